@@ -1,0 +1,84 @@
+"""Causal attention of new queries over a growing cache, in constant extra memory.
+
+transformers calls `stream_attention` (registered as "qroar_stream") with q and k after RoPE; it
+hands them to the active stream's layer. Query rows are taken in blocks whose mask has at most
+MASK_ENTRIES entries, so the extra memory does not grow with the context.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface
+
+from qroar_core.errors import UnsupportedModel
+
+NAME = "qroar_stream"
+MASK_ENTRIES = 1 << 20  # query rows x keys per block
+
+
+class Attends(Protocol):
+    """What the active stream offers to the attention function."""
+
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scaling: float, window: int | None) -> Tensor:
+        """Attention output (B, n_heads, t, head_dim) for the chunk's q, k, v."""
+
+
+_ACTIVE: ContextVar[Attends | None] = ContextVar("qroar_active_stream", default=None)
+
+
+def stream_attention(module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None,
+                     scaling: float | None = None, dropout: float = 0.0, **kwargs: Any) -> tuple[Tensor, None]:  # fmt: skip
+    """transformers' attention interface; causality and sliding window are ours, masks are not used."""
+    stream = _ACTIVE.get()
+    if stream is None:
+        raise RuntimeError("qroar_stream attention ran outside open_stream")
+    if kwargs.get("softcap") is not None or kwargs.get("s_aux") is not None:
+        raise UnsupportedModel("soft-capped or sink attention is not supported yet", where=f"layer {module.layer_idx}")
+    factor = scaling if scaling is not None else float(query.shape[-1] ** -0.5)
+    out = stream.attend(module.layer_idx, query, key, value, factor, kwargs.get("sliding_window"))
+    return out.transpose(1, 2).contiguous(), None
+
+
+AttentionInterface.register(NAME, stream_attention)
+
+
+@contextmanager
+def attention_by(stream: Attends, model: Any) -> Iterator[None]:
+    """Route `model`'s attention through `stream`; its own implementation returns afterwards."""
+    config = model.config
+    before = config._attn_implementation_internal
+    token = _ACTIVE.set(stream)
+    config._attn_implementation_internal = NAME
+    try:
+        yield
+    finally:
+        config._attn_implementation_internal = before
+        _ACTIVE.reset(token)
+
+
+def causal_block(q: Tensor, k: Tensor, v: Tensor, first: int, scaling: float, window: int | None) -> Tensor:
+    """Attention of queries at positions first, first + 1, ... over keys 0 .. last query position.
+
+    Args:
+        q: (B, n_heads, t, head_dim). k, v: (B, n_kv_heads, first + t, head_dim).
+        window: a query sees the newest `window` keys, itself included; None = all.
+    """
+    rows, seen = q.shape[-2], k.shape[-2]
+    low = 0 if window is None else max(0, first + 1 - window)
+    k, v = k[:, :, low:seen], v[:, :, low:seen]
+    grouped = q.shape[1] != k.shape[1]
+    if first == 0 and window is None:
+        return scaled_dot_product_attention(q, k, v, is_causal=True, scale=scaling, enable_gqa=grouped)
+    query_at = torch.arange(first, first + rows, device=q.device)[:, None]
+    key_at = torch.arange(low, seen, device=q.device)[None, :]
+    mask = key_at <= query_at  # (t, keys)
+    if window is not None:
+        mask &= key_at > query_at - window
+    return scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scaling, enable_gqa=grouped)

@@ -1,0 +1,64 @@
+"""Ranges for quantizers with one static scale per layer, measured on calibration text.
+
+A per-tensor scale in a real runtime is fixed before serving. It is measured here under the very
+condition it will serve (same RoPE, same scales), because rescaling changes the range.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from qroar_core.maths.rope import unrotate
+from qroar_core.models.loaded import LoadedModel
+from qroar_core.models.stream import AttentionTap, Condition, StaticRange, drain, open_stream
+from qroar_core.specs import QuantSpec
+
+
+def needs_calibration(quant: QuantSpec) -> bool:
+    """True when some quantizer has one static scale to be measured."""
+    return any(s is not None and s.needs_calibration for s in (quant.k, quant.v, quant.qk))
+
+
+class _Ranges:
+    def __init__(self, n_layers: int, quant: QuantSpec, pairing: str) -> None:
+        self.quant, self.pairing = quant, pairing
+        self.k, self.v, self.q, self.k_active = (torch.zeros(n_layers) for _ in range(4))
+
+    def on_attention(self, tap: AttentionTap) -> None:
+        k = tap.k
+        if self.quant.k is not None and self.quant.k.before_rope:
+            k = unrotate(k, tap.cos, tap.sin, self.pairing)  # type: ignore[arg-type]
+        for table, x, spec in (
+            (self.k, k, self.quant.k),
+            (self.v, tap.v, self.quant.v),
+            (self.q, tap.q, self.quant.qk),
+            (self.k_active, tap.k, self.quant.qk),
+        ):
+            table[tap.layer] = max(float(table[tap.layer]), float(_on_axes(x, spec).abs().max()))
+
+    def on_layer(self, layer: int, row: int, start: int, hidden: Tensor) -> None:
+        pass
+
+
+def _on_axes(x: Tensor, spec) -> Tensor:
+    if spec is not None and spec.rotation == "hadamard":
+        from qroar_core.maths.hadamard import hadamard
+
+        return hadamard(x)
+    return x
+
+
+def calibrated(loaded: LoadedModel, condition: Condition, ids: Tensor, chunk: int = 512) -> Condition:
+    """`condition` with its static ranges measured on ids (B, T); unchanged when none is needed."""
+    quant = condition.quant
+    if not needs_calibration(quant):
+        return condition
+    ids = ids[None] if ids.ndim == 1 else ids
+    ranges = _Ranges(loaded.geometry.n_layers, quant, loaded.geometry.pairing)
+    plain = replace(condition, quant=QuantSpec(weights=quant.weights), static=None)
+    with open_stream(loaded, plain, ids.shape[1], chunk=chunk, batch=ids.shape[0]) as stream:
+        drain(stream.run(ids, (ranges,)))
+    return replace(condition, static=StaticRange(ranges.k, ranges.v, ranges.q, ranges.k_active))

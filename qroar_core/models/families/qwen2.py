@@ -1,0 +1,5 @@
+"""Qwen2 and Qwen2.5: separate projections with biases on q, k and v, which carry the scale too."""
+
+from qroar_core.models.families.base import Family
+
+QWEN2 = Family("qwen2", ("Qwen2ForCausalLM",), source="transformers/models/qwen2/modeling_qwen2.py")

@@ -1,0 +1,91 @@
+"""GGUF files: dequantized once by transformers, kept as a safetensors folder in the user's cache.
+
+transformers undoes llama.cpp's row permutation of W_Q and W_K while it reads, so the folder has the
+usual half pairing. The conversion is cached under the file's hash because it takes half a minute.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from qroar_core.errors import BadCheckpoint, UnsupportedModel
+from qroar_core.progress import OnStep, Step
+
+ARCHITECTURES = ("llama", "mistral", "qwen2")  # general.architecture of the supported families
+
+
+def sha256(path: Path) -> str:
+    """Hex SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def describe(path: Path) -> tuple[str, str]:
+    """(general.architecture, most common quantized tensor type) of a GGUF file.
+
+    Raises:
+        BadCheckpoint: not a readable GGUF file.
+    """
+    from collections import Counter
+
+    from gguf import GGUFReader
+
+    try:
+        reader = GGUFReader(path)
+        field = reader.get_field("general.architecture")
+        kinds = Counter(t.tensor_type.name for t in reader.tensors)
+        if field is None or not kinds:
+            raise ValueError("no architecture or no tensors")
+        quantized = Counter({kind: n for kind, n in kinds.items() if kind not in ("F32", "F16", "BF16")}) or kinds
+        return str(field.contents()), quantized.most_common(1)[0][0]
+    except (ValueError, OSError, IndexError, KeyError, AssertionError) as error:
+        message = (str(error).splitlines() or ["unreadable"])[0][:120]
+        raise BadCheckpoint(f"not a readable GGUF file ({message})", where=str(path), do="fetch it again") from error
+
+
+def converted(path: Path, on_step: OnStep) -> tuple[Path, str]:
+    """The safetensors folder of a GGUF file, made on first use, and the file's quantization type."""
+    from qroar_core.models.sources import cache_dir
+
+    architecture, kind = describe(path)
+    if architecture not in ARCHITECTURES:
+        raise UnsupportedModel(
+            f"GGUF architecture {architecture} is not known", where=str(path), do=f"known are {', '.join(ARCHITECTURES)}"
+        )
+    folder = cache_dir() / "converted" / sha256(path)[:16]
+    if not (folder / "model.safetensors").is_file():
+        on_step(Step("load", 0, 4, f"convert {path.name} (once)"))
+        _convert(path, folder)
+    return folder, kind
+
+
+def _convert(path: Path, folder: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".converting-"))
+    logging.disable_progress_bar()
+    try:
+        model = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32)
+        for owner in (model, model.config):  # transformers' mark of a quantized model: it refuses to save with it
+            for mark in ("hf_quantizer", "quantization_config", "quantization_method", "is_quantized"):
+                if hasattr(owner, mark):
+                    try:
+                        delattr(owner, mark)
+                    except AttributeError:
+                        pass
+        model.save_pretrained(scratch)
+        AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name).save_pretrained(scratch)
+        os.replace(scratch, folder)
+    except (ValueError, KeyError, RuntimeError, OSError) as error:
+        message = (str(error).splitlines() or ["unreadable"])[0][:120]
+        raise BadCheckpoint(f"GGUF cannot be converted ({message})", where=str(path)) from error
+    finally:
+        logging.enable_progress_bar()
+        shutil.rmtree(scratch, ignore_errors=True)

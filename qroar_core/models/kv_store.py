@@ -1,0 +1,74 @@
+"""The stream's own key/value cache: preallocated, quantized the way a real cache is.
+
+A token's K and V are rounded when they enter the cache; with a residual (KIVI) they enter in full
+precision and a whole block is rounded once it is full. Preallocation keeps the memory beyond model
+and cache independent of the length: nothing is ever concatenated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from qroar_core.maths.quantize import fake_quantize
+from qroar_core.maths.rope import rotate, unrotate
+from qroar_core.models.geometry import Geometry
+from qroar_core.specs import QuantizerSpec
+
+Rounder = Callable[[Tensor, int], Tensor]  # (B, heads, t, head_dim) and its first position -> the same, rounded
+
+
+def rounder(spec: QuantizerSpec | None, geometry: Geometry, cos: Tensor, sin: Tensor,
+            absmax: Tensor | None) -> Rounder | None:  # fmt: skip
+    """The cache's rounding as a function of new tokens, or None in full precision.
+
+    Args:
+        cos, sin: (length, rotary_dim // 2) of every position, for quantizers that act before RoPE.
+        absmax: calibrated range of a per-tensor scale.
+    """
+    if spec is None:
+        return None
+
+    def round_after(x: Tensor, start: int) -> Tensor:
+        return fake_quantize(x, spec, absmax=absmax)
+
+    def round_before(x: Tensor, start: int) -> Tensor:
+        here = slice(start, start + x.shape[-2])
+        plain = unrotate(x, cos[here], sin[here], geometry.pairing)
+        return rotate(fake_quantize(plain, spec, absmax=absmax), cos[here], sin[here], geometry.pairing).to(x.dtype)
+
+    return round_before if spec.before_rope else round_after
+
+
+@dataclass(slots=True, eq=False)
+class Half:
+    """The K half or the V half of one layer's cache."""
+
+    store: Tensor  # (B, n_kv_heads, length, head_dim)
+    round: Rounder | None
+    block: int  # tokens rounded together; 1 = on entry
+    rounded_to: int = 0
+
+    def write(self, x: Tensor, start: int) -> None:
+        """Put new tokens in: rounded at once when `block` is 1, raw otherwise."""
+        if self.round is not None and self.block == 1:
+            x = self.round(x, start)
+        self.store[:, :, start : start + x.shape[-2]] = x
+
+    def settle(self, end: int) -> None:
+        """Round every block that is full at position `end`."""
+        if self.round is None or self.block == 1:
+            return
+        full = end // self.block * self.block
+        if full > self.rounded_to:
+            here = slice(self.rounded_to, full)
+            self.store[:, :, here] = self.round(self.store[:, :, here], self.rounded_to)
+            self.rounded_to = full
+
+
+def allocate(geometry: Geometry, batch: int, length: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """One half's zeroed storage, (batch, n_kv_heads, length, head_dim)."""
+    return torch.zeros(batch, geometry.n_kv_heads, length, geometry.head_dim, dtype=dtype, device=device)

@@ -1,0 +1,186 @@
+"""From what a person types to a `LoadedModel`: demo, smollm2, a folder, a .gguf file or a hub id.
+
+Only safetensors and GGUF are read, code from a checkpoint is never run, and a checkpoint with
+missing or non-finite weights is refused rather than filled in.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import nn
+
+from qroar_core.errors import BadCheckpoint, BadSpec, OutOfMemory
+from qroar_core.models.families import Family, family_of
+from qroar_core.models.loaded import LoadedModel, fingerprint
+from qroar_core.models.sources import Source, locate
+from qroar_core.progress import OnStep, Step, ignore
+
+DTYPES = {
+    "float32": torch.float32,
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+    "float64": torch.float64,
+}
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto` is CUDA, then MPS, then the CPU; anything else must exist.
+
+    Raises:
+        BadSpec: a device this machine does not have.
+    """
+    if name == "auto":
+        cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+        return torch.device("cuda" if cuda else "mps" if mps else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise BadSpec(f"unknown device {name!r}", where="--device", do="choose auto, cpu, cuda or mps") from error
+    there = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available, "cpu": lambda: True}
+    if not there.get(device.type, lambda: False)():
+        raise BadSpec(f"device {name} is not available here", where="--device", do="choose auto or cpu")
+    return device
+
+
+def choose_dtype(name: str, device: torch.device) -> torch.dtype:
+    """`auto` is float32 on a CPU (bfloat16 is no faster there) and bfloat16 elsewhere."""
+    if name == "auto":
+        return torch.float32 if device.type == "cpu" else torch.bfloat16
+    if name not in DTYPES:
+        raise BadSpec(f"unknown dtype {name!r}", where="--dtype", do=f"choose auto, {', '.join(DTYPES)}")
+    return DTYPES[name]
+
+
+def load_model(source: str, *, device: str = "auto", dtype: str = "auto", on_step: OnStep = ignore) -> LoadedModel:
+    """Load a checkpoint for inference.
+
+    Raises:
+        BadCheckpoint: missing, corrupt, pickle-only, incomplete, or holding NaN.
+        UnsupportedModel: no RoPE, or a layout this software does not know.
+        BadSpec: a device or dtype that cannot be had.
+    """
+    on_device = choose_device(device)
+    kind = choose_dtype(dtype, on_device)
+    on_step(Step("load", 0, 4, f"find {source}"))
+    found = locate(source, on_step)
+    config = read_config(found)
+    family = family_of(config.architectures, found.label)
+    family.geometry(config, 0)  # refuses a bad layout before gigabytes are read
+    on_step(Step("load", 1, 4, "read weights"))
+    model = _read_weights(found, kind)
+    on_step(Step("load", 2, 4, "check weights"))
+    _refuse_non_finite(model, found.label)
+    tokenizer = _read_tokenizer(found)
+    on_step(Step("load", 3, 4, f"move to {on_device}"))
+    loaded = as_loaded(model, tokenizer, family, found, on_device)
+    on_step(Step("load", 4, 4, "loaded"))
+    return loaded
+
+
+def as_loaded(model: Any, tokenizer: Any, family: Family, found: Source, device: torch.device) -> LoadedModel:
+    """Wrap a transformers model that is in memory already (tests build tiny ones)."""
+    model.eval().requires_grad_(False)
+    identity = fingerprint(model)
+    try:
+        model.to(device)
+    except torch.OutOfMemoryError as error:
+        raise OutOfMemory("the weights do not fit", where=str(device), do="choose --device cpu") from error
+    parameters = sum(p.numel() for p in model.parameters())
+    loaded = LoadedModel(
+        model=model,
+        tokenizer=tokenizer,
+        family=family,
+        geometry=family.geometry(model.config, parameters),
+        name=found.label,
+        source=found.asked,
+        fingerprint=identity,
+        device=device,
+        dtype=model.dtype,
+        note=found.note,
+        template=found.folder,
+    )
+    loaded.slots()  # refuses a layout whose parameters are not where the family says
+    return loaded
+
+
+def read_config(found: Source) -> Any:
+    """The checkpoint's config.
+
+    Raises:
+        BadCheckpoint: no config.json, or one that does not parse.
+    """
+    from transformers import AutoConfig
+
+    path = found.folder / "config.json"
+    if not path.is_file():
+        raise BadCheckpoint("no config.json", where=str(found.folder), do="give a Hugging Face model folder")
+    try:
+        json.loads(path.read_text())
+        return AutoConfig.from_pretrained(found.folder, trust_remote_code=False)
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise BadCheckpoint(f"config.json cannot be read: {_first_line(error)}", where=str(found.folder)) from error
+
+
+def _read_weights(found: Source, dtype: torch.dtype) -> Any:
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
+
+    _refuse_pickle(found.folder)
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        model, info = AutoModelForCausalLM.from_pretrained(
+            found.folder,
+            dtype=dtype,
+            use_safetensors=True,
+            trust_remote_code=False,
+            attn_implementation="sdpa",
+            output_loading_info=True,
+        )
+    except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
+        raise BadCheckpoint(
+            f"weights cannot be read: {_first_line(error)}", where=str(found.folder), do="fetch the checkpoint again"
+        ) from error
+    finally:
+        logging.set_verbosity(verbosity)
+        logging.enable_progress_bar()
+    missing = sorted(info["missing_keys"]) + sorted(str(k) for k in info["mismatched_keys"])
+    if missing:
+        raise BadCheckpoint(f"{len(missing)} weights are missing, first {missing[0]}", where=str(found.folder))
+    return model
+
+
+def _refuse_pickle(folder: Path) -> None:
+    if any(folder.glob("*.safetensors")):
+        return
+    pickles = sorted(p.name for p in (*folder.glob("*.bin"), *folder.glob("*.pt"), *folder.glob("*.pth")))
+    if pickles:
+        raise BadCheckpoint(
+            f"only pickled weights ({pickles[0]})", where=str(folder), do="convert them to safetensors first"
+        )
+    raise BadCheckpoint("no .safetensors file", where=str(folder), do="give a folder with safetensors, or a .gguf file")
+
+
+def _refuse_non_finite(model: nn.Module, label: str) -> None:
+    for name, parameter in model.named_parameters():
+        if not bool(torch.isfinite(parameter).all()):
+            raise BadCheckpoint(f"{name} holds NaN or infinity", where=label, do="fetch the checkpoint again")
+
+
+def _read_tokenizer(found: Source) -> Any:
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(found.folder, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
+        raise BadCheckpoint(f"tokenizer cannot be read: {_first_line(error)}", where=str(found.folder)) from error
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

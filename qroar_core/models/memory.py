@@ -1,0 +1,48 @@
+"""Does a length fit? Asked before anything is allocated, answered with the length that does."""
+
+from __future__ import annotations
+
+import torch
+
+from qroar_core.errors import OutOfMemory
+from qroar_core.models.loaded import LoadedModel
+
+HEADROOM = 0.9  # of the free memory; the rest is for activations and the allocator's slack
+
+
+def free_bytes(device: torch.device) -> int:
+    """Free memory of `device`, bytes; for a CPU what the system (or its container) still has."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    if device.type == "mps":
+        return int(torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory())
+    import psutil
+
+    return int(psutil.virtual_memory().available)
+
+
+def cache_bytes_per_token(loaded: LoadedModel) -> int:
+    """Bytes of K and V per token over all layers, plus this stream's cos and sin."""
+    geo = loaded.geometry
+    width = torch.empty(0, dtype=loaded.dtype).element_size()
+    return 2 * geo.n_layers * geo.n_kv_heads * geo.head_dim * width + 4 * geo.rotary_dim
+
+
+def length_that_fits(loaded: LoadedModel, batch: int = 1, weights_copied: bool = False) -> int:
+    """Longest stream, tokens, that the device's free memory holds now."""
+    width = torch.empty(0, dtype=loaded.dtype).element_size()
+    copy = loaded.geometry.parameters * width if weights_copied else 0
+    room = free_bytes(loaded.device) * HEADROOM - copy
+    return max(0, int(room // (batch * cache_bytes_per_token(loaded))))
+
+
+def require_room(loaded: LoadedModel, length: int, batch: int = 1, weights_copied: bool = False) -> None:
+    """Raises OutOfMemory, naming the length that fits, when `length` does not."""
+    fits = length_that_fits(loaded, batch, weights_copied)
+    if length > fits:
+        need = batch * length * cache_bytes_per_token(loaded) / 2**30
+        raise OutOfMemory(
+            f"a context of {length} tokens needs {need:.1f} GiB of K/V cache",
+            where=str(loaded.device),
+            do=f"choose a length of at most {fits} tokens",
+        )

@@ -1,0 +1,127 @@
+"""Position interpolation as transformers computes it: `RopeSpec` -> (inv_freq, attention factor).
+
+Frequencies come from transformers' own initialisers run on a copy of the config; only static NTK is
+ours, since transformers has no such type. The model itself is switched by setting its rotary
+module's buffer for the length of a context manager.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+
+from qroar_core.errors import BadSpec
+from qroar_core.maths.rope import ntk_theta, static_ntk
+from qroar_core.models.geometry import Geometry
+from qroar_core.models.loaded import LoadedModel
+from qroar_core.specs import RopeSpec
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rope:
+    """inv_freq in rad/token, float32 as transformers keeps it, (rotary_dim // 2,); factor on cos and sin."""
+
+    inv_freq: Tensor
+    attention_factor: float
+
+
+def rope_parameters(config: Any, geometry: Geometry, spec: RopeSpec) -> dict[str, Any]:
+    """The `rope_parameters` block that makes transformers compute `spec`; also what an export writes.
+
+    Raises:
+        BadSpec: LongRoPE without factor lists, or lists of a wrong length.
+    """
+    native = dict(config.rope_parameters)
+    if spec.method == "default":
+        return native
+    context = spec.original_context or geometry.original_context
+    block: dict[str, Any] = {"rope_theta": geometry.theta}
+    if "partial_rotary_factor" in native:
+        block["partial_rotary_factor"] = native["partial_rotary_factor"]
+    if spec.method == "ntk":
+        theta = ntk_theta(geometry.theta, geometry.rotary_dim, spec.factor)
+        return block | {"rope_type": "default", "rope_theta": theta}
+    block |= {"rope_type": spec.method, "factor": float(spec.factor)}
+    if spec.method in ("yarn", "llama3", "longrope"):
+        block["original_max_position_embeddings"] = int(context)
+    if spec.method == "yarn":
+        block |= {"beta_fast": spec.beta_fast, "beta_slow": spec.beta_slow}
+    if spec.method == "llama3":
+        block |= {"low_freq_factor": spec.low_freq_factor, "high_freq_factor": spec.high_freq_factor}
+    if spec.method == "longrope":
+        block |= _longrope_lists(native, geometry, spec)
+    return block
+
+
+def _longrope_lists(native: dict[str, Any], geometry: Geometry, spec: RopeSpec) -> dict[str, Any]:
+    long = spec.long_factor or native.get("long_factor")
+    short = spec.short_factor or native.get("short_factor") or [1.0] * geometry.n_pairs
+    if long is None:
+        raise BadSpec(
+            "LongRoPE needs a factor per pair and this checkpoint ships none",
+            where="--rope longrope",
+            do=f"pass --longrope-factors FILE, a JSON with long_factor (and short_factor) of {geometry.n_pairs} numbers",
+        )
+    for name, numbers in (("long_factor", long), ("short_factor", short)):
+        if len(numbers) != geometry.n_pairs:
+            raise BadSpec(f"{name} has {len(numbers)} numbers, this model has {geometry.n_pairs} pairs", where="longrope")
+        if not all(n > 0 for n in numbers):
+            raise BadSpec(f"{name} must be positive", where="longrope")
+    return {"long_factor": [float(n) for n in long], "short_factor": [float(n) for n in short]}
+
+
+def rope_for(config: Any, geometry: Geometry, spec: RopeSpec, length: int, default: Callable[..., Any]) -> Rope:
+    """Frequencies and attention factor of `spec` for a context of `length` tokens.
+
+    Dynamic NTK and LongRoPE depend on the length; they are fixed to what transformers uses when the
+    whole context is read in one forward pass.
+
+    Args:
+        default: the rotary module's own `compute_default_rope_parameters(config)`.
+    """
+    block = rope_parameters(config, geometry, spec)
+    patched = copy.deepcopy(config)
+    context = spec.original_context or geometry.original_context
+    if spec.method == "dynamic":
+        patched.max_position_embeddings = context
+    if spec.method != "default" and hasattr(patched, "original_max_position_embeddings"):
+        patched.original_max_position_embeddings = context
+    patched.rope_parameters = block
+    kind = block.get("rope_type", "default")
+    if kind == "default":
+        inv_freq, attention = default(patched)
+    else:
+        inv_freq, attention = ROPE_INIT_FUNCTIONS[kind](patched, None, seq_len=length)
+    return Rope(inv_freq.detach().float().cpu(), float(attention))
+
+
+def rope_of(loaded: LoadedModel, spec: RopeSpec, length: int) -> Rope:
+    """`rope_for` on a loaded model."""
+    rotary = loaded.family.rotary(loaded.model)
+    return rope_for(loaded.model.config, loaded.geometry, spec, length, rotary.compute_default_rope_parameters)
+
+
+def native_inv_freq(loaded: LoadedModel) -> Tensor:
+    """Plain theta^(-2i/r), rad/token, float64: the frequencies the bands and turns are counted on."""
+    return static_ntk(loaded.geometry.theta, loaded.geometry.rotary_dim, 1.0)
+
+
+@contextmanager
+def rope_set(loaded: LoadedModel, rope: Rope) -> Iterator[None]:
+    """Run the model with `rope`; its rotary module is as it was afterwards, also on error."""
+    rotary = loaded.family.rotary(loaded.model)
+    before = rotary.inv_freq, rotary.attention_scaling, rotary.rope_type
+    rotary.inv_freq = rope.inv_freq.to(before[0].device)
+    rotary.attention_scaling = rope.attention_factor
+    rotary.rope_type = "default"  # keeps transformers from recomputing dynamic frequencies per chunk
+    try:
+        yield
+    finally:
+        rotary.inv_freq, rotary.attention_scaling, rotary.rope_type = before

@@ -1,0 +1,79 @@
+"""Negative log-likelihood and divergence from final hidden states, in slices of constant memory.
+
+The output projection is neither scaled nor quantized here, so a condition is fully described by its
+final hidden states: keep those of the reference and every divergence can be formed later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from qroar_core.models.loaded import LoadedModel
+from qroar_core.models.stream import Piece
+
+LOGIT_ENTRIES = 1 << 23  # tokens x vocabulary per slice (32 MiB of float32)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Divergence:
+    """Per target token against the reference: KL(ref || this) in nats, and whether the top token agrees."""
+
+    kl: Tensor
+    same_top1: Tensor
+
+
+def last_hidden(pieces: Iterable[Piece], total: int, targets: int) -> Tensor:
+    """Final hidden states that predict the last `targets` tokens of a window of `total`; (B, targets, hidden).
+
+    The hidden state at position p predicts token p + 1, so positions total-targets-1 .. total-2.
+    """
+    first, last = total - targets - 1, total - 1
+    kept = []
+    for piece in pieces:
+        a, b = max(first, piece.start), min(last, piece.start + piece.hidden.shape[1])
+        if b > a:
+            kept.append(piece.hidden[:, a - piece.start : b - piece.start].clone())
+    return torch.cat(kept, dim=1)
+
+
+def logits_of(loaded: LoadedModel, hidden: Tensor) -> Tensor:
+    """float32 (or wider) logits of hidden states (n, hidden_size)."""
+    out = loaded.model.get_output_embeddings()(hidden)
+    return out if out.dtype == torch.float64 else out.float()
+
+
+@torch.inference_mode()
+def token_nll(loaded: LoadedModel, hidden: Tensor, targets: Tensor) -> Tensor:
+    """-ln p of each target, nats; hidden (B, n, hidden_size), targets (B, n) -> (B, n) on the CPU."""
+    flat, wanted = hidden.flatten(0, 1), targets.flatten().to(hidden.device)
+    step = _slice(loaded)
+    parts = [
+        torch.nn.functional.cross_entropy(
+            logits_of(loaded, flat[i : i + step]), wanted[i : i + step], reduction="none"
+        )
+        for i in range(0, len(flat), step)
+    ]
+    return torch.cat(parts).view(targets.shape).cpu()
+
+
+@torch.inference_mode()
+def divergence(loaded: LoadedModel, reference: Tensor, other: Tensor) -> Divergence:
+    """KL and top-1 agreement of `other`'s hidden states against `reference`'s, both (B, n, hidden_size)."""
+    shape = reference.shape[:2]
+    a, b = reference.flatten(0, 1), other.flatten(0, 1)
+    kl, same = [], []
+    step = _slice(loaded) // 2 or 1
+    for i in range(0, len(a), step):
+        ref = logits_of(loaded, a[i : i + step]).log_softmax(-1)
+        new = logits_of(loaded, b[i : i + step]).log_softmax(-1)
+        kl.append((ref.exp() * (ref - new)).sum(-1))
+        same.append(ref.argmax(-1) == new.argmax(-1))
+    return Divergence(torch.cat(kl).view(shape).cpu(), torch.cat(same).view(shape).cpu())
+
+
+def _slice(loaded: LoadedModel) -> int:
+    return max(1, LOGIT_ENTRIES // loaded.geometry.vocab_size)

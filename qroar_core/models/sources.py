@@ -1,0 +1,83 @@
+"""Finding a checkpoint: the embedded demo, the fetched SmolLM2, a folder, a .gguf file, a hub id."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from qroar_core.errors import BadCheckpoint
+from qroar_core.progress import OnStep, Step, ignore
+
+DEMO = Path(__file__).parents[2] / "assets" / "demo"
+HUB_FILES = ["*.json", "*.safetensors", "tokenizer*", "*.model", "*.txt"]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A Hugging Face folder on disk and where it came from."""
+
+    asked: str  # what the person typed
+    label: str  # short name to show
+    folder: Path
+    note: str = ""
+
+
+def cache_dir() -> Path:
+    """The user's cache folder for fetched and converted models; QROAR_CACHE overrides it."""
+    base = os.environ.get("QROAR_CACHE")
+    if base:
+        return Path(base)
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "qroar"
+
+
+def locate(asked: str, on_step: OnStep = ignore) -> Source:
+    """Turn MODEL into a folder on disk.
+
+    Raises:
+        BadCheckpoint: nothing there, not fetched yet, or a hub that cannot be reached.
+    """
+    if asked == "demo":
+        return Source(asked, "demo", DEMO)
+    if asked == "smollm2":
+        from qroar_core.models.smollm2 import gguf_path
+
+        return _from_gguf(gguf_path(), asked, "SmolLM2-135M-Instruct", on_step)
+    path = Path(asked).expanduser()
+    if path.suffix == ".gguf":
+        if not path.is_file():
+            raise BadCheckpoint("no such file", where=asked, do="check the path")
+        return _from_gguf(path, asked, path.stem, on_step)
+    if path.is_dir():
+        return Source(asked, path.resolve().name, path)
+    if path.is_file():
+        raise BadCheckpoint("not a checkpoint", where=asked, do="give a Hugging Face folder or a .gguf file")
+    if asked.startswith((".", "/", "~")) or not re.fullmatch(r"[\w.-]+/[\w.-]+", asked):
+        raise BadCheckpoint(
+            "no such model", where=asked, do="give demo, smollm2, a folder, a .gguf file or a hub id like org/name"
+        )
+    return _from_hub(asked, on_step)
+
+
+def _from_gguf(path: Path, asked: str, label: str, on_step: OnStep) -> Source:
+    from qroar_core.models.gguf_file import converted
+
+    folder, kind = converted(path, on_step)
+    return Source(asked, label, folder, note=f"dequantized from GGUF ({kind})")
+
+
+def _from_hub(asked: str, on_step: OnStep) -> Source:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    on_step(Step("load", 0, 4, f"download {asked}"))
+    try:
+        folder = snapshot_download(asked, allow_patterns=HUB_FILES)
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+        raise BadCheckpoint(
+            f"the hub cannot give it ({type(error).__name__})",
+            where=asked,
+            do="check the id and the connection, or give a local folder",
+        ) from error
+    return Source(asked, asked, Path(folder))

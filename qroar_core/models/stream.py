@@ -1,0 +1,227 @@
+"""One way to run a model: a condition, a length, and ids in chunks through a cache of our own.
+
+A `Condition` says which RoPE, which quantizers and which scales. `open_stream` puts all of it on the
+model for the length of a `with` block and takes it off again bit for bit, also on error or cancel.
+Observers see every layer's q, k, v and output as they pass and keep what they need; nothing of
+length L x L ever exists.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from qroar_core.errors import BadSpec
+from qroar_core.maths.quantize import fake_quantize
+from qroar_core.maths.rescale import Scales
+from qroar_core.maths.rope import cos_sin
+from qroar_core.models.attention import MASK_ENTRIES, attention_by, causal_block
+from qroar_core.models.kv_store import Half, allocate, rounder
+from qroar_core.models.loaded import LoadedModel
+from qroar_core.models.memory import require_room
+from qroar_core.models.patch import quantized_parameters, replaced, scaled_parameters
+from qroar_core.models.rope import Rope, rope_of, rope_set
+from qroar_core.specs import QuantSpec, RopeSpec
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StaticRange:
+    """Calibrated absmax per layer of quantizers with one static scale; None where not needed."""
+
+    k: Tensor | None = None  # (layers,)
+    v: Tensor | None = None
+    q: Tensor | None = None  # the qk activation quantizer on queries
+    k_active: Tensor | None = None  # ... and on keys
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Condition:
+    """What the model runs under."""
+
+    rope: RopeSpec = RopeSpec()
+    quant: QuantSpec = QuantSpec()
+    scales: Scales | None = None
+    static: StaticRange | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AttentionTap:
+    """One layer's attention on one chunk of one batch row, after RoPE. Views: copy what you keep."""
+
+    layer: int
+    row: int  # batch row
+    start: int  # position of the chunk's first token
+    q: Tensor  # (n_heads, t, head_dim), unquantized
+    k: Tensor  # (n_kv_heads, t, head_dim), unquantized
+    v: Tensor
+    k_seen: Tensor  # (n_kv_heads, start + t, head_dim), as the cache holds it
+    v_seen: Tensor
+    out: Tensor  # (n_heads, t, head_dim)
+    cos: Tensor  # (t, rotary_dim // 2)
+    sin: Tensor
+    scaling: float  # on the logits
+
+
+class Observer(Protocol):
+    """Sees what passes. Both methods are required; do nothing in the one you don't need."""
+
+    def on_attention(self, tap: AttentionTap) -> None:
+        """Called once per layer, chunk and batch row."""
+
+    def on_layer(self, layer: int, row: int, start: int, hidden: Tensor) -> None:
+        """Called with each decoder layer's output (t, hidden_size)."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Piece:
+    """Final hidden states (after the last norm) of one chunk: (B, t, hidden_size)."""
+
+    start: int
+    hidden: Tensor
+
+
+@dataclass(slots=True, eq=False)
+class Stream:
+    """An open stream; see `open_stream`."""
+
+    loaded: LoadedModel
+    condition: Condition
+    rope: Rope
+    length: int
+    chunk: int
+    cos: Tensor  # (length, rotary_dim // 2), float32
+    sin: Tensor
+    observers: Sequence[Observer] = ()
+    halves: list[tuple[Half, Half]] = field(default_factory=list)
+    start: int = 0
+
+    def run(self, ids: Tensor, observers: Sequence[Observer] = ()) -> Iterator[Piece]:
+        """Feed ids (B, T) or (T,), T <= length, through the model from position 0, chunk by chunk."""
+        ids = (ids[None] if ids.ndim == 1 else ids).to(self.loaded.device)
+        if ids.shape[1] > self.length:
+            raise BadSpec(f"{ids.shape[1]} tokens in a stream opened for {self.length}")
+        self.halves, self.observers = self._allocate(ids.shape[0]), tuple(observers)
+        decoder = self.loaded.family.decoder(self.loaded.model)
+        hooks = self._hooks() if self.observers else []
+        try:
+            for self.start in range(0, ids.shape[1], self.chunk):
+                piece = ids[:, self.start : self.start + self.chunk]
+                at = torch.arange(self.start, self.start + piece.shape[1], device=ids.device)[None]
+                with torch.inference_mode():
+                    out = decoder(input_ids=piece, position_ids=at, use_cache=False)
+                yield Piece(self.start, out.last_hidden_state)
+        finally:
+            for hook in hooks:
+                hook.remove()
+            self.halves, self.observers = [], ()
+
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scaling: float, window: int | None) -> Tensor:
+        """Called by transformers through models.attention."""
+        kept_k, kept_v = self.halves[layer]
+        end = self.start + k.shape[-2]
+        kept_k.write(k, self.start)
+        kept_v.write(v, self.start)
+        asked = self._round_active(q, layer, "q")
+        out = torch.empty_like(q)
+        block = min([b for b in (kept_k.block, kept_v.block) if b > 1], default=end)
+        at = self.start
+        while at < end:
+            rows = max(1, min(MASK_ENTRIES // end, self.chunk))
+            stop = min(end, at + rows, (at // block + 1) * block)
+            seen = self._round_active(kept_k.store[:, :, :stop], layer, "k_active")
+            here = slice(at - self.start, stop - self.start)
+            out[:, :, here] = causal_block(asked[:, :, here], seen, kept_v.store[:, :, :stop], at, scaling, window)
+            kept_k.settle(stop)
+            kept_v.settle(stop)
+            at = stop
+        for observer in self.observers:
+            for row in range(q.shape[0]):
+                observer.on_attention(
+                    AttentionTap(
+                        layer, row, self.start, q[row], k[row], v[row],
+                        kept_k.store[row, :, :end], kept_v.store[row, :, :end], out[row],
+                        self.cos[self.start : end], self.sin[self.start : end], scaling,
+                    )
+                )  # fmt: skip
+        return out
+
+    def _round_active(self, x: Tensor, layer: int, which: str) -> Tensor:
+        spec = self.condition.quant.qk
+        if spec is None:
+            return x
+        static = getattr(self.condition.static, which, None)
+        return fake_quantize(x, spec, absmax=None if static is None else static[layer])
+
+    def _allocate(self, batch: int) -> list[tuple[Half, Half]]:
+        loaded, quant = self.loaded, self.condition.quant
+        geo, static = loaded.geometry, self.condition.static
+        halves = []
+        for layer in range(geo.n_layers):
+            pair = []
+            for spec, absmax in ((quant.k, static and static.k), (quant.v, static and static.v)):
+                store = allocate(geo, batch, self.length, loaded.dtype, loaded.device)
+                here = absmax[layer] if absmax is not None else None
+                block = spec.block_tokens if spec else 1
+                pair.append(Half(store, rounder(spec, geo, self.cos, self.sin, here), block))
+            halves.append((pair[0], pair[1]))
+        return halves
+
+    def _hooks(self) -> list:
+        def hook_for(layer: int):
+            def hook(module, args, output):
+                hidden = output[0] if isinstance(output, tuple) else output
+                for observer in self.observers:
+                    for row in range(hidden.shape[0]):
+                        observer.on_layer(layer, row, self.start, hidden[row])
+
+            return hook
+
+        layers = self.loaded.family.layers(self.loaded.model)
+        return [module.register_forward_hook(hook_for(i)) for i, module in enumerate(layers)]
+
+
+@contextmanager
+def open_stream(loaded: LoadedModel, condition: Condition, length: int, *, chunk: int = 512,
+                batch: int = 1) -> Iterator[Stream]:  # fmt: skip
+    """Put `condition` on the model and run texts of up to `length` tokens under it.
+
+    Scales that a person applied to the loaded weights are lifted for the while: a condition always
+    starts from the checkpoint's own weights.
+
+    Args:
+        length: tokens; fixes length-dependent frequencies (dynamic, LongRoPE) and the cache's size.
+        chunk: tokens per forward pass, rounded up to whole quantizer blocks.
+    Raises:
+        OutOfMemory: the cache would not fit; names the length that does.
+        BadSpec: a per-tensor quantizer without calibrated range.
+    """
+    quant = condition.quant
+    if condition.static is None and any(s and s.needs_calibration for s in (quant.k, quant.v, quant.qk)):
+        raise BadSpec("a per-tensor cache scale must be calibrated first", where="--kv-scale tensor")
+    block = quant.block_tokens
+    chunk = -(-min(chunk, length) // block) * block
+    require_room(loaded, length, batch, quant.weights is not None)
+    with loaded.lock, ExitStack() as stack:
+        new = dict(loaded.originals)
+        if condition.scales is not None and not condition.scales.is_identity:
+            new |= scaled_parameters(loaded, condition.scales)
+        if quant.weights is not None:
+            new = quantized_parameters(loaded, quant.weights, new)
+        stack.enter_context(replaced(loaded.model, new))
+        rope = rope_of(loaded, condition.rope, length)
+        stack.enter_context(rope_set(loaded, rope))
+        cos, sin = cos_sin(rope.inv_freq, torch.arange(length), rope.attention_factor)
+        stream = Stream(loaded, condition, rope, length, chunk, cos.to(loaded.device), sin.to(loaded.device))
+        stack.enter_context(attention_by(stream, loaded.model))
+        yield stream
+
+
+def drain(pieces: Iterable[Piece]) -> None:
+    """Run a stream for its observers only."""
+    for _ in pieces:
+        pass

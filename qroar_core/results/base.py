@@ -1,0 +1,53 @@
+"""Shared behaviour of results: strict, frozen, and read from a file with one clear line on failure."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from qroar_core.errors import QRoarError
+
+DIGITS = 6  # significant digits kept in files; statistics carry fewer
+
+
+def rounded(value: Any) -> Any:
+    """Floats of a nested structure to DIGITS significant digits, non-finite ones to None."""
+    if isinstance(value, float):
+        return float(f"{value:.{DIGITS}g}") if value - value == 0 else None
+    if isinstance(value, dict):
+        return {k: rounded(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [rounded(v) for v in value]
+    return value
+
+
+class Result(BaseModel):
+    """A frozen model that knows how to be a file. Unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null")
+
+    def to_json(self) -> str:
+        """The file's text: two-space indent, sorted as declared."""
+        return json.dumps(rounded(self.model_dump(mode="json")), indent=1) + "\n"
+
+    @classmethod
+    def from_file(cls, path: Path, error: type[QRoarError] = QRoarError) -> Self:
+        """Read and validate.
+
+        Raises:
+            error: missing, not JSON, or not of this layout.
+        """
+        try:
+            return cls.model_validate_json(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError) as problem:
+            raise error("cannot be read", where=str(path), do="check the path") from problem
+        except ValidationError as problem:
+            first = problem.errors()[0]
+            at = ".".join(str(p) for p in first["loc"]) or "the file"
+            raise error(f"{at}: {first['msg']}", where=str(path), do="give a file this software wrote") from problem
+
+
+__all__ = ["Result", "rounded"]

@@ -1,0 +1,21 @@
+"""manifest.json: what made a run, so that it can be repeated and resumed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qroar_core.results.base import Result
+
+
+class Manifest(Result):
+    """Versions, specs, seed, model fingerprint, device and wall seconds per stage."""
+
+    versions: dict[str, str]
+    command: str
+    model: dict[str, Any]
+    specs: dict[str, Any]
+    seed: int
+    device: str
+    dtype: str
+    text: str
+    stages: dict[str, float] = {}  # finished stage -> wall seconds
