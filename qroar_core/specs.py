@@ -288,17 +288,18 @@ class EvaluationSpec:
 
     lengths: tuple[int, ...] = ()  # empty: the native window, and the searched length
     windows: int = 8
-    targets: int = 256  # last tokens of each window that are scored at every length
+    targets: int | None = None  # last tokens scored at every length; None: all but the first, or half the shortest
+    rotation: bool = True  # also measure the same quantizer behind a Hadamard rotation
     chunk: int = 512
     confidence: float = 0.95
-    bootstrap: int = 2000
     seed: int = 0
 
     def __post_init__(self) -> None:
         if not 0.5 < self.confidence < 1:
             raise BadSpec(f"confidence must lie in (0.5, 1), got {self.confidence}")
         for name in ("windows", "targets", "chunk"):
-            _at_least(name, getattr(self, name), 1)
+            if getattr(self, name) is not None:
+                _at_least(name, getattr(self, name), 1)
         _at_least("windows", self.windows, 2)
         for length in self.lengths:
             _at_least("length", length, 2)

@@ -11,6 +11,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from qroar_core.maths.quantize import calibrated_coordinates
 from qroar_core.maths.rope import unrotate
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.stream import AttentionTap, Condition, StaticRange, drain, open_stream
@@ -37,18 +38,12 @@ class _Ranges:
             (self.q, tap.q, self.quant.qk),
             (self.k_active, tap.k, self.quant.qk),
         ):
-            table[tap.layer] = max(float(table[tap.layer]), float(_on_axes(x, spec).abs().max()))
+            if spec is not None:
+                axes = calibrated_coordinates(x, spec)
+                table[tap.layer] = max(float(table[tap.layer]), float(axes.abs().max()))
 
     def on_layer(self, layer: int, row: int, start: int, hidden: Tensor) -> None:
         pass
-
-
-def _on_axes(x: Tensor, spec) -> Tensor:
-    if spec is not None and spec.rotation == "hadamard":
-        from qroar_core.maths.hadamard import hadamard
-
-        return hadamard(x)
-    return x
 
 
 def calibrated(loaded: LoadedModel, condition: Condition, ids: Tensor, chunk: int = 512) -> Condition:

@@ -57,7 +57,7 @@ def converted(path: Path, on_step: OnStep) -> tuple[Path, str]:
             f"GGUF architecture {architecture} is not known", where=str(path), do=f"known are {', '.join(ARCHITECTURES)}"
         )
     folder = cache_dir() / "converted" / sha256(path)[:16]
-    if not (folder / "model.safetensors").is_file():
+    if not any(folder.glob("*.safetensors")):  # large models are sharded
         on_step(Step("load", 0, 4, f"convert {path.name} (once)"))
         _convert(path, folder)
     return folder, kind

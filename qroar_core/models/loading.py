@@ -14,7 +14,7 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from qroar_core.errors import BadCheckpoint, BadSpec, OutOfMemory
+from qroar_core.errors import BadCheckpoint, BadSpec, OutOfMemory, UnsupportedModel
 from qroar_core.models.families import Family, family_of
 from qroar_core.models.loaded import LoadedModel, fingerprint
 from qroar_core.models.sources import Source, locate
@@ -105,6 +105,13 @@ def as_loaded(model: Any, tokenizer: Any, family: Family, found: Source, device:
         template=found.folder,
     )
     loaded.slots()  # refuses a layout whose parameters are not where the family says
+    turned = 2 * family.rotary(model).inv_freq.numel()
+    if turned != loaded.geometry.rotary_dim:  # this family's code does not read partial_rotary_factor
+        raise UnsupportedModel(
+            f"its config asks for {loaded.geometry.rotary_dim} rotated channels, {family.name} turns {turned}",
+            where=found.label,
+            do="check partial_rotary_factor",
+        )
     return loaded
 
 
@@ -113,17 +120,29 @@ def read_config(found: Source) -> Any:
 
     Raises:
         BadCheckpoint: no config.json, or one that does not parse.
+        UnsupportedModel: an architecture no family knows, or weights that are quantized already.
     """
+    from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoConfig
 
     path = found.folder / "config.json"
     if not path.is_file():
         raise BadCheckpoint("no config.json", where=str(found.folder), do="give a Hugging Face model folder")
     try:
-        json.loads(path.read_text())
+        raw = json.loads(path.read_text())
+        if not isinstance(raw, dict):
+            raise ValueError("it is not a table")
+        family_of(raw.get("architectures"), found.label)  # before transformers, which knows fewer reasons
+        if raw.get("quantization_config"):
+            kind = raw["quantization_config"].get("quant_method", "unknown method")
+            raise UnsupportedModel(
+                f"its weights are quantized already ({kind})",
+                where=str(found.folder),
+                do="give the full-precision checkpoint, or a .gguf file",
+            )
         return AutoConfig.from_pretrained(found.folder, trust_remote_code=False)
-    except (ValueError, KeyError, TypeError, OSError) as error:
-        raise BadCheckpoint(f"config.json cannot be read: {_first_line(error)}", where=str(found.folder)) from error
+    except (ValueError, KeyError, TypeError, AttributeError, OSError, StrictDataclassError) as error:
+        raise BadCheckpoint(f"config.json cannot be read: {_message(error)}", where=str(found.folder)) from error
 
 
 def _read_weights(found: Source, dtype: torch.dtype) -> Any:
@@ -142,17 +161,27 @@ def _read_weights(found: Source, dtype: torch.dtype) -> Any:
             trust_remote_code=False,
             attn_implementation="sdpa",
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # refused below, by name
         )
     except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
         raise BadCheckpoint(
-            f"weights cannot be read: {_first_line(error)}", where=str(found.folder), do="fetch the checkpoint again"
+            f"weights cannot be read: {_message(error)}", where=str(found.folder), do="fetch the checkpoint again"
         ) from error
     finally:
         logging.set_verbosity(verbosity)
         logging.enable_progress_bar()
-    missing = sorted(info["missing_keys"]) + sorted(str(k) for k in info["mismatched_keys"])
-    if missing:
-        raise BadCheckpoint(f"{len(missing)} weights are missing, first {missing[0]}", where=str(found.folder))
+    extra = {key for key in info["unexpected_keys"] if ".layers." in key and key.endswith((".weight", ".bias"))}
+    for names, wrong in (
+        (info["missing_keys"], "are missing"),
+        ({key for key, *_ in info["mismatched_keys"]}, "have another shape than config.json says"),
+        (extra, "have no place in the model of config.json"),
+    ):
+        if names:
+            raise BadCheckpoint(
+                f"{len(names)} weights {wrong}, first {min(names)}",
+                where=str(found.folder),
+                do="fetch the checkpoint again",
+            )
     return model
 
 
@@ -179,8 +208,9 @@ def _read_tokenizer(found: Source) -> Any:
     try:
         return AutoTokenizer.from_pretrained(found.folder, trust_remote_code=False)
     except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
-        raise BadCheckpoint(f"tokenizer cannot be read: {_first_line(error)}", where=str(found.folder)) from error
+        raise BadCheckpoint(f"tokenizer cannot be read: {_message(error)}", where=str(found.folder)) from error
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+def _message(error: BaseException) -> str:
+    """What an error of another library says, in one line of at most 200 characters."""
+    return " ".join(str(error).split())[:200] or type(error).__name__

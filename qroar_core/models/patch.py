@@ -87,9 +87,9 @@ def quantized_parameters(loaded: LoadedModel, spec: WeightQuantSpec, base: dict[
 def apply_scales(loaded: LoadedModel, scales: Scales) -> None:
     """Put `scales` into the loaded model until `undo_scales`; what was applied before is undone first."""
     with loaded.lock:
+        new = scaled_parameters(loaded, scales)  # from the originals; refused scales leave everything as it is
         undo_scales(loaded)
         parameters = dict(loaded.model.named_parameters())
-        new = scaled_parameters(loaded, scales)
         loaded.originals = {name: parameters[name].data for name in new}
         for name, tensor in new.items():
             parameters[name].data = tensor

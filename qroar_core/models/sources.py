@@ -44,7 +44,7 @@ def locate(asked: str, on_step: OnStep = ignore) -> Source:
         from qroar_core.models.smollm2 import gguf_path
 
         return _from_gguf(gguf_path(), asked, "SmolLM2-135M-Instruct", on_step)
-    path = Path(asked).expanduser()
+    path = _as_path(asked)
     if path.suffix == ".gguf":
         if not path.is_file():
             raise BadCheckpoint("no such file", where=asked, do="check the path")
@@ -58,6 +58,15 @@ def locate(asked: str, on_step: OnStep = ignore) -> Source:
             "no such model", where=asked, do="give demo, smollm2, a folder, a .gguf file or a hub id like org/name"
         )
     return _from_hub(asked, on_step)
+
+
+def _as_path(asked: str) -> Path:
+    try:
+        path = Path(asked).expanduser()
+        path.exists()  # a name too long for the file system raises here
+    except (OSError, RuntimeError) as error:  # RuntimeError: ~nobody
+        raise BadCheckpoint(f"not a usable path ({error})"[:200], where=asked[:80], do="check the path") from error
+    return path
 
 
 def _from_gguf(path: Path, asked: str, label: str, on_step: OnStep) -> Source:

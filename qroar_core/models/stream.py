@@ -128,11 +128,11 @@ class Stream:
         kept_v.write(v, self.start)
         asked = self._round_active(q, layer, "q")
         out = torch.empty_like(q)
-        block = min([b for b in (kept_k.block, kept_v.block) if b > 1], default=end)
+        blocks = [half.block for half in (kept_k, kept_v) if half.block > 1]
         at = self.start
         while at < end:
             rows = max(1, min(MASK_ENTRIES // end, self.chunk))
-            stop = min(end, at + rows, (at // block + 1) * block)
+            stop = min([end, at + rows] + [(at // block + 1) * block for block in blocks])
             seen = self._round_active(kept_k.store[:, :, :stop], layer, "k_active")
             here = slice(at - self.start, stop - self.start)
             out[:, :, here] = causal_block(asked[:, :, here], seen, kept_v.store[:, :, :stop], at, scaling, window)

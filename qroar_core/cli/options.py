@@ -1,0 +1,85 @@
+"""Every option, declared once, in groups that the commands pick from.
+
+A command's typer signature is assembled from these groups, so `--k` means and reads the same
+everywhere. Values arrive in one dict; `settings.py` turns it into specs.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import wraps
+from typing import Annotated, Any
+
+import typer
+
+_Missing = inspect.Parameter.empty
+
+
+def _option(name: str, kind: Any, default: Any, text: str, *flags: str, metavar: str | None = None) -> inspect.Parameter:
+    flag = flags or (f"--{name.replace('_', '-')}",)
+    annotation = Annotated[kind, typer.Option(*flag, help=text, metavar=metavar)]
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+MODEL = [
+    inspect.Parameter(
+        "model",
+        inspect.Parameter.KEYWORD_ONLY,
+        annotation=Annotated[str, typer.Argument(help="demo, smollm2, a folder, a .gguf file or a hub id", metavar="MODEL")],
+    ),
+    _option("device", str, "auto", "auto, cpu, cuda, mps"),
+    _option("dtype", str, "auto", "auto, float32, float16, bfloat16, float64"),
+    _option("json", bool, False, "print the closing table as JSON", "--json"),
+]
+SETTING = [
+    _option("rope", str | None, None, "position interpolation", metavar="default|linear|ntk|dynamic|yarn|longrope|llama3"),
+    _option("factor", float | None, None, "interpolation factor s"),
+    _option("longrope_factors", str | None, None, "JSON with long_factor and short_factor", metavar="FILE"),
+    _option("weights", str, "none", "weight quantizer", metavar="none|intN"),
+    _option("weight_scale", str, "channel", "what shares a weight scale", metavar="tensor|channel|group"),
+    _option("group_size", int | None, None, "inputs, channels or tokens per group"),
+    _option("k", str | None, None, "K cache quantizer", metavar="none|intN|PRESET"),
+    _option("v", str | None, None, "V cache quantizer", metavar="none|intN|PRESET"),
+    _option("kv", str | None, None, "both K and V cache", metavar="none|intN|PRESET"),
+    _option("kv_scale", str | None, None, "what shares a cache scale", metavar="token|channel|tensor|block"),
+    _option("kv_rotation", str | None, None, "rotation before the cache quantizer", metavar="none|hadamard"),
+    _option("k_before_rope", bool, False, "quantize K before its rotation", "--k-before-rope"),
+    _option("qk", str, "none", "q and k activation quantizer", metavar="none|intN"),
+    _option("length", int | None, None, "context length L, tokens"),
+    _option("text", str | None, None, "your own text instead of the embedded ones", metavar="FILE"),
+    _option("seed", int, 0, "seed of windows and samplers"),
+]
+BANDS = [
+    _option("bands", int, 8, "frequency bands"),
+    _option("partition", str, "count", "how pairs are grouped", metavar="count|log|turns"),
+]
+SEARCH = [
+    _option("granularity", str, "kv_head", "what shares a scale", metavar="model|layer|kv_head"),
+    _option("mode", str, "symmetric", "q times g and k over g, or both times g", metavar="symmetric|shared"),
+    _option("objective", str, "cached", "what a candidate is judged by", metavar="cached|full"),
+    _option("method", str, "gradient", "how candidates are found", metavar="gradient|coordinate|optuna"),
+    _option("windows", int | None, None, "windows of text per stage"),
+]
+EVALUATE = [
+    _option("scales", str | None, None, "scales.json to apply", metavar="FILE"),
+    _option("lengths", str | None, None, "context lengths to compare, e.g. 512,2048", metavar="L,L,..."),
+]
+EXPORT = [_option("format", str, "hf", "what to write", metavar="hf")]
+OUT = [_option("out", str | None, None, "folder to write; made by the command", metavar="DIR")]
+
+
+def takes(*groups: list[inspect.Parameter]) -> Callable[[Callable[[dict], None]], Callable[..., None]]:
+    """Give a command function `f(options)` the typer signature of these groups."""
+    parameters = [p for group in groups for p in group]
+
+    def decorate(command: Callable[[dict], None]) -> Callable[..., None]:
+        @wraps(command)
+        def wrapper(**options: Any) -> None:
+            command(options)
+
+        wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        wrapper.__annotations__ = {p.name: p.annotation for p in parameters}
+        return wrapper
+
+    return decorate

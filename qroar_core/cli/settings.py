@@ -1,0 +1,150 @@
+"""From option values to specs: the one place where the command line's words get their meaning."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from qroar_core.errors import BadSpec
+from qroar_core.models.loaded import LoadedModel
+from qroar_core.models.text import SPLITS, Document, read_text, split, thirds
+from qroar_core.presets import WEIGHT_PRESETS, parse_cache_option
+from qroar_core.runs.setting import Setting, default_setting
+from qroar_core.specs import (
+    BandSpec,
+    DiagnosisSpec,
+    EvaluationSpec,
+    QuantizerSpec,
+    QuantSpec,
+    RopeSpec,
+    SearchSpec,
+    WeightQuantSpec,
+)
+
+
+def setting_of(options: dict[str, Any], loaded: LoadedModel) -> Setting:
+    """Every spec of a command; what was not asked comes from `default_setting` of the model."""
+    rope, quant = rope_spec(options), quant_spec(options)
+    base = default_setting(loaded, rope, quant, options.get("length"))
+    rope, length = base.rope, base.diagnosis.length
+    seed, windows = options.get("seed", 0), options.get("windows")
+    bands = BandSpec(options.get("bands", 8), options.get("partition", "count"))
+    lengths = _lengths(options.get("lengths")) or base.evaluation.lengths
+    return Setting(
+        rope=rope,
+        quant=base.quant,
+        diagnosis=DiagnosisSpec(length=length, short_length=base.diagnosis.short_length, bands=bands, seed=seed),
+        search=SearchSpec(
+            mode=options.get("mode", "symmetric"),
+            granularity=options.get("granularity", "kv_head"),
+            objective=options.get("objective", "cached"),
+            method=options.get("method", "gradient"),
+            bands=bands,
+            length=length,
+            windows=windows or base.search.windows,
+            seed=seed,
+        ),
+        evaluation=EvaluationSpec(lengths=lengths, windows=max(2, windows or base.evaluation.windows), seed=seed),
+    )
+
+
+def rope_spec(options: dict[str, Any]) -> RopeSpec | None:
+    """None when neither --rope nor --factor was given."""
+    method, factor = options.get("rope"), options.get("factor")
+    lists = _longrope_file(options.get("longrope_factors"))
+    if method is None and factor is None:
+        if lists:
+            raise BadSpec("factor lists need --rope longrope", where="--longrope-factors")
+        return None
+    if method is None:
+        raise BadSpec(f"--factor {factor} needs a method", do="add --rope yarn (or linear, ntk, dynamic, llama3)")
+    if method not in ("default",) and factor is None:
+        raise BadSpec(f"--rope {method} needs a factor", do="add --factor, for example --factor 2")
+    return RopeSpec(method=method, factor=factor if factor is not None else 1.0, **lists)
+
+
+def quant_spec(options: dict[str, Any]) -> QuantSpec | None:
+    """None when no quantizer option was given at all."""
+    k, v = options.get("k") or options.get("kv"), options.get("v") or options.get("kv")
+    weights, qk = options.get("weights", "none"), options.get("qk", "none")
+    if k is None and v is None and weights == "none" and qk == "none":
+        return None
+    cache = {
+        "kv_scale": options.get("kv_scale"),
+        "kv_rotation": options.get("kv_rotation"),
+        "group_size": options.get("group_size") if options.get("kv_scale") in ("block", "channel") else None,
+    }
+    k_spec = parse_cache_option(k or "none", "k", **cache)
+    if options.get("k_before_rope"):
+        if k_spec is None:
+            raise BadSpec("--k-before-rope needs a K quantizer", do="add --k int4")
+        k_spec = _before_rope(k_spec)
+    return QuantSpec(
+        weights=_weights(weights, options.get("weight_scale", "channel"), options.get("group_size")),
+        k=k_spec,
+        v=parse_cache_option(v or "none", "v", **cache),
+        qk=_activation(qk),
+        name=k if k is not None and k == v else "",
+    )
+
+
+def _before_rope(spec: QuantizerSpec) -> QuantizerSpec:
+    from dataclasses import replace
+
+    return replace(spec, before_rope=True)
+
+
+def _weights(text: str, scale: Any, group_size: int | None) -> WeightQuantSpec | None:
+    if text == "none":
+        return None
+    if text in WEIGHT_PRESETS:
+        return WEIGHT_PRESETS[text].weights
+    bits = re.fullmatch(r"int(\d)", text)
+    if not bits:
+        raise BadSpec(f"unknown value {text!r}", where="--weights", do="choose none, int2..int8, w4a16")
+    return WeightQuantSpec(int(bits[1]), scale, group_size or 128)
+
+
+def _activation(text: str) -> QuantizerSpec | None:
+    if text == "none":
+        return None
+    bits = re.fullmatch(r"int(\d)", text)
+    if not bits:
+        raise BadSpec(f"unknown value {text!r}", where="--qk", do="choose none or int2..int8")
+    return QuantizerSpec(int(bits[1]))
+
+
+def _lengths(text: str | None) -> tuple[int, ...]:
+    if not text:
+        return ()
+    try:
+        return tuple(sorted({int(part) for part in text.split(",")}))
+    except ValueError as error:
+        raise BadSpec(f"not a list of lengths: {text!r}", where="--lengths", do="write for example 512,2048") from error
+
+
+def _longrope_file(path: str | None) -> dict[str, tuple[float, ...]]:
+    if path is None:
+        return {}
+    try:
+        content = json.loads(Path(path).read_text())
+        known = {name: tuple(map(float, content[name])) for name in ("long_factor", "short_factor") if name in content}
+        if "long_factor" not in known:
+            raise ValueError("no long_factor in it")
+        return known
+    except (OSError, ValueError, TypeError) as error:
+        raise BadSpec(f"cannot be read ({error})", where=path, do="give a JSON with long_factor, a list of numbers") from error
+
+
+def documents(options: dict[str, Any]) -> dict[str, list[Document]]:
+    """Calibration, development and held-out documents: the embedded ones, or --text cut in three."""
+    if options.get("text"):
+        return thirds(read_text(options["text"]))
+    return {name: split(name) for name in SPLITS}
+
+
+def text_label(options: dict[str, Any]) -> str:
+    """How a manifest names the text."""
+    return options.get("text") or "embedded presidential messages (assets/text)"

@@ -1,0 +1,106 @@
+"""What the command line prints: a progress line on stderr, one table (or JSON) on stdout."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from qroar_core.maths.rescale import Scales
+from qroar_core.models.loaded import LoadedModel
+from qroar_core.progress import OnStep, Step
+from qroar_core.results import Diagnosis, Evaluation, SearchReport
+from qroar_core.results.base import rounded
+
+OUT = Console(soft_wrap=True)
+
+
+@contextmanager
+def progress() -> Iterator[OnStep]:
+    """One line on stderr: stage, what, bar, time left."""
+    columns = (TextColumn("{task.fields[stage]:>9}"), BarColumn(24), TimeElapsedColumn(), TimeRemainingColumn(),
+               TextColumn("{task.description}"))  # fmt: skip
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        task = bars.add_task("", total=1.0, stage="")
+        stage = ""
+
+        def on_step(step: Step) -> None:
+            nonlocal stage
+            if step.stage != stage:
+                stage = step.stage
+                bars.reset(task, stage=stage, total=1.0)
+            bars.update(task, completed=step.fraction, description=step.what, stage=step.stage)
+
+        yield on_step
+
+
+def line(text: str) -> None:
+    """One plain line on stdout."""
+    sys.stdout.write(text + "\n")
+
+
+def _print(content: Any) -> None:
+    line(json.dumps(rounded(content), indent=1))
+
+
+def _table(title: str, header: list[str], rows: list[list[str]]) -> None:
+    table = Table(title=title, title_justify="left")
+    for i, name in enumerate(header):
+        table.add_column(name, justify="left" if i == 0 else "right")
+    for row in rows:
+        table.add_row(*row)
+    OUT.print(table)
+
+
+def model(loaded: LoadedModel, as_json: bool) -> None:
+    """The model's sizes."""
+    from dataclasses import asdict
+
+    facts = {"name": loaded.name, "fingerprint": loaded.fingerprint, **asdict(loaded.geometry),
+             "device": str(loaded.device), "dtype": str(loaded.dtype).removeprefix("torch."), "note": loaded.note}  # fmt: skip
+    _print(facts) if as_json else _table(loaded.name, ["", "value"], [[k, str(v)] for k, v in facts.items()])
+
+
+def diagnosis(result: Diagnosis, as_json: bool) -> None:
+    """One row a band."""
+    if as_json:
+        _print([band.model_dump() for band in result.bands])
+        return
+    names = ("wavelength_min", "wavelength_max", "turns", "interpolation_pressure", "phase_displacement",
+             "logit_weighted_pressure", "side_peak")  # fmt: skip
+    rows = [[f"{b.index} ({b.first_pair}-{b.last_pair})", *(f"{getattr(b, n):.4g}" for n in names)] for b in result.bands]
+    _table("Bands", ["band (pairs)", *(n.replace("_", " ") for n in names)], rows)
+    line(result.verdict.reason)
+
+
+def search(report: SearchReport, kept: Scales, as_json: bool) -> None:
+    """The verdict, the search's cost and what is kept."""
+    facts = report.model_dump(exclude={"history", "bounds"}) | {"kept_identity": kept.is_identity}
+    if as_json:
+        _print(facts)
+        return
+    line(report.verdict.reason)
+    line(f"{report.objective} objective {report.objective_identity:.4g} -> {report.objective_found:.4g} "
+         f"in {report.seconds:.1f} s = {report.forward_equivalents:.2f} forward passes over its text")  # fmt: skip
+    line(f"guard: {report.guard}")
+    line(f"kept: {report.chosen}; {report.reason}")
+
+
+def evaluation(result: Evaluation, as_json: bool) -> None:
+    """One row a condition and length, and the finding."""
+    if as_json:
+        _print(result.model_dump(mode="json", exclude={"window_nll", "positions"}))
+        return
+    rows = [[f"{r.length}", r.model, r.scales, f"{r.ppl:.3f}", f"{r.nll:.4f} ±{r.nll_se:.4f}", f"{r.kl_mean:.4f}",
+             f"{r.same_top1:.1%}"] for r in result.rows]  # fmt: skip
+    _table(result.text, ["length", "model", "scales", "ppl", "nll ± se", "KL mean", "same top-1"], rows)
+    line(result.sentence)
+    if result.attribution:
+        a = result.attribution
+        line(f"of which quantization repair {a.quantization_repair:+.4f} nats, retuning {a.retuning:+.4f} nats")

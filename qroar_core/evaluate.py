@@ -1,0 +1,190 @@
+"""Stage 4: the conditions side by side on text the search never saw.
+
+{reference, quantized} x {identity, tuned} plus SmoothAttention and a Hadamard rotation, at every
+length on the same target tokens: each window ends at the same place and only sees more or less of
+what came before.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+
+from qroar_core.errors import BadSpec
+from qroar_core.maths.rescale import Scales
+from qroar_core.models.calibrate import calibrated
+from qroar_core.models.loaded import LoadedModel
+from qroar_core.models.measure import Measured, measure
+from qroar_core.models.score import divergence
+from qroar_core.models.stream import Condition
+from qroar_core.models.text import Document, windows
+from qroar_core.progress import OnStep, Step, ignore, part
+from qroar_core.results.evaluation import Attribution, Evaluation, Gain, PositionCurve, Row
+from qroar_core.results.intervals import mean_interval, paired_interval
+from qroar_core.specs import EvaluationSpec, QuantSpec, RopeSpec
+
+CURVE_POINTS = 32  # points of the NLL-by-position curve
+NO_GAIN = "no significant gain: keep identity"
+
+
+@dataclass(frozen=True, slots=True)
+class _Named:
+    model: str
+    scales: str
+    condition: Condition
+
+    @property
+    def key(self) -> str:
+        return f"{self.model}/{self.scales}"
+
+
+def run(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, tuned: Scales | None, smooth: Scales | None,
+        spec: EvaluationSpec, documents: list[Document], on_step: OnStep = ignore) -> Evaluation:  # fmt: skip
+    """Measure every condition at every length.
+
+    Args:
+        tuned, smooth: scales to compare with identity; None leaves the condition out.
+        documents: held-out text.
+    Raises:
+        BadText: too little text for the windows asked. BadSpec: targets that fill the shortest length.
+    """
+    lengths = spec.lengths or default_lengths(loaded, rope)
+    targets = spec.targets or max(1, min(lengths) // 2 if len(lengths) > 1 else lengths[0] - 1)
+    if targets >= min(lengths):
+        raise BadSpec(f"{targets} targets need a length above that", where="--lengths", do="score fewer tokens")
+    texts = windows(loaded.tokenizer, documents, max(lengths), spec.windows, spec.seed)
+    named = _conditions(rope, quant, tuned, smooth, spec.rotation)
+    rows: list[Row] = []
+    nll: dict[str, list[float]] = {}
+    done, total = 0, len(lengths) * len(named)
+    curves: dict[str, list[float]] = {}
+    for length in lengths:
+        ids = texts.ids[:, -length:]
+        reference: Measured | None = None
+        for one in named:
+            step = part(_as_evaluate(on_step), done, done + 1, total)
+            condition = calibrated(loaded, one.condition, ids[:1], spec.chunk)
+            seen = measure(loaded, condition, ids, targets, chunk=spec.chunk, what=f"{one.key} at {length}", on_step=step)
+            reference = reference or seen
+            rows.append(_row(loaded, length, one, seen, reference))
+            nll[f"{length}/{one.key}"] = seen.per_window
+            if length == max(lengths):
+                curves[one.key] = _curve(seen.nll)
+            done += 1
+    longest = max(lengths)
+    return Evaluation(
+        rows=rows,
+        text=f"{len(texts)} windows, {targets} targets each, digest {texts.digest}, seed {spec.seed}",
+        window_nll=nll,
+        positions=PositionCurve(position=_curve_positions(longest, targets), curves=curves),
+        **_findings({key.split("/", 1)[1]: v for key, v in nll.items() if key.startswith(f"{longest}/")}, longest, spec),
+    )
+
+
+def default_lengths(loaded: LoadedModel, rope: RopeSpec) -> tuple[int, ...]:
+    """The native window and, under a PI, the window it promises."""
+    native = loaded.geometry.original_context
+    return (native,) if rope.factor == 1.0 else (native, int(native * rope.factor))
+
+
+def _conditions(rope: RopeSpec, quant: QuantSpec, tuned: Scales | None, smooth: Scales | None,
+                rotation: bool) -> list[_Named]:  # fmt: skip
+    named = [_Named("reference", "identity", Condition(rope))]
+    if tuned is not None:
+        named.append(_Named("reference", "tuned", Condition(rope, scales=tuned)))
+    if quant.is_none:
+        return named
+    named.append(_Named("quantized", "identity", Condition(rope, quant)))
+    for label, scales in (("tuned", tuned), ("smooth_attention", smooth)):
+        if scales is not None:
+            named.append(_Named("quantized", label, Condition(rope, quant, scales)))
+    turned = rotated(quant) if rotation else None
+    if turned is not None:
+        named.append(_Named("quantized", "rotation", Condition(rope, turned)))
+    return named
+
+
+def rotated(quant: QuantSpec) -> QuantSpec | None:
+    """The same quantizers behind a Hadamard rotation of q and k, or None where that does not apply."""
+    k = quant.k
+    if k is None or k.rotation == "hadamard" or k.before_rope or k.scale in ("channel", "tensor"):
+        return None
+    return replace(quant, k=replace(k, rotation="hadamard"))
+
+
+def _row(loaded: LoadedModel, length: int, one: _Named, seen: Measured, reference: Measured) -> Row:
+    over = mean_interval(seen.per_window)
+    apart = divergence(loaded, reference.hidden, seen.hidden)
+    kl = apart.kl.flatten().double().sort().values
+    return Row(
+        length=length,
+        model=one.model,  # type: ignore[arg-type]
+        scales=one.scales,  # type: ignore[arg-type]
+        nll=over.mean,
+        nll_se=over.se,
+        ppl=math.exp(over.mean),
+        tokens=seen.nll.numel(),
+        kl_mean=max(0.0, float(kl.mean())),
+        kl_p99=max(0.0, float(kl[math.ceil(0.99 * len(kl)) - 1])),
+        same_top1=float(apart.same_top1.double().mean()),
+    )
+
+
+def _findings(nll: dict[str, list[float]], length: int, spec: EvaluationSpec) -> dict:
+    before, ref = nll.get("quantized/identity"), nll["reference/identity"]
+    tuned, ref_tuned = nll.get("quantized/tuned"), nll.get("reference/tuned")
+    if before is None:
+        return {"gain": None, "attribution": None, "gap_recovered": None, "sentence": "nothing is quantized"}
+    gap = paired_interval(before, ref, spec.confidence)
+    smooth = nll.get("quantized/smooth_attention")
+    out: dict = {"gain": None, "attribution": None, "gap_recovered": None}
+    if smooth is not None and gap.mean > 0:
+        out["smooth_attention_gap_recovered"] = paired_interval(before, smooth).mean / gap.mean
+    if tuned is None or ref_tuned is None:
+        return out | {"sentence": f"quantization costs {gap.mean:+.4f} nats per token at {length} tokens; nothing tuned"}
+    gain = paired_interval(before, tuned, spec.confidence)
+    retuning = paired_interval(ref, ref_tuned, spec.confidence)
+    repair = paired_interval(
+        [a - b for a, b in zip(before, tuned, strict=True)],
+        [a - b for a, b in zip(ref, ref_tuned, strict=True)],
+        spec.confidence,
+    )
+    significant = gain.low > 0
+    recovered = gain.mean / gap.mean if gap.low > 0 else None
+    return out | {
+        "gain": Gain(
+            length=length, delta_nll=gain.mean, ci_low=gain.low, ci_high=gain.high, significant=significant,
+            windows=len(before), confidence=spec.confidence,
+        ),
+        "attribution": Attribution(
+            quantization_repair=repair.mean, retuning=retuning.mean,
+            repair_ci_low=repair.low, repair_ci_high=repair.high,
+        ),
+        "gap_recovered": recovered,
+        "sentence": _sentence(significant, gain, recovered, length),
+    }  # fmt: skip
+
+
+def _sentence(significant: bool, gain, recovered: float | None, length: int) -> str:
+    interval = f"{gain.mean:+.4f} nats [{gain.low:+.4f}, {gain.high:+.4f}] at {length} tokens"
+    if not significant:
+        return f"{NO_GAIN} ({interval})"
+    share = "" if recovered is None else f", {recovered:.0%} of what quantization lost"
+    return f"significant gain: {interval}{share}"
+
+
+def _curve(nll: Tensor) -> list[float]:
+    return [float(c.double().mean()) for c in nll.mean(0).tensor_split(min(CURVE_POINTS, nll.shape[1]))]
+
+
+def _curve_positions(length: int, targets: int) -> list[int]:
+    import torch
+
+    at = torch.arange(length - targets, length).tensor_split(min(CURVE_POINTS, targets))
+    return [int(piece.double().mean()) for piece in at]
+
+
+def _as_evaluate(on_step: OnStep) -> OnStep:
+    return lambda step: on_step(Step("evaluate", step.done, step.total, step.what, step.detail))

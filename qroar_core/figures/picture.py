@@ -1,0 +1,73 @@
+"""What every figure shares: the `Picture`, its colours and its frame.
+
+Colours are Okabe-Ito (told apart with every common colour blindness) without its black and yellow, which
+vanish on a dark or a light page; maps are Cividis, or PuOr around a neutral middle. Backgrounds stay
+transparent and no text colour is set, so the page's theme decides.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+import plotly.graph_objects as go
+
+BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
+PINK, SKY, GREY = "#CC79A7", "#56B4E9", "#8A8A8A"
+COLOURS = (BLUE, ORANGE, GREEN, PINK, SKY, RED, GREY)
+SEQUENTIAL = "Cividis"
+DIVERGING = "PuOr_r"
+HEIGHT = 380  # pixels
+PAYLOAD_LIMIT = 2_000_000  # bytes of a figure's JSON
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Picture:
+    """A figure and its numbers. `title` says the question or the finding, without units."""
+
+    title: str
+    figure: go.Figure
+    table: pd.DataFrame
+    how_to_read: str
+
+    @property
+    def alt(self) -> str:
+        """Text for those who do not see the figure."""
+        return f"{self.title}. {self.how_to_read}"
+
+
+def framed(figure: go.Figure, x: str, y: str, *, height: int = HEIGHT, log_x: bool = False, log_y: bool = False,
+           legend: bool = True) -> go.Figure:  # fmt: skip
+    """Axis titles with units, a legend above, no background of its own; returns `figure`."""
+    figure.update_layout(
+        template="none",
+        height=height,
+        margin={"l": 70, "r": 20, "t": 40 if legend else 16, "b": 56},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        showlegend=legend,
+        legend={"orientation": "h", "yanchor": "bottom", "y": 1.0, "x": 0},
+        hovermode="closest",
+    )
+    grid = {"gridcolor": "rgba(138,138,138,0.25)", "zeroline": False}
+    figure.update_xaxes(title_text=x, type="log" if log_x else None, **grid)
+    figure.update_yaxes(title_text=y, type="log" if log_y else None, **grid)
+    return figure
+
+
+def heatmap(z: list[list[float]], x: list[str], y: list[str], unit: str, *, middle: float | None = None,
+            hover: str = "%{y}, %{x}: %{z:.3f}") -> go.Heatmap:  # fmt: skip
+    """A map with its colour bar; around `middle` the scale is diverging and symmetric."""
+    colours: dict = {"colorscale": SEQUENTIAL}
+    if middle is not None:
+        reach = max((abs(v - middle) for row in z for v in row if v is not None), default=0.0) or 1.0
+        colours = {"colorscale": DIVERGING, "zmin": middle - reach, "zmax": middle + reach}
+    return go.Heatmap(
+        z=z, x=x, y=y, colorbar={"title": {"text": unit}, "thickness": 14}, xgap=1, ygap=1,
+        hovertemplate=hover + f" {unit}<extra></extra>", **colours,
+    )  # fmt: skip
+
+
+def map_height(rows: int) -> int:
+    """Pixels for a map of `rows` rows: readable from 2 to 64."""
+    return max(220, min(900, 120 + 24 * rows))

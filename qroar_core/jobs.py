@@ -1,0 +1,204 @@
+"""Long work in the background: one worker thread per device, jobs known by their key.
+
+A job is a stage and its arguments. Its key says what it computes (specs and fingerprint), so the
+same question asked from another page, tab or after a reload finds the job that is already queued,
+running or done: nothing is stopped and nothing runs twice. Faces poll `Snapshot`s; the worker never
+calls a face. No traceback leaves this file: what we raise on purpose keeps its one line, anything
+else is logged and gets a short line.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from qroar_core.errors import Cancelled, QRoarError
+from qroar_core.progress import Step, cancellable
+
+State = Literal["queued", "running", "done", "failed", "cancelled"]
+KEPT = 32  # finished jobs, results included, that stay until newer ones push them out
+KEPT_DETAILS = 4000  # of Step.detail per job; the oldest go first
+ESTIMATE_FROM = 0.02  # share of a job done before its time left is worth saying
+
+log = logging.getLogger("qroar.jobs")
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What a face may know of a job at one moment. Seconds are wall seconds.
+
+    `behind` names the job it waits for, `error` is the one line of a failed job, `details` the
+    `Step.detail` values so far, oldest first.
+    """
+
+    key: Hashable
+    label: str
+    device: str
+    state: State
+    step: Step | None
+    seconds: float
+    seconds_left: float | None
+    cancelling: bool
+    behind: str
+    error: str
+    details: tuple[Any, ...]
+
+    @property
+    def active(self) -> bool:
+        """True while the job is queued or running."""
+        return self.state in ("queued", "running")
+
+
+@dataclass(slots=True, eq=False)
+class _Job:
+    key: Hashable
+    label: str
+    device: str
+    call: Callable[..., Any] | None
+    state: State = "queued"
+    step: Step | None = None
+    details: deque = field(default_factory=lambda: deque(maxlen=KEPT_DETAILS))
+    started: float = 0.0
+    ended: float = 0.0
+    result: Any = None
+    error: str = ""
+    cancel: threading.Event = field(default_factory=threading.Event)
+
+
+class Manager:
+    """All jobs of this process. Every method may be called from any thread and returns at once."""
+
+    def __init__(self, kept: int = KEPT) -> None:
+        self._kept = kept
+        self._lock = threading.Lock()
+        self._jobs: OrderedDict[Hashable, _Job] = OrderedDict()
+        self._queues: dict[str, deque[_Job]] = {}
+        self._running: dict[str, _Job] = {}
+        self._workers: dict[str, threading.Thread] = {}
+
+    def submit(self, key: Hashable, stage: Callable[..., Any], *args: Any, label: str, device: str = "cpu",
+               again: bool = False, **kwargs: Any) -> Snapshot:  # fmt: skip
+        """Queue `stage(*args, on_step=..., **kwargs)` unless `key` is already queued, running or done.
+
+        A failed or cancelled job is started anew; with `again` a finished one too.
+        """
+        with self._lock:
+            job = self._jobs.get(key)
+            if job is None or job.state in ("failed", "cancelled") or (again and job.state == "done"):
+                job = _Job(key, label, device, lambda on_step: stage(*args, on_step=on_step, **kwargs))
+                self._jobs[key] = job
+                self._jobs.move_to_end(key)
+                self._queues.setdefault(device, deque()).append(job)
+                self._start_worker(device)
+            return self._snapshot(job)
+
+    def snapshot(self, key: Hashable) -> Snapshot | None:
+        """The job of `key` now, or None when there is none (never asked, or pushed out)."""
+        with self._lock:
+            job = self._jobs.get(key)
+            return self._snapshot(job) if job else None
+
+    def result(self, key: Hashable) -> Any:
+        """What the finished job of `key` returned, or None."""
+        with self._lock:
+            job = self._jobs.get(key)
+            if job is None or job.state != "done":
+                return None
+            self._jobs.move_to_end(key)
+            return job.result
+
+    def cancel(self, key: Hashable) -> None:
+        """Ask a job to stop: a queued one stops now, a running one at its next step."""
+        with self._lock:
+            job = self._jobs.get(key)
+            if job is None:
+                return
+            job.cancel.set()
+            if job.state == "queued":
+                self._queues[job.device].remove(job)
+                self._finish(job, "cancelled")
+
+    def busy(self, device: str | None = None) -> Snapshot | None:
+        """The job running on `device` (on any device for None), or None."""
+        with self._lock:
+            running = [job for name, job in self._running.items() if device in (None, name)]
+            return self._snapshot(running[0]) if running else None
+
+    def release(self, group: str, but: Hashable = None) -> None:
+        """Forget finished jobs whose key is a tuple starting with `group`, except `but`."""
+        with self._lock:
+            for key, job in list(self._jobs.items()):
+                ours = isinstance(key, tuple) and key[:1] == (group,)
+                if ours and key != but and job.state not in ("queued", "running"):
+                    del self._jobs[key]
+
+    def _snapshot(self, job: _Job) -> Snapshot:
+        end = job.ended or time.monotonic()
+        seconds = end - job.started if job.started else 0.0
+        done = job.step.fraction if job.step else 0.0
+        left = seconds * (1 - done) / done if job.state == "running" and done >= ESTIMATE_FROM else None
+        ahead = self._running.get(job.device) if job.state == "queued" else None
+        return Snapshot(
+            job.key, job.label, job.device, job.state, job.step, seconds, left,
+            job.cancel.is_set() and job.state == "running", ahead.label if ahead else "", job.error,
+            tuple(job.details),
+        )  # fmt: skip
+
+    def _start_worker(self, device: str) -> None:
+        worker = self._workers.get(device)
+        if worker is None or not worker.is_alive():
+            worker = threading.Thread(target=self._work, args=(device,), name=f"qroar-{device}", daemon=True)
+            self._workers[device] = worker
+            worker.start()
+
+    def _work(self, device: str) -> None:
+        """Run the device's queue until it is empty; the next submit starts a new thread."""
+        while True:
+            with self._lock:
+                if not self._queues[device]:
+                    del self._workers[device]
+                    return
+                job = self._queues[device].popleft()
+                job.state, job.started = "running", time.monotonic()
+                self._running[device] = job
+                call = job.call
+            state, result, error = self._run(job, call)
+            with self._lock:
+                del self._running[device]
+                job.result, job.error = result, error
+                self._finish(job, state)
+            del job, call, result
+
+    def _run(self, job: _Job, call: Callable[..., Any] | None) -> tuple[State, Any, str]:
+        def on_step(step: Step) -> None:
+            with self._lock:
+                job.step = step
+                if step.detail is not None:
+                    job.details.append(step.detail)
+
+        try:
+            assert call is not None
+            return "done", call(cancellable(on_step, job.cancel)), ""
+        except Cancelled:
+            return "cancelled", None, ""
+        except QRoarError as problem:
+            return "failed", None, str(problem)
+        except Exception as fault:
+            log.exception("%s failed", job.label)
+            if isinstance(fault, MemoryError) or "OutOfMemory" in type(fault).__name__:
+                return "failed", None, f"{job.label}: out of memory on {job.device}; choose a shorter length"
+            line = f"{job.label}: a fault of ours ({type(fault).__name__}); the log of the dashboard has the details"
+            return "failed", None, line
+
+    def _finish(self, job: _Job, state: State) -> None:
+        """Called with the lock held. Arguments go, so that a model can be freed."""
+        job.state, job.call, job.ended = state, None, time.monotonic()
+        self._jobs.move_to_end(job.key)
+        finished = [key for key, other in self._jobs.items() if other.state not in ("queued", "running")]
+        for key in finished[: max(0, len(finished) - self._kept)]:
+            del self._jobs[key]

@@ -1,0 +1,69 @@
+"""Where along a context a statistic belongs: equal position bins and log-spaced samples.
+
+Every diagnostic streams over chunks of one long context of known length L, so a position bin is a
+plain index range and a chunk meets only a few of them: `segments` cuts the chunk, and the caller reduces
+each slice with one vectorised call. No index tensor per token, nothing that grows with L.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class PositionBins:
+    """`count` bins over positions 0..length-1; bin p holds ceil(p L / P) <= position < ceil((p+1) L / P).
+
+    Args:
+        length: L, tokens, >= 1.
+        count: P, >= 1; more bins than tokens leave some empty.
+    Raises:
+        ValueError: length or count under 1.
+    """
+
+    length: int
+    count: int
+
+    def __post_init__(self) -> None:
+        if self.length < 1 or self.count < 1:
+            raise ValueError(f"need length >= 1 and count >= 1, got {self.length}, {self.count}")
+
+    def edges(self) -> list[int]:
+        """First position of each bin, then L: count + 1 integers, tokens."""
+        return [-(-p * self.length // self.count) for p in range(self.count + 1)]
+
+    def of(self, position: int) -> int:
+        """Bin of one position; positions past L count into the last bin."""
+        return min(position * self.count // self.length, self.count - 1)
+
+    def segments(self, start: int, tokens: int) -> list[tuple[int, slice]]:
+        """Cut a chunk of `tokens` positions from `start` into (bin, slice of the chunk)."""
+        out, first = [], start
+        while first < start + tokens:
+            p = self.of(first)
+            # the last bin is open-ended, so a stream longer than L still counts somewhere
+            end = start + tokens if p == self.count - 1 else -(-(p + 1) * self.length // self.count)
+            out.append((p, slice(first - start, min(end, start + tokens) - start)))
+            first = end
+        return out
+
+
+def log_spaced(last: int, count: int) -> Tensor:
+    """Up to `count` distinct integers from 1 to `last`, evenly spaced in logarithm, both ends included.
+
+    Args:
+        last: largest value, >= 1 (a position or a distance, tokens).
+        count: how many at most, >= 1; small values that round together are merged.
+    Returns:
+        int64, ascending, (<= count,).
+    Raises:
+        ValueError: last or count under 1.
+    """
+    if last < 1 or count < 1:
+        raise ValueError(f"need last >= 1 and count >= 1, got {last}, {count}")
+    exponents = torch.linspace(0 if count > 1 else math.log(last), math.log(last), count, dtype=torch.float64)
+    return exponents.exp().round().long().clamp_(1, last).unique()

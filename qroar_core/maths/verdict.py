@@ -1,0 +1,72 @@
+"""Can band scales act under this quantizer at all? Answered before any search (DESIGN section 4).
+
+A quantizer whose channels each have their own scale commutes with a channel scale: Q(g x) = g Q(x).
+There `symmetric` is an exact no-op and `shared` only a logit temperature, which acts on the
+unquantized model just the same. Scales repair only where channels of different bands share a scale.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from qroar_core.maths.bands import Bands, band_of_channel
+from qroar_core.maths.rope import Pairing, pair_index
+from qroar_core.results.search import Verdict
+from qroar_core.specs import Mode, QuantizerSpec, QuantSpec
+
+
+def verdict(quant: QuantSpec, mode: Mode, *, bands: Bands, head_dim: int, rotary_dim: int,
+            pairing: Pairing) -> Verdict:  # fmt: skip
+    """What rescaling can do under `quant`, and why, in one sentence."""
+    if quant.is_none:
+        return _without(mode, "nothing is quantized, so there is nothing to repair")
+    band = band_of_channel(bands, head_dim, rotary_dim, pairing)
+    reasons = []
+    if quant.weights is not None and quant.weights.scale == "tensor":
+        reasons.append("weights share one scale a matrix, so rows of different bands share it")
+    for what, spec in (("the K cache", quant.k), ("q and k activations", quant.qk)):
+        if spec is not None and _mixes_bands(spec, band, rotary_dim, pairing):
+            reasons.append(_why(what, spec))
+    if reasons:
+        return Verdict(acts="yes", reason="Scales can act: " + "; ".join(reasons) + ".")
+    parts = []
+    if quant.weights is not None:
+        parts.append("weights have a scale per output row, so Q(g w) = g Q(w)")
+    for what, spec in (("the K cache", quant.k), ("q and k activations", quant.qk)):
+        if spec is not None:
+            own = "every channel has its own scale" if spec.scale == "channel" else "every scale covers one band only"
+            parts.append(f"in {what} {own}")
+    if quant.v is not None and not parts:
+        parts.append("only V is quantized, and band scales never touch V")
+    return _without(mode, "; ".join(parts))
+
+
+def _mixes_bands(spec: QuantizerSpec, band: torch.Tensor, rotary_dim: int, pairing: Pairing) -> bool:
+    """Do channels of different bands share one quantizer scale?"""
+    if spec.scale == "channel":
+        return False
+    if spec.rotation == "hadamard" or spec.scale in ("token", "tensor"):
+        return len(band.unique()) > 1
+    order = torch.arange(band.numel())
+    if spec.channel_order == "interleaved" and pairing == "half":
+        order = torch.argsort(pair_index(band.numel(), rotary_dim, pairing), stable=True)
+    return any(len(block.unique()) > 1 for block in band[order].split(spec.group_size or band.numel()))
+
+
+def _why(what: str, spec: QuantizerSpec) -> str:
+    shared = {"token": "all channels of a token", "tensor": "all channels", "block": f"blocks of {spec.group_size} channels"}
+    text = f"in {what} {shared[spec.scale]} share one scale"
+    if spec.rotation == "hadamard":
+        text += " after the Hadamard rotation mixed them, which leaves less to repair"
+    if spec.levels in ("e4m3", "e5m2"):
+        text += ", though an 8-bit float's relative error hardly depends on its scale: expect little"
+    return text
+
+
+def _without(mode: Mode, why: str) -> Verdict:
+    if mode == "shared":
+        return Verdict(
+            acts="temperature",
+            reason=f"Shared scales are only a logit temperature here, which moves the unquantized model alike: {why}.",
+        )
+    return Verdict(acts="no", reason=f"Symmetric scales are an exact no-op here: {why}.")

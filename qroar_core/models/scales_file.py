@@ -1,0 +1,88 @@
+"""scales.json <-> Scales, with the checks that keep scales off a model they were not made for."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+
+from qroar_core.errors import BadOutput, BadScales
+from qroar_core.maths.rescale import Scales, from_nested
+from qroar_core.models.loaded import LoadedModel
+from qroar_core.models.patch import check_scales
+from qroar_core.results.scales import ModelIdentity, ScalesFile
+from qroar_core.specs import QuantSpec, RopeSpec
+
+
+def identity_of(loaded: LoadedModel) -> ModelIdentity:
+    """What a scales file says about its model."""
+    geo = loaded.geometry
+    return ModelIdentity(
+        name=loaded.name,
+        fingerprint=loaded.fingerprint,
+        family=geo.family,
+        layers=geo.n_layers,
+        kv_heads=geo.n_kv_heads,
+        head_dim=geo.head_dim,
+        rotary_dim=geo.rotary_dim,
+        pairing=geo.pairing,
+    )
+
+
+def to_file(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, scales: Scales, search: dict | None = None) -> ScalesFile:
+    """The file's content; the specs are written as they are, so a run can be repeated from it."""
+    return ScalesFile(
+        model=identity_of(loaded),
+        rope=asdict(rope),
+        quantization=asdict(quant),
+        mode=scales.mode,
+        granularity=scales.granularity,
+        bands=list(scales.bands),
+        g=scales.nested(),
+        search=search or {},
+    )
+
+
+def from_file(path: Path | str, loaded: LoadedModel) -> tuple[Scales, ScalesFile]:
+    """Read scales for `loaded`.
+
+    Raises:
+        BadScales: unreadable, another version, another model, or a shape that does not fit.
+    """
+    path = Path(path)
+    content = ScalesFile.from_file(path, BadScales)
+    mine = identity_of(loaded)
+    if content.model.fingerprint != mine.fingerprint:
+        raise BadScales(
+            f"made for {content.model.name} ({content.model.fingerprint}), "
+            f"this model is {mine.name} ({mine.fingerprint})",
+            where=str(path),
+            do="search scales for this model",
+        )
+    geo = loaded.geometry
+    scales = from_nested(content.g, content.mode, content.granularity, tuple(content.bands), geo.n_layers, geo.n_kv_heads)
+    check_scales(loaded, scales)
+    return scales, content
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a whole file or nothing.
+
+    Raises:
+        BadOutput: the disk is full or the folder cannot be written.
+    """
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
+        raise BadOutput(error.strerror or "cannot be written", where=str(path), do="free some room or choose another folder") from error

@@ -1,0 +1,51 @@
+"""Paired intervals over windows: is a difference more than the spread between texts?
+
+Differences are taken window by window (same tokens under both conditions), so what a window is hard
+for cancels. The interval is Student's t over windows, which stays honest at the small window counts
+a CPU affords; a window is the unit because tokens inside one are not independent.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from scipy import stats
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """Mean of a sample with its confidence interval and standard error."""
+
+    mean: float
+    low: float
+    high: float
+    se: float
+
+    @property
+    def excludes_zero(self) -> bool:
+        """True when zero lies outside the interval."""
+        return self.low > 0 or self.high < 0
+
+
+def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
+    """Student's t interval of the mean; one value alone has an infinite interval."""
+    n = len(values)
+    mean = math.fsum(values) / n
+    if n < 2:
+        return Interval(mean, -math.inf, math.inf, math.inf)
+    se = math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (n - 1) / n)
+    reach = float(stats.t.ppf(0.5 + confidence / 2, n - 1)) * se
+    return Interval(mean, mean - reach, mean + reach, se)
+
+
+def paired_interval(before: Sequence[float], after: Sequence[float], confidence: float = 0.95) -> Interval:
+    """Interval of mean(before - after), paired by position; positive means `after` is lower.
+
+    Raises:
+        ValueError: samples of different lengths.
+    """
+    if len(before) != len(after):
+        raise ValueError(f"paired samples differ in length: {len(before)} and {len(after)}")
+    return mean_interval([a - b for a, b in zip(before, after, strict=True)], confidence)

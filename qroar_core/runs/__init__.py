@@ -1,0 +1,1 @@
+"""A run is a folder: manifest, diagnosis, scales, evaluation, report; written atomically, resumable."""

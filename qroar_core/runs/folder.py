@@ -1,0 +1,85 @@
+"""The run folder: what is finished is a whole file, what is not is absent, so a killed run resumes."""
+
+from __future__ import annotations
+
+import json
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, TypeVar
+
+from qroar_core import __version__
+from qroar_core.errors import BadOutput
+from qroar_core.models.loaded import LoadedModel
+from qroar_core.models.scales_file import identity_of, write_atomically
+from qroar_core.results.base import Result, rounded
+from qroar_core.results.manifest import Manifest
+from qroar_core.runs.setting import Setting
+
+R = TypeVar("R", bound=Result)
+PACKAGES = ("torch", "transformers", "numpy", "pandas", "plotly", "streamlit")
+
+
+class RunFolder:
+    """One run on disk. Opening an existing folder resumes it, and only if it is the same run."""
+
+    def __init__(self, path: Path, manifest: Manifest) -> None:
+        self.path, self.manifest = path, manifest
+
+    @classmethod
+    def open(cls, path: Path | str, loaded: LoadedModel, setting: Setting, text: str, command: str) -> RunFolder:
+        """Make the folder, or take up the same run again.
+
+        Raises:
+            BadOutput: it exists and is not a run, or a run of another model, setting or text.
+        """
+        path = Path(path).expanduser()
+        wanted = _manifest(loaded, setting, text, command)
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            existing = path / "manifest.json"
+            if not existing.is_file():
+                raise BadOutput("exists and is not a run", where=str(path), do="choose a new folder")
+            found = Manifest.from_file(existing, BadOutput)
+            for what in ("model", "specs", "text", "dtype"):
+                if getattr(found, what) != getattr(wanted, what):
+                    raise BadOutput(
+                        f"holds a run with another {what}",
+                        where=str(path),
+                        do="choose a new folder or the same options",
+                    )
+            return cls(path, found)
+        folder = cls(path, wanted)
+        folder._write("manifest.json", wanted.to_json())
+        return folder
+
+    def load(self, name: str, kind: type[R]) -> R | None:
+        """A finished result, or None when the stage has to run."""
+        path = self.path / name
+        return kind.from_file(path, BadOutput) if path.is_file() else None
+
+    def save(self, name: str, content: Result | str, stage: str, seconds: float) -> None:
+        """Write a stage's file, then note the stage in the manifest."""
+        self._write(name, content if isinstance(content, str) else content.to_json())
+        stages = self.manifest.stages | {stage: round(seconds, 3)}
+        self.manifest = self.manifest.model_copy(update={"stages": stages})
+        self._write("manifest.json", self.manifest.to_json())
+
+    def _write(self, name: str, text: str) -> None:
+        write_atomically(self.path / name, text)
+
+
+def _manifest(loaded: LoadedModel, setting: Setting, text: str, command: str) -> Manifest:
+    import torch
+
+    device = torch.cuda.get_device_name() if loaded.device.type == "cuda" else f"{loaded.device} {platform.processor()}"
+    specs: dict[str, Any] = json.loads(json.dumps(rounded(setting.as_dict())))
+    return Manifest(
+        versions={"qroar": __version__, "python": platform.python_version()} | {p: version(p) for p in PACKAGES},
+        command=command,
+        model=identity_of(loaded).model_dump(),
+        specs=specs,
+        seed=setting.search.seed,
+        device=device.strip(),
+        dtype=str(loaded.dtype).removeprefix("torch."),
+        text=text,
+    )

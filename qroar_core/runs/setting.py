@@ -1,0 +1,53 @@
+"""All specs of one run together, and what they default to for a given model and machine."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from qroar_core.models.loaded import LoadedModel
+from qroar_core.specs import DiagnosisSpec, EvaluationSpec, QuantizerSpec, QuantSpec, RopeSpec, SearchSpec
+
+CPU_LENGTH, GPU_LENGTH = 2048, 16384  # default context, tokens, unless the PI's own window is shorter
+DEMO_ROPE = RopeSpec("yarn", 4.0)
+INT4_K = QuantSpec(k=QuantizerSpec(4), name="int4 K cache")
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """Everything that decides a run's numbers, besides the model and the text."""
+
+    rope: RopeSpec
+    quant: QuantSpec
+    diagnosis: DiagnosisSpec
+    search: SearchSpec
+    evaluation: EvaluationSpec
+
+    def as_dict(self) -> dict[str, Any]:
+        """For the manifest; equal settings give equal dicts."""
+        return asdict(self)
+
+
+def default_setting(loaded: LoadedModel, rope: RopeSpec | None = None, quant: QuantSpec | None = None,
+                    length: int | None = None) -> Setting:  # fmt: skip
+    """Fill in what was not asked.
+
+    Without a RoPE the demo gets YaRN x4, other models keep their own; without a quantizer it is the
+    K cache in int4 per token and head. The length is what the interpolation promises, at most 2,048
+    tokens on a CPU and 16,384 on a GPU.
+    """
+    if rope is None:
+        rope = DEMO_ROPE if loaded.source == "demo" else RopeSpec()
+    native = loaded.geometry.original_context
+    promised = int(native * rope.factor)
+    if length is None:
+        length = min(promised, CPU_LENGTH if loaded.device.type == "cpu" else GPU_LENGTH)
+    short = min(native, length, max(64, length // 4))
+    lengths = (short, length) if short < length else (length,)
+    return Setting(
+        rope=rope,
+        quant=INT4_K if quant is None else quant,
+        diagnosis=DiagnosisSpec(length=length, short_length=short),
+        search=SearchSpec(length=length),
+        evaluation=EvaluationSpec(lengths=lengths, windows=16 if length <= 1024 else 8),
+    )
