@@ -29,7 +29,9 @@ def main(arguments: list[str] | None = None) -> int:
         if os.environ.get("QROAR_DEBUG"):
             traceback.print_exc()
         what = (str(error).splitlines() or [""])[0][:200]
-        return _say(f"a fault of ours: {type(error).__name__}: {what}; set QROAR_DEBUG=1 for the trace and report it", 1)
+        return _say(
+            f"a fault of ours: {type(error).__name__}: {what}; set QROAR_DEBUG=1 for the trace and report it", 1
+        )
 
 
 def _say(line: str, code: int) -> int:

@@ -66,7 +66,9 @@ def run(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, tuned: Scales | N
         for one in named:
             step = part(_as_evaluate(on_step), done, done + 1, total)
             condition = calibrated(loaded, one.condition, ids[:1], spec.chunk)
-            seen = measure(loaded, condition, ids, targets, chunk=spec.chunk, what=f"{one.key} at {length}", on_step=step)
+            seen = measure(
+                loaded, condition, ids, targets, chunk=spec.chunk, what=f"{one.key} at {length}", on_step=step
+            )
             reference = reference or seen
             rows.append(_row(loaded, length, one, seen, reference))
             nll[f"{length}/{one.key}"] = seen.per_window
@@ -79,7 +81,9 @@ def run(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, tuned: Scales | N
         text=f"{len(texts)} windows, {targets} targets each, digest {texts.digest}, seed {spec.seed}",
         window_nll=nll,
         positions=PositionCurve(position=_curve_positions(longest, targets), curves=curves),
-        **_findings({key.split("/", 1)[1]: v for key, v in nll.items() if key.startswith(f"{longest}/")}, longest, spec),
+        **_findings(
+            {key.split("/", 1)[1]: v for key, v in nll.items() if key.startswith(f"{longest}/")}, longest, spec
+        ),
     )
 
 
@@ -143,7 +147,9 @@ def _findings(nll: dict[str, list[float]], length: int, spec: EvaluationSpec) ->
     if smooth is not None and gap.mean > 0:
         out["smooth_attention_gap_recovered"] = paired_interval(before, smooth).mean / gap.mean
     if tuned is None or ref_tuned is None:
-        return out | {"sentence": f"quantization costs {gap.mean:+.4f} nats per token at {length} tokens; nothing tuned"}
+        return out | {
+            "sentence": f"quantization costs {gap.mean:+.4f} nats per token at {length} tokens; nothing tuned"
+        }
     gain = paired_interval(before, tuned, spec.confidence)
     retuning = paired_interval(ref, ref_tuned, spec.confidence)
     repair = paired_interval(

@@ -54,7 +54,8 @@ _GGML_SOURCE = (
 )
 _GGML_NOTE = (
     "K in the interleaved channel order of Llama-family GGUFs. SIMD variants of q8_0 round ties to even. CPU "
-    "flash attention also rounds q to q8_0 for its dot products; not modelled. head_dim must be a multiple of 32."
+    "flash attention also rounds q to q8_0 for its dot products; not modelled. head_dim must be a multiple "
+    "of 32."
 )
 _LLAMA_CPP_LEAST_ROTATION = 64
 
@@ -110,8 +111,8 @@ KV_PRESETS: dict[str, KVPreset] = {
         "huggingface/transformers src/transformers/cache_utils.py QuantizedLayer, QuantoQuantizedLayer; "
         "huggingface/optimum-quanto tensor/grouped.py, tensor/optimizers/max_optimizer.py",
         "The first forward sees full-precision K/V, and later flushes round the whole cache again; here it "
-        "always reads rounded and is rounded once. head_dim must be a multiple of 64 (quanto lets a group run "
-        "across tokens).",
+        "always reads rounded and is rounded once. head_dim must be a multiple of 64 (quanto lets a group "
+        "run across tokens).",
     ),
     "fp8": KVPreset(
         _FP8,

@@ -119,7 +119,7 @@ def export(options: dict) -> None:
     """Write a checkpoint folder that plain transformers loads, scales and interpolation inside."""
     from qroar_core import export as stage
     from qroar_core.cli.settings import rope_spec
-    from qroar_core.models.scales_file import from_file
+    from qroar_core.models.scales_file import from_file, rope_from
     from qroar_core.specs import RopeSpec
 
     if not options.get("out"):
@@ -130,7 +130,7 @@ def export(options: dict) -> None:
     scales, rope = None, asked or RopeSpec()
     if options.get("scales"):
         scales, content = from_file(options["scales"], loaded)
-        rope = asked or RopeSpec(**{k: tuple(v) if isinstance(v, list) else v for k, v in content.rope.items()})
+        rope = asked or rope_from(content.rope)
     with show.progress() as on_step:
         folder = stage.run(loaded, rope, scales, options["out"], format=options["format"], on_step=on_step)
     show.line(str(folder))
@@ -147,7 +147,9 @@ def run(options: dict) -> None:
     loaded = _load(options)
     setting = setting_of(options, loaded)
     out = options.get("out") or f"runs/{loaded.name.replace('/', '--')}"
-    folder = RunFolder.open(out, loaded, setting, text_label(options), "python -m qroar_core " + shlex.join(sys.argv[1:]))
+    folder = RunFolder.open(
+        out, loaded, setting, text_label(options), "python -m qroar_core " + shlex.join(sys.argv[1:])
+    )
     with show.progress() as on_step:
         result = pipeline(loaded, setting, texts, folder, on_step)
     show.evaluation(result.evaluation, options["json"])

@@ -16,7 +16,9 @@ import typer
 _Missing = inspect.Parameter.empty
 
 
-def _option(name: str, kind: Any, default: Any, text: str, *flags: str, metavar: str | None = None) -> inspect.Parameter:
+def _option(
+    name: str, kind: Any, default: Any, text: str, *flags: str, metavar: str | None = None
+) -> inspect.Parameter:
     flag = flags or (f"--{name.replace('_', '-')}",)
     annotation = Annotated[kind, typer.Option(*flag, help=text, metavar=metavar)]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
@@ -26,14 +28,18 @@ MODEL = [
     inspect.Parameter(
         "model",
         inspect.Parameter.KEYWORD_ONLY,
-        annotation=Annotated[str, typer.Argument(help="demo, smollm2, a folder, a .gguf file or a hub id", metavar="MODEL")],
+        annotation=Annotated[
+            str, typer.Argument(help="demo, smollm2, a folder, a .gguf file or a hub id", metavar="MODEL")
+        ],
     ),
     _option("device", str, "auto", "auto, cpu, cuda, mps"),
     _option("dtype", str, "auto", "auto, float32, float16, bfloat16, float64"),
     _option("json", bool, False, "print the closing table as JSON", "--json"),
 ]
 SETTING = [
-    _option("rope", str | None, None, "position interpolation", metavar="default|linear|ntk|dynamic|yarn|longrope|llama3"),
+    _option(
+        "rope", str | None, None, "position interpolation", metavar="default|linear|ntk|dynamic|yarn|longrope|llama3"
+    ),
     _option("factor", float | None, None, "interpolation factor s"),
     _option("longrope_factors", str | None, None, "JSON with long_factor and short_factor", metavar="FILE"),
     _option("weights", str, "none", "weight quantizer", metavar="none|intN"),

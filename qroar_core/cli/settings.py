@@ -53,7 +53,7 @@ def setting_of(options: dict[str, Any], loaded: LoadedModel) -> Setting:
 def rope_spec(options: dict[str, Any]) -> RopeSpec | None:
     """None when neither --rope nor --factor was given."""
     method, factor = options.get("rope"), options.get("factor")
-    lists = _longrope_file(options.get("longrope_factors"))
+    lists: dict[str, Any] = _longrope_file(options.get("longrope_factors"))
     if method is None and factor is None:
         if lists:
             raise BadSpec("factor lists need --rope longrope", where="--longrope-factors")
@@ -135,7 +135,9 @@ def _longrope_file(path: str | None) -> dict[str, tuple[float, ...]]:
             raise ValueError("no long_factor in it")
         return known
     except (OSError, ValueError, TypeError) as error:
-        raise BadSpec(f"cannot be read ({error})", where=path, do="give a JSON with long_factor, a list of numbers") from error
+        raise BadSpec(
+            f"cannot be read ({error})", where=path, do="give a JSON with long_factor, a list of numbers"
+        ) from error
 
 
 def documents(options: dict[str, Any]) -> dict[str, list[Document]]:

@@ -74,7 +74,9 @@ def diagnosis(result: Diagnosis, as_json: bool) -> None:
         return
     names = ("wavelength_min", "wavelength_max", "turns", "interpolation_pressure", "phase_displacement",
              "logit_weighted_pressure", "side_peak")  # fmt: skip
-    rows = [[f"{b.index} ({b.first_pair}-{b.last_pair})", *(f"{getattr(b, n):.4g}" for n in names)] for b in result.bands]
+    rows = [
+        [f"{b.index} ({b.first_pair}-{b.last_pair})", *(f"{getattr(b, n):.4g}" for n in names)] for b in result.bands
+    ]
     _table("Bands", ["band (pairs)", *(n.replace("_", " ") for n in names)], rows)
     line(result.verdict.reason)
 

@@ -139,7 +139,7 @@ def _float8_grid(kind: str) -> Callable[[Tensor, int, int, Storage, Tensor | Non
     dtype = FLOAT8[kind]
     largest = torch.finfo(dtype).max
 
-    def rounder(y: Tensor) -> Tensor:  # saturates, as runtimes do; torch's bare cast gives NaN
+    def rounder(y: Tensor) -> Tensor:  # saturates, as runtimes do; a bare cast gives inf or NaN
         return y.copy_(y.clamp(-largest, largest).to(dtype))
 
     def grid(x: Tensor, dim: int, bits: int, store: Storage, absmax: Tensor | None) -> Grid:

@@ -54,7 +54,8 @@ def _mixes_bands(spec: QuantizerSpec, band: torch.Tensor, rotary_dim: int, pairi
 
 
 def _why(what: str, spec: QuantizerSpec) -> str:
-    shared = {"token": "all channels of a token", "tensor": "all channels", "block": f"blocks of {spec.group_size} channels"}
+    blocks = f"blocks of {spec.group_size} channels"
+    shared = {"token": "all channels of a token", "tensor": "all channels", "block": blocks}
     text = f"in {what} {shared[spec.scale]} share one scale"
     if spec.rotation == "hadamard":
         text += " after the Hadamard rotation mixed them, which leaves less to repair"

@@ -33,8 +33,16 @@ class Attends(Protocol):
 _ACTIVE: ContextVar[Attends | None] = ContextVar("qroar_active_stream", default=None)
 
 
-def stream_attention(module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None,
-                     scaling: float | None = None, dropout: float = 0.0, **kwargs: Any) -> tuple[Tensor, None]:  # fmt: skip
+def stream_attention(
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
     """transformers' attention interface; causality and sliding window are ours, masks are not used."""
     stream = _ACTIVE.get()
     if stream is None:

@@ -54,7 +54,9 @@ def converted(path: Path, on_step: OnStep) -> tuple[Path, str]:
     architecture, kind = describe(path)
     if architecture not in ARCHITECTURES:
         raise UnsupportedModel(
-            f"GGUF architecture {architecture} is not known", where=str(path), do=f"known are {', '.join(ARCHITECTURES)}"
+            f"GGUF architecture {architecture} is not known",
+            where=str(path),
+            do=f"known are {', '.join(ARCHITECTURES)}",
         )
     folder = cache_dir() / "converted" / sha256(path)[:16]
     if not any(folder.glob("*.safetensors")):  # large models are sharded

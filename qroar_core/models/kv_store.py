@@ -18,15 +18,16 @@ from qroar_core.maths.rope import rotate, unrotate
 from qroar_core.models.geometry import Geometry
 from qroar_core.specs import QuantizerSpec
 
+CosSin = Callable[[int, int], tuple[Tensor, Tensor]]  # first and past-the-last position -> (t, rotary_dim // 2) each
 Rounder = Callable[[Tensor, int], Tensor]  # (B, heads, t, head_dim) and its first position -> the same, rounded
 
 
-def rounder(spec: QuantizerSpec | None, geometry: Geometry, cos: Tensor, sin: Tensor,
+def rounder(spec: QuantizerSpec | None, geometry: Geometry, cos_sin: CosSin,
             absmax: Tensor | None) -> Rounder | None:  # fmt: skip
     """The cache's rounding as a function of new tokens, or None in full precision.
 
     Args:
-        cos, sin: (length, rotary_dim // 2) of every position, for quantizers that act before RoPE.
+        cos_sin: gives cos and sin of a run of positions, for quantizers that act before RoPE.
         absmax: calibrated range of a per-tensor scale.
     """
     if spec is None:
@@ -36,9 +37,9 @@ def rounder(spec: QuantizerSpec | None, geometry: Geometry, cos: Tensor, sin: Te
         return fake_quantize(x, spec, absmax=absmax)
 
     def round_before(x: Tensor, start: int) -> Tensor:
-        here = slice(start, start + x.shape[-2])
-        plain = unrotate(x, cos[here], sin[here], geometry.pairing)
-        return rotate(fake_quantize(plain, spec, absmax=absmax), cos[here], sin[here], geometry.pairing).to(x.dtype)
+        cos, sin = cos_sin(start, start + x.shape[-2])
+        plain = unrotate(x, cos, sin, geometry.pairing)
+        return rotate(fake_quantize(plain, spec, absmax=absmax), cos, sin, geometry.pairing).to(x.dtype)
 
     return round_before if spec.before_rope else round_after
 

@@ -41,8 +41,8 @@ def choose_device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise BadSpec(f"unknown device {name!r}", where="--device", do="choose auto, cpu, cuda or mps") from error
-    there = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available, "cpu": lambda: True}
-    if not there.get(device.type, lambda: False)():
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if not there.get(device.type, False):
         raise BadSpec(f"device {name} is not available here", where="--device", do="choose auto or cpu")
     return device
 
@@ -154,7 +154,7 @@ def _read_weights(found: Source, dtype: torch.dtype) -> Any:
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
-        model, info = AutoModelForCausalLM.from_pretrained(
+        read: Any = AutoModelForCausalLM.from_pretrained(
             found.folder,
             dtype=dtype,
             use_safetensors=True,
@@ -170,6 +170,7 @@ def _read_weights(found: Source, dtype: torch.dtype) -> Any:
     finally:
         logging.set_verbosity(verbosity)
         logging.enable_progress_bar()
+    model, info = read
     extra = {key for key in info["unexpected_keys"] if ".layers." in key and key.endswith((".weight", ".bias"))}
     for names, wrong in (
         (info["missing_keys"], "are missing"),

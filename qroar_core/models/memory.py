@@ -22,10 +22,10 @@ def free_bytes(device: torch.device) -> int:
 
 
 def cache_bytes_per_token(loaded: LoadedModel) -> int:
-    """Bytes of K and V per token over all layers, plus this stream's cos and sin."""
+    """Bytes of K and V per token over all layers."""
     geo = loaded.geometry
     width = torch.empty(0, dtype=loaded.dtype).element_size()
-    return 2 * geo.n_layers * geo.n_kv_heads * geo.head_dim * width + 4 * geo.rotary_dim
+    return 2 * geo.n_layers * geo.n_kv_heads * geo.head_dim * width
 
 
 def length_that_fits(loaded: LoadedModel, batch: int = 1, weights_copied: bool = False) -> int:

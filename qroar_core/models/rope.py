@@ -67,11 +67,13 @@ def _longrope_lists(native: dict[str, Any], geometry: Geometry, spec: RopeSpec) 
         raise BadSpec(
             "LongRoPE needs a factor per pair and this checkpoint ships none",
             where="--rope longrope",
-            do=f"pass --longrope-factors FILE, a JSON with long_factor (and short_factor) of {geometry.n_pairs} numbers",
+            do=f"pass --longrope-factors FILE, a JSON with long_factor and short_factor, {geometry.n_pairs} numbers each",
         )
     for name, numbers in (("long_factor", long), ("short_factor", short)):
         if len(numbers) != geometry.n_pairs:
-            raise BadSpec(f"{name} has {len(numbers)} numbers, this model has {geometry.n_pairs} pairs", where="longrope")
+            raise BadSpec(
+                f"{name} has {len(numbers)} numbers, this model has {geometry.n_pairs} pairs", where="longrope"
+            )
         if not all(n > 0 for n in numbers):
             raise BadSpec(f"{name} must be positive", where="longrope")
     return {"long_factor": [float(n) for n in long], "short_factor": [float(n) for n in short]}
@@ -98,7 +100,7 @@ def rope_for(config: Any, geometry: Geometry, spec: RopeSpec, length: int, defau
     if kind == "default":
         inv_freq, attention = default(patched)
     else:
-        seq_len = length
+        seq_len: Any = length
         if kind == "dynamic" and length > patched.max_position_embeddings:
             seq_len = torch.tensor(length)  # as its module calls it: the base then grows in float32
         inv_freq, attention = ROPE_INIT_FUNCTIONS[kind](patched, None, seq_len=seq_len)

@@ -6,8 +6,9 @@ import os
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
-from qroar_core.errors import BadOutput, BadScales
+from qroar_core.errors import BadOutput, BadScales, QRoarError
 from qroar_core.maths.rescale import Scales, from_nested
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.patch import check_scales
@@ -30,7 +31,9 @@ def identity_of(loaded: LoadedModel) -> ModelIdentity:
     )
 
 
-def to_file(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, scales: Scales, search: dict | None = None) -> ScalesFile:
+def to_file(
+    loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, scales: Scales, search: dict | None = None
+) -> ScalesFile:
     """The file's content; the specs are written as they are, so a run can be repeated from it."""
     return ScalesFile(
         model=identity_of(loaded),
@@ -61,9 +64,24 @@ def from_file(path: Path | str, loaded: LoadedModel) -> tuple[Scales, ScalesFile
             do="search scales for this model",
         )
     geo = loaded.geometry
-    scales = from_nested(content.g, content.mode, content.granularity, tuple(content.bands), geo.n_layers, geo.n_kv_heads)
+    scales = from_nested(
+        content.g, content.mode, content.granularity, tuple(content.bands), geo.n_layers, geo.n_kv_heads
+    )
     check_scales(loaded, scales)
     return scales, content
+
+
+def rope_from(block: dict[str, Any]) -> RopeSpec:
+    """The RopeSpec a scales file was searched under.
+
+    Raises:
+        BadScales: keys or values this version does not know.
+    """
+    try:
+        fields: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in block.items()}
+        return RopeSpec(**fields)
+    except (TypeError, QRoarError) as error:
+        raise BadScales(f"its rope block is not understood ({error})", do="name --rope and --factor") from error
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -85,4 +103,6 @@ def write_atomically(path: Path, text: str) -> None:
     except OSError as error:
         if temporary:
             Path(temporary).unlink(missing_ok=True)
-        raise BadOutput(error.strerror or "cannot be written", where=str(path), do="free some room or choose another folder") from error
+        raise BadOutput(
+            error.strerror or "cannot be written", where=str(path), do="free some room or choose another folder"
+        ) from error

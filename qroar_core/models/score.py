@@ -52,9 +52,7 @@ def token_nll(loaded: LoadedModel, hidden: Tensor, targets: Tensor) -> Tensor:
     flat, wanted = hidden.flatten(0, 1), targets.flatten().to(hidden.device)
     step = _slice(loaded)
     parts = [
-        torch.nn.functional.cross_entropy(
-            logits_of(loaded, flat[i : i + step]), wanted[i : i + step], reduction="none"
-        )
+        torch.nn.functional.cross_entropy(logits_of(loaded, flat[i : i + step]), wanted[i : i + step], reduction="none")
         for i in range(0, len(flat), step)
     ]
     return torch.cat(parts).view(targets.shape).cpu()

@@ -32,7 +32,9 @@ def gguf_path() -> Path:
     """
     path = cache_dir() / FILE
     if not path.is_file():
-        raise BadCheckpoint("SmolLM2 is not on this machine", where=str(path), do="run: python -m qroar_core fetch smollm2")
+        raise BadCheckpoint(
+            "SmolLM2 is not on this machine", where=str(path), do="run: python -m qroar_core fetch smollm2"
+        )
     return path
 
 

@@ -94,31 +94,50 @@ class Stream:
     rope: Rope
     length: int
     chunk: int
-    cos: Tensor  # (length, rotary_dim // 2), float32
-    sin: Tensor
     observers: Sequence[Observer] = ()
     halves: list[tuple[Half, Half]] = field(default_factory=list)
+    hooks: list = field(default_factory=list)
     start: int = 0
+    turn: tuple[Tensor, Tensor] | None = None  # cos and sin of the chunk, for observers
 
     def run(self, ids: Tensor, observers: Sequence[Observer] = ()) -> Iterator[Piece]:
-        """Feed ids (B, T) or (T,), T <= length, through the model from position 0, chunk by chunk."""
+        """Feed ids (B, T) or (T,), T <= length, through the model from position 0, chunk by chunk.
+
+        One run at a time: a new one ends the run before it.
+        """
         ids = (ids[None] if ids.ndim == 1 else ids).to(self.loaded.device)
         if ids.shape[1] > self.length:
             raise BadSpec(f"{ids.shape[1]} tokens in a stream opened for {self.length}")
-        self.halves, self.observers = self._allocate(ids.shape[0]), tuple(observers)
+        self.close()
+        halves = self.halves = self._allocate(ids.shape[0])
+        self.observers = tuple(observers)
+        self.hooks = self._hooks() if self.observers else []
         decoder = self.loaded.family.decoder(self.loaded.model)
-        hooks = self._hooks() if self.observers else []
         try:
-            for self.start in range(0, ids.shape[1], self.chunk):
-                piece = ids[:, self.start : self.start + self.chunk]
-                at = torch.arange(self.start, self.start + piece.shape[1], device=ids.device)[None]
+            for start in range(0, ids.shape[1], self.chunk):
+                if self.halves is not halves:
+                    raise RuntimeError("this run ended: its stream was closed, or another run began")
+                self.start, piece = start, ids[:, start : start + self.chunk]
+                stop = start + piece.shape[1]
+                self.turn = self.cos_sin(start, stop) if self.observers else None
+                at = torch.arange(start, stop, device=ids.device)[None]
                 with torch.inference_mode():
                     out = decoder(input_ids=piece, position_ids=at, use_cache=False)
-                yield Piece(self.start, out.last_hidden_state)
+                yield Piece(start, out.last_hidden_state)
         finally:
-            for hook in hooks:
-                hook.remove()
-            self.halves, self.observers = [], ()
+            if self.halves is halves:
+                self.close()
+
+    def close(self) -> None:
+        """End the run, if one is under way: its hooks come off the model and its cache is freed."""
+        for hook in self.hooks:
+            hook.remove()
+        self.halves, self.observers, self.hooks, self.turn = [], (), [], None
+
+    def cos_sin(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
+        """cos and sin of positions start .. stop - 1, (stop - start, rotary_dim // 2); no table of all lengths."""
+        cos, sin = cos_sin(self.rope.inv_freq, torch.arange(start, stop), self.rope.attention_factor)
+        return cos.to(self.loaded.device), sin.to(self.loaded.device)
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scaling: float, window: int | None) -> Tensor:
         """Called by transformers through models.attention."""
@@ -140,12 +159,13 @@ class Stream:
             kept_v.settle(stop)
             at = stop
         for observer in self.observers:
+            assert self.turn is not None
             for row in range(q.shape[0]):
                 observer.on_attention(
                     AttentionTap(
                         layer, row, self.start, q[row], k[row], v[row],
                         kept_k.store[row, :, :end], kept_v.store[row, :, :end], out[row],
-                        self.cos[self.start : end], self.sin[self.start : end], scaling,
+                        *self.turn, scaling,
                     )
                 )  # fmt: skip
         return out
@@ -163,11 +183,12 @@ class Stream:
         halves = []
         for layer in range(geo.n_layers):
             pair = []
-            for spec, absmax in ((quant.k, static and static.k), (quant.v, static and static.v)):
+            ranges = (static.k, static.v) if static is not None else (None, None)
+            for spec, absmax in zip((quant.k, quant.v), ranges, strict=True):
                 store = allocate(geo, batch, self.length, loaded.dtype, loaded.device)
                 here = absmax[layer] if absmax is not None else None
                 block = spec.block_tokens if spec else 1
-                pair.append(Half(store, rounder(spec, geo, self.cos, self.sin, here), block))
+                pair.append(Half(store, rounder(spec, geo, self.cos_sin, here), block))
             halves.append((pair[0], pair[1]))
         return halves
 
@@ -215,8 +236,8 @@ def open_stream(loaded: LoadedModel, condition: Condition, length: int, *, chunk
         stack.enter_context(replaced(loaded.model, new))
         rope = rope_of(loaded, condition.rope, length)
         stack.enter_context(rope_set(loaded, rope))
-        cos, sin = cos_sin(rope.inv_freq, torch.arange(length), rope.attention_factor)
-        stream = Stream(loaded, condition, rope, length, chunk, cos.to(loaded.device), sin.to(loaded.device))
+        stream = Stream(loaded, condition, rope, length, chunk)
+        stack.callback(stream.close)
         stack.enter_context(attention_by(stream, loaded.model))
         yield stream
 

@@ -86,9 +86,7 @@ def thirds(document: Document) -> dict[str, list[Document]]:
     """
     n = len(document.text)
     cuts = {"calibration": (0, 3 * n // 8), "development": (3 * n // 8, n // 2), "heldout": (n // 2, n)}
-    return {
-        name: [Document(f"{document.name}[{a}:{b}]", document.text[a:b])] for name, (a, b) in cuts.items()
-    }
+    return {name: [Document(f"{document.name}[{a}:{b}]", document.text[a:b])] for name, (a, b) in cuts.items()}
 
 
 def encode(tokenizer: Any, document: Document) -> Tensor:

@@ -54,7 +54,7 @@ def run(loaded: LoadedModel, setting: Setting, texts: dict[str, list[Document]],
     _stage(folder, "report", lambda: (folder.path / "report.html").exists() or None,
            lambda: report_html(folder.manifest, diagnosis, report, to_file(loaded, setting.rope, setting.quant, found),
                                evaluation),
-           lambda text, s: folder.save("report.html", text, "report", s))  # fmt: skip
+           lambda text, s: folder.save("report.html", str(text), "report", s))  # fmt: skip
     return Run(diagnosis, report, found, kept, evaluation)
 
 

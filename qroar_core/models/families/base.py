@@ -65,7 +65,9 @@ class Family:
             raise UnsupportedModel(f"unknown rope_type {kind!r}", where="config.json", do="see its rope_parameters")
         n_kv = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
         if config.num_attention_heads % n_kv:
-            raise UnsupportedModel(f"{config.num_attention_heads} query heads over {n_kv} KV heads", where="config.json")
+            raise UnsupportedModel(
+                f"{config.num_attention_heads} query heads over {n_kv} KV heads", where="config.json"
+            )
         native = rope.get("original_max_position_embeddings") or config.max_position_embeddings
         return Geometry(
             family=self.name,
