@@ -135,8 +135,8 @@ WEIGHT_PRESETS: dict[str, WeightPreset] = {
         WeightQuantSpec(4, scale="group", group_size=128, symmetric=True, full_range=True),
         "vllm-project/compressed-tensors quantization/quant_scheme.py W4A16, "
         "quantization/utils/helpers.py calculate_qparams",
-        "Levels -8..7, step absmax/7.5. Round to nearest: checkpoints usually add GPTQ. The checkpoint stores "
-        "the step in the weights' dtype.",
+        "Levels -8..7, step absmax/7.5. Round to nearest: checkpoints usually add GPTQ. The checkpoint "
+        "stores the step in the weights' dtype.",
     ),
 }
 

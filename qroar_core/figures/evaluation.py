@@ -126,3 +126,19 @@ def by_position(evaluation: Evaluation) -> Picture | None:
         "Each point is the mean over windows of the NLL around that position; the gap between two curves is what a "
         "condition costs there.",
     )
+
+
+def headline(evaluation: Evaluation) -> list[tuple[str, str, str]]:
+    """(name, value, unit or meaning) of the few numbers to see first, at the longest length."""
+    longest = max(row.length for row in evaluation.rows)
+    ppl = {(row.model, row.scales): row.ppl for row in evaluation.rows if row.length == longest}
+    shown = [("reference", "identity"), ("quantized", "identity"), ("quantized", "tuned")]
+    numbers = [
+        (f"PPL, {NAMES[which][0]}", f"{ppl[which]:.3f}", f"perplexity at {longest} tokens")
+        for which in shown
+        if which in ppl
+    ]
+    if evaluation.gap_recovered is not None:
+        share = f"{evaluation.gap_recovered:.0%}"
+        numbers.append(("NLL gap won back", share, "share of what quantization costs in nats that the scales win back"))
+    return numbers

@@ -66,3 +66,8 @@ def _thinned(table: pd.DataFrame) -> pd.DataFrame:
         return table
     keep = set(range(0, len(table), -(-len(table) // DRAWN))) | {len(table) - 1, int(table["objective"].argmin())}
     return table.iloc[sorted(keep)]
+
+
+def candidates_of(details: Sequence[object]) -> list[Candidate]:
+    """The candidates among what a running search has reported."""
+    return [d for d in details if isinstance(d, Candidate)]

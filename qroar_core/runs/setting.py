@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from qroar_core.models.loaded import LoadedModel
+from qroar_core.presets import for_family
 from qroar_core.specs import DiagnosisSpec, EvaluationSpec, QuantizerSpec, QuantSpec, RopeSpec, SearchSpec
 
 CPU_LENGTH, GPU_LENGTH = 2048, 16384  # default context, tokens, unless the PI's own window is shorter
@@ -46,7 +47,7 @@ def default_setting(loaded: LoadedModel, rope: RopeSpec | None = None, quant: Qu
     lengths = (short, length) if short < length else (length,)
     return Setting(
         rope=rope,
-        quant=INT4_K if quant is None else quant,
+        quant=for_family(INT4_K if quant is None else quant, loaded.model.config.model_type),
         diagnosis=DiagnosisSpec(length=length, short_length=short),
         search=SearchSpec(length=length),
         evaluation=EvaluationSpec(lengths=lengths, windows=16 if length <= 1024 else 8),

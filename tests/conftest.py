@@ -1,0 +1,184 @@
+"""Fakes for every test: tiny random models of each family, a byte tokenizer, a planted outlier, the demo.
+
+No network. Tiny models come from the real config classes with the awkward sizes that real models have:
+grouped queries, a head_dim that is not hidden_size / n_heads, biases that are not zero. Their weights are
+large enough for attention to be far from uniform, so that a wrong logit shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import MethodType
+
+import pytest
+
+VOCAB = 256  # one id a byte
+HIDDEN = 48
+WINDOW = 64  # native window L0 of the tiny models, tokens
+TINY_FAMILIES = ("llama", "mistral", "qwen2")
+
+
+@pytest.fixture(scope="session")
+def byte_tokenizer():
+    """A real transformers tokenizer whose tokens are the 256 bytes."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE(vocab={symbol: i for i, symbol in enumerate(alphabet)}, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer)
+
+
+@pytest.fixture(scope="session")
+def tokenizer_folder(byte_tokenizer, tmp_path_factory) -> Path:
+    """A folder holding the byte tokenizer's own files."""
+    folder = tmp_path_factory.mktemp("tokenizer")
+    byte_tokenizer.save_pretrained(folder)
+    return folder
+
+
+def _transformers_model(family: str, layers: int, head_dim: int, options: dict):
+    import transformers
+
+    name = {"llama": "Llama", "mistral": "Mistral", "qwen2": "Qwen2"}[family]
+    sizes = {
+        "vocab_size": VOCAB,
+        "hidden_size": HIDDEN,
+        "intermediate_size": 64,
+        "num_hidden_layers": layers,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": head_dim,
+        "max_position_embeddings": WINDOW,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 10_000.0},
+        "tie_word_embeddings": False,
+        "bos_token_id": None,
+        "eos_token_id": None,
+    }
+    if family == "mistral":
+        sizes["sliding_window"] = None
+    config = getattr(transformers, f"{name}Config")(**(sizes | options))
+    return getattr(transformers, f"{name}ForCausalLM")(config)
+
+
+def _randomize(model, seed: int) -> None:
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+    for name, parameter in model.named_parameters():
+        noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+        if parameter.ndim == 2:
+            noise *= 1.5 * parameter.shape[1] ** -0.5
+        elif name.endswith("bias"):
+            noise *= 0.5
+        else:  # a norm's gain
+            noise = 1 + 0.2 * noise
+        parameter.data.copy_(noise)
+
+
+def _wide_norm(self, x):
+    """RMSNorm without transformers' detour through float32."""
+    return self.weight * x * (x.square().mean(-1, keepdim=True) + self.variance_epsilon).rsqrt()
+
+
+@pytest.fixture
+def tiny(byte_tokenizer, tokenizer_folder) -> Callable:
+    """`tiny(family="llama", dtype=None, layers=2, head_dim=16, seed=0, **config)` -> LoadedModel.
+
+    float64 models also compute their norms in float64, so oracles hold to 1e-12.
+    """
+    import torch
+
+    from qroar_core.models.families import family_of
+    from qroar_core.models.loading import as_loaded
+    from qroar_core.models.sources import Source
+
+    def build(family="llama", dtype=None, layers=2, head_dim=16, seed=0, **options):
+        model = _transformers_model(family, layers, head_dim, options)
+        _randomize(model, seed)
+        model.to(dtype or torch.float32)
+        model.config.architectures = [type(model).__name__]
+        if dtype == torch.float64:
+            for module in model.modules():
+                if type(module).__name__.endswith("RMSNorm"):
+                    module.forward = MethodType(_wide_norm, module)
+        found = Source(f"tiny-{family}", f"tiny-{family}", tokenizer_folder)
+        model.set_attn_implementation("sdpa")
+        adapter = family_of(model.config.architectures, found.label)
+        return as_loaded(model, byte_tokenizer, adapter, found, torch.device("cpu"))
+
+    return build
+
+
+@pytest.fixture
+def ids() -> Callable:
+    """`ids(*shape, seed=0)` -> random token ids, int64."""
+    import torch
+
+    def draw(*shape, seed=0):
+        return torch.randint(0, VOCAB, shape, generator=torch.Generator().manual_seed(seed))
+
+    return draw
+
+
+@dataclass(frozen=True)
+class Planted:
+    """A model with one outlier band, the same model without it, and what was done."""
+
+    loaded: object
+    plain: object
+    bands: tuple[tuple[int, int], ...]
+    layer: int
+    kv_head: int
+    band: int
+    factor: float  # k of the band times this, q divided by it: symmetric g = factor in that band repairs it
+
+
+@pytest.fixture
+def planted(tiny) -> Callable:
+    """`planted(layer=1, kv_head=0, band=2, factor=16.0, **tiny_options)` -> Planted.
+
+    Full-precision logits are those of `plain`; a K quantizer whose scale the band shares suffers.
+    """
+    import torch
+
+    def build(layer=1, kv_head=0, band=2, factor=16.0, head_dim=32, count=4, **options):
+        bands = tuple((b * head_dim // 2 // count, (b + 1) * head_dim // 2 // count - 1) for b in range(count))
+        loaded = tiny(head_dim=head_dim, **options)
+        plain = tiny(head_dim=head_dim, **options)
+        first, last = bands[band]
+        pairs = torch.arange(first, last + 1)
+        channels = torch.cat((pairs, pairs + head_dim // 2))  # half pairing
+        attention = loaded.model.model.layers[layer].self_attn
+        per_kv = loaded.geometry.queries_per_kv
+        rows = kv_head * head_dim + channels
+        query_rows = torch.cat([(kv_head * per_kv + j) * head_dim + channels for j in range(per_kv)])
+        for projection, where, gain in ((attention.k_proj, rows, factor), (attention.q_proj, query_rows, 1 / factor)):
+            projection.weight.data[where] *= gain
+            if projection.bias is not None:
+                projection.bias.data[where] *= gain
+        return Planted(loaded, plain, bands, layer, kv_head, band, factor)
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def demo():
+    """The embedded demo model, float32 on the CPU. Shared: undo what you apply."""
+    from qroar_core.models.loading import load_model
+
+    return load_model("demo", device="cpu", dtype="float32")
+
+
+@pytest.fixture(scope="session")
+def smollm2():
+    """SmolLM2-135M, fetched when absent (mark the test `smollm2` and `slow`). Shared."""
+    from qroar_core.models.loading import load_model
+    from qroar_core.models.smollm2 import fetch
+
+    fetch()
+    return load_model("smollm2", device="cpu", dtype="float32")

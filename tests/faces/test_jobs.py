@@ -1,0 +1,205 @@
+"""The job manager: order, cancel, failure, no doubling, results that come back, and bounds."""
+
+import logging
+import threading
+import time
+
+import pytest
+
+from qroar_core.errors import BadSpec
+from qroar_core.jobs import KEPT_DETAILS, Manager
+from qroar_core.progress import Step, ignore
+
+PATIENCE = 5.0  # seconds
+
+
+def wait_for(manager, key, *states):
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        now = manager.snapshot(key)
+        if now is not None and now.state in states:
+            return now
+        time.sleep(0.005)
+    raise AssertionError(f"{key} is {manager.snapshot(key)}, waited for {states}")
+
+
+def add(a, b, *, on_step=ignore):
+    on_step(Step("add", 1, 2, "adding"))
+    return a + b
+
+
+class Gate:
+    """A stage that says when it runs and ends when it is let go; counts its runs."""
+
+    def __init__(self):
+        self.open, self.runs = threading.Event(), 0
+
+    def __call__(self, on_step=ignore):
+        self.runs += 1
+        while not self.open.is_set():
+            on_step(Step("gate", 1, 4, "waiting", {"run": self.runs}))
+            time.sleep(0.005)
+        return self.runs
+
+
+@pytest.fixture
+def manager():
+    return Manager()
+
+
+def test_a_result_comes_back_by_its_key(manager):
+    manager.submit(("add", 2, 3), add, 2, b=3, label="Add")
+    done = wait_for(manager, ("add", 2, 3), "done")
+    assert manager.result(("add", 2, 3)) == 5
+    assert (done.label, done.step.fraction, done.error, done.seconds_left) == ("Add", 0.5, "", None)
+    assert manager.result("unknown") is None
+    assert manager.snapshot("unknown") is None
+
+
+def test_the_same_key_never_runs_twice(manager):
+    gate = Gate()
+    for _ in range(3):
+        manager.submit("gate", gate, label="Gate")
+    wait_for(manager, "gate", "running")
+    gate.open.set()
+    wait_for(manager, "gate", "done")
+    assert manager.submit("gate", gate, label="Gate").state == "done"
+    assert gate.runs == 1
+    manager.submit("gate", gate, label="Gate", again=True)
+    wait_for(manager, "gate", "done")
+    assert manager.result("gate") == 2
+
+
+def test_one_device_takes_jobs_in_order_and_another_does_not_wait(manager):
+    order, gate = [], Gate()
+
+    def note(name, on_step=ignore):
+        order.append(name)
+
+    manager.submit("first", gate, label="First", device="cuda:0")
+    wait_for(manager, "first", "running")
+    for name in ("second", "third"):
+        manager.submit(name, note, name, label=name.title(), device="cuda:0")
+    manager.submit("other", note, "other", label="Other", device="cpu")
+    wait_for(manager, "other", "done")
+    waiting = manager.snapshot("third")
+    assert (waiting.state, waiting.behind) == ("queued", "First")
+    assert manager.busy("cuda:0").label == "First"
+    assert manager.busy("cpu") is None
+    gate.open.set()
+    wait_for(manager, "third", "done")
+    assert order == ["other", "second", "third"]
+    assert manager.busy() is None
+
+
+def test_cancel_answers_within_two_seconds_and_the_job_can_start_anew(manager):
+    gate = Gate()
+    manager.submit("gate", gate, label="Gate")
+    wait_for(manager, "gate", "running")
+    asked = time.monotonic()
+    manager.cancel("gate")
+    ended = wait_for(manager, "gate", "cancelled")
+    assert time.monotonic() - asked < 2
+    assert (ended.error, manager.result("gate")) == ("", None)
+    gate.open.set()
+    manager.submit("gate", gate, label="Gate")
+    wait_for(manager, "gate", "done")
+    assert manager.result("gate") == 2
+
+
+def test_a_queued_job_is_cancelled_without_ever_running(manager):
+    gate, behind = Gate(), Gate()
+    manager.submit("gate", gate, label="Gate")
+    manager.submit("behind", behind, label="Behind")
+    manager.cancel("behind")
+    assert manager.snapshot("behind").state == "cancelled"
+    gate.open.set()
+    wait_for(manager, "gate", "done")
+    assert behind.runs == 0
+
+
+def test_our_own_errors_keep_their_line_and_faults_show_no_traceback(manager, caplog):
+    def refused(on_step=ignore):
+        raise BadSpec("factor 0.5 is below 1", where="--factor", do="choose 1 or more")
+
+    def faulty(on_step=ignore):
+        return {}["secret detail"]
+
+    manager.submit("refused", refused, label="Refused")
+    assert wait_for(manager, "refused", "failed").error == "--factor: factor 0.5 is below 1; choose 1 or more"
+    with caplog.at_level(logging.ERROR, logger="qroar.jobs"):
+        manager.submit("faulty", faulty, label="Faulty")
+        line = wait_for(manager, "faulty", "failed").error
+    assert line == "Faulty: a fault of ours (KeyError); the log of the dashboard has the details"
+    assert "secret detail" in caplog.text
+    manager.submit("add", add, 1, 1, label="Add")  # the worker lives on
+    wait_for(manager, "add", "done")
+
+
+def test_out_of_memory_says_what_to_do(manager):
+    def big(on_step=ignore):
+        raise MemoryError
+
+    manager.submit("big", big, label="Diagnose", device="cpu")
+    assert wait_for(manager, "big", "failed").error == "Diagnose: out of memory on cpu; choose a shorter length"
+
+
+def test_details_are_kept_in_order_and_bounded(manager):
+    def chatty(on_step=ignore):
+        for i in range(KEPT_DETAILS + 10):
+            on_step(Step("chat", i, 1, detail=i))
+
+    manager.submit("chatty", chatty, label="Chatty")
+    details = wait_for(manager, "chatty", "done").details
+    assert details == tuple(range(10, KEPT_DETAILS + 10))
+
+
+def test_old_results_make_room_and_used_ones_stay():
+    manager = Manager(kept=2)
+    for i in range(4):
+        manager.submit(i, add, i, i, label=str(i))
+        wait_for(manager, i, "done")
+        assert manager.result(0) == 0  # asked for all the time: never the oldest
+    assert [manager.snapshot(i) is not None for i in range(4)] == [True, False, False, True]
+
+
+def test_release_forgets_a_group_but_the_one_to_keep(manager):
+    keys = [("load", "a"), ("load", "b"), ("diagnose", "a")]
+    for key in keys:
+        manager.submit(key, add, 1, 1, label="Add")
+        wait_for(manager, key, "done")
+    manager.release("load", but=("load", "b"))
+    assert [manager.result(key) for key in keys] == [None, 2, 2]
+
+
+def test_time_left_is_what_the_pace_so_far_promises(manager):
+    gate = Gate()
+    manager.submit("gate", gate, label="Gate")
+    wait_for(manager, "gate", "running")
+    time.sleep(0.2)
+    now = manager.snapshot("gate")
+    gate.open.set()
+    assert now.step.fraction == 0.25
+    assert now.seconds_left == pytest.approx(3 * now.seconds)
+
+
+def test_arguments_of_a_finished_job_are_let_go(manager):
+    import gc
+    import weakref
+
+    class Model:
+        pass
+
+    def use(model, on_step=ignore):
+        return "used"
+
+    model = Model()
+    gone = weakref.ref(model)
+    manager.submit("use", use, model, label="Use")
+    wait_for(manager, "use", "done")
+    del model
+    end = time.monotonic() + PATIENCE
+    while gone() is not None and time.monotonic() < end:
+        gc.collect()
+        time.sleep(0.01)
+    assert gone() is None

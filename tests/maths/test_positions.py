@@ -1,0 +1,45 @@
+import pytest
+import torch
+
+from qroar_core.maths.positions import PositionBins, log_spaced
+
+
+@pytest.mark.parametrize(("length", "count"), [(10, 3), (4096, 16), (7, 7), (3, 5), (1, 1), (1000, 7)])
+def test_segments_and_edges_agree_with_the_bin_of_each_position(length, count):
+    bins = PositionBins(length, count)
+    edges = bins.edges()
+    assert edges[0] == 0
+    assert edges[-1] == length
+    for m in range(length):
+        assert edges[bins.of(m)] <= m < edges[bins.of(m) + 1]
+    for start, tokens in ((0, length), (length // 3, length - length // 3), (length // 2, 1)):
+        walked = [
+            (p, m)
+            for p, cut in bins.segments(start, tokens)
+            for m in range(start + cut.start, start + cut.stop)
+        ]
+        assert walked == [(bins.of(m), m) for m in range(start, start + tokens)]
+
+
+def test_positions_past_the_length_count_into_the_last_bin():
+    assert PositionBins(8, 4).segments(6, 5) == [(3, slice(0, 5))]
+
+
+def test_log_spaced_rows():
+    rows = log_spaced(4095, 48)
+    assert rows[0] == 1
+    assert rows[-1] == 4095
+    assert bool((rows.diff() > 0).all())
+    assert 36 <= len(rows) <= 48
+    ratio = rows[-20:].double().diff() / rows[-20:-1]
+    assert float(ratio.max() - ratio.min()) < 0.02  # evenly spaced in logarithm, up to rounding
+    assert log_spaced(5, 1).tolist() == [5]
+    assert log_spaced(1, 9).tolist() == [1]
+
+
+def test_bad_input_is_refused():
+    with pytest.raises(ValueError, match="length"):
+        PositionBins(0, 1)
+    with pytest.raises(ValueError, match="last"):
+        log_spaced(0, 3)
+    assert torch.is_tensor(log_spaced(3, 2))

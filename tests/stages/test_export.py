@@ -1,0 +1,151 @@
+"""An exported folder is an ordinary checkpoint: plain transformers, same logits as the patched model."""
+
+import shutil
+from collections import namedtuple
+
+import pytest
+import torch
+
+from qroar_core import export
+from qroar_core.errors import BadOutput, BadSpec, Cancelled
+from qroar_core.maths.rescale import Scales
+from qroar_core.models.patch import apply_scales, undo_scales
+from qroar_core.models.score import last_hidden, logits_of
+from qroar_core.models.stream import Condition, open_stream
+from qroar_core.specs import RopeSpec
+
+BANDS = ((0, 3), (4, 7))
+LONGROPE = RopeSpec("longrope", 2.0, long_factor=tuple(1 + 0.1 * i for i in range(8)), short_factor=(1.0,) * 8)
+
+
+def random_scales(mode="symmetric"):
+    generator = torch.Generator().manual_seed(3)
+    g = (torch.rand(2, 2, 2, generator=generator, dtype=torch.float64) * 2 - 1).exp2()
+    return Scales(mode, "kv_head", BANDS, g)
+
+
+def logits_under(loaded, condition, ids):
+    """Every position's logits but the last, through the stream."""
+    with open_stream(loaded, condition, ids.shape[1]) as stream:
+        return logits_of(loaded, last_hidden(stream.run(ids), ids.shape[1], ids.shape[1] - 1)[0])
+
+
+@pytest.mark.parametrize("mode", ["symmetric", "shared"])
+@pytest.mark.parametrize("family", ["llama", "mistral", "qwen2"])
+def test_reloaded_logits_equal_the_patched_models(tiny, ids, tmp_path, family, mode):
+    from transformers import AutoModelForCausalLM
+
+    loaded, tokens = tiny(family), ids(1, 40)
+    scales = random_scales(mode)
+    patched = logits_under(loaded, Condition(RopeSpec("yarn", 2.0), scales=scales), tokens)
+    folder = export.run(loaded, RopeSpec("yarn", 2.0), scales, tmp_path / "out")
+    again = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    with torch.inference_mode():
+        plain = again(tokens).logits[0, :-1]
+    torch.testing.assert_close(plain, patched, rtol=0, atol=2e-5)
+    bare = logits_under(loaded, Condition(RopeSpec("yarn", 2.0)), tokens)
+    moved = float((bare - plain).abs().max())
+    assert moved > 1e-2 if mode == "shared" else moved < 1e-4  # shared is a temperature, symmetric is not
+
+
+@pytest.mark.parametrize(
+    "rope",
+    [RopeSpec(), RopeSpec("linear", 2.0), RopeSpec("ntk", 2.0), RopeSpec("dynamic", 2.0), RopeSpec("yarn", 4.0),
+     RopeSpec("llama3", 2.0), LONGROPE],
+    ids=lambda r: r.method,
+)  # fmt: skip
+def test_the_interpolation_is_in_the_config(tiny, ids, tmp_path, rope):
+    """Past the native window (64), so that length-dependent methods have switched over."""
+    from transformers import AutoModelForCausalLM
+
+    loaded, tokens = tiny(), ids(1, 96)
+    folder = export.run(loaded, rope, None, tmp_path / "out")
+    again = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    with torch.inference_mode():
+        plain = again(tokens).logits[0, :-1]
+    torch.testing.assert_close(plain, logits_under(loaded, Condition(rope), tokens), rtol=0, atol=2e-5)
+    if rope.method != "default":
+        bare = logits_under(loaded, Condition(), tokens)
+        assert float((bare - plain).abs().max()) > 1e-3
+
+
+def test_export_leaves_the_model_and_its_config_as_they_were(tiny, tmp_path):
+    loaded = tiny()
+    before = {name: p.detach().clone() for name, p in loaded.model.named_parameters()}
+    config = loaded.model.config.to_dict()
+    export.run(loaded, RopeSpec("yarn", 2.0), random_scales(), tmp_path / "out")
+    assert loaded.model.config.to_dict() == config
+    for name, parameter in loaded.model.named_parameters():
+        assert torch.equal(parameter, before[name]), name
+
+
+def test_applied_scales_are_not_written_twice(tiny, ids, tmp_path):
+    """Exporting scales S while S is applied writes S once, not S squared."""
+    from transformers import AutoModelForCausalLM
+
+    loaded, scales = tiny(), random_scales("shared")
+    clean = export.run(loaded, RopeSpec(), scales, tmp_path / "clean")
+    apply_scales(loaded, scales)
+    applied = export.run(loaded, RopeSpec(), scales, tmp_path / "applied")
+    undo_scales(loaded)
+    a, b = (AutoModelForCausalLM.from_pretrained(f, dtype=torch.float32).state_dict() for f in (clean, applied))
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_tokenizer_and_manifest_travel(tiny, tmp_path):
+    import json
+
+    from transformers import AutoTokenizer
+
+    loaded = tiny()
+    folder = export.run(loaded, RopeSpec("linear", 2.0), random_scales(), tmp_path / "out")
+    text = "The same ids as before."
+    assert AutoTokenizer.from_pretrained(folder)(text)["input_ids"] == loaded.tokenizer(text)["input_ids"]
+    note = json.loads((folder / "qroar.json").read_text())
+    assert note["from"]["fingerprint"] == loaded.fingerprint
+    assert note["changed"] == ["q_proj", "k_proj"]
+
+
+def test_an_existing_folder_is_left_alone(tiny, tmp_path):
+    target = tmp_path / "mine"
+    target.mkdir()
+    (target / "keep.txt").write_text("precious")
+    with pytest.raises(BadOutput, match="already exists; choose a new folder"):
+        export.run(tiny(), RopeSpec(), None, target)
+    assert [p.name for p in target.iterdir()] == ["keep.txt"]
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(tiny, tmp_path, monkeypatch):
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(1, 1, 1000))
+    with pytest.raises(BadOutput, match="the disk has 0 MiB left; free some room") as caught:
+        export.run(tiny(), RopeSpec(), None, tmp_path / "out")
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_fills_while_writing_leaves_nothing(tiny, tmp_path, monkeypatch):
+    loaded = tiny()
+
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(loaded.tokenizer, "save_pretrained", full)
+    with pytest.raises(BadOutput, match="No space left on device"):
+        export.run(loaded, RopeSpec(), random_scales(), tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_cancel_between_steps_leaves_nothing(tiny, tmp_path):
+    def cancel(step):
+        if step.done == 2:
+            raise Cancelled("export")
+
+    with pytest.raises(Cancelled):
+        export.run(tiny(), RopeSpec(), random_scales(), tmp_path / "out", on_step=cancel)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_unknown_format_names_the_known(tiny, tmp_path):
+    with pytest.raises(BadSpec, match="unknown format 'onnx'; choose one of hf"):
+        export.run(tiny(), RopeSpec(), None, tmp_path / "out", format="onnx")
