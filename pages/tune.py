@@ -1,0 +1,57 @@
+"""Tune: search the band scales, see what was found and whether to keep it, put it into the loaded weights."""
+
+from dataclasses import replace
+
+import streamlit as st
+
+from pages.parts import forms, session, work
+from pages.parts.patch_buttons import patch_buttons
+from pages.parts.show import numbers, picture
+from pages.parts.strip import strip
+from qroar_core.figures import scales, search_trace
+from qroar_core.models.scales_file import to_file
+
+st.title("Tune")
+loaded, setting = session.require_model()
+said = strip(loaded, setting)
+
+spec = forms.search_form(setting.search)
+if spec != setting.search:
+    session.choose(replace(session.choice(), search=spec))
+    st.rerun()
+if said.acts != "yes":
+    st.warning(f"{said.reason} A search would only follow noise; change the quantizer, or go on to see it.")
+
+key = work.key_of("search", loaded, setting)
+if st.button("Start the search", type="primary", disabled=work.running(key), icon=":material/play_arrow:"):
+    work.start_search(loaded, setting)
+    st.rerun()
+
+
+def live(details: tuple) -> None:
+    """Best so far, while the search runs."""
+    seen = search_trace.candidates_of(details)
+    if seen:
+        st.metric("Best so far", f"{seen[-1].best:.5g}", f"{len(seen)} candidates", delta_color="off")
+        picture(search_trace.candidates(seen, setting.search.objective), "live")
+
+
+outcome = work.watch(key, live)
+if outcome is None:
+    if not work.running(key):
+        st.info(
+            "No search under this setting yet. It starts with the diagnosis its bounds come from, if that is missing."
+        )
+    st.stop()
+
+report = outcome.report
+if report.chosen == "found":
+    st.success(f"**Significant gain: the scales are kept.** {report.reason}", icon=":material/check_circle:")
+else:
+    st.warning(f"**No significant gain: keep identity.** {report.reason}", icon=":material/block:")
+patch_buttons(loaded, outcome)
+picture(scales.by_layer_and_band(to_file(loaded, setting.rope, setting.quant, outcome.found)), "scales")
+picture(search_trace.candidates(report.history, report.objective), "trace")
+with st.expander("The search in numbers"):
+    numbers(search_trace.summary(report), "search")
+st.page_link("pages/evaluate.py", label="Next: evaluate", icon=":material/arrow_forward:")

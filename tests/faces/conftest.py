@@ -1,0 +1,83 @@
+"""Pages under test: the app with fake stages, one loaded demo model, and waiting for background work."""
+
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+
+ROOT = Path(__file__).parents[2]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "figures")]
+PATIENCE = 30.0  # seconds
+
+
+@pytest.fixture(scope="session")
+def demo_model():
+    from qroar_core import load
+
+    return load.run("demo", device="cpu")
+
+
+@pytest.fixture
+def stages(monkeypatch, demo_model):
+    """Stages that answer at once with planted results. A test replaces the one it is about."""
+    import planted
+
+    from qroar_core import diagnose, evaluate, load, search
+    from qroar_core.maths.rescale import identity
+    from qroar_core.models.patch import undo_scales
+
+    def fake_search(loaded, rope, quant, spec, texts, diagnosis=None, on_step=None):
+        pairs, count = loaded.geometry.n_pairs, spec.bands.count
+        cuts = [round(i * pairs / count) for i in range(count + 1)]
+        bands = tuple((a, b - 1) for a, b in zip(cuts, cuts[1:]))
+        none = identity(loaded.geometry.n_layers, loaded.geometry.n_kv_heads, bands, spec.mode, spec.granularity)
+        found = type(none)(none.mode, none.granularity, none.bands, none.g * 2)
+        return SimpleNamespace(found=found, kept=found, smooth=none, report=planted.report())
+
+    monkeypatch.setattr(load, "run", lambda source, on_step=None, **kw: demo_model)
+    monkeypatch.setattr(diagnose, "run", lambda *a, on_step=None, **kw: planted.diagnosis(), raising=False)
+    monkeypatch.setattr(search, "run", fake_search, raising=False)
+    monkeypatch.setattr(evaluate, "run", lambda *a, on_step=None, **kw: planted.evaluation())
+    st.cache_resource.clear()
+    yield SimpleNamespace(diagnose=diagnose, search=search, evaluate=evaluate, load=load, patch=monkeypatch.setattr)
+    undo_scales(demo_model)
+
+
+@pytest.fixture
+def app(stages):
+    """A fresh visitor on the Load page."""
+    return AppTest.from_file(str(ROOT / "app.py"), default_timeout=30).run()
+
+
+@pytest.fixture
+def loaded_app(app):
+    """A visitor who has clicked the demo model."""
+    button(app, "Demo model").click().run()
+    return settled(app)
+
+
+def button(app, label):
+    """The button of this label."""
+    return next(b for b in app.button if b.label == label)
+
+
+def settled(app):
+    """Run the page until no job is active, as the polling fragment does in a browser."""
+    from pages.parts.session import manager
+
+    end = time.monotonic() + PATIENCE
+    while manager().busy() is not None and time.monotonic() < end:
+        time.sleep(0.02)
+    app.run()
+    assert not app.exception, [e.value for e in app.exception]
+    return app
+
+
+def texts(app):
+    """Everything the page says in boxes, captions and markdown."""
+    kinds = (app.info, app.success, app.warning, app.error, app.caption, app.markdown, app.title)
+    return "\n".join(str(e.value) for kind in kinds for e in kind)

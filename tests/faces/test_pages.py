@@ -1,0 +1,300 @@
+"""Every page without a browser: empty, loaded, failed, busy. Stages are fakes; the demo model is real."""
+
+import math
+import threading
+
+import pytest
+from conftest import button, settled, texts
+from streamlit.testing.v1 import AppTest
+
+from qroar_core.errors import BadText
+from qroar_core.progress import Step
+
+PAGES = ("diagnose", "tune", "evaluate", "export")
+START = {"diagnose": "Diagnose", "tune": "Start the search", "evaluate": "Evaluate"}
+STAGE = {"diagnose": "diagnose", "tune": "search", "evaluate": "evaluate"}
+
+
+def go(app, page):
+    app.switch_page(f"pages/{page}.py").run()
+    assert not app.exception, [(e.value, e.stack_trace) for e in app.exception]
+    return app
+
+
+def figure_titles(app):
+    return [m.value.removeprefix("#### ") for m in app.markdown if m.value.startswith("#### ")]
+
+
+class Held:
+    """A stage that reports one step and then waits until it is let go."""
+
+    def __init__(self, answer=None, detail=None):
+        self.open, self.answer, self.detail = threading.Event(), answer, detail
+
+    def __call__(self, *args, on_step=None, **kwargs):
+        while not self.open.wait(0.02):
+            on_step(Step("held", 1, 4, "reading window 1", self.detail))
+        return self.answer
+
+
+def test_load_page_is_ready_for_one_click(app):
+    assert app.title[0].value == "Load a model"
+    assert button(app, "Demo model").proto.type == "primary"
+    assert not app.exception
+    assert not app.dataframe
+
+
+def test_demo_model_shows_what_it_is_and_the_verdict(loaded_app):
+    facts = dict(loaded_app.dataframe[0].value.values.tolist())
+    assert facts["family"] == "llama"
+    assert facts["query heads / KV heads"] == "4 / 2"
+    assert facts["native window"] == "256 tokens"
+    assert "**Rescaling can act here.**" in loaded_app.success[0].value
+    assert loaded_app.selectbox(key="rope").value == "yarn"
+    assert loaded_app.number_input(key="factor").value == 4.0
+    assert loaded_app.query_params["model"] == "demo"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_without_a_model_each_page_says_what_to_do_next(app, page):
+    go(app, page)
+    assert "No model is loaded yet" in app.info[0].value
+    assert not app.button
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_with_a_model_each_page_shows_the_setting_and_an_empty_state(loaded_app, page):
+    go(loaded_app, page)
+    said = texts(loaded_app)
+    for words in ("demo", "YaRN ×4", "K int4 per token", "1024 tokens", "8 bands by count", "Rescaling can act here"):
+        assert words in said
+    assert loaded_app.info
+    assert not loaded_app.get("plotly_chart")
+
+
+@pytest.mark.parametrize("page", START)
+def test_a_failure_is_one_line_and_the_page_stays_usable(loaded_app, stages, page):
+    def fail(*args, on_step=None, **kwargs):
+        raise BadText("the text is empty", where="mine.txt", do="give a text with words in it")
+
+    stages.patch(getattr(stages, STAGE[page]), "run", fail)
+    go(loaded_app, page)
+    button(loaded_app, START[page]).click().run()
+    settled(loaded_app)
+    assert loaded_app.error[0].value == "mine.txt: the text is empty; give a text with words in it"
+    assert not button(loaded_app, START[page]).disabled
+
+
+@pytest.mark.parametrize("page", START)
+def test_a_fault_of_ours_shows_no_traceback(loaded_app, stages, page):
+    def fault(*args, on_step=None, **kwargs):
+        raise ZeroDivisionError("secret")
+
+    stages.patch(getattr(stages, STAGE[page]), "run", fault)
+    go(loaded_app, page)
+    button(loaded_app, START[page]).click().run()
+    settled(loaded_app)
+    assert "a fault of ours (ZeroDivisionError)" in loaded_app.error[0].value
+    assert "secret" not in texts(loaded_app)
+
+
+@pytest.mark.parametrize("page", START)
+def test_a_running_job_shows_progress_and_cancel_ends_it(loaded_app, stages, page):
+    held = Held()
+    stages.patch(getattr(stages, STAGE[page]), "run", held)
+    go(loaded_app, page)
+    button(loaded_app, START[page]).click().run()
+    wait_for_step(loaded_app)
+    assert "reading window 1" in loaded_app.get("progress")[0].proto.text
+    assert loaded_app.get("progress")[0].proto.value == 25
+    assert button(loaded_app, START[page]).disabled
+    button(loaded_app, "Cancel").click().run()
+    settled(loaded_app)
+    assert "cancelled" in loaded_app.info[0].value
+    assert not button(loaded_app, START[page]).disabled
+
+
+def wait_for_step(app):
+    """Until the running job has reported."""
+    import time
+
+    from pages.parts.session import manager
+
+    for _ in range(500):
+        now = manager().busy()
+        if now is not None and now.step is not None and now.step.stage == "held":
+            break
+        time.sleep(0.01)
+    app.run()
+    assert not app.exception, [(e.value, e.stack_trace) for e in app.exception]
+
+
+def test_another_visitor_sees_whose_turn_it_is_and_waits(loaded_app, stages):
+    import planted
+
+    held = Held(planted.evaluation())
+    stages.patch(stages.evaluate, "run", held)
+    go(loaded_app, "evaluate")
+    button(loaded_app, "Evaluate").click().run()
+    other = AppTest.from_file(loaded_app._script_path, default_timeout=30)
+    other.query_params["model"] = "demo"
+    other.query_params["rope"] = '{"method":"linear","factor":2.0}'
+    other.run()
+    go(other, "diagnose")
+    assert "cpu is busy: Evaluate demo" in texts(other)
+    assert "linear ×2" in texts(other)
+    button(other, "Diagnose").click().run()
+    assert "waiting for “Evaluate demo”" in other.get("progress")[0].proto.text
+    held.open.set()
+    settled(other)
+    settled(loaded_app)
+    assert "YaRN ×4" in texts(loaded_app)  # nothing of one visitor leaks to the other
+    assert loaded_app.metric
+
+
+def test_a_reload_finds_the_running_job_and_its_result(loaded_app, stages):
+    import planted
+
+    held = Held(planted.evaluation())
+    stages.patch(stages.evaluate, "run", held)
+    go(loaded_app, "evaluate")
+    button(loaded_app, "Evaluate").click().run()
+    again = AppTest.from_file(loaded_app._script_path, default_timeout=30)
+    again.query_params.update(loaded_app.query_params)
+    again.run()
+    go(again, "evaluate")
+    assert again.get("progress")
+    held.open.set()
+    settled(again)
+    assert again.metric[0].value == f"{math.exp(2.1):.3f}"
+
+
+def test_tune_shows_the_best_so_far_while_it_runs(loaded_app, stages):
+    import planted
+
+    stages.patch(stages.search, "run", Held(detail=planted.report().history[2]))
+    go(loaded_app, "tune")
+    button(loaded_app, "Start the search").click().run()
+    wait_for_step(loaded_app)
+    assert loaded_app.metric[0].value == "0.6"
+    button(loaded_app, "Cancel").click().run()
+    settled(loaded_app)
+
+
+def test_tune_shows_scales_and_verdict_then_applies_and_undoes(loaded_app, demo_model):
+    before = demo_model.model.model.layers[0].self_attn.q_proj.weight.clone()
+    go(loaded_app, "tune")
+    button(loaded_app, "Start the search").click().run()
+    settled(loaded_app)
+    assert "Significant gain: the scales are kept." in loaded_app.success[0].value
+    assert figure_titles(loaded_app) == ["How far is each band scaled?", "What has the search found so far?"]
+    table = loaded_app.dataframe[0].value
+    assert len(table) == 4 * 2 * 8
+    assert set(table["g"]) == {2.0}
+    button(loaded_app, "Apply").click().run()
+    settled(loaded_app)
+    assert "scales applied" in texts(loaded_app)
+    assert button(loaded_app, "Apply").disabled
+    after = demo_model.model.model.layers[0].self_attn.q_proj.weight
+    assert (after == 2 * before).all()
+    button(loaded_app, "Undo").click().run()
+    settled(loaded_app)
+    assert "weights as loaded" in texts(loaded_app)
+    assert (demo_model.model.model.layers[0].self_attn.q_proj.weight == before).all()
+
+
+def test_tune_says_keep_identity_when_the_gain_is_not_significant(loaded_app, stages):
+    import planted
+
+    real = stages.search.run
+
+    def insignificant(*args, **kwargs):
+        outcome = real(*args, **kwargs)
+        outcome.report = planted.report("identity")
+        return outcome
+
+    stages.patch(stages.search, "run", insignificant)
+    go(loaded_app, "tune")
+    button(loaded_app, "Start the search").click().run()
+    settled(loaded_app)
+    assert "No significant gain: keep identity." in loaded_app.warning[0].value
+
+
+def test_evaluate_shows_the_numbers_and_the_sentence(loaded_app):
+    go(loaded_app, "evaluate")
+    button(loaded_app, "Evaluate").click().run()
+    settled(loaded_app)
+    assert [m.value for m in loaded_app.metric] == [*(f"{math.exp(x):.3f}" for x in (2.1, 2.6, 2.35)), "50%"]
+    assert loaded_app.success[0].value == "**Significant gain: +0.2500 nats**"
+    assert len(loaded_app.get("plotly_chart")) == 3
+
+
+def test_export_offers_scales_and_writes_a_folder_inside_the_roots(loaded_app, tmp_path, monkeypatch):
+    monkeypatch.setenv("QROAR_ROOTS", str(tmp_path))
+    go(loaded_app, "tune")
+    button(loaded_app, "Start the search").click().run()
+    settled(loaded_app)
+    go(loaded_app, "export")
+    assert loaded_app.selectbox(key="export scales").value == "tuned scales"
+    assert [d.label for d in loaded_app.get("download_button")] == ["Download scales.json"]
+    loaded_app.text_input(key="folder").set_value("/etc/elsewhere")
+    button(loaded_app, "Write the checkpoint").click().run()
+    assert "outside the folders this dashboard may touch" in loaded_app.error[0].value
+    loaded_app.text_input(key="folder").set_value(str(tmp_path / "out"))
+    button(loaded_app, "Write the checkpoint").click().run()
+    settled(loaded_app)
+    assert (tmp_path / "out" / "config.json").is_file()
+    assert "from_pretrained" in loaded_app.code[1].value
+
+
+def test_a_setting_in_the_address_is_taken_up_and_a_bad_one_is_ignored(app):
+    other = AppTest.from_file(app._script_path, default_timeout=30)
+    other.query_params.update(
+        {
+            "model": "demo",
+            "quant": '{"k":{"bits":8}}',
+            "rope": '{"method":"yarn","factor":0.1}',
+            "length": "-7",
+            "x": "y",
+        }
+    )
+    other.run()
+    button(other, "Demo model").click().run()
+    settled(other)
+    assert other.selectbox(key="rope").value == "yarn"
+    assert other.number_input(key="factor").value == 4.0  # the demo's own default
+    assert other.selectbox(key="quantizer").value == "as in the link"
+    assert set(other.query_params) == {"model", "quant"}
+
+
+def test_a_quantizer_that_scales_cannot_touch_is_said_before_any_search(loaded_app):
+    loaded_app.selectbox(key="quantizer").select("w4a16").run()
+    assert "Rescaling cannot act here." in loaded_app.warning[0].value
+    go(loaded_app, "tune")
+    assert "exact no-op" in loaded_app.warning[0].value
+
+
+def test_quantizer_by_hand_and_rope_change_the_strip(loaded_app):
+    loaded_app.selectbox(key="quantizer").select("every option by hand …").run()
+    loaded_app.selectbox(key="k").select("int3").run()
+    loaded_app.selectbox(key="kv rotation").select("hadamard").run()
+    loaded_app.selectbox(key="rope").select("linear").run()
+    assert not loaded_app.exception
+    go(loaded_app, "diagnose")
+    assert "K int3 per token, Hadamard" in texts(loaded_app)
+    assert "linear ×4" in texts(loaded_app)
+
+
+def test_values_that_cannot_be_are_refused_in_one_line_and_the_old_setting_stays(loaded_app):
+    loaded_app.selectbox(key="quantizer").select("every option by hand …").run()
+    loaded_app.selectbox(key="kv scale").select("channel").run()
+    loaded_app.selectbox(key="kv rotation").select("hadamard").run()
+    assert "exclude each other" in loaded_app.error[0].value
+    assert not loaded_app.exception
+
+
+def test_no_control_is_without_a_label(loaded_app):
+    for page in ("load", *PAGES):
+        go(loaded_app, page)
+        for kind in ("button", "selectbox", "number_input", "text_input", "checkbox", "multiselect"):
+            assert all(w.label for w in loaded_app.get(kind))
