@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 import streamlit as st
-from pages.parts.diagnosis import pictures
 
 from pages.parts import forms, session, work
+from pages.parts.diagnosis import pictures
 from pages.parts.show import picture
 from pages.parts.strip import strip
 

@@ -1,0 +1,158 @@
+"""Stage 2: the nine diagnostics of DESIGN section 3, in one streamed pass and its short windows.
+
+The long context is read once under the interpolation, unquantized; every meter rides on that pass,
+and the chosen quantizers are applied to the q and k it shows. The paired short windows are read once
+under the interpolation and once under the checkpoint's own RoPE, and the long context once more
+quantized, for the hidden states.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from qroar_core.diagnosing.assemble import Passes, assemble
+from qroar_core.errors import BadSpec
+from qroar_core.maths.bands import partition
+from qroar_core.maths.positions import PositionBins
+from qroar_core.maths.pressure import Interpolation, attention_factor_slope, frequency_slope
+from qroar_core.maths.similarity import SimilarityMeter
+from qroar_core.maths.sketches import TopTail
+from qroar_core.models.calibrate import calibrated
+from qroar_core.models.loaded import LoadedModel
+from qroar_core.models.observe import Frame, HiddenRows, LongContext, PairedTails, PropagatedNoise
+from qroar_core.models.rope import native_inv_freq
+from qroar_core.models.stream import Condition, Observer, Stream, open_stream
+from qroar_core.models.text import Document, windows
+from qroar_core.progress import OnStep, Step, ignore
+from qroar_core.results.diagnosis import Diagnosis
+from qroar_core.specs import DiagnosisSpec, QuantSpec, RopeSpec
+
+SHORT_BATCH_TOKENS = 2048  # short windows read together, at most this many tokens
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """A DiagnosisSpec with every length filled in, and the tokens to read."""
+
+    spec: DiagnosisSpec
+    length: int
+    short_length: int
+    chunk: int
+    ids: Tensor  # (length,)
+    ends: tuple[int, ...]  # end of each paired window
+    short_ids: Tensor  # (windows, short_length)
+    text: str
+
+
+def plan(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, spec: DiagnosisSpec, documents: list[Document]) -> Plan:
+    """Fill in what the spec leaves open and pick the text.
+
+    Raises:
+        BadSpec: a short window that does not fit, BadText: too little text.
+    """
+    native = loaded.geometry.original_context
+    length = spec.length or min(int(native * rope.factor), 4096)
+    short = spec.short_length or min(native, max(2, length // 4))
+    if short > min(native, length):
+        raise BadSpec(f"short windows of {short} tokens exceed the native window {native} or the length {length}")
+    if spec.paired_tokens > short:
+        raise BadSpec(f"{spec.paired_tokens} paired tokens do not fit a short window of {short}")
+    block = quant.block_tokens
+    chunk = -(-min(spec.chunk, length) // block) * block
+    text = windows(loaded.tokenizer, documents, length, 1, spec.seed)
+    ids = text.ids[0]
+    count = max(1, min(spec.windows, (length - short) // spec.paired_tokens + 1))
+    ends = tuple(int(e) for e in torch.linspace(short, length, count).round().long().unique())
+    if spec.paired:
+        short_ids = torch.stack([ids[end - short : end] for end in ends])
+    else:
+        short_ids = windows(loaded.tokenizer, documents, short, len(ends), spec.seed + 1).ids
+    label = f"{length} tokens of {text.origin[0][0]} from token {text.origin[0][1]}, digest {text.digest}"
+    return Plan(spec, length, short, chunk, ids, ends, short_ids, label)
+
+
+def run(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, spec: DiagnosisSpec, documents: list[Document],
+        on_step: OnStep = ignore) -> Diagnosis:  # fmt: skip
+    """All nine diagnostics of `loaded` under `rope` and `quant`.
+
+    Raises:
+        BadText, BadSpec: text or lengths that do not fit. OutOfMemory: names the length that does.
+    """
+    with loaded.lock:
+        return _Run(loaded, rope, quant, plan(loaded, rope, quant, spec, documents), on_step).result()
+
+
+class _Run:
+    """The passes of one diagnosis, in order."""
+
+    def __init__(self, loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, plan: Plan, on_step: OnStep) -> None:
+        self.loaded, self.rope, self.quant, self.plan, self.on_step = loaded, rope, quant, plan, on_step
+        self.seconds: dict[str, float] = {}
+        self.done, self.what = 0, ""
+        short = plan.short_ids.numel()
+        self.total = plan.length * (1 if quant.is_none else 2) + short * (1 if rope == RopeSpec() else 2)
+        geo = loaded.geometry
+        self.native = native_inv_freq(loaded)
+        self.bands = partition(self.native, geo.original_context, plan.spec.bands)
+        widest = max(last - first + 1 for first, last in self.bands) * 2
+        per_window = plan.spec.paired_tokens * widest
+        n = len(plan.ends)
+        keep = {
+            "q": TopTail.kept_for(plan.spec.eps, per_window * geo.queries_per_kv, n),
+            "k": TopTail.kept_for(plan.spec.eps, per_window, n),
+        }
+        bins = PositionBins(plan.length, plan.spec.position_bins)
+        self.frame = Frame(geo, self.bands, plan.length, bins, plan.ends, plan.spec.paired_tokens, keep)
+
+    def result(self) -> Diagnosis:
+        """Run every pass and assemble."""
+        quantized = calibrated(self.loaded, Condition(self.rope, self.quant), self.plan.ids, self.plan.chunk)
+        long_tails = PairedTails(self.frame)
+        hidden = HiddenRows(self.frame)
+        propagated = PropagatedNoise(self.frame, self.plan.spec.query_rows) if self.quant.weights else None
+        with open_stream(self.loaded, Condition(self.rope), self.plan.length, chunk=self.plan.chunk) as stream:
+            at = Interpolation(
+                self.rope, self.native, stream.rope.inv_freq.double(), self.loaded.geometry.original_context,
+                self.plan.length,
+            )  # fmt: skip
+            local = LongContext(
+                self.frame, self.quant, stream, frequency_slope(at), attention_factor_slope(at),
+                self.plan.spec.query_rows, quantized.static,
+            )  # fmt: skip
+            riding: list[Observer] = [long_tails, local, *([] if self.quant.is_none else [hidden])]
+            self._read("long", stream, self.plan.ids[None], riding + ([propagated] if propagated else []))
+            scaled, factor = stream.rope.inv_freq.double(), stream.rope.attention_factor
+        short = self._short("short", self.rope)
+        native = None if self.rope == RopeSpec() else self._short("native", RopeSpec())
+        if not self.quant.is_none:
+            hidden.meter = SimilarityMeter(self.loaded.geometry.n_layers, self.frame.bins)
+            if propagated:
+                propagated.comparing = True
+            with open_stream(self.loaded, quantized, self.plan.length, chunk=self.plan.chunk) as stream:
+                watching: list[Observer] = [hidden, *([propagated] if propagated else [])]
+                self._read("quantized", stream, self.plan.ids[None], watching)
+        passes = Passes(at, scaled, factor, long_tails, local, short, native, hidden.meter, propagated)
+        return assemble(self.loaded, self.rope, self.quant, self.plan, self.frame, passes, self.seconds)
+
+    def _short(self, name: str, rope: RopeSpec) -> PairedTails:
+        """One pass over the short windows, several at a time."""
+        ids = self.plan.short_ids
+        tails = PairedTails(self.frame, short_length=self.plan.short_length)
+        batch = max(1, min(len(ids), SHORT_BATCH_TOKENS // ids.shape[1]))
+        condition = Condition(rope)
+        with open_stream(self.loaded, condition, ids.shape[1], chunk=ids.shape[1], batch=batch) as stream:
+            for first in range(0, len(ids), batch):
+                tails.first_window = first
+                self._read(name, stream, ids[first : first + batch], [tails])
+        return tails
+
+    def _read(self, name: str, stream: Stream, ids: Tensor, observers: list[Observer]) -> None:
+        started = time.perf_counter()
+        for piece in stream.run(ids, observers):
+            self.done += piece.hidden.shape[0] * piece.hidden.shape[1]
+            self.on_step(Step("diagnose", self.done, self.total, f"{name} pass"))
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started

@@ -156,9 +156,14 @@ def _progress(key: Hashable, live: Callable[[tuple], None] | None) -> None:
         st.rerun()
     bar, stop = st.columns([6, 1], vertical_alignment="center")
     bar.progress(now.step.fraction if now.step else 0.0, text=_line(now))
-    if stop.button("Cancel", key=f"cancel {now.label}", disabled=now.cancelling, width="stretch"):
-        manager().cancel(key)
-        st.rerun(scope="fragment")
+    stop.button(
+        "Cancel",
+        key=f"cancel {now.label}",
+        on_click=manager().cancel,
+        args=(key,),
+        disabled=now.cancelling,
+        width="stretch",
+    )
     if live is not None and now.details:
         live(now.details)
 

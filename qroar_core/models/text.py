@@ -10,6 +10,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -54,10 +55,11 @@ def read_text(path: Path | str) -> Document:
     path = Path(path)
     try:
         raw = path.read_bytes()
-    except OSError as error:
-        raise BadText(f"cannot be read ({error.strerror})", where=str(path), do="check the path") from error
+    except (OSError, ValueError) as error:  # ValueError: a path with a NUL in it
+        reason = getattr(error, "strerror", None) or error
+        raise BadText(f"cannot be read ({reason})", where=str(path), do="check the path") from error
     try:
-        text = raw.decode("utf-8")
+        text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise BadText("not UTF-8 text", where=str(path), do="give a plain text file") from error
     odd = sum(1 for c in text if (ord(c) < 32 and c not in "\n\r\t\f") or c == "�")
@@ -89,10 +91,16 @@ def thirds(document: Document) -> dict[str, list[Document]]:
     return {name: [Document(f"{document.name}[{a}:{b}]", document.text[a:b])] for name, (a, b) in cuts.items()}
 
 
+_CODED: WeakKeyDictionary[Any, dict[Document, Tensor]] = WeakKeyDictionary()  # tokenizing takes seconds
+
+
 def encode(tokenizer: Any, document: Document) -> Tensor:
-    """Token ids of one document, int64 (tokens,), no special tokens."""
-    ids = tokenizer(document.text, add_special_tokens=False, verbose=False)["input_ids"]
-    return torch.tensor(ids, dtype=torch.int64)
+    """Token ids of one document, int64 (tokens,), no special tokens; remembered while the tokenizer lives."""
+    known = _CODED.setdefault(tokenizer, {})
+    if document not in known:
+        ids = tokenizer(document.text, add_special_tokens=False, verbose=False)["input_ids"]
+        known[document] = torch.tensor(ids, dtype=torch.int64)
+    return known[document]
 
 
 def windows(tokenizer: Any, documents: list[Document], length: int, count: int, seed: int = 0) -> Windows:

@@ -1,9 +1,146 @@
-"""diagnosis.json. (The diagnose stage fills this in.)"""
+"""diagnosis.json: everything the diagnose stage found, small enough to read and to plot.
+
+The first five fields are the contract of DESIGN section 7; the rest is what the figures draw. Lists
+are indexed as named; None stands where there is no data (an empty bin, a tensor not quantized).
+"""
 
 from __future__ import annotations
 
 from qroar_core.results.base import Result
+from qroar_core.results.search import Verdict
+
+Number = float | None
+PerBand = list[Number]
+LayerBand = list[PerBand]  # [layer][band]
+LayerHeadBand = list[LayerBand]  # [layer][kv_head][band]
+
+
+class Band(Result):
+    """One frequency band; wavelengths in tokens under the interpolation, pressures in rad per e-fold of s."""
+
+    index: int
+    first_pair: int
+    last_pair: int
+    wavelength_min: float
+    wavelength_max: float
+    turns: float  # mean full turns per native window
+    interpolation_pressure: float
+    phase_displacement: float  # rad
+    logit_weighted_pressure: float  # nats per e-fold, mean over layers and heads
+    side_peak: Number  # highest side peak of the band kernel, None if it has none
+    unseen_phase: float  # share of phases at L never seen in training
+    compression: float  # mean omega(s) / omega
+
+
+class Pairs(Result):
+    """The same per RoPE pair, for the figures that need the finer grain."""
+
+    native_inv_freq: list[float]  # rad/token
+    inv_freq: list[float]
+    turns: list[float]
+    interpolation_pressure: list[float]
+    phase_displacement: list[float]
+    logit_weighted_pressure: list[float]
+    unseen_phase: list[float]
+    attention_factor: float
+
+
+class Kernel(Result):
+    """Band kernel C_b(distance): least and greatest value per bucket of distances, [band][bucket]."""
+
+    distance: list[int]
+    low: list[list[float]]
+    high: list[list[float]]
+    side_peak_at: list[int]
+
+
+class TailTable(Result):
+    """Tail inflation of one tensor on one side of RoPE; intervals by bootstrap over windows."""
+
+    ratio: LayerHeadBand
+    low: LayerHeadBand
+    high: LayerHeadBand
+    long: LayerHeadBand  # the quantile itself at long context
+    short: LayerHeadBand
+    native: LayerHeadBand | None  # long under this PI over short under the checkpoint's own RoPE
+
+
+class Dilation(Result):
+    """Range by position, K after RoPE, [layer][band][bin], largest over KV heads."""
+
+    absmax: list[list[PerBand]]
+    rms: list[list[PerBand]]
+    bits_lost: list[list[PerBand]]
+    quantiles: dict[str, list[list[PerBand]]]  # "0.5", "0.99", "0.999" -> [layer][band][bin]
+
+
+class Anisotropy(Result):
+    """Error energy of a pair by its angle on its axes (mean over layers), [band][angle bin]."""
+
+    angle: list[float]  # rad, 0..pi/2
+    error: list[PerBand]
+    ratio: LayerBand  # worst angle over best, [layer][band]
+
+
+class Outliers(Result):
+    """Channel x position maps (largest |x|) and how the outlier channels move from short to long."""
+
+    maps: dict[str, list[list[list[PerBand]]]]  # "k/post" -> [layer][kv_head][channel][bin]
+    rule: str
+    jaccard: dict[str, LayerBand]  # "k/post" -> [layer][kv_head]
+    mass_moved: dict[str, LayerBand]
+    error_share: dict[str, LayerBand]  # "int8", "int4" -> [layer][band]
+    entry_share: LayerBand  # [layer][band]
+
+
+class PairErrors(Result):
+    """Quantized K pairs as complex numbers, mean over layers, [band][bin]."""
+
+    amplitude: list[PerBand]  # RMS of |z^|/|z| - 1
+    phase: list[PerBand]  # RMS of arg(z^ conj z), rad
+    length_share: list[PerBand]  # share of the error energy that is length, the rest is angle
+
+
+class LogitNoise(Result):
+    """RMS of (quantized - reference) attention logits, nats, mean over layers unless said."""
+
+    position: list[int]
+    rms: list[Number]
+    attention_kl: list[Number]  # nats per row
+    distance: list[int]
+    rms_by_distance: list[Number]
+    by_layer: list[list[Number]]  # [layer][row]
+    by_band: LayerBand  # [layer][band], RMS over rows
+    kind: str  # which error: local to the layer's own q and k, or propagated through the model
+
+
+class HiddenSimilarity(Result):
+    """Each layer's output, reference against quantized, [layer][bin]."""
+
+    cosine: list[list[Number]]
+    sqnr_db: list[list[Number]]
 
 
 class Diagnosis(Result):
-    """Placeholder until the diagnose stage lands in this session."""
+    """The nine diagnostics of DESIGN section 3."""
+
+    bands: list[Band]
+    tail_inflation: dict[str, dict[str, LayerBand]]  # pre|post -> q|k -> [layer][band], largest over KV heads
+    logit_noise: LogitNoise | None
+    pair_error: PairErrors | None
+    verdict: Verdict
+    pairs: Pairs
+    kernel: Kernel
+    tails: dict[str, TailTable]  # "q/pre", "q/post", "k/pre", "k/post"
+    dilation: Dilation
+    anisotropy: Anisotropy | None
+    outliers: Outliers
+    hidden: HiddenSimilarity | None
+    position_edges: list[int]  # of the position bins, tokens; one more than bins
+    length: int
+    short_length: int
+    windows: int
+    paired_tokens: int
+    eps: float
+    text: str
+    seconds: dict[str, float] = {}  # wall time of each pass, and of the bare passes it is compared with

@@ -1,7 +1,6 @@
 """Pages under test: the app with fake stages, one loaded demo model, and waiting for background work."""
 
 import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,7 +10,8 @@ from streamlit.testing.v1 import AppTest
 
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "figures")]
-PATIENCE = 30.0  # seconds
+
+import visitor  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -56,28 +56,5 @@ def app(stages):
 @pytest.fixture
 def loaded_app(app):
     """A visitor who has clicked the demo model."""
-    button(app, "Demo model").click().run()
-    return settled(app)
-
-
-def button(app, label):
-    """The button of this label."""
-    return next(b for b in app.button if b.label == label)
-
-
-def settled(app):
-    """Run the page until no job is active, as the polling fragment does in a browser."""
-    from pages.parts.session import manager
-
-    end = time.monotonic() + PATIENCE
-    while manager().busy() is not None and time.monotonic() < end:
-        time.sleep(0.02)
-    app.run()
-    assert not app.exception, [e.value for e in app.exception]
-    return app
-
-
-def texts(app):
-    """Everything the page says in boxes, captions and markdown."""
-    kinds = (app.info, app.success, app.warning, app.error, app.caption, app.markdown, app.title)
-    return "\n".join(str(e.value) for kind in kinds for e in kind)
+    visitor.button(app, "Demo model").click().run()
+    return visitor.settled(app)

@@ -83,7 +83,8 @@ def dense_hidden(loaded, tokens, k=same, v=same, q=same, k_active=same, before_r
     for layer in body.layers:
         attention, normed = layer.self_attn, norm(x, layer.input_layernorm.weight)
         heads = []
-        for projection, turned in ((attention.q_proj, True), (attention.k_proj, not before_rope), (attention.v_proj, 0)):
+        turning = (attention.q_proj, True), (attention.k_proj, not before_rope), (attention.v_proj, False)
+        for projection, turned in turning:
             flat = normed @ projection.weight.T + (0 if projection.bias is None else projection.bias)
             heads.append([turn(h, everyone) if turned else h for h in flat.split(geo.head_dim, -1)])
         queries, keys, values = heads

@@ -98,10 +98,14 @@ def observer_fails(where):
 
 
 def cancelled(loaded, tokens):
-    with pytest.raises(Cancelled), open_stream(loaded, EVERYTHING, LENGTH, chunk=8) as stream:
-        for piece in stream.run(tokens, (Nothing(),)):
-            if piece.start:
-                raise Cancelled("diagnose")
+    def job():
+        with open_stream(loaded, EVERYTHING, LENGTH, chunk=8) as stream:
+            for piece in stream.run(tokens, (Nothing(),)):
+                if piece.start:
+                    raise Cancelled("diagnose")
+
+    with pytest.raises(Cancelled):
+        job()
 
 
 def broken_off(loaded, tokens):

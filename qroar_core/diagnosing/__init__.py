@@ -1,0 +1,1 @@
+"""The second half of the diagnose stage: meters become a result file."""

@@ -1,0 +1,111 @@
+"""Meter by meter: what each gave, as nested lists, averaged over layers where the result says so."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from qroar_core.maths.dilation import dilation
+from qroar_core.maths.logit_noise import LogitNoiseMeter
+from qroar_core.maths.outliers import outlier_shift
+from qroar_core.maths.pair_error import PairErrorMeter
+from qroar_core.models.observe import PROBES, SIDES, Frame, LongContext
+from qroar_core.results.diagnosis import Dilation, LogitNoise, Outliers, PairErrors
+
+QUANTILES = (0.5, 0.99, 0.999)
+RULE = "iqr"
+MAP_DIGITS = 4  # significant digits of the channel maps, the largest part of the file
+
+
+def listed(x: Tensor) -> Any:
+    """Nested lists with None for what is not finite."""
+    flat = [v if math.isfinite(v) else None for v in x.double().flatten().tolist()]
+    return _nest(flat, tuple(x.shape))
+
+
+def _nest(flat: list, shape: tuple[int, ...]) -> Any:
+    if len(shape) <= 1:
+        return flat
+    step = len(flat) // shape[0] if shape[0] else 0
+    return [_nest(flat[i * step : (i + 1) * step], shape[1:]) for i in range(shape[0])]
+
+
+def dilation_of(local: LongContext, frame: Frame, short_length: int) -> Dilation:
+    """Ranges of K after RoPE by position, against the bins of the short context."""
+    reference = _short_bins(frame, short_length)
+    found = [dilation(meter.result(), frame.channel_band, reference) for meter in local.maps["k/post"]]
+    quantiles = [meter.result(QUANTILES) for meter in local.quantiles]  # (q, bins, bands) each
+    return Dilation(
+        absmax=listed(torch.stack([f.absmax.amax(0) for f in found])),
+        rms=listed(torch.stack([f.rms.square().mean(0).sqrt() for f in found])),
+        bits_lost=listed(torch.stack([f.bits_lost.amax(0) for f in found])),
+        quantiles={str(q): listed(torch.stack([t[i].T for t in quantiles])) for i, q in enumerate(QUANTILES)},
+    )
+
+
+def outliers_of(local: LongContext, frame: Frame, short_length: int) -> Outliers:
+    """Channel maps, how outlier channels move, and what share of the error they carry."""
+    early = _short_bins(frame, short_length)
+    late = slice(frame.bins.count - max(1, early.stop), frame.bins.count)
+    maps, jaccard, moved = {}, {}, {}
+    for side in SIDES:
+        found = [meter.result() for meter in local.maps[side]]
+        maps[side] = listed(_significant(torch.stack([f.maximum for f in found])))
+        shifts = [outlier_shift(f, early, late, RULE) for f in found]
+        jaccard[side] = listed(torch.stack([s.jaccard for s in shifts]))
+        moved[side] = listed(torch.stack([s.mass_moved for s in shifts]))
+    shares = [local.outlier_errors[layer].result() for layer in sorted(local.outlier_errors)]
+    error = torch.stack([s.error_share for s in shares])  # (layers, variants, KV, bands)
+    return Outliers(
+        maps=maps,
+        rule=RULE,
+        jaccard=jaccard,
+        mass_moved=moved,
+        error_share={name: listed(error[:, i].nanmean(1)) for i, name in enumerate(PROBES)},
+        entry_share=listed(torch.stack([s.entry_share for s in shares]).nanmean(1)),
+    )
+
+
+def pair_errors_of(meters: list[PairErrorMeter]) -> PairErrors:
+    """Layers pooled: RMS of RMS, mean of shares."""
+    found = [m.result() for m in meters]
+
+    def rms(name: str) -> Any:
+        return listed(torch.stack([getattr(f, name) for f in found]).square().nanmean(0).sqrt())
+
+    return PairErrors(
+        amplitude=rms("amplitude_rms"),
+        phase=rms("phase_rms"),
+        length_share=listed(torch.stack([f.length_share for f in found]).nanmean(0)),
+    )
+
+
+def noise_of(meters: list[LogitNoiseMeter | None], kind: str) -> LogitNoise:
+    """Layers pooled for the curves, kept apart for the map."""
+    found = [m.result() for m in meters if m is not None]
+    rms = torch.stack([f.rms for f in found])  # (layers, rows)
+    distance = torch.stack([f.rms_by_distance for f in found])
+    by_band = torch.stack([f.rms_by_band.square().mean(0).sqrt() for f in found])
+    return LogitNoise(
+        position=found[0].position.tolist(),
+        rms=listed(rms.square().mean(0).sqrt()),
+        attention_kl=listed(torch.stack([f.kl for f in found]).mean(0)),
+        distance=found[0].distance.tolist(),
+        rms_by_distance=listed(distance.square().nanmean(0).sqrt()),
+        by_layer=listed(rms),
+        by_band=listed(by_band),
+        kind=kind,
+    )
+
+
+def _short_bins(frame: Frame, short_length: int) -> slice:
+    """The position bins inside the short context, at least one."""
+    return slice(0, max(1, frame.bins.of(short_length - 1)))
+
+
+def _significant(x: Tensor) -> Tensor:
+    size = 10 ** (MAP_DIGITS - 1 - x.double().abs().clamp_min(1e-30).log10().floor())
+    return (x.double() * size).round() / size

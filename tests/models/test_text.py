@@ -1,0 +1,172 @@
+"""Windows of text: whole, apart, spread, repeatable; splits that share nothing; bad files refused in one line."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from qroar_core.errors import BadText
+from qroar_core.models.text import SPLITS, TEXTS, Document, encode, read_text, split, thirds, windows
+
+
+class Letters:
+    """One token a character, so that offsets can be checked against the text itself."""
+
+    def __call__(self, text, add_special_tokens=True, verbose=True):
+        assert not add_special_tokens
+        return {"input_ids": [ord(c) for c in text]}
+
+
+def document(name, length, first=0):
+    """`length` characters, every one different and in no other document with another `first`."""
+    return Document(name, "".join(chr(0x4E00 + first + i) for i in range(length)))
+
+
+def three():
+    return [document("a", 1000), document("b", 300, 2000), document("c", 99, 4000)]
+
+
+lengths = st.lists(st.integers(0, 400), min_size=1, max_size=5)
+
+
+@settings(max_examples=60, deadline=None)
+@given(lengths, st.integers(2, 50), st.integers(1, 12), st.integers(0, 1000))
+def test_windows_are_whole_apart_and_of_one_document(sizes, length, count, seed):
+    documents = [document(f"d{i}", size, 1000 * i) for i, size in enumerate(sizes)]
+    if sum(size // length for size in sizes) < count:
+        with pytest.raises(BadText):
+            windows(Letters(), documents, length, count, seed)
+        return
+    got = windows(Letters(), documents, length, count, seed)
+    assert got.ids.shape == (count, length) == (len(got), length)
+    assert got.ids.dtype == torch.int64
+    texts = {d.name: d.text for d in documents}
+    for row, (name, at) in zip(got.ids.tolist(), got.origin, strict=True):
+        assert "".join(map(chr, row)) == texts[name][at : at + length]  # where it says, and within the document
+    assert len(torch.unique(got.ids)) == count * length  # no token twice: nothing overlaps
+    shares = [sum(name == d.name for name, _ in got.origin) for d in documents]
+    room = [size // length for size in sizes]
+    for i, share in enumerate(shares):
+        for j, other in enumerate(shares):
+            assert share <= other + 1 or other == room[j], (shares, room, i, j)  # as even as there is room
+
+
+def test_the_seed_decides_and_nothing_else():
+    one, two, three_ = (windows(Letters(), three(), 20, 6, seed) for seed in (1, 1, 2))
+    assert one.origin == two.origin
+    assert one.digest == two.digest
+    assert one.origin != three_.origin
+    assert one.digest != three_.digest
+    assert len(one.digest) == 8
+
+
+def test_windows_reach_all_of_a_document():
+    offsets = [at for seed in range(40) for _, at in windows(Letters(), [document("a", 1000)], 100, 4, seed).origin]
+    assert min(offsets) < 100
+    assert max(offsets) > 800
+    assert len(set(offsets)) > 100
+
+
+def test_a_text_that_fits_exactly_is_used_whole():
+    got = windows(Letters(), [document("a", 60)], 20, 3)
+    assert got.origin == (("a", 0), ("a", 20), ("a", 40))
+
+
+def one_line(error):
+    message = str(error.value)
+    assert "\n" not in message
+    return message
+
+
+def test_a_text_shorter_than_the_window_names_the_length_that_fits():
+    with pytest.raises(BadText) as error:
+        windows(Letters(), three(), 1001, 1)
+    assert one_line(error) == (
+        "a, b, c: the longest document has 1000 tokens, one window needs 1001; "
+        "give a longer text or a length of at most 1000"
+    )
+    with pytest.raises(BadText, match="holds 11 windows of 100 tokens, 14 are asked; give"):
+        windows(Letters(), [document("a", 1100)], 100, 14)
+    with pytest.raises(BadText, match="0 tokens"):
+        windows(Letters(), [], 10, 1)
+
+
+def test_tokens_are_the_tokenizers_own_without_special_ones(byte_tokenizer):
+    ids = encode(byte_tokenizer, Document("x", "née\n"))
+    assert ids.dtype == torch.int64
+    assert len(ids) == len("née\n".encode())
+    assert byte_tokenizer.decode(ids) == "née\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is empty; give a text"),
+        (b"  \n\t \n", "is empty; give a text"),
+        (b"\x89PNG\r\n\x1a\n\x00\x00\xff\xfe", "not UTF-8 text; give a plain"),
+        ("word ".encode("utf-16"), "not UTF-8 text; give a plain"),
+        (b"abc\x00\x01\x02\x03" * 50, "looks binary; give a plain"),
+    ],
+    ids=["empty", "blank", "png", "utf-16", "control"],
+)
+def test_empty_and_binary_files_are_refused(tmp_path, content, message):
+    path = tmp_path / "text.txt"
+    path.write_bytes(content)
+    with pytest.raises(BadText, match=message) as error:
+        read_text(path)
+    assert one_line(error).startswith(f"{path}: ")
+
+
+def test_missing_files_and_folders_are_refused(tmp_path):
+    for path in (tmp_path / "none.txt", tmp_path, "nul\0byte"):
+        with pytest.raises(BadText, match="check the path") as error:
+            read_text(path)
+        one_line(error)
+
+
+def test_a_byte_order_mark_and_form_feeds_are_no_obstacle(tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_bytes(b"\xef\xbb\xbfOne page.\f\r\nAnother.\tEnd")
+    assert read_text(path) == Document("text.txt", "One page.\f\r\nAnother.\tEnd")
+
+
+def test_thirds_share_nothing_and_lose_nothing():
+    whole = document("mine.txt", 1003)
+    parts = thirds(whole)
+    assert tuple(parts) == SPLITS
+    assert "".join(d.text for name in SPLITS for d in parts[name]) == whole.text
+    assert len(parts["heldout"][0].text) >= 1003 // 2
+    assert all(len(part) == 1 and part[0].name.startswith("mine.txt[") for part in parts.values())
+
+
+def test_an_unknown_split_is_refused():
+    with pytest.raises(BadText, match="unknown split 'test'; choose one of calibration, development, heldout"):
+        split("test")
+
+
+def test_splits_are_disjoint_by_document_and_by_content():
+    splits = {name: split(name) for name in SPLITS}
+    assert all(splits.values())
+    names = [d.name for documents in splits.values() for d in documents]
+    assert len(set(names)) == len(names)
+    paragraphs = {
+        name: {p for d in documents for p in d.text.split("\n\n") if len(p) > 200} for name, documents in splits.items()
+    }
+    assert min(map(len, paragraphs.values())) > 50
+    for one, other in (SPLITS[:2], SPLITS[1:], SPLITS[::2]):
+        assert not paragraphs[one] & paragraphs[other]
+
+
+def test_provenance_lists_every_file_with_its_hash():
+    table = re.findall(r"^\| (\S+\.txt) \| (\d+) \| `([0-9a-f]{64})` \|$", (TEXTS / "PROVENANCE.md").read_text(), re.M)
+    on_disk = {
+        path.relative_to(TEXTS).as_posix(): (path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest())
+        for name in SPLITS
+        for path in (TEXTS / name).iterdir()
+    }
+    assert {name: (int(size), digest) for name, size, digest in table} == on_disk
