@@ -5,8 +5,7 @@ from dataclasses import replace
 import streamlit as st
 
 from pages.parts import forms, session, work
-from pages.parts.diagnosis import pictures
-from pages.parts.show import picture
+from pages.parts.diagnosis import show
 from pages.parts.strip import strip
 
 st.title("Diagnose")
@@ -28,8 +27,5 @@ if result is None:
         st.info("Nothing measured under this setting yet. **Diagnose** reads one long context and its short windows.")
     st.stop()
 
-for name, tab in zip(pictures(result), st.tabs(list(pictures(result))), strict=True):
-    with tab:
-        for i, shown in enumerate(pictures(result)[name]):
-            picture(shown, f"{name} {i}")
+show(result)
 st.page_link("pages/tune.py", label="Next: tune", icon=":material/arrow_forward:")

@@ -40,6 +40,7 @@ boxes = st.columns(4)
 for box, (name, value, unit) in zip(boxes, evaluation.headline(result), strict=False):
     box.metric(name, value, help=unit, border=True)
 picture(evaluation.perplexity_by_length(result), "ppl")
+picture(evaluation.cost_by_length(result), "cost")
 picture(evaluation.gain_and_attribution(result), "gain")
 picture(evaluation.by_position(result), "position")
 st.caption(f"Held-out text: {result.text}")

@@ -27,9 +27,10 @@ st.subheader("scales.json")
 content = to_file(loaded, setting.rope, setting.quant, scales, recipes.search_facts(outcome))
 st.download_button("Download scales.json", content.to_json(), "scales.json", "application/json", on_click="ignore",
                    type="primary", icon=":material/download:")  # fmt: skip
-st.code(
-    f"python -m qroar_core evaluate {loaded.source} {recipes.options(setting)} --scales scales.json", language="bash"
-)
+again = recipes.command(loaded, setting)
+if again:
+    st.caption("Measure it again from the command line")
+    st.code(again, language="bash")
 
 st.subheader("Checkpoint folder")
 with st.form("checkpoint"):

@@ -18,6 +18,7 @@ if picked is not None:
     try:
         work.start_load(picked)
         session.choose(picked)
+        st.rerun()
     except QRoarError as problem:
         st.error(str(problem))
 
@@ -50,6 +51,7 @@ if replace(choice, bands=bands) != session.choice():
 
 said = strip.verdict_for(loaded, setting)
 head = strip.VERDICTS[said.acts][0]
-{"yes": st.success, "temperature": st.warning, "no": st.warning}[said.acts](f"**{head}.** {said.reason}")
+why = said.reason.removeprefix("Scales can act: ")
+{"yes": st.success, "temperature": st.warning, "no": st.warning}[said.acts](f"**{head}:** {why}")
 strip.busy(loaded)
 st.page_link("pages/diagnose.py", label="Next: diagnose", icon=":material/arrow_forward:")

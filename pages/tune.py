@@ -32,7 +32,7 @@ def live(details: tuple) -> None:
     """Best so far, while the search runs."""
     seen = search_trace.candidates_of(details)
     if seen:
-        st.metric("Best so far", f"{seen[-1].best:.5g}", f"{len(seen)} candidates", delta_color="off")
+        st.metric(f"Best of {len(seen)} candidates so far", f"{seen[-1].best:.5g}")
         picture(search_trace.candidates(seen, setting.search.objective), "live")
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from pages.parts.choice import Choice
-from pages.parts.paths import confined
+from pages.parts.session import load_key, manager
 from qroar_core.errors import QRoarError
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.loading import DTYPES, choose_device
@@ -23,26 +23,28 @@ def pick_model(now: Choice) -> Choice | None:
     if st.button(
         "Demo model", type="primary", icon=":material/play_arrow:", help="3.5 M parameters, part of this software"
     ):
-        return replace(now, model="demo", device="auto", dtype="auto")
+        return replace(now, model="demo", device="auto", dtype="auto", length=None, evaluation=None)
     with st.expander("Another model"), st.form("another", border=False):
         kind = st.selectbox("Where it is", KINDS, key="kind")
         typed = st.text_input("Folder, .gguf file or hub id", key="typed", placeholder="~/models/my-model or org/name")
         one, two = st.columns(2)
-        device = one.selectbox("Device", _devices(), format_func=_device_words, key="device")
+        devices = _devices()
+        device = one.selectbox("Device", devices, key="device")
         dtype = two.selectbox("dtype", ["auto", *DTYPES], key="dtype")
+        st.caption(_free(devices))
         if st.form_submit_button("Load", icon=":material/upload:"):
             return _asked(now, kind, typed.strip(), device, dtype)
+    if now.model and manager().snapshot(load_key(now)) is None:
+        st.info(f"**{now.model}** is not in memory.")
+        if st.button(f"Load {now.model}", icon=":material/upload:"):
+            return now
     return None
 
 
 def _asked(now: Choice, kind: str, typed: str, device: str, dtype: str) -> Choice | None:
-    try:
-        model = "smollm2" if kind == SMOLLM2 else str(confined(typed)) if kind == KINDS[1] else typed
-    except QRoarError as problem:
-        st.error(str(problem))
-        return None
+    model = "smollm2" if kind == SMOLLM2 else typed
     if not model:
-        st.error("No hub id given; type one like org/name.")
+        st.error("Nothing typed: give a folder, a .gguf file or a hub id like org/name.")
         return None
     return replace(now, model=model, device=device, dtype=dtype, length=None, evaluation=None)
 
@@ -58,10 +60,9 @@ def _devices() -> list[str]:
     return there
 
 
-def _device_words(name: str) -> str:
-    device = choose_device(name)
-    free = f"{free_bytes(device) / 2**30:.1f} GiB free"
-    return f"auto ({device}, {free})" if name == "auto" else f"{name} ({free})"
+def _free(devices: list[str]) -> str:
+    named = ((name, choose_device(name)) for name in devices if name != "auto")
+    return "Free memory: " + ", ".join(f"{name} {free_bytes(device) / 2**30:.1f} GiB" for name, device in named)
 
 
 def model_card(loaded: LoadedModel) -> None:
@@ -83,4 +84,9 @@ def model_card(loaded: LoadedModel) -> None:
     }
     if loaded.note:
         facts["note"] = loaded.note
-    st.dataframe(pd.DataFrame({"what": facts.keys(), "value": facts.values()}), hide_index=True, key="model card")
+    st.dataframe(
+        pd.DataFrame({"what": facts.keys(), "value": facts.values()}),
+        hide_index=True,
+        height="content",
+        key="model card",
+    )

@@ -7,10 +7,13 @@ The home folder, the folder the dashboard was started in and the system's tempor
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from pathlib import Path
 
 from qroar_core.errors import QRoarError
+
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
 class OutsideRoots(QRoarError):
@@ -22,6 +25,19 @@ def roots() -> tuple[Path, ...]:
     given = os.environ.get("QROAR_ROOTS")
     names = given.split(os.pathsep) if given else [str(Path.home()), os.getcwd(), tempfile.gettempdir()]
     return tuple(Path(name).expanduser().resolve() for name in names if name)
+
+
+def model_source(typed: str) -> str:
+    """What may be loaded: demo, smollm2, a hub id, or a path inside the roots. The address line comes here too.
+
+    Raises:
+        OutsideRoots: a path outside every root.
+    """
+    if typed in ("demo", "smollm2"):
+        return typed
+    if HUB_ID.fullmatch(typed) and not Path(typed).exists():
+        return typed
+    return str(confined(typed))
 
 
 def confined(typed: str) -> Path:

@@ -9,8 +9,10 @@ from qroar_core.maths.bands import partition
 from qroar_core.maths.rescale import Scales, identity
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.rope import native_inv_freq
+from qroar_core.presets import KV_PRESETS, WEIGHT_PRESETS, preset_quant
 from qroar_core.results import Evaluation
-from qroar_core.runs.setting import Setting
+from qroar_core.runs.setting import INT4_K, Setting
+from qroar_core.specs import QuantSpec, RopeSpec
 
 
 def offered(
@@ -41,10 +43,18 @@ def search_facts(outcome: Any) -> dict:
     )
 
 
-def options(setting: Setting) -> str:
-    """The command line's spelling of the interpolation."""
-    rope = setting.rope
-    return "--rope default" if rope.method == "default" else f"--rope {rope.method} --factor {rope.factor:g}"
+def command(loaded: LoadedModel, setting: Setting) -> str | None:
+    """The command line that evaluates a downloaded scales.json, where a few options say the whole setting."""
+    rope, quant = setting.rope, setting.quant
+    if rope != RopeSpec(rope.method, rope.factor):
+        return None
+    spelled = {INT4_K: "--k int4", QuantSpec(k=INT4_K.k, v=INT4_K.k): "--kv int4"}
+    spelled |= {preset_quant(name): f"--kv {name}" for name in KV_PRESETS}
+    spelled |= {preset_quant(name): f"--weights {name}" for name in WEIGHT_PRESETS}
+    if quant not in spelled:
+        return None
+    method = "--rope default" if rope.method == "default" else f"--rope {rope.method} --factor {rope.factor:g}"
+    return f"python -m qroar_core evaluate {loaded.source} {method} {spelled[quant]} --scales scales.json"
 
 
 def default_folder(loaded: LoadedModel) -> str:

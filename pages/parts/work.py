@@ -13,6 +13,7 @@ from typing import Any
 import streamlit as st
 
 from pages.parts.choice import Choice
+from pages.parts.paths import model_source
 from pages.parts.session import load_key, manager
 from pages.parts.words import seconds_words
 from qroar_core import diagnose, evaluate, export, load, search
@@ -42,8 +43,9 @@ def start_load(picked: Choice) -> None:
     """Load the chosen model; the one before is let go once the new one is known to be readable.
 
     Raises:
-        BadSpec: a device this machine does not have.
+        BadSpec: a device this machine does not have. OutsideRoots: a path the dashboard may not touch.
     """
+    model_source(picked.model)
     device = str(choose_device(picked.device))
     manager().submit(load_key(picked), _load, manager(), picked, label=f"Load {picked.model}", device=device)
 

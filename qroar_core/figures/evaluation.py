@@ -10,8 +10,10 @@ import plotly.graph_objects as go
 from qroar_core.figures.picture import BLUE, GREEN, GREY, ORANGE, PINK, RED, SKY, Picture, framed
 from qroar_core.results import Evaluation
 from qroar_core.results.evaluation import Row
+from qroar_core.results.intervals import paired_interval
 
 NORMAL_95 = 1.96  # half width of a 95 % interval, standard errors
+SPREAD = 0.5  # how wide the conditions of one length stand apart, in steps between lengths
 NAMES = {
     ("reference", "identity"): ("reference", BLUE, "circle"),
     ("reference", "tuned"): ("reference, tuned", SKY, "circle-open"),
@@ -31,29 +33,32 @@ def perplexity_by_length(evaluation: Evaluation) -> Picture:
     """PPL of every condition by context length, 95 % interval over windows (of NLL, then exp)."""
     table = pd.DataFrame([_line(row) for row in evaluation.rows])
     figure = go.Figure()
-    for name in dict.fromkeys(_look(row)[0] for row in evaluation.rows):
+    names = list(dict.fromkeys(_look(row)[0] for row in evaluation.rows))
+    lengths = sorted({row.length for row in evaluation.rows})
+    for i, name in enumerate(names):
         rows = [row for row in evaluation.rows if _look(row)[0] == name]
+        aside = SPREAD * ((i + 0.5) / len(names) - 0.5)  # side by side, so that no bar hides another
         _, colour, symbol = _look(rows[0])
         figure.add_scatter(
-            x=[str(r.length) for r in rows], y=[r.ppl for r in rows], name=name, mode="lines+markers",
+            x=[lengths.index(r.length) + aside for r in rows], y=[r.ppl for r in rows], name=name, mode="lines+markers",
             line={"color": colour}, marker={"symbol": symbol, "size": 10},
             error_y={
                 "type": "data", "symmetric": False, "thickness": 1.2, "width": 5,
                 "array": [_ppl(r, +1) - r.ppl for r in rows], "arrayminus": [r.ppl - _ppl(r, -1) for r in rows],
             },
-            customdata=[(r.nll, r.nll_se) for r in rows],
-            hovertemplate=f"{name}, %{{x}} tokens: PPL %{{y:.3f}}<br>NLL %{{customdata[0]:.4f}}"
+            customdata=[(r.nll, r.nll_se, r.length) for r in rows],
+            hovertemplate=f"{name}, %{{customdata[2]}} tokens: PPL %{{y:.3f}}<br>NLL %{{customdata[0]:.4f}}"
             " ± %{customdata[1]:.4f} nats<extra></extra>",
         )  # fmt: skip
     framed(figure, "context length, tokens", "perplexity (lower is better)", height=420)
-    figure.update_xaxes(type="category")
+    figure.update_xaxes(tickvals=list(range(len(lengths))), ticktext=[str(n) for n in lengths])
     figure.update_layout(margin={"t": 70})
     return Picture(
         "How well is unseen text predicted, by context length?",
         figure,
         table,
-        "Same target tokens at every length; bars are 95 % intervals over windows. They overlap more than the "
-        "paired gain below, since what makes a window hard is common to all conditions.",
+        "Same target tokens at every length; bars are 95 % intervals over windows. They are wide because some windows "
+        "are harder than others, under every condition alike: the paired costs below take that out.",
     )
 
 
@@ -66,6 +71,46 @@ def _line(row: Row) -> dict:
             "ppl_high": _ppl(row, +1), "nll": row.nll, "nll_se": row.nll_se, "kl_mean": row.kl_mean,
             "kl_p99": row.kl_p99, "same_top1": row.same_top1, "tokens": row.tokens}  # fmt: skip
     return line
+
+
+def cost_by_length(evaluation: Evaluation) -> Picture | None:
+    """NLL above the reference, paired window by window, with 95 % intervals. None without window means."""
+    lines = []
+    for row in evaluation.rows:
+        mine = evaluation.window_nll.get(f"{row.length}/{row.model}/{row.scales}")
+        reference = evaluation.window_nll.get(f"{row.length}/reference/identity")
+        if mine and reference and (row.model, row.scales) != ("reference", "identity"):
+            cost = paired_interval(mine, reference)
+            lines.append((row.length, *_look(row), cost.mean, cost.low, cost.high))
+    if not lines:
+        return None
+    table = pd.DataFrame(lines, columns=["length", "condition", "colour", "symbol", "cost_nats", "ci_low", "ci_high"])
+    lengths = sorted(set(table["length"]))
+    figure = go.Figure()
+    groups = list(table.groupby("condition", sort=False))
+    for i, (name, group) in enumerate(groups):
+        aside = SPREAD * ((i + 0.5) / len(groups) - 0.5)
+        figure.add_scatter(
+            x=[lengths.index(n) + aside for n in group["length"]], y=group["cost_nats"], name=name, mode="markers",
+            marker={"symbol": group["symbol"].iloc[0], "size": 10, "color": group["colour"].iloc[0]},
+            error_y={
+                "type": "data", "symmetric": False, "thickness": 1.5, "width": 5,
+                "array": group["ci_high"] - group["cost_nats"], "arrayminus": group["cost_nats"] - group["ci_low"],
+            },
+            customdata=group["length"],
+            hovertemplate=f"{name}, %{{customdata}} tokens: %{{y:+.4f}} nats<extra></extra>",
+        )  # fmt: skip
+    framed(figure, "context length, tokens", "NLL above the reference, nats per token", height=420)
+    figure.update_xaxes(tickvals=list(range(len(lengths))), ticktext=[str(n) for n in lengths])
+    figure.update_layout(margin={"t": 70})
+    figure.add_hline(y=0, line={"color": GREY, "width": 1})
+    return Picture(
+        "What does each condition cost against the reference?",
+        figure,
+        table.drop(columns=["colour", "symbol"]),
+        "Paired: the same window under both. 0 is the unquantized model without scales; a bar that crosses 0 is no "
+        "difference that this text can prove.",
+    )
 
 
 def gain_and_attribution(evaluation: Evaluation) -> Picture | None:
@@ -84,7 +129,7 @@ def gain_and_attribution(evaluation: Evaluation) -> Picture | None:
             x=table["nats_per_token"], y=table["part"], orientation="h",
             marker={"color": [GREEN, BLUE, GREY][: len(lines)]},
             error_x={
-                "type": "data", "symmetric": False, "thickness": 1.5, "width": 6,
+                "type": "data", "symmetric": False, "thickness": 1.5, "width": 6, "color": GREY,
                 "array": [0 if h is None else h - v for _, v, _, h in lines],
                 "arrayminus": [0 if low is None else v - low for _, v, low, _ in lines],
             },
@@ -110,21 +155,26 @@ def by_position(evaluation: Evaluation) -> Picture | None:
     if curve is None:
         return None
     table = pd.DataFrame({"position": curve.position} | curve.curves)
+    reference = curve.curves.get("reference/identity")
     figure = go.Figure()
     for name, values in curve.curves.items():
+        if reference is None or name == "reference/identity":
+            continue
         model, _, scales = name.partition("/")
         shown, colour, _ = NAMES.get((model, scales), (name, GREY, "x"))
         figure.add_scatter(
-            x=curve.position, y=values, name=shown, mode="lines+markers", line={"color": colour},
-            hovertemplate=f"{shown}, position %{{x}}: %{{y:.4f}} nats<extra></extra>",
+            x=curve.position, y=[a - b for a, b in zip(values, reference, strict=True)], name=shown,
+            mode="lines+markers", line={"color": colour},
+            hovertemplate=f"{shown}, position %{{x}}: %{{y:+.4f}} nats<extra></extra>",
         )  # fmt: skip
-    framed(figure, "position in the context, tokens", "mean NLL, nats per token")
+    framed(figure, "position in the context, tokens", "NLL above the reference, nats per token", height=420)
+    figure.update_layout(margin={"t": 70})
+    figure.add_hline(y=0, line={"color": GREY, "width": 1})
     return Picture(
-        "Where in the context is the loss?",
+        "Where in the context does it cost?",
         figure,
         table,
-        "Each point is the mean over windows of the NLL around that position; the gap between two curves is what a "
-        "condition costs there.",
+        "Each point is a mean over windows around that position, less the reference's; the table has the NLL itself.",
     )
 
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import pandas as pd
 import plotly.graph_objects as go
 
+from qroar_core.results.diagnosis import Band
+
 BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 PINK, SKY, GREY = "#CC79A7", "#56B4E9", "#8A8A8A"
 COLOURS = (BLUE, ORANGE, GREEN, PINK, SKY, RED, GREY)
@@ -71,3 +73,24 @@ def heatmap(z: list[list[float]], x: list[str], y: list[str], unit: str, *, midd
 def map_height(rows: int) -> int:
     """Pixels for a map of `rows` rows: readable from 2 to 64."""
     return max(220, min(900, 120 + 24 * rows))
+
+
+def band_names(bands: list[Band]) -> list[str]:
+    """Axis labels of bands: index over first and last pair."""
+    return [f"{band.index}<br>{band.first_pair}–{band.last_pair}" for band in bands]
+
+
+def bin_names(edges: list[int]) -> list[str]:
+    """Axis labels of position bins: first–last token."""
+    return [f"{first}–{last - 1}" for first, last in zip(edges, edges[1:])]
+
+
+BAND_AXIS = "band (pairs first–last, fast to slow)"
+POSITION_AXIS = "position, tokens"
+
+
+def colour_of(index: int, count: int) -> str:
+    """A colour for line `index` of `count` ordered lines: along Cividis, readable on dark and light."""
+    from plotly.colors import sample_colorscale
+
+    return sample_colorscale(SEQUENTIAL, [0.15 + 0.8 * index / max(1, count - 1)])[0]

@@ -7,7 +7,7 @@ import math
 import pandas as pd
 import plotly.graph_objects as go
 
-from qroar_core.figures.picture import Picture, framed, heatmap, map_height
+from qroar_core.figures.picture import BAND_AXIS, Picture, framed, heatmap, map_height
 from qroar_core.results import ScalesFile
 
 
@@ -19,7 +19,7 @@ def by_layer_and_band(scales: ScalesFile) -> Picture:
     rows = [names[i] for i in log2.index]
     columns = [f"{b}<br>{first}–{last}" for b, (first, last) in enumerate(scales.bands)]
     figure = go.Figure(heatmap(log2.values.tolist(), columns, rows, "log2 g", middle=0.0))
-    framed(figure, "band (pairs first–last, fast to slow)", "", height=map_height(len(rows)), legend=False)
+    framed(figure, BAND_AXIS, "", height=map_height(len(rows)), legend=False)
     figure.update_yaxes(autorange="reversed", type="category", automargin=True)
     changed = (table["log2_g"] != 0).any()
     what = "k divided, q multiplied" if scales.mode == "symmetric" else "q and k both multiplied"

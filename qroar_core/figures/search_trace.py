@@ -37,8 +37,10 @@ def candidates(history: Sequence[Candidate], objective: str = "") -> Picture:
             line={"color": ORANGE, "dash": "dash"}, hovertemplate="identity %{y:.5g}<extra></extra>",
         )  # fmt: skip
     framed(figure, "step", f"objective{f' ({objective})' if objective else ''}, lower is better")
+    best = min((c.best for c in history), default=None)
+    won = first and best is not None and f"The best scales so far lower the objective by {1 - best / first:.1%}"
     return Picture(
-        "What has the search found so far?",
+        won or "What has the search found so far?",
         figure,
         table,
         "A dot is one candidate, the line the best until then: below the dashed line scales beat no scales.",

@@ -29,6 +29,7 @@ def describe(path: Path) -> tuple[str, str]:
 
     Raises:
         BadCheckpoint: not a readable GGUF file.
+        UnsupportedModel: it scales its own RoPE, which transformers' reader drops without a word.
     """
     from collections import Counter
 
@@ -40,6 +41,14 @@ def describe(path: Path) -> tuple[str, str]:
         kinds = Counter(t.tensor_type.name for t in reader.tensors)
         if field is None or not kinds:
             raise ValueError("no architecture or no tensors")
+        scaling = reader.get_field(f"{field.contents()}.rope.scaling.type")
+        scaled = scaling is not None and scaling.contents() != "none"
+        if scaled or any(tensor.name == "rope_freqs.weight" for tensor in reader.tensors):
+            raise UnsupportedModel(
+                "it carries its own RoPE scaling, which cannot be read from a GGUF yet",
+                where=str(path),
+                do="give the Hugging Face checkpoint of this model",
+            )
         quantized = Counter({kind: n for kind, n in kinds.items() if kind not in ("F32", "F16", "BF16")}) or kinds
         return str(field.contents()), quantized.most_common(1)[0][0]
     except (ValueError, OSError, IndexError, KeyError, AssertionError) as error:
@@ -85,8 +94,8 @@ def _convert(path: Path, folder: Path) -> None:
         model.save_pretrained(scratch)
         AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name).save_pretrained(scratch)
         os.replace(scratch, folder)
-    except (ValueError, KeyError, RuntimeError, OSError) as error:
-        message = (str(error).splitlines() or ["unreadable"])[0][:120]
+    except Exception as error:  # the readers under transformers raise anything, tokenizers a bare Exception
+        message = " ".join(str(error).split())[:120] or "unreadable"
         raise BadCheckpoint(f"GGUF cannot be converted ({message})", where=str(path)) from error
     finally:
         logging.enable_progress_bar()

@@ -208,7 +208,7 @@ def _read_tokenizer(found: Source) -> Any:
 
     try:
         return AutoTokenizer.from_pretrained(found.folder, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
+    except Exception as error:  # tokenizers raises nothing narrower for a file it can't read
         raise BadCheckpoint(f"tokenizer cannot be read: {_message(error)}", where=str(found.folder)) from error
 
 

@@ -85,7 +85,7 @@ def test_the_whole_journey_on_the_demo_model(server, browser, shots):
     started = time.monotonic()
     page.goto(address)
     page.get_by_role("button", name="Demo model").click(timeout=SHORT)
-    page.get_by_text("Rescaling can act here.").wait_for(timeout=SHORT)
+    page.get_by_text("Rescaling can act here").wait_for(timeout=SHORT)
     assert time.monotonic() - started < 20
     assert page.title() == "Q-ROAR"
     shoot(page, shots, "1-load")
@@ -105,9 +105,9 @@ def test_the_whole_journey_on_the_demo_model(server, browser, shots):
     verdict = page.get_by_text(re.compile("Significant gain: the scales are kept|No significant gain: keep identity"))
     assert verdict.count() == 1
     page.get_by_role("button", name="Apply").click()
-    page.get_by_text("scales applied", exact=True).wait_for(timeout=SHORT)
+    page.locator(".st-key-strip").get_by_text("scales applied").wait_for(timeout=SHORT)
     page.get_by_role("button", name="Undo").click()
-    page.get_by_text("weights as loaded", exact=True).wait_for(timeout=SHORT)
+    page.locator(".st-key-strip").get_by_text("weights as loaded").wait_for(timeout=SHORT)
     shoot(page, shots, "3-tune")
 
     go(page, "Evaluate")
@@ -147,7 +147,7 @@ def test_cancel_answers_within_two_seconds_and_survives_a_page_change(server, br
     page = browser.new_page(viewport={"width": 1280, "height": 900})
     page.goto(f'{address}/?model=demo&search={{"method":"coordinate","grid_points":33,"sweeps":9}}')
     page.get_by_role("button", name="Demo model").click(timeout=SHORT)
-    page.get_by_text("Rescaling can act here.").wait_for(timeout=SHORT)
+    page.get_by_text("Rescaling can act here").wait_for(timeout=SHORT)
     go(page, "Tune")
     page.get_by_role("button", name="Start the search").click()
     page.get_by_role("button", name="Cancel").wait_for(timeout=SHORT)

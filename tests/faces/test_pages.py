@@ -49,7 +49,7 @@ def test_demo_model_shows_what_it_is_and_the_verdict(loaded_app):
     assert facts["family"] == "llama"
     assert facts["query heads / KV heads"] == "4 / 2"
     assert facts["native window"] == "256 tokens"
-    assert "**Rescaling can act here.**" in loaded_app.success[0].value
+    assert "**Rescaling can act here:**" in loaded_app.success[0].value
     assert loaded_app.selectbox(key="rope").value == "yarn"
     assert loaded_app.number_input(key="factor").value == 4.0
     assert loaded_app.query_params["model"] == "demo"
@@ -187,7 +187,10 @@ def test_tune_shows_scales_and_verdict_then_applies_and_undoes(loaded_app, demo_
     button(loaded_app, "Start the search").click().run()
     settled(loaded_app)
     assert "Significant gain: the scales are kept." in loaded_app.success[0].value
-    assert figure_titles(loaded_app) == ["How far is each band scaled?", "What has the search found so far?"]
+    assert figure_titles(loaded_app) == [
+        "How far is each band scaled?",
+        "The best scales so far lower the objective by 80.0%",
+    ]
     table = loaded_app.dataframe[0].value
     assert len(table) == 4 * 2 * 8
     assert set(table["g"]) == {2.0}
@@ -226,7 +229,7 @@ def test_evaluate_shows_the_numbers_and_the_sentence(loaded_app):
     settled(loaded_app)
     assert [m.value for m in loaded_app.metric] == [*(f"{math.exp(x):.3f}" for x in (2.1, 2.6, 2.35)), "50%"]
     assert loaded_app.success[0].value == "**Significant gain: +0.2500 nats**"
-    assert len(loaded_app.get("plotly_chart")) == 3
+    assert len(loaded_app.get("plotly_chart")) == 4
 
 
 def test_export_offers_scales_and_writes_a_folder_inside_the_roots(loaded_app, tmp_path, monkeypatch):
@@ -245,6 +248,7 @@ def test_export_offers_scales_and_writes_a_folder_inside_the_roots(loaded_app, t
     settled(loaded_app)
     assert (tmp_path / "out" / "config.json").is_file()
     assert "from_pretrained" in loaded_app.code[1].value
+    assert loaded_app.code[0].value.endswith("--rope yarn --factor 4 --k int4 --scales scales.json")
 
 
 def test_a_setting_in_the_address_is_taken_up_and_a_bad_one_is_ignored(app):
@@ -269,7 +273,7 @@ def test_a_setting_in_the_address_is_taken_up_and_a_bad_one_is_ignored(app):
 
 def test_a_quantizer_that_scales_cannot_touch_is_said_before_any_search(loaded_app):
     loaded_app.selectbox(key="quantizer").select("w4a16").run()
-    assert "Rescaling cannot act here." in loaded_app.warning[0].value
+    assert "Rescaling cannot act here:" in loaded_app.warning[0].value
     go(loaded_app, "tune")
     assert "exact no-op" in loaded_app.warning[0].value
 

@@ -5,6 +5,18 @@ from __future__ import annotations
 import math
 
 from qroar_core.results import Diagnosis, Evaluation, ScalesFile, SearchReport
+from qroar_core.results.diagnosis import (
+    Anisotropy,
+    Band,
+    Dilation,
+    HiddenSimilarity,
+    Kernel,
+    LogitNoise,
+    Outliers,
+    PairErrors,
+    Pairs,
+    TailTable,
+)
 from qroar_core.results.evaluation import Attribution, Gain, PositionCurve, Row
 from qroar_core.results.scales import ModelIdentity
 from qroar_core.results.search import Candidate, Verdict
@@ -41,6 +53,7 @@ def evaluation(significant=True):
         if significant
         else "no significant gain: keep identity (+0.2500 nats)",
         text="16 windows, 128 targets each, digest abcd1234, seed 0",
+        window_nll={f"{r.length}/{r.model}/{r.scales}": [r.nll - 0.2, r.nll + 0.2, r.nll] for r in rows},
         positions=PositionCurve(
             position=[900, 960, 1020],
             curves={"reference/identity": [2.0, 2.1, 2.2], "quantized/tuned": [2.2, 2.3, 2.4]},
@@ -72,5 +85,55 @@ def scales(granularity="kv_head", g=None):
     )  # fmt: skip
 
 
-def diagnosis():
-    return Diagnosis()
+def diagnosis(quantized=True):
+    """Two layers, two KV heads, two bands of two pairs, two position bins."""
+    table = TailTable(
+        ratio=[[[1.0, 1.5], [0.9, 1.2]], [[1.1, 1.0], [1.0, 2.0]]],
+        low=[[[0.9, 1.3], [0.8, 1.1]], [[1.0, 0.9], [0.9, 1.7]]],
+        high=[[[1.1, 1.7], [1.0, 1.3]], [[1.2, 1.1], [1.1, 2.4]]],
+        long=[[[2.0, 3.0], [2.0, 3.0]], [[2.0, 3.0], [2.0, 4.0]]],
+        short=[[[2.0, 2.0], [2.0, 2.5]], [[2.0, 3.0], [2.0, 2.0]]],
+        native=None,
+    )
+    largest = [[1.0, 1.5], [1.1, 2.0]]
+    by_bin = [[[1.0, 2.0], [3.0, 4.0]], [[1.5, 2.5], [3.5, None]]]
+    maps = [[[[1.0, 2.0]] * 8, [[1.0, 3.0]] * 8]] * 2
+    sides = ("q/pre", "q/post", "k/pre", "k/post")
+    return Diagnosis(
+        bands=[band(0, 0, 1, pressure=0.5, weighted=0.02), band(1, 2, 3, pressure=4.0, weighted=0.01)],
+        tail_inflation={side: {"q": largest, "k": largest} for side in ("pre", "post")},
+        logit_noise=LogitNoise(
+            position=[16, 64], rms=[0.1, 0.2], attention_kl=[0.01, 0.03], distance=[1, 32], rms_by_distance=[0.1, 0.4],
+            by_layer=[[0.1, 0.2], [0.1, 0.2]], by_band=[[0.1, 0.3], [0.05, 0.2]], kind="local",
+        ) if quantized else None,
+        pair_error=PairErrors(
+            amplitude=[[0.1, 0.2], [0.3, 0.3]], phase=[[0.1, 0.1], [0.2, 0.4]], length_share=[[0.5, 0.5], [0.25, 0.75]]
+        ) if quantized else None,
+        verdict=Verdict(acts="yes", reason="Scales can act: planted."),
+        pairs=Pairs(
+            native_inv_freq=[1.0, 0.1, 0.01, 0.001], inv_freq=[1.0, 0.1, 0.005, 0.00025], turns=[40.0, 4.0, 0.4, 0.04],
+            interpolation_pressure=[0.0, 1.0, 3.0, 5.0], phase_displacement=[0.0, 0.5, 2.0, 3.0],
+            logit_weighted_pressure=[0.0, 0.04, 0.02, 0.0], unseen_phase=[0.0, 0.0, 0.2, 0.6], attention_factor=1.1,
+        ),
+        kernel=Kernel(distance=[1, 8, 64], low=[[0.9, -0.5, -0.6], [1.0, 0.9, 0.2]],
+                      high=[[1.0, 0.2, 0.7], [1.0, 0.95, 0.3]], side_peak_at=[64, 8]),
+        tails={side: table for side in sides},
+        dilation=Dilation(absmax=by_bin, rms=by_bin, bits_lost=[[[0.0, 0.5], [0.0, 1.25]]] * 2,
+                          quantiles={"0.5": by_bin}),
+        anisotropy=Anisotropy(angle=[0.0, math.pi / 4], error=[[1.0, 3.0], [1.0, 1.5]], ratio=[[3.0, 1.5], [2.0, None]])
+        if quantized else None,
+        outliers=Outliers(
+            maps={side: maps for side in sides}, rule="iqr", jaccard={"k/post": [[1.0, 0.5], [0.25, 0.0]]},
+            mass_moved={"k/post": [[0.0, 0.1], [0.3, 1.0]]}, error_share={"int4": [[0.5, 0.1], [0.2, None]]},
+            entry_share=[[0.05, 0.0], [0.01, 0.0]],
+        ),
+        hidden=HiddenSimilarity(cosine=[[1.0, 0.99], [0.99, 0.98]], sqnr_db=[[40.0, 30.0], [20.0, 10.0]])
+        if quantized else None,
+        position_edges=[0, 32, 64], length=64, short_length=16, windows=2, paired_tokens=8, eps=0.01, text="planted",
+    )  # fmt: skip
+
+
+def band(index, first, last, pressure, weighted):
+    return Band(index=index, first_pair=first, last_pair=last, wavelength_min=6.0, wavelength_max=60.0, turns=4.0,
+                interpolation_pressure=pressure, phase_displacement=1.0, logit_weighted_pressure=weighted,
+                side_peak=None, unseen_phase=0.1 * index, compression=1.0 / (1 + index))  # fmt: skip

@@ -39,7 +39,8 @@ def test_every_picture_has_title_units_reading_table_and_little_payload(picture)
 def test_perplexity_figure_shows_the_rows_with_their_intervals():
     picture = evaluation.perplexity_by_length(planted.evaluation())
     tuned = trace(picture, "quantized, tuned")
-    assert list(tuned.x) == ["256", "1024"]
+    assert [round(x) for x in tuned.x] == [0, 1]
+    assert picture.figure.layout.xaxis.ticktext == ("256", "1024")
     assert list(tuned.y) == pytest.approx([math.exp(2.25), math.exp(2.35)])
     assert tuned.error_y.array[0] == pytest.approx(math.exp(2.25 + 0.0196) - math.exp(2.25))
     lines = picture.table[picture.table["condition"] == "quantized, tuned"]
@@ -105,3 +106,14 @@ def test_a_long_search_is_thinned_but_keeps_its_best_and_its_last():
 def test_candidates_of_a_running_search_are_picked_from_its_details():
     seen = planted.report().history
     assert search_trace.candidates_of(({"what": "else"}, *seen)) == seen
+
+
+def test_cost_over_the_reference_is_paired_by_window():
+    picture = evaluation.cost_by_length(planted.evaluation())
+    lines = picture.table[picture.table["condition"] == "quantized"]
+    assert list(lines["length"]) == [256, 1024]
+    assert list(lines["cost_nats"]) == pytest.approx([0.5, 0.5])
+    assert list(lines["ci_low"]) == pytest.approx([0.5, 0.5])  # the same in every window: no spread is left
+    marks = trace(picture, "quantized")
+    assert list(marks.y) == pytest.approx([0.5, 0.5])
+    assert picture.figure.layout.xaxis.ticktext == ("256", "1024")

@@ -42,7 +42,7 @@ def interleaved(weight, heads):
     return weight[order]
 
 
-def write_gguf(path, loaded, kind, architecture="llama"):
+def write_gguf(path, loaded, kind, architecture="llama", scaling=None):
     """A llama.cpp file of a tiny model; the model's own weights become what the file stores."""
     geometry, config = loaded.geometry, loaded.model.config
     writer = gguf.GGUFWriter(path, architecture)
@@ -56,12 +56,17 @@ def write_gguf(path, loaded, kind, architecture="llama"):
     writer.add_rope_dimension_count(geometry.head_dim)
     writer.add_rope_freq_base(geometry.theta)
     writer.add_vocab_size(geometry.vocab_size)
+    if scaling == "rope_freqs":
+        writer.add_tensor("rope_freqs.weight", numpy.full(geometry.n_pairs, 8.0, dtype=numpy.float32))
+    elif scaling is not None:
+        writer.add_rope_scaling_type(scaling)
     vocabulary = loaded.tokenizer.convert_ids_to_tokens(range(geometry.vocab_size))
+    vocabulary[-1], merge = vocabulary[0] + vocabulary[1], f"{vocabulary[0]} {vocabulary[1]}"  # the format wants one
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("default")
     writer.add_token_list(vocabulary)
     writer.add_token_types([gguf.TokenType.NORMAL] * len(vocabulary))
-    writer.add_token_merges([f"{vocabulary[0]} {vocabulary[1]}"])
+    writer.add_token_merges([merge])
     for name, parameter in loaded.model.named_parameters():
         stem, _, leaf = name.rpartition(".")
         short = stem.split(".", 3)[-1] if ".layers." in stem else stem
@@ -104,6 +109,21 @@ def test_a_conversion_is_kept_and_leaves_no_scraps(tiny, tmp_path, monkeypatch):
     assert len(list((tmp_path / "cache" / "converted").iterdir())) == 1
 
 
+def test_a_conversion_that_fails_is_one_line_and_leaves_no_scraps(tiny, tmp_path, monkeypatch):
+    from transformers import AutoTokenizer
+
+    def broken(*args, **kwargs):
+        raise Exception("Error while initializing BPE:\nToken out of vocabulary")  # tokenizers raises it bare
+
+    path = tmp_path / "tiny.gguf"
+    write_gguf(path, tiny(hidden_size=64, head_dim=32), gguf.GGMLQuantizationType.F16)
+    monkeypatch.setattr(AutoTokenizer, "from_pretrained", broken)
+    with pytest.raises(BadCheckpoint, match="GGUF cannot be converted") as error:
+        load_model(str(path), device="cpu")
+    assert "\n" not in str(error.value)
+    assert list((tmp_path / "cache" / "converted").iterdir()) == []
+
+
 @pytest.mark.parametrize("keep", [30, 400, 20_000, -1000])
 def test_a_truncated_gguf_is_refused(tiny, tmp_path, keep):
     path = tmp_path / "tiny.gguf"
@@ -120,6 +140,22 @@ def test_a_gguf_of_an_unknown_architecture_is_refused(tiny, tmp_path):
     write_gguf(path, tiny(hidden_size=64, head_dim=32), gguf.GGMLQuantizationType.F16, architecture="gpt2")
     with pytest.raises(UnsupportedModel, match="GGUF architecture gpt2 is not known; known are llama, mistral, qwen2"):
         load_model(str(path), device="cpu")
+
+
+@pytest.mark.parametrize("scaling", [gguf.RopeScalingType.YARN, "rope_freqs"])
+def test_a_gguf_that_scales_its_own_rope_is_refused(tiny, tmp_path, scaling):
+    """transformers' reader ignores both spellings; the model would be another one than llama.cpp runs."""
+    path = tmp_path / "tiny.gguf"
+    write_gguf(path, tiny(hidden_size=64, head_dim=32), gguf.GGMLQuantizationType.F16, scaling=scaling)
+    with pytest.raises(UnsupportedModel, match=r"carries its own RoPE scaling.*; give the Hugging Face checkpoint"):
+        load_model(str(path), device="cpu")
+
+
+def test_a_gguf_that_says_it_scales_nothing_loads(tiny, tmp_path):
+    path = tmp_path / "tiny.gguf"
+    none = gguf.RopeScalingType.NONE
+    write_gguf(path, tiny(hidden_size=64, head_dim=32), gguf.GGMLQuantizationType.F16, scaling=none)
+    assert load_model(str(path), device="cpu").model.config.rope_parameters["rope_type"] == "default"
 
 
 def wheel_with(content, name=smollm2.FILE):

@@ -104,6 +104,13 @@ def poison(value):
     return tensors(lambda table: table["model.layers.1.mlp.up_proj.weight"].__setitem__((3, 4), value))
 
 
+def odd_tokenizer(folder):
+    path = folder / "tokenizer.json"
+    table = json.loads(path.read_text())
+    table["model"]["merges"] = [["x", "yz"]]  # a merge of a token that is not in the vocabulary
+    path.write_text(json.dumps(table))
+
+
 def without(*names):
     def apply(folder):
         for name in names:
@@ -189,6 +196,11 @@ BAD = {  # what is done to a good folder: the error, and words its line must hol
     ),
     "no tokenizer": (
         without("tokenizer.json", "tokenizer_config.json"),
+        BadCheckpoint,
+        "tokenizer cannot be read",
+    ),
+    "a tokenizer at odds with itself": (
+        odd_tokenizer,
         BadCheckpoint,
         "tokenizer cannot be read",
     ),

@@ -20,9 +20,14 @@ LISTS = {"long_factor": tuple(1 + 0.4 * i for i in range(8)), "short_factor": tu
 PARAMETERS = {  # method -> (what the spec asks, what a transformers config says for the same)
     "linear": (RopeSpec("linear", 4.0), {"factor": 4.0}),
     "dynamic": (RopeSpec("dynamic", 4.0), {"factor": 4.0}),
+    "dynamic, window 32": (RopeSpec("dynamic", 4.0, original_context=32), {"factor": 4.0, "window": 32}),
     "yarn": (
-        RopeSpec("yarn", 4.0),
-        {"factor": 4.0, "original_max_position_embeddings": 64, "beta_fast": 32.0, "beta_slow": 1.0},
+        RopeSpec("yarn", 4.0, original_context=2048),  # long enough for both betas to bind
+        {"factor": 4.0, "original_max_position_embeddings": 2048, "beta_fast": 32.0, "beta_slow": 1.0},
+    ),
+    "yarn, own betas": (
+        RopeSpec("yarn", 4.0, original_context=2048, beta_fast=100.0, beta_slow=0.25),
+        {"factor": 4.0, "original_max_position_embeddings": 2048, "beta_fast": 100.0, "beta_slow": 0.25},
     ),
     "longrope": (
         RopeSpec("longrope", 4.0, **LISTS),
@@ -48,8 +53,9 @@ def module_of_transformers(loaded, method, parameters, length):
         num_attention_heads=4,
         num_key_value_heads=2,
         head_dim=loaded.geometry.head_dim,
-        max_position_embeddings=64,
-        rope_parameters={"rope_type": method, "rope_theta": 10_000.0} | parameters,
+        max_position_embeddings=parameters.get("window", 64),
+        rope_parameters={"rope_type": method, "rope_theta": 10_000.0}
+        | {name: value for name, value in parameters.items() if name != "window"},
     )
     rotary = type(loaded.model.model.rotary_emb)(config)
     cos, sin = rotary(torch.zeros(1), torch.arange(length)[None])
@@ -63,7 +69,7 @@ def module_of_transformers(loaded, method, parameters, length):
 def test_frequencies_are_those_of_transformers_own_module(tiny, family, method, length):
     loaded, (spec, parameters) = tiny(family, layers=1), PARAMETERS[method]
     rope = rope_of(loaded, spec, length)
-    rotary, cos, sin = module_of_transformers(loaded, method, parameters, length)
+    rotary, cos, sin = module_of_transformers(loaded, spec.method, parameters, length)
     assert torch.equal(rope.inv_freq, rotary.inv_freq)
     assert rope.attention_factor == pytest.approx(rotary.attention_scaling, abs=0)
     own = cos_sin(rope.inv_freq, torch.arange(length), rope.attention_factor)
@@ -73,12 +79,14 @@ def test_frequencies_are_those_of_transformers_own_module(tiny, family, method, 
 
 def test_each_method_differs_from_the_native_one_where_it_should(tiny):
     loaded = tiny(layers=1)
+    yarn = [rope_of(loaded, PARAMETERS[name][0], 200).inv_freq for name in ("yarn", "yarn, own betas")]
+    assert not torch.equal(*yarn)
     native = rope_of(loaded, RopeSpec(), 200).inv_freq
     for method, (spec, _) in PARAMETERS.items():
         rope = rope_of(loaded, spec, 200)
         assert torch.equal(rope.inv_freq, native) == (method == "default"), method
         assert (rope.inv_freq <= native * (1 + 1e-6)).all(), method
-        assert (rope.attention_factor > 1) == (method in ("yarn", "longrope")), method
+        assert (rope.attention_factor > 1) == (spec.method in ("yarn", "longrope")), method
     assert torch.equal(rope_of(loaded, RopeSpec("dynamic", 4.0), 64).inv_freq, native)
     assert not torch.equal(
         rope_of(loaded, PARAMETERS["longrope"][0], 64).inv_freq, rope_of(loaded, PARAMETERS["longrope"][0], 65).inv_freq

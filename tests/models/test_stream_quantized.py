@@ -217,9 +217,7 @@ def test_static_scales_are_calibrated_on_the_axes_that_are_rounded(tiny, ids, ro
 
 def test_a_static_scale_clips_what_exceeds_it(tiny, ids):
     loaded, tokens, absmax = tiny(dtype=torch.float64), ids(LENGTH), 0.75
-    condition = Condition(
-        quant=QuantSpec(k=QuantizerSpec(4, "tensor")), static=StaticRange(k=torch.full((2,), absmax))
-    )
+    condition = Condition(quant=QuantSpec(k=QuantizerSpec(4, "tensor")), static=StaticRange(k=torch.full((2,), absmax)))
     with torch.inference_mode():
         expected = dense_hidden(loaded, tokens, k=lambda x: nearest(x, torch.tensor([absmax], dtype=torch.float64), 4))
     torch.testing.assert_close(streamed(loaded, tokens, 9, condition), expected, rtol=0, atol=1e-9)

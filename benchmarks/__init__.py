@@ -1,0 +1,1 @@
+"""Measured claims: `python -m benchmarks` prints every number the README quotes."""

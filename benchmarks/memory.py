@@ -1,0 +1,58 @@
+"""Peak memory of a diagnosis beyond model and K/V cache, at one length and at four times that length."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+from qroar_core.models import smollm2
+
+SHORT, LONG = 2048, 8192
+MIB = 2**20
+CHILD = """
+import gc, json, resource, sys
+import psutil, torch
+from qroar_core import diagnose, load
+from qroar_core.models.memory import cache_bytes_per_token
+from qroar_core.models.text import Document, split
+from qroar_core.specs import DiagnosisSpec, QuantizerSpec, QuantSpec, RopeSpec
+length = int(sys.argv[1])
+loaded = load.run("smollm2", device="cpu", dtype="float32")
+text = [Document("all", "\\n".join(d.text for d in split("calibration")))]
+diagnose.plan(loaded, RopeSpec("yarn", 2.0), QuantSpec(), DiagnosisSpec(length=length, short_length=512), text)
+gc.collect()
+before = psutil.Process().memory_info().rss
+peak_before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+import threading, time
+peak, stop = before, False
+def watch():
+    global peak
+    while not stop:
+        peak = max(peak, psutil.Process().memory_info().rss)
+        time.sleep(0.005)
+t = threading.Thread(target=watch); t.start()
+diagnose.run(loaded, RopeSpec("yarn", 2.0), QuantSpec(k=QuantizerSpec(4)),
+             DiagnosisSpec(length=length, short_length=512), text)
+stop = True; t.join()
+print(json.dumps({"extra": peak - before, "cache": length * cache_bytes_per_token(loaded)}))
+"""
+
+
+def main() -> None:
+    """Print peak minus start minus cache at both lengths, and their ratio."""
+    smollm2.fetch()
+    rows = {}
+    for length in (SHORT, LONG):
+        done = subprocess.run([sys.executable, "-c", CHILD, str(length)], check=True, capture_output=True, text=True)
+        found = json.loads(done.stdout.strip().splitlines()[-1])
+        rows[length] = found["extra"] - found["cache"], found["cache"]
+    print("| length | K/V cache, MiB | beyond model and cache, MiB |")
+    print("|---|---|---|")
+    for length, (beyond, cache) in rows.items():
+        print(f"| {length} | {cache / MIB:.0f} | {beyond / MIB:.0f} |")
+    print(f"\nratio {rows[LONG][0] / rows[SHORT][0]:.2f} at 4 times the length")
+
+
+if __name__ == "__main__":
+    main()

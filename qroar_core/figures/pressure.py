@@ -1,0 +1,83 @@
+"""Interpolation pressure: which frequencies move when the context is stretched, and which of them matter."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from qroar_core.figures.picture import BAND_AXIS, BLUE, GREEN, ORANGE, Picture, band_names, framed
+from qroar_core.results import Diagnosis
+
+BAND_FIELDS = ("interpolation_pressure", "phase_displacement", "logit_weighted_pressure", "turns", "wavelength_min",
+               "wavelength_max", "compression", "unseen_phase", "side_peak")  # fmt: skip
+
+
+def by_band(diagnosis: Diagnosis) -> Picture:
+    """Plain pressure beside what the model's own q and k make of it."""
+    bands = diagnosis.bands
+    names = band_names(bands)
+    plain = [b.interpolation_pressure for b in bands]
+    weighted = [b.logit_weighted_pressure for b in bands]
+    figure = make_subplots(1, 2, horizontal_spacing=0.12)
+    figure.add_bar(x=names, y=plain, marker={"color": BLUE}, name="plain", row=1, col=1,
+                   hovertemplate="band %{x}: %{y:.4g} rad per e-fold<extra></extra>")  # fmt: skip
+    figure.add_bar(x=names, y=weighted, marker={"color": ORANGE}, name="logit-weighted", row=1, col=2,
+                   hovertemplate="band %{x}: %{y:.4g} nats per e-fold<extra></extra>")  # fmt: skip
+    framed(figure, BAND_AXIS, "")
+    figure.update_yaxes(title_text="pressure, rad per e-fold of s", row=1, col=1)
+    figure.update_yaxes(title_text="logit-weighted pressure, nats per e-fold of s", row=1, col=2)
+    table = pd.DataFrame(
+        [
+            {"band": b.index, "pairs": f"{b.first_pair}–{b.last_pair}"} | {f: getattr(b, f) for f in BAND_FIELDS}
+            for b in bands
+        ]
+    )
+    return Picture(
+        f"Band {_top(plain)} turns most under the interpolation, band {_top(weighted)} moves the logits most",
+        figure,
+        table,
+        "Left: how much the band's phases move per e-fold of scale, averaged over the distances in the context. "
+        "Right: how much the logits of this model's own q and k move by it.",
+    )
+
+
+def by_pair(diagnosis: Diagnosis) -> Picture:
+    """The same pair by pair, with the phase displacement, over the wavelength."""
+    pairs = diagnosis.pairs
+    wavelength = [2 * math.pi / w for w in pairs.native_inv_freq]
+    table = pd.DataFrame(
+        {
+            "pair": range(len(wavelength)),
+            "wavelength_tokens": wavelength,
+            "interpolation_pressure": pairs.interpolation_pressure,
+            "phase_displacement": pairs.phase_displacement,
+            "logit_weighted_pressure": pairs.logit_weighted_pressure,
+            "inv_freq": pairs.inv_freq,
+            "turns": pairs.turns,
+        }
+    )
+    figure = go.Figure()
+    for column, name, colour in (
+        ("interpolation_pressure", "pressure, rad per e-fold", BLUE),
+        ("phase_displacement", "phase displacement, rad", GREEN),
+    ):
+        figure.add_scatter(
+            x=wavelength, y=table[column], name=name, mode="lines+markers", line={"color": colour},
+            customdata=table["pair"],
+            hovertemplate=f"pair %{{customdata}}, %{{x:.4g}} tokens: %{{y:.4g}}<extra>{name}</extra>",
+        )  # fmt: skip
+    framed(figure, "wavelength of the pair, tokens", "rad", log_x=True)
+    return Picture(
+        "Which wavelengths does the interpolation move?",
+        figure,
+        table,
+        f"Each point is a RoPE pair; fast pairs stand left. At {diagnosis.length} tokens a displacement of several rad "
+        "means the pair points somewhere else than in training.",
+    )
+
+
+def _top(values: list[float]) -> int:
+    return max(range(len(values)), key=values.__getitem__)
