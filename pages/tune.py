@@ -45,13 +45,13 @@ if outcome is None:
     st.stop()
 
 report = outcome.report
-if report.chosen == "found":
-    st.success(f"**Significant gain: the scales are kept.** {report.reason}", icon=":material/check_circle:")
-else:
-    st.warning(f"**No significant gain: keep identity.** {report.reason}", icon=":material/block:")
+good = report.chosen == "found"
+said_so = report.reason[:1].upper() + report.reason[1:]
+(st.success if good else st.warning)(f"**{said_so}.** {'The scales are kept.' if good else ''}")
 patch_buttons(loaded, outcome)
 picture(scales.by_layer_and_band(to_file(loaded, setting.rope, setting.quant, outcome.found)), "scales")
-picture(search_trace.candidates(report.history, report.objective), "trace")
+if report.history:
+    picture(search_trace.candidates(report.history, report.objective), "trace")
 with st.expander("The search in numbers"):
     numbers(search_trace.summary(report), "search")
 st.page_link("pages/evaluate.py", label="Next: evaluate", icon=":material/arrow_forward:")

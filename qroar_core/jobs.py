@@ -32,8 +32,8 @@ log = logging.getLogger("qroar.jobs")
 class Snapshot:
     """What a face may know of a job at one moment. Seconds are wall seconds.
 
-    `behind` names the job it waits for, `error` is the one line of a failed job, `details` the
-    `Step.detail` values so far, oldest first.
+    `seconds_left` is of the current pass, whose steps count towards one total. `behind` names the job it
+    waits for, `error` is the one line of a failed job, `details` the `Step.detail` values so far, oldest first.
     """
 
     key: Hashable
@@ -64,6 +64,7 @@ class _Job:
     step: Step | None = None
     details: deque = field(default_factory=lambda: deque(maxlen=KEPT_DETAILS))
     started: float = 0.0
+    passed: float = 0.0  # when the current pass began
     ended: float = 0.0
     result: Any = None
     error: str = ""
@@ -141,7 +142,7 @@ class Manager:
         end = job.ended or time.monotonic()
         seconds = end - job.started if job.started else 0.0
         done = job.step.fraction if job.step else 0.0
-        left = seconds * (1 - done) / done if job.state == "running" and done >= ESTIMATE_FROM else None
+        left = (end - job.passed) * (1 - done) / done if job.state == "running" and done >= ESTIMATE_FROM else None
         ahead = self._running.get(job.device) if job.state == "queued" else None
         return Snapshot(
             job.key, job.label, job.device, job.state, job.step, seconds, left,
@@ -165,6 +166,7 @@ class Manager:
                     return
                 job = self._queues[device].popleft()
                 job.state, job.started = "running", time.monotonic()
+                job.passed = job.started
                 self._running[device] = job
                 call = job.call
             state, result, error = self._run(job, call)
@@ -177,6 +179,8 @@ class Manager:
     def _run(self, job: _Job, call: Callable[..., Any] | None) -> tuple[State, Any, str]:
         def on_step(step: Step) -> None:
             with self._lock:
+                if job.step is not None and (step.stage != job.step.stage or step.fraction < job.step.fraction):
+                    job.passed = time.monotonic()
                 job.step = step
                 if step.detail is not None:
                     job.details.append(step.detail)

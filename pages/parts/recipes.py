@@ -28,8 +28,9 @@ def offered(
     if outcome is None:
         return plain
     verdict = f"On held-out text: {proof.sentence}." if proof else "Not evaluated yet on held-out text: see Evaluate."
-    found = {"tuned scales": (outcome.found, f"{outcome.report.reason} {verdict}")}
-    smooth = {"SmoothAttention": (outcome.smooth, "From statistics alone, no search: a baseline.")}
+    found = {"tuned scales": (outcome.found, f"In the search: {outcome.report.reason}. {verdict}")}
+    why = "From statistics alone, no search: a baseline."
+    smooth = {"SmoothAttention": (outcome.smooth, why), "MAD clipping": (outcome.mad, why)}
     good = outcome.report.chosen == "found" and (proof is None or proof.gain is None or proof.gain.significant)
     return found | plain | smooth if good else plain | found | smooth
 

@@ -13,6 +13,7 @@ from qroar_core.models.rope import native_inv_freq
 from qroar_core.results.search import Verdict
 from qroar_core.runs.setting import Setting
 
+POLL = 2  # seconds between looks at the device's queue
 VERDICTS = {
     "yes": ("Rescaling can act here", "green", ":material/check_circle:"),
     "temperature": ("Rescaling is only a temperature here", "orange", ":material/thermostat:"),
@@ -47,7 +48,13 @@ def strip(loaded: LoadedModel, setting: Setting) -> Verdict:
 
 
 def busy(loaded: LoadedModel) -> None:
-    """Say whose turn it is on the model's device."""
-    job = manager().busy(str(loaded.device))
-    if job is not None:
-        st.caption(f":material/hourglass: {job.device} is busy: {job.label}. What you start waits for its turn.")
+    """Say whose turn it is on the model's device, until it is nobody's."""
+    if manager().busy(str(loaded.device)) is not None:
+        st.fragment(_busy, run_every=POLL)(str(loaded.device))
+
+
+def _busy(device: str) -> None:
+    job = manager().busy(device)
+    if job is None:
+        st.rerun()
+    st.caption(f":material/hourglass: {device} is busy: {job.label}. What you start waits for its turn.")

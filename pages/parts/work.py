@@ -28,7 +28,7 @@ from qroar_core.progress import OnStep, Step, ignore, part
 from qroar_core.results import Diagnosis
 from qroar_core.runs.setting import Setting
 
-POLL = 0.5  # seconds between looks at a running job
+POLL = 1  # seconds between looks at a running job
 
 
 def key_of(stage: str, loaded: LoadedModel, setting: Setting, *more: Hashable) -> tuple:
@@ -176,5 +176,5 @@ def _line(now: Snapshot) -> str:
     if now.cancelling:
         return f"{now.label}: stopping at the next step …"
     what = f": {now.step.what}" if now.step and now.step.what else ""
-    left = f", about {seconds_words(now.seconds_left)} left" if now.seconds_left is not None else ""
+    left = f", about {seconds_words(now.seconds_left)} left in this pass" if now.seconds_left is not None else ""
     return f"{now.label}{what} · {seconds_words(now.seconds)}{left}"

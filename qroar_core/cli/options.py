@@ -53,7 +53,7 @@ SETTING = [
     _option("k_before_rope", bool, False, "quantize K before its rotation", "--k-before-rope"),
     _option("qk", str, "none", "q and k activation quantizer", metavar="none|intN"),
     _option("length", int | None, None, "context length L, tokens"),
-    _option("text", str | None, None, "your own text instead of the embedded ones", metavar="FILE"),
+    _option("text", str | None, None, "an embedded collection, or your own text", metavar="messages|technical|FILE"),
     _option("seed", int, 0, "seed of windows and samplers"),
 ]
 BANDS = [

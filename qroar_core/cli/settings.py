@@ -9,7 +9,7 @@ from typing import Any
 
 from qroar_core.errors import BadSpec
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.models.text import SPLITS, Document, read_text, split, thirds
+from qroar_core.models.text import COLLECTIONS, SPLITS, Document, read_text, split, thirds
 from qroar_core.presets import WEIGHT_PRESETS, parse_cache_option
 from qroar_core.runs.setting import Setting, default_setting
 from qroar_core.specs import (
@@ -141,12 +141,13 @@ def _longrope_file(path: str | None) -> dict[str, tuple[float, ...]]:
 
 
 def documents(options: dict[str, Any]) -> dict[str, list[Document]]:
-    """Calibration, development and held-out documents: the embedded ones, or --text cut in three."""
-    if options.get("text"):
-        return thirds(read_text(options["text"]))
-    return {name: split(name) for name in SPLITS}
+    """Calibration, development and held-out documents: an embedded collection, or --text FILE cut in three."""
+    asked = options.get("text") or "messages"
+    if asked in COLLECTIONS:
+        return {name: split(name, asked) for name in SPLITS}
+    return thirds(read_text(asked))
 
 
 def text_label(options: dict[str, Any]) -> str:
     """How a manifest names the text."""
-    return options.get("text") or "embedded presidential messages (assets/text)"
+    return options.get("text") or "messages"

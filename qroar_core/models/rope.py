@@ -67,7 +67,7 @@ def _longrope_lists(native: dict[str, Any], geometry: Geometry, spec: RopeSpec) 
         raise BadSpec(
             "LongRoPE needs a factor per pair and this checkpoint ships none",
             where="--rope longrope",
-            do=f"pass --longrope-factors FILE, a JSON with long_factor and short_factor, {geometry.n_pairs} numbers each",
+            do=f"pass --longrope-factors FILE, a JSON with long_factor and short_factor ({geometry.n_pairs} each)",
         )
     for name, numbers in (("long_factor", long), ("short_factor", short)):
         if len(numbers) != geometry.n_pairs:

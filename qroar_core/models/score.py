@@ -75,3 +75,16 @@ def divergence(loaded: LoadedModel, reference: Tensor, other: Tensor) -> Diverge
 
 def _slice(loaded: LoadedModel) -> int:
     return max(1, LOGIT_ENTRIES // loaded.geometry.vocab_size)
+
+
+@torch.inference_mode()
+def forward_seconds(loaded: LoadedModel, ids: Tensor) -> float:
+    """Wall seconds of transformers' own forward over ids (B, T), logits included: the unit of every cost."""
+    import time
+
+    ids = ids.to(loaded.device)
+    started = time.perf_counter()
+    loaded.model(ids, use_cache=False)
+    if loaded.device.type == "cuda":
+        torch.cuda.synchronize(loaded.device)
+    return time.perf_counter() - started

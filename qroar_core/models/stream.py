@@ -121,7 +121,7 @@ class Stream:
                 stop = start + piece.shape[1]
                 self.turn = self.cos_sin(start, stop) if self.observers else None
                 at = torch.arange(start, stop, device=ids.device)[None]
-                with torch.inference_mode():
+                with torch.no_grad():  # not inference mode: what observers keep may meet autograd later
                     out = decoder(input_ids=piece, position_ids=at, use_cache=False)
                 yield Piece(start, out.last_hidden_state)
         finally:

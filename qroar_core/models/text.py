@@ -19,6 +19,7 @@ from qroar_core.errors import BadText
 
 TEXTS = Path(__file__).parents[2] / "assets" / "text"
 SPLITS = ("calibration", "development", "heldout")
+COLLECTIONS = {"messages": ".", "technical": "technical"}  # embedded texts and their folders
 BINARY_SHARE = 0.05  # replacement and control characters past which a file is called binary
 
 
@@ -70,15 +71,20 @@ def read_text(path: Path | str) -> Document:
     return Document(path.name, text)
 
 
-def split(name: str) -> list[Document]:
+def split(name: str, collection: str = "messages") -> list[Document]:
     """The embedded documents of one split, by file name.
 
+    Collections: `messages` of presidents of the United States (public domain), `technical` the Python
+    language reference (PSF licence); see assets/text/PROVENANCE.md.
+
     Raises:
-        BadText: unknown split.
+        BadText: unknown split or collection.
     """
+    if collection not in COLLECTIONS:
+        raise BadText(f"unknown collection {collection!r}", do=f"choose one of {', '.join(COLLECTIONS)}")
     if name not in SPLITS:
         raise BadText(f"unknown split {name!r}", do=f"choose one of {', '.join(SPLITS)}")
-    return [read_text(path) for path in sorted((TEXTS / name).glob("*.txt"))]
+    return [read_text(path) for path in sorted((TEXTS / COLLECTIONS[collection] / name).glob("*.txt"))]
 
 
 def thirds(document: Document) -> dict[str, list[Document]]:

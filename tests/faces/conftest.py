@@ -36,7 +36,7 @@ def stages(monkeypatch, demo_model):
         bands = tuple((a, b - 1) for a, b in zip(cuts, cuts[1:]))
         none = identity(loaded.geometry.n_layers, loaded.geometry.n_kv_heads, bands, spec.mode, spec.granularity)
         found = type(none)(none.mode, none.granularity, none.bands, none.g * 2)
-        return SimpleNamespace(found=found, kept=found, smooth=none, report=planted.report())
+        return SimpleNamespace(found=found, kept=found, smooth=none, mad=none, report=planted.report())
 
     monkeypatch.setattr(load, "run", lambda source, on_step=None, **kw: demo_model)
     monkeypatch.setattr(diagnose, "run", lambda *a, on_step=None, **kw: planted.diagnosis(), raising=False)

@@ -183,6 +183,23 @@ def test_time_left_is_what_the_pace_so_far_promises(manager):
     assert now.seconds_left == pytest.approx(3 * now.seconds)
 
 
+def test_time_left_starts_anew_with_every_pass(manager):
+    gate = Gate()
+
+    def two_passes(on_step=ignore):
+        on_step(Step("search", 8, 8))
+        time.sleep(0.2)
+        gate(on_step)
+
+    manager.submit("two", two_passes, label="Two")
+    end = time.monotonic() + PATIENCE
+    while (manager.snapshot("two").step or Step("none", 0, 1)).stage != "gate" and time.monotonic() < end:
+        time.sleep(0.005)
+    now = manager.snapshot("two")
+    gate.open.set()
+    assert now.seconds_left < 3 * (now.seconds - 0.2) + 0.1
+
+
 def test_arguments_of_a_finished_job_are_let_go(manager):
     import gc
     import weakref

@@ -186,7 +186,7 @@ def test_tune_shows_scales_and_verdict_then_applies_and_undoes(loaded_app, demo_
     go(loaded_app, "tune")
     button(loaded_app, "Start the search").click().run()
     settled(loaded_app)
-    assert "Significant gain: the scales are kept." in loaded_app.success[0].value
+    assert "**Significant gain: +0.25 nats.** The scales are kept." in loaded_app.success[0].value
     assert figure_titles(loaded_app) == [
         "How far is each band scaled?",
         "The best scales so far lower the objective by 80.0%",
@@ -220,7 +220,7 @@ def test_tune_says_keep_identity_when_the_gain_is_not_significant(loaded_app, st
     go(loaded_app, "tune")
     button(loaded_app, "Start the search").click().run()
     settled(loaded_app)
-    assert "No significant gain: keep identity." in loaded_app.warning[0].value
+    assert "No significant gain: keep identity" in loaded_app.warning[0].value
 
 
 def test_evaluate_shows_the_numbers_and_the_sentence(loaded_app):

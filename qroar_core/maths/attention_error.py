@@ -1,0 +1,127 @@
+"""The cached objective: how far quantized K moves the attention output, for scales not yet applied.
+
+From q rows, k and v captured once, the damage of any scales is computed without a forward pass:
+
+    E(g) = | W_O,h (o_h(g) - o_h) |^2 of a row,   o_h(g) = softmax(scaling * q^(g) . k^(g)) v
+
+summed over the query heads that read one KV head. Layers and KV heads are independent, so all are
+searched side by side. With straight-through rounding it has a gradient in log2 g.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from qroar_core.maths.quantize import calibrated_coordinates, fake_quantize, fake_quantize_ste
+from qroar_core.maths.rope import Pairing, rotate, unrotate
+from qroar_core.specs import Mode, QuantizerSpec, QuantSpec
+
+MASKED = -1e30
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CapturedLayer:
+    """One layer's attention on one window: what the objective needs and nothing more.
+
+    q: (n_heads, R, head_dim) rows; rows: their positions, int64 (R,). k, v: (n_kv_heads, T, head_dim).
+    out: (n_heads, R, head_dim) unquantized attention output of the rows, without any PI change.
+    """
+
+    q: Tensor
+    rows: Tensor
+    k: Tensor
+    v: Tensor
+    out: Tensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Setup:
+    """What stays the same for every candidate.
+
+    band: int64 (head_dim,), band of each channel, -1 for none. metric: W_O,h^T W_O,h per layer,
+    (n_heads, head_dim, head_dim). cos, sin: (T, rotary_dim // 2), for quantizers before RoPE.
+    """
+
+    quant: QuantSpec
+    mode: Mode
+    band: Tensor
+    scaling: float
+    pairing: Pairing
+    cos: Tensor
+    sin: Tensor
+
+
+def channel_log2(log2_g: Tensor, band: Tensor) -> Tensor:
+    """(kv, bands) -> (kv, head_dim); channels without a band get 0."""
+    padded = torch.cat((log2_g, torch.zeros_like(log2_g[..., :1])), dim=-1)
+    return padded[..., torch.where(band >= 0, band, log2_g.shape[-1])]
+
+
+def attention_error(layer: CapturedLayer, log2_g: Tensor, metric: Tensor, setup: Setup, *, pick: Tensor | None = None,
+                    reference: bool = False) -> Tensor:  # fmt: skip
+    """E(g) of every KV head of one layer on one window, row by row; (n_kv_heads, R), differentiable in log2_g.
+
+    Args:
+        log2_g: (n_kv_heads, bands). metric: (n_heads, head_dim, head_dim).
+        pick: which rows to use, int64; None takes all.
+        reference: leave the quantizers out (what `shared` scales do to the unquantized logits).
+    """
+    q, rows, out = layer.q, layer.rows, layer.out
+    if pick is not None:
+        q, rows, out = q[:, pick], rows[pick], out[:, pick]
+    last = int(rows.max()) + 1
+    k, v = layer.k[:, :last], layer.v[:, :last]
+    heads, n_rows, d = q.shape
+    kv = k.shape[0]
+    up = channel_log2(log2_g, setup.band)[:, None].exp2()  # (kv, 1, d)
+    down = 1 / up if setup.mode == "symmetric" else up
+    q = q.reshape(kv, -1, d) * up  # (kv, group * R, d)
+    k = k * down
+    if not reference:
+        k = _cached(k, setup, last)
+        q, k = _active(q, setup.quant.qk), _active(k, setup.quant.qk)
+    logits = torch.matmul(q, k.mT).mul_(setup.scaling).view(kv, -1, n_rows, last)
+    hidden = torch.arange(last, device=k.device)[None] > rows[:, None].to(k.device)
+    p = logits.masked_fill(hidden, MASKED).softmax(-1)
+    moved = torch.matmul(p.flatten(1, 2), v).view(heads, n_rows, d) - out
+    return (torch.matmul(moved, metric) * moved).sum(-1).view(kv, -1, n_rows).sum(1)
+
+
+def _round(x: Tensor, spec: QuantizerSpec) -> Tensor:
+    absmax = calibrated_coordinates(x.detach(), spec).abs().max() if spec.needs_calibration else None
+    if torch.is_grad_enabled() and x.requires_grad:
+        return fake_quantize_ste(x, spec, absmax=absmax)
+    return fake_quantize(x, spec, absmax=absmax)
+
+
+def _active(x: Tensor, spec: QuantizerSpec | None) -> Tensor:
+    return x if spec is None else _round(x, spec)
+
+
+def _cached(k: Tensor, setup: Setup, last: int) -> Tensor:
+    """K as the cache gives it back. Tokens of a block still being filled count as rounded."""
+    spec = setup.quant.k
+    if spec is None:
+        return k
+    if not spec.before_rope:
+        return _round(k, spec)
+    cos, sin = setup.cos[:last], setup.sin[:last]
+    return rotate(_round(unrotate(k, cos, sin, setup.pairing), spec), cos, sin, setup.pairing)
+
+
+def output_of(q: Tensor, rows: Tensor, k: Tensor, v: Tensor, scaling: float) -> Tensor:
+    """Unquantized attention output of some rows; shapes as in `CapturedLayer`."""
+    kv, d = k.shape[0], k.shape[-1]
+    logits = torch.matmul(q.reshape(kv, -1, d), k.mT).mul_(scaling).view(kv, -1, len(rows), k.shape[1])
+    hidden = torch.arange(k.shape[1], device=k.device)[None] > rows[:, None].to(k.device)
+    p = logits.masked_fill_(hidden, MASKED).softmax(-1)
+    return torch.matmul(p.flatten(1, 2), v).view_as(q)
+
+
+def output_metric(w_o: Tensor, n_heads: int) -> Tensor:
+    """W_O,h^T W_O,h of each query head, (n_heads, head_dim, head_dim), from W_O (hidden, n_heads * head_dim)."""
+    per_head = w_o.float().view(w_o.shape[0], n_heads, -1).transpose(0, 1)  # (heads, hidden, d)
+    return per_head.mT @ per_head

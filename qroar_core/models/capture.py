@@ -1,0 +1,78 @@
+"""One pass that keeps what the cached objective needs: q at sampled rows, k and v at every position."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from qroar_core.maths.attention_error import CapturedLayer, output_metric, output_of
+from qroar_core.models.loaded import LoadedModel
+from qroar_core.models.stream import AttentionTap, Condition, drain, open_stream
+from qroar_core.progress import OnStep, Step, ignore
+from qroar_core.specs import RopeSpec
+
+FIRST_ROW = 32  # rows before this see too few keys to tell quantizers apart
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Capture:
+    """`windows[w][layer]`, W_O's metric per layer, and the range of K per band channel."""
+
+    windows: list[list[CapturedLayer]]
+    metric: list[Tensor]  # per layer (n_heads, head_dim, head_dim)
+    k_absmax: Tensor  # (layers, n_kv_heads, head_dim), after RoPE
+    scaling: float
+    cos: Tensor
+    sin: Tensor
+
+
+@dataclass(slots=True, eq=False)
+class _Keeper:
+    rows: Tensor
+    length: int
+    n_layers: int
+    q: dict[int, list[Tensor]] = field(default_factory=dict)
+    layers: dict[int, CapturedLayer] = field(default_factory=dict)
+    scaling: float = 1.0
+
+    def on_attention(self, tap: AttentionTap) -> None:
+        stop = tap.start + tap.k.shape[1]
+        here = self.rows[(self.rows >= tap.start) & (self.rows < stop)] - tap.start
+        self.q.setdefault(tap.layer, []).append(tap.q[:, here.to(tap.q.device)].float())
+        self.scaling = tap.scaling
+        if stop == self.length:
+            q, k, v = torch.cat(self.q.pop(tap.layer), dim=1), tap.k_seen.float(), tap.v_seen.float()
+            k, v = k.clone(), v.clone()
+            self.layers[tap.layer] = CapturedLayer(q, self.rows, k, v, output_of(q, self.rows, k, v, tap.scaling))
+
+    def on_layer(self, layer: int, row: int, start: int, hidden: Tensor) -> None:
+        pass
+
+
+def capture(loaded: LoadedModel, rope: RopeSpec, ids: Tensor, query_rows: int, *, chunk: int = 512, seed: int = 0,
+            on_step: OnStep = ignore) -> Capture:  # fmt: skip
+    """Read ids (windows, length) once, unquantized, under `rope`."""
+    count, length = ids.shape
+    geo = loaded.geometry
+    generator = torch.Generator().manual_seed(seed)
+    windows, scaling = [], 1.0
+    absmax = torch.zeros(geo.n_layers, geo.n_kv_heads, geo.head_dim)
+    with open_stream(loaded, Condition(rope), length, chunk=chunk) as stream:
+        for w in range(count):
+            on_step(Step("search", w, count, "read the calibration text"))
+            first = min(FIRST_ROW, length - 1)
+            picked = torch.randperm(length - first, generator=generator)[:query_rows].sort().values + first
+            keeper = _Keeper(picked, length, geo.n_layers)
+            drain(stream.run(ids[w], (keeper,)))
+            layers = [keeper.layers[i] for i in range(geo.n_layers)]
+            windows.append(layers)
+            scaling = keeper.scaling
+            absmax = torch.maximum(absmax, torch.stack([x.k.abs().amax(1).cpu() for x in layers]))
+        cos, sin = stream.cos_sin(0, length)
+    parameters = dict(loaded.model.named_parameters())
+    metric = [
+        output_metric(parameters[loaded.family.output_projection(i)].data, geo.n_heads) for i in range(geo.n_layers)
+    ]
+    return Capture(windows, metric, absmax, scaling, cos, sin)

@@ -1,0 +1,88 @@
+"""All layers' and heads' cached errors at once, relative to identity: what the methods minimise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from qroar_core.maths.attention_error import Setup, attention_error
+from qroar_core.maths.rescale import pooled
+from qroar_core.models.capture import Capture
+from qroar_core.specs import Granularity
+
+Report = Callable[[int, str, float], None]  # step, label, objective
+
+
+@dataclass(slots=True, eq=False)
+class CachedObjective:
+    """E(g) / E(identity) per layer and KV head, on captured windows.
+
+    `log2_g` is (layers, n_kv_heads, bands). The scalar objective is the mean over layers and heads.
+    """
+
+    capture: Capture
+    setup: Setup
+    granularity: Granularity
+    identity: Tensor = field(init=False)  # (windows, layers, kv, rows): E at identity
+
+    def __post_init__(self) -> None:
+        bands = int(self.setup.band.max()) + 1
+        layers, kv = len(self.capture.metric), self.capture.k_absmax.shape[1]
+        zero = torch.zeros(layers, kv, bands)
+        self.identity = torch.stack([self._window(w, zero) for w in range(len(self.capture.windows))])
+
+    @property
+    def floor(self) -> Tensor:
+        """E at identity over all windows, (layers, kv), kept off zero."""
+        return self.identity.sum((0, 3)).clamp_min(1e-30)
+
+    def per_head(self, log2_g: Tensor) -> Tensor:
+        """E(g)/E(identity), (layers, n_kv_heads), over all windows and rows."""
+        with torch.no_grad():
+            total = sum(self._window(w, log2_g).sum(-1) for w in range(len(self.capture.windows)))
+        return torch.as_tensor(total) / self.floor
+
+    def value(self, log2_g: Tensor) -> float:
+        """The scalar objective; 1 at identity."""
+        return float(self.per_head(log2_g).mean())
+
+    def gradient(self, log2_g: Tensor, window: int, pick: Tensor) -> tuple[Tensor, float]:
+        """d log E / d log2 g of every head on some rows of one window, pooled to the granularity.
+
+        The second value is the scalar objective on just these rows.
+        """
+        out, error = torch.zeros_like(log2_g), torch.zeros(log2_g.shape[:2])
+        layers = self.capture.windows[window]
+        for i, layer in enumerate(layers):
+            x = log2_g[i].clone().requires_grad_(True)
+            with torch.enable_grad():
+                here = attention_error(layer, x, self.capture.metric[i], self.setup, pick=pick).sum(-1)
+                here.clamp_min(1e-30).log().sum().backward()
+            out[i], error[i] = torch.as_tensor(x.grad), here.detach()
+        relative = error / self.identity[window][..., pick].sum(-1).clamp_min(1e-30)
+        return pooled(out, self.granularity), float(relative.mean())
+
+    def _window(self, w: int, log2_g: Tensor) -> Tensor:
+        layers = self.capture.windows[w]
+        with torch.no_grad():
+            return torch.stack(
+                [attention_error(x, log2_g[i], self.capture.metric[i], self.setup) for i, x in enumerate(layers)]
+            )
+
+
+def choose(options: list[Tensor], errors: list[Tensor], granularity: Granularity) -> Tensor:
+    """Of several (layers, kv, bands) candidates with their per-head errors, the best for each unit shared.
+
+    The first option wins ties, so identity first means identity unless something is better.
+    """
+    shared = torch.stack([_shared(e, granularity) for e in errors])  # (options, layers, kv)
+    best = shared.argmin(0)
+    stacked = torch.stack(options)  # (options, layers, kv, bands)
+    return stacked.gather(0, best[None, :, :, None].expand(1, *stacked.shape[1:]))[0]
+
+
+def _shared(error: Tensor, granularity: Granularity) -> Tensor:
+    return pooled(error[..., None], granularity)[..., 0]

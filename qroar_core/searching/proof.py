@@ -1,0 +1,51 @@
+"""After the search: the short-context guard, and the gain on text the search never saw."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from qroar_core.maths.rescale import Scales
+from qroar_core.models.calibrate import calibrated
+from qroar_core.models.loaded import LoadedModel
+from qroar_core.models.measure import measure
+from qroar_core.models.stream import Condition
+from qroar_core.progress import OnStep
+from qroar_core.results.intervals import Interval, paired_interval
+from qroar_core.specs import QuantSpec, RopeSpec
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bench:
+    """A model under one setting, for measuring scales on windows."""
+
+    loaded: LoadedModel
+    rope: RopeSpec
+    quant: QuantSpec
+    on_step: OnStep
+
+    def nll(self, ids: Tensor, scales: Scales | None, what: str) -> list[float]:
+        """Mean NLL of every window (all tokens but the first), nats per token."""
+        condition = calibrated(self.loaded, Condition(self.rope, self.quant, scales), ids[:1])
+        return measure(self.loaded, condition, ids, ids.shape[1] - 1, what=what, on_step=self.on_step).per_window
+
+
+def guarded(bench: Bench, scales: Scales, short: Tensor, tau: float) -> tuple[Scales | None, str]:
+    """Scales that cost at most `tau` nats at short context, halved toward identity until they do.
+
+    Returns the scales, or None when even a quarter of the way costs too much, and a sentence.
+    """
+    before = bench.nll(short, None, "guard: identity")
+    for share, words in ((1.0, ""), (0.5, "halved toward identity, "), (0.25, "quartered toward identity, ")):
+        tried = Scales(scales.mode, scales.granularity, scales.bands, scales.g**share)
+        cost = -paired_interval(before, bench.nll(short, tried, "guard: tuned")).mean
+        if cost <= tau:
+            return tried, f"{words}costs {cost:+.4f} nats at {short.shape[1]} tokens, allowed {tau}"
+    return None, f"costs {cost:+.4f} nats at {short.shape[1]} tokens even quartered, allowed {tau}: rejected"
+
+
+def proven(bench: Bench, scales: Scales, heldout: Tensor) -> Interval:
+    """Paired interval of the gain (identity minus scales) on held-out windows, nats per token."""
+    before = bench.nll(heldout, None, "proof: identity")
+    return paired_interval(before, bench.nll(heldout, scales, "proof: tuned"))
