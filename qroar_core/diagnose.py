@@ -23,7 +23,8 @@ from qroar_core.maths.similarity import SimilarityMeter
 from qroar_core.maths.sketches import TopTail
 from qroar_core.models.calibrate import calibrated
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.models.observe import Frame, HiddenRows, LongContext, PairedTails, PropagatedNoise
+from qroar_core.models.observe import Frame, LongContext, PairedTails
+from qroar_core.models.observe_quantized import HiddenRows, PropagatedNoise
 from qroar_core.models.rope import native_inv_freq
 from qroar_core.models.stream import Condition, Observer, Stream, open_stream
 from qroar_core.models.text import Document, windows

@@ -91,12 +91,13 @@ class _Search:
                 "the cached objective sees q, k and v, not quantized weights", where="search", do="add --objective full"
             )
         ids = self.windows("calibration", self.length, self.spec.windows)
+        idle = forward_seconds(self.loaded, ids[:1])
         started = time.perf_counter()
         taken = capture(self.loaded, self.rope, ids, self.spec.query_rows, seed=self.spec.seed, on_step=self.on_step)
         starts = self.starts(taken)
         log2_g, before, after = self.descend(taken, starts, bounds, weights_only)
         seconds = time.perf_counter() - started
-        once = forward_seconds(self.loaded, ids[:1]) * len(ids)
+        once = (idle + forward_seconds(self.loaded, ids[:1])) / 2 * len(ids)
         found = self.scales(log2_g)
         found, guard = self.guard(found)
         kept, reason = self.prove(found)
@@ -158,8 +159,8 @@ class _Search:
             band = band_of_channel(self.bands, geo.head_dim, geo.rotary_dim, geo.pairing).to(self.loaded.device)
             setup = Setup(self.quant, self.spec.mode, band, taken.scaling, geo.pairing, taken.cos, taken.sin)
             objective = CachedObjective(taken, setup, self.spec.granularity)
-            base = METHODS[self.spec.method](objective, starts, bounds, self.spec, self.report)
-            after = objective.value(base)
+            begin = {name: x for name, x in starts.items() if name != "mad"}  # a baseline, never a good start
+            base, after = METHODS[self.spec.method](objective, begin, bounds, self.spec, self.report)
         if self.spec.objective == "full":
             short = max(2, self.length // 4)
             full = FullObjective(

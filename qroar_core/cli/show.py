@@ -62,8 +62,14 @@ def model(loaded: LoadedModel, as_json: bool) -> None:
     """The model's sizes."""
     from dataclasses import asdict
 
-    facts = {"name": loaded.name, "fingerprint": loaded.fingerprint, **asdict(loaded.geometry),
-             "device": str(loaded.device), "dtype": str(loaded.dtype).removeprefix("torch."), "note": loaded.note}  # fmt: skip
+    facts = {
+        "name": loaded.name,
+        "fingerprint": loaded.fingerprint,
+        **asdict(loaded.geometry),
+        "device": str(loaded.device),
+        "dtype": str(loaded.dtype).removeprefix("torch."),
+        "note": loaded.note,
+    }
     _print(facts) if as_json else _table(loaded.name, ["", "value"], [[k, str(v)] for k, v in facts.items()])
 
 

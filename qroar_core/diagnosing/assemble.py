@@ -23,7 +23,8 @@ from qroar_core.maths.similarity import SimilarityMeter
 from qroar_core.maths.tails import tail_inflation
 from qroar_core.maths.verdict import verdict
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.models.observe import SIDES, Frame, LongContext, PairedTails, PropagatedNoise
+from qroar_core.models.observe import SIDES, Frame, LongContext, PairedTails
+from qroar_core.models.observe_quantized import PropagatedNoise
 from qroar_core.results.diagnosis import (
     Anisotropy,
     Band,

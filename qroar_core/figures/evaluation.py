@@ -118,7 +118,9 @@ def gain_and_attribution(evaluation: Evaluation) -> Picture | None:
     gain, parts = evaluation.gain, evaluation.attribution
     if gain is None:
         return None
-    lines = [("gain under quantization", gain.delta_nll, gain.ci_low, gain.ci_high)]
+    lines: list[tuple[str, float, float | None, float | None]] = [
+        ("gain under quantization", gain.delta_nll, gain.ci_low, gain.ci_high)
+    ]
     if parts is not None:
         lines.append(("of it: quantization repaired", parts.quantization_repair, parts.repair_ci_low,
                       parts.repair_ci_high))  # fmt: skip

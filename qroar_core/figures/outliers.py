@@ -29,10 +29,8 @@ def channel_map(diagnosis: Diagnosis, which: str, layer: int, head: int) -> Pict
     figure.update_yaxes(autorange="reversed")
     table = pd.DataFrame(z, columns=bins)
     table.insert(0, "channel", range(len(z)))
-    tensor, side = which.split("/")
-    where = f"{tensor} {'after' if side == 'post' else 'before'} RoPE"
     return Picture(
-        f"Which channels of {where} stand out? (layer {layer}, KV head {head})",
+        f"Which channels of {_words(which)} stand out? (layer {layer}, KV head {head})",
         figure,
         table,
         "A bright row is an outlier channel; a row that brightens to the right is one that grows with position.",
@@ -57,7 +55,7 @@ def shift(diagnosis: Diagnosis, which: str) -> Picture:
         ]
     )
     return Picture(
-        "Do the outlier channels stay the same from short to long positions?",
+        f"Do the outlier channels of {_words(which)} stay the same from short to long positions?",
         figure,
         table,
         f"1: the same channels stand out near and far; 0: none of them does (rule: {diagnosis.outliers.rule}).",
@@ -84,3 +82,8 @@ def error_share(diagnosis: Diagnosis, bits: str) -> Picture:
         table,
         "Share of the squared error of K that falls on outlier entries; compare with the share of entries they are.",
     )
+
+
+def _words(which: str) -> str:
+    tensor, side = which.split("/")
+    return f"{tensor} {'after' if side == 'post' else 'before'} RoPE"

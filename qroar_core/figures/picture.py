@@ -7,6 +7,7 @@ transparent and no text colour is set, so the page's theme decides.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -57,7 +58,7 @@ def framed(figure: go.Figure, x: str, y: str, *, height: int = HEIGHT, log_x: bo
     return figure
 
 
-def heatmap(z: list[list[float]], x: list[str], y: list[str], unit: str, *, middle: float | None = None,
+def heatmap(z: Sequence[Sequence[float | None]], x: list[str], y: list[str], unit: str, *, middle: float | None = None,
             hover: str = "%{y}, %{x}: %{z:.3f}") -> go.Heatmap:  # fmt: skip
     """A map with its colour bar; around `middle` the scale is diverging and symmetric."""
     colours: dict = {"colorscale": SEQUENTIAL}

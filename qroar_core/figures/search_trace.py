@@ -38,7 +38,7 @@ def candidates(history: Sequence[Candidate], objective: str = "") -> Picture:
         )  # fmt: skip
     framed(figure, "step", f"objective{f' ({objective})' if objective else ''}, lower is better")
     best = min((c.best for c in history), default=None)
-    won = first and best is not None and f"The best scales so far lower the objective by {1 - best / first:.1%}"
+    won = first and best is not None and f"The best scales lower the objective by {1 - best / first:.1%}"
     return Picture(
         won or "What has the search found so far?",
         figure,

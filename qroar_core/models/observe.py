@@ -20,7 +20,6 @@ from qroar_core.maths.pair_error import PairErrorMeter
 from qroar_core.maths.positions import PositionBins, log_spaced
 from qroar_core.maths.quantize import fake_quantize
 from qroar_core.maths.rope import unrotate
-from qroar_core.maths.similarity import SimilarityMeter
 from qroar_core.maths.tails import BandTails
 from qroar_core.models.geometry import Geometry
 from qroar_core.models.kv_store import rounder
@@ -31,7 +30,6 @@ SIDES = ("q/pre", "q/post", "k/pre", "k/post")
 PROBES = {"int8": QuantizerSpec(8), "int4": QuantizerSpec(4)}  # whose error outliers are asked about
 QUANTILE_STRIDE = 4  # every fourth token is plenty for quantiles of a bin
 SAMPLED_KEYS = 48  # keys per query row in the logit-weighted pressure
-HIDDEN_ROWS = 8  # sampled rows per position bin in the hidden-state comparison
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -197,70 +195,3 @@ class LongContext:
             q_hat = self._active(q, layer, "q") if self.quant.qk is not None else None
             noise.update(q, rows, tap.k_seen, self.rounded_k(tap.k_seen, 0, layer), q_hat)
             self.noise[layer] = noise
-
-
-@dataclass(slots=True, eq=False)
-class HiddenRows:
-    """Layer outputs at sampled positions: kept in the reference pass, compared in the quantized one."""
-
-    frame: Frame
-    rows: Tensor = field(init=False)
-    kept: dict[tuple[int, int], Tensor] = field(default_factory=dict)
-    meter: SimilarityMeter | None = None  # set: compare instead of keep
-
-    def __post_init__(self) -> None:
-        count = min(self.frame.length, HIDDEN_ROWS * self.frame.bins.count)
-        self.rows = torch.linspace(0, self.frame.length - 1, count).round().long().unique()
-
-    def on_attention(self, tap: AttentionTap) -> None:
-        """Nothing to see."""
-
-    def on_layer(self, layer: int, row: int, start: int, hidden: Tensor) -> None:
-        """Keep or compare the sampled rows of this chunk."""
-        here = self.rows[(self.rows >= start) & (self.rows < start + hidden.shape[0])]
-        picked = hidden[(here - start).to(hidden.device)]
-        if self.meter is None:
-            self.kept[layer, start] = picked.clone()
-            return
-        bins, edges = self.frame.bins, self.frame.bins.edges()
-        at = torch.tensor([bins.of(position) for position in here.tolist()])
-        for p in at.unique().tolist():  # rows of one bin together; they are fewer than its tokens
-            these = (at == p).to(hidden.device)
-            self.meter.update(layer, edges[p], self.kept[layer, start][these], picked[these])
-
-
-@dataclass(slots=True, eq=False)
-class PropagatedNoise:
-    """Logit noise through the whole model, for quantized weights: the reference's q rows and K are kept."""
-
-    frame: Frame
-    query_rows: int
-    rows: Tensor = field(init=False)
-    kept_q: dict[int, list[Tensor]] = field(default_factory=dict)
-    kept_k: dict[int, Tensor] = field(default_factory=dict)
-    own_q: dict[int, list[Tensor]] = field(default_factory=dict)
-    noise: list[LogitNoiseMeter | None] = field(init=False)
-    comparing: bool = False
-
-    def __post_init__(self) -> None:
-        self.noise = [None] * self.frame.geometry.n_layers
-        self.rows = log_spaced(self.frame.length - 1, self.query_rows)
-
-    def on_attention(self, tap: AttentionTap) -> None:
-        """Reference pass: keep q rows and K. Quantized pass: compare once the last chunk has come."""
-        stop = tap.start + tap.k.shape[1]
-        here = self.rows[(self.rows >= tap.start) & (self.rows < stop)] - tap.start
-        store = self.own_q if self.comparing else self.kept_q
-        store.setdefault(tap.layer, []).append(tap.q[:, here.to(tap.q.device)].clone())
-        if stop < self.frame.length:
-            return
-        if not self.comparing:
-            self.kept_k[tap.layer] = tap.k_seen.clone()
-            return
-        meter = LogitNoiseMeter(self.frame.channel_band, self.frame.length, tap.scaling)
-        q, q_hat = (torch.cat(kept.pop(tap.layer), dim=1) for kept in (self.kept_q, self.own_q))
-        meter.update(q, self.rows, self.kept_k.pop(tap.layer), tap.k_seen, q_hat)
-        self.noise[tap.layer] = meter
-
-    def on_layer(self, layer: int, row: int, start: int, hidden: Tensor) -> None:
-        """Nothing to keep."""

@@ -41,6 +41,8 @@ class CachedObjective:
 
     def per_head(self, log2_g: Tensor) -> Tensor:
         """E(g)/E(identity), (layers, n_kv_heads), over all windows and rows."""
+        if not log2_g.any():
+            return torch.ones(log2_g.shape[:2])
         with torch.no_grad():
             total = sum(self._window(w, log2_g).sum(-1) for w in range(len(self.capture.windows)))
         return torch.as_tensor(total) / self.floor
@@ -73,15 +75,17 @@ class CachedObjective:
             )
 
 
-def choose(options: list[Tensor], errors: list[Tensor], granularity: Granularity) -> Tensor:
+def choose(options: list[Tensor], errors: list[Tensor], granularity: Granularity) -> tuple[Tensor, Tensor]:
     """Of several (layers, kv, bands) candidates with their per-head errors, the best for each unit shared.
 
-    The first option wins ties, so identity first means identity unless something is better.
+    Returns the mixture and its per-head errors. The first option wins ties, so identity first means
+    identity unless something is better.
     """
     shared = torch.stack([_shared(e, granularity) for e in errors])  # (options, layers, kv)
     best = shared.argmin(0)
     stacked = torch.stack(options)  # (options, layers, kv, bands)
-    return stacked.gather(0, best[None, :, :, None].expand(1, *stacked.shape[1:]))[0]
+    mixture = stacked.gather(0, best[None, :, :, None].expand(1, *stacked.shape[1:]))[0]
+    return mixture, torch.stack(errors).gather(0, best[None])[0]
 
 
 def _shared(error: Tensor, granularity: Granularity) -> Tensor:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -93,7 +94,7 @@ def _proposed(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(sampler=make_sampler(spec, bounds), direction="minimize")
     low, high = bounds[..., 0].amin(0), bounds[..., 1].amax(0)
-    space = {
+    space: dict[str, Any] = {
         f"band {b}": optuna.distributions.FloatDistribution(float(low[b]), float(high[b])) for b in range(len(low))
     }
     study.enqueue_trial(dict.fromkeys(space, 0.0))

@@ -1,4 +1,5 @@
-"""Three ways down the cached objective. Each starts from identity and never ends above it.
+"""Three ways down the cached objective. Each starts from identity, never ends above it, and returns
+log2 g with its objective.
 
 `gradient`: Adam on log2 g through straight-through rounding, a few rows of one window a step.
 `coordinate`: band by band over a logarithmic grid that contains 1.
@@ -26,7 +27,7 @@ def clamp(log2_g: Tensor, bounds: Tensor) -> Tensor:
 
 
 def gradient(objective: CachedObjective, starts: dict[str, Tensor], bounds: Tensor, spec: SearchSpec,
-             report: Report) -> Tensor:  # fmt: skip
+             report: Report) -> tuple[Tensor, float]:  # fmt: skip
     """Best start per head, then Adam, then the best per head of identity, start and result.
 
     Args:
@@ -36,7 +37,7 @@ def gradient(objective: CachedObjective, starts: dict[str, Tensor], bounds: Tens
     errors = [objective.per_head(x) for x in options]
     for name, error in zip(names, errors, strict=True):
         report(0, name, float(error.mean()))
-    x = choose(options, errors, spec.granularity)
+    x, _ = choose(options, errors, spec.granularity)
     generator = torch.Generator().manual_seed(spec.seed)
     first, second, mean, kept = (torch.zeros_like(x) for _ in range(4))
     tail = max(1, spec.steps // AVERAGED)
@@ -44,7 +45,7 @@ def gradient(objective: CachedObjective, starts: dict[str, Tensor], bounds: Tens
     n_rows = len(objective.capture.windows[0][0].rows)
     for step in range(spec.steps):
         pick = torch.randperm(n_rows, generator=generator)[:ROWS_A_STEP].sort().values
-        slope, error = objective.gradient(x, step % count, pick)
+        slope, value = objective.gradient(x, step % count, pick)
         first = BETAS[0] * first + (1 - BETAS[0]) * slope
         second = BETAS[1] * second + (1 - BETAS[1]) * slope.square()
         rate = LEARNING_RATE * (1 - step / spec.steps)
@@ -52,17 +53,17 @@ def gradient(objective: CachedObjective, starts: dict[str, Tensor], bounds: Tens
         x = clamp(x - rate * adam, bounds)
         if step >= spec.steps - tail:
             kept += x
-        report(step + 1, f"gradient step {step + 1}", error)
+        report(step + 1, f"gradient step {step + 1}", value)
     mean = kept / tail
     options.append(mean)
     errors.append(objective.per_head(mean))
-    found = choose(options, errors, spec.granularity)
-    report(spec.steps + 1, "gradient result", float(errors[-1].mean()))
-    return found
+    found, error = choose(options, errors, spec.granularity)
+    report(spec.steps + 1, "gradient result", float(error.mean()))
+    return found, float(error.mean())
 
 
 def coordinate(objective: CachedObjective, starts: dict[str, Tensor], bounds: Tensor, spec: SearchSpec,
-               report: Report) -> Tensor:  # fmt: skip
+               report: Report) -> tuple[Tensor, float]:  # fmt: skip
     """Sweep the bands; at each, every unit takes the grid point with the least error of its own."""
     x = clamp(starts["identity"], bounds)
     best = objective.per_head(x)
@@ -78,10 +79,9 @@ def coordinate(objective: CachedObjective, starts: dict[str, Tensor], bounds: Te
                 options.append(moved)
                 errors.append(objective.per_head(moved))
                 trial += 1
-            x = choose(options, errors, spec.granularity)
-            best = objective.per_head(x)
+            x, best = choose(options, errors, spec.granularity)
             report(trial, f"sweep {sweep + 1}, band {band}", float(best.mean()))
-    return x
+    return x, float(best.mean())
 
 
 def grid_of(bounds: Tensor, band: int, points: int) -> list[Tensor]:
@@ -93,7 +93,7 @@ def grid_of(bounds: Tensor, band: int, points: int) -> list[Tensor]:
 
 
 def optuna_search(objective: CachedObjective, starts: dict[str, Tensor], bounds: Tensor, spec: SearchSpec,
-                  report: Report) -> Tensor:  # fmt: skip
+                  report: Report) -> tuple[Tensor, float]:  # fmt: skip
     """TPE (or random, or grid) over one log2 g per band; identity and every start are tried first."""
     import optuna
 
@@ -114,7 +114,8 @@ def optuna_search(objective: CachedObjective, starts: dict[str, Tensor], bounds:
         options.append(x)
         errors.append(error)
         report(number, f"trial {number}", float(error.mean()))
-    return choose(options, errors, spec.granularity)
+    found, error = choose(options, errors, spec.granularity)
+    return found, float(error.mean())
 
 
 def make_sampler(spec: SearchSpec, bounds: Tensor):

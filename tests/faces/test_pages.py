@@ -189,7 +189,7 @@ def test_tune_shows_scales_and_verdict_then_applies_and_undoes(loaded_app, demo_
     assert "**Significant gain: +0.25 nats.** The scales are kept." in loaded_app.success[0].value
     assert figure_titles(loaded_app) == [
         "How far is each band scaled?",
-        "The best scales so far lower the objective by 80.0%",
+        "The best scales lower the objective by 80.0%",
     ]
     table = loaded_app.dataframe[0].value
     assert len(table) == 4 * 2 * 8

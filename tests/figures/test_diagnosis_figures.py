@@ -7,6 +7,7 @@ import plotly.io
 import pytest
 
 from qroar_core.figures import aliasing, anisotropy, dilation, noise, outliers, pressure, tails
+from qroar_core.figures.gallery import gallery
 from qroar_core.figures.picture import PAYLOAD_LIMIT
 
 D = planted.diagnosis()
@@ -103,3 +104,14 @@ def test_without_a_quantizer_the_noise_pictures_are_absent():
     for draw in (noise.by_position, noise.by_distance, noise.by_layer_and_band, noise.pair_error, noise.hidden_states,
                  anisotropy.by_angle):  # fmt: skip
         assert draw(clean) is None
+
+
+def test_the_gallery_holds_every_picture_of_a_run():
+    chapters = gallery(D, planted.report(), planted.scales(), planted.evaluation())
+    assert {name: len(pictures) for name, pictures in chapters.items()} == {
+        "Diagnosis": 17,
+        "Search": 2,
+        "Evaluation": 4,
+    }
+    clean = gallery(planted.diagnosis(quantized=False), planted.report(), planted.scales(), planted.evaluation())
+    assert len(clean["Diagnosis"]) == 11

@@ -1,0 +1,39 @@
+"""What a person may ask for: frozen, hashable, validated at construction. Specs are the cache keys.
+
+Units: lengths in tokens, `factor` is the PI scale s (dimensionless), bits per stored number.
+Names follow DESIGN.md section 7; the command line's options spell these fields.
+"""
+
+from qroar_core.specs.quant import Levels, QuantizerSpec, QuantSpec, ScaleAxis, ScaleDtype, WeightQuantSpec
+from qroar_core.specs.rope import RopeMethod, RopeSpec
+from qroar_core.specs.stages import (
+    BandSpec,
+    DiagnosisSpec,
+    DistanceLaw,
+    EvaluationSpec,
+    Granularity,
+    Mode,
+    Objective,
+    Partition,
+    SearchSpec,
+)
+
+__all__ = [
+    "BandSpec",
+    "DiagnosisSpec",
+    "DistanceLaw",
+    "EvaluationSpec",
+    "Granularity",
+    "Levels",
+    "Mode",
+    "Objective",
+    "Partition",
+    "QuantSpec",
+    "QuantizerSpec",
+    "RopeMethod",
+    "RopeSpec",
+    "ScaleAxis",
+    "ScaleDtype",
+    "SearchSpec",
+    "WeightQuantSpec",
+]

@@ -1,0 +1,115 @@
+"""What each stage is asked to do: bands, diagnosis, search, evaluation. Lengths in tokens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from qroar_core.errors import BadSpec
+from qroar_core.specs.checks import at_least, one_of
+
+Partition = Literal["count", "log", "turns"]
+Mode = Literal["symmetric", "shared"]
+Granularity = Literal["model", "layer", "kv_head"]
+Objective = Literal["cached", "full"]
+DistanceLaw = Literal["causal", "uniform"]
+
+
+@dataclass(frozen=True, slots=True)
+class BandSpec:
+    """How RoPE pairs are grouped into contiguous bands (DESIGN section 2)."""
+
+    count: int = 8
+    partition: Partition = "count"
+
+    def __post_init__(self) -> None:
+        one_of("partition", self.partition, Partition)
+        at_least("bands", self.count, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class DiagnosisSpec:
+    """What to measure and where. None lengths are filled from the model (see diagnose.plan)."""
+
+    length: int | None = None  # long context L, tokens
+    short_length: int | None = None  # length of each short window, at most L0
+    paired_tokens: int = 64  # tokens at each short window's end, compared with themselves in the long context
+    windows: int = 8  # short windows spread over the long context
+    eps: float = 1e-3  # tail probability of the inflation ratios
+    bands: BandSpec = BandSpec()
+    law: DistanceLaw = "causal"
+    paired: bool = True
+    query_rows: int = 48  # sampled query rows for logits, log-spaced in position
+    position_bins: int = 16
+    chunk: int = 512
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        one_of("distance law", self.law, DistanceLaw)
+        if not 0 < self.eps < 0.5:
+            raise BadSpec(f"eps must lie in (0, 0.5), got {self.eps}")
+        for name in ("paired_tokens", "windows", "query_rows", "position_bins", "chunk"):
+            at_least(name, getattr(self, name), 1)
+        for name in ("length", "short_length"):
+            if getattr(self, name) is not None:
+                at_least(name, getattr(self, name), 2)
+
+
+@dataclass(frozen=True, slots=True)
+class SearchSpec:
+    """Which scales to search and how (DESIGN section 4)."""
+
+    mode: Mode = "symmetric"
+    granularity: Granularity = "kv_head"
+    objective: Objective = "cached"
+    method: Literal["gradient", "coordinate", "optuna"] = "gradient"
+    bands: BandSpec = BandSpec()
+    length: int | None = None  # tokens per window
+    windows: int = 4
+    kappa0: float = 4.0  # |log2 g| bound of a band without pressure
+    eta: float = 0.1  # how much pressure narrows it
+    tau_tail: float = 1.0  # how much an inflated tail widens it
+    grid_points: int = 9  # odd: log-spaced, 1 included
+    sweeps: int = 1
+    steps: int = 40  # gradient steps
+    trials: int = 40  # optuna trials / full-objective candidates
+    query_rows: int = 64
+    guard_tau: float = 0.01  # nats a candidate may cost at short context
+    sampler: Literal["tpe", "grid", "random"] = "tpe"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        one_of("mode", self.mode, Mode)
+        one_of("granularity", self.granularity, Granularity)
+        one_of("objective", self.objective, Objective)
+        one_of("method", self.method, Literal["gradient", "coordinate", "optuna"])
+        one_of("sampler", self.sampler, Literal["tpe", "grid", "random"])
+        for name in ("windows", "grid_points", "sweeps", "steps", "trials", "query_rows"):
+            at_least(name, getattr(self, name), 1)
+        for name in ("kappa0", "eta", "tau_tail", "guard_tau"):
+            at_least(name, getattr(self, name), 0.0)
+        if self.grid_points % 2 == 0:
+            raise BadSpec(f"grid_points must be odd so that 1 is on the grid, got {self.grid_points}")
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationSpec:
+    """Where the conditions are compared. Same target tokens at every length."""
+
+    lengths: tuple[int, ...] = ()  # empty: the native window, and the searched length
+    windows: int = 8
+    targets: int | None = None  # last tokens scored at every length; None: all but the first, or half the shortest
+    rotation: bool = True  # also measure the same quantizer behind a Hadamard rotation
+    chunk: int = 512
+    confidence: float = 0.95
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0.5 < self.confidence < 1:
+            raise BadSpec(f"confidence must lie in (0.5, 1), got {self.confidence}")
+        for name in ("windows", "targets", "chunk"):
+            if getattr(self, name) is not None:
+                at_least(name, getattr(self, name), 1)
+        at_least("windows", self.windows, 2)
+        for length in self.lengths:
+            at_least("length", length, 2)
