@@ -10,10 +10,12 @@ from pathlib import Path
 from benchmarks.clock import seconds
 from qroar_core import evaluate, load, search
 from qroar_core.models.text import SPLITS, split
-from qroar_core.runs.setting import INT4_K, default_setting
+from qroar_core.results.evaluation import Row
+from qroar_core.results.intervals import paired_interval
+from qroar_core.runs.setting import INT3_K, INT4_K, default_setting
 from qroar_core.specs import EvaluationSpec, RopeSpec
 
-WINDOWS, TARGETS = 16, 128  # the same 128 last tokens of each window at every length
+WINDOWS, TARGETS = 28, 192  # the same last tokens of each window at every length
 
 
 def main() -> None:
@@ -32,22 +34,34 @@ def card() -> None:
     loaded = load.run("demo", device="cpu", dtype="float32")
     setting = default_setting(loaded)
     texts = {name: split(name) for name in SPLITS}
-    outcome = search.run(loaded, setting.rope, INT4_K, setting.search, texts)
     native, long = loaded.geometry.original_context, int(loaded.geometry.original_context * setting.rope.factor)
     spec = EvaluationSpec(lengths=(native, long), windows=WINDOWS, targets=TARGETS)
-    plain = evaluate.run(loaded, RopeSpec(), INT4_K, None, None, spec, texts["heldout"])
-    yarn = evaluate.run(loaded, setting.rope, INT4_K, outcome.found, outcome.smooth, spec, texts["heldout"])
-    print(f"Held-out text, {yarn.text}; symmetric scales, 8 bands per layer and KV head.\n")
-    print("| RoPE | length | K cache | scales | ppl | NLL ± SE | KL to reference |")
+    yarn_name = f"{setting.rope.method} x{setting.rope.factor:g}"
+    print("| RoPE | length | K cache | scales | ppl | costs over fp32, nats ± SE | KL to reference |")
     print("|---|---|---|---|---|---|---|")
-    for name, result in (("default", plain), (f"{setting.rope.method} x{setting.rope.factor:g}", yarn)):
-        for row in result.rows:
-            cache = "fp32" if row.model == "reference" else "int4"
-            print(
-                f"| {name} | {row.length} | {cache} | {row.scales.replace('_', ' ')} | {row.ppl:.2f} "
-                f"| {row.nll:.4f} ± {row.nll_se:.4f} | {row.kl_mean:.4f} |"
-            )
-    print(f"\n{yarn.sentence}")
+    said = []
+    for bits, quant in ((4, INT4_K), (3, INT3_K)):
+        outcome = search.run(loaded, setting.rope, quant, setting.search, texts)
+        plain = evaluate.run(loaded, RopeSpec(), quant, None, None, spec, texts["heldout"])
+        yarn = evaluate.run(loaded, setting.rope, quant, outcome.found, outcome.smooth, spec, texts["heldout"])
+        for name, result in (("default", plain), (yarn_name, yarn)):
+            for row in result.rows:
+                if row.model == "reference" and (bits == 3 or row.scales == "tuned"):
+                    continue  # said once; symmetric scales leave the reference alone
+                _print_row(name, f"int{bits}", row, result.window_nll)
+        said.append(f"int{bits} under {yarn_name}: {yarn.sentence}.")
+    print(f"\nHeld-out text, {yarn.text}; symmetric scales, 8 bands per layer and KV head.")
+    print("\n".join(f"- {line}" for line in said))
+
+
+def _print_row(rope: str, cache: str, row: Row, window_nll: dict[str, list[float]]) -> None:
+    reference = window_nll[f"{row.length}/reference/identity"]
+    cost = paired_interval(window_nll[f"{row.length}/{row.model}/{row.scales}"], reference)
+    quantized = row.model == "quantized"
+    print(
+        f"| {rope} | {row.length} | {cache if quantized else 'fp32'} | {row.scales.replace('_', ' ')} | {row.ppl:.2f} "
+        f"| {f'{cost.mean:+.4f} ± {cost.se:.4f}' if quantized else ''} | {f'{row.kl_mean:.4f}' if quantized else ''} |"
+    )
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import statistics
 from benchmarks.clock import bare_forward
 from qroar_core import evaluate, load, search
 from qroar_core.models import smollm2
+from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.text import SPLITS, split, windows
 from qroar_core.results.evaluation import Evaluation
 from qroar_core.specs import EvaluationSpec, QuantizerSpec, QuantSpec, RopeSpec, SearchSpec
@@ -16,10 +17,17 @@ ROPE, INT4 = RopeSpec("yarn", 2.0), QuantSpec(k=QuantizerSpec(4))
 
 
 def main() -> None:
-    """Print the perplexities with their gains, and what the search cost in bare forward passes."""
+    """Both embedded text collections: perplexities, gains, and the search's cost in bare forward passes."""
     smollm2.fetch()
     loaded = load.run("smollm2", device="cpu", dtype="float32")
-    texts = {name: split(name) for name in SPLITS}
+    for collection in ("technical", "messages"):
+        print(f"### {collection}\n", flush=True)
+        measured(loaded, collection)
+
+
+def measured(loaded: LoadedModel, collection: str) -> None:
+    """Search on the collection's calibration documents, prove on its held-out ones."""
+    texts = {name: split(name, collection) for name in SPLITS}
     spec = SearchSpec(length=LENGTH)
     outcome = search.run(loaded, ROPE, INT4, spec, texts)
     used = windows(loaded.tokenizer, texts["calibration"], LENGTH, spec.windows, spec.seed).ids
@@ -38,7 +46,7 @@ def main() -> None:
     print(f"\n{result.sentence}; perplexity cut {1 - after / before:.1%}")
     print(f"Search: {outcome.report.seconds:.1f} s = {outcome.report.forward_equivalents:.2f} bare forward passes "
           f"over its {used.numel()} tokens as it measured itself, {outcome.report.seconds / bare:.2f} by three "
-          f"passes timed after it ({bare:.1f} s each)")  # fmt: skip
+          f"passes timed after it ({bare:.1f} s each)\n")  # fmt: skip
 
 
 def _ppl(result: Evaluation, model: str, scales: str) -> float:

@@ -6,23 +6,38 @@ import os
 import sys
 import traceback
 
+INTERRUPTED = 130  # what shells give a process stopped by Ctrl-C: 128 + SIGINT
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    try:
+        return _main(sys.argv[1:] if arguments is None else arguments)
+    except KeyboardInterrupt:
+        return _say("cancelled", INTERRUPTED)
+
+
+def _main(arguments: list[str]) -> int:
     from typer._click.exceptions import ClickException
     from typer.main import get_command
 
     from qroar_core.cli.app import app
     from qroar_core.errors import Cancelled, QRoarError
 
+    command = get_command(app)
     try:
-        get_command(app).main(args=arguments, prog_name="python -m qroar_core", standalone_mode=False)
-        return 0
+        # typer turns Ctrl-C into a returned exit code; `obj` is what the manifest says to repeat
+        code = command.main(
+            args=arguments or ["--help"], prog_name="python -m qroar_core", standalone_mode=False, obj=arguments
+        )
+        return _say("cancelled", code) if code == INTERRUPTED else int(code or 0)
     except ClickException as error:
-        return _say(error.format_message() + "; see --help", 2)
-    except (KeyboardInterrupt, Cancelled):
-        return _say("cancelled", 130)
+        message = " ".join(error.format_message().split()).rstrip(".")
+        known = f"; choose one of {', '.join(command.commands)}" if message.startswith("No such command") else ""
+        return _say(f"{message}{known or '; see --help'}", 2)
+    except Cancelled:
+        return _say("cancelled", INTERRUPTED)
     except QRoarError as error:
         return _say(str(error), 2)
     except Exception as error:

@@ -172,9 +172,10 @@ class _Search:
             before, after = full.value(torch.zeros_like(base)), full.value(base)
         return base, before, after
 
-    def report(self, step: int, label: str, value: float) -> None:
-        """Note a candidate and show it; may raise Cancelled."""
-        best = min([value, *(c.best for c in self.history[-1:])])
+    def report(self, step: int, label: str, value: float, exact: bool = True) -> None:
+        """Note a candidate and show it; may raise Cancelled. A value from a few rows (not exact) is never the best."""
+        known = [c.best for c in self.history[-1:]]
+        best = min([value, *known]) if exact or not known else known[0]
         candidate = Candidate(step=step, label=label, objective=value, best=best)
         self.history.append(candidate)
         total = self.spec.steps if self.spec.method == "gradient" else self.spec.trials

@@ -9,13 +9,14 @@ import streamlit as st
 from pages.parts.forms import made
 from pages.parts.words import quant_words
 from qroar_core.presets import KV_PRESETS, WEIGHT_PRESETS, parse_cache_option, preset_names, preset_quant
-from qroar_core.runs.setting import INT4_K
+from qroar_core.runs.setting import INT3_K, INT4_K
 from qroar_core.specs import QuantizerSpec, QuantSpec, WeightQuantSpec
 
 BY_HAND, IN_USE = "every option by hand …", "as in the link"
 INTS = [f"int{bits}" for bits in range(2, 9)]
 NAMED: dict[str, QuantSpec] = {
     "int4 K cache": INT4_K,
+    "int3 K cache": INT3_K,
     "int4 K and V cache": QuantSpec(k=QuantizerSpec(4), v=QuantizerSpec(4), name="int4 K and V cache"),
     "nothing quantized": QuantSpec(),
     **{name: preset_quant(name) for name in preset_names()},

@@ -11,7 +11,7 @@ from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.rope import native_inv_freq
 from qroar_core.presets import KV_PRESETS, WEIGHT_PRESETS, preset_quant
 from qroar_core.results import Evaluation
-from qroar_core.runs.setting import INT4_K, Setting
+from qroar_core.runs.setting import INT3_K, INT4_K, Setting
 from qroar_core.specs import QuantSpec, RopeSpec
 
 
@@ -49,7 +49,7 @@ def command(loaded: LoadedModel, setting: Setting) -> str | None:
     rope, quant = setting.rope, setting.quant
     if rope != RopeSpec(rope.method, rope.factor):
         return None
-    spelled = {INT4_K: "--k int4", QuantSpec(k=INT4_K.k, v=INT4_K.k): "--kv int4"}
+    spelled = {INT4_K: "--k int4", INT3_K: "--k int3", QuantSpec(k=INT4_K.k, v=INT4_K.k): "--kv int4"}
     spelled |= {preset_quant(name): f"--kv {name}" for name in KV_PRESETS}
     spelled |= {preset_quant(name): f"--weights {name}" for name in WEIGHT_PRESETS}
     if quant not in spelled:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from pathlib import Path
 
 import typer
 
 from qroar_core.cli import show
 from qroar_core.cli.options import BANDS, EVALUATE, EXPORT, MODEL, OUT, SEARCH, SETTING, takes
-from qroar_core.cli.settings import documents, setting_of, text_label
+from qroar_core.cli.settings import check, documents, setting_of, text_label
 from qroar_core.errors import BadOutput, BadSpec
 
 app = typer.Typer(
     add_completion=False,
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="See and repair what RoPE interpolation plus quantization does to a language model.",
 )
@@ -24,6 +22,7 @@ app = typer.Typer(
 def _load(options: dict):
     from qroar_core import load
 
+    check(options)  # a typing slip must not cost the reading of gigabytes
     with show.progress() as on_step:
         return load.run(options["model"], device=options["device"], dtype=options["dtype"], on_step=on_step)
 
@@ -148,7 +147,7 @@ def run(options: dict) -> None:
     setting = setting_of(options, loaded)
     out = options.get("out") or f"runs/{loaded.name.replace('/', '--')}"
     folder = RunFolder.open(
-        out, loaded, setting, text_label(options), "python -m qroar_core " + shlex.join(sys.argv[1:])
+        out, loaded, setting, text_label(options), "python -m qroar_core " + shlex.join(options["arguments"])
     )
     with show.progress() as on_step:
         result = pipeline(loaded, setting, texts, folder, on_step)

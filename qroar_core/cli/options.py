@@ -76,16 +76,17 @@ OUT = [_option("out", str | None, None, "folder to write; made by the command", 
 
 
 def takes(*groups: list[inspect.Parameter]) -> Callable[[Callable[[dict], None]], Callable[..., None]]:
-    """Give a command function `f(options)` the typer signature of these groups."""
+    """Give a command function `f(options)` the typer signature of these groups; "arguments" is the line itself."""
     parameters = [p for group in groups for p in group]
+    context = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
 
     def decorate(command: Callable[[dict], None]) -> Callable[..., None]:
         @wraps(command)
-        def wrapper(**options: Any) -> None:
-            command(options)
+        def wrapper(context: typer.Context, **options: Any) -> None:
+            command(options | {"arguments": context.obj})
 
-        wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-        wrapper.__annotations__ = {p.name: p.annotation for p in parameters}
+        wrapper.__signature__ = inspect.Signature([context, *parameters])  # type: ignore[attr-defined]
+        wrapper.__annotations__ = {p.name: p.annotation for p in (context, *parameters)}
         return wrapper
 
     return decorate

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 from qroar_core.errors import BadSpec
+from qroar_core.export import FORMATS
+from qroar_core.maths.bands import partition
 from qroar_core.models.loaded import LoadedModel
+from qroar_core.models.rope import native_inv_freq
 from qroar_core.models.text import COLLECTIONS, SPLITS, Document, read_text, split, thirds
 from qroar_core.presets import WEIGHT_PRESETS, parse_cache_option
 from qroar_core.runs.setting import Setting, default_setting
@@ -16,21 +23,73 @@ from qroar_core.specs import (
     BandSpec,
     DiagnosisSpec,
     EvaluationSpec,
+    Granularity,
+    Mode,
+    Objective,
+    Partition,
     QuantizerSpec,
     QuantSpec,
+    RopeMethod,
     RopeSpec,
+    ScaleAxis,
     SearchSpec,
     WeightQuantSpec,
 )
 
+CHOICES: dict[str, tuple[str, ...]] = {
+    "rope": get_args(RopeMethod),
+    "weight_scale": get_args(get_type_hints(WeightQuantSpec)["scale"]),
+    "kv_scale": get_args(ScaleAxis),
+    "kv_rotation": get_args(get_type_hints(QuantizerSpec)["rotation"]),
+    "partition": get_args(Partition),
+    "granularity": get_args(Granularity),
+    "mode": get_args(Mode),
+    "objective": get_args(Objective),
+    "method": get_args(get_type_hints(SearchSpec)["method"]),
+    "format": FORMATS,
+}
+
+
+def check(options: dict[str, Any]) -> None:
+    """Refuse, before any model is read, what no model could make right.
+
+    Raises:
+        BadSpec: names the option and, where they are few, the known values.
+    """
+    for name, known in CHOICES.items():
+        value = options.get(name)
+        if value is not None and value not in known:
+            raise BadSpec(f"unknown value {value!r}", where=_flag(name), do=f"choose one of {', '.join(known)}")
+    for name, least in (("bands", 1), ("windows", 1), ("length", 2), ("group_size", 2)):
+        value = options.get(name)
+        if value is not None and value < least:
+            raise BadSpec(f"must be at least {least}, got {value}", where=_flag(name), do="give a larger number")
+    rope_spec(options), quant_spec(options), _lengths(options.get("lengths"))
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+@contextmanager
+def _about(option: str) -> Iterator[None]:
+    """Name the option in a BadSpec that does not say where."""
+    try:
+        yield
+    except BadSpec as error:
+        raise BadSpec(error.what, where=error.where or option, do=error.do) from error
+
 
 def setting_of(options: dict[str, Any], loaded: LoadedModel) -> Setting:
     """Every spec of a command; what was not asked comes from `default_setting` of the model."""
+    check(options)
     rope, quant = rope_spec(options), quant_spec(options)
     base = default_setting(loaded, rope, quant, options.get("length"))
     rope, length = base.rope, base.diagnosis.length
     seed, windows = options.get("seed", 0), options.get("windows")
     bands = BandSpec(options.get("bands", 8), options.get("partition", "count"))
+    with _about("--bands"):
+        partition(native_inv_freq(loaded), loaded.geometry.original_context, bands)
     lengths = _lengths(options.get("lengths")) or base.evaluation.lengths
     return Setting(
         rope=rope,
@@ -43,7 +102,7 @@ def setting_of(options: dict[str, Any], loaded: LoadedModel) -> Setting:
             method=options.get("method", "gradient"),
             bands=bands,
             length=length,
-            windows=windows or base.search.windows,
+            windows=base.search.windows if windows is None else windows,
             seed=seed,
         ),
         evaluation=EvaluationSpec(lengths=lengths, windows=max(2, windows or base.evaluation.windows), seed=seed),
@@ -58,29 +117,38 @@ def rope_spec(options: dict[str, Any]) -> RopeSpec | None:
         if lists:
             raise BadSpec("factor lists need --rope longrope", where="--longrope-factors")
         return None
+    if lists and method not in (None, "longrope"):
+        raise BadSpec(f"--rope {method} takes no factor lists", where="--longrope-factors", do="drop it")
     if method is None:
         raise BadSpec(f"--factor {factor} needs a method", do="add --rope yarn (or linear, ntk, dynamic, llama3)")
     if method not in ("default",) and factor is None:
         raise BadSpec(f"--rope {method} needs a factor", do="add --factor, for example --factor 2")
-    return RopeSpec(method=method, factor=factor if factor is not None else 1.0, **lists)
+    with _about("--factor"):
+        return RopeSpec(method=method, factor=factor if factor is not None else 1.0, **lists)
 
 
 def quant_spec(options: dict[str, Any]) -> QuantSpec | None:
     """None when no quantizer option was given at all."""
     k, v = options.get("k") or options.get("kv"), options.get("v") or options.get("kv")
     weights, qk = options.get("weights", "none"), options.get("qk", "none")
+    grouped_weights = weights != "none" and options.get("weight_scale") == "group"
+    if k in (None, "none") and v in (None, "none"):  # an option without its quantizer would do nothing
+        for name in ("kv_scale", "kv_rotation", "k_before_rope", *(() if grouped_weights else ("group_size",))):
+            if options.get(name):
+                raise BadSpec("has nothing to act on", where=_flag(name), do="add --k int4, --v int4 or --kv int4")
+    if weights == "none" and options.get("weight_scale", "channel") != "channel":
+        raise BadSpec("has nothing to act on", where="--weight-scale", do="add --weights int4")
     if k is None and v is None and weights == "none" and qk == "none":
         return None
-    cache = {
-        "kv_scale": options.get("kv_scale"),
-        "kv_rotation": options.get("kv_rotation"),
-        "group_size": options.get("group_size") if options.get("kv_scale") in ("block", "channel") else None,
-    }
+    cache = {name: options.get(name) for name in ("kv_scale", "kv_rotation", "group_size")}
+    if grouped_weights and cache["kv_scale"] not in ("block", "channel"):
+        cache["group_size"] = None  # meant for the weights
     k_spec = parse_cache_option(k or "none", "k", **cache)
     if options.get("k_before_rope"):
         if k_spec is None:
             raise BadSpec("--k-before-rope needs a K quantizer", do="add --k int4")
-        k_spec = _before_rope(k_spec)
+        with _about("--k-before-rope"):
+            k_spec = replace(k_spec, before_rope=True)
     return QuantSpec(
         weights=_weights(weights, options.get("weight_scale", "channel"), options.get("group_size")),
         k=k_spec,
@@ -90,18 +158,12 @@ def quant_spec(options: dict[str, Any]) -> QuantSpec | None:
     )
 
 
-def _before_rope(spec: QuantizerSpec) -> QuantizerSpec:
-    from dataclasses import replace
-
-    return replace(spec, before_rope=True)
-
-
 def _weights(text: str, scale: Any, group_size: int | None) -> WeightQuantSpec | None:
     if text == "none":
         return None
     if text in WEIGHT_PRESETS:
         return WEIGHT_PRESETS[text].weights
-    bits = re.fullmatch(r"int(\d)", text)
+    bits = re.fullmatch(r"int([2-8])", text)
     if not bits:
         raise BadSpec(f"unknown value {text!r}", where="--weights", do="choose none, int2..int8, w4a16")
     return WeightQuantSpec(int(bits[1]), scale, group_size or 128)
@@ -110,7 +172,7 @@ def _weights(text: str, scale: Any, group_size: int | None) -> WeightQuantSpec |
 def _activation(text: str) -> QuantizerSpec | None:
     if text == "none":
         return None
-    bits = re.fullmatch(r"int(\d)", text)
+    bits = re.fullmatch(r"int([2-8])", text)
     if not bits:
         raise BadSpec(f"unknown value {text!r}", where="--qk", do="choose none or int2..int8")
     return QuantizerSpec(int(bits[1]))
@@ -120,7 +182,10 @@ def _lengths(text: str | None) -> tuple[int, ...]:
     if not text:
         return ()
     try:
-        return tuple(sorted({int(part) for part in text.split(",")}))
+        lengths = tuple(sorted({int(part) for part in text.split(",")}))
+        if lengths[0] < 2:
+            raise ValueError("a length below 2")
+        return lengths
     except ValueError as error:
         raise BadSpec(f"not a list of lengths: {text!r}", where="--lengths", do="write for example 512,2048") from error
 
@@ -149,5 +214,8 @@ def documents(options: dict[str, Any]) -> dict[str, list[Document]]:
 
 
 def text_label(options: dict[str, Any]) -> str:
-    """How a manifest names the text."""
-    return options.get("text") or "messages"
+    """How a manifest names the text; a file also by its content, so that an edited one is not resumed."""
+    asked = options.get("text") or "messages"
+    if asked in COLLECTIONS:
+        return asked
+    return f"{asked} (sha256 {hashlib.sha256(Path(asked).read_bytes()).hexdigest()[:8]})"

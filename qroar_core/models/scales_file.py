@@ -64,10 +64,15 @@ def from_file(path: Path | str, loaded: LoadedModel) -> tuple[Scales, ScalesFile
             do="search scales for this model",
         )
     geo = loaded.geometry
-    scales = from_nested(
-        content.g, content.mode, content.granularity, tuple(content.bands), geo.n_layers, geo.n_kv_heads
-    )
-    check_scales(loaded, scales)
+    try:
+        scales = from_nested(
+            content.g, content.mode, content.granularity, tuple(content.bands), geo.n_layers, geo.n_kv_heads
+        )
+        check_scales(loaded, scales)
+    except BadScales as error:
+        raise BadScales(error.what, where=str(path), do="give a file this software wrote") from error
+    except RuntimeError as error:  # torch, of a table that holds no numbers
+        raise BadScales("g is not a table of numbers", where=str(path), do="give a file this software wrote") from error
     return scales, content
 
 
@@ -93,16 +98,23 @@ def write_atomically(path: Path, text: str) -> None:
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=temporary_prefix(path.name))
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
+        temporary = None
     except OSError as error:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
         raise BadOutput(
             error.strerror or "cannot be written", where=str(path), do="free some room or choose another folder"
         ) from error
+    finally:  # also after a Ctrl-C
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
+
+
+def temporary_prefix(name: str) -> str:
+    """How the half-written file of `name` begins, until it is whole; a kill -9 leaves one behind."""
+    return f".{name}-"

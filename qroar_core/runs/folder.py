@@ -11,12 +11,14 @@ from typing import Any, TypeVar
 from qroar_core import __version__
 from qroar_core.errors import BadOutput
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.models.scales_file import identity_of, write_atomically
+from qroar_core.models.scales_file import identity_of, temporary_prefix, write_atomically
 from qroar_core.results.base import Result, rounded
 from qroar_core.results.manifest import Manifest
 from qroar_core.runs.setting import Setting
 
 R = TypeVar("R", bound=Result)
+FILES = ("manifest.json", "diagnosis.json", "scales_found.json", "scales_smooth_attention.json", "search.json",
+         "evaluation.json", "scales.json", "report.html")  # fmt: skip
 PACKAGES = ("torch", "transformers", "numpy", "pandas", "plotly", "streamlit")
 
 
@@ -35,6 +37,7 @@ class RunFolder:
         """
         path = Path(path).expanduser()
         wanted = _manifest(loaded, setting, text, command)
+        _sweep(path)
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             existing = path / "manifest.json"
             if not existing.is_file():
@@ -66,6 +69,13 @@ class RunFolder:
 
     def _write(self, name: str, text: str) -> None:
         write_atomically(self.path / name, text)
+
+
+def _sweep(path: Path) -> None:
+    """Remove what a kill in the middle of a write left: it holds nothing that is finished."""
+    for name in FILES:
+        for left in path.glob(f"{temporary_prefix(name)}*"):
+            left.unlink(missing_ok=True)
 
 
 def _manifest(loaded: LoadedModel, setting: Setting, text: str, command: str) -> Manifest:

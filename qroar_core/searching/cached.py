@@ -13,7 +13,7 @@ from qroar_core.maths.rescale import pooled
 from qroar_core.models.capture import Capture
 from qroar_core.specs import Granularity
 
-Report = Callable[[int, str, float], None]  # step, label, objective
+Report = Callable[..., None]  # step, label, objective, and whether that is exact or from a few rows
 
 
 @dataclass(slots=True, eq=False)

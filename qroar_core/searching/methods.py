@@ -53,7 +53,7 @@ def gradient(objective: CachedObjective, starts: dict[str, Tensor], bounds: Tens
         x = clamp(x - rate * adam, bounds)
         if step >= spec.steps - tail:
             kept += x
-        report(step + 1, f"gradient step {step + 1}", value)
+        report(step + 1, f"gradient step {step + 1}", value, False)
     mean = kept / tail
     options.append(mean)
     errors.append(objective.per_head(mean))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, get_args
 
 from qroar_core.errors import BadSpec
@@ -14,6 +15,6 @@ def one_of(name: str, value: object, kind: Any) -> None:
 
 
 def at_least(name: str, value: float, least: float) -> None:
-    """Raises BadSpec when `value` is below `least`, or NaN."""
-    if not value >= least:
-        raise BadSpec(f"{name} must be at least {least}, got {value}")
+    """Raises BadSpec when `value` is below `least`, NaN, or infinite."""
+    if not least <= value < math.inf:
+        raise BadSpec(f"{name} must be at least {least} and finite, got {value}")
