@@ -12,7 +12,7 @@ from qroar_core.models.text import SPLITS, split, windows
 from qroar_core.results.evaluation import Evaluation
 from qroar_core.specs import EvaluationSpec, QuantizerSpec, QuantSpec, RopeSpec, SearchSpec
 
-LENGTH, WINDOWS = 2048, 12
+LENGTH, WINDOWS = 2048, 8
 ROPE, INT4 = RopeSpec("yarn", 2.0), QuantSpec(k=QuantizerSpec(4))
 
 

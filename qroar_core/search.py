@@ -136,6 +136,8 @@ class _Search:
                 ratio = torch.tensor([[v if v else 1.0 for v in row] for row in table], dtype=torch.float64)
                 tails = torch.maximum(tails, ratio)
         spec = self.spec
+        if spec.granularity == "model":  # one scale for all layers keeps to the narrowest
+            tails = tails.clamp_min(1).amin(0, keepdim=True).expand_as(tails)
         return log2_bounds(pressure, tails, spec.mode, kappa0=spec.kappa0, eta=spec.eta, tau=spec.tau_tail)
 
     def starts(self, taken: Capture) -> dict[str, Tensor]:

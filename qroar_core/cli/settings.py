@@ -86,6 +86,9 @@ def setting_of(options: dict[str, Any], loaded: LoadedModel) -> Setting:
     rope, quant = rope_spec(options), quant_spec(options)
     base = default_setting(loaded, rope, quant, options.get("length"))
     rope, length = base.rope, base.diagnosis.length
+    least = DiagnosisSpec().paired_tokens
+    if "partition" in options and (base.diagnosis.short_length or least) < least:
+        raise BadSpec(f"{length} tokens are too few to diagnose", where="--length", do=f"give at least {least}")
     seed, windows = options.get("seed", 0), options.get("windows")
     bands = BandSpec(options.get("bands", 8), options.get("partition", "count"))
     with _about("--bands"):

@@ -27,7 +27,7 @@ class CapturedLayer:
     """One layer's attention on one window: what the objective needs and nothing more.
 
     q: (n_heads, R, head_dim) rows; rows: their positions, int64 (R,). k, v: (n_kv_heads, T, head_dim).
-    out: (n_heads, R, head_dim) unquantized attention output of the rows, without any PI change.
+    out: (n_heads, R, head_dim) unquantized attention output of the rows, under the same RoPE.
     """
 
     q: Tensor

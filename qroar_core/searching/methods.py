@@ -100,6 +100,8 @@ def optuna_search(objective: CachedObjective, starts: dict[str, Tensor], bounds:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     options = [clamp(x, bounds) for x in starts.values()]
     errors = [objective.per_head(x) for x in options]
+    for name, error in zip(starts, errors, strict=True):
+        report(0, name, float(error.mean()))
     study = optuna.create_study(sampler=make_sampler(spec, bounds), direction="minimize")
     bands = bounds.shape[1]
     study.enqueue_trial({f"band {b}": 0.0 for b in range(bands)})
@@ -113,8 +115,9 @@ def optuna_search(objective: CachedObjective, starts: dict[str, Tensor], bounds:
         study.tell(trial, float(error.mean()))
         options.append(x)
         errors.append(error)
-        report(number, f"trial {number}", float(error.mean()))
+        report(number + 1, f"trial {number}", float(error.mean()))
     found, error = choose(options, errors, spec.granularity)
+    report(spec.trials + 1, "best of every unit", float(error.mean()))
     return found, float(error.mean())
 
 

@@ -65,7 +65,7 @@ def test_rows_see_enough_keys_and_follow_the_seed(tiny, ids):
         assert max(picked) < 70
 
 
-def test_short_windows_are_captured_whole(tiny, ids):
+def test_a_window_shorter_than_the_first_row_keeps_its_last(tiny, ids):
     found = capture(tiny(), RopeSpec(), ids(1, 8), 64)
     assert found.windows[0][0].rows.tolist() == [7]
     assert found.cos.shape == (8, 8)
