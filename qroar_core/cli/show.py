@@ -51,6 +51,10 @@ def _print(content: Any) -> None:
     line(json.dumps(rounded(content), indent=1))
 
 
+def _shown(value: float | None, form: str) -> str:
+    return "none" if value is None else format(value, form)
+
+
 def _table(title: str, header: list[str], rows: list[list[str]]) -> None:
     table = Table(title=title, title_justify="left", box=SIMPLE)
     for i, name in enumerate(header):
@@ -83,7 +87,7 @@ def diagnosis(result: Diagnosis, as_json: bool) -> None:
     names = ("wavelength_min", "wavelength_max", "turns", "interpolation_pressure", "phase_displacement",
              "logit_weighted_pressure", "side_peak")  # fmt: skip
     rows = [
-        [f"{b.index} ({b.first_pair}-{b.last_pair})", *(f"{getattr(b, n):.4g}" for n in names)] for b in result.bands
+        [f"{b.index} ({b.first_pair}-{b.last_pair})", *(_shown(getattr(b, n), ".4g") for n in names)] for b in result.bands
     ]
     _table("Bands", ["band (pairs)", *(n.replace("_", " ") for n in names)], rows)
     line(result.verdict.reason)
@@ -107,8 +111,8 @@ def evaluation(result: Evaluation, as_json: bool) -> None:
     if as_json:
         _print(result.model_dump(mode="json", exclude={"window_nll", "positions"}))
         return
-    rows = [[f"{r.length}", r.model, r.scales, f"{r.ppl:.3f}", f"{r.nll:.4f} ±{r.nll_se:.4f}", f"{r.kl_mean:.4f}",
-             f"{r.same_top1:.1%}"] for r in result.rows]  # fmt: skip
+    rows = [[f"{r.length}", r.model, r.scales, f"{r.ppl:.3f}", f"{r.nll:.4f} ±{r.nll_se:.4f}", _shown(r.kl_mean, ".4f"),
+             _shown(r.same_top1, ".1%")] for r in result.rows]  # fmt: skip
     _table(result.text, ["length", "model", "scales", "ppl", "nll ± se", "KL mean", "same top-1"], rows)
     line(result.sentence)
     if result.attribution:

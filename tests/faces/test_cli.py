@@ -78,11 +78,13 @@ def test_diagnose_json_holds_the_bands_the_table_shows(capfd, stages, numbered_p
     bands = json.loads(printed(capfd, "diagnose", "demo", "--json"))
     table = printed(capfd, "diagnose", "demo", "--out", tmp_path / "d")
     wanted = numbered_planted.diagnosis()
+    assert any(band.side_peak is None for band in wanted.bands)
     assert [b["index"] for b in bands] == [b.index for b in wanted.bands]
     for told, band in zip(bands, wanted.bands, strict=True):
         assert told["interpolation_pressure"] == pytest.approx(band.interpolation_pressure, rel=1e-5)
         row = next(line for line in table.splitlines() if f"{band.index} ({band.first_pair}-{band.last_pair})" in line)
         assert f"{band.interpolation_pressure:.4g}" in row.split()
+        assert row.split()[-1] == ("none" if band.side_peak is None else f"{band.side_peak:.4g}")
         assert f"{band.turns:.4g}" in row.split()
     assert wanted.verdict.reason in table
     assert [p.name for p in (tmp_path / "d").iterdir()] == ["diagnosis.json"]
