@@ -34,8 +34,10 @@ def _main(arguments: list[str]) -> int:
         return _say("cancelled", code) if code == INTERRUPTED else int(code or 0)
     except ClickException as error:
         message = " ".join(error.format_message().split()).rstrip(".")
-        known = f"; choose one of {', '.join(getattr(command, 'commands', ()))}" if message.startswith("No such command") else ""
-        return _say(f"{message}{known or '; see --help'}", 2)
+        known = ", ".join(getattr(command, "commands", ()))
+        return _say(
+            f"{message}; {f'choose one of {known}' if message.startswith('No such command') else 'see --help'}", 2
+        )
     except Cancelled:
         return _say("cancelled", INTERRUPTED)
     except QRoarError as error:

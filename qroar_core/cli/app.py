@@ -123,6 +123,7 @@ def export(options: dict) -> None:
 
     if not options.get("out"):
         raise BadSpec("where to?", where="export", do="add --out DIR")
+    check(options)
     asked = rope_spec(options)
     _new_folder(options)
     loaded = _load(options)

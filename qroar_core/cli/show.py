@@ -19,7 +19,7 @@ from qroar_core.progress import OnStep, Step
 from qroar_core.results import Diagnosis, Evaluation, SearchReport
 from qroar_core.results.base import rounded
 
-OUT = Console(soft_wrap=True)
+WIDEST = 400  # columns a table may take; a narrow terminal wraps its lines
 
 
 @contextmanager
@@ -58,10 +58,11 @@ def _shown(value: float | None, form: str) -> str:
 def _table(title: str, header: list[str], rows: list[list[str]]) -> None:
     table = Table(title=title, title_justify="left", box=SIMPLE)
     for i, name in enumerate(header):
-        table.add_column(name, justify="left" if i == 0 else "right", no_wrap=True, overflow="ignore")
+        table.add_column(name, justify="left" if i == 0 else "right", no_wrap=True)
     for row in rows:
         table.add_row(*row)
-    OUT.print(table)
+    need = Console(width=WIDEST).measure(table).maximum
+    Console(width=max(need, Console().width)).print(table, crop=False)  # a cut number is a wrong number
 
 
 def model(loaded: LoadedModel, as_json: bool) -> None:
@@ -87,9 +88,10 @@ def diagnosis(result: Diagnosis, as_json: bool) -> None:
     names = ("wavelength_min", "wavelength_max", "turns", "interpolation_pressure", "phase_displacement",
              "logit_weighted_pressure", "side_peak")  # fmt: skip
     rows = [
-        [f"{b.index} ({b.first_pair}-{b.last_pair})", *(_shown(getattr(b, n), ".4g") for n in names)] for b in result.bands
+        [f"{b.index} ({b.first_pair}-{b.last_pair})", *(_shown(getattr(b, n), ".4g") for n in names)]
+        for b in result.bands
     ]
-    _table("Bands", ["band (pairs)", *(n.replace("_", " ") for n in names)], rows)
+    _table("Bands", ["band (pairs)", *(n.replace("_", "\n") for n in names)], rows)
     line(result.verdict.reason)
 
 

@@ -56,7 +56,6 @@ BEFORE_LOADING = [
     (["--text", "/nowhere/text.txt"], "/nowhere/text.txt", ("No such file",)),
     (["--rope", "yarn", "--factor", "2", "--longrope-factors", "/nowhere.json"], "/nowhere.json", ("long_factor",)),
     (["--colour", "red"], "--colour", ("--help",)),
-    (["--k"], "--k", ("argument",)),
     (["more"], "more", ("--help",)),
 ]  # fmt: skip
 
@@ -92,6 +91,7 @@ def test_every_command_refuses_alike(capfd, no_loading, command, option, known):
     [
         (["foo"], ("'foo'", "info", "fetch", "diagnose", "search", "evaluate", "export", "run")),
         (["info"], ("MODEL", "--help")),
+        (["run", "demo", "--k"], ("--k", "argument")),
         (["fetch"], ("smollm2", "--help")),
         (["info", "demo", "extra"], ("extra", "--help")),
         (["info", "nosuchmodel"], ("nosuchmodel", "demo", "smollm2", "hub id")),

@@ -2,11 +2,19 @@
 
 import cmath
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
-from qroar_core.maths.attention_error import CapturedLayer, Setup, attention_error, channel_log2, output_metric, output_of
+from qroar_core.maths.attention_error import (
+    CapturedLayer,
+    Setup,
+    attention_error,
+    channel_log2,
+    output_metric,
+    output_of,
+)
 from qroar_core.specs import QuantizerSpec, QuantSpec
 
 HEADS, KV, T, D, HIDDEN = 4, 2, 7, 8, 5
@@ -127,8 +135,8 @@ def test_error_is_the_dense_one(case, name, mode):
 
 def test_some_rows_are_those_rows_of_all(case):
     layer, w_o = case
-    args = (torch.full((KV, 2), 0.5, dtype=torch.float64), output_metric(w_o, HEADS), setup(QUANTS["token"], "symmetric"))
-    args = (args[0], args[1].double(), args[2])
+    log2_g = torch.full((KV, 2), 0.5, dtype=torch.float64)
+    args = (log2_g, output_metric(w_o, HEADS).double(), setup(QUANTS["token"], "symmetric"))
     some = attention_error(layer, *args, pick=torch.tensor([1, 2]))
     assert torch.allclose(some, attention_error(layer, *args)[:, 1:], rtol=1e-12)
     assert torch.allclose(attention_error(layer, *args, pick=torch.tensor([0])), attention_error(layer, *args)[:, :1])
@@ -156,7 +164,7 @@ def test_symmetric_scales_move_nothing_without_a_quantizer(case):
 def test_a_factor_common_to_every_channel_changes_nothing(case, name):
     """A scale shared by the whole token follows it; with an unrotated channel left behind it is no longer common."""
     layer, w_o = case
-    whole = Setup(QUANTS[name], "symmetric", torch.tensor([0, 1, 1, 0, 1, 1, 1, 1]), SCALING, "half", *[torch.ones(T, 3)] * 2)
+    whole = replace(setup(QUANTS[name], "symmetric"), band=torch.tensor([0, 1, 1, 0, 1, 1, 1, 1]))
     metric = output_metric(w_o, HEADS).double()
     log2_g = torch.tensor([[0.4, -0.6], [0.0, 1.0]], dtype=torch.float64)
     base = attention_error(layer, log2_g, metric, whole)

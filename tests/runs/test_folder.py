@@ -1,0 +1,103 @@
+"""The run folder: made, resumed, swept, refused, by its own rules (no model is run here)."""
+
+import json
+
+import pytest
+
+from qroar_core.errors import BadOutput
+from qroar_core.results import Manifest
+from qroar_core.runs.folder import RunFolder
+from qroar_core.runs.setting import default_setting
+from qroar_core.specs import QuantizerSpec, QuantSpec, RopeSpec
+
+YARN = RopeSpec("yarn", 2.0)
+
+
+def opened(path, loaded, rope=YARN, text="messages", command="python -m qroar_core run x"):
+    return RunFolder.open(path, loaded, default_setting(loaded, rope), text, command)
+
+
+def test_a_new_folder_holds_its_manifest_at_once(tiny, tmp_path):
+    folder = opened(tmp_path / "a" / "b", tiny())
+    assert [p.name for p in folder.path.iterdir()] == ["manifest.json"]
+    content = json.loads((folder.path / "manifest.json").read_text())
+    assert content["specs"]["rope"]["factor"] == 2.0
+    assert content["stages"] == {}
+    assert content["command"] == "python -m qroar_core run x"
+
+
+def test_the_same_run_is_taken_up_with_what_it_finished(tiny, tmp_path):
+    first = opened(tmp_path / "run", tiny())
+    first.save("report.html", "<html></html>", "report", 1.23456)
+    again = opened(tmp_path / "run", tiny(), command="another spelling")
+    assert again.manifest.stages == {"report": 1.235}
+    assert again.manifest.command == "python -m qroar_core run x"
+    again.save("search.json", "{}", "search", 2.0)
+    assert Manifest.from_file(again.path / "manifest.json").stages == {"report": 1.235, "search": 2.0}
+
+
+def test_an_empty_folder_is_as_good_as_none(tiny, tmp_path):
+    assert opened(tmp_path, tiny()).path == tmp_path
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        ({"rope": RopeSpec("yarn", 3.0)}, "specs"),
+        ({"rope": RopeSpec("ntk", 2.0)}, "specs"),
+        ({"text": "technical"}, "text"),
+    ],
+)
+def test_another_run_is_refused(tiny, tmp_path, change, what):
+    opened(tmp_path / "run", tiny())
+    with pytest.raises(BadOutput, match=f"holds a run with another {what}; choose a new folder"):
+        opened(tmp_path / "run", tiny(), **change)
+
+
+def test_another_model_or_precision_is_refused(tiny, tmp_path):
+    import torch
+
+    opened(tmp_path / "run", tiny())
+    with pytest.raises(BadOutput, match="another model"):
+        opened(tmp_path / "run", tiny(seed=1))
+    with pytest.raises(BadOutput, match=r"another (model|dtype)"):
+        opened(tmp_path / "run", tiny(dtype=torch.float64))
+
+
+def test_every_spec_decides_whether_it_is_the_same_run(tiny, tmp_path):
+    loaded = tiny()
+    base = default_setting(loaded, RopeSpec("yarn", 2.0), QuantSpec(k=QuantizerSpec(4)))
+    same = default_setting(loaded, RopeSpec("yarn", 2.0), QuantSpec(k=QuantizerSpec(4)))
+    other = default_setting(loaded, RopeSpec("yarn", 2.0), QuantSpec(k=QuantizerSpec(3)))
+    assert base == same
+    assert hash(base) == hash(same)
+    assert base.as_dict() == same.as_dict() != other.as_dict()
+
+
+@pytest.mark.parametrize("left", [".manifest.json-x1", ".diagnosis.json-abc", ".report.html-q"])
+def test_scraps_of_a_killed_write_are_swept(tiny, tmp_path, left):
+    """Also when the kill came before the first manifest was whole."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / left).write_text('{"half')
+    opened(folder, tiny())
+    assert [p.name for p in folder.iterdir()] == ["manifest.json"]
+
+
+@pytest.mark.parametrize("name", ["notes.txt", ".git", ".manifest.jsonx", "diagnosis.json"])
+def test_nobody_elses_files_are_touched(tiny, tmp_path, name):
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(BadOutput, match="exists and is not a run; choose a new folder"):
+        opened(tmp_path, tiny())
+    assert {p.name: p.read_text() for p in tmp_path.iterdir()} == {name: "mine"}
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"versions": {}}'])
+def test_a_damaged_manifest_is_named(tiny, tmp_path, content):
+    (tmp_path / "manifest.json").write_text(content)
+    with pytest.raises(BadOutput, match=r"manifest\.json: .*; (give|check)"):
+        opened(tmp_path, tiny())
+
+
+def test_an_unfinished_stage_has_no_result(tiny, tmp_path):
+    assert opened(tmp_path / "run", tiny()).load("evaluation.json", Manifest) is None
