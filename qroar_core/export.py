@@ -20,6 +20,7 @@ from qroar_core.errors import BadOutput, BadSpec
 from qroar_core.maths.rescale import Scales
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.patch import replaced, scaled_parameters
+from qroar_core.models.quiet import quiet_transformers
 from qroar_core.models.rope import rope_parameters
 from qroar_core.models.scales_file import identity_of
 from qroar_core.progress import OnStep, Step, ignore
@@ -86,8 +87,6 @@ def _require_disk(loaded: LoadedModel, folder: Path) -> None:
 
 
 def _save(loaded: LoadedModel, rope: RopeSpec, folder: Path) -> None:
-    from transformers.utils import logging
-
     model = loaded.model
     before = model.config
     written = copy.deepcopy(before)
@@ -96,13 +95,12 @@ def _save(loaded: LoadedModel, rope: RopeSpec, folder: Path) -> None:
         native = rope.original_context or loaded.geometry.original_context
         # transformers' dynamic NTK reads its native window from this field; the others their promise
         written.max_position_embeddings = native if rope.method == "dynamic" else int(native * rope.factor)
-    logging.disable_progress_bar()  # on_step tells how far it is
     try:
         model.config = written
-        model.save_pretrained(folder, safe_serialization=True)
+        with quiet_transformers():
+            model.save_pretrained(folder, safe_serialization=True)
     finally:
         model.config = before
-        logging.enable_progress_bar()
     loaded.tokenizer.save_pretrained(folder)
 
 

@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 
 from qroar_core.errors import BadCheckpoint, UnsupportedModel
+from qroar_core.models.quiet import quiet_transformers
 from qroar_core.progress import OnStep, Step
 
 ARCHITECTURES = ("llama", "mistral", "qwen2")  # general.architecture of the supported families
@@ -77,13 +78,12 @@ def converted(path: Path, on_step: OnStep) -> tuple[Path, str]:
 def _convert(path: Path, folder: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
-    from transformers.utils import logging
 
     folder.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".converting-"))
-    logging.disable_progress_bar()
     try:
-        model = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32)
+        with quiet_transformers():
+            model = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32)
         for owner in (model, model.config):  # transformers' mark of a quantized model: it refuses to save with it
             for mark in ("hf_quantizer", "quantization_config", "quantization_method", "is_quantized"):
                 if hasattr(owner, mark):
@@ -91,12 +91,12 @@ def _convert(path: Path, folder: Path) -> None:
                         delattr(owner, mark)
                     except AttributeError:
                         pass
-        model.save_pretrained(scratch)
+        with quiet_transformers():
+            model.save_pretrained(scratch)
         AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name).save_pretrained(scratch)
         os.replace(scratch, folder)
     except Exception as error:  # the readers under transformers raise anything, tokenizers a bare Exception
         message = " ".join(str(error).split())[:120] or "unreadable"
         raise BadCheckpoint(f"GGUF cannot be converted ({message})", where=str(path)) from error
     finally:
-        logging.enable_progress_bar()
         shutil.rmtree(scratch, ignore_errors=True)

@@ -17,6 +17,7 @@ from torch import nn
 from qroar_core.errors import BadCheckpoint, BadSpec, OutOfMemory, UnsupportedModel
 from qroar_core.models.families import Family, family_of
 from qroar_core.models.loaded import LoadedModel, fingerprint
+from qroar_core.models.quiet import quiet_transformers
 from qroar_core.models.sources import Source, locate
 from qroar_core.progress import OnStep, Step, ignore
 
@@ -147,29 +148,23 @@ def read_config(found: Source) -> Any:
 
 def _read_weights(found: Source, dtype: torch.dtype) -> Any:
     from transformers import AutoModelForCausalLM
-    from transformers.utils import logging
 
     _refuse_pickle(found.folder)
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
     try:
-        read: Any = AutoModelForCausalLM.from_pretrained(
-            found.folder,
-            dtype=dtype,
-            use_safetensors=True,
-            trust_remote_code=False,
-            attn_implementation="sdpa",
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # refused below, by name
-        )
+        with quiet_transformers():
+            read: Any = AutoModelForCausalLM.from_pretrained(
+                found.folder,
+                dtype=dtype,
+                use_safetensors=True,
+                trust_remote_code=False,
+                attn_implementation="sdpa",
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # refused below, by name
+            )
     except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
         raise BadCheckpoint(
             f"weights cannot be read: {_message(error)}", where=str(found.folder), do="fetch the checkpoint again"
         ) from error
-    finally:
-        logging.set_verbosity(verbosity)
-        logging.enable_progress_bar()
     model, info = read
     extra = {key for key in info["unexpected_keys"] if ".layers." in key and key.endswith((".weight", ".bias"))}
     for names, wrong in (
