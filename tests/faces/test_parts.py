@@ -87,7 +87,7 @@ def test_recipes_of_an_untuned_model(demo_model, tmp_path, monkeypatch):
     choices = offered(demo_model, setting, None, None)
     assert [scales.is_identity for scales, _ in choices.values()] == [True]
     assert command(demo_model, setting) == (
-        "python -m qroar_core evaluate demo --rope yarn --factor 4 --k int4 --scales scales.json"
+        "python -m qroar_core evaluate demo --rope yarn --factor 4 --k int3 --scales scales.json"
     )
     odd = setting_of(Choice(quant=QuantSpec(k=QuantizerSpec(3, levels="affine"))), demo_model)
     assert command(demo_model, odd) is None

@@ -123,7 +123,7 @@ def test_static_ntk_by_hand(tiny, theta, head_dim, factor):
 def test_bad_longrope_lists_are_refused(tiny):
     loaded = tiny(layers=1)
     for spec, message in (
-        (RopeSpec("longrope", 2.0), "ships none.*8 numbers"),
+        (RopeSpec("longrope", 2.0), "ships none.*8 each"),
         (RopeSpec("longrope", 2.0, long_factor=(1.0,) * 7), "long_factor has 7 numbers, this model has 8"),
         (RopeSpec("longrope", 2.0, long_factor=(1.0,) * 8, short_factor=(2.0,)), "short_factor has 1"),
         (RopeSpec("longrope", 2.0, long_factor=(0.0,) * 8), "positive"),
