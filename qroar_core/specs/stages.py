@@ -65,13 +65,13 @@ class SearchSpec:
     method: Literal["gradient", "coordinate", "optuna"] = "gradient"
     bands: BandSpec = BandSpec()
     length: int | None = None  # tokens per window
-    windows: int = 4
+    windows: int = 6
     kappa0: float = 4.0  # |log2 g| bound of a band without pressure
     eta: float = 0.1  # how much pressure narrows it
     tau_tail: float = 1.0  # how much an inflated tail widens it
     grid_points: int = 9  # odd: log-spaced, 1 included
     sweeps: int = 1
-    steps: int = 40  # gradient steps
+    steps: int = 60  # gradient steps
     trials: int = 40  # optuna trials / full-objective candidates
     query_rows: int = 64
     guard_tau: float = 0.01  # nats a candidate may cost at short context
