@@ -130,6 +130,11 @@ class Manager:
             running = [job for name, job in self._running.items() if device in (None, name)]
             return self._snapshot(running[0]) if running else None
 
+    def idle(self) -> bool:
+        """True when nothing runs and nothing waits."""
+        with self._lock:
+            return not any(job.state in ("queued", "running") for job in self._jobs.values())
+
     def release(self, group: str, but: Hashable = None) -> None:
         """Forget finished jobs whose key is a tuple starting with `group`, except `but`."""
         with self._lock:

@@ -17,7 +17,7 @@ def settled(app):
     from pages.parts.session import manager
 
     end = time.monotonic() + PATIENCE
-    while manager().busy() is not None and time.monotonic() < end:
+    while not manager().idle() and time.monotonic() < end:
         time.sleep(0.02)
     app.run()
     assert not app.exception, [e.value for e in app.exception]
