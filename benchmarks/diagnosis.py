@@ -30,6 +30,7 @@ def main() -> None:
     print(f"| bare: short windows | {short:.1f} | |")
     print(f"| bare passes it needs: long and long quantized, short and short at native RoPE | {needed:.1f} | 1 |")
     print(f"| full diagnosis | {took:.1f} | {took / needed:.2f} |")
+    print(f"\nagainst the long context and one set of short windows alone: {took / (long + short):.2f}")
 
 
 if __name__ == "__main__":

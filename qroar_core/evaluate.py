@@ -22,11 +22,10 @@ from qroar_core.models.stream import Condition
 from qroar_core.models.text import Document, windows
 from qroar_core.progress import OnStep, Step, ignore, part
 from qroar_core.results.evaluation import Attribution, Evaluation, Gain, PositionCurve, Row
-from qroar_core.results.intervals import mean_interval, paired_interval
+from qroar_core.results.intervals import NO_GAIN, mean_interval, paired_interval
 from qroar_core.specs import EvaluationSpec, QuantSpec, RopeSpec
 
 CURVE_POINTS = 32  # points of the NLL-by-position curve
-NO_GAIN = "no significant gain: keep identity"
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ from qroar_core.models.score import forward_seconds
 from qroar_core.models.text import Document, windows
 from qroar_core.progress import OnStep, Step, ignore
 from qroar_core.results import Diagnosis, SearchReport
+from qroar_core.results.intervals import NO_GAIN
 from qroar_core.results.search import Candidate, Verdict
 from qroar_core.searching.cached import CachedObjective
 from qroar_core.searching.full import FullObjective, full_search
@@ -36,7 +37,6 @@ from qroar_core.searching.proof import Bench, guarded, proven
 from qroar_core.specs import QuantSpec, RopeSpec, SearchSpec
 
 GUARD_WINDOWS, PROOF_WINDOWS = 4, 8
-NO_GAIN = "no significant gain: keep identity"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -83,8 +83,3 @@ def channel_gains(scales: Scales, head_dim: int, rotary_dim: int, pairing: Pairi
     per_kv = padded[..., torch.where(band >= 0, band, len(scales.bands))]  # (layers, kv, head_dim)
     q_gain = per_kv.repeat_interleave(n_heads // per_kv.shape[1], dim=1)
     return q_gain, (1 / per_kv if scales.mode == "symmetric" else per_kv)
-
-
-def log2_range(scales: Scales) -> float:
-    """Largest |log2 g|, octaves: how far the scales reach."""
-    return float(scales.g.log2().abs().max())

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 from scipy import stats
 
+NO_GAIN = "no significant gain: keep identity"  # said wherever an interval includes zero
+
 
 @dataclass(frozen=True, slots=True)
 class Interval:
