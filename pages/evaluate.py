@@ -4,9 +4,11 @@ from dataclasses import replace
 
 import streamlit as st
 
-from pages.parts import forms, session, work
+from pages.parts import forms, session
 from pages.parts.show import picture
 from pages.parts.strip import strip
+from pages.parts.watch import running, watch
+from pages.parts.work import evaluating, searching
 from qroar_core.figures import evaluation
 
 st.title("Evaluate")
@@ -18,18 +20,18 @@ if spec != setting.evaluation:
     session.choose(replace(session.choice(), evaluation=spec))
     setting = replace(setting, evaluation=spec)
 
-outcome = session.manager().result(work.key_of("search", loaded, setting))
+outcome = searching.result(loaded, setting)
 if outcome is None:
     st.info("No scales are tuned under this setting yet: this compares the reference with the quantized model only.")
     st.page_link("pages/tune.py", label="Tune first", icon=":material/arrow_back:")
 
-key = work.evaluation_key(loaded, setting, outcome)
-if st.button("Evaluate", type="primary", disabled=work.running(key), icon=":material/play_arrow:"):
-    work.start_evaluation(loaded, setting, outcome)
+key = evaluating.key(loaded, setting, outcome)
+if st.button("Evaluate", type="primary", disabled=running(key), icon=":material/play_arrow:"):
+    evaluating.start(loaded, setting, outcome)
     st.rerun()
-result = work.watch(key)
+result = watch(key)
 if result is None:
-    if not work.running(key):
+    if not running(key):
         st.info("Nothing evaluated under this setting yet. **Evaluate** reads held-out text under every condition.")
     st.stop()
 

@@ -2,9 +2,11 @@
 
 import streamlit as st
 
-from pages.parts import recipes, session, work
+from pages.parts import recipes, session
 from pages.parts.paths import confined
 from pages.parts.strip import strip
+from pages.parts.watch import watch
+from pages.parts.work import evaluating, exporting, searching
 from qroar_core.errors import QRoarError
 from qroar_core.models.scales_file import to_file
 
@@ -12,9 +14,8 @@ st.title("Export")
 loaded, setting = session.require_model()
 strip(loaded, setting)
 
-jobs = session.manager()
-outcome = jobs.result(work.key_of("search", loaded, setting))
-proof = jobs.result(work.evaluation_key(loaded, setting, outcome)) if outcome else None
+outcome = searching.result(loaded, setting)
+proof = evaluating.result(loaded, setting, outcome) if outcome else None
 offered = recipes.offered(loaded, setting, outcome, proof)
 picked = st.selectbox("Scales to export", list(offered), key="export scales")
 scales, why = offered[picked]
@@ -37,10 +38,10 @@ with st.form("checkpoint"):
     typed = st.text_input("New folder", recipes.default_folder(loaded), key="folder")
     if st.form_submit_button("Write the checkpoint", icon=":material/save:"):
         try:
-            st.session_state["export key"] = work.start_export(loaded, setting, scales, confined(typed))
+            st.session_state["export key"] = exporting.start(loaded, setting, scales, confined(typed))
         except QRoarError as problem:
             st.error(str(problem))
-written = work.watch(st.session_state.get("export key", ()))
+written = watch(st.session_state.get("export key", ()))
 if written is not None:
     st.success(f"Written to `{written}`. Plain transformers loads it; nothing of this software is needed.")
     for runtime, text in recipes.loading(written, setting).items():

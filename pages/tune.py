@@ -4,10 +4,12 @@ from dataclasses import replace
 
 import streamlit as st
 
-from pages.parts import forms, session, work
+from pages.parts import forms, session
 from pages.parts.patch_buttons import patch_buttons
 from pages.parts.show import numbers, picture
 from pages.parts.strip import strip
+from pages.parts.watch import running, watch
+from pages.parts.work import searching
 from qroar_core.figures import scales, search_trace
 from qroar_core.models.scales_file import to_file
 
@@ -22,9 +24,9 @@ if spec != setting.search:
 if said.acts != "yes":
     st.warning(f"{said.reason} A search would only follow noise; change the quantizer, or go on to see it.")
 
-key = work.key_of("search", loaded, setting)
-if st.button("Start the search", type="primary", disabled=work.running(key), icon=":material/play_arrow:"):
-    work.start_search(loaded, setting)
+key = searching.key(loaded, setting)
+if st.button("Start the search", type="primary", disabled=running(key), icon=":material/play_arrow:"):
+    searching.start(loaded, setting)
     st.rerun()
 
 
@@ -36,9 +38,9 @@ def live(details: tuple) -> None:
         picture(search_trace.candidates(seen, setting.search.objective), "live")
 
 
-outcome = work.watch(key, live)
+outcome = watch(key, live)
 if outcome is None:
-    if not work.running(key):
+    if not running(key):
         st.info(
             "No search under this setting yet. It starts with the diagnosis its bounds come from, if that is missing."
         )

@@ -43,7 +43,11 @@ class OutOfMemory(QRoarError):
 
 
 class Cancelled(QRoarError):
-    """The user asked to stop; nothing half-written is left behind."""
+    """The user asked to stop; nothing half-written is left behind.
 
-    def __init__(self, where: str = "") -> None:
+    `partial` is what a stage had found by then and is worth keeping: the search puts its best scales there.
+    """
+
+    def __init__(self, where: str = "", partial: object = None) -> None:
+        self.partial = partial
         super().__init__("cancelled", where=where)

@@ -113,6 +113,12 @@ class Manager:
             self._jobs.move_to_end(key)
             return job.result
 
+    def partial(self, key: Hashable) -> Any:
+        """What the cancelled job of `key` had found by then (`Cancelled.partial`), or None."""
+        with self._lock:
+            job = self._jobs.get(key)
+            return job.result if job is not None and job.state == "cancelled" else None
+
     def cancel(self, key: Hashable) -> None:
         """Ask a job to stop: a queued one stops now, a running one at its next step."""
         with self._lock:
@@ -193,8 +199,8 @@ class Manager:
         try:
             assert call is not None
             return "done", call(cancellable(on_step, job.cancel)), ""
-        except Cancelled:
-            return "cancelled", None, ""
+        except Cancelled as stop:
+            return "cancelled", stop.partial, ""
         except QRoarError as problem:
             return "failed", None, str(problem)
         except Exception as fault:

@@ -1,4 +1,4 @@
-"""The Load page's two parts: picking a model, and what the loaded one is."""
+"""The Start page's two parts: picking a model, and what the loaded one is."""
 
 from __future__ import annotations
 

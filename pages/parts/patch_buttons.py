@@ -6,7 +6,8 @@ from typing import Any
 
 import streamlit as st
 
-from pages.parts import work
+from pages.parts.watch import watch
+from pages.parts.work import patching
 from qroar_core.models.loaded import LoadedModel
 
 
@@ -19,13 +20,13 @@ def patch_buttons(loaded: LoadedModel, outcome: Any) -> None:
         nothing = outcome.found.is_identity
         why = "Every scale found is 1: there is nothing to apply." if nothing else "W_Q and W_K times the scales found"
         if st.button("Apply", disabled=applied or nothing, icon=":material/check:", help=why):
-            work.start_patch(loaded, outcome.found)
+            patching.start(loaded, outcome.found)
             st.rerun()
         if st.button(
             "Undo", disabled=not applied, icon=":material/undo:", help="The checkpoint's weights, bit for bit"
         ):
-            work.start_patch(loaded, None)
+            patching.start(loaded, None)
             st.rerun()
-    work.watch(("patch", loaded.fingerprint))
+    watch(patching.key(loaded))
     if applied:
         st.caption("Diagnose, Tune and Evaluate always start from the checkpoint's own weights, applied or not.")

@@ -21,7 +21,8 @@ def manager() -> Manager:
     Streamlit collects garbage after every script run, polls included. With torch and transformers that walks
     half a million objects, 0.3 s in which no job computes; freezing what the imports made brings it to 5 ms.
     """
-    importlib.import_module("pages.parts.work")  # everything heavy, before the freeze
+    for stage in ("loading", "diagnosing", "searching", "evaluating", "exporting"):  # everything heavy, first
+        importlib.import_module(f"pages.parts.work.{stage}")
     gc.freeze()
     return Manager()
 
@@ -59,14 +60,14 @@ def require_model() -> tuple[LoadedModel, Setting]:
         loading = manager().snapshot(load_key(picked))
         if loading is not None and loading.active:
             st.info(
-                f"**{picked.model}** is being loaded. Its progress is on the Load page.", icon=":material/hourglass:"
+                f"**{picked.model}** is being loaded. Its progress is on the Start page.", icon=":material/hourglass:"
             )
         elif picked.model:
             st.info(f"**{picked.model}** is not in memory (another model took its place, or the dashboard was "
                     "restarted). Load it again; finished results come back with it.")  # fmt: skip
         else:
-            st.info("No model is loaded yet. Start with the demo model: one click on the Load page.")
-        st.page_link("pages/load.py", label="Go to Load", icon=":material/arrow_back:")
+            st.info("No model is loaded yet. Start with the demo model: one click on the Start page.")
+        st.page_link("pages/start.py", label="Go to Start", icon=":material/arrow_back:")
         st.stop()
     return loaded, require_setting(loaded)
 

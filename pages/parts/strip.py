@@ -42,7 +42,7 @@ def strip(loaded: LoadedModel, setting: Setting) -> Verdict:
         applied = loaded.applied is not None
         st.badge("scales applied" if applied else "weights as loaded", color="green" if applied else "gray")
         st.badge(head, color=colour, icon=icon)
-        st.page_link("pages/load.py", label="Change")
+        st.page_link("pages/start.py", label="Change")
     busy(loaded)
     return said
 

@@ -13,6 +13,7 @@ ROPE_NAMES = {
     "longrope": "LongRoPE",
     "llama3": "llama3",
 }
+TENSOR_WORDS = {"k/post": "K after RoPE", "k/pre": "K before RoPE", "q/post": "Q after RoPE", "q/pre": "Q before RoPE"}
 
 
 def rope_words(rope: RopeSpec) -> str:

@@ -88,17 +88,16 @@ def test_the_whole_journey_on_the_demo_model(server, browser, shots):
     page.get_by_text("Rescaling can act here").wait_for(timeout=SHORT)
     assert time.monotonic() - started < 20
     assert page.title() == "Q-ROAR"
-    shoot(page, shots, "1-load")
+    shoot(page, shots, "1-start")
 
-    go(page, "Diagnose")
+    go(page, "Pressure")
     strip = page.locator(".st-key-strip")
     strip.get_by_text("Rescaling can act here").wait_for(timeout=SHORT)
     for words in ("demo", "YaRN ×4", "K int3 per token", "1024 tokens", "weights as loaded"):
         assert words in strip.inner_text()
     page.get_by_role("button", name="Diagnose", exact=True).click()
-    page.get_by_role("tab", name="Pressure").wait_for(timeout=LONG)
-    page.locator(".js-plotly-plot").first.wait_for(timeout=SHORT)
-    shoot(page, shots, "2-diagnose")
+    page.locator(".js-plotly-plot").first.wait_for(timeout=LONG)
+    shoot(page, shots, "2-pressure")
 
     go(page, "Tune")
     page.get_by_role("button", name="Start the search").click()

@@ -10,9 +10,9 @@ from visitor import button, settled, texts
 from qroar_core.errors import BadText
 from qroar_core.progress import Step
 
-PAGES = ("diagnose", "tune", "evaluate", "export")
-START = {"diagnose": "Diagnose", "tune": "Start the search", "evaluate": "Evaluate"}
-STAGE = {"diagnose": "diagnose", "tune": "search", "evaluate": "evaluate"}
+PAGES = ("pressure", "tails", "outliers", "noise", "tune", "evaluate", "export")
+START = {"pressure": "Diagnose", "tune": "Start the search", "evaluate": "Evaluate"}
+STAGE = {"pressure": "diagnose", "tune": "search", "evaluate": "evaluate"}
 
 
 def go(app, page):
@@ -37,7 +37,7 @@ class Held:
         return self.answer
 
 
-def test_load_page_is_ready_for_one_click(app):
+def test_start_page_is_ready_for_one_click(app):
     assert app.title[0].value == "Load a model"
     assert button(app, "Demo model").proto.type == "primary"
     assert not app.exception
@@ -140,7 +140,7 @@ def test_another_visitor_sees_whose_turn_it_is_and_waits(loaded_app, stages):
     other.query_params["model"] = "demo"
     other.query_params["rope"] = '{"method":"linear","factor":2.0}'
     other.run()
-    go(other, "diagnose")
+    go(other, "pressure")
     assert "cpu is busy: Evaluate demo" in texts(other)
     assert "linear ×2" in texts(other)
     button(other, "Diagnose").click().run()
@@ -284,7 +284,7 @@ def test_quantizer_by_hand_and_rope_change_the_strip(loaded_app):
     loaded_app.selectbox(key="kv rotation").select("hadamard").run()
     loaded_app.selectbox(key="rope").select("linear").run()
     assert not loaded_app.exception
-    go(loaded_app, "diagnose")
+    go(loaded_app, "noise")
     assert "K int3 per token, Hadamard" in texts(loaded_app)
     assert "linear ×4" in texts(loaded_app)
 
@@ -298,7 +298,7 @@ def test_values_that_cannot_be_are_refused_in_one_line_and_the_old_setting_stays
 
 
 def test_no_control_is_without_a_label(loaded_app):
-    for page in ("load", *PAGES):
+    for page in ("start", *PAGES):
         go(loaded_app, page)
         for kind in ("button", "selectbox", "number_input", "text_input", "checkbox", "multiselect"):
             assert all(w.label for w in loaded_app.get(kind))

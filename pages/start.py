@@ -1,12 +1,14 @@
-"""Load: a model in one click, the setting it is studied under, and whether rescaling can act there."""
+"""Start: a model in one click, the setting it is studied under, and whether rescaling can act there."""
 
 from dataclasses import replace
 
 import streamlit as st
 
-from pages.parts import cards, forms, session, strip, work
+from pages.parts import cards, forms, session, strip
 from pages.parts.choice import LEAST_LENGTH
 from pages.parts.quant_form import quant_form
+from pages.parts.watch import watch
+from pages.parts.work import loading
 from qroar_core.errors import QRoarError
 
 st.title("Load a model")
@@ -16,14 +18,14 @@ st.write("Position interpolation plus quantization costs more than either alone.
 picked = cards.pick_model(session.choice())
 if picked is not None:
     try:
-        work.start_load(picked)
+        loading.start(picked)
         session.choose(picked)
         st.rerun()
     except QRoarError as problem:
         st.error(str(problem))
 
 choice = session.choice()
-loaded = work.watch(session.load_key(choice))
+loaded = watch(session.load_key(choice))
 if loaded is None:
     st.stop()
 
@@ -54,4 +56,4 @@ head = strip.VERDICTS[said.acts][0]
 why = said.reason.removeprefix("Scales can act: ")
 {"yes": st.success, "temperature": st.warning, "no": st.warning}[said.acts](f"**{head}:** {why}")
 strip.busy(loaded)
-st.page_link("pages/diagnose.py", label="Next: diagnose", icon=":material/arrow_forward:")
+st.page_link("pages/pressure.py", label="Next: pressure", icon=":material/arrow_forward:")

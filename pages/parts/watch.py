@@ -1,0 +1,66 @@
+"""Watch a background job: its progress with Cancel while it runs, its result once it is there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from typing import Any
+
+import streamlit as st
+
+from pages.parts.session import manager
+from pages.parts.words import seconds_words
+from qroar_core.jobs import Snapshot
+
+POLL = 1  # seconds between looks at a running job
+
+
+def watch(key: Hashable, live: Callable[[tuple], None] | None = None) -> Any:
+    """The finished job's result, else None.
+
+    While the job is queued or running this draws its progress, a Cancel button and `live(details)`, and
+    looks again by itself until the job ends; then the whole page runs once more. A failure is one line.
+    """
+    now = manager().snapshot(key)
+    if now is None:
+        return None
+    if now.active:
+        st.fragment(_progress, run_every=POLL)(key, live)
+    elif now.state == "failed":
+        st.error(now.error, icon=":material/error:")
+    elif now.state == "cancelled":
+        st.info(f"{now.label}: cancelled. Nothing half-done was kept; start again whenever you like.")
+    return manager().result(key)
+
+
+def running(key: Hashable) -> bool:
+    """Is this job queued or running?"""
+    now = manager().snapshot(key)
+    return now is not None and now.active
+
+
+def _progress(key: Hashable, live: Callable[[tuple], None] | None) -> None:
+    now = manager().snapshot(key)
+    if now is None or not now.active:
+        st.rerun()
+    bar, stop = st.columns([6, 1], vertical_alignment="center")
+    bar.progress(now.step.fraction if now.step else 0.0, text=_line(now))
+    stop.button(
+        "Cancel",
+        key=f"cancel {now.label}",
+        on_click=manager().cancel,
+        args=(key,),
+        disabled=now.cancelling,
+        width="stretch",
+    )
+    if live is not None and now.details:
+        live(now.details)
+
+
+def _line(now: Snapshot) -> str:
+    if now.state == "queued":
+        return f"{now.label}: waiting for “{now.behind}” to finish" if now.behind else f"{now.label}: about to start"
+    if now.cancelling:
+        return f"{now.label}: stopping at the next step …"
+    what = f": {now.step.what}" if now.step and now.step.what else ""
+    left = f", about {seconds_words(now.seconds_left)} left in this pass" if now.seconds_left is not None else ""
+    return f"{now.label}{what} · {seconds_words(now.seconds)}{left}"

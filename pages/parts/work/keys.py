@@ -1,0 +1,14 @@
+"""The keys of jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+
+from qroar_core.models.loaded import LoadedModel
+from qroar_core.runs.setting import Setting
+
+
+def stage_key(stage: str, loaded: LoadedModel, setting: Setting, *specs: Hashable) -> tuple:
+    """What `stage` would compute for this model and setting on the embedded texts."""
+    who = (loaded.fingerprint, str(loaded.device), str(loaded.dtype))
+    return (stage, *who, setting.rope, setting.quant, *specs)

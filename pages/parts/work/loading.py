@@ -1,0 +1,35 @@
+"""Load a model, letting go of the one before."""
+
+from __future__ import annotations
+
+from pages.parts.choice import Choice
+from pages.parts.paths import model_source
+from pages.parts.session import load_key, manager
+from qroar_core import load
+from qroar_core.jobs import Manager
+from qroar_core.models import smollm2
+from qroar_core.models.loaded import LoadedModel
+from qroar_core.models.loading import choose_device
+from qroar_core.progress import OnStep, Step, ignore, part
+
+
+def start(picked: Choice) -> None:
+    """Load the chosen model; the one before is let go once the new one is known to be readable.
+
+    Raises:
+        BadSpec: a device this machine does not have. OutsideRoots: a path the dashboard may not touch.
+    """
+    model_source(picked.model)
+    device = str(choose_device(picked.device))
+    manager().submit(load_key(picked), _load, manager(), picked, label=f"Load {picked.model}", device=device)
+
+
+def _load(jobs: Manager, picked: Choice, on_step: OnStep = ignore) -> LoadedModel:
+    def report(step: Step) -> None:
+        on_step(step)
+        if step.stage == "load" and step.done >= 1:  # found and of a known family: now weights are read
+            jobs.release("load", but=load_key(picked))
+
+    if picked.model == "smollm2":
+        smollm2.fetch(part(on_step, 0, 1, 4))
+    return load.run(picked.model, device=picked.device, dtype=picked.dtype, on_step=report)
