@@ -181,6 +181,7 @@ def parse_cache_option(
     kv_scale: ScaleAxis | None = None,
     group_size: int | None = None,
     kv_rotation: Literal["none", "hadamard"] | None = None,
+    where: str = "",
 ) -> QuantizerSpec | None:
     """What `--k` or `--v` spells: `none`, `int2`..`int8`, or a K/V preset.
 
@@ -194,12 +195,13 @@ def parse_cache_option(
         kv_scale: `token` unless given.
         group_size: channels of a `block` (32 unless given) or tokens of a `channel` group (32).
         kv_rotation: `none` unless given.
+        where: the option as the person spelled it, for messages; `--k` or `--v` unless given.
     Returns:
         The quantizer, or None for `none`.
     Raises:
         BadSpec: unknown value (the known ones are listed), or a preset with its own options contradicted.
     """
-    name, where = text.strip().lower(), f"--{tensor}"
+    name, where = text.strip().lower(), where or f"--{tensor}"
     if name == "none":
         return None
     if name in KV_PRESETS:

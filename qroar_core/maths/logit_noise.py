@@ -6,18 +6,21 @@ noise_mn = scaling * (q^_m . k^_n - q_m . k_n), nats, splits over the bands with
 
 the channels without rotation being one more part. Beside it the KL of each attention row, reference to
 quantized.
-Rows are sampled and taken in blocks against the keys they see: never L x L. q and k come after RoPE.
+Rows are sampled and meet the keys they see block by block, the softmax kept as running sums (as in flash attention):
+never L x L, and nothing that grows with L. q and k come after RoPE.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 BLOCK_ELEMENTS = 1_000_000  # (band, head, row, key) products held at once
-MASKED = -1e30  # finite, so that a masked difference of log-probabilities is 0 and not NaN
+KEY_BLOCK = 1024  # keys taken at once: what is held does not grow with the context
+KeysOf = Callable[[int, int], Tensor]  # first and past-the-last position -> (n_kv_heads, t, head_dim)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,6 +41,45 @@ class LogitNoise:
     distance: Tensor
     rms_by_distance: Tensor
     band_rms_by_distance: Tensor
+
+
+class _Rows:
+    """Running sums of query rows over blocks of keys: squared noise, and both softmaxes for the KL.
+
+    With p = softmax(l) of the reference and q of l + e, KL(p || q) = -E_p[e] - ln Z_l + ln Z_(l + e): three sums
+    per row and head, rescaled whenever the largest logit so far grows.
+    """
+
+    def __init__(self, parts: int, heads: int, rows: int, device: torch.device) -> None:
+        def zeros(*shape: int) -> Tensor:
+            return torch.zeros(*shape, dtype=torch.float64, device=device)
+
+        self.square = torch.zeros(parts, rows, dtype=torch.float64)  # the whole noise last
+        self.count = torch.zeros(rows, dtype=torch.float64)  # of (head, key)
+        self.top, self.top_hat = zeros(heads, rows) - torch.inf, zeros(heads, rows) - torch.inf
+        self.z, self.z_hat, self.cross = zeros(heads, rows), zeros(heads, rows), zeros(heads, rows)
+
+    def add_softmax(self, block: slice, logits: Tensor, noise: Tensor, visible: Tensor) -> None:
+        """Add logits and noise (H, R, N), float64, where visible (R, N)."""
+        here = (slice(None), block)
+        logits = logits.masked_fill(~visible, -torch.inf)
+        weight, self.top[here], self.z[here], before = _grown(self.top[here], self.z[here], logits)
+        self.cross[here] = self.cross[here] * before - (weight * noise).sum(-1)
+        _, self.top_hat[here], self.z_hat[here], _ = _grown(self.top_hat[here], self.z_hat[here], logits + noise)
+
+    def table(self, rows: Tensor) -> Tensor:
+        """(rows, parts + 2): position, mean squares, KL averaged over heads."""
+        kl = self.cross / self.z - (self.top + self.z.log()) + (self.top_hat + self.z_hat.log())
+        kl = kl.clamp(min=0).mean(0).cpu()  # rounding may dip below 0
+        return torch.cat([rows[:, None].double(), (self.square / self.count).T, kl[:, None]], 1)
+
+
+def _grown(top: Tensor, z: Tensor, logits: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """exp(logits - new top), new top, new sum, and the factor that turns old sums into new ones."""
+    new = torch.maximum(top, logits.amax(-1))
+    at = new.masked_fill(new.isinf(), 0.0)  # a row that has seen nothing yet
+    weight, before = (logits - at[..., None]).exp(), (top - at).exp()
+    return weight, new, z * before + weight.sum(-1), before
 
 
 class LogitNoiseMeter:
@@ -66,15 +108,18 @@ class LogitNoiseMeter:
         # rows: the parts, then the whole noise
         self.distance_sum = torch.zeros(len(members) + 1, octaves, dtype=torch.float64)
         self.distance_count = torch.zeros(octaves, dtype=torch.float64)
-        self.rows: list[Tensor] = []  # (rows, parts + 3): position, parts, whole, kl
+        self.rows: list[Tensor] = []  # (rows, parts + 3): position, parts, whole, KL
 
-    def update(self, q: Tensor, rows: Tensor, k: Tensor, k_hat: Tensor, q_hat: Tensor | None = None) -> None:
+    def update(self, q: Tensor, rows: Tensor, k: Tensor, k_hat: Tensor | KeysOf, q_hat: Tensor | None = None,
+               key_block: int = KEY_BLOCK) -> None:  # fmt: skip
         """Add sampled query rows against every key they see.
 
         Args:
             q: (heads, R, head_dim) reference; rows: positions, int64 (R,).
-            k, k_hat: (n_kv_heads, N, head_dim), reference and quantized keys of positions 0..N-1, N >
-                max(rows).
+            k: (n_kv_heads, N, head_dim), reference keys of positions 0..N-1, N > max(rows).
+            k_hat: the same quantized, or a function of (first, past the last) position that gives them, so that no
+                second K of the whole length is ever held.
+            key_block: keys taken at once.
             q_hat: quantized q, or None where q is not quantized.
         Raises:
             ValueError: a row sees keys that are not there.
@@ -86,23 +131,21 @@ class LogitNoiseMeter:
         rows, order = rows.cpu().sort()
         q = q[:, order].float()
         q_hat = q if q_hat is None else q_hat[:, order].float()
-        k = k.float()
-        k_error = self._by_part((k_hat.float() - k).mT)  # (parts, KV, channels, N)
-        k_parts = None if q_hat is q else self._by_part(k.mT)
-        first = 0
-        while first < len(rows):
-            # rows ascend, so the block's last row sets how many keys it needs
-            end = first + 1
-            cost = len(self.channels) * q.shape[0]
-            while end < len(rows) and cost * (end + 1 - first) * (int(rows[end]) + 1) <= BLOCK_ELEMENTS:
-                end += 1
-            keys = slice(0, int(rows[end - 1]) + 1)
-            block = slice(first, end)
-            noise = self._parts(q_hat[:, block], k_error[..., keys])
-            if k_parts is not None:
-                noise += self._parts(q_hat[:, block] - q[:, block], k_parts[..., keys])
-            self._block(self._logits(q[:, block], k[:, keys]), noise, rows[block])
-            first = end
+        seen = _Rows(len(self.channels) + 1, q.shape[0], len(rows), q.device)
+        for start in range(0, int(rows[-1]) + 1, key_block):
+            stop = min(start + key_block, int(rows[-1]) + 1)
+            here = k[:, start:stop].float()
+            rounded = k_hat(start, stop) if callable(k_hat) else k_hat[:, start:stop]
+            k_error = self._by_part((rounded.float() - here).mT)  # (parts, KV, channels, keys)
+            k_parts = None if q_hat is q else self._by_part(here.mT)
+            size = max(1, BLOCK_ELEMENTS // (len(self.channels) * q.shape[0] * (stop - start)))
+            for first in range(int(torch.searchsorted(rows, start)), len(rows), size):
+                block = slice(first, first + size)
+                noise = self._parts(q_hat[:, block], k_error)
+                if k_parts is not None:
+                    noise += self._parts(q_hat[:, block] - q[:, block], k_parts)
+                self._block(seen, block, self._logits(q[:, block], here), noise, rows[block], start)
+        self.rows.append(seen.table(rows))
 
     def _by_part(self, x: Tensor) -> Tensor:
         """Split (KV, head_dim, T) into (parts, KV, channels of the widest part, T), padded with zeros."""
@@ -120,26 +163,23 @@ class LogitNoiseMeter:
         grouped = (q * self.scaling).reshape(k_parts.shape[1], -1, q.shape[-1])
         return (self._by_part(grouped.mT).mT @ k_parts).reshape(len(k_parts), *q.shape[:2], -1)
 
-    def _block(self, logits: Tensor, parts: Tensor, rows: Tensor) -> None:
-        """Book logits (H, R, N) and their noise (parts, H, R, N) of rows (R,) against keys 0..N-1."""
+    def _block(self, seen: _Rows, block: slice, logits: Tensor, parts: Tensor, rows: Tensor, start: int) -> None:
+        """Book logits (H, R, N) and their noise (parts, H, R, N) of rows (R,) against keys start .. start + N - 1."""
         heads, _, keys = logits.shape
-        distance = rows[:, None] - torch.arange(keys)  # (R, N)
-        seen = distance >= 0
+        distance = rows[:, None] - torch.arange(start, start + keys)  # (R, N)
+        visible = distance >= 0
         if self.window is not None:
-            seen &= distance < self.window
-        hidden = ~seen.to(logits.device)
-        parts.masked_fill_(hidden, 0.0)
+            visible &= distance < self.window
+        parts.masked_fill_(~visible.to(logits.device), 0.0)
         whole = parts.sum(0)
-        reference = logits.masked_fill_(hidden, MASKED)
-        log_p, log_q = reference.log_softmax(-1), (reference + whole).log_softmax(-1)
-        kl = (log_p.exp() * (log_p - log_q)).sum(-1).clamp(min=0).mean(0)  # (R,); rounding may dip below 0
+        seen.add_softmax(block, logits.double(), whole.double(), visible.to(logits.device))
         # heads summed: (parts + 1, R, N), the whole noise last
         square = torch.cat([parts.square_().sum(1), whole.square_().sum(0)[None]]).double().cpu()
-        each = square.sum(-1).T / (seen.sum(1)[:, None] * heads)  # (R, parts + 1), mean square
-        self.rows.append(torch.cat([rows[:, None].double(), each, kl.double().cpu()[:, None]], 1))
+        seen.square[:, block] += square.sum(-1)
+        seen.count[block] += visible.sum(1).double() * heads
         octave = (distance.clamp(min=0) + 1).double().log2().floor().long().reshape(-1)
         self.distance_sum.index_add_(1, octave, square.flatten(1))
-        self.distance_count.index_add_(0, octave, seen.reshape(-1).double() * heads)
+        self.distance_count.index_add_(0, octave, visible.reshape(-1).double() * heads)
 
     def result(self) -> LogitNoise:
         """Noise so far, rows in order of position."""

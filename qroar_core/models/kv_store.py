@@ -44,6 +44,16 @@ def rounder(spec: QuantizerSpec | None, geometry: Geometry, cos_sin: CosSin,
     return round_before if spec.before_rope else round_after
 
 
+def followed_by(first: Rounder | None, second: Callable[[Tensor], Tensor]) -> Rounder:
+    """`first`, if any, and then `second`."""
+    return lambda x, start: second(x if first is None else first(x, start))
+
+
+def block_of(spec: QuantizerSpec | None) -> int:
+    """Tokens rounded together; 1 without a quantizer."""
+    return spec.block_tokens if spec is not None else 1
+
+
 @dataclass(slots=True, eq=False)
 class Half:
     """The K half or the V half of one layer's cache."""
@@ -71,5 +81,10 @@ class Half:
 
 
 def allocate(geometry: Geometry, batch: int, length: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """One half's zeroed storage, (batch, n_kv_heads, length, head_dim)."""
-    return torch.zeros(batch, geometry.n_kv_heads, length, geometry.head_dim, dtype=dtype, device=device)
+    """The whole cache, zeroed: (layers, 2, batch, n_kv_heads, length, head_dim), K first.
+
+    One block, because the C library hands a block this large back to the system when it is freed; sixty
+    smaller ones it would keep, and a second pass would find the first one's memory still taken.
+    """
+    shape = (geometry.n_layers, 2, batch, geometry.n_kv_heads, length, geometry.head_dim)
+    return torch.zeros(shape, dtype=dtype, device=device)

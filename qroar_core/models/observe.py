@@ -13,7 +13,7 @@ from torch import Tensor
 from qroar_core.maths.anisotropy import AnisotropyMeter
 from qroar_core.maths.bands import Bands, band_of_channel, band_of_pair
 from qroar_core.maths.dilation import QuantilesByPosition
-from qroar_core.maths.logit_noise import LogitNoiseMeter
+from qroar_core.maths.logit_noise import KEY_BLOCK, LogitNoiseMeter
 from qroar_core.maths.logit_pressure import LogitPressureMeter
 from qroar_core.maths.outliers import ChannelMeter, OutlierErrorMeter, entry_threshold
 from qroar_core.maths.pair_error import PairErrorMeter
@@ -21,9 +21,10 @@ from qroar_core.maths.positions import PositionBins, log_spaced
 from qroar_core.maths.quantize import fake_quantize
 from qroar_core.maths.rope import unrotate
 from qroar_core.maths.tails import BandTails
+from qroar_core.models.condition import StaticRange
 from qroar_core.models.geometry import Geometry
 from qroar_core.models.kv_store import rounder
-from qroar_core.models.stream import AttentionTap, StaticRange, Stream
+from qroar_core.models.stream import AttentionTap, Stream
 from qroar_core.specs import QuantizerSpec, QuantSpec
 
 SIDES = ("q/pre", "q/post", "k/pre", "k/post")
@@ -193,5 +194,9 @@ class LongContext:
         if self.rounds_logits:
             noise = LogitNoiseMeter(frame.channel_band, frame.length, tap.scaling)
             q_hat = self._active(q, layer, "q") if self.quant.qk is not None else None
-            noise.update(q, rows, tap.k_seen, self.rounded_k(tap.k_seen, 0, layer), q_hat)
+            block = self.quant.block_tokens
+            noise.update(
+                q, rows, tap.k_seen, lambda a, b: self.rounded_k(tap.k_seen[:, a:b], a, layer), q_hat,
+                key_block=-(-KEY_BLOCK // block) * block,
+            )  # fmt: skip
             self.noise[layer] = noise

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -18,35 +19,14 @@ from torch import Tensor
 
 from qroar_core.errors import BadSpec
 from qroar_core.maths.quantize import fake_quantize
-from qroar_core.maths.rescale import Scales
 from qroar_core.maths.rope import cos_sin
 from qroar_core.models.attention import MASK_ENTRIES, attention_by, causal_block
-from qroar_core.models.kv_store import Half, allocate, rounder
+from qroar_core.models.condition import Condition
+from qroar_core.models.kv_store import Half, allocate, block_of, followed_by, rounder
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.memory import require_room
 from qroar_core.models.patch import quantized_parameters, replaced, scaled_parameters
 from qroar_core.models.rope import Rope, rope_of, rope_set
-from qroar_core.specs import QuantSpec, RopeSpec
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class StaticRange:
-    """Calibrated absmax per layer of quantizers with one static scale; None where not needed."""
-
-    k: Tensor | None = None  # (layers,)
-    v: Tensor | None = None
-    q: Tensor | None = None  # the qk activation quantizer on queries
-    k_active: Tensor | None = None  # ... and on keys
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Condition:
-    """What the model runs under."""
-
-    rope: RopeSpec = RopeSpec()
-    quant: QuantSpec = QuantSpec()
-    scales: Scales | None = None
-    static: StaticRange | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,7 +39,7 @@ class AttentionTap:
     q: Tensor  # (n_heads, t, head_dim), unquantized
     k: Tensor  # (n_kv_heads, t, head_dim), unquantized
     v: Tensor
-    k_seen: Tensor  # (n_kv_heads, start + t, head_dim), as the cache holds it
+    k_seen: Tensor  # (n_kv_heads, start + t, head_dim), as the cache holds it; rounded for q k too where that is
     v_seen: Tensor
     out: Tensor  # (n_heads, t, head_dim)
     cos: Tensor  # (t, rotary_dim // 2)
@@ -97,42 +77,47 @@ class Stream:
     observers: Sequence[Observer] = ()
     halves: list[tuple[Half, Half]] = field(default_factory=list)
     hooks: list = field(default_factory=list)
-    start: int = 0
+    start: int = 0  # position of the chunk under way
+    fed: int = 0  # tokens the run has seen
     turn: tuple[Tensor, Tensor] | None = None  # cos and sin of the chunk, for observers
 
     def run(self, ids: Tensor, observers: Sequence[Observer] = ()) -> Iterator[Piece]:
-        """Feed ids (B, T) or (T,), T <= length, through the model from position 0, chunk by chunk.
-
-        One run at a time: a new one ends the run before it.
-        """
+        """Feed ids (B, T) or (T,), T <= length, from position 0, chunk by chunk; ends the run before it."""
         ids = (ids[None] if ids.ndim == 1 else ids).to(self.loaded.device)
         if ids.shape[1] > self.length:
             raise BadSpec(f"{ids.shape[1]} tokens in a stream opened for {self.length}")
-        self.close()
-        halves = self.halves = self._allocate(ids.shape[0])
-        self.observers = tuple(observers)
-        self.hooks = self._hooks() if self.observers else []
-        decoder = self.loaded.family.decoder(self.loaded.model)
+        halves = self.begin(ids.shape[0], observers)
         try:
-            for start in range(0, ids.shape[1], self.chunk):
+            for piece in ids.split(self.chunk, dim=1):
                 if self.halves is not halves:
                     raise RuntimeError("this run ended: its stream was closed, or another run began")
-                self.start, piece = start, ids[:, start : start + self.chunk]
-                stop = start + piece.shape[1]
-                self.turn = self.cos_sin(start, stop) if self.observers else None
-                at = torch.arange(start, stop, device=ids.device)[None]
-                with torch.no_grad():  # not inference mode: what observers keep may meet autograd later
-                    out = decoder(input_ids=piece, position_ids=at, use_cache=False)
-                yield Piece(start, out.last_hidden_state)
+                yield self.feed(piece)
         finally:
             if self.halves is halves:
                 self.close()
+
+    def begin(self, batch: int = 1, observers: Sequence[Observer] = ()) -> list[tuple[Half, Half]]:
+        """Start a run at position 0 with an empty cache, which is returned; `feed` gives it tokens."""
+        self.close()
+        self.halves = self._allocate(batch)
+        self.observers = tuple(observers)
+        self.hooks = self._hooks() if self.observers else []
+        return self.halves
+
+    def feed(self, ids: Tensor) -> Piece:
+        """Run ids (B, t) behind everything this run was fed so far."""
+        self.start, self.fed = self.fed, self.fed + ids.shape[1]
+        self.turn = self.cos_sin(self.start, self.fed) if self.observers else None
+        at = torch.arange(self.start, self.fed, device=ids.device)[None]
+        with torch.no_grad():  # not inference mode: what observers keep may meet autograd later
+            out = self.loaded.family.decoder(self.loaded.model)(input_ids=ids, position_ids=at, use_cache=False)
+        return Piece(self.start, out.last_hidden_state)
 
     def close(self) -> None:
         """End the run, if one is under way: its hooks come off the model and its cache is freed."""
         for hook in self.hooks:
             hook.remove()
-        self.halves, self.observers, self.hooks, self.turn = [], (), [], None
+        self.halves, self.observers, self.hooks, self.turn, self.fed = [], (), [], None, 0
 
     def cos_sin(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
         """cos and sin of positions start .. stop - 1, (stop - start, rotary_dim // 2); no table of all lengths."""
@@ -152,8 +137,9 @@ class Stream:
         while at < end:
             rows = max(1, min(MASK_ENTRIES // end, self.chunk))
             stop = min([end, at + rows] + [(at // block + 1) * block for block in blocks])
-            seen = self._round_active(kept_k.store[:, :, :stop], layer, "k_active")
-            here = slice(at - self.start, stop - self.start)
+            here, seen = slice(at - self.start, stop - self.start), kept_k.store[:, :, :stop]
+            if kept_k.block > 1:  # with blocks of one token the cache holds K rounded for the product already
+                seen = self._round_active(seen, layer, "k_active")
             out[:, :, here] = causal_block(asked[:, :, here], seen, kept_v.store[:, :, :stop], at, scaling, window)
             kept_k.settle(stop)
             kept_v.settle(stop)
@@ -178,18 +164,17 @@ class Stream:
         return fake_quantize(x, spec, absmax=None if static is None else static[layer])
 
     def _allocate(self, batch: int) -> list[tuple[Half, Half]]:
-        loaded, quant = self.loaded, self.condition.quant
-        geo, static = loaded.geometry, self.condition.static
+        loaded, quant, static = self.loaded, self.condition.quant, self.condition.static
+        k_range, v_range = (static.k, static.v) if static is not None else (None, None)
         halves = []
-        for layer in range(geo.n_layers):
-            pair = []
-            ranges = (static.k, static.v) if static is not None else (None, None)
-            for spec, absmax in zip((quant.k, quant.v), ranges, strict=True):
-                store = allocate(geo, batch, self.length, loaded.dtype, loaded.device)
-                here = absmax[layer] if absmax is not None else None
-                block = spec.block_tokens if spec else 1
-                pair.append(Half(store, rounder(spec, geo, self.cos_sin, here), block))
-            halves.append((pair[0], pair[1]))
+        for layer, (k, v) in enumerate(allocate(loaded.geometry, batch, self.length, loaded.dtype, loaded.device)):
+            ranges = [None if r is None else r[layer] for r in (k_range, v_range)]
+            k_round, v_round = (
+                rounder(spec, loaded.geometry, self.cos_sin, at) for spec, at in zip((quant.k, quant.v), ranges)
+            )
+            if quant.qk is not None and (quant.k is None or quant.k.block_tokens == 1):
+                k_round = followed_by(k_round, partial(self._round_active, layer=layer, which="k_active"))
+            halves.append((Half(k, k_round, block_of(quant.k)), Half(v, v_round, block_of(quant.v))))
         return halves
 
     def _hooks(self) -> list:

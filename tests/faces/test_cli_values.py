@@ -24,7 +24,7 @@ BEFORE_LOADING = [
     (["--k", "int1"], "--k", CACHES),
     (["--k", "foo"], "--k", CACHES),
     (["--v", "foo"], "--v", CACHES),
-    (["--kv", "foo"], "--k", CACHES),
+    (["--kv", "foo"], "--kv:", CACHES),
     (["--k", "int4", "--kv-scale", "foo"], "--kv-scale", ("token", "channel", "tensor", "block")),
     (["--kv-scale", "foo"], "--kv-scale", ("token", "channel", "tensor", "block")),
     (["--kv-scale", "block"], "--kv-scale", ("nothing to act on", "--k int4")),

@@ -111,3 +111,27 @@ def test_missing_keys_are_refused_and_no_rows_is_fine():
         meter.update(q[:, ROWS], ROWS, k[:, :40], k_hat[:, :40])
     meter.update(q[:, :0], ROWS[:0], k, k_hat)
     assert meter.result().rms.numel() == 0
+
+
+@pytest.mark.parametrize("window", [None, 9])
+@pytest.mark.parametrize("key_block", [1, 7, 32])
+def test_small_blocks_of_keys_give_what_one_block_gives(key_block, window):
+    """Keys in blocks, rounded on demand, some rows blind to whole blocks: the same table."""
+    q, k, q_hat, k_hat = tensors()
+    k = k * 30  # logits of some hundreds: the running softmax has to rescale
+    k_hat = k_hat * 30
+    asked = []
+
+    def rounded(first, stop):
+        asked.append((first, stop))
+        return k_hat[:, first:stop]
+
+    whole, split = (LogitNoiseMeter(BAND, L, SCALING, window) for _ in range(2))
+    whole.update(q[:, ROWS], ROWS, k, k_hat, q_hat[:, ROWS], key_block=L)
+    split.update(q[:, ROWS], ROWS, k, rounded, q_hat[:, ROWS], key_block=key_block)
+    assert max(stop - first for first, stop in asked) == key_block
+    expected, found = whole.result(), split.result()
+    for name in ("rms", "rms_by_band", "rms_by_distance", "band_rms_by_distance", "kl"):
+        a, b = getattr(expected, name), getattr(found, name)
+        assert torch.allclose(a, b, rtol=1e-5, atol=1e-9, equal_nan=True), name
+    assert float(expected.kl.max()) > 0.1
