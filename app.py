@@ -6,7 +6,10 @@ from pages.parts import session
 
 st.set_page_config(page_title="Q-ROAR", page_icon=":material/graphic_eq:", layout="wide")
 PAGES = {
-    "": [st.Page("pages/start.py", title="Start", icon=":material/upload:", default=True)],
+    "": [
+        st.Page("pages/start.py", title="Start", icon=":material/upload:", default=True),
+        st.Page("pages/learn.py", title="Learn", icon=":material/school:"),
+    ],
     "See": [
         st.Page("pages/pressure.py", title="Pressure", icon=":material/speed:"),
         st.Page("pages/tails.py", title="Tails", icon=":material/show_chart:"),
@@ -17,8 +20,9 @@ PAGES = {
         st.Page("pages/tune.py", title="Tune", icon=":material/tune:"),
         st.Page("pages/evaluate.py", title="Evaluate", icon=":material/balance:"),
         st.Page("pages/export.py", title="Export", icon=":material/download:"),
+        st.Page("pages/runs.py", title="Runs", icon=":material/history:"),
     ],
 }
 page = st.navigation(PAGES)
-session.choose(session.choice())  # a page change empties the address line: put the choice back
+session.enter()
 page.run()

@@ -1,4 +1,4 @@
-"""`python -m benchmarks [demo|smollm2|diagnosis|memory ...]`: no argument runs all of them.
+"""`python -m benchmarks [demo|smollm2|diagnosis|memory|dashboard|llamacpp|families ...]`: no argument runs all of them.
 
 Every figure is a ratio inside one run, or a count; wall seconds are printed beside for the reader.
 """
@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import demo, diagnosis, memory, smollm2
+from benchmarks import dashboard, demo, diagnosis, families, llamacpp, memory, smollm2
 
 PARTS = {"demo": demo.main, "smollm2": smollm2.main, "diagnosis": diagnosis.main, "memory": memory.main}
+PARTS |= {"dashboard": dashboard.main, "llamacpp": llamacpp.main, "families": families.main}
 
 
 def main(names: list[str]) -> int:

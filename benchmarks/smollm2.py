@@ -14,6 +14,7 @@ from qroar_core.specs import EvaluationSpec, QuantizerSpec, QuantSpec, RopeSpec,
 
 LENGTH, WINDOWS = 2048, 8
 ROPE, INT4 = RopeSpec("yarn", 2.0), QuantSpec(k=QuantizerSpec(4))
+ROTATED = QuantSpec(k=QuantizerSpec(4, rotation="hadamard"))
 
 
 def main() -> None:
@@ -32,9 +33,10 @@ def measured(loaded: LoadedModel, collection: str) -> None:
     outcome = search.run(loaded, ROPE, INT4, spec, texts)
     used = windows(loaded.tokenizer, texts["calibration"], LENGTH, spec.windows, spec.seed).ids
     bare = statistics.median([bare_forward(loaded, used) for _ in range(3)])
+    turned = search.run(loaded, ROPE, ROTATED, spec, texts)
     result = evaluate.run(
         loaded, ROPE, INT4, outcome.found, outcome.smooth, EvaluationSpec(lengths=(LENGTH,), windows=WINDOWS),
-        texts["heldout"],
+        texts["heldout"], rotation_tuned=turned.found,
     )  # fmt: skip
     print(f"Held-out: {result.text}. Search: {outcome.report.text}.\n")
     print("| model | scales | ppl | NLL ± SE | gap recovered |")
@@ -43,6 +45,7 @@ def measured(loaded: LoadedModel, collection: str) -> None:
         print(f"| {row.model} | {row.scales.replace('_', ' ')} | {row.ppl:.3f} | {row.nll:.4f} ± {row.nll_se:.4f} "
               f"| {_recovered(result, row.model, row.scales)} |")  # fmt: skip
     before, after = (_ppl(result, "quantized", s) for s in ("identity", "tuned"))
+    print(f"\n{result.rotation.sentence if result.rotation else ''}")
     print(f"\n{result.sentence}; perplexity cut {1 - after / before:.1%}")
     print(f"Search: {outcome.report.seconds:.1f} s = {outcome.report.forward_equivalents:.2f} bare forward passes "
           f"over its {used.numel()} tokens as it measured itself, {outcome.report.seconds / bare:.2f} by three "

@@ -1,19 +1,30 @@
-"""Noise: what quantization does to attention logits, by position, distance, layer and band."""
+"""Noise: what quantization does to attention logits, by position, distance, layer and band, and what scales mend."""
 
 import streamlit as st
 
 from pages.parts import need
 from pages.parts.show import picture
-from qroar_core.figures import anisotropy, noise
+from qroar_core.figures import anisotropy, noise, pair_error
 
 st.title("Noise")
-_, _, result = need.diagnosis()
+loaded, setting, result = need.diagnosis()
+tuned = None
 if result.logit_noise is None:
     st.info("Nothing is quantized, so there is no noise. Choose a quantizer on the Start page.")
-picture(noise.by_position(result), "noise-by-position")
-picture(noise.by_layer_and_band(result), "noise-by-band")
-picture(noise.by_distance(result), "noise-by-distance")
-picture(noise.pair_error(result), "pair-error")
+else:
+    tuned = need.tuned_diagnosis(loaded, setting)
+picture(noise.by_position(result, tuned), "noise-by-position")
+picture(noise.by_distance(result, tuned), "noise-by-distance")
+picture(noise.by_layer_and_band(result, tuned), "noise-by-band")
+
+shown = noise.models(result, tuned)
+if shown:
+    with st.container(horizontal=True):
+        kinds = ["band", "layer"]
+        rows = st.segmented_control("Taken apart by", kinds, default="band", key="split rows", required=True)
+        name = st.segmented_control("Model", list(shown), default="quantized", key="split model", required=True)
+    picture(noise.split(tuned if name == "tuned" else result, rows, name), "noise-split")
+picture(pair_error.amplitude_and_phase(result, tuned), "pair-error")
 picture(anisotropy.by_angle(result), "anisotropy")
 picture(noise.hidden_states(result), "hidden-states")
 st.page_link("pages/tune.py", label="Next: tune", icon=":material/arrow_forward:")

@@ -2,22 +2,43 @@
 
 import streamlit as st
 
-from pages.parts import need
+from pages.parts import need, pick
 from pages.parts.show import picture
-from pages.parts.words import TENSOR_WORDS
-from qroar_core.figures import dilation, outliers
+from pages.parts.work import diagnosing
+from qroar_core.figures import outliers, tails
+
+MENUS = ("outlier tensor", "outlier layer", "outlier head")
+FIRST = "k/post"  # what a K cache quantizes
 
 st.title("Outliers")
-_, _, result = need.diagnosis()
-one, two, three = st.columns(3)
-layer = one.selectbox("Layer", range(len(result.dilation.absmax)), key="range layer")
-names = [name for name in TENSOR_WORDS if name in result.outliers.maps]
-which = three.selectbox("Outliers of", names, format_func=TENSOR_WORDS.get, key="outliers of")
-head = two.selectbox("KV head", range(len(result.outliers.maps[which][layer])), key="range head")
+loaded, setting, result = need.diagnosis()
+of = diagnosing.key(loaded, setting)
+loudest = outliers.loudest_layer(result, FIRST)
+pick.keep("outlier map", of, dict(zip(MENUS, (FIRST, loudest, outliers.loudest_head(result, FIRST, loudest)))))
+
+names = [name for name in tails.NAMES if name in result.outliers.maps]
+count, per_page = len(result.outliers.maps[FIRST]), outliers.PANELS
+with st.container(horizontal=True, vertical_alignment="bottom"):
+    which = st.segmented_control("Tensor", names, key="outlier tensor", format_func=tails.NAMES.get, required=True)
+    page = 0
+    if outliers.pages(result) > 1:
+        here = st.session_state["outlier layer"] // per_page
+        page = st.selectbox("Layers shown", range(outliers.pages(result)), here,
+                            lambda p: f"{p * per_page}–{min(count, (p + 1) * per_page) - 1}", width=160)  # fmt: skip
+
+
+def panel(data: list) -> dict:
+    """A clicked panel as menu values, with the KV head that it shows."""
+    return {"outlier layer": data[0], "outlier head": outliers.loudest_head(result, which, data[0])}
+
+
+picture(outliers.layers(result, which, page, st.session_state["outlier layer"]), "outlier-layers",
+        on_select=pick.on_click("outlier-layers", panel), selection_mode="points")  # fmt: skip
+with st.container(horizontal=True, vertical_alignment="bottom"):
+    layer = st.selectbox("Layer", range(count), key="outlier layer", width=120)
+    head = st.selectbox("KV head", range(result.n_kv_heads), key="outlier head", width=120)
+pick.remember("outlier map", of, *MENUS)
 picture(outliers.channel_map(result, which, layer, head), "outlier-map")
-picture(dilation.by_position(result, layer), "range-by-position")
-if which in result.outliers.jaccard:
-    picture(outliers.shift(result, which), "outlier-shift")
-for bits in result.outliers.error_share:
-    picture(outliers.error_share(result, bits), f"outlier-error-{bits}")
+picture(outliers.shift(result, which), "outlier-shift")
+picture(outliers.error_share(result), "outlier-error")
 st.page_link("pages/noise.py", label="Next: noise", icon=":material/arrow_forward:")

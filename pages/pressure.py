@@ -1,13 +1,24 @@
-"""Pressure: which bands the interpolation moves, and at which distances they mistake far for near."""
+"""Pressure: which frequencies each interpolation moves, how much that matters here, and which distances alias."""
 
 import streamlit as st
 
-from pages.parts import need
+from pages.parts import need, session
+from pages.parts.pressure_controls import compared
 from pages.parts.show import picture
-from qroar_core.figures import aliasing, pressure
+from pages.parts.strip import strip
+from qroar_core.figures import aliasing, pressure, pressure_methods
 
 st.title("Pressure")
-_, _, result = need.diagnosis()
+loaded, setting = session.require_model()
+strip(loaded, setting)
+
+found = compared(loaded, setting)
+if found is not None:
+    picture(pressure_methods.by_pair(found), "methods-by-pair")
+    picture(pressure_methods.by_band(found), "methods-by-band")
+
+st.subheader(f"What this model's own q and k make of it at {setting.search.length:,} tokens")
+_, _, result = need.diagnosis_below(loaded, setting)
 picture(pressure.by_band(result), "pressure-by-band")
 picture(pressure.by_pair(result), "pressure-by-pair")
 picture(aliasing.unseen(result), "unseen-phases")

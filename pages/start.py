@@ -1,59 +1,53 @@
-"""Start: a model in one click, the setting it is studied under, and whether rescaling can act there."""
+"""Start: a model in one click, its setting, and whether rescaling can act there."""
 
 from dataclasses import replace
 
 import streamlit as st
 
-from pages.parts import cards, forms, session, strip
-from pages.parts.choice import LEAST_LENGTH
+from pages.parts import cards, model_picker, session, setting_form, strip
+from pages.parts.follow import delivered
 from pages.parts.quant_form import quant_form
 from pages.parts.watch import watch
-from pages.parts.work import loading
-from qroar_core.errors import QRoarError
+from pages.parts.words import short_name
 
-st.title("Load a model")
-st.write("Position interpolation plus quantization costs more than either alone. See where, per frequency band, "
-         "and repair a part of it with scales on W_Q and W_K.")  # fmt: skip
-
-picked = cards.pick_model(session.choice())
-if picked is not None:
-    try:
-        loading.start(picked)
-        session.choose(picked)
-        st.rerun()
-    except QRoarError as problem:
-        st.error(str(problem))
-
-choice = session.choice()
-loaded = watch(session.load_key(choice))
+now = session.choice()
+loaded = session.model()
 if loaded is None:
+    st.title("Where does your long-context model lose, and what can be repaired?")
+    model_picker.reload_button(now)
+    watch(session.load_key(now))
+    model_picker.give_back_on_failure(now)
+    model_picker.welcome(now)
     st.stop()
 
+head, demo, other = st.columns([5, 2, 2], vertical_alignment="bottom")
+head.title(short_name(loaded.name, 30))
+with demo:
+    model_picker.demo_button(now)
+with other.popover("Another model", width="stretch"):
+    model_picker.other_model(now)
+model_picker.give_back_on_failure(now)
+cards.model_metrics(loaded)
+
 setting = session.require_setting(loaded)
+st.subheader("The setting")
+setting_form.preset_pills(loaded, setting)
+cards.verdict_box(loaded, setting)
 left, right = st.columns(2, gap="large")
 with left:
-    st.subheader("The model")
-    cards.model_card(loaded)
+    rope = setting_form.rope_form(loaded, setting.rope, setting.search.length)
+    length = setting_form.length_form(loaded, now.length, setting)
 with right:
-    st.subheader("The setting")
-    rope = forms.rope_form(setting.rope)
-    quant = quant_form(setting.quant)
-    bands = forms.band_form(setting.search.bands, loaded.geometry.n_pairs)
-    native = loaded.geometry.original_context
-    typed = st.number_input("Context length L, tokens (0: what the interpolation promises)", 0, 2**20,
-                            choice.length or 0, 64, key="length")  # fmt: skip
-    length = max(int(typed), LEAST_LENGTH) if typed else None
-    st.caption(f"Native window {native} tokens; L is now {length or setting.search.length}.")
+    quant = quant_form(setting.quant, loaded.model.config.model_type)
+    bands = setting_form.band_form(loaded, setting.search.bands)
 
-if (rope, quant, length) != (setting.rope, setting.quant, choice.length):
-    choice = replace(choice, rope=rope, quant=quant, length=length, evaluation=None)
-if replace(choice, bands=bands) != session.choice():
-    session.choose(replace(choice, bands=bands))
+if (rope, quant, length) != (setting.rope, setting.quant, now.length):
+    now = replace(now, rope=rope, quant=quant, length=length, evaluation=None)
+if replace(now, bands=bands) != session.choice():
+    session.choose(replace(now, bands=bands))
     st.rerun()
-
-said = strip.verdict_for(loaded, setting)
-head = strip.VERDICTS[said.acts][0]
-why = said.reason.removeprefix("Scales can act: ")
-{"yes": st.success, "temperature": st.warning, "no": st.warning}[said.acts](f"**{head}:** {why}")
 strip.busy(loaded)
+delivered()
+with st.expander("Everything about the model"):
+    cards.model_table(loaded)
 st.page_link("pages/pressure.py", label="Next: pressure", icon=":material/arrow_forward:")

@@ -1,15 +1,36 @@
-"""Tails: do q and k reach further at long context than at short?"""
+"""Tails: do q and k reach further at long context than at short, and by how much in one band?"""
 
 import streamlit as st
 
-from pages.parts import need
+from pages.parts import need, pick
 from pages.parts.show import picture
-from pages.parts.words import TENSOR_WORDS
-from qroar_core.figures import tails
+from pages.parts.work import diagnosing
+from qroar_core.figures import dilation, tails
+
+MENUS = ("tail tensor", "tail layer", "tail head", "tail band")
 
 st.title("Tails")
-_, _, result = need.diagnosis()
-names = [name for name in TENSOR_WORDS if name in result.tails]
-tensor, side = st.selectbox("Tails of", names, format_func=TENSOR_WORDS.get, key="tails of").split("/")
-picture(tails.by_layer_and_band(result, tensor, side), f"tails-{tensor}-{side}")
+loaded, setting, result = need.diagnosis()
+of = diagnosing.key(loaded, setting)
+pick.keep("tail cell", of, dict(zip(MENUS, tails.worst_cell(result))))
+
+
+def cell(data: list) -> dict:
+    """A clicked cell as menu values, with the KV head that the map shows there."""
+    which, layer, band = data
+    return dict(zip(MENUS, (which, layer, tails.loudest_head(result, which, layer, band), band)))
+
+
+picked = tuple(st.session_state[menu] for menu in MENUS)
+picture(tails.overview(result, picked), "tails", on_select=pick.on_click("tails", cell), selection_mode="points")
+
+names = [name for name in tails.NAMES if name in result.tails]
+with st.container(horizontal=True, vertical_alignment="bottom"):
+    st.segmented_control("Tensor", names, key="tail tensor", format_func=tails.NAMES.get, required=True)
+    st.selectbox("Layer", range(len(result.dilation.absmax)), key="tail layer", width=90)
+    st.selectbox("KV head", range(result.n_kv_heads), key="tail head", width=90)
+    st.selectbox("Band", range(len(result.bands)), key="tail band", width=90)
+pick.remember("tail cell", of, *MENUS)
+picture(tails.survival(result, picked), "survival")
+picture(dilation.by_position(result, picked[1]), "range-by-position")
 st.page_link("pages/outliers.py", label="Next: outliers", icon=":material/arrow_forward:")

@@ -19,13 +19,14 @@ from qroar_core.errors import BadSpec
 from qroar_core.maths.bands import partition
 from qroar_core.maths.positions import PositionBins
 from qroar_core.maths.pressure import Interpolation, attention_factor_slope, frequency_slope
+from qroar_core.maths.rescale import Scales
 from qroar_core.maths.similarity import SimilarityMeter
 from qroar_core.maths.sketches import TopTail
 from qroar_core.models.calibrate import calibrated
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.observe import Frame, LongContext, PairedTails
 from qroar_core.models.observe_quantized import HiddenRows, PropagatedNoise
-from qroar_core.models.rope import native_inv_freq
+from qroar_core.models.rope import native_inv_freq, require_one_rope
 from qroar_core.models.stream import Condition, Observer, Stream, open_stream
 from qroar_core.models.text import Document, windows
 from qroar_core.progress import OnStep, Step, ignore
@@ -55,6 +56,7 @@ def plan(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, spec: DiagnosisS
     Raises:
         BadSpec: a short window that does not fit, BadText: too little text.
     """
+    require_one_rope(loaded, "the diagnosis")
     native = loaded.geometry.original_context
     length = spec.length or min(int(native * rope.factor), 4096)
     short = spec.short_length or min(native, max(2, length // 4))
@@ -77,20 +79,26 @@ def plan(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, spec: DiagnosisS
 
 
 def run(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, spec: DiagnosisSpec, documents: list[Document],
-        on_step: OnStep = ignore) -> Diagnosis:  # fmt: skip
+        on_step: OnStep = ignore, scales: Scales | None = None) -> Diagnosis:  # fmt: skip
     """All nine diagnostics of `loaded` under `rope` and `quant`.
 
+    Args:
+        scales: put into W_Q and W_K for every pass, the reference's too, and taken out again bit for bit.
+            `symmetric` ones leave the reference's logits as they are, so that noise compares like for like.
     Raises:
-        BadText, BadSpec: text or lengths that do not fit. OutOfMemory: names the length that does.
+        BadText, BadSpec: text or lengths that do not fit. BadScales: scales of another model.
+        OutOfMemory: names the length that does.
     """
     with loaded.lock:
-        return _Run(loaded, rope, quant, plan(loaded, rope, quant, spec, documents), on_step).result()
+        return _Run(loaded, rope, quant, plan(loaded, rope, quant, spec, documents), on_step, scales).result()
 
 
 class _Run:
     """The passes of one diagnosis, in order."""
 
-    def __init__(self, loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, plan: Plan, on_step: OnStep) -> None:
+    def __init__(self, loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, plan: Plan, on_step: OnStep,
+                 scales: Scales | None = None) -> None:  # fmt: skip
+        self.scales = scales
         self.loaded, self.rope, self.quant, self.plan, self.on_step = loaded, rope, quant, plan, on_step
         self.seconds: dict[str, float] = {}
         self.done, self.what = 0, ""
@@ -111,11 +119,12 @@ class _Run:
 
     def result(self) -> Diagnosis:
         """Run every pass and assemble."""
-        quantized = calibrated(self.loaded, Condition(self.rope, self.quant), self.plan.ids, self.plan.chunk)
+        served = Condition(self.rope, self.quant, self.scales)
+        quantized = calibrated(self.loaded, served, self.plan.ids, self.plan.chunk)
         long_tails = PairedTails(self.frame)
         hidden = HiddenRows(self.frame)
         propagated = PropagatedNoise(self.frame, self.plan.spec.query_rows) if self.quant.weights else None
-        with open_stream(self.loaded, Condition(self.rope), self.plan.length, chunk=self.plan.chunk) as stream:
+        with open_stream(self.loaded, self._reference(self.rope), self.plan.length, chunk=self.plan.chunk) as stream:
             at = Interpolation(
                 self.rope, self.native, stream.rope.inv_freq.double(), self.loaded.geometry.original_context,
                 self.plan.length,
@@ -136,15 +145,19 @@ class _Run:
             with open_stream(self.loaded, quantized, self.plan.length, chunk=self.plan.chunk) as stream:
                 watching: list[Observer] = [hidden, *([propagated] if propagated else [])]
                 self._read("quantized", stream, self.plan.ids[None], watching)
-        passes = Passes(at, scaled, factor, long_tails, local, short, native, hidden.meter, propagated)
+        passes = Passes(at, scaled, factor, long_tails, local, short, native, hidden.meter, propagated, self.scales)
         return assemble(self.loaded, self.rope, self.quant, self.plan, self.frame, passes, self.seconds)
+
+    def _reference(self, rope: RopeSpec) -> Condition:
+        """Unquantized, with the scales in the weights."""
+        return Condition(rope, scales=self.scales)
 
     def _short(self, name: str, rope: RopeSpec) -> PairedTails:
         """One pass over the short windows, several at a time."""
         ids = self.plan.short_ids
         tails = PairedTails(self.frame, short_length=self.plan.short_length)
         batch = max(1, min(len(ids), SHORT_BATCH_TOKENS // ids.shape[1]))
-        condition = Condition(rope)
+        condition = self._reference(rope)
         with open_stream(self.loaded, condition, ids.shape[1], chunk=ids.shape[1], batch=batch) as stream:
             for first in range(0, len(ids), batch):
                 tails.first_window = first

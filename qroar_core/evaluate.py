@@ -1,8 +1,8 @@
 """Stage 4: the conditions side by side on text the search never saw.
 
-{reference, quantized} x {identity, tuned} plus SmoothAttention and a Hadamard rotation, at every
-length on the same target tokens: each window ends at the same place and only sees more or less of
-what came before.
+{reference, quantized} x {identity, tuned} plus SmoothAttention and a Hadamard rotation without and
+with scales of its own, at every length on the same target tokens: each window ends at the same place
+and only sees more or less of what came before.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
 from qroar_core.errors import BadSpec
@@ -21,8 +22,9 @@ from qroar_core.models.score import divergence
 from qroar_core.models.stream import Condition
 from qroar_core.models.text import Document, windows
 from qroar_core.progress import OnStep, Step, ignore, part
-from qroar_core.results.evaluation import Attribution, Evaluation, Gain, PositionCurve, Row
-from qroar_core.results.intervals import NO_GAIN, mean_interval, paired_interval
+from qroar_core.results.evaluation import Evaluation, Row
+from qroar_core.results.findings import findings, position_curve
+from qroar_core.results.intervals import mean_interval
 from qroar_core.specs import EvaluationSpec, QuantSpec, RopeSpec
 
 CURVE_POINTS = 32  # points of the NLL-by-position curve
@@ -40,25 +42,28 @@ class _Named:
 
 
 def run(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, tuned: Scales | None, smooth: Scales | None,
-        spec: EvaluationSpec, documents: list[Document], on_step: OnStep = ignore) -> Evaluation:  # fmt: skip
+        spec: EvaluationSpec, documents: list[Document], on_step: OnStep = ignore, *,
+        rotation_tuned: Scales | None = None) -> Evaluation:  # fmt: skip
     """Measure every condition at every length.
 
     Args:
         tuned, smooth: scales to compare with identity; None leaves the condition out.
         documents: held-out text.
+        rotation_tuned: scales that were searched under `rotated(quant)`; measured under it, beside the rotation alone.
     Raises:
-        BadText: too little text for the windows asked. BadSpec: targets that fill the shortest length.
+        BadText: too little text for the windows asked.
+        BadSpec: targets that fill the shortest length, or scales for a rotation that does not apply.
     """
     lengths = spec.lengths or default_lengths(loaded, rope)
     targets = spec.targets or max(1, min(lengths) // 2 if len(lengths) > 1 else lengths[0] - 1)
     if targets >= min(lengths):
         raise BadSpec(f"{targets} targets need a length above that", where="--lengths", do="score fewer tokens")
     texts = windows(loaded.tokenizer, documents, max(lengths), spec.windows, spec.seed)
-    named = _conditions(rope, quant, tuned, smooth, spec.rotation)
+    named = _conditions(rope, quant, tuned, smooth, spec.rotation, rotation_tuned)
     rows: list[Row] = []
     nll: dict[str, list[float]] = {}
     done, total = 0, len(lengths) * len(named)
-    curves: dict[str, list[float]] = {}
+    curves: dict[str, list[list[float]]] = {}
     for length in lengths:
         ids = texts.ids[:, -length:]
         reference: Measured | None = None
@@ -75,14 +80,13 @@ def run(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, tuned: Scales | N
                 curves[one.key] = _curve(seen.nll)
             done += 1
     longest = max(lengths)
+    at_longest = {key.split("/", 1)[1]: v for key, v in nll.items() if key.startswith(f"{longest}/")}
     return Evaluation(
         rows=rows,
         text=f"{len(texts)} windows, {targets} targets each, digest {texts.digest}, seed {spec.seed}",
         window_nll=nll,
-        positions=PositionCurve(position=_curve_positions(longest, targets), curves=curves),
-        **_findings(
-            {key.split("/", 1)[1]: v for key, v in nll.items() if key.startswith(f"{longest}/")}, longest, spec
-        ),
+        positions=position_curve(_curve_positions(longest, targets), curves, spec.confidence),
+        **findings(at_longest, longest, spec.confidence),
     )
 
 
@@ -93,19 +97,23 @@ def default_lengths(loaded: LoadedModel, rope: RopeSpec) -> tuple[int, ...]:
 
 
 def _conditions(rope: RopeSpec, quant: QuantSpec, tuned: Scales | None, smooth: Scales | None,
-                rotation: bool) -> list[_Named]:  # fmt: skip
+                rotation: bool, rotation_tuned: Scales | None) -> list[_Named]:  # fmt: skip
     named = [_Named("reference", "identity", Condition(rope))]
     if tuned is not None:
         named.append(_Named("reference", "tuned", Condition(rope, scales=tuned)))
+    turned = rotated(quant) if rotation_tuned is None else must_rotate(quant)
+    if not rotation and rotation_tuned is None:
+        turned = None
     if quant.is_none:
         return named
     named.append(_Named("quantized", "identity", Condition(rope, quant)))
     for label, scales in (("tuned", tuned), ("smooth_attention", smooth)):
         if scales is not None:
             named.append(_Named("quantized", label, Condition(rope, quant, scales)))
-    turned = rotated(quant) if rotation else None
     if turned is not None:
         named.append(_Named("quantized", "rotation", Condition(rope, turned)))
+        if rotation_tuned is not None:
+            named.append(_Named("quantized", "rotation_tuned", Condition(rope, turned, rotation_tuned)))
     return named
 
 
@@ -115,6 +123,22 @@ def rotated(quant: QuantSpec) -> QuantSpec | None:
     if k is None or k.rotation == "hadamard" or k.before_rope or k.scale in ("channel", "tensor"):
         return None
     return replace(quant, k=replace(k, rotation="hadamard"))
+
+
+def must_rotate(quant: QuantSpec) -> QuantSpec:
+    """`rotated(quant)`.
+
+    Raises:
+        BadSpec: a rotation does not apply.
+    """
+    turned = rotated(quant)
+    if turned is None:
+        raise BadSpec(
+            "a Hadamard rotation does not apply to this K quantizer, or it has one",
+            where="--rotation-scales",
+            do="drop it, or choose a K quantizer per token or per block of channels",
+        )
+    return turned
 
 
 def _row(loaded: LoadedModel, length: int, one: _Named, seen: Measured, reference: Measured) -> Row:
@@ -135,58 +159,13 @@ def _row(loaded: LoadedModel, length: int, one: _Named, seen: Measured, referenc
     )
 
 
-def _findings(nll: dict[str, list[float]], length: int, spec: EvaluationSpec) -> dict:
-    before, ref = nll.get("quantized/identity"), nll["reference/identity"]
-    tuned, ref_tuned = nll.get("quantized/tuned"), nll.get("reference/tuned")
-    if before is None:
-        return {"gain": None, "attribution": None, "gap_recovered": None, "sentence": "nothing is quantized"}
-    gap = paired_interval(before, ref, spec.confidence)
-    smooth = nll.get("quantized/smooth_attention")
-    out: dict = {"gain": None, "attribution": None, "gap_recovered": None}
-    if smooth is not None and gap.mean > 0:
-        out["smooth_attention_gap_recovered"] = paired_interval(before, smooth).mean / gap.mean
-    if tuned is None or ref_tuned is None:
-        return out | {
-            "sentence": f"quantization costs {gap.mean:+.4f} nats per token at {length} tokens; nothing tuned"
-        }
-    gain = paired_interval(before, tuned, spec.confidence)
-    retuning = paired_interval(ref, ref_tuned, spec.confidence)
-    repair = paired_interval(
-        [a - b for a, b in zip(before, tuned, strict=True)],
-        [a - b for a, b in zip(ref, ref_tuned, strict=True)],
-        spec.confidence,
-    )
-    significant = gain.low > 0
-    recovered = gain.mean / gap.mean if gap.low > 0 else None
-    return out | {
-        "gain": Gain(
-            length=length, delta_nll=gain.mean, ci_low=gain.low, ci_high=gain.high, significant=significant,
-            windows=len(before), confidence=spec.confidence,
-        ),
-        "attribution": Attribution(
-            quantization_repair=repair.mean, retuning=retuning.mean,
-            repair_ci_low=repair.low, repair_ci_high=repair.high,
-        ),
-        "gap_recovered": recovered,
-        "sentence": _sentence(significant, gain, recovered, length),
-    }  # fmt: skip
-
-
-def _sentence(significant: bool, gain, recovered: float | None, length: int) -> str:
-    interval = f"{gain.mean:+.4f} nats [{gain.low:+.4f}, {gain.high:+.4f}] at {length} tokens"
-    if not significant:
-        return f"{NO_GAIN} ({interval})"
-    share = "" if recovered is None else f", {recovered:.0%} of what quantization lost"
-    return f"significant gain: {interval}{share}"
-
-
-def _curve(nll: Tensor) -> list[float]:
-    return [float(c.double().mean()) for c in nll.mean(0).tensor_split(min(CURVE_POINTS, nll.shape[1]))]
+def _curve(nll: Tensor) -> list[list[float]]:
+    """(windows, targets) -> (windows, points) means."""
+    pieces = nll.double().tensor_split(min(CURVE_POINTS, nll.shape[1]), dim=1)
+    return torch.stack([piece.mean(1) for piece in pieces], 1).tolist()
 
 
 def _curve_positions(length: int, targets: int) -> list[int]:
-    import torch
-
     at = torch.arange(length - targets, length).tensor_split(min(CURVE_POINTS, targets))
     return [int(piece.double().mean()) for piece in at]
 

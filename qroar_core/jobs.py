@@ -5,6 +5,8 @@ same question asked from another page, tab or after a reload finds the job that 
 running or done: nothing is stopped and nothing runs twice. Faces poll `Snapshot`s; the worker never
 calls a face. No traceback leaves this file: what we raise on purpose keeps its one line, anything
 else is logged and gets a short line.
+
+A shelf (the runs on disk) answers for keys that no job in memory has; `keep` puts results there, in the worker.
 """
 
 from __future__ import annotations
@@ -33,7 +35,8 @@ class Snapshot:
     """What a face may know of a job at one moment. Seconds are wall seconds.
 
     `seconds_left` is of the current pass, whose steps count towards one total. `behind` names the job it
-    waits for, `error` is the one line of a failed job, `details` the `Step.detail` values so far, oldest first.
+    waits for, `error` is the one line of a failed job, `warning` that of a result that could not be written
+    down, `details` the `Step.detail` values so far, oldest first.
     """
 
     key: Hashable
@@ -47,6 +50,7 @@ class Snapshot:
     behind: str
     error: str
     details: tuple[Any, ...]
+    warning: str = ""
 
     @property
     def active(self) -> bool:
@@ -60,6 +64,7 @@ class _Job:
     label: str
     device: str
     call: Callable[..., Any] | None
+    keep: Callable[[Any, float], None] | None = None
     state: State = "queued"
     step: Step | None = None
     details: deque = field(default_factory=lambda: deque(maxlen=KEPT_DETAILS))
@@ -68,14 +73,15 @@ class _Job:
     ended: float = 0.0
     result: Any = None
     error: str = ""
+    warning: str = ""
     cancel: threading.Event = field(default_factory=threading.Event)
 
 
 class Manager:
     """All jobs of this process. Every method may be called from any thread and returns at once."""
 
-    def __init__(self, kept: int = KEPT) -> None:
-        self._kept = kept
+    def __init__(self, kept: int = KEPT, shelf: Callable[[Hashable], Any] = lambda key: None) -> None:
+        self._kept, self._shelf = kept, shelf
         self._lock = threading.Lock()
         self._jobs: OrderedDict[Hashable, _Job] = OrderedDict()
         self._queues: dict[str, deque[_Job]] = {}
@@ -83,15 +89,18 @@ class Manager:
         self._workers: dict[str, threading.Thread] = {}
 
     def submit(self, key: Hashable, stage: Callable[..., Any], *args: Any, label: str, device: str = "cpu",
-               again: bool = False, **kwargs: Any) -> Snapshot:  # fmt: skip
+               again: bool = False, keep: Callable[[Any, float], None] | None = None,
+               **kwargs: Any) -> Snapshot:  # fmt: skip
         """Queue `stage(*args, on_step=..., **kwargs)` unless `key` is already queued, running or done.
 
-        A failed or cancelled job is started anew; with `again` a finished one too.
+        A failed or cancelled job is started anew; with `again` a finished one too. `keep(result, seconds)` is
+        called in the worker once the stage is done; if it fails, the result stays in memory with a warning.
         """
+        self._recall(key)
         with self._lock:
             job = self._jobs.get(key)
             if job is None or job.state in ("failed", "cancelled") or (again and job.state == "done"):
-                job = _Job(key, label, device, lambda on_step: stage(*args, on_step=on_step, **kwargs))
+                job = _Job(key, label, device, lambda on_step: stage(*args, on_step=on_step, **kwargs), keep)
                 self._jobs[key] = job
                 self._jobs.move_to_end(key)
                 self._queues.setdefault(device, deque()).append(job)
@@ -99,13 +108,15 @@ class Manager:
             return self._snapshot(job)
 
     def snapshot(self, key: Hashable) -> Snapshot | None:
-        """The job of `key` now, or None when there is none (never asked, or pushed out)."""
+        """The job of `key` now, or None when there is none (never asked, or pushed out and not on the shelf)."""
+        self._recall(key)
         with self._lock:
             job = self._jobs.get(key)
             return self._snapshot(job) if job else None
 
     def result(self, key: Hashable) -> Any:
-        """What the finished job of `key` returned, or None."""
+        """What the finished job of `key` returned, now or in an earlier run on the shelf, or None."""
+        self._recall(key)
         with self._lock:
             job = self._jobs.get(key)
             if job is None or job.state != "done":
@@ -144,10 +155,19 @@ class Manager:
     def release(self, group: str, but: Hashable = None) -> None:
         """Forget finished jobs whose key is a tuple starting with `group`, except `but`."""
         with self._lock:
-            for key, job in list(self._jobs.items()):
-                ours = isinstance(key, tuple) and key[:1] == (group,)
-                if ours and key != but and job.state not in ("queued", "running"):
-                    del self._jobs[key]
+            ours = [key for key in self._jobs if isinstance(key, tuple) and key[:1] == (group,) and key != but]
+            for key in [key for key in ours if self._jobs[key].state not in ("queued", "running")]:
+                del self._jobs[key]
+
+    def _recall(self, key: Hashable) -> None:
+        """Take the result of a key without a job from the shelf. Reads outside the lock: it may take a while."""
+        with self._lock:
+            known = key in self._jobs
+        if not known and (found := self._shelf(key)) is not None:
+            with self._lock:
+                job = self._jobs.setdefault(key, _Job(key, "from disk", "", None, result=found))
+                if job.result is found:
+                    self._finish(job, "done")
 
     def _snapshot(self, job: _Job) -> Snapshot:
         end = job.ended or time.monotonic()
@@ -158,7 +178,7 @@ class Manager:
         return Snapshot(
             job.key, job.label, job.device, job.state, job.step, seconds, left,
             job.cancel.is_set() and job.state == "running", ahead.label if ahead else "", job.error,
-            tuple(job.details),
+            tuple(job.details), job.warning,
         )  # fmt: skip
 
     def _start_worker(self, device: str) -> None:
@@ -181,9 +201,10 @@ class Manager:
                 self._running[device] = job
                 call = job.call
             state, result, error = self._run(job, call)
+            warning = self._keep(job, job.keep, result) if state == "done" and job.keep else ""
             with self._lock:
                 del self._running[device]
-                job.result, job.error = result, error
+                job.result, job.error, job.warning = result, error, warning
                 self._finish(job, state)
             del job, call, result
 
@@ -210,9 +231,19 @@ class Manager:
             line = f"{job.label}: a fault of ours ({type(fault).__name__}); the log of the dashboard has the details"
             return "failed", None, line
 
+    def _keep(self, job: _Job, keep: Callable[[Any, float], None], result: Any) -> str:
+        """Write the result down; one that cannot be is still a result. Returns the warning, or ""."""
+        try:
+            keep(result, time.monotonic() - job.started)
+            return ""
+        except Exception as fault:
+            log.exception("%s could not be written down", job.label)
+            why = fault if isinstance(fault, QRoarError) else type(fault).__name__
+            return f"{job.label}: the result is in memory only, it could not be written to disk ({why})"
+
     def _finish(self, job: _Job, state: State) -> None:
         """Called with the lock held. Arguments go, so that a model can be freed."""
-        job.state, job.call, job.ended = state, None, time.monotonic()
+        job.state, job.call, job.keep, job.ended = state, None, None, time.monotonic()
         self._jobs.move_to_end(job.key)
         finished = [key for key, other in self._jobs.items() if other.state not in ("queued", "running")]
         for key in finished[: max(0, len(finished) - self._kept)]:

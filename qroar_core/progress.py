@@ -9,9 +9,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from qroar_core.errors import Cancelled
+
+T = TypeVar("T")
+LOOK = 0.2  # seconds between looks at whether a long call shall be given up
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,3 +59,29 @@ def part(on_step: OnStep, first: float, last: float, total: float) -> OnStep:
         on_step(Step(step.stage, done, total, step.what, step.detail))
 
     return report
+
+
+def patiently(call: Callable[[], T], on_step: OnStep, step: Step) -> T:
+    """`call()`, which reports nothing itself, with `on_step(step)` at every look, so that it can be given up.
+
+    It runs in a thread of its own. When `on_step` raises, the thread is left to end by itself and what it returns
+    is dropped: a library that reads gigabytes cannot be stopped halfway, the person who waits for it can.
+    """
+    ended = threading.Event()
+    box: dict[str, Any] = {}
+
+    def work() -> None:
+        try:
+            box["result"] = call()
+        except Exception as fault:  # raised again below, in the thread that asked
+            box["fault"] = fault
+        finally:
+            ended.set()
+
+    on_step(step)
+    threading.Thread(target=work, name="qroar-patiently", daemon=True).start()
+    while not ended.wait(LOOK):
+        on_step(step)
+    if "fault" in box:
+        raise box["fault"]
+    return box["result"]

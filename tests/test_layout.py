@@ -19,17 +19,18 @@ TOP_LEVEL = {
     *("README.md", "LICENSE", "pyproject.toml", ".streamlit", ".ci", ".gitignore"),
 }
 GROUND = ("errors", "progress", "specs", "presets", "jobs")
-STAGES = {stage: stage for stage in ("load", "diagnose", "search", "evaluate", "export")}
-STAGES |= {"diagnosing": "diagnose", "searching": "search"}  # a stage's own parts
+STAGES = {stage: stage for stage in ("load", "diagnose", "search", "evaluate", "continuations", "export")}
+STAGES |= {"diagnosing": "diagnose", "searching": "search", "exporting": "export"}  # a stage's own parts
 LAYERS = {  # layer: the layers it may import besides itself; sibling stages may not import each other
     "ground": set(),
     "maths": {"ground", "results"},
     "results": {"ground"},
     "models": {"ground", "maths", "results"},
     "stages": {"ground", "maths", "results", "models"},
+    "lessons": {"ground", "maths", "results", "models"},  # read by the faces alone
     "figures": {"ground", "results"},
     "runs": {"ground", "maths", "results", "models", "stages", "figures"},
-    "faces": {"ground", "maths", "results", "models", "stages", "figures", "runs"},
+    "faces": {"ground", "maths", "results", "models", "stages", "lessons", "figures", "runs"},
 }
 EXTERNAL_ONLY = {"maths": {"torch", "numpy"}}  # beyond the standard library
 EXTERNAL_NEVER = {
@@ -37,6 +38,7 @@ EXTERNAL_NEVER = {
     "results": {"torch", "transformers", "streamlit", "plotly"},
     "models": {"streamlit", "plotly"},
     "stages": {"transformers", "streamlit", "plotly"},
+    "lessons": {"transformers", "streamlit", "plotly"},
     "figures": {"torch", "transformers", "streamlit"},
     "runs": {"transformers", "streamlit"},
     "faces": {"transformers"},
@@ -56,7 +58,7 @@ def layer_of(module: str) -> str:
         return "ground"
     if part in STAGES:
         return "stages"
-    return {name: name for name in ("maths", "models", "results", "figures", "runs")}[part]
+    return {name: name for name in ("maths", "models", "results", "lessons", "figures", "runs")}[part]
 
 
 def module_of(path: str) -> str:
@@ -186,6 +188,12 @@ WRONG = [  # one per rule and way round it
     ("qroar_core/figures/new.py", "from qroar_core.models import loading", "figures imports"),
     ("qroar_core/figures/new.py", "from qroar_core.maths.bands import partition", "figures imports"),
     ("qroar_core/figures/new.py", "importlib.import_module('streamlit')", "figures imports streamlit"),
+    ("qroar_core/figures/lessons/new.py", "from qroar_core.lessons.clocks import clocks", "figures imports"),
+    ("qroar_core/lessons/new.py", "from qroar_core.figures.lessons import clocks", "lessons imports"),
+    ("qroar_core/lessons/new.py", "from qroar_core import search", "lessons imports"),
+    ("qroar_core/lessons/new.py", "import transformers", "lessons imports transformers"),
+    ("qroar_core/search.py", "from qroar_core.lessons import clocks", "stages imports"),
+    ("qroar_core/runs/new.py", "from qroar_core.lessons import clocks", "runs imports"),
     ("qroar_core/runs/new.py", "import streamlit", "runs imports streamlit"),
     ("qroar_core/runs/new.py", "from qroar_core.__main__ import main", "runs imports"),
     ("qroar_core/__main__.py", "import streamlit", "streamlit lives in"),
@@ -208,6 +216,11 @@ RIGHT = [
     ("qroar_core/models/new.py", "import transformers\nfrom qroar_core.results.scales import ScalesFile"),
     ("qroar_core/search.py", "import torch, optuna\nfrom qroar_core.models.stream import open_stream"),
     ("qroar_core/search/parts.py", "from qroar_core.search.grid import steps"),
+    (
+        "qroar_core/lessons/new.py",
+        "from qroar_core.models.rope import Rope\nfrom qroar_core.results.lessons import Clocks",
+    ),
+    ("pages/parts/learn/new.py", "from qroar_core.lessons.clocks import clocks"),
     ("qroar_core/diagnose.py", "from qroar_core.diagnosing.assemble import assemble"),
     ("qroar_core/figures/new.py", "import plotly.graph_objects\nfrom qroar_core.results import Diagnosis"),
     ("qroar_core/runs/new.py", "from qroar_core import diagnose, evaluate\nfrom qroar_core.figures import report"),

@@ -57,7 +57,7 @@ CHANGES = [
     (SearchSpec(), {"mode": "shared", "granularity": "layer", "objective": "full", "method": "optuna",
                     "bands": BandSpec(2), "length": 64, "windows": 2, "kappa0": 2.0, "eta": 0.5, "tau_tail": 0.5,
                     "grid_points": 5, "sweeps": 2, "steps": 10, "trials": 10, "query_rows": 8, "guard_tau": 0.1,
-                    "sampler": "random", "seed": 1}),
+                    "sampler": "random", "seed": 1, "bounds": ((-1.0, 1.0),) * 8}),
     (EvaluationSpec(), {"lengths": (64,), "windows": 4, "targets": 8, "rotation": False, "chunk": 64,
                         "confidence": 0.9, "seed": 1}),
 ]  # fmt: skip
@@ -141,6 +141,9 @@ REFUSED = [
     *((SearchSpec, {n: v}, f"{n} must be at least 0.0") for n in ("kappa0", "eta", "tau_tail", "guard_tau")
       for v in (-0.1, NAN)),
     (SearchSpec, {"grid_points": 8}, "grid_points must be odd so that 1 is on the grid, got 8"),
+    (SearchSpec, {"bounds": ((-1.0, 1.0),) * 7}, "need bounds for 8 bands, got 7; give low:high per band"),
+    *((SearchSpec, {"bounds": ((0.0, 1.0),) * 7 + (pair,)}, "bounds of band 7 must hold 0 and stay within 16 octaves")
+      for pair in ((0.5, 1.0), (-1.0, -0.5), (NAN, 1.0), (-1.0, NAN), (-INF, 0.0), (0.0, INF), (-17.0, 0.0))),
     (EvaluationSpec, {"windows": 1}, "windows must be at least 2"),
     (EvaluationSpec, {"targets": 0}, "targets must be at least 1"),
     (EvaluationSpec, {"targets": -5}, "targets must be at least 1"),

@@ -6,6 +6,7 @@ validate is dropped, never guessed.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Annotated, Any
@@ -13,6 +14,9 @@ from typing import Annotated, Any
 from pydantic import Field, TypeAdapter, ValidationError
 
 from qroar_core.models.loaded import LoadedModel
+from qroar_core.models.text import COLLECTIONS
+from qroar_core.runs.entry import Entry
+from qroar_core.runs.library import NAME
 from qroar_core.runs.setting import Setting, default_setting
 from qroar_core.specs import BandSpec, DiagnosisSpec, EvaluationSpec, QuantSpec, RopeSpec, SearchSpec
 
@@ -22,7 +26,11 @@ ADDRESS_LIMIT = 4000  # characters of one parameter; longer ones are dropped
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """None means the default of `runs.setting.default_setting` for the loaded model."""
+    """None means the default of `runs.setting.default_setting` for the loaded model.
+
+    `text` is an embedded collection, or the label of a reopened run's own text. `run` names the run folder
+    that all of this was opened from; a change of anything else empties it (session.choose).
+    """
 
     model: str = ""
     device: str = "auto"
@@ -34,9 +42,12 @@ class Choice:
     diagnosis: DiagnosisSpec | None = None
     search: SearchSpec | None = None
     evaluation: EvaluationSpec | None = None
+    text: str = "messages"
+    run: str = ""
 
 
-_TEXT = ("model", "device", "dtype")
+_TEXT = ("model", "device", "dtype", "text", "run")
+_KNOWN = {"text": re.compile("|".join(COLLECTIONS)), "run": NAME}  # what plain text from outside must look like
 _ADAPTERS: dict[str, TypeAdapter] = {
     f.name: TypeAdapter(kind)
     for f, kind in zip(
@@ -52,6 +63,8 @@ _ADAPTERS: dict[str, TypeAdapter] = {
             DiagnosisSpec,
             SearchSpec,
             EvaluationSpec,
+            str,
+            str,
         ),
         strict=True,
     )
@@ -74,7 +87,7 @@ def from_address(parameters: Mapping[str, str]) -> Choice:
     known: dict[str, Any] = {}
     for name, adapter in _ADAPTERS.items():
         text = parameters.get(name, "")
-        if not text or len(text) > ADDRESS_LIMIT:
+        if not text or len(text) > ADDRESS_LIMIT or (name in _KNOWN and not _KNOWN[name].fullmatch(text)):
             continue
         try:
             known[name] = text if name in _TEXT else adapter.validate_json(text)
@@ -83,18 +96,36 @@ def from_address(parameters: Mapping[str, str]) -> Choice:
     return Choice(**known)
 
 
+def restored(entry: Entry) -> Choice:
+    """The choice under which a run on disk was made; its model is loaded as it was then."""
+    setting = entry.setting
+    assert setting is not None  # callers have a readable run
+    return Choice(
+        model=entry.source, dtype=entry.dtype, length=setting.search.length, bands=setting.search.bands,
+        rope=setting.rope, quant=setting.quant, diagnosis=setting.diagnosis, search=setting.search,
+        evaluation=setting.evaluation, text=setting.text, run=entry.name,
+    )  # fmt: skip
+
+
 def setting_of(choice: Choice, loaded: LoadedModel) -> Setting:
     """All specs of the stages for this choice and model. Bands and length are one choice for all of them."""
     base = default_setting(loaded, choice.rope, choice.quant, choice.length)
     diagnosis, search = choice.diagnosis or base.diagnosis, choice.search or base.search
+    same_length = diagnosis.length == base.diagnosis.length
     return replace(
         base,
         diagnosis=replace(
             diagnosis,
             bands=choice.bands,
             length=base.diagnosis.length,
-            short_length=base.diagnosis.short_length,
+            short_length=diagnosis.short_length if same_length else base.diagnosis.short_length,
         ),
-        search=replace(search, bands=choice.bands, length=base.search.length),
+        search=replace(
+            search,
+            bands=choice.bands,
+            length=base.search.length,
+            bounds=search.bounds if search.bands == choice.bands else None,  # bounds belong to their bands
+        ),
         evaluation=choice.evaluation or base.evaluation,
+        text=choice.text,
     )

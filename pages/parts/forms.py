@@ -8,22 +8,20 @@ from typing import TypeVar, get_args
 
 import streamlit as st
 
-from pages.parts.words import ROPE_NAMES
+from pages.parts.follow import fill
 from qroar_core.errors import QRoarError
 from qroar_core.specs import (
-    BandSpec,
     DiagnosisSpec,
     DistanceLaw,
     EvaluationSpec,
     Granularity,
     Mode,
     Objective,
-    Partition,
-    RopeSpec,
     SearchSpec,
 )
 
 T = TypeVar("T")
+LENGTHS = [2**n for n in range(6, 18)]  # context lengths offered, tokens
 METHODS = ("gradient", "coordinate", "optuna")
 MODE_WORDS = {"symmetric": "symmetric: q · g, k / g", "shared": "shared: q · g, k · g (changes the temperature)"}
 GRANULARITY_WORDS = {"model": "one for the whole model", "layer": "per layer", "kv_head": "per layer and KV head"}
@@ -37,30 +35,6 @@ def made(build: Callable[[], T], before: T) -> T:
     except QRoarError as problem:
         st.error(f"{problem}. The setting before stays in force.")
         return before
-
-
-def rope_form(rope: RopeSpec) -> RopeSpec:
-    """Interpolation method and factor."""
-    left, right = st.columns([2, 1])
-    names = list(ROPE_NAMES)
-    method = left.selectbox(
-        "Position interpolation", names, names.index(rope.method), format_func=ROPE_NAMES.get, key="rope"
-    )
-    own = method == "default"
-    factor = right.number_input("Factor s", 1.0, 64.0, max(1.0, rope.factor), 0.5, disabled=own, key="factor")
-    if (method, 1.0 if own else factor) == (rope.method, rope.factor):
-        return rope
-    return made(lambda: RopeSpec(method, 1.0 if own else factor), rope)
-
-
-def band_form(bands: BandSpec, pairs: int) -> BandSpec:
-    """How the RoPE pairs are grouped."""
-    left, right = st.columns([1, 2])
-    count = left.number_input("Frequency bands", 1, pairs, min(bands.count, pairs), key="bands")
-    kinds = list(get_args(Partition))
-    words = {"count": "equal count of pairs", "log": "equal log-frequency", "turns": "by turns per native window"}
-    kind = right.selectbox("Partition", kinds, kinds.index(bands.partition), format_func=words.get, key="partition")
-    return made(lambda: BandSpec(int(count), kind), bands)
 
 
 def diagnosis_form(spec: DiagnosisSpec) -> DiagnosisSpec:
@@ -106,12 +80,20 @@ def search_form(spec: SearchSpec) -> SearchSpec:
     )  # fmt: skip
 
 
-def evaluation_form(spec: EvaluationSpec, longest: int) -> EvaluationSpec:
-    """Where the conditions are compared."""
+def evaluation_form(spec: EvaluationSpec, longest: int, can_rotate: bool) -> EvaluationSpec:
+    """Where the conditions are compared. `longest`: tokens of the longest length to offer."""
+    asked = {"lengths": list(spec.lengths), "evaluation windows": spec.windows, "rotation scales": spec.rotation_scales}
+    fill("evaluation", spec, asked)
     one, two = st.columns([3, 1])
-    offered = sorted({*spec.lengths, *(n for n in (64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384) if n <= longest)})
-    lengths = one.multiselect("Context lengths, tokens", offered, list(spec.lengths), key="lengths")
-    windows = two.number_input("Windows of text", 2, 256, spec.windows, key="evaluation windows")
+    offered = sorted({*spec.lengths, *(n for n in LENGTHS if n <= longest)})
+    lengths = one.multiselect("Context lengths, tokens", offered, key="lengths")
+    windows = two.number_input("Windows of text", 2, 256, key="evaluation windows")
+    turned = st.checkbox(
+        "Also search under the rotated quantizer (one more search)", key="rotation scales", disabled=not can_rotate,
+        help="A Hadamard rotation of q and k is measured anyway; this adds what scales win on top of it."
+        if can_rotate else "A Hadamard rotation does not apply to this K quantizer, or it has one.",
+    )  # fmt: skip
     if not lengths:
         st.warning("Choose at least one length; until then the lengths before stay in force.")
-    return made(lambda: replace(spec, lengths=tuple(sorted(lengths)) or spec.lengths, windows=int(windows)), spec)
+    return made(lambda: replace(spec, lengths=tuple(sorted(lengths)) or spec.lengths, windows=int(windows),
+                                rotation_scales=turned and can_rotate), spec)  # fmt: skip

@@ -9,7 +9,7 @@ import streamlit as st
 from pages.parts import forms, session
 from pages.parts.strip import strip
 from pages.parts.watch import running, watch
-from pages.parts.work import diagnosing
+from pages.parts.work import diagnosing, searching
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.results import Diagnosis
 from qroar_core.runs.setting import Setting
@@ -19,6 +19,11 @@ def diagnosis() -> tuple[LoadedModel, Setting, Diagnosis]:
     """Strip, options and the Diagnose button; returns once the diagnosis of this setting is there."""
     loaded, setting = session.require_model()
     strip(loaded, setting)
+    return diagnosis_below(loaded, setting)
+
+
+def diagnosis_below(loaded: LoadedModel, setting: Setting) -> tuple[LoadedModel, Setting, Diagnosis]:
+    """The same without the strip, for a page that has shown something before."""
     spec = forms.diagnosis_form(setting.diagnosis)
     if spec != setting.diagnosis:
         session.choose(replace(session.choice(), diagnosis=spec))
@@ -37,3 +42,25 @@ def diagnosis() -> tuple[LoadedModel, Setting, Diagnosis]:
             )
         st.stop()
     return loaded, setting, result
+
+
+def tuned_diagnosis(loaded: LoadedModel, setting: Setting) -> Diagnosis | None:
+    """The same diagnosis with tuned scales in the weights, once asked for; says where scales come from otherwise.
+
+    Tuned are what the search under this setting found, or else what is applied to the loaded weights.
+    """
+    outcome = searching.result(loaded, setting)
+    scales = outcome.found if outcome is not None else loaded.applied
+    if scales is None:
+        st.caption("Reference and quantized are shown. Search scales on the Tune page, and they can be laid over here.")
+        st.page_link("pages/tune.py", label="Go to Tune", icon=":material/tune:")
+        return None
+    key = diagnosing.key(loaded, setting, scales)
+    found = diagnosing.result(loaded, setting, scales)
+    if found is None and st.button("Overlay the tuned scales", disabled=running(key), icon=":material/layers:"):
+        diagnosing.start(loaded, setting, scales)
+        st.rerun()
+    found = watch(key)
+    if found is not None and outcome is not None and outcome.report.chosen != "found":
+        st.caption(f"The tuned scales are what the search found and did not keep: {outcome.report.reason}.")
+    return found

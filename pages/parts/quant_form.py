@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import streamlit as st
 
-from pages.parts.forms import made
+from pages.parts.follow import fill
+from pages.parts.quantizer_form import by_hand, fill_by_hand
 from pages.parts.words import quant_words
-from qroar_core.presets import KV_PRESETS, WEIGHT_PRESETS, parse_cache_option, preset_names, preset_quant
+from qroar_core.errors import QRoarError
+from qroar_core.presets import KV_PRESETS, WEIGHT_PRESETS, for_family, preset_names, preset_quant
 from qroar_core.runs.setting import INT3_K, INT4_K
-from qroar_core.specs import QuantizerSpec, QuantSpec, WeightQuantSpec
+from qroar_core.specs import QuantizerSpec, QuantSpec
 
-BY_HAND, IN_USE = "every option by hand …", "as in the link"
-INTS = [f"int{bits}" for bits in range(2, 9)]
+BY_HAND = "every option by hand …"
+MADE_BY_HAND = "quantizer made by hand"  # the spec the by-hand form made last, so that it stays open on it
 NAMED: dict[str, QuantSpec] = {
     "int4 K cache": INT4_K,
     "int3 K cache": INT3_K,
@@ -23,56 +23,26 @@ NAMED: dict[str, QuantSpec] = {
 }
 
 
-def quant_form(quant: QuantSpec) -> QuantSpec:
-    """A preset or, by hand, weights, K, V and q/k."""
-    mine = next((name for name, spec in NAMED.items() if spec == quant), None)
-    names = [*NAMED, BY_HAND]
-    if mine is None and st.session_state.get("quantizer") != BY_HAND:
-        names.append(IN_USE)
-        mine = IN_USE
-    picked = st.selectbox("Quantizer", names, names.index(mine or BY_HAND), key="quantizer")
-    if picked == IN_USE:
-        return quant
+def quant_form(quant: QuantSpec, family: str) -> QuantSpec:
+    """A preset or, by hand, weights, K, V and q/k. `family` is the model_type that presets are written for."""
+    mine = next((name for name, spec in NAMED.items() if for_family(spec, family) == quant), BY_HAND)
+    held = st.session_state.get(MADE_BY_HAND) == quant
+    fill("quantizer", quant, {"quantizer": BY_HAND if held else mine})
+    picked = st.selectbox("Quantizer", [*NAMED, BY_HAND], key="quantizer")
     if picked != BY_HAND:
+        st.session_state.pop(MADE_BY_HAND, None)
         _cite(picked)
-        return NAMED[picked]
-    return made(_by_hand, quant)
+        return for_family(NAMED[picked], family)
+    fill_by_hand(quant)
+    try:
+        made = by_hand(family)
+    except QRoarError as problem:
+        st.error(f"{problem.what}. {quant_words(quant)} stays in force.", icon=":material/error:")
+        return quant
+    st.session_state[MADE_BY_HAND] = made
+    return made
 
 
 def _cite(name: str) -> None:
     preset = KV_PRESETS.get(name) or WEIGHT_PRESETS.get(name)
     st.caption(f"{quant_words(NAMED[name])}. {f'{preset.note} Read from {preset.source}.' if preset else ''}")
-
-
-def _by_hand() -> QuantSpec:
-    one, two, three, four = st.columns(4)
-    k_name = one.selectbox("K cache", ["none", *INTS, *KV_PRESETS], 3, key="k")
-    v_name = two.selectbox("V cache", ["none", *INTS, *KV_PRESETS], 0, key="v")
-    weights = three.selectbox("Weights", ["none", *INTS, *WEIGHT_PRESETS], 0, key="weights")
-    qk = four.selectbox("q and k activations", ["none", *INTS], 0, key="qk")
-    scale = one.selectbox("A cache scale covers a", ["token", "channel", "tensor", "block"], key="kv scale")
-    rotation = two.selectbox("Rotation before rounding", ["none", "hadamard"], key="kv rotation")
-    weight_scale = three.selectbox("A weight scale covers a", ["channel", "tensor", "group"], key="weight scale")
-    early = four.checkbox("K before RoPE", key="before rope")
-    group = one.number_input("Cache group size", 2, 1024, 32, key="kv group", disabled=scale in ("token", "tensor"))
-    rows = three.number_input("Weight group size", 2, 4096, 128, key="weight group", disabled=weight_scale != "group")
-    group_size = int(group) if scale in ("block", "channel") else None
-    k = _cache(k_name, "k", scale, group_size, rotation)
-    return QuantSpec(
-        weights=_weights(weights, weight_scale, int(rows)),
-        k=replace(k, before_rope=True) if k and early else k,
-        v=_cache(v_name, "v", scale, group_size, rotation),
-        qk=None if qk == "none" else QuantizerSpec(int(qk[3:])),
-    )
-
-
-def _cache(name: str, tensor, scale, group_size, rotation) -> QuantizerSpec | None:
-    if not name.startswith("int"):  # a preset brings its own scales and rotation
-        return parse_cache_option(name, tensor)
-    return parse_cache_option(name, tensor, kv_scale=scale, group_size=group_size, kv_rotation=rotation)
-
-
-def _weights(name: str, scale, group_size: int) -> WeightQuantSpec | None:
-    if name in WEIGHT_PRESETS:
-        return WEIGHT_PRESETS[name].weights
-    return None if name == "none" else WeightQuantSpec(int(name[3:]), scale, group_size)

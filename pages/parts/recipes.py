@@ -1,4 +1,4 @@
-"""What can be exported and how the result is loaded elsewhere."""
+"""What can be exported, and where to."""
 
 from __future__ import annotations
 
@@ -9,10 +9,8 @@ from qroar_core.maths.bands import partition
 from qroar_core.maths.rescale import Scales, identity
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.rope import native_inv_freq
-from qroar_core.presets import KV_PRESETS, WEIGHT_PRESETS, preset_quant
 from qroar_core.results import Evaluation
-from qroar_core.runs.setting import INT3_K, INT4_K, Setting
-from qroar_core.specs import QuantSpec, RopeSpec
+from qroar_core.runs.setting import Setting
 
 
 def offered(
@@ -44,20 +42,6 @@ def search_facts(outcome: Any) -> dict:
     )
 
 
-def command(loaded: LoadedModel, setting: Setting) -> str | None:
-    """The command line that evaluates a downloaded scales.json, where a few options say the whole setting."""
-    rope, quant = setting.rope, setting.quant
-    if rope != RopeSpec(rope.method, rope.factor):
-        return None
-    spelled = {INT4_K: "--k int4", INT3_K: "--k int3", QuantSpec(k=INT4_K.k, v=INT4_K.k): "--kv int4"}
-    spelled |= {preset_quant(name): f"--kv {name}" for name in KV_PRESETS}
-    spelled |= {preset_quant(name): f"--weights {name}" for name in WEIGHT_PRESETS}
-    if quant not in spelled:
-        return None
-    method = "--rope default" if rope.method == "default" else f"--rope {rope.method} --factor {rope.factor:g}"
-    return f"python -m qroar_core evaluate {loaded.source} {method} {spelled[quant]} --scales scales.json"
-
-
 def default_folder(loaded: LoadedModel) -> str:
     """A folder that does not exist yet, in the runs folder of where the dashboard was started."""
     name = "".join(c if c.isalnum() or c in "-_." else "-" for c in loaded.name)
@@ -65,13 +49,3 @@ def default_folder(loaded: LoadedModel) -> str:
     while path.exists():
         path, count = Path("runs") / f"{name}-qroar-{count}", count + 1
     return str(path)
-
-
-def loading(folder: Path, setting: Setting) -> dict[str, str]:
-    """How to load the written folder, by runtime."""
-    return {
-        "transformers": "from transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
-        f'model = AutoModelForCausalLM.from_pretrained("{folder}")\n'
-        f'tokenizer = AutoTokenizer.from_pretrained("{folder}")',
-        "vLLM": f"vllm serve {folder} --max-model-len {setting.search.length}",
-    }

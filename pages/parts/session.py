@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import gc
 import importlib
+from dataclasses import replace
+from urllib.parse import urlsplit
 
 import streamlit as st
 
-from pages.parts.choice import Choice, from_address, setting_of, to_address
+from pages.parts.choice import Choice, from_address, restored, setting_of, to_address
 from qroar_core.errors import QRoarError
 from qroar_core.jobs import Manager
+from qroar_core.maths.bands import partition
 from qroar_core.models.loaded import LoadedModel
+from qroar_core.models.loading import choose_device, choose_dtype
+from qroar_core.models.rope import native_inv_freq, rope_of
+from qroar_core.runs.library import Library
 from qroar_core.runs.setting import Setting
 
 
@@ -24,18 +30,51 @@ def manager() -> Manager:
     for stage in ("loading", "diagnosing", "searching", "evaluating", "exporting"):  # everything heavy, first
         importlib.import_module(f"pages.parts.work.{stage}")
     gc.freeze()
-    return Manager()
+    return Manager(shelf=library().get)
+
+
+@st.cache_resource(show_spinner=False)
+def library() -> Library:
+    """The runs on disk, shared by all visitors."""
+    return Library()
+
+
+def enter() -> None:
+    """What app.py does before any page: a page change empties the address line, so put the choice back."""
+    st.session_state["entered"] = True
+    choose(choice())
+    said = st.session_state.pop("notice", "")  # what the address asked for and could not have
+    if said:
+        st.warning(said)
 
 
 def choice() -> Choice:
-    """This visitor's choice: from the session, or at its start from the address line."""
+    """This visitor's choice: from the session, or at its start from the address line. A run named there decides.
+
+    A new server whose first address names a page runs that page's file without app.py, because Streamlit takes
+    pages/ for its old way of many pages until `st.navigation` was called once: call it, and start over.
+    """
+    if "entered" not in st.session_state:
+        named = urlsplit(st.context.url or "").path.rsplit("/", 1)[-1] or "start"
+        st.navigation([st.Page(enter, title="Q-ROAR", default=True), st.Page(enter, title=named, url_path=named)])
+        st.rerun()
     if "choice" not in st.session_state:
-        st.session_state["choice"] = from_address(st.query_params.to_dict())
+        asked = from_address(st.query_params.to_dict())
+        if asked.run:
+            try:
+                asked = restored(library().entry(asked.run))
+            except QRoarError as problem:
+                st.session_state["notice"] = f"The run of this address cannot be opened. {problem}."
+                asked = replace(asked, run="")
+        st.session_state["choice"] = asked
     return st.session_state["choice"]
 
 
 def choose(new: Choice) -> None:
-    """Make `new` this visitor's choice and put it into the address line."""
+    """Make `new` this visitor's choice and put it into the address line; a changed run is that run no more."""
+    before = st.session_state.get("choice", new)
+    if new != before and new.run == before.run:
+        new = replace(new, run="")
     st.session_state["choice"] = new
     wanted = to_address(new)
     if st.query_params.to_dict() != wanted:
@@ -43,8 +82,12 @@ def choose(new: Choice) -> None:
 
 
 def load_key(picked: Choice) -> tuple:
-    """Which load a choice means."""
-    return ("load", picked.model, picked.device, picked.dtype)
+    """Which load a choice means: `auto` is the device and dtype it stands for here."""
+    try:
+        device = choose_device(picked.device)
+        return ("load", picked.model, str(device), str(choose_dtype(picked.dtype, device)))
+    except QRoarError:
+        return ("load", picked.model, picked.device, picked.dtype)
 
 
 def model() -> LoadedModel | None:
@@ -56,18 +99,9 @@ def require_model() -> tuple[LoadedModel, Setting]:
     """The model and its setting, or an empty state that says what to do next, and the page stops."""
     loaded = model()
     if loaded is None:
-        picked = choice()
-        loading = manager().snapshot(load_key(picked))
-        if loading is not None and loading.active:
-            st.info(
-                f"**{picked.model}** is being loaded. Its progress is on the Start page.", icon=":material/hourglass:"
-            )
-        elif picked.model:
-            st.info(f"**{picked.model}** is not in memory (another model took its place, or the dashboard was "
-                    "restarted). Load it again; finished results come back with it.")  # fmt: skip
-        else:
-            st.info("No model is loaded yet. Start with the demo model: one click on the Start page.")
-        st.page_link("pages/start.py", label="Go to Start", icon=":material/arrow_back:")
+        from pages.parts.missing import missing  # it queues a load, and so needs this module itself
+
+        missing(choice())
         st.stop()
     return loaded, require_setting(loaded)
 
@@ -75,7 +109,14 @@ def require_model() -> tuple[LoadedModel, Setting]:
 def require_setting(loaded: LoadedModel) -> Setting:
     """The setting of this visitor, or one line saying what in it cannot be, and the page stops."""
     try:
-        return setting_of(choice(), loaded)
+        setting = setting_of(choice(), loaded)
+        partition(native_inv_freq(loaded), loaded.geometry.original_context, setting.search.bands)
+        rope_of(loaded, setting.rope, setting.search.length or loaded.geometry.original_context)
+        return setting
     except QRoarError as problem:
-        st.error(str(problem))
+        st.error(f"This setting does not fit {loaded.name}: {problem.what}.", icon=":material/error:")
+        if st.button("Take the model's own setting", icon=":material/restart_alt:"):
+            now = choice()
+            choose(Choice(model=now.model, device=now.device, dtype=now.dtype, text=now.text))
+            st.rerun()
         st.stop()

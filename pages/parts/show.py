@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 import streamlit as st
 
 from qroar_core.figures import Picture
 
 
-def picture(shown: Picture | None, key: str) -> None:
-    """Draw one picture with its table; None draws nothing. `key` is unique on the page."""
+def picture(shown: Picture | None, key: str, **chart: Any) -> None:
+    """Draw one picture with its table; None draws nothing. `key` is unique on the page, `chart` goes to Streamlit."""
     if shown is None:
         return
     with st.container(border=True):
         st.markdown(f"#### {shown.title}")
-        st.plotly_chart(shown.figure, key=key, alt=shown.alt, config={"displaylogo": False})
+        st.plotly_chart(shown.figure, key=key, alt=shown.alt, config={"displaylogo": False}, **chart)
         st.caption(shown.how_to_read)
         with st.expander("The numbers"):
             numbers(shown.table, key)
 
 
-def numbers(table: pd.DataFrame, key: str) -> None:
-    """A table with its CSV to download."""
-    st.dataframe(table, hide_index=True, key=f"{key} table")
+def numbers(table: pd.DataFrame, key: str, columns: dict[str, Any] | None = None) -> None:
+    """A table with its CSV to download; `columns` is Streamlit's column_config."""
+    st.dataframe(table, hide_index=True, key=f"{key} table", column_config=columns)
     csv = table.to_csv(index=False)
     st.download_button("Download as CSV", csv, f"{key}.csv", "text/csv", key=f"{key} csv", on_click="ignore")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from pages.parts.session import manager
+from pages.parts.session import choice, manager
 from pages.parts.words import quant_words, rope_words
 from qroar_core.maths.bands import partition
 from qroar_core.maths.verdict import verdict
@@ -39,6 +39,10 @@ def strip(loaded: LoadedModel, setting: Setting) -> Verdict:
         st.badge(quant_words(setting.quant), color="violet")
         st.badge(f"{setting.search.length} tokens", color="gray")
         st.badge(f"{setting.search.bands.count} bands by {setting.search.bands.partition}", color="gray")
+        if setting.text != "messages":
+            st.badge(f"text: {setting.text}", color="gray")
+        if choice().run:
+            st.badge(f"run {choice().run}", icon=":material/folder_open:", color="blue")
         applied = loaded.applied is not None
         st.badge("scales applied" if applied else "weights as loaded", color="green" if applied else "gray")
         st.badge(head, color=colour, icon=icon)

@@ -29,6 +29,8 @@ def watch(key: Hashable, live: Callable[[tuple], None] | None = None) -> Any:
         st.error(now.error, icon=":material/error:")
     elif now.state == "cancelled":
         st.info(f"{now.label}: cancelled. Nothing half-done was kept; start again whenever you like.")
+    elif now.warning:
+        st.warning(now.warning, icon=":material/save:")
     return manager().result(key)
 
 

@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-from qroar_core.specs import QuantizerSpec, QuantSpec, RopeSpec, WeightQuantSpec
+from qroar_core.specs import METHOD_NAMES, QuantizerSpec, QuantSpec, RopeSpec, WeightQuantSpec
 
-ROPE_NAMES = {
-    "default": "the checkpoint's own",
-    "linear": "linear",
-    "ntk": "NTK-aware (static)",
-    "dynamic": "dynamic NTK",
-    "yarn": "YaRN",
-    "longrope": "LongRoPE",
-    "llama3": "llama3",
-}
 TENSOR_WORDS = {"k/post": "K after RoPE", "k/pre": "K before RoPE", "q/post": "Q after RoPE", "q/pre": "Q before RoPE"}
 
 
 def rope_words(rope: RopeSpec) -> str:
     """`YaRN ×4`."""
-    name = ROPE_NAMES[rope.method]
+    name = METHOD_NAMES[rope.method]
     return "own RoPE" if rope.method == "default" else f"{name} ×{rope.factor:g}"
 
 
@@ -48,6 +39,19 @@ def quant_words(quant: QuantSpec) -> str:
         parts += [f"{name} {quantizer_words(spec)}" for name, spec in (("K", quant.k), ("V", quant.v)) if spec]
     parts += [f"q and k {quantizer_words(quant.qk)}"] if quant.qk else []
     return "; ".join(parts)
+
+
+def short_name(name: str, most: int = 40) -> str:
+    """A long name cut in its middle, where model names differ least."""
+    return name if len(name) <= most else f"{name[: most * 3 // 5]}…{name[len(name) - most * 2 // 5 + 1 :]}"
+
+
+def size_words(count: int) -> str:
+    """`3.5 M`, `8.03 B`, `256`."""
+    for unit, name in ((1e9, "B"), (1e6, "M")):
+        if count >= unit:
+            return f"{count / unit:.3g} {name}"
+    return f"{count:,}"
 
 
 def seconds_words(seconds: float) -> str:

@@ -8,9 +8,9 @@ from pathlib import Path
 import typer
 
 from qroar_core.cli import show
-from qroar_core.cli.options import BANDS, EVALUATE, EXPORT, MODEL, OUT, SEARCH, SETTING, takes
-from qroar_core.cli.settings import check, documents, setting_of, text_label
-from qroar_core.errors import BadOutput, BadSpec
+from qroar_core.cli.options import BANDS, EVALUATE, EXPORT, MODEL, OUT, ROTATION, ROTATION_FILE, SEARCH, SETTING, takes
+from qroar_core.cli.settings import check, documents, setting_of
+from qroar_core.errors import BadCheckpoint, BadOutput, BadScales, BadSpec
 
 app = typer.Typer(
     add_completion=False,
@@ -35,6 +35,19 @@ def _new_folder(options: dict) -> Path | None:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise BadOutput("already exists", where=str(folder), do="choose a new folder")
     return folder
+
+
+def _rotation_scales(options: dict, loaded):
+    """--rotation-scales FILE, and only if the file says that it was searched under a rotation."""
+    from qroar_core.models.scales_file import from_file
+
+    path = options.get("rotation_scales")
+    if not path:
+        return None
+    scales, content = from_file(path, loaded)
+    if (content.quantization.get("k") or {}).get("rotation") != "hadamard":
+        raise BadScales("searched under a quantizer without rotation", where=path, do="give it as --scales")
+    return scales
 
 
 @app.command()
@@ -93,7 +106,7 @@ def search(options: dict) -> None:
 
 
 @app.command()
-@takes(MODEL, SETTING, EVALUATE, OUT)
+@takes(MODEL, SETTING, EVALUATE, ROTATION_FILE, OUT)
 def evaluate(options: dict) -> None:
     """Perplexity of reference, quantized and tuned on held-out text, with intervals."""
     from qroar_core import evaluate as stage
@@ -105,8 +118,9 @@ def evaluate(options: dict) -> None:
     scales = from_file(options["scales"], loaded)[0] if options.get("scales") else None
     with show.progress() as on_step:
         result = stage.run(
-            loaded, setting.rope, setting.quant, scales, None, setting.evaluation, texts["heldout"], on_step
-        )
+            loaded, setting.rope, setting.quant, scales, None, setting.evaluation, texts["heldout"], on_step,
+            rotation_tuned=_rotation_scales(options, loaded),
+        )  # fmt: skip
     if folder:
         write_atomically(folder / "evaluation.json", result.to_json())
     show.evaluation(result, options["json"])
@@ -115,9 +129,11 @@ def evaluate(options: dict) -> None:
 @app.command()
 @takes(MODEL, [p for p in SETTING if p.name in ("rope", "factor", "longrope_factors")], EVALUATE[:1], EXPORT, OUT)
 def export(options: dict) -> None:
-    """Write a checkpoint folder that plain transformers loads, scales and interpolation inside."""
+    """Write a checkpoint with scales and interpolation inside: for transformers and vLLM, or for llama.cpp."""
     from qroar_core import export as stage
+    from qroar_core.cli.exports import COPY_FORMATS, copy, repeats
     from qroar_core.cli.settings import rope_spec
+    from qroar_core.exporting import gguf_write
     from qroar_core.models.scales_file import from_file, rope_from
     from qroar_core.specs import RopeSpec
 
@@ -126,18 +142,37 @@ def export(options: dict) -> None:
     check(options)
     asked = rope_spec(options)
     _new_folder(options)
+    if options["format"] in COPY_FORMATS:
+        show.line(str(copy(options, asked)))
+        return
     loaded = _load(options)
     scales, rope = None, asked or RopeSpec()
     if options.get("scales"):
         scales, content = from_file(options["scales"], loaded)
         rope = asked or rope_from(content.rope)
+    write = gguf_write.run if options["format"] in gguf_write.FORMATS else stage.run
     with show.progress() as on_step:
-        folder = stage.run(loaded, rope, scales, options["out"], format=options["format"], on_step=on_step)
+        folder = write(
+            loaded, rope, scales, options["out"], format=options["format"], command=repeats(options), on_step=on_step
+        )
     show.line(str(folder))
 
 
 @app.command()
-@takes(MODEL, SETTING, BANDS, SEARCH, EVALUATE[1:], OUT)
+def verify(what: str = typer.Argument(metavar="DIR|FILE"), as_json: bool = typer.Option(False, "--json")) -> None:
+    """Read an export again: hashes, codes, and its logits against the source model's."""
+    from qroar_core.exporting import verify as stage
+
+    with show.progress() as on_step:
+        checks = stage.run(what, on_step)
+    show.verification(checks, as_json)
+    wrong = [check for check in checks if check.passed is False]
+    if wrong:
+        raise BadCheckpoint(f"{len(wrong)} of {len(checks)} checks failed", where=what, do="export it again")
+
+
+@app.command()
+@takes(MODEL, SETTING, BANDS, SEARCH, EVALUATE[1:], ROTATION, OUT)
 def run(options: dict) -> None:
     """The whole job: diagnose, search, evaluate, report, into one folder; resumes after a kill."""
     from qroar_core.runs.folder import RunFolder
@@ -147,9 +182,7 @@ def run(options: dict) -> None:
     loaded = _load(options)
     setting = setting_of(options, loaded)
     out = options.get("out") or f"runs/{loaded.name.replace('/', '--')}"
-    folder = RunFolder.open(
-        out, loaded, setting, text_label(options), "python -m qroar_core " + shlex.join(options["arguments"])
-    )
+    folder = RunFolder.open(out, loaded, setting, "python -m qroar_core " + shlex.join(options["arguments"]))
     with show.progress() as on_step:
         result = pipeline(loaded, setting, texts, folder, on_step)
     show.evaluation(result.evaluation, options["json"])

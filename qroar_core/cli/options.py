@@ -66,12 +66,23 @@ SEARCH = [
     _option("objective", str, "cached", "what a candidate is judged by", metavar="cached|full"),
     _option("method", str, "gradient", "how candidates are found", metavar="gradient|coordinate|optuna"),
     _option("windows", int | None, None, "windows of text per stage"),
+    _option("bounds", str | None, None, "log2 g per band instead of the diagnosed", metavar="LOW:HIGH,LOW:HIGH,..."),
 ]
 EVALUATE = [
     _option("scales", str | None, None, "scales.json to apply", metavar="FILE"),
     _option("lengths", str | None, None, "context lengths to compare, e.g. 512,2048", metavar="L,L,..."),
 ]
-EXPORT = [_option("format", str, "hf", "what to write", metavar="hf")]
+ROTATION = [
+    _option("rotation_scales", bool, False, "also search scales under the Hadamard-rotated quantizer",
+            "--rotation-scales"),
+]  # fmt: skip
+ROTATION_FILE = [
+    _option("rotation_scales", str | None, None, "scales.json searched under the rotated quantizer", metavar="FILE"),
+]
+EXPORT = [
+    _option("format", str, "hf", "what to write; gguf: a .gguf MODEL with only its scales edited",
+            metavar="hf|gguf|gguf-f16|gguf-bf16|gguf-q8_0|gguf-q4_0"),
+]  # fmt: skip
 OUT = [_option("out", str | None, None, "folder to write; made by the command", metavar="DIR")]
 
 

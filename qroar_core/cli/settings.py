@@ -11,8 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
+from qroar_core.cli.exports import COPY_FORMATS
 from qroar_core.errors import BadSpec
+from qroar_core.evaluate import must_rotate
 from qroar_core.export import FORMATS
+from qroar_core.exporting import gguf_write
 from qroar_core.maths.bands import partition
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.rope import native_inv_freq
@@ -46,7 +49,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "mode": get_args(Mode),
     "objective": get_args(Objective),
     "method": get_args(get_type_hints(SearchSpec)["method"]),
-    "format": FORMATS,
+    "format": (*FORMATS, *COPY_FORMATS, *gguf_write.FORMATS),
 }
 
 
@@ -64,7 +67,7 @@ def check(options: dict[str, Any]) -> None:
         value = options.get(name)
         if value is not None and value < least:
             raise BadSpec(f"must be at least {least}, got {value}", where=_flag(name), do="give a larger number")
-    rope_spec(options), quant_spec(options), _lengths(options.get("lengths"))
+    rope_spec(options), quant_spec(options), _lengths(options.get("lengths")), _bounds(options.get("bounds"))
 
 
 def _flag(name: str) -> str:
@@ -85,6 +88,8 @@ def setting_of(options: dict[str, Any], loaded: LoadedModel) -> Setting:
     check(options)
     rope, quant = rope_spec(options), quant_spec(options)
     base = default_setting(loaded, rope, quant, options.get("length"))
+    if options.get("rotation_scales") is True:
+        must_rotate(base.quant)
     rope, length = base.rope, base.diagnosis.length
     least = DiagnosisSpec().paired_tokens
     if "partition" in options and (base.diagnosis.short_length or least) < least:
@@ -94,21 +99,26 @@ def setting_of(options: dict[str, Any], loaded: LoadedModel) -> Setting:
     with _about("--bands"):
         partition(native_inv_freq(loaded), loaded.geometry.original_context, bands)
     lengths = _lengths(options.get("lengths")) or base.evaluation.lengths
+    search = SearchSpec(
+        mode=options.get("mode", "symmetric"),
+        granularity=options.get("granularity", "kv_head"),
+        objective=options.get("objective", "cached"),
+        method=options.get("method", "gradient"),
+        bands=bands,
+        length=length,
+        windows=base.search.windows if windows is None else windows,
+        seed=seed,
+    )
+    with _about("--bounds"):
+        search = replace(search, bounds=_bounds(options.get("bounds")))
     return Setting(
         rope=rope,
         quant=base.quant,
         diagnosis=DiagnosisSpec(length=length, short_length=base.diagnosis.short_length, bands=bands, seed=seed),
-        search=SearchSpec(
-            mode=options.get("mode", "symmetric"),
-            granularity=options.get("granularity", "kv_head"),
-            objective=options.get("objective", "cached"),
-            method=options.get("method", "gradient"),
-            bands=bands,
-            length=length,
-            windows=base.search.windows if windows is None else windows,
-            seed=seed,
-        ),
-        evaluation=EvaluationSpec(lengths=lengths, windows=max(2, windows or base.evaluation.windows), seed=seed),
+        search=search,
+        evaluation=EvaluationSpec(lengths=lengths, windows=max(2, windows or base.evaluation.windows), seed=seed,
+                                  rotation_scales=options.get("rotation_scales") is True),
+        text=text_label(options),
     )
 
 
@@ -146,7 +156,8 @@ def quant_spec(options: dict[str, Any]) -> QuantSpec | None:
     cache = {name: options.get(name) for name in ("kv_scale", "kv_rotation", "group_size")}
     if grouped_weights and cache["kv_scale"] not in ("block", "channel"):
         cache["group_size"] = None  # meant for the weights
-    k_spec = parse_cache_option(k or "none", "k", **cache)
+    k_at, v_at = ("--kv" if options.get(name) is None else f"--{name}" for name in ("k", "v"))
+    k_spec = parse_cache_option(k or "none", "k", **cache, where=k_at)
     if options.get("k_before_rope"):
         if k_spec is None:
             raise BadSpec("--k-before-rope needs a K quantizer", do="add --k int4")
@@ -155,7 +166,7 @@ def quant_spec(options: dict[str, Any]) -> QuantSpec | None:
     return QuantSpec(
         weights=_weights(weights, options.get("weight_scale", "channel"), options.get("group_size")),
         k=k_spec,
-        v=parse_cache_option(v or "none", "v", **cache),
+        v=parse_cache_option(v or "none", "v", **cache, where=v_at),
         qk=_activation(qk),
         name=k if k is not None and k == v else "",
     )
@@ -191,6 +202,15 @@ def _lengths(text: str | None) -> tuple[int, ...]:
         return lengths
     except ValueError as error:
         raise BadSpec(f"not a list of lengths: {text!r}", where="--lengths", do="write for example 512,2048") from error
+
+
+def _bounds(text: str | None) -> tuple[tuple[float, float], ...] | None:
+    if not text:
+        return None
+    try:
+        return tuple((float(low), float(high)) for low, high in (pair.split(":") for pair in text.split(",")))
+    except ValueError as error:
+        raise BadSpec(f"not bounds: {text!r}", where="--bounds", do="write one low:high per band, -1:2,-1:2") from error
 
 
 def _longrope_file(path: str | None) -> dict[str, tuple[float, ...]]:

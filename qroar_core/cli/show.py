@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from qroar_core.exporting.verify import Check
 from qroar_core.maths.rescale import Scales
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.progress import OnStep, Step
@@ -108,6 +109,15 @@ def search(report: SearchReport, kept: Scales, as_json: bool) -> None:
     line(f"kept: {report.chosen}; {report.reason}")
 
 
+def verification(checks: list[Check], as_json: bool) -> None:
+    """One row a check."""
+    words = {True: "yes", False: "NO", None: "not asked"}
+    if as_json:
+        _print([{"question": c.question, "answer": c.answer, "passed": c.passed} for c in checks])
+        return
+    _table("Verified", ["check", "found", "passed"], [[c.question, c.answer, words[c.passed]] for c in checks])
+
+
 def evaluation(result: Evaluation, as_json: bool) -> None:
     """One row a condition and length, and the finding."""
     if as_json:
@@ -120,3 +130,5 @@ def evaluation(result: Evaluation, as_json: bool) -> None:
     if result.attribution:
         a = result.attribution
         line(f"of which quantization repair {a.quantization_repair:+.4f} nats, retuning {a.retuning:+.4f} nats")
+    if result.rotation:
+        line(result.rotation.sentence)

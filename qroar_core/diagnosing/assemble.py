@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from qroar_core.diagnosing.tensors import dilation_of, listed, noise_of, outliers_of, pair_errors_of
+from qroar_core.diagnosing.tensors import dilation_of, listed, noise_of, outliers_of, pair_errors_of, survival_of
 from qroar_core.maths.aliasing import band_kernel, compression, unseen_phase_fraction
 from qroar_core.maths.bands import turns_per_window
 from qroar_core.maths.pressure import (
@@ -19,6 +19,7 @@ from qroar_core.maths.pressure import (
     mean_distance,
     phase_displacement,
 )
+from qroar_core.maths.rescale import Scales
 from qroar_core.maths.similarity import SimilarityMeter
 from qroar_core.maths.tails import tail_inflation
 from qroar_core.maths.verdict import verdict
@@ -52,6 +53,7 @@ class Passes:
     native: PairedTails | None
     hidden: SimilarityMeter | None
     propagated: PropagatedNoise | None
+    scales: Scales | None
 
 
 def assemble(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, plan: Any, frame: Frame, passes: Passes,
@@ -72,7 +74,13 @@ def assemble(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, plan: Any, f
         else (noise_of(local.noise, "local to each layer's own q and k") if measured else None),
         pair_error=pair_errors_of(local.pair_errors) if quant.k or quant.qk else None,
         verdict=verdict(
-            quant, "symmetric", bands=frame.bands, head_dim=geo.head_dim, rotary_dim=geo.rotary_dim, pairing=geo.pairing
+            quant,
+            "symmetric",
+            bands=frame.bands,
+            head_dim=geo.head_dim,
+            rotary_dim=geo.rotary_dim,
+            pairing=geo.pairing,
+            scaled_gain=geo.scaled_gain,
         ),
         pairs=pairs,
         kernel=Kernel(
@@ -82,6 +90,7 @@ def assemble(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, plan: Any, f
             side_peak_at=kernel.side_peak_at.tolist(),
         ),
         tails=tails,
+        survival={side: survival_of(passes.long.tails[side], passes.short.tails[side]) for side in SIDES},
         dilation=dilation_of(local, frame, plan.short_length),
         anisotropy=_anisotropy(local) if measured else None,
         outliers=outliers_of(local, frame, plan.short_length),
@@ -92,6 +101,11 @@ def assemble(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, plan: Any, f
         windows=len(plan.ends),
         paired_tokens=plan.spec.paired_tokens,
         eps=plan.spec.eps,
+        pairing=geo.pairing,
+        rotary_dim=geo.rotary_dim,
+        head_dim=geo.head_dim,
+        n_kv_heads=geo.n_kv_heads,
+        scales_mode=passes.scales.mode if passes.scales is not None else None,
         text=plan.text,
         seconds=seconds,
     )

@@ -12,11 +12,14 @@ from qroar_core.maths.dilation import dilation
 from qroar_core.maths.logit_noise import LogitNoiseMeter
 from qroar_core.maths.outliers import outlier_shift
 from qroar_core.maths.pair_error import PairErrorMeter
+from qroar_core.maths.tails import BandTails
 from qroar_core.models.observe import PROBES, SIDES, Frame, LongContext
-from qroar_core.results.diagnosis import Dilation, LogitNoise, Outliers, PairErrors
+from qroar_core.results.diagnosis import Dilation, LogitNoise, Outliers, PairErrors, Survival
 
 QUANTILES = (0.5, 0.99, 0.999)
 RULE = "iqr"
+# shares of entries at which the distributions are kept: three a decade, closer about the median
+SHARES = (0.9, 0.75, 0.5, 0.35, 0.2, 0.1, 0.05, 0.02, 0.01, 5e-3, 2e-3, 1e-3, 5e-4, 2e-4, 1e-4)
 MAP_DIGITS = 4  # significant digits of the channel maps, the largest part of the file
 
 
@@ -31,6 +34,17 @@ def _nest(flat: list, shape: tuple[int, ...]) -> Any:
         return flat
     step = len(flat) // shape[0] if shape[0] else 0
     return [_nest(flat[i * step : (i + 1) * step], shape[1:]) for i in range(shape[0])]
+
+
+def survival_of(long: list[BandTails], short: list[BandTails]) -> Survival:
+    """Distributions of |x| at long and at short context, layer by layer."""
+    at_long, at_short = (torch.stack([t.survival(SHARES) for t in side]) for side in (long, short))
+    return Survival(
+        share=list(SHARES),
+        long=listed(_significant(at_long)),
+        short=listed(_significant(at_short)),
+        body_bound=long[0].body.relative_bound,
+    )
 
 
 def dilation_of(local: LongContext, frame: Frame, short_length: int) -> Dilation:
@@ -86,17 +100,20 @@ def pair_errors_of(meters: list[PairErrorMeter]) -> PairErrors:
 def noise_of(meters: list[LogitNoiseMeter | None], kind: str) -> LogitNoise:
     """Layers pooled for the curves, kept apart for the map."""
     found = [m.result() for m in meters if m is not None]
-    rms = torch.stack([f.rms for f in found])  # (layers, rows)
+    rms, kl = (torch.stack([getattr(f, name) for f in found]) for name in ("rms", "kl"))  # (layers, rows)
     distance = torch.stack([f.rms_by_distance for f in found])
     by_band = torch.stack([f.rms_by_band.square().mean(0).sqrt() for f in found])
     return LogitNoise(
         position=found[0].position.tolist(),
         rms=listed(rms.square().mean(0).sqrt()),
-        attention_kl=listed(torch.stack([f.kl for f in found]).mean(0)),
+        attention_kl=listed(kl.mean(0)),
         distance=found[0].distance.tolist(),
         rms_by_distance=listed(distance.square().nanmean(0).sqrt()),
         by_layer=listed(rms),
+        kl_by_layer=listed(kl),
         by_band=listed(by_band),
+        by_band_position=listed(torch.stack([f.rms_by_band.T for f in found]).square().mean(0).sqrt()),
+        by_band_distance=listed(torch.stack([f.band_rms_by_distance for f in found]).square().nanmean(0).sqrt()),
         kind=kind,
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import plotly.graph_objects as go
 
-from qroar_core.figures.picture import BAND_AXIS, BLUE, PINK, Picture, band_names, colour_of, framed
+from qroar_core.figures.picture import BAND_AXIS, BLUE, ORANGE, PINK, Picture, band_names, colour_of, framed
 from qroar_core.results import Diagnosis
 
 LEAST_SHOWN = 0.005  # a smaller share prints as 0 %
@@ -20,9 +20,16 @@ def kernel(diagnosis: Diagnosis) -> Picture:
         high = shown.high[band.index]
         figure.add_scatter(
             x=shown.distance, y=high, mode="lines", name=f"band {band.index}",
-            line={"color": colour_of(band.index, len(bands))},
+            line={"color": colour_of(band.index, len(bands)), "width": 1.5},
             hovertemplate=f"band {band.index}, distance %{{x}}: %{{y:.3f}}<extra></extra>",
         )  # fmt: skip
+    peaks = [(b.index, shown.side_peak_at[b.index], b.side_peak) for b in bands if b.side_peak is not None]
+    figure.add_scatter(
+        x=[at for _, at, _ in peaks], y=[height for *_, height in peaks], mode="markers", name="highest side peak",
+        marker={"symbol": "circle-open", "size": 11, "line": {"width": 2}, "color": ORANGE},
+        customdata=[band for band, *_ in peaks],
+        hovertemplate="band %{customdata}, distance %{x}: %{y:.3f}<extra>highest side peak</extra>",
+    )  # fmt: skip
     framed(figure, "distance, tokens", "kernel C_b (largest per bucket)", log_x=True)
     table = pd.DataFrame(
         [
@@ -32,10 +39,11 @@ def kernel(diagnosis: Diagnosis) -> Picture:
         ]
     )
     return Picture(
-        "At which distances does a band mistake far for near?",
+        _kernel_title(diagnosis),
         figure,
         table,
-        "1 means a token at that distance looks to the band as one at distance 0. A second rise far out is an alias.",
+        "1 means a token at that distance looks to the band as one at distance 0. A second rise "
+        "far out is an alias; the rings mark the highest of each band.",
     )
 
 
@@ -67,3 +75,12 @@ def unseen(diagnosis: Diagnosis) -> Picture:
         f"At {diagnosis.length} tokens: a band with under one turn per native window meets new phases unless its "
         "frequency is compressed enough.",
     )
+
+
+def _kernel_title(diagnosis: Diagnosis) -> str:
+    peaks = [(b.side_peak, b.index) for b in diagnosis.bands if b.side_peak is not None]
+    if not peaks:
+        return f"No band mistakes far for near within {diagnosis.length:,} tokens"
+    height, band = max(peaks)
+    far = diagnosis.kernel.side_peak_at[band]
+    return f"Band {band} takes {far:,} tokens away for near: its kernel rises to {height:.2f} again"

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import pandas as pd
-import plotly.graph_objects as go
 
-from qroar_core.figures.picture import POSITION_AXIS, Picture, bin_names, framed, heatmap, map_height
+from qroar_core.figures.maps import Panel, side_by_side
+from qroar_core.figures.picture import POSITION_AXIS, Picture, bin_names
 from qroar_core.results import Diagnosis
 
 
 def by_position(diagnosis: Diagnosis, layer: int) -> Picture:
-    """K's largest absolute value after RoPE, band by position bin, in one layer."""
+    """K's largest absolute value after RoPE, band by position bin, in one layer; bits lost in the hover."""
     seen = diagnosis.dilation
     bins = bin_names(diagnosis.position_edges)
     rows = [f"band {b.index}" for b in diagnosis.bands]
-    figure = go.Figure(heatmap(seen.absmax[layer], bins, rows, "|k|"))
-    framed(figure, POSITION_AXIS, "", height=map_height(len(rows)), legend=False)
-    figure.update_yaxes(autorange="reversed", type="category", automargin=True)
-    figure.update_xaxes(type="category")
+    panel = Panel("", seen.absmax[layer], bins, POSITION_AXIS, "positions")
+    figure = side_by_side([panel], rows, "|k|")
+    figure.update_traces(customdata=seen.bits_lost[layer],
+                         hovertemplate="%{hovertext}<br>%{customdata:+.2f} bits lost<extra></extra>")  # fmt: skip
     table = pd.DataFrame(
         [
             {

@@ -14,6 +14,7 @@ from qroar_core.results.intervals import paired_interval
 
 NORMAL_95 = 1.96  # half width of a 95 % interval, standard errors
 SPREAD = 0.5  # how wide the conditions of one length stand apart, in steps between lengths
+SHOWN_FIRST = ("quantized/identity", "quantized/tuned")  # of the conditions by position
 NAMES = {
     ("reference", "identity"): ("reference", BLUE, "circle"),
     ("reference", "tuned"): ("reference, tuned", SKY, "circle-open"),
@@ -25,7 +26,8 @@ NAMES = {
 }
 
 
-def _look(row: Row) -> tuple[str, str, str]:
+def look(row: Row) -> tuple[str, str, str]:
+    """Name, colour and marker of a row's condition."""
     return NAMES.get((row.model, row.scales), (f"{row.model}, {row.scales}", GREY, "x"))
 
 
@@ -33,12 +35,12 @@ def perplexity_by_length(evaluation: Evaluation) -> Picture:
     """PPL of every condition by context length, 95 % interval over windows (of NLL, then exp)."""
     table = pd.DataFrame([_line(row) for row in evaluation.rows])
     figure = go.Figure()
-    names = list(dict.fromkeys(_look(row)[0] for row in evaluation.rows))
+    names = list(dict.fromkeys(look(row)[0] for row in evaluation.rows))
     lengths = sorted({row.length for row in evaluation.rows})
     for i, name in enumerate(names):
-        rows = [row for row in evaluation.rows if _look(row)[0] == name]
+        rows = [row for row in evaluation.rows if look(row)[0] == name]
         aside = SPREAD * ((i + 0.5) / len(names) - 0.5)  # side by side, so that no bar hides another
-        _, colour, symbol = _look(rows[0])
+        _, colour, symbol = look(rows[0])
         figure.add_scatter(
             x=[lengths.index(r.length) + aside for r in rows], y=[r.ppl for r in rows], name=name, mode="lines+markers",
             line={"color": colour}, marker={"symbol": symbol, "size": 10},
@@ -67,7 +69,7 @@ def _ppl(row: Row, side: int) -> float:
 
 
 def _line(row: Row) -> dict:
-    line = {"length": row.length, "condition": _look(row)[0], "ppl": row.ppl, "ppl_low": _ppl(row, -1),
+    line = {"length": row.length, "condition": look(row)[0], "ppl": row.ppl, "ppl_low": _ppl(row, -1),
             "ppl_high": _ppl(row, +1), "nll": row.nll, "nll_se": row.nll_se, "kl_mean": row.kl_mean,
             "kl_p99": row.kl_p99, "same_top1": row.same_top1, "tokens": row.tokens}  # fmt: skip
     return line
@@ -81,7 +83,7 @@ def cost_by_length(evaluation: Evaluation) -> Picture | None:
         reference = evaluation.window_nll.get(f"{row.length}/reference/identity")
         if mine and reference and (row.model, row.scales) != ("reference", "identity"):
             cost = paired_interval(mine, reference)
-            lines.append((row.length, *_look(row), cost.mean, cost.low, cost.high))
+            lines.append((row.length, *look(row), cost.mean, cost.low, cost.high))
     if not lines:
         return None
     table = pd.DataFrame(lines, columns=["length", "condition", "colour", "symbol", "cost_nats", "ci_low", "ci_high"])
@@ -124,7 +126,8 @@ def gain_and_attribution(evaluation: Evaluation) -> Picture | None:
     if parts is not None:
         lines.append(("of it: quantization repaired", parts.quantization_repair, parts.repair_ci_low,
                       parts.repair_ci_high))  # fmt: skip
-        lines.append(("of it: retuning, owes nothing to quantization", parts.retuning, None, None))
+        lines.append(("of it: retuning, owes nothing to quantization", parts.retuning, parts.retuning_ci_low,
+                      parts.retuning_ci_high))  # fmt: skip
     table = pd.DataFrame(lines, columns=["part", "nats_per_token", "ci_low", "ci_high"])
     figure = go.Figure(
         go.Bar(
@@ -164,10 +167,24 @@ def by_position(evaluation: Evaluation) -> Picture | None:
             continue
         model, _, scales = name.partition("/")
         shown, colour, _ = NAMES.get((model, scales), (name, GREY, "x"))
+        cost = [a - b for a, b in zip(values, reference, strict=True)]
+        low, high = curve.cost_low.get(name, cost), curve.cost_high.get(name, cost)
+        seen = True if name in SHOWN_FIRST else "legendonly"  # six shades at once hide each other
+        if name in curve.cost_low:
+            table[f"{name} cost_low"], table[f"{name} cost_high"] = low, high
+            figure.add_scatter(
+                x=[*curve.position, *reversed(curve.position)], y=[*high, *reversed(low)], fill="toself", mode="none",
+                fillcolor=_faint(colour), legendgroup=name, showlegend=False, hoverinfo="skip",
+                visible=seen,
+            )  # fmt: skip
         figure.add_scatter(
-            x=curve.position, y=[a - b for a, b in zip(values, reference, strict=True)], name=shown,
-            mode="lines+markers", line={"color": colour},
-            hovertemplate=f"{shown}, position %{{x}}: %{{y:+.4f}} nats<extra></extra>",
+            x=curve.position, y=cost, name=shown, mode="lines+markers", line={"color": colour}, legendgroup=name,
+            visible=seen,
+            customdata=[(math.exp(v), math.exp(c), lo, hi)
+                        for v, c, lo, hi in zip(values, cost, low, high, strict=True)],
+            hovertemplate=f"{shown}, position %{{x}}: %{{y:+.4f}} nats "
+            "[%{customdata[2]:+.4f}, %{customdata[3]:+.4f}]"
+            "<br>PPL %{customdata[0]:.3f}, %{customdata[1]:.3f} times the reference's<extra></extra>",
         )  # fmt: skip
     framed(figure, "position in the context, tokens", "NLL above the reference, nats per token", height=420)
     figure.update_layout(margin={"t": 70})
@@ -176,8 +193,15 @@ def by_position(evaluation: Evaluation) -> Picture | None:
         "Where in the context does it cost?",
         figure,
         table,
-        "Each point is a mean over windows around that position, less the reference's; the table has the NLL itself.",
+        "Each point is a mean over windows around that position, less the reference's; shades are paired 95 % "
+        "intervals. Click a name to show or hide it. The table has the NLL itself; e to its power is the perplexity.",
     )
+
+
+def _faint(colour: str) -> str:
+    """`#rrggbb` at a fifth of its strength."""
+    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return f"rgba({red},{green},{blue},0.2)"
 
 
 def headline(evaluation: Evaluation) -> list[tuple[str, str, str]]:

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from qroar_core.figures import aliasing, anisotropy, dilation, noise, outliers, pressure, search_trace, tails
+from qroar_core.figures import (
+    aliasing,
+    anisotropy,
+    dilation,
+    noise,
+    outliers,
+    pair_error,
+    pressure,
+    quality,
+    search_trace,
+    tails,
+)
 from qroar_core.figures import evaluation as evaluated
 from qroar_core.figures import scales as scaled
 from qroar_core.figures.picture import Picture
@@ -16,6 +27,8 @@ def gallery(diagnosis: Diagnosis, search: SearchReport, scales: ScalesFile,
         evaluated.perplexity_by_length(evaluation),
         evaluated.cost_by_length(evaluation),
         evaluated.gain_and_attribution(evaluation),
+        quality.rotation(evaluation),
+        quality.divergence(evaluation),
         evaluated.by_position(evaluation),
     ]
     tuned = [scaled.by_layer_and_band(scales), search_trace.candidates(search.history, search.objective)]
@@ -27,20 +40,27 @@ def gallery(diagnosis: Diagnosis, search: SearchReport, scales: ScalesFile,
 
 
 def diagnosed(diagnosis: Diagnosis) -> list[Picture]:
-    """The diagnosis alone: what the Diagnose page shows, maps of one layer for the first layer only."""
+    """The diagnosis alone; maps of one layer for the layer that stands out."""
+    worst = tails.worst_cell(diagnosis)
+    layer = outliers.loudest_layer(diagnosis, "k/post")
     drawn = [
         pressure.by_band(diagnosis),
         pressure.by_pair(diagnosis),
         aliasing.unseen(diagnosis),
         aliasing.kernel(diagnosis),
-        *(tails.by_layer_and_band(diagnosis, *which.split("/")) for which in diagnosis.tails),
-        dilation.by_position(diagnosis, 0),
+        tails.overview(diagnosis),
+        tails.survival(diagnosis, worst),
+        dilation.by_position(diagnosis, worst[1]),
+        *(outliers.layers(diagnosis, "k/post", page) for page in range(outliers.pages(diagnosis))),
+        outliers.channel_map(diagnosis, "k/post", layer, outliers.loudest_head(diagnosis, "k/post", layer)),
         *(outliers.shift(diagnosis, which) for which in diagnosis.outliers.jaccard),
-        *(outliers.error_share(diagnosis, bits) for bits in diagnosis.outliers.error_share),
+        outliers.error_share(diagnosis),
         noise.by_position(diagnosis),
         noise.by_layer_and_band(diagnosis),
         noise.by_distance(diagnosis),
-        noise.pair_error(diagnosis),
+        noise.split(diagnosis, "band"),
+        noise.split(diagnosis, "layer"),
+        pair_error.amplitude_and_phase(diagnosis),
         anisotropy.by_angle(diagnosis),
         noise.hidden_states(diagnosis),
     ]

@@ -1,4 +1,8 @@
-"""Logit noise: what quantization does to the attention logits, by position, distance, layer and band."""
+"""Logit noise: what quantization does to the attention logits, by position, distance, layer and band.
+
+Every picture takes a second diagnosis, of the same model with tuned scales in its weights, to draw over the first.
+The reference is the zero line: noise is measured against it.
+"""
 
 from __future__ import annotations
 
@@ -6,126 +10,139 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from qroar_core.figures.picture import (
-    BAND_AXIS,
-    BLUE,
-    GREEN,
-    ORANGE,
-    PINK,
-    POSITION_AXIS,
-    Picture,
-    band_names,
-    bin_names,
-    framed,
-    heatmap,
-    map_height,
-)
+from qroar_core.figures.maps import Panel, side_by_side
+from qroar_core.figures.picture import BLUE, GREY, ORANGE, POSITION_AXIS, Picture, bin_names, framed
 from qroar_core.results import Diagnosis
+from qroar_core.results.diagnosis import LogitNoise
+
+ZERO_DISTANCE = 0.5  # where distance 0 stands on a log axis
+STYLES = {"quantized": (ORANGE, "solid"), "tuned": (BLUE, "solid"), "reference": (GREY, "dash")}
 
 
-def by_position(diagnosis: Diagnosis) -> Picture | None:
+def models(diagnosis: Diagnosis, tuned: Diagnosis | None = None) -> dict[str, LogitNoise]:
+    """"quantized" and, where measured, "tuned" -> its noise."""
+    seen = {"quantized": diagnosis.logit_noise, "tuned": tuned.logit_noise if tuned else None}
+    return {name: noise for name, noise in seen.items() if noise is not None}
+
+
+def against(tuned: Diagnosis | None) -> str:
+    """What the zero line is, and for `shared` scales that the tuned one is not the same."""
+    if tuned is not None and tuned.scales_mode == "shared":
+        return (" The dashed zero line is the reference; shared scales change the logits themselves, so tuned is held "
+                "against its own reference: the unquantized model with the same scales.")  # fmt: skip
+    return " The dashed zero line is the reference."
+
+
+def by_position(diagnosis: Diagnosis, tuned: Diagnosis | None = None) -> Picture | None:
     """RMS of the logit error and KL of the attention rows by query position. None when nothing is quantized."""
-    seen = diagnosis.logit_noise
-    if seen is None:
+    seen = models(diagnosis, tuned)
+    if not seen:
         return None
     figure = make_subplots(1, 2, horizontal_spacing=0.12)
-    figure.add_scatter(x=seen.position, y=seen.rms, mode="lines+markers", name="logit noise", line={"color": BLUE},
-                       hovertemplate="position %{x}: %{y:.4g} nats<extra></extra>", row=1, col=1)  # fmt: skip
-    figure.add_scatter(x=seen.position, y=seen.attention_kl, mode="lines+markers", name="attention KL",
-                       line={"color": ORANGE}, hovertemplate="position %{x}: %{y:.4g} nats<extra></extra>",
-                       row=1, col=2)  # fmt: skip
+    tables = []
+    for name, noise in seen.items():
+        for col, values, what in ((1, noise.rms, "RMS logit error"), (2, noise.attention_kl, "attention KL")):
+            _line(figure, name, noise.position, values, f"position %{{x}}, {what}: %{{y:.4g}} nats", col)
+        tables.append(pd.DataFrame({"model": name, "position": noise.position, "rms": noise.rms,
+                                    "attention_kl": noise.attention_kl}))  # fmt: skip
+    for col in (1, 2):
+        _zero(figure, seen["quantized"].position, col)
     framed(figure, "query position, tokens", "", log_x=True)
-    figure.update_yaxes(title_text="RMS logit error, nats", row=1, col=1)
-    figure.update_yaxes(title_text="KL of the attention row, nats", row=1, col=2)
-    table = pd.DataFrame({"position": seen.position, "rms": seen.rms, "attention_kl": seen.attention_kl})
+    figure.update_yaxes(title_text="RMS logit error, nats", rangemode="tozero", row=1, col=1)
+    figure.update_yaxes(title_text="KL of the attention row, nats", rangemode="tozero", row=1, col=2)
     return Picture(
-        "Does the noise on the logits grow with position?",
+        f"Does the noise on the logits grow with position?{_won(seen)}",
         figure,
-        table,
-        f"Quantized minus reference at sampled query rows, mean over layers ({seen.kind}). A rising line is damage "
-        "that comes with length.",
+        pd.concat(tables, ignore_index=True),
+        f"Quantized minus reference at sampled query rows, mean over layers ({seen['quantized'].kind}). A rising line "
+        f"is damage that comes with length.{against(tuned)}",
     )
 
 
-def by_distance(diagnosis: Diagnosis) -> Picture | None:
+def by_distance(diagnosis: Diagnosis, tuned: Diagnosis | None = None) -> Picture | None:
     """RMS of the logit error by distance between query and key."""
-    seen = diagnosis.logit_noise
-    if seen is None:
+    seen = models(diagnosis, tuned)
+    if not seen:
         return None
-    figure = go.Figure(
-        go.Scatter(
-            x=seen.distance,
-            y=seen.rms_by_distance,
-            mode="lines+markers",
-            line={"color": BLUE},
-            hovertemplate="distance %{x}: %{y:.4g} nats<extra></extra>",
-        )
-    )
-    framed(figure, "distance from query to key, tokens", "RMS logit error, nats", legend=False, log_x=True)
+    figure = make_subplots(1, 1)
+    distance, tables = seen["quantized"].distance, []
+    places = [d or ZERO_DISTANCE for d in distance]
+    for name, noise in seen.items():
+        _line(figure, name, places, noise.rms_by_distance, "from distance %{text}: %{y:.4g} nats", 1, distance)
+        tables.append(pd.DataFrame({"model": name, "distance": noise.distance, "rms": noise.rms_by_distance}))
+    _zero(figure, places, 1)
+    framed(figure, "distance from query to key, tokens (start of each octave)", "RMS logit error, nats", log_x=True)
+    figure.update_xaxes(tickvals=places, ticktext=[str(d) for d in distance])
+    figure.update_yaxes(rangemode="tozero")
     return Picture(
         "Are far keys noisier than near ones?",
         figure,
-        pd.DataFrame({"distance": seen.distance, "rms": seen.rms_by_distance}),
-        "The same error by how far back the key stands.",
+        pd.concat(tables, ignore_index=True),
+        f"The same error by how far back the key stands.{against(tuned)}",
     )
 
 
-def by_layer_and_band(diagnosis: Diagnosis) -> Picture | None:
-    """RMS of each band's part of the logit error."""
-    seen = diagnosis.logit_noise
-    if seen is None:
+def by_layer_and_band(diagnosis: Diagnosis, tuned: Diagnosis | None = None) -> Picture | None:
+    """RMS of each band's part of the logit error, quantized beside tuned on one scale."""
+    seen = models(diagnosis, tuned)
+    if not seen:
         return None
-    rows = [f"layer {i}" for i in range(len(seen.by_band))]
-    figure = go.Figure(heatmap(seen.by_band, band_names(diagnosis.bands), rows, "nats"))
-    framed(figure, BAND_AXIS, "", height=map_height(len(rows)), legend=False)
-    figure.update_yaxes(autorange="reversed", type="category", automargin=True)
+    columns = [str(b.index) for b in diagnosis.bands]
+    panels = [Panel(name, noise.by_band, columns, "band, fast to slow", "band") for name, noise in seen.items()]
+    rows = [f"layer {i}" for i in range(len(panels[0].z))]
     table = pd.DataFrame(
-        [{"layer": i, "band": b, "rms": v} for i, row in enumerate(seen.by_band) for b, v in enumerate(row)]
+        [
+            {"layer": i, "band": b, **{f"{name}_rms": noise.by_band[i][b] for name, noise in seen.items()}}
+            for i, row in enumerate(panels[0].z)
+            for b in range(len(row))
+        ]
     )
-    known = [(v, i, b) for i, row in enumerate(seen.by_band) for b, v in enumerate(row) if v is not None]
+    known = [(v, i, b) for i, row in enumerate(panels[0].z) for b, v in enumerate(row) if v is not None]
     _, layer, band = max(known, default=(0.0, 0, 0))
     return Picture(
         f"Which band makes the noise? Most in layer {layer}, band {band}",
-        figure,
+        side_by_side(panels, rows, "nats"),
         table,
         "Each cell is the RMS of that band's share of the logit error: the cells that rescaling has most to win in.",
     )
 
 
-def pair_error(diagnosis: Diagnosis) -> Picture | None:
-    """Length error against angle error of the quantized pairs, by band."""
-    seen = diagnosis.pair_error
-    if seen is None:
+def split(diagnosis: Diagnosis, rows: str = "band", name: str = "quantized") -> Picture | None:
+    """The noise taken apart: bands by position and by distance, or layers by position with their attention KL.
+
+    Args:
+        diagnosis: of the model called `name`.
+        rows: "band" or "layer".
+    """
+    noise = diagnosis.logit_noise
+    if noise is None:
         return None
-    bins = bin_names(diagnosis.position_edges)
+    positions, distances = [str(p) for p in noise.position], [str(d) for d in noise.distance]
+    at = "query position, tokens"
+    if rows == "band":
+        panels = [Panel("RMS by position", noise.by_band_position, positions, at, "position"),
+                  Panel("RMS by distance", noise.by_band_distance, distances, "distance, tokens",
+                        "from distance")]  # fmt: skip
+        names = [f"band {b.index}" for b in diagnosis.bands]
+    else:
+        panels = [Panel("RMS logit error", noise.by_layer, positions, at, "position"),
+                  Panel("attention KL", noise.kl_by_layer, positions, at, "position")]  # fmt: skip
+        names = [f"layer {i}" for i in range(len(noise.by_layer))]
     table = pd.DataFrame(
         [
-            {
-                "band": b,
-                "positions": name,
-                "amplitude": seen.amplitude[b][i],
-                "phase_rad": seen.phase[b][i],
-                "length_share": seen.length_share[b][i],
-            }
-            for b in range(len(seen.amplitude))
-            for i, name in enumerate(bins)
+            {rows: i, panel.word.removeprefix("from "): panel.columns[j], "measure": panel.title, "nats": value}
+            for panel in panels
+            for i, row in enumerate(panel.z)
+            for j, value in enumerate(row)
         ]
     )
-    mean = table.groupby("band")[["amplitude", "phase_rad"]].mean()
-    figure = go.Figure()
-    for column, name, colour in (
-        ("amplitude", "length: RMS of |ẑ|/|z| − 1", GREEN),
-        ("phase_rad", "angle: RMS of arg, rad", PINK),
-    ):
-        figure.add_bar(x=band_names(diagnosis.bands), y=mean[column], name=name, marker={"color": colour},
-                       hovertemplate=f"band %{{x}}: %{{y:.4f}}<extra>{name}</extra>")  # fmt: skip
-    framed(figure, BAND_AXIS, "relative length error, or rad")
-    share = table["length_share"].astype(float).mean()
+    known = [(v, i) for i, row in enumerate(panels[0].z) for v in row[len(row) // 2 :] if v is not None]
     return Picture(
-        f"Is the damage length or angle? {share:.0%} of the error energy is length",
-        figure,
+        f"Where in the context does each {rows} make its noise? {name.capitalize()}: far out most from "
+        f"{names[max(known, default=(0.0, 0))[1]]}",
+        side_by_side(panels, names, "nats"),
         table,
-        "Each quantized pair of K as a complex number against the exact one, mean over layers and positions.",
+        f"One row a {rows}, both maps on one scale. A row that brightens to the right gets noisier further out.",
     )
 
 
@@ -136,10 +153,6 @@ def hidden_states(diagnosis: Diagnosis) -> Picture | None:
         return None
     bins = bin_names(diagnosis.position_edges)
     rows = [f"layer {i}" for i in range(len(seen.sqnr_db))]
-    figure = go.Figure(heatmap(seen.sqnr_db, bins, rows, "dB"))
-    framed(figure, POSITION_AXIS, "", height=map_height(len(rows)), legend=False)
-    figure.update_xaxes(type="category")
-    figure.update_yaxes(autorange="reversed", type="category", automargin=True)
     table = pd.DataFrame(
         [
             {"layer": i, "positions": bins[j], "sqnr_db": value, "cosine": seen.cosine[i][j]}
@@ -149,7 +162,27 @@ def hidden_states(diagnosis: Diagnosis) -> Picture | None:
     )
     return Picture(
         "How far do the hidden states drift from the reference?",
-        figure,
+        side_by_side([Panel("", seen.sqnr_db, bins, POSITION_AXIS, "positions")], rows, "dB"),
         table,
         "Signal over difference of each layer's output, in dB: 20 dB is a difference of a tenth, higher is better.",
     )
+
+
+def _line(figure: go.Figure, name: str, x: list, y: list, hover: str, col: int, text: list | None = None) -> None:
+    colour, dash = STYLES[name]
+    figure.add_scatter(x=x, y=y, name=name, legendgroup=name, showlegend=col == 1, mode="lines+markers", text=text,
+                       line={"color": colour, "dash": dash}, hovertemplate=f"{hover}<extra>{name}</extra>",
+                       row=1, col=col)  # fmt: skip
+
+
+def _zero(figure: go.Figure, x: list, col: int) -> None:
+    """The reference: without noise by definition."""
+    _line(figure, "reference", [x[0], x[-1]], [0.0, 0.0], "reference: 0 by definition", col)
+
+
+def _won(seen: dict[str, LogitNoise]) -> str:
+    """How the tuned RMS compares, over the sampled rows."""
+    if "tuned" not in seen:
+        return ""
+    before, after = (sum(v or 0.0 for v in seen[name].rms) for name in ("quantized", "tuned"))
+    return f" Tuned scales change its RMS by {after / before - 1:+.0%}" if before else ""

@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 
 import pandas as pd
-import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from qroar_core.figures.picture import BAND_AXIS, BLUE, GREEN, ORANGE, Picture, band_names, framed
+from qroar_core.figures.picture import BAND_AXIS, BLUE, ORANGE, Picture, band_names, framed
 from qroar_core.results import Diagnosis
 
 BAND_FIELDS = ("interpolation_pressure", "phase_displacement", "logit_weighted_pressure", "turns", "wavelength_min",
@@ -35,17 +34,20 @@ def by_band(diagnosis: Diagnosis) -> Picture:
             for b in bands
         ]
     )
+    turns, moves = _top(plain), _top(weighted)
+    then = " and" if turns == moves else f", band {moves}"
     return Picture(
-        f"Band {_top(plain)} turns most under the interpolation, band {_top(weighted)} moves the logits most",
+        f"Band {turns} turns most under the interpolation{then} moves the logits most",
         figure,
         table,
-        "Left: how much the band's phases move per e-fold of scale, averaged over the distances in the context. "
+        f"Left: how much the band's phases move per e-fold of scale, averaged over the distances in "
+        f"{diagnosis.length:,} tokens. "
         "Right: how much the logits of this model's own q and k move by it.",
     )
 
 
 def by_pair(diagnosis: Diagnosis) -> Picture:
-    """The same pair by pair, with the phase displacement, over the wavelength."""
+    """The same pair by pair, over the wavelength."""
     pairs = diagnosis.pairs
     wavelength = [2 * math.pi / w for w in pairs.native_inv_freq]
     table = pd.DataFrame(
@@ -59,23 +61,30 @@ def by_pair(diagnosis: Diagnosis) -> Picture:
             "turns": pairs.turns,
         }
     )
-    figure = go.Figure()
-    for column, name, colour in (
-        ("interpolation_pressure", "pressure, rad per e-fold", BLUE),
-        ("phase_displacement", "phase displacement, rad", GREEN),
+    figure = make_subplots(1, 2, horizontal_spacing=0.14)
+    for at, (column, name, unit, colour) in enumerate(
+        (
+            ("interpolation_pressure", "plain", "rad per e-fold", BLUE),
+            ("logit_weighted_pressure", "logit-weighted", "nats per e-fold", ORANGE),
+        ),
+        start=1,
     ):
         figure.add_scatter(
             x=wavelength, y=table[column], name=name, mode="lines+markers", line={"color": colour},
-            customdata=table["pair"],
-            hovertemplate=f"pair %{{customdata}}, %{{x:.4g}} tokens: %{{y:.4g}}<extra>{name}</extra>",
+            customdata=table["pair"], row=1, col=at,
+            hovertemplate=f"pair %{{customdata}}, %{{x:.4g}} tokens: %{{y:.4g}} {unit}<extra>{name}</extra>",
         )  # fmt: skip
-    framed(figure, "wavelength of the pair, tokens", "rad", log_x=True)
+    framed(figure, "native wavelength of the pair, tokens", "", log_x=True)
+    figure.update_yaxes(title_text="pressure, rad per e-fold of s", row=1, col=1)
+    figure.update_yaxes(title_text="logit-weighted pressure, nats per e-fold of s", row=1, col=2)
+    turns, moves = (wavelength[_top(values)] for values in
+                    (pairs.interpolation_pressure, pairs.logit_weighted_pressure))  # fmt: skip
     return Picture(
-        "Which wavelengths does the interpolation move?",
+        f"The phase turns most at {turns:,.0f} tokens' wavelength, the logits move most at {moves:,.0f}",
         figure,
         table,
-        f"Each point is a RoPE pair; fast pairs stand left. At {diagnosis.length} tokens a displacement of several rad "
-        "means the pair points somewhere else than in training.",
+        f"Each point is a RoPE pair, fast ones left, at {diagnosis.length:,} tokens. Left: rad its phase turns per "
+        "e-fold of scale. Right: how much the logits move by it, with the model's own q and k.",
     )
 
 

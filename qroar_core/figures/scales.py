@@ -13,7 +13,7 @@ from qroar_core.results import ScalesFile
 
 def by_layer_and_band(scales: ScalesFile) -> Picture:
     """log2 g as a map, rows layer (and KV head), columns band."""
-    table = _table(scales)
+    table = table_of(scales)
     log2 = table.pivot(index="row", columns="band", values="log2_g").sort_index()
     names = table.drop_duplicates("row").set_index("row")["where"]
     rows = [names[i] for i in log2.index]
@@ -31,7 +31,7 @@ def by_layer_and_band(scales: ScalesFile) -> Picture:
     )
 
 
-def _table(scales: ScalesFile) -> pd.DataFrame:
+def table_of(scales: ScalesFile) -> pd.DataFrame:
     """One line per scale: row number, where, band, pairs, g, log2 g."""
     lines = []
     for row, (where, g) in enumerate(_rows(scales)):

@@ -38,13 +38,27 @@ def candidates(history: Sequence[Candidate], objective: str = "") -> Picture:
         )  # fmt: skip
     framed(figure, "step", f"objective{f' ({objective})' if objective else ''}, lower is better")
     best = min((c.best for c in history), default=None)
-    won = first and best is not None and f"The best scales lower the objective by {1 - best / first:.1%}"
     return Picture(
-        won or "What has the search found so far?",
+        _title(first, best),
         figure,
         table,
-        "A dot is one candidate, the line the best until then: below the dashed line scales beat no scales.",
+        "A dot is one candidate, the line the best until then, head by head: below the dashed line scales beat no "
+        f"scales.{_of_few_rows(history)}",
     )
+
+
+def _title(first: float | None, best: float | None) -> str:
+    if not first or best is None:
+        return "What has the search found so far?"
+    if best >= first:
+        return "No candidate beats no scales so far"
+    return f"The best scales lower the objective by {1 - best / first:.1%}"
+
+
+def _of_few_rows(history: Sequence[Candidate]) -> str:
+    if all(c.best <= c.objective for c in history):
+        return ""
+    return " Dots below the line are gradient steps, seen on a few rows of one window only: they cannot be the best."
 
 
 def summary(report: SearchReport) -> pd.DataFrame:

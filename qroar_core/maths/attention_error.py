@@ -17,9 +17,8 @@ from torch import Tensor
 
 from qroar_core.maths.quantize import calibrated_coordinates, fake_quantize, fake_quantize_ste
 from qroar_core.maths.rope import Pairing, rotate, unrotate
+from qroar_core.maths.softmax_rule import PLAIN, SoftmaxRule
 from qroar_core.specs import Mode, QuantizerSpec, QuantSpec
-
-MASKED = -1e30
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,6 +27,8 @@ class CapturedLayer:
 
     q: (n_heads, R, head_dim) rows; rows: their positions, int64 (R,). k, v: (n_kv_heads, T, head_dim).
     out: (n_heads, R, head_dim) unquantized attention output of the rows, under the same RoPE.
+    rule: the layer's softmax. cos, sin: (T, rotary_dim // 2) of a layer that turns at its own speed, None for Setup's.
+    still: the layer carries no RoPE, so that its channels are in no band and take no scale.
     """
 
     q: Tensor
@@ -35,6 +36,10 @@ class CapturedLayer:
     k: Tensor
     v: Tensor
     out: Tensor
+    rule: SoftmaxRule = PLAIN
+    cos: Tensor | None = None
+    sin: Tensor | None = None
+    still: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,16 +81,16 @@ def attention_error(layer: CapturedLayer, log2_g: Tensor, metric: Tensor, setup:
     k, v = layer.k[:, :last], layer.v[:, :last]
     heads, n_rows, d = q.shape
     kv = k.shape[0]
-    up = channel_log2(log2_g, setup.band)[:, None].exp2()  # (kv, 1, d)
+    band = torch.full_like(setup.band, -1) if layer.still else setup.band
+    up = channel_log2(log2_g, band)[:, None].exp2()  # (kv, 1, d)
     down = 1 / up if setup.mode == "symmetric" else up
     q = q.reshape(kv, -1, d) * up  # (kv, group * R, d)
     k = k * down
     if not reference:
-        k = _cached(k, setup, last)
+        k = _cached(k, layer, setup, last)
         q, k = _active(q, setup.quant.qk), _active(k, setup.quant.qk)
     logits = torch.matmul(q, k.mT).mul_(setup.scaling).view(kv, -1, n_rows, last)
-    hidden = torch.arange(last, device=k.device)[None] > rows[:, None].to(k.device)
-    p = logits.masked_fill(hidden, MASKED).softmax(-1)
+    p = layer.rule.weights(logits, _distance(rows, last, k.device))
     moved = torch.matmul(p.flatten(1, 2), v).view(heads, n_rows, d) - out
     return (torch.matmul(moved, metric) * moved).sum(-1).view(kv, -1, n_rows).sum(1)
 
@@ -101,24 +106,29 @@ def _active(x: Tensor, spec: QuantizerSpec | None) -> Tensor:
     return x if spec is None else _round(x, spec)
 
 
-def _cached(k: Tensor, setup: Setup, last: int) -> Tensor:
+def _cached(k: Tensor, layer: CapturedLayer, setup: Setup, last: int) -> Tensor:
     """K as the cache gives it back. Tokens of a block still being filled count as rounded."""
     spec = setup.quant.k
     if spec is None:
         return k
     if not spec.before_rope:
         return _round(k, spec)
-    cos, sin = setup.cos[:last], setup.sin[:last]
+    cos = (setup.cos if layer.cos is None else layer.cos)[:last]
+    sin = (setup.sin if layer.sin is None else layer.sin)[:last]
     return rotate(_round(unrotate(k, cos, sin, setup.pairing), spec), cos, sin, setup.pairing)
 
 
-def output_of(q: Tensor, rows: Tensor, k: Tensor, v: Tensor, scaling: float) -> Tensor:
+def output_of(q: Tensor, rows: Tensor, k: Tensor, v: Tensor, scaling: float, rule: SoftmaxRule = PLAIN) -> Tensor:
     """Unquantized attention output of some rows; shapes as in `CapturedLayer`."""
     kv, d = k.shape[0], k.shape[-1]
     logits = torch.matmul(q.reshape(kv, -1, d), k.mT).mul_(scaling).view(kv, -1, len(rows), k.shape[1])
-    hidden = torch.arange(k.shape[1], device=k.device)[None] > rows[:, None].to(k.device)
-    p = logits.masked_fill_(hidden, MASKED).softmax(-1)
+    p = rule.weights(logits, _distance(rows, k.shape[1], k.device))
     return torch.matmul(p.flatten(1, 2), v).view_as(q)
+
+
+def _distance(rows: Tensor, keys: int, device: torch.device) -> Tensor:
+    """Position of each row minus that of each key, (R, keys)."""
+    return rows[:, None].to(device) - torch.arange(keys, device=device)[None]
 
 
 def output_metric(w_o: Tensor, n_heads: int) -> Tensor:

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from qroar_core.maths.softmax_rule import PLAIN, SoftmaxRule
+
 BLOCK_ELEMENTS = 1_000_000  # (band, head, row, key) products held at once
 KEY_BLOCK = 1024  # keys taken at once: what is held does not grow with the context
 KeysOf = Callable[[int, int], Tensor]  # first and past-the-last position -> (n_kv_heads, t, head_dim)
@@ -59,6 +61,12 @@ class _Rows:
         self.top, self.top_hat = zeros(heads, rows) - torch.inf, zeros(heads, rows) - torch.inf
         self.z, self.z_hat, self.cross = zeros(heads, rows), zeros(heads, rows), zeros(heads, rows)
 
+    def add_sinks(self, sinks: Tensor) -> None:
+        """One entry of each softmax that no noise moves; sinks (heads,), before any block."""
+        for top, z in ((self.top, self.z), (self.top_hat, self.z_hat)):
+            top.copy_(sinks[:, None])
+            z.fill_(1.0)
+
     def add_softmax(self, block: slice, logits: Tensor, noise: Tensor, visible: Tensor) -> None:
         """Add logits and noise (H, R, N), float64, where visible (R, N)."""
         here = (slice(None), block)
@@ -89,15 +97,15 @@ class LogitNoiseMeter:
         band_of_channel: int64 (head_dim,), -1 in no band.
         length: L, tokens; the largest distance is L - 1.
         scaling: of the softmax.
-        window: sliding attention window, tokens (a row sees keys at distance < window); None for full
-            attention.
+        rule: the layer's softmax: its window says which keys count, and cap and sinks enter the KL. RMS is of the
+            logits before a cap.
     """
 
     def __init__(
-        self, band_of_channel: Tensor, length: int, scaling: float, window: int | None = None
+        self, band_of_channel: Tensor, length: int, scaling: float, rule: SoftmaxRule = PLAIN
     ) -> None:
         self.bands = int(band_of_channel.max()) + 1
-        self.scaling, self.window = scaling, window
+        self.scaling, self.rule = scaling, rule
         parts = [*range(self.bands), -1] if bool((band_of_channel < 0).any()) else range(self.bands)
         members = [torch.nonzero(band_of_channel == b)[:, 0] for b in parts]
         # channels of each part, padded to the widest with one past the end: a channel of zeros
@@ -132,6 +140,8 @@ class LogitNoiseMeter:
         q = q[:, order].float()
         q_hat = q if q_hat is None else q_hat[:, order].float()
         seen = _Rows(len(self.channels) + 1, q.shape[0], len(rows), q.device)
+        if self.rule.sinks is not None:
+            seen.add_sinks(self.rule.sinks)
         for start in range(0, int(rows[-1]) + 1, key_block):
             stop = min(start + key_block, int(rows[-1]) + 1)
             here = k[:, start:stop].float()
@@ -167,12 +177,14 @@ class LogitNoiseMeter:
         """Book logits (H, R, N) and their noise (parts, H, R, N) of rows (R,) against keys start .. start + N - 1."""
         heads, _, keys = logits.shape
         distance = rows[:, None] - torch.arange(start, start + keys)  # (R, N)
-        visible = distance >= 0
-        if self.window is not None:
-            visible &= distance < self.window
+        visible = self.rule.visible(distance)
         parts.masked_fill_(~visible.to(logits.device), 0.0)
         whole = parts.sum(0)
-        seen.add_softmax(block, logits.double(), whole.double(), visible.to(logits.device))
+        exact, noise = logits.double(), whole.double()
+        if self.rule.softcap is not None:
+            noise = self.rule.capped(exact + noise) - self.rule.capped(exact)
+            exact = self.rule.capped(exact)
+        seen.add_softmax(block, exact, noise, visible.to(logits.device))
         # heads summed: (parts + 1, R, N), the whole noise last
         square = torch.cat([parts.square_().sum(1), whole.square_().sum(0)[None]]).double().cpu()
         seen.square[:, block] += square.sum(-1)

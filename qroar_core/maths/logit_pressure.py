@@ -83,8 +83,10 @@ class LogitPressureMeter:
     """
 
     def __init__(
-        self, slope: Tensor, n_kv_heads: int, *, scaling: float, pairing: Pairing, factor_slope: float = 0.0
+        self, slope: Tensor, n_kv_heads: int, *, scaling: float, pairing: Pairing, factor_slope: float = 0.0,
+        window: int | None = None,
     ) -> None:
+        self.window = window  # keys further back are not seen
         self.slope, self.scaling, self.pairing, self.factor_slope = slope, scaling, pairing, factor_slope
         self.by_pair = torch.zeros(n_kv_heads, slope.numel(), dtype=torch.float64)
         self.total = torch.zeros(n_kv_heads, dtype=torch.float64)
@@ -101,6 +103,8 @@ class LogitPressureMeter:
             cut = slice(first, first + block)
             distance = (rows[cut, None] - keys[None]).to(q.device)  # (R, N)
             seen = distance >= 0
+            if self.window is not None:
+                seen &= distance < self.window
             parts = logit_slope_parts(
                 q[:, cut],
                 k,

@@ -35,16 +35,18 @@ class LogHistogram:
         shape: cells, for example (windows, n_kv_heads, bands).
         sub_bits: 1..10.
         low, high: exponents of the covered range, 2^low..2^high.
+        dtype: of the counts; int32 halves the memory of streams that stay under 2^31 values a bin.
     """
 
-    def __init__(self, shape: tuple[int, ...], *, sub_bits: int = 5, low: int = -14, high: int = 16) -> None:
+    def __init__(self, shape: tuple[int, ...], *, sub_bits: int = 5, low: int = -14, high: int = 16,
+                 dtype: torch.dtype = torch.int64) -> None:  # fmt: skip
         if not 1 <= sub_bits <= 10 or not -126 <= low < high <= 127:
             raise ValueError(
                 f"need sub_bits in 1..10 and -126 <= low < high <= 127: {sub_bits}, {low}, {high}"
             )
         self.shape, self.sub_bits, self.low, self.high = tuple(shape), sub_bits, low, high
         self.n_bins = ((high - low) << sub_bits) + 2
-        self.counts = torch.zeros(*self.shape, self.n_bins, dtype=torch.int64)
+        self.counts = torch.zeros(*self.shape, self.n_bins, dtype=dtype)
 
     @property
     def relative_bound(self) -> float:
@@ -139,6 +141,12 @@ class TopTail:
         fresh = magnitude.detach().float().topk(min(self.keep, magnitude.shape[-1]), -1).values.cpu()
         self.top[at] = torch.cat([self.top[at], fresh], -1).topk(self.keep, -1).values
         self.seen[at] += count
+
+    def reaches(self, q: float) -> bool:
+        """True when the values kept decide the q quantile of all windows pooled, in every cell."""
+        total = self.seen.sum(0)
+        from_top = total - _rank(q, total) + 1
+        return bool((self.seen <= self.keep).all()) or bool((from_top <= self.keep).all())
 
     def quantile(self, q: float, weights: Tensor | None = None) -> Tensor:
         """As `LogHistogram.quantile`, exact. Raises ValueError where the tail kept is too short for q."""

@@ -15,7 +15,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from qroar_core.maths.sketches import TopTail
+from qroar_core.maths.sketches import RANK_TOLERANCE, LogHistogram, TopTail
+
+BODY_SUB_BITS = 5  # of the histogram below the exact tail: quantiles within 2^-6 of their value
 
 
 class Tails(Protocol):
@@ -29,6 +31,8 @@ class Tails(Protocol):
 class BandTails(TopTail):
     """TopTail over (windows, n_kv_heads, bands), fed with whole q, k or pre-RoPE projections.
 
+    Beside the exact tail it keeps a histogram of everything, windows pooled, for `survival`.
+
     Args:
         band_of_channel: int64 (head_dim,), -1 for channels of no band (left out).
         keep: as for TopTail; the band with most channels sets it.
@@ -37,6 +41,9 @@ class BandTails(TopTail):
     def __init__(self, windows: int, n_kv_heads: int, band_of_channel: Tensor, keep: int) -> None:
         self.bands = int(band_of_channel.max()) + 1
         super().__init__((windows, n_kv_heads, self.bands), keep)
+        self.body = LogHistogram((n_kv_heads, self.bands), sub_bits=BODY_SUB_BITS, dtype=torch.int32)
+        head = torch.arange(n_kv_heads)[:, None] * self.bands  # first cell of each head
+        self.cell = torch.where(band_of_channel < 0, -1, head + band_of_channel)  # (KV, head_dim)
         members = [torch.nonzero(band_of_channel == b)[:, 0] for b in range(self.bands)]
         self.sizes = torch.tensor([len(m) for m in members])
         self.channels = torch.full((self.bands, int(self.sizes.max())), -1)
@@ -51,6 +58,29 @@ class BandTails(TopTail):
         picked = flat[:, :, channels.clamp(min=0)]  # (KV, group * tokens, bands, channels of the widest band)
         picked = picked.masked_fill(channels < 0, -1.0).transpose(1, 2).flatten(2)
         self.update(picked, self.sizes * flat.shape[1], window)
+        self.body.update(flat, self.cell[:, None].to(x.device))
+
+    def survival(self, shares: tuple[float, ...]) -> Tensor:
+        """The least |x| that at most a share p of the entries exceeds, windows pooled: the 1 - p quantile.
+
+        Exact where the tail kept reaches, else within `LogHistogram.relative_bound`; never falling with p.
+
+        Args:
+            shares: p, 0..1, descending.
+        Returns:
+            (n_kv_heads, bands, len(shares)) float64; NaN where fewer than 1 / p entries were seen.
+        """
+        total = self.seen.sum(0)  # (KV, bands)
+        pooled = torch.ones(1, self.shape[0])
+        out: list[Tensor] = []
+        above = torch.full(total.shape, math.inf, dtype=torch.float64)  # no quantile exceeds one further out
+        for p in reversed(shares):
+            exact = self.reaches(1 - p)
+            value = self.quantile(1 - p, pooled)[0] if exact else self.body.quantile(1 - p)
+            value = value.where(p * total + RANK_TOLERANCE >= 1, math.nan)
+            above = value.minimum(above).where(value.isfinite(), above)
+            out.append(value.minimum(above))
+        return torch.stack(out[::-1], -1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

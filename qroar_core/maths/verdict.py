@@ -16,13 +16,17 @@ from qroar_core.specs import Mode, QuantizerSpec, QuantSpec
 
 
 def verdict(quant: QuantSpec, mode: Mode, *, bands: Bands, head_dim: int, rotary_dim: int,
-            pairing: Pairing) -> Verdict:  # fmt: skip
-    """What rescaling can do under `quant`, and why, in one sentence."""
+            pairing: Pairing, scaled_gain: bool = False) -> Verdict:  # fmt: skip
+    """What rescaling can do under `quant`, and why, in one sentence.
+
+    Args:
+        scaled_gain: the scales go into a QK-norm's gain, which no weight quantizer rounds.
+    """
     if quant.is_none:
         return _without(mode, "nothing is quantized, so there is nothing to repair")
     band = band_of_channel(bands, head_dim, rotary_dim, pairing)
     reasons = []
-    if quant.weights is not None and quant.weights.scale == "tensor":
+    if quant.weights is not None and quant.weights.scale == "tensor" and not scaled_gain:
         reasons.append("weights share one scale a matrix, so rows of different bands share it")
     for what, spec in (("the K cache", quant.k), ("q and k activations", quant.qk)):
         if spec is not None and _mixes_bands(spec, band, rotary_dim, pairing):
@@ -30,7 +34,9 @@ def verdict(quant: QuantSpec, mode: Mode, *, bands: Bands, head_dim: int, rotary
     if reasons:
         return Verdict(acts="yes", reason="Scales can act: " + "; ".join(reasons) + ".")
     parts = []
-    if quant.weights is not None:
+    if quant.weights is not None and scaled_gain:
+        parts.append("scales go into the gain of the QK-norm, which is not quantized")
+    elif quant.weights is not None:
         parts.append("weights have a scale per output row, so Q(g w) = g Q(w)")
     for what, spec in (("the K cache", quant.k), ("q and k activations", quant.qk)):
         if spec is not None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import replace
 from typing import Any, Protocol
 
 import torch
@@ -17,7 +18,7 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
-from qroar_core.errors import UnsupportedModel
+from qroar_core.maths.softmax_rule import SoftmaxRule
 
 NAME = "qroar_stream"
 MASK_ENTRIES = 1 << 20  # query rows x keys per block
@@ -26,7 +27,7 @@ MASK_ENTRIES = 1 << 20  # query rows x keys per block
 class Attends(Protocol):
     """What the active stream offers to the attention function."""
 
-    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scaling: float, window: int | None) -> Tensor:
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scaling: float, rule: SoftmaxRule) -> Tensor:
         """Attention output (B, n_heads, t, head_dim) for the chunk's q, k, v."""
 
 
@@ -47,10 +48,9 @@ def stream_attention(
     stream = _ACTIVE.get()
     if stream is None:
         raise RuntimeError("qroar_stream attention ran outside open_stream")
-    if kwargs.get("softcap") is not None or kwargs.get("s_aux") is not None:
-        raise UnsupportedModel("soft-capped or sink attention is not supported yet", where=f"layer {module.layer_idx}")
     factor = scaling if scaling is not None else float(query.shape[-1] ** -0.5)
-    out = stream.attend(module.layer_idx, query, key, value, factor, kwargs.get("sliding_window"))
+    rule = SoftmaxRule(kwargs.get("sliding_window"), kwargs.get("softcap"), kwargs.get("s_aux"))
+    out = stream.attend(module.layer_idx, query, key, value, factor, rule)
     return out.transpose(1, 2).contiguous(), None
 
 
@@ -71,22 +71,34 @@ def attention_by(stream: Attends, model: Any) -> Iterator[None]:
         _ACTIVE.reset(token)
 
 
-def causal_block(q: Tensor, k: Tensor, v: Tensor, first: int, scaling: float, window: int | None) -> Tensor:
+def causal_block(q: Tensor, k: Tensor, v: Tensor, first: int, scaling: float, rule: SoftmaxRule) -> Tensor:
     """Attention of queries at positions first, first + 1, ... over keys 0 .. last query position.
 
     Args:
         q: (B, n_heads, t, head_dim). k, v: (B, n_kv_heads, first + t, head_dim).
-        window: a query sees the newest `window` keys, itself included; None = all.
     """
     rows, seen = q.shape[-2], k.shape[-2]
-    low = 0 if window is None else max(0, first + 1 - window)
+    low = 0 if rule.window is None else max(0, first + 1 - rule.window)
     k, v = k[:, :, low:seen], v[:, :, low:seen]
     grouped = q.shape[1] != k.shape[1]
-    if first == 0 and window is None:
+    if first == 0 and rule.is_plain:
         return scaled_dot_product_attention(q, k, v, is_causal=True, scale=scaling, enable_gqa=grouped)
     query_at = torch.arange(first, first + rows, device=q.device)[:, None]
-    key_at = torch.arange(low, seen, device=q.device)[None, :]
-    mask = key_at <= query_at  # (t, keys)
-    if window is not None:
-        mask &= key_at > query_at - window
+    distance = query_at - torch.arange(low, seen, device=q.device)[None, :]  # (t, keys)
+    if rule.softcap is not None or rule.sinks is not None:
+        return _weighted(q, k, v, distance, scaling, rule)
+    mask = rule.visible(distance)
     return scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scaling, enable_gqa=grouped)
+
+
+def _weighted(q: Tensor, k: Tensor, v: Tensor, distance: Tensor, scaling: float, rule: SoftmaxRule) -> Tensor:
+    """Attention with soft-capped logits or sinks, which torch's own does not know; one row and KV head at a time."""
+    out, group = torch.empty_like(q), q.shape[1] // k.shape[1]
+    wide = torch.promote_types(q.dtype, torch.float32)
+    for row in range(q.shape[0]):
+        for kv in range(k.shape[1]):
+            heads = slice(kv * group, (kv + 1) * group)
+            here = rule if rule.sinks is None else replace(rule, sinks=rule.sinks[heads])
+            logits = (q[row, heads] @ k[row, kv].mT).to(wide) * scaling  # (group, t, keys)
+            out[row, heads] = here.weights(logits[None], distance)[0].to(v.dtype) @ v[row, kv]
+    return out

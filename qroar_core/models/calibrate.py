@@ -13,8 +13,9 @@ from torch import Tensor
 
 from qroar_core.maths.quantize import calibrated_coordinates
 from qroar_core.maths.rope import unrotate
+from qroar_core.models.condition import StaticRange
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.models.stream import AttentionTap, Condition, StaticRange, drain, open_stream
+from qroar_core.models.stream import AttentionTap, Condition, drain, open_stream
 from qroar_core.specs import QuantSpec
 
 

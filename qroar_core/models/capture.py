@@ -9,7 +9,7 @@ from torch import Tensor
 
 from qroar_core.maths.attention_error import CapturedLayer, output_metric, output_of
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.models.stream import AttentionTap, Condition, drain, open_stream
+from qroar_core.models.stream import AttentionTap, Condition, Stream, drain, open_stream
 from qroar_core.progress import OnStep, Step, ignore
 from qroar_core.specs import RopeSpec
 
@@ -33,6 +33,7 @@ class _Keeper:
     rows: Tensor
     length: int
     n_layers: int
+    stream: Stream
     q: dict[int, list[Tensor]] = field(default_factory=dict)
     layers: dict[int, CapturedLayer] = field(default_factory=dict)
     scaling: float = 1.0
@@ -45,7 +46,12 @@ class _Keeper:
         if stop == self.length:
             q, k, v = torch.cat(self.q.pop(tap.layer), dim=1), tap.k_seen.float(), tap.v_seen.float()
             k, v = k.clone(), v.clone()
-            self.layers[tap.layer] = CapturedLayer(q, self.rows, k, v, output_of(q, self.rows, k, v, tap.scaling))
+            out = output_of(q, self.rows, k, v, tap.scaling, tap.rule)
+            geo = self.stream.loaded.geometry
+            still = tap.layer in geo.without_rope
+            alike = not still and geo.kind_of(tap.layer) == geo.interpolated_kind
+            cos, sin = (None, None) if alike else self.stream.cos_sin(0, self.length, tap.layer)
+            self.layers[tap.layer] = CapturedLayer(q, self.rows, k, v, out, tap.rule, cos, sin, still)
 
     def on_layer(self, layer: int, row: int, start: int, hidden: Tensor) -> None:
         pass
@@ -64,7 +70,7 @@ def capture(loaded: LoadedModel, rope: RopeSpec, ids: Tensor, query_rows: int, *
             on_step(Step("search", w, count, "read the calibration text"))
             first = min(FIRST_ROW, length - 1)
             picked = torch.randperm(length - first, generator=generator)[:query_rows].sort().values + first
-            keeper = _Keeper(picked, length, geo.n_layers)
+            keeper = _Keeper(picked, length, geo.n_layers, stream)
             drain(stream.run(ids[w], (keeper,)))
             layers = [keeper.layers[i] for i in range(geo.n_layers)]
             windows.append(layers)

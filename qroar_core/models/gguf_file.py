@@ -14,7 +14,7 @@ from pathlib import Path
 
 from qroar_core.errors import BadCheckpoint, UnsupportedModel
 from qroar_core.models.quiet import quiet_transformers
-from qroar_core.progress import OnStep, Step
+from qroar_core.progress import OnStep, Step, patiently
 
 ARCHITECTURES = ("llama", "mistral", "qwen2")  # general.architecture of the supported families
 
@@ -70,8 +70,7 @@ def converted(path: Path, on_step: OnStep) -> tuple[Path, str]:
         )
     folder = cache_dir() / "converted" / sha256(path)[:16]
     if not any(folder.glob("*.safetensors")):  # large models are sharded
-        on_step(Step("load", 0, 4, f"convert {path.name} (once)"))
-        _convert(path, folder)
+        patiently(lambda: _convert(path, folder), on_step, Step("load", 0, 4, f"convert {path.name} (once)"))
     return folder, kind
 
 
@@ -83,7 +82,9 @@ def _convert(path: Path, folder: Path) -> None:
     scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".converting-"))
     try:
         with quiet_transformers():
-            model = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32)
+            model = AutoModelForCausalLM.from_pretrained(
+                path.parent, gguf_file=path.name, dtype=torch.float32, **_unread(path)
+            )
         for owner in (model, model.config):  # transformers' mark of a quantized model: it refuses to save with it
             for mark in ("hf_quantizer", "quantization_config", "quantization_method", "is_quantized"):
                 if hasattr(owner, mark):
@@ -94,9 +95,25 @@ def _convert(path: Path, folder: Path) -> None:
         with quiet_transformers():
             model.save_pretrained(scratch)
         AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name).save_pretrained(scratch)
-        os.replace(scratch, folder)
+        try:
+            os.replace(scratch, folder)
+        except OSError:  # a cancelled load that went on got there first
+            if not any(folder.glob("*.safetensors")):
+                raise
     except Exception as error:  # the readers under transformers raise anything, tokenizers a bare Exception
         message = " ".join(str(error).split())[:120] or "unreadable"
         raise BadCheckpoint(f"GGUF cannot be converted ({message})", where=str(path)) from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _unread(path: Path) -> dict[str, bool]:
+    """Config options that follow from the tensors and that transformers' reader does not see.
+
+    A GGUF of the Llama family has no key for attention biases: without this they would be dropped without a word.
+    """
+    from qroar_core.models.formats.gguf_header import read_header
+
+    header = read_header(path)
+    biased = any(".attn_" in name and name.endswith(".bias") for name in header.tensors)
+    return {"attention_bias": True} if biased and header.get("general.architecture") == "llama" else {}

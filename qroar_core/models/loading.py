@@ -19,7 +19,7 @@ from qroar_core.models.families import Family, family_of
 from qroar_core.models.loaded import LoadedModel, fingerprint
 from qroar_core.models.quiet import quiet_transformers
 from qroar_core.models.sources import Source, locate
-from qroar_core.progress import OnStep, Step, ignore
+from qroar_core.progress import OnStep, Step, ignore, patiently
 
 DTYPES = {
     "float32": torch.float32,
@@ -72,13 +72,12 @@ def load_model(source: str, *, device: str = "auto", dtype: str = "auto", on_ste
     config = read_config(found)
     family = family_of(config.architectures, found.label)
     family.geometry(config, 0)  # refuses a bad layout before gigabytes are read
-    on_step(Step("load", 1, 4, "read weights"))
-    model = _read_weights(found, kind)
-    on_step(Step("load", 2, 4, "check weights"))
-    _refuse_non_finite(model, found.label)
+    read = Step("load", 1, 4, "read weights")
+    model = patiently(lambda: _read_weights(found, kind, family.implementation), on_step, read)
+    patiently(lambda: _refuse_non_finite(model, found.label), on_step, Step("load", 2, 4, "check weights"))
     tokenizer = _read_tokenizer(found)
-    on_step(Step("load", 3, 4, f"move to {on_device}"))
-    loaded = as_loaded(model, tokenizer, family, found, on_device)
+    move = Step("load", 3, 4, f"move to {on_device}")
+    loaded = patiently(lambda: as_loaded(model, tokenizer, family, found, on_device), on_step, move)
     on_step(Step("load", 4, 4, "loaded"))
     return loaded
 
@@ -106,10 +105,11 @@ def as_loaded(model: Any, tokenizer: Any, family: Family, found: Source, device:
         template=found.folder,
     )
     loaded.slots()  # refuses a layout whose parameters are not where the family says
-    turned = 2 * family.rotary(model).inv_freq.numel()
-    if turned != loaded.geometry.rotary_dim:  # this family's code does not read partial_rotary_factor
+    turned = family.rotated_channels(model)
+    if turned != {loaded.geometry.rotary_dim}:  # this family's code does not read partial_rotary_factor
         raise UnsupportedModel(
-            f"its config asks for {loaded.geometry.rotary_dim} rotated channels, {family.name} turns {turned}",
+            f"its config asks for {loaded.geometry.rotary_dim} rotated channels, "
+            f"{family.name} turns {', '.join(map(str, sorted(turned)))}",
             where=found.label,
             do="check partial_rotary_factor",
         )
@@ -146,7 +146,7 @@ def read_config(found: Source) -> Any:
         raise BadCheckpoint(f"config.json cannot be read: {_message(error)}", where=str(found.folder)) from error
 
 
-def _read_weights(found: Source, dtype: torch.dtype) -> Any:
+def _read_weights(found: Source, dtype: torch.dtype, implementation: str) -> Any:
     from transformers import AutoModelForCausalLM
 
     _refuse_pickle(found.folder)
@@ -157,7 +157,7 @@ def _read_weights(found: Source, dtype: torch.dtype) -> Any:
                 dtype=dtype,
                 use_safetensors=True,
                 trust_remote_code=False,
-                attn_implementation="sdpa",
+                attn_implementation=implementation,
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # refused below, by name
             )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import torch
 
 from qroar_core.errors import OutOfMemory
@@ -46,3 +48,23 @@ def require_room(loaded: LoadedModel, length: int, batch: int = 1, weights_copie
             where=str(loaded.device),
             do=f"choose a length of at most {fits} tokens",
         )
+
+
+def ran_out(fault: Exception) -> bool:
+    """Is this an allocator's way of saying that memory is full?"""
+    return isinstance(fault, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(fault)
+
+
+def out_of_memory(loaded: LoadedModel, asked: int) -> OutOfMemory:
+    """What to say after a stage that was asked for `asked` tokens ran out of memory midway.
+
+    Half of what failed, or what the free memory holds now if that is less: the working memory of a stage
+    grows with its length and nobody can say by how much, the K/V cache is only a part of it.
+    """
+    gc.collect()
+    if loaded.device.type == "cuda":
+        torch.cuda.empty_cache()
+    fits = min(length_that_fits(loaded), asked // 2)
+    return OutOfMemory(
+        f"out of memory at {asked} tokens", where=str(loaded.device), do=f"choose a length of at most {fits} tokens"
+    )

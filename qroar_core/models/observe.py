@@ -6,6 +6,7 @@ Each keeps histograms, tails, moments and a few sampled rows; nothing here grows
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -143,7 +144,7 @@ class LongContext:
         """K (n_kv_heads, t, head_dim) as the quantized logits see it: the cache's rounding, then qk's."""
         geo, static = self.frame.geometry, self.static
         at = static.k[layer] if static is not None and static.k is not None else None
-        cache = rounder(self.quant.k, geo, self.stream.cos_sin, at)
+        cache = rounder(self.quant.k, geo, partial(self.stream.cos_sin, layer=layer), at)
         if cache is not None:
             k = cache(k[None], start)[0]
         return self._active(k, layer, "k_active")
@@ -185,14 +186,16 @@ class LongContext:
     def _logits(self, tap: AttentionTap, q: Tensor) -> None:
         frame, geo, layer = self.frame, self.frame.geometry, tap.layer
         rows = self.rows
+        turns = 0.0 if layer in geo.without_rope else 1.0  # no interpolation moves a layer without RoPE
         meter = LogitPressureMeter(
-            self.slope, geo.n_kv_heads, scaling=tap.scaling, pairing=geo.pairing, factor_slope=self.factor_slope
-        )
+            self.slope * turns, geo.n_kv_heads, scaling=tap.scaling, pairing=geo.pairing,
+            factor_slope=self.factor_slope * turns, window=tap.rule.window,
+        )  # fmt: skip
         keys = torch.cat((torch.zeros(1, dtype=torch.int64), log_spaced(frame.length - 1, SAMPLED_KEYS)))
         meter.update(q, rows, tap.k_seen[:, keys.to(tap.k_seen.device)], keys)
         self.pressure[layer] = meter
         if self.rounds_logits:
-            noise = LogitNoiseMeter(frame.channel_band, frame.length, tap.scaling)
+            noise = LogitNoiseMeter(frame.channel_band, frame.length, tap.scaling, tap.rule)
             q_hat = self._active(q, layer, "q") if self.quant.qk is not None else None
             block = self.quant.block_tokens
             noise.update(

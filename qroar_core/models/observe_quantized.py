@@ -74,7 +74,7 @@ class PropagatedNoise:
         if not self.comparing:
             self.kept_k[tap.layer] = tap.k_seen.clone()
             return
-        meter = LogitNoiseMeter(self.frame.channel_band, self.frame.length, tap.scaling)
+        meter = LogitNoiseMeter(self.frame.channel_band, self.frame.length, tap.scaling, tap.rule)
         q, q_hat = (torch.cat(kept.pop(tap.layer), dim=1) for kept in (self.kept_q, self.own_q))
         meter.update(q, self.rows, self.kept_k.pop(tap.layer), tap.k_seen, q_hat)
         self.noise[tap.layer] = meter

@@ -16,6 +16,7 @@ from qroar_core.errors import BadScales
 from qroar_core.maths.rescale import Scales, channel_gains
 from qroar_core.maths.weights import fake_quantize_weight
 from qroar_core.models.families import QKSlot
+from qroar_core.models.geometry import Described
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.specs import WeightQuantSpec
 
@@ -34,9 +35,11 @@ def replaced(model: nn.Module, new: dict[str, Tensor]) -> Iterator[None]:
             parameters[name].data = tensor
 
 
-def check_scales(loaded: LoadedModel, scales: Scales) -> None:
-    """Raises BadScales when `scales` do not fit this model's layers, heads or pairs."""
+def check_scales(loaded: Described, scales: Scales) -> None:
+    """Raises BadScales when `scales` do not fit this model's layers, heads or pairs, BadSpec when they are too fine."""
     geo = loaded.geometry
+    if not torch.equal(scales.g, scales.g[:, :1].expand_as(scales.g)):
+        geo.require_granularity("kv_head")
     expected = (geo.n_layers, geo.n_kv_heads)
     if tuple(scales.g.shape[:2]) != expected:
         raise BadScales(f"scales are for (layers, kv_heads) {tuple(scales.g.shape[:2])}, this model has {expected}")
@@ -48,7 +51,8 @@ def check_scales(loaded: LoadedModel, scales: Scales) -> None:
 def scaled_parameters(loaded: LoadedModel, scales: Scales) -> dict[str, Tensor]:
     """W_Q, W_K, their biases or QK-norm gains with `scales` multiplied in, in the model's dtype.
 
-    Products are formed in float32 (float64 models: float64) and rounded once.
+    Products are formed in float32 (float64 models: float64) and rounded once. A layer without RoPE has no
+    bands: its weights stay as they are whatever g says.
     """
     check_scales(loaded, scales)
     geo = loaded.geometry
@@ -56,14 +60,23 @@ def scaled_parameters(loaded: LoadedModel, scales: Scales) -> dict[str, Tensor]:
     parameters = {name: p.data for name, p in loaded.model.named_parameters()} | loaded.originals
     new: dict[str, Tensor] = {}
     for layer, slots in enumerate(loaded.slots()):
+        if layer in geo.without_rope:
+            continue
         for slot, gain in zip(slots, gains, strict=True):
-            _scale_slot(new, parameters, slot, gain[layer].flatten())
+            _scale_slot(new, parameters, slot, gain[layer])
     return new
 
 
-def _scale_slot(new: dict[str, Tensor], parameters: dict[str, Tensor], slot: QKSlot, gain: Tensor) -> None:
+def _scale_slot(new: dict[str, Tensor], parameters: dict[str, Tensor], slot: QKSlot, per_head: Tensor) -> None:
+    """Multiply gains (heads, head_dim) into one slot: rows of its projection, or its norm's gain."""
+    gain = per_head.flatten()
     if slot.norm_gain is not None:
-        raise BadScales("scales on a QK-norm gain are not supported for this family yet", where=slot.norm_gain)
+        source = parameters[slot.norm_gain]
+        wide = source.double() if source.dtype == torch.float64 else source.float()
+        mine = per_head[0] if wide.numel() == per_head.shape[1] else gain  # one gain for all heads, or one a head
+        scaled = (wide + slot.gain_offset) * mine.to(wide).view_as(wide) - slot.gain_offset
+        new[slot.norm_gain] = scaled.to(source.dtype)
+        return
     for name in filter(None, (slot.weight, slot.bias)):
         source = new.get(name, parameters[name])  # a fused projection takes both gains
         wide = source.double() if source.dtype == torch.float64 else source.float()
@@ -74,14 +87,35 @@ def _scale_slot(new: dict[str, Tensor], parameters: dict[str, Tensor], slot: QKS
 
 
 def quantized_parameters(loaded: LoadedModel, spec: WeightQuantSpec, base: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Every decoder linear weight fake-quantized, starting from `base` where it has the name."""
+    """Every decoder linear weight fake-quantized, starting from `base` where it has the name.
+
+    Experts kept in one tensor are matrices too, one an expert; routers stay, as quantized checkpoints leave them.
+    """
     new = dict(base)
     linear = {id(m.weight) for layer in loaded.family.layers(loaded.model) for m in layer.modules()
               if isinstance(m, nn.Linear)}  # fmt: skip
+    stacked = _stacked_experts(loaded)
     for name, parameter in loaded.model.named_parameters():
+        source = base.get(name, parameter.data)
         if id(parameter) in linear:
-            new[name] = fake_quantize_weight(base.get(name, parameter.data), spec)
+            new[name] = fake_quantize_weight(source, spec)
+        elif id(parameter) in stacked:
+            rows_first = source.mT if stacked[id(parameter)] else source  # (experts, out, in)
+            rounded = torch.stack([fake_quantize_weight(w, spec) for w in rows_first])
+            new[name] = (rounded.mT if stacked[id(parameter)] else rounded).contiguous()
     return new
+
+
+def _stacked_experts(loaded: LoadedModel) -> dict[int, bool]:
+    """id of every parameter that holds the matrices of all experts -> whether it keeps them as (in, out)."""
+    modules = [m for layer in loaded.family.layers(loaded.model) for m in layer.modules()]
+    return {
+        id(p): bool(m.is_transposed)
+        for m in modules
+        if hasattr(m, "is_transposed")  # set by transformers on every module of stacked experts
+        for p in m.parameters(recurse=False)
+        if p.ndim == 3
+    }
 
 
 def apply_scales(loaded: LoadedModel, scales: Scales) -> None:

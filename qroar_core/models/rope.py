@@ -8,7 +8,7 @@ module's buffer for the length of a context manager.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
-from qroar_core.errors import BadSpec
+from qroar_core.errors import BadSpec, UnsupportedModel
 from qroar_core.maths.rope import ntk_theta, static_ntk
 from qroar_core.models.geometry import Geometry
 from qroar_core.models.loaded import LoadedModel
@@ -33,7 +33,9 @@ class Rope:
 
 
 def rope_parameters(config: Any, geometry: Geometry, spec: RopeSpec) -> dict[str, Any]:
-    """The `rope_parameters` block that makes transformers compute `spec`; also what an export writes.
+    """The `rope_parameters` that make transformers compute `spec`; also what an export writes.
+
+    Where layers have blocks of their own (Gemma 3), only that of the layers which read the whole context changes.
 
     Raises:
         BadSpec: LongRoPE without factor lists, or lists of a wrong length.
@@ -41,6 +43,28 @@ def rope_parameters(config: Any, geometry: Geometry, spec: RopeSpec) -> dict[str
     native = dict(config.rope_parameters)
     if spec.method == "default":
         return native
+    if kind := geometry.interpolated_kind:
+        return native | {kind: _block(dict(native[kind]), geometry, spec)}
+    return _block(native, geometry, spec)
+
+
+def require_writable(config: Any, geometry: Geometry, spec: RopeSpec) -> None:
+    """Raises BadSpec where transformers would not load a config that asks for `spec`: Phi-3's takes LongRoPE only."""
+    from huggingface_hub.errors import StrictDataclassError
+
+    if spec.method == "default":
+        return
+    try:
+        type(config).from_dict(config.to_dict() | {"rope_parameters": rope_parameters(config, geometry, spec)})
+    except (ValueError, TypeError, KeyError, StrictDataclassError) as error:
+        raise BadSpec(
+            f"transformers' {config.model_type} configuration takes no {spec.method} RoPE: none could load it",
+            where=f"--rope {spec.method}",
+            do="export with --rope default, ntk or longrope",
+        ) from error
+
+
+def _block(native: dict[str, Any], geometry: Geometry, spec: RopeSpec) -> dict[str, Any]:
     context = spec.original_context or geometry.original_context
     block: dict[str, Any] = {"rope_theta": geometry.theta}
     if "partial_rotary_factor" in native:
@@ -79,7 +103,8 @@ def _longrope_lists(native: dict[str, Any], geometry: Geometry, spec: RopeSpec) 
     return {"long_factor": [float(n) for n in long], "short_factor": [float(n) for n in short]}
 
 
-def rope_for(config: Any, geometry: Geometry, spec: RopeSpec, length: int, default: Callable[..., Any]) -> Rope:
+def rope_for(config: Any, geometry: Geometry, spec: RopeSpec, length: int, default: Callable[..., Any],
+             layers: str = "") -> Rope:  # fmt: skip
     """Frequencies and attention factor of `spec` for a context of `length` tokens.
 
     Dynamic NTK and LongRoPE depend on the length; they are fixed to what transformers uses when the
@@ -87,30 +112,47 @@ def rope_for(config: Any, geometry: Geometry, spec: RopeSpec, length: int, defau
 
     Args:
         default: the rotary module's own `compute_default_rope_parameters(config)`.
+        layers: the kind of layers asked about, where each kind has a block of rope_parameters of its own.
     """
-    block = rope_parameters(config, geometry, spec)
+    blocks = rope_parameters(config, geometry, spec)
+    block = blocks[layers] if layers else blocks
+    mine = {"layer_type": layers} if layers else {}
     patched = copy.deepcopy(config)
     context = spec.original_context or geometry.original_context
     if spec.method == "dynamic":
         patched.max_position_embeddings = context
     if spec.method != "default" and hasattr(patched, "original_max_position_embeddings"):
         patched.original_max_position_embeddings = context
-    patched.rope_parameters = block
+    patched.rope_parameters = blocks
     kind = block.get("rope_type", "default")
     if kind == "default":
-        inv_freq, attention = default(patched)
+        inv_freq, attention = default(patched, **mine)
     else:
         seq_len: Any = length
         if kind == "dynamic" and length > patched.max_position_embeddings:
             seq_len = torch.tensor(length)  # as its module calls it: the base then grows in float32
-        inv_freq, attention = ROPE_INIT_FUNCTIONS[kind](patched, None, seq_len=seq_len)
+        inv_freq, attention = ROPE_INIT_FUNCTIONS[kind](patched, None, seq_len=seq_len, **mine)
     return Rope(inv_freq.detach().float().cpu(), float(attention))
 
 
+def ropes_of(loaded: LoadedModel, spec: RopeSpec, length: int) -> dict[str, Rope]:
+    """The Rope of every kind of layer, the one that `spec` changes first; one named "" where layers are alike."""
+    geo, config = loaded.geometry, loaded.model.config
+    default = loaded.family.rotary(loaded.model).compute_default_rope_parameters
+    kinds = dict.fromkeys((geo.interpolated_kind, *geo.rope_kinds))
+    return {kind: rope_for(config, geo, spec, length, default, kind) for kind in kinds}
+
+
+def layer_ropes(geometry: Geometry, ropes: Mapping[str, Rope]) -> list[Rope]:
+    """The Rope of every layer; a layer without RoPE gets one that never turns."""
+    still = Rope(torch.zeros(geometry.n_pairs), 1.0)
+    turning = [ropes[geometry.kind_of(layer)] for layer in range(geometry.n_layers)]
+    return [still if layer in geometry.without_rope else rope for layer, rope in enumerate(turning)]
+
+
 def rope_of(loaded: LoadedModel, spec: RopeSpec, length: int) -> Rope:
-    """`rope_for` on a loaded model."""
-    rotary = loaded.family.rotary(loaded.model)
-    return rope_for(loaded.model.config, loaded.geometry, spec, length, rotary.compute_default_rope_parameters)
+    """`rope_for` on a loaded model; of layers that differ, on those that read the whole context."""
+    return next(iter(ropes_of(loaded, spec, length).values()))
 
 
 def native_inv_freq(loaded: LoadedModel) -> Tensor:
@@ -118,15 +160,38 @@ def native_inv_freq(loaded: LoadedModel) -> Tensor:
     return static_ntk(loaded.geometry.theta, loaded.geometry.rotary_dim, 1.0)
 
 
+def require_one_rope(loaded: LoadedModel, what: str) -> None:
+    """Refuse what reckons with one set of frequencies for all layers where this model has several.
+
+    Raises:
+        UnsupportedModel: layers turn at different speeds; names their kinds.
+    """
+    geo = loaded.geometry
+    if len(set(geo.rope_kinds)) > 1:
+        raise UnsupportedModel(
+            f"its {' and '.join(sorted(set(geo.rope_kinds)))} layers turn at different speeds, "
+            f"and {what} reckons with one RoPE for all layers",
+            where=loaded.name,
+            do="its scales can still be searched, evaluated and exported",
+        )
+
+
 @contextmanager
-def rope_set(loaded: LoadedModel, rope: Rope) -> Iterator[None]:
-    """Run the model with `rope`; its rotary module is as it was afterwards, also on error."""
+def rope_set(loaded: LoadedModel, ropes: Mapping[str, Rope]) -> Iterator[None]:
+    """Run the model with `ropes` (of `ropes_of`); its rotary module is as it was afterwards, also on error."""
     rotary = loaded.family.rotary(loaded.model)
-    before = rotary.inv_freq, rotary.attention_scaling, rotary.rope_type
-    rotary.inv_freq = rope.inv_freq.to(before[0].device)
-    rotary.attention_scaling = rope.attention_factor
-    rotary.rope_type = "default"  # keeps transformers from recomputing dynamic frequencies per chunk
+    new: dict[str, Any] = {}
+    for kind, rope in ropes.items():
+        prefix = f"{kind}_" if kind else ""
+        device = getattr(rotary, f"{prefix}inv_freq").device
+        new |= {f"{prefix}inv_freq": rope.inv_freq.to(device), f"{prefix}attention_scaling": rope.attention_factor}
+    # "default" keeps transformers from recomputing dynamic frequencies per chunk
+    new["rope_type"] = "default" if "" in ropes else dict.fromkeys(ropes, "default")
+    before = {name: getattr(rotary, name) for name in new}
     try:
+        for name, value in new.items():
+            setattr(rotary, name, value)
         yield
     finally:
-        rotary.inv_freq, rotary.attention_scaling, rotary.rope_type = before
+        for name, value in before.items():
+            setattr(rotary, name, value)

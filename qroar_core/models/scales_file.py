@@ -10,13 +10,14 @@ from typing import Any
 
 from qroar_core.errors import BadOutput, BadScales, QRoarError
 from qroar_core.maths.rescale import Scales, from_nested
+from qroar_core.models.geometry import Described
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.patch import check_scales
 from qroar_core.results.scales import ModelIdentity, ScalesFile
 from qroar_core.specs import QuantSpec, RopeSpec
 
 
-def identity_of(loaded: LoadedModel) -> ModelIdentity:
+def identity_of(loaded: Described) -> ModelIdentity:
     """What a scales file says about its model."""
     geo = loaded.geometry
     return ModelIdentity(
@@ -47,7 +48,7 @@ def to_file(
     )
 
 
-def from_file(path: Path | str, loaded: LoadedModel) -> tuple[Scales, ScalesFile]:
+def from_file(path: Path | str, loaded: Described) -> tuple[Scales, ScalesFile]:
     """Read scales for `loaded`.
 
     Raises:

@@ -42,7 +42,7 @@ def last_hidden(pieces: Iterable[Piece], total: int, targets: int) -> Tensor:
 
 def logits_of(loaded: LoadedModel, hidden: Tensor) -> Tensor:
     """float32 (or wider) logits of hidden states (n, hidden_size)."""
-    out = loaded.model.get_output_embeddings()(hidden)
+    out = loaded.family.logits(loaded.model, hidden)
     return out if out.dtype == torch.float64 else out.float()
 
 

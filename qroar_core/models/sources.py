@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qroar_core.errors import BadCheckpoint
-from qroar_core.progress import OnStep, Step, ignore
+from qroar_core.progress import OnStep, Step, ignore, patiently
 
 DEMO = Path(__file__).parents[2] / "assets" / "demo"
 HUB_FILES = ["*.json", "*.safetensors", "tokenizer*", "*.model", "*.txt"]
@@ -80,9 +80,9 @@ def _from_hub(asked: str, on_step: OnStep) -> Source:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-    on_step(Step("load", 0, 4, f"download {asked}"))
+    step = Step("load", 0, 4, f"download {asked}")
     try:
-        folder = snapshot_download(asked, allow_patterns=HUB_FILES)
+        folder = patiently(lambda: snapshot_download(asked, allow_patterns=HUB_FILES), on_step, step)
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
         raise BadCheckpoint(
             f"the hub cannot give it ({type(error).__name__})",

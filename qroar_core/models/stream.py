@@ -20,13 +20,14 @@ from torch import Tensor
 from qroar_core.errors import BadSpec
 from qroar_core.maths.quantize import fake_quantize
 from qroar_core.maths.rope import cos_sin
+from qroar_core.maths.softmax_rule import SoftmaxRule
 from qroar_core.models.attention import MASK_ENTRIES, attention_by, causal_block
 from qroar_core.models.condition import Condition
 from qroar_core.models.kv_store import Half, allocate, block_of, followed_by, rounder
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.memory import require_room
 from qroar_core.models.patch import quantized_parameters, replaced, scaled_parameters
-from qroar_core.models.rope import Rope, rope_of, rope_set
+from qroar_core.models.rope import Rope, layer_ropes, rope_set, ropes_of
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,9 +43,10 @@ class AttentionTap:
     k_seen: Tensor  # (n_kv_heads, start + t, head_dim), as the cache holds it; rounded for q k too where that is
     v_seen: Tensor
     out: Tensor  # (n_heads, t, head_dim)
-    cos: Tensor  # (t, rotary_dim // 2)
+    cos: Tensor  # (t, rotary_dim // 2), of this layer; 1 where it carries no RoPE
     sin: Tensor
     scaling: float  # on the logits
+    rule: SoftmaxRule
 
 
 class Observer(Protocol):
@@ -71,7 +73,7 @@ class Stream:
 
     loaded: LoadedModel
     condition: Condition
-    rope: Rope
+    ropes: list[Rope]  # of each layer
     length: int
     chunk: int
     observers: Sequence[Observer] = ()
@@ -79,7 +81,14 @@ class Stream:
     hooks: list = field(default_factory=list)
     start: int = 0  # position of the chunk under way
     fed: int = 0  # tokens the run has seen
-    turn: tuple[Tensor, Tensor] | None = None  # cos and sin of the chunk, for observers
+    turns: dict[Rope, tuple[Tensor, Tensor]] = field(default_factory=dict)  # cos and sin of the chunk, for observers
+
+    @property
+    def rope(self) -> Rope:
+        """The one RoPE of all layers; of layers that differ, that which an interpolation changes."""
+        geo = self.loaded.geometry
+        turning = [i for i in range(geo.n_layers) if i not in geo.without_rope]
+        return self.ropes[next((i for i in turning if geo.kind_of(i) == geo.interpolated_kind), turning[0])]
 
     def run(self, ids: Tensor, observers: Sequence[Observer] = ()) -> Iterator[Piece]:
         """Feed ids (B, T) or (T,), T <= length, from position 0, chunk by chunk; ends the run before it."""
@@ -107,7 +116,7 @@ class Stream:
     def feed(self, ids: Tensor) -> Piece:
         """Run ids (B, t) behind everything this run was fed so far."""
         self.start, self.fed = self.fed, self.fed + ids.shape[1]
-        self.turn = self.cos_sin(self.start, self.fed) if self.observers else None
+        self.turns = {}
         at = torch.arange(self.start, self.fed, device=ids.device)[None]
         with torch.no_grad():  # not inference mode: what observers keep may meet autograd later
             out = self.loaded.family.decoder(self.loaded.model)(input_ids=ids, position_ids=at, use_cache=False)
@@ -117,14 +126,15 @@ class Stream:
         """End the run, if one is under way: its hooks come off the model and its cache is freed."""
         for hook in self.hooks:
             hook.remove()
-        self.halves, self.observers, self.hooks, self.turn, self.fed = [], (), [], None, 0
+        self.halves, self.observers, self.hooks, self.turns, self.fed = [], (), [], {}, 0
 
-    def cos_sin(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
+    def cos_sin(self, start: int, stop: int, layer: int | None = None) -> tuple[Tensor, Tensor]:
         """cos and sin of positions start .. stop - 1, (stop - start, rotary_dim // 2); no table of all lengths."""
-        cos, sin = cos_sin(self.rope.inv_freq, torch.arange(start, stop), self.rope.attention_factor)
+        rope = self.rope if layer is None else self.ropes[layer]
+        cos, sin = cos_sin(rope.inv_freq, torch.arange(start, stop), rope.attention_factor)
         return cos.to(self.loaded.device), sin.to(self.loaded.device)
 
-    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scaling: float, window: int | None) -> Tensor:
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scaling: float, rule: SoftmaxRule) -> Tensor:
         """Called by transformers through models.attention."""
         kept_k, kept_v = self.halves[layer]
         end = self.start + k.shape[-2]
@@ -140,18 +150,19 @@ class Stream:
             here, seen = slice(at - self.start, stop - self.start), kept_k.store[:, :, :stop]
             if kept_k.block > 1:  # with blocks of one token the cache holds K rounded for the product already
                 seen = self._round_active(seen, layer, "k_active")
-            out[:, :, here] = causal_block(asked[:, :, here], seen, kept_v.store[:, :, :stop], at, scaling, window)
+            out[:, :, here] = causal_block(asked[:, :, here], seen, kept_v.store[:, :, :stop], at, scaling, rule)
             kept_k.settle(stop)
             kept_v.settle(stop)
             at = stop
+        if self.observers and self.ropes[layer] not in self.turns:
+            self.turns[self.ropes[layer]] = self.cos_sin(self.start, end, layer)
         for observer in self.observers:
-            assert self.turn is not None
             for row in range(q.shape[0]):
                 observer.on_attention(
                     AttentionTap(
                         layer, row, self.start, q[row], k[row], v[row],
                         kept_k.store[row, :, :end], kept_v.store[row, :, :end], out[row],
-                        *self.turn, scaling,
+                        *self.turns[self.ropes[layer]], scaling, rule,
                     )
                 )  # fmt: skip
         return out
@@ -170,7 +181,8 @@ class Stream:
         for layer, (k, v) in enumerate(allocate(loaded.geometry, batch, self.length, loaded.dtype, loaded.device)):
             ranges = [None if r is None else r[layer] for r in (k_range, v_range)]
             k_round, v_round = (
-                rounder(spec, loaded.geometry, self.cos_sin, at) for spec, at in zip((quant.k, quant.v), ranges)
+                rounder(spec, loaded.geometry, partial(self.cos_sin, layer=layer), at)
+                for spec, at in zip((quant.k, quant.v), ranges)
             )
             if quant.qk is not None and (quant.k is None or quant.k.block_tokens == 1):
                 k_round = followed_by(k_round, partial(self._round_active, layer=layer, which="k_active"))
@@ -219,11 +231,12 @@ def open_stream(loaded: LoadedModel, condition: Condition, length: int, *, chunk
         if quant.weights is not None:
             new = quantized_parameters(loaded, quant.weights, new)
         stack.enter_context(replaced(loaded.model, new))
-        rope = rope_of(loaded, condition.rope, length)
-        stack.enter_context(rope_set(loaded, rope))
-        stream = Stream(loaded, condition, rope, length, chunk)
+        ropes = ropes_of(loaded, condition.rope, length)
+        stack.enter_context(rope_set(loaded, ropes))
+        stream = Stream(loaded, condition, layer_ropes(loaded.geometry, ropes), length, chunk)
         stack.callback(stream.close)
         stack.enter_context(attention_by(stream, loaded.model))
+        stack.enter_context(loaded.family.routed(loaded.model))
         yield stream
 
 

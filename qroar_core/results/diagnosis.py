@@ -6,8 +6,11 @@ are indexed as named; None stands where there is no data (an empty bin, a tensor
 
 from __future__ import annotations
 
+from typing import Literal
+
 from qroar_core.results.base import Result
 from qroar_core.results.search import Verdict
+from qroar_core.specs import Mode
 
 Number = float | None
 PerBand = list[Number]
@@ -65,6 +68,19 @@ class TailTable(Result):
     native: LayerHeadBand | None  # long under this PI over short under the checkpoint's own RoPE
 
 
+class Survival(Result):
+    """How |x| is distributed, one tensor on one side of RoPE: the same tokens at long and at short context.
+
+    Element i of a curve is the least |x| that at most `share[i]` of the entries exceed; None where fewer than
+    1 / share[i] were seen. The tail is exact, the body within `body_bound` of its value.
+    """
+
+    share: list[float]
+    long: list[LayerHeadBand]  # [layer][kv_head][band][share]
+    short: list[LayerHeadBand]
+    body_bound: float
+
+
 class Dilation(Result):
     """Range by position, K after RoPE, [layer][band][bin], largest over KV heads."""
 
@@ -110,7 +126,10 @@ class LogitNoise(Result):
     distance: list[int]
     rms_by_distance: list[Number]
     by_layer: list[list[Number]]  # [layer][row]
+    kl_by_layer: list[list[Number]]  # attention KL, [layer][row]
     by_band: LayerBand  # [layer][band], RMS over rows
+    by_band_position: list[PerBand]  # [band][row], mean over layers
+    by_band_distance: list[PerBand]  # [band][distance], mean over layers
     kind: str  # which error: local to the layer's own q and k, or propagated through the model
 
 
@@ -132,6 +151,7 @@ class Diagnosis(Result):
     pairs: Pairs
     kernel: Kernel
     tails: dict[str, TailTable]  # "q/pre", "q/post", "k/pre", "k/post"
+    survival: dict[str, Survival]  # the same keys
     dilation: Dilation
     anisotropy: Anisotropy | None
     outliers: Outliers
@@ -142,5 +162,10 @@ class Diagnosis(Result):
     windows: int
     paired_tokens: int
     eps: float
+    pairing: Literal["half", "interleaved"]  # which channels make a RoPE pair: (i, i + r/2) or (2i, 2i + 1)
+    rotary_dim: int  # r; channels from r on carry no rotation
+    head_dim: int
+    n_kv_heads: int
+    scales_mode: Mode | None  # of the scales in W_Q and W_K while measuring; None: the checkpoint's own weights
     text: str
     seconds: dict[str, float] = {}  # wall time of each pass, and of the bare passes it is compared with

@@ -44,13 +44,38 @@ class Attribution(Result):
     retuning: float
     repair_ci_low: float
     repair_ci_high: float
+    retuning_ci_low: float | None = None
+    retuning_ci_high: float | None = None
+
+
+class RotationFinding(Result):
+    """What a Hadamard rotation wins back of quantized identity, nats per token, paired over windows.
+
+    `added` is rotation minus rotation with scales that were searched under the rotated quantizer; None
+    when no such scales were given. `recovered` is the share of the NLL gap to the reference.
+    """
+
+    delta_nll: float
+    ci_low: float
+    ci_high: float
+    recovered: float | None
+    added: float | None = None
+    added_ci_low: float | None = None
+    added_ci_high: float | None = None
+    sentence: str
 
 
 class PositionCurve(Result):
-    """Mean NLL by position inside the scored targets of the longest length."""
+    """NLL by position inside the scored targets of the longest length, nats.
+
+    `curves` are means over windows; `cost_low` and `cost_high` bound each condition's NLL above the
+    reference's, paired over windows.
+    """
 
     position: list[int]
     curves: dict[str, list[float]]
+    cost_low: dict[str, list[float]] = {}
+    cost_high: dict[str, list[float]] = {}
 
 
 class Evaluation(Result):
@@ -65,3 +90,4 @@ class Evaluation(Result):
     text: str  # split, windows, digest
     window_nll: dict[str, list[float]] = {}  # "length/model/scales" -> mean NLL of each window
     positions: PositionCurve | None = None
+    rotation: RotationFinding | None = None

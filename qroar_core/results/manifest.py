@@ -19,3 +19,5 @@ class Manifest(Result):
     dtype: str
     text: str
     stages: dict[str, float] = {}  # finished stage -> wall seconds
+    source: str = ""  # what to load: the model as it was asked for
+    date: str = ""  # when the run was begun, ISO 8601, UTC

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,8 +18,9 @@ from qroar_core.results.manifest import Manifest
 from qroar_core.runs.setting import Setting
 
 R = TypeVar("R", bound=Result)
-FILES = ("manifest.json", "diagnosis.json", "scales_found.json", "scales_smooth_attention.json", "search.json",
-         "evaluation.json", "scales.json", "report.html")  # fmt: skip
+FILES = ("manifest.json", "diagnosis.json", "scales_found.json", "scales_smooth_attention.json", "scales_mad.json",
+         "scales_rotation.json", "search.json", "evaluation.json", "scales.json", "report.html")  # fmt: skip
+UNTUNED = "evaluation_untuned.json"  # the dashboard's, where the quantized model was measured before any search
 PACKAGES = ("torch", "transformers", "numpy", "pandas", "plotly", "streamlit")
 
 
@@ -29,14 +31,14 @@ class RunFolder:
         self.path, self.manifest = path, manifest
 
     @classmethod
-    def open(cls, path: Path | str, loaded: LoadedModel, setting: Setting, text: str, command: str) -> RunFolder:
+    def open(cls, path: Path | str, loaded: LoadedModel, setting: Setting, command: str) -> RunFolder:
         """Make the folder, or take up the same run again.
 
         Raises:
             BadOutput: it exists and is not a run, or a run of another model, setting or text.
         """
         path = Path(path).expanduser()
-        wanted = _manifest(loaded, setting, text, command)
+        wanted = manifest_of(loaded, setting, command)
         _sweep(path)
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             existing = path / "manifest.json"
@@ -44,7 +46,7 @@ class RunFolder:
                 raise BadOutput("exists and is not a run", where=str(path), do="choose a new folder")
             found = Manifest.from_file(existing, BadOutput)
             for what in ("model", "specs", "text", "dtype"):
-                if getattr(found, what) != getattr(wanted, what):
+                if _plain(getattr(found, what)) != _plain(getattr(wanted, what)):
                     raise BadOutput(
                         f"holds a run with another {what}",
                         where=str(path),
@@ -73,12 +75,20 @@ class RunFolder:
 
 def _sweep(path: Path) -> None:
     """Remove what a kill in the middle of a write left: it holds nothing that is finished."""
-    for name in FILES:
+    for name in (*FILES, UNTUNED):
         for left in path.glob(f"{temporary_prefix(name)}*"):
             left.unlink(missing_ok=True)
 
 
-def _manifest(loaded: LoadedModel, setting: Setting, text: str, command: str) -> Manifest:
+def _plain(noted: Any) -> Any:
+    """A manifest's entry without a quantizer's display name, which decides no number."""
+    if isinstance(noted, dict) and isinstance(noted.get("quant"), dict):
+        return noted | {"quant": {name: value for name, value in noted["quant"].items() if name != "name"}}
+    return noted
+
+
+def manifest_of(loaded: LoadedModel, setting: Setting, command: str) -> Manifest:
+    """What makes a run of this model and setting, begun now."""
     import torch
 
     device = torch.cuda.get_device_name() if loaded.device.type == "cuda" else f"{loaded.device} {platform.processor()}"
@@ -91,5 +101,7 @@ def _manifest(loaded: LoadedModel, setting: Setting, text: str, command: str) ->
         seed=setting.search.seed,
         device=device.strip(),
         dtype=str(loaded.dtype).removeprefix("torch."),
-        text=text,
+        text=setting.text,
+        source=loaded.source,
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
     )

@@ -1,61 +1,136 @@
-"""report.html: one offline file with every figure, its table, the settings and the command that repeats it."""
+"""report.html: one offline file with every figure, its table, the settings and the command that repeats it.
+
+plotly.js stands in the file once; nothing is loaded from anywhere. Figures set no colour of their text, so
+the page gives them its own, light or dark as the reader's system asks.
+"""
 
 from __future__ import annotations
 
 import html
 import json
+from collections.abc import Sequence
 
-from qroar_core.figures import Picture
+from qroar_core.figures import Picture, continuations, quality
 from qroar_core.figures.gallery import gallery
-from qroar_core.results import Diagnosis, Evaluation, Manifest, ScalesFile, SearchReport
+from qroar_core.results import Continuations, Diagnosis, Evaluation, Manifest, ScalesFile, SearchReport
 
 STYLE = """
 :root { color-scheme: light dark; }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 1100px; margin: 2rem auto; padding: 0 1rem; }
-h1, h2, h3 { line-height: 1.2; } code, pre { font-size: 0.9em; } pre { overflow-x: auto; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 1200px; margin: 2rem auto; padding: 0 1rem;
+       background: Canvas; color: CanvasText; }
+h1, h2, h3 { line-height: 1.2; } h2 { margin-top: 3rem; } code, pre { font-size: 0.9em; }
+pre { overflow-x: auto; white-space: pre-wrap; overflow-wrap: anywhere; }
+nav a { margin-right: 1rem; } a { color: LinkText; }
 .finding { border-left: 4px solid #0072B2; padding: 0.5rem 1rem; font-size: 1.15em; }
+.texts { display: grid; grid-template-columns: repeat(auto-fit, minmax(24rem, 1fr)); gap: 1rem; }
+.texts > div { border: 1px solid rgba(138, 138, 138, 0.4); border-radius: 0.4rem; padding: 0.6rem 0.8rem; }
+.texts p { white-space: pre-wrap; overflow-wrap: anywhere; font: 0.85em/1.5 monospace; margin: 0.4rem 0 0; }
+.scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: 0.85em; } th, td { padding: 0.2rem 0.6rem; text-align: right; }
+.counts :is(th, td):nth-child(2) { text-align: left; }
 tr:nth-child(even) { background: rgba(138, 138, 138, 0.12); } figure { margin: 2rem 0; }
+figcaption { opacity: 0.85; }
+.js-plotly-plot text:not(.hoverlayer text) { fill: CanvasText !important; }
+.js-plotly-plot .updatemenu-item-rect, .js-plotly-plot .slider-rail-rect { fill: Canvas !important; }
+.js-plotly-plot .modebar-group { background: transparent !important; }
+.js-plotly-plot .modebar-btn path { fill: GrayText !important; }
 """
 TABLE_ROWS = 400  # longer tables are cut here; the JSON files hold every number
+PLOT = {"displaylogo": False, "responsive": True}
 
 
 def report_html(manifest: Manifest, diagnosis: Diagnosis, search: SearchReport, scales: ScalesFile,
-                evaluation: Evaluation) -> str:  # fmt: skip
+                evaluation: Evaluation, continued: Continuations | None = None,
+                unspelled: Sequence[str] = ()) -> str:  # fmt: skip
     """The whole report as one HTML document that needs no network.
 
     Args:
         scales: what the search found, also when identity was kept.
+        continued: the same prompt continued under each condition, where somebody asked for it.
+        unspelled: fields of the setting that the manifest's command does not say.
     """
-    chapters = gallery(diagnosis, search, scales, evaluation)
-    first = True
-    parts = []
-    for title, pictures in chapters.items():
-        parts.append(f"<h2>{html.escape(title)}</h2>")
-        for picture in pictures:
-            parts.append(_figure(picture, first))
-            first = False
-    model = manifest.model
+    chapters = {title: [_figure(p) for p in pictures] for title, pictures in
+                gallery(diagnosis, search, scales, evaluation).items()}  # fmt: skip
+    chapters["Evaluation"] = [_counts(evaluation), *chapters["Evaluation"]]
+    if continued is not None:
+        chapters["Continuations"] = [_continued(continued), _figure(continuations.certainty(continued))]
+    body = "".join(f'<h2 id="{_anchor(title)}">{_text(title)}</h2>\n{"".join(parts)}'
+                   for title, parts in chapters.items())  # fmt: skip
+    links = "".join(f'<a href="#{_anchor(title)}">{_text(title)}</a>' for title in (*chapters, "Settings"))
+    name = _text(str(manifest.model["name"]))
+    missing = f" It leaves out {_text(', '.join(unspelled))}: see the settings." if unspelled else ""
+    turned = f"<p>{_text(_sentence(evaluation.rotation.sentence))}</p>" if evaluation.rotation else ""
     return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>Q-ROAR: {html.escape(str(model["name"]))}</title>
-<style>{STYLE}</style></head><body>
-<h1>Q-ROAR on {html.escape(str(model["name"]))}</h1>
-<p class="finding">{html.escape(evaluation.sentence)}</p>
-<p>{html.escape(search.verdict.reason)} {html.escape(search.reason)}</p>
-<p>Repeat it: <code>{html.escape(manifest.command)}</code></p>
-{"".join(parts)}
-<h2>Settings</h2><pre>{html.escape(json.dumps(manifest.model_dump(), indent=1))}</pre>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>Q-ROAR: {name}</title>
+<style>{STYLE}</style><script>{_plotly()}</script></head><body>
+<h1>Q-ROAR on {name}</h1>
+<p class="finding">{_text(_sentence(evaluation.sentence))}</p>
+<p>{_text(search.verdict.reason)}</p>
+<p>In the search, before this evaluation: {_text(search.reason.rstrip("."))}.</p>{turned}
+<p>Repeat it: <code>{_text(manifest.command)}</code>.{missing}</p>
+<nav>{links}</nav>
+{body}
+<h2 id="settings">Settings</h2>
+{_versions(manifest)}
+<pre>{_text(json.dumps(manifest.model_dump(exclude={"versions"}), indent=1))}</pre>
 </body></html>
 """
 
 
-def _figure(picture: Picture, with_plotly: bool) -> str:
-    drawn = picture.figure.to_html(full_html=False, include_plotlyjs="inline" if with_plotly else False)
+def _figure(picture: Picture) -> str:
+    drawn = picture.figure.to_html(full_html=False, include_plotlyjs=False, config=PLOT)
     shown = picture.table.head(TABLE_ROWS)
     cut = "" if len(shown) == len(picture.table) else f"<p>First {TABLE_ROWS} of {len(picture.table)} rows.</p>"
     table = shown.to_html(index=False, border=0, float_format=lambda x: f"{x:.5g}", na_rep="")
     return (
-        f'<figure aria-label="{html.escape(picture.alt, quote=True)}"><h3>{html.escape(picture.title)}</h3>{drawn}'
-        f"<figcaption>{html.escape(picture.how_to_read)}</figcaption>"
-        f"<details><summary>The numbers</summary>{table}{cut}</details></figure>\n"
+        f'<figure aria-label="{html.escape(picture.alt, quote=True)}"><h3>{_text(picture.title)}</h3>{drawn}'
+        f"<figcaption>{_text(picture.how_to_read)}</figcaption>"
+        f'<details><summary>The numbers</summary><div class="scroll">{table}</div>{cut}</details></figure>\n'
     )
+
+
+def _counts(evaluation: Evaluation) -> str:
+    table = quality.readable(quality.table(evaluation)).to_html(index=False, border=0, classes="counts")
+    return (
+        f'<h3>Counted as llama.cpp counts</h3><div class="scroll">{table}</div>'
+        f"<p>± is the standard error over windows, paired for the ln ratio. Held-out: {_text(evaluation.text)}.</p>"
+    )
+
+
+def _continued(found: Continuations) -> str:
+    cards = [
+        f"<div><strong>{_text(continuations.name_of(row))}</strong>: "
+        f"{_text(continuations.departure(row, found.rows[0]))}<p>{continuations.marked(row)}</p></div>"
+        for row in found.rows
+    ]
+    if found.actual:
+        cards.append(f"<div><strong>The text itself goes on</strong><p>{_text(found.actual)}</p></div>")
+    return (
+        f"<p>Prompt: {found.prompt_tokens} tokens, {_text(found.origin)}. It ends with:</p>"
+        f"<pre>…{_text(found.prompt_end)}</pre>"
+        f'<div class="texts">{"".join(cards)}</div>'
+    )
+
+
+def _versions(manifest: Manifest) -> str:
+    rows = "".join(f"<tr><td>{_text(name)}</td><td>{_text(v)}</td></tr>" for name, v in manifest.versions.items())
+    return f"<table><tr><th>package</th><th>version</th></tr>{rows}</table>"
+
+
+def _plotly() -> str:
+    from plotly.offline import get_plotlyjs
+
+    return get_plotlyjs()
+
+
+def _text(words: str) -> str:
+    return html.escape(words)
+
+
+def _sentence(words: str) -> str:
+    return f"{words[:1].upper()}{words[1:].rstrip('.')}."
+
+
+def _anchor(title: str) -> str:
+    return title.lower().replace(" ", "-")

@@ -17,17 +17,21 @@ INT3_K = QuantSpec(k=QuantizerSpec(3), name="int3 K cache")  # the demo is small
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """Everything that decides a run's numbers, besides the model and the text."""
+    """Everything that decides a run's numbers, besides the model.
+
+    `text` names the texts: an embedded collection (models.text.COLLECTIONS), or a file with its hash.
+    """
 
     rope: RopeSpec
     quant: QuantSpec
     diagnosis: DiagnosisSpec
     search: SearchSpec
     evaluation: EvaluationSpec
+    text: str = "messages"
 
     def as_dict(self) -> dict[str, Any]:
-        """For the manifest; equal settings give equal dicts."""
-        return asdict(self)
+        """The specs, for the manifest; equal settings give equal dicts. The text has its own line there."""
+        return {name: spec for name, spec in asdict(self).items() if name != "text"}
 
 
 def default_setting(loaded: LoadedModel, rope: RopeSpec | None = None, quant: QuantSpec | None = None,

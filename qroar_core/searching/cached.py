@@ -13,7 +13,7 @@ from qroar_core.maths.rescale import pooled
 from qroar_core.models.capture import Capture
 from qroar_core.specs import Granularity
 
-Report = Callable[..., None]  # step, label, objective, and whether that is exact or from a few rows
+Report = Callable[..., None]  # step, label, objective, and the best so far (left out where only a few rows were seen)
 
 
 @dataclass(slots=True, eq=False)
@@ -33,6 +33,13 @@ class CachedObjective:
         layers, kv = len(self.capture.metric), self.capture.k_absmax.shape[1]
         zero = torch.zeros(layers, kv, bands)
         self.identity = torch.stack([self._window(w, zero) for w in range(len(self.capture.windows))])
+
+    @property
+    def unit(self) -> Granularity:
+        """What may be chosen by itself: heads of a layer may not where one scale over the layer couples them."""
+        quant = self.setup.quant
+        coupled = any(s is not None and s.needs_calibration for s in (quant.k, quant.qk))
+        return "layer" if coupled and self.granularity == "kv_head" else self.granularity
 
     @property
     def floor(self) -> Tensor:

@@ -6,7 +6,7 @@ together: a candidate multiplies a base (the cached result, or identity) by one 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,14 +19,16 @@ from qroar_core.models.calibrate import calibrated
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.measure import measure
 from qroar_core.models.stream import Condition
+from qroar_core.results.search import Candidate
 from qroar_core.searching.cached import Report
-from qroar_core.searching.methods import clamp, grid_of, make_sampler
+from qroar_core.searching.descent import clamp
+from qroar_core.searching.methods import grid_of, make_sampler
 from qroar_core.specs import QuantSpec, RopeSpec, SearchSpec
 
 
 @dataclass(slots=True, eq=False)
 class FullObjective:
-    """Mean NLL at each length, weighted by the length; nats per token."""
+    """Mean NLL at each length, weighted by the length; nats per token. The search keeps the best it has seen."""
 
     loaded: LoadedModel
     rope: RopeSpec
@@ -37,6 +39,18 @@ class FullObjective:
     lengths: tuple[int, ...]
     passes: int = 0
     known: dict[bytes, float] = field(default_factory=dict)
+    _best: Tensor | None = None
+
+    @property
+    def started(self) -> bool:
+        """True once a candidate is known."""
+        return self._best is not None
+
+    @property
+    def best(self) -> Tensor:
+        """The best candidate's log2 g."""
+        assert self._best is not None  # identity is offered first
+        return self._best
 
     def value(self, log2_g: Tensor) -> float:
         """NLL of these scales; remembered, since sweeps come back to the same point."""
@@ -53,42 +67,51 @@ class FullObjective:
             self.known[key] = total / weight
         return self.known[key]
 
+    def offer(self, log2_g: Tensor) -> float:
+        """Evaluate a candidate and keep it if it is the best; returns its value."""
+        reached = self.value(log2_g)
+        if self._best is None or reached < self.value(self._best):
+            self._best = log2_g
+        return reached
 
-def full_search(objective: FullObjective, base: Tensor, bounds: Tensor, spec: SearchSpec, report: Report) -> Tensor:
-    """Coordinate descent (or Optuna) over one factor per band; identity and base are tried first."""
-    identity = torch.zeros_like(base)
-    best, value = identity, objective.value(identity)
-    report(0, "identity", value)
-    if not torch.equal(base, identity) and (reached := objective.value(base)) < value:
-        best, value = base, reached
-        report(0, "cached result", value)
-    kept = [best]  # the sweep moves on from the best so far
-    for step, (moved, label) in enumerate(_candidates(kept, bounds, spec, objective), start=1):
-        reached = objective.value(moved)
-        report(step, label, reached)
-        if reached < value:
-            kept[0], value = moved, reached
-        if step >= spec.trials:
+
+def full_search(objective: FullObjective, base: Tensor, bounds: Tensor, spec: SearchSpec, report: Report,
+                past: Sequence[Candidate] = ()) -> Tensor:  # fmt: skip
+    """Coordinate descent (or Optuna) over one factor per band; identity and base are tried first.
+
+    `past` is the history of a full search this one continues, and `base` what that had found.
+    """
+    starts = {"identity": torch.zeros_like(base)} | ({"cached result": base} if base.any() else {})
+    reached = {name: objective.offer(start) for name, start in starts.items()}  # both before a chance to cancel
+    for name in (n for n in reached if n not in {c.label for c in past}):
+        report(0, name, reached[name], min(reached.values()))
+    told = [c.objective for c in past if c.step > 0]
+    for step, (moved, label) in enumerate(_candidates(objective, bounds, spec, told), start=len(told) + 1):
+        if step > spec.trials:
             break
-    return kept[0]
+        report(step, label, objective.offer(moved), objective.value(objective.best))
+    return objective.best
 
 
-def _candidates(kept: list[Tensor], bounds: Tensor, spec: SearchSpec,
-                objective: FullObjective) -> Iterable[tuple[Tensor, str]]:  # fmt: skip
+def _candidates(objective: FullObjective, bounds: Tensor, spec: SearchSpec,
+                told: list[float]) -> Iterable[tuple[Tensor, str]]:  # fmt: skip
     if spec.method == "optuna":
-        yield from _proposed(kept[0], bounds, spec, objective)
+        yield from _proposed(objective.best, bounds, spec, objective, told)
         return
+    number = 0
     for sweep in range(spec.sweeps):
-        for band in range(kept[0].shape[-1]):
+        for band in range(objective.best.shape[-1]):
             for shift in grid_of(bounds, band, spec.grid_points):
-                moved = kept[0].clone()
+                number += 1
+                if number <= len(told):
+                    continue
+                moved = objective.best.clone()  # the sweep moves on from the best so far, never from a worse candidate
                 moved[:, :, band] += shift[:, None].to(moved)
                 yield clamp(moved, bounds), f"sweep {sweep + 1}, band {band}, {float(shift.mean()):+.2f} octaves"
 
 
-def _proposed(
-    start: Tensor, bounds: Tensor, spec: SearchSpec, objective: FullObjective
-) -> Iterable[tuple[Tensor, str]]:
+def _proposed(start: Tensor, bounds: Tensor, spec: SearchSpec, objective: FullObjective,
+              told: list[float]) -> Iterable[tuple[Tensor, str]]:  # fmt: skip
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -100,6 +123,9 @@ def _proposed(
     study.enqueue_trial(dict.fromkeys(space, 0.0))
     for number in range(spec.trials):
         trial = study.ask(space)
+        if number < len(told):  # told again, so that the sampler goes on where it stood
+            study.tell(trial, told[number])
+            continue
         shift = torch.tensor([trial.params[name] for name in space])
         moved = clamp(start + shift.to(start), bounds)
         yield moved, f"trial {number}"

@@ -1,9 +1,12 @@
-"""Three ways down the cached objective. Each starts from identity, never ends above it, and returns
-log2 g with its objective.
+"""Three ways down the cached objective. Each starts from identity and never ends above it.
 
 `gradient`: Adam on log2 g through straight-through rounding, a few rows of one window a step.
 `coordinate`: band by band over a logarithmic grid that contains 1.
 `optuna`: a sampler proposes one scale per band for all heads; every head keeps the best it has seen.
+
+All keep what they find in a `Descent`, so that a cancelled search still has its best, and a continued
+one goes on at the candidate where it stopped: coordinate and optuna exactly as if it had never stopped,
+gradient too while its optimizer's state is in memory.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ import torch
 from torch import Tensor
 
 from qroar_core.maths.rescale import pooled
-from qroar_core.searching.cached import CachedObjective, Report, choose
+from qroar_core.searching.descent import AdamState, Descent
 from qroar_core.specs import SearchSpec
 
 LEARNING_RATE = 0.16  # octaves per step at the start, falling linearly to zero
@@ -21,67 +24,61 @@ ROWS_A_STEP = 32  # of the captured rows, drawn anew each step
 AVERAGED = 3  # the result is the mean of the last steps // AVERAGED iterates
 
 
-def clamp(log2_g: Tensor, bounds: Tensor) -> Tensor:
-    """Into [low, high] of every layer and band; bounds (layers, bands, 2)."""
-    return log2_g.clamp(bounds[:, None, :, 0].to(log2_g), bounds[:, None, :, 1].to(log2_g))
+def begin(run: Descent, starts: dict[str, Tensor]) -> None:
+    """Offer every start, and what a search this one continues had found."""
+    for name, x in starts.items():
+        error = run.offer(x)
+        if not run.tried(name):
+            run.report(0, name, float(error.mean()), run.value)
+    if run.before is not None:
+        run.offer(run.before)
 
 
-def gradient(objective: CachedObjective, starts: dict[str, Tensor], bounds: Tensor, spec: SearchSpec,
-             report: Report) -> tuple[Tensor, float]:  # fmt: skip
-    """Best start per head, then Adam, then the best per head of identity, start and result.
-
-    Args:
-        starts: named log2_g to begin from; "identity" among them.
-    """
-    names, options = list(starts), [clamp(x, bounds) for x in starts.values()]
-    errors = [objective.per_head(x) for x in options]
-    for name, error in zip(names, errors, strict=True):
-        report(0, name, float(error.mean()))
-    x, _ = choose(options, errors, spec.granularity)
+def gradient(run: Descent, starts: dict[str, Tensor]) -> None:
+    """Best start per head, then Adam, then the best per head of all exact candidates and the averaged result."""
+    begin(run, starts)
+    spec, objective = run.spec, run.objective
+    done = run.tried("gradient step")
+    at = run.state = run.state or AdamState.at(run.best)
     generator = torch.Generator().manual_seed(spec.seed)
-    first, second, mean, kept = (torch.zeros_like(x) for _ in range(4))
     tail = max(1, spec.steps // AVERAGED)
     count = len(objective.capture.windows)
     n_rows = len(objective.capture.windows[0][0].rows)
     for step in range(spec.steps):
         pick = torch.randperm(n_rows, generator=generator)[:ROWS_A_STEP].sort().values
-        slope, value = objective.gradient(x, step % count, pick)
-        first = BETAS[0] * first + (1 - BETAS[0]) * slope
-        second = BETAS[1] * second + (1 - BETAS[1]) * slope.square()
+        if step < done:  # only drawn, so that a continued search sees the rows it would have seen
+            continue
+        slope, value = objective.gradient(at.x, step % count, pick)
+        at.first = BETAS[0] * at.first + (1 - BETAS[0]) * slope
+        at.second = BETAS[1] * at.second + (1 - BETAS[1]) * slope.square()
         rate = LEARNING_RATE * (1 - step / spec.steps)
-        adam = (first / (1 - BETAS[0] ** (step + 1))) / ((second / (1 - BETAS[1] ** (step + 1))).sqrt() + 1e-8)
-        x = clamp(x - rate * adam, bounds)
+        adam = (at.first / (1 - BETAS[0] ** (step + 1))) / ((at.second / (1 - BETAS[1] ** (step + 1))).sqrt() + 1e-8)
+        at.x = run.clamp(at.x - rate * adam)
         if step >= spec.steps - tail:
-            kept += x
-        report(step + 1, f"gradient step {step + 1}", value, False)
-    mean = kept / tail
-    options.append(mean)
-    errors.append(objective.per_head(mean))
-    found, error = choose(options, errors, spec.granularity)
-    report(spec.steps + 1, "gradient result", float(error.mean()))
-    return found, float(error.mean())
+            at.total, at.averaged = at.total + at.x, at.averaged + 1
+        run.report(step + 1, f"gradient step {step + 1}", value)
+    run.offer(at.mean)
+    if not run.tried("gradient result"):
+        run.report(spec.steps + 1, "gradient result", run.value, run.value)
 
 
-def coordinate(objective: CachedObjective, starts: dict[str, Tensor], bounds: Tensor, spec: SearchSpec,
-               report: Report) -> tuple[Tensor, float]:  # fmt: skip
+def coordinate(run: Descent, starts: dict[str, Tensor]) -> None:
     """Sweep the bands; at each, every unit takes the grid point with the least error of its own."""
-    x = clamp(starts["identity"], bounds)
-    best = objective.per_head(x)
-    report(0, "identity", float(best.mean()))
-    trial = 0
-    for sweep in range(spec.sweeps):
-        for band in range(x.shape[-1]):
-            options, errors = [x], [best]
-            for point in grid_of(bounds, band, spec.grid_points):  # (layers,) each
-                moved = x.clone()
-                moved[:, :, band] = point[:, None].to(x)
-                moved = pooled(moved, spec.granularity)
-                options.append(moved)
-                errors.append(objective.per_head(moved))
+    begin(run, {"identity": starts["identity"]})
+    done, trial = run.tried("sweep"), 0
+    for sweep in range(run.spec.sweeps):
+        for band in range(run.best.shape[-1]):
+            for point in grid_of(run.bounds, band, run.spec.grid_points):  # (layers,) each
                 trial += 1
-            x, best = choose(options, errors, spec.granularity)
-            report(trial, f"sweep {sweep + 1}, band {band}", float(best.mean()))
-    return x, float(best.mean())
+                if trial <= done:
+                    continue
+                moved = run.best.clone()
+                moved[:, :, band] = point[:, None].to(moved)
+                error = run.offer(pooled(moved, run.spec.granularity))
+                label = f"sweep {sweep + 1}, band {band}, {float(point.mean()):+.2f} octaves"
+                run.report(trial, label, float(error.mean()), run.value)
+    if not run.tried("best of every unit"):
+        run.report(trial + 1, "best of every unit", run.value, run.value)
 
 
 def grid_of(bounds: Tensor, band: int, points: int) -> list[Tensor]:
@@ -92,16 +89,14 @@ def grid_of(bounds: Tensor, band: int, points: int) -> list[Tensor]:
     return down + [high * (i + 1) / half for i in range(half)]
 
 
-def optuna_search(objective: CachedObjective, starts: dict[str, Tensor], bounds: Tensor, spec: SearchSpec,
-                  report: Report) -> tuple[Tensor, float]:  # fmt: skip
+def optuna_search(run: Descent, starts: dict[str, Tensor]) -> None:
     """TPE (or random, or grid) over one log2 g per band; identity and every start are tried first."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    options = [clamp(x, bounds) for x in starts.values()]
-    errors = [objective.per_head(x) for x in options]
-    for name, error in zip(starts, errors, strict=True):
-        report(0, name, float(error.mean()))
+    begin(run, starts)
+    known = [c.objective for c in run.past if c.label.startswith("trial")]
+    bounds, spec = run.bounds, run.spec
     study = optuna.create_study(sampler=make_sampler(spec, bounds), direction="minimize")
     bands = bounds.shape[1]
     study.enqueue_trial({f"band {b}": 0.0 for b in range(bands)})
@@ -109,16 +104,15 @@ def optuna_search(objective: CachedObjective, starts: dict[str, Tensor], bounds:
     for number in range(spec.trials):
         trial = study.ask({f"band {b}": optuna.distributions.FloatDistribution(float(low[b]), float(high[b]))
                            for b in range(bands)})  # fmt: skip
+        if number < len(known):  # told again, so that the sampler goes on where it stood
+            study.tell(trial, known[number])
+            continue
         point = torch.tensor([trial.params[f"band {b}"] for b in range(bands)])
-        x = clamp(point.expand_as(options[0]).clone(), bounds)
-        error = objective.per_head(x)
+        error = run.offer(point.expand_as(run.best).clone())
         study.tell(trial, float(error.mean()))
-        options.append(x)
-        errors.append(error)
-        report(number + 1, f"trial {number}", float(error.mean()))
-    found, error = choose(options, errors, spec.granularity)
-    report(spec.trials + 1, "best of every unit", float(error.mean()))
-    return found, float(error.mean())
+        run.report(number + 1, f"trial {number}", float(error.mean()), run.value)
+    if not run.tried("best of every unit"):
+        run.report(spec.trials + 1, "best of every unit", run.value, run.value)
 
 
 def make_sampler(spec: SearchSpec, bounds: Tensor):

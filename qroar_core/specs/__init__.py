@@ -5,9 +5,10 @@ Names follow DESIGN.md section 7; the command line's options spell these fields.
 """
 
 from qroar_core.specs.quant import Levels, QuantizerSpec, QuantSpec, ScaleAxis, ScaleDtype, WeightQuantSpec
-from qroar_core.specs.rope import RopeMethod, RopeSpec
+from qroar_core.specs.rope import METHOD_NAMES, RopeMethod, RopeSpec
 from qroar_core.specs.stages import (
     BandSpec,
+    ContinuationSpec,
     DiagnosisSpec,
     DistanceLaw,
     EvaluationSpec,
@@ -19,7 +20,9 @@ from qroar_core.specs.stages import (
 )
 
 __all__ = [
+    "METHOD_NAMES",
     "BandSpec",
+    "ContinuationSpec",
     "DiagnosisSpec",
     "DistanceLaw",
     "EvaluationSpec",

@@ -9,6 +9,15 @@ from qroar_core.errors import BadSpec
 from qroar_core.specs.checks import at_least, one_of
 
 RopeMethod = Literal["default", "linear", "ntk", "dynamic", "yarn", "longrope", "llama3"]
+METHOD_NAMES: dict[RopeMethod, str] = {  # as figures and menus call them
+    "default": "the checkpoint's own",
+    "linear": "linear",
+    "ntk": "NTK-aware (static)",
+    "dynamic": "dynamic NTK",
+    "yarn": "YaRN",
+    "longrope": "LongRoPE",
+    "llama3": "llama3",
+}
 
 
 @dataclass(frozen=True, slots=True)

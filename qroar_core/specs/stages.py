@@ -13,6 +13,7 @@ Mode = Literal["symmetric", "shared"]
 Granularity = Literal["model", "layer", "kv_head"]
 Objective = Literal["cached", "full"]
 DistanceLaw = Literal["causal", "uniform"]
+WIDEST = 16.0  # octaves a scale may go by hand: past that float16 weights overflow
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,7 @@ class SearchSpec:
     guard_tau: float = 0.01  # nats a candidate may cost at short context
     sampler: Literal["tpe", "grid", "random"] = "tpe"
     seed: int = 0
+    bounds: tuple[tuple[float, float], ...] | None = None  # log2 g (low, high) per band by hand; None: diagnosed
 
     def __post_init__(self) -> None:
         one_of("mode", self.mode, Mode)
@@ -90,6 +92,18 @@ class SearchSpec:
             at_least(name, getattr(self, name), 0.0)
         if self.grid_points % 2 == 0:
             raise BadSpec(f"grid_points must be odd so that 1 is on the grid, got {self.grid_points}")
+        if self.bounds is not None:
+            self._check_bounds(self.bounds)
+
+    def _check_bounds(self, bounds: tuple[tuple[float, float], ...]) -> None:
+        if len(bounds) != self.bands.count:
+            raise BadSpec(f"need bounds for {self.bands.count} bands, got {len(bounds)}", do="give low:high per band")
+        for band, (low, high) in enumerate(bounds):
+            if not -WIDEST <= low <= 0 <= high <= WIDEST:
+                raise BadSpec(
+                    f"bounds of band {band} must hold 0 and stay within {WIDEST:g} octaves, got {low:g} to {high:g}",
+                    do="give low <= 0 <= high",
+                )
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +114,7 @@ class EvaluationSpec:
     windows: int = 8
     targets: int | None = None  # last tokens scored at every length; None: all but the first, or half the shortest
     rotation: bool = True  # also measure the same quantizer behind a Hadamard rotation
+    rotation_scales: bool = False  # ... and scales searched under it: one more search, which who calls makes
     chunk: int = 512
     confidence: float = 0.95
     seed: int = 0
@@ -113,3 +128,20 @@ class EvaluationSpec:
         at_least("windows", self.windows, 2)
         for length in self.lengths:
             at_least("length", length, 2)
+
+
+@dataclass(frozen=True, slots=True)
+class ContinuationSpec:
+    """Which prompt is continued, and how far."""
+
+    length: int | None = None  # prompt and continuation together, at most; None: the window the interpolation promises
+    tokens: int = 48  # new tokens
+    prompt: str = ""  # empty: the start of a held-out window of `length` tokens
+    chunk: int = 512
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        at_least("tokens", self.tokens, 1)
+        at_least("chunk", self.chunk, 1)
+        if self.length is not None:
+            at_least("length", self.length, self.tokens + 1)

@@ -22,7 +22,7 @@ def demo_model():
 
 
 @pytest.fixture
-def stages(monkeypatch, demo_model):
+def stages(monkeypatch, demo_model, tmp_path_factory):
     """Stages that answer at once with planted results. A test replaces the one it is about."""
     import planted
 
@@ -30,7 +30,7 @@ def stages(monkeypatch, demo_model):
     from qroar_core.maths.rescale import identity
     from qroar_core.models.patch import undo_scales
 
-    def fake_search(loaded, rope, quant, spec, texts, diagnosis=None, on_step=None):
+    def fake_search(loaded, rope, quant, spec, texts, diagnosis=None, on_step=None, resume=None):
         pairs, count = loaded.geometry.n_pairs, spec.bands.count
         cuts = [round(i * pairs / count) for i in range(count + 1)]
         bands = tuple((a, b - 1) for a, b in zip(cuts, cuts[1:]))
@@ -38,6 +38,7 @@ def stages(monkeypatch, demo_model):
         found = type(none)(none.mode, none.granularity, none.bands, none.g * 2)
         return SimpleNamespace(found=found, kept=found, smooth=none, mad=none, report=planted.report())
 
+    monkeypatch.setenv("QROAR_RUNS", str(tmp_path_factory.mktemp("runs")))
     monkeypatch.setattr(load, "run", lambda source, on_step=None, **kw: demo_model)
     monkeypatch.setattr(diagnose, "run", lambda *a, on_step=None, **kw: planted.diagnosis(), raising=False)
     monkeypatch.setattr(search, "run", fake_search, raising=False)

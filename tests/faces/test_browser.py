@@ -32,7 +32,7 @@ def server(tmp_path_factory):
     shutil.copytree(ROOT / ".streamlit", home / ".streamlit")
     log = (home / "log.txt").open("w")
     command = [sys.executable, "-m", "streamlit", "run", str(ROOT / "app.py"), "--server.port", str(port)]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "QROAR_ROOTS": str(home)}
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "QROAR_ROOTS": str(home), "QROAR_RUNS": str(home / "runs")}
     process = subprocess.Popen(command, cwd=home, env=environment, stdout=log, stderr=log)
     address = f"http://127.0.0.1:{port}"
     try:
@@ -96,7 +96,7 @@ def test_the_whole_journey_on_the_demo_model(server, browser, shots):
     for words in ("demo", "YaRN ×4", "K int3 per token", "1024 tokens", "weights as loaded"):
         assert words in strip.inner_text()
     page.get_by_role("button", name="Diagnose", exact=True).click()
-    page.locator(".js-plotly-plot").first.wait_for(timeout=LONG)
+    page.locator(".js-plotly-plot").nth(5).wait_for(timeout=LONG)  # two before the diagnosis, four after
     shoot(page, shots, "2-pressure")
 
     go(page, "Tune")

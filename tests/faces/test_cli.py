@@ -12,8 +12,8 @@ from qroar_core.__main__ import main
 from qroar_core.cli import show
 from qroar_core.errors import Cancelled
 
-FILES = ("manifest.json", "diagnosis.json", "scales_found.json", "scales_smooth_attention.json", "search.json",
-         "evaluation.json", "scales.json", "report.html")  # fmt: skip
+FILES = ("manifest.json", "diagnosis.json", "scales_found.json", "scales_smooth_attention.json", "scales_mad.json",
+         "search.json", "evaluation.json", "scales.json", "report.html")  # fmt: skip
 
 
 def one_line(capfd, code, *arguments):

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 SMALL = ("--windows", "4", "--length", "256", "--k", "int3")  # seconds, and enough to prove a gain
 STAGE_FILES = {
     "diagnose": {"diagnosis.json"},
-    "search": {"scales_found.json", "scales_smooth_attention.json", "search.json"},
+    "search": {"scales_found.json", "scales_smooth_attention.json", "scales_mad.json", "search.json"},
     "evaluate": {"evaluation.json", "scales.json", "report.html"},
 }
 

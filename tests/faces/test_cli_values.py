@@ -50,6 +50,8 @@ BEFORE_LOADING = [
     (["--bands", "-3"], "--bands", ("at least 1", "-3")),
     (["--bands", "many"], "--bands", ("integer",)),
     (["--windows", "0"], "--windows", ("at least 1",)),
+    (["--bounds", "1,2"], "--bounds", ("'1,2'", "-1:2,-1:2")),
+    (["--bounds", "-1:x"], "--bounds", ("'-1:x'",)),
     (["--length", "1"], "--length", ("at least 2",)),
     (["--lengths", "a,b"], "--lengths", ("'a,b'", "512,2048")),
     (["--lengths", "0,64"], "--lengths", ("'0,64'",)),
@@ -128,6 +130,8 @@ def ready(monkeypatch, demo):
     [
         (["--bands", "99"], ("--bands", "99", "this model has 32")),
         (["--bands", "2", "--partition", "turns"], ("--bands", "3 regions")),
+        (["--bounds", "-1:2,0:0"], ("--bounds", "8 bands, got 2")),
+        (["--bands", "2", "--bounds", "-1:2,0.5:1"], ("--bounds", "band 1 must hold 0")),
         (["--length", "10"], ("--length", "10 tokens", "64")),
         (["--length", "100000000"], ("text", "tokens")),
         (["--rope", "longrope", "--factor", "2"], ("factor",)),
@@ -195,3 +199,12 @@ def test_a_run_does_not_take_over_a_foreign_folder(capfd, ready, tmp_path):
     assert "exists and is not a run" in refused(capfd, "run", "demo", "--out", tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["keep.txt"]
     assert "exists and is not a run" in refused(capfd, "run", "demo", "--out", tmp_path / "keep.txt")
+
+
+def test_bounds_by_hand_reach_the_search_and_its_scales_file(capfd, ready, tmp_path):
+    from qroar_core.__main__ import main
+
+    arguments = ["--bands", "2", "--bounds", "-0.25:0,-1:1.5", "--length", "64", "--windows", "1"]
+    assert main(["search", "demo", *arguments, "--out", str(tmp_path / "out")]) == 0
+    written = json.loads((tmp_path / "out" / "scales.json").read_text())
+    assert written["search"]["bounds"] == [[[-0.25, 0.0], [-1.0, 1.5]]] * 4

@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from qroar_core.errors import BadSpec
+from qroar_core.errors import BadOutput, BadSpec
 from qroar_core.jobs import KEPT_DETAILS, Manager
-from qroar_core.progress import Step, ignore
+from qroar_core.progress import Step, ignore, patiently
 
 PATIENCE = 5.0  # seconds
 
@@ -142,6 +142,93 @@ def test_out_of_memory_says_what_to_do(manager):
 
     manager.submit("big", big, label="Diagnose", device="cpu")
     assert wait_for(manager, "big", "failed").error == "Diagnose: out of memory on cpu; choose a shorter length"
+
+
+class Shelf:
+    """Results by key, and how often it was asked."""
+
+    def __init__(self, **known):
+        self.known, self.asked = known, []
+
+    def __call__(self, key):
+        self.asked.append(key)
+        return self.known.get(key)
+
+
+def test_a_result_on_the_shelf_is_a_finished_job_that_never_runs():
+    shelf, gate = Shelf(old=41), Gate()
+    manager = Manager(shelf=shelf)
+    now = manager.snapshot("old")
+    assert (now.state, now.active, now.error, now.seconds) == ("done", False, "", 0.0)
+    assert manager.submit("old", gate, label="Old").state == "done"
+    assert (manager.result("old"), gate.runs) == (41, 0)
+    assert shelf.asked == ["old"]  # once: from then on it is in memory
+    assert manager.snapshot("new") is None
+    gate.open.set()
+    manager.submit("old", gate, label="Old", again=True)
+    wait_for(manager, "old", "done")
+    assert manager.result("old") == 1
+
+
+def test_what_memory_pushed_out_comes_back_from_the_shelf():
+    manager = Manager(kept=1, shelf=(shelf := Shelf()))
+    for i in ("a", "b"):
+        manager.submit(i, add, i, i, label=i, keep=lambda result, seconds, i=i: shelf.known.update({i: result}))
+        wait_for(manager, i, "done")
+    assert manager.result("a") == "aa"
+    assert Manager(shelf=shelf).result("b") == "bb"  # a restart
+
+
+def test_keep_hears_result_and_seconds_and_a_cancelled_job_is_not_kept(manager):
+    kept, gate = [], Gate()
+    manager.submit("add", add, 2, 3, label="Add", keep=lambda *heard: kept.append(heard))
+    wait_for(manager, "add", "done")
+    ((result, seconds),) = kept
+    assert result == 5
+    assert 0 <= seconds < PATIENCE
+    manager.submit("gate", gate, label="Gate", keep=lambda *heard: kept.append(heard))
+    wait_for(manager, "gate", "running")
+    manager.cancel("gate")
+    wait_for(manager, "gate", "cancelled")
+    assert len(kept) == 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (BadOutput("No space left on device", where="/runs/x", do="free some room"),
+         "(/runs/x: No space left on device; free some room)"),
+        (PermissionError("secret"), "(PermissionError)"),
+    ],
+)  # fmt: skip
+def test_a_result_that_cannot_be_written_stays_with_a_warning(manager, fault, said, caplog):
+    def full(result, seconds):
+        raise fault
+
+    manager.submit("add", add, 2, 3, label="Add", keep=full)
+    now = wait_for(manager, "add", "done")
+    assert now.warning == f"Add: the result is in memory only, it could not be written to disk {said}"
+    assert manager.result("add") == 5
+    manager.submit("next", add, 1, 1, label="Next")  # the worker lives on
+    assert wait_for(manager, "next", "done").warning == ""
+
+
+def test_a_call_that_reports_nothing_is_given_up_within_two_seconds(manager):
+    ended = threading.Event()
+
+    def stage(on_step=ignore):
+        return patiently(lambda: ended.wait(30), on_step, Step("load", 1, 4, "read weights"))
+
+    manager.submit("load", stage, label="Load")
+    wait_for(manager, "load", "running")
+    asked = time.monotonic()
+    manager.cancel("load")
+    wait_for(manager, "load", "cancelled")
+    assert time.monotonic() - asked < 2
+    ended.set()
+    assert patiently(lambda: 7, ignore, Step("x", 0, 1)) == 7
+    with pytest.raises(ZeroDivisionError):
+        patiently(lambda: 1 / 0, ignore, Step("x", 0, 1))
 
 
 def test_details_are_kept_in_order_and_bounded(manager):

@@ -4,7 +4,7 @@ import pytest
 
 from pages.parts.choice import Choice, from_address, setting_of, to_address
 from pages.parts.paths import OutsideRoots, confined, model_source
-from pages.parts.recipes import command, default_folder, loading, offered
+from pages.parts.recipes import default_folder, offered
 from pages.parts.words import quant_words, rope_words, seconds_words
 from qroar_core.presets import preset_names, preset_quant
 from qroar_core.runs.setting import default_setting
@@ -81,17 +81,10 @@ def test_words():
     assert [seconds_words(s) for s in (0.4, 59, 125)] == ["0 s", "59 s", "2 min 05 s"]
 
 
-def test_recipes_of_an_untuned_model(demo_model, tmp_path, monkeypatch):
+def test_an_untuned_model_offers_identity_and_a_folder_that_is_free(demo_model, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    setting = setting_of(Choice(), demo_model)
-    choices = offered(demo_model, setting, None, None)
+    choices = offered(demo_model, setting_of(Choice(), demo_model), None, None)
     assert [scales.is_identity for scales, _ in choices.values()] == [True]
-    assert command(demo_model, setting) == (
-        "python -m qroar_core evaluate demo --rope yarn --factor 4 --k int3 --scales scales.json"
-    )
-    odd = setting_of(Choice(quant=QuantSpec(k=QuantizerSpec(3, levels="affine"))), demo_model)
-    assert command(demo_model, odd) is None
     assert default_folder(demo_model) == "runs/demo-qroar"
     (tmp_path / "runs" / "demo-qroar").mkdir(parents=True)
     assert default_folder(demo_model) == "runs/demo-qroar-2"
-    assert "--max-model-len 1024" in loading(tmp_path, setting)["vLLM"]

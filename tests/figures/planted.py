@@ -15,9 +15,10 @@ from qroar_core.results.diagnosis import (
     Outliers,
     PairErrors,
     Pairs,
+    Survival,
     TailTable,
 )
-from qroar_core.results.evaluation import Attribution, Gain, PositionCurve, Row
+from qroar_core.results.evaluation import Attribution, Gain, PositionCurve, RotationFinding, Row
 from qroar_core.results.scales import ModelIdentity
 from qroar_core.results.search import Candidate, Verdict
 
@@ -25,6 +26,13 @@ from qroar_core.results.search import Candidate, Verdict
 def row(length, model, scales, nll, se=0.01):
     return Row(length=length, model=model, scales=scales, nll=nll, nll_se=se, ppl=math.exp(nll), tokens=2048,
                kl_mean=0.1, kl_p99=1.0, same_top1=0.9)  # fmt: skip
+
+
+def rotation(added=0.05):
+    return RotationFinding(
+        delta_nll=0.4, ci_low=0.35, ci_high=0.45, recovered=0.8, added=added, added_ci_low=added - 0.02,
+        added_ci_high=added + 0.02, sentence="a Hadamard rotation wins back +0.4000 nats; scales add +0.0500 on top",
+    )  # fmt: skip
 
 
 def evaluation(significant=True):
@@ -85,7 +93,7 @@ def scales(granularity="kv_head", g=None):
     )  # fmt: skip
 
 
-def diagnosis(quantized=True):
+def diagnosis(quantized=True, pairing="half"):
     """Two layers, two KV heads, two bands of two pairs, two position bins."""
     table = TailTable(
         ratio=[[[1.0, 1.5], [0.9, 1.2]], [[1.1, 1.0], [1.0, 2.0]]],
@@ -99,12 +107,16 @@ def diagnosis(quantized=True):
     by_bin = [[[1.0, 2.0], [3.0, 4.0]], [[1.5, 2.5], [3.5, None]]]
     maps = [[[[1.0, 2.0]] * 8, [[1.0, 3.0]] * 8]] * 2
     sides = ("q/pre", "q/post", "k/pre", "k/post")
+    near = [[[[0.1, 1.0, 2.0, None], [0.1, 1.0, 2.0, None]]] * 2] * 2  # [layer][kv_head][band][share]
+    far = [[[[0.1, 1.0, 2.0, None], [0.2, 1.5, 4.0, 4.5]]] * 2] * 2
     return Diagnosis(
         bands=[band(0, 0, 1, pressure=0.5, weighted=0.02), band(1, 2, 3, pressure=4.0, weighted=0.01)],
         tail_inflation={side: {"q": largest, "k": largest} for side in ("pre", "post")},
         logit_noise=LogitNoise(
             position=[16, 64], rms=[0.1, 0.2], attention_kl=[0.01, 0.03], distance=[1, 32], rms_by_distance=[0.1, 0.4],
-            by_layer=[[0.1, 0.2], [0.1, 0.2]], by_band=[[0.1, 0.3], [0.05, 0.2]], kind="local",
+            by_layer=[[0.1, 0.2], [0.1, 0.2]], kl_by_layer=[[0.0, 0.02], [0.02, 0.04]],
+            by_band=[[0.1, 0.3], [0.05, 0.2]],
+            by_band_position=[[0.05, 0.1], [0.08, 0.17]], by_band_distance=[[0.04, 0.2], [0.09, None]], kind="local",
         ) if quantized else None,
         pair_error=PairErrors(
             amplitude=[[0.1, 0.2], [0.3, 0.3]], phase=[[0.1, 0.1], [0.2, 0.4]], length_share=[[0.5, 0.5], [0.25, 0.75]]
@@ -118,6 +130,8 @@ def diagnosis(quantized=True):
         kernel=Kernel(distance=[1, 8, 64], low=[[0.9, -0.5, -0.6], [1.0, 0.9, 0.2]],
                       high=[[1.0, 0.2, 0.7], [1.0, 0.95, 0.3]], side_peak_at=[64, 8]),
         tails={side: table for side in sides},
+        survival={side: Survival(share=[0.9, 0.5, 0.01, 0.001], long=far, short=near,
+                                 body_bound=0.015625) for side in sides},
         dilation=Dilation(absmax=by_bin, rms=by_bin, bits_lost=[[[0.0, 0.5], [0.0, 1.25]]] * 2,
                           quantiles={"0.5": by_bin}),
         anisotropy=Anisotropy(angle=[0.0, math.pi / 4], error=[[1.0, 3.0], [1.0, 1.5]], ratio=[[3.0, 1.5], [2.0, None]])
@@ -130,6 +144,7 @@ def diagnosis(quantized=True):
         hidden=HiddenSimilarity(cosine=[[1.0, 0.99], [0.99, 0.98]], sqnr_db=[[40.0, 30.0], [20.0, 10.0]])
         if quantized else None,
         position_edges=[0, 32, 64], length=64, short_length=16, windows=2, paired_tokens=8, eps=0.01, text="planted",
+        pairing=pairing, rotary_dim=8, head_dim=8, n_kv_heads=2, scales_mode=None,
     )  # fmt: skip
 
 

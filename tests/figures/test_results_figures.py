@@ -93,6 +93,17 @@ def test_trace_shows_candidates_best_and_identity():
     assert set(trace(picture, "identity (no scales)").y) == {1.0}
 
 
+def test_trace_title_is_the_finding_and_dots_below_the_line_are_explained():
+    history = planted.report().history
+    picture = search_trace.candidates(history)
+    assert picture.title == "The best scales lower the objective by 80.0%"
+    assert "few rows" not in picture.how_to_read  # every dot is at or above the line
+    assert search_trace.candidates(history[:1]).title == "No candidate beats no scales so far"
+    assert search_trace.candidates([]).title == "What has the search found so far?"
+    below = [*history, Candidate(step=9, label="gradient step 9", objective=0.1, best=0.2)]
+    assert "seen on a few rows of one window only" in search_trace.candidates(below).how_to_read
+
+
 def test_a_long_search_is_thinned_but_keeps_its_best_and_its_last():
     history = [Candidate(step=i, label=f"c{i}", objective=abs(i - 30_001), best=1.0) for i in range(50_000)]
     picture = search_trace.candidates(history)

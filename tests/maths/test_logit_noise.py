@@ -7,6 +7,7 @@ import torch
 
 from qroar_core.maths import logit_noise
 from qroar_core.maths.logit_noise import LogitNoiseMeter
+from qroar_core.maths.softmax_rule import SoftmaxRule
 
 HEADS, KV, D, L = 4, 2, 6, 60
 BAND = torch.tensor([0, 1, 1, -1, 0, 1])
@@ -42,7 +43,7 @@ def test_rows_bands_distances_and_kl_match_the_dense_matrix(monkeypatch, window,
     q, k, q_hat, k_hat = tensors()
     q_hat = q_hat if quantized_q else q
     noise, parts, kl, seen = dense(q, k, q_hat, k_hat, window)
-    meter = LogitNoiseMeter(BAND, L, SCALING, window)
+    meter = LogitNoiseMeter(BAND, L, SCALING, SoftmaxRule(window))
     for first, keys in ((0, 60), (3, 59)):  # two calls; the second with as few keys as its rows see
         rows = ROWS[first : first + 3]
         meter.update(q[:, rows], rows, k[:, :keys], k_hat[:, :keys], q_hat[:, rows] if quantized_q else None)
@@ -126,7 +127,7 @@ def test_small_blocks_of_keys_give_what_one_block_gives(key_block, window):
         asked.append((first, stop))
         return k_hat[:, first:stop]
 
-    whole, split = (LogitNoiseMeter(BAND, L, SCALING, window) for _ in range(2))
+    whole, split = (LogitNoiseMeter(BAND, L, SCALING, SoftmaxRule(window)) for _ in range(2))
     whole.update(q[:, ROWS], ROWS, k, k_hat, q_hat[:, ROWS], key_block=L)
     split.update(q[:, ROWS], ROWS, k, rounded, q_hat[:, ROWS], key_block=key_block)
     assert max(stop - first for first, stop in asked) == key_block

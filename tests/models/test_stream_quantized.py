@@ -12,7 +12,8 @@ import scipy.linalg
 import torch
 
 from qroar_core.models.calibrate import calibrated, needs_calibration
-from qroar_core.models.stream import Condition, StaticRange, open_stream
+from qroar_core.models.condition import StaticRange
+from qroar_core.models.stream import Condition, open_stream
 from qroar_core.specs import QuantizerSpec, QuantSpec, RopeSpec
 
 LENGTH = 43  # a multiple of no chunk and no block below

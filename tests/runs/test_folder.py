@@ -1,6 +1,7 @@
 """The run folder: made, resumed, swept, refused, by its own rules (no model is run here)."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -14,7 +15,7 @@ YARN = RopeSpec("yarn", 2.0)
 
 
 def opened(path, loaded, rope=YARN, text="messages", command="python -m qroar_core run x"):
-    return RunFolder.open(path, loaded, default_setting(loaded, rope), text, command)
+    return RunFolder.open(path, loaded, replace(default_setting(loaded, rope), text=text), command)
 
 
 def test_a_new_folder_holds_its_manifest_at_once(tiny, tmp_path):

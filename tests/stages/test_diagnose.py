@@ -6,7 +6,11 @@ import pytest
 import torch
 
 from qroar_core import diagnose
-from qroar_core.errors import BadSpec, BadText, Cancelled
+from qroar_core.errors import BadScales, BadSpec, BadText, Cancelled
+from qroar_core.maths.bands import partition
+from qroar_core.maths.rescale import Scales, identity
+from qroar_core.maths.rope import unrotate
+from qroar_core.models.rope import native_inv_freq
 from qroar_core.models.stream import Condition, open_stream
 from qroar_core.models.text import Document, windows
 from qroar_core.results import Diagnosis
@@ -123,6 +127,152 @@ def test_every_layer_head_and_band_is_there(tiny):
     assert torch.tensor(found.tail_inflation["post"]["k"]).shape == (2, 4)
     assert torch.tensor(found.outliers.maps["q/pre"]).shape == (2, 2, 16, 16)
     assert torch.tensor(found.dilation.absmax).shape == (2, 4, 16)
+    assert (found.pairing, found.rotary_dim, found.head_dim, found.n_kv_heads) == ("half", 16, 16, 2)
+
+
+def gathered(loaded, rope, ids, length, chunk):
+    """q and k before RoPE of every layer, whole, from a plain stream."""
+    kept = {}
+
+    class Keep:
+        def on_attention(self, tap):
+            for name, x in (("q", tap.q), ("k", tap.k)):
+                pre = unrotate(x, tap.cos, tap.sin, loaded.geometry.pairing)
+                kept.setdefault((name, "pre", tap.layer, tap.row), []).append(pre.clone())
+                kept.setdefault((name, "post", tap.layer, tap.row), []).append(x.clone())
+
+        def on_layer(self, *args):
+            pass
+
+    with open_stream(loaded, Condition(rope), length, chunk=chunk, batch=len(ids)) as stream:
+        list(stream.run(ids, (Keep(),)))
+    return {key: torch.cat(parts, 1) for key, parts in kept.items()}
+
+
+@pytest.mark.parametrize("side", ["q/pre", "q/post", "k/pre", "k/post"])
+def test_survival_curves_are_the_quantiles_of_the_paired_tokens(tiny, side):
+    """Oracle: all q and k gathered whole, the paired tokens cut out by hand, sorted."""
+    loaded = tiny()
+    found = diagnose.run(loaded, YARN, INT4, SPEC, TEXT)
+    plan = diagnose.plan(loaded, YARN, INT4, SPEC, TEXT)
+    paired = SPEC.paired_tokens
+    long = gathered(loaded, YARN, plan.ids[None], 128, 128)
+    short = gathered(loaded, YARN, plan.short_ids, 32, 32)
+    name, where = side.split("/")
+    curves, heads = found.survival[side], {"q": 2, "k": 1}[name]  # heads per KV head
+    for layer, kv, band in ((0, 0, 0), (1, 1, 3)):
+        pairs = range(found.bands[band].first_pair, found.bands[band].last_pair + 1)
+        channels = [*pairs, *(p + 8 for p in pairs)]
+        group = slice(kv * heads, (kv + 1) * heads)
+        cut = {
+            "long": [long[name, where, layer, 0][group, end - paired : end] for end in plan.ends],
+            "short": [short[name, where, layer, row][group, -paired:] for row in range(len(plan.ends))],
+        }
+        for at, windows_of in cut.items():
+            values = torch.cat([w[..., channels].abs().flatten() for w in windows_of]).double().sort().values
+            n = len(values)
+            for share, value in zip(curves.share, getattr(curves, at)[layer][kv][band], strict=True):
+                if share * n < 1:
+                    assert value is None
+                    continue
+                exact = float(values[math.ceil(round((1 - share) * n, 6)) - 1])
+                assert value == pytest.approx(exact, rel=curves.body_bound + 5e-4)  # 4 digits are kept
+
+
+def random_scales(loaded, spec, seed=0, mode="symmetric"):
+    geo = loaded.geometry
+    bands = partition(native_inv_freq(loaded), geo.original_context, spec.bands)
+    g = 2.0 ** torch.empty(geo.n_layers, geo.n_kv_heads, len(bands), dtype=torch.float64).uniform_(
+        -2, 2, generator=torch.Generator().manual_seed(seed)
+    )
+    return Scales(mode, "kv_head", bands, g)
+
+
+def test_symmetric_scales_leave_the_reference_logits_and_shrink_k_by_exactly_g(tiny):
+    loaded = tiny("qwen2", dtype=torch.float64)
+    scales = random_scales(loaded, SPEC)
+    plain = diagnose.run(loaded, YARN, QuantSpec(), SPEC, TEXT)
+    tuned = diagnose.run(loaded, YARN, QuantSpec(), SPEC, TEXT, scales=scales)
+    assert (plain.scales_mode, tuned.scales_mode) == (None, "symmetric")
+    assert tuned.logit_noise is None
+    # every logit's part by pair, and so every logit, is what it was
+    assert tuned.pairs.logit_weighted_pressure == pytest.approx(plain.pairs.logit_weighted_pressure, rel=1e-9)
+    for side in ("q/pre", "q/post", "k/pre", "k/post"):
+        factor = scales.g if side[0] == "q" else 1 / scales.g
+        for context in ("long", "short"):
+            before, after = (torch.tensor(getattr(d.tails[side], context)) for d in (plain, tuned))
+            assert torch.allclose(after.double(), before.double() * factor, rtol=1e-6)  # tails are kept in float32
+        for name in ("ratio", "low", "high", "native"):  # ratios don't see a scale
+            before, after = (torch.tensor(getattr(d.tails[side], name)) for d in (plain, tuned))
+            assert torch.allclose(after, before, rtol=1e-5)
+
+
+def test_symmetric_scales_are_compared_with_the_same_reference(tiny):
+    """A quantizer with one scale per channel commutes with them: the noise must be the very same."""
+    loaded = tiny(dtype=torch.float64)
+    quant = QuantSpec(k=QuantizerSpec(4, scale="channel", group_size=32))
+    plain = diagnose.run(loaded, YARN, quant, SPEC, TEXT)
+    tuned = diagnose.run(loaded, YARN, quant, SPEC, TEXT, scales=random_scales(loaded, SPEC))
+    for name in ("rms", "attention_kl", "rms_by_distance"):
+        before, after = (getattr(d.logit_noise, name) for d in (plain, tuned))
+        assert after == pytest.approx(before, rel=1e-4)
+    assert tuned.hidden.sqnr_db[1] == pytest.approx(plain.hidden.sqnr_db[1], abs=1e-3)
+
+
+def test_shared_scales_have_a_reference_of_their_own(tiny):
+    loaded = tiny(dtype=torch.float64)
+    scales = random_scales(loaded, SPEC, mode="shared")
+    found = diagnose.run(loaded, YARN, INT4, SPEC, TEXT, scales=scales)
+    assert found.scales_mode == "shared"
+    again = diagnose.run(loaded, YARN, INT4, SPEC, TEXT)
+    assert found.pairs.logit_weighted_pressure[1] != pytest.approx(again.pairs.logit_weighted_pressure[1], rel=0.01)
+
+
+def test_scales_repair_a_planted_band_and_leave_the_weights_bit_for_bit(planted):
+    case = planted(layer=1, kv_head=0, band=2, factor=32.0)
+    before = {name: p.detach().clone() for name, p in case.loaded.model.named_parameters()}
+    scales = identity(2, 2, case.bands)
+    scales.g[case.layer, case.kv_head, case.band] = case.factor
+    sick = diagnose.run(case.loaded, YARN, INT4, SPEC, TEXT)
+    cured = diagnose.run(case.loaded, YARN, INT4, SPEC, TEXT, scales=scales)
+    healthy = diagnose.run(case.plain, YARN, INT4, SPEC, TEXT)
+    assert cured.logit_noise.rms == pytest.approx(healthy.logit_noise.rms, rel=1e-4)  # powers of two: the same model
+    assert max(sick.logit_noise.rms) > 2 * max(cured.logit_noise.rms)
+    for now, then in zip(cured.hidden.sqnr_db, healthy.hidden.sqnr_db, strict=True):  # the quantized pass has them too
+        assert now == pytest.approx(then, abs=0.01)
+    assert all(torch.equal(p, before[name]) for name, p in case.loaded.model.named_parameters())
+    assert case.loaded.applied is None
+
+    def stop(step):
+        raise Cancelled("diagnose")
+
+    with pytest.raises(Cancelled):
+        diagnose.run(case.loaded, YARN, INT4, SPEC, TEXT, on_step=stop, scales=scales)
+    assert all(torch.equal(p, before[name]) for name, p in case.loaded.model.named_parameters())
+
+
+def test_scales_of_another_model_are_refused(tiny):
+    with pytest.raises(BadScales, match="this model has"):
+        diagnose.run(tiny(layers=3), YARN, INT4, SPEC, TEXT, scales=random_scales(tiny(), SPEC))
+
+
+@pytest.mark.parametrize("name", ["by_layer", "kl_by_layer", "by_band_position", "by_band_distance"])
+def test_noise_taken_apart_adds_up_to_the_whole(tiny, name):
+    """Layers pool to the curves; a quantizer that hits one band alone leaves the others silent."""
+    found = diagnose.run(tiny(), YARN, INT4, SPEC, TEXT).logit_noise
+    table = torch.tensor(getattr(found, name))
+    if name == "by_layer":
+        assert table.square().mean(0).sqrt().tolist() == pytest.approx(found.rms)
+    elif name == "kl_by_layer":
+        assert table.mean(0).tolist() == pytest.approx(found.attention_kl)
+    elif name == "by_band_position":  # pooled over rows it is the map pooled over layers
+        by_band = torch.tensor(found.by_band).square().mean(0).sqrt()
+        assert table.square().mean(1).sqrt().tolist() == pytest.approx(by_band.tolist(), rel=1e-5)
+    else:
+        assert table.shape == (4, len(found.distance))
+        # parts of bands are nearly uncorrelated: their squares add up to the whole's within a quarter
+        whole = torch.tensor(found.rms_by_distance)
+        assert table.square().sum(0).sqrt().tolist() == pytest.approx(whole.tolist(), rel=0.25)
 
 
 def test_cancel_restores_the_model(tiny):

@@ -114,3 +114,52 @@ def test_too_short_a_text_says_what_fits(tiny):
 def test_targets_that_fill_the_shortest_length_are_refused(tiny):
     with pytest.raises(BadSpec, match="32 targets need a length above that"):
         evaluate.run(tiny(), RopeSpec(), INT4, None, None, EvaluationSpec(lengths=(32, 64), targets=32), TEXT)
+
+
+def test_rotation_with_scales_of_its_own_equals_the_tuned_row_of_the_rotated_quantizer(planted):
+    """Oracle: the same evaluation asked of the rotated quantizer, where those scales are simply the tuned ones."""
+    case = planted(factor=32.0)
+    spec = EvaluationSpec(lengths=(64,), windows=4)
+    scales = repairing(case)
+    both = evaluate.run(case.loaded, RopeSpec(), INT4, None, None, spec, TEXT, rotation_tuned=scales)
+    alone = evaluate.run(case.loaded, RopeSpec(), evaluate.rotated(INT4), scales, None, spec, TEXT)
+    assert row(both, 64, "quantized", "rotation_tuned").nll == row(alone, 64, "quantized", "tuned").nll
+    assert row(both, 64, "quantized", "rotation").nll == row(alone, 64, "quantized", "identity").nll
+    assert both.rotation.added == pytest.approx(alone.gain.delta_nll)
+    assert (both.rotation.added_ci_low, both.rotation.added_ci_high) == (alone.gain.ci_low, alone.gain.ci_high)
+    plain = evaluate.run(case.loaded, RopeSpec(), INT4, None, None, spec, TEXT)
+    assert "rotation_tuned" not in {r.scales for r in plain.rows}
+    assert plain.rotation.added is None
+
+
+@pytest.mark.parametrize("quant", [QuantSpec(), QuantSpec(v=QuantizerSpec(4)),
+                                   QuantSpec(k=QuantizerSpec(4, rotation="hadamard"))])  # fmt: skip
+def test_scales_for_a_rotation_that_does_not_apply_are_refused(tiny, quant):
+    with pytest.raises(BadSpec, match="does not apply to this K quantizer, or it has one"):
+        evaluate.run(tiny(), RopeSpec(), quant, None, None, EvaluationSpec(lengths=(64,), windows=2), TEXT,
+                     rotation_tuned=identity(2, 2, ((0, 3), (4, 7))))  # fmt: skip
+
+
+def test_the_cost_by_position_pairs_windows_at_every_point(tiny):
+    """Oracle: NLL of every token from the stream, scipy's paired t-test at each of 32 runs of positions."""
+    from scipy.stats import ttest_rel
+
+    from qroar_core.models.measure import measure
+    from qroar_core.models.stream import Condition
+
+    loaded = tiny()
+    spec = EvaluationSpec(lengths=(96,), windows=5, targets=70, rotation=False)
+    found = evaluate.run(loaded, RopeSpec(), INT4, None, None, spec, TEXT).positions
+    ids = windows(loaded.tokenizer, TEXT, 96, 5).ids
+    conditions = (Condition(), Condition(quant=INT4))
+    nll = [measure(loaded, condition, ids, 70).nll.double().numpy() for condition in conditions]
+    edges = [0]
+    for point in range(32):
+        edges.append(edges[-1] + (3 if point < 70 - 2 * 32 else 2))
+    for point, (first, last) in enumerate(zip(edges, edges[1:])):
+        ref, mine = (table[:, first:last].mean(1) for table in nll)
+        expected = ttest_rel(mine, ref).confidence_interval(0.95)
+        assert found.curves["quantized/identity"][point] == pytest.approx(mine.mean())
+        assert found.cost_low["quantized/identity"][point] == pytest.approx(expected.low, abs=1e-9)
+        assert found.cost_high["quantized/identity"][point] == pytest.approx(expected.high, abs=1e-9)
+    assert "reference/identity" not in found.cost_low

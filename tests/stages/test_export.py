@@ -1,7 +1,15 @@
 """An exported folder is an ordinary checkpoint: plain transformers, same logits as the patched model."""
 
+import json
+import os
 import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
 from collections import namedtuple
+from pathlib import Path
 
 import pytest
 import torch
@@ -149,3 +157,74 @@ def test_cancel_between_steps_leaves_nothing(tiny, tmp_path):
 def test_unknown_format_names_the_known(tiny, tmp_path):
     with pytest.raises(BadSpec, match="unknown format 'onnx'; choose one of hf"):
         export.run(tiny(), RopeSpec(), None, tmp_path / "out", format="onnx")
+
+
+KILLED = """
+import sys, time
+from qroar_core import export, load
+from qroar_core.specs import RopeSpec
+
+def stop(step):
+    if step.done == {at}:
+        print("here", flush=True)
+        time.sleep(60)
+
+export.run(load.run("demo", device="cpu"), RopeSpec(), None, sys.argv[1], on_step=stop)
+"""
+
+
+def killed(target, at):
+    """A real process that exports to `target` and dies by kill -9 before step `at`."""
+    root = Path(__file__).parents[2]
+    process = subprocess.Popen([sys.executable, "-c", KILLED.format(at=at), str(target)], stdout=subprocess.PIPE,
+                               cwd=root, env=os.environ | {"PYTHONPATH": str(root)}, text=True)  # fmt: skip
+    try:
+        assert process.stdout.readline() == "here\n"
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+
+
+def test_what_a_killed_export_left_is_swept_by_the_next_one(tiny, tmp_path):
+    target = tmp_path / "out"
+    killed(target, at=2)  # the weights are written by then
+    (left,) = tmp_path.iterdir()
+    assert left.name.startswith(".out-")
+    assert (left / "out" / "model.safetensors").stat().st_size > 1_000_000
+    other = tmp_path / "out-2"
+    export.run(tiny(), RopeSpec(), None, other)
+    assert left.is_dir()  # another target's is not touched
+    export.run(tiny(), RopeSpec(), None, target)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "out-2"]
+    assert not (target / "qroar-export.json").exists()
+
+
+def scrap(folder, name, mark=None, age=0.0):
+    left = folder / name
+    left.mkdir()
+    (left / "model.safetensors").write_text("x")
+    if mark is not None:
+        (left / "qroar-export.json").write_text(mark if isinstance(mark, str) else json.dumps(mark))
+        os.utime(left / "qroar-export.json", (time.time() - age,) * 2)
+    return left
+
+
+def test_only_our_own_dead_scratch_folders_are_swept(tiny, tmp_path):
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    here, day = socket.gethostname(), 24 * 3600
+    kept = [
+        scrap(tmp_path, ".out-backup"),
+        scrap(tmp_path, ".out-alive", {"target": "out", "pid": os.getpid(), "host": here}),
+        scrap(tmp_path, ".out-far", {"target": "out", "pid": dead.pid, "host": "elsewhere"}),
+        scrap(tmp_path, ".out-2-x", {"target": "out-2", "pid": dead.pid, "host": here}),
+        scrap(tmp_path, ".out-torn", "{"),
+        scrap(tmp_path, ".other-x", {"target": "out", "pid": dead.pid, "host": here}),
+    ]
+    gone = [
+        scrap(tmp_path, ".out-dead", {"target": "out", "pid": dead.pid, "host": here}),
+        scrap(tmp_path, ".out-old", {"target": "out", "pid": dead.pid, "host": "elsewhere"}, age=day + 60),
+    ]
+    export.run(tiny(), RopeSpec(), None, tmp_path / "out")
+    assert all(folder.is_dir() for folder in kept)
+    assert not any(folder.exists() for folder in gone)

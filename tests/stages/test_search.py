@@ -7,10 +7,15 @@ import torch
 
 from qroar_core import evaluate, search
 from qroar_core.errors import BadSpec, Cancelled
+from qroar_core.maths.attention_error import Setup
+from qroar_core.maths.bands import band_of_channel, partition
 from qroar_core.maths.rescale import Scales
+from qroar_core.models.rope import native_inv_freq
 from qroar_core.models.stream import Condition, open_stream
-from qroar_core.models.text import Document
+from qroar_core.models.text import Document, windows
 from qroar_core.searching import methods
+from qroar_core.searching.cached import CachedObjective
+from qroar_core.searching.full import FullObjective
 from qroar_core.searching.proof import Bench
 from qroar_core.specs import BandSpec, EvaluationSpec, QuantizerSpec, QuantSpec, RopeSpec, SearchSpec
 from qroar_core.specs import WeightQuantSpec as Weights
@@ -142,19 +147,19 @@ def test_on_a_trained_model_the_repair_is_proven_and_both_objectives_agree(demo)
     from qroar_core.models.text import split
 
     texts = {name: split(name) for name in ("calibration", "development", "heldout")}
-    bands = search.partition(search.native_inv_freq(demo), 256, BandSpec(4))
+    bands = partition(native_inv_freq(demo), 256, BandSpec(4))
     g = torch.ones(4, 2, 4, dtype=torch.float64)
     g[:, :, BAND] = 1 / 16  # k of the band times 16, q divided by it
     spec = asked(length=128, guard_tau=0.01, steps=30)
     with replaced(demo.model, scaled_parameters(demo, Scales("symmetric", "kv_head", bands, g))):
         out = search.run(demo, RopeSpec(), INT4, spec, texts)
-        ids = search.windows(demo.tokenizer, texts["calibration"], 128, 2).ids
+        ids = windows(demo.tokenizer, texts["calibration"], 128, 2).ids
         taken = capture(demo, RopeSpec(), ids, 16)
         geo = demo.geometry
-        band = search.band_of_channel(bands, geo.head_dim, geo.rotary_dim, geo.pairing)
-        setup = search.Setup(INT4, "symmetric", band, taken.scaling, geo.pairing, taken.cos, taken.sin)
-        cached = search.CachedObjective(taken, setup, "kv_head")
-        full = search.FullObjective(demo, RopeSpec(), INT4, spec, bands, ids, (32, 128))
+        band = band_of_channel(bands, geo.head_dim, geo.rotary_dim, geo.pairing)
+        setup = Setup(INT4, "symmetric", band, taken.scaling, geo.pairing, taken.cos, taken.sin)
+        cached = CachedObjective(taken, setup, "kv_head")
+        full = FullObjective(demo, RopeSpec(), INT4, spec, bands, ids, (32, 128))
         repair = torch.zeros(4, 2, 4)
         repair[..., BAND] = 4
         ladder = [(cached.value(x), full.value(x)) for x in (0 * repair, repair / 2, repair)]
@@ -185,7 +190,7 @@ def test_shared_scales_are_a_temperature_of_the_reference(tiny):
         def on_layer(self, *args):
             pass
 
-    ids = search.windows(loaded.tokenizer, TEXTS["heldout"], 64, 1).ids
+    ids = windows(loaded.tokenizer, TEXTS["heldout"], 64, 1).ids
     hot = shared_by(bands, 1.25)
     for scales in (None, hot):
         with open_stream(loaded, Condition(scales=scales), 64) as stream:
@@ -212,7 +217,7 @@ def test_shared_mode_without_a_shared_scale_is_called_a_temperature(tiny):
 def test_a_factor_common_to_a_head_changes_nothing(tiny, quant):
     loaded = tiny()
     bench = Bench(loaded, RopeSpec(), quant, lambda step: None)
-    ids = search.windows(loaded.tokenizer, TEXTS["heldout"], 64, 4).ids
+    ids = windows(loaded.tokenizer, TEXTS["heldout"], 64, 4).ids
     g = torch.ones(2, 2, 4, dtype=torch.float64)
     g[0, 1], g[1, 0] = 4.0, 0.5
     bands = ((0, 1), (2, 3), (4, 5), (6, 7))

@@ -80,3 +80,21 @@ def test_one_scale_for_the_model_keeps_to_the_narrowest_layer(diagnosed):
     out = run(loaded, asked(granularity="model", steps=1), diagnosis=inflated(diagnosis, tails, tails))
     assert [high for _, high in out.report.bounds[0]] == [6, 8, 7, 7]
     assert out.report.bounds[0] == out.report.bounds[1]
+
+
+BY_HAND = ((-0.25, 0.5), (0.0, 0.0), (-1.0, 3.0), (0.0, 1.5))
+
+
+@pytest.mark.parametrize("objective", ["cached", "full"])
+@pytest.mark.parametrize("method", METHODS)
+def test_bounds_by_hand_replace_the_diagnosed_and_are_kept_exactly(diagnosed, method, objective):
+    loaded, diagnosis = diagnosed
+    spec = asked(method=method, objective=objective, bounds=BY_HAND, steps=30, trials=12, grid_points=3)
+    out = search.run(loaded, RopeSpec("yarn", 2.0), INT4, spec, TEXTS, diagnosis)
+    assert out.report.bounds == [list(BY_HAND)] * 2
+    log2_g = out.found.g.float().log2()
+    for band, (low, high) in enumerate(BY_HAND):
+        assert low <= float(log2_g[..., band].min())
+        assert float(log2_g[..., band].max()) <= high
+    assert bool((out.found.g[..., 1] == 1).all())
+    assert bool((out.found.g[..., 2] > 1).any())  # the planted band is still repaired as far as it may

@@ -2,10 +2,11 @@
 
 import pytest
 import torch
-from test_search import INT4, asked, plant, run
+from test_search import INT4, TEXTS, asked, plant, run
 
-from qroar_core import search
 from qroar_core.maths.rescale import Scales
+from qroar_core.models.capture import capture
+from qroar_core.searching import frame
 from qroar_core.searching.proof import Bench, guarded
 from qroar_core.specs import RopeSpec
 
@@ -94,12 +95,31 @@ def test_what_the_guard_rejects_is_never_proven(monkeypatch, tiny):
 
 def test_the_three_splits_are_read_for_what_they_are_for(monkeypatch, tiny):
     seen = {}
-    original = search.windows
+    original = frame.windows
 
     def spy(tokenizer, documents, length, count, seed=0):
         seen.setdefault(documents[0].name, []).append((count, length))
         return original(tokenizer, documents, length, count, seed)
 
-    monkeypatch.setattr(search, "windows", spy)
+    monkeypatch.setattr(frame, "windows", spy)
     run(plant(tiny(head_dim=32), [(1, 0)]), asked())
     assert seen == {"1": [(2, 64)], "2": [(4, 16)], "3": [(8, 64)]}
+
+
+@pytest.mark.parametrize("share", [1.0, 0.5, 0.25, 0.0])
+def test_the_objective_reported_is_that_of_the_scales_offered(monkeypatch, tiny, share):
+    """Planted guard: everything above `share` of the way costs too much."""
+    loaded = plant(tiny(head_dim=32), [(1, 0)])
+    searched = run(loaded, asked())
+    whole = float(searched.found.g.log2().abs().max())
+    too_much = lambda s: [1.0 + float(float(s.g.log2().abs().max()) > share * whole * 1.001)] * 4  # noqa: E731
+    known(monkeypatch, guard_identity=lambda s: [1.0] * 4, guard_tuned=too_much,
+          proof_identity=lambda s: [1.0] * 8, proof_tuned=lambda s: [1.0] * 8)  # fmt: skip
+    out = run(loaded, asked(guard_tau=0.5))
+    assert torch.allclose(out.found.g.log2(), share * searched.found.g.log2())
+    taken = frame.Frame(loaded, RopeSpec(), INT4, asked(), TEXTS)
+    ids = taken.windows("calibration", 64, 2)
+    objective = taken.objective(capture(loaded, RopeSpec(), ids, 16))
+    assert out.report.objective_found == pytest.approx(objective.value(out.found.g.log2().float()), rel=1e-5)
+    assert (out.report.objective_found == searched.report.objective_found) == (share == 1.0)
+    assert out.report.objective_found == 1.0 or share > 0

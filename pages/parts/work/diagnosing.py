@@ -1,33 +1,47 @@
-"""Queue the diagnosis and find it again."""
+"""Queue the diagnosis, of the checkpoint's own weights or with scales in them, and find it again."""
 
 from __future__ import annotations
 
+import hashlib
+
 from pages.parts.session import manager
 from pages.parts.work.keys import stage_key
+from pages.parts.work.staging import submit
+from pages.parts.work.texts import texts
 from qroar_core import diagnose
+from qroar_core.maths.rescale import Scales
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.models.text import split
 from qroar_core.progress import OnStep
 from qroar_core.results import Diagnosis
 from qroar_core.runs.setting import Setting
 
 
-def key(loaded: LoadedModel, setting: Setting) -> tuple:
-    """The diagnosis of this model under this setting."""
-    return stage_key("diagnose", loaded, setting, setting.diagnosis)
+def key(loaded: LoadedModel, setting: Setting, scales: Scales | None = None) -> tuple:
+    """The diagnosis of this model under this setting; scales belong to it by their values."""
+    tuned = () if scales is None else (content_of(scales),)
+    return stage_key("diagnose", loaded, setting, setting.diagnosis, *tuned)
 
 
-def result(loaded: LoadedModel, setting: Setting) -> Diagnosis | None:
+def result(loaded: LoadedModel, setting: Setting, scales: Scales | None = None) -> Diagnosis | None:
     """The finished diagnosis, if there is one."""
-    return manager().result(key(loaded, setting))
+    return manager().result(key(loaded, setting, scales))
 
 
-def start(loaded: LoadedModel, setting: Setting) -> tuple:
+def start(loaded: LoadedModel, setting: Setting, scales: Scales | None = None) -> tuple:
     """Queue the diagnosis unless it is there already; returns its key."""
-    mine = key(loaded, setting)
-    manager().submit(mine, _diagnose, loaded, setting, label=f"Diagnose {loaded.name}", device=str(loaded.device))
+    mine = key(loaded, setting, scales)
+    what = f"Diagnose {loaded.name}" if scales is None else f"Diagnose {loaded.name} with scales"
+    submit(mine, _diagnose, loaded, setting, scales, label=what)
     return mine
 
 
-def _diagnose(loaded: LoadedModel, setting: Setting, on_step: OnStep) -> Diagnosis:
-    return diagnose.run(loaded, setting.rope, setting.quant, setting.diagnosis, split("calibration"), on_step=on_step)
+def content_of(scales: Scales) -> str:
+    """16 hex digits of what the scales do: mode, bands and every g, wherever they came from."""
+    digest = hashlib.sha256(f"{scales.mode} {scales.bands} {tuple(scales.g.shape)}".encode())
+    digest.update(scales.g.double().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _diagnose(loaded: LoadedModel, setting: Setting, scales: Scales | None, on_step: OnStep) -> Diagnosis:
+    return diagnose.run(loaded, setting.rope, setting.quant, setting.diagnosis, texts(setting)["calibration"],
+                        on_step=on_step, scales=scales)  # fmt: skip

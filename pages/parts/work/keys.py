@@ -9,6 +9,6 @@ from qroar_core.runs.setting import Setting
 
 
 def stage_key(stage: str, loaded: LoadedModel, setting: Setting, *specs: Hashable) -> tuple:
-    """What `stage` would compute for this model and setting on the embedded texts."""
+    """What `stage` would compute for this model and setting on its texts. `runs.library` reads these keys too."""
     who = (loaded.fingerprint, str(loaded.device), str(loaded.dtype))
-    return (stage, *who, setting.rope, setting.quant, *specs)
+    return (stage, *who, setting.text, setting.rope, setting.quant, *specs)

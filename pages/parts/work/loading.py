@@ -29,6 +29,7 @@ def _load(jobs: Manager, picked: Choice, on_step: OnStep = ignore) -> LoadedMode
         on_step(step)
         if step.stage == "load" and step.done >= 1:  # found and of a known family: now weights are read
             jobs.release("load", but=load_key(picked))
+            jobs.release("probe")  # holds captured q, k and v of the model before
 
     if picked.model == "smollm2":
         smollm2.fetch(part(on_step, 0, 1, 4))

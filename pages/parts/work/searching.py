@@ -7,10 +7,11 @@ from typing import Any
 from pages.parts.session import manager
 from pages.parts.work import diagnosing
 from pages.parts.work.keys import stage_key
+from pages.parts.work.staging import submit
+from pages.parts.work.texts import texts
 from qroar_core import search
 from qroar_core.jobs import Manager
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.models.text import SPLITS, split
 from qroar_core.progress import OnStep
 from qroar_core.runs.setting import Setting
 
@@ -25,16 +26,21 @@ def result(loaded: LoadedModel, setting: Setting) -> Any:
     return manager().result(key(loaded, setting))
 
 
-def start(loaded: LoadedModel, setting: Setting) -> tuple:
-    """Queue the search behind its diagnosis; returns its key."""
+def partial(loaded: LoadedModel, setting: Setting) -> Any:
+    """What a cancelled search had found by then, if anything."""
+    return manager().partial(key(loaded, setting))
+
+
+def start(loaded: LoadedModel, setting: Setting, resume: Any = None) -> tuple:
+    """Queue the search behind its diagnosis, or what `resume` (a `partial`) had left of it; returns its key."""
     diagnosis = diagnosing.start(loaded, setting)
     mine = key(loaded, setting)
-    label, device = f"Tune {loaded.name}", str(loaded.device)
-    manager().submit(mine, _search, manager(), diagnosis, loaded, setting, label=label, device=device)
+    submit(mine, _search, loaded, setting, manager(), diagnosis, resume, label=f"Tune {loaded.name}")
     return mine
 
 
-def _search(jobs: Manager, diagnosis: tuple, loaded: LoadedModel, setting: Setting, on_step: OnStep) -> Any:
-    texts = {name: split(name) for name in SPLITS}
+def _search(loaded: LoadedModel, setting: Setting, jobs: Manager, diagnosis: tuple, resume: Any,
+            on_step: OnStep) -> Any:  # fmt: skip
     found = jobs.result(diagnosis)
-    return search.run(loaded, setting.rope, setting.quant, setting.search, texts, found, on_step=on_step)
+    return search.run(loaded, setting.rope, setting.quant, setting.search, texts(setting), found, on_step=on_step,
+                      resume=resume)  # fmt: skip

@@ -8,11 +8,30 @@ from __future__ import annotations
 
 from qroar_core.errors import UnsupportedModel
 from qroar_core.models.families.base import Family, QKSlot
+from qroar_core.models.families.cohere import COHERE
+from qroar_core.models.families.falcon import FALCON
+from qroar_core.models.families.gemma2 import GEMMA2
+from qroar_core.models.families.gemma3 import GEMMA3
+from qroar_core.models.families.glm4 import GLM4
+from qroar_core.models.families.gpt_neox import GPT_NEOX
+from qroar_core.models.families.gpt_oss import GPT_OSS
+from qroar_core.models.families.granite import GRANITE
 from qroar_core.models.families.llama import LLAMA
 from qroar_core.models.families.mistral import MISTRAL
+from qroar_core.models.families.mixtral import MIXTRAL
+from qroar_core.models.families.olmo2 import OLMO2
+from qroar_core.models.families.phi3 import PHI3
 from qroar_core.models.families.qwen2 import QWEN2
+from qroar_core.models.families.qwen3 import QWEN3
+from qroar_core.models.families.qwen3_moe import QWEN3_MOE
+from qroar_core.models.families.smollm3 import SMOLLM3
+from qroar_core.models.families.stablelm import STABLELM
+from qroar_core.models.families.starcoder2 import STARCODER2
 
-FAMILIES: tuple[Family, ...] = (LLAMA, MISTRAL, QWEN2)
+FAMILIES: tuple[Family, ...] = (
+    *(LLAMA, MISTRAL, QWEN2, QWEN3, MIXTRAL, QWEN3_MOE, GRANITE, STARCODER2, STABLELM, PHI3),
+    *(GPT_NEOX, OLMO2, SMOLLM3, COHERE, GLM4, GEMMA2, GEMMA3, FALCON, GPT_OSS),
+)
 BY_ARCHITECTURE: dict[str, Family] = {name: family for family in FAMILIES for name in family.architectures}
 
 NO_ROPE = {  # architectures people try whose positions are not rotary
@@ -21,6 +40,18 @@ NO_ROPE = {  # architectures people try whose positions are not rotary
     "BloomForCausalLM": "ALiBi",
     "MptForCausalLM": "ALiBi",
     "MambaForCausalLM": "no attention",
+}
+
+NOT_SUPPORTED = {  # layouts known well enough to say why scales cannot be put in
+    "DeepseekV2ForCausalLM": "multi-head latent attention: one rotated key serves all heads and the rest is a latent",
+    "DeepseekV3ForCausalLM": "multi-head latent attention: one rotated key serves all heads and the rest is a latent",
+    "Qwen3NextForCausalLM": "linear-attention layers keep a state that a stream in chunks would lose",
+    "JambaForCausalLM": "state-space layers keep a state that a stream in chunks would lose",
+    "Llama4ForCausalLM": "chunked attention, and a QK-norm without gain behind RoPE that would undo a scale",
+    "Gemma3ForConditionalGeneration": "it reads images too; export its text model (Gemma3ForCausalLM) first",
+    "Llama4ForConditionalGeneration": "it reads images too, in chunked attention with a QK-norm behind RoPE",
+    "GPTJForCausalLM": "its attention does not ask transformers' attention interface",
+    "CodeGenForCausalLM": "its attention does not ask transformers' attention interface",
 }
 
 
@@ -36,6 +67,10 @@ def family_of(architectures: list[str] | None, where: str) -> Family:
         if name in NO_ROPE:
             raise UnsupportedModel(
                 f"{name} has no RoPE ({NO_ROPE[name]})", where=where, do="choose a model with rotary positions"
+            )
+        if name in NOT_SUPPORTED:
+            raise UnsupportedModel(
+                f"{name} is not supported: {NOT_SUPPORTED[name]}", where=where, do="choose a model of another family"
             )
     named = ", ".join(architectures or ()) or "none"
     raise UnsupportedModel(

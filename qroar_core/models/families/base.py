@@ -1,11 +1,14 @@
-"""What a family must tell: where q and k rows live, and where the decoder's parts are.
+"""What a family must tell: where q and k rows live, where a scale goes, and where the decoder's parts are.
 
 A family is data. `Family` covers every model with separate q_proj / k_proj under
-`model.layers.N.self_attn`; a family that differs overrides the few methods that differ.
+`model.layers.N.self_attn`, with or without a norm on q and k before RoPE; a family that differs
+overrides the few methods that differ.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,34 +43,37 @@ class Family:
     name: str
     architectures: tuple[str, ...]
     pairing: Pairing = "half"
+    layers_at: str = "model.layers"  # state-dict prefix of the decoder layers
     attention: str = "self_attn"
+    output: str = "o_proj"
+    norms: tuple[str, str] | None = None  # q and k norm between projection and RoPE; its gain takes the scale
+    gain_offset: float = 0.0  # 1.0 where that norm multiplies by (1 + w)
+    gain_shared: bool = False  # one gain per channel for all heads of a layer
+    partial: bool = False  # this family's code can leave the last channels of a head unrotated
+    implementation: str = "sdpa"  # transformers' own attention that computes all this family does
     source: str = ""  # the file of transformers this was read from
 
     def geometry(self, config: Any, parameters: int) -> Geometry:
         """Read the sizes from a config.
 
         Raises:
-            UnsupportedModel: odd rotary_dim, or query heads that do not divide by KV heads.
+            UnsupportedModel: odd rotary_dim, query heads that do not divide by KV heads, or an option
+                of this family that changes its attention in a way not known here.
         """
-        head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        rope = getattr(config, "rope_parameters", None) or {}
-        if "rope_theta" not in rope:
-            raise UnsupportedModel("its config names no rope_theta", where=self.name, do="add rope_parameters to it")
-        rotary_dim = int(head_dim * (rope.get("partial_rotary_factor") or 1.0))
-        if rotary_dim % 2 or rotary_dim < 4:
-            raise UnsupportedModel(
-                f"rotary_dim {rotary_dim} must be even and at least 4",
-                where="config.json",
-                do="check head_dim and partial_rotary_factor",
-            )
-        kind = rope.get("rope_type", "default")
-        if kind not in ("default", *ROPE_INIT_FUNCTIONS):
-            raise UnsupportedModel(f"unknown rope_type {kind!r}", where="config.json", do="see its rope_parameters")
-        n_kv = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+        self.check(config)
+        blocks, kinds = self.rope_blocks(config), self.rope_kinds(config)
+        rope = blocks[next(iter(blocks))]
+        head_dim, n_kv = self.head_dim(config), self.n_kv_heads(config)
+        dims = {self._rotary_dim(block, head_dim) for block in blocks.values()}
+        if len(dims) > 1:
+            raise UnsupportedModel(f"its layers rotate {sorted(dims)} channels, all must alike", where=self.name)
         if config.num_attention_heads % n_kv:
             raise UnsupportedModel(
                 f"{config.num_attention_heads} query heads over {n_kv} KV heads", where="config.json"
             )
+        still = self.without_rope(config)
+        if len(still) == config.num_hidden_layers:
+            raise UnsupportedModel("no layer carries RoPE", where=self.name, do="choose a model with rotary positions")
         native = rope.get("original_max_position_embeddings") or config.max_position_embeddings
         return Geometry(
             family=self.name,
@@ -75,47 +81,119 @@ class Family:
             n_heads=config.num_attention_heads,
             n_kv_heads=n_kv,
             head_dim=head_dim,
-            rotary_dim=rotary_dim,
+            rotary_dim=dims.pop(),
             pairing=self.pairing,
             theta=float(rope["rope_theta"]),
             original_context=int(native),
             hidden_size=config.hidden_size,
             vocab_size=config.vocab_size,
             parameters=parameters,
+            finest="layer" if self.gain_shared and n_kv > 1 else "kv_head",
+            scaled_gain=self.normed(config),
+            rope_kinds=kinds,
+            without_rope=still,
         )
 
+    def check(self, config: Any) -> None:
+        """Raises UnsupportedModel when the config asks for an option of this family not known here."""
+
+    def head_dim(self, config: Any) -> int:
+        """Channels of one head."""
+        return getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+
+    def n_kv_heads(self, config: Any) -> int:
+        """Heads of K and V."""
+        return getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+
+    def rope_blocks(self, config: Any) -> dict[str, dict[str, Any]]:
+        """The blocks of rope_parameters by kind of layer, the one that an interpolation changes first."""
+        return {"": getattr(config, "rope_parameters", None) or {}}
+
+    def rope_kinds(self, config: Any) -> tuple[str, ...]:
+        """The kind of every layer, or () where one block serves all."""
+        return ()
+
+    def without_rope(self, config: Any) -> tuple[int, ...]:
+        """Layers whose q and k are not rotated."""
+        return ()
+
     def decoder(self, model: nn.Module) -> Any:
-        """The module that maps ids to final hidden states and owns `layers` and `rotary_emb`."""
-        return model.model
+        """The module that maps ids to final hidden states and owns the layers and `rotary_emb`."""
+        return model.get_submodule(self.layers_at.rsplit(".", 1)[0])
 
     def layers(self, model: nn.Module) -> list[nn.Module]:
         """Decoder layers in order."""
-        return list(self.decoder(model).layers)
+        return list(model.get_submodule(self.layers_at).children())
 
     def rotary(self, model: nn.Module) -> Any:
         """The module that turns position_ids into cos and sin."""
         return self.decoder(model).rotary_emb
 
+    def rotated_channels(self, model: nn.Module) -> set[int]:
+        """How many channels of a head the model's own rotary module turns; one number, unless layers differ."""
+        names = [f"{kind}_inv_freq" for kind in self.rope_kinds(model.config)] or ["inv_freq"]
+        return {2 * getattr(self.rotary(model), name).numel() for name in names}
+
+    def logits(self, model: Any, hidden: Tensor) -> Tensor:
+        """Vocabulary logits of final hidden states (n, hidden_size), with this family's scale or cap on them."""
+        return model.get_output_embeddings()(hidden)
+
+    @contextmanager
+    def routed(self, model: nn.Module) -> Iterator[None]:
+        """Run with every attention asking transformers' attention interface; most families always do."""
+        yield
+
     def output_projection(self, layer: int) -> str:
         """State-dict key of W_O, (hidden, n_heads * head_dim)."""
-        return f"model.layers.{layer}.{self.attention}.o_proj.weight"
+        return f"{self._stem(layer)}.{self.output}.weight"
 
     def query(self, layer: int, geometry: Geometry, names: set[str]) -> QKSlot:
         """Where layer `layer` keeps its queries."""
-        return self._separate(f"model.layers.{layer}.{self.attention}.q_proj", geometry.n_heads, geometry, names)
+        rows = torch.arange(geometry.n_heads * geometry.head_dim)
+        return self._slot(layer, "q_proj", rows, geometry, names, self.norms and self.norms[0])
 
     def key(self, layer: int, geometry: Geometry, names: set[str]) -> QKSlot:
         """Where layer `layer` keeps its keys."""
-        return self._separate(f"model.layers.{layer}.{self.attention}.k_proj", geometry.n_kv_heads, geometry, names)
+        rows = torch.arange(geometry.n_kv_heads * geometry.head_dim)
+        return self._slot(layer, "k_proj", rows, geometry, names, self.norms and self.norms[1])
 
-    def value_weight(self, layer: int) -> str:
-        """State-dict key of W_V."""
-        return f"model.layers.{layer}.{self.attention}.v_proj.weight"
+    def normed(self, config: Any) -> bool:
+        """Whether q and k are normed between projection and RoPE; an option in a few families."""
+        return self.norms is not None
 
-    def _separate(self, stem: str, heads: int, geometry: Geometry, names: set[str]) -> QKSlot:
-        if f"{stem}.weight" not in names:
-            raise UnsupportedModel(
-                f"expected parameter {stem}.weight is missing", where=self.name, do="this layout is not known; refused"
-            )
+    def _stem(self, layer: int) -> str:
+        return f"{self.layers_at}.{layer}.{self.attention}"
+
+    def _slot(self, layer: int, projection: str, rows: Tensor, geometry: Geometry, names: set[str],
+              norm: str | None = None) -> QKSlot:  # fmt: skip
+        """The slot made of `rows` of one projection, its bias, and the gain of the norm behind it."""
+        stem = f"{self._stem(layer)}.{projection}"
+        gain = f"{self._stem(layer)}.{norm}.weight" if norm and geometry.scaled_gain else None
+        for name in filter(None, (f"{stem}.weight", gain)):
+            if name not in names:
+                raise UnsupportedModel(
+                    f"expected parameter {name} is missing", where=self.name, do="this layout is not known; refused"
+                )
         bias = f"{stem}.bias" if f"{stem}.bias" in names else None
-        return QKSlot(f"{stem}.weight", bias, torch.arange(heads * geometry.head_dim))
+        return QKSlot(f"{stem}.weight", bias, rows, gain, self.gain_offset)
+
+    def _rotary_dim(self, block: dict[str, Any], head_dim: int) -> int:
+        if "rope_theta" not in block:
+            raise UnsupportedModel("its config names no rope_theta", where=self.name, do="add rope_parameters to it")
+        kind = block.get("rope_type", "default")
+        if kind not in ("default", *ROPE_INIT_FUNCTIONS):
+            raise UnsupportedModel(f"unknown rope_type {kind!r}", where="config.json", do="see its rope_parameters")
+        rotary_dim = int(head_dim * (block.get("partial_rotary_factor") or 1.0))
+        if rotary_dim % 2 or rotary_dim < 4:
+            raise UnsupportedModel(
+                f"rotary_dim {rotary_dim} must be even and at least 4",
+                where="config.json",
+                do="check head_dim and partial_rotary_factor",
+            )
+        if rotary_dim != head_dim and not self.partial:
+            raise UnsupportedModel(
+                f"its config asks for {rotary_dim} rotated channels, {self.name} turns {head_dim}",
+                where="config.json",
+                do="check partial_rotary_factor",
+            )
+        return rotary_dim

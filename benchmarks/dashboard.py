@@ -1,0 +1,139 @@
+"""What the dashboard costs: server time of every page's rerun, and bytes of its largest figure.
+
+The demo model is loaded and tuned; the diagnosis shown is a synthetic one of 32 layers, 8 KV heads and 128
+channels, once of 1,024 positions and once of 131,072. A widget's interaction reruns its page (or a fragment of
+it, which is less), so one rerun is what a person waits for, the browser's drawing aside.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks.synthetic import inflated
+
+ROOT = Path(__file__).parents[1]
+LENGTHS = (1024, 131_072)
+PAGES = ("start", "learn", "pressure", "tails", "outliers", "noise", "tune", "evaluate", "export", "runs")
+STEPS = {"clocks": "HEADS[0]", "window": "HEADS[0]", "bends": "HEADS[0]", "aliasing": "HEADS[0]", "turning": "",
+         "shared_step": ""}  # fmt: skip
+REPEATS = 5
+MOST_SECONDS, MOST_BYTES = 0.3, 2_000_000
+
+
+def main() -> None:
+    """Print median rerun seconds and the largest figure of every page at both lengths."""
+    with tempfile.TemporaryDirectory() as runs:
+        os.environ["QROAR_RUNS"] = runs
+        found = {length: measured(length) for length in LENGTHS}
+    print("| page | " + " | ".join(f"{n:,} tokens: rerun, ms | largest figure, kB" for n in LENGTHS) + " |")
+    print("|---" * (1 + 2 * len(LENGTHS)) + "|")
+    for page in PAGES:
+        cells = " | ".join(f"{found[n][page][0] * 1000:.0f} | {found[n][page][1] / 1000:.0f}" for n in LENGTHS)
+        print(f"| {page} | {cells} |")
+    print("\n| learn: a slider of step | picture, ms |\n|---|---|")
+    for step in STEPS:
+        print(f"| {step} | {slider(step) * 1000:.0f} |")
+    slow = [(n, p) for n in LENGTHS for p in PAGES if found[n][p][0] > MOST_SECONDS]
+    large = [(n, p) for n in LENGTHS for p in PAGES if found[n][p][1] > MOST_BYTES]
+    print(f"\nover {MOST_SECONDS * 1000:.0f} ms: {slow or 'none'}; over {MOST_BYTES / 1e6:.0f} MB: {large or 'none'}")
+
+
+def measured(length: int) -> dict[str, tuple[float, int]]:
+    """Page -> median seconds of a rerun, bytes of its largest figure."""
+    from streamlit.testing.v1 import AppTest
+
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120)
+    app.query_params["model"], app.query_params["length"] = "demo", str(length)
+    app.run()
+    next(b for b in app.button if b.label == "Demo model").click().run()
+    _settle(app)
+    _plant(app)
+    out = {}
+    for page in PAGES:
+        app.switch_page(f"pages/{page}.py").run()
+        assert not app.exception, [e.value for e in app.exception]
+        seconds = []
+        for _ in range(REPEATS):
+            started = time.perf_counter()
+            app.run()
+            seconds.append(time.perf_counter() - started)
+        sizes = [len(chart.proto.spec.encode()) for chart in app.get("plotly_chart")]
+        out[page] = statistics.median(seconds), max(sizes, default=0)
+    return out
+
+
+def slider(step: str) -> float:
+    """Median seconds from a slider of one Learn step to its picture: only that step's fragment runs."""
+    from streamlit.testing.v1 import AppTest
+
+    page = f"""
+from pages.parts.learn.{step} import {step}_step
+from qroar_core.lessons.heads import HEADS
+{step}_step({STEPS[step]})
+"""
+    app = AppTest.from_string(page, default_timeout=60).run()
+    assert not app.exception, [e.value for e in app.exception]
+    seconds = []
+    for _ in range(REPEATS):
+        started = time.perf_counter()
+        app.run()
+        seconds.append(time.perf_counter() - started)
+    return statistics.median(seconds)
+
+
+def _settle(app: Any) -> None:
+    from pages.parts.session import manager
+
+    while not manager().idle():
+        time.sleep(0.05)
+    app.run()
+
+
+def _plant(app: Any) -> None:
+    """Put a diagnosis, a search and an evaluation where the pages look for them."""
+    from pages.parts import session
+    from pages.parts.choice import setting_of
+    from pages.parts.work import diagnosing, evaluating, searching
+    from qroar_core import diagnose, evaluate, search
+    from qroar_core.models.text import SPLITS, split
+
+    choice = app.session_state["choice"]
+    loaded = session.manager().result(session.load_key(choice))
+    setting = setting_of(choice, loaded)
+    texts = {name: split(name) for name in SPLITS}
+    short = replace(setting.search, length=256, steps=8, windows=1)
+    small = diagnose.run(
+        loaded,
+        setting.rope,
+        setting.quant,
+        replace(setting.diagnosis, length=1024, short_length=256, windows=2),
+        texts["calibration"],
+    )
+    outcome = search.run(loaded, setting.rope, setting.quant, short, texts)
+    proof = evaluate.run(
+        loaded,
+        setting.rope,
+        setting.quant,
+        outcome.found,
+        outcome.smooth,
+        replace(setting.evaluation, lengths=(256,), windows=2),
+        texts["heldout"],
+    )
+    shown = inflated(small, setting.diagnosis.length, layers=32, kv_heads=8, head_dim=128, bands=8)
+    for key, result in (
+        (diagnosing.key(loaded, setting), shown),
+        (searching.key(loaded, setting), outcome),
+        (evaluating.key(loaded, setting, outcome), proof),
+    ):
+        session.manager().submit(key, lambda on_step, result=result: result, label="planted")
+    _settle(app)
+
+
+if __name__ == "__main__":
+    main()

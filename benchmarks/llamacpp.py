@@ -1,0 +1,114 @@
+"""SmolLM2 in llama.cpp with a q4_0 K cache, the same GGUF scaled and unscaled, on held-out text.
+
+Needs the wheel xllamacpp (requirements-dev.txt). The scales are searched here under this project's own
+q4_0 preset (without and with llama.cpp's rotation), put into a copy of the file by `exporting.gguf_copy`,
+and both files are read by llama.cpp token by token. Beside every figure stands what the preset predicts.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from qroar_core import load, search
+from qroar_core.exporting import gguf_copy
+from qroar_core.models import smollm2
+from qroar_core.models.llama_cpp import LlamaCpp, available, rotation_disabled
+from qroar_core.models.loaded import LoadedModel
+from qroar_core.models.measure import measure
+from qroar_core.models.scales_file import from_file, to_file
+from qroar_core.models.stream import Condition
+from qroar_core.models.text import SPLITS, split, windows
+from qroar_core.presets import KV_PRESETS
+from qroar_core.results.intervals import NO_GAIN, paired_interval
+from qroar_core.specs import QuantSpec, RopeSpec, SearchSpec
+
+ROPE = RopeSpec("yarn", 2.0)
+LENGTH, TARGETS, WINDOWS = 768, 192, 6  # tokens read, tokens scored at their end, texts
+SEARCH = SearchSpec(length=1024, windows=4)
+COLLECTION = "technical"
+PRESETS = {"no": "q4_0-norot", "yes": "q4_0"}  # rotated by llama.cpp?
+
+
+def main() -> None:
+    """Search, write, and let llama.cpp read."""
+    if not available():
+        print("xllamacpp is not installed; pip install -r requirements-dev.txt")
+        return
+    smollm2.fetch()
+    loaded = load.run("smollm2", device="cpu", dtype="float32")
+    with tempfile.TemporaryDirectory() as scratch:
+        proof(loaded, Path(scratch), lambda preset: searched(loaded, preset, Path(scratch)))
+
+
+def searched(loaded: LoadedModel, preset: str, folder: Path) -> Path:
+    """scales.json found under a preset's K cache."""
+    quant = QuantSpec(k=KV_PRESETS[preset].k)
+    texts = {name: split(name, COLLECTION) for name in SPLITS}
+    outcome = search.run(loaded, ROPE, quant, SEARCH, texts)
+    path = folder / f"{preset}.json"
+    path.write_text(to_file(loaded, ROPE, quant, outcome.found).to_json())
+    return path
+
+
+def proof(loaded: LoadedModel, folder: Path, scales_of: Callable[[str], Path]) -> None:
+    """The table: llama.cpp's NLL beside ours, and both gains with their paired intervals over windows.
+
+    Args:
+        folder: where the copies of the file go.
+        scales_of: scales.json for a preset's name.
+    """
+    texts = windows(loaded.tokenizer, split("heldout", COLLECTION), LENGTH, WINDOWS)
+    plain = gguf_copy.run(smollm2.gguf_path(), None, ROPE, folder / "plain")
+    print(
+        f"Held-out: {WINDOWS} windows of {LENGTH} tokens, the last {TARGETS} scored, digest {texts.digest}; YaRN x2.\n"
+    )
+    print("| K cache | rotation | scales | llama.cpp NLL (ppl) | preset's NLL (ppl) |")
+    print("|---|---|---|---|---|")
+    row("f16", "no", "identity", served(plain, texts.ids, "f16", False), ours(loaded, texts.ids, None, None))
+    gains = []
+    for rotated, preset in PRESETS.items():
+        pairs = [(served(plain, texts.ids, "q4_0", rotated == "yes"), ours(loaded, texts.ids, preset, None))]
+        row("q4_0", rotated, "identity", *pairs[0])
+        file = scales_of(preset)
+        tuned = gguf_copy.run(smollm2.gguf_path(), file, ROPE, folder / preset)
+        scales, _ = from_file(file, loaded)
+        pairs.append((served(tuned, texts.ids, "q4_0", rotated == "yes"), ours(loaded, texts.ids, preset, scales)))
+        row("q4_0", rotated, "tuned", *pairs[1])
+        gains.append(f"rotation {rotated}: gain in llama.cpp {said(pairs[0][0], pairs[1][0])}; "
+                     f"predicted by the preset {said(pairs[0][1], pairs[1][1])}")  # fmt: skip
+    print("\n" + "\n".join(gains) + "\n")
+
+
+def served(folder: Path, ids: torch.Tensor, k_cache: str, rotated: bool) -> list[float]:
+    """NLL of each window as llama.cpp gives it."""
+    with rotation_disabled(not rotated):
+        server = LlamaCpp(next(folder.glob("*.gguf")), LENGTH + 8, k_cache)
+    return [-math.fsum(server.log_probabilities(row.tolist(), LENGTH - TARGETS)) / TARGETS for row in ids]
+
+
+def ours(loaded: LoadedModel, ids: torch.Tensor, preset: str | None, scales: object) -> list[float]:
+    """NLL of each window under the project's own fake-quantized K cache."""
+    quant = QuantSpec(k=KV_PRESETS[preset].k) if preset else QuantSpec()
+    return measure(loaded, Condition(ROPE, quant, scales), ids, TARGETS).per_window
+
+
+def row(cache: str, rotated: str, scales: str, *nll: list[float]) -> None:
+    """One line of the table."""
+    shown = (f"{mean:.4f} ({math.exp(mean):.3f})" for mean in (math.fsum(n) / len(n) for n in nll))
+    print(f"| {cache} | {rotated} | {scales} | {' | '.join(shown)} |", flush=True)
+
+
+def said(before: list[float], after: list[float]) -> str:
+    """Gain in nats with its 95% interval, and whether it is one."""
+    gain = paired_interval(before, after)
+    verdict = "significant" if gain.excludes_zero else NO_GAIN
+    return f"{gain.mean:+.4f} nats [{gain.low:+.4f}, {gain.high:+.4f}] ({verdict})"
+
+
+if __name__ == "__main__":
+    main()

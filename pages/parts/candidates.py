@@ -1,0 +1,60 @@
+"""Scales a person may choose from: found by a search, from statistics alone, or set by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+import torch
+
+from qroar_core.maths.bands import Bands
+from qroar_core.maths.rescale import Scales
+
+FOUND, SMOOTH, MAD, HAND = "tuned scales", "SmoothAttention", "MAD clipping", "by hand"
+STATISTICS = "From statistics alone, no search: a baseline."
+MANUAL = "log2 g by hand"  # session: (bands, mode) -> log2 g per band; no widget's key, so it outlives the page
+
+
+def candidates(outcome: Any, manual: Scales | None, probe: Any = None) -> dict[str, tuple[Scales, str]]:
+    """Scales by name, each with what is known about them, in the order to show them.
+
+    Args:
+        outcome: of a search, finished or cancelled, or None. manual: see `manual_scales`.
+        probe: brings the statistics-only scales where no search has.
+    """
+    offered: dict[str, tuple[Scales, str]] = {}
+    if outcome is not None:
+        offered[FOUND] = (outcome.found, f"Search: {outcome.report.reason}.")
+    source = outcome if outcome is not None else probe
+    if source is not None:
+        offered |= {SMOOTH: (source.smooth, STATISTICS), MAD: (source.mad, STATISTICS)}
+    if manual is not None:
+        offered[HAND] = (manual, "One scale per band for the whole model, set by hand.")
+    return offered
+
+
+def manual_log2(bands: Bands, mode: str) -> tuple[float, ...]:
+    """log2 g per band as set by hand for these bands; all 0 until something is."""
+    return st.session_state.setdefault(MANUAL, {}).get((bands, mode), (0.0,) * len(bands))
+
+
+def set_manual(bands: Bands, mode: str, log2_g: tuple[float, ...]) -> None:
+    """Remember log2 g per band for these bands."""
+    st.session_state.setdefault(MANUAL, {})[bands, mode] = log2_g
+
+
+def manual_scales(none: Scales) -> Scales | None:
+    """What is set by hand for the bands and mode of the identity scales `none`; None where every band is at 1."""
+    from qroar_core.searching.probe import by_hand
+
+    log2_g = manual_log2(none.bands, none.mode)
+    return by_hand(none, log2_g) if any(log2_g) else None
+
+
+def name_of(scales: Scales | None, offered: dict[str, tuple[Scales, str]]) -> str:
+    """Which of the offered these are; empty for none, "other scales" where it is none of them."""
+    if scales is None:
+        return ""
+    same = (n for n, (s, _) in offered.items() if s.mode == scales.mode and s.bands == scales.bands
+            and torch.equal(s.g, scales.g))  # fmt: skip
+    return next(same, "other scales")

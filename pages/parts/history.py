@@ -1,0 +1,162 @@
+"""The runs on disk: one table, open one, put several side by side."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pandas as pd
+import streamlit as st
+
+from pages.parts.choice import restored, setting_of
+from pages.parts.paths import confined
+from pages.parts.session import choice, choose, library
+from pages.parts.show import numbers, picture
+from pages.parts.words import quant_words, rope_words
+from qroar_core.errors import QRoarError
+from qroar_core.figures import runs as drawn
+from qroar_core.models.loaded import LoadedModel
+from qroar_core.runs.entry import Entry
+from qroar_core.runs.library import runs_root
+from qroar_core.runs.setting import Setting
+
+SHOWN = 200  # runs in the table and the menus, newest first
+COLUMNS = {
+    "gain, nats": st.column_config.NumberColumn(format="%+.4f", help="Won back per token on held-out text"),
+    "from": st.column_config.NumberColumn(format="%+.4f", help="Lower end of the gain's interval"),
+    "to": st.column_config.NumberColumn(format="%+.4f", help="Upper end of the gain's interval"),
+    "gap recovered": st.column_config.NumberColumn(format="percent", help="Of what quantization costs in nats"),
+}
+
+
+def history(loaded: LoadedModel | None, setting: Setting | None) -> None:
+    """Every run known, of this model or another, with Open and Compare. `setting` marks the run in view."""
+    entries = library().entries()[:SHOWN]
+    readable = [entry for entry in entries if entry.setting is not None]
+    if not readable:
+        st.info(
+            "No run is on disk yet. Every finished diagnosis, search and evaluation is kept here; "
+            "`python -m qroar_core run MODEL --out FOLDER` makes one too."
+        )
+    else:
+        numbers(_table(readable, loaded, setting), "runs", COLUMNS)
+        _open_one(readable, loaded)
+        _compare(readable)
+    broken = [entry for entry in entries if entry.problem]
+    if broken:
+        with st.expander(f"Unreadable folders: {len(broken)}"):
+            for entry in broken:
+                st.text(entry.problem)
+    _open_folder(loaded)
+
+
+def opened(loaded: LoadedModel, setting: Setting) -> None:
+    """What the run in view found, and where to look at it."""
+    mine = [e for e in library().entries() if _is_mine(e, loaded) and e.setting == setting]
+    if not mine:
+        return
+    found, done = mine[0].evaluation(), (mine[0].path / "diagnosis.json").is_file()
+    said = f"{found.sentence[:1].upper()}{found.sentence[1:]}" if found else "Not evaluated yet"
+    good = found is not None and found.gain is not None and found.gain.significant
+    (st.success if good else st.info)(f"**{mine[0].name}** is in view. {said}.", icon=":material/folder_open:")
+    with st.container(horizontal=True):
+        st.page_link("pages/pressure.py", label="Its diagnosis" if done else "Diagnose it", icon=":material/speed:")
+        st.page_link("pages/tune.py", label="Its scales", icon=":material/tune:")
+        st.page_link("pages/evaluate.py", label="Its evaluation", icon=":material/balance:")
+
+
+def setting_words(setting: Setting) -> str:
+    """`YaRN ×4 · K int3 per token · 1024 tokens · 8 bands · symmetric per kv_head · messages`."""
+    spec = setting.search
+    return " · ".join((
+        rope_words(setting.rope), quant_words(setting.quant), f"{spec.length} tokens", f"{spec.bands.count} bands",
+        f"{spec.mode} per {spec.granularity}", spec.method, setting.text,
+    ))  # fmt: skip
+
+
+def _table(entries: list[Entry], loaded: LoadedModel | None, setting: Setting | None) -> pd.DataFrame:
+    return pd.DataFrame([_line(entry, _is_mine(entry, loaded) and entry.setting == setting) for entry in entries])
+
+
+def _line(entry: Entry, in_view: bool) -> dict:
+    evaluation, kept = entry.evaluation(), entry.kept()
+    gain = evaluation.gain if evaluation else None
+    return {
+        "": "in view" if in_view else "",
+        "run": entry.name,
+        "gain, nats": gain.delta_nll if gain else None,
+        "from": gain.ci_low if gain else None,
+        "to": gain.ci_high if gain else None,
+        "significant": {None: "not evaluated", True: "yes", False: "no: keep identity"}[
+            gain.significant if gain else None
+        ],
+        "gap recovered": evaluation.gap_recovered if evaluation else None,
+        "kept scales": "none yet" if kept is None else "identity" if _is_identity(kept.g) else "tuned",
+        "date, UTC": f"{entry.date:%Y-%m-%d %H:%M}",
+        "model": entry.model,
+        "setting": setting_words(entry.setting) if entry.setting else "",
+    }
+
+
+def _is_identity(g: list) -> bool:
+    return all(_is_identity(inner) if isinstance(inner, list) else inner == 1 for inner in g)
+
+
+def _is_mine(entry: Entry, loaded: LoadedModel | None) -> bool:
+    return loaded is not None and entry.fingerprint == loaded.fingerprint
+
+
+def _open_one(entries: list[Entry], loaded: LoadedModel | None) -> None:
+    mine = [entry for entry in entries if _is_mine(entry, loaded)]
+    ordered = mine + [entry for entry in entries if entry not in mine]
+    left, right = st.columns([5, 1], vertical_alignment="bottom")
+    at = left.selectbox("Run to open", range(len(ordered)), format_func=lambda i: _called(ordered[i], loaded),
+                        key="run to open")  # fmt: skip
+    if right.button("Open run", key="open run", icon=":material/folder_open:", width="stretch"):
+        open_run(ordered[at], loaded)
+
+
+def _called(entry: Entry, loaded: LoadedModel | None) -> str:
+    words = f"{entry.name}: {setting_words(entry.setting)}" if entry.setting else entry.name
+    return words if _is_mine(entry, loaded) else f"{words} (needs {entry.source})"
+
+
+def open_run(entry: Entry, loaded: LoadedModel | None) -> None:
+    """Make the run's setting this visitor's choice and go to the Runs page; its model may have to be loaded."""
+    new, now = restored(entry), choice()
+    if entry.path.parent != runs_root():
+        new = replace(new, run="")  # an address names runs of the root only
+    if loaded is not None and _is_mine(entry, loaded):
+        new = replace(new, model=now.model, device=now.device, dtype=now.dtype)
+        if setting_of(new, loaded) != entry.setting:
+            st.error(f"{entry.name} was made with options that the pages cannot set; use the command line on it.")
+            return
+    choose(new)
+    st.switch_page("pages/runs.py")
+
+
+def _compare(entries: list[Entry]) -> None:
+    done = [entry for entry in entries if entry.evaluation() or entry.found()]
+    if len(done) < 2:
+        return
+    picked = st.multiselect("Compare runs", range(len(done)), format_func=lambda i: done[i].name, key="compare",
+                            max_selections=drawn.MOST, placeholder="two or more")  # fmt: skip
+    if len(picked) < 2:
+        return
+    chosen = [done[i] for i in picked]
+    names = [e.name for e in chosen]
+    called = {e.path: e.name if names.count(e.name) == 1 else str(e.path) for e in chosen}
+    picture(drawn.gains([(called[e.path], found) for e in chosen if (found := e.evaluation())]), "run-gains")
+    picture(drawn.scales([(called[e.path], found) for e in chosen if (found := e.found())]), "run-scales")
+
+
+def _open_folder(loaded: LoadedModel | None) -> None:
+    with st.expander("Open a run folder from elsewhere"), st.form("run folder", border=False):
+        typed = st.text_input("Run folder", placeholder="runs/demo", key="run folder path")
+        st.caption(f"Runs of the dashboard are kept in {runs_root()}.")
+        if st.form_submit_button("Open folder", icon=":material/folder_open:"):
+            try:
+                entry = library().open(confined(typed))
+            except QRoarError as problem:
+                st.error(str(problem))
+                return
+            open_run(entry, loaded)

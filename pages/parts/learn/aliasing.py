@@ -1,0 +1,41 @@
+"""Step 4: band kernels and their side peaks."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from pages.parts.learn.step import FACTORS, answer, question
+from pages.parts.show import picture
+from qroar_core.figures.lessons import aliasing as figures
+from qroar_core.lessons.aliasing import aliasing
+from qroar_core.lessons.heads import METHODS, Head
+from qroar_core.specs import METHOD_NAMES
+
+BANDS = 8  # the software's default partition
+REACHES = [64, 256, 1024, 4096, 16384]  # tokens
+
+
+@st.fragment
+def aliasing_step(head: Head) -> None:
+    """Kernel of one band over distance, and the highest side peak of all."""
+    question("aliasing")
+    one, two, three, four = st.columns([2, 2, 2, 3])
+    method = one.selectbox("Interpolation", METHODS, METHODS.index("yarn"), format_func=METHOD_NAMES.get,
+                           key="learn_method")  # fmt: skip
+    factor = two.select_slider("Its factor s", FACTORS, 4.0, key="learn_alias_factor", format_func="×{:g}".format)
+    reach = three.select_slider("Distances up to", REACHES, 1024, key="learn_reach", format_func="{:,}".format)
+    band = four.select_slider("Band, fast to slow", range(BANDS), 3, key="learn_band")
+    shown = aliasing(head, method, factor, BANDS, reach)
+    left, right = st.columns([3, 2])
+    with left:
+        picture(figures.kernel(shown, band), "learn kernel")
+    with right:
+        picture(figures.peaks(shown), "learn peaks")
+    answer(
+        "What a band alone can say about a distance is its kernel $C_b(D)$: equal q and k score 1 at distance 0 and "
+        "less further out. When the hands of a band's clocks line up again, the kernel rises: an **alias**, a far "
+        "token that looks near. The other bands outvote it as long as all of them are exact; with noise in one, from a "
+        "coarse quantizer say, the alias may win. Interpolation stretches the kernels of the bands it slows and so "
+        "moves their aliases outward.",
+        "learn_answer_aliasing",
+    )

@@ -1,0 +1,48 @@
+"""Window, distance law and factor of the Pressure page: a look around that leaves the setting alone."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import streamlit as st
+
+from pages.parts.follow import delivered, fill
+from qroar_core.errors import QRoarError
+from qroar_core.models.loaded import LoadedModel
+from qroar_core.models.pressures import pressures
+from qroar_core.results.pressure import Pressures
+from qroar_core.runs.setting import Setting
+from qroar_core.specs import DistanceLaw
+
+LONGEST = 2**24  # tokens
+MOST = 1e6  # factor
+LAW_WORDS = {
+    "causal": "causal: every query and the keys it sees",
+    "uniform": "uniform: every distance alike",
+}
+WITHOUT_METHOD = 4.0  # the factor the methods are compared at while none is in force
+
+
+def compared(loaded: LoadedModel, setting: Setting) -> Pressures | None:
+    """The controls, and every method's pressure under them; None, with the reason shown, where there is none."""
+    rope = setting.rope
+    factor = WITHOUT_METHOD if rope.method == "default" else min(rope.factor, MOST)
+    length = min(setting.search.length or loaded.geometry.original_context, LONGEST)
+    fill("pressure", (loaded.fingerprint, rope, length, setting.diagnosis.law),
+         {"pressure length": length, "pressure law": setting.diagnosis.law, "pressure factor": factor})  # fmt: skip
+    one, two, three = st.columns([1, 2, 1])
+    length = one.number_input("Window L, tokens", 2, LONGEST, step=max(2, loaded.geometry.original_context // 2),
+                              key="pressure length", persist_state="session")  # fmt: skip
+    law = two.selectbox("Distances drawn by", get_args(DistanceLaw), format_func=LAW_WORDS.get, key="pressure law",
+                        persist_state="session")  # fmt: skip
+    factor = three.number_input("Factor s compared", 1.0, MOST, step=0.5, key="pressure factor",
+                                persist_state="session")  # fmt: skip
+    delivered()
+    st.caption(
+        "Closed forms of the frequencies: they follow at once and need no diagnosis. The setting stays as it is."
+    )
+    try:
+        return pressures(loaded, rope, factor, int(length), law, setting.diagnosis.bands)
+    except QRoarError as problem:
+        st.error(str(problem), icon=":material/error:")
+        return None

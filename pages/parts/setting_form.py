@@ -1,0 +1,166 @@
+"""The Start page's controls of the interpolation and the bands; a value that cannot be leaves the old spec in force."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, TypeVar, get_args
+
+import streamlit as st
+
+from pages.parts import session
+from pages.parts.choice import LEAST_LENGTH
+from pages.parts.factor_lists import parse_lists, write_lists
+from pages.parts.follow import fill, forget
+from pages.parts.quant_form import MADE_BY_HAND
+from pages.parts.words import rope_words
+from qroar_core.errors import QRoarError
+from qroar_core.maths.bands import partition
+from qroar_core.models.loaded import LoadedModel
+from qroar_core.models.rope import native_inv_freq, rope_of
+from qroar_core.runs.setting import Setting
+from qroar_core.runs.setting_presets import SETTING_PRESETS, preset_in_force
+from qroar_core.specs import METHOD_NAMES, BandSpec, Partition, RopeMethod, RopeSpec
+
+T = TypeVar("T")
+MOST = 1e7  # upper end of number fields; an address may hold anything
+BORDERS = ("beta_fast", "beta_slow", "low_freq_factor", "high_freq_factor")
+FIRST_FACTOR = 4.0  # offered when a method is chosen for the first time
+TEXT_WORDS = {"messages": "messages of US presidents", "technical": "the Python language reference"}
+PARTITION_WORDS = {"count": "equal count of pairs", "log": "equal log-frequency", "turns": "by turns per native window"}
+WITH_WINDOW: tuple[RopeMethod, ...] = ("dynamic", "yarn", "longrope", "llama3")  # methods that read L0
+
+
+def preset_pills(loaded: LoadedModel, setting: Setting) -> None:
+    """Whole settings to click, laid on the loaded model; the one in force is marked."""
+
+    def clicked() -> None:
+        name = st.session_state["preset"]
+        if name is not None:
+            forget("rope", "quantizer", "by hand")
+            st.session_state.pop(MADE_BY_HAND, None)
+            preset = SETTING_PRESETS[name]
+            session.choose(replace(session.choice(), rope=preset.rope, quant=preset.quant, evaluation=None))
+
+    mine = preset_in_force(loaded, setting.rope, setting.quant)
+    st.session_state["preset"] = mine
+    st.pills("Settings people meet", list(SETTING_PRESETS), key="preset", on_change=clicked)
+    st.caption(SETTING_PRESETS[mine].why if mine else "The setting below is none of these; every option is there.")
+
+
+def rope_form(loaded: LoadedModel, rope: RopeSpec, length: int) -> RopeSpec:
+    """Method, factor, and the options of that method alone."""
+    _fill_rope(rope)
+    left, right = st.columns([2, 1])
+    method = left.selectbox("Position interpolation", list(METHOD_NAMES), format_func=METHOD_NAMES.get, key="rope")
+    own = method == "default"
+    factor = right.number_input("Factor s", 1.0, MOST, step=0.5, disabled=own, key="factor")
+    options: dict[str, Any] = {}
+    if method in WITH_WINDOW:
+        with st.expander("Advanced", expanded=method == "longrope"):
+            options = _options(loaded, rope, method, length)
+
+    def build() -> RopeSpec:
+        if method == "longrope":
+            options["long_factor"], options["short_factor"] = parse_lists(st.session_state["factor lists"])
+        spec = RopeSpec(method, 1.0 if own else factor, **options)
+        rope_of(loaded, spec, length)  # refuses lists of a wrong length
+        return spec
+
+    blank = method == "longrope" and not st.session_state["factor lists"].strip()
+    hint = f" Paste {loaded.geometry.n_pairs} numbers above." if blank else ""
+    return made(build, rope, rope_words(rope), hint)
+
+
+def _fill_rope(rope: RopeSpec) -> None:
+    own = rope.method == "default"
+    fill("rope", rope, {
+        "rope": rope.method,
+        "factor": st.session_state.get("factor", FIRST_FACTOR) if own else min(rope.factor, MOST),
+        "native window": min(rope.original_context or 0, int(MOST)),
+        **{name: min(float(getattr(rope, name)), MOST) for name in BORDERS},
+        "factor lists": write_lists(rope.long_factor, rope.short_factor),
+    })  # fmt: skip
+
+
+def _options(loaded: LoadedModel, rope: RopeSpec, method: RopeMethod, length: int) -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    one, two, three = st.columns(3)
+    window = one.number_input("Window L0", 0, int(MOST), key="native window",
+                              help="Native window it counts from, tokens. 0: the checkpoint's own.")  # fmt: skip
+    if window:
+        out["original_context"] = int(window)
+    if method == "yarn":
+        out["beta_fast"] = two.number_input(
+            "beta_fast", 0.0, MOST, key="beta_fast", help="Pairs with more turns per native window stay as they are."
+        )
+        out["beta_slow"] = three.number_input(
+            "beta_slow", 0.0, MOST, key="beta_slow", help="Pairs with fewer turns are interpolated fully."
+        )
+    elif method == "llama3":
+        out["low_freq_factor"] = two.number_input(
+            "low_freq_factor", 0.0, MOST, key="low_freq_factor",
+            help="Pairs with fewer turns per native window are interpolated fully.",
+        )  # fmt: skip
+        out["high_freq_factor"] = three.number_input(
+            "high_freq_factor", 0.0, MOST, key="high_freq_factor", help="Pairs with more turns stay as they are."
+        )
+    elif method == "longrope":
+        st.text_area(
+            f"Factor lists, {loaded.geometry.n_pairs} numbers each", key="factor lists", height=90,
+            placeholder='1.0, 1.05, 1.2, ...   or   {"long_factor": [...], "short_factor": [...]}',
+            help="Empty: the checkpoint's own lists, where it brings them.",
+        )  # fmt: skip
+    if method == rope.method and method in ("yarn", "longrope"):
+        factor = rope_of(loaded, rope, length).attention_factor
+        st.caption(f"Attention factor a(s) on cos and sin: {factor:.4f}, from the factor.")
+    return out
+
+
+def length_form(loaded: LoadedModel, length: int | None, setting: Setting) -> int | None:
+    """Context length L; None is what the interpolation promises."""
+    fill("length", length, {"length": length and min(length, int(MOST))})
+    native = loaded.geometry.original_context
+    typed = st.number_input(
+        "Context length L, tokens", LEAST_LENGTH, int(MOST), None, 64, key="length",
+        placeholder=f"{setting.search.length:,}, from the interpolation",
+        help=f"Empty: the native window of {native:,} tokens times s, at most 2,048 on a CPU and 16,384 on a GPU.",
+    )  # fmt: skip
+    text_form()
+    return int(typed) if typed else None
+
+
+def text_form() -> None:
+    """Which texts every stage reads; a reopened run may have brought its own."""
+    now = session.choice()
+    fill("text", now.text, {"text": now.text})
+    known = list(dict.fromkeys((*TEXT_WORDS, now.text)))
+    picked = st.selectbox("Texts, split by document into search, guard and proof", known, key="text",
+                          format_func=lambda name: TEXT_WORDS.get(name, name))  # fmt: skip
+    if picked != now.text:
+        session.choose(replace(now, text=picked))
+        st.rerun()
+
+
+def band_form(loaded: LoadedModel, bands: BandSpec) -> BandSpec:
+    """How the RoPE pairs are grouped."""
+    fill("bands", bands, {"bands": min(bands.count, loaded.geometry.n_pairs), "partition": bands.partition})
+    left, right = st.columns([1, 2])
+    count = left.number_input("Frequency bands", 1, loaded.geometry.n_pairs, key="bands")
+    kind = right.selectbox("Partition", get_args(Partition), format_func=PARTITION_WORDS.get, key="partition")
+
+    def build() -> BandSpec:
+        spec = BandSpec(int(count), kind)
+        partition(native_inv_freq(loaded), loaded.geometry.original_context, spec)
+        return spec
+
+    return made(build, bands, f"{bands.count} bands, {PARTITION_WORDS[bands.partition]},")
+
+
+def made(build: Callable[[], T], before: T, words: str, hint: str = "") -> T:
+    """`build()`, or `before` with the reason and what stays in force."""
+    try:
+        return build()
+    except QRoarError as problem:
+        st.error(f"{problem.what}. {words[:1].upper()}{words[1:]} stays in force.{hint}", icon=":material/error:")
+        return before

@@ -1,0 +1,73 @@
+"""Scales by hand: a slider per band, and the cached error beside the other candidates'."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from pages.parts.candidates import manual_log2, set_manual
+from pages.parts.tune.bands import REACH, STEP, forget_typed
+from qroar_core.maths.rescale import Scales
+from qroar_core.searching.frame import Plan
+from qroar_core.searching.probe import Probe
+
+A_ROW = 8  # sliders side by side
+
+
+def sliders(plan: Plan) -> None:
+    """One slider per band; dragging one changes what is held by hand."""
+    bands, mode = plan.none.bands, plan.none.mode
+    held = manual_log2(bands, mode)
+    for start in range(0, len(bands), A_ROW):
+        for band, box in enumerate(st.columns(A_ROW)[: len(bands) - start], start=start):
+            key = f"by hand {band}"
+            if key not in st.session_state or st.session_state.get("by hand of") != (bands, mode):
+                st.session_state[key] = min(REACH, max(-REACH, held[band]))
+            box.slider(f"Band {band}", -REACH, REACH, step=STEP, key=key, format="%.2f", on_change=_dragged,
+                       args=(plan, band), help=f"log2 g of pairs {bands[band][0]}–{bands[band][1]}")  # fmt: skip
+    st.session_state["by hand of"] = (bands, mode)
+
+
+def errors(probe: Probe, offered: dict[str, tuple[Scales, str]]) -> None:
+    """The cached error of every candidate, as numbers side by side."""
+    boxes = st.columns(1 + len(offered))
+    plain = {"border": True, "delta_color": "off", "delta_arrow": "off"}
+    boxes[0].metric("no scales", "1.0000", "the unit", help="The cached error without scales", **plain)
+    for box, (name, (scales, said)) in zip(boxes[1:], offered.items(), strict=True):
+        value = probe.value(scales)
+        same = f"{value:.4f}" == "1.0000"
+        look = plain if same else {"border": True, "delta_color": "inverse"}
+        box.metric(name, f"{value:.4f}", "no change" if same else f"{value - 1:+.1%}", help=said, **look)
+
+
+def alone(probe: Probe, manual: Scales | None) -> None:
+    """What every moved band does by itself."""
+    if manual is None:
+        return
+    moved = [b for b, g in enumerate(manual.g[0, 0].tolist()) if g != 1]
+    parts = probe.alone(manual)
+    st.caption("By itself: " + ", ".join(f"band {b} {parts[b]:.4f}" for b in moved) + ".")
+
+
+def measured(probe: Probe) -> str:
+    """On how much text the cached error is taken."""
+    windows = f"{probe.windows} calibration window{'s' if probe.windows > 1 else ''}"
+    return (
+        f"Cached error: attention output error of the quantized model, mean over layers and KV heads, relative to no "
+        f"scales; on {windows} of {probe.length} tokens, {probe.rows} query rows each, "
+        f"{probe.seconds * 1000:.0f} ms a try. The least cached error is not always the least perplexity."
+    )
+
+
+def set_all(plan: Plan, log2_g: tuple[float, ...]) -> None:
+    """Put these scales by hand, in table and sliders alike."""
+    set_manual(plan.none.bands, plan.none.mode, log2_g)
+    for band, value in enumerate(log2_g):
+        st.session_state[f"by hand {band}"] = value
+    forget_typed()
+
+
+def _dragged(plan: Plan, band: int) -> None:
+    held = list(manual_log2(plan.none.bands, plan.none.mode))
+    held[band] = float(st.session_state[f"by hand {band}"])
+    set_manual(plan.none.bands, plan.none.mode, tuple(held))
+    forget_typed()

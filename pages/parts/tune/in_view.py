@@ -1,0 +1,59 @@
+"""One candidate: what is known of it, its proof, Apply and Undo, and its map."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+
+from pages.parts.candidates import FOUND, HAND
+from pages.parts.patch_buttons import patch_buttons
+from pages.parts.show import picture
+from pages.parts.tune import by_hand
+from pages.parts.watch import running, watch
+from pages.parts.work import probing
+from qroar_core.figures import scales as drawn
+from qroar_core.maths.rescale import Scales, pooled
+from qroar_core.models.loaded import LoadedModel
+from qroar_core.models.scales_file import to_file
+from qroar_core.results.intervals import NO_GAIN
+from qroar_core.runs.setting import Setting
+from qroar_core.search import CANCELLED
+from qroar_core.searching.frame import Plan
+
+
+def in_view(loaded: LoadedModel, setting: Setting, plan: Plan, outcome: Any, offered: dict[str, tuple[Scales, str]],
+            picked: str) -> None:  # fmt: skip
+    """Draw the candidate `picked` of `offered`."""
+    scales, said = offered[picked]
+    st.markdown(f"**{picked[:1].upper()}{picked[1:]}.** {said} {_gain_words(loaded, setting, scales)}")
+    proven = picked == FOUND and outcome.report.reason != CANCELLED  # the search measured it itself
+    with st.container(horizontal=True):
+        if not proven:
+            _measure(loaded, setting, scales)
+        if picked != HAND and st.button("Copy to by hand", icon=":material/content_copy:",
+                                        help="The mean over layers and heads of each band's log2 g"):  # fmt: skip
+            mean = pooled(scales.g.log2(), "model")[0, 0].clamp(-by_hand.REACH, by_hand.REACH)
+            by_hand.set_all(plan, tuple(round(x, 2) for x in mean.tolist()))
+            st.rerun()
+    if not proven and probing.gain(loaded, setting, scales) is None:
+        watch(probing.proof_key(loaded, setting, scales))
+    patch_buttons(loaded, scales, offered)
+    picture(drawn.by_layer_and_band(to_file(loaded, setting.rope, setting.quant, scales)), "scales")
+
+
+def _measure(loaded: LoadedModel, setting: Setting, scales: Scales) -> None:
+    if probing.gain(loaded, setting, scales) is not None:
+        return
+    idle = scales.is_identity or running(probing.proof_key(loaded, setting, scales))
+    if st.button("Measure the gain", icon=":material/balance:", disabled=idle, help="On held-out text"):
+        probing.prove(loaded, setting, scales)
+        st.rerun()
+
+
+def _gain_words(loaded: LoadedModel, setting: Setting, scales: Scales) -> str:
+    gain = probing.gain(loaded, setting, scales)
+    if gain is None:
+        return ""
+    measured = f"{gain.mean:+.4f} nats [{gain.low:+.4f}, {gain.high:+.4f}] on held-out text"
+    return f"**Significant gain: {measured}.**" if gain.low > 0 else f"**{NO_GAIN.capitalize()} ({measured}).**"

@@ -1,0 +1,65 @@
+"""Queue reading q and k once for scales by hand, and the proof of any scales; find both again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from pages.parts.session import manager
+from pages.parts.work.diagnosing import content_of
+from pages.parts.work.keys import stage_key
+from pages.parts.work.texts import texts
+from qroar_core import search
+from qroar_core.maths.rescale import Scales
+from qroar_core.models.loaded import LoadedModel
+from qroar_core.progress import OnStep
+from qroar_core.results.intervals import Interval
+from qroar_core.runs.setting import Setting
+from qroar_core.searching.probe import Probe
+from qroar_core.specs import SearchSpec
+
+
+def key(loaded: LoadedModel, setting: Setting) -> tuple:
+    """What is read depends on the text and the bands, not on how a search would go."""
+    spec, plain = setting.search, SearchSpec()
+    spec = replace(spec, objective=plain.objective, method=plain.method, sampler=plain.sampler, kappa0=plain.kappa0,
+                   grid_points=plain.grid_points, sweeps=plain.sweeps, steps=plain.steps, trials=plain.trials,
+                   bounds=None)  # fmt: skip
+    return stage_key("probe", loaded, setting, spec)
+
+
+def result(loaded: LoadedModel, setting: Setting) -> Probe | None:
+    """The probe of this setting, if it was read."""
+    return manager().result(key(loaded, setting))
+
+
+def start(loaded: LoadedModel, setting: Setting) -> None:
+    """Queue reading the text. Other probes go: each holds q, k and v of its windows in memory."""
+    mine = key(loaded, setting)
+    manager().release("probe", but=mine)
+    label, device = f"Read q and k of {loaded.name}", str(loaded.device)
+    manager().submit(mine, _probe, loaded, setting, label=label, device=device)
+
+
+def proof_key(loaded: LoadedModel, setting: Setting, scales: Scales) -> tuple:
+    """The gain of these scales on held-out text."""
+    spec = SearchSpec(bands=setting.search.bands, length=setting.search.length, seed=setting.search.seed)
+    return stage_key("prove", loaded, setting, spec, content_of(scales))
+
+
+def gain(loaded: LoadedModel, setting: Setting, scales: Scales) -> Interval | None:
+    """The measured gain, if there is one."""
+    return manager().result(proof_key(loaded, setting, scales))
+
+
+def prove(loaded: LoadedModel, setting: Setting, scales: Scales) -> None:
+    """Queue measuring the gain on held-out text."""
+    mine, device = proof_key(loaded, setting, scales), str(loaded.device)
+    manager().submit(mine, _prove, loaded, setting, scales, label=f"Measure the gain on {loaded.name}", device=device)
+
+
+def _probe(loaded: LoadedModel, setting: Setting, on_step: OnStep) -> Probe:
+    return search.probe(loaded, setting.rope, setting.quant, setting.search, texts(setting), on_step)
+
+
+def _prove(loaded: LoadedModel, setting: Setting, scales: Scales, on_step: OnStep) -> Interval:
+    return search.prove(loaded, setting.rope, setting.quant, setting.search, scales, texts(setting), on_step)

@@ -1,0 +1,169 @@
+"""Scales put into a copy of a folder that is quantized already: its scale tensors edited, its codes untouched.
+
+GPTQ, AWQ and compressed-tensors keep a scale per output row, or per row and group of inputs; a row times g
+is those scales times g. Each is rounded once to the type it is stored in, and refused where that moves it by
+more than half a step of a normal number. The files keep their sizes; config.json takes the interpolation.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import struct
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from qroar_core import __version__
+from qroar_core.errors import BadCheckpoint, BadScales, BadSpec, UnsupportedModel
+from qroar_core.exporting.folder import NOTE, new_folder, write_note
+from qroar_core.maths.rescale import Scales, channel_gains
+from qroar_core.models.formats.packed_weights import Packing, packing_of
+from qroar_core.models.formats.quantized_folder import layers, quantization_of, tensor, weight_files
+from qroar_core.models.loaded import LoadedModel
+from qroar_core.models.patch import check_scales
+from qroar_core.models.rope import rope_parameters
+from qroar_core.models.scales_file import identity_of
+from qroar_core.progress import OnStep, Step, ignore
+from qroar_core.specs import RopeSpec
+
+FORMATS = ("quantized",)
+HALF_STEP = {torch.float16: 2.0**-11, torch.bfloat16: 2.0**-8, torch.float32: 2.0**-24}
+
+
+def run(loaded: LoadedModel, rope: RopeSpec, scales: Scales | None, folder: Path | str, *, format: str = "quantized",
+        command: str = "", on_step: OnStep = ignore) -> Path:  # fmt: skip
+    """Write `folder`, a copy of the quantized folder `loaded` was read from, with `scales` inside.
+
+    Raises:
+        BadSpec: the model was not read from a quantized folder.
+        UnsupportedModel: a layout whose rows are not one projection's own, or a format not known here.
+        BadScales: scales that do not fit, or that the stored type cannot follow.
+        BadOutput: the folder exists, or cannot be written.
+    """
+    source, folder = Path(loaded.source).expanduser(), Path(folder).expanduser()
+    if not source.is_dir() or not quantization_of(source):
+        raise BadSpec(
+            f"{loaded.source} is no folder with quantized weights", where="--format quantized", do="choose hf or gguf"
+        )
+    on_step(Step("export", 0, 3, "scale"))
+    new = _edits(loaded, source, packing_of(quantization_of(source), str(source)), scales)
+    files = [path for path in sorted(source.iterdir()) if path.is_file() and path.name != NOTE]
+    with new_folder(folder, sum(path.stat().st_size for path in files)) as scratch:
+        for path in files:
+            on_step(Step("export", 1, 3, path.name))
+            shutil.copyfile(path, scratch / path.name)
+        for path in weight_files(scratch):
+            _write(path, {name: value for name, value in new.items() if name in _header(path)[0]})
+        _write_config(loaded, rope, scratch / "config.json")
+        on_step(Step("export", 2, 3, "hash"))
+        write_note(scratch, _note(loaded, rope, scales, sorted(new), command))
+    on_step(Step("export", 3, 3, "done"))
+    return folder
+
+
+def _edits(loaded: LoadedModel, source: Path, packing: Packing, scales: Scales | None) -> dict[str, Tensor]:
+    """Name -> new value of every tensor to change."""
+    if scales is None or scales.is_identity:
+        return {}
+    check_scales(loaded, scales)
+    geo, found = loaded.geometry, layers(source, packing)
+    places = {name: path for path in weight_files(source) for name in _header(path)[0]}
+    gains = channel_gains(scales, geo.head_dim, geo.rotary_dim, geo.pairing, geo.n_heads)
+    new: dict[str, Tensor] = {}
+    for layer, slots in enumerate(loaded.slots()):
+        if layer in geo.without_rope:
+            continue
+        for slot, gain in zip(slots, gains, strict=True):
+            if slot.norm_gain is not None:
+                raise UnsupportedModel("a QK-norm takes the scale here, not quantized rows", where=slot.norm_gain)
+            stem = slot.weight.removesuffix(".weight")
+            name, axis = (f"{stem}.{packing.scales}", packing.out_axis) if stem in found else (slot.weight, 0)
+            _scale(new, places, name, axis, slot.rows, gain[layer].flatten())
+            if slot.bias is not None:
+                _scale(new, places, slot.bias, 0, slot.rows, gain[layer].flatten())
+    return new
+
+
+def _scale(new: dict[str, Tensor], places: dict[str, Path], name: str, axis: int, rows: Tensor, gain: Tensor) -> None:
+    """Multiply one tensor's rows along `axis`, in float64, rounded once."""
+    if name not in places:
+        raise BadCheckpoint(f"{name} is missing", where=str(next(iter(places.values())).parent), do="fetch it again")
+    value = new.get(name, tensor(places[name], name))
+    if value.dtype not in HALF_STEP or value.ndim <= axis or value.shape[axis] <= int(rows.max()):
+        raise BadCheckpoint(f"{name} is {value.dtype} {tuple(value.shape)}, no scale a row", where=str(places[name]))
+    wide = value.double().transpose(0, axis).clone()  # outputs first
+    wide[rows] *= gain.view(-1, *[1] * (wide.ndim - 1))
+    stored = wide.to(value.dtype)
+    lost = (stored.double() - wide).abs().flatten(1) if wide.ndim > 1 else (stored.double() - wide).abs()[:, None]
+    whole = wide.abs().flatten(1).amax(1) if wide.ndim > 1 else wide.abs()
+    bad = ~(lost.amax(1) <= HALF_STEP[value.dtype] * whole * (1 + 1e-9))
+    if bool(bad.any()):
+        row = int(bad.nonzero()[0])
+        factor = float(gain[rows == row][0]) if bool((rows == row).any()) else 1.0
+        raise BadScales(
+            f"row {row} times {factor:.6g} cannot be held in {str(value.dtype).removeprefix('torch.')}",
+            where=name,
+            do="search within narrower bounds, or scale the full-precision model",
+        )
+    new[name] = stored.transpose(0, axis).contiguous()
+
+
+def _header(path: Path) -> tuple[dict[str, Any], int]:
+    """Entries of a safetensors file that safetensors itself has accepted, and where its data begins."""
+    with path.open("rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        entries = json.loads(file.read(length))
+    entries.pop("__metadata__", None)
+    return entries, 8 + length
+
+
+def _write(path: Path, new: dict[str, Tensor]) -> None:
+    """Put tensors of the same shape and type in place."""
+    if not new:
+        return
+    entries, start = _header(path)
+    with path.open("r+b") as file:
+        for name, value in new.items():
+            begin, end = entries[name]["data_offsets"]
+            content = value.flatten().view(torch.uint8).numpy().tobytes()
+            if len(content) != end - begin:
+                raise BadCheckpoint(f"{name} would change its size", where=str(path))
+            file.seek(start + begin)
+            file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _write_config(loaded: LoadedModel, rope: RopeSpec, path: Path) -> None:
+    if rope.method == "default":
+        return
+    geo, raw = loaded.geometry, json.loads(path.read_text())
+    native = rope.original_context or geo.original_context
+    raw["rope_parameters"] = rope_parameters(loaded.model.config, geo, rope)
+    raw["max_position_embeddings"] = native if rope.method == "dynamic" else int(native * rope.factor)
+    for old in ("rope_scaling", "rope_theta"):  # older spellings, which would be read as well
+        raw.pop(old, None)
+    path.write_text(json.dumps(raw, indent=2) + "\n")
+
+
+def _note(
+    loaded: LoadedModel, rope: RopeSpec, scales: Scales | None, changed: list[str], command: str
+) -> dict[str, Any]:
+    return {
+        "made_by": f"qroar {__version__}",
+        "format": "quantized",
+        "command": command,
+        "source": str(Path(loaded.source).expanduser().resolve()),
+        "from": identity_of(loaded).model_dump(),
+        "note": loaded.note,
+        "rope": asdict(rope),
+        "scales": None
+        if scales is None
+        else {"mode": scales.mode, "granularity": scales.granularity, "bands": scales.bands, "g": scales.nested()},
+        "changed": changed,
+    }

@@ -1,0 +1,168 @@
+"""What was exported, read again and held against what it was made of.
+
+Three questions: are the files the ones that were written (hashes), does a scaled GGUF copy still hold the
+source's codes and g times its rows, and does the export, reloaded, give the logits of the source model
+with the same scales and interpolation. What cannot be asked here is said, never passed over.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from qroar_core.errors import BadCheckpoint, BadScales, QRoarError
+from qroar_core.exporting.folder import NOTE
+from qroar_core.exporting.gguf_compare import compare
+from qroar_core.maths.rescale import Scales, from_nested
+from qroar_core.models.formats.gguf_header import read_header
+from qroar_core.models.gguf_file import sha256
+from qroar_core.models.llama_cpp import LlamaCpp, available
+from qroar_core.models.loaded import LoadedModel
+from qroar_core.models.loading import load_model
+from qroar_core.models.measure import Measured, measure
+from qroar_core.models.scales_file import rope_from
+from qroar_core.models.score import divergence
+from qroar_core.models.stream import Condition
+from qroar_core.models.text import encode, split
+from qroar_core.progress import OnStep, Step, ignore
+from qroar_core.specs import RopeSpec
+
+TOKENS, SCORED = 96, 64  # tokens of the embedded text that are read, and scored at their end
+KL_BOUND = 1e-3  # nats, mean: rounding of the written dtype stays far below
+LLAMA_BOUND = {"gguf-f16": 0.02, "gguf-bf16": 0.02, "gguf-q8_0": 0.1, "gguf-q4_0": 0.5}  # nats, mean |d ln p|
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One question and its answer; `passed` None where it could not be asked."""
+
+    question: str
+    answer: str
+    passed: bool | None
+
+
+def run(asked: Path | str, on_step: OnStep = ignore) -> list[Check]:
+    """Verify an exported folder, or the .gguf file in one.
+
+    Raises:
+        BadCheckpoint: nothing there that this software exported, or files that cannot be read.
+    """
+    folder = Path(asked).expanduser()
+    if folder.is_file():
+        folder = folder.parent
+    note = _note(folder)
+    on_step(Step("verify", 0, 3, "hashes"))
+    checks = _hashes(folder, note)
+    if any(check.passed is False for check in checks):
+        return checks  # another file's logits would say nothing
+    on_step(Step("verify", 1, 3, "reload"))
+    if note.get("format") == "gguf":
+        checks += _copy(folder, note)
+    else:
+        checks += _logits(folder, note)
+    on_step(Step("verify", 3, 3, "done"))
+    return checks
+
+
+def _note(folder: Path) -> dict[str, Any]:
+    path = folder / NOTE
+    try:
+        note = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(note, dict) or not isinstance(note.get("files"), dict) or not note["files"]:
+            raise ValueError("it lists no files")
+        for name, said in note["files"].items():
+            pure = PurePosixPath(name)
+            if pure.is_absolute() or ".." in pure.parts or "\\" in name or not isinstance(said, dict):
+                raise ValueError(f"it lists {name[:60]!r}, no file of this folder")
+        return note
+    except FileNotFoundError as error:
+        raise BadCheckpoint(f"no {NOTE}", where=str(folder), do="give a folder that `export` wrote") from error
+    except (OSError, ValueError) as error:
+        raise BadCheckpoint(f"{NOTE} cannot be read ({str(error)[:120]})", where=str(folder)) from error
+
+
+def _hashes(folder: Path, note: dict[str, Any]) -> list[Check]:
+    checks = []
+    for name, said in note["files"].items():
+        path = folder / name
+        if not path.is_file() or not path.resolve().is_relative_to(folder.resolve()):
+            checks.append(Check(f"{name} is there", "missing", False))
+            continue
+        same = sha256(path) == said.get("sha256")
+        checks.append(Check(f"{name} is as written", "same hash" if same else "changed since", same))
+    return checks
+
+
+def _copy(folder: Path, note: dict[str, Any]) -> list[Check]:
+    """A GGUF whose scales were edited, against the file it was made of."""
+    said = note.get("from", {})
+    source = Path(str(said.get("file", "")))
+    if not source.is_file() or sha256(source) != said.get("sha256"):
+        return [Check("codes and rows against the source", f"{source} is gone or changed", None)]
+    found = compare(source, _gguf_in(folder), _scales(note))
+    return [
+        Check("tensors that must not change", f"{found.untouched} byte for byte", found.others_same),
+        Check("codes of attn_q and attn_k", f"{found.edited} tensors byte for byte", found.codes_same),
+        Check("rows against g times the source", f"within {found.half_steps:.3f} half steps", found.half_steps <= 1),
+    ]
+
+
+def _logits(folder: Path, note: dict[str, Any]) -> list[Check]:
+    """The reloaded export against the source model under the same scales and interpolation."""
+    question = "logits against the source model"
+    try:
+        source = load_model(str(note.get("source") or note.get("from", {}).get("name")), device="cpu", dtype="float32")
+        if source.fingerprint != note.get("from", {}).get("fingerprint"):
+            raise BadCheckpoint("another model or dtype than the export was made of", where=source.name)
+    except QRoarError as error:
+        return [Check(question, f"not compared: {error}"[:160], None)]
+    rope, scales = rope_from(note["rope"]), _scales(note)
+    ids = _ids(source)
+    wanted = measure(source, Condition(rope, scales=scales), ids, SCORED)
+    if str(note.get("format", "hf")).startswith("gguf"):
+        return [_in_llama_cpp(_gguf_in(folder), str(note["format"]), ids, wanted)]
+    again = load_model(str(folder), device="cpu", dtype="float32")
+    found = measure(again, Condition(RopeSpec()), ids, SCORED)
+    apart = divergence(source, wanted.hidden, found.hidden)
+    largest = float((found.nll - wanted.nll).abs().max())
+    kl, same = float(apart.kl.mean()), float(apart.same_top1.float().mean())
+    answer = f"mean KL {kl:.2e} nats, same top-1 {same:.1%}, largest |d ln p| {largest:.2e}"
+    return [Check(question, answer, kl <= KL_BOUND and largest <= 100 * KL_BOUND)]
+
+
+def _in_llama_cpp(path: Path, format: str, ids: Tensor, wanted: Measured) -> Check:
+    question = "log-probabilities in llama.cpp"
+    if not available():
+        return Check(question, "not compared: pip install xllamacpp", None)
+    found = LlamaCpp(path, ids.shape[1] + 8).log_probabilities(ids[0].tolist(), ids.shape[1] - SCORED)
+    apart = (torch.tensor(found).double() + wanted.nll[0].double()).abs()
+    answer = f"mean |d ln p| {float(apart.mean()):.4f}, largest {float(apart.max()):.4f} nats over {SCORED} tokens"
+    return Check(question, answer, bool(apart.mean() <= LLAMA_BOUND.get(format, 0.02)))
+
+
+def _ids(loaded: LoadedModel) -> Tensor:
+    return encode(loaded.tokenizer, split("heldout")[0])[:TOKENS][None]
+
+
+def _gguf_in(folder: Path) -> Path:
+    files = sorted(folder.glob("*.gguf"))
+    if len(files) != 1:
+        raise BadCheckpoint(f"{len(files)} .gguf files where one belongs", where=str(folder))
+    read_header(files[0])
+    return files[0]
+
+
+def _scales(note: dict[str, Any]) -> Scales | None:
+    block, model = note.get("scales"), note.get("from", {})
+    if block is None:
+        return None
+    try:
+        bands = tuple((int(first), int(last)) for first, last in block["bands"])
+        return from_nested(block["g"], block["mode"], block["granularity"], bands, model["layers"], model["kv_heads"])
+    except (KeyError, TypeError, ValueError, BadScales) as error:
+        raise BadCheckpoint(f"its scales are not understood ({error})"[:160], where=NOTE) from error

@@ -1,0 +1,1 @@
+"""Figures of the Learn page, one file a lesson, from the dataclasses of `results/lessons.py`."""

@@ -1,0 +1,155 @@
+"""Interpolation pressure with the methods side by side, at any factor, window and distance law."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from qroar_core.figures.picture import (
+    BLUE,
+    COLOURS,
+    Picture,
+    framed,
+    heatmap,
+    map_height,
+)
+from qroar_core.results.pressure import MethodPressure, Pressures
+from qroar_core.specs import METHOD_NAMES
+
+HALF_TURN = math.pi  # rad: a pair displaced by this much points the other way
+ROUNDING = 1e-6  # share of a pair's own phase; a smaller displacement is float32 rounding of its frequency
+STILL = 1e-9  # share of the largest pressure below which a pair counts as left alone
+DASHES = ("solid", "dash", "dot", "dashdot")
+
+
+def by_pair(found: Pressures) -> Picture:
+    """Pressure and phase displacement of every pair over its wavelength, one line a method."""
+    wavelength = [2 * math.pi / w for w in found.native_inv_freq]
+    rounding = [ROUNDING * w * found.mean_distance for w in found.native_inv_freq]
+    figure = make_subplots(1, 2, horizontal_spacing=0.14)
+    rows = []
+    for at, shown in enumerate(found.methods):
+        name, line = _label(shown), _line(shown, at)
+        for column, values, unit in ((1, shown.pressure, "rad per e-fold"), (2, shown.displacement, "rad")):
+            figure.add_scatter(
+                x=wavelength, y=[v if v > least else None for v, least in zip(values, rounding, strict=True)],
+                name=name, legendgroup=name,
+                showlegend=column == 1, mode="lines+markers", line=line, marker={"size": 4 + 3 * shown.chosen},
+                customdata=list(range(len(wavelength))),
+                hovertemplate=f"pair %{{customdata}}, %{{x:.4g}} tokens: %{{y:.4g}} {unit}<extra>{name}</extra>",
+                row=1, col=column,
+            )  # fmt: skip
+        rows += [
+            {"method": name, "chosen": shown.chosen, "pair": i, "wavelength_tokens": wavelength[i],
+             "pressure_rad_per_efold": shown.pressure[i], "displacement_rad": shown.displacement[i],
+             "inv_freq_rad_per_token": shown.inv_freq[i]}
+            for i in range(len(wavelength))
+        ]  # fmt: skip
+    framed(figure, "native wavelength of the pair, tokens", "", height=420, log_x=True, log_y=True)
+    figure.update_yaxes(title_text="pressure, rad per e-fold of s", row=1, col=1, exponentformat="power")
+    figure.update_yaxes(title_text="phase displacement, rad", row=1, col=2, exponentformat="power")
+    figure.add_hline(y=HALF_TURN, line={"dash": "dot", "width": 1, "color": "#8A8A8A"}, row=1, col=2)
+    figure.add_vline(x=found.original_context, line={"dash": "dot", "width": 1, "color": "#8A8A8A"})
+    return Picture(
+        _pair_title(found),
+        figure,
+        pd.DataFrame(rows),
+        "Each point is a RoPE pair, fast ones left; the vertical line is the native window. Left: rad its phase turns "
+        "per e-fold of scale, over the drawn distances. Right: how far the phase is from where training had it, the "
+        "dotted line at half a turn. "
+        "Axes are logarithmic: a pair that a method leaves alone has no point.",
+    )
+
+
+def by_band(found: Pressures) -> Picture:
+    """Mean pressure of every band under every method, as a map of orders of magnitude."""
+    names = [f"{b}<br>{first}–{last}" for b, (first, last) in enumerate(found.bands)]
+    labels = [_label(m) for m in found.methods]
+    rows = [m.band_pressure for m in found.methods]
+    logs = [[math.log10(v) if v > 0 else None for v in row] for row in rows]
+    drawn = heatmap(logs, names, labels, "rad per e-fold", hover="%{y}, band %{x}: %{text}")
+    seen = [v for row in logs for v in row if v is not None] or [0.0]
+    ticks = list(range(math.floor(min(seen)), math.ceil(max(seen)) + 1))
+    drawn.update(
+        text=[[f"{v:.3g}" if v > 0 else "" for v in row] for row in rows], texttemplate="%{text}", hoverongaps=False,
+        colorbar={"title": {"text": "rad per<br>e-fold"}, "thickness": 14, "tickvals": ticks,
+                  "ticktext": [f"{10.0**t:g}" for t in ticks]},
+    )  # fmt: skip
+    figure = go.Figure(drawn)
+    framed(figure, "band (pairs first–last, fast to slow)", "", height=map_height(len(rows)), legend=False)
+    figure.update_yaxes(autorange="reversed", automargin=True)
+    table = pd.DataFrame(
+        [
+            {"method": label, "chosen": m.chosen, "band": b, "pairs": f"{first}–{last}",
+             "pressure_rad_per_efold": m.band_pressure[b], "displacement_rad": m.band_displacement[b]}
+            for label, m in zip(labels, found.methods, strict=True)
+            for b, (first, last) in enumerate(found.bands)
+        ]
+    )  # fmt: skip
+    absent = "".join(f" {METHOD_NAMES[name]} is not shown: {why}." for name, why in found.absent.items())
+    return Picture(
+        _band_title(found),
+        figure,
+        table,
+        f"Mean pressure over a band's pairs, in rad per e-fold of scale; a cell without colour is a band the method "
+        f"leaves alone. Mean distance here: {found.mean_distance:,.1f} tokens.{absent}",
+    )
+
+
+def _label(shown: MethodPressure) -> str:
+    own = METHOD_NAMES[shown.method] if shown.method == "default" else f"{METHOD_NAMES[shown.method]} ×{shown.factor:g}"
+    return f"{own} (chosen)" if shown.chosen else own
+
+
+def _named(shown: MethodPressure) -> str:
+    """The method at the head of a title."""
+    name = METHOD_NAMES[shown.method]
+    return name[:1].upper() + name[1:]
+
+
+def _line(shown: MethodPressure, at: int) -> dict:
+    if shown.chosen:
+        return {"color": BLUE, "width": 4}
+    others = [c for c in COLOURS if c != BLUE]
+    return {"color": others[at % len(others)], "width": 1.8, "dash": DASHES[at % len(DASHES)]}
+
+
+def _chosen(found: Pressures) -> MethodPressure | None:
+    return next((m for m in found.methods if m.chosen and m.method != "default"), None)
+
+
+def _pair_title(found: Pressures) -> str:
+    own = _chosen(found)
+    if own is None:
+        return f"What would ×{found.factor:g} do to each wavelength?"
+    name, most = _named(own), max(own.pressure)
+    if most == 0:
+        return f"{name} moves no pair at {found.length:,} tokens"
+    at = own.pressure.index(most)
+    still = sum(v <= STILL * most for v in own.pressure)
+    spared = f"and leaves {still} of {len(own.pressure)} pairs alone" if still else "and leaves no pair alone"
+    peak = 2 * math.pi / found.native_inv_freq[at]
+    return f"{name} presses hardest on the wavelength of {peak:,.0f} tokens {spared}"
+
+
+def _band_title(found: Pressures) -> str:
+    own, linear = _chosen(found), next((m for m in found.methods if m.method == "linear"), None)
+    if own is None or max(own.band_pressure) == 0:
+        shown = [m for m in found.methods if max(m.band_pressure) > 0]
+        if not shown:
+            return f"No method moves a band at {found.length:,} tokens"
+        least = min(shown, key=lambda m: max(m.band_pressure))
+        peak = max(least.band_pressure)
+        return f"At ×{found.factor:g}, {METHOD_NAMES[least.method]} keeps the lowest peak: {peak:.3g} rad per e-fold"
+    said = f"{_named(own)} presses band {_top(own)} most"
+    if linear is None or linear is own:
+        return f"{said}, with {max(own.band_pressure):.3g} rad per e-fold"
+    against = f"{max(own.band_pressure):.3g} against {max(linear.band_pressure):.3g} rad per e-fold"
+    return f"{said}, linear band {_top(linear)}: {against}"
+
+
+def _top(shown: MethodPressure) -> int:
+    return max(range(len(shown.band_pressure)), key=shown.band_pressure.__getitem__)

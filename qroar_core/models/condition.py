@@ -1,0 +1,30 @@
+"""What a model runs under: which interpolation, which quantizers, which scales."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from qroar_core.maths.rescale import Scales
+from qroar_core.specs import QuantSpec, RopeSpec
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StaticRange:
+    """Calibrated absmax per layer of quantizers with one static scale; None where not needed."""
+
+    k: Tensor | None = None  # (layers,)
+    v: Tensor | None = None
+    q: Tensor | None = None  # the qk activation quantizer on queries
+    k_active: Tensor | None = None  # ... and on keys
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Condition:
+    """What the model runs under."""
+
+    rope: RopeSpec = RopeSpec()
+    quant: QuantSpec = QuantSpec()
+    scales: Scales | None = None
+    static: StaticRange | None = None

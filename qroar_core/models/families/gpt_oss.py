@@ -1,0 +1,7 @@
+"""gpt-oss: attention sinks, sliding windows in every second layer, YaRN in the checkpoint itself, biases."""
+
+from qroar_core.models.families.base import Family
+
+GPT_OSS = Family(
+    "gpt_oss", ("GptOssForCausalLM",), implementation="eager", source="transformers/models/gpt_oss/modeling_gpt_oss.py"
+)

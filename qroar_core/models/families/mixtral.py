@@ -1,0 +1,5 @@
+"""Mixtral: Mistral's attention over experts, which take no scale."""
+
+from qroar_core.models.families.base import Family
+
+MIXTRAL = Family("mixtral", ("MixtralForCausalLM",), source="transformers/models/mixtral/modeling_mixtral.py")

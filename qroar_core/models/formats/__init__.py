@@ -1,0 +1,1 @@
+"""File formats of finished checkpoints, read and written without a model in memory."""

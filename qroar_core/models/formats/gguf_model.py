@@ -1,0 +1,240 @@
+"""What a GGUF file says about its model, without loading it: sizes, row order, names, fingerprint.
+
+llama.cpp rotates the pairs (2i, 2i + 1) of Llama-family models, so its converter permutes W_Q and W_K:
+row 2i + s of a head is row i + s * head_dim / 2 of the Hugging Face checkpoint. Qwen2 keeps its rows.
+The fingerprint is the one `load` gives the dequantized model, so that scales found on the loaded model
+are recognised on the file; it reads a few blocks a tensor.
+Source: ggml-org/llama.cpp convert_hf_to_gguf.py (LlamaModel.permute, undo_permute), src/llama-arch.cpp.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import torch
+from gguf import GGML_QUANT_SIZES, MODEL_ARCH, get_tensor_name_map
+from gguf.quants import dequantize
+
+from qroar_core.errors import BadCheckpoint, UnsupportedModel
+from qroar_core.models.formats.gguf_parts import Header, TensorInfo
+from qroar_core.models.geometry import Geometry
+
+FINGERPRINT_SAMPLES = 256  # as models.loaded.fingerprint: about as many values a tensor
+FLOATS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)  # what a model may be loaded as
+ROPE_FREQS = "rope_freqs.weight"  # llama3's divisors of the frequencies, one a pair
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How llama.cpp stores an architecture: its Hugging Face name, and whether Q/K rows are permuted."""
+
+    architecture: str
+    family: str
+    hugging_face: str
+    permuted: bool
+
+
+LAYOUTS = {
+    "llama": Layout("llama", "llama", "LlamaForCausalLM", permuted=True),  # Llama, Mistral, SmolLM2
+    "qwen2": Layout("qwen2", "qwen2", "Qwen2ForCausalLM", permuted=False),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class GgufModel:
+    """A GGUF file that has been understood."""
+
+    path: Path
+    header: Header
+    layout: Layout
+    geometry: Geometry
+
+    def q_and_k(self, layer: int) -> tuple[list[TensorInfo], list[TensorInfo]]:
+        """(query, key) tensors of a layer: the weight and, where there is one, the bias."""
+        tensors = self.header.tensors
+        names = [[f"blk.{layer}.attn_{x}.{leaf}" for leaf in ("weight", "bias")] for x in "qk"]
+        q, k = ([tensors[name] for name in group if name in tensors] for group in names)
+        return q, k
+
+    def row_order(self) -> np.ndarray:
+        """Channel of a head, in the Hugging Face order, that lies at each of its GGUF rows; (head_dim,)."""
+        return row_order(self.geometry.head_dim, self.layout.permuted)
+
+    def fingerprints(self) -> set[str]:
+        """`models.loaded.fingerprint` of this file as transformers dequantizes it, for each dtype."""
+        return fingerprints(self)
+
+
+def row_order(head_dim: int, permuted: bool) -> np.ndarray:
+    """Hugging Face channel at each GGUF row of a head; int64, (head_dim,)."""
+    order = np.arange(head_dim)
+    return order.reshape(2, head_dim // 2).T.reshape(-1) if permuted else order  # (2, d/2) -> (d/2, 2)
+
+
+def understood(path: Path, header: Header) -> GgufModel:
+    """The model of a header.
+
+    Raises:
+        UnsupportedModel: an architecture, attention layout or RoPE scaling that is not known here.
+        BadCheckpoint: sizes that are missing or contradict the tensors.
+    """
+    name = header.get("general.architecture")
+    if name not in LAYOUTS:
+        raise UnsupportedModel(
+            f"GGUF architecture {str(name)[:40]} is not known here", where=str(path), do=f"known: {', '.join(LAYOUTS)}"
+        )
+    kind = header.get(f"{name}.rope.scaling.type")
+    if kind not in (None, "none") or ROPE_FREQS in header.tensors:
+        raise UnsupportedModel(
+            "it carries its own RoPE scaling, which cannot be read from a GGUF yet",
+            where=str(path),
+            do="give the file without it",
+        )
+    model = GgufModel(path, header, LAYOUTS[name], _geometry(path, header, LAYOUTS[name]))
+    _check_tensors(model)
+    return model
+
+
+def _geometry(path: Path, header: Header, layout: Layout) -> Geometry:
+    arch = layout.architecture
+
+    def number(key: str, default: int | None = None) -> int:
+        value = header.get(f"{arch}.{key}", default)
+        if isinstance(value, list) and value and len(set(value)) == 1:
+            value = value[0]
+        if type(value) is not int or not 0 < value < 1 << 31:
+            raise BadCheckpoint(f"{arch}.{key} is {str(value)[:40]}", where=str(path), do="fetch it again")
+        return value
+
+    hidden, heads = number("embedding_length"), number("attention.head_count")
+    n_kv = number("attention.head_count_kv", heads)
+    head_dim = number("attention.key_length", hidden // heads)
+    rotary = number("rope.dimension_count", head_dim)
+    if heads % n_kv or head_dim % 2 or rotary != head_dim:
+        raise UnsupportedModel(
+            f"{heads} query heads over {n_kv} KV heads, {rotary} of {head_dim} channels rotated: no layout known here",
+            where=str(path),
+        )
+    theta = header.get(f"{arch}.rope.freq_base", 10_000.0)
+    if not isinstance(theta, float) or not 1 < theta < math.inf:
+        raise BadCheckpoint(f"{arch}.rope.freq_base is {theta!r}", where=str(path), do="fetch it again")
+    embedding = header.tensors.get("token_embd.weight")
+    if embedding is None or len(embedding.shape) != 2:
+        raise BadCheckpoint("it has no token_embd.weight", where=str(path), do="fetch it again")
+    return Geometry(
+        family=layout.family,
+        n_layers=number("block_count"),
+        n_heads=heads,
+        n_kv_heads=n_kv,
+        head_dim=head_dim,
+        rotary_dim=rotary,
+        pairing="half",
+        theta=theta,
+        original_context=number("context_length"),
+        hidden_size=hidden,
+        vocab_size=embedding.shape[1],
+        parameters=sum(math.prod(t.shape) for t in header.tensors.values()),
+    )
+
+
+def _check_tensors(model: GgufModel) -> None:
+    """q and k of every layer are there, separate, of the shapes the sizes promise, and no norm follows them."""
+    geo, tensors, where = model.geometry, model.header.tensors, str(model.path)
+    for layer in range(geo.n_layers):
+        for x, heads in (("q", geo.n_heads), ("k", geo.n_kv_heads)):
+            stem = f"blk.{layer}.attn_{x}"
+            weight, bias = tensors.get(f"{stem}.weight"), tensors.get(f"{stem}.bias")
+            rows = heads * geo.head_dim
+            if weight is None:
+                raise BadCheckpoint(f"{stem}.weight is missing", where=where, do="fetch it again")
+            if weight.shape != (geo.hidden_size, rows) or (bias is not None and bias.shape != (rows,)):
+                raise BadCheckpoint(
+                    f"{stem} has shape {list(weight.shape)}, its sizes say {[geo.hidden_size, rows]}", where=where
+                )
+            if f"{stem}_norm.weight" in tensors:
+                raise UnsupportedModel(f"{stem}_norm normalises the scale away", where=where)
+
+
+def fingerprints(model: GgufModel) -> set[str]:
+    """See GgufModel.fingerprints.
+
+    Raises:
+        UnsupportedModel: a tensor whose Hugging Face name is not known, or a type gguf cannot dequantize.
+    """
+    named = hugging_face_names(model)
+    digests = {dtype: hashlib.sha256() for dtype in FLOATS}
+    with model.path.open("rb") as file:
+        for name in sorted(named):
+            info = named[name]
+            shape = tuple(reversed(info.shape))
+            flat = math.prod(shape)
+            at = np.arange(0, flat, max(1, flat // FINGERPRINT_SAMPLES))
+            values = torch.from_numpy(_values_at(file, model, info, at))
+            for dtype, digest in digests.items():
+                digest.update(f"{name}{shape}".encode())
+                digest.update(values.to(dtype).float().numpy().tobytes())
+    return {digest.hexdigest()[:16] for digest in digests.values()}
+
+
+def hugging_face_names(model: GgufModel) -> dict[str, TensorInfo]:
+    """Hugging Face state-dict key of every tensor.
+
+    Raises:
+        UnsupportedModel: a tensor that architecture does not have.
+    """
+    geo, tensors = model.geometry, model.header.tensors
+    names = gguf_names(model.layout, geo.n_layers)
+    found = {hf: tensors[name] for name, hf in names.items() if name in tensors}
+    strangers = sorted(tensors.keys() - {t.name for t in found.values()})
+    if strangers:
+        raise UnsupportedModel(
+            f"tensor {strangers[0]} is not known in {model.layout.architecture}", where=str(model.path)
+        )
+    return found
+
+
+HF_LAYER = ("input_layernorm", "post_attention_layernorm", "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj",
+            "self_attn.o_proj", "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj")  # fmt: skip
+HF_TOP = ("model.embed_tokens", "model.norm", "lm_head")
+
+
+def gguf_names(layout: Layout, n_layers: int) -> dict[str, str]:
+    """GGUF name -> Hugging Face name, by gguf's own tables; biases included."""
+    arch = MODEL_ARCH[layout.architecture.upper()]
+    table: Any = get_tensor_name_map(arch, n_layers)
+    stems = [*HF_TOP, *(f"model.layers.{i}.{leaf}" for i in range(n_layers) for leaf in HF_LAYER)]
+    suffixes = (".weight", ".bias")
+    return {f"{table.get_name(stem)}{s}": f"{stem}{s}" for stem in stems for s in suffixes}
+
+
+def _values_at(file: BinaryIO, model: GgufModel, info: TensorInfo, at: np.ndarray) -> np.ndarray:
+    """Dequantized values at flat positions `at` of the Hugging Face tensor; float32, (positions,)."""
+    rows, columns = np.divmod(at, info.shape[0])
+    if model.layout.permuted and info.name.rpartition(".")[0].endswith(("attn_q", "attn_k")):
+        if len(info.shape) == 1:
+            columns = _gguf_rows(model, columns)
+        else:
+            rows = _gguf_rows(model, rows)
+    block, size = GGML_QUANT_SIZES[info.kind]
+    start = model.header.data_start + info.offset
+    raw = np.empty((len(at), size), np.uint8)
+    for i, position in enumerate(rows * info.row_bytes + columns // block * size):
+        file.seek(start + int(position))
+        raw[i] = np.frombuffer(file.read(size), np.uint8)
+    try:
+        values = dequantize(raw, info.kind)
+    except NotImplementedError as error:
+        raise UnsupportedModel(f"gguf cannot read {info.kind.name}", where=info.name) from error
+    return values.reshape(len(at), block)[np.arange(len(at)), columns % block].astype(np.float32)
+
+
+def _gguf_rows(model: GgufModel, hf_rows: np.ndarray) -> np.ndarray:
+    """Where llama.cpp keeps these Hugging Face rows of W_Q or W_K."""
+    back = np.argsort(model.row_order())
+    head, channel = np.divmod(hf_rows, model.geometry.head_dim)
+    return head * model.geometry.head_dim + back[channel]

@@ -1,0 +1,131 @@
+"""A Hugging Face byte-level BPE tokenizer as llama.cpp's metadata.
+
+llama.cpp splits text before it merges, by rules it knows by name (`tokenizer.ggml.pre`). A name is only
+written when the tokenizer's own splitting is the one llama.cpp has under that name; anything else is
+refused, because a wrong split gives other tokens without a word. SentencePiece tokenizers are refused too.
+Source: ggml-org/llama.cpp src/llama-vocab.cpp (llm_tokenizer_bpe), convert_hf_to_gguf.py (get_vocab_base).
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from gguf import GGUFValueType, Keys, TokenType
+
+from qroar_core.errors import UnsupportedModel
+from qroar_core.models.formats.gguf_parts import Entry, entry
+
+CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
+REST = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+LLAMA3 = CONTRACTIONS + r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}" + REST
+QWEN2 = CONTRACTIONS + r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}" + REST
+SPLITS = {  # what is done before the merges: llama.cpp's name for it
+    ("bytes, GPT-2 regex",): "gpt-2",
+    ("digits", "bytes, GPT-2 regex"): "smollm",
+    (LLAMA3, "bytes"): "llama-bpe",
+    (QWEN2, "bytes"): "qwen2",
+}
+NORMALIZERS = {"qwen2": ("NFC",)}  # llama.cpp does none; its own converter accepts this one
+MERGELESS = ("llama-bpe",)  # a whole word of the vocabulary is taken before any merge
+
+
+def tokenizer_entries(tokenizer: Any, vocab_size: int, where: str) -> list[Entry]:
+    """The `tokenizer.*` keys of a fast tokenizer, padded to the embedding's rows.
+
+    Raises:
+        UnsupportedModel: a tokenizer llama.cpp would not reproduce, or one without an end token.
+    """
+
+    def refuse(what: str) -> UnsupportedModel:
+        return UnsupportedModel(
+            what, where=where, do="export the hf format and convert it with llama.cpp's convert_hf_to_gguf.py"
+        )
+
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        raise refuse("its tokenizer is not a fast one")
+    content = json.loads(backend.to_str())
+    model = content["model"]
+    if model["type"] != "BPE" or model.get("byte_fallback"):
+        raise refuse(f"its tokenizer is {model['type']}{' with byte fallback' if model.get('byte_fallback') else ''}")
+    pre = SPLITS.get(tuple(_splits(content["pre_tokenizer"])))
+    if pre is None:
+        raise refuse("its tokenizer splits text in a way that has no name here")
+    normalizer = _flat(content["normalizer"], "normalizers")
+    if tuple(n["type"] for n in normalizer) not in ((), NORMALIZERS.get(pre, ())):
+        raise refuse("its tokenizer normalizes text, which llama.cpp does not")
+    if bool(model.get("ignore_merges")) != (pre in MERGELESS):
+        raise refuse("its tokenizer treats merges otherwise than llama.cpp")
+    if tokenizer.eos_token_id is None:
+        raise refuse("its tokenizer names no end token, and llama.cpp would take token 11")
+    tokens, types = _tokens(content, vocab_size)
+    if len(tokens) > vocab_size:
+        raise refuse(f"its tokenizer has {len(tokens)} tokens, its embedding {vocab_size} rows")
+    merges = [m if isinstance(m, str) else " ".join(m) for m in model["merges"]]
+    keys = [
+        entry(Keys.Tokenizer.MODEL, GGUFValueType.STRING, "gpt2"),
+        entry(Keys.Tokenizer.PRE, GGUFValueType.STRING, pre),
+        entry(Keys.Tokenizer.LIST, GGUFValueType.STRING, tokens),
+        entry(Keys.Tokenizer.TOKEN_TYPE, GGUFValueType.INT32, types),
+        entry(Keys.Tokenizer.MERGES, GGUFValueType.STRING, merges),
+        *_special(tokenizer),
+    ]
+    if isinstance(tokenizer.chat_template, str):
+        keys.append(entry(Keys.Tokenizer.CHAT_TEMPLATE, GGUFValueType.STRING, tokenizer.chat_template))
+    return keys
+
+
+def _flat(step: dict[str, Any] | None, inner: str) -> list[dict[str, Any]]:
+    if step is None:
+        return []
+    return list(step[inner]) if step["type"] == "Sequence" else [step]
+
+
+def _splits(pre_tokenizer: dict[str, Any] | None) -> list[str]:
+    """One word a step, None of them guessed: a step with options not looked at here has a word of its own."""
+    words = []
+    for step in _flat(pre_tokenizer, "pretokenizers"):
+        kind = step["type"]
+        if kind == "ByteLevel" and not step.get("add_prefix_space"):
+            words.append("bytes, GPT-2 regex" if step.get("use_regex", True) else "bytes")
+        elif kind == "Digits" and step.get("individual_digits"):
+            words.append("digits")
+        elif kind == "Split" and step.get("behavior") == "Isolated" and not step.get("invert"):
+            words.append(step["pattern"].get("Regex", "text"))
+        else:
+            words.append(f"unknown {kind}")
+    return words
+
+
+def _tokens(content: dict[str, Any], vocab_size: int) -> tuple[list[str], list[int]]:
+    """Token texts by id and their types; ids the tokenizer leaves free are padded as llama.cpp's converter does."""
+    texts = {i: text for text, i in content["model"]["vocab"].items()}
+    types = dict.fromkeys(texts, TokenType.NORMAL)
+    for added in content["added_tokens"]:
+        texts[added["id"]] = added["content"]
+        types[added["id"]] = TokenType.CONTROL if added["special"] else TokenType.USER_DEFINED
+    count = max(vocab_size, *(i + 1 for i in texts))
+    return (
+        [texts.get(i, f"[PAD{i}]") for i in range(count)],
+        [int(types.get(i, TokenType.UNUSED)) for i in range(count)],
+    )
+
+
+def _special(tokenizer: Any) -> list[Entry]:
+    """Ids of the special tokens, and which of them a text gets."""
+    ids = {
+        Keys.Tokenizer.BOS_ID: tokenizer.bos_token_id,
+        Keys.Tokenizer.EOS_ID: tokenizer.eos_token_id,
+        Keys.Tokenizer.UNK_ID: tokenizer.unk_token_id,
+        Keys.Tokenizer.PAD_ID: tokenizer.pad_token_id,
+    }
+    keys = [entry(key, GGUFValueType.UINT32, int(i)) for key, i in ids.items() if i is not None]
+    bare = tokenizer("a", add_special_tokens=False)["input_ids"]
+    dressed = tokenizer("a")["input_ids"]
+    for key, given in (
+        (Keys.Tokenizer.ADD_BOS, dressed[:1] != bare[:1] and dressed[:1] == [tokenizer.bos_token_id]),
+        (Keys.Tokenizer.ADD_EOS, dressed[-1:] != bare[-1:] and dressed[-1:] == [tokenizer.eos_token_id]),
+    ):
+        keys.append(entry(key, GGUFValueType.BOOL, given))
+    return keys

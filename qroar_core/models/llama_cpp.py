@@ -1,0 +1,112 @@
+"""A GGUF file run by llama.cpp itself, through the optional wheel xllamacpp: the check from outside.
+
+Nothing here is needed to make a file; it answers what the runtime people serve with makes of one.
+Log-probabilities come one token a call: the wanted token is forced by a bias, and the server reports
+its probability from the logits before the bias. The cache keeps what was read, so a call costs one step.
+llama.cpp rotates K when its cache is quantized, unless LLAMA_ATTN_ROT_DISABLE=1 is set when it starts.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from qroar_core.errors import BadCheckpoint, BadSpec
+
+NO_ROTATION = "LLAMA_ATTN_ROT_DISABLE"
+K_TYPES = {"f16": 1, "q8_0": 8, "q4_0": 2}  # ggml_type
+FORCED = 1e6  # a bias that no logit outweighs
+EVERY = 1 << 20  # more tokens than any vocabulary
+
+
+def available() -> bool:
+    """Is the wheel installed?"""
+    return importlib.util.find_spec("xllamacpp") is not None
+
+
+class LlamaCpp:
+    """One GGUF file with one context of `context` tokens, on the CPU."""
+
+    def __init__(self, path: Path, context: int, k_cache: str = "f16", threads: int = 1) -> None:
+        if not available():
+            raise BadSpec("llama.cpp is not installed here", where="xllamacpp", do="pip install xllamacpp")
+        import xllamacpp
+
+        params: Any = xllamacpp.CommonParams()
+        params.model.path = str(path)
+        params.n_ctx, params.n_parallel, params.n_gpu_layers = context, 1, 0
+        params.cache_type_k = xllamacpp.ggml_type(K_TYPES[k_cache])
+        params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
+        params.warmup, params.verbosity, params.cache_ram_mib = False, -1, 0
+        try:
+            with _silent():
+                self.server: Any = xllamacpp.Server(params)
+        except RuntimeError as error:
+            message = " ".join(str(error).split())[:160]
+            raise BadCheckpoint(f"llama.cpp cannot load it ({message})", where=str(path)) from error
+
+    def _complete(self, ids: Sequence[int], count: int, probabilities: int, **options: Any) -> list[dict]:
+        """Tokens made, each with its probabilities; the server leaves out those that end inside a character."""
+        request = {"prompt": [int(i) for i in ids], "n_predict": count, "n_probs": probabilities, "temperature": 0.0,
+                   "cache_prompt": True, "post_sampling_probs": False} | options  # fmt: skip
+        answer = self.server.handle_completions(request)
+        if "choices" not in answer:
+            raise BadCheckpoint(f"llama.cpp answered {str(answer)[:160]}", where="xllamacpp")
+        return (answer["choices"][0]["logprobs"] or {"content": []})["content"]
+
+    def continuation(self, ids: Sequence[int], count: int) -> list[int]:
+        """The greedy next tokens, fewer where an end token comes first."""
+        return [token["id"] for token in self._complete(ids, count, 1)]
+
+    def top(self, ids: Sequence[int], count: int, whole: int | None = None) -> dict[int, float]:
+        """The likeliest next tokens and their ln p, nats. `whole`: a token whose text is whole characters."""
+        forced = {} if whole is None else {"logit_bias": [[whole, FORCED]]}
+        made = self._complete(ids, 1, count, **forced)
+        return {token["id"]: token["logprob"] for token in made[0]["top_logprobs"]} if made else {}
+
+    def log_probabilities(self, ids: Sequence[int], first: int) -> list[float]:
+        """ln p of each of ids[first:] given all tokens before it, nats."""
+        found, whole = [], None
+        for at in range(first, len(ids)):
+            wanted = int(ids[at])
+            made = self._complete(ids[:at], 1, 1, logit_bias=[[wanted, FORCED]])
+            if made and made[0]["id"] == wanted:
+                found.append(made[0]["logprob"])
+                whole = wanted
+                continue
+            every = self.top(ids[:at], EVERY, whole)
+            if wanted not in every:
+                raise BadCheckpoint(f"llama.cpp gives no probability for token {wanted}", where="xllamacpp")
+            found.append(every[wanted])
+        return found
+
+
+@contextmanager
+def rotation_disabled(disabled: bool = True) -> Iterator[None]:
+    """Servers started inside leave K unrotated in a quantized cache."""
+    before = os.environ.pop(NO_ROTATION, None)
+    if disabled:
+        os.environ[NO_ROTATION] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop(NO_ROTATION, None)
+        if before is not None:
+            os.environ[NO_ROTATION] = before
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """llama.cpp's C++ side writes its log to the process's own stderr."""
+    kept, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(null)

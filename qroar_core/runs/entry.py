@@ -1,0 +1,153 @@
+"""One run folder as a list of runs sees it: whose, when, under which setting, and what came out."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from qroar_core.errors import BadOutput, QRoarError
+from qroar_core.results import Evaluation, Manifest, ScalesFile, SearchReport
+from qroar_core.results.base import Result, rounded
+from qroar_core.runs.setting import Setting
+
+R = TypeVar("R", bound=Result)
+REMEMBERED = 512  # parsed small files
+LARGEST = 16 * 2**20  # bytes of a file that a list of runs may read; larger ones are nobody's run
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Entry:
+    """`problem` is one line where the folder is not a readable run; then everything of the manifest is empty.
+
+    `source` is what to load, `dtype` how; `date` when the run was begun, UTC.
+    """
+
+    path: Path
+    date: datetime
+    problem: str = ""
+    manifest: Manifest | None = None
+    setting: Setting | None = None
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.path.name
+
+    @property
+    def model(self) -> str:
+        """The model's name, or "" where unreadable."""
+        return str(self.manifest.model.get("name", "")) if self.manifest else ""
+
+    @property
+    def fingerprint(self) -> str:
+        """The model's fingerprint, or "" where unreadable."""
+        return str(self.manifest.model.get("fingerprint", "")) if self.manifest else ""
+
+    @property
+    def source(self) -> str:
+        """What to load for this run."""
+        return (self.manifest.source or self.model) if self.manifest else ""
+
+    @property
+    def dtype(self) -> str:
+        """Of the weights: float32, bfloat16, ..."""
+        return self.manifest.dtype if self.manifest else ""
+
+    def evaluation(self) -> Evaluation | None:
+        """The evaluation of the scales found, if the run got that far."""
+        return self._read("evaluation.json", Evaluation)
+
+    def report(self) -> SearchReport | None:
+        """How the search went."""
+        return self._read("search.json", SearchReport)
+
+    def found(self) -> ScalesFile | None:
+        """The scales the search found, kept or not."""
+        return self._read("scales_found.json", ScalesFile)
+
+    def kept(self) -> ScalesFile | None:
+        """The scales worth keeping: identity where nothing was proven."""
+        return self._read("scales.json", ScalesFile)
+
+    def _read(self, name: str, kind: type[R]) -> R | None:
+        return parsed(self.path / name, kind) if (self.path / name).is_file() else None
+
+
+def read_entry(path: Path, thorough: bool = True) -> Entry:
+    """The run in this folder; one that cannot be read is an entry with its problem.
+
+    `thorough` also reads what came out; without it the manifest alone decides.
+    """
+    try:
+        manifest = parsed(path / "manifest.json", Manifest)
+        setting = _setting(manifest, path)
+        entry = Entry(path, _date(manifest, path), "", manifest, setting)
+        if thorough:
+            entry.evaluation(), entry.report(), entry.found(), entry.kept()
+        return entry
+    except QRoarError as problem:
+        return Entry(path, _changed(path), str(problem))
+
+
+def parsed(path: Path, kind: type[R]) -> R:
+    """A result file, read once as long as it does not change.
+
+    Raises:
+        BadOutput: missing, too large, or not of this layout.
+    """
+    try:
+        stat = os.stat(path)
+    except OSError as error:
+        raise BadOutput("no such file: not a run", where=str(path), do="open what `run --out` made") from error
+    if stat.st_size > LARGEST:
+        raise BadOutput(f"too large for a run's file ({stat.st_size} bytes)", where=str(path))
+    return _parsed(path, stat.st_mtime_ns, stat.st_size, kind)
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _parsed(path: Path, changed: int, size: int, kind: type[Any]) -> Any:
+    return kind.from_file(path, BadOutput)
+
+
+def _setting(manifest: Manifest, path: Path) -> Setting:
+    try:
+        setting = _SETTING.validate_python(manifest.specs | {"text": manifest.text})
+        if not _said(manifest.specs, rounded(setting.as_dict())):
+            raise BadOutput("specs: an option not known here", where=str(path), do="use the version it names")
+        return setting
+    except ValidationError as problem:
+        first = problem.errors()[0]
+        at = ".".join(map(str, first["loc"])) or "specs"
+        raise BadOutput(f"{at}: {first['msg']}", where=str(path), do="it was made by another version") from problem
+
+
+def _said(noted: Any, understood: Any) -> bool:
+    """Does `understood` hold everything that was `noted`? It may hold more: options younger than the run."""
+    if isinstance(noted, dict):
+        known = understood if isinstance(understood, dict) else {}
+        return all(name in known and _said(value, known[name]) for name, value in noted.items())
+    return bool(noted == understood)
+
+
+def _date(manifest: Manifest, path: Path) -> datetime:
+    try:
+        begun = datetime.fromisoformat(manifest.date)
+        return begun if begun.tzinfo else begun.replace(tzinfo=UTC)
+    except ValueError:  # runs of before the manifest had a date
+        return _changed(path)
+
+
+def _changed(path: Path) -> datetime:
+    try:
+        return datetime.fromtimestamp(path.stat().st_mtime, UTC)
+    except OSError:
+        return datetime.fromtimestamp(0, UTC)
+
+
+_SETTING: TypeAdapter[Setting] = TypeAdapter(Setting)

@@ -1,0 +1,65 @@
+"""Whole settings people meet: an interpolation and a quantizer together, for one click.
+
+A preset says nothing about the model: it is laid on whatever is loaded, in the quantizer's form for that family.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from qroar_core.models.loaded import LoadedModel
+from qroar_core.presets import for_family, preset_quant
+from qroar_core.runs.setting import DEMO_ROPE, INT3_K, INT4_K
+from qroar_core.specs import QuantSpec, RopeSpec
+
+
+@dataclass(frozen=True, slots=True)
+class SettingPreset:
+    """One interpolation with one quantizer, and what it shows in a sentence."""
+
+    rope: RopeSpec
+    quant: QuantSpec
+    why: str
+
+
+SETTING_PRESETS: dict[str, SettingPreset] = {
+    "4x YaRN, int4 K cache": SettingPreset(
+        RopeSpec("yarn", 4.0), INT4_K, "One scale a token over all bands: where one loud band costs the others."
+    ),
+    "4x YaRN, int3 K cache": SettingPreset(
+        DEMO_ROPE,
+        INT3_K,
+        "The demo's own setting: a model so small and calm loses under int3 what others lose under int4.",
+    ),
+    "2x YaRN, int4 K cache": SettingPreset(
+        RopeSpec("yarn", 2.0), INT4_K, "A mild stretch: what most models take without fine-tuning."
+    ),
+    "8x linear, int4 K cache": SettingPreset(
+        RopeSpec("linear", 8.0), INT4_K, "Every frequency slowed alike, the fast ones too: most pressure."
+    ),
+    "4x dynamic NTK, llama.cpp q4_0": SettingPreset(
+        RopeSpec("dynamic", 4.0), preset_quant("q4_0"), "Rotated blocks of 32, as llama.cpp runs by default."
+    ),
+    "4x YaRN, KIVI 2-bit": SettingPreset(
+        RopeSpec("yarn", 4.0), preset_quant("kivi2"), "K with a scale per channel: bands share no step."
+    ),
+    "native RoPE, int4 K cache": SettingPreset(
+        RopeSpec(), INT4_K, "The checkpoint as it is, quantized: what interpolation adds is the difference."
+    ),
+    "4x YaRN, W4A16 group 128 (scales cannot act)": SettingPreset(
+        RopeSpec("yarn", 4.0), preset_quant("w4a16"), "Weights alone, a scale per row and group: rescaling is a no-op."
+    ),
+}
+
+
+def preset_in_force(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec) -> str | None:
+    """Name of the preset that this interpolation and quantizer are on this model, or None."""
+    family = loaded.model.config.model_type
+    return next(
+        (
+            name
+            for name, preset in SETTING_PRESETS.items()
+            if (preset.rope, for_family(preset.quant, family)) == (rope, quant)
+        ),
+        None,
+    )

@@ -1,0 +1,105 @@
+"""A dashboard of its own for every file here, Debian's Chromium to look at it, and a folder for pictures."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+sys.path[:0] = [str(Path(__file__).parent)]
+STARTUP = 90  # seconds
+
+
+class Dashboard:
+    """The server on a free port, its folder `home`, its runs in `home/runs`; may be stopped and started again."""
+
+    def __init__(self, home: Path) -> None:
+        self.home, self.runs, self.log = home, home / "runs", home / "log.txt"
+        self._jobs = home / "jobs.txt"
+        shutil.copytree(ROOT / ".streamlit", home / ".streamlit")
+        self.start()
+
+    def start(self) -> None:
+        """Start a process that knows nothing of an earlier one but what is on disk."""
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        self.address = f"http://127.0.0.1:{port}"
+        command = [sys.executable, str(Path(__file__).with_name("serve.py")), "run", str(ROOT / "app.py"),
+                   "--server.port", str(port)]  # fmt: skip
+        environment = os.environ | {"PYTHONPATH": str(ROOT), "QROAR_ROOTS": str(self.home),
+                                    "QROAR_RUNS": str(self.runs), "QROAR_JOBS": str(self._jobs)}  # fmt: skip
+        with self.log.open("a") as log:
+            self._process = subprocess.Popen(command, cwd=self.home, env=environment, stdout=log, stderr=log)
+        end = time.monotonic() + STARTUP
+        while time.monotonic() < end:
+            assert self._process.poll() is None, f"streamlit ended by itself: {self.log.read_text()[-2000:]}"
+            try:
+                with urllib.request.urlopen(f"{self.address}/_stcore/health", timeout=2):
+                    return
+            except OSError:
+                time.sleep(0.2)
+        raise AssertionError("streamlit did not come up")
+
+    def stop(self) -> None:
+        """End the process."""
+        self._process.terminate()
+        self._process.wait(20)
+
+    def jobs(self) -> list[str]:
+        """Labels of the background jobs that ran since the first start, in order."""
+        return self._jobs.read_text().splitlines() if self._jobs.exists() else []
+
+
+@pytest.fixture(scope="module")
+def dashboard(tmp_path_factory):
+    """Up for the tests of one file; nothing it logged may be a traceback."""
+    up = Dashboard(tmp_path_factory.mktemp("dashboard"))
+    yield up
+    up.stop()
+    assert "Traceback" not in up.log.read_text()
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """Debian's Chromium; the test is skipped where there is none."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    named = os.environ.get("QROAR_CHROMIUM")
+    found = named or next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if found is None:
+        pytest.skip("no Chromium here: apt-get install chromium")
+    with playwright.sync_playwright() as driver:
+        opened = driver.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def visit(chromium):
+    """Opens a tab of a new visitor; no tab may have met a JavaScript error by the end of the test."""
+    faults, contexts = [], []
+
+    def opened(width: int = 1280, height: int = 900, theme: str = "light"):
+        contexts.append(chromium.new_context(viewport={"width": width, "height": height}, color_scheme=theme))
+        page = contexts[-1].new_page()
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert not faults
+
+
+@pytest.fixture(scope="session")
+def shots(tmp_path_factory):
+    """Where screenshots go: $QROAR_SHOTS, or a temporary folder."""
+    folder = Path(os.environ.get("QROAR_SHOTS") or tmp_path_factory.mktemp("shots"))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

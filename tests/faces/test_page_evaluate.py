@@ -1,0 +1,205 @@
+"""Evaluate without a browser: what is said of a result, the second search, and the continuations with their marks."""
+
+import json
+import math
+import threading
+
+import planted
+import pytest
+from visitor import button, settled, texts
+
+from qroar_core.errors import BadText
+from qroar_core.progress import Step
+from qroar_core.results import Continuations
+from qroar_core.results.continuations import Continuation
+
+
+def go(app, page="evaluate"):
+    app.switch_page(f"pages/{page}.py").run()
+    assert not app.exception, [(e.value, e.stack_trace) for e in app.exception]
+    return app
+
+
+def titles(app):
+    return [m.value.removeprefix("#### ") for m in app.markdown if m.value.startswith("#### ")]
+
+
+def html(app):
+    return [h.proto.body for h in app.get("html")]
+
+
+def tuned(app):
+    go(app, "tune")
+    button(app, "Start the search").click().run()
+    settled(app)
+    return go(app)
+
+
+def evaluated(app):
+    go(app)
+    button(app, "Evaluate").click().run()
+    return settled(app)
+
+
+def row(scales, tokens, departs_at, model="quantized"):
+    return Continuation(model=model, scales=scales, tokens=tokens, pieces=[f"w{t}<" for t in tokens],
+                        log_prob=[math.log(0.5)] * len(tokens), departs_at=departs_at)  # fmt: skip
+
+
+def continued(origin="1901-mckinley, tokens 7 to 982"):
+    return Continuations(
+        prompt_tokens=976, left_out=0, prompt_end="the end <of> the prompt", origin=origin, actual="as it went on",
+        length=1024, rows=[row("identity", [1, 2, 3, 4], None, "reference"), row("identity", [1, 9, 8, 7], 1),
+                           row("tuned", [1, 2, 3, 4], None)],
+    )  # fmt: skip
+
+
+@pytest.fixture
+def continues(stages):
+    """The continuation stage answers with a planted result and notes what it was asked."""
+    from qroar_core import continuations
+
+    asked = []
+
+    def fake(loaded, rope, quant, tuned, smooth, spec, documents, on_step=None):
+        asked.append((spec, tuned, smooth))
+        return continued() if not spec.prompt else continued("your own text").model_copy(update={"actual": ""})
+
+    stages.patch(continuations, "run", fake)
+    return asked
+
+
+def test_the_counts_are_llama_cpps_and_every_figure_is_there(loaded_app, stages):
+    result = planted.evaluation().model_copy(update={"rotation": planted.rotation()})
+    stages.patch(stages.evaluate, "run", lambda *a, **kw: result)
+    evaluated(loaded_app)
+    counts = loaded_app.dataframe[0].value
+    line = counts[(counts["length"] == 1024) & (counts["condition"] == "quantized, tuned")].iloc[0]
+    assert line["PPL"] == f"{math.exp(2.35):.3f} ± {math.exp(2.35) * 0.01:.3f}"
+    assert line["ln(PPL / reference)"] == "+0.2500 ± 0.0000"
+    assert (line["KL mean"], line["KL 99 %"], line["same top token"]) == ("0.1000", "1.000", "90.0%")
+    assert titles(loaded_app) == [
+        "Counted as llama.cpp counts", "How well is unseen text predicted, by context length?",
+        "What does each condition cost against the reference?", "Where in the context does it cost?",
+        "Is the gain real, and is it repair?",
+        "A Hadamard rotation wins back +0.4000 nats; scales add +0.0500 on top",
+        "How far do the predictions move from the reference's?",
+    ]  # fmt: skip
+    assert "held-out text of `messages`, messages of US presidents" in texts(loaded_app)
+    assert "digest abcd1234" in texts(loaded_app)
+
+
+def test_an_insignificant_gain_is_said_plainly(loaded_app, stages):
+    stages.patch(stages.evaluate, "run", lambda *a, **kw: planted.evaluation(significant=False))
+    evaluated(loaded_app)
+    assert loaded_app.warning[0].value.startswith("**No significant gain: keep identity")
+    assert not loaded_app.success
+
+
+def test_the_second_search_runs_under_the_rotated_quantizer_and_its_scales_are_measured(loaded_app, stages):
+    searched, measured = [], []
+    search = stages.search.run
+
+    def noting(loaded, rope, quant, spec, documents, diagnosis=None, on_step=None, **kw):
+        searched.append((quant.k.rotation, diagnosis))
+        return search(loaded, rope, quant, spec, documents, diagnosis, on_step=on_step)
+
+    def evaluating(loaded, rope, quant, tuned, smooth, spec, documents, on_step=None, rotation_tuned=None):
+        measured.append((quant.k.rotation, rotation_tuned))
+        return planted.evaluation()
+
+    stages.patch(stages.search, "run", noting)
+    stages.patch(stages.evaluate, "run", evaluating)
+    evaluated(loaded_app)
+    assert (searched, measured) == ([], [("none", None)])
+    loaded_app.checkbox(key="rotation scales").check().run()
+    assert "Nothing evaluated under this setting yet" in texts(loaded_app)
+    button(loaded_app, "Evaluate").click().run()
+    settled(loaded_app)
+    assert searched == [("hadamard", None)]
+    assert measured[1][0] == "none"
+    assert float(measured[1][1].g.max()) == 2.0  # what the fake search finds
+    assert json.loads(loaded_app.query_params["evaluation"])["rotation_scales"] is True
+
+
+def test_without_a_rotation_to_apply_the_checkbox_is_closed_and_says_why(loaded_app):
+    loaded_app.query_params["quant"] = ""
+    loaded_app.selectbox(key="quantizer").select("w4a16").run()
+    go(loaded_app)
+    box = loaded_app.checkbox(key="rotation scales")
+    assert box.disabled
+    assert "does not apply to this K quantizer" in box.help
+
+
+def test_a_failed_second_search_is_one_line_and_the_evaluation_does_not_pretend(loaded_app, stages):
+    def failing(*args, **kwargs):
+        raise BadText("the text is too short", do="give a longer one")
+
+    stages.patch(stages.search, "run", failing)
+    go(loaded_app)
+    loaded_app.checkbox(key="rotation scales").check().run()
+    button(loaded_app, "Evaluate").click().run()
+    settled(loaded_app)
+    said = [e.value for e in loaded_app.error]
+    assert said == ["the text is too short; give a longer one",
+                    "evaluate: the search under the rotation did not finish; start it again"]  # fmt: skip
+
+
+def test_continuations_stand_side_by_side_with_the_departure_marked(loaded_app, continues):
+    tuned(loaded_app)
+    button(loaded_app, "Continue the prompt").click().run()
+    settled(loaded_app)
+    spec, found, smooth = continues[0]
+    assert (spec.length, spec.tokens, spec.prompt) == (1024, 48, "")
+    assert found is not None
+    assert smooth is not None
+    said = texts(loaded_app)
+    assert "**quantized**: departs from the reference at token 2 of 4" in said
+    assert "**quantized, tuned**: all 4 tokens are the reference's" in said
+    assert "976 tokens, 1901-mckinley, tokens 7 to 982" in said
+    prompt, reference, quantized, scaled, actual = html(loaded_app)
+    assert "the end &lt;of&gt; the prompt" in prompt
+    assert "background" not in reference + scaled
+    assert actual.endswith("as it went on</div>")
+    spans = quantized.split("<span ")[1:]
+    assert ["background" in span for span in spans] == [False, True, True, True]
+    assert ["outline" in span for span in spans] == [False, True, False, False]
+    assert 'title="token 2, p = 0.500"' in spans[1]
+    assert "w9&lt;" in spans[1]
+    assert titles(loaded_app) == ["The first departure from the reference is at token 2"]
+
+
+def test_an_own_prompt_is_continued_and_never_in_the_address(loaded_app, continues):
+    go(loaded_app)
+    loaded_app.radio(key="prompt kind").set_value("my own text").run()
+    loaded_app.text_area(key="prompt").set_value("Fellow citizens,").run()
+    loaded_app.number_input(key="new tokens").set_value(16).run()
+    button(loaded_app, "Continue the prompt").click().run()
+    settled(loaded_app)
+    spec, found, _ = continues[0]
+    assert (spec.prompt, spec.tokens, found) == ("Fellow citizens,", 16, None)
+    assert "your own text" in texts(loaded_app)
+    assert len(html(loaded_app)) == 4
+    assert "Fellow" not in str(loaded_app.query_params)
+
+
+def test_continuations_can_be_cancelled(loaded_app, stages):
+    from qroar_core import continuations
+
+    started = threading.Event()
+
+    def slow(*args, on_step=None, **kwargs):
+        while True:
+            on_step(Step("held", 1, 4, "reference/identity"))
+            started.set()
+
+    stages.patch(continuations, "run", slow)
+    go(loaded_app)
+    button(loaded_app, "Continue the prompt").click().run()
+    assert started.wait(5)
+    loaded_app.run()
+    assert button(loaded_app, "Continue the prompt").disabled
+    button(loaded_app, "Cancel").click().run()
+    settled(loaded_app)
+    assert "cancelled" in texts(loaded_app)
+    assert not button(loaded_app, "Continue the prompt").disabled

@@ -1,0 +1,123 @@
+"""The Noise page: reference, quantized and tuned, and where tuned comes from."""
+
+import json
+from types import SimpleNamespace
+
+import planted
+import pytest
+import torch
+from visitor import button, settled, texts
+
+from pages.parts.work import diagnosing
+from qroar_core.maths.rescale import identity
+
+
+def titles(app):
+    return [m.value.removeprefix("#### ") for m in app.markdown if m.value.startswith("#### ")]
+
+
+def lines(app, chart):
+    return [t.get("name") for t in json.loads(app.get("plotly_chart")[chart].proto.spec)["data"]]
+
+
+def diagnosed(app):
+    app.switch_page("pages/noise.py").run()
+    button(app, "Diagnose").click().run()
+    return settled(app)
+
+
+@pytest.fixture
+def recorded(stages):
+    """Every diagnosis asked for, by the scales in it; tuned ones have half the noise."""
+    asked = []
+
+    def run(*args, scales=None, **kwargs):
+        asked.append(scales)
+        found = planted.diagnosis()
+        if scales is None:
+            return found
+        noise = found.logit_noise.model_copy(update={"rms": [0.05, 0.1]})
+        return found.model_copy(update={"logit_noise": noise, "scales_mode": scales.mode})
+
+    stages.patch(stages.diagnose, "run", run)
+    return asked
+
+
+def test_without_a_search_it_shows_reference_and_quantized_and_points_to_tune(loaded_app):
+    app = diagnosed(loaded_app)
+    assert lines(app, 0) == ["quantized", "quantized", "reference", "reference"]
+    assert "Search scales on the Tune page" in texts(app)
+    assert "Overlay the tuned scales" not in [b.label for b in app.button]
+    assert app.segmented_control(key="split model").options == ["quantized"]
+    assert len(app.get("plotly_chart")) == 7
+
+
+def test_tuned_scales_are_overlaid_from_a_second_diagnosis(loaded_app, recorded):
+    app = diagnosed(loaded_app)
+    app.switch_page("pages/tune.py").run()
+    button(app, "Start the search").click().run()
+    settled(app)
+    app.switch_page("pages/noise.py").run()
+    assert lines(app, 0) == ["quantized", "quantized", "reference", "reference"]
+    button(app, "Overlay the tuned scales").click().run()
+    settled(app)
+    assert [None if s is None else float(s.g.max()) for s in recorded] == [None, 2.0]
+    assert lines(app, 0) == ["quantized"] * 2 + ["tuned"] * 2 + ["reference"] * 2
+    assert titles(app)[0] == "Does the noise on the logits grow with position? Tuned scales change its RMS by -50%"
+    assert "Overlay the tuned scales" not in [b.label for b in app.button]
+    app.segmented_control(key="split model").set_value("tuned").run()
+    assert any("Tuned: far out most" in title for title in titles(app))
+
+
+def test_scales_that_were_not_kept_are_said_to_be(loaded_app, stages, recorded):
+    found = identity(4, 2, ((0, 15), (16, 31)))
+    outcome = SimpleNamespace(found=found, kept=found, smooth=found, mad=found, report=planted.report("identity"))
+    stages.patch(stages.search, "run", lambda *a, **kw: outcome)
+    app = diagnosed(loaded_app)
+    app.switch_page("pages/tune.py").run()
+    button(app, "Start the search").click().run()
+    settled(app)
+    app.switch_page("pages/noise.py").run()
+    button(app, "Overlay the tuned scales").click().run()
+    settled(app)
+    assert "what the search found and did not keep: no significant gain: keep identity" in texts(app)
+
+
+def test_scales_applied_by_hand_can_be_overlaid_without_a_search(loaded_app, recorded, demo_model):
+    from qroar_core.models.patch import apply_scales
+
+    by_hand = identity(4, 2, ((0, 15), (16, 31)))
+    by_hand.g[0, 0, 0] = 4.0
+    apply_scales(demo_model, by_hand)  # the fixture takes them out again
+    app = diagnosed(loaded_app)
+    button(app, "Overlay the tuned scales").click().run()
+    settled(app)
+    assert recorded[1] is by_hand
+    assert "tuned" in lines(app, 0)
+
+
+def test_taken_apart_by_layer(loaded_app):
+    app = diagnosed(loaded_app)
+    app.segmented_control(key="split rows").set_value("layer").run()
+    assert any("does each layer make its noise" in title for title in titles(app))
+
+
+def test_nothing_quantized_nothing_to_show(loaded_app, stages):
+    stages.patch(stages.diagnose, "run", lambda *a, **kw: planted.diagnosis(quantized=False))
+    app = diagnosed(loaded_app)
+    assert "Nothing is quantized" in texts(app)
+    assert not app.get("plotly_chart")
+
+
+def test_a_job_is_known_by_what_its_scales_do(demo_model):
+    from qroar_core.runs.setting import default_setting
+
+    setting = default_setting(demo_model)
+    a, b = identity(4, 2, ((0, 15), (16, 31))), identity(4, 2, ((0, 15), (16, 31)))
+    keys = [diagnosing.key(demo_model, setting, s) for s in (None, a, b)]
+    assert keys[1] == keys[2] != keys[0]
+    b.g[3, 1, 1] = torch.nextafter(torch.tensor(1.0, dtype=torch.float64), torch.tensor(2.0, dtype=torch.float64))
+    assert diagnosing.key(demo_model, setting, b) != keys[1]
+    other = identity(4, 2, ((0, 14), (15, 31)))
+    assert diagnosing.key(demo_model, setting, other) != keys[1]
+    assert diagnosing.key(demo_model, setting, identity(4, 2, a.bands, "shared")) != keys[1]

@@ -1,0 +1,68 @@
+"""`export --format gguf...` and `verify` on the command line: folders, one-line refusals, exit codes."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from gguf_files import Q, write_model
+from test_gguf_copy import write_scales
+
+from qroar_core.__main__ import main
+
+
+def refused(capfd, *arguments):
+    assert main([str(a) for a in arguments]) == 2
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1
+    return err.removeprefix("qroar: ").strip()
+
+
+@pytest.fixture
+def source(tmp_path):
+    return write_model(tmp_path / "m.gguf", Q.Q6_K)
+
+
+def test_a_copy_is_written_and_verified(capfd, source, tmp_path):
+    scales, _ = write_scales(tmp_path / "s.json", source)
+    arguments = ["export", str(source), "--format", "gguf", "--scales", str(scales), "--rope", "yarn", "--factor", "2"]
+    assert main([*arguments, "--out", str(tmp_path / "out")]) == 0
+    assert capfd.readouterr().out == f"{tmp_path / 'out'}\n"
+    note = json.loads((tmp_path / "out" / "qroar.json").read_text())
+    assert note["command"] == "python -m qroar_core " + " ".join([*arguments, "--out", str(tmp_path / "out")])
+    assert main(["verify", str(tmp_path / "out"), "--json"]) == 0
+    checks = json.loads(capfd.readouterr().out)
+    assert [check["passed"] for check in checks] == [True] * 4
+    with (tmp_path / "out" / "m.gguf").open("ab") as file:
+        file.write(b"x")
+    assert main(["verify", str(tmp_path / "out")]) == 2
+    out, err = capfd.readouterr()
+    assert "changed since" in out
+    assert err == f"qroar: {tmp_path / 'out'}: 1 of 1 checks failed; export it again\n"
+
+
+def test_refusals(capfd, source, tmp_path):
+    line = refused(capfd, "export", source, "--format", "gguf", "--out", tmp_path / "o")
+    assert line == "--format gguf: nothing to change; add --scales FILE, or --rope and --factor"
+    line = refused(capfd, "export", "demo", "--format", "gguf", "--out", tmp_path / "o")
+    assert line.startswith("--format gguf: demo is no .gguf file; choose one of gguf-f16")
+    line = refused(capfd, "export", source, "--format", "gguf-q2", "--out", tmp_path / "o")
+    assert line.startswith("--format: unknown value 'gguf-q2'; choose one of hf, gguf, gguf-f16")
+    line = refused(
+        capfd, "export", source, "--format", "gguf", "--scales", tmp_path / "no.json", "--out", tmp_path / "o"
+    )
+    assert "no.json" in line
+    line = refused(capfd, "verify", tmp_path)
+    assert line == f"{tmp_path}: no qroar.json; give a folder that `export` wrote"
+    assert not (tmp_path / "o").exists()
+
+
+def test_a_loaded_model_is_written_for_llama_cpp(capfd, tmp_path):
+    assert main(["export", "demo", "--format", "gguf-q8_0", "--rope", "linear", "--factor", "2",
+                 "--out", str(tmp_path / "out")]) == 0  # fmt: skip
+    capfd.readouterr()
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["demo-Q8_0.gguf", "qroar.json"]
+    note = json.loads((tmp_path / "out" / "qroar.json").read_text())
+    assert (note["source"], note["rope"]["method"]) == ("demo", "linear")
+    assert note["command"].startswith("python -m qroar_core export demo --format gguf-q8_0")

@@ -1,0 +1,184 @@
+"""The stages on families that differ: what is measured, and what is refused where layers turn at unlike speeds."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from families_table import CASES, loaded_of
+
+from qroar_core import diagnose, evaluate, search
+from qroar_core.errors import BadSpec, UnsupportedModel
+from qroar_core.maths.attention_error import attention_error
+from qroar_core.maths.rescale import Scales
+from qroar_core.models.capture import capture
+from qroar_core.models.stream import Condition, open_stream
+from qroar_core.models.text import Document
+from qroar_core.searching.frame import Frame
+from qroar_core.specs import (
+    BandSpec,
+    DiagnosisSpec,
+    EvaluationSpec,
+    QuantizerSpec,
+    QuantSpec,
+    RopeSpec,
+    SearchSpec,
+    WeightQuantSpec,
+)
+
+TEXT = [Document("a", "".join(chr(97 + (i * i + 3 * i) % 26) for i in range(900)))]
+TEXTS = dict.fromkeys(("calibration", "development", "heldout"), TEXT)
+INT4 = QuantSpec(k=QuantizerSpec(4))
+SMALL = DiagnosisSpec(length=80, short_length=8, paired_tokens=8, windows=3, eps=0.05, bands=BandSpec(2), chunk=40)
+ASKED = SearchSpec(
+    bands=BandSpec(2), length=48, windows=2, query_rows=8, steps=6, guard_tau=100.0, granularity="layer", eta=0.0
+)
+
+
+class Outputs:
+    """Attention output of every layer of one chunk."""
+
+    def __init__(self):
+        self.out = {}
+
+    def on_attention(self, tap):
+        self.out[tap.layer] = tap.out.clone()
+
+    def on_layer(self, layer, row, start, hidden):
+        pass
+
+
+@pytest.fixture
+def build(byte_tokenizer, tokenizer_folder):
+    def one(name):
+        return loaded_of(CASES[name], byte_tokenizer, tokenizer_folder, dtype=torch.float32)
+
+    return one
+
+
+@pytest.mark.parametrize(
+    "name", ["qwen3", "gpt_neox", "cohere", "glm4", "gemma2", "falcon", "gpt_oss", "olmo2", "mixtral"]
+)
+def test_a_family_is_diagnosed_with_finite_numbers(build, name):
+    case = CASES[name]
+    found = diagnose.run(build(name), RopeSpec("yarn", 2.0), INT4, SMALL, TEXT)
+    assert (found.pairing, found.rotary_dim, found.n_kv_heads) == (case.pairing, case.rotary_dim, case.kv_heads)
+    assert len(found.pairs.turns) == case.rotary_dim // 2
+    assert all(math.isfinite(x) and x >= 0 for x in found.logit_noise.rms)
+    assert all(math.isfinite(x) and x > 0 for row in found.tail_inflation["post"]["k"] for x in row)
+    assert found.verdict.acts == "yes"
+
+
+def test_noise_of_a_window_counts_keys_in_the_window_only(build):
+    """A query at a late position sees 13 keys at most, so no distance beyond the window has samples."""
+    found = diagnose.run(build("mistral, window"), RopeSpec(), INT4, SMALL, TEXT)
+    by_octave = found.logit_noise.rms_by_distance
+    assert [x is not None and math.isfinite(x) for x in by_octave] == [True] * 4 + [False] * (len(by_octave) - 4)
+
+
+def test_layers_of_unlike_speed_are_not_diagnosed_as_one(build):
+    with pytest.raises(
+        UnsupportedModel,
+        match="full_attention and sliding_attention layers turn at different speeds, and the diagnosis reckons",
+    ) as error:
+        diagnose.run(build("gemma3"), RopeSpec(), INT4, SMALL, TEXT)
+    assert "\n" not in str(error.value)
+
+
+def test_a_layer_without_rope_is_diagnosed_as_what_it_is(build):
+    """Its q and k are the same before and after RoPE, and no interpolation presses on it."""
+    found = diagnose.run(build("smollm3"), RopeSpec("yarn", 2.0), INT4, SMALL, TEXT)
+    for x in ("q", "k"):
+        pre, post = found.tails[f"{x}/pre"].long, found.tails[f"{x}/post"].long
+        assert [pre[layer] == post[layer] for layer in range(4)] == [False, True, False, True]
+
+
+@pytest.mark.parametrize("before_rope", [False, True])
+@pytest.mark.parametrize("name", ["gemma3", "smollm3", "qwen3"])
+def test_the_cached_error_is_that_of_the_scaled_model(build, name, before_rope):
+    """E(g) of the objective against the attention output of a stream whose weights carry g, layer by layer."""
+    loaded, case = build(name), CASES[name]
+    quant = QuantSpec(k=QuantizerSpec(4, before_rope=before_rope))
+    frame = Frame(loaded, RopeSpec("linear", 3.0), quant, ASKED, TEXTS)
+    ids = frame.windows("calibration", frame.length, 1)
+    objective = frame.objective(capture(loaded, frame.rope, ids, 8))
+    log2_g = torch.linspace(-2, 2, case.layers * 2).view(case.layers, 1, 2).expand(-1, case.kv_heads, -1).contiguous()
+    (layers,) = objective.capture.windows
+    for layer, taken in enumerate(layers):
+        only = torch.zeros_like(log2_g)
+        only[layer] = log2_g[layer]
+        outputs = Outputs()
+        condition = Condition(frame.rope, quant, frame.scales(only))
+        with open_stream(loaded, condition, frame.length, chunk=frame.length) as stream:
+            for k, _v in stream.begin(1, (outputs,))[:layer]:
+                k.round = None  # layers below stay exact, so that what comes into this one is unchanged
+            stream.feed(ids[:1])
+        moved = outputs.out[layer][:, taken.rows] - taken.out
+        metric = objective.capture.metric[layer]
+        expected = ((moved @ metric) * moved).sum(-1).view(case.kv_heads, -1, len(taken.rows)).sum(1)
+        found = attention_error(taken, only[layer], metric, objective.setup)
+        torch.testing.assert_close(found, expected, rtol=2e-2, atol=1e-4 * float(expected.max()))
+
+
+def test_scales_of_a_layer_without_rope_change_no_cached_error(build):
+    loaded = build("smollm3")
+    frame = Frame(loaded, RopeSpec(), INT4, ASKED, TEXTS)
+    objective = frame.objective(capture(loaded, frame.rope, frame.windows("calibration", frame.length, 1), 8))
+    g = torch.tensor([1.3, -0.7]).expand(4, 2, 2).contiguous()
+    alone = g.clone()
+    alone[[0, 2]] = 0
+    assert objective.value(alone) == 1.0
+    assert objective.value(g) == objective.value(g - alone) != 1.0
+    slope, _ = objective.gradient(g, 0, torch.arange(4))
+    assert [bool(s.any()) for s in slope] == [True, False, True, False]
+
+
+def test_bounds_of_layers_that_no_interpolation_touches_are_the_widest(build):
+    spec = replace(ASKED, eta=1.0, kappa0=4.0)
+    sliding, full = Frame(build("gemma3"), RopeSpec("linear", 3.0), INT4, spec, TEXTS).bounds(None)
+    assert sliding.tolist() == [[-4.0, 4.0]] * 2
+    assert float(full.abs().max()) < 4.0
+
+
+@pytest.mark.parametrize("name", ["gemma3", "smollm3"])
+def test_they_are_evaluated_all_the_same(build, name):
+    loaded, case = build(name), CASES[name]
+    g = torch.full((case.layers, case.kv_heads, 1), 2.0, dtype=torch.float64)
+    tuned = Scales("symmetric", "model", ((0, case.rotary_dim // 2 - 1),), g)
+    spec = EvaluationSpec(lengths=(40,), windows=2, rotation=False)
+    found = evaluate.run(loaded, RopeSpec("linear", 2.0), INT4, tuned, None, spec, TEXT)
+    nll = {(row.model, row.scales): row.nll for row in found.rows}
+    assert nll["reference", "tuned"] == pytest.approx(nll["reference", "identity"], abs=1e-4)
+    assert nll["quantized", "identity"] != pytest.approx(nll["reference", "identity"], abs=1e-4)
+
+
+def test_a_search_per_head_is_refused_where_the_gain_is_shared_and_per_layer_it_runs(build):
+    loaded = build("qwen3")
+    with pytest.raises(
+        BadSpec, match=r"--granularity kv_head: qwen3 shares its QK-norm gain .* choose --granularity layer"
+    ):
+        search.run(loaded, RopeSpec(), INT4, SearchSpec(bands=BandSpec(2), granularity="kv_head"), TEXTS)
+    before = {name: p.clone() for name, p in loaded.model.named_parameters()}
+    outcome = search.run(loaded, RopeSpec(), INT4, ASKED, TEXTS)
+    assert outcome.found.granularity == "layer"
+    assert torch.equal(outcome.found.g, outcome.found.g[:, :1].expand_as(outcome.found.g))
+    assert all(torch.equal(p, before[name]) for name, p in loaded.model.named_parameters())
+
+
+@pytest.mark.parametrize("name", ["gemma2", "gpt_oss", "mistral, window", "gemma3", "smollm3"])
+def test_the_search_sees_caps_sinks_and_windows(build, name):
+    outcome = search.run(build(name), RopeSpec(), INT4, ASKED, TEXTS)
+    assert outcome.report.objective_found <= 1.0
+
+
+def test_a_scale_in_the_gain_never_meets_the_weight_quantizer(build):
+    """One scale a matrix: with rows of W scaled it could act, with the gain scaled it cannot; the verdict says so."""
+    weights = QuantSpec(weights=WeightQuantSpec(4, "tensor"))
+    for name, acts in (("qwen3", "no"), ("llama, 1 KV head", "yes")):
+        found = diagnose.run(build(name), RopeSpec(), weights, SMALL, TEXT)
+        assert found.verdict.acts == acts
+    outcome = search.run(build("qwen3"), RopeSpec(), weights, ASKED, TEXTS)
+    assert outcome.report.trials == 0
+    assert "gain of the QK-norm" in outcome.report.verdict.reason

@@ -1,0 +1,281 @@
+"""A scaled copy of a GGUF file: codes byte for byte, rows times g to half a float16 step, everything else untouched.
+
+Oracles: gguf's own reader and dequantizer; the rows' factors spelled out from llama.cpp's pair order.
+"""
+
+from __future__ import annotations
+
+import gguf
+import numpy as np
+import pytest
+import torch
+from gguf_files import (
+    CONTEXT,
+    HAND_BUILT,
+    HEAD_DIM,
+    HEADS,
+    KV,
+    LAYERS,
+    QK,
+    SCALE_BYTES,
+    WRITABLE,
+    Q,
+    random_blocks,
+    write_model,
+)
+
+from qroar_core.errors import BadOutput, BadScales, BadSpec, UnsupportedModel
+from qroar_core.exporting import gguf_copy
+from qroar_core.maths.rescale import Scales
+from qroar_core.models.formats.gguf_blocks import scale_rows
+from qroar_core.models.formats.gguf_header import read_header
+from qroar_core.models.formats.gguf_model import understood
+from qroar_core.models.scales_file import to_file
+from qroar_core.specs import QuantSpec, RopeSpec
+
+BANDS = ((0, 4), (5, 20), (21, 31))  # of 32 pairs
+STEP = {Q.BF16: 2.0**-8, Q.F32: 2.0**-24}  # half a step; everything else stores float16
+
+
+def write_scales(path, source, mode="symmetric", g=None, rope=None):
+    """scales.json for a GGUF file; returns (path, g)."""
+    model = understood(source, read_header(source))
+    if g is None:
+        generator = torch.Generator().manual_seed(7)
+        g = (torch.rand(LAYERS, KV, len(BANDS), generator=generator, dtype=torch.float64) * 3 - 1.5).exp2()
+    described = gguf_copy._Described("model", min(model.fingerprints()), model.geometry)
+    path.write_text(to_file(described, rope or RopeSpec(), QuantSpec(), Scales(mode, "kv_head", BANDS, g)).to_json())
+    return path, g.numpy()
+
+
+def factor(g, mode, layer, which, row, permuted=True):
+    """What row `row` of attn_q or attn_k must be multiplied by."""
+    head, channel = divmod(row, HEAD_DIM)
+    kv_head = head // (HEADS // KV) if which == "q" else head
+    pair = channel // 2 if permuted else channel % (HEAD_DIM // 2)
+    band = next(b for b, (first, last) in enumerate(BANDS) if first <= pair <= last)
+    value = g[layer, kv_head, band]
+    return value if which == "q" or mode == "shared" else 1 / value
+
+
+def tensors_of(path):
+    return {t.name: t for t in gguf.GGUFReader(path).tensors}
+
+
+def without_scales(raw, kind):
+    """The bytes of a block tensor that are no float16 scale."""
+    blocks = np.array(raw).reshape(-1, gguf.GGML_QUANT_SIZES[kind][1])
+    return np.delete(blocks, [at + i for at in SCALE_BYTES[kind] for i in (0, 1)], axis=1)
+
+
+@pytest.mark.parametrize("mode", ["symmetric", "shared"])
+@pytest.mark.parametrize("kind", [*WRITABLE, *HAND_BUILT], ids=lambda k: k.name)
+def test_rows_are_multiplied_and_nothing_else_changes(tmp_path, kind, mode):
+    source = write_model(tmp_path / "m.gguf", kind, bias=True)
+    before = source.read_bytes()
+    scales, g = write_scales(tmp_path / "scales.json", source, mode)
+    folder = gguf_copy.run(source, scales, None, tmp_path / "out")
+    result = folder / "m.gguf"
+    assert source.read_bytes() == before
+    assert result.stat().st_size == len(before)
+    old, new = tensors_of(source), tensors_of(result)
+    assert list(old) == list(new)
+    start = read_header(source).data_start
+    assert result.read_bytes()[:start] == before[:start]
+    for name in old:
+        if name.rpartition(".")[0] not in QK:
+            assert bytes(new[name].data) == bytes(old[name].data), name
+            continue
+        _, layer, stem, leaf = name.split(".")
+        rows = len(old[name].data)
+        gains = np.array([factor(g, mode, int(layer), stem[-1], r) for r in range(rows)])
+        if leaf == "bias":
+            np.testing.assert_allclose(new[name].data, old[name].data * gains, rtol=2.0**-24)
+            continue
+        if kind in SCALE_BYTES:
+            assert np.array_equal(without_scales(new[name].data, kind), without_scales(old[name].data, kind))
+        was = gguf.dequantize(np.array(old[name].data), kind).astype(np.float64)
+        now = gguf.dequantize(np.array(new[name].data), kind).astype(np.float64)
+        wanted = was * gains[:, None]
+        assert float(np.abs(was - wanted).max()) > 0.1 * float(np.abs(wanted).max())  # the factors are far from 1
+        # one scale a block: half a step of the row's largest value; d * code + m may cancel to a quarter of its parts
+        parts = 4 if len(SCALE_BYTES.get(kind, ())) == 2 else 1
+        bound = parts * STEP.get(kind, 2.0**-11) * np.abs(wanted).max(axis=1)
+        assert (np.abs(now - wanted).max(axis=1) <= bound).all()
+
+
+@pytest.mark.parametrize("kind", [Q.Q4_1, Q.Q4_K, Q.Q5_K, Q.Q2_K], ids=lambda k: k.name)
+def test_both_scales_of_a_block_are_within_half_a_float16_step(kind):
+    """On the stored numbers themselves: no slack for cancellation between d * code and m."""
+    rng = np.random.default_rng(3)
+    raw = random_blocks(rng, 50, kind)
+    gains = np.exp2(rng.uniform(-2, 2, 50))
+    new = scale_rows(raw, kind, gains, "t")
+    size = gguf.GGML_QUANT_SIZES[kind][1]
+    for at in SCALE_BYTES[kind]:
+        old_d, new_d = (
+            np.ascontiguousarray(x.reshape(50, -1, size)[..., at : at + 2]).view("<f2")[..., 0].astype(np.float64)
+            for x in (raw, new)
+        )
+        relative = np.abs(new_d / (old_d * gains[:, None]) - 1)
+        assert 0 < relative.max() <= 2.0**-11
+
+
+def test_qwen2_rows_keep_the_model_order(tmp_path):
+    source = write_model(tmp_path / "m.gguf", Q.F32, "qwen2", bias=True)
+    scales, g = write_scales(tmp_path / "s.json", source)
+    result = gguf_copy.run(source, scales, None, tmp_path / "out") / "m.gguf"
+    old, new = tensors_of(source), tensors_of(result)
+    for name in ("blk.1.attn_q.weight", "blk.1.attn_k.weight", "blk.0.attn_k.bias"):
+        _, layer, stem, _ = name.split(".")
+        gains = [factor(g, "symmetric", int(layer), stem[-1], r, permuted=False) for r in range(len(old[name].data))]
+        expected = (old[name].data.T.astype(np.float64) * gains).T
+        np.testing.assert_allclose(new[name].data, expected, rtol=1e-7)
+    llama = [factor(g, "symmetric", 1, "q", r) for r in range(HEAD_DIM)]
+    assert llama != [factor(g, "symmetric", 1, "q", r, permuted=False) for r in range(HEAD_DIM)]
+
+
+def test_a_scale_of_one_leaves_the_row_bit_for_bit():
+    raw = random_blocks(np.random.default_rng(0), 4, Q.Q6_K)
+    raw[1, 208:210] = (1, 0)  # a subnormal scale: left as it is, since nothing is rounded
+    new = scale_rows(raw, Q.Q6_K, np.array([1.0, 1.0, 2.0, 1.0]), "t")
+    assert np.array_equal(new[[0, 1, 3]], raw[[0, 1, 3]])
+    assert not np.array_equal(new[2], raw[2])
+
+
+@pytest.mark.parametrize(
+    ("kind", "scale", "gain", "message"),
+    [
+        (Q.Q8_0, 60_000.0, 2.0, "t: row 5 times 2 leaves the range of its float16 scales; search within narrower"),
+        (Q.Q8_0, 6.1e-5, 0.0137, "t: row 5 times 0.0137 is too small for its float16 scales"),
+        (Q.Q4_K, 1e-6, 0.7, "t: row 5 times 0.7 is too small for its float16 scales"),
+        (Q.F16, 40_000.0, 2.0, "leaves the range of its F16 values"),
+        (Q.F16, 6e-8, 0.7, "is too small for its F16 values"),
+        (Q.F32, 1e38, 10.0, "leaves the range of its F32 values"),
+    ],
+)
+def test_what_float16_cannot_hold_is_refused_by_name(kind, scale, gain, message):
+    if kind in SCALE_BYTES:
+        raw = random_blocks(np.random.default_rng(0), 1, kind)
+        blocks = raw.reshape(-1, gguf.GGML_QUANT_SIZES[kind][1])
+        for at in SCALE_BYTES[kind]:
+            blocks[:, at : at + 2] = np.array([scale], "<f2").view(np.uint8)
+    else:
+        raw = gguf.quantize(np.full((1, 32), scale, np.float32), kind).view(np.uint8)
+    with pytest.raises(BadScales, match=message):
+        scale_rows(raw, kind, np.array([gain]), "t", first_row=5)
+
+
+def test_a_refused_row_leaves_no_file(tmp_path):
+    tiny = {"blk.1.attn_k": np.full((KV * HEAD_DIM, 256), 1e-4, np.float32)}
+    source = write_model(tmp_path / "m.gguf", Q.Q8_0, tensors=tiny)
+    scales, _ = write_scales(tmp_path / "s.json", source)
+    with pytest.raises(BadScales, match=r"blk.1.attn_k.weight: row \d+ times .* too small for its float16 scales"):
+        gguf_copy.run(source, scales, None, tmp_path / "out")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["m.gguf", "s.json"]
+
+
+def test_power_of_two_block_scales_are_refused_with_the_reason(tmp_path):
+    source = write_model(tmp_path / "m.gguf")
+    with pytest.raises(
+        UnsupportedModel, match=r"MXFP4 rows cannot be scaled in place \(block scales are powers of two"
+    ):
+        scale_rows(np.zeros((1, 17), np.uint8), Q.MXFP4, np.ones(1), "t")
+    assert source.is_file()
+
+
+def test_scales_of_another_file_are_refused(tmp_path):
+    source, other = write_model(tmp_path / "m.gguf"), write_model(tmp_path / "other.gguf", seed=1)
+    scales, _ = write_scales(tmp_path / "s.json", other)
+    with pytest.raises(BadScales, match="made for model"):
+        gguf_copy.run(source, scales, None, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+ROPES = [
+    (RopeSpec("linear", 2.0), {"rope.scaling.type": "linear", "rope.scaling.factor": 2.0, "context_length": 256}),
+    (RopeSpec("ntk", 2.0), {"context_length": 256, "rope.freq_base": 10_000.0 * 2 ** (64 / 62)}),
+    (
+        RopeSpec("yarn", 4.0, original_context=100),
+        {"rope.scaling.type": "yarn", "rope.scaling.factor": 4.0, "context_length": 400,
+         "rope.scaling.original_context_length": 100},
+    ),
+    (RopeSpec("yarn", 2.0, beta_fast=16.0),
+     {"rope.scaling.yarn_beta_fast": 16.0, "rope.scaling.yarn_beta_slow": 1.0,
+      "rope.scaling.original_context_length": CONTEXT}),
+    (RopeSpec("llama3", 8.0), {"context_length": 1024}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("rope", "keys"), ROPES, ids=lambda x: getattr(x, "method", ""))
+def test_the_interpolation_is_in_the_metadata(tmp_path, rope, keys):
+    source = write_model(tmp_path / "m.gguf", Q.Q4_0)
+    scales, _ = write_scales(tmp_path / "s.json", source, rope=rope)
+    plain = gguf_copy.run(source, scales, RopeSpec(), tmp_path / "plain") / "m.gguf"
+    result = gguf_copy.run(source, scales, None, tmp_path / "out") / "m.gguf"  # the interpolation of the scales
+    reader, old = gguf.GGUFReader(result), gguf.GGUFReader(source)
+    for key, value in keys.items():
+        found = reader.get_field(f"llama.{key}").contents()
+        assert found == (value if isinstance(value, str) else pytest.approx(value, rel=1e-6))
+    kept = set(old.fields) - {"llama.context_length", "llama.rope.freq_base"} - {f for f in old.fields if "GGUF." in f}
+    assert all(reader.get_field(k).contents() == old.get_field(k).contents() for k in kept)
+    expected = {t.name: bytes(t.data) for t in gguf.GGUFReader(plain).tensors}
+    found = {t.name: bytes(t.data) for t in reader.tensors}
+    divisors = found.pop("rope_freqs.weight", None)
+    assert found == expected
+    if rope.method == "llama3":
+        from transformers import LlamaConfig
+        from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+
+        block = {"rope_type": "llama3", "rope_theta": 10_000.0, "factor": 8.0, "low_freq_factor": 1.0,
+                 "high_freq_factor": 4.0, "original_max_position_embeddings": CONTEXT}  # fmt: skip
+        config = LlamaConfig(hidden_size=256, num_attention_heads=4, rope_parameters=block)
+        wanted = ROPE_INIT_FUNCTIONS["llama3"](config, None)[0].numpy()
+        inv_freq = 10_000.0 ** (-np.arange(0, 64, 2) / 64) / np.frombuffer(divisors, "<f4")
+        np.testing.assert_allclose(inv_freq, wanted, rtol=1e-5)
+    else:
+        assert divisors is None
+
+
+@pytest.mark.parametrize(
+    ("rope", "architecture", "message"),
+    [
+        (RopeSpec("dynamic", 2.0), "llama", "llama.cpp has no dynamic interpolation for llama; choose yarn"),
+        (RopeSpec("llama3", 2.0), "qwen2", "llama.cpp has no llama3 interpolation for qwen2; choose yarn"),
+        (RopeSpec("longrope", 2.0, long_factor=(1.0,) * 32, short_factor=(1.0,) * 32), "llama", "has no longrope"),
+    ],
+)
+def test_an_interpolation_llama_cpp_lacks_is_refused(tmp_path, rope, architecture, message):
+    source = write_model(tmp_path / "m.gguf", architecture=architecture)
+    with pytest.raises(BadSpec, match=message):
+        gguf_copy.run(source, None, rope, tmp_path / "out")
+    assert [p.name for p in tmp_path.iterdir()] == ["m.gguf"]
+
+
+def test_a_file_with_its_own_scaling_is_refused(tmp_path):
+    source = write_model(tmp_path / "m.gguf", extra=lambda w: w.add_rope_scaling_type(gguf.RopeScalingType.YARN))
+    with pytest.raises(UnsupportedModel, match="carries its own RoPE scaling"):
+        gguf_copy.run(source, None, RopeSpec("linear", 2.0), tmp_path / "out")
+
+
+def test_an_unknown_architecture_is_refused(tmp_path):
+    source = write_model(tmp_path / "m.gguf", architecture="falcon")
+    with pytest.raises(UnsupportedModel, match="architecture falcon is not known here; known: llama, qwen2"):
+        gguf_copy.run(source, None, RopeSpec("linear", 2.0), tmp_path / "out")
+
+
+def test_an_existing_folder_is_left_alone(tmp_path):
+    source = write_model(tmp_path / "m.gguf")
+    (tmp_path / "out").mkdir()
+    with pytest.raises(BadOutput, match="already exists; choose a new folder"):
+        gguf_copy.run(source, None, RopeSpec("linear", 2.0), tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_scale_wider_than_a_chunk_is_whole(tmp_path, monkeypatch):
+    """Rows in pieces of three: the same bytes as at once."""
+    source = write_model(tmp_path / "m.gguf", Q.Q5_K)
+    scales, _ = write_scales(tmp_path / "s.json", source)
+    whole = (gguf_copy.run(source, scales, None, tmp_path / "a") / "m.gguf").read_bytes()
+    monkeypatch.setattr(gguf_copy, "CHUNK", 3 * 176)
+    assert (gguf_copy.run(source, scales, None, tmp_path / "b") / "m.gguf").read_bytes() == whole

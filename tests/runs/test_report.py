@@ -1,0 +1,118 @@
+"""report.html from planted results: everything is in it, and nothing is loaded from anywhere."""
+
+import re
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+sys.path[:0] = [str(Path(__file__).parents[1] / "figures")]
+
+import planted  # noqa: E402
+
+from qroar_core.figures.gallery import gallery  # noqa: E402
+from qroar_core.results import Continuations, Manifest  # noqa: E402
+from qroar_core.results.continuations import Continuation  # noqa: E402
+from qroar_core.runs.report import report_html  # noqa: E402
+
+MANIFEST = Manifest(versions={"torch": "2.13.0", "qroar": "9.9"}, command="python -m qroar_core run demo --k int3",
+                    model={"name": "tiny <b>"}, specs={"rope": {"method": "yarn"}}, seed=7, device="cpu x",
+                    dtype="float32", text="messages")  # fmt: skip
+LOADING = {"src", "href", "data", "action", "poster", "srcset", "formaction", "background", "xlink:href"}
+
+
+class Resources(HTMLParser):
+    """What a browser would load, and the text outside scripts and styles."""
+
+    def __init__(self):
+        super().__init__()
+        self.found, self.inside, self.text, self.styles = [], "", [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.inside = tag if tag in ("script", "style") else self.inside
+        self.found += [(tag, value) for name, value in attrs if name in LOADING and not value.startswith("#")]
+        self.styles += [value for name, value in attrs if name == "style"]
+
+    def handle_endtag(self, tag):
+        self.inside = "" if tag == self.inside else self.inside
+
+    def handle_data(self, data):
+        if self.inside == "style":
+            self.styles.append(data)
+        elif not self.inside:
+            self.text.append(data)
+
+
+def read(text):
+    parser = Resources()
+    parser.feed(text)
+    return parser
+
+
+def continued():
+    def row(model, scales, tokens, departs_at):
+        return Continuation(model=model, scales=scales, tokens=tokens, pieces=[f"w{t} " for t in tokens],
+                            log_prob=[-0.5] * len(tokens), departs_at=departs_at)  # fmt: skip
+
+    return Continuations(prompt_tokens=9, left_out=0, prompt_end="so it <ended>", origin="a, tokens 0 to 8",
+                         actual="on", length=12, rows=[row("reference", "identity", [1, 2, 3], None),
+                                          row("quantized", "identity", [1, 5, 3], 1)])  # fmt: skip
+
+
+def built(**more):
+    evaluation = planted.evaluation().model_copy(update={"rotation": planted.rotation()})
+    return report_html(MANIFEST, planted.diagnosis(), planted.report(), planted.scales(), evaluation, **more)
+
+
+def test_nothing_is_loaded_from_anywhere():
+    page = read(built(continued=continued()))
+    assert page.found == []
+    for style in page.styles:
+        assert not re.search(r"@import|url\s*\(", style)
+    resources = read('<img src="https://x.org/a.png"><a href="#here"></a><style>@import "x"</style>')
+    assert resources.found == [("img", "https://x.org/a.png")]  # the check sees what it should
+
+
+def test_every_figure_and_table_is_there_with_the_settings():
+    text = built()
+    page = read(text)
+    said = "".join(page.text)
+    evaluation = planted.evaluation().model_copy(update={"rotation": planted.rotation()})
+    chapters = gallery(planted.diagnosis(), planted.report(), planted.scales(), evaluation)
+    pictures = [picture for chapter in chapters.values() for picture in chapter]
+    assert text.count("Plotly.newPlot(") >= len(pictures) > 12
+    for picture in pictures:
+        assert picture.title in said
+        assert picture.how_to_read in said
+    assert text.count('class="plotly-graph-div"') == text.count("<details>") == len(pictures)
+    assert "Counted as llama.cpp counts" in said
+    assert "8.166 ± 0.082" in said  # exp(2.1), the reference's PPL at 1024 tokens
+    assert "python -m qroar_core run demo --k int3" in said
+    assert "tiny <b>" in said  # escaped in the source
+    assert '"seed": 7' in said
+    assert "2.13.0" in said
+    assert "A Hadamard rotation wins back +0.4000 nats" in said
+    assert "Significant gain: +0.2500 nats." in said
+
+
+def test_plotly_stands_in_the_file_once():
+    text = built()
+    assert text.count("plotly.js v") == 1
+    assert len(text) < 9_000_000
+
+
+def test_continuations_are_side_by_side_with_the_departure_marked():
+    text = built(continued=continued())
+    said = "".join(read(text).text)
+    assert "quantized: departs from the reference at token 2 of 3" in said
+    assert "so it <ended>" in said
+    assert "The text itself goes on" in said
+    assert len(re.findall(r"outline: 2px solid[^>]*>w5 <", text)) == 1
+    assert "Continuations" not in "".join(read(built()).text)
+
+
+@pytest.mark.parametrize("left", [(), ("search.kappa0", "rope.beta_fast")])
+def test_what_the_command_leaves_out_is_said(left):
+    said = "".join(read(built(unspelled=left)).text)
+    assert ("It leaves out search.kappa0, rope.beta_fast: see the settings." in said) == bool(left)
