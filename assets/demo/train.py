@@ -1,4 +1,4 @@
-"""Train the embedded demo model from the vendored text: no network, two CPU cores, under an hour.
+"""Train the embedded demo model from the vendored text: no network, two CPU cores, under an hour when nothing else runs.
 
 The dashboard needs a model that any machine runs in seconds and that yet shows what long context and quantization do
 to each other. So this one is a plain Llama (`half` pairs, GQA, tied embeddings) with a native window of only 256
@@ -38,7 +38,7 @@ WINDOW = 256  # native context L0, tokens
 SEED = 20250914
 WORKERS = 2
 BATCH = 8  # windows a step, all workers together
-STEPS = 2000
+STEPS = 7000
 PEAK_LR = 3e-3
 INIT_STD = 0.04  # of width**-0.5 = 0.0625; transformers' 0.02 learns to attend far later at this width
 FINAL_LR_SHARE = 0.05

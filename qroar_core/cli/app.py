@@ -131,9 +131,8 @@ def evaluate(options: dict) -> None:
 def export(options: dict) -> None:
     """Write a checkpoint with scales and interpolation inside: for transformers and vLLM, or for llama.cpp."""
     from qroar_core import export as stage
-    from qroar_core.cli.exports import COPY_FORMATS, copy, repeats
+    from qroar_core.cli.exports import COPY_FORMATS, copy, repeats, writer_of
     from qroar_core.cli.settings import rope_spec
-    from qroar_core.exporting import gguf_write
     from qroar_core.models.scales_file import from_file, rope_from
     from qroar_core.specs import RopeSpec
 
@@ -150,7 +149,7 @@ def export(options: dict) -> None:
     if options.get("scales"):
         scales, content = from_file(options["scales"], loaded)
         rope = asked or rope_from(content.rope)
-    write = gguf_write.run if options["format"] in gguf_write.FORMATS else stage.run
+    write = writer_of(options["format"]) or stage.run
     with show.progress() as on_step:
         folder = write(
             loaded, rope, scales, options["out"], format=options["format"], command=repeats(options), on_step=on_step

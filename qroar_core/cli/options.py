@@ -80,8 +80,8 @@ ROTATION_FILE = [
     _option("rotation_scales", str | None, None, "scales.json searched under the rotated quantizer", metavar="FILE"),
 ]
 EXPORT = [
-    _option("format", str, "hf", "what to write; gguf: a .gguf MODEL with only its scales edited",
-            metavar="hf|gguf|gguf-f16|gguf-bf16|gguf-q8_0|gguf-q4_0"),
+    _option("format", str, "hf", "what to write; gguf and quantized: MODEL's own codes, only its scales edited",
+            metavar="hf|gguf-f16|gguf-bf16|gguf-q8_0|gguf-q4_0|gguf|quantized"),
 ]  # fmt: skip
 OUT = [_option("out", str | None, None, "folder to write; made by the command", metavar="DIR")]
 

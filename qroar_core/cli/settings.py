@@ -11,11 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-from qroar_core.cli.exports import COPY_FORMATS
+from qroar_core.cli.exports import MORE_FORMATS
 from qroar_core.errors import BadSpec
 from qroar_core.evaluate import must_rotate
 from qroar_core.export import FORMATS
-from qroar_core.exporting import gguf_write
 from qroar_core.maths.bands import partition
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.rope import native_inv_freq
@@ -49,7 +48,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "mode": get_args(Mode),
     "objective": get_args(Objective),
     "method": get_args(get_type_hints(SearchSpec)["method"]),
-    "format": (*FORMATS, *COPY_FORMATS, *gguf_write.FORMATS),
+    "format": (*FORMATS, *MORE_FORMATS),
 }
 
 

@@ -50,7 +50,7 @@ def locate(asked: str, on_step: OnStep = ignore) -> Source:
             raise BadCheckpoint("no such file", where=asked, do="check the path")
         return _from_gguf(path, asked, path.stem, on_step)
     if path.is_dir():
-        return Source(asked, path.resolve().name, path)
+        return _from_folder(path, asked, on_step)
     if path.is_file():
         raise BadCheckpoint("not a checkpoint", where=asked, do="give a Hugging Face folder or a .gguf file")
     if asked.startswith((".", "/", "~")) or not re.fullmatch(r"[\w.-]+/[\w.-]+", asked):
@@ -67,6 +67,15 @@ def _as_path(asked: str) -> Path:
     except (OSError, RuntimeError) as error:  # RuntimeError: ~nobody
         raise BadCheckpoint(f"not a usable path ({error})"[:200], where=asked[:80], do="check the path") from error
     return path
+
+
+def _from_folder(path: Path, asked: str, on_step: OnStep) -> Source:
+    from qroar_core.models.formats.quantized_folder import converted, quantization_of
+
+    if not quantization_of(path):
+        return Source(asked, path.resolve().name, path)
+    folder, label = converted(path, on_step)
+    return Source(asked, path.resolve().name, folder, note=f"dequantized from {label}")
 
 
 def _from_gguf(path: Path, asked: str, label: str, on_step: OnStep) -> Source:

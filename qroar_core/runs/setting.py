@@ -12,7 +12,7 @@ from qroar_core.specs import DiagnosisSpec, EvaluationSpec, QuantizerSpec, Quant
 CPU_LENGTH, GPU_LENGTH = 2048, 16384  # default context, tokens, unless the PI's own window is shorter
 DEMO_ROPE = RopeSpec("yarn", 4.0)
 INT4_K = QuantSpec(k=QuantizerSpec(4), name="int4 K cache")
-INT3_K = QuantSpec(k=QuantizerSpec(3), name="int3 K cache")  # the demo is small and calm: int3 is its int4
+INT3_K = QuantSpec(k=QuantizerSpec(3), name="int3 K cache")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +39,8 @@ def default_setting(loaded: LoadedModel, rope: RopeSpec | None = None, quant: Qu
     """Fill in what was not asked.
 
     Without a RoPE the demo gets YaRN x4, other models keep their own; without a quantizer it is the
-    K cache per token and head, in int4, on the demo in int3. The length is what the interpolation
-    promises, at most 2,048 tokens on a CPU and 16,384 on a GPU.
+    K cache in int4 per token and head. The length is what the interpolation promises, at most 2,048 tokens on a
+    CPU and 16,384 on a GPU.
     """
     if rope is None:
         rope = DEMO_ROPE if loaded.source == "demo" else RopeSpec()
@@ -52,12 +52,8 @@ def default_setting(loaded: LoadedModel, rope: RopeSpec | None = None, quant: Qu
     lengths = (short, length) if short < length else (length,)
     return Setting(
         rope=rope,
-        quant=for_family(quant if quant is not None else _usual(loaded), loaded.model.config.model_type),
+        quant=for_family(quant if quant is not None else INT4_K, loaded.model.config.model_type),
         diagnosis=DiagnosisSpec(length=length, short_length=short),
         search=SearchSpec(length=length),
         evaluation=EvaluationSpec(lengths=lengths, windows=16 if length <= 1024 else 8),
     )
-
-
-def _usual(loaded: LoadedModel) -> QuantSpec:
-    return INT3_K if loaded.source == "demo" else INT4_K

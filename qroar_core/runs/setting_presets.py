@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.presets import for_family, preset_quant
-from qroar_core.runs.setting import DEMO_ROPE, INT3_K, INT4_K
+from qroar_core.runs.setting import INT3_K, INT4_K
 from qroar_core.specs import QuantSpec, RopeSpec
 
 
@@ -27,9 +27,7 @@ SETTING_PRESETS: dict[str, SettingPreset] = {
         RopeSpec("yarn", 4.0), INT4_K, "One scale a token over all bands: where one loud band costs the others."
     ),
     "4x YaRN, int3 K cache": SettingPreset(
-        DEMO_ROPE,
-        INT3_K,
-        "The demo's own setting: a model so small and calm loses under int3 what others lose under int4.",
+        RopeSpec("yarn", 4.0), INT3_K, "The same with half the levels: how far can a cache go?"
     ),
     "2x YaRN, int4 K cache": SettingPreset(
         RopeSpec("yarn", 2.0), INT4_K, "A mild stretch: what most models take without fine-tuning."

@@ -93,7 +93,7 @@ def test_the_whole_journey_on_the_demo_model(server, browser, shots):
     go(page, "Pressure")
     strip = page.locator(".st-key-strip")
     strip.get_by_text("Rescaling can act here").wait_for(timeout=SHORT)
-    for words in ("demo", "YaRN ×4", "K int3 per token", "1024 tokens", "weights as loaded"):
+    for words in ("demo", "YaRN ×4", "K int4 per token", "1024 tokens", "weights as loaded"):
         assert words in strip.inner_text()
     page.get_by_role("button", name="Diagnose", exact=True).click()
     page.locator(".js-plotly-plot").nth(5).wait_for(timeout=LONG)  # two before the diagnosis, four after

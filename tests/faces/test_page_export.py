@@ -49,13 +49,13 @@ def test_the_report_is_offered_once_everything_is_there_and_built_from_it(loaded
     done(loaded_app, "evaluate", "Evaluate")
     go(loaded_app)
     assert downloads(loaded_app) == ["Download scales.json", "Download report.html"]
-    assert loaded_app.code[1].value == "python -m qroar_core run demo --rope yarn --factor 4 --k int3 --out runs/again"
+    assert loaded_app.code[1].value == "python -m qroar_core run demo --rope yarn --factor 4 --k int4 --out runs/again"
     setting = default_setting(demo_model)
     outcome = searching.result(demo_model, setting)
     proof = evaluating.result(demo_model, setting, outcome)
     text = reporting.build(demo_model, setting, diagnosing.result(demo_model, setting), outcome, proof)
     assert "Significant gain: +0.2500 nats." in text
-    assert "python -m qroar_core run demo --rope yarn --factor 4 --k int3 --out runs/again" in text
+    assert "python -m qroar_core run demo --rope yarn --factor 4 --k int4 --out runs/again" in text
     assert demo_model.fingerprint in text
     assert text.count("Plotly.newPlot(") > 12
     assert session.manager().idle()

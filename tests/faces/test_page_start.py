@@ -91,7 +91,7 @@ def test_a_preset_click_changes_strip_address_and_forms(loaded_app, name):
 
 
 def test_the_preset_in_force_is_marked_and_a_change_by_hand_unmarks_it(loaded_app):
-    assert loaded_app.pills(key="preset").value == "4x YaRN, int3 K cache"
+    assert loaded_app.pills(key="preset").value == "4x YaRN, int4 K cache"
     loaded_app.number_input(key="factor").set_value(3.0)
     run(run(loaded_app))
     assert loaded_app.pills(key="preset").value is None

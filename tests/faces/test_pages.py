@@ -66,7 +66,7 @@ def test_without_a_model_each_page_says_what_to_do_next(app, page):
 def test_with_a_model_each_page_shows_the_setting_and_an_empty_state(loaded_app, page):
     go(loaded_app, page)
     said = texts(loaded_app)
-    for words in ("demo", "YaRN ×4", "K int3 per token", "1024 tokens", "8 bands by count", "Rescaling can act here"):
+    for words in ("demo", "YaRN ×4", "K int4 per token", "1024 tokens", "8 bands by count", "Rescaling can act here"):
         assert words in said
     assert loaded_app.info
     assert len(loaded_app.get("plotly_chart")) == (2 if page == "pressure" else 0)  # closed forms need no diagnosis
@@ -248,7 +248,7 @@ def test_export_offers_scales_and_writes_a_folder_inside_the_roots(loaded_app, t
     settled(loaded_app)
     assert (tmp_path / "out" / "config.json").is_file()
     assert "from_pretrained" in loaded_app.code[1].value
-    assert loaded_app.code[0].value.endswith("--rope yarn --factor 4 --k int3 --scales scales.json")
+    assert loaded_app.code[0].value.endswith("--rope yarn --factor 4 --k int4 --scales scales.json")
 
 
 def test_a_setting_in_the_address_is_taken_up_and_a_bad_one_is_ignored(app):

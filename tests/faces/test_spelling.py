@@ -76,9 +76,9 @@ def test_the_command_means_the_setting_it_was_made_from(demo, monkeypatch, case)
 
 def test_the_usual_setting_is_a_short_command(demo):
     command, _ = run_command(demo, default_setting(demo))
-    assert command == "python -m qroar_core run demo --rope yarn --factor 4 --k int3 --out runs/again"
+    assert command == "python -m qroar_core run demo --rope yarn --factor 4 --k int4 --out runs/again"
     measure, _ = evaluate_command(demo, default_setting(demo), "scales.json")
-    assert measure == "python -m qroar_core evaluate demo --rope yarn --factor 4 --k int3 --scales scales.json"
+    assert measure == "python -m qroar_core evaluate demo --rope yarn --factor 4 --k int4 --scales scales.json"
 
 
 def test_lengths_windows_and_the_second_search_are_spelled(demo, monkeypatch):

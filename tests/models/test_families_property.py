@@ -126,8 +126,8 @@ def test_both_outcomes_were_met():
     assert OUTCOMES["refused"] >= 5
 
 
-def fraction(share):
-    return {"rope_parameters": DEFAULT | {"partial_rotary_factor": share}}
+def fraction(share, **block):
+    return {"rope_parameters": DEFAULT | {"partial_rotary_factor": share} | block}
 
 
 REFUSED = {
@@ -136,6 +136,7 @@ REFUSED = {
     "gemma3, softcap": ("gemma3", {"attn_logit_softcapping": 3.0}, "attn_logit_softcapping is set"),
     "gemma3, bidirectional": ("gemma3", {"use_bidirectional_attention": True}, "bidirectional"),
     "qwen3, partial": ("qwen3", fraction(0.5), "6 rotated channels, qwen3 turns 12"),
+    "qwen3, partial and linear": ("qwen3", fraction(0.5, rope_type="linear", factor=2.0), "channels, qwen3 turns 12"),
     "glm4, odd": ("glm4", fraction(0.4), "rotary_dim 3 must be even"),
     "neox, two channels": ("gpt_neox", fraction(0.125), "rotary_dim 2 must be"),
     "smollm3, nothing turns": ("smollm3", {"no_rope_layers": [0, 0, 0, 0]}, "no layer"),

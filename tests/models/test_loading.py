@@ -190,9 +190,9 @@ BAD = {  # what is done to a good folder: the error, and words its line must hol
     "an unknown rope type": (rope(rope_type="wat"), UnsupportedModel, "unknown rope_type 'wat'"),
     "a rope type without its numbers": (rope(rope_type="yarn"), BadCheckpoint, "config.json cannot be read.*factor"),
     "quantized already": (
-        lambda folder: edit_config(folder, quantization_config={"quant_method": "gptq", "bits": 4}),
+        lambda folder: edit_config(folder, quantization_config={"quant_method": "aqlm", "bits": 4}),
         UnsupportedModel,
-        r"quantized already \(gptq\); give the full-precision",
+        r"quantized already \(aqlm\): .*; give the full-precision",
     ),
     "no tokenizer": (
         without("tokenizer.json", "tokenizer_config.json"),

@@ -94,6 +94,8 @@ def _compressed(block: dict[str, Any], where: str) -> Packing:
 
 def unpacked(words: Tensor, bits: int) -> Tensor:
     """Codes of int32 words, lowest bits first: (..., n) -> int64 (..., n * 32 / bits)."""
+    if words.dtype != torch.int32:
+        raise ValueError(f"words of {words.dtype}, int32 is packed")
     shifts = torch.arange(0, INT32_BITS, bits)
     codes = (words.long()[..., None] >> shifts) & ((1 << bits) - 1)  # (..., n, codes of a word)
     return codes.flatten(-2)
@@ -103,14 +105,17 @@ def _grouped(scale: Tensor, inputs: int, g_idx: Tensor | None = None) -> Tensor:
     """A value a group (out, groups) -> a value an input (out, in)."""
     if g_idx is not None and bool((g_idx >= 0).all()):
         return scale[:, g_idx.long()]
-    if inputs % scale.shape[1]:
+    if not scale.shape[1] or inputs % scale.shape[1]:
         raise ValueError(f"{scale.shape[1]} groups do not divide {inputs} inputs")
     return scale.repeat_interleave(inputs // scale.shape[1], dim=1)
 
 
 def _packed(parts: Mapping[str, Tensor], bits: int) -> Tensor:
     out, inputs = (int(n) for n in parts["weight_shape"])
-    codes = unpacked(parts["weight_packed"], bits)[:, :inputs] - (1 << (bits - 1))
+    codes = unpacked(parts["weight_packed"], bits)
+    if out != len(codes) or not 0 <= codes.shape[1] - inputs < INT32_BITS // bits:
+        raise ValueError(f"weight_shape {out} x {inputs}, codes {tuple(codes.shape)}")
+    codes = codes[:, :inputs] - (1 << (bits - 1))
     scale = parts["weight_scale"].float()
     g_idx = parts.get("weight_g_idx")
     if "weight_zero_point" in parts:  # packed along the outputs

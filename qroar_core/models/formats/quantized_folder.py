@@ -116,9 +116,11 @@ def converted(folder: Path, on_step: OnStep) -> tuple[Path, str]:
         UnsupportedModel: a format not known here.
         BadCheckpoint: files that cannot be read or contradict the config.
     """
+    from qroar_core.models.families import family_of
     from qroar_core.models.sources import cache_dir
 
     packing = packing_of(quantization_of(folder), str(folder))
+    family_of(json.loads((folder / "config.json").read_text()).get("architectures"), folder.name)
     target = cache_dir() / "converted" / _digest(folder)
     if not any(target.glob("*.safetensors")):
         on_step(Step("load", 0, 4, f"dequantize {folder.name} (once)"))
@@ -168,7 +170,7 @@ def _plain(path: Path, inside: set[str]) -> Iterator[tuple[str, Tensor]]:
 
 
 def _write_index(scratch: Path) -> None:
-    places = {}
+    places: dict[str, str] = {}
     for path in sorted(scratch.glob("*.safetensors")):
         with _opened(path) as file:
             places |= dict.fromkeys(file.keys(), path.name)

@@ -12,18 +12,17 @@ from safetensors.numpy import load_file
 from walk import LONG, ROOT, SHORT, chart, drawn, go, metrics, soon, strip
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
-OPENING = 10  # seconds from opening the dashboard to a loaded demo model
-ANSWER = 2  # seconds within which Cancel answers
+OPENING = 10  # seconds of one core from opening the dashboard to a loaded demo model
+ANSWER = 2 * walk.SLOWNESS  # seconds within which Cancel answers
 LONG_SEARCH = '{"steps":200}'  # long enough to be cancelled in its middle
 SAID = re.compile(r"^(Significant gain: |No significant gain: keep identity)")
 
 
 def test_the_whole_journey_on_the_demo_model(dashboard, visit):
     page = visit()
-    opened = time.monotonic()
     page.goto(f"{dashboard.address}/?search={LONG_SEARCH}")
     walk.load_demo(page)
-    assert time.monotonic() - opened < OPENING
+    assert dashboard.cpu_seconds() < OPENING  # from the server's start, imports included
     assert page.title() == "Q-ROAR"
     start_says_what_the_checkpoint_is(page)
     the_clocks_turn(page)
@@ -103,7 +102,7 @@ def turned(position):
 
 def diagnose(page, dashboard):
     go(page, "Pressure")
-    for words in ("demo", "YaRN ×4", "K int3 per token", "1024 tokens", "weights as loaded", "Rescaling can act here"):
+    for words in ("demo", "YaRN ×4", "K int4 per token", "1024 tokens", "weights as loaded", "Rescaling can act here"):
         assert words in strip(page).inner_text()
     page.get_by_role("button", name="Diagnose", exact=True).click()
     chart(page, "band-kernel").wait_for(timeout=LONG)

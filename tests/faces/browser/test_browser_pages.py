@@ -1,0 +1,107 @@
+"""Every page as it looks and as it is used without a mouse, with a finished run of the command line in view.
+
+Screenshots of every page in both themes go to $QROAR_SHOTS, or to a temporary folder.
+"""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import walk
+from walk import LONG, PAGES, ROOT, SHORT, go
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+WIDTHS = (1280, 1920, 2560)
+FIGURES = {"Learn": 7, "Pressure": 6, "Tails": 3, "Outliers": 4, "Noise": 7, "Tune": 2, "Evaluate": 6}
+FOCUS = """() => {
+  const e = document.activeElement;
+  const labels = e.getAttribute('aria-labelledby');
+  const by = labels && labels.split(' ').map(i => document.getElementById(i)?.innerText).join(' ');
+  const named = e.getAttribute('aria-label') || by || e.labels?.[0]?.innerText || e.innerText || e.title
+    || e.querySelector('[aria-label]')?.getAttribute('aria-label') || '';
+  return [e === document.body ? 'body' : e.tagName.toLowerCase(), named.trim()];
+}"""
+REACHABLE = """() => [...document.querySelectorAll(
+    '[data-testid=stMain] :is(button, input, textarea, a[href], summary, [role=slider], [role=combobox])')]
+  .filter(e => e.checkVisibility() && !e.disabled && e.tabIndex >= 0 && e.type !== 'file').length"""
+
+
+@pytest.fixture(scope="module")
+def finished(dashboard):
+    """The address part of a whole run on the demo model, made without a browser."""
+    command = [sys.executable, "-m", "qroar_core", "run", "demo", "--out", str(dashboard.runs / "demo")]
+    subprocess.run(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True, capture_output=True)
+    return f"{dashboard.address}/?run=demo"
+
+
+@pytest.fixture
+def viewed(visit, finished):
+    """Opens the run in a new tab."""
+
+    def opened(**look):
+        page = visit(**look)
+        page.goto(finished)
+        offered, there = page.get_by_role("button", name="Load demo"), page.get_by_text("Rescaling can act here").first
+        offered.or_(there).first.wait_for(timeout=SHORT)
+        if offered.count():
+            offered.click()
+            there.wait_for(timeout=SHORT)
+        return page
+
+    return opened
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_every_page_in_both_themes(viewed, shots, theme):
+    """Pictures of all pages; every figure is there, says what it shows, and no page is wider than its window."""
+    page = viewed(theme=theme)
+    for name in PAGES:
+        go(page, name)
+        if name in FIGURES:
+            page.locator(".js-plotly-plot .main-svg").nth(3 * FIGURES[name] - 1).wait_for(
+                timeout=LONG, state="attached"
+            )
+            walk.settle(page)
+            figures = page.locator(".js-plotly-plot")
+            assert figures.count() == FIGURES[name], name
+            alts = page.get_by_test_id("stPlotlyChart").evaluate_all(
+                "all => all.map(e => e.getAttribute('aria-label'))"
+            )
+            assert len(alts) == FIGURES[name]
+            assert all(alt and len(alt) > 60 for alt in alts), (name, alts)
+        assert page.get_by_test_id("stException").count() == 0, name
+        walk.shoot(page, shots / f"{name.lower()}-{theme}.png")
+
+
+def test_no_page_scrolls_sideways_from_1280_to_2560(viewed):
+    page = viewed()
+    for name in PAGES:
+        go(page, name)
+        for width in WIDTHS:
+            page.set_viewport_size({"width": width, "height": 1000})
+            page.wait_for_timeout(300)
+            wide = page.get_by_test_id("stMain").evaluate("e => [e.scrollWidth, e.clientWidth]")
+            assert wide[0] <= wide[1], (name, width, wide)
+            assert page.evaluate("document.documentElement.scrollWidth") <= width, (name, width)
+
+
+def test_every_control_is_reached_by_tab_and_has_a_name(viewed):
+    page = viewed()
+    for name in PAGES:
+        go(page, name)
+        if name in FIGURES:
+            page.locator(".js-plotly-plot .main-svg").first.wait_for(timeout=LONG)
+            walk.settle(page)
+        page.evaluate("document.activeElement.blur()")
+        page.get_by_role("heading", level=1).first.click()
+        wanted, seen = page.evaluate(REACHABLE), []
+        for _ in range(wanted + 60):
+            page.keyboard.press("Tab")
+            seen.append(tuple(page.evaluate(FOCUS)))
+            if seen[-1][0] == "body":
+                break
+        stops = seen[:-1]
+        nameless = [stop for stop in stops if not stop[1]]
+        assert not nameless, (name, nameless)
+        assert len(stops) >= wanted, (name, wanted, stops)
