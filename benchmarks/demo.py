@@ -49,9 +49,19 @@ def card() -> None:
                 if row.model == "reference" and (bits == 3 or row.scales == "tuned"):
                     continue  # said once; symmetric scales leave the reference alone
                 _print_row(name, f"int{bits}", row, result.window_nll)
+        for length in (native, long):
+            more = paired_interval(_costs(yarn.window_nll, length), _costs(plain.window_nll, native))
+            said.append(f"int{bits} at {length} tokens under {yarn_name} costs {more.mean:+.4f} nats "
+                        f"[{more.low:+.4f}, {more.high:+.4f}] more than natively at {native}.")  # fmt: skip
         said.append(f"int{bits} under {yarn_name}: {yarn.sentence}.")
     print(f"\nHeld-out text, {yarn.text}; symmetric scales, 8 bands per layer and KV head.")
     print("\n".join(f"- {line}" for line in said))
+
+
+def _costs(window_nll: dict[str, list[float]], length: int) -> list[float]:
+    """What the quantizer costs each window, nats per token."""
+    rows = (window_nll[f"{length}/{model}/identity"] for model in ("quantized", "reference"))
+    return [q - r for q, r in zip(*rows, strict=True)]
 
 
 def _print_row(rope: str, cache: str, row: Row, window_nll: dict[str, list[float]]) -> None:

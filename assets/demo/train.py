@@ -1,4 +1,4 @@
-"""Train the embedded demo model from the vendored text: no network, two CPU cores, under an hour when nothing else runs.
+"""Train the embedded demo model from the vendored text: no network, under an hour on two idle CPU cores.
 
 The dashboard needs a model that any machine runs in seconds and that yet shows what long context and quantization do
 to each other. So this one is a plain Llama (`half` pairs, GQA, tied embeddings) with a native window of only 256

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Hashable, Mapping
 from typing import Any
 
 import streamlit as st
 
 FILLED = "{} filled from"
-PENDING = "filled, perhaps not yet in the browser"
+PENDING = "filled, perhaps not yet in the browser"  # session: widget key -> (value, when a page was drawn with it)
+SURE = 2.0  # seconds after which what a page was drawn with has reached the browser
 
 
 def fill(form: str, spec: Hashable, values: Mapping[str, Any]) -> None:
@@ -16,22 +18,33 @@ def fill(form: str, spec: Hashable, values: Mapping[str, Any]) -> None:
 
     All of them when `spec` is not what the form showed last (a preset, a link, another page changed it), else
     only those whose widget was not on the page. What a person typed and the spec refused stays to be mended.
-    A run that ends in `st.rerun` may never reach the browser, so what it filled is filled again until `delivered`.
+
+    Streamlit tells the browser once, and forgets what a run had to tell when the next run starts before it was
+    sent: a run that ends in `st.rerun`, or is followed at once by another. The browser then shows the widget's
+    default. So the same is told again until a page was drawn whole and some time went by without a new value.
     """
     remembered = FILLED.format(form)
     fresh = st.session_state.get(remembered) != spec
     pending = st.session_state.setdefault(PENDING, {})
     for key, value in values.items():
         if fresh or key not in st.session_state:
-            pending[key] = value
-        if key in pending:
-            st.session_state[key] = pending[key]
+            pending[key] = (value, None)
+        if key not in pending:
+            continue
+        told, drawn = pending[key]
+        if drawn is None or st.session_state[key] == told:
+            st.session_state[key] = told
+        else:
+            del pending[key]  # a person has changed it since
     st.session_state[remembered] = spec
 
 
 def delivered() -> None:
     """To be called where a page has drawn its forms and no rerun can follow."""
-    st.session_state[PENDING] = {}
+    now, pending = time.monotonic(), st.session_state.get(PENDING, {})
+    st.session_state[PENDING] = {
+        key: (value, drawn or now) for key, (value, drawn) in pending.items() if drawn is None or now - drawn < SURE
+    }
 
 
 def forget(*forms: str) -> None:

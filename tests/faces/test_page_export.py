@@ -84,9 +84,9 @@ def test_every_runtime_has_a_recipe_before_and_after_writing(loaded_app, tmp_pat
     assert serve == f"vllm serve {tmp_path / 'new'} --max-model-len 1024"
     first, second = convert.splitlines()
     assert first == f"python convert_hf_to_gguf.py {tmp_path / 'new'} --outfile {tmp_path / 'new'}.gguf --outtype f16"
-    assert second == (f"llama-server -m {tmp_path / 'new'}.gguf -c 1024 --rope-scaling yarn --rope-scale 4 "
-                      "--yarn-orig-ctx 256")  # fmt: skip
-    assert "no 3-bit cache for K; q4_0 is its smallest" in texts(loaded_app)
+    assert second == (f"LLAMA_ATTN_ROT_DISABLE=1 llama-server -m {tmp_path / 'new'}.gguf -c 1024 --rope-scaling yarn "
+                      "--rope-scale 4 --yarn-orig-ctx 256 --cache-type-k q4_0")  # fmt: skip
+    assert "q4_0 has a scale per 32 channels" in texts(loaded_app)
     namespace = {}
     exec(python, namespace)  # what is shown is what works
     assert namespace["model"].config.rope_parameters["factor"] == 4.0
@@ -105,8 +105,9 @@ INT4 = QuantizerSpec(4)
          "--rope-scaling linear --rope-scale 2.5 --cache-type-k q8_0 --cache-type-v q8_0 -fa on", "turns that off"),
         (RopeSpec("ntk", 4.0), QuantSpec(k=INT4), "--cache-type-k q4_0", "q4_0 has a scale per 32 channels"),
         (RopeSpec("dynamic", 4.0), QuantSpec(), "", "llama.cpp has no dynamic NTK"),
+        (RopeSpec("ntk", 4.0), QuantSpec(k=QuantizerSpec(3)), "", "no 3-bit cache for K; q4_0 is its smallest"),
     ],
-    ids=["yarn q4_0", "linear q8_0 unrotated", "ntk int4", "dynamic"],
+    ids=["yarn q4_0", "linear q8_0 unrotated", "ntk int4", "dynamic", "ntk int3"],
 )  # fmt: skip
 def test_llama_cpp_gets_the_options_that_mean_this_setting(demo_model, rope, quant, words, notes):
     from pages.parts.runtimes import recipes
@@ -116,7 +117,7 @@ def test_llama_cpp_gets_the_options_that_mean_this_setting(demo_model, rope, qua
     serve = recipe.code.splitlines()[1]
     assert serve.split("-c 1024")[1].strip() == words
     assert any(notes in note for note in recipe.notes)
-    rotated = quant.k is None or quant.k.rotation == "hadamard"
+    rotated = quant.k is None or quant.k.rotation == "hadamard" or not words  # no quantized cache, nothing to turn off
     assert serve.startswith("LLAMA_ATTN_ROT_DISABLE=1 ") == (not rotated)
 
 

@@ -183,7 +183,7 @@ def test_a_preset_clears_what_was_typed_and_refused(loaded_app):
     loaded_app.number_input(key="beta_fast").set_value(0.5)
     run(loaded_app)
     assert loaded_app.error
-    loaded_app.pills(key="preset").select("4x YaRN, int4 K cache")  # the interpolation is in force already
+    loaded_app.pills(key="preset").select("4x YaRN, int3 K cache")  # the interpolation is in force already
     run(loaded_app)
     assert not loaded_app.error
     assert loaded_app.number_input(key="beta_fast").value == 32.0
@@ -231,7 +231,7 @@ def test_k_before_rope_and_full_range_weights_are_reached(loaded_app):
     loaded_app.checkbox(key="weights full range").check()
     run(loaded_app)
     quant = chosen(loaded_app).quant
-    assert quant.k == QuantizerSpec(3, before_rope=True)
+    assert quant.k == QuantizerSpec(4, before_rope=True)
     assert quant.weights == WeightQuantSpec(4, full_range=True)
 
 

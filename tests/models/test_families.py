@@ -399,3 +399,19 @@ def test_unrotated_q_and_k_of_a_repeated_token_are_alike_at_all_positions(build,
         size = float(turned.abs().max())
         assert float((plain - plain[:, :1]).abs().max()) < 1e-5 * size  # cos and sin are float32
         assert (float((turned - turned[:, :1]).abs().max()) > 1e-2 * size) == bool(still[layer])
+
+
+def test_an_interpolation_of_gemma3_leaves_its_sliding_layers_alone(build, tokens, tmp_path):
+    """They see a short window only; the checkpoint itself is extended in its full attention layers alone."""
+    import json
+
+    loaded, plain, moved = build("gemma3"), Taps(), Taps()
+    with WIDE():
+        streamed(loaded, tokens, taps=plain)
+        streamed(loaded, tokens, Condition(RopeSpec("linear", 5.0)), taps=moved)
+    assert torch.equal(moved.k[0], plain.k[0])
+    assert not torch.allclose(moved.k[1], plain.k[1], atol=1e-2)
+    folder = export.run(loaded, RopeSpec("linear", 5.0), None, tmp_path / "out")
+    blocks = json.loads((folder / "config.json").read_text())["rope_parameters"]
+    assert blocks["sliding_attention"] == loaded.model.config.rope_parameters["sliding_attention"]
+    assert blocks["full_attention"] == {"rope_type": "linear", "rope_theta": 10_000.0, "factor": 5.0}

@@ -159,7 +159,7 @@ def test_a_search_per_head_is_refused_where_the_gain_is_shared_and_per_layer_it_
     with pytest.raises(
         BadSpec, match=r"--granularity kv_head: qwen3 shares its QK-norm gain .* choose --granularity layer"
     ):
-        search.run(loaded, RopeSpec(), INT4, SearchSpec(bands=BandSpec(2), granularity="kv_head"), TEXTS)
+        search.run(loaded, RopeSpec(), INT4, SearchSpec(bands=BandSpec(2), granularity="kv_head"), {})  # no text read
     before = {name: p.clone() for name, p in loaded.model.named_parameters()}
     outcome = search.run(loaded, RopeSpec(), INT4, ASKED, TEXTS)
     assert outcome.found.granularity == "layer"
