@@ -61,7 +61,13 @@ BANDS = [
     _option("partition", str, "count", "how pairs are grouped", metavar="count|log|turns"),
 ]
 SEARCH = [
-    _option("granularity", str, "kv_head", "what shares a scale", metavar="model|layer|kv_head"),
+    _option(
+        "granularity",
+        str | None,
+        None,
+        "what shares a scale; the finest that is exact if not given",
+        metavar="model|layer|kv_head",
+    ),
     _option("mode", str, "symmetric", "q times g and k over g, or both times g", metavar="symmetric|shared"),
     _option("objective", str, "cached", "what a candidate is judged by", metavar="cached|full"),
     _option("method", str, "gradient", "how candidates are found", metavar="gradient|coordinate|optuna"),

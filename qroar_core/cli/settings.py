@@ -100,7 +100,7 @@ def setting_of(options: dict[str, Any], loaded: LoadedModel) -> Setting:
     lengths = _lengths(options.get("lengths")) or base.evaluation.lengths
     search = SearchSpec(
         mode=options.get("mode", "symmetric"),
-        granularity=options.get("granularity", "kv_head"),
+        granularity=options.get("granularity") or base.search.granularity,
         objective=options.get("objective", "cached"),
         method=options.get("method", "gradient"),
         bands=bands,

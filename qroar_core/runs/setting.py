@@ -54,6 +54,6 @@ def default_setting(loaded: LoadedModel, rope: RopeSpec | None = None, quant: Qu
         rope=rope,
         quant=for_family(quant if quant is not None else INT4_K, loaded.model.config.model_type),
         diagnosis=DiagnosisSpec(length=length, short_length=short),
-        search=SearchSpec(length=length),
+        search=SearchSpec(length=length, granularity=loaded.geometry.finest),
         evaluation=EvaluationSpec(lengths=lengths, windows=16 if length <= 1024 else 8),
     )

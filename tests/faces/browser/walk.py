@@ -63,7 +63,8 @@ def chart(page, key):
 def drawn(page, key):
     """What the figure of this key shows: its traces as plotly holds them, typed arrays as lists."""
     chart(page, key).locator(".main-svg").first.wait_for(timeout=SHORT)
-    read = """e => JSON.stringify(e._fullData.map(({name, x, y, z, text}) => ({name, x, y, z, text})),
+    settle(page)
+    read = """e => JSON.stringify((e._fullData || []).map(({name, x, y, z, text}) => ({name, x, y, z, text})),
                                   (key, value) => ArrayBuffer.isView(value) ? [...value] : value)"""
     return json.loads(chart(page, key).evaluate(read))
 
