@@ -146,7 +146,8 @@ def band_form(loaded: LoadedModel, bands: BandSpec) -> BandSpec:
     """How the RoPE pairs are grouped."""
     fill("bands", bands, {"bands": min(bands.count, loaded.geometry.n_pairs), "partition": bands.partition})
     left, right = st.columns([1, 2])
-    count = left.number_input("Frequency bands", 1, loaded.geometry.n_pairs, key="bands")
+    most = loaded.geometry.n_pairs
+    count = left.number_input("Frequency bands", 1, most, min(bands.count, most), key="bands")
     kind = right.selectbox("Partition", get_args(Partition), format_func=PARTITION_WORDS.get, key="partition")
 
     def build() -> BandSpec:

@@ -119,8 +119,9 @@ def test_a_scaled_copy_of_a_q4_0_file_keeps_the_logits_in_llama_cpp(demo, tmp_pa
         folder = gguf_copy.run(first, tmp_path / f"{mode}.json", None, tmp_path / mode)
         after = torch.tensor(served(folder, 200).log_probabilities(tokens, 60))
         moved[mode] = float((after - before).abs().max())
-    assert moved["symmetric"] < 0.1
-    assert moved["shared"] > 0.5
+    # block scales rounded to fp16 anew, activations rounded to q8 by llama.cpp: the demo's large K bias makes both felt
+    assert moved["symmetric"] < 0.2
+    assert moved["shared"] > 1.0
 
 
 def test_every_token_has_a_probability_even_inside_a_character(demo, tmp_path):

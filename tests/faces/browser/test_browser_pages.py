@@ -24,7 +24,9 @@ FOCUS = """() => {
 }"""
 REACHABLE = """() => [...document.querySelectorAll(
     '[data-testid=stMain] :is(button, input, textarea, a[href], summary, [role=slider], [role=combobox])')]
-  .filter(e => e.checkVisibility() && !e.disabled && e.tabIndex >= 0 && e.type !== 'file').length"""
+  .filter(e => e.checkVisibility() && !e.disabled && e.tabIndex >= 0 && e.type !== 'file')
+  .filter(e => [e, undefined].includes(e.closest('[data-testid=stButtonGroup]')?.querySelector('button')))
+  .length"""  # a group of buttons is one stop, the arrow keys move inside it
 
 
 @pytest.fixture(scope="module")
