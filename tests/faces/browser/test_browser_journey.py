@@ -144,7 +144,7 @@ def noise_is_what_was_measured(page, diagnosis):
 def search_cancel_resume(page, visit, dashboard):
     """Start, cancel in the middle, keep the best, resume beside a second tab; returns what the search says."""
     go(page, "Tune")
-    page.get_by_role("button", name="Start the search").click()
+    walk.press(page, "Start the search")
     page.get_by_text(re.compile(r"Best of \d+ candidates so far")).wait_for(timeout=LONG)
     asked = time.monotonic()
     page.get_by_role("button", name="Cancel").click()
@@ -194,7 +194,7 @@ def apply_and_undo(page):
 def evaluate(page, dashboard):
     """Returns the metric boxes of the evaluation."""
     go(page, "Evaluate")
-    page.get_by_role("button", name="Evaluate", exact=True).click()
+    walk.press(page, "Evaluate")
     page.get_by_text("How well is unseen text predicted").wait_for(timeout=LONG)
     run = walk.the_run(dashboard.runs)
     found = walk.read_json(run, "evaluation.json")

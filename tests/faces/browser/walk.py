@@ -5,6 +5,8 @@ import os
 import time
 from pathlib import Path
 
+from playwright.sync_api import TimeoutError
+
 ROOT = Path(__file__).parents[3]
 SLOWNESS = float(os.environ.get("QROAR_SLOWNESS", "1"))  # of a machine that computes something else beside the tests
 LONG = 240_000 * SLOWNESS  # milliseconds; a stage on two shared cores
@@ -29,6 +31,17 @@ def settle(page):
     page.wait_for_function(
         "() => document.querySelector('.stApp')?.dataset.testScriptState !== 'running'"
         " && !document.querySelector('[data-stale=\"true\"]')", timeout=SHORT)  # fmt: skip
+
+
+def press(page, name):
+    """Start a job by its button, and see it run. A click that lands while the page redraws is lost: click again."""
+    button, cancel = page.get_by_role("button", name=name, exact=True), page.get_by_role("button", name="Cancel")
+    button.click(timeout=SHORT)
+    try:
+        cancel.first.wait_for(timeout=10_000 * SLOWNESS)
+    except TimeoutError:
+        button.click(timeout=SHORT)
+        cancel.first.wait_for(timeout=SHORT)
 
 
 def load_demo(page):
