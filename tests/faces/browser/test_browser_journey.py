@@ -1,8 +1,8 @@
 """The whole journey on the demo model, as one visitor makes it; every value is held against the run's files on disk."""
 
 import json
-import os
 import math
+import os
 import re
 import time
 from urllib.parse import urlsplit
