@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from benchmarks.clock import seconds
 from benchmarks.synthetic import inflated
 
 ROOT = Path(__file__).parents[1]
@@ -58,13 +59,8 @@ def measured(length: int) -> dict[str, tuple[float, int]]:
     for page in PAGES:
         app.switch_page(f"pages/{page}.py").run()
         assert not app.exception, [e.value for e in app.exception]
-        seconds = []
-        for _ in range(REPEATS):
-            started = time.perf_counter()
-            app.run()
-            seconds.append(time.perf_counter() - started)
         sizes = [len(chart.proto.spec.encode()) for chart in app.get("plotly_chart")]
-        out[page] = statistics.median(seconds), max(sizes, default=0)
+        out[page] = _rerun(app), max(sizes, default=0)
     return out
 
 
@@ -79,12 +75,12 @@ from qroar_core.lessons.heads import HEADS
 """
     app = AppTest.from_string(page, default_timeout=60).run()
     assert not app.exception, [e.value for e in app.exception]
-    seconds = []
-    for _ in range(REPEATS):
-        started = time.perf_counter()
-        app.run()
-        seconds.append(time.perf_counter() - started)
-    return statistics.median(seconds)
+    return _rerun(app)
+
+
+def _rerun(app: Any) -> float:
+    """Median seconds of a rerun."""
+    return statistics.median(seconds(app.run) for _ in range(REPEATS))
 
 
 def _settle(app: Any) -> None:

@@ -28,6 +28,13 @@ BOUND = 1e-9
 SLIDES = {"layer_types": ["sliding_attention", "full_attention"], "sliding_window": 11}
 
 
+LATENT = {
+    "num_key_value_heads": HEADS, "q_lora_rank": 24, "kv_lora_rank": 20, "qk_nope_head_dim": 10, "qk_rope_head_dim": 6,
+    "v_head_dim": 12, "n_routed_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24,
+    "n_shared_experts": 1, "first_k_dense_replace": 1,
+}  # fmt: skip
+
+
 def rope(**block: Any) -> dict[str, Any]:
     """A rope_parameters block."""
     return {"rope_type": "default", "rope_theta": 10_000.0} | block
@@ -42,6 +49,9 @@ OPTIONS: dict[str, dict[str, Any]] = {  # what a family's small config needs bey
     "gpt_neox": {"rope_parameters": rope(partial_rotary_factor=0.25)},
     "smollm3": {"no_rope_layers": [1, 0]},
     "cohere": {"use_qk_norm": True},
+    "cohere2": SLIDES,
+    "deepseek_v2": LATENT,
+    "deepseek_v3": LATENT | {"n_group": 2, "topk_group": 1},
     "glm4": {"rope_parameters": rope(partial_rotary_factor=0.5), "attention_bias": True},
     "gemma2": SLIDES,
     "gemma3": SLIDES | {"rope_parameters": {"sliding_attention": rope(rope_theta=100.0), "full_attention": rope()}},
@@ -61,7 +71,7 @@ class Float64(TorchFunctionMode):
                 return args[0]
             if kwargs.get("dtype") is torch.float32:
                 kwargs["dtype"] = torch.float64
-            if func is torch.Tensor.to:
+            if func in (torch.Tensor.to, torch.Tensor.type):
                 args = tuple(torch.float64 if a is torch.float32 else a for a in args)
         return func(*args, **kwargs)
 
@@ -92,7 +102,7 @@ def small(family: Family) -> LoadedModel:
         "num_attention_heads": HEADS, "num_key_value_heads": 2, "head_dim": HEAD_DIM, "max_position_embeddings": 64,
         "rope_parameters": rope(), "bos_token_id": None, "eos_token_id": None, "pad_token_id": None,
     }  # fmt: skip
-    if stem in ("GPTNeoX", "Falcon", "StableLm"):
+    if stem in ("GPTNeoX", "Falcon", "StableLm", "DeepseekV2", "DeepseekV3"):
         del sizes["head_dim"]
     if stem in ("GPTNeoX", "Falcon"):
         del sizes["num_key_value_heads"]
@@ -133,7 +143,8 @@ def checked(loaded: LoadedModel) -> dict[str, bool]:
     plain, seen = run(loaded, ids, Condition())
     symmetric, _ = run(loaded, ids, Condition(scales=Scales("symmetric", geo.finest, bands, g)))
     exact = float((symmetric - plain).abs().max()) < BOUND and one_sided(loaded, ids, g, bands, plain)
-    quant = QuantSpec(WeightQuantSpec(4, "tensor"), QuantizerSpec(4), QuantizerSpec(4), QuantizerSpec(8))
+    cache = None if geo.latent_dim else QuantizerSpec(4)
+    quant = QuantSpec(WeightQuantSpec(4, "tensor"), cache, cache, QuantizerSpec(8))
     noisy, _ = run(loaded, ids, Condition(quant=quant, scales=Scales("shared", geo.finest, bands, g)))
     after = loaded.model.state_dict()
     undone = bool((noisy - plain).abs().max() > BOUND) and all(torch.equal(after[n], x) for n, x in before.items())
@@ -179,6 +190,8 @@ def row(family: Family) -> tuple[list[str], bool]:
         share += ", some layers none"
     if len(set(geo.rope_kinds)) > 1:
         share += ", theta by layer"
+    if len(set(geo.windows)) > 1:
+        share += ", window by layer"
     norm = "none" if not geo.scaled_gain else "gain of all heads" if family.gain_shared else "gain of each head"
     passed = ", ".join(name if good else f"**{name} FAILED**" for name, good in checks.items())
     return [family.name, geo.pairing, share, norm, geo.finest, passed], all(checks.values())

@@ -2,13 +2,14 @@
 
 Needs the wheel xllamacpp (requirements-dev.txt). The scales are searched here under this project's own
 q4_0 preset (without and with llama.cpp's rotation), put into a copy of the file by `exporting.gguf_copy`,
-and both files are read by llama.cpp token by token. Beside every figure stands what the preset predicts.
+and both files are read by llama.cpp. Beside every figure stands what the preset predicts.
 """
 
 from __future__ import annotations
 
 import math
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,10 +18,11 @@ import torch
 from qroar_core import load, search
 from qroar_core.exporting import gguf_copy
 from qroar_core.models import smollm2
-from qroar_core.models.llama_cpp import LlamaCpp, available, rotation_disabled
+from qroar_core.models.llama_cpp import LlamaCpp, LlamaCppStates, available, rotation_disabled
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.measure import measure
 from qroar_core.models.scales_file import from_file, to_file
+from qroar_core.models.score import token_nll
 from qroar_core.models.stream import Condition
 from qroar_core.models.text import SPLITS, split, windows
 from qroar_core.presets import KV_PRESETS
@@ -28,8 +30,9 @@ from qroar_core.results.intervals import NO_GAIN, paired_interval
 from qroar_core.specs import QuantSpec, RopeSpec, SearchSpec
 
 ROPE = RopeSpec("yarn", 2.0)
-LENGTH, TARGETS, WINDOWS = 768, 192, 6  # tokens read, tokens scored at their end, texts
-SEARCH = SearchSpec(length=1024, windows=4)
+LENGTH, TARGETS, WINDOWS = 640, 512, 16  # tokens read, tokens scored at their end, texts
+CHECKED = 8  # tokens whose log-probability is asked from llama.cpp one call at a time, too
+SEARCH = SearchSpec(length=LENGTH)
 COLLECTION = "technical"
 PRESETS = {"no": "q4_0-norot", "yes": "q4_0"}  # rotated by llama.cpp?
 
@@ -41,54 +44,69 @@ def main() -> None:
         return
     smollm2.fetch()
     loaded = load.run("smollm2", device="cpu", dtype="float32")
+    wall, cpu = time.perf_counter(), time.process_time()
     with tempfile.TemporaryDirectory() as scratch:
         proof(loaded, Path(scratch), lambda preset: searched(loaded, preset, Path(scratch)))
+    print(f"{time.perf_counter() - wall:.0f} s, {time.process_time() - cpu:.0f} s of one core\n")
 
 
-def searched(loaded: LoadedModel, preset: str, folder: Path) -> Path:
-    """scales.json found under a preset's K cache."""
+def searched(loaded: LoadedModel, preset: str, folder: Path) -> tuple[Path, str]:
+    """scales.json found under a preset's K cache, and the search's own verdict on them."""
     quant = QuantSpec(k=KV_PRESETS[preset].k)
     texts = {name: split(name, COLLECTION) for name in SPLITS}
     outcome = search.run(loaded, ROPE, quant, SEARCH, texts)
     path = folder / f"{preset}.json"
     path.write_text(to_file(loaded, ROPE, quant, outcome.found).to_json())
-    return path
+    return path, outcome.report.reason
 
 
-def proof(loaded: LoadedModel, folder: Path, scales_of: Callable[[str], Path]) -> None:
+def proof(loaded: LoadedModel, folder: Path, scales_of: Callable[[str], tuple[Path, str]]) -> None:
     """The table: llama.cpp's NLL beside ours, and both gains with their paired intervals over windows.
 
     Args:
         folder: where the copies of the file go.
-        scales_of: scales.json for a preset's name.
+        scales_of: scales.json for a preset's name, and what its search said.
     """
     texts = windows(loaded.tokenizer, split("heldout", COLLECTION), LENGTH, WINDOWS)
     plain = gguf_copy.run(smollm2.gguf_path(), None, ROPE, folder / "plain")
-    print(
-        f"Held-out: {WINDOWS} windows of {LENGTH} tokens, the last {TARGETS} scored, digest {texts.digest}; YaRN x2.\n"
-    )
+    print(f"Held-out: {WINDOWS} windows of {LENGTH} tokens, the last {TARGETS} scored, digest {texts.digest}; YaRN x2.")
+    print(f"llama.cpp's states against its own completions, {CHECKED} tokens: {checked(loaded, plain, texts.ids):.4f} "
+          "nats at most.\n")  # fmt: skip
     print("| K cache | rotation | scales | llama.cpp NLL (ppl) | preset's NLL (ppl) |")
     print("|---|---|---|---|---|")
-    row("f16", "no", "identity", served(plain, texts.ids, "f16", False), ours(loaded, texts.ids, None, None))
+    row("f16", "no", "identity", served(loaded, plain, texts.ids, "f16", False), ours(loaded, texts.ids, None, None))
     gains = []
     for rotated, preset in PRESETS.items():
-        pairs = [(served(plain, texts.ids, "q4_0", rotated == "yes"), ours(loaded, texts.ids, preset, None))]
+        pairs = [(served(loaded, plain, texts.ids, "q4_0", rotated == "yes"), ours(loaded, texts.ids, preset, None))]
         row("q4_0", rotated, "identity", *pairs[0])
-        file = scales_of(preset)
+        file, verdict = scales_of(preset)
         tuned = gguf_copy.run(smollm2.gguf_path(), file, ROPE, folder / preset)
         scales, _ = from_file(file, loaded)
-        pairs.append((served(tuned, texts.ids, "q4_0", rotated == "yes"), ours(loaded, texts.ids, preset, scales)))
+        pairs.append(
+            (served(loaded, tuned, texts.ids, "q4_0", rotated == "yes"), ours(loaded, texts.ids, preset, scales))
+        )
         row("q4_0", rotated, "tuned", *pairs[1])
-        gains.append(f"rotation {rotated}: gain in llama.cpp {said(pairs[0][0], pairs[1][0])}; "
-                     f"predicted by the preset {said(pairs[0][1], pairs[1][1])}")  # fmt: skip
+        gains.append(f"- rotation {rotated}: gain in llama.cpp {said(pairs[0][0], pairs[1][0])}; predicted by the "
+                     f"preset {said(pairs[0][1], pairs[1][1])}. The search had said: {verdict}")  # fmt: skip
     print("\n" + "\n".join(gains) + "\n")
 
 
-def served(folder: Path, ids: torch.Tensor, k_cache: str, rotated: bool) -> list[float]:
-    """NLL of each window as llama.cpp gives it."""
+def served(loaded: LoadedModel, folder: Path, ids: torch.Tensor, k_cache: str, rotated: bool) -> list[float]:
+    """NLL of each window's targets as llama.cpp gives it, from its final hidden states."""
     with rotation_disabled(not rotated):
-        server = LlamaCpp(next(folder.glob("*.gguf")), LENGTH + 8, k_cache)
-    return [-math.fsum(server.log_probabilities(row.tolist(), LENGTH - TARGETS)) / TARGETS for row in ids]
+        server = LlamaCppStates(next(folder.glob("*.gguf")), LENGTH + 8, k_cache)
+    states = torch.stack([server.states(row.tolist())[-TARGETS - 1 : -1] for row in ids])
+    return token_nll(loaded, states, ids[:, -TARGETS:]).double().mean(1).tolist()
+
+
+def checked(loaded: LoadedModel, folder: Path, ids: torch.Tensor) -> float:
+    """Largest distance, nats, of log-probabilities by states from those llama.cpp reports token by token."""
+    file, window = next(folder.glob("*.gguf")), ids[0].tolist()
+    with rotation_disabled():
+        asked = LlamaCpp(file, LENGTH + 8, "q4_0").log_probabilities(window, LENGTH - CHECKED)
+        states = LlamaCppStates(file, LENGTH + 8, "q4_0").states(window)[None, -CHECKED - 1 : -1]
+    by_states = -token_nll(loaded, states, ids[:1, -CHECKED:])[0]
+    return float((by_states - torch.tensor(asked)).abs().max())
 
 
 def ours(loaded: LoadedModel, ids: torch.Tensor, preset: str | None, scales: object) -> list[float]:

@@ -3,6 +3,7 @@
 import streamlit as st
 
 from pages.parts import need, session
+from pages.parts.layer_group import layer_group, of_group
 from pages.parts.pressure_controls import compared
 from pages.parts.show import picture
 from pages.parts.strip import strip
@@ -12,13 +13,15 @@ st.title("Pressure")
 loaded, setting = session.require_model()
 strip(loaded, setting)
 
-found = compared(loaded, setting)
+group = layer_group(loaded)
+found = compared(loaded, setting, group)
 if found is not None:
     picture(pressure_methods.by_pair(found), "methods-by-pair")
     picture(pressure_methods.by_band(found), "methods-by-band")
 
 st.subheader(f"What this model's own q and k make of it at {setting.search.length:,} tokens")
 _, _, result = need.diagnosis_below(loaded, setting)
+result = of_group(result, loaded, group)
 picture(pressure.by_band(result), "pressure-by-band")
 picture(pressure.by_pair(result), "pressure-by-pair")
 picture(aliasing.unseen(result), "unseen-phases")

@@ -18,7 +18,6 @@ from qroar_core.diagnosing.assemble import Passes, assemble
 from qroar_core.errors import BadSpec
 from qroar_core.maths.bands import partition
 from qroar_core.maths.positions import PositionBins
-from qroar_core.maths.pressure import Interpolation, attention_factor_slope, frequency_slope
 from qroar_core.maths.rescale import Scales
 from qroar_core.maths.similarity import SimilarityMeter
 from qroar_core.maths.sketches import TopTail
@@ -26,7 +25,7 @@ from qroar_core.models.calibrate import calibrated
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.observe import Frame, LongContext, PairedTails
 from qroar_core.models.observe_quantized import HiddenRows, PropagatedNoise
-from qroar_core.models.rope import native_inv_freq, require_one_rope
+from qroar_core.models.rope import native_inv_freq, turnings
 from qroar_core.models.stream import Condition, Observer, Stream, open_stream
 from qroar_core.models.text import Document, windows
 from qroar_core.progress import OnStep, Step, ignore
@@ -54,9 +53,10 @@ def plan(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, spec: DiagnosisS
     """Fill in what the spec leaves open and pick the text.
 
     Raises:
-        BadSpec: a short window that does not fit, BadText: too little text.
+        BadSpec: a short window that does not fit, or a cache quantizer where the cache holds no K and V.
+        BadText: too little text.
     """
-    require_one_rope(loaded, "the diagnosis")
+    loaded.geometry.require_cache(quant)
     native = loaded.geometry.original_context
     length = spec.length or min(int(native * rope.factor), 4096)
     short = spec.short_length or min(native, max(2, length // 4))
@@ -105,8 +105,7 @@ class _Run:
         short = plan.short_ids.numel()
         self.total = plan.length * (1 if quant.is_none else 2) + short * (1 if rope == RopeSpec() else 2)
         geo = loaded.geometry
-        self.native = native_inv_freq(loaded)
-        self.bands = partition(self.native, geo.original_context, plan.spec.bands)
+        self.bands = partition(native_inv_freq(loaded), geo.original_context, plan.spec.bands)
         widest = max(last - first + 1 for first, last in self.bands) * 2
         per_window = plan.spec.paired_tokens * widest
         n = len(plan.ends)
@@ -121,21 +120,14 @@ class _Run:
         """Run every pass and assemble."""
         served = Condition(self.rope, self.quant, self.scales)
         quantized = calibrated(self.loaded, served, self.plan.ids, self.plan.chunk)
+        turning = turnings(self.loaded, self.rope, self.plan.length)
         long_tails = PairedTails(self.frame)
         hidden = HiddenRows(self.frame)
         propagated = PropagatedNoise(self.frame, self.plan.spec.query_rows) if self.quant.weights else None
         with open_stream(self.loaded, self._reference(self.rope), self.plan.length, chunk=self.plan.chunk) as stream:
-            at = Interpolation(
-                self.rope, self.native, stream.rope.inv_freq.double(), self.loaded.geometry.original_context,
-                self.plan.length,
-            )  # fmt: skip
-            local = LongContext(
-                self.frame, self.quant, stream, frequency_slope(at), attention_factor_slope(at),
-                self.plan.spec.query_rows, quantized.static,
-            )  # fmt: skip
+            local = LongContext(self.frame, self.quant, stream, turning, self.plan.spec.query_rows, quantized.static)
             riding: list[Observer] = [long_tails, local, *([] if self.quant.is_none else [hidden])]
             self._read("long", stream, self.plan.ids[None], riding + ([propagated] if propagated else []))
-            scaled, factor = stream.rope.inv_freq.double(), stream.rope.attention_factor
         short = self._short("short", self.rope)
         native = None if self.rope == RopeSpec() else self._short("native", RopeSpec())
         if not self.quant.is_none:
@@ -145,7 +137,7 @@ class _Run:
             with open_stream(self.loaded, quantized, self.plan.length, chunk=self.plan.chunk) as stream:
                 watching: list[Observer] = [hidden, *([propagated] if propagated else [])]
                 self._read("quantized", stream, self.plan.ids[None], watching)
-        passes = Passes(at, scaled, factor, long_tails, local, short, native, hidden.meter, propagated, self.scales)
+        passes = Passes(turning, long_tails, local, short, native, hidden.meter, propagated, self.scales)
         return assemble(self.loaded, self.rope, self.quant, self.plan, self.frame, passes, self.seconds)
 
     def _reference(self, rope: RopeSpec) -> Condition:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from qroar_core.errors import BadSpec
+from qroar_core.maths.closeness import closeness
 from qroar_core.maths.rescale import Scales
 from qroar_core.models.calibrate import calibrated
 from qroar_core.models.loaded import LoadedModel
@@ -144,7 +145,7 @@ def must_rotate(quant: QuantSpec) -> QuantSpec:
 def _row(loaded: LoadedModel, length: int, one: _Named, seen: Measured, reference: Measured) -> Row:
     over = mean_interval(seen.per_window)
     apart = divergence(loaded, reference.hidden, seen.hidden)
-    kl = apart.kl.flatten().double().sort().values
+    close = closeness(reference.nll, seen.nll, apart.kl, apart.same_top1)
     return Row(
         length=length,
         model=one.model,  # type: ignore[arg-type]
@@ -153,9 +154,10 @@ def _row(loaded: LoadedModel, length: int, one: _Named, seen: Measured, referenc
         nll_se=over.se,
         ppl=math.exp(over.mean),
         tokens=seen.nll.numel(),
-        kl_mean=max(0.0, float(kl.mean())),
-        kl_p99=max(0.0, float(kl[math.ceil(0.99 * len(kl)) - 1])),
-        same_top1=float(apart.same_top1.double().mean()),
+        kl_mean=close.kl_mean,
+        kl_p99=close.kl["99"],
+        same_top1=close.same_top1,
+        close=close,
     )
 
 

@@ -36,7 +36,7 @@ class Snapshot:
 
     `seconds_left` is of the current pass, whose steps count towards one total. `behind` names the job it
     waits for, `error` is the one line of a failed job, `warning` that of a result that could not be written
-    down, `details` the `Step.detail` values so far, oldest first.
+    down, `details` the `Step.detail` values so far, oldest first. `ended`: monotonic seconds, 0 from a shelf.
     """
 
     key: Hashable
@@ -51,6 +51,7 @@ class Snapshot:
     error: str
     details: tuple[Any, ...]
     warning: str = ""
+    ended: float = 0.0
 
     @property
     def active(self) -> bool:
@@ -119,10 +120,9 @@ class Manager:
         self._recall(key)
         with self._lock:
             job = self._jobs.get(key)
-            if job is None or job.state != "done":
-                return None
-            self._jobs.move_to_end(key)
-            return job.result
+            if job is not None and job.state == "done":
+                self._jobs.move_to_end(key)
+            return job.result if job is not None and job.state == "done" else None
 
     def partial(self, key: Hashable) -> Any:
         """What the cancelled job of `key` had found by then (`Cancelled.partial`), or None."""
@@ -133,8 +133,7 @@ class Manager:
     def cancel(self, key: Hashable) -> None:
         """Ask a job to stop: a queued one stops now, a running one at its next step."""
         with self._lock:
-            job = self._jobs.get(key)
-            if job is None:
+            if (job := self._jobs.get(key)) is None:
                 return
             job.cancel.set()
             if job.state == "queued":
@@ -147,10 +146,11 @@ class Manager:
             running = [job for name, job in self._running.items() if device in (None, name)]
             return self._snapshot(running[0]) if running else None
 
-    def idle(self) -> bool:
-        """True when nothing runs and nothing waits."""
+    def idle(self, device: str | None = None) -> bool:
+        """True when nothing runs and nothing waits on `device` (on any device for None)."""
         with self._lock:
-            return not any(job.state in ("queued", "running") for job in self._jobs.values())
+            busy = {job.device for job in self._jobs.values() if job.state in ("queued", "running")}
+            return device not in busy if device else not busy
 
     def release(self, group: str, but: Hashable = None) -> None:
         """Forget finished jobs whose key is a tuple starting with `group`, except `but`."""
@@ -167,7 +167,7 @@ class Manager:
             with self._lock:
                 job = self._jobs.setdefault(key, _Job(key, "from disk", "", None, result=found))
                 if job.result is found:
-                    self._finish(job, "done")
+                    self._finish(job, "done", ended=0.0)
 
     def _snapshot(self, job: _Job) -> Snapshot:
         end = job.ended or time.monotonic()
@@ -178,7 +178,7 @@ class Manager:
         return Snapshot(
             job.key, job.label, job.device, job.state, job.step, seconds, left,
             job.cancel.is_set() and job.state == "running", ahead.label if ahead else "", job.error,
-            tuple(job.details), job.warning,
+            tuple(job.details), job.warning, job.ended,
         )  # fmt: skip
 
     def _start_worker(self, device: str) -> None:
@@ -241,9 +241,9 @@ class Manager:
             why = fault if isinstance(fault, QRoarError) else type(fault).__name__
             return f"{job.label}: the result is in memory only, it could not be written to disk ({why})"
 
-    def _finish(self, job: _Job, state: State) -> None:
+    def _finish(self, job: _Job, state: State, ended: float | None = None) -> None:
         """Called with the lock held. Arguments go, so that a model can be freed."""
-        job.state, job.call, job.keep, job.ended = state, None, None, time.monotonic()
+        job.state, job.call, job.keep, job.ended = state, None, None, time.monotonic() if ended is None else ended
         self._jobs.move_to_end(job.key)
         finished = [key for key, other in self._jobs.items() if other.state not in ("queued", "running")]
         for key in finished[: max(0, len(finished) - self._kept)]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from qroar_core.errors import BadSpec, Cancelled
+from qroar_core.errors import Cancelled
 from qroar_core.maths.rescale import Scales
 from qroar_core.models.capture import Capture, capture
 from qroar_core.models.loaded import LoadedModel
@@ -27,10 +27,11 @@ from qroar_core.results.intervals import NO_GAIN, Interval
 from qroar_core.results.search import Candidate
 from qroar_core.searching.descent import AdamState, Descent
 from qroar_core.searching.frame import Frame, Plan
-from qroar_core.searching.full import FullObjective, full_search
 from qroar_core.searching.methods import METHODS
+from qroar_core.searching.polish import Polish
 from qroar_core.searching.probe import Probe
 from qroar_core.searching.proof import Bench, guarded, proven
+from qroar_core.searching.whole import WORDS, Whole, descend, require_seen, settled, whole
 from qroar_core.specs import QuantSpec, RopeSpec, SearchSpec
 
 GUARD_WINDOWS, PROOF_WINDOWS = 4, 8
@@ -103,7 +104,7 @@ class _Search:
         self.spent = resume.report.seconds if resume else 0.0
         self.bench = Bench(frame.loaded, frame.rope, frame.quant, on_step)
         self.descent: Descent | None = None
-        self.full: FullObjective | None = None
+        self.whole: Whole | None = None
         self.starts: dict[str, Tensor] = {}
         self.began = self.idle = 0.0
         self.windows = self.bounds = torch.empty(0)
@@ -113,10 +114,7 @@ class _Search:
         self.bounds = frame.bounds(diagnosis)
         if frame.verdict.acts == "no":
             return self.untouched()
-        if self.spec.objective == "cached" and frame.weights_only:
-            raise BadSpec(
-                "the cached objective sees q, k and v, not quantized weights", where="search", do="add --objective full"
-            )
+        require_seen(self.spec.objective, frame)
         self.windows = frame.windows("calibration", frame.length, self.spec.windows)
         self.idle = forward_seconds(frame.loaded, self.windows[:1])
         self.began = time.perf_counter()
@@ -144,28 +142,25 @@ class _Search:
         frame, resume = self.frame, self.resume
         base = self.starts["identity"]
         before = resume.found.g.log2().float() if resume else None
-        in_full = resume is not None and resume.report.objective == "full"
+        in_whole = resume is not None and resume.report.objective != "cached"
         value: Callable[[Tensor], float] = lambda x: 1.0  # noqa: E731 (replaced wherever there is an objective)
         if not frame.weights_only:
             objective = frame.objective(taken)
             value = objective.value
-            if not in_full:
+            if not in_whole:
                 state = replace(resume.state) if resume and resume.state else None
                 past = tuple(self.history)
                 self.descent = Descent(objective, self.bounds, self.spec, self.note, past, before, state)
                 begin = {name: x for name, x in self.starts.items() if name != "mad"}  # a baseline, never a good start
                 METHODS[self.spec.method](self.descent, begin)
                 base = self.descent.best
-        if self.spec.objective == "full":
-            short = max(2, frame.length // 4)
-            text = frame.windows("development", frame.length, min(2, self.spec.windows))
-            self.full = FullObjective(
-                frame.loaded, frame.rope, frame.quant, self.spec, frame.bands, text, (short, frame.length)
-            )
-            past = tuple(self.history) if in_full else ()
+        if self.spec.objective != "cached":
+            state = replace(resume.state) if in_whole and resume and resume.state else None
+            self.whole = whole(frame, self.bounds, self.note, state)
+            past = tuple(self.history) if in_whole else ()
             self.history = list(past)
-            base = before if in_full and before is not None else base
-            return self.full.value, full_search(self.full, base, self.bounds, self.spec, self.note, past)
+            base = before if in_whole and before is not None else base
+            return self.whole.value, descend(self.whole, base, self.bounds, frame, self.note, past)
         return value, base
 
     def note(self, step: int, label: str, value: float, best: float | None = None) -> None:
@@ -181,7 +176,9 @@ class _Search:
         """Candidates of the pass that is under way."""
         spec = self.spec
         swept = spec.sweeps * len(self.frame.bands) * 2 * (spec.grid_points // 2)
-        if self.full is not None:
+        if isinstance(self.whole, Polish):
+            return spec.polish_steps
+        if self.whole is not None:
             return spec.trials if spec.method == "optuna" else min(spec.trials, swept)
         return {"gradient": spec.steps, "coordinate": swept, "optuna": spec.trials}[spec.method]
 
@@ -206,9 +203,10 @@ class _Search:
 
     def partial(self) -> SearchOutcome | None:
         """What a cancelled search has by now: the best exact candidate, unguarded and unproven."""
-        in_full = self.full is not None and self.full.started
-        if self.full is not None and in_full:
-            best, value = self.full.best, self.full.value
+        objective, state = "cached", self.descent.state if self.descent is not None else None
+        if self.whole is not None and self.whole.started:
+            objective, state = self.spec.objective, settled(self.whole)
+            best, value = self.whole.best, self.whole.value
             before, after = value(torch.zeros_like(best)), value(best)
         elif self.descent is not None and self.descent.started:
             self.descent.settle()
@@ -216,17 +214,15 @@ class _Search:
         else:
             return self.resume
         self.spent += time.perf_counter() - self.began if self.began else 0.0
-        objective = "full" if in_full else "cached"
         report = self.told(before, after, "not asked: cancelled before its end", "identity", CANCELLED, self.idle)
         report = report.model_copy(update={"objective": objective})
-        state = self.descent.state if self.descent is not None else None
         return self.made(self.frame.scales(best), self.frame.none, report, state)
 
     def told(self, before: float, after: float, guard: str, chosen: str, reason: str, idle: float) -> SearchReport:
         """The report; `idle` is one window's bare forward pass, seconds."""
         spec, once = self.spec, idle * len(self.windows)
         text = f"{len(self.windows)} calibration windows of {self.frame.length} tokens, seed {spec.seed}"
-        method = spec.method if spec.objective == "cached" else f"{spec.method} on full text"
+        method = ", ".join(filter(None, (spec.method, WORDS[spec.objective])))
         return SearchReport(
             verdict=self.frame.verdict, method=method, objective=spec.objective, objective_identity=before,
             objective_found=after, history=self.history, bounds=self.bounds.tolist(), trials=len(self.history),

@@ -19,8 +19,9 @@ TOP_LEVEL = {
     *("README.md", "LICENSE", "pyproject.toml", ".streamlit", ".ci", ".gitignore"),
 }
 GROUND = ("errors", "progress", "specs", "presets", "jobs")
-STAGES = {stage: stage for stage in ("load", "diagnose", "search", "evaluate", "continuations", "export")}
+STAGES = {stage: stage for stage in ("load", "diagnose", "search", "evaluate", "continuations", "retrieve", "export")}
 STAGES |= {"diagnosing": "diagnose", "searching": "search", "exporting": "export"}  # a stage's own parts
+STAGES |= {"retrieving": "retrieve"}
 LAYERS = {  # layer: the layers it may import besides itself; sibling stages may not import each other
     "ground": set(),
     "maths": {"ground", "results"},

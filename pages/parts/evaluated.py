@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from pages.parts.setting_form import TEXT_WORDS
-from pages.parts.show import picture
+from pages.parts.show import numbers, picture
 from qroar_core.figures import evaluation, quality
 from qroar_core.results import Evaluation
 from qroar_core.runs.setting import Setting
@@ -28,6 +28,12 @@ def evaluated(result: Evaluation, setting: Setting) -> None:
                      column_config={"condition": st.column_config.TextColumn(width=330)})  # fmt: skip
         st.caption("± is the standard error over windows; that of the ln ratio is paired, the same window under both. "
                    "KL is to the reference's prediction, in nats per token.")  # fmt: skip
+        everything = quality.closeness(result)
+        if everything is not None:
+            with st.expander("Every number of llama.cpp's KL report"):
+                numbers(everything, "closeness")
+                st.caption("Δp is how the true token's probability moves, in percentage points; percentiles are over "
+                           "tokens, standard errors over windows.")  # fmt: skip
     picture(evaluation.perplexity_by_length(result), "ppl")
     picture(evaluation.cost_by_length(result), "cost")
     picture(evaluation.by_position(result), "position")

@@ -14,6 +14,7 @@ from pages.parts.watch import running, watch
 from pages.parts.work import diagnosing, exporting, reporting
 from qroar_core.cli.spelling import evaluate_command, run_command
 from qroar_core.errors import QRoarError
+from qroar_core.exporting.formats import HF, W4A16
 from qroar_core.maths.rescale import Scales
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.scales_file import to_file
@@ -62,25 +63,32 @@ def report(loaded: LoadedModel, setting: Setting, outcome: Any, proof: Evaluatio
 def checkpoint(loaded: LoadedModel, setting: Setting, scales: Scales) -> None:
     """The whole checkpoint into a new folder."""
     st.subheader("Checkpoint folder")
-    st.caption("Safetensors with the scales in W_Q and W_K, the interpolation in config.json, and the tokenizer.")
+    st.caption("Scales in W_Q and W_K, the interpolation in the config, the tokenizer, and a note of every hash.")
     key = st.session_state.get("export key", ())
+    known = exporting.formats(loaded)
+    format = st.selectbox("Format", list(known), format_func=known.__getitem__, key="export format")
+    if format in W4A16:
+        st.caption("Scales go in first, then the linear layers are rounded. Weights with a step per output row and "
+                   "group commute with row scales, Q(g w) = g Q(w): symmetric scales move no 4-bit code, they act on "
+                   "the K cache this model is served with.")  # fmt: skip
     with st.form("checkpoint"):
         typed = st.text_input("New folder", recipes.default_folder(loaded), key="folder")
         if st.form_submit_button("Write the checkpoint", icon=":material/save:", disabled=running(key)):
             try:
-                st.session_state["export key"] = exporting.start(loaded, setting, scales, confined(typed))
+                st.session_state["export key"] = exporting.start(loaded, setting, scales, confined(typed), format)
                 st.rerun()
             except QRoarError as problem:
                 st.error(str(problem))
     written = watch(key)
     if written is not None:
-        st.success(f"Written to `{written}`. Plain transformers loads it; nothing of this software is needed.")
-    _loading(written or Path(typed), loaded, setting)
+        who = "Plain transformers loads it; nothing" if format in HF else "Nothing"
+        st.success(f"Written to `{written}`. {who} of this software is needed.")
+    _loading(written or Path(typed), loaded, setting, format)
 
 
-def _loading(folder: Path, loaded: LoadedModel, setting: Setting) -> None:
+def _loading(folder: Path, loaded: LoadedModel, setting: Setting, format: str) -> None:
     st.markdown("**How to load it**")
-    known = runtimes.recipes(folder, loaded, setting)
+    known = runtimes.recipes(folder, loaded, setting, format)
     for tab, recipe in zip(st.tabs(list(known)), known.values(), strict=True):
         tab.code(recipe.code, language=recipe.language, wrap_lines=True)
         tab.caption("  \n".join(recipe.notes))

@@ -39,6 +39,11 @@ def fill(form: str, spec: Hashable, values: Mapping[str, Any]) -> None:
     st.session_state[remembered] = spec
 
 
+def number(box: Any, label: str, least: float, most: float, key: str, **rest: Any) -> Any:
+    """A number field of a filled key. What is filled is its default too, which no lost message can take from it."""
+    return box.number_input(label, least, most, st.session_state[key], key=key, **rest)
+
+
 def delivered() -> None:
     """To be called where a page has drawn its forms and no rerun can follow."""
     now, pending = time.monotonic(), st.session_state.get(PENDING, {})

@@ -8,7 +8,7 @@ from typing import TypeVar, get_args
 
 import streamlit as st
 
-from pages.parts.follow import fill
+from pages.parts.follow import fill, number
 from qroar_core.errors import QRoarError
 from qroar_core.specs import (
     DiagnosisSpec,
@@ -25,7 +25,8 @@ LENGTHS = [2**n for n in range(6, 18)]  # context lengths offered, tokens
 METHODS = ("gradient", "coordinate", "optuna")
 MODE_WORDS = {"symmetric": "symmetric: q · g, k / g", "shared": "shared: q · g, k · g (changes the temperature)"}
 GRANULARITY_WORDS = {"model": "one for the whole model", "layer": "per layer", "kv_head": "per layer and KV head"}
-OBJECTIVE_WORDS = {"cached": "cached attention (fast)", "full": "full NLL (slow)"}
+OBJECTIVE_WORDS = {"cached": "cached attention (fast)", "full": "full NLL (slow)",
+                   "kl": "KL to the reference, by gradients (slow)"}  # fmt: skip
 
 
 def made(build: Callable[[], T], before: T) -> T:
@@ -72,10 +73,12 @@ def search_form(spec: SearchSpec) -> SearchSpec:
             "Grid points", 3, 65, spec.grid_points, 2, key="grid", disabled=method != "coordinate"
         )
         trials = six.number_input("Trials", 1, 2000, spec.trials, key="trials", disabled=method == "gradient")
+        polish = three.number_input("Polish steps", 1, 1000, spec.polish_steps, key="polish", disabled=goal != "kl",
+                                    help="Of the kl objective: each reads one window forward and back.")  # fmt: skip
     return made(
         lambda: replace(spec, mode=mode, granularity=grain, method=method, objective=goal, windows=int(windows),
                         kappa0=kappa, steps=int(steps), sweeps=int(sweeps), grid_points=int(points),
-                        trials=int(trials)),
+                        polish_steps=int(polish), trials=int(trials)),
         spec,
     )  # fmt: skip
 
@@ -87,7 +90,7 @@ def evaluation_form(spec: EvaluationSpec, longest: int, can_rotate: bool) -> Eva
     one, two = st.columns([3, 1])
     offered = sorted({*spec.lengths, *(n for n in LENGTHS if n <= longest)})
     lengths = one.multiselect("Context lengths, tokens", offered, key="lengths")
-    windows = two.number_input("Windows of text", 2, 256, key="evaluation windows")
+    windows = number(two, "Windows of text", 2, 256, "evaluation windows")
     turned = st.checkbox(
         "Also search under the rotated quantizer (one more search)", key="rotation scales", disabled=not can_rotate,
         help="A Hadamard rotation of q and k is measured anyway; this adds what scales win on top of it."

@@ -6,8 +6,9 @@ from typing import get_args
 
 import streamlit as st
 
-from pages.parts.follow import delivered, fill
+from pages.parts.follow import delivered, fill, number
 from qroar_core.errors import QRoarError
+from qroar_core.models.layer_groups import LayerGroup
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.pressures import pressures
 from qroar_core.results.pressure import Pressures
@@ -23,26 +24,28 @@ LAW_WORDS = {
 WITHOUT_METHOD = 4.0  # the factor the methods are compared at while none is in force
 
 
-def compared(loaded: LoadedModel, setting: Setting) -> Pressures | None:
-    """The controls, and every method's pressure under them; None, with the reason shown, where there is none."""
+def compared(loaded: LoadedModel, setting: Setting, group: LayerGroup) -> Pressures | None:
+    """The controls, and every method's pressure on `group` under them; None, with the reason shown, where none acts."""
+    if not group.interpolated:
+        st.info("These layers keep the RoPE they ship with: no interpolation changes them.", icon=":material/info:")
+        return None
     rope = setting.rope
     factor = WITHOUT_METHOD if rope.method == "default" else min(rope.factor, MOST)
     length = min(setting.search.length or loaded.geometry.original_context, LONGEST)
     fill("pressure", (loaded.fingerprint, rope, length, setting.diagnosis.law),
          {"pressure length": length, "pressure law": setting.diagnosis.law, "pressure factor": factor})  # fmt: skip
     one, two, three = st.columns([1, 2, 1])
-    length = one.number_input("Window L, tokens", 2, LONGEST, step=max(2, loaded.geometry.original_context // 2),
-                              key="pressure length", persist_state="session")  # fmt: skip
+    length = number(one, "Window L, tokens", 2, LONGEST, "pressure length", persist_state="session",
+                    step=max(2, loaded.geometry.original_context // 2))  # fmt: skip
     law = two.selectbox("Distances drawn by", get_args(DistanceLaw), format_func=LAW_WORDS.get, key="pressure law",
                         persist_state="session")  # fmt: skip
-    factor = three.number_input("Factor s compared", 1.0, MOST, step=0.5, key="pressure factor",
-                                persist_state="session")  # fmt: skip
+    factor = number(three, "Factor s compared", 1.0, MOST, "pressure factor", step=0.5, persist_state="session")
     delivered()
     st.caption(
         "Closed forms of the frequencies: they follow at once and need no diagnosis. The setting stays as it is."
     )
     try:
-        return pressures(loaded, rope, factor, int(length), law, setting.diagnosis.bands)
+        return pressures(loaded, rope, factor, int(length), law, setting.diagnosis.bands, group)
     except QRoarError as problem:
         st.error(str(problem), icon=":material/error:")
         return None

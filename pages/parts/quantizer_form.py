@@ -7,7 +7,7 @@ from typing import Any, get_args, get_type_hints
 
 import streamlit as st
 
-from pages.parts.follow import fill
+from pages.parts.follow import fill, number
 from pages.parts.words import quantizer_words, weight_words
 from qroar_core.presets import DEFAULT_BLOCK, KV_PRESETS, WEIGHT_PRESETS, for_family, preset_quant
 from qroar_core.specs import Levels, QuantizerSpec, QuantSpec, ScaleAxis, ScaleDtype, WeightQuantSpec
@@ -104,7 +104,7 @@ def _tensor_tab(tensor: str, family: str) -> Mapping[str, Any] | QuantizerSpec |
     out = {"bits": 8 if name in FLOATS else int(name[3:]), "scale": scale, "rotation": rotation}
     if scale in ("block", "channel"):
         unit = "channels" if scale == "block" else "tokens"
-        out["group_size"] = int(one.number_input(f"Group, {unit}", 2, MOST, key=f"{tensor} group"))
+        out["group_size"] = int(number(one, f"Group, {unit}", 2, MOST, f"{tensor} group"))
     if tensor == "k":
         out["before_rope"] = two.checkbox("K before RoPE", key="k before rope")
     with st.expander("Advanced"):
@@ -121,10 +121,10 @@ def _advanced(tensor: str, name: str, scale: str, rotation: str) -> dict[str, An
     out["scale_dtype"] = two.selectbox("Scale stored in", get_args(ScaleDtype), key=f"{tensor} stored in",
                                        help="input: the model's own dtype")  # fmt: skip
     if tensor != "qk":
-        out["residual"] = int(one.number_input("Newest tokens kept exact", 0, MOST, key=f"{tensor} residual"))
+        out["residual"] = int(number(one, "Newest tokens kept exact", 0, MOST, f"{tensor} residual"))
     if scale == "tensor":
-        step = two.number_input("Static scale", 0.0, float(MOST), format="%g", key=f"{tensor} step",
-                                help="The step, as vLLM's k_scale. 0: measured on calibration text.")  # fmt: skip
+        step = number(two, "Static scale", 0.0, float(MOST), f"{tensor} step", format="%g",
+                      help="The step, as vLLM's k_scale. 0: measured on calibration text.")  # fmt: skip
         out["static_scale"] = step or None
     if rotation == "hadamard":
         block = one.selectbox("Rotation block, channels", [AUTO, *ROTATION_BLOCKS], key=f"{tensor} rotation block")
@@ -151,7 +151,7 @@ def _weights_tab() -> Mapping[str, Any] | WeightQuantSpec | None:
     scale = two.selectbox("One scale per", get_args(get_type_hints(WeightQuantSpec)["scale"]), key="weights scale")
     out: dict[str, Any] = {"bits": int(name[3:]), "scale": scale}
     if scale == "group":
-        out["group_size"] = int(three.number_input("Group, inputs of a row", 2, MOST, key="weights group"))
+        out["group_size"] = int(number(three, "Group, inputs of a row", 2, MOST, "weights group"))
     with st.expander("Advanced"):
         out["symmetric"] = st.checkbox("Symmetric levels (off: affine, min..max)", key="weights symmetric")
         out["full_range"] = st.checkbox("Full range: the lowest level too, as W4A16 checkpoints",

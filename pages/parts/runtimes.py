@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from qroar_core.exporting.formats import GGUF_WRITE, W4A16
+from qroar_core.exporting.gguf_write import file_name
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.presets import KV_PRESETS, for_family
 from qroar_core.runs.setting import Setting
@@ -30,22 +32,27 @@ class Recipe:
     notes: tuple[str, ...]
 
 
-def recipes(folder: Path, loaded: LoadedModel, setting: Setting) -> dict[str, Recipe]:
-    """One recipe a runtime for the checkpoint in `folder`."""
-    return {
-        f"transformers {version('transformers')}": _transformers(folder, setting),
+def recipes(folder: Path, loaded: LoadedModel, setting: Setting, format: str = "hf") -> dict[str, Recipe]:
+    """One recipe for each runtime that loads what was written to `folder` in this format."""
+    llama_cpp = f"llama.cpp {LLAMA_CPP}"
+    if format in GGUF_WRITE:
+        return {llama_cpp: _llama_cpp_file(folder / file_name(loaded, format), loaded, setting)}
+    known = {
+        f"transformers {version('transformers')}": _transformers(folder, setting, format),
         f"vLLM {VLLM}": _vllm(folder, loaded, setting),
-        f"llama.cpp {LLAMA_CPP}": _llama_cpp(folder, loaded, setting),
     }
+    return known if format in W4A16 else known | {llama_cpp: _llama_cpp(folder, loaded, setting)}
 
 
-def _transformers(folder: Path, setting: Setting) -> Recipe:
+def _transformers(folder: Path, setting: Setting, format: str) -> Recipe:
     code = (
         "from transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
         f"model = AutoModelForCausalLM.from_pretrained({str(folder)!r})\n"
         f"tokenizer = AutoTokenizer.from_pretrained({str(folder)!r})"
     )
     notes = ["Scales are in the weights, the interpolation is in config.json: nothing of this software is needed."]
+    if format in W4A16:
+        notes.append("transformers reads packed weights with the library compressed-tensors.")
     k = setting.quant.k
     if k is not None and setting.quant == _named("quanto4", ""):
         code += (
@@ -81,6 +88,13 @@ def _llama_cpp(folder: Path, loaded: LoadedModel, setting: Setting) -> Recipe:
         "The converter permutes the rows of W_Q and W_K where llama.cpp wants interleaved pairs; both channels of a "
         "pair carry one scale, so the scales survive it. It refuses tokenizers it has never seen."
     )))  # fmt: skip
+
+
+def _llama_cpp_file(file: Path, loaded: LoadedModel, setting: Setting) -> Recipe:
+    """A GGUF written here has the interpolation inside: no option says it again."""
+    cache, environment, notes = _llama_cpp_cache(setting.quant, loaded.geometry.head_dim)
+    serve = shlex.join(["llama-server", "-m", str(file), "-c", str(setting.search.length), *cache])
+    return Recipe(f"{environment}{serve}", "bash", ("The interpolation is in the file's own keys.", *notes))
 
 
 def _llama_cpp_rope(rope: RopeSpec, native: int) -> tuple[list[str], str]:

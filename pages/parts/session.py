@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import time
 from dataclasses import replace
 from urllib.parse import urlsplit
 
@@ -18,6 +19,8 @@ from qroar_core.models.loading import choose_device, choose_dtype
 from qroar_core.models.rope import native_inv_freq, rope_of
 from qroar_core.runs.library import Library
 from qroar_core.runs.setting import Setting
+
+BEGAN = "this run of the page began"  # session: time.monotonic()
 
 
 @st.cache_resource(show_spinner=False)
@@ -41,7 +44,7 @@ def library() -> Library:
 
 def enter() -> None:
     """What app.py does before any page: a page change empties the address line, so put the choice back."""
-    st.session_state["entered"] = True
+    st.session_state["entered"], st.session_state[BEGAN] = True, time.monotonic()
     choose(choice())
     said = st.session_state.pop("notice", "")  # what the address asked for and could not have
     if said:

@@ -11,7 +11,7 @@ import streamlit as st
 from pages.parts import session
 from pages.parts.choice import LEAST_LENGTH
 from pages.parts.factor_lists import parse_lists, write_lists
-from pages.parts.follow import fill, forget
+from pages.parts.follow import fill, forget, number
 from pages.parts.quant_form import MADE_BY_HAND
 from pages.parts.words import rope_words
 from qroar_core.errors import QRoarError
@@ -26,7 +26,8 @@ T = TypeVar("T")
 MOST = 1e7  # upper end of number fields; an address may hold anything
 BORDERS = ("beta_fast", "beta_slow", "low_freq_factor", "high_freq_factor")
 FIRST_FACTOR = 4.0  # offered when a method is chosen for the first time
-TEXT_WORDS = {"messages": "messages of US presidents", "technical": "the Python language reference"}
+TEXT_WORDS = {"messages": "messages of US presidents", "technical": "the Python language reference",
+              "novels": "novels of Jane Austen"}  # fmt: skip
 PARTITION_WORDS = {"count": "equal count of pairs", "log": "equal log-frequency", "turns": "by turns per native window"}
 WITH_WINDOW: tuple[RopeMethod, ...] = ("dynamic", "yarn", "longrope", "llama3")  # methods that read L0
 
@@ -54,7 +55,7 @@ def rope_form(loaded: LoadedModel, rope: RopeSpec, length: int) -> RopeSpec:
     left, right = st.columns([2, 1])
     method = left.selectbox("Position interpolation", list(METHOD_NAMES), format_func=METHOD_NAMES.get, key="rope")
     own = method == "default"
-    factor = right.number_input("Factor s", 1.0, MOST, step=0.5, disabled=own, key="factor")
+    factor = number(right, "Factor s", 1.0, MOST, "factor", step=0.5, disabled=own)
     options: dict[str, Any] = {}
     if method in WITH_WINDOW:
         with st.expander("Advanced", expanded=method == "longrope"):
@@ -86,24 +87,24 @@ def _fill_rope(rope: RopeSpec) -> None:
 def _options(loaded: LoadedModel, rope: RopeSpec, method: RopeMethod, length: int) -> dict[str, Any]:
     out: dict[str, Any] = {}
     one, two, three = st.columns(3)
-    window = one.number_input("Window L0", 0, int(MOST), key="native window",
-                              help="Native window it counts from, tokens. 0: the checkpoint's own.")  # fmt: skip
+    window = number(one, "Window L0", 0, int(MOST), "native window",
+                    help="Native window it counts from, tokens. 0: the checkpoint's own.")  # fmt: skip
     if window:
         out["original_context"] = int(window)
     if method == "yarn":
-        out["beta_fast"] = two.number_input(
-            "beta_fast", 0.0, MOST, key="beta_fast", help="Pairs with more turns per native window stay as they are."
+        out["beta_fast"] = number(
+            two, "beta_fast", 0.0, MOST, "beta_fast", help="Pairs with more turns per native window stay as they are."
         )
-        out["beta_slow"] = three.number_input(
-            "beta_slow", 0.0, MOST, key="beta_slow", help="Pairs with fewer turns are interpolated fully."
+        out["beta_slow"] = number(
+            three, "beta_slow", 0.0, MOST, "beta_slow", help="Pairs with fewer turns are interpolated fully."
         )
     elif method == "llama3":
-        out["low_freq_factor"] = two.number_input(
-            "low_freq_factor", 0.0, MOST, key="low_freq_factor",
+        out["low_freq_factor"] = number(
+            two, "low_freq_factor", 0.0, MOST, "low_freq_factor",
             help="Pairs with fewer turns per native window are interpolated fully.",
         )  # fmt: skip
-        out["high_freq_factor"] = three.number_input(
-            "high_freq_factor", 0.0, MOST, key="high_freq_factor", help="Pairs with more turns stay as they are."
+        out["high_freq_factor"] = number(
+            three, "high_freq_factor", 0.0, MOST, "high_freq_factor", help="Pairs with more turns stay as they are."
         )
     elif method == "longrope":
         st.text_area(
@@ -147,7 +148,7 @@ def band_form(loaded: LoadedModel, bands: BandSpec) -> BandSpec:
     fill("bands", bands, {"bands": min(bands.count, loaded.geometry.n_pairs), "partition": bands.partition})
     left, right = st.columns([1, 2])
     most = loaded.geometry.n_pairs
-    count = left.number_input("Frequency bands", 1, most, min(bands.count, most), key="bands")
+    count = number(left, "Frequency bands", 1, most, "bands")
     kind = right.selectbox("Partition", get_args(Partition), format_func=PARTITION_WORDS.get, key="partition")
 
     def build() -> BandSpec:

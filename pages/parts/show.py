@@ -10,16 +10,20 @@ import streamlit as st
 from qroar_core.figures import Picture
 
 
-def picture(shown: Picture | None, key: str, **chart: Any) -> None:
-    """Draw one picture with its table; None draws nothing. `key` is unique on the page, `chart` goes to Streamlit."""
+def picture(shown: Picture | None, key: str, table: bool = True, **chart: Any) -> None:
+    """Draw one picture with its table; None draws nothing. `key` is unique on the page, `chart` goes to Streamlit.
+
+    A picture that is drawn anew every second goes without its table: that would be sent every second, too.
+    """
     if shown is None:
         return
     with st.container(border=True):
         st.markdown(f"#### {shown.title}")
         st.plotly_chart(shown.figure, key=key, alt=shown.alt, config={"displaylogo": False}, **chart)
         st.caption(shown.how_to_read)
-        with st.expander("The numbers"):
-            numbers(shown.table, key)
+        if table:
+            with st.expander("The numbers"):
+                numbers(shown.table, key)
 
 
 def numbers(table: pd.DataFrame, key: str, columns: dict[str, Any] | None = None) -> None:

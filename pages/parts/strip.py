@@ -33,6 +33,7 @@ def strip(loaded: LoadedModel, setting: Setting) -> Verdict:
     """Draw the strip; returns the verdict it shows."""
     said = verdict_for(loaded, setting)
     head, colour, icon = VERDICTS[said.acts]
+    idle = manager().idle(str(loaded.device))  # before a look at the weights, which a job may change in between
     with st.container(border=True, horizontal=True, vertical_alignment="center", gap="small", key="strip"):
         st.badge(loaded.name, icon=":material/memory:", color="blue")
         st.badge(rope_words(setting.rope), color="violet")
@@ -47,18 +48,24 @@ def strip(loaded: LoadedModel, setting: Setting) -> Verdict:
         st.badge("scales applied" if applied else "weights as loaded", color="green" if applied else "gray")
         st.badge(head, color=colour, icon=icon)
         st.page_link("pages/start.py", label="Change")
-    busy(loaded)
+    if not idle:
+        _follow(loaded)
     return said
 
 
 def busy(loaded: LoadedModel) -> None:
-    """Say whose turn it is on the model's device, until it is nobody's."""
-    if manager().busy(str(loaded.device)) is not None:
-        st.fragment(_busy, run_every=POLL)(str(loaded.device))
+    """Say whose turn it is on the model's device, until it is nobody's; then the page runs once more."""
+    if not manager().idle(str(loaded.device)):
+        _follow(loaded)
+
+
+def _follow(loaded: LoadedModel) -> None:
+    st.fragment(_busy, run_every=POLL)(str(loaded.device))
 
 
 def _busy(device: str) -> None:
-    job = manager().busy(device)
-    if job is None:
+    if manager().idle(device):
         st.rerun()
-    st.caption(f":material/hourglass: {device} is busy: {job.label}. What you start waits for its turn.")
+    job = manager().busy(device)
+    if job is not None:
+        st.caption(f":material/hourglass: {device} is busy: {job.label}. What you start waits for its turn.")

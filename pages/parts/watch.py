@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Hashable
 from typing import Any
 
 import streamlit as st
 
-from pages.parts.session import manager
+from pages.parts.session import BEGAN, manager
 from pages.parts.words import seconds_words
 from qroar_core.jobs import Snapshot
 
@@ -18,13 +20,17 @@ def watch(key: Hashable, live: Callable[[tuple], None] | None = None) -> Any:
     """The finished job's result, else None.
 
     While the job is queued or running this draws its progress, a Cancel button and `live(details)`, and
-    looks again by itself until the job ends; then the whole page runs once more. A failure is one line.
+    looks again by itself until the job ends; then the whole page runs once more. So it does where the job ended
+    while this run was drawing: what stands above was drawn before the end. A failure is one line.
     """
     now = manager().snapshot(key)
     if now is None:
         return None
     if now.active:
         st.fragment(_progress, run_every=POLL)(key, live)
+    elif now.ended > st.session_state.get(BEGAN, math.inf):
+        st.session_state[BEGAN] = time.monotonic()  # also where a page is run without app.py
+        st.rerun()
     elif now.state == "failed":
         st.error(now.error, icon=":material/error:")
     elif now.state == "cancelled":

@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import typer
 
 from qroar_core.cli import show
-from qroar_core.cli.options import BANDS, EVALUATE, EXPORT, MODEL, OUT, ROTATION, ROTATION_FILE, SEARCH, SETTING, takes
-from qroar_core.cli.settings import check, documents, setting_of
+from qroar_core.cli.options import (
+    BANDS,
+    EVALUATE,
+    EXPORT,
+    MODEL,
+    OUT,
+    RETRIEVE,
+    ROTATION,
+    ROTATION_FILE,
+    SEARCH,
+    SETTING,
+    takes,
+)
+from qroar_core.cli.settings import check, setting_of
+from qroar_core.cli.texts import documents
 from qroar_core.errors import BadCheckpoint, BadOutput, BadScales, BadSpec
 
 app = typer.Typer(
@@ -127,13 +141,32 @@ def evaluate(options: dict) -> None:
 
 
 @app.command()
+@takes(MODEL, SETTING, EVALUATE, RETRIEVE, OUT)
+def retrieve(options: dict) -> None:
+    """Numbers hidden in held-out text, by depth and length: does each model still find them?"""
+    from qroar_core import retrieve as stage
+    from qroar_core.cli.retrieving import retrieval_spec
+    from qroar_core.models.scales_file import from_file, write_atomically
+
+    folder, texts, spec = _new_folder(options), documents(options), retrieval_spec(options)
+    loaded = _load(options)
+    setting = setting_of(options, loaded)
+    spec = replace(spec, lengths=setting.evaluation.lengths)
+    scales = from_file(options["scales"], loaded)[0] if options.get("scales") else None
+    with show.progress() as on_step:
+        result = stage.run(loaded, setting.rope, setting.quant, scales, spec, texts["heldout"], on_step)
+    if folder:
+        write_atomically(folder / "retrieval.json", result.to_json())
+    show.retrieval(result, options["json"])
+
+
+@app.command()
 @takes(MODEL, [p for p in SETTING if p.name in ("rope", "factor", "longrope_factors")], EVALUATE[:1], EXPORT, OUT)
 def export(options: dict) -> None:
-    """Write a checkpoint with scales and interpolation inside: for transformers and vLLM, or for llama.cpp."""
-    from qroar_core import export as stage
-    from qroar_core.cli.exports import COPY_FORMATS, copy, repeats, writer_of
+    """Write a checkpoint with scales and interpolation inside: for transformers, vLLM or llama.cpp."""
+    from qroar_core.cli.exports import copy, repeats, writer_of
     from qroar_core.cli.settings import rope_spec
-    from qroar_core.models.scales_file import from_file, rope_from
+    from qroar_core.exporting.formats import GGUF_COPY
     from qroar_core.specs import RopeSpec
 
     if not options.get("out"):
@@ -141,15 +174,17 @@ def export(options: dict) -> None:
     check(options)
     asked = rope_spec(options)
     _new_folder(options)
-    if options["format"] in COPY_FORMATS:
+    if options["format"] in GGUF_COPY:
         show.line(str(copy(options, asked)))
         return
+    from qroar_core.models.scales_file import from_file, rope_from
+
+    write = writer_of(options)
     loaded = _load(options)
     scales, rope = None, asked or RopeSpec()
     if options.get("scales"):
         scales, content = from_file(options["scales"], loaded)
         rope = asked or rope_from(content.rope)
-    write = writer_of(options["format"]) or stage.run
     with show.progress() as on_step:
         folder = write(
             loaded, rope, scales, options["out"], format=options["format"], command=repeats(options), on_step=on_step

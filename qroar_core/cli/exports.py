@@ -1,24 +1,43 @@
-"""What `export` and `verify` do beyond the plain Hugging Face folder."""
+"""What `export` does beyond the plain Hugging Face folder. Writers are imported when they are asked for."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from qroar_core.cli import show
 from qroar_core.errors import BadSpec
-from qroar_core.exporting import gguf_write, quantized_copy
+from qroar_core.exporting.formats import GGUF_WRITE, QUANTIZED_COPY, W4A16
 from qroar_core.specs import RopeSpec
 
-COPY_FORMATS = ("gguf",)  # a finished file with only its scales edited; nothing is loaded
-MORE_FORMATS = (*COPY_FORMATS, *gguf_write.FORMATS, *quantized_copy.FORMATS)
 
+def writer_of(options: dict[str, Any]) -> Callable[..., Path]:
+    """The writer of the asked format.
 
-def writer_of(format: str) -> Callable[..., Path] | None:
-    """The writer of a format that is not the plain Hugging Face folder."""
-    return next((stage.run for stage in (gguf_write, quantized_copy) if format in stage.FORMATS), None)
+    Raises:
+        BadSpec: --group-size with a format that has no groups to choose.
+    """
+    format, group_size = options["format"], options.get("weight_group")
+    if format in W4A16:
+        from qroar_core.exporting import w4a16
+
+        return partial(w4a16.run, group_size=group_size)
+    if group_size is not None:
+        raise BadSpec(f"--format {format} has no group size", where="--group-size", do="drop it, or --format w4a16")
+    if format in GGUF_WRITE:
+        from qroar_core.exporting import gguf_write
+
+        return gguf_write.run
+    if format in QUANTIZED_COPY:
+        from qroar_core.exporting import quantized_copy
+
+        return quantized_copy.run
+    from qroar_core import export
+
+    return export.run
 
 
 def repeats(options: dict[str, Any]) -> str:
@@ -32,7 +51,6 @@ def copy(options: dict[str, Any], rope: RopeSpec | None) -> Path:
     Raises:
         BadSpec: MODEL is no GGUF file, or there is nothing to change.
     """
-    from qroar_core.exporting import gguf_copy
     from qroar_core.models.formats.gguf_source import gguf_of
 
     source = gguf_of(options["model"])
@@ -40,10 +58,12 @@ def copy(options: dict[str, Any], rope: RopeSpec | None) -> Path:
         raise BadSpec(
             f"{options['model']} is no .gguf file",
             where="--format gguf",
-            do=f"choose one of {', '.join(gguf_write.FORMATS)}",
+            do=f"choose one of {', '.join(GGUF_WRITE)}",
         )
     if not options.get("scales") and rope is None:
         raise BadSpec("nothing to change", where="--format gguf", do="add --scales FILE, or --rope and --factor")
+    from qroar_core.exporting import gguf_copy
+
     with show.progress() as on_step:
         return gguf_copy.run(
             source, options.get("scales"), rope, options["out"], command=repeats(options), on_step=on_step

@@ -13,6 +13,8 @@ from typing import Annotated, Any
 
 import typer
 
+from qroar_core.exporting.formats import FORMATS
+
 _Missing = inspect.Parameter.empty
 
 
@@ -53,7 +55,9 @@ SETTING = [
     _option("k_before_rope", bool, False, "quantize K before its rotation", "--k-before-rope"),
     _option("qk", str, "none", "q and k activation quantizer", metavar="none|intN"),
     _option("length", int | None, None, "context length L, tokens"),
-    _option("text", str | None, None, "an embedded collection, or your own text", metavar="messages|technical|FILE"),
+    _option(
+        "text", str | None, None, "an embedded collection, or your own text", metavar="messages|technical|novels|FILE"
+    ),
     _option("seed", int, 0, "seed of windows and samplers"),
 ]
 BANDS = [
@@ -69,7 +73,7 @@ SEARCH = [
         metavar="model|layer|kv_head",
     ),
     _option("mode", str, "symmetric", "q times g and k over g, or both times g", metavar="symmetric|shared"),
-    _option("objective", str, "cached", "what a candidate is judged by", metavar="cached|full"),
+    _option("objective", str, "cached", "what a candidate is judged by", metavar="cached|full|kl"),
     _option("method", str, "gradient", "how candidates are found", metavar="gradient|coordinate|optuna"),
     _option("windows", int | None, None, "windows of text per stage"),
     _option("bounds", str | None, None, "log2 g per band instead of the diagnosed", metavar="LOW:HIGH,LOW:HIGH,..."),
@@ -85,9 +89,17 @@ ROTATION = [
 ROTATION_FILE = [
     _option("rotation_scales", str | None, None, "scales.json searched under the rotated quantizer", metavar="FILE"),
 ]
+RETRIEVE = [
+    _option("tasks", str | None, None, "what is hidden", metavar="passkey,needles"),
+    _option("depths", str | None, None, "where in the text, percent, e.g. 0,50,100", metavar="P,P,..."),
+    _option("trials", int | None, None, "trials per task, length and depth"),
+    _option("slack", int | None, None, "tokens an answer may be longer than the number"),
+    _option("no_chat", bool, False, "do not use the tokenizer's chat template", "--no-chat"),
+]
 EXPORT = [
     _option("format", str, "hf", "what to write; gguf and quantized: MODEL's own codes, only its scales edited",
-            metavar="hf|gguf-f16|gguf-bf16|gguf-q8_0|gguf-q4_0|gguf|quantized"),
+            metavar="|".join(FORMATS)),
+    _option("weight_group", int | None, None, "inputs that share a step in w4a16; 128 if not given", "--group-size"),
 ]  # fmt: skip
 OUT = [_option("out", str | None, None, "folder to write; made by the command", metavar="DIR")]
 

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
-from qroar_core.cli.exports import MORE_FORMATS
+from qroar_core.cli.texts import text_label
 from qroar_core.errors import BadSpec
-from qroar_core.evaluate import must_rotate
-from qroar_core.export import FORMATS
-from qroar_core.maths.bands import partition
-from qroar_core.models.loaded import LoadedModel
-from qroar_core.models.rope import native_inv_freq
-from qroar_core.models.text import COLLECTIONS, SPLITS, Document, read_text, split, thirds
+from qroar_core.exporting.formats import FORMATS
 from qroar_core.presets import WEIGHT_PRESETS, parse_cache_option
-from qroar_core.runs.setting import Setting, default_setting
 from qroar_core.specs import (
     BandSpec,
     DiagnosisSpec,
@@ -38,6 +31,10 @@ from qroar_core.specs import (
     WeightQuantSpec,
 )
 
+if TYPE_CHECKING:  # a command that reads no model starts without torch
+    from qroar_core.models.loaded import LoadedModel
+    from qroar_core.runs.setting import Setting
+
 CHOICES: dict[str, tuple[str, ...]] = {
     "rope": get_args(RopeMethod),
     "weight_scale": get_args(get_type_hints(WeightQuantSpec)["scale"]),
@@ -48,7 +45,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "mode": get_args(Mode),
     "objective": get_args(Objective),
     "method": get_args(get_type_hints(SearchSpec)["method"]),
-    "format": (*FORMATS, *MORE_FORMATS),
+    "format": FORMATS,
 }
 
 
@@ -84,6 +81,11 @@ def _about(option: str) -> Iterator[None]:
 
 def setting_of(options: dict[str, Any], loaded: LoadedModel) -> Setting:
     """Every spec of a command; what was not asked comes from `default_setting` of the model."""
+    from qroar_core.evaluate import must_rotate
+    from qroar_core.maths.bands import partition
+    from qroar_core.models.rope import native_inv_freq
+    from qroar_core.runs.setting import Setting, default_setting
+
     check(options)
     rope, quant = rope_spec(options), quant_spec(options)
     base = default_setting(loaded, rope, quant, options.get("length"))
@@ -115,8 +117,12 @@ def setting_of(options: dict[str, Any], loaded: LoadedModel) -> Setting:
         quant=base.quant,
         diagnosis=DiagnosisSpec(length=length, short_length=base.diagnosis.short_length, bands=bands, seed=seed),
         search=search,
-        evaluation=EvaluationSpec(lengths=lengths, windows=max(2, windows or base.evaluation.windows), seed=seed,
-                                  rotation_scales=options.get("rotation_scales") is True),
+        evaluation=EvaluationSpec(
+            lengths=lengths,
+            windows=max(2, windows or base.evaluation.windows),
+            seed=seed,
+            rotation_scales=options.get("rotation_scales") is True,
+        ),
         text=text_label(options),
     )
 
@@ -225,19 +231,3 @@ def _longrope_file(path: str | None) -> dict[str, tuple[float, ...]]:
         raise BadSpec(
             f"cannot be read ({error})", where=path, do="give a JSON with long_factor, a list of numbers"
         ) from error
-
-
-def documents(options: dict[str, Any]) -> dict[str, list[Document]]:
-    """Calibration, development and held-out documents: an embedded collection, or --text FILE cut in three."""
-    asked = options.get("text") or "messages"
-    if asked in COLLECTIONS:
-        return {name: split(name, asked) for name in SPLITS}
-    return thirds(read_text(asked))
-
-
-def text_label(options: dict[str, Any]) -> str:
-    """How a manifest names the text; a file also by its content, so that an edited one is not resumed."""
-    asked = options.get("text") or "messages"
-    if asked in COLLECTIONS:
-        return asked
-    return f"{asked} (sha256 {hashlib.sha256(Path(asked).read_bytes()).hexdigest()[:8]})"

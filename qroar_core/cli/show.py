@@ -6,19 +6,21 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from qroar_core.exporting.verify import Check
-from qroar_core.maths.rescale import Scales
-from qroar_core.models.loaded import LoadedModel
 from qroar_core.progress import OnStep, Step
-from qroar_core.results import Diagnosis, Evaluation, SearchReport
-from qroar_core.results.base import rounded
+
+if TYPE_CHECKING:  # a command that reads no model starts without torch
+    from qroar_core.exporting.verify import Check
+    from qroar_core.maths.rescale import Scales
+    from qroar_core.models.loaded import LoadedModel
+    from qroar_core.results import Diagnosis, Evaluation, SearchReport
+    from qroar_core.results.retrieval import Cell, Retrieval
 
 WIDEST = 400  # columns a table may take; a narrow terminal wraps its lines
 
@@ -49,6 +51,8 @@ def line(text: str) -> None:
 
 
 def _print(content: Any) -> None:
+    from qroar_core.results.base import rounded
+
     line(json.dumps(rounded(content), indent=1))
 
 
@@ -82,17 +86,19 @@ def model(loaded: LoadedModel, as_json: bool) -> None:
 
 
 def diagnosis(result: Diagnosis, as_json: bool) -> None:
-    """One row a band."""
+    """One row a band; a table for every group of layers that turns."""
     if as_json:
         _print([band.model_dump() for band in result.bands])
         return
     names = ("wavelength_min", "wavelength_max", "turns", "interpolation_pressure", "phase_displacement",
              "logit_weighted_pressure", "side_peak")  # fmt: skip
-    rows = [
-        [f"{b.index} ({b.first_pair}-{b.last_pair})", *(_shown(getattr(b, n), ".4g") for n in names)]
-        for b in result.bands
-    ]
-    _table("Bands", ["band (pairs)", *(n.replace("_", "\n") for n in names)], rows)
+    header = ["band (pairs)", *(n.replace("_", "\n") for n in names)]
+    groups = {f"Bands: {group.name}": group.bands for group in result.groups if group.bands}
+    for title, bands in (groups or {"Bands": result.bands}).items():
+        rows = [
+            [f"{b.index} ({b.first_pair}-{b.last_pair})", *(_shown(getattr(b, n), ".4g") for n in names)] for b in bands
+        ]
+        _table(title, header, rows)
     line(result.verdict.reason)
 
 
@@ -132,3 +138,38 @@ def evaluation(result: Evaluation, as_json: bool) -> None:
         line(f"of which quantization repair {a.quantization_repair:+.4f} nats, retuning {a.retuning:+.4f} nats")
     if result.rotation:
         line(result.rotation.sentence)
+
+
+def retrieval(result: Retrieval, as_json: bool) -> None:
+    """One row a condition, length and depth, a task at a time, each with its finding."""
+    if as_json:
+        _print(result.model_dump(mode="json", exclude={"trials"}))
+        return
+    header = ["length", "depth", "model", "scales", "generated", "cut off", "no number", "likeliest", "log-probability",
+              "above others", "unfit"]  # fmt: skip
+    for finding in result.findings:
+        cells = [cell for cell in result.cells if cell.task == finding.task]
+        _table(f"{finding.task}, {result.text}", header, [_retrieval_row(cell) for cell in cells])
+        line(finding.sentence)
+
+
+def _retrieval_row(cell: Cell) -> list[str]:
+    where = ["all", "all"] if cell.length is None else [f"{cell.length}", f"{cell.depth:.0%}"]
+    return [
+        *where,
+        cell.model,
+        cell.scales,
+        f"{cell.hits}/{cell.trials}",
+        f"{cell.cut_off}",
+        f"{cell.no_number}",
+        f"{cell.chosen}/{cell.trials}",
+        _with(cell.log_prob, cell.log_prob_low, cell.log_prob_high),
+        _with(cell.margin, cell.margin_low, cell.margin_high),
+        f"{cell.unfit}",
+    ]
+
+
+def _with(mean: float | None, low: float | None, high: float | None) -> str:
+    if mean is None:
+        return "none"
+    return f"{mean:+.3f}" if low is None else f"{mean:+.3f} [{low:+.3f}, {high:+.3f}]"

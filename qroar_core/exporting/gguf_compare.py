@@ -13,7 +13,7 @@ from gguf.quants import dequantize
 from qroar_core.errors import BadCheckpoint
 from qroar_core.exporting.gguf_copy import row_gains
 from qroar_core.maths.rescale import Scales
-from qroar_core.models.formats.gguf_blocks import BLOCKS, FLOAT16_HALF_STEP, HALF_STEP
+from qroar_core.models.formats.gguf_blocks import BLOCKS, EXPONENTS, FLOAT16_HALF_STEP, HALF_STEP
 from qroar_core.models.formats.gguf_header import read_header
 from qroar_core.models.formats.gguf_model import ROPE_FREQS, GgufModel, understood
 from qroar_core.models.formats.gguf_parts import Header, TensorInfo
@@ -76,11 +76,14 @@ def _rows(a: BinaryIO, b: BinaryIO, model: GgufModel, new: Header, info: TensorI
 
 
 def _codes(raw: np.ndarray, info: TensorInfo) -> np.ndarray:
-    """All bytes that are no float16 scale; none in a tensor of plain numbers."""
-    if info.kind not in BLOCKS:
+    """All bytes that are no scale; none in a tensor of plain numbers."""
+    if info.kind in BLOCKS:
+        scales = [at + i for at in BLOCKS[info.kind].offsets for i in (0, 1)]
+    elif info.kind in EXPONENTS:
+        scales = [EXPONENTS[info.kind]]
+    else:
         return raw[:0]
-    blocks = raw.reshape(-1, GGML_QUANT_SIZES[info.kind][1])
-    return np.delete(blocks, [at + i for at in BLOCKS[info.kind].offsets for i in (0, 1)], axis=1)
+    return np.delete(raw.reshape(-1, GGML_QUANT_SIZES[info.kind][1]), scales, axis=1)
 
 
 def _half_steps(before: np.ndarray, after: np.ndarray, info: TensorInfo, gains: np.ndarray) -> float:

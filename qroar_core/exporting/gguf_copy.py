@@ -8,7 +8,7 @@ same size and header too. The copy streams; memory does not grow with the file.
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, BinaryIO
@@ -16,9 +16,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from gguf import GGMLQuantizationType
 
-from qroar_core import __version__
 from qroar_core.errors import BadScales
-from qroar_core.exporting.folder import new_folder, write_note
+from qroar_core.exporting.folder import new_folder, note_of, write_note
 from qroar_core.maths.rescale import Scales, channel_gains
 from qroar_core.models.formats.gguf_blocks import require_scalable, scale_rows
 from qroar_core.models.formats.gguf_header import read_header
@@ -33,8 +32,8 @@ from qroar_core.progress import OnStep, Step, ignore
 from qroar_core.results.scales import ScalesFile
 from qroar_core.specs import RopeSpec
 
-CHUNK = 4 << 20  # bytes of rows in memory at a time
-COPY = 16 << 20  # bytes the kernel is asked to copy at a time
+CHUNK = 1 << 20  # bytes of rows in memory at a time
+COPY = 1 << 20  # bytes the kernel is asked to copy at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +76,9 @@ def run(source: Path | str, scales_file: Path | str | None, rope: RopeSpec | Non
             new.flush()
             os.fsync(new.fileno())
         on_step(Step("export", 3, 4, "hash"))
-        write_note(scratch, _note(model, scales, rope, identity, edited, command))
+        origin = {"from": identity | {"file": str(model.path.resolve()), "sha256": sha256(model.path)}}
+        changed = [info.name for info, _ in edited]
+        write_note(scratch, note_of(origin, rope, scales, format="gguf", command=command, changed=changed))
     on_step(Step("export", 4, 4, "done"))
     return folder
 
@@ -117,8 +118,8 @@ def _edited(model: GgufModel, scales: Scales | None) -> list[tuple[TensorInfo, n
     if scales is None or scales.is_identity:
         return []
     edited = [(model.header.tensors[name], gains) for name, gains in row_gains(model, scales).items()]
-    for info, _ in edited:
-        require_scalable(info.name, info.kind)
+    for info, gains in edited:
+        require_scalable(info.name, info.kind, gains)
     return edited
 
 
@@ -179,18 +180,3 @@ def _scale(model: GgufModel, info: TensorInfo, gains: np.ndarray, old: BinaryIO,
         last = min(rows, first + step)
         raw = np.frombuffer(old.read((last - first) * row_bytes), np.uint8).reshape(last - first, row_bytes)
         new.write(scale_rows(raw, info.kind, gains[first:last], info.name, first).tobytes())
-
-
-def _note(model: GgufModel, scales: Scales | None, rope: RopeSpec, identity: dict[str, Any],
-          edited: list[tuple[TensorInfo, np.ndarray]], command: str) -> dict[str, Any]:  # fmt: skip
-    return {
-        "made_by": f"qroar {__version__}",
-        "format": "gguf",
-        "command": command,
-        "from": identity | {"file": str(model.path.resolve()), "sha256": sha256(model.path)},
-        "rope": asdict(rope),
-        "scales": None
-        if scales is None
-        else {"mode": scales.mode, "granularity": scales.granularity, "bands": scales.bands, "g": scales.nested()},
-        "changed": [info.name for info, _ in edited],
-    }

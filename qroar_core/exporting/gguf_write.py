@@ -10,18 +10,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFValueType, Keys, LlamaFileType
 from gguf.quants import quantize
 from torch import Tensor
 
-from qroar_core import __version__
 from qroar_core.errors import BadCheckpoint, BadSpec, UnsupportedModel
-from qroar_core.exporting.folder import new_folder, write_note
+from qroar_core.exporting.folder import new_folder, note_of, origin_of, write_note
+from qroar_core.exporting.formats import GGUF_WRITE
 from qroar_core.maths.rescale import Scales
 from qroar_core.models.formats.gguf_header import read_header
 from qroar_core.models.formats.gguf_model import LAYOUTS, ROPE_FREQS, Layout, gguf_names, row_order
@@ -32,18 +30,17 @@ from qroar_core.models.formats.gguf_tokenizer import tokenizer_entries
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.patch import scaled_parameters
 from qroar_core.models.rope import rope_parameters
-from qroar_core.models.scales_file import identity_of
 from qroar_core.progress import OnStep, Step, ignore
 from qroar_core.specs import RopeSpec
 
 Kind = GGMLQuantizationType
-TYPES: dict[str, tuple[Kind, LlamaFileType]] = {
-    "gguf-f16": (Kind.F16, LlamaFileType.MOSTLY_F16),
-    "gguf-bf16": (Kind.BF16, LlamaFileType.MOSTLY_BF16),
-    "gguf-q8_0": (Kind.Q8_0, LlamaFileType.MOSTLY_Q8_0),
-    "gguf-q4_0": (Kind.Q4_0, LlamaFileType.MOSTLY_Q4_0),
-}
-FORMATS = tuple(TYPES)
+KINDS = (
+    (Kind.F16, LlamaFileType.MOSTLY_F16),
+    (Kind.BF16, LlamaFileType.MOSTLY_BF16),
+    (Kind.Q8_0, LlamaFileType.MOSTLY_Q8_0),
+    (Kind.Q4_0, LlamaFileType.MOSTLY_Q4_0),
+)
+TYPES: dict[str, tuple[Kind, LlamaFileType]] = dict(zip(GGUF_WRITE, KINDS, strict=True))
 FAMILIES = {"llama": "llama", "mistral": "llama", "qwen2": "qwen2"}  # family: llama.cpp's architecture
 ENDS = ("token_embd.weight", "output.weight")  # kept at Q8_0 in a Q4_0 file
 ROWS = 2048  # quantized at a time
@@ -61,7 +58,7 @@ def run(loaded: LoadedModel, rope: RopeSpec, scales: Scales | None, folder: Path
         BadOutput: the folder exists, or cannot be written.
     """
     if format not in TYPES:
-        raise BadSpec(f"unknown format {format!r}", where="--format", do=f"choose one of {', '.join(TYPES)}")
+        raise BadSpec(f"unknown format {format!r}", where="--format", do=f"choose one of {', '.join(GGUF_WRITE)}")
     folder = Path(folder).expanduser()
     layout = _layout(loaded)
     on_step(Step("export", 0, 3, "describe"))
@@ -72,8 +69,7 @@ def run(loaded: LoadedModel, rope: RopeSpec, scales: Scales | None, folder: Path
         head = header_bytes(_entries(loaded, layout, format, turned), infos, DEFAULT_ALIGNMENT)
         end = infos[-1].offset + padded(infos[-1].nbytes, DEFAULT_ALIGNMENT)
         with new_folder(folder, len(head) + end) as scratch:
-            name = f"{loaded.name.replace('/', '--')}-{format.removeprefix('gguf-').upper()}.gguf"
-            with (scratch / name).open("xb") as file:
+            with (scratch / file_name(loaded, format)).open("xb") as file:
                 file.write(head)
                 for i, info in enumerate(infos):
                     on_step(Step("export", 1 + i / len(infos), 3, info.name))
@@ -83,9 +79,16 @@ def run(loaded: LoadedModel, rope: RopeSpec, scales: Scales | None, folder: Path
                 file.flush()
                 os.fsync(file.fileno())
             on_step(Step("export", 2, 3, "hash"))
-            write_note(scratch, _note(loaded, rope, scales, format, command))
+            changed = [] if scales is None or scales.is_identity else ["attn_q", "attn_k"]
+            note = note_of(origin_of(loaded), rope, scales, format=format, command=command, changed=changed)
+            write_note(scratch, note)
     on_step(Step("export", 3, 3, "done"))
     return folder
+
+
+def file_name(loaded: LoadedModel, format: str) -> str:
+    """What the file in the folder is called."""
+    return f"{loaded.name.replace('/', '--')}-{format.removeprefix('gguf-').upper()}.gguf"
 
 
 def _layout(loaded: LoadedModel) -> Layout:
@@ -202,19 +205,3 @@ def _entries(loaded: LoadedModel, layout: Layout, format: str, turned: GgufRope)
         old = read_header(source).entries.values()
         return keys + [e for e in old if e.key.startswith("tokenizer.")]
     return keys + tokenizer_entries(loaded.tokenizer, geo.vocab_size, loaded.name)
-
-
-def _note(loaded: LoadedModel, rope: RopeSpec, scales: Scales | None, format: str, command: str) -> dict[str, Any]:
-    return {
-        "made_by": f"qroar {__version__}",
-        "format": format,
-        "command": command,
-        "source": loaded.source,
-        "from": identity_of(loaded).model_dump(),
-        "note": loaded.note,
-        "rope": asdict(rope),
-        "scales": None
-        if scales is None
-        else {"mode": scales.mode, "granularity": scales.granularity, "bands": scales.bands, "g": scales.nested()},
-        "changed": [] if scales is None or scales.is_identity else ["attn_q", "attn_k"],
-    }

@@ -1,8 +1,9 @@
 """Scales put into a copy of a folder that is quantized already: its scale tensors edited, its codes untouched.
 
-GPTQ, AWQ and compressed-tensors keep a scale per output row, or per row and group of inputs; a row times g
-is those scales times g. Each is rounded once to the type it is stored in, and refused where that moves it by
-more than half a step of a normal number. The files keep their sizes; config.json takes the interpolation.
+GPTQ, AWQ, compressed-tensors and bitsandbytes without double quantization keep a scale per output row, or per
+row and group of inputs; a row times g is those scales times g. Each is rounded once to the type it is stored in,
+and refused where that moves it by more than half a step of a normal number. The files keep their sizes;
+config.json takes the interpolation, and the model card says so.
 """
 
 from __future__ import annotations
@@ -11,27 +12,26 @@ import json
 import os
 import shutil
 import struct
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from qroar_core import __version__
 from qroar_core.errors import BadCheckpoint, BadScales, BadSpec, UnsupportedModel
-from qroar_core.exporting.folder import NOTE, new_folder, write_note
+from qroar_core.exporting.card import write_card
+from qroar_core.exporting.folder import NOTE, new_folder, note_of, origin_of, write_note
 from qroar_core.maths.rescale import Scales, channel_gains
 from qroar_core.models.formats.packed_weights import Packing, packing_of
 from qroar_core.models.formats.quantized_folder import layers, quantization_of, tensor, weight_files
+from qroar_core.models.geometry import Geometry
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.patch import check_scales
 from qroar_core.models.rope import rope_parameters
-from qroar_core.models.scales_file import identity_of
 from qroar_core.progress import OnStep, Step, ignore
 from qroar_core.specs import RopeSpec
 
-FORMATS = ("quantized",)
+ELSEWHERE = "scale the full-precision checkpoint and quantize it again"
 HALF_STEP = {torch.float16: 2.0**-11, torch.bfloat16: 2.0**-8, torch.float32: 2.0**-24}
 
 
@@ -61,7 +61,10 @@ def run(loaded: LoadedModel, rope: RopeSpec, scales: Scales | None, folder: Path
             _write(path, {name: value for name, value in new.items() if name in _header(path)[0]})
         _write_config(loaded, rope, scratch / "config.json")
         on_step(Step("export", 2, 3, "hash"))
-        write_note(scratch, _note(loaded, rope, scales, sorted(new), command))
+        origin = origin_of(loaded) | {"source": str(source.resolve())}
+        note = note_of(origin, rope, scales, format=format, command=command, changed=sorted(new))
+        write_card(scratch, note, source)
+        write_note(scratch, note)
     on_step(Step("export", 3, 3, "done"))
     return folder
 
@@ -71,6 +74,8 @@ def _edits(loaded: LoadedModel, source: Path, packing: Packing, scales: Scales |
     if scales is None or scales.is_identity:
         return {}
     check_scales(loaded, scales)
+    if packing.fixed:
+        raise UnsupportedModel(f"{packing.label}: {packing.fixed}", where=str(source), do=ELSEWHERE)
     geo, found = loaded.geometry, layers(source, packing)
     places = {name: path for path in weight_files(source) for name in _header(path)[0]}
     gains = channel_gains(scales, geo.head_dim, geo.rotary_dim, geo.pairing, geo.n_heads)
@@ -82,18 +87,34 @@ def _edits(loaded: LoadedModel, source: Path, packing: Packing, scales: Scales |
             if slot.norm_gain is not None:
                 raise UnsupportedModel("a QK-norm takes the scale here, not quantized rows", where=slot.norm_gain)
             stem = slot.weight.removesuffix(".weight")
-            name, axis = (f"{stem}.{packing.scales}", packing.out_axis) if stem in found else (slot.weight, 0)
-            _scale(new, places, name, axis, slot.rows, gain[layer].flatten())
+            if stem in found:
+                name, axis, flat = f"{stem}.{packing.scales}", packing.out_axis, _blocks_a_row(packing, geo, stem)
+            else:
+                name, axis, flat = slot.weight, 0, 0
+            _scale(new, places, name, axis, slot.rows, slot.gain_of_rows(gain[layer]), flat)
             if slot.bias is not None:
-                _scale(new, places, slot.bias, 0, slot.rows, gain[layer].flatten())
+                _scale(new, places, slot.bias, 0, slot.rows, slot.gain_of_rows(gain[layer]))
     return new
 
 
-def _scale(new: dict[str, Tensor], places: dict[str, Path], name: str, axis: int, rows: Tensor, gain: Tensor) -> None:
-    """Multiply one tensor's rows along `axis`, in float64, rounded once."""
+def _blocks_a_row(packing: Packing, geo: Geometry, stem: str) -> int:
+    """Scales of one row of W_Q or W_K where they lie flat, else 0; refuses blocks that run across rows."""
+    if packing.flat and geo.hidden_size % packing.flat:
+        raise UnsupportedModel(
+            f"blocks of {packing.flat} values run across rows of {geo.hidden_size}", where=stem, do=ELSEWHERE
+        )
+    return geo.hidden_size // packing.flat if packing.flat else 0
+
+
+def _scale(new: dict[str, Tensor], places: dict[str, Path], name: str, axis: int, rows: Tensor, gain: Tensor,
+           flat: int = 0) -> None:  # fmt: skip
+    """Multiply one tensor's rows along `axis`, in float64, rounded once. `flat`: numbers of a row, laid out flat."""
     if name not in places:
         raise BadCheckpoint(f"{name} is missing", where=str(next(iter(places.values())).parent), do="fetch it again")
     value = new.get(name, tensor(places[name], name))
+    shape = value.shape
+    if flat and value.numel() % flat == 0:
+        value = value.view(-1, flat)  # (out, blocks of a row)
     if value.dtype not in HALF_STEP or value.ndim <= axis or value.shape[axis] <= int(rows.max()):
         raise BadCheckpoint(f"{name} is {value.dtype} {tuple(value.shape)}, no scale a row", where=str(places[name]))
     wide = value.double().transpose(0, axis).clone()  # outputs first
@@ -110,7 +131,7 @@ def _scale(new: dict[str, Tensor], places: dict[str, Path], name: str, axis: int
             where=name,
             do="search within narrower bounds, or scale the full-precision model",
         )
-    new[name] = stored.transpose(0, axis).contiguous()
+    new[name] = stored.transpose(0, axis).contiguous().view(shape)
 
 
 def _header(path: Path) -> tuple[dict[str, Any], int]:
@@ -149,21 +170,3 @@ def _write_config(loaded: LoadedModel, rope: RopeSpec, path: Path) -> None:
     for old in ("rope_scaling", "rope_theta"):  # older spellings, which would be read as well
         raw.pop(old, None)
     path.write_text(json.dumps(raw, indent=2) + "\n")
-
-
-def _note(
-    loaded: LoadedModel, rope: RopeSpec, scales: Scales | None, changed: list[str], command: str
-) -> dict[str, Any]:
-    return {
-        "made_by": f"qroar {__version__}",
-        "format": "quantized",
-        "command": command,
-        "source": str(Path(loaded.source).expanduser().resolve()),
-        "from": identity_of(loaded).model_dump(),
-        "note": loaded.note,
-        "rope": asdict(rope),
-        "scales": None
-        if scales is None
-        else {"mode": scales.mode, "granularity": scales.granularity, "bands": scales.bands, "g": scales.nested()},
-        "changed": changed,
-    }

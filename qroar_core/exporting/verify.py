@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from qroar_core.errors import BadCheckpoint, BadScales, QRoarError
+from qroar_core.errors import BadCheckpoint, BadScales, BadSpec, QRoarError
 from qroar_core.exporting.folder import NOTE
 from qroar_core.exporting.gguf_compare import compare
 from qroar_core.maths.rescale import Scales, from_nested
@@ -30,7 +30,7 @@ from qroar_core.models.score import divergence
 from qroar_core.models.stream import Condition
 from qroar_core.models.text import encode, split
 from qroar_core.progress import OnStep, Step, ignore
-from qroar_core.specs import RopeSpec
+from qroar_core.specs import QuantSpec, RopeSpec, WeightQuantSpec
 
 TOKENS, SCORED = 96, 64  # tokens of the embedded text that are read, and scored at their end
 KL_BOUND = 1e-3  # nats, mean: rounding of the written dtype stays far below
@@ -123,7 +123,7 @@ def _logits(folder: Path, note: dict[str, Any]) -> list[Check]:
         return [Check(question, f"not compared: {error}"[:160], None)]
     rope, scales = rope_from(note["rope"]), _scales(note)
     ids = _ids(source)
-    wanted = measure(source, Condition(rope, scales=scales), ids, SCORED)
+    wanted = measure(source, Condition(rope, _weights(note), scales), ids, SCORED)
     if str(note.get("format", "hf")).startswith("gguf"):
         return [_in_llama_cpp(_gguf_in(folder), str(note["format"]), ids, wanted)]
     again = load_model(str(folder), device="cpu", dtype="float32")
@@ -155,6 +155,15 @@ def _gguf_in(folder: Path) -> Path:
         raise BadCheckpoint(f"{len(files)} .gguf files where one belongs", where=str(folder))
     read_header(files[0])
     return files[0]
+
+
+def _weights(note: dict[str, Any]) -> QuantSpec:
+    """What the export rounded its weights to, if it did."""
+    block = note.get("weights")
+    try:
+        return QuantSpec(weights=None if block is None else WeightQuantSpec(**block))
+    except (TypeError, BadSpec) as error:
+        raise BadCheckpoint(f"its weights are not understood ({error})"[:160], where=NOTE) from error
 
 
 def _scales(note: dict[str, Any]) -> Scales | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import plotly.graph_objects as go
 
-from qroar_core.figures.picture import BAND_AXIS, BLUE, ORANGE, PINK, Picture, band_names, colour_of, framed
+from qroar_core.figures.picture import BAND_AXIS, BLUE, PINK, Picture, band_names, framed, line_of
 from qroar_core.results import Diagnosis
 
 LEAST_SHOWN = 0.005  # a smaller share prints as 0 %
@@ -20,13 +20,14 @@ def kernel(diagnosis: Diagnosis) -> Picture:
         high = shown.high[band.index]
         figure.add_scatter(
             x=shown.distance, y=high, mode="lines", name=f"band {band.index}",
-            line={"color": colour_of(band.index, len(bands)), "width": 1.5},
+            line={**line_of(band.index), "width": 1.8},
             hovertemplate=f"band {band.index}, distance %{{x}}: %{{y:.3f}}<extra></extra>",
         )  # fmt: skip
     peaks = [(b.index, shown.side_peak_at[b.index], b.side_peak) for b in bands if b.side_peak is not None]
     figure.add_scatter(
         x=[at for _, at, _ in peaks], y=[height for *_, height in peaks], mode="markers", name="highest side peak",
-        marker={"symbol": "circle-open", "size": 11, "line": {"width": 2}, "color": ORANGE},
+        marker={"symbol": "circle-open", "size": 11, "line": {"width": 2},
+                "color": [line_of(band)["color"] for band, *_ in peaks]},
         customdata=[band for band, *_ in peaks],
         hovertemplate="band %{customdata}, distance %{x}: %{y:.3f}<extra>highest side peak</extra>",
     )  # fmt: skip

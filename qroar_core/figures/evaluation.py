@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -128,22 +129,7 @@ def gain_and_attribution(evaluation: Evaluation) -> Picture | None:
                       parts.repair_ci_high))  # fmt: skip
         lines.append(("of it: retuning, owes nothing to quantization", parts.retuning, parts.retuning_ci_low,
                       parts.retuning_ci_high))  # fmt: skip
-    table = pd.DataFrame(lines, columns=["part", "nats_per_token", "ci_low", "ci_high"])
-    figure = go.Figure(
-        go.Bar(
-            x=table["nats_per_token"], y=table["part"], orientation="h",
-            marker={"color": [GREEN, BLUE, GREY][: len(lines)]},
-            error_x={
-                "type": "data", "symmetric": False, "thickness": 1.5, "width": 6, "color": GREY,
-                "array": [0 if h is None else h - v for _, v, _, h in lines],
-                "arrayminus": [0 if low is None else v - low for _, v, low, _ in lines],
-            },
-            hovertemplate="%{y}: %{x:.4f} nats per token<extra></extra>",
-        )
-    )  # fmt: skip
-    framed(figure, "nats per token won back (right of 0 is better)", "", height=240, legend=False)
-    figure.update_yaxes(autorange="reversed", automargin=True)
-    figure.add_vline(x=0, line={"color": GREY, "width": 1})
+    table, figure = won_back(lines, (GREEN, BLUE, GREY))
     percent = round(100 * gain.confidence)
     return Picture(
         "Is the gain real, and is it repair?",
@@ -152,6 +138,31 @@ def gain_and_attribution(evaluation: Evaluation) -> Picture | None:
         f"Paired over {gain.windows} windows at {gain.length} tokens, with {percent} % intervals: a bar whose interval "
         "touches 0 proves nothing.",
     )
+
+
+def won_back(lines: Sequence[tuple[str, float, float | None, float | None]],
+             colours: Sequence[str]) -> tuple[pd.DataFrame, go.Figure]:  # fmt: skip
+    """Bars of nats per token won back, one a line (part, mean, interval's ends or None), and their numbers."""
+    table = pd.DataFrame(lines, columns=["part", "nats_per_token", "ci_low", "ci_high"])
+    low, high = (table[end].fillna(table["nats_per_token"]).astype(float) for end in ("ci_low", "ci_high"))
+    figure = go.Figure(
+        go.Bar(
+            x=table["nats_per_token"], y=table["part"], orientation="h",
+            marker={"color": list(colours[: len(lines)])},
+            error_x={
+                "type": "data", "symmetric": False, "thickness": 1.5, "width": 6, "color": GREY,
+                "array": high - table["nats_per_token"], "arrayminus": table["nats_per_token"] - low,
+            },
+            customdata=[
+                "" if v is None or h is None else f" [{v:+.4f}, {h:+.4f}]" for _, _, v, h in lines
+            ],
+            hovertemplate="%{y}: %{x:+.4f} nats per token%{customdata}<extra></extra>",
+        )
+    )  # fmt: skip
+    framed(figure, "nats per token won back (right of 0 is better)", "", height=120 + 40 * len(lines), legend=False)
+    figure.update_yaxes(autorange="reversed", automargin=True)
+    figure.add_vline(x=0, line={"color": GREY, "width": 1})
+    return table, figure
 
 
 def by_position(evaluation: Evaluation) -> Picture | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from qroar_core.figures import (
     aliasing,
     anisotropy,
@@ -44,10 +46,7 @@ def diagnosed(diagnosis: Diagnosis) -> list[Picture]:
     worst = tails.worst_cell(diagnosis)
     layer = outliers.loudest_layer(diagnosis, "k/post")
     drawn = [
-        pressure.by_band(diagnosis),
-        pressure.by_pair(diagnosis),
-        aliasing.unseen(diagnosis),
-        aliasing.kernel(diagnosis),
+        *by_layer_group(diagnosis),
         tails.overview(diagnosis),
         tails.survival(diagnosis, worst),
         dilation.by_position(diagnosis, worst[1]),
@@ -65,3 +64,17 @@ def diagnosed(diagnosis: Diagnosis) -> list[Picture]:
         noise.hidden_states(diagnosis),
     ]
     return [picture for picture in drawn if picture is not None]
+
+
+def by_layer_group(diagnosis: Diagnosis) -> list[Picture]:
+    """What the interpolation does to the frequencies, of every group of layers that turns."""
+    turning = [index for index, group in enumerate(diagnosis.groups) if group.bands] or [0]
+    drawn = []
+    for index in turning:
+        view = diagnosis.of_group(index)
+        pictures = [pressure.by_band(view), pressure.by_pair(view), aliasing.unseen(view), aliasing.kernel(view)]
+        if diagnosis.groups:
+            name = diagnosis.groups[index].name
+            pictures = [replace(p, title=f"{name[:1].upper()}{name[1:]}: {p.title}") for p in pictures]
+        drawn += pictures
+    return drawn

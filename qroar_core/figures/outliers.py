@@ -17,6 +17,7 @@ from qroar_core.figures.maps import (
     pooled_map,
     side_by_side,
 )
+from qroar_core.figures.once import once
 from qroar_core.figures.picture import POSITION_AXIS, Picture, bin_names, framed, heatmap
 from qroar_core.figures.tails import NAMES
 from qroar_core.results import Diagnosis
@@ -35,26 +36,28 @@ def pages(diagnosis: Diagnosis) -> int:
 
 def loudest_layer(diagnosis: Diagnosis, which: str) -> int:
     """The layer with the highest peak."""
-    bins = bin_names(diagnosis.position_edges)
-    peaks = [_peak(heads, layer, bins)["peak"] for layer, heads in enumerate(diagnosis.outliers.maps[which])]
-    return peaks.index(max(peaks))
+    return int(peaks(diagnosis, which)["peak"].argmax())
 
 
 def loudest_head(diagnosis: Diagnosis, which: str, layer: int) -> int:
     """The KV head with the highest peak of the layer."""
-    return _peak(diagnosis.outliers.maps[which][layer], layer, bin_names(diagnosis.position_edges))["kv_head"]
+    return int(peaks(diagnosis, which)["kv_head"][layer])
+
+
+@once
+def peaks(diagnosis: Diagnosis, which: str) -> pd.DataFrame:
+    """The largest entry of every layer and where it is; one line a layer."""
+    bins = bin_names(diagnosis.position_edges)
+    return pd.DataFrame([_peak(heads, layer, bins) for layer, heads in enumerate(diagnosis.outliers.maps[which])])
 
 
 def layers(diagnosis: Diagnosis, which: str, page: int = 0, picked: int | None = None) -> Picture:
     """One small channel x position map a layer, of the head with the highest peak; panels can be clicked."""
-    maps, bins = diagnosis.outliers.maps[which], bin_names(diagnosis.position_edges)
-    table = pd.DataFrame([_peak(maps[layer], layer, bins) for layer in range(len(maps))])
-    shown = range(page * PANELS, min((page + 1) * PANELS, len(maps)))
-    small = {i: pooled_map(maps[i][table["kv_head"][i]], *PANEL_CELLS) for i in shown}
+    table, small = peaks(diagnosis, which), _panels(diagnosis, which, page)
     figure = _tiled(small, table, picked)
     figure.update_layout(coloraxis=colour_axis(list(small.values()), f"|{which[0]}|"))
     top = table.iloc[int(table["peak"].argmax())]
-    of = f" (layers {shown[0]}–{shown[-1]} of {len(maps)})" if len(maps) > PANELS else ""
+    of = f" (layers {min(small)}–{max(small)} of {len(table)})" if len(table) > PANELS else ""
     return Picture(
         f"{NAMES[which]} peaks at {top['peak']:.3g}: layer {top['layer']}, KV head {top['kv_head']}, "
         f"channel {top['channel']}{of}",
@@ -63,6 +66,14 @@ def layers(diagnosis: Diagnosis, which: str, page: int = 0, picked: int | None =
         "Each panel is one layer: channels from top to bottom, positions from left to right, brightest where |x| is "
         "largest, of the KV head with the layer's highest peak. Click a panel to see it large.",
     )
+
+
+@once
+def _panels(diagnosis: Diagnosis, which: str, page: int) -> dict[int, list[list[Number]]]:
+    """Layer -> small map of its loudest head."""
+    maps, heads = diagnosis.outliers.maps[which], peaks(diagnosis, which)["kv_head"]
+    shown = range(page * PANELS, min((page + 1) * PANELS, len(maps)))
+    return {layer: pooled_map(maps[layer][heads[layer]], *PANEL_CELLS) for layer in shown}
 
 
 def channel_map(diagnosis: Diagnosis, which: str, layer: int, head: int) -> Picture:
@@ -96,6 +107,7 @@ def channel_map(diagnosis: Diagnosis, which: str, layer: int, head: int) -> Pict
     )
 
 
+@once
 def shift(diagnosis: Diagnosis, which: str) -> Picture:
     """Jaccard index of the outlier sets at short and at long positions, and the mass that moved, by KV head."""
     same, moved = diagnosis.outliers.jaccard[which], diagnosis.outliers.mass_moved[which]
@@ -120,6 +132,7 @@ def shift(diagnosis: Diagnosis, which: str) -> Picture:
     )
 
 
+@once
 def error_share(diagnosis: Diagnosis) -> Picture:
     """Share of each band's quantization error that outlier entries carry, int8 against int4."""
     shares, entries = diagnosis.outliers.error_share, diagnosis.outliers.entry_share

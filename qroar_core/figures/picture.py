@@ -7,6 +7,7 @@ transparent and no text colour is set, so the page's theme decides.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,6 +21,9 @@ PINK, SKY, GREY = "#CC79A7", "#56B4E9", "#8A8A8A"
 COLOURS = (BLUE, ORANGE, GREEN, PINK, SKY, RED, GREY)
 SEQUENTIAL = "Cividis"
 DIVERGING = "PuOr_r"
+DASHES = ("solid", "dash", "dot", "dashdot")
+MANTISSAS = ((1, 2, 5), (1, 2, 3, 5, 7), range(1, 10), [m / 2 for m in range(2, 20)])  # of ticks, sparse to dense
+TICKS = 4  # at the least, on an axis of ratios
 HEIGHT = 380  # pixels
 PAYLOAD_LIMIT = 2_000_000  # bytes of a figure's JSON
 
@@ -88,6 +92,26 @@ def bin_names(edges: list[int]) -> list[str]:
 
 BAND_AXIS = "band (pairs first–last, fast to slow)"
 POSITION_AXIS = "position, tokens"
+
+
+def log_ticks(values: Sequence[float]) -> list[float]:
+    """Round numbers on a logarithmic axis over positive `values`: at least four within their span where they span any.
+
+    Plotly's own choice, decades or 1-2-5, leaves one tick or none where values differ by less than twofold.
+    """
+    low, high = min(values), max(values)
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for mantissas in MANTISSAS:
+        ticks = [float(f"{m}e{decade}") for decade in decades for m in mantissas]
+        if sum(low <= tick <= high for tick in ticks) >= TICKS:
+            break
+    outside = [t for t in ticks if t < low][-1:], [t for t in ticks if t > high][:1]
+    return sorted({*outside[0], *(t for t in ticks if low <= t <= high), *outside[1]})
+
+
+def line_of(index: int) -> dict[str, str]:
+    """Colour and dash of line `index`: no two of the first 28 are alike, in either theme."""
+    return {"color": COLOURS[index % len(COLOURS)], "dash": DASHES[index // len(COLOURS) % len(DASHES)]}
 
 
 def colour_of(index: int, count: int) -> str:

@@ -36,8 +36,9 @@ def by_band(diagnosis: Diagnosis) -> Picture:
     )
     turns, moves = _top(plain), _top(weighted)
     then = " and" if turns == moves else f", band {moves}"
+    found = f"Band {turns} turns most under the interpolation{then} moves the logits most"
     return Picture(
-        f"Band {turns} turns most under the interpolation{then} moves the logits most",
+        found if any(plain) else "No interpolation presses on these bands",
         figure,
         table,
         f"Left: how much the band's phases move per e-fold of scale, averaged over the distances in "
@@ -79,8 +80,9 @@ def by_pair(diagnosis: Diagnosis) -> Picture:
     figure.update_yaxes(title_text="logit-weighted pressure, nats per e-fold of s", row=1, col=2)
     turns, moves = (wavelength[_top(values)] for values in
                     (pairs.interpolation_pressure, pairs.logit_weighted_pressure))  # fmt: skip
+    found = f"The phase turns most at {turns:,.0f} tokens' wavelength, the logits move most at {moves:,.0f}"
     return Picture(
-        f"The phase turns most at {turns:,.0f} tokens' wavelength, the logits move most at {moves:,.0f}",
+        found if any(pairs.interpolation_pressure) else "No interpolation turns these pairs",
         figure,
         table,
         f"Each point is a RoPE pair, fast ones left, at {diagnosis.length:,} tokens. Left: rad its phase turns per "

@@ -11,6 +11,7 @@ from plotly.subplots import make_subplots
 from qroar_core.figures.picture import (
     BLUE,
     COLOURS,
+    DASHES,
     Picture,
     framed,
     heatmap,
@@ -22,7 +23,6 @@ from qroar_core.specs import METHOD_NAMES
 HALF_TURN = math.pi  # rad: a pair displaced by this much points the other way
 ROUNDING = 1e-6  # share of a pair's own phase; a smaller displacement is float32 rounding of its frequency
 STILL = 1e-9  # share of the largest pressure below which a pair counts as left alone
-DASHES = ("solid", "dash", "dot", "dashdot")
 
 
 def by_pair(found: Pressures) -> Picture:

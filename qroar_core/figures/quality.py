@@ -5,10 +5,10 @@ from __future__ import annotations
 import pandas as pd
 import plotly.graph_objects as go
 
-from qroar_core.figures.evaluation import look
-from qroar_core.figures.picture import GREEN, GREY, PINK, Picture, framed
+from qroar_core.figures.evaluation import look, won_back
+from qroar_core.figures.picture import GREEN, PINK, Picture, framed, log_ticks
 from qroar_core.results import Evaluation
-from qroar_core.results.evaluation import RotationFinding
+from qroar_core.results.evaluation import RotationFinding, Row
 from qroar_core.results.intervals import paired_interval
 
 ROUNDING = 1e-6  # nats of mean KL that floating point alone makes
@@ -63,6 +63,32 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def closeness(evaluation: Evaluation) -> pd.DataFrame | None:
+    """Every number of llama.cpp's KL report at the longest length, one column a condition. None in older results."""
+    longest = max(row.length for row in evaluation.rows)
+    rows = [row for row in evaluation.rows if row.length == longest and row.close is not None]
+    columns = {look(row)[0]: _lines_of(row) for row in rows if (row.model, row.scales) != ("reference", "identity")}
+    if not columns:
+        return None
+    return pd.DataFrame(columns).rename_axis("at the longest length").reset_index()
+
+
+def _lines_of(row: Row) -> dict[str, float | None]:
+    close = row.close
+    assert close is not None
+    lines: dict[str, float | None] = {
+        "PPL": row.ppl, "ln(PPL / reference)": close.ln_ratio, "its standard error": close.ln_ratio_se,
+        "correlation of the NLL": close.correlation,
+        "KL mean, nats": close.kl_mean, "KL mean, standard error": close.kl_mean_se,
+    }  # fmt: skip
+    names = {"50": "median", "100": "maximum", "0": "minimum"}
+    lines |= {f"KL {names.get(at, f'{at} %')}": value for at, value in close.kl.items()}
+    lines |= {"Δp mean, percentage points": close.delta_p_mean, "Δp mean, standard error": close.delta_p_mean_se,
+              "Δp RMS": close.delta_p_rms, "Δp RMS, standard error": close.delta_p_rms_se}  # fmt: skip
+    lines |= {f"Δp {names.get(at, f'{at} %')}": value for at, value in close.delta_p.items()}
+    return lines | {"same top token": close.same_top1, "same top token, standard error": close.same_top1_se}
+
+
 def divergence(evaluation: Evaluation) -> Picture | None:
     """Mean and 99th percentile KL of every condition at the longest length; the table has all of it."""
     longest = max(row.length for row in evaluation.rows)
@@ -80,7 +106,8 @@ def divergence(evaluation: Evaluation) -> Picture | None:
         )  # fmt: skip
     framed(figure, "KL to the reference's prediction, nats per token", "", height=130 + 36 * len(rows), log_x=True)
     figure.update_yaxes(autorange="reversed", automargin=True)
-    figure.update_xaxes(dtick="D2")  # also 2 and 5: it seldom spans more than a decade
+    ticks = log_ticks([getattr(row, which) for row in rows for which in ("kl_mean", "kl_p99") if getattr(row, which)])
+    figure.update_xaxes(tickvals=ticks, ticktext=[f"{t:g}" for t in ticks])
     return Picture(
         "How far do the predictions move from the reference's?",
         figure,
@@ -95,24 +122,7 @@ def rotation(evaluation: Evaluation) -> Picture | None:
     found = evaluation.rotation
     if found is None:
         return None
-    lines = _rotation_lines(found)
-    numbers = pd.DataFrame(lines, columns=["part", "nats_per_token", "ci_low", "ci_high"])
-    figure = go.Figure(
-        go.Bar(
-            x=numbers["nats_per_token"], y=numbers["part"], orientation="h",
-            marker={"color": [PINK, GREEN][: len(lines)]},
-            error_x={
-                "type": "data", "symmetric": False, "thickness": 1.5, "width": 6, "color": GREY,
-                "array": numbers["ci_high"] - numbers["nats_per_token"],
-                "arrayminus": numbers["nats_per_token"] - numbers["ci_low"],
-            },
-            customdata=numbers[["ci_low", "ci_high"]],
-            hovertemplate="%{y}: %{x:+.4f} nats [%{customdata[0]:+.4f}, %{customdata[1]:+.4f}]<extra></extra>",
-        )
-    )  # fmt: skip
-    framed(figure, "nats per token won back (right of 0 is better)", "", height=130 + 45 * len(lines), legend=False)
-    figure.update_yaxes(autorange="reversed", automargin=True)
-    figure.add_vline(x=0, line={"color": GREY, "width": 1})
+    numbers, figure = won_back(_rotation_lines(found), (PINK, GREEN))
     return Picture(
         f"{found.sentence[:1].upper()}{found.sentence[1:]}",
         figure,

@@ -78,24 +78,35 @@ def attention_error(layer: CapturedLayer, log2_g: Tensor, metric: Tensor, setup:
     if pick is not None:
         q, rows, out = q[:, pick], rows[pick], out[:, pick]
     last = int(rows.max()) + 1
-    k, v = layer.k[:, :last], layer.v[:, :last]
-    heads, n_rows, d = q.shape
-    kv = k.shape[0]
-    band = torch.full_like(setup.band, -1) if layer.still else setup.band
-    up = channel_log2(log2_g, band)[:, None].exp2()  # (kv, 1, d)
-    down = 1 / up if setup.mode == "symmetric" else up
-    q = q.reshape(kv, -1, d) * up  # (kv, group * R, d)
-    k = k * down
-    if not reference:
-        k = _cached(k, layer, setup, last)
-        q, k = _active(q, setup.quant.qk), _active(k, setup.quant.qk)
+    heads, n_rows, _ = q.shape
+    q, k = scaled_and_rounded(layer, q, log2_g, setup, last, reference=reference)
+    v, kv = layer.v[:, :last], k.shape[0]
     logits = torch.matmul(q, k.mT).mul_(setup.scaling).view(kv, -1, n_rows, last)
-    p = layer.rule.weights(logits, _distance(rows, last, k.device))
-    moved = torch.matmul(p.flatten(1, 2), v).view(heads, n_rows, d) - out
+    p = layer.rule.weights(logits, distance(rows, last, k.device))
+    moved = torch.matmul(p.flatten(1, 2), v).view(heads, n_rows, -1) - out
     return (torch.matmul(moved, metric) * moved).sum(-1).view(kv, -1, n_rows).sum(1)
 
 
-def _round(x: Tensor, spec: QuantizerSpec) -> Tensor:
+def scaled_and_rounded(layer: CapturedLayer, q: Tensor, log2_g: Tensor, setup: Setup, last: int, *,
+                       reference: bool = False) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """q rows (n_heads, R, head_dim) and the first `last` keys as the runtime multiplies them under these scales.
+
+    Returns:
+        q (n_kv_heads, group * R, head_dim), k (n_kv_heads, last, head_dim).
+    """
+    kv, _, d = layer.k.shape
+    band = torch.full_like(setup.band, -1) if layer.still else setup.band
+    up = channel_log2(log2_g, band)[:, None].exp2()  # (kv, 1, d)
+    q = q.reshape(kv, -1, d) * up
+    k = layer.k[:, :last] * (1 / up if setup.mode == "symmetric" else up)
+    if reference:
+        return q, k
+    k = _cached(k, layer, setup, last)
+    return _active(q, setup.quant.qk), _active(k, setup.quant.qk)
+
+
+def rounded(x: Tensor, spec: QuantizerSpec) -> Tensor:
+    """x as `spec` gives it back, straight through where x has a gradient; a static scale is this x's own range."""
     absmax = calibrated_coordinates(x.detach(), spec).abs().max() if spec.needs_calibration else None
     if torch.is_grad_enabled() and x.requires_grad:
         return fake_quantize_ste(x, spec, absmax=absmax)
@@ -103,7 +114,7 @@ def _round(x: Tensor, spec: QuantizerSpec) -> Tensor:
 
 
 def _active(x: Tensor, spec: QuantizerSpec | None) -> Tensor:
-    return x if spec is None else _round(x, spec)
+    return x if spec is None else rounded(x, spec)
 
 
 def _cached(k: Tensor, layer: CapturedLayer, setup: Setup, last: int) -> Tensor:
@@ -112,21 +123,21 @@ def _cached(k: Tensor, layer: CapturedLayer, setup: Setup, last: int) -> Tensor:
     if spec is None:
         return k
     if not spec.before_rope:
-        return _round(k, spec)
+        return rounded(k, spec)
     cos = (setup.cos if layer.cos is None else layer.cos)[:last]
     sin = (setup.sin if layer.sin is None else layer.sin)[:last]
-    return rotate(_round(unrotate(k, cos, sin, setup.pairing), spec), cos, sin, setup.pairing)
+    return rotate(rounded(unrotate(k, cos, sin, setup.pairing), spec), cos, sin, setup.pairing)
 
 
 def output_of(q: Tensor, rows: Tensor, k: Tensor, v: Tensor, scaling: float, rule: SoftmaxRule = PLAIN) -> Tensor:
     """Unquantized attention output of some rows; shapes as in `CapturedLayer`."""
     kv, d = k.shape[0], k.shape[-1]
     logits = torch.matmul(q.reshape(kv, -1, d), k.mT).mul_(scaling).view(kv, -1, len(rows), k.shape[1])
-    p = rule.weights(logits, _distance(rows, k.shape[1], k.device))
-    return torch.matmul(p.flatten(1, 2), v).view_as(q)
+    p = rule.weights(logits, distance(rows, k.shape[1], k.device))
+    return torch.matmul(p.flatten(1, 2), v).view(*q.shape[:-1], -1)
 
 
-def _distance(rows: Tensor, keys: int, device: torch.device) -> Tensor:
+def distance(rows: Tensor, keys: int, device: torch.device) -> Tensor:
     """Position of each row minus that of each key, (R, keys)."""
     return rows[:, None].to(device) - torch.arange(keys, device=device)[None]
 

@@ -46,9 +46,7 @@ class Interpolation:
 
     def __post_init__(self) -> None:
         if self.native.ndim != 1 or self.native.shape != self.scaled.shape:
-            raise ValueError(
-                f"frequencies must be 1-D alike: {tuple(self.native.shape)}, {tuple(self.scaled.shape)}"
-            )
+            raise ValueError(f"frequencies must be 1-D alike: {tuple(self.native.shape)}, {tuple(self.scaled.shape)}")
         if not bool((self.native > 0).all()):
             raise ValueError("native frequencies must be positive")
 
@@ -165,9 +163,7 @@ def frequency_slope(at: Interpolation) -> Tensor:
         BadSpec: a method without a closed form here.
     """
     if at.spec.method not in FREQUENCY_SLOPES:
-        raise BadSpec(
-            f"no interpolation pressure for {at.spec.method!r}", do=f"known: {', '.join(FREQUENCY_SLOPES)}"
-        )
+        raise BadSpec(f"no interpolation pressure for {at.spec.method!r}", do=f"known: {', '.join(FREQUENCY_SLOPES)}")
     return FREQUENCY_SLOPES[at.spec.method](at)
 
 
@@ -185,17 +181,26 @@ def attention_factor_slope(at: Interpolation) -> float:
     return 0.0
 
 
-def mean_distance(length: int, law: DistanceLaw) -> float:
+def mean_distance(length: int, law: DistanceLaw, window: int | None = None) -> float:
     """E[D] in tokens between a query and the keys it sees in a context of `length` tokens.
 
-    causal: every (m, n <= m) equally likely, P(D) = (L - D) / (L(L+1)/2) for D = 0..L-1, so E[D] = (L - 1)/3.
-    uniform: P(D) = 1/L, so E[D] = (L - 1)/2.
+    causal: every visible (m, n <= m) equally likely, P(D) ~ L - D for D = 0..W-1, so E[D] = (L - 1)/3 for W = L.
+    uniform: P(D) = 1/W, so E[D] = (W - 1)/2.
+
+    Args:
+        length: L, tokens. law: how (m, n) are drawn.
+        window: newest keys a query sees, itself included, tokens; None or more than L: all, W = L.
     """
-    if length < 1:
-        raise ValueError(f"length must be >= 1 token, got {length}")
+    if length < 1 or (window is not None and window < 1):
+        raise ValueError(f"length and window must be >= 1 token, got {length}, {window}")
     if law not in ("causal", "uniform"):
         raise BadSpec(f"unknown distance law {law!r}", do="choose causal or uniform")
-    return (length - 1) / (3 if law == "causal" else 2)
+    w = length if window is None else min(window, length)
+    if law == "uniform":
+        return (w - 1) / 2
+    # sums over D < W of D (L - D) and of L - D, both divided by W
+    weighted = (w - 1) * (3 * length - 2 * w + 1) / 6
+    return weighted / (length - (w - 1) / 2)
 
 
 def interpolation_pressure(slope: Tensor, distance: float) -> Tensor:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
@@ -19,6 +19,9 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
 from qroar_core.maths.softmax_rule import SoftmaxRule
+
+if TYPE_CHECKING:  # a family may need this module
+    from qroar_core.models.loaded import LoadedModel
 
 NAME = "qroar_stream"
 MASK_ENTRIES = 1 << 20  # query rows x keys per block
@@ -31,7 +34,7 @@ class Attends(Protocol):
         """Attention output (B, n_heads, t, head_dim) for the chunk's q, k, v."""
 
 
-_ACTIVE: ContextVar[Attends | None] = ContextVar("qroar_active_stream", default=None)
+_ACTIVE: ContextVar[tuple[Attends, Tensor | None] | None] = ContextVar("qroar_active_stream", default=None)
 
 
 def stream_attention(
@@ -45,9 +48,12 @@ def stream_attention(
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
     """transformers' attention interface; causality and sliding window are ours, masks are not used."""
-    stream = _ACTIVE.get()
-    if stream is None:
+    active = _ACTIVE.get()
+    if active is None:
         raise RuntimeError("qroar_stream attention ran outside open_stream")
+    stream, arrival = active
+    if arrival is not None:
+        query, key = query[..., arrival], key[..., arrival]
     factor = scaling if scaling is not None else float(query.shape[-1] ** -0.5)
     rule = SoftmaxRule(kwargs.get("sliding_window"), kwargs.get("softcap"), kwargs.get("s_aux"))
     out = stream.attend(module.layer_idx, query, key, value, factor, rule)
@@ -58,11 +64,11 @@ AttentionInterface.register(NAME, stream_attention)
 
 
 @contextmanager
-def attention_by(stream: Attends, model: Any) -> Iterator[None]:
-    """Route `model`'s attention through `stream`; its own implementation returns afterwards."""
-    config = model.config
+def attention_by(stream: Attends, loaded: LoadedModel) -> Iterator[None]:
+    """Route a model's attention through `stream`, rotated channels first; its own implementation returns afterwards."""
+    config, arrival = loaded.model.config, loaded.family.arrival(loaded.geometry)
     before = config._attn_implementation_internal
-    token = _ACTIVE.set(stream)
+    token = _ACTIVE.set((stream, arrival))
     config._attn_implementation_internal = NAME
     try:
         yield
@@ -93,7 +99,7 @@ def causal_block(q: Tensor, k: Tensor, v: Tensor, first: int, scaling: float, ru
 
 def _weighted(q: Tensor, k: Tensor, v: Tensor, distance: Tensor, scaling: float, rule: SoftmaxRule) -> Tensor:
     """Attention with soft-capped logits or sinks, which torch's own does not know; one row and KV head at a time."""
-    out, group = torch.empty_like(q), q.shape[1] // k.shape[1]
+    out, group = q.new_empty(*q.shape[:-1], v.shape[-1]), q.shape[1] // k.shape[1]
     wide = torch.promote_types(q.dtype, torch.float32)
     for row in range(q.shape[0]):
         for kv in range(k.shape[1]):

@@ -7,9 +7,10 @@ from typing import Protocol
 
 from qroar_core.errors import BadSpec
 from qroar_core.maths.rope import Pairing
-from qroar_core.specs import Granularity
+from qroar_core.specs import Granularity, QuantSpec
 
 FULL_ATTENTION = "full_attention"  # transformers' name for layers that read the whole context
+SLIDING_ATTENTION = "sliding_attention"  # ... and for layers that see the newest keys only
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,10 @@ class Geometry:
     scaled_gain: bool = False  # the scale goes into a QK-norm's gain; W_Q and W_K stay as they are
     rope_kinds: tuple[str, ...] = ()  # each layer's block of rope_parameters, by name; empty: one block for all
     without_rope: tuple[int, ...] = ()  # layers whose q and k are never rotated: they have no bands and take no scale
+    thetas: tuple[float, ...] = ()  # RoPE base of each layer; empty: `theta` for all
+    v_head_dim: int | None = None  # channels of a value head; None: head_dim
+    latent_dim: int = 0  # channels of the latent that K and V are made of; 0: none, the cache holds K and V
+    windows: tuple[int | None, ...] = ()  # newest keys each layer sees, tokens, None for all; empty: all layers see all
 
     @property
     def n_pairs(self) -> int:
@@ -42,6 +47,11 @@ class Geometry:
     def queries_per_kv(self) -> int:
         """Query heads that read one KV head (1 = MHA, n_heads = MQA)."""
         return self.n_heads // self.n_kv_heads
+
+    @property
+    def value_dim(self) -> int:
+        """Channels of a value head."""
+        return self.head_dim if self.v_head_dim is None else self.v_head_dim
 
     @property
     def interpolated_kind(self) -> str:
@@ -55,14 +65,36 @@ class Geometry:
         """Name of the block of rope_parameters that layer `layer` turns by, "" where there is one block only."""
         return self.rope_kinds[layer] if self.rope_kinds else ""
 
+    def theta_of(self, layer: int) -> float:
+        """RoPE base that layer `layer` turns by."""
+        return self.thetas[layer] if self.thetas else self.theta
+
+    def window_of(self, layer: int) -> int | None:
+        """How many of the newest keys layer `layer` sees, tokens; None: all."""
+        return self.windows[layer] if self.windows else None
+
     def require_granularity(self, granularity: Granularity) -> None:
         """Raises BadSpec when scales this fine cannot be put into this family's weights exactly."""
         if granularity == "kv_head" and self.finest != "kv_head":
+            shared = (
+                f"has one rotated key for all {self.n_kv_heads} heads of a layer"
+                if self.latent_dim
+                else f"shares its QK-norm gain between all {self.n_kv_heads} KV heads of a layer"
+            )
             raise BadSpec(
-                f"{self.family} shares its QK-norm gain between all {self.n_kv_heads} KV heads of a layer, "
-                "so one scale per head cannot be exact",
+                f"{self.family} {shared}, so one scale per head cannot be exact",
                 where=f"--granularity {granularity}",
                 do=f"choose --granularity {self.finest}",
+            )
+
+    def require_cache(self, quant: QuantSpec) -> None:
+        """Raises BadSpec for a K or V quantizer where the cache holds no K and V to be quantized."""
+        if self.latent_dim and (quant.k is not None or quant.v is not None):
+            raise BadSpec(
+                f"{self.family}'s cache holds a latent and one rotated key per token, not K and V of its heads, "
+                "so a K/V cache quantizer here would measure what no runtime does",
+                where="--kv",
+                do="quantize the weights (--weights) or the q/k activations (--qk)",
             )
 
 

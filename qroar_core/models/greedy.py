@@ -15,7 +15,7 @@ from torch import Tensor
 from qroar_core.models.condition import Condition
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.score import logits_of
-from qroar_core.models.stream import open_stream
+from qroar_core.models.stream import Stream, open_stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,24 +35,36 @@ def greedy(loaded: LoadedModel, condition: Condition, prompt: Tensor, tokens: in
         length: tokens the stream is opened for, >= n + tokens; fixes length-dependent frequencies.
         on_token: called with the number of tokens read or taken so far; may raise to stop.
     """
-    prompt = prompt.to(loaded.device)
-    ends = end_tokens(loaded)
-    chosen, log_prob = [], []
     with open_stream(loaded, condition, length, chunk=chunk) as stream:
-        stream.begin()
-        for piece in prompt[None].split(stream.chunk, dim=1):
-            on_token(stream.fed)
-            hidden = stream.feed(piece).hidden
-        while True:
-            on_token(stream.fed)
-            with torch.no_grad():
-                log_p = logits_of(loaded, hidden[0, -1:]).log_softmax(-1)[0]
-            best = log_p.argmax()
-            chosen.append(int(best))
-            log_prob.append(float(log_p[best]))
-            if len(chosen) == tokens or chosen[-1] in ends:
-                return Chosen(chosen, log_prob)
-            hidden = stream.feed(best.view(1, 1)).hidden
+        return follow(loaded, stream, read(loaded, stream, prompt, on_token), tokens, on_token)
+
+
+def read(loaded: LoadedModel, stream: Stream, prompt: Tensor,
+         on_token: Callable[[int], None] = lambda done: None) -> Tensor:  # fmt: skip
+    """Begin a run with `prompt`, int64 (n,), chunk by chunk; its last token's final hidden state, (1, 1, hidden)."""
+    stream.begin()
+    for piece in prompt.to(loaded.device)[None].split(stream.chunk, dim=1):
+        on_token(stream.fed)
+        hidden = stream.feed(piece).hidden
+    return hidden[:, -1:]
+
+
+def follow(loaded: LoadedModel, stream: Stream, hidden: Tensor, tokens: int,
+           on_token: Callable[[int], None] = lambda done: None) -> Chosen:  # fmt: skip
+    """Go on greedily behind what `stream` has read, whose last final hidden state is `hidden`, (1, 1, hidden)."""
+    ends = end_tokens(loaded)
+    chosen: list[int] = []
+    log_prob: list[float] = []
+    while True:
+        on_token(stream.fed)
+        with torch.no_grad():
+            log_p = logits_of(loaded, hidden[0]).log_softmax(-1)[0]
+        best = log_p.argmax()
+        chosen.append(int(best))
+        log_prob.append(float(log_p[best]))
+        if len(chosen) == tokens or chosen[-1] in ends:
+            return Chosen(chosen, log_prob)
+        hidden = stream.feed(best.view(1, 1)).hidden
 
 
 def end_tokens(loaded: LoadedModel) -> set[int]:

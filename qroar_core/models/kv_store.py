@@ -80,11 +80,14 @@ class Half:
             self.rounded_to = full
 
 
-def allocate(geometry: Geometry, batch: int, length: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """The whole cache, zeroed: (layers, 2, batch, n_kv_heads, length, head_dim), K first.
+def allocate(geometry: Geometry, batch: int, length: int, dtype: torch.dtype,
+             device: torch.device) -> list[tuple[Tensor, Tensor]]:  # fmt: skip
+    """The whole cache, zeroed: K (batch, n_kv_heads, length, head_dim) and V (..., value_dim) of every layer.
 
     One block, because the C library hands a block this large back to the system when it is freed; sixty
     smaller ones it would keep, and a second pass would find the first one's memory still taken.
     """
-    shape = (geometry.n_layers, 2, batch, geometry.n_kv_heads, length, geometry.head_dim)
-    return torch.zeros(shape, dtype=dtype, device=device)
+    widest = max(geometry.head_dim, geometry.value_dim)
+    shape = (geometry.n_layers, 2, batch, geometry.n_kv_heads, length, widest)
+    block = torch.zeros(shape, dtype=dtype, device=device)
+    return [(k[..., : geometry.head_dim], v[..., : geometry.value_dim]) for k, v in block]

@@ -1,19 +1,28 @@
 """A GGUF file run by llama.cpp itself, through the optional wheel xllamacpp: the check from outside.
 
-Nothing here is needed to make a file; it answers what the runtime people serve with makes of one.
-Log-probabilities come one token a call: the wanted token is forced by a bias, and the server reports
-its probability from the logits before the bias. The cache keeps what was read, so a call costs one step.
+Nothing here is needed to make a file; it answers what the runtime people serve with makes of one. Two ways:
+
+- `LlamaCpp` completes. Log-probabilities come one token a call: the wanted token is forced by a bias, and the
+  server reports its probability from the logits before the bias. The cache keeps what was read.
+- `LlamaCppStates` reads a whole window in one pass and gives the final hidden state of every token, through the
+  server's own /embedding. Logits are those states times the output matrix; a hundred times faster, same numbers.
+
 llama.cpp rotates K when its cache is quantized, unless LLAMA_ATTN_ROT_DISABLE=1 is set when it starts.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
+import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import torch
+from torch import Tensor
 
 from qroar_core.errors import BadCheckpoint, BadSpec
 
@@ -21,6 +30,8 @@ NO_ROTATION = "LLAMA_ATTN_ROT_DISABLE"
 K_TYPES = {"f16": 1, "q8_0": 8, "q4_0": 2}  # ggml_type
 FORCED = 1e6  # a bias that no logit outweighs
 EVERY = 1 << 20  # more tokens than any vocabulary
+PATIENCE = 600  # seconds for one window
+DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # the server is this machine's own
 
 
 def available() -> bool:
@@ -28,7 +39,7 @@ def available() -> bool:
     return importlib.util.find_spec("xllamacpp") is not None
 
 
-class LlamaCpp:
+class _Server:
     """One GGUF file with one context of `context` tokens, on the CPU."""
 
     def __init__(self, path: Path, context: int, k_cache: str = "f16", threads: int = 1) -> None:
@@ -42,12 +53,20 @@ class LlamaCpp:
         params.cache_type_k = xllamacpp.ggml_type(K_TYPES[k_cache])
         params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
         params.warmup, params.verbosity, params.cache_ram_mib = False, -1, 0
+        self._prepare(params)
         try:
             with _silent():
                 self.server: Any = xllamacpp.Server(params)
         except RuntimeError as error:
             message = " ".join(str(error).split())[:160]
             raise BadCheckpoint(f"llama.cpp cannot load it ({message})", where=str(path)) from error
+
+    def _prepare(self, params: Any) -> None:
+        """Set what this kind of server needs."""
+
+
+class LlamaCpp(_Server):
+    """A server that completes."""
 
     def _complete(self, ids: Sequence[int], count: int, probabilities: int, **options: Any) -> list[dict]:
         """Tokens made, each with its probabilities; the server leaves out those that end inside a character."""
@@ -82,6 +101,36 @@ class LlamaCpp:
             if wanted not in every:
                 raise BadCheckpoint(f"llama.cpp gives no probability for token {wanted}", where="xllamacpp")
             found.append(every[wanted])
+        return found
+
+
+class LlamaCppStates(_Server):
+    """A server that reads: final hidden states, after the last norm, of every token of a window."""
+
+    def _prepare(self, params: Any) -> None:
+        import xllamacpp
+
+        params.embedding = True
+        params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_NONE
+        params.n_batch = params.n_ubatch = params.n_ctx  # the server takes a prompt for embeddings in one piece
+
+    def states(self, ids: Sequence[int]) -> Tensor:
+        """float32 (tokens, hidden_size), causal, through the K cache as it is stored.
+
+        Raises:
+            BadCheckpoint: the server answers with something else.
+        """
+        body = json.dumps({"content": [int(i) for i in ids]}).encode()
+        request = urllib.request.Request(
+            f"{self.server.listening_address}/embedding", body, {"Content-Type": "application/json"}
+        )
+        try:
+            with DIRECT.open(request, timeout=PATIENCE) as answer:
+                found = torch.tensor(json.load(answer)[0]["embedding"])
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            raise BadCheckpoint(f"llama.cpp gives no hidden states ({str(error)[:120]})", where="xllamacpp") from error
+        if found.ndim != 2 or len(found) != len(ids):
+            raise BadCheckpoint(f"llama.cpp gives {tuple(found.shape)} for {len(ids)} tokens", where="xllamacpp")
         return found
 
 

@@ -27,7 +27,7 @@ def cache_bytes_per_token(loaded: LoadedModel) -> int:
     """Bytes of K and V per token over all layers."""
     geo = loaded.geometry
     width = torch.empty(0, dtype=loaded.dtype).element_size()
-    return 2 * geo.n_layers * geo.n_kv_heads * geo.head_dim * width
+    return 2 * geo.n_layers * geo.n_kv_heads * max(geo.head_dim, geo.value_dim) * width
 
 
 def length_that_fits(loaded: LoadedModel, batch: int = 1, weights_copied: bool = False) -> int:

@@ -19,12 +19,14 @@ from qroar_core.maths.logit_pressure import LogitPressureMeter
 from qroar_core.maths.outliers import ChannelMeter, OutlierErrorMeter, entry_threshold
 from qroar_core.maths.pair_error import PairErrorMeter
 from qroar_core.maths.positions import PositionBins, log_spaced
+from qroar_core.maths.pressure import attention_factor_slope, frequency_slope
 from qroar_core.maths.quantize import fake_quantize
 from qroar_core.maths.rope import unrotate
 from qroar_core.maths.tails import BandTails
 from qroar_core.models.condition import StaticRange
 from qroar_core.models.geometry import Geometry
 from qroar_core.models.kv_store import rounder
+from qroar_core.models.rope import Turning
 from qroar_core.models.stream import AttentionTap, Stream
 from qroar_core.specs import QuantizerSpec, QuantSpec
 
@@ -110,8 +112,7 @@ class LongContext:
     frame: Frame
     quant: QuantSpec
     stream: Stream
-    slope: Tensor  # d omega / d ln s, (rotary_dim // 2,)
-    factor_slope: float
+    turnings: tuple[Turning, ...]
     query_rows: int
     static: StaticRange | None
     maps: dict[str, list[ChannelMeter]] = field(init=False)
@@ -123,10 +124,14 @@ class LongContext:
     pressure: list[LogitPressureMeter | None] = field(init=False)
     rows: Tensor = field(init=False)
     kept_q: dict[int, list[Tensor]] = field(default_factory=dict)
+    slopes: dict[int, tuple[Tensor, float]] = field(default_factory=dict)  # d omega and d ln a by d ln s, by layer
 
     def __post_init__(self) -> None:
         geo, frame = self.frame.geometry, self.frame
         layers = range(geo.n_layers)
+        for turning in self.turnings:
+            slope = frequency_slope(turning.at), attention_factor_slope(turning.at)
+            self.slopes |= dict.fromkeys(turning.group.layers, slope)
         self.maps = {s: [ChannelMeter(geo.n_kv_heads, geo.head_dim, frame.bins) for _ in layers] for s in SIDES}
         self.quantiles = [QuantilesByPosition(frame.bins, frame.channel_band, stride=QUANTILE_STRIDE) for _ in layers]
         self.anisotropy = [AnisotropyMeter(frame.pair_band, geo.pairing) for _ in layers]
@@ -184,16 +189,8 @@ class LongContext:
         meter.update(tap.k, {name: fake_quantize(tap.k, spec) for name, spec in PROBES.items()})
 
     def _logits(self, tap: AttentionTap, q: Tensor) -> None:
-        frame, geo, layer = self.frame, self.frame.geometry, tap.layer
-        rows = self.rows
-        turns = 0.0 if layer in geo.without_rope else 1.0  # no interpolation moves a layer without RoPE
-        meter = LogitPressureMeter(
-            self.slope * turns, geo.n_kv_heads, scaling=tap.scaling, pairing=geo.pairing,
-            factor_slope=self.factor_slope * turns, window=tap.rule.window,
-        )  # fmt: skip
-        keys = torch.cat((torch.zeros(1, dtype=torch.int64), log_spaced(frame.length - 1, SAMPLED_KEYS)))
-        meter.update(q, rows, tap.k_seen[:, keys.to(tap.k_seen.device)], keys)
-        self.pressure[layer] = meter
+        frame, layer, rows = self.frame, tap.layer, self.rows
+        self._pressure(tap, q)
         if self.rounds_logits:
             noise = LogitNoiseMeter(frame.channel_band, frame.length, tap.scaling, tap.rule)
             q_hat = self._active(q, layer, "q") if self.quant.qk is not None else None
@@ -203,3 +200,29 @@ class LongContext:
                 key_block=-(-KEY_BLOCK // block) * block,
             )  # fmt: skip
             self.noise[layer] = noise
+
+    def _pressure(self, tap: AttentionTap, q: Tensor) -> None:
+        """Logit-weighted pressure of the sampled rows, of layers that turn."""
+        geo, layer = self.frame.geometry, tap.layer
+        if layer not in self.slopes:
+            return
+        slope, factor_slope = self.slopes[layer]
+        meter = LogitPressureMeter(
+            slope, geo.n_kv_heads, scaling=tap.scaling, pairing=geo.pairing, factor_slope=factor_slope,
+            window=tap.rule.window,
+        )  # fmt: skip
+        self.pressure[layer] = meter
+        if tap.rule.window is None:
+            keys = _first_and_log_spaced(self.frame.length, SAMPLED_KEYS)
+            meter.update(q, self.rows, tap.k_seen[:, keys.to(tap.k_seen.device)], keys)
+            return
+        back = _first_and_log_spaced(tap.rule.window, SAMPLED_KEYS)  # keys spread over the context would miss a window
+        for i, row in enumerate(self.rows.tolist()):
+            keys = (row - back[back <= row]).flip(0)
+            meter.update(q[:, i : i + 1], self.rows[i : i + 1], tap.k_seen[:, keys.to(tap.k_seen.device)], keys)
+
+
+def _first_and_log_spaced(count: int, samples: int) -> Tensor:
+    """0 and up to `samples` log-spaced integers under `count`; int64, ascending."""
+    zero = torch.zeros(1, dtype=torch.int64)
+    return torch.cat((zero, log_spaced(count - 1, samples))) if count > 1 else zero

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -15,10 +16,12 @@ from torch import Tensor, nn
 from qroar_core.errors import BadScales
 from qroar_core.maths.rescale import Scales, channel_gains
 from qroar_core.maths.weights import fake_quantize_weight
-from qroar_core.models.families import QKSlot
 from qroar_core.models.geometry import Described
-from qroar_core.models.loaded import LoadedModel
 from qroar_core.specs import WeightQuantSpec
+
+if TYPE_CHECKING:  # a GGUF file is copied without transformers
+    from qroar_core.models.families import QKSlot
+    from qroar_core.models.loaded import LoadedModel
 
 
 @contextmanager
@@ -69,14 +72,15 @@ def scaled_parameters(loaded: LoadedModel, scales: Scales) -> dict[str, Tensor]:
 
 def _scale_slot(new: dict[str, Tensor], parameters: dict[str, Tensor], slot: QKSlot, per_head: Tensor) -> None:
     """Multiply gains (heads, head_dim) into one slot: rows of its projection, or its norm's gain."""
-    gain = per_head.flatten()
     if slot.norm_gain is not None:
         source = parameters[slot.norm_gain]
         wide = source.double() if source.dtype == torch.float64 else source.float()
-        mine = per_head[0] if wide.numel() == per_head.shape[1] else gain  # one gain for all heads, or one a head
+        one_for_all = wide.numel() == per_head.shape[1]  # or one a head
+        mine = per_head[0] if one_for_all else per_head.flatten()
         scaled = (wide + slot.gain_offset) * mine.to(wide).view_as(wide) - slot.gain_offset
         new[slot.norm_gain] = scaled.to(source.dtype)
         return
+    gain = slot.gain_of_rows(per_head)
     for name in filter(None, (slot.weight, slot.bias)):
         source = new.get(name, parameters[name])  # a fused projection takes both gains
         wide = source.double() if source.dtype == torch.float64 else source.float()

@@ -21,6 +21,7 @@ from qroar_core.maths.pressure import (
     mean_distance,
     phase_displacement,
 )
+from qroar_core.models.layer_groups import LayerGroup, layer_groups
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.rope import native_inv_freq, rope_of
 from qroar_core.results.pressure import MethodPressure, Pressures
@@ -30,7 +31,7 @@ COMPARED: tuple[RopeMethod, ...] = ("linear", "ntk", "dynamic", "yarn", "llama3"
 
 
 def pressures(loaded: LoadedModel, rope: RopeSpec, factor: float, length: int, law: DistanceLaw,
-              bands: BandSpec) -> Pressures:  # fmt: skip
+              bands: BandSpec, group: LayerGroup | None = None) -> Pressures:  # fmt: skip
     """Every method at `factor` on this model; the one in force with its own options.
 
     LongRoPE's list was searched at one factor, so it stays at its own: the setting's, or L/L0 when only
@@ -40,13 +41,15 @@ def pressures(loaded: LoadedModel, rope: RopeSpec, factor: float, length: int, l
         rope: the setting's interpolation; the others take its options (betas, frequency factors, lists).
         factor: s, >= 1.
         length: L, tokens: the window that distances are drawn from, and what dynamic NTK and LongRoPE go by.
+        group: which of the layers that an interpolation changes; None: the first. Distances keep to their window.
     Raises:
         BadSpec: a factor below 1, or bands that cannot be cut.
     """
     geo = loaded.geometry
     native = native_inv_freq(loaded)
     cut = partition(native, geo.original_context, bands)
-    distance = mean_distance(length, law)
+    window = (group or layer_groups(geo)[0]).window
+    distance = mean_distance(length, law, window)
     found, absent = [], {}
     for method in (*(("default",) if rope.method == "default" else ()), *COMPARED):
         spec = _spec(rope, method, factor)

@@ -11,17 +11,20 @@ import copy
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
-from qroar_core.errors import BadSpec, UnsupportedModel
+from qroar_core.errors import BadSpec
+from qroar_core.maths.pressure import Interpolation
 from qroar_core.maths.rope import ntk_theta, static_ntk
 from qroar_core.models.geometry import Geometry
-from qroar_core.models.loaded import LoadedModel
+from qroar_core.models.layer_groups import LayerGroup, layer_groups
 from qroar_core.specs import RopeSpec
+
+if TYPE_CHECKING:  # a GGUF file is copied without transformers
+    from qroar_core.models.loaded import LoadedModel
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,7 +41,7 @@ def rope_parameters(config: Any, geometry: Geometry, spec: RopeSpec) -> dict[str
     Where layers have blocks of their own (Gemma 3), only that of the layers which read the whole context changes.
 
     Raises:
-        BadSpec: LongRoPE without factor lists, or lists of a wrong length.
+        BadSpec: LongRoPE without factor lists, or lists of a wrong length; an interpolation put over DeepSeek's own.
     """
     native = dict(config.rope_parameters)
     if spec.method == "default":
@@ -49,13 +52,17 @@ def rope_parameters(config: Any, geometry: Geometry, spec: RopeSpec) -> dict[str
 
 
 def require_writable(config: Any, geometry: Geometry, spec: RopeSpec) -> None:
-    """Raises BadSpec where transformers would not load a config that asks for `spec`: Phi-3's takes LongRoPE only."""
+    """Raises BadSpec where transformers would not load a config that asks for `spec`: Phi-3's takes LongRoPE only.
+
+    Also what `rope_parameters` raises.
+    """
     from huggingface_hub.errors import StrictDataclassError
 
     if spec.method == "default":
         return
+    asked = rope_parameters(config, geometry, spec)
     try:
-        type(config).from_dict(config.to_dict() | {"rope_parameters": rope_parameters(config, geometry, spec)})
+        type(config).from_dict(config.to_dict() | {"rope_parameters": asked})
     except (ValueError, TypeError, KeyError, StrictDataclassError) as error:
         raise BadSpec(
             f"transformers' {config.model_type} configuration takes no {spec.method} RoPE: none could load it",
@@ -65,6 +72,13 @@ def require_writable(config: Any, geometry: Geometry, spec: RopeSpec) -> None:
 
 
 def _block(native: dict[str, Any], geometry: Geometry, spec: RopeSpec) -> dict[str, Any]:
+    if native.get("mscale_all_dim"):
+        raise BadSpec(
+            "this checkpoint's softmax scale comes from its own interpolation's factor (mscale_all_dim), "
+            "so another interpolation would be another model",
+            where=f"--rope {spec.method}",
+            do="keep --rope default",
+        )
     context = spec.original_context or geometry.original_context
     block: dict[str, Any] = {"rope_theta": geometry.theta}
     if "partial_rotary_factor" in native:
@@ -114,6 +128,8 @@ def rope_for(config: Any, geometry: Geometry, spec: RopeSpec, length: int, defau
         default: the rotary module's own `compute_default_rope_parameters(config)`.
         layers: the kind of layers asked about, where each kind has a block of rope_parameters of its own.
     """
+    from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+
     blocks = rope_parameters(config, geometry, spec)
     block = blocks[layers] if layers else blocks
     mine = {"layer_type": layers} if layers else {}
@@ -160,20 +176,27 @@ def native_inv_freq(loaded: LoadedModel) -> Tensor:
     return static_ntk(loaded.geometry.theta, loaded.geometry.rotary_dim, 1.0)
 
 
-def require_one_rope(loaded: LoadedModel, what: str) -> None:
-    """Refuse what reckons with one set of frequencies for all layers where this model has several.
+@dataclass(frozen=True, slots=True, eq=False)
+class Turning:
+    """How one group of layers turns under an interpolation."""
 
-    Raises:
-        UnsupportedModel: layers turn at different speeds; names their kinds.
-    """
-    geo = loaded.geometry
-    if len(set(geo.rope_kinds)) > 1:
-        raise UnsupportedModel(
-            f"its {' and '.join(sorted(set(geo.rope_kinds)))} layers turn at different speeds, "
-            f"and {what} reckons with one RoPE for all layers",
-            where=loaded.name,
-            do="its scales can still be searched, evaluated and exported",
-        )
+    group: LayerGroup
+    at: Interpolation
+    attention_factor: float  # a(s), on cos and sin
+
+
+def turnings(loaded: LoadedModel, spec: RopeSpec, length: int) -> tuple[Turning, ...]:
+    """Every rotated group of layers with its own frequencies, the ones that `spec` changes first."""
+    geo, ropes = loaded.geometry, ropes_of(loaded, spec, length)
+    out = []
+    for group in layer_groups(geo):
+        if group.rotated:
+            rope = ropes[group.kind]
+            native = static_ntk(group.theta, geo.rotary_dim, 1.0)
+            own = spec if group.interpolated else RopeSpec()
+            at = Interpolation(own, native, rope.inv_freq.double(), geo.original_context, length)
+            out.append(Turning(group, at, rope.attention_factor))
+    return tuple(out)
 
 
 @contextmanager

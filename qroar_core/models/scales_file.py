@@ -6,15 +6,17 @@ import os
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qroar_core.errors import BadOutput, BadScales, QRoarError
 from qroar_core.maths.rescale import Scales, from_nested
 from qroar_core.models.geometry import Described
-from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.patch import check_scales
 from qroar_core.results.scales import ModelIdentity, ScalesFile
 from qroar_core.specs import QuantSpec, RopeSpec
+
+if TYPE_CHECKING:  # a GGUF file is copied without transformers
+    from qroar_core.models.loaded import LoadedModel
 
 
 def identity_of(loaded: Described) -> ModelIdentity:

@@ -73,6 +73,25 @@ def divergence(loaded: LoadedModel, reference: Tensor, other: Tensor) -> Diverge
     return Divergence(torch.cat(kl).view(shape).cpu(), torch.cat(same).view(shape).cpu())
 
 
+def kl_gradient(loaded: LoadedModel, reference: Tensor, hidden: Tensor) -> tuple[Tensor, float]:
+    """Mean KL(reference || hidden) over tokens, nats, and its gradient in `hidden`; both (n, hidden_size).
+
+    Slice by slice, so that the logits of all tokens never exist at once.
+    """
+    slope, total = torch.zeros_like(hidden), 0.0
+    step = _slice(loaded) // 4 or 1
+    for i in range(0, len(hidden), step):
+        here = hidden[i : i + step].detach().clone().requires_grad_(True)
+        with torch.no_grad():
+            ref = logits_of(loaded, reference[i : i + step]).log_softmax(-1)
+        with torch.enable_grad():
+            new = logits_of(loaded, here).log_softmax(-1)
+            kl = torch.nn.functional.kl_div(new, ref, reduction="sum", log_target=True) / len(hidden)
+            kl.backward()
+        slope[i : i + step], total = torch.as_tensor(here.grad), total + float(kl.detach())
+    return slope, total
+
+
 def _slice(loaded: LoadedModel) -> int:
     return max(1, LOGIT_ENTRIES // loaded.geometry.vocab_size)
 

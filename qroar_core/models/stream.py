@@ -141,7 +141,7 @@ class Stream:
         kept_k.write(k, self.start)
         kept_v.write(v, self.start)
         asked = self._round_active(q, layer, "q")
-        out = torch.empty_like(q)
+        out = q.new_empty(*q.shape[:-1], v.shape[-1])
         blocks = [half.block for half in (kept_k, kept_v) if half.block > 1]
         at = self.start
         while at < end:
@@ -219,6 +219,7 @@ def open_stream(loaded: LoadedModel, condition: Condition, length: int, *, chunk
         BadSpec: a per-tensor quantizer without calibrated range.
     """
     quant = condition.quant
+    loaded.geometry.require_cache(quant)
     if condition.static is None and any(s and s.needs_calibration for s in (quant.k, quant.v, quant.qk)):
         raise BadSpec("a per-tensor cache scale must be calibrated first", where="--kv-scale tensor")
     block = quant.block_tokens
@@ -235,7 +236,7 @@ def open_stream(loaded: LoadedModel, condition: Condition, length: int, *, chunk
         stack.enter_context(rope_set(loaded, ropes))
         stream = Stream(loaded, condition, layer_ropes(loaded.geometry, ropes), length, chunk)
         stack.callback(stream.close)
-        stack.enter_context(attention_by(stream, loaded.model))
+        stack.enter_context(attention_by(stream, loaded))
         stack.enter_context(loaded.family.routed(loaded.model))
         yield stream
 

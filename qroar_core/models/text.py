@@ -19,7 +19,7 @@ from qroar_core.errors import BadText
 
 TEXTS = Path(__file__).parents[2] / "assets" / "text"
 SPLITS = ("calibration", "development", "heldout")
-COLLECTIONS = {"messages": ".", "technical": "technical"}  # embedded texts and their folders
+COLLECTIONS = {"messages": ".", "technical": "technical", "novels": "novels"}  # embedded texts and their folders
 BINARY_SHARE = 0.05  # replacement and control characters past which a file is called binary
 
 
@@ -74,8 +74,8 @@ def read_text(path: Path | str) -> Document:
 def split(name: str, collection: str = "messages") -> list[Document]:
     """The embedded documents of one split, by file name.
 
-    Collections: `messages` of presidents of the United States (public domain), `technical` the Python
-    language reference (PSF licence); see assets/text/PROVENANCE.md.
+    Collections: `messages` of presidents of the United States (public domain), `technical` the Python language
+    reference (PSF licence), `novels` the beginnings of Jane Austen's (public domain); see assets/text/PROVENANCE.md.
 
     Raises:
         BadText: unknown split or collection.

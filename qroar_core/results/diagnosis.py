@@ -57,6 +57,20 @@ class Kernel(Result):
     side_peak_at: list[int]
 
 
+class LayerGroup(Result):
+    """Layers that turn by the same frequencies and see equally far; the bands are the same pairs in every group."""
+
+    name: str  # short words that tell it from the other groups
+    layers: list[int]
+    theta: float | None  # RoPE base, None where the layers are not rotated
+    window: int | None  # newest keys a query sees, tokens; None: all
+    interpolated: bool  # whether an interpolation changes their frequencies
+    reach: int  # how many tokens a query of the long context sees
+    bands: list[Band]  # empty where the layers are not rotated, as the next two
+    pairs: Pairs | None
+    kernel: Kernel | None
+
+
 class TailTable(Result):
     """Tail inflation of one tensor on one side of RoPE; intervals by bootstrap over windows."""
 
@@ -150,6 +164,7 @@ class Diagnosis(Result):
     verdict: Verdict
     pairs: Pairs
     kernel: Kernel
+    groups: list[LayerGroup] = []  # empty: all layers are alike; else bands, pairs and kernel are those of the first
     tails: dict[str, TailTable]  # "q/pre", "q/post", "k/pre", "k/post"
     survival: dict[str, Survival]  # the same keys
     dilation: Dilation
@@ -169,3 +184,18 @@ class Diagnosis(Result):
     scales_mode: Mode | None  # of the scales in W_Q and W_K while measuring; None: the checkpoint's own weights
     text: str
     seconds: dict[str, float] = {}  # wall time of each pass, and of the bare passes it is compared with
+
+    def of_group(self, index: int) -> Diagnosis:
+        """The same with bands, pairs and kernel of one group of layers; its `length` is how far they see.
+
+        Raises:
+            IndexError: no such group, or one that is not rotated.
+        """
+        if not self.groups and index == 0:
+            return self
+        group = self.groups[index]
+        if group.pairs is None or group.kernel is None:
+            raise IndexError(f"layer group {index} is not rotated and has no bands")
+        return self.model_copy(
+            update={"bands": group.bands, "pairs": group.pairs, "kernel": group.kernel, "length": group.reach}
+        )

@@ -7,6 +7,28 @@ from typing import Literal
 from qroar_core.results.base import Result
 
 
+class Closeness(Result):
+    """One condition against the reference's predictions, as llama.cpp's perplexity tool reports it (maths/closeness).
+
+    KL in nats, delta_p (change of the true token's probability) in percentage points. `kl` and `delta_p` are
+    percentiles: "50" is the median, "0" and "100" the extremes. Errors (`_se`) are over windows.
+    """
+
+    ln_ratio: float  # ln(PPL / PPL of the reference)
+    ln_ratio_se: float | None
+    correlation: float | None  # of the two NLL over tokens
+    kl_mean: float
+    kl_mean_se: float | None
+    kl: dict[str, float]
+    delta_p_mean: float
+    delta_p_mean_se: float | None
+    delta_p_rms: float
+    delta_p_rms_se: float | None
+    delta_p: dict[str, float]
+    same_top1: float
+    same_top1_se: float | None
+
+
 class Row(Result):
     """One condition at one length. NLL in nats per token; `nll_se` over windows."""
 
@@ -20,6 +42,7 @@ class Row(Result):
     kl_mean: float | None = None
     kl_p99: float | None = None
     same_top1: float | None = None
+    close: Closeness | None = None
 
 
 class Gain(Result):

@@ -21,6 +21,7 @@ R = TypeVar("R", bound=Result)
 FILES = ("manifest.json", "diagnosis.json", "scales_found.json", "scales_smooth_attention.json", "scales_mad.json",
          "scales_rotation.json", "search.json", "evaluation.json", "scales.json", "report.html")  # fmt: skip
 UNTUNED = "evaluation_untuned.json"  # the dashboard's, where the quantized model was measured before any search
+RETRIEVALS = {True: "retrieval.json", False: "retrieval_untuned.json"}  # with scales, before any search
 PACKAGES = ("torch", "transformers", "numpy", "pandas", "plotly", "streamlit")
 
 
@@ -75,7 +76,7 @@ class RunFolder:
 
 def _sweep(path: Path) -> None:
     """Remove what a kill in the middle of a write left: it holds nothing that is finished."""
-    for name in (*FILES, UNTUNED):
+    for name in (*FILES, UNTUNED, *RETRIEVALS.values()):
         for left in path.glob(f"{temporary_prefix(name)}*"):
             left.unlink(missing_ok=True)
 

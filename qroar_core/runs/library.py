@@ -25,19 +25,22 @@ from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.scales_file import write_atomically
 from qroar_core.results import Diagnosis, Evaluation, ScalesFile
 from qroar_core.results.base import Result, rounded
+from qroar_core.results.retrieval import Retrieval
 from qroar_core.runs.entry import Entry, read_entry
-from qroar_core.runs.folder import UNTUNED, RunFolder
+from qroar_core.runs.folder import RETRIEVALS, UNTUNED, RunFolder
 from qroar_core.runs.pipeline import SEARCHED, load_search, save_search, settle
 from qroar_core.runs.setting import Setting
-from qroar_core.specs import DiagnosisSpec, EvaluationSpec, QuantSpec, RopeSpec, SearchSpec
+from qroar_core.specs import DiagnosisSpec, EvaluationSpec, QuantSpec, RetrievalSpec, RopeSpec, SearchSpec
 
 NAME = re.compile(r"\w[\w.-]{0,119}")  # of a run folder: no path leads out of the root by it
 SPECS = {RopeSpec: "rope", QuantSpec: "quant", DiagnosisSpec: "diagnosis", SearchSpec: "search",
          EvaluationSpec: "evaluation"}  # fmt: skip
+STAGES = ("diagnose", "search", "evaluate", "retrieve")
 COMMAND = "made in the dashboard"
 DIAGNOSED = ("diagnosis.json",)
 EARLIER = {"diagnosis.json": (), "search.json": DIAGNOSED, UNTUNED: DIAGNOSED,
-           "evaluation.json": (*DIAGNOSED, *SEARCHED, "search.json")}  # fmt: skip
+           "evaluation.json": (*DIAGNOSED, *SEARCHED, "search.json"),
+           RETRIEVALS[True]: (*DIAGNOSED, *SEARCHED, "search.json"), RETRIEVALS[False]: ()}  # fmt: skip
 
 
 def runs_root() -> Path:
@@ -102,7 +105,7 @@ class Library:
                 result = _load(entry, name)
             except QRoarError:
                 continue
-            if result is not None:
+            if result is not None and _answers(result, key):
                 return result
         return None
 
@@ -141,7 +144,7 @@ class Library:
 
     def _matching(self, key: Hashable) -> Iterator[tuple[Entry, str]]:
         """(run, file) of every run that answers `key`."""
-        if not (isinstance(key, tuple) and len(key) > 5 and key[0] in ("diagnose", "search", "evaluate")):
+        if not (isinstance(key, tuple) and len(key) > 5 and key[0] in STAGES):
             return
         _, fingerprint, _, dtype, text, *_ = key
         for entry in self.entries(thorough=False):
@@ -160,16 +163,28 @@ def _file_of(key: Hashable, setting: Setting) -> str | None:
         return None
     stage, specs = key[0], key[5:]
     for spec in specs:
+        if stage == "retrieve" and isinstance(spec, RetrievalSpec):
+            continue  # no part of a setting: its file says what was asked
         known = SPECS.get(type(spec))
         if spec is not None and (known is None or _plain(spec) != _plain(getattr(setting, known))):
             return None
     tuned = any(isinstance(spec, SearchSpec) for spec in specs)
-    files = {"diagnose": "diagnosis.json", "search": "search.json", "evaluate": "evaluation.json" if tuned else UNTUNED}
+    files = {"diagnose": "diagnosis.json", "search": "search.json",
+             "evaluate": "evaluation.json" if tuned else UNTUNED, "retrieve": RETRIEVALS[tuned]}  # fmt: skip
     return files.get(stage)
+
+
+def _answers(result: Any, key: Hashable) -> bool:
+    """Is this what the key asks? A run folder has one retrieval, of the spec asked last."""
+    if not isinstance(result, Retrieval):
+        return True
+    asked = [spec for spec in key if isinstance(spec, RetrievalSpec)] if isinstance(key, tuple) else []
+    return [_plain(spec) for spec in asked] == [json.dumps(rounded(result.spec), sort_keys=True)]
 
 
 def _load(entry: Entry, name: str) -> Any:
     kinds: dict[str, type[Result]] = {"diagnosis.json": Diagnosis, "evaluation.json": Evaluation, UNTUNED: Evaluation}
+    kinds |= dict.fromkeys(RETRIEVALS.values(), Retrieval)
     if name in kinds:
         return kinds[name].from_file(entry.path / name, BadOutput)
     return load_search(entry.path, partial(_scales, entry.fingerprint))

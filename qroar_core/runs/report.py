@@ -92,9 +92,13 @@ def _figure(picture: Picture) -> str:
 
 def _counts(evaluation: Evaluation) -> str:
     table = quality.readable(quality.table(evaluation)).to_html(index=False, border=0, classes="counts")
+    full = quality.closeness(evaluation)
+    every = "" if full is None else full.to_html(index=False, border=0, float_format=lambda x: f"{x:.5g}", na_rep="")
     return (
         f'<h3>Counted as llama.cpp counts</h3><div class="scroll">{table}</div>'
         f"<p>± is the standard error over windows, paired for the ln ratio. Held-out: {_text(evaluation.text)}.</p>"
+        + (f"<details><summary>Every number of llama.cpp's KL report</summary>"
+           f'<div class="scroll">{every}</div></details>' if every else "")
     )
 
 

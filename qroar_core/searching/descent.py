@@ -13,6 +13,7 @@ from qroar_core.results.search import Candidate
 from qroar_core.searching.cached import CachedObjective, Report, choose
 from qroar_core.specs import SearchSpec
 
+BETAS, EPS = (0.9, 0.95), 1e-8  # Adam's
 CHEAP = 1.0  # seconds an exact evaluation may take to be worth the wait of someone who has clicked Cancel
 
 
@@ -30,6 +31,17 @@ class AdamState:
     def at(cls, x: Tensor) -> AdamState:
         """At the start, nothing seen yet."""
         return cls(x, torch.zeros_like(x), torch.zeros_like(x), torch.zeros_like(x))
+
+    def step(self, slope: Tensor, number: int, rate: float) -> Tensor:
+        """Take in a slope, the `number`-th from 0; returns the iterate Adam goes to, not clamped. Source: 1412.6980."""
+        self.first = BETAS[0] * self.first + (1 - BETAS[0]) * slope
+        self.second = BETAS[1] * self.second + (1 - BETAS[1]) * slope.square()
+        first, second = (m / (1 - b ** (number + 1)) for m, b in zip((self.first, self.second), BETAS, strict=True))
+        return self.x - rate * first / (second.sqrt() + EPS)
+
+    def average(self) -> None:
+        """Take the iterate into the average."""
+        self.total, self.averaged = self.total + self.x, self.averaged + 1
 
     @property
     def mean(self) -> Tensor:

@@ -40,6 +40,7 @@ class Frame:
 
     def __post_init__(self) -> None:
         self.loaded.geometry.require_granularity(self.spec.granularity)
+        self.loaded.geometry.require_cache(self.quant)
         context = self.loaded.geometry.original_context
         self.native = native_inv_freq(self.loaded)
         self.bands = partition(self.native, context, self.spec.bands)
@@ -69,7 +70,9 @@ class Frame:
 
     def scales(self, log2_g: Tensor) -> Scales:
         """log2 g (layers, kv, bands) as Scales."""
-        return Scales(self.spec.mode, self.spec.granularity, self.bands, log2_g.double().cpu().exp2())
+        g, granularity = log2_g.double().cpu().exp2(), self.spec.granularity
+        one = {"model": g[:1, :1], "layer": g[:, :1], "kv_head": g}[granularity]  # exp2 may round like inputs apart
+        return Scales(self.spec.mode, granularity, self.bands, one.expand_as(g).contiguous())
 
     def objective(self, taken: Capture) -> CachedObjective:
         """The cached objective on what was captured."""

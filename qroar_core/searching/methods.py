@@ -19,7 +19,6 @@ from qroar_core.searching.descent import AdamState, Descent
 from qroar_core.specs import SearchSpec
 
 LEARNING_RATE = 0.16  # octaves per step at the start, falling linearly to zero
-BETAS = (0.9, 0.95)
 ROWS_A_STEP = 32  # of the captured rows, drawn anew each step
 AVERAGED = 3  # the result is the mean of the last steps // AVERAGED iterates
 
@@ -49,13 +48,9 @@ def gradient(run: Descent, starts: dict[str, Tensor]) -> None:
         if step < done:  # only drawn, so that a continued search sees the rows it would have seen
             continue
         slope, value = objective.gradient(at.x, step % count, pick)
-        at.first = BETAS[0] * at.first + (1 - BETAS[0]) * slope
-        at.second = BETAS[1] * at.second + (1 - BETAS[1]) * slope.square()
-        rate = LEARNING_RATE * (1 - step / spec.steps)
-        adam = (at.first / (1 - BETAS[0] ** (step + 1))) / ((at.second / (1 - BETAS[1] ** (step + 1))).sqrt() + 1e-8)
-        at.x = run.clamp(at.x - rate * adam)
+        at.x = run.clamp(at.step(slope, step, LEARNING_RATE * (1 - step / spec.steps)))
         if step >= spec.steps - tail:
-            at.total, at.averaged = at.total + at.x, at.averaged + 1
+            at.average()
         run.report(step + 1, f"gradient step {step + 1}", value)
     run.offer(at.mean)
     if not run.tried("gradient result"):

@@ -16,6 +16,8 @@ from qroar_core.specs.stages import (
     Mode,
     Objective,
     Partition,
+    RetrievalSpec,
+    RetrievalTask,
     SearchSpec,
 )
 
@@ -33,6 +35,8 @@ __all__ = [
     "Partition",
     "QuantSpec",
     "QuantizerSpec",
+    "RetrievalSpec",
+    "RetrievalTask",
     "RopeMethod",
     "RopeSpec",
     "ScaleAxis",

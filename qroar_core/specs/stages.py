@@ -11,9 +11,11 @@ from qroar_core.specs.checks import at_least, one_of
 Partition = Literal["count", "log", "turns"]
 Mode = Literal["symmetric", "shared"]
 Granularity = Literal["model", "layer", "kv_head"]
-Objective = Literal["cached", "full"]
+Objective = Literal["cached", "full", "kl"]
 DistanceLaw = Literal["causal", "uniform"]
+RetrievalTask = Literal["passkey", "needles"]
 WIDEST = 16.0  # octaves a scale may go by hand: past that float16 weights overflow
+MOST_CHOICES = 32  # named needles of the multi-key retrieval
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,9 @@ class SearchSpec:
     grid_points: int = 9  # odd: log-spaced, 1 included
     sweeps: int = 1
     steps: int = 60  # gradient steps
+    polish_steps: int = 64  # of the kl objective: a forward and a backward pass over one window each
+    polish_windows: int = 8
+    polish_length: int = 768  # tokens per window; a shorter searched length wins
     trials: int = 40  # optuna trials / full-objective candidates
     query_rows: int = 64
     guard_tau: float = 0.01  # nats a candidate may cost at short context
@@ -86,8 +91,10 @@ class SearchSpec:
         one_of("objective", self.objective, Objective)
         one_of("method", self.method, Literal["gradient", "coordinate", "optuna"])
         one_of("sampler", self.sampler, Literal["tpe", "grid", "random"])
-        for name in ("windows", "grid_points", "sweeps", "steps", "trials", "query_rows"):
+        for name in ("windows", "grid_points", "sweeps", "steps", "polish_steps", "polish_windows", "trials",
+                     "query_rows"):  # fmt: skip
             at_least(name, getattr(self, name), 1)
+        at_least("polish_length", self.polish_length, 2)
         for name in ("kappa0", "eta", "tau_tail", "guard_tau"):
             at_least(name, getattr(self, name), 0.0)
         if self.grid_points % 2 == 0:
@@ -145,3 +152,39 @@ class ContinuationSpec:
         at_least("chunk", self.chunk, 1)
         if self.length is not None:
             at_least("length", self.length, self.tokens + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class RetrievalSpec:
+    """What is hidden in how much text, how deep, and how often it is asked for."""
+
+    tasks: tuple[RetrievalTask, ...] = ("passkey", "needles")
+    lengths: tuple[int, ...] = ()  # prompt and answer together; empty: the native window and the promised one
+    depths: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75, 1.0)  # share of the text that stands before the needle
+    trials: int = 5  # per task, length and depth
+    choices: int = 5  # needles of the multi-key task; the passkey is also told from choices - 1 other numbers
+    slack: int = 8  # tokens a generated answer may be longer than the answer, before it counts as cut off
+    chat: bool = True  # ask through the tokenizer's chat template, where it has one
+    chunk: int = 512
+    confidence: float = 0.95
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("tasks", "depths"):
+            values = getattr(self, name)
+            if not values or len(set(values)) != len(values):
+                raise BadSpec(f"{name} must be at least one, each once, got {values}")
+        for task in self.tasks:
+            one_of("task", task, RetrievalTask)
+        for depth in self.depths:
+            if not 0 <= depth <= 1:
+                raise BadSpec(f"a depth is a share of the text in [0, 1], got {depth}")
+        for length in self.lengths:
+            at_least("length", length, 2)
+        at_least("trials", self.trials, 1)
+        at_least("slack", self.slack, 1)
+        at_least("chunk", self.chunk, 1)
+        if not 2 <= self.choices <= MOST_CHOICES:
+            raise BadSpec(f"choices must lie in 2 to {MOST_CHOICES}, got {self.choices}")
+        if not 0.5 < self.confidence < 1:
+            raise BadSpec(f"confidence must lie in (0.5, 1), got {self.confidence}")

@@ -43,7 +43,7 @@ BEFORE_LOADING = [
     (["--qk", "int9"], "--qk", ("none", "int2..int8")),
     (["--granularity", "foo"], "--granularity", ("model", "layer", "kv_head")),
     (["--mode", "foo"], "--mode", ("symmetric", "shared")),
-    (["--objective", "foo"], "--objective", ("cached", "full")),
+    (["--objective", "foo"], "--objective", ("cached", "full", "kl")),
     (["--method", "foo"], "--method", ("gradient", "coordinate", "optuna")),
     (["--partition", "foo"], "--partition", ("count", "log", "turns")),
     (["--bands", "0"], "--bands", ("at least 1", "0")),

@@ -1,5 +1,6 @@
 """Export without a browser: what is offered when, the report from memory, and the recipes for other runtimes."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -90,6 +91,30 @@ def test_every_runtime_has_a_recipe_before_and_after_writing(loaded_app, tmp_pat
     namespace = {}
     exec(python, namespace)  # what is shown is what works
     assert namespace["model"].config.rope_parameters["factor"] == 4.0
+
+
+def test_every_format_is_written_and_shown_how_to_load(loaded_app, demo_model, tmp_path, monkeypatch):
+    monkeypatch.setenv("QROAR_ROOTS", str(tmp_path))
+    go(loaded_app)
+    formats = loaded_app.selectbox(key="export format")
+    assert formats.options[1] == "W4A16 folder, groups of 64: vLLM, transformers with compressed-tensors"
+    assert len(formats.options) == 6
+    formats.set_value("w4a16").run()
+    assert "symmetric scales move no 4-bit code" in texts(loaded_app)
+    assert [tab.label for tab in loaded_app.tabs] == ["transformers 5.23.0", "vLLM 0.33"]
+    loaded_app.text_input(key="folder").set_value(str(tmp_path / "packed"))
+    button(loaded_app, "Write the checkpoint").click().run()
+    settled(loaded_app)
+    config = json.loads((tmp_path / "packed" / "config.json").read_text())
+    assert config["quantization_config"]["config_groups"]["group_0"]["weights"]["group_size"] == 64
+    loaded_app.selectbox(key="export format").set_value("gguf-q8_0").run()
+    loaded_app.text_input(key="folder").set_value(str(tmp_path / "served"))
+    button(loaded_app, "Write the checkpoint").click().run()
+    settled(loaded_app)
+    (tab,) = loaded_app.tabs
+    file = tmp_path / "served" / "demo-Q8_0.gguf"
+    assert tab.code[0].value == f"LLAMA_ATTN_ROT_DISABLE=1 llama-server -m {file} -c 1024 --cache-type-k q4_0"
+    assert file.is_file()
 
 
 INT4 = QuantizerSpec(4)

@@ -6,9 +6,11 @@ import statistics
 import planted
 import plotly.io
 import pytest
+import torch
 
 from qroar_core.figures import evaluation, quality
 from qroar_core.figures.picture import PAYLOAD_LIMIT
+from qroar_core.maths.closeness import closeness
 from qroar_core.results.evaluation import PositionCurve
 
 
@@ -86,3 +88,20 @@ def test_every_picture_says_how_to_read_it_and_is_small(picture):
     assert picture.figure.layout.xaxis.title.text
     assert picture.figure.layout.paper_bgcolor == "rgba(0,0,0,0)"
     assert len(plotly.io.to_json(picture.figure)) < PAYLOAD_LIMIT
+
+
+def test_the_full_report_has_a_column_for_every_condition_at_the_longest_length():
+    full = planted.evaluation()
+    assert quality.closeness(full) is None  # results of before it was counted
+    reference = torch.linspace(0.5, 2.0, 12).view(3, 4)
+    close = closeness(reference, reference + 0.1, torch.full((3, 4), 0.2), torch.ones(3, 4, dtype=torch.bool))
+    rows = [row.model_copy(update={"close": close}) for row in full.rows]
+    table = quality.closeness(full.model_copy(update={"rows": rows}))
+    assert "reference" not in table.columns
+    assert {"quantized", "quantized, tuned"} < set(table.columns)
+    column = dict(zip(table.iloc[:, 0], table["quantized, tuned"], strict=True))
+    assert column["ln(PPL / reference)"] == pytest.approx(0.1, rel=1e-5)
+    assert column["KL median"] == pytest.approx(0.2)
+    assert column["Δp maximum"] < 0
+    assert column["same top token"] == 1.0
+    assert len(column) == 6 + 6 + 4 + 11 + 2

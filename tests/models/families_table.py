@@ -44,6 +44,9 @@ class Case:
     layers: int = 2
     options: dict = field(default_factory=dict)
     named: str = ""  # config class, where it is not <stem>Config
+    unrotated: tuple = ()  # layers without RoPE
+    arrives: tuple = ()  # where each channel stands in transformers' q and k, rotated ones first; (): as counted here
+    latent: bool = False  # its cache holds no K and V of heads
 
     @property
     def group(self):
@@ -56,6 +59,12 @@ GEMMA3_ROPE = {
     "full_attention": {"rope_type": "linear", "rope_theta": 10_000.0, "factor": 2.0},
 }
 MOE = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24}
+MLA = {
+    "q_lora_rank": 12, "kv_lora_rank": 10, "qk_nope_head_dim": 5, "qk_rope_head_dim": 6, "v_head_dim": 7,
+    "n_routed_experts": 4, "n_group": 2, "topk_group": 1, "num_experts_per_tok": 2, "moe_intermediate_size": 24,
+    "n_shared_experts": 1,
+}  # fmt: skip
+LAST = (*range(5, 11), *range(5))  # five plain channels come before the six that turn
 CASES = {
     "llama, 1 KV head": Case("llama", "Llama", 3, 1, 10, 10),
     "mistral, window": Case("mistral", "Mistral", 6, 2, 8, 8, options={"sliding_window": 13}),
@@ -100,13 +109,21 @@ CASES = {
     "olmo2": Case("olmo2", "Olmo2", 6, 3, 8, 8),
     "olmo2, 1 KV head": Case("olmo2", "Olmo2", 5, 1, 6, 6, options={"attention_bias": True}),
     "smollm3": Case(
-        "smollm3", "SmolLM3", 6, 2, 8, 8, layers=4,
+        "smollm3", "SmolLM3", 6, 2, 8, 8, layers=4, unrotated=(1, 3),
         options={"no_rope_layers": [1, 0, 1, 0], "use_sliding_window": False},
     ),
     "cohere": Case("cohere", "Cohere", 6, 3, 8, 8, pairing="interleaved", options={"logit_scale": 0.3}),
     "cohere, norms, bias": Case(
         "cohere", "Cohere", 5, 1, 8, 8, pairing="interleaved",
         options={"use_qk_norm": True, "attention_bias": True, "logit_scale": 0.5},
+    ),
+    "smollm3, window": Case(
+        "smollm3", "SmolLM3", 4, 2, 8, 8, unrotated=(0,),
+        options={"no_rope_layers": [0, 1], "use_sliding_window": True, "sliding_window": 9},
+    ),
+    "cohere2": Case(
+        "cohere2", "Cohere2", 6, 3, 8, 8, pairing="interleaved", unrotated=(1,),
+        options=SLIDES | {"logit_scale": 0.3, "attention_bias": True},
     ),
     "glm4": Case(
         "glm4", "Glm4", 6, 2, 8, 4, pairing="interleaved",
@@ -145,6 +162,26 @@ CASES = {
         options=SLIDES | {"rope_parameters": DEFAULT | YARN, "num_local_experts": 4, "num_experts_per_tok": 2,
                           "attention_bias": True},
     ),
+    "deepseek_v2": Case(
+        "deepseek_v2", "DeepseekV2", 6, 6, 10, 6, "layer", pairing="interleaved", latent=True,
+        arrives=(*range(4, 10), *range(4)),
+        options=MLA | {"qk_nope_head_dim": 4, "first_k_dense_replace": 1, "topk_method": "greedy"},
+    ),
+    "deepseek_v2, q in one, bias, 1 head": Case(
+        "deepseek_v2", "DeepseekV2", 1, 1, 10, 6, pairing="interleaved", latent=True,
+        arrives=(*range(4, 10), *range(4)),
+        options=MLA | {"qk_nope_head_dim": 4, "first_k_dense_replace": 2, "q_lora_rank": None, "attention_bias": True},
+    ),
+    "deepseek_v3": Case(
+        "deepseek_v3", "DeepseekV3", 5, 5, 11, 6, "layer", pairing="interleaved", latent=True,
+        arrives=(5, 8, 6, 9, 7, 10, *range(5)),
+        options=MLA | {"hidden_size": 60, "first_k_dense_replace": 1, "attention_bias": True},
+    ),
+    "deepseek_v3, yarn, in halves": Case(
+        "deepseek_v3", "DeepseekV3", 4, 4, 11, 6, "layer", latent=True, arrives=LAST,
+        options=MLA | {"first_k_dense_replace": 1, "q_lora_rank": None, "rope_interleave": False,
+                       "rope_parameters": DEFAULT | YARN | {"mscale": 0.7, "mscale_all_dim": 1.3}},
+    ),
 }  # fmt: skip
 EAGER = {"gemma2", "gemma3", "gpt_oss"}
 
@@ -160,7 +197,7 @@ class WIDE(TorchFunctionMode):
                 return x
             if kwargs.get("dtype") is torch.float32:
                 kwargs["dtype"] = torch.float64
-            if func is torch.Tensor.to:
+            if func in (torch.Tensor.to, torch.Tensor.type):
                 args = tuple(torch.float64 if a is torch.float32 else a for a in args)
         return func(*args, **kwargs)
 
@@ -183,7 +220,7 @@ def config_of(case, **changes):
         "pad_token_id": None,
         "attention_dropout": 0.0,
     }
-    without_head_dim = {"StableLm", "GPTNeoX", "Falcon"}
+    without_head_dim = {"StableLm", "GPTNeoX", "Falcon", "DeepseekV2", "DeepseekV3"}
     if case.stem in without_head_dim:
         del sizes["head_dim"]
     if case.stem in ("GPTNeoX", "Falcon"):

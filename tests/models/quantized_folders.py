@@ -1,4 +1,10 @@
-"""Quantized safetensors folders for tests: compressed-tensors by its own library, GPTQ and AWQ by their layouts."""
+"""Quantized safetensors folders for tests: compressed-tensors by its own library, GPTQ and AWQ by their layouts.
+
+GPTQ and AWQ have no library that installs beside this transformers: gptqmodel has no wheel, auto-gptq 0.7.1 is a
+23 MB wheel of CUDA kernels that imports names transformers dropped, autoawq 0.2.9 a source package that builds
+against triton. Their packers alone (auto_gptq/nn_modules/qlinear/qlinear_cuda_old.py `pack`, awq/modules/linear/
+gemm.py `from_linear`) were run once on the weights of `rtn`: the same bytes as `gptq` (4 and 8 bits) and `awq` here.
+"""
 
 from __future__ import annotations
 

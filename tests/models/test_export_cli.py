@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 from gguf_files import Q, write_model
@@ -48,7 +50,7 @@ def test_refusals(capfd, source, tmp_path):
     line = refused(capfd, "export", "demo", "--format", "gguf", "--out", tmp_path / "o")
     assert line.startswith("--format gguf: demo is no .gguf file; choose one of gguf-f16")
     line = refused(capfd, "export", source, "--format", "gguf-q2", "--out", tmp_path / "o")
-    assert line.startswith("--format: unknown value 'gguf-q2'; choose one of hf, gguf, gguf-f16")
+    assert line.startswith("--format: unknown value 'gguf-q2'; choose one of hf, w4a16, gguf, gguf-f16")
     line = refused(
         capfd, "export", source, "--format", "gguf", "--scales", tmp_path / "no.json", "--out", tmp_path / "o"
     )
@@ -66,3 +68,17 @@ def test_a_loaded_model_is_written_for_llama_cpp(capfd, tmp_path):
     note = json.loads((tmp_path / "out" / "qroar.json").read_text())
     assert (note["source"], note["rope"]["method"]) == ("demo", "linear")
     assert note["command"].startswith("python -m qroar_core export demo --format gguf-q8_0")
+
+
+def test_an_in_place_copy_starts_without_the_heavy_libraries(source, tmp_path):
+    """The whole command in a process of its own: what it imported at the end."""
+    scales, _ = write_scales(tmp_path / "s.json", source)
+    code = (
+        "import sys; from qroar_core.__main__ import main; code = main(sys.argv[1:]);"
+        "print(code, [n for n in ('transformers', 'scipy', 'pandas', 'plotly', 'streamlit') if n in sys.modules])"
+    )
+    words = ["export", str(source), "--format", "gguf", "--scales", str(scales), "--rope", "yarn", "--factor", "2"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words, "--out", str(tmp_path / "out")], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == f"{tmp_path / 'out'}\n0 []\n"

@@ -93,6 +93,8 @@ def test_q_and_k_are_the_models_own_after_rope(build, tokens, name):
     case = CASES[name]
     assert sorted(own) == sorted(taps.q) == list(range(case.layers))
     for layer, (q, k) in own.items():
+        if case.arrives:
+            q, k = q[..., case.arrives], k[..., case.arrives]
         assert q.shape == (case.heads, LENGTH, case.head_dim)
         assert k.shape == (case.kv_heads, LENGTH, case.head_dim)
         torch.testing.assert_close(taps.q[layer], q, **EXACT)
@@ -134,7 +136,6 @@ def test_symmetric_scales_leave_all_logits_and_a_one_sided_scale_does_not(build,
 def test_shared_scales_multiply_each_bands_part_by_g_squared(build, tokens, name):
     """One layer scaled at a time, so that what comes into it is unchanged."""
     loaded, case, before = build(name), CASES[name], Taps()
-    still = getattr(loaded.model.config, "no_rope_layers", [1] * case.layers)
     band_of = {None: None} | {p: b for b, (first, last) in enumerate(bands_of(case)) for p in range(first, last + 1)}
     channels = {b: [c for c in range(case.head_dim) if band_of[pair_of(case, c)] == b] for b in (None, 0, 1)}
     with WIDE():
@@ -146,7 +147,7 @@ def test_shared_scales_multiply_each_bands_part_by_g_squared(build, tokens, name
             for band, picked in channels.items():
                 if not picked:
                     continue
-                turned = still[layer] and band is not None
+                turned = layer not in case.unrotated and band is not None
                 for head in range(case.heads):
                     kv = head // case.group
                     factor = float(g[layer, kv, band]) ** 2 if turned else 1.0
@@ -175,7 +176,11 @@ PI = {"linear": RopeSpec("linear", 3.0), "ntk": RopeSpec("ntk", 2.0), "yarn": Ro
 
 
 @pytest.mark.parametrize("method", PI)
-@pytest.mark.parametrize("name", ["qwen3", "stablelm", "gpt_neox", "smollm3", "glm4", "gemma3", "falcon", "gpt_oss"])
+@pytest.mark.parametrize(
+    "name",
+    ["qwen3", "stablelm", "gpt_neox", "smollm3", "glm4", "gemma3", "falcon", "gpt_oss", "cohere2"]
+    + ["deepseek_v2", "deepseek_v3"],
+)
 def test_an_exported_interpolation_is_what_the_stream_ran(build, tokens, name, method, tmp_path):
     from transformers import AutoModelForCausalLM
 
@@ -209,11 +214,14 @@ def state(model):
 def test_quantized_scaled_and_undone_restores_every_byte(build, tokens, name, fails):
     loaded, case = build(name), CASES[name]
     held, *rest = state(loaded.model)
-    quant = QuantSpec(weights=WeightQuantSpec(4, "tensor"), k=QuantizerSpec(4), v=QuantizerSpec(4), qk=QuantizerSpec(8))
+    cache = {} if case.latent else {"k": QuantizerSpec(4), "v": QuantizerSpec(4)}
+    quant = QuantSpec(weights=WeightQuantSpec(4, "tensor"), qk=QuantizerSpec(8), **cache)
+    own_only = "mscale_all_dim" in case.options.get("rope_parameters", {})
+    interpolated = RopeSpec() if own_only else RopeSpec("linear", 2.0)
     with WIDE():
         exact = streamed(loaded, tokens)
         try:
-            condition = Condition(RopeSpec("linear", 2.0), quant, scales_of(case, "shared"))
+            condition = Condition(interpolated, quant, scales_of(case, "shared"))
             with open_stream(loaded, condition, LENGTH) as stream:
                 moved = logits_of(loaded, torch.cat([piece.hidden for piece in stream.run(tokens)], 1))
                 if fails:
@@ -240,8 +248,9 @@ def test_the_finest_exact_granularity(build, name):
         apply_scales(loaded, too_fine)
         undo_scales(loaded)
         return
+    shared = "has one rotated key for all" if case.latent else "shares its QK-norm gain"
     with pytest.raises(
-        BadSpec, match=rf"--granularity kv_head: {case.family} shares its QK-norm gain .*choose --granularity layer"
+        BadSpec, match=rf"--granularity kv_head: {case.family} {shared} .*choose --granularity layer"
     ) as error:
         apply_scales(loaded, too_fine)
     assert "\n" not in str(error.value)
@@ -283,11 +292,27 @@ def test_a_gain_stored_as_one_plus_w(build):
                 assert 1 + float(new[name][channel]) == pytest.approx((1 + float(old[name][channel])) * g, rel=1e-12)
 
 
+@ALL
+def test_the_windows_read_from_the_config_are_those_the_layers_ask_for(build, tokens, name):
+    """Oracle: what every layer hands to its attention function while it runs."""
+    loaded, asked = build(name), {}
+
+    class Windows(Taps):
+        def on_attention(self, tap):
+            asked[tap.layer] = tap.rule.window
+
+    with WIDE():
+        streamed(loaded, tokens, taps=Windows())
+    assert [loaded.geometry.window_of(layer) for layer in range(CASES[name].layers)] == [
+        asked[layer] for layer in range(CASES[name].layers)
+    ]
+
+
 def test_layers_without_rope_take_no_scale(build):
     from qroar_core.models.patch import scaled_parameters
 
     loaded = build("smollm3")
-    assert loaded.geometry.without_rope == (1, 3)
+    assert loaded.geometry.without_rope == CASES["smollm3"].unrotated
     new = scaled_parameters(loaded, scales_of(CASES["smollm3"]))
     assert {name.split(".")[2] for name in new} == {"0", "2"}
 
@@ -313,7 +338,7 @@ def test_loading_a_saved_family_from_its_folder(byte_tokenizer, tmp_path, tokens
     """Through `load_model`, with the attention implementation the family needs."""
     from qroar_core.models.loading import load_model
 
-    for name in ("gpt_oss", "gemma2", "falcon", "phi3, longrope, partial"):
+    for name in ("gpt_oss", "gemma2", "falcon", "phi3, longrope, partial", "cohere2", "deepseek_v2", "deepseek_v3"):
         model = model_of(CASES[name], dtype=torch.float32)
         folder = tmp_path / name.split(",")[0]
         model.save_pretrained(folder)
@@ -352,7 +377,7 @@ def test_what_phi3_does_take_is_exported(build, tokens, tmp_path, name, method):
         torch.testing.assert_close(plain_logits(again.eval(), tokens), ours, **EXACT)
 
 
-BENT = ["mistral, window", "gemma2", "gpt_oss", "falcon", "phi3, longrope, partial", "granite"]
+BENT = ["mistral, window", "gemma2", "gpt_oss", "falcon", "phi3, longrope, partial", "granite", "deepseek_v3"]
 
 
 @pytest.mark.parametrize("name", BENT)
@@ -383,7 +408,6 @@ def test_unrotated_q_and_k_of_a_repeated_token_are_alike_at_all_positions(build,
     from qroar_core.maths.rope import unrotate
 
     loaded, case = build(name), CASES[name]
-    still = getattr(loaded.model.config, "no_rope_layers", [1] * case.layers)
     kept = []
 
     class Plain(Taps):
@@ -398,7 +422,7 @@ def test_unrotated_q_and_k_of_a_repeated_token_are_alike_at_all_positions(build,
             continue
         size = float(turned.abs().max())
         assert float((plain - plain[:, :1]).abs().max()) < 1e-5 * size  # cos and sin are float32
-        assert (float((turned - turned[:, :1]).abs().max()) > 1e-2 * size) == bool(still[layer])
+        assert (float((turned - turned[:, :1]).abs().max()) > 1e-2 * size) == (layer not in case.unrotated)
 
 
 def test_an_interpolation_of_gemma3_leaves_its_sliding_layers_alone(build, tokens, tmp_path):

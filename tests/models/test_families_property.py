@@ -34,6 +34,7 @@ OPTIONS = {  # name: values, tried on every family whose config has it
     "attn_logit_softcapping": [None, 2.0],
     "final_logit_softcapping": [None, 3.0],
     "use_bidirectional_attention": [None, True],
+    "rope_interleave": [True, False],
     "tie_word_embeddings": [True, False],
 }
 
@@ -46,6 +47,13 @@ def cases(draw):
     heads = kv * draw(st.integers(1, 3))
     head_dim = draw(st.sampled_from([4, 6, 8, 10, 16, 20]))
     fraction = draw(st.sampled_from([None, None, 0.25, 0.4, 0.5, 0.75, 1.0]))
+    parts = {}
+    if base.latent:  # every head has keys of its own, unless a config is wrong
+        kv = draw(st.sampled_from([heads, heads, heads, kv]))
+        sizes = {"qk_nope_head_dim": [2, 4, 5], "qk_rope_head_dim": [4, 6], "v_head_dim": [3, 8],
+                 "kv_lora_rank": [6, 10], "q_lora_rank": [None, 7]}  # fmt: skip
+        parts = {name: draw(st.sampled_from(values)) for name, values in sizes.items()}
+        head_dim = parts["qk_nope_head_dim"] + parts["qk_rope_head_dim"]
     case = replace(base, heads=heads, kv_heads=kv, head_dim=head_dim)
     rope = dict(base.options.get("rope_parameters", DEFAULT))
     if "full_attention" in rope:
@@ -62,7 +70,7 @@ def cases(draw):
     if len(blocks) == 1 and "factor" not in rope and draw(st.booleans()):
         rope |= draw(st.sampled_from([{"rope_type": "linear", "factor": 2.0}, {"rope_type": "proportional"},
                                       {"rope_type": "dynamic", "factor": 2.0}]))  # fmt: skip
-    changes = {"rope_parameters": dict(zip(rope, blocks)) if len(blocks) > 1 else rope}
+    changes = parts | {"rope_parameters": dict(zip(rope, blocks)) if len(blocks) > 1 else rope}
     if base.stem == "Falcon":
         changes["num_kv_heads"] = kv
     known = config_of(base).to_dict()
@@ -77,7 +85,7 @@ def logits(loaded, tokens, scales=None):
         return logits_of(loaded, torch.cat([piece.hidden for piece in stream.run(tokens)], 1))
 
 
-@settings(max_examples=70, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(drawn=cases(), seed=st.integers(0, 2**16))
 def test_a_random_config_is_exact_or_refused(drawn, seed):
     case, changes = drawn
@@ -116,14 +124,20 @@ def test_a_random_config_is_exact_or_refused(drawn, seed):
     if window != 1:  # a window of one key leaves nothing to weigh
         assert float((one_sided - expected).abs().max()) > 1e-6
     OUTCOMES["exact"] += 1
+    OUTCOMES["exact, odd heads"] += geo.n_heads % 2
+    OUTCOMES["exact, 1 KV head of several"] += geo.n_kv_heads == 1 < geo.n_heads
+    OUTCOMES["exact, partial"] += geo.rotary_dim < geo.head_dim
+    OUTCOMES["exact, latent"] += geo.latent_dim > 0
 
 
 def test_both_outcomes_were_met():
     """Runs after the property above: it neither refused everything nor met no refusal."""
     if not OUTCOMES:
         pytest.skip("the property test did not run here")
-    assert OUTCOMES["exact"] >= 30
+    assert OUTCOMES["exact"] >= 40
     assert OUTCOMES["refused"] >= 5
+    for kind in ("odd heads", "1 KV head of several", "partial", "latent"):
+        assert OUTCOMES[f"exact, {kind}"] >= 3, (kind, OUTCOMES)
 
 
 def fraction(share, **block):
@@ -131,6 +145,9 @@ def fraction(share, **block):
 
 
 REFUSED = {
+    "deepseek_v3, grouped heads": ("deepseek_v3", {"num_key_value_heads": 1}, "1 KV heads: its latent gives every one"),
+    "deepseek_v3, odd": ("deepseek_v3", {"qk_rope_head_dim": 2}, "rotary_dim 2 must be"),
+    "cohere2, nothing slides": ("cohere2", {"layer_types": ["full_attention"] * 2}, "no layer carries RoPE"),
     "stablelm, qk_layernorm": ("stablelm", {"qk_layernorm": True}, "qk_layernorm is set"),
     "falcon, alibi": ("falcon", {"alibi": True}, r"no RoPE \(ALiBi\)"),
     "gemma3, softcap": ("gemma3", {"attn_logit_softcapping": 3.0}, "attn_logit_softcapping is set"),

@@ -175,13 +175,39 @@ def test_a_refused_row_leaves_no_file(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["m.gguf", "s.json"]
 
 
-def test_power_of_two_block_scales_are_refused_with_the_reason(tmp_path):
-    source = write_model(tmp_path / "m.gguf")
-    with pytest.raises(
-        UnsupportedModel, match=r"MXFP4 rows cannot be scaled in place \(block scales are powers of two"
-    ):
-        scale_rows(np.zeros((1, 17), np.uint8), Q.MXFP4, np.ones(1), "t")
-    assert source.is_file()
+def test_power_of_two_block_scales_take_powers_of_two_exactly():
+    """MXFP4, as gguf itself dequantizes it: the exponent byte moves, the codes do not."""
+    rng = np.random.default_rng(0)
+    raw = rng.integers(0, 256, (4, 2 * 17), dtype=np.uint8)  # two blocks a row
+    raw[:, ::17] = rng.integers(100, 140, (4, 2))
+    gains = np.array([4.0, 0.125, 1.0, 2.0])
+    scaled = scale_rows(raw, Q.MXFP4, gains, "t")
+    before, after = (gguf.dequantize(x, Q.MXFP4).astype(np.float64) for x in (raw, scaled))
+    assert (after == before * gains[:, None]).all()
+    assert np.abs(before).max() > 0
+    assert (np.delete(scaled, [0, 17], axis=1) == np.delete(raw, [0, 17], axis=1)).all()
+
+
+@pytest.mark.parametrize(
+    ("gain", "exponent", "message"),
+    [
+        (1.5, 120, "t: MXFP4 block scales are powers of two, and row 0 times 1.5 is none"),
+        (0.5 + 2.0**-40, 120, "MXFP4 block scales are powers of two"),
+        (2.0**140, 120, "row 7 times .* leaves the range of its exponents"),
+        (0.25, 1, "row 7 times 0.25 leaves the range of its exponents"),
+        (0.5, 255, "leaves the range of its exponents"),  # NaN in the file
+    ],
+)
+def test_power_of_two_block_scales_refuse_the_rest(gain, exponent, message):
+    raw = np.full((1, 17), 0x21, np.uint8)
+    raw[0, 0] = exponent
+    with pytest.raises(BadScales, match=message):
+        scale_rows(raw, Q.MXFP4, np.array([gain]), "t", first_row=7)
+
+
+def test_a_type_whose_scales_are_not_known_is_refused():
+    with pytest.raises(UnsupportedModel, match=r"IQ1_S rows cannot be scaled in place \(where its scales lie is not"):
+        scale_rows(np.zeros((1, 50), np.uint8), Q.IQ1_S, np.ones(1), "t")
 
 
 def test_scales_of_another_file_are_refused(tmp_path):

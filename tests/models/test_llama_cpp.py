@@ -9,12 +9,13 @@ from qroar_core.exporting import gguf_copy, gguf_write
 from qroar_core.maths.rescale import Scales
 from qroar_core.models.measure import measure
 from qroar_core.models.scales_file import to_file
+from qroar_core.models.score import logits_of
 from qroar_core.models.stream import Condition
 from qroar_core.models.text import encode, split
 from qroar_core.specs import QuantSpec, RopeSpec
 
 pytest.importorskip("xllamacpp")
-from qroar_core.models.llama_cpp import LlamaCpp
+from qroar_core.models.llama_cpp import LlamaCpp, LlamaCppStates, rotation_disabled
 
 F16 = 0.02  # nats: float16 weights and activations
 RANDOM = 0.1  # the same where weights are random and logits spread over 20 nats
@@ -100,6 +101,26 @@ def test_the_demo_continues_as_in_transformers(demo, tmp_path, format, bound):
     assert max(abs(value - float(logits[token])) for token, value in top.items()) < bound
     if format != "gguf-q8_0":
         assert server.continuation(tokens, 16) == wanted
+
+
+def test_the_states_of_a_window_give_the_same_log_probabilities(demo, tmp_path):
+    """One pass over the window against one completion a token, through the cache as it is stored, rotated or not."""
+    folder = gguf_write.run(demo, RopeSpec("yarn", 4.0), None, tmp_path / "out", format="gguf-f16")
+    file = next(folder.glob("*.gguf"))
+    tokens = encode(demo.tokenizer, split("heldout")[0])[:320].tolist()
+    found = {}
+    for cache, rotated in (("f16", True), ("q4_0", True), ("q4_0", False)):
+        with rotation_disabled(not rotated):
+            asked = torch.tensor(LlamaCpp(file, 330, cache).log_probabilities(tokens, 290))
+            states = LlamaCppStates(file, 330, cache).states(tokens)
+        read = logits_of(demo, states[289:-1]).log_softmax(-1)
+        found[cache, rotated] = read.gather(1, torch.tensor(tokens[290:])[:, None])[:, 0]
+        assert states.shape == (320, demo.geometry.hidden_size)
+        apart = (found[cache, rotated] - asked).abs()
+        assert float(apart.max()) < (F16 if cache == "f16" else 0.1)  # another order of sums turns a few q4_0 codes
+        assert float(apart.mean()) < 0.01
+    for other in (("f16", True), ("q4_0", True)):
+        assert float((found["q4_0", False] - found[other]).abs().mean()) > 0.1
 
 
 def test_a_scaled_copy_of_a_q4_0_file_keeps_the_logits_in_llama_cpp(demo, tmp_path):

@@ -7,12 +7,13 @@ import struct
 
 import pytest
 import torch
-from quantized_folders import FORMS, decompressed, write_quantized
+from quantized_folders import FORMS, awq, decompressed, write_quantized
 from safetensors.torch import load_file, save_file
 
 from qroar_core.errors import BadCheckpoint, BadScales, BadSpec, QRoarError, UnsupportedModel
 from qroar_core.exporting import quantized_copy, verify
 from qroar_core.maths.rescale import Scales
+from qroar_core.models.formats.packed_weights import packing_of
 from qroar_core.models.loading import load_model
 from qroar_core.models.patch import replaced, scaled_parameters
 from qroar_core.specs import RopeSpec
@@ -110,6 +111,23 @@ def test_its_own_library_decompresses_the_scaled_rows(tiny, folder, tmp_path, fo
     assert float((after - before).abs().max()) > 0.1 * float(before.abs().max())
 
 
+def test_an_awq_layer_is_what_the_librarys_converter_makes_of_it():
+    """compressed-tensors' own reader of AutoAWQ files, packed again by it and decompressed."""
+    from compressed_tensors.compressors import PackedQuantizationCompressor
+    from compressed_tensors.entrypoints.convert.converters.autoawq import AutoAWQConverter
+
+    parts, wanted = awq(torch.randn(32, 64, generator=torch.Generator().manual_seed(2)))
+    converter = AutoAWQConverter(group_size=16)
+    theirs = converter.process({f"x.{name}": value for name, value in parts.items()})
+    theirs = {name.removeprefix("x."): value for name, value in theirs.items()}
+    plan = converter.update_config(None).config_groups["config_group_0"]
+    theirs["weight_scale"] = theirs["weight_scale"].float()
+    read = PackedQuantizationCompressor.decompress(theirs, plan)["weight"]
+    ours = packing_of({"quant_method": "awq", "bits": 4}, "x").dequantize(parts)
+    torch.testing.assert_close(ours, read, rtol=1e-6, atol=1e-7)
+    torch.testing.assert_close(ours, wanted.float(), rtol=1e-6, atol=1e-7)
+
+
 def test_transformers_with_compressed_tensors_loads_the_result(tiny, ids, folder, tmp_path):
     from transformers import AutoModelForCausalLM
 
@@ -154,7 +172,8 @@ def compressed_config(**weights):
 
 
 CONFIGS = [
-    ({"quant_method": "bitsandbytes", "load_in_4bit": True}, "blocks run across rows"),
+    ({"quant_method": "bitsandbytes"}, "not known here"),
+    ({"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_quant_type": "int4"}, "not known here"),
     ({"quant_method": "mxfp4"}, "block scales are powers of two"),
     ({"quant_method": "aqlm"}, "not known here"),
     ({"quant_method": "gptq", "bits": 3}, "not known here"),

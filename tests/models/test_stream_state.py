@@ -6,7 +6,7 @@ import gc
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
+from largest_tensor import LargestTensor
 
 from qroar_core.errors import Cancelled, OutOfMemory
 from qroar_core.maths.rescale import Scales
@@ -203,26 +203,6 @@ def test_applied_scales_are_lifted_and_never_applied_twice(tiny, ids):
     assert not torch.equal(expected[0], expected[1])
 
 
-class LargestTensor(TorchDispatchMode):
-    """Bytes of the largest storage made under it that is neither the K/V store nor a view of it."""
-
-    def __init__(self, length):
-        super().__init__()
-        self.length, self.stores, self.largest, self.op = length, set(), 0, ""
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        out = func(*args, **(kwargs or {}))
-        for tensor in out if isinstance(out, (tuple, list)) else (out,):
-            if not isinstance(tensor, torch.Tensor):
-                continue
-            storage = tensor.untyped_storage()
-            if func is torch.ops.aten.zeros.default and tensor.ndim == 6 and tensor.shape[4] == self.length:
-                self.stores.add(storage.data_ptr())
-            elif storage.data_ptr() not in self.stores and storage.nbytes() > self.largest:
-                self.largest, self.op = storage.nbytes(), str(func)
-        return out
-
-
 FLAT = {
     "plain": Condition(),
     "k int4": Condition(RopeSpec("yarn", 4.0), QuantSpec(k=QuantizerSpec(4), v=QuantizerSpec(4))),
@@ -238,9 +218,9 @@ def test_no_tensor_but_the_cache_grows_with_the_length(tiny, ids, monkeypatch, c
     for length in (256, 1024):
         tokens = ids(length)
         with LargestTensor(length) as mode, open_stream(loaded, FLAT[case], length, chunk=32) as stream:
-            mode.stores.add(tokens.untyped_storage().data_ptr())  # the caller's own
+            mode.caches.add(tokens.untyped_storage().data_ptr())  # the caller's own
             drain(stream.run(tokens, (Nothing(),)))
-        assert len(mode.stores) == 2
+        assert len(mode.caches) == 2
         largest[length], ops[length] = mode.largest, mode.op
     assert largest[1024] <= 1.1 * largest[256], (largest, ops)
 

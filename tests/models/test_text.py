@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qroar_core.errors import BadText
-from qroar_core.models.text import SPLITS, TEXTS, Document, encode, read_text, split, thirds, windows
+from qroar_core.models.text import COLLECTIONS, SPLITS, TEXTS, Document, encode, read_text, split, thirds, windows
 
 
 class Letters:
@@ -166,7 +166,8 @@ def test_provenance_lists_every_file_with_its_hash():
     table = re.findall(r"^\| (\S+\.txt) \| (\d+) \| `([0-9a-f]{64})` \|$", (TEXTS / "PROVENANCE.md").read_text(), re.M)
     on_disk = {
         path.relative_to(TEXTS).as_posix(): (path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest())
-        for name in (*SPLITS, *(f"technical/{name}" for name in SPLITS))
-        for path in (TEXTS / name).iterdir()
+        for folder in COLLECTIONS.values()
+        for name in SPLITS
+        for path in (TEXTS / folder / name).iterdir()
     }
     assert {name: (int(size), digest) for name, size, digest in table} == on_disk

@@ -1,34 +1,13 @@
 """Memory beyond model and cache: no tensor of a diagnosis grows with the context."""
 
 import pytest
-import torch
-from torch.utils._python_dispatch import TorchDispatchMode
+from largest_tensor import LargestTensor
 
 from qroar_core import diagnose, load
 from qroar_core.models.text import Document, split
 from qroar_core.specs import DiagnosisSpec, QuantizerSpec, QuantSpec, RopeSpec
 
 pytestmark = pytest.mark.slow
-
-
-class Largest(TorchDispatchMode):
-    """Bytes of the largest storage made under it that is not the K/V cache."""
-
-    def __init__(self, length):
-        super().__init__()
-        self.length, self.caches, self.largest, self.op = length, set(), 0, ""
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        out = func(*args, **(kwargs or {}))
-        for tensor in out if isinstance(out, (tuple, list)) else (out,):
-            if not isinstance(tensor, torch.Tensor):
-                continue
-            storage = tensor.untyped_storage()
-            if func is torch.ops.aten.zeros.default and tensor.ndim == 6 and tensor.shape[4] == self.length:
-                self.caches.add(storage.data_ptr())
-            elif storage.data_ptr() not in self.caches and storage.nbytes() > self.largest:
-                self.largest, self.op = storage.nbytes(), f"{func} {tuple(tensor.shape)}"
-        return out
 
 
 @pytest.mark.parametrize("quant", [QuantSpec(k=QuantizerSpec(4)), QuantSpec(k=QuantizerSpec(4), qk=QuantizerSpec(8))],
@@ -38,7 +17,7 @@ def test_four_times_the_length_makes_no_larger_tensor(quant):
     text = [Document("all", "\n".join(document.text for document in split("calibration")))]
     for length in (2048, 8192):
         spec = DiagnosisSpec(length=length, short_length=256, windows=4)
-        with Largest(length) as mode:
+        with LargestTensor(length) as mode:
             diagnose.run(loaded, RopeSpec("yarn", 4.0), quant, spec, text)
         assert len(mode.caches) >= 1
         seen[length] = mode.largest, mode.op

@@ -62,7 +62,11 @@ def test_kl_matches_a_float64_sum_over_the_vocabulary(planted):
     kl = (table[0].exp() * (table[0] - table[1])).sum(-1)
     found = row(result, 64, "quantized", "identity")
     assert found.kl_mean == pytest.approx(float(kl.mean()), rel=1e-3)
-    assert found.kl_p99 == pytest.approx(float(kl.flatten().sort().values[15]), rel=1e-3)
+    assert found.kl_p99 == pytest.approx(float(kl.flatten().quantile(0.99)), rel=1e-3)
+    nll = [-t.gather(-1, ids[:, -8:, None])[..., 0] for t in table]
+    assert found.close.ln_ratio == pytest.approx(float((nll[1] - nll[0]).mean()), abs=1e-5)
+    assert found.close.delta_p["100"] == pytest.approx(float(100 * (nll[1].neg().exp() - nll[0].neg().exp()).max()),
+                                                       rel=1e-3)  # fmt: skip
     assert found.same_top1 == pytest.approx(float((table[0].argmax(-1) == table[1].argmax(-1)).double().mean()))
 
 

@@ -1,5 +1,6 @@
 """An exported folder is an ordinary checkpoint: plain transformers, same logits as the patched model."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -16,6 +17,7 @@ import torch
 
 from qroar_core import export
 from qroar_core.errors import BadOutput, BadSpec, Cancelled
+from qroar_core.exporting import checkpoint
 from qroar_core.maths.rescale import Scales
 from qroar_core.models.patch import apply_scales, undo_scales
 from qroar_core.models.score import last_hidden, logits_of
@@ -112,6 +114,53 @@ def test_tokenizer_and_manifest_travel(tiny, tmp_path):
     note = json.loads((folder / "qroar.json").read_text())
     assert note["from"]["fingerprint"] == loaded.fingerprint
     assert note["changed"] == ["q_proj", "k_proj"]
+
+
+def test_the_model_card_says_what_was_changed(tiny, tmp_path):
+    loaded, scales = tiny(), random_scales()
+    folder = export.run(
+        loaded, RopeSpec("yarn", 2.0), scales, tmp_path / "out", command="python -m qroar_core export x"
+    )
+    card = (folder / "README.md").read_text()
+    assert card.startswith("# tiny-llama\n\n## What was changed\n")
+    low, high = float(scales.g.min()), float(scales.g.max())
+    assert f"2 bands, per layer and KV head), {low:.3g} to {high:.3g}, multiplied into k_proj, q_proj." in card
+    assert "W_Q times g, W_K over g: in full precision no logit changes" in card
+    assert "RoPE: yarn x2, written into `rope_parameters`" in card
+    assert card.endswith("Repeat it:\n\n    python -m qroar_core export x\n")
+    files = json.loads((folder / "qroar.json").read_text())["files"]
+    assert files["README.md"]["sha256"] == hashlib.sha256(card.encode()).hexdigest()
+    bare = (export.run(loaded, RopeSpec(), None, tmp_path / "bare") / "README.md").read_text()
+    assert "- Scales: none.\n- RoPE: as in the source.\n" in bare
+    assert "Repeat it" not in bare
+
+
+def test_the_sources_own_card_comes_first(tiny, tmp_path):
+    loaded = tiny()
+    loaded.template = tmp_path / "source"
+    loaded.template.mkdir()
+    (loaded.template / "README.md").write_text("---\nlicense: apache-2.0\n---\n# Mine\n\n")
+    card = (export.run(loaded, RopeSpec(), random_scales("shared"), tmp_path / "out") / "README.md").read_text()
+    assert card.startswith("---\nlicense: apache-2.0\n---\n# Mine\n\n## What was changed\n")
+    assert "W_Q and W_K times g: a temperature g^2" in card
+
+
+def test_a_large_model_comes_in_shards_that_transformers_joins(tiny, ids, tmp_path, monkeypatch):
+    from transformers import AutoModelForCausalLM
+
+    assert checkpoint.SHARD == "5GB"
+    monkeypatch.setattr(checkpoint, "SHARD", "40KB")
+    loaded, tokens, scales = tiny(), ids(1, 40), random_scales("shared")
+    folder = export.run(loaded, RopeSpec(), scales, tmp_path / "out")
+    shards = sorted(folder.glob("model-*.safetensors"))
+    assert len(shards) > 3
+    places = json.loads((folder / "model.safetensors.index.json").read_text())["weight_map"]
+    assert set(places.values()) == {path.name for path in shards}
+    assert {path.name for path in shards} < set(json.loads((folder / "qroar.json").read_text())["files"])
+    again = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    with torch.inference_mode():
+        plain = again(tokens).logits[0, :-1]
+    torch.testing.assert_close(plain, logits_under(loaded, Condition(scales=scales), tokens), rtol=0, atol=2e-5)
 
 
 def test_an_existing_folder_is_left_alone(tiny, tmp_path):

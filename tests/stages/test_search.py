@@ -138,7 +138,7 @@ def test_weights_alone_need_the_full_objective(tiny):
     assert out.report.objective_found <= out.report.objective_identity
     assert out.report.objective_identity == out.report.history[0].objective
     assert len(out.report.history) == 9
-    assert out.report.method == "gradient on full text"
+    assert out.report.method == "gradient, on full text"
 
 
 def test_on_a_trained_model_the_repair_is_proven_and_both_objectives_agree(demo):

@@ -59,7 +59,7 @@ def _live(details: tuple, objective: str) -> None:
     seen = search_trace.candidates_of(details)
     if seen:
         st.metric(f"Best of {len(seen)} candidates so far", f"{seen[-1].best:.5g}")
-        picture(search_trace.candidates(seen, objective), "live")
+        picture(search_trace.candidates(seen, objective), "live", table=False)
 
 
 def _verdict(report: Any) -> None:

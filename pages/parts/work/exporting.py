@@ -1,21 +1,46 @@
-"""Queue writing a checkpoint folder."""
+"""Queue writing a folder in a format that a runtime loads."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from pages.parts.session import manager
 from qroar_core import export
+from qroar_core.exporting import gguf_write, w4a16
+from qroar_core.exporting.formats import GGUF_WRITE, HF, W4A16
 from qroar_core.maths.rescale import Scales
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.runs.setting import Setting
 
+WHAT = {
+    "gguf-f16": "GGUF F16: llama.cpp",
+    "gguf-bf16": "GGUF BF16: llama.cpp",
+    "gguf-q8_0": "GGUF Q8_0: llama.cpp, 8-bit weights",
+    "gguf-q4_0": "GGUF Q4_0: llama.cpp, 4-bit weights",
+}
 
-def start(loaded: LoadedModel, setting: Setting, scales: Scales | None, folder: Path) -> tuple:
-    """Queue writing the checkpoint folder; returns its key. The same folder can be asked again."""
+
+def formats(loaded: LoadedModel) -> dict[str, str]:
+    """What this model can be written as, by format, each with who loads it."""
+    known = {HF[0]: "Hugging Face folder: transformers, vLLM"}
+    if sizes := w4a16.group_sizes(loaded):
+        known[W4A16[0]] = f"W4A16 folder, groups of {sizes[0]}: vLLM, transformers with compressed-tensors"
+    return known | (WHAT if loaded.geometry.family in gguf_write.FAMILIES else {})
+
+
+def start(loaded: LoadedModel, setting: Setting, scales: Scales | None, folder: Path, format: str = "hf") -> tuple:
+    """Queue writing the folder; returns its key. The same folder can be asked again."""
     key = ("export", loaded.fingerprint, str(folder))
     manager().submit(
-        key, export.run, loaded, setting.rope, scales, folder,
+        key, _writer(loaded, format), loaded, setting.rope, scales, folder,
         label=f"Export {loaded.name}", device=str(loaded.device), again=True,
     )  # fmt: skip
     return key
+
+
+def _writer(loaded: LoadedModel, format: str) -> Callable[..., Path]:
+    if format in W4A16:
+        return partial(w4a16.run, group_size=w4a16.group_sizes(loaded)[0])
+    return partial(gguf_write.run if format in GGUF_WRITE else export.run, format=format)

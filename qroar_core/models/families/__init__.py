@@ -9,6 +9,8 @@ from __future__ import annotations
 from qroar_core.errors import UnsupportedModel
 from qroar_core.models.families.base import Family, QKSlot
 from qroar_core.models.families.cohere import COHERE
+from qroar_core.models.families.cohere2 import COHERE2
+from qroar_core.models.families.deepseek import DEEPSEEK_V2, DEEPSEEK_V3
 from qroar_core.models.families.falcon import FALCON
 from qroar_core.models.families.gemma2 import GEMMA2
 from qroar_core.models.families.gemma3 import GEMMA3
@@ -30,7 +32,8 @@ from qroar_core.models.families.starcoder2 import STARCODER2
 
 FAMILIES: tuple[Family, ...] = (
     *(LLAMA, MISTRAL, QWEN2, QWEN3, MIXTRAL, QWEN3_MOE, GRANITE, STARCODER2, STABLELM, PHI3),
-    *(GPT_NEOX, OLMO2, SMOLLM3, COHERE, GLM4, GEMMA2, GEMMA3, FALCON, GPT_OSS),
+    *(GPT_NEOX, OLMO2, SMOLLM3, COHERE, COHERE2, GLM4, GEMMA2, GEMMA3, FALCON, GPT_OSS),
+    *(DEEPSEEK_V2, DEEPSEEK_V3),
 )
 BY_ARCHITECTURE: dict[str, Family] = {name: family for family in FAMILIES for name in family.architectures}
 
@@ -43,8 +46,6 @@ NO_ROPE = {  # architectures people try whose positions are not rotary
 }
 
 NOT_SUPPORTED = {  # layouts known well enough to say why scales cannot be put in
-    "DeepseekV2ForCausalLM": "multi-head latent attention: one rotated key serves all heads and the rest is a latent",
-    "DeepseekV3ForCausalLM": "multi-head latent attention: one rotated key serves all heads and the rest is a latent",
     "Qwen3NextForCausalLM": "linear-attention layers keep a state that a stream in chunks would lose",
     "JambaForCausalLM": "state-space layers keep a state that a stream in chunks would lose",
     "Llama4ForCausalLM": "chunked attention, and a QK-norm without gain behind RoPE that would undo a scale",

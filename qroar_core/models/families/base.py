@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,7 @@ from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from qroar_core.errors import UnsupportedModel
 from qroar_core.maths.rope import Pairing
-from qroar_core.models.geometry import Geometry
+from qroar_core.models.geometry import SLIDING_ATTENTION, Geometry
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,6 +34,11 @@ class QKSlot:
     rows: Tensor  # int64, (heads * head_dim,)
     norm_gain: str | None = None  # QK-norm before RoPE: this key takes the scale, W would be normalised away
     gain_offset: float = 0.0  # 1.0 where the norm multiplies by (1 + w)
+    shared: bool = False  # one key for all heads: `rows` are the rotated channels of it, (rotary_dim,)
+
+    def gain_of_rows(self, per_head: Tensor) -> Tensor:
+        """Gains (heads, head_dim) as one number for each of `rows`."""
+        return per_head[0, : len(self.rows)] if self.shared else per_head.flatten()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,7 @@ class Family:
     gain_offset: float = 0.0  # 1.0 where that norm multiplies by (1 + w)
     gain_shared: bool = False  # one gain per channel for all heads of a layer
     partial: bool = False  # this family's code can leave the last channels of a head unrotated
+    sliding: Literal["never", "all", "by type"] = "never"  # which layers the config's sliding_window holds for
     implementation: str = "sdpa"  # transformers' own attention that computes all this family does
     source: str = ""  # the file of transformers this was read from
 
@@ -64,7 +70,8 @@ class Family:
         blocks, kinds = self.rope_blocks(config), self.rope_kinds(config)
         rope = blocks[next(iter(blocks))]
         head_dim, n_kv = self.head_dim(config), self.n_kv_heads(config)
-        dims = {self._rotary_dim(block, head_dim) for block in blocks.values()}
+        latent = self.latent_dim(config)
+        dims = {self._rotary_dim(block, self.rotating(config)) for block in blocks.values()}
         if len(dims) > 1:
             raise UnsupportedModel(f"its layers rotate {sorted(dims)} channels, all must alike", where=self.name)
         if config.num_attention_heads % n_kv:
@@ -82,16 +89,20 @@ class Family:
             n_kv_heads=n_kv,
             head_dim=head_dim,
             rotary_dim=dims.pop(),
-            pairing=self.pairing,
+            pairing=self.turned_pairs(config),
             theta=float(rope["rope_theta"]),
             original_context=int(native),
             hidden_size=config.hidden_size,
             vocab_size=config.vocab_size,
             parameters=parameters,
-            finest="layer" if self.gain_shared and n_kv > 1 else "kv_head",
+            finest="layer" if (self.gain_shared or latent) and n_kv > 1 else "kv_head",
             scaled_gain=self.normed(config),
             rope_kinds=kinds,
             without_rope=still,
+            thetas=tuple(float(blocks[kind]["rope_theta"]) for kind in kinds),
+            windows=self.windows(config),
+            v_head_dim=self.value_dim(config),
+            latent_dim=latent,
         )
 
     def check(self, config: Any) -> None:
@@ -100,6 +111,22 @@ class Family:
     def head_dim(self, config: Any) -> int:
         """Channels of one head."""
         return getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+
+    def rotating(self, config: Any) -> int:
+        """Channels of a head that its rotary_dim is a share of."""
+        return self.head_dim(config)
+
+    def value_dim(self, config: Any) -> int | None:
+        """Channels of a value head, None where q, k and v are alike."""
+        return None
+
+    def latent_dim(self, config: Any) -> int:
+        """Channels of the latent that K and V are made of, 0 where they are projected directly."""
+        return 0
+
+    def turned_pairs(self, config: Any) -> Pairing:
+        """Which channels make a RoPE pair."""
+        return self.pairing
 
     def n_kv_heads(self, config: Any) -> int:
         """Heads of K and V."""
@@ -117,6 +144,15 @@ class Family:
         """Layers whose q and k are not rotated."""
         return ()
 
+    def windows(self, config: Any) -> tuple[int | None, ...]:
+        """How many of the newest keys each layer sees, None for all of them; () where no layer slides."""
+        window = None if self.sliding == "never" else getattr(config, "sliding_window", None)
+        if window is None:
+            return ()
+        if self.sliding == "all":
+            return (window,) * config.num_hidden_layers
+        return tuple(window if kind == SLIDING_ATTENTION else None for kind in config.layer_types)
+
     def decoder(self, model: nn.Module) -> Any:
         """The module that maps ids to final hidden states and owns the layers and `rotary_emb`."""
         return model.get_submodule(self.layers_at.rsplit(".", 1)[0])
@@ -133,6 +169,11 @@ class Family:
         """How many channels of a head the model's own rotary module turns; one number, unless layers differ."""
         names = [f"{kind}_inv_freq" for kind in self.rope_kinds(model.config)] or ["inv_freq"]
         return {2 * getattr(self.rotary(model), name).numel() for name in names}
+
+    def arrival(self, geometry: Geometry) -> Tensor | None:
+        """Where each channel of q and k, rotated ones first, stands when the attention function gets them, int64
+        (head_dim,); None where they come that way."""
+        return None
 
     def logits(self, model: Any, hidden: Tensor) -> Tensor:
         """Vocabulary logits of final hidden states (n, hidden_size), with this family's scale or cap on them."""

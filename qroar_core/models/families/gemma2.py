@@ -28,5 +28,9 @@ class Gemma2(Family):
 
 
 GEMMA2 = Gemma2(
-    "gemma2", ("Gemma2ForCausalLM",), implementation="eager", source="transformers/models/gemma2/modeling_gemma2.py"
+    "gemma2",
+    ("Gemma2ForCausalLM",),
+    sliding="by type",
+    implementation="eager",
+    source="transformers/models/gemma2/modeling_gemma2.py",
 )

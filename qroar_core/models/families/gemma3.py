@@ -44,5 +44,6 @@ GEMMA3 = Gemma3(
     norms=("q_norm", "k_norm"),
     gain_offset=1.0,
     gain_shared=True,
+    sliding="by type",
     source="transformers/models/gemma3/modeling_gemma3.py",
 )

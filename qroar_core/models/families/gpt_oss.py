@@ -3,5 +3,9 @@
 from qroar_core.models.families.base import Family
 
 GPT_OSS = Family(
-    "gpt_oss", ("GptOssForCausalLM",), implementation="eager", source="transformers/models/gpt_oss/modeling_gpt_oss.py"
+    "gpt_oss",
+    ("GptOssForCausalLM",),
+    sliding="by type",
+    implementation="eager",
+    source="transformers/models/gpt_oss/modeling_gpt_oss.py",
 )

@@ -2,4 +2,6 @@
 
 from qroar_core.models.families.base import Family
 
-MISTRAL = Family("mistral", ("MistralForCausalLM",), source="transformers/models/mistral/modeling_mistral.py")
+MISTRAL = Family(
+    "mistral", ("MistralForCausalLM",), sliding="all", source="transformers/models/mistral/modeling_mistral.py"
+)

@@ -2,4 +2,6 @@
 
 from qroar_core.models.families.base import Family
 
-MIXTRAL = Family("mixtral", ("MixtralForCausalLM",), source="transformers/models/mixtral/modeling_mixtral.py")
+MIXTRAL = Family(
+    "mixtral", ("MixtralForCausalLM",), sliding="all", source="transformers/models/mixtral/modeling_mixtral.py"
+)

@@ -24,4 +24,10 @@ class Phi3(Family):
         return self._slot(layer, "qkv_proj", rows, geometry, names)
 
 
-PHI3 = Phi3("phi3", ("Phi3ForCausalLM",), partial=True, source="transformers/models/phi3/modeling_phi3.py")
+PHI3 = Phi3(
+    "phi3",
+    ("Phi3ForCausalLM",),
+    partial=True,
+    sliding="all",
+    source="transformers/models/phi3/modeling_phi3.py",
+)

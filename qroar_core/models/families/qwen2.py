@@ -2,4 +2,4 @@
 
 from qroar_core.models.families.base import Family
 
-QWEN2 = Family("qwen2", ("Qwen2ForCausalLM",), source="transformers/models/qwen2/modeling_qwen2.py")
+QWEN2 = Family("qwen2", ("Qwen2ForCausalLM",), sliding="by type", source="transformers/models/qwen2/modeling_qwen2.py")

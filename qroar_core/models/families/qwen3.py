@@ -7,5 +7,6 @@ QWEN3 = Family(
     ("Qwen3ForCausalLM",),
     norms=("q_norm", "k_norm"),
     gain_shared=True,
+    sliding="by type",
     source="transformers/models/qwen3/modeling_qwen3.py",
 )

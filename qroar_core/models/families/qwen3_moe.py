@@ -7,5 +7,6 @@ QWEN3_MOE = Family(
     ("Qwen3MoeForCausalLM",),
     norms=("q_norm", "k_norm"),
     gain_shared=True,
+    sliding="all",
     source="transformers/models/qwen3_moe/modeling_qwen3_moe.py",
 )

@@ -16,5 +16,11 @@ class SmolLm3(Family):
         """Layers whose entry is 0."""
         return tuple(i for i, turns in enumerate(config.no_rope_layers) if not turns)
 
+    def windows(self, config: Any) -> tuple[int | None, ...]:
+        """Its sliding_window holds only while `use_sliding_window` is set."""
+        return Family.windows(self, config) if config.use_sliding_window else ()
 
-SMOLLM3 = SmolLm3("smollm3", ("SmolLM3ForCausalLM",), source="transformers/models/smollm3/modeling_smollm3.py")
+
+SMOLLM3 = SmolLm3(
+    "smollm3", ("SmolLM3ForCausalLM",), sliding="by type", source="transformers/models/smollm3/modeling_smollm3.py"
+)

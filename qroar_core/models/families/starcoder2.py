@@ -3,5 +3,8 @@
 from qroar_core.models.families.base import Family
 
 STARCODER2 = Family(
-    "starcoder2", ("Starcoder2ForCausalLM",), source="transformers/models/starcoder2/modeling_starcoder2.py"
+    "starcoder2",
+    ("Starcoder2ForCausalLM",),
+    sliding="all",
+    source="transformers/models/starcoder2/modeling_starcoder2.py",
 )

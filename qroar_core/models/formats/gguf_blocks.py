@@ -3,6 +3,7 @@
 A value of a block is d * code, or d * code + m (Q4_K, Q5_K: d * sub-scale * code - dmin * sub-minimum).
 d and m are float16, so a row times g is its blocks' d and m times g, each rounded once to float16.
 F16, BF16 and F32 tensors have no codes: their values are multiplied and rounded once.
+MXFP4 has a power of two a block, one exponent byte: exact for gains that are powers of two, refused for others.
 
 What cannot be had to half a float16 step is refused: with x a row's dequantized values, the rounding
 may move none by more than 2^-11 max|g x|. Rows whose scales leave float16's normal range break it.
@@ -43,19 +44,32 @@ BLOCKS: dict[Kind, BlockScales] = {
     Kind.Q6_K: BlockScales((208,), (128 * 32,)),
     Kind.IQ4_NL: BlockScales((0,), (127,)),
 }
+EXPONENTS = {Kind.MXFP4: 0}  # byte offset of a block's exponent, 2^(e - 128) and 255 for NaN
+LARGEST_EXPONENT = 254
 HALF_STEP = {Kind.F16: 2.0**-11, Kind.BF16: 2.0**-8, Kind.F32: 2.0**-24}  # of a normal number
 FLOAT16_HALF_STEP = HALF_STEP[Kind.F16]
-SCALABLE = (*BLOCKS, *HALF_STEP)
+SCALABLE = (*BLOCKS, *EXPONENTS, *HALF_STEP)
 
 
-def require_scalable(name: str, kind: Kind) -> None:
-    """Raises UnsupportedModel for a tensor type whose rows cannot be scaled without requantizing."""
+def require_scalable(name: str, kind: Kind, gains: np.ndarray) -> None:
+    """Refuse rows that cannot be scaled without requantizing.
+
+    Raises:
+        UnsupportedModel: a tensor type that is not known here.
+        BadScales: a gain between powers of two, where block scales are powers of two.
+    """
     if kind not in SCALABLE:
-        why = "block scales are powers of two" if kind == Kind.MXFP4 else "where its scales lie is not known here"
         raise UnsupportedModel(
-            f"{kind.name} rows cannot be scaled in place ({why})",
+            f"{kind.name} rows cannot be scaled in place (where its scales lie is not known here)",
             where=name,
             do=f"known are {', '.join(k.name for k in SCALABLE)}",
+        )
+    between = np.flatnonzero(np.frexp(gains)[0] != 0.5)
+    if kind in EXPONENTS and len(between):
+        raise BadScales(
+            f"{kind.name} block scales are powers of two, and row {between[0]} times {gains[between[0]]:.6g} is none",
+            where=name,
+            do="scale the full-precision model and quantize it again",
         )
 
 
@@ -73,8 +87,11 @@ def scale_rows(rows: np.ndarray, kind: Kind, gains: np.ndarray, name: str, first
         BadScales: a product that overflows, or rounding past half a step (see the module's head).
         UnsupportedModel: a type not in SCALABLE.
     """
-    require_scalable(name, kind)
+    require_scalable(name, kind, gains)
     out = rows.copy()
+    if kind in EXPONENTS:
+        _shift_exponents(out, kind, gains, name, first_row)
+        return out
     if kind in HALF_STEP:
         lost, whole = _scale_values(out, kind, gains)
         step = HALF_STEP[kind]
@@ -92,6 +109,18 @@ def scale_rows(rows: np.ndarray, kind: Kind, gains: np.ndarray, name: str, first
         )
     out[gains == 1] = rows[gains == 1]
     return out
+
+
+def _shift_exponents(out: np.ndarray, kind: Kind, gains: np.ndarray, name: str, first_row: int) -> None:
+    """Scale in place by powers of two; exact."""
+    blocks = out.reshape(len(out), -1, GGML_QUANT_SIZES[kind][1])  # (rows, blocks, bytes of a block)
+    field = blocks[..., EXPONENTS[kind]]
+    new = field.astype(np.int64) + (np.frexp(gains)[1] - 1)[:, None]
+    bad = ((new < 0) | (new > LARGEST_EXPONENT) | (field > LARGEST_EXPONENT)).any(axis=1) & (gains != 1)
+    if bad.any():
+        row = int(np.flatnonzero(bad)[0])
+        raise BadScales(f"row {first_row + row} times {gains[row]:.6g} leaves the range of its exponents", where=name)
+    field[...] = np.where(gains[:, None] == 1, field, new).astype(np.uint8)
 
 
 def _stored_as(kind: Kind) -> str:

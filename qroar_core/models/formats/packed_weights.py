@@ -1,7 +1,8 @@
 """Linear layers that are quantized already, in safetensors: where each format keeps codes and scales.
 
-Every format here has scales per output row (or per row and group of inputs), so a row times g is that
-row's scales times g, codes untouched. Dequantizing is for looking at the model, and for tests.
+Formats here have scales per output row (or per row and group of inputs), so a row times g is that row's
+scales times g, codes untouched; one whose scales are not is read, and says why it cannot be scaled.
+Dequantizing is for looking at the model, and for tests.
 Sources: vllm-project/compressed-tensors compressors/{pack_quantized,naive_quantized};
 AutoGPTQ/AutoGPTQ nn_modules/qlinear (qweight, qzeros, g_idx); casper-hansen/AutoAWQ modules/linear/gemm.py.
 """
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor
 
 from qroar_core.errors import UnsupportedModel
+from qroar_core.models.formats import bitsandbytes
 
 AWQ_ORDER = (0, 2, 4, 6, 1, 3, 5, 7)  # output of each nibble of a word
 INT32_BITS = 32
@@ -32,6 +34,8 @@ class Packing:
     out_axis: int
     dequantize: Callable[[Mapping[str, Tensor]], Tensor]  # parts by suffix -> float32 (out, in)
     parts: tuple[str, ...]  # every suffix that belongs to a layer
+    flat: int = 0  # inputs of a block, where the scales lie flat, row by row; 0: they have an axis of outputs
+    fixed: str = ""  # why its rows cannot be scaled, where they cannot
 
 
 def packing_of(block: Any, where: str) -> Packing:
@@ -52,14 +56,24 @@ def packing_of(block: Any, where: str) -> Packing:
         )  # fmt: skip
     if method == "awq" and block.get("bits") == 4 and str(block.get("version", "gemm")).lower() == "gemm":
         return Packing("AWQ int4", "qweight", "scales", 1, _awq, ("qweight", "scales", "qzeros"))
+    kind = bitsandbytes.kind_of(block) if method == "bitsandbytes" else ""
+    if kind == "int8":
+        names = bitsandbytes.parts_of(kind)
+        return Packing("bitsandbytes int8", names[0], names[1], 0, bitsandbytes.int8_weight, names)
+    if kind:
+        names = bitsandbytes.parts_of(kind)
+        double = bitsandbytes.DOUBLE if block.get("bnb_4bit_use_double_quant") else ""
+        return Packing(
+            f"bitsandbytes {kind}", names[0], names[1], 0, lambda p: bitsandbytes.int4_weight(p, kind), names,
+            bitsandbytes.BLOCK, double,
+        )  # fmt: skip
     why = {
-        "bitsandbytes": "its blocks run across rows and their scales are quantized again",
         "mxfp4": "block scales are powers of two",
     }.get(str(method), "this format or its settings are not known here")
     raise UnsupportedModel(
         f"its weights are quantized already ({method}): {why}"[:200],
         where=where,
-        do="give the full-precision checkpoint, a .gguf file, or compressed-tensors, GPTQ or AWQ",
+        do="give the full-precision checkpoint, a .gguf file, or compressed-tensors, GPTQ, AWQ or bitsandbytes",
     )
 
 
@@ -119,7 +133,7 @@ def _packed(parts: Mapping[str, Tensor], bits: int) -> Tensor:
     scale = parts["weight_scale"].float()
     g_idx = parts.get("weight_g_idx")
     if "weight_zero_point" in parts:  # packed along the outputs
-        zero = unpacked(parts["weight_zero_point"].T, bits)[:, :out].T - (1 << (bits - 1))
+        zero = unpacked(parts["weight_zero_point"].mT, bits)[:, :out].mT - (1 << (bits - 1))
         codes = codes - _grouped(zero, inputs, g_idx)
     return codes.float() * _grouped(scale, inputs, g_idx)
 
@@ -132,9 +146,9 @@ def _plain(parts: Mapping[str, Tensor]) -> Tensor:
 
 
 def _gptq(parts: Mapping[str, Tensor], bits: int, shift: int) -> Tensor:
-    codes = unpacked(parts["qweight"].T, bits)  # (in / pack, out) -> (out, in)
-    zero = (unpacked(parts["qzeros"], bits) + shift).T  # (groups, out / pack) -> (out, groups)
-    scale, g_idx = parts["scales"].float().T, parts.get("g_idx")
+    codes = unpacked(parts["qweight"].mT, bits)  # (in / pack, out) -> (out, in)
+    zero = (unpacked(parts["qzeros"], bits) + shift).mT  # (groups, out / pack) -> (out, groups)
+    scale, g_idx = parts["scales"].float().mT, parts.get("g_idx")
     inputs = codes.shape[1]
     return (codes - _grouped(zero, inputs, g_idx)).float() * _grouped(scale, inputs, g_idx)
 
@@ -144,8 +158,8 @@ def _awq(parts: Mapping[str, Tensor]) -> Tensor:
 
     def outputs(words: Tensor) -> Tensor:
         nibbles = unpacked(words, 4).unflatten(-1, (-1, len(AWQ_ORDER)))  # (rows, words, 8)
-        return nibbles[..., place].flatten(-2).T  # (out, rows)
+        return nibbles[..., place].flatten(-2).mT  # (out, rows)
 
-    codes, zero, scale = outputs(parts["qweight"]), outputs(parts["qzeros"]), parts["scales"].float().T
+    codes, zero, scale = outputs(parts["qweight"]), outputs(parts["qzeros"]), parts["scales"].float().mT
     inputs = codes.shape[1]
     return (codes - _grouped(zero, inputs)).float() * _grouped(scale, inputs)

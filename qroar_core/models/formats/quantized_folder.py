@@ -59,7 +59,7 @@ def layers(folder: Path, packing: Packing) -> dict[str, dict[str, Path]]:
                 where[name] = path
     found = {}
     for name in where:
-        stem, _, suffix = name.rpartition(".")
+        stem, suffix = _layer_of(name, packing)
         if suffix == packing.scales:
             parts = {p: where[f"{stem}.{p}"] for p in packing.parts if f"{stem}.{p}" in where}
             if packing.codes not in parts:
@@ -70,6 +70,14 @@ def layers(folder: Path, packing: Packing) -> dict[str, dict[str, Path]]:
     if not found:
         raise BadCheckpoint(f"it holds no {packing.label} layer", where=str(folder), do="fetch it again")
     return found
+
+
+def _layer_of(name: str, packing: Packing) -> tuple[str, str]:
+    """(stem, suffix) of a tensor's name; a suffix of two words, `weight.absmax`, is one of the format's."""
+    if name.endswith(f".{packing.scales}"):
+        return name.removesuffix(f".{packing.scales}"), packing.scales
+    stem, _, suffix = name.rpartition(".")
+    return stem, suffix
 
 
 class _opened:
@@ -120,7 +128,10 @@ def converted(folder: Path, on_step: OnStep) -> tuple[Path, str]:
     from qroar_core.models.sources import cache_dir
 
     packing = packing_of(quantization_of(folder), str(folder))
-    family_of(json.loads((folder / "config.json").read_text()).get("architectures"), folder.name)
+    names = json.loads((folder / "config.json").read_text()).get("architectures")
+    if names is not None and not isinstance(names, list):
+        raise BadCheckpoint("architectures in config.json is no list", where=str(folder), do="fetch it again")
+    family_of(names, folder.name)
     target = cache_dir() / "converted" / _digest(folder)
     if not any(target.glob("*.safetensors")):
         on_step(Step("load", 0, 4, f"dequantize {folder.name} (once)"))

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ ROOT = Path(__file__).parents[3]
 sys.path[:0] = [str(Path(__file__).parent)]
 pytest.register_assert_rewrite("walk")
 STARTUP = 180  # seconds
+SHOT = 10_000  # milliseconds for the picture of a failure
 
 
 class Dashboard:
@@ -22,7 +24,7 @@ class Dashboard:
 
     def __init__(self, home: Path) -> None:
         self.home, self.runs, self.log = home, home / "runs", home / "log.txt"
-        self._jobs = home / "jobs.txt"
+        self._jobs, self._hold = home / "jobs.txt", home / "hold.txt"
         shutil.copytree(ROOT / ".streamlit", home / ".streamlit")
         self.start()
 
@@ -35,7 +37,8 @@ class Dashboard:
         command = [sys.executable, str(Path(__file__).with_name("serve.py")), "run", str(ROOT / "app.py"),
                    "--server.port", str(port)]  # fmt: skip
         environment = os.environ | {"PYTHONPATH": str(ROOT), "QROAR_ROOTS": str(self.home),
-                                    "QROAR_RUNS": str(self.runs), "QROAR_JOBS": str(self._jobs)}  # fmt: skip
+                                    "QROAR_RUNS": str(self.runs), "QROAR_JOBS": str(self._jobs),
+                                    "QROAR_HOLD": str(self._hold)}  # fmt: skip
         with self.log.open("a") as log:
             self._process = subprocess.Popen(command, cwd=self.home, env=environment, stdout=log, stderr=log)
         end = time.monotonic() + STARTUP
@@ -62,6 +65,28 @@ class Dashboard:
         """Labels of the background jobs that ran since the first start, in order."""
         return self._jobs.read_text().splitlines() if self._jobs.exists() else []
 
+    @contextmanager
+    def holding(self, candidate: int):
+        """Inside, a search stands still at this candidate until it is cancelled."""
+        self._hold.write_text(str(candidate))
+        yield
+        self._hold.unlink()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """A failed test leaves what its tabs show and what its server logged in the folder of the screenshots."""
+    report = yield
+    if report.when == "call" and report.failed and "shots" in item.funcargs:
+        folder = item.funcargs["shots"]
+        for at, page in enumerate(p for context in item.funcargs.get("tabs", ()) for p in context.pages):
+            with suppress(Exception):  # a tab that hangs must not hide the failure
+                page.screenshot(path=str(folder / f"failed-{item.name}-{at}.png"), full_page=True, timeout=SHOT)
+        if "dashboard" in item.funcargs:
+            shutil.copy(item.funcargs["dashboard"].log, folder / f"failed-{item.name}.log")
+        report.sections.append(("What was on the screen", f"{folder}/failed-{item.name}*"))
+    return report
+
 
 @pytest.fixture(scope="module")
 def dashboard(tmp_path_factory):
@@ -87,22 +112,28 @@ def chromium():
 
 
 @pytest.fixture
-def visit(chromium):
+def tabs():
+    """The browser contexts of a test's visitors."""
+    return []
+
+
+@pytest.fixture
+def visit(chromium, tabs, shots):
     """Opens a tab of a new visitor; no tab may have met a JavaScript error by the end of the test."""
-    faults, contexts = [], []
+    faults = []
 
     def fault(error):
         if str(error) != "undefined":  # plotly breaks its own promise when a playing animation is paused
             faults.append(str(error))
 
     def opened(width: int = 1280, height: int = 900, theme: str = "light"):
-        contexts.append(chromium.new_context(viewport={"width": width, "height": height}, color_scheme=theme))
-        page = contexts[-1].new_page()
+        tabs.append(chromium.new_context(viewport={"width": width, "height": height}, color_scheme=theme))
+        page = tabs[-1].new_page()
         page.on("pageerror", fault)
         return page
 
     yield opened
-    for context in contexts:
+    for context in tabs:
         context.close()
     assert not faults
 

@@ -1,0 +1,42 @@
+"""Which layers a page speaks of, where a model's layers differ in theta or window, or are not rotated."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from qroar_core.models.layer_groups import LayerGroup, layer_groups
+from qroar_core.models.loaded import LoadedModel
+from qroar_core.results import Diagnosis
+
+
+def layer_group(loaded: LoadedModel) -> LayerGroup:
+    """The group picked, with one line that says how the layers differ; nothing is drawn where they don't."""
+    groups = layer_groups(loaded.geometry)
+    turning = [group for group in groups if group.rotated]
+    if len(groups) == 1:
+        return turning[0]
+    picked = turning[0]
+    if len(turning) > 1:
+        picked = st.selectbox("Layers", turning, format_func=lambda group: group.name,
+                              key=f"layer group {loaded.fingerprint}", persist_state="session")  # fmt: skip
+    st.caption(_difference(groups))
+    return picked
+
+
+def of_group(found: Diagnosis, loaded: LoadedModel, group: LayerGroup) -> Diagnosis:
+    """The diagnosis with the bands of `group`, where it tells groups apart."""
+    groups = layer_groups(loaded.geometry)
+    if len(groups) > 1 and not found.groups:
+        st.caption(f"This diagnosis was made before layers were told apart; below are: {groups[0].name}.")
+        return found
+    return found.of_group(groups.index(group))
+
+
+def _difference(groups: tuple[LayerGroup, ...]) -> str:
+    still = [group for group in groups if not group.rotated]
+    said = f"This model's layers come in {len(groups)} groups: {'; '.join(group.name for group in groups)}."
+    if still:
+        said += " Layers that are not rotated have no bands."
+    if any(group.rotated and group.window for group in groups):
+        said += " A window bounds the distances its layers meet."
+    return said

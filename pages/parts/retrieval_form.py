@@ -1,0 +1,82 @@
+"""What is hidden, where and how often: the controls of the Retrieval page."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import get_args
+
+import streamlit as st
+
+from pages.parts.follow import fill, number
+from pages.parts.forms import LENGTHS, made
+from qroar_core.figures.retrieval import TASK_WORDS
+from qroar_core.models.loaded import LoadedModel
+from qroar_core.retrieving.prompts import chat_template
+from qroar_core.runs.setting import Setting
+from qroar_core.specs import RetrievalSpec, RetrievalTask
+
+KEPT = "retrieval kept"  # session: (lengths of the evaluation it was made beside, spec)
+DEPTHS = (0.0, 0.1, 0.25, 0.4, 0.5, 0.6, 0.75, 0.9, 1.0)  # offered
+TASK_HELP = (
+    "Passkey: one number in the text. Needles: several numbers, each with a name, one of them asked for; "
+    "the model must not only find a number but the right one."
+)
+
+
+def retrieval_form(loaded: LoadedModel, setting: Setting) -> RetrievalSpec:
+    """This visitor's spec; its lengths are the evaluation's until they are changed here."""
+    near = setting.evaluation.lengths
+    before, spec = st.session_state.get(KEPT, (near, RetrievalSpec(lengths=near)))
+    if before != near:
+        spec = replace(spec, lengths=near)
+    spec = _form(loaded, setting, spec)
+    st.session_state[KEPT] = (near, spec)
+    return spec
+
+
+def prompt_count(spec: RetrievalSpec) -> int:
+    """Prompts of one condition."""
+    return len(spec.tasks) * len(spec.lengths) * len(spec.depths) * spec.trials
+
+
+def _form(loaded: LoadedModel, setting: Setting, spec: RetrievalSpec) -> RetrievalSpec:
+    chatty = chat_template(loaded.tokenizer)
+    fill("retrieval", setting.evaluation.lengths, {
+        "retrieval tasks": list(spec.tasks), "retrieval lengths": list(spec.lengths),
+        "retrieval depths": list(spec.depths), "retrieval trials": spec.trials,
+        "retrieval choices": spec.choices, "retrieval slack": spec.slack, "retrieval chat": spec.chat,
+    })  # fmt: skip
+    longest = max(setting.search.length or 0, *setting.evaluation.lengths)
+    offered = sorted({*spec.lengths, *(n for n in LENGTHS if 256 <= n <= longest)})
+    one, two, three = st.columns([2, 2, 1])
+    tasks = one.multiselect("Hidden", list(get_args(RetrievalTask)), format_func=TASK_WORDS.get, help=TASK_HELP,
+                            key="retrieval tasks")  # fmt: skip
+    lengths = two.multiselect("Context lengths, tokens", offered, key="retrieval lengths")
+    trials = number(three, "Trials per cell", 1, 200, "retrieval trials")
+    depths = st.multiselect(
+        "Depths in the text",
+        sorted({*DEPTHS, *spec.depths}),
+        format_func="{:.0%}".format,
+        key="retrieval depths",
+        help="The share of the text that stands before what is hidden.",
+    )
+    with st.expander("Options"):
+        five, six, seven = st.columns(3, vertical_alignment="bottom")
+        choices = number(five, "Candidates", 2, 32, "retrieval choices",
+                         help="Numbers a rank is taken among; for needles, those hidden.")  # fmt: skip
+        slack = number(six, "Extra answer tokens", 1, 256, "retrieval slack",
+                       help="Tokens a generated answer may be longer than the number itself.")  # fmt: skip
+        chat = seven.checkbox(
+            "Ask through the chat template", key="retrieval chat", disabled=not chatty,
+            help="The tokenizer's own." if chatty else "This tokenizer has none; the question stands in plain text.",
+        )  # fmt: skip
+    if not (tasks and lengths and depths):
+        st.warning("Choose at least one task, length and depth; until then those before stay in force.")
+    return made(
+        lambda: replace(
+            spec, tasks=tuple(t for t in get_args(RetrievalTask) if t in tasks) or spec.tasks,
+            lengths=tuple(sorted(lengths)) or spec.lengths, depths=tuple(sorted(depths)) or spec.depths,
+            trials=int(trials), choices=int(choices), slack=int(slack), chat=bool(chat),
+        ),
+        spec,
+    )  # fmt: skip

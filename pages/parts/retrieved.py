@@ -1,0 +1,34 @@
+"""What a retrieval says: the sentences, the maps, and every answer word by word."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from pages.parts.setting_form import TEXT_WORDS
+from pages.parts.show import numbers, picture
+from qroar_core.figures import retrieval as drawn
+from qroar_core.results.retrieval import Retrieval
+from qroar_core.runs.setting import Setting
+
+
+def retrieved(result: Retrieval, setting: Setting) -> None:
+    """The finding of each task, the score to look at, and each task's maps and answers."""
+    tuned = any(apart.what == "tuned - quantized" for apart in result.differences)
+    for finding in result.findings:
+        box = st.success if finding.significant else st.warning if tuned else st.info
+        box(f"**{finding.sentence}.**")
+    asked = "through the tokenizer's chat template" if result.chat else "in plain text"
+    named = TEXT_WORDS.get(setting.text)
+    st.caption(
+        f"Hidden in held-out text of `{setting.text}`{f', {named}' if named else ''}; asked {asked}. {result.text}. "
+        "The same trials under every condition, so differences are paired."
+    )
+    retrieves = any(cell.hits for cell in result.cells if cell.model == "reference")
+    scores = list(drawn.SCORES)
+    score = st.radio("Scored by", scores, scores.index("hits" if retrieves else "log_prob"), horizontal=True,
+                     format_func=drawn.SCORES.get, key="retrieval score")  # fmt: skip
+    for task in result.tasks:
+        picture(drawn.by_condition(result, task, score), f"{task} {score}")
+        picture(drawn.differences(result, task, score), f"{task} {score} differences")
+        with st.expander(f"{drawn.TASK_WORDS[task]}: what each model answered"):
+            numbers(drawn.answers(result, task), f"{task} answers")

@@ -1,0 +1,70 @@
+"""The model card of an exported folder: what was changed, in words, below what the card said before."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+CARD = "README.md"
+GRAIN = {"model": "for the whole model", "layer": "per layer", "kv_head": "per layer and KV head"}
+EFFECT = {
+    "symmetric": "W_Q times g, W_K over g: in full precision no logit changes, only what a quantized K cache loses",
+    "shared": "W_Q and W_K times g: a temperature g^2 of each band's part of the logits",
+}
+
+
+def write_card(folder: Path, note: dict[str, Any], before: Path | None) -> None:
+    """README.md of `folder`: the card found in `before`, then a section of what `note` says was changed.
+
+    Args:
+        note: see `exporting.folder.note_of`.
+        before: folder of the source checkpoint, None where it has none.
+    """
+    old = before / CARD if before else None
+    head = old.read_text(encoding="utf-8").rstrip() if old and old.is_file() else f"# {note['from']['name']}"
+    lines = [
+        head,
+        "",
+        "## What was changed",
+        "",
+        f"By {note['made_by']}; `qroar.json` holds every number and hash.",
+        "",
+    ]
+    lines += [f"- {line}" for line in (*_scales(note), *_rope(note), *_weights(note))]
+    if note["command"]:
+        lines += ["", "Repeat it:", "", f"    {note['command']}"]
+    (folder / CARD).write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _scales(note: dict[str, Any]) -> list[str]:
+    scales = note["scales"]
+    if scales is None or not note["changed"]:
+        return ["Scales: none."]
+    flat = _numbers(scales["g"])
+    where = ", ".join(sorted({name.split(".self_attn.")[-1] for name in note["changed"]}))
+    return [
+        f"Scales: one g per frequency band ({len(scales['bands'])} bands, {GRAIN[scales['granularity']]}), "
+        f"{min(flat):.3g} to {max(flat):.3g}, multiplied into {where}. {EFFECT[scales['mode']]}."
+    ]
+
+
+def _rope(note: dict[str, Any]) -> list[str]:
+    rope = note["rope"]
+    if rope["method"] == "default":
+        return ["RoPE: as in the source."]
+    return [f"RoPE: {rope['method']} x{rope['factor']:g}, written into `rope_parameters` of config.json."]
+
+
+def _weights(note: dict[str, Any]) -> list[str]:
+    spec = note.get("weights")
+    if spec is None:
+        return []
+    return [
+        f"Weights: the linear layers of the decoder rounded to int{spec['bits']}, one scale per {spec['group_size']} "
+        "inputs of an output row; embeddings, norms and the output projection are not. Such a quantizer commutes "
+        "with row scales, Q(g w) = g Q(w): symmetric scales neither cost nor win a bit here, they act on the K cache."
+    ]
+
+
+def _numbers(nested: Any) -> list[float]:
+    return [x for part in nested for x in _numbers(part)] if isinstance(nested, list) else [float(nested)]

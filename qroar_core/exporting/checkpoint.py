@@ -1,0 +1,68 @@
+"""A model as a Hugging Face folder: weights in shards, the config with the interpolation inside, the tokenizer."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from qroar_core.maths.rescale import Scales
+from qroar_core.models.loaded import LoadedModel
+from qroar_core.models.patch import scaled_parameters
+from qroar_core.models.quiet import quiet_transformers
+from qroar_core.models.rope import rope_parameters
+from qroar_core.specs import RopeSpec
+
+SHARD = "5GB"  # largest file of weights; a larger model comes in several, with an index
+
+
+def save(loaded: LoadedModel, rope: RopeSpec, folder: Path, tensors: dict[str, Tensor] | None = None,
+         config: dict[str, Any] | None = None) -> None:  # fmt: skip
+    """Write the model as it is patched now; its own config is as it was afterwards.
+
+    Args:
+        tensors: what to write instead of the model's own parameters, by the names of the checkpoint.
+        config: entries of config.json to set.
+    """
+    model = loaded.model
+    before = model.config
+    try:
+        model.config = _config(loaded, rope)
+        with quiet_transformers():
+            model.save_pretrained(folder, state_dict=tensors, max_shard_size=SHARD)
+    finally:
+        model.config = before
+    loaded.tokenizer.save_pretrained(folder)
+    if config:
+        path = folder / "config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | config, indent=2) + "\n")
+
+
+def _config(loaded: LoadedModel, rope: RopeSpec) -> Any:
+    written = copy.deepcopy(loaded.model.config)
+    written.rope_parameters = rope_parameters(loaded.model.config, loaded.geometry, rope)
+    if rope.method != "default":
+        native = rope.original_context or loaded.geometry.original_context
+        # transformers' dynamic NTK reads its native window from this field; the others their promise
+        written.max_position_embeddings = native if rope.method == "dynamic" else int(native * rope.factor)
+        if hasattr(written, "original_max_position_embeddings"):  # Phi-3 says it here, too, and believes this one
+            written.original_max_position_embeddings = native
+    return written
+
+
+def weights_of(loaded: LoadedModel, scales: Scales | None) -> dict[str, Tensor]:
+    """Parameters to write instead of the loaded ones: the checkpoint's own, then the scaled."""
+    new = dict(loaded.originals)
+    if scales is not None and not scales.is_identity:
+        new |= scaled_parameters(loaded, scales)
+    return new
+
+
+def changed_parts(loaded: LoadedModel) -> list[str]:
+    """The modules of an attention layer that scales change: projections, or the norms whose gains take the scale."""
+    first = next(i for i in range(loaded.geometry.n_layers) if i not in loaded.geometry.without_rope)
+    names = [slot.norm_gain or slot.weight for slot in loaded.slots()[first]]
+    return list(dict.fromkeys(name.split(".")[-2] for name in names))

@@ -1,0 +1,93 @@
+"""The whole quantized model as a function of log2 g that has a gradient.
+
+`models.stream` rounds and keeps; here one window passes whole, scales are applied to q and k after RoPE
+(both channels of a pair share a scale, so that this is the same as scaled weights), and rounding passes the
+gradient straight through. Activations of every layer are held for the way back: for windows of some hundred
+tokens, not for a long context. What a residual cache still holds in full precision counts as rounded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from qroar_core.maths.attention_error import channel_log2, rounded
+from qroar_core.maths.rope import cos_sin, rotate, unrotate
+from qroar_core.maths.softmax_rule import SoftmaxRule
+from qroar_core.models.attention import attention_by, causal_block
+from qroar_core.models.condition import Condition
+from qroar_core.models.loaded import LoadedModel
+from qroar_core.models.patch import quantized_parameters, replaced
+from qroar_core.models.rope import Rope, layer_ropes, rope_set, ropes_of
+from qroar_core.specs import Mode
+
+
+@dataclass(slots=True, eq=False)
+class Trainable:
+    """See `open_trainable`."""
+
+    loaded: LoadedModel
+    condition: Condition
+    ropes: list[Rope]  # of each layer
+    band: Tensor  # int64 (head_dim,), band of each channel, -1 for none
+    mode: Mode
+    log2_g: Tensor = field(default_factory=lambda: torch.empty(0))
+
+    def hidden(self, ids: Tensor, log2_g: Tensor) -> Tensor:
+        """Final hidden states (T, hidden_size) of one window ids (T,) under log2 g (layers, kv, bands)."""
+        self.log2_g = log2_g.to(self.loaded.device, torch.promote_types(self.loaded.dtype, torch.float32))
+        ids = ids[None].to(self.loaded.device)
+        at = torch.arange(ids.shape[1], device=ids.device)[None]
+        out = self.loaded.family.decoder(self.loaded.model)(input_ids=ids, position_ids=at, use_cache=False)
+        return out.last_hidden_state[0]
+
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scaling: float, rule: SoftmaxRule) -> Tensor:
+        """Called by transformers through models.attention."""
+        quant, tokens = self.condition.quant, k.shape[-2]
+        if layer not in self.loaded.geometry.without_rope:
+            up = channel_log2(self.log2_g[layer], self.band)[:, None].exp2()  # (kv, 1, head_dim)
+            down = 1 / up if self.mode == "symmetric" else up
+            q = (q * up.repeat_interleave(q.shape[1] // k.shape[1], 0)).to(q.dtype)
+            k = (k * down).to(k.dtype)
+        if quant.k is not None and quant.k.before_rope:
+            rope, pairing = self.ropes[layer], self.loaded.geometry.pairing
+            turns = (x.to(k.device) for x in cos_sin(rope.inv_freq, torch.arange(tokens), rope.attention_factor))
+            cos, sin = turns
+            k = rotate(rounded(unrotate(k, cos, sin, pairing), quant.k), cos, sin, pairing).to(k.dtype)
+        elif quant.k is not None:
+            k = rounded(k, quant.k)
+        if quant.v is not None:
+            v = rounded(v, quant.v)
+        if quant.qk is not None:
+            q, k = rounded(q, quant.qk), rounded(k, quant.qk)
+        return causal_block(q, k, v, 0, scaling, rule)
+
+
+@contextmanager
+def open_trainable(loaded: LoadedModel, condition: Condition, length: int, band: Tensor, mode: Mode,
+                   weights: dict[str, Tensor] | None = None) -> Iterator[Trainable]:  # fmt: skip
+    """Put `condition` (its scales aside) on the model; `hidden` may be called with any log2 g meanwhile.
+
+    The way back belongs inside the block: autograd looks the weights up again. They return bit for bit after it.
+
+    Args:
+        weights: `base_weights(loaded, condition)`, where the caller keeps them.
+    """
+    with loaded.lock, ExitStack() as stack:
+        stack.enter_context(replaced(loaded.model, base_weights(loaded, condition) if weights is None else weights))
+        ropes = ropes_of(loaded, condition.rope, length)
+        stack.enter_context(rope_set(loaded, ropes))
+        made = Trainable(loaded, condition, layer_ropes(loaded.geometry, ropes), band.to(loaded.device), mode)
+        stack.enter_context(attention_by(made, loaded))
+        stack.enter_context(loaded.family.routed(loaded.model))
+        yield made
+
+
+def base_weights(loaded: LoadedModel, condition: Condition) -> dict[str, Tensor]:
+    """Parameters to run with: the checkpoint's own, rounded without scales: exact for scales a row."""
+    new = dict(loaded.originals)
+    return new if condition.quant.weights is None else quantized_parameters(loaded, condition.quant.weights, new)

@@ -1,0 +1,137 @@
+"""The KL objective: scales polished by gradients through the whole quantized model.
+
+KL(reference || quantized) of the next-token predictions, on windows of calibration text, with rounding passed
+straight through. It sees what the cached objective cannot: errors of one layer that another undoes or amplifies.
+Each step costs a forward and a backward pass over one window, so it starts from the cached result.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from qroar_core.maths.bands import Bands, band_of_channel
+from qroar_core.maths.rescale import pooled
+from qroar_core.models.condition import Condition
+from qroar_core.models.differentiable import Trainable, base_weights, open_trainable
+from qroar_core.models.loaded import LoadedModel
+from qroar_core.models.measure import measure
+from qroar_core.models.score import divergence, kl_gradient
+from qroar_core.results.search import Candidate
+from qroar_core.searching.cached import Report
+from qroar_core.searching.descent import CHEAP, AdamState, clamp
+from qroar_core.specs import SearchSpec
+
+LEARNING_RATE = 0.02  # octaves per step at the start, falling linearly to zero; 0.06 follows single windows
+AVERAGED = 4  # the result is the mean of the last steps // AVERAGED iterates
+
+
+@dataclass(slots=True, eq=False)
+class KLObjective:
+    """Mean KL to the unquantized model under the same RoPE, nats per token, over all windows."""
+
+    loaded: LoadedModel
+    condition: Condition
+    spec: SearchSpec
+    bands: Bands
+    ids: Tensor  # (windows, length)
+    reference: Tensor = field(init=False)  # final hidden states, (windows, length - 1, hidden_size)
+    weights: dict[str, Tensor] = field(init=False)
+    known: dict[bytes, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.reference = measure(self.loaded, Condition(self.condition.rope), self.ids, self.ids.shape[1] - 1).hidden
+        self.weights = base_weights(self.loaded, self.condition)
+
+    def value(self, log2_g: Tensor) -> float:
+        """Exact, over all windows; remembered."""
+        key = log2_g.contiguous().numpy().tobytes()
+        if key not in self.known:
+            with torch.no_grad(), self._open() as model:
+                each = [
+                    divergence(self.loaded, self.reference[w, None], model.hidden(ids, log2_g)[None, :-1]).kl.double()
+                    for w, ids in enumerate(self.ids)
+                ]
+            self.known[key] = float(torch.stack(each).mean())
+        return self.known[key]
+
+    def gradient(self, log2_g: Tensor, window: int) -> tuple[Tensor, float]:
+        """d KL / d log2 g on one window, pooled to the granularity, (layers, kv, bands); and the KL there."""
+        x = log2_g.clone().requires_grad_(True)
+        with torch.enable_grad(), self._open() as model:
+            hidden = model.hidden(self.ids[window], x)[:-1]
+            slope, kl = kl_gradient(self.loaded, self.reference[window], hidden.detach())
+            hidden.backward(slope)
+        return pooled(torch.as_tensor(x.grad), self.spec.granularity), kl
+
+    def _open(self) -> AbstractContextManager[Trainable]:
+        geo = self.loaded.geometry
+        band = band_of_channel(self.bands, geo.head_dim, geo.rotary_dim, geo.pairing)
+        return open_trainable(self.loaded, self.condition, self.ids.shape[1], band, self.spec.mode, self.weights)
+
+
+@dataclass(slots=True, eq=False)
+class Polish:
+    """One polish: where it stands, and the best exact candidate."""
+
+    objective: KLObjective
+    bounds: Tensor  # (layers, bands, 2)
+    report: Report
+    state: AdamState | None = None
+    seconds: float = 0.0  # of the last exact evaluation
+    _best: Tensor | None = None
+
+    @property
+    def started(self) -> bool:
+        """True once a candidate is known."""
+        return self._best is not None
+
+    @property
+    def best(self) -> Tensor:
+        """The best exact candidate's log2 g, (layers, kv, bands)."""
+        assert self._best is not None  # identity is offered first
+        return self._best
+
+    def value(self, log2_g: Tensor) -> float:
+        """The objective of any scales."""
+        return self.objective.value(log2_g)
+
+    def offer(self, log2_g: Tensor) -> float:
+        """Evaluate a candidate exactly and keep it where it is better; the earlier one wins ties."""
+        began = time.perf_counter()
+        reached = self.value(log2_g)
+        self.seconds = time.perf_counter() - began
+        if self._best is None or reached < self.value(self._best):
+            self._best = log2_g
+        return reached
+
+    def run(self, base: Tensor, past: Sequence[Candidate] = ()) -> Tensor:
+        """Adam from the better of identity and `base`; the averaged iterate counts where it is better than both.
+
+        `past` is the history of a polish this one continues.
+        """
+        starts = {"identity": torch.zeros_like(base)} | ({"cached result": base} if base.any() else {})
+        reached = {name: self.offer(start) for name, start in starts.items()}  # both before a chance to cancel
+        for name in (n for n in reached if n not in {c.label for c in past}):
+            self.report(0, name, reached[name], min(reached.values()))
+        spec, at = self.objective.spec, self.state or AdamState.at(self.best)
+        self.state, tail = at, max(1, spec.polish_steps // AVERAGED)
+        for step in range(sum(c.label.startswith("polish step") for c in past), spec.polish_steps):
+            slope, kl = self.objective.gradient(at.x, step % len(self.objective.ids))
+            rate = LEARNING_RATE * (1 - step / spec.polish_steps)
+            at.x = clamp(at.step(slope, step, rate), self.bounds)
+            if step >= spec.polish_steps - tail:
+                at.average()
+            self.report(step + 1, f"polish step {step + 1}", kl)
+        self.report(spec.polish_steps + 1, "polish result", self.offer(at.mean), self.value(self.best))
+        return self.best
+
+    def settle(self) -> None:
+        """On cancel: the iterate counts only once evaluated, and only where that is quick."""
+        if self.state is not None and self.seconds < CHEAP:
+            self.offer(self.state.mean)

@@ -1,0 +1,138 @@
+"""Retrieval without a browser: empty, loaded, failed, busy, and what a result says."""
+
+import threading
+
+import planted_retrieval
+import pytest
+from test_pages import Held, go, wait_for_step
+from visitor import button, settled, texts
+
+from qroar_core.errors import BadText
+
+
+@pytest.fixture
+def asks(stages):
+    """The stage answers with a planted result and notes what it was asked."""
+    from qroar_core import retrieve
+
+    asked = []
+
+    def fake(loaded, rope, quant, scales, spec, documents, on_step=None):
+        asked.append((spec, scales, [d.name for d in documents]))
+        return planted_retrieval.retrieval()
+
+    stages.patch(retrieve, "run", fake)
+    return asked
+
+
+def page(app):
+    return go(app, "retrieval")
+
+
+def titles(app):
+    return [m.value.removeprefix("#### ") for m in app.markdown if m.value.startswith("#### ")]
+
+
+def test_without_a_model_the_page_says_what_to_do_next(app):
+    page(app)
+    assert "No model is loaded yet" in app.info[0].value
+    assert not app.button
+
+
+def test_with_a_model_it_shows_the_setting_and_what_a_click_costs(loaded_app):
+    page(loaded_app)
+    said = texts(loaded_app)
+    for words in ("demo", "YaRN ×4", "K int4 per token", "Nothing asked under this setting yet", "No scales are tuned"):
+        assert words in said
+    assert "100 prompts under 2 conditions, each of up to 1,024 tokens" in said
+    assert loaded_app.multiselect(key="retrieval lengths").value == [256, 1024]
+    assert loaded_app.checkbox(key="retrieval chat").disabled  # the demo has no chat template
+    assert not loaded_app.get("plotly_chart")
+
+
+def test_a_click_asks_on_held_out_text_and_shows_sentences_maps_and_answers(loaded_app, asks):
+    page(loaded_app)
+    loaded_app.multiselect(key="retrieval depths").set_value([0.0, 1.0]).run()
+    loaded_app.number_input(key="retrieval trials").set_value(2).run()
+    loaded_app.multiselect(key="retrieval tasks").set_value(["passkey"]).run()
+    assert "8 prompts under 2 conditions" in texts(loaded_app)
+    button(loaded_app, "Test retrieval").click().run()
+    settled(loaded_app)
+    ((spec, scales, documents),) = asks
+    assert (spec.tasks, spec.lengths, spec.depths, spec.trials) == (("passkey",), (256, 1024), (0.0, 1.0), 2)
+    assert scales is None
+    assert "1900-McKinley-1.txt" in documents
+    assert loaded_app.success[0].value.startswith("**Passkey: by generation the reference finds 15 of 16")
+    assert titles(loaded_app) == [
+        "Passkey: generated answer, reference 15 of 16; quantized 7 of 16; quantized, tuned 11 of 16",
+        "Passkey: what does quantization take, and what do the scales give back?",
+    ]
+    assert len(loaded_app.get("plotly_chart")) == 2
+    loaded_app.radio(key="retrieval score").set_value("log_prob").run()
+    assert titles(loaded_app)[0].endswith("reference -0.50; quantized -2.00; quantized, tuned -1.25")
+    assert any(list(d.value.columns[-4:]) == ["outcome", "log_prob", "rank", "margin"] for d in loaded_app.dataframe)
+    go(loaded_app, "export")
+    page(loaded_app)  # the form is as it was left, and the result is still there
+    assert loaded_app.number_input(key="retrieval trials").value == 2
+    assert len(loaded_app.get("plotly_chart")) == 2
+
+
+def test_tuned_scales_are_asked_too(loaded_app, asks):
+    go(loaded_app, "tune")
+    button(loaded_app, "Start the search").click().run()
+    settled(loaded_app)
+    page(loaded_app)
+    assert "100 prompts under 3 conditions" in texts(loaded_app)
+    button(loaded_app, "Test retrieval").click().run()
+    settled(loaded_app)
+    assert float(asks[0][1].g.max()) == 2.0  # what the fake search finds
+
+
+def test_a_reference_that_does_not_retrieve_is_shown_by_log_probability_first(loaded_app, stages):
+    from qroar_core import retrieve
+
+    none = {who: dict.fromkeys(planted_retrieval.PLACES, "nnnn") for who in planted_retrieval.OUTCOMES}
+    stages.patch(retrieve, "run", lambda *a, **kw: planted_retrieval.retrieval(outcomes=none))
+    page(loaded_app)
+    button(loaded_app, "Test retrieval").click().run()
+    settled(loaded_app)
+    assert "the reference itself does not retrieve: 0 of 16" in texts(loaded_app)
+    assert loaded_app.radio(key="retrieval score").value == "log_prob"
+
+
+def test_an_empty_choice_keeps_the_one_before_and_says_so(loaded_app, asks):
+    page(loaded_app)
+    loaded_app.multiselect(key="retrieval tasks").set_value([]).run()
+    assert "until then those before stay in force" in loaded_app.warning[0].value
+    button(loaded_app, "Test retrieval").click().run()
+    settled(loaded_app)
+    assert asks[0][0].tasks == ("passkey", "needles")
+
+
+def test_a_failure_is_one_line_and_the_page_stays_usable(loaded_app, stages):
+    from qroar_core import retrieve
+
+    def fail(*args, on_step=None, **kwargs):
+        raise BadText("the longest document has 9 tokens", where="retrieval", do="give a longer text")
+
+    stages.patch(retrieve, "run", fail)
+    page(loaded_app)
+    button(loaded_app, "Test retrieval").click().run()
+    settled(loaded_app)
+    assert loaded_app.error[0].value == "retrieval: the longest document has 9 tokens; give a longer text"
+    assert not button(loaded_app, "Test retrieval").disabled
+
+
+def test_a_running_job_shows_progress_and_cancel_ends_it(loaded_app, stages):
+    from qroar_core import retrieve
+
+    stages.patch(retrieve, "run", Held())
+    page(loaded_app)
+    button(loaded_app, "Test retrieval").click().run()
+    wait_for_step(loaded_app)
+    assert loaded_app.get("progress")[0].proto.value == 25
+    assert button(loaded_app, "Test retrieval").disabled
+    button(loaded_app, "Cancel").click().run()
+    settled(loaded_app)
+    assert "cancelled. Nothing half-done was kept" in texts(loaded_app)
+    assert threading.active_count() < 50

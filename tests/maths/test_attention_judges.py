@@ -1,0 +1,85 @@
+"""The four judges against loops over rows and keys in plain Python floats."""
+
+import math
+
+import pytest
+import torch
+
+from qroar_core.maths.attention_error import CapturedLayer, Setup, attention_error
+from qroar_core.maths.attention_judges import JUDGES, judged
+from qroar_core.maths.softmax_rule import SoftmaxRule
+from qroar_core.specs import QuantizerSpec, QuantSpec
+
+HEADS, KV, TOKENS, D = 4, 2, 12, 8
+ROWS = torch.tensor([5, 9, 11])
+LOG2_G = torch.tensor([[0.5, -1.0], [2.0, 0.25]], dtype=torch.float64)
+
+
+PLAIN = SoftmaxRule()
+
+
+def case(rule=PLAIN):
+    generator = torch.Generator().manual_seed(0)
+    q, k, v, out = (torch.randn(n, t, D, generator=generator, dtype=torch.float64)
+                    for n, t in ((HEADS, 3), (KV, TOKENS), (KV, TOKENS), (HEADS, 3)))  # fmt: skip
+    metric = torch.randn(HEADS, D, D, generator=generator, dtype=torch.float64)
+    band = torch.tensor([0, 0, 1, 1] * 2)
+    setup = Setup(
+        QuantSpec(k=QuantizerSpec(4)),
+        "symmetric",
+        band,
+        0.4,
+        "half",
+        torch.ones(TOKENS, D // 2),
+        torch.zeros(TOKENS, D // 2),
+    )
+    return CapturedLayer(q, ROWS, k, v, out, rule), metric @ metric.mT, setup
+
+
+def softmax(values):
+    top = max(values)
+    total = sum(math.exp(v - top) for v in values)
+    return [math.exp(v - top) / total for v in values]
+
+
+def by_hand(layer, metric, setup, window):
+    """Loops: each query head, each row, each key it sees."""
+    found = {judge: [0.0] * KV for judge in JUDGES}
+    for head in range(HEADS):
+        kv = head // (HEADS // KV)
+        g = [2.0 ** float(LOG2_G[kv, b]) for b in setup.band.tolist()]
+        for r, row in enumerate(ROWS.tolist()):
+            q = layer.q[head, r].tolist()
+            plain, damaged, values = [], [], []
+            for m in range(max(0, row + 1 - window), row + 1):
+                k = layer.k[kv, m].tolist()
+                shrunk = [x / y for x, y in zip(k, g, strict=True)]
+                step = max(map(abs, shrunk)) / 7
+                stored = [step * round(x / step) for x in shrunk]
+                plain.append(setup.scaling * sum(a * b for a, b in zip(q, k, strict=True)))
+                damaged.append(setup.scaling * sum(a * y * b for a, y, b in zip(q, g, stored, strict=True)))
+                values.append(layer.v[kv, m].tolist())
+            p, p_hat = softmax(plain), softmax(damaged)
+            found["logits"][kv] += sum((a - b) ** 2 for a, b in zip(plain, damaged, strict=True)) / len(plain)
+            found["rows"][kv] += sum(a * math.log(a / b) for a, b in zip(p, p_hat, strict=True))
+            moved = [sum(w * v[c] for w, v in zip(p_hat, values, strict=True)) - float(layer.out[head, r, c])
+                     for c in range(D)]  # fmt: skip
+            found["output"][kv] += sum(x * x for x in moved)
+            found["projected"][kv] += sum(
+                moved[a] * float(metric[head, a, b]) * moved[b] for a in range(D) for b in range(D)
+            )
+    return found
+
+
+@pytest.mark.parametrize("window", [TOKENS, 4])
+def test_every_judge_by_its_definition(window):
+    layer, metric, setup = case(SoftmaxRule(window=None if window == TOKENS else window))
+    found, wanted = judged(layer, LOG2_G, metric, setup), by_hand(layer, metric, setup, window)
+    for judge in JUDGES:
+        assert found[judge].tolist() == pytest.approx(wanted[judge], rel=1e-9), judge
+
+
+def test_the_last_is_what_the_search_minimises():
+    layer, metric, setup = case()
+    wanted = attention_error(layer, LOG2_G, metric, setup).sum(1)
+    assert torch.allclose(judged(layer, LOG2_G, metric, setup)["projected"], wanted, rtol=1e-12)

@@ -1,0 +1,45 @@
+"""The benchmarks' command: parts by name, tables kept with what made them, nothing kept of a part that failed."""
+
+import datetime
+import sys
+
+import pytest
+import torch
+
+from benchmarks import __main__ as command
+
+
+@pytest.fixture
+def parts(monkeypatch, tmp_path):
+    def fails():
+        sys.stdout.write("| half |\n")
+        raise ValueError("no")
+
+    monkeypatch.setattr(command, "PARTS", {"one": lambda: sys.stdout.write("| a |\n| 1.5 |\n"), "bad": fails})
+    monkeypatch.setattr(command, "RESULTS", tmp_path / "results")
+    return tmp_path / "results"
+
+
+def test_a_kept_table_says_its_command_date_and_versions(parts, capsys):
+    assert command.main(["--keep", "one"]) == 0
+    assert "| 1.5 |" in capsys.readouterr().out
+    title, _, made, _, *table = (parts / "one.md").read_text().splitlines()
+    assert (title, table) == ("# one", ["| a |", "| 1.5 |"])
+    assert made.startswith("`python -m benchmarks --keep one`, ")
+    assert str(datetime.date.today()) in made
+    assert f"torch {torch.__version__.split('+')[0]}" in made
+
+
+def test_without_keep_nothing_is_written_and_an_unknown_part_is_named(parts, capsys):
+    assert command.main(["one"]) == 0
+    assert command.main(["two"]) == 2
+    assert capsys.readouterr().err == "unknown part two; choose from one, bad\n"
+    assert not parts.exists()
+
+
+def test_of_a_part_that_fails_the_table_before_stays(parts):
+    command.main(["--keep", "one"])
+    (parts / "bad.md").write_text("before")
+    with pytest.raises(ValueError, match="no"):
+        command.main(["--keep", "bad"])
+    assert (parts / "bad.md").read_text() == "before"
