@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from torch import Tensor
 
-from qroar_core.lessons.heads import Head, interpolated, native
+from qroar_core.lessons.heads import REMEMBERED, Head, interpolated, native
 from qroar_core.maths.aliasing import band_kernel
 from qroar_core.maths.bands import Bands, partition
 from qroar_core.results.lessons import Aliasing, Kernel
@@ -13,6 +15,7 @@ from qroar_core.specs import BandSpec, RopeMethod
 BUCKETS = 1025  # about as many as a screen has pixels; distances 0..1024 one by one
 
 
+@lru_cache(REMEMBERED)
 def aliasing(head: Head, method: RopeMethod, factor: float, bands: int, reach: int) -> Aliasing:
     """C_b(D) for D = 0..reach before and after `method` of `factor`, in `bands` bands of equal count."""
     inv_freq = native(head)

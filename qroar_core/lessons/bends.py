@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from qroar_core.lessons.heads import METHODS, Head, interpolated, native, stretched, wavelength
+from functools import lru_cache
+
+from qroar_core.lessons.heads import METHODS, REMEMBERED, Head, interpolated, native, stretched, wavelength
 from qroar_core.maths.aliasing import compression
 from qroar_core.results.lessons import Bend, Bends
 from qroar_core.specs import RopeMethod
 
 
+@lru_cache(REMEMBERED)
 def bends(head: Head, factor: float) -> Bends:
     """All methods at one factor s, for a context of s L0 tokens."""
     inv_freq = native(head)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
-from qroar_core.lessons.heads import Head, native, wavelength
+from qroar_core.lessons.heads import REMEMBERED, Head, native, wavelength
 from qroar_core.maths.rope import cos_sin
 from qroar_core.results.lessons import Clocks
 
 CIRCLE = 2 * torch.pi
 
 
+@lru_cache(REMEMBERED)
 def clocks(head: Head, position: int, distance: int, stride: int, count: int = 6, frames: int = 60) -> Clocks:
     """`count` pairs from the fastest to the slowest, at `frames` positions from `position` on.
 

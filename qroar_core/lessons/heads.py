@@ -12,6 +12,7 @@ from qroar_core.models.rope import Rope
 from qroar_core.models.rope_plain import plain_rope
 from qroar_core.specs import RopeMethod, RopeSpec
 
+REMEMBERED = 32  # answers of each lesson that stay, for the page that asks again at every click
 METHODS: tuple[RopeMethod, ...] = ("linear", "ntk", "dynamic", "yarn", "longrope", "llama3")
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
+from qroar_core.lessons.heads import REMEMBERED
 from qroar_core.maths.bands import Bands, band_of_channel
 from qroar_core.maths.levels import GRIDS, Storage, code_span
 from qroar_core.maths.quantize import fake_quantize
@@ -20,6 +23,7 @@ LEAST, MOST, STEPS_PER_OCTAVE = -2.0, 6.0, 16  # of the log2 g the error is draw
 SEED = 0
 
 
+@lru_cache(REMEMBERED)
 def shared_step(bits: int, loudness: float, log2_g: float) -> SharedStep:
     """K after RoPE in `bits` per token, its first band `loudness` times the second; q g, k / g on that band.
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 
+from qroar_core.lessons.heads import REMEMBERED
 from qroar_core.maths.levels import GRIDS, Storage, code_span
 from qroar_core.maths.quantize import fake_quantize
 from qroar_core.results.lessons import Turning
@@ -12,6 +15,7 @@ from qroar_core.specs import QuantizerSpec
 ANGLES = 720  # half a degree apart
 
 
+@lru_cache(REMEMBERED)
 def turning(bits: int, length: float, other: float, degrees: float) -> Turning:
     """A pair of `length` at every angle, rounded together with one channel of magnitude `other`.
 

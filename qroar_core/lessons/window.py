@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from qroar_core.lessons.heads import Head, native, wavelength
+from functools import lru_cache
+
+from qroar_core.lessons.heads import REMEMBERED, Head, native, wavelength
 from qroar_core.maths.aliasing import unseen_phase_fraction
 from qroar_core.maths.bands import turns_per_window
 from qroar_core.results.lessons import Window
 
 
+@lru_cache(REMEMBERED)
 def window(head: Head, length: int) -> Window:
     """Every pair of `head` without interpolation, read to `length` >= L0 tokens."""
     inv_freq = native(head)

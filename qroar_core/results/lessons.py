@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from qroar_core.specs import RopeMethod
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Clocks:
     """Pairs of a query and a key as clock hands while both tokens move on together.
 
@@ -27,7 +27,7 @@ class Clocks:
     between: list[float]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Window:
     """Each pair's wavelength beside the trained window, and what a longer context adds."""
 
@@ -40,7 +40,7 @@ class Window:
     unseen: list[float]  # share of the distances up to `length` whose phase is new
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Bend:
     """One interpolation: frequency by pair, left share of the native one, factor on cos and sin."""
 
@@ -50,7 +50,7 @@ class Bend:
     attention_factor: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Bends:
     """Every interpolation at one factor, for a context of `length` = factor * native window."""
 
@@ -61,7 +61,7 @@ class Bends:
     methods: list[Bend]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Kernel:
     """C_b by distance bucket: least and greatest value; height and distance of the highest side peak."""
 
@@ -71,7 +71,7 @@ class Kernel:
     peak_at: list[int]  # -1 where None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Aliasing:
     """Band kernels before and after one interpolation."""
 
@@ -84,7 +84,7 @@ class Aliasing:
     scaled: Kernel
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Turning:
     """A pair of fixed length on an axis-aligned grid, at every angle.
 
@@ -105,7 +105,7 @@ class Turning:
     levels: list[float]  # of the grid at that angle
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class SharedStep:
     """Two bands of K that share one step a token, under a symmetric scale g on the loud one.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import plotly.graph_objects as go
 
+from qroar_core.figures.once import once
 from qroar_core.figures.picture import BLUE, ORANGE, Picture, framed
 from qroar_core.results.lessons import Aliasing, Kernel
 from qroar_core.specs import METHOD_NAMES
@@ -13,6 +14,7 @@ SHADE = {BLUE: "rgba(0,114,178,0.25)", ORANGE: "rgba(230,159,0,0.3)"}
 NATIVE = "no interpolation"
 
 
+@once
 def kernel(shown: Aliasing, band: int) -> Picture:
     """C_b of one band before and after the interpolation, side peaks marked."""
     figure = go.Figure()
@@ -68,6 +70,7 @@ def _curve(figure: go.Figure, shown: Aliasing, found: Kernel, band: int, label: 
         )  # fmt: skip
 
 
+@once
 def peaks(shown: Aliasing) -> Picture:
     """Highest side peak of every band before and after."""
     bands = [str(b) for b in range(len(shown.bands))]

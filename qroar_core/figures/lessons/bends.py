@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from plotly.subplots import make_subplots
 
+from qroar_core.figures.once import once
 from qroar_core.figures.picture import BLUE, GREEN, GREY, ORANGE, PINK, RED, SKY, Picture, framed
 from qroar_core.results.lessons import Bend, Bends
 from qroar_core.specs import METHOD_NAMES
@@ -19,6 +20,7 @@ STYLES = {  # a colour and a dash each, so that overlapping lines stay apart
 }
 
 
+@once
 def bends(shown: Bends) -> Picture:
     """Frequency, and the share left of the native one, by pair; a line a method."""
     pairs = list(range(len(shown.native)))

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from qroar_core.figures.once import once
 from qroar_core.figures.picture import BLUE, GREY, ORANGE, Picture, framed
 from qroar_core.results.lessons import Clocks
 
@@ -20,6 +21,7 @@ DIGITS = 3
 Line = tuple[list[float], list[float]]  # x and y
 
 
+@once
 def clocks(shown: Clocks) -> Picture:
     """Hands of the key and the query on every clock, the angle between them filled, and a Play button."""
     first, *_ = moves = [_moving(shown, frame) for frame in range(len(shown.positions))]

@@ -6,6 +6,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from qroar_core.figures.once import once
 from qroar_core.figures.picture import BLUE, GREEN, GREY, ORANGE, RED, Picture, framed
 from qroar_core.results.lessons import SharedStep
 
@@ -13,6 +14,7 @@ MOST_DOTS = 41  # codes an axis up to which the grid is drawn
 TICKS = [digit * 10.0**power for power in range(-5, 2) for digit in (1, 2, 5)]  # of the error
 
 
+@once
 def shared_step(shown: SharedStep) -> Picture:
     """K's pairs in units of the step; beside them the logit error by log2 g."""
     figure = make_subplots(rows=1, cols=2, column_widths=[0.5, 0.5], horizontal_spacing=0.13)

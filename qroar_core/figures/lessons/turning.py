@@ -8,6 +8,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from qroar_core.figures.once import once
 from qroar_core.figures.picture import BLUE, GREY, ORANGE, RED, Picture, framed
 from qroar_core.results.lessons import Turning
 
@@ -15,6 +16,7 @@ MARGIN = 1.25  # of the pair's length: what the left panel shows
 MOST_DOTS = 41  # levels an axis up to which grid points are drawn one by one
 
 
+@once
 def turning(shown: Turning) -> Picture:
     """Grid, circle and rounded points; beside them the error by angle."""
     degrees = [math.degrees(a) for a in shown.angle]

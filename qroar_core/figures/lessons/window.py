@@ -8,10 +8,12 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from qroar_core.figures.once import once
 from qroar_core.figures.picture import BLUE, GREY, ORANGE, Picture, framed
 from qroar_core.results.lessons import Window
 
 
+@once
 def window(shown: Window) -> Picture:
     """Wavelength by pair over the seen and the new share of its circle."""
     native, length = shown.original_context, shown.length
