@@ -25,7 +25,7 @@ def evaluated(result: Evaluation, setting: Setting) -> None:
     with st.container(border=True):
         st.markdown("#### Counted as llama.cpp counts")
         st.dataframe(quality.readable(quality.table(result)), hide_index=True, key="counts", height="content",
-                     column_config={"condition": st.column_config.TextColumn(width=330)})  # fmt: skip
+                     column_config={"condition": st.column_config.TextColumn(width=240)})  # fmt: skip
         st.caption("± is the standard error over windows; that of the ln ratio is paired, the same window under both. "
                    "KL is to the reference's prediction, in nats per token.")  # fmt: skip
         everything = quality.closeness(result)
