@@ -10,12 +10,12 @@ from pathlib import Path
 
 from qroar_core.errors import BadSpec
 from qroar_core.exporting.card import write_card
-from qroar_core.exporting.checkpoint import changed_parts, save, weights_of
+from qroar_core.exporting.checkpoint import changed_parts, save
 from qroar_core.exporting.folder import new_folder, note_of, origin_of, write_note
 from qroar_core.exporting.formats import HF
 from qroar_core.maths.rescale import Scales
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.models.patch import replaced
+from qroar_core.models.patch import parameters_under, replaced
 from qroar_core.models.rope import require_writable
 from qroar_core.progress import OnStep, Step, ignore
 from qroar_core.specs import RopeSpec
@@ -38,7 +38,7 @@ def run(loaded: LoadedModel, rope: RopeSpec, scales: Scales | None, folder: Path
     on_step(Step("export", 0, 3, "scale weights"))
     changed = [] if scales is None or scales.is_identity else changed_parts(loaded)
     with new_folder(folder, sum(p.numel() * p.element_size() for p in loaded.model.parameters())) as built:
-        with loaded.lock, replaced(loaded.model, weights_of(loaded, scales)):
+        with loaded.lock, replaced(loaded.model, parameters_under(loaded, scales)):
             on_step(Step("export", 1, 3, "write weights"))
             save(loaded, rope, built)
         on_step(Step("export", 2, 3, "write tokenizer and manifest"))

@@ -9,9 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from qroar_core.maths.rescale import Scales
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.models.patch import scaled_parameters
 from qroar_core.models.quiet import quiet_transformers
 from qroar_core.models.rope import rope_parameters
 from qroar_core.specs import RopeSpec
@@ -51,14 +49,6 @@ def _config(loaded: LoadedModel, rope: RopeSpec) -> Any:
         if hasattr(written, "original_max_position_embeddings"):  # Phi-3 says it here, too, and believes this one
             written.original_max_position_embeddings = native
     return written
-
-
-def weights_of(loaded: LoadedModel, scales: Scales | None) -> dict[str, Tensor]:
-    """Parameters to write instead of the loaded ones: the checkpoint's own, then the scaled."""
-    new = dict(loaded.originals)
-    if scales is not None and not scales.is_identity:
-        new |= scaled_parameters(loaded, scales)
-    return new
 
 
 def changed_parts(loaded: LoadedModel) -> list[str]:

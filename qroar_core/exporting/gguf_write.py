@@ -28,7 +28,7 @@ from qroar_core.models.formats.gguf_rope import GgufRope, gguf_rope
 from qroar_core.models.formats.gguf_source import gguf_of
 from qroar_core.models.formats.gguf_tokenizer import tokenizer_entries
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.models.patch import scaled_parameters
+from qroar_core.models.patch import parameters_under
 from qroar_core.models.rope import rope_parameters
 from qroar_core.progress import OnStep, Step, ignore
 from qroar_core.specs import RopeSpec
@@ -120,9 +120,7 @@ def _rope(loaded: LoadedModel, layout: Layout, rope: RopeSpec) -> GgufRope:
 
 def _weights(loaded: LoadedModel, layout: Layout, scales: Scales | None) -> dict[str, Tensor]:
     """GGUF name -> tensor, scales inside, in the order of the model; W_Q and W_K still in Hugging Face order."""
-    new: dict[str, Tensor] = dict(loaded.originals)
-    if scales is not None and not scales.is_identity:
-        new |= scaled_parameters(loaded, scales)
+    new = parameters_under(loaded, scales)
     names = {hf: name for name, hf in gguf_names(layout, loaded.geometry.n_layers).items()}
     weights = {}
     for hf, parameter in loaded.model.named_parameters():  # a tied output projection comes once

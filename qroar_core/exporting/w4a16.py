@@ -19,12 +19,12 @@ from torch import Tensor, nn
 
 from qroar_core.errors import BadSpec, UnsupportedModel
 from qroar_core.exporting.card import write_card
-from qroar_core.exporting.checkpoint import changed_parts, save, weights_of
+from qroar_core.exporting.checkpoint import changed_parts, save
 from qroar_core.exporting.folder import new_folder, note_of, origin_of, write_note
 from qroar_core.maths.rescale import Scales
 from qroar_core.maths.weights import TIE
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.models.patch import replaced
+from qroar_core.models.patch import parameters_under, replaced
 from qroar_core.models.rope import require_writable
 from qroar_core.progress import OnStep, Step, ignore
 from qroar_core.specs import RopeSpec, WeightQuantSpec
@@ -55,7 +55,7 @@ def run(loaded: LoadedModel, rope: RopeSpec, scales: Scales | None, folder: Path
     changed = [] if scales is None or scales.is_identity else changed_parts(loaded)
     need = sum(p.numel() for p in loaded.model.parameters()) * dtype.itemsize
     with new_folder(folder, need) as built:
-        with loaded.lock, replaced(loaded.model, weights_of(loaded, scales)):
+        with loaded.lock, replaced(loaded.model, parameters_under(loaded, scales)):
             tensors = dict(_tensors(loaded, linear, spec, dtype, on_step))
             on_step(Step("export", 2, 3, "write weights"))
             config = {"dtype": str(dtype).removeprefix("torch."), "quantization_config": _config(loaded, linear, spec)}

@@ -21,7 +21,7 @@ from qroar_core.maths.softmax_rule import SoftmaxRule
 from qroar_core.models.attention import attention_by, causal_block
 from qroar_core.models.condition import Condition
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.models.patch import quantized_parameters, replaced
+from qroar_core.models.patch import parameters_under, replaced
 from qroar_core.models.rope import Rope, layer_ropes, rope_set, ropes_of
 from qroar_core.specs import Mode
 
@@ -75,19 +75,15 @@ def open_trainable(loaded: LoadedModel, condition: Condition, length: int, band:
     The way back belongs inside the block: autograd looks the weights up again. They return bit for bit after it.
 
     Args:
-        weights: `base_weights(loaded, condition)`, where the caller keeps them.
+        weights: `parameters_under(loaded, None, condition.quant.weights)`, where the caller keeps them. Rounded
+            without scales, which is exact where every row has its own.
     """
     with loaded.lock, ExitStack() as stack:
-        stack.enter_context(replaced(loaded.model, base_weights(loaded, condition) if weights is None else weights))
+        new = parameters_under(loaded, None, condition.quant.weights) if weights is None else weights
+        stack.enter_context(replaced(loaded.model, new))
         ropes = ropes_of(loaded, condition.rope, length)
         stack.enter_context(rope_set(loaded, ropes))
         made = Trainable(loaded, condition, layer_ropes(loaded.geometry, ropes), band.to(loaded.device), mode)
         stack.enter_context(attention_by(made, loaded))
         stack.enter_context(loaded.family.routed(loaded.model))
         yield made
-
-
-def base_weights(loaded: LoadedModel, condition: Condition) -> dict[str, Tensor]:
-    """Parameters to run with: the checkpoint's own, rounded without scales: exact for scales a row."""
-    new = dict(loaded.originals)
-    return new if condition.quant.weights is None else quantized_parameters(loaded, condition.quant.weights, new)

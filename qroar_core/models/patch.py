@@ -110,6 +110,15 @@ def quantized_parameters(loaded: LoadedModel, spec: WeightQuantSpec, base: dict[
     return new
 
 
+def parameters_under(loaded: LoadedModel, scales: Scales | None,
+                     weights: WeightQuantSpec | None = None) -> dict[str, Tensor]:  # fmt: skip
+    """Parameters to run with, where they differ from the loaded: the checkpoint's own, then scaled, then rounded."""
+    new = dict(loaded.originals)
+    if scales is not None and not scales.is_identity:
+        new |= scaled_parameters(loaded, scales)
+    return new if weights is None else quantized_parameters(loaded, weights, new)
+
+
 def _stacked_experts(loaded: LoadedModel) -> dict[int, bool]:
     """id of every parameter that holds the matrices of all experts -> whether it keeps them as (in, out)."""
     modules = [m for layer in loaded.family.layers(loaded.model) for m in layer.modules()]

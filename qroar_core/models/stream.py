@@ -26,7 +26,7 @@ from qroar_core.models.condition import Condition
 from qroar_core.models.kv_store import Half, allocate, block_of, followed_by, rounder
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.memory import require_room
-from qroar_core.models.patch import quantized_parameters, replaced, scaled_parameters
+from qroar_core.models.patch import parameters_under, replaced
 from qroar_core.models.rope import Rope, layer_ropes, rope_set, ropes_of
 
 
@@ -226,12 +226,7 @@ def open_stream(loaded: LoadedModel, condition: Condition, length: int, *, chunk
     chunk = -(-min(chunk, length) // block) * block
     require_room(loaded, length, batch, quant.weights is not None)
     with loaded.lock, ExitStack() as stack:
-        new = dict(loaded.originals)
-        if condition.scales is not None and not condition.scales.is_identity:
-            new |= scaled_parameters(loaded, condition.scales)
-        if quant.weights is not None:
-            new = quantized_parameters(loaded, quant.weights, new)
-        stack.enter_context(replaced(loaded.model, new))
+        stack.enter_context(replaced(loaded.model, parameters_under(loaded, condition.scales, quant.weights)))
         ropes = ropes_of(loaded, condition.rope, length)
         stack.enter_context(rope_set(loaded, ropes))
         stream = Stream(loaded, condition, layer_ropes(loaded.geometry, ropes), length, chunk)

@@ -18,9 +18,10 @@ from torch import Tensor
 from qroar_core.maths.bands import Bands, band_of_channel
 from qroar_core.maths.rescale import pooled
 from qroar_core.models.condition import Condition
-from qroar_core.models.differentiable import Trainable, base_weights, open_trainable
+from qroar_core.models.differentiable import Trainable, open_trainable
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.measure import measure
+from qroar_core.models.patch import parameters_under
 from qroar_core.models.score import divergence, kl_gradient
 from qroar_core.results.search import Candidate
 from qroar_core.searching.cached import Report
@@ -46,7 +47,7 @@ class KLObjective:
 
     def __post_init__(self) -> None:
         self.reference = measure(self.loaded, Condition(self.condition.rope), self.ids, self.ids.shape[1] - 1).hidden
-        self.weights = base_weights(self.loaded, self.condition)
+        self.weights = parameters_under(self.loaded, None, self.condition.quant.weights)
 
     def value(self, log2_g: Tensor) -> float:
         """Exact, over all windows; remembered."""
