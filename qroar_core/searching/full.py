@@ -22,12 +22,13 @@ from qroar_core.models.stream import Condition
 from qroar_core.results.search import Candidate
 from qroar_core.searching.cached import Report
 from qroar_core.searching.descent import clamp
+from qroar_core.searching.keeping import Keeping
 from qroar_core.searching.methods import grid_of, make_sampler
 from qroar_core.specs import QuantSpec, RopeSpec, SearchSpec
 
 
 @dataclass(slots=True, eq=False)
-class FullObjective:
+class FullObjective(Keeping):
     """Mean NLL at each length, weighted by the length; nats per token. The search keeps the best it has seen."""
 
     loaded: LoadedModel
@@ -39,18 +40,6 @@ class FullObjective:
     lengths: tuple[int, ...]
     passes: int = 0
     known: dict[bytes, float] = field(default_factory=dict)
-    _best: Tensor | None = None
-
-    @property
-    def started(self) -> bool:
-        """True once a candidate is known."""
-        return self._best is not None
-
-    @property
-    def best(self) -> Tensor:
-        """The best candidate's log2 g."""
-        assert self._best is not None  # identity is offered first
-        return self._best
 
     def value(self, log2_g: Tensor) -> float:
         """NLL of these scales; remembered, since sweeps come back to the same point."""
@@ -67,13 +56,6 @@ class FullObjective:
             self.known[key] = total / weight
         return self.known[key]
 
-    def offer(self, log2_g: Tensor) -> float:
-        """Evaluate a candidate and keep it if it is the best; returns its value."""
-        reached = self.value(log2_g)
-        if self._best is None or reached < self.value(self._best):
-            self._best = log2_g
-        return reached
-
 
 def full_search(objective: FullObjective, base: Tensor, bounds: Tensor, spec: SearchSpec, report: Report,
                 past: Sequence[Candidate] = ()) -> Tensor:  # fmt: skip
@@ -81,10 +63,7 @@ def full_search(objective: FullObjective, base: Tensor, bounds: Tensor, spec: Se
 
     `past` is the history of a full search this one continues, and `base` what that had found.
     """
-    starts = {"identity": torch.zeros_like(base)} | ({"cached result": base} if base.any() else {})
-    reached = {name: objective.offer(start) for name, start in starts.items()}  # both before a chance to cancel
-    for name in (n for n in reached if n not in {c.label for c in past}):
-        report(0, name, reached[name], min(reached.values()))
+    objective.begin(base, report, past)
     told = [c.objective for c in past if c.step > 0]
     for step, (moved, label) in enumerate(_candidates(objective, bounds, spec, told), start=len(told) + 1):
         if step > spec.trials:

@@ -26,6 +26,7 @@ from qroar_core.models.score import divergence, kl_gradient
 from qroar_core.results.search import Candidate
 from qroar_core.searching.cached import Report
 from qroar_core.searching.descent import CHEAP, AdamState, clamp
+from qroar_core.searching.keeping import Keeping
 from qroar_core.specs import SearchSpec
 
 LEARNING_RATE = 0.02  # octaves per step at the start, falling linearly to zero; 0.06 follows single windows
@@ -77,7 +78,7 @@ class KLObjective:
 
 
 @dataclass(slots=True, eq=False)
-class Polish:
+class Polish(Keeping):
     """One polish: where it stands, and the best exact candidate."""
 
     objective: KLObjective
@@ -85,30 +86,16 @@ class Polish:
     report: Report
     state: AdamState | None = None
     seconds: float = 0.0  # of the last exact evaluation
-    _best: Tensor | None = None
-
-    @property
-    def started(self) -> bool:
-        """True once a candidate is known."""
-        return self._best is not None
-
-    @property
-    def best(self) -> Tensor:
-        """The best exact candidate's log2 g, (layers, kv, bands)."""
-        assert self._best is not None  # identity is offered first
-        return self._best
 
     def value(self, log2_g: Tensor) -> float:
         """The objective of any scales."""
         return self.objective.value(log2_g)
 
     def offer(self, log2_g: Tensor) -> float:
-        """Evaluate a candidate exactly and keep it where it is better; the earlier one wins ties."""
+        """As `Keeping.offer`, and remember how long it took."""
         began = time.perf_counter()
-        reached = self.value(log2_g)
+        reached = Keeping.offer(self, log2_g)
         self.seconds = time.perf_counter() - began
-        if self._best is None or reached < self.value(self._best):
-            self._best = log2_g
         return reached
 
     def run(self, base: Tensor, past: Sequence[Candidate] = ()) -> Tensor:
@@ -116,10 +103,7 @@ class Polish:
 
         `past` is the history of a polish this one continues.
         """
-        starts = {"identity": torch.zeros_like(base)} | ({"cached result": base} if base.any() else {})
-        reached = {name: self.offer(start) for name, start in starts.items()}  # both before a chance to cancel
-        for name in (n for n in reached if n not in {c.label for c in past}):
-            self.report(0, name, reached[name], min(reached.values()))
+        self.begin(base, self.report, past)
         spec, at = self.objective.spec, self.state or AdamState.at(self.best)
         self.state, tail = at, max(1, spec.polish_steps // AVERAGED)
         for step in range(sum(c.label.startswith("polish step") for c in past), spec.polish_steps):
