@@ -15,11 +15,32 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TextIO
 
-from benchmarks import dashboard, demo, diagnosis, families, inplace, llamacpp, memory, objectives, polish, smollm2
+from benchmarks import (
+    angles,
+    controls,
+    dashboard,
+    demo,
+    diagnosis,
+    evaluation,
+    families,
+    inplace,
+    league,
+    llamacpp,
+    llamacpp_angles,
+    memory,
+    objectives,
+    polish,
+    predict,
+    replication,
+    smollm2,
+)
 
 PARTS = {"demo": demo.main, "smollm2": smollm2.main, "diagnosis": diagnosis.main, "memory": memory.main}
 PARTS |= {"dashboard": dashboard.main, "llamacpp": llamacpp.main, "inplace": inplace.main, "families": families.main}
-PARTS |= {"objectives": objectives.main, "polish": polish.main}
+PARTS |= {"objectives": objectives.main, "polish": polish.main, "angles": angles.main, "predict": predict.main}
+PARTS |= {"llamacpp-angles": llamacpp_angles.main}
+PARTS |= {"evaluation": evaluation.main, "lengths": evaluation.lengths}
+PARTS |= {"league": league.main, "controls": controls.main, "replication": replication.main}
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -1,7 +1,8 @@
 """Every supported family on a small random model of its own config class: what scales leave alone and what they change.
 
 Float64 on the CPU, a few seconds. "exact": symmetric scales move no logit, a scale on q alone does. "g squared": shared
-scales multiply each band's part of q . k by g^2. "undone": quantized, scaled and put back, every byte is as it was.
+scales multiply each band's part of q . k by g^2. "undone": quantized, scaled and put back, every byte is as it was. "in
+chunks", for families some of whose layers carry a state: read in pieces, the logits are those of one pass.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ from qroar_core.models.stream import AttentionTap, Condition, open_stream
 from qroar_core.specs import QuantizerSpec, QuantSpec, WeightQuantSpec
 
 LENGTH, LAYERS, HEADS, HEAD_DIM = 48, 2, 6, 16
+CHUNK = 13  # tokens a piece
 BOUND = 1e-9
 SLIDES = {"layer_types": ["sliding_attention", "full_attention"], "sliding_window": 11}
-
 
 LATENT = {
     "num_key_value_heads": HEADS, "q_lora_rank": 24, "kv_lora_rank": 20, "qk_nope_head_dim": 10, "qk_rope_head_dim": 6,
@@ -35,13 +36,25 @@ LATENT = {
 }  # fmt: skip
 
 
+def mixed(kind: str) -> dict[str, Any]:
+    """A hybrid's layers: LAYERS of attention, each behind one of `kind`."""
+    return {"num_hidden_layers": 2 * LAYERS, "layer_types": [kind, "full_attention"] * LAYERS}
+
+
+DELTA = mixed("linear_attention") | {"linear_key_head_dim": 8, "linear_value_head_dim": 6, "linear_num_key_heads": 2,
+                                     "linear_num_value_heads": 4}  # fmt: skip
+MAMBA = {"mamba_n_heads": 4, "mamba_d_state": 6, "mamba_n_groups": 1, "mamba_chunk_size": 16}
+EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24}
+SHARED = EXPERTS | {"shared_expert_intermediate_size": 24}
+
+
 def rope(**block: Any) -> dict[str, Any]:
     """A rope_parameters block."""
     return {"rope_type": "default", "rope_theta": 10_000.0} | block
 
 
 OPTIONS: dict[str, dict[str, Any]] = {  # what a family's small config needs beyond the sizes
-    "qwen3_moe": {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24},
+    "qwen3_moe": EXPERTS,
     "mixtral": {"num_local_experts": 4},
     "granite": {"attention_multiplier": 0.3, "logits_scaling": 3.0},
     "stablelm": {"rope_parameters": rope(partial_rotary_factor=0.25)},
@@ -58,6 +71,17 @@ OPTIONS: dict[str, dict[str, Any]] = {  # what a family's small config needs bey
     "falcon": {"new_decoder_architecture": True, "num_kv_heads": 2, "num_ln_in_parallel_attn": 2},
     "gpt_oss": SLIDES | {"rope_parameters": rope(rope_type="yarn", factor=8.0, original_max_position_embeddings=8),
                          "num_local_experts": 4},
+    "qwen3_next": DELTA | SHARED | {"rope_parameters": rope(partial_rotary_factor=0.25)},
+    "qwen3_5": DELTA | {"rope_parameters": rope(partial_rotary_factor=0.25)},
+    "qwen3_5_moe": DELTA | SHARED | {"rope_parameters": rope(partial_rotary_factor=0.25)},
+    "lfm2": mixed("conv"),
+    "lfm2_moe": mixed("conv") | EXPERTS | {"num_dense_layers": 1},
+    "bamba": MAMBA | {"num_hidden_layers": 2 * LAYERS, "attn_layer_indices": [1, 3],
+                      "rope_parameters": rope(partial_rotary_factor=0.5)},
+    "falcon_h1": MAMBA | {"mamba_d_ssm": 32, "key_multiplier": 0.4, "lm_head_multiplier": 0.3},
+    "granitemoehybrid": mixed("linear_attention") | MAMBA | {
+        "position_embedding_type": "rope", "num_local_experts": 4, "num_experts_per_tok": 2,
+        "shared_intermediate_size": 24, "attention_multiplier": 0.3, "logits_scaling": 3.0},
 }  # fmt: skip
 
 
@@ -94,9 +118,7 @@ class Logits:
 def small(family: Family) -> LoadedModel:
     """A random model of the family, large enough in its weights for attention to be far from uniform."""
     stem = family.architectures[0].removesuffix("ForCausalLM")
-    config_class = getattr(transformers, f"{stem}Config", None) or getattr(transformers, f"{stem}TextConfig")
-    if stem == "Gemma3":
-        config_class = transformers.Gemma3TextConfig
+    config_class = getattr(transformers, f"{stem}TextConfig", None) or getattr(transformers, f"{stem}Config")
     sizes = {
         "vocab_size": 64, "hidden_size": HEADS * HEAD_DIM, "intermediate_size": 40, "num_hidden_layers": LAYERS,
         "num_attention_heads": HEADS, "num_key_value_heads": 2, "head_dim": HEAD_DIM, "max_position_embeddings": 64,
@@ -109,8 +131,10 @@ def small(family: Family) -> LoadedModel:
     if stem == "Falcon":
         del sizes["intermediate_size"]
     config = config_class(**(sizes | OPTIONS.get(family.name, {})))
-    model = getattr(transformers, family.architectures[0])(config).double()
     generator = torch.Generator().manual_seed(0)
+    with torch.random.fork_rng():  # what decays in a state is drawn by the model itself
+        torch.manual_seed(0)
+        model = getattr(transformers, family.architectures[0])(config).double()
     for name, parameter in model.named_parameters():
         noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
         matrix = parameter.ndim >= 2 and "norm" not in name and not name.endswith("bias")
@@ -122,16 +146,18 @@ def small(family: Family) -> LoadedModel:
     return as_loaded(model, None, family, Source(family.name, family.name, None), torch.device("cpu"))
 
 
-def run(loaded: LoadedModel, ids: torch.Tensor, condition: Condition) -> tuple[torch.Tensor, Logits]:
+def run(
+    loaded: LoadedModel, ids: torch.Tensor, condition: Condition, chunk: int = LENGTH
+) -> tuple[torch.Tensor, Logits]:
     """Vocabulary logits, and q and k."""
     seen = Logits()
-    with open_stream(loaded, condition, LENGTH) as stream:
+    with open_stream(loaded, condition, LENGTH, chunk=chunk) as stream:
         hidden = torch.cat([piece.hidden for piece in stream.run(ids, (seen,))], 1)
     return logits_of(loaded, hidden), seen
 
 
 def checked(loaded: LoadedModel) -> dict[str, bool]:
-    """The three checks."""
+    """The three checks, and a fourth where layers carry a state."""
     geo = loaded.geometry
     generator = torch.Generator().manual_seed(1)
     ids = torch.randint(0, geo.vocab_size, (1, LENGTH), generator=generator)
@@ -148,7 +174,11 @@ def checked(loaded: LoadedModel) -> dict[str, bool]:
     noisy, _ = run(loaded, ids, Condition(quant=quant, scales=Scales("shared", geo.finest, bands, g)))
     after = loaded.model.state_dict()
     undone = bool((noisy - plain).abs().max() > BOUND) and all(torch.equal(after[n], x) for n, x in before.items())
-    return {"exact": exact, "g squared": squared(loaded, ids, g, bands, seen), "undone": undone}
+    checks = {"exact": exact, "g squared": squared(loaded, ids, g, bands, seen), "undone": undone}
+    if loaded.family.layer_state(loaded.model.config) is not None:
+        pieces, _ = run(loaded, ids, Condition(), CHUNK)
+        checks["in chunks"] = float((pieces - plain).abs().max()) < BOUND
+    return checks
 
 
 def one_sided(loaded: LoadedModel, ids: torch.Tensor, g: torch.Tensor, bands: Any, plain: torch.Tensor) -> bool:
@@ -186,6 +216,8 @@ def row(family: Family) -> tuple[list[str], bool]:
     with Float64():
         checks = checked(loaded)
     share = "all channels" if geo.rotary_dim == geo.head_dim else f"{geo.rotary_dim} of {geo.head_dim}"
+    if geo.decoder_layers:
+        share += ", some layers no attention"
     if geo.without_rope:
         share += ", some layers none"
     if len(set(geo.rope_kinds)) > 1:

@@ -12,7 +12,6 @@ import sys
 from dataclasses import dataclass
 
 import torch
-from scipy import stats
 from torch import Tensor
 
 from qroar_core import load, search
@@ -22,6 +21,7 @@ from qroar_core.models import smollm2
 from qroar_core.models.capture import Capture, capture
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.text import SPLITS, split
+from qroar_core.results.correlation import spearman
 from qroar_core.searching.cached import CachedObjective
 from qroar_core.searching.descent import clamp
 from qroar_core.searching.frame import Frame
@@ -89,9 +89,10 @@ def ranked(loaded: LoadedModel, case: Case) -> None:
           f"`{case.text}` each, seed 0)\n")  # fmt: skip
     print("| objective | Spearman's rho with held-out NLL | 95 % interval |\n|---|---|---|")
     for name, words in WORDS.items():
-        rho = stats.spearmanr(columns[name], columns["heldout"]).statistic
-        low, high = (float(torch.tensor(z).tanh()) for z in _fisher(rho, len(columns["heldout"])))
-        print(f"| {words} | {rho:.3f} | {low:.3f} to {high:.3f} |")
+        found = spearman(columns[name], columns["heldout"])
+        if found is None:
+            sys.exit(f"{words} is the same for every draw")
+        print(f"| {words} | {found.rho:.3f} | {found.low:.3f} to {found.high:.3f} |")
     print(flush=True)
 
 
@@ -117,12 +118,6 @@ def judgements(taken: Capture, objective: CachedObjective, log2_g: Tensor) -> di
 def nll(bench: Bench, ids: Tensor, scales: Scales) -> float:
     """Mean NLL under the quantizer and these scales, nats per token."""
     return statistics.fmean(bench.nll(ids, scales, ""))
-
-
-def _fisher(rho: float, n: int) -> tuple[float, float]:
-    """Ends of the 95 % interval on Fisher's z scale, with Spearman's variance 1.06 / (n - 3)."""
-    z, reach = float(torch.tensor(rho).atanh()), 1.96 * (1.06 / (n - 3)) ** 0.5
-    return z - reach, z + reach
 
 
 if __name__ == "__main__":

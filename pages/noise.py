@@ -3,6 +3,7 @@
 import streamlit as st
 
 from pages.parts import need
+from pages.parts.layer_group import errors_of
 from pages.parts.show import picture
 from qroar_core.figures import anisotropy, noise, pair_error
 
@@ -13,6 +14,10 @@ if result.logit_noise is None:
     st.info("Nothing is quantized, so there is no noise. Choose a quantizer on the Start page.")
 else:
     tuned = need.tuned_diagnosis(loaded, setting)
+picture(noise.by_group(result), "noise-by-group")
+group = errors_of(result)
+if group is not None:
+    result, tuned = result.of_group(group), None if tuned is None else tuned.of_group(group)
 picture(noise.by_position(result, tuned), "noise-by-position")
 picture(noise.by_distance(result, tuned), "noise-by-distance")
 picture(noise.by_layer_and_band(result, tuned), "noise-by-band")

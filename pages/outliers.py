@@ -24,7 +24,8 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
     if outliers.pages(result) > 1:
         here = st.session_state["outlier layer"] // per_page
         page = st.selectbox("Layers shown", range(outliers.pages(result)), here,
-                            lambda p: f"{p * per_page}–{min(count, (p + 1) * per_page) - 1}", width=160)  # fmt: skip
+                            lambda p: "–".join(str(result.layer_number(i)) for i in (
+                                p * per_page, min(count, (p + 1) * per_page) - 1)), width=160)  # fmt: skip
 
 
 def panel(data: list) -> dict:
@@ -35,7 +36,8 @@ def panel(data: list) -> dict:
 picture(outliers.layers(result, which, page, st.session_state["outlier layer"]), "outlier-layers",
         on_select=pick.on_click("outlier-layers", panel), selection_mode="points")  # fmt: skip
 with st.container(horizontal=True, vertical_alignment="bottom"):
-    layer = st.selectbox("Layer", range(count), key="outlier layer", width=120)
+    layer = st.selectbox("Layer", range(count), key="outlier layer", width=120,
+                         format_func=lambda i: str(result.layer_number(i)))  # fmt: skip
     head = st.selectbox("KV head", range(result.n_kv_heads), key="outlier head", width=120)
 pick.remember("outlier map", of, *MENUS)
 picture(outliers.channel_map(result, which, layer, head), "outlier-map")

@@ -20,7 +20,7 @@ said = strip(loaded, setting)
 if said.acts != "yes":
     st.warning(f"{said.reason} A search would only follow noise; change the quantizer, or go on to see it.")
 
-spec = forms.search_form(setting.search)
+spec = forms.search_form(setting.search, norms=loaded.geometry.scaled_gain)
 if spec != setting.search:
     session.choose(replace(session.choice(), search=spec))
     st.rerun()

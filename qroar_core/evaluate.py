@@ -3,6 +3,10 @@
 {reference, quantized} x {identity, tuned} plus SmoothAttention and a Hadamard rotation without and
 with scales of its own, at every length on the same target tokens: each window ends at the same place
 and only sees more or less of what came before.
+
+Full windows score all targets of a text in one window of `length` tokens. Sliding ones (a `stride`) move on by
+`stride` tokens and score the last `stride` of each window, so that every target sees at least length - stride
+tokens. Beyond model and cache, memory holds what one chunk needs and three numbers per target.
 """
 
 from __future__ import annotations
@@ -19,7 +23,8 @@ from qroar_core.maths.rescale import Scales
 from qroar_core.models.calibrate import calibrated
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.measure import Measured, measure
-from qroar_core.models.score import divergence
+from qroar_core.models.score import Divergence
+from qroar_core.models.states import States
 from qroar_core.models.stream import Condition
 from qroar_core.models.text import Document, windows
 from qroar_core.progress import OnStep, Step, ignore, part
@@ -53,42 +58,75 @@ def run(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, tuned: Scales | N
         rotation_tuned: scales that were searched under `rotated(quant)`; measured under it, beside the rotation alone.
     Raises:
         BadText: too little text for the windows asked.
-        BadSpec: targets that fill the shortest length, or scales for a rotation that does not apply.
+        BadSpec: targets or a stride that fill the shortest length, or scales for a rotation that does not apply.
     """
     lengths = spec.lengths or default_lengths(loaded, rope)
-    targets = spec.targets or max(1, min(lengths) // 2 if len(lengths) > 1 else lengths[0] - 1)
-    if targets >= min(lengths):
-        raise BadSpec(f"{targets} targets need a length above that", where="--lengths", do="score fewer tokens")
-    texts = windows(loaded.tokenizer, documents, max(lengths), spec.windows, spec.seed)
+    targets, stride = scored(spec, lengths)
+    texts = windows(loaded.tokenizer, documents, max(lengths) + targets - stride, spec.windows, spec.seed)
     named = _conditions(rope, quant, tuned, smooth, spec.rotation, rotation_tuned)
     rows: list[Row] = []
     nll: dict[str, list[float]] = {}
     done, total = 0, len(lengths) * len(named)
     curves: dict[str, list[list[float]]] = {}
     for length in lengths:
-        ids = texts.ids[:, -length:]
-        reference: Measured | None = None
-        for one in named:
-            step = part(_as_evaluate(on_step), done, done + 1, total)
-            condition = calibrated(loaded, one.condition, ids[:1], spec.chunk)
-            seen = measure(
-                loaded, condition, ids, targets, chunk=spec.chunk, what=f"{one.key} at {length}", on_step=step
-            )
-            reference = reference or seen
-            rows.append(_row(loaded, length, one, seen, reference))
-            nll[f"{length}/{one.key}"] = seen.per_window
-            if length == max(lengths):
-                curves[one.key] = _curve(seen.nll)
-            done += 1
+        ids = sliding(texts.ids, length, targets, stride)
+        with States(stride) as states:
+            reference: Measured | None = None
+            for one in named:
+                step = part(_as_evaluate(on_step), done, done + 1, total)
+                condition = calibrated(loaded, one.condition, ids[:1], spec.chunk)
+                seen = measure(
+                    loaded, condition, ids, stride, chunk=spec.chunk, what=f"{one.key} at {length}", on_step=step,
+                    keep=states if reference is None and len(named) > 1 else None,
+                    against=None if reference is None else states,
+                )  # fmt: skip
+                seen = _by_text(seen, len(texts))
+                reference = reference or seen
+                rows.append(_row(length, one, seen, reference))
+                nll[f"{length}/{one.key}"] = seen.per_window
+                if length == max(lengths):
+                    curves[one.key] = _curve(seen.nll, stride)
+                done += 1
     longest = max(lengths)
     at_longest = {key.split("/", 1)[1]: v for key, v in nll.items() if key.startswith(f"{longest}/")}
+    slides = "" if spec.stride is None else f", windows sliding by {stride}"
     return Evaluation(
         rows=rows,
-        text=f"{len(texts)} windows, {targets} targets each, digest {texts.digest}, seed {spec.seed}",
+        text=f"{len(texts)} windows, {targets} targets each{slides}, digest {texts.digest}, seed {spec.seed}",
+        stride=spec.stride,
         window_nll=nll,
-        positions=position_curve(_curve_positions(longest, targets), curves, spec.confidence),
-        **findings(at_longest, longest, spec.confidence),
+        positions=position_curve(_curve_positions(longest, stride), curves, spec.confidence),
+        **findings(at_longest, longest, spec.confidence, texts.documents),
     )
+
+
+def scored(spec: EvaluationSpec, lengths: tuple[int, ...]) -> tuple[int, int]:
+    """Target tokens of a text, and how many of them one window scores: all of them unless it slides.
+
+    Raises:
+        BadSpec: they fill the shortest length.
+    """
+    shortest, stride = min(lengths), spec.stride
+    if stride is not None and stride >= shortest:
+        raise BadSpec(f"a stride of {stride} needs a length above that", where="--lengths", do="slide by fewer tokens")
+    targets = spec.targets or max(1, shortest // 2 if len(lengths) > 1 else shortest - 1)
+    if stride is not None:
+        return spec.targets or max(1, targets // stride) * stride, stride
+    if targets >= shortest:
+        raise BadSpec(f"{targets} targets need a length above that", where="--lengths", do="score fewer tokens")
+    return targets, targets
+
+
+def sliding(ids: Tensor, length: int, targets: int, stride: int) -> Tensor:
+    """The windows of `length` tokens that score the last `targets` of each text, `stride` each, in reading order.
+
+    Args:
+        ids: (texts, at least length + targets - stride). targets: a multiple of stride.
+    Returns:
+        (texts * targets / stride, length), the windows of one text together.
+    """
+    read = length + targets - stride
+    return ids[:, -read:].unfold(1, length, stride).flatten(0, 1)
 
 
 def default_lengths(loaded: LoadedModel, rope: RopeSpec) -> tuple[int, ...]:
@@ -142,9 +180,17 @@ def must_rotate(quant: QuantSpec) -> QuantSpec:
     return turned
 
 
-def _row(loaded: LoadedModel, length: int, one: _Named, seen: Measured, reference: Measured) -> Row:
+def _by_text(seen: Measured, texts: int) -> Measured:
+    """(texts * n, stride) of the windows of a text side by side -> (texts, targets)."""
+    apart = seen.apart
+    if apart is not None:
+        apart = Divergence(apart.kl.reshape(texts, -1), apart.same_top1.reshape(texts, -1))
+    return Measured(seen.nll.reshape(texts, -1), apart)
+
+
+def _row(length: int, one: _Named, seen: Measured, reference: Measured) -> Row:
     over = mean_interval(seen.per_window)
-    apart = divergence(loaded, reference.hidden, seen.hidden)
+    apart = seen.apart or Divergence(torch.zeros_like(seen.nll), torch.ones_like(seen.nll, dtype=torch.bool))
     close = closeness(reference.nll, seen.nll, apart.kl, apart.same_top1)
     return Row(
         length=length,
@@ -161,14 +207,15 @@ def _row(loaded: LoadedModel, length: int, one: _Named, seen: Measured, referenc
     )
 
 
-def _curve(nll: Tensor) -> list[list[float]]:
-    """(windows, targets) -> (windows, points) means."""
-    pieces = nll.double().tensor_split(min(CURVE_POINTS, nll.shape[1]), dim=1)
+def _curve(nll: Tensor, stride: int) -> list[list[float]]:
+    """(texts, targets) -> (texts, points): means by position in the window, over the windows of a text."""
+    at = nll.double().reshape(nll.shape[0], -1, stride).mean(1)
+    pieces = at.tensor_split(min(CURVE_POINTS, stride), dim=1)
     return torch.stack([piece.mean(1) for piece in pieces], 1).tolist()
 
 
-def _curve_positions(length: int, targets: int) -> list[int]:
-    at = torch.arange(length - targets, length).tensor_split(min(CURVE_POINTS, targets))
+def _curve_positions(length: int, stride: int) -> list[int]:
+    at = torch.arange(length - stride, length).tensor_split(min(CURVE_POINTS, stride))
     return [int(piece.double().mean()) for piece in at]
 
 

@@ -207,20 +207,14 @@ def parse_cache_option(
     if name in KV_PRESETS:
         if (kv_scale, group_size, kv_rotation) != (None, None, None):
             given = "--kv-scale" if kv_scale else "--group-size" if group_size else "--kv-rotation"
-            raise BadSpec(
-                f"preset {name} brings its own scales and rotation", where=where, do=f"drop {given}"
-            )
+            raise BadSpec(f"preset {name} brings its own scales and rotation", where=where, do=f"drop {given}")
         return KV_PRESETS[name].k if tensor == "k" else KV_PRESETS[name].v
     match = re.fullmatch(r"int(\d+)", name)
     if match is None or int(match[1]) not in INT_BITS:
         known = ["none", *(f"int{b}" for b in INT_BITS), *KV_PRESETS]
-        raise BadSpec(
-            f"unknown cache quantizer {text!r}", where=where, do=f"choose one of {', '.join(known)}"
-        )
+        raise BadSpec(f"unknown cache quantizer {text!r}", where=where, do=f"choose one of {', '.join(known)}")
     scale = kv_scale or "token"
     default = {"block": DEFAULT_BLOCK, "channel": DEFAULT_CHANNEL_GROUP}.get(scale)
     if group_size is not None and default is None:
         raise BadSpec(f"--group-size has no meaning with --kv-scale {scale}", where=where, do="drop it")
-    return QuantizerSpec(
-        int(match[1]), scale=scale, group_size=group_size or default, rotation=kv_rotation or "none"
-    )
+    return QuantizerSpec(int(match[1]), scale=scale, group_size=group_size or default, rotation=kv_rotation or "none")

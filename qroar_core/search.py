@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -25,12 +26,16 @@ from qroar_core.progress import OnStep, Step, ignore
 from qroar_core.results import Diagnosis, SearchReport
 from qroar_core.results.intervals import NO_GAIN, Interval
 from qroar_core.results.search import Candidate
+from qroar_core.searching import telling
 from qroar_core.searching.descent import AdamState, Descent
 from qroar_core.searching.frame import Frame, Plan
+from qroar_core.searching.full import FullObjective
 from qroar_core.searching.methods import METHODS
-from qroar_core.searching.polish import Polish
+from qroar_core.searching.outcome import SearchOutcome
 from qroar_core.searching.probe import Probe
 from qroar_core.searching.proof import Bench, guarded, proven
+from qroar_core.searching.sharing import tries_of
+from qroar_core.searching.shrinking import pull
 from qroar_core.searching.whole import WORDS, Whole, descend, require_seen, settled, whole
 from qroar_core.specs import QuantSpec, RopeSpec, SearchSpec
 
@@ -39,36 +44,32 @@ CANCELLED = "cancelled: not proven on held-out text"
 Texts = dict[str, list[Document]]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class SearchOutcome:
-    """`kept` is `found` only where the gain was proven; `smooth` and `mad` are the statistics-only baselines.
-
-    `state` is where the gradient method stood when it was cancelled, so that it can go on exactly there.
-    """
-
-    found: Scales
-    kept: Scales
-    smooth: Scales
-    mad: Scales
-    report: SearchReport
-    state: AdamState | None = None
-
-
 def run(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, spec: SearchSpec, texts: Texts,
         diagnosis: Diagnosis | None = None, on_step: OnStep = ignore,
-        resume: SearchOutcome | None = None) -> SearchOutcome:  # fmt: skip
+        resume: SearchOutcome | None = None, storage: Path | None = None) -> SearchOutcome:  # fmt: skip
     """Search, guard and prove.
 
     Args:
         texts: documents of "calibration", "development" and "heldout".
         diagnosis: its tail inflation widens the bounds; without one only the pressure shapes them.
         resume: the `partial` of a cancelled search under the same setting; only what it had left is tried.
+        storage: a file through which processes share the candidates of the optuna method (searching/spread.py).
     Raises:
-        BadText: too little text. BadSpec: an objective that cannot see the quantizer.
+        BadText: too little text. BadSpec: an objective that cannot see the quantizer, or a search not to be shared.
+        BadOutput: a storage of another setting.
         Cancelled: raised by `on_step`; its `partial` is the outcome so far, or None before any candidate.
     """
     with loaded.lock:
-        return _Search(Frame(loaded, rope, quant, spec, texts), on_step, resume).outcome(diagnosis)
+        return _Search(Frame(loaded, rope, quant, spec, texts), on_step, resume, storage).outcome(diagnosis)
+
+
+def join(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, spec: SearchSpec, texts: Texts, storage: Path,
+         diagnosis: Diagnosis | None = None, on_step: OnStep = ignore) -> None:  # fmt: skip
+    """Work on a shared search until each of its candidates is finished; what came out is `run`'s to say."""
+    with loaded.lock:
+        helper = _Search(Frame(loaded, rope, quant, spec, texts), on_step, None, storage)
+        if helper.begin(diagnosis):
+            helper.descend(helper.captured())
 
 
 def plan(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, spec: SearchSpec,
@@ -93,13 +94,13 @@ def prove(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, spec: SearchSpe
     """Paired interval of the gain of any scales on the held-out windows the search is proven on, nats per token."""
     with loaded.lock:
         frame = Frame(loaded, rope, quant, spec, texts)
-        heldout = frame.windows("heldout", frame.length, PROOF_WINDOWS)
-        return proven(Bench(loaded, rope, quant, on_step), scales, heldout)
+        return proven(Bench(loaded, rope, quant, on_step), scales, frame.heldout(PROOF_WINDOWS))
 
 
 class _Search:
-    def __init__(self, frame: Frame, on_step: OnStep, resume: SearchOutcome | None) -> None:
-        self.frame, self.spec, self.on_step, self.resume = frame, frame.spec, on_step, resume
+    def __init__(self, frame: Frame, on_step: OnStep, resume: SearchOutcome | None,
+                 storage: Path | None = None) -> None:  # fmt: skip
+        self.frame, self.spec, self.on_step, self.resume, self.storage = frame, frame.spec, on_step, resume, storage
         self.history: list[Candidate] = list(resume.report.history) if resume else []
         self.spent = resume.report.seconds if resume else 0.0
         self.bench = Bench(frame.loaded, frame.rope, frame.quant, on_step)
@@ -107,29 +108,24 @@ class _Search:
         self.whole: Whole | None = None
         self.starts: dict[str, Tensor] = {}
         self.began = self.idle = 0.0
-        self.windows = self.bounds = torch.empty(0)
+        self.windows = self.bounds = self.limits = torch.empty(0)
 
     def outcome(self, diagnosis: Diagnosis | None) -> SearchOutcome:
         frame = self.frame
-        self.bounds = frame.bounds(diagnosis)
-        if frame.verdict.acts == "no":
-            return self.untouched()
-        require_seen(self.spec.objective, frame)
-        self.windows = frame.windows("calibration", frame.length, self.spec.windows)
+        if not self.begin(diagnosis):
+            report = telling.untouched(frame, self.bounds)
+            return SearchOutcome(frame.none, frame.none, frame.none, frame.none, report)
         self.idle = forward_seconds(frame.loaded, self.windows[:1])
         self.began = time.perf_counter()
         try:
-            taken = capture(frame.loaded, frame.rope, self.windows, self.spec.query_rows, seed=self.spec.seed,
-                            on_step=self.on_step)  # fmt: skip
-            self.starts = frame.starts(taken)
-            value, log2_g = self.descend(taken)
+            value, log2_g = self.descend(self.captured())
             self.spent += time.perf_counter() - self.began
             self.began = 0.0
             before, after = value(torch.zeros_like(log2_g)), value(log2_g)
             searched = frame.scales(log2_g)
             found, guard = self.guard(searched)
-            if not torch.equal(found.g, searched.g):
-                after = value(found.g.log2().float())
+            if not torch.equal(found.point, searched.point):
+                after = value(found.point.float())
             kept, reason = self.prove(found)
         except Cancelled as stop:
             raise Cancelled(stop.where, partial=self.partial()) from stop
@@ -137,30 +133,53 @@ class _Search:
         report = self.told(before, after, guard, "identity" if kept.is_identity else "found", reason, idle)
         return self.made(found, kept, report)
 
+    def begin(self, diagnosis: Diagnosis | None) -> bool:
+        """Bounds and text; False where scales cannot act."""
+        frame, spec = self.frame, self.spec
+        self.bounds = frame.bounds(diagnosis)
+        if frame.verdict.acts == "no":
+            return False
+        self.limits = frame.limits(self.bounds)
+        require_seen(spec.objective, frame)
+        self.windows = frame.windows("calibration", frame.length, spec.windows)
+        self.tries = tries_of(self.storage, frame, self.bounds, self.on_step)
+        return True
+
+    def captured(self) -> Capture:
+        """q, k and v of the calibration text, and where to start from."""
+        frame, spec = self.frame, self.spec
+        taken = capture(frame.loaded, frame.rope, self.windows, spec.query_rows, seed=spec.seed, on_step=self.on_step)
+        self.starts = frame.starts(taken)
+        return taken
+
     def descend(self, taken: Capture) -> tuple[Callable[[Tensor], float], Tensor]:
         """The objective that decides, and log2 g found under it."""
         frame, resume = self.frame, self.resume
         base = self.starts["identity"]
-        before = resume.found.g.log2().float() if resume else None
+        before = resume.found.point.float() if resume else None
         in_whole = resume is not None and resume.report.objective != "cached"
         value: Callable[[Tensor], float] = lambda x: 1.0  # noqa: E731 (replaced wherever there is an objective)
         if not frame.weights_only:
             objective = frame.objective(taken)
+            objective.pull = pull(frame)
             value = objective.value
             if not in_whole:
                 state = replace(resume.state) if resume and resume.state else None
                 past = tuple(self.history)
-                self.descent = Descent(objective, self.bounds, self.spec, self.note, past, before, state)
+                self.descent = Descent(objective, self.limits, self.spec, self.note, past, before, state,
+                                       self.tries("cached"))  # fmt: skip
                 begin = {name: x for name, x in self.starts.items() if name != "mad"}  # a baseline, never a good start
                 METHODS[self.spec.method](self.descent, begin)
                 base = self.descent.best
         if self.spec.objective != "cached":
             state = replace(resume.state) if in_whole and resume and resume.state else None
-            self.whole = whole(frame, self.bounds, self.note, state)
+            self.whole = whole(frame, self.limits, self.note, state)
+            if isinstance(self.whole, FullObjective):
+                self.whole.tries = self.tries("full")
             past = tuple(self.history) if in_whole else ()
             self.history = list(past)
             base = before if in_whole and before is not None else base
-            return self.whole.value, descend(self.whole, base, self.bounds, frame, self.note, past)
+            return self.whole.value, descend(self.whole, base, self.limits, frame, self.note, past)
         return value, base
 
     def note(self, step: int, label: str, value: float, best: float | None = None) -> None:
@@ -169,18 +188,8 @@ class _Search:
             best = self.history[-1].best if self.history else value
         candidate = Candidate(step=step, label=label, objective=value, best=best)
         self.history.append(candidate)
-        total = self.total()
+        total = telling.total(self.spec, len(self.frame.bands), self.whole)
         self.on_step(Step("search", min(step, total), total, label, candidate))
-
-    def total(self) -> int:
-        """Candidates of the pass that is under way."""
-        spec = self.spec
-        swept = spec.sweeps * len(self.frame.bands) * 2 * (spec.grid_points // 2)
-        if isinstance(self.whole, Polish):
-            return spec.polish_steps
-        if self.whole is not None:
-            return spec.trials if spec.method == "optuna" else min(spec.trials, swept)
-        return {"gradient": spec.steps, "coordinate": swept, "optuna": spec.trials}[spec.method]
 
     def guard(self, found: Scales) -> tuple[Scales, str]:
         """The short-context guard on development text."""
@@ -195,8 +204,9 @@ class _Search:
         """Keep `found` only if held-out text says so."""
         if found.is_identity:
             return self.frame.none, f"{NO_GAIN}, the search found nothing better or the guard rejected it"
-        gain = proven(self.bench, found, self.frame.windows("heldout", self.frame.length, PROOF_WINDOWS))
-        measured = f"{gain.mean:+.4f} nats [{gain.low:+.4f}, {gain.high:+.4f}] on {PROOF_WINDOWS} held-out windows"
+        heldout = self.frame.heldout(PROOF_WINDOWS)
+        gain = proven(self.bench, found, heldout)
+        measured = f"{gain.mean:+.4f} nats [{gain.low:+.4f}, {gain.high:+.4f}] on {len(heldout)} held-out windows"
         if gain.low > 0:
             return found, f"significant gain: {measured}"
         return self.frame.none, f"{NO_GAIN} ({measured})"
@@ -233,14 +243,3 @@ class _Search:
     def made(self, found: Scales, kept: Scales, report: SearchReport, state: AdamState | None = None) -> SearchOutcome:
         smooth, mad = (self.frame.scales(self.starts[name]) for name in ("smooth_attention", "mad"))
         return SearchOutcome(found, kept, smooth, mad, report, state)
-
-    def untouched(self) -> SearchOutcome:
-        """Scales cannot act: nothing is searched, identity is kept."""
-        report = SearchReport(
-            verdict=self.frame.verdict, method="none", objective="none", objective_identity=1.0, objective_found=1.0,
-            history=[], bounds=self.bounds.tolist(), trials=0, seconds=0.0, forward_seconds=0.0,
-            forward_equivalents=0.0, guard="not needed", text="none read", chosen="identity",
-            reason=f"{NO_GAIN}, scales cannot act here",
-        )  # fmt: skip
-        none = self.frame.none
-        return SearchOutcome(none, none, none, none, report)

@@ -22,6 +22,8 @@ GROUND = ("errors", "progress", "specs", "presets", "jobs")
 STAGES = {stage: stage for stage in ("load", "diagnose", "search", "evaluate", "continuations", "retrieve", "export")}
 STAGES |= {"diagnosing": "diagnose", "searching": "search", "exporting": "export"}  # a stage's own parts
 STAGES |= {"retrieving": "retrieve"}
+STAGES |= {"league": "league", "contending": "league"}
+STAGES |= {"controls": "controls", "replicate": "replicate", "predict": "predict"}
 LAYERS = {  # layer: the layers it may import besides itself; sibling stages may not import each other
     "ground": set(),
     "maths": {"ground", "results"},

@@ -35,9 +35,7 @@ def test_every_cache_preset_quantizes_and_names_its_source(name):
 
 def test_more_bits_cost_less_within_a_runtime():
     x = torch.randn(2, 128, 64, generator=torch.Generator().manual_seed(1))
-    errors = [
-        (fake_quantize(x, KV_PRESETS[n].k) - x).square().mean() for n in ("q8_0", "q5_0", "q4_0", "kivi2")
-    ]
+    errors = [(fake_quantize(x, KV_PRESETS[n].k) - x).square().mean() for n in ("q8_0", "q5_0", "q4_0", "kivi2")]
     assert all(a < b / 2 for a, b in itertools.pairwise(errors))
 
 
@@ -80,9 +78,7 @@ def test_weight_preset():
     assert set(preset_names()) == set(KV_PRESETS) | set(WEIGHT_PRESETS)
 
 
-@pytest.mark.parametrize(
-    ("family", "order"), [("llama", "interleaved"), ("qwen3", "model"), ("cohere", "model")]
-)
+@pytest.mark.parametrize(("family", "order"), [("llama", "interleaved"), ("qwen3", "model"), ("cohere", "model")])
 def test_gguf_channel_order_follows_the_family(family, order):
     quant = for_family(preset_quant("q4_0-norot"), family)
     assert quant.k.channel_order == order
@@ -109,9 +105,7 @@ def test_int4_is_symmetric_absmax_per_token_after_rope():
 
 
 def test_options_change_an_integer_cache():
-    assert parse_cache_option("int4", "k", kv_scale="channel") == QuantizerSpec(
-        4, scale="channel", group_size=32
-    )
+    assert parse_cache_option("int4", "k", kv_scale="channel") == QuantizerSpec(4, scale="channel", group_size=32)
     assert parse_cache_option("int4", "v", kv_scale="block", group_size=64).group_size == 64
     assert parse_cache_option("int4", "k", kv_scale="block").group_size == 32
     assert parse_cache_option("int4", "k", kv_rotation="hadamard").rotation == "hadamard"

@@ -56,5 +56,5 @@ def name_of(scales: Scales | None, offered: dict[str, tuple[Scales, str]]) -> st
     if scales is None:
         return ""
     same = (n for n, (s, _) in offered.items() if s.mode == scales.mode and s.bands == scales.bands
-            and torch.equal(s.g, scales.g))  # fmt: skip
+            and torch.equal(s.point, scales.point))  # fmt: skip
     return next(same, "other scales")

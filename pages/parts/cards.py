@@ -11,13 +11,15 @@ from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.memory import free_bytes, length_that_fits
 from qroar_core.runs.setting import Setting
 
+_HYBRID = "Those with attention; the model's other layers have no q and k to measure or scale."
+
 
 def model_metrics(loaded: LoadedModel) -> None:
     """Six numbers in a row, the rest that people ask for in a line."""
     geo = loaded.geometry
     facts = {
         "Parameters": (size_words(geo.parameters), ""),
-        "Layers": (f"{geo.n_layers}", ""),
+        "Layers": (f"{geo.n_layers}", _HYBRID if geo.decoder_layers else ""),
         "Heads / KV heads": (f"{geo.n_heads} / {geo.n_kv_heads}", ""),
         "head_dim / rotary": (f"{geo.head_dim} / {geo.rotary_dim}", f"{geo.n_pairs} RoPE pairs a head."),
         "Native window": (f"{geo.original_context:,}", ""),

@@ -39,6 +39,11 @@ def fill(form: str, spec: Hashable, values: Mapping[str, Any]) -> None:
     st.session_state[remembered] = spec
 
 
+def chosen(form: str, spec: Hashable) -> None:
+    """What the form itself made of its widgets, which the next run need not be told: they may have changed by then."""
+    st.session_state[FILLED.format(form)] = spec
+
+
 def number(box: Any, label: str, least: float, most: float, key: str, **rest: Any) -> Any:
     """A number field of a filled key. What is filled is its default too, which no lost message can take from it."""
     return box.number_input(label, least, most, st.session_state[key], key=key, **rest)

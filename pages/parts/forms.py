@@ -8,7 +8,7 @@ from typing import TypeVar, get_args
 
 import streamlit as st
 
-from pages.parts.follow import fill, number
+from pages.parts.follow import chosen, fill, number
 from qroar_core.errors import QRoarError
 from qroar_core.specs import (
     DiagnosisSpec,
@@ -27,6 +27,15 @@ MODE_WORDS = {"symmetric": "symmetric: q · g, k / g", "shared": "shared: q · g
 GRANULARITY_WORDS = {"model": "one for the whole model", "layer": "per layer", "kv_head": "per layer and KV head"}
 OBJECTIVE_WORDS = {"cached": "cached attention (fast)", "full": "full NLL (slow)",
                    "kl": "KL to the reference, by gradients (slow)"}  # fmt: skip
+ANGLES_HELP = (
+    "One angle per RoPE pair beside one scale per band. Turns of a plane commute with RoPE's, so nothing changes in "
+    "full precision and nothing is paid at run time, but the quantizer's axes lie better. It needs an unquantized "
+    "checkpoint."
+)
+NORMED = "This model normalises q and k before RoPE; the norm's gain can take scales, not angles."
+ONLY_GRADIENTS = "Angles are searched by gradients only: choose that method, and an objective other than full."
+WINDOW_WORDS = {"full": "full: one window scores all targets of a text",
+                "sliding": "sliding: move on, and score the last tokens of each window (slow)"}  # fmt: skip
 
 
 def made(build: Callable[[], T], before: T) -> T:
@@ -52,13 +61,16 @@ def diagnosis_form(spec: DiagnosisSpec) -> DiagnosisSpec:
     return made(lambda: replace(spec, windows=int(windows), eps=eps, law=law, paired=paired), spec)
 
 
-def search_form(spec: SearchSpec) -> SearchSpec:
-    """What is searched and how."""
+def search_form(spec: SearchSpec, norms: bool = False) -> SearchSpec:
+    """What is searched and how. `norms`: the model normalises q and k before RoPE, so that no pair can be turned."""
     one, two = st.columns(2)
     modes, grains, goals = (list(get_args(kind)) for kind in (Mode, Granularity, Objective))
     mode = one.selectbox("Mode", modes, modes.index(spec.mode), format_func=MODE_WORDS.get, key="mode")
     grain = two.selectbox("A scale", grains, grains.index(spec.granularity), format_func=GRANULARITY_WORDS.get,
                           key="granularity")  # fmt: skip
+    free = spec.method == "gradient" and spec.objective != "full"
+    angles = st.toggle("Turn pairs too", spec.angles, key="angles", disabled=norms or not free,
+                       help=NORMED if norms else ANGLES_HELP if free else ONLY_GRADIENTS)  # fmt: skip
     with st.expander("Options"):
         three, four, five, six = st.columns(4)
         method = three.selectbox("Method", METHODS, METHODS.index(spec.method), key="method")
@@ -76,21 +88,27 @@ def search_form(spec: SearchSpec) -> SearchSpec:
         polish = three.number_input("Polish steps", 1, 1000, spec.polish_steps, key="polish", disabled=goal != "kl",
                                     help="Of the kl objective: each reads one window forward and back.")  # fmt: skip
     return made(
-        lambda: replace(spec, mode=mode, granularity=grain, method=method, objective=goal, windows=int(windows),
-                        kappa0=kappa, steps=int(steps), sweeps=int(sweeps), grid_points=int(points),
-                        polish_steps=int(polish), trials=int(trials)),
+        lambda: replace(spec, mode=mode, granularity=grain, angles=angles, method=method, objective=goal,
+                        windows=int(windows), kappa0=kappa, steps=int(steps), sweeps=int(sweeps),
+                        grid_points=int(points), polish_steps=int(polish), trials=int(trials)),
         spec,
     )  # fmt: skip
 
 
 def evaluation_form(spec: EvaluationSpec, longest: int, can_rotate: bool) -> EvaluationSpec:
     """Where the conditions are compared. `longest`: tokens of the longest length to offer."""
-    asked = {"lengths": list(spec.lengths), "evaluation windows": spec.windows, "rotation scales": spec.rotation_scales}
+    asked = {"lengths": list(spec.lengths), "evaluation windows": spec.windows, "rotation scales": spec.rotation_scales,
+             "window kind": "full" if spec.stride is None else "sliding",
+             "stride": spec.stride or max(1, min(spec.lengths, default=2) // 2)}  # fmt: skip
     fill("evaluation", spec, asked)
     one, two = st.columns([3, 1])
     offered = sorted({*spec.lengths, *(n for n in LENGTHS if n <= longest)})
     lengths = one.multiselect("Context lengths, tokens", offered, key="lengths")
     windows = number(two, "Windows of text", 2, 256, "evaluation windows")
+    three, four = st.columns([3, 1])
+    kind = three.selectbox("Windows", list(WINDOW_WORDS), format_func=WINDOW_WORDS.get, key="window kind")
+    stride = number(four, "Slide by, tokens", 1, LENGTHS[-1], "stride", disabled=kind == "full",
+                    help="Each target sees at least the context length less this.")  # fmt: skip
     turned = st.checkbox(
         "Also search under the rotated quantizer (one more search)", key="rotation scales", disabled=not can_rotate,
         help="A Hadamard rotation of q and k is measured anyway; this adds what scales win on top of it."
@@ -98,5 +116,8 @@ def evaluation_form(spec: EvaluationSpec, longest: int, can_rotate: bool) -> Eva
     )  # fmt: skip
     if not lengths:
         st.warning("Choose at least one length; until then the lengths before stay in force.")
-    return made(lambda: replace(spec, lengths=tuple(sorted(lengths)) or spec.lengths, windows=int(windows),
-                                rotation_scales=turned and can_rotate), spec)  # fmt: skip
+    asked_for = made(lambda: replace(spec, lengths=tuple(sorted(lengths)) or spec.lengths, windows=int(windows),
+                                     stride=None if kind == "full" else int(stride),
+                                     rotation_scales=turned and can_rotate), spec)  # fmt: skip
+    chosen("evaluation", asked_for)
+    return asked_for

@@ -32,6 +32,15 @@ def of_group(found: Diagnosis, loaded: LoadedModel, group: LayerGroup) -> Diagno
     return found.of_group(groups.index(group))
 
 
+def errors_of(found: Diagnosis) -> int | None:
+    """The group of layers whose errors are asked for, picked where the diagnosis tells them apart; None: all layers."""
+    own = [index for index, group in enumerate(found.groups) if group.bands and group.noise is not None]
+    if not own:
+        return None
+    return st.selectbox("Layers", [None, *own], key="layers of the errors", persist_state="session",
+                        format_func=lambda i: "all layers" if i is None else found.groups[i].name)  # fmt: skip
+
+
 def _difference(groups: tuple[LayerGroup, ...]) -> str:
     still = [group for group in groups if not group.rotated]
     said = f"This model's layers come in {len(groups)} groups: {'; '.join(group.name for group in groups)}."

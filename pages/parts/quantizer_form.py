@@ -1,4 +1,4 @@
-"""Every field of a quantizer by hand: K cache, V cache, weights, and the q and k activations, a tab each."""
+"""Every field of a quantizer by hand: K cache, V cache, weights, q and k, and what linears read, a tab each."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from qroar_core.specs import Levels, QuantizerSpec, QuantSpec, ScaleAxis, ScaleD
 
 INTS = [f"int{bits}" for bits in range(2, 9)]
 FLOATS = ["e4m3", "e5m2"]
-TABS = {"k": "K cache", "v": "V cache", "weights": "Weights", "qk": "q and k"}
+TABS = {"k": "K cache", "v": "V cache", "weights": "Weights", "qk": "q and k", "activations": "Linear inputs"}
 LEVEL_WORDS = {
     "absmax": "symmetric, absmax", "affine": "affine, min..max", "ggml_absmax": "llama.cpp q8_0's",
     "ggml_signed": "llama.cpp q4_0's", "mlx_affine": "MLX affine",
@@ -36,6 +36,7 @@ def fill_by_hand(quant: QuantSpec) -> None:
         "weights": _weights_name(quant.weights), "weights scale": weights.scale,
         "weights group": min(weights.group_size, MOST), "weights symmetric": weights.symmetric,
         "weights full range": weights.full_range,
+        "activations": f"int{quant.activations.bits}" if quant.activations else "none",
     }  # fmt: skip
     fill("by hand", quant, values)
 
@@ -50,10 +51,11 @@ def by_hand(family: str) -> QuantSpec:
     drawn: dict[str, Any] = {}
     for tensor, tab in tabs.items():  # all tabs first: a refusal must not hide the rest
         with tab:
-            drawn[tensor] = _weights_tab() if tensor == "weights" else _tensor_tab(tensor, family)
+            special = {"weights": _weights_tab, "activations": _activations_tab}
+            drawn[tensor] = special[tensor]() if tensor in special else _tensor_tab(tensor, family)
     return QuantSpec(
         weights=_build(WeightQuantSpec, drawn["weights"]),
-        **{tensor: _build(QuantizerSpec, drawn[tensor]) for tensor in ("k", "v", "qk")},
+        **{tensor: _build(QuantizerSpec, drawn[tensor]) for tensor in ("k", "v", "qk", "activations")},
     )
 
 
@@ -138,6 +140,12 @@ def _advanced(tensor: str, name: str, scale: str, rotation: str) -> dict[str, An
             "Channel order", orders, format_func=ORDER_WORDS.get, key=f"{tensor} channel order"
         )
     return out
+
+
+def _activations_tab() -> Mapping[str, Any] | None:
+    name = st.selectbox("What linear layers read, in", ["none", *INTS], key="activations",
+                        help="Symmetric, one scale a token over all inputs of a layer.")  # fmt: skip
+    return None if name == "none" else {"bits": int(name[3:])}
 
 
 def _weights_tab() -> Mapping[str, Any] | WeightQuantSpec | None:

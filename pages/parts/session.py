@@ -113,6 +113,8 @@ def require_setting(loaded: LoadedModel) -> Setting:
     """The setting of this visitor, or one line saying what in it cannot be, and the page stops."""
     try:
         setting = setting_of(choice(), loaded)
+        if setting.search.angles:
+            loaded.geometry.require_turns()
         partition(native_inv_freq(loaded), loaded.geometry.original_context, setting.search.bands)
         rope_of(loaded, setting.rope, setting.search.length or loaded.geometry.original_context)
         return setting

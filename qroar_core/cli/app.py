@@ -13,15 +13,20 @@ from qroar_core.cli.options import (
     BANDS,
     EVALUATE,
     EXPORT,
+    LEAGUE,
     MODEL,
     OUT,
     RETRIEVE,
+    RETRIEVE_TOO,
     ROTATION,
     ROTATION_FILE,
     SEARCH,
     SETTING,
+    SHARED,
+    SLIDING,
     takes,
 )
+from qroar_core.cli.predicting import predict
 from qroar_core.cli.settings import check, setting_of
 from qroar_core.cli.texts import documents
 from qroar_core.errors import BadCheckpoint, BadOutput, BadScales, BadSpec
@@ -101,26 +106,20 @@ def diagnose(options: dict) -> None:
 
 
 @app.command()
-@takes(MODEL, SETTING, BANDS, SEARCH, OUT)
+@takes(MODEL, SETTING, BANDS, SEARCH, SHARED, OUT)
 def search(options: dict) -> None:
     """Search band scales for W_Q and W_K; identity is kept unless held-out text proves the gain."""
-    from qroar_core import search as stage
-    from qroar_core.models.scales_file import to_file, write_atomically
+    from qroar_core.cli.searching import searched
 
     folder, texts = _new_folder(options), documents(options)
     loaded = _load(options)
     setting = setting_of(options, loaded)
-    with show.progress() as on_step:
-        outcome = stage.run(loaded, setting.rope, setting.quant, setting.search, texts, None, on_step)
-    if folder:
-        summary = outcome.report.model_dump(exclude={"history"})
-        content = to_file(loaded, setting.rope, setting.quant, outcome.kept, summary)
-        write_atomically(folder / "scales.json", content.to_json())
+    outcome = searched(loaded, setting, texts, options, folder)
     show.search(outcome.report, outcome.kept, options["json"])
 
 
 @app.command()
-@takes(MODEL, SETTING, EVALUATE, ROTATION_FILE, OUT)
+@takes(MODEL, SETTING, EVALUATE, SLIDING, ROTATION_FILE, OUT)
 def evaluate(options: dict) -> None:
     """Perplexity of reference, quantized and tuned on held-out text, with intervals."""
     from qroar_core import evaluate as stage
@@ -158,6 +157,29 @@ def retrieve(options: dict) -> None:
     if folder:
         write_atomically(folder / "retrieval.json", result.to_json())
     show.retrieval(result, options["json"])
+
+
+@app.command()
+@takes(MODEL, SETTING, BANDS, SEARCH, LEAGUE, OUT)
+def league(options: dict) -> None:
+    """What people use already, beside band scales and with them on top: one table, with intervals."""
+    from qroar_core import league as stage
+    from qroar_core.cli.leagues import league_spec
+    from qroar_core.models.scales_file import write_atomically
+    from qroar_core.searching.seek import seek
+
+    folder, texts, spec = _new_folder(options), documents(options), league_spec(options)
+    loaded = _load(options)
+    setting = setting_of(options, loaded)
+    spec = replace(spec, search=setting.search, windows=max(2, setting.evaluation.windows))
+    with show.progress() as on_step:
+        result = stage.run(loaded, setting.rope, setting.quant, spec, texts, on_step, seek=seek)
+    if folder:
+        write_atomically(folder / "league.json", result.to_json())
+    show.league(result, options["json"])
+
+
+app.command()(takes(MODEL, SETTING, BANDS, [p for p in SEARCH if p.name == "windows"], OUT)(predict))
 
 
 @app.command()
@@ -206,20 +228,15 @@ def verify(what: str = typer.Argument(metavar="DIR|FILE"), as_json: bool = typer
 
 
 @app.command()
-@takes(MODEL, SETTING, BANDS, SEARCH, EVALUATE[1:], ROTATION, OUT)
+@takes(MODEL, SETTING, BANDS, SEARCH, SHARED, EVALUATE[1:], SLIDING, ROTATION, RETRIEVE_TOO, OUT)
 def run(options: dict) -> None:
     """The whole job: diagnose, search, evaluate, report, into one folder; resumes after a kill."""
+    from qroar_core.cli.running import whole
     from qroar_core.runs.folder import RunFolder
-    from qroar_core.runs.pipeline import run as pipeline
 
     texts = documents(options)
     loaded = _load(options)
     setting = setting_of(options, loaded)
     out = options.get("out") or f"runs/{loaded.name.replace('/', '--')}"
     folder = RunFolder.open(out, loaded, setting, "python -m qroar_core " + shlex.join(options["arguments"]))
-    with show.progress() as on_step:
-        result = pipeline(loaded, setting, texts, folder, on_step)
-    show.evaluation(result.evaluation, options["json"])
-    if not options["json"]:
-        show.line(result.report.verdict.reason)
-        show.line(f"written to {folder.path}")
+    whole(loaded, setting, texts, options, folder)

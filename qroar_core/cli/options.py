@@ -54,6 +54,7 @@ SETTING = [
     _option("kv_rotation", str | None, None, "rotation before the cache quantizer", metavar="none|hadamard"),
     _option("k_before_rope", bool, False, "quantize K before its rotation", "--k-before-rope"),
     _option("qk", str, "none", "q and k activation quantizer", metavar="none|intN"),
+    _option("activations", str, "none", "quantizer of what linear layers read", metavar="none|intN"),
     _option("length", int | None, None, "context length L, tokens"),
     _option(
         "text", str | None, None, "an embedded collection, or your own text", metavar="messages|technical|novels|FILE"
@@ -73,14 +74,27 @@ SEARCH = [
         metavar="model|layer|kv_head",
     ),
     _option("mode", str, "symmetric", "q times g and k over g, or both times g", metavar="symmetric|shared"),
+    _option("angles", bool, False, "also turn every RoPE pair of q and k by one angle", "--angles"),
     _option("objective", str, "cached", "what a candidate is judged by", metavar="cached|full|kl"),
     _option("method", str, "gradient", "how candidates are found", metavar="gradient|coordinate|optuna"),
+    _option("sampler", str, "tpe", "who proposes the candidates of --method optuna", metavar="tpe|random|grid"),
+    _option("trials", int, 40, "candidates of --method optuna, and of --objective full"),
+    _option("shrink", float, 0.0, "how much scales are pulled towards 1, more in bands under pressure"),
     _option("windows", int | None, None, "windows of text per stage"),
     _option("bounds", str | None, None, "log2 g per band instead of the diagnosed", metavar="LOW:HIGH,LOW:HIGH,..."),
 ]
+SHARED = [
+    _option("storage", str | None, None, "file through which processes share the candidates of --method optuna; the "
+            "same command goes on with it, or joins it from another terminal or machine", metavar="FILE"),
+    _option("workers", int, 1, "processes of this command that share --storage"),
+]  # fmt: skip
 EVALUATE = [
     _option("scales", str | None, None, "scales.json to apply", metavar="FILE"),
     _option("lengths", str | None, None, "context lengths to compare, e.g. 512,2048", metavar="L,L,..."),
+]
+SLIDING = [
+    _option("stride", int | None, None, "windows slide by so many tokens and score the last so many"),
+    _option("targets", int | None, None, "last tokens of each text that are scored"),
 ]
 ROTATION = [
     _option("rotation_scales", bool, False, "also search scales under the Hadamard-rotated quantizer",
@@ -89,12 +103,32 @@ ROTATION = [
 ROTATION_FILE = [
     _option("rotation_scales", str | None, None, "scales.json searched under the rotated quantizer", metavar="FILE"),
 ]
+LEAGUE = [
+    _option("methods", str | None, None, "remedies to compare; all that apply if not given", metavar="M,M,..."),
+    _option("no_band_scales", bool, False, "do not search band scales under each", "--no-band-scales"),
+]
 RETRIEVE = [
     _option("tasks", str | None, None, "what is hidden", metavar="passkey,needles"),
     _option("depths", str | None, None, "where in the text, percent, e.g. 0,50,100", metavar="P,P,..."),
     _option("trials", int | None, None, "trials per task, length and depth"),
     _option("slack", int | None, None, "tokens an answer may be longer than the number"),
     _option("no_chat", bool, False, "do not use the tokenizer's chat template", "--no-chat"),
+]
+CONTROLS = [
+    _option("shuffles", int, 3, "draws of each shuffle"),
+    _option("other_seeds", int, 2, "searches with another seed"),
+    _option("other_texts", str, "", "collections to search on as well", metavar="messages,technical,novels"),
+    _option("formats", str, "bfloat16,float16", "number formats to measure in, or none", metavar="DTYPE,DTYPE|none"),
+]
+REPLICATE = [
+    _option("methods", str | None, None, "interpolations to test, all with --factor; --rope alone if not given",
+            metavar="yarn,linear,..."),
+    _option("quantizers", str | None, None, "K cache quantizers to test; that of the other options if not given",
+            metavar="int4,int3,..."),
+    _option("tolerance", float, 0.01, "nats per token that scales may cost at short context"),
+]  # fmt: skip
+RETRIEVE_TOO = [
+    _option("retrieve", bool, False, "also hide numbers in held-out text and ask for them", "--retrieve"),
 ]
 EXPORT = [
     _option("format", str, "hf", "what to write; gguf and quantized: MODEL's own codes, only its scales edited",

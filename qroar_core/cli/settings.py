@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from qroar_core.cli.texts import text_label
+from qroar_core.cli.workers import check_workers
 from qroar_core.errors import BadSpec
 from qroar_core.exporting.formats import FORMATS
 from qroar_core.presets import WEIGHT_PRESETS, parse_cache_option
@@ -45,6 +46,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "mode": get_args(Mode),
     "objective": get_args(Objective),
     "method": get_args(get_type_hints(SearchSpec)["method"]),
+    "sampler": get_args(get_type_hints(SearchSpec)["sampler"]),
     "format": FORMATS,
 }
 
@@ -59,11 +61,13 @@ def check(options: dict[str, Any]) -> None:
         value = options.get(name)
         if value is not None and value not in known:
             raise BadSpec(f"unknown value {value!r}", where=_flag(name), do=f"choose one of {', '.join(known)}")
-    for name, least in (("bands", 1), ("windows", 1), ("length", 2), ("group_size", 2)):
+    for name, least in (("bands", 1), ("windows", 1), ("length", 2), ("group_size", 2), ("workers", 1), ("trials", 1),
+                        ("shrink", 0), ("stride", 1), ("targets", 1)):  # fmt: skip
         value = options.get(name)
         if value is not None and value < least:
             raise BadSpec(f"must be at least {least}, got {value}", where=_flag(name), do="give a larger number")
     rope_spec(options), quant_spec(options), _lengths(options.get("lengths")), _bounds(options.get("bounds"))
+    check_workers(options)
 
 
 def _flag(name: str) -> str:
@@ -103,8 +107,12 @@ def setting_of(options: dict[str, Any], loaded: LoadedModel) -> Setting:
     search = SearchSpec(
         mode=options.get("mode", "symmetric"),
         granularity=options.get("granularity") or base.search.granularity,
+        angles=bool(options.get("angles", False)),
         objective=options.get("objective", "cached"),
         method=options.get("method", "gradient"),
+        sampler=options.get("sampler", "tpe"),
+        trials=options.get("trials", 40),
+        shrink=options.get("shrink", 0.0),
         bands=bands,
         length=length,
         windows=base.search.windows if windows is None else windows,
@@ -112,17 +120,21 @@ def setting_of(options: dict[str, Any], loaded: LoadedModel) -> Setting:
     )
     with _about("--bounds"):
         search = replace(search, bounds=_bounds(options.get("bounds")))
+    with _about("--stride"):
+        evaluation = EvaluationSpec(
+            lengths=lengths,
+            windows=max(2, windows or base.evaluation.windows),
+            targets=options.get("targets"),
+            stride=options.get("stride"),
+            seed=seed,
+            rotation_scales=options.get("rotation_scales") is True,
+        )
     return Setting(
         rope=rope,
         quant=base.quant,
         diagnosis=DiagnosisSpec(length=length, short_length=base.diagnosis.short_length, bands=bands, seed=seed),
         search=search,
-        evaluation=EvaluationSpec(
-            lengths=lengths,
-            windows=max(2, windows or base.evaluation.windows),
-            seed=seed,
-            rotation_scales=options.get("rotation_scales") is True,
-        ),
+        evaluation=evaluation,
         text=text_label(options),
     )
 
@@ -156,7 +168,8 @@ def quant_spec(options: dict[str, Any]) -> QuantSpec | None:
                 raise BadSpec("has nothing to act on", where=_flag(name), do="add --k int4, --v int4 or --kv int4")
     if weights == "none" and options.get("weight_scale", "channel") != "channel":
         raise BadSpec("has nothing to act on", where="--weight-scale", do="add --weights int4")
-    if k is None and v is None and weights == "none" and qk == "none":
+    active = options.get("activations", "none")
+    if k is None and v is None and weights == "none" and qk == "none" and active == "none":
         return None
     cache = {name: options.get(name) for name in ("kv_scale", "kv_rotation", "group_size")}
     if grouped_weights and cache["kv_scale"] not in ("block", "channel"):
@@ -172,7 +185,8 @@ def quant_spec(options: dict[str, Any]) -> QuantSpec | None:
         weights=_weights(weights, options.get("weight_scale", "channel"), options.get("group_size")),
         k=k_spec,
         v=parse_cache_option(v or "none", "v", **cache, where=v_at),
-        qk=_activation(qk),
+        qk=_activation(qk, "--qk"),
+        activations=_activation(active, "--activations"),
         name=k if k is not None and k == v else "",
     )
 
@@ -188,12 +202,12 @@ def _weights(text: str, scale: Any, group_size: int | None) -> WeightQuantSpec |
     return WeightQuantSpec(int(bits[1]), scale, group_size or 128)
 
 
-def _activation(text: str) -> QuantizerSpec | None:
+def _activation(text: str, where: str) -> QuantizerSpec | None:
     if text == "none":
         return None
     bits = re.fullmatch(r"int([2-8])", text)
     if not bits:
-        raise BadSpec(f"unknown value {text!r}", where="--qk", do="choose none or int2..int8")
+        raise BadSpec(f"unknown value {text!r}", where=where, do="choose none or int2..int8")
     return QuantizerSpec(int(bits[1]))
 
 

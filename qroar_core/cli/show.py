@@ -20,6 +20,8 @@ if TYPE_CHECKING:  # a command that reads no model starts without torch
     from qroar_core.maths.rescale import Scales
     from qroar_core.models.loaded import LoadedModel
     from qroar_core.results import Diagnosis, Evaluation, SearchReport
+    from qroar_core.results.league import League, Standing
+    from qroar_core.results.prediction import Prediction, Rank
     from qroar_core.results.retrieval import Cell, Retrieval
 
 WIDEST = 400  # columns a table may take; a narrow terminal wraps its lines
@@ -136,6 +138,8 @@ def evaluation(result: Evaluation, as_json: bool) -> None:
     if result.attribution:
         a = result.attribution
         line(f"of which quantization repair {a.quantization_repair:+.4f} nats, retuning {a.retuning:+.4f} nats")
+    if result.gain_by_document:
+        line(result.gain_by_document.sentence)
     if result.rotation:
         line(result.rotation.sentence)
 
@@ -167,6 +171,46 @@ def _retrieval_row(cell: Cell) -> list[str]:
         _with(cell.margin, cell.margin_low, cell.margin_high),
         f"{cell.unfit}",
     ]
+
+
+def league(result: League, as_json: bool) -> None:
+    """One row a remedy, and the findings."""
+    if as_json:
+        _print(result.model_dump(mode="json"))
+        return
+    header = ["remedy", "ppl", "gap recovered", "gain, nats", "band scales add", "at run time", "change in the runtime"]
+    reference = ["reference", f"{result.reference_ppl:.3f}", *[""] * 5]
+    _table(result.text, header, [reference, *(_league_row(row) for row in result.standings)])
+    for sentence in result.sentences:
+        line(sentence)
+
+
+def _league_row(row: Standing) -> list[str]:
+    share = "" if row.gap_recovered is None else f"{row.gap_recovered:.0%}"
+    gain = "" if row.gain is None else _with(row.gain, row.gain_low, row.gain_high)
+    added = "no-op" if row.no_op else "" if row.added is None else _with(row.added, row.added_low, row.added_high)
+    return [row.name, f"{row.ppl:.3f}", share, gain, added, row.about.run_time, row.about.runtime_change]
+
+
+def prediction(result: Prediction, as_json: bool) -> None:
+    """What each part costs, how well each diagnostic tells it, and the sentences."""
+    if as_json:
+        _print(result.model_dump(mode="json", exclude={"window_nll"}))
+        return
+    parts = [[p.name, "" if p.pairs is None else f"{p.pairs[0]}-{p.pairs[1]}", f"{p.nll:+.5f}",
+              f"[{p.low:+.5f}, {p.high:+.5f}]"] for p in [*result.parts, result.whole]]  # fmt: skip
+    _table(result.text, ["rounded", "pairs", "cost, nats per token", f"{result.confidence:.0%}"], parts)
+    rows = [
+        [f"{d.words} (baseline)" if d.baseline else d.words, _rho(d.by_band), _rho(d.by_cell)]
+        for d in result.diagnostics
+    ]
+    _table("Spearman's rho with that cost", ["", "band by band", "by layer and band"], rows)
+    for sentence in (result.headline, *result.findings):
+        line(sentence)
+
+
+def _rho(found: Rank | None) -> str:
+    return "none" if found is None else f"{found.rho:+.2f} [{found.low:+.2f}, {found.high:+.2f}]"
 
 
 def _with(mean: float | None, low: float | None, high: float | None) -> str:

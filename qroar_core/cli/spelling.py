@@ -9,7 +9,7 @@ import shlex
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from qroar_core.cli.options import BANDS, ROTATION, SEARCH, SETTING
+from qroar_core.cli.options import BANDS, ROTATION, SEARCH, SETTING, SLIDING
 from qroar_core.cli.settings import setting_of
 from qroar_core.errors import QRoarError
 from qroar_core.models.loaded import LoadedModel
@@ -18,7 +18,7 @@ from qroar_core.presets import KV_PRESETS, WEIGHT_PRESETS, for_family
 from qroar_core.runs.setting import Setting
 from qroar_core.specs import QuantizerSpec, QuantSpec
 
-DEFAULTS: dict[str, Any] = {p.name: p.default for group in (SETTING, BANDS, SEARCH, ROTATION) for p in group}
+DEFAULTS: dict[str, Any] = {p.name: p.default for group in (SETTING, BANDS, SEARCH, SLIDING, ROTATION) for p in group}
 KEPT = ("rope", "factor", "k", "v", "weights", "qk")  # said even where they are the model's default
 
 
@@ -31,11 +31,19 @@ def run_command(loaded: LoadedModel, setting: Setting, out: str = "runs/again") 
 
 def evaluate_command(loaded: LoadedModel, setting: Setting, scales: str) -> tuple[str, list[str]]:
     """The `evaluate` command that measures a scales file under this setting, and what of it no option spells."""
-    taken = {p.name for p in SETTING} | {"lengths"}
+    taken = {p.name for p in (*SETTING, *SLIDING)} | {"lengths"}
     options = {name: value for name, value in spelled(loaded, setting).items() if name in taken}
     words = ["evaluate", loaded.source, *_words(options), *_dtype(loaded), "--scales", scales]
     decisive = [name for name in left_over(loaded, setting, options) if name.startswith(("rope", "quant"))]
     return f"python -m qroar_core {shlex.join(words)}", decisive
+
+
+def export_command(loaded: LoadedModel, setting: Setting, format: str, out: str, scales: str | None) -> str:
+    """The `export` command that writes this folder again; a scales file says its interpolation itself."""
+    rope = {name: value for name, value in spelled(loaded, setting).items() if name in ("rope", "factor")}
+    chosen = {"scales": scales} if scales else rope
+    words = ["export", loaded.source, *_words({"format": format, **chosen}), *_dtype(loaded), "--out", out]
+    return f"python -m qroar_core {shlex.join(words)}"
 
 
 def spelled(loaded: LoadedModel, setting: Setting) -> dict[str, Any]:
@@ -47,6 +55,7 @@ def spelled(loaded: LoadedModel, setting: Setting) -> dict[str, Any]:
         **_cache(setting.quant, family),
         **_weights(setting.quant),
         "qk": f"int{setting.quant.qk.bits}" if setting.quant.qk else "none",
+        "activations": f"int{setting.quant.activations.bits}" if setting.quant.activations else "none",
         "length": search.length,
         "text": setting.text,
         "seed": search.seed,
@@ -54,11 +63,17 @@ def spelled(loaded: LoadedModel, setting: Setting) -> dict[str, Any]:
         "partition": search.bands.partition,
         "granularity": search.granularity,
         "mode": search.mode,
+        "angles": search.angles,
         "objective": search.objective,
         "method": search.method,
+        "sampler": search.sampler,
+        "trials": search.trials,
+        "shrink": search.shrink,
         "windows": search.windows,
         "bounds": ",".join(f"{low:g}:{high:g}" for low, high in search.bounds) if search.bounds else None,
         "lengths": ",".join(map(str, setting.evaluation.lengths)),
+        "stride": setting.evaluation.stride,
+        "targets": setting.evaluation.targets,
         "rotation_scales": setting.evaluation.rotation_scales,
     }
     options = {name: value for name, value in options.items() if name in KEPT or value != DEFAULTS.get(name)}

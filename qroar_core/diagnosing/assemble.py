@@ -7,8 +7,16 @@ from typing import Any
 
 import torch
 
-from qroar_core.diagnosing.groups import Counted, groups_of
-from qroar_core.diagnosing.tensors import dilation_of, listed, noise_of, outliers_of, pair_errors_of, survival_of
+from qroar_core.diagnosing.groups import Counted, Errors, groups_of
+from qroar_core.diagnosing.tensors import (
+    anisotropy_of,
+    dilation_of,
+    listed,
+    noise_of,
+    outliers_of,
+    pair_errors_of,
+    survival_of,
+)
 from qroar_core.maths.rescale import Scales
 from qroar_core.maths.similarity import SimilarityMeter
 from qroar_core.maths.tails import tail_inflation
@@ -17,8 +25,11 @@ from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.observe import SIDES, Frame, LongContext, PairedTails
 from qroar_core.models.observe_quantized import PropagatedNoise
 from qroar_core.models.rope import Turning
-from qroar_core.results.diagnosis import Anisotropy, Diagnosis, HiddenSimilarity, TailTable
+from qroar_core.results.diagnosis import Diagnosis, HiddenSimilarity, TailTable
 from qroar_core.specs import QuantSpec, RopeSpec
+
+# which error the logit noise is
+PROPAGATED, LOCAL = "propagated through the model", "local to each layer's own q and k"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,21 +50,22 @@ def assemble(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, plan: Any, f
              seconds: dict[str, float]) -> Diagnosis:  # fmt: skip
     """The stage's result. `plan` is diagnose.Plan."""
     geo, local = loaded.geometry, passes.local
-    groups = groups_of(passes.turnings, Counted(geo, frame.bands, plan.length, plan.spec.law, local.pressure))
+    measured = local.rounds_logits
+    noise = passes.propagated.noise if passes.propagated else local.noise if measured else None
+    errors = Errors(noise, local.pair_errors, local.anisotropy) if measured else Errors(noise, None, None)
+    groups = groups_of(passes.turnings, Counted(geo, frame.bands, plan.length, plan.spec.law, local.pressure, errors))
     first = groups[0]
     assert first.pairs is not None  # groups that turn come first, and a model without any is refused when loaded
     assert first.kernel is not None
     tails = {side: _tails(passes, side, plan.spec.eps, plan.spec.paired) for side in SIDES}
-    measured = local.rounds_logits
+    turning = [layer for layer in range(geo.n_layers) if layer not in geo.without_rope]
     return Diagnosis(
         bands=first.bands,
         tail_inflation={
             side: {x: _largest_over_heads(tails[f"{x}/{side}"].ratio) for x in ("q", "k")} for side in ("pre", "post")
         },
-        logit_noise=noise_of(passes.propagated.noise, "propagated through the model")
-        if passes.propagated
-        else (noise_of(local.noise, "local to each layer's own q and k") if measured else None),
-        pair_error=pair_errors_of(local.pair_errors) if quant.k or quant.qk else None,
+        logit_noise=noise_of(noise, PROPAGATED if passes.propagated else LOCAL) if noise else None,
+        pair_error=pair_errors_of([local.pair_errors[i] for i in turning]) if measured else None,
         verdict=verdict(
             quant,
             "symmetric",
@@ -62,6 +74,7 @@ def assemble(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, plan: Any, f
             rotary_dim=geo.rotary_dim,
             pairing=geo.pairing,
             scaled_gain=geo.scaled_gain,
+            latent=geo.latent_dim > 0,
         ),
         pairs=first.pairs,
         kernel=first.kernel,
@@ -69,7 +82,7 @@ def assemble(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, plan: Any, f
         tails=tails,
         survival={side: survival_of(passes.long.tails[side], passes.short.tails[side]) for side in SIDES},
         dilation=dilation_of(local, frame, plan.short_length),
-        anisotropy=_anisotropy(local) if measured else None,
+        anisotropy=anisotropy_of(local.anisotropy, still=geo.without_rope) if measured else None,
         outliers=outliers_of(local, frame, plan.short_length),
         hidden=_hidden(passes.hidden),
         position_edges=frame.bins.edges(),
@@ -82,6 +95,7 @@ def assemble(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, plan: Any, f
         rotary_dim=geo.rotary_dim,
         head_dim=geo.head_dim,
         n_kv_heads=geo.n_kv_heads,
+        decoder_layers=list(geo.decoder_layers),
         scales_mode=passes.scales.mode if passes.scales is not None else None,
         text=plan.text,
         seconds=seconds,
@@ -118,15 +132,6 @@ def _largest_over_heads(ratio: list) -> list:
         [max((head[b] for head in heads if head[b] is not None), default=None) for b in range(len(heads[0]))]
         for heads in ratio
     ]
-
-
-def _anisotropy(local: LongContext) -> Anisotropy:
-    found = [m.result() for m in local.anisotropy]
-    return Anisotropy(
-        angle=listed(found[0].angle),
-        error=listed(torch.stack([f.error for f in found]).nanmean(0)),
-        ratio=listed(torch.stack([f.ratio for f in found])),
-    )
 
 
 def _hidden(meter: SimilarityMeter | None) -> HiddenSimilarity | None:

@@ -9,14 +9,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from qroar_core.diagnosing.tensors import listed
+from qroar_core.diagnosing.tensors import anisotropy_of, listed, noise_curves, pair_errors_of
 from qroar_core.maths.aliasing import band_kernel, compression, unseen_phase_fraction
+from qroar_core.maths.anisotropy import AnisotropyMeter
 from qroar_core.maths.bands import Bands, turns_per_window
+from qroar_core.maths.logit_noise import LogitNoiseMeter
 from qroar_core.maths.logit_pressure import LogitPressureMeter
+from qroar_core.maths.pair_error import PairErrorMeter
 from qroar_core.maths.pressure import (
     frequency_slope,
     interpolation_pressure,
@@ -33,6 +37,29 @@ KERNEL_POINTS = 512
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Errors:
+    """Every layer's meters of what quantization does to q and k; None where it does not touch them."""
+
+    noise: Sequence[LogitNoiseMeter | None] | None
+    pairs: Sequence[PairErrorMeter] | None
+    anisotropy: Sequence[AnisotropyMeter] | None
+
+    def of(self, layers: Sequence[int], rotated: bool) -> dict[str, Any]:
+        """The fields of a LayerGroup that these layers fill; what speaks of pairs only where they turn."""
+        noise = [meter.result() for meter in _picked(self.noise, layers) if meter is not None]
+        pairs, anisotropy = (_picked(meters, layers if rotated else ()) for meters in (self.pairs, self.anisotropy))
+        return {
+            "noise": noise_curves(noise, rotated) if noise else None,
+            "pair_error": pair_errors_of(pairs) if pairs else None,
+            "anisotropy": anisotropy_of(anisotropy) if anisotropy else None,
+        }
+
+
+def _picked(meters: Sequence[Any] | None, layers: Sequence[int]) -> list[Any]:
+    return [] if meters is None else [meters[layer] for layer in layers]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Counted:
     """What the groups are counted with."""
 
@@ -41,6 +68,7 @@ class Counted:
     length: int  # L, tokens
     law: DistanceLaw
     pressure: Sequence[LogitPressureMeter | None]  # of each layer, None where it does not turn
+    errors: Errors
 
 
 def groups_of(turnings: Sequence[Turning], by: Counted) -> list[LayerGroup]:
@@ -49,7 +77,7 @@ def groups_of(turnings: Sequence[Turning], by: Counted) -> list[LayerGroup]:
     still = [group for group in layer_groups(by.geometry) if not group.rotated]
     return out + [
         LayerGroup(name=g.name, layers=list(g.layers), theta=None, window=g.window, interpolated=False,
-                   reach=g.reach(by.length), bands=[], pairs=None, kernel=None)
+                   reach=g.reach(by.length), bands=[], pairs=None, kernel=None, **by.errors.of(g.layers, rotated=False))
         for g in still
     ]  # fmt: skip
 
@@ -74,6 +102,7 @@ def _rotated(turning: Turning, by: Counted) -> LayerGroup:
             high=listed(kernel.high),
             side_peak_at=kernel.side_peak_at.tolist(),
         ),
+        **by.errors.of(group.layers, rotated=True),
     )
 
 

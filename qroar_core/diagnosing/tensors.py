@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from qroar_core.maths.anisotropy import AnisotropyMeter
 from qroar_core.maths.dilation import dilation
+from qroar_core.maths.logit_noise import LogitNoise as Noise
 from qroar_core.maths.logit_noise import LogitNoiseMeter
 from qroar_core.maths.outliers import outlier_shift
 from qroar_core.maths.pair_error import PairErrorMeter
 from qroar_core.maths.tails import BandTails
 from qroar_core.models.observe import PROBES, SIDES, Frame, LongContext
-from qroar_core.results.diagnosis import Dilation, LogitNoise, Outliers, PairErrors, Survival
+from qroar_core.results.diagnosis import Anisotropy, Dilation, LogitNoise, NoiseCurves, Outliers, PairErrors, Survival
 
 QUANTILES = (0.5, 0.99, 0.999)
 RULE = "iqr"
@@ -83,7 +86,7 @@ def outliers_of(local: LongContext, frame: Frame, short_length: int) -> Outliers
     )
 
 
-def pair_errors_of(meters: list[PairErrorMeter]) -> PairErrors:
+def pair_errors_of(meters: Sequence[PairErrorMeter]) -> PairErrors:
     """Layers pooled: RMS of RMS, mean of shares."""
     found = [m.result() for m in meters]
 
@@ -100,22 +103,39 @@ def pair_errors_of(meters: list[PairErrorMeter]) -> PairErrors:
 def noise_of(meters: list[LogitNoiseMeter | None], kind: str) -> LogitNoise:
     """Layers pooled for the curves, kept apart for the map."""
     found = [m.result() for m in meters if m is not None]
-    rms, kl = (torch.stack([getattr(f, name) for f in found]) for name in ("rms", "kl"))  # (layers, rows)
-    distance = torch.stack([f.rms_by_distance for f in found])
-    by_band = torch.stack([f.rms_by_band.square().mean(0).sqrt() for f in found])
     return LogitNoise(
         position=found[0].position.tolist(),
-        rms=listed(rms.square().mean(0).sqrt()),
-        attention_kl=listed(kl.mean(0)),
         distance=found[0].distance.tolist(),
-        rms_by_distance=listed(distance.square().nanmean(0).sqrt()),
-        by_layer=listed(rms),
-        kl_by_layer=listed(kl),
-        by_band=listed(by_band),
-        by_band_position=listed(torch.stack([f.rms_by_band.T for f in found]).square().mean(0).sqrt()),
-        by_band_distance=listed(torch.stack([f.band_rms_by_distance for f in found]).square().nanmean(0).sqrt()),
+        by_layer=listed(torch.stack([f.rms for f in found])),
+        kl_by_layer=listed(torch.stack([f.kl for f in found])),
+        by_band=listed(torch.stack([f.rms_by_band.square().mean(0).sqrt() for f in found])),
         kind=kind,
+        **dict(noise_curves(found)),
     )
+
+
+def noise_curves(found: Sequence[Noise], rotated: bool = True) -> NoiseCurves:
+    """Layers pooled: RMS of RMS, mean of KL. Without rotation there are no bands."""
+
+    def rms(parts: list[Tensor]) -> Any:
+        return listed(torch.stack(parts).square().nanmean(0).sqrt())
+
+    return NoiseCurves(
+        rms=rms([f.rms for f in found]),
+        attention_kl=listed(torch.stack([f.kl for f in found]).mean(0)),
+        rms_by_distance=rms([f.rms_by_distance for f in found]),
+        by_band_position=rms([f.rms_by_band.T for f in found]) if rotated else [],
+        by_band_distance=rms([f.band_rms_by_distance for f in found]) if rotated else [],
+    )
+
+
+def anisotropy_of(meters: Sequence[AnisotropyMeter], still: Sequence[int] = ()) -> Anisotropy:
+    """Mean error by angle over layers, and each layer's worst angle over its best; `still` ones have no pairs."""
+    found = [m.result() for m in meters]
+    error = torch.stack([f.error for i, f in enumerate(found) if i not in still])
+    ratio = torch.stack([f.ratio for f in found])
+    ratio[list(still)] = torch.nan
+    return Anisotropy(angle=listed(found[0].angle), error=listed(error.nanmean(0)), ratio=listed(ratio))
 
 
 def _short_bins(frame: Frame, short_length: int) -> slice:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 CARD = "README.md"
+GGUF = "gguf"  # the format of a scaled copy, and the beginning of those that write a file anew
 GRAIN = {"model": "for the whole model", "layer": "per layer", "kv_head": "per layer and KV head"}
 EFFECT = {
     "symmetric": "W_Q times g, W_K over g: in full precision no logit changes, only what a quantized K cache loses",
@@ -41,22 +42,43 @@ def _scales(note: dict[str, Any]) -> list[str]:
     if scales is None or not note["changed"]:
         return ["Scales: none."]
     flat = _numbers(scales["g"])
-    where = ", ".join(sorted({name.split(".self_attn.")[-1] for name in note["changed"]}))
+    where = ", ".join(sorted({_within_layer(name) for name in note["changed"]}))
     return [
         f"Scales: one g per frequency band ({len(scales['bands'])} bands, {GRAIN[scales['granularity']]}), "
-        f"{min(flat):.3g} to {max(flat):.3g}, multiplied into {where}. {EFFECT[scales['mode']]}."
+        f"{min(flat):.3g} to {max(flat):.3g}, multiplied into {where}. {EFFECT[scales['mode']]}.",
+        *_angles(scales),
     ]
+
+
+def _angles(scales: dict[str, Any]) -> list[str]:
+    if not scales.get("angles"):
+        return []
+    flat = _numbers(scales["angles"])
+    return [
+        f"Angles: every RoPE pair of q and k turned by one more angle ({len(flat)} in all, "
+        f"{GRAIN[scales['granularity']]}): turns of one plane commute with RoPE's, so no logit changes."
+    ]
+
+
+def _within_layer(name: str) -> str:
+    """A tensor's name without its layer: q_proj.weight of a checkpoint, attn_q.weight of a GGUF file."""
+    return name.split(".self_attn.")[-1] if not name.startswith("blk.") else name.split(".", 2)[2]
 
 
 def _rope(note: dict[str, Any]) -> list[str]:
     rope = note["rope"]
     if rope["method"] == "default":
         return ["RoPE: as in the source."]
-    return [f"RoPE: {rope['method']} x{rope['factor']:g}, written into `rope_parameters` of config.json."]
+    where = "the file's metadata" if note["format"].startswith(GGUF) else "`rope_parameters` of config.json"
+    return [f"RoPE: {rope['method']} x{rope['factor']:g}, written into {where}."]
 
 
 def _weights(note: dict[str, Any]) -> list[str]:
-    spec = note.get("weights")
+    spec, format = note.get("weights"), note["format"]
+    if format == GGUF:
+        return ["Weights: the source file's own, every code byte for byte; scales went into block scales."]
+    if format.startswith(GGUF):
+        return [f"Weights: stored as {format.removeprefix(f'{GGUF}-').upper()}, vectors as F32."]
     if spec is None:
         return []
     return [

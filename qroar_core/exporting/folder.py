@@ -133,7 +133,13 @@ def note_of(origin: dict[str, Any], rope: RopeSpec, scales: Scales | None, *, fo
         "rope": asdict(rope),
         "scales": None
         if scales is None
-        else {"mode": scales.mode, "granularity": scales.granularity, "bands": scales.bands, "g": scales.nested()},
+        else {
+            "mode": scales.mode,
+            "granularity": scales.granularity,
+            "bands": scales.bands,
+            "g": scales.nested(),
+            "angles": scales.nested_angles(),
+        },
         "changed": changed,
     }
 

@@ -17,8 +17,9 @@ import numpy as np
 from gguf import GGMLQuantizationType
 
 from qroar_core.errors import BadScales
+from qroar_core.exporting.card import write_card
 from qroar_core.exporting.folder import new_folder, note_of, write_note
-from qroar_core.maths.rescale import Scales, channel_gains
+from qroar_core.maths.rescale import Scales, channel_gains, require_scales_alone
 from qroar_core.models.formats.gguf_blocks import require_scalable, scale_rows
 from qroar_core.models.formats.gguf_header import read_header
 from qroar_core.models.formats.gguf_model import ROPE_FREQS, GgufModel, understood
@@ -47,13 +48,13 @@ class _Described:
 
 def run(source: Path | str, scales_file: Path | str | None, rope: RopeSpec | None, folder: Path | str, *,
         command: str = "", on_step: OnStep = ignore) -> Path:  # fmt: skip
-    """Write `folder` with the scaled copy and qroar.json; returns the folder.
+    """Write `folder` with the scaled copy, its card and qroar.json; returns the folder.
 
     Args:
         source: the GGUF file; never modified.
         scales_file: scales.json found on this very file; None writes the interpolation alone.
         rope: the interpolation; None takes the one the scales were found under.
-        command: the line that repeats it, kept in qroar.json.
+        command: the line that repeats it, kept in qroar.json and the card.
     Raises:
         BadCheckpoint, UnsupportedModel: the file cannot be read, or its layout is not known.
         BadScales: scales of another model, or a row that float16 scales cannot follow.
@@ -78,7 +79,9 @@ def run(source: Path | str, scales_file: Path | str | None, rope: RopeSpec | Non
         on_step(Step("export", 3, 4, "hash"))
         origin = {"from": identity | {"file": str(model.path.resolve()), "sha256": sha256(model.path)}}
         changed = [info.name for info, _ in edited]
-        write_note(scratch, note_of(origin, rope, scales, format="gguf", command=command, changed=changed))
+        note = note_of(origin, rope, scales, format="gguf", command=command, changed=changed)
+        write_card(scratch, note, None)  # a README beside the source may be about anything
+        write_note(scratch, note)
     on_step(Step("export", 4, 4, "done"))
     return folder
 
@@ -117,6 +120,7 @@ def _edited(model: GgufModel, scales: Scales | None) -> list[tuple[TensorInfo, n
     """Tensors to change and their rows' gains; refuses a type before anything is written."""
     if scales is None or scales.is_identity:
         return []
+    require_scales_alone(scales)
     edited = [(model.header.tensors[name], gains) for name, gains in row_gains(model, scales).items()]
     for info, gains in edited:
         require_scalable(info.name, info.kind, gains)

@@ -18,6 +18,7 @@ from gguf.quants import quantize
 from torch import Tensor
 
 from qroar_core.errors import BadCheckpoint, BadSpec, UnsupportedModel
+from qroar_core.exporting.card import write_card
 from qroar_core.exporting.folder import new_folder, note_of, origin_of, write_note
 from qroar_core.exporting.formats import GGUF_WRITE
 from qroar_core.maths.rescale import Scales
@@ -49,7 +50,7 @@ QUANTIZATION_VERSION = 2  # of the block formats, as GGML_QNT_VERSION
 
 def run(loaded: LoadedModel, rope: RopeSpec, scales: Scales | None, folder: Path | str, *, format: str,
         command: str = "", on_step: OnStep = ignore) -> Path:  # fmt: skip
-    """Write `folder` with one .gguf file and qroar.json; returns the folder.
+    """Write `folder` with one .gguf file, its card and qroar.json; returns the folder.
 
     Raises:
         UnsupportedModel: a family or tokenizer whose GGUF layout is not known here.
@@ -81,6 +82,7 @@ def run(loaded: LoadedModel, rope: RopeSpec, scales: Scales | None, folder: Path
             on_step(Step("export", 2, 3, "hash"))
             changed = [] if scales is None or scales.is_identity else ["attn_q", "attn_k"]
             note = note_of(origin_of(loaded), rope, scales, format=format, command=command, changed=changed)
+            write_card(scratch, note, loaded.template)
             write_note(scratch, note)
     on_step(Step("export", 3, 3, "done"))
     return folder

@@ -1,9 +1,10 @@
 """Scales put into a copy of a folder that is quantized already: its scale tensors edited, its codes untouched.
 
 GPTQ, AWQ, compressed-tensors and bitsandbytes without double quantization keep a scale per output row, or per
-row and group of inputs; a row times g is those scales times g. Each is rounded once to the type it is stored in,
-and refused where that moves it by more than half a step of a normal number. The files keep their sizes;
-config.json takes the interpolation, and the model card says so.
+row and group of inputs; a row times g is those scales times g. With a QK-norm the scale goes into the norm's gain,
+and where attention itself is not quantized (gpt-oss: MXFP4 experts alone) into its rows, as in any checkpoint. Each
+number is rounded once to the type it is stored in, and refused where that moves it by more than half a step. The
+files keep their sizes; config.json takes the interpolation, and the model card says so.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from torch import Tensor
 from qroar_core.errors import BadCheckpoint, BadScales, BadSpec, UnsupportedModel
 from qroar_core.exporting.card import write_card
 from qroar_core.exporting.folder import NOTE, new_folder, note_of, origin_of, write_note
-from qroar_core.maths.rescale import Scales, channel_gains
+from qroar_core.maths.rescale import Scales, channel_gains, require_scales_alone
+from qroar_core.models.families import QKSlot
 from qroar_core.models.formats.packed_weights import Packing, packing_of
 from qroar_core.models.formats.quantized_folder import layers, quantization_of, tensor, weight_files
 from qroar_core.models.geometry import Geometry
@@ -74,6 +76,7 @@ def _edits(loaded: LoadedModel, source: Path, packing: Packing, scales: Scales |
     if scales is None or scales.is_identity:
         return {}
     check_scales(loaded, scales)
+    require_scales_alone(scales)
     if packing.fixed:
         raise UnsupportedModel(f"{packing.label}: {packing.fixed}", where=str(source), do=ELSEWHERE)
     geo, found = loaded.geometry, layers(source, packing)
@@ -85,7 +88,8 @@ def _edits(loaded: LoadedModel, source: Path, packing: Packing, scales: Scales |
             continue
         for slot, gain in zip(slots, gains, strict=True):
             if slot.norm_gain is not None:
-                raise UnsupportedModel("a QK-norm takes the scale here, not quantized rows", where=slot.norm_gain)
+                _scale_gain(new, places, slot, gain[layer])
+                continue
             stem = slot.weight.removesuffix(".weight")
             if stem in found:
                 name, axis, flat = f"{stem}.{packing.scales}", packing.out_axis, _blocks_a_row(packing, geo, stem)
@@ -109,9 +113,7 @@ def _blocks_a_row(packing: Packing, geo: Geometry, stem: str) -> int:
 def _scale(new: dict[str, Tensor], places: dict[str, Path], name: str, axis: int, rows: Tensor, gain: Tensor,
            flat: int = 0) -> None:  # fmt: skip
     """Multiply one tensor's rows along `axis`, in float64, rounded once. `flat`: numbers of a row, laid out flat."""
-    if name not in places:
-        raise BadCheckpoint(f"{name} is missing", where=str(next(iter(places.values())).parent), do="fetch it again")
-    value = new.get(name, tensor(places[name], name))
+    value = _stored(new, places, name)
     shape = value.shape
     if flat and value.numel() % flat == 0:
         value = value.view(-1, flat)  # (out, blocks of a row)
@@ -119,19 +121,52 @@ def _scale(new: dict[str, Tensor], places: dict[str, Path], name: str, axis: int
         raise BadCheckpoint(f"{name} is {value.dtype} {tuple(value.shape)}, no scale a row", where=str(places[name]))
     wide = value.double().transpose(0, axis).clone()  # outputs first
     wide[rows] *= gain.view(-1, *[1] * (wide.ndim - 1))
-    stored = wide.to(value.dtype)
-    lost = (stored.double() - wide).abs().flatten(1) if wide.ndim > 1 else (stored.double() - wide).abs()[:, None]
-    whole = wide.abs().flatten(1).amax(1) if wide.ndim > 1 else wide.abs()
-    bad = ~(lost.amax(1) <= HALF_STEP[value.dtype] * whole * (1 + 1e-9))
+    factors = torch.ones(len(wide), dtype=torch.float64)
+    factors[rows] = gain
+    stored = _rounded(name, wide, value.dtype, factors)
+    new[name] = stored.transpose(0, axis).contiguous().view(shape)
+
+
+def _scale_gain(new: dict[str, Tensor], places: dict[str, Path], slot: QKSlot, per_head: Tensor) -> None:
+    """Multiply the gain of a QK-norm, which no format quantizes, by the gains of its channels (heads, head_dim)."""
+    name = str(slot.norm_gain)
+    value = _stored(new, places, name)
+    factors = per_head[0] if value.numel() == per_head.shape[1] else per_head.flatten()  # one for all heads, or each
+    if value.dtype not in HALF_STEP or value.numel() != factors.numel():
+        raise BadCheckpoint(
+            f"{name} is {value.dtype} {tuple(value.shape)}, no gain of {per_head.shape[1]} channels a head",
+            where=str(places[name]),
+        )
+    wide = (value.double().flatten() + slot.gain_offset) * factors - slot.gain_offset
+    new[name] = _rounded(name, wide, value.dtype, factors, slot.gain_offset).view(value.shape)
+
+
+def _stored(new: dict[str, Tensor], places: dict[str, Path], name: str) -> Tensor:
+    """A tensor as it is now: edited before, or the file's."""
+    if name not in places:
+        raise BadCheckpoint(f"{name} is missing", where=str(next(iter(places.values())).parent), do="fetch it again")
+    return new.get(name, tensor(places[name], name))
+
+
+def _rounded(name: str, wide: Tensor, dtype: torch.dtype, factors: Tensor, offset: float = 0.0) -> Tensor:
+    """`wide` (outputs first, float64) in its stored type, at most half a step off.
+
+    Args:
+        factors: what each output was multiplied by.
+        offset: what the model adds to the stored number; a step is that of the larger of the two.
+    """
+    stored = wide.to(dtype)
+    lost, size = (stored.double() - wide).abs(), torch.maximum(wide.abs(), (wide + offset).abs())
+    lost, size = (x.flatten(1).amax(1) if x.ndim > 1 else x for x in (lost, size))
+    bad = ~(lost <= HALF_STEP[dtype] * size * (1 + 1e-9))
     if bool(bad.any()):
         row = int(bad.nonzero()[0])
-        factor = float(gain[rows == row][0]) if bool((rows == row).any()) else 1.0
         raise BadScales(
-            f"row {row} times {factor:.6g} cannot be held in {str(value.dtype).removeprefix('torch.')}",
+            f"row {row} times {float(factors[row]):.6g} cannot be held in {str(dtype).removeprefix('torch.')}",
             where=name,
             do="search within narrower bounds, or scale the full-precision model",
         )
-    new[name] = stored.transpose(0, axis).contiguous().view(shape)
+    return stored
 
 
 def _header(path: Path) -> tuple[dict[str, Any], int]:

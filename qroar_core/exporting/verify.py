@@ -24,9 +24,9 @@ from qroar_core.models.gguf_file import sha256
 from qroar_core.models.llama_cpp import LlamaCpp, available
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.loading import load_model
-from qroar_core.models.measure import Measured, measure
+from qroar_core.models.measure import hidden_states
 from qroar_core.models.scales_file import rope_from
-from qroar_core.models.score import divergence
+from qroar_core.models.score import divergence, token_nll
 from qroar_core.models.stream import Condition
 from qroar_core.models.text import encode, split
 from qroar_core.progress import OnStep, Step, ignore
@@ -123,24 +123,25 @@ def _logits(folder: Path, note: dict[str, Any]) -> list[Check]:
         return [Check(question, f"not compared: {error}"[:160], None)]
     rope, scales = rope_from(note["rope"]), _scales(note)
     ids = _ids(source)
-    wanted = measure(source, Condition(rope, _weights(note), scales), ids, SCORED)
+    states = hidden_states(source, Condition(rope, _weights(note), scales), ids, SCORED)
+    wanted = token_nll(source, states, ids[:, -SCORED:])
     if str(note.get("format", "hf")).startswith("gguf"):
         return [_in_llama_cpp(_gguf_in(folder), str(note["format"]), ids, wanted)]
     again = load_model(str(folder), device="cpu", dtype="float32")
-    found = measure(again, Condition(RopeSpec()), ids, SCORED)
-    apart = divergence(source, wanted.hidden, found.hidden)
-    largest = float((found.nll - wanted.nll).abs().max())
+    again_states = hidden_states(again, Condition(RopeSpec()), ids, SCORED)
+    apart = divergence(source, states, again_states)
+    largest = float((token_nll(again, again_states, ids[:, -SCORED:]) - wanted).abs().max())
     kl, same = float(apart.kl.mean()), float(apart.same_top1.float().mean())
     answer = f"mean KL {kl:.2e} nats, same top-1 {same:.1%}, largest |d ln p| {largest:.2e}"
     return [Check(question, answer, kl <= KL_BOUND and largest <= 100 * KL_BOUND)]
 
 
-def _in_llama_cpp(path: Path, format: str, ids: Tensor, wanted: Measured) -> Check:
+def _in_llama_cpp(path: Path, format: str, ids: Tensor, wanted: Tensor) -> Check:
     question = "log-probabilities in llama.cpp"
     if not available():
         return Check(question, "not compared: pip install xllamacpp", None)
     found = LlamaCpp(path, ids.shape[1] + 8).log_probabilities(ids[0].tolist(), ids.shape[1] - SCORED)
-    apart = (torch.tensor(found).double() + wanted.nll[0].double()).abs()
+    apart = (torch.tensor(found).double() + wanted[0].double()).abs()
     answer = f"mean |d ln p| {float(apart.mean()):.4f}, largest {float(apart.max()):.4f} nats over {SCORED} tokens"
     return Check(question, answer, bool(apart.mean() <= LLAMA_BOUND.get(format, 0.02)))
 

@@ -21,7 +21,7 @@ def by_position(diagnosis: Diagnosis, layer: int) -> Picture:
     table = pd.DataFrame(
         [
             {
-                "layer": layer,
+                "layer": diagnosis.layer_number(layer),
                 "band": b.index,
                 "positions": name,
                 "absmax": seen.absmax[layer][b.index][i],
@@ -36,7 +36,7 @@ def by_position(diagnosis: Diagnosis, layer: int) -> Picture:
     worst = table["bits_lost"].astype(float).max()
     lost = "" if pd.isna(worst) else f", up to {worst:.2f} bits lost"
     return Picture(
-        f"How far do keys reach by position? (layer {layer}{lost})",
+        f"How far do keys reach by position? (layer {diagnosis.layer_number(layer)}{lost})",
         figure,
         table,
         "Largest |k| after RoPE over the layer's KV heads. Bits lost: log2 of that range over the short one's, what "

@@ -116,6 +116,12 @@ def cost_by_length(evaluation: Evaluation) -> Picture | None:
     )
 
 
+DEPENDENT = (
+    " Windows of one document resemble each other, which makes an interval over windows too narrow; over documents, "
+    "each counts once."
+)
+
+
 def gain_and_attribution(evaluation: Evaluation) -> Picture | None:
     """The paired gain with its interval, and its parts: repair of quantization and mere retuning."""
     gain, parts = evaluation.gain, evaluation.attribution
@@ -124,19 +130,23 @@ def gain_and_attribution(evaluation: Evaluation) -> Picture | None:
     lines: list[tuple[str, float, float | None, float | None]] = [
         ("gain under quantization", gain.delta_nll, gain.ci_low, gain.ci_high)
     ]
+    whole = evaluation.gain_by_document
+    if whole is not None and whole.documents < gain.windows:  # as many documents as windows say the same again
+        lines.append((f"the same, over {whole.documents} documents", whole.delta_nll, whole.ci_low, whole.ci_high))
+    colours = [GREEN] * len(lines) + [BLUE, GREY]
     if parts is not None:
         lines.append(("of it: quantization repaired", parts.quantization_repair, parts.repair_ci_low,
                       parts.repair_ci_high))  # fmt: skip
         lines.append(("of it: retuning, owes nothing to quantization", parts.retuning, parts.retuning_ci_low,
                       parts.retuning_ci_high))  # fmt: skip
-    table, figure = won_back(lines, (GREEN, BLUE, GREY))
+    table, figure = won_back(lines, colours)
     percent = round(100 * gain.confidence)
     return Picture(
         "Is the gain real, and is it repair?",
         figure,
         table,
         f"Paired over {gain.windows} windows at {gain.length} tokens, with {percent} % intervals: a bar whose interval "
-        "touches 0 proves nothing.",
+        f"touches 0 proves nothing.{'' if len(colours) == 3 else DEPENDENT}",
     )
 
 
@@ -204,9 +214,15 @@ def by_position(evaluation: Evaluation) -> Picture | None:
         "Where in the context does it cost?",
         figure,
         table,
-        "Each point is a mean over windows around that position, less the reference's; shades are paired 95 % "
-        "intervals. Click a name to show or hide it. The table has the NLL itself; e to its power is the perplexity.",
+        f"Each point is a mean over windows around that position{_sliding(evaluation)}, less the reference's; shades "
+        "are paired 95 % intervals. Click a name to show or hide it. The table has the NLL itself; e to its power is "
+        "the perplexity.",
     )
+
+
+def _sliding(evaluation: Evaluation) -> str:
+    """What a position means where windows slid."""
+    return "" if evaluation.stride is None else f" of a window that slides by {evaluation.stride} tokens"
 
 
 def _faint(colour: str) -> str:

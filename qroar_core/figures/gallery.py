@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from qroar_core.figures import (
     aliasing,
+    angles,
     anisotropy,
     dilation,
     noise,
@@ -33,10 +35,14 @@ def gallery(diagnosis: Diagnosis, search: SearchReport, scales: ScalesFile,
         quality.divergence(evaluation),
         evaluated.by_position(evaluation),
     ]
-    tuned = [scaled.by_layer_and_band(scales), search_trace.candidates(search.history, search.objective)]
+    tuned = [
+        scaled.by_layer_and_band(scales),
+        angles.by_layer_and_pair(scales),
+        search_trace.candidates(search.history, search.objective),
+    ]
     return {
         "Diagnosis": diagnosed(diagnosis),
-        "Search": tuned,
+        "Search": [p for p in tuned if p is not None],
         "Evaluation": [p for p in proof if p is not None],
     }
 
@@ -54,13 +60,14 @@ def diagnosed(diagnosis: Diagnosis) -> list[Picture]:
         outliers.channel_map(diagnosis, "k/post", layer, outliers.loudest_head(diagnosis, "k/post", layer)),
         *(outliers.shift(diagnosis, which) for which in diagnosis.outliers.jaccard),
         outliers.error_share(diagnosis),
-        noise.by_position(diagnosis),
+        noise.by_group(diagnosis),
+        *_each_group(diagnosis, noise.by_position),
         noise.by_layer_and_band(diagnosis),
-        noise.by_distance(diagnosis),
-        noise.split(diagnosis, "band"),
+        *_each_group(diagnosis, noise.by_distance),
+        *_each_group(diagnosis, noise.split),
         noise.split(diagnosis, "layer"),
-        pair_error.amplitude_and_phase(diagnosis),
-        anisotropy.by_angle(diagnosis),
+        *_each_group(diagnosis, pair_error.amplitude_and_phase),
+        *_each_group(diagnosis, anisotropy.by_angle),
         noise.hidden_states(diagnosis),
     ]
     return [picture for picture in drawn if picture is not None]
@@ -68,13 +75,25 @@ def diagnosed(diagnosis: Diagnosis) -> list[Picture]:
 
 def by_layer_group(diagnosis: Diagnosis) -> list[Picture]:
     """What the interpolation does to the frequencies, of every group of layers that turns."""
-    turning = [index for index, group in enumerate(diagnosis.groups) if group.bands] or [0]
     drawn = []
-    for index in turning:
-        view = diagnosis.of_group(index)
+    for name, view in _views(diagnosis):
         pictures = [pressure.by_band(view), pressure.by_pair(view), aliasing.unseen(view), aliasing.kernel(view)]
-        if diagnosis.groups:
-            name = diagnosis.groups[index].name
-            pictures = [replace(p, title=f"{name[:1].upper()}{name[1:]}: {p.title}") for p in pictures]
-        drawn += pictures
+        drawn += [_titled(picture, name) for picture in pictures]
     return drawn
+
+
+def _each_group(diagnosis: Diagnosis, draw: Callable[[Diagnosis], Picture | None]) -> list[Picture]:
+    """A picture of what is pooled over layers, of every group that turns; one where the file pools all layers."""
+    apart = all(group.noise is not None for group in diagnosis.groups)
+    drawn = [(name, draw(view)) for name, view in (_views(diagnosis) if apart else [("", diagnosis)])]
+    return [_titled(picture, name) for name, picture in drawn if picture is not None]
+
+
+def _views(diagnosis: Diagnosis) -> list[tuple[str, Diagnosis]]:
+    """Name and view of every group of layers that turns; one without a name where layers are alike."""
+    turning = [index for index, group in enumerate(diagnosis.groups) if group.bands]
+    return [(diagnosis.groups[i].name, diagnosis.of_group(i)) for i in turning] or [("", diagnosis)]
+
+
+def _titled(picture: Picture, name: str) -> Picture:
+    return replace(picture, title=f"{name[:1].upper()}{name[1:]}: {picture.title}") if name else picture

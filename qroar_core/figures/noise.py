@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from qroar_core.figures.maps import Panel, side_by_side
-from qroar_core.figures.picture import BLUE, GREY, ORANGE, POSITION_AXIS, Picture, bin_names, framed
+from qroar_core.figures.picture import BLUE, COLOURS, GREY, ORANGE, POSITION_AXIS, Picture, bin_names, framed
 from qroar_core.results import Diagnosis
 from qroar_core.results.diagnosis import LogitNoise
 
@@ -20,7 +20,7 @@ STYLES = {"quantized": (ORANGE, "solid"), "tuned": (BLUE, "solid"), "reference":
 
 
 def models(diagnosis: Diagnosis, tuned: Diagnosis | None = None) -> dict[str, LogitNoise]:
-    """"quantized" and, where measured, "tuned" -> its noise."""
+    """ "quantized" and, where measured, "tuned" -> its noise."""
     seen = {"quantized": diagnosis.logit_noise, "tuned": tuned.logit_noise if tuned else None}
     return {name: noise for name, noise in seen.items() if noise is not None}
 
@@ -59,6 +59,40 @@ def by_position(diagnosis: Diagnosis, tuned: Diagnosis | None = None) -> Picture
     )
 
 
+def by_group(diagnosis: Diagnosis) -> Picture | None:
+    """The same, one line a group of layers. None where layers are alike, or the file does not tell them apart."""
+    whole = diagnosis.logit_noise
+    seen = [(group, group.noise) for group in diagnosis.groups if group.noise is not None]
+    if whole is None or not seen:
+        return None
+    figure = make_subplots(1, 2, horizontal_spacing=0.12)
+    for at, (group, noise) in enumerate(seen):
+        for col, values, what in ((1, noise.rms, "RMS logit error"), (2, noise.attention_kl, "attention KL")):
+            figure.add_scatter(
+                x=whole.position, y=values, name=group.name, legendgroup=group.name, showlegend=col == 1,
+                mode="lines+markers", line={"color": COLOURS[at % len(COLOURS)]}, row=1, col=col,
+                hovertemplate=f"{group.name}<br>position %{{x}}, {what}: %{{y:.4g}} nats<extra></extra>",
+            )  # fmt: skip
+    framed(figure, "query position, tokens", "", log_x=True)
+    figure.update_yaxes(title_text="RMS logit error, nats", rangemode="tozero", row=1, col=1)
+    figure.update_yaxes(title_text="KL of the attention row, nats", rangemode="tozero", row=1, col=2)
+    loudest, _ = max(seen, key=lambda pair: sum(v or 0.0 for v in pair[1].rms))
+    return Picture(
+        f"Which layers make the noise? Most: {loudest.name}",
+        figure,
+        pd.concat(
+            [
+                pd.DataFrame({"layers": group.name, "position": whole.position, "rms": noise.rms,
+                              "attention_kl": noise.attention_kl})
+                for group, noise in seen
+            ],
+            ignore_index=True,
+        ),
+        f"One line a group of layers that turn and see alike, mean over its own layers ({whole.kind}). A window bounds "
+        "what its layers can lose to length.",
+    )  # fmt: skip
+
+
 def by_distance(diagnosis: Diagnosis, tuned: Diagnosis | None = None) -> Picture | None:
     """RMS of the logit error by distance between query and key."""
     seen = models(diagnosis, tuned)
@@ -89,10 +123,10 @@ def by_layer_and_band(diagnosis: Diagnosis, tuned: Diagnosis | None = None) -> P
         return None
     columns = [str(b.index) for b in diagnosis.bands]
     panels = [Panel(name, noise.by_band, columns, "band, fast to slow", "band") for name, noise in seen.items()]
-    rows = [f"layer {i}" for i in range(len(panels[0].z))]
     table = pd.DataFrame(
         [
-            {"layer": i, "band": b, **{f"{name}_rms": noise.by_band[i][b] for name, noise in seen.items()}}
+            {"layer": diagnosis.layer_number(i), "band": b}
+            | {f"{name}_rms": noise.by_band[i][b] for name, noise in seen.items()}
             for i, row in enumerate(panels[0].z)
             for b in range(len(row))
         ]
@@ -100,8 +134,8 @@ def by_layer_and_band(diagnosis: Diagnosis, tuned: Diagnosis | None = None) -> P
     known = [(v, i, b) for i, row in enumerate(panels[0].z) for b, v in enumerate(row) if v is not None]
     _, layer, band = max(known, default=(0.0, 0, 0))
     return Picture(
-        f"Which band makes the noise? Most in layer {layer}, band {band}",
-        side_by_side(panels, rows, "nats"),
+        f"Which band makes the noise? Most in layer {diagnosis.layer_number(layer)}, band {band}",
+        side_by_side(panels, diagnosis.layer_names(), "nats"),
         table,
         "Each cell is the RMS of that band's share of the logit error: the cells that rescaling has most to win in.",
     )
@@ -123,16 +157,17 @@ def split(diagnosis: Diagnosis, rows: str = "band", name: str = "quantized") -> 
         panels = [Panel("RMS by position", noise.by_band_position, positions, at, "position"),
                   Panel("RMS by distance", noise.by_band_distance, distances, "distance, tokens",
                         "from distance")]  # fmt: skip
-        names = [f"band {b.index}" for b in diagnosis.bands]
+        numbers = [b.index for b in diagnosis.bands]
     else:
         panels = [Panel("RMS logit error", noise.by_layer, positions, at, "position"),
                   Panel("attention KL", noise.kl_by_layer, positions, at, "position")]  # fmt: skip
-        names = [f"layer {i}" for i in range(len(noise.by_layer))]
+        numbers = [diagnosis.layer_number(i) for i in range(len(noise.by_layer))]
+    names = [f"{rows} {number}" for number in numbers]
     table = pd.DataFrame(
         [
-            {rows: i, panel.word.removeprefix("from "): panel.columns[j], "measure": panel.title, "nats": value}
+            {rows: number, panel.word.removeprefix("from "): panel.columns[j], "measure": panel.title, "nats": value}
             for panel in panels
-            for i, row in enumerate(panel.z)
+            for number, row in zip(numbers, panel.z)
             for j, value in enumerate(row)
         ]
     )
@@ -152,17 +187,16 @@ def hidden_states(diagnosis: Diagnosis) -> Picture | None:
     if seen is None:
         return None
     bins = bin_names(diagnosis.position_edges)
-    rows = [f"layer {i}" for i in range(len(seen.sqnr_db))]
     table = pd.DataFrame(
         [
-            {"layer": i, "positions": bins[j], "sqnr_db": value, "cosine": seen.cosine[i][j]}
+            {"layer": diagnosis.layer_number(i), "positions": bins[j], "sqnr_db": value, "cosine": seen.cosine[i][j]}
             for i, row in enumerate(seen.sqnr_db)
             for j, value in enumerate(row)
         ]
     )
     return Picture(
         "How far do the hidden states drift from the reference?",
-        side_by_side([Panel("", seen.sqnr_db, bins, POSITION_AXIS, "positions")], rows, "dB"),
+        side_by_side([Panel("", seen.sqnr_db, bins, POSITION_AXIS, "positions")], diagnosis.layer_names(), "dB"),
         table,
         "Signal over difference of each layer's output, in dB: 20 dB is a difference of a tenth, higher is better.",
     )

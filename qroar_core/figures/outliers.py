@@ -48,7 +48,8 @@ def loudest_head(diagnosis: Diagnosis, which: str, layer: int) -> int:
 def peaks(diagnosis: Diagnosis, which: str) -> pd.DataFrame:
     """The largest entry of every layer and where it is; one line a layer."""
     bins = bin_names(diagnosis.position_edges)
-    return pd.DataFrame([_peak(heads, layer, bins) for layer, heads in enumerate(diagnosis.outliers.maps[which])])
+    maps = diagnosis.outliers.maps[which]
+    return pd.DataFrame([_peak(heads, diagnosis.layer_number(i), bins) for i, heads in enumerate(maps)])
 
 
 def layers(diagnosis: Diagnosis, which: str, page: int = 0, picked: int | None = None) -> Picture:
@@ -57,7 +58,9 @@ def layers(diagnosis: Diagnosis, which: str, page: int = 0, picked: int | None =
     figure = _tiled(small, table, picked)
     figure.update_layout(coloraxis=colour_axis(list(small.values()), f"|{which[0]}|"))
     top = table.iloc[int(table["peak"].argmax())]
-    of = f" (layers {min(small)}–{max(small)} of {len(table)})" if len(table) > PANELS else ""
+    first, last = (diagnosis.layer_number(edge) for edge in (min(small), max(small)))
+    kind = " with attention" if diagnosis.decoder_layers else ""
+    of = f" (layers {first}–{last} of {len(table)}{kind})" if len(table) > PANELS else ""
     return Picture(
         f"{NAMES[which]} peaks at {top['peak']:.3g}: layer {top['layer']}, KV head {top['kv_head']}, "
         f"channel {top['channel']}{of}",
@@ -99,7 +102,7 @@ def channel_map(diagnosis: Diagnosis, which: str, layer: int, head: int) -> Pict
     twice = "every band appears twice, as channels i and i + r/2" if diagnosis.pairing == "half" else (
         "pairs are neighbours (2i, 2i + 1), so every band is one stretch")  # fmt: skip
     return Picture(
-        f"Which channels of {NAMES[which]} stand out? (layer {layer}, KV head {head})",
+        f"Which channels of {NAMES[which]} stand out? (layer {diagnosis.layer_number(layer)}, KV head {head})",
         figure,
         table.astype({"pair": "Int64", "band": "Int64"}),
         "A bright row is an outlier channel; a row that brightens to the right grows with position. Lines are band "
@@ -114,10 +117,9 @@ def shift(diagnosis: Diagnosis, which: str) -> Picture:
     columns = [str(h) for h in range(max(map(len, same)))]
     panels = [Panel("same channels (Jaccard)", same, columns, "KV head", "KV head"),
               Panel("outlier mass moved", moved, columns, "KV head", "KV head")]  # fmt: skip
-    rows = [f"layer {i}" for i in range(len(same))]
     table = pd.DataFrame(
         [
-            {"layer": i, "kv_head": h, "jaccard": value, "mass_moved": moved[i][h]}
+            {"layer": diagnosis.layer_number(i), "kv_head": h, "jaccard": value, "mass_moved": moved[i][h]}
             for i, row in enumerate(same)
             for h, value in enumerate(row)
         ]
@@ -125,7 +127,7 @@ def shift(diagnosis: Diagnosis, which: str) -> Picture:
     mean = table["jaccard"].astype(float).mean()
     return Picture(
         f"Outliers of {NAMES[which]}: near and far share {mean:.0%} of their channels on average",
-        side_by_side(panels, rows, "share", span=(0.0, 1.0)),
+        side_by_side(panels, diagnosis.layer_names(), "share", span=(0.0, 1.0)),
         table,
         f"Left, 1: the same channels stand out at the first and at the last positions; 0: none of them does. Right: "
         f"the part of the outliers' magnitude found in other channels far out (rule: {diagnosis.outliers.rule}).",
@@ -139,10 +141,11 @@ def error_share(diagnosis: Diagnosis) -> Picture:
     columns = [str(b.index) for b in diagnosis.bands]
     panels = [Panel(f"of the {bits} error", z, columns, "band", "band") for bits, z in shares.items()]
     panels.append(Panel("of the entries", entries, columns, "band", "band"))
-    rows = [f"layer {i}" for i in range(len(entries))]
     table = pd.DataFrame(
         [
-            {"layer": i, "band": b, **{f"{bits}_error": z[i][b] for bits, z in shares.items()}, "entries": value}
+            {"layer": diagnosis.layer_number(i), "band": b}
+            | {f"{bits}_error": z[i][b] for bits, z in shares.items()}
+            | {"entries": value}
             for i, row in enumerate(entries)
             for b, value in enumerate(row)
         ]
@@ -151,7 +154,7 @@ def error_share(diagnosis: Diagnosis) -> Picture:
     parts = " and ".join(f"{mean[f'{bits}_error']:.1%} of the {bits} error" for bits in shares)
     return Picture(
         f"Outliers are {mean['entries']:.1%} of the entries and carry {parts}",
-        side_by_side(panels, rows, "share"),
+        side_by_side(panels, diagnosis.layer_names(), "share"),
         table,
         "Squared error of K on outlier entries over all of it, by layer and band; the title gives means. Where the "
         "error's share exceeds the entries' own, outliers are rounded worse than the rest; where it does not, the rest "
@@ -173,9 +176,9 @@ def _tiled(panels: dict[int, list[list[Number]]], table: pd.DataFrame, picked: i
             sheet[top + i][left : left + wide] = row
         peak = table.iloc[layer]
         points.append((left + wide / 2 - 0.5, top + tall / 2 - 0.5))
-        hover.append(f"layer {layer}, KV head {peak['kv_head']}: {peak['peak']:.4g} in channel {peak['channel']}, "
-                     f"positions {peak['positions']}")  # fmt: skip
-        titles.append({"text": f"layer {layer}, head {peak['kv_head']}", "x": points[-1][0], "y": top - 0.5,
+        hover.append(f"layer {peak['layer']}, KV head {peak['kv_head']}: {peak['peak']:.4g} in "
+                     f"channel {peak['channel']}, positions {peak['positions']}")  # fmt: skip
+        titles.append({"text": f"layer {peak['layer']}, head {peak['kv_head']}", "x": points[-1][0], "y": top - 0.5,
                        "yanchor": "bottom", "showarrow": False, "font": {"size": 12}})  # fmt: skip
         if layer == picked:
             frames.append(frame(left - 0.5, top - 0.5, left + wide - 0.5, top + tall - 0.5))

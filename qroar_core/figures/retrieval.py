@@ -39,6 +39,15 @@ class _Shown:
 EMPTY = _Shown(None, "does not fit", "no trial fits")
 
 
+def gallery(result: Retrieval) -> list[Picture]:
+    """What a report shows of each task: both scores under every condition, and what the conditions change."""
+    drawn = []
+    for task in dict.fromkeys(cell.task for cell in result.cells):
+        drawn += [by_condition(result, task, "hits"), by_condition(result, task, "log_prob"),
+                  differences(result, task, "hits"), differences(result, task, "log_prob")]  # fmt: skip
+    return [picture for picture in drawn if picture is not None]
+
+
 def by_condition(result: Retrieval, task: Task, score: Score) -> Picture:
     """Depth x length of every condition."""
     mine = [cell for cell in result.cells if cell.task == task]

@@ -34,16 +34,21 @@ def by_layer_and_band(scales: ScalesFile) -> Picture:
 def table_of(scales: ScalesFile) -> pd.DataFrame:
     """One line per scale: row number, where, band, pairs, g, log2 g."""
     lines = []
-    for row, (where, g) in enumerate(_rows(scales)):
+    for row, (where, g) in enumerate(rows_of(scales, scales.g)):
         for band, value in enumerate(g):
             first, last = scales.bands[band]
             lines.append((row, where, band, f"{first}–{last}", value, math.log2(value)))
     return pd.DataFrame(lines, columns=["row", "where", "band", "pairs", "g", "log2_g"])
 
 
-def _rows(scales: ScalesFile) -> list[tuple[str, list[float]]]:
+def rows_of(scales: ScalesFile, nested: list) -> list[tuple[str, list[float]]]:
+    """Where, and the numbers there, of g or of the angles as the file nests them."""
     if scales.granularity == "model":
-        return [("whole model", scales.g)]
+        return [("whole model", nested)]
     if scales.granularity == "layer":
-        return [(f"layer {i}", g) for i, g in enumerate(scales.g)]
-    return [(f"layer {i}, KV head {h}", g) for i, heads in enumerate(scales.g) for h, g in enumerate(heads)]
+        return [(f"layer {scales.model.layer_number(i)}", row) for i, row in enumerate(nested)]
+    return [
+        (f"layer {scales.model.layer_number(i)}, KV head {h}", row)
+        for i, heads in enumerate(nested)
+        for h, row in enumerate(heads)
+    ]

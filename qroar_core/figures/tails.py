@@ -29,7 +29,7 @@ def overview(diagnosis: Diagnosis, picked: Cell | None = None) -> Picture:
         columns = [str(b.index) for b in diagnosis.bands]
         z = diagnosis.tail_inflation[side][tensor]
         panels.append(Panel(NAMES[which], z, columns, "band, fast to slow", "band"))
-    figure = side_by_side(panels, [f"layer {i}" for i in range(len(panels[0].z))], "× short", middle=1.0)
+    figure = side_by_side(panels, diagnosis.layer_names(), "× short", middle=1.0)
     cells = [
         (at, which, layer, band, ratio)
         for at, which in enumerate(kept)
@@ -39,7 +39,8 @@ def overview(diagnosis: Diagnosis, picked: Cell | None = None) -> Picture:
     clickable(
         figure, [column_at(at, band, count) for at, _, _, band, _ in cells], [layer for _, _, layer, _, _ in cells],
         [[which, layer, band] for _, which, layer, band, _ in cells],
-        [f"{NAMES[which]}, layer {layer}, band {band}: {_times(ratio)}" for _, which, layer, band, ratio in cells],
+        [f"{NAMES[which]}, layer {diagnosis.layer_number(layer)}, band {band}: {_times(ratio)}"
+         for _, which, layer, band, ratio in cells],
     )  # fmt: skip
     if picked is not None:
         which, layer, _, band = picked
@@ -49,7 +50,7 @@ def overview(diagnosis: Diagnosis, picked: Cell | None = None) -> Picture:
     table = pd.DataFrame([row for which in kept for row in _largest(diagnosis, which)])
     return Picture(
         f"{NAMES[worst[0]]} reaches furthest: {_times(_ratio(diagnosis, worst))} short context "
-        f"(layer {worst[1]}, band {worst[3]})",
+        f"(layer {diagnosis.layer_number(worst[1])}, band {worst[3]})",
         figure,
         table,
         f"Quantile {1 - diagnosis.eps:g} of |x| at {diagnosis.length} tokens over that at {diagnosis.short_length}, "
@@ -88,7 +89,7 @@ def survival(diagnosis: Diagnosis, cell: Cell) -> Picture:
     figure.add_annotation(text=f"1 − ε level, ε = {eps:g}", xref="paper", x=0.01, y=math.log10(eps), yanchor="bottom",
                           showarrow=False)  # fmt: skip
     return Picture(
-        f"{NAMES[which]}, layer {layer}, head {head}, band {band}: {_finding(diagnosis, cell)}",
+        f"{NAMES[which]}, layer {diagnosis.layer_number(layer)}, head {head}, band {band}: {_finding(diagnosis, cell)}",
         figure,
         pd.DataFrame(rows),
         "The same tokens read twice, deep in the long context and at the end of a short one. Where the blue line runs "
@@ -110,7 +111,7 @@ def _largest(diagnosis: Diagnosis, which: str) -> list[dict]:
     for layer, heads in enumerate(seen.ratio):
         for band in range(len(heads[0])):
             head = loudest_head(diagnosis, which, layer, band)
-            row = {"tensor": NAMES[which], "layer": layer, "band": band, "kv_head": head}
+            row = {"tensor": NAMES[which], "layer": diagnosis.layer_number(layer), "band": band, "kv_head": head}
             row |= {f: getattr(seen, f)[layer][head][band] for f in ("ratio", "low", "high", "long", "short")}
             rows.append(row | {"over_native_rope": seen.native[layer][head][band] if seen.native else None})
     return rows

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from qroar_core.maths.quantize import calibrated_coordinates, fake_quantize, fake_quantize_ste
+from qroar_core.maths.rescale import turned
 from qroar_core.maths.rope import Pairing, rotate, unrotate
 from qroar_core.maths.softmax_rule import PLAIN, SoftmaxRule
 from qroar_core.specs import Mode, QuantizerSpec, QuantSpec
@@ -29,6 +30,7 @@ class CapturedLayer:
     out: (n_heads, R, head_dim) unquantized attention output of the rows, under the same RoPE.
     rule: the layer's softmax. cos, sin: (T, rotary_dim // 2) of a layer that turns at its own speed, None for Setup's.
     still: the layer carries no RoPE, so that its channels are in no band and take no scale.
+    gate: (n_heads, R, head_dim), what the rows' output is multiplied by before W_O; None where nothing is.
     """
 
     q: Tensor
@@ -40,6 +42,13 @@ class CapturedLayer:
     cos: Tensor | None = None
     sin: Tensor | None = None
     still: bool = False
+    gate: Tensor | None = None
+
+    def seen_by_w_o(self, moved: Tensor, pick: Tensor | None = None) -> Tensor:
+        """A change of the rows' attention output, (n_heads, R, head_dim), as W_O gets it."""
+        if self.gate is None:
+            return moved
+        return moved * (self.gate if pick is None else self.gate[:, pick])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,12 +74,19 @@ def channel_log2(log2_g: Tensor, band: Tensor) -> Tensor:
     return padded[..., torch.where(band >= 0, band, log2_g.shape[-1])]
 
 
+def scales_and_angles(point: Tensor, band: Tensor) -> tuple[Tensor, Tensor | None]:
+    """`Scales.point` of one layer, (kv, bands [+ pairs]), as log2 g and the angles, None without any."""
+    bands = int(band.max()) + 1
+    return point[..., :bands], point[..., bands:] if point.shape[-1] > bands else None
+
+
 def attention_error(layer: CapturedLayer, log2_g: Tensor, metric: Tensor, setup: Setup, *, pick: Tensor | None = None,
                     reference: bool = False) -> Tensor:  # fmt: skip
     """E(g) of every KV head of one layer on one window, row by row; (n_kv_heads, R), differentiable in log2_g.
 
     Args:
-        log2_g: (n_kv_heads, bands). metric: (n_heads, head_dim, head_dim).
+        log2_g: (n_kv_heads, bands), with the angles of the pairs behind it where pairs are turned.
+        metric: (n_heads, head_dim, head_dim).
         pick: which rows to use, int64; None takes all.
         reference: leave the quantizers out (what `shared` scales do to the unquantized logits).
     """
@@ -83,7 +99,7 @@ def attention_error(layer: CapturedLayer, log2_g: Tensor, metric: Tensor, setup:
     v, kv = layer.v[:, :last], k.shape[0]
     logits = torch.matmul(q, k.mT).mul_(setup.scaling).view(kv, -1, n_rows, last)
     p = layer.rule.weights(logits, distance(rows, last, k.device))
-    moved = torch.matmul(p.flatten(1, 2), v).view(heads, n_rows, -1) - out
+    moved = layer.seen_by_w_o(torch.matmul(p.flatten(1, 2), v).view(heads, n_rows, -1) - out, pick)
     return (torch.matmul(moved, metric) * moved).sum(-1).view(kv, -1, n_rows).sum(1)
 
 
@@ -95,10 +111,13 @@ def scaled_and_rounded(layer: CapturedLayer, q: Tensor, log2_g: Tensor, setup: S
         q (n_kv_heads, group * R, head_dim), k (n_kv_heads, last, head_dim).
     """
     kv, _, d = layer.k.shape
-    band = torch.full_like(setup.band, -1) if layer.still else setup.band
-    up = channel_log2(log2_g, band)[:, None].exp2()  # (kv, 1, d)
-    q = q.reshape(kv, -1, d) * up
-    k = layer.k[:, :last] * (1 / up if setup.mode == "symmetric" else up)
+    log2_g, angles = scales_and_angles(log2_g, setup.band)
+    q, k = q.reshape(kv, -1, d), layer.k[:, :last]
+    if not layer.still:
+        up = channel_log2(log2_g, setup.band)[:, None].exp2()  # (kv, 1, d)
+        q, k = q * up, k * (1 / up if setup.mode == "symmetric" else up)
+    if angles is not None and not layer.still:
+        q, k = turned(q, angles, setup.pairing), turned(k, angles, setup.pairing)
     if reference:
         return q, k
     k = _cached(k, layer, setup, last)

@@ -36,9 +36,10 @@ def judged(layer: CapturedLayer, log2_g: Tensor, metric: Tensor, setup: Setup) -
     off = (logits[1] - logits[0]).square().masked_fill(~visible, 0).sum(-1) / visible.sum(-1)
     kl = torch.where(p > 0, p * (p.clamp_min(1e-30).log() - p_hat.clamp_min(1e-30).log()), 0).sum(-1)
     moved = torch.matmul(p_hat.flatten(1, 2), layer.v[:, :last]).view(heads, n_rows, d) - layer.out
+    seen = layer.seen_by_w_o(moved)
     return {
         "logits": off.sum((1, 2)),
         "rows": kl.sum((1, 2)),
         "output": moved.square().sum((1, 2)).view(kv, -1).sum(1),
-        "projected": (torch.matmul(moved, metric) * moved).sum((1, 2)).view(kv, -1).sum(1),
+        "projected": (torch.matmul(seen, metric) * seen).sum((1, 2)).view(kv, -1).sum(1),
     }

@@ -101,17 +101,13 @@ class LogitNoiseMeter:
             logits before a cap.
     """
 
-    def __init__(
-        self, band_of_channel: Tensor, length: int, scaling: float, rule: SoftmaxRule = PLAIN
-    ) -> None:
+    def __init__(self, band_of_channel: Tensor, length: int, scaling: float, rule: SoftmaxRule = PLAIN) -> None:
         self.bands = int(band_of_channel.max()) + 1
         self.scaling, self.rule = scaling, rule
         parts = [*range(self.bands), -1] if bool((band_of_channel < 0).any()) else range(self.bands)
         members = [torch.nonzero(band_of_channel == b)[:, 0] for b in parts]
         # channels of each part, padded to the widest with one past the end: a channel of zeros
-        self.channels = torch.nn.utils.rnn.pad_sequence(
-            members, batch_first=True, padding_value=len(band_of_channel)
-        )
+        self.channels = torch.nn.utils.rnn.pad_sequence(members, batch_first=True, padding_value=len(band_of_channel))
         octaves = max(length, 1).bit_length()
         # rows: the parts, then the whole noise
         self.distance_sum = torch.zeros(len(members) + 1, octaves, dtype=torch.float64)
@@ -195,9 +191,7 @@ class LogitNoiseMeter:
 
     def result(self) -> LogitNoise:
         """Noise so far, rows in order of position."""
-        table = (
-            torch.cat(self.rows) if self.rows else torch.zeros(0, len(self.channels) + 3, dtype=torch.float64)
-        )
+        table = torch.cat(self.rows) if self.rows else torch.zeros(0, len(self.channels) + 3, dtype=torch.float64)
         table = table[table[:, 0].argsort()]
         by_distance = (self.distance_sum / self.distance_count).sqrt()
         return LogitNoise(

@@ -83,7 +83,13 @@ class LogitPressureMeter:
     """
 
     def __init__(
-        self, slope: Tensor, n_kv_heads: int, *, scaling: float, pairing: Pairing, factor_slope: float = 0.0,
+        self,
+        slope: Tensor,
+        n_kv_heads: int,
+        *,
+        scaling: float,
+        pairing: Pairing,
+        factor_slope: float = 0.0,
         window: int | None = None,
     ) -> None:
         self.window = window  # keys further back are not seen

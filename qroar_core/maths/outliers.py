@@ -70,9 +70,7 @@ class ChannelMeter:
 
 def iqr_limit(magnitude: Tensor) -> Tensor:
     """Q3 + 1.5 (Q3 - Q1) over the last axis, linear interpolation between order statistics."""
-    low, high = magnitude.double().quantile(
-        torch.tensor([0.25, 0.75], dtype=torch.float64).to(magnitude.device), -1
-    )
+    low, high = magnitude.double().quantile(torch.tensor([0.25, 0.75], dtype=torch.float64).to(magnitude.device), -1)
     return high + IQR_FENCE * (high - low)
 
 

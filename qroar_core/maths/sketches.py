@@ -41,9 +41,7 @@ class LogHistogram:
     def __init__(self, shape: tuple[int, ...], *, sub_bits: int = 5, low: int = -14, high: int = 16,
                  dtype: torch.dtype = torch.int64) -> None:  # fmt: skip
         if not 1 <= sub_bits <= 10 or not -126 <= low < high <= 127:
-            raise ValueError(
-                f"need sub_bits in 1..10 and -126 <= low < high <= 127: {sub_bits}, {low}, {high}"
-            )
+            raise ValueError(f"need sub_bits in 1..10 and -126 <= low < high <= 127: {sub_bits}, {low}, {high}")
         self.shape, self.sub_bits, self.low, self.high = tuple(shape), sub_bits, low, high
         self.n_bins = ((high - low) << sub_bits) + 2
         self.counts = torch.zeros(*self.shape, self.n_bins, dtype=dtype)

@@ -14,14 +14,22 @@ from qroar_core.maths.rope import Pairing, pair_index
 from qroar_core.results.search import Verdict
 from qroar_core.specs import Mode, QuantizerSpec, QuantSpec
 
+LATENT = (
+    "Scales cannot act here: this model's cache holds a latent and one rotated key per token, no K and V of its heads, "
+    "so a K/V cache quantizer has nothing to round and is refused; quantize the weights or the q/k activations."
+)
+
 
 def verdict(quant: QuantSpec, mode: Mode, *, bands: Bands, head_dim: int, rotary_dim: int,
-            pairing: Pairing, scaled_gain: bool = False) -> Verdict:  # fmt: skip
+            pairing: Pairing, scaled_gain: bool = False, latent: bool = False) -> Verdict:  # fmt: skip
     """What rescaling can do under `quant`, and why, in one sentence.
 
     Args:
         scaled_gain: the scales go into a QK-norm's gain, which no weight quantizer rounds.
+        latent: the cache holds a latent and one rotated key (MLA): a quantizer of K and V has nothing to round.
     """
+    if latent and (quant.k is not None or quant.v is not None):
+        return Verdict(acts="no", reason=LATENT)
     if quant.is_none:
         return _without(mode, "nothing is quantized, so there is nothing to repair")
     band = band_of_channel(bands, head_dim, rotary_dim, pairing)
@@ -42,6 +50,8 @@ def verdict(quant: QuantSpec, mode: Mode, *, bands: Bands, head_dim: int, rotary
         if spec is not None:
             own = "every channel has its own scale" if spec.scale == "channel" else "every scale covers one band only"
             parts.append(f"in {what} {own}")
+    if quant.activations is not None and not parts:
+        parts.append("only what linear layers read is rounded, and band scales come after it")
     if quant.v is not None and not parts:
         parts.append("only V is quantized, and band scales never touch V")
     return _without(mode, "; ".join(parts))

@@ -8,6 +8,8 @@ rescaling is an exact no-op (DESIGN section 4). `row_scale_equivariant` is that 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -54,25 +56,39 @@ def fake_quantize_weight(w: Tensor, spec: WeightQuantSpec) -> Tensor:
             sets = work  # (out, in)
         else:
             sets = work.reshape(-1, spec.group_size)  # (out * in/group_size, group_size)
-        rounded = _symmetric(sets, spec) if spec.symmetric else _affine(sets, spec)
-        return rounded.reshape(w.shape).to(w.dtype)
+        return grid_of(sets, spec).round(sets).reshape(w.shape).to(w.dtype)
 
 
-def _symmetric(sets: Tensor, spec: WeightQuantSpec) -> Tensor:
+@dataclass(frozen=True, slots=True, eq=False)
+class WeightGrid:
+    """The levels of each set: base + step * code, code in first .. last; step, its inverse and base are (sets, 1)."""
+
+    step: Tensor
+    inverse: Tensor
+    base: Tensor | None  # None: 0
+    first: int
+    last: int
+
+    def round(self, x: Tensor) -> Tensor:
+        """x (sets, n) to the nearest levels of its sets; a new tensor."""
+        codes = x * self.inverse if self.base is None else torch.sub(x, self.base).mul_(self.inverse)
+        levels = codes.round_().clamp_(self.first, self.last).mul_(self.step)
+        return levels if self.base is None else levels.add_(self.base)
+
+
+def grid_of(sets: Tensor, spec: WeightQuantSpec) -> WeightGrid:
+    """The grid of each row of `sets`, (sets, n), from its own range."""
+    if not spec.symmetric:
+        top = 2**spec.bits - 1
+        low, high = sets.amin(1, keepdim=True), sets.amax(1, keepdim=True)
+        step = (high - low) / top
+        return WeightGrid(step, inverse_of(step), low, 0, top)
     qmax = 2 ** (spec.bits - 1) - 1
-    low = -qmax - 1 if spec.full_range else -qmax
     step = sets.abs().amax(1, keepdim=True) / (qmax + 0.5 if spec.full_range else qmax)
     inverse = inverse_of(step)
     if spec.full_range:
-        inverse *= 1 + TIE
-    return (sets * inverse).round_().clamp_(low, qmax).mul_(step)
-
-
-def _affine(sets: Tensor, spec: WeightQuantSpec) -> Tensor:
-    top = 2**spec.bits - 1
-    low, high = sets.amin(1, keepdim=True), sets.amax(1, keepdim=True)
-    step = (high - low) / top
-    return torch.sub(sets, low).mul_(inverse_of(step)).round_().clamp_(0, top).mul_(step).add_(low)
+        return WeightGrid(step, inverse * (1 + TIE), None, -qmax - 1, qmax)
+    return WeightGrid(step, inverse, None, -qmax, qmax)
 
 
 def row_scale_equivariant(spec: WeightQuantSpec) -> bool:

@@ -1,8 +1,9 @@
 """Causal attention of new queries over a growing cache, in constant extra memory.
 
 transformers calls `stream_attention` (registered as "qroar_stream") with q and k after RoPE; it
-hands them to the active stream's layer. Query rows are taken in blocks whose mask has at most
-MASK_ENTRIES entries, so the extra memory does not grow with the context.
+hands them to the active stream's layer. On a CPU earlier keys and a chunk's own are attended apart
+and joined, which needs no mask. Elsewhere, and where a rule bends the softmax, query rows are taken in
+blocks whose mask has at most MASK_ENTRIES entries. Either way the extra memory does not grow with the context.
 """
 
 from __future__ import annotations
@@ -19,12 +20,13 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
 from qroar_core.maths.softmax_rule import SoftmaxRule
+from qroar_core.models.geometry import Geometry
 
 if TYPE_CHECKING:  # a family may need this module
     from qroar_core.models.loaded import LoadedModel
 
 NAME = "qroar_stream"
-MASK_ENTRIES = 1 << 20  # query rows x keys per block
+MASK_ENTRIES = 1 << 22  # query rows x query heads of a KV head x keys per block
 
 
 class Attends(Protocol):
@@ -34,7 +36,7 @@ class Attends(Protocol):
         """Attention output (B, n_heads, t, head_dim) for the chunk's q, k, v."""
 
 
-_ACTIVE: ContextVar[tuple[Attends, Tensor | None] | None] = ContextVar("qroar_active_stream", default=None)
+_ACTIVE: ContextVar[tuple[Attends, Geometry, Tensor | None] | None] = ContextVar("qroar_active_stream", default=None)
 
 
 def stream_attention(
@@ -51,12 +53,12 @@ def stream_attention(
     active = _ACTIVE.get()
     if active is None:
         raise RuntimeError("qroar_stream attention ran outside open_stream")
-    stream, arrival = active
+    stream, geometry, arrival = active
     if arrival is not None:
         query, key = query[..., arrival], key[..., arrival]
     factor = scaling if scaling is not None else float(query.shape[-1] ** -0.5)
     rule = SoftmaxRule(kwargs.get("sliding_window"), kwargs.get("softcap"), kwargs.get("s_aux"))
-    out = stream.attend(module.layer_idx, query, key, value, factor, rule)
+    out = stream.attend(geometry.attention_layer(module.layer_idx), query, key, value, factor, rule)
     return out.transpose(1, 2).contiguous(), None
 
 
@@ -68,7 +70,7 @@ def attention_by(stream: Attends, loaded: LoadedModel) -> Iterator[None]:
     """Route a model's attention through `stream`, rotated channels first; its own implementation returns afterwards."""
     config, arrival = loaded.model.config, loaded.family.arrival(loaded.geometry)
     before = config._attn_implementation_internal
-    token = _ACTIVE.set((stream, arrival))
+    token = _ACTIVE.set((stream, loaded.geometry, arrival))
     config._attn_implementation_internal = NAME
     try:
         yield
@@ -77,24 +79,55 @@ def attention_by(stream: Attends, loaded: LoadedModel) -> Iterator[None]:
         _ACTIVE.reset(token)
 
 
+def rows_at_once(q: Tensor, k: Tensor, v: Tensor, end: int, rule: SoftmaxRule) -> int:
+    """Query rows of a chunk that `causal_block` takes in constant memory, where the last of them sees `end` keys."""
+    return q.shape[-2] if _apart(q, v, rule) else max(1, MASK_ENTRIES // (end * (q.shape[1] // k.shape[1])))
+
+
 def causal_block(q: Tensor, k: Tensor, v: Tensor, first: int, scaling: float, rule: SoftmaxRule) -> Tensor:
     """Attention of queries at positions first, first + 1, ... over keys 0 .. last query position.
 
     Args:
         q: (B, n_heads, t, head_dim). k, v: (B, n_kv_heads, first + t, head_dim).
     """
-    rows, seen = q.shape[-2], k.shape[-2]
+    rows, seen, group = q.shape[-2], k.shape[-2], q.shape[1] // k.shape[1]
     low = 0 if rule.window is None else max(0, first + 1 - rule.window)
     k, v = k[:, :, low:seen], v[:, :, low:seen]
-    grouped = q.shape[1] != k.shape[1]
     if first == 0 and rule.is_plain:
-        return scaled_dot_product_attention(q, k, v, is_causal=True, scale=scaling, enable_gqa=grouped)
+        return scaled_dot_product_attention(q, k, v, is_causal=True, scale=scaling, enable_gqa=group > 1)
+    if _apart(q, v, rule):
+        return _early_and_own(q, k, v, first, scaling)
     query_at = torch.arange(first, first + rows, device=q.device)[:, None]
     distance = query_at - torch.arange(low, seen, device=q.device)[None, :]  # (t, keys)
     if rule.softcap is not None or rule.sinks is not None:
         return _weighted(q, k, v, distance, scaling, rule)
-    mask = rule.visible(distance)
-    return scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scaling, enable_gqa=grouped)
+    mask = rule.visible(distance).repeat(group, 1)  # CUDA has a fused kernel for a mask, but not with grouped queries
+    out = scaled_dot_product_attention(_folded(q, k), k, v, attn_mask=mask, scale=scaling)
+    return out.reshape(*q.shape[:-1], v.shape[-1])
+
+
+def _apart(q: Tensor, v: Tensor, rule: SoftmaxRule) -> bool:
+    """Does torch have a kernel here that gives the logsumexp with the output?"""
+    return rule.is_plain and q.device.type == "cpu" and q.shape[-1] == v.shape[-1]
+
+
+def _folded(q: Tensor, k: Tensor) -> Tensor:
+    """The query heads of a KV head as rows of one head, (B, n_kv_heads, group * t, head_dim): each key is read once."""
+    return q.reshape(q.shape[0], k.shape[1], -1, q.shape[-1])
+
+
+def _early_and_own(q: Tensor, k: Tensor, v: Tensor, first: int, scaling: float) -> Tensor:
+    """Keys before `first`, which every query sees, and the queries' own in a triangle, joined by their logsumexp.
+
+    softmax over both = a mean of the two outputs, the early one with weight sigmoid(lse_early - lse_own).
+    """
+    kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+    group = q.shape[1] // k.shape[1]
+    early, early_lse = kernel(_folded(q, k), k[:, :, :first], v[:, :, :first], scale=scaling)
+    own_k, own_v = (x[:, :, first:].repeat_interleave(group, 1) for x in (k, v))
+    own, own_lse = kernel(q, own_k, own_v, 0.0, True, scale=scaling)
+    weight = (early_lse.reshape(own_lse.shape) - own_lse).sigmoid()[..., None]
+    return own.lerp(early.reshape(own.shape), weight.to(own.dtype))
 
 
 def _weighted(q: Tensor, k: Tensor, v: Tensor, distance: Tensor, scaling: float, rule: SoftmaxRule) -> Tensor:

@@ -2,15 +2,17 @@
 
 A cache that rounds each token as it enters only has to forget the tokens behind the mark: the next ones
 overwrite them. One that rounds whole blocks (KIVI) may have rounded raw tokens of the prompt meanwhile, so
-those that waited raw are kept aside.
+those that waited raw are kept aside. A state that layers carry instead of K and V knows no way back: it is copied.
 """
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from transformers import Cache
 
 from qroar_core.models.kv_store import Half
 from qroar_core.models.loaded import LoadedModel
@@ -20,23 +22,23 @@ from qroar_core.models.stream import Stream
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Mark:
-    """Where a run stood: the tokens fed, and of each half that rounds in blocks its end and what waited behind it."""
+    """Where a run stood: tokens fed; of each half that rounds in blocks its end and what waited behind; the state."""
 
     fed: int
     waiting: list[tuple[Half, int, Tensor]]  # half, tokens rounded, raw (B, n_kv_heads, fed - rounded, head_dim)
+    state: Cache | None
 
 
 def mark(stream: Stream) -> Mark:
-    """Remember where `stream` stands; costs at most one block a half."""
+    """Remember where `stream` stands; costs at most one block a half, and a copy of the state."""
     halves = [half for pair in stream.halves for half in pair if half.block > 1]
-    return Mark(
-        stream.fed, [(half, half.rounded_to, half.store[:, :, half.rounded_to : stream.fed].clone()) for half in halves]
-    )
+    waiting = [(half, half.rounded_to, half.store[:, :, half.rounded_to : stream.fed].clone()) for half in halves]
+    return Mark(stream.fed, waiting, copy.deepcopy(stream.state))
 
 
 def rewind(stream: Stream, to: Mark) -> None:
     """Take `stream` back to a mark of the run under way: what was fed since never happened."""
-    stream.fed = to.fed
+    stream.fed, stream.state = to.fed, copy.deepcopy(to.state)
     for half, rounded_to, raw in to.waiting:
         half.rounded_to = rounded_to
         half.store[:, :, rounded_to : to.fed] = raw

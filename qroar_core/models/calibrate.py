@@ -25,9 +25,11 @@ def needs_calibration(quant: QuantSpec) -> bool:
 
 
 class _Ranges:
+    """Running absmax of every layer, each where the layer is: nothing comes to the host before the pass is over."""
+
     def __init__(self, n_layers: int, quant: QuantSpec, pairing: str) -> None:
         self.quant, self.pairing = quant, pairing
-        self.k, self.v, self.q, self.k_active = (torch.zeros(n_layers) for _ in range(4))
+        self.k, self.v, self.q, self.k_active = ([torch.zeros(())] * n_layers for _ in range(4))
 
     def on_attention(self, tap: AttentionTap) -> None:
         k = tap.k
@@ -41,7 +43,7 @@ class _Ranges:
         ):
             if spec is not None:
                 axes = calibrated_coordinates(x, spec)
-                table[tap.layer] = max(float(table[tap.layer]), float(axes.abs().max()))
+                table[tap.layer] = torch.maximum(table[tap.layer].to(axes.device), axes.abs().max())
 
     def on_layer(self, layer: int, row: int, start: int, hidden: Tensor) -> None:
         pass
@@ -54,7 +56,8 @@ def calibrated(loaded: LoadedModel, condition: Condition, ids: Tensor, chunk: in
         return condition
     ids = ids[None] if ids.ndim == 1 else ids
     ranges = _Ranges(loaded.geometry.n_layers, quant, loaded.geometry.pairing)
-    plain = replace(condition, quant=QuantSpec(weights=quant.weights), static=None)
+    plain = replace(condition, quant=QuantSpec(weights=quant.weights, activations=quant.activations), static=None)
     with open_stream(loaded, plain, ids.shape[1], chunk=chunk, batch=ids.shape[0]) as stream:
         drain(stream.run(ids, (ranges,)))
-    return replace(condition, static=StaticRange(ranges.k, ranges.v, ranges.q, ranges.k_active))
+    found = (torch.stack([x.float().cpu() for x in table]) for table in (ranges.k, ranges.v, ranges.q, ranges.k_active))
+    return replace(condition, static=StaticRange(*found))

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from qroar_core.maths.attention_error import CapturedLayer, output_metric, output_of
+from qroar_core.models.gates import Gates, gates_of
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.stream import AttentionTap, Condition, Stream, drain, open_stream
 from qroar_core.progress import OnStep, Step, ignore
@@ -34,6 +35,8 @@ class _Keeper:
     length: int
     n_layers: int
     stream: Stream
+    gates: Gates
+    gate: dict[int, list[Tensor]] = field(default_factory=dict)
     q: dict[int, list[Tensor]] = field(default_factory=dict)
     layers: dict[int, CapturedLayer] = field(default_factory=dict)
     scaling: float = 1.0
@@ -43,6 +46,9 @@ class _Keeper:
         here = self.rows[(self.rows >= tap.start) & (self.rows < stop)] - tap.start
         self.q.setdefault(tap.layer, []).append(tap.q[:, here.to(tap.q.device)].float())
         self.scaling = tap.scaling
+        if tap.layer in self.gates:
+            rows = self.gates[tap.layer][tap.row, here.to(tap.q.device)].transpose(0, 1)  # (n_heads, rows, head_dim)
+            self.gate.setdefault(tap.layer, []).append(rows.float())
         if stop == self.length:
             q, k, v = torch.cat(self.q.pop(tap.layer), dim=1), tap.k_seen.float(), tap.v_seen.float()
             k, v = k.clone(), v.clone()
@@ -51,7 +57,8 @@ class _Keeper:
             still = tap.layer in geo.without_rope
             alike = not still and geo.kind_of(tap.layer) == geo.interpolated_kind
             cos, sin = (None, None) if alike else self.stream.cos_sin(0, self.length, tap.layer)
-            self.layers[tap.layer] = CapturedLayer(q, self.rows, k, v, out, tap.rule, cos, sin, still)
+            gate = torch.cat(self.gate.pop(tap.layer), dim=1) if tap.layer in self.gates else None
+            self.layers[tap.layer] = CapturedLayer(q, self.rows, k, v, out, tap.rule, cos, sin, still, gate)
 
     def on_layer(self, layer: int, row: int, start: int, hidden: Tensor) -> None:
         pass
@@ -65,12 +72,12 @@ def capture(loaded: LoadedModel, rope: RopeSpec, ids: Tensor, query_rows: int, *
     generator = torch.Generator().manual_seed(seed)
     windows, scaling = [], 1.0
     absmax = torch.zeros(geo.n_layers, geo.n_kv_heads, geo.head_dim)
-    with open_stream(loaded, Condition(rope), length, chunk=chunk) as stream:
+    with open_stream(loaded, Condition(rope), length, chunk=chunk) as stream, gates_of(loaded) as gates:
         for w in range(count):
             on_step(Step("search", w, count, "read the calibration text"))
             first = min(FIRST_ROW, length - 1)
             picked = torch.randperm(length - first, generator=generator)[:query_rows].sort().values + first
-            keeper = _Keeper(picked, length, geo.n_layers, stream)
+            keeper = _Keeper(picked, length, geo.n_layers, stream, gates)
             drain(stream.run(ids[w], (keeper,)))
             layers = [keeper.layers[i] for i in range(geo.n_layers)]
             windows.append(layers)
@@ -78,7 +85,6 @@ def capture(loaded: LoadedModel, rope: RopeSpec, ids: Tensor, query_rows: int, *
             absmax = torch.maximum(absmax, torch.stack([x.k.abs().amax(1).cpu() for x in layers]))
         cos, sin = stream.cos_sin(0, length)
     parameters = dict(loaded.model.named_parameters())
-    metric = [
-        output_metric(parameters[loaded.family.output_projection(i)].data, geo.n_heads) for i in range(geo.n_layers)
-    ]
+    weights = [loaded.family.output_projection(geo.decoder_layer(layer)) for layer in range(geo.n_layers)]
+    metric = [output_metric(parameters[name].data, geo.n_heads) for name in weights]
     return Capture(windows, metric, absmax, scaling, cos, sin)

@@ -15,13 +15,14 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from qroar_core.maths.attention_error import channel_log2, rounded
+from qroar_core.maths.attention_error import channel_log2, rounded, scales_and_angles
+from qroar_core.maths.rescale import turned
 from qroar_core.maths.rope import cos_sin, rotate, unrotate
 from qroar_core.maths.softmax_rule import SoftmaxRule
 from qroar_core.models.attention import attention_by, causal_block
 from qroar_core.models.condition import Condition
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.models.patch import parameters_under, replaced
+from qroar_core.models.patch import parameters_under, replaced, rounded_inputs
 from qroar_core.models.rope import Rope, layer_ropes, rope_set, ropes_of
 from qroar_core.specs import Mode
 
@@ -38,7 +39,7 @@ class Trainable:
     log2_g: Tensor = field(default_factory=lambda: torch.empty(0))
 
     def hidden(self, ids: Tensor, log2_g: Tensor) -> Tensor:
-        """Final hidden states (T, hidden_size) of one window ids (T,) under log2 g (layers, kv, bands)."""
+        """Final hidden states (T, hidden_size) of one window ids (T,) under log2 g (layers, kv, bands [+ angles])."""
         self.log2_g = log2_g.to(self.loaded.device, torch.promote_types(self.loaded.dtype, torch.float32))
         ids = ids[None].to(self.loaded.device)
         at = torch.arange(ids.shape[1], device=ids.device)[None]
@@ -49,10 +50,14 @@ class Trainable:
         """Called by transformers through models.attention."""
         quant, tokens = self.condition.quant, k.shape[-2]
         if layer not in self.loaded.geometry.without_rope:
-            up = channel_log2(self.log2_g[layer], self.band)[:, None].exp2()  # (kv, 1, head_dim)
+            log2_g, angles = scales_and_angles(self.log2_g[layer], self.band)
+            group, pairing = q.shape[1] // k.shape[1], self.loaded.geometry.pairing
+            up = channel_log2(log2_g, self.band)[:, None].exp2()  # (kv, 1, head_dim)
             down = 1 / up if self.mode == "symmetric" else up
-            q = (q * up.repeat_interleave(q.shape[1] // k.shape[1], 0)).to(q.dtype)
-            k = (k * down).to(k.dtype)
+            q, k = (q * up.repeat_interleave(group, 0)).to(q.dtype), (k * down).to(k.dtype)
+            if angles is not None:
+                q = turned(q, angles.repeat_interleave(group, 0), pairing).to(q.dtype)
+                k = turned(k, angles, pairing).to(k.dtype)
         if quant.k is not None and quant.k.before_rope:
             rope, pairing = self.ropes[layer], self.loaded.geometry.pairing
             turns = (x.to(k.device) for x in cos_sin(rope.inv_freq, torch.arange(tokens), rope.attention_factor))
@@ -81,6 +86,7 @@ def open_trainable(loaded: LoadedModel, condition: Condition, length: int, band:
     with loaded.lock, ExitStack() as stack:
         new = parameters_under(loaded, None, condition.quant.weights) if weights is None else weights
         stack.enter_context(replaced(loaded.model, new))
+        stack.enter_context(rounded_inputs(loaded, condition.quant.activations))
         ropes = ropes_of(loaded, condition.rope, length)
         stack.enter_context(rope_set(loaded, ropes))
         made = Trainable(loaded, condition, layer_ropes(loaded.geometry, ropes), band.to(loaded.device), mode)

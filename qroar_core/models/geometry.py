@@ -15,10 +15,14 @@ SLIDING_ATTENTION = "sliding_attention"  # ... and for layers that see the newes
 
 @dataclass(frozen=True, slots=True)
 class Geometry:
-    """Sizes in channels and tokens. `original_context` is the native window L0 the model was trained to."""
+    """Sizes in channels and tokens. `original_context` is the native window L0 the model was trained to.
+
+    A layer, here and in all that is measured, is one with attention, counted from 0. Hybrid models have others
+    between them, without q and k (linear attention, short convolution): `decoder_layers` says which is which.
+    """
 
     family: str
-    n_layers: int
+    n_layers: int  # with attention
     n_heads: int
     n_kv_heads: int
     head_dim: int  # from the config, never hidden_size // n_heads
@@ -37,6 +41,7 @@ class Geometry:
     v_head_dim: int | None = None  # channels of a value head; None: head_dim
     latent_dim: int = 0  # channels of the latent that K and V are made of; 0: none, the cache holds K and V
     windows: tuple[int | None, ...] = ()  # newest keys each layer sees, tokens, None for all; empty: all layers see all
+    decoder_layers: tuple[int, ...] = ()  # number of each layer among all of the decoder's; empty: all have attention
 
     @property
     def n_pairs(self) -> int:
@@ -73,6 +78,14 @@ class Geometry:
         """How many of the newest keys layer `layer` sees, tokens; None: all."""
         return self.windows[layer] if self.windows else None
 
+    def decoder_layer(self, layer: int) -> int:
+        """Where layer `layer` stands among all layers of the decoder."""
+        return self.decoder_layers[layer] if self.decoder_layers else layer
+
+    def attention_layer(self, decoder_layer: int) -> int:
+        """Which layer the decoder's `decoder_layer`, one with attention, is."""
+        return self.decoder_layers.index(decoder_layer) if self.decoder_layers else decoder_layer
+
     def require_granularity(self, granularity: Granularity) -> None:
         """Raises BadSpec when scales this fine cannot be put into this family's weights exactly."""
         if granularity == "kv_head" and self.finest != "kv_head":
@@ -85,6 +98,15 @@ class Geometry:
                 f"{self.family} {shared}, so one scale per head cannot be exact",
                 where=f"--granularity {granularity}",
                 do=f"choose --granularity {self.finest}",
+            )
+
+    def require_turns(self) -> None:
+        """Raises BadSpec where pairs cannot be turned: a norm's gain scales channels, it does not mix them."""
+        if self.scaled_gain:
+            raise BadSpec(
+                f"{self.family} normalises q and k before RoPE, and the norm's gain cannot turn a pair",
+                where="--angles",
+                do="search scales alone",
             )
 
     def require_cache(self, quant: QuantSpec) -> None:

@@ -49,6 +49,13 @@ def followed_by(first: Rounder | None, second: Callable[[Tensor], Tensor]) -> Ro
     return lambda x, start: second(x if first is None else first(x, start))
 
 
+def on_channels(inner: Rounder | None, only: Tensor | None, layer: int) -> Rounder | None:
+    """`inner`, whose result counts on the channels only[layer]; others stay as they come. None: it counts on all."""
+    if inner is None or only is None:
+        return inner
+    return lambda x, start: torch.where(only[layer], inner(x, start), x)
+
+
 def block_of(spec: QuantizerSpec | None) -> int:
     """Tokens rounded together; 1 without a quantizer."""
     return spec.block_tokens if spec is not None else 1

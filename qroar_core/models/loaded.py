@@ -48,7 +48,8 @@ class LoadedModel:
     def slots(self) -> list[tuple[QKSlot, QKSlot]]:
         """(query, key) slot of every layer."""
         names, geo = self.parameter_names(), self.geometry
-        return [(self.family.query(i, geo, names), self.family.key(i, geo, names)) for i in range(geo.n_layers)]
+        at = [geo.decoder_layer(layer) for layer in range(geo.n_layers)]
+        return [(self.family.query(i, geo, names), self.family.key(i, geo, names)) for i in at]
 
 
 def fingerprint(model: nn.Module) -> str:

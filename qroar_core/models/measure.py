@@ -1,15 +1,22 @@
-"""Run windows under a condition and keep what scoring needs: the final hidden states of the targets."""
+"""Run windows under a condition and keep a few numbers per target token, at any length in the same memory.
+
+Each chunk's predictions are scored while it passes; neither logits nor hidden states of a window are ever whole.
+What a divergence needs of the reference waits in a `States` file: the first condition writes it (`keep`), the
+others are compared with it (`against`).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.models.score import last_hidden, token_nll
-from qroar_core.models.stream import Condition, open_stream
+from qroar_core.models.score import Divergence, last_hidden, nll_and_divergence, predicting, token_nll
+from qroar_core.models.states import States
+from qroar_core.models.stream import Condition, Piece, Stream, open_stream
 from qroar_core.progress import OnStep, Step, ignore
 
 BATCH_TOKENS = 2048  # short windows are read several at a time, up to this many tokens a pass
@@ -17,10 +24,10 @@ BATCH_TOKENS = 2048  # short windows are read several at a time, up to this many
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Measured:
-    """Per window: hidden states (windows, targets, hidden_size) and target NLL (windows, targets), nats."""
+    """Per target, (windows, targets) on the CPU: its NLL, nats, and where asked its divergence from the reference."""
 
-    hidden: Tensor
     nll: Tensor
+    apart: Divergence | None = None
 
     @property
     def per_window(self) -> list[float]:
@@ -29,15 +36,57 @@ class Measured:
 
 
 def measure(loaded: LoadedModel, condition: Condition, ids: Tensor, targets: int, *, chunk: int = 512,
-            what: str = "", on_step: OnStep = ignore) -> Measured:  # fmt: skip
-    """Score the last `targets` tokens of every window in ids (windows, length) under `condition`."""
+            what: str = "", on_step: OnStep = ignore, keep: States | None = None,
+            against: States | None = None) -> Measured:  # fmt: skip
+    """Score the last `targets` tokens of every window in ids (windows, length) under `condition`.
+
+    Args:
+        keep: takes the hidden states of all targets. against: holds those of the reference, for a divergence.
+    """
     count, length = ids.shape
-    batch = max(1, min(count, BATCH_TOKENS // length))
-    hidden = []
+    batch = _batch(ids)
+    rows: list[list[Tensor]] = []
     with open_stream(loaded, condition, length, chunk=chunk, batch=batch) as stream:
-        for i in range(0, count, batch):
-            on_step(Step("measure", i, count, what))
-            hidden.append(last_hidden(stream.run(ids[i : i + batch]), length, targets))
-    states = torch.cat(hidden)
-    on_step(Step("measure", count, count, what))
-    return Measured(states, token_nll(loaded, states, ids[:, length - targets :]))
+        for first in range(0, count, batch):
+            here = ids[first : first + batch].to(loaded.device)
+            parts: list[list[Tensor]] = []
+            pieces = _told(stream, here, first, count, what, on_step)
+            for target, hidden in predicting(pieces, length, targets):
+                start = length - targets + target
+                wanted = here[:, start : start + hidden.shape[1]]
+                if keep is not None:
+                    keep.write(first, target, hidden)
+                if against is None:
+                    parts.append([token_nll(loaded, hidden, wanted)])
+                    continue
+                reference = against.read(first, target, (hidden.shape[0], hidden.shape[1]), hidden.device)
+                nll, apart = nll_and_divergence(loaded, reference, hidden, wanted)
+                parts.append([nll, apart.kl, apart.same_top1])
+            rows.append([torch.cat(part, 1).cpu() for part in zip(*parts, strict=True)])
+    on_step(Step("measure", count * length, count * length, what))
+    columns = [torch.cat(part) for part in zip(*rows, strict=True)]
+    return Measured(columns[0], Divergence(columns[1], columns[2]) if against is not None else None)
+
+
+def hidden_states(loaded: LoadedModel, condition: Condition, ids: Tensor, targets: int) -> Tensor:
+    """Final hidden states of the targets of all windows, (windows, targets, hidden_size): for few short windows."""
+    count, length = ids.shape
+    batch = _batch(ids)
+    with open_stream(loaded, condition, length, batch=batch) as stream:
+        kept = [last_hidden(stream.run(ids[i : i + batch]), length, targets) for i in range(0, count, batch)]
+    return torch.cat(kept)
+
+
+def _batch(ids: Tensor) -> int:
+    """Windows of ids (windows, length) to read at once."""
+    return max(1, min(ids.shape[0], BATCH_TOKENS // ids.shape[1]))
+
+
+def _told(stream: Stream, ids: Tensor, first: int, count: int, what: str, on_step: OnStep) -> Iterator[Piece]:
+    """The pieces of windows `first`.. of `count`, and a step before each: a long window can be given up anywhere."""
+    windows, length = ids.shape
+    on_step(Step("measure", first * length, count * length, what))
+    for piece in stream.run(ids):
+        yield piece
+        done = first * length + windows * (piece.start + piece.hidden.shape[1])
+        on_step(Step("measure", done, count * length, what))

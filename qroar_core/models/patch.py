@@ -6,7 +6,7 @@ restoring is putting it back, not computing an inverse.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -14,10 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from qroar_core.errors import BadScales
-from qroar_core.maths.rescale import Scales, channel_gains
+from qroar_core.maths.quantize import fake_quantize_ste
+from qroar_core.maths.rescale import Scales, channel_gains, turned
+from qroar_core.maths.rope import Pairing
 from qroar_core.maths.weights import fake_quantize_weight
 from qroar_core.models.geometry import Described
-from qroar_core.specs import WeightQuantSpec
+from qroar_core.specs import QuantizerSpec, WeightQuantSpec
 
 if TYPE_CHECKING:  # a GGUF file is copied without transformers
     from qroar_core.models.families import QKSlot
@@ -38,11 +40,69 @@ def replaced(model: nn.Module, new: dict[str, Tensor]) -> Iterator[None]:
             parameters[name].data = tensor
 
 
+@contextmanager
+def standing_in(loaded: LoadedModel, new: dict[str, Tensor], divide: dict[str, Tensor] | None = None) -> Iterator[None]:
+    """Run with parameters `new` as if they were the checkpoint's own; what a person applied is lifted for the while.
+
+    Every condition, search and measurement inside starts from them: scales are multiplied into them, quantizers
+    round them.
+
+    Args:
+        divide: weight's name of a linear -> s, (in_features,): its inputs are divided by s. With W diag(s) among
+            `new` nothing changes in full precision. A checkpoint has 1/s inside the norm or linear before it.
+    """
+    linears = {f"{name}.weight": module for name, module in loaded.model.named_modules()}
+    with loaded.lock:
+        originals, applied, hooks = loaded.originals, loaded.applied, []
+        loaded.originals, loaded.applied = {}, None
+        try:
+            for name, s in (divide or {}).items():
+                hooks.append(linears[name].register_forward_pre_hook(_divided_by(s.to(loaded.device, loaded.dtype))))
+            with replaced(loaded.model, originals | new):
+                yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+            loaded.originals, loaded.applied = originals, applied
+
+
+@contextmanager
+def rounded_inputs(loaded: LoadedModel, spec: QuantizerSpec | None) -> Iterator[None]:
+    """Run with the inputs of every linear of the decoder layers rounded, one scale a token; None rounds nothing.
+
+    Gradients pass straight through. It comes after what `standing_in` divides by, which the norm before a linear has
+    inside it.
+    """
+    if spec is None:
+        yield
+        return
+    hooks = []
+    try:
+        for layer in loaded.family.layers(loaded.model):
+            for module in layer.modules():
+                if isinstance(module, nn.Linear):
+                    hooks.append(module.register_forward_pre_hook(_rounded_by(spec)))
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _rounded_by(spec: QuantizerSpec) -> Callable[[nn.Module, tuple], tuple]:
+    return lambda module, args: (fake_quantize_ste(args[0], spec), *args[1:])
+
+
+def _divided_by(s: Tensor) -> Callable[[nn.Module, tuple], tuple]:
+    return lambda module, args: (args[0] / s, *args[1:])
+
+
 def check_scales(loaded: Described, scales: Scales) -> None:
     """Raises BadScales when `scales` do not fit this model's layers, heads or pairs, BadSpec when they are too fine."""
     geo = loaded.geometry
-    if not torch.equal(scales.g, scales.g[:, :1].expand_as(scales.g)):
+    if not torch.equal(scales.point, scales.point[:, :1].expand_as(scales.point)):
         geo.require_granularity("kv_head")
+    if scales.turns:
+        geo.require_turns()
     expected = (geo.n_layers, geo.n_kv_heads)
     if tuple(scales.g.shape[:2]) != expected:
         raise BadScales(f"scales are for (layers, kv_heads) {tuple(scales.g.shape[:2])}, this model has {expected}")
@@ -65,13 +125,18 @@ def scaled_parameters(loaded: LoadedModel, scales: Scales) -> dict[str, Tensor]:
     for layer, slots in enumerate(loaded.slots()):
         if layer in geo.without_rope:
             continue
+        angles = scales.angles[layer] if scales.angles is not None else None
         for slot, gain in zip(slots, gains, strict=True):
-            _scale_slot(new, parameters, slot, gain[layer])
+            _scale_slot(new, parameters, slot, gain[layer], angles, geo.pairing)
     return new
 
 
-def _scale_slot(new: dict[str, Tensor], parameters: dict[str, Tensor], slot: QKSlot, per_head: Tensor) -> None:
-    """Multiply gains (heads, head_dim) into one slot: rows of its projection, or its norm's gain."""
+def _scale_slot(new: dict[str, Tensor], parameters: dict[str, Tensor], slot: QKSlot, per_head: Tensor,
+                angles: Tensor | None, pairing: Pairing) -> None:  # fmt: skip
+    """Multiply gains (heads, head_dim) into one slot: rows of its projection, or its norm's gain; then turn its pairs.
+
+    angles: (n_kv_heads, pairs) rad or None; query heads follow their KV head. A norm's gain can take none.
+    """
     if slot.norm_gain is not None:
         source = parameters[slot.norm_gain]
         wide = source.double() if source.dtype == torch.float64 else source.float()
@@ -85,9 +150,17 @@ def _scale_slot(new: dict[str, Tensor], parameters: dict[str, Tensor], slot: QKS
         source = new.get(name, parameters[name])  # a fused projection takes both gains
         wide = source.double() if source.dtype == torch.float64 else source.float()
         column = gain.to(wide) if source.ndim == 1 else gain.to(wide)[:, None]
-        wide = wide.clone()
-        wide[slot.rows.to(wide.device)] *= column
+        wide, rows = wide.clone(), slot.rows.to(wide.device)
+        here = wide[rows] * column
+        wide[rows] = here if angles is None else _turned_rows(here, slot, per_head.shape[0], angles, pairing)
         new[name] = wide.to(source.dtype)
+
+
+def _turned_rows(rows: Tensor, slot: QKSlot, heads: int, angles: Tensor, pairing: Pairing) -> Tensor:
+    """Rows (heads * channels, in) of a weight, or a bias (heads * channels,), with their pairs turned."""
+    each = angles[:1] if slot.shared else angles.repeat_interleave(heads // angles.shape[0], 0)
+    channels_last = rows.view(len(each), rows.shape[0] // len(each), -1).mT
+    return turned(channels_last, each.to(rows), pairing).mT.reshape(rows.shape)
 
 
 def quantized_parameters(loaded: LoadedModel, spec: WeightQuantSpec, base: dict[str, Tensor]) -> dict[str, Tensor]:

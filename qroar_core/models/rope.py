@@ -27,6 +27,9 @@ if TYPE_CHECKING:  # a GGUF file is copied without transformers
     from qroar_core.models.loaded import LoadedModel
 
 
+KEPT = ("partial_rotary_factor", "mrope_section", "mrope_interleaved")  # of rope_parameters, under any method
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Rope:
     """inv_freq in rad/token, float32 as transformers keeps it, (rotary_dim // 2,); factor on cos and sin."""
@@ -81,8 +84,7 @@ def _block(native: dict[str, Any], geometry: Geometry, spec: RopeSpec) -> dict[s
         )
     context = spec.original_context or geometry.original_context
     block: dict[str, Any] = {"rope_theta": geometry.theta}
-    if "partial_rotary_factor" in native:
-        block["partial_rotary_factor"] = native["partial_rotary_factor"]
+    block |= {name: native[name] for name in KEPT if name in native}
     if spec.method == "ntk":
         theta = ntk_theta(geometry.theta, geometry.rotary_dim, spec.factor)
         return block | {"rope_type": "default", "rope_theta": theta}

@@ -31,6 +31,7 @@ def identity_of(loaded: Described) -> ModelIdentity:
         head_dim=geo.head_dim,
         rotary_dim=geo.rotary_dim,
         pairing=geo.pairing,
+        decoder_layers=list(geo.decoder_layers),
     )
 
 
@@ -46,6 +47,8 @@ def to_file(
         granularity=scales.granularity,
         bands=list(scales.bands),
         g=scales.nested(),
+        angles=scales.nested_angles(),
+        version=1 if scales.angles is None else 2,
         search=search or {},
     )
 
@@ -69,8 +72,9 @@ def from_file(path: Path | str, loaded: Described) -> tuple[Scales, ScalesFile]:
     geo = loaded.geometry
     try:
         scales = from_nested(
-            content.g, content.mode, content.granularity, tuple(content.bands), geo.n_layers, geo.n_kv_heads
-        )
+            content.g, content.mode, content.granularity, tuple(content.bands), geo.n_layers, geo.n_kv_heads,
+            content.angles,
+        )  # fmt: skip
         check_scales(loaded, scales)
     except BadScales as error:
         raise BadScales(error.what, where=str(path), do="give a file this software wrote") from error

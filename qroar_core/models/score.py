@@ -1,12 +1,13 @@
 """Negative log-likelihood and divergence from final hidden states, in slices of constant memory.
 
 The output projection is neither scaled nor quantized here, so a condition is fully described by its
-final hidden states: keep those of the reference and every divergence can be formed later.
+final hidden states: keep those of the reference and every divergence can be formed later. Nothing here
+waits for an accelerator: results stay on the device of the states.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -26,18 +27,21 @@ class Divergence:
     same_top1: Tensor
 
 
-def last_hidden(pieces: Iterable[Piece], total: int, targets: int) -> Tensor:
-    """Final hidden states that predict the last `targets` tokens of a window of `total`; (B, targets, hidden).
+def predicting(pieces: Iterable[Piece], total: int, targets: int) -> Iterator[tuple[int, Tensor]]:
+    """Of a window of `total` tokens the states that predict its last `targets`: (first target, (B, t, hidden_size)).
 
     The hidden state at position p predicts token p + 1, so positions total-targets-1 .. total-2.
     """
     first, last = total - targets - 1, total - 1
-    kept = []
     for piece in pieces:
         a, b = max(first, piece.start), min(last, piece.start + piece.hidden.shape[1])
         if b > a:
-            kept.append(piece.hidden[:, a - piece.start : b - piece.start].clone())
-    return torch.cat(kept, dim=1)
+            yield a - first, piece.hidden[:, a - piece.start : b - piece.start]
+
+
+def last_hidden(pieces: Iterable[Piece], total: int, targets: int) -> Tensor:
+    """All of `predicting` at once, (B, targets, hidden_size): for short windows."""
+    return torch.cat([hidden for _, hidden in predicting(pieces, total, targets)], dim=1)
 
 
 def logits_of(loaded: LoadedModel, hidden: Tensor) -> Tensor:
@@ -48,29 +52,38 @@ def logits_of(loaded: LoadedModel, hidden: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def token_nll(loaded: LoadedModel, hidden: Tensor, targets: Tensor) -> Tensor:
-    """-ln p of each target, nats; hidden (B, n, hidden_size), targets (B, n) -> (B, n) on the CPU."""
+    """-ln p of each target, nats; hidden (B, n, hidden_size), targets (B, n) -> (B, n)."""
     flat, wanted = hidden.flatten(0, 1), targets.flatten().to(hidden.device)
     step = _slice(loaded)
     parts = [
         torch.nn.functional.cross_entropy(logits_of(loaded, flat[i : i + step]), wanted[i : i + step], reduction="none")
         for i in range(0, len(flat), step)
     ]
-    return torch.cat(parts).view(targets.shape).cpu()
+    return torch.cat(parts).view(targets.shape)
+
+
+def divergence(loaded: LoadedModel, reference: Tensor, other: Tensor) -> Divergence:
+    """KL and top-1 agreement of `other`'s hidden states against `reference`'s, both (B, n, hidden_size)."""
+    nothing = torch.zeros(other.shape[:2], dtype=torch.int64)
+    return nll_and_divergence(loaded, reference, other, nothing)[1]
 
 
 @torch.inference_mode()
-def divergence(loaded: LoadedModel, reference: Tensor, other: Tensor) -> Divergence:
-    """KL and top-1 agreement of `other`'s hidden states against `reference`'s, both (B, n, hidden_size)."""
-    shape = reference.shape[:2]
-    a, b = reference.flatten(0, 1), other.flatten(0, 1)
-    kl, same = [], []
-    step = _slice(loaded) // 2 or 1
+def nll_and_divergence(loaded: LoadedModel, reference: Tensor, other: Tensor,
+                       targets: Tensor) -> tuple[Tensor, Divergence]:  # fmt: skip
+    """`token_nll` of `other` and its divergence from `reference`, from one projection of each."""
+    shape = targets.shape
+    a, b, wanted = reference.flatten(0, 1), other.flatten(0, 1), targets.flatten().to(other.device)
+    nll, kl, same = [], [], []
+    step = _slice(loaded)
     for i in range(0, len(a), step):
         ref = logits_of(loaded, a[i : i + step]).log_softmax(-1)
         new = logits_of(loaded, b[i : i + step]).log_softmax(-1)
-        kl.append((ref.exp() * (ref - new)).sum(-1))
+        nll.append(-new.gather(-1, wanted[i : i + step, None])[:, 0])
         same.append(ref.argmax(-1) == new.argmax(-1))
-    return Divergence(torch.cat(kl).view(shape).cpu(), torch.cat(same).view(shape).cpu())
+        apart = torch.sub(ref, new, out=new)  # in place: these are the largest tensors there are
+        kl.append(ref.exp_().mul_(apart).sum(-1))
+    return torch.cat(nll).view(shape), Divergence(torch.cat(kl).view(shape), torch.cat(same).view(shape))
 
 
 def kl_gradient(loaded: LoadedModel, reference: Tensor, hidden: Tensor) -> tuple[Tensor, float]:
@@ -98,12 +111,17 @@ def _slice(loaded: LoadedModel) -> int:
 
 @torch.inference_mode()
 def forward_seconds(loaded: LoadedModel, ids: Tensor) -> float:
-    """Wall seconds of transformers' own forward over ids (B, T), logits included: the unit of every cost."""
+    """Wall seconds of transformers' own forward over ids (B, T), logits included: the unit of every cost.
+
+    The logits of all tokens are made, slice by slice: at once they would not fit at 16k tokens.
+    """
     import time
 
     ids = ids.to(loaded.device)
     started = time.perf_counter()
-    loaded.model(ids, use_cache=False)
+    hidden = loaded.family.decoder(loaded.model)(input_ids=ids, use_cache=False).last_hidden_state.flatten(0, 1)
+    for part in hidden.split(_slice(loaded)):
+        logits_of(loaded, part)
     if loaded.device.type == "cuda":
         torch.cuda.synchronize(loaded.device)
     return time.perf_counter() - started

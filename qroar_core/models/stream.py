@@ -16,17 +16,18 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
+from transformers import Cache
 
 from qroar_core.errors import BadSpec
 from qroar_core.maths.quantize import fake_quantize
 from qroar_core.maths.rope import cos_sin
 from qroar_core.maths.softmax_rule import SoftmaxRule
-from qroar_core.models.attention import MASK_ENTRIES, attention_by, causal_block
+from qroar_core.models.attention import attention_by, causal_block, rows_at_once
 from qroar_core.models.condition import Condition
-from qroar_core.models.kv_store import Half, allocate, block_of, followed_by, rounder
+from qroar_core.models.kv_store import Half, allocate, block_of, followed_by, on_channels, rounder
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.memory import require_room
-from qroar_core.models.patch import parameters_under, replaced
+from qroar_core.models.patch import parameters_under, replaced, rounded_inputs
 from qroar_core.models.rope import Rope, layer_ropes, rope_set, ropes_of
 
 
@@ -56,7 +57,7 @@ class Observer(Protocol):
         """Called once per layer, chunk and batch row."""
 
     def on_layer(self, layer: int, row: int, start: int, hidden: Tensor) -> None:
-        """Called with each decoder layer's output (t, hidden_size)."""
+        """Called with the output (t, hidden_size) of each decoder layer that has attention."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,6 +80,7 @@ class Stream:
     observers: Sequence[Observer] = ()
     halves: list[tuple[Half, Half]] = field(default_factory=list)
     hooks: list = field(default_factory=list)
+    state: Cache | None = None  # of layers that carry one instead of K and V
     start: int = 0  # position of the chunk under way
     fed: int = 0  # tokens the run has seen
     turns: dict[Rope, tuple[Tensor, Tensor]] = field(default_factory=dict)  # cos and sin of the chunk, for observers
@@ -109,6 +111,7 @@ class Stream:
         """Start a run at position 0 with an empty cache, which is returned; `feed` gives it tokens."""
         self.close()
         self.halves = self._allocate(batch)
+        self.state = self.loaded.family.layer_state(self.loaded.model.config)
         self.observers = tuple(observers)
         self.hooks = self._hooks() if self.observers else []
         return self.halves
@@ -119,14 +122,16 @@ class Stream:
         self.turns = {}
         at = torch.arange(self.start, self.fed, device=ids.device)[None]
         with torch.no_grad():  # not inference mode: what observers keep may meet autograd later
-            out = self.loaded.family.decoder(self.loaded.model)(input_ids=ids, position_ids=at, use_cache=False)
+            decoder = self.loaded.family.decoder(self.loaded.model)
+            out = decoder(input_ids=ids, position_ids=at, past_key_values=self.state, use_cache=self.state is not None)
         return Piece(self.start, out.last_hidden_state)
 
     def close(self) -> None:
-        """End the run, if one is under way: its hooks come off the model and its cache is freed."""
+        """End the run, if one is under way: its hooks come off the model and its cache and state are freed."""
         for hook in self.hooks:
             hook.remove()
         self.halves, self.observers, self.hooks, self.turns, self.fed = [], (), [], {}, 0
+        self.state = None
 
     def cos_sin(self, start: int, stop: int, layer: int | None = None) -> tuple[Tensor, Tensor]:
         """cos and sin of positions start .. stop - 1, (stop - start, rotary_dim // 2); no table of all lengths."""
@@ -145,7 +150,7 @@ class Stream:
         blocks = [half.block for half in (kept_k, kept_v) if half.block > 1]
         at = self.start
         while at < end:
-            rows = max(1, min(MASK_ENTRIES // end, self.chunk))
+            rows = rows_at_once(q, k, v, end, rule)
             stop = min([end, at + rows] + [(at // block + 1) * block for block in blocks])
             here, seen = slice(at - self.start, stop - self.start), kept_k.store[:, :, :stop]
             if kept_k.block > 1:  # with blocks of one token the cache holds K rounded for the product already
@@ -172,7 +177,8 @@ class Stream:
         if spec is None:
             return x
         static = getattr(self.condition.static, which, None)
-        return fake_quantize(x, spec, absmax=None if static is None else static[layer])
+        rounded = fake_quantize(x, spec, absmax=None if static is None else static[layer])
+        return rounded if self.condition.only is None else torch.where(self.condition.only[layer], rounded, x)
 
     def _allocate(self, batch: int) -> list[tuple[Half, Half]]:
         loaded, quant, static = self.loaded, self.condition.quant, self.condition.static
@@ -186,6 +192,7 @@ class Stream:
             )
             if quant.qk is not None and (quant.k is None or quant.k.block_tokens == 1):
                 k_round = followed_by(k_round, partial(self._round_active, layer=layer, which="k_active"))
+            k_round = on_channels(k_round, self.condition.only, layer)
             halves.append((Half(k, k_round, block_of(quant.k)), Half(v, v_round, block_of(quant.v))))
         return halves
 
@@ -199,8 +206,8 @@ class Stream:
 
             return hook
 
-        layers = self.loaded.family.layers(self.loaded.model)
-        return [module.register_forward_hook(hook_for(i)) for i, module in enumerate(layers)]
+        geo, modules = self.loaded.geometry, self.loaded.family.layers(self.loaded.model)
+        return [modules[geo.decoder_layer(i)].register_forward_hook(hook_for(i)) for i in range(geo.n_layers)]
 
 
 @contextmanager
@@ -227,6 +234,7 @@ def open_stream(loaded: LoadedModel, condition: Condition, length: int, *, chunk
     require_room(loaded, length, batch, quant.weights is not None)
     with loaded.lock, ExitStack() as stack:
         stack.enter_context(replaced(loaded.model, parameters_under(loaded, condition.scales, quant.weights)))
+        stack.enter_context(rounded_inputs(loaded, quant.activations))
         ropes = ropes_of(loaded, condition.rope, length)
         stack.enter_context(rope_set(loaded, ropes))
         stream = Stream(loaded, condition, layer_ropes(loaded.geometry, ropes), length, chunk)

@@ -42,6 +42,11 @@ class Windows:
         return self.ids.shape[0]
 
     @property
+    def documents(self) -> list[str]:
+        """The document of each window."""
+        return [name for name, _ in self.origin]
+
+    @property
     def digest(self) -> str:
         """8 hex digits naming exactly these tokens."""
         return hashlib.sha256(self.ids.numpy().tobytes()).hexdigest()[:8]
@@ -107,6 +112,11 @@ def encode(tokenizer: Any, document: Document) -> Tensor:
         ids = tokenizer(document.text, add_special_tokens=False, verbose=False)["input_ids"]
         known[document] = torch.tensor(ids, dtype=torch.int64)
     return known[document]
+
+
+def windows_held(tokenizer: Any, documents: list[Document], length: int) -> int:
+    """How many windows of `length` tokens the documents hold."""
+    return sum(len(encode(tokenizer, document)) // length for document in documents)
 
 
 def windows(tokenizer: Any, documents: list[Document], length: int, count: int, seed: int = 0) -> Windows:

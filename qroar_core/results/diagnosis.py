@@ -57,20 +57,6 @@ class Kernel(Result):
     side_peak_at: list[int]
 
 
-class LayerGroup(Result):
-    """Layers that turn by the same frequencies and see equally far; the bands are the same pairs in every group."""
-
-    name: str  # short words that tell it from the other groups
-    layers: list[int]
-    theta: float | None  # RoPE base, None where the layers are not rotated
-    window: int | None  # newest keys a query sees, tokens; None: all
-    interpolated: bool  # whether an interpolation changes their frequencies
-    reach: int  # how many tokens a query of the long context sees
-    bands: list[Band]  # empty where the layers are not rotated, as the next two
-    pairs: Pairs | None
-    kernel: Kernel | None
-
-
 class TailTable(Result):
     """Tail inflation of one tensor on one side of RoPE; intervals by bootstrap over windows."""
 
@@ -147,6 +133,33 @@ class LogitNoise(Result):
     kind: str  # which error: local to the layer's own q and k, or propagated through the model
 
 
+class NoiseCurves(Result):
+    """What LogitNoise pools over layers, over the layers of one group; same positions and distances."""
+
+    rms: list[Number]
+    attention_kl: list[Number]
+    rms_by_distance: list[Number]
+    by_band_position: list[PerBand]  # [band][row]; empty where the layers are not rotated, as the next
+    by_band_distance: list[PerBand]
+
+
+class LayerGroup(Result):
+    """Layers that turn by the same frequencies and see equally far; the bands are the same pairs in every group."""
+
+    name: str  # short words that tell it from the other groups
+    layers: list[int]
+    theta: float | None  # RoPE base, None where the layers are not rotated
+    window: int | None  # newest keys a query sees, tokens; None: all
+    interpolated: bool  # whether an interpolation changes their frequencies
+    reach: int  # how many tokens a query of the long context sees
+    bands: list[Band]  # empty where the layers are not rotated, as the next two
+    pairs: Pairs | None
+    kernel: Kernel | None
+    noise: NoiseCurves | None = None  # of these layers alone, as the next two; None: not quantized, or an older file
+    pair_error: PairErrors | None = None  # None too where the layers are not rotated, as the next
+    anisotropy: Anisotropy | None = None  # rows of `ratio` are those of `layers`
+
+
 class HiddenSimilarity(Result):
     """Each layer's output, reference against quantized, [layer][bin]."""
 
@@ -181,12 +194,24 @@ class Diagnosis(Result):
     rotary_dim: int  # r; channels from r on carry no rotation
     head_dim: int
     n_kv_heads: int
+    decoder_layers: list[int] = []  # of a hybrid: number of each layer, all of them with attention, in its decoder
     scales_mode: Mode | None  # of the scales in W_Q and W_K while measuring; None: the checkpoint's own weights
     text: str
     seconds: dict[str, float] = {}  # wall time of each pass, and of the bare passes it is compared with
 
+    def layer_number(self, layer: int) -> int:
+        """What people call layer `layer`: its number in the decoder, where others without attention stand between."""
+        return self.decoder_layers[layer] if self.decoder_layers else layer
+
+    def layer_names(self) -> list[str]:
+        """A row's name for every layer."""
+        return [f"layer {self.layer_number(i)}" for i in range(len(self.dilation.absmax))]
+
     def of_group(self, index: int) -> Diagnosis:
-        """The same with bands, pairs and kernel of one group of layers; its `length` is how far they see.
+        """The same with what one group of layers says for itself; its `length` is how far they see.
+
+        Bands, pairs, kernel, pair errors and anisotropy are the group's, and so is of the noise what is pooled over
+        layers; what is kept layer by layer stays whole.
 
         Raises:
             IndexError: no such group, or one that is not rotated.
@@ -196,6 +221,10 @@ class Diagnosis(Result):
         group = self.groups[index]
         if group.pairs is None or group.kernel is None:
             raise IndexError(f"layer group {index} is not rotated and has no bands")
-        return self.model_copy(
-            update={"bands": group.bands, "pairs": group.pairs, "kernel": group.kernel, "length": group.reach}
-        )
+        own = {"bands": group.bands, "pairs": group.pairs, "kernel": group.kernel, "length": group.reach}
+        if self.logit_noise is not None and group.noise is not None:
+            own["logit_noise"] = self.logit_noise.model_copy(update=dict(group.noise))
+        for name, found in (("pair_error", group.pair_error), ("anisotropy", group.anisotropy)):
+            if found is not None:
+                own[name] = found
+        return self.model_copy(update=own)

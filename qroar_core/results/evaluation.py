@@ -60,6 +60,17 @@ class Gain(Result):
     confidence: float
 
 
+class DocumentGain(Result):
+    """The same gain with documents as the unit: the mean of their mean gains, Student's t over documents."""
+
+    documents: int
+    delta_nll: float
+    ci_low: float
+    ci_high: float
+    significant: bool
+    sentence: str
+
+
 class Attribution(Result):
     """repair = (quant_identity - quant_tuned) - (ref_identity - ref_tuned); retuning = the second bracket."""
 
@@ -89,7 +100,7 @@ class RotationFinding(Result):
 
 
 class PositionCurve(Result):
-    """NLL by position inside the scored targets of the longest length, nats.
+    """NLL by position in the window, over the scored targets of the longest length, nats.
 
     `curves` are means over windows; `cost_low` and `cost_high` bound each condition's NLL above the
     reference's, paired over windows.
@@ -111,6 +122,9 @@ class Evaluation(Result):
     smooth_attention_gap_recovered: float | None = None
     sentence: str  # the finding in plain words
     text: str  # split, windows, digest
+    stride: int | None = None  # tokens that windows slided by, each scoring so many; None: one window per text
     window_nll: dict[str, list[float]] = {}  # "length/model/scales" -> mean NLL of each window
     positions: PositionCurve | None = None
     rotation: RotationFinding | None = None
+    documents: list[str] = []  # of each window
+    gain_by_document: DocumentGain | None = None  # None with fewer than three documents

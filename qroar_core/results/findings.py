@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from qroar_core.results.evaluation import Attribution, Gain, PositionCurve, RotationFinding
-from qroar_core.results.intervals import NO_GAIN, Interval, paired_interval
+from qroar_core.results.evaluation import Attribution, DocumentGain, Gain, PositionCurve, RotationFinding
+from qroar_core.results.intervals import NO_GAIN, Interval, clustered_interval, paired_interval
 
 Means = dict[str, list[float]]  # "model/scales" -> mean NLL of each window, nats
 
 
-def findings(nll: Means, length: int, confidence: float) -> dict:
-    """The finding fields of an `Evaluation` from the longest length's window means."""
+def findings(nll: Means, length: int, confidence: float, documents: Sequence[str] = ()) -> dict:
+    """The finding fields of an `Evaluation` from the longest length's window means.
+
+    Args:
+        documents: the document of each window; empty: not known.
+    """
     before, ref = nll.get("quantized/identity"), nll["reference/identity"]
     tuned, ref_tuned = nll.get("quantized/tuned"), nll.get("reference/tuned")
     out: dict = {"gain": None, "attribution": None, "gap_recovered": None}
+    if documents:
+        out["documents"] = list(documents)
     if before is None:
         return out | {"sentence": "nothing is quantized"}
     gap = paired_interval(before, ref, confidence)
@@ -45,9 +51,24 @@ def findings(nll: Means, length: int, confidence: float) -> dict:
             repair_ci_low=repair.low, repair_ci_high=repair.high,
             retuning_ci_low=retuning.low, retuning_ci_high=retuning.high,
         ),
+        "gain_by_document": by_document(before, tuned, documents, confidence) if documents else None,
         "gap_recovered": recovered,
         "sentence": _gain_sentence(significant, gain, recovered, length),
     }  # fmt: skip
+
+
+def by_document(before: Sequence[float], tuned: Sequence[float], documents: Sequence[str],
+                confidence: float) -> DocumentGain | None:  # fmt: skip
+    """The gain with documents as the unit; None with fewer than three of them."""
+    won = clustered_interval([a - b for a, b in zip(before, tuned, strict=True)], documents, confidence)
+    if won is None:
+        return None
+    count = len(set(documents))
+    verb = "stands" if won.low > 0 else "is not significant"
+    return DocumentGain(
+        documents=count, delta_nll=won.mean, ci_low=won.low, ci_high=won.high, significant=won.low > 0,
+        sentence=f"counted over {count} documents instead of {len(before)} windows, the gain {verb}: {_measured(won)}",
+    )  # fmt: skip
 
 
 def rotation(nll: Means, gap: Interval, length: int, confidence: float) -> RotationFinding | None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from scipy import stats
 
+FEWEST_DOCUMENTS = 3  # an interval over fewer says nothing
 NO_GAIN = "no significant gain: keep identity"  # said wherever an interval includes zero
 
 
@@ -51,3 +52,24 @@ def paired_interval(before: Sequence[float], after: Sequence[float], confidence:
     if len(before) != len(after):
         raise ValueError(f"paired samples differ in length: {len(before)} and {len(after)}")
     return mean_interval([a - b for a, b in zip(before, after, strict=True)], confidence)
+
+
+def clustered_interval(values: Sequence[float], clusters: Sequence[str], confidence: float = 0.95) -> Interval | None:
+    """Student's t interval of the mean of the cluster means; None with fewer than three clusters.
+
+    Windows of one document resemble each other, and an interval over windows is then too narrow. Here a document
+    counts once, however many windows it has, so the mean may differ a little from that over windows.
+
+    Args:
+        values: one a window. clusters: the document of each.
+    Raises:
+        ValueError: not one cluster a value.
+    """
+    if len(values) != len(clusters):
+        raise ValueError(f"{len(values)} values in {len(clusters)} clusters")
+    of: dict[str, list[float]] = {}
+    for value, cluster in zip(values, clusters, strict=True):
+        of.setdefault(cluster, []).append(value)
+    if len(of) < FEWEST_DOCUMENTS:
+        return None
+    return mean_interval([math.fsum(mine) / len(mine) for mine in of.values()], confidence)

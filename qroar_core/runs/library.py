@@ -196,7 +196,8 @@ def _scales(fingerprint: str, path: Path) -> Scales:
     if content.model.fingerprint != fingerprint:
         raise BadScales("made for another model", where=str(path), do="search scales for this model")
     who = content.model
-    return from_nested(content.g, content.mode, content.granularity, tuple(content.bands), who.layers, who.kv_heads)
+    return from_nested(content.g, content.mode, content.granularity, tuple(content.bands), who.layers, who.kv_heads,
+                       content.angles)  # fmt: skip
 
 
 def _whole(entry: Entry) -> Entry:

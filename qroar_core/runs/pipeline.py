@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from qroar_core import diagnose, evaluate, search
+from qroar_core import diagnose, evaluate, retrieve, search
 from qroar_core.errors import BadOutput
 from qroar_core.maths.rescale import Scales, identity
 from qroar_core.models.loaded import LoadedModel
@@ -16,10 +17,13 @@ from qroar_core.models.scales_file import from_file, to_file
 from qroar_core.models.text import Document
 from qroar_core.progress import OnStep, ignore
 from qroar_core.results import Diagnosis, Evaluation, SearchReport
-from qroar_core.runs.folder import RunFolder
+from qroar_core.results.base import rounded
+from qroar_core.results.retrieval import Retrieval
+from qroar_core.runs.folder import RETRIEVALS, RunFolder
 from qroar_core.runs.report import report_html
 from qroar_core.runs.setting import Setting
 from qroar_core.search import SearchOutcome
+from qroar_core.specs import RetrievalSpec
 
 T = TypeVar("T")
 ROTATED = "scales_rotation.json"
@@ -35,12 +39,17 @@ class Run:
     found: Scales
     kept: Scales
     evaluation: Evaluation
+    retrieved: Retrieval | None = None
 
 
 def run(loaded: LoadedModel, setting: Setting, texts: dict[str, list[Document]], folder: RunFolder,
-        on_step: OnStep = ignore) -> Run:  # fmt: skip
+        on_step: OnStep = ignore, *, retrieval: RetrievalSpec | None = None,
+        storage: Path | None = None) -> Run:  # fmt: skip
     """Run every stage whose file is missing from `folder` and return all results.
 
+    Args:
+        retrieval: also hide numbers in held-out text and ask for them; a folder that has this retrieval keeps it.
+        storage: a file through which processes share the search's candidates; see `search.run`.
     Raises:
         Cancelled: raised by `on_step`; finished stages stay on disk.
     """
@@ -50,25 +59,47 @@ def run(loaded: LoadedModel, setting: Setting, texts: dict[str, list[Document]],
                        lambda: diagnose.run(loaded, setting.rope, setting.quant, setting.diagnosis,
                                             texts["calibration"], on_step),
                        lambda d, s: folder.save("diagnosis.json", d, "diagnose", s))  # fmt: skip
+    if storage is not None:  # as its other processes read it, rounded: the bounds of a shared search come from it
+        diagnosis = folder.load("diagnosis.json", Diagnosis) or diagnosis
     outcome = _stage(folder, "search", lambda: load_search(folder.path, lambda path: from_file(path, loaded)[0]),
-                     lambda: search.run(loaded, setting.rope, setting.quant, setting.search, texts, diagnosis, on_step),
+                     lambda: search.run(loaded, setting.rope, setting.quant, setting.search, texts, diagnosis, on_step,
+                                        storage=storage),
                      lambda o, s: save_search(folder, loaded, setting, o, s))  # fmt: skip
     found, report = outcome.found, outcome.report
-    turned = rotation_scales(loaded, setting, texts, folder, on_step) if setting.evaluation.rotation_scales else None
+    turned = None
+    if setting.evaluation.rotation_scales:
+        turned = rotation_scales(loaded, setting, texts, folder, on_step, rotated_storage(storage))
     evaluation = _stage(folder, "evaluate", lambda: folder.load("evaluation.json", Evaluation),
                         lambda: evaluate.run(loaded, setting.rope, setting.quant, found, outcome.smooth,
                                              setting.evaluation, texts["heldout"], on_step, rotation_tuned=turned),
                         lambda e, s: folder.save("evaluation.json", e, "evaluate", s))  # fmt: skip
     kept = settle(folder, loaded, setting, outcome, evaluation)
+    retrieved = folder.load(RETRIEVALS[True], Retrieval)
+    if retrieval is not None and (retrieved is None or not same(retrieved, retrieval)):
+        (folder.path / "report.html").unlink(missing_ok=True)  # it does not tell of this retrieval
+        retrieved = _stage(folder, "retrieve", lambda: None,
+                           lambda: retrieve.run(loaded, setting.rope, setting.quant, found, retrieval,
+                                                texts["heldout"], on_step),
+                           lambda r, s: folder.save(RETRIEVALS[True], r, "retrieve", s))  # fmt: skip
     _stage(folder, "report", lambda: (folder.path / "report.html").exists() or None,
            lambda: report_html(folder.manifest, diagnosis, report, to_file(loaded, setting.rope, setting.quant, found),
-                               evaluation),
+                               evaluation, retrieved=retrieved),
            lambda text, s: folder.save("report.html", str(text), "report", s))  # fmt: skip
-    return Run(diagnosis, report, found, kept, evaluation)
+    return Run(diagnosis, report, found, kept, evaluation, retrieved)
+
+
+def same(retrieved: Retrieval, spec: RetrievalSpec) -> bool:
+    """Whether this retrieval is the one that the spec asks for."""
+    return bool(json.loads(json.dumps(rounded(retrieved.spec))) == json.loads(json.dumps(rounded(asdict(spec)))))
+
+
+def rotated_storage(storage: Path | None) -> Path | None:
+    """Where the search under the rotated quantizer is shared: beside the other."""
+    return None if storage is None else storage.with_name(storage.name + ".rotation")
 
 
 def rotation_scales(loaded: LoadedModel, setting: Setting, texts: dict[str, list[Document]], folder: RunFolder,
-                    on_step: OnStep) -> Scales:  # fmt: skip
+                    on_step: OnStep, storage: Path | None = None) -> Scales:  # fmt: skip
     """Scales searched under the rotated quantizer, from `folder` where a run before wrote them.
 
     Their bounds come from the pressure alone: the diagnosis saw K on axes that the rotation leaves.
@@ -81,7 +112,8 @@ def rotation_scales(loaded: LoadedModel, setting: Setting, texts: dict[str, list
 
     if not path.is_file():
         _stage(folder, "search under rotation", lambda: None,
-               lambda: search.run(loaded, setting.rope, quant, setting.search, texts, None, on_step), save)  # fmt: skip
+               lambda: search.run(loaded, setting.rope, quant, setting.search, texts, None, on_step, storage=storage),
+               save)  # fmt: skip
     return from_file(path, loaded)[0]
 
 

@@ -10,9 +10,10 @@ import html
 import json
 from collections.abc import Sequence
 
-from qroar_core.figures import Picture, continuations, quality
+from qroar_core.figures import Picture, continuations, quality, retrieval
 from qroar_core.figures.gallery import gallery
 from qroar_core.results import Continuations, Diagnosis, Evaluation, Manifest, ScalesFile, SearchReport
+from qroar_core.results.retrieval import Retrieval
 
 STYLE = """
 :root { color-scheme: light dark; }
@@ -41,19 +42,22 @@ PLOT = {"displaylogo": False, "responsive": True}
 
 def report_html(manifest: Manifest, diagnosis: Diagnosis, search: SearchReport, scales: ScalesFile,
                 evaluation: Evaluation, continued: Continuations | None = None,
-                unspelled: Sequence[str] = ()) -> str:  # fmt: skip
+                unspelled: Sequence[str] = (), retrieved: Retrieval | None = None) -> str:  # fmt: skip
     """The whole report as one HTML document that needs no network.
 
     Args:
         scales: what the search found, also when identity was kept.
         continued: the same prompt continued under each condition, where somebody asked for it.
         unspelled: fields of the setting that the manifest's command does not say.
+        retrieved: numbers hidden in held-out text, where somebody asked for them.
     """
     chapters = {title: [_figure(p) for p in pictures] for title, pictures in
                 gallery(diagnosis, search, scales, evaluation).items()}  # fmt: skip
     chapters["Evaluation"] = [_counts(evaluation), *chapters["Evaluation"]]
     if continued is not None:
         chapters["Continuations"] = [_continued(continued), _figure(continuations.certainty(continued))]
+    if retrieved is not None:
+        chapters["Retrieval"] = [_found_again(retrieved), *(_figure(p) for p in retrieval.gallery(retrieved))]
     body = "".join(f'<h2 id="{_anchor(title)}">{_text(title)}</h2>\n{"".join(parts)}'
                    for title, parts in chapters.items())  # fmt: skip
     links = "".join(f'<a href="#{_anchor(title)}">{_text(title)}</a>' for title in (*chapters, "Settings"))
@@ -97,8 +101,12 @@ def _counts(evaluation: Evaluation) -> str:
     return (
         f'<h3>Counted as llama.cpp counts</h3><div class="scroll">{table}</div>'
         f"<p>± is the standard error over windows, paired for the ln ratio. Held-out: {_text(evaluation.text)}.</p>"
-        + (f"<details><summary>Every number of llama.cpp's KL report</summary>"
-           f'<div class="scroll">{every}</div></details>' if every else "")
+        + (
+            f"<details><summary>Every number of llama.cpp's KL report</summary>"
+            f'<div class="scroll">{every}</div></details>'
+            if every
+            else ""
+        )
     )
 
 
@@ -115,6 +123,11 @@ def _continued(found: Continuations) -> str:
         f"<pre>…{_text(found.prompt_end)}</pre>"
         f'<div class="texts">{"".join(cards)}</div>'
     )
+
+
+def _found_again(retrieved: Retrieval) -> str:
+    said = "".join(f"<p>{_text(_sentence(finding.sentence))}</p>" for finding in retrieved.findings)
+    return f"{said}<p>{_text(_sentence(retrieved.text))}</p>"
 
 
 def _versions(manifest: Manifest) -> str:

@@ -11,6 +11,7 @@ from torch import Tensor
 from qroar_core.maths.attention_error import Setup, attention_error
 from qroar_core.maths.rescale import pooled
 from qroar_core.models.capture import Capture
+from qroar_core.searching.shrinking import price
 from qroar_core.specs import Granularity
 
 Report = Callable[..., None]  # step, label, objective, and the best so far (left out where only a few rows were seen)
@@ -18,7 +19,7 @@ Report = Callable[..., None]  # step, label, objective, and the best so far (lef
 
 @dataclass(slots=True, eq=False)
 class CachedObjective:
-    """E(g) / E(identity) per layer and KV head, on captured windows.
+    """E(g) / E(identity) per layer and KV head, on captured windows, and the price of leaving 1 if there is one.
 
     `log2_g` is (layers, n_kv_heads, bands). The scalar objective is the mean over layers and heads.
     """
@@ -26,6 +27,7 @@ class CachedObjective:
     capture: Capture
     setup: Setup
     granularity: Granularity
+    pull: Tensor | None = None  # (layers, bands); see searching/shrinking.py
     identity: Tensor = field(init=False)  # (windows, layers, kv, rows): E at identity
 
     def __post_init__(self) -> None:
@@ -52,7 +54,8 @@ class CachedObjective:
             return torch.ones(log2_g.shape[:2])
         with torch.no_grad():
             total = sum(self._window(w, log2_g).sum(-1) for w in range(len(self.capture.windows)))
-        return torch.as_tensor(total) / self.floor
+        relative = torch.as_tensor(total) / self.floor
+        return relative if self.pull is None else relative + price(log2_g, self.pull[:, None])
 
     def value(self, log2_g: Tensor) -> float:
         """The scalar objective; 1 at identity."""
@@ -65,13 +68,15 @@ class CachedObjective:
         """
         out, error = torch.zeros_like(log2_g), torch.zeros(log2_g.shape[:2])
         layers = self.capture.windows[window]
+        floor = self.identity[window][..., pick].sum(-1).clamp_min(1e-30)
         for i, layer in enumerate(layers):
             x = log2_g[i].clone().requires_grad_(True)
             with torch.enable_grad():
                 here = attention_error(layer, x, self.capture.metric[i], self.setup, pick=pick).sum(-1)
-                here.clamp_min(1e-30).log().sum().backward()
-            out[i], error[i] = torch.as_tensor(x.grad), here.detach()
-        relative = error / self.identity[window][..., pick].sum(-1).clamp_min(1e-30)
+                paid = 0.0 if self.pull is None else floor[i].to(here) * price(x.to(here), self.pull[i].to(here))
+                (here + paid).clamp_min(1e-30).log().sum().backward()
+            out[i], error[i] = torch.as_tensor(x.grad), (here + paid).detach()
+        relative = error / floor
         return pooled(out, self.granularity), float(relative.mean())
 
     def _window(self, w: int, log2_g: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from qroar_core.results.search import Candidate
 from qroar_core.searching.cached import CachedObjective, Report, choose
+from qroar_core.searching.proposals import Tries, in_turn
 from qroar_core.specs import SearchSpec
 
 BETAS, EPS = (0.9, 0.95), 1e-8  # Adam's
@@ -64,6 +65,7 @@ class Descent:
     past: Sequence[Candidate] = ()
     before: Tensor | None = None
     state: AdamState | None = None
+    tries: Tries = in_turn
     seconds: float = 0.0  # of the last exact evaluation
     _best: Tensor | None = None
     _error: Tensor | None = None
@@ -94,12 +96,16 @@ class Descent:
         log2_g, started = self.clamp(log2_g), time.perf_counter()
         error = self.objective.per_head(log2_g)
         self.seconds = time.perf_counter() - started
+        self.take(log2_g, error)
+        return error
+
+    def take(self, log2_g: Tensor, error: Tensor) -> None:
+        """Keep a candidate inside the bounds wherever its error per head, (layers, kv), is less."""
         if self._best is None or self._error is None:
             self._best, self._error = log2_g, error
         else:  # the earlier one wins ties: identity unless something is better
             kept = choose([self._best, log2_g], [self._error, error], self.objective.unit)
             self._best, self._error = kept
-        return error
 
     def tried(self, label: str) -> int:
         """How many candidates of this label's beginning the continued search had tried."""

@@ -11,14 +11,15 @@ from torch import Tensor
 from qroar_core.maths.attention_error import Setup
 from qroar_core.maths.bands import Bands, band_of_channel, partition
 from qroar_core.maths.bounds import log2_bounds
-from qroar_core.maths.pressure import Interpolation, frequency_slope, interpolation_pressure, mean_distance
+from qroar_core.maths.pressure import frequency_slope, interpolation_pressure, mean_distance
 from qroar_core.maths.rescale import Scales, identity, pooled
 from qroar_core.maths.statistics_scales import mad_clipped, smooth_attention
 from qroar_core.maths.verdict import verdict
 from qroar_core.models.capture import Capture
+from qroar_core.models.layer_groups import layer_groups
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.models.rope import native_inv_freq, rope_of
-from qroar_core.models.text import Document, windows
+from qroar_core.models.rope import native_inv_freq, rope_of, turnings
+from qroar_core.models.text import Document, windows, windows_held
 from qroar_core.results import Diagnosis
 from qroar_core.results.search import Verdict
 from qroar_core.searching.cached import CachedObjective
@@ -41,6 +42,8 @@ class Frame:
     def __post_init__(self) -> None:
         self.loaded.geometry.require_granularity(self.spec.granularity)
         self.loaded.geometry.require_cache(self.quant)
+        if self.spec.angles:
+            self.loaded.geometry.require_turns()
         context = self.loaded.geometry.original_context
         self.native = native_inv_freq(self.loaded)
         self.bands = partition(self.native, context, self.spec.bands)
@@ -57,7 +60,7 @@ class Frame:
         """Whether scales can act here at all."""
         geo = self.loaded.geometry
         return verdict(self.quant, self.spec.mode, bands=self.bands, head_dim=geo.head_dim, rotary_dim=geo.rotary_dim,
-                       pairing=geo.pairing, scaled_gain=geo.scaled_gain)  # fmt: skip
+                       pairing=geo.pairing, scaled_gain=geo.scaled_gain, latent=geo.latent_dim > 0)  # fmt: skip
 
     @property
     def weights_only(self) -> bool:
@@ -68,11 +71,25 @@ class Frame:
         """Token windows of one split, (count, length)."""
         return windows(self.loaded.tokenizer, self.texts[split], length, count, self.spec.seed).ids
 
-    def scales(self, log2_g: Tensor) -> Scales:
-        """log2 g (layers, kv, bands) as Scales."""
-        g, granularity = log2_g.double().cpu().exp2(), self.spec.granularity
-        one = {"model": g[:1, :1], "layer": g[:, :1], "kv_head": g}[granularity]  # exp2 may round like inputs apart
-        return Scales(self.spec.mode, granularity, self.bands, one.expand_as(g).contiguous())
+    def heldout(self, most: int) -> Tensor:
+        """Windows of the searched length to prove a gain on: as many as the text holds, 2 to `most`."""
+        holds = windows_held(self.loaded.tokenizer, self.texts["heldout"], self.length)
+        return self.windows("heldout", self.length, max(2, min(most, holds)))
+
+    def scales(self, point: Tensor) -> Scales:
+        """log2 g (layers, kv, bands), and the angles of the pairs behind it where they are searched, as Scales."""
+        at, granularity, bands = point.double().cpu(), self.spec.granularity, len(self.bands)
+        one = {"model": at[:1, :1], "layer": at[:, :1], "kv_head": at}[granularity]  # exp2 may round like inputs apart
+        at = one.expand_as(at)
+        angles = at[..., bands:].contiguous() if self.spec.angles else None
+        return Scales(self.spec.mode, granularity, self.bands, at[..., :bands].exp2().contiguous(), angles)
+
+    def limits(self, bounds: Tensor) -> Tensor:
+        """Bounds of log2 g, (layers, bands, 2), and none for the angles behind it where they are searched."""
+        if not self.spec.angles:
+            return bounds
+        free = torch.tensor([-math.inf, math.inf], dtype=bounds.dtype)
+        return torch.cat((bounds, free.expand(len(bounds), self.loaded.geometry.n_pairs, 2)), dim=1)
 
     def objective(self, taken: Capture) -> CachedObjective:
         """The cached objective on what was captured."""
@@ -88,19 +105,26 @@ class Frame:
         ranges = torch.stack([taken.k_absmax[..., band == b].amax(-1) for b in range(len(self.bands))], -1)
         named = {"smooth_attention": smooth_attention(ranges), "mad": mad_clipped(ranges)}
         logs = {name: pooled(g.log2().float(), self.spec.granularity) for name, g in named.items()}
+        if self.spec.angles:
+            pairs = self.loaded.geometry.n_pairs
+            logs = {name: torch.cat((x, x.new_zeros(*x.shape[:2], pairs)), dim=-1) for name, x in logs.items()}
         zero = torch.zeros_like(logs["mad"])
         if self.spec.mode == "shared":  # a temperature: K's range says nothing about it
             return {"identity": zero, **{name: zero.clone() for name in logs}}
         return {"identity": zero, **logs, "equal ranges": 2 * logs["smooth_attention"]}
 
     def pressure(self) -> Tensor:
-        """Interpolation pressure of each band, rad per e-fold of scale; (bands,), float64."""
-        rope = rope_of(self.loaded, self.rope, self.length)
-        at = Interpolation(
-            self.rope, self.native, rope.inv_freq.double(), self.loaded.geometry.original_context, self.length
-        )
-        per_pair = interpolation_pressure(frequency_slope(at), mean_distance(self.length, "causal"))
-        return torch.stack([per_pair[a : b + 1].mean() for a, b in self.bands])
+        """Interpolation pressure of each band in every layer, rad per e-fold of scale; (layers, bands), float64.
+
+        Each group of layers turns by its own frequencies and meets the distances its window lets it see; layers that
+        are not rotated, or that no interpolation touches, are under none.
+        """
+        out = torch.zeros(self.loaded.geometry.n_layers, len(self.bands), dtype=torch.float64)
+        for turning in turnings(self.loaded, self.rope, self.length):
+            distance = mean_distance(self.length, "causal", turning.group.window)
+            per_pair = interpolation_pressure(frequency_slope(turning.at), distance)
+            out[list(turning.group.layers)] = torch.stack([per_pair[a : b + 1].mean() for a, b in self.bands])
+        return out
 
     def bounds(self, diagnosis: Diagnosis | None) -> Tensor:
         """log2 g bounds, (layers, bands, 2), float64: by hand, else from pressure and diagnosed tail inflation."""
@@ -115,18 +139,27 @@ class Frame:
                 tails = torch.maximum(tails, ratio)
         if spec.granularity == "model":  # one scale for all layers keeps to the narrowest
             tails = tails.clamp_min(1).amin(0, keepdim=True).expand_as(tails)
-        pressure, geo = self.pressure(), self.loaded.geometry
-        kappa = {"kappa0": spec.kappa0, "eta": spec.eta, "tau": spec.tau_tail}
-        out = log2_bounds(pressure, tails, spec.mode, **kappa)
-        apart = [i for i in range(layers) if geo.kind_of(i) != geo.interpolated_kind]
-        if apart and spec.granularity != "model":  # layers that no interpolation touches are under no pressure
-            out[apart] = log2_bounds(torch.zeros_like(pressure), tails[apart], spec.mode, **kappa)
-        return out
+        pressure = self.pressure()
+        typical = float(pressure[self._leading].quantile(0.5))
+        if spec.granularity == "model":
+            pressure = pressure[self._leading].expand_as(pressure)
+        return log2_bounds(pressure, tails, spec.mode, kappa0=spec.kappa0, eta=spec.eta, tau=spec.tau_tail,
+                           median=typical)  # fmt: skip
+
+    @property
+    def _leading(self) -> int:
+        """A layer of the group that sees furthest under the interpolation: its bands are under the most pressure."""
+        return layer_groups(self.loaded.geometry)[0].layers[0]
 
     def plan(self, diagnosis: Diagnosis | None) -> Plan:
         """What a search would start from."""
         waves = (2 * math.pi / rope_of(self.loaded, self.rope, self.length).inv_freq.double()).tolist()
-        return Plan(self.none, self.pressure(), [(waves[a], waves[b]) for a, b in self.bands], self.bounds(diagnosis))
+        return Plan(
+            self.none,
+            self.pressure()[self._leading],
+            [(waves[a], waves[b]) for a, b in self.bands],
+            self.bounds(diagnosis),
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -134,6 +167,6 @@ class Plan:
     """Bands of a search before anything is read: identity, pressure, wavelengths in tokens, log2 g bounds."""
 
     none: Scales
-    pressure: Tensor  # (bands,), rad per e-fold
+    pressure: Tensor  # (bands,), rad per e-fold, of the layers that see furthest
     wavelengths: list[tuple[float, float]]  # shortest and longest of each band
     bounds: Tensor  # (layers, bands, 2)

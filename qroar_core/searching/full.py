@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,7 +22,7 @@ from qroar_core.results.search import Candidate
 from qroar_core.searching.cached import Report
 from qroar_core.searching.descent import clamp
 from qroar_core.searching.keeping import Keeping
-from qroar_core.searching.methods import grid_of, make_sampler
+from qroar_core.searching.proposals import Proposals, Tries, grid_of, in_turn
 from qroar_core.specs import QuantSpec, RopeSpec, SearchSpec
 
 
@@ -40,6 +39,11 @@ class FullObjective(Keeping):
     lengths: tuple[int, ...]
     passes: int = 0
     known: dict[bytes, float] = field(default_factory=dict)
+    tries: Tries = in_turn
+
+    def tell(self, log2_g: Tensor, reached: float) -> None:
+        """Remember a value that was measured elsewhere."""
+        self.known.setdefault(log2_g.numpy().tobytes(), reached)
 
     def value(self, log2_g: Tensor) -> float:
         """NLL of these scales; remembered, since sweeps come back to the same point."""
@@ -91,21 +95,14 @@ def _candidates(objective: FullObjective, bounds: Tensor, spec: SearchSpec,
 
 def _proposed(start: Tensor, bounds: Tensor, spec: SearchSpec, objective: FullObjective,
               told: list[float]) -> Iterable[tuple[Tensor, str]]:  # fmt: skip
-    import optuna
+    def moved(point: list[float]) -> Tensor:
+        return clamp(start + torch.tensor(point).to(start), bounds)
 
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(sampler=make_sampler(spec, bounds), direction="minimize")
-    low, high = bounds[..., 0].amin(0), bounds[..., 1].amax(0)
-    space: dict[str, Any] = {
-        f"band {b}": optuna.distributions.FloatDistribution(float(low[b]), float(high[b])) for b in range(len(low))
-    }
-    study.enqueue_trial(dict.fromkeys(space, 0.0))
-    for number in range(spec.trials):
-        trial = study.ask(space)
-        if number < len(told):  # told again, so that the sampler goes on where it stood
-            study.tell(trial, told[number])
-            continue
-        shift = torch.tensor([trial.params[name] for name in space])
-        moved = clamp(start + shift.to(start), bounds)
-        yield moved, f"trial {number}"
-        study.tell(trial, objective.value(moved))
+    def evaluate(point: list[float]) -> tuple[float, list[float]]:
+        reached = objective.value(moved(point))
+        return reached, [reached]
+
+    for tried in objective.tries(Proposals.within(bounds, spec), evaluate, told):
+        objective.tell(moved(tried.point), tried.value)
+        if tried.number >= len(told):
+            yield moved(tried.point), f"trial {tried.number}"

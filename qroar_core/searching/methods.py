@@ -2,7 +2,8 @@
 
 `gradient`: Adam on log2 g through straight-through rounding, a few rows of one window a step.
 `coordinate`: band by band over a logarithmic grid that contains 1.
-`optuna`: a sampler proposes one scale per band for all heads; every head keeps the best it has seen.
+`optuna`: one scale per band for all heads, proposed by a sampler; every head keeps the best it has seen. Where the
+candidates are evaluated, here or in several processes, is `Descent.tries`' business.
 
 All keep what they find in a `Descent`, so that a cancelled search still has its best, and a continued
 one goes on at the candidate where it stopped: coordinate and optuna exactly as if it had never stopped,
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from qroar_core.maths.rescale import pooled
 from qroar_core.searching.descent import AdamState, Descent
-from qroar_core.specs import SearchSpec
+from qroar_core.searching.proposals import Proposals, grid_of
 
 LEARNING_RATE = 0.16  # octaves per step at the start, falling linearly to zero
 ROWS_A_STEP = 32  # of the captured rows, drawn anew each step
@@ -76,51 +77,24 @@ def coordinate(run: Descent, starts: dict[str, Tensor]) -> None:
         run.report(trial + 1, "best of every unit", run.value, run.value)
 
 
-def grid_of(bounds: Tensor, band: int, points: int) -> list[Tensor]:
-    """log2 g of one band: from low to 0 and from 0 to high, evenly in octaves, 0 left out (it is the start)."""
-    half = points // 2
-    low, high = bounds[:, band, 0], bounds[:, band, 1]
-    down = [low * (i + 1) / half for i in range(half)]
-    return down + [high * (i + 1) / half for i in range(half)]
-
-
 def optuna_search(run: Descent, starts: dict[str, Tensor]) -> None:
     """TPE (or random, or grid) over one log2 g per band; identity and every start are tried first."""
-    import optuna
-
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
     begin(run, starts)
     known = [c.objective for c in run.past if c.label.startswith("trial")]
-    bounds, spec = run.bounds, run.spec
-    study = optuna.create_study(sampler=make_sampler(spec, bounds), direction="minimize")
-    bands = bounds.shape[1]
-    study.enqueue_trial({f"band {b}": 0.0 for b in range(bands)})
-    low, high = bounds[..., 0].amin(0), bounds[..., 1].amax(0)
-    for number in range(spec.trials):
-        trial = study.ask({f"band {b}": optuna.distributions.FloatDistribution(float(low[b]), float(high[b]))
-                           for b in range(bands)})  # fmt: skip
-        if number < len(known):  # told again, so that the sampler goes on where it stood
-            study.tell(trial, known[number])
-            continue
-        point = torch.tensor([trial.params[f"band {b}"] for b in range(bands)])
-        error = run.offer(point.expand_as(run.best).clone())
-        study.tell(trial, float(error.mean()))
-        run.report(number + 1, f"trial {number}", float(error.mean()), run.value)
+
+    def moved(point: list[float]) -> Tensor:
+        return run.clamp(torch.tensor(point).expand_as(run.best).clone())
+
+    def evaluate(point: list[float]) -> tuple[float, list[float]]:
+        error = run.objective.per_head(moved(point))
+        return float(error.mean()), error.flatten().tolist()
+
+    for tried in run.tries(Proposals.within(run.bounds, run.spec), evaluate, known):
+        run.take(moved(tried.point), torch.tensor(tried.errors).view(run.best.shape[:2]))
+        if tried.number >= len(known):
+            run.report(tried.number + 1, f"trial {tried.number}", tried.value, run.value)
     if not run.tried("best of every unit"):
-        run.report(spec.trials + 1, "best of every unit", run.value, run.value)
-
-
-def make_sampler(spec: SearchSpec, bounds: Tensor):
-    """Optuna's sampler of the spec; the grid has `grid_points` log-spaced points per band."""
-    import optuna
-
-    if spec.sampler == "random":
-        return optuna.samplers.RandomSampler(seed=spec.seed)
-    if spec.sampler == "grid":
-        space = {f"band {b}": [0.0, *(float(p.mean()) for p in grid_of(bounds, b, spec.grid_points))]
-                 for b in range(bounds.shape[1])}  # fmt: skip
-        return optuna.samplers.GridSampler(space, seed=spec.seed)
-    return optuna.samplers.TPESampler(seed=spec.seed)
+        run.report(run.spec.trials + 1, "best of every unit", run.value, run.value)
 
 
 METHODS = {"gradient": gradient, "coordinate": coordinate, "optuna": optuna_search}

@@ -20,7 +20,7 @@ from qroar_core.maths.rescale import pooled
 from qroar_core.models.condition import Condition
 from qroar_core.models.differentiable import Trainable, open_trainable
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.models.measure import measure
+from qroar_core.models.measure import hidden_states
 from qroar_core.models.patch import parameters_under
 from qroar_core.models.score import divergence, kl_gradient
 from qroar_core.results.search import Candidate
@@ -47,7 +47,7 @@ class KLObjective:
     known: dict[bytes, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.reference = measure(self.loaded, Condition(self.condition.rope), self.ids, self.ids.shape[1] - 1).hidden
+        self.reference = hidden_states(self.loaded, Condition(self.condition.rope), self.ids, self.ids.shape[1] - 1)
         self.weights = parameters_under(self.loaded, None, self.condition.quant.weights)
 
     def value(self, log2_g: Tensor) -> float:

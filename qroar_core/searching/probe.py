@@ -74,19 +74,22 @@ class Probe:
 
     def value(self, scales: Scales) -> float:
         """E(scales) / E(identity), the mean over layers and KV heads."""
-        log2_g = scales.g.log2().float()
-        key = log2_g.numpy().tobytes()
+        point = scales.point.float()
+        key = point.numpy().tobytes()
         if key not in self.known:
-            self.known[key] = self.objective.value(log2_g)
+            self.known[key] = self.objective.value(point)
         return self.known[key]
 
     def alone(self, scales: Scales) -> list[float]:
-        """The error with one band's scales only, all other bands at 1; (bands,)."""
+        """The error with one band's scales and angles only, all other bands as they were; (bands,)."""
         out = []
-        for band in range(len(scales.bands)):
-            g = torch.ones_like(scales.g)
+        for band, (first, last) in enumerate(scales.bands):
+            g, angles = torch.ones_like(scales.g), None
             g[..., band] = scales.g[..., band]
-            out.append(self.value(replace(scales, g=g)))
+            if scales.angles is not None:
+                angles = torch.zeros_like(scales.angles)
+                angles[..., first : last + 1] = scales.angles[..., first : last + 1]
+            out.append(self.value(replace(scales, g=g, angles=angles)))
         return out
 
 

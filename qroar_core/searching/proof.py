@@ -38,7 +38,7 @@ def guarded(bench: Bench, scales: Scales, short: Tensor, tau: float) -> tuple[Sc
     """
     before = bench.nll(short, None, "guard: identity")
     for share, words in ((1.0, ""), (0.5, "halved toward identity, "), (0.25, "quartered toward identity, ")):
-        tried = Scales(scales.mode, scales.granularity, scales.bands, scales.g**share)
+        tried = scales.toward_identity(share)
         cost = -paired_interval(before, bench.nll(short, tried, "guard: tuned")).mean
         if cost <= tau:
             return tried, f"{words}costs {cost:+.4f} nats at {short.shape[1]} tokens, allowed {tau}"

@@ -26,6 +26,9 @@ def require_seen(objective: Objective, frame: Frame) -> None:
     if objective == "cached" and frame.weights_only:
         raise BadSpec("the cached objective sees q, k and v, not quantized weights", where="search",
                       do="add --objective full")  # fmt: skip
+    if objective == "kl" and weights is not None and frame.spec.angles:
+        raise BadSpec("the kl objective rounds weights once, and turned rows round apart", where="search",
+                      do="drop --angles, or add --objective cached")  # fmt: skip
     if objective == "kl" and (frame.weights_only or (weights is not None and weights.scale == "tensor")):
         raise BadSpec("the kl objective has no gradient through the rounding of weights", where="search",
                       do="add --objective full")  # fmt: skip

@@ -4,6 +4,8 @@ Units: lengths in tokens, `factor` is the PI scale s (dimensionless), bits per s
 Names follow DESIGN.md section 7; the command line's options spell these fields.
 """
 
+from qroar_core.specs.evidence import CONTROL_DTYPES, ControlSpec, ReplicationSpec
+from qroar_core.specs.league import METHODS, LeagueSpec, Method
 from qroar_core.specs.quant import Levels, QuantizerSpec, QuantSpec, ScaleAxis, ScaleDtype, WeightQuantSpec
 from qroar_core.specs.rope import METHOD_NAMES, RopeMethod, RopeSpec
 from qroar_core.specs.stages import (
@@ -16,25 +18,33 @@ from qroar_core.specs.stages import (
     Mode,
     Objective,
     Partition,
+    PredictionSpec,
     RetrievalSpec,
     RetrievalTask,
     SearchSpec,
 )
 
 __all__ = [
+    "CONTROL_DTYPES",
+    "METHODS",
     "METHOD_NAMES",
     "BandSpec",
     "ContinuationSpec",
+    "ControlSpec",
     "DiagnosisSpec",
     "DistanceLaw",
     "EvaluationSpec",
     "Granularity",
+    "LeagueSpec",
     "Levels",
+    "Method",
     "Mode",
     "Objective",
     "Partition",
+    "PredictionSpec",
     "QuantSpec",
     "QuantizerSpec",
+    "ReplicationSpec",
     "RetrievalSpec",
     "RetrievalTask",
     "RopeMethod",

@@ -125,13 +125,15 @@ class QuantSpec:
     """Everything that is quantized at once. None means full precision.
 
     `k`, `v` act on the cache; `qk` on the q and k activations that enter the logits (after RoPE and
-    after the cache's own rounding). `name` is the preset it came from, or "".
+    after the cache's own rounding); `activations` on what every linear of the decoder layers reads, one scale a
+    token over all its inputs. `name` is the preset it came from, or "".
     """
 
     weights: WeightQuantSpec | None = None
     k: QuantizerSpec | None = None
     v: QuantizerSpec | None = None
     qk: QuantizerSpec | None = None
+    activations: QuantizerSpec | None = None
     name: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
@@ -139,11 +141,13 @@ class QuantSpec:
             raise BadSpec("V carries no RoPE", where="--v", do="drop before_rope")
         if self.qk is not None and (self.qk.keeps_recent or self.qk.before_rope):
             raise BadSpec("activations are rounded per token after RoPE", where="--qk")
+        if self.activations is not None and self.activations != QuantizerSpec(self.activations.bits):
+            raise BadSpec("linear inputs take symmetric integers, one scale a token", where="--activations")
 
     @property
     def is_none(self) -> bool:
         """True when nothing is quantized."""
-        return not (self.weights or self.k or self.v or self.qk)
+        return not (self.weights or self.k or self.v or self.qk or self.activations)
 
     @property
     def block_tokens(self) -> int:

@@ -64,6 +64,7 @@ class SearchSpec:
 
     mode: Mode = "symmetric"
     granularity: Granularity = "kv_head"
+    angles: bool = False  # also turn every RoPE pair of q and k by one angle
     objective: Objective = "cached"
     method: Literal["gradient", "coordinate", "optuna"] = "gradient"
     bands: BandSpec = BandSpec()
@@ -82,6 +83,7 @@ class SearchSpec:
     query_rows: int = 64
     guard_tau: float = 0.01  # nats a candidate may cost at short context
     sampler: Literal["tpe", "grid", "random"] = "tpe"
+    shrink: float = 0.0  # cost, as a share of identity's error, of log2 g at the bound its band's pressure sets
     seed: int = 0
     bounds: tuple[tuple[float, float], ...] | None = None  # log2 g (low, high) per band by hand; None: diagnosed
 
@@ -95,7 +97,10 @@ class SearchSpec:
                      "query_rows"):  # fmt: skip
             at_least(name, getattr(self, name), 1)
         at_least("polish_length", self.polish_length, 2)
-        for name in ("kappa0", "eta", "tau_tail", "guard_tau"):
+        if self.angles and (self.method != "gradient" or self.objective == "full"):
+            raise BadSpec("angles are searched by gradients only", where="--angles",
+                          do="take --method gradient and an objective other than full")  # fmt: skip
+        for name in ("kappa0", "eta", "tau_tail", "guard_tau", "shrink"):
             at_least(name, getattr(self, name), 0.0)
         if self.grid_points % 2 == 0:
             raise BadSpec(f"grid_points must be odd so that 1 is on the grid, got {self.grid_points}")
@@ -120,6 +125,7 @@ class EvaluationSpec:
     lengths: tuple[int, ...] = ()  # empty: the native window, and the searched length
     windows: int = 8
     targets: int | None = None  # last tokens scored at every length; None: all but the first, or half the shortest
+    stride: int | None = None  # windows slide by so many tokens and score the last so many; None: one window per text
     rotation: bool = True  # also measure the same quantizer behind a Hadamard rotation
     rotation_scales: bool = False  # ... and scales searched under it: one more search, which who calls makes
     chunk: int = 512
@@ -129,12 +135,16 @@ class EvaluationSpec:
     def __post_init__(self) -> None:
         if not 0.5 < self.confidence < 1:
             raise BadSpec(f"confidence must lie in (0.5, 1), got {self.confidence}")
-        for name in ("windows", "targets", "chunk"):
+        for name in ("windows", "targets", "stride", "chunk"):
             if getattr(self, name) is not None:
                 at_least(name, getattr(self, name), 1)
         at_least("windows", self.windows, 2)
         for length in self.lengths:
             at_least("length", length, 2)
+        if self.stride is not None and self.targets is not None and self.targets % self.stride:
+            raise BadSpec(f"{self.targets} targets are no multiple of the stride {self.stride}")
+        if self.stride is not None and self.lengths and self.stride >= min(self.lengths):
+            raise BadSpec(f"a stride of {self.stride} needs lengths above that, got {min(self.lengths)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,5 +196,28 @@ class RetrievalSpec:
         at_least("chunk", self.chunk, 1)
         if not 2 <= self.choices <= MOST_CHOICES:
             raise BadSpec(f"choices must lie in 2 to {MOST_CHOICES}, got {self.choices}")
+        if not 0.5 < self.confidence < 1:
+            raise BadSpec(f"confidence must lie in (0.5, 1), got {self.confidence}")
+
+
+@dataclass(frozen=True, slots=True)
+class PredictionSpec:
+    """On how much text each band is rounded alone, and how much the finer map by layer and band reads."""
+
+    length: int | None = None  # tokens per window; None: the diagnosis's long context
+    windows: int = 8
+    grid_windows: int = 4  # of the map by layer and band, a backward pass each; 0: no map
+    grid_length: int = 1024  # tokens per window of the map; a shorter `length` wins
+    chunk: int = 512
+    confidence: float = 0.95
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        at_least("windows", self.windows, 2)
+        at_least("grid_windows", self.grid_windows, 0)
+        at_least("grid_length", self.grid_length, 2)
+        at_least("chunk", self.chunk, 1)
+        if self.length is not None:
+            at_least("length", self.length, 2)
         if not 0.5 < self.confidence < 1:
             raise BadSpec(f"confidence must lie in (0.5, 1), got {self.confidence}")

@@ -30,7 +30,7 @@ def stages(monkeypatch, demo_model, tmp_path_factory):
     from qroar_core.maths.rescale import identity
     from qroar_core.models.patch import undo_scales
 
-    def fake_search(loaded, rope, quant, spec, texts, diagnosis=None, on_step=None, resume=None):
+    def fake_search(loaded, rope, quant, spec, texts, diagnosis=None, on_step=None, resume=None, storage=None):
         pairs, count = loaded.geometry.n_pairs, spec.bands.count
         cuts = [round(i * pairs / count) for i in range(count + 1)]
         bands = tuple((a, b - 1) for a, b in zip(cuts, cuts[1:]))

@@ -172,7 +172,7 @@ def test_a_full_disk_is_one_line_and_leaves_only_whole_files(capfd, stages, monk
 
     monkeypatch.setattr(os, "fdopen", remember)
     monkeypatch.setattr(os, call, full)
-    monkeypatch.setattr("qroar_core.runs.pipeline.report_html", lambda *a: "<html></html>")
+    monkeypatch.setattr("qroar_core.runs.pipeline.report_html", lambda *a, **k: "<html></html>")
     line = refused(capfd, "run", "demo", "--out", folder)
     assert line == f"{folder / name}: No space left on device; free some room or choose another folder"
     assert leftovers(folder) == []
@@ -203,7 +203,7 @@ def test_fetch_of_an_unknown_name_is_refused(capfd, monkeypatch):
 
 
 def test_the_manifest_repeats_this_command(capfd, stages, monkeypatch, tmp_path):
-    monkeypatch.setattr("qroar_core.runs.pipeline.report_html", lambda *a: "<html></html>")
+    monkeypatch.setattr("qroar_core.runs.pipeline.report_html", lambda *a, **k: "<html></html>")
     folder = tmp_path / "my run"
     printed(capfd, "run", "demo", "--out", folder, "--k", "int8")
     command = json.loads((folder / "manifest.json").read_text())["command"]
@@ -211,13 +211,13 @@ def test_the_manifest_repeats_this_command(capfd, stages, monkeypatch, tmp_path)
 
 
 def test_json_of_a_run_is_json_alone(capfd, stages, monkeypatch, tmp_path, numbered_planted):
-    monkeypatch.setattr("qroar_core.runs.pipeline.report_html", lambda *a: "<html></html>")
+    monkeypatch.setattr("qroar_core.runs.pipeline.report_html", lambda *a, **k: "<html></html>")
     told = json.loads(printed(capfd, "run", "demo", "--out", tmp_path / "r", "--json"))
     assert told["gain"]["delta_nll"] == pytest.approx(numbered_planted.evaluation().gain.delta_nll, rel=1e-5)
 
 
 def test_an_edited_text_is_another_run(capfd, stages, monkeypatch, tmp_path):
-    monkeypatch.setattr("qroar_core.runs.pipeline.report_html", lambda *a: "<html></html>")
+    monkeypatch.setattr("qroar_core.runs.pipeline.report_html", lambda *a, **k: "<html></html>")
     text = tmp_path / "mine.txt"
     text.write_text("some words " * 100)
     command = ["run", "demo", "--out", tmp_path / "r", "--text", text]

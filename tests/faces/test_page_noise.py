@@ -10,6 +10,7 @@ from visitor import button, settled, texts
 
 from pages.parts.work import diagnosing
 from qroar_core.maths.rescale import identity
+from qroar_core.results.diagnosis import LayerGroup, NoiseCurves
 
 
 def titles(app):
@@ -121,3 +122,32 @@ def test_a_job_is_known_by_what_its_scales_do(demo_model):
     other = identity(4, 2, ((0, 14), (15, 31)))
     assert diagnosing.key(demo_model, setting, other) != keys[1]
     assert diagnosing.key(demo_model, setting, identity(4, 2, a.bands, "shared")) != keys[1]
+
+
+def test_layers_that_differ_are_shown_apart(loaded_app, stages):
+    """Two groups with curves of their own: one picture of both, and a choice that the pooled figures follow."""
+    whole = planted.diagnosis()
+    common = {"theta": 1e4, "interpolated": True, "reach": 64, "bands": whole.bands, "pairs": whole.pairs,
+              "kernel": whole.kernel}  # fmt: skip
+    groups = [
+        LayerGroup(name=name, layers=[i], window=window, pair_error=whole.pair_error, anisotropy=whole.anisotropy,
+                   noise=NoiseCurves(rms=rms, attention_kl=rms, rms_by_distance=rms, by_band_position=[rms, rms],
+                                     by_band_distance=[rms, rms]), **common)
+        for i, (name, window, rms) in enumerate((("full", None, [0.3, 0.8]), ("window", 16, [0.02, 0.03])))
+    ]  # fmt: skip
+    grouped = whole.model_copy(update={"groups": groups})
+    stages.patch(stages.diagnose, "run", lambda *a, **kw: grouped)
+    app = diagnosed(loaded_app)
+    picker = next(s for s in app.selectbox if s.label == "Layers")
+    assert picker.options == ["all layers", "full", "window"]
+    assert lines(app, 0) == ["full", "full", "window", "window"]
+
+    def shown():
+        return next(d.value for d in app.dataframe if list(d.value.columns)[:2] == ["model", "position"])[
+            "rms"
+        ].tolist()
+
+    assert shown() == whole.logit_noise.rms
+    picker.select_index(2).run()
+    assert shown() == [0.02, 0.03]
+    assert len(app.get("plotly_chart")) == 8

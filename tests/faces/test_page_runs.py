@@ -78,7 +78,7 @@ def by_command(stages, demo_model):
 @pytest.fixture
 def plain_report(stages):
     """A report is tested elsewhere; the planted bands are not the demo's."""
-    stages.patch("qroar_core.runs.pipeline.report_html", lambda *a: "<html></html>")
+    stages.patch("qroar_core.runs.pipeline.report_html", lambda *a, **k: "<html></html>")
 
 
 def test_results_come_back_after_a_restart_without_running_anything(loaded_app, stages):

@@ -1,11 +1,22 @@
 """What the pages share and needs no browser: the address line, paths, words, recipes."""
 
+import json
+import shlex
+from dataclasses import replace
+from types import SimpleNamespace
+
 import pytest
+import torch
 
 from pages.parts.choice import Choice, from_address, setting_of, to_address
 from pages.parts.paths import OutsideRoots, confined, model_source
 from pages.parts.recipes import default_folder, offered
+from pages.parts.strip import verdict_for
 from pages.parts.words import quant_words, rope_words, seconds_words
+from pages.parts.work import exporting
+from qroar_core.__main__ import main
+from qroar_core.maths.rescale import Scales
+from qroar_core.models.scales_file import to_file
 from qroar_core.presets import preset_names, preset_quant
 from qroar_core.runs.setting import default_setting
 from qroar_core.specs import BandSpec, DiagnosisSpec, EvaluationSpec, QuantizerSpec, QuantSpec, RopeSpec, SearchSpec
@@ -88,3 +99,39 @@ def test_an_untuned_model_offers_identity_and_a_folder_that_is_free(demo_model, 
     assert default_folder(demo_model) == "runs/demo-qroar"
     (tmp_path / "runs" / "demo-qroar").mkdir(parents=True)
     assert default_folder(demo_model) == "runs/demo-qroar-2"
+
+
+def test_a_latent_cache_is_told_before_anything_is_measured(demo_model):
+    """MLA: the strip says what Diagnose would refuse; weights and activations are judged as ever."""
+    geometry = replace(demo_model.geometry, latent_dim=8)
+    latent = SimpleNamespace(geometry=geometry)
+    setting = replace(default_setting(demo_model), quant=QuantSpec(k=QuantizerSpec(4)))
+    assert verdict_for(demo_model, setting).acts == "yes"
+    said = verdict_for(latent, setting)
+    assert said.acts == "no"
+    assert "a K/V cache quantizer has nothing to round and is refused" in said.reason
+    assert verdict_for(latent, replace(setting, quant=QuantSpec(qk=QuantizerSpec(8)))).acts == "yes"
+
+
+def test_an_export_from_the_page_says_the_command_that_repeats_it(demo_model, tmp_path, monkeypatch):
+    """The note's line, given to the real command line, writes the same file; scales come from the page's."""
+    monkeypatch.chdir(tmp_path)
+    setting = replace(default_setting(demo_model), rope=RopeSpec("linear", 2.0))
+    bands = ((0, 15), (16, 31))
+    g = torch.tensor([[0.5, 2.0]] * 2, dtype=torch.float64).expand(4, 2, 2).contiguous()
+    scales = Scales("symmetric", "kv_head", bands, g)
+    (tmp_path / "scales.json").write_text(to_file(demo_model, setting.rope, setting.quant, scales).to_json())
+    asked = {}
+    fake = SimpleNamespace(submit=lambda key, work, *args, **kw: asked.update(work=work, args=args))
+    monkeypatch.setattr(exporting, "manager", lambda: fake)
+    for name, chosen in (("plain", None), ("scaled", scales)):
+        exporting.start(demo_model, setting, chosen, tmp_path / name, "gguf-q8_0")
+        written = asked["work"](*asked["args"])
+        note = json.loads((written / "qroar.json").read_text())
+        assert f"    {note['command']}\n" in (written / "README.md").read_text()
+        words = shlex.split(note["command"])
+        assert words[:5] == ["python", "-m", "qroar_core", "export", "demo"]
+        assert main([*words[3:-1], str(tmp_path / f"{name} again")]) == 0
+        again = json.loads((tmp_path / f"{name} again" / "qroar.json").read_text())
+        (file,) = [n for n in note["files"] if n.endswith(".gguf")]
+        assert again["files"][file] == note["files"][file]

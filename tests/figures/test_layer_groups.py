@@ -6,8 +6,8 @@ from pathlib import Path
 import planted
 import pytest
 
-from qroar_core.figures import gallery
-from qroar_core.results.diagnosis import LayerGroup
+from qroar_core.figures import gallery, noise
+from qroar_core.results.diagnosis import LayerGroup, NoiseCurves
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -54,3 +54,55 @@ def test_every_group_that_turns_has_its_pictures_and_numbers(grouped):
     assert "distances in 64 tokens" in drawn[0].how_to_read
     assert "distances in 16 tokens" in drawn[4].how_to_read
     assert [p.title for p in gallery.diagnosed(grouped)][:8] == [p.title for p in drawn]
+
+
+def own(rms, error, amplitude):
+    """What a group says of its own layers, [2 bands][2 rows or bins]."""
+    whole = planted.diagnosis()
+    noise = NoiseCurves(rms=rms, attention_kl=[r / 10 for r in rms], rms_by_distance=rms, by_band_position=[rms, rms],
+                        by_band_distance=[rms, rms])  # fmt: skip
+    return {
+        "noise": noise,
+        "pair_error": whole.pair_error.model_copy(update={"amplitude": [amplitude, amplitude]}),
+        "anisotropy": whole.anisotropy.model_copy(update={"error": [error, error], "ratio": [[error[1] / error[0]]]}),
+    }
+
+
+@pytest.fixture
+def apart(grouped):
+    full, sliding, still = grouped.groups
+    still = still.model_copy(update={"noise": own([0.5, 0.6], [1.0, 1.0], [])["noise"]})
+    groups = [
+        full.model_copy(update=own([0.1, 0.9], [1.0, 5.0], [0.7, 0.7])),
+        sliding.model_copy(update=own([0.1, 0.2], [2.0, 3.0], [0.2, 0.2])),
+        still,
+    ]
+    return grouped.model_copy(update={"groups": groups})
+
+
+def test_noise_pair_errors_and_anisotropy_are_drawn_of_every_group_that_turns(apart):
+    drawn = gallery.diagnosed(apart)
+    named = {name: [p for p in drawn if p.title.startswith(name)] for name in ("Full attention", "Window of 16 tokens")}
+    assert [len(pictures) for pictures in named.values()] == [9, 9]  # four of the frequencies, five of the errors
+    rms = {name: next(p for p in pictures if "grow with position" in p.title) for name, pictures in named.items()}
+    assert [p.table["rms"].tolist() for p in rms.values()] == [[0.1, 0.9], [0.1, 0.2]]
+    angle = {name: next(p for p in pictures if "angle?" in p.title and "error depend" in p.title)
+             for name, pictures in named.items()}  # fmt: skip
+    assert [p.table["error"].tolist() for p in angle.values()] == [[1.0, 5.0] * 2, [2.0, 3.0] * 2]
+    assert [p.title.rpartition(" ")[2] for p in angle.values()] == ["5.0", "1.5"]
+    length = {name: next(p for p in pictures if "length or angle" in p.title) for name, pictures in named.items()}
+    assert [set(p.table["amplitude"]) for p in length.values()] == [{0.7}, {0.2}]
+    assert sum("Which band makes the noise" in p.title for p in drawn) == 1  # a map by layer tells them apart itself
+
+
+def test_one_picture_lays_the_groups_noise_side_by_side(apart, grouped):
+    picture = noise.by_group(apart)
+    assert picture.title == "Which layers make the noise? Most: not rotated"
+    assert [t.name for t in picture.figure.data[::2]] == ["full attention", "window of 16 tokens", "not rotated"]
+    assert list(picture.figure.data[0].y) == [0.1, 0.9]
+    assert list(picture.figure.data[5].y) == pytest.approx([0.05, 0.06])
+    assert picture.table["rms"].tolist() == [0.1, 0.9, 0.1, 0.2, 0.5, 0.6]
+    assert picture.table["position"].tolist() == [16, 64] * 3
+    assert noise.by_group(grouped) is None  # a file that pools all layers
+    assert noise.by_group(planted.diagnosis()) is None
+    assert sum("grow with position" in p.title for p in gallery.diagnosed(grouped)) == 1

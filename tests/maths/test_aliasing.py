@@ -33,9 +33,7 @@ def test_unseen_fraction_by_walking_every_distance(length, s):
 
 
 def brute_kernel(omega, first, last, length):
-    return [
-        sum(math.cos(w * d) for w in omega[first : last + 1]) / (last + 1 - first) for d in range(length + 1)
-    ]
+    return [sum(math.cos(w * d) for w in omega[first : last + 1]) / (last + 1 - first) for d in range(length + 1)]
 
 
 def brute_side_peak(values):
@@ -44,9 +42,7 @@ def brute_side_peak(values):
         []
         if lobe is None
         else [
-            (values[d], -d)
-            for d in range(max(lobe, 1), len(values) - 1)
-            if values[d - 1] < values[d] >= values[d + 1]
+            (values[d], -d) for d in range(max(lobe, 1), len(values) - 1) if values[d - 1] < values[d] >= values[d + 1]
         ]
     )
     return (max(peaks)[0], -max(peaks)[1]) if peaks else None
@@ -63,12 +59,8 @@ def test_kernel_and_side_peak_by_python(monkeypatch):
     for b, (first, last) in enumerate(bands):
         values = brute_kernel(torch.tensor(omega).double().tolist(), first, last, length)
         width = int(found.distance[1])
-        assert found.high[b].tolist() == pytest.approx(
-            [max(values[d : d + width]) for d in found.distance.tolist()]
-        )
-        assert found.low[b].tolist() == pytest.approx(
-            [min(values[d : d + width]) for d in found.distance.tolist()]
-        )
+        assert found.high[b].tolist() == pytest.approx([max(values[d : d + width]) for d in found.distance.tolist()])
+        assert found.low[b].tolist() == pytest.approx([min(values[d : d + width]) for d in found.distance.tolist()])
         best = brute_side_peak(values)
         if best is None:
             found_none += 1

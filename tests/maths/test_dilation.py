@@ -31,21 +31,14 @@ def test_every_number_by_loop():
     found = measured(x, slice(0, 2))
     for kv in range(KV):
         for b in range(2):
-            cells = [
-                x[2 * kv : 2 * kv + 2, 16 * p : 16 * p + 16][..., b == BAND].double().numpy()
-                for p in range(BINS)
-            ]
+            cells = [x[2 * kv : 2 * kv + 2, 16 * p : 16 * p + 16][..., b == BAND].double().numpy() for p in range(BINS)]
             reference = math.sqrt(np.abs(cells[0]).max() * np.abs(cells[1]).max())
             for p, cell in enumerate(cells):
                 absmax, rms = np.abs(cell).max(), math.sqrt((cell**2).mean())
                 assert float(found.absmax[kv, b, p]) == pytest.approx(absmax, rel=1e-6)
                 assert float(found.rms[kv, b, p]) == pytest.approx(rms, rel=1e-6)
-                assert float(found.bits_lost[kv, b, p]) == pytest.approx(
-                    math.log2(absmax / reference), abs=1e-6
-                )
-                assert float(found.crest_bits[kv, b, p]) == pytest.approx(
-                    math.log2(absmax / rms / 3**0.5), abs=1e-6
-                )
+                assert float(found.bits_lost[kv, b, p]) == pytest.approx(math.log2(absmax / reference), abs=1e-6)
+                assert float(found.crest_bits[kv, b, p]) == pytest.approx(math.log2(absmax / rms / 3**0.5), abs=1e-6)
 
 
 def test_a_doubled_range_costs_the_quantizer_the_bit_it_says():

@@ -51,24 +51,18 @@ def test_rows_bands_distances_and_kl_match_the_dense_matrix(monkeypatch, window,
     assert found.position.tolist() == sorted(ROWS.tolist())
     for at, m in enumerate(found.position.tolist()):
         keys = seen[m]
-        assert float(found.rms[at]) == pytest.approx(
-            float(noise[:, m, keys].square().mean().sqrt()), rel=1e-4
-        )
+        assert float(found.rms[at]) == pytest.approx(float(noise[:, m, keys].square().mean().sqrt()), rel=1e-4)
         assert float(found.kl[at]) == pytest.approx(float(kl[:, m].mean()), rel=1e-3, abs=1e-6)
         for b in range(2):
             expected = float(parts[b][:, m, keys].square().mean().sqrt())
             assert float(found.rms_by_band[at, b]) == pytest.approx(expected, rel=1e-4)
     for j, first in enumerate(found.distance.tolist()):
-        cells = [
-            (m, n) for m in ROWS.tolist() for n in range(L) if seen[m, n] and first <= m - n < 2 * first + 1
-        ]
+        cells = [(m, n) for m in ROWS.tolist() for n in range(L) if seen[m, n] and first <= m - n < 2 * first + 1]
         if not cells:
             assert math.isnan(found.rms_by_distance[j])
             continue
         m, n = torch.tensor(cells).T
-        assert float(found.rms_by_distance[j]) == pytest.approx(
-            float(noise[:, m, n].square().mean().sqrt()), rel=1e-4
-        )
+        assert float(found.rms_by_distance[j]) == pytest.approx(float(noise[:, m, n].square().mean().sqrt()), rel=1e-4)
         for b in range(2):
             expected = float(parts[b][:, m, n].square().mean().sqrt())
             assert float(found.band_rms_by_distance[b, j]) == pytest.approx(expected, rel=1e-4)

@@ -73,9 +73,7 @@ def test_planted_outliers_are_found_where_they_are_and_their_move_is_measured(ru
     x[1, :edge, 3] *= 30
     maps = maps_of(x)
     found = outliers.outlier_shift(maps, slice(0, 4), slice(4, 7), rule)
-    sets = [
-        [set(torch.nonzero(mask[h])[:, 0].tolist()) for h in range(KV)] for mask in (found.short, found.long)
-    ]
+    sets = [[set(torch.nonzero(mask[h])[:, 0].tolist()) for h in range(KV)] for mask in (found.short, found.long)]
     assert sets == [[{3, 5}, {3}], [{5, 9}, set()]]
     assert found.jaccard.tolist() == pytest.approx([len({5}) / len({3, 5, 9}), 0.0])
     early, late = x[0, :edge].abs().double().mean(0), x[0, edge:].abs().double().mean(0)
@@ -106,9 +104,7 @@ def test_error_shares_by_loop():
     band = torch.tensor([0] * 4 + [1] * 8 + [-1] * 4)
     threshold = outliers.entry_threshold(x, KV)
     for kv in range(KV):
-        assert float(threshold[kv]) == pytest.approx(
-            brute_limit(x[kv].abs().flatten().tolist(), "iqr"), rel=1e-6
-        )
+        assert float(threshold[kv]) == pytest.approx(brute_limit(x[kv].abs().flatten().tolist(), "iqr"), rel=1e-6)
     meter = outliers.OutlierErrorMeter(threshold, band, ("int8", "int4"))
     for cut in (slice(0, 13), slice(13, L)):
         meter.update(x[:, cut], {name: y[:, cut] for name, y in variants.items()})
@@ -124,9 +120,7 @@ def test_error_shares_by_loop():
                             far = abs(float(x[kv, t, c])) > float(threshold[kv])
                             whole, carried = whole + e, carried + e * far
                             entries, seen = entries + far, seen + 1
-                assert float(found.error_share[v, kv, b]) == pytest.approx(
-                    carried / whole, rel=1e-4, abs=1e-9
-                )
+                assert float(found.error_share[v, kv, b]) == pytest.approx(carried / whole, rel=1e-4, abs=1e-9)
                 assert float(found.entry_share[kv, b]) == pytest.approx(entries / seen)
     assert float(found.error_share[1, 0, 0]) < 0.01  # the steady outlier is exact and the rest pays for it
     assert float(found.entry_share[0, 0]) >= 0.25

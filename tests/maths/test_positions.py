@@ -13,11 +13,7 @@ def test_segments_and_edges_agree_with_the_bin_of_each_position(length, count):
     for m in range(length):
         assert edges[bins.of(m)] <= m < edges[bins.of(m) + 1]
     for start, tokens in ((0, length), (length // 3, length - length // 3), (length // 2, 1)):
-        walked = [
-            (p, m)
-            for p, cut in bins.segments(start, tokens)
-            for m in range(start + cut.start, start + cut.stop)
-        ]
+        walked = [(p, m) for p, cut in bins.segments(start, tokens) for m in range(start + cut.start, start + cut.stop)]
         assert walked == [(bins.of(m), m) for m in range(start, start + tokens)]
 
 

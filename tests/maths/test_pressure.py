@@ -25,9 +25,7 @@ def oracle(method: str, s: float, length: int = L) -> tuple[torch.Tensor, float]
     """omega(s) and a(s) by transformers; static NTK, which it lacks, by Python floats."""
     if method == "ntk":
         base = THETA * s ** (HEAD_DIM / (HEAD_DIM - 2))
-        return torch.tensor(
-            [base ** (-2 * i / HEAD_DIM) for i in range(HEAD_DIM // 2)], dtype=torch.float64
-        ), 1.0
+        return torch.tensor([base ** (-2 * i / HEAD_DIM) for i in range(HEAD_DIM // 2)], dtype=torch.float64), 1.0
     block = {"rope_type": method, "rope_theta": THETA, "factor": s}
     if method in ("yarn", "llama3", "longrope"):
         block["original_max_position_embeddings"] = L0
@@ -90,9 +88,7 @@ def test_default_and_short_longrope_have_no_pressure():
 @pytest.mark.parametrize("method", METHODS)
 def test_attention_factor_slope_is_the_finite_difference(method):
     up, down = (math.log(oracle(method, 4 * math.exp(sign * STEP))[1]) for sign in (1, -1))
-    assert pressure.attention_factor_slope(at(method, 4.0)) == pytest.approx(
-        (up - down) / (2 * STEP), abs=1e-6
-    )
+    assert pressure.attention_factor_slope(at(method, 4.0)) == pytest.approx((up - down) / (2 * STEP), abs=1e-6)
 
 
 @pytest.mark.parametrize("law", ["causal", "uniform"])

@@ -103,9 +103,7 @@ def test_tensor_scale_is_static_and_clamps(given_as):
     else:
         got = fake_quantize(x, Spec(4, scale="tensor", static_scale=2.0 / 7))
     assert torch.allclose(got, torch.tensor(nearest(x.flatten().tolist(), levels), dtype=x.dtype).view_as(x))
-    per_head = fake_quantize(
-        x.expand(2, 1, 64), Spec(4, scale="tensor"), absmax=torch.tensor([[[2.0]], [[0.1]]])
-    )
+    per_head = fake_quantize(x.expand(2, 1, 64), Spec(4, scale="tensor"), absmax=torch.tensor([[[2.0]], [[0.1]]]))
     assert torch.allclose(per_head[0], got[0])
     assert per_head[1].abs().max().item() == pytest.approx(0.1)
 
@@ -236,9 +234,7 @@ def test_mlx_affine_is_mlx(bits):
     expected = torch.tensor([mlx_quantize(g, bits) for g in groups], dtype=torch.float64).view_as(x)
     assert torch.allclose(got, expected, rtol=1e-12, atol=1e-12)
     edge = x.reshape(-1, 64).gather(1, x.reshape(-1, 64).abs().argmax(1, keepdim=True))
-    assert torch.allclose(
-        got.reshape(-1, 64).gather(1, x.reshape(-1, 64).abs().argmax(1, keepdim=True)), edge
-    )
+    assert torch.allclose(got.reshape(-1, 64).gather(1, x.reshape(-1, 64).abs().argmax(1, keepdim=True)), edge)
 
 
 @pytest.mark.parametrize("head_dim", [64, 128])
@@ -311,9 +307,7 @@ def test_idempotent(spec):
 def test_error_is_at_most_half_a_step(values, bits, levels):
     x = torch.tensor(values, dtype=torch.float64).view(1, 1, 16)
     got = fake_quantize(x, Spec(bits, levels=levels))
-    span = (
-        (x.max() - x.min()) / (2**bits - 1) if levels == "affine" else x.abs().max() / (2 ** (bits - 1) - 1)
-    )
+    span = (x.max() - x.min()) / (2**bits - 1) if levels == "affine" else x.abs().max() / (2 ** (bits - 1) - 1)
     assert ((got - x).abs() <= span / 2 * (1 + 1e-9) + 1e-300).all()
 
 
@@ -350,9 +344,7 @@ def test_codes_come_from_the_stored_scale_in_the_generic_levels_only():
 
 def test_scale_dtype_input_follows_the_tensor():
     x = keys(seed=12).to(torch.bfloat16)
-    as_input, as_named = (
-        fake_quantize(x, Spec(4, levels="affine", scale_dtype=d)) for d in ("input", "bfloat16")
-    )
+    as_input, as_named = (fake_quantize(x, Spec(4, levels="affine", scale_dtype=d)) for d in ("input", "bfloat16"))
     assert torch.equal(as_input, as_named)
     wide = x.float()
     assert torch.equal(
@@ -365,9 +357,7 @@ def test_scale_dtype_input_follows_the_tensor():
 def test_rotation_lowers_the_error_that_one_outlier_channel_causes():
     x = torch.randn(4, 64, 64, generator=torch.Generator().manual_seed(13))
     x[..., 9] = 30.0
-    plain, rotated = (
-        (fake_quantize(x, s) - x).square().mean() for s in (Spec(4), Spec(4, rotation="hadamard"))
-    )
+    plain, rotated = ((fake_quantize(x, s) - x).square().mean() for s in (Spec(4), Spec(4, rotation="hadamard")))
     assert rotated < plain / 4
 
 

@@ -80,9 +80,7 @@ def test_top_tail_is_exact_and_says_when_it_is_too_short():
         tail.quantile(0.9)
 
 
-def by_hand_bootstrap(
-    long: torch.Tensor, short: torch.Tensor, eps: float, draws: torch.Tensor
-) -> list[float]:
+def by_hand_bootstrap(long: torch.Tensor, short: torch.Tensor, eps: float, draws: torch.Tensor) -> list[float]:
     """Ratio of exact quantiles for each row of drawn windows; long, short (windows, n)."""
     return [exact(long[row], 1 - eps) / exact(short[row], 1 - eps) for row in draws]
 

@@ -84,3 +84,16 @@ def test_v_alone_and_nothing_at_all_say_so():
 )
 def test_presets(preset, acts):
     assert asked(QuantSpec(k=KV_PRESETS[preset].k)) == acts
+
+
+@pytest.mark.parametrize("mode", ["symmetric", "shared"])
+def test_a_latent_cache_leaves_nothing_to_act_on(mode):
+    """MLA: whatever Diagnose and the search refuse is not promised before; weights and activations are as ever."""
+    for quant in (QuantSpec(k=QuantizerSpec(4)), QuantSpec(v=QuantizerSpec(4)),
+                  QuantSpec(k=QuantizerSpec(4), qk=QuantizerSpec(8))):  # fmt: skip
+        said = verdict(quant, mode, bands=BANDS4, latent=True, **SHAPE)
+        assert said.acts == "no"
+        assert said.reason.startswith("Scales cannot act here: this model's cache holds a latent")
+        assert verdict(quant, mode, bands=BANDS4, **SHAPE).acts != "no" or quant.k is None
+    active = QuantSpec(qk=QuantizerSpec(8))
+    assert verdict(active, mode, bands=BANDS4, latent=True, **SHAPE).acts == "yes"

@@ -47,6 +47,8 @@ class Case:
     unrotated: tuple = ()  # layers without RoPE
     arrives: tuple = ()  # where each channel stands in transformers' q and k, rotated ones first; (): as counted here
     latent: bool = False  # its cache holds no K and V of heads
+    decoder: tuple = ()  # where the layers with attention stand among all; (): there are no others
+    stateful: bool = False  # some layers carry a state from token to token
 
     @property
     def group(self):
@@ -64,6 +66,20 @@ MLA = {
     "n_routed_experts": 4, "n_group": 2, "topk_group": 1, "num_experts_per_tok": 2, "moe_intermediate_size": 24,
     "n_shared_experts": 1,
 }  # fmt: skip
+DELTA = {
+    "linear_key_head_dim": 6, "linear_value_head_dim": 5, "linear_num_key_heads": 2, "linear_num_value_heads": 4,
+    "linear_conv_kernel_dim": 3,
+}  # fmt: skip
+IMAGES = {"partial_rotary_factor": 0.5, "mrope_section": [1, 1, 1], "mrope_interleaved": True}
+MAMBA = {"mamba_n_heads": 2, "mamba_d_state": 5, "mamba_n_groups": 1, "mamba_expand": 2, "mamba_chunk_size": 16}
+
+
+def mixed(kind, attends, total):
+    """Options of a decoder of `total` layers, of which `attends` have attention and the others are of `kind`."""
+    kinds = ["full_attention" if i in attends else kind for i in range(total)]
+    return {"num_hidden_layers": total, "layer_types": kinds}
+
+
 LAST = (*range(5, 11), *range(5))  # five plain channels come before the six that turn
 CASES = {
     "llama, 1 KV head": Case("llama", "Llama", 3, 1, 10, 10),
@@ -183,6 +199,57 @@ CASES = {
                        "rope_parameters": DEFAULT | YARN | {"mscale": 0.7, "mscale_all_dim": 1.3}},
     ),
 }  # fmt: skip
+CASES |= {  # hybrids: `layers` counts those with attention
+    "qwen3_next": Case(
+        "qwen3_next", "Qwen3Next", 6, 3, 12, 6, "layer", decoder=(1, 4), stateful=True,
+        options=mixed("linear_attention", (1, 4), 5) | MOE | DELTA | {"shared_expert_intermediate_size": 20,
+                      "rope_parameters": DEFAULT | {"partial_rotary_factor": 0.5}},
+    ),
+    "qwen3_next, attention first, bias, 1 KV head": Case(
+        "qwen3_next", "Qwen3Next", 3, 1, 16, 4, decoder=(0, 3), stateful=True,
+        options=mixed("linear_attention", (0, 3), 4) | DELTA | {"num_experts": 0, "attention_bias": True,
+                      "rope_parameters": DEFAULT | {"partial_rotary_factor": 0.25}},
+    ),
+    "qwen3_5": Case(
+        "qwen3_5", "Qwen3_5", 4, 2, 12, 6, "layer", decoder=(1, 3), stateful=True, named="Qwen3_5TextConfig",
+        options=mixed("linear_attention", (1, 3), 4) | DELTA | {"rope_parameters": DEFAULT | IMAGES},
+    ),
+    "qwen3_5_moe": Case(
+        "qwen3_5_moe", "Qwen3_5Moe", 4, 2, 12, 6, "layer", decoder=(1, 2), stateful=True, named="Qwen3_5MoeTextConfig",
+        options=mixed("linear_attention", (1, 2), 3) | DELTA | MOE | {"shared_expert_intermediate_size": 20,
+                      "rope_parameters": DEFAULT | IMAGES},
+    ),
+    "lfm2": Case(
+        "lfm2", "Lfm2", 6, 3, 8, 8, "layer", decoder=(1, 4), stateful=True,
+        options=mixed("conv", (1, 4), 5) | {"block_multiple_of": 8, "conv_L_cache": 4, "conv_bias": True},
+    ),
+    "lfm2, attention first, 1 KV head": Case(
+        "lfm2", "Lfm2", 3, 1, 6, 6, decoder=(0, 2), stateful=True,
+        options=mixed("conv", (0, 2), 3) | {"block_multiple_of": 8},
+    ),
+    "lfm2_moe": Case(
+        "lfm2_moe", "Lfm2Moe", 6, 2, 8, 8, "layer", decoder=(1, 3), stateful=True,
+        options=mixed("conv", (1, 3), 4) | MOE | {"num_dense_layers": 1},
+    ),
+    "bamba": Case(
+        "bamba", "Bamba", 6, 2, 16, 8, decoder=(1, 3), stateful=True,
+        options=MAMBA | {"num_hidden_layers": 4, "attn_layer_indices": [1, 3], "attention_bias": True,
+                         "rope_parameters": DEFAULT | {"partial_rotary_factor": 0.5}},
+    ),
+    "falcon_h1": Case(
+        "falcon_h1", "FalconH1", 6, 2, 8, 8, stateful=True,
+        options=MAMBA | {"mamba_d_ssm": 12, "key_multiplier": 0.4, "lm_head_multiplier": 0.3,
+                         "attention_in_multiplier": 0.9, "attention_out_multiplier": 1.2, "embedding_multiplier": 2.0,
+                         "ssm_multipliers": [0.5, 1.5, 0.7, 1.1, 0.9], "projectors_bias": True},
+    ),
+    "granitemoehybrid": Case(
+        "granitemoehybrid", "GraniteMoeHybrid", 5, 1, 8, 8, decoder=(0, 2), stateful=True,
+        options=mixed("linear_attention", (0, 2), 4) | MAMBA | {
+            "position_embedding_type": "rope", "num_local_experts": 4, "num_experts_per_tok": 2,
+            "shared_intermediate_size": 20, "attention_multiplier": 0.3, "logits_scaling": 3.0,
+            "residual_multiplier": 0.7, "embedding_multiplier": 2.0},
+    ),
+}  # fmt: skip
 EAGER = {"gemma2", "gemma3", "gpt_oss"}
 
 
@@ -233,7 +300,9 @@ def config_of(case, **changes):
 
 def model_of(case, seed=0, dtype=torch.float64, **changes):
     """A random model of the case whose attention is far from uniform."""
-    model = getattr(transformers, f"{case.stem}ForCausalLM")(config_of(case, **changes)).to(torch.float64)
+    with torch.random.fork_rng():  # what decays in a state is drawn by the model itself
+        torch.manual_seed(seed)
+        model = getattr(transformers, f"{case.stem}ForCausalLM")(config_of(case, **changes)).to(torch.float64)
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in model.named_parameters():
         noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
@@ -285,7 +354,7 @@ RECORD = {}
 
 def _recording(module, query, key, value, attention_mask, scaling=None, softcap=None, s_aux=None, **kwargs):
     """Attention from its definition under transformers' own mask, remembering what came in."""
-    RECORD[module.layer_idx] = query[0], key[0]
+    RECORD[len(RECORD)] = query[0], key[0]
     group = query.shape[1] // key.shape[1]
     key, value = key.repeat_interleave(group, 1), value.repeat_interleave(group, 1)
     logits = torch.einsum("bhqd,bhkd->bhqk", query, key) * (query.shape[-1] ** -0.5 if scaling is None else scaling)
@@ -304,7 +373,7 @@ AttentionMaskInterface.register("family_recorder", eager_mask)
 
 @contextmanager
 def recorded(model):
-    """Run `model` inside and find {layer: (q, k)} after RoPE in RECORD, seen through its attention interface."""
+    """Run `model` once inside and find {layer with attention: (q, k)} after RoPE in RECORD, as its interface sees."""
     RECORD.clear()
     falcon = transformers.models.falcon.modeling_falcon
     before, rotate = model.config._attn_implementation_internal, falcon.apply_rotary_pos_emb
@@ -316,7 +385,7 @@ def recorded(model):
         return q, k
 
     falcon.apply_rotary_pos_emb = rotate_and_record
-    is_falcon = type(model).__name__.startswith("Falcon")
+    is_falcon = type(model).__name__ == "FalconForCausalLM"
     model.config._attn_implementation_internal = "eager" if is_falcon else "family_recorder"
     try:
         yield RECORD

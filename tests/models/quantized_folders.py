@@ -1,9 +1,8 @@
-"""Quantized safetensors folders for tests: compressed-tensors by its own library, GPTQ and AWQ by their layouts.
+"""Quantized safetensors folders for tests: compressed-tensors by its own library, the others by their layouts.
 
-GPTQ and AWQ have no library that installs beside this transformers: gptqmodel has no wheel, auto-gptq 0.7.1 is a
-23 MB wheel of CUDA kernels that imports names transformers dropped, autoawq 0.2.9 a source package that builds
-against triton. Their packers alone (auto_gptq/nn_modules/qlinear/qlinear_cuda_old.py `pack`, awq/modules/linear/
-gemm.py `from_linear`) were run once on the weights of `rtn`: the same bytes as `gptq` (4 and 8 bits) and `awq` here.
+GPTQ and AWQ have no library that installs beside this transformers: test_packers.py holds `gptq` and `awq` here against
+the packers of AutoGPTQ and AutoAWQ, byte for byte, where the package index can be reached. `nf4` is held against
+bitsandbytes in test_bitsandbytes.py, where that is installed.
 """
 
 from __future__ import annotations
@@ -14,6 +13,9 @@ import torch
 from safetensors.torch import save_file
 
 GROUP = 16
+NF4 = [-1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453, -0.28444138169288635, -0.18477343022823334,
+       -0.09105003625154495, 0.0, 0.07958029955625534, 0.16093020141124725, 0.24611230194568634, 0.33791524171829224,
+       0.44070982933044434, 0.5626170039176941, 0.7229568362236023, 1.0]  # fmt: skip
 
 
 def rtn(weight, bits, group, symmetric=False):
@@ -57,6 +59,51 @@ def awq(weight):
     parts = {"qweight": packed(codes.T), "scales": scale.T.half().contiguous(), "qzeros": packed(zero.T)}
     group = torch.arange(weight.shape[1]) // GROUP
     return parts, (codes - zero[:, group]) * scale[:, group]
+
+
+def nf4(weight):
+    """bitsandbytes: blocks of 64 of the flattened weight, the first of two codes in the high nibble."""
+    blocks = weight.float().flatten().unflatten(0, (-1, 64))
+    absmax = blocks.abs().amax(1)
+    table = torch.tensor(NF4)
+    codes = ((blocks / absmax[:, None])[..., None] - table).abs().argmin(-1).flatten()
+    state = {"quant_type": "nf4", "blocksize": 64, "dtype": "float32", "shape": list(weight.shape)}
+    parts = {
+        "weight": (codes[::2] * 16 + codes[1::2]).to(torch.uint8)[:, None],
+        "weight.absmax": absmax,
+        "weight.quant_map": table,
+        "weight.quant_state.bitsandbytes__nf4": torch.tensor(list(json.dumps(state).encode()), dtype=torch.uint8),
+    }
+    return parts, (table[codes].unflatten(0, (-1, 64)) * absmax[:, None]).view(weight.shape)
+
+
+def doubled(parts, weight):
+    """The same with its absmax rounded to 8 bits, less their mean, in blocks of 256."""
+    absmax, table = parts["weight.absmax"], torch.linspace(-1, 1, 256)
+    offset = absmax.mean()
+    padded = torch.nn.functional.pad(absmax - offset, (0, -len(absmax) % 256)).unflatten(0, (-1, 256))
+    outer = padded.abs().amax(1)
+    inner = ((padded / outer[:, None])[..., None] - table).abs().argmin(-1).flatten()[: len(absmax)]
+    state = json.loads(bytes(parts["weight.quant_state.bitsandbytes__nf4"].tolist()))
+    state |= {"nested_blocksize": 256, "nested_offset": float(offset), "nested_dtype": "float32"}
+    again = table[inner] * outer.repeat_interleave(256)[: len(absmax)] + offset
+    codes = torch.stack((parts["weight"][:, 0] >> 4, parts["weight"][:, 0] & 15), 1).flatten().long()
+    whole = (torch.tensor(NF4)[codes].unflatten(0, (-1, 64)) * again[:, None]).view(weight.shape)
+    return parts | {
+        "weight.absmax": inner.to(torch.uint8), "weight.nested_absmax": outer, "weight.nested_quant_map": table,
+        "weight.quant_state.bitsandbytes__nf4": torch.tensor(list(json.dumps(state).encode()), dtype=torch.uint8),
+    }, whole  # fmt: skip
+
+
+def bitsandbytes(form, weight):
+    """Parts of one layer by suffix, and the weight they stand for."""
+    if form == "bitsandbytes int8":
+        largest = weight.abs().amax(1)
+        codes = (weight * 127 / largest[:, None]).round()
+        parts = {"weight": codes.to(torch.int8), "SCB": largest, "weight_format": torch.tensor(0, dtype=torch.uint8)}
+        return parts, codes * largest[:, None] / 127
+    parts, whole = nf4(weight)
+    return doubled(parts, weight) if form == "nf4 double" else (parts, whole)
 
 
 def scheme(form):
@@ -105,6 +152,7 @@ def decompressed(form, parts):
     return compressor(form).decompress(parts, scheme(form))["weight"].float()
 
 
+BITSANDBYTES = ("nf4", "nf4 double", "bitsandbytes int8")
 FORMS = ("pack4", "pack4 asymmetric", "pack8", "int8", "fp8", "gptq4", "gptq8", "awq")
 
 
@@ -113,6 +161,10 @@ def quantization_config(form):
         return {"quant_method": "gptq", "bits": int(form[-1]), "group_size": GROUP, "sym": False, "desc_act": False}
     if form == "awq":
         return {"quant_method": "awq", "bits": 4, "group_size": GROUP, "version": "gemm", "zero_point": True}
+    if form in BITSANDBYTES:
+        return {"quant_method": "bitsandbytes", "load_in_8bit": form.endswith("int8"),
+                "load_in_4bit": not form.endswith("int8"), "bnb_4bit_quant_type": "nf4",
+                "bnb_4bit_use_double_quant": form == "nf4 double"}  # fmt: skip
     name = {"int8": "int-quantized", "fp8": "float-quantized"}.get(form, "pack-quantized")
     plan = scheme(form).model_dump(mode="json")
     return {"quant_method": "compressed-tensors", "format": name, "quantization_status": "compressed",
@@ -131,6 +183,8 @@ def write_quantized(folder, loaded, form, dtype=torch.float16):
             parts, oracle[name] = gptq(weight, int(form[-1]))
         elif form == "awq":
             parts, oracle[name] = awq(weight)
+        elif form in BITSANDBYTES:
+            parts, oracle[name] = bitsandbytes(form, weight)
         else:
             parts, oracle[name] = compressed(form, weight, dtype)
         tensors |= {f"{stem}.{suffix}": value for suffix, value in parts.items()}

@@ -35,13 +35,13 @@ def test_a_copy_is_written_and_verified(capfd, source, tmp_path):
     assert note["command"] == "python -m qroar_core " + " ".join([*arguments, "--out", str(tmp_path / "out")])
     assert main(["verify", str(tmp_path / "out"), "--json"]) == 0
     checks = json.loads(capfd.readouterr().out)
-    assert [check["passed"] for check in checks] == [True] * 4
+    assert [check["passed"] for check in checks] == [True] * 5
     with (tmp_path / "out" / "m.gguf").open("ab") as file:
         file.write(b"x")
     assert main(["verify", str(tmp_path / "out")]) == 2
     out, err = capfd.readouterr()
     assert "changed since" in out
-    assert err == f"qroar: {tmp_path / 'out'}: 1 of 1 checks failed; export it again\n"
+    assert err == f"qroar: {tmp_path / 'out'}: 1 of 2 checks failed; export it again\n"
 
 
 def test_refusals(capfd, source, tmp_path):
@@ -64,7 +64,7 @@ def test_a_loaded_model_is_written_for_llama_cpp(capfd, tmp_path):
     assert main(["export", "demo", "--format", "gguf-q8_0", "--rope", "linear", "--factor", "2",
                  "--out", str(tmp_path / "out")]) == 0  # fmt: skip
     capfd.readouterr()
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["demo-Q8_0.gguf", "qroar.json"]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["README.md", "demo-Q8_0.gguf", "qroar.json"]
     note = json.loads((tmp_path / "out" / "qroar.json").read_text())
     assert (note["source"], note["rope"]["method"]) == ("demo", "linear")
     assert note["command"].startswith("python -m qroar_core export demo --format gguf-q8_0")

@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 from families_table import CASES, WIDE, loaded_of
+from small_specs import ASKED, SMALL, TEXT, TEXTS
 
 from qroar_core import diagnose, evaluate, export, search
 from qroar_core.errors import BadSpec
@@ -17,26 +18,16 @@ from qroar_core.models.capture import capture
 from qroar_core.models.differentiable import open_trainable
 from qroar_core.models.patch import scaled_parameters
 from qroar_core.models.stream import Condition, open_stream
-from qroar_core.models.text import Document
 from qroar_core.searching.frame import Frame
 from qroar_core.specs import (
-    BandSpec,
-    DiagnosisSpec,
     EvaluationSpec,
     QuantizerSpec,
     QuantSpec,
     RopeSpec,
-    SearchSpec,
     WeightQuantSpec,
 )
 
-TEXT = [Document("a", "".join(chr(97 + (i * i + 3 * i) % 26) for i in range(900)))]
-TEXTS = dict.fromkeys(("calibration", "development", "heldout"), TEXT)
 ACTIVE = QuantSpec(qk=QuantizerSpec(4))
-SMALL = DiagnosisSpec(length=80, short_length=8, paired_tokens=8, windows=3, eps=0.05, bands=BandSpec(2), chunk=40)
-ASKED = SearchSpec(
-    bands=BandSpec(2), length=48, windows=2, query_rows=8, steps=6, guard_tau=100.0, granularity="layer", eta=0.0
-)
 NAMES = [name for name, case in CASES.items() if case.latent]
 
 

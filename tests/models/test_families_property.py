@@ -19,6 +19,9 @@ from qroar_core.models.stream import Condition, open_stream
 
 LENGTH = 24
 OUTCOMES: Counter[str] = Counter()
+# families that turn a part of a head, drawn twice as often: the others refuse to
+PARTIAL = sorted(name for name, case in CASES.items() if case.rotary_dim < case.head_dim and not case.latent)
+LATENT = sorted(name for name, case in CASES.items() if case.latent)  # twice, too: they are few
 OPTIONS = {  # name: values, tried on every family whose config has it
     "attention_bias": [True, False],
     "use_bias": [True, False],
@@ -42,11 +45,13 @@ OPTIONS = {  # name: values, tried on every family whose config has it
 @st.composite
 def cases(draw):
     """(case, changes): sizes, rotary fraction, RoPE type and options drawn anew."""
-    base = CASES[draw(st.sampled_from(sorted(CASES)))]
+    base = CASES[draw(st.sampled_from([*sorted(CASES), *PARTIAL, *LATENT]))]
     kv = draw(st.sampled_from([1, 1, 2, 3]))
     heads = kv * draw(st.integers(1, 3))
-    head_dim = draw(st.sampled_from([4, 6, 8, 10, 16, 20]))
-    fraction = draw(st.sampled_from([None, None, 0.25, 0.4, 0.5, 0.75, 1.0]))
+    partial = base.rotary_dim < base.head_dim
+    shares = [0.25, 0.75, 0.5, 0.4, 1.0] if partial else [None, None, None, 0.25, 0.5, 1.0]
+    fraction = draw(st.sampled_from(shares))
+    head_dim = draw(st.sampled_from([16, 24, 32] if fraction in (0.25, 0.75) else [4, 6, 8, 10, 16, 20]))
     parts = {}
     if base.latent:  # every head has keys of its own, unless a config is wrong
         kv = draw(st.sampled_from([heads, heads, heads, kv]))
@@ -126,8 +131,12 @@ def test_a_random_config_is_exact_or_refused(drawn, seed):
     OUTCOMES["exact"] += 1
     OUTCOMES["exact, odd heads"] += geo.n_heads % 2
     OUTCOMES["exact, 1 KV head of several"] += geo.n_kv_heads == 1 < geo.n_heads
+    OUTCOMES["exact, 1 KV head alone"] += geo.n_kv_heads == 1 == geo.n_heads
     OUTCOMES["exact, partial"] += geo.rotary_dim < geo.head_dim
+    if not geo.latent_dim:
+        OUTCOMES[f"exact, {geo.rotary_dim / geo.head_dim:g} turned"] += 1
     OUTCOMES["exact, latent"] += geo.latent_dim > 0
+    OUTCOMES["exact, stateful"] += case.stateful
 
 
 def test_both_outcomes_were_met():
@@ -136,8 +145,10 @@ def test_both_outcomes_were_met():
         pytest.skip("the property test did not run here")
     assert OUTCOMES["exact"] >= 40
     assert OUTCOMES["refused"] >= 5
-    for kind in ("odd heads", "1 KV head of several", "partial", "latent"):
+    for kind in ("odd heads", "1 KV head of several", "partial", "latent", "stateful", "1 turned"):
         assert OUTCOMES[f"exact, {kind}"] >= 3, (kind, OUTCOMES)
+    for kind in ("1 KV head alone", "0.25 turned", "0.5 turned", "0.75 turned"):
+        assert OUTCOMES[f"exact, {kind}"] >= 1, (kind, OUTCOMES)
 
 
 def fraction(share, **block):

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 from families_table import CASES, loaded_of
+from small_specs import ASKED, INT4, SMALL, TEXT, TEXTS
 
 from qroar_core import diagnose, evaluate, search
 from qroar_core.errors import BadSpec
@@ -16,25 +17,15 @@ from qroar_core.maths.rescale import Scales
 from qroar_core.models.capture import capture
 from qroar_core.models.patch import check_scales
 from qroar_core.models.stream import Condition, open_stream
-from qroar_core.models.text import Document
 from qroar_core.searching.frame import Frame
 from qroar_core.specs import (
     BandSpec,
-    DiagnosisSpec,
     EvaluationSpec,
     QuantizerSpec,
     QuantSpec,
     RopeSpec,
     SearchSpec,
     WeightQuantSpec,
-)
-
-TEXT = [Document("a", "".join(chr(97 + (i * i + 3 * i) % 26) for i in range(900)))]
-TEXTS = dict.fromkeys(("calibration", "development", "heldout"), TEXT)
-INT4 = QuantSpec(k=QuantizerSpec(4))
-SMALL = DiagnosisSpec(length=80, short_length=8, paired_tokens=8, windows=3, eps=0.05, bands=BandSpec(2), chunk=40)
-ASKED = SearchSpec(
-    bands=BandSpec(2), length=48, windows=2, query_rows=8, steps=6, guard_tau=100.0, granularity="layer", eta=0.0
 )
 
 

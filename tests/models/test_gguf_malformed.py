@@ -201,7 +201,7 @@ def test_flipped_bytes_never_crash(whole, tmp_path, seed):
         assert "\n" not in str(error)  # noqa: PT017
         assert [p.name for p in tmp_path.iterdir()] == ["bad.gguf"]
     else:
-        assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["bad.gguf", "qroar.json"]
+        assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["README.md", "bad.gguf", "qroar.json"]
 
 
 def test_a_folder_and_a_missing_file(tmp_path):

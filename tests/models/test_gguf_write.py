@@ -166,8 +166,14 @@ def test_the_note_has_hash_size_and_command(small, tmp_path):
     (path,) = folder.glob("*.gguf")
     assert path.name == "tiny-llama-Q8_0.gguf"
     assert note["files"] == {
-        path.name: {"bytes": path.stat().st_size, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+        written.name: {"bytes": written.stat().st_size, "sha256": hashlib.sha256(written.read_bytes()).hexdigest()}
+        for written in (path, folder / "README.md")
     }
+    card = (folder / "README.md").read_text()
+    assert card.startswith("# tiny-llama\n")
+    for line in ("- Scales: none.", "- RoPE: yarn x2, written into the file's metadata.",
+                 "- Weights: stored as Q8_0, vectors as F32.", "    again"):  # fmt: skip
+        assert f"\n{line}\n" in card
     assert (note["command"], note["format"], note["rope"]["method"]) == ("again", "gguf-q8_0", "yarn")
     assert note["from"]["fingerprint"] == loaded.fingerprint
 

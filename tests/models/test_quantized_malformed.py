@@ -9,7 +9,6 @@ import struct
 
 import pytest
 from quantized_folders import write_quantized
-from test_bitsandbytes import write
 
 from qroar_core.errors import QRoarError
 from qroar_core.models.sources import locate
@@ -34,7 +33,7 @@ def folder(whole, tiny, tmp_path, monkeypatch):
             whole[form] = whole["root"] / form
             whole[form].mkdir()
             loaded = tiny(hidden_size=64)
-            write(whole[form], loaded, form) if form == "nf4" else write_quantized(whole[form], loaded, form)
+            write_quantized(whole[form], loaded, form)
         return shutil.copytree(whole[form], tmp_path / "model")
 
     return copy

@@ -85,7 +85,7 @@ def set_at(*keys):
     ("change", "message"),
     [
         (set_at("model", "fingerprint", "0" * 16), r"made for tiny-llama \(0{16}\), this model is tiny-llama"),
-        (set_at("version", 2), "version"),
+        (set_at("version", 3), "version"),
         (set_at("version", "1"), "version"),
         (set_at("format", "other"), "format"),
         (set_at("mode", "both"), "mode"),

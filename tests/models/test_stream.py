@@ -81,7 +81,7 @@ def test_sliding_window_equals_transformers(tiny, ids, family, window):
 def test_query_blocks_of_one_row_change_nothing(tiny, ids, monkeypatch):
     loaded, tokens = tiny("mistral", torch.float64, sliding_window=9), ids(50)
     expected = streamed(loaded, tokens, 50)
-    monkeypatch.setattr("qroar_core.models.stream.MASK_ENTRIES", 1)
+    monkeypatch.setattr("qroar_core.models.attention.MASK_ENTRIES", 1)
     torch.testing.assert_close(streamed(loaded, tokens, 20), expected, **FLOAT64)
 
 

@@ -160,7 +160,7 @@ def test_query_blocks_do_not_move_the_rounding(tiny, ids, monkeypatch):
     loaded, tokens = tiny(dtype=torch.float64), ids(LENGTH)
     condition = Condition(quant=CASES["blocks that don't divide each other"][0])
     expected = streamed(loaded, tokens, 16, condition)
-    monkeypatch.setattr("qroar_core.models.stream.MASK_ENTRIES", 100)
+    monkeypatch.setattr("qroar_core.models.attention.MASK_ENTRIES", 100)
     torch.testing.assert_close(streamed(loaded, tokens, 16, condition), expected, rtol=0, atol=1e-9)
 
 

@@ -213,7 +213,7 @@ FLAT = {
 
 @pytest.mark.parametrize("case", FLAT)
 def test_no_tensor_but_the_cache_grows_with_the_length(tiny, ids, monkeypatch, case):
-    monkeypatch.setattr("qroar_core.models.stream.MASK_ENTRIES", 16 * 256)
+    monkeypatch.setattr("qroar_core.models.attention.MASK_ENTRIES", 16 * 256)
     loaded, largest, ops = tiny(), {}, {}
     for length in (256, 1024):
         tokens = ids(length)

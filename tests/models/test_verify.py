@@ -48,12 +48,26 @@ def copied(tmp_path):
 def test_a_sound_copy_passes_every_question(copied):
     _, folder, _ = copied
     found = verify.run(folder)
-    assert [check.passed for check in found] == [True] * 4
+    assert [check.passed for check in found] == [True] * 5
     said = answers(found)
+    assert said["README.md is as written"] == ("same hash", True)
     assert said["m.gguf is as written"] == ("same hash", True)
     assert said["tensors that must not change"][0] == "16 byte for byte"  # 24 tensors, q and k weights and biases
     assert said["codes of attn_q and attn_k"][0] == "8 tensors byte for byte"
     assert verify.run(folder / "m.gguf") == found
+
+
+def test_the_card_of_a_copy_says_what_was_done_and_how_to_repeat_it(copied, tmp_path):
+    source, folder, g = copied
+    card = (folder / "README.md").read_text()
+    assert card.startswith("# m\n")
+    assert f"3 bands, per layer and KV head), {g.min():.3g} to {g.max():.3g}, multiplied into attn_k.bias, " in card
+    assert "attn_k.weight, attn_q.bias, attn_q.weight. W_Q times g" in card
+    assert "- RoPE: yarn x2, written into the file's metadata." in card
+    assert "- Weights: the source file's own, every code byte for byte" in card
+    assert "Repeat it" not in card  # nobody said how it was asked for
+    again = gguf_copy.run(source, None, RopeSpec("linear", 2.0), tmp_path / "again", command="python -m qroar_core x")
+    assert (again / "README.md").read_text().endswith("Repeat it:\n\n    python -m qroar_core x\n")
 
 
 def flip(path, name, byte):
@@ -67,7 +81,8 @@ def flip(path, name, byte):
 def test_a_changed_byte_changes_the_hash(copied):
     _, folder, _ = copied
     flip(folder / "m.gguf", "blk.0.ffn_up.weight", 70)
-    (only,) = verify.run(folder)
+    card, only = verify.run(folder)
+    assert card.passed
     assert (only.question, only.answer, only.passed) == ("m.gguf is as written", "changed since", False)
 
 
@@ -97,7 +112,9 @@ def test_a_missing_file_a_moved_source_and_a_foreign_folder(copied, tmp_path):
     said = answers(verify.run(folder))
     assert said["codes and rows against the source"] == (f"{source} is gone or changed", None)
     (folder / "m.gguf").unlink()
-    assert answers(verify.run(folder)) == {"m.gguf is there": ("missing", False)}
+    assert answers(verify.run(folder)) == {
+        "README.md is as written": ("same hash", True), "m.gguf is there": ("missing", False),
+    }  # fmt: skip
     with pytest.raises(BadCheckpoint, match=r"no qroar.json; give a folder that `export` wrote"):
         verify.run(tmp_path)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "models"))
 from families_table import CASES, CONTEXT, loaded_of, model_of
+from small_specs import ASKED, INT4, SMALL, TEXT, TEXTS
 
 from qroar_core import diagnose, evaluate, export, search
 from qroar_core.exporting import verify
@@ -20,23 +22,16 @@ from qroar_core.models.geometry import Geometry
 from qroar_core.models.layer_groups import LayerGroup, layer_groups
 from qroar_core.models.loading import load_model
 from qroar_core.models.stream import Condition, open_stream
-from qroar_core.models.text import Document, windows
+from qroar_core.models.text import windows
 from qroar_core.results import Diagnosis
 from qroar_core.results.base import rounded
 from qroar_core.specs import (
     BandSpec,
-    DiagnosisSpec,
     EvaluationSpec,
-    QuantizerSpec,
-    QuantSpec,
     RopeSpec,
-    SearchSpec,
 )
 
-TEXT = [Document("a", "".join(chr(97 + (i * i + 3 * i) % 26) for i in range(900)))]
-INT4 = QuantSpec(k=QuantizerSpec(4))
-L, W = 80, 11  # length of the diagnosis, sliding window of the small models
-SPEC = DiagnosisSpec(length=L, short_length=8, paired_tokens=8, windows=3, eps=0.05, bands=BandSpec(2), chunk=33)
+L, W = SMALL.length, 11  # tokens of the diagnosis, and of the sliding windows of the small models
 BANDS = (slice(0, 2), slice(2, 4))  # two bands of the four pairs of 8 channels
 FP32 = 3e-6  # transformers keeps frequencies in float32
 
@@ -103,7 +98,7 @@ def check_group(group, native, scaled, slope, window):
 
 def test_gemma3_is_diagnosed_group_by_group(build):
     """Full attention at theta 10,000 under the interpolation, sliding layers at theta 100 as they ship."""
-    found = diagnose.run(build("gemma3"), RopeSpec("linear", 3.0), INT4, SPEC, TEXT)
+    found = diagnose.run(build("gemma3"), RopeSpec("linear", 3.0), INT4, SMALL, TEXT)
     full, sliding = found.groups
     assert (full.layers, sliding.layers) == ([1], [0])
     assert (full.theta, sliding.theta) == (10_000.0, 100.0)
@@ -118,7 +113,7 @@ def test_gemma3_is_diagnosed_group_by_group(build):
 
 def test_a_checkpoint_whose_full_layers_ship_interpolated_keeps_them_so(build):
     """Under its own RoPE the small Gemma 3's full layers turn at half speed: displaced, but under no pressure."""
-    full, sliding = diagnose.run(build("gemma3"), RopeSpec(), INT4, SPEC, TEXT).groups
+    full, sliding = diagnose.run(build("gemma3"), RopeSpec(), INT4, SMALL, TEXT).groups
     check_group(full, omega(1e4), omega(1e4) / 2, 0 * omega(1e4), None)
     check_group(sliding, omega(100), omega(100), 0 * omega(100), W)
 
@@ -126,7 +121,7 @@ def test_a_checkpoint_whose_full_layers_ship_interpolated_keeps_them_so(build):
 @pytest.mark.parametrize("name", ["gemma2", "gpt_oss"])
 def test_layers_with_a_window_count_distances_within_it(build, name):
     native = {"rope_parameters": {"rope_type": "default", "rope_theta": 10_000.0}}
-    found = diagnose.run(build(name, **native), RopeSpec("linear", 3.0), INT4, SPEC, TEXT)
+    found = diagnose.run(build(name, **native), RopeSpec("linear", 3.0), INT4, SMALL, TEXT)
     full, sliding = found.groups
     assert (full.layers, sliding.layers) == ([1], [0])
     assert full.interpolated
@@ -136,7 +131,7 @@ def test_layers_with_a_window_count_distances_within_it(build, name):
 
 
 def test_layers_without_rope_have_no_bands(build):
-    found = diagnose.run(build("smollm3"), RopeSpec("linear", 3.0), INT4, SPEC, TEXT)
+    found = diagnose.run(build("smollm3"), RopeSpec("linear", 3.0), INT4, SMALL, TEXT)
     turning, still = found.groups
     assert (turning.layers, still.layers) == ([0, 2], [1, 3])
     check_group(turning, omega(1e4), omega(1e4) / 3, omega(1e4) / 3, None)
@@ -145,7 +140,7 @@ def test_layers_without_rope_have_no_bands(build):
 
 
 def test_cohere2_rotates_where_it_slides(build):
-    found = diagnose.run(build("cohere2"), RopeSpec("linear", 3.0), INT4, SPEC, TEXT)
+    found = diagnose.run(build("cohere2"), RopeSpec("linear", 3.0), INT4, SMALL, TEXT)
     sliding, still = found.groups
     assert (sliding.layers, still.layers, still.bands) == ([0], [1], [])
     check_group(sliding, omega(1e4), omega(1e4) / 3, omega(1e4) / 3, W)
@@ -154,7 +149,7 @@ def test_cohere2_rotates_where_it_slides(build):
 def test_phases_a_window_never_showed_in_training_are_new(build):
     """LongRoPE lists under 1 speed pairs up: within the window of 12 they now turn past what 12 tokens showed."""
     lists = {"long_factor": (0.5, 0.25, 0.8), "short_factor": (1.0,) * 3}
-    spec = DiagnosisSpec(length=L, short_length=8, paired_tokens=8, windows=3, eps=0.05, bands=BandSpec(3), chunk=33)
+    spec = replace(SMALL, bands=BandSpec(3))
     found = diagnose.run(build("phi3, longrope, partial"), RopeSpec("longrope", 2.0, **lists), INT4, spec, TEXT)
     native = 10_000.0 ** (-2 * np.arange(3) / 6)
     expected = unseen(native, native / lists["long_factor"], 12, 12)
@@ -164,10 +159,10 @@ def test_phases_a_window_never_showed_in_training_are_new(build):
 
 def test_one_group_needs_no_table_of_its_own(build):
     """All layers alike, with and without a window: the top level says it all."""
-    plain = diagnose.run(build("qwen2"), RopeSpec("linear", 3.0), INT4, SPEC, TEXT)
+    plain = diagnose.run(build("qwen2"), RopeSpec("linear", 3.0), INT4, SMALL, TEXT)
     assert plain.groups == []
     assert plain.of_group(0) is plain
-    sliding = diagnose.run(build("mistral, window"), RopeSpec("linear", 3.0), INT4, SPEC, TEXT)
+    sliding = diagnose.run(build("mistral, window"), RopeSpec("linear", 3.0), INT4, SMALL, TEXT)
     assert sliding.groups == []
     expected = by_band(omega(1e4) / 3 * mean_distance(13))
     assert [b.interpolation_pressure for b in sliding.bands] == pytest.approx(expected, rel=FP32)
@@ -178,7 +173,7 @@ def test_logit_weighted_pressure_of_each_group_from_its_layers_own_q_and_k(build
     """Oracle: d logit / d ln s of every visible sampled (m, n) by turning k a little further, in float64."""
     loaded = build(name)
     rope = RopeSpec("linear", 3.0)
-    found = diagnose.run(loaded, rope, INT4, SPEC, TEXT)
+    found = diagnose.run(loaded, rope, INT4, SMALL, TEXT)
     kept = {}
 
     class Keep:
@@ -190,7 +185,7 @@ def test_logit_weighted_pressure_of_each_group_from_its_layers_own_q_and_k(build
 
     with open_stream(loaded, Condition(rope), L, chunk=L) as stream:
         list(stream.run(windows(loaded.tokenizer, TEXT, L, 1).ids, (Keep(),)))
-    rows = sorted({round(math.exp(x)) for x in np.linspace(0, math.log(L - 1), SPEC.query_rows)})
+    rows = sorted({round(math.exp(x)) for x in np.linspace(0, math.log(L - 1), SMALL.query_rows)})
     for group in found.groups:
         (layer,) = group.layers
         q, k, scaling = kept[layer]
@@ -218,7 +213,7 @@ def test_logit_weighted_pressure_of_each_group_from_its_layers_own_q_and_k(build
 
 
 def test_the_file_keeps_the_groups_and_a_view_shows_one_of_them(build, tmp_path):
-    found = diagnose.run(build("gemma3"), RopeSpec("linear", 3.0), INT4, SPEC, TEXT)
+    found = diagnose.run(build("gemma3"), RopeSpec("linear", 3.0), INT4, SMALL, TEXT)
     path = tmp_path / "diagnosis.json"
     path.write_text(found.to_json())
     again = Diagnosis.from_file(path)
@@ -235,7 +230,7 @@ def test_the_file_keeps_the_groups_and_a_view_shows_one_of_them(build, tmp_path)
     del old["groups"]  # a file written before layers were grouped
     path.write_text(json.dumps(old))
     assert Diagnosis.from_file(path).groups == []
-    still = diagnose.run(build("smollm3"), RopeSpec(), INT4, SPEC, TEXT)
+    still = diagnose.run(build("smollm3"), RopeSpec(), INT4, SMALL, TEXT)
     with pytest.raises(IndexError, match="layer group 1 is not rotated"):
         still.of_group(1)
 
@@ -275,11 +270,8 @@ def test_gemma3_goes_all_the_way_from_folder_to_verified_export(byte_tokenizer, 
     byte_tokenizer.save_pretrained(folder)
     loaded = load_model(str(folder), device="cpu", dtype="float32")
     rope = RopeSpec("linear", 3.0)
-    found = diagnose.run(loaded, rope, INT4, SPEC, TEXT)
-    asked = SearchSpec(bands=BandSpec(2), length=48, windows=2, query_rows=8, steps=6, guard_tau=100.0,
-                       granularity="layer")  # fmt: skip
-    texts = dict.fromkeys(("calibration", "development", "heldout"), TEXT)
-    outcome = search.run(loaded, rope, INT4, asked, texts, diagnosis=found)
+    found = diagnose.run(loaded, rope, INT4, SMALL, TEXT)
+    outcome = search.run(loaded, rope, INT4, ASKED, TEXTS, diagnosis=found)
     assert outcome.report.objective_found < 1.0
     assert outcome.found.g.shape == (2, 2, 2)
     measured = evaluate.run(

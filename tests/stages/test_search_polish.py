@@ -59,6 +59,24 @@ def test_hidden_states_are_those_of_the_scaled_weights_in_the_stream(tiny, ids, 
             assert float((model.hidden(tokens, -log2_g) - piece.hidden[0]).abs().max()) > 1e-6
 
 
+@pytest.mark.parametrize("mode", ["symmetric", "shared"])
+@pytest.mark.parametrize("name", [name for name, quant in QUANTS.items() if quant.weights is None])
+def test_turned_pairs_are_those_of_the_turned_weights_in_the_stream(tiny, ids, name, mode):
+    loaded, tokens, quant = tiny(dtype=torch.float64), ids(40), QUANTS[name]
+    bands, geo = bands_of(loaded), loaded.geometry
+    log2_g = drawn(loaded, bands).double()
+    generator = torch.Generator().manual_seed(9)
+    angles = torch.randn(geo.n_layers, geo.n_kv_heads, geo.n_pairs, generator=generator, dtype=torch.float64)
+    scales = Scales(mode, "kv_head", bands, log2_g.exp2(), angles)
+    with open_stream(loaded, Condition(ROPE, quant, scales), 40) as stream:
+        (piece,) = list(stream.run(tokens))
+    with open_trainable(loaded, Condition(ROPE, quant), 40, channels(loaded, bands), mode) as model:
+        mine = model.hidden(tokens, scales.point)
+        other = model.hidden(tokens, log2_g)
+    assert float((mine - piece.hidden[0]).abs().max()) < 1e-9
+    assert float((other - piece.hidden[0]).abs().max()) > 1e-6
+
+
 def objective(loaded, ids, quant, mode="symmetric", granularity="kv_head"):
     spec = asked(mode=mode, granularity=granularity)
     return KLObjective(loaded, Condition(ROPE, quant), spec, bands_of(loaded), torch.stack([ids(24), ids(24, seed=1)]))

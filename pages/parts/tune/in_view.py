@@ -12,6 +12,7 @@ from pages.parts.show import picture
 from pages.parts.tune import by_hand
 from pages.parts.watch import running, watch
 from pages.parts.work import probing
+from qroar_core.figures import angles
 from qroar_core.figures import scales as drawn
 from qroar_core.maths.rescale import Scales, pooled
 from qroar_core.models.loaded import LoadedModel
@@ -39,7 +40,11 @@ def in_view(loaded: LoadedModel, setting: Setting, plan: Plan, outcome: Any, off
     if not proven and probing.gain(loaded, setting, scales) is None:
         watch(probing.proof_key(loaded, setting, scales))
     patch_buttons(loaded, scales, offered)
-    picture(drawn.by_layer_and_band(to_file(loaded, setting.rope, setting.quant, scales)), "scales")
+    content = to_file(loaded, setting.rope, setting.quant, scales)
+    picture(drawn.by_layer_and_band(content), "scales")
+    turned = angles.by_layer_and_pair(content)
+    if turned is not None:
+        picture(turned, "angles")
 
 
 def _measure(loaded: LoadedModel, setting: Setting, scales: Scales) -> None:

@@ -37,8 +37,8 @@ def start(loaded: LoadedModel, setting: Setting, scales: Scales | None = None) -
 
 def content_of(scales: Scales) -> str:
     """16 hex digits of what the scales do: mode, bands and every g, wherever they came from."""
-    digest = hashlib.sha256(f"{scales.mode} {scales.bands} {tuple(scales.g.shape)}".encode())
-    digest.update(scales.g.double().cpu().contiguous().numpy().tobytes())
+    digest = hashlib.sha256(f"{scales.mode} {scales.bands} {tuple(scales.point.shape)}".encode())
+    digest.update(scales.point.double().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pages.parts.session import manager
 from qroar_core import export
+from qroar_core.cli.spelling import export_command
 from qroar_core.exporting import gguf_write, w4a16
 from qroar_core.exporting.formats import GGUF_WRITE, HF, W4A16
 from qroar_core.maths.rescale import Scales
@@ -31,10 +32,15 @@ def formats(loaded: LoadedModel) -> dict[str, str]:
 
 
 def start(loaded: LoadedModel, setting: Setting, scales: Scales | None, folder: Path, format: str = "hf") -> tuple:
-    """Queue writing the folder; returns its key. The same folder can be asked again."""
+    """Queue writing the folder; returns its key. The same folder can be asked again.
+
+    Its note says the command that repeats it, with the scales.json that the page offers beside it.
+    """
     key = ("export", loaded.fingerprint, str(folder))
+    file = None if scales is None or scales.is_identity else "scales.json"
+    command = export_command(loaded, setting, format, str(folder), file)
     manager().submit(
-        key, _writer(loaded, format), loaded, setting.rope, scales, folder,
+        key, partial(_writer(loaded, format), command=command), loaded, setting.rope, scales, folder,
         label=f"Export {loaded.name}", device=str(loaded.device), again=True,
     )  # fmt: skip
     return key

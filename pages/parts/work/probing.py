@@ -21,9 +21,9 @@ from qroar_core.specs import SearchSpec
 def key(loaded: LoadedModel, setting: Setting) -> tuple:
     """What is read depends on the text and the bands, not on how a search would go."""
     spec, plain = setting.search, SearchSpec()
-    spec = replace(spec, objective=plain.objective, method=plain.method, sampler=plain.sampler, kappa0=plain.kappa0,
-                   grid_points=plain.grid_points, sweeps=plain.sweeps, steps=plain.steps, trials=plain.trials,
-                   bounds=None)  # fmt: skip
+    spec = replace(spec, angles=plain.angles, objective=plain.objective, method=plain.method, sampler=plain.sampler,
+                   kappa0=plain.kappa0, grid_points=plain.grid_points, sweeps=plain.sweeps, steps=plain.steps,
+                   trials=plain.trials, bounds=None)  # fmt: skip
     return stage_key("probe", loaded, setting, spec)
 
 

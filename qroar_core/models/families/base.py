@@ -7,43 +7,28 @@ overrides the few methods that differ.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from transformers import Cache
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from qroar_core.errors import UnsupportedModel
 from qroar_core.maths.rope import Pairing
+from qroar_core.models.families.slot import QKSlot
 from qroar_core.models.geometry import SLIDING_ATTENTION, Geometry
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class QKSlot:
-    """Where one layer keeps its query (or key) output channels. Names, not copies.
-
-    `rows` indexes dim 0 of `weight` (and of `bias`) in (head, channel) order, so separate, fused and
-    interleaved-fused projections all read alike.
-    """
-
-    weight: str  # state-dict key of the (possibly fused) projection
-    bias: str | None
-    rows: Tensor  # int64, (heads * head_dim,)
-    norm_gain: str | None = None  # QK-norm before RoPE: this key takes the scale, W would be normalised away
-    gain_offset: float = 0.0  # 1.0 where the norm multiplies by (1 + w)
-    shared: bool = False  # one key for all heads: `rows` are the rotated channels of it, (rotary_dim,)
-
-    def gain_of_rows(self, per_head: Tensor) -> Tensor:
-        """Gains (heads, head_dim) as one number for each of `rows`."""
-        return per_head[0, : len(self.rows)] if self.shared else per_head.flatten()
 
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """One attention layout, registered by architecture name."""
+    """One attention layout, registered by architecture name.
+
+    Methods that speak of a layer mean the decoder's own numbers; `geometry` counts those with attention.
+    """
 
     name: str
     architectures: tuple[str, ...]
@@ -67,7 +52,8 @@ class Family:
                 of this family that changes its attention in a way not known here.
         """
         self.check(config)
-        blocks, kinds = self.rope_blocks(config), self.rope_kinds(config)
+        attending = self.attention_layers(config)
+        blocks, kinds = self.rope_blocks(config), _of(attending, self.rope_kinds(config))
         rope = blocks[next(iter(blocks))]
         head_dim, n_kv = self.head_dim(config), self.n_kv_heads(config)
         latent = self.latent_dim(config)
@@ -78,13 +64,14 @@ class Family:
             raise UnsupportedModel(
                 f"{config.num_attention_heads} query heads over {n_kv} KV heads", where="config.json"
             )
-        still = self.without_rope(config)
-        if len(still) == config.num_hidden_layers:
+        unturned = self.without_rope(config)
+        still = tuple(i for i, layer in enumerate(attending) if layer in unturned)
+        if len(still) == len(attending):
             raise UnsupportedModel("no layer carries RoPE", where=self.name, do="choose a model with rotary positions")
         native = rope.get("original_max_position_embeddings") or config.max_position_embeddings
         return Geometry(
             family=self.name,
-            n_layers=config.num_hidden_layers,
+            n_layers=len(attending),
             n_heads=config.num_attention_heads,
             n_kv_heads=n_kv,
             head_dim=head_dim,
@@ -100,13 +87,22 @@ class Family:
             rope_kinds=kinds,
             without_rope=still,
             thetas=tuple(float(blocks[kind]["rope_theta"]) for kind in kinds),
-            windows=self.windows(config),
+            windows=_of(attending, self.windows(config)),
+            decoder_layers=attending if len(attending) < config.num_hidden_layers else (),
             v_head_dim=self.value_dim(config),
             latent_dim=latent,
         )
 
     def check(self, config: Any) -> None:
         """Raises UnsupportedModel when the config asks for an option of this family not known here."""
+
+    def attention_layers(self, config: Any) -> tuple[int, ...]:
+        """Decoder layers that have q and k, in order."""
+        return tuple(range(config.num_hidden_layers))
+
+    def layer_state(self, config: Any) -> Cache | None:
+        """Empty state of the layers that carry one from chunk to chunk instead of K and V; None without such layers."""
+        return None
 
     def head_dim(self, config: Any) -> int:
         """Channels of one head."""
@@ -175,6 +171,11 @@ class Family:
         (head_dim,); None where they come that way."""
         return None
 
+    def output_gates(self, geometry: Geometry) -> Callable[[Tensor], Tensor] | None:
+        """From what the query projection gives, (B, t, rows), what the attention output is multiplied by before W_O,
+        (B, t, n_heads, head_dim); None where nothing is."""
+        return None
+
     def logits(self, model: Any, hidden: Tensor) -> Tensor:
         """Vocabulary logits of final hidden states (n, hidden_size), with this family's scale or cap on them."""
         return model.get_output_embeddings()(hidden)
@@ -238,3 +239,8 @@ class Family:
                 do="check partial_rotary_factor",
             )
         return rotary_dim
+
+
+def _of(layers: tuple[int, ...], values: tuple) -> tuple:
+    """The values of some layers out of one for each; () where there are none."""
+    return tuple(values[layer] for layer in layers) if values else ()

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from qroar_core.errors import UnsupportedModel
 from qroar_core.maths.rope import Pairing
-from qroar_core.models.families.base import Family, QKSlot
+from qroar_core.models.families.base import Family
+from qroar_core.models.families.slot import QKSlot
 from qroar_core.models.geometry import Geometry
 
 

@@ -17,7 +17,8 @@ from transformers.models.falcon.modeling_falcon import apply_rotary_pos_emb
 
 from qroar_core.errors import UnsupportedModel
 from qroar_core.models.attention import stream_attention
-from qroar_core.models.families.base import Family, QKSlot
+from qroar_core.models.families.base import Family
+from qroar_core.models.families.slot import QKSlot
 from qroar_core.models.geometry import Geometry
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 
-from qroar_core.models.families.base import Family, QKSlot
+from qroar_core.models.families.base import Family
+from qroar_core.models.families.slot import QKSlot
 from qroar_core.models.geometry import Geometry
 
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
-from qroar_core.models.families.base import Family, QKSlot
+from qroar_core.models.families.base import Family
+from qroar_core.models.families.slot import QKSlot
 from qroar_core.models.geometry import Geometry
 
 

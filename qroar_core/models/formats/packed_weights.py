@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from qroar_core.errors import UnsupportedModel
-from qroar_core.models.formats import bitsandbytes
+from qroar_core.models.formats import bitsandbytes, mxfp4
 
 AWQ_ORDER = (0, 2, 4, 6, 1, 3, 5, 7)  # output of each nibble of a word
 INT32_BITS = 32
@@ -32,10 +32,12 @@ class Packing:
     codes: str
     scales: str
     out_axis: int
-    dequantize: Callable[[Mapping[str, Tensor]], Tensor]  # parts by suffix -> float32 (out, in)
+    dequantize: Callable[[Mapping[str, Tensor]], Tensor]  # parts by suffix -> the weight as the model holds it
     parts: tuple[str, ...]  # every suffix that belongs to a layer
     flat: int = 0  # inputs of a block, where the scales lie flat, row by row; 0: they have an axis of outputs
     fixed: str = ""  # why its rows cannot be scaled, where they cannot
+    joint: str = "."  # between a layer's name and a part's
+    weight: str = ".weight"  # what the dequantized weight is called, after the layer's name
 
 
 def packing_of(block: Any, where: str) -> Packing:
@@ -67,11 +69,12 @@ def packing_of(block: Any, where: str) -> Packing:
             f"bitsandbytes {kind}", names[0], names[1], 0, lambda p: bitsandbytes.int4_weight(p, kind), names,
             bitsandbytes.BLOCK, double,
         )  # fmt: skip
-    why = {
-        "mxfp4": "block scales are powers of two",
-    }.get(str(method), "this format or its settings are not known here")
+    if method == "mxfp4":  # gpt-oss: the experts alone, a tensor for all of them; attention is bfloat16
+        return Packing(
+            "MXFP4 experts", "blocks", "scales", 1, mxfp4.experts, ("blocks", "scales"), joint="_", weight=""
+        )
     raise UnsupportedModel(
-        f"its weights are quantized already ({method}): {why}"[:200],
+        f"its weights are quantized already ({method}): this format or its settings are not known here"[:200],
         where=where,
         do="give the full-precision checkpoint, a .gguf file, or compressed-tensors, GPTQ, AWQ or bitsandbytes",
     )

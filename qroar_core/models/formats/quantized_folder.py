@@ -61,11 +61,12 @@ def layers(folder: Path, packing: Packing) -> dict[str, dict[str, Path]]:
     for name in where:
         stem, suffix = _layer_of(name, packing)
         if suffix == packing.scales:
-            parts = {p: where[f"{stem}.{p}"] for p in packing.parts if f"{stem}.{p}" in where}
+            names = {p: f"{stem}{packing.joint}{p}" for p in packing.parts}
+            parts = {p: where[name] for p, name in names.items() if name in where}
             if packing.codes not in parts:
                 raise BadCheckpoint(f"{stem} has scales but no {packing.codes}", where=str(folder), do="fetch it again")
             found[stem] = parts
-        elif suffix == packing.codes != "weight" and f"{stem}.{packing.scales}" not in where:
+        elif suffix == packing.codes != "weight" and f"{stem}{packing.joint}{packing.scales}" not in where:
             raise BadCheckpoint(f"{stem} has no {packing.scales}", where=str(folder), do="fetch it again")
     if not found:
         raise BadCheckpoint(f"it holds no {packing.label} layer", where=str(folder), do="fetch it again")
@@ -74,9 +75,9 @@ def layers(folder: Path, packing: Packing) -> dict[str, dict[str, Path]]:
 
 def _layer_of(name: str, packing: Packing) -> tuple[str, str]:
     """(stem, suffix) of a tensor's name; a suffix of two words, `weight.absmax`, is one of the format's."""
-    if name.endswith(f".{packing.scales}"):
-        return name.removesuffix(f".{packing.scales}"), packing.scales
-    stem, _, suffix = name.rpartition(".")
+    if name.endswith(f"{packing.joint}{packing.scales}"):
+        return name.removesuffix(f"{packing.joint}{packing.scales}"), packing.scales
+    stem, _, suffix = name.rpartition(packing.joint)
     return stem, suffix
 
 
@@ -104,13 +105,13 @@ def tensor(path: Path, name: str) -> Tensor:
 
 
 def dequantized(folder: Path, packing: Packing, stem: str, parts: dict[str, Path]) -> Tensor:
-    """A layer's weight, float32 (out, in).
+    """A layer's weight as the model holds it, float32 unless bfloat16 holds it exactly.
 
     Raises:
         BadCheckpoint: parts whose shapes or types do not belong together.
     """
     try:
-        found = {suffix: tensor(path, f"{stem}.{suffix}") for suffix, path in parts.items()}
+        found = {suffix: tensor(path, f"{stem}{packing.joint}{suffix}") for suffix, path in parts.items()}
         return packing.dequantize(found)
     except (RuntimeError, ValueError, IndexError, KeyError, TypeError) as error:
         message = " ".join(str(error).split())[:120]
@@ -154,12 +155,12 @@ def _digest(folder: Path) -> str:
 
 def _convert(folder: Path, packing: Packing, scratch: Path) -> None:
     found = layers(folder, packing)
-    inside = {f"{stem}.{suffix}" for stem, parts in found.items() for suffix in parts}
+    inside = {f"{stem}{packing.joint}{suffix}" for stem, parts in found.items() for suffix in parts}
     for number, path in enumerate(weight_files(folder)):
         plain = dict(_plain(path, inside))
         for stem, parts in found.items():
             if parts[packing.codes] == path:
-                plain[f"{stem}.weight"] = dequantized(folder, packing, stem, parts).contiguous()
+                plain[f"{stem}{packing.weight}"] = dequantized(folder, packing, stem, parts).contiguous()
         if plain:
             save_file(plain, scratch / f"weights-{number:05d}.safetensors", metadata={"format": "pt"})
     _write_index(scratch)

@@ -1,0 +1,101 @@
+"""The controls section: what stands beside the tuned scales, the button, and what came out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import streamlit as st
+
+from pages.parts.follow import fill, number
+from pages.parts.forms import made
+from pages.parts.setting_form import TEXT_WORDS
+from pages.parts.show import picture
+from pages.parts.watch import running, watch
+from pages.parts.work import controlling
+from qroar_core.figures import controls as drawn
+from qroar_core.models.loaded import LoadedModel
+from qroar_core.models.loading import DTYPES
+from qroar_core.models.text import COLLECTIONS
+from qroar_core.results.controls import Controls
+from qroar_core.runs.setting import Setting
+from qroar_core.specs import CONTROL_DTYPES, ControlSpec
+
+KEPT = "controls kept"  # session: (text and windows of the setting it was made beside, spec)
+BOXES = {True: st.success, False: st.warning, None: st.info}
+
+
+def controls(loaded: LoadedModel, setting: Setting, outcome: Any) -> None:
+    """The whole section; without tuned scales it says where they come from."""
+    st.subheader("Controls")
+    st.markdown(
+        "The gain could have come from elsewhere: from retuning the model, from any spread of scales at all, from the "
+        "text or the seed, from a poor reference. Each possibility is measured beside it, on the same held-out windows."
+    )
+    if outcome is None:
+        st.info("No scales are tuned under this setting yet, so there is no gain to control.")
+        st.page_link("pages/tune.py", label="Tune first", icon=":material/arrow_back:")
+        return
+    if outcome.found.is_identity:
+        st.info("The search found no scales but identity: there is no gain to control.")
+        return
+    spec = _kept_form(loaded, setting)
+    key = controlling.key(loaded, setting, spec)
+    if st.button("Run the controls", type="primary", disabled=running(key), icon=":material/play_arrow:"):
+        controlling.start(loaded, setting, outcome, spec)
+        st.rerun()
+    st.caption(_cost(loaded, spec))
+    result = watch(key)
+    if result is not None:
+        _shown(result)
+
+
+def _shown(result: Controls) -> None:
+    for finding in result.findings:
+        BOXES[finding.good](f"{finding.sentence[:1].upper()}{finding.sentence[1:]}.")
+    st.caption(f"Held-out text: {result.text}. Paired intervals at {result.confidence:.0%}.")
+    picture(drawn.forest(result), "controls")
+    picture(drawn.number_formats(result), "number formats")
+
+
+def _kept_form(loaded: LoadedModel, setting: Setting) -> ControlSpec:
+    """This visitor's spec; made anew when the setting's text or evaluation windows change."""
+    near = (setting.text, setting.evaluation.windows)
+    others = tuple(name for name in COLLECTIONS if name != setting.text)
+    fresh = ControlSpec(windows=setting.evaluation.windows, seeds=(1,), collections=others[:1])
+    before, spec = st.session_state.get(KEPT, (near, fresh))
+    spec = _form(loaded, near, spec if before == near else fresh, others)
+    st.session_state[KEPT] = (near, spec)
+    return spec
+
+
+def _form(loaded: LoadedModel, near: tuple, spec: ControlSpec, others: tuple[str, ...]) -> ControlSpec:
+    formats = [name for name in CONTROL_DTYPES if DTYPES[name] != loaded.dtype]
+    fill("controls", near, {
+        "controls windows": spec.windows, "controls shuffles": spec.shuffles, "controls seeds": len(spec.seeds),
+        "controls texts": list(spec.collections), "controls formats": [f for f in spec.dtypes if f in formats],
+    })  # fmt: skip
+    one, two, three = st.columns(3)
+    windows = number(one, "Windows of held-out text", 2, 256, "controls windows")
+    shuffles = number(two, "Draws of each shuffle", 1, 50, "controls shuffles")
+    seeds = number(three, "Searches with another seed", 0, 10, "controls seeds")
+    four, five = st.columns(2)
+    texts = four.multiselect("Searches on another text", others, format_func=lambda name: TEXT_WORDS.get(name, name),
+                             key="controls texts")  # fmt: skip
+    dtypes = five.multiselect(
+        "Number formats", formats, key="controls formats",
+        help="The model's weights rounded to this format for the while, and all three models measured in it.",
+    )  # fmt: skip
+    return made(
+        lambda: replace(spec, windows=int(windows), shuffles=int(shuffles), seeds=tuple(range(1, int(seeds) + 1)),
+                        collections=tuple(texts), dtypes=tuple(dtypes)),
+        spec,
+    )  # fmt: skip
+
+
+def _cost(loaded: LoadedModel, spec: ControlSpec) -> str:
+    searches = len(spec.seeds) + len(spec.collections)
+    formats = sum(DTYPES[name] != loaded.dtype for name in spec.dtypes)
+    passes = 4 + 2 * spec.shuffles + searches + 3 * formats
+    more = f"{searches} more searches, then " if searches else ""
+    return f"{more}{passes} passes over {spec.windows} windows."

@@ -1,0 +1,94 @@
+"""The prediction section: does the diagnosis tell which bands cost most, and what each costs alone?"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import streamlit as st
+
+from pages.parts.follow import fill, number
+from pages.parts.forms import made
+from pages.parts.setting_form import TEXT_WORDS
+from pages.parts.show import picture
+from pages.parts.watch import running, watch
+from pages.parts.work import predicting
+from qroar_core.errors import QRoarError
+from qroar_core.figures import prediction as drawn
+from qroar_core.models.loaded import LoadedModel
+from qroar_core.predict import require_bands
+from qroar_core.results.prediction import Prediction
+from qroar_core.runs.setting import Setting
+from qroar_core.specs import DiagnosisSpec, PredictionSpec
+
+KEPT = "prediction kept"  # session: (diagnosis and windows it was made beside, (diagnosis in its bands, spec))
+COUNTS = (4, 8, 16, 32)  # bands offered
+
+
+def draw(loaded: LoadedModel, setting: Setting) -> None:
+    """The whole section."""
+    st.subheader("Do the diagnostics predict?")
+    st.markdown(
+        "Each band of K is rounded alone, the others left exact, and what that costs in NLL is ranked against each "
+        "diagnostic of the band. Shown whichever way it turns out."
+    )
+    try:
+        require_bands(setting.quant)
+    except QRoarError as problem:
+        st.info(f"Not under this setting: {problem.what}. Choose another quantizer on the Start page.")
+        return
+    asked, spec = _kept_form(loaded, setting)
+    key = predicting.key(loaded, setting, asked, spec)
+    if st.button("Round each band alone", type="primary", disabled=running(key), icon=":material/play_arrow:"):
+        predicting.start(loaded, setting, asked, spec)
+        st.rerun()
+    map_words = f", and backward passes over {spec.grid_windows} for the map by layer" if spec.grid_windows else ""
+    st.caption(
+        f"A diagnosis in these bands, then {asked.bands.count + 2} passes over {spec.windows} windows of "
+        f"{spec.length:,} tokens{map_words}."
+    )
+    result = watch(key)
+    if result is not None:
+        _shown(result, setting)
+
+
+def _shown(result: Prediction, setting: Setting) -> None:
+    pressure = next(d for d in result.diagnostics if d.name == "interpolation_pressure")
+    proven = pressure.by_band is not None and pressure.by_band.low > 0
+    (st.success if proven else st.warning)(f"**{result.headline}.**")
+    st.markdown("\n".join(f"- {sentence}." for sentence in result.findings))
+    named = TEXT_WORDS.get(setting.text)
+    st.caption(f"Costs on held-out text of `{setting.text}`{f', {named}' if named else ''}; diagnosed on calibration "
+               f"text. {result.text}.")  # fmt: skip
+    for at, shown in enumerate(drawn.pictures(result)):
+        picture(shown, f"prediction {at}")
+
+
+def _kept_form(loaded: LoadedModel, setting: Setting) -> tuple[DiagnosisSpec, PredictionSpec]:
+    """This visitor's bands and spec; made anew when the diagnosis or the evaluation's windows change."""
+    near = (setting.diagnosis, setting.evaluation.windows)
+    length = setting.diagnosis.length or setting.search.length
+    fresh = (setting.diagnosis, PredictionSpec(length=length, windows=setting.evaluation.windows))
+    before, kept = st.session_state.get(KEPT, (near, fresh))
+    chosen = _form(loaded, near, kept if before == near else fresh)
+    st.session_state[KEPT] = (near, chosen)
+    return chosen
+
+
+def _form(loaded: LoadedModel, near: tuple, kept: tuple[DiagnosisSpec, PredictionSpec]) -> tuple:
+    asked, spec = kept
+    fill("prediction", near, {
+        "prediction bands": asked.bands.count, "prediction windows": spec.windows,
+        "prediction map windows": spec.grid_windows,
+    })  # fmt: skip
+    one, two, three = st.columns(3)
+    offered = sorted({*(n for n in COUNTS if n <= loaded.geometry.n_pairs), asked.bands.count})
+    count = one.selectbox("Bands", offered, key="prediction bands",
+                          help="More bands give a correlation more points, each with less to cost.")  # fmt: skip
+    windows = number(two, "Windows of held-out text", 2, 256, "prediction windows")
+    near_windows = number(three, "Windows for the map by layer", 0, 64, "prediction map windows",
+                          help="A backward pass each; 0 leaves the map out.")  # fmt: skip
+    bands = asked.bands if count == asked.bands.count else replace(asked.bands, count=int(count))
+    return made(
+        lambda: (replace(asked, bands=bands), replace(spec, windows=int(windows), grid_windows=int(near_windows))),
+        kept,
+    )

@@ -1,0 +1,58 @@
+"""What a league says: the sentences, the figures, and what each remedy asks of the runtime."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from pages.parts.show import picture
+from qroar_core.figures import league as drawn
+from qroar_core.results.league import FREE, League
+
+
+def ranked(result: League) -> None:
+    """The findings first, the table, then the figures."""
+    bands = next((row for row in result.standings if row.key == "plain+"), None)
+    good = bands is not None and bands.gain_low is not None and bands.gain_low > 0
+    (st.success if good else st.warning)("\n".join(f"- {sentence}." for sentence in result.sentences))
+    st.caption(f"{result.text}. Neither calibration nor search has read the held-out documents.")
+    with st.container(border=True):
+        st.markdown("#### The table")
+        st.dataframe(_readable(result), hide_index=True, key="league", height="content")
+        st.caption(f"The reference, unquantized, has PPL {result.reference_ppl:.3f}. Gap: the share of the NLL that "
+                   "quantization costs which a remedy wins back.")  # fmt: skip
+    with st.container(border=True):
+        st.markdown("#### What does each ask of the runtime?")
+        st.table(_asks(result))
+    picture(drawn.gains(result), "league gains")
+    picture(drawn.on_top(result), "league on top")
+
+
+def _readable(result: League) -> pd.DataFrame:
+    rows = [
+        {
+            "remedy": row.name,
+            "PPL": f"{row.ppl:.3f}",
+            "gap": "" if row.gap_recovered is None else f"{row.gap_recovered:.0%}",
+            "gain, nats": _with(row.gain, row.gain_low, row.gain_high),
+            "band scales add": "exact no-op" if row.no_op else _with(row.added, row.added_low, row.added_high),
+        }
+        for row in result.standings
+    ]
+    return pd.DataFrame(rows)
+
+
+def _asks(result: League) -> pd.DataFrame:
+    """What each remedy asks of the runtime; band scales like any that is free."""
+    rows = [
+        {"remedy": row.name, "cost at run time": row.about.run_time, "change in the runtime": row.about.runtime_change,
+         "as published in": row.about.source}
+        for row in result.standings if not row.band_scales and row.method != "plain"
+    ]  # fmt: skip
+    own = {"remedy": "band scales", "cost at run time": FREE, "change in the runtime": "nothing: inside W_Q and W_K",
+           "as published in": "Q-ROAR, arXiv 2509.14391"}  # fmt: skip
+    return pd.DataFrame([own, *rows]).set_index("remedy")
+
+
+def _with(mean: float | None, low: float | None, high: float | None) -> str:
+    return "" if mean is None else f"{mean:+.4f} [{low:+.4f}, {high:+.4f}]"

@@ -1,0 +1,80 @@
+"""The replication section: under which settings the papers' claims are tested, and what came out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import streamlit as st
+
+from pages.parts.follow import fill, number
+from pages.parts.forms import made
+from pages.parts.setting_form import FIRST_FACTOR
+from pages.parts.show import picture
+from pages.parts.watch import running, watch
+from pages.parts.words import quant_words, rope_words
+from pages.parts.work import replicating
+from pages.parts.work.replicating import Pairs
+from qroar_core.figures import replication as drawn
+from qroar_core.models.loaded import LoadedModel
+from qroar_core.runs.setting import INT3_K, INT4_K, Setting
+from qroar_core.specs import QuantSpec, ReplicationSpec, RopeMethod, RopeSpec, WeightQuantSpec
+
+METHODS: tuple[RopeMethod, ...] = ("linear", "ntk", "dynamic", "yarn", "llama3")  # need nothing but a factor
+OFFERED = (INT4_K, INT3_K, QuantSpec(weights=WeightQuantSpec(4)))
+KEPT = "replication kept"  # session: (rope, quantizer, windows it was made beside, (ropes, quantizers, spec))
+
+
+def replication(loaded: LoadedModel, setting: Setting) -> None:
+    """The whole section."""
+    st.subheader("Do the papers' claims hold here?")
+    st.markdown(
+        "Each claim is a rule with a threshold, tested on this model and text under every setting chosen, with its "
+        "figure and interval. What the interval leaves open is called undecided."
+    )
+    if setting.quant.is_none:
+        st.info("Nothing is quantized under this setting: choose a quantizer on the Start page.")
+        return
+    pairs, spec = _kept_form(setting)
+    key = replicating.key(loaded, setting, pairs, spec)
+    if st.button("Test the claims", type="primary", disabled=running(key), icon=":material/play_arrow:"):
+        replicating.start(loaded, setting, pairs, spec)
+        st.rerun()
+    st.caption(
+        f"{len(pairs)} settings; each takes a diagnosis, a search and up to 8 passes over {spec.windows} windows."
+    )
+    result = watch(key)
+    if result is not None:
+        picture(drawn.matrix(result), "replication")
+        st.caption(f"Held-out text: {result.text}. Scales and bounds come from calibration text.")
+
+
+def _kept_form(setting: Setting) -> tuple[Pairs, ReplicationSpec]:
+    near = (setting.rope, setting.quant, setting.evaluation.windows)
+    own = setting.rope.method == "default"
+    other = "linear" if setting.rope.method != "linear" else "yarn"
+    factor = FIRST_FACTOR if own else setting.rope.factor
+    offered = [RopeSpec(method, factor) for method in METHODS] + ([] if own else [setting.rope])
+    ropes = {rope_words(rope): rope for rope in offered}
+    quants = {quant_words(quant): quant for quant in (*OFFERED, setting.quant)}
+    first = [rope_words(setting.rope)] if not own else []
+    fresh = ([*first, rope_words(RopeSpec(other, factor))], [quant_words(setting.quant)],
+             ReplicationSpec(windows=setting.evaluation.windows))  # fmt: skip
+    before, kept = st.session_state.get(KEPT, (near, fresh))
+    kept = kept if before == near else fresh
+    chosen = _form(near, kept, list(ropes), list(quants))
+    st.session_state[KEPT] = (near, chosen)
+    return tuple((ropes[r], quants[q]) for q in chosen[1] for r in chosen[0]), chosen[2]
+
+
+def _form(near: tuple, kept: tuple, ropes: list[str], quants: list[str]) -> tuple:
+    fill("replication", near, {
+        "replication ropes": kept[0], "replication quants": kept[1], "replication windows": kept[2].windows,
+    })  # fmt: skip
+    one, two, three = st.columns([2, 2, 1])
+    asked = one.multiselect("Interpolations", ropes, key="replication ropes")
+    rounded = two.multiselect("Quantizers", quants, key="replication quants")
+    windows = number(three, "Windows of text", 2, 256, "replication windows")
+    if not (asked and rounded):
+        st.warning("Choose at least one interpolation and one quantizer; until then those before stay in force.")
+    spec = made(lambda: replace(kept[2], windows=int(windows)), kept[2])
+    return (asked or kept[0], rounded or kept[1], spec)

@@ -1,0 +1,106 @@
+"""The commands `controls` and `replicate`, beside those of `cli.app`: each needs several searches."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from qroar_core.cli import show_evidence
+from qroar_core.cli.app import _load, _new_folder, app
+from qroar_core.cli.options import BANDS, CONTROLS, EVALUATE, MODEL, OUT, REPLICATE, SEARCH, SETTING, takes
+from qroar_core.cli.settings import setting_of
+from qroar_core.cli.show import progress
+from qroar_core.cli.texts import documents
+from qroar_core.errors import BadSpec
+from qroar_core.presets import parse_cache_option
+from qroar_core.specs import ControlSpec, QuantSpec, ReplicationSpec, RopeSpec
+
+
+@app.command()
+@takes(MODEL, SETTING, BANDS, SEARCH, EVALUATE[:1], CONTROLS, OUT)
+def controls(options: dict) -> None:
+    """What else the gain could come from: any spread of scales, retuning, the text, the seed, the number format."""
+    from qroar_core.models.scales_file import from_file, write_atomically
+    from qroar_core.runs.evidence import control
+    from qroar_core.searching.seek import seek
+
+    folder, texts, spec = _new_folder(options), documents(options), control_spec(options)
+    loaded = _load(options)
+    setting = setting_of(options, loaded)
+    spec = replace(spec, windows=setting.evaluation.windows)
+    with progress() as on_step:
+        if options.get("scales"):
+            scales = from_file(options["scales"], loaded)[0]
+        else:
+            scales = seek(loaded, setting.rope, setting.quant, setting.search, texts, None, on_step)
+        result = control(loaded, setting, scales, spec, texts, None, on_step)
+    if folder:
+        write_atomically(folder / "controls.json", result.to_json())
+    show_evidence.controls(result, options["json"])
+
+
+@app.command()
+@takes(MODEL, SETTING, BANDS, SEARCH, REPLICATE, OUT)
+def replicate(options: dict) -> None:
+    """The papers' claims on this model, setting by setting: holds, does not, undecided, not testable."""
+    from qroar_core.models.scales_file import write_atomically
+    from qroar_core.runs.evidence import replication
+
+    folder, texts = _new_folder(options), documents(options)
+    spec = ReplicationSpec(tolerance=options["tolerance"], seed=options["seed"])
+    pairs_of(options, RopeSpec(options["rope"] or "yarn", options["factor"] or 2.0), QuantSpec())
+    loaded = _load(options)
+    setting = setting_of(options, loaded)
+    spec = replace(spec, windows=setting.evaluation.windows)
+    with progress() as on_step:
+        pairs = pairs_of(options, setting.rope, setting.quant)
+        result = replication(loaded, setting, pairs, spec, texts, on_step)
+    if folder:
+        write_atomically(folder / "replication.json", result.to_json())
+    show_evidence.replication(result, options["json"])
+
+
+def control_spec(options: dict[str, Any]) -> ControlSpec:
+    """The options of `controls`, without windows: those depend on the length.
+
+    Raises:
+        BadSpec: names the option.
+    """
+    from qroar_core.models.text import COLLECTIONS
+
+    texts = _listed(options["other_texts"])
+    if unknown := [name for name in texts if name not in COLLECTIONS]:
+        raise BadSpec(f"unknown collection {unknown[0]!r}", where="--other-texts",
+                      do=f"choose from {', '.join(COLLECTIONS)}")  # fmt: skip
+    if options["other_seeds"] < 0:
+        raise BadSpec(f"must be at least 0, got {options['other_seeds']}", where="--other-seeds", do="give 0 or more")
+    first, formats = options["seed"] + 1, options["formats"]
+    try:
+        return ControlSpec(
+            shuffles=options["shuffles"], seeds=tuple(range(first, first + options["other_seeds"])), collections=texts,
+            dtypes=() if formats == "none" else _listed(formats), seed=options["seed"],
+        )  # fmt: skip
+    except BadSpec as problem:
+        raise BadSpec(problem.what, where="controls", do=problem.do) from None
+
+
+def pairs_of(options: dict[str, Any], rope: RopeSpec, quant: QuantSpec) -> list[tuple[RopeSpec, QuantSpec]]:
+    """Every interpolation with every quantizer that was asked; `rope` and `quant` where nothing else was.
+
+    Raises:
+        BadSpec: an unknown method or quantizer, or methods without a factor.
+    """
+    ropes, quants = [rope], [quant]
+    if options["methods"]:
+        if rope.method == "default":
+            raise BadSpec("methods need a factor", where="--methods", do="add --rope yarn --factor 2")
+        ropes = [rope if name == rope.method else RopeSpec(name, rope.factor)  # type: ignore[arg-type]
+                 for name in _listed(options["methods"])]  # fmt: skip
+    if options["quantizers"]:
+        quants = [QuantSpec(k=parse_cache_option(name, "k", where="--quantizers"), name=name)
+                  for name in _listed(options["quantizers"])]  # fmt: skip
+    return [(one, other) for other in quants for one in ropes]
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())

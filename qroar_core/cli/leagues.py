@@ -1,0 +1,24 @@
+"""The options of `league` as a spec."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qroar_core.errors import BadSpec
+from qroar_core.specs import LeagueSpec
+
+
+def league_spec(options: dict[str, Any]) -> LeagueSpec:
+    """The spec, without its search and windows: those depend on the model.
+
+    Raises:
+        BadSpec: names the option.
+    """
+    asked = options.get("methods")
+    try:
+        return LeagueSpec(
+            methods=tuple(asked.split(",")) if asked else (), band_scales=not options.get("no_band_scales"),
+            seed=options.get("seed", 0),
+        )  # fmt: skip
+    except BadSpec as problem:
+        raise BadSpec(problem.what, where="--methods", do=problem.do) from None

@@ -1,0 +1,30 @@
+"""`predict`: diagnose, round each band alone, say whether the one tells the other."""
+
+from __future__ import annotations
+
+from qroar_core.cli import show
+from qroar_core.cli.settings import setting_of
+from qroar_core.cli.texts import documents
+
+
+def predict(options: dict) -> None:
+    """Does the diagnosis tell which bands cost most? Each band rounded alone, on held-out text."""
+    from qroar_core import diagnose
+    from qroar_core import predict as stage
+    from qroar_core.cli.app import _load, _new_folder
+    from qroar_core.models.scales_file import write_atomically
+    from qroar_core.specs import PredictionSpec
+
+    folder, texts = _new_folder(options), documents(options)
+    loaded = _load(options)
+    setting = setting_of(options, loaded)
+    stage.require_bands(setting.quant)  # before the diagnosis, which takes a while
+    asked = setting.diagnosis
+    spec = PredictionSpec(length=asked.length, windows=setting.evaluation.windows, seed=asked.seed)
+    with show.progress() as on_step:
+        diagnosis = diagnose.run(loaded, setting.rope, setting.quant, asked, texts["calibration"], on_step)
+        result = stage.run(loaded, setting.rope, setting.quant, spec, texts["heldout"], diagnosis, on_step)
+    if folder:
+        write_atomically(folder / "diagnosis.json", diagnosis.to_json())
+        write_atomically(folder / "prediction.json", result.to_json())
+    show.prediction(result, options["json"])

@@ -1,0 +1,35 @@
+"""The `run` command's work: every stage into one folder, with more processes and the retrieval where they are asked."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from qroar_core.cli import show
+from qroar_core.cli.retrieving import retrieval_spec
+from qroar_core.cli.workers import storage_of, workers
+
+if TYPE_CHECKING:  # a command that reads no model starts without torch
+    from qroar_core.models.loaded import LoadedModel
+    from qroar_core.models.text import Document
+    from qroar_core.runs.folder import RunFolder
+    from qroar_core.runs.setting import Setting
+
+
+def whole(loaded: LoadedModel, setting: Setting, texts: dict[str, list[Document]], options: dict[str, Any],
+          folder: RunFolder) -> None:  # fmt: skip
+    """Run what the folder does not have yet, and show the closing tables."""
+    from qroar_core.runs.pipeline import run
+
+    asked = None
+    if options["retrieve"]:
+        asked = replace(retrieval_spec({"seed": options["seed"]}), lengths=setting.evaluation.lengths)
+    with show.progress() as on_step, workers(options, folder.path / "diagnosis.json"):
+        result = run(loaded, setting, texts, folder, on_step, retrieval=asked, storage=storage_of(options))
+    show.evaluation(result.evaluation, options["json"])
+    if options["json"]:
+        return
+    if asked is not None and result.retrieved is not None:
+        show.retrieval(result.retrieved, False)
+    show.line(result.report.verdict.reason)
+    show.line(f"written to {folder.path}")

@@ -1,0 +1,97 @@
+"""Remedies side by side: what each wins back, and what band scales add on top of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from qroar_core.figures.evaluation import won_back
+from qroar_core.figures.picture import BLUE, GREEN, GREY, ORANGE, RED, Picture, framed
+from qroar_core.results.league import League, Standing
+
+LOOKS = {  # (free of run-time cost, band scales on top): name, colour, marker
+    (True, False): ("free at run time", BLUE, "circle"),
+    (True, True): ("free, with band scales", GREEN, "diamond"),
+    (False, False): ("the runtime must do it", ORANGE, "circle"),
+    (False, True): ("the runtime must do it, with band scales", RED, "diamond"),
+}
+ROW = 34  # pixels
+
+
+def table(league: League) -> pd.DataFrame:
+    """One row a remedy; the plain quantizer has no gain over itself."""
+    return pd.DataFrame([_line(row) for row in league.standings])
+
+
+def _line(row: Standing) -> dict:
+    return {
+        "remedy": row.name, "acts on": row.about.group, "ppl": row.ppl, "nll": row.nll, "nll_se": row.nll_se,
+        "gap_recovered": row.gap_recovered, "gain_nats": row.gain, "gain_low": row.gain_low,
+        "gain_high": row.gain_high, "band_scales_add": row.added, "added_low": row.added_low,
+        "added_high": row.added_high, "at run time": row.about.run_time,
+        "change in the runtime": row.about.runtime_change, "source": row.about.source,
+        "band scales": row.no_op,
+    }  # fmt: skip
+
+
+def gains(league: League) -> Picture | None:
+    """NLL that each remedy wins back of the plain quantizer, best first. None where plain stands alone."""
+    rows = sorted((row for row in league.standings if row.gain is not None), key=lambda row: -(row.gain or 0.0))
+    if not rows:
+        return None
+    figure = go.Figure()
+    order = [row.name for row in rows]
+    for (free, banded), (name, colour, symbol) in LOOKS.items():
+        mine = [row for row in rows if (row.about.free, row.band_scales) == (free, banded)]
+        if mine:
+            figure.add_scatter(**_points(mine, colour, symbol), name=name)
+    framed(figure, "nats per token won back (right of 0 is better)", "", height=150 + ROW * len(rows))
+    figure.update_yaxes(categoryorder="array", categoryarray=order[::-1], automargin=True)
+    figure.add_vline(x=0, line={"color": GREY, "width": 1})
+    if league.gap_low > 0:
+        figure.add_vline(x=league.gap, line={"color": GREY, "width": 1, "dash": "dash"},
+                         annotation={"text": "all of it", "font": {"color": GREY}})  # fmt: skip
+    percent = round(100 * league.confidence)
+    return Picture(
+        "Which remedy wins back most of what quantization costs?",
+        figure,
+        table(league),
+        f"NLL of the quantizer without remedy minus that with it, at {league.length} tokens, paired over windows; bars "
+        f"are {percent} % intervals, and one that touches 0 proves nothing. The dashed line is the whole cost of "
+        "quantization. Each interval stands alone: of twenty, one misses by chance.",
+    )
+
+
+def _points(rows: Sequence[Standing], colour: str, symbol: str) -> dict:
+    bars = [(row.gain or 0.0, row.gain_low or 0.0, row.gain_high or 0.0) for row in rows]
+    shares = ["" if row.gap_recovered is None else f"<br>{row.gap_recovered:.0%} of the gap" for row in rows]
+    return {
+        "x": [mean for mean, _, _ in bars], "y": [row.name for row in rows], "mode": "markers",
+        "marker": {"color": colour, "symbol": symbol, "size": 11},
+        "error_x": {"type": "data", "symmetric": False, "thickness": 1.5, "width": 5,
+                    "array": [high - mean for mean, _, high in bars],
+                    "arrayminus": [mean - low for mean, low, _ in bars]},
+        "customdata": [(low, high, share, row.ppl, row.about.run_time)
+                       for (_, low, high), share, row in zip(bars, shares, rows, strict=True)],
+        "hovertemplate": "%{y}: %{x:+.4f} nats [%{customdata[0]:+.4f}, %{customdata[1]:+.4f}]%{customdata[2]}"
+        "<br>PPL %{customdata[3]:.3f}<br>at run time: %{customdata[4]}<extra></extra>",
+    }  # fmt: skip
+
+
+def on_top(league: League) -> Picture | None:
+    """What band scales searched under each remedy add to it. None where none were measured."""
+    rows = [row for row in league.standings if row.added is not None]
+    if not rows:
+        return None
+    lines = [(f"on {row.about.name}", row.added or 0.0, row.added_low, row.added_high) for row in rows]
+    colours = [GREEN if (low or 0.0) > 0 else RED if (high or 0.0) < 0 else GREY for _, _, low, high in lines]
+    numbers, figure = won_back(lines, colours)
+    return Picture(
+        "Do band scales still help on top of each?",
+        figure,
+        numbers,
+        "The remedy without band scales minus the remedy with band scales that were searched under it, each search on "
+        "the same text with the same budget. Green is a gain that this text proves, red a loss, grey neither.",
+    )

@@ -1,0 +1,148 @@
+"""The league: what people use already, beside band scales and with band scales on top, in one run.
+
+Same model, same text, same seed. Every remedy that applies to what is quantized is measured on the same held-out
+windows; under each of them band scales are searched anew, with the same budget, and measured too. A remedy is
+either other quantizers (a rotation, per-channel K) or other parameters (AWQ, GPTQ, SmoothAttention, SmoothQuant),
+so nothing else has to know it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from qroar_core.contending.contenders import Contender, contenders
+from qroar_core.contending.readied import Bench, readied
+from qroar_core.errors import Cancelled
+from qroar_core.maths.bands import partition
+from qroar_core.maths.rescale import Scales
+from qroar_core.maths.verdict import verdict
+from qroar_core.models.calibrate import calibrated
+from qroar_core.models.loaded import LoadedModel
+from qroar_core.models.measure import measure
+from qroar_core.models.patch import standing_in
+from qroar_core.models.rope import native_inv_freq
+from qroar_core.models.stream import Condition
+from qroar_core.models.text import Document, windows
+from qroar_core.progress import OnStep, Step, ignore
+from qroar_core.results.intervals import mean_interval, paired_interval
+from qroar_core.results.league import ABOUT, League
+from qroar_core.results.league_findings import Played, sentences, standings
+from qroar_core.specs import LeagueSpec, QuantSpec, RopeSpec, SearchSpec
+
+SEARCH_UNITS, READY_UNITS = 3, 2  # of progress; measuring a condition is one
+
+Texts = dict[str, list[Document]]
+Seek = Callable[[LoadedModel, RopeSpec, QuantSpec, SearchSpec, Texts, None, OnStep], Scales]
+
+
+def run(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, spec: LeagueSpec, texts: Texts,
+        on_step: OnStep = ignore, *, seek: Seek) -> League:  # fmt: skip
+    """Measure every contender, alone and with band scales.
+
+    Args:
+        texts: documents of "calibration", "development" and "heldout".
+        seek: finds band scales for the model as it stands: `searching.seek.seek`. Not called with `band_scales` off.
+    Raises:
+        BadText: too little text. BadSpec: nothing is quantized, or a method asked for that does not apply.
+        Cancelled: raised by `on_step`; nothing stays changed.
+    """
+    entered = contenders(quant, spec.methods)
+    try:
+        with standing_in(loaded, {}):  # without scales that a person applied
+            return _Season(loaded, rope, spec, texts, on_step, seek, entered).played()
+    except Cancelled as stop:
+        raise Cancelled("league") from stop  # what one search had found is no part of a league
+
+
+@dataclass(slots=True, eq=False)
+class _Season:
+    loaded: LoadedModel
+    rope: RopeSpec
+    spec: LeagueSpec
+    texts: Texts
+    on_step: OnStep
+    seek: Seek
+    entered: list[Contender]
+    heldout: Tensor = field(init=False)  # (windows, length)
+    calibration: Tensor = field(init=False)
+    text: str = field(init=False)
+    done: int = 0  # units of progress
+
+    def __post_init__(self) -> None:
+        spec, length, tokenizer = self.spec, self.length, self.loaded.tokenizer
+        held = windows(tokenizer, self.texts["heldout"], length, spec.windows, spec.seed)
+        read = windows(tokenizer, self.texts["calibration"], length, spec.calibration_windows, spec.seed)
+        self.heldout, self.calibration = held.ids, read.ids
+        self.text = (f"{len(held)} held-out windows of {length} tokens, digest {held.digest}, seed {spec.seed}; "
+                     f"calibrated on {len(read)} windows of other documents, digest {read.digest}")  # fmt: skip
+
+    @property
+    def length(self) -> int:
+        """Tokens per window."""
+        return self.spec.search.length or int(self.loaded.geometry.original_context * self.rope.factor)
+
+    @property
+    def total(self) -> int:
+        """Units of progress, at most."""
+        return 1 + len(self.entered) * (READY_UNITS + 1 + (SEARCH_UNITS + 1) * self.spec.band_scales)
+
+    def played(self) -> League:
+        """Every contender in turn."""
+        reference = self.nll(Condition(self.rope), "reference")
+        made = [one for contender in self.entered for one in self.both(contender)]
+        confidence = self.spec.confidence
+        over, gap = mean_interval(reference), paired_interval(made[0].window_nll, reference, confidence)
+        rows = standings(reference, made, confidence)
+        self.on_step(Step("league", self.total, self.total, "done"))
+        return League(
+            reference_nll=over.mean, reference_ppl=math.exp(over.mean), reference_window_nll=reference,
+            gap=gap.mean, gap_low=gap.low, gap_high=gap.high, standings=rows,
+            sentences=sentences(reference, rows, self.length, confidence), length=self.length,
+            confidence=confidence, text=self.text,
+        )  # fmt: skip
+
+    def both(self, contender: Contender) -> list[Played]:
+        """One contender alone, and with band scales searched under it where those can act."""
+        method, name, no_op = contender.method, ABOUT[contender.method].name, self.no_op(contender.quant)
+        with self.part(READY_UNITS, name) as on_step:
+            bench = Bench(self.loaded, self.rope, contender.quant, self.calibration, self.spec.chunk, on_step)
+            ready = readied(method, bench)
+        with standing_in(self.loaded, ready.parameters, ready.divide):
+            alone = Played(method, self.nll(Condition(self.rope, ready.quant), name), no_op=no_op)
+            if no_op or not self.spec.band_scales:
+                return [alone]
+            with self.part(SEARCH_UNITS, f"band scales under {name}") as on_step:
+                found = self.seek(self.loaded, self.rope, ready.quant, self.spec.search, self.texts, None, on_step)
+            condition = Condition(self.rope, ready.quant, found)
+            return [alone, Played(method, self.nll(condition, f"{name} and band scales"), band_scales=True)]
+
+    def nll(self, condition: Condition, what: str) -> list[float]:
+        """Mean NLL of every held-out window (all tokens but the first), nats per token."""
+        condition = calibrated(self.loaded, condition, self.calibration[:1], self.spec.chunk)
+        with self.part(1, what, inner=True) as on_step:
+            return measure(self.loaded, condition, self.heldout, self.length - 1, chunk=self.spec.chunk,
+                           on_step=on_step).per_window  # fmt: skip
+
+    @contextmanager
+    def part(self, units: int, name: str, inner: bool = False) -> Iterator[OnStep]:
+        """Steps of a part of the whole; only where `inner` do its own steps run once from 0 to 1."""
+
+        def say(step: Step) -> None:
+            done = self.done + units * step.fraction if inner else self.done
+            self.on_step(Step("league", done, self.total, ": ".join(filter(None, (name, step.what)))))
+
+        yield say
+        self.done += units
+
+    def no_op(self, quant: QuantSpec) -> str:
+        """Why band scales cannot act under these quantizers; empty where they can."""
+        geo, mode = self.loaded.geometry, self.spec.search.mode
+        bands = partition(native_inv_freq(self.loaded), geo.original_context, self.spec.search.bands)
+        found = verdict(quant, mode, bands=bands, head_dim=geo.head_dim, rotary_dim=geo.rotary_dim,
+                        pairing=geo.pairing, scaled_gain=geo.scaled_gain)  # fmt: skip
+        return found.reason if found.acts == "no" else ""

@@ -1,0 +1,148 @@
+"""What rounding a few channels of one layer alone would cost, for all layers and bands from one backward pass a window.
+
+To second order in the rounding error d of a cell's channels, the divergence it causes is a Fisher form,
+
+    KL = 1/2 E_y [ (sum G(y) . d)^2 ],   G(y) = d sum_t ln p(y_t) / d(q, k),
+
+y_t drawn from the reference's own predictions. Errors of tokens further apart than a block of TOGETHER tokens, and of
+different heads, are taken as independent: the square of the sum becomes a sum of squares, thousands of draws in one.
+What of a key's error is the same for all keys is left out first: softmax does not see it. A forward pass a cell would
+measure the KL without these approximations; `benchmarks/predict.py` compares the two. A router of experts that
+switches is not seen: there the true KL may be several times larger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+
+import torch
+from torch import Tensor
+from torch.nn.functional import one_hot, pad
+
+from qroar_core.maths.quantize import fake_quantize
+from qroar_core.maths.rope import cos_sin
+from qroar_core.maths.softmax_rule import SoftmaxRule
+from qroar_core.models.attention import attention_by, causal_block
+from qroar_core.models.condition import Condition
+from qroar_core.models.kv_store import rounder
+from qroar_core.models.loaded import LoadedModel
+from qroar_core.models.patch import parameters_under, replaced
+from qroar_core.models.rope import Rope, layer_ropes, rope_set, ropes_of
+from qroar_core.models.score import LOGIT_ENTRIES, logits_of
+from qroar_core.progress import OnStep, Step, ignore
+
+TOGETHER = 8  # tokens; neighbours' errors are alike in slow pairs
+
+
+@dataclass(slots=True, eq=False)
+class _Probed:
+    """The unquantized model on one window; every layer's q and k have a gradient and know their rounding error."""
+
+    loaded: LoadedModel
+    condition: Condition
+    ropes: list[Rope]  # of each layer
+    probes: dict[tuple[int, str], Tensor] = field(default_factory=dict)  # (layer, "q" or "k") -> zeros, added
+    errors: dict[tuple[int, str], Tensor] = field(default_factory=dict)  # ... -> rounding error, same shape
+
+    def hidden(self, ids: Tensor) -> Tensor:
+        """Final hidden states (T, hidden_size) of one window ids (T,)."""
+        self.probes, self.errors = {}, {}
+        ids = ids[None].to(self.loaded.device)
+        at = torch.arange(ids.shape[1], device=ids.device)[None]
+        out = self.loaded.family.decoder(self.loaded.model)(input_ids=ids, position_ids=at, use_cache=False)
+        return out.last_hidden_state[0]
+
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scaling: float, rule: SoftmaxRule) -> Tensor:
+        """Called by transformers through models.attention."""
+        with torch.no_grad():
+            k_hat = k if self.condition.quant.k is None else self._cached(k, layer)
+            k_error = self._active(k_hat, layer, "k_active") - k
+            if rule.softcap is None and rule.sinks is None:  # what all keys share moves every logit of a row alike
+                k_error -= k_error.mean(2, keepdim=True)
+            self.errors[layer, "k"], self.errors[layer, "q"] = k_error, self._active(q, layer, "q") - q
+        for name, x in (("q", q), ("k", k)):
+            self.probes[layer, name] = torch.zeros_like(x, requires_grad=True)
+        return causal_block(q + self.probes[layer, "q"], k + self.probes[layer, "k"], v, 0, scaling, rule)
+
+    def _cached(self, k: Tensor, layer: int) -> Tensor:
+        """K as the cache gives it back. Tokens of a block still being filled count as rounded."""
+        spec, static = self.condition.quant.k, self.condition.static
+        at = None if static is None or static.k is None else static.k[layer]
+        round_k = rounder(spec, self.loaded.geometry, partial(self._turns, layer), at)
+        assert round_k is not None
+        return round_k(k, 0)
+
+    def _active(self, x: Tensor, layer: int, which: str) -> Tensor:
+        spec, ranges = self.condition.quant.qk, getattr(self.condition.static, which, None)
+        return x if spec is None else fake_quantize(x, spec, absmax=None if ranges is None else ranges[layer])
+
+    def _turns(self, layer: int, start: int, stop: int) -> tuple[Tensor, Tensor]:
+        rope = self.ropes[layer]
+        cos, sin = cos_sin(rope.inv_freq, torch.arange(start, stop), rope.attention_factor)
+        return cos.to(self.loaded.device), sin.to(self.loaded.device)
+
+
+def second_order_kl(loaded: LoadedModel, condition: Condition, ids: Tensor, parts: Tensor, *, seed: int = 0,
+                    on_step: OnStep = ignore) -> Tensor:  # fmt: skip
+    """KL(reference || one layer's one part rounded) of every layer and part, nats per token, to second order.
+
+    Args:
+        condition: RoPE and the quantizers of K and of q and k; weights and V stay exact.
+        ids: windows (W, T); every position predicts, the last too.
+        parts: int64 (layers, head_dim), which part each channel belongs to, 0 to P - 1.
+    Returns:
+        (layers, P), float64 on the CPU.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    total = torch.zeros(loaded.geometry.n_layers, int(parts.max()) + 1, dtype=torch.float64)
+    with _open(loaded, condition, ids.shape[1]) as model:
+        for w, window in enumerate(ids):
+            on_step(Step("sensitivity", w, len(ids), f"backward pass {w + 1} of {len(ids)}"))
+            with torch.enable_grad():
+                hidden = model.hidden(window)
+            slope = _score_gradient(loaded, hidden.detach(), generator)
+            found = torch.autograd.grad(hidden, list(model.probes.values()), slope)
+            for (layer, name), gradient in zip(model.probes, found, strict=True):
+                moved = (gradient * model.errors[layer, name])[0]  # (heads, T, head_dim)
+                total[layer] += _squares(moved, parts[layer], total.shape[1]) / 2
+    return total / ids.numel()
+
+
+def _squares(moved: Tensor, part: Tensor, count: int) -> Tensor:
+    """Sum over heads and blocks of tokens of the squared sum inside a block, part by part; (count,) on the CPU.
+
+    Args:
+        moved: (heads, T, head_dim). part: (head_dim,).
+    """
+    blocks = pad(moved, (0, 0, 0, -moved.shape[1] % TOGETHER)).unflatten(1, (-1, TOGETHER)).sum(2)
+    of_channel = one_hot(part, count).to(blocks)  # (head_dim, count)
+    return (blocks @ of_channel).double().square().sum((0, 1)).cpu()
+
+
+def _score_gradient(loaded: LoadedModel, hidden: Tensor, generator: torch.Generator) -> Tensor:
+    """d sum_t ln p(y_t) / d hidden, (T, hidden_size), y_t drawn from p; slice by slice, as `score.kl_gradient`."""
+    slope = torch.zeros_like(hidden)
+    step = max(1, LOGIT_ENTRIES // loaded.geometry.vocab_size // 4)
+    for i in range(0, len(hidden), step):
+        here = hidden[i : i + step].clone().requires_grad_(True)
+        with torch.enable_grad():
+            log_p = logits_of(loaded, here).log_softmax(-1)
+            drawn = torch.multinomial(log_p.detach().exp().cpu(), 1, generator=generator).to(log_p.device)
+            log_p.gather(1, drawn).sum().backward()
+        slope[i : i + step] = torch.as_tensor(here.grad)
+    return slope
+
+
+@contextmanager
+def _open(loaded: LoadedModel, condition: Condition, length: int) -> Iterator[_Probed]:
+    with loaded.lock, ExitStack() as stack:
+        stack.enter_context(replaced(loaded.model, parameters_under(loaded, condition.scales, None)))
+        ropes = ropes_of(loaded, condition.rope, length)
+        stack.enter_context(rope_set(loaded, ropes))
+        model = _Probed(loaded, condition, layer_ropes(loaded.geometry, ropes))
+        stack.enter_context(attention_by(model, loaded))
+        stack.enter_context(loaded.family.routed(loaded.model))
+        yield model

@@ -1,0 +1,74 @@
+"""controls.json: what else the gain of the tuned scales could have come from, each possibility measured beside it."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from qroar_core.results.base import Result
+
+Kind = Literal["tuned", "unquantized", "bands", "heads", "text", "seed"]
+
+
+class Estimate(Result):
+    """A mean over windows of text with its interval, paired window by window."""
+
+    mean: float
+    low: float
+    high: float
+
+    @property
+    def excludes_zero(self) -> bool:
+        """True when zero lies outside the interval."""
+        return self.low > 0 or self.high < 0
+
+
+class Control(Result):
+    """What some scales win, nats per token: NLL under identity minus NLL under them, same model, same windows.
+
+    `unquantized` is measured on the unquantized model, all others on the quantized one. With several draws (other
+    shuffles, other seeds) `gain` and `lost` are of their mean and `least` to `most` is what single draws win.
+    `lost`: what the tuned scales win more than these.
+    """
+
+    kind: Kind
+    name: str
+    draws: int
+    gain: Estimate
+    least: float
+    most: float
+    lost: Estimate | None
+
+
+class Precision(Result):
+    """The same measured in one number format; nats per token. `problem` says why there are no numbers."""
+
+    dtype: str
+    loaded: bool  # the format the model was loaded in
+    problem: str = ""
+    reference: Estimate | None = None  # its reference above that of the loaded format
+    cost: Estimate | None = None  # quantized above its own reference
+    gain: Estimate | None = None  # what the tuned scales win of it
+    above: Estimate | None = None  # quantized and tuned above its own reference
+
+
+class ControlFinding(Result):
+    """One control in plain words. `good`: as it must be if the scales repair quantization; None: undecided."""
+
+    about: Kind | Literal["dtype"]
+    sentence: str
+    good: bool | None
+
+
+class Controls(Result):
+    """Everything the controls show. `window_nll`: condition -> draw -> mean NLL of each window, nats."""
+
+    spec: dict[str, Any]  # the ControlSpec that was asked
+    mode: Literal["symmetric", "shared"]
+    length: int
+    windows: int
+    confidence: float
+    text: str
+    controls: list[Control]
+    precisions: list[Precision]
+    findings: list[ControlFinding]
+    window_nll: dict[str, list[list[float]]]

@@ -1,0 +1,108 @@
+"""league.json: remedies side by side, alone and with band scales on top, and what each asks of the runtime."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from qroar_core.results.base import Result
+from qroar_core.specs import Method
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """A remedy in words. `group`: what it acts on. `free`: no run-time cost and nothing to change in the runtime."""
+
+    name: str
+    group: str
+    run_time: str
+    runtime_change: str
+    source: str
+    free: bool = True
+
+
+FREE = "none"
+ABOUT: dict[Method, About] = {
+    "plain": About("no remedy", "", FREE, "nothing", "round to nearest"),
+    "smooth_attention": About(
+        "SmoothAttention", "K cache", FREE, "nothing: one scale a RoPE pair inside W_Q and W_K",
+        "QServe, arXiv 2405.04532, section 4.2, alpha 0.5",
+    ),
+    "per_channel": About(
+        "K per channel before RoPE", "K cache",
+        "every cached key rotated again at every step; two numbers a group of 32 tokens, the newest 128 exact",
+        "a cache layout and an attention kernel of its own",
+        "KIVI, arXiv 2402.02750 (groups of 32 tokens, residual 128); before RoPE as in KVQuant, arXiv 2401.18079",
+        free=False,
+    ),
+    "rotation": About(
+        "Hadamard rotation of q and k", "K cache", "one Hadamard transform a token, layer and head, online",
+        "a rotation before the cache (llama.cpp has it)", "QuaRot's R3, arXiv 2404.00456; llama.cpp PR 21038",
+        free=False,
+    ),
+    "awq": About(
+        "AWQ scale search", "weights", FREE, "nothing: scales inside the weights and what stands before them",
+        "arXiv 2306.00978, section 3.2",
+    ),
+    "gptq": About("GPTQ", "weights", FREE, "nothing: other codes in the same format", "arXiv 2210.17323, algorithm 1"),
+    "smoothquant": About(
+        "SmoothQuant", "activations", FREE, "nothing: scales inside the weights and the norms before them",
+        "arXiv 2211.10438, equation 4, alpha 0.5",
+    ),
+}  # fmt: skip
+
+
+class Standing(Result):
+    """One remedy on the held-out windows. NLL in nats per token, intervals paired over windows.
+
+    `gain` is the plain quantizer's NLL minus this one's; `gap_recovered` its share of what quantization costs, None
+    where that cost is not significant. `added` is the same remedy's NLL without band scales minus this one's, only
+    where `band_scales`. `no_op` says why band scales cannot act on top of this remedy.
+    """
+
+    method: Method
+    band_scales: bool = False
+    nll: float
+    nll_se: float
+    ppl: float
+    gain: float | None = None  # None on plain itself
+    gain_low: float | None = None
+    gain_high: float | None = None
+    gap_recovered: float | None = None
+    added: float | None = None
+    added_low: float | None = None
+    added_high: float | None = None
+    no_op: str = ""
+    window_nll: list[float]
+
+    @property
+    def about(self) -> About:
+        """The remedy in words."""
+        return ABOUT[self.method]
+
+    @property
+    def name(self) -> str:
+        """The remedy's name, with what is on top."""
+        if not self.band_scales:
+            return self.about.name
+        return "band scales" if self.method == "plain" else f"{self.about.name} + band scales"
+
+    @property
+    def key(self) -> str:
+        """Method, and `+` where band scales are on top."""
+        return self.method + "+" * self.band_scales
+
+
+class League(Result):
+    """Every remedy measured; `standings` in the order of the methods, each without and then with band scales."""
+
+    reference_nll: float
+    reference_ppl: float
+    reference_window_nll: list[float]
+    gap: float  # plain minus reference, nats per token
+    gap_low: float
+    gap_high: float
+    standings: list[Standing]
+    sentences: list[str]  # the findings in plain words
+    length: int
+    confidence: float
+    text: str  # windows, digest, seed; what was calibrated and searched on

@@ -1,0 +1,138 @@
+"""What the window means of a league say: who gains, what band scales add, where they are the free choice."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from qroar_core.results.intervals import Interval, mean_interval, paired_interval
+from qroar_core.results.league import ABOUT, Standing
+from qroar_core.specs import Method
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """A remedy's mean NLL of each window, nats per token."""
+
+    method: Method
+    window_nll: list[float]
+    band_scales: bool = False
+    no_op: str = ""
+
+
+def standings(reference: Sequence[float], played: Sequence[Played], confidence: float) -> list[Standing]:
+    """Rows from window means; `played` holds plain, and every method without band scales before it with them."""
+    plain = next(one.window_nll for one in played if one.method == "plain" and not one.band_scales)
+    gap = paired_interval(plain, reference, confidence)
+    alone = {one.method: one.window_nll for one in played if not one.band_scales}
+    rows = []
+    for one in played:
+        over = mean_interval(one.window_nll, confidence)
+        row = Standing(method=one.method, band_scales=one.band_scales, nll=over.mean, nll_se=over.se,
+                       ppl=math.exp(over.mean), no_op=one.no_op, window_nll=one.window_nll)  # fmt: skip
+        if one.window_nll is not plain:
+            gain = paired_interval(plain, one.window_nll, confidence)
+            share = gain.mean / gap.mean if gap.low > 0 else None
+            row = row.model_copy(update={"gain": gain.mean, "gain_low": gain.low, "gain_high": gain.high,
+                                         "gap_recovered": share})  # fmt: skip
+        if one.band_scales:
+            added = paired_interval(alone[one.method], one.window_nll, confidence)
+            row = row.model_copy(update={"added": added.mean, "added_low": added.low, "added_high": added.high})
+        rows.append(row)
+    return rows
+
+
+def sentences(reference: Sequence[float], rows: Sequence[Standing], length: int, confidence: float) -> list[str]:
+    """Where band scales are the free choice, where they add to another remedy, and where they do not."""
+    by_key = {row.key: row for row in rows}
+    plain, bands = by_key["plain"], by_key.get("plain+")
+    gap = paired_interval(plain.window_nll, reference, confidence)
+    if gap.low <= 0:
+        return [f"At {length} tokens this quantizer costs nothing significant ({_nats(gap)}): nothing to repair"]
+    said = [f"At {length} tokens this quantizer costs {_nats(gap)}; {_best(rows)}"]
+    if bands is not None:
+        said.append(_free_choice(bands, rows, confidence))
+        said += _against_rotation(bands, by_key.get("rotation"), confidence)
+    elif plain.no_op:
+        said.append(f"Band scales alone cannot act here. {plain.no_op.rstrip('.')}")
+    return said + _on_top(rows)
+
+
+def _best(rows: Sequence[Standing]) -> str:
+    tried = [row for row in rows if row.gain is not None]
+    won = [row for row in tried if row.gain_low is not None and row.gain_low > 0]
+    if not tried:
+        return "nothing else was measured"
+    if not won:
+        return "no remedy wins anything significant back"
+    best = max(won, key=lambda row: row.gain or 0.0)
+    return f"most of it is won back by {best.name}: {_gain(best)}"
+
+
+def _free_choice(bands: Standing, rows: Sequence[Standing], confidence: float) -> str:
+    """Band scales against what else costs nothing at run time."""
+    if bands.gain_low is None or bands.gain_low <= 0:
+        return f"Band scales alone win nothing significant ({_interval(bands.gain, bands.gain_low, bands.gain_high)})"
+    rivals = [row for row in rows if row.about.free and not row.band_scales and row.gain is not None]
+    head = f"Where the runtime does not rotate, band scales are free and win back {_gain(bands)}"
+    if not rivals:
+        return f"{head}: they are the free choice"
+    best = min(rivals, key=lambda row: row.nll)
+    ahead = paired_interval(best.window_nll, bands.window_nll, confidence)
+    if ahead.low > 0:
+        return f"{head}, {_nats(ahead)} more than {best.name}: they are the free choice"
+    if ahead.high < 0:
+        return f"{head}; {best.name}, free as well, wins {_nats(_turned(ahead))} more"
+    return f"{head}; {best.name}, free as well, is no different that this text can prove ({_nats(ahead)})"
+
+
+def _against_rotation(bands: Standing, rotation: Standing | None, confidence: float) -> list[str]:
+    if rotation is None:
+        return []
+    ahead = paired_interval(bands.window_nll, rotation.window_nll, confidence)
+    who = "A rotation, which the runtime must do for every token,"
+    if ahead.low > 0:
+        return [f"{who} wins {_nats(ahead)} more than band scales"]
+    if ahead.high < 0:
+        return [f"{who} wins {_nats(_turned(ahead))} less than band scales"]
+    return [f"{who} is no different from band scales that this text can prove ({_nats(ahead)})"]
+
+
+def _on_top(rows: Sequence[Standing]) -> list[str]:
+    """One sentence for each way band scales stand to the other remedies."""
+    said = []
+    added = [row for row in rows if row.band_scales and row.method != "plain" and row.added_low is not None]
+    for words, chosen in (
+        ("Band scales add", [r for r in added if (r.added_low or 0.0) > 0]),
+        ("They add nothing significant", [r for r in added if (r.added_low or 0.0) <= 0 <= (r.added_high or 0.0)]),
+        ("They cost", [r for r in added if (r.added_high or 0.0) < 0]),
+    ):
+        if chosen:
+            parts = [f"{ABOUT[r.method].name} ({_interval(r.added, r.added_low, r.added_high)})" for r in chosen]
+            said.append(f"{words} on top of {_listed(parts)}")
+    still = [ABOUT[row.method].name for row in rows if row.no_op and row.method != "plain"]
+    if still:
+        said.append(f"They are an exact no-op under {_listed(still)}: no two bands share a scale there")
+    return said
+
+
+def _listed(parts: Sequence[str]) -> str:
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def _gain(row: Standing) -> str:
+    share = f", {row.gap_recovered:.0%} of it" if row.gap_recovered is not None else ""
+    return f"{_interval(row.gain, row.gain_low, row.gain_high)}{share}"
+
+
+def _turned(won: Interval) -> Interval:
+    return Interval(-won.mean, -won.high, -won.low, won.se)
+
+
+def _nats(interval: Interval) -> str:
+    return _interval(interval.mean, interval.low, interval.high)
+
+
+def _interval(mean: float | None, low: float | None, high: float | None) -> str:
+    return f"{mean:+.4f} nats [{low:+.4f}, {high:+.4f}]"

@@ -1,0 +1,45 @@
+"""replication.json: the papers' claims, tested setting by setting, each with its figure, interval and verdict."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from qroar_core.results.base import Result
+from qroar_core.results.controls import Estimate
+
+Name = Literal["amplified", "amplified_long", "pressure", "weighted_pressure", "tails_k", "tails_q", "short_context",
+               "perplexity"]  # fmt: skip
+Verdict = Literal["holds", "does not hold", "undecided", "not testable here"]
+
+
+class Claim(Result):
+    """One claim under one setting. `value` is in the unit of results.claims.CLAIMS; `detail` says more, or why not."""
+
+    name: Name
+    verdict: Verdict
+    value: Estimate | None
+    detail: str
+
+
+class Case(Result):
+    """One setting with its claims."""
+
+    name: str
+    rope: dict[str, Any]
+    quantization: dict[str, Any]
+    claims: list[Claim]
+
+
+class Replication(Result):
+    """Everything the replication shows. Lengths in tokens."""
+
+    spec: dict[str, Any]  # the ReplicationSpec that was asked
+    length: int
+    short_length: int
+    native: int
+    windows: int
+    confidence: float
+    tolerance: float  # nats per token scales may cost at short context
+    least_cut: float  # share of the perplexity
+    text: str
+    cases: list[Case]

@@ -1,0 +1,76 @@
+"""Evidence that needs more than one search: the controls beside tuned scales, and the papers' claims by setting."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from qroar_core import controls, diagnose, replicate
+from qroar_core.maths.rescale import Scales
+from qroar_core.models.loaded import LoadedModel
+from qroar_core.models.text import SPLITS, Document, split
+from qroar_core.progress import OnStep, Step, ignore
+from qroar_core.results import Diagnosis
+from qroar_core.results.controls import Controls
+from qroar_core.results.replication import Replication
+from qroar_core.runs.setting import Setting
+from qroar_core.searching.frame import Frame
+from qroar_core.searching.seek import seek
+from qroar_core.specs import ControlSpec, QuantSpec, ReplicationSpec, RopeSpec
+from qroar_core.specs.words import setting_words
+
+Texts = dict[str, list[Document]]
+
+
+def control(loaded: LoadedModel, setting: Setting, scales: Scales, spec: ControlSpec, texts: Texts,
+            diagnosis: Diagnosis | None = None, on_step: OnStep = ignore) -> Controls:  # fmt: skip
+    """Search with the other seeds and on the other texts that `spec` names, then measure every control.
+
+    Args:
+        scales: the tuned ones.
+        texts: documents of each split; the held-out ones are what everything is measured on.
+        diagnosis: what widened the bounds of the search behind `scales`. Searches on other text go without: it saw
+            the text they must not see.
+    Raises:
+        BadText: too little text, or an unknown collection.
+    """
+    others: dict[str, list[Scales]] = {}
+    for seed in spec.seeds:
+        with_seed = replace(setting.search, seed=seed)
+        say = _saying(on_step, f"search with seed {seed}")
+        found = seek(loaded, setting.rope, setting.quant, with_seed, texts, diagnosis, say)
+        others.setdefault(controls.OTHER_SEEDS, []).append(found)
+    for collection in spec.collections:
+        elsewhere = {name: split(name, collection) for name in SPLITS}
+        say = _saying(on_step, f"search on {collection}")
+        others[collection] = [seek(loaded, setting.rope, setting.quant, setting.search, elsewhere, None, say)]
+    spec = replace(spec, length=spec.length or setting.search.length)
+    return controls.run(loaded, setting.rope, setting.quant, scales, spec, texts["heldout"], on_step, others=others)
+
+
+def replication(loaded: LoadedModel, setting: Setting, pairs: Sequence[tuple[RopeSpec, QuantSpec]],
+                spec: ReplicationSpec, texts: Texts, on_step: OnStep = ignore) -> Replication:  # fmt: skip
+    """Diagnose and search under every interpolation and quantizer of `pairs`, then test the claims.
+
+    Args:
+        setting: its search and diagnosis specs serve every pair.
+    """
+    cases = []
+    for rope, quant in pairs:
+        say = _saying(on_step, setting_words(rope, quant))
+        diagnosis = diagnose.run(loaded, rope, quant, setting.diagnosis, texts["calibration"], say)
+        found = seek(loaded, rope, quant, setting.search, texts, diagnosis, say)
+        verdict = Frame(loaded, rope, quant, setting.search, {}).verdict
+        note = verdict.reason.rstrip(".") if verdict.acts == "no" else replicate.NO_SCALES
+        cases.append(replicate.Case(rope, quant, found, diagnosis, note))
+    spec = replace(
+        spec,
+        length=spec.length or setting.search.length,
+        short_length=spec.short_length or setting.diagnosis.short_length,
+    )
+    return replicate.run(loaded, cases, spec, texts["heldout"], on_step)
+
+
+def _saying(on_step: OnStep, what: str) -> OnStep:
+    """Steps of a stage inside, under the name of what it serves."""
+    return lambda step: on_step(Step(step.stage, step.done, step.total, f"{what}: {step.what}"))

@@ -1,0 +1,24 @@
+"""The scales that came out of a search."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from qroar_core.maths.rescale import Scales
+from qroar_core.results import SearchReport
+from qroar_core.searching.descent import AdamState
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SearchOutcome:
+    """`kept` is `found` only where the gain was proven; `smooth` and `mad` are the statistics-only baselines.
+
+    `state` is where the gradient method stood when it was cancelled, so that it can go on exactly there.
+    """
+
+    found: Scales
+    kept: Scales
+    smooth: Scales
+    mad: Scales
+    report: SearchReport
+    state: AdamState | None = None

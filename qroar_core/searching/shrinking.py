@@ -1,0 +1,34 @@
+"""Scales pulled towards 1: a quadratic price on log2 g, higher in bands under more interpolation pressure.
+
+A search on little text follows its noise; a band that pressure gives a narrow window should need better reasons to
+leave 1. With kappa_b the half-width that the pressure alone gives band b (maths/bounds), a head pays
+
+    shrink * mean_b (log2 g_b / kappa_b)^2
+
+on top of its relative error: `shrink` is what scales at all their bounds cost, as a share of identity's error.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from qroar_core.searching.frame import Frame
+
+
+def pull(frame: Frame) -> Tensor | None:
+    """shrink / (bands * kappa_b^2) of each layer and band, (layers, bands); None where nothing is pulled."""
+    spec = frame.spec
+    if spec.shrink == 0 or spec.kappa0 == 0:
+        return None
+    by_pressure = replace(frame, spec=replace(spec, bounds=None))
+    kappa = by_pressure.bounds(None)[..., 1]
+    return (spec.shrink / kappa.square() / kappa.shape[-1]).float()
+
+
+def price(log2_g: Tensor, pull: Tensor) -> Tensor:
+    """sum_b pull_b (log2 g_b)^2; (..., bands) -> (...). What lies behind the bands, angles, is free."""
+    return (pull * log2_g[..., : pull.shape[-1]].square()).sum(-1)

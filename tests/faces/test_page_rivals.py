@@ -1,0 +1,105 @@
+"""Rivals without a browser: empty, offered, asked, shown, failed, cancelled."""
+
+import planted_league
+import pytest
+from test_pages import Held, go, wait_for_step
+from visitor import button, settled, texts
+
+from qroar_core.errors import BadText
+
+
+@pytest.fixture
+def asks(stages):
+    """The stage answers with a planted result and notes what it was asked."""
+    from qroar_core import league
+
+    asked = []
+
+    def fake(loaded, rope, quant, spec, texts, on_step=None, *, seek):
+        asked.append((rope, quant, spec, sorted(texts)))
+        return planted_league.league()
+
+    stages.patch(league, "run", fake)
+    return asked
+
+
+def page(app):
+    return go(app, "rivals")
+
+
+def test_without_a_model_the_page_says_what_to_do_next(app):
+    page(app)
+    assert "No model is loaded yet" in app.info[0].value
+
+
+def test_it_offers_what_applies_and_says_what_a_click_costs(loaded_app):
+    page(loaded_app)
+    chosen = loaded_app.multiselect(key="league methods")
+    assert chosen.value == ["smooth_attention", "per_channel", "rotation"]
+    assert chosen.options == ["SmoothAttention", "K per channel before RoPE", "Hadamard rotation of q and k"]
+    assert "8 conditions on 16 windows of 1,024 tokens each; 3 searches for band scales." in texts(loaded_app)
+    assert "Nothing measured under this setting yet" in texts(loaded_app)
+    loaded_app.checkbox(key="league band scales").set_value(False).run()
+    assert "5 conditions on 16 windows of 1,024 tokens each; 0 searches" in texts(loaded_app)
+
+
+def test_a_click_measures_and_shows_sentences_table_and_figures(loaded_app, asks):
+    page(loaded_app)
+    loaded_app.multiselect(key="league methods").set_value(["rotation"]).run()
+    loaded_app.number_input(key="league windows").set_value(6).run()
+    button(loaded_app, "Run the league").click().run()
+    settled(loaded_app)
+    ((rope, quant, spec, splits),) = asks
+    assert (rope.method, quant.k.bits, splits) == ("yarn", 4, ["calibration", "development", "heldout"])
+    assert (spec.methods, spec.windows, spec.band_scales, spec.search.length) == (("rotation",), 6, True, 1024)
+    said = loaded_app.success[0].value
+    for sentence in planted_league.league().sentences:
+        assert sentence in said
+    table = loaded_app.dataframe[0].value
+    assert list(table["remedy"])[:2] == ["no remedy", "band scales"]
+    assert table["band scales add"][4] == "exact no-op"
+    assert table["gap"][1] == "40%"
+    asks_for = loaded_app.table[0].value
+    assert list(asks_for.index) == ["band scales", "SmoothAttention", *table["remedy"][4:6]]
+    assert list(asks_for["cost at run time"])[:2] == ["none", "none"]
+    assert "online" in asks_for["cost at run time"].iloc[-1]
+    assert len(loaded_app.get("plotly_chart")) == 2
+    go(loaded_app, "export")
+    page(loaded_app)  # the form is as it was left, and the result is still there
+    assert loaded_app.multiselect(key="league methods").value == ["rotation"]
+    assert len(loaded_app.get("plotly_chart")) == 2
+
+
+def test_all_that_apply_is_said_as_none(loaded_app, asks):
+    page(loaded_app)
+    button(loaded_app, "Run the league").click().run()
+    settled(loaded_app)
+    assert asks[0][2].methods == ()
+
+
+def test_a_failure_is_one_line_and_the_page_stays_usable(loaded_app, stages):
+    from qroar_core import league
+
+    def fail(*args, on_step=None, **kwargs):
+        raise BadText("the text holds 3 windows", where="league", do="give a longer text")
+
+    stages.patch(league, "run", fail)
+    page(loaded_app)
+    button(loaded_app, "Run the league").click().run()
+    settled(loaded_app)
+    assert loaded_app.error[0].value == "league: the text holds 3 windows; give a longer text"
+    assert not button(loaded_app, "Run the league").disabled
+
+
+def test_a_running_league_shows_progress_and_cancel_ends_it(loaded_app, stages):
+    from qroar_core import league
+
+    stages.patch(league, "run", Held())
+    page(loaded_app)
+    button(loaded_app, "Run the league").click().run()
+    wait_for_step(loaded_app)
+    assert loaded_app.get("progress")[0].proto.value == 25
+    assert button(loaded_app, "Run the league").disabled
+    button(loaded_app, "Cancel").click().run()
+    settled(loaded_app)
+    assert "cancelled. Nothing half-done was kept" in texts(loaded_app)

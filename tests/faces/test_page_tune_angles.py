@@ -1,0 +1,49 @@
+"""Pair angles on the Tune page: switched on and off; greyed out where a method or a norm forbids them."""
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from pages.parts import forms
+
+LABEL = "Turn pairs too"
+
+
+@pytest.fixture
+def tune(loaded_app):
+    loaded_app.switch_page("pages/tune.py").run()
+    assert not loaded_app.exception, [e.stack_trace for e in loaded_app.exception]
+    return loaded_app
+
+
+def toggle(app):
+    return next(t for t in app.toggle if t.label == LABEL)
+
+
+def test_the_switch_is_the_searchs(tune):
+    assert not toggle(tune).value
+    assert not tune.session_state["choice"].search or not tune.session_state["choice"].search.angles
+    toggle(tune).set_value(True).run()
+    assert tune.session_state["choice"].search.angles
+    assert not tune.exception, [e.stack_trace for e in tune.exception]
+    toggle(tune).set_value(False).run()
+    assert not tune.session_state["choice"].search.angles
+
+
+def test_another_method_greys_the_switch_and_says_why(tune):
+    next(s for s in tune.selectbox if s.label == "Method").set_value("coordinate").run()
+    assert toggle(tune).disabled
+    assert "by gradients only" in toggle(tune).help
+
+
+def normed():
+    from pages.parts import forms
+    from qroar_core.specs import SearchSpec
+
+    forms.search_form(SearchSpec(), norms=True)
+
+
+def test_a_norm_before_rope_greys_the_switch():
+    app = AppTest.from_function(normed).run()
+    assert not app.exception, [e.stack_trace for e in app.exception]
+    assert toggle(app).disabled
+    assert toggle(app).help == forms.NORMED

@@ -1,0 +1,59 @@
+"""Evaluate's form: full or sliding windows, on the page, in the address, on the command line."""
+
+import json
+
+import planted
+from visitor import button, settled, texts
+
+from qroar_core.cli.settings import setting_of
+from qroar_core.cli.spelling import run_command
+from qroar_core.specs import EvaluationSpec
+
+
+def go(app):
+    app.switch_page("pages/evaluate.py").run()
+    assert not app.exception, [(e.value, e.stack_trace) for e in app.exception]
+    return app
+
+
+def test_sliding_windows_are_asked_for_and_kept_in_the_address(loaded_app, stages):
+    asked = []
+
+    def evaluating(loaded, rope, quant, tuned, smooth, spec, documents, on_step=None, rotation_tuned=None):
+        asked.append(spec.stride)
+        return planted.evaluation()
+
+    stages.patch(stages.evaluate, "run", evaluating)
+    go(loaded_app)
+    assert loaded_app.selectbox(key="window kind").value == "full"
+    assert loaded_app.number_input(key="stride").disabled
+    assert loaded_app.number_input(key="stride").value == 128  # half the shortest length, 256
+    button(loaded_app, "Evaluate").click().run()
+    settled(loaded_app)
+    loaded_app.selectbox(key="window kind").select("sliding").run()
+    loaded_app.number_input(key="stride").set_value(64).run()
+    assert "Nothing evaluated under this setting yet" in texts(loaded_app)
+    button(loaded_app, "Evaluate").click().run()
+    settled(loaded_app)
+    assert asked == [None, 64]
+    assert json.loads(loaded_app.query_params["evaluation"])["stride"] == 64
+    loaded_app.selectbox(key="window kind").select("full").run()
+    assert loaded_app.number_input(key="stride").disabled
+
+
+def test_a_stride_that_fills_the_shortest_length_is_said_and_changes_nothing(loaded_app):
+    go(loaded_app)
+    loaded_app.selectbox(key="window kind").select("sliding").run()
+    loaded_app.number_input(key="stride").set_value(256).run()
+    assert "a stride of 256 needs lengths above that, got 256" in texts(loaded_app)
+    assert json.loads(loaded_app.query_params["evaluation"])["stride"] == 128
+
+
+def test_the_command_line_spells_stride_and_targets(demo):
+    setting = setting_of({"stride": 100, "targets": 300, "lengths": "256,512"}, demo)
+    assert setting.evaluation == EvaluationSpec(lengths=(256, 512), windows=setting.evaluation.windows, stride=100,
+                                                targets=300)  # fmt: skip
+    command, left = run_command(demo, setting)
+    assert left == []
+    assert "--stride 100 --targets 300" in command
+    assert "--stride" not in run_command(demo, setting_of({}, demo))[0]

@@ -1,0 +1,123 @@
+"""Numbers and sentences of a league: intervals by scipy, and every way a remedy can stand to band scales."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from qroar_core.results.league import League
+from qroar_core.results.league_findings import Played, sentences, standings
+
+HARD = np.array([2.0, 2.4, 1.8, 2.1, 2.2, 1.9])
+NOISE = {  # small differences that do not line up between remedies
+    "plain": [0.0, 0.02, -0.02, 0.01, -0.01, 0.0],
+    "plain+": [0.01, -0.02, 0.0, 0.02, 0.0, -0.01],
+    "smooth_attention": [-0.01, 0.0, 0.02, -0.02, 0.01, 0.0],
+    "rotation": [0.0, -0.01, 0.01, 0.0, -0.02, 0.02],
+    "rotation+": [0.02, 0.01, 0.0, -0.01, 0.0, -0.02],
+    "gptq": [-0.02, 0.0, -0.01, 0.01, 0.02, 0.0],
+    "gptq+": [0.01, 0.02, -0.02, 0.0, -0.01, 0.0],
+}
+
+
+def rows(**cost):
+    """Standings from nats above the reference."""
+    played = [
+        Played(key.rstrip("+"), (HARD + nats + np.array(NOISE[key])).tolist(), key.endswith("+"))
+        for key, nats in {k.replace("_on", "+"): v for k, v in cost.items()}.items()
+    ]
+    return standings(HARD.tolist(), played, 0.95)
+
+
+def said(**cost):
+    return sentences(HARD.tolist(), rows(**cost), 1024, 0.95)
+
+
+def test_gains_are_paired_intervals_and_shares_of_the_gap():
+    plain, bands, turned, both = rows(plain=0.5, plain_on=0.3, rotation=0.2, rotation_on=0.1)
+    assert plain.gain is None
+    assert plain.key == "plain"
+    for row, other, mean, low, high in (
+        (bands, plain, bands.gain, bands.gain_low, bands.gain_high),
+        (turned, plain, turned.gain, turned.gain_low, turned.gain_high),
+        (both, plain, both.gain, both.gain_low, both.gain_high),
+        (both, turned, both.added, both.added_low, both.added_high),
+    ):
+        apart = np.array(other.window_nll) - np.array(row.window_nll)
+        expected = stats.t.interval(0.95, 5, apart.mean(), stats.sem(apart))
+        assert (mean, low, high) == pytest.approx((apart.mean(), *expected))
+    assert (turned.added, bands.added) == (None, bands.gain)
+    gap = np.mean(plain.window_nll) - HARD.mean()
+    assert both.gap_recovered == pytest.approx(both.gain / gap)
+    assert (bands.name, turned.name, both.name) == (
+        "band scales", "Hadamard rotation of q and k", "Hadamard rotation of q and k + band scales"
+    )  # fmt: skip
+
+
+def test_the_free_choice():
+    one = said(plain=0.5, plain_on=0.2, smooth_attention=0.4)
+    assert one[0].endswith("most of it is won back by band scales: +0.3000 nats [+0.2770, +0.3230], 60% of it")
+    assert "more than SmoothAttention: they are the free choice" in one[1]
+    two = said(plain=0.5, plain_on=0.4, smooth_attention=0.2)
+    assert "SmoothAttention, free as well, wins +0.2000 nats" in two[1]
+    three = said(plain=0.5, plain_on=0.4, smooth_attention=0.401)
+    assert "SmoothAttention, free as well, is no different that this text can prove" in three[1]
+    four = said(plain=0.5, plain_on=0.4, rotation=0.2)  # a rotation is not free
+    assert four[1].endswith("they are the free choice")
+    five = said(plain=0.5, plain_on=0.499)
+    assert five[1].startswith("Band scales alone win nothing significant (+0.0010 nats")
+
+
+@pytest.mark.parametrize(
+    ("turned", "words"),
+    [(0.1, "wins +0.2000 nats"), (0.45, "wins +0.1500 nats"), (0.301, "no different from band scales")],
+)
+def test_against_a_rotation(turned, words):
+    one = said(plain=0.5, plain_on=0.3, rotation=turned)[2]
+    assert one.startswith("A rotation, which the runtime must do for every token,")
+    assert words in one
+    assert ("less than band scales" in one) == (turned == 0.45)
+
+
+@pytest.mark.parametrize(
+    ("on", "words"),
+    [(0.1, "Band scales add on top of Hadamard"), (0.2, "They add nothing significant on top of Hadamard"),
+     (0.3, "They cost on top of Hadamard")],
+)  # fmt: skip
+def test_on_top_of_a_rotation(on, words):
+    assert said(plain=0.5, plain_on=0.3, rotation=0.2, rotation_on=on)[3].startswith(words)
+
+
+def test_remedies_of_one_kind_share_a_sentence():
+    *_, last = said(plain=0.5, plain_on=0.3, rotation=0.2, rotation_on=0.1, gptq=0.3, gptq_on=0.1)
+    assert last.startswith("Band scales add on top of Hadamard rotation of q and k (+0.1000 nats")
+    assert " and GPTQ (+0.2000 nats" in last
+
+
+def test_where_scales_cannot_act():
+    still = [Played("plain", (HARD + 0.5).tolist(), no_op="Symmetric scales are an exact no-op here: rows."),
+             Played("gptq", (HARD + 0.2 + 0.01 * HARD).tolist(), no_op="the same")]  # fmt: skip
+    found = sentences(HARD.tolist(), standings(HARD.tolist(), still, 0.95), 512, 0.95)
+    assert "most of it is won back by GPTQ" in found[0]
+    assert found[1] == "Band scales alone cannot act here. Symmetric scales are an exact no-op here: rows"
+    assert found[2].startswith("They are an exact no-op under GPTQ")
+
+
+def test_a_quantizer_that_costs_nothing():
+    assert said(plain=0.001, plain_on=0.0) == [
+        "At 1024 tokens this quantizer costs nothing significant (+0.0010 nats [-0.0138, +0.0158]): nothing to repair"
+    ]
+    (_, bands) = rows(plain=0.001, plain_on=0.0)
+    assert bands.gap_recovered is None
+
+
+def test_a_league_is_a_file(tmp_path):
+    import sys
+
+    sys.path.insert(0, "tests/figures")
+    import planted_league
+
+    made = planted_league.league()
+    (tmp_path / "league.json").write_text(made.to_json())
+    again = League.from_file(tmp_path / "league.json")
+    assert [row.key for row in again.standings] == [row.key for row in made.standings]
+    assert again.standings[1].gain == pytest.approx(made.standings[1].gain, rel=1e-5)

@@ -1,0 +1,90 @@
+"""Which searches stand behind the evidence, on which texts and with which bounds; and one small real run of both."""
+
+from dataclasses import replace
+
+import pytest
+
+from qroar_core import controls, diagnose, replicate
+from qroar_core.maths.rescale import identity
+from qroar_core.models.text import SPLITS, Document, split
+from qroar_core.runs import evidence
+from qroar_core.runs.setting import default_setting
+from qroar_core.specs import (
+    ControlSpec,
+    EvaluationSpec,
+    QuantizerSpec,
+    QuantSpec,
+    ReplicationSpec,
+    RopeSpec,
+    SearchSpec,
+    WeightQuantSpec,
+)
+
+INT4 = QuantSpec(k=QuantizerSpec(4))
+YARN = RopeSpec("yarn", 2.0)
+
+
+def document(name, seed):
+    return [Document(name, "".join(chr(97 + (i * i + seed * i) % 26) for i in range(1200)))]
+
+
+TEXTS = {name: document(name, seed) for seed, name in enumerate(SPLITS, 3)}
+
+
+@pytest.fixture
+def setting(tiny):
+    loaded = tiny()
+    base = default_setting(loaded, YARN, INT4, 64)
+    search = SearchSpec(length=64, windows=1, steps=2, query_rows=8, granularity="kv_head")
+    diagnosis = replace(base.diagnosis, windows=2, paired_tokens=8, query_rows=4, short_length=16)
+    return loaded, replace(base, search=search, diagnosis=diagnosis, evaluation=EvaluationSpec(lengths=(64,)))
+
+
+def test_seeds_keep_text_and_bounds_and_other_texts_keep_neither(setting, monkeypatch):
+    loaded, setting = setting
+    sought, given = [], {}
+    monkeypatch.setattr(evidence, "seek", lambda *a: sought.append(a) or len(sought))
+    monkeypatch.setattr(controls, "run", lambda *a, **kw: given.update(kw, spec=a[4], texts=a[5]))
+    spec = ControlSpec(seeds=(7, 8), collections=("novels",), windows=3)
+    evidence.control(loaded, setting, "the tuned", spec, TEXTS, "the diagnosis")
+    assert [(a[3].seed, a[5]) for a in sought] == [(7, "the diagnosis"), (8, "the diagnosis"), (0, None)]
+    assert sought[0][4] is TEXTS
+    assert sought[2][4] == {name: split(name, "novels") for name in SPLITS}
+    assert given["others"] == {"other seeds": [1, 2], "novels": [3]}
+    assert given["spec"].length == 64
+    assert given["texts"] is TEXTS["heldout"]
+
+
+def test_every_setting_is_diagnosed_and_searched_on_calibration_text(setting, monkeypatch):
+    loaded, setting = setting
+    seen, kept = [], {}
+    none = identity(2, 2, ((0, 3), (4, 7)))
+    monkeypatch.setattr(diagnose, "run", lambda *a: seen.append(a) or ("diagnosis", a[1].method))
+    monkeypatch.setattr(evidence, "seek", lambda *a: seen.append(a) or none)
+    monkeypatch.setattr(
+        replicate, "run", lambda loaded, cases, spec, *a: kept.update(cases=cases, spec=spec, texts=a[0])
+    )
+    pairs = [(YARN, INT4), (RopeSpec("linear", 2.0), QuantSpec(weights=WeightQuantSpec(4)))]
+    evidence.replication(loaded, setting, pairs, ReplicationSpec(windows=3), TEXTS)
+    assert seen[0][4] is TEXTS["calibration"]
+    assert [a[5] for a in (seen[1], seen[3])] == [("diagnosis", "yarn"), ("diagnosis", "linear")]
+    assert [(c.rope.method, c.diagnosis[1]) for c in kept["cases"]] == [("yarn", "yarn"), ("linear", "linear")]
+    assert kept["cases"][0].note == replicate.NO_SCALES
+    assert kept["cases"][1].note.startswith(
+        "Symmetric scales are an exact no-op here: weights have a scale per output row"
+    )
+    assert (kept["spec"].length, kept["spec"].short_length) == (64, 16)
+    assert kept["texts"] is TEXTS["heldout"]
+
+
+def test_both_run_for_real_on_a_tiny_model(setting):
+    loaded, setting = setting
+    steps = []
+    result = evidence.replication(loaded, setting, [(YARN, INT4)], ReplicationSpec(windows=3), TEXTS, steps.append)
+    assert [claim.name for claim in result.cases[0].claims][:3] == ["amplified", "amplified_long", "pressure"]
+    assert any(step.what.startswith("YaRN ×2, K int4 per token: ") for step in steps)
+    scales = evidence.seek(loaded, YARN, INT4, replace(setting.search, guard_tau=10.0), TEXTS)
+    assert not scales.is_identity
+    found = evidence.control(loaded, setting, scales, ControlSpec(seeds=(1,), windows=3, shuffles=1, dtypes=()), TEXTS)
+    assert {control.kind for control in found.controls} >= {"tuned", "unquantized", "bands", "heads", "seed"}
+    assert found.precisions == []
