@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qroar_core.cli.show import _print, _table, line
-from qroar_core.results.control_findings import measured
 
 if TYPE_CHECKING:
     from qroar_core.results.controls import Controls, Estimate
@@ -17,6 +16,8 @@ def controls(result: Controls, as_json: bool) -> None:
     if as_json:
         _print(result.model_dump(mode="json", exclude={"window_nll"}))
         return
+    from qroar_core.results.control_findings import measured  # scipy behind it: not at every command's start
+
     rows = [
         [one.name, f"{one.draws}", measured(one.gain), f"{one.least:+.4f}", f"{one.most:+.4f}", _known(one.lost)]
         for one in result.controls
@@ -45,4 +46,6 @@ def replication(result: Replication, as_json: bool) -> None:
 
 
 def _known(found: Estimate | None) -> str:
+    from qroar_core.results.control_findings import measured
+
     return measured(found) if found else ""
