@@ -149,7 +149,7 @@ def retrieve(options: dict) -> None:
 
     folder, texts, spec = _new_folder(options), documents(options), retrieval_spec(options)
     loaded = _load(options)
-    setting = setting_of(options, loaded)
+    setting = setting_of({name: x for name, x in options.items() if name != "trials"}, loaded)  # trials of its own
     spec = replace(spec, lengths=setting.evaluation.lengths)
     scales = from_file(options["scales"], loaded)[0] if options.get("scales") else None
     with show.progress() as on_step:

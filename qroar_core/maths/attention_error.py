@@ -112,10 +112,10 @@ def scaled_and_rounded(layer: CapturedLayer, q: Tensor, log2_g: Tensor, setup: S
     """
     kv, _, d = layer.k.shape
     log2_g, angles = scales_and_angles(log2_g, setup.band)
-    q, k = q.reshape(kv, -1, d), layer.k[:, :last]
-    if not layer.still:
-        up = channel_log2(log2_g, setup.band)[:, None].exp2()  # (kv, 1, d)
-        q, k = q * up, k * (1 / up if setup.mode == "symmetric" else up)
+    band = torch.full_like(setup.band, -1) if layer.still else setup.band
+    up = channel_log2(log2_g, band)[:, None].exp2()  # (kv, 1, d)
+    q = q.reshape(kv, -1, d) * up
+    k = layer.k[:, :last] * (1 / up if setup.mode == "symmetric" else up)
     if angles is not None and not layer.still:
         q, k = turned(q, angles, setup.pairing), turned(k, angles, setup.pairing)
     if reference:

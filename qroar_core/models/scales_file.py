@@ -69,6 +69,9 @@ def from_file(path: Path | str, loaded: Described) -> tuple[Scales, ScalesFile]:
             where=str(path),
             do="search scales for this model",
         )
+    if (content.version == 2) != (content.angles is not None):
+        raise BadScales("version 2 has angles, version 1 has none", where=str(path),
+                        do="give a file this software wrote")  # fmt: skip
     geo = loaded.geometry
     try:
         scales = from_nested(
