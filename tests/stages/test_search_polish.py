@@ -148,11 +148,12 @@ def test_it_starts_from_the_cached_result_and_ends_no_worse(hurt):
 @pytest.mark.slow
 def test_on_a_trained_model_it_wins_more_than_the_cached_objective(demo):
     texts = {name: split(name) for name in SPLITS}
-    spec = SearchSpec(objective="kl", granularity="layer", length=1024, windows=2, steps=4, polish_windows=4,
+    spec = SearchSpec(objective="kl", bands=BandSpec(32), length=1024, windows=2, steps=1, polish_windows=4,
                       polish_length=512)  # fmt: skip
     report = search.run(demo, RopeSpec("yarn", 4.0), INT4, spec, texts).report
     history = {c.label: c.objective for c in report.history}
-    assert history["polish result"] < history["cached result"] < 0.6 * history["identity"]
+    assert history["polish result"] < 0.95 * history["cached result"]
+    assert history["cached result"] < 0.6 * history["identity"]
     assert report.objective_found == history["polish result"]
 
 
