@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import streamlit as st
+import torch
 from streamlit.testing.v1 import AppTest
 
 ROOT = Path(__file__).parents[2]
@@ -35,7 +36,8 @@ def stages(monkeypatch, demo_model, tmp_path_factory):
         cuts = [round(i * pairs / count) for i in range(count + 1)]
         bands = tuple((a, b - 1) for a, b in zip(cuts, cuts[1:]))
         none = identity(loaded.geometry.n_layers, loaded.geometry.n_kv_heads, bands, spec.mode, spec.granularity)
-        found = type(none)(none.mode, none.granularity, none.bands, none.g * 2)
+        turned = torch.full((*none.g.shape[:2], pairs), 0.5, dtype=torch.float64) if spec.angles else None
+        found = type(none)(none.mode, none.granularity, none.bands, none.g * 2, turned)
         return SimpleNamespace(found=found, kept=found, smooth=none, mad=none, report=planted.report())
 
     monkeypatch.setenv("QROAR_RUNS", str(tmp_path_factory.mktemp("runs")))

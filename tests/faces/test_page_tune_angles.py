@@ -2,6 +2,7 @@
 
 import pytest
 from streamlit.testing.v1 import AppTest
+from visitor import button, settled, texts
 
 from pages.parts import forms
 
@@ -19,12 +20,16 @@ def toggle(app):
     return next(t for t in app.toggle if t.label == LABEL)
 
 
-def test_the_switch_is_the_searchs(tune):
+def test_the_switch_is_the_searchs_and_its_angles_are_drawn(tune):
     assert not toggle(tune).value
     assert not tune.session_state["choice"].search or not tune.session_state["choice"].search.angles
     toggle(tune).set_value(True).run()
     assert tune.session_state["choice"].search.angles
     assert not tune.exception, [e.stack_trace for e in tune.exception]
+    button(tune, "Start the search").click().run()
+    settled(tune)
+    assert not tune.exception, [e.stack_trace for e in tune.exception]
+    assert "100% of the pairs lie more than 15 degrees off the axes they had" in texts(tune)  # 0.5 rad is 29 degrees
     toggle(tune).set_value(False).run()
     assert not tune.session_state["choice"].search.angles
 

@@ -44,7 +44,7 @@ def in_view(loaded: LoadedModel, setting: Setting, plan: Plan, outcome: Any, off
     picture(drawn.by_layer_and_band(content), "scales")
     turned = angles.by_layer_and_pair(content)
     if turned is not None:
-        picture(turned, "angles")
+        picture(turned, "pair angles")
 
 
 def _measure(loaded: LoadedModel, setting: Setting, scales: Scales) -> None:
