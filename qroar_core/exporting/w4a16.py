@@ -82,11 +82,12 @@ def group_sizes(loaded: LoadedModel) -> list[int]:
 
 def _linear_layers(loaded: LoadedModel, group_size: int) -> set[str]:
     """Names of the decoder's linear layers; refuses what the format or the group size cannot take."""
-    decoder = {id(m) for layer in loaded.family.layers(loaded.model) for m in layer.modules()}
-    if any(p.ndim == 3 for layer in loaded.family.layers(loaded.model) for p in layer.parameters()):
-        raise UnsupportedModel(
-            "its experts are kept in one tensor, W4A16 packs linear layers", where=loaded.name, do="choose --format hf"
-        )
+    modules = [m for layer in loaded.family.layers(loaded.model) for m in layer.modules()]
+    decoder = {id(m) for m in modules}
+    for module in modules:
+        if any(p.ndim == 3 for p in module.parameters(recurse=False)):
+            what = "its layers convolve" if isinstance(module, nn.Conv1d) else "its experts are kept in one tensor"
+            raise UnsupportedModel(f"{what}, W4A16 packs linear layers", where=loaded.name, do="choose --format hf")
     linear = {n: m for n, m in loaded.model.named_modules() if isinstance(m, nn.Linear) and id(m) in decoder}
     for name, module in linear.items():
         if module.in_features % group_size:

@@ -193,6 +193,10 @@ def test_refusals_are_one_line_and_write_nothing(model, tiny, tmp_path):
     experts.model.model.layers[1].mlp.register_parameter("experts", torch.nn.Parameter(torch.ones(2, 4, 4)))
     with pytest.raises(UnsupportedModel, match="experts are kept in one tensor"):
         w4a16.run(experts, RopeSpec(), None, tmp_path / "out", group_size=GROUP)
+    hybrid = model()
+    hybrid.model.model.layers[1].mlp.register_module("conv", torch.nn.Conv1d(4, 4, 3, groups=4))
+    with pytest.raises(UnsupportedModel, match="its layers convolve, W4A16 packs linear layers"):
+        w4a16.run(hybrid, RopeSpec(), None, tmp_path / "out", group_size=GROUP)
     assert list(tmp_path.iterdir()) == []
 
 
