@@ -10,7 +10,7 @@ from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.text import Document
 from qroar_core.progress import OnStep, ignore
 from qroar_core.results import Diagnosis
-from qroar_core.search import _Search
+from qroar_core.searching.course import Course
 from qroar_core.searching.frame import Frame
 from qroar_core.specs import QuantSpec, RopeSpec, SearchSpec
 
@@ -28,6 +28,6 @@ def seek(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, spec: SearchSpec
         return _Unproven(Frame(loaded, rope, quant, spec, texts), on_step, None).outcome(diagnosis).found
 
 
-class _Unproven(_Search):
+class _Unproven(Course):
     def prove(self, found: Scales) -> tuple[Scales, str]:
         return found, "not asked"

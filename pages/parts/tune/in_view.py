@@ -19,7 +19,7 @@ from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.scales_file import to_file
 from qroar_core.results.intervals import NO_GAIN
 from qroar_core.runs.setting import Setting
-from qroar_core.search import CANCELLED
+from qroar_core.searching.course import CANCELLED
 from qroar_core.searching.frame import Plan
 
 

@@ -1,0 +1,183 @@
+"""The course of one search: begin, read, descend, guard, prove; and what a cancelled one has by then."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from qroar_core.errors import Cancelled
+from qroar_core.maths.rescale import Scales
+from qroar_core.models.capture import Capture, capture
+from qroar_core.models.score import forward_seconds
+from qroar_core.progress import OnStep, Step
+from qroar_core.results import Diagnosis, SearchReport
+from qroar_core.results.intervals import NO_GAIN
+from qroar_core.results.search import Candidate
+from qroar_core.searching import telling
+from qroar_core.searching.descent import AdamState, Descent
+from qroar_core.searching.frame import Frame
+from qroar_core.searching.full import FullObjective
+from qroar_core.searching.methods import METHODS
+from qroar_core.searching.outcome import SearchOutcome
+from qroar_core.searching.proof import Bench, guarded, proven
+from qroar_core.searching.sharing import tries_of
+from qroar_core.searching.shrinking import pull
+from qroar_core.searching.whole import WORDS, Whole, descend, require_seen, settled, whole
+
+GUARD_WINDOWS, PROOF_WINDOWS = 4, 8
+CANCELLED = "cancelled: not proven on held-out text"
+
+
+class Course:
+    """One search under way."""
+
+    def __init__(self, frame: Frame, on_step: OnStep, resume: SearchOutcome | None,
+                 storage: Path | None = None) -> None:  # fmt: skip
+        self.frame, self.spec, self.on_step, self.resume, self.storage = frame, frame.spec, on_step, resume, storage
+        self.history: list[Candidate] = list(resume.report.history) if resume else []
+        self.spent = resume.report.seconds if resume else 0.0
+        self.bench = Bench(frame.loaded, frame.rope, frame.quant, on_step)
+        self.descent: Descent | None = None
+        self.whole: Whole | None = None
+        self.starts: dict[str, Tensor] = {}
+        self.began = self.idle = 0.0
+        self.windows = self.bounds = self.limits = torch.empty(0)
+
+    def outcome(self, diagnosis: Diagnosis | None) -> SearchOutcome:
+        frame = self.frame
+        if not self.begin(diagnosis):
+            report = telling.untouched(frame, self.bounds)
+            return SearchOutcome(frame.none, frame.none, frame.none, frame.none, report)
+        self.idle = forward_seconds(frame.loaded, self.windows[:1])
+        self.began = time.perf_counter()
+        try:
+            value, log2_g = self.descend(self.captured())
+            self.spent += time.perf_counter() - self.began
+            self.began = 0.0
+            before, after = value(torch.zeros_like(log2_g)), value(log2_g)
+            searched = frame.scales(log2_g)
+            found, guard = self.guard(searched)
+            if not torch.equal(found.point, searched.point):
+                after = value(found.point.float())
+            kept, reason = self.prove(found)
+        except Cancelled as stop:
+            raise Cancelled(stop.where, partial=self.partial()) from stop
+        idle = (self.idle + forward_seconds(frame.loaded, self.windows[:1])) / 2
+        report = self.told(before, after, guard, "identity" if kept.is_identity else "found", reason, idle)
+        return self.made(found, kept, report)
+
+    def begin(self, diagnosis: Diagnosis | None) -> bool:
+        """Bounds and text; False where scales cannot act."""
+        frame, spec = self.frame, self.spec
+        self.bounds = frame.bounds(diagnosis)
+        if frame.verdict.acts == "no":
+            return False
+        self.limits = frame.limits(self.bounds)
+        require_seen(spec.objective, frame)
+        self.windows = frame.windows("calibration", frame.length, spec.windows)
+        self.tries = tries_of(self.storage, frame, self.bounds, self.on_step)
+        return True
+
+    def captured(self) -> Capture:
+        """q, k and v of the calibration text, and where to start from."""
+        frame, spec = self.frame, self.spec
+        taken = capture(frame.loaded, frame.rope, self.windows, spec.query_rows, seed=spec.seed, on_step=self.on_step)
+        self.starts = frame.starts(taken)
+        return taken
+
+    def descend(self, taken: Capture) -> tuple[Callable[[Tensor], float], Tensor]:
+        """The objective that decides, and log2 g found under it."""
+        frame, resume = self.frame, self.resume
+        base = self.starts["identity"]
+        before = resume.found.point.float() if resume else None
+        in_whole = resume is not None and resume.report.objective != "cached"
+        value: Callable[[Tensor], float] = lambda x: 1.0  # noqa: E731 (replaced wherever there is an objective)
+        if not frame.weights_only:
+            objective = frame.objective(taken)
+            objective.pull = pull(frame)
+            value = objective.value
+            if not in_whole:
+                state = replace(resume.state) if resume and resume.state else None
+                past = tuple(self.history)
+                self.descent = Descent(objective, self.limits, self.spec, self.note, past, before, state,
+                                       self.tries("cached"))  # fmt: skip
+                begin = {name: x for name, x in self.starts.items() if name != "mad"}  # a baseline, never a good start
+                METHODS[self.spec.method](self.descent, begin)
+                base = self.descent.best
+        if self.spec.objective != "cached":
+            state = replace(resume.state) if in_whole and resume and resume.state else None
+            self.whole = whole(frame, self.limits, self.note, state)
+            if isinstance(self.whole, FullObjective):
+                self.whole.tries = self.tries("full")
+            past = tuple(self.history) if in_whole else ()
+            self.history = list(past)
+            base = before if in_whole and before is not None else base
+            return self.whole.value, descend(self.whole, base, self.limits, frame, self.note, past)
+        return value, base
+
+    def note(self, step: int, label: str, value: float, best: float | None = None) -> None:
+        """Keep a candidate and show it; may raise Cancelled. Without `best` the value is of a few rows only."""
+        if best is None:
+            best = self.history[-1].best if self.history else value
+        candidate = Candidate(step=step, label=label, objective=value, best=best)
+        self.history.append(candidate)
+        total = telling.total(self.spec, len(self.frame.bands), self.whole)
+        self.on_step(Step("search", min(step, total), total, label, candidate))
+
+    def guard(self, found: Scales) -> tuple[Scales, str]:
+        """The short-context guard on development text."""
+        frame = self.frame
+        short = max(2, min(frame.loaded.geometry.original_context, frame.length // 4))
+        kept, sentence = guarded(
+            self.bench, found, frame.windows("development", short, GUARD_WINDOWS), self.spec.guard_tau
+        )
+        return (kept if kept is not None else frame.none), sentence
+
+    def prove(self, found: Scales) -> tuple[Scales, str]:
+        """Keep `found` only if held-out text says so."""
+        if found.is_identity:
+            return self.frame.none, f"{NO_GAIN}, the search found nothing better or the guard rejected it"
+        heldout = self.frame.heldout(PROOF_WINDOWS)
+        gain = proven(self.bench, found, heldout)
+        measured = f"{gain.mean:+.4f} nats [{gain.low:+.4f}, {gain.high:+.4f}] on {len(heldout)} held-out windows"
+        if gain.low > 0:
+            return found, f"significant gain: {measured}"
+        return self.frame.none, f"{NO_GAIN} ({measured})"
+
+    def partial(self) -> SearchOutcome | None:
+        """What a cancelled search has by now: the best exact candidate, unguarded and unproven."""
+        objective, state = "cached", self.descent.state if self.descent is not None else None
+        if self.whole is not None and self.whole.started:
+            objective, state = self.spec.objective, settled(self.whole)
+            best, value = self.whole.best, self.whole.value
+            before, after = value(torch.zeros_like(best)), value(best)
+        elif self.descent is not None and self.descent.started:
+            self.descent.settle()
+            best, before, after = self.descent.best, 1.0, self.descent.value
+        else:
+            return self.resume
+        self.spent += time.perf_counter() - self.began if self.began else 0.0
+        report = self.told(before, after, "not asked: cancelled before its end", "identity", CANCELLED, self.idle)
+        report = report.model_copy(update={"objective": objective})
+        return self.made(self.frame.scales(best), self.frame.none, report, state)
+
+    def told(self, before: float, after: float, guard: str, chosen: str, reason: str, idle: float) -> SearchReport:
+        """The report; `idle` is one window's bare forward pass, seconds."""
+        spec, once = self.spec, idle * len(self.windows)
+        text = f"{len(self.windows)} calibration windows of {self.frame.length} tokens, seed {spec.seed}"
+        method = ", ".join(filter(None, (spec.method, WORDS[spec.objective])))
+        return SearchReport(
+            verdict=self.frame.verdict, method=method, objective=spec.objective, objective_identity=before,
+            objective_found=after, history=self.history, bounds=self.bounds.tolist(), trials=len(self.history),
+            seconds=self.spent, forward_seconds=once, forward_equivalents=self.spent / once, guard=guard, text=text,
+            chosen="found" if chosen == "found" else "identity", reason=reason,
+        )  # fmt: skip
+
+    def made(self, found: Scales, kept: Scales, report: SearchReport, state: AdamState | None = None) -> SearchOutcome:
+        smooth, mad = (self.frame.scales(self.starts[name]) for name in ("smooth_attention", "mad"))
+        return SearchOutcome(found, kept, smooth, mad, report, state)
