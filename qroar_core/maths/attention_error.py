@@ -74,10 +74,12 @@ def channel_log2(log2_g: Tensor, band: Tensor) -> Tensor:
     return padded[..., torch.where(band >= 0, band, log2_g.shape[-1])]
 
 
-def scales_and_angles(point: Tensor, band: Tensor) -> tuple[Tensor, Tensor | None]:
-    """`Scales.point` of one layer, (kv, bands [+ pairs]), as log2 g and the angles, None without any."""
-    bands = int(band.max()) + 1
-    return point[..., :bands], point[..., bands:] if point.shape[-1] > bands else None
+def scales_and_angles(point: Tensor, pairs: int) -> tuple[Tensor, Tensor | None]:
+    """`Scales.point` of one layer, (kv, bands [+ pairs]), as log2 g and the angles, None without any.
+
+    Bands never outnumber pairs, so the width alone tells: nothing is read from the device.
+    """
+    return (point[..., :-pairs], point[..., -pairs:]) if point.shape[-1] > pairs else (point, None)
 
 
 def attention_error(layer: CapturedLayer, log2_g: Tensor, metric: Tensor, setup: Setup, *, pick: Tensor | None = None,
@@ -111,7 +113,7 @@ def scaled_and_rounded(layer: CapturedLayer, q: Tensor, log2_g: Tensor, setup: S
         q (n_kv_heads, group * R, head_dim), k (n_kv_heads, last, head_dim).
     """
     kv, _, d = layer.k.shape
-    log2_g, angles = scales_and_angles(log2_g, setup.band)
+    log2_g, angles = scales_and_angles(log2_g, setup.cos.shape[-1])
     band = torch.full_like(setup.band, -1) if layer.still else setup.band
     up = channel_log2(log2_g, band)[:, None].exp2()  # (kv, 1, d)
     q = q.reshape(kv, -1, d) * up
