@@ -158,10 +158,8 @@ def _conditions(rope: RopeSpec, quant: QuantSpec, tuned: Scales | None, smooth: 
 
 def rotated(quant: QuantSpec) -> QuantSpec | None:
     """The same quantizers behind a Hadamard rotation of q and k, or None where that does not apply."""
-    k = quant.k
-    if k is None or k.rotation == "hadamard" or k.before_rope or k.scale in ("channel", "tensor"):
-        return None
-    return replace(quant, k=replace(k, rotation="hadamard"))
+    turned = quant.k.rotated if quant.k is not None else None
+    return None if turned is None else replace(quant, k=turned)
 
 
 def must_rotate(quant: QuantSpec) -> QuantSpec:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from qroar_core.errors import BadSpec
 from qroar_core.presets import KV_PRESETS
-from qroar_core.specs import METHODS, Method, QuantizerSpec, QuantSpec
+from qroar_core.specs import METHODS, Method, QuantSpec
 
 KIVI_K = replace(KV_PRESETS["kivi2"].k, before_rope=True)  # its groups and residual, on the axes before RoPE
 WHY_NOT: dict[Method, str] = {
@@ -58,15 +58,8 @@ def _under(method: Method, quant: QuantSpec) -> QuantSpec | None:
         whole = k is not None and k.scale != "channel" and k.levels not in ("e4m3", "e5m2")
         return replace(quant, k=replace(KIVI_K, bits=k.bits)) if k is not None and whole else None
     if method == "rotation":
-        turned = _rotated(k), _rotated(quant.qk)
-        return None if turned == (None, None) else replace(quant, k=turned[0] or k, qk=turned[1] or quant.qk)
+        turned = [spec and spec.rotated for spec in (k, quant.qk)]
+        return replace(quant, k=turned[0] or k, qk=turned[1] or quant.qk) if any(turned) else None
     if method == "smoothquant":
         return quant if quant.activations is not None else None
     return quant if by_row else None  # awq, gptq
-
-
-def _rotated(spec: QuantizerSpec | None) -> QuantizerSpec | None:
-    """The same quantizer behind a Hadamard rotation; None where that does not apply or is there already."""
-    if spec is None or spec.rotation == "hadamard" or spec.before_rope or spec.scale in ("channel", "tensor"):
-        return None
-    return replace(spec, rotation="hadamard")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from qroar_core.errors import BadSpec
@@ -103,6 +103,13 @@ class QuantizerSpec:
             raise BadSpec(f"residual {self.residual} must be a multiple of group_size {self.group_size}")
         if self.before_rope and self.rotation == "hadamard":
             raise BadSpec("a Hadamard rotation is applied after RoPE; before_rope excludes it")
+
+    @property
+    def rotated(self) -> QuantizerSpec | None:
+        """The same quantizer behind a Hadamard rotation; None where that does not apply or is there already."""
+        if self.rotation == "hadamard" or self.before_rope or self.scale in ("channel", "tensor"):
+            return None
+        return replace(self, rotation="hadamard")
 
     @property
     def block_tokens(self) -> int:
