@@ -22,7 +22,7 @@ def _main(arguments: list[str]) -> int:
     from typer._click.exceptions import ClickException
     from typer.main import get_command
 
-    from qroar_core.cli.evidence import app
+    from qroar_core.cli.commands import app
     from qroar_core.errors import Cancelled, QRoarError
 
     command = get_command(app)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import replace
-from pathlib import Path
 
 import typer
 
@@ -27,33 +26,10 @@ from qroar_core.cli.options import (
     takes,
 )
 from qroar_core.cli.predicting import predict
+from qroar_core.cli.root import app, load_model, new_folder
 from qroar_core.cli.settings import check, setting_of
 from qroar_core.cli.texts import documents
-from qroar_core.errors import BadCheckpoint, BadOutput, BadScales, BadSpec
-
-app = typer.Typer(
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    help="See and repair what RoPE interpolation plus quantization does to a language model.",
-)
-
-
-def _load(options: dict):
-    from qroar_core import load
-
-    check(options)  # a typing slip must not cost the reading of gigabytes
-    with show.progress() as on_step:
-        return load.run(options["model"], device=options["device"], dtype=options["dtype"], on_step=on_step)
-
-
-def _new_folder(options: dict) -> Path | None:
-    """--out of a command that writes one stage: must not exist yet."""
-    if not options.get("out"):
-        return None
-    folder = Path(options["out"]).expanduser()
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise BadOutput("already exists", where=str(folder), do="choose a new folder")
-    return folder
+from qroar_core.errors import BadCheckpoint, BadScales, BadSpec
 
 
 def _rotation_scales(options: dict, loaded):
@@ -73,7 +49,7 @@ def _rotation_scales(options: dict, loaded):
 @takes(MODEL)
 def info(options: dict) -> None:
     """What the model is: sizes, RoPE, native window."""
-    show.model(_load(options), options["json"])
+    show.model(load_model(options), options["json"])
 
 
 @app.command()
@@ -95,8 +71,8 @@ def diagnose(options: dict) -> None:
     from qroar_core import diagnose as stage
     from qroar_core.models.scales_file import write_atomically
 
-    folder, texts = _new_folder(options), documents(options)
-    loaded = _load(options)
+    folder, texts = new_folder(options), documents(options)
+    loaded = load_model(options)
     setting = setting_of(options, loaded)
     with show.progress() as on_step:
         result = stage.run(loaded, setting.rope, setting.quant, setting.diagnosis, texts["calibration"], on_step)
@@ -111,8 +87,8 @@ def search(options: dict) -> None:
     """Search band scales for W_Q and W_K; identity is kept unless held-out text proves the gain."""
     from qroar_core.cli.searching import searched
 
-    folder, texts = _new_folder(options), documents(options)
-    loaded = _load(options)
+    folder, texts = new_folder(options), documents(options)
+    loaded = load_model(options)
     setting = setting_of(options, loaded)
     outcome = searched(loaded, setting, texts, options, folder)
     show.search(outcome.report, outcome.kept, options["json"])
@@ -125,8 +101,8 @@ def evaluate(options: dict) -> None:
     from qroar_core import evaluate as stage
     from qroar_core.models.scales_file import from_file, write_atomically
 
-    folder, texts = _new_folder(options), documents(options)
-    loaded = _load(options)
+    folder, texts = new_folder(options), documents(options)
+    loaded = load_model(options)
     setting = setting_of(options, loaded)
     scales = from_file(options["scales"], loaded)[0] if options.get("scales") else None
     with show.progress() as on_step:
@@ -147,8 +123,8 @@ def retrieve(options: dict) -> None:
     from qroar_core.cli.retrieving import retrieval_spec
     from qroar_core.models.scales_file import from_file, write_atomically
 
-    folder, texts, spec = _new_folder(options), documents(options), retrieval_spec(options)
-    loaded = _load(options)
+    folder, texts, spec = new_folder(options), documents(options), retrieval_spec(options)
+    loaded = load_model(options)
     setting = setting_of({name: x for name, x in options.items() if name != "trials"}, loaded)  # trials of its own
     spec = replace(spec, lengths=setting.evaluation.lengths)
     scales = from_file(options["scales"], loaded)[0] if options.get("scales") else None
@@ -168,8 +144,8 @@ def league(options: dict) -> None:
     from qroar_core.models.scales_file import write_atomically
     from qroar_core.searching.seek import seek
 
-    folder, texts, spec = _new_folder(options), documents(options), league_spec(options)
-    loaded = _load(options)
+    folder, texts, spec = new_folder(options), documents(options), league_spec(options)
+    loaded = load_model(options)
     setting = setting_of(options, loaded)
     spec = replace(spec, search=setting.search, windows=max(2, setting.evaluation.windows))
     with show.progress() as on_step:
@@ -195,14 +171,14 @@ def export(options: dict) -> None:
         raise BadSpec("where to?", where="export", do="add --out DIR")
     check(options)
     asked = rope_spec(options)
-    _new_folder(options)
+    new_folder(options)
     if options["format"] in GGUF_COPY:
         show.line(str(copy(options, asked)))
         return
     from qroar_core.models.scales_file import from_file, rope_from
 
     write = writer_of(options)
-    loaded = _load(options)
+    loaded = load_model(options)
     scales, rope = None, asked or RopeSpec()
     if options.get("scales"):
         scales, content = from_file(options["scales"], loaded)
@@ -235,7 +211,7 @@ def run(options: dict) -> None:
     from qroar_core.runs.folder import RunFolder
 
     texts = documents(options)
-    loaded = _load(options)
+    loaded = load_model(options)
     setting = setting_of(options, loaded)
     out = options.get("out") or f"runs/{loaded.name.replace('/', '--')}"
     folder = RunFolder.open(out, loaded, setting, "python -m qroar_core " + shlex.join(options["arguments"]))

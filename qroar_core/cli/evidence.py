@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 from qroar_core.cli import show_evidence
-from qroar_core.cli.app import _load, _new_folder, app
 from qroar_core.cli.options import BANDS, CONTROLS, EVALUATE, MODEL, OUT, REPLICATE, SEARCH, SETTING, takes
+from qroar_core.cli.root import app, load_model, new_folder
 from qroar_core.cli.settings import setting_of
 from qroar_core.cli.show import progress
 from qroar_core.cli.texts import documents
@@ -24,8 +24,8 @@ def controls(options: dict) -> None:
     from qroar_core.runs.evidence import control
     from qroar_core.searching.seek import seek
 
-    folder, texts, spec = _new_folder(options), documents(options), control_spec(options)
-    loaded = _load(options)
+    folder, texts, spec = new_folder(options), documents(options), control_spec(options)
+    loaded = load_model(options)
     setting = setting_of(options, loaded)
     spec = replace(spec, windows=setting.evaluation.windows)
     with progress() as on_step:
@@ -46,10 +46,10 @@ def replicate(options: dict) -> None:
     from qroar_core.models.scales_file import write_atomically
     from qroar_core.runs.evidence import replication
 
-    folder, texts = _new_folder(options), documents(options)
+    folder, texts = new_folder(options), documents(options)
     spec = ReplicationSpec(tolerance=options["tolerance"], seed=options["seed"])
     pairs_of(options, RopeSpec(options["rope"] or "yarn", options["factor"] or 2.0), QuantSpec())
-    loaded = _load(options)
+    loaded = load_model(options)
     setting = setting_of(options, loaded)
     spec = replace(spec, windows=setting.evaluation.windows)
     with progress() as on_step:

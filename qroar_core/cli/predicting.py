@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from qroar_core.cli import show
+from qroar_core.cli.root import load_model, new_folder
 from qroar_core.cli.settings import setting_of
 from qroar_core.cli.texts import documents
 
@@ -11,12 +12,11 @@ def predict(options: dict) -> None:
     """Does the diagnosis tell which bands cost most? Each band rounded alone, on held-out text."""
     from qroar_core import diagnose
     from qroar_core import predict as stage
-    from qroar_core.cli.app import _load, _new_folder
     from qroar_core.models.scales_file import write_atomically
     from qroar_core.specs import PredictionSpec
 
-    folder, texts = _new_folder(options), documents(options)
-    loaded = _load(options)
+    folder, texts = new_folder(options), documents(options)
+    loaded = load_model(options)
     setting = setting_of(options, loaded)
     stage.require_bands(setting.quant)  # before the diagnosis, which takes a while
     asked = setting.diagnosis

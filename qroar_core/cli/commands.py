@@ -1,0 +1,9 @@
+"""All commands: importing a module of commands registers them."""
+
+from __future__ import annotations
+
+from qroar_core.cli import app as _stages
+from qroar_core.cli import evidence as _evidence
+from qroar_core.cli.root import app
+
+__all__ = ["_evidence", "_stages", "app"]
