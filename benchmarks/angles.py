@@ -8,22 +8,14 @@ from __future__ import annotations
 
 import sys
 
+from benchmarks.int4_int3_w4 import LENGTH, ROPE, ROWS, SETTINGS, WINDOWS
 from qroar_core import evaluate, load
 from qroar_core.models import smollm2
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.models.text import COLLECTIONS, SPLITS, split
+from qroar_core.models.text import SPLITS, split
 from qroar_core.results.evaluation import Evaluation
 from qroar_core.searching.seek import seek
-from qroar_core.specs import EvaluationSpec, QuantizerSpec, QuantSpec, RopeSpec, SearchSpec, WeightQuantSpec
-
-LENGTH, WINDOWS = 2048, 8
-ROPE = RopeSpec("yarn", 2.0)
-TECHNICAL = ("technical",)
-SETTINGS = {
-    "K int4": QuantSpec(k=QuantizerSpec(4)),
-    "K int3": QuantSpec(k=QuantizerSpec(3)),
-    "K and V int4, W4 in groups of 64": QuantSpec(WeightQuantSpec(4, "group", 64), QuantizerSpec(4), QuantizerSpec(4)),
-}
+from qroar_core.specs import EvaluationSpec, SearchSpec
 
 
 def main() -> None:
@@ -32,9 +24,8 @@ def main() -> None:
     loaded = load.run("smollm2", device="cpu", dtype="float32")
     print("| quantizer | text | searched | ppl reference | quantized | tuned | rotation | gap recovered | gain, nats |")
     print("|---|---|---|---|---|---|---|---|---|", flush=True)
-    rows = [(name, collection) for name in SETTINGS for collection in (COLLECTIONS if name == "K int4" else TECHNICAL)]
     for angles in (True, False):
-        for name, collection in rows:
+        for name, collection in ROWS:
             measured(loaded, name, collection, angles)
     print(f"\n{WINDOWS} held-out windows of {LENGTH} tokens each, seed 0, intervals paired over windows.")
 

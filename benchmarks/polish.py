@@ -8,27 +8,14 @@ from __future__ import annotations
 
 import sys
 
+from benchmarks.int4_int3_w4 import LENGTH, ROPE, ROWS, SETTINGS, WINDOWS
 from qroar_core import evaluate, load, search
 from qroar_core.models import smollm2
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.models.text import COLLECTIONS, SPLITS, split
-from qroar_core.specs import (
-    BandSpec,
-    EvaluationSpec,
-    QuantizerSpec,
-    QuantSpec,
-    RopeSpec,
-    SearchSpec,
-    WeightQuantSpec,
-)
+from qroar_core.models.text import SPLITS, split
+from qroar_core.specs import BandSpec, EvaluationSpec, SearchSpec
 
-LENGTH, WINDOWS, BANDS = 2048, 8, 32
-ROPE = RopeSpec("yarn", 2.0)
-SETTINGS = {
-    "K int4": QuantSpec(k=QuantizerSpec(4)),
-    "K int3": QuantSpec(k=QuantizerSpec(3)),
-    "K and V int4, W4 in groups of 64": QuantSpec(WeightQuantSpec(4, "group", 64), QuantizerSpec(4), QuantizerSpec(4)),
-}
+BANDS = 32
 
 
 def main() -> None:
@@ -37,9 +24,8 @@ def main() -> None:
     loaded = load.run("smollm2", device="cpu", dtype="float32")
     print("| quantizer | text | ppl reference | quantized | tuned | gap recovered | gain, nats | KL in the search |")
     print("|---|---|---|---|---|---|---|---|", flush=True)
-    for name in SETTINGS:
-        for collection in COLLECTIONS if name == next(iter(SETTINGS)) else ("technical",):
-            polished(loaded, name, collection)
+    for name, collection in ROWS:
+        polished(loaded, name, collection)
     print(f"\n{WINDOWS} held-out windows of {LENGTH} tokens each, seed 0, intervals paired over windows.")
 
 

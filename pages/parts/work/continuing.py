@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pages.parts.session import manager
-from pages.parts.work.keys import stage_key
+from pages.parts.work.keys import origin, stage_key
 from pages.parts.work.staging import submit
 from pages.parts.work.texts import texts
 from qroar_core import continuations
@@ -26,8 +26,7 @@ def held_out(setting: Setting, tokens: int | None = None) -> ContinuationSpec:
 
 def key(loaded: LoadedModel, setting: Setting, outcome: Any, spec: ContinuationSpec) -> tuple:
     """The prompt belongs to the key, and the search the scales came from."""
-    origin = (setting.search, setting.diagnosis) if outcome else ()
-    return stage_key("continue", loaded, setting, spec, *origin)
+    return stage_key("continue", loaded, setting, spec, *origin(setting, outcome))
 
 
 def result(loaded: LoadedModel, setting: Setting, outcome: Any, spec: ContinuationSpec) -> Continuations | None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from pages.parts.session import manager
 from pages.parts.work import rotating
-from pages.parts.work.keys import stage_key
+from pages.parts.work.keys import origin, stage_key
 from pages.parts.work.staging import submit
 from pages.parts.work.texts import texts
 from qroar_core import evaluate
@@ -20,8 +20,7 @@ from qroar_core.runs.setting import Setting
 
 def key(loaded: LoadedModel, setting: Setting, outcome: Any) -> tuple:
     """The scales belong to the key by the search they came from, and the diagnosis its bounds came from."""
-    origin = (setting.search, setting.diagnosis) if outcome else ()
-    return stage_key("evaluate", loaded, setting, setting.evaluation, *origin)
+    return stage_key("evaluate", loaded, setting, setting.evaluation, *origin(setting, outcome))
 
 
 def result(loaded: LoadedModel, setting: Setting, outcome: Any) -> Evaluation | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
+from typing import Any
 
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.runs.setting import Setting
@@ -12,3 +13,8 @@ def stage_key(stage: str, loaded: LoadedModel, setting: Setting, *specs: Hashabl
     """What `stage` would compute for this model and setting on its texts. `runs.library` reads these keys too."""
     who = (loaded.fingerprint, str(loaded.device), str(loaded.dtype))
     return (stage, *who, setting.text, setting.rope, setting.quant, *specs)
+
+
+def origin(setting: Setting, outcome: Any) -> tuple[Hashable, ...]:
+    """What scales in a key stand for: the search they came from, and the diagnosis its bounds came from."""
+    return (setting.search, setting.diagnosis) if outcome else ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pages.parts.session import manager
-from pages.parts.work.keys import stage_key
+from pages.parts.work.keys import origin, stage_key
 from pages.parts.work.staging import submit
 from pages.parts.work.texts import texts
 from qroar_core import retrieve
@@ -18,8 +18,7 @@ from qroar_core.specs import RetrievalSpec
 
 def key(loaded: LoadedModel, setting: Setting, outcome: Any, spec: RetrievalSpec) -> tuple:
     """The scales belong to the key by the search they came from, and the diagnosis its bounds came from."""
-    origin = (setting.search, setting.diagnosis) if outcome else ()
-    return stage_key("retrieve", loaded, setting, spec, *origin)
+    return stage_key("retrieve", loaded, setting, spec, *origin(setting, outcome))
 
 
 def result(loaded: LoadedModel, setting: Setting, outcome: Any, spec: RetrievalSpec) -> Retrieval | None:
