@@ -1,4 +1,4 @@
-"""`python -m benchmarks [--keep] [PART ...]`, parts as in PARTS below: no part runs all of them.
+"""`python -m benchmarks [--keep] [PART ...]`, parts as in parts.py; no part runs all of them.
 
 Every figure is a ratio inside one run, or a count; wall seconds are printed beside for the reader. With --keep
 each part's output is also written to benchmarks/results/PART.md, under the date and the versions that made it.
@@ -15,44 +15,19 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TextIO
 
-from benchmarks import (
-    angles,
-    controls,
-    dashboard,
-    demo,
-    diagnosis,
-    evaluation,
-    families,
-    inplace,
-    league,
-    llamacpp,
-    llamacpp_angles,
-    memory,
-    objectives,
-    polish,
-    predict,
-    replication,
-    smollm2,
-)
-
-PARTS = {"demo": demo.main, "smollm2": smollm2.main, "diagnosis": diagnosis.main, "memory": memory.main}
-PARTS |= {"dashboard": dashboard.main, "llamacpp": llamacpp.main, "inplace": inplace.main, "families": families.main}
-PARTS |= {"objectives": objectives.main, "polish": polish.main, "angles": angles.main, "predict": predict.main}
-PARTS |= {"llamacpp-angles": llamacpp_angles.main}
-PARTS |= {"evaluation": evaluation.main, "lengths": evaluation.lengths}
-PARTS |= {"league": league.main, "controls": controls.main, "replication": replication.main}
+from benchmarks.parts import PARTS, chosen
 
 RESULTS = Path(__file__).parent / "results"
 
 
 def main(arguments: list[str]) -> int:
     """Run the named parts and print their tables."""
-    names = [name for name in arguments if name != "--keep"]
-    unknown = [name for name in names if name not in PARTS]
-    if unknown:
-        print(f"unknown part {unknown[0]}; choose from {', '.join(PARTS)}", file=sys.stderr)
+    try:
+        names = chosen([name for name in arguments if name != "--keep"], PARTS)
+    except KeyError as unknown:
+        print(f"unknown part {unknown.args[0]}; choose from {', '.join(PARTS)}", file=sys.stderr)
         return 2
-    for name in names or PARTS:
+    for name in names:
         print(f"\n## {name}\n", flush=True)
         if "--keep" in arguments:
             kept(name)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks.int4_int3_w4 import LENGTH, ROPE, ROWS, SETTINGS, WINDOWS
+from benchmarks.int4_int3_w4 import LENGTH, ROPE, SETTINGS, TEXTS, WINDOWS, Name
 from qroar_core import evaluate, load
 from qroar_core.models import smollm2
 from qroar_core.models.loaded import LoadedModel
@@ -18,28 +18,29 @@ from qroar_core.searching.seek import seek
 from qroar_core.specs import EvaluationSpec, SearchSpec
 
 
-def main() -> None:
-    """The first setting on every text collection, the others on the technical one; angles first."""
+def main(name: Name) -> None:
+    """One setting on its text collections; scales with angles first."""
     smollm2.fetch()
     loaded = load.run("smollm2", device="cpu", dtype="float32")
     print("| quantizer | text | searched | ppl reference | quantized | tuned | rotation | gap recovered | gain, nats |")
     print("|---|---|---|---|---|---|---|---|---|", flush=True)
     for angles in (True, False):
-        for name, collection in ROWS:
+        for collection in TEXTS[name]:
             measured(loaded, name, collection, angles)
     print(f"\n{WINDOWS} held-out windows of {LENGTH} tokens each, seed 0, intervals paired over windows.")
 
 
-def measured(loaded: LoadedModel, name: str, collection: str, angles: bool) -> None:
+def measured(loaded: LoadedModel, name: Name, collection: str, angles: bool) -> None:
     """One row."""
+    words, quant = SETTINGS[name]
     texts = {part: split(part, collection) for part in SPLITS}
     spec = SearchSpec(length=LENGTH, angles=angles)
-    found = seek(loaded, ROPE, SETTINGS[name], spec, texts)  # the evaluation below is its proof
+    found = seek(loaded, ROPE, quant, spec, texts)  # the evaluation below is its proof
     asked = EvaluationSpec(lengths=(LENGTH,), windows=WINDOWS, rotation=True)
-    result = evaluate.run(loaded, ROPE, SETTINGS[name], found, None, asked, texts["heldout"])
+    result = evaluate.run(loaded, ROPE, quant, found, None, asked, texts["heldout"])
     if result.gain is None or result.gap_recovered is None:
-        sys.exit(f"{name} on {collection}: nothing was tuned")
-    print(row(name, collection, angles, result), flush=True)
+        sys.exit(f"{words} on {collection}: nothing was tuned")
+    print(row(words, collection, angles, result), flush=True)
 
 
 def row(name: str, collection: str, angles: bool, result: Evaluation) -> str:
@@ -54,7 +55,3 @@ def row(name: str, collection: str, angles: bool, result: Evaluation) -> str:
     won = f"{gain.delta_nll:+.4f} [{gain.ci_low:+.4f}, {gain.ci_high:+.4f}]"
     cells = [name, collection, searched, *ppls, f"{result.gap_recovered:.1%}", won]
     return "| " + " | ".join(cells) + " |"
-
-
-if __name__ == "__main__":
-    main()

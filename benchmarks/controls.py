@@ -1,4 +1,7 @@
-"""Controls beside the tuned scales: what else the gain could have come from, on the demo model and SmolLM2."""
+"""Controls beside the tuned scales: what else the gain could have come from, on the demo model and SmolLM2.
+
+One table of controls and one of number formats a model, and what they say.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +21,6 @@ from qroar_core.specs.words import setting_words
 
 DEMO = ControlSpec(windows=16, shuffles=4, seeds=(1, 2, 3), collections=("technical", "novels"))
 SMOLLM2 = ControlSpec(windows=6, shuffles=1, seeds=(1,), collections=("messages",), dtypes=("bfloat16",))
-
-
-def main() -> None:
-    """One table of controls and one of number formats a model, and what they say."""
-    on_demo()
-    on_smollm2()
 
 
 def on_demo() -> None:
@@ -75,7 +72,3 @@ def formats(result: Controls) -> None:
 
 def _cell(found: Estimate | None) -> str:
     return measured(found) if found else ""
-
-
-if __name__ == "__main__":
-    main()

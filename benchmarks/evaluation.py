@@ -116,17 +116,17 @@ class Case:
     calibration: int  # windows
 
 
-CASES = (Case("demo", RopeSpec("yarn", 128.0), 32000, 256, 2), Case("smollm2", ROPE, LONG, 2048, 1))
+DEMO = Case("demo", RopeSpec("yarn", 128.0), 32000, 256, 2)
+SMOLLM2 = Case("smollm2", ROPE, LONG, 2048, 1)
 
 
-def lengths() -> None:
-    """Every stage at the longest lengths."""
+def lengths(case: Case) -> None:
+    """Every stage at the longest length of one model."""
     smollm2.fetch()
     print("| model | length | diagnosis, s | search, s | evaluation, s | peak beyond model, MiB | of it cache "
           "| ppl reference | quantized | tuned | what the evaluation says |")  # fmt: skip
     print("|---|---|---|---|---|---|---|---|---|---|---|", flush=True)
-    for case in CASES:
-        print(at_length(case), flush=True)
+    print(at_length(case), flush=True)
     print(f"\nK int4 per token and head, text: {TEXT}, two held-out windows each.")
 
 

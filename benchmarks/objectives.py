@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import statistics
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -47,20 +48,22 @@ class Case:
     text: str
 
 
-CASES = (
+ON_DEMO = (
     Case("demo, YaRN x4, K int4", "demo", RopeSpec("yarn", 4.0), QuantSpec(k=QuantizerSpec(4)), 1024, "messages"),
     Case("demo, YaRN x4, K int3", "demo", RopeSpec("yarn", 4.0), QuantSpec(k=QuantizerSpec(3)), 1024, "messages"),
     Case("demo, YaRN x4, K int3 behind a Hadamard rotation", "demo", RopeSpec("yarn", 4.0),
          QuantSpec(k=QuantizerSpec(3, rotation="hadamard")), 1024, "messages"),
+)  # fmt: skip
+ON_SMOLLM2 = (
     Case("SmolLM2, YaRN x2, K int4", "smollm2", RopeSpec("yarn", 2.0), QuantSpec(k=QuantizerSpec(4)), 1024,
          "technical"),
 )  # fmt: skip
 
 
-def main() -> None:
+def main(cases: Sequence[Case]) -> None:
     """Spearman's rho of every objective with held-out NLL, one table a setting."""
     smollm2.fetch()
-    for case in CASES:
+    for case in cases:
         loaded = load.run(case.model, device="cpu", dtype="float32")
         ranked(loaded, case)
 
@@ -118,7 +121,3 @@ def judgements(taken: Capture, objective: CachedObjective, log2_g: Tensor) -> di
 def nll(bench: Bench, ids: Tensor, scales: Scales) -> float:
     """Mean NLL under the quantizer and these scales, nats per token."""
     return statistics.fmean(bench.nll(ids, scales, ""))
-
-
-if __name__ == "__main__":
-    main()

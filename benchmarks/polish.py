@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks.int4_int3_w4 import LENGTH, ROPE, ROWS, SETTINGS, WINDOWS
+from benchmarks.int4_int3_w4 import LENGTH, ROPE, SETTINGS, TEXTS, WINDOWS, Name
 from qroar_core import evaluate, load, search
 from qroar_core.models import smollm2
 from qroar_core.models.loaded import LoadedModel
@@ -18,33 +18,30 @@ from qroar_core.specs import BandSpec, EvaluationSpec, SearchSpec
 BANDS = 32
 
 
-def main() -> None:
-    """The first setting on every text collection, the others on the technical one."""
+def main(name: Name) -> None:
+    """One setting on its text collections."""
     smollm2.fetch()
     loaded = load.run("smollm2", device="cpu", dtype="float32")
     print("| quantizer | text | ppl reference | quantized | tuned | gap recovered | gain, nats | KL in the search |")
     print("|---|---|---|---|---|---|---|---|", flush=True)
-    for name, collection in ROWS:
+    for collection in TEXTS[name]:
         polished(loaded, name, collection)
     print(f"\n{WINDOWS} held-out windows of {LENGTH} tokens each, seed 0, intervals paired over windows.")
 
 
-def polished(loaded: LoadedModel, name: str, collection: str) -> None:
+def polished(loaded: LoadedModel, name: Name, collection: str) -> None:
     """One row."""
+    words, quant = SETTINGS[name]
     texts = {part: split(part, collection) for part in SPLITS}
     spec = SearchSpec(objective="kl", bands=BandSpec(BANDS), length=LENGTH)
-    outcome = search.run(loaded, ROPE, SETTINGS[name], spec, texts)
+    outcome = search.run(loaded, ROPE, quant, spec, texts)
     asked = EvaluationSpec(lengths=(LENGTH,), windows=WINDOWS, rotation=False)
-    result = evaluate.run(loaded, ROPE, SETTINGS[name], outcome.found, None, asked, texts["heldout"])
+    result = evaluate.run(loaded, ROPE, quant, outcome.found, None, asked, texts["heldout"])
     ppl = {(row.model, row.scales): row.ppl for row in result.rows}
     gain, history = result.gain, {c.label: c.objective for c in outcome.report.history}
     if gain is None or result.gap_recovered is None:
-        sys.exit(f"{name} on {collection}: nothing was tuned ({outcome.report.reason})")
+        sys.exit(f"{words} on {collection}: nothing was tuned ({outcome.report.reason})")
     steps = " -> ".join(f"{history[at]:.3f}" for at in ("identity", "cached result", "polish result"))
-    print(f"| {name} | {collection} | {ppl['reference', 'identity']:.3f} | {ppl['quantized', 'identity']:.3f} "
+    print(f"| {words} | {collection} | {ppl['reference', 'identity']:.3f} | {ppl['quantized', 'identity']:.3f} "
           f"| {ppl['quantized', 'tuned']:.3f} | {result.gap_recovered:.1%} "
           f"| {gain.delta_nll:+.4f} [{gain.ci_low:+.4f}, {gain.ci_high:+.4f}] | {steps} |", flush=True)  # fmt: skip
-
-
-if __name__ == "__main__":
-    main()

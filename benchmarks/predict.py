@@ -7,6 +7,7 @@ rounded alone, its KL read from a forward pass of its own.
 from __future__ import annotations
 
 import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -38,19 +39,21 @@ class Case:
 
 
 DEMO = PredictionSpec(length=1024, windows=16)
-CASES = (
+ON_DEMO = (
     Case("demo, YaRN x4, K int4, 8 bands", "demo", RopeSpec("yarn", 4.0), 4, 8, "messages", DEMO, brute=True),
     Case("demo, YaRN x4, K int3, 8 bands", "demo", RopeSpec("yarn", 4.0), 3, 8, "messages", DEMO),
     Case("demo, YaRN x4, K int3, 32 bands", "demo", RopeSpec("yarn", 4.0), 3, 32, "messages", DEMO),
+)
+ON_SMOLLM2 = (
     Case("SmolLM2, YaRN x2, K int4, 16 bands", "smollm2", RopeSpec("yarn", 2.0), 4, 16, "technical",
          PredictionSpec(length=2048, windows=4)),
 )  # fmt: skip
 
 
-def main() -> None:
-    """Every setting."""
+def main(cases: Sequence[Case]) -> None:
+    """Every setting of one model."""
     smollm2.fetch()
-    for case in CASES:
+    for case in cases:
         measured(load.run(case.model, device="cpu", dtype="float32"), case)
 
 
@@ -112,7 +115,3 @@ def _rank(found: Rank | None) -> str:
 
 def _value(value: float | None) -> str:
     return "none" if value is None else f"{value:.4g}"
-
-
-if __name__ == "__main__":
-    main()

@@ -22,12 +22,6 @@ SMOLLM2 = tuple((RopeSpec(method, 2.0), INT4_K) for method in ("yarn", "linear",
 LENGTH = 2048
 
 
-def main() -> None:
-    """One matrix a model."""
-    on_demo()
-    on_smollm2()
-
-
 def on_demo() -> None:
     """The embedded model, 1,024 tokens, four times its native window."""
     loaded = load.run("demo", device="cpu", dtype="float32")
@@ -58,7 +52,3 @@ def replicated(loaded: LoadedModel, setting: Setting, pairs: Sequence[tuple[Rope
         print(f"{case.name}:")
         print("\n".join(f"- {CLAIMS[claim.name].statement}: {claim.detail}." for claim in case.claims))
         print(flush=True)
-
-
-if __name__ == "__main__":
-    main()

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
@@ -32,7 +32,7 @@ from qroar_core.progress import OnStep, Step, ignore
 from qroar_core.results.intervals import mean_interval, paired_interval
 from qroar_core.results.league import ABOUT, League
 from qroar_core.results.league_findings import Played, sentences, standings
-from qroar_core.specs import LeagueSpec, QuantSpec, RopeSpec, SearchSpec
+from qroar_core.specs import LeagueSpec, Method, QuantSpec, RopeSpec, SearchSpec
 
 SEARCH_UNITS, READY_UNITS = 3, 2  # of progress; measuring a condition is one
 
@@ -42,7 +42,7 @@ Seek = Callable[[LoadedModel, RopeSpec, QuantSpec, SearchSpec, Texts, None, OnSt
 
 def run(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, spec: LeagueSpec, texts: Texts,
         on_step: OnStep = ignore, *, seek: Seek) -> League:  # fmt: skip
-    """Measure every contender, alone and with band scales.
+    """Measure every contender, alone, with band scales, and with angles too where the search asks for them.
 
     Args:
         texts: documents of "calibration", "development" and "heldout".
@@ -89,7 +89,8 @@ class _Season:
     @property
     def total(self) -> int:
         """Units of progress, at most."""
-        return 1 + len(self.entered) * (READY_UNITS + 1 + (SEARCH_UNITS + 1) * self.spec.band_scales)
+        tops = sum(len(self.spec.tops(one.method)) for one in self.entered)
+        return 1 + len(self.entered) * (READY_UNITS + 1) + tops * (SEARCH_UNITS + 1)
 
     def played(self) -> League:
         """Every contender in turn."""
@@ -116,10 +117,16 @@ class _Season:
             alone = Played(method, self.nll(Condition(self.rope, ready.quant), name), no_op=no_op)
             if no_op or not self.spec.band_scales:
                 return [alone]
-            with self.part(SEARCH_UNITS, f"band scales under {name}") as on_step:
-                found = self.seek(self.loaded, self.rope, ready.quant, self.spec.search, self.texts, None, on_step)
-            condition = Condition(self.rope, ready.quant, found)
-            return [alone, Played(method, self.nll(condition, f"{name} and band scales"), band_scales=True)]
+            return [alone, *(self.on_top(method, ready.quant, angles) for angles in self.spec.tops(method))]
+
+    def on_top(self, method: Method, quant: QuantSpec, angles: bool) -> Played:
+        """Band scales, and angles where asked, searched on the model as it stands now."""
+        name, what = ABOUT[method].name, f"band scales{' and angles' * angles}"
+        with self.part(SEARCH_UNITS, f"{what} under {name}") as on_step:
+            search = replace(self.spec.search, angles=angles)
+            found = self.seek(self.loaded, self.rope, quant, search, self.texts, None, on_step)
+        nll = self.nll(Condition(self.rope, quant, found), f"{name} and {what}")
+        return Played(method, nll, band_scales=True, angles=angles)
 
     def nll(self, condition: Condition, what: str) -> list[float]:
         """Mean NLL of every held-out window (all tokens but the first), nats per token."""

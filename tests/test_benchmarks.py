@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from benchmarks import __main__ as command
+from benchmarks.parts import chosen
 
 
 @pytest.fixture
@@ -43,3 +44,15 @@ def test_of_a_part_that_fails_the_table_before_stays(parts):
     with pytest.raises(ValueError, match="no"):
         command.main(["--keep", "bad"])
     assert (parts / "bad.md").read_text() == "before"
+
+
+def test_a_name_stands_for_all_parts_below_it():
+    def part():
+        pass
+
+    parts = dict.fromkeys(("one", "two.a", "two.b", "twofold"), part)
+    assert chosen(["two"], parts) == ["two.a", "two.b"]
+    assert chosen(["two.b", "one"], parts) == ["two.b", "one"]
+    assert chosen([], parts) == list(parts)
+    with pytest.raises(KeyError, match="tw"):
+        chosen(["tw"], parts)

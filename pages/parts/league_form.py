@@ -43,5 +43,5 @@ def conditions(loaded: LoadedModel, setting: Setting, spec: LeagueSpec) -> tuple
     """How many conditions are measured, the reference among them, and how many searches are made."""
     entered = contenders(setting.quant, spec.methods)
     acting = [one for one in entered if verdict_for(loaded, replace(setting, quant=one.quant)).acts != "no"]
-    searched = len(acting) if spec.band_scales else 0
+    searched = sum(len(spec.tops(one.method)) for one in acting)
     return 1 + len(entered) + searched, searched

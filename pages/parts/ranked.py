@@ -12,8 +12,8 @@ from qroar_core.results.league import FREE, League
 
 def ranked(result: League) -> None:
     """The findings first, the table, then the figures."""
-    bands = next((row for row in result.standings if row.key == "plain+"), None)
-    good = bands is not None and bands.gain_low is not None and bands.gain_low > 0
+    own = [row for row in result.standings if row.method == "plain" and row.band_scales]
+    good = any(row.gain_low is not None and row.gain_low > 0 for row in own)
     (st.success if good else st.warning)("\n".join(f"- {sentence}." for sentence in result.sentences))
     st.caption(f"{result.text}. Neither calibration nor search has read the held-out documents.")
     with st.container(border=True):
@@ -49,9 +49,13 @@ def _asks(result: League) -> pd.DataFrame:
          "as published in": row.about.source}
         for row in result.standings if not row.band_scales and row.method != "plain"
     ]  # fmt: skip
-    own = {"remedy": "band scales", "cost at run time": FREE, "change in the runtime": "nothing: inside W_Q and W_K",
-           "as published in": "Q-ROAR, arXiv 2509.14391"}  # fmt: skip
-    return pd.DataFrame([own, *rows]).set_index("remedy")
+    own = [{"remedy": "band scales", "cost at run time": FREE, "change in the runtime": "nothing: inside W_Q and W_K",
+            "as published in": "Q-ROAR, arXiv 2509.14391"}]  # fmt: skip
+    if any(row.angles for row in result.standings):
+        own.append({"remedy": "pair angles", "cost at run time": FREE,
+                    "change in the runtime": "nothing: inside W_Q and W_K, before those are quantized",
+                    "as published in": "FPTQuant, arXiv 2506.04985, its pre-RoPE transform"})  # fmt: skip
+    return pd.DataFrame([*own, *rows]).set_index("remedy")
 
 
 def _with(mean: float | None, low: float | None, high: float | None) -> str:

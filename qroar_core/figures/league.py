@@ -8,14 +8,16 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from qroar_core.figures.evaluation import won_back
-from qroar_core.figures.picture import BLUE, GREEN, GREY, ORANGE, RED, Picture, framed
+from qroar_core.figures.picture import BLUE, GREEN, GREY, ORANGE, PINK, RED, SKY, Picture, framed
 from qroar_core.results.league import League, Standing
 
-LOOKS = {  # (free of run-time cost, band scales on top): name, colour, marker
-    (True, False): ("free at run time", BLUE, "circle"),
-    (True, True): ("free, with band scales", GREEN, "diamond"),
-    (False, False): ("the runtime must do it", ORANGE, "circle"),
-    (False, True): ("the runtime must do it, with band scales", RED, "diamond"),
+LOOKS = {  # (free of run-time cost, what is on top): name, colour, marker
+    (True, ""): ("free at run time", BLUE, "circle"),
+    (True, "band scales"): ("free, with band scales", GREEN, "diamond"),
+    (True, "band scales and angles"): ("free, with band scales and angles", SKY, "star"),
+    (False, ""): ("the runtime must do it", ORANGE, "circle"),
+    (False, "band scales"): ("the runtime must do it, with band scales", RED, "diamond"),
+    (False, "band scales and angles"): ("the runtime must do it, with band scales and angles", PINK, "star"),
 }
 ROW = 34  # pixels
 
@@ -43,8 +45,8 @@ def gains(league: League) -> Picture | None:
         return None
     figure = go.Figure()
     order = [row.name for row in rows]
-    for (free, banded), (name, colour, symbol) in LOOKS.items():
-        mine = [row for row in rows if (row.about.free, row.band_scales) == (free, banded)]
+    for look, (name, colour, symbol) in LOOKS.items():
+        mine = [row for row in rows if (row.about.free, row.top) == look]
         if mine:
             figure.add_scatter(**_points(mine, colour, symbol), name=name)
     framed(figure, "nats per token won back (right of 0 is better)", "", height=150 + ROW * len(rows))
@@ -85,13 +87,15 @@ def on_top(league: League) -> Picture | None:
     rows = [row for row in league.standings if row.added is not None]
     if not rows:
         return None
-    lines = [(f"on {row.about.name}", row.added or 0.0, row.added_low, row.added_high) for row in rows]
+    names = [f"{'angles too, ' * row.angles}on {row.about.name}" for row in rows]
+    lines = [(name, row.added or 0.0, row.added_low, row.added_high) for name, row in zip(names, rows, strict=True)]
     colours = [GREEN if (low or 0.0) > 0 else RED if (high or 0.0) < 0 else GREY for _, _, low, high in lines]
     numbers, figure = won_back(lines, colours)
     return Picture(
         "Do band scales still help on top of each?",
         figure,
         numbers,
-        "The remedy without band scales minus the remedy with band scales that were searched under it, each search on "
-        "the same text with the same budget. Green is a gain that this text proves, red a loss, grey neither.",
+        "The remedy without band scales minus the remedy with band scales (and angles, where it says so) that were "
+        "searched under it, each search on the same text with the same budget. Green is a gain that this text proves, "
+        "red a loss, grey neither.",
     )

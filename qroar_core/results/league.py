@@ -56,11 +56,13 @@ class Standing(Result):
 
     `gain` is the plain quantizer's NLL minus this one's; `gap_recovered` its share of what quantization costs, None
     where that cost is not significant. `added` is the same remedy's NLL without band scales minus this one's, only
-    where `band_scales`. `no_op` says why band scales cannot act on top of this remedy.
+    where `band_scales`; `angles`: every pair is turned too. `no_op` says why band scales cannot act on top of this
+    remedy.
     """
 
     method: Method
     band_scales: bool = False
+    angles: bool = False  # only with band scales
     nll: float
     nll_se: float
     ppl: float
@@ -84,16 +86,21 @@ class Standing(Result):
         """The remedy's name, with what is on top."""
         if not self.band_scales:
             return self.about.name
-        return "band scales" if self.method == "plain" else f"{self.about.name} + band scales"
+        return self.top if self.method == "plain" else f"{self.about.name} + {self.top}"
+
+    @property
+    def top(self) -> str:
+        """What is on top, in words; empty where nothing is."""
+        return f"band scales{' and angles' * self.angles}" if self.band_scales else ""
 
     @property
     def key(self) -> str:
-        """Method, and `+` where band scales are on top."""
-        return self.method + "+" * self.band_scales
+        """Method, and `+` where band scales are on top, `++` where angles are too."""
+        return self.method + "+" * (self.band_scales + self.angles)
 
 
 class League(Result):
-    """Every remedy measured; `standings` in the order of the methods, each without and then with band scales."""
+    """Every remedy measured; `standings` in the order of the methods, each alone, with band scales, with angles."""
 
     reference_nll: float
     reference_ppl: float

@@ -19,6 +19,7 @@ class Played:
     window_nll: list[float]
     band_scales: bool = False
     no_op: str = ""
+    angles: bool = False
 
 
 def standings(reference: Sequence[float], played: Sequence[Played], confidence: float) -> list[Standing]:
@@ -29,8 +30,8 @@ def standings(reference: Sequence[float], played: Sequence[Played], confidence: 
     rows = []
     for one in played:
         over = mean_interval(one.window_nll, confidence)
-        row = Standing(method=one.method, band_scales=one.band_scales, nll=over.mean, nll_se=over.se,
-                       ppl=math.exp(over.mean), no_op=one.no_op, window_nll=one.window_nll)  # fmt: skip
+        row = Standing(method=one.method, band_scales=one.band_scales, angles=one.angles, nll=over.mean,
+                       nll_se=over.se, ppl=math.exp(over.mean), no_op=one.no_op, window_nll=one.window_nll)  # fmt: skip
         if one.window_nll is not plain:
             gain = paired_interval(plain, one.window_nll, confidence)
             share = gain.mean / gap.mean if gap.low > 0 else None
@@ -52,8 +53,12 @@ def sentences(reference: Sequence[float], rows: Sequence[Standing], length: int,
         return [f"At {length} tokens this quantizer costs nothing significant ({_nats(gap)}): nothing to repair"]
     said = [f"At {length} tokens this quantizer costs {_nats(gap)}; {_best(rows)}"]
     if bands is not None:
-        said.append(_free_choice(bands, rows, confidence))
-        said += _against_rotation(bands, by_key.get("rotation"), confidence)
+        turned = by_key.get("plain++")
+        best = turned if turned is not None and turned.nll < bands.nll else bands
+        said.append(_free_choice(best, rows, confidence))
+        if turned is not None:
+            said.append(_turning(bands, turned, confidence))
+        said += _against_rotation(best, by_key.get("rotation"), confidence)
     elif plain.no_op:
         said.append(f"Band scales alone cannot act here. {plain.no_op.rstrip('.')}")
     return said + _on_top(rows)
@@ -71,11 +76,13 @@ def _best(rows: Sequence[Standing]) -> str:
 
 
 def _free_choice(bands: Standing, rows: Sequence[Standing], confidence: float) -> str:
-    """Band scales against what else costs nothing at run time."""
+    """Band scales, with angles where those were searched, against what else costs nothing at run time."""
+    what = bands.top
     if bands.gain_low is None or bands.gain_low <= 0:
-        return f"Band scales alone win nothing significant ({_interval(bands.gain, bands.gain_low, bands.gain_high)})"
+        won = _interval(bands.gain, bands.gain_low, bands.gain_high)
+        return f"{what[:1].upper()}{what[1:]} alone win nothing significant ({won})"
     rivals = [row for row in rows if row.about.free and not row.band_scales and row.gain is not None]
-    head = f"Where the runtime does not rotate, band scales are free and win back {_gain(bands)}"
+    head = f"Where the runtime does not rotate, {what} are free and win back {_gain(bands)}"
     if not rivals:
         return f"{head}: they are the free choice"
     best = min(rivals, key=lambda row: row.nll)
@@ -87,33 +94,45 @@ def _free_choice(bands: Standing, rows: Sequence[Standing], confidence: float) -
     return f"{head}; {best.name}, free as well, is no different that this text can prove ({_nats(ahead)})"
 
 
+def _turning(bands: Standing, turned: Standing, confidence: float) -> str:
+    """What turning the pairs does beyond scaling them."""
+    ahead = paired_interval(bands.window_nll, turned.window_nll, confidence)
+    if ahead.low > 0:
+        return f"Turning the pairs too wins {_nats(ahead)} more than the scales alone"
+    if ahead.high < 0:
+        return f"Turning the pairs too costs {_nats(_turned(ahead))}: keep to the scales alone"
+    return f"Turning the pairs too is no different from the scales alone that this text can prove ({_nats(ahead)})"
+
+
 def _against_rotation(bands: Standing, rotation: Standing | None, confidence: float) -> list[str]:
     if rotation is None:
         return []
     ahead = paired_interval(bands.window_nll, rotation.window_nll, confidence)
     who = "A rotation, which the runtime must do for every token,"
     if ahead.low > 0:
-        return [f"{who} wins {_nats(ahead)} more than band scales"]
+        return [f"{who} wins {_nats(ahead)} more than {bands.top}"]
     if ahead.high < 0:
-        return [f"{who} wins {_nats(_turned(ahead))} less than band scales"]
-    return [f"{who} is no different from band scales that this text can prove ({_nats(ahead)})"]
+        return [f"{who} wins {_nats(_turned(ahead))} less than {bands.top}"]
+    return [f"{who} is no different from {bands.top} that this text can prove ({_nats(ahead)})"]
 
 
 def _on_top(rows: Sequence[Standing]) -> list[str]:
-    """One sentence for each way band scales stand to the other remedies."""
+    """One sentence for each way band scales, and those with angles, stand to the other remedies."""
     said = []
     added = [row for row in rows if row.band_scales and row.method != "plain" and row.added_low is not None]
-    for words, chosen in (
-        ("Band scales add", [r for r in added if (r.added_low or 0.0) > 0]),
-        ("They add nothing significant", [r for r in added if (r.added_low or 0.0) <= 0 <= (r.added_high or 0.0)]),
-        ("They cost", [r for r in added if (r.added_high or 0.0) < 0]),
-    ):
-        if chosen:
-            parts = [f"{ABOUT[r.method].name} ({_interval(r.added, r.added_low, r.added_high)})" for r in chosen]
-            said.append(f"{words} on top of {_listed(parts)}")
+    for angles, who in ((False, "Band scales"), (True, "Band scales and angles")):
+        mine = [row for row in added if row.angles == angles]
+        for words, chosen in (
+            ("add", [r for r in mine if (r.added_low or 0.0) > 0]),
+            ("add nothing significant", [r for r in mine if (r.added_low or 0.0) <= 0 <= (r.added_high or 0.0)]),
+            ("cost", [r for r in mine if (r.added_high or 0.0) < 0]),
+        ):
+            if chosen:
+                parts = [f"{ABOUT[r.method].name} ({_interval(r.added, r.added_low, r.added_high)})" for r in chosen]
+                said.append(f"{who} {words} on top of {_listed(parts)}")
     still = [ABOUT[row.method].name for row in rows if row.no_op and row.method != "plain"]
     if still:
-        said.append(f"They are an exact no-op under {_listed(still)}: no two bands share a scale there")
+        said.append(f"Band scales are an exact no-op under {_listed(still)}: no two bands share a scale there")
     return said
 
 

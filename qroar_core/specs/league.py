@@ -23,12 +23,22 @@ class LeagueSpec:
 
     methods: tuple[Method, ...] = ()  # empty: all that apply
     band_scales: bool = True  # also search band scales under every method
-    search: SearchSpec = SearchSpec()  # of every such search: the same text and budget; its length is the league's
+    search: SearchSpec = SearchSpec()  # of every such search: the same text and budget; its length is the league's;
+    #                                    with angles, one without and one with them under every method
     windows: int = 8  # held-out
     calibration_windows: int = 8  # read by the methods that need inputs or ranges
     chunk: int = 512
     confidence: float = 0.95
     seed: int = 0
+
+    def tops(self, method: Method) -> tuple[bool, ...]:
+        """What is searched on top of a method, told by whether pairs are turned too.
+
+        Angles mix rows, and would take GPTQ's finished codes off their grid.
+        """
+        if not self.band_scales:
+            return ()
+        return (False, True) if self.search.angles and method != "gptq" else (False,)
 
     def __post_init__(self) -> None:
         for method in self.methods:

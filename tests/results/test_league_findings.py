@@ -14,6 +14,8 @@ NOISE = {  # small differences that do not line up between remedies
     "smooth_attention": [-0.01, 0.0, 0.02, -0.02, 0.01, 0.0],
     "rotation": [0.0, -0.01, 0.01, 0.0, -0.02, 0.02],
     "rotation+": [0.02, 0.01, 0.0, -0.01, 0.0, -0.02],
+    "plain++": [0.02, 0.0, 0.01, -0.01, -0.02, 0.0],
+    "rotation++": [-0.01, -0.02, 0.0, 0.0, 0.02, 0.01],
     "gptq": [-0.02, 0.0, -0.01, 0.01, 0.02, 0.0],
     "gptq+": [0.01, 0.02, -0.02, 0.0, -0.01, 0.0],
 }
@@ -22,8 +24,10 @@ NOISE = {  # small differences that do not line up between remedies
 def rows(**cost):
     """Standings from nats above the reference."""
     played = [
-        Played(key.rstrip("+"), (HARD + nats + np.array(NOISE[key])).tolist(), key.endswith("+"))
-        for key, nats in {k.replace("_on", "+"): v for k, v in cost.items()}.items()
+        Played(
+            key.rstrip("+"), (HARD + nats + np.array(NOISE[key])).tolist(), key.endswith("+"), "", key.endswith("++")
+        )
+        for key, nats in {k.replace("_turned", "++").replace("_on", "+"): v for k, v in cost.items()}.items()
     ]
     return standings(HARD.tolist(), played, 0.95)
 
@@ -80,11 +84,38 @@ def test_against_a_rotation(turned, words):
 
 @pytest.mark.parametrize(
     ("on", "words"),
-    [(0.1, "Band scales add on top of Hadamard"), (0.2, "They add nothing significant on top of Hadamard"),
-     (0.3, "They cost on top of Hadamard")],
+    [(0.1, "Band scales add on top of Hadamard"), (0.2, "Band scales add nothing significant on top of Hadamard"),
+     (0.3, "Band scales cost on top of Hadamard")],
 )  # fmt: skip
 def test_on_top_of_a_rotation(on, words):
     assert said(plain=0.5, plain_on=0.3, rotation=0.2, rotation_on=on)[3].startswith(words)
+
+
+@pytest.mark.parametrize(
+    ("turned", "best", "words"),
+    [(0.1, "band scales and angles", "wins +0.2000 nats LOW more than the scales alone"),
+     (0.301, "band scales", "is no different from the scales alone that this text can prove (-0.0010 nats LOW)"),
+     (0.4, "band scales", "costs +0.1000 nats LOW: keep to the scales alone")],
+)  # fmt: skip
+def test_turning_pairs_is_told_beside_the_scales_alone(turned, best, words):
+    _, free, turning, rotated, *_ = said(plain=0.5, plain_on=0.3, plain_turned=turned, rotation=0.2, rotation_on=0.1)
+    assert free.startswith(f"Where the runtime does not rotate, {best} are free")
+    apart = turned - 0.3 + np.array(NOISE["plain++"]) - np.array(NOISE["plain+"])
+    low, high = stats.t.interval(0.95, 5, apart.mean(), stats.sem(apart))
+    low, high = (low, high) if turned == 0.4 else (-high, -low)
+    assert turning == f"Turning the pairs too {words.replace('LOW', f'[{low:+.4f}, {high:+.4f}]')}"
+    assert rotated.endswith(f"than {best}")
+    assert ("less" in rotated) == (turned == 0.1)
+
+
+def test_angles_on_top_of_a_remedy_have_a_sentence_of_their_own():
+    made = rows(plain=0.5, plain_on=0.3, rotation=0.2, rotation_on=0.2, rotation_turned=0.1)
+    *_, scales, both = sentences(HARD.tolist(), made, 1024, 0.95)
+    assert scales.startswith("Band scales add nothing significant on top of Hadamard")
+    assert both.startswith("Band scales and angles add on top of Hadamard rotation of q and k (+0.1000 nats")
+    turned = made[-1]
+    assert (turned.key, turned.name) == ("rotation++", "Hadamard rotation of q and k + band scales and angles")
+    assert turned.added == pytest.approx(np.mean(np.array(made[2].window_nll) - np.array(turned.window_nll)))
 
 
 def test_remedies_of_one_kind_share_a_sentence():
@@ -99,7 +130,7 @@ def test_where_scales_cannot_act():
     found = sentences(HARD.tolist(), standings(HARD.tolist(), still, 0.95), 512, 0.95)
     assert "most of it is won back by GPTQ" in found[0]
     assert found[1] == "Band scales alone cannot act here. Symmetric scales are an exact no-op here: rows"
-    assert found[2].startswith("They are an exact no-op under GPTQ")
+    assert found[2].startswith("Band scales are an exact no-op under GPTQ")
 
 
 def test_a_quantizer_that_costs_nothing():

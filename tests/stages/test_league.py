@@ -1,6 +1,7 @@
 """The league against conditions measured by hand, and each remedy against what it must be."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -244,6 +245,29 @@ def test_without_band_scales_nothing_is_searched(tiny):
     assert done == sorted(done)
     assert {step.stage for step in steps} == {"league"}
     assert steps[-1].done == steps[-1].total
+
+
+def test_angles_are_searched_beside_the_scales_alone_and_never_under_finished_codes(planted):
+    loaded, quant = planted().loaded, QuantSpec(WeightQuantSpec(4), k=K4)
+    turning = replace(SEARCH, angles=True)
+    asked = []
+
+    def found(model, rope, under, search, texts, diagnosis, on_step):
+        asked.append((under.weights, search))
+        return seek(model, rope, under, search, texts, diagnosis, on_step)
+
+    steps = []
+    spec = replace(SPEC, methods=("rotation", "gptq"), search=turning)
+    result = league.run(loaded, YARN, quant, spec, TEXTS, steps.append, seek=found)
+    assert ordered(result) == ["plain", "plain+", "plain++", "rotation", "rotation+", "rotation++", "gptq", "gptq+"]
+    w4 = quant.weights
+    assert asked == [(w4, SEARCH), (w4, turning), (w4, SEARCH), (w4, turning), (None, SEARCH)]
+    rows = {row.key: row for row in result.standings}
+    scales = seek(loaded, YARN, quant, turning, TEXTS)
+    assert scales.angles is not None
+    assert rows["plain++"].window_nll == pytest.approx(by_hand(loaded, quant, scales))
+    assert rows["plain+"].window_nll == pytest.approx(by_hand(loaded, quant, seek(loaded, YARN, quant, SEARCH, TEXTS)))
+    assert (steps[-1].done, steps[-1].total) == (30, 30)  # the reference, 3 x (readied, alone), 5 x (search, measure)
 
 
 @pytest.mark.parametrize("method", ["gptq", "smoothquant", "smooth_attention"])

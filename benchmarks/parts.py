@@ -1,0 +1,69 @@
+"""Every part of the benchmarks by name. `controls` stands for all parts whose name begins with `controls.`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+from benchmarks import (
+    angles,
+    controls,
+    dashboard,
+    demo,
+    diagnosis,
+    evaluation,
+    families,
+    inplace,
+    league,
+    llamacpp,
+    llamacpp_angles,
+    memory,
+    objectives,
+    polish,
+    predict,
+    replication,
+    smollm2,
+)
+from benchmarks.int4_int3_w4 import NAMES
+
+Part = Callable[[], None]
+PARTS: dict[str, Part] = {
+    "demo": demo.main,
+    "smollm2": smollm2.main,
+    "diagnosis": diagnosis.main,
+    "memory": memory.main,
+    "dashboard": dashboard.main,
+    "llamacpp": llamacpp.main,
+    "llamacpp-angles": llamacpp_angles.main,
+    "inplace": inplace.main,
+    "families": families.main,
+    "objectives.demo": partial(objectives.main, objectives.ON_DEMO),
+    "objectives.smollm2": partial(objectives.main, objectives.ON_SMOLLM2),
+    **{f"polish.{name}": partial(polish.main, name) for name in NAMES},
+    **{f"angles.{name}": partial(angles.main, name) for name in NAMES},
+    "predict.demo": partial(predict.main, predict.ON_DEMO),
+    "predict.smollm2": partial(predict.main, predict.ON_SMOLLM2),
+    "evaluation": evaluation.main,
+    "lengths.demo": partial(evaluation.lengths, evaluation.DEMO),
+    "lengths.smollm2": partial(evaluation.lengths, evaluation.SMOLLM2),
+    **{f"league.{name}": partial(league.main, name) for name in league.METHODS},
+    "controls.demo": controls.on_demo,
+    "controls.smollm2": controls.on_smollm2,
+    "replication.demo": replication.on_demo,
+    "replication.smollm2": replication.on_smollm2,
+}
+
+
+def chosen(names: Sequence[str], parts: Mapping[str, Part]) -> list[str]:
+    """The parts that these names stand for; all of them where there is none.
+
+    Raises:
+        KeyError: a name stands for no part.
+    """
+    found = []
+    for name in names or [""]:
+        mine = [part for part in parts if name in ("", part) or part.startswith(f"{name}.")]
+        if not mine:
+            raise KeyError(name)
+        found += mine
+    return found
