@@ -12,8 +12,8 @@ from pages.parts.session import choice, choose, load_key, manager
 from pages.parts.words import short_name
 from pages.parts.work import loading
 from qroar_core.errors import QRoarError
-from qroar_core.models.devices import free_memory
-from qroar_core.models.loading import DTYPES, choose_device
+from qroar_core.models.devices import choose_device, free_memory
+from qroar_core.models.loading import DTYPES
 
 SMOLLM2, FOLDER, GGUF, HUB = "SmolLM2", "Folder", ".gguf", "Hub id"
 TYPED = {

@@ -14,8 +14,9 @@ from pages.parts.choice import Choice, from_address, restored, setting_of, to_ad
 from qroar_core.errors import QRoarError
 from qroar_core.jobs import Manager
 from qroar_core.maths.bands import partition
+from qroar_core.models.devices import choose_devices
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.models.loading import choose_device, choose_dtype
+from qroar_core.models.loading import choose_dtype
 from qroar_core.models.rope import native_inv_freq, rope_of
 from qroar_core.runs.library import Library
 from qroar_core.runs.setting import Setting
@@ -87,8 +88,8 @@ def choose(new: Choice) -> None:
 def load_key(picked: Choice) -> tuple:
     """Which load a choice means: `auto` is the device and dtype it stands for here."""
     try:
-        device = choose_device(picked.device)
-        return ("load", picked.model, str(device), str(choose_dtype(picked.dtype, device)))
+        devices = choose_devices(picked.device)
+        return ("load", picked.model, " ".join(map(str, devices)), str(choose_dtype(picked.dtype, devices[0])))
     except QRoarError:
         return ("load", picked.model, picked.device, picked.dtype)
 

@@ -34,7 +34,7 @@ MODEL = [
             str, typer.Argument(help="demo, smollm2, a folder, a .gguf file or a hub id", metavar="MODEL")
         ],
     ),
-    _option("device", str, "auto", "auto, cpu, cuda, mps"),
+    _option("device", str, "auto", "auto, cpu, cuda, cuda:1, mps, or balanced: layers spread over every GPU"),
     _option("dtype", str, "auto", "auto, float32, float16, bfloat16, float64"),
     _option("json", bool, False, "print the closing table as JSON", "--json"),
 ]

@@ -70,6 +70,7 @@ class Setup:
 
 def channel_log2(log2_g: Tensor, band: Tensor) -> Tensor:
     """(kv, bands) -> (kv, head_dim); channels without a band get 0."""
+    band = band.to(log2_g.device)
     padded = torch.cat((log2_g, torch.zeros_like(log2_g[..., :1])), dim=-1)
     return padded[..., torch.where(band >= 0, band, log2_g.shape[-1])]
 
@@ -113,7 +114,7 @@ def scaled_and_rounded(layer: CapturedLayer, q: Tensor, log2_g: Tensor, setup: S
         q (n_kv_heads, group * R, head_dim), k (n_kv_heads, last, head_dim).
     """
     kv, _, d = layer.k.shape
-    log2_g, angles = scales_and_angles(log2_g, setup.cos.shape[-1])
+    log2_g, angles = scales_and_angles(log2_g.to(layer.k.device), setup.cos.shape[-1])
     band = torch.full_like(setup.band, -1) if layer.still else setup.band
     up = channel_log2(log2_g, band)[:, None].exp2()  # (kv, 1, d)
     q = q.reshape(kv, -1, d) * up

@@ -54,11 +54,10 @@ def forced_log_prob(loaded: LoadedModel, stream: Stream, hidden: Tensor, answer:
         (m,), float32 or wider, on the CPU.
     """
     at = mark(stream)
-    answer = answer.to(loaded.device)
     states = [hidden]
     if len(answer) > 1:
-        states.append(stream.feed(answer[None, :-1]).hidden)
+        states.append(stream.feed(answer[None, :-1].to(loaded.device)).hidden)
         rewind(stream, at)
     with torch.no_grad():
         log_p = logits_of(loaded, torch.cat(states, dim=1)[0]).log_softmax(-1)  # (m, vocab_size)
-    return log_p.gather(1, answer[:, None])[:, 0].cpu()
+    return log_p.gather(1, answer[:, None].to(log_p.device))[:, 0].cpu()

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from qroar_core.maths.attention_error import CapturedLayer, output_metric, output_of
+from qroar_core.maths.placing import gathered
 from qroar_core.models.gates import Gates, gates_of
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.stream import AttentionTap, Condition, Stream, drain, open_stream
@@ -55,7 +56,8 @@ class _Keeper:
             out = output_of(q, self.rows, k, v, tap.scaling, tap.rule)
             geo = self.stream.loaded.geometry
             still = tap.layer in geo.without_rope
-            alike = not still and geo.kind_of(tap.layer) == geo.interpolated_kind
+            at_home = k.device == self.stream.loaded.device  # where the one table of all layers is
+            alike = not still and geo.kind_of(tap.layer) == geo.interpolated_kind and at_home
             cos, sin = (None, None) if alike else self.stream.cos_sin(0, self.length, tap.layer)
             gate = torch.cat(self.gate.pop(tap.layer), dim=1) if tap.layer in self.gates else None
             self.layers[tap.layer] = CapturedLayer(q, self.rows, k, v, out, tap.rule, cos, sin, still, gate)
@@ -82,7 +84,7 @@ def capture(loaded: LoadedModel, rope: RopeSpec, ids: Tensor, query_rows: int, *
             layers = [keeper.layers[i] for i in range(geo.n_layers)]
             windows.append(layers)
             scaling = keeper.scaling
-            absmax = torch.maximum(absmax, torch.stack([x.k.abs().amax(1).cpu() for x in layers]))
+            absmax = torch.maximum(absmax, gathered([x.k.abs().amax(1) for x in layers]))
         cos, sin = stream.cos_sin(0, length)
     parameters = dict(loaded.model.named_parameters())
     weights = [loaded.family.output_projection(geo.decoder_layer(layer)) for layer in range(geo.n_layers)]

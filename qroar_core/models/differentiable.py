@@ -50,7 +50,7 @@ class Trainable:
         """Called by transformers through models.attention."""
         quant, tokens = self.condition.quant, k.shape[-2]
         if layer not in self.loaded.geometry.without_rope:
-            log2_g, angles = scales_and_angles(self.log2_g[layer], self.loaded.geometry.n_pairs)
+            log2_g, angles = scales_and_angles(self.log2_g[layer].to(q.device), self.loaded.geometry.n_pairs)
             group, pairing = q.shape[1] // k.shape[1], self.loaded.geometry.pairing
             up = channel_log2(log2_g, self.band)[:, None].exp2()  # (kv, 1, head_dim)
             down = 1 / up if self.mode == "symmetric" else up

@@ -64,7 +64,7 @@ def follow(loaded: LoadedModel, stream: Stream, hidden: Tensor, tokens: int,
         log_prob.append(float(log_p[best]))
         if len(chosen) == tokens or chosen[-1] in ends:
             return Chosen(chosen, log_prob)
-        hidden = stream.feed(best.view(1, 1)).hidden
+        hidden = stream.feed(best.view(1, 1).to(loaded.device)).hidden
 
 
 def end_tokens(loaded: LoadedModel) -> set[int]:

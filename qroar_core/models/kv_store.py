@@ -7,7 +7,8 @@ and cache independent of the length: nothing is ever concatenated.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -53,7 +54,7 @@ def on_channels(inner: Rounder | None, only: Tensor | None, layer: int) -> Round
     """`inner`, whose result counts on the channels only[layer]; others stay as they come. None: it counts on all."""
     if inner is None or only is None:
         return inner
-    return lambda x, start: torch.where(only[layer], inner(x, start), x)
+    return lambda x, start: torch.where(only[layer].to(x.device), inner(x, start), x)
 
 
 def block_of(spec: QuantizerSpec | None) -> int:
@@ -88,13 +89,18 @@ class Half:
 
 
 def allocate(geometry: Geometry, batch: int, length: int, dtype: torch.dtype,
-             device: torch.device) -> list[tuple[Tensor, Tensor]]:  # fmt: skip
+             devices: Sequence[torch.device]) -> list[tuple[Tensor, Tensor]]:  # fmt: skip
     """The whole cache, zeroed: K (batch, n_kv_heads, length, head_dim) and V (..., value_dim) of every layer.
 
-    One block, because the C library hands a block this large back to the system when it is freed; sixty
+    One block a device, because the C library hands a block this large back to the system when it is freed; sixty
     smaller ones it would keep, and a second pass would find the first one's memory still taken.
+
+    Args:
+        devices: of every layer.
     """
     widest = max(geometry.head_dim, geometry.value_dim)
-    shape = (geometry.n_layers, 2, batch, geometry.n_kv_heads, length, widest)
-    block = torch.zeros(shape, dtype=dtype, device=device)
-    return [(k[..., : geometry.head_dim], v[..., : geometry.value_dim]) for k, v in block]
+    shape = (2, batch, geometry.n_kv_heads, length, widest)
+    rest = {device: iter(torch.zeros(count, *shape, dtype=dtype, device=device))
+            for device, count in Counter(devices).items()}  # fmt: skip
+    layers = (next(rest[device]) for device in devices)
+    return [(k[..., : geometry.head_dim], v[..., : geometry.value_dim]) for k, v in layers]

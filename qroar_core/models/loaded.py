@@ -33,7 +33,7 @@ class LoadedModel:
     name: str
     source: str
     fingerprint: str
-    device: torch.device
+    device: torch.device  # where token ids go in; layers may lie on others (`device_of`)
     dtype: torch.dtype
     note: str = ""  # what the reader must know about this checkpoint: "dequantized from Q4_1"
     template: Path | None = None  # folder with the tokenizer's own files, copied on export
@@ -44,6 +44,15 @@ class LoadedModel:
     def parameter_names(self) -> set[str]:
         """State-dict keys of all parameters."""
         return {name for name, _ in self.model.named_parameters()}
+
+    def device_of(self, layer: int) -> torch.device:
+        """Where an attention layer's parameters are, and with them its q, k, v and cache."""
+        decoder = self.family.layers(self.model)[self.geometry.decoder_layer(layer)]
+        return next(decoder.parameters()).device
+
+    def devices(self) -> list[torch.device]:
+        """`device_of` every attention layer."""
+        return [self.device_of(layer) for layer in range(self.geometry.n_layers)]
 
     def slots(self) -> list[tuple[QKSlot, QKSlot]]:
         """(query, key) slot of every layer."""

@@ -15,10 +15,12 @@ from safetensors import SafetensorError
 from torch import nn
 
 from qroar_core.errors import BadCheckpoint, BadSpec, OutOfMemory, UnsupportedModel
+from qroar_core.models.devices import choose_devices
 from qroar_core.models.families import Family, family_of
 from qroar_core.models.loaded import LoadedModel, fingerprint
 from qroar_core.models.quiet import quiet_transformers
 from qroar_core.models.sources import Source, locate
+from qroar_core.models.spreading import spread
 from qroar_core.progress import OnStep, Step, ignore, patiently
 
 DTYPES = {
@@ -27,25 +29,6 @@ DTYPES = {
     "bfloat16": torch.bfloat16,
     "float64": torch.float64,
 }
-
-
-def choose_device(name: str) -> torch.device:
-    """`auto` is CUDA, then MPS, then the CPU; anything else must exist.
-
-    Raises:
-        BadSpec: a device this machine does not have.
-    """
-    if name == "auto":
-        cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
-        return torch.device("cuda" if cuda else "mps" if mps else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise BadSpec(f"unknown device {name!r}", where="--device", do="choose auto, cpu, cuda or mps") from error
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if not there.get(device.type, False):
-        raise BadSpec(f"device {name} is not available here", where="--device", do="choose auto or cpu")
-    return device
 
 
 def choose_dtype(name: str, device: torch.device) -> torch.dtype:
@@ -65,8 +48,8 @@ def load_model(source: str, *, device: str = "auto", dtype: str = "auto", on_ste
         UnsupportedModel: no RoPE, or a layout this software does not know.
         BadSpec: a device or dtype that cannot be had.
     """
-    on_device = choose_device(device)
-    kind = choose_dtype(dtype, on_device)
+    devices = choose_devices(device)
+    kind = choose_dtype(dtype, devices[0])
     on_step(Step("load", 0, 4, f"find {source}"))
     found = locate(source, on_step)
     config = read_config(found)
@@ -76,20 +59,23 @@ def load_model(source: str, *, device: str = "auto", dtype: str = "auto", on_ste
     model = patiently(lambda: _read_weights(found, kind, family.implementation), on_step, read)
     patiently(lambda: _refuse_non_finite(model, found.label), on_step, Step("load", 2, 4, "check weights"))
     tokenizer = _read_tokenizer(found)
-    move = Step("load", 3, 4, f"move to {on_device}")
-    loaded = patiently(lambda: as_loaded(model, tokenizer, family, found, on_device), on_step, move)
+    move = Step("load", 3, 4, f"move to {' and '.join(map(str, devices))}")
+    loaded = patiently(lambda: as_loaded(model, tokenizer, family, found, *devices), on_step, move)
     on_step(Step("load", 4, 4, "loaded"))
     return loaded
 
 
-def as_loaded(model: Any, tokenizer: Any, family: Family, found: Source, device: torch.device) -> LoadedModel:
-    """Wrap a transformers model that is in memory already (tests build tiny ones)."""
+def as_loaded(model: Any, tokenizer: Any, family: Family, found: Source, *devices: torch.device) -> LoadedModel:
+    """Wrap a transformers model that is in memory already (tests build tiny ones), over one device or several."""
     model.eval().requires_grad_(False)
     identity = fingerprint(model)
     try:
-        model.to(device)
+        if len(devices) > 1:
+            spread(model, devices)
+        else:
+            model.to(devices[0])
     except torch.OutOfMemoryError as error:
-        raise OutOfMemory("the weights do not fit", where=str(device), do="choose --device cpu") from error
+        raise OutOfMemory("the weights do not fit", where=str(devices[0]), do="choose --device cpu") from error
     parameters = sum(p.numel() for p in model.parameters())
     loaded = LoadedModel(
         model=model,
@@ -99,7 +85,7 @@ def as_loaded(model: Any, tokenizer: Any, family: Family, found: Source, device:
         name=found.label,
         source=found.asked,
         fingerprint=identity,
-        device=device,
+        device=devices[0],
         dtype=model.dtype,
         note=found.note,
         template=found.folder,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from collections import Counter
 
 import torch
 
@@ -31,11 +32,13 @@ def cache_bytes_per_token(loaded: LoadedModel) -> int:
 
 
 def length_that_fits(loaded: LoadedModel, batch: int = 1, weights_copied: bool = False) -> int:
-    """Longest stream, tokens, that the device's free memory holds now."""
-    width = torch.empty(0, dtype=loaded.dtype).element_size()
+    """Longest stream, tokens, that the free memory of every device holds now, each for its own layers."""
+    width, devices = torch.empty(0, dtype=loaded.dtype).element_size(), loaded.devices()
     copy = loaded.geometry.parameters * width if weights_copied else 0
-    room = free_bytes(loaded.device) * HEADROOM - copy
-    return max(0, int(room // (batch * cache_bytes_per_token(loaded))))
+    token = batch * cache_bytes_per_token(loaded)
+    shares = {device: count / len(devices) for device, count in Counter(devices).items()}
+    fits = ((free_bytes(device) * HEADROOM - copy * share) / (token * share) for device, share in shares.items())
+    return max(0, int(min(fits)))
 
 
 def require_room(loaded: LoadedModel, length: int, batch: int = 1, weights_copied: bool = False) -> None:

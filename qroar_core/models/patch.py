@@ -57,7 +57,8 @@ def standing_in(loaded: LoadedModel, new: dict[str, Tensor], divide: dict[str, T
         loaded.originals, loaded.applied = {}, None
         try:
             for name, s in (divide or {}).items():
-                hooks.append(linears[name].register_forward_pre_hook(_divided_by(s.to(loaded.device, loaded.dtype))))
+                linear = linears[name]
+                hooks.append(linear.register_forward_pre_hook(_divided_by(s.to(linear.weight.device, loaded.dtype))))
             with replaced(loaded.model, originals | new):
                 yield
         finally:

@@ -45,7 +45,7 @@ def last_hidden(pieces: Iterable[Piece], total: int, targets: int) -> Tensor:
 
 
 def logits_of(loaded: LoadedModel, hidden: Tensor) -> Tensor:
-    """float32 (or wider) logits of hidden states (n, hidden_size)."""
+    """float32 (or wider) logits of hidden states (n, hidden_size), where the output projection is."""
     out = loaded.family.logits(loaded.model, hidden)
     return out if out.dtype == torch.float64 else out.float()
 
@@ -53,12 +53,12 @@ def logits_of(loaded: LoadedModel, hidden: Tensor) -> Tensor:
 @torch.inference_mode()
 def token_nll(loaded: LoadedModel, hidden: Tensor, targets: Tensor) -> Tensor:
     """-ln p of each target, nats; hidden (B, n, hidden_size), targets (B, n) -> (B, n)."""
-    flat, wanted = hidden.flatten(0, 1), targets.flatten().to(hidden.device)
-    step = _slice(loaded)
-    parts = [
-        torch.nn.functional.cross_entropy(logits_of(loaded, flat[i : i + step]), wanted[i : i + step], reduction="none")
-        for i in range(0, len(flat), step)
-    ]
+    flat, wanted = hidden.flatten(0, 1), targets.flatten()
+    step, parts = _slice(loaded), []
+    for i in range(0, len(flat), step):
+        logits = logits_of(loaded, flat[i : i + step])
+        here = wanted[i : i + step].to(logits.device)
+        parts.append(torch.nn.functional.cross_entropy(logits, here, reduction="none"))
     return torch.cat(parts).view(targets.shape)
 
 
@@ -73,13 +73,13 @@ def nll_and_divergence(loaded: LoadedModel, reference: Tensor, other: Tensor,
                        targets: Tensor) -> tuple[Tensor, Divergence]:  # fmt: skip
     """`token_nll` of `other` and its divergence from `reference`, from one projection of each."""
     shape = targets.shape
-    a, b, wanted = reference.flatten(0, 1), other.flatten(0, 1), targets.flatten().to(other.device)
+    a, b, wanted = reference.flatten(0, 1), other.flatten(0, 1), targets.flatten()
     nll, kl, same = [], [], []
     step = _slice(loaded)
     for i in range(0, len(a), step):
         ref = logits_of(loaded, a[i : i + step]).log_softmax(-1)
         new = logits_of(loaded, b[i : i + step]).log_softmax(-1)
-        nll.append(-new.gather(-1, wanted[i : i + step, None])[:, 0])
+        nll.append(-new.gather(-1, wanted[i : i + step, None].to(new.device))[:, 0])
         same.append(ref.argmax(-1) == new.argmax(-1))
         apart = torch.sub(ref, new, out=new)  # in place: these are the largest tensors there are
         kl.append(ref.exp_().mul_(apart).sum(-1))

@@ -83,7 +83,7 @@ class Stream:
     state: Cache | None = None  # of layers that carry one instead of K and V
     start: int = 0  # position of the chunk under way
     fed: int = 0  # tokens the run has seen
-    turns: dict[Rope, tuple[Tensor, Tensor]] = field(default_factory=dict)  # cos and sin of the chunk, for observers
+    turns: dict[tuple, tuple[Tensor, Tensor]] = field(default_factory=dict)  # cos and sin of the chunk, for observers
 
     @property
     def rope(self) -> Rope:
@@ -136,8 +136,9 @@ class Stream:
     def cos_sin(self, start: int, stop: int, layer: int | None = None) -> tuple[Tensor, Tensor]:
         """cos and sin of positions start .. stop - 1, (stop - start, rotary_dim // 2); no table of all lengths."""
         rope = self.rope if layer is None else self.ropes[layer]
+        device = self.loaded.device if layer is None else self.loaded.device_of(layer)
         cos, sin = cos_sin(rope.inv_freq, torch.arange(start, stop), rope.attention_factor)
-        return cos.to(self.loaded.device), sin.to(self.loaded.device)
+        return cos.to(device), sin.to(device)
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scaling: float, rule: SoftmaxRule) -> Tensor:
         """Called by transformers through models.attention."""
@@ -159,15 +160,16 @@ class Stream:
             kept_k.settle(stop)
             kept_v.settle(stop)
             at = stop
-        if self.observers and self.ropes[layer] not in self.turns:
-            self.turns[self.ropes[layer]] = self.cos_sin(self.start, end, layer)
+        turning = (self.ropes[layer], q.device)
+        if self.observers and turning not in self.turns:
+            self.turns[turning] = self.cos_sin(self.start, end, layer)
         for observer in self.observers:
             for row in range(q.shape[0]):
                 observer.on_attention(
                     AttentionTap(
                         layer, row, self.start, q[row], k[row], v[row],
                         kept_k.store[row, :, :end], kept_v.store[row, :, :end], out[row],
-                        *self.turns[self.ropes[layer]], scaling, rule,
+                        *self.turns[turning], scaling, rule,
                     )
                 )  # fmt: skip
         return out
@@ -178,13 +180,14 @@ class Stream:
             return x
         static = getattr(self.condition.static, which, None)
         rounded = fake_quantize(x, spec, absmax=None if static is None else static[layer])
-        return rounded if self.condition.only is None else torch.where(self.condition.only[layer], rounded, x)
+        only = self.condition.only
+        return rounded if only is None else torch.where(only[layer].to(x.device), rounded, x)
 
     def _allocate(self, batch: int) -> list[tuple[Half, Half]]:
         loaded, quant, static = self.loaded, self.condition.quant, self.condition.static
         k_range, v_range = (static.k, static.v) if static is not None else (None, None)
         halves = []
-        for layer, (k, v) in enumerate(allocate(loaded.geometry, batch, self.length, loaded.dtype, loaded.device)):
+        for layer, (k, v) in enumerate(allocate(loaded.geometry, batch, self.length, loaded.dtype, loaded.devices())):
             ranges = [None if r is None else r[layer] for r in (k_range, v_range)]
             k_round, v_round = (
                 rounder(spec, loaded.geometry, partial(self.cos_sin, layer=layer), at)

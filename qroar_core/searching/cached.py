@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from qroar_core.maths.attention_error import Setup, attention_error
+from qroar_core.maths.placing import gathered, sent
 from qroar_core.maths.rescale import pooled
 from qroar_core.models.capture import Capture
 from qroar_core.searching.shrinking import price
@@ -21,7 +22,8 @@ Report = Callable[..., None]  # step, label, objective, and the best so far (lef
 class CachedObjective:
     """E(g) / E(identity) per layer and KV head, on captured windows, and the price of leaving 1 if there is one.
 
-    `log2_g` is (layers, n_kv_heads, bands). The scalar objective is the mean over layers and heads.
+    `log2_g` is (layers, n_kv_heads, bands), on the host as all that is returned; each layer is computed where it was
+    captured, and the host waits once a window. The scalar objective is the mean over layers and heads.
     """
 
     capture: Capture
@@ -35,6 +37,11 @@ class CachedObjective:
         layers, kv = len(self.capture.metric), self.capture.k_absmax.shape[1]
         zero = torch.zeros(layers, kv, bands)
         self.identity = torch.stack([self._window(w, zero) for w in range(len(self.capture.windows))])
+
+    @property
+    def devices(self) -> list[torch.device]:
+        """Of every layer."""
+        return [layer.k.device for layer in self.capture.windows[0]]
 
     @property
     def unit(self) -> Granularity:
@@ -66,25 +73,25 @@ class CachedObjective:
 
         The second value is the scalar objective on just these rows.
         """
-        out, error = torch.zeros_like(log2_g), torch.zeros(log2_g.shape[:2])
+        slopes, errors = [], []
         layers = self.capture.windows[window]
         floor = self.identity[window][..., pick].sum(-1).clamp_min(1e-30)
-        for i, layer in enumerate(layers):
-            x = log2_g[i].clone().requires_grad_(True)
+        for i, (layer, mine) in enumerate(zip(layers, sent(log2_g, self.devices), strict=True)):
+            x = mine.clone().requires_grad_(True)
             with torch.enable_grad():
                 here = attention_error(layer, x, self.capture.metric[i], self.setup, pick=pick).sum(-1)
                 paid = 0.0 if self.pull is None else floor[i].to(here) * price(x.to(here), self.pull[i].to(here))
                 (here + paid).clamp_min(1e-30).log().sum().backward()
-            out[i], error[i] = torch.as_tensor(x.grad), (here + paid).detach()
-        relative = error / floor
-        return pooled(out, self.granularity), float(relative.mean())
+            slopes.append(torch.as_tensor(x.grad))
+            errors.append((here + paid).detach())
+        relative = gathered(errors) / floor
+        return pooled(gathered(slopes), self.granularity), float(relative.mean())
 
     def _window(self, w: int, log2_g: Tensor) -> Tensor:
         layers = self.capture.windows[w]
+        each = zip(layers, sent(log2_g, self.devices), self.capture.metric, strict=True)
         with torch.no_grad():
-            return torch.stack(
-                [attention_error(x, log2_g[i], self.capture.metric[i], self.setup) for i, x in enumerate(layers)]
-            )
+            return gathered([attention_error(layer, mine, metric, self.setup) for layer, mine, metric in each])
 
 
 def choose(options: list[Tensor], errors: list[Tensor], granularity: Granularity) -> tuple[Tensor, Tensor]:

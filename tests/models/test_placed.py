@@ -1,15 +1,42 @@
 """A model on an accelerator, by tensors that know where they are: nothing meets across devices, nothing waits."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from placed import ONE, TWO, Placed, placed, put
 
+from qroar_core import export, retrieve, search
+from qroar_core.errors import BadSpec, OutOfMemory
+from qroar_core.models.calibrate import calibrated
 from qroar_core.models.condition import Condition
+from qroar_core.models.devices import choose_devices, device_names
+from qroar_core.models.loading import load_model
 from qroar_core.models.measure import measure
-from qroar_core.specs import QuantizerSpec, QuantSpec, RopeSpec
+from qroar_core.models.memory import length_that_fits
+from qroar_core.models.spreading import spread
+from qroar_core.models.text import Document
+from qroar_core.specs import (
+    BandSpec,
+    QuantizerSpec,
+    QuantSpec,
+    RetrievalSpec,
+    RopeSpec,
+    SearchSpec,
+    WeightQuantSpec,
+)
 
 YARN = RopeSpec("yarn", 2.0)
 K4V4 = QuantSpec(k=QuantizerSpec(4), v=QuantizerSpec(4))
+
+
+def writing(seed):
+    """Words of a tiny language, so that windows differ and repeat."""
+    draw = torch.randint(0, 6, (600,), generator=torch.Generator().manual_seed(seed))
+    return " ".join(["the", "quick", "fox", "jumps", "over", "dogs"][i] for i in draw.tolist())
+
+
+TEXTS = {name: [Document(name, writing(seed))] for seed, name in enumerate(("calibration", "development", "heldout"))}
 
 
 @pytest.fixture
@@ -51,3 +78,121 @@ def test_measuring_waits_once_a_window_however_many_chunks(tiny, there, ids):
             found = measure(there(), Condition(YARN, K4V4), text, 90, chunk=chunk).nll
         assert torch.allclose(found, expected, atol=2e-5)
         assert sum(machine.waits.values()) == 1, machine.waits
+
+
+@pytest.fixture(params=["one device", "two devices"])
+def placements(request, tiny):
+    """A function that puts a tiny model on `meta:0`, or its layers on `meta:0` and `meta:1` as accelerate does."""
+
+    def build(**options):
+        loaded = tiny(**({"layers": 4} | options))
+        if request.param == "one device":
+            put(loaded.model, ONE)
+        else:
+            spread(loaded.model, [ONE, TWO])
+            assert set(loaded.devices()) == {ONE, TWO}
+        loaded.device = ONE
+        return loaded
+
+    return build
+
+
+CONDITIONS = {
+    "blocks before RoPE and a residual": QuantSpec(
+        k=QuantizerSpec(2, "channel", "affine", 32, before_rope=True, residual=32),
+        v=QuantizerSpec(2, "block", "affine", 16, residual=32),
+    ),
+    "static scales of K, q and k": QuantSpec(
+        k=QuantizerSpec(8, "tensor", levels="e4m3"), qk=QuantizerSpec(8, "tensor", levels="e4m3")
+    ),
+    "a rotation, weights and inputs": QuantSpec(
+        WeightQuantSpec(4, "group", 16), QuantizerSpec(4, rotation="hadamard"), activations=QuantizerSpec(8)
+    ),
+}
+
+
+@pytest.mark.parametrize("quant", CONDITIONS.values(), ids=CONDITIONS)
+@pytest.mark.parametrize("tied", [False, True], ids=["head apart", "head tied"])
+def test_every_quantizer_computes_where_its_layer_is(tiny, placements, ids, quant, tied):
+    text, options = ids(2, 96), {"tie_word_embeddings": tied, "dtype": torch.float64, "layers": 4}
+
+    def nll(loaded):
+        reference = measure(loaded, Condition(YARN), text, 90, chunk=32).nll
+        condition = calibrated(loaded, Condition(YARN, quant), text[:1])
+        return torch.stack([reference, measure(loaded, condition, text, 90, chunk=32).nll])
+
+    expected = nll(tiny(**options))
+    with placed():
+        found = nll(placements(**options))
+    assert torch.allclose(found, expected, atol=1e-6)  # static ranges are float32
+    assert (expected[0] - expected[1]).abs().max() > 0.01
+
+
+@pytest.mark.parametrize("objective", ["cached", "kl", "full"])
+def test_a_search_finds_there_what_it_finds_here(tiny, placements, objective):
+    spec = SearchSpec(bands=BandSpec(4), length=96, windows=2, steps=6, query_rows=16, objective=objective,
+                      angles=objective != "full", polish_steps=3, polish_windows=2, polish_length=48,
+                      trials=4)  # fmt: skip
+    here = search.run(tiny(layers=4), YARN, K4V4, spec, TEXTS)
+    with placed():
+        there = search.run(placements(), YARN, K4V4, spec, TEXTS)
+    assert torch.allclose(there.found.point, here.found.point, atol=1e-3)
+    assert there.report.objective_found == pytest.approx(here.report.objective_found, abs=1e-4)
+    assert not here.found.is_identity
+
+
+def test_a_gradient_step_waits_once_a_device(placements):
+    spec = SearchSpec(bands=BandSpec(4), length=96, windows=2, steps=2, query_rows=16, angles=True)
+    waited = []
+    with placed() as machine:
+        loaded = placements()
+        for steps in (2, 6):
+            machine.waits.clear()
+            search.run(loaded, YARN, K4V4, replace(spec, steps=steps), TEXTS)
+            waited.append(sum(machine.waits.values()))
+    devices = len(set(loaded.devices()))
+    assert waited[1] - waited[0] == 4 * 2 * devices  # the slopes, and the errors they are reported with
+
+
+def test_hidden_numbers_are_found_there_as_here(tiny, placements):
+    spec = RetrievalSpec(lengths=(192,), depths=(0.5,), trials=2, tasks=("passkey",))
+    here = retrieve.run(tiny(layers=4), YARN, K4V4, None, spec, TEXTS["heldout"])
+    with placed():
+        there = retrieve.run(placements(), YARN, K4V4, None, spec, TEXTS["heldout"])
+    assert len(there.cells) == len(here.cells)
+    for a, b in zip(there.cells, here.cells, strict=True):
+        assert a.log_prob == pytest.approx(b.log_prob, abs=1e-3)
+
+
+def test_a_spread_model_is_written_and_loaded_again(tiny, placements, tmp_path):
+    expected = tiny()
+    with placed():
+        export.run(placements(layers=2), RopeSpec(), None, tmp_path / "out")
+    again = load_model(str(tmp_path / "out"), device="cpu", dtype="float32")
+    assert again.fingerprint == expected.fingerprint
+
+
+def test_no_room_names_the_length_that_every_device_holds(placements, monkeypatch):
+    monkeypatch.setattr("qroar_core.models.memory.free_bytes", lambda device: {ONE: 2**20, TWO: 2**19}[device])
+    with placed():
+        loaded = placements()
+    token = 2 * 2 * 16 * 4  # K and V, heads, channels, bytes: of one layer
+    on_two = loaded.devices().count(TWO)
+    assert length_that_fits(loaded) == int(0.9 * min(2**20 / (4 - on_two), 2**19 / max(on_two, 1e-9)) / token)
+
+
+def test_balanced_needs_gpus_and_asks_for_all_of_them(monkeypatch):
+    with pytest.raises(BadSpec, match="balanced spreads a model over GPUs, this machine has 0"):
+        choose_devices("balanced")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert choose_devices("balanced") == [torch.device("cuda:0"), torch.device("cuda:1")]
+    assert device_names()[:3] == ["balanced", "cuda:0", "cuda:1"]
+    with pytest.raises(BadSpec, match="cuda:2 is not available here, it has 2"):
+        choose_devices("cuda:2")
+
+
+def test_weights_that_no_gpus_hold_are_refused(tiny, monkeypatch):
+    monkeypatch.setattr("qroar_core.models.spreading.free_bytes", lambda device: 40_000)
+    with pytest.raises(OutOfMemory, match="meta:0 and meta:1: the weights do not fit"):
+        spread(tiny().model, [ONE, TWO])

@@ -8,8 +8,8 @@ from pages.parts.session import load_key, manager
 from qroar_core import load
 from qroar_core.jobs import Manager
 from qroar_core.models import smollm2
+from qroar_core.models.devices import choose_device
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.models.loading import choose_device
 from qroar_core.progress import OnStep, Step, ignore, part
 
 
