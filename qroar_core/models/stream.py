@@ -118,8 +118,7 @@ class Stream:
 
     def feed(self, ids: Tensor) -> Piece:
         """Run ids (B, t) behind everything this run was fed so far."""
-        self.start, self.fed = self.fed, self.fed + ids.shape[1]
-        self.turns = {}
+        self.start, self.fed, self.turns = self.fed, self.fed + ids.shape[1], {}
         at = torch.arange(self.start, self.fed, device=ids.device)[None]
         with torch.no_grad():  # not inference mode: what observers keep may meet autograd later
             decoder = self.loaded.family.decoder(self.loaded.model)
@@ -130,8 +129,7 @@ class Stream:
         """End the run, if one is under way: its hooks come off the model and its cache and state are freed."""
         for hook in self.hooks:
             hook.remove()
-        self.halves, self.observers, self.hooks, self.turns, self.fed = [], (), [], {}, 0
-        self.state = None
+        self.halves, self.observers, self.hooks, self.turns, self.fed, self.state = [], (), [], {}, 0, None
 
     def cos_sin(self, start: int, stop: int, layer: int | None = None) -> tuple[Tensor, Tensor]:
         """cos and sin of positions start .. stop - 1, (stop - start, rotary_dim // 2); no table of all lengths."""
@@ -175,12 +173,11 @@ class Stream:
         return out
 
     def _round_active(self, x: Tensor, layer: int, which: str) -> Tensor:
-        spec = self.condition.quant.qk
+        spec, only = self.condition.quant.qk, self.condition.only
         if spec is None:
             return x
         static = getattr(self.condition.static, which, None)
         rounded = fake_quantize(x, spec, absmax=None if static is None else static[layer])
-        only = self.condition.only
         return rounded if only is None else torch.where(only[layer].to(x.device), rounded, x)
 
     def _allocate(self, batch: int) -> list[tuple[Half, Half]]:

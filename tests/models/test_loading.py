@@ -282,7 +282,7 @@ def test_devices_and_dtypes_must_exist(saved, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     for device, dtype, message in (
         ("cuda", "auto", "--device: device cuda is not available here; choose auto or cpu"),
-        ("abacus", "auto", "--device: unknown device 'abacus'; choose auto, cpu, cuda or mps"),
+        ("abacus", "auto", "--device: unknown device 'abacus'; choose auto, balanced, cpu, cuda or mps"),
         ("meta", "auto", "--device: device meta is not available"),
         ("cpu", "int3", "--dtype: unknown dtype 'int3'; choose auto, float32"),
     ):
