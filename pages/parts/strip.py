@@ -26,7 +26,8 @@ def verdict_for(loaded: LoadedModel, setting: Setting) -> Verdict:
     geo = loaded.geometry
     bands = partition(native_inv_freq(loaded), geo.original_context, setting.search.bands)
     return verdict(setting.quant, setting.search.mode, bands=bands, head_dim=geo.head_dim, rotary_dim=geo.rotary_dim,
-                   pairing=geo.pairing, scaled_gain=geo.scaled_gain, latent=geo.latent_dim > 0)  # fmt: skip
+                   pairing=geo.pairing, scaled_gain=geo.scaled_gain, latent=geo.latent_dim > 0,
+                   angles=setting.search.angles)  # fmt: skip
 
 
 def strip(loaded: LoadedModel, setting: Setting) -> Verdict:

@@ -2,7 +2,8 @@
 
 A quantizer whose channels each have their own scale commutes with a channel scale: Q(g x) = g Q(x).
 There `symmetric` is an exact no-op and `shared` only a logit temperature, which acts on the
-unquantized model just the same. Scales repair only where channels of different bands share a scale.
+unquantized model just the same. Scales repair only where channels of different bands share a scale;
+pair angles act wherever K, or q and k, are rounded.
 """
 
 from __future__ import annotations
@@ -21,12 +22,14 @@ LATENT = (
 
 
 def verdict(quant: QuantSpec, mode: Mode, *, bands: Bands, head_dim: int, rotary_dim: int,
-            pairing: Pairing, scaled_gain: bool = False, latent: bool = False) -> Verdict:  # fmt: skip
+            pairing: Pairing, scaled_gain: bool = False, latent: bool = False,
+            angles: bool = False) -> Verdict:  # fmt: skip
     """What rescaling can do under `quant`, and why, in one sentence.
 
     Args:
         scaled_gain: the scales go into a QK-norm's gain, which no weight quantizer rounds.
         latent: the cache holds a latent and one rotated key (MLA): a quantizer of K and V has nothing to round.
+        angles: pairs are turned too, which no quantizer of K or of q and k commutes with.
     """
     if latent and (quant.k is not None or quant.v is not None):
         return Verdict(acts="no", reason=LATENT)
@@ -54,7 +57,11 @@ def verdict(quant: QuantSpec, mode: Mode, *, bands: Bands, head_dim: int, rotary
         parts.append("only what linear layers read is rounded, and band scales come after it")
     if quant.v is not None and not parts:
         parts.append("only V is quantized, and band scales never touch V")
-    return _without(mode, "; ".join(parts))
+    found = _without(mode, "; ".join(parts))
+    if angles and (quant.k is not None or quant.qk is not None):
+        turning = "Angles can act: the two channels of a turned pair have other ranges."
+        return Verdict(acts="yes", reason=f"{found.reason} {turning}")
+    return found
 
 
 def _mixes_bands(spec: QuantizerSpec, band: torch.Tensor, rotary_dim: int, pairing: Pairing) -> bool:

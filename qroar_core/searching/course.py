@@ -53,7 +53,7 @@ class Course:
         if not self.begin(diagnosis):
             report = telling.untouched(frame, self.bounds)
             return SearchOutcome(frame.none, frame.none, frame.none, frame.none, report)
-        self.idle = forward_seconds(frame.loaded, self.windows[:1])
+        self.idle = self.bare()
         self.began = time.perf_counter()
         try:
             value, log2_g = self.descend(self.captured())
@@ -67,9 +67,13 @@ class Course:
             kept, reason = self.prove(found)
         except Cancelled as stop:
             raise Cancelled(stop.where, partial=self.partial()) from stop
-        idle = (self.idle + forward_seconds(frame.loaded, self.windows[:1])) / 2
+        idle = (self.idle + self.bare()) / 2
         report = self.told(before, after, guard, "identity" if kept.is_identity else "found", reason, idle)
         return self.made(found, kept, report)
+
+    def bare(self) -> float:
+        """Seconds of one window's bare forward pass: what the search's cost is counted in."""
+        return forward_seconds(self.frame.loaded, self.windows[:1])
 
     def begin(self, diagnosis: Diagnosis | None) -> bool:
         """Bounds and text; False where scales cannot act."""

@@ -60,7 +60,7 @@ class Frame:
         """Whether scales can act here at all."""
         geo = self.loaded.geometry
         return verdict(self.quant, self.spec.mode, bands=self.bands, head_dim=geo.head_dim, rotary_dim=geo.rotary_dim,
-                       pairing=geo.pairing, scaled_gain=geo.scaled_gain, latent=geo.latent_dim > 0)  # fmt: skip
+                       pairing=geo.pairing, scaled_gain=geo.scaled_gain, latent=geo.latent_dim > 0, angles=self.spec.angles)  # fmt: skip
 
     @property
     def weights_only(self) -> bool:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from qroar_core.maths.quantize import fake_quantize
-from qroar_core.maths.rescale import Scales, channel_gains
+from qroar_core.maths.rescale import Scales, channel_gains, turned
 from qroar_core.maths.verdict import verdict
 from qroar_core.maths.weights import fake_quantize_weight
 from qroar_core.presets import KV_PRESETS
@@ -97,3 +97,28 @@ def test_a_latent_cache_leaves_nothing_to_act_on(mode):
         assert verdict(quant, mode, bands=BANDS4, **SHAPE).acts != "no" or quant.k is None
     active = QuantSpec(qk=QuantizerSpec(8))
     assert verdict(active, mode, bands=BANDS4, latent=True, **SHAPE).acts == "yes"
+
+
+@pytest.mark.parametrize(
+    "spec", [QuantizerSpec(4, "channel", group_size=8), QuantizerSpec(4)], ids=["channel", "token"]
+)
+def test_angles_act_on_whatever_rounds_k(spec):
+    """Oracle: q and k of each pair turned by one angle have the same logits, and other ones once k is rounded."""
+    draw = torch.Generator().manual_seed(3)
+    q, k = (torch.randn(2, 24, D, generator=draw, dtype=torch.float64) for _ in range(2))
+    angles = torch.rand(2, D // 2, generator=draw, dtype=torch.float64)
+    logits = [a @ b.mT for a, b in ((q, k), (turned(q, angles, "half"), turned(k, angles, "half")))]
+    assert torch.allclose(*logits, atol=1e-12)
+    rounded = [a @ fake_quantize(b, spec).mT
+               for a, b in ((q, k), (turned(q, angles, "half"), turned(k, angles, "half")))]  # fmt: skip
+    assert (rounded[0] - rounded[1]).abs().max() > 0.1
+    said = verdict(QuantSpec(k=spec), "symmetric", bands=BANDS4, **SHAPE, angles=True)
+    assert said.acts == "yes"
+    assert said.reason.endswith("Angles can act: the two channels of a turned pair have other ranges.") == (
+        spec.scale == "channel"
+    )
+
+
+def test_angles_do_not_act_where_nothing_of_q_and_k_is_rounded():
+    for quant in (QuantSpec(), QuantSpec(v=QuantizerSpec(4)), QuantSpec(weights=WeightQuantSpec(4))):
+        assert verdict(quant, "symmetric", bands=BANDS4, **SHAPE, angles=True).acts == "no"
