@@ -92,7 +92,8 @@ def run(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, spec: PredictionS
         spec=asdict(spec), length=length, windows=len(texts), confidence=spec.confidence,
         text=f"{len(texts)} windows of {length} tokens, digest {texts.digest}, seed {spec.seed}",
         parts=parts, whole=whole, sum=together,
-        kl=kl, kl_windows=len(near), kl_length=near.shape[1], estimate=estimate, repeated=repeated,
+        kl=kl, decoder_layers=list(loaded.geometry.decoder_layers), kl_windows=len(near), kl_length=near.shape[1],
+        estimate=estimate, repeated=repeated,
         diagnostics=diagnostics, window_nll=nll,
         **sentences(parts, whole, together, diagnostics, estimate, repeated),
     )  # fmt: skip

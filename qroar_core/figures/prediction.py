@@ -144,12 +144,13 @@ def by_cell(result: Prediction) -> Picture | None:
     """The estimated map by layer and band; None where it was not asked."""
     if not result.kl:
         return None
-    known = [(v, i, b) for i, row in enumerate(result.kl) for b, v in enumerate(row) if v is not None]
+    numbers = result.decoder_layers or range(len(result.kl))  # what people call these layers
+    known = [(v, i, b) for i, row in zip(numbers, result.kl, strict=True) for b, v in enumerate(row) if v is not None]
     worst, layer, band = max(known)
     share = worst / math.fsum(v for v, _, _ in known)
     figure = go.Figure(
         heatmap([[None if v is None else 1e3 * v for v in row] for row in result.kl],
-                [_name(b, part) for b, part in enumerate(result.bands)], [f"layer {i}" for i in range(len(result.kl))],
+                [_name(b, part) for b, part in enumerate(result.bands)], [f"layer {i}" for i in numbers],
                 "nats / 1000")
     )  # fmt: skip
     framed(figure, BAND_AXIS, "", height=map_height(len(result.kl)), legend=False)

@@ -64,6 +64,7 @@ class Prediction(Result):
     whole: Cost
     sum: Sum
     kl: LayerBand  # second-order KL of layer and band alone, nats per token; empty: not estimated, None: no RoPE
+    decoder_layers: list[int] = []  # of a hybrid: number of each layer of that map in the decoder
     kl_windows: int
     kl_length: int
     repeated: Rank | None  # the measured cost on every other window, with that on the windows between

@@ -74,3 +74,11 @@ def test_the_map_names_its_worst_cell():
     assert picture.title == "Where does rounding hurt? Most in layer 3, band 4: 20% of all cells together"
     assert picture.figure.data[0].z[3][4] == pytest.approx(100.0)  # 0.1 nats, in thousandths
     assert drawn.by_cell(planted.prediction(grid=False)) is None
+
+
+def test_layers_of_a_hybrid_go_by_their_number_in_the_decoder():
+    plain = planted.prediction()
+    numbers = [3 + 4 * i for i in range(len(plain.kl))]
+    picture = drawn.by_cell(plain.model_copy(update={"decoder_layers": numbers}))
+    assert list(picture.figure.data[0].y) == [f"layer {i}" for i in numbers]
+    assert picture.table.layer.unique().tolist() == numbers
