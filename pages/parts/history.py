@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import pandas as pd
@@ -26,6 +27,10 @@ COLUMNS = {
     "to": st.column_config.NumberColumn(format="%+.4f", help="Upper end of the gain's interval"),
     "gap recovered": st.column_config.NumberColumn(format="percent", help="Of what quantization costs in nats"),
 }
+BESIDE = {  # stage: what a run holds of it, one and several
+    "league": ("league", "leagues"), "controls": ("controls", "sets of controls"),
+    "replicate": ("claims", "sets of claims"), "predict": ("prediction", "predictions"),
+}  # fmt: skip
 
 
 def history(loaded: LoadedModel | None, setting: Setting | None) -> None:
@@ -62,6 +67,21 @@ def opened(loaded: LoadedModel, setting: Setting) -> None:
         st.page_link("pages/pressure.py", label="Its diagnosis" if done else "Diagnose it", icon=":material/speed:")
         st.page_link("pages/tune.py", label="Its scales", icon=":material/tune:")
         st.page_link("pages/evaluate.py", label="Its evaluation", icon=":material/balance:")
+        _link_beside("pages/rivals.py", mine, ("league",), ":material/leaderboard:")
+        _link_beside("pages/evidence.py", mine, ("controls", "replicate", "predict"), ":material/fact_check:")
+
+
+def _link_beside(page: str, runs: list[Entry], stages: tuple[str, ...], icon: str) -> None:
+    """Where what runs of one setting hold of these stages is looked at; nothing where they hold none of it."""
+    words = _beside_words(runs, stages)
+    if words:
+        st.page_link(page, label=f"Its {words}", icon=icon, help="Shown where the form there asks for the same")
+
+
+def _beside_words(runs: list[Entry], stages: Iterable[str] = BESIDE) -> str:
+    """`2 leagues, controls`; empty where the runs hold nothing of these stages."""
+    counts = {stage: len(set().union(*(run.beside().get(stage, ()) for run in runs))) for stage in stages}
+    return ", ".join(BESIDE[stage][0] if n == 1 else f"{n} {BESIDE[stage][1]}" for stage, n in counts.items() if n)
 
 
 def setting_words(setting: Setting) -> str:
@@ -93,6 +113,7 @@ def _line(entry: Entry, in_view: bool) -> dict:
         "kept scales": "none yet" if kept is None else "identity" if _is_identity(kept.g) else "tuned",
         "date, UTC": f"{entry.date:%Y-%m-%d %H:%M}",
         "model": entry.model,
+        "evidence": _beside_words([entry]),
         "setting": setting_words(entry.setting) if entry.setting else "",
     }
 

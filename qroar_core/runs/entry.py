@@ -14,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from qroar_core.errors import BadOutput, QRoarError
 from qroar_core.results import Evaluation, Manifest, ScalesFile, SearchReport
 from qroar_core.results.base import Result, rounded
+from qroar_core.runs.folder import SEVERAL
 from qroar_core.runs.setting import Setting
 
 R = TypeVar("R", bound=Result)
@@ -75,6 +76,14 @@ class Entry:
         """The scales worth keeping: identity where nothing was proven."""
         return self._read("scales.json", ScalesFile)
 
+    def beside(self) -> dict[str, set[str]]:
+        """Leagues, controls, claims and predictions of this run: stage -> its files; stages without any are left out.
+
+        By name only: what a file holds shows when it is opened.
+        """
+        files = {stage: {path.name for path in self.path.glob(f"{stage}-*.json")} for stage in SEVERAL}
+        return {stage: names for stage, names in files.items() if names}
+
     def _read(self, name: str, kind: type[R]) -> R | None:
         return parsed(self.path / name, kind) if (self.path / name).is_file() else None
 
@@ -85,8 +94,7 @@ def read_entry(path: Path, thorough: bool = True) -> Entry:
     `thorough` also reads what came out; without it the manifest alone decides.
     """
     try:
-        manifest = parsed(path / "manifest.json", Manifest)
-        setting = _setting(manifest, path)
+        manifest, setting = _understood(path / "manifest.json", *_stamp(path / "manifest.json"))
         entry = Entry(path, _date(manifest, path), "", manifest, setting)
         if thorough:
             entry.evaluation(), entry.report(), entry.found(), entry.kept()
@@ -101,18 +109,30 @@ def parsed(path: Path, kind: type[R]) -> R:
     Raises:
         BadOutput: missing, too large, or not of this layout.
     """
+    return _parsed(path, *_stamp(path), kind)
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    """When a file was last changed, and its size: the same as long as it says the same."""
     try:
         stat = os.stat(path)
     except OSError as error:
         raise BadOutput("no such file: not a run", where=str(path), do="open what `run --out` made") from error
     if stat.st_size > LARGEST:
         raise BadOutput(f"too large for a run's file ({stat.st_size} bytes)", where=str(path))
-    return _parsed(path, stat.st_mtime_ns, stat.st_size, kind)
+    return stat.st_mtime_ns, stat.st_size
 
 
 @lru_cache(maxsize=REMEMBERED)
 def _parsed(path: Path, changed: int, size: int, kind: type[Any]) -> Any:
     return kind.from_file(path, BadOutput)
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _understood(path: Path, changed: int, size: int) -> tuple[Manifest, Setting]:
+    """A manifest with its setting, once as long as it does not change: every job's key is asked of every run."""
+    manifest = Manifest.from_file(path, BadOutput)
+    return manifest, _setting(manifest, path.parent)
 
 
 def _setting(manifest: Manifest, path: Path) -> Setting:

@@ -22,6 +22,7 @@ FILES = ("manifest.json", "diagnosis.json", "scales_found.json", "scales_smooth_
          "scales_rotation.json", "search.json", "evaluation.json", "scales.json", "report.html")  # fmt: skip
 UNTUNED = "evaluation_untuned.json"  # the dashboard's, where the quantized model was measured before any search
 RETRIEVALS = {True: "retrieval.json", False: "retrieval_untuned.json"}  # with scales, before any search
+SEVERAL = ("league", "controls", "replicate", "predict")  # stages of which a run holds a STAGE-DIGEST.json a question
 PACKAGES = ("torch", "transformers", "numpy", "pandas", "plotly", "streamlit")
 
 
@@ -76,7 +77,7 @@ class RunFolder:
 
 def _sweep(path: Path) -> None:
     """Remove what a kill in the middle of a write left: it holds nothing that is finished."""
-    for name in (*FILES, UNTUNED, *RETRIEVALS.values()):
+    for name in (*FILES, UNTUNED, *RETRIEVALS.values(), *SEVERAL):  # of SEVERAL: whatever the digest
         for left in path.glob(f"{temporary_prefix(name)}*"):
             left.unlink(missing_ok=True)
 

@@ -14,7 +14,6 @@ import os
 import re
 import threading
 from collections.abc import Hashable, Iterator
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,24 +22,15 @@ from qroar_core.errors import BadOutput, BadScales, QRoarError
 from qroar_core.maths.rescale import Scales, from_nested
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.scales_file import write_atomically
-from qroar_core.results import Diagnosis, Evaluation, ScalesFile
-from qroar_core.results.base import Result, rounded
-from qroar_core.results.retrieval import Retrieval
+from qroar_core.results import ScalesFile
 from qroar_core.runs.entry import Entry, read_entry
-from qroar_core.runs.folder import RETRIEVALS, UNTUNED, RunFolder
+from qroar_core.runs.folder import UNTUNED, RunFolder
+from qroar_core.runs.key_files import EARLIER, KINDS, SPECS, answers, file_of, fits, kind_of, plain
 from qroar_core.runs.pipeline import SEARCHED, load_search, save_search, settle
 from qroar_core.runs.setting import Setting
-from qroar_core.specs import DiagnosisSpec, EvaluationSpec, QuantSpec, RetrievalSpec, RopeSpec, SearchSpec
 
 NAME = re.compile(r"\w[\w.-]{0,119}")  # of a run folder: no path leads out of the root by it
-SPECS = {RopeSpec: "rope", QuantSpec: "quant", DiagnosisSpec: "diagnosis", SearchSpec: "search",
-         EvaluationSpec: "evaluation"}  # fmt: skip
-STAGES = ("diagnose", "search", "evaluate", "retrieve")
 COMMAND = "made in the dashboard"
-DIAGNOSED = ("diagnosis.json",)
-EARLIER = {"diagnosis.json": (), "search.json": DIAGNOSED, UNTUNED: DIAGNOSED,
-           "evaluation.json": (*DIAGNOSED, *SEARCHED, "search.json"),
-           RETRIEVALS[True]: (*DIAGNOSED, *SEARCHED, "search.json"), RETRIEVALS[False]: ()}  # fmt: skip
 
 
 def runs_root() -> Path:
@@ -53,7 +43,7 @@ def runs_root() -> Path:
 def run_name(loaded: LoadedModel, setting: Setting) -> str:
     """Folder name of this model's run under this setting: readable, and another one for any other run."""
     who = [loaded.fingerprint, str(loaded.dtype), setting.text]
-    every = json.dumps([*who, *(_plain(getattr(setting, name)) for name in SPECS.values())])
+    every = json.dumps([*who, *(plain(getattr(setting, name)) for name in SPECS.values())])
     model = re.sub(r"[^A-Za-z0-9.-]+", "-", loaded.name).strip(".-")[:60] or "model"
     return f"{model}-{hashlib.sha256(every.encode()).hexdigest()[:10]}"
 
@@ -105,7 +95,7 @@ class Library:
                 result = _load(entry, name)
             except QRoarError:
                 continue
-            if result is not None and _answers(result, key):
+            if result is not None and answers(result, key):
                 return result
         return None
 
@@ -117,12 +107,12 @@ class Library:
         Raises:
             BadOutput: the disk is full, or the folder is of another run.
         """
-        name = _file_of(key, setting)
-        if name is None:
+        name = file_of(key)
+        if name is None or not fits(key, setting):
             return
         folder = RunFolder.open(runs_root() / run_name(loaded, setting), loaded, setting, COMMAND)
         stage = key[0] if isinstance(key, tuple) else ""
-        self._fill(folder, key, setting, EARLIER[name])
+        self._fill(folder, key, setting, EARLIER[kind_of(name)])
         if stage == "search":
             save_search(folder, loaded, setting, result, seconds)
         else:
@@ -144,7 +134,8 @@ class Library:
 
     def _matching(self, key: Hashable) -> Iterator[tuple[Entry, str]]:
         """(run, file) of every run that answers `key`."""
-        if not (isinstance(key, tuple) and len(key) > 5 and key[0] in STAGES):
+        name = file_of(key)
+        if not isinstance(key, tuple) or len(key) < 6 or name is None:
             return
         _, fingerprint, _, dtype, text, *_ = key
         for entry in self.entries(thorough=False):
@@ -152,41 +143,13 @@ class Library:
                 fingerprint, str(dtype).removeprefix("torch."), text
             ):  # fmt: skip
                 continue
-            name = _file_of(key, entry.setting)
-            if name is not None and (entry.path / name).is_file():
+            if (entry.path / name).is_file() and fits(key, entry.setting):
                 yield entry, name
 
 
-def _file_of(key: Hashable, setting: Setting) -> str | None:
-    """The file of a run under `setting` that holds the result of `key`; None when the key is not of this setting."""
-    if not isinstance(key, tuple) or not key:
-        return None
-    stage, specs = key[0], key[5:]
-    for spec in specs:
-        if stage == "retrieve" and isinstance(spec, RetrievalSpec):
-            continue  # no part of a setting: its file says what was asked
-        known = SPECS.get(type(spec))
-        if spec is not None and (known is None or _plain(spec) != _plain(getattr(setting, known))):
-            return None
-    tuned = any(isinstance(spec, SearchSpec) for spec in specs)
-    files = {"diagnose": "diagnosis.json", "search": "search.json",
-             "evaluate": "evaluation.json" if tuned else UNTUNED, "retrieve": RETRIEVALS[tuned]}  # fmt: skip
-    return files.get(stage)
-
-
-def _answers(result: Any, key: Hashable) -> bool:
-    """Is this what the key asks? A run folder has one retrieval, of the spec asked last."""
-    if not isinstance(result, Retrieval):
-        return True
-    asked = [spec for spec in key if isinstance(spec, RetrievalSpec)] if isinstance(key, tuple) else []
-    return [_plain(spec) for spec in asked] == [json.dumps(rounded(result.spec), sort_keys=True)]
-
-
 def _load(entry: Entry, name: str) -> Any:
-    kinds: dict[str, type[Result]] = {"diagnosis.json": Diagnosis, "evaluation.json": Evaluation, UNTUNED: Evaluation}
-    kinds |= dict.fromkeys(RETRIEVALS.values(), Retrieval)
-    if name in kinds:
-        return kinds[name].from_file(entry.path / name, BadOutput)
+    if kind := KINDS.get(kind_of(name)):
+        return kind.from_file(entry.path / name, BadOutput)
     return load_search(entry.path, partial(_scales, entry.fingerprint))
 
 
@@ -204,9 +167,3 @@ def _whole(entry: Entry) -> Entry:
     if entry.problem:
         raise BadOutput(entry.problem)
     return entry
-
-
-def _plain(spec: Any) -> str:
-    """What a spec decides, as text: floats as in a manifest, without a quantizer's display name."""
-    fields = {name: value for name, value in asdict(spec).items() if name != "name"}
-    return json.dumps(rounded(fields), sort_keys=True)

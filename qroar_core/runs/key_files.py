@@ -1,0 +1,102 @@
+"""Which file of a run folder holds the result of a job's key.
+
+Most stages ask what the run's setting says, and have one file each. A league, controls, claims and a prediction ask
+for more: a run holds one file of such a stage for every question, named by the stage and a digest of the question. A
+retrieval asks for more too, but a run has one, the last; its file says what was asked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Hashable
+from dataclasses import asdict
+from typing import Any
+
+from qroar_core.results import Diagnosis, Evaluation
+from qroar_core.results.base import Result, rounded
+from qroar_core.results.controls import Controls
+from qroar_core.results.league import League
+from qroar_core.results.prediction import Prediction
+from qroar_core.results.replication import Replication
+from qroar_core.results.retrieval import Retrieval
+from qroar_core.runs.folder import RETRIEVALS, SEVERAL, UNTUNED
+from qroar_core.runs.pipeline import SEARCHED
+from qroar_core.runs.setting import Setting
+from qroar_core.specs import (
+    ControlSpec,
+    DiagnosisSpec,
+    EvaluationSpec,
+    LeagueSpec,
+    PredictionSpec,
+    QuantSpec,
+    ReplicationSpec,
+    RetrievalSpec,
+    RopeSpec,
+    SearchSpec,
+)
+
+SPECS = {RopeSpec: "rope", QuantSpec: "quant", DiagnosisSpec: "diagnosis", SearchSpec: "search",
+         EvaluationSpec: "evaluation"}  # fmt: skip
+MORE: dict[Any, tuple[type, ...]] = {  # what a stage asks beyond the setting, by type; the rest must be the setting's
+    "retrieve": (RetrievalSpec,), "league": (LeagueSpec,), "controls": (ControlSpec,),
+    "replicate": (ReplicationSpec, tuple), "predict": (PredictionSpec, DiagnosisSpec),
+}  # fmt: skip
+DIAGNOSED = ("diagnosis.json",)
+TUNED = (*DIAGNOSED, *SEARCHED, "search.json")
+EARLIER = {  # by kind of file: those of earlier stages that belong beside it
+    "diagnosis.json": (), "search.json": DIAGNOSED, UNTUNED: DIAGNOSED, "evaluation.json": TUNED,
+    RETRIEVALS[True]: TUNED, RETRIEVALS[False]: (), "league": (), "controls": TUNED, "replicate": (),
+    "predict": DIAGNOSED,
+}  # fmt: skip
+KINDS: dict[str, type[Result]] = {
+    "diagnosis.json": Diagnosis, "evaluation.json": Evaluation, UNTUNED: Evaluation, RETRIEVALS[True]: Retrieval,
+    RETRIEVALS[False]: Retrieval, "league": League, "controls": Controls, "replicate": Replication,
+    "predict": Prediction,
+}  # fmt: skip
+
+
+def file_of(key: Hashable) -> str | None:
+    """The file that holds the result of `key` in the runs that it `fits`; None when no run has such a stage."""
+    if not isinstance(key, tuple) or not key:
+        return None
+    stage, specs = key[0], key[5:]
+    if stage in SEVERAL:
+        asked = json.dumps([_spelled(spec) for spec in specs if isinstance(spec, MORE[stage])])
+        return f"{stage}-{hashlib.sha256(asked.encode()).hexdigest()[:8]}.json"
+    tuned = any(isinstance(spec, SearchSpec) for spec in specs)
+    files = {"diagnose": "diagnosis.json", "search": "search.json",
+             "evaluate": "evaluation.json" if tuned else UNTUNED, "retrieve": RETRIEVALS[tuned]}  # fmt: skip
+    return files.get(stage)
+
+
+def fits(key: Hashable, setting: Setting) -> bool:
+    """Does a stage's key hold nothing but what the setting says and what the stage asks beyond it?"""
+    if not isinstance(key, tuple) or not key:
+        return False
+    said = [spec for spec in key[5:] if spec is not None and not isinstance(spec, MORE.get(key[0], ()))]
+    return all(type(spec) in SPECS and plain(spec) == plain(getattr(setting, SPECS[type(spec)])) for spec in said)
+
+
+def kind_of(name: str) -> str:
+    """What a run's file is: its own name, or the stage where a run holds several."""
+    return name.partition("-")[0]
+
+
+def answers(result: Any, key: Hashable) -> bool:
+    """Is this what the key asks? A run folder has one retrieval, of the spec asked last."""
+    if not isinstance(result, Retrieval):
+        return True
+    asked = [spec for spec in key if isinstance(spec, RetrievalSpec)] if isinstance(key, tuple) else []
+    return [plain(spec) for spec in asked] == [json.dumps(rounded(result.spec), sort_keys=True)]
+
+
+def plain(spec: Any) -> str:
+    """What a spec decides, as text: floats as in a manifest, without a quantizer's display name."""
+    fields = {name: value for name, value in asdict(spec).items() if name != "name"}
+    return json.dumps(rounded(fields), sort_keys=True)
+
+
+def _spelled(asked: Any) -> Any:
+    """A spec as its `plain` text, a tuple of them as a list."""
+    return [_spelled(one) for one in asked] if isinstance(asked, tuple) else plain(asked)
