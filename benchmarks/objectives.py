@@ -10,13 +10,13 @@ from __future__ import annotations
 import statistics
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from qroar_core import load, search
-from qroar_core.maths.attention_judges import JUDGES, judged
+from qroar_core.maths.attention_error import attention_error
 from qroar_core.maths.rescale import Scales
 from qroar_core.models import smollm2
 from qroar_core.models.capture import Capture, capture
@@ -27,7 +27,7 @@ from qroar_core.searching.cached import CachedObjective
 from qroar_core.searching.descent import clamp
 from qroar_core.searching.frame import Frame
 from qroar_core.searching.proof import Bench
-from qroar_core.specs import QuantizerSpec, QuantSpec, RopeSpec, SearchSpec
+from qroar_core.specs import JUDGES, QuantizerSpec, QuantSpec, RopeSpec, SearchSpec
 
 DRAWS = 60
 SHARES = (-0.5, 1.5)  # of the way from identity to the searched scales
@@ -113,9 +113,13 @@ def draws(found: Tensor, bounds: Tensor) -> list[Tensor]:
 def judgements(taken: Capture, objective: CachedObjective, log2_g: Tensor) -> dict[str, Tensor]:
     """Every judge's error, (layers, kv), summed over windows and rows."""
     with torch.no_grad():
-        each = [[judged(layer, log2_g[i], taken.metric[i], objective.setup) for i, layer in enumerate(window)]
-                for window in taken.windows]  # fmt: skip
-    return {judge: sum(torch.stack([layer[judge] for layer in window]) for window in each) for judge in JUDGES}  # type: ignore[misc]
+        found = {}
+        for judge in JUDGES:
+            setup = replace(objective.setup, judge=judge)
+            each = [torch.stack([attention_error(layer, log2_g[i], taken.metric[i], setup).sum(-1)
+                                 for i, layer in enumerate(window)]) for window in taken.windows]  # fmt: skip
+            found[judge] = torch.stack(each).sum(0)
+    return found
 
 
 def nll(bench: Bench, ids: Tensor, scales: Scales) -> float:

@@ -76,6 +76,13 @@ SEARCH = [
     _option("mode", str, "symmetric", "q times g and k over g, or both times g", metavar="symmetric|shared"),
     _option("angles", bool, False, "also turn every RoPE pair of q and k by one angle", "--angles"),
     _option("objective", str, "cached", "what a candidate is judged by", metavar="cached|full|kl"),
+    _option(
+        "judge",
+        str,
+        "projected",
+        "what damage to attention the cached objective counts",
+        metavar="logits|rows|output|projected",
+    ),
     _option("method", str, "gradient", "how candidates are found", metavar="gradient|coordinate|optuna"),
     _option("sampler", str, "tpe", "who proposes the candidates of --method optuna", metavar="tpe|random|grid"),
     _option("trials", int, 40, "candidates of --method optuna, and of --objective full"),

@@ -65,6 +65,7 @@ def spelled(loaded: LoadedModel, setting: Setting) -> dict[str, Any]:
         "mode": search.mode,
         "angles": search.angles,
         "objective": search.objective,
+        "judge": search.judge,
         "method": search.method,
         "sampler": search.sampler,
         "trials": search.trials,

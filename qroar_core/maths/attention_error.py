@@ -1,11 +1,15 @@
-"""The cached objective: how far quantized K moves the attention output, for scales not yet applied.
+"""The cached objective: how far quantized K moves attention, for scales not yet applied.
 
-From q rows, k and v captured once, the damage of any scales is computed without a forward pass:
+From q rows, k and v captured once, the damage of any scales g is computed without a forward pass, row by row and
+summed over the query heads that read one KV head. Four judges say what damage is (`Judge`):
 
-    E(g) = | W_O,h (o_h(g) - o_h) |^2 of a row,   o_h(g) = softmax(scaling * q^(g) . k^(g)) v
+    logits     mean over the keys a row sees of (l^(g) - l)^2,    l^(g) = scaling * q^(g) . k^(g)
+    rows       KL(p || p^(g)),                                    p^(g) = softmax(l^(g))
+    output     | o^(g) - o |^2,                                   o^(g) = p^(g) v
+    projected  | W_O,h (o^(g) - o) |^2
 
-summed over the query heads that read one KV head. Layers and KV heads are independent, so all are
-searched side by side. With straight-through rounding it has a gradient in log2 g.
+Layers and KV heads are independent, so all are searched side by side. With straight-through rounding each judge has a
+gradient in log2 g. `benchmarks/objectives.py` asks which of them tells held-out NLL beforehand.
 """
 
 from __future__ import annotations
@@ -19,7 +23,9 @@ from qroar_core.maths.quantize import calibrated_coordinates, fake_quantize, fak
 from qroar_core.maths.rescale import turned
 from qroar_core.maths.rope import Pairing, rotate, unrotate
 from qroar_core.maths.softmax_rule import PLAIN, SoftmaxRule
-from qroar_core.specs import Mode, QuantizerSpec, QuantSpec
+from qroar_core.specs import Judge, Mode, QuantizerSpec, QuantSpec
+
+LEAST = 1e-30  # of a probability whose logarithm is taken
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,6 +72,7 @@ class Setup:
     pairing: Pairing
     cos: Tensor
     sin: Tensor
+    judge: Judge = "projected"
 
 
 def channel_log2(log2_g: Tensor, band: Tensor) -> Tensor:
@@ -97,13 +104,34 @@ def attention_error(layer: CapturedLayer, log2_g: Tensor, metric: Tensor, setup:
     if pick is not None:
         q, rows, out = q[:, pick], rows[pick], out[:, pick]
     last = int(rows.max()) + 1
-    heads, n_rows, _ = q.shape
-    q, k = scaled_and_rounded(layer, q, log2_g, setup, last, reference=reference)
-    v, kv = layer.v[:, :last], k.shape[0]
-    logits = torch.matmul(q, k.mT).mul_(setup.scaling).view(kv, -1, n_rows, last)
-    p = layer.rule.weights(logits, distance(rows, last, k.device))
-    moved = layer.seen_by_w_o(torch.matmul(p.flatten(1, 2), v).view(heads, n_rows, -1) - out, pick)
-    return (torch.matmul(moved, metric) * moved).sum(-1).view(kv, -1, n_rows).sum(1)
+    kv, d = layer.k.shape[0], q.shape[-1]
+    apart = distance(rows, last, layer.k.device)
+    logits = _logits(*scaled_and_rounded(layer, q, log2_g, setup, last, reference=reference), len(rows), setup)
+    if setup.judge in ("logits", "rows"):
+        exact = _logits(q.reshape(kv, -1, d), layer.k[:, :last], len(rows), setup)
+        return (_logits_apart if setup.judge == "logits" else _rows_apart)(layer.rule, exact, logits, apart)
+    p = layer.rule.weights(logits, apart)
+    moved = torch.matmul(p.flatten(1, 2), layer.v[:, :last]).view(len(q), len(rows), -1) - out
+    if setup.judge == "output":
+        return moved.square().sum(-1).view(kv, -1, len(rows)).sum(1)
+    moved = layer.seen_by_w_o(moved, pick)
+    return (torch.matmul(moved, metric) * moved).sum(-1).view(kv, -1, len(rows)).sum(1)
+
+
+def _logits(q: Tensor, k: Tensor, rows: int, setup: Setup) -> Tensor:
+    """q (n_kv_heads, group * R, head_dim) and k (n_kv_heads, keys, head_dim) -> (n_kv_heads, group, R, keys)."""
+    return torch.matmul(q, k.mT).mul_(setup.scaling).view(k.shape[0], -1, rows, k.shape[1])
+
+
+def _logits_apart(rule: SoftmaxRule, exact: Tensor, logits: Tensor, apart: Tensor) -> Tensor:
+    visible = rule.visible(apart)
+    return ((logits - exact).square().masked_fill(~visible, 0).sum(-1) / visible.sum(-1)).sum(1)
+
+
+def _rows_apart(rule: SoftmaxRule, exact: Tensor, logits: Tensor, apart: Tensor) -> Tensor:
+    p, p_hat = (rule.weights(x, apart) for x in (exact, logits))
+    off = p * (p.clamp_min(LEAST).log() - p_hat.clamp_min(LEAST).log())
+    return off.sum(-1).sum(1)
 
 
 def scaled_and_rounded(layer: CapturedLayer, q: Tensor, log2_g: Tensor, setup: Setup, last: int, *,

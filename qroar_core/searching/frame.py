@@ -60,7 +60,8 @@ class Frame:
         """Whether scales can act here at all."""
         geo = self.loaded.geometry
         return verdict(self.quant, self.spec.mode, bands=self.bands, head_dim=geo.head_dim, rotary_dim=geo.rotary_dim,
-                       pairing=geo.pairing, scaled_gain=geo.scaled_gain, latent=geo.latent_dim > 0, angles=self.spec.angles)  # fmt: skip
+                       pairing=geo.pairing, scaled_gain=geo.scaled_gain, latent=geo.latent_dim > 0,
+                       angles=self.spec.angles)  # fmt: skip
 
     @property
     def weights_only(self) -> bool:
@@ -95,7 +96,8 @@ class Frame:
         """The cached objective on what was captured."""
         geo = self.loaded.geometry
         band = band_of_channel(self.bands, geo.head_dim, geo.rotary_dim, geo.pairing).to(self.loaded.device)
-        setup = Setup(self.quant, self.spec.mode, band, taken.scaling, geo.pairing, taken.cos, taken.sin)
+        setup = Setup(self.quant, self.spec.mode, band, taken.scaling, geo.pairing, taken.cos, taken.sin,
+                      self.spec.judge)  # fmt: skip
         return CachedObjective(taken, setup, self.spec.granularity)
 
     def starts(self, taken: Capture) -> dict[str, Tensor]:

@@ -9,12 +9,14 @@ from qroar_core.specs.league import METHODS, LeagueSpec, Method
 from qroar_core.specs.quant import Levels, QuantizerSpec, QuantSpec, ScaleAxis, ScaleDtype, WeightQuantSpec
 from qroar_core.specs.rope import METHOD_NAMES, RopeMethod, RopeSpec
 from qroar_core.specs.stages import (
+    JUDGES,
     BandSpec,
     ContinuationSpec,
     DiagnosisSpec,
     DistanceLaw,
     EvaluationSpec,
     Granularity,
+    Judge,
     Mode,
     Objective,
     Partition,
@@ -26,6 +28,7 @@ from qroar_core.specs.stages import (
 
 __all__ = [
     "CONTROL_DTYPES",
+    "JUDGES",
     "METHODS",
     "METHOD_NAMES",
     "BandSpec",
@@ -35,6 +38,7 @@ __all__ = [
     "DistanceLaw",
     "EvaluationSpec",
     "Granularity",
+    "Judge",
     "LeagueSpec",
     "Levels",
     "Method",

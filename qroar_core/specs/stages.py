@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from qroar_core.errors import BadSpec
 from qroar_core.specs.checks import at_least, one_of
@@ -12,6 +12,8 @@ Partition = Literal["count", "log", "turns"]
 Mode = Literal["symmetric", "shared"]
 Granularity = Literal["model", "layer", "kv_head"]
 Objective = Literal["cached", "full", "kl"]
+Judge = Literal["logits", "rows", "output", "projected"]
+JUDGES: tuple[Judge, ...] = get_args(Judge)
 DistanceLaw = Literal["causal", "uniform"]
 RetrievalTask = Literal["passkey", "needles"]
 WIDEST = 16.0  # octaves a scale may go by hand: past that float16 weights overflow
@@ -66,6 +68,7 @@ class SearchSpec:
     granularity: Granularity = "kv_head"
     angles: bool = False  # also turn every RoPE pair of q and k by one angle
     objective: Objective = "cached"
+    judge: Judge = "projected"  # of the cached objective: what damage to attention is (maths/attention_error)
     method: Literal["gradient", "coordinate", "optuna"] = "gradient"
     bands: BandSpec = BandSpec()
     length: int | None = None  # tokens per window
@@ -91,6 +94,7 @@ class SearchSpec:
         one_of("mode", self.mode, Mode)
         one_of("granularity", self.granularity, Granularity)
         one_of("objective", self.objective, Objective)
+        one_of("judge", self.judge, Judge)
         one_of("method", self.method, Literal["gradient", "coordinate", "optuna"])
         one_of("sampler", self.sampler, Literal["tpe", "grid", "random"])
         for name in ("windows", "grid_points", "sweeps", "steps", "polish_steps", "polish_windows", "trials",
