@@ -1,8 +1,9 @@
-"""Which objective tells held-out NLL beforehand? Rank correlation over random scales, for every setting.
+"""Which objective tells the NLL of unseen text beforehand? Rank correlation over random scales, for every setting.
 
-Scales are drawn around the searched ones: a random share of the way from identity to them and past them, plus
-noise on every band of every head. Each draw is judged on captured attention (maths/attention_judges) and by the NLL of
-the whole model, both on calibration text, against the NLL of held-out text, which is what counts.
+Scales are drawn around what a search by each judge found: a random share of the way from identity to there and past
+it, plus noise on every band of every head. Each draw is judged on captured attention (maths/attention_error) and by the NLL of
+the whole model, both on calibration text, against the NLL of development text, by which the default was chosen, and
+of held-out text, which no choice has seen.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from qroar_core import load, search
+from qroar_core import load
 from qroar_core.maths.attention_error import attention_error
 from qroar_core.maths.rescale import Scales
 from qroar_core.models import smollm2
@@ -27,13 +28,15 @@ from qroar_core.searching.cached import CachedObjective
 from qroar_core.searching.descent import clamp
 from qroar_core.searching.frame import Frame
 from qroar_core.searching.proof import Bench
-from qroar_core.specs import JUDGES, QuantizerSpec, QuantSpec, RopeSpec, SearchSpec
+from qroar_core.searching.seek import seek
+from qroar_core.specs import JUDGES, Judge, QuantizerSpec, QuantSpec, RopeSpec, SearchSpec
 
-DRAWS = 60
+DRAWS, WINDOWS = 60, 3
+UNSEEN = ("development", "heldout")
 SHARES = (-0.5, 1.5)  # of the way from identity to the searched scales
 NOISE = (0.0, 0.25, 0.5, 1.0)  # octaves, standard deviation, in turn
 WORDS = {"logits": "logit error", "rows": "KL of attention rows", "output": "attention output error",
-         "projected": "output error after W_O (the default)", "nll": "NLL of calibration text"}  # fmt: skip
+         "projected": "output error after W_O", "nll": "NLL of calibration text"}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,42 +74,61 @@ def main(cases: Sequence[Case]) -> None:
 def ranked(loaded: LoadedModel, case: Case) -> None:
     """Print one setting's table."""
     texts = {name: split(name, case.text) for name in SPLITS}
-    spec = SearchSpec(length=case.length, windows=4)
-    found = search.run(loaded, case.rope, case.quant, spec, texts).found.g.log2().float()
+    spec = SearchSpec(length=case.length, windows=WINDOWS)
+    found = {judge: seek(loaded, case.rope, case.quant, replace(spec, judge=judge), texts) for judge in JUDGES}
     frame = Frame(loaded, case.rope, case.quant, spec, texts)
-    taken = capture(loaded, case.rope, frame.windows("calibration", case.length, 4), spec.query_rows)
-    read = {name: frame.windows(name, case.length, 4) for name in ("calibration", "heldout")}
+    taken = capture(loaded, case.rope, frame.windows("calibration", case.length, WINDOWS), spec.query_rows)
+    read = {name: frame.windows(name, case.length, WINDOWS) for name in SPLITS}
+    reference = Bench(loaded, case.rope, QuantSpec(), lambda step: None)
     bench = Bench(loaded, case.rope, case.quant, lambda step: None)
     objective = frame.objective(taken)
-    base = judgements(taken, objective, torch.zeros_like(found))
-    columns: dict[str, list[float]] = {name: [] for name in (*WORDS, "heldout")}
-    for draw in draws(found, frame.bounds(None)):
+    points = [found[judge].g.log2().float() for judge in JUDGES]
+    base = judgements(taken, objective, torch.zeros_like(points[0]))
+    columns: dict[str, list[float]] = {name: [] for name in (*WORDS, *UNSEEN)}
+    for draw in draws(points, frame.bounds(None)):
         scales = frame.scales(draw)
         here = judgements(taken, objective, draw)
         for judge in JUDGES:
             columns[judge].append(float((here[judge] / base[judge].clamp_min(1e-30)).mean()))
         columns["nll"].append(nll(bench, read["calibration"], scales))
-        columns["heldout"].append(nll(bench, read["heldout"], scales))
+        for name in UNSEEN:
+            columns[name].append(nll(bench, read[name], scales))
         print(".", end="", file=sys.stderr, flush=True)
-    print(f"**{case.name}** ({len(columns['heldout'])} random scale sets, 4 windows of {case.length} tokens of "
-          f"`{case.text}` each, seed 0)\n")  # fmt: skip
-    print("| objective | Spearman's rho with held-out NLL | 95 % interval |\n|---|---|---|")
+    won = {name: recovered(bench, reference, read[name], found, frame.none) for name in UNSEEN}
+    print(f"**{case.name}** ({DRAWS} random scale sets, {WINDOWS} windows of {case.length} tokens of `{case.text}` "
+          "each, seed 0)\n")  # fmt: skip
+    print("| objective | rho with development NLL | rho with held-out NLL | a search by it recovers, development "
+          "| held-out |\n|---|---|---|---|---|")  # fmt: skip
     for name, words in WORDS.items():
-        found = spearman(columns[name], columns["heldout"])
-        if found is None:
-            sys.exit(f"{words} is the same for every draw")
-        print(f"| {words} | {found.rho:.3f} | {found.low:.3f} to {found.high:.3f} |")
+        cells = [rho(columns[name], columns[other]) for other in UNSEEN]
+        cells += [f"{won[other][name]:.1%}" if name in found else "" for other in UNSEEN]
+        said = f"{words} (the default)" if name == SearchSpec().judge else words
+        print(f"| {said} | {' | '.join(cells)} |")
     print(flush=True)
 
 
-def draws(found: Tensor, bounds: Tensor) -> list[Tensor]:
-    """log2 g of every draw, (layers, kv, bands), inside the bounds."""
+def rho(told: list[float], counted: list[float]) -> str:
+    """Spearman's rho and its 95 % interval."""
+    found = spearman(told, counted)
+    if found is None:
+        sys.exit("an objective is the same for every draw")
+    return f"{found.rho:.3f} [{found.low:.3f}, {found.high:.3f}]"
+
+
+def recovered(bench: Bench, reference: Bench, ids: Tensor, found: dict[Judge, Scales], none: Scales) -> dict:
+    """Share of what quantization costs these windows that each judge's scales win back."""
+    exact, plain = nll(reference, ids, none), nll(bench, ids, none)
+    return {judge: (plain - nll(bench, ids, scales)) / (plain - exact) for judge, scales in found.items()}
+
+
+def draws(found: list[Tensor], bounds: Tensor) -> list[Tensor]:
+    """log2 g of every draw, (layers, kv, bands), inside the bounds; around each of the found ones in turn."""
     generator = torch.Generator().manual_seed(0)
     out = []
     for i in range(DRAWS):
         share = SHARES[0] + (SHARES[1] - SHARES[0]) * float(torch.rand(1, generator=generator))
-        noise = NOISE[i % len(NOISE)] * torch.randn(found.shape, generator=generator)
-        out.append(clamp(share * found + noise, bounds))
+        centre, spread = found[i % len(found)], NOISE[i // len(found) % len(NOISE)]
+        out.append(clamp(share * centre + spread * torch.randn(centre.shape, generator=generator), bounds))
     return out
 
 
