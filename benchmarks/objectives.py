@@ -1,9 +1,9 @@
 """Which objective tells the NLL of unseen text beforehand? Rank correlation over random scales, for every setting.
 
 Scales are drawn around what a search by each judge found: a random share of the way from identity to there and past
-it, plus noise on every band of every head. Each draw is judged on captured attention (maths/attention_error) and by the NLL of
-the whole model, both on calibration text, against the NLL of development text, by which the default was chosen, and
-of held-out text, which no choice has seen.
+it, plus noise on every band of every head. Each draw is judged on captured attention (maths/attention_error) and by
+the NLL of the whole model, both on calibration text, against the NLL of development text, by which the default was
+chosen, and of held-out text, which no choice has seen.
 """
 
 from __future__ import annotations
