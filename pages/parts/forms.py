@@ -11,6 +11,7 @@ import streamlit as st
 from pages.parts.follow import chosen, fill, number
 from qroar_core.errors import QRoarError
 from qroar_core.specs import (
+    JUDGES,
     DiagnosisSpec,
     DistanceLaw,
     EvaluationSpec,
@@ -19,6 +20,7 @@ from qroar_core.specs import (
     Objective,
     SearchSpec,
 )
+from qroar_core.specs.words import COUNTED
 
 T = TypeVar("T")
 LENGTHS = [2**n for n in range(6, 18)]  # context lengths offered, tokens
@@ -87,8 +89,10 @@ def search_form(spec: SearchSpec, norms: bool = False) -> SearchSpec:
         trials = six.number_input("Trials", 1, 2000, spec.trials, key="trials", disabled=method == "gradient")
         polish = three.number_input("Polish steps", 1, 1000, spec.polish_steps, key="polish", disabled=goal != "kl",
                                     help="Of the kl objective: each reads one window forward and back.")  # fmt: skip
+        judge = st.selectbox("What the cached objective counts", JUDGES, JUDGES.index(spec.judge), key="judge",
+                             format_func=lambda name: f"{name}: {COUNTED[name]}")  # fmt: skip
     return made(
-        lambda: replace(spec, mode=mode, granularity=grain, angles=angles, method=method, objective=goal,
+        lambda: replace(spec, mode=mode, granularity=grain, angles=angles, method=method, objective=goal, judge=judge,
                         windows=int(windows), kappa0=kappa, steps=int(steps), sweeps=int(sweeps),
                         grid_points=int(points), polish_steps=int(polish), trials=int(trials)),
         spec,

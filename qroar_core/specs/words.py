@@ -4,6 +4,14 @@ from __future__ import annotations
 
 from qroar_core.specs.quant import QuantizerSpec, QuantSpec, WeightQuantSpec
 from qroar_core.specs.rope import METHOD_NAMES, RopeSpec
+from qroar_core.specs.stages import Judge
+
+COUNTED: dict[Judge, str] = {  # of the cached objective, by its judge
+    "logits": "mean square error of the logits",
+    "rows": "KL of the attention rows",
+    "output": "square error of the attention output",
+    "projected": "square error of the attention output after W_O",
+}
 
 
 def setting_words(rope: RopeSpec, quant: QuantSpec) -> str:

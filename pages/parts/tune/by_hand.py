@@ -9,6 +9,7 @@ from pages.parts.tune.bands import REACH, STEP, forget_typed
 from qroar_core.maths.rescale import Scales
 from qroar_core.searching.frame import Plan
 from qroar_core.searching.probe import Probe
+from qroar_core.specs.words import COUNTED
 
 A_ROW = 8  # sliders side by side
 
@@ -52,7 +53,7 @@ def measured(probe: Probe) -> str:
     """On how much text the cached error is taken."""
     windows = f"{probe.windows} calibration window{'s' if probe.windows > 1 else ''}"
     return (
-        f"Cached error: attention output error of the quantized model, mean over layers and KV heads, relative to no "
+        f"Cached error: {COUNTED[probe.objective.setup.judge]}, mean over layers and KV heads, relative to no "
         f"scales; on {windows} of {probe.length} tokens, {probe.rows} query rows each, "
         f"{probe.seconds * 1000:.0f} ms a try. The least cached error is not always the least perplexity."
     )
