@@ -52,3 +52,9 @@ def test_a_norm_before_rope_greys_the_switch():
     assert not app.exception, [e.stack_trace for e in app.exception]
     assert toggle(app).disabled
     assert toggle(app).help == forms.NORMED
+
+
+def test_what_the_cached_objective_counts_is_chosen_here(tune):
+    tune.selectbox(key="judge").set_value("logits").run()
+    assert tune.session_state["choice"].search.judge == "logits"
+    assert "logits: mean square error of the logits" in tune.selectbox(key="judge").options

@@ -61,6 +61,7 @@ CASES = {
     "own rope": {"rope": RopeSpec()},
     "search": {"search": {"mode": "shared", "granularity": "layer", "method": "coordinate", "seed": 3,
                           "bands": BandSpec(4, "log")}},
+    "judge": {"search": {"judge": "logits"}},
     "text": {"text": "technical"},
     "bounds": {"search": {"bands": BandSpec(2), "bounds": ((-1.5, 2.0), (-0.25, 0.25))}},
 }  # fmt: skip
