@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from qroar_core.maths.meters import CPU, Meter, tally
 from qroar_core.maths.rope import Pairing, split_pairs
 
 # fewer pairs at an angle say little: the relative standard error of a mean energy is near 1/sqrt(32)
@@ -38,7 +39,7 @@ class Anisotropy:
     relative_ratio: Tensor
 
 
-class AnisotropyMeter:
+class AnisotropyMeter(Meter):
     """Streams Anisotropy of one layer.
 
     Args:
@@ -56,6 +57,7 @@ class AnisotropyMeter:
 
     def update(self, x: Tensor, quantized: Tensor) -> None:
         """Add x and its quantized version, both (heads, tokens, head_dim) on the quantizer's axes."""
+        self.follow(x.device)
         rotary_dim = 2 * len(self.band_of_pair)
         a, b = split_pairs(x.detach().float(), rotary_dim, self.pairing)  # (heads, tokens, r/2)
         a_hat, b_hat = split_pairs(quantized.detach().float(), rotary_dim, self.pairing)
@@ -66,10 +68,11 @@ class AnisotropyMeter:
         error = (a_hat - a).square_() + (b_hat - b).square_()
         for row, weight in enumerate((error, a.square() + b.square(), None)):
             flat = None if weight is None else weight.reshape(-1)
-            self.sums[row] += torch.bincount(cell, flat, minlength=self.sums.shape[1]).double().cpu()
+            self.sums[row] += tally(cell, self.sums.shape[1], flat).to(self.sums)
 
     def result(self) -> Anisotropy:
         """Energies by angle so far."""
+        self.follow(CPU)
         error, energy, count = self.sums.reshape(3, self.bands, self.angles)
         mean_error, mean_energy = error / count, energy / count
         enough = count >= MIN_PAIRS

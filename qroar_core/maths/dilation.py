@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from qroar_core.maths.meters import Meter
 from qroar_core.maths.outliers import ChannelMaps
 from qroar_core.maths.positions import PositionBins
 from qroar_core.maths.sketches import LogHistogram
@@ -61,7 +62,7 @@ def dilation(maps: ChannelMaps, band_of_channel: Tensor, reference: slice) -> Di
     return Dilation(absmax, rms, absmax.log2() - base, (absmax / (UNIFORM_CREST * rms)).log2())
 
 
-class QuantilesByPosition:
+class QuantilesByPosition(Meter):
     """Quantiles of |x| by position bin and band, all heads of a layer pooled.
 
     Args:
@@ -77,12 +78,13 @@ class QuantilesByPosition:
 
     def update(self, start: int, x: Tensor) -> None:
         """Add x (heads, tokens, head_dim) whose first token sits at position `start`."""
+        self.follow(x.device)
         first = -start % self.stride  # the same tokens whatever the chunks are
         x = x[:, first :: self.stride]
-        position = start + first + self.stride * torch.arange(x.shape[1])
+        position = start + first + self.stride * torch.arange(x.shape[1], device=x.device)
         where = (position * self.bins.count // self.bins.length).clamp_(max=self.bins.count - 1)
         cell = where[:, None] * self.bands + self.band_of_channel  # (tokens, head_dim)
-        self.histogram.update(x, cell.masked_fill(self.band_of_channel < 0, -1).to(x.device))
+        self.histogram.update(x, cell.masked_fill(self.band_of_channel < 0, -1))
 
     def result(self, quantiles: tuple[float, ...] = (0.5, 0.99, 0.999)) -> Tensor:
         """(len(quantiles), bins, bands) float64, within LogHistogram.relative_bound; NaN in empty bins."""

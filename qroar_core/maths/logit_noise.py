@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from qroar_core.maths.meters import CPU, Meter, home
 from qroar_core.maths.softmax_rule import PLAIN, SoftmaxRule
 
 BLOCK_ELEMENTS = 1_000_000  # (band, head, row, key) products held at once
@@ -56,8 +57,8 @@ class _Rows:
         def zeros(*shape: int) -> Tensor:
             return torch.zeros(*shape, dtype=torch.float64, device=device)
 
-        self.square = torch.zeros(parts, rows, dtype=torch.float64)  # the whole noise last
-        self.count = torch.zeros(rows, dtype=torch.float64)  # of (head, key)
+        self.square = zeros(parts, rows)  # the whole noise last
+        self.count = zeros(rows)  # of (head, key)
         self.top, self.top_hat = zeros(heads, rows) - torch.inf, zeros(heads, rows) - torch.inf
         self.z, self.z_hat, self.cross = zeros(heads, rows), zeros(heads, rows), zeros(heads, rows)
 
@@ -78,7 +79,7 @@ class _Rows:
     def table(self, rows: Tensor) -> Tensor:
         """(rows, parts + 2): position, mean squares, KL averaged over heads."""
         kl = self.cross / self.z - (self.top + self.z.log()) + (self.top_hat + self.z_hat.log())
-        kl = kl.clamp(min=0).mean(0).cpu()  # rounding may dip below 0
+        kl = kl.clamp(min=0).mean(0)  # rounding may dip below 0
         return torch.cat([rows[:, None].double(), (self.square / self.count).T, kl[:, None]], 1)
 
 
@@ -90,7 +91,7 @@ def _grown(top: Tensor, z: Tensor, logits: Tensor) -> tuple[Tensor, Tensor, Tens
     return weight, new, z * before + weight.sum(-1), before
 
 
-class LogitNoiseMeter:
+class LogitNoiseMeter(Meter):
     """Accumulates LogitNoise of one layer.
 
     Args:
@@ -119,7 +120,7 @@ class LogitNoiseMeter:
         """Add sampled query rows against every key they see.
 
         Args:
-            q: (heads, R, head_dim) reference; rows: positions, int64 (R,).
+            q: (heads, R, head_dim) reference; rows: positions, int64 (R,), on the CPU.
             k: (n_kv_heads, N, head_dim), reference keys of positions 0..N-1, N > max(rows).
             k_hat: the same quantized, or a function of (first, past the last) position that gives them, so that no
                 second K of the whole length is ever held.
@@ -132,10 +133,12 @@ class LogitNoiseMeter:
             return
         if int(rows.max()) >= k.shape[1]:
             raise ValueError(f"row {int(rows.max())} needs as many keys, got {k.shape[1]}")
-        rows, order = rows.cpu().sort()
+        self.follow(q.device)
+        rows, order = rows.sort()
+        at, order = rows.to(home(q.device)), order.to(q.device)
         q = q[:, order].float()
         q_hat = q if q_hat is None else q_hat[:, order].float()
-        seen = _Rows(len(self.channels) + 1, q.shape[0], len(rows), q.device)
+        seen = _Rows(len(self.channels) + 1, q.shape[0], len(rows), at.device)
         if self.rule.sinks is not None:
             seen.add_sinks(self.rule.sinks)
         for start in range(0, int(rows[-1]) + 1, key_block):
@@ -150,13 +153,13 @@ class LogitNoiseMeter:
                 noise = self._parts(q_hat[:, block], k_error)
                 if k_parts is not None:
                     noise += self._parts(q_hat[:, block] - q[:, block], k_parts)
-                self._block(seen, block, self._logits(q[:, block], here), noise, rows[block], start)
-        self.rows.append(seen.table(rows))
+                self._block(seen, block, self._logits(q[:, block], here), noise, at[block], start)
+        self.rows.append(seen.table(at))
 
     def _by_part(self, x: Tensor) -> Tensor:
         """Split (KV, head_dim, T) into (parts, KV, channels of the widest part, T), padded with zeros."""
         padded = torch.nn.functional.pad(x, (0, 0, 0, 1))
-        picked = padded.index_select(1, self.channels.flatten().to(x.device))
+        picked = padded.index_select(1, self.channels.flatten())
         return picked.unflatten(1, self.channels.shape).transpose(0, 1)
 
     def _logits(self, q: Tensor, k: Tensor) -> Tensor:
@@ -172,17 +175,18 @@ class LogitNoiseMeter:
     def _block(self, seen: _Rows, block: slice, logits: Tensor, parts: Tensor, rows: Tensor, start: int) -> None:
         """Book logits (H, R, N) and their noise (parts, H, R, N) of rows (R,) against keys start .. start + N - 1."""
         heads, _, keys = logits.shape
-        distance = rows[:, None] - torch.arange(start, start + keys)  # (R, N)
+        distance = rows[:, None] - torch.arange(start, start + keys, device=rows.device)  # (R, N)
         visible = self.rule.visible(distance)
-        parts.masked_fill_(~visible.to(logits.device), 0.0)
+        logits, parts = logits.to(rows.device), parts.to(rows.device)
+        parts.masked_fill_(~visible, 0.0)
         whole = parts.sum(0)
         exact, noise = logits.double(), whole.double()
         if self.rule.softcap is not None:
             noise = self.rule.capped(exact + noise) - self.rule.capped(exact)
             exact = self.rule.capped(exact)
-        seen.add_softmax(block, exact, noise, visible.to(logits.device))
+        seen.add_softmax(block, exact, noise, visible)
         # heads summed: (parts + 1, R, N), the whole noise last
-        square = torch.cat([parts.square_().sum(1), whole.square_().sum(0)[None]]).double().cpu()
+        square = torch.cat([parts.square_().sum(1), whole.square_().sum(0)[None]]).double()
         seen.square[:, block] += square.sum(-1)
         seen.count[block] += visible.sum(1).double() * heads
         octave = (distance.clamp(min=0) + 1).double().log2().floor().long().reshape(-1)
@@ -191,7 +195,9 @@ class LogitNoiseMeter:
 
     def result(self) -> LogitNoise:
         """Noise so far, rows in order of position."""
-        table = torch.cat(self.rows) if self.rows else torch.zeros(0, len(self.channels) + 3, dtype=torch.float64)
+        self.follow(CPU)
+        empty = torch.zeros(0, len(self.channels) + 3, dtype=torch.float64)
+        table = torch.cat([empty, *(rows.to(CPU) for rows in self.rows)])
         table = table[table[:, 0].argsort()]
         by_distance = (self.distance_sum / self.distance_count).sqrt()
         return LogitNoise(

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from qroar_core.maths.meters import CPU, Meter
 from qroar_core.maths.rope import Pairing, split_pairs
 
 BLOCK_ELEMENTS = 4_000_000  # (head, row, key, pair) products held at once
@@ -74,7 +75,7 @@ class LogitPressure:
         return torch.zeros(len(self.by_pair), bands).double().index_add_(1, band_of_pair, self.by_pair)
 
 
-class LogitPressureMeter:
+class LogitPressureMeter(Meter):
     """Accumulates LogitPressure of one layer from sampled query rows and keys.
 
     Args:
@@ -101,33 +102,35 @@ class LogitPressureMeter:
     def update(self, q: Tensor, rows: Tensor, k: Tensor, keys: Tensor) -> None:
         """Add every causal (row, key) of q (heads, R, head_dim) at `rows` and k (KV, N, head_dim) at `keys`.
 
-        rows, keys: positions, int64, (R,) and (N,). Sample both: R * N * heads * pairs products are made.
+        rows, keys: positions, int64, (R,) and (N,), on the CPU. Sample both: R * N * heads * pairs products are made.
         """
+        self.follow(q.device)
         kv, group = len(self.total), q.shape[0] // len(self.total)
         block = max(1, BLOCK_ELEMENTS // max(1, q.shape[0] * len(keys) * self.slope.numel()))
         for first in range(0, len(rows), block):
             cut = slice(first, first + block)
-            distance = (rows[cut, None] - keys[None]).to(q.device)  # (R, N)
+            distance = rows[cut, None] - keys[None]  # (R, N)
             seen = distance >= 0
             if self.window is not None:
                 seen &= distance < self.window
+            self.samples += int(seen.sum()) * group
             parts = logit_slope_parts(
                 q[:, cut],
                 k,
-                distance,
+                distance.to(q.device),
                 self.slope,
                 scaling=self.scaling,
                 pairing=self.pairing,
                 factor_slope=self.factor_slope,
             )
-            parts *= seen[..., None]
+            parts *= seen[..., None].to(q.device)
             whole = parts.sum(-1).abs_().reshape(kv, -1).sum(-1)
-            self.total += whole.double().cpu()
-            self.by_pair += parts.abs_().reshape(kv, -1, parts.shape[-1]).sum(1).double().cpu()
-            self.samples += int(seen.sum()) * group
+            self.total += whole.to(self.total)
+            self.by_pair += parts.abs_().reshape(kv, -1, parts.shape[-1]).sum(1).to(self.by_pair)
 
     def result(self) -> LogitPressure:
         """Means so far; NaN before any sample."""
+        self.follow(CPU)
         return LogitPressure(
             self.by_pair / self.samples if self.samples else self.by_pair * torch.nan,
             self.total / self.samples if self.samples else self.total * torch.nan,

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from qroar_core.errors import BadSpec
+from qroar_core.maths.meters import CPU, Meter, home
 from qroar_core.maths.positions import PositionBins
 
 IQR_FENCE = 1.5  # Tukey 1977, "Exploratory Data Analysis": outer edge of the box plot's whiskers
@@ -39,7 +40,7 @@ class ChannelMaps:
     bins: PositionBins
 
 
-class ChannelMeter:
+class ChannelMeter(Meter):
     """Streams ChannelMaps of one tensor of one layer."""
 
     def __init__(self, n_kv_heads: int, head_dim: int, bins: PositionBins) -> None:
@@ -51,17 +52,19 @@ class ChannelMeter:
 
     def update(self, start: int, x: Tensor) -> None:
         """Add x (heads, tokens, head_dim) whose first token sits at position `start`."""
+        self.follow(x.device)
         kv, head_dim = self.maximum.shape[1:]
         magnitude = x.detach().abs().float()
         for p, cut in self.bins.segments(start, x.shape[1]):
             part = magnitude[:, cut].reshape(kv, -1, head_dim)  # (KV, group * tokens, head_dim)
-            self.sum_abs[p] += part.sum(1).double().cpu()
-            self.sum_square[p] += part.square().sum(1).double().cpu()
-            self.maximum[p] = torch.maximum(self.maximum[p], part.amax(1).double().cpu())
+            self.sum_abs[p] += part.sum(1).to(self.sum_abs)
+            self.sum_square[p] += part.square().sum(1).to(self.sum_square)
+            self.maximum[p] = torch.maximum(self.maximum[p], part.amax(1).to(self.maximum))
             self.count[p] += part.shape[1]
 
     def result(self) -> ChannelMaps:
         """Maps so far."""
+        self.follow(CPU)
         n = self.count.clamp(min=1).double()[:, None, None]
         mean, rms = self.sum_abs / n, (self.sum_square / n).sqrt()
         mean, rms, maximum = (m.permute(1, 2, 0).clone() for m in (mean, rms, self.maximum))
@@ -149,16 +152,16 @@ def outlier_shift(maps: ChannelMaps, short: slice, long: slice, rule: str = "iqr
 
 
 def entry_threshold(x: Tensor, n_kv_heads: int, rule: str = "iqr") -> Tensor:
-    """Magnitude above which a single entry of a head counts as an outlier; (n_kv_heads,) float64.
+    """Magnitude above which a single entry of a head counts as an outlier; (n_kv_heads,) float64, where x is.
 
     The rule runs over up to ENTRY_SAMPLE entries of x (heads, tokens, head_dim), evenly strided by token.
     """
     flat = x.detach().abs().reshape(n_kv_heads, -1, x.shape[-1])  # (KV, tokens, head_dim)
     stride = max(1, -(-flat.shape[1] * flat.shape[2] // ENTRY_SAMPLE))
-    return outlier_limit(flat[:, ::stride].flatten(1), rule).cpu()
+    return outlier_limit(flat[:, ::stride].flatten(1).to(home(x.device)), rule)
 
 
-class OutlierErrorMeter:
+class OutlierErrorMeter(Meter):
     """Share of each band's quantization error that outlier entries carry, for several quantizers side by
     side.
 
@@ -176,14 +179,15 @@ class OutlierErrorMeter:
 
     def update(self, x: Tensor, quantized: Mapping[str, Tensor]) -> None:
         """Add x (n_kv_heads, tokens, head_dim) and its quantized versions, keyed by variant."""
+        self.follow(x.device)
         x = x.detach().float()
         outlier = (x.abs() > self.threshold.to(x)[:, None, None]).float()
-        self.entries += outlier.sum(1).double().cpu()
+        self.entries += outlier.sum(1).to(self.entries)
         self.seen += x.shape[1]
         for at, name in enumerate(self.variants):
             error = (quantized[name].detach().float() - x).square_()
-            self.error[at] += error.sum(1).double().cpu()
-            self.outlier_error[at] += (error * outlier).sum(1).double().cpu()
+            self.error[at] += error.sum(1).to(self.error)
+            self.outlier_error[at] += (error * outlier).sum(1).to(self.outlier_error)
 
     def _by_band(self, channels: Tensor) -> Tensor:
         used = self.band_of_channel >= 0
@@ -192,6 +196,7 @@ class OutlierErrorMeter:
 
     def result(self) -> OutlierErrorShare:
         """Shares so far; NaN where a band has no error at all."""
+        self.follow(CPU)
         entries = self._by_band(torch.full_like(self.entries, float(self.seen)))
         return OutlierErrorShare(
             self.variants,

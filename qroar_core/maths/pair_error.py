@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from qroar_core.maths.meters import CPU, Meter
 from qroar_core.maths.positions import PositionBins
 from qroar_core.maths.rope import Pairing, split_pairs
 
@@ -42,7 +43,7 @@ class PairError:
     length_share: Tensor
 
 
-class PairErrorMeter:
+class PairErrorMeter(Meter):
     """Streams PairError of one layer.
 
     Args:
@@ -60,6 +61,7 @@ class PairErrorMeter:
 
         Pairs of x that are zero have no relative error: skipped.
         """
+        self.follow(x.device)
         rotary_dim = 2 * len(self.band_of_pair)
         a, b = split_pairs(x.detach().float(), rotary_dim, self.pairing)  # (heads, tokens, r/2)
         a_hat, b_hat = split_pairs(quantized.detach().float(), rotary_dim, self.pairing)
@@ -75,10 +77,11 @@ class PairErrorMeter:
         fields = (*relative, length_energy, energy, kept, there & ~kept, there)  # in the order of FIELDS
         for p, cut in self.bins.segments(start, x.shape[1]):
             for row, field in enumerate(fields):
-                self.sums[row, :, p] += field[:, cut].sum((0, 1)).double().cpu()
+                self.sums[row, :, p] += field[:, cut].sum((0, 1)).to(self.sums)
 
     def result(self) -> PairError:
         """Errors so far."""
+        self.follow(CPU)
         bands = int(self.band_of_pair.max()) + 1
         total = torch.zeros(len(FIELDS), bands, self.bins.count, dtype=torch.float64)
         s = dict(zip(FIELDS, total.index_add_(1, self.band_of_pair, self.sums), strict=True))

@@ -8,7 +8,8 @@ each slice with one vectorised call. No index tensor per token, nothing that gro
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from bisect import bisect_left
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -50,6 +51,28 @@ class PositionBins:
             out.append((p, slice(first - start, min(end, start + tokens) - start)))
             first = end
         return out
+
+
+@dataclass(slots=True, eq=False)
+class Sampled:
+    """Ascending positions, tokens, int64 (n,) on the CPU: which of them a chunk holds is known without a device."""
+
+    positions: Tensor
+    listed: list[int] = field(init=False)
+    there: dict[torch.device, Tensor] = field(default_factory=dict)  # copies, one a device
+
+    def __post_init__(self) -> None:
+        self.listed = self.positions.tolist()
+
+    def inside(self, start: int, stop: int) -> slice:
+        """Which of them lie in start .. stop - 1."""
+        return slice(bisect_left(self.listed, start), bisect_left(self.listed, stop))
+
+    def index(self, start: int, stop: int, device: torch.device) -> Tensor:
+        """Those in start .. stop - 1 counted from start, on `device`."""
+        if device not in self.there:
+            self.there[device] = self.positions.to(device)
+        return self.there[device][self.inside(start, stop)] - start
 
 
 def log_spaced(last: int, count: int) -> Tensor:

@@ -94,13 +94,14 @@ def _block_of(x: Tensor, spec: QuantizerSpec) -> int:
 
 def _static_absmax(x: Tensor, spec: QuantizerSpec, absmax: Tensor | None) -> Tensor:
     if spec.static_scale is not None:
-        return x.new_tensor(spec.static_scale * code_span(spec))
+        return torch.tensor(spec.static_scale * code_span(spec), dtype=x.dtype)
     if absmax is None:
         raise BadSpec(
             "scale tensor needs a calibrated absmax",
             do="calibrate it, or give static_scale, or use scale token",
         )
-    return absmax.to(device=x.device, dtype=x.dtype)
+    alone = absmax.ndim == 0 and absmax.device.type == "cpu"  # any device takes it as a number, without a copy
+    return absmax.to(device=None if alone else x.device, dtype=x.dtype)
 
 
 def _per_channel(x: Tensor, spec: QuantizerSpec, store: Storage, straight_through: bool) -> Tensor:
@@ -170,7 +171,7 @@ class _StraightThrough(torch.autograd.Function):
             # integers: beyond the last level's own cell; floats saturate at their largest number
             margin = 0.0 if is_float else 0.5
             inside = (scaled >= grid.low - margin) & (scaled <= grid.high + margin)
-            if bool(inside.all()):
+            if inside.device.type == "cpu" and bool(inside.all()):  # a device would be waited for
                 inside = None
         residue = torch.sub(codes, scaled if inside is None else scaled.mul_(inside), out=scaled)
         ctx.save_for_backward(residue, inside)

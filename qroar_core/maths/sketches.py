@@ -13,6 +13,8 @@ import math
 import torch
 from torch import Tensor
 
+from qroar_core.maths.meters import CPU, Meter, tally
+
 MANTISSA_BITS = 23  # IEEE 754 binary32
 EXPONENT_BIAS = 127
 BLOCK_ELEMENTS = 500_000  # (resample, cell, value) triples held at once
@@ -24,7 +26,7 @@ def _rank(q: float, n: Tensor) -> Tensor:
     return torch.minimum((q * n.double() - RANK_TOLERANCE).ceil().clamp(min=1), n.double())
 
 
-class LogHistogram:
+class LogHistogram(Meter):
     """Counts of |x| in bins of equal width inside each octave: 2^sub_bits bins per factor of two.
 
     The bin is read off the float's own bits: (bits >> (23 - sub_bits)) - offset. A quantile returned is off
@@ -58,21 +60,22 @@ class LogHistogram:
             x: any shape, float; wider types are rounded to fp32 first.
             cell: int64, broadcastable to x: flat index into `shape`; -1 drops the value.
         """
+        self.follow(x.device)
         cells = math.prod(self.shape)
         bits = x.detach().float().contiguous().view(torch.int32).bitwise_and(0x7FFFFFFF)
         offset = ((self.low + EXPONENT_BIAS) << self.sub_bits) - 1
         bins = (bits >> (MANTISSA_BITS - self.sub_bits)).sub_(offset).clamp_(0, self.n_bins - 1)
         # dropped values go to one spare cell past the end
         base = torch.where(cell < 0, cells, cell).to(x.device, torch.int32) * self.n_bins
-        flat = torch.bincount((bins + base).reshape(-1), minlength=(cells + 1) * self.n_bins)
-        self.counts += flat[: cells * self.n_bins].reshape(self.counts.shape).to(self.counts.device)
+        flat = tally((bins + base).reshape(-1), (cells + 1) * self.n_bins)
+        self.counts += flat[: cells * self.n_bins].reshape(self.counts.shape)
 
     def merge(self, other: LogHistogram) -> None:
         """Add the counts of a histogram with the same cells and bins."""
         mine, theirs = ((h.shape, h.sub_bits, h.low, h.high) for h in (self, other))
         if mine != theirs:
             raise ValueError(f"histograms differ: {mine} and {theirs}")
-        self.counts += other.counts
+        self.counts += other.counts.to(self.counts.device)
 
     def values(self) -> Tensor:
         """The value a bin stands for: 2 lo hi / (lo + hi); 0 for underflow, inf on top; (n_bins,) float64."""
@@ -91,6 +94,7 @@ class LogHistogram:
         Returns:
             (*shape) or (B, *shape[1:]), float64; NaN where nothing was counted.
         """
+        self.follow(CPU)
         below = self.counts.cumsum(-1)  # (*shape, n_bins)
         index = (below < _rank(q, below[..., -1])[..., None]).sum(-1).clamp_(max=self.n_bins - 1)
         if weights is None:
@@ -108,7 +112,7 @@ class LogHistogram:
         return self.values()[picked].where(total > 0, math.nan)
 
 
-class TopTail:
+class TopTail(Meter):
     """The k largest |x| of a stream per cell, exact; enough for every quantile with (1-q) n < k.
 
     Args:
@@ -135,19 +139,22 @@ class TopTail:
             magnitude: >= 0, or -1 for padding; (*shape, n), or (*shape[1:], n) with `window`.
             count: values that are not padding, int64, broadcastable to the cells.
         """
+        self.follow(magnitude.device)
         at = ... if window is None else window
-        fresh = magnitude.detach().float().topk(min(self.keep, magnitude.shape[-1]), -1).values.cpu()
+        fresh = magnitude.detach().float().topk(min(self.keep, magnitude.shape[-1]), -1).values
         self.top[at] = torch.cat([self.top[at], fresh], -1).topk(self.keep, -1).values
-        self.seen[at] += count
+        self.seen[at] += count.to(self.seen.device)
 
     def reaches(self, q: float) -> bool:
         """True when the values kept decide the q quantile of all windows pooled, in every cell."""
+        self.follow(CPU)
         total = self.seen.sum(0)
         from_top = total - _rank(q, total) + 1
         return bool((self.seen <= self.keep).all()) or bool((from_top <= self.keep).all())
 
     def quantile(self, q: float, weights: Tensor | None = None) -> Tensor:
         """As `LogHistogram.quantile`, exact. Raises ValueError where the tail kept is too short for q."""
+        self.follow(CPU)
         pools = torch.eye(self.shape[0]) if weights is None else weights.cpu().float()
         total = torch.tensordot(pools.double(), self.seen.double(), 1)  # (B, *cells)
         from_top = total - _rank(q, total) + 1  # rank of the answer counted from the largest

@@ -15,6 +15,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from qroar_core.maths.meters import CPU
 from qroar_core.maths.sketches import RANK_TOLERANCE, LogHistogram, TopTail
 
 BODY_SUB_BITS = 5  # of the histogram below the exact tail: quantiles within 2^-6 of their value
@@ -52,13 +53,13 @@ class BandTails(TopTail):
 
     def add(self, window: int, x: Tensor) -> None:
         """Merge x (heads, tokens, head_dim) into one window; heads is n_kv_heads or a multiple of it."""
+        self.follow(x.device)
         kv = self.shape[1]
         flat = x.detach().abs().reshape(kv, -1, x.shape[-1])  # (KV, group * tokens, head_dim)
-        channels = self.channels.to(x.device)
-        picked = flat[:, :, channels.clamp(min=0)]  # (KV, group * tokens, bands, channels of the widest band)
-        picked = picked.masked_fill(channels < 0, -1.0).transpose(1, 2).flatten(2)
+        picked = flat[:, :, self.channels.clamp(min=0)]  # (KV, group * tokens, bands, channels of the widest band)
+        picked = picked.masked_fill(self.channels < 0, -1.0).transpose(1, 2).flatten(2)
         self.update(picked, self.sizes * flat.shape[1], window)
-        self.body.update(flat, self.cell[:, None].to(x.device))
+        self.body.update(flat, self.cell[:, None])
 
     def survival(self, shares: tuple[float, ...]) -> Tensor:
         """The least |x| that at most a share p of the entries exceeds, windows pooled: the 1 - p quantile.
@@ -70,6 +71,7 @@ class BandTails(TopTail):
         Returns:
             (n_kv_heads, bands, len(shares)) float64; NaN where fewer than 1 / p entries were seen.
         """
+        self.follow(CPU)
         total = self.seen.sum(0)  # (KV, bands)
         pooled = torch.ones(1, self.shape[0])
         out: list[Tensor] = []

@@ -11,6 +11,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from qroar_core.maths.placing import gathered
 from qroar_core.maths.quantize import calibrated_coordinates
 from qroar_core.maths.rope import unrotate
 from qroar_core.models.condition import StaticRange
@@ -59,5 +60,6 @@ def calibrated(loaded: LoadedModel, condition: Condition, ids: Tensor, chunk: in
     plain = replace(condition, quant=QuantSpec(weights=quant.weights, activations=quant.activations), static=None)
     with open_stream(loaded, plain, ids.shape[1], chunk=chunk, batch=ids.shape[0]) as stream:
         drain(stream.run(ids, (ranges,)))
-    found = (torch.stack([x.float().cpu() for x in table]) for table in (ranges.k, ranges.v, ranges.q, ranges.k_active))
+    tables = ranges.k, ranges.v, ranges.q, ranges.k_active
+    found = (gathered([x.float() for x in table]) for table in tables)
     return replace(condition, static=StaticRange(*found))

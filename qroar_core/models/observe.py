@@ -18,7 +18,7 @@ from qroar_core.maths.logit_noise import KEY_BLOCK, LogitNoiseMeter
 from qroar_core.maths.logit_pressure import LogitPressureMeter
 from qroar_core.maths.outliers import ChannelMeter, OutlierErrorMeter, entry_threshold
 from qroar_core.maths.pair_error import PairErrorMeter
-from qroar_core.maths.positions import PositionBins, log_spaced
+from qroar_core.maths.positions import PositionBins, Sampled, log_spaced
 from qroar_core.maths.pressure import attention_factor_slope, frequency_slope
 from qroar_core.maths.quantize import fake_quantize
 from qroar_core.maths.rope import unrotate
@@ -122,7 +122,7 @@ class LongContext:
     outlier_errors: dict[int, OutlierErrorMeter] = field(default_factory=dict)
     noise: list[LogitNoiseMeter | None] = field(init=False)
     pressure: list[LogitPressureMeter | None] = field(init=False)
-    rows: Tensor = field(init=False)
+    rows: Sampled = field(init=False)
     kept_q: dict[int, list[Tensor]] = field(default_factory=dict)
     slopes: dict[int, tuple[Tensor, float]] = field(default_factory=dict)  # d omega and d ln a by d ln s, by layer
 
@@ -138,7 +138,7 @@ class LongContext:
         self.pair_errors = [PairErrorMeter(frame.pair_band, geo.pairing, frame.bins) for _ in layers]
         self.noise = [None] * geo.n_layers
         self.pressure = [None] * geo.n_layers
-        self.rows = log_spaced(frame.length - 1, self.query_rows)
+        self.rows = Sampled(log_spaced(frame.length - 1, self.query_rows))
 
     @property
     def rounds_logits(self) -> bool:
@@ -172,8 +172,8 @@ class LongContext:
             self.anisotropy[layer].update(tap.k, k_hat)
             self.pair_errors[layer].update(tap.start, tap.k, k_hat)
         stop = tap.start + tap.k.shape[1]
-        here = self.rows[(self.rows >= tap.start) & (self.rows < stop)] - tap.start
-        self.kept_q.setdefault(layer, []).append(tap.q[:, here.to(tap.q.device)].clone())
+        here = self.rows.index(tap.start, stop, tap.q.device)
+        self.kept_q.setdefault(layer, []).append(tap.q[:, here])
         if stop >= self.frame.length:
             self._logits(tap, torch.cat(self.kept_q.pop(layer), dim=1))
 
@@ -189,7 +189,7 @@ class LongContext:
         meter.update(tap.k, {name: fake_quantize(tap.k, spec) for name, spec in PROBES.items()})
 
     def _logits(self, tap: AttentionTap, q: Tensor) -> None:
-        frame, layer, rows = self.frame, tap.layer, self.rows
+        frame, layer, rows = self.frame, tap.layer, self.rows.positions
         self._pressure(tap, q)
         if self.rounds_logits:
             noise = LogitNoiseMeter(frame.channel_band, frame.length, tap.scaling, tap.rule)
@@ -214,12 +214,13 @@ class LongContext:
         self.pressure[layer] = meter
         if tap.rule.window is None:
             keys = _first_and_log_spaced(self.frame.length, SAMPLED_KEYS)
-            meter.update(q, self.rows, tap.k_seen[:, keys.to(tap.k_seen.device)], keys)
+            meter.update(q, self.rows.positions, tap.k_seen[:, keys.to(tap.k_seen.device)], keys)
             return
         back = _first_and_log_spaced(tap.rule.window, SAMPLED_KEYS)  # keys spread over the context would miss a window
-        for i, row in enumerate(self.rows.tolist()):
+        for i, row in enumerate(self.rows.listed):
             keys = (row - back[back <= row]).flip(0)
-            meter.update(q[:, i : i + 1], self.rows[i : i + 1], tap.k_seen[:, keys.to(tap.k_seen.device)], keys)
+            seen = tap.k_seen[:, keys.to(tap.k_seen.device)]
+            meter.update(q[:, i : i + 1], self.rows.positions[i : i + 1], seen, keys)
 
 
 def _first_and_log_spaced(count: int, samples: int) -> Tensor:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import groupby
 
 import torch
 from torch import Tensor
 
 from qroar_core.maths.logit_noise import LogitNoiseMeter
-from qroar_core.maths.positions import log_spaced
+from qroar_core.maths.positions import Sampled, log_spaced
 from qroar_core.maths.similarity import SimilarityMeter
 from qroar_core.models.observe import Frame
 from qroar_core.models.stream import AttentionTap
@@ -21,29 +22,29 @@ class HiddenRows:
     """Layer outputs at sampled positions: kept in the reference pass, compared in the quantized one."""
 
     frame: Frame
-    rows: Tensor = field(init=False)
+    rows: Sampled = field(init=False)
     kept: dict[tuple[int, int], Tensor] = field(default_factory=dict)
     meter: SimilarityMeter | None = None  # set: compare instead of keep
 
     def __post_init__(self) -> None:
         count = min(self.frame.length, HIDDEN_ROWS * self.frame.bins.count)
-        self.rows = torch.linspace(0, self.frame.length - 1, count).round().long().unique()
+        self.rows = Sampled(torch.linspace(0, self.frame.length - 1, count).round().long().unique())
 
     def on_attention(self, tap: AttentionTap) -> None:
         """Nothing to see."""
 
     def on_layer(self, layer: int, row: int, start: int, hidden: Tensor) -> None:
         """Keep or compare the sampled rows of this chunk."""
-        here = self.rows[(self.rows >= start) & (self.rows < start + hidden.shape[0])]
-        picked = hidden[(here - start).to(hidden.device)]
+        stop = start + hidden.shape[0]
+        picked = hidden[self.rows.index(start, stop, hidden.device)]
         if self.meter is None:
-            self.kept[layer, start] = picked.clone()
+            self.kept[layer, start] = picked
             return
-        bins, edges = self.frame.bins, self.frame.bins.edges()
-        at = torch.tensor([bins.of(position) for position in here.tolist()])
-        for p in at.unique().tolist():  # rows of one bin together; they are fewer than its tokens
-            these = (at == p).to(hidden.device)
-            self.meter.update(layer, edges[p], self.kept[layer, start][these], picked[these])
+        kept, edges, first = self.kept[layer, start], self.frame.bins.edges(), 0
+        for p, rows in groupby(self.rows.listed[self.rows.inside(start, stop)], self.frame.bins.of):
+            end = first + len(list(rows))  # rows of one bin together; they are fewer than its tokens
+            self.meter.update(layer, edges[p], kept[first:end], picked[first:end])
+            first = end
 
 
 @dataclass(slots=True, eq=False)
@@ -52,7 +53,7 @@ class PropagatedNoise:
 
     frame: Frame
     query_rows: int
-    rows: Tensor = field(init=False)
+    rows: Sampled = field(init=False)
     kept_q: dict[int, list[Tensor]] = field(default_factory=dict)
     kept_k: dict[int, Tensor] = field(default_factory=dict)
     own_q: dict[int, list[Tensor]] = field(default_factory=dict)
@@ -61,14 +62,14 @@ class PropagatedNoise:
 
     def __post_init__(self) -> None:
         self.noise = [None] * self.frame.geometry.n_layers
-        self.rows = log_spaced(self.frame.length - 1, self.query_rows)
+        self.rows = Sampled(log_spaced(self.frame.length - 1, self.query_rows))
 
     def on_attention(self, tap: AttentionTap) -> None:
         """Reference pass: keep q rows and K. Quantized pass: compare once the last chunk has come."""
         stop = tap.start + tap.k.shape[1]
-        here = self.rows[(self.rows >= tap.start) & (self.rows < stop)] - tap.start
+        here = self.rows.index(tap.start, stop, tap.q.device)
         store = self.own_q if self.comparing else self.kept_q
-        store.setdefault(tap.layer, []).append(tap.q[:, here.to(tap.q.device)].clone())
+        store.setdefault(tap.layer, []).append(tap.q[:, here])
         if stop < self.frame.length:
             return
         if not self.comparing:
@@ -76,7 +77,7 @@ class PropagatedNoise:
             return
         meter = LogitNoiseMeter(self.frame.channel_band, self.frame.length, tap.scaling, tap.rule)
         q, q_hat = (torch.cat(kept.pop(tap.layer), dim=1) for kept in (self.kept_q, self.own_q))
-        meter.update(q, self.rows, self.kept_k.pop(tap.layer), tap.k_seen, q_hat)
+        meter.update(q, self.rows.positions, self.kept_k.pop(tap.layer), tap.k_seen, q_hat)
         self.noise[tap.layer] = meter
 
     def on_layer(self, layer: int, row: int, start: int, hidden: Tensor) -> None:

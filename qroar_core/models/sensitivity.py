@@ -22,6 +22,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot, pad
 
+from qroar_core.maths.meters import home
+from qroar_core.maths.placing import gathered
 from qroar_core.maths.quantize import fake_quantize
 from qroar_core.maths.rope import cos_sin
 from qroar_core.maths.softmax_rule import SoftmaxRule
@@ -82,7 +84,8 @@ class _Probed:
     def _turns(self, layer: int, start: int, stop: int) -> tuple[Tensor, Tensor]:
         rope = self.ropes[layer]
         cos, sin = cos_sin(rope.inv_freq, torch.arange(start, stop), rope.attention_factor)
-        return cos.to(self.loaded.device), sin.to(self.loaded.device)
+        device = self.loaded.device_of(layer)
+        return cos.to(device), sin.to(device)
 
 
 def second_order_kl(loaded: LoadedModel, condition: Condition, ids: Tensor, parts: Tensor, *, seed: int = 0,
@@ -96,8 +99,8 @@ def second_order_kl(loaded: LoadedModel, condition: Condition, ids: Tensor, part
     Returns:
         (layers, P), float64 on the CPU.
     """
-    generator = torch.Generator().manual_seed(seed)
-    total = torch.zeros(loaded.geometry.n_layers, int(parts.max()) + 1, dtype=torch.float64)
+    generator, count = torch.Generator().manual_seed(seed), int(parts.max()) + 1
+    total = [torch.zeros(count, dtype=torch.float64, device=home(device)) for device in loaded.devices()]
     with _open(loaded, condition, ids.shape[1]) as model:
         for w, window in enumerate(ids):
             on_step(Step("sensitivity", w, len(ids), f"backward pass {w + 1} of {len(ids)}"))
@@ -107,19 +110,19 @@ def second_order_kl(loaded: LoadedModel, condition: Condition, ids: Tensor, part
             found = torch.autograd.grad(hidden, list(model.probes.values()), slope)
             for (layer, name), gradient in zip(model.probes, found, strict=True):
                 moved = (gradient * model.errors[layer, name])[0]  # (heads, T, head_dim)
-                total[layer] += _squares(moved, parts[layer], total.shape[1]) / 2
-    return total / ids.numel()
+                total[layer] += _squares(moved, parts[layer], count) / 2
+    return gathered(total) / ids.numel()
 
 
 def _squares(moved: Tensor, part: Tensor, count: int) -> Tensor:
-    """Sum over heads and blocks of tokens of the squared sum inside a block, part by part; (count,) on the CPU.
+    """Sum over heads and blocks of tokens of the squared sum inside a block, part by part; (count,) float64.
 
     Args:
         moved: (heads, T, head_dim). part: (head_dim,).
     """
     blocks = pad(moved, (0, 0, 0, -moved.shape[1] % TOGETHER)).unflatten(1, (-1, TOGETHER)).sum(2)
     of_channel = one_hot(part, count).to(blocks)  # (head_dim, count)
-    return (blocks @ of_channel).double().square().sum((0, 1)).cpu()
+    return (blocks @ of_channel).to(home(moved.device), torch.float64).square().sum((0, 1))
 
 
 def _score_gradient(loaded: LoadedModel, hidden: Tensor, generator: torch.Generator) -> Tensor:
@@ -130,10 +133,18 @@ def _score_gradient(loaded: LoadedModel, hidden: Tensor, generator: torch.Genera
         here = hidden[i : i + step].clone().requires_grad_(True)
         with torch.enable_grad():
             log_p = logits_of(loaded, here).log_softmax(-1)
-            drawn = torch.multinomial(log_p.detach().exp().cpu(), 1, generator=generator).to(log_p.device)
-            log_p.gather(1, drawn).sum().backward()
+            log_p.gather(1, _drawn(log_p.detach().exp(), generator)).sum().backward()
         slope[i : i + step] = torch.as_tensor(here.grad)
     return slope
+
+
+def _drawn(p: Tensor, generator: torch.Generator) -> Tensor:
+    """One index of each row of p (n, choices), (n, 1), by a generator of the CPU; p does not come to the host."""
+    if p.device.type == "cpu":
+        return torch.multinomial(p, 1, generator=generator)
+    below = p.cumsum(-1)
+    u = 1 - torch.rand(len(p), 1, generator=generator)  # in (0, 1]: never an index of probability 0
+    return torch.searchsorted(below, u.to(below) * below[:, -1:])
 
 
 @contextmanager

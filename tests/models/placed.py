@@ -18,7 +18,10 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 ONE, TWO = torch.device("meta:0"), torch.device("meta:1")
 COPIES = ("aten._to_copy.default", "aten.copy_.default")
-READS = ("aten._local_scalar_dense.default", "aten.equal.default", "aten.nonzero.default")
+READS = (  # the shape of what comes out, or a value, is asked for
+    "aten._local_scalar_dense.default", "aten.equal.default", "aten.nonzero.default", "aten.bincount.default",
+    "aten.masked_select.default", "aten._unique2.default", "aten.repeat_interleave.Tensor",
+)  # fmt: skip
 INDEXED = ("aten.index", "aten._index_put", "aten._unsafe_index")
 
 
@@ -73,6 +76,8 @@ class Machine(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = dict(kwargs or {})
+        if not types and torch.device(kwargs.get("device") or "cpu").type == "cpu":
+            return func(*args, **kwargs)  # the host's own
         with self:  # in inference mode torch hands these over whole
             parts = func.decompose(*args, **kwargs)
         if parts is not NotImplemented:
@@ -86,7 +91,7 @@ class Machine(TorchDispatchMode):
             if device.type == "meta" and device.index is None:
                 device = ONE
         if tensors and tensors[-1].device.type == "meta" and (
-            name in READS or (name in COPIES and device.type == "cpu")
+            name in READS or (name in COPIES and device.type == "cpu") or _masks(name, args)
         ):  # fmt: skip
             self._note()
         out = func(*tree_map(_held, args), **tree_map(_held, kwargs))
@@ -115,6 +120,13 @@ class Machine(TorchDispatchMode):
         if ours:
             file = ours[-1].filename.split("qroar_core/")[-1]
             self.waits[f"{file}:{ours[-1].lineno} {ours[-1].line}"] += 1
+
+
+def _masks(name, args) -> bool:
+    """Is an index a bool tensor of a device, whose true values have to be counted first?"""
+    if not (name.startswith(INDEXED) and isinstance(args[1], list | tuple)):
+        return False
+    return any(isinstance(x, torch.Tensor) and x.dtype == torch.bool and x.device.type == "meta" for x in args[1])
 
 
 def _held(x):
