@@ -58,7 +58,8 @@ CHANGES = [
                     "bands": BandSpec(2), "length": 64, "windows": 2, "kappa0": 2.0, "eta": 0.5, "tau_tail": 0.5,
                     "grid_points": 5, "sweeps": 2, "steps": 10, "polish_steps": 10, "polish_windows": 2,
                     "polish_length": 64, "trials": 10, "query_rows": 8, "guard_tau": 0.1,
-                    "sampler": "random", "judge": "logits", "shrink": 0.1, "angles": True, "seed": 1, "bounds": ((-1.0, 1.0),) * 8}),
+                    "sampler": "random", "judge": "logits", "shrink": 0.1, "angles": True, "seed": 1,
+                    "bounds": ((-1.0, 1.0),) * 8}),
     (EvaluationSpec(), {"lengths": (64,), "windows": 4, "targets": 8, "stride": 8, "rotation": False,
                         "rotation_scales": True, "chunk": 64, "confidence": 0.9, "seed": 1}),
 ]  # fmt: skip
