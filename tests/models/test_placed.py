@@ -6,7 +6,7 @@ import pytest
 import torch
 from placed import ONE, TWO, Placed, placed, put
 
-from qroar_core import export, retrieve, search
+from qroar_core import diagnose, export, league, predict, retrieve, search
 from qroar_core.errors import BadSpec, OutOfMemory
 from qroar_core.models.calibrate import calibrated
 from qroar_core.models.condition import Condition
@@ -16,8 +16,12 @@ from qroar_core.models.measure import measure
 from qroar_core.models.memory import length_that_fits
 from qroar_core.models.spreading import spread
 from qroar_core.models.text import Document
+from qroar_core.searching.seek import seek
 from qroar_core.specs import (
     BandSpec,
+    DiagnosisSpec,
+    LeagueSpec,
+    PredictionSpec,
     QuantizerSpec,
     QuantSpec,
     RetrievalSpec,
@@ -196,3 +200,32 @@ def test_weights_that_no_gpus_hold_are_refused(tiny, monkeypatch):
     monkeypatch.setattr("qroar_core.models.spreading.free_bytes", lambda device: 40_000)
     with pytest.raises(OutOfMemory, match="meta:0 and meta:1: the weights do not fit"):
         spread(tiny().model, [ONE, TWO])
+
+
+def test_rivals_stand_there_as_here(tiny, placements):
+    quant = QuantSpec(WeightQuantSpec(3, "group", 16), QuantizerSpec(3), activations=QuantizerSpec(4))
+    search_spec = SearchSpec(bands=BandSpec(4), length=96, windows=1, steps=2, query_rows=8)
+    spec = LeagueSpec(("smooth_attention", "awq", "gptq", "smoothquant"), search=search_spec, windows=2,
+                      calibration_windows=1, chunk=32, band_scales=False)  # fmt: skip
+    here = league.run(tiny(layers=4, dtype=torch.float64), YARN, quant, spec, TEXTS, seek=seek)
+    with placed():
+        there = league.run(placements(dtype=torch.float64), YARN, quant, spec, TEXTS, seek=seek)
+    for a, b in zip(there.standings, here.standings, strict=True):
+        assert a.window_nll == pytest.approx(b.window_nll, abs=1e-4), a.method
+    assert len({row.nll for row in here.standings}) == 5
+
+
+def test_bands_alone_cost_there_what_they_cost_here(tiny, placements):
+    spec = PredictionSpec(length=96, windows=2, grid_windows=1, grid_length=64)
+    asked = DiagnosisSpec(length=96, short_length=32, paired_tokens=16, bands=BandSpec(4), chunk=32)
+
+    def predicted(loaded):
+        diagnosis = diagnose.run(loaded, YARN, QuantSpec(k=QuantizerSpec(4)), asked, TEXTS["calibration"])
+        return predict.run(loaded, YARN, QuantSpec(k=QuantizerSpec(4)), spec, TEXTS["heldout"], diagnosis)
+
+    here = predicted(tiny(layers=4, dtype=torch.float64))
+    with placed():
+        there = predicted(placements(dtype=torch.float64))
+    assert [p.nll for p in there.parts] == pytest.approx([p.nll for p in here.parts], abs=1e-5)
+    assert [len(row) for row in there.kl] == [len(row) for row in here.kl]  # an accelerator draws other targets
+    assert max(map(max, there.kl)) > 0
