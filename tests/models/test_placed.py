@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from families_table import CASES, VOCAB, loaded_of
 from placed import ONE, TWO, Placed, placed, put
 
 from qroar_core import diagnose, export, league, predict, retrieve, search
@@ -229,3 +230,18 @@ def test_bands_alone_cost_there_what_they_cost_here(tiny, placements):
     assert [p.nll for p in there.parts] == pytest.approx([p.nll for p in here.parts], abs=1e-5)
     assert [len(row) for row in there.kl] == [len(row) for row in here.kl]  # an accelerator draws other targets
     assert max(map(max, there.kl)) > 0
+
+
+@pytest.mark.parametrize("family", [name for name, case in CASES.items()])
+def test_every_family_computes_on_two_devices_what_it_computes_here(family, byte_tokenizer, tokenizer_folder, ids):
+    def nll(*devices):
+        loaded = loaded_of(CASES[family], byte_tokenizer, tokenizer_folder)
+        if devices:
+            spread(loaded.model, devices)
+            loaded.device = ONE
+        return measure(loaded, Condition(RopeSpec(), QuantSpec(qk=QuantizerSpec(6))), text, 40, chunk=16).nll
+
+    text = ids(1, 48) % VOCAB
+    expected = nll()
+    with placed():
+        assert torch.allclose(nll(ONE, TWO), expected, atol=1e-5)
