@@ -21,7 +21,7 @@ def played(cost=None):
         turn = WOBBLE[i % 6 :] + WOBBLE[: i % 6]
         means = [h + nats + w for h, w in zip(HARD, turn, strict=True)]
         no_op = "Symmetric scales are an exact no-op here: planted." if key == "per_channel" else ""
-        out.append(Played(key.rstrip("+"), means, key.endswith("+"), no_op))
+        out.append(Played(key.rstrip("+"), means, key.endswith("+"), no_op, key.endswith("++")))
     return out
 
 

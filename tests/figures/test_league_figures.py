@@ -45,3 +45,18 @@ def test_without_rivals_or_band_scales_there_is_no_picture():
     alone = planted_league.league({"plain": 0.5, "rotation": 0.2})
     assert drawn.on_top(alone) is None
     assert drawn.gains(alone) is not None
+
+
+def test_angles_have_marks_and_rows_of_their_own():
+    cost = planted_league.COST | {"plain++": 0.2, "rotation++": 0.05}
+    made = planted_league.league(cost)
+    stars = {trace.name: list(trace.y) for trace in drawn.gains(made).figure.data if trace.marker.symbol == "star"}
+    assert stars == {
+        "free, with band scales and angles": ["band scales and angles"],
+        "the runtime must do it, with band scales and angles": [
+            "Hadamard rotation of q and k + band scales and angles"
+        ],
+    }
+    added = drawn.on_top(made).table
+    names = [name for name in added.iloc[:, 0] if name.startswith("angles too")]
+    assert names == ["angles too, on no remedy", "angles too, on Hadamard rotation of q and k"]
