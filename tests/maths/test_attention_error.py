@@ -50,7 +50,7 @@ def setup(quant, mode):
     angle = [[OMEGA[p] * m for p in range(3)] for m in range(T)]
     cos = torch.tensor([[FACTOR * math.cos(a) for a in row] for row in angle], dtype=torch.float64)
     sin = torch.tensor([[FACTOR * math.sin(a) for a in row] for row in angle], dtype=torch.float64)
-    return Setup(quant, mode, torch.tensor(BAND), SCALING, "half", cos, sin)
+    return Setup(quant, mode, torch.tensor(BAND), SCALING, "half", cos, sin, "projected")
 
 
 class ByHand:

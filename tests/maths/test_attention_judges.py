@@ -42,7 +42,7 @@ def softmax(values):
     return [math.exp(v - top) / total for v in values]
 
 
-def by_hand(layer, metric, setup, window):
+def by_hand(layer, metric, setup, rule):
     """Loops: each query head, each row, each key it sees."""
     found = {judge: [0.0] * KV for judge in JUDGES}
     for head in range(HEADS):
@@ -51,7 +51,7 @@ def by_hand(layer, metric, setup, window):
         for r, row in enumerate(ROWS.tolist()):
             q = layer.q[head, r].tolist()
             plain, damaged, values = [], [], []
-            for m in range(max(0, row + 1 - window), row + 1):
+            for m in range(max(0, row + 1 - (rule.window or TOKENS)), row + 1):
                 k = layer.k[kv, m].tolist()
                 shrunk = [x / y for x, y in zip(k, g, strict=True)]
                 step = max(map(abs, shrunk)) / 7
@@ -59,10 +59,11 @@ def by_hand(layer, metric, setup, window):
                 plain.append(setup.scaling * sum(a * b for a, b in zip(q, k, strict=True)))
                 damaged.append(setup.scaling * sum(a * y * b for a, y, b in zip(q, g, stored, strict=True)))
                 values.append(layer.v[kv, m].tolist())
-            p, p_hat = softmax(plain), softmax(damaged)
             found["logits"][kv] += sum((a - b) ** 2 for a, b in zip(plain, damaged, strict=True)) / len(plain)
+            cap, sink = rule.softcap or 1e9, [] if rule.sinks is None else [float(rule.sinks[head])]
+            p, p_hat = (softmax([cap * math.tanh(x / cap) for x in seen] + sink) for seen in (plain, damaged))
             found["rows"][kv] += sum(a * math.log(a / b) for a, b in zip(p, p_hat, strict=True))
-            moved = [sum(w * v[c] for w, v in zip(p_hat, values, strict=True)) - float(layer.out[head, r, c])
+            moved = [sum(w * v[c] for w, v in zip(p_hat, values)) - float(layer.out[head, r, c])
                      for c in range(D)]  # fmt: skip
             found["output"][kv] += sum(x * x for x in moved)
             found["projected"][kv] += sum(
@@ -71,10 +72,18 @@ def by_hand(layer, metric, setup, window):
     return found
 
 
-@pytest.mark.parametrize("window", [TOKENS, 4])
-def test_every_judge_by_its_definition(window):
-    layer, metric, setup = case(SoftmaxRule(window=None if window == TOKENS else window))
-    wanted = by_hand(layer, metric, setup, window)
+RULES = {
+    "plain": PLAIN,
+    "window": SoftmaxRule(window=4),
+    "cap": SoftmaxRule(softcap=1.5),
+    "sinks": SoftmaxRule(sinks=torch.tensor([0.5, -1.0, 2.0, 0.0])),
+}
+
+
+@pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
+def test_every_judge_by_its_definition(rule):
+    layer, metric, setup = case(rule)
+    wanted = by_hand(layer, metric, setup, rule)
     for judge in JUDGES:
         found = attention_error(layer, LOG2_G, metric, replace(setup, judge=judge))
         assert found.sum(1).tolist() == pytest.approx(wanted[judge], rel=1e-9), judge
@@ -98,3 +107,16 @@ def test_every_judge_has_a_gradient(judge):
         step[at] = 1e-5
         slope = float(value(LOG2_G + step) - value(LOG2_G - step)) / 2e-5
         assert float(x.grad[at]) == pytest.approx(slope, rel=1e-5)
+
+
+def test_the_kl_of_rows_keeps_its_digits_and_its_head():
+    """Oracle: float64. Moves of a logit by 1e-4, where two logarithms would cancel, and by 1,000, where e^x ends."""
+    layer, metric, setup = case()
+    rows = replace(setup, judge="rows", quant=QuantSpec(), mode="shared")
+    small = torch.full((KV, 2), 1e-4, dtype=torch.float64)
+    exact = attention_error(layer, small, metric, rows)
+    single = replace(layer, q=layer.q.float(), k=layer.k.float(), v=layer.v.float(), out=layer.out.float())
+    found = attention_error(single, small.float(), metric.float(), rows)
+    assert torch.allclose(found.double(), exact, rtol=1e-3)
+    assert exact.max() < 1e-6
+    assert attention_error(single, torch.full((KV, 2), 5.0), metric.float(), rows).isfinite().all()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -242,10 +243,11 @@ def test_the_cached_error_is_that_of_the_scaled_model(build, name):
         weight = out.weight.view(-1, case.heads, case.head_dim)
         expected = torch.einsum("ehd,rhd->hre", weight, moved).square().sum(-1)
         expected = expected.view(case.kv_heads, -1, len(taken.rows)).sum(1)
-        found = attention_error(taken, only[layer], objective.capture.metric[layer], objective.setup)
+        setup = replace(objective.setup, judge="projected")  # the one that sees the gates
+        found = attention_error(taken, only[layer], objective.capture.metric[layer], setup)
         torch.testing.assert_close(found, expected, rtol=2e-2, atol=1e-4 * float(expected.max()))
         some = torch.tensor([5, 1])
-        picked = attention_error(taken, only[layer], objective.capture.metric[layer], objective.setup, pick=some)
+        picked = attention_error(taken, only[layer], objective.capture.metric[layer], setup, pick=some)
         torch.testing.assert_close(picked, found[:, some], rtol=1e-4, atol=1e-6 * float(expected.max()))
 
 

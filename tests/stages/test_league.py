@@ -34,7 +34,7 @@ from qroar_core.specs import (
 YARN = RopeSpec("yarn", 2.0)
 K4, W3 = QuantizerSpec(4), WeightQuantSpec(3, "group", 16)
 EVERYTHING = QuantSpec(W3, k=QuantizerSpec(3), activations=QuantizerSpec(4))
-SEARCH = SearchSpec(bands=BandSpec(4), length=96, windows=2, steps=8, query_rows=16)
+SEARCH = SearchSpec(bands=BandSpec(4), length=96, windows=2, steps=8, query_rows=16, judge="projected")
 SPEC = LeagueSpec(search=SEARCH, windows=4, calibration_windows=2, chunk=32)
 
 

@@ -33,7 +33,8 @@ def lying_on_an_axis(tokens=48, seed=0):
 
 def objective_of(layer):
     cos = torch.ones(layer.k.shape[1], 2)
-    setup = Setup(INT4, "symmetric", band_of_channel(BANDS, 4, 4, "half"), 0.5, "half", cos, torch.zeros_like(cos))
+    band = band_of_channel(BANDS, 4, 4, "half")
+    setup = Setup(INT4, "symmetric", band, 0.5, "half", cos, torch.zeros_like(cos), "projected")
     taken = Capture([[layer]], [torch.eye(4)[None]], layer.k.abs().amax(1)[None], 0.5, cos, torch.zeros_like(cos))
     return CachedObjective(taken, setup, "kv_head")
 
@@ -94,7 +95,7 @@ def test_angles_are_searched_beside_scales_and_only_help(tiny):
 
 
 def test_one_angle_for_the_layer_where_the_scale_is_the_layers(tiny):
-    found = run(tiny(), asked(angles=True, granularity="layer", steps=60)).found
+    found = run(tiny(), asked(angles=True, granularity="layer", steps=60, judge="projected")).found
     assert torch.equal(found.angles, found.angles[:, :1].expand_as(found.angles))
     assert found.turns
 

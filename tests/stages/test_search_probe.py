@@ -23,7 +23,7 @@ def patient(monkeypatch):
 
 
 def recomputed(probe, per_band):
-    """Mean over layers and heads of the summed |W_O (o(g) - o)|^2 over rows and windows, relative to g = 1."""
+    """Mean over layers and heads of the summed KL(p || p(g)) over rows and windows, relative to g = 1."""
     taken = probe.objective.capture
     band = np.repeat(np.arange(4), 4)  # 16 pairs in 4 bands
     band = np.concatenate((band, band))  # half pairing: both channels of a pair
@@ -32,19 +32,18 @@ def recomputed(probe, per_band):
         total = 0.0
         for window in taken.windows:
             x = window[layer]
-            q, k, v = (np.array(t, dtype=np.float64) for t in (x.q, x.k[head], x.v[head]))
+            q, k = (np.array(t, dtype=np.float64) for t in (x.q, x.k[head]))
             moved = k / g[band]
             step = np.abs(moved).max(1, keepdims=True) / 7  # int4, absmax, per token
             moved = np.clip(np.round(moved / step), -8, 7) * step
             for h in (2 * head, 2 * head + 1):
                 for r, position in enumerate(x.rows.tolist()):
-                    outs = []
+                    rows = []
                     for query, keys in ((q[h, r], k), (q[h, r] * g[band], moved)):
                         logits = keys[: position + 1] @ query * taken.scaling
                         p = np.exp(logits - logits.max())
-                        outs.append(p / p.sum() @ v[: position + 1])
-                    delta = outs[1] - outs[0]
-                    total += delta @ np.array(taken.metric[layer][h], dtype=np.float64) @ delta
+                        rows.append(p / p.sum())
+                    total += np.sum(rows[0] * np.log(rows[0] / rows[1]))
         return total
 
     heads = [(layer, head) for layer in range(2) for head in range(2)]
@@ -54,7 +53,7 @@ def recomputed(probe, per_band):
 
 @pytest.fixture
 def probe(tiny):
-    return search.probe(plant(tiny(head_dim=32), [(1, 0)]), ROPE, INT4, asked(), TEXTS)
+    return search.probe(plant(tiny(head_dim=32), [(1, 0)]), ROPE, INT4, asked(judge="rows"), TEXTS)
 
 
 def test_error_by_hand_is_the_recomputed_one(probe):
@@ -89,7 +88,7 @@ def test_a_slow_machine_gets_fewer_windows_and_rows_and_says_so(tiny, monkeypatc
     loaded = plant(tiny(head_dim=32), [(1, 0)])
     monkeypatch.setattr(probing, "BUDGET", 1e-9)
     monkeypatch.setattr(probing, "LEAST_ROWS", 4)
-    few = search.probe(loaded, ROPE, INT4, asked(), TEXTS)
+    few = search.probe(loaded, ROPE, INT4, asked(judge="rows"), TEXTS)
     assert (few.windows, few.rows) == (1, 4)
     assert all(x.q.shape[1] == x.out.shape[1] == len(x.rows) == 4 for x in few.objective.capture.windows[0])
     assert few.value(few.scales(BY_HAND)) == pytest.approx(recomputed(few, BY_HAND), rel=1e-3)
