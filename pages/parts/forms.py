@@ -87,9 +87,10 @@ def search_form(spec: SearchSpec, norms: bool = False) -> SearchSpec:
             "Grid points", 3, 65, spec.grid_points, 2, key="grid", disabled=method != "coordinate"
         )
         trials = six.number_input("Trials", 1, 2000, spec.trials, key="trials", disabled=method == "gradient")
-        polish = three.number_input("Polish steps", 1, 1000, spec.polish_steps, key="polish", disabled=goal != "kl",
+        seven, eight = st.columns([1, 3])
+        polish = seven.number_input("Polish steps", 1, 1000, spec.polish_steps, key="polish", disabled=goal != "kl",
                                     help="Of the kl objective: each reads one window forward and back.")  # fmt: skip
-        judge = st.selectbox("What the cached objective counts", JUDGES, JUDGES.index(spec.judge), key="judge",
+        judge = eight.selectbox("What the cached objective counts", JUDGES, JUDGES.index(spec.judge), key="judge",
                              format_func=lambda name: f"{name}: {COUNTED[name]}")  # fmt: skip
     return made(
         lambda: replace(spec, mode=mode, granularity=grain, angles=angles, method=method, objective=goal, judge=judge,

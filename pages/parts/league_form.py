@@ -32,7 +32,8 @@ def league_form(setting: Setting) -> LeagueSpec:
     chosen = one.multiselect("Remedies", offered, format_func=lambda method: ABOUT[method].name, key="league methods",
                              placeholder="all that apply" if offered else "none applies to this quantizer")  # fmt: skip
     windows = number(two, "Windows of text", 2, 256, "league windows")
-    banded = st.checkbox("Search band scales under each (one search a remedy)", key="league band scales")
+    each = "two searches a remedy: alone, and with angles" if setting.search.angles else "one search a remedy"
+    banded = st.checkbox(f"Search band scales under each ({each})", key="league band scales")
     methods = () if len(chosen) == len(offered) else tuple(m for m in METHODS if m in chosen)
     spec = made(lambda: replace(spec, methods=methods, windows=int(windows), band_scales=bool(banded)), spec)
     st.session_state[KEPT] = (setting, spec)
