@@ -68,8 +68,7 @@ def measured(loaded: LoadedModel, case: Case) -> None:
     print("\n".join(f"- {line}." for line in result.findings))
     print("\n| tells beforehand? | band by band | by layer and band |\n|---|---|---|")
     for one in result.diagnostics:
-        words = f"{one.words} (baseline)" if one.baseline else one.words
-        print(f"| {words} | {_rank(one.by_band)} | {_rank(one.by_cell)} |")
+        print(f"| {_cell(one.words)}{' (baseline)' * one.baseline} | {_rank(one.by_band)} | {_rank(one.by_cell)} |")
     _costs(result)
     if case.brute:
         _check(loaded, case, quant, predict.parts_of(loaded.geometry, tuple(b.pairs for b in result.bands if b.pairs)))
@@ -77,7 +76,7 @@ def measured(loaded: LoadedModel, case: Case) -> None:
 
 def _costs(result: Prediction) -> None:
     kinds = [d for d in result.diagnostics if d.name in ("interpolation_pressure", "tail_k", "logit_noise", "k_absmax")]
-    print(f"\n| rounded | cost, nats per token | {' | '.join(f'{d.words}, {d.unit}' for d in kinds)} |")
+    print(f"\n| rounded | cost, nats per token | {' | '.join(_cell(f'{d.words}, {d.unit}') for d in kinds)} |")
     print(f"|---|---|{'---|' * len(kinds)}")
     for b, part in enumerate([*result.parts, result.whole]):
         name = part.name if part.pairs is None else f"{part.name} (pairs {part.pairs[0]}-{part.pairs[1]})"
@@ -107,6 +106,11 @@ def _check(loaded: LoadedModel, case: Case, quant: QuantSpec, parts: torch.Tenso
         print(f"The estimate against brute force, {len(brute)} cells: rho {found.rho:.3f} [{found.low:.3f}, "
               f"{found.high:.3f}]; {statistics.median(ratio):.2f} times the KL of a forward pass (median; "
               f"{ratio[0]:.2f} to {ratio[-1]:.2f}).\n", flush=True)  # fmt: skip
+
+
+def _cell(words: str) -> str:
+    """Words for a table's cell, whose bars they may hold."""
+    return words.replace("|", "\\|")
 
 
 def _rank(found: Rank | None) -> str:
