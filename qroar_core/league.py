@@ -20,7 +20,7 @@ from qroar_core.contending.readied import Bench, readied
 from qroar_core.errors import Cancelled
 from qroar_core.maths.bands import partition
 from qroar_core.maths.rescale import Scales
-from qroar_core.maths.verdict import verdict
+from qroar_core.models.acting import verdict_on
 from qroar_core.models.calibrate import calibrated
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.measure import measure
@@ -148,8 +148,7 @@ class _Season:
 
     def no_op(self, quant: QuantSpec) -> str:
         """Why band scales cannot act under these quantizers; empty where they can."""
-        geo, mode = self.loaded.geometry, self.spec.search.mode
-        bands = partition(native_inv_freq(self.loaded), geo.original_context, self.spec.search.bands)
-        found = verdict(quant, mode, bands=bands, head_dim=geo.head_dim, rotary_dim=geo.rotary_dim,
-                        pairing=geo.pairing, scaled_gain=geo.scaled_gain)  # fmt: skip
+        geo, search = self.loaded.geometry, self.spec.search
+        bands = partition(native_inv_freq(self.loaded), geo.original_context, search.bands)
+        found = verdict_on(geo, quant, search.mode, bands)
         return found.reason if found.acts == "no" else ""

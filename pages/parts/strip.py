@@ -7,7 +7,7 @@ import streamlit as st
 from pages.parts.session import choice, manager
 from pages.parts.words import quant_words, rope_words
 from qroar_core.maths.bands import partition
-from qroar_core.maths.verdict import verdict
+from qroar_core.models.acting import verdict_on
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.rope import native_inv_freq
 from qroar_core.results.search import Verdict
@@ -25,9 +25,7 @@ def verdict_for(loaded: LoadedModel, setting: Setting) -> Verdict:
     """Whether scales can act for this model and setting, said before any search."""
     geo = loaded.geometry
     bands = partition(native_inv_freq(loaded), geo.original_context, setting.search.bands)
-    return verdict(setting.quant, setting.search.mode, bands=bands, head_dim=geo.head_dim, rotary_dim=geo.rotary_dim,
-                   pairing=geo.pairing, scaled_gain=geo.scaled_gain, latent=geo.latent_dim > 0,
-                   angles=setting.search.angles)  # fmt: skip
+    return verdict_on(geo, setting.quant, setting.search.mode, bands, setting.search.angles)
 
 
 def strip(loaded: LoadedModel, setting: Setting) -> Verdict:

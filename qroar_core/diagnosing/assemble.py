@@ -20,7 +20,7 @@ from qroar_core.diagnosing.tensors import (
 from qroar_core.maths.rescale import Scales
 from qroar_core.maths.similarity import SimilarityMeter
 from qroar_core.maths.tails import tail_inflation
-from qroar_core.maths.verdict import verdict
+from qroar_core.models.acting import verdict_on
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.observe import SIDES, Frame, LongContext, PairedTails
 from qroar_core.models.observe_quantized import PropagatedNoise
@@ -66,16 +66,7 @@ def assemble(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, plan: Any, f
         },
         logit_noise=noise_of(noise, PROPAGATED if passes.propagated else LOCAL) if noise else None,
         pair_error=pair_errors_of([local.pair_errors[i] for i in turning]) if measured else None,
-        verdict=verdict(
-            quant,
-            "symmetric",
-            bands=frame.bands,
-            head_dim=geo.head_dim,
-            rotary_dim=geo.rotary_dim,
-            pairing=geo.pairing,
-            scaled_gain=geo.scaled_gain,
-            latent=geo.latent_dim > 0,
-        ),
+        verdict=verdict_on(geo, quant, "symmetric", frame.bands),
         pairs=first.pairs,
         kernel=first.kernel,
         groups=groups if len(groups) > 1 else [],

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from qroar_core.maths.attention_error import CapturedLayer, output_metric, output_of
 from qroar_core.maths.placing import gathered
+from qroar_core.maths.positions import Sampled
 from qroar_core.models.gates import Gates, gates_of
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.stream import AttentionTap, Condition, Stream, drain, open_stream
@@ -32,9 +33,8 @@ class Capture:
 
 @dataclass(slots=True, eq=False)
 class _Keeper:
-    rows: Tensor
+    rows: Sampled
     length: int
-    n_layers: int
     stream: Stream
     gates: Gates
     gate: dict[int, list[Tensor]] = field(default_factory=dict)
@@ -44,23 +44,23 @@ class _Keeper:
 
     def on_attention(self, tap: AttentionTap) -> None:
         stop = tap.start + tap.k.shape[1]
-        here = self.rows[(self.rows >= tap.start) & (self.rows < stop)] - tap.start
-        self.q.setdefault(tap.layer, []).append(tap.q[:, here.to(tap.q.device)].float())
+        here = self.rows.index(tap.start, stop, tap.q.device)
+        self.q.setdefault(tap.layer, []).append(tap.q[:, here].float())
         self.scaling = tap.scaling
         if tap.layer in self.gates:
-            rows = self.gates[tap.layer][tap.row, here.to(tap.q.device)].transpose(0, 1)  # (n_heads, rows, head_dim)
+            rows = self.gates[tap.layer][tap.row, here].transpose(0, 1)  # (n_heads, rows, head_dim)
             self.gate.setdefault(tap.layer, []).append(rows.float())
         if stop == self.length:
             q, k, v = torch.cat(self.q.pop(tap.layer), dim=1), tap.k_seen.float(), tap.v_seen.float()
             k, v = k.clone(), v.clone()
-            out = output_of(q, self.rows, k, v, tap.scaling, tap.rule)
+            out = output_of(q, self.rows.positions, k, v, tap.scaling, tap.rule)
             geo = self.stream.loaded.geometry
             still = tap.layer in geo.without_rope
             at_home = k.device == self.stream.loaded.device  # where the one table of all layers is
             alike = not still and geo.kind_of(tap.layer) == geo.interpolated_kind and at_home
             cos, sin = (None, None) if alike else self.stream.cos_sin(0, self.length, tap.layer)
             gate = torch.cat(self.gate.pop(tap.layer), dim=1) if tap.layer in self.gates else None
-            self.layers[tap.layer] = CapturedLayer(q, self.rows, k, v, out, tap.rule, cos, sin, still, gate)
+            self.layers[tap.layer] = CapturedLayer(q, self.rows.positions, k, v, out, tap.rule, cos, sin, still, gate)
 
     def on_layer(self, layer: int, row: int, start: int, hidden: Tensor) -> None:
         pass
@@ -79,7 +79,7 @@ def capture(loaded: LoadedModel, rope: RopeSpec, ids: Tensor, query_rows: int, *
             on_step(Step("search", w, count, "read the calibration text"))
             first = min(FIRST_ROW, length - 1)
             picked = torch.randperm(length - first, generator=generator)[:query_rows].sort().values + first
-            keeper = _Keeper(picked, length, geo.n_layers, stream, gates)
+            keeper = _Keeper(Sampled(picked), length, stream, gates)
             drain(stream.run(ids[w], (keeper,)))
             layers = [keeper.layers[i] for i in range(geo.n_layers)]
             windows.append(layers)

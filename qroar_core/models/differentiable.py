@@ -17,7 +17,7 @@ from torch import Tensor
 
 from qroar_core.maths.attention_error import channel_log2, rounded, scales_and_angles
 from qroar_core.maths.rescale import turned
-from qroar_core.maths.rope import cos_sin, rotate, unrotate
+from qroar_core.maths.rope import rotate, unrotate
 from qroar_core.maths.softmax_rule import SoftmaxRule
 from qroar_core.models.attention import attention_by, causal_block
 from qroar_core.models.condition import Condition
@@ -59,9 +59,8 @@ class Trainable:
                 q = turned(q, angles.repeat_interleave(group, 0), pairing).to(q.dtype)
                 k = turned(k, angles, pairing).to(k.dtype)
         if quant.k is not None and quant.k.before_rope:
-            rope, pairing = self.ropes[layer], self.loaded.geometry.pairing
-            turns = (x.to(k.device) for x in cos_sin(rope.inv_freq, torch.arange(tokens), rope.attention_factor))
-            cos, sin = turns
+            pairing = self.loaded.geometry.pairing
+            cos, sin = self.ropes[layer].cos_sin(0, tokens, k.device)
             k = rotate(rounded(unrotate(k, cos, sin, pairing), quant.k), cos, sin, pairing).to(k.dtype)
         elif quant.k is not None:
             k = rounded(k, quant.k)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from qroar_core.errors import BadSpec
 from qroar_core.maths.pressure import Interpolation
-from qroar_core.maths.rope import ntk_theta, static_ntk
+from qroar_core.maths.rope import cos_sin, ntk_theta, static_ntk
 from qroar_core.models.geometry import Geometry
 from qroar_core.models.layer_groups import LayerGroup, layer_groups
 from qroar_core.specs import RopeSpec
@@ -36,6 +36,11 @@ class Rope:
 
     inv_freq: Tensor
     attention_factor: float
+
+    def cos_sin(self, start: int, stop: int, device: torch.device) -> tuple[Tensor, Tensor]:
+        """cos and sin of positions start .. stop - 1, (stop - start, rotary_dim // 2) each, on `device`."""
+        cos, sin = cos_sin(self.inv_freq, torch.arange(start, stop), self.attention_factor)
+        return cos.to(device), sin.to(device)
 
 
 def rope_parameters(config: Any, geometry: Geometry, spec: RopeSpec) -> dict[str, Any]:

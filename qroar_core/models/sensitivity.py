@@ -25,7 +25,6 @@ from torch.nn.functional import one_hot, pad
 from qroar_core.maths.meters import home
 from qroar_core.maths.placing import gathered
 from qroar_core.maths.quantize import fake_quantize
-from qroar_core.maths.rope import cos_sin
 from qroar_core.maths.softmax_rule import SoftmaxRule
 from qroar_core.models.attention import attention_by, causal_block
 from qroar_core.models.condition import Condition
@@ -73,19 +72,14 @@ class _Probed:
         """K as the cache gives it back. Tokens of a block still being filled count as rounded."""
         spec, static = self.condition.quant.k, self.condition.static
         at = None if static is None or static.k is None else static.k[layer]
-        round_k = rounder(spec, self.loaded.geometry, partial(self._turns, layer), at)
+        turns = partial(self.ropes[layer].cos_sin, device=k.device)
+        round_k = rounder(spec, self.loaded.geometry, turns, at)
         assert round_k is not None
         return round_k(k, 0)
 
     def _active(self, x: Tensor, layer: int, which: str) -> Tensor:
         spec, ranges = self.condition.quant.qk, getattr(self.condition.static, which, None)
         return x if spec is None else fake_quantize(x, spec, absmax=None if ranges is None else ranges[layer])
-
-    def _turns(self, layer: int, start: int, stop: int) -> tuple[Tensor, Tensor]:
-        rope = self.ropes[layer]
-        cos, sin = cos_sin(rope.inv_freq, torch.arange(start, stop), rope.attention_factor)
-        device = self.loaded.device_of(layer)
-        return cos.to(device), sin.to(device)
 
 
 def second_order_kl(loaded: LoadedModel, condition: Condition, ids: Tensor, parts: Tensor, *, seed: int = 0,

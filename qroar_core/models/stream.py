@@ -20,7 +20,6 @@ from transformers import Cache
 
 from qroar_core.errors import BadSpec
 from qroar_core.maths.quantize import fake_quantize
-from qroar_core.maths.rope import cos_sin
 from qroar_core.maths.softmax_rule import SoftmaxRule
 from qroar_core.models.attention import attention_by, causal_block, rows_at_once
 from qroar_core.models.condition import Condition
@@ -133,10 +132,9 @@ class Stream:
 
     def cos_sin(self, start: int, stop: int, layer: int | None = None) -> tuple[Tensor, Tensor]:
         """cos and sin of positions start .. stop - 1, (stop - start, rotary_dim // 2); no table of all lengths."""
-        rope = self.rope if layer is None else self.ropes[layer]
-        device = self.loaded.device if layer is None else self.loaded.device_of(layer)
-        cos, sin = cos_sin(rope.inv_freq, torch.arange(start, stop), rope.attention_factor)
-        return cos.to(device), sin.to(device)
+        if layer is None:
+            return self.rope.cos_sin(start, stop, self.loaded.device)
+        return self.ropes[layer].cos_sin(start, stop, self.loaded.device_of(layer))
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scaling: float, rule: SoftmaxRule) -> Tensor:
         """Called by transformers through models.attention."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from qroar_core.results.intervals import Interval, mean_interval, paired_interval
 from qroar_core.results.league import ABOUT, Standing
@@ -86,34 +87,40 @@ def _free_choice(bands: Standing, rows: Sequence[Standing], confidence: float) -
     if not rivals:
         return f"{head}: they are the free choice"
     best = min(rivals, key=lambda row: row.nll)
-    ahead = paired_interval(best.window_nll, bands.window_nll, confidence)
-    if ahead.low > 0:
-        return f"{head}, {_nats(ahead)} more than {best.name}: they are the free choice"
-    if ahead.high < 0:
-        return f"{head}; {best.name}, free as well, wins {_nats(_turned(ahead))} more"
-    return f"{head}; {best.name}, free as well, is no different that this text can prove ({_nats(ahead)})"
+    stands, nats = _stands(paired_interval(best.window_nll, bands.window_nll, confidence))
+    return (
+        head
+        + {
+            "ahead": f", {nats} more than {best.name}: they are the free choice",
+            "behind": f"; {best.name}, free as well, wins {nats} more",
+            "unproven": f"; {best.name}, free as well, is no different that this text can prove ({nats})",
+        }[stands]
+    )
 
 
 def _turning(bands: Standing, turned: Standing, confidence: float) -> str:
     """What turning the pairs does beyond scaling them."""
-    ahead = paired_interval(bands.window_nll, turned.window_nll, confidence)
-    if ahead.low > 0:
-        return f"Turning the pairs too wins {_nats(ahead)} more than the scales alone"
-    if ahead.high < 0:
-        return f"Turning the pairs too costs {_nats(_turned(ahead))}: keep to the scales alone"
-    return f"Turning the pairs too is no different from the scales alone that this text can prove ({_nats(ahead)})"
+    stands, nats = _stands(paired_interval(bands.window_nll, turned.window_nll, confidence))
+    return (
+        "Turning the pairs too "
+        + {
+            "ahead": f"wins {nats} more than the scales alone",
+            "behind": f"costs {nats}: keep to the scales alone",
+            "unproven": f"is no different from the scales alone that this text can prove ({nats})",
+        }[stands]
+    )
 
 
 def _against_rotation(bands: Standing, rotation: Standing | None, confidence: float) -> list[str]:
     if rotation is None:
         return []
-    ahead = paired_interval(bands.window_nll, rotation.window_nll, confidence)
-    who = "A rotation, which the runtime must do for every token,"
-    if ahead.low > 0:
-        return [f"{who} wins {_nats(ahead)} more than {bands.top}"]
-    if ahead.high < 0:
-        return [f"{who} wins {_nats(_turned(ahead))} less than {bands.top}"]
-    return [f"{who} is no different from {bands.top} that this text can prove ({_nats(ahead)})"]
+    stands, nats = _stands(paired_interval(bands.window_nll, rotation.window_nll, confidence))
+    said = {
+        "ahead": f"wins {nats} more than {bands.top}",
+        "behind": f"wins {nats} less than {bands.top}",
+        "unproven": f"is no different from {bands.top} that this text can prove ({nats})",
+    }
+    return [f"A rotation, which the runtime must do for every token, {said[stands]}"]
 
 
 def _on_top(rows: Sequence[Standing]) -> list[str]:
@@ -145,8 +152,11 @@ def _gain(row: Standing) -> str:
     return f"{_interval(row.gain, row.gain_low, row.gain_high)}{share}"
 
 
-def _turned(won: Interval) -> Interval:
-    return Interval(-won.mean, -won.high, -won.low, won.se)
+def _stands(won: Interval) -> tuple[Literal["ahead", "behind", "unproven"], str]:
+    """What an interval of nats won proves, and the interval in words: turned round where it is a loss."""
+    if won.high < 0:
+        return "behind", _nats(Interval(-won.mean, -won.high, -won.low, won.se))
+    return "ahead" if won.low > 0 else "unproven", _nats(won)
 
 
 def _nats(interval: Interval) -> str:

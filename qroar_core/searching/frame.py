@@ -14,7 +14,7 @@ from qroar_core.maths.bounds import log2_bounds
 from qroar_core.maths.pressure import frequency_slope, interpolation_pressure, mean_distance
 from qroar_core.maths.rescale import Scales, identity, pooled
 from qroar_core.maths.statistics_scales import mad_clipped, smooth_attention
-from qroar_core.maths.verdict import verdict
+from qroar_core.models.acting import verdict_on
 from qroar_core.models.capture import Capture
 from qroar_core.models.layer_groups import layer_groups
 from qroar_core.models.loaded import LoadedModel
@@ -58,10 +58,7 @@ class Frame:
     @property
     def verdict(self) -> Verdict:
         """Whether scales can act here at all."""
-        geo = self.loaded.geometry
-        return verdict(self.quant, self.spec.mode, bands=self.bands, head_dim=geo.head_dim, rotary_dim=geo.rotary_dim,
-                       pairing=geo.pairing, scaled_gain=geo.scaled_gain, latent=geo.latent_dim > 0,
-                       angles=self.spec.angles)  # fmt: skip
+        return verdict_on(self.loaded.geometry, self.quant, self.spec.mode, self.bands, self.spec.angles)
 
     @property
     def weights_only(self) -> bool:

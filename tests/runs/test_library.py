@@ -13,7 +13,6 @@ from qroar_core.maths.rescale import Scales
 from qroar_core.results.base import rounded
 from qroar_core.runs import library as shelf_module
 from qroar_core.runs.library import Library, run_name
-from qroar_core.runs.setting import default_setting
 from qroar_core.search import SearchOutcome
 from qroar_core.specs import EvaluationSpec, QuantizerSpec, QuantSpec, RopeSpec
 from tests.figures import planted
@@ -21,23 +20,6 @@ from tests.figures import planted
 YARN = RopeSpec("yarn", 2.0)
 FILES = {"manifest.json", "diagnosis.json", "search.json", "scales_found.json", "scales_smooth_attention.json",
          "scales_mad.json", "evaluation.json", "scales.json"}  # fmt: skip
-
-
-@pytest.fixture
-def root(tmp_path, monkeypatch):
-    """An empty root for runs, not made yet."""
-    monkeypatch.setenv("QROAR_RUNS", str(tmp_path / "runs"))
-    return tmp_path / "runs"
-
-
-@pytest.fixture
-def loaded(tiny):
-    return tiny()
-
-
-@pytest.fixture
-def setting(loaded):
-    return default_setting(loaded, YARN, QuantSpec(k=QuantizerSpec(4)))
 
 
 def keys(loaded, setting):

@@ -14,7 +14,6 @@ from qroar_core.results.base import rounded
 from qroar_core.runs.entry import read_entry
 from qroar_core.runs.folder import SEVERAL
 from qroar_core.runs.library import Library, run_name, runs_root
-from qroar_core.runs.setting import default_setting
 from qroar_core.specs import (
     BandSpec,
     ControlSpec,
@@ -30,22 +29,6 @@ from tests.figures import planted, planted_evidence, planted_league, planted_pre
 K4, K3 = QuantSpec(k=QuantizerSpec(4)), QuantSpec(k=QuantizerSpec(3))
 PAIRS = ((YARN, K4), (RopeSpec("linear", 2.0), K4))
 STAGES = pytest.mark.parametrize("stage", SEVERAL)
-
-
-@pytest.fixture
-def root(tmp_path, monkeypatch):
-    monkeypatch.setenv("QROAR_RUNS", str(tmp_path / "runs"))
-    return tmp_path / "runs"
-
-
-@pytest.fixture
-def loaded(tiny):
-    return tiny()
-
-
-@pytest.fixture
-def setting(loaded):
-    return default_setting(loaded, YARN, K4)
 
 
 RESULTS = {
