@@ -43,6 +43,7 @@ def league_form(setting: Setting) -> LeagueSpec:
 def conditions(loaded: LoadedModel, setting: Setting, spec: LeagueSpec) -> tuple[int, int]:
     """How many conditions are measured, the reference among them, and how many searches are made."""
     entered = contenders(setting.quant, spec.methods)
-    acting = [one for one in entered if verdict_for(loaded, replace(setting, quant=one.quant)).acts != "no"]
+    scales = replace(setting, search=replace(setting.search, angles=False))  # under whom scales act, angles are tried
+    acting = [one for one in entered if verdict_for(loaded, replace(scales, quant=one.quant)).acts != "no"]
     searched = sum(len(spec.tops(one.method)) for one in acting)
     return 1 + len(entered) + searched, searched

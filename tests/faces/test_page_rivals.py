@@ -1,11 +1,16 @@
 """Rivals without a browser: empty, offered, asked, shown, failed, cancelled."""
 
+from dataclasses import replace
+
 import planted_league
 import pytest
 from test_pages import Held, go, wait_for_step
 from visitor import button, settled, texts
 
+from pages.parts.league_form import conditions
 from qroar_core.errors import BadText
+from qroar_core.runs.setting import default_setting
+from qroar_core.specs import LeagueSpec
 
 
 @pytest.fixture
@@ -103,3 +108,11 @@ def test_a_running_league_shows_progress_and_cancel_ends_it(loaded_app, stages):
     button(loaded_app, "Cancel").click().run()
     settled(loaded_app)
     assert "cancelled. Nothing half-done was kept" in texts(loaded_app)
+
+
+@pytest.mark.parametrize(("angles", "counts"), [(False, (8, 3)), (True, (11, 6))])
+def test_the_conditions_promised_are_those_the_league_plays(demo, angles, counts):
+    """By hand: the reference, four remedies, and scales, then angles, on the three of them that scales can act on."""
+    setting = default_setting(demo)
+    setting = replace(setting, search=replace(setting.search, angles=angles))
+    assert conditions(demo, setting, LeagueSpec(search=setting.search)) == counts
