@@ -79,7 +79,7 @@ SEARCH = [
     _option(
         "judge",
         str,
-        "projected",
+        "rows",
         "what damage to attention the cached objective counts",
         metavar="logits|rows|output|projected",
     ),

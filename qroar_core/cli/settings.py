@@ -109,7 +109,7 @@ def setting_of(options: dict[str, Any], loaded: LoadedModel) -> Setting:
         granularity=options.get("granularity") or base.search.granularity,
         angles=bool(options.get("angles", False)),
         objective=options.get("objective", "cached"),
-        judge=options.get("judge", "projected"),
+        judge=options.get("judge", "rows"),
         method=options.get("method", "gradient"),
         sampler=options.get("sampler", "tpe"),
         trials=options.get("trials", 40),

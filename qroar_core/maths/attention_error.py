@@ -72,7 +72,7 @@ class Setup:
     pairing: Pairing
     cos: Tensor
     sin: Tensor
-    judge: Judge = "projected"
+    judge: Judge
 
 
 def channel_log2(log2_g: Tensor, band: Tensor) -> Tensor:

@@ -68,7 +68,7 @@ class SearchSpec:
     granularity: Granularity = "kv_head"
     angles: bool = False  # also turn every RoPE pair of q and k by one angle
     objective: Objective = "cached"
-    judge: Judge = "projected"  # of the cached objective: what damage to attention is (maths/attention_error)
+    judge: Judge = "rows"  # of the cached objective: what damage to attention is (maths/attention_error)
     method: Literal["gradient", "coordinate", "optuna"] = "gradient"
     bands: BandSpec = BandSpec()
     length: int | None = None  # tokens per window

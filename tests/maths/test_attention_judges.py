@@ -32,6 +32,7 @@ def case(rule=PLAIN):
         "half",
         torch.ones(TOKENS, D // 2),
         torch.zeros(TOKENS, D // 2),
+        "rows",
     )
     return CapturedLayer(q, ROWS, k, v, out, rule), metric @ metric.mT, setup
 

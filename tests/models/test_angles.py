@@ -160,7 +160,8 @@ def test_the_cached_error_turns_as_the_weights_do(build, tokens, name):
         plain = capture(loaded, RopeSpec(), tokens, 30)
         with standing_in(loaded, scaled_parameters(loaded, scales)):
             moved = capture(loaded, RopeSpec(), tokens, 30)
-    setup = Setup(QuantSpec(k=QuantizerSpec(4)), "symmetric", band, plain.scaling, case.pairing, plain.cos, plain.sin)
+    int4, pairing = QuantSpec(k=QuantizerSpec(4)), case.pairing
+    setup = Setup(int4, "symmetric", band, plain.scaling, pairing, plain.cos, plain.sin, "rows")
     here = attention_error(plain.windows[0][0], scales.point[0].float(), plain.metric[0], setup)
     nothing = torch.zeros(case.kv_heads, len(scales.bands))
     there = attention_error(moved.windows[0][0], nothing, plain.metric[0], setup)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -140,6 +141,7 @@ def test_the_cached_error_is_that_of_the_scaled_model(build, name):
 
     with WIDE():
         objective = frame.objective(capture(loaded, frame.rope, ids, 8))
+        setup = replace(objective.setup, judge="projected")  # the one that sees W_O
         condition = Condition(frame.rope, ACTIVE, frame.scales(log2_g))
         with open_stream(loaded, condition, frame.length, chunk=frame.length) as stream:
             list(stream.run(ids[:1], (Outputs(),)))
@@ -148,7 +150,7 @@ def test_the_cached_error_is_that_of_the_scaled_model(build, name):
     moved = outputs[0][:, taken.rows] - taken.out
     weight = loaded.model.model.layers[0].self_attn.o_proj.weight.double().view(-1, case.heads, 7)
     expected = torch.einsum("ehd,hrd->hre", weight, moved).square().sum(-1)
-    found = attention_error(taken, log2_g[0], objective.capture.metric[0], objective.setup)
+    found = attention_error(taken, log2_g[0], objective.capture.metric[0], setup)
     torch.testing.assert_close(found.double(), expected, rtol=2e-2, atol=1e-4 * float(expected.max()))
 
 

@@ -157,7 +157,7 @@ def test_on_a_trained_model_the_repair_is_proven_and_both_objectives_agree(demo)
         taken = capture(demo, RopeSpec(), ids, 16)
         geo = demo.geometry
         band = band_of_channel(bands, geo.head_dim, geo.rotary_dim, geo.pairing)
-        setup = Setup(INT4, "symmetric", band, taken.scaling, geo.pairing, taken.cos, taken.sin)
+        setup = Setup(INT4, "symmetric", band, taken.scaling, geo.pairing, taken.cos, taken.sin, "rows")
         cached = CachedObjective(taken, setup, "kv_head")
         full = FullObjective(demo, RopeSpec(), INT4, spec, bands, ids, (32, 128))
         repair = torch.zeros(4, 2, 4)
