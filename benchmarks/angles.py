@@ -6,52 +6,46 @@ search has read, against the unquantized model, the plain quantizer and a Hadama
 
 from __future__ import annotations
 
-import sys
+import math
+from statistics import fmean
 
 from benchmarks.int4_int3_w4 import LENGTH, ROPE, SETTINGS, TEXTS, WINDOWS, Name
-from qroar_core import evaluate, load
+from qroar_core import load
+from qroar_core.evaluate import must_rotate
 from qroar_core.models import smollm2
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.models.text import SPLITS, split
-from qroar_core.results.evaluation import Evaluation
+from qroar_core.models.text import SPLITS, split, windows
+from qroar_core.progress import ignore
+from qroar_core.results.intervals import paired_interval
+from qroar_core.searching.proof import Bench
 from qroar_core.searching.seek import seek
-from qroar_core.specs import EvaluationSpec, SearchSpec
+from qroar_core.specs import QuantSpec, SearchSpec
 
 
 def main(name: Name) -> None:
-    """One setting on its text collections; scales with angles first."""
+    """One setting on its text collections, two rows each."""
     smollm2.fetch()
     loaded = load.run("smollm2", device="cpu", dtype="float32")
     print("| quantizer | text | searched | ppl reference | quantized | tuned | rotation | gap recovered | gain, nats |")
     print("|---|---|---|---|---|---|---|---|---|", flush=True)
-    for angles in (True, False):
-        for collection in TEXTS[name]:
-            measured(loaded, name, collection, angles)
+    for collection in TEXTS[name]:
+        measured(loaded, name, collection)
     print(f"\n{WINDOWS} held-out windows of {LENGTH} tokens each, seed 0, intervals paired over windows.")
 
 
-def measured(loaded: LoadedModel, name: Name, collection: str, angles: bool) -> None:
-    """One row."""
+def measured(loaded: LoadedModel, name: Name, collection: str) -> None:
+    """The rows of one text collection: scales alone, then scales and angles."""
     words, quant = SETTINGS[name]
     texts = {part: split(part, collection) for part in SPLITS}
-    spec = SearchSpec(length=LENGTH, angles=angles)
-    found = seek(loaded, ROPE, quant, spec, texts)  # the evaluation below is its proof
-    asked = EvaluationSpec(lengths=(LENGTH,), windows=WINDOWS, rotation=True)
-    result = evaluate.run(loaded, ROPE, quant, found, None, asked, texts["heldout"])
-    if result.gain is None or result.gap_recovered is None:
-        sys.exit(f"{words} on {collection}: nothing was tuned")
-    print(row(words, collection, angles, result), flush=True)
-
-
-def row(name: str, collection: str, angles: bool, result: Evaluation) -> str:
-    """The table's line of one search."""
-    ppl = {(one.model, one.scales): one.ppl for one in result.rows}
-    quantized = [("quantized", scales) for scales in ("identity", "tuned", "rotation")]
-    gain = result.gain
-    assert gain is not None
-    assert result.gap_recovered is not None
-    searched = "scales and angles" if angles else "scales"
-    ppls = [f"{ppl[at]:.3f}" for at in [("reference", "identity"), *quantized]]
-    won = f"{gain.delta_nll:+.4f} [{gain.ci_low:+.4f}, {gain.ci_high:+.4f}]"
-    cells = [name, collection, searched, *ppls, f"{result.gap_recovered:.1%}", won]
-    return "| " + " | ".join(cells) + " |"
+    ids = windows(loaded.tokenizer, texts["heldout"], LENGTH, WINDOWS, 0).ids
+    reference, identity, rotation = (
+        Bench(loaded, ROPE, under, ignore).nll(ids, None, "") for under in (QuantSpec(), quant, must_rotate(quant))
+    )
+    lost = paired_interval(identity, reference).mean
+    for angles, searched in ((False, "scales"), (True, "scales and angles")):
+        found = seek(loaded, ROPE, quant, SearchSpec(length=LENGTH, angles=angles), texts)
+        tuned = Bench(loaded, ROPE, quant, ignore).nll(ids, found, "")
+        gain = paired_interval(identity, tuned)
+        ppl = [f"{math.exp(fmean(nll)):.3f}" for nll in (reference, identity, tuned, rotation)]
+        won = [f"{gain.mean / lost:.1%}", f"{gain.mean:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]"]
+        print("| " + " | ".join([words, collection, searched, *ppl, *won]) + " |", flush=True)

@@ -13,7 +13,6 @@ import torch
 import transformers
 from torch.overrides import TorchFunctionMode
 
-from qroar_core.maths.bands import band_of_channel
 from qroar_core.maths.rescale import Scales
 from qroar_core.models.families import FAMILIES, Family
 from qroar_core.models.loaded import LoadedModel
@@ -192,7 +191,7 @@ def one_sided(loaded: LoadedModel, ids: torch.Tensor, g: torch.Tensor, bands: An
 def squared(loaded: LoadedModel, ids: torch.Tensor, g: torch.Tensor, bands: Any, before: Logits) -> bool:
     """One layer scaled at a time: each band's part of its q . k grows by g^2, the rest stays."""
     geo = loaded.geometry
-    band = band_of_channel(bands, geo.head_dim, geo.rotary_dim, geo.pairing)
+    band = geo.channel_band(bands)
     for layer in range(geo.n_layers):
         only = torch.ones_like(g)
         only[layer] = g[layer]

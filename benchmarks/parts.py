@@ -22,6 +22,7 @@ from benchmarks import (
     polish,
     predict,
     replication,
+    shrink,
     smollm2,
 )
 from benchmarks.int4_int3_w4 import NAMES
@@ -39,6 +40,8 @@ PARTS: dict[str, Part] = {
     "families": families.main,
     "objectives.demo": partial(objectives.main, objectives.ON_DEMO),
     "objectives.smollm2": partial(objectives.main, objectives.ON_SMOLLM2),
+    "shrink.demo": partial(shrink.main, shrink.DEMO),
+    "shrink.smollm2": partial(shrink.main, shrink.SMOLLM2),
     **{f"polish.{name}": partial(polish.main, name) for name in NAMES},
     **{f"angles.{name}": partial(angles.main, name) for name in NAMES},
     "predict.demo": partial(predict.main, predict.ON_DEMO),

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from qroar_core.diagnosing.assemble import Passes, assemble
 from qroar_core.errors import BadSpec
-from qroar_core.maths.bands import partition
 from qroar_core.maths.positions import PositionBins
 from qroar_core.maths.rescale import Scales
 from qroar_core.maths.similarity import SimilarityMeter
@@ -25,7 +24,7 @@ from qroar_core.models.calibrate import calibrated
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.observe import Frame, LongContext, PairedTails
 from qroar_core.models.observe_quantized import HiddenRows, PropagatedNoise
-from qroar_core.models.rope import native_inv_freq, turnings
+from qroar_core.models.rope import bands_of, turnings
 from qroar_core.models.stream import Condition, Observer, Stream, open_stream
 from qroar_core.models.text import Document, windows
 from qroar_core.progress import OnStep, Step, ignore
@@ -105,7 +104,7 @@ class _Run:
         short = plan.short_ids.numel()
         self.total = plan.length * (1 if quant.is_none else 2) + short * (1 if rope == RopeSpec() else 2)
         geo = loaded.geometry
-        self.bands = partition(native_inv_freq(loaded), geo.original_context, plan.spec.bands)
+        self.bands = bands_of(loaded, plan.spec.bands)
         widest = max(last - first + 1 for first, last in self.bands) * 2
         per_window = plan.spec.paired_tokens * widest
         n = len(plan.ends)

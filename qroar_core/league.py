@@ -18,14 +18,13 @@ from torch import Tensor
 from qroar_core.contending.contenders import Contender, contenders
 from qroar_core.contending.readied import Bench, readied
 from qroar_core.errors import Cancelled
-from qroar_core.maths.bands import partition
 from qroar_core.maths.rescale import Scales
 from qroar_core.models.acting import verdict_on
 from qroar_core.models.calibrate import calibrated
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.measure import measure
 from qroar_core.models.patch import standing_in
-from qroar_core.models.rope import native_inv_freq
+from qroar_core.models.rope import bands_of
 from qroar_core.models.stream import Condition
 from qroar_core.models.text import Document, windows
 from qroar_core.progress import OnStep, Step, ignore
@@ -148,7 +147,6 @@ class _Season:
 
     def no_op(self, quant: QuantSpec) -> str:
         """Why band scales cannot act under these quantizers; empty where they can."""
-        geo, search = self.loaded.geometry, self.spec.search
-        bands = partition(native_inv_freq(self.loaded), geo.original_context, search.bands)
-        found = verdict_on(geo, quant, search.mode, bands)
+        search = self.spec.search
+        found = verdict_on(self.loaded.geometry, quant, search.mode, bands_of(self.loaded, search.bands))
         return found.reason if found.acts == "no" else ""

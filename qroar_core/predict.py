@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from qroar_core.errors import BadSpec
-from qroar_core.maths.bands import Bands, band_of_channel
+from qroar_core.maths.bands import Bands
 from qroar_core.models.calibrate import calibrated
 from qroar_core.models.condition import Condition
 from qroar_core.models.geometry import Geometry
@@ -120,7 +120,7 @@ def require_bands(quant: QuantSpec) -> None:
 
 def parts_of(geometry: Geometry, bands: Bands) -> Tensor:
     """Part of each channel in each layer: its band, or len(bands) without rotation; int64 (layers, head_dim)."""
-    band = band_of_channel(bands, geometry.head_dim, geometry.rotary_dim, geometry.pairing)
+    band = geometry.channel_band(bands)
     part = torch.where(band >= 0, band, len(bands)).repeat(geometry.n_layers, 1)
     part[list(geometry.without_rope)] = len(bands)
     return part

@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from qroar_core.maths.bands import partition
 from qroar_core.maths.rescale import Scales, identity
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.models.rope import native_inv_freq
+from qroar_core.models.rope import bands_of
 from qroar_core.results import Evaluation
 from qroar_core.runs.setting import Setting
 
@@ -18,7 +17,7 @@ def offered(
 ) -> dict[str, tuple[Scales, str]]:
     """Scales by name, each with what is known about them; the one to take first."""
     geo, spec = loaded.geometry, setting.search
-    bands = partition(native_inv_freq(loaded), geo.original_context, spec.bands)
+    bands = bands_of(loaded, spec.bands)
     none = identity(geo.n_layers, geo.n_kv_heads, bands, spec.mode, spec.granularity)
     plain = {
         "identity (no scales, interpolation only)": (none, "Every scale is 1: the weights stay the checkpoint's own.")

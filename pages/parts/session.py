@@ -13,11 +13,10 @@ import streamlit as st
 from pages.parts.choice import Choice, from_address, restored, setting_of, to_address
 from qroar_core.errors import QRoarError
 from qroar_core.jobs import Manager
-from qroar_core.maths.bands import partition
 from qroar_core.models.devices import choose_devices
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.loading import choose_dtype
-from qroar_core.models.rope import native_inv_freq, rope_of
+from qroar_core.models.rope import bands_of, rope_of
 from qroar_core.runs.library import Library
 from qroar_core.runs.setting import Setting
 
@@ -116,7 +115,7 @@ def require_setting(loaded: LoadedModel) -> Setting:
         setting = setting_of(choice(), loaded)
         if setting.search.angles:
             loaded.geometry.require_turns()
-        partition(native_inv_freq(loaded), loaded.geometry.original_context, setting.search.bands)
+        bands_of(loaded, setting.search.bands)
         rope_of(loaded, setting.rope, setting.search.length or loaded.geometry.original_context)
         return setting
     except QRoarError as problem:

@@ -15,9 +15,8 @@ from pages.parts.follow import fill, forget, number
 from pages.parts.quant_form import MADE_BY_HAND
 from pages.parts.words import rope_words
 from qroar_core.errors import QRoarError
-from qroar_core.maths.bands import partition
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.models.rope import native_inv_freq, rope_of
+from qroar_core.models.rope import bands_of, rope_of
 from qroar_core.runs.setting import Setting
 from qroar_core.runs.setting_presets import SETTING_PRESETS, preset_in_force
 from qroar_core.specs import METHOD_NAMES, BandSpec, Partition, RopeMethod, RopeSpec
@@ -153,7 +152,7 @@ def band_form(loaded: LoadedModel, bands: BandSpec) -> BandSpec:
 
     def build() -> BandSpec:
         spec = BandSpec(int(count), kind)
-        partition(native_inv_freq(loaded), loaded.geometry.original_context, spec)
+        bands_of(loaded, spec)
         return spec
 
     return made(build, bands, f"{bands.count} bands, {PARTITION_WORDS[bands.partition]},")

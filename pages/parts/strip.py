@@ -6,10 +6,9 @@ import streamlit as st
 
 from pages.parts.session import choice, manager
 from pages.parts.words import quant_words, rope_words
-from qroar_core.maths.bands import partition
 from qroar_core.models.acting import verdict_on
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.models.rope import native_inv_freq
+from qroar_core.models.rope import bands_of
 from qroar_core.results.search import Verdict
 from qroar_core.runs.setting import Setting
 
@@ -23,9 +22,8 @@ VERDICTS = {
 
 def verdict_for(loaded: LoadedModel, setting: Setting) -> Verdict:
     """Whether scales can act for this model and setting, said before any search."""
-    geo = loaded.geometry
-    bands = partition(native_inv_freq(loaded), geo.original_context, setting.search.bands)
-    return verdict_on(geo, setting.quant, setting.search.mode, bands, setting.search.angles)
+    search = setting.search
+    return verdict_on(loaded.geometry, setting.quant, search.mode, bands_of(loaded, search.bands), search.angles)
 
 
 def strip(loaded: LoadedModel, setting: Setting) -> Verdict:

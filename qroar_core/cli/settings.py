@@ -86,8 +86,7 @@ def _about(option: str) -> Iterator[None]:
 def setting_of(options: dict[str, Any], loaded: LoadedModel) -> Setting:
     """Every spec of a command; what was not asked comes from `default_setting` of the model."""
     from qroar_core.evaluate import must_rotate
-    from qroar_core.maths.bands import partition
-    from qroar_core.models.rope import native_inv_freq
+    from qroar_core.models.rope import bands_of
     from qroar_core.runs.setting import Setting, default_setting
 
     check(options)
@@ -102,7 +101,7 @@ def setting_of(options: dict[str, Any], loaded: LoadedModel) -> Setting:
     seed, windows = options.get("seed", 0), options.get("windows")
     bands = BandSpec(options.get("bands", 8), options.get("partition", "count"))
     with _about("--bands"):
-        partition(native_inv_freq(loaded), loaded.geometry.original_context, bands)
+        bands_of(loaded, bands)
     lengths = _lengths(options.get("lengths")) or base.evaluation.lengths
     search = SearchSpec(
         mode=options.get("mode", "symmetric"),

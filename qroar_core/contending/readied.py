@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from qroar_core.maths.awq import awq_search
-from qroar_core.maths.bands import band_of_channel
 from qroar_core.maths.gptq import gptq
 from qroar_core.maths.rescale import Scales, pooled
 from qroar_core.maths.smoothquant import smoothquant
@@ -76,7 +75,7 @@ def _smooth_attention(bench: Bench) -> Readied:
     """One scale a RoPE pair, from the range of K's two channels of it."""
     loaded, geo = bench.loaded, bench.loaded.geometry
     pairs = tuple((pair, pair) for pair in range(geo.n_pairs))
-    pair_of = band_of_channel(pairs, geo.head_dim, geo.rotary_dim, geo.pairing)
+    pair_of = geo.channel_band(pairs)
     absmax = key_absmax(loaded, bench.rope, bench.ids, chunk=bench.chunk, on_step=bench.on_step)
     reach = torch.stack([absmax[..., pair_of == pair].amax(-1) for pair in range(geo.n_pairs)], -1)
     log2_g = pooled(smooth_attention(reach).log2(), geo.finest)  # (layers, n_kv_heads, pairs)

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from torch import Tensor
+
 from qroar_core.errors import BadSpec
+from qroar_core.maths.bands import Bands, band_of_channel
 from qroar_core.maths.rope import Pairing
 from qroar_core.specs import Granularity, QuantSpec
 
@@ -85,6 +88,10 @@ class Geometry:
     def attention_layer(self, decoder_layer: int) -> int:
         """Which layer the decoder's `decoder_layer`, one with attention, is."""
         return self.decoder_layers.index(decoder_layer) if self.decoder_layers else decoder_layer
+
+    def channel_band(self, bands: Bands) -> Tensor:
+        """Band of each channel of a head, -1 without rotation; int64 (head_dim,)."""
+        return band_of_channel(bands, self.head_dim, self.rotary_dim, self.pairing)
 
     def require_granularity(self, granularity: Granularity) -> None:
         """Raises BadSpec when scales this fine cannot be put into this family's weights exactly."""

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from qroar_core.maths.anisotropy import AnisotropyMeter
-from qroar_core.maths.bands import Bands, band_of_channel, band_of_pair
+from qroar_core.maths.bands import Bands, band_of_pair
 from qroar_core.maths.dilation import QuantilesByPosition
 from qroar_core.maths.logit_noise import KEY_BLOCK, LogitNoiseMeter
 from qroar_core.maths.logit_pressure import LogitPressureMeter
@@ -51,8 +51,7 @@ class Frame:
     @property
     def channel_band(self) -> Tensor:
         """Band of each channel, -1 without rotation."""
-        geo = self.geometry
-        return band_of_channel(self.bands, geo.head_dim, geo.rotary_dim, geo.pairing)
+        return self.geometry.channel_band(self.bands)
 
     @property
     def pair_band(self) -> Tensor:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from torch import Tensor
 
 from qroar_core.errors import BadSpec
-from qroar_core.maths.bands import Bands, partition
+from qroar_core.maths.bands import Bands
 from qroar_core.maths.pressure import (
     Interpolation,
     frequency_slope,
@@ -23,7 +23,7 @@ from qroar_core.maths.pressure import (
 )
 from qroar_core.models.layer_groups import LayerGroup, layer_groups
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.models.rope import native_inv_freq, rope_of
+from qroar_core.models.rope import bands_of, native_inv_freq, rope_of
 from qroar_core.results.pressure import MethodPressure, Pressures
 from qroar_core.specs import BandSpec, DistanceLaw, RopeMethod, RopeSpec
 
@@ -47,7 +47,7 @@ def pressures(loaded: LoadedModel, rope: RopeSpec, factor: float, length: int, l
     """
     geo = loaded.geometry
     native = native_inv_freq(loaded)
-    cut = partition(native, geo.original_context, bands)
+    cut = bands_of(loaded, bands)
     window = (group or layer_groups(geo)[0]).window
     distance = mean_distance(length, law, window)
     found, absent = [], {}

@@ -17,11 +17,12 @@ import torch
 from torch import Tensor
 
 from qroar_core.errors import BadSpec
+from qroar_core.maths.bands import Bands, partition
 from qroar_core.maths.pressure import Interpolation
 from qroar_core.maths.rope import cos_sin, ntk_theta, static_ntk
 from qroar_core.models.geometry import Geometry
 from qroar_core.models.layer_groups import LayerGroup, layer_groups
-from qroar_core.specs import RopeSpec
+from qroar_core.specs import BandSpec, RopeSpec
 
 if TYPE_CHECKING:  # a GGUF file is copied without transformers
     from qroar_core.models.loaded import LoadedModel
@@ -181,6 +182,15 @@ def rope_of(loaded: LoadedModel, spec: RopeSpec, length: int) -> Rope:
 def native_inv_freq(loaded: LoadedModel) -> Tensor:
     """Plain theta^(-2i/r), rad/token, float64: the frequencies the bands and turns are counted on."""
     return static_ntk(loaded.geometry.theta, loaded.geometry.rotary_dim, 1.0)
+
+
+def bands_of(loaded: LoadedModel, spec: BandSpec) -> Bands:
+    """The model's RoPE pairs cut into bands, first and last pair of each.
+
+    Raises:
+        BadSpec: more bands than pairs, or an empty one.
+    """
+    return partition(native_inv_freq(loaded), loaded.geometry.original_context, spec)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from qroar_core.maths.attention_error import Setup
-from qroar_core.maths.bands import Bands, band_of_channel, partition
+from qroar_core.maths.bands import Bands
 from qroar_core.maths.bounds import log2_bounds
 from qroar_core.maths.pressure import frequency_slope, interpolation_pressure, mean_distance
 from qroar_core.maths.rescale import Scales, identity, pooled
@@ -18,7 +18,7 @@ from qroar_core.models.acting import verdict_on
 from qroar_core.models.capture import Capture
 from qroar_core.models.layer_groups import layer_groups
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.models.rope import native_inv_freq, rope_of, turnings
+from qroar_core.models.rope import bands_of, rope_of, turnings
 from qroar_core.models.text import Document, windows, windows_held
 from qroar_core.results import Diagnosis
 from qroar_core.results.search import Verdict
@@ -35,7 +35,6 @@ class Frame:
     quant: QuantSpec
     spec: SearchSpec
     texts: dict[str, list[Document]]
-    native: Tensor = field(init=False)
     bands: Bands = field(init=False)
     length: int = field(init=False)  # tokens per window
 
@@ -44,10 +43,8 @@ class Frame:
         self.loaded.geometry.require_cache(self.quant)
         if self.spec.angles:
             self.loaded.geometry.require_turns()
-        context = self.loaded.geometry.original_context
-        self.native = native_inv_freq(self.loaded)
-        self.bands = partition(self.native, context, self.spec.bands)
-        self.length = self.spec.length or int(context * self.rope.factor)
+        self.bands = bands_of(self.loaded, self.spec.bands)
+        self.length = self.spec.length or int(self.loaded.geometry.original_context * self.rope.factor)
 
     @property
     def none(self) -> Scales:
@@ -92,15 +89,14 @@ class Frame:
     def objective(self, taken: Capture) -> CachedObjective:
         """The cached objective on what was captured."""
         geo = self.loaded.geometry
-        band = band_of_channel(self.bands, geo.head_dim, geo.rotary_dim, geo.pairing).to(self.loaded.device)
+        band = geo.channel_band(self.bands).to(self.loaded.device)
         setup = Setup(self.quant, self.spec.mode, band, taken.scaling, geo.pairing, taken.cos, taken.sin,
                       self.spec.judge)  # fmt: skip
         return CachedObjective(taken, setup, self.spec.granularity)
 
     def starts(self, taken: Capture) -> dict[str, Tensor]:
         """Identity and the statistics-only scales, as log2 g (layers, kv, bands)."""
-        geo = self.loaded.geometry
-        band = band_of_channel(self.bands, geo.head_dim, geo.rotary_dim, geo.pairing)
+        band = self.loaded.geometry.channel_band(self.bands)
         ranges = torch.stack([taken.k_absmax[..., band == b].amax(-1) for b in range(len(self.bands))], -1)
         named = {"smooth_attention": smooth_attention(ranges), "mad": mad_clipped(ranges)}
         logs = {name: pooled(g.log2().float(), self.spec.granularity) for name, g in named.items()}

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from qroar_core.maths.bands import Bands, band_of_channel
+from qroar_core.maths.bands import Bands
 from qroar_core.maths.rescale import pooled
 from qroar_core.models.condition import Condition
 from qroar_core.models.differentiable import Trainable, open_trainable
@@ -72,8 +72,7 @@ class KLObjective:
         return pooled(torch.as_tensor(x.grad), self.spec.granularity), kl
 
     def _open(self) -> AbstractContextManager[Trainable]:
-        geo = self.loaded.geometry
-        band = band_of_channel(self.bands, geo.head_dim, geo.rotary_dim, geo.pairing)
+        band = self.loaded.geometry.channel_band(self.bands)
         return open_trainable(self.loaded, self.condition, self.ids.shape[1], band, self.spec.mode, self.weights)
 
 

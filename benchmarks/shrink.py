@@ -1,0 +1,59 @@
+"""Does pulling scales towards 1 help? Searches on little text, pulled ever harder, read on text they have not seen.
+
+A pull is a hyper-parameter: it may be chosen on development text only, held-out text then says what the choice won.
+Where least text is searched there is most noise to follow, so windows are few here.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+
+from benchmarks.objectives import ON_DEMO, ON_SMOLLM2, Case
+from qroar_core import load
+from qroar_core.models import smollm2
+from qroar_core.models.text import SPLITS, split
+from qroar_core.progress import ignore
+from qroar_core.results.intervals import paired_interval
+from qroar_core.searching.frame import Frame
+from qroar_core.searching.proof import Bench
+from qroar_core.searching.seek import seek
+from qroar_core.specs import QuantSpec, SearchSpec
+
+PULLS = (0.0, 0.01, 0.03, 0.1, 0.3)
+SEARCHED, READ = (1, 4), 8  # windows
+DEMO, SMOLLM2 = ON_DEMO[0], ON_SMOLLM2[0]
+
+
+def main(case: Case) -> None:
+    """One setting's table: a row for every pull and count of windows searched."""
+    smollm2.fetch()
+    loaded = load.run(case.model, device="cpu", dtype="float32")
+    texts = {name: split(name, case.text) for name in SPLITS}
+    plain = SearchSpec(length=case.length)
+    frame = Frame(loaded, case.rope, case.quant, plain, texts)
+    quantized = Bench(loaded, case.rope, case.quant, ignore)
+    exact = Bench(loaded, case.rope, QuantSpec(), ignore)
+    read = {name: frame.windows(name, case.length, READ) for name in ("development", "heldout")}
+    reference = {name: exact.nll(ids, None, "") for name, ids in read.items()}
+    identity = {name: quantized.nll(ids, None, "") for name, ids in read.items()}
+    print(f"**{case.name}** ({case.length} tokens of `{case.text}`, seed 0; read on {READ} windows of each split)\n")
+    print("| windows searched | shrink | mean abs log2 g | gap recovered, development | held-out "
+          "| more than without a pull, held-out nats |\n|---|---|---|---|---|---|")  # fmt: skip
+    for windows in SEARCHED:
+        free: list[float] = []
+        for shrink in PULLS:
+            spec = replace(plain, windows=windows, shrink=shrink)
+            found = seek(loaded, case.rope, case.quant, spec, texts)
+            here = {name: quantized.nll(ids, found, "") for name, ids in read.items()}
+            won = [f"{paired_interval(identity[name], here[name]).mean / lost:.1%}"
+                   for name in read if (lost := paired_interval(identity[name], reference[name]).mean)]  # fmt: skip
+            free = free or here["heldout"]
+            more = paired_interval(free, here["heldout"])
+            said = f"{more.mean:+.4f} [{more.low:+.4f}, {more.high:+.4f}]" if shrink else ""
+            print(
+                f"| {windows} | {shrink:g} | {found.g.log2().abs().mean():.2f} | {' | '.join(won)} | {said} |",
+                flush=True,
+            )
+            print(".", end="", file=sys.stderr, flush=True)
+    print(flush=True)
