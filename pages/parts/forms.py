@@ -8,7 +8,7 @@ from typing import TypeVar, get_args
 
 import streamlit as st
 
-from pages.parts.follow import chosen, fill, number
+from pages.parts.follow import chosen, field, fill, number
 from qroar_core.errors import QRoarError
 from qroar_core.specs import (
     JUDGES,
@@ -53,10 +53,9 @@ def diagnosis_form(spec: DiagnosisSpec) -> DiagnosisSpec:
     """Options of the diagnosis, apart from length and bands."""
     with st.expander("Options"):
         one, two, three = st.columns(3)
-        windows = one.number_input("Short windows", 1, 64, spec.windows, key="diagnosis windows")
-        tails = [1e-2, 1e-3, 1e-4]
-        at = tails.index(spec.eps) if spec.eps in tails else 1
-        eps = two.selectbox("Tail probability ε", tails, at, format_func="{:g}".format, key="eps")
+        windows = field(one, "Short windows", 1, 64, spec.windows, key="diagnosis windows")
+        tails = sorted({1e-2, 1e-3, 1e-4, spec.eps}, reverse=True)
+        eps = two.selectbox("Tail probability ε", tails, tails.index(spec.eps), format_func="{:g}".format, key="eps")
         laws = list(get_args(DistanceLaw))
         law = three.selectbox("Distances drawn", laws, laws.index(spec.law), key="law")
         paired = st.checkbox("Paired: the same tokens in the long and the short context", spec.paired, key="paired")
@@ -79,23 +78,24 @@ def search_form(spec: SearchSpec, norms: bool = False) -> SearchSpec:
         goal = four.selectbox(
             "Objective", goals, goals.index(spec.objective), format_func=OBJECTIVE_WORDS.get, key="goal"
         )
-        windows = five.number_input("Windows of text", 1, 64, spec.windows, key="search windows")
-        kappa = six.number_input("Widest |log2 g|", 0.0, 8.0, spec.kappa0, 0.5, key="kappa0")
-        steps = three.number_input("Gradient steps", 1, 1000, spec.steps, key="steps", disabled=method != "gradient")
-        sweeps = four.number_input("Sweeps", 1, 10, spec.sweeps, key="sweeps", disabled=method != "coordinate")
-        points = five.number_input(
-            "Grid points", 3, 65, spec.grid_points, 2, key="grid", disabled=method != "coordinate"
-        )
-        trials = six.number_input("Trials", 1, 2000, spec.trials, key="trials", disabled=method == "gradient")
-        seven, eight = st.columns([1, 3])
-        polish = seven.number_input("Polish steps", 1, 1000, spec.polish_steps, key="polish", disabled=goal != "kl",
-                                    help="Of the kl objective: each reads one window forward and back.")  # fmt: skip
-        judge = eight.selectbox("What the cached objective counts", JUDGES, JUDGES.index(spec.judge), key="judge",
-                             format_func=lambda name: f"{name}: {COUNTED[name]}")  # fmt: skip
+        windows = field(five, "Windows of text", 1, 64, spec.windows, key="search windows")
+        kappa = field(six, "Widest |log2 g|", 0.0, 8.0, spec.kappa0, 0.5, key="kappa0")
+        steps = field(three, "Gradient steps", 1, 1000, spec.steps, key="steps", disabled=method != "gradient")
+        sweeps = field(four, "Sweeps", 1, 10, spec.sweeps, key="sweeps", disabled=method != "coordinate")
+        points = field(five, "Grid points", 3, 65, spec.grid_points, 2, key="grid", disabled=method != "coordinate")
+        trials = field(six, "Trials", 1, 2000, spec.trials, key="trials", disabled=method == "gradient")
+        seven, eight, nine = st.columns([1, 1, 2])
+        polish = field(seven, "Polish steps", 1, 1000, spec.polish_steps, key="polish", disabled=goal != "kl",
+                       help="Of the kl objective: each reads one window forward and back.")  # fmt: skip
+        shrink = field(eight, "Pull towards 1", 0.0, 1.0, spec.shrink, 0.01, key="shrink",
+                       help="What scales at all their bounds cost, as a share of identity's error; "
+                            "bands under pressure pay more for the same scale.")  # fmt: skip
+        judge = nine.selectbox("What the cached objective counts", JUDGES, JUDGES.index(spec.judge), key="judge",
+                               format_func=lambda name: f"{name}: {COUNTED[name]}")  # fmt: skip
     return made(
         lambda: replace(spec, mode=mode, granularity=grain, angles=angles, method=method, objective=goal, judge=judge,
                         windows=int(windows), kappa0=kappa, steps=int(steps), sweeps=int(sweeps),
-                        grid_points=int(points), polish_steps=int(polish), trials=int(trials)),
+                        grid_points=int(points), polish_steps=int(polish), trials=int(trials), shrink=shrink),
         spec,
     )  # fmt: skip
 
