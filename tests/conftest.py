@@ -18,6 +18,13 @@ VOCAB = 256  # one id a byte
 HIDDEN = 48
 WINDOW = 64  # native window L0 of the tiny models, tokens
 TINY_FAMILIES = ("llama", "mistral", "qwen2")
+SLOW = ("slow", "smollm2", "browser")  # marks
+
+
+def pytest_collection_modifyitems(items):
+    """Files with slow tests first: xdist hands files out whole, and the longest one last would leave a core idle."""
+    slow = {item.path for item in items if any(map(item.get_closest_marker, SLOW))}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(scope="session")
