@@ -18,13 +18,16 @@ VOCAB = 256  # one id a byte
 HIDDEN = 48
 WINDOW = 64  # native window L0 of the tiny models, tokens
 TINY_FAMILIES = ("llama", "mistral", "qwen2")
-SLOW = ("slow", "smollm2", "browser")  # marks
+SLOW = ("smollm2", "browser", "slow")  # marks, the longest first
 
 
 def pytest_collection_modifyitems(items):
     """Files with slow tests first: xdist hands files out whole, and the longest one last would leave a core idle."""
-    slow = {item.path for item in items if any(map(item.get_closest_marker, SLOW))}
-    items.sort(key=lambda item: item.path not in slow)
+    rank: dict[Path, int] = {}
+    for item in items:
+        mine = next((at for at, mark in enumerate(SLOW) if item.get_closest_marker(mark)), len(SLOW))
+        rank[item.path] = min(mine, rank.get(item.path, mine))
+    items.sort(key=lambda item: rank[item.path])
 
 
 @pytest.fixture(scope="session")

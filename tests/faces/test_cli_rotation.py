@@ -7,6 +7,8 @@ from test_cli import printed, refused
 
 from qroar_core.__main__ import main
 
+pytestmark = pytest.mark.slow
+
 SMALL = ("--windows", "4", "--length", "256", "--k", "int3")
 
 

@@ -16,6 +16,8 @@ from test_cli import FILES, leftovers, printed, refused, stopping
 from qroar_core.__main__ import main
 from qroar_core.cli import show
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 SMALL = ("--windows", "4", "--length", "256", "--k", "int3")  # seconds, and enough to prove a gain
 STAGE_FILES = {

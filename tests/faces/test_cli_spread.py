@@ -17,6 +17,8 @@ from qroar_core.errors import Cancelled
 from qroar_core.progress import Step
 from qroar_core.results.retrieval import Retrieval
 
+pytestmark = pytest.mark.slow
+
 STEP = Step("search", 1, 2)
 
 
@@ -206,7 +208,6 @@ def test_what_a_worker_does_leaves_its_command_nothing_to_try(on_disk, tmp_path,
     assert main(["search", *on_disk, "--storage", storage]) == 0
 
 
-@pytest.mark.slow
 def test_two_workers_find_what_one_finds(capfd, on_disk, tmp_path):
     one = ["search", *on_disk, "--storage", str(tmp_path / "s1"), "--out", str(tmp_path / "one")]
     two = ["search", *on_disk, "--storage", str(tmp_path / "s2"), "--workers", "2", "--out", str(tmp_path / "two")]
@@ -224,7 +225,6 @@ def test_two_workers_find_what_one_finds(capfd, on_disk, tmp_path):
     assert "holds a search with another search option (trials); choose a new file or the same options" in told
 
 
-@pytest.mark.slow
 def test_two_workers_share_a_whole_run_with_its_rotated_search(capfd, on_disk, tmp_path):
     asked = ["run", *on_disk, "--rotation-scales"]
     assert main([*asked, "--storage", str(tmp_path / "s1"), "--out", str(tmp_path / "one")]) == 0

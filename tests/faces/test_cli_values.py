@@ -5,6 +5,8 @@ import json
 import pytest
 from test_cli import refused
 
+pytestmark = pytest.mark.slow
+
 ROPES = ("default", "linear", "ntk", "dynamic", "yarn", "longrope", "llama3")
 INTS = tuple(f"int{bits}" for bits in range(2, 9))
 CACHES = ("none", *INTS, "q8_0", "q4_0", "mlx4", "quanto4", "fp8", "kivi2")

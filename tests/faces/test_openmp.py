@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 FACES = {"dashboard": "import pages.parts.session", "command line": "from qroar_core.cli import app"}
 

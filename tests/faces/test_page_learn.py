@@ -8,6 +8,8 @@ from visitor import texts
 
 from pages.parts.learn.step import QUESTIONS
 
+pytestmark = pytest.mark.slow
+
 SLIDERS = {  # key: extremes
     "learn_position": (0, 8192),
     "learn_distance": (0, 64),

@@ -12,6 +12,8 @@ from pages.parts.work import diagnosing
 from qroar_core.maths.rescale import identity
 from qroar_core.results.diagnosis import LayerGroup, NoiseCurves
 
+pytestmark = pytest.mark.slow
+
 
 def titles(app):
     return [m.value.removeprefix("#### ") for m in app.markdown if m.value.startswith("#### ")]

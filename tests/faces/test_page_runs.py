@@ -20,6 +20,8 @@ from qroar_core.runs.library import runs_root
 from qroar_core.runs.setting import default_setting
 from qroar_core.specs import EvaluationSpec, QuantizerSpec, QuantSpec, RopeSpec
 
+pytestmark = pytest.mark.slow
+
 PPL = [f"{math.exp(x):.3f}" for x in (2.1, 2.6, 2.35)]
 
 

@@ -14,6 +14,8 @@ from qroar_core.presets import preset_names, preset_quant
 from qroar_core.runs.setting_presets import SETTING_PRESETS
 from qroar_core.specs import BandSpec, QuantizerSpec, QuantSpec, RopeSpec, WeightQuantSpec
 
+pytestmark = pytest.mark.slow
+
 PAIRS = 32  # of the demo model
 BY_HAND = "every option by hand …"
 

@@ -16,6 +16,8 @@ from qroar_core.maths.rescale import Scales, identity
 from qroar_core.progress import Step
 from qroar_core.search import SearchOutcome
 
+pytestmark = pytest.mark.slow
+
 HALF = (0.5,) * 8
 
 

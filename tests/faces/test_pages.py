@@ -10,6 +10,8 @@ from visitor import button, settled, texts
 from qroar_core.errors import BadText
 from qroar_core.progress import Step
 
+pytestmark = pytest.mark.slow
+
 PAGES = ("pressure", "tails", "outliers", "noise", "tune", "evaluate", "export")
 START = {"pressure": "Diagnose", "tune": "Start the search", "evaluate": "Evaluate"}
 STAGE = {"pressure": "diagnose", "tune": "search", "evaluate": "evaluate"}

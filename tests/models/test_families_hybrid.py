@@ -28,6 +28,8 @@ from qroar_core.models.text import Document
 from qroar_core.searching.frame import Frame
 from qroar_core.specs import BandSpec, DiagnosisSpec, EvaluationSpec, QuantizerSpec, QuantSpec, RopeSpec, SearchSpec
 
+pytestmark = pytest.mark.slow
+
 NAMES = [name for name, case in CASES.items() if case.stateful]
 FEW = ["qwen3_next", "lfm2", "bamba", "falcon_h1"]  # one of each kind of state, and both side by side
 ALL = pytest.mark.parametrize("name", NAMES)

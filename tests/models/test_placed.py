@@ -31,6 +31,8 @@ from qroar_core.specs import (
     WeightQuantSpec,
 )
 
+pytestmark = pytest.mark.slow
+
 YARN = RopeSpec("yarn", 2.0)
 K4V4 = QuantSpec(k=QuantizerSpec(4), v=QuantizerSpec(4))
 

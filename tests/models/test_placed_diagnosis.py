@@ -21,6 +21,8 @@ from qroar_core.models.linear_inputs import linear_inputs
 from qroar_core.models.spreading import spread
 from qroar_core.specs import BandSpec, DiagnosisSpec, QuantizerSpec, QuantSpec, RopeSpec, WeightQuantSpec
 
+pytestmark = pytest.mark.slow
+
 YARN, INT4 = RopeSpec("yarn", 2.0), QuantizerSpec(4)
 QUANTS = {
     "K int4": QuantSpec(k=INT4),

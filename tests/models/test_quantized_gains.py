@@ -22,6 +22,8 @@ from qroar_core.models.loading import load_model
 from qroar_core.models.patch import replaced, scaled_parameters
 from qroar_core.specs import RopeSpec
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("compressed_tensors")
 BANDS = ((0, 2), (3, 7))  # of 8 pairs: 16 channels, half pairing
 HALF_STEP = {torch.float32: 2.0**-24, torch.bfloat16: 2.0**-8}

@@ -24,6 +24,8 @@ from qroar_core.models.score import last_hidden, logits_of
 from qroar_core.models.stream import Condition, open_stream
 from qroar_core.specs import RopeSpec
 
+pytestmark = pytest.mark.slow
+
 BANDS = ((0, 3), (4, 7))
 LONGROPE = RopeSpec("longrope", 2.0, long_factor=tuple(1 + 0.1 * i for i in range(8)), short_factor=(1.0,) * 8)
 

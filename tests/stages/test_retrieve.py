@@ -17,6 +17,8 @@ from qroar_core.retrieving.judging import judged
 from qroar_core.retrieving.prompts import prompts
 from qroar_core.specs import QuantizerSpec, QuantSpec, RetrievalSpec, RopeSpec
 
+pytestmark = pytest.mark.slow
+
 YARN = RopeSpec("yarn", 4.0)
 INT3 = QuantSpec(k=QuantizerSpec(3), v=QuantizerSpec(4))
 TEXT = [Document("a", "".join("the quick brown fox, "[i * i % 21] for i in range(4000)))]

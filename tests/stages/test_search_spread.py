@@ -19,6 +19,8 @@ from qroar_core.searching.proposals import GENERATION, Proposals, in_turn
 from qroar_core.searching.spread import Spread
 from qroar_core.specs import RopeSpec, SearchSpec
 
+pytestmark = pytest.mark.slow
+
 ROPE = RopeSpec("yarn", 2.0)
 
 
@@ -292,7 +294,6 @@ def searching(model, path, objective, out: Path):
     out.write_text(json.dumps([outcome.found.g.tolist(), plain(outcome.report)], sort_keys=True))
 
 
-@pytest.mark.slow
 def test_two_processes_with_a_model_on_disk_find_what_one_finds(hurt, byte_tokenizer, tmp_path):
     objective = "full"  # it has both phases
     hurt.model.save_pretrained(tmp_path / "model")
