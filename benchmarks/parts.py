@@ -22,6 +22,7 @@ from benchmarks import (
     polish,
     predict,
     replication,
+    retrieval,
     shrink,
     smollm2,
 )
@@ -44,6 +45,8 @@ PARTS: dict[str, Part] = {
     "shrink.smollm2": partial(shrink.main, shrink.SMOLLM2),
     **{f"polish.{name}": partial(polish.main, name) for name in NAMES},
     **{f"angles.{name}": partial(angles.main, name) for name in NAMES},
+    "retrieval.int4": partial(retrieval.main, "int4"),
+    "retrieval.int3": partial(retrieval.main, "int3"),
     "predict.demo": partial(predict.main, predict.ON_DEMO),
     "predict.smollm2": partial(predict.main, predict.ON_SMOLLM2),
     "evaluation": evaluation.main,

@@ -1,0 +1,74 @@
+"""Who still finds what was hidden: passkey and needles under each remedy, on the same trials.
+
+SmolLM2-135M, YaRN x2: the default search without and with `--angles`, and a Hadamard rotation beside them. The
+numbers hide in held-out documents, which no search has read.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from benchmarks.int4_int3_w4 import LENGTH, ROPE, SETTINGS, TEXTS, Name
+from qroar_core import load, retrieve
+from qroar_core.evaluate import must_rotate
+from qroar_core.maths.rescale import Scales
+from qroar_core.models import smollm2
+from qroar_core.models.text import SPLITS, split
+from qroar_core.results.intervals import paired_interval
+from qroar_core.results.proportions import mcnemar
+from qroar_core.results.retrieval import Retrieval, Trial
+from qroar_core.results.retrieval_findings import QUANTIZED, REFERENCE, TUNED
+from qroar_core.searching.seek import seek
+from qroar_core.specs import QuantSpec, RetrievalSpec, SearchSpec
+
+SPEC = RetrievalSpec(lengths=(1024,), trials=4)
+
+
+def main(name: Name) -> None:
+    """One setting: a row for every task and condition."""
+    smollm2.fetch()
+    loaded = load.run("smollm2", device="cpu", dtype="float32")
+    words, quant = SETTINGS[name]
+    texts = {part: split(part, TEXTS[name][0]) for part in SPLITS}
+
+    def asked(under: QuantSpec, scales: Scales | None) -> Retrieval:
+        print(".", end="", file=sys.stderr, flush=True)
+        return retrieve.run(loaded, ROPE, under, scales, SPEC, texts["heldout"])
+
+    def searched(angles: bool) -> Retrieval:
+        return asked(quant, seek(loaded, ROPE, quant, SearchSpec(length=LENGTH, angles=angles), texts))
+
+    scales = searched(angles=False)
+    rows = [
+        ("reference", scales, REFERENCE),
+        (words, scales, QUANTIZED),
+        ("+ scales", scales, TUNED),
+        ("+ scales and angles", searched(angles=True), TUNED),
+        ("+ Hadamard rotation", asked(must_rotate(quant), None), QUANTIZED),
+    ]
+    print("| task | model | found by generation | likeliest | log-probability of the answer, nats a token "
+          "| more than without a remedy | found, lost (McNemar's p) |\n|---|---|---|---|---|---|---|")  # fmt: skip
+    for task in scales.tasks:
+        plain = _trials(scales, task, QUANTIZED)
+        for said, result, who in rows:
+            [cell] = [c for c in result.cells
+                      if c.task == task and c.length is None and (c.model, c.scales) == who]  # fmt: skip
+            more = "" if result is scales and who == QUANTIZED else _against(plain, _trials(result, task, who))
+            print(f"| {task} | {said} | {cell.hits} of {cell.trials} [{cell.hit_low:.0%}, {cell.hit_high:.0%}] "
+                  f"| {cell.chosen} | {cell.log_prob:.3f} [{cell.log_prob_low:.3f}, {cell.log_prob_high:.3f}] "
+                  f"| {more or '|'} |", flush=True)  # fmt: skip
+    print(f"\n{scales.text}; {SPEC.lengths[0]} tokens, depths {', '.join(f'{d:.0%}' for d in scales.depths)}; "
+          f"a guess among {scales.choices} numbers is right in {scales.chance:.0%}.")  # fmt: skip
+
+
+def _trials(result: Retrieval, task: str, who: tuple[str, str]) -> list[Trial]:
+    return [t for t in result.trials if t.task == task and (t.model, t.scales) == who]
+
+
+def _against(plain: list[Trial], these: list[Trial]) -> str:
+    """Paired over the same trials."""
+    apart = paired_interval([-t.log_prob for t in plain], [-t.log_prob for t in these])
+    pairs = list(zip(plain, these, strict=True))
+    gained = sum(b.outcome == "hit" and a.outcome != "hit" for a, b in pairs)
+    lost = sum(a.outcome == "hit" and b.outcome != "hit" for a, b in pairs)
+    return f"{apart.mean:+.3f} [{apart.low:+.3f}, {apart.high:+.3f}] | {gained}, {lost} ({mcnemar(gained, lost):.2g})"
