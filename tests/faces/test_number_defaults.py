@@ -5,7 +5,7 @@ A browser that misses the message with a field's value shows the default instead
 
 import pytest
 from streamlit.testing.v1 import AppTest
-from visitor import button, settled
+from visitor import clicked, go
 
 from pages.parts.choice import Choice, to_address
 from qroar_core.specs import BandSpec, EvaluationSpec, QuantizerSpec, QuantSpec, RopeSpec, WeightQuantSpec
@@ -37,13 +37,12 @@ def opened(app, asked):
     visitor = AppTest.from_file(app._script_path, default_timeout=30)
     visitor.query_params.update(asked)
     visitor.run()
-    button(visitor, "Load demo").click().run()
-    return settled(visitor)
+    return clicked(visitor, "Load demo")
 
 
 @pytest.mark.parametrize("page", FIELDS)
 def test_the_default_is_what_is_filled(opened, page):
-    opened.switch_page(f"pages/{page}.py").run()
+    go(opened, page)
     fields = {key: opened.number_input(key=key) for key in FIELDS[page]}
     assert {key: field.value for key, field in fields.items()} == FIELDS[page]
     assert {key: field.proto.default for key, field in fields.items()} == FIELDS[page]

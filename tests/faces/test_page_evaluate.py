@@ -6,22 +6,12 @@ import threading
 
 import planted
 import pytest
-from visitor import button, settled, texts
+from visitor import button, clicked, go, texts, titles
 
 from qroar_core.errors import BadText
 from qroar_core.progress import Step
 from qroar_core.results import Continuations
 from qroar_core.results.continuations import Continuation
-
-
-def go(app, page="evaluate"):
-    app.switch_page(f"pages/{page}.py").run()
-    assert not app.exception, [(e.value, e.stack_trace) for e in app.exception]
-    return app
-
-
-def titles(app):
-    return [m.value.removeprefix("#### ") for m in app.markdown if m.value.startswith("#### ")]
 
 
 def html(app):
@@ -30,15 +20,13 @@ def html(app):
 
 def tuned(app):
     go(app, "tune")
-    button(app, "Start the search").click().run()
-    settled(app)
-    return go(app)
+    clicked(app, "Start the search")
+    return go(app, "evaluate")
 
 
 def evaluated(app):
-    go(app)
-    button(app, "Evaluate").click().run()
-    return settled(app)
+    go(app, "evaluate")
+    return clicked(app, "Evaluate")
 
 
 def row(scales, tokens, departs_at, model="quantized"):
@@ -114,8 +102,7 @@ def test_the_second_search_runs_under_the_rotated_quantizer_and_its_scales_are_m
     assert (searched, measured) == ([], [("none", None)])
     loaded_app.checkbox(key="rotation scales").check().run()
     assert "Nothing evaluated under this setting yet" in texts(loaded_app)
-    button(loaded_app, "Evaluate").click().run()
-    settled(loaded_app)
+    clicked(loaded_app, "Evaluate")
     assert searched == [("hadamard", None)]
     assert measured[1][0] == "none"
     assert float(measured[1][1].g.max()) == 2.0  # what the fake search finds
@@ -125,7 +112,7 @@ def test_the_second_search_runs_under_the_rotated_quantizer_and_its_scales_are_m
 def test_without_a_rotation_to_apply_the_checkbox_is_closed_and_says_why(loaded_app):
     loaded_app.query_params["quant"] = ""
     loaded_app.selectbox(key="quantizer").select("w4a16").run()
-    go(loaded_app)
+    go(loaded_app, "evaluate")
     box = loaded_app.checkbox(key="rotation scales")
     assert box.disabled
     assert "does not apply to this K quantizer" in box.help
@@ -136,10 +123,9 @@ def test_a_failed_second_search_is_one_line_and_the_evaluation_does_not_pretend(
         raise BadText("the text is too short", do="give a longer one")
 
     stages.patch(stages.search, "run", failing)
-    go(loaded_app)
+    go(loaded_app, "evaluate")
     loaded_app.checkbox(key="rotation scales").check().run()
-    button(loaded_app, "Evaluate").click().run()
-    settled(loaded_app)
+    clicked(loaded_app, "Evaluate")
     said = [e.value for e in loaded_app.error]
     assert said == ["the text is too short; give a longer one",
                     "evaluate: the search under the rotation did not finish; start it again"]  # fmt: skip
@@ -147,8 +133,7 @@ def test_a_failed_second_search_is_one_line_and_the_evaluation_does_not_pretend(
 
 def test_continuations_stand_side_by_side_with_the_departure_marked(loaded_app, continues):
     tuned(loaded_app)
-    button(loaded_app, "Continue the prompt").click().run()
-    settled(loaded_app)
+    clicked(loaded_app, "Continue the prompt")
     spec, found, smooth = continues[0]
     assert (spec.length, spec.tokens, spec.prompt) == (1024, 48, "")
     assert found is not None
@@ -170,12 +155,11 @@ def test_continuations_stand_side_by_side_with_the_departure_marked(loaded_app, 
 
 
 def test_an_own_prompt_is_continued_and_never_in_the_address(loaded_app, continues):
-    go(loaded_app)
+    go(loaded_app, "evaluate")
     loaded_app.radio(key="prompt kind").set_value("my own text").run()
     loaded_app.text_area(key="prompt").set_value("Fellow citizens,").run()
     loaded_app.number_input(key="new tokens").set_value(16).run()
-    button(loaded_app, "Continue the prompt").click().run()
-    settled(loaded_app)
+    clicked(loaded_app, "Continue the prompt")
     spec, found, _ = continues[0]
     assert (spec.prompt, spec.tokens, found) == ("Fellow citizens,", 16, None)
     assert "your own text" in texts(loaded_app)
@@ -194,12 +178,11 @@ def test_continuations_can_be_cancelled(loaded_app, stages):
             started.set()
 
     stages.patch(continuations, "run", slow)
-    go(loaded_app)
+    go(loaded_app, "evaluate")
     button(loaded_app, "Continue the prompt").click().run()
     assert started.wait(5)
     loaded_app.run()
     assert button(loaded_app, "Continue the prompt").disabled
-    button(loaded_app, "Cancel").click().run()
-    settled(loaded_app)
+    clicked(loaded_app, "Cancel")
     assert "cancelled" in texts(loaded_app)
     assert not button(loaded_app, "Continue the prompt").disabled

@@ -2,10 +2,8 @@
 
 import planted_evidence
 import pytest
-from test_pages import Held, go, wait_for_step
-from visitor import button, settled, texts
+from visitor import clicked, go, texts, titles
 
-from qroar_core.errors import BadText
 from qroar_core.specs import WeightQuantSpec
 
 
@@ -35,18 +33,7 @@ def page(app):
 
 def tuned(app):
     go(app, "tune")
-    button(app, "Start the search").click().run()
-    return page(settled(app))
-
-
-def titles(app):
-    return [m.value.removeprefix("#### ") for m in app.markdown if m.value.startswith("#### ")]
-
-
-def test_without_a_model_the_page_says_what_to_do_next(app):
-    page(app)
-    assert "No model is loaded yet" in app.info[0].value
-    assert not app.button
+    return page(clicked(app, "Start the search"))
 
 
 def test_without_tuned_scales_the_controls_point_to_tune_and_the_claims_can_be_tested(loaded_app):
@@ -69,8 +56,7 @@ def test_a_click_runs_the_controls_of_the_tuned_scales(loaded_app, asks):
     loaded_app.multiselect(key="controls texts").set_value(["novels"]).run()
     loaded_app.multiselect(key="controls formats").set_value(["bfloat16"]).run()
     assert "4 more searches, then 15 passes over 16 windows" in texts(loaded_app)
-    button(loaded_app, "Run the controls").click().run()
-    settled(loaded_app)
+    clicked(loaded_app, "Run the controls")
     ((scales, spec, diagnosis, documents),) = asks["control"]
     assert float(scales.g.max()) == 2.0  # what the fake search finds
     assert (spec.shuffles, spec.seeds, spec.collections, spec.dtypes) == (2, (1, 2, 3), ("novels",), ("bfloat16",))
@@ -110,8 +96,7 @@ def test_a_click_tests_the_claims_under_every_chosen_setting(loaded_app, asks):
     loaded_app.multiselect(key="replication ropes").set_value(["NTK-aware (static) ×4", "YaRN ×4"]).run()
     loaded_app.multiselect(key="replication quants").set_value(["K int3 per token", "weights int4 per channel"]).run()
     loaded_app.number_input(key="replication windows").set_value(5).run()
-    button(loaded_app, "Test the claims").click().run()
-    settled(loaded_app)
+    clicked(loaded_app, "Test the claims")
     ((pairs, spec),) = asks["replication"]
     assert [(rope.method, rope.factor) for rope, _ in pairs] == [("ntk", 4.0), ("yarn", 4.0)] * 2
     assert [quant.k and quant.k.bits for _, quant in pairs] == [3, 3, None, None]
@@ -127,26 +112,5 @@ def test_an_empty_choice_keeps_the_one_before_and_says_so(loaded_app, asks):
     page(loaded_app)
     loaded_app.multiselect(key="replication ropes").set_value([]).run()
     assert "until then those before stay in force" in loaded_app.warning[0].value
-    button(loaded_app, "Test the claims").click().run()
-    settled(loaded_app)
+    clicked(loaded_app, "Test the claims")
     assert [rope.method for rope, _ in asks["replication"][0][0]] == ["yarn", "linear"]
-
-
-def test_a_failure_is_one_line_and_a_running_job_can_be_cancelled(loaded_app, stages):
-    from qroar_core.runs import evidence
-
-    def fail(*args, on_step=None, **kwargs):
-        raise BadText("the text is empty", where="mine.txt", do="give a text with words in it")
-
-    stages.patch(evidence, "replication", fail)
-    page(loaded_app)
-    button(loaded_app, "Test the claims").click().run()
-    settled(loaded_app)
-    assert loaded_app.error[0].value == "mine.txt: the text is empty; give a text with words in it"
-    stages.patch(evidence, "replication", Held())
-    button(loaded_app, "Test the claims").click().run()
-    wait_for_step(loaded_app)
-    assert button(loaded_app, "Test the claims").disabled
-    button(loaded_app, "Cancel").click().run()
-    settled(loaded_app)
-    assert "cancelled. Nothing half-done was kept" in texts(loaded_app)

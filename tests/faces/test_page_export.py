@@ -5,23 +5,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from visitor import button, settled, texts
+from visitor import clicked, go, texts
 
 from qroar_core.presets import preset_quant
 from qroar_core.runs.setting import default_setting
 from qroar_core.specs import QuantizerSpec, QuantSpec, RopeSpec
 
 
-def go(app, page="export"):
-    app.switch_page(f"pages/{page}.py").run()
-    assert not app.exception, [(e.value, e.stack_trace) for e in app.exception]
-    return app
-
-
 def done(app, page, label):
     go(app, page)
-    button(app, label).click().run()
-    settled(app)
+    clicked(app, label)
 
 
 def downloads(app):
@@ -33,11 +26,11 @@ def links(app):
 
 
 def test_the_report_says_what_is_missing_and_where_to_make_it(loaded_app):
-    go(loaded_app)
+    go(loaded_app, "export")
     assert "The report needs a diagnosis and a search and an evaluation of this setting first." in texts(loaded_app)
     assert {"Go and make a diagnosis", "Go and make a search", "Go and make an evaluation"} <= set(links(loaded_app))
     done(loaded_app, "tune", "Start the search")  # makes the diagnosis too
-    go(loaded_app)
+    go(loaded_app, "export")
     assert "The report needs an evaluation of this setting first." in texts(loaded_app)
     assert downloads(loaded_app) == ["Download scales.json"]
 
@@ -48,7 +41,7 @@ def test_the_report_is_offered_once_everything_is_there_and_built_from_it(loaded
 
     done(loaded_app, "tune", "Start the search")
     done(loaded_app, "evaluate", "Evaluate")
-    go(loaded_app)
+    go(loaded_app, "export")
     assert downloads(loaded_app) == ["Download scales.json", "Download report.html"]
     assert loaded_app.code[1].value == "python -m qroar_core run demo --rope yarn --factor 4 --k int4 --out runs/again"
     setting = default_setting(demo_model)
@@ -67,18 +60,17 @@ def test_a_setting_that_no_option_spells_is_named_beside_the_command(loaded_app)
     loaded_app.number_input(key="kappa0").set_value(2.5).run()
     done(loaded_app, "tune", "Start the search")
     done(loaded_app, "evaluate", "Evaluate")
-    go(loaded_app)
+    go(loaded_app, "export")
     assert "repeats all of it (no option spells search.kappa0: the command takes the default)" in texts(loaded_app)
 
 
 def test_every_runtime_has_a_recipe_before_and_after_writing(loaded_app, tmp_path, monkeypatch):
     monkeypatch.setenv("QROAR_ROOTS", str(tmp_path))
-    go(loaded_app)
+    go(loaded_app, "export")
     labels = [tab.label for tab in loaded_app.tabs]
     assert labels == ["transformers 5.23.0", "vLLM 0.33", "llama.cpp commit 00dc805"]
     loaded_app.text_input(key="folder").set_value(str(tmp_path / "new"))
-    button(loaded_app, "Write the checkpoint").click().run()
-    settled(loaded_app)
+    clicked(loaded_app, "Write the checkpoint")
     assert loaded_app.success[0].value.startswith(f"Written to `{tmp_path / 'new'}`")
     python, serve, convert = (tab.code[0].value for tab in loaded_app.tabs)
     assert f"AutoModelForCausalLM.from_pretrained('{tmp_path / 'new'}')" in python
@@ -95,7 +87,7 @@ def test_every_runtime_has_a_recipe_before_and_after_writing(loaded_app, tmp_pat
 
 def test_every_format_is_written_and_shown_how_to_load(loaded_app, demo_model, tmp_path, monkeypatch):
     monkeypatch.setenv("QROAR_ROOTS", str(tmp_path))
-    go(loaded_app)
+    go(loaded_app, "export")
     formats = loaded_app.selectbox(key="export format")
     assert formats.options[1] == "W4A16 folder, groups of 64: vLLM, transformers with compressed-tensors"
     assert len(formats.options) == 6
@@ -103,14 +95,12 @@ def test_every_format_is_written_and_shown_how_to_load(loaded_app, demo_model, t
     assert "symmetric scales move no 4-bit code" in texts(loaded_app)
     assert [tab.label for tab in loaded_app.tabs] == ["transformers 5.23.0", "vLLM 0.33"]
     loaded_app.text_input(key="folder").set_value(str(tmp_path / "packed"))
-    button(loaded_app, "Write the checkpoint").click().run()
-    settled(loaded_app)
+    clicked(loaded_app, "Write the checkpoint")
     config = json.loads((tmp_path / "packed" / "config.json").read_text())
     assert config["quantization_config"]["config_groups"]["group_0"]["weights"]["group_size"] == 64
     loaded_app.selectbox(key="export format").set_value("gguf-q8_0").run()
     loaded_app.text_input(key="folder").set_value(str(tmp_path / "served"))
-    button(loaded_app, "Write the checkpoint").click().run()
-    settled(loaded_app)
+    clicked(loaded_app, "Write the checkpoint")
     (tab,) = loaded_app.tabs
     file = tmp_path / "served" / "demo-Q8_0.gguf"
     assert tab.code[0].value == f"LLAMA_ATTN_ROT_DISABLE=1 llama-server -m {file} -c 1024 --cache-type-k q4_0"

@@ -5,8 +5,7 @@ import planted_league
 import planted_prediction
 import pytest
 import streamlit as st
-from test_pages import go
-from visitor import button, settled, texts
+from visitor import button, clicked, go, settled, texts
 
 from pages.parts.session import library
 from pages.parts.work import ranking
@@ -25,8 +24,7 @@ def restarted(app):
     """A new server process knows nothing but the disk."""
     st.cache_resource.clear()
     go(app, "start")
-    button(app, "Demo model").click().run()
-    return settled(app)
+    return clicked(app, "Demo model")
 
 
 @pytest.fixture
@@ -73,8 +71,7 @@ def test_controls_claims_and_a_prediction_come_back_after_a_restart(loaded_app, 
     button(page, "Start the search").click().run()
     go(settled(page), "evidence")
     for label in ("Run the controls", "Test the claims", "Round each band alone"):
-        button(page, label).click().run()
-        settled(page)
+        clicked(page, label)
     shown = [m.value for m in page.markdown if m.value.startswith("#### ")]
     assert len(shown) >= 4
     for module, name in ((evidence, "control"), (evidence, "replication"), (predict, "run"), (stages.search, "run")):
@@ -88,8 +85,7 @@ def test_controls_claims_and_a_prediction_come_back_after_a_restart(loaded_app, 
     assert its == ["Its diagnosis", "Its scales", "Its evaluation", "Its controls, claims, prediction"]  # no league
     page = go(page, "evidence")
     page.number_input(key="replication windows").set_value(7).run()
-    button(page, "Test the claims").click().run()
-    settled(page)
+    clicked(page, "Test the claims")
     assert "a fault of ours" in page.error[0].value  # other windows: asked anew, and nobody may run here
     stages.patch(evidence, "replication", lambda *a, **kw: planted_evidence.replication())
     button(page, "Test the claims").click().run()

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import planted
 import pytest
-from visitor import button, settled, texts
+from visitor import clicked, texts, titles
 
 from qroar_core.results.diagnosis import LayerGroup
 
@@ -34,14 +34,9 @@ def page(stages, byte_tokenizer, tokenizer_folder, request):
     model = loaded_of(case, byte_tokenizer, tokenizer_folder, dtype=torch.float32)
     stages.patch(stages.load, "run", lambda source, on_step=None, **kw: model)
     app = request.getfixturevalue("app")
-    button(app, "Demo model").click().run()
-    settled(app)
+    clicked(app, "Demo model")
     app.switch_page("pages/pressure.py")
     return run(app)
-
-
-def titles(app):
-    return [m.value.removeprefix("#### ") for m in app.markdown if m.value.startswith("#### ")]
 
 
 def picker(app):
@@ -68,8 +63,7 @@ def test_layers_an_interpolation_leaves_alone_say_so(page, stages):
     ]
     grouped = whole.model_copy(update={"groups": groups})
     stages.patch(stages.diagnose, "run", lambda *a, on_step=None, **kw: grouped)
-    button(page, "Diagnose").click().run()
-    settled(page)
+    clicked(page, "Diagnose")
     assert "distances in 64 tokens" in texts(run(page))
     picker(page).select_index(1)
     run(page)

@@ -4,7 +4,7 @@ import json
 import math
 
 import pytest
-from visitor import texts
+from visitor import go, texts
 
 from pages.parts.learn.step import QUESTIONS
 
@@ -33,7 +33,7 @@ STEPPED = {
 
 @pytest.fixture
 def learn(app):
-    app.switch_page("pages/learn.py").run()
+    go(app, "learn")
     return fine(app)
 
 

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import planted
 import pytest
 import torch
-from visitor import button, settled, texts
+from visitor import clicked, go, texts, titles
 
 from pages.parts.work import diagnosing
 from qroar_core.maths.rescale import identity
@@ -15,18 +15,13 @@ from qroar_core.results.diagnosis import LayerGroup, NoiseCurves
 pytestmark = pytest.mark.slow
 
 
-def titles(app):
-    return [m.value.removeprefix("#### ") for m in app.markdown if m.value.startswith("#### ")]
-
-
 def lines(app, chart):
     return [t.get("name") for t in json.loads(app.get("plotly_chart")[chart].proto.spec)["data"]]
 
 
 def diagnosed(app):
-    app.switch_page("pages/noise.py").run()
-    button(app, "Diagnose").click().run()
-    return settled(app)
+    go(app, "noise")
+    return clicked(app, "Diagnose")
 
 
 @pytest.fixture
@@ -57,13 +52,11 @@ def test_without_a_search_it_shows_reference_and_quantized_and_points_to_tune(lo
 
 def test_tuned_scales_are_overlaid_from_a_second_diagnosis(loaded_app, recorded):
     app = diagnosed(loaded_app)
-    app.switch_page("pages/tune.py").run()
-    button(app, "Start the search").click().run()
-    settled(app)
-    app.switch_page("pages/noise.py").run()
+    go(app, "tune")
+    clicked(app, "Start the search")
+    go(app, "noise")
     assert lines(app, 0) == ["quantized", "quantized", "reference", "reference"]
-    button(app, "Overlay the tuned scales").click().run()
-    settled(app)
+    clicked(app, "Overlay the tuned scales")
     assert [None if s is None else float(s.g.max()) for s in recorded] == [None, 2.0]
     assert lines(app, 0) == ["quantized"] * 2 + ["tuned"] * 2 + ["reference"] * 2
     assert titles(app)[0] == "Does the noise on the logits grow with position? Tuned scales change its RMS by -50%"
@@ -77,12 +70,10 @@ def test_scales_that_were_not_kept_are_said_to_be(loaded_app, stages, recorded):
     outcome = SimpleNamespace(found=found, kept=found, smooth=found, mad=found, report=planted.report("identity"))
     stages.patch(stages.search, "run", lambda *a, **kw: outcome)
     app = diagnosed(loaded_app)
-    app.switch_page("pages/tune.py").run()
-    button(app, "Start the search").click().run()
-    settled(app)
-    app.switch_page("pages/noise.py").run()
-    button(app, "Overlay the tuned scales").click().run()
-    settled(app)
+    go(app, "tune")
+    clicked(app, "Start the search")
+    go(app, "noise")
+    clicked(app, "Overlay the tuned scales")
     assert "what the search found and did not keep: no significant gain: keep identity" in texts(app)
 
 
@@ -93,8 +84,7 @@ def test_scales_applied_by_hand_can_be_overlaid_without_a_search(loaded_app, rec
     by_hand.g[0, 0, 0] = 4.0
     apply_scales(demo_model, by_hand)  # the fixture takes them out again
     app = diagnosed(loaded_app)
-    button(app, "Overlay the tuned scales").click().run()
-    settled(app)
+    clicked(app, "Overlay the tuned scales")
     assert recorded[1] is by_hand
     assert "tuned" in lines(app, 0)
 

@@ -3,17 +3,12 @@
 import json
 
 import planted
-from visitor import button, settled
+from visitor import clicked, go, titles
 
 
 def diagnosed(app):
-    app.switch_page("pages/outliers.py").run()
-    button(app, "Diagnose").click().run()
-    return settled(app)
-
-
-def titles(app):
-    return [m.value.removeprefix("#### ") for m in app.markdown if m.value.startswith("#### ")]
+    go(app, "outliers")
+    return clicked(app, "Diagnose")
 
 
 def test_it_opens_on_the_loudest_layer_and_head_with_band_edges(loaded_app):

@@ -2,10 +2,8 @@
 
 import planted_prediction
 import pytest
-from test_pages import Held, figure_titles, go, wait_for_step
-from visitor import button, settled, texts
+from visitor import clicked, go, texts, titles
 
-from qroar_core.errors import BadText
 from qroar_core.specs import QuantizerSpec, QuantSpec
 
 RUN = "Round each band alone"
@@ -47,8 +45,7 @@ def test_it_says_what_a_click_costs_and_draws_nothing_yet(loaded_app):
 def test_a_click_diagnoses_then_predicts_on_held_out_text_and_shows_the_answer_first(loaded_app, asks):
     page(loaded_app)
     loaded_app.number_input(key="prediction windows").set_value(6).run()
-    button(loaded_app, RUN).click().run()
-    settled(loaded_app)
+    clicked(loaded_app, RUN)
     (first, _, calibration), (second, spec, heldout) = asks
     assert (first, second) == ("diagnose", "predict")
     assert (spec.windows, spec.length, spec.grid_windows) == (6, 1024, 4)
@@ -57,7 +54,7 @@ def test_a_click_diagnoses_then_predicts_on_held_out_text_and_shows_the_answer_f
     result = planted_prediction.prediction()
     assert [w.value for w in loaded_app.warning] == [f"**{result.headline}.**"]
     assert all(f"- {sentence}." in texts(loaded_app) for sentence in result.findings)
-    assert figure_titles(loaded_app)[0] == result.headline
+    assert titles(loaded_app)[0] == result.headline
     assert len(loaded_app.get("plotly_chart")) == 4
     go(loaded_app, "export")
     page(loaded_app)  # the form is as it was left, and the result is still there
@@ -70,8 +67,7 @@ def test_other_bands_are_diagnosed_on_the_way_and_the_setting_stays(loaded_app, 
     loaded_app.selectbox(key="prediction bands").set_value(32).run()
     loaded_app.number_input(key="prediction map windows").set_value(0).run()
     assert "then 34 passes over 16 windows of 1,024 tokens." in texts(loaded_app)
-    button(loaded_app, RUN).click().run()
-    settled(loaded_app)
+    clicked(loaded_app, RUN)
     (_, asked, _), (_, spec, _) = asks
     assert (asked.bands.count, spec.grid_windows) == (32, 0)
     go(loaded_app, "pressure")
@@ -90,31 +86,3 @@ def test_a_quantizer_without_bands_is_told_apart(loaded_app, asks, stages):
     page(loaded_app)
     assert "Not under this setting: only K and the q and k activations have bands" in texts(loaded_app)
     assert RUN not in [b.label for b in loaded_app.button]
-
-
-def test_a_failure_is_one_line_and_the_button_stays(loaded_app, asks, stages):
-    from qroar_core import predict
-
-    def fail(*args, on_step=None, **kwargs):
-        raise BadText("the text holds 2 windows of 1024 tokens, 16 are asked", do="give a longer text")
-
-    stages.patch(predict, "run", fail)
-    page(loaded_app)
-    button(loaded_app, RUN).click().run()
-    settled(loaded_app)
-    assert loaded_app.error[0].value == "the text holds 2 windows of 1024 tokens, 16 are asked; give a longer text"
-    assert not button(loaded_app, RUN).disabled
-
-
-def test_progress_is_shown_and_cancel_ends_it(loaded_app, asks, stages):
-    from qroar_core import predict
-
-    stages.patch(predict, "run", Held())
-    page(loaded_app)
-    button(loaded_app, RUN).click().run()
-    wait_for_step(loaded_app)
-    assert loaded_app.get("progress")[0].proto.value == 25
-    assert button(loaded_app, RUN).disabled
-    button(loaded_app, "Cancel").click().run()
-    settled(loaded_app)
-    assert "cancelled. Nothing half-done was kept" in texts(loaded_app)

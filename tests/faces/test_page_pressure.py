@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from visitor import button, settled, texts
+from visitor import button, clicked, texts, titles
 
 THETA, R, L0 = 10_000.0, 64, 256  # the demo's
 OMEGA = THETA ** (-2 * np.arange(R // 2) / R)
@@ -32,10 +32,6 @@ def by_band(app, method):
 def linear(factor, mean_distance):
     """omega / s times E[D], meaned over 8 bands of 4 pairs."""
     return (OMEGA / factor * mean_distance).reshape(8, 4).mean(1)
-
-
-def titles(app):
-    return [m.value.removeprefix("#### ") for m in app.markdown if m.value.startswith("#### ")]
 
 
 def test_plain_pressure_is_there_before_any_diagnosis(page):
@@ -119,8 +115,7 @@ def test_longrope_joins_in_once_the_setting_has_lists(page):
 
 
 def test_the_diagnosis_comes_below_and_leaves_the_plain_part(page):
-    button(page, "Diagnose").click().run()
-    settled(page)
+    clicked(page, "Diagnose")
     run(page)
     assert len(page.get("plotly_chart")) == 6
     assert titles(page)[2] == "Band 1 turns most under the interpolation, band 0 moves the logits most"

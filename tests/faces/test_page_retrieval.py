@@ -1,13 +1,8 @@
 """Retrieval without a browser: empty, loaded, failed, busy, and what a result says."""
 
-import threading
-
 import planted_retrieval
 import pytest
-from test_pages import Held, go, wait_for_step
-from visitor import button, settled, texts
-
-from qroar_core.errors import BadText
+from visitor import clicked, go, texts, titles
 
 
 @pytest.fixture
@@ -29,16 +24,6 @@ def page(app):
     return go(app, "retrieval")
 
 
-def titles(app):
-    return [m.value.removeprefix("#### ") for m in app.markdown if m.value.startswith("#### ")]
-
-
-def test_without_a_model_the_page_says_what_to_do_next(app):
-    page(app)
-    assert "No model is loaded yet" in app.info[0].value
-    assert not app.button
-
-
 def test_with_a_model_it_shows_the_setting_and_what_a_click_costs(loaded_app):
     page(loaded_app)
     said = texts(loaded_app)
@@ -56,8 +41,7 @@ def test_a_click_asks_on_held_out_text_and_shows_sentences_maps_and_answers(load
     loaded_app.number_input(key="retrieval trials").set_value(2).run()
     loaded_app.multiselect(key="retrieval tasks").set_value(["passkey"]).run()
     assert "8 prompts under 2 conditions" in texts(loaded_app)
-    button(loaded_app, "Test retrieval").click().run()
-    settled(loaded_app)
+    clicked(loaded_app, "Test retrieval")
     ((spec, scales, documents),) = asks
     assert (spec.tasks, spec.lengths, spec.depths, spec.trials) == (("passkey",), (256, 1024), (0.0, 1.0), 2)
     assert scales is None
@@ -79,12 +63,10 @@ def test_a_click_asks_on_held_out_text_and_shows_sentences_maps_and_answers(load
 
 def test_tuned_scales_are_asked_too(loaded_app, asks):
     go(loaded_app, "tune")
-    button(loaded_app, "Start the search").click().run()
-    settled(loaded_app)
+    clicked(loaded_app, "Start the search")
     page(loaded_app)
     assert "100 prompts under 3 conditions" in texts(loaded_app)
-    button(loaded_app, "Test retrieval").click().run()
-    settled(loaded_app)
+    clicked(loaded_app, "Test retrieval")
     assert float(asks[0][1].g.max()) == 2.0  # what the fake search finds
 
 
@@ -94,8 +76,7 @@ def test_a_reference_that_does_not_retrieve_is_shown_by_log_probability_first(lo
     none = {who: dict.fromkeys(planted_retrieval.PLACES, "nnnn") for who in planted_retrieval.OUTCOMES}
     stages.patch(retrieve, "run", lambda *a, **kw: planted_retrieval.retrieval(outcomes=none))
     page(loaded_app)
-    button(loaded_app, "Test retrieval").click().run()
-    settled(loaded_app)
+    clicked(loaded_app, "Test retrieval")
     assert "the reference itself does not retrieve: 0 of 16" in texts(loaded_app)
     assert loaded_app.radio(key="retrieval score").value == "log_prob"
 
@@ -104,35 +85,5 @@ def test_an_empty_choice_keeps_the_one_before_and_says_so(loaded_app, asks):
     page(loaded_app)
     loaded_app.multiselect(key="retrieval tasks").set_value([]).run()
     assert "until then those before stay in force" in loaded_app.warning[0].value
-    button(loaded_app, "Test retrieval").click().run()
-    settled(loaded_app)
+    clicked(loaded_app, "Test retrieval")
     assert asks[0][0].tasks == ("passkey", "needles")
-
-
-def test_a_failure_is_one_line_and_the_page_stays_usable(loaded_app, stages):
-    from qroar_core import retrieve
-
-    def fail(*args, on_step=None, **kwargs):
-        raise BadText("the longest document has 9 tokens", where="retrieval", do="give a longer text")
-
-    stages.patch(retrieve, "run", fail)
-    page(loaded_app)
-    button(loaded_app, "Test retrieval").click().run()
-    settled(loaded_app)
-    assert loaded_app.error[0].value == "retrieval: the longest document has 9 tokens; give a longer text"
-    assert not button(loaded_app, "Test retrieval").disabled
-
-
-def test_a_running_job_shows_progress_and_cancel_ends_it(loaded_app, stages):
-    from qroar_core import retrieve
-
-    stages.patch(retrieve, "run", Held())
-    page(loaded_app)
-    button(loaded_app, "Test retrieval").click().run()
-    wait_for_step(loaded_app)
-    assert loaded_app.get("progress")[0].proto.value == 25
-    assert button(loaded_app, "Test retrieval").disabled
-    button(loaded_app, "Cancel").click().run()
-    settled(loaded_app)
-    assert "cancelled. Nothing half-done was kept" in texts(loaded_app)
-    assert threading.active_count() < 50

@@ -4,11 +4,9 @@ from dataclasses import replace
 
 import planted_league
 import pytest
-from test_pages import Held, go, wait_for_step
-from visitor import button, settled, texts
+from visitor import clicked, go, texts
 
 from pages.parts.league_form import conditions
-from qroar_core.errors import BadText
 from qroar_core.runs.setting import default_setting
 from qroar_core.specs import LeagueSpec
 
@@ -32,11 +30,6 @@ def page(app):
     return go(app, "rivals")
 
 
-def test_without_a_model_the_page_says_what_to_do_next(app):
-    page(app)
-    assert "No model is loaded yet" in app.info[0].value
-
-
 def test_it_offers_what_applies_and_says_what_a_click_costs(loaded_app):
     page(loaded_app)
     chosen = loaded_app.multiselect(key="league methods")
@@ -52,8 +45,7 @@ def test_a_click_measures_and_shows_sentences_table_and_figures(loaded_app, asks
     page(loaded_app)
     loaded_app.multiselect(key="league methods").set_value(["rotation"]).run()
     loaded_app.number_input(key="league windows").set_value(6).run()
-    button(loaded_app, "Run the league").click().run()
-    settled(loaded_app)
+    clicked(loaded_app, "Run the league")
     ((rope, quant, spec, splits),) = asks
     assert (rope.method, quant.k.bits, splits) == ("yarn", 4, ["calibration", "development", "heldout"])
     assert (spec.methods, spec.windows, spec.band_scales, spec.search.length) == (("rotation",), 6, True, 1024)
@@ -77,37 +69,8 @@ def test_a_click_measures_and_shows_sentences_table_and_figures(loaded_app, asks
 
 def test_all_that_apply_is_said_as_none(loaded_app, asks):
     page(loaded_app)
-    button(loaded_app, "Run the league").click().run()
-    settled(loaded_app)
+    clicked(loaded_app, "Run the league")
     assert asks[0][2].methods == ()
-
-
-def test_a_failure_is_one_line_and_the_page_stays_usable(loaded_app, stages):
-    from qroar_core import league
-
-    def fail(*args, on_step=None, **kwargs):
-        raise BadText("the text holds 3 windows", where="league", do="give a longer text")
-
-    stages.patch(league, "run", fail)
-    page(loaded_app)
-    button(loaded_app, "Run the league").click().run()
-    settled(loaded_app)
-    assert loaded_app.error[0].value == "league: the text holds 3 windows; give a longer text"
-    assert not button(loaded_app, "Run the league").disabled
-
-
-def test_a_running_league_shows_progress_and_cancel_ends_it(loaded_app, stages):
-    from qroar_core import league
-
-    stages.patch(league, "run", Held())
-    page(loaded_app)
-    button(loaded_app, "Run the league").click().run()
-    wait_for_step(loaded_app)
-    assert loaded_app.get("progress")[0].proto.value == 25
-    assert button(loaded_app, "Run the league").disabled
-    button(loaded_app, "Cancel").click().run()
-    settled(loaded_app)
-    assert "cancelled. Nothing half-done was kept" in texts(loaded_app)
 
 
 @pytest.mark.parametrize(("angles", "counts"), [(False, (8, 3)), (True, (11, 6))])

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
-from visitor import button, settled, texts
+from visitor import button, clicked, go, settled, texts
 
 from pages.parts.choice import Choice, from_address, restored, setting_of, to_address
 from pages.parts.session import library, load_key, manager
@@ -25,12 +25,6 @@ pytestmark = pytest.mark.slow
 PPL = [f"{math.exp(x):.3f}" for x in (2.1, 2.6, 2.35)]
 
 
-def go(app, page):
-    app.switch_page(f"pages/{page}.py").run()
-    assert not app.exception, [(e.value, e.stack_trace) for e in app.exception]
-    return app
-
-
 def visit(app, **parameters):
     """Another browser on the same server, with this address."""
     other = AppTest.from_file(app._script_path, default_timeout=30)
@@ -41,11 +35,9 @@ def visit(app, **parameters):
 def finish(app):
     """Tune and evaluate what is chosen."""
     go(app, "tune")
-    button(app, "Start the search").click().run()
-    settled(app)
+    clicked(app, "Start the search")
     go(app, "evaluate")
-    button(app, "Evaluate").click().run()
-    return settled(app)
+    return clicked(app, "Evaluate")
 
 
 def restart():
@@ -99,8 +91,7 @@ def test_results_come_back_after_a_restart_without_running_anything(loaded_app, 
     )
     go(again, "evaluate")
     assert "is not in memory" in again.info[0].value
-    button(again, "Load demo").click().run()
-    settled(again)
+    clicked(again, "Load demo")
     assert [m.value for m in again.metric][:3] == PPL
     go(again, "tune")
     assert "Significant gain: +0.25 nats" in texts(again)
@@ -130,8 +121,7 @@ def test_a_run_of_the_command_line_opens_with_its_setting_and_its_numbers(loaded
     path = by_command(runs_root() / "by-command")
     go(loaded_app, "runs")
     assert shown_runs(loaded_app)["by-command"][""] == ""
-    button(loaded_app, "Open run").click().run()
-    settled(loaded_app)
+    clicked(loaded_app, "Open run")
     assert shown_runs(loaded_app)["by-command"][""] == "in view"
     assert loaded_app.session_state["choice"].run == "by-command"
     go(loaded_app, "evaluate")
@@ -187,8 +177,7 @@ def test_a_folder_from_elsewhere_opens_inside_the_roots_only(
         button(loaded_app, "Open folder").click().run()
         assert line in loaded_app.error[0].value
     loaded_app.text_input(key="run folder path").set_value(str(path))
-    button(loaded_app, "Open folder").click().run()
-    settled(loaded_app)
+    clicked(loaded_app, "Open folder")
     assert "run" not in loaded_app.query_params  # an address names runs of the root only
     go(loaded_app, "evaluate")
     assert [m.value for m in loaded_app.metric][:3] == PPL
@@ -244,8 +233,7 @@ def test_a_full_disk_costs_a_warning_and_no_result(loaded_app, stages, monkeypat
 
     monkeypatch.setattr("qroar_core.models.scales_file.os.fsync", full)
     go(loaded_app, "evaluate")
-    button(loaded_app, "Evaluate").click().run()
-    settled(loaded_app)
+    clicked(loaded_app, "Evaluate")
     assert [m.value for m in loaded_app.metric][:3] == PPL
     assert any("in memory only" in w.value and "No space left on device" in w.value for w in loaded_app.warning)
 
@@ -273,8 +261,7 @@ def test_two_visitors_with_different_settings_get_their_own_results(loaded_app, 
     restart()
     back = visit(loaded_app, model="demo", rope='{"method":"linear","factor":2.0}')
     go(back, "evaluate")
-    button(back, "Load demo").click().run()
-    settled(back)
+    clicked(back, "Load demo")
     assert back.metric[0].value == "2.000"
     assert len(asked) == 2
 
@@ -284,8 +271,7 @@ def test_a_model_that_was_replaced_comes_back_with_one_click(loaded_app):
     manager().release("load")  # what loading another model does
     go(loaded_app, "evaluate")
     assert "**demo** is not in memory: another model took its place" in loaded_app.info[0].value
-    button(loaded_app, "Load demo").click().run()
-    settled(loaded_app)
+    clicked(loaded_app, "Load demo")
     assert [m.value for m in loaded_app.metric][:3] == PPL
 
 
@@ -329,12 +315,10 @@ def test_out_of_memory_names_a_length_that_fits(loaded_app, stages, what, monkey
 
     stages.patch(stages.diagnose, "run", big)
     go(loaded_app, "pressure")
-    button(loaded_app, "Diagnose").click().run()
-    settled(loaded_app)
+    clicked(loaded_app, "Diagnose")
     assert "cpu: out of memory at 1024 tokens; choose a length of at most 512 tokens" in loaded_app.error[0].value
     monkeypatch.setattr("qroar_core.models.memory.free_bytes", lambda device: 10 * 2 * 6 * 2 * 64 * 4)
-    button(loaded_app, "Diagnose").click().run()
-    settled(loaded_app)
+    clicked(loaded_app, "Diagnose")
     assert "choose a length of at most" in loaded_app.error[0].value
     assert "at most 512" not in loaded_app.error[0].value
 
@@ -359,7 +343,6 @@ def test_texts_of_the_setting_reach_the_stages_and_the_key(loaded_app, stages):
     for text in ("messages", "technical"):
         visitor = visit(loaded_app, model="demo", text=text)
         go(visitor, "pressure")
-        button(visitor, "Diagnose").click().run()
-        settled(visitor)
+        clicked(visitor, "Diagnose")
     assert [name.split("-")[0] for name in read] == ["1825", "python"]
     assert len(library().entries()) == 2

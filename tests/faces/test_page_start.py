@@ -4,7 +4,7 @@ import json
 
 import pytest
 from streamlit.testing.v1 import AppTest
-from visitor import button, settled, texts
+from visitor import button, clicked, texts
 
 from pages.parts.choice import from_address
 from pages.parts.factor_lists import parse_lists, write_lists
@@ -46,8 +46,7 @@ def visit(app, **asked):
     other = AppTest.from_file(app._script_path, default_timeout=30)
     other.query_params.update(asked)
     other.run()
-    button(other, "Demo model").click().run()
-    return settled(other)
+    return clicked(other, "Demo model")
 
 
 def test_the_first_screen_says_what_this_is_and_offers_both_ways_in(app):
@@ -293,8 +292,7 @@ def test_a_failed_load_is_one_line_and_the_model_before_stays(loaded_app, stages
     loaded_app.segmented_control(key="kind").set_value("Hub id")
     run(loaded_app)
     loaded_app.text_input(key="typed").set_value("nobody/nothing")
-    button(loaded_app, "Load").click().run()
-    settled(loaded_app)
+    clicked(loaded_app, "Load")
     run(loaded_app)
     assert loaded_app.title[0].value == "demo"
     assert loaded_app.error[0].value == (
@@ -315,12 +313,10 @@ def test_a_first_load_that_fails_leaves_the_form_usable(app, stages):
     app.segmented_control(key="kind").set_value(".gguf")
     run(app)
     app.text_input(key="typed").set_value("gone.gguf")
-    button(app, "Load").click().run()
-    settled(app)
+    clicked(app, "Load")
     assert "no such file; check the path" in app.error[0].value
     stages.patch(stages.load, "run", real)
-    button(app, "Demo model").click().run()
-    settled(app)
+    clicked(app, "Demo model")
     assert app.title[0].value == "demo"
     assert not app.error
 

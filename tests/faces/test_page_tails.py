@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 
 import planted
-from visitor import button, settled, texts
+from visitor import clicked, go, texts, titles
 
 from pages.parts import pick
 
@@ -11,13 +11,8 @@ MENUS = ("tail tensor", "tail layer", "tail head", "tail band")
 
 
 def diagnosed(app):
-    app.switch_page("pages/tails.py").run()
-    button(app, "Diagnose").click().run()
-    return settled(app)
-
-
-def titles(app):
-    return [m.value.removeprefix("#### ") for m in app.markdown if m.value.startswith("#### ")]
+    go(app, "tails")
+    return clicked(app, "Diagnose")
 
 
 def menus(app):
@@ -42,8 +37,8 @@ def test_menus_pick_another_cell_and_are_remembered_when_the_page_is_left(loaded
     app.segmented_control(key="tail tensor").set_value("q/pre").run()
     assert titles(app)[1].startswith("Q before RoPE, layer 0, head 0, band 1: tail 1.50 × short context [1.30")
     assert "(layer 0, up to 1.25 bits lost)" in titles(app)[2]
-    app.switch_page("pages/noise.py").run()
-    app.switch_page("pages/tails.py").run()
+    go(app, "noise")
+    go(app, "tails")
     assert menus(app) == ("q/pre", 0, 0, 1)
     assert not app.exception
 
@@ -63,8 +58,7 @@ def test_another_result_starts_on_its_own_worst_cell(loaded_app, stages):
     app.selectbox(key="tail layer").select(1).run()
     stages.patch(stages.diagnose, "run", lambda *a, **kw: small)
     app.number_input(key="diagnosis windows").set_value(5).run()  # another diagnosis
-    button(app, "Diagnose").click().run()
-    settled(app)
+    clicked(app, "Diagnose")
     assert menus(app) == ("k/post", 0, 0, 1)  # layer 1, picked before, is not there any more
     assert app.selectbox(key="tail layer").options == ["0"]
 
@@ -86,6 +80,6 @@ def test_a_click_writes_into_the_menus_and_an_empty_selection_does_not(monkeypat
 
 
 def test_the_empty_state_names_what_diagnose_does(loaded_app):
-    loaded_app.switch_page("pages/tails.py").run()
+    go(loaded_app, "tails")
     assert "**Diagnose** reads one long context" in texts(loaded_app)
     assert not loaded_app.get("plotly_chart")

@@ -8,7 +8,7 @@ import planted
 import pytest
 import torch
 from streamlit.testing.v1 import AppTest
-from visitor import button, settled, texts
+from visitor import button, clicked, go, settled, texts
 
 from pages.parts.candidates import FOUND, HAND, MAD, SMOOTH, candidates, name_of
 from qroar_core.errors import Cancelled
@@ -29,9 +29,7 @@ def patient(monkeypatch):
 
 @pytest.fixture
 def tune(loaded_app):
-    loaded_app.switch_page("pages/tune.py").run()
-    assert not loaded_app.exception, [e.stack_trace for e in loaded_app.exception]
-    return loaded_app
+    return go(loaded_app, "tune")
 
 
 def editor(app):
@@ -54,8 +52,7 @@ def pick(app, name):
 
 
 def with_probe(app):
-    button(app, "Try scales by hand").click().run()
-    return settled(app)
+    return clicked(app, "Try scales by hand")
 
 
 def setting_and_probe(app, demo_model):
@@ -81,8 +78,7 @@ def test_typed_bounds_go_into_the_spec_and_the_address(tune, stages):
     seen = []
     real = stages.search.run
     stages.patch(stages.search, "run", lambda *a, **k: (seen.append(a[3]), real(*a, **k))[1])
-    button(tune, "Start the search").click().run()
-    settled(tune)
+    clicked(tune, "Start the search")
     assert seen[0].bounds == tuple(map(tuple, wanted))
     button(tune, "Back to the diagnosed bounds").click().run()
     assert "bounds" not in tune.query_params["search"]
@@ -94,13 +90,12 @@ def test_bounds_in_the_address_are_in_the_table_and_belong_to_their_bands(tune):
     bounds = [[-0.5, 1.5]] * 8
     other.query_params.update({"model": "demo", "search": json.dumps({"bounds": bounds})})
     other.run()
-    other.switch_page("pages/tune.py").run()
+    go(other, "tune")
     assert editor(other).value[["low", "high"]].values.tolist() == bounds
     fewer = AppTest.from_file(tune._script_path, default_timeout=30)
     fewer.query_params.update({"model": "demo", "search": json.dumps({"bounds": bounds}), "bands": '{"count":4}'})
     fewer.run()
-    fewer.switch_page("pages/tune.py").run()
-    assert not fewer.exception
+    go(fewer, "tune")
     assert len(editor(fewer).value) == 4
     assert "Bounds by interpolation pressure alone" in texts(fewer)
 
@@ -128,8 +123,8 @@ def test_a_typed_and_a_dragged_scale_show_the_probes_own_error(tune, demo_model)
         f"{probe.value(s):.4f}" for s in (probe.smooth, probe.mad)
     )
     assert f"on 2 calibration windows of 1024 tokens, {probe.rows} query rows each" in texts(tune)
-    tune.switch_page("pages/export.py").run()
-    tune.switch_page("pages/tune.py").run()
+    go(tune, "export")
+    go(tune, "tune")
     assert tune.slider(key="by hand 5").value == -0.75  # kept while on another page
     assert errors(tune)[HAND] == f"{two:.4f}"
 
@@ -149,8 +144,7 @@ def test_apply_and_undo_of_the_one_in_view_are_exact_and_said(tune, demo_model):
     before = {n: p.detach().clone() for n, p in demo_model.model.named_parameters()}
     pick(tune, SMOOTH)
     assert "**as loaded**, no scales in" in texts(tune)
-    button(tune, "Apply").click().run()
-    settled(tune)
+    clicked(tune, "Apply")
     _, probe = setting_and_probe(tune, demo_model)
     assert torch.equal(demo_model.applied.g, probe.smooth.g)
     assert "**SmoothAttention applied** to" in texts(tune)
@@ -158,13 +152,11 @@ def test_apply_and_undo_of_the_one_in_view_are_exact_and_said(tune, demo_model):
     typed(tune, row=0, by_hand=1.0)
     pick(tune, HAND)
     assert "**SmoothAttention applied** to" in texts(tune)
-    button(tune, "Apply").click().run()
-    settled(tune)
+    clicked(tune, "Apply")
     assert "**by hand applied** to" in texts(tune)
     weight = demo_model.model.model.layers[0].self_attn.k_proj.weight
     assert torch.equal(weight[0], before["model.layers.0.self_attn.k_proj.weight"][0] / 2)
-    button(tune, "Undo").click().run()
-    settled(tune)
+    clicked(tune, "Undo")
     assert "weights as loaded" in texts(tune)
     assert all(torch.equal(p, before[n]) for n, p in demo_model.model.named_parameters())
 
@@ -180,8 +172,7 @@ def test_the_gain_of_a_candidate_is_measured_on_held_out_text_only(tune, stages)
 
     stages.patch(stages.search, "prove", prove)
     pick(tune, SMOOTH)
-    button(tune, "Measure the gain").click().run()
-    settled(tune)
+    clicked(tune, "Measure the gain")
     assert "**No significant gain: keep identity (+0.1000 nats [-0.0500, +0.2500] on held-out text).**" in texts(tune)
     assert not [b for b in tune.button if b.label == "Measure the gain"]
     assert len(asked) == 1
@@ -209,18 +200,15 @@ def cancelled_search(calls):
 def test_cancel_keeps_the_best_and_resume_goes_on_from_it(tune, stages, demo_model):
     calls = []
     stages.patch(stages.search, "run", cancelled_search(calls))
-    button(tune, "Start the search").click().run()
-    settled(tune)
+    clicked(tune, "Start the search")
     said = texts(tune)
     assert "cancelled. **Best so far kept, not proven**: 5 candidates lower the cached objective by 25.0%" in said
     assert "**Tuned scales.** Search: cancelled: not proven on held-out text." in said
     assert not [b for b in tune.button if b.label == "Start the search"]
     assert [b for b in tune.button if b.label == "Measure the gain"]
-    button(tune, "Apply").click().run()
-    settled(tune)
+    clicked(tune, "Apply")
     assert float(demo_model.applied.g.min()) == 2
-    button(tune, "Resume").click().run()
-    settled(tune)
+    clicked(tune, "Resume")
     assert calls[0] is None
     assert calls[1].report.reason == "cancelled: not proven on held-out text"
     assert "**Significant gain: +0.25 nats.** The scales are kept." in tune.success[0].value
@@ -230,18 +218,14 @@ def test_cancel_keeps_the_best_and_resume_goes_on_from_it(tune, stages, demo_mod
 def test_start_over_forgets_the_best_so_far(tune, stages):
     calls = []
     stages.patch(stages.search, "run", cancelled_search(calls))
-    button(tune, "Start the search").click().run()
-    settled(tune)
-    button(tune, "Start over").click().run()
-    settled(tune)
+    clicked(tune, "Start the search")
+    clicked(tune, "Start over")
     assert calls == [None, None]
 
 
 def test_copy_to_by_hand_takes_the_mean_of_each_band(tune):
-    button(tune, "Start the search").click().run()
-    settled(tune)
-    button(tune, "Copy to by hand").click().run()
-    settled(tune)
+    clicked(tune, "Start the search")
+    clicked(tune, "Copy to by hand")
     assert editor(tune).value["by_hand"].tolist() == [1.0] * 8  # the planted search doubles every band
 
 
@@ -249,7 +233,7 @@ def test_where_scales_cannot_act_it_is_said_first_and_the_search_is_secondary(lo
     other = AppTest.from_file(loaded_app._script_path, default_timeout=30)
     other.query_params.update({"model": "demo", "quant": '{"weights":{"bits":4}}'})
     other.run()
-    other.switch_page("pages/tune.py").run()
+    go(other, "tune")
     assert "exact no-op" in other.warning[0].value
     assert button(other, "Start the search").proto.type == "secondary"
     assert "neither the K cache nor q and k are quantized" in texts(other)
@@ -264,8 +248,7 @@ def test_the_diagnosis_stands_beside_each_band(tune, stages):
     full = full.model_copy(update={"bands": bands, "tail_inflation": tails,
                                    "logit_noise": full.logit_noise.model_copy(update={"by_band": noise})})  # fmt: skip
     stages.patch(stages.diagnose, "run", lambda *a, **kw: full)
-    button(tune, "Start the search").click().run()
-    settled(tune)
+    clicked(tune, "Start the search")
     table = editor(tune).value
     for column, rows in (("tail_k", k), ("tail_q", q), ("noise", noise)):
         assert table[column].tolist() == pytest.approx([max(column) for column in zip(*rows, strict=True)])

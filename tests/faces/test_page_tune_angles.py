@@ -2,7 +2,7 @@
 
 import pytest
 from streamlit.testing.v1 import AppTest
-from visitor import button, settled, texts
+from visitor import clicked, go, texts
 
 from pages.parts import forms
 
@@ -11,7 +11,7 @@ LABEL = "Turn pairs too"
 
 @pytest.fixture
 def tune(loaded_app):
-    loaded_app.switch_page("pages/tune.py").run()
+    go(loaded_app, "tune")
     assert not loaded_app.exception, [e.stack_trace for e in loaded_app.exception]
     return loaded_app
 
@@ -26,8 +26,7 @@ def test_the_switch_is_the_searchs_and_its_angles_are_drawn(tune):
     toggle(tune).set_value(True).run()
     assert tune.session_state["choice"].search.angles
     assert not tune.exception, [e.stack_trace for e in tune.exception]
-    button(tune, "Start the search").click().run()
-    settled(tune)
+    clicked(tune, "Start the search")
     assert not tune.exception, [e.stack_trace for e in tune.exception]
     assert "100% of the pairs lie more than 15 degrees off the axes they had" in texts(tune)  # 0.5 rad is 29 degrees
     toggle(tune).set_value(False).run()

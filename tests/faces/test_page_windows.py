@@ -3,17 +3,11 @@
 import json
 
 import planted
-from visitor import button, settled, texts
+from visitor import clicked, go, texts
 
 from qroar_core.cli.settings import setting_of
 from qroar_core.cli.spelling import run_command
 from qroar_core.specs import EvaluationSpec
-
-
-def go(app):
-    app.switch_page("pages/evaluate.py").run()
-    assert not app.exception, [(e.value, e.stack_trace) for e in app.exception]
-    return app
 
 
 def test_sliding_windows_are_asked_for_and_kept_in_the_address(loaded_app, stages):
@@ -24,17 +18,15 @@ def test_sliding_windows_are_asked_for_and_kept_in_the_address(loaded_app, stage
         return planted.evaluation()
 
     stages.patch(stages.evaluate, "run", evaluating)
-    go(loaded_app)
+    go(loaded_app, "evaluate")
     assert loaded_app.selectbox(key="window kind").value == "full"
     assert loaded_app.number_input(key="stride").disabled
     assert loaded_app.number_input(key="stride").value == 128  # half the shortest length, 256
-    button(loaded_app, "Evaluate").click().run()
-    settled(loaded_app)
+    clicked(loaded_app, "Evaluate")
     loaded_app.selectbox(key="window kind").select("sliding").run()
     loaded_app.number_input(key="stride").set_value(64).run()
     assert "Nothing evaluated under this setting yet" in texts(loaded_app)
-    button(loaded_app, "Evaluate").click().run()
-    settled(loaded_app)
+    clicked(loaded_app, "Evaluate")
     assert asked == [None, 64]
     assert json.loads(loaded_app.query_params["evaluation"])["stride"] == 64
     loaded_app.selectbox(key="window kind").select("full").run()
@@ -42,7 +34,7 @@ def test_sliding_windows_are_asked_for_and_kept_in_the_address(loaded_app, stage
 
 
 def test_a_stride_that_fills_the_shortest_length_is_said_and_changes_nothing(loaded_app):
-    go(loaded_app)
+    go(loaded_app, "evaluate")
     loaded_app.selectbox(key="window kind").select("sliding").run()
     loaded_app.number_input(key="stride").set_value(256).run()
     assert "a stride of 256 needs lengths above that, got 256" in texts(loaded_app)

@@ -5,38 +5,23 @@ import threading
 
 import pytest
 from streamlit.testing.v1 import AppTest
-from visitor import button, settled, texts
+from visitor import Held, button, clicked, go, settled, texts, titles, wait_for_step
 
 from qroar_core.errors import BadText
-from qroar_core.progress import Step
 
 pytestmark = pytest.mark.slow
 
-PAGES = ("pressure", "tails", "outliers", "noise", "tune", "evaluate", "export")
-START = {"pressure": "Diagnose", "tune": "Start the search", "evaluate": "Evaluate"}
-STAGE = {"pressure": "diagnose", "tune": "search", "evaluate": "evaluate"}
-
-
-def go(app, page):
-    app.switch_page(f"pages/{page}.py").run()
-    assert not app.exception, [(e.value, e.stack_trace) for e in app.exception]
-    return app
-
-
-def figure_titles(app):
-    return [m.value.removeprefix("#### ") for m in app.markdown if m.value.startswith("#### ")]
-
-
-class Held:
-    """A stage that reports one step and then waits until it is let go."""
-
-    def __init__(self, answer=None, detail=None):
-        self.open, self.answer, self.detail = threading.Event(), answer, detail
-
-    def __call__(self, *args, on_step=None, **kwargs):
-        while not self.open.wait(0.02):
-            on_step(Step("held", 1, 4, "reading window 1", self.detail))
-        return self.answer
+PAGES = ("pressure", "tails", "outliers", "noise", "tune", "evaluate", "export")  # the setting is all they need
+TESTS = ("rivals", "retrieval", "evidence")  # what a click costs stands there beside it
+JOBS = {  # page, button, the stage behind it
+    "diagnose": ("pressure", "Diagnose", "qroar_core.diagnose.run"),
+    "search": ("tune", "Start the search", "qroar_core.search.run"),
+    "evaluate": ("evaluate", "Evaluate", "qroar_core.evaluate.run"),
+    "league": ("rivals", "Run the league", "qroar_core.league.run"),
+    "retrieve": ("retrieval", "Test retrieval", "qroar_core.retrieve.run"),
+    "replicate": ("evidence", "Test the claims", "qroar_core.runs.evidence.replication"),
+    "predict": ("evidence", "Round each band alone", "qroar_core.predict.run"),
+}
 
 
 def test_start_page_is_ready_for_one_click(app):
@@ -57,7 +42,7 @@ def test_demo_model_shows_what_it_is_and_the_verdict(loaded_app):
     assert loaded_app.query_params["model"] == "demo"
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", [*PAGES, *TESTS])
 def test_without_a_model_each_page_says_what_to_do_next(app, page):
     go(app, page)
     assert "No model is loaded yet" in app.info[0].value
@@ -74,61 +59,47 @@ def test_with_a_model_each_page_shows_the_setting_and_an_empty_state(loaded_app,
     assert len(loaded_app.get("plotly_chart")) == (2 if page == "pressure" else 0)  # closed forms need no diagnosis
 
 
-@pytest.mark.parametrize("page", START)
-def test_a_failure_is_one_line_and_the_page_stays_usable(loaded_app, stages, page):
+@pytest.fixture(params=JOBS)
+def job(request, loaded_app):
+    """A visitor on the page of one stage, its button, and where the stage stands."""
+    page, label, stage = JOBS[request.param]
+    return go(loaded_app, page), label, stage
+
+
+def test_a_failure_is_one_line_and_the_page_stays_usable(job, stages):
     def fail(*args, on_step=None, **kwargs):
         raise BadText("the text is empty", where="mine.txt", do="give a text with words in it")
 
-    stages.patch(getattr(stages, STAGE[page]), "run", fail)
-    go(loaded_app, page)
-    button(loaded_app, START[page]).click().run()
-    settled(loaded_app)
-    assert loaded_app.error[0].value == "mine.txt: the text is empty; give a text with words in it"
-    assert not button(loaded_app, START[page]).disabled
+    app, label, stage = job
+    stages.patch(stage, fail)
+    clicked(app, label)
+    assert app.error[0].value == "mine.txt: the text is empty; give a text with words in it"
+    assert not button(app, label).disabled
 
 
-@pytest.mark.parametrize("page", START)
-def test_a_fault_of_ours_shows_no_traceback(loaded_app, stages, page):
+def test_a_fault_of_ours_shows_no_traceback(job, stages):
     def fault(*args, on_step=None, **kwargs):
         raise ZeroDivisionError("secret")
 
-    stages.patch(getattr(stages, STAGE[page]), "run", fault)
-    go(loaded_app, page)
-    button(loaded_app, START[page]).click().run()
-    settled(loaded_app)
-    assert "a fault of ours (ZeroDivisionError)" in loaded_app.error[0].value
-    assert "secret" not in texts(loaded_app)
+    app, label, stage = job
+    stages.patch(stage, fault)
+    clicked(app, label)
+    assert "a fault of ours (ZeroDivisionError)" in app.error[0].value
+    assert "secret" not in texts(app)
 
 
-@pytest.mark.parametrize("page", START)
-def test_a_running_job_shows_progress_and_cancel_ends_it(loaded_app, stages, page):
-    held = Held()
-    stages.patch(getattr(stages, STAGE[page]), "run", held)
-    go(loaded_app, page)
-    button(loaded_app, START[page]).click().run()
-    wait_for_step(loaded_app)
-    assert "reading window 1" in loaded_app.get("progress")[0].proto.text
-    assert loaded_app.get("progress")[0].proto.value == 25
-    assert button(loaded_app, START[page]).disabled
-    button(loaded_app, "Cancel").click().run()
-    settled(loaded_app)
-    assert "cancelled. Nothing half-done was kept" in texts(loaded_app)
-    assert not button(loaded_app, START[page]).disabled
-
-
-def wait_for_step(app):
-    """Until the running job has reported."""
-    import time
-
-    from pages.parts.session import manager
-
-    for _ in range(500):
-        now = manager().busy()
-        if now is not None and now.step is not None and now.step.stage == "held":
-            break
-        time.sleep(0.01)
-    app.run()
-    assert not app.exception, [(e.value, e.stack_trace) for e in app.exception]
+def test_a_running_job_shows_progress_and_cancel_ends_it(job, stages):
+    app, label, stage = job
+    stages.patch(stage, Held())
+    button(app, label).click().run()
+    wait_for_step(app)
+    assert "reading window 1" in app.get("progress")[0].proto.text
+    assert app.get("progress")[0].proto.value == 25
+    assert button(app, label).disabled
+    clicked(app, "Cancel")
+    assert "cancelled. Nothing half-done was kept" in texts(app)
+    assert not button(app, label).disabled
+    assert threading.active_count() < 50
 
 
 def test_another_visitor_sees_whose_turn_it_is_and_waits(loaded_app, stages):
@@ -179,31 +150,27 @@ def test_tune_shows_the_best_so_far_while_it_runs(loaded_app, stages):
     button(loaded_app, "Start the search").click().run()
     wait_for_step(loaded_app)
     assert loaded_app.metric[0].value == "0.6"
-    button(loaded_app, "Cancel").click().run()
-    settled(loaded_app)
+    clicked(loaded_app, "Cancel")
 
 
 def test_tune_shows_scales_and_verdict_then_applies_and_undoes(loaded_app, demo_model):
     before = demo_model.model.model.layers[0].self_attn.q_proj.weight.clone()
     go(loaded_app, "tune")
-    button(loaded_app, "Start the search").click().run()
-    settled(loaded_app)
+    clicked(loaded_app, "Start the search")
     assert "**Significant gain: +0.25 nats.** The scales are kept." in loaded_app.success[0].value
-    assert figure_titles(loaded_app) == [
+    assert titles(loaded_app) == [
         "How far is each band scaled?",
         "The best scales lower the objective by 80.0%",
     ]
     table = next(d.value for d in loaded_app.dataframe if "g" in d.value)
     assert len(table) == 4 * 2 * 8
     assert set(table["g"]) == {2.0}
-    button(loaded_app, "Apply").click().run()
-    settled(loaded_app)
+    clicked(loaded_app, "Apply")
     assert "scales applied" in texts(loaded_app)
     assert button(loaded_app, "Apply").disabled
     after = demo_model.model.model.layers[0].self_attn.q_proj.weight
     assert (after == 2 * before).all()
-    button(loaded_app, "Undo").click().run()
-    settled(loaded_app)
+    clicked(loaded_app, "Undo")
     assert "weights as loaded" in texts(loaded_app)
     assert (demo_model.model.model.layers[0].self_attn.q_proj.weight == before).all()
 
@@ -220,15 +187,13 @@ def test_tune_says_keep_identity_when_the_gain_is_not_significant(loaded_app, st
 
     stages.patch(stages.search, "run", insignificant)
     go(loaded_app, "tune")
-    button(loaded_app, "Start the search").click().run()
-    settled(loaded_app)
+    clicked(loaded_app, "Start the search")
     assert "No significant gain: keep identity" in loaded_app.warning[0].value
 
 
 def test_evaluate_shows_the_numbers_and_the_sentence(loaded_app):
     go(loaded_app, "evaluate")
-    button(loaded_app, "Evaluate").click().run()
-    settled(loaded_app)
+    clicked(loaded_app, "Evaluate")
     assert [m.value for m in loaded_app.metric] == [*(f"{math.exp(x):.3f}" for x in (2.1, 2.6, 2.35)), "50%"]
     assert loaded_app.success[0].value == "**Significant gain: +0.2500 nats**"
     assert len(loaded_app.get("plotly_chart")) == 5
@@ -237,8 +202,7 @@ def test_evaluate_shows_the_numbers_and_the_sentence(loaded_app):
 def test_export_offers_scales_and_writes_a_folder_inside_the_roots(loaded_app, tmp_path, monkeypatch):
     monkeypatch.setenv("QROAR_ROOTS", str(tmp_path))
     go(loaded_app, "tune")
-    button(loaded_app, "Start the search").click().run()
-    settled(loaded_app)
+    clicked(loaded_app, "Start the search")
     go(loaded_app, "export")
     assert loaded_app.selectbox(key="export scales").value == "tuned scales"
     assert [d.label for d in loaded_app.get("download_button")] == ["Download scales.json"]
@@ -246,8 +210,7 @@ def test_export_offers_scales_and_writes_a_folder_inside_the_roots(loaded_app, t
     button(loaded_app, "Write the checkpoint").click().run()
     assert "outside the folders this dashboard may touch" in loaded_app.error[0].value
     loaded_app.text_input(key="folder").set_value(str(tmp_path / "out"))
-    button(loaded_app, "Write the checkpoint").click().run()
-    settled(loaded_app)
+    clicked(loaded_app, "Write the checkpoint")
     assert (tmp_path / "out" / "config.json").is_file()
     assert "from_pretrained" in loaded_app.code[1].value
     assert loaded_app.code[0].value.endswith("--rope yarn --factor 4 --k int4 --scales scales.json")
@@ -265,8 +228,7 @@ def test_a_setting_in_the_address_is_taken_up_and_a_bad_one_is_ignored(app):
         }
     )
     other.run()
-    button(other, "Demo model").click().run()
-    settled(other)
+    clicked(other, "Demo model")
     assert other.selectbox(key="rope").value == "yarn"
     assert other.number_input(key="factor").value == 4.0  # the demo's own default
     assert other.selectbox(key="quantizer").value == "every option by hand …"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
+
+from qroar_core.progress import Step
 
 PATIENCE = 30.0  # seconds
 
@@ -10,6 +13,19 @@ PATIENCE = 30.0  # seconds
 def button(app, label):
     """The button of this label."""
     return next(b for b in app.button if b.label == label)
+
+
+def clicked(app, label):
+    """Click the button of this label and wait for what it starts."""
+    button(app, label).click().run()
+    return settled(app)
+
+
+def go(app, page):
+    """Open a page by its file's name."""
+    app.switch_page(f"pages/{page}.py").run()
+    assert not app.exception, [(e.value, e.stack_trace) for e in app.exception]
+    return app
 
 
 def settled(app):
@@ -28,3 +44,33 @@ def texts(app):
     """Everything the page says in boxes, captions and markdown."""
     kinds = (app.info, app.success, app.warning, app.error, app.caption, app.markdown, app.title)
     return "\n".join(str(e.value) for kind in kinds for e in kind)
+
+
+def titles(app):
+    """What stands above the figures."""
+    return [m.value.removeprefix("#### ") for m in app.markdown if m.value.startswith("#### ")]
+
+
+class Held:
+    """A stage that reports one step and then waits until it is let go."""
+
+    def __init__(self, answer=None, detail=None):
+        self.open, self.answer, self.detail = threading.Event(), answer, detail
+
+    def __call__(self, *args, on_step=None, **kwargs):
+        while not self.open.wait(0.02):
+            on_step(Step("held", 1, 4, "reading window 1", self.detail))
+        return self.answer
+
+
+def wait_for_step(app):
+    """Until the running job, a `Held` stage, has reported."""
+    from pages.parts.session import manager
+
+    for _ in range(500):
+        now = manager().busy()
+        if now is not None and now.step is not None and now.step.stage == "held":
+            break
+        time.sleep(0.01)
+    app.run()
+    assert not app.exception, [(e.value, e.stack_trace) for e in app.exception]
