@@ -57,4 +57,8 @@ def _say(line: str, code: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    ended = main()
+    # CPython remembers a Ctrl-C that met code made by exec, as dataclasses make it, even once it is caught, and would
+    # end `python -m` by the signal; the next exec forgets it
+    exec("")
+    sys.exit(ended)

@@ -274,6 +274,16 @@ def test_kill_9_after_a_stage_and_ctrl_c_inside_one(capfd, finished, ready, tmp_
     assert numbers(killed) == numbers(finished)
 
 
+def test_ctrl_c_inside_code_made_at_run_time_is_130_too(tmp_path):
+    (tmp_path / "typer").mkdir()
+    (tmp_path / "typer" / "__init__.py").write_text('exec("raise KeyboardInterrupt")')  # as inside a dataclass's making
+    done = subprocess.run(
+        [sys.executable, "-m", "qroar_core"], cwd=ROOT, capture_output=True, text=True, check=False,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "qroar: cancelled\n")
+
+
 def test_an_exported_checkpoint_loads_in_plain_transformers(capfd, finished, ready, demo, tmp_path):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
