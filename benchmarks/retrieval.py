@@ -14,10 +14,8 @@ from qroar_core.evaluate import must_rotate
 from qroar_core.maths.rescale import Scales
 from qroar_core.models import smollm2
 from qroar_core.models.text import SPLITS, split
-from qroar_core.results.intervals import paired_interval
-from qroar_core.results.proportions import mcnemar
 from qroar_core.results.retrieval import Retrieval, Trial
-from qroar_core.results.retrieval_findings import QUANTIZED, REFERENCE, TUNED
+from qroar_core.results.retrieval_findings import QUANTIZED, REFERENCE, TUNED, compared
 from qroar_core.searching.seek import seek
 from qroar_core.specs import QuantSpec, RetrievalSpec, SearchSpec
 
@@ -54,10 +52,10 @@ def main(name: Name) -> None:
         for said, result, who in rows:
             [cell] = [c for c in result.cells
                       if c.task == task and c.length is None and (c.model, c.scales) == who]  # fmt: skip
-            more = "" if result is scales and who == QUANTIZED else _against(plain, _trials(result, task, who))
+            more = "|" if said == words else _against(plain, _trials(result, task, who))
             print(f"| {task} | {said} | {cell.hits} of {cell.trials} [{cell.hit_low:.0%}, {cell.hit_high:.0%}] "
                   f"| {cell.chosen} | {cell.log_prob:.3f} [{cell.log_prob_low:.3f}, {cell.log_prob_high:.3f}] "
-                  f"| {more or '|'} |", flush=True)  # fmt: skip
+                  f"| {more} |", flush=True)  # fmt: skip
     print(f"\n{scales.text}; {SPEC.lengths[0]} tokens, depths {', '.join(f'{d:.0%}' for d in scales.depths)}; "
           f"a guess among {scales.choices} numbers is right in {scales.chance:.0%}.")  # fmt: skip
 
@@ -67,9 +65,7 @@ def _trials(result: Retrieval, task: str, who: tuple[str, str]) -> list[Trial]:
 
 
 def _against(plain: list[Trial], these: list[Trial]) -> str:
-    """Paired over the same trials."""
-    apart = paired_interval([-t.log_prob for t in plain], [-t.log_prob for t in these])
-    pairs = list(zip(plain, these, strict=True))
-    gained = sum(b.outcome == "hit" and a.outcome != "hit" for a, b in pairs)
-    lost = sum(a.outcome == "hit" and b.outcome != "hit" for a, b in pairs)
-    return f"{apart.mean:+.3f} [{apart.low:+.3f}, {apart.high:+.3f}] | {gained}, {lost} ({mcnemar(gained, lost):.2g})"
+    """Two cells, paired over the same trials."""
+    apart = compared(plain, these, SPEC.confidence)
+    return ("{log_prob:+.3f} [{log_prob_low:+.3f}, {log_prob_high:+.3f}] "
+            "| {gained}, {lost} ({p_value:.2g})").format(**apart)  # fmt: skip

@@ -64,15 +64,22 @@ def _cell(task: Task, place: Place, who: tuple[str, str], trials: list[Trial], u
 
 def _difference(task: Task, place: Place, what: str, before: list[Trial], after: list[Trial],
                 confidence: float) -> Difference:  # fmt: skip
+    return Difference(
+        task=task, length=place[0], depth=place[1], what=what,  # type: ignore[arg-type]
+        **compared(before, after, confidence),
+    )  # fmt: skip
+
+
+def compared(before: Sequence[Trial], after: Sequence[Trial], confidence: float) -> dict:
+    """What a `Difference` counts: `after` less `before`, trial by trial."""
     pairs = list(zip(before, after, strict=True))
     mean, low, high = _mean([b.log_prob - a.log_prob for a, b in pairs], confidence)
     gained = sum(b.outcome == "hit" and a.outcome != "hit" for a, b in pairs)
     lost = sum(a.outcome == "hit" and b.outcome != "hit" for a, b in pairs)
-    return Difference(
-        task=task, length=place[0], depth=place[1], what=what,  # type: ignore[arg-type]
-        trials=len(pairs), log_prob=mean, log_prob_low=low, log_prob_high=high,
-        gained=gained, lost=lost, p_value=mcnemar(gained, lost),
-    )  # fmt: skip
+    return {
+        "trials": len(pairs), "log_prob": mean, "log_prob_low": low, "log_prob_high": high,
+        "gained": gained, "lost": lost, "p_value": mcnemar(gained, lost),
+    }  # fmt: skip
 
 
 def _mean(values: list[float], confidence: float) -> tuple[float | None, float | None, float | None]:
