@@ -36,8 +36,8 @@ def test_scales_repair_a_real_models_int4_cache(smollm2, monkeypatch):
     assert nll["reference"] < nll["tuned"] < nll["smooth"] < nll["identity"]
     gap = nll["identity"] - nll["reference"]
     assert gap > 0.3  # nats: interpolation plus int4 really hurts this model
-    assert (nll["identity"] - nll["tuned"]) / gap > 0.38
-    assert 1 - math.exp(nll["tuned"] - nll["identity"]) > 0.13
+    assert (nll["identity"] - nll["tuned"]) / gap > 0.42
+    assert 1 - math.exp(nll["tuned"] - nll["identity"]) > 0.15
     assert outcome.report.chosen == "found"
     assert outcome.report.objective_found < 0.7
 
