@@ -26,7 +26,7 @@ from qroar_core.cli.options import (
     takes,
 )
 from qroar_core.cli.predicting import predict
-from qroar_core.cli.root import app, load_model, new_folder
+from qroar_core.cli.root import app, load_model, new_folder, written
 from qroar_core.cli.settings import check, setting_of
 from qroar_core.cli.texts import documents
 from qroar_core.errors import BadCheckpoint, BadScales, BadSpec
@@ -69,15 +69,13 @@ def fetch(what: str = typer.Argument(metavar="smollm2")) -> None:
 def diagnose(options: dict) -> None:
     """All nine diagnostics, by frequency band."""
     from qroar_core import diagnose as stage
-    from qroar_core.models.scales_file import write_atomically
 
     folder, texts = new_folder(options), documents(options)
     loaded = load_model(options)
     setting = setting_of(options, loaded)
     with show.progress() as on_step:
         result = stage.run(loaded, setting.rope, setting.quant, setting.diagnosis, texts["calibration"], on_step)
-    if folder:
-        write_atomically(folder / "diagnosis.json", result.to_json())
+    result = written(folder, "diagnosis.json", result)
     show.diagnosis(result, options["json"])
 
 
@@ -99,7 +97,7 @@ def search(options: dict) -> None:
 def evaluate(options: dict) -> None:
     """Perplexity of reference, quantized and tuned on held-out text, with intervals."""
     from qroar_core import evaluate as stage
-    from qroar_core.models.scales_file import from_file, write_atomically
+    from qroar_core.models.scales_file import from_file
 
     folder, texts = new_folder(options), documents(options)
     loaded = load_model(options)
@@ -110,8 +108,7 @@ def evaluate(options: dict) -> None:
             loaded, setting.rope, setting.quant, scales, None, setting.evaluation, texts["heldout"], on_step,
             rotation_tuned=_rotation_scales(options, loaded),
         )  # fmt: skip
-    if folder:
-        write_atomically(folder / "evaluation.json", result.to_json())
+    result = written(folder, "evaluation.json", result)
     show.evaluation(result, options["json"])
 
 
@@ -121,7 +118,7 @@ def retrieve(options: dict) -> None:
     """Numbers hidden in held-out text, by depth and length: does each model still find them?"""
     from qroar_core import retrieve as stage
     from qroar_core.cli.retrieving import retrieval_spec
-    from qroar_core.models.scales_file import from_file, write_atomically
+    from qroar_core.models.scales_file import from_file
 
     folder, texts, spec = new_folder(options), documents(options), retrieval_spec(options)
     loaded = load_model(options)
@@ -130,8 +127,7 @@ def retrieve(options: dict) -> None:
     scales = from_file(options["scales"], loaded)[0] if options.get("scales") else None
     with show.progress() as on_step:
         result = stage.run(loaded, setting.rope, setting.quant, scales, spec, texts["heldout"], on_step)
-    if folder:
-        write_atomically(folder / "retrieval.json", result.to_json())
+    result = written(folder, "retrieval.json", result)
     show.retrieval(result, options["json"])
 
 
@@ -141,7 +137,6 @@ def league(options: dict) -> None:
     """What people use already, beside band scales and with them on top: one table, with intervals."""
     from qroar_core import league as stage
     from qroar_core.cli.leagues import league_spec
-    from qroar_core.models.scales_file import write_atomically
     from qroar_core.searching.seek import seek
 
     folder, texts, spec = new_folder(options), documents(options), league_spec(options)
@@ -150,8 +145,7 @@ def league(options: dict) -> None:
     spec = replace(spec, search=setting.search, windows=max(2, setting.evaluation.windows))
     with show.progress() as on_step:
         result = stage.run(loaded, setting.rope, setting.quant, spec, texts, on_step, seek=seek)
-    if folder:
-        write_atomically(folder / "league.json", result.to_json())
+    result = written(folder, "league.json", result)
     show.league(result, options["json"])
 
 

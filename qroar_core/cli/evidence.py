@@ -7,7 +7,7 @@ from typing import Any
 
 from qroar_core.cli import show_evidence
 from qroar_core.cli.options import BANDS, CONTROLS, EVALUATE, MODEL, OUT, REPLICATE, SEARCH, SETTING, takes
-from qroar_core.cli.root import app, load_model, new_folder
+from qroar_core.cli.root import app, load_model, new_folder, written
 from qroar_core.cli.settings import setting_of
 from qroar_core.cli.show import progress
 from qroar_core.cli.texts import documents
@@ -20,7 +20,7 @@ from qroar_core.specs import ControlSpec, QuantSpec, ReplicationSpec, RopeSpec
 @takes(MODEL, SETTING, BANDS, SEARCH, EVALUATE[:1], CONTROLS, OUT)
 def controls(options: dict) -> None:
     """What else the gain could come from: any spread of scales, retuning, the text, the seed, the number format."""
-    from qroar_core.models.scales_file import from_file, write_atomically
+    from qroar_core.models.scales_file import from_file
     from qroar_core.runs.evidence import control
     from qroar_core.searching.seek import seek
 
@@ -34,8 +34,7 @@ def controls(options: dict) -> None:
         else:
             scales = seek(loaded, setting.rope, setting.quant, setting.search, texts, None, on_step)
         result = control(loaded, setting, scales, spec, texts, None, on_step)
-    if folder:
-        write_atomically(folder / "controls.json", result.to_json())
+    result = written(folder, "controls.json", result)
     show_evidence.controls(result, options["json"])
 
 
@@ -43,7 +42,6 @@ def controls(options: dict) -> None:
 @takes(MODEL, SETTING, BANDS, SEARCH, REPLICATE, OUT)
 def replicate(options: dict) -> None:
     """The papers' claims on this model, setting by setting: holds, does not, undecided, not testable."""
-    from qroar_core.models.scales_file import write_atomically
     from qroar_core.runs.evidence import replication
 
     folder, texts = new_folder(options), documents(options)
@@ -55,8 +53,7 @@ def replicate(options: dict) -> None:
     with progress() as on_step:
         pairs = pairs_of(options, setting.rope, setting.quant)
         result = replication(loaded, setting, pairs, spec, texts, on_step)
-    if folder:
-        write_atomically(folder / "replication.json", result.to_json())
+    result = written(folder, "replication.json", result)
     show_evidence.replication(result, options["json"])
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from qroar_core.cli import show
-from qroar_core.cli.root import load_model, new_folder
+from qroar_core.cli.root import load_model, new_folder, written
 from qroar_core.cli.settings import setting_of
 from qroar_core.cli.texts import documents
 
@@ -12,7 +12,6 @@ def predict(options: dict) -> None:
     """Does the diagnosis tell which bands cost most? Each band rounded alone, on held-out text."""
     from qroar_core import diagnose
     from qroar_core import predict as stage
-    from qroar_core.models.scales_file import write_atomically
     from qroar_core.specs import PredictionSpec
 
     folder, texts = new_folder(options), documents(options)
@@ -22,9 +21,8 @@ def predict(options: dict) -> None:
     asked = setting.diagnosis
     spec = PredictionSpec(length=asked.length, windows=setting.evaluation.windows, seed=asked.seed)
     with show.progress() as on_step:
-        diagnosis = diagnose.run(loaded, setting.rope, setting.quant, asked, texts["calibration"], on_step)
+        diagnosis = diagnose.run(loaded, setting.rope, setting.quant, asked, texts["calibration"], on_step).as_written()
         result = stage.run(loaded, setting.rope, setting.quant, spec, texts["heldout"], diagnosis, on_step)
-    if folder:
-        write_atomically(folder / "diagnosis.json", diagnosis.to_json())
-        write_atomically(folder / "prediction.json", result.to_json())
+    written(folder, "diagnosis.json", diagnosis)
+    result = written(folder, "prediction.json", result)
     show.prediction(result, options["json"])

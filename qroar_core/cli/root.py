@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TypeVar
 
 import typer
 
 from qroar_core.cli import show
 from qroar_core.cli.settings import check
 from qroar_core.errors import BadOutput
+from qroar_core.results.base import Result
 
+Written = TypeVar("Written", bound=Result)
 app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -24,6 +27,15 @@ def load_model(options: dict):
     check(options)  # a typing slip must not cost the reading of gigabytes
     with show.progress() as on_step:
         return load.run(options["model"], device=options["device"], dtype=options["dtype"], on_step=on_step)
+
+
+def written(folder: Path | None, name: str, result: Written) -> Written:
+    """Write a result into --out, where one was asked, and return it as its file gives it back: what is then shown."""
+    from qroar_core.models.scales_file import write_atomically
+
+    if folder:
+        write_atomically(folder / name, result.to_json())
+    return result.as_written()
 
 
 def new_folder(options: dict) -> Path | None:

@@ -33,6 +33,10 @@ class Result(BaseModel):
         """The file's text: two-space indent, sorted as declared."""
         return json.dumps(rounded(self.model_dump(mode="json")), indent=1) + "\n"
 
+    def as_written(self) -> Self:
+        """What this result's file gives back. A stage ends with it: a number shown is the number on disk."""
+        return type(self).model_validate_json(self.to_json())
+
     @classmethod
     def from_file(cls, path: Path, error: type[QRoarError] = QRoarError) -> Self:
         """Read and validate.

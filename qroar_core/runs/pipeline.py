@@ -25,7 +25,7 @@ from qroar_core.runs.setting import Setting
 from qroar_core.search import SearchOutcome
 from qroar_core.specs import RetrievalSpec
 
-T = TypeVar("T")
+Made = TypeVar("Made", Diagnosis, SearchOutcome, Evaluation, Retrieval)
 ROTATED = "scales_rotation.json"
 SEARCHED = {"scales_found.json": "found", "scales_smooth_attention.json": "smooth", "scales_mad.json": "mad"}
 
@@ -55,13 +55,11 @@ def run(loaded: LoadedModel, setting: Setting, texts: dict[str, list[Document]],
     """
     if setting.evaluation.rotation_scales:
         evaluate.must_rotate(setting.quant)
-    diagnosis = _stage(folder, "diagnose", lambda: folder.load("diagnosis.json", Diagnosis),
+    diagnosis = _stage(lambda: folder.load("diagnosis.json", Diagnosis),
                        lambda: diagnose.run(loaded, setting.rope, setting.quant, setting.diagnosis,
                                             texts["calibration"], on_step),
                        lambda d, s: folder.save("diagnosis.json", d, "diagnose", s))  # fmt: skip
-    if storage is not None:  # as its other processes read it, rounded: the bounds of a shared search come from it
-        diagnosis = folder.load("diagnosis.json", Diagnosis) or diagnosis
-    outcome = _stage(folder, "search", lambda: load_search(folder.path, lambda path: from_file(path, loaded)[0]),
+    outcome = _stage(lambda: load_search(folder.path, lambda path: from_file(path, loaded)[0]),
                      lambda: search.run(loaded, setting.rope, setting.quant, setting.search, texts, diagnosis, on_step,
                                         storage=storage),
                      lambda o, s: save_search(folder, loaded, setting, o, s))  # fmt: skip
@@ -69,7 +67,7 @@ def run(loaded: LoadedModel, setting: Setting, texts: dict[str, list[Document]],
     turned = None
     if setting.evaluation.rotation_scales:
         turned = rotation_scales(loaded, setting, texts, folder, on_step, rotated_storage(storage))
-    evaluation = _stage(folder, "evaluate", lambda: folder.load("evaluation.json", Evaluation),
+    evaluation = _stage(lambda: folder.load("evaluation.json", Evaluation),
                         lambda: evaluate.run(loaded, setting.rope, setting.quant, found, outcome.smooth,
                                              setting.evaluation, texts["heldout"], on_step, rotation_tuned=turned),
                         lambda e, s: folder.save("evaluation.json", e, "evaluate", s))  # fmt: skip
@@ -77,14 +75,15 @@ def run(loaded: LoadedModel, setting: Setting, texts: dict[str, list[Document]],
     retrieved = folder.load(RETRIEVALS[True], Retrieval)
     if retrieval is not None and (retrieved is None or not same(retrieved, retrieval)):
         (folder.path / "report.html").unlink(missing_ok=True)  # it does not tell of this retrieval
-        retrieved = _stage(folder, "retrieve", lambda: None,
+        retrieved = _stage(lambda: None,
                            lambda: retrieve.run(loaded, setting.rope, setting.quant, found, retrieval,
                                                 texts["heldout"], on_step),
                            lambda r, s: folder.save(RETRIEVALS[True], r, "retrieve", s))  # fmt: skip
-    _stage(folder, "report", lambda: (folder.path / "report.html").exists() or None,
-           lambda: report_html(folder.manifest, diagnosis, report, to_file(loaded, setting.rope, setting.quant, found),
-                               evaluation, retrieved=retrieved),
-           lambda text, s: folder.save("report.html", str(text), "report", s))  # fmt: skip
+    if not (folder.path / "report.html").exists():
+        started = time.perf_counter()
+        text = report_html(folder.manifest, diagnosis, report, to_file(loaded, setting.rope, setting.quant, found),
+                           evaluation, retrieved=retrieved)  # fmt: skip
+        folder.save("report.html", text, "report", time.perf_counter() - started)
     return Run(diagnosis, report, found, kept, evaluation, retrieved)
 
 
@@ -111,19 +110,19 @@ def rotation_scales(loaded: LoadedModel, setting: Setting, texts: dict[str, list
         folder.save(ROTATED, content, "search under rotation", seconds)
 
     if not path.is_file():
-        _stage(folder, "search under rotation", lambda: None,
+        _stage(lambda: None,
                lambda: search.run(loaded, setting.rope, quant, setting.search, texts, None, on_step, storage=storage),
                save)  # fmt: skip
     return from_file(path, loaded)[0]
 
 
-def _stage(folder: RunFolder, name: str, load: Callable[[], T | None], make: Callable[[], T],
-           save: Callable[[T, float], None]) -> T:  # fmt: skip
+def _stage(load: Callable[[], Made | None], make: Callable[[], Made], save: Callable[[Made, float], None]) -> Made:
+    """What `load` finds, or what `make` makes, saved: as its file gives it back, so that a resumed run is the same."""
     done = load()
     if done is not None:
         return done
     started = time.perf_counter()
-    made = make()
+    made = make().as_written()
     save(made, time.perf_counter() - started)
     return made
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 from qroar_core.maths.rescale import Scales
 from qroar_core.results import SearchReport
@@ -22,3 +23,7 @@ class SearchOutcome:
     mad: Scales
     report: SearchReport
     state: AdamState | None = None
+
+    def as_written(self) -> Self:
+        """What its files give back: the scales to the last bit, the report's numbers rounded."""
+        return replace(self, report=self.report.as_written())

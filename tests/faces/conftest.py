@@ -38,7 +38,7 @@ def stages(monkeypatch, demo_model, tmp_path_factory):
         none = identity(loaded.geometry.n_layers, loaded.geometry.n_kv_heads, bands, spec.mode, spec.granularity)
         turned = torch.full((*none.g.shape[:2], pairs), 0.5, dtype=torch.float64) if spec.angles else None
         found = type(none)(none.mode, none.granularity, none.bands, none.g * 2, turned)
-        return SimpleNamespace(found=found, kept=found, smooth=none, mad=none, report=planted.report())
+        return search.SearchOutcome(found, found, none, none, planted.report())
 
     monkeypatch.setenv("QROAR_RUNS", str(tmp_path_factory.mktemp("runs")))
     monkeypatch.setattr(load, "run", lambda source, on_step=None, **kw: demo_model)

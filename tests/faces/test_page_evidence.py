@@ -75,15 +75,14 @@ def test_a_click_runs_the_controls_of_the_tuned_scales(loaded_app, asks):
 
 
 def test_identity_has_no_gain_to_control(loaded_app, stages):
-    from types import SimpleNamespace
-
     import planted
 
     from qroar_core.maths.rescale import identity
+    from qroar_core.search import SearchOutcome
 
     def finds_nothing(loaded, *args, **kwargs):
         none = identity(loaded.geometry.n_layers, loaded.geometry.n_kv_heads, ((0, loaded.geometry.n_pairs - 1),))
-        return SimpleNamespace(found=none, kept=none, smooth=none, mad=none, report=planted.report("identity"))
+        return SearchOutcome(none, none, none, none, planted.report("identity"))
 
     stages.patch(stages.search, "run", finds_nothing)
     tuned(loaded_app)

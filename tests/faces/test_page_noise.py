@@ -1,7 +1,6 @@
 """The Noise page: reference, quantized and tuned, and where tuned comes from."""
 
 import json
-from types import SimpleNamespace
 
 import planted
 import pytest
@@ -11,6 +10,7 @@ from visitor import clicked, go, texts, titles
 from pages.parts.work import diagnosing
 from qroar_core.maths.rescale import identity
 from qroar_core.results.diagnosis import LayerGroup, NoiseCurves
+from qroar_core.search import SearchOutcome
 
 pytestmark = pytest.mark.slow
 
@@ -67,7 +67,7 @@ def test_tuned_scales_are_overlaid_from_a_second_diagnosis(loaded_app, recorded)
 
 def test_scales_that_were_not_kept_are_said_to_be(loaded_app, stages, recorded):
     found = identity(4, 2, ((0, 15), (16, 31)))
-    outcome = SimpleNamespace(found=found, kept=found, smooth=found, mad=found, report=planted.report("identity"))
+    outcome = SearchOutcome(found, found, found, found, planted.report("identity"))
     stages.patch(stages.search, "run", lambda *a, **kw: outcome)
     app = diagnosed(loaded_app)
     go(app, "tune")

@@ -2,6 +2,7 @@
 
 import math
 import threading
+from dataclasses import replace
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -181,9 +182,7 @@ def test_tune_says_keep_identity_when_the_gain_is_not_significant(loaded_app, st
     real = stages.search.run
 
     def insignificant(*args, **kwargs):
-        outcome = real(*args, **kwargs)
-        outcome.report = planted.report("identity")
-        return outcome
+        return replace(real(*args, **kwargs), report=planted.report("identity"))
 
     stages.patch(stages.search, "run", insignificant)
     go(loaded_app, "tune")

@@ -40,7 +40,7 @@ def _predict(loaded: LoadedModel, setting: Setting, jobs: Manager, first: tuple 
         diagnosed = _finished(jobs.result(first))
     else:
         diagnosed = diagnose.run(loaded, setting.rope, setting.quant, asked, documents["calibration"],
-                                 on_step=part(on_step, 0, SHARE, 1))  # fmt: skip
+                                 on_step=part(on_step, 0, SHARE, 1)).as_written()  # fmt: skip
         rest = part(on_step, SHARE, 1, 1)
     return predict.run(loaded, setting.rope, setting.quant, spec, documents["heldout"], diagnosed, on_step=rest)
 

@@ -24,9 +24,12 @@ def submit(key: tuple, stage: Callable[..., Any], loaded: LoadedModel, setting: 
 
 
 def _in_room(stage: Callable[..., Any], loaded: LoadedModel, setting: Setting, *args: Any, on_step: OnStep) -> Any:
-    """The stage; out of memory anywhere inside it becomes one line that names the length that fits."""
+    """The stage's result as its file gives it back: after a restart a page shows the same digits.
+
+    Out of memory anywhere inside the stage becomes one line that names the length that fits.
+    """
     try:
-        return stage(loaded, setting, *args, on_step=on_step)
+        return stage(loaded, setting, *args, on_step=on_step).as_written()
     except Exception as fault:
         if not ran_out(fault):
             raise

@@ -1,0 +1,82 @@
+"""A number has the same digits on the day it is measured and on every later one: stages end with what files give back.
+
+17.87551 is written as 17.8755; three decimals of the one are 17.876, of the other 17.875.
+"""
+
+import time
+
+import pytest
+from test_library import outcome
+
+from pages.parts.work import evaluating, staging
+from qroar_core import diagnose, evaluate, search
+from qroar_core.__main__ import main
+from qroar_core.jobs import Manager
+from qroar_core.results import Evaluation
+from qroar_core.runs import pipeline
+from qroar_core.runs.folder import RunFolder
+from qroar_core.runs.library import Library
+from tests.figures import planted, planted_evidence, planted_league, planted_prediction, planted_retrieval
+
+MEASURED, WRITTEN = 17.87551, 17.8755
+PATIENCE = 20.0  # seconds
+
+
+def long_digits():
+    """A planted evaluation whose perplexities have more digits than a file keeps."""
+    result = planted.evaluation()
+    return result.model_copy(update={"rows": [row.model_copy(update={"ppl": MEASURED}) for row in result.rows]})
+
+
+def timed():
+    """A planted diagnosis, likewise."""
+    return planted.diagnosis().model_copy(update={"seconds": {"q": MEASURED}})
+
+
+@pytest.mark.parametrize(
+    "made", [planted.diagnosis, long_digits, planted.report, planted_league.league, planted_evidence.controls,
+             planted_evidence.replication, planted_prediction.prediction, planted_retrieval.retrieval],
+)  # fmt: skip
+def test_every_result_is_what_its_file_gives_back(made, tmp_path):
+    result, file = made(), tmp_path / "result.json"
+    file.write_text(result.to_json())
+    assert result.as_written() == type(result).from_file(file)
+    assert result.as_written().to_json() == result.to_json()
+
+
+def test_a_resumed_run_has_the_numbers_of_the_first(loaded, setting, tmp_path, monkeypatch):
+    monkeypatch.setattr(diagnose, "run", lambda *a: timed())
+    monkeypatch.setattr(search, "run", lambda *a, **kw: outcome(loaded))
+    monkeypatch.setattr(evaluate, "run", lambda *a, **kw: long_digits())
+    texts = {"calibration": [], "heldout": []}
+    first, again = (
+        pipeline.run(loaded, setting, texts, RunFolder.open(tmp_path / "run", loaded, setting, "x")) for _ in range(2)
+    )
+    assert first.evaluation.rows[0].ppl == again.evaluation.rows[0].ppl == WRITTEN
+    assert first.diagnosis.seconds == {"q": WRITTEN}
+    assert (first.diagnosis, first.report, first.evaluation) == (again.diagnosis, again.report, again.evaluation)
+
+
+def test_a_page_has_the_numbers_it_has_after_a_restart(root, loaded, setting, monkeypatch):
+    shelf, jobs = Library(), Manager(shelf=Library().get)
+    monkeypatch.setattr(staging, "library", lambda: shelf)
+    monkeypatch.setattr(staging, "manager", lambda: jobs)
+    asked = evaluating.key(loaded, setting, None)
+    staging.submit(asked, lambda *a, on_step: long_digits(), loaded, setting, label="Evaluate")
+    end = time.monotonic() + PATIENCE
+    while not jobs.idle() and time.monotonic() < end:
+        time.sleep(0.005)
+    assert jobs.result(asked).rows[0].ppl == WRITTEN
+    assert jobs.result(asked) == Library().get(asked)
+
+
+def test_a_command_shows_what_it_wrote(capsys, loaded, tmp_path, monkeypatch):
+    from qroar_core import load
+
+    monkeypatch.setattr(load, "run", lambda *a, **kw: loaded)
+    monkeypatch.setattr(evaluate, "run", lambda *a, **kw: long_digits())
+    assert main(["evaluate", "demo", "--length", "16", "--out", str(tmp_path / "new")]) == 0
+    assert Evaluation.from_file(tmp_path / "new" / "evaluation.json").rows[0].ppl == WRITTEN
+    shown = capsys.readouterr().out
+    assert f"{WRITTEN:.3f}" in shown
+    assert f"{MEASURED:.3f}" not in shown
