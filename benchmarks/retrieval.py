@@ -1,7 +1,7 @@
 """Who still finds what was hidden: passkey and needles under each remedy, on the same trials.
 
-SmolLM2-135M, YaRN x2: the default search without and with `--angles`, and a Hadamard rotation beside them. The
-numbers hide in held-out documents of `technical`, which no search has read.
+SmolLM2-135M, YaRN x2: the default search without and with `--angles`, and a Hadamard rotation beside them, on each
+of two collections. The numbers hide in held-out documents, which no search has read.
 """
 
 from __future__ import annotations
@@ -13,22 +13,29 @@ from qroar_core import load, retrieve
 from qroar_core.evaluate import must_rotate
 from qroar_core.maths.rescale import Scales
 from qroar_core.models import smollm2
+from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.text import SPLITS, split
 from qroar_core.results.retrieval import Retrieval, Trial
 from qroar_core.results.retrieval_findings import QUANTIZED, REFERENCE, TUNED, compared
 from qroar_core.searching.seek import seek
 from qroar_core.specs import QuantSpec, RetrievalSpec, SearchSpec
 
-TEXT = "technical"
+TEXTS = ("technical", "messages")
 SPEC = RetrievalSpec(lengths=(1024,), trials=4)
 
 
 def main(name: Name) -> None:
-    """One setting: a row for every task and condition."""
+    """One setting: a table a collection."""
     smollm2.fetch()
     loaded = load.run("smollm2", device="cpu", dtype="float32")
-    words, quant = SETTINGS[name]
-    texts = {part: split(part, TEXT) for part in SPLITS}
+    for collection in TEXTS:
+        print(f"**{collection}**\n")
+        tabled(loaded, collection, *SETTINGS[name])
+
+
+def tabled(loaded: LoadedModel, collection: str, words: str, quant: QuantSpec) -> None:
+    """Print a row for every task and condition."""
+    texts = {part: split(part, collection) for part in SPLITS}
 
     def asked(under: QuantSpec, scales: Scales | None) -> Retrieval:
         print(".", end="", file=sys.stderr, flush=True)
@@ -56,8 +63,9 @@ def main(name: Name) -> None:
             print(f"| {task} | {said} | {cell.hits} of {cell.trials} [{cell.hit_low:.0%}, {cell.hit_high:.0%}] "
                   f"| {cell.chosen} | {cell.log_prob:.3f} [{cell.log_prob_low:.3f}, {cell.log_prob_high:.3f}] "
                   f"| {more} |", flush=True)  # fmt: skip
-    print(f"\n{scales.text}; {SPEC.lengths[0]} tokens, depths {', '.join(f'{d:.0%}' for d in scales.depths)}; "
-          f"a guess among {scales.choices} numbers is right in {scales.chance:.0%}.")  # fmt: skip
+    depths = ", ".join(f"{depth:.0%}" for depth in scales.depths)
+    print(f"\n{scales.text}; {SPEC.lengths[0]} tokens, depths {depths}; "
+          f"a guess among {scales.choices} numbers is right in {scales.chance:.0%}.\n")  # fmt: skip
 
 
 def _trials(result: Retrieval, task: str, who: tuple[str, str]) -> list[Trial]:
