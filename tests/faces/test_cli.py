@@ -153,6 +153,7 @@ def test_a_stop_in_a_stage_is_130_and_writes_nothing(capfd, stages, tmp_path, st
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("call", ["fsync", "replace"])
 def test_a_full_disk_is_one_line_and_leaves_only_whole_files(capfd, stages, monkeypatch, tmp_path, name, call):

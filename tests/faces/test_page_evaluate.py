@@ -13,6 +13,8 @@ from qroar_core.progress import Step
 from qroar_core.results import Continuations
 from qroar_core.results.continuations import Continuation
 
+pytestmark = pytest.mark.slow
+
 
 def html(app):
     return [h.proto.body for h in app.get("html")]

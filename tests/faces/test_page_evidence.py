@@ -6,6 +6,8 @@ from visitor import clicked, go, texts, titles
 
 from qroar_core.specs import WeightQuantSpec
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def asks(stages):

@@ -11,6 +11,8 @@ from qroar_core.presets import preset_quant
 from qroar_core.runs.setting import default_setting
 from qroar_core.specs import QuantizerSpec, QuantSpec, RopeSpec
 
+pytestmark = pytest.mark.slow
+
 
 def done(app, page, label):
     go(app, page)

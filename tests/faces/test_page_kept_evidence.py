@@ -15,6 +15,8 @@ from qroar_core.runs.library import Library
 from qroar_core.runs.setting import default_setting
 from qroar_core.specs import LeagueSpec
 
+pytestmark = pytest.mark.slow
+
 
 def labels(app):
     return [link.proto.label for link in app.get("page_link")]

@@ -11,6 +11,8 @@ from visitor import clicked, texts, titles
 
 from qroar_core.results.diagnosis import LayerGroup
 
+pytestmark = pytest.mark.slow
+
 sys.path.insert(0, str(Path(__file__).parents[1] / "models"))
 
 FULL = "full attention, theta 10,000, 1 layer"

@@ -3,7 +3,10 @@
 import json
 
 import planted
+import pytest
 from visitor import clicked, go, titles
+
+pytestmark = pytest.mark.slow
 
 
 def diagnosed(app):

@@ -6,6 +6,8 @@ from visitor import clicked, go, texts, titles
 
 from qroar_core.specs import QuantizerSpec, QuantSpec
 
+pytestmark = pytest.mark.slow
+
 RUN = "Round each band alone"
 
 

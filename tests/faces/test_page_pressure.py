@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from visitor import button, clicked, texts, titles
 
+pytestmark = pytest.mark.slow
+
 THETA, R, L0 = 10_000.0, 64, 256  # the demo's
 OMEGA = THETA ** (-2 * np.arange(R // 2) / R)
 

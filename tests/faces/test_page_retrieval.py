@@ -4,6 +4,8 @@ import planted_retrieval
 import pytest
 from visitor import clicked, go, texts, titles
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def asks(stages):

@@ -10,6 +10,8 @@ from pages.parts.league_form import conditions
 from qroar_core.runs.setting import default_setting
 from qroar_core.specs import LeagueSpec
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def asks(stages):

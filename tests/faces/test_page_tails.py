@@ -3,9 +3,12 @@
 from types import SimpleNamespace
 
 import planted
+import pytest
 from visitor import clicked, go, texts, titles
 
 from pages.parts import pick
+
+pytestmark = pytest.mark.slow
 
 MENUS = ("tail tensor", "tail layer", "tail head", "tail band")
 

@@ -6,6 +6,8 @@ from visitor import clicked, go, texts
 
 from pages.parts import forms
 
+pytestmark = pytest.mark.slow
+
 LABEL = "Turn pairs too"
 
 

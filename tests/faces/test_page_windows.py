@@ -3,11 +3,14 @@
 import json
 
 import planted
+import pytest
 from visitor import clicked, go, texts
 
 from qroar_core.cli.settings import setting_of
 from qroar_core.cli.spelling import run_command
 from qroar_core.specs import EvaluationSpec
+
+pytestmark = pytest.mark.slow
 
 
 def test_sliding_windows_are_asked_for_and_kept_in_the_address(loaded_app, stages):

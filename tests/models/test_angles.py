@@ -46,6 +46,7 @@ def with_angles(case, mode="symmetric", seed=0):
     return replace(scales_of(case, mode, seed), angles=angles)
 
 
+@pytest.mark.slow
 @TURNED
 def test_turned_pairs_leave_all_logits_and_a_one_sided_turn_does_not(build, tokens, name, monkeypatch):
     loaded, scales = build(name), with_angles(CASES[name])
@@ -68,6 +69,7 @@ def test_turned_pairs_leave_all_logits_and_a_one_sided_turn_does_not(build, toke
         assert float((only_q - plain).abs().max()) > 1e-2
 
 
+@pytest.mark.slow
 @TURNED
 def test_q_and_k_are_turned_by_the_angle_of_their_pair(build, tokens, name):
     """Complex numbers, spelled out: z -> z g e^(i alpha) for q, z / g e^(i alpha) for k, after RoPE as before."""

@@ -16,6 +16,7 @@ INT4 = QuantSpec(k=QuantizerSpec(4))
 TOKENS = 24
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_every_family_passes_through(name, byte_tokenizer, tokenizer_folder, ids):
     """One scale a layer, which is exact for families whose heads share a gain, too."""

@@ -70,6 +70,7 @@ def test_a_loaded_model_is_written_for_llama_cpp(capfd, tmp_path):
     assert note["command"].startswith("python -m qroar_core export demo --format gguf-q8_0")
 
 
+@pytest.mark.slow
 def test_an_in_place_copy_starts_without_the_heavy_libraries(source, tmp_path):
     """The whole command in a process of its own: what it imported at the end."""
     scales, _ = write_scales(tmp_path / "s.json", source)

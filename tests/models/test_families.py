@@ -132,6 +132,7 @@ def test_symmetric_scales_leave_all_logits_and_a_one_sided_scale_does_not(build,
     assert float((one_sided - plain).abs().max()) > 1e-2
 
 
+@pytest.mark.slow
 @ALL
 def test_shared_scales_multiply_each_bands_part_by_g_squared(build, tokens, name):
     """One layer scaled at a time, so that what comes into it is unchanged."""
@@ -155,6 +156,7 @@ def test_shared_scales_multiply_each_bands_part_by_g_squared(build, tokens, name
                     torch.testing.assert_close(scaled, factor * part, rtol=1e-11, atol=1e-11)
 
 
+@pytest.mark.slow
 @ALL
 def test_an_export_reloads_in_plain_transformers_with_the_same_logits(build, tokens, name, tmp_path):
     from transformers import AutoModelForCausalLM
@@ -175,6 +177,7 @@ def test_an_export_reloads_in_plain_transformers_with_the_same_logits(build, tok
 PI = {"linear": RopeSpec("linear", 3.0), "ntk": RopeSpec("ntk", 2.0), "yarn": RopeSpec("yarn", 2.0)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", PI)
 @pytest.mark.parametrize(
     "name",
@@ -210,6 +213,7 @@ def state(model):
     return held, plain, model.config.to_dict(), model.config._attn_implementation
 
 
+@pytest.mark.slow
 @ALL
 @pytest.mark.parametrize("fails", [False, True])
 def test_quantized_scaled_and_undone_restores_every_byte(build, tokens, name, fails):

@@ -90,6 +90,7 @@ def logits(loaded, tokens, scales=None):
         return logits_of(loaded, torch.cat([piece.hidden for piece in stream.run(tokens)], 1))
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(drawn=cases(), seed=st.integers(0, 2**16))
 def test_a_random_config_is_exact_or_refused(drawn, seed):

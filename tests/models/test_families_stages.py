@@ -50,6 +50,7 @@ def build(byte_tokenizer, tokenizer_folder):
     return one
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     ["qwen3", "gpt_neox", "cohere", "glm4", "gemma2", "falcon", "gpt_oss", "olmo2", "mixtral", "gemma3", "cohere2"],

@@ -68,6 +68,7 @@ def without_scales(raw, kind):
     return np.delete(blocks, [at + i for at in SCALE_BYTES[kind] for i in (0, 1)], axis=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["symmetric", "shared"])
 @pytest.mark.parametrize("kind", [*WRITABLE, *HAND_BUILT], ids=lambda k: k.name)
 def test_rows_are_multiplied_and_nothing_else_changes(tmp_path, kind, mode):

@@ -126,6 +126,7 @@ def test_rows_no_block_divides_are_f16(small, tmp_path):
     assert found["blk.0.ffn_up.weight"].tensor_type == Q.Q8_0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["symmetric", "shared"])
 def test_transformers_reads_back_the_scaled_logits(demo, tmp_path, mode):
     """Through transformers' own GGUF reader: rows, biases, vocabulary and sizes all in one."""

@@ -117,6 +117,7 @@ def read_awq(dequantize, parts):
     return dequantize(parts["qweight"], parts["qzeros"], parts["scales"].float(), 4, GROUP).T
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bits", [4, 8])
 def test_our_gptq_layers_are_what_autogptq_packs(gptq_linear, bits):
     weight = torch.randn(64, 96, generator=torch.Generator().manual_seed(bits))

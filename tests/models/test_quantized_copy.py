@@ -72,6 +72,7 @@ def test_it_is_read_as_its_own_library_reads_it(tiny, folder, form):
     assert loaded.note == f"dequantized from {label.get(form, 'compressed-tensors int4 pack-quantized')}"  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["symmetric", "shared"])
 @pytest.mark.parametrize("form", [*FORMS, "nf4", "bitsandbytes int8"])
 def test_only_the_scales_of_q_and_k_change(tiny, ids, folder, tmp_path, form, mode):

@@ -211,6 +211,7 @@ FLAT = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", FLAT)
 def test_no_tensor_but_the_cache_grows_with_the_length(tiny, ids, monkeypatch, case):
     monkeypatch.setattr("qroar_core.models.attention.MASK_ENTRIES", 16 * 256)

@@ -74,6 +74,7 @@ def test_nothing_is_loaded_from_anywhere():
     assert resources.found == [("img", "https://x.org/a.png")]  # the check sees what it should
 
 
+@pytest.mark.slow
 def test_every_figure_and_table_is_there_with_the_settings():
     text = built()
     page = read(text)
@@ -102,6 +103,7 @@ def test_plotly_stands_in_the_file_once():
     assert len(text) < 9_000_000
 
 
+@pytest.mark.slow
 def test_continuations_are_side_by_side_with_the_departure_marked():
     text = built(continued=continued())
     said = "".join(read(text).text)
@@ -112,6 +114,7 @@ def test_continuations_are_side_by_side_with_the_departure_marked():
     assert "Continuations" not in "".join(read(built()).text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("left", [(), ("search.kappa0", "rope.beta_fast")])
 def test_what_the_command_leaves_out_is_said(left):
     said = "".join(read(built(unspelled=left)).text)

@@ -15,6 +15,7 @@ TEXT = [Document(name, "".join(chr(97 + (i * i + k * i) % 26) for i in range(210
 INT4 = QuantSpec(k=QuantizerSpec(4))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stride", [None, 64])
 def test_no_tensor_but_the_cache_grows_with_the_length(tiny, monkeypatch, stride):
     monkeypatch.setattr("qroar_core.models.attention.MASK_ENTRIES", 16 * 256)

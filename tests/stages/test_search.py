@@ -141,6 +141,7 @@ def test_weights_alone_need_the_full_objective(tiny):
     assert out.report.method == "gradient, on full text"
 
 
+@pytest.mark.slow
 def test_on_a_trained_model_the_repair_is_proven_and_both_objectives_agree(demo):
     from qroar_core.models.capture import capture
     from qroar_core.models.patch import replaced, scaled_parameters
