@@ -55,30 +55,28 @@ def run(loaded: LoadedModel, setting: Setting, texts: dict[str, list[Document]],
     """
     if setting.evaluation.rotation_scales:
         evaluate.must_rotate(setting.quant)
-    diagnosis = _stage(lambda: folder.load("diagnosis.json", Diagnosis),
-                       lambda: diagnose.run(loaded, setting.rope, setting.quant, setting.diagnosis,
-                                            texts["calibration"], on_step),
-                       lambda d, s: folder.save("diagnosis.json", d, "diagnose", s))  # fmt: skip
-    outcome = _stage(lambda: load_search(folder.path, lambda path: from_file(path, loaded)[0]),
-                     lambda: search.run(loaded, setting.rope, setting.quant, setting.search, texts, diagnosis, on_step,
-                                        storage=storage),
-                     lambda o, s: save_search(folder, loaded, setting, o, s))  # fmt: skip
+    diagnosis = folder.load("diagnosis.json", Diagnosis) or _made(
+        lambda: diagnose.run(loaded, setting.rope, setting.quant, setting.diagnosis, texts["calibration"], on_step),
+        lambda d, s: folder.save("diagnosis.json", d, "diagnose", s))  # fmt: skip
+    outcome = load_search(folder.path, lambda path: from_file(path, loaded)[0]) or _made(
+        lambda: search.run(loaded, setting.rope, setting.quant, setting.search, texts, diagnosis, on_step,
+                           storage=storage),
+        lambda o, s: save_search(folder, loaded, setting, o, s))  # fmt: skip
     found, report = outcome.found, outcome.report
     turned = None
     if setting.evaluation.rotation_scales:
         turned = rotation_scales(loaded, setting, texts, folder, on_step, rotated_storage(storage))
-    evaluation = _stage(lambda: folder.load("evaluation.json", Evaluation),
-                        lambda: evaluate.run(loaded, setting.rope, setting.quant, found, outcome.smooth,
-                                             setting.evaluation, texts["heldout"], on_step, rotation_tuned=turned),
-                        lambda e, s: folder.save("evaluation.json", e, "evaluate", s))  # fmt: skip
+    evaluation = folder.load("evaluation.json", Evaluation) or _made(
+        lambda: evaluate.run(loaded, setting.rope, setting.quant, found, outcome.smooth, setting.evaluation,
+                             texts["heldout"], on_step, rotation_tuned=turned),
+        lambda e, s: folder.save("evaluation.json", e, "evaluate", s))  # fmt: skip
     kept = settle(folder, loaded, setting, outcome, evaluation)
     retrieved = folder.load(RETRIEVALS[True], Retrieval)
     if retrieval is not None and (retrieved is None or not same(retrieved, retrieval)):
         (folder.path / "report.html").unlink(missing_ok=True)  # it does not tell of this retrieval
-        retrieved = _stage(lambda: None,
-                           lambda: retrieve.run(loaded, setting.rope, setting.quant, found, retrieval,
-                                                texts["heldout"], on_step),
-                           lambda r, s: folder.save(RETRIEVALS[True], r, "retrieve", s))  # fmt: skip
+        retrieved = _made(
+            lambda: retrieve.run(loaded, setting.rope, setting.quant, found, retrieval, texts["heldout"], on_step),
+            lambda r, s: folder.save(RETRIEVALS[True], r, "retrieve", s))  # fmt: skip
     if not (folder.path / "report.html").exists():
         started = time.perf_counter()
         text = report_html(folder.manifest, diagnosis, report, to_file(loaded, setting.rope, setting.quant, found),
@@ -110,17 +108,13 @@ def rotation_scales(loaded: LoadedModel, setting: Setting, texts: dict[str, list
         folder.save(ROTATED, content, "search under rotation", seconds)
 
     if not path.is_file():
-        _stage(lambda: None,
-               lambda: search.run(loaded, setting.rope, quant, setting.search, texts, None, on_step, storage=storage),
-               save)  # fmt: skip
+        _made(lambda: search.run(loaded, setting.rope, quant, setting.search, texts, None, on_step, storage=storage),
+              save)  # fmt: skip
     return from_file(path, loaded)[0]
 
 
-def _stage(load: Callable[[], Made | None], make: Callable[[], Made], save: Callable[[Made, float], None]) -> Made:
-    """What `load` finds, or what `make` makes, saved: as its file gives it back, so that a resumed run is the same."""
-    done = load()
-    if done is not None:
-        return done
+def _made(make: Callable[[], Made], save: Callable[[Made, float], None]) -> Made:
+    """What a stage makes, saved: as its file gives it back, so that a resumed run is the same."""
     started = time.perf_counter()
     made = make().as_written()
     save(made, time.perf_counter() - started)
