@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 
 from torch import Tensor
 
-from qroar_core.errors import BadScales, BadSpec
+from qroar_core.errors import BadScales, BadSpec, NonFinite
 from qroar_core.maths.rescale import Scales
 from qroar_core.maths.shuffles import shuffled_bands, shuffled_heads
 from qroar_core.models.calibrate import calibrated
@@ -129,6 +129,8 @@ def _in_format(bench: _Bench, dtype, scales: Scales, nll: Mapping, confidence: f
                 QUANTIZED: [bench.nll(bench.quant, None, f"quantized in {word}", loaded)],
                 TUNED: [bench.nll(bench.quant, scales, f"tuned in {word}", loaded)],
             }
+    except NonFinite:
+        return Precision(dtype=word, loaded=False, problem="its numbers overflow: the NLL is not finite")
     except RuntimeError as problem:  # torch names the operation that a device lacks in this format
         if "not implemented for" not in str(problem):
             raise

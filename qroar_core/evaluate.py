@@ -11,7 +11,6 @@ tokens. Beyond model and cache, memory holds what one chunk needs and three numb
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -28,6 +27,7 @@ from qroar_core.models.states import States
 from qroar_core.models.stream import Condition
 from qroar_core.models.text import Document, windows
 from qroar_core.progress import OnStep, Step, ignore, part
+from qroar_core.results.base import exp
 from qroar_core.results.evaluation import Evaluation, Row
 from qroar_core.results.findings import findings, position_curve
 from qroar_core.results.intervals import mean_interval
@@ -196,7 +196,7 @@ def _row(length: int, one: _Named, seen: Measured, reference: Measured) -> Row:
         scales=one.scales,  # type: ignore[arg-type]
         nll=over.mean,
         nll_se=over.se,
-        ppl=math.exp(over.mean),
+        ppl=exp(over.mean),
         tokens=seen.nll.numel(),
         kl_mean=close.kl_mean,
         kl_p99=close.kl["99"],

@@ -8,7 +8,6 @@ so nothing else has to know it.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -28,6 +27,7 @@ from qroar_core.models.rope import bands_of
 from qroar_core.models.stream import Condition
 from qroar_core.models.text import Document, windows
 from qroar_core.progress import OnStep, Step, ignore
+from qroar_core.results.base import exp
 from qroar_core.results.intervals import mean_interval, paired_interval
 from qroar_core.results.league import ABOUT, League
 from qroar_core.results.league_findings import Played, sentences, standings
@@ -100,7 +100,7 @@ class _Season:
         rows = standings(reference, made, confidence)
         self.on_step(Step("league", self.total, self.total, "done"))
         return League(
-            reference_nll=over.mean, reference_ppl=math.exp(over.mean), reference_window_nll=reference,
+            reference_nll=over.mean, reference_ppl=exp(over.mean), reference_window_nll=reference,
             gap=gap.mean, gap_low=gap.low, gap_high=gap.high, standings=rows,
             sentences=sentences(reference, rows, self.length, confidence), length=self.length,
             confidence=confidence, text=self.text,
