@@ -20,6 +20,7 @@ from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.loading import DTYPES
 from qroar_core.models.measure import measure
 from qroar_core.models.number_format import in_format
+from qroar_core.models.own_rope import replacing
 from qroar_core.models.stream import Condition
 from qroar_core.models.text import Document, windows
 from qroar_core.progress import OnStep, Step, ignore, part
@@ -70,7 +71,8 @@ def run(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, scales: Scales, s
     precisions += [_in_format(bench, name, scales, nll, spec.confidence) for name in formats]
     return Controls(
         spec=asdict(spec), mode=scales.mode, length=length, windows=spec.windows, confidence=spec.confidence,
-        text=f"{len(texts)} windows of {length} tokens, digest {texts.digest}, seed {spec.seed}",
+        text=f"{len(texts)} windows of {length} tokens, digest {texts.digest}, seed {spec.seed}"
+            f"{replacing(loaded, rope)}",
         controls=controls, precisions=precisions, findings=findings(controls, precisions, scales.mode),
         window_nll=nll,
     )  # fmt: skip

@@ -22,6 +22,7 @@ from qroar_core.maths.rescale import Scales
 from qroar_core.models.calibrate import calibrated
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.measure import Measured, measure
+from qroar_core.models.own_rope import replacing
 from qroar_core.models.score import Divergence
 from qroar_core.models.states import States
 from qroar_core.models.stream import Condition
@@ -92,7 +93,8 @@ def run(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, tuned: Scales | N
     slides = "" if spec.stride is None else f", windows sliding by {stride}"
     return Evaluation(
         rows=rows,
-        text=f"{len(texts)} windows, {targets} targets each{slides}, digest {texts.digest}, seed {spec.seed}",
+        text=f"{len(texts)} windows, {targets} targets each{slides}, digest {texts.digest}, seed {spec.seed}"
+            f"{replacing(loaded, rope)}",
         stride=spec.stride,
         window_nll=nll,
         positions=position_curve(_curve_positions(longest, stride), curves, spec.confidence),

@@ -22,6 +22,7 @@ from qroar_core.models.acting import verdict_on
 from qroar_core.models.calibrate import calibrated
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.measure import measure
+from qroar_core.models.own_rope import replacing
 from qroar_core.models.patch import standing_in
 from qroar_core.models.rope import bands_of
 from qroar_core.models.stream import Condition
@@ -78,7 +79,8 @@ class _Season:
         read = windows(tokenizer, self.texts["calibration"], length, spec.calibration_windows, spec.seed)
         self.heldout, self.calibration = held.ids, read.ids
         self.text = (f"{len(held)} held-out windows of {length} tokens, digest {held.digest}, seed {spec.seed}; "
-                     f"calibrated on {len(read)} windows of other documents, digest {read.digest}")  # fmt: skip
+                     f"calibrated on {len(read)} windows of other documents, digest {read.digest}"
+                     f"{replacing(self.loaded, self.rope)}")  # fmt: skip
 
     @property
     def length(self) -> int:

@@ -76,10 +76,15 @@ def model(loaded: LoadedModel, as_json: bool) -> None:
     """The model's sizes."""
     from dataclasses import asdict
 
+    from qroar_core.models.own_rope import native_from, own_rope
+
     facts = {
         "name": loaded.name,
         "fingerprint": loaded.fingerprint,
         **asdict(loaded.geometry),
+        "own_rope": own_rope(loaded),
+        "max_position_embeddings": loaded.model.config.max_position_embeddings,
+        "original_context_from": native_from(loaded),
         "device": str(loaded.device),
         "dtype": str(loaded.dtype).removeprefix("torch."),
         "note": loaded.note,
@@ -101,6 +106,7 @@ def diagnosis(result: Diagnosis, as_json: bool) -> None:
             [f"{b.index} ({b.first_pair}-{b.last_pair})", *(_shown(getattr(b, n), ".4g") for n in names)] for b in bands
         ]
         _table(title, header, rows)
+    line(result.text)
     line(result.verdict.reason)
 
 
@@ -115,6 +121,7 @@ def search(report: SearchReport, kept: Scales, as_json: bool) -> None:
          f"in {report.seconds:.1f} s = {report.forward_equivalents:.2f} forward passes over its text")  # fmt: skip
     line(f"guard: {report.guard}")
     line(f"kept: {report.chosen}; {report.reason}")
+    line(f"read: {report.text}")
 
 
 def verification(checks: list[Check], as_json: bool) -> None:

@@ -28,6 +28,7 @@ from qroar_core.models.formats.packed_weights import Packing, packing_of
 from qroar_core.models.formats.quantized_folder import layers, quantization_of, tensor, weight_files
 from qroar_core.models.geometry import Geometry
 from qroar_core.models.loaded import LoadedModel
+from qroar_core.models.own_rope import exported_context
 from qroar_core.models.patch import check_scales
 from qroar_core.models.rope import rope_parameters
 from qroar_core.progress import OnStep, Step, ignore
@@ -63,7 +64,7 @@ def run(loaded: LoadedModel, rope: RopeSpec, scales: Scales | None, folder: Path
             _write(path, {name: value for name, value in new.items() if name in _header(path)[0]})
         _write_config(loaded, rope, scratch / "config.json")
         on_step(Step("export", 2, 3, "hash"))
-        origin = origin_of(loaded) | {"source": str(source.resolve())}
+        origin = origin_of(loaded, rope) | {"source": str(source.resolve())}
         note = note_of(origin, rope, scales, format=format, command=command, changed=sorted(new))
         write_card(scratch, note, source)
         write_note(scratch, note)
@@ -199,9 +200,8 @@ def _write_config(loaded: LoadedModel, rope: RopeSpec, path: Path) -> None:
     if rope.method == "default":
         return
     geo, raw = loaded.geometry, json.loads(path.read_text())
-    native = rope.original_context or geo.original_context
     raw["rope_parameters"] = rope_parameters(loaded.model.config, geo, rope)
-    raw["max_position_embeddings"] = native if rope.method == "dynamic" else int(native * rope.factor)
+    raw["max_position_embeddings"] = exported_context(loaded.model.config.max_position_embeddings, geo, rope)
     for old in ("rope_scaling", "rope_theta"):  # older spellings, which would be read as well
         raw.pop(old, None)
     path.write_text(json.dumps(raw, indent=2) + "\n")

@@ -108,11 +108,11 @@ def second_order_kl(loaded: LoadedModel, condition: Condition, ids: Tensor, part
             for (layer, name), gradient in zip(model.probes, found, strict=True):
                 moved = (gradient * model.errors[layer, name])[0]  # (heads, T, head_dim)
                 total[layer] += _squares(moved, parts[layer], count) / 2
-    found = gathered(total) / ids.numel()
-    bad = (~found.isfinite()).nonzero()
+    kl = gathered(total) / ids.numel()
+    bad = (~kl.isfinite()).nonzero()
     if len(bad):
         raise non_finite(f"the second-order KL of layer {int(bad[0][0])}", condition, loaded.dtype)
-    return found
+    return kl
 
 
 def _squares(moved: Tensor, part: Tensor, count: int) -> Tensor:

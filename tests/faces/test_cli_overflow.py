@@ -64,8 +64,8 @@ def test_a_head_that_overflows_in_float16_is_no_infinite_perplexity(capfd, loads
 
 def test_continuations_refuse_a_logit_that_is_no_number(tiny):
     loaded = grown(tiny(dtype=torch.float16), "lm_head.weight", 20_000.0)
+    spec = ContinuationSpec(length=14, tokens=4, prompt="ten more l")
     with pytest.raises(NonFinite, match="a logit at position 9 is not finite"):
-        spec = ContinuationSpec(length=14, tokens=4, prompt="ten more l")
         continuations.run(loaded, RopeSpec(), INT4, None, None, spec, split("heldout"))
 
 
