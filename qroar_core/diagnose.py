@@ -74,7 +74,8 @@ def plan(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, spec: DiagnosisS
         short_ids = torch.stack([ids[end - short : end] for end in ends])
     else:
         short_ids = windows(loaded.tokenizer, documents, short, len(ends), spec.seed + 1).ids
-    label = f"{length} tokens of {text.origin[0][0]} from token {text.origin[0][1]}, digest {text.digest}{replacing(loaded, rope)}"
+    label = f"{length} tokens of {text.origin[0][0]} from token {text.origin[0][1]}, digest {text.digest}"
+    label += replacing(loaded, rope)
     return Plan(spec, length, short, chunk, ids, ends, short_ids, label)
 
 

@@ -16,6 +16,7 @@ from pages.parts.quant_form import MADE_BY_HAND
 from pages.parts.words import rope_words
 from qroar_core.errors import QRoarError
 from qroar_core.models.loaded import LoadedModel
+from qroar_core.models.own_rope import replaced_rope
 from qroar_core.models.rope import bands_of, rope_of
 from qroar_core.runs.setting import Setting
 from qroar_core.runs.setting_presets import SETTING_PRESETS, preset_in_force
@@ -67,6 +68,9 @@ def rope_form(loaded: LoadedModel, rope: RopeSpec, length: int) -> RopeSpec:
         rope_of(loaded, spec, length)  # refuses lists of a wrong length
         return spec
 
+    replaced = replaced_rope(loaded, RopeSpec(method))  # whatever the factor
+    if replaced:
+        st.caption(f"Replaces the checkpoint's own {replaced}.")
     blank = method == "longrope" and not st.session_state["factor lists"].strip()
     hint = f" Paste {loaded.geometry.n_pairs} numbers above." if blank else ""
     return made(build, rope, rope_words(rope), hint)

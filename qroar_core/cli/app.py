@@ -156,7 +156,7 @@ app.command()(takes(MODEL, SETTING, BANDS, [p for p in SEARCH if p.name == "wind
 @takes(MODEL, [p for p in SETTING if p.name in ("rope", "factor", "longrope_factors")], EVALUATE[:1], EXPORT, OUT)
 def export(options: dict) -> None:
     """Write a checkpoint with scales and interpolation inside: for transformers, vLLM or llama.cpp."""
-    from qroar_core.cli.exports import copy, repeats, writer_of
+    from qroar_core.cli.exports import copy, repeats, tell_about, writer_of
     from qroar_core.cli.settings import rope_spec
     from qroar_core.exporting.formats import GGUF_COPY
     from qroar_core.specs import RopeSpec
@@ -177,6 +177,7 @@ def export(options: dict) -> None:
     if options.get("scales"):
         scales, content = from_file(options["scales"], loaded)
         rope = asked or rope_from(content.rope)
+    tell_about(loaded, rope, options)
     with show.progress() as on_step:
         folder = write(
             loaded, rope, scales, options["out"], format=options["format"], command=repeats(options), on_step=on_step

@@ -52,6 +52,11 @@ def line(text: str) -> None:
     sys.stdout.write(text + "\n")
 
 
+def note(text: str) -> None:
+    """A line on stderr about work that goes on: stdout stays what a script reads."""
+    sys.stderr.write(f"qroar: {text}\n")
+
+
 def _print(content: Any) -> None:
     from qroar_core.results.base import rounded
 
@@ -63,7 +68,8 @@ def _shown(value: float | None, form: str) -> str:
 
 
 def _table(title: str, header: list[str], rows: list[list[str]]) -> None:
-    table = Table(title=title, title_justify="left", box=SIMPLE)
+    line(title)  # whole: a table wraps its own title
+    table = Table(box=SIMPLE)
     for i, name in enumerate(header):
         table.add_column(name, justify="left" if i == 0 else "right", no_wrap=True)
     for row in rows:
@@ -76,6 +82,7 @@ def model(loaded: LoadedModel, as_json: bool) -> None:
     """The model's sizes."""
     from dataclasses import asdict
 
+    from qroar_core.models.own_dtype import own_dtype, word
     from qroar_core.models.own_rope import native_from, own_rope
 
     facts = {
@@ -86,7 +93,8 @@ def model(loaded: LoadedModel, as_json: bool) -> None:
         "max_position_embeddings": loaded.model.config.max_position_embeddings,
         "original_context_from": native_from(loaded),
         "device": str(loaded.device),
-        "dtype": str(loaded.dtype).removeprefix("torch."),
+        "dtype": word(loaded.dtype),
+        "checkpoint_dtype": word(own) if (own := own_dtype(loaded)) else "",
         "note": loaded.note,
     }
     _print(facts) if as_json else _table(loaded.name, ["", "value"], [[k, str(v)] for k, v in facts.items()])

@@ -69,11 +69,14 @@ def require_writable(config: Any, geometry: Geometry, spec: RopeSpec) -> None:
     """
     from huggingface_hub.errors import StrictDataclassError
 
+    from qroar_core.models.quiet import quiet_transformers  # a GGUF file is copied without transformers
+
     if spec.method == "default":
         return
     asked = rope_parameters(config, geometry, spec)
     try:
-        type(config).from_dict(config.to_dict() | {"rope_parameters": asked})
+        with quiet_transformers():
+            type(config).from_dict(config.to_dict() | {"rope_parameters": asked})
     except (ValueError, TypeError, KeyError, StrictDataclassError) as error:
         raise BadSpec(
             f"transformers' {config.model_type} configuration takes no {spec.method} RoPE: none could load it",
