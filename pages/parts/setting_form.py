@@ -20,7 +20,7 @@ from qroar_core.models.own_rope import replaced_rope
 from qroar_core.models.rope import bands_of, rope_of
 from qroar_core.runs.setting import Setting
 from qroar_core.runs.setting_presets import SETTING_PRESETS, preset_in_force
-from qroar_core.specs import METHOD_NAMES, BandSpec, Partition, RopeMethod, RopeSpec
+from qroar_core.specs import BANDS, METHOD_NAMES, BandSpec, Partition, RopeMethod, RopeSpec
 
 T = TypeVar("T")
 MOST = 1e7  # upper end of number fields; an address may hold anything
@@ -152,6 +152,8 @@ def band_form(loaded: LoadedModel, bands: BandSpec) -> BandSpec:
     left, right = st.columns([1, 2])
     most = loaded.geometry.n_pairs
     count = number(left, "Frequency bands", 1, most, "bands")
+    if most < BANDS:
+        st.caption(f"This model has {most} RoPE pairs a head, so at most {most} bands.")
     kind = right.selectbox("Partition", get_args(Partition), format_func=PARTITION_WORDS.get, key="partition")
 
     def build() -> BandSpec:

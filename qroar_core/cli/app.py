@@ -26,7 +26,7 @@ from qroar_core.cli.options import (
     takes,
 )
 from qroar_core.cli.predicting import predict
-from qroar_core.cli.root import app, load_model, new_folder, written
+from qroar_core.cli.root import app, load_model, new_folder, run_folder, written
 from qroar_core.cli.settings import check, setting_of
 from qroar_core.cli.texts import documents
 from qroar_core.errors import BadCheckpoint, BadScales, BadSpec
@@ -205,6 +205,7 @@ def run(options: dict) -> None:
     from qroar_core.cli.running import whole
     from qroar_core.runs.folder import RunFolder
 
+    run_folder(options)
     texts = documents(options)
     loaded = load_model(options)
     setting = setting_of(options, loaded)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from qroar_core.cli import show_evidence
+from qroar_core.cli.early import about
 from qroar_core.cli.options import BANDS, CONTROLS, EVALUATE, MODEL, OUT, REPLICATE, SEARCH, SETTING, takes
 from qroar_core.cli.root import app, load_model, new_folder, written
 from qroar_core.cli.settings import setting_of
@@ -45,7 +46,8 @@ def replicate(options: dict) -> None:
     from qroar_core.runs.evidence import replication
 
     folder, texts = new_folder(options), documents(options)
-    spec = ReplicationSpec(tolerance=options["tolerance"], seed=options["seed"])
+    with about("--tolerance"):
+        spec = ReplicationSpec(tolerance=options["tolerance"], seed=options["seed"])
     pairs_of(options, RopeSpec(options["rope"] or "yarn", options["factor"] or 2.0), QuantSpec())
     loaded = load_model(options)
     setting = setting_of(options, loaded)
@@ -78,7 +80,8 @@ def control_spec(options: dict[str, Any]) -> ControlSpec:
             dtypes=() if formats == "none" else _listed(formats), seed=options["seed"],
         )  # fmt: skip
     except BadSpec as problem:
-        raise BadSpec(problem.what, where="controls", do=problem.do) from None
+        where = "--formats" if "number format" in problem.what else "--shuffles"  # all else is checked or fixed
+        raise BadSpec(problem.what, where=where, do=problem.do) from None
 
 
 def pairs_of(options: dict[str, Any], rope: RopeSpec, quant: QuantSpec) -> list[tuple[RopeSpec, QuantSpec]]:

@@ -14,6 +14,7 @@ from qroar_core.exporting.formats import GGUF_WRITE, HF, W4A16
 from qroar_core.maths.rescale import Scales
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.loading import DTYPES
+from qroar_core.models.writable import require_writable_folder
 from qroar_core.runs.setting import Setting
 
 WHAT = {
@@ -38,7 +39,11 @@ def start(loaded: LoadedModel, setting: Setting, scales: Scales | None, folder: 
 
     `dtype` is what the person chose to load in; `auto` keeps the checkpoint's own number format. Its note
     says the command that repeats it, with the scales.json that the page offers beside it.
+
+    Raises:
+        BadOutput: the folder cannot be written.
     """
+    require_writable_folder(folder)  # before the weights are scaled and packed
     key = ("export", loaded.fingerprint, str(folder))
     file = None if scales is None or scales.is_identity else "scales.json"
     command = export_command(loaded, setting, format, str(folder), file)
