@@ -62,7 +62,7 @@ def new_folder(options: dict) -> Path | None:
 def run_folder(options: dict) -> None:
     """--out of `run`, which may exist and is then resumed; without one `runs` in the folder it is started in."""
     folder = Path(options.get("out") or "runs").expanduser()
-    if options.get("out") and os.path.lexists(folder):
-        if not folder.is_dir() or (any(folder.iterdir()) and not (folder / "manifest.json").is_file()):
-            raise BadOutput("exists and is not a run", where=str(folder), do="choose a new folder")
+    run = folder.is_dir() and ((folder / "manifest.json").is_file() or not any(folder.iterdir()))
+    if options.get("out") and os.path.lexists(folder) and not run:
+        raise BadOutput("exists and is not a run", where=str(folder), do="choose a new folder")
     require_writable_folder(folder)
