@@ -13,6 +13,7 @@ from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
     HFValidationError,
+    LocalEntryNotFoundError,
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
     RevisionNotFoundError,
@@ -37,8 +38,10 @@ def causes(error: BaseException) -> list[BaseException]:
 
 
 def is_transport(error: BaseException) -> bool:
-    """Did the connection fail, so that it may be tried again?"""
+    """Did the connection break, so that it may be tried again? One that cannot be made was tried often enough."""
     faults = causes(error)
+    if isinstance(error, LocalEntryNotFoundError):
+        return False
     answered = any(isinstance(fault, HfHubHTTPError | OfflineModeIsEnabled | httpx2.ProxyError) for fault in faults)
     return not answered and any(isinstance(fault, httpx2.TransportError) for fault in faults)
 

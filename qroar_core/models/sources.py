@@ -99,9 +99,9 @@ def refuse_adapter(folder: Path) -> None:
         base, kind = str(said.get("base_model_name_or_path") or ""), str(said.get("peft_type") or "LORA")
     except (OSError, ValueError, AttributeError) as error:
         raise BadCheckpoint(f"{ADAPTER} cannot be read ({type(error).__name__})", where=str(folder)) from error
-    kind = "a LoRA" if kind == "LORA" else f"a {kind}"
+    kind = "a LoRA adapter" if kind == "LORA" else f"an adapter ({kind})"
     raise UnsupportedModel(
-        f"it is {kind} adapter for {base or 'a base model that it does not name'}",
+        f"it is {kind} for {base or 'a base model that it does not name'}",
         where=str(folder),
         do="merge it into the base model first (peft: merge_and_unload, save_pretrained) and give that folder",
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from qroar_core.errors import BadCheckpoint
 
-NAME = r"\w[\w.-]*"
+NAME = r"\w[\w.-]{0,95}"  # as long as the hub allows
 FORM = re.compile(
     rf"(?P<repo>{NAME}/{NAME})(?:@(?P<revision>refs/pr/\d+|\w[\w.+/-]*?))?"
     r"(?::(?P<quant>\w[\w.-]*)|/(?P<file>[^\0\r\n\\]+\.gguf))?",

@@ -1,6 +1,6 @@
 """A model hub on this machine: the paths and headers that huggingface_hub asks for, and the ways a real one fails.
 
-`Hub.repos` maps org/name to {revision: {path: bytes}}; a commit is the revision's SHA-1. Failures are set while it runs.
+`Hub.repos` maps org/name to {revision: {path: bytes}}; a commit is its revision's SHA-1. Failures are set at any time.
 """
 
 from __future__ import annotations
