@@ -75,7 +75,7 @@ def _followed(asked: str, said: queue.SimpleQueue[dict[str, Any] | None], on_ste
         if word is None or "error" in word or "path" in word:
             return word
         done, total = word["done"], word["total"]
-        step = Step("download", done, total, f"{asked}: {done / 1e6:,.1f} of {total / 1e6:,.1f} MB")
+        step = Step("download", done, total, f"{done / 1e6:,.1f} of {total / 1e6:,.1f} MB downloaded")
 
 
 def _end(process: subprocess.Popen[str], patience: float) -> None:

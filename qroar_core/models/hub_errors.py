@@ -92,10 +92,10 @@ def _answer(error: HfHubHTTPError, model: HubModel) -> tuple[str, str]:
     if isinstance(error, GatedRepoError):
         if token:
             return (
-                "gated, and the account of your token has no access to it",
+                "the repository is gated, and the account of your token has no access to it",
                 f"accept the licence at {page} with that account, or set HF_TOKEN to a token of one that has",
             )
-        return "gated: its licence must be accepted first", f"accept the licence at {page}, then {LOG_IN}"
+        return "the repository is gated", f"accept the licence at {page}, then {LOG_IN}"
     if status == 401 and token:
         return "the hub does not take your token (401)", f"check the name, then {LOG_IN} again"
     if isinstance(error, DisabledRepoError):
