@@ -267,7 +267,7 @@ def test_a_connection_that_breaks_for_good_is_given_up(in_process, monkeypatch):
     import httpx2
     from huggingface_hub import file_download
 
-    tried = []
+    tried, said = [], []
 
     def broken(url, temp_file, tqdm_class=None, **options):
         tried.append(url)
@@ -277,9 +277,11 @@ def test_a_connection_that_breaks_for_good_is_given_up(in_process, monkeypatch):
 
     monkeypatch.setattr(file_download, "http_get", broken)
     monkeypatch.setattr(hub_download, "PAUSE", 0.0)
+    monkeypatch.setattr(hub_download, "EVERY", 0.0)
     with pytest.raises(BadCheckpoint, match=r"no connection to http.* \(ReadError: connection reset\)"):
-        in_process("org/demo")
+        in_process("org/demo", said.append)
     assert len(tried) == 2 + hub_download.TRIES - 1
+    assert [line["done"] for line in said] == [5, 5]  # the half that was lost does not count
 
 
 def test_the_hubs_cache_that_cannot_be_made_is_one_line(served, monkeypatch, tmp_path):
