@@ -31,7 +31,7 @@ def write(name: str, path: Path, *, kind: str = "F16", rope: str | None = None, 
     round_to(model, entry, asked)
     writer = gguf.GGUFWriter(path, entry.architecture, split_max_tensors=shard_tensors)
     writer.add_string("general.type", "model")
-    writer.add_string("general.name", f"zoo {name}")
+    writer.add_string("general.name", "zoo")  # llama.cpp reads a Phi-3 out of it
     writer.add_uint32("general.file_type", int(gguf.LlamaFileType[f"{'ALL' if kind == 'F32' else 'MOSTLY'}_{kind}"]))
     writer.add_uint32("general.quantization_version", gguf.GGML_QUANT_VERSION)
     add_keys(writer, entry.architecture, keys_of(entry, model.config, rope))
