@@ -11,13 +11,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import gguf
+import torch
 from gguf_zoo.building import build, round_to, state, stored_kind
 from gguf_zoo.dense import DENSE
+from gguf_zoo.experts import EXPERTS
 from gguf_zoo.header import add_keys, add_tokenizer, keys_of, rope_tensors
 from gguf_zoo.kind import LAYER, ROOT, Kind
+from gguf_zoo.layer_norms import LAYER_NORMS
+from gguf_zoo.rms_norms import RMS_NORMS
 from torch import Tensor, nn
 
-KINDS: dict[str, Kind] = DENSE
+KINDS: dict[str, Kind] = DENSE | RMS_NORMS | LAYER_NORMS | EXPERTS
 
 
 def write(name: str, path: Path, *, kind: str = "F16", rope: str | None = None, shard_tensors: int = 0) -> nn.Module:
@@ -37,7 +41,7 @@ def write(name: str, path: Path, *, kind: str = "F16", rope: str | None = None, 
     add_keys(writer, entry.architecture, keys_of(entry, model.config, rope))
     add_tokenizer(writer)
     for source, target, tensor in placed(entry, model):
-        how = stored_kind(source, tensor.ndim, tensor.shape[-1], asked)
+        how = stored_kind(entry, source, tensor.ndim, tensor.shape[-1], asked)
         writer.add_tensor(target, gguf.quantize(tensor.contiguous().numpy(), how), raw_dtype=how)
     for target, tensor in rope_tensors(model.config).items():
         writer.add_tensor(target, tensor.numpy())
@@ -54,19 +58,22 @@ def placed(entry: Kind, model: nn.Module) -> list[tuple[str, str, Tensor]]:
     Raises:
         KeyError: a tensor has no place in the file.
     """
-    found = []
+    found: dict[str, tuple[str, Tensor]] = {}
     for source, parameter in state(model).items():
         tensor = parameter.detach()
         if entry.centred and source.endswith("norm.weight"):
             tensor = tensor + 1
         if not source.startswith(f"{entry.layers}."):
             module, _, suffix = source.rpartition(".")
-            found.append((source, f"{(ROOT | entry.root)[module]}.{suffix}", tensor))
+            found[f"{(ROOT | entry.root)[module]}.{suffix}"] = (source, tensor)
             continue
         layer, _, part = source.removeprefix(f"{entry.layers}.").partition(".")
         made = entry.change(part, tensor, model.config)
         if made is None:
             module, _, suffix = part.rpartition(".")
             made = {f"{(LAYER | entry.names)[module]}.{suffix}": tensor}
-        found += [(source, f"blk.{layer}.{target}", values) for target, values in made.items()]
-    return found
+        for target, values in made.items():
+            full = f"blk.{layer}.{target}"
+            before = [found[full][1]] if full in found else []  # the norms of heads, one after the other
+            found[full] = (source, torch.cat([*before, values]))
+    return [(source, target, values) for target, (source, values) in found.items()]

@@ -87,19 +87,22 @@ def state(model: nn.Module) -> dict[str, Tensor]:
     return tensors
 
 
-def stored_kind(name: str, ndim: int, last: int, asked: gguf.GGMLQuantizationType) -> gguf.GGMLQuantizationType:
+def stored_kind(
+    kind: Kind, name: str, ndim: int, last: int, asked: gguf.GGMLQuantizationType
+) -> gguf.GGMLQuantizationType:
     """The type in which a transformers tensor is kept in the file, as llama.cpp's converter chooses it."""
     if ndim < 2 or name.endswith(FLOAT32) or _is_gain(name) or "bias" in name or "sinks" in name:
         return gguf.GGMLQuantizationType.F32
     block, _ = gguf.GGML_QUANT_SIZES[asked]
-    return gguf.GGMLQuantizationType.F16 if last % block else asked
+    whole = last % block == 0 and (block == 1 or not name.endswith(kind.unblocked))
+    return asked if whole else gguf.GGMLQuantizationType.F16
 
 
 def round_to(model: nn.Module, kind: Kind, asked: gguf.GGMLQuantizationType) -> None:
     """Give the model the very values that the file will hold."""
     for name, tensor in state(model).items():
         dim = _last(name, kind)
-        how = stored_kind(name, tensor.ndim, tensor.shape[dim], asked)
+        how = stored_kind(kind, name, tensor.ndim, tensor.shape[dim], asked)
         rows = np.ascontiguousarray(tensor.detach().transpose(-1, dim).numpy()) if tensor.ndim > 1 else None
         if how != gguf.GGMLQuantizationType.F32 and rows is not None:
             there = gguf.dequantize(gguf.quantize(rows, how), how).reshape(rows.shape)

@@ -56,6 +56,7 @@ class Kind:
     config: str = ""  # config class, where it is not <stem>Config
     centred: bool = False  # norms multiply by 1 + weight in transformers, by the stored weight in llama.cpp
     rounded_along: dict = field(default_factory=dict)  # end of a name: the dimension that is last in the file
+    unblocked: tuple = ()  # ends of names: float16 where the file is quantized in blocks
     without: str = ""  # why llama.cpp cannot be asked about it
     apart: float = 2e-4  # the largest difference of a log-probability that llama.cpp may show at F32, nats
     why_apart: str = ""  # what makes it larger than that of float32 sums
