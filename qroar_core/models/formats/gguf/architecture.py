@@ -16,7 +16,7 @@ from qroar_core.errors import BadCheckpoint
 from qroar_core.models.formats.gguf.files import FileTensor, GgufFiles
 from qroar_core.models.formats.gguf.metadata import Metadata
 from qroar_core.models.formats.gguf.reading import Piece, Place, assembled, at_rows
-from qroar_core.models.formats.gguf.rope import FREQS, LONG, SHORT
+from qroar_core.models.formats.gguf.rope import rope_parameters
 from qroar_core.models.formats.stored import StoredTensor
 
 TOP = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
@@ -48,6 +48,7 @@ class Architecture:
     config: Callable[[Metadata, GgufFiles], Config]
     top: Mapping[str, str] = field(default_factory=lambda: TOP)
     layer: Mapping[str, str] = field(default_factory=lambda: STANDARD)
+    renamed: Callable[[Config], Mapping[str, str]] | None = None  # `layer` of one config, where it depends on it
     layers_at: str = "model.layers"
     moved: Mapping[str, Mover] = field(default_factory=dict)  # stem in a layer: where its rows go
     one_plus: bool = False  # norms are stored as 1 + w
@@ -60,7 +61,7 @@ class Architecture:
         """Tensors that correspond one to one."""
         found: Built = {}
         for name, source in files.tensors.items():
-            target, stem = self._target(name)
+            target, stem = self._target(name, self.layer if self.renamed is None else self.renamed(config))
             if target is None:
                 continue
             move = self.moved[stem](config) if stem in self.moved else None
@@ -68,7 +69,7 @@ class Architecture:
             found[target] = assembled(source.shape, [Piece(source, move)], shift), (name,)
         return found
 
-    def _target(self, name: str) -> tuple[str | None, str]:
+    def _target(self, name: str, layer: Mapping[str, str]) -> tuple[str | None, str]:
         stem, _, leaf = name.rpartition(".")
         if leaf not in ("weight", "bias"):
             return None, stem
@@ -76,9 +77,9 @@ class Architecture:
             return f"{self.top[stem]}.{leaf}", stem
         blk, _, rest = stem.partition(".")
         number, _, stem = rest.partition(".")
-        if blk != "blk" or not number.isdecimal() or stem not in self.layer:
+        if blk != "blk" or not number.isdecimal() or stem not in layer:
             return None, stem
-        return f"{self.layers_at}.{int(number)}.{self.layer[stem]}.{leaf}", stem
+        return f"{self.layers_at}.{int(number)}.{layer[stem]}.{leaf}", stem
 
     def gguf_name(self, target: str) -> str:
         """The GGUF tensor a parameter comes from, as well as the tables know."""
@@ -113,6 +114,20 @@ def sizes(meta: Metadata, files: GgufFiles) -> Config:
         "max_position_embeddings": meta.size("context_length"),
         "tie_word_embeddings": "output.weight" not in files.tensors,
         "attention_dropout": 0.0,
+    }
+
+
+def decoder(meta: Metadata, files: GgufFiles, kind: str, model_type: str) -> Config:
+    """`sizes` of a class whose heads turn as a whole, with RMS norms and SiLU."""
+    found = sizes(meta, files)
+    width = whole_rotary(meta, head_dim(meta, found))
+    return found | {
+        "architectures": [kind],
+        "model_type": model_type,
+        "hidden_act": "silu",
+        "head_dim": width,
+        "rms_norm_eps": meta.real("attention.layer_norm_rms_epsilon"),
+        "rope_parameters": rope_parameters(meta, files, width),
     }
 
 
@@ -179,5 +194,30 @@ def unpaired(heads: str) -> Mover:
 
 
 PAIRED = {"attn_q": unpaired("num_attention_heads"), "attn_k": unpaired("num_key_value_heads")}
-__all__ = ["ATTENTION", "FREQS", "HARMLESS", "LONG", "MLP", "PAIRED", "QK_NORM", "SHORT", "STANDARD", "TOP"]
-__all__ += ["Architecture", "Built", "Config", "has", "head_dim", "rows_of", "sizes", "take", "whole_rotary"]
+
+
+def partial_rotary(meta: Metadata, files: GgufFiles, width: int) -> Config:
+    """rope_parameters where only the first rope.dimension_count channels of a head may turn."""
+    turned = meta.size("rope.dimension_count", width)
+    if turned > width or turned % 2:
+        raise meta.wrong("rope.dimension_count", turned)
+    return rope_parameters(meta, files, turned) | {"partial_rotary_factor": turned / width}
+
+
+def share(meta: Metadata, key: str, total: int, default: int | None = None) -> int:
+    """A count that must lie between 1 and `total`; without a default it must be there.
+
+    Raises:
+        BadCheckpoint: it does not.
+    """
+    value = meta.size(key) if default is None else meta.size(key, default)
+    if value > total:
+        raise meta.wrong(key, value)
+    return value
+
+
+def reordered(files: GgufFiles, target: str, name: str, shape: tuple[int, ...], rows: np.ndarray) -> Built:
+    """One tensor whose row i goes to row `rows[i]`; {} where the file does not have it."""
+    if name not in files.tensors:
+        return {}
+    return {target: (assembled(shape, [Piece(take(files, name, shape), at_rows(rows))]), (name,))}

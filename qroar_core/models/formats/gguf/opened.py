@@ -89,7 +89,9 @@ def _refuse_layers(config: Config, files: GgufFiles) -> None:
 
 def _checked(architecture: Architecture, config: Config, files: GgufFiles, built: Built) -> dict[str, StoredTensor]:
     where = str(files.path)
-    expected = parameter_shapes(config, where)
+    expected, known = parameter_shapes(config, where)
+    for key in config.keys() - known:  # head_dim in classes that divide it themselves
+        del config[key]
     if architecture.head != "optional" and config["tie_word_embeddings"] != (architecture.head == "never"):
         there = "is missing" if architecture.head == "always" else "has no place in this architecture"
         raise BadCheckpoint(f"tensor output.weight {there}", where=where, do="fetch it again")
@@ -124,8 +126,8 @@ def _zero(architecture: Architecture, name: str, shape: tuple[int, ...], found: 
     return StoredTensor(shape, lambda: torch.zeros(shape))
 
 
-def parameter_shapes(config: Config, where: str) -> dict[str, tuple[int, ...]]:
-    """State-dict names and shapes of the model of a config, tied ones once.
+def parameter_shapes(config: Config, where: str) -> tuple[dict[str, tuple[int, ...]], set[str]]:
+    """State-dict names and shapes of the model of a config, tied ones once; and the keys that the class may go by.
 
     Raises:
         BadCheckpoint: sizes that no model can be laid out with.
@@ -141,4 +143,7 @@ def parameter_shapes(config: Config, where: str) -> dict[str, tuple[int, ...]]:
         message = " ".join(str(error).split())[:160] or type(error).__name__
         raise BadCheckpoint(f"its sizes make no model ({message})", where=where, do="fetch it again") from error
     tied = set(model._tied_weights_keys or {}) if settings.tie_word_embeddings else set()
-    return {name: tuple(value.shape) for name, value in model.state_dict().items() if name not in tied}
+    shapes = {name: tuple(value.shape) for name, value in model.state_dict().items() if name not in tied}
+    usual = config["hidden_size"] // config["num_attention_heads"]
+    spare = {"head_dim"} if config.get("head_dim") == usual and "head_dim" not in vars(type(settings)) else set()
+    return shapes, config.keys() - spare

@@ -91,9 +91,7 @@ def _divisors(files: GgufFiles, name: str, rotary_dim: int) -> np.ndarray | None
     return values
 
 
-def _per_pair(
-    short: np.ndarray, long: np.ndarray, attention: float, original: int, factor: float
-) -> dict[str, Any]:
+def _per_pair(short: np.ndarray, long: np.ndarray, attention: float, original: int, factor: float) -> dict[str, Any]:
     return {
         "rope_type": "longrope",
         "short_factor": [float(str(np.float32(x))) for x in short],
