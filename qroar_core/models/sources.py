@@ -18,13 +18,23 @@ HUB_FILES = ["*.json", "*.safetensors", "tokenizer*", "*.model", "*.txt"]
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A Hugging Face folder on disk and where it came from."""
+    """A checkpoint on disk and where it came from."""
 
     asked: str  # what the person typed
     label: str  # short name to show
-    folder: Path
-    note: str = ""
+    folder: Path  # holds config.json and the tokenizer's own files
+    note: str = ""  # what the reader must know about it
     stored: Callable[[], dict[str, StoredTensor]] | None = None  # its tensors, where the folder's own are not they
+
+    def tensors(self) -> dict[str, StoredTensor]:
+        """Every tensor by its Hugging Face name, read when asked.
+
+        Raises:
+            BadCheckpoint: weights that are missing, pickled or cannot be read.
+        """
+        from qroar_core.models.formats.folder_tensors import folder_tensors
+
+        return folder_tensors(self.folder) if self.stored is None else self.stored()
 
 
 def cache_dir() -> Path:
