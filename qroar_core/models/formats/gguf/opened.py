@@ -6,6 +6,7 @@ the model comes from the file and has the shape its sizes say, every tensor of t
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -38,8 +39,10 @@ class Opened:
 
     @property
     def label(self) -> str:
-        """The most common quantized tensor type, or float type where nothing is quantized."""
-        kinds = Counter(source.info.kind.name for source in self.files.tensors.values())
+        """The quantized type of most values, or the float type where nothing is quantized."""
+        kinds: Counter[str] = Counter()
+        for source in self.files.tensors.values():
+            kinds[source.info.kind.name] += math.prod(source.shape)
         quantized = Counter({kind: n for kind, n in kinds.items() if kind not in FLOATS})
         return (quantized or kinds).most_common(1)[0][0]
 

@@ -73,7 +73,7 @@ def rope_parameters(meta: Metadata, files: GgufFiles, rotary_dim: int, *, mla: b
     if freqs is None and attention == 1:
         return block | ({"rope_type": "linear", "factor": factor} if factor != 1 else {})
     divisors = np.ones(rotary_dim // 2) if freqs is None else freqs
-    llama3 = _llama3(divisors, base, context, original) if factor == 1 and attention == 1 else None
+    llama3 = llama3_parameters(divisors, base, context, original) if factor == 1 and attention == 1 else None
     return block | (llama3 or _per_pair(divisors * factor, divisors * factor, attention, context, 1.0))
 
 
@@ -128,7 +128,7 @@ def _yarn(
     return block
 
 
-def _llama3(divisors: np.ndarray, base: float, context: int, original: int) -> dict[str, Any] | None:
+def llama3_parameters(divisors: np.ndarray, base: float, context: int, original: int) -> dict[str, Any] | None:
     """The llama3 parameters that give these divisors, None where none do."""
     if (np.abs(divisors - 1) <= CLOSE).all():
         return {}
