@@ -92,10 +92,13 @@ def _from_folder(path: Path, asked: str, on_step: OnStep) -> Source:
 
 
 def _from_gguf(path: Path, asked: str, label: str, on_step: OnStep) -> Source:
-    from qroar_core.models.gguf_file import converted
+    from qroar_core.models.formats.gguf import open_gguf, template_folder
 
-    folder, kind = converted(path, on_step)
-    return Source(asked, label, folder, note=f"dequantized from GGUF ({kind})")
+    step = Step("load", 0, 4, f"read {path.name}")
+    opened = patiently(lambda: open_gguf(path), on_step, step)
+    folder = patiently(lambda: template_folder(opened, cache_dir()), on_step, step)
+    note = f"dequantized from GGUF ({opened.label})"
+    return Source(asked, label, folder, note=note, stored=lambda: dict(opened.tensors))
 
 
 def _from_hub(asked: str, on_step: OnStep) -> Source:
