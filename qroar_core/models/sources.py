@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,22 +11,34 @@ from qroar_core.errors import BadCheckpoint, UnsupportedModel
 from qroar_core.models.cache import cache_dir as cache_dir  # many ask for it here
 from qroar_core.models.cache import cache_errors
 from qroar_core.models.formats.gguf_source import is_gguf
+from qroar_core.models.formats.stored import StoredTensor
 from qroar_core.models.hub_files import ADAPTER, SHARD
 from qroar_core.models.snapshots import snapshot_of
 from qroar_core.models.typed import FORMS, hub_model, typed_path
-from qroar_core.progress import OnStep, ignore
+from qroar_core.progress import OnStep, Step, ignore, patiently
 
 DEMO = Path(__file__).parents[2] / "assets" / "demo"
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A Hugging Face folder on disk and where it came from."""
+    """A checkpoint on disk and where it came from."""
 
     asked: str  # what the person typed
     label: str  # short name to show
-    folder: Path
-    note: str = ""
+    folder: Path  # holds config.json and the tokenizer's own files
+    note: str = ""  # what the reader must know about it
+    stored: Callable[[], dict[str, StoredTensor]] | None = None  # its tensors, where the folder's own are not they
+
+    def tensors(self) -> dict[str, StoredTensor]:
+        """Every tensor by its Hugging Face name, read when asked.
+
+        Raises:
+            BadCheckpoint: weights that are missing, pickled or cannot be read.
+        """
+        from qroar_core.models.formats.folder_tensors import folder_tensors
+
+        return folder_tensors(self.folder) if self.stored is None else self.stored()
 
 
 def locate(asked: str, on_step: OnStep = ignore) -> Source:
@@ -118,8 +131,11 @@ def _gguf_label(path: Path) -> str:
 
 
 def _from_gguf(path: Path, asked: str, label: str, on_step: OnStep, note: str = "") -> Source:
-    from qroar_core.models.gguf_file import converted
+    from qroar_core.models.formats.gguf import open_gguf, template_folder
 
+    step = Step("load", 0, 4, f"read {path.name}")
+    opened = patiently(lambda: open_gguf(path), on_step, step)
     with cache_errors():
-        folder, kind = converted(path, on_step)
-    return Source(asked, label, folder, note="; ".join(filter(None, (f"dequantized from GGUF ({kind})", note))))
+        folder = patiently(lambda: template_folder(opened, cache_dir()), on_step, step)
+    note = "; ".join(filter(None, (f"dequantized from GGUF ({opened.label})", note)))
+    return Source(asked, label, folder, note=note, stored=lambda: dict(opened.tensors))

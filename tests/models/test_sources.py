@@ -5,13 +5,16 @@ from __future__ import annotations
 import errno
 import json
 import shutil
+from types import SimpleNamespace
 
 import pytest
 from gguf_files import write_model
 
 from qroar_core.errors import BadCheckpoint, BadOutput, QRoarError, UnsupportedModel
-from qroar_core.models import gguf_file, smollm2
+from qroar_core.models import smollm2
 from qroar_core.models.cache import cache_errors, writable_cache
+from qroar_core.models.formats import gguf as formats_gguf
+from qroar_core.models.formats.gguf.template import template_folder
 from qroar_core.models.formats.gguf_source import gguf_of, is_gguf
 from qroar_core.models.sources import DEMO, locate
 
@@ -22,7 +25,8 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 @pytest.fixture
 def unconverted(monkeypatch, tmp_path):
     """GGUF files are found and named here; reading them is tested elsewhere."""
-    monkeypatch.setattr(gguf_file, "converted", lambda path, on_step: (tmp_path, "Q8_0"))
+    monkeypatch.setattr(formats_gguf, "open_gguf", lambda path: SimpleNamespace(label="Q8_0", tensors={}))
+    monkeypatch.setattr(formats_gguf, "template_folder", lambda opened, cache: tmp_path)
 
 
 def line_of(asked, kind=QRoarError):
@@ -124,15 +128,17 @@ def test_a_cache_that_cannot_be_made_is_one_line(tmp_path, monkeypatch):
     (tmp_path / "file").write_bytes(b"")
     cache = tmp_path / "file" / "cache"
     monkeypatch.setenv("QROAR_CACHE", str(cache))
-    line = f"{cache}: the cache folder cannot be written (Not a directory); " + SET
+    said = f"the cache folder cannot be written (Not a directory); {SET}"
+    line = f"{cache}: {said}"
     with pytest.raises(BadOutput) as error:
         writable_cache("made")
     assert str(error.value) == line
     with pytest.raises(BadOutput) as error:
         smollm2.fetch()
     assert str(error.value) == line
-    model = write_model(tmp_path / "m.gguf")
-    assert line_of(model) == line
+    with pytest.raises(BadOutput) as error:
+        template_folder(SimpleNamespace(config={}, files=SimpleNamespace(shards=())), cache)
+    assert str(error.value) == f"{cache}/gguf: {said}"
 
 
 def test_a_cache_that_can_be_made_is(tmp_path, monkeypatch):
