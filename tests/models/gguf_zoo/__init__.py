@@ -12,8 +12,6 @@ from pathlib import Path
 
 import gguf
 import torch
-from torch import Tensor, nn
-
 from gguf_zoo.building import build, round_to, state, stored_kind
 from gguf_zoo.dense import DENSE
 from gguf_zoo.experts import EXPERTS
@@ -21,6 +19,7 @@ from gguf_zoo.header import add_keys, add_tokenizer, keys_of, rope_tensors
 from gguf_zoo.kind import LAYER, ROOT, Kind
 from gguf_zoo.layer_norms import LAYER_NORMS
 from gguf_zoo.rms_norms import RMS_NORMS
+from torch import Tensor, nn
 
 KINDS: dict[str, Kind] = DENSE | RMS_NORMS | LAYER_NORMS | EXPERTS
 

@@ -6,9 +6,8 @@ import gguf
 import numpy as np
 import torch
 import transformers
-from torch import Tensor, nn
-
 from gguf_zoo.kind import CONTEXT, SIZES, Kind, rope_parameters
+from torch import Tensor, nn
 
 ORIGINAL = 128  # tokens, where a RoPE scaling says what window it stretches
 SCALED = {
@@ -72,7 +71,7 @@ def _randomize(model: nn.Module, kind: Kind, seed: int) -> None:
 
 
 def _is_gain(name: str) -> bool:
-    return ("norm" in name.rpartition(".")[0].rpartition(".")[2] and name.endswith("weight")) or "norm.norms" in name
+    return "norm" in name.rpartition(".")[0].rpartition(".")[2] and name.endswith("weight") or "norm.norms" in name
 
 
 def _last(name: str, kind: Kind) -> int:

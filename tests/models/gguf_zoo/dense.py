@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gguf_zoo.kind import CONTEXT, THETA, VOCAB, Kind, llama_rows
+from torch import Tensor
 
 
 def llama_keys(config: Any) -> dict[str, Any]:

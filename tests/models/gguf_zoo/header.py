@@ -8,9 +8,8 @@ from typing import Any
 
 import gguf
 import torch
-from torch import Tensor
-
 from gguf_zoo.kind import Kind
+from torch import Tensor
 
 DEMO = Path(__file__).parents[3] / "assets" / "demo" / "tokenizer.json"
 

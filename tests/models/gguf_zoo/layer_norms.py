@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
-
 from gguf_zoo.kind import THETA, VOCAB, Kind
+from torch import Tensor
 
 ERF = "transformers' gelu is exact, llama.cpp's is the tanh form from a float16 table"
 TABLE = "llama.cpp takes gelu from a float16 table"
