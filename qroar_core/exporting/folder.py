@@ -23,7 +23,7 @@ from safetensors import SafetensorError
 from qroar_core import __version__
 from qroar_core.errors import BadOutput
 from qroar_core.maths.rescale import Scales
-from qroar_core.models.gguf_file import sha256
+from qroar_core.models.formats.digest import sha256
 from qroar_core.models.own_rope import own_rope, replaced_rope
 from qroar_core.models.scales_file import identity_of
 from qroar_core.specs import RopeSpec

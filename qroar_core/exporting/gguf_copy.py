@@ -20,13 +20,13 @@ from qroar_core.errors import BadScales
 from qroar_core.exporting.card import write_card
 from qroar_core.exporting.folder import new_folder, note_of, write_note
 from qroar_core.maths.rescale import Scales, channel_gains, require_scales_alone
+from qroar_core.models.formats.digest import sha256
 from qroar_core.models.formats.gguf_blocks import require_scalable, scale_rows
 from qroar_core.models.formats.gguf_header import read_header
 from qroar_core.models.formats.gguf_model import ROPE_FREQS, GgufModel, understood
 from qroar_core.models.formats.gguf_parts import TensorInfo, header_bytes, padded
 from qroar_core.models.formats.gguf_rope import GgufRope, gguf_rope
 from qroar_core.models.geometry import Geometry
-from qroar_core.models.gguf_file import sha256
 from qroar_core.models.rope import rope_parameters
 from qroar_core.models.scales_file import from_file, identity_of, rope_from
 from qroar_core.progress import OnStep, Step, ignore
