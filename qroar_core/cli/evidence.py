@@ -8,7 +8,7 @@ from typing import Any
 from qroar_core.cli import show_evidence
 from qroar_core.cli.early import about
 from qroar_core.cli.options import BANDS, CONTROLS, EVALUATE, MODEL, OUT, REPLICATE, SEARCH, SETTING, takes
-from qroar_core.cli.root import app, load_model, new_folder, written
+from qroar_core.cli.root import app, load_model, new_folder, say_bands, written
 from qroar_core.cli.settings import setting_of
 from qroar_core.cli.show import progress
 from qroar_core.cli.texts import documents
@@ -36,6 +36,7 @@ def controls(options: dict) -> None:
             scales = seek(loaded, setting.rope, setting.quant, setting.search, texts, None, on_step)
         result = control(loaded, setting, scales, spec, texts, None, on_step)
     result = written(folder, "controls.json", result)
+    say_bands(options, loaded)
     show_evidence.controls(result, options["json"])
 
 
@@ -56,6 +57,7 @@ def replicate(options: dict) -> None:
         pairs = pairs_of(options, setting.rope, setting.quant)
         result = replication(loaded, setting, pairs, spec, texts, on_step)
     result = written(folder, "replication.json", result)
+    say_bands(options, loaded)
     show_evidence.replication(result, options["json"])
 
 

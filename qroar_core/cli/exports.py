@@ -45,7 +45,7 @@ def writer_of(options: dict[str, Any]) -> Callable[..., Path]:
 
 
 def tell_about(loaded: LoadedModel, rope: RopeSpec, options: dict[str, Any]) -> None:
-    """Say what an export changes without being asked: the checkpoint's own interpolation, its number format."""
+    """Once it is written, say what an export changed unasked: the checkpoint's own interpolation, its number format."""
     from qroar_core.models.loading import DTYPES
     from qroar_core.models.own_dtype import own_dtype, written_dtype
     from qroar_core.models.own_rope import replacing
@@ -55,7 +55,7 @@ def tell_about(loaded: LoadedModel, rope: RopeSpec, options: dict[str, Any]) -> 
     if options["format"] in HF:
         dtype, why = written_dtype(loaded, DTYPES.get(options["dtype"]))
         if dtype != own_dtype(loaded):
-            show.note(f"weights are written as {why}")
+            show.note(f"weights were written as {why}")
 
 
 def repeats(options: dict[str, Any]) -> str:

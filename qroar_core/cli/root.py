@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
@@ -14,6 +14,9 @@ from qroar_core.errors import BadOutput
 from qroar_core.models.writable import require_writable_folder
 from qroar_core.results.base import Result
 from qroar_core.specs import BANDS
+
+if TYPE_CHECKING:  # a command that reads no model starts without torch
+    from qroar_core.models.loaded import LoadedModel
 
 Written = TypeVar("Written", bound=Result)
 app = typer.Typer(
@@ -29,11 +32,14 @@ def load_model(options: dict):
 
     check(options)  # a typing slip must not cost the reading of gigabytes
     with show.progress() as on_step:
-        loaded = load.run(options["model"], device=options["device"], dtype=options["dtype"], on_step=on_step)
+        return load.run(options["model"], device=options["device"], dtype=options["dtype"], on_step=on_step)
+
+
+def say_bands(options: dict, loaded: LoadedModel) -> None:
+    """Once a stage is done: say where it had fewer bands than usual because the model has fewer pairs."""
     pairs = loaded.geometry.n_pairs
     if options.get("bands", 0) is None and pairs < BANDS:
         show.note(f"{pairs} frequency bands, not {BANDS}: the model has {pairs} RoPE pairs a head")
-    return loaded
 
 
 def written(folder: Path | None, name: str, result: Written) -> Written:

@@ -69,3 +69,7 @@ def test_the_start_page_adapts_and_says_so(app, four_pairs):
     assert "bands" not in app.query_params  # nobody chose them: a larger model gets its own default
     app.number_input(key="bands").set_value(2).run()
     assert "bands" in app.query_params
+
+
+def test_bad_input_stays_one_line(capfd, four_pairs):
+    assert "native window" not in refused(capfd, "diagnose", "demo", "--length", 10_000_000)  # too little text

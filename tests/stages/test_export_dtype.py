@@ -113,7 +113,7 @@ def test_the_command_line_keeps_it_unless_asked_and_says_where_it_does_not(capfd
     assert capfd.readouterr() == (f"{tmp_path / 'a'}\n", "")
     assert stored(tmp_path / "a") == {"BF16"}
     assert main(["export", source, "--dtype", "float32", "--out", str(tmp_path / "b")]) == 0
-    assert "weights are written as float32, as asked; the checkpoint has bfloat16\n" in capfd.readouterr().err
+    assert "weights were written as float32, as asked; the checkpoint has bfloat16\n" in capfd.readouterr().err
     assert stored(tmp_path / "b") == {"F32"}
     assert main(["info", source, "--json"]) == 0
     facts = json.loads(capfd.readouterr().out)
