@@ -8,8 +8,9 @@ from typing import Any
 
 import gguf
 import torch
-from gguf_zoo.kind import Kind
 from torch import Tensor
+
+from gguf_zoo.kind import Kind
 
 DEMO = Path(__file__).parents[3] / "assets" / "demo" / "tokenizer.json"
 
@@ -54,7 +55,8 @@ def rope_keys(config: Any, rope: str | None) -> dict[str, Any]:
         found |= {"rope.scaling.type": parameters["rope_type"], "rope.scaling.factor": factor}
     if parameters["rope_type"] == "yarn":
         found["rope.scaling.original_context_length"] = parameters["original_max_position_embeddings"]
-        for ours, theirs in (("beta_fast", "yarn_beta_fast"), ("beta_slow", "yarn_beta_slow")):
+        said = {"yarn_beta_fast": "beta_fast", "yarn_beta_slow": "beta_slow", "yarn_attn_factor": "attention_factor"}
+        for theirs, ours in said.items():
             if parameters.get(ours) is not None:
                 found[f"rope.scaling.{theirs}"] = float(parameters[ours])
     return found
