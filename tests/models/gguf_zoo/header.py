@@ -70,9 +70,11 @@ def rope_tensors(config: Any) -> dict[str, Tensor]:
     if parameters["rope_type"] != "llama3":
         return {}
     head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    turns = parameters["original_max_position_embeddings"] * parameters["rope_theta"] ** -(
-        torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim
-    ) / (2 * torch.pi)
+    turns = (
+        parameters["original_max_position_embeddings"]
+        * parameters["rope_theta"] ** -(torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim)
+        / (2 * torch.pi)
+    )
     low, high = parameters["low_freq_factor"], parameters["high_freq_factor"]
     kept = ((turns - low) / (high - low)).clamp(0, 1)  # how much of a frequency is kept as it is
     return {"rope_freqs.weight": (1 / (kept + (1 - kept) / parameters["factor"])).float()}
