@@ -21,6 +21,7 @@ from qroar_core.models.loaded import LoadedModel, fingerprint
 from qroar_core.models.quiet import quiet_transformers
 from qroar_core.models.sources import Source, locate
 from qroar_core.models.spreading import spread
+from qroar_core.models.tokenizer import read_tokenizer
 from qroar_core.progress import OnStep, Step, ignore, patiently
 
 DTYPES = {
@@ -58,7 +59,7 @@ def load_model(source: str, *, device: str = "auto", dtype: str = "auto", on_ste
     read = Step("load", 1, 4, "read weights")
     model = patiently(lambda: _read_weights(found, kind, family.implementation), on_step, read)
     patiently(lambda: _refuse_non_finite(model, found.label), on_step, Step("load", 2, 4, "check weights"))
-    tokenizer = _read_tokenizer(found)
+    tokenizer = _read_tokenizer(found, model)
     move = Step("load", 3, 4, f"move to {' and '.join(map(str, devices))}")
     loaded = patiently(lambda: as_loaded(model, tokenizer, family, found, *devices), on_step, move)
     on_step(Step("load", 4, 4, "loaded"))
@@ -184,13 +185,8 @@ def _refuse_non_finite(model: nn.Module, label: str) -> None:
             raise BadCheckpoint(f"{name} holds NaN or infinity", where=label, do="fetch the checkpoint again")
 
 
-def _read_tokenizer(found: Source) -> Any:
-    from transformers import AutoTokenizer
-
-    try:
-        return AutoTokenizer.from_pretrained(found.folder, trust_remote_code=False)
-    except Exception as error:  # tokenizers raises nothing narrower for a file it can't read
-        raise BadCheckpoint(f"tokenizer cannot be read: {_message(error)}", where=str(found.folder)) from error
+def _read_tokenizer(found: Source, model: Any) -> Any:
+    return read_tokenizer(found.folder, found.label, rows=model.get_input_embeddings().weight.shape[0])
 
 
 def _message(error: BaseException) -> str:

@@ -126,7 +126,7 @@ def _joins(vocabulary: Vocabulary, ids: dict[str, int], where: str) -> list[tupl
         if found and made.setdefault(score, i) != i:
             first = vocabulary.tokens[made[score]]
             raise UnsupportedModel(
-                f"tokens {first[:40]!r} and {text[:40]!r} have one score, {score:g}, so the order of merges is not known",
+                f"tokens {first[:40]!r} and {text[:40]!r} both have score {score:g}: the order of merges is not known",
                 where=where,
                 do="give the Hugging Face checkpoint of this model",
             )
