@@ -43,12 +43,12 @@ def save(loaded: LoadedModel, rope: RopeSpec, folder: Path, tensors: dict[str, T
 
 def _copy_tokenizer(loaded: LoadedModel, folder: Path) -> None:
     """The checkpoint's own tokenizer files, byte for byte; written anew where it had no tokenizer.json."""
-    files = [] if loaded.template is None else tokenizer_files(loaded.template)
-    if not any(path.name == LAW for path in files):
+    source = loaded.template
+    if source is None or not (source / LAW).is_file():
         loaded.tokenizer.save_pretrained(folder)
         return
-    for path in files:
-        target = folder / path.relative_to(loaded.template)
+    for path in tokenizer_files(source):
+        target = folder / path.relative_to(source)
         target.parent.mkdir(exist_ok=True)
         shutil.copyfile(path, target)
 

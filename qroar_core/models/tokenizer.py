@@ -101,7 +101,7 @@ def _as_it_is(folder: Path, config: dict[str, Any], where: str) -> Any:
 def _content(token: Any, what: str, where: str) -> str | None:
     text = token.get("content") if isinstance(token, dict) else token
     if text is not None and not isinstance(text, str):
-        raise BadCheckpoint(f"{what} is {str(token)[:60]!r}, a text belongs there", where=where)
+        raise BadCheckpoint(f"{what} is {repr(token)[:60]}, a text belongs there", where=where)
     return text
 
 
@@ -129,9 +129,12 @@ def _chat_template(folder: Path, config: dict[str, Any], where: str) -> str | di
     elif (folder / TEMPLATE_FILES[1]).is_file():
         said = _table(folder / TEMPLATE_FILES[1], where).get("chat_template")
     try:
-        return {entry["name"]: entry["template"] for entry in said} if isinstance(said, list) else said
-    except (KeyError, TypeError) as error:
-        raise BadCheckpoint(f"{CONFIG}: chat_template cannot be read", where=where) from error
+        named = {entry["name"]: entry["template"] for entry in said} if isinstance(said, list) else said
+    except (KeyError, TypeError):
+        named = 0
+    if named is not None and not isinstance(named, (str, dict)):
+        raise BadCheckpoint(f"{CONFIG}: chat_template is no text", where=where, do="fetch the checkpoint again")
+    return named
 
 
 def _from_lists(folder: Path, config: dict[str, Any], where: str) -> Any:

@@ -19,6 +19,7 @@ from qroar_core.errors import BadCheckpoint, QRoarError, UnsupportedModel
 from qroar_core.models.formats.gguf_header import read_header
 from qroar_core.models.formats.gguf_read_tokenizer import write_tokenizer
 from qroar_core.models.formats.gguf_splits import SPLIT_RULES
+from qroar_core.models.formats.gguf_tokenizer import tokenizer_entries
 from qroar_core.models.llama_cpp import LlamaCpp, available
 from qroar_core.models.sources import DEMO
 from qroar_core.models.tokenizer import read_tokenizer
@@ -213,3 +214,14 @@ def test_what_cannot_be_read_exactly_is_refused_in_one_line(tmp_path, bpe, spm, 
     assert type(error.value) is kind
     assert "\n" not in str(error.value)
     assert str(error.value).startswith("m.gguf: ")
+
+
+@pytest.mark.parametrize("pre", ONE_EACH)
+def test_a_tokenizer_that_was_read_is_written_under_its_own_rule(tmp_path, bpe, pre):
+    """The writer's names are the reader's: read, written, read again, the same tokens."""
+    written(write_gguf(tmp_path / "m.gguf", pre=pre, **bpe))
+    ours = read_tokenizer(tmp_path, "m")
+    keys = {entry.key: entry.value for entry in tokenizer_entries(ours, len(bpe["tokens"]), "m")}
+    assert SPLIT_RULES[keys["tokenizer.ggml.pre"]].steps == SPLIT_RULES[pre].steps
+    assert keys["tokenizer.ggml.add_bos_token"] == SPLIT_RULES[pre].bos
+    assert keys["tokenizer.ggml.bos_token_id"] == 1

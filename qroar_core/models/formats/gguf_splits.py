@@ -108,3 +108,6 @@ SPLIT_RULES: dict[str, SplitRule] = {
     **_named("poro-chat bloom gpt3-finnish", BLOOM),
     **_named("viking", BLOOM, DIGIT),
 }
+RULE_NAMES: dict[tuple[tuple[str, ...], bool], str] = {  # (steps, mergeless): the first of its names
+    (rule.steps, rule.mergeless): name for name, rule in reversed(SPLIT_RULES.items())
+}
