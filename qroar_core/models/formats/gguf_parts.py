@@ -87,7 +87,7 @@ class Header:
     @property
     def data_bytes(self) -> int:
         """Bytes from `data_start` to the end of the last tensor."""
-        return max(t.offset + t.nbytes for t in self.tensors.values())
+        return max((t.offset + t.nbytes for t in self.tensors.values()), default=0)
 
 
 def array_items(array: Entry) -> list[Any]:
