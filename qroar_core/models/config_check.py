@@ -18,8 +18,9 @@ from qroar_core.errors import BadCheckpoint, UnsupportedModel
 LARGEST = 1 << 31  # of any size
 REQUIRED = ("hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
 POSITIVE = (*REQUIRED, "intermediate_size", "num_key_value_heads", "head_dim", "max_position_embeddings",
-            "num_local_experts", "n_routed_experts", "num_experts_per_tok", "sliding_window")  # fmt: skip
-OPTIONAL = ("num_key_value_heads", "head_dim", "sliding_window", "intermediate_size")  # null means: as usual
+            "num_local_experts", "n_routed_experts", "num_experts_per_tok", "sliding_window",
+            "num_kv_heads")  # fmt: skip
+OPTIONAL = ("num_key_value_heads", "head_dim", "sliding_window", "intermediate_size", "num_kv_heads")  # may be null
 ROPE_BLOCKS = ("rope_parameters", "rope_scaling")
 
 Test = Callable[[Any], bool]
@@ -81,17 +82,28 @@ COMPUTES = re.compile(  # words in a key that changes what a model computes
     r"softcap|soft_cap|logit_cap|multiplier|(logit|embedding|residual|attention|attn|emb|depth)s?_(scale|scaling)"
     r"|scale_(emb|depth|attn)|^mup_|dim_model_base|window|clip_|clamp|bidirectional|is_causal|alibi|^rope_|rotary"
     r"|theta|_eps$|epsilon|qk_norm|qk_layernorm|experts|no_rope|nope_|sinks?$|query_pre_attn|attention_chunk"
-    r"|temperature_tuning|parallel_residual|position_embedding_type|ntk|mscale|yarn"
+    r"|temperature_tuning|parallel_residual|position_embedding_type|ntk|mscale|yarn|dual_chunk|swiglu_|moe_layer_freq"
+    r"|scoring_func"
 )
-INERT: dict[str, tuple[Any, ...]] = {  # keys of that sound, and values under which they change nothing; (): any
+EPSILON = re.compile(r"(^|_)(eps|epsilon)$")  # what a norm adds under its root
+AGAIN = re.compile(r"(^|_)(eps|epsilon|theta)$")  # may stand twice under two names, with one value
+FACTOR = re.compile(r"(factor|scale|scaling|multiplier)$")  # of these 1 changes nothing
+INERT: dict[str, tuple[Any, ...]] = {  # keys of that sound, and the values under which they change nothing
     "scale_attn_weights": (True, None),
     "rope_interleaved": (False, None),
-    "position_embedding_type": ("rope", "rotary", "absolute", None),
     "is_causal": (True, None),
-    "layer_norm_eps": (),
-    "layer_norm_epsilon": (),
-    "initializer_range_multiplier": (),
+    "position_embedding_type": ("rope", "rotary", "absolute", "rope_gptj", None),  # the last is Cohere's own name
+    "swiglu_limit": (None,),
+    "swiglu_alpha": (None,),
+    "moe_layer_freq": (1, None),
+    "experts_per_token": (),  # gpt-oss says num_experts_per_tok too
+    "num_experts_per_token": (),
+    "attn_rotary_emb": (),  # Bamba says partial_rotary_factor too
+    "sliding_window_pattern": (),  # of Gemma 3 and Cohere 2, beside layer_types
+    "rope_pct": (),
+    "rotary_pct": (1, None),
 }
+SCORING = {"deepseek_v2": "softmax", "deepseek_v3": "sigmoid"}  # how their routers turn logits into weights
 NEUTRAL: tuple[Any, ...] = (None, False, 0, "", "none", [], {})
 
 
@@ -116,6 +128,11 @@ def check_raw(raw: dict[str, Any], where: str) -> None:
     for key in ("partial_rotary_factor", "rotary_pct"):
         if raw.get(key) is not None and not ROPE["partial_rotary_factor"][0](raw[key]):
             raise _wrong(key, raw[key], ROPE["partial_rotary_factor"][1], where)
+    for key in raw:
+        if isinstance(raw[key], int | float) and abs(raw[key]) > LARGEST and "token" not in key:
+            raise _wrong(key, raw[key], f"a number up to {LARGEST}", where)
+        if EPSILON.search(key) and raw[key] is not None and not (_number(raw[key]) and 0 < raw[key] < 1):
+            raise _wrong(key, raw[key], "a number above 0, below 1", where)
     for key in ROPE_BLOCKS:
         if raw.get(key) is not None:
             _check_rope(raw[key], key, where)
@@ -124,11 +141,18 @@ def check_raw(raw: dict[str, Any], where: str) -> None:
 def check_keys(raw: dict[str, Any], config: Any, where: str) -> None:
     """Raises UnsupportedModel where config.json asks for something that this family's code does not compute."""
     known = {field.name for field in fields(config)} | {x for pair in config.attribute_map.items() for x in pair}
+    blocks: Any = [*(getattr(config, "rope_parameters", None) or {}).values(), config.rope_parameters]
+    thetas = [block["rope_theta"] for block in blocks if isinstance(block, dict) and "rope_theta" in block]
+    same = [getattr(config, name) for name in known if EPSILON.search(name) and hasattr(config, name)] + thetas
     for key, value in raw.items():
-        if key in known or key.startswith("_") or key not in vars(config) or not COMPUTES.search(key):
+        if key in known or key.startswith("_") or key not in vars(config):
             continue  # a key that is no attribute was read and turned into others: rope_theta, rotary_pct
-        neutral = value in INERT[key] if INERT.get(key) else value in NEUTRAL or key in INERT
-        if neutral:
+        if key == "scoring_func" and SCORING.get(config.model_type) == value:
+            continue
+        if not COMPUTES.search(key) or (AGAIN.search(key) and value in same):
+            continue
+        usual = NEUTRAL + ((1,) if FACTOR.search(key) else ())
+        if value in INERT.get(key, usual) or INERT.get(key) == ():
             continue
         raise UnsupportedModel(
             f"{key} is {str(value)[:40]}, which a {config.model_type} model does not compute",

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from qroar_core.errors import BadCheckpoint, BadSpec, OutOfMemory, UnsupportedModel
+from qroar_core.errors import BadCheckpoint, BadSpec, OutOfMemory, QRoarError, UnsupportedModel
 from qroar_core.models.config_check import check_keys, check_raw
 from qroar_core.models.devices import choose_devices
 from qroar_core.models.families import Family, family_of
@@ -20,6 +20,7 @@ from qroar_core.models.loaded import LoadedModel, fingerprint
 from qroar_core.models.quiet import quiet_transformers
 from qroar_core.models.sources import Source, locate
 from qroar_core.models.spreading import spread
+from qroar_core.models.tokenizer import read_tokenizer
 from qroar_core.progress import OnStep, Step, ignore, patiently
 
 DTYPES = {
@@ -53,16 +54,42 @@ def load_model(source: str, *, device: str = "auto", dtype: str = "auto", on_ste
     found = locate(source, on_step)
     config = read_config(found)
     family = family_of(config.architectures, found.label)
-    family.geometry(config, 0)  # refuses a bad layout before gigabytes are read
+    _refuse_layout(family, config, str(found.folder / "config.json"))  # before gigabytes are read
     read = Step("load", 1, 4, "read weights")
     stored = patiently(found.tensors, on_step, read)
     model = patiently(lambda: filled(config, stored, kind, family, str(found.folder)), on_step, read)
     patiently(lambda: refuse_non_finite(model, found.label), on_step, Step("load", 2, 4, "check weights"))
-    tokenizer = _read_tokenizer(found)
+    tokenizer = _read_tokenizer(found, model)
     move = Step("load", 3, 4, f"move to {' and '.join(map(str, devices))}")
     loaded = patiently(lambda: as_loaded(model, tokenizer, family, found, *devices), on_step, move)
+    patiently(lambda: _refuse_what_does_not_run(loaded), on_step, move)
     on_step(Step("load", 4, 4, "loaded"))
     return loaded
+
+
+def _refuse_layout(family: Family, config: Any, where: str) -> None:
+    try:
+        family.geometry(config, 0)
+    except QRoarError:
+        raise
+    except Exception as error:  # arithmetic on numbers that do not fit together
+        raise BadCheckpoint(f"its numbers do not fit together: {_message(error)}", where=where) from error
+
+
+@torch.inference_mode()
+def _refuse_what_does_not_run(loaded: LoadedModel) -> None:
+    """Two tokens through the model: sizes that only a forward pass brings together are refused here, not in a stage."""
+    ids = torch.zeros(1, 2, dtype=torch.int64, device=loaded.device)
+    try:
+        loaded.model(ids, use_cache=False)
+    except torch.OutOfMemoryError as error:
+        raise OutOfMemory("no room for a forward pass", where=str(loaded.device), do="choose --device cpu") from error
+    except Exception as error:  # whatever the model's own code meets
+        raise BadCheckpoint(
+            f"its config and its weights do not run together: {_message(error)}",
+            where=loaded.name,
+            do="check config.json",
+        ) from error
 
 
 def as_loaded(model: Any, tokenizer: Any, family: Family, found: Source, *devices: torch.device) -> LoadedModel:
@@ -109,7 +136,6 @@ def read_config(found: Source) -> Any:
         BadCheckpoint: no config.json, or one that does not parse.
         UnsupportedModel: an architecture no family knows, or a key that its code does not compute with.
     """
-    from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoConfig
 
     path = found.folder / "config.json"
@@ -126,7 +152,7 @@ def read_config(found: Source) -> Any:
     try:
         with quiet_transformers():
             config = AutoConfig.from_pretrained(found.folder, trust_remote_code=False)
-    except (ValueError, KeyError, TypeError, AttributeError, OSError, ArithmeticError, StrictDataclassError) as error:
+    except Exception as error:  # configs compute: whatever numbers that do not fit together make them raise
         raise BadCheckpoint(f"config.json cannot be read: {_message(error)}", where=str(found.folder)) from error
     check_keys(raw, config, str(path))
     if hasattr(config, "quantization_config"):  # the tensors of `found` are dequantized while they are read
@@ -141,13 +167,8 @@ def _architectures(raw: dict[str, Any], found: Source) -> list[str] | None:
     return names
 
 
-def _read_tokenizer(found: Source) -> Any:
-    from transformers import AutoTokenizer
-
-    try:
-        return AutoTokenizer.from_pretrained(found.folder, trust_remote_code=False)
-    except Exception as error:  # tokenizers raises nothing narrower for a file it can't read
-        raise BadCheckpoint(f"tokenizer cannot be read: {_message(error)}", where=str(found.folder)) from error
+def _read_tokenizer(found: Source, model: Any) -> Any:
+    return read_tokenizer(found.folder, found.label, rows=model.get_input_embeddings().weight.shape[0])
 
 
 def _message(error: BaseException) -> str:

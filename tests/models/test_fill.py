@@ -163,6 +163,8 @@ WRONG = {
     "config.json has no vocab_size": {"vocab_size": None},
     "max_position_embeddings is '-1'": {"max_position_embeddings": -1},
     "pad_token_id is '999', below the embedding's 256 rows": {"pad_token_id": 999},
+    "rms_norm_eps is '0', a number above 0, below 1": {"rms_norm_eps": 0},
+    "rms_norm_eps is '1e-5'": {"rms_norm_eps": "1e-5"},
     "partial_rotary_factor is '1.5'": {"partial_rotary_factor": 1.5},
 }  # fmt: skip
 
@@ -181,7 +183,9 @@ def test_a_number_of_a_wrong_kind_is_named(message):
      ("embedding_multiplier", 12.0), ("residual_multiplier", 0.2), ("attention_multiplier", 0.01),
      ("sliding_window", 512), ("use_bidirectional_attention", True), ("is_causal", False), ("use_qk_norm", True),
      ("num_experts", 8), ("alibi", True), ("layer_norm_eps_scale_multiplier", 2.0), ("no_rope_layers", [1, 0]),
-     ("attention_chunk_size", 128), ("scale_emb", 12), ("rope_interleaved", True), ("attn_temperature_tuning", True)],
+     ("attention_chunk_size", 128), ("dual_chunk_attention_config", {"chunk_size": 8}), ("norm_eps", 3e-4),
+     ("scoring_func", "softmax"), ("theta", 5e5), ("scale_emb", 12), ("rope_interleaved", True),
+     ("attn_temperature_tuning", True)],
 )  # fmt: skip
 def test_a_key_that_llama_does_not_compute_is_refused_unless_neutral(key, value):
     raw = json.loads(config_of(CASES["llama, 1 KV head"]).to_json_string())
@@ -192,7 +196,36 @@ def test_a_key_that_llama_does_not_compute_is_refused_unless_neutral(key, value)
     with pytest.raises(QRoarError, match=f"^config.json: {key} is .*, which a llama model does not compute; check"):
         check(**{key: value})
     check(**{key: None})
+    check(theta=1e4, norm_eps=raw["rms_norm_eps"], rotary_scaling_factor=1.0, sliding_window=None, num_experts=0)
     check(_name_or_path="x", transformers_version="4", unsloth_fixed=True, rope_theta=1e4)
+
+
+PEOPLE_HAVE = {  # what checkpoints on the hub say beside a family's own keys: all of it changes nothing
+    "llama, 1 KV head": {"is_llama_config": True, "rope_interleaved": False, "rope_scaling": None, "bias": False,
+                         "transformers.js_config": {"kv_cache_dtype": {}}, "max_sequence_length": 9},
+    "starcoder2": {"activation_function": "gelu_pytorch_tanh", "attention_softmax_in_fp32": True,
+                   "norm_type": "layer_norm", "mlp_type": "default", "scale_attention_softmax_in_fp32": True,
+                   "scale_attn_weights": True},
+    "stablelm": {"rotary_scaling_factor": 1.0, "rope_pct": 0.25, "norm_eps": 1e-5, "tie_word_embeddings": False},
+    "cohere2": {"position_embedding_type": "rope_gptj", "order_of_interleaved_layers": "local_attn_first",
+                "rotary_pct": 1.0, "layer_switch": 4, "cache_implementation": "hybrid"},
+    "gpt_oss": {"experts_per_token": 4, "initial_context_length": 4096, "swiglu_limit": 7.0},
+    "deepseek_v2": {"moe_layer_freq": 1, "scoring_func": "softmax", "seq_aux": True, "aux_loss_alpha": 0.001},
+    "deepseek_v3": {"moe_layer_freq": 1, "scoring_func": "sigmoid", "topk_method": "noaux_tc", "ep_size": 1},
+    "lfm2": {"block_norm_eps": 1e-5, "theta": 1e4, "use_pos_enc": True, "block_use_swiglu": True},
+    "bamba": {"attn_rotary_emb": 8}, "gemma3": {"sliding_window_pattern": 2, "attn_logit_softcapping": None},
+    "phi3": {"interpolate_factor": 1, "lm_head_bias": False, "full_attn_mod": 1, "auto_map": {}},
+    "qwen2": {"use_sliding_window": False, "sliding_window": 131072, "max_window_layers": 70},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PEOPLE_HAVE)
+def test_keys_that_real_checkpoints_carry_are_no_reason_to_refuse(name):
+    own = config_of(CASES[name])
+    raw = json.loads(own.to_json_string()) | PEOPLE_HAVE[name]
+    raw.pop("time_step_limit", None)  # infinity, which only transformers' own reader decodes
+    check_raw(raw, "config.json")
+    check_keys(raw, type(own).from_dict(raw), "config.json")
 
 
 def test_an_architecture_of_another_model_type_is_refused(saved, tmp_path):
@@ -205,6 +238,31 @@ def test_an_architecture_of_another_model_type_is_refused(saved, tmp_path):
 
     with pytest.raises(QRoarError, match=r"MistralForCausalLM, its model_type llama makes a LlamaForCausalLM"):
         load_model(str(tmp_path), device="cpu")
+
+
+ODD = (None, 0, -1, "x", [], {}, 1e9, 10**12, True, 3, 0.5, float("nan"), [0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["llama, 1 KV head", "falcon", "deepseek_v2", "lfm2_moe"])
+def test_whatever_stands_at_a_key_ends_in_one_line_or_in_a_model_that_runs(saved, name, tmp_path, byte_tokenizer):
+    from qroar_core.models.loading import load_model
+
+    _, _, model = saved(name)
+    model.save_pretrained(tmp_path)
+    byte_tokenizer.save_pretrained(tmp_path)
+    path = tmp_path / "config.json"
+    raw = json.loads(path.read_text())
+    refused = []
+    for key in raw:
+        for value in ODD:
+            path.write_text(json.dumps(raw | {key: value}))
+            try:
+                load_model(str(tmp_path), device="cpu")
+            except QRoarError as error:
+                refused.append(str(error))
+    assert len(refused) > 100
+    assert not [line for line in refused if "\n" in line]
 
 
 def test_an_index_is_the_law(saved, tmp_path):
