@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.own_rope import exported_context
 from qroar_core.models.quiet import quiet_transformers
 from qroar_core.models.rope import rope_parameters
+from qroar_core.models.tokenizer import LAW, tokenizer_files
 from qroar_core.specs import RopeSpec
 
 SHARD = "5GB"  # largest file of weights; a larger model comes in several, with an index
@@ -34,10 +36,22 @@ def save(loaded: LoadedModel, rope: RopeSpec, folder: Path, tensors: dict[str, T
             model.save_pretrained(folder, state_dict=tensors, max_shard_size=SHARD)
     finally:
         model.config = before
-    loaded.tokenizer.save_pretrained(folder)
+    _copy_tokenizer(loaded, folder)
     if config:
         path = folder / "config.json"
         path.write_text(json.dumps(json.loads(path.read_text()) | config, indent=2) + "\n")
+
+
+def _copy_tokenizer(loaded: LoadedModel, folder: Path) -> None:
+    """The checkpoint's own tokenizer files, byte for byte; written anew where it had no tokenizer.json."""
+    source = loaded.template
+    if source is None or not (source / LAW).is_file():
+        loaded.tokenizer.save_pretrained(folder)
+        return
+    for path in tokenizer_files(source):
+        target = folder / path.relative_to(source)
+        target.parent.mkdir(exist_ok=True)
+        shutil.copyfile(path, target)
 
 
 def _config(loaded: LoadedModel, rope: RopeSpec) -> Any:

@@ -66,6 +66,23 @@ class _Server:
     def _prepare(self, params: Any) -> None:
         """Set what this kind of server needs."""
 
+    def tokens(self, text: str, *, add_special: bool = False, parse_special: bool = True) -> list[int]:
+        """The token ids llama.cpp makes of a text, with what it puts around it or without."""
+        request = {"content": text, "add_special": add_special, "parse_special": parse_special}
+        try:
+            return [int(i) for i in self._asked("/tokenize", request)["tokens"]]
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            raise BadCheckpoint(f"llama.cpp gives no tokens ({str(error)[:120]})", where="xllamacpp") from error
+
+    def _asked(self, what: str, request: dict[str, Any]) -> Any:
+        """The server's answer over HTTP."""
+        body = json.dumps(request).encode()
+        asked = urllib.request.Request(
+            f"{self.server.listening_address}{what}", body, {"Content-Type": "application/json"}
+        )
+        with DIRECT.open(asked, timeout=PATIENCE) as answer:
+            return json.load(answer)
+
 
 class LlamaCpp(_Server):
     """A server that completes."""
@@ -122,13 +139,8 @@ class LlamaCppStates(_Server):
         Raises:
             BadCheckpoint: the server answers with something else.
         """
-        body = json.dumps({"content": [int(i) for i in ids]}).encode()
-        request = urllib.request.Request(
-            f"{self.server.listening_address}/embedding", body, {"Content-Type": "application/json"}
-        )
         try:
-            with DIRECT.open(request, timeout=PATIENCE) as answer:
-                found = torch.tensor(json.load(answer)[0]["embedding"])
+            found = torch.tensor(self._asked("/embedding", {"content": [int(i) for i in ids]})[0]["embedding"])
         except (OSError, ValueError, LookupError, TypeError) as error:
             raise BadCheckpoint(f"llama.cpp gives no hidden states ({str(error)[:120]})", where="xllamacpp") from error
         if found.ndim != 2 or len(found) != len(ids):

@@ -20,6 +20,7 @@ from qroar_core.models.loaded import LoadedModel, fingerprint
 from qroar_core.models.quiet import quiet_transformers
 from qroar_core.models.sources import Source, locate
 from qroar_core.models.spreading import spread
+from qroar_core.models.tokenizer import read_tokenizer
 from qroar_core.progress import OnStep, Step, ignore, patiently
 
 DTYPES = {
@@ -58,7 +59,7 @@ def load_model(source: str, *, device: str = "auto", dtype: str = "auto", on_ste
     stored = patiently(found.tensors, on_step, read)
     model = patiently(lambda: filled(config, stored, kind, family, str(found.folder)), on_step, read)
     patiently(lambda: refuse_non_finite(model, found.label), on_step, Step("load", 2, 4, "check weights"))
-    tokenizer = _read_tokenizer(found)
+    tokenizer = _read_tokenizer(found, model)
     move = Step("load", 3, 4, f"move to {' and '.join(map(str, devices))}")
     loaded = patiently(lambda: as_loaded(model, tokenizer, family, found, *devices), on_step, move)
     patiently(lambda: _refuse_what_does_not_run(loaded), on_step, move)
@@ -166,13 +167,8 @@ def _architectures(raw: dict[str, Any], found: Source) -> list[str] | None:
     return names
 
 
-def _read_tokenizer(found: Source) -> Any:
-    from transformers import AutoTokenizer
-
-    try:
-        return AutoTokenizer.from_pretrained(found.folder, trust_remote_code=False)
-    except Exception as error:  # tokenizers raises nothing narrower for a file it can't read
-        raise BadCheckpoint(f"tokenizer cannot be read: {_message(error)}", where=str(found.folder)) from error
+def _read_tokenizer(found: Source, model: Any) -> Any:
+    return read_tokenizer(found.folder, found.label, rows=model.get_input_embeddings().weight.shape[0])
 
 
 def _message(error: BaseException) -> str:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from qroar_core.errors import BadText
+from qroar_core.models.token_ids import token_ids
 
 TEXTS = Path(__file__).parents[2] / "assets" / "text"
 SPLITS = ("calibration", "development", "heldout")
@@ -109,7 +110,7 @@ def encode(tokenizer: Any, document: Document) -> Tensor:
     """Token ids of one document, int64 (tokens,), no special tokens; remembered while the tokenizer lives."""
     known = _CODED.setdefault(tokenizer, {})
     if document not in known:
-        ids = tokenizer(document.text, add_special_tokens=False, verbose=False)["input_ids"]
+        ids = token_ids(tokenizer, document.text, where=document.name)
         known[document] = torch.tensor(ids, dtype=torch.int64)
     return known[document]
 

@@ -1,8 +1,9 @@
 """Prompts with a number hidden at a known token: preface, held-out text with its needles, question.
 
 Prompts are put together from token ids, so that their length and the needle's place are exact. The joints are
-line breaks and word starts, where tokenizers split anyway. Every trial draws its own text, numbers and names from
-its own seed: a trial is the same under every condition, and independent of every other but for text that two may share.
+line breaks and word starts, where tokenizers split anyway; a piece in the middle gets no first space of its own.
+Every trial draws its own text, numbers and names from its own seed: a trial is the same under every condition, and
+independent of every other but for text that two may share.
 """
 
 from __future__ import annotations
@@ -11,18 +12,22 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
 from qroar_core.errors import BadText
 from qroar_core.models.text import Document, encode
+from qroar_core.models.token_ids import adds_first_space, token_ids
 from qroar_core.retrieving.wording import KEYS, LARGEST, SMALLEST, WORDINGS, Wording
 from qroar_core.specs import RetrievalSpec, RetrievalTask
 
 WORD_STARTS = "Ġ▁Ċ \n"  # how byte-level and SentencePiece tokens write the white space before a word
 FILLER = "QROAR-FILLER"  # stands for the text while a chat template is applied
 DRAWS = 10_000  # numbers tried until enough of them have equally many tokens
+
+_INSIDE: WeakKeyDictionary[Any, dict[Document, Tensor]] = WeakKeyDictionary()  # see `_document`
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,9 +88,12 @@ def prompt(tokenizer: Any, documents: list[Document], spec: RetrievalSpec, task:
     return Prompt(task, length, depth, trial, numbers[0], choices, budget, ids, answer_at, origin)
 
 
-def _coded(tokenizer: Any, text: str) -> Tensor:
-    """Token ids of a piece of prompt; special tokens only where a chat template wrote them."""
-    return torch.tensor(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"], dtype=torch.int64)
+def _coded(tokenizer: Any, text: str, *, inside: bool = True) -> Tensor:
+    """Token ids of a piece of prompt, `inside` it unless it is the first.
+
+    Special tokens stand only where a chat template wrote them.
+    """
+    return torch.tensor(token_ids(tokenizer, text, inside=inside, where="retrieval prompt"), dtype=torch.int64)
 
 
 def _numbers(tokenizer: Any, draw: random.Random, count: int) -> tuple[list[str], list[Tensor]]:
@@ -125,10 +133,10 @@ def _frame(tokenizer: Any, words: Wording, key: str, chat: bool) -> tuple[Tensor
             why = f"{type(error).__name__}: {error}".splitlines()[0][:120]
             raise BadText(f"its chat template cannot be applied ({why})", where="retrieval",
                           do="ask without it: --no-chat") from error  # fmt: skip
-        return _coded(tokenizer, before), _coded(tokenizer, after + lead)
+        return _coded(tokenizer, before, inside=False), _coded(tokenizer, after + lead)
     before, after = asked.split(FILLER)
     opening = torch.tensor(_opening(tokenizer), dtype=torch.int64)
-    return torch.cat([opening, _coded(tokenizer, before)]), _coded(tokenizer, f"{after} {lead}")
+    return torch.cat([opening, _coded(tokenizer, before, inside=False)]), _coded(tokenizer, f"{after} {lead}")
 
 
 def chat_template(tokenizer: Any) -> bool:
@@ -145,7 +153,7 @@ def _opening(tokenizer: Any) -> list[int]:
 def _filler(tokenizer: Any, documents: list[Document], draw: random.Random, room: int,
             numbers: list[str]) -> tuple[Tensor, str]:  # fmt: skip
     """`room` tokens in a row of one document, in which none of the numbers stands, and where they are from."""
-    coded = [(d.name, encode(tokenizer, d)) for d in documents]
+    coded = [(d.name, _document(tokenizer, d)) for d in documents]
     fitting = [(name, ids) for name, ids in coded if len(ids) >= room]
     if not fitting:
         longest = max((len(ids) for _, ids in coded), default=0)
@@ -164,6 +172,17 @@ def _filler(tokenizer: Any, documents: list[Document], draw: random.Random, room
         if not any(number in text for number in numbers):
             return filler, f"{name}, tokens {start} to {start + room - 1}"
     raise BadText("the numbers to hide stand everywhere in the text", where="retrieval", do="give another text")
+
+
+def _document(tokenizer: Any, document: Document) -> Tensor:
+    """A document's tokens as they stand in the middle of a prompt; remembered while the tokenizer lives."""
+    if not adds_first_space(tokenizer):
+        return encode(tokenizer, document)
+    known = _INSIDE.setdefault(tokenizer, {})
+    if document not in known:
+        ids = token_ids(tokenizer, document.text, inside=True, where=document.name)
+        known[document] = torch.tensor(ids, dtype=torch.int64)
+    return known[document]
 
 
 def _word_starts(tokenizer: Any, filler: Tensor) -> list[int]:

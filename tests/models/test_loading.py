@@ -202,14 +202,14 @@ BAD = {  # what is done to a good folder: the error, and words its line must hol
     "no tokenizer": (
         without("tokenizer.json", "tokenizer_config.json"),
         BadCheckpoint,
-        "tokenizer cannot be read",
+        "no tokenizer.json",
     ),
     "a tokenizer at odds with itself": (
         odd_tokenizer,
         BadCheckpoint,
-        "tokenizer cannot be read",
+        "tokenizer.json cannot be read",
     ),
-    "tokenizer not JSON": (write("tokenizer.json", b"{"), BadCheckpoint, "tokenizer cannot be read"),
+    "tokenizer not JSON": (write("tokenizer.json", b"{"), BadCheckpoint, "tokenizer.json cannot be read"),
 }
 
 
