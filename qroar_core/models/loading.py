@@ -17,6 +17,7 @@ from torch import nn
 from qroar_core.errors import BadCheckpoint, BadSpec, OutOfMemory, UnsupportedModel
 from qroar_core.models.devices import choose_devices
 from qroar_core.models.families import Family, family_of
+from qroar_core.models.formats.declared import KEYS as QUANTIZATION_KEYS
 from qroar_core.models.loaded import LoadedModel, fingerprint
 from qroar_core.models.quiet import quiet_transformers
 from qroar_core.models.sources import Source, locate
@@ -56,7 +57,7 @@ def load_model(source: str, *, device: str = "auto", dtype: str = "auto", on_ste
     family = family_of(config.architectures, found.label)
     family.geometry(config, 0)  # refuses a bad layout before gigabytes are read
     read = Step("load", 1, 4, "read weights")
-    model = patiently(lambda: _read_weights(found, kind, family.implementation), on_step, read)
+    model = patiently(lambda: _read_weights(found, config, kind, family.implementation), on_step, read)
     patiently(lambda: _refuse_non_finite(model, found.label), on_step, Step("load", 2, 4, "check weights"))
     tokenizer = _read_tokenizer(found)
     move = Step("load", 3, 4, f"move to {' and '.join(map(str, devices))}")
@@ -120,26 +121,25 @@ def read_config(found: Source) -> Any:
         if not isinstance(raw, dict):
             raise ValueError("it is not a table")
         family_of(raw.get("architectures"), found.label)  # before transformers, which knows fewer reasons
-        if raw.get("quantization_config"):
-            kind = raw["quantization_config"].get("quant_method", "unknown method")
-            raise UnsupportedModel(
-                f"its weights are quantized already ({kind})",
-                where=str(found.folder),
-                do="give the full-precision checkpoint, or a .gguf file",
-            )
-        return AutoConfig.from_pretrained(found.folder, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(found.folder, trust_remote_code=False)
+        for key in QUANTIZATION_KEYS:  # the weights come dequantized
+            config.__dict__.pop(key, None)
+        return config
     except (ValueError, KeyError, TypeError, AttributeError, OSError, StrictDataclassError) as error:
         raise BadCheckpoint(f"config.json cannot be read: {_message(error)}", where=str(found.folder)) from error
 
 
-def _read_weights(found: Source, dtype: torch.dtype, implementation: str) -> Any:
-    from transformers import AutoModelForCausalLM
+def _read_weights(found: Source, config: Any, dtype: torch.dtype, implementation: str) -> Any:
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoModelForCausalLM
 
     _refuse_pickle(found.folder)
+    given = {} if found.tensors is None else {"config": config, "state_dict": found.tensors}
+    reader: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)] if given else AutoModelForCausalLM
     try:
         with quiet_transformers():
-            read: Any = AutoModelForCausalLM.from_pretrained(
-                found.folder,
+            read: Any = reader.from_pretrained(
+                None if given else found.folder,
+                **given,
                 dtype=dtype,
                 use_safetensors=True,
                 trust_remote_code=False,

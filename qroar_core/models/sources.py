@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qroar_core.errors import BadCheckpoint
+from qroar_core.models.formats.stored import StoredTensor
 from qroar_core.progress import OnStep, Step, ignore, patiently
 
 DEMO = Path(__file__).parents[2] / "assets" / "demo"
@@ -22,6 +23,7 @@ class Source:
     label: str  # short name to show
     folder: Path
     note: str = ""
+    tensors: dict[str, StoredTensor] | None = None  # instead of the folder's own files, where those are quantized
 
 
 def cache_dir() -> Path:
@@ -50,7 +52,7 @@ def locate(asked: str, on_step: OnStep = ignore) -> Source:
             raise BadCheckpoint("no such file", where=asked, do="check the path")
         return _from_gguf(path, asked, path.stem, on_step)
     if path.is_dir():
-        return _from_folder(path, asked, on_step)
+        return _from_folder(path, asked)
     if path.is_file():
         raise BadCheckpoint("not a checkpoint", where=asked, do="give a Hugging Face folder or a .gguf file")
     if asked.startswith((".", "/", "~")) or not re.fullmatch(r"[\w.-]+/[\w.-]+", asked):
@@ -69,13 +71,15 @@ def _as_path(asked: str) -> Path:
     return path
 
 
-def _from_folder(path: Path, asked: str, on_step: OnStep) -> Source:
-    from qroar_core.models.formats.quantized_folder import converted, quantization_of
+def _from_folder(path: Path, asked: str) -> Source:
+    from qroar_core.models.formats.quantized_folder import stored_tensors
 
-    if not quantization_of(path):
+    if not any(path.glob("*.safetensors")):
         return Source(asked, path.resolve().name, path)
-    folder, label = converted(path, on_step)
-    return Source(asked, path.resolve().name, folder, note=f"dequantized from {label}")
+    tensors, label = stored_tensors(path)
+    if not label:
+        return Source(asked, path.resolve().name, path)
+    return Source(asked, path.resolve().name, path, f"dequantized from {label}", tensors)
 
 
 def _from_gguf(path: Path, asked: str, label: str, on_step: OnStep) -> Source:
@@ -98,4 +102,5 @@ def _from_hub(asked: str, on_step: OnStep) -> Source:
             where=asked,
             do="check the id and the connection, or give a local folder",
         ) from error
-    return Source(asked, asked, Path(folder))
+    found = _from_folder(Path(folder), asked)
+    return Source(asked, asked, found.folder, found.note, found.tensors)

@@ -86,10 +86,11 @@ def test_damaged_layers_are_one_line(tiny, folder, tmp_path, name):
     tensors = load_file(folder / "model.safetensors")
     DAMAGES[name](tensors)
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(BadCheckpoint, match=r"self_attn\.k_proj is no bitsandbytes nf4 layer") as caught:
+    line = r"self_attn\.k_proj (is no bitsandbytes nf4 layer|has no weight\.)"
+    with pytest.raises(BadCheckpoint, match=line) as caught:
         load_model(str(folder), device="cpu")
     assert "\n" not in str(caught.value)
-    assert not list((tmp_path / "cache" / "converted").iterdir())
+    assert not (tmp_path / "cache").exists()
 
 
 def test_bitsandbytes_itself_writes_these_bytes():
