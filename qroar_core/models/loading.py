@@ -7,6 +7,7 @@ missing or non-finite weights is refused rather than filled in.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from qroar_core.errors import BadCheckpoint, BadSpec, OutOfMemory, UnsupportedMo
 from qroar_core.models.devices import choose_devices
 from qroar_core.models.families import Family, family_of
 from qroar_core.models.formats.declared import KEYS as QUANTIZATION_KEYS
+from qroar_core.models.formats.quantized_folder import stored_tensors
 from qroar_core.models.loaded import LoadedModel, fingerprint
 from qroar_core.models.quiet import quiet_transformers
 from qroar_core.models.sources import Source, locate
@@ -56,6 +58,7 @@ def load_model(source: str, *, device: str = "auto", dtype: str = "auto", on_ste
     config = read_config(found)
     family = family_of(config.architectures, found.label)
     family.geometry(config, 0)  # refuses a bad layout before gigabytes are read
+    found = _with_tensors(found)
     read = Step("load", 1, 4, "read weights")
     model = patiently(lambda: _read_weights(found, config, kind, family.implementation), on_step, read)
     patiently(lambda: _refuse_non_finite(model, found.label), on_step, Step("load", 2, 4, "check weights"))
@@ -129,10 +132,16 @@ def read_config(found: Source) -> Any:
         raise BadCheckpoint(f"config.json cannot be read: {_message(error)}", where=str(found.folder)) from error
 
 
+def _with_tensors(found: Source) -> Source:
+    """The source with its weights as they are dequantized, where they are quantized."""
+    _refuse_pickle(found.folder)
+    tensors, label = stored_tensors(found.folder)
+    return replace(found, note=f"dequantized from {label}", tensors=tensors) if label else found
+
+
 def _read_weights(found: Source, config: Any, dtype: torch.dtype, implementation: str) -> Any:
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoModelForCausalLM
 
-    _refuse_pickle(found.folder)
     given = {} if found.tensors is None else {"config": config, "state_dict": found.tensors}
     reader: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)] if given else AutoModelForCausalLM
     try:

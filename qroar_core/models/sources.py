@@ -23,7 +23,7 @@ class Source:
     label: str  # short name to show
     folder: Path
     note: str = ""
-    tensors: dict[str, StoredTensor] | None = None  # instead of the folder's own files, where those are quantized
+    tensors: dict[str, StoredTensor] | None = None  # in the place of the folder's files, where those are quantized
 
 
 def cache_dir() -> Path:
@@ -52,7 +52,7 @@ def locate(asked: str, on_step: OnStep = ignore) -> Source:
             raise BadCheckpoint("no such file", where=asked, do="check the path")
         return _from_gguf(path, asked, path.stem, on_step)
     if path.is_dir():
-        return _from_folder(path, asked)
+        return Source(asked, path.resolve().name, path)
     if path.is_file():
         raise BadCheckpoint("not a checkpoint", where=asked, do="give a Hugging Face folder or a .gguf file")
     if asked.startswith((".", "/", "~")) or not re.fullmatch(r"[\w.-]+/[\w.-]+", asked):
@@ -69,17 +69,6 @@ def _as_path(asked: str) -> Path:
     except (OSError, RuntimeError) as error:  # RuntimeError: ~nobody
         raise BadCheckpoint(f"not a usable path ({error})"[:200], where=asked[:80], do="check the path") from error
     return path
-
-
-def _from_folder(path: Path, asked: str) -> Source:
-    from qroar_core.models.formats.quantized_folder import stored_tensors
-
-    if not any(path.glob("*.safetensors")):
-        return Source(asked, path.resolve().name, path)
-    tensors, label = stored_tensors(path)
-    if not label:
-        return Source(asked, path.resolve().name, path)
-    return Source(asked, path.resolve().name, path, f"dequantized from {label}", tensors)
 
 
 def _from_gguf(path: Path, asked: str, label: str, on_step: OnStep) -> Source:
@@ -102,5 +91,4 @@ def _from_hub(asked: str, on_step: OnStep) -> Source:
             where=asked,
             do="check the id and the connection, or give a local folder",
         ) from error
-    found = _from_folder(Path(folder), asked)
-    return Source(asked, asked, found.folder, found.note, found.tensors)
+    return Source(asked, asked, Path(folder))

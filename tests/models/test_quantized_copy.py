@@ -7,7 +7,7 @@ import struct
 
 import pytest
 import torch
-from quantized_folders import BITSANDBYTES, FORMS, awq, decompressed, write_quantized
+from quantized_folders import BITSANDBYTES, EIGHT_BIT_FLOATS, FORMS, awq, decompressed, write_quantized
 from safetensors.torch import load_file, save_file
 
 from qroar_core.errors import BadCheckpoint, BadScales, BadSpec, QRoarError, UnsupportedModel
@@ -48,7 +48,7 @@ def factor(g, mode, layer, which, row):
     return value if which == "q" or mode == "shared" else 1 / value
 
 
-@pytest.mark.parametrize("form", [*FORMS, *BITSANDBYTES])
+@pytest.mark.parametrize("form", [*FORMS, *BITSANDBYTES, *EIGHT_BIT_FLOATS])
 def test_it_is_read_as_its_own_library_reads_it(tiny, folder, form):
     original = tiny(hidden_size=64)
     oracle = write_quantized(folder, original, form)
@@ -60,12 +60,17 @@ def test_it_is_read_as_its_own_library_reads_it(tiny, folder, form):
         assert float((wanted - dict(original.model.named_parameters())[name]).abs().max()) > 1e-4  # it was rounded
     label = {
         "awq": "AWQ int4",
+        "modelopt fp8": "ModelOpt FP8 (its activation scales are not applied)",
+        "autofp8": "FP8 (its activation scales are not applied)",
+        "block fp8": "FP8 in blocks of 32 x 48 (its activation scales are not applied)",
+        "fbgemm fp8": "FBGEMM FP8 (its activation scales are not applied)",
+        "gptq3": "GPTQ int3",
         "gptq4": "GPTQ int4",
         "gptq8": "GPTQ int8",
         "nf4 double": "bitsandbytes nf4",
         "nf4": "bitsandbytes nf4",
         "fp8": "compressed-tensors fp8 float-quantized",
-        "bitsandbytes int8": "bitsandbytes int8 (its activations scales are not applied)",
+        "bitsandbytes int8": "bitsandbytes int8 (its activation scales are not applied)",
         "int8": "compressed-tensors int8 int-quantized",
         "pack8": "compressed-tensors int8 pack-quantized",
     }

@@ -81,6 +81,9 @@ def packing(block: Mapping[str, Any], where: str) -> Packing:
     for group in groups:
         require_known(group, ("weights", "targets", "input_activations", "format"), where, NAME)
         require_known(group["weights"], WEIGHTS, where, f"{NAME} weights")
+    forms = {str(g.get("format") or block.get("format")) for g in groups}
+    if str(block.get("format") or "mixed-precision") not in (*forms, "mixed-precision"):
+        raise unknown(f"{NAME} {str(block['format'])[:40]} with layers in {', '.join(sorted(forms))[:60]}", where)
     schemes = {_scheme(g["weights"], str(g.get("format") or block.get("format")), where) for g in groups}
     if len(schemes) > 1:
         raise UnsupportedModel(f"{NAME} with {len(schemes)} weight schemes", where=where, do="one is known here")

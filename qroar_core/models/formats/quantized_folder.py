@@ -8,7 +8,7 @@ Anything else that looks like quantization is refused by name: a scale that the 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -64,6 +64,7 @@ def stored_tensors(folder: Path) -> tuple[dict[str, StoredTensor], str]:
     cache = {name for name in placed if name.endswith(CACHE) and name not in inside}
     rest = {name: at for name, at in placed.items() if name not in inside | cache}
     _require_plain(rest, folder, f"it is no part of a {packing.label} layer")
+    _require_no_other_part(rest, found, packing, folder)
     tensors = {name: _plain(name, at) for name, at in rest.items()}
     for stem, parts in found.items():
         name = f"{stem}{packing.weight}"
@@ -93,7 +94,7 @@ def _packing(placed: dict[str, Placed], folder: Path, block: dict[str, Any]) -> 
 
 
 def _label(packing: Packing, cache: bool) -> str:
-    left = [*(["activations"] if packing.activations else []), *(["K/V cache"] if cache else [])]
+    left = [*(["activation"] if packing.activations else []), *(["K/V cache"] if cache else [])]
     return f"{packing.label} (its {' and '.join(left)} scales are not applied)" if left else packing.label
 
 
@@ -146,6 +147,19 @@ def layers(placed: dict[str, Placed], packing: Packing, folder: Path) -> dict[st
 
 def _full(stem: str, suffix: str, packing: Packing) -> str:
     return f"{stem}{packing.joint}{suffix}"
+
+
+def _require_no_other_part(rest: Iterable[str], found: dict[str, Any], packing: Packing, folder: Path) -> None:
+    """Refuse a tensor of a quantized layer that its format does not know; a bias is kept beside any."""
+    for name in sorted(rest):
+        words = name.split(".")
+        inside = {".".join(words[:end]) for end in range(1, len(words))} & set(found)
+        if inside and name != f"{min(inside)}.bias":
+            raise UnsupportedModel(
+                f"{name[:100]} belongs to a quantized layer, and {packing.label} has no such part",
+                where=str(folder),
+                do="give the full-precision checkpoint",
+            )
 
 
 def _require_plain(placed: dict[str, Placed], folder: Path, why: str) -> None:
