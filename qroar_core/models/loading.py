@@ -19,6 +19,7 @@ from qroar_core.errors import BadCheckpoint, BadSpec, OutOfMemory, UnsupportedMo
 from qroar_core.models.devices import choose_devices
 from qroar_core.models.families import Family, family_of
 from qroar_core.models.formats.declared import KEYS as QUANTIZATION_KEYS
+from qroar_core.models.formats.declared import quantization_of
 from qroar_core.models.formats.quantized_folder import stored_tensors
 from qroar_core.models.loaded import LoadedModel, fingerprint
 from qroar_core.models.quiet import quiet_transformers
@@ -124,6 +125,7 @@ def read_config(found: Source) -> Any:
         if not isinstance(raw, dict):
             raise ValueError("it is not a table")
         family_of(raw.get("architectures"), found.label)  # before transformers, which knows fewer reasons
+        quantization_of(found.folder)  # says what is wrong with settings that transformers would fall over
         config = AutoConfig.from_pretrained(found.folder, trust_remote_code=False)
         for key in QUANTIZATION_KEYS:  # the weights come dequantized
             config.__dict__.pop(key, None)

@@ -93,6 +93,23 @@ def test_damaged_layers_are_one_line(tiny, folder, tmp_path, name):
     assert not (tmp_path / "cache").exists()
 
 
+def test_flat_scales_that_are_no_whole_rows_are_refused(tiny, folder, tmp_path):
+    """Where the block scales changed under a loaded model, no entry is taken for a row's."""
+    write_quantized(folder, tiny(hidden_size=64), "nf4")
+    loaded = load_model(str(folder), device="cpu")
+    tensors = load_file(folder / "model.safetensors")
+    for wrong in (torch.ones(16, 2), torch.ones(33)):
+        save_file(tensors | {K1 + ".absmax": wrong}, folder / "model.safetensors", metadata={"format": "pt"})
+        with pytest.raises(BadCheckpoint, match=r"k_proj.*(absmax is float32 \[|is \[16, 2\])"):
+            quantized_copy.run(loaded, RopeSpec(), scales(), tmp_path / "out")
+    wide = torch.ones(32, 96)  # 48 bytes a row and 1.5 blocks: the head of the row is in its neighbour's block
+    parts, _ = nf4(wide)
+    tensors = {n: t for n, t in tensors.items() if not n.startswith(K1)}
+    save_file(tensors | {f"{K1[:-7]}.{s}": t for s, t in parts.items()}, folder / "model.safetensors")
+    with pytest.raises(UnsupportedModel, match=r"k_proj: blocks of 64 values run across rows of 96"):
+        quantized_copy.run(loaded, RopeSpec(), scales(), tmp_path / "out")
+
+
 def test_bitsandbytes_itself_writes_these_bytes():
     """Run by hand with the 43 MB wheel on the path; it is no requirement, since importing it changes transformers."""
     functional = pytest.importorskip("bitsandbytes").functional

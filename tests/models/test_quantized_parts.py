@@ -1,4 +1,4 @@
-"""Every part of one quantized layer removed, renamed, reshaped, retyped, and strange ones added, format by format.
+"""Every part of one quantized layer removed, renamed, reshaped, retyped, others added; every setting, format by format.
 
 Each damage is refused in one line, or changes no weight at all: those are listed. A number that moves fails.
 """
@@ -66,9 +66,7 @@ def outcome(folder, wanted):
         same = all(torch.equal(found[name][...], wanted[name]) for name in wanted)
         return "same" if same else "moved"
     except QRoarError as error:
-        assert "\n" not in str(error)
-        assert len(str(error)) < 600
-        return "refused"
+        return "refused" if "\n" not in str(error) and len(str(error)) < 600 else "refused in a mess"
 
 
 def damages(tensors):
@@ -110,8 +108,7 @@ def test_no_damage_to_a_part_moves_a_weight_without_a_word(folder, tmp_path, for
         found[name] = outcome(path, wanted)
     harmless = HARMLESS.get(form, set()) | {name for name in table if "input_scale" in name}
     assert {name for name, what in found.items() if what == "same"} <= harmless
-    assert not [name for name, what in found.items() if what == "moved"]
-    assert "another set" not in found.values(), found
+    assert set(found.values()) <= {"refused", "same"}, found
 
 
 def test_a_shape_that_fits_its_own_scale_is_refused_by_the_model(folder):
@@ -119,7 +116,7 @@ def test_a_shape_that_fits_its_own_scale_is_refused_by_the_model(folder):
     tensors = load_file(path / "model.safetensors")
     tensors[f"{STEM}.weight"] = tensors[f"{STEM}.weight"][:-1].clone()
     save_file(tensors, path / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(QRoarError, match="another shape than config.json says, first model.layers.1.self_attn.k_proj"):
+    with pytest.raises(QRoarError, match=r"another shape than config\.json says, first model\.layers\.1\.self_attn\.k"):
         load_model(str(path), device="cpu")
 
 
@@ -136,13 +133,14 @@ CONFIGS = {
               "adapter": ({"name": "lora"},), "quant_method": ("awq", "gguf", None)},
     "awq": {"bits": (8, "4"), "group_size": (32, -1, None), "version": ("gemv", "llm-awq"), "zero_point": (False, "x"),
             "quant_method": ("gptq",), "smoother": ("x",)},
-    "pack4": {"format": ("int-quantized", "dense", "nvfp4-pack-quantized"), "sparsity_config": ({"format": "sparse-24"},),
+    "pack4": {"format": ("int-quantized", "dense", "nvfp4-pack-quantized"),
+              "sparsity_config": ({"format": "sparse-24"},),
               "transform_config": ({"config_groups": {"R1": {}}},), "quantization_status": ("frozen",)},
     "nf4": {"bnb_4bit_quant_type": ("fp4", "int4"), "bnb_4bit_use_double_quant": (True,), "load_in_4bit": (False,),
             "load_in_8bit": (True,)},
     "nf4 double": {"bnb_4bit_use_double_quant": (False,)},
-    "block fp8": {"weight_block_size": ([64, 64], [32, 16], None, [16], "x"), "expert_dtype": ("fp4",), "fmt": ("e5m2",),
-                  "scale_fmt": ("log2",), "quant_method": ("fbgemm_fp8",)},
+    "block fp8": {"weight_block_size": ([64, 64], [32, 16], None, [16], "x"), "expert_dtype": ("fp4",),
+                  "fmt": ("e5m2",), "scale_fmt": ("log2",), "quant_method": ("fbgemm_fp8",)},
 }  # fmt: skip
 SAME = {
     ("nf4", "load_in_8bit", True),  # load_in_4bit decides
@@ -162,8 +160,9 @@ def test_no_wrong_setting_moves_a_weight_without_a_word(folder, form):
             assert outcome(path, wanted) == expected, (key, value)
 
 
-SCHEMES = {"num_bits": (8, 3), "symmetric": (False,), "group_size": (32, 0, None), "strategy": ("channel", "tensor", "x"),
-           "type": ("float",), "dynamic": (True,), "actorder": ("group", "x"), "rounding": ("up",)}  # fmt: skip
+SCHEMES = {"num_bits": (8, 3), "symmetric": (False,), "group_size": (32, 0, None),
+           "strategy": ("channel", "tensor", "x"), "type": ("float",),
+           "dynamic": (True,), "actorder": ("group", "x"), "rounding": ("up",)}  # fmt: skip
 
 
 def test_no_wrong_weight_scheme_moves_a_weight_without_a_word(folder):
@@ -191,6 +190,7 @@ def test_a_config_that_is_silent_about_quantized_tensors_is_refused_by_the_tenso
     raw = json.loads((path / "config.json").read_text())
     raw.pop("quantization_config")
     (path / "config.json").write_text(json.dumps(raw))
-    with pytest.raises(QRoarError, match=r"model\.layers\.0\.\S+ \(\w+\) belongs to quantized weights, and no file") as e:
+    line = r"model\.layers\.0\.\S+ \(\w+\) belongs to quantized weights, and no file"
+    with pytest.raises(QRoarError, match=line) as caught:
         load_model(str(path), device="cpu")
-    assert "\n" not in str(e.value)
+    assert "\n" not in str(caught.value)

@@ -7,7 +7,6 @@ AutoAWQ and ModelOpt write a file of their own, beside or instead of it. Where t
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +37,6 @@ def quantization_of(folder: Path) -> dict[str, Any] | None:
     if first == GPTQ_FILE and (missing := [key for key in NEEDED if block.get(key) is None]):
         raise BadCheckpoint(f"it does not say {', '.join(missing)}", where=str(folder / first), do="fetch it again")
     return block
-
-
-def without_quantization(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of a config.json without what it says about quantization: the model is built in full precision."""
-    return {key: value for key, value in config.items() if key not in KEYS}
 
 
 def _in_config(folder: Path) -> list[tuple[str, dict[str, Any]]]:
