@@ -125,9 +125,7 @@ def _scale(new: dict[str, Tensor], places: dict[str, Path], name: str, axis: int
     value = _stored(new, places, name)
     shape = value.shape
     if flat:
-        if value.ndim != 1 or value.numel() % flat:
-            raise BadCheckpoint(f"{name} is {list(shape)}, not {flat} scales a row", where=str(places[name]))
-        value = value.view(-1, flat)  # (out, blocks of a row)
+        value = value.view(-1, flat)  # (out, blocks of a row), as `layer_shape` has found them
     if value.dtype not in HALF_STEP or value.ndim <= axis or value.shape[axis] <= int(rows.max()):
         raise BadCheckpoint(f"{name} is {value.dtype} {tuple(value.shape)}, no scale a row", where=str(places[name]))
     wide = value.double().transpose(0, axis).clone()  # outputs first
