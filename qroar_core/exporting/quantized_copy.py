@@ -25,15 +25,9 @@ from qroar_core.exporting.folder import NOTE, new_folder, note_of, origin_of, wr
 from qroar_core.maths.rescale import Scales, channel_gains, require_scales_alone
 from qroar_core.models.families import QKSlot
 from qroar_core.models.formats.declared import quantization_of
+from qroar_core.models.formats.folder_tensors import headers, read_tensor, weight_files
 from qroar_core.models.formats.packing import Packing
-from qroar_core.models.formats.quantized_folder import (
-    headers,
-    layer_shape,
-    layers,
-    packing_of,
-    tensor,
-    weight_files,
-)
+from qroar_core.models.formats.quantized_folder import layer_shape, layers, packing_of
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.patch import check_scales
 from qroar_core.models.rope import require_writable, rope_parameters
@@ -154,7 +148,7 @@ def _stored(new: dict[str, Tensor], places: dict[str, Path], name: str) -> Tenso
     """A tensor as it is now: edited before, or the file's."""
     if name not in places:
         raise BadCheckpoint(f"{name} is missing", where=str(next(iter(places.values())).parent), do="fetch it again")
-    return new.get(name, tensor(places[name], name))
+    return new.get(name, read_tensor(places[name], name))
 
 
 def _rounded(name: str, wide: Tensor, dtype: torch.dtype, factors: Tensor, offset: float = 0.0) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,13 +18,27 @@ HUB_FILES = ["*.json", "*.safetensors", "tokenizer*", "*.model", "*.txt"]
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A Hugging Face folder on disk and where it came from."""
+    """A checkpoint on disk and where it came from."""
 
     asked: str  # what the person typed
     label: str  # short name to show
-    folder: Path
-    note: str = ""
-    tensors: dict[str, StoredTensor] | None = None  # in the place of the folder's files, where those are quantized
+    folder: Path  # holds config.json and the tokenizer's own files
+    note: str = ""  # what the reader must know about it
+    stored: Callable[[], dict[str, StoredTensor]] | None = None  # its tensors, where the folder's own are not they
+
+    def tensors(self) -> tuple[dict[str, StoredTensor], str]:
+        """Every tensor by its Hugging Face name, read when asked, and what must be known about them.
+
+        Raises:
+            BadCheckpoint: weights that are missing, pickled or cannot be read.
+            UnsupportedModel: weights quantized in a way that is not known here.
+        """
+        from qroar_core.models.formats.quantized_folder import stored_tensors
+
+        if self.stored is not None:
+            return self.stored(), self.note
+        tensors, label = stored_tensors(self.folder)
+        return tensors, f"dequantized from {label}" if label else self.note
 
 
 def cache_dir() -> Path:
@@ -72,10 +87,13 @@ def _as_path(asked: str) -> Path:
 
 
 def _from_gguf(path: Path, asked: str, label: str, on_step: OnStep) -> Source:
-    from qroar_core.models.gguf_file import converted
+    from qroar_core.models.formats.gguf import open_gguf, template_folder
 
-    folder, kind = converted(path, on_step)
-    return Source(asked, label, folder, note=f"dequantized from GGUF ({kind})")
+    step = Step("load", 0, 4, f"read {path.name}")
+    opened = patiently(lambda: open_gguf(path), on_step, step)
+    folder = patiently(lambda: template_folder(opened, cache_dir()), on_step, step)
+    note = f"dequantized from GGUF ({opened.label})"
+    return Source(asked, label, folder, note=note, stored=lambda: dict(opened.tensors))
 
 
 def _from_hub(asked: str, on_step: OnStep) -> Source:

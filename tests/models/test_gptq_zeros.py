@@ -177,6 +177,18 @@ def test_a_folder_with_autogptqs_own_file_alone_is_read(tmp_path):
         stored_tensors(folder_of(tmp_path / "old", tensors, config=both, quantize_config=old))
 
 
+def test_biases_of_zeros_that_old_autogptq_made_up_are_left_out(tmp_path):
+    tensors = {f"{x}.{name}": value for x in "ab" for name, value in parts_of(4, 7).items()}
+    config = {"quantization_config": block()}
+    zeros = {"a.bias": torch.zeros(OUT), "b.bias": torch.zeros(OUT)}
+    assert stored_tensors(folder_of(tmp_path / "x", tensors | zeros, config=config))[0].keys() == {"a.weight", "b.weight"}
+    one = {"a.bias": torch.zeros(OUT), "b.bias": torch.ones(OUT)}
+    found, _ = stored_tensors(folder_of(tmp_path / "x", tensors | one, config=config))
+    assert found.keys() == {"a.weight", "b.weight", "a.bias", "b.bias"}
+    found, _ = stored_tensors(folder_of(tmp_path / "x", tensors | {"b.bias": torch.zeros(OUT)}, config=config))
+    assert found.keys() == {"a.weight", "b.weight", "b.bias"}
+
+
 def test_settings_of_single_modules_are_refused_unless_they_leave_them_whole(tmp_path):
     tensors = {f"a.{name}": value for name, value in parts_of(4, 7).items()} | {"b.weight": torch.ones(4, 4)}
     fine = block(dynamic={"-:.*b": {}, "+:.*a": {"bits": 4, "group_size": GROUP}})

@@ -10,17 +10,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from qroar_core.errors import BadCheckpoint, UnsupportedModel
 from qroar_core.models.formats.declared import quantization_of
+from qroar_core.models.formats.folder_tensors import Placed, headers, read_tensor
 from qroar_core.models.formats.packed_weights import packings_of
 from qroar_core.models.formats.packing import Packing
 from qroar_core.models.formats.stored import StoredTensor
@@ -38,15 +37,6 @@ SIGNS = re.compile(  # of a quantized layer, in the names that formats give thei
 CACHE = (".k_scale", ".v_scale", ".kv_scale")  # of an attention's cache, under itself or its k_proj and v_proj
 
 
-@dataclass(frozen=True, slots=True)
-class Placed:
-    """Where a tensor lies, and what its file's header says of it."""
-
-    path: Path
-    dtype: str  # as safetensors spells it
-    shape: tuple[int, ...]
-
-
 def stored_tensors(folder: Path) -> tuple[dict[str, StoredTensor], str]:
     """Every weight of a folder by its Hugging Face name, and what the quantized ones were ("" where none are).
 
@@ -57,7 +47,7 @@ def stored_tensors(folder: Path) -> tuple[dict[str, StoredTensor], str]:
     placed, block = headers(folder), quantization_of(folder)
     if block is None:
         _require_plain(placed, folder, "no file of the folder says how")
-        return {name: _plain(name, at) for name, at in placed.items()}, ""
+        return {name: at.stored(name) for name, at in placed.items()}, ""
     packing = _packing(placed, folder, block)
     found = layers(placed, packing, folder)
     inside = {_full(stem, suffix, packing) for stem, parts in found.items() for suffix in parts}
@@ -65,7 +55,8 @@ def stored_tensors(folder: Path) -> tuple[dict[str, StoredTensor], str]:
     rest = {name: at for name, at in placed.items() if name not in inside | cache}
     _require_plain(rest, folder, f"it is no part of a {packing.label} layer")
     _require_no_other_part(rest, found, packing, folder)
-    tensors = {name: _plain(name, at) for name, at in rest.items()}
+    empty = _made_up_biases(rest, found)
+    tensors = {name: at.stored(name) for name, at in rest.items() if name not in empty}
     for stem, parts in found.items():
         name = f"{stem}{packing.weight}"
         if name in tensors:
@@ -96,31 +87,6 @@ def _packing(placed: dict[str, Placed], folder: Path, block: dict[str, Any]) -> 
 def _label(packing: Packing, cache: bool) -> str:
     left = [*(["activation"] if packing.activations else []), *(["K/V cache"] if cache else [])]
     return f"{packing.label} (its {' and '.join(left)} scales are not applied)" if left else packing.label
-
-
-def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files that lie in the folder; an index that names others is not believed."""
-    files = sorted(path for path in folder.glob("*.safetensors") if path.is_file())
-    if not files:
-        raise BadCheckpoint("no .safetensors file", where=str(folder), do="fetch the checkpoint again")
-    return files
-
-
-def headers(folder: Path) -> dict[str, Placed]:
-    """Every tensor of a folder's files.
-
-    Raises:
-        BadCheckpoint: files that cannot be read, or a name that lies in two of them.
-    """
-    placed: dict[str, Placed] = {}
-    for path in weight_files(folder):
-        with opened(path) as file:
-            for name in file.keys():  # noqa: SIM118 (not a dict)
-                if name in placed:
-                    raise BadCheckpoint(f"{name[:80]} lies in two files", where=str(folder), do="fetch it again")
-                part = file.get_slice(name)
-                placed[name] = Placed(path, str(part.get_dtype()), tuple(part.get_shape()))
-    return placed
 
 
 def layers(placed: dict[str, Placed], packing: Packing, folder: Path) -> dict[str, dict[str, Placed]]:
@@ -162,6 +128,17 @@ def _require_no_other_part(rest: Iterable[str], found: dict[str, Any], packing: 
             )
 
 
+def _made_up_biases(rest: dict[str, Placed], found: Iterable[str]) -> set[str]:
+    """Old AutoGPTQ gives every quantized layer a bias of zeros, whatever the model: they add nothing and are left out.
+
+    A model that has a bias there is then refused for missing it.
+    """
+    names = {f"{stem}.bias" for stem in found}
+    if not names <= rest.keys() or any(bool(read_tensor(rest[n].path, n).ne(0).any()) for n in sorted(names)):
+        return set()
+    return names
+
+
 def _require_plain(placed: dict[str, Placed], folder: Path, why: str) -> None:
     """Refuse a tensor that belongs to a quantized layer of some format; `why` says what is wrong with it here."""
     for name, at in sorted(placed.items()):
@@ -174,32 +151,11 @@ def _require_plain(placed: dict[str, Placed], folder: Path, why: str) -> None:
             )
 
 
-@contextmanager
-def opened(path: Path) -> Iterator[Any]:
-    """A safetensors file. Raises BadCheckpoint where it cannot be read."""
-    try:
-        with safe_open(path, "pt") as file:
-            yield file
-    except (SafetensorError, OSError) as error:
-        message = " ".join(str(error).split())[:120]
-        raise BadCheckpoint(f"cannot be read ({message})", where=str(path), do="fetch it again") from error
-
-
-def tensor(path: Path, name: str) -> Tensor:
-    """One tensor of a file."""
-    with opened(path) as file:
-        return file.get_tensor(name)
-
-
-def _plain(name: str, at: Placed) -> StoredTensor:
-    return StoredTensor(at.shape, partial(tensor, at.path, name))
-
-
 def layer_shape(folder: Path, packing: Packing, stem: str, parts: dict[str, Placed]) -> tuple[int, ...]:
     """A layer's shape, from headers and the small parts that tell it."""
     with _refusing(folder, packing, stem):
         return packing.shape({
-            suffix: tensor(at.path, _full(stem, suffix, packing)) if suffix in packing.early
+            suffix: read_tensor(at.path, _full(stem, suffix, packing)) if suffix in packing.early
             else torch.empty(at.shape, dtype=DTYPES[at.dtype], device="meta")
             for suffix, at in parts.items()
         })  # fmt: skip
@@ -213,7 +169,7 @@ def weight(folder: Path, packing: Packing, stem: str, parts: dict[str, Placed]) 
     """
     used = {suffix: at for suffix, at in parts.items() if suffix not in packing.unused}
     with _refusing(folder, packing, stem):
-        return packing.dequantize({s: tensor(at.path, _full(stem, s, packing)) for s, at in used.items()})
+        return packing.dequantize({s: read_tensor(at.path, _full(stem, s, packing)) for s, at in used.items()})
 
 
 @contextmanager
