@@ -49,11 +49,12 @@ def copy(options: dict[str, Any], rope: RopeSpec | None) -> Path:
     """`export FILE.gguf --format gguf`: the file's own codes, scaled.
 
     Raises:
-        BadSpec: MODEL is no GGUF file, or there is nothing to change.
+        BadSpec: MODEL is no .gguf file, or there is nothing to change.
     """
     from qroar_core.models.formats.gguf_source import gguf_of
 
-    source = gguf_of(options["model"])
+    with show.progress() as on_step:
+        source = gguf_of(options["model"], on_step)
     if source is None:
         raise BadSpec(
             f"{options['model']} is no .gguf file",

@@ -31,7 +31,12 @@ MODEL = [
         "model",
         inspect.Parameter.KEYWORD_ONLY,
         annotation=Annotated[
-            str, typer.Argument(help="demo, smollm2, a folder, a .gguf file or a hub id", metavar="MODEL")
+            str,
+            typer.Argument(
+                help="demo, smollm2, a folder, a GGUF file, or on the Hugging Face hub org/name, org/name:Q4_K_M, "
+                "org/name/file.gguf, each with @revision after the name",
+                metavar="MODEL",
+            ),
         ],
     ),
     _option("device", str, "auto", "auto, cpu, cuda, cuda:1, mps, or balanced: layers spread over every GPU"),

@@ -48,7 +48,7 @@ def run(loaded: LoadedModel, rope: RopeSpec, scales: Scales | None, folder: Path
         BadScales: scales that do not fit, or that the stored type cannot follow.
         BadOutput: the folder exists, or cannot be written.
     """
-    source, folder = Path(loaded.source).expanduser(), Path(folder).expanduser()
+    source, folder = loaded.template or Path(loaded.source), Path(folder).expanduser()  # of a hub id: the snapshot
     if not source.is_dir() or not quantization_of(source):
         raise BadSpec(
             f"{loaded.source} is no folder with quantized weights", where="--format quantized", do="choose hf or gguf"
@@ -56,7 +56,9 @@ def run(loaded: LoadedModel, rope: RopeSpec, scales: Scales | None, folder: Path
     require_writable(loaded.model.config, loaded.geometry, rope)
     on_step(Step("export", 0, 3, "scale"))
     new = _edits(loaded, source, packing_of(source), scales)
+    weights = weight_files(source)  # another copy of them, as consolidated.safetensors, would stay unscaled
     files = [path for path in sorted(source.iterdir()) if path.is_file() and path.name != NOTE]
+    files = [path for path in files if path.suffix != ".safetensors" or path in weights]
     with new_folder(folder, sum(path.stat().st_size for path in files)) as scratch:
         for path in files:
             on_step(Step("export", 1, 3, path.name))

@@ -181,7 +181,8 @@ def test_biases_of_zeros_that_old_autogptq_made_up_are_left_out(tmp_path):
     tensors = {f"{x}.{name}": value for x in "ab" for name, value in parts_of(4, 7).items()}
     config = {"quantization_config": block()}
     zeros = {"a.bias": torch.zeros(OUT), "b.bias": torch.zeros(OUT)}
-    assert stored_tensors(folder_of(tmp_path / "x", tensors | zeros, config=config))[0].keys() == {"a.weight", "b.weight"}
+    found, _ = stored_tensors(folder_of(tmp_path / "x", tensors | zeros, config=config))
+    assert found.keys() == {"a.weight", "b.weight"}
     one = {"a.bias": torch.zeros(OUT), "b.bias": torch.ones(OUT)}
     found, _ = stored_tensors(folder_of(tmp_path / "x", tensors | one, config=config))
     assert found.keys() == {"a.weight", "b.weight", "a.bias", "b.bias"}

@@ -268,19 +268,6 @@ def test_a_file_that_is_no_checkpoint(tmp_path):
         one_line(error, tmp_path / name)
 
 
-def test_a_hub_that_cannot_be_reached(monkeypatch):
-    import huggingface_hub
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
-    def offline(*args, **kwargs):
-        raise LocalEntryNotFoundError("no connection\nand no cache")
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", offline)
-    with pytest.raises(BadCheckpoint, match=r"org/name: the hub cannot give it .*; check the id") as error:
-        load_model("org/name", device="cpu")
-    one_line(error, "org/name")
-
-
 def test_devices_and_dtypes_must_exist(saved, monkeypatch):
     folder, _ = saved()
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import struct
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 from quantized_folders import BITSANDBYTES, EIGHT_BIT_FLOATS, FORMS, awq, decompressed, write_quantized
 from safetensors.torch import load_file, save_file
 
+from qroar_core import export
 from qroar_core.errors import BadCheckpoint, BadScales, BadSpec, QRoarError, UnsupportedModel
 from qroar_core.exporting import quantized_copy, verify
 from qroar_core.maths.rescale import Scales
@@ -169,6 +171,29 @@ def test_verify_compares_the_logits(tiny, folder, tmp_path, form, rope):
     out = quantized_copy.run(load_model(str(folder), device="cpu"), rope, scales("shared"), tmp_path / "out")
     last = verify.run(out)[-1]
     assert (last.question, last.passed) == ("logits against the source model", True)
+
+
+def test_a_folder_of_the_hub_is_copied_without_a_second_set_of_weights(tiny, folder, tmp_path):
+    write_quantized(folder, tiny(hidden_size=64), "awq")
+    shutil.copyfile(folder / "model.safetensors", folder / "consolidated.safetensors")
+    loaded = load_model(str(folder), device="cpu")
+    loaded.source = "org/name"
+    out = quantized_copy.run(loaded, RopeSpec(), scales("shared"), tmp_path / "out")
+    assert not (out / "consolidated.safetensors").exists()
+    assert (out / "model.safetensors").read_bytes() != (folder / "model.safetensors").read_bytes()
+    again = load_model(str(out), device="cpu")
+    assert again.note == loaded.note == "dequantized from AWQ int4"
+
+
+@pytest.mark.parametrize("form", ["gptq4", "modelopt fp8"])
+def test_a_full_precision_export_says_nothing_of_quantization(tiny, folder, tmp_path, form):
+    write_quantized(folder, tiny(hidden_size=64), form)
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    loaded = load_model(str(folder), device="cpu")
+    again = load_model(str(export.run(loaded, RopeSpec(), None, tmp_path / "out")), device="cpu")
+    assert "quant" not in (tmp_path / "out" / "config.json").read_text()
+    assert (again.note, again.fingerprint) == ("", loaded.fingerprint)
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
 
 
 def test_what_cannot_be_scaled_is_refused(tiny, folder, tmp_path):
