@@ -83,7 +83,13 @@ def group_sizes(loaded: LoadedModel) -> list[int]:
 
 
 def _linear_layers(loaded: LoadedModel, group_size: int) -> set[str]:
-    """Names of the decoder's linear layers; refuses what the format or the group size cannot take."""
+    """Names of the decoder's linear layers; refuses what the format, its kernels or the group size cannot take."""
+    if group_size not in SERVED:
+        raise BadSpec(
+            f"no kernel serves groups of {group_size}",
+            where="--group-size",
+            do=f"choose {', '.join(map(str, SERVED[:-1]))} or {SERVED[-1]}",
+        )
     modules = [m for layer in loaded.family.layers(loaded.model) for m in layer.modules()]
     decoder = {id(m) for m in modules}
     for module in modules:
