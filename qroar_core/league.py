@@ -74,11 +74,11 @@ class _Season:
 
     def __post_init__(self) -> None:
         spec, length, tokenizer = self.spec, self.length, self.loaded.tokenizer
-        held = windows(tokenizer, self.texts["heldout"], length, spec.windows, spec.seed)
-        read = windows(tokenizer, self.texts["calibration"], length, spec.calibration_windows, spec.seed)
+        held = windows(tokenizer, self.texts["heldout"], length, spec.windows, spec.seed, fewer=spec.fewer, least=2)
+        read = windows(tokenizer, self.texts["calibration"], length, spec.calibration_windows, spec.seed, fewer=True)
         self.heldout, self.calibration = held.ids, read.ids
-        self.text = (f"{len(held)} held-out windows of {length} tokens, digest {held.digest}, seed {spec.seed}; "
-                     f"calibrated on {len(read)} windows of other documents, digest {read.digest}")  # fmt: skip
+        self.text = (f"{held.counted_as('held-out')} of {length} tokens, digest {held.digest}, seed {spec.seed}; "
+                     f"calibrated on {read.counted} of other documents, digest {read.digest}{held.noted}")  # fmt: skip
 
     @property
     def length(self) -> int:

@@ -62,7 +62,7 @@ def run(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, spec: PredictionS
     if int(of_channel.max()) == len(bands):
         pairs[UNROTATED] = None
     length = spec.length or diagnosis.length
-    texts = windows(loaded.tokenizer, documents, length, spec.windows, spec.seed)
+    texts = windows(loaded.tokenizer, documents, length, spec.windows, spec.seed, fewer=spec.fewer, least=2)
     with loaded.lock:
         full = calibrated(loaded, Condition(rope, quant), texts.ids[:1], spec.chunk)
         conditions = {REFERENCE: Condition(rope), WHOLE: full}
@@ -90,7 +90,7 @@ def run(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, spec: PredictionS
     repeated = again(nll, names, spec.confidence)
     return Prediction(
         spec=asdict(spec), length=length, windows=len(texts), confidence=spec.confidence,
-        text=f"{len(texts)} windows of {length} tokens, digest {texts.digest}, seed {spec.seed}",
+        text=f"{texts.counted} of {length} tokens, digest {texts.digest}, seed {spec.seed}{texts.noted}",
         parts=parts, whole=whole, sum=together,
         kl=kl, decoder_layers=list(loaded.geometry.decoder_layers), kl_windows=len(near), kl_length=near.shape[1],
         estimate=estimate, repeated=repeated,

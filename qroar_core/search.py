@@ -77,4 +77,4 @@ def prove(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, spec: SearchSpe
     """Paired interval of the gain of any scales on the held-out windows the search is proven on, nats per token."""
     with loaded.lock:
         frame = Frame(loaded, rope, quant, spec, texts)
-        return proven(Bench(loaded, rope, quant, on_step), scales, frame.heldout(course.PROOF_WINDOWS))
+        return proven(Bench(loaded, rope, quant, on_step), scales, frame.heldout(course.PROOF_WINDOWS).ids)

@@ -41,7 +41,7 @@ def control(loaded: LoadedModel, setting: Setting, scales: Scales, spec: Control
         found = seek(loaded, setting.rope, setting.quant, with_seed, texts, diagnosis, say)
         others.setdefault(controls.OTHER_SEEDS, []).append(found)
     for collection in spec.collections:
-        elsewhere = {name: split(name, collection) for name in SPLITS}
+        elsewhere = {name: split(name, collection, setting.bos_word) for name in SPLITS}
         say = _saying(on_step, f"search on {collection}")
         others[collection] = [seek(loaded, setting.rope, setting.quant, setting.search, elsewhere, None, say)]
     spec = replace(spec, length=spec.length or setting.search.length)

@@ -25,6 +25,7 @@ from qroar_core.specs.stages import (
     RetrievalTask,
     SearchSpec,
 )
+from qroar_core.specs.texts import Bos
 
 __all__ = [
     "CONTROL_DTYPES",
@@ -32,6 +33,7 @@ __all__ = [
     "METHODS",
     "METHOD_NAMES",
     "BandSpec",
+    "Bos",
     "ContinuationSpec",
     "ControlSpec",
     "DiagnosisSpec",

@@ -132,7 +132,7 @@ def test_missing_files_and_folders_are_refused(tmp_path):
 def test_a_byte_order_mark_and_form_feeds_are_no_obstacle(tmp_path):
     path = tmp_path / "text.txt"
     path.write_bytes(b"\xef\xbb\xbfOne page.\f\r\nAnother.\tEnd")
-    assert read_text(path) == Document("text.txt", "One page.\f\r\nAnother.\tEnd")
+    assert read_text(path) == Document("text.txt", "One page.\f\nAnother.\tEnd")
 
 
 def test_thirds_share_nothing_and_lose_nothing():

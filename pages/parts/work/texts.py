@@ -12,4 +12,4 @@ def texts(setting: Setting) -> dict[str, list[Document]]:
     Raises:
         BadText: the text is no embedded collection: a run of the command line on a file of its own.
     """
-    return {name: split(name, setting.text) for name in SPLITS}
+    return {name: split(name, setting.text, setting.bos_word) for name in SPLITS}
