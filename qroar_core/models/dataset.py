@@ -52,7 +52,7 @@ def parse(asked: str) -> Asked:
     first, *rest = asked.split(":")
     if not first or not rest or len(rest) > 3 or not rest[-1]:
         raise BadSpec(f"{asked!r} is not NAME[:CONFIG[:SPLIT]]:FIELD", where=OPTION,
-                      do="write for example wiki.jsonl:text or Salesforce/wikitext:wikitext-103-v1:test:text")  # fmt: skip
+                      do="write for example notes.jsonl:text or org/name:config:test:text")  # fmt: skip
     config, split = (*rest[:-1], "", "")[:2]
     return Asked(first, config, split, rest[-1])
 
