@@ -111,9 +111,14 @@ def restored(entry: Entry) -> Choice:
     )  # fmt: skip
 
 
+def bos_of(choice: Choice, loaded: LoadedModel) -> Bos:
+    """How windows of this model's text start; a BOS that was chosen for another model means nothing without one."""
+    return "auto" if choice.bos == "on" and loaded.tokenizer.bos_token_id is None else choice.bos
+
+
 def setting_of(choice: Choice, loaded: LoadedModel) -> Setting:
     """All specs of the stages for this choice and model. Bands and length are one choice for all of them."""
-    base = default_setting(loaded, choice.rope, choice.quant, choice.length, choice.bos)
+    base = default_setting(loaded, choice.rope, choice.quant, choice.length, bos_of(choice, loaded))
     diagnosis, search = choice.diagnosis or base.diagnosis, choice.search or base.search
     same_length = diagnosis.length == base.diagnosis.length
     return replace(

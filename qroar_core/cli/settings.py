@@ -108,21 +108,16 @@ def setting_of(options: dict[str, Any], loaded: LoadedModel) -> Setting:
         bands_of(loaded, bands)
     lengths = _lengths(options.get("lengths")) or base.evaluation.lengths
     search = SearchSpec(
-        mode=options.get("mode", "symmetric"),
+        **{name: options[name] for name in ("mode", "objective", "judge", "method", "sampler", "trials", "shrink")
+           if name in options},
         granularity=options.get("granularity") or base.search.granularity,
         angles=bool(options.get("angles", False)),
-        objective=options.get("objective", "cached"),
-        judge=options.get("judge", "rows"),
-        method=options.get("method", "gradient"),
-        sampler=options.get("sampler", "tpe"),
-        trials=options.get("trials", 40),
-        shrink=options.get("shrink", 0.0),
         bands=bands,
         length=length,
         windows=base.search.windows if windows is None else windows,
         fewer=windows is None,
         seed=seed,
-    )
+    )  # fmt: skip
     with _about("--bounds"):
         search = replace(search, bounds=_bounds(options.get("bounds")))
     with _about("--stride"):

@@ -16,7 +16,7 @@ from qroar_core.errors import BadText
 from qroar_core.models.text_files import AnyDocument, Document, LargeDocument
 
 EDGE = 32  # tokens left out at both cuts of an excerpt
-LOOK = 4096  # bytes in which a line or word start is looked for
+LOOK = 1024  # bytes in which a line or word start is looked for
 SAMPLES, SAMPLE = 8, 2**14  # stretches of a large document, and bytes of each, that tell how many bytes a token takes
 CAREFUL = 0.8  # of the tokens that a large document is estimated to hold, what is counted on
 
@@ -36,6 +36,14 @@ def tokens_held(tokenizer: Any, document: AnyDocument) -> int:
     if isinstance(document, Document):
         return len(encode(tokenizer, document))
     return int(CAREFUL * len(document) / bytes_a_token(tokenizer, document))
+
+
+def rows_held(tokenizer: Any, document: AnyDocument, tokens: int) -> int:
+    """How many rows of so many tokens a document holds; a large one leaves room for the cuts."""
+    if isinstance(document, Document):
+        return len(encode(tokenizer, document)) // tokens
+    lost = 2 * EDGE + LOOK / bytes_a_token(tokenizer, document)
+    return int(tokens_held(tokenizer, document) / (tokens + lost))
 
 
 def bytes_a_token(tokenizer: Any, document: LargeDocument) -> float:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from qroar_core.errors import BadText
-from qroar_core.models.coding import encode, excerpt, tokens_held
+from qroar_core.models.coding import encode, excerpt, rows_held, tokens_held
 from qroar_core.models.opening import opening
 from qroar_core.models.text_files import ENDS, AnyDocument, Document, LargeDocument, open_text, read_text, thirds
 from qroar_core.specs import Bos
@@ -109,7 +109,7 @@ def split(name: str, collection: str = "messages", bos: Bos = "auto") -> list[Do
 def windows_held(tokenizer: Any, documents: Sequence[AnyDocument], length: int) -> int:
     """How many windows of `length` tokens the documents hold."""
     own = length - len(opening(tokenizer, bos_of(documents)))
-    return sum(tokens_held(tokenizer, document) // own for document in documents)
+    return sum(rows_held(tokenizer, document, own) for document in documents)
 
 
 def bos_of(documents: Sequence[AnyDocument]) -> Bos:
@@ -130,9 +130,9 @@ def windows(tokenizer: Any, documents: Sequence[AnyDocument], length: int, count
     """
     start = opening(tokenizer, bos_of(documents))
     own = length - len(start)  # tokens of the text in a window
-    held = [tokens_held(tokenizer, document) for document in documents]
-    room = [tokens // own for tokens in held]
-    _require_room(documents, max(held, default=0) + len(start), sum(room), length, least if fewer else count)
+    room = [rows_held(tokenizer, document, own) for document in documents]
+    longest = max((tokens_held(tokenizer, document) for document in documents), default=0) + len(start)
+    _require_room(documents, longest, sum(room), length, least if fewer else count)
     wanted = min(count, sum(room)) if fewer else count
     shares = [0] * len(documents)  # round robin over the documents that still have room
     while sum(shares) < wanted:
