@@ -17,7 +17,7 @@ from qroar_core.models.condition import Condition
 from qroar_core.models.greedy import added_text, greedy
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.opening import opening
-from qroar_core.models.text import Document, bos_of, encode, windows
+from qroar_core.models.text import Document, Documents, bos_of, encode, windows
 from qroar_core.progress import OnStep, Step, ignore
 from qroar_core.results.continuations import Continuation, Continuations
 from qroar_core.specs import ContinuationSpec, QuantSpec, RopeSpec
@@ -35,7 +35,7 @@ class _Prompt:
 
 
 def run(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, tuned: Scales | None, smooth: Scales | None,
-        spec: ContinuationSpec, documents: list[Document], on_step: OnStep = ignore) -> Continuations:  # fmt: skip
+        spec: ContinuationSpec, documents: Documents, on_step: OnStep = ignore) -> Continuations:  # fmt: skip
     """Continue one prompt under the reference, the quantizers, and the quantizers with each of the scales.
 
     Static ranges of per-tensor quantizers are calibrated on the prompt.
@@ -87,7 +87,7 @@ def run(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, tuned: Scales | N
     )
 
 
-def _prompt(loaded: LoadedModel, spec: ContinuationSpec, length: int, documents: list[Document]) -> _Prompt:
+def _prompt(loaded: LoadedModel, spec: ContinuationSpec, length: int, documents: Documents) -> _Prompt:
     start = opening(loaded.tokenizer, bos_of(documents))
     room = length - spec.tokens
     if room <= len(start):

@@ -21,7 +21,7 @@ from qroar_core.models.loading import DTYPES
 from qroar_core.models.measure import measure
 from qroar_core.models.number_format import in_format
 from qroar_core.models.stream import Condition
-from qroar_core.models.text import Document, windows
+from qroar_core.models.text import Documents, windows
 from qroar_core.progress import OnStep, Step, ignore, part
 from qroar_core.results.control_findings import (
     QUANTIZED,
@@ -39,7 +39,7 @@ OTHER_SEEDS = "other seeds"  # name of the scales that searches with other seeds
 
 
 def run(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, scales: Scales, spec: ControlSpec,
-        documents: list[Document], on_step: OnStep = ignore, *,
+        documents: Documents, on_step: OnStep = ignore, *,
         others: Mapping[str, Sequence[Scales]] | None = None) -> Controls:  # fmt: skip
     """Measure every control.
 

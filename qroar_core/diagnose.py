@@ -27,7 +27,7 @@ from qroar_core.models.observe_quantized import HiddenRows, PropagatedNoise
 from qroar_core.models.opening import starts
 from qroar_core.models.rope import bands_of, turnings
 from qroar_core.models.stream import Condition, Observer, Stream, open_stream
-from qroar_core.models.text import Document, windows
+from qroar_core.models.text import Documents, windows
 from qroar_core.progress import OnStep, Step, ignore
 from qroar_core.results.diagnosis import Diagnosis
 from qroar_core.specs import DiagnosisSpec, QuantSpec, RopeSpec
@@ -49,7 +49,7 @@ class Plan:
     text: str
 
 
-def plan(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, spec: DiagnosisSpec, documents: list[Document]) -> Plan:
+def plan(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, spec: DiagnosisSpec, documents: Documents) -> Plan:
     """Fill in what the spec leaves open and pick the text.
 
     Raises:
@@ -80,7 +80,7 @@ def plan(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, spec: DiagnosisS
     return Plan(spec, length, short, chunk, ids, ends, short_ids, label)
 
 
-def run(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, spec: DiagnosisSpec, documents: list[Document],
+def run(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, spec: DiagnosisSpec, documents: Documents,
         on_step: OnStep = ignore, scales: Scales | None = None) -> Diagnosis:  # fmt: skip
     """All nine diagnostics of `loaded` under `rope` and `quant`.
 

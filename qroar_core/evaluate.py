@@ -26,7 +26,7 @@ from qroar_core.models.measure import Measured, measure
 from qroar_core.models.score import Divergence
 from qroar_core.models.states import States
 from qroar_core.models.stream import Condition
-from qroar_core.models.text import Document, windows
+from qroar_core.models.text import Documents, windows
 from qroar_core.progress import OnStep, Step, ignore, part
 from qroar_core.results.evaluation import Evaluation, Row
 from qroar_core.results.findings import findings, position_curve
@@ -48,7 +48,7 @@ class _Named:
 
 
 def run(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, tuned: Scales | None, smooth: Scales | None,
-        spec: EvaluationSpec, documents: list[Document], on_step: OnStep = ignore, *,
+        spec: EvaluationSpec, documents: Documents, on_step: OnStep = ignore, *,
         rotation_tuned: Scales | None = None) -> Evaluation:  # fmt: skip
     """Measure every condition at every length.
 

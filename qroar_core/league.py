@@ -26,7 +26,7 @@ from qroar_core.models.measure import measure
 from qroar_core.models.patch import standing_in
 from qroar_core.models.rope import bands_of
 from qroar_core.models.stream import Condition
-from qroar_core.models.text import Document, windows
+from qroar_core.models.text import Texts, windows
 from qroar_core.progress import OnStep, Step, ignore
 from qroar_core.results.intervals import mean_interval, paired_interval
 from qroar_core.results.league import ABOUT, League
@@ -35,7 +35,6 @@ from qroar_core.specs import LeagueSpec, Method, QuantSpec, RopeSpec, SearchSpec
 
 SEARCH_UNITS, READY_UNITS = 3, 2  # of progress; measuring a condition is one
 
-Texts = dict[str, list[Document]]
 Seek = Callable[[LoadedModel, RopeSpec, QuantSpec, SearchSpec, Texts, None, OnStep], Scales]
 
 

@@ -20,7 +20,7 @@ from qroar_core.models.geometry import Geometry
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.measure import measure
 from qroar_core.models.sensitivity import second_order_kl
-from qroar_core.models.text import Document, windows
+from qroar_core.models.text import Documents, windows
 from qroar_core.progress import OnStep, Step, ignore, part
 from qroar_core.results.correlation import spearman
 from qroar_core.results.diagnosis import Diagnosis, LayerBand
@@ -42,7 +42,7 @@ UNROTATED = "unrotated channels"
 BACKWARD = 3.0  # forward passes that a window of the map costs, about
 
 
-def run(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, spec: PredictionSpec, documents: list[Document],
+def run(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, spec: PredictionSpec, documents: Documents,
         diagnosis: Diagnosis, on_step: OnStep = ignore) -> Prediction:  # fmt: skip
     """Measure every band's own cost and rank it against each diagnostic of `diagnosis`.
 

@@ -19,7 +19,7 @@ from qroar_core.models.calibrate import calibrated
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.measure import measure
 from qroar_core.models.stream import Condition
-from qroar_core.models.text import Document, windows
+from qroar_core.models.text import Documents, windows
 from qroar_core.progress import OnStep, Step, ignore, part
 from qroar_core.results import Diagnosis
 from qroar_core.results import replication as results
@@ -44,7 +44,7 @@ class Case:
     note: str = NO_SCALES
 
 
-def run(loaded: LoadedModel, cases: Sequence[Case], spec: ReplicationSpec, documents: list[Document],
+def run(loaded: LoadedModel, cases: Sequence[Case], spec: ReplicationSpec, documents: Documents,
         on_step: OnStep = ignore) -> Replication:  # fmt: skip
     """Test every claim under every setting.
 

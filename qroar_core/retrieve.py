@@ -19,7 +19,7 @@ from qroar_core.models.greedy import end_tokens, follow, read
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.opening import opening
 from qroar_core.models.stream import Stream, open_stream
-from qroar_core.models.text import Document, bos_of
+from qroar_core.models.text import Documents, bos_of
 from qroar_core.progress import OnStep, Step, ignore
 from qroar_core.results.retrieval import Retrieval, Trial
 from qroar_core.results.retrieval_findings import QUANTIZED, REFERENCE, TUNED, findings
@@ -39,7 +39,7 @@ class _Named:
 
 
 def run(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, scales: Scales | None, spec: RetrievalSpec,
-        documents: list[Document], on_step: OnStep = ignore) -> Retrieval:  # fmt: skip
+        documents: Documents, on_step: OnStep = ignore) -> Retrieval:  # fmt: skip
     """Ask every trial of the reference, of the quantizers, and of the quantizers with the scales.
 
     Static ranges of per-tensor quantizers are calibrated on the first prompt of each length.

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qroar_core.errors import BadSpec
 
 if TYPE_CHECKING:  # a command that reads no model starts without torch
-    from qroar_core.models.text import AnyDocument
+    from qroar_core.models.text import Texts
 
 
-def documents(options: dict[str, Any]) -> dict[str, Sequence[AnyDocument]]:
+def documents(options: dict[str, Any]) -> Texts:
     """Calibration, development and held-out documents of --text or --dataset, whose windows start as --bos says."""
     from dataclasses import replace
 

@@ -59,7 +59,7 @@ def opening(tokenizer: Any, bos: Bos) -> Opening:
     token = getattr(tokenizer, "bos_token_id", None)
     if bos == "on" and token is None:
         raise BadSpec("the tokenizer has no BOS token", where="--bos on", do="drop it, or choose --bos off")
-    if bos == "on" or (bos == "auto" and adds_bos(tokenizer)):
+    if token is not None and (bos == "on" or (bos == "auto" and adds_bos(tokenizer))):
         return Opening((int(token),), _words(tokenizer, [token]))
     return Opening(left_out=_words(tokenizer, _put_before(tokenizer)))
 

@@ -7,7 +7,7 @@ A window never crosses a document. The embedded texts are split by document into
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,8 @@ from qroar_core.specs import Bos
 TEXTS = Path(__file__).parents[2] / "assets" / "text"
 SPLITS = ("calibration", "development", "heldout")
 COLLECTIONS = {"messages": ".", "technical": "technical", "novels": "novels"}  # embedded texts and their folders
+Documents = Sequence[AnyDocument]  # of one split
+Texts = Mapping[str, Documents]  # split -> its documents
 PIECES = "places chosen by bytes of a large text, each read from a line or word start"
 
 __all__ = [
@@ -32,7 +34,9 @@ __all__ = [
     "TEXTS",
     "AnyDocument",
     "Document",
+    "Documents",
     "LargeDocument",
+    "Texts",
     "Windows",
     "bos_of",
     "encode",
@@ -106,18 +110,18 @@ def split(name: str, collection: str = "messages", bos: Bos = "auto") -> list[Do
     return [replace(document, bos=bos) for document in found]
 
 
-def windows_held(tokenizer: Any, documents: Sequence[AnyDocument], length: int) -> int:
+def windows_held(tokenizer: Any, documents: Documents, length: int) -> int:
     """How many windows of `length` tokens the documents hold."""
     own = length - len(opening(tokenizer, bos_of(documents)))
     return sum(rows_held(tokenizer, document, own) for document in documents)
 
 
-def bos_of(documents: Sequence[AnyDocument]) -> Bos:
+def bos_of(documents: Documents) -> Bos:
     """How windows of these documents start; the documents of one text agree."""
     return documents[0].bos if documents else "auto"
 
 
-def windows(tokenizer: Any, documents: Sequence[AnyDocument], length: int, count: int, seed: int = 0, *,
+def windows(tokenizer: Any, documents: Documents, length: int, count: int, seed: int = 0, *,
             fewer: bool = False, least: int = 1) -> Windows:  # fmt: skip
     """`count` windows of `length` tokens, spread over documents first and then within them.
 
@@ -165,7 +169,7 @@ def windows(tokenizer: Any, documents: Sequence[AnyDocument], length: int, count
     return Windows(start.before(torch.stack(pieces)), tuple(origin), len(start), count, said, unit)
 
 
-def _require_room(documents: Sequence[AnyDocument], longest: int, held: int, length: int, count: int) -> None:
+def _require_room(documents: Documents, longest: int, held: int, length: int, count: int) -> None:
     """Raises BadText where documents that hold `held` windows are asked for `count`."""
     about = "about " if any(isinstance(document, LargeDocument) for document in documents) else ""
     where = ", ".join(d.name for d in documents[:3]) + (", ..." if len(documents) > 3 else "")

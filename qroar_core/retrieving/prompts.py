@@ -8,7 +8,7 @@ its own seed: a trial is the same under every condition, and independent of ever
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from torch import Tensor
 from qroar_core.errors import BadText
 from qroar_core.models.coding import encode, excerpt, tokens_held
 from qroar_core.models.opening import opening
-from qroar_core.models.text import AnyDocument, LargeDocument, bos_of
+from qroar_core.models.text import Documents, LargeDocument, bos_of
 from qroar_core.retrieving.wording import KEYS, LARGEST, SMALLEST, WORDINGS, Wording
 from qroar_core.specs import RetrievalSpec, RetrievalTask
 
@@ -47,7 +47,7 @@ class Prompt:
     origin: str  # "document, tokens a to b"
 
 
-def prompts(tokenizer: Any, documents: Sequence[AnyDocument], spec: RetrievalSpec, length: int) -> Iterator[Prompt]:
+def prompts(tokenizer: Any, documents: Documents, spec: RetrievalSpec, length: int) -> Iterator[Prompt]:
     """Every trial of one length, by task and depth.
 
     Raises:
@@ -59,7 +59,7 @@ def prompts(tokenizer: Any, documents: Sequence[AnyDocument], spec: RetrievalSpe
                 yield prompt(tokenizer, documents, spec, task, length, depth, trial)
 
 
-def prompt(tokenizer: Any, documents: Sequence[AnyDocument], spec: RetrievalSpec, task: RetrievalTask, length: int,
+def prompt(tokenizer: Any, documents: Documents, spec: RetrievalSpec, task: RetrievalTask, length: int,
            depth: float, trial: int) -> Prompt:  # fmt: skip
     """One trial; see `prompts`."""
     draw = random.Random(f"{spec.seed} {task} {length} {depth} {trial}")
@@ -141,7 +141,7 @@ def chat_template(tokenizer: Any) -> bool:
     return getattr(tokenizer, "chat_template", None) is not None
 
 
-def _filler(tokenizer: Any, documents: Sequence[AnyDocument], draw: random.Random, room: int,
+def _filler(tokenizer: Any, documents: Documents, draw: random.Random, room: int,
             numbers: list[str]) -> tuple[Tensor, str]:  # fmt: skip
     """`room` tokens in a row of one document, in which none of the numbers stands, and where they are from."""
     held = [tokens_held(tokenizer, document) for document in documents]

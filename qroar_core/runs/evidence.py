@@ -8,7 +8,7 @@ from dataclasses import replace
 from qroar_core import controls, diagnose, replicate
 from qroar_core.maths.rescale import Scales
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.models.text import SPLITS, Document, split
+from qroar_core.models.text import SPLITS, Texts, split
 from qroar_core.progress import OnStep, Step, ignore
 from qroar_core.results import Diagnosis
 from qroar_core.results.controls import Controls
@@ -18,8 +18,6 @@ from qroar_core.searching.frame import Frame
 from qroar_core.searching.seek import seek
 from qroar_core.specs import ControlSpec, QuantSpec, ReplicationSpec, RopeSpec
 from qroar_core.specs.words import setting_words
-
-Texts = dict[str, list[Document]]
 
 
 def control(loaded: LoadedModel, setting: Setting, scales: Scales, spec: ControlSpec, texts: Texts,

@@ -19,7 +19,7 @@ from qroar_core.models.capture import Capture
 from qroar_core.models.layer_groups import layer_groups
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.rope import bands_of, rope_of, turnings
-from qroar_core.models.text import Document, Windows, windows
+from qroar_core.models.text import Texts, Windows, windows
 from qroar_core.results import Diagnosis
 from qroar_core.results.search import Verdict
 from qroar_core.searching.cached import CachedObjective
@@ -34,7 +34,7 @@ class Frame:
     rope: RopeSpec
     quant: QuantSpec
     spec: SearchSpec
-    texts: dict[str, list[Document]]
+    texts: Texts
     bands: Bands = field(init=False)
     length: int = field(init=False)  # tokens per window
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from qroar_core.models.text import SPLITS, Document, split
+from qroar_core.models.text import SPLITS, Texts, split
 from qroar_core.runs.setting import Setting
 
 
-def texts(setting: Setting) -> dict[str, list[Document]]:
+def texts(setting: Setting) -> Texts:
     """Calibration, development and held-out documents of the setting's collection.
 
     Raises:
