@@ -26,7 +26,7 @@ from qroar_core.models.own_rope import replacing
 from qroar_core.models.patch import standing_in
 from qroar_core.models.rope import bands_of
 from qroar_core.models.stream import Condition
-from qroar_core.models.text import Document, windows
+from qroar_core.models.text import Texts, windows
 from qroar_core.progress import OnStep, Step, ignore
 from qroar_core.results.base import exp
 from qroar_core.results.intervals import mean_interval, paired_interval
@@ -36,7 +36,6 @@ from qroar_core.specs import LeagueSpec, Method, QuantSpec, RopeSpec, SearchSpec
 
 SEARCH_UNITS, READY_UNITS = 3, 2  # of progress; measuring a condition is one
 
-Texts = dict[str, list[Document]]
 Seek = Callable[[LoadedModel, RopeSpec, QuantSpec, SearchSpec, Texts, None, OnStep], Scales]
 
 
@@ -75,11 +74,11 @@ class _Season:
 
     def __post_init__(self) -> None:
         spec, length, tokenizer = self.spec, self.length, self.loaded.tokenizer
-        held = windows(tokenizer, self.texts["heldout"], length, spec.windows, spec.seed)
-        read = windows(tokenizer, self.texts["calibration"], length, spec.calibration_windows, spec.seed)
+        held = windows(tokenizer, self.texts["heldout"], length, spec.windows, spec.seed, fewer=spec.fewer, least=2)
+        read = windows(tokenizer, self.texts["calibration"], length, spec.calibration_windows, spec.seed, fewer=True)
         self.heldout, self.calibration = held.ids, read.ids
-        self.text = (f"{len(held)} held-out windows of {length} tokens, digest {held.digest}, seed {spec.seed}; "
-                     f"calibrated on {len(read)} windows of other documents, digest {read.digest}"
+        self.text = (f"{held.counted_as('held-out')} of {length} tokens, digest {held.digest}, seed {spec.seed}; "
+                     f"calibrated on {read.counted} of other documents, digest {read.digest}{held.noted}"
                      f"{replacing(self.loaded, self.rope)}")  # fmt: skip
 
     @property

@@ -9,13 +9,14 @@ from typing import Any, TypeVar, get_args
 import streamlit as st
 
 from pages.parts import session
-from pages.parts.choice import LEAST_LENGTH
+from pages.parts.choice import LEAST_LENGTH, bos_of
 from pages.parts.factor_lists import parse_lists, write_lists
 from pages.parts.follow import fill, forget, number
 from pages.parts.quant_form import MADE_BY_HAND
 from pages.parts.words import rope_words
 from qroar_core.errors import QRoarError
 from qroar_core.models.loaded import LoadedModel
+from qroar_core.models.opening import adds_bos
 from qroar_core.models.own_rope import replaced_rope
 from qroar_core.models.rope import bands_of, rope_of
 from qroar_core.runs.setting import Setting
@@ -131,6 +132,7 @@ def length_form(loaded: LoadedModel, length: int | None, setting: Setting) -> in
         help=f"Empty: the native window of {native:,} tokens times s, at most 2,048 on a CPU and 16,384 on a GPU.",
     )  # fmt: skip
     text_form()
+    bos_form(loaded)
     return int(typed) if typed else None
 
 
@@ -143,6 +145,25 @@ def text_form() -> None:
                           format_func=lambda name: TEXT_WORDS.get(name, name))  # fmt: skip
     if picked != now.text:
         session.choose(replace(now, text=picked))
+        st.rerun()
+
+
+def bos_form(loaded: LoadedModel) -> None:
+    """Whether windows of text start with BOS."""
+    now = session.choice()
+    chosen = bos_of(now, loaded)
+    fill("bos", chosen, {"bos": chosen})
+    tokenizer = loaded.tokenizer
+    token = tokenizer.bos_token if tokenizer.bos_token_id is not None else None
+    usual = f"{token} in front" if adds_bos(tokenizer) else "nothing in front"
+    words = {"auto": f"as the tokenizer starts a text: {usual}", "on": f"{token} in front", "off": "nothing in front"}
+    picked = st.selectbox(
+        "Windows of text start with", [bos for bos in words if token or bos != "on"], key="bos",
+        format_func=words.get,
+        help="A model that was trained with a beginning-of-sequence token (BOS) reads worse without it.",
+    )  # fmt: skip
+    if picked != chosen:
+        session.choose(replace(now, bos=picked))
         st.rerun()
 
 

@@ -23,6 +23,7 @@ from qroar_core.cli.options import (
     SETTING,
     SHARED,
     SLIDING,
+    WINDOWS,
     takes,
 )
 from qroar_core.cli.predicting import predict
@@ -95,7 +96,7 @@ def search(options: dict) -> None:
 
 
 @app.command()
-@takes(MODEL, SETTING, EVALUATE, SLIDING, ROTATION_FILE, OUT)
+@takes(MODEL, SETTING, EVALUATE, WINDOWS, SLIDING, ROTATION_FILE, OUT, intervals=True)
 def evaluate(options: dict) -> None:
     """Perplexity of reference, quantized and tuned on held-out text, with intervals."""
     from qroar_core import evaluate as stage
@@ -134,7 +135,7 @@ def retrieve(options: dict) -> None:
 
 
 @app.command()
-@takes(MODEL, SETTING, BANDS, SEARCH, LEAGUE, OUT)
+@takes(MODEL, SETTING, BANDS, SEARCH, LEAGUE, OUT, intervals=True)
 def league(options: dict) -> None:
     """What people use already, beside band scales and with them on top: one table, with intervals."""
     from qroar_core import league as stage
@@ -144,7 +145,8 @@ def league(options: dict) -> None:
     folder, texts, spec = new_folder(options), documents(options), league_spec(options)
     loaded = load_model(options)
     setting = setting_of(options, loaded)
-    spec = replace(spec, search=setting.search, windows=max(2, setting.evaluation.windows))
+    spec = replace(spec, search=setting.search, windows=setting.evaluation.windows,
+                   fewer=setting.evaluation.fewer)  # fmt: skip
     with show.progress() as on_step:
         result = stage.run(loaded, setting.rope, setting.quant, spec, texts, on_step, seek=seek)
     result = written(folder, "league.json", result)
@@ -152,7 +154,7 @@ def league(options: dict) -> None:
     show.league(result, options["json"])
 
 
-app.command()(takes(MODEL, SETTING, BANDS, [p for p in SEARCH if p.name == "windows"], OUT)(predict))
+app.command()(takes(MODEL, SETTING, BANDS, WINDOWS, OUT, intervals=True)(predict))
 
 
 @app.command()
@@ -202,7 +204,7 @@ def verify(what: str = typer.Argument(metavar="DIR|FILE"), as_json: bool = typer
 
 
 @app.command()
-@takes(MODEL, SETTING, BANDS, SEARCH, SHARED, EVALUATE[1:], SLIDING, ROTATION, RETRIEVE_TOO, OUT)
+@takes(MODEL, SETTING, BANDS, SEARCH, SHARED, EVALUATE[1:], SLIDING, ROTATION, RETRIEVE_TOO, OUT, intervals=True)
 def run(options: dict) -> None:
     """The whole job: diagnose, search, evaluate, report, into one folder; resumes after a kill."""
     from qroar_core.cli.running import whole

@@ -18,7 +18,7 @@ from qroar_core.specs import ControlSpec, QuantSpec, ReplicationSpec, RopeSpec
 
 
 @app.command()
-@takes(MODEL, SETTING, BANDS, SEARCH, EVALUATE[:1], CONTROLS, OUT)
+@takes(MODEL, SETTING, BANDS, SEARCH, EVALUATE[:1], CONTROLS, OUT, intervals=True)
 def controls(options: dict) -> None:
     """What else the gain could come from: any spread of scales, retuning, the text, the seed, the number format."""
     from qroar_core.models.scales_file import from_file
@@ -28,7 +28,7 @@ def controls(options: dict) -> None:
     folder, texts, spec = new_folder(options), documents(options), control_spec(options)
     loaded = load_model(options)
     setting = setting_of(options, loaded)
-    spec = replace(spec, windows=setting.evaluation.windows)
+    spec = replace(spec, windows=setting.evaluation.windows, fewer=setting.evaluation.fewer)
     with progress() as on_step:
         if options.get("scales"):
             scales = from_file(options["scales"], loaded)[0]
@@ -41,7 +41,7 @@ def controls(options: dict) -> None:
 
 
 @app.command()
-@takes(MODEL, SETTING, BANDS, SEARCH, REPLICATE, OUT)
+@takes(MODEL, SETTING, BANDS, SEARCH, REPLICATE, OUT, intervals=True)
 def replicate(options: dict) -> None:
     """The papers' claims on this model, setting by setting: holds, does not, undecided, not testable."""
     from qroar_core.runs.evidence import replication
@@ -52,7 +52,7 @@ def replicate(options: dict) -> None:
     pairs_of(options, RopeSpec(options["rope"] or "yarn", options["factor"] or 2.0), QuantSpec())
     loaded = load_model(options)
     setting = setting_of(options, loaded)
-    spec = replace(spec, windows=setting.evaluation.windows)
+    spec = replace(spec, windows=setting.evaluation.windows, fewer=setting.evaluation.fewer)
     with progress() as on_step:
         pairs = pairs_of(options, setting.rope, setting.quant)
         result = replication(loaded, setting, pairs, spec, texts, on_step)

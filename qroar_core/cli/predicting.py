@@ -19,7 +19,8 @@ def predict(options: dict) -> None:
     setting = setting_of(options, loaded)
     stage.require_bands(setting.quant)  # before the diagnosis, which takes a while
     asked = setting.diagnosis
-    spec = PredictionSpec(length=asked.length, windows=setting.evaluation.windows, seed=asked.seed)
+    spec = PredictionSpec(length=asked.length, windows=setting.evaluation.windows, seed=asked.seed,
+                          fewer=setting.evaluation.fewer)  # fmt: skip
     with show.progress() as on_step:
         diagnosis = diagnose.run(loaded, setting.rope, setting.quant, asked, texts["calibration"], on_step).as_written()
         result = stage.run(loaded, setting.rope, setting.quant, spec, texts["heldout"], diagnosis, on_step)

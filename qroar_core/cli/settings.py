@@ -16,6 +16,7 @@ from qroar_core.exporting.formats import FORMATS
 from qroar_core.presets import WEIGHT_PRESETS, parse_cache_option
 from qroar_core.specs import (
     JUDGES,
+    Bos,
     DiagnosisSpec,
     EvaluationSpec,
     Granularity,
@@ -48,6 +49,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "method": get_args(get_type_hints(SearchSpec)["method"]),
     "sampler": get_args(get_type_hints(SearchSpec)["sampler"]),
     "format": FORMATS,
+    "bos": get_args(Bos),
 }
 
 
@@ -66,6 +68,8 @@ def check(options: dict[str, Any]) -> None:
         value = options.get(name)
         if value is not None and value < least:
             raise BadSpec(f"must be at least {least}, got {value}", where=_flag(name), do="give a larger number")
+    if options.get("windows") == 1 and options.get("intervals"):
+        raise BadSpec("one window gives no interval", where="--windows", do="give at least 2")
     rope_spec(options), quant_spec(options)
     check_specs(options, _lengths(options.get("lengths")), _bounds(options.get("bounds")))
     check_workers(options)
@@ -83,7 +87,7 @@ def setting_of(options: dict[str, Any], loaded: LoadedModel) -> Setting:
 
     check(options)
     rope, quant = rope_spec(options), quant_spec(options)
-    base = default_setting(loaded, rope, quant, options.get("length"))
+    base = default_setting(loaded, rope, quant, options.get("length"), options.get("bos", "auto"))
     if options.get("rotation_scales") is True:
         must_rotate(base.quant)
     rope, length = base.rope, base.diagnosis.length
@@ -104,26 +108,23 @@ def setting_of(options: dict[str, Any], loaded: LoadedModel) -> Setting:
         bands_of(loaded, bands)
     lengths = _lengths(options.get("lengths")) or base.evaluation.lengths
     search = SearchSpec(
-        mode=options.get("mode", "symmetric"),
+        **{name: options[name] for name in ("mode", "objective", "judge", "method", "sampler", "trials", "shrink")
+           if name in options},
         granularity=options.get("granularity") or base.search.granularity,
         angles=bool(options.get("angles", False)),
-        objective=options.get("objective", "cached"),
-        judge=options.get("judge", "rows"),
-        method=options.get("method", "gradient"),
-        sampler=options.get("sampler", "tpe"),
-        trials=options.get("trials", 40),
-        shrink=options.get("shrink", 0.0),
         bands=bands,
         length=length,
         windows=base.search.windows if windows is None else windows,
+        fewer=windows is None,
         seed=seed,
-    )
+    )  # fmt: skip
     with about("--bounds"):
         search = replace(search, bounds=_bounds(options.get("bounds")))
     with about("--stride"):
         evaluation = EvaluationSpec(
             lengths=lengths,
-            windows=max(2, windows or base.evaluation.windows),
+            windows=max(2, windows or base.evaluation.windows),  # 1 is of a search alone: see `check`
+            fewer=windows is None,
             targets=options.get("targets"),
             stride=options.get("stride"),
             seed=seed,
@@ -136,6 +137,7 @@ def setting_of(options: dict[str, Any], loaded: LoadedModel) -> Setting:
         search=search,
         evaluation=evaluation,
         text=text_label(options),
+        bos=base.bos,
     )
 
 

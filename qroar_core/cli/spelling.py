@@ -59,6 +59,7 @@ def spelled(loaded: LoadedModel, setting: Setting) -> dict[str, Any]:
         "activations": f"int{setting.quant.activations.bits}" if setting.quant.activations else "none",
         "length": search.length,
         "text": setting.text,
+        "bos": setting.bos_word,
         "seed": search.seed,
         "bands": None if search.bands.count == usual.count else search.bands.count,
         "partition": search.bands.partition,
@@ -80,7 +81,7 @@ def spelled(loaded: LoadedModel, setting: Setting) -> dict[str, Any]:
     }
     options = {name: value for name, value in options.items() if name in KEPT or value != DEFAULTS.get(name)}
     options = {name: value for name, value in options.items() if value not in (None, "none", False)}
-    for name in ("windows", "length", "text", "lengths", "granularity"):  # said only where it changes something
+    for name in ("windows", "length", "text", "bos", "lengths", "granularity"):  # said only where it changes something
         without = {key: value for key, value in options.items() if key != name}
         if len(left_over(loaded, setting, without)) <= len(left_over(loaded, setting, options)):
             options = without

@@ -27,6 +27,7 @@ from qroar_core.models.llama_cpp import LlamaCpp, available
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.loading import load_model
 from qroar_core.models.measure import hidden_states
+from qroar_core.models.opening import opening
 from qroar_core.models.scales_file import rope_from
 from qroar_core.models.score import divergence, token_nll
 from qroar_core.models.stream import Condition
@@ -155,7 +156,8 @@ def _in_llama_cpp(path: Path, format: str, ids: Tensor, wanted: Tensor) -> Check
 
 
 def _ids(loaded: LoadedModel) -> Tensor:
-    return encode(loaded.tokenizer, split("heldout")[0])[:TOKENS][None]
+    start = opening(loaded.tokenizer, "auto")
+    return start.before(encode(loaded.tokenizer, split("heldout")[0])[: TOKENS - len(start)])[None]
 
 
 def _gguf_in(folder: Path) -> Path:

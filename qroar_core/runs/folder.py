@@ -84,10 +84,14 @@ def _sweep(path: Path) -> None:
 
 
 def _plain(noted: Any) -> Any:
-    """A manifest's entry without a quantizer's display name, which decides no number."""
-    if isinstance(noted, dict) and isinstance(noted.get("quant"), dict):
-        return noted | {"quant": {name: value for name, value in noted["quant"].items() if name != "name"}}
-    return noted
+    """A manifest's entry without what decides no number: a quantizer's display name, and who asked for the windows."""
+    if not isinstance(noted, dict):
+        return noted
+    left_out = {"quant": ("name",)}
+    return {
+        part: {name: value for name, value in specs.items() if name not in left_out.get(part, ("fewer",))}
+        if isinstance(specs, dict) else specs for part, specs in noted.items()
+    }  # fmt: skip
 
 
 def manifest_of(loaded: LoadedModel, setting: Setting, command: str) -> Manifest:

@@ -19,6 +19,7 @@ from qroar_core.maths.rescale import Scales
 from qroar_core.models.calibrate import calibrated
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.measure import measure
+from qroar_core.models.opening import starts
 from qroar_core.models.stream import Condition
 from qroar_core.results.search import Candidate
 from qroar_core.searching.cached import Report
@@ -39,6 +40,7 @@ class FullObjective(Keeping):
     bands: Bands
     ids: Tensor  # (windows, length)
     lengths: tuple[int, ...]
+    opening: int = 0  # tokens that stand before the text of every window
     passes: int = 0
     known: dict[bytes, float] = field(default_factory=dict)
     tries: Tries = in_turn
@@ -64,7 +66,7 @@ class FullObjective(Keeping):
     def _measured(self, scales: Scales) -> float:
         total = 0.0
         for length in self.lengths:
-            here = self.ids[:, -length:]
+            here = starts(self.ids, length, self.opening)
             condition = calibrated(self.loaded, Condition(self.rope, self.quant, scales), here[:1])
             total += length * float(measure(self.loaded, condition, here, length - 1).nll.double().mean())
         return total / sum(self.lengths)

@@ -26,6 +26,7 @@ from qroar_core.specs.stages import (
     RetrievalTask,
     SearchSpec,
 )
+from qroar_core.specs.texts import Bos
 
 __all__ = [
     "BANDS",
@@ -34,6 +35,7 @@ __all__ = [
     "METHODS",
     "METHOD_NAMES",
     "BandSpec",
+    "Bos",
     "ContinuationSpec",
     "ControlSpec",
     "DiagnosisSpec",

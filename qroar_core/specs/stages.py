@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from qroar_core.errors import BadSpec
@@ -97,6 +97,7 @@ class SearchSpec:
     shrink: float = 0.0  # cost, as a share of identity's error, of log2 g at the bound its band's pressure sets
     seed: int = 0
     bounds: tuple[tuple[float, float], ...] | None = None  # log2 g (low, high) per band by hand; None: diagnosed
+    fewer: bool = field(default=False, compare=False)  # nobody asked for so many: take what the text holds
 
     def __post_init__(self) -> None:
         one_of("mode", self.mode, Mode)
@@ -143,6 +144,7 @@ class EvaluationSpec:
     chunk: int = 512
     confidence: float = 0.95
     seed: int = 0
+    fewer: bool = field(default=False, compare=False)  # nobody asked for so many: take what the text holds
 
     def __post_init__(self) -> None:
         if not 0.5 < self.confidence < 1:
@@ -223,6 +225,7 @@ class PredictionSpec:
     chunk: int = 512
     confidence: float = 0.95
     seed: int = 0
+    fewer: bool = field(default=False, compare=False)  # nobody asked for so many: take what the text holds
 
     def __post_init__(self) -> None:
         at_least("windows", self.windows, 2)

@@ -157,7 +157,7 @@ def test_a_truncated_gguf_is_refused(tiny, tmp_path, keep):
 def test_a_gguf_of_an_unknown_architecture_is_refused(tiny, tmp_path):
     path = tmp_path / "tiny.gguf"
     write_gguf(path, tiny(hidden_size=64, head_dim=32), gguf.GGMLQuantizationType.F16, architecture="gpt2")
-    with pytest.raises(UnsupportedModel, match="GGUF architecture gpt2 is not known here; known are .*llama, .*qwen2"):
+    with pytest.raises(UnsupportedModel, match=r"GGUF architecture gpt2 is not known here; known are .*llama, .*qwen2"):
         load_model(str(path), device="cpu")
 
 
