@@ -56,3 +56,16 @@ def test_a_name_stands_for_all_parts_below_it():
     assert chosen([], parts) == list(parts)
     with pytest.raises(KeyError, match="tw"):
         chosen(["tw"], parts)
+
+
+def test_minutes_are_handed_to_parts_that_can_be_resumed_and_refused_for_others(parts, monkeypatch, capsys):
+    given = []
+    command.PARTS["long"] = lambda minutes=None: given.append(minutes)
+    monkeypatch.setattr(command, "RESUMED", ("long",))
+    assert command.main(["long"]) == 0
+    assert command.main(["--minutes", "2.5", "long"]) == 0
+    assert given[0] is None
+    assert given[1] == pytest.approx(2.5, abs=0.01)
+    assert command.main(["long", "one", "--minutes", "2"]) == 2
+    assert capsys.readouterr().err == "--minutes: one cannot be resumed; give it with long alone\n"
+    assert len(given) == 2
