@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from qroar_core import __version__
 from qroar_core.errors import BadOutput
 from qroar_core.maths.rescale import Scales
-from qroar_core.models.gguf_file import sha256
+from qroar_core.models.formats.digest import sha256
 from qroar_core.models.scales_file import identity_of
 from qroar_core.specs import RopeSpec
 

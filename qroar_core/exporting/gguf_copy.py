@@ -26,7 +26,7 @@ from qroar_core.models.formats.gguf_model import ROPE_FREQS, GgufModel, understo
 from qroar_core.models.formats.gguf_parts import TensorInfo, header_bytes, padded
 from qroar_core.models.formats.gguf_rope import GgufRope, gguf_rope
 from qroar_core.models.geometry import Geometry
-from qroar_core.models.gguf_file import sha256
+from qroar_core.models.formats.digest import sha256
 from qroar_core.models.rope import rope_parameters
 from qroar_core.models.scales_file import from_file, identity_of, rope_from
 from qroar_core.progress import OnStep, Step, ignore

@@ -20,7 +20,7 @@ from qroar_core.exporting.folder import NOTE
 from qroar_core.exporting.gguf_compare import compare
 from qroar_core.maths.rescale import Scales, from_nested
 from qroar_core.models.formats.gguf_header import read_header
-from qroar_core.models.gguf_file import sha256
+from qroar_core.models.formats.digest import sha256
 from qroar_core.models.llama_cpp import LlamaCpp, available
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.loading import load_model

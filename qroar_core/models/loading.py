@@ -7,16 +7,15 @@ missing or non-finite weights is refused rather than filled in.
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from torch import nn
 
-from qroar_core.errors import BadCheckpoint, BadSpec, OutOfMemory, UnsupportedModel
+from qroar_core.errors import BadCheckpoint, BadSpec, OutOfMemory, QRoarError, UnsupportedModel
+from qroar_core.models.config_check import check_keys, check_raw
 from qroar_core.models.devices import choose_devices
 from qroar_core.models.families import Family, family_of
+from qroar_core.models.fill import filled, refuse_non_finite
 from qroar_core.models.loaded import LoadedModel, fingerprint
 from qroar_core.models.quiet import quiet_transformers
 from qroar_core.models.sources import Source, locate
@@ -54,15 +53,42 @@ def load_model(source: str, *, device: str = "auto", dtype: str = "auto", on_ste
     found = locate(source, on_step)
     config = read_config(found)
     family = family_of(config.architectures, found.label)
-    family.geometry(config, 0)  # refuses a bad layout before gigabytes are read
+    _refuse_layout(family, config, str(found.folder / "config.json"))  # before gigabytes are read
     read = Step("load", 1, 4, "read weights")
-    model = patiently(lambda: _read_weights(found, kind, family.implementation), on_step, read)
-    patiently(lambda: _refuse_non_finite(model, found.label), on_step, Step("load", 2, 4, "check weights"))
+    stored = patiently(found.tensors, on_step, read)
+    model = patiently(lambda: filled(config, stored, kind, family, str(found.folder)), on_step, read)
+    patiently(lambda: refuse_non_finite(model, found.label), on_step, Step("load", 2, 4, "check weights"))
     tokenizer = _read_tokenizer(found)
     move = Step("load", 3, 4, f"move to {' and '.join(map(str, devices))}")
     loaded = patiently(lambda: as_loaded(model, tokenizer, family, found, *devices), on_step, move)
+    patiently(lambda: _refuse_what_does_not_run(loaded), on_step, move)
     on_step(Step("load", 4, 4, "loaded"))
     return loaded
+
+
+def _refuse_layout(family: Family, config: Any, where: str) -> None:
+    try:
+        family.geometry(config, 0)
+    except QRoarError:
+        raise
+    except Exception as error:  # arithmetic on numbers that do not fit together
+        raise BadCheckpoint(f"its numbers do not fit together: {_message(error)}", where=where) from error
+
+
+@torch.inference_mode()
+def _refuse_what_does_not_run(loaded: LoadedModel) -> None:
+    """Two tokens through the model: sizes that only a forward pass brings together are refused here, not in a stage."""
+    ids = torch.zeros(1, 2, dtype=torch.int64, device=loaded.device)
+    try:
+        loaded.model(ids, use_cache=False)
+    except torch.OutOfMemoryError as error:
+        raise OutOfMemory("no room for a forward pass", where=str(loaded.device), do="choose --device cpu") from error
+    except Exception as error:  # whatever the model's own code meets
+        raise BadCheckpoint(
+            f"its config and its weights do not run together: {_message(error)}",
+            where=loaded.name,
+            do="check config.json",
+        ) from error
 
 
 def as_loaded(model: Any, tokenizer: Any, family: Family, found: Source, *devices: torch.device) -> LoadedModel:
@@ -107,81 +133,37 @@ def read_config(found: Source) -> Any:
 
     Raises:
         BadCheckpoint: no config.json, or one that does not parse.
-        UnsupportedModel: an architecture no family knows, or weights that are quantized already.
+        UnsupportedModel: an architecture no family knows, or a key that its code does not compute with.
     """
-    from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoConfig
 
     path = found.folder / "config.json"
     if not path.is_file():
         raise BadCheckpoint("no config.json", where=str(found.folder), do="give a Hugging Face model folder")
     try:
-        raw = json.loads(path.read_text())
+        raw = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(raw, dict):
             raise ValueError("it is not a table")
-        family_of(raw.get("architectures"), found.label)  # before transformers, which knows fewer reasons
-        if raw.get("quantization_config"):
-            kind = raw["quantization_config"].get("quant_method", "unknown method")
-            raise UnsupportedModel(
-                f"its weights are quantized already ({kind})",
-                where=str(found.folder),
-                do="give the full-precision checkpoint, or a .gguf file",
-            )
-        return AutoConfig.from_pretrained(found.folder, trust_remote_code=False)
-    except (ValueError, KeyError, TypeError, AttributeError, OSError, StrictDataclassError) as error:
+    except (ValueError, OSError) as error:
         raise BadCheckpoint(f"config.json cannot be read: {_message(error)}", where=str(found.folder)) from error
-
-
-def _read_weights(found: Source, dtype: torch.dtype, implementation: str) -> Any:
-    from transformers import AutoModelForCausalLM
-
-    _refuse_pickle(found.folder)
+    family_of(_architectures(raw, found), found.label)  # before transformers, which knows fewer reasons
+    check_raw(raw, str(path))
     try:
         with quiet_transformers():
-            read: Any = AutoModelForCausalLM.from_pretrained(
-                found.folder,
-                dtype=dtype,
-                use_safetensors=True,
-                trust_remote_code=False,
-                attn_implementation=implementation,
-                output_loading_info=True,
-                ignore_mismatched_sizes=True,  # refused below, by name
-            )
-    except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
-        raise BadCheckpoint(
-            f"weights cannot be read: {_message(error)}", where=str(found.folder), do="fetch the checkpoint again"
-        ) from error
-    model, info = read
-    extra = {key for key in info["unexpected_keys"] if ".layers." in key and key.endswith((".weight", ".bias"))}
-    for names, wrong in (
-        (info["missing_keys"], "are missing"),
-        ({key for key, *_ in info["mismatched_keys"]}, "have another shape than config.json says"),
-        (extra, "have no place in the model of config.json"),
-    ):
-        if names:
-            raise BadCheckpoint(
-                f"{len(names)} weights {wrong}, first {min(names)}",
-                where=str(found.folder),
-                do="fetch the checkpoint again",
-            )
-    return model
+            config = AutoConfig.from_pretrained(found.folder, trust_remote_code=False)
+    except Exception as error:  # configs compute: whatever numbers that do not fit together make them raise
+        raise BadCheckpoint(f"config.json cannot be read: {_message(error)}", where=str(found.folder)) from error
+    check_keys(raw, config, str(path))
+    if hasattr(config, "quantization_config"):  # the tensors of `found` are dequantized while they are read
+        del config.quantization_config
+    return config
 
 
-def _refuse_pickle(folder: Path) -> None:
-    if any(folder.glob("*.safetensors")):
-        return
-    pickles = sorted(p.name for p in (*folder.glob("*.bin"), *folder.glob("*.pt"), *folder.glob("*.pth")))
-    if pickles:
-        raise BadCheckpoint(
-            f"only pickled weights ({pickles[0]})", where=str(folder), do="convert them to safetensors first"
-        )
-    raise BadCheckpoint("no .safetensors file", where=str(folder), do="give a folder with safetensors, or a .gguf file")
-
-
-def _refuse_non_finite(model: nn.Module, label: str) -> None:
-    for name, parameter in model.named_parameters():
-        if not bool(torch.isfinite(parameter).all()):
-            raise BadCheckpoint(f"{name} holds NaN or infinity", where=label, do="fetch the checkpoint again")
+def _architectures(raw: dict[str, Any], found: Source) -> list[str] | None:
+    names = raw.get("architectures")
+    if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+        raise BadCheckpoint("architectures in config.json is no list of names", where=str(found.folder))
+    return names
 
 
 def _read_tokenizer(found: Source) -> Any:

@@ -15,7 +15,7 @@ import zipfile
 from pathlib import Path
 
 from qroar_core.errors import BadCheckpoint
-from qroar_core.models.gguf_file import sha256
+from qroar_core.models.formats.digest import sha256
 from qroar_core.models.sources import cache_dir
 from qroar_core.progress import LOOK, OnStep, Step, ignore
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from qroar_core.errors import BadCheckpoint
+from qroar_core.models.formats.stored import StoredTensor
 from qroar_core.progress import OnStep, Step, ignore, patiently
 
 DEMO = Path(__file__).parents[2] / "assets" / "demo"
@@ -16,12 +18,23 @@ HUB_FILES = ["*.json", "*.safetensors", "tokenizer*", "*.model", "*.txt"]
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A Hugging Face folder on disk and where it came from."""
+    """A checkpoint on disk and where it came from."""
 
     asked: str  # what the person typed
     label: str  # short name to show
-    folder: Path
-    note: str = ""
+    folder: Path  # holds config.json and the tokenizer's own files
+    note: str = ""  # what the reader must know about it
+    stored: Callable[[], dict[str, StoredTensor]] | None = None  # its tensors, where the folder's own are not they
+
+    def tensors(self) -> dict[str, StoredTensor]:
+        """Every tensor by its Hugging Face name, read when asked.
+
+        Raises:
+            BadCheckpoint: weights that are missing, pickled or cannot be read.
+        """
+        from qroar_core.models.formats.folder_tensors import folder_tensors
+
+        return folder_tensors(self.folder) if self.stored is None else self.stored()
 
 
 def cache_dir() -> Path:
@@ -79,10 +92,13 @@ def _from_folder(path: Path, asked: str, on_step: OnStep) -> Source:
 
 
 def _from_gguf(path: Path, asked: str, label: str, on_step: OnStep) -> Source:
-    from qroar_core.models.gguf_file import converted
+    from qroar_core.models.formats.gguf import open_gguf, template_folder
 
-    folder, kind = converted(path, on_step)
-    return Source(asked, label, folder, note=f"dequantized from GGUF ({kind})")
+    step = Step("load", 0, 4, f"read {path.name}")
+    opened = patiently(lambda: open_gguf(path), on_step, step)
+    folder = patiently(lambda: template_folder(opened, cache_dir()), on_step, step)
+    note = f"dequantized from GGUF ({opened.label})"
+    return Source(asked, label, folder, note=note, stored=lambda: dict(opened.tensors))
 
 
 def _from_hub(asked: str, on_step: OnStep) -> Source:

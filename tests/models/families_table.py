@@ -93,6 +93,9 @@ CASES = {
     ),
     "mixtral": Case("mixtral", "Mixtral", 6, 2, 10, 10, options={"num_local_experts": 4, "sliding_window": None}),
     "mixtral, window": Case("mixtral", "Mixtral", 3, 3, 6, 6, options={"num_local_experts": 3, "sliding_window": 7}),
+    "qwen2_moe": Case(
+        "qwen2_moe", "Qwen2Moe", 6, 2, 8, 8, options=MOE | {"shared_expert_intermediate_size": 20},
+    ),
     "qwen3_moe": Case("qwen3_moe", "Qwen3Moe", 6, 2, 8, 8, "layer", options=MOE),
     "granite": Case(
         "granite", "Granite", 6, 3, 8, 8,

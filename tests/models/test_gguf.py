@@ -13,7 +13,7 @@ import numpy
 import pytest
 import torch
 
-from qroar_core.errors import BadCheckpoint, Cancelled, UnsupportedModel
+from qroar_core.errors import BadCheckpoint, BadOutput, Cancelled, UnsupportedModel
 from qroar_core.models import smollm2
 from qroar_core.models.loading import load_model
 
@@ -57,16 +57,16 @@ def write_gguf(path, loaded, kind, architecture="llama", scaling=None):
     writer.add_head_count_kv(geometry.n_kv_heads)
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
     writer.add_rope_dimension_count(geometry.head_dim)
+    writer.add_key_length(geometry.head_dim)
+    writer.add_value_length(geometry.head_dim)
     writer.add_rope_freq_base(geometry.theta)
     writer.add_vocab_size(geometry.vocab_size)
-    if scaling == "rope_freqs":
-        writer.add_tensor("rope_freqs.weight", numpy.full(geometry.n_pairs, 8.0, dtype=numpy.float32))
-    elif scaling is not None:
+    if scaling is not None:
         writer.add_rope_scaling_type(scaling)
     vocabulary = loaded.tokenizer.convert_ids_to_tokens(range(geometry.vocab_size))
     vocabulary[-1], merge = vocabulary[0] + vocabulary[1], f"{vocabulary[0]} {vocabulary[1]}"  # the format wants one
     writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("default")
+    writer.add_tokenizer_pre("gpt-2")
     writer.add_token_list(vocabulary)
     writer.add_token_types([gguf.TokenType.NORMAL] * len(vocabulary))
     writer.add_token_merges([merge])
@@ -100,31 +100,47 @@ def test_a_gguf_gives_the_logits_of_the_model_it_was_made_from(tiny, ids, tmp_pa
     assert loaded.tokenizer("abc")["input_ids"] == original.tokenizer("abc")["input_ids"]
 
 
-def test_a_conversion_is_kept_and_leaves_no_scraps(tiny, tmp_path, monkeypatch):
-    path, steps = tmp_path / "tiny.gguf", []
+def test_the_folder_of_a_file_is_kept_small_and_leaves_no_scraps(tiny, tmp_path, monkeypatch):
+    path = tmp_path / "tiny.gguf"
     write_gguf(path, tiny(hidden_size=64, head_dim=32), gguf.GGMLQuantizationType.F16)
     first = load_model(str(path), device="cpu")
-    monkeypatch.setattr("qroar_core.models.gguf_file._convert", None)  # a second conversion would fail
-    second = load_model(str(path), device="cpu", on_step=steps.append)
+    monkeypatch.setattr("qroar_core.models.formats.gguf.template.write_tokenizer", None)  # a second one would fail
+    second = load_model(str(path), device="cpu")
     assert second.fingerprint == first.fingerprint
-    assert not any("convert" in step.what for step in steps)
-    assert [p.name[0] for p in (tmp_path / "cache" / "converted").iterdir()] != ["."]
-    assert len(list((tmp_path / "cache" / "converted").iterdir())) == 1
+    [folder] = (tmp_path / "cache" / "gguf").iterdir()
+    assert folder == first.template == second.template
+    assert sorted(p.name for p in folder.iterdir()) == ["config.json", "tokenizer.json", "tokenizer_config.json"]
 
 
-def test_a_conversion_that_fails_is_one_line_and_leaves_no_scraps(tiny, tmp_path, monkeypatch):
-    from transformers import AutoTokenizer
+def test_another_header_is_another_folder(tiny, tmp_path):
+    for name, extra in (("a", None), ("b", gguf.RopeScalingType.NONE)):
+        path = tmp_path / f"{name}.gguf"
+        write_gguf(path, tiny(hidden_size=64, head_dim=32), gguf.GGMLQuantizationType.F16, scaling=extra)
+        load_model(str(path), device="cpu")
+    assert len(list((tmp_path / "cache" / "gguf").iterdir())) == 2
 
-    def broken(*args, **kwargs):
-        raise Exception("Error while initializing BPE:\nToken out of vocabulary")  # tokenizers raises it bare
+
+def test_a_tokenizer_that_cannot_be_written_is_one_line_and_leaves_no_scraps(tiny, tmp_path, monkeypatch):
+    def broken(header, folder, where):
+        (folder / "tokenizer.json").write_text("{")
+        raise BadCheckpoint("its vocabulary is broken", where=where)
 
     path = tmp_path / "tiny.gguf"
     write_gguf(path, tiny(hidden_size=64, head_dim=32), gguf.GGMLQuantizationType.F16)
-    monkeypatch.setattr(AutoTokenizer, "from_pretrained", broken)
-    with pytest.raises(BadCheckpoint, match="GGUF cannot be converted") as error:
+    monkeypatch.setattr("qroar_core.models.formats.gguf.template.write_tokenizer", broken)
+    with pytest.raises(BadCheckpoint, match="its vocabulary is broken") as error:
         load_model(str(path), device="cpu")
     assert "\n" not in str(error.value)
-    assert list((tmp_path / "cache" / "converted").iterdir()) == []
+    assert list((tmp_path / "cache" / "gguf").iterdir()) == []
+
+
+def test_a_cache_that_cannot_be_written_is_one_line(tiny, tmp_path, monkeypatch):
+    path = tmp_path / "tiny.gguf"
+    write_gguf(path, tiny(hidden_size=64, head_dim=32), gguf.GGMLQuantizationType.F16)
+    (tmp_path / "full").write_text("a file, no folder")
+    monkeypatch.setenv("QROAR_CACHE", str(tmp_path / "full"))
+    with pytest.raises(BadOutput, match=r"the cache cannot be written \(.*\); set QROAR_CACHE"):
+        load_model(str(path), device="cpu")
 
 
 @pytest.mark.parametrize("keep", [30, 400, 20_000, -1000])
@@ -141,16 +157,7 @@ def test_a_truncated_gguf_is_refused(tiny, tmp_path, keep):
 def test_a_gguf_of_an_unknown_architecture_is_refused(tiny, tmp_path):
     path = tmp_path / "tiny.gguf"
     write_gguf(path, tiny(hidden_size=64, head_dim=32), gguf.GGMLQuantizationType.F16, architecture="gpt2")
-    with pytest.raises(UnsupportedModel, match="GGUF architecture gpt2 is not known; known are llama, mistral, qwen2"):
-        load_model(str(path), device="cpu")
-
-
-@pytest.mark.parametrize("scaling", [gguf.RopeScalingType.YARN, "rope_freqs"])
-def test_a_gguf_that_scales_its_own_rope_is_refused(tiny, tmp_path, scaling):
-    """transformers' reader ignores both spellings; the model would be another one than llama.cpp runs."""
-    path = tmp_path / "tiny.gguf"
-    write_gguf(path, tiny(hidden_size=64, head_dim=32), gguf.GGMLQuantizationType.F16, scaling=scaling)
-    with pytest.raises(UnsupportedModel, match=r"carries its own RoPE scaling.*; give the Hugging Face checkpoint"):
+    with pytest.raises(UnsupportedModel, match="GGUF architecture gpt2 is not known here; known are .*llama, .*qwen2"):
         load_model(str(path), device="cpu")
 
 

@@ -141,7 +141,7 @@ BAD = {  # what is done to a good folder: the error, and words its line must hol
     "a missing layer": (
         lambda folder: edit_config(folder, num_hidden_layers=3),
         BadCheckpoint,
-        "9 weights are missing, first model.layers.2",
+        "config.json says 3 layers, the weights hold 2; weights are missing, first model.layers.2; fetch",
     ),
     "a layer too many": (
         lambda folder: edit_config(folder, num_hidden_layers=1),
@@ -160,7 +160,7 @@ BAD = {  # what is done to a good folder: the error, and words its line must hol
     "config of words": (
         lambda folder: edit_config(folder, hidden_size="big"),
         BadCheckpoint,
-        "config.json cannot be read.*hidden_size",
+        "hidden_size is 'big', a whole number above 0 belongs there; check",
     ),
     "heads that do not divide": (
         lambda folder: edit_config(folder, num_key_value_heads=3),
@@ -189,7 +189,11 @@ BAD = {  # what is done to a good folder: the error, and words its line must hol
         "asks for 8 rotated channels, llama turns 16; check",
     ),
     "an unknown rope type": (rope(rope_type="wat"), UnsupportedModel, "unknown rope_type 'wat'"),
-    "a rope type without its numbers": (rope(rope_type="yarn"), BadCheckpoint, "config.json cannot be read.*factor"),
+    "a rope type without its numbers": (
+        rope(rope_type="yarn"),
+        BadCheckpoint,
+        "rope_parameters.factor is missing, yarn needs it",
+    ),
     "quantized already": (
         lambda folder: edit_config(folder, quantization_config={"quant_method": "aqlm", "bits": 4}),
         UnsupportedModel,

@@ -29,6 +29,7 @@ from qroar_core.models.families.mixtral import MIXTRAL
 from qroar_core.models.families.olmo2 import OLMO2
 from qroar_core.models.families.phi3 import PHI3
 from qroar_core.models.families.qwen2 import QWEN2
+from qroar_core.models.families.qwen2_moe import QWEN2_MOE
 from qroar_core.models.families.qwen3 import QWEN3
 from qroar_core.models.families.qwen3_5 import QWEN3_5
 from qroar_core.models.families.qwen3_5_moe import QWEN3_5_MOE
@@ -40,7 +41,7 @@ from qroar_core.models.families.stablelm import STABLELM
 from qroar_core.models.families.starcoder2 import STARCODER2
 
 FAMILIES: tuple[Family, ...] = (
-    *(LLAMA, MISTRAL, QWEN2, QWEN3, MIXTRAL, QWEN3_MOE, GRANITE, STARCODER2, STABLELM, PHI3),
+    *(LLAMA, MISTRAL, QWEN2, QWEN2_MOE, QWEN3, MIXTRAL, QWEN3_MOE, GRANITE, STARCODER2, STABLELM, PHI3),
     *(GPT_NEOX, OLMO2, SMOLLM3, COHERE, COHERE2, GLM4, GEMMA2, GEMMA3, FALCON, GPT_OSS),
     *(DEEPSEEK_V2, DEEPSEEK_V3),
     *(QWEN3_NEXT, QWEN3_5, QWEN3_5_MOE, LFM2, LFM2_MOE, BAMBA, FALCON_H1, GRANITE_HYBRID),

@@ -159,8 +159,6 @@ def _array(cursor: _Cursor, what: str) -> list[Any] | None:
 
 
 def _tensors(cursor: _Cursor, count: int, alignment: int) -> dict[str, TensorInfo]:
-    if not count:
-        raise _Broken("it holds no tensors")
     found: dict[str, TensorInfo] = {}
     expected = 0
     for _ in range(count):

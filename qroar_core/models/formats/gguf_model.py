@@ -83,6 +83,8 @@ def understood(path: Path, header: Header) -> GgufModel:
         UnsupportedModel: an architecture, attention layout or RoPE scaling that is not known here.
         BadCheckpoint: sizes that are missing or contradict the tensors.
     """
+    if not header.tensors:
+        raise BadCheckpoint("it holds no tensors", where=str(path), do="give the model's own file")
     name = header.get("general.architecture")
     if name not in LAYOUTS:
         raise UnsupportedModel(

@@ -87,7 +87,29 @@ class Header:
     @property
     def data_bytes(self) -> int:
         """Bytes from `data_start` to the end of the last tensor."""
-        return max(t.offset + t.nbytes for t in self.tensors.values())
+        return max((t.offset + t.nbytes for t in self.tensors.values()), default=0)
+
+
+def array_items(array: Entry) -> list[Any]:
+    """Every item of an array, however long: strings as bytes, which need not be UTF-8."""
+    at = 8 + len(array.key.encode())
+    _, kind, count = struct.unpack_from("<IIQ", array.raw, at)
+    at += 16
+    if kind != GGUFValueType.STRING:
+        return list(struct.unpack_from(f"<{count}{SCALARS[GGUFValueType(kind)]}", array.raw, at))
+    items = []
+    for _ in range(count):
+        (length,) = struct.unpack_from("<Q", array.raw, at)
+        items.append(array.raw[at + 8 : at + 8 + length])
+        at += 8 + length
+    return items
+
+
+def array_kind(array: Entry) -> GGUFValueType | None:
+    """Type of an array's items; None where the key holds no array."""
+    at = 8 + len(array.key.encode())
+    outer, kind = struct.unpack_from("<II", array.raw, at) if len(array.raw) >= at + 8 else (None, 0)
+    return GGUFValueType(kind) if outer == GGUFValueType.ARRAY else None
 
 
 def padded(position: int, alignment: int) -> int:

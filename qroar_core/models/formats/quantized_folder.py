@@ -147,7 +147,7 @@ def converted(folder: Path, on_step: OnStep) -> tuple[Path, str]:
 
 
 def _digest(folder: Path) -> str:
-    from qroar_core.models.gguf_file import sha256
+    from qroar_core.models.formats.digest import sha256
 
     names = [folder / "config.json", *weight_files(folder)]
     return hashlib.sha256("".join(f"{path.name}{sha256(path)}" for path in names).encode()).hexdigest()[:16]

@@ -1,0 +1,200 @@
+"""Is a config.json whole, of the right kinds of numbers, and without a key that nobody would compute with?
+
+transformers fills what is missing with the sizes of its first model of a family, stores keys it does not know without
+a word, and passes a factor given as text on to arithmetic. Each is answered here in one line before a model is built.
+Sources: transformers modeling_rope_utils.py (keys of rope_parameters), models/*/configuration_*.py.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any
+
+from qroar_core.errors import BadCheckpoint, UnsupportedModel
+
+LARGEST = 1 << 31  # of any size
+REQUIRED = ("hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
+POSITIVE = (*REQUIRED, "intermediate_size", "num_key_value_heads", "head_dim", "max_position_embeddings",
+            "num_local_experts", "n_routed_experts", "num_experts_per_tok", "sliding_window",
+            "num_kv_heads")  # fmt: skip
+OPTIONAL = ("num_key_value_heads", "head_dim", "sliding_window", "intermediate_size", "num_kv_heads")  # may be null
+ROPE_BLOCKS = ("rope_parameters", "rope_scaling")
+
+Test = Callable[[Any], bool]
+
+
+def _number(x: Any) -> bool:
+    return isinstance(x, int | float) and not isinstance(x, bool) and math.isfinite(x)
+
+
+def _at_least(least: float) -> Test:
+    return lambda x: _number(x) and x >= least
+
+
+def _above(least: float) -> Test:
+    return lambda x: _number(x) and x > least
+
+
+def _whole(x: Any) -> bool:
+    return isinstance(x, int | float) and not isinstance(x, bool) and float(x).is_integer() and 0 < x < LARGEST
+
+
+def _positive_list(x: Any) -> bool:
+    return isinstance(x, list) and bool(x) and all(_number(one) and one > 0 for one in x)
+
+
+ROPE: dict[str, tuple[Test, str]] = {  # keys of a RoPE block, and what may stand there
+    "rope_theta": (_above(1), "a number above 1"),
+    "factor": (_at_least(1), "a number of at least 1"),
+    "original_max_position_embeddings": (_whole, "a whole number of tokens"),
+    "partial_rotary_factor": (lambda x: _number(x) and 0 < x <= 1, "a number above 0, at most 1"),
+    "attention_factor": (_above(0), "a number above 0"),
+    "beta_fast": (_above(0), "a number above 0"),
+    "beta_slow": (_above(0), "a number above 0"),
+    "mscale": (_number, "a number"),
+    "mscale_all_dim": (_number, "a number"),
+    "low_freq_factor": (_above(0), "a number above 0"),
+    "high_freq_factor": (_above(0), "a number above 0"),
+    "short_factor": (_positive_list, "a list of numbers above 0"),
+    "long_factor": (_positive_list, "a list of numbers above 0"),
+    "short_mscale": (_above(0), "a number above 0"),
+    "long_mscale": (_above(0), "a number above 0"),
+    "truncate": (lambda x: isinstance(x, bool), "true or false"),
+    "mrope_section": (lambda x: isinstance(x, list) and all(_whole(one) for one in x), "a list of whole numbers"),
+    "mrope_interleaved": (lambda x: isinstance(x, bool), "true or false"),
+    "rope_type": (lambda x: isinstance(x, str), "a name"),
+    "type": (lambda x: isinstance(x, str), "a name"),
+    "finetuned": (lambda x: isinstance(x, bool), "true or false"),  # of YaRN's own configs; changes nothing
+}
+MAY_BE_NULL = ("attention_factor", "beta_fast", "beta_slow", "mscale", "mscale_all_dim", "partial_rotary_factor",
+               "original_max_position_embeddings", "factor")  # fmt: skip
+NEEDED = {
+    "linear": ("factor",),
+    "dynamic": ("factor",),
+    "yarn": ("factor",),
+    "longrope": ("short_factor", "long_factor"),
+    "llama3": ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"),
+}
+COMPUTES = re.compile(  # words in a key that changes what a model computes
+    r"softcap|soft_cap|logit_cap|multiplier|(logit|embedding|residual|attention|attn|emb|depth)s?_(scale|scaling)"
+    r"|scale_(emb|depth|attn)|^mup_|dim_model_base|window|clip_|clamp|bidirectional|is_causal|alibi|^rope_|rotary"
+    r"|theta|_eps$|epsilon|qk_norm|qk_layernorm|experts|no_rope|nope_|sinks?$|query_pre_attn|attention_chunk"
+    r"|temperature_tuning|parallel_residual|position_embedding_type|ntk|mscale|yarn|dual_chunk|swiglu_|moe_layer_freq"
+    r"|scoring_func"
+)
+EPSILON = re.compile(r"(^|_)(eps|epsilon)$")  # what a norm adds under its root
+AGAIN = re.compile(r"(^|_)(eps|epsilon|theta)$")  # may stand twice under two names, with one value
+FACTOR = re.compile(r"(factor|scale|scaling|multiplier)$")  # of these 1 changes nothing
+INERT: dict[str, tuple[Any, ...]] = {  # keys of that sound, and the values under which they change nothing
+    "scale_attn_weights": (True, None),
+    "rope_interleaved": (False, None),
+    "is_causal": (True, None),
+    "position_embedding_type": ("rope", "rotary", "absolute", "rope_gptj", None),  # the last is Cohere's own name
+    "swiglu_limit": (None,),
+    "swiglu_alpha": (None,),
+    "moe_layer_freq": (1, None),
+    "experts_per_token": (),  # gpt-oss says num_experts_per_tok too
+    "num_experts_per_token": (),
+    "attn_rotary_emb": (),  # Bamba says partial_rotary_factor too
+    "sliding_window_pattern": (),  # of Gemma 3 and Cohere 2, beside layer_types
+    "rope_pct": (),
+    "rotary_pct": (1, None),
+}
+SCORING = {"deepseek_v2": "softmax", "deepseek_v3": "sigmoid"}  # how their routers turn logits into weights
+NEUTRAL: tuple[Any, ...] = (None, False, 0, "", "none", [], {})
+
+
+def check_raw(raw: dict[str, Any], where: str) -> None:
+    """Raises BadCheckpoint where a number of config.json is missing, of a wrong kind or out of range."""
+    aliases = _aliases(raw.get("model_type"))
+    for name in REQUIRED:
+        if not any(raw.get(key) is not None for key in (name, *aliases.get(name, ()))):
+            raise BadCheckpoint(f"config.json has no {name}", where=where, do="fetch it again; no size is made up")
+    for name in POSITIVE:
+        for key in (name, *aliases.get(name, ())):
+            value = raw.get(key)
+            if key in raw and not _whole(value) and not (value is None and name in OPTIONAL):
+                raise _wrong(key, value, "a whole number above 0", where)
+    pad: Any = raw.get("pad_token_id")
+    rows: Any = raw.get("vocab_size")
+    if _number(pad) and _number(rows) and pad >= rows:
+        raise _wrong("pad_token_id", pad, f"below the embedding's {rows} rows", where)
+    for key in ("rope_theta", "rope_local_base_freq", "rotary_emb_base"):
+        if key in raw and not ROPE["rope_theta"][0](raw[key]):
+            raise _wrong(key, raw[key], ROPE["rope_theta"][1], where)
+    for key in ("partial_rotary_factor", "rotary_pct"):
+        if raw.get(key) is not None and not ROPE["partial_rotary_factor"][0](raw[key]):
+            raise _wrong(key, raw[key], ROPE["partial_rotary_factor"][1], where)
+    for key in raw:
+        if isinstance(raw[key], int | float) and abs(raw[key]) > LARGEST and "token" not in key:
+            raise _wrong(key, raw[key], f"a number up to {LARGEST}", where)
+        if EPSILON.search(key) and raw[key] is not None and not (_number(raw[key]) and 0 < raw[key] < 1):
+            raise _wrong(key, raw[key], "a number above 0, below 1", where)
+    for key in ROPE_BLOCKS:
+        if raw.get(key) is not None:
+            _check_rope(raw[key], key, where)
+
+
+def check_keys(raw: dict[str, Any], config: Any, where: str) -> None:
+    """Raises UnsupportedModel where config.json asks for something that this family's code does not compute."""
+    known = {field.name for field in fields(config)} | {x for pair in config.attribute_map.items() for x in pair}
+    blocks: Any = [*(getattr(config, "rope_parameters", None) or {}).values(), config.rope_parameters]
+    thetas = [block["rope_theta"] for block in blocks if isinstance(block, dict) and "rope_theta" in block]
+    same = [getattr(config, name) for name in known if EPSILON.search(name) and hasattr(config, name)] + thetas
+    for key, value in raw.items():
+        if key in known or key.startswith("_") or key not in vars(config):
+            continue  # a key that is no attribute was read and turned into others: rope_theta, rotary_pct
+        if key == "scoring_func" and SCORING.get(config.model_type) == value:
+            continue
+        if not COMPUTES.search(key) or (AGAIN.search(key) and value in same):
+            continue
+        usual = NEUTRAL + ((1,) if FACTOR.search(key) else ())
+        if value in INERT.get(key, usual) or INERT.get(key) == ():
+            continue
+        raise UnsupportedModel(
+            f"{key} is {str(value)[:40]}, which a {config.model_type} model does not compute",
+            where=where,
+            do="check config.json; remove the key if the model was trained without it",
+        )
+
+
+def _check_rope(block: Any, name: str, where: str) -> None:
+    if not isinstance(block, dict):
+        raise _wrong(name, block, "a table", where)
+    inner = {key: value for key, value in block.items() if isinstance(value, dict)}
+    if inner and len(inner) == len(block):  # a block for every kind of layer
+        for kind, one in inner.items():
+            _check_rope(one, f"{name}.{kind}", where)
+        return
+    for key, value in block.items():
+        test, allowed = ROPE.get(key, (None, ""))
+        if test is None:
+            if value in (*NEUTRAL, 1, 1.0):
+                continue
+            raise UnsupportedModel(f"{name}.{key} is not known", where=where, do="check config.json")
+        if not test(value) and not (value is None and key in MAY_BE_NULL):
+            raise _wrong(f"{name}.{key}", value, allowed, where)
+    kind = str(block.get("rope_type", block.get("type", "default")))
+    for key in NEEDED.get(kind, ()):
+        if block.get(key) is None:
+            raise BadCheckpoint(f"{name}.{key} is missing, {kind} needs it", where=where, do="check config.json")
+
+
+def _aliases(model_type: Any) -> dict[str, tuple[str, ...]]:
+    """Names that a family has for the usual ones, by the usual one."""
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    if not isinstance(model_type, str) or model_type not in CONFIG_MAPPING:
+        return {}
+    pairs = getattr(CONFIG_MAPPING[model_type], "attribute_map", {})
+    found: dict[str, tuple[str, ...]] = {}
+    for usual, own in pairs.items():
+        found[usual] = (*found.get(usual, ()), own)
+    return found
+
+
+def _wrong(key: str, value: Any, allowed: str, where: str) -> BadCheckpoint:
+    return BadCheckpoint(f"{key} is {str(value)[:40]!r}, {allowed} belongs there", where=where, do="check config.json")

@@ -1,0 +1,180 @@
+"""A model built from its config and filled from stored tensors: the one gate behind every reader.
+
+Nothing passes that would be another model without a word: every parameter comes from the file, every tensor of the
+file is used or is known to be harmless, no tensor is used twice, and nothing holds NaN or infinity.
+What is used is observed, not asked of transformers, whose report leaves out what it was told to overlook.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from types import EllipsisType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from qroar_core.errors import BadCheckpoint, QRoarError
+from qroar_core.models.families import Family
+from qroar_core.models.formats.stored import StoredTensor
+from qroar_core.models.quiet import quiet_transformers
+
+SEQUENTIAL = "HF_DEACTIVATE_ASYNC_LOAD"  # transformers then reads one tensor at a time
+HARMLESS = {  # tensors that are no part of the model, and why nothing is lost with them
+    r"(^|\.)rotary_emb\.inv_freq$": "frequencies, which follow from the config",
+    r"(^|\.)attention\.(bias|masked_bias)$": "the causal mask, which GPT-NeoX checkpoints carry",
+    r"(^|\.)position_ids$": "the numbers 0, 1, 2, ...",
+    r"^mtp\.": "a head that guesses several tokens, which next-token prediction does not run",
+}
+SIZES = ("num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads", "num_key_value_heads",
+         "head_dim", "vocab_size")  # fmt: skip
+
+
+def filled(config: Any, stored: Mapping[str, StoredTensor], dtype: torch.dtype, family: Family, where: str) -> Any:
+    """The transformers model of `config` in `dtype` on the CPU, every parameter read from `stored`.
+
+    Memory beyond the model is one tensor.
+
+    Raises:
+        BadCheckpoint: a tensor that is missing, left over, double, of another shape, or not finite.
+    """
+    _refuse_sizes(config, stored, family, where)
+    watched = {name: _Watched(one) for name, one in stored.items()}
+    model, info = _built(config, watched, dtype, family, where)
+    _refuse("are missing", info["missing_keys"], where)
+    _refuse("have another shape than config.json says", {key for key, *_ in info["mismatched_keys"]}, where)
+    unused = {name for name, one in watched.items() if not one.used}
+    _refuse("have no place in the model of config.json", {n for n in unused if not harmless(n, config, family)}, where)
+    _refuse_untied(model, stored, where)
+    _refuse_double(model, {name: one.stored for name, one in watched.items() if one.used}, where)
+    return model
+
+
+def harmless(name: str, config: Any, family: Family) -> str:
+    """Why a tensor that no parameter takes may be left out; "" where it may not."""
+    for pattern, reason in HARMLESS.items():
+        if re.search(pattern, name):
+            return reason
+    layer = re.match(rf"{re.escape(family.layers_at)}\.(\d+)\.", name)
+    more = getattr(config, "num_nextn_predict_layers", None) or getattr(config, "num_mtp_modules", None) or 0
+    if layer and isinstance(more, int) and 0 <= int(layer[1]) - config.num_hidden_layers < more:
+        return "a layer past num_hidden_layers that guesses several tokens"
+    return ""
+
+
+class _Watched:
+    """A stored tensor that knows whether it was read."""
+
+    def __init__(self, stored: StoredTensor) -> None:
+        self.stored, self.used = stored, False
+
+    def __getitem__(self, index: EllipsisType) -> Tensor:
+        self.used = True
+        return self.stored[index]
+
+
+def _built(config: Any, stored: Mapping[str, _Watched], dtype: torch.dtype, family: Family, where: str) -> Any:
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
+
+    try:
+        with quiet_transformers(), _sequential():
+            kind: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+            if kind.__name__ not in family.architectures:
+                raise BadCheckpoint(
+                    f"{family.architectures[0]}, its model_type {config.model_type} makes a {kind.__name__}",
+                    where=where,
+                    do="check config.json",
+                )
+            return kind.from_pretrained(
+                None,
+                config=config,
+                state_dict=dict(stored),
+                dtype=dtype,
+                attn_implementation=family.implementation,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # refused by name
+            )
+    except (QRoarError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # transformers and the constructors under it raise anything, also bare assertions
+        message = " ".join(str(error).split())[:200] or type(error).__name__
+        raise BadCheckpoint(
+            f"no model can be built of it: {message}", where=where, do="check config.json, or fetch it again"
+        ) from error
+
+
+@contextmanager
+def _sequential() -> Iterator[None]:
+    before = os.environ.get(SEQUENTIAL)
+    os.environ[SEQUENTIAL] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop(SEQUENTIAL) if before is None else os.environ.__setitem__(SEQUENTIAL, before)
+
+
+def _refuse(what: str, names: set[str], where: str) -> None:
+    if names:
+        raise BadCheckpoint(f"{len(names)} weights {what}, first {min(names)}", where=where, do="fetch it again")
+
+
+def _refuse_sizes(config: Any, stored: Mapping[str, StoredTensor], family: Family, where: str) -> None:
+    """Before anything is built: a size past all that the file holds would fill the memory first."""
+    layers = {int(found[1]) for name in stored if (found := re.search(r"(?:^|\.)(?:layers|h)\.(\d+)\.", name))}
+    held = max(layers, default=-1) + 1
+    if config.num_hidden_layers > held:
+        raise BadCheckpoint(
+            f"config.json says {config.num_hidden_layers} layers, the weights hold {held}; weights are missing, "
+            f"first {family.layers_at}.{held}",
+            where=where,
+            do="fetch it again",
+        )
+    values = sum(math.prod(one.shape) for one in stored.values())
+    for name in SIZES:
+        size = getattr(config, name, None)
+        if isinstance(size, int) and size > values:
+            raise BadCheckpoint(f"{name} is {size}, all weights hold {values} values", where=where, do="check it")
+
+
+def _refuse_untied(model: Any, stored: Mapping[str, StoredTensor], where: str) -> None:
+    """A config that ties the output head and a file that holds another one: transformers and vLLM differ then."""
+    out, embedding = model.get_output_embeddings(), model.get_input_embeddings()
+    if model.config.tie_word_embeddings and out.weight is not embedding.weight:
+        raise BadCheckpoint(
+            "tie_word_embeddings is set, and the file holds an output head of its own with other values",
+            where=where,
+            do="set tie_word_embeddings to what the model was trained with",
+        )
+
+
+def _refuse_double(model: nn.Module, used: Mapping[str, StoredTensor], where: str) -> None:
+    """Values read = values of the model: no tensor took another's place, and none was made up."""
+    need = sum(t.numel() for t in {t.data_ptr(): t for t in _state(model)}.values())
+    ties = [one for name, one in used.items() if _is_head(name)]
+    read = sum(math.prod(one.shape) for one in used.values())
+    spare = sum(math.prod(one.shape) for one in ties)
+    if read not in (need, need + spare):  # a tied head may lie in the file beside the embedding
+        raise BadCheckpoint(
+            f"{read} values were read, the model has {need}: two tensors are the same weight",
+            where=where,
+            do="fetch it again",
+        )
+
+
+def _state(model: nn.Module) -> list[Tensor]:
+    return list(model.state_dict().values())
+
+
+def _is_head(name: str) -> bool:
+    return name.endswith(("lm_head.weight", "embed_out.weight"))
+
+
+def refuse_non_finite(model: nn.Module, where: str) -> None:
+    """Raises BadCheckpoint where a parameter holds NaN or infinity."""
+    for name, parameter in model.named_parameters():
+        if not bool(torch.isfinite(parameter).all()):
+            raise BadCheckpoint(f"{name} holds NaN or infinity", where=where, do="fetch the checkpoint again")
