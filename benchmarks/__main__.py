@@ -20,6 +20,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TextIO
 
+from benchmarks.headline_passes import commit
 from benchmarks.parts import PARTS, RESUMED, chosen
 
 RESULTS = Path(__file__).parent / "results"
@@ -61,7 +62,8 @@ def kept(name: str, run: Callable[[], None]) -> None:
         run()
     RESULTS.mkdir(exist_ok=True)
     versions = ", ".join(f"{what} {version(what)}" for what in ("torch", "transformers"))
-    made = f"`python -m benchmarks --keep {name}`, {date.today()}, {versions}, {os.cpu_count()} cores."
+    where = f"{os.cpu_count()} cores, commit {commit()}"
+    made = f"`python -m benchmarks --keep {name}`, {date.today()}, {versions}, {where}."
     (RESULTS / f"{name}.md").write_text(f"# {name}\n\n{made}\n\n{said.kept.getvalue().strip()}\n", encoding="utf-8")
 
 

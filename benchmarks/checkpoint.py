@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+
+from torch import Tensor
+
 from qroar_core import load
 from qroar_core.models import smollm2
 from qroar_core.models.loaded import LoadedModel
@@ -16,3 +20,13 @@ def smollm2_loaded(said: bool = True) -> LoadedModel:
     if said:
         print(f"{ABOUT}\n", flush=True)
     return load.run("smollm2", device="cpu", dtype="float32")
+
+
+def loaded_as(model: str) -> LoadedModel:
+    """`smollm2_loaded`, or another model by name."""
+    return smollm2_loaded() if model == "smollm2" else load.run(model, device="cpu", dtype="float32")
+
+
+def digest_of(ids: Tensor) -> str:
+    """8 hex digits naming these tokens, as `Windows.digest` does."""
+    return hashlib.sha256(ids.contiguous().numpy().tobytes()).hexdigest()[:8]

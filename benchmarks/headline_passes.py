@@ -22,6 +22,7 @@ from typing import Any
 
 from torch import Tensor
 
+from benchmarks.checkpoint import digest_of
 from qroar_core.evaluate import must_rotate
 from qroar_core.maths.rescale import Scales
 from qroar_core.models.calibrate import calibrated
@@ -200,11 +201,6 @@ def readable(loaded: LoadedModel, collection: str, part: str, length: int, least
     if windows_held(loaded.tokenizer, documents, length) >= least:
         return documents
     return [Document(" + ".join(d.name for d in documents), "\n".join(d.text for d in documents))]
-
-
-def digest_of(ids: Tensor) -> str:
-    """8 hex digits naming these tokens, as `Windows.digest` does."""
-    return hashlib.sha256(ids.contiguous().numpy().tobytes()).hexdigest()[:8]
 
 
 def key_of(what: object) -> str:
