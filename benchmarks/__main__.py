@@ -1,49 +1,69 @@
-"""`python -m benchmarks [--keep] [PART ...]`, parts as in parts.py; no part runs all of them.
+"""`python -m benchmarks [--keep] [--minutes N] [PART ...]`, parts as in parts.py; no part runs all of them.
 
 Every figure is a ratio inside one run, or a count; wall seconds are printed beside for the reader. With --keep
 each part's output is also written to benchmarks/results/PART.md, under the date and the versions that made it.
+A part that keeps every pass on disk ends between two of them after --minutes, and goes on when it is run again.
 """
 
 from __future__ import annotations
 
+import argparse
 import io
 import os
 import sys
+import time
+from collections.abc import Callable
 from contextlib import redirect_stdout
 from datetime import date
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TextIO
 
-from benchmarks.parts import PARTS, chosen
+from benchmarks.headline_passes import commit
+from benchmarks.parts import PARTS, RESUMED, chosen
 
 RESULTS = Path(__file__).parent / "results"
 
 
 def main(arguments: list[str]) -> int:
     """Run the named parts and print their tables."""
+    parser = argparse.ArgumentParser("python -m benchmarks")
+    parser.add_argument("--keep", action="store_true", help="write each part's output to benchmarks/results")
+    parser.add_argument("--minutes", type=float, help=f"end {' and '.join(RESUMED)} between two passes after so many")
+    parser.add_argument("parts", nargs="*", metavar="PART", help="all parts where none is named")
+    asked = parser.parse_args(arguments)
     try:
-        names = chosen([name for name in arguments if name != "--keep"], PARTS)
+        names = chosen(asked.parts, PARTS)
     except KeyError as unknown:
         print(f"unknown part {unknown.args[0]}; choose from {', '.join(PARTS)}", file=sys.stderr)
         return 2
+    endless = [name for name in names if name not in RESUMED]
+    if asked.minutes is not None and endless:
+        print(f"--minutes: {endless[0]} cannot be resumed; give it with {' or '.join(RESUMED)} alone", file=sys.stderr)
+        return 2
+    began = time.monotonic()
     for name in names:
         print(f"\n## {name}\n", flush=True)
-        if "--keep" in arguments:
-            kept(name)
+        run: Callable[[], None] = PARTS[name]
+        if asked.minutes is not None:
+            run = partial(run, minutes=max(0.0, asked.minutes - (time.monotonic() - began) / 60))
+        if asked.keep:
+            kept(name, run)
         else:
-            PARTS[name]()
+            run()
     return 0
 
 
-def kept(name: str) -> None:
+def kept(name: str, run: Callable[[], None]) -> None:
     """Run one part, its output to the terminal and, once it has ended well, to its file."""
     said = Both(sys.stdout)
     with redirect_stdout(said):
-        PARTS[name]()
+        run()
     RESULTS.mkdir(exist_ok=True)
     versions = ", ".join(f"{what} {version(what)}" for what in ("torch", "transformers"))
-    made = f"`python -m benchmarks --keep {name}`, {date.today()}, {versions}, {os.cpu_count()} cores."
+    where = f"{os.cpu_count()} cores, commit {commit()}"
+    made = f"`python -m benchmarks --keep {name}`, {date.today()}, {versions}, {where}."
     (RESULTS / f"{name}.md").write_text(f"# {name}\n\n{made}\n\n{said.kept.getvalue().strip()}\n", encoding="utf-8")
 
 

@@ -9,10 +9,9 @@ from __future__ import annotations
 import math
 from statistics import fmean
 
+from benchmarks.checkpoint import smollm2_loaded
 from benchmarks.int4_int3_w4 import LENGTH, ROPE, SETTINGS, TEXTS, WINDOWS, Name
-from qroar_core import load
 from qroar_core.evaluate import must_rotate
-from qroar_core.models import smollm2
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.text import SPLITS, split, windows
 from qroar_core.progress import ignore
@@ -24,10 +23,10 @@ from qroar_core.specs import QuantSpec, SearchSpec
 
 def main(name: Name) -> None:
     """One setting on its text collections, two rows each."""
-    smollm2.fetch()
-    loaded = load.run("smollm2", device="cpu", dtype="float32")
-    print("| quantizer | text | searched | ppl reference | quantized | tuned | rotation | gap recovered | gain, nats |")
-    print("|---|---|---|---|---|---|---|---|---|", flush=True)
+    loaded = smollm2_loaded()
+    print("| quantizer | text | searched | ppl reference | quantized | tuned | rotation | gap recovered | gain, nats "
+          "| tokens' digest |")  # fmt: skip
+    print("|---|---|---|---|---|---|---|---|---|---|", flush=True)
     for collection in TEXTS[name]:
         measured(loaded, name, collection)
     print(f"\n{WINDOWS} held-out windows of {LENGTH} tokens each, seed 0, intervals paired over windows.")
@@ -37,7 +36,8 @@ def measured(loaded: LoadedModel, name: Name, collection: str) -> None:
     """The rows of one text collection: scales alone, then scales and angles."""
     words, quant = SETTINGS[name]
     texts = {part: split(part, collection) for part in SPLITS}
-    ids = windows(loaded.tokenizer, texts["heldout"], LENGTH, WINDOWS, 0).ids
+    held = windows(loaded.tokenizer, texts["heldout"], LENGTH, WINDOWS, 0)
+    ids = held.ids
     reference, identity, rotation = (
         Bench(loaded, ROPE, under, ignore).nll(ids, None, "") for under in (QuantSpec(), quant, must_rotate(quant))
     )
@@ -48,4 +48,4 @@ def measured(loaded: LoadedModel, name: Name, collection: str) -> None:
         gain = paired_interval(identity, tuned)
         ppl = [f"{math.exp(fmean(nll)):.3f}" for nll in (reference, identity, tuned, rotation)]
         won = [f"{gain.mean / lost:.1%}", f"{gain.mean:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]"]
-        print("| " + " | ".join([words, collection, searched, *ppl, *won]) + " |", flush=True)
+        print("| " + " | ".join([words, collection, searched, *ppl, *won, held.digest]) + " |", flush=True)

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from benchmarks.checkpoint import smollm2_loaded
 from qroar_core import load
-from qroar_core.models import smollm2
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.text import SPLITS, split
 from qroar_core.results.control_findings import measured
@@ -31,8 +31,7 @@ def on_demo() -> None:
 
 def on_smollm2() -> None:
     """SmolLM2, 2,048 tokens of the Python language reference."""
-    smollm2.fetch()
-    loaded = load.run("smollm2", device="cpu", dtype="float32")
+    loaded = smollm2_loaded()
     setting = default_setting(loaded, RopeSpec("yarn", 2.0), INT4_K, 2048)
     controlled(loaded, replace(setting, text="technical"), SMOLLM2)
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from benchmarks.checkpoint import smollm2_loaded
 from benchmarks.clock import bare_forward, seconds
-from qroar_core import diagnose, load
-from qroar_core.models import smollm2
+from qroar_core import diagnose
 from qroar_core.models.text import split
 from qroar_core.specs import DiagnosisSpec, QuantizerSpec, QuantSpec, RopeSpec
 
@@ -14,8 +14,7 @@ SPEC = DiagnosisSpec(length=4096, short_length=512)
 
 def main() -> None:
     """Print the ratio: whole diagnosis over long + quantized long + short + native short bare passes."""
-    smollm2.fetch()
-    loaded = load.run("smollm2", device="cpu", dtype="float32")
+    loaded = smollm2_loaded()
     documents = split("calibration")
     plan = diagnose.plan(loaded, ROPE, INT4, SPEC, documents)
     before = bare_forward(loaded, plan.ids[None]), bare_forward(loaded, plan.short_ids)

@@ -17,9 +17,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from benchmarks.checkpoint import ABOUT, digest_of, loaded_as
 from qroar_core import diagnose, evaluate, load, search
 from qroar_core.maths.closeness import closeness
 from qroar_core.models import smollm2
+from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.measure import measure
 from qroar_core.models.memory import cache_bytes_per_token
 from qroar_core.models.score import forward_seconds
@@ -38,9 +40,10 @@ MIB = 2**20
 def main() -> None:
     """Both lengths, each in a process of its own."""
     smollm2.fetch()
+    print(f"{ABOUT}\n")
     print("| length | evaluation, s | two bare forwards, s | ratio | ratio in CPU time | K/V cache, MiB | beyond, MiB "
-          "| ppl reference | quantized | KL | same top 1 |")  # fmt: skip
-    print("|---|---|---|---|---|---|---|---|---|---|---|", flush=True)
+          "| ppl reference | quantized | KL | same top 1 | tokens' digest |")  # fmt: skip
+    print("|---|---|---|---|---|---|---|---|---|---|---|---|", flush=True)
     beyond = {}
     for length in (SHORT, LONG):
         asked = [sys.executable, "-m", "benchmarks.evaluation", str(length)]
@@ -49,8 +52,8 @@ def main() -> None:
         beyond[length] = line["beyond"]
         print(f"| {length} | {line['seconds']:.1f} | {line['bare']:.1f} | {line['seconds'] / line['bare']:.2f} "
               f"| {line['cpu'] / line['bare_cpu']:.2f} | {line['cache']:.0f} | {line['beyond']:.0f} "
-              f"| {line['ppl'][0]:.3f} | {line['ppl'][1]:.3f} | {line['kl']:.4f} | {line['same']:.1%} |",
-              flush=True)  # fmt: skip
+              f"| {line['ppl'][0]:.3f} | {line['ppl'][1]:.3f} | {line['kl']:.4f} | {line['same']:.1%} "
+              f"| {line['digest']} |", flush=True)  # fmt: skip
     print(f"\nMemory beyond model and cache: {beyond[LONG] / beyond[SHORT]:.2f} at {LONG // SHORT} times the length.")
 
 
@@ -72,6 +75,7 @@ def one(length: int) -> dict:
     return {
         "seconds": spent, "cpu": worked, "bare": bare, "bare_cpu": time.process_time() - began,
         "cache": cache, "beyond": memory.peak - cache, "kl": close.kl_mean, "same": close.same_top1,
+        "digest": digest_of(ids),
         "ppl": [float(m.nll.double().mean().exp()) for m in (reference, seen)],
     }  # fmt: skip
 
@@ -122,17 +126,17 @@ SMOLLM2 = Case("smollm2", ROPE, LONG, 2048, 1)
 
 def lengths(case: Case) -> None:
     """Every stage at the longest length of one model."""
-    smollm2.fetch()
+    loaded = loaded_as(case.model)
     print("| model | length | diagnosis, s | search, s | evaluation, s | peak beyond model, MiB | of it cache "
-          "| ppl reference | quantized | tuned | what the evaluation says |")  # fmt: skip
-    print("|---|---|---|---|---|---|---|---|---|---|---|", flush=True)
-    print(at_length(case), flush=True)
+          "| ppl reference | quantized | tuned | what the evaluation says "
+          "| held-out text |")  # fmt: skip
+    print("|---|---|---|---|---|---|---|---|---|---|---|---|", flush=True)
+    print(at_length(loaded, case), flush=True)
     print(f"\nK int4 per token and head, text: {TEXT}, two held-out windows each.")
 
 
-def at_length(case: Case) -> str:
+def at_length(loaded: LoadedModel, case: Case) -> str:
     """One line."""
-    loaded = load.run(case.model, device="cpu", dtype="float32")
     texts = {part: split(part, TEXT) for part in SPLITS}
     clock = [time.perf_counter()]
     with peak() as memory:
@@ -149,7 +153,7 @@ def at_length(case: Case) -> str:
     shown = [ppl["reference", "identity"], ppl["quantized", "identity"], ppl.get(("quantized", "tuned"))]
     cache = case.length * cache_bytes_per_token(loaded) / MIB
     cells = [case.model, case.length, *(f"{b - a:.0f}" for a, b in zip(clock, clock[1:])), f"{memory.peak:.0f}",
-             f"{cache:.0f}", *(f"{p:.3f}" for p in shown), result.sentence]  # fmt: skip
+             f"{cache:.0f}", *(f"{p:.3f}" for p in shown), result.sentence, result.text]  # fmt: skip
     return f"| {' | '.join(map(str, cells))} |"
 
 

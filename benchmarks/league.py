@@ -6,9 +6,9 @@ calibrated and every band search made on calibration documents, all are measured
 
 from __future__ import annotations
 
+from benchmarks.checkpoint import smollm2_loaded
 from benchmarks.int4_int3_w4 import LENGTH, ROPE, SETTINGS, Name
-from qroar_core import league, load
-from qroar_core.models import smollm2
+from qroar_core import league
 from qroar_core.models.text import SPLITS, split
 from qroar_core.results.league import Standing
 from qroar_core.searching.seek import seek
@@ -20,8 +20,7 @@ METHODS: dict[Name, tuple[Method, ...]] = {"int4": (), "w4kv4": ("awq", "gptq")}
 
 def main(name: Name) -> None:
     """The table of one setting and its findings."""
-    smollm2.fetch()
-    loaded = load.run("smollm2", device="cpu", dtype="float32")
+    loaded = smollm2_loaded()
     texts = {name: split(name, COLLECTION) for name in SPLITS}
     search = SearchSpec(length=LENGTH, windows=CALIBRATION, angles=True)
     words, quant = SETTINGS[name]

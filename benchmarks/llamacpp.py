@@ -15,7 +15,8 @@ from pathlib import Path
 
 import torch
 
-from qroar_core import load, search
+from benchmarks.checkpoint import smollm2_loaded
+from qroar_core import search
 from qroar_core.exporting import gguf_copy
 from qroar_core.models import smollm2
 from qroar_core.models.llama_cpp import LlamaCpp, LlamaCppStates, available, rotation_disabled
@@ -42,8 +43,7 @@ def main() -> None:
     if not available():
         print("xllamacpp is not installed; pip install -r requirements-dev.txt")
         return
-    smollm2.fetch()
-    loaded = load.run("smollm2", device="cpu", dtype="float32")
+    loaded = smollm2_loaded()
     wall, cpu = time.perf_counter(), time.process_time()
     with tempfile.TemporaryDirectory() as scratch:
         proof(loaded, Path(scratch), lambda preset: searched(loaded, preset, Path(scratch)))

@@ -11,11 +11,10 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+from benchmarks.checkpoint import smollm2_loaded
 from benchmarks.llamacpp import COLLECTION, LENGTH, ROPE, SEARCH, TARGETS, WINDOWS, ours, row, said, served
-from qroar_core import load
 from qroar_core.exporting import gguf_write
 from qroar_core.maths.rescale import Scales
-from qroar_core.models import smollm2
 from qroar_core.models.llama_cpp import available
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.text import SPLITS, split, windows
@@ -31,8 +30,7 @@ def main() -> None:
     if not available():
         print("xllamacpp is not installed; pip install -r requirements-dev.txt")
         return
-    smollm2.fetch()
-    loaded = load.run("smollm2", device="cpu", dtype="float32")
+    loaded = smollm2_loaded()
     texts = {name: split(name, COLLECTION) for name in SPLITS}
     quant = QuantSpec(k=KV_PRESETS[PRESET].k)
     tuned = {angles: seek(loaded, ROPE, quant, replace(SEARCH, angles=angles), texts) for angles in (False, True)}

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 
+from benchmarks.checkpoint import ABOUT
 from qroar_core.models import smollm2
 
 SHORT, LONG = 2048, 8192
@@ -13,6 +14,7 @@ MIB = 2**20
 CHILD = """
 import gc, json, resource, sys
 import psutil, torch
+from benchmarks.checkpoint import digest_of
 from qroar_core import diagnose, load
 from qroar_core.models.memory import cache_bytes_per_token
 from qroar_core.models.text import Document, split
@@ -20,7 +22,7 @@ from qroar_core.specs import DiagnosisSpec, QuantizerSpec, QuantSpec, RopeSpec
 length = int(sys.argv[1])
 loaded = load.run("smollm2", device="cpu", dtype="float32")
 text = [Document("all", "\\n".join(d.text for d in split("calibration")))]
-diagnose.plan(loaded, RopeSpec("yarn", 2.0), QuantSpec(), DiagnosisSpec(length=length, short_length=512), text)
+plan = diagnose.plan(loaded, RopeSpec("yarn", 2.0), QuantSpec(), DiagnosisSpec(length=length, short_length=512), text)
 gc.collect()
 before = psutil.Process().memory_info().rss
 peak_before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -35,22 +37,24 @@ t = threading.Thread(target=watch); t.start()
 diagnose.run(loaded, RopeSpec("yarn", 2.0), QuantSpec(k=QuantizerSpec(4)),
              DiagnosisSpec(length=length, short_length=512), text)
 stop = True; t.join()
-print(json.dumps({"extra": peak - before, "cache": length * cache_bytes_per_token(loaded)}))
+cache = length * cache_bytes_per_token(loaded)
+print(json.dumps({"extra": peak - before, "cache": cache, "digest": digest_of(plan.ids)}))
 """
 
 
 def main() -> None:
     """Print peak minus start minus cache at both lengths, and their ratio."""
     smollm2.fetch()
+    print(f"{ABOUT}\n")
     rows = {}
     for length in (SHORT, LONG):
         done = subprocess.run([sys.executable, "-c", CHILD, str(length)], check=True, capture_output=True, text=True)
         found = json.loads(done.stdout.strip().splitlines()[-1])
-        rows[length] = found["extra"] - found["cache"], found["cache"]
-    print("| length | K/V cache, MiB | beyond model and cache, MiB |")
-    print("|---|---|---|")
-    for length, (beyond, cache) in rows.items():
-        print(f"| {length} | {cache / MIB:.0f} | {beyond / MIB:.0f} |")
+        rows[length] = found["extra"] - found["cache"], found["cache"], found["digest"]
+    print("| length | K/V cache, MiB | beyond model and cache, MiB | tokens' digest |")
+    print("|---|---|---|---|")
+    for length, (beyond, cache, digest) in rows.items():
+        print(f"| {length} | {cache / MIB:.0f} | {beyond / MIB:.0f} | {digest} |")
     print(f"\nratio {rows[LONG][0] / rows[SHORT][0]:.2f} at 4 times the length")
 
 

@@ -16,10 +16,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from qroar_core import load
+from benchmarks.checkpoint import digest_of, loaded_as
 from qroar_core.maths.attention_error import attention_error
 from qroar_core.maths.rescale import Scales
-from qroar_core.models import smollm2
 from qroar_core.models.capture import Capture, capture
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.text import SPLITS, split
@@ -65,9 +64,8 @@ ON_SMOLLM2 = (
 
 def main(cases: Sequence[Case]) -> None:
     """Spearman's rho of every objective with held-out NLL, one table a setting."""
-    smollm2.fetch()
     for case in cases:
-        loaded = load.run(case.model, device="cpu", dtype="float32")
+        loaded = loaded_as(case.model)
         ranked(loaded, case)
 
 
@@ -96,7 +94,7 @@ def ranked(loaded: LoadedModel, case: Case) -> None:
         print(".", end="", file=sys.stderr, flush=True)
     won = {name: recovered(bench, reference, read[name], found, frame.none) for name in UNSEEN}
     print(f"**{case.name}** ({DRAWS} random scale sets, {WINDOWS} windows of {case.length} tokens of `{case.text}` "
-          "each, seed 0)\n")  # fmt: skip
+          f"each, seed 0; digests of the tokens: {', '.join(f'{n} {digest_of(ids)}' for n, ids in read.items())})\n")
     print("| objective | rho with development NLL | rho with held-out NLL | a search by it recovers, development "
           "| held-out |\n|---|---|---|---|---|")  # fmt: skip
     for name, words in WORDS.items():

@@ -15,6 +15,7 @@ from benchmarks import (
     families,
     gguf,
     gguf_memory,
+    headline,
     inplace,
     league,
     llamacpp,
@@ -30,7 +31,7 @@ from benchmarks import (
 )
 from benchmarks.int4_int3_w4 import NAMES
 
-Part = Callable[[], None]
+Part = Callable[..., None]
 PARTS: dict[str, Part] = {
     "demo": demo.main,
     "smollm2": smollm2.main,
@@ -61,7 +62,10 @@ PARTS: dict[str, Part] = {
     "controls.smollm2": controls.on_smollm2,
     "replication.demo": replication.on_demo,
     "replication.smollm2": replication.on_smollm2,
+    "headline": partial(headline.main, headline.HEADLINE),
+    "headline-long-search": partial(headline.main, headline.SEARCHED_LONG),
 }
+RESUMED = ("headline", "headline-long-search")  # keep every pass on disk, and take `minutes`
 
 
 def chosen(names: Sequence[str], parts: Mapping[str, Part]) -> list[str]:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import sys
 
+from benchmarks.checkpoint import smollm2_loaded
 from benchmarks.int4_int3_w4 import LENGTH, ROPE, SETTINGS, TEXTS, WINDOWS, Name
-from qroar_core import evaluate, load, search
-from qroar_core.models import smollm2
+from qroar_core import evaluate, search
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.models.text import SPLITS, split
+from qroar_core.models.text import SPLITS, split, windows
 from qroar_core.specs import BandSpec, EvaluationSpec, SearchSpec
 
 BANDS = 32
@@ -20,10 +20,10 @@ BANDS = 32
 
 def main(name: Name) -> None:
     """One setting on its text collections."""
-    smollm2.fetch()
-    loaded = load.run("smollm2", device="cpu", dtype="float32")
-    print("| quantizer | text | ppl reference | quantized | tuned | gap recovered | gain, nats | KL in the search |")
-    print("|---|---|---|---|---|---|---|---|", flush=True)
+    loaded = smollm2_loaded()
+    print("| quantizer | text | ppl reference | quantized | tuned | gap recovered | gain, nats | KL in the search "
+          "| tokens' digest |")  # fmt: skip
+    print("|---|---|---|---|---|---|---|---|---|", flush=True)
     for collection in TEXTS[name]:
         polished(loaded, name, collection)
     print(f"\n{WINDOWS} held-out windows of {LENGTH} tokens each, seed 0, intervals paired over windows.")
@@ -41,7 +41,9 @@ def polished(loaded: LoadedModel, name: Name, collection: str) -> None:
     gain, history = result.gain, {c.label: c.objective for c in outcome.report.history}
     if gain is None or result.gap_recovered is None:
         sys.exit(f"{words} on {collection}: nothing was tuned ({outcome.report.reason})")
+    digest = windows(loaded.tokenizer, texts["heldout"], LENGTH, WINDOWS, asked.seed).digest
     steps = " -> ".join(f"{history[at]:.3f}" for at in ("identity", "cached result", "polish result"))
     print(f"| {words} | {collection} | {ppl['reference', 'identity']:.3f} | {ppl['quantized', 'identity']:.3f} "
           f"| {ppl['quantized', 'tuned']:.3f} | {result.gap_recovered:.1%} "
-          f"| {gain.delta_nll:+.4f} [{gain.ci_low:+.4f}, {gain.ci_high:+.4f}] | {steps} |", flush=True)  # fmt: skip
+          f"| {gain.delta_nll:+.4f} [{gain.ci_low:+.4f}, {gain.ci_high:+.4f}] | {steps} "
+          f"| {digest} |", flush=True)  # fmt: skip

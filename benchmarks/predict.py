@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import torch
 
-from qroar_core import diagnose, load, predict
-from qroar_core.models import smollm2
+from benchmarks.checkpoint import loaded_as
+from qroar_core import diagnose, predict
 from qroar_core.models.condition import Condition
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.measure import hidden_states
@@ -52,9 +52,8 @@ ON_SMOLLM2 = (
 
 def main(cases: Sequence[Case]) -> None:
     """Every setting of one model."""
-    smollm2.fetch()
     for case in cases:
-        measured(load.run(case.model, device="cpu", dtype="float32"), case)
+        measured(loaded_as(case.model), case)
 
 
 def measured(loaded: LoadedModel, case: Case) -> None:

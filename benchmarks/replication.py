@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from benchmarks.checkpoint import smollm2_loaded
 from qroar_core import load
 from qroar_core.figures.replication import value_words
-from qroar_core.models import smollm2
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.text import SPLITS, split
 from qroar_core.results.claims import CLAIMS
@@ -30,8 +30,7 @@ def on_demo() -> None:
 
 def on_smollm2() -> None:
     """SmolLM2, 2,048 tokens of the Python language reference, within its native window."""
-    smollm2.fetch()
-    loaded = load.run("smollm2", device="cpu", dtype="float32")
+    loaded = smollm2_loaded()
     setting = default_setting(loaded, SMOLLM2[0][0], INT4_K, LENGTH)
     replicated(loaded, replace(setting, text="technical"), SMOLLM2, 6)
 

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import sys
 
+import torch
+
+from benchmarks.checkpoint import digest_of, smollm2_loaded
 from benchmarks.int4_int3_w4 import LENGTH, ROPE, SETTINGS, Name
-from qroar_core import load, retrieve
+from qroar_core import retrieve
 from qroar_core.evaluate import must_rotate
 from qroar_core.maths.rescale import Scales
-from qroar_core.models import smollm2
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.text import SPLITS, split
 from qroar_core.results.retrieval import Retrieval, Trial
 from qroar_core.results.retrieval_findings import QUANTIZED, REFERENCE, TUNED, compared
+from qroar_core.retrieving.prompts import prompts
 from qroar_core.searching.seek import seek
 from qroar_core.specs import QuantSpec, RetrievalSpec, SearchSpec
 
@@ -26,8 +29,7 @@ SPEC = RetrievalSpec(lengths=(1024,), trials=4)
 
 def main(name: Name) -> None:
     """One setting: a table a collection."""
-    smollm2.fetch()
-    loaded = load.run("smollm2", device="cpu", dtype="float32")
+    loaded = smollm2_loaded()
     for collection in TEXTS:
         print(f"**{collection}**\n")
         tabled(loaded, collection, *SETTINGS[name])
@@ -63,9 +65,11 @@ def tabled(loaded: LoadedModel, collection: str, words: str, quant: QuantSpec) -
             print(f"| {task} | {said} | {cell.hits} of {cell.trials} [{cell.hit_low:.0%}, {cell.hit_high:.0%}] "
                   f"| {cell.chosen} | {cell.log_prob:.3f} [{cell.log_prob_low:.3f}, {cell.log_prob_high:.3f}] "
                   f"| {more} |", flush=True)  # fmt: skip
+    read = [p.ids for p in prompts(loaded.tokenizer, texts["heldout"], SPEC, SPEC.lengths[0]) if p.ids is not None]
     depths = ", ".join(f"{depth:.0%}" for depth in scales.depths)
-    print(f"\n{scales.text}; {SPEC.lengths[0]} tokens, depths {depths}; "
-          f"a guess among {scales.choices} numbers is right in {scales.chance:.0%}.\n")  # fmt: skip
+    print(f"\n{scales.text}; {SPEC.lengths[0]} tokens, depths {depths}; digest of the prompts' tokens "
+          f"{digest_of(torch.cat(read))}; a guess among {scales.choices} numbers is right in {scales.chance:.0%}.\n",
+          flush=True)  # fmt: skip
 
 
 def _trials(result: Retrieval, task: str, who: tuple[str, str]) -> list[Trial]:

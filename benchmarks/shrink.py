@@ -9,9 +9,8 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 
+from benchmarks.checkpoint import digest_of, loaded_as
 from benchmarks.objectives import ON_DEMO, ON_SMOLLM2, Case
-from qroar_core import load
-from qroar_core.models import smollm2
 from qroar_core.models.text import SPLITS, split
 from qroar_core.progress import ignore
 from qroar_core.results.intervals import paired_interval
@@ -27,8 +26,7 @@ DEMO, SMOLLM2 = ON_DEMO[0], ON_SMOLLM2[0]
 
 def main(case: Case) -> None:
     """One setting's table: a row for every pull and count of windows searched."""
-    smollm2.fetch()
-    loaded = load.run(case.model, device="cpu", dtype="float32")
+    loaded = loaded_as(case.model)
     texts = {name: split(name, case.text) for name in SPLITS}
     plain = SearchSpec(length=case.length)
     frame = Frame(loaded, case.rope, case.quant, plain, texts)
@@ -37,7 +35,8 @@ def main(case: Case) -> None:
     read = {name: frame.windows(name, case.length, READ) for name in ("development", "heldout")}
     reference = {name: exact.nll(ids, None, "") for name, ids in read.items()}
     identity = {name: quantized.nll(ids, None, "") for name, ids in read.items()}
-    print(f"**{case.name}** ({case.length} tokens of `{case.text}`, seed 0; read on {READ} windows of each split)\n")
+    print(f"**{case.name}** ({case.length} tokens of `{case.text}`, seed 0; read on {READ} windows of each split, "
+          f"digests of their tokens: {', '.join(f'{n} {digest_of(ids)}' for n, ids in read.items())})\n")  # fmt: skip
     print("| windows searched | shrink | mean abs log2 g | gap recovered, development | held-out "
           "| more than without a pull, held-out nats |\n|---|---|---|---|---|---|")  # fmt: skip
     for windows in SEARCHED:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import statistics
 
+from benchmarks.checkpoint import smollm2_loaded
 from benchmarks.clock import bare_forward
-from qroar_core import evaluate, load, search
-from qroar_core.models import smollm2
+from qroar_core import evaluate, search
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.text import SPLITS, split, windows
 from qroar_core.results.evaluation import Evaluation
@@ -19,8 +19,7 @@ ROTATED = QuantSpec(k=QuantizerSpec(4, rotation="hadamard"))
 
 def main() -> None:
     """Both embedded text collections: perplexities, gains, and the search's cost in bare forward passes."""
-    smollm2.fetch()
-    loaded = load.run("smollm2", device="cpu", dtype="float32")
+    loaded = smollm2_loaded()
     for collection in ("technical", "messages"):
         print(f"### {collection}\n", flush=True)
         measured(loaded, collection)

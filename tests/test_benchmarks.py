@@ -2,11 +2,13 @@
 
 import datetime
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 
 from benchmarks import __main__ as command
+from benchmarks.headline_passes import commit
 from benchmarks.parts import chosen
 
 
@@ -28,6 +30,7 @@ def test_a_kept_table_says_its_command_date_and_versions(parts, capsys):
     assert (title, table) == ("# one", ["| a |", "| 1.5 |"])
     assert made.startswith("`python -m benchmarks --keep one`, ")
     assert str(datetime.date.today()) in made
+    assert made.endswith(f", commit {commit()}.")
     assert f"torch {torch.__version__.split('+')[0]}" in made
 
 
@@ -56,3 +59,28 @@ def test_a_name_stands_for_all_parts_below_it():
     assert chosen([], parts) == list(parts)
     with pytest.raises(KeyError, match="tw"):
         chosen(["tw"], parts)
+
+
+def test_minutes_are_handed_to_parts_that_can_be_resumed_and_refused_for_others(parts, monkeypatch, capsys):
+    given = []
+    command.PARTS["long"] = lambda minutes=None: given.append(minutes)
+    monkeypatch.setattr(command, "RESUMED", ("long",))
+    assert command.main(["long"]) == 0
+    assert command.main(["--minutes", "2.5", "long"]) == 0
+    assert given[0] is None
+    assert given[1] == pytest.approx(2.5, abs=0.01)
+    assert command.main(["long", "one", "--minutes", "2"]) == 2
+    assert capsys.readouterr().err == "--minutes: one cannot be resumed; give it with long alone\n"
+    assert len(given) == 2
+
+
+def test_every_table_on_smollm2_names_its_reference():
+    found = []
+    for path in sorted(Path(command.__file__).parent.glob("*.py")):
+        source = path.read_text()
+        if path.name in ("checkpoint.py", "inplace.py", "demo.py", "__main__.py") or "def main" not in source:
+            continue  # inplace names the file itself, and reads no text
+        if "smollm2" in source:
+            found.append(path.name)
+            assert any(way in source for way in ("smollm2_loaded()", "loaded_as(", "{ABOUT}")), path.name
+    assert len(found) > 10

@@ -73,3 +73,34 @@ def clustered_interval(values: Sequence[float], clusters: Sequence[str], confide
     if len(of) < FEWEST_DOCUMENTS:
         return None
     return mean_interval([math.fsum(mine) / len(mine) for mine in of.values()], confidence)
+
+
+def ratio_interval(parts: Sequence[float], wholes: Sequence[float], confidence: float = 0.95) -> Interval | None:
+    """Interval of mean(parts) / mean(wholes), paired by position; None where no bounded one exists.
+
+    Fieller's (1954): all shares r for which the mean of part - r * whole may be zero by Student's t. Where the mean of
+    the wholes may itself be zero, every share may be, and with a single pair nothing is known.
+
+    Raises:
+        ValueError: samples of different lengths.
+    """
+    if len(parts) != len(wholes):
+        raise ValueError(f"paired samples differ in length: {len(parts)} and {len(wholes)}")
+    n = len(parts)
+    if n < 2:
+        return None
+    part, whole = math.fsum(parts) / n, math.fsum(wholes) / n
+    scale = float(stats.t.ppf(0.5 + confidence / 2, n - 1)) ** 2 / (n - 1) / n
+
+    def spread(a: Sequence[float], b: Sequence[float], mean_a: float, mean_b: float) -> float:
+        return scale * math.fsum((x - mean_a) * (y - mean_b) for x, y in zip(a, b, strict=True))
+
+    square = whole**2 - spread(wholes, wholes, whole, whole)
+    if square <= 0:
+        return None
+    middle = part * whole - spread(parts, wholes, part, whole)
+    least = part**2 - spread(parts, parts, part, part)
+    reach = math.sqrt(max(0.0, middle**2 - square * least))
+    share = part / whole
+    residuals = mean_interval([p - share * w for p, w in zip(parts, wholes, strict=True)], confidence)
+    return Interval(share, (middle - reach) / square, (middle + reach) / square, residuals.se / abs(whole))

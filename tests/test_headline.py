@@ -1,0 +1,213 @@
+"""The headline's passes are kept one by one: a killed run goes on, a changed key is measured anew, the time ends it."""
+
+import json
+import math
+
+import pytest
+import torch
+
+from benchmarks import headline, headline_passes
+from benchmarks.headline import QUANTIZED, REFERENCE, ROTATION, Table, measured, with_scales
+from benchmarks.headline_passes import Block, Passes, digest_of, read_records, score
+from benchmarks.headline_table import share_words, whole
+from qroar_core import load
+from qroar_core.models.condition import Condition
+from qroar_core.models.score import logits_of
+from qroar_core.models.stream import open_stream
+from qroar_core.models.text import split, windows
+from qroar_core.specs import QuantizerSpec, QuantSpec, RopeSpec, SearchSpec
+
+pytestmark = pytest.mark.slow
+SEARCH = SearchSpec(length=128, windows=1, steps=2)
+ROPE, INT3 = RopeSpec("yarn", 2.0), QuantSpec(k=QuantizerSpec(3))
+REMEDIES = (REFERENCE, QUANTIZED, *with_scales(SEARCH), ROTATION)
+LONG = Block("K int3", INT3, "messages", 512, 2, REMEDIES)
+SHORT = Block("K int3", INT3, "messages", 128, 2, REMEDIES)
+TABLE = Table("headline", "the demo model", ROPE, (LONG, SHORT))
+PASSES = 2 * 2 * 5
+
+
+@pytest.fixture(scope="module")
+def demo():
+    return load.run("demo", device="cpu", dtype="float32")
+
+
+@pytest.fixture(scope="module")
+def finished(demo, tmp_path_factory):
+    """A folder with every unit of the table."""
+    folder = tmp_path_factory.mktemp("headline")
+    assert measured(demo, TABLE, folder)
+    return folder
+
+
+class Killed(BaseException):
+    """As a kill is: nothing catches it."""
+
+
+def copied(finished, tmp_path):
+    for path in finished.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    return tmp_path
+
+
+def counted(monkeypatch, most=math.inf):
+    """Every pass from here on, and a kill in the middle of the one past `most`."""
+    seen = []
+
+    def counting(loaded, condition, ids, *more, **named):
+        seen.append(digest_of(ids[0]))
+        if len(seen) > most:
+            raise Killed
+        return real(loaded, condition, ids, *more, **named)
+
+    real = headline_passes.measure
+    monkeypatch.setattr(headline_passes, "measure", counting)
+    return seen
+
+
+def said(capsys):
+    """The table without what a clock says."""
+    lines = capsys.readouterr().out.splitlines()
+    rows = [line.rsplit("|", 2)[0] if line.startswith("|") else line.split(" seed 0, ")[0] for line in lines]
+    assert sum(line.startswith("| ") for line in lines) > 2
+    return rows
+
+
+def test_a_killed_run_goes_on_with_the_same_table_and_measures_nothing_twice(
+    demo, finished, tmp_path, monkeypatch, capsys
+):
+    measured(demo, TABLE, finished)
+    expected = said(capsys)
+    seen = counted(monkeypatch, most=7)
+    with pytest.raises(Killed):
+        measured(demo, TABLE, tmp_path)
+    assert len(read_records(tmp_path / "passes.jsonl")) == 7
+    assert len(list(tmp_path.glob("*scales*.json"))) == 2
+    with (tmp_path / "passes.jsonl").open("a") as file:
+        file.write('{"key": "half of a li')
+    capsys.readouterr()
+    monkeypatch.undo()
+    seen = counted(monkeypatch)
+    assert measured(demo, TABLE, tmp_path)
+    assert len(seen) == PASSES - 7
+    assert said(capsys) == expected
+    assert expected[-1] == "Nothing is missing."
+    assert len(read_records(tmp_path / "passes.jsonl")) == PASSES
+
+
+def test_the_time_ends_between_two_passes_and_the_table_says_what_is_missing(demo, tmp_path, monkeypatch, capsys):
+    clock = iter(range(100))
+    monkeypatch.setattr(headline.time, "monotonic", lambda: next(clock))
+    assert not measured(demo, TABLE, tmp_path, deadline=7)  # 2 searches and 5 passes
+    assert len(read_records(tmp_path / "passes.jsonl")) == 5
+    out = capsys.readouterr().out
+    assert "1 of 2 held-out windows." in out
+    assert "- K int3, messages, 512 tokens: 5 of 10 passes missing\n" in out
+    assert "- K int3, messages, 128 tokens: 10 of 10 passes missing\n" in out
+    assert "`python -m benchmarks headline` measures them.\n" in out  # nothing is known yet of 128 tokens' time
+    rows = [line for line in out.splitlines() if line.startswith("| past 256 | ")]
+    assert [row.split(" | ")[1] for row in rows] == [remedy.name for remedy in REMEDIES]
+    assert all("one window" in row for row in rows if "quantized" not in row)
+
+
+def test_what_changed_is_measured_anew_and_the_rest_is_not(demo, finished, tmp_path, monkeypatch):
+    folder = copied(finished, tmp_path)
+    seen = counted(monkeypatch)
+    assert measured(demo, TABLE, folder)
+    assert seen == []
+    int4 = Block("K int4", QuantSpec(k=QuantizerSpec(4)), "messages", 512, 2, REMEDIES[:2])
+    assert measured(demo, Table("", "", ROPE, (int4,)), folder)
+    assert len(seen) == 2  # the reference is the same
+    assert measured(demo, Table("", "", RopeSpec("yarn", 4.0), (int4,)), folder)
+    assert len(seen) == 6
+    other = load.run("demo", device="cpu", dtype="float32")
+    other.fingerprint = "0" * 16
+    assert measured(other, Table("", "", ROPE, (int4,)), folder)
+    assert len(seen) == 10
+    monkeypatch.setattr(headline_passes, "SEED", 1)  # other tokens
+    assert measured(demo, Table("", "", ROPE, (int4,)), folder)
+    assert len(seen) == 14
+    monkeypatch.undo()
+    seen = counted(monkeypatch)
+    monkeypatch.setattr(headline_passes, "MEASUREMENT", 2)
+    assert measured(demo, Table("", "", ROPE, (int4,)), folder)
+    assert len(seen) == 4
+
+
+def test_a_lost_search_is_made_again_and_its_passes_are_found_by_the_scales(demo, finished, tmp_path, monkeypatch):
+    folder = copied(finished, tmp_path)
+    for path in folder.glob("*scales-1*.json"):
+        path.unlink()
+    seen = counted(monkeypatch)
+    assert measured(demo, TABLE, folder)
+    assert seen == []
+
+
+def test_a_record_holds_what_its_number_rests_on(demo, finished):
+    records = read_records(finished / "passes.jsonl")
+    assert len(records) == PASSES
+    passes = Passes(demo, ROPE, finished)
+    texts = passes.heldout(LONG)
+    assert texts.digest == windows(demo.tokenizer, split("heldout"), 512, 2, 0).digest
+    [rotated] = [r for r in records if (r["remedy"], r["length"], r["window"]) == ("Hadamard rotation", 512, 1)]
+    what = rotated["what"]
+    assert what["model"] == demo.fingerprint
+    assert what["tokens"] == digest_of(texts.ids[1])
+    assert what["quantization"]["k"]["rotation"] == "hadamard"
+    assert what["rope"] == {**what["rope"], "method": "yarn", "factor": 2.0}
+    assert (rotated["document"], rotated["offset"], rotated["seed"]) == (*texts.origin[1], 0)
+    assert rotated["commit"] == headline_passes.commit()
+    scales = {r["what"]["scales"] for r in records if r["length"] == 512}
+    assert len(scales) == 3  # none, scales, scales and angles
+
+
+def test_past_the_trained_window_means_predicted_from_a_position_never_trained(demo):
+    """Oracle: log-softmax of all logits at once, target by target."""
+    ids = windows(demo.tokenizer, split("heldout"), 300, 1, 0).ids[0]
+    found = score(demo, Condition(ROPE), ids, 256)
+    with open_stream(demo, Condition(ROPE), 300) as stream:
+        logits = logits_of(demo, torch.cat([piece.hidden for piece in stream.run(ids)], 1)[0])
+    each = [-float(logits[at].double().log_softmax(-1)[ids[at + 1]]) for at in range(299)]
+    assert (found["targets"], found["targets_past"]) == (299, 43)
+    assert found["nll"] == pytest.approx(sum(each) / 299, abs=1e-5)
+    assert found["nll_past"] == pytest.approx(sum(each[256:]) / 43, abs=1e-5)  # positions 256 to 298
+    assert found["nll_by_stretch"][0] == pytest.approx(sum(each[:38]) / 38, abs=1e-5)
+    assert found["nll_by_stretch"][7] == pytest.approx(sum(each[266:]) / 33, abs=1e-5)
+    within = score(demo, Condition(ROPE), ids[:257], 256)
+    assert (within["nll_past"], within["targets_past"]) == (None, 0)
+
+
+def test_documents_too_short_for_a_window_are_read_as_one_text(demo):
+    whole_ones = headline_passes.readable(demo, "technical", "heldout", 512, 2)
+    assert [d.name for d in whole_ones] == [d.name for d in split("heldout", "technical")]
+    longest = max(len(demo.tokenizer(d.text)["input_ids"]) for d in whole_ones)
+    [joined] = headline_passes.readable(demo, "technical", "heldout", longest + 1, 2)
+    assert joined.text == "\n".join(d.text for d in whole_ones)
+    assert all(d.name in joined.name for d in whole_ones)
+
+
+def test_the_table_pairs_windows(demo, finished, capsys):
+    records = {(r["remedy"], r["window"]): r for r in read_records(finished / "passes.jsonl") if r["length"] == 512}
+    measured(demo, Table("", "", ROPE, (LONG,)), finished)
+    [row] = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| past 256 | Hadamard")]
+    gains = [records["quantized", i]["nll_past"] - records["Hadamard rotation", i]["nll_past"] for i in (0, 1)]
+    mean, half = sum(gains) / 2, abs(gains[0] - gains[1]) / 2 * 12.7062047  # Student's t with one degree of freedom
+    assert f"| {mean:+.4f} [{mean - half:+.4f}, {mean + half:+.4f}] |" in row
+    assert digest_of(torch.stack(list(Passes(demo, ROPE, finished).heldout(LONG).ids))) in row
+
+
+def test_a_share_without_a_bounded_interval_says_so():
+    assert share_words([0.1], [0.2]) == "50.0%, one window"
+    assert share_words([0.1, 0.1], [0.4, 0.01]) == "48.8%, no bounded interval"
+    assert share_words([0.1, 0.2], [-0.4, 0.01]) == "nothing was lost"
+    assert share_words([0.1, 0.12, 0.09], [0.2, 0.23, 0.2]) == "49.2% [38.2%, 57.2%]"
+
+
+def test_an_unfinished_window_is_in_no_row(demo, finished, tmp_path):
+    folder = copied(finished, tmp_path)
+    lines = (folder / "passes.jsonl").read_text().splitlines(keepends=True)
+    dropped = [line for line in lines if not (json.loads(line)["window"] == 0 and '"quantized"' in line)]
+    (folder / "passes.jsonl").write_text("".join(dropped))
+    columns, kept = whole(Passes(demo, ROPE, folder), LONG)
+    assert kept == [1]
+    assert [r["window"] for r in columns["reference"]] == [1]
