@@ -21,8 +21,8 @@ from qroar_core.exporting import verify_tokenizer
 from qroar_core.exporting.folder import NOTE
 from qroar_core.exporting.gguf_compare import compare
 from qroar_core.maths.rescale import Scales, from_nested
-from qroar_core.models.formats.gguf_header import read_header
 from qroar_core.models.formats.digest import sha256
+from qroar_core.models.formats.gguf_header import read_header
 from qroar_core.models.llama_cpp import LlamaCpp, available
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.loading import load_model
@@ -106,7 +106,8 @@ def _copy(folder: Path, note: dict[str, Any]) -> list[Check]:
     source = Path(str(said.get("file", "")))
     if not source.is_file() or sha256(source) != said.get("sha256"):
         return [Check("codes and rows against the source", f"{source} is gone or changed", None)]
-    found = compare(source, _gguf_in(folder), _scales(note))
+    interpolated = rope_from(note["rope"]).method != "default"
+    found = compare(source, _gguf_in(folder), _scales(note), interpolated=interpolated)
     return [
         Check(*verify_tokenizer.keys(source, _gguf_in(folder))),
         Check("tensors that must not change", f"{found.untouched} byte for byte", found.others_same),
