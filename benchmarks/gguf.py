@@ -1,4 +1,4 @@
-"""Which GGUF architectures are read, and which take scales in place: every kind of file of the tests' zoo is tried."""
+"""Which GGUF architectures are read, and which take scales in place: a file of every kind of the zoo is tried."""
 
 from __future__ import annotations
 

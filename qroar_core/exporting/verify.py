@@ -107,7 +107,8 @@ def _copy(folder: Path, note: dict[str, Any]) -> list[Check]:
     source = Path(str(said.get("file", "")))
     if not source.is_file() or sha256(source) != said.get("sha256"):
         return [Check("codes and rows against the source", f"{source} is gone or changed", None)]
-    found = compare(source, _gguf_in(folder), _scales(note))
+    interpolated = rope_from(note["rope"]).method != "default"
+    found = compare(source, _gguf_in(folder), _scales(note), interpolated=interpolated)
     return [
         Check(*verify_tokenizer.keys(source, _gguf_in(folder))),
         Check("tensors that must not change", f"{found.untouched} byte for byte", found.others_same),
