@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 
 from torch import Tensor
 
-from qroar_core.errors import BadScales, BadSpec
+from qroar_core.errors import BadScales, BadSpec, NonFinite
 from qroar_core.maths.rescale import Scales
 from qroar_core.maths.shuffles import shuffled_bands, shuffled_heads
 from qroar_core.models.calibrate import calibrated
@@ -20,6 +20,7 @@ from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.loading import DTYPES
 from qroar_core.models.measure import measure
 from qroar_core.models.number_format import in_format
+from qroar_core.models.own_rope import replacing
 from qroar_core.models.stream import Condition
 from qroar_core.models.text import Document, windows
 from qroar_core.progress import OnStep, Step, ignore, part
@@ -70,7 +71,8 @@ def run(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, scales: Scales, s
     precisions += [_in_format(bench, name, scales, nll, spec.confidence) for name in formats]
     return Controls(
         spec=asdict(spec), mode=scales.mode, length=length, windows=spec.windows, confidence=spec.confidence,
-        text=f"{len(texts)} windows of {length} tokens, digest {texts.digest}, seed {spec.seed}",
+        text=f"{len(texts)} windows of {length} tokens, digest {texts.digest}, seed {spec.seed}"
+            f"{replacing(loaded, rope)}",
         controls=controls, precisions=precisions, findings=findings(controls, precisions, scales.mode),
         window_nll=nll,
     )  # fmt: skip
@@ -129,6 +131,8 @@ def _in_format(bench: _Bench, dtype, scales: Scales, nll: Mapping, confidence: f
                 QUANTIZED: [bench.nll(bench.quant, None, f"quantized in {word}", loaded)],
                 TUNED: [bench.nll(bench.quant, scales, f"tuned in {word}", loaded)],
             }
+    except NonFinite:
+        return Precision(dtype=word, loaded=False, problem="its numbers overflow: the NLL is not finite")
     except RuntimeError as problem:  # torch names the operation that a device lacks in this format
         if "not implemented for" not in str(problem):
             raise

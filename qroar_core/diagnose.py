@@ -24,6 +24,7 @@ from qroar_core.models.calibrate import calibrated
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.observe import Frame, LongContext, PairedTails
 from qroar_core.models.observe_quantized import HiddenRows, PropagatedNoise
+from qroar_core.models.own_rope import replacing
 from qroar_core.models.rope import bands_of, turnings
 from qroar_core.models.stream import Condition, Observer, Stream, open_stream
 from qroar_core.models.text import Document, windows
@@ -74,6 +75,7 @@ def plan(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, spec: DiagnosisS
     else:
         short_ids = windows(loaded.tokenizer, documents, short, len(ends), spec.seed + 1).ids
     label = f"{length} tokens of {text.origin[0][0]} from token {text.origin[0][1]}, digest {text.digest}"
+    label += replacing(loaded, rope)
     return Plan(spec, length, short, chunk, ids, ends, short_ids, label)
 
 

@@ -11,7 +11,6 @@ tokens. Beyond model and cache, memory holds what one chunk needs and three numb
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -23,11 +22,13 @@ from qroar_core.maths.rescale import Scales
 from qroar_core.models.calibrate import calibrated
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.measure import Measured, measure
+from qroar_core.models.own_rope import replacing
 from qroar_core.models.score import Divergence
 from qroar_core.models.states import States
 from qroar_core.models.stream import Condition
 from qroar_core.models.text import Document, windows
 from qroar_core.progress import OnStep, Step, ignore, part
+from qroar_core.results.base import exp
 from qroar_core.results.evaluation import Evaluation, Row
 from qroar_core.results.findings import findings, position_curve
 from qroar_core.results.intervals import mean_interval
@@ -92,7 +93,8 @@ def run(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, tuned: Scales | N
     slides = "" if spec.stride is None else f", windows sliding by {stride}"
     return Evaluation(
         rows=rows,
-        text=f"{len(texts)} windows, {targets} targets each{slides}, digest {texts.digest}, seed {spec.seed}",
+        text=f"{len(texts)} windows, {targets} targets each{slides}, digest {texts.digest}, seed {spec.seed}"
+            f"{replacing(loaded, rope)}",
         stride=spec.stride,
         window_nll=nll,
         positions=position_curve(_curve_positions(longest, stride), curves, spec.confidence),
@@ -196,7 +198,7 @@ def _row(length: int, one: _Named, seen: Measured, reference: Measured) -> Row:
         scales=one.scales,  # type: ignore[arg-type]
         nll=over.mean,
         nll_se=over.se,
-        ppl=math.exp(over.mean),
+        ppl=exp(over.mean),
         tokens=seen.nll.numel(),
         kl_mean=close.kl_mean,
         kl_p99=close.kl["99"],

@@ -19,6 +19,7 @@ from qroar_core.models.condition import Condition
 from qroar_core.models.geometry import Geometry
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.measure import measure
+from qroar_core.models.own_rope import replacing
 from qroar_core.models.sensitivity import second_order_kl
 from qroar_core.models.text import Document, windows
 from qroar_core.progress import OnStep, Step, ignore, part
@@ -90,7 +91,8 @@ def run(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, spec: PredictionS
     repeated = again(nll, names, spec.confidence)
     return Prediction(
         spec=asdict(spec), length=length, windows=len(texts), confidence=spec.confidence,
-        text=f"{len(texts)} windows of {length} tokens, digest {texts.digest}, seed {spec.seed}",
+        text=f"{len(texts)} windows of {length} tokens, digest {texts.digest}, seed {spec.seed}"
+            f"{replacing(loaded, rope)}",
         parts=parts, whole=whole, sum=together,
         kl=kl, decoder_layers=list(loaded.geometry.decoder_layers), kl_windows=len(near), kl_length=near.shape[1],
         estimate=estimate, repeated=repeated,

@@ -17,6 +17,7 @@ from qroar_core.maths.rescale import Scales
 from qroar_core.models.calibrate import calibrated
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.measure import measure
+from qroar_core.models.own_rope import replacing
 from qroar_core.models.stream import Condition
 from qroar_core.models.text import Document, windows
 from qroar_core.progress import OnStep, Step, ignore, part
@@ -69,7 +70,8 @@ def run(loaded: LoadedModel, cases: Sequence[Case], spec: ReplicationSpec, docum
     return Replication(
         spec=asdict(spec), length=length, short_length=short, native=native, windows=spec.windows,
         confidence=spec.confidence, tolerance=spec.tolerance, least_cut=spec.least_cut,
-        text=f"{len(texts)} windows of {length} tokens, digest {texts.digest}, seed {spec.seed}",
+        text=f"{len(texts)} windows of {length} tokens, digest {texts.digest}, seed {spec.seed}"
+            f"{''.join(dict.fromkeys(replacing(loaded, case.rope) for case in cases))}",
         cases=tested,
     )  # fmt: skip
 

@@ -17,6 +17,7 @@ from qroar_core.models.calibrate import calibrated
 from qroar_core.models.condition import Condition
 from qroar_core.models.greedy import end_tokens, follow, read
 from qroar_core.models.loaded import LoadedModel
+from qroar_core.models.own_rope import replacing
 from qroar_core.models.stream import Stream, open_stream
 from qroar_core.models.text import Document
 from qroar_core.progress import OnStep, Step, ignore
@@ -84,7 +85,8 @@ def run(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, scales: Scales | 
         slack=spec.slack,
         chat=spec.chat and chat_template(loaded.tokenizer),
         confidence=spec.confidence,
-        text=f"{spec.trials} trials per task, length and depth in {len(documents)} documents, seed {spec.seed}",
+        text=f"{spec.trials} trials per task, length and depth in {len(documents)} documents, seed {spec.seed}"
+        f"{replacing(loaded, rope)}",
         trials=trials,
         **findings(spec.tasks, places, trials, unfit, spec.choices, spec.confidence),
     )

@@ -111,20 +111,21 @@ def setting_of(choice: Choice, loaded: LoadedModel) -> Setting:
     """All specs of the stages for this choice and model. Bands and length are one choice for all of them."""
     base = default_setting(loaded, choice.rope, choice.quant, choice.length)
     diagnosis, search = choice.diagnosis or base.diagnosis, choice.search or base.search
+    bands = base.search.bands if choice.bands == BandSpec() else choice.bands  # fewer where the model has fewer pairs
     same_length = diagnosis.length == base.diagnosis.length
     return replace(
         base,
         diagnosis=replace(
             diagnosis,
-            bands=choice.bands,
+            bands=bands,
             length=base.diagnosis.length,
             short_length=diagnosis.short_length if same_length else base.diagnosis.short_length,
         ),
         search=replace(
             search,
-            bands=choice.bands,
+            bands=bands,
             length=base.search.length,
-            bounds=search.bounds if search.bands == choice.bands else None,  # bounds belong to their bands
+            bounds=search.bounds if search.bands == bands else None,  # bounds belong to their bands
         ),
         evaluation=choice.evaluation or base.evaluation,
         text=choice.text,

@@ -16,10 +16,11 @@ from pages.parts.quant_form import MADE_BY_HAND
 from pages.parts.words import rope_words
 from qroar_core.errors import QRoarError
 from qroar_core.models.loaded import LoadedModel
+from qroar_core.models.own_rope import replaced_rope
 from qroar_core.models.rope import bands_of, rope_of
 from qroar_core.runs.setting import Setting
 from qroar_core.runs.setting_presets import SETTING_PRESETS, preset_in_force
-from qroar_core.specs import METHOD_NAMES, BandSpec, Partition, RopeMethod, RopeSpec
+from qroar_core.specs import BANDS, METHOD_NAMES, BandSpec, Partition, RopeMethod, RopeSpec
 
 T = TypeVar("T")
 MOST = 1e7  # upper end of number fields; an address may hold anything
@@ -67,6 +68,9 @@ def rope_form(loaded: LoadedModel, rope: RopeSpec, length: int) -> RopeSpec:
         rope_of(loaded, spec, length)  # refuses lists of a wrong length
         return spec
 
+    replaced = replaced_rope(loaded, RopeSpec(method))  # whatever the factor
+    if replaced:
+        st.caption(f"Replaces the checkpoint's own {replaced}.")
     blank = method == "longrope" and not st.session_state["factor lists"].strip()
     hint = f" Paste {loaded.geometry.n_pairs} numbers above." if blank else ""
     return made(build, rope, rope_words(rope), hint)
@@ -148,6 +152,8 @@ def band_form(loaded: LoadedModel, bands: BandSpec) -> BandSpec:
     left, right = st.columns([1, 2])
     most = loaded.geometry.n_pairs
     count = number(left, "Frequency bands", 1, most, "bands")
+    if most < BANDS:
+        st.caption(f"This model has {most} RoPE pairs a head, so at most {most} bands.")
     kind = right.selectbox("Partition", get_args(Partition), format_func=PARTITION_WORDS.get, key="partition")
 
     def build() -> BandSpec:

@@ -26,7 +26,7 @@ from qroar_core.cli.options import (
     takes,
 )
 from qroar_core.cli.predicting import predict
-from qroar_core.cli.root import app, load_model, new_folder, written
+from qroar_core.cli.root import app, load_model, new_folder, run_folder, say_bands, written
 from qroar_core.cli.settings import check, setting_of
 from qroar_core.cli.texts import documents
 from qroar_core.errors import BadCheckpoint, BadScales, BadSpec
@@ -76,6 +76,7 @@ def diagnose(options: dict) -> None:
     with show.progress() as on_step:
         result = stage.run(loaded, setting.rope, setting.quant, setting.diagnosis, texts["calibration"], on_step)
     result = written(folder, "diagnosis.json", result)
+    say_bands(options, loaded)
     show.diagnosis(result, options["json"])
 
 
@@ -89,6 +90,7 @@ def search(options: dict) -> None:
     loaded = load_model(options)
     setting = setting_of(options, loaded)
     outcome = searched(loaded, setting, texts, options, folder)
+    say_bands(options, loaded)
     show.search(outcome.report, outcome.kept, options["json"])
 
 
@@ -146,6 +148,7 @@ def league(options: dict) -> None:
     with show.progress() as on_step:
         result = stage.run(loaded, setting.rope, setting.quant, spec, texts, on_step, seek=seek)
     result = written(folder, "league.json", result)
+    say_bands(options, loaded)
     show.league(result, options["json"])
 
 
@@ -156,7 +159,7 @@ app.command()(takes(MODEL, SETTING, BANDS, [p for p in SEARCH if p.name == "wind
 @takes(MODEL, [p for p in SETTING if p.name in ("rope", "factor", "longrope_factors")], EVALUATE[:1], EXPORT, OUT)
 def export(options: dict) -> None:
     """Write a checkpoint with scales and interpolation inside: for transformers, vLLM or llama.cpp."""
-    from qroar_core.cli.exports import copy, repeats, writer_of
+    from qroar_core.cli.exports import copy, repeats, tell_about, writer_of
     from qroar_core.cli.settings import rope_spec
     from qroar_core.exporting.formats import GGUF_COPY
     from qroar_core.specs import RopeSpec
@@ -181,6 +184,7 @@ def export(options: dict) -> None:
         folder = write(
             loaded, rope, scales, options["out"], format=options["format"], command=repeats(options), on_step=on_step
         )
+    tell_about(loaded, rope, options)
     show.line(str(folder))
 
 
@@ -204,9 +208,11 @@ def run(options: dict) -> None:
     from qroar_core.cli.running import whole
     from qroar_core.runs.folder import RunFolder
 
+    run_folder(options)
     texts = documents(options)
     loaded = load_model(options)
     setting = setting_of(options, loaded)
     out = options.get("out") or f"runs/{loaded.name.replace('/', '--')}"
     folder = RunFolder.open(out, loaded, setting, "python -m qroar_core " + shlex.join(options["arguments"]))
     whole(loaded, setting, texts, options, folder)
+    say_bands(options, loaded)

@@ -67,7 +67,7 @@ SETTING = [
     _option("seed", int, 0, "seed of windows and samplers"),
 ]
 BANDS = [
-    _option("bands", int, 8, "frequency bands"),
+    _option("bands", int | None, None, "frequency bands; 8 if not given, or as many as the model has RoPE pairs"),
     _option("partition", str, "count", "how pairs are grouped", metavar="count|log|turns"),
 ]
 SEARCH = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from qroar_core.cli import show
-from qroar_core.cli.root import load_model, new_folder, written
+from qroar_core.cli.root import load_model, new_folder, say_bands, written
 from qroar_core.cli.settings import setting_of
 from qroar_core.cli.texts import documents
 
@@ -25,4 +25,5 @@ def predict(options: dict) -> None:
         result = stage.run(loaded, setting.rope, setting.quant, spec, texts["heldout"], diagnosis, on_step)
     written(folder, "diagnosis.json", diagnosis)
     result = written(folder, "prediction.json", result)
+    say_bands(options, loaded)
     show.prediction(result, options["json"])

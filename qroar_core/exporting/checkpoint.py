@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from qroar_core.models.loaded import LoadedModel
+from qroar_core.models.own_rope import exported_context
 from qroar_core.models.quiet import quiet_transformers
 from qroar_core.models.rope import rope_parameters
 from qroar_core.models.tokenizer import LAW, tokenizer_files
@@ -58,8 +59,7 @@ def _config(loaded: LoadedModel, rope: RopeSpec) -> Any:
     written.rope_parameters = rope_parameters(loaded.model.config, loaded.geometry, rope)
     if rope.method != "default":
         native = rope.original_context or loaded.geometry.original_context
-        # transformers' dynamic NTK reads its native window from this field; the others their promise
-        written.max_position_embeddings = native if rope.method == "dynamic" else int(native * rope.factor)
+        written.max_position_embeddings = exported_context(written.max_position_embeddings, loaded.geometry, rope)
         if hasattr(written, "original_max_position_embeddings"):  # Phi-3 says it here, too, and believes this one
             written.original_max_position_embeddings = native
     return written

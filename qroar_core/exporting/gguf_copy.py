@@ -27,6 +27,7 @@ from qroar_core.models.formats.gguf_model import ROPE_FREQS, ROPE_TENSORS, GgufM
 from qroar_core.models.formats.gguf_parts import TensorInfo, header_bytes, padded
 from qroar_core.models.formats.gguf_rope import GgufRope, gguf_rope
 from qroar_core.models.geometry import Geometry
+from qroar_core.models.own_rope import exported_context
 from qroar_core.models.rope import rope_parameters
 from qroar_core.models.scales_file import from_file, identity_of, rope_from
 from qroar_core.progress import OnStep, Step, ignore
@@ -134,7 +135,8 @@ def _interpolation(model: GgufModel, rope: RopeSpec) -> GgufRope | None:
         return None
     geo = model.geometry
     config = SimpleNamespace(rope_parameters={"rope_type": "default", "rope_theta": geo.theta})
-    context = int((rope.original_context or geo.original_context) * rope.factor)
+    own = model.header.get(f"{model.layout.architecture}.context_length", geo.original_context)
+    context = exported_context(int(own), geo, rope)
     return gguf_rope(rope_parameters(config, geo, rope), model.layout.architecture, geo.head_dim, context)
 
 

@@ -43,6 +43,8 @@ class _Server:
     """One GGUF file with one context of `context` tokens, on the CPU."""
 
     def __init__(self, path: Path, context: int, k_cache: str = "f16", threads: int = 1) -> None:
+        if k_cache not in K_TYPES:
+            raise BadSpec(f"unknown K cache {k_cache!r}", where="llama.cpp", do=f"choose one of {', '.join(K_TYPES)}")
         if not available():
             raise BadSpec("llama.cpp is not installed here", where="xllamacpp", do="pip install xllamacpp")
         import xllamacpp

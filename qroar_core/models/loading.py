@@ -7,6 +7,7 @@ missing or non-finite weights is refused rather than filled in.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,6 +17,8 @@ from qroar_core.models.config_check import check_keys, check_raw
 from qroar_core.models.devices import choose_devices
 from qroar_core.models.families import Family, family_of
 from qroar_core.models.fill import filled, refuse_non_finite
+from qroar_core.models.formats.declared import KEYS as QUANTIZATION_KEYS
+from qroar_core.models.formats.declared import quantization_of
 from qroar_core.models.loaded import LoadedModel, fingerprint
 from qroar_core.models.quiet import quiet_transformers
 from qroar_core.models.sources import Source, locate
@@ -56,7 +59,8 @@ def load_model(source: str, *, device: str = "auto", dtype: str = "auto", on_ste
     family = family_of(config.architectures, found.label)
     _refuse_layout(family, config, str(found.folder / "config.json"))  # before gigabytes are read
     read = Step("load", 1, 4, "read weights")
-    stored = patiently(found.tensors, on_step, read)
+    stored, note = patiently(found.tensors, on_step, read)
+    found = replace(found, note=note)
     model = patiently(lambda: filled(config, stored, kind, family, str(found.folder)), on_step, read)
     patiently(lambda: refuse_non_finite(model, found.label), on_step, Step("load", 2, 4, "check weights"))
     tokenizer = _read_tokenizer(found, model)
@@ -149,14 +153,15 @@ def read_config(found: Source) -> Any:
         raise BadCheckpoint(f"config.json cannot be read: {_message(error)}", where=str(found.folder)) from error
     family_of(_architectures(raw, found), found.label)  # before transformers, which knows fewer reasons
     check_raw(raw, str(path))
+    quantization_of(found.folder)  # says what is wrong with settings that transformers would fall over
     try:
         with quiet_transformers():
             config = AutoConfig.from_pretrained(found.folder, trust_remote_code=False)
     except Exception as error:  # configs compute: whatever numbers that do not fit together make them raise
         raise BadCheckpoint(f"config.json cannot be read: {_message(error)}", where=str(found.folder)) from error
     check_keys(raw, config, str(path))
-    if hasattr(config, "quantization_config"):  # the tensors of `found` are dequantized while they are read
-        del config.quantization_config
+    for key in QUANTIZATION_KEYS:  # the tensors of `found` are dequantized while they are read
+        config.__dict__.pop(key, None)
     return config
 
 

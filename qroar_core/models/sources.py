@@ -30,15 +30,19 @@ class Source:
     note: str = ""  # what the reader must know about it
     stored: Callable[[], dict[str, StoredTensor]] | None = None  # its tensors, where the folder's own are not they
 
-    def tensors(self) -> dict[str, StoredTensor]:
-        """Every tensor by its Hugging Face name, read when asked.
+    def tensors(self) -> tuple[dict[str, StoredTensor], str]:
+        """Every tensor by its Hugging Face name, read when asked, and what must be known about them.
 
         Raises:
             BadCheckpoint: weights that are missing, pickled or cannot be read.
+            UnsupportedModel: weights quantized in a way that is not known here.
         """
-        from qroar_core.models.formats.folder_tensors import folder_tensors
+        from qroar_core.models.formats.quantized_folder import stored_tensors
 
-        return folder_tensors(self.folder) if self.stored is None else self.stored()
+        if self.stored is not None:
+            return self.stored(), self.note
+        tensors, label = stored_tensors(self.folder)
+        return tensors, "; ".join(filter(None, (label and f"dequantized from {label}", self.note)))
 
 
 def locate(asked: str, on_step: OnStep = ignore) -> Source:
@@ -76,26 +80,20 @@ def _from_path(path: Path, asked: str, on_step: OnStep) -> Source:
     snapshot = snapshot_of(path)
     note = snapshot.words if snapshot else ""
     if path.is_dir():
-        return _from_folder(path, asked, snapshot.label if snapshot else path.resolve().name, on_step, note)
+        return _from_folder(path, asked, snapshot.label if snapshot else path.resolve().name, note)
     if is_gguf(path):
         return _from_gguf(path, asked, snapshot.label if snapshot else _gguf_label(path), on_step, note)
     raise BadCheckpoint("not a checkpoint", where=asked, do="give a Hugging Face folder or a GGUF file")
 
 
-def _from_folder(path: Path, asked: str, label: str, on_step: OnStep, note: str = "") -> Source:
-    from qroar_core.models.formats.quantized_folder import converted, quantization_of
-
+def _from_folder(path: Path, asked: str, label: str, note: str = "") -> Source:
     refuse_adapter(path)
     if not (path / "config.json").is_file() and (files := sorted(path.glob("*.gguf"))):
         raise BadCheckpoint(
             f"it holds GGUF files and no config.json: {', '.join(p.name for p in files[:12])}",
             where=str(path), do=f"name one, as in {path / files[0].name}",
         )  # fmt: skip
-    if not quantization_of(path):
-        return Source(asked, label, path, note=note)
-    with cache_errors():
-        folder, packing = converted(path, on_step)
-    return Source(asked, label, folder, note="; ".join(filter(None, (f"dequantized from {packing}", note))))
+    return Source(asked, label, path, note=note)
 
 
 def refuse_adapter(folder: Path) -> None:

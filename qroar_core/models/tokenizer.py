@@ -83,7 +83,7 @@ def _as_it_is(folder: Path, config: dict[str, Any], where: str) -> Any:
     backend.no_padding()
     named = {name: _content(config.get(name), f"{CONFIG}: {name}", where) for name in SPECIAL}
     known = {name: text for name, text in named.items() if text and backend.token_to_id(text) is not None}
-    if config.get("add_bos_token") is True and not _puts_bos(backend):
+    if config.get("add_bos_token") is True and _first(backend) is None:
         if "bos_token" not in known:
             raise BadCheckpoint(
                 f"{CONFIG} says add_bos_token, {LAW} has no token {named['bos_token']!r}",
@@ -91,6 +91,8 @@ def _as_it_is(folder: Path, config: dict[str, Any], where: str) -> Any:
                 do="set bos_token",
             )
         _put_bos(backend, known["bos_token"])
+    if "bos_token" not in known and (first := _first(backend)):
+        known["bos_token"] = first  # no file names it, tokenizer.json puts it before every text
     with quiet_transformers():
         tokenizer: Any = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.BPE()), **known)
     tokenizer._tokenizer = backend  # the constructor adds tokens and a post-processor of its own
@@ -105,9 +107,10 @@ def _content(token: Any, what: str, where: str) -> str | None:
     return text
 
 
-def _puts_bos(backend: Any) -> bool:
-    """Does a text begin with a special token?"""
-    return bool(backend.encode("a").special_tokens_mask[:1] == [1])
+def _first(backend: Any) -> str | None:
+    """The special token that a text begins with."""
+    coded = backend.encode("a")
+    return str(coded.tokens[0]) if coded.special_tokens_mask[:1] == [1] else None
 
 
 def _put_bos(backend: Any, bos: str) -> None:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from qroar_core import __version__
 from qroar_core.errors import BadOutput
 from qroar_core.models.loaded import LoadedModel
+from qroar_core.models.own_rope import replaced_rope
 from qroar_core.models.scales_file import identity_of, temporary_prefix, write_atomically
 from qroar_core.results.base import Result, rounded
 from qroar_core.results.manifest import Manifest
@@ -105,5 +106,6 @@ def manifest_of(loaded: LoadedModel, setting: Setting, command: str) -> Manifest
         dtype=str(loaded.dtype).removeprefix("torch."),
         text=setting.text,
         source=loaded.source,
+        replaces=replaced_rope(loaded, setting.rope),
         date=datetime.now(UTC).isoformat(timespec="seconds"),
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.presets import for_family
-from qroar_core.specs import DiagnosisSpec, EvaluationSpec, QuantizerSpec, QuantSpec, RopeSpec, SearchSpec
+from qroar_core.specs import BandSpec, DiagnosisSpec, EvaluationSpec, QuantizerSpec, QuantSpec, RopeSpec, SearchSpec
 
 CPU_LENGTH, GPU_LENGTH = 2048, 16384  # default context, tokens, unless the PI's own window is shorter
 DEMO_ROPE = RopeSpec("yarn", 4.0)
@@ -48,12 +48,13 @@ def default_setting(loaded: LoadedModel, rope: RopeSpec | None = None, quant: Qu
     promised = int(native * rope.factor)
     if length is None:
         length = min(promised, CPU_LENGTH if loaded.device.type == "cpu" else GPU_LENGTH)
+    bands = BandSpec.default(loaded.geometry.n_pairs)
     short = min(native, length, max(64, length // 4))
     lengths = (short, length) if short < length else (length,)
     return Setting(
         rope=rope,
         quant=for_family(quant if quant is not None else INT4_K, loaded.model.config.model_type),
-        diagnosis=DiagnosisSpec(length=length, short_length=short),
-        search=SearchSpec(length=length, granularity=loaded.geometry.finest),
+        diagnosis=DiagnosisSpec(length=length, short_length=short, bands=bands),
+        search=SearchSpec(length=length, bands=bands, granularity=loaded.geometry.finest),
         evaluation=EvaluationSpec(lengths=lengths, windows=16 if length <= 1024 else 8),
     )

@@ -13,6 +13,7 @@ from torch import Tensor
 from qroar_core.errors import Cancelled
 from qroar_core.maths.rescale import Scales
 from qroar_core.models.capture import Capture, capture
+from qroar_core.models.own_rope import replacing
 from qroar_core.models.score import forward_seconds
 from qroar_core.progress import OnStep, Step
 from qroar_core.results import Diagnosis, SearchReport
@@ -174,6 +175,7 @@ class Course:
         """The report; `idle` is one window's bare forward pass, seconds."""
         spec, once = self.spec, idle * len(self.windows)
         text = f"{len(self.windows)} calibration windows of {self.frame.length} tokens, seed {spec.seed}"
+        text += replacing(self.frame.loaded, self.frame.rope)
         method = ", ".join(filter(None, (spec.method, WORDS[spec.objective])))
         return SearchReport(
             verdict=self.frame.verdict, method=method, objective=spec.objective, objective_identity=before,

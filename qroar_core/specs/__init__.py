@@ -9,6 +9,7 @@ from qroar_core.specs.league import METHODS, LeagueSpec, Method
 from qroar_core.specs.quant import Levels, QuantizerSpec, QuantSpec, ScaleAxis, ScaleDtype, WeightQuantSpec
 from qroar_core.specs.rope import METHOD_NAMES, RopeMethod, RopeSpec
 from qroar_core.specs.stages import (
+    BANDS,
     JUDGES,
     BandSpec,
     ContinuationSpec,
@@ -27,6 +28,7 @@ from qroar_core.specs.stages import (
 )
 
 __all__ = [
+    "BANDS",
     "CONTROL_DTYPES",
     "JUDGES",
     "METHODS",

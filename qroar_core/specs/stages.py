@@ -20,16 +20,24 @@ WIDEST = 16.0  # octaves a scale may go by hand: past that float16 weights overf
 MOST_CHOICES = 32  # named needles of the multi-key retrieval
 
 
+BANDS = 8  # where nobody asks
+
+
 @dataclass(frozen=True, slots=True)
 class BandSpec:
     """How RoPE pairs are grouped into contiguous bands (DESIGN section 2)."""
 
-    count: int = 8
+    count: int = BANDS
     partition: Partition = "count"
 
     def __post_init__(self) -> None:
         one_of("partition", self.partition, Partition)
         at_least("bands", self.count, 1)
+
+    @classmethod
+    def default(cls, pairs: int, partition: Partition = "count") -> BandSpec:
+        """What a model with `pairs` RoPE pairs a head gets where nobody asks: never more bands than pairs."""
+        return cls(min(BANDS, pairs), partition)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,18 +16,21 @@ from small_vocabularies import BYTE, CONTROL, NORMAL, USER, byte_level, sentence
 from tokenizers import Tokenizer
 
 from qroar_core.errors import BadCheckpoint, QRoarError, UnsupportedModel
+from qroar_core.models import smollm2
 from qroar_core.models.formats.gguf_header import read_header
 from qroar_core.models.formats.gguf_read_tokenizer import write_tokenizer
 from qroar_core.models.formats.gguf_splits import SPLIT_RULES
 from qroar_core.models.formats.gguf_tokenizer import tokenizer_entries
 from qroar_core.models.llama_cpp import LlamaCpp, available
 from qroar_core.models.sources import DEMO
+from qroar_core.models.text import COLLECTIONS, SPLITS, split
 from qroar_core.models.tokenizer import read_tokenizer
 
 llama_cpp = pytest.mark.skipif(not available(), reason="llama.cpp (xllamacpp) is not installed")
 ONE_EACH = list({rule: pre for pre, rule in reversed(SPLIT_RULES.items())}.values())
 # llama.cpp's rewritten expressions differ from the models' own for these letters (see gguf_splits)
 REWRITTEN = {"tekken": "ÀÉÎÖß\u0301ǅªſКТ\u0939", "gpt-4o": "ÀÉÎÖß\u0301ǅªſКТ\u0939"}
+LETTERS_OF_OTHERS = "\u0301\u0939\u093f\u0928\u094d\u0926\u0940"  # combining marks: gpt-4o's further names
 # here llama.cpp reads white space outside ASCII as a vertical tab, the models' own rule reads it as Han
 REWRITTEN |= {"deepseek-llm": "\u3000\u00a0", "deepseek-coder": "\u3000\u00a0"}
 PIECES = [*"abzXYZ 019\t\n\r'.,-_=/()[]!$+<^~|`µéß中国，。あアー한🎉\u200d½²Ⅳ\u00a0\u3000ÉſǅªК", "e\u0301"]
@@ -81,6 +84,32 @@ def test_every_split_rule_gives_llama_cpps_tokens(tmp_path, bpe, pre):
     dressed = "a<|im_start|>b"  # a control token inside a text
     assert ids(ours, dressed) == server.tokens(dressed)
     assert 1 in ids(ours, dressed)
+
+
+@llama_cpp
+@pytest.mark.slow
+@pytest.mark.parametrize("pre", [pre for pre in SPLIT_RULES if pre not in ONE_EACH])
+def test_every_further_name_stands_for_the_rule_it_has_in_llama_cpp(tmp_path, bpe, pre):
+    path = write_gguf(tmp_path / "m.gguf", pre=pre, **bpe)
+    server, ours = LlamaCpp(path, 64), written(path)
+    for text in texts(4000).values():
+        text = text.translate(str.maketrans("", "", LETTERS_OF_OTHERS))
+        assert ids(ours, text) == server.tokens(text)
+    assert ours.encode("a").ids == server.tokens("a", add_special=True)
+
+
+@llama_cpp
+@pytest.mark.smollm2
+@pytest.mark.parametrize("collection", COLLECTIONS)
+def test_smollm2s_tokens_are_llama_cpps(collection, tmp_path):
+    path = smollm2.fetch()
+    server = LlamaCpp(path, 64)
+    write_tokenizer(read_header(path), tmp_path, "smollm2")
+    ours = read_tokenizer(tmp_path, "smollm2", 49152)
+    for name in SPLITS:
+        for document in split(name, collection):
+            assert ours(document.text)["input_ids"] == server.tokens(document.text, add_special=True)
+    assert ours.convert_ids_to_tokens(ours(" 37363.")["input_ids"]) == ["Ġ", *"37363."]
 
 
 def test_the_rules_cut_apart_what_the_merges_would_join(bpe, tmp_path):

@@ -80,6 +80,13 @@ def test_bos_comes_from_tokenizer_json_or_from_the_configs_flag(tmp_path, proces
     assert len(bare) == 2
 
 
+def test_a_token_put_before_texts_is_bos_where_no_file_names_it(tmp_path):
+    path = folder(tmp_path / "m", {}, post_processor=BOS)
+    (path / "tokenizer_config.json").unlink()
+    assert read_tokenizer(path, "m").bos_token_id == 0
+    assert read_tokenizer(folder(tmp_path / "n", {}), "n").bos_token_id is None
+
+
 def test_a_flag_without_its_token_is_one_line(tmp_path):
     path = folder(tmp_path / "m", {"bos_token": "<s>", "add_bos_token": True})
     with pytest.raises(BadCheckpoint, match=r"m: tokenizer_config.json says add_bos_token, .* no token '<s>'"):

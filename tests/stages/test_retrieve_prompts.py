@@ -108,7 +108,7 @@ def test_a_chat_template_wraps_the_question_and_the_answer_begins_behind_it(byte
         prompt(chatty, TEXT, RetrievalSpec(), "passkey", 900, 0.5, 0)
 
 
-def test_a_tokenizers_own_opening_token_comes_first_and_once(byte_tokenizer):
+def test_the_bos_that_a_tokenizer_puts_before_a_text_comes_first_and_once(byte_tokenizer):
     from tokenizers import processors
 
     opened = copy.deepcopy(byte_tokenizer)
@@ -116,6 +116,7 @@ def test_a_tokenizers_own_opening_token_comes_first_and_once(byte_tokenizer):
     opened.backend_tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{symbol} $A", special_tokens=[(symbol, 7)]
     )
+    opened.bos_token = symbol
     ids = prompt(opened, TEXT, RetrievalSpec(), "needles", 1200, 0.5, 0).ids.tolist()
     assert ids[0] == 7
     assert ids.count(7) == 1
@@ -199,5 +200,5 @@ def test_sentencepiece_prompts_have_no_space_that_no_one_wrote(task, chat, tmp_p
         assert f" {p.answer}." in text
         assert "  " not in text
         whole = tokenizer(text, add_special_tokens=False)["input_ids"]
-        assert whole == p.ids.tolist()[0 if chat else 1 :]
-        assert chat or p.ids[0] == 1
+        assert whole == [i for i in p.ids.tolist() if i != tokenizer.bos_token_id]
+        assert chat or p.ids[0] == tokenizer.bos_token_id
