@@ -355,3 +355,16 @@ def test_words_for_names_and_sizes():
     cut = short_name("a" * 60 + "b" * 60)
     assert (len(cut), cut[:24], cut[24], cut[25:]) == (40, "a" * 24, "…", "b" * 15)
     assert [size_words(n) for n in (256, 3_480_000, 8_030_000_000)] == ["256", "3.48 M", "8.03 B"]
+
+
+def test_bos_is_chosen_beside_the_text(loaded_app):
+    app = loaded_app
+    field = app.selectbox(key="bos")
+    assert field.value == "auto"
+    assert field.options == ["as the tokenizer starts a text: nothing in front", "<|endoftext|> in front",
+                             "nothing in front"]  # fmt: skip
+    field.select("on")
+    run(app)
+    assert chosen(app).bos == "on"
+    again = visit(app, bos="on")
+    assert again.selectbox(key="bos").value == "on"
