@@ -43,8 +43,10 @@ with right:
 
 if (rope, quant, length) != (setting.rope, setting.quant, now.length):
     now = replace(now, rope=rope, quant=quant, length=length, evaluation=None)
-if replace(now, bands=bands) != session.choice():
-    session.choose(replace(now, bands=bands))
+if bands != setting.search.bands:
+    now = replace(now, bands=bands)
+if now != session.choice():
+    session.choose(now)
     st.rerun()
 strip.busy(loaded)
 delivered()

@@ -16,7 +16,8 @@ from qroar_core.models.calibrate import calibrated
 from qroar_core.models.condition import Condition
 from qroar_core.models.greedy import added_text, greedy
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.models.text import Document, encode, windows
+from qroar_core.models.opening import opening
+from qroar_core.models.text import Document, Documents, bos_of, encode, windows
 from qroar_core.progress import OnStep, Step, ignore
 from qroar_core.results.continuations import Continuation, Continuations
 from qroar_core.specs import ContinuationSpec, QuantSpec, RopeSpec
@@ -34,7 +35,7 @@ class _Prompt:
 
 
 def run(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, tuned: Scales | None, smooth: Scales | None,
-        spec: ContinuationSpec, documents: list[Document], on_step: OnStep = ignore) -> Continuations:  # fmt: skip
+        spec: ContinuationSpec, documents: Documents, on_step: OnStep = ignore) -> Continuations:  # fmt: skip
     """Continue one prompt under the reference, the quantizers, and the quantizers with each of the scales.
 
     Static ranges of per-tensor quantizers are calibrated on the prompt.
@@ -86,19 +87,23 @@ def run(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, tuned: Scales | N
     )
 
 
-def _prompt(loaded: LoadedModel, spec: ContinuationSpec, length: int, documents: list[Document]) -> _Prompt:
+def _prompt(loaded: LoadedModel, spec: ContinuationSpec, length: int, documents: Documents) -> _Prompt:
+    start = opening(loaded.tokenizer, bos_of(documents))
     room = length - spec.tokens
-    if room < 1:
+    if room <= len(start):
         raise BadText(f"{spec.tokens} new tokens leave no room for a prompt in {length}", do="ask for fewer")
     if not spec.prompt:
         found = windows(loaded.tokenizer, documents, length, 1, spec.seed)
         (name, at), ids = found.origin[0], found.ids[0]
         rest = "".join(added_text(loaded.tokenizer, ids[:room].tolist()[-SHOWN_TOKENS:], ids[room:].tolist()))
-        return _Prompt(ids[:room], 0, f"{name}, tokens {at} to {at + room - 1}", rest)
+        where = f"tokens {at} to {at + room - len(start) - 1}" if found.unit == "token" else f"from {found.unit} {at}"
+        return _Prompt(ids[:room], 0, ", ".join(filter(None, (name, where, start.said("prompt")))), rest)
     ids = encode(loaded.tokenizer, Document("prompt", spec.prompt))
     if not len(ids):
         raise BadText("the prompt holds no token", do="type some words")
-    return _Prompt(ids[-room:], max(0, len(ids) - room), "your own text", "")
+    fits = room - len(start)
+    where = ", ".join(filter(None, ("your own text", start.said("prompt"))))
+    return _Prompt(start.before(ids[-fits:]), max(0, len(ids) - fits), where, "")
 
 
 def _departure(reference: list[int], mine: list[int]) -> int | None:

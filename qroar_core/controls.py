@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 
 from torch import Tensor
 
-from qroar_core.errors import BadScales, BadSpec
+from qroar_core.errors import BadScales, BadSpec, NonFinite
 from qroar_core.maths.rescale import Scales
 from qroar_core.maths.shuffles import shuffled_bands, shuffled_heads
 from qroar_core.models.calibrate import calibrated
@@ -20,8 +20,9 @@ from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.loading import DTYPES
 from qroar_core.models.measure import measure
 from qroar_core.models.number_format import in_format
+from qroar_core.models.own_rope import replacing
 from qroar_core.models.stream import Condition
-from qroar_core.models.text import Document, windows
+from qroar_core.models.text import Documents, windows
 from qroar_core.progress import OnStep, Step, ignore, part
 from qroar_core.results.control_findings import (
     QUANTIZED,
@@ -39,7 +40,7 @@ OTHER_SEEDS = "other seeds"  # name of the scales that searches with other seeds
 
 
 def run(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, scales: Scales, spec: ControlSpec,
-        documents: list[Document], on_step: OnStep = ignore, *,
+        documents: Documents, on_step: OnStep = ignore, *,
         others: Mapping[str, Sequence[Scales]] | None = None) -> Controls:  # fmt: skip
     """Measure every control.
 
@@ -56,7 +57,7 @@ def run(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, scales: Scales, s
     if scales.is_identity:
         raise BadScales("the scales are identity: there is no gain to control", where="controls", do="search first")
     length = spec.length or int(loaded.geometry.original_context * rope.factor)
-    texts = windows(loaded.tokenizer, documents, length, spec.windows, spec.seed)
+    texts = windows(loaded.tokenizer, documents, length, spec.windows, spec.seed, fewer=spec.fewer, least=2)
     asked = _asked(loaded, scales, spec, others or {})
     formats = [DTYPES[name] for name in spec.dtypes if DTYPES[name] != loaded.dtype]
     total = sum(map(len, asked.values())) + 2 + 3 * len(formats)
@@ -69,8 +70,9 @@ def run(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, scales: Scales, s
         precisions.append(precision_of(_word(loaded.dtype), nll, nll[REFERENCE][0], spec.confidence, loaded=True))
     precisions += [_in_format(bench, name, scales, nll, spec.confidence) for name in formats]
     return Controls(
-        spec=asdict(spec), mode=scales.mode, length=length, windows=spec.windows, confidence=spec.confidence,
-        text=f"{len(texts)} windows of {length} tokens, digest {texts.digest}, seed {spec.seed}",
+        spec=asdict(spec), mode=scales.mode, length=length, windows=len(texts), confidence=spec.confidence,
+        text=f"{texts.counted} of {length} tokens, digest {texts.digest}, seed {spec.seed}{texts.noted}"
+            f"{replacing(loaded, rope)}",
         controls=controls, precisions=precisions, findings=findings(controls, precisions, scales.mode),
         window_nll=nll,
     )  # fmt: skip
@@ -129,6 +131,8 @@ def _in_format(bench: _Bench, dtype, scales: Scales, nll: Mapping, confidence: f
                 QUANTIZED: [bench.nll(bench.quant, None, f"quantized in {word}", loaded)],
                 TUNED: [bench.nll(bench.quant, scales, f"tuned in {word}", loaded)],
             }
+    except NonFinite:
+        return Precision(dtype=word, loaded=False, problem="its numbers overflow: the NLL is not finite")
     except RuntimeError as problem:  # torch names the operation that a device lacks in this format
         if "not implemented for" not in str(problem):
             raise

@@ -9,7 +9,7 @@ quantized, for the hidden states.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -24,9 +24,11 @@ from qroar_core.models.calibrate import calibrated
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.observe import Frame, LongContext, PairedTails
 from qroar_core.models.observe_quantized import HiddenRows, PropagatedNoise
+from qroar_core.models.opening import starts
+from qroar_core.models.own_rope import replacing
 from qroar_core.models.rope import bands_of, turnings
 from qroar_core.models.stream import Condition, Observer, Stream, open_stream
-from qroar_core.models.text import Document, windows
+from qroar_core.models.text import Documents, windows
 from qroar_core.progress import OnStep, Step, ignore
 from qroar_core.results.diagnosis import Diagnosis
 from qroar_core.specs import DiagnosisSpec, QuantSpec, RopeSpec
@@ -48,7 +50,7 @@ class Plan:
     text: str
 
 
-def plan(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, spec: DiagnosisSpec, documents: list[Document]) -> Plan:
+def plan(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, spec: DiagnosisSpec, documents: Documents) -> Plan:
     """Fill in what the spec leaves open and pick the text.
 
     Raises:
@@ -67,17 +69,20 @@ def plan(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, spec: DiagnosisS
     chunk = -(-min(spec.chunk, length) // block) * block
     text = windows(loaded.tokenizer, documents, length, 1, spec.seed)
     ids = text.ids[0]
+    spec = replace(spec, paired_tokens=min(spec.paired_tokens, short - text.opening))  # BOS stands nowhere else
     count = max(1, min(spec.windows, (length - short) // spec.paired_tokens + 1))
     ends = tuple(int(e) for e in torch.linspace(short, length, count).round().long().unique())
     if spec.paired:
-        short_ids = torch.stack([ids[end - short : end] for end in ends])
+        short_ids = torch.stack([starts(ids[:end], short, text.opening) for end in ends])
     else:
         short_ids = windows(loaded.tokenizer, documents, short, len(ends), spec.seed + 1).ids
-    label = f"{length} tokens of {text.origin[0][0]} from token {text.origin[0][1]}, digest {text.digest}"
+    name, at = text.origin[0]
+    label = f"{length} tokens of {name} from {text.unit} {at}, digest {text.digest}{text.noted}"
+    label += replacing(loaded, rope)
     return Plan(spec, length, short, chunk, ids, ends, short_ids, label)
 
 
-def run(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, spec: DiagnosisSpec, documents: list[Document],
+def run(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, spec: DiagnosisSpec, documents: Documents,
         on_step: OnStep = ignore, scales: Scales | None = None) -> Diagnosis:  # fmt: skip
     """All nine diagnostics of `loaded` under `rope` and `quant`.
 

@@ -42,6 +42,10 @@ class OutOfMemory(QRoarError):
     """The asked length does not fit; `do` names the length that does."""
 
 
+class NonFinite(QRoarError):
+    """Logits, activations, weights or frequencies that left the number format: NaN or infinity."""
+
+
 class Cancelled(QRoarError):
     """The user asked to stop; nothing half-written is left behind.
 

@@ -11,7 +11,6 @@ tokens. Beyond model and cache, memory holds what one chunk needs and three numb
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -23,11 +22,13 @@ from qroar_core.maths.rescale import Scales
 from qroar_core.models.calibrate import calibrated
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.measure import Measured, measure
+from qroar_core.models.own_rope import replacing
 from qroar_core.models.score import Divergence
 from qroar_core.models.states import States
 from qroar_core.models.stream import Condition
-from qroar_core.models.text import Document, windows
+from qroar_core.models.text import Documents, windows
 from qroar_core.progress import OnStep, Step, ignore, part
+from qroar_core.results.base import exp
 from qroar_core.results.evaluation import Evaluation, Row
 from qroar_core.results.findings import findings, position_curve
 from qroar_core.results.intervals import mean_interval
@@ -48,7 +49,7 @@ class _Named:
 
 
 def run(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, tuned: Scales | None, smooth: Scales | None,
-        spec: EvaluationSpec, documents: list[Document], on_step: OnStep = ignore, *,
+        spec: EvaluationSpec, documents: Documents, on_step: OnStep = ignore, *,
         rotation_tuned: Scales | None = None) -> Evaluation:  # fmt: skip
     """Measure every condition at every length.
 
@@ -62,14 +63,15 @@ def run(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, tuned: Scales | N
     """
     lengths = spec.lengths or default_lengths(loaded, rope)
     targets, stride = scored(spec, lengths)
-    texts = windows(loaded.tokenizer, documents, max(lengths) + targets - stride, spec.windows, spec.seed)
+    texts = windows(loaded.tokenizer, documents, max(lengths) + targets - stride, spec.windows, spec.seed,
+                    fewer=spec.fewer, least=2)  # fmt: skip
     named = _conditions(rope, quant, tuned, smooth, spec.rotation, rotation_tuned)
     rows: list[Row] = []
     nll: dict[str, list[float]] = {}
     done, total = 0, len(lengths) * len(named)
     curves: dict[str, list[list[float]]] = {}
     for length in lengths:
-        ids = sliding(texts.ids, length, targets, stride)
+        ids = sliding(texts.ids, length, targets, stride, texts.opening)
         with States(stride) as states:
             reference: Measured | None = None
             for one in named:
@@ -92,7 +94,8 @@ def run(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, tuned: Scales | N
     slides = "" if spec.stride is None else f", windows sliding by {stride}"
     return Evaluation(
         rows=rows,
-        text=f"{len(texts)} windows, {targets} targets each{slides}, digest {texts.digest}, seed {spec.seed}",
+        text=f"{texts.counted}, {targets} targets each{slides}, digest {texts.digest}, seed {spec.seed}{texts.noted}"
+            f"{replacing(loaded, rope)}",
         stride=spec.stride,
         window_nll=nll,
         positions=position_curve(_curve_positions(longest, stride), curves, spec.confidence),
@@ -117,16 +120,20 @@ def scored(spec: EvaluationSpec, lengths: tuple[int, ...]) -> tuple[int, int]:
     return targets, targets
 
 
-def sliding(ids: Tensor, length: int, targets: int, stride: int) -> Tensor:
+def sliding(ids: Tensor, length: int, targets: int, stride: int, opening: int = 0) -> Tensor:
     """The windows of `length` tokens that score the last `targets` of each text, `stride` each, in reading order.
 
     Args:
         ids: (texts, at least length + targets - stride). targets: a multiple of stride.
+        opening: so many first tokens of each text stand before every window (BOS), whatever the window.
     Returns:
         (texts * targets / stride, length), the windows of one text together.
     """
-    read = length + targets - stride
-    return ids[:, -read:].unfold(1, length, stride).flatten(0, 1)
+    own = length - opening
+    text = ids[:, opening:][:, -(own + targets - stride) :]
+    each = text.unfold(1, own, stride)  # (texts, windows, own)
+    front = ids[:, None, :opening].expand(-1, each.shape[1], -1)
+    return torch.cat((front, each), dim=2).flatten(0, 1)
 
 
 def default_lengths(loaded: LoadedModel, rope: RopeSpec) -> tuple[int, ...]:
@@ -196,7 +203,7 @@ def _row(length: int, one: _Named, seen: Measured, reference: Measured) -> Row:
         scales=one.scales,  # type: ignore[arg-type]
         nll=over.mean,
         nll_se=over.se,
-        ppl=math.exp(over.mean),
+        ppl=exp(over.mean),
         tokens=seen.nll.numel(),
         kl_mean=close.kl_mean,
         kl_p99=close.kl["99"],

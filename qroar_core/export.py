@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
 from qroar_core.errors import BadSpec
 from qroar_core.exporting.card import write_card
 from qroar_core.exporting.checkpoint import changed_parts, save
@@ -15,6 +18,7 @@ from qroar_core.exporting.folder import new_folder, note_of, origin_of, write_no
 from qroar_core.exporting.formats import HF
 from qroar_core.maths.rescale import Scales
 from qroar_core.models.loaded import LoadedModel
+from qroar_core.models.own_dtype import word, written_dtype
 from qroar_core.models.patch import parameters_under, replaced
 from qroar_core.models.rope import require_writable
 from qroar_core.progress import OnStep, Step, ignore
@@ -22,11 +26,12 @@ from qroar_core.specs import RopeSpec
 
 
 def run(loaded: LoadedModel, rope: RopeSpec, scales: Scales | None, folder: Path | str, *, format: str = "hf",
-        command: str = "", on_step: OnStep = ignore) -> Path:  # fmt: skip
+        dtype: torch.dtype | None = None, command: str = "", on_step: OnStep = ignore) -> Path:  # fmt: skip
     """Write the checkpoint; returns its folder. `scales` None exports the interpolation alone.
 
-    `command` is the line that repeats it, kept in qroar.json.
-
+    Args:
+        dtype: the number format that was asked for; None keeps the checkpoint's own, where what is loaded holds it.
+        command: the line that repeats it, kept in qroar.json.
     Raises:
         BadOutput: the folder exists, or cannot be written.
         BadSpec: an unknown format, or an interpolation this family's config cannot say.
@@ -36,14 +41,24 @@ def run(loaded: LoadedModel, rope: RopeSpec, scales: Scales | None, folder: Path
     require_writable(loaded.model.config, loaded.geometry, rope)
     folder = Path(folder).expanduser()
     on_step(Step("export", 0, 3, "scale weights"))
+    written, why = written_dtype(loaded, dtype)
     changed = [] if scales is None or scales.is_identity else changed_parts(loaded)
-    with new_folder(folder, sum(p.numel() * p.element_size() for p in loaded.model.parameters())) as built:
+    with new_folder(folder, sum(p.numel() for p in loaded.model.parameters()) * written.itemsize) as built:
         with loaded.lock, replaced(loaded.model, parameters_under(loaded, scales)):
             on_step(Step("export", 1, 3, "write weights"))
-            save(loaded, rope, built)
+            if written == loaded.dtype:
+                save(loaded, rope, built)
+            else:
+                tensors = {name: _in(value, written) for name, value in loaded.model.state_dict().items()}
+                save(loaded, rope, built, tensors, {"dtype": word(written)})
         on_step(Step("export", 2, 3, "write tokenizer and manifest"))
-        note = note_of(origin_of(loaded), rope, scales, format=format, command=command, changed=changed)
+        note = note_of(origin_of(loaded, rope), rope, scales, format=format, command=command, changed=changed,
+                       dtype=why)  # fmt: skip
         write_card(built, note, loaded.template)
         write_note(built, note)
     on_step(Step("export", 3, 3, "done"))
     return folder
+
+
+def _in(value: Tensor, dtype: torch.dtype) -> Tensor:
+    return value.detach().to("cpu", dtype if value.is_floating_point() else value.dtype)

@@ -8,7 +8,6 @@ so nothing else has to know it.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -23,11 +22,13 @@ from qroar_core.models.acting import verdict_on
 from qroar_core.models.calibrate import calibrated
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.measure import measure
+from qroar_core.models.own_rope import replacing
 from qroar_core.models.patch import standing_in
 from qroar_core.models.rope import bands_of
 from qroar_core.models.stream import Condition
-from qroar_core.models.text import Document, windows
+from qroar_core.models.text import Texts, windows
 from qroar_core.progress import OnStep, Step, ignore
+from qroar_core.results.base import exp
 from qroar_core.results.intervals import mean_interval, paired_interval
 from qroar_core.results.league import ABOUT, League
 from qroar_core.results.league_findings import Played, sentences, standings
@@ -35,7 +36,6 @@ from qroar_core.specs import LeagueSpec, Method, QuantSpec, RopeSpec, SearchSpec
 
 SEARCH_UNITS, READY_UNITS = 3, 2  # of progress; measuring a condition is one
 
-Texts = dict[str, list[Document]]
 Seek = Callable[[LoadedModel, RopeSpec, QuantSpec, SearchSpec, Texts, None, OnStep], Scales]
 
 
@@ -74,11 +74,12 @@ class _Season:
 
     def __post_init__(self) -> None:
         spec, length, tokenizer = self.spec, self.length, self.loaded.tokenizer
-        held = windows(tokenizer, self.texts["heldout"], length, spec.windows, spec.seed)
-        read = windows(tokenizer, self.texts["calibration"], length, spec.calibration_windows, spec.seed)
+        held = windows(tokenizer, self.texts["heldout"], length, spec.windows, spec.seed, fewer=spec.fewer, least=2)
+        read = windows(tokenizer, self.texts["calibration"], length, spec.calibration_windows, spec.seed, fewer=True)
         self.heldout, self.calibration = held.ids, read.ids
-        self.text = (f"{len(held)} held-out windows of {length} tokens, digest {held.digest}, seed {spec.seed}; "
-                     f"calibrated on {len(read)} windows of other documents, digest {read.digest}")  # fmt: skip
+        self.text = (f"{held.counted_as('held-out')} of {length} tokens, digest {held.digest}, seed {spec.seed}; "
+                     f"calibrated on {read.counted} of other documents, digest {read.digest}{held.noted}"
+                     f"{replacing(self.loaded, self.rope)}")  # fmt: skip
 
     @property
     def length(self) -> int:
@@ -100,7 +101,7 @@ class _Season:
         rows = standings(reference, made, confidence)
         self.on_step(Step("league", self.total, self.total, "done"))
         return League(
-            reference_nll=over.mean, reference_ppl=math.exp(over.mean), reference_window_nll=reference,
+            reference_nll=over.mean, reference_ppl=exp(over.mean), reference_window_nll=reference,
             gap=gap.mean, gap_low=gap.low, gap_high=gap.high, standings=rows,
             sentences=sentences(reference, rows, self.length, confidence), length=self.length,
             confidence=confidence, text=self.text,

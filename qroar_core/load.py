@@ -8,5 +8,5 @@ from qroar_core.progress import OnStep, ignore
 
 
 def run(source: str, *, device: str = "auto", dtype: str = "auto", on_step: OnStep = ignore) -> LoadedModel:
-    """Load `source` (demo, smollm2, a folder, a .gguf file or a hub id); see models.loading.load_model."""
+    """Load `source` (demo, smollm2, a folder, a GGUF file or a name on the hub); see models.loading.load_model."""
     return load_model(source, device=device, dtype=dtype, on_step=on_step)

@@ -19,8 +19,9 @@ from qroar_core.models.condition import Condition
 from qroar_core.models.geometry import Geometry
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.measure import measure
+from qroar_core.models.own_rope import replacing
 from qroar_core.models.sensitivity import second_order_kl
-from qroar_core.models.text import Document, windows
+from qroar_core.models.text import Documents, windows
 from qroar_core.progress import OnStep, Step, ignore, part
 from qroar_core.results.correlation import spearman
 from qroar_core.results.diagnosis import Diagnosis, LayerBand
@@ -42,7 +43,7 @@ UNROTATED = "unrotated channels"
 BACKWARD = 3.0  # forward passes that a window of the map costs, about
 
 
-def run(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, spec: PredictionSpec, documents: list[Document],
+def run(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, spec: PredictionSpec, documents: Documents,
         diagnosis: Diagnosis, on_step: OnStep = ignore) -> Prediction:  # fmt: skip
     """Measure every band's own cost and rank it against each diagnostic of `diagnosis`.
 
@@ -62,7 +63,7 @@ def run(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, spec: PredictionS
     if int(of_channel.max()) == len(bands):
         pairs[UNROTATED] = None
     length = spec.length or diagnosis.length
-    texts = windows(loaded.tokenizer, documents, length, spec.windows, spec.seed)
+    texts = windows(loaded.tokenizer, documents, length, spec.windows, spec.seed, fewer=spec.fewer, least=2)
     with loaded.lock:
         full = calibrated(loaded, Condition(rope, quant), texts.ids[:1], spec.chunk)
         conditions = {REFERENCE: Condition(rope), WHOLE: full}
@@ -90,7 +91,8 @@ def run(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, spec: PredictionS
     repeated = again(nll, names, spec.confidence)
     return Prediction(
         spec=asdict(spec), length=length, windows=len(texts), confidence=spec.confidence,
-        text=f"{len(texts)} windows of {length} tokens, digest {texts.digest}, seed {spec.seed}",
+        text=f"{texts.counted} of {length} tokens, digest {texts.digest}, seed {spec.seed}{texts.noted}"
+            f"{replacing(loaded, rope)}",
         parts=parts, whole=whole, sum=together,
         kl=kl, decoder_layers=list(loaded.geometry.decoder_layers), kl_windows=len(near), kl_length=near.shape[1],
         estimate=estimate, repeated=repeated,

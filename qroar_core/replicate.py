@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
+import torch
 from torch import Tensor
 
 from qroar_core.errors import BadSpec
@@ -17,8 +18,9 @@ from qroar_core.maths.rescale import Scales
 from qroar_core.models.calibrate import calibrated
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.measure import measure
+from qroar_core.models.own_rope import replacing
 from qroar_core.models.stream import Condition
-from qroar_core.models.text import Document, windows
+from qroar_core.models.text import Documents, windows
 from qroar_core.progress import OnStep, Step, ignore, part
 from qroar_core.results import Diagnosis
 from qroar_core.results import replication as results
@@ -43,7 +45,7 @@ class Case:
     note: str = NO_SCALES
 
 
-def run(loaded: LoadedModel, cases: Sequence[Case], spec: ReplicationSpec, documents: list[Document],
+def run(loaded: LoadedModel, cases: Sequence[Case], spec: ReplicationSpec, documents: Documents,
         on_step: OnStep = ignore) -> Replication:  # fmt: skip
     """Test every claim under every setting.
 
@@ -63,13 +65,14 @@ def run(loaded: LoadedModel, cases: Sequence[Case], spec: ReplicationSpec, docum
             f"a short context of {short} tokens must lie within the native window {native} and below {length}",
             where="replicate",
         )
-    texts = windows(loaded.tokenizer, documents, length, spec.windows, spec.seed)
-    bench = _Bench(loaded, texts.ids, short, spec.chunk, on_step, total=MOST_PASSES * len(cases))
+    texts = windows(loaded.tokenizer, documents, length, spec.windows, spec.seed, fewer=spec.fewer, least=2)
+    bench = _Bench(loaded, texts.ids, texts.opening, short, spec.chunk, on_step, total=MOST_PASSES * len(cases))
     tested = [_tested(bench, case, spec) for case in cases]
     return Replication(
-        spec=asdict(spec), length=length, short_length=short, native=native, windows=spec.windows,
+        spec=asdict(spec), length=length, short_length=short, native=native, windows=len(texts),
         confidence=spec.confidence, tolerance=spec.tolerance, least_cut=spec.least_cut,
-        text=f"{len(texts)} windows of {length} tokens, digest {texts.digest}, seed {spec.seed}",
+        text=f"{texts.counted} of {length} tokens, digest {texts.digest}, seed {spec.seed}{texts.noted}"
+            f"{''.join(dict.fromkeys(replacing(loaded, case.rope) for case in cases))}",
         cases=tested,
     )  # fmt: skip
 
@@ -80,6 +83,7 @@ class _Bench:
 
     loaded: LoadedModel
     ids: Tensor  # (windows, length)
+    opening: int  # tokens that stand before the text of every window
     short: int
     chunk: int
     on_step: OnStep
@@ -98,8 +102,11 @@ class _Bench:
 
     def pieces(self, rope: RopeSpec, quant: QuantSpec, scales: Scales | None = None) -> Tensor:
         """(windows, pieces, short - 1): each window cut into short contexts; the last ends where the window ends."""
-        count = self.ids.shape[1] // self.short
-        cut = self.ids[:, -count * self.short :].reshape(-1, self.short)  # (windows * pieces, short)
+        front, text = self.ids[:, : self.opening], self.ids[:, self.opening :]
+        own = self.short - self.opening  # tokens of the text in a piece
+        count = text.shape[1] // own
+        cut = text[:, -count * own :].reshape(-1, own)
+        cut = torch.cat((front.repeat_interleave(count, 0), cut), dim=1)  # (windows * pieces, short)
         return self._nll(rope, quant, scales, cut).view(len(self.ids), count, -1)
 
     def _nll(self, rope: RopeSpec, quant: QuantSpec, scales: Scales | None, ids: Tensor) -> Tensor:

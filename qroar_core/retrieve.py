@@ -17,8 +17,10 @@ from qroar_core.models.calibrate import calibrated
 from qroar_core.models.condition import Condition
 from qroar_core.models.greedy import end_tokens, follow, read
 from qroar_core.models.loaded import LoadedModel
+from qroar_core.models.opening import opening
+from qroar_core.models.own_rope import replacing
 from qroar_core.models.stream import Stream, open_stream
-from qroar_core.models.text import Document
+from qroar_core.models.text import Documents, bos_of
 from qroar_core.progress import OnStep, Step, ignore
 from qroar_core.results.retrieval import Retrieval, Trial
 from qroar_core.results.retrieval_findings import QUANTIZED, REFERENCE, TUNED, findings
@@ -38,7 +40,7 @@ class _Named:
 
 
 def run(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, scales: Scales | None, spec: RetrievalSpec,
-        documents: list[Document], on_step: OnStep = ignore) -> Retrieval:  # fmt: skip
+        documents: Documents, on_step: OnStep = ignore) -> Retrieval:  # fmt: skip
     """Ask every trial of the reference, of the quantizers, and of the quantizers with the scales.
 
     Static ranges of per-tensor quantizers are calibrated on the first prompt of each length.
@@ -75,6 +77,7 @@ def run(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, scales: Scales | 
 
                     trials.append(_asked(loaded, stream, one.who, p, on_token))
                     done += len(p.ids) + p.budget  # type: ignore[arg-type]
+    said = opening(loaded.tokenizer, bos_of(documents)).said("prompt")
     places = [(length, depth) for length in lengths for depth in spec.depths]
     return Retrieval(
         spec=asdict(spec),
@@ -84,7 +87,8 @@ def run(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, scales: Scales | 
         slack=spec.slack,
         chat=spec.chat and chat_template(loaded.tokenizer),
         confidence=spec.confidence,
-        text=f"{spec.trials} trials per task, length and depth in {len(documents)} documents, seed {spec.seed}",
+        text=f"{spec.trials} trials per task, length and depth in {len(documents)} documents, "
+        f"seed {spec.seed}{f', {said}' * bool(said)}{replacing(loaded, rope)}",
         trials=trials,
         **findings(spec.tasks, places, trials, unfit, spec.choices, spec.confidence),
     )

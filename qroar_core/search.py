@@ -12,7 +12,7 @@ from pathlib import Path
 
 from qroar_core.maths.rescale import Scales
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.models.text import Document
+from qroar_core.models.text import Texts
 from qroar_core.progress import OnStep, ignore
 from qroar_core.results import Diagnosis
 from qroar_core.results.intervals import Interval
@@ -23,8 +23,6 @@ from qroar_core.searching.outcome import SearchOutcome
 from qroar_core.searching.probe import Probe
 from qroar_core.searching.proof import Bench, proven
 from qroar_core.specs import QuantSpec, RopeSpec, SearchSpec
-
-Texts = dict[str, list[Document]]
 
 
 def run(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, spec: SearchSpec, texts: Texts,
@@ -77,4 +75,4 @@ def prove(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, spec: SearchSpe
     """Paired interval of the gain of any scales on the held-out windows the search is proven on, nats per token."""
     with loaded.lock:
         frame = Frame(loaded, rope, quant, spec, texts)
-        return proven(Bench(loaded, rope, quant, on_step), scales, frame.heldout(course.PROOF_WINDOWS))
+        return proven(Bench(loaded, rope, quant, on_step), scales, frame.heldout(course.PROOF_WINDOWS).ids)

@@ -8,10 +8,14 @@ import pytest
 from qroar_core.errors import BadSpec
 from qroar_core.specs import (
     BandSpec,
+    ControlSpec,
     DiagnosisSpec,
     EvaluationSpec,
+    LeagueSpec,
+    PredictionSpec,
     QuantizerSpec,
     QuantSpec,
+    ReplicationSpec,
     RopeSpec,
     SearchSpec,
     WeightQuantSpec,
@@ -77,8 +81,16 @@ def test_every_field_is_part_of_the_key(spec, field, value):
 def test_the_changes_above_cover_every_field():
     for spec, changes in CHANGES:
         left = {f.name for f in fields(spec)} - set(changes)
-        assert left <= {"static_scale"}, type(spec).__name__  # needs scale tensor, tested below
+        assert left <= {"static_scale", "fewer"}, type(spec).__name__  # tested below
     assert QuantizerSpec(8, scale="tensor", static_scale=0.5) != QuantizerSpec(8, scale="tensor")
+
+
+@pytest.mark.parametrize("kind", [SearchSpec, EvaluationSpec, PredictionSpec, ControlSpec, ReplicationSpec, LeagueSpec])
+def test_whether_somebody_asked_for_the_windows_is_no_part_of_the_key(kind):
+    """It decides whether too few are refused, and no number."""
+    assert kind(fewer=True) == kind()
+    assert hash(kind(fewer=True)) == hash(kind())
+    assert kind(fewer=True, windows=5) != kind(fewer=True)
 
 
 def test_a_presets_name_is_no_part_of_the_key():

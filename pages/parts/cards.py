@@ -9,6 +9,8 @@ from pages.parts.strip import VERDICTS, verdict_for
 from pages.parts.words import short_name, size_words
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.memory import free_bytes, length_that_fits
+from qroar_core.models.own_dtype import own_dtype, word
+from qroar_core.models.own_rope import native_from, own_rope
 from qroar_core.runs.setting import Setting
 
 _HYBRID = "Those with attention; the model's other layers have no q and k to measure or scale."
@@ -22,7 +24,7 @@ def model_metrics(loaded: LoadedModel) -> None:
         "Layers": (f"{geo.n_layers}", _HYBRID if geo.decoder_layers else ""),
         "Heads / KV heads": (f"{geo.n_heads} / {geo.n_kv_heads}", ""),
         "head_dim / rotary": (f"{geo.head_dim} / {geo.rotary_dim}", f"{geo.n_pairs} RoPE pairs a head."),
-        "Native window": (f"{geo.original_context:,}", ""),
+        "Native window": (f"{geo.original_context:,}", f"Tokens, from {native_from(loaded)} of its config."),
         "Tokens that fit": (size_words(length_that_fits(loaded)), "As many the free memory can hold a K/V cache for."),
     }  # fmt: skip
     with st.container(horizontal=True, gap="xsmall", key="model metrics"):
@@ -30,7 +32,8 @@ def model_metrics(loaded: LoadedModel) -> None:
             st.metric(label, value, help=explained or None, border=True, width="content")
     kind = str(loaded.dtype).removeprefix("torch.")
     st.caption(
-        f"{geo.family}, {geo.pairing} pairing, theta {geo.theta:,.0f}; {kind} on {loaded.device}, "
+        f"{geo.family}, {geo.pairing} pairing, theta {geo.theta:,.0f}, own interpolation: {own_rope(loaded)}; "
+        f"{kind} on {loaded.device}, "
         f"{_mebibytes(loaded)}; fingerprint {loaded.fingerprint}."
     )
 
@@ -42,6 +45,8 @@ def model_table(loaded: LoadedModel) -> None:
         "name": loaded.name,
         "family": geo.family,
         "theta": f"{geo.theta:,.0f}",
+        "own interpolation": own_rope(loaded),
+        "max_position_embeddings": f"{loaded.model.config.max_position_embeddings:,}",
         "pairing": f"{geo.pairing}, {geo.n_pairs} pairs a head",
         "size": f"{geo.parameters:,} parameters, {_mebibytes(loaded)}",
         "hidden size": f"{geo.hidden_size:,}",
@@ -50,6 +55,8 @@ def model_table(loaded: LoadedModel) -> None:
         "dtype": str(loaded.dtype).removeprefix("torch."),
         "fingerprint": loaded.fingerprint,
     }
+    if own := own_dtype(loaded):
+        facts["dtype of the checkpoint"] = word(own)
     if loaded.source != loaded.name:
         facts["source"] = loaded.source
     if loaded.note:

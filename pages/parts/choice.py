@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 from pydantic import Field, TypeAdapter, ValidationError
 
@@ -18,7 +18,7 @@ from qroar_core.models.text import COLLECTIONS
 from qroar_core.runs.entry import Entry
 from qroar_core.runs.library import NAME
 from qroar_core.runs.setting import Setting, default_setting
-from qroar_core.specs import BandSpec, DiagnosisSpec, EvaluationSpec, QuantSpec, RopeSpec, SearchSpec
+from qroar_core.specs import BandSpec, Bos, DiagnosisSpec, EvaluationSpec, QuantSpec, RopeSpec, SearchSpec
 
 LEAST_LENGTH = 32  # tokens; shorter contexts measure nothing
 ADDRESS_LIMIT = 4000  # characters of one parameter; longer ones are dropped
@@ -43,11 +43,14 @@ class Choice:
     search: SearchSpec | None = None
     evaluation: EvaluationSpec | None = None
     text: str = "messages"
+    bos: Bos = "auto"  # do windows start with BOS
     run: str = ""
 
 
-_TEXT = ("model", "device", "dtype", "text", "run")
-_KNOWN = {"text": re.compile("|".join(COLLECTIONS)), "run": NAME}  # what plain text from outside must look like
+_TEXT = ("model", "device", "dtype", "text", "bos", "run")
+_KNOWN = {  # what plain text from outside must look like
+    "text": re.compile("|".join(COLLECTIONS)), "bos": re.compile("|".join(get_args(Bos))), "run": NAME,
+}  # fmt: skip
 _ADAPTERS: dict[str, TypeAdapter] = {
     f.name: TypeAdapter(kind)
     for f, kind in zip(
@@ -64,6 +67,7 @@ _ADAPTERS: dict[str, TypeAdapter] = {
             SearchSpec,
             EvaluationSpec,
             str,
+            Bos,
             str,
         ),
         strict=True,
@@ -103,28 +107,34 @@ def restored(entry: Entry) -> Choice:
     return Choice(
         model=entry.source, dtype=entry.dtype, length=setting.search.length, bands=setting.search.bands,
         rope=setting.rope, quant=setting.quant, diagnosis=setting.diagnosis, search=setting.search,
-        evaluation=setting.evaluation, text=setting.text, run=entry.name,
+        evaluation=setting.evaluation, text=setting.text, bos=setting.bos_word, run=entry.name,
     )  # fmt: skip
+
+
+def bos_of(choice: Choice, loaded: LoadedModel) -> Bos:
+    """How windows of this model's text start; a BOS that was chosen for another model means nothing without one."""
+    return "auto" if choice.bos == "on" and loaded.tokenizer.bos_token_id is None else choice.bos
 
 
 def setting_of(choice: Choice, loaded: LoadedModel) -> Setting:
     """All specs of the stages for this choice and model. Bands and length are one choice for all of them."""
-    base = default_setting(loaded, choice.rope, choice.quant, choice.length)
+    base = default_setting(loaded, choice.rope, choice.quant, choice.length, bos_of(choice, loaded))
     diagnosis, search = choice.diagnosis or base.diagnosis, choice.search or base.search
+    bands = base.search.bands if choice.bands == BandSpec() else choice.bands  # fewer where the model has fewer pairs
     same_length = diagnosis.length == base.diagnosis.length
     return replace(
         base,
         diagnosis=replace(
             diagnosis,
-            bands=choice.bands,
+            bands=bands,
             length=base.diagnosis.length,
             short_length=diagnosis.short_length if same_length else base.diagnosis.short_length,
         ),
         search=replace(
             search,
-            bands=choice.bands,
+            bands=bands,
             length=base.search.length,
-            bounds=search.bounds if search.bands == choice.bands else None,  # bounds belong to their bands
+            bounds=search.bounds if search.bands == bands else None,  # bounds belong to their bands
         ),
         evaluation=choice.evaluation or base.evaluation,
         text=choice.text,

@@ -8,7 +8,7 @@ from typing import Any
 import streamlit as st
 
 from pages.parts.follow import fill, number
-from pages.parts.forms import made
+from pages.parts.forms import counted, made
 from pages.parts.setting_form import TEXT_WORDS
 from pages.parts.show import picture
 from pages.parts.watch import running, watch
@@ -62,7 +62,8 @@ def _kept_form(loaded: LoadedModel, setting: Setting) -> ControlSpec:
     """This visitor's spec; made anew when the setting's text or evaluation windows change."""
     near = (setting.text, setting.evaluation.windows)
     others = tuple(name for name in COLLECTIONS if name != setting.text)
-    fresh = ControlSpec(windows=setting.evaluation.windows, seeds=(1,), collections=others[:1])
+    fresh = ControlSpec(windows=setting.evaluation.windows, seeds=(1,), collections=others[:1],
+                        fewer=setting.evaluation.fewer)  # fmt: skip
     before, spec = st.session_state.get(KEPT, (near, fresh))
     spec = _form(loaded, near, spec if before == near else fresh, others)
     st.session_state[KEPT] = (near, spec)
@@ -87,7 +88,7 @@ def _form(loaded: LoadedModel, near: tuple, spec: ControlSpec, others: tuple[str
         help="The model's weights rounded to this format for the while, and all three models measured in it.",
     )  # fmt: skip
     return made(
-        lambda: replace(spec, windows=int(windows), shuffles=int(shuffles), seeds=tuple(range(1, int(seeds) + 1)),
+        lambda: replace(spec, **counted(spec, windows), shuffles=int(shuffles), seeds=tuple(range(1, int(seeds) + 1)),
                         collections=tuple(texts), dtypes=tuple(dtypes)),
         spec,
     )  # fmt: skip

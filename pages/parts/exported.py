@@ -8,15 +8,19 @@ from typing import Any
 
 import streamlit as st
 
-from pages.parts import recipes, runtimes
+from pages.parts import recipes, runtimes, session
 from pages.parts.paths import confined
 from pages.parts.watch import running, watch
+from pages.parts.words import rope_words
 from pages.parts.work import diagnosing, exporting, reporting
 from qroar_core.cli.spelling import evaluate_command, run_command
 from qroar_core.errors import QRoarError
 from qroar_core.exporting.formats import HF, W4A16
 from qroar_core.maths.rescale import Scales
 from qroar_core.models.loaded import LoadedModel
+from qroar_core.models.loading import DTYPES
+from qroar_core.models.own_dtype import written_dtype
+from qroar_core.models.own_rope import replaced_rope
 from qroar_core.models.scales_file import to_file
 from qroar_core.results import Evaluation
 from qroar_core.runs.setting import Setting
@@ -71,11 +75,18 @@ def checkpoint(loaded: LoadedModel, setting: Setting, scales: Scales) -> None:
         st.caption("Scales go in first, then the linear layers are rounded. Weights with a step per output row and "
                    "group commute with row scales, Q(g w) = g Q(w): symmetric scales move no 4-bit code, they act on "
                    "the K cache this model is served with.")  # fmt: skip
+    asked = session.choice().dtype
+    if format in HF:
+        st.caption(f"Weights are written as {written_dtype(loaded, DTYPES.get(asked))[1]}.")
+    if replaced := replaced_rope(loaded, setting.rope):
+        st.caption(f"{rope_words(setting.rope)} replaces the checkpoint's own {replaced}.")
     with st.form("checkpoint"):
         typed = st.text_input("New folder", recipes.default_folder(loaded), key="folder")
         if st.form_submit_button("Write the checkpoint", icon=":material/save:", disabled=running(key)):
             try:
-                st.session_state["export key"] = exporting.start(loaded, setting, scales, confined(typed), format)
+                st.session_state["export key"] = exporting.start(
+                    loaded, setting, scales, confined(typed), format, asked
+                )
                 st.rerun()
             except QRoarError as problem:
                 st.error(str(problem))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TypeVar, get_args
+from typing import Any, TypeVar, get_args
 
 import streamlit as st
 
@@ -47,6 +47,11 @@ def made(build: Callable[[], T], before: T) -> T:
     except QRoarError as problem:
         st.error(f"{problem}. The setting before stays in force.")
         return before
+
+
+def counted(spec: Any, windows: float) -> dict[str, Any]:
+    """The fields of a spec that say how many windows. A number that a person changed is refused if it is too many."""
+    return {"windows": int(windows), "fewer": spec.fewer and int(windows) == spec.windows}
 
 
 def diagnosis_form(spec: DiagnosisSpec) -> DiagnosisSpec:
@@ -94,7 +99,7 @@ def search_form(spec: SearchSpec, norms: bool = False) -> SearchSpec:
                                format_func=lambda name: f"{name}: {COUNTED[name]}")  # fmt: skip
     return made(
         lambda: replace(spec, mode=mode, granularity=grain, angles=angles, method=method, objective=goal, judge=judge,
-                        windows=int(windows), kappa0=kappa, steps=int(steps), sweeps=int(sweeps),
+                        **counted(spec, windows), kappa0=kappa, steps=int(steps), sweeps=int(sweeps),
                         grid_points=int(points), polish_steps=int(polish), trials=int(trials), shrink=shrink),
         spec,
     )  # fmt: skip
@@ -121,7 +126,7 @@ def evaluation_form(spec: EvaluationSpec, longest: int, can_rotate: bool) -> Eva
     )  # fmt: skip
     if not lengths:
         st.warning("Choose at least one length; until then the lengths before stay in force.")
-    asked_for = made(lambda: replace(spec, lengths=tuple(sorted(lengths)) or spec.lengths, windows=int(windows),
+    asked_for = made(lambda: replace(spec, lengths=tuple(sorted(lengths)) or spec.lengths, **counted(spec, windows),
                                      stride=None if kind == "full" else int(stride),
                                      rotation_scales=turned and can_rotate), spec)  # fmt: skip
     chosen("evaluation", asked_for)

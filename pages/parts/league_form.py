@@ -7,7 +7,7 @@ from dataclasses import replace
 import streamlit as st
 
 from pages.parts.follow import fill, number
-from pages.parts.forms import made
+from pages.parts.forms import counted, made
 from pages.parts.strip import verdict_for
 from qroar_core.contending.contenders import contenders
 from qroar_core.models.loaded import LoadedModel
@@ -21,7 +21,8 @@ KEPT = "league kept"  # session: (setting it was made under, spec)
 def league_form(setting: Setting) -> LeagueSpec:
     """This visitor's spec; another quantizer offers other remedies, and all of them again."""
     offered = [one.method for one in contenders(setting.quant, ())[1:]]
-    fresh = LeagueSpec(search=setting.search, windows=setting.evaluation.windows, seed=setting.evaluation.seed)
+    fresh = LeagueSpec(search=setting.search, windows=setting.evaluation.windows, seed=setting.evaluation.seed,
+                       fewer=setting.evaluation.fewer)  # fmt: skip
     before, spec = st.session_state.get(KEPT, (setting, fresh))
     if before != setting:
         spec = fresh if before.quant != setting.quant else replace(spec, search=setting.search)
@@ -35,7 +36,7 @@ def league_form(setting: Setting) -> LeagueSpec:
     each = "two searches a remedy: alone, and with angles" if setting.search.angles else "one search a remedy"
     banded = st.checkbox(f"Search band scales under each ({each})", key="league band scales")
     methods = () if len(chosen) == len(offered) else tuple(m for m in METHODS if m in chosen)
-    spec = made(lambda: replace(spec, methods=methods, windows=int(windows), band_scales=bool(banded)), spec)
+    spec = made(lambda: replace(spec, methods=methods, **counted(spec, windows), band_scales=bool(banded)), spec)
     st.session_state[KEPT] = (setting, spec)
     return spec
 

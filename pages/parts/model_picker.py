@@ -18,8 +18,13 @@ from qroar_core.models.loading import DTYPES
 SMOLLM2, FOLDER, GGUF, HUB = "SmolLM2", "Folder", ".gguf", "Hub id"
 TYPED = {
     FOLDER: ("Folder with config.json and safetensors", "~/models/my-model"),
-    GGUF: ("Path of the .gguf file", "~/models/my-model.Q8_0.gguf"),
-    HUB: ("Hugging Face id, fetched when it is not cached", "org/name"),
+    GGUF: ("Path of the GGUF file", "~/models/my-model.Q8_0.gguf"),
+    HUB: ("Name on the Hugging Face hub", "org/name, or org/name:Q4_K_M for a GGUF"),
+}
+EXPLAINED = {
+    GGUF: "Any GGUF file, also one without a suffix, as Ollama keeps them.",
+    HUB: "Type `org/name` for a folder of safetensors, `org/name:Q4_K_M` or `org/name/file.gguf` for a GGUF, each with "
+    "`@revision` after the name for another branch, tag or commit; what is not in the cache is downloaded.",
 }
 LEARN = "pages/learn.py"
 BEFORE, SAID = "choice before the load", "why the last load failed"
@@ -54,12 +59,14 @@ def welcome(now: Choice) -> None:
 
 
 def other_model(now: Choice) -> None:
-    """SmolLM2, a folder, a .gguf file or a hub id, with device and dtype."""
+    """SmolLM2, a folder, a GGUF file or a name on the hub, with device and dtype."""
     kind = st.segmented_control("Where it is", [SMOLLM2, *TYPED], default=SMOLLM2, required=True, key="kind")
     typed = ""
     if kind in TYPED:
         label, example = TYPED[kind]
         typed = st.text_input(label, key="typed", placeholder=example).strip()
+        if kind in EXPLAINED:
+            st.caption(EXPLAINED[kind])
     else:
         st.caption("SmolLM2-135M-Instruct: 135 M parameters, fetched once from PyPI, 93 MB.")
     one, two = st.columns(2)
@@ -70,7 +77,7 @@ def other_model(now: Choice) -> None:
     dtype = two.selectbox("dtype", ["auto", *DTYPES], key="dtype")
     if st.button("Load", icon=":material/upload:"):
         if kind in TYPED and not typed:
-            st.error("Nothing typed: give a folder, a .gguf file or a hub id like org/name.", icon=":material/error:")
+            st.error("Nothing typed: give a folder, a GGUF file or a name on the hub.", icon=":material/error:")
             return
         local = kind in (FOLDER, GGUF) and not typed.startswith((".", "/", "~"))
         model = "smollm2" if kind == SMOLLM2 else f"./{typed}" if local else typed

@@ -7,13 +7,11 @@ The home folder, the folder the dashboard was started in and the system's tempor
 from __future__ import annotations
 
 import os
-import re
 import tempfile
 from pathlib import Path
 
 from qroar_core.errors import QRoarError
-
-HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+from qroar_core.models.typed import hub_model
 
 
 class OutsideRoots(QRoarError):
@@ -28,14 +26,14 @@ def roots() -> tuple[Path, ...]:
 
 
 def model_source(typed: str) -> str:
-    """What may be loaded: demo, smollm2, a hub id, or a path inside the roots. The address line comes here too.
+    """What may be loaded: demo, smollm2, a name on the hub, or a path inside the roots. Addresses are asked too.
 
     Raises:
         OutsideRoots: a path outside every root.
     """
     if typed in ("demo", "smollm2"):
         return typed
-    if HUB_ID.fullmatch(typed) and not Path(typed).exists():
+    if hub_model(typed) is not None and not os.path.exists(typed):
         return typed
     return str(confined(typed))
 

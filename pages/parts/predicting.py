@@ -7,7 +7,7 @@ from dataclasses import replace
 import streamlit as st
 
 from pages.parts.follow import fill, number
-from pages.parts.forms import made
+from pages.parts.forms import counted, made
 from pages.parts.setting_form import TEXT_WORDS
 from pages.parts.show import picture
 from pages.parts.watch import running, watch
@@ -67,7 +67,8 @@ def _kept_form(loaded: LoadedModel, setting: Setting) -> tuple[DiagnosisSpec, Pr
     """This visitor's bands and spec; made anew when the diagnosis or the evaluation's windows change."""
     near = (setting.diagnosis, setting.evaluation.windows)
     length = setting.diagnosis.length or setting.search.length
-    fresh = (setting.diagnosis, PredictionSpec(length=length, windows=setting.evaluation.windows))
+    fresh = (setting.diagnosis, PredictionSpec(length=length, windows=setting.evaluation.windows,
+                                                fewer=setting.evaluation.fewer))  # fmt: skip
     before, kept = st.session_state.get(KEPT, (near, fresh))
     chosen = _form(loaded, near, kept if before == near else fresh)
     st.session_state[KEPT] = (near, chosen)
@@ -89,6 +90,6 @@ def _form(loaded: LoadedModel, near: tuple, kept: tuple[DiagnosisSpec, Predictio
                           help="A backward pass each; 0 leaves the map out.")  # fmt: skip
     bands = asked.bands if count == asked.bands.count else replace(asked.bands, count=int(count))
     return made(
-        lambda: (replace(asked, bands=bands), replace(spec, windows=int(windows), grid_windows=int(near_windows))),
+        lambda: (replace(asked, bands=bands), replace(spec, **counted(spec, windows), grid_windows=int(near_windows))),
         kept,
     )

@@ -7,7 +7,7 @@ from dataclasses import replace
 import streamlit as st
 
 from pages.parts.follow import fill, number
-from pages.parts.forms import made
+from pages.parts.forms import counted, made
 from pages.parts.setting_form import FIRST_FACTOR
 from pages.parts.show import picture
 from pages.parts.watch import running, watch
@@ -58,7 +58,7 @@ def _kept_form(setting: Setting) -> tuple[Pairs, ReplicationSpec]:
     quants = {quant_words(quant): quant for quant in (*OFFERED, setting.quant)}
     first = [rope_words(setting.rope)] if not own else []
     fresh = ([*first, rope_words(RopeSpec(other, factor))], [quant_words(setting.quant)],
-             ReplicationSpec(windows=setting.evaluation.windows))  # fmt: skip
+             ReplicationSpec(windows=setting.evaluation.windows, fewer=setting.evaluation.fewer))  # fmt: skip
     before, kept = st.session_state.get(KEPT, (near, fresh))
     kept = kept if before == near else fresh
     chosen = _form(near, kept, list(ropes), list(quants))
@@ -76,5 +76,5 @@ def _form(near: tuple, kept: tuple, ropes: list[str], quants: list[str]) -> tupl
     windows = number(three, "Windows of text", 2, 256, "replication windows")
     if not (asked and rounded):
         st.warning("Choose at least one interpolation and one quantizer; until then those before stay in force.")
-    spec = made(lambda: replace(kept[2], windows=int(windows)), kept[2])
+    spec = made(lambda: replace(kept[2], **counted(kept[2], windows)), kept[2])
     return (asked or kept[0], rounded or kept[1], spec)

@@ -9,17 +9,19 @@ from typing import Any, TypeVar, get_args
 import streamlit as st
 
 from pages.parts import session
-from pages.parts.choice import LEAST_LENGTH
+from pages.parts.choice import LEAST_LENGTH, bos_of
 from pages.parts.factor_lists import parse_lists, write_lists
 from pages.parts.follow import fill, forget, number
 from pages.parts.quant_form import MADE_BY_HAND
 from pages.parts.words import rope_words
 from qroar_core.errors import QRoarError
 from qroar_core.models.loaded import LoadedModel
+from qroar_core.models.opening import adds_bos
+from qroar_core.models.own_rope import replaced_rope
 from qroar_core.models.rope import bands_of, rope_of
 from qroar_core.runs.setting import Setting
 from qroar_core.runs.setting_presets import SETTING_PRESETS, preset_in_force
-from qroar_core.specs import METHOD_NAMES, BandSpec, Partition, RopeMethod, RopeSpec
+from qroar_core.specs import BANDS, METHOD_NAMES, BandSpec, Partition, RopeMethod, RopeSpec
 
 T = TypeVar("T")
 MOST = 1e7  # upper end of number fields; an address may hold anything
@@ -67,6 +69,9 @@ def rope_form(loaded: LoadedModel, rope: RopeSpec, length: int) -> RopeSpec:
         rope_of(loaded, spec, length)  # refuses lists of a wrong length
         return spec
 
+    replaced = replaced_rope(loaded, RopeSpec(method))  # whatever the factor
+    if replaced:
+        st.caption(f"Replaces the checkpoint's own {replaced}.")
     blank = method == "longrope" and not st.session_state["factor lists"].strip()
     hint = f" Paste {loaded.geometry.n_pairs} numbers above." if blank else ""
     return made(build, rope, rope_words(rope), hint)
@@ -127,6 +132,7 @@ def length_form(loaded: LoadedModel, length: int | None, setting: Setting) -> in
         help=f"Empty: the native window of {native:,} tokens times s, at most 2,048 on a CPU and 16,384 on a GPU.",
     )  # fmt: skip
     text_form()
+    bos_form(loaded)
     return int(typed) if typed else None
 
 
@@ -142,12 +148,33 @@ def text_form() -> None:
         st.rerun()
 
 
+def bos_form(loaded: LoadedModel) -> None:
+    """Whether windows of text start with BOS."""
+    now = session.choice()
+    chosen = bos_of(now, loaded)
+    fill("bos", chosen, {"bos": chosen})
+    tokenizer = loaded.tokenizer
+    token = tokenizer.bos_token if tokenizer.bos_token_id is not None else None
+    usual = f"{token} in front" if adds_bos(tokenizer) else "nothing in front"
+    words = {"auto": f"as the tokenizer starts a text: {usual}", "on": f"{token} in front", "off": "nothing in front"}
+    picked = st.selectbox(
+        "Windows of text start with", [bos for bos in words if token or bos != "on"], key="bos",
+        format_func=words.get,
+        help="A model that was trained with a beginning-of-sequence token (BOS) reads worse without it.",
+    )  # fmt: skip
+    if picked != chosen:
+        session.choose(replace(now, bos=picked))
+        st.rerun()
+
+
 def band_form(loaded: LoadedModel, bands: BandSpec) -> BandSpec:
     """How the RoPE pairs are grouped."""
     fill("bands", bands, {"bands": min(bands.count, loaded.geometry.n_pairs), "partition": bands.partition})
     left, right = st.columns([1, 2])
     most = loaded.geometry.n_pairs
     count = number(left, "Frequency bands", 1, most, "bands")
+    if most < BANDS:
+        st.caption(f"This model has {most} RoPE pairs a head, so at most {most} bands.")
     kind = right.selectbox("Partition", get_args(Partition), format_func=PARTITION_WORDS.get, key="partition")
 
     def build() -> BandSpec:

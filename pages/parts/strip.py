@@ -8,9 +8,11 @@ from pages.parts.session import choice, manager
 from pages.parts.words import quant_words, rope_words
 from qroar_core.models.acting import verdict_on
 from qroar_core.models.loaded import LoadedModel
+from qroar_core.models.own_rope import NONE, own_rope, replaced_rope
 from qroar_core.models.rope import bands_of
 from qroar_core.results.search import Verdict
 from qroar_core.runs.setting import Setting
+from qroar_core.specs import RopeSpec
 
 POLL = 2  # seconds between looks at the device's queue
 VERDICTS = {
@@ -33,7 +35,7 @@ def strip(loaded: LoadedModel, setting: Setting) -> Verdict:
     idle = manager().idle(str(loaded.device))  # before a look at the weights, which a job may change in between
     with st.container(border=True, horizontal=True, vertical_alignment="center", gap="small", key="strip"):
         st.badge(loaded.name, icon=":material/memory:", color="blue")
-        st.badge(rope_words(setting.rope), color="violet")
+        st.badge(_rope_words(loaded, setting.rope), color="violet")
         st.badge(quant_words(setting.quant), color="violet")
         st.badge(f"{setting.search.length} tokens", color="gray")
         st.badge(f"{setting.search.bands.count} bands by {setting.search.bands.partition}", color="gray")
@@ -48,6 +50,14 @@ def strip(loaded: LoadedModel, setting: Setting) -> Verdict:
     if not idle:
         _follow(loaded)
     return said
+
+
+def _rope_words(loaded: LoadedModel, rope: RopeSpec) -> str:
+    """The interpolation, and the checkpoint's own: in force, or replaced."""
+    replaced, own = replaced_rope(loaded, rope), own_rope(loaded)
+    if replaced:
+        return f"{rope_words(rope)}, replaces {replaced}"
+    return rope_words(rope) if rope.method != "default" or own == NONE else f"{rope_words(rope)}: {own}"
 
 
 def busy(loaded: LoadedModel) -> None:

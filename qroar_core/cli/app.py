@@ -23,10 +23,11 @@ from qroar_core.cli.options import (
     SETTING,
     SHARED,
     SLIDING,
+    WINDOWS,
     takes,
 )
 from qroar_core.cli.predicting import predict
-from qroar_core.cli.root import app, load_model, new_folder, written
+from qroar_core.cli.root import app, load_model, new_folder, run_folder, say_bands, written
 from qroar_core.cli.settings import check, setting_of
 from qroar_core.cli.texts import documents
 from qroar_core.errors import BadCheckpoint, BadScales, BadSpec
@@ -76,6 +77,7 @@ def diagnose(options: dict) -> None:
     with show.progress() as on_step:
         result = stage.run(loaded, setting.rope, setting.quant, setting.diagnosis, texts["calibration"], on_step)
     result = written(folder, "diagnosis.json", result)
+    say_bands(options, loaded)
     show.diagnosis(result, options["json"])
 
 
@@ -89,11 +91,12 @@ def search(options: dict) -> None:
     loaded = load_model(options)
     setting = setting_of(options, loaded)
     outcome = searched(loaded, setting, texts, options, folder)
+    say_bands(options, loaded)
     show.search(outcome.report, outcome.kept, options["json"])
 
 
 @app.command()
-@takes(MODEL, SETTING, EVALUATE, SLIDING, ROTATION_FILE, OUT)
+@takes(MODEL, SETTING, EVALUATE, WINDOWS, SLIDING, ROTATION_FILE, OUT, intervals=True)
 def evaluate(options: dict) -> None:
     """Perplexity of reference, quantized and tuned on held-out text, with intervals."""
     from qroar_core import evaluate as stage
@@ -132,7 +135,7 @@ def retrieve(options: dict) -> None:
 
 
 @app.command()
-@takes(MODEL, SETTING, BANDS, SEARCH, LEAGUE, OUT)
+@takes(MODEL, SETTING, BANDS, SEARCH, LEAGUE, OUT, intervals=True)
 def league(options: dict) -> None:
     """What people use already, beside band scales and with them on top: one table, with intervals."""
     from qroar_core import league as stage
@@ -142,21 +145,23 @@ def league(options: dict) -> None:
     folder, texts, spec = new_folder(options), documents(options), league_spec(options)
     loaded = load_model(options)
     setting = setting_of(options, loaded)
-    spec = replace(spec, search=setting.search, windows=max(2, setting.evaluation.windows))
+    spec = replace(spec, search=setting.search, windows=setting.evaluation.windows,
+                   fewer=setting.evaluation.fewer)  # fmt: skip
     with show.progress() as on_step:
         result = stage.run(loaded, setting.rope, setting.quant, spec, texts, on_step, seek=seek)
     result = written(folder, "league.json", result)
+    say_bands(options, loaded)
     show.league(result, options["json"])
 
 
-app.command()(takes(MODEL, SETTING, BANDS, [p for p in SEARCH if p.name == "windows"], OUT)(predict))
+app.command()(takes(MODEL, SETTING, BANDS, WINDOWS, OUT, intervals=True)(predict))
 
 
 @app.command()
 @takes(MODEL, [p for p in SETTING if p.name in ("rope", "factor", "longrope_factors")], EVALUATE[:1], EXPORT, OUT)
 def export(options: dict) -> None:
     """Write a checkpoint with scales and interpolation inside: for transformers, vLLM or llama.cpp."""
-    from qroar_core.cli.exports import copy, repeats, writer_of
+    from qroar_core.cli.exports import copy, repeats, tell_about, writer_of
     from qroar_core.cli.settings import rope_spec
     from qroar_core.exporting.formats import GGUF_COPY
     from qroar_core.specs import RopeSpec
@@ -181,6 +186,7 @@ def export(options: dict) -> None:
         folder = write(
             loaded, rope, scales, options["out"], format=options["format"], command=repeats(options), on_step=on_step
         )
+    tell_about(loaded, rope, options)
     show.line(str(folder))
 
 
@@ -198,15 +204,17 @@ def verify(what: str = typer.Argument(metavar="DIR|FILE"), as_json: bool = typer
 
 
 @app.command()
-@takes(MODEL, SETTING, BANDS, SEARCH, SHARED, EVALUATE[1:], SLIDING, ROTATION, RETRIEVE_TOO, OUT)
+@takes(MODEL, SETTING, BANDS, SEARCH, SHARED, EVALUATE[1:], SLIDING, ROTATION, RETRIEVE_TOO, OUT, intervals=True)
 def run(options: dict) -> None:
     """The whole job: diagnose, search, evaluate, report, into one folder; resumes after a kill."""
     from qroar_core.cli.running import whole
     from qroar_core.runs.folder import RunFolder
 
+    run_folder(options)
     texts = documents(options)
     loaded = load_model(options)
     setting = setting_of(options, loaded)
     out = options.get("out") or f"runs/{loaded.name.replace('/', '--')}"
     folder = RunFolder.open(out, loaded, setting, "python -m qroar_core " + shlex.join(options["arguments"]))
     whole(loaded, setting, texts, options, folder)
+    say_bands(options, loaded)

@@ -6,8 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 from qroar_core.cli import show_evidence
+from qroar_core.cli.early import about
 from qroar_core.cli.options import BANDS, CONTROLS, EVALUATE, MODEL, OUT, REPLICATE, SEARCH, SETTING, takes
-from qroar_core.cli.root import app, load_model, new_folder, written
+from qroar_core.cli.root import app, load_model, new_folder, say_bands, written
 from qroar_core.cli.settings import setting_of
 from qroar_core.cli.show import progress
 from qroar_core.cli.texts import documents
@@ -17,7 +18,7 @@ from qroar_core.specs import ControlSpec, QuantSpec, ReplicationSpec, RopeSpec
 
 
 @app.command()
-@takes(MODEL, SETTING, BANDS, SEARCH, EVALUATE[:1], CONTROLS, OUT)
+@takes(MODEL, SETTING, BANDS, SEARCH, EVALUATE[:1], CONTROLS, OUT, intervals=True)
 def controls(options: dict) -> None:
     """What else the gain could come from: any spread of scales, retuning, the text, the seed, the number format."""
     from qroar_core.models.scales_file import from_file
@@ -27,7 +28,7 @@ def controls(options: dict) -> None:
     folder, texts, spec = new_folder(options), documents(options), control_spec(options)
     loaded = load_model(options)
     setting = setting_of(options, loaded)
-    spec = replace(spec, windows=setting.evaluation.windows)
+    spec = replace(spec, windows=setting.evaluation.windows, fewer=setting.evaluation.fewer)
     with progress() as on_step:
         if options.get("scales"):
             scales = from_file(options["scales"], loaded)[0]
@@ -35,25 +36,28 @@ def controls(options: dict) -> None:
             scales = seek(loaded, setting.rope, setting.quant, setting.search, texts, None, on_step)
         result = control(loaded, setting, scales, spec, texts, None, on_step)
     result = written(folder, "controls.json", result)
+    say_bands(options, loaded)
     show_evidence.controls(result, options["json"])
 
 
 @app.command()
-@takes(MODEL, SETTING, BANDS, SEARCH, REPLICATE, OUT)
+@takes(MODEL, SETTING, BANDS, SEARCH, REPLICATE, OUT, intervals=True)
 def replicate(options: dict) -> None:
     """The papers' claims on this model, setting by setting: holds, does not, undecided, not testable."""
     from qroar_core.runs.evidence import replication
 
     folder, texts = new_folder(options), documents(options)
-    spec = ReplicationSpec(tolerance=options["tolerance"], seed=options["seed"])
+    with about("--tolerance"):
+        spec = ReplicationSpec(tolerance=options["tolerance"], seed=options["seed"])
     pairs_of(options, RopeSpec(options["rope"] or "yarn", options["factor"] or 2.0), QuantSpec())
     loaded = load_model(options)
     setting = setting_of(options, loaded)
-    spec = replace(spec, windows=setting.evaluation.windows)
+    spec = replace(spec, windows=setting.evaluation.windows, fewer=setting.evaluation.fewer)
     with progress() as on_step:
         pairs = pairs_of(options, setting.rope, setting.quant)
         result = replication(loaded, setting, pairs, spec, texts, on_step)
     result = written(folder, "replication.json", result)
+    say_bands(options, loaded)
     show_evidence.replication(result, options["json"])
 
 
@@ -78,7 +82,8 @@ def control_spec(options: dict[str, Any]) -> ControlSpec:
             dtypes=() if formats == "none" else _listed(formats), seed=options["seed"],
         )  # fmt: skip
     except BadSpec as problem:
-        raise BadSpec(problem.what, where="controls", do=problem.do) from None
+        where = "--formats" if "number format" in problem.what else "--shuffles"  # all else is checked or fixed
+        raise BadSpec(problem.what, where=where, do=problem.do) from None
 
 
 def pairs_of(options: dict[str, Any], rope: RopeSpec, quant: QuantSpec) -> list[tuple[RopeSpec, QuantSpec]]:

@@ -6,12 +6,15 @@ import shlex
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qroar_core.cli import show
 from qroar_core.errors import BadSpec
-from qroar_core.exporting.formats import GGUF_WRITE, QUANTIZED_COPY, W4A16
+from qroar_core.exporting.formats import GGUF_WRITE, HF, QUANTIZED_COPY, W4A16
 from qroar_core.specs import RopeSpec
+
+if TYPE_CHECKING:  # a command that reads no model starts without torch
+    from qroar_core.models.loaded import LoadedModel
 
 
 def writer_of(options: dict[str, Any]) -> Callable[..., Path]:
@@ -20,7 +23,7 @@ def writer_of(options: dict[str, Any]) -> Callable[..., Path]:
     Raises:
         BadSpec: --group-size with a format that has no groups to choose.
     """
-    format, group_size = options["format"], options.get("weight_group")
+    format, group_size, asked = options["format"], options.get("weight_group"), options.get("dtype", "auto")
     if format in W4A16:
         from qroar_core.exporting import w4a16
 
@@ -36,8 +39,23 @@ def writer_of(options: dict[str, Any]) -> Callable[..., Path]:
 
         return quantized_copy.run
     from qroar_core import export
+    from qroar_core.models.loading import DTYPES
 
-    return export.run
+    return partial(export.run, dtype=DTYPES.get(asked))
+
+
+def tell_about(loaded: LoadedModel, rope: RopeSpec, options: dict[str, Any]) -> None:
+    """Once it is written, say what an export changed unasked: the checkpoint's own interpolation, its number format."""
+    from qroar_core.models.loading import DTYPES
+    from qroar_core.models.own_dtype import own_dtype, written_dtype
+    from qroar_core.models.own_rope import replacing
+
+    if replaced := replacing(loaded, rope):
+        show.note(replaced.removeprefix("; "))
+    if options["format"] in HF:
+        dtype, why = written_dtype(loaded, DTYPES.get(options["dtype"]))
+        if dtype != own_dtype(loaded):
+            show.note(f"weights were written as {why}")
 
 
 def repeats(options: dict[str, Any]) -> str:
@@ -49,11 +67,12 @@ def copy(options: dict[str, Any], rope: RopeSpec | None) -> Path:
     """`export FILE.gguf --format gguf`: the file's own codes, scaled.
 
     Raises:
-        BadSpec: MODEL is no GGUF file, or there is nothing to change.
+        BadSpec: MODEL is no .gguf file, or there is nothing to change.
     """
     from qroar_core.models.formats.gguf_source import gguf_of
 
-    source = gguf_of(options["model"])
+    with show.progress() as on_step:
+        source = gguf_of(options["model"], on_step)
     if source is None:
         raise BadSpec(
             f"{options['model']} is no .gguf file",

@@ -31,7 +31,12 @@ MODEL = [
         "model",
         inspect.Parameter.KEYWORD_ONLY,
         annotation=Annotated[
-            str, typer.Argument(help="demo, smollm2, a folder, a .gguf file or a hub id", metavar="MODEL")
+            str,
+            typer.Argument(
+                help="demo, smollm2, a folder, a GGUF file, or on the Hugging Face hub org/name, org/name:Q4_K_M, "
+                "org/name/file.gguf, each with @revision after the name",
+                metavar="MODEL",
+            ),
         ],
     ),
     _option("device", str, "auto", "auto, cpu, cuda, cuda:1, mps, or balanced: layers spread over every GPU"),
@@ -59,11 +64,18 @@ SETTING = [
     _option(
         "text", str | None, None, "an embedded collection, or your own text", metavar="messages|technical|novels|FILE"
     ),
+    _option("dataset", str | None, None, "the texts of one field: of a dataset of the hub, a folder, or a JSONL, CSV "
+            "or parquet file", metavar="NAME[:CONFIG[:SPLIT]]:FIELD"),
+    _option("bos", str, "auto", "does a window start with BOS; auto: where the tokenizer puts it before a text",
+            metavar="auto|on|off"),
     _option("seed", int, 0, "seed of windows and samplers"),
-]
+]  # fmt: skip
 BANDS = [
-    _option("bands", int, 8, "frequency bands"),
+    _option("bands", int | None, None, "frequency bands; 8 if not given, or as many as the model has RoPE pairs"),
     _option("partition", str, "count", "how pairs are grouped", metavar="count|log|turns"),
+]
+WINDOWS = [
+    _option("windows", int | None, None, "windows of text per stage; if not given, fewer where the text holds fewer"),
 ]
 SEARCH = [
     _option(
@@ -87,7 +99,7 @@ SEARCH = [
     _option("sampler", str, "tpe", "who proposes the candidates of --method optuna", metavar="tpe|random|grid"),
     _option("trials", int, 40, "candidates of --method optuna, and of --objective full"),
     _option("shrink", float, 0.0, "how much scales are pulled towards 1, more in bands under pressure"),
-    _option("windows", int | None, None, "windows of text per stage"),
+    *WINDOWS,
     _option("bounds", str | None, None, "log2 g per band instead of the diagnosed", metavar="LOW:HIGH,LOW:HIGH,..."),
 ]
 SHARED = [
@@ -145,15 +157,20 @@ EXPORT = [
 OUT = [_option("out", str | None, None, "folder to write; made by the command", metavar="DIR")]
 
 
-def takes(*groups: list[inspect.Parameter]) -> Callable[[Callable[[dict], None]], Callable[..., None]]:
-    """Give a command function `f(options)` the typer signature of these groups; "arguments" is the line itself."""
+def takes(*groups: list[inspect.Parameter],
+          intervals: bool = False) -> Callable[[Callable[[dict], None]], Callable[..., None]]:  # fmt: skip
+    """Give a command function `f(options)` the typer signature of these groups; "arguments" is the line itself.
+
+    Args:
+        intervals: what the command measures comes with an interval over windows, so that one window is refused.
+    """
     parameters = [p for group in groups for p in group]
     context = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
 
     def decorate(command: Callable[[dict], None]) -> Callable[..., None]:
         @wraps(command)
         def wrapper(context: typer.Context, **options: Any) -> None:
-            command(options | {"arguments": context.obj})
+            command(options | {"arguments": context.obj, "intervals": intervals})
 
         wrapper.__signature__ = inspect.Signature([context, *parameters])  # type: ignore[attr-defined]
         wrapper.__annotations__ = {p.name: p.annotation for p in (context, *parameters)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from qroar_core.cli import show
-from qroar_core.cli.root import load_model, new_folder, written
+from qroar_core.cli.root import load_model, new_folder, say_bands, written
 from qroar_core.cli.settings import setting_of
 from qroar_core.cli.texts import documents
 
@@ -19,10 +19,12 @@ def predict(options: dict) -> None:
     setting = setting_of(options, loaded)
     stage.require_bands(setting.quant)  # before the diagnosis, which takes a while
     asked = setting.diagnosis
-    spec = PredictionSpec(length=asked.length, windows=setting.evaluation.windows, seed=asked.seed)
+    spec = PredictionSpec(length=asked.length, windows=setting.evaluation.windows, seed=asked.seed,
+                          fewer=setting.evaluation.fewer)  # fmt: skip
     with show.progress() as on_step:
         diagnosis = diagnose.run(loaded, setting.rope, setting.quant, asked, texts["calibration"], on_step).as_written()
         result = stage.run(loaded, setting.rope, setting.quant, spec, texts["heldout"], diagnosis, on_step)
     written(folder, "diagnosis.json", diagnosis)
     result = written(folder, "prediction.json", result)
+    say_bands(options, loaded)
     show.prediction(result, options["json"])

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
 from qroar_core.cli import show
 from qroar_core.cli.settings import check
 from qroar_core.errors import BadOutput
+from qroar_core.models.writable import require_writable_folder
 from qroar_core.results.base import Result
+from qroar_core.specs import BANDS
+
+if TYPE_CHECKING:  # a command that reads no model starts without torch
+    from qroar_core.models.loaded import LoadedModel
 
 Written = TypeVar("Written", bound=Result)
 app = typer.Typer(
@@ -29,6 +35,13 @@ def load_model(options: dict):
         return load.run(options["model"], device=options["device"], dtype=options["dtype"], on_step=on_step)
 
 
+def say_bands(options: dict, loaded: LoadedModel) -> None:
+    """Once a stage is done: say where it had fewer bands than usual because the model has fewer pairs."""
+    pairs = loaded.geometry.n_pairs
+    if options.get("bands", 0) is None and pairs < BANDS:
+        show.note(f"{pairs} frequency bands, not {BANDS}: the model has {pairs} RoPE pairs a head")
+
+
 def written(folder: Path | None, name: str, result: Written) -> Written:
     """Write a result into --out, where one was asked, and return it as its file gives it back: what is then shown."""
     from qroar_core.models.scales_file import write_atomically
@@ -39,10 +52,23 @@ def written(folder: Path | None, name: str, result: Written) -> Written:
 
 
 def new_folder(options: dict) -> Path | None:
-    """--out of a command that writes one stage: must not exist yet."""
+    """--out of a command that writes one stage: must not exist yet, and it must be possible to write it.
+
+    Asked before any model is read: an hour of work is not to end at a folder that cannot be made.
+    """
     if not options.get("out"):
         return None
     folder = Path(options["out"]).expanduser()
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if os.path.lexists(folder) and (not folder.is_dir() or any(folder.iterdir())):
         raise BadOutput("already exists", where=str(folder), do="choose a new folder")
+    require_writable_folder(folder)
     return folder
+
+
+def run_folder(options: dict) -> None:
+    """--out of `run`, which may exist and is then resumed; without one `runs` in the folder it is started in."""
+    folder = Path(options.get("out") or "runs").expanduser()
+    run = folder.is_dir() and ((folder / "manifest.json").is_file() or not any(folder.iterdir()))
+    if options.get("out") and os.path.lexists(folder) and not run:
+        raise BadOutput("exists and is not a run", where=str(folder), do="choose a new folder")
+    require_writable_folder(folder)

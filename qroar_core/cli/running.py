@@ -11,12 +11,12 @@ from qroar_core.cli.workers import storage_of, workers
 
 if TYPE_CHECKING:  # a command that reads no model starts without torch
     from qroar_core.models.loaded import LoadedModel
-    from qroar_core.models.text import Document
+    from qroar_core.models.text import Texts
     from qroar_core.runs.folder import RunFolder
     from qroar_core.runs.setting import Setting
 
 
-def whole(loaded: LoadedModel, setting: Setting, texts: dict[str, list[Document]], options: dict[str, Any],
+def whole(loaded: LoadedModel, setting: Setting, texts: Texts, options: dict[str, Any],
           folder: RunFolder) -> None:  # fmt: skip
     """Run what the folder does not have yet, and show the closing tables."""
     from qroar_core.runs.pipeline import run

@@ -13,13 +13,13 @@ from qroar_core.errors import Cancelled
 if TYPE_CHECKING:  # a command that reads no model starts without torch
     from qroar_core.maths.rescale import Scales
     from qroar_core.models.loaded import LoadedModel
-    from qroar_core.models.text import Document
+    from qroar_core.models.text import Texts
     from qroar_core.results import SearchReport
     from qroar_core.runs.setting import Setting
     from qroar_core.searching.outcome import SearchOutcome
 
 
-def searched(loaded: LoadedModel, setting: Setting, texts: dict[str, list[Document]], options: dict[str, Any],
+def searched(loaded: LoadedModel, setting: Setting, texts: Texts, options: dict[str, Any],
              folder: Path | None) -> SearchOutcome:  # fmt: skip
     """Search, and write scales.json into `folder`.
 

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
+from qroar_core.cli.early import about, check_specs
 from qroar_core.cli.texts import text_label
 from qroar_core.cli.workers import check_workers
 from qroar_core.errors import BadSpec
 from qroar_core.exporting.formats import FORMATS
 from qroar_core.presets import WEIGHT_PRESETS, parse_cache_option
 from qroar_core.specs import (
-    BandSpec,
+    JUDGES,
+    Bos,
     DiagnosisSpec,
     EvaluationSpec,
     Granularity,
@@ -45,9 +45,11 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "granularity": get_args(Granularity),
     "mode": get_args(Mode),
     "objective": get_args(Objective),
+    "judge": JUDGES,
     "method": get_args(get_type_hints(SearchSpec)["method"]),
     "sampler": get_args(get_type_hints(SearchSpec)["sampler"]),
     "format": FORMATS,
+    "bos": get_args(Bos),
 }
 
 
@@ -66,21 +68,15 @@ def check(options: dict[str, Any]) -> None:
         value = options.get(name)
         if value is not None and value < least:
             raise BadSpec(f"must be at least {least}, got {value}", where=_flag(name), do="give a larger number")
-    rope_spec(options), quant_spec(options), _lengths(options.get("lengths")), _bounds(options.get("bounds"))
+    if options.get("windows") == 1 and options.get("intervals"):
+        raise BadSpec("one window gives no interval", where="--windows", do="give at least 2")
+    rope_spec(options), quant_spec(options)
+    check_specs(options, _lengths(options.get("lengths")), _bounds(options.get("bounds")))
     check_workers(options)
 
 
 def _flag(name: str) -> str:
     return "--" + name.replace("_", "-")
-
-
-@contextmanager
-def _about(option: str) -> Iterator[None]:
-    """Name the option in a BadSpec that does not say where."""
-    try:
-        yield
-    except BadSpec as error:
-        raise BadSpec(error.what, where=error.where or option, do=error.do) from error
 
 
 def setting_of(options: dict[str, Any], loaded: LoadedModel) -> Setting:
@@ -91,39 +87,44 @@ def setting_of(options: dict[str, Any], loaded: LoadedModel) -> Setting:
 
     check(options)
     rope, quant = rope_spec(options), quant_spec(options)
-    base = default_setting(loaded, rope, quant, options.get("length"))
+    base = default_setting(loaded, rope, quant, options.get("length"), options.get("bos", "auto"))
     if options.get("rotation_scales") is True:
         must_rotate(base.quant)
     rope, length = base.rope, base.diagnosis.length
     least = DiagnosisSpec().paired_tokens
     if "partition" in options and (base.diagnosis.short_length or least) < least:
+        if loaded.geometry.original_context < least:
+            raise BadSpec(f"its native window of {loaded.geometry.original_context} tokens is too short to diagnose",
+                          where=loaded.name, do=f"choose a model with at least {least}")  # fmt: skip
+        if loaded.geometry.original_context < least:
+            raise BadSpec(f"its native window of {loaded.geometry.original_context} tokens is too short to diagnose",
+                          where=loaded.name, do=f"choose a model with at least {least}")  # fmt: skip
         raise BadSpec(f"{length} tokens are too few to diagnose", where="--length", do=f"give at least {least}")
     seed, windows = options.get("seed", 0), options.get("windows")
-    bands = BandSpec(options.get("bands", 8), options.get("partition", "count"))
-    with _about("--bands"):
+    bands = replace(base.search.bands, partition=options.get("partition", "count"))
+    if options.get("bands") is not None:
+        bands = replace(bands, count=options["bands"])
+    with about("--bands"):
         bands_of(loaded, bands)
     lengths = _lengths(options.get("lengths")) or base.evaluation.lengths
     search = SearchSpec(
-        mode=options.get("mode", "symmetric"),
+        **{name: options[name] for name in ("mode", "objective", "judge", "method", "sampler", "trials", "shrink")
+           if name in options},
         granularity=options.get("granularity") or base.search.granularity,
         angles=bool(options.get("angles", False)),
-        objective=options.get("objective", "cached"),
-        judge=options.get("judge", "rows"),
-        method=options.get("method", "gradient"),
-        sampler=options.get("sampler", "tpe"),
-        trials=options.get("trials", 40),
-        shrink=options.get("shrink", 0.0),
         bands=bands,
         length=length,
         windows=base.search.windows if windows is None else windows,
+        fewer=windows is None,
         seed=seed,
-    )
-    with _about("--bounds"):
+    )  # fmt: skip
+    with about("--bounds"):
         search = replace(search, bounds=_bounds(options.get("bounds")))
-    with _about("--stride"):
+    with about("--stride"):
         evaluation = EvaluationSpec(
             lengths=lengths,
-            windows=max(2, windows or base.evaluation.windows),
+            windows=max(2, windows or base.evaluation.windows),  # 1 is of a search alone: see `check`
+            fewer=windows is None,
             targets=options.get("targets"),
             stride=options.get("stride"),
             seed=seed,
@@ -136,6 +137,7 @@ def setting_of(options: dict[str, Any], loaded: LoadedModel) -> Setting:
         search=search,
         evaluation=evaluation,
         text=text_label(options),
+        bos=base.bos,
     )
 
 
@@ -153,7 +155,7 @@ def rope_spec(options: dict[str, Any]) -> RopeSpec | None:
         raise BadSpec(f"--factor {factor} needs a method", do="add --rope yarn (or linear, ntk, dynamic, llama3)")
     if method not in ("default",) and factor is None:
         raise BadSpec(f"--rope {method} needs a factor", do="add --factor, for example --factor 2")
-    with _about("--factor"):
+    with about("--factor"):
         return RopeSpec(method=method, factor=factor if factor is not None else 1.0, **lists)
 
 
@@ -179,7 +181,7 @@ def quant_spec(options: dict[str, Any]) -> QuantSpec | None:
     if options.get("k_before_rope"):
         if k_spec is None:
             raise BadSpec("--k-before-rope needs a K quantizer", do="add --k int4")
-        with _about("--k-before-rope"):
+        with about("--k-before-rope"):
             k_spec = replace(k_spec, before_rope=True)
     return QuantSpec(
         weights=_weights(weights, options.get("weight_scale", "channel"), options.get("group_size")),

@@ -52,6 +52,11 @@ def line(text: str) -> None:
     sys.stdout.write(text + "\n")
 
 
+def note(text: str) -> None:
+    """A line on stderr about work that goes on: stdout stays what a script reads."""
+    sys.stderr.write(f"qroar: {text}\n")
+
+
 def _print(content: Any) -> None:
     from qroar_core.results.base import rounded
 
@@ -63,7 +68,8 @@ def _shown(value: float | None, form: str) -> str:
 
 
 def _table(title: str, header: list[str], rows: list[list[str]]) -> None:
-    table = Table(title=title, title_justify="left", box=SIMPLE)
+    line(title)  # whole: a table wraps its own title
+    table = Table(box=SIMPLE)
     for i, name in enumerate(header):
         table.add_column(name, justify="left" if i == 0 else "right", no_wrap=True)
     for row in rows:
@@ -76,12 +82,19 @@ def model(loaded: LoadedModel, as_json: bool) -> None:
     """The model's sizes."""
     from dataclasses import asdict
 
+    from qroar_core.models.own_dtype import own_dtype, word
+    from qroar_core.models.own_rope import native_from, own_rope
+
     facts = {
         "name": loaded.name,
         "fingerprint": loaded.fingerprint,
         **asdict(loaded.geometry),
+        "own_rope": own_rope(loaded),
+        "max_position_embeddings": loaded.model.config.max_position_embeddings,
+        "original_context_from": native_from(loaded),
         "device": str(loaded.device),
-        "dtype": str(loaded.dtype).removeprefix("torch."),
+        "dtype": word(loaded.dtype),
+        "checkpoint_dtype": word(own) if (own := own_dtype(loaded)) else "",
         "note": loaded.note,
     }
     _print(facts) if as_json else _table(loaded.name, ["", "value"], [[k, str(v)] for k, v in facts.items()])
@@ -101,6 +114,7 @@ def diagnosis(result: Diagnosis, as_json: bool) -> None:
             [f"{b.index} ({b.first_pair}-{b.last_pair})", *(_shown(getattr(b, n), ".4g") for n in names)] for b in bands
         ]
         _table(title, header, rows)
+    line(result.text)
     line(result.verdict.reason)
 
 
@@ -115,6 +129,7 @@ def search(report: SearchReport, kept: Scales, as_json: bool) -> None:
          f"in {report.seconds:.1f} s = {report.forward_equivalents:.2f} forward passes over its text")  # fmt: skip
     line(f"guard: {report.guard}")
     line(f"kept: {report.chosen}; {report.reason}")
+    line(f"read: {report.text}")
 
 
 def verification(checks: list[Check], as_json: bool) -> None:

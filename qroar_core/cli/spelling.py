@@ -16,7 +16,7 @@ from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.loading import choose_dtype
 from qroar_core.presets import KV_PRESETS, WEIGHT_PRESETS, for_family
 from qroar_core.runs.setting import Setting
-from qroar_core.specs import QuantizerSpec, QuantSpec
+from qroar_core.specs import BandSpec, QuantizerSpec, QuantSpec
 
 DEFAULTS: dict[str, Any] = {p.name: p.default for group in (SETTING, BANDS, SEARCH, SLIDING, ROTATION) for p in group}
 KEPT = ("rope", "factor", "k", "v", "weights", "qk")  # said even where they are the model's default
@@ -49,6 +49,7 @@ def export_command(loaded: LoadedModel, setting: Setting, format: str, out: str,
 def spelled(loaded: LoadedModel, setting: Setting) -> dict[str, Any]:
     """Option values that say as much of `setting` as they can, without those that go without saying."""
     rope, search, family = setting.rope, setting.search, loaded.model.config.model_type
+    usual = BandSpec.default(loaded.geometry.n_pairs)
     options: dict[str, Any] = {
         "rope": rope.method,
         "factor": None if rope.method == "default" else rope.factor,
@@ -58,8 +59,9 @@ def spelled(loaded: LoadedModel, setting: Setting) -> dict[str, Any]:
         "activations": f"int{setting.quant.activations.bits}" if setting.quant.activations else "none",
         "length": search.length,
         "text": setting.text,
+        "bos": setting.bos_word,
         "seed": search.seed,
-        "bands": search.bands.count,
+        "bands": None if search.bands.count == usual.count else search.bands.count,
         "partition": search.bands.partition,
         "granularity": search.granularity,
         "mode": search.mode,
@@ -79,7 +81,7 @@ def spelled(loaded: LoadedModel, setting: Setting) -> dict[str, Any]:
     }
     options = {name: value for name, value in options.items() if name in KEPT or value != DEFAULTS.get(name)}
     options = {name: value for name, value in options.items() if value not in (None, "none", False)}
-    for name in ("windows", "length", "text", "lengths", "granularity"):  # said only where it changes something
+    for name in ("windows", "length", "text", "bos", "lengths", "granularity"):  # said only where it changes something
         without = {key: value for key, value in options.items() if key != name}
         if len(left_over(loaded, setting, without)) <= len(left_over(loaded, setting, options)):
             options = without

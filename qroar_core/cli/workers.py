@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from qroar_core.errors import BadSpec, Cancelled, QRoarError
+from qroar_core.models.writable import require_writable_folder
 from qroar_core.progress import Step
 
 LAST = 10.0  # seconds a worker may take to end after the search it worked on
@@ -34,7 +35,8 @@ def check_workers(options: dict[str, Any]) -> None:
     """
     if options.get("workers", 1) > 1 and not options.get("storage"):
         raise BadSpec("needs a file to share", where="--workers", do="add --storage FILE")
-    if options.get("storage"):
+    if (storage := storage_of(options)) is not None:
+        require_writable_folder(storage.absolute().parent)
         from qroar_core.searching.sharing import require_shareable
         from qroar_core.specs import SearchSpec
 

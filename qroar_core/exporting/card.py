@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import codecs
 from pathlib import Path
 from typing import Any
 
 CARD = "README.md"
+NONE = "none"  # how an interpolation is called that is none
 GGUF = "gguf"  # the format of a scaled copy, and the beginning of those that write a file anew
 GRAIN = {"model": "for the whole model", "layer": "per layer", "kv_head": "per layer and KV head"}
 EFFECT = {
@@ -21,20 +23,33 @@ def write_card(folder: Path, note: dict[str, Any], before: Path | None) -> None:
         note: see `exporting.folder.note_of`.
         before: folder of the source checkpoint, None where it has none.
     """
-    old = before / CARD if before else None
-    head = old.read_text(encoding="utf-8").rstrip() if old and old.is_file() else f"# {note['from']['name']}"
+    head, odd = _card_of(before)
     lines = [
-        head,
+        head.rstrip() or f"# {note['from']['name']}",
         "",
         "## What was changed",
         "",
         f"By {note['made_by']}; `qroar.json` holds every number and hash.",
         "",
     ]
-    lines += [f"- {line}" for line in (*_scales(note), *_rope(note), *_weights(note))]
+    lines += [f"- {line}" for line in (*_scales(note), *_rope(note), *_weights(note), *odd)]
     if note["command"]:
         lines += ["", "Repeat it:", "", f"    {note['command']}"]
     (folder / CARD).write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _card_of(before: Path | None) -> tuple[str, list[str]]:
+    """The card in a folder, "" without one, and what there is to say about how it was read."""
+    old = before / CARD if before else None
+    if old is None or not old.is_file():
+        return "", []
+    content = old.read_bytes()
+    try:
+        return content.decode("utf-8-sig"), []
+    except UnicodeDecodeError:
+        kind = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "latin-1"
+        said = f"This card: the source's is not UTF-8; it was read as {kind} and is UTF-8 now."
+        return content.decode(kind, errors="replace"), [said]
 
 
 def _scales(note: dict[str, Any]) -> list[str]:
@@ -66,11 +81,12 @@ def _within_layer(name: str) -> str:
 
 
 def _rope(note: dict[str, Any]) -> list[str]:
-    rope = note["rope"]
+    rope, own = note["rope"], note.get("replaces") or note.get("own_rope")
     if rope["method"] == "default":
-        return ["RoPE: as in the source."]
+        return [f"RoPE: as in the source{f', {own}' if own not in (None, NONE) else ''}."]
     where = "the file's metadata" if note["format"].startswith(GGUF) else "`rope_parameters` of config.json"
-    return [f"RoPE: {rope['method']} x{rope['factor']:g}, written into {where}."]
+    replaces = f"; it replaces the source's own {note['replaces']}" if note.get("replaces") else ""
+    return [f"RoPE: {rope['method']} x{rope['factor']:g}, written into {where}{replaces}."]
 
 
 def _weights(note: dict[str, Any]) -> list[str]:
@@ -80,7 +96,7 @@ def _weights(note: dict[str, Any]) -> list[str]:
     if format.startswith(GGUF):
         return [f"Weights: stored as {format.removeprefix(f'{GGUF}-').upper()}, vectors as F32."]
     if spec is None:
-        return []
+        return [f"Weights: {note['dtype']}."] if note.get("dtype") else []
     return [
         f"Weights: the linear layers of the decoder rounded to int{spec['bits']}, one scale per {spec['group_size']} "
         "inputs of an output row; embeddings, norms and the output projection are not. Such a quantizer commutes "

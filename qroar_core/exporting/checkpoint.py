@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import copy
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from qroar_core.models.loaded import LoadedModel
+from qroar_core.models.own_rope import exported_context
 from qroar_core.models.quiet import quiet_transformers
 from qroar_core.models.rope import rope_parameters
+from qroar_core.models.tokenizer import LAW, tokenizer_files
 from qroar_core.specs import RopeSpec
 
 SHARD = "5GB"  # largest file of weights; a larger model comes in several, with an index
@@ -33,10 +36,22 @@ def save(loaded: LoadedModel, rope: RopeSpec, folder: Path, tensors: dict[str, T
             model.save_pretrained(folder, state_dict=tensors, max_shard_size=SHARD)
     finally:
         model.config = before
-    loaded.tokenizer.save_pretrained(folder)
+    _copy_tokenizer(loaded, folder)
     if config:
         path = folder / "config.json"
         path.write_text(json.dumps(json.loads(path.read_text()) | config, indent=2) + "\n")
+
+
+def _copy_tokenizer(loaded: LoadedModel, folder: Path) -> None:
+    """The checkpoint's own tokenizer files, byte for byte; written anew where it had no tokenizer.json."""
+    source = loaded.template
+    if source is None or not (source / LAW).is_file():
+        loaded.tokenizer.save_pretrained(folder)
+        return
+    for path in tokenizer_files(source):
+        target = folder / path.relative_to(source)
+        target.parent.mkdir(exist_ok=True)
+        shutil.copyfile(path, target)
 
 
 def _config(loaded: LoadedModel, rope: RopeSpec) -> Any:
@@ -44,8 +59,7 @@ def _config(loaded: LoadedModel, rope: RopeSpec) -> Any:
     written.rope_parameters = rope_parameters(loaded.model.config, loaded.geometry, rope)
     if rope.method != "default":
         native = rope.original_context or loaded.geometry.original_context
-        # transformers' dynamic NTK reads its native window from this field; the others their promise
-        written.max_position_embeddings = native if rope.method == "dynamic" else int(native * rope.factor)
+        written.max_position_embeddings = exported_context(written.max_position_embeddings, loaded.geometry, rope)
         if hasattr(written, "original_max_position_embeddings"):  # Phi-3 says it here, too, and believes this one
             written.original_max_position_embeddings = native
     return written

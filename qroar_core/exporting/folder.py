@@ -18,10 +18,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from safetensors import SafetensorError
+
 from qroar_core import __version__
 from qroar_core.errors import BadOutput
 from qroar_core.maths.rescale import Scales
 from qroar_core.models.formats.digest import sha256
+from qroar_core.models.own_rope import own_rope, replaced_rope
 from qroar_core.models.scales_file import identity_of
 from qroar_core.specs import RopeSpec
 
@@ -52,9 +55,11 @@ def new_folder(folder: Path, need_bytes: int) -> Iterator[Path]:
         built.mkdir()
         yield built
         os.replace(built, folder)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:  # safetensors writes by itself and raises its own
         raise BadOutput(
-            error.strerror or str(error), where=str(folder), do="free some room or choose another folder"
+            getattr(error, "strerror", None) or str(error),
+            where=str(folder),
+            do="free some room or choose another folder",
         ) from error
     finally:  # also after a Ctrl-C
         if scratch is not None:
@@ -123,8 +128,12 @@ def write_note(folder: Path, content: dict[str, Any]) -> None:
 
 
 def note_of(origin: dict[str, Any], rope: RopeSpec, scales: Scales | None, *, format: str, command: str,
-            changed: list[str]) -> dict[str, Any]:  # fmt: skip
-    """What was made of what. `origin`: see `origin_of`; `changed`: names of what the scales changed."""
+            changed: list[str], dtype: str = "") -> dict[str, Any]:  # fmt: skip
+    """What was made of what.
+
+    Args:
+        origin: see `origin_of`. changed: names of what the scales changed. dtype: see models.own_dtype.written_dtype.
+    """
     return {
         "made_by": f"qroar {__version__}",
         "format": format,
@@ -141,9 +150,11 @@ def note_of(origin: dict[str, Any], rope: RopeSpec, scales: Scales | None, *, fo
             "angles": scales.nested_angles(),
         },
         "changed": changed,
+        **({"dtype": dtype} if dtype else {}),
     }
 
 
-def origin_of(loaded: LoadedModel) -> dict[str, Any]:
-    """Where a loaded model came from, and who it is."""
-    return {"source": loaded.source, "from": identity_of(loaded).model_dump(), "note": loaded.note}
+def origin_of(loaded: LoadedModel, rope: RopeSpec) -> dict[str, Any]:
+    """Where a loaded model came from, who it is, its own interpolation and whether `rope` takes its place."""
+    return {"source": loaded.source, "from": identity_of(loaded).model_dump(), "note": loaded.note,
+            "own_rope": own_rope(loaded), "replaces": replaced_rope(loaded, rope)}  # fmt: skip

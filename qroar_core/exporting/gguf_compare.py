@@ -15,7 +15,7 @@ from qroar_core.exporting.gguf_copy import row_gains
 from qroar_core.maths.rescale import Scales
 from qroar_core.models.formats.gguf_blocks import BLOCKS, EXPONENTS, FLOAT16_HALF_STEP, HALF_STEP
 from qroar_core.models.formats.gguf_header import read_header
-from qroar_core.models.formats.gguf_model import ROPE_FREQS, GgufModel, understood
+from qroar_core.models.formats.gguf_model import ROPE_TENSORS, GgufModel, understood
 from qroar_core.models.formats.gguf_parts import Header, TensorInfo
 
 ROWS = 256  # compared at a time
@@ -36,30 +36,32 @@ class Compared:
     half_steps: float
 
 
-def compare(source: Path, copy: Path, scales: Scales | None) -> Compared:
-    """Every tensor of both files.
+def compare(source: Path, copy: Path, scales: Scales | None, *, interpolated: bool = False) -> Compared:
+    """Every tensor of both files, but those of the interpolation where the copy got one of its own.
 
     Raises:
         BadCheckpoint: the files do not hold the same tensors.
     """
     model, new = understood(source, read_header(source)), read_header(copy)
     old = model.header
-    shapes = {t.name: (t.shape, t.kind) for t in old.tensors.values()}
-    if {t.name: (t.shape, t.kind) for t in new.tensors.values() if t.name != ROPE_FREQS} != shapes:
+    past = ROPE_TENSORS if interpolated else ()
+    infos = [info for info in old.tensors.values() if info.name not in past]
+    shapes = {t.name: (t.shape, t.kind) for t in infos}
+    if {t.name: (t.shape, t.kind) for t in new.tensors.values() if t.name not in past} != shapes:
         raise BadCheckpoint(f"its tensors are not those of {source.name}", where=str(copy))
     gains = {} if scales is None or scales.is_identity else row_gains(model, scales)
     others_same = codes_same = True
     worst = 0.0
     with source.open("rb") as a, copy.open("rb") as b:
-        for name, info in old.tensors.items():
-            gain = gains.get(name)
+        for info in infos:
+            gain = gains.get(info.name)
             for before, after, first in _rows(a, b, model, new, info):
                 if gain is None:
                     others_same &= np.array_equal(before, after)
                     continue
                 codes_same &= np.array_equal(_codes(before, info), _codes(after, info))
                 worst = max(worst, _half_steps(before, after, info, gain[first : first + len(before)]))
-    return Compared(len(old.tensors) - len(gains), len(gains), others_same, codes_same, worst)
+    return Compared(len(infos) - len(gains), len(gains), others_same, codes_same, worst)
 
 
 def _rows(a: BinaryIO, b: BinaryIO, model: GgufModel, new: Header, info: TensorInfo):

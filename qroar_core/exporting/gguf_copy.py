@@ -8,7 +8,7 @@ same size and header too. The copy streams; memory does not grow with the file.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, BinaryIO
@@ -20,13 +20,14 @@ from qroar_core.errors import BadScales
 from qroar_core.exporting.card import write_card
 from qroar_core.exporting.folder import new_folder, note_of, write_note
 from qroar_core.maths.rescale import Scales, channel_gains, require_scales_alone
+from qroar_core.models.formats.digest import sha256
 from qroar_core.models.formats.gguf_blocks import require_scalable, scale_rows
 from qroar_core.models.formats.gguf_header import read_header
-from qroar_core.models.formats.gguf_model import ROPE_FREQS, GgufModel, understood
+from qroar_core.models.formats.gguf_model import ROPE_FREQS, ROPE_TENSORS, GgufModel, understood
 from qroar_core.models.formats.gguf_parts import TensorInfo, header_bytes, padded
 from qroar_core.models.formats.gguf_rope import GgufRope, gguf_rope
 from qroar_core.models.geometry import Geometry
-from qroar_core.models.formats.digest import sha256
+from qroar_core.models.own_rope import exported_context
 from qroar_core.models.rope import rope_parameters
 from qroar_core.models.scales_file import from_file, identity_of, rope_from
 from qroar_core.progress import OnStep, Step, ignore
@@ -70,14 +71,16 @@ def run(source: Path | str, scales_file: Path | str | None, rope: RopeSpec | Non
         target = scratch / source.name
         with source.open("rb") as old, target.open("xb") as new:
             on_step(Step("export", 1, 4, "copy"))
-            start = _copy(model, _interpolation(model, rope), old, new)
+            begins = _copy(model, _interpolation(model, rope), old, new)
             on_step(Step("export", 2, 4, "scale attn_q and attn_k"))
             for info, gains in edited:
-                _scale(model, info, gains, old, new, start)
+                _scale(model, info, gains, old, new, begins[info.name])
             new.flush()
             os.fsync(new.fileno())
         on_step(Step("export", 3, 4, "hash"))
         origin = {"from": identity | {"file": str(model.path.resolve()), "sha256": sha256(model.path)}}
+        if model.own_rope["rope_type"] != "default":
+            origin["own_rope"] = {"became": "kept" if rope.method == "default" else "replaced", "was": model.own_rope}
         changed = [info.name for info, _ in edited]
         note = note_of(origin, rope, scales, format="gguf", command=command, changed=changed)
         write_card(scratch, note, None)  # a README beside the source may be about anything
@@ -132,32 +135,43 @@ def _interpolation(model: GgufModel, rope: RopeSpec) -> GgufRope | None:
         return None
     geo = model.geometry
     config = SimpleNamespace(rope_parameters={"rope_type": "default", "rope_theta": geo.theta})
-    context = int((rope.original_context or geo.original_context) * rope.factor)
+    own = model.header.get(f"{model.layout.architecture}.context_length", geo.original_context)
+    context = exported_context(int(own), geo, rope)
     return gguf_rope(rope_parameters(config, geo, rope), model.layout.architecture, geo.head_dim, context)
 
 
-def _copy(model: GgufModel, rope: GgufRope | None, old: BinaryIO, new: BinaryIO) -> int:
-    """Header and data of `old` into `new`, with the keys of `rope`; returns where the data begins."""
+def _copy(model: GgufModel, rope: GgufRope | None, old: BinaryIO, new: BinaryIO) -> dict[str, int]:
+    """Header and data of `old` into `new`; returns where each tensor begins.
+
+    Without `rope` the file's own interpolation stays as it is; with it, its keys and tensors are replaced.
+    """
     header = model.header
     if rope is None:
         _send(old, new, 0, os.fstat(old.fileno()).st_size)
-        return header.data_start
-    infos, entries = list(header.tensors.values()), header.entries | {e.key: e for e in rope.entries}
+        return {name: header.data_start + info.offset for name, info in header.tensors.items()}
+    arch = model.layout.architecture
+    own = (f"{arch}.rope.scaling.", f"{arch}.rope.scale_linear")
+    entries = {k: e for k, e in header.entries.items() if not k.startswith(own)} | {e.key: e for e in rope.entries}
+    infos, at = [], 0
+    for info in header.tensors.values():
+        if info.name not in ROPE_TENSORS:
+            infos.append(replace(info, offset=at))
+            at += padded(info.nbytes, header.alignment)
+    extra = b"" if rope.divisors is None else rope.divisors.astype("<f4").tobytes()
     if rope.divisors is not None:
-        at = padded(header.data_bytes, header.alignment)
         infos.append(TensorInfo(ROPE_FREQS, rope.divisors.shape, GGMLQuantizationType.F32, at))
     head = header_bytes(entries.values(), infos, header.alignment, header.version)
     new.write(head)
+    for info in infos:
+        new.seek(len(head) + info.offset)
+        if info.name == ROPE_FREQS:
+            new.write(extra + bytes(padded(len(extra), header.alignment) - len(extra)))
+            continue
+        new.flush()
+        _send(old, new, header.data_start + header.tensors[info.name].offset, info.nbytes)
+        new.write(bytes(padded(info.nbytes, header.alignment) - info.nbytes))
     new.flush()
-    _send(old, new, header.data_start, header.data_bytes)
-    end = len(head) + padded(header.data_bytes, header.alignment)
-    new.seek(0, os.SEEK_END)
-    new.write(bytes(end - new.tell()))
-    if rope.divisors is not None:
-        new.write(rope.divisors.astype("<f4").tobytes())
-        new.write(bytes(padded(rope.divisors.nbytes, header.alignment) - rope.divisors.nbytes))
-    new.flush()
-    return len(head)
+    return {info.name: len(head) + info.offset for info in infos}
 
 
 def _send(old: BinaryIO, new: BinaryIO, start: int, count: int) -> None:
@@ -173,12 +187,12 @@ def _send(old: BinaryIO, new: BinaryIO, start: int, count: int) -> None:
 
 
 def _scale(model: GgufModel, info: TensorInfo, gains: np.ndarray, old: BinaryIO, new: BinaryIO, start: int) -> None:
-    """One tensor's rows into `new`, whose data begins at `start`. A bias is one row a value."""
+    """One tensor's rows into `new`, where they begin at byte `start`. A bias is one row a value."""
     rows, row_bytes = (info.rows, info.row_bytes)
     if len(info.shape) == 1:
         rows, row_bytes = info.shape[0], info.nbytes // info.shape[0]
     old.seek(model.header.data_start + info.offset)
-    new.seek(start + info.offset)
+    new.seek(start)
     step = max(1, CHUNK // row_bytes)
     for first in range(0, rows, step):
         last = min(rows, first + step)

@@ -29,6 +29,7 @@ from qroar_core.models.formats.gguf_rope import GgufRope, gguf_rope
 from qroar_core.models.formats.gguf_source import gguf_of
 from qroar_core.models.formats.gguf_tokenizer import tokenizer_entries
 from qroar_core.models.loaded import LoadedModel
+from qroar_core.models.own_rope import exported_context
 from qroar_core.models.patch import parameters_under
 from qroar_core.models.rope import rope_parameters
 from qroar_core.progress import OnStep, Step, ignore
@@ -81,7 +82,7 @@ def run(loaded: LoadedModel, rope: RopeSpec, scales: Scales | None, folder: Path
                 os.fsync(file.fileno())
             on_step(Step("export", 2, 3, "hash"))
             changed = [] if scales is None or scales.is_identity else ["attn_q", "attn_k"]
-            note = note_of(origin_of(loaded), rope, scales, format=format, command=command, changed=changed)
+            note = note_of(origin_of(loaded, rope), rope, scales, format=format, command=command, changed=changed)
             write_card(scratch, note, loaded.template)
             write_note(scratch, note)
     on_step(Step("export", 3, 3, "done"))
@@ -111,9 +112,7 @@ def _layout(loaded: LoadedModel) -> Layout:
 
 def _rope(loaded: LoadedModel, layout: Layout, rope: RopeSpec) -> GgufRope:
     config, geo = loaded.model.config, loaded.geometry
-    context = config.max_position_embeddings
-    if rope.method != "default":
-        context = int((rope.original_context or geo.original_context) * rope.factor)
+    context = exported_context(config.max_position_embeddings, geo, rope)
     window = getattr(config, "sliding_window", None)
     if window and (layout.architecture == "llama" or getattr(config, "use_sliding_window", False)):
         context = min(context, window)  # llama.cpp reads the whole context in these: the same up to the window

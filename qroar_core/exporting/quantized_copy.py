@@ -24,12 +24,14 @@ from qroar_core.exporting.card import write_card
 from qroar_core.exporting.folder import NOTE, new_folder, note_of, origin_of, write_note
 from qroar_core.maths.rescale import Scales, channel_gains, require_scales_alone
 from qroar_core.models.families import QKSlot
-from qroar_core.models.formats.packed_weights import Packing, packing_of
-from qroar_core.models.formats.quantized_folder import layers, quantization_of, tensor, weight_files
-from qroar_core.models.geometry import Geometry
+from qroar_core.models.formats.declared import quantization_of
+from qroar_core.models.formats.folder_tensors import headers, read_tensor, weight_files
+from qroar_core.models.formats.packing import Packing
+from qroar_core.models.formats.quantized_folder import layer_shape, layers, packing_of
 from qroar_core.models.loaded import LoadedModel
+from qroar_core.models.own_rope import exported_context
 from qroar_core.models.patch import check_scales
-from qroar_core.models.rope import rope_parameters
+from qroar_core.models.rope import require_writable, rope_parameters
 from qroar_core.progress import OnStep, Step, ignore
 from qroar_core.specs import RopeSpec
 
@@ -42,19 +44,22 @@ def run(loaded: LoadedModel, rope: RopeSpec, scales: Scales | None, folder: Path
     """Write `folder`, a copy of the quantized folder `loaded` was read from, with `scales` inside.
 
     Raises:
-        BadSpec: the model was not read from a quantized folder.
+        BadSpec: the model was not read from a quantized folder, or an interpolation the config cannot say.
         UnsupportedModel: a layout whose rows are not one projection's own, or a format not known here.
         BadScales: scales that do not fit, or that the stored type cannot follow.
         BadOutput: the folder exists, or cannot be written.
     """
-    source, folder = Path(loaded.source).expanduser(), Path(folder).expanduser()
+    source, folder = loaded.template or Path(loaded.source), Path(folder).expanduser()  # of a hub id: the snapshot
     if not source.is_dir() or not quantization_of(source):
         raise BadSpec(
             f"{loaded.source} is no folder with quantized weights", where="--format quantized", do="choose hf or gguf"
         )
+    require_writable(loaded.model.config, loaded.geometry, rope)
     on_step(Step("export", 0, 3, "scale"))
-    new = _edits(loaded, source, packing_of(quantization_of(source), str(source)), scales)
+    new = _edits(loaded, source, packing_of(source), scales)
+    weights = weight_files(source)  # another copy of them, as consolidated.safetensors, would stay unscaled
     files = [path for path in sorted(source.iterdir()) if path.is_file() and path.name != NOTE]
+    files = [path for path in files if path.suffix != ".safetensors" or path in weights]
     with new_folder(folder, sum(path.stat().st_size for path in files)) as scratch:
         for path in files:
             on_step(Step("export", 1, 3, path.name))
@@ -63,7 +68,7 @@ def run(loaded: LoadedModel, rope: RopeSpec, scales: Scales | None, folder: Path
             _write(path, {name: value for name, value in new.items() if name in _header(path)[0]})
         _write_config(loaded, rope, scratch / "config.json")
         on_step(Step("export", 2, 3, "hash"))
-        origin = origin_of(loaded) | {"source": str(source.resolve())}
+        origin = origin_of(loaded, rope) | {"source": str(source.resolve())}
         note = note_of(origin, rope, scales, format=format, command=command, changed=sorted(new))
         write_card(scratch, note, source)
         write_note(scratch, note)
@@ -77,10 +82,8 @@ def _edits(loaded: LoadedModel, source: Path, packing: Packing, scales: Scales |
         return {}
     check_scales(loaded, scales)
     require_scales_alone(scales)
-    if packing.fixed:
-        raise UnsupportedModel(f"{packing.label}: {packing.fixed}", where=str(source), do=ELSEWHERE)
-    geo, found = loaded.geometry, layers(source, packing)
-    places = {name: path for path in weight_files(source) for name in _header(path)[0]}
+    geo, placed = loaded.geometry, headers(source)
+    found, places = layers(placed, packing, source), {name: at.path for name, at in placed.items()}
     gains = channel_gains(scales, geo.head_dim, geo.rotary_dim, geo.pairing, geo.n_heads)
     new: dict[str, Tensor] = {}
     for layer, slots in enumerate(loaded.slots()):
@@ -92,7 +95,10 @@ def _edits(loaded: LoadedModel, source: Path, packing: Packing, scales: Scales |
                 continue
             stem = slot.weight.removesuffix(".weight")
             if stem in found:
-                name, axis, flat = f"{stem}.{packing.scales}", packing.out_axis, _blocks_a_row(packing, geo, stem)
+                if packing.fixed:
+                    raise UnsupportedModel(f"{packing.label}: {packing.fixed}", where=str(source), do=ELSEWHERE)
+                shape = layer_shape(source, packing, stem, found[stem])
+                name, axis, flat = f"{stem}.{packing.scales}", packing.out_axis, _blocks_a_row(packing, shape, stem)
             else:
                 name, axis, flat = slot.weight, 0, 0
             _scale(new, places, name, axis, slot.rows, slot.gain_of_rows(gain[layer]), flat)
@@ -101,13 +107,13 @@ def _edits(loaded: LoadedModel, source: Path, packing: Packing, scales: Scales |
     return new
 
 
-def _blocks_a_row(packing: Packing, geo: Geometry, stem: str) -> int:
-    """Scales of one row of W_Q or W_K where they lie flat, else 0; refuses blocks that run across rows."""
-    if packing.flat and geo.hidden_size % packing.flat:
+def _blocks_a_row(packing: Packing, shape: tuple[int, ...], stem: str) -> int:
+    """Scales of one row of a weight (out, in) where they lie flat, else 0; refuses blocks that run across rows."""
+    if packing.flat and shape[1] % packing.flat:
         raise UnsupportedModel(
-            f"blocks of {packing.flat} values run across rows of {geo.hidden_size}", where=stem, do=ELSEWHERE
+            f"blocks of {packing.flat} values run across rows of {shape[1]}", where=stem, do=ELSEWHERE
         )
-    return geo.hidden_size // packing.flat if packing.flat else 0
+    return shape[1] // packing.flat if packing.flat else 0
 
 
 def _scale(new: dict[str, Tensor], places: dict[str, Path], name: str, axis: int, rows: Tensor, gain: Tensor,
@@ -115,8 +121,8 @@ def _scale(new: dict[str, Tensor], places: dict[str, Path], name: str, axis: int
     """Multiply one tensor's rows along `axis`, in float64, rounded once. `flat`: numbers of a row, laid out flat."""
     value = _stored(new, places, name)
     shape = value.shape
-    if flat and value.numel() % flat == 0:
-        value = value.view(-1, flat)  # (out, blocks of a row)
+    if flat:
+        value = value.view(-1, flat)  # (out, blocks of a row), as `layer_shape` has found them
     if value.dtype not in HALF_STEP or value.ndim <= axis or value.shape[axis] <= int(rows.max()):
         raise BadCheckpoint(f"{name} is {value.dtype} {tuple(value.shape)}, no scale a row", where=str(places[name]))
     wide = value.double().transpose(0, axis).clone()  # outputs first
@@ -145,7 +151,7 @@ def _stored(new: dict[str, Tensor], places: dict[str, Path], name: str) -> Tenso
     """A tensor as it is now: edited before, or the file's."""
     if name not in places:
         raise BadCheckpoint(f"{name} is missing", where=str(next(iter(places.values())).parent), do="fetch it again")
-    return new.get(name, tensor(places[name], name))
+    return new.get(name, read_tensor(places[name], name))
 
 
 def _rounded(name: str, wide: Tensor, dtype: torch.dtype, factors: Tensor, offset: float = 0.0) -> Tensor:
@@ -199,9 +205,10 @@ def _write_config(loaded: LoadedModel, rope: RopeSpec, path: Path) -> None:
     if rope.method == "default":
         return
     geo, raw = loaded.geometry, json.loads(path.read_text())
-    native = rope.original_context or geo.original_context
     raw["rope_parameters"] = rope_parameters(loaded.model.config, geo, rope)
-    raw["max_position_embeddings"] = native if rope.method == "dynamic" else int(native * rope.factor)
+    raw["max_position_embeddings"] = exported_context(loaded.model.config.max_position_embeddings, geo, rope)
+    if hasattr(loaded.model.config, "original_max_position_embeddings"):  # Phi-3's, which believes it
+        raw["original_max_position_embeddings"] = rope.original_context or geo.original_context
     for old in ("rope_scaling", "rope_theta"):  # older spellings, which would be read as well
         raw.pop(old, None)
     path.write_text(json.dumps(raw, indent=2) + "\n")

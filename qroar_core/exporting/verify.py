@@ -1,8 +1,9 @@
 """What was exported, read again and held against what it was made of.
 
-Three questions: are the files the ones that were written (hashes), does a scaled GGUF copy still hold the
-source's codes and g times its rows, and does the export, reloaded, give the logits of the source model
-with the same scales and interpolation. What cannot be asked here is said, never passed over.
+Four questions: are the files the ones that were written (hashes), does a scaled GGUF copy still hold the
+source's codes and g times its rows, does the export's tokenizer give the source's tokens, and does the export,
+reloaded, give the logits of the source model with the same scales and interpolation. What cannot be asked here
+is said, never passed over.
 """
 
 from __future__ import annotations
@@ -16,15 +17,17 @@ import torch
 from torch import Tensor
 
 from qroar_core.errors import BadCheckpoint, BadScales, BadSpec, QRoarError
+from qroar_core.exporting import verify_tokenizer
 from qroar_core.exporting.folder import NOTE
 from qroar_core.exporting.gguf_compare import compare
 from qroar_core.maths.rescale import Scales, from_nested
-from qroar_core.models.formats.gguf_header import read_header
 from qroar_core.models.formats.digest import sha256
+from qroar_core.models.formats.gguf_header import read_header
 from qroar_core.models.llama_cpp import LlamaCpp, available
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.loading import load_model
 from qroar_core.models.measure import hidden_states
+from qroar_core.models.opening import opening
 from qroar_core.models.scales_file import rope_from
 from qroar_core.models.score import divergence, token_nll
 from qroar_core.models.stream import Condition
@@ -104,8 +107,10 @@ def _copy(folder: Path, note: dict[str, Any]) -> list[Check]:
     source = Path(str(said.get("file", "")))
     if not source.is_file() or sha256(source) != said.get("sha256"):
         return [Check("codes and rows against the source", f"{source} is gone or changed", None)]
-    found = compare(source, _gguf_in(folder), _scales(note))
+    interpolated = rope_from(note["rope"]).method != "default"
+    found = compare(source, _gguf_in(folder), _scales(note), interpolated=interpolated)
     return [
+        Check(*verify_tokenizer.keys(source, _gguf_in(folder))),
         Check("tensors that must not change", f"{found.untouched} byte for byte", found.others_same),
         Check("codes of attn_q and attn_k", f"{found.edited} tensors byte for byte", found.codes_same),
         Check("rows against g times the source", f"within {found.half_steps:.3f} half steps", found.half_steps <= 1),
@@ -113,7 +118,7 @@ def _copy(folder: Path, note: dict[str, Any]) -> list[Check]:
 
 
 def _logits(folder: Path, note: dict[str, Any]) -> list[Check]:
-    """The reloaded export against the source model under the same scales and interpolation."""
+    """The reloaded export against the source model under the same scales and interpolation, and its tokenizer."""
     question = "logits against the source model"
     try:
         source = load_model(str(note.get("source") or note.get("from", {}).get("name")), device="cpu", dtype="float32")
@@ -126,14 +131,19 @@ def _logits(folder: Path, note: dict[str, Any]) -> list[Check]:
     states = hidden_states(source, Condition(rope, _weights(note), scales), ids, SCORED)
     wanted = token_nll(source, states, ids[:, -SCORED:])
     if str(note.get("format", "hf")).startswith("gguf"):
-        return [_in_llama_cpp(_gguf_in(folder), str(note["format"]), ids, wanted)]
+        path = _gguf_in(folder)
+        tokens = verify_tokenizer.tokens(source.tokenizer, verify_tokenizer.of_gguf(path))
+        return [Check(*tokens), _in_llama_cpp(path, str(note["format"]), ids, wanted)]
     again = load_model(str(folder), device="cpu", dtype="float32")
+    files = verify_tokenizer.files(source.template, folder)
+    tokens = verify_tokenizer.tokens(source.tokenizer, again.tokenizer)
     again_states = hidden_states(again, Condition(RopeSpec()), ids, SCORED)
     apart = divergence(source, states, again_states)
     largest = float((token_nll(again, again_states, ids[:, -SCORED:]) - wanted).abs().max())
     kl, same = float(apart.kl.mean()), float(apart.same_top1.float().mean())
     answer = f"mean KL {kl:.2e} nats, same top-1 {same:.1%}, largest |d ln p| {largest:.2e}"
-    return [Check(question, answer, kl <= KL_BOUND and largest <= 100 * KL_BOUND)]
+    logits = Check(question, answer, kl <= KL_BOUND and largest <= 100 * KL_BOUND)
+    return [Check(*files), Check(*tokens), logits]
 
 
 def _in_llama_cpp(path: Path, format: str, ids: Tensor, wanted: Tensor) -> Check:
@@ -147,7 +157,8 @@ def _in_llama_cpp(path: Path, format: str, ids: Tensor, wanted: Tensor) -> Check
 
 
 def _ids(loaded: LoadedModel) -> Tensor:
-    return encode(loaded.tokenizer, split("heldout")[0])[:TOKENS][None]
+    start = opening(loaded.tokenizer, "auto")
+    return start.before(encode(loaded.tokenizer, split("heldout")[0])[: TOKENS - len(start)])[None]
 
 
 def _gguf_in(folder: Path) -> Path:

@@ -24,6 +24,7 @@ from qroar_core.exporting.folder import new_folder, note_of, origin_of, write_no
 from qroar_core.maths.rescale import Scales
 from qroar_core.maths.weights import TIE
 from qroar_core.models.loaded import LoadedModel
+from qroar_core.models.own_dtype import own_dtype, word
 from qroar_core.models.patch import parameters_under, replaced
 from qroar_core.models.rope import require_writable
 from qroar_core.progress import OnStep, Step, ignore
@@ -51,7 +52,7 @@ def run(loaded: LoadedModel, rope: RopeSpec, scales: Scales | None, folder: Path
     linear = _linear_layers(loaded, spec.group_size)
     folder = Path(folder).expanduser()
     on_step(Step("export", 0, 3, "scale weights"))
-    dtype = loaded.dtype if loaded.dtype in SIXTEEN else torch.bfloat16
+    dtype = next((kind for kind in (loaded.dtype, own_dtype(loaded)) if kind in SIXTEEN), torch.bfloat16)
     changed = [] if scales is None or scales.is_identity else changed_parts(loaded)
     need = sum(p.numel() for p in loaded.model.parameters()) * dtype.itemsize
     with new_folder(folder, need) as built:
@@ -60,7 +61,8 @@ def run(loaded: LoadedModel, rope: RopeSpec, scales: Scales | None, folder: Path
             on_step(Step("export", 2, 3, "write weights"))
             config = {"dtype": str(dtype).removeprefix("torch."), "quantization_config": _config(loaded, linear, spec)}
             save(loaded, rope, built, tensors, config)
-        note = note_of(origin_of(loaded), rope, scales, format=format, command=command, changed=changed)
+        note = note_of(origin_of(loaded, rope), rope, scales, format=format, command=command, changed=changed,
+                       dtype=f"{word(dtype)}, what is not packed")  # fmt: skip
         note["weights"] = asdict(spec)
         write_card(built, note, loaded.template)
         write_note(built, note)
@@ -81,7 +83,13 @@ def group_sizes(loaded: LoadedModel) -> list[int]:
 
 
 def _linear_layers(loaded: LoadedModel, group_size: int) -> set[str]:
-    """Names of the decoder's linear layers; refuses what the format or the group size cannot take."""
+    """Names of the decoder's linear layers; refuses what the format, its kernels or the group size cannot take."""
+    if group_size not in SERVED:
+        raise BadSpec(
+            f"no kernel serves groups of {group_size}",
+            where="--group-size",
+            do=f"choose {', '.join(map(str, SERVED[:-1]))} or {SERVED[-1]}",
+        )
     modules = [m for layer in loaded.family.layers(loaded.model) for m in layer.modules()]
     decoder = {id(m) for m in modules}
     for module in modules:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import pandas as pd
@@ -10,6 +9,7 @@ import plotly.graph_objects as go
 
 from qroar_core.figures.picture import BLUE, GREEN, GREY, ORANGE, PINK, RED, SKY, Picture, framed
 from qroar_core.results import Evaluation
+from qroar_core.results.base import exp
 from qroar_core.results.evaluation import Row
 from qroar_core.results.intervals import paired_interval
 
@@ -57,16 +57,20 @@ def perplexity_by_length(evaluation: Evaluation) -> Picture:
     figure.update_xaxes(tickvals=list(range(len(lengths))), ticktext=[str(n) for n in lengths])
     figure.update_layout(margin={"t": 70})
     return Picture(
-        "How well is unseen text predicted, by context length?",
-        figure,
-        table,
-        "Same target tokens at every length; bars are 95 % intervals over windows. They are wide because some windows "
-        "are harder than others, under every condition alike: the paired costs below take that out.",
-    )
+        "How well is unseen text predicted, by context length?", figure, table,
+        f"{_unshown(evaluation)}Same target tokens at every length; bars are 95 % intervals over windows. They are "
+        "wide because some windows are harder than others, under every condition alike: the paired costs below take "
+        "that out.",
+    )  # fmt: skip
+
+
+def _unshown(evaluation: Evaluation) -> str:
+    names = [f"{look(row)[0]} at {row.length} tokens" for row in evaluation.rows if row.ppl == float("inf")]
+    return f"Infinite, so not drawn: {', '.join(names)}. " if names else ""
 
 
 def _ppl(row: Row, side: int) -> float:
-    return math.exp(row.nll + side * NORMAL_95 * row.nll_se)
+    return exp(row.nll + side * NORMAL_95 * row.nll_se)
 
 
 def _line(row: Row) -> dict:
@@ -201,7 +205,7 @@ def by_position(evaluation: Evaluation) -> Picture | None:
         figure.add_scatter(
             x=curve.position, y=cost, name=shown, mode="lines+markers", line={"color": colour}, legendgroup=name,
             visible=seen,
-            customdata=[(math.exp(v), math.exp(c), lo, hi)
+            customdata=[(exp(v), exp(c), lo, hi)
                         for v, c, lo, hi in zip(values, cost, low, high, strict=True)],
             hovertemplate=f"{shown}, position %{{x}}: %{{y:+.4f}} nats "
             "[%{customdata[2]:+.4f}, %{customdata[3]:+.4f}]"
@@ -238,10 +242,9 @@ def headline(evaluation: Evaluation) -> list[tuple[str, str, str]]:
     shown = [("reference", "identity"), ("quantized", "identity"), ("quantized", "tuned")]
     numbers = [
         (f"PPL, {NAMES[which][0]}", f"{ppl[which]:.3f}", f"perplexity at {longest} tokens")
-        for which in shown
-        if which in ppl
-    ]
+        for which in shown if which in ppl
+    ]  # fmt: skip
     if evaluation.gap_recovered is not None:
-        share = f"{evaluation.gap_recovered:.0%}"
-        numbers.append(("NLL gap won back", share, "share of what quantization costs in nats that the scales win back"))
+        meaning = "share of what quantization costs in nats that the scales win back"
+        numbers.append(("NLL gap won back", f"{evaluation.gap_recovered:.0%}", meaning))
     return numbers

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from transformers import Cache
 
+from qroar_core.models.finite import require_finite
 from qroar_core.models.kv_store import Half
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.score import logits_of
@@ -52,6 +53,8 @@ def forced_log_prob(loaded: LoadedModel, stream: Stream, hidden: Tensor, answer:
         answer: int64 (m,), m >= 1.
     Returns:
         (m,), float32 or wider, on the CPU.
+    Raises:
+        NonFinite: an activation or a logit that is no number.
     """
     at = mark(stream)
     states = [hidden]
@@ -60,4 +63,7 @@ def forced_log_prob(loaded: LoadedModel, stream: Stream, hidden: Tensor, answer:
         rewind(stream, at)
     with torch.no_grad():
         log_p = logits_of(loaded, torch.cat(states, dim=1)[0]).log_softmax(-1)  # (m, vocab_size)
-    return log_p.gather(1, answer[:, None].to(log_p.device))[:, 0].cpu()
+    stream.watch.ask()
+    found = log_p.gather(1, answer[:, None].to(log_p.device))[:, 0].cpu()
+    require_finite(found[None], "ln p of an answer", stream.condition, loaded.dtype)
+    return found

@@ -116,7 +116,8 @@ def check_raw(raw: dict[str, Any], where: str) -> None:
     for name in POSITIVE:
         for key in (name, *aliases.get(name, ())):
             value = raw.get(key)
-            if key in raw and not _whole(value) and not (value is None and name in OPTIONAL):
+            unused = key == "sliding_window" and value == 0 and raw.get("use_sliding_window") is False
+            if key in raw and not _whole(value) and not (value is None and name in OPTIONAL) and not unused:
                 raise _wrong(key, value, "a whole number above 0", where)
     pad: Any = raw.get("pad_token_id")
     rows: Any = raw.get("vocab_size")

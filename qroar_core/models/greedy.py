@@ -6,6 +6,7 @@ token sees the cache as it stands, so a K that was rounded stays rounded.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from qroar_core.models.condition import Condition
+from qroar_core.models.finite import non_finite
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.score import logits_of
 from qroar_core.models.stream import Stream, open_stream
@@ -51,7 +53,11 @@ def read(loaded: LoadedModel, stream: Stream, prompt: Tensor,
 
 def follow(loaded: LoadedModel, stream: Stream, hidden: Tensor, tokens: int,
            on_token: Callable[[int], None] = lambda done: None) -> Chosen:  # fmt: skip
-    """Go on greedily behind what `stream` has read, whose last final hidden state is `hidden`, (1, 1, hidden)."""
+    """Go on greedily behind what `stream` has read, whose last final hidden state is `hidden`, (1, 1, hidden).
+
+    Raises:
+        NonFinite: an activation or a logit that is no number.
+    """
     ends = end_tokens(loaded)
     chosen: list[int] = []
     log_prob: list[float] = []
@@ -62,6 +68,9 @@ def follow(loaded: LoadedModel, stream: Stream, hidden: Tensor, tokens: int,
         best = log_p.argmax()
         chosen.append(int(best))
         log_prob.append(float(log_p[best]))
+        stream.watch.ask()
+        if not math.isfinite(log_prob[-1]):
+            raise non_finite(f"a logit at position {stream.fed - 1}", stream.condition, loaded.dtype)
         if len(chosen) == tokens or chosen[-1] in ends:
             return Chosen(chosen, log_prob)
         hidden = stream.feed(best.view(1, 1).to(loaded.device)).hidden

@@ -43,6 +43,8 @@ class _Server:
     """One GGUF file with one context of `context` tokens, on the CPU."""
 
     def __init__(self, path: Path, context: int, k_cache: str = "f16", threads: int = 1) -> None:
+        if k_cache not in K_TYPES:
+            raise BadSpec(f"unknown K cache {k_cache!r}", where="llama.cpp", do=f"choose one of {', '.join(K_TYPES)}")
         if not available():
             raise BadSpec("llama.cpp is not installed here", where="xllamacpp", do="pip install xllamacpp")
         import xllamacpp
@@ -63,6 +65,23 @@ class _Server:
 
     def _prepare(self, params: Any) -> None:
         """Set what this kind of server needs."""
+
+    def tokens(self, text: str, *, add_special: bool = False, parse_special: bool = True) -> list[int]:
+        """The token ids llama.cpp makes of a text, with what it puts around it or without."""
+        request = {"content": text, "add_special": add_special, "parse_special": parse_special}
+        try:
+            return [int(i) for i in self._asked("/tokenize", request)["tokens"]]
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            raise BadCheckpoint(f"llama.cpp gives no tokens ({str(error)[:120]})", where="xllamacpp") from error
+
+    def _asked(self, what: str, request: dict[str, Any]) -> Any:
+        """The server's answer over HTTP."""
+        body = json.dumps(request).encode()
+        asked = urllib.request.Request(
+            f"{self.server.listening_address}{what}", body, {"Content-Type": "application/json"}
+        )
+        with DIRECT.open(asked, timeout=PATIENCE) as answer:
+            return json.load(answer)
 
 
 class LlamaCpp(_Server):
@@ -120,13 +139,8 @@ class LlamaCppStates(_Server):
         Raises:
             BadCheckpoint: the server answers with something else.
         """
-        body = json.dumps({"content": [int(i) for i in ids]}).encode()
-        request = urllib.request.Request(
-            f"{self.server.listening_address}/embedding", body, {"Content-Type": "application/json"}
-        )
         try:
-            with DIRECT.open(request, timeout=PATIENCE) as answer:
-                found = torch.tensor(json.load(answer)[0]["embedding"])
+            found = torch.tensor(self._asked("/embedding", {"content": [int(i) for i in ids]})[0]["embedding"])
         except (OSError, ValueError, LookupError, TypeError) as error:
             raise BadCheckpoint(f"llama.cpp gives no hidden states ({str(error)[:120]})", where="xllamacpp") from error
         if found.ndim != 2 or len(found) != len(ids):

@@ -7,6 +7,7 @@ missing or non-finite weights is refused rather than filled in.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,10 +17,13 @@ from qroar_core.models.config_check import check_keys, check_raw
 from qroar_core.models.devices import choose_devices
 from qroar_core.models.families import Family, family_of
 from qroar_core.models.fill import filled, refuse_non_finite
+from qroar_core.models.formats.declared import KEYS as QUANTIZATION_KEYS
+from qroar_core.models.formats.declared import quantization_of
 from qroar_core.models.loaded import LoadedModel, fingerprint
 from qroar_core.models.quiet import quiet_transformers
 from qroar_core.models.sources import Source, locate
 from qroar_core.models.spreading import spread
+from qroar_core.models.tokenizer import read_tokenizer
 from qroar_core.progress import OnStep, Step, ignore, patiently
 
 DTYPES = {
@@ -55,10 +59,11 @@ def load_model(source: str, *, device: str = "auto", dtype: str = "auto", on_ste
     family = family_of(config.architectures, found.label)
     _refuse_layout(family, config, str(found.folder / "config.json"))  # before gigabytes are read
     read = Step("load", 1, 4, "read weights")
-    stored = patiently(found.tensors, on_step, read)
+    stored, note = patiently(found.tensors, on_step, read)
+    found = replace(found, note=note)
     model = patiently(lambda: filled(config, stored, kind, family, str(found.folder)), on_step, read)
     patiently(lambda: refuse_non_finite(model, found.label), on_step, Step("load", 2, 4, "check weights"))
-    tokenizer = _read_tokenizer(found)
+    tokenizer = _read_tokenizer(found, model)
     move = Step("load", 3, 4, f"move to {' and '.join(map(str, devices))}")
     loaded = patiently(lambda: as_loaded(model, tokenizer, family, found, *devices), on_step, move)
     patiently(lambda: _refuse_what_does_not_run(loaded), on_step, move)
@@ -148,14 +153,15 @@ def read_config(found: Source) -> Any:
         raise BadCheckpoint(f"config.json cannot be read: {_message(error)}", where=str(found.folder)) from error
     family_of(_architectures(raw, found), found.label)  # before transformers, which knows fewer reasons
     check_raw(raw, str(path))
+    quantization_of(found.folder)  # says what is wrong with settings that transformers would fall over
     try:
         with quiet_transformers():
             config = AutoConfig.from_pretrained(found.folder, trust_remote_code=False)
     except Exception as error:  # configs compute: whatever numbers that do not fit together make them raise
         raise BadCheckpoint(f"config.json cannot be read: {_message(error)}", where=str(found.folder)) from error
     check_keys(raw, config, str(path))
-    if hasattr(config, "quantization_config"):  # the tensors of `found` are dequantized while they are read
-        del config.quantization_config
+    for key in QUANTIZATION_KEYS:  # the tensors of `found` are dequantized while they are read
+        config.__dict__.pop(key, None)
     return config
 
 
@@ -166,13 +172,8 @@ def _architectures(raw: dict[str, Any], found: Source) -> list[str] | None:
     return names
 
 
-def _read_tokenizer(found: Source) -> Any:
-    from transformers import AutoTokenizer
-
-    try:
-        return AutoTokenizer.from_pretrained(found.folder, trust_remote_code=False)
-    except Exception as error:  # tokenizers raises nothing narrower for a file it can't read
-        raise BadCheckpoint(f"tokenizer cannot be read: {_message(error)}", where=str(found.folder)) from error
+def _read_tokenizer(found: Source, model: Any) -> Any:
+    return read_tokenizer(found.folder, found.label, rows=model.get_input_embeddings().weight.shape[0])
 
 
 def _message(error: BaseException) -> str:

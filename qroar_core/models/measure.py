@@ -13,12 +13,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from qroar_core.models.finite import require_finite
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.score import Divergence, last_hidden, nll_and_divergence, predicting, token_nll
 from qroar_core.models.states import States
 from qroar_core.models.stream import Condition, Piece, Stream, open_stream
 from qroar_core.progress import OnStep, Step, ignore
 
+SCORES = ("the NLL", "the KL to the reference")  # columns that must be numbers; the third is true or false
 BATCH_TOKENS = 2048  # short windows are read several at a time, up to this many tokens a pass
 
 
@@ -42,6 +44,8 @@ def measure(loaded: LoadedModel, condition: Condition, ids: Tensor, targets: int
 
     Args:
         keep: takes the hidden states of all targets. against: holds those of the reference, for a divergence.
+    Raises:
+        NonFinite: an activation or a score that is no number.
     """
     count, length = ids.shape
     batch = _batch(ids)
@@ -65,11 +69,17 @@ def measure(loaded: LoadedModel, condition: Condition, ids: Tensor, targets: int
             rows.append([torch.cat(part, 1).cpu() for part in zip(*parts, strict=True)])
     on_step(Step("measure", count * length, count * length, what))
     columns = [torch.cat(part) for part in zip(*rows, strict=True)]
+    for name, column in zip(SCORES, columns):
+        require_finite(column, name, condition, loaded.dtype)
     return Measured(columns[0], Divergence(columns[1], columns[2]) if against is not None else None)
 
 
 def hidden_states(loaded: LoadedModel, condition: Condition, ids: Tensor, targets: int) -> Tensor:
-    """Final hidden states of the targets of all windows, (windows, targets, hidden_size): for few short windows."""
+    """Final hidden states of the targets of all windows, (windows, targets, hidden_size): for few short windows.
+
+    Raises:
+        NonFinite: an activation that is no number.
+    """
     count, length = ids.shape
     batch = _batch(ids)
     with open_stream(loaded, condition, length, batch=batch) as stream:

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import gc
 from collections import Counter
+from pathlib import Path, PurePosixPath
 
 import torch
 
 from qroar_core.errors import OutOfMemory
 from qroar_core.models.loaded import LoadedModel
 
+CGROUP_FILES = (  # limit, used, and the entry of memory.stat for file pages that can be dropped
+    ("memory.max", "memory.current", "inactive_file"),  # version 2
+    ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),  # version 1
+)
+NO_LIMIT = 1 << 60  # version 1 says "no limit" as a number of pages near 2^63
 HEADROOM = 0.9  # of the free memory; the rest is for activations and the allocator's slack
 
 
@@ -21,7 +27,48 @@ def free_bytes(device: torch.device) -> int:
         return int(torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory())
     import psutil
 
-    return int(psutil.virtual_memory().available)
+    return min([int(psutil.virtual_memory().available), *container_bytes()])
+
+
+def container_bytes(root: Path = Path("/")) -> list[int]:
+    """What each control group of this process still allows, bytes; none without a limit. Linux only.
+
+    A group's limit binds its children, so every group above counts. Version 2 has memory.max and memory.current,
+    version 1 memory.limit_in_bytes and memory.usage_in_bytes. Pages of files that can be dropped (inactive_file) are
+    counted as used and are free all the same. Inside a container /proc may name a path that is mounted as the root.
+    """
+    left: list[int] = []
+    for line in _text(root / "proc/self/cgroup").splitlines():
+        number, controllers, path = (line.split(":", 2) + ["", ""])[:3]
+        inside = PurePosixPath(*(name for name in path.strip().split("/") if name not in ("", "..")))
+        mounts = ("sys/fs/cgroup", "sys/fs/cgroup/unified") if number == "0" else ("sys/fs/cgroup/memory",)
+        if number != "0" and "memory" not in controllers.split(","):
+            continue
+        for mount in mounts:
+            for group in {root / mount / part for part in (inside, *inside.parents)}:
+                left += _left_in(group)
+    return left
+
+
+def _left_in(group: Path) -> list[int]:
+    """[limit - used] of one group, [] where it has no limit."""
+    for limit, used, cached in CGROUP_FILES:
+        try:
+            most, now = int(_text(group / limit)), int(_text(group / used))
+        except ValueError:  # not there, or "max"
+            continue
+        if most >= NO_LIMIT:
+            continue
+        stat = dict(line.split() for line in _text(group / "memory.stat").splitlines() if len(line.split()) == 2)
+        return [max(0, most - now + min(now, int(stat.get(cached, 0))))]
+    return []
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
 
 
 def cache_bytes_per_token(loaded: LoadedModel) -> int:

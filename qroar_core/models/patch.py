@@ -18,6 +18,7 @@ from qroar_core.maths.quantize import fake_quantize_ste
 from qroar_core.maths.rescale import Scales, channel_gains, turned
 from qroar_core.maths.rope import Pairing
 from qroar_core.maths.weights import fake_quantize_weight
+from qroar_core.models.finite import require_finite_parameters
 from qroar_core.models.geometry import Described
 from qroar_core.specs import QuantizerSpec, WeightQuantSpec
 
@@ -117,6 +118,9 @@ def scaled_parameters(loaded: LoadedModel, scales: Scales) -> dict[str, Tensor]:
 
     Products are formed in float32 (float64 models: float64) and rounded once. A layer without RoPE has no
     bands: its weights stay as they are whatever g says.
+
+    Raises:
+        BadScales: scales of another model. NonFinite: a product that leaves the dtype.
     """
     check_scales(loaded, scales)
     geo = loaded.geometry
@@ -129,6 +133,7 @@ def scaled_parameters(loaded: LoadedModel, scales: Scales) -> dict[str, Tensor]:
         angles = scales.angles[layer] if scales.angles is not None else None
         for slot, gain in zip(slots, gains, strict=True):
             _scale_slot(new, parameters, slot, gain[layer], angles, geo.pairing)
+    require_finite_parameters(new, loaded.dtype)
     return new
 
 

@@ -20,9 +20,11 @@ from qroar_core.errors import BadSpec
 from qroar_core.maths.bands import Bands, partition
 from qroar_core.maths.pressure import Interpolation
 from qroar_core.maths.rope import cos_sin, ntk_theta, static_ntk
+from qroar_core.models.finite import require_finite_rope
 from qroar_core.models.geometry import Geometry
 from qroar_core.models.layer_groups import LayerGroup, layer_groups
 from qroar_core.specs import BandSpec, RopeSpec
+from qroar_core.specs.words import rope_words
 
 if TYPE_CHECKING:  # a GGUF file is copied without transformers
     from qroar_core.models.loaded import LoadedModel
@@ -67,11 +69,14 @@ def require_writable(config: Any, geometry: Geometry, spec: RopeSpec) -> None:
     """
     from huggingface_hub.errors import StrictDataclassError
 
+    from qroar_core.models.quiet import quiet_transformers  # a GGUF file is copied without transformers
+
     if spec.method == "default":
         return
     asked = rope_parameters(config, geometry, spec)
     try:
-        type(config).from_dict(config.to_dict() | {"rope_parameters": asked})
+        with quiet_transformers():
+            type(config).from_dict(config.to_dict() | {"rope_parameters": asked})
     except (ValueError, TypeError, KeyError, StrictDataclassError) as error:
         raise BadSpec(
             f"transformers' {config.model_type} configuration takes no {spec.method} RoPE: none could load it",
@@ -156,7 +161,9 @@ def rope_for(config: Any, geometry: Geometry, spec: RopeSpec, length: int, defau
         if kind == "dynamic" and length > patched.max_position_embeddings:
             seq_len = torch.tensor(length)  # as its module calls it: the base then grows in float32
         inv_freq, attention = ROPE_INIT_FUNCTIONS[kind](patched, None, seq_len=seq_len, **mine)
-    return Rope(inv_freq.detach().float().cpu(), float(attention))
+    found = Rope(inv_freq.detach().float().cpu(), float(attention))
+    require_finite_rope(found.inv_freq, found.attention_factor, rope_words(spec))
+    return found
 
 
 def ropes_of(loaded: LoadedModel, spec: RopeSpec, length: int) -> dict[str, Rope]:

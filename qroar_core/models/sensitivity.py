@@ -28,6 +28,7 @@ from qroar_core.maths.quantize import fake_quantize
 from qroar_core.maths.softmax_rule import SoftmaxRule
 from qroar_core.models.attention import attention_by, causal_block
 from qroar_core.models.condition import Condition
+from qroar_core.models.finite import non_finite
 from qroar_core.models.kv_store import rounder
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.patch import parameters_under, replaced
@@ -92,6 +93,8 @@ def second_order_kl(loaded: LoadedModel, condition: Condition, ids: Tensor, part
         parts: int64 (layers, head_dim), which part each channel belongs to, 0 to P - 1.
     Returns:
         (layers, P), float64 on the CPU.
+    Raises:
+        NonFinite: an activation, a logit or a gradient that is no number.
     """
     generator, count = torch.Generator().manual_seed(seed), int(parts.max()) + 1
     total = [torch.zeros(count, dtype=torch.float64, device=home(device)) for device in loaded.devices()]
@@ -105,7 +108,11 @@ def second_order_kl(loaded: LoadedModel, condition: Condition, ids: Tensor, part
             for (layer, name), gradient in zip(model.probes, found, strict=True):
                 moved = (gradient * model.errors[layer, name])[0]  # (heads, T, head_dim)
                 total[layer] += _squares(moved, parts[layer], count) / 2
-    return gathered(total) / ids.numel()
+    kl = gathered(total) / ids.numel()
+    bad = (~kl.isfinite()).nonzero()
+    if len(bad):
+        raise non_finite(f"the second-order KL of layer {int(bad[0][0])}", condition, loaded.dtype)
+    return kl
 
 
 def _squares(moved: Tensor, part: Tensor, count: int) -> Tensor:
@@ -135,7 +142,7 @@ def _score_gradient(loaded: LoadedModel, hidden: Tensor, generator: torch.Genera
 def _drawn(p: Tensor, generator: torch.Generator) -> Tensor:
     """One index of each row of p (n, choices), (n, 1), by a generator of the CPU; p does not come to the host."""
     if p.device.type == "cpu":
-        return torch.multinomial(p, 1, generator=generator)
+        return torch.multinomial(p.nan_to_num(1.0, 1.0), 1, generator=generator)  # NaN shows in what is summed
     below = p.cumsum(-1)
     u = 1 - torch.rand(len(p), 1, generator=generator)  # in (0, 1]: never an index of probability 0
     return torch.searchsorted(below, u.to(below) * below[:, -1:])

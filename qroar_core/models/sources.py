@@ -1,19 +1,23 @@
-"""Finding a checkpoint: the embedded demo, the fetched SmolLM2, a folder, a .gguf file, a hub id."""
+"""Finding a checkpoint: the embedded demo, the fetched SmolLM2, a folder, a GGUF file, a name on the hub."""
 
 from __future__ import annotations
 
-import os
-import re
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from qroar_core.errors import BadCheckpoint
+from qroar_core.errors import BadCheckpoint, UnsupportedModel
+from qroar_core.models.cache import cache_dir as cache_dir  # many ask for it here
+from qroar_core.models.cache import cache_errors
+from qroar_core.models.formats.gguf_source import is_gguf
 from qroar_core.models.formats.stored import StoredTensor
+from qroar_core.models.hub_files import ADAPTER, SHARD
+from qroar_core.models.snapshots import snapshot_of
+from qroar_core.models.typed import FORMS, hub_model, typed_path
 from qroar_core.progress import OnStep, Step, ignore, patiently
 
 DEMO = Path(__file__).parents[2] / "assets" / "demo"
-HUB_FILES = ["*.json", "*.safetensors", "tokenizer*", "*.model", "*.txt"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,23 +30,19 @@ class Source:
     note: str = ""  # what the reader must know about it
     stored: Callable[[], dict[str, StoredTensor]] | None = None  # its tensors, where the folder's own are not they
 
-    def tensors(self) -> dict[str, StoredTensor]:
-        """Every tensor by its Hugging Face name, read when asked.
+    def tensors(self) -> tuple[dict[str, StoredTensor], str]:
+        """Every tensor by its Hugging Face name, read when asked, and what must be known about them.
 
         Raises:
             BadCheckpoint: weights that are missing, pickled or cannot be read.
+            UnsupportedModel: weights quantized in a way that is not known here.
         """
-        from qroar_core.models.formats.folder_tensors import folder_tensors
+        from qroar_core.models.formats.quantized_folder import stored_tensors
 
-        return folder_tensors(self.folder) if self.stored is None else self.stored()
-
-
-def cache_dir() -> Path:
-    """The user's cache folder for fetched and converted models; QROAR_CACHE overrides it."""
-    base = os.environ.get("QROAR_CACHE")
-    if base:
-        return Path(base)
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "qroar"
+        if self.stored is not None:
+            return self.stored(), self.note
+        tensors, label = stored_tensors(self.folder)
+        return tensors, "; ".join(filter(None, (label and f"dequantized from {label}", self.note)))
 
 
 def locate(asked: str, on_step: OnStep = ignore) -> Source:
@@ -50,6 +50,8 @@ def locate(asked: str, on_step: OnStep = ignore) -> Source:
 
     Raises:
         BadCheckpoint: nothing there, not fetched yet, or a hub that cannot be reached.
+        UnsupportedModel: a folder that is no model of its own.
+        BadOutput: a cache folder that cannot be written.
     """
     if asked == "demo":
         return Source(asked, "demo", DEMO)
@@ -57,61 +59,81 @@ def locate(asked: str, on_step: OnStep = ignore) -> Source:
         from qroar_core.models.smollm2 import gguf_path
 
         return _from_gguf(gguf_path(), asked, "SmolLM2-135M-Instruct", on_step)
-    path = _as_path(asked)
-    if path.suffix == ".gguf":
-        if not path.is_file():
-            raise BadCheckpoint("no such file", where=asked, do="check the path")
-        return _from_gguf(path, asked, path.stem, on_step)
+    path = typed_path(asked)
+    if path.exists():
+        return _from_path(path, asked, on_step)
+    model = hub_model(asked)
+    if model is not None:
+        from qroar_core.models import hub
+
+        return _from_path(hub.fetch(asked, model, on_step), asked, on_step)
+    if path.suffix.lower() == ".gguf":
+        raise BadCheckpoint("no such file", where=asked, do="check the path")
+    raise BadCheckpoint(
+        "no such model", where=asked,
+        do=f"give demo, smollm2, a folder, a GGUF file or a hub id ({FORMS})",
+    )  # fmt: skip
+
+
+def _from_path(path: Path, asked: str, on_step: OnStep) -> Source:
+    """A folder or a file on this disk; one in the hub's cache is called by its repository, not by its commit."""
+    snapshot = snapshot_of(path)
+    note = snapshot.words if snapshot else ""
     if path.is_dir():
-        return _from_folder(path, asked, on_step)
-    if path.is_file():
-        raise BadCheckpoint("not a checkpoint", where=asked, do="give a Hugging Face folder or a .gguf file")
-    if asked.startswith((".", "/", "~")) or not re.fullmatch(r"[\w.-]+/[\w.-]+", asked):
+        return _from_folder(path, asked, snapshot.label if snapshot else path.resolve().name, note)
+    if is_gguf(path):
+        return _from_gguf(path, asked, snapshot.label if snapshot else _gguf_label(path), on_step, note)
+    raise BadCheckpoint("not a checkpoint", where=asked, do="give a Hugging Face folder or a GGUF file")
+
+
+def _from_folder(path: Path, asked: str, label: str, note: str = "") -> Source:
+    refuse_adapter(path)
+    if not (path / "config.json").is_file() and (files := sorted(path.glob("*.gguf"))):
         raise BadCheckpoint(
-            "no such model", where=asked, do="give demo, smollm2, a folder, a .gguf file or a hub id like org/name"
-        )
-    return _from_hub(asked, on_step)
+            f"it holds GGUF files and no config.json: {', '.join(p.name for p in files[:12])}",
+            where=str(path), do=f"name one, as in {path / files[0].name}",
+        )  # fmt: skip
+    return Source(asked, label, path, note=note)
 
 
-def _as_path(asked: str) -> Path:
+def refuse_adapter(folder: Path) -> None:
+    """A LoRA changes its base model's weights: read without them, or left out, it would be another model.
+
+    Raises:
+        UnsupportedModel: the folder holds an adapter that is not merged.
+    """
+    file = folder / ADAPTER
+    if not file.is_file():
+        return
     try:
-        path = Path(asked).expanduser()
-        path.exists()  # a name too long for the file system raises here
-    except (OSError, RuntimeError) as error:  # RuntimeError: ~nobody
-        raise BadCheckpoint(f"not a usable path ({error})"[:200], where=asked[:80], do="check the path") from error
-    return path
+        said = json.loads(file.read_text())
+        base, kind = str(said.get("base_model_name_or_path") or ""), str(said.get("peft_type") or "LORA")
+    except (OSError, ValueError, AttributeError) as error:
+        raise BadCheckpoint(f"{ADAPTER} cannot be read ({type(error).__name__})", where=str(folder)) from error
+    kind = "a LoRA adapter" if kind == "LORA" else f"an adapter ({kind})"
+    raise UnsupportedModel(
+        f"it is {kind} for {base or 'a base model that it does not name'}",
+        where=str(folder),
+        do="merge it into the base model first (peft: merge_and_unload, save_pretrained) and give that folder",
+    )
 
 
-def _from_folder(path: Path, asked: str, on_step: OnStep) -> Source:
-    from qroar_core.models.formats.quantized_folder import converted, quantization_of
+def _gguf_label(path: Path) -> str:
+    """A file's name without what is no name in it; for one without a suffix the name in its header."""
+    if path.suffix.lower() == ".gguf":
+        return SHARD.sub("", path.name)[: -len(".gguf")]
+    from qroar_core.models.formats.gguf_header import read_header
 
-    if not quantization_of(path):
-        return Source(asked, path.resolve().name, path)
-    folder, label = converted(path, on_step)
-    return Source(asked, path.resolve().name, folder, note=f"dequantized from {label}")
+    name = read_header(path).get("general.name")
+    return name.replace("/", "-")[:60] if isinstance(name, str) and name.strip() else path.name[:20]
 
 
-def _from_gguf(path: Path, asked: str, label: str, on_step: OnStep) -> Source:
+def _from_gguf(path: Path, asked: str, label: str, on_step: OnStep, note: str = "") -> Source:
     from qroar_core.models.formats.gguf import open_gguf, template_folder
 
     step = Step("load", 0, 4, f"read {path.name}")
     opened = patiently(lambda: open_gguf(path), on_step, step)
-    folder = patiently(lambda: template_folder(opened, cache_dir()), on_step, step)
-    note = f"dequantized from GGUF ({opened.label})"
+    with cache_errors():
+        folder = patiently(lambda: template_folder(opened, cache_dir()), on_step, step)
+    note = "; ".join(filter(None, (f"dequantized from GGUF ({opened.label})", note)))
     return Source(asked, label, folder, note=note, stored=lambda: dict(opened.tensors))
-
-
-def _from_hub(asked: str, on_step: OnStep) -> Source:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    step = Step("load", 0, 4, f"download {asked}")
-    try:
-        folder = patiently(lambda: snapshot_download(asked, allow_patterns=HUB_FILES), on_step, step)
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
-        raise BadCheckpoint(
-            f"the hub cannot give it ({type(error).__name__})",
-            where=asked,
-            do="check the id and the connection, or give a local folder",
-        ) from error
-    return Source(asked, asked, Path(folder))

@@ -26,7 +26,10 @@ class States:
 
     def __init__(self, targets: int) -> None:
         self._targets = targets
-        self._file: FileIO = tempfile.TemporaryFile(prefix="qroar-states-", buffering=0)  # noqa: SIM115
+        try:
+            self._file: FileIO = tempfile.TemporaryFile(prefix="qroar-states-", buffering=0)  # noqa: SIM115
+        except OSError as error:
+            raise _no_room(error) from error
         self._like = torch.empty(0, 0)  # dtype and hidden_size, known at the first write
         self._held: list[tuple[int, int, Tensor]] = []
 
@@ -70,11 +73,7 @@ class States:
                 while left:
                     left = left[self._file.write(left) :]
             except OSError as error:
-                raise BadOutput(
-                    f"no room for the reference's hidden states ({error.strerror})",
-                    where=tempfile.gettempdir(),
-                    do="set TMPDIR to a folder with room",
-                ) from error
+                raise _no_room(error) from error
         self._held = []
 
     def _at(self, window: int, target: int, states: Tensor) -> memoryview:
@@ -82,3 +81,14 @@ class States:
         row = states.shape[-1] * states.element_size()
         self._file.seek((window * self._targets + target) * row)
         return states.view(torch.uint8).numpy().data.cast("B")
+
+
+def _no_room(error: OSError) -> BadOutput:
+    try:
+        where = tempfile.gettempdir()
+    except OSError:  # none can be written
+        where = "TMPDIR"
+    why = error.strerror or str(error)
+    return BadOutput(
+        f"no room for the reference's hidden states ({why})", where=where, do="set TMPDIR to a folder with room"
+    )

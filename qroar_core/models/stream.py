@@ -12,7 +12,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -23,40 +22,13 @@ from qroar_core.maths.quantize import fake_quantize
 from qroar_core.maths.softmax_rule import SoftmaxRule
 from qroar_core.models.attention import attention_by, causal_block, rows_at_once
 from qroar_core.models.condition import Condition
+from qroar_core.models.finite import Watch
 from qroar_core.models.kv_store import Half, allocate, block_of, followed_by, on_channels, rounder
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.memory import require_room
 from qroar_core.models.patch import parameters_under, replaced, rounded_inputs
 from qroar_core.models.rope import Rope, layer_ropes, rope_set, ropes_of
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class AttentionTap:
-    """One layer's attention on one chunk of one batch row, after RoPE. Views: copy what you keep."""
-
-    layer: int
-    row: int  # batch row
-    start: int  # position of the chunk's first token
-    q: Tensor  # (n_heads, t, head_dim), unquantized
-    k: Tensor  # (n_kv_heads, t, head_dim), unquantized
-    v: Tensor
-    k_seen: Tensor  # (n_kv_heads, start + t, head_dim), as the cache holds it; rounded for q k too where that is
-    v_seen: Tensor
-    out: Tensor  # (n_heads, t, head_dim)
-    cos: Tensor  # (t, rotary_dim // 2), of this layer; 1 where it carries no RoPE
-    sin: Tensor
-    scaling: float  # on the logits
-    rule: SoftmaxRule
-
-
-class Observer(Protocol):
-    """Sees what passes. Both methods are required; do nothing in the one you don't need."""
-
-    def on_attention(self, tap: AttentionTap) -> None:
-        """Called once per layer, chunk and batch row."""
-
-    def on_layer(self, layer: int, row: int, start: int, hidden: Tensor) -> None:
-        """Called with the output (t, hidden_size) of each decoder layer that has attention."""
+from qroar_core.models.tap import AttentionTap, Observer
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,6 +55,10 @@ class Stream:
     start: int = 0  # position of the chunk under way
     fed: int = 0  # tokens the run has seen
     turns: dict[tuple, tuple[Tensor, Tensor]] = field(default_factory=dict)  # cos and sin of the chunk, for observers
+    watch: Watch = field(init=False)  # of the run under way
+
+    def __post_init__(self) -> None:
+        self.watch = Watch(self.condition, self.loaded.dtype)
 
     @property
     def rope(self) -> Rope:
@@ -92,7 +68,10 @@ class Stream:
         return self.ropes[next((i for i in turning if geo.kind_of(i) == geo.interpolated_kind), turning[0])]
 
     def run(self, ids: Tensor, observers: Sequence[Observer] = ()) -> Iterator[Piece]:
-        """Feed ids (B, T) or (T,), T <= length, from position 0, chunk by chunk; ends the run before it."""
+        """Feed ids (B, T) or (T,), T <= length, from position 0, chunk by chunk; ends the run before it.
+
+        Raises NonFinite where something overflowed, at the latest behind the last piece.
+        """
         ids = (ids[None] if ids.ndim == 1 else ids).to(self.loaded.device)
         if ids.shape[1] > self.length:
             raise BadSpec(f"{ids.shape[1]} tokens in a stream opened for {self.length}")
@@ -102,6 +81,7 @@ class Stream:
                 if self.halves is not halves:
                     raise RuntimeError("this run ended: its stream was closed, or another run began")
                 yield self.feed(piece)
+            self.watch.ask()
         finally:
             if self.halves is halves:
                 self.close()
@@ -119,9 +99,11 @@ class Stream:
         """Run ids (B, t) behind everything this run was fed so far."""
         self.start, self.fed, self.turns = self.fed, self.fed + ids.shape[1], {}
         at = torch.arange(self.start, self.fed, device=ids.device)[None]
-        with torch.no_grad():  # not inference mode: what observers keep may meet autograd later
+        with torch.no_grad(), self.watch.asked_first():  # not inference mode: observers' tensors may meet autograd
             decoder = self.loaded.family.decoder(self.loaded.model)
             out = decoder(input_ids=ids, position_ids=at, past_key_values=self.state, use_cache=self.state is not None)
+        self.watch.look("the final hidden state", self.start, out.last_hidden_state)
+        self.watch.chunk_done()
         return Piece(self.start, out.last_hidden_state)
 
     def close(self) -> None:
@@ -129,6 +111,7 @@ class Stream:
         for hook in self.hooks:
             hook.remove()
         self.halves, self.observers, self.hooks, self.turns, self.fed, self.state = [], (), [], {}, 0, None
+        self.watch = Watch(self.condition, self.loaded.dtype)
 
     def cos_sin(self, start: int, stop: int, layer: int | None = None) -> tuple[Tensor, Tensor]:
         """cos and sin of positions start .. stop - 1, (stop - start, rotary_dim // 2); no table of all lengths."""
@@ -139,6 +122,8 @@ class Stream:
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scaling: float, rule: SoftmaxRule) -> Tensor:
         """Called by transformers through models.attention."""
         kept_k, kept_v = self.halves[layer]
+        self.watch.look(f"q of layer {layer}", self.start, q)
+        self.watch.look(f"k of layer {layer}", self.start, k)
         end = self.start + k.shape[-2]
         kept_k.write(k, self.start)
         kept_v.write(v, self.start)
@@ -156,6 +141,7 @@ class Stream:
             kept_k.settle(stop)
             kept_v.settle(stop)
             at = stop
+        self.watch.look(f"the attention output of layer {layer}", self.start, out)
         turning = (self.ropes[layer], q.device)
         if self.observers and turning not in self.turns:
             self.turns[turning] = self.cos_sin(self.start, end, layer)

@@ -7,36 +7,62 @@ A window never crosses a document. The embedded texts are split by document into
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
 from qroar_core.errors import BadText
+from qroar_core.models.coding import encode, excerpt, rows_held, tokens_held
+from qroar_core.models.opening import opening
+from qroar_core.models.text_files import ENDS, AnyDocument, Document, LargeDocument, open_text, read_text, thirds
+from qroar_core.specs import Bos
 
 TEXTS = Path(__file__).parents[2] / "assets" / "text"
 SPLITS = ("calibration", "development", "heldout")
 COLLECTIONS = {"messages": ".", "technical": "technical", "novels": "novels"}  # embedded texts and their folders
-BINARY_SHARE = 0.05  # replacement and control characters past which a file is called binary
+Documents = Sequence[AnyDocument]  # of one split
+Texts = Mapping[str, Documents]  # split -> its documents
+PIECES = "places chosen by bytes of a large text, each read from a line or word start"
 
-
-@dataclass(frozen=True, slots=True)
-class Document:
-    """One document: its name and its text."""
-
-    name: str
-    text: str
+__all__ = [
+    "COLLECTIONS",
+    "SPLITS",
+    "TEXTS",
+    "AnyDocument",
+    "Document",
+    "Documents",
+    "LargeDocument",
+    "Texts",
+    "Windows",
+    "bos_of",
+    "encode",
+    "open_text",
+    "read_text",
+    "split",
+    "thirds",
+    "windows",
+    "windows_held",
+]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Windows:
-    """Equal-length token windows, ids (count, length) int64, with the document and offset of each."""
+    """Equal-length token windows, ids (count, length) int64, with the document and offset of each.
+
+    The first `opening` tokens of every window are what stands before a text (BOS), the others are the text's. Offsets
+    are tokens of the document, or bytes of a large one (`unit`). `asked` is how many windows were wanted.
+    """
 
     ids: Tensor
     origin: tuple[tuple[str, int], ...]
+    opening: int = 0
+    asked: int = 0
+    notes: tuple[str, ...] = ()
+    unit: str = "token"
 
     def __len__(self) -> int:
         return self.ids.shape[0]
@@ -51,32 +77,23 @@ class Windows:
         """8 hex digits naming exactly these tokens."""
         return hashlib.sha256(self.ids.numpy().tobytes()).hexdigest()[:8]
 
+    @property
+    def counted(self) -> str:
+        """`8 windows`, and where the text holds fewer than usual, that it does."""
+        return self.counted_as()
 
-def read_text(path: Path | str) -> Document:
-    """A text file of the user's.
+    def counted_as(self, kind: str = "") -> str:
+        """`counted`, with a word before `windows`."""
+        words = " ".join(filter(None, (str(len(self)), kind, f"window{'s' * (len(self) != 1)}")))
+        return f"{words} (all that the text holds, {self.asked} by default)" if len(self) < self.asked else words
 
-    Raises:
-        BadText: missing, empty, or binary.
-    """
-    path = Path(path)
-    try:
-        raw = path.read_bytes()
-    except (OSError, ValueError) as error:  # ValueError: a path with a NUL in it
-        reason = getattr(error, "strerror", None) or error
-        raise BadText(f"cannot be read ({reason})", where=str(path), do="check the path") from error
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise BadText("not UTF-8 text", where=str(path), do="give a plain text file") from error
-    odd = sum(1 for c in text if (ord(c) < 32 and c not in "\n\r\t\f") or c == "�")
-    if odd > BINARY_SHARE * len(text):
-        raise BadText("looks binary", where=str(path), do="give a plain text file")
-    if not text.strip():
-        raise BadText("the text is empty", where=str(path), do="give a text with words in it")
-    return Document(path.name, text)
+    @property
+    def noted(self) -> str:
+        """What a result says behind digest and seed, each part after a comma; mostly nothing."""
+        return "".join(f", {note}" for note in self.notes)
 
 
-def split(name: str, collection: str = "messages") -> list[Document]:
+def split(name: str, collection: str = "messages", bos: Bos = "auto") -> list[Document]:
     """The embedded documents of one split, by file name.
 
     Collections: `messages` of presidents of the United States (public domain), `technical` the Python language
@@ -89,75 +106,82 @@ def split(name: str, collection: str = "messages") -> list[Document]:
         raise BadText(f"unknown collection {collection!r}", do=f"choose one of {', '.join(COLLECTIONS)}")
     if name not in SPLITS:
         raise BadText(f"unknown split {name!r}", do=f"choose one of {', '.join(SPLITS)}")
-    return [read_text(path) for path in sorted((TEXTS / COLLECTIONS[collection] / name).glob("*.txt"))]
+    found = [read_text(path) for path in sorted((TEXTS / COLLECTIONS[collection] / name).glob("*.txt"))]
+    return [replace(document, bos=bos) for document in found]
 
 
-def thirds(document: Document) -> dict[str, list[Document]]:
-    """A user's single text cut into calibration, development and heldout parts, in reading order.
-
-    Half the text proves the gain, the other half is for search and guard.
-    """
-    n = len(document.text)
-    cuts = {"calibration": (0, 3 * n // 8), "development": (3 * n // 8, n // 2), "heldout": (n // 2, n)}
-    return {name: [Document(f"{document.name}[{a}:{b}]", document.text[a:b])] for name, (a, b) in cuts.items()}
-
-
-_CODED: WeakKeyDictionary[Any, dict[Document, Tensor]] = WeakKeyDictionary()  # tokenizing takes seconds
-
-
-def encode(tokenizer: Any, document: Document) -> Tensor:
-    """Token ids of one document, int64 (tokens,), no special tokens; remembered while the tokenizer lives."""
-    known = _CODED.setdefault(tokenizer, {})
-    if document not in known:
-        ids = tokenizer(document.text, add_special_tokens=False, verbose=False)["input_ids"]
-        known[document] = torch.tensor(ids, dtype=torch.int64)
-    return known[document]
-
-
-def windows_held(tokenizer: Any, documents: list[Document], length: int) -> int:
+def windows_held(tokenizer: Any, documents: Documents, length: int) -> int:
     """How many windows of `length` tokens the documents hold."""
-    return sum(len(encode(tokenizer, document)) // length for document in documents)
+    own = length - len(opening(tokenizer, bos_of(documents)))
+    return sum(rows_held(tokenizer, document, own) for document in documents)
 
 
-def windows(tokenizer: Any, documents: list[Document], length: int, count: int, seed: int = 0) -> Windows:
+def bos_of(documents: Documents) -> Bos:
+    """How windows of these documents start; the documents of one text agree."""
+    return documents[0].bos if documents else "auto"
+
+
+def windows(tokenizer: Any, documents: Documents, length: int, count: int, seed: int = 0, *,
+            fewer: bool = False, least: int = 1) -> Windows:  # fmt: skip
     """`count` windows of `length` tokens, spread over documents first and then within them.
 
     Windows of one document do not overlap. The seed moves their offsets.
 
+    Args:
+        fewer: nobody asked for just `count`: where the documents hold fewer, take those, but at least `least`.
     Raises:
         BadText: the documents hold fewer windows than asked, or none.
     """
-    coded = [(d.name, encode(tokenizer, d)) for d in documents]
-    room = [len(ids) // length for _, ids in coded]
-    longest = max((len(ids) for _, ids in coded), default=0)
+    start = opening(tokenizer, bos_of(documents))
+    own = length - len(start)  # tokens of the text in a window
+    room = [rows_held(tokenizer, document, own) for document in documents]
+    longest = max((tokens_held(tokenizer, document) for document in documents), default=0) + len(start)
+    _require_room(documents, longest, sum(room), length, least if fewer else count)
+    wanted = min(count, sum(room)) if fewer else count
+    shares = [0] * len(documents)  # round robin over the documents that still have room
+    while sum(shares) < wanted:
+        for i in sorted(range(len(documents)), key=lambda i: shares[i]):
+            if shares[i] < room[i] and sum(shares) < wanted:
+                shares[i] += 1
+    generator = torch.Generator().manual_seed(seed)
+    pieces: list[Tensor] = []
+    origin: list[tuple[str, int]] = []
+    notes = [start.said()]
+    for document, share in zip(documents, shares, strict=True):
+        gaps = torch.rand(share + 1, generator=generator) if share else torch.empty(0)
+        if isinstance(document, LargeDocument):
+            for j in range(share):  # one in each of as many stretches
+                first, last = (document.first + len(document) * k // share for k in (j, j + 1))
+                ids, at, changed = excerpt(tokenizer, document, first, last, float(gaps[j]), own)
+                pieces.append(ids)
+                origin.append((document.name, at))
+                notes += [PIECES, ENDS * changed]
+        elif share:
+            coded = encode(tokenizer, document)
+            offsets = (gaps.cumsum(0)[:-1] / gaps.sum() * (len(coded) - share * own)).long()
+            for j in range(share):
+                at = j * own + int(offsets[j])
+                pieces.append(coded[at : at + own])
+                origin.append((document.name, at))
+            notes.append(document.note)
+    said = tuple(dict.fromkeys(note for note in notes if note))
+    unit = "byte" if PIECES in said else "token"
+    return Windows(start.before(torch.stack(pieces)), tuple(origin), len(start), count, said, unit)
+
+
+def _require_room(documents: Documents, longest: int, held: int, length: int, count: int) -> None:
+    """Raises BadText where documents that hold `held` windows are asked for `count`."""
+    about = "about " if any(isinstance(document, LargeDocument) for document in documents) else ""
     where = ", ".join(d.name for d in documents[:3]) + (", ..." if len(documents) > 3 else "")
-    if sum(room) == 0:
+    if held == 0:
         raise BadText(
-            f"the longest document has {longest} tokens, one window needs {length}",
+            f"the longest document has {about}{longest} tokens, one window needs {length}",
             where=where,
             do=f"give a longer text or a length of at most {longest}",
         )
-    if sum(room) < count:
+    if held < count:
         raise BadText(
-            f"the text holds {sum(room)} windows of {length} tokens, {count} are asked",
+            f"the text holds {about}{held} window{'s' * (held != 1)} of {length} tokens, {count} are asked",
             where=where,
             do="give a longer text, fewer windows or a shorter length",
         )
-    shares = [0] * len(coded)  # round robin over the documents that still have room
-    while sum(shares) < count:
-        for i in sorted(range(len(coded)), key=lambda i: shares[i]):
-            if shares[i] < room[i] and sum(shares) < count:
-                shares[i] += 1
-    generator = torch.Generator().manual_seed(seed)
-    pieces, origin = [], []
-    for (name, ids), share in zip(coded, shares, strict=True):
-        if not share:
-            continue
-        slack = len(ids) - share * length
-        gaps = torch.rand(share + 1, generator=generator)
-        offsets = (gaps.cumsum(0)[:-1] / gaps.sum() * slack).long()
-        for j in range(share):
-            at = j * length + int(offsets[j])
-            pieces.append(ids[at : at + length])
-            origin.append((name, at))
-    return Windows(torch.stack(pieces), tuple(origin))

@@ -3,14 +3,32 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, PlainSerializer, ValidationError
 
 from qroar_core.errors import QRoarError
 
 DIGITS = 6  # significant digits kept in files; statistics carry fewer
+
+
+def _spelled(value: float) -> float | str:
+    return value if value - value == 0 else {math.inf: "Infinity", -math.inf: "-Infinity"}.get(value, "NaN")
+
+
+# A number that may be infinite and is one all the same, as e to a large NLL is. JSON has no infinity: the word that
+# Python's float and JavaScript's Number both read stands there.
+Unbounded = Annotated[float, PlainSerializer(_spelled, when_used="json")]
+
+
+def exp(nats: float) -> float:
+    """e to the power of nats: of a mean NLL the perplexity. Past the largest float (709.8 nats) it is infinite."""
+    try:
+        return math.exp(nats)
+    except OverflowError:
+        return math.inf
 
 
 def rounded(value: Any) -> Any:
@@ -54,4 +72,4 @@ class Result(BaseModel):
             raise error(f"{at}: {first['msg']}", where=str(path), do="give a file this software wrote") from problem
 
 
-__all__ = ["Result", "rounded"]
+__all__ = ["Result", "Unbounded", "exp", "rounded"]

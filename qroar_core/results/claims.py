@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from qroar_core.results.base import exp
 from qroar_core.results.controls import Estimate
 from qroar_core.results.correlation import spearman
 from qroar_core.results.diagnosis import Diagnosis, LayerBand, TailTable
@@ -111,7 +112,7 @@ def tails(name: Name, diagnosis: Diagnosis | None, confidence: float) -> Claim:
     if len(known) < 2:
         return untestable(name, "an interval over layers needs two of them")
     found = mean_interval(known, confidence)
-    ratio = Estimate(mean=math.exp(found.mean), low=math.exp(found.low), high=math.exp(found.high))
+    ratio = Estimate(mean=exp(found.mean), low=exp(found.low), high=exp(found.high))
     grown, shrunk, cells = _clear(table)
     detail = (
         f"{grown} of {cells} cells of layer, head and band clearly above 1, {shrunk} clearly below; "
@@ -132,11 +133,16 @@ def perplexity(identity: Sequence[float], tuned: Sequence[float], least: float, 
                note: str = "") -> Claim:  # fmt: skip
     """Claim 5: share of the perplexity cut, 1 - exp(-gain), against the least share claimed. `note` goes first."""
     gain = paired_interval(identity, tuned, confidence)
-    mean, low, high = (-math.expm1(-nats) for nats in (gain.mean, gain.low, gain.high))
+    mean, low, high = (_cut(nats) for nats in (gain.mean, gain.low, gain.high))
     cut = Interval(mean, low, high, 0.0)
     shown = Estimate(mean=100 * cut.mean, low=100 * cut.low, high=100 * cut.high)
     detail = f"{note}{gain.mean:+.4f} nats at {length} tokens"
     return Claim(name="perplexity", verdict=above(cut, least), value=shown, detail=detail)
+
+
+def _cut(gain: float) -> float:
+    """1 - exp(-gain), exact near zero; minus infinity where the perplexity grows past every float."""
+    return -math.expm1(-gain) if gain > -1 else 1 - exp(-gain)
 
 
 def above(found: Interval, threshold: float) -> Verdict:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from qroar_core.results.base import Result
+from qroar_core.results.base import Result, Unbounded
 
 Kind = Literal["tuned", "unquantized", "bands", "heads", "text", "seed"]
 
@@ -12,9 +12,9 @@ Kind = Literal["tuned", "unquantized", "bands", "heads", "text", "seed"]
 class Estimate(Result):
     """A mean over windows of text with its interval, paired window by window."""
 
-    mean: float
-    low: float
-    high: float
+    mean: Unbounded
+    low: Unbounded
+    high: Unbounded
 
     @property
     def excludes_zero(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from qroar_core.results.base import Result
+from qroar_core.results.base import Result, Unbounded
 
 
 class Closeness(Result):
@@ -37,7 +37,7 @@ class Row(Result):
     scales: Literal["identity", "tuned", "smooth_attention", "rotation", "rotation_tuned"]
     nll: float
     nll_se: float
-    ppl: float
+    ppl: Unbounded
     tokens: int
     kl_mean: float | None = None
     kl_p99: float | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from qroar_core.results.base import Result
+from qroar_core.results.base import Result, Unbounded
 from qroar_core.specs import Method
 
 
@@ -65,7 +65,7 @@ class Standing(Result):
     angles: bool = False  # only with band scales
     nll: float
     nll_se: float
-    ppl: float
+    ppl: Unbounded
     gain: float | None = None  # None on plain itself
     gain_low: float | None = None
     gain_high: float | None = None
@@ -103,7 +103,7 @@ class League(Result):
     """Every remedy measured; `standings` in the order of the methods, each alone, with band scales, with angles."""
 
     reference_nll: float
-    reference_ppl: float
+    reference_ppl: Unbounded
     reference_window_nll: list[float]
     gap: float  # plain minus reference, nats per token
     gap_low: float

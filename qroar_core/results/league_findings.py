@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from qroar_core.results.base import exp
 from qroar_core.results.intervals import Interval, mean_interval, paired_interval
 from qroar_core.results.league import ABOUT, Standing
 from qroar_core.specs import Method
@@ -32,7 +32,7 @@ def standings(reference: Sequence[float], played: Sequence[Played], confidence: 
     for one in played:
         over = mean_interval(one.window_nll, confidence)
         row = Standing(method=one.method, band_scales=one.band_scales, angles=one.angles, nll=over.mean,
-                       nll_se=over.se, ppl=math.exp(over.mean), no_op=one.no_op, window_nll=one.window_nll)  # fmt: skip
+                       nll_se=over.se, ppl=exp(over.mean), no_op=one.no_op, window_nll=one.window_nll)  # fmt: skip
         if one.window_nll is not plain:
             gain = paired_interval(plain, one.window_nll, confidence)
             share = gain.mean / gap.mean if gap.low > 0 else None

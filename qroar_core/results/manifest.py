@@ -20,4 +20,5 @@ class Manifest(Result):
     text: str
     stages: dict[str, float] = {}  # finished stage -> wall seconds
     source: str = ""  # what to load: the model as it was asked for
+    replaces: str = ""  # the checkpoint's own interpolation, where the run's takes its place
     date: str = ""  # when the run was begun, ISO 8601, UTC

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from qroar_core.results.base import Result
+from qroar_core.results.base import Result, Unbounded
 
 
 class Verdict(Result):
@@ -23,7 +23,7 @@ class Candidate(Result):
 
     step: int
     label: str  # "identity", "smooth_attention", "gradient step 12", "layer 3 band 2 g=0.84"
-    objective: float
+    objective: Unbounded  # infinite: its scales overflowed
     best: float
 
 

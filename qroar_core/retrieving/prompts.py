@@ -1,8 +1,9 @@
 """Prompts with a number hidden at a known token: preface, held-out text with its needles, question.
 
 Prompts are put together from token ids, so that their length and the needle's place are exact. The joints are
-line breaks and word starts, where tokenizers split anyway. Every trial draws its own text, numbers and names from
-its own seed: a trial is the same under every condition, and independent of every other but for text that two may share.
+line breaks and word starts, where tokenizers split anyway; a piece in the middle gets no first space of its own.
+Every trial draws its own text, numbers and names from its own seed: a trial is the same under every condition, and
+independent of every other but for text that two may share.
 """
 
 from __future__ import annotations
@@ -16,12 +17,16 @@ import torch
 from torch import Tensor
 
 from qroar_core.errors import BadText
-from qroar_core.models.text import Document, encode
+from qroar_core.models.coding import encode, excerpt, tokens_held
+from qroar_core.models.opening import opening
+from qroar_core.models.text import Documents, LargeDocument, bos_of
+from qroar_core.models.token_ids import token_ids
 from qroar_core.retrieving.wording import KEYS, LARGEST, SMALLEST, WORDINGS, Wording
 from qroar_core.specs import RetrievalSpec, RetrievalTask
 
 WORD_STARTS = "Ġ▁Ċ \n"  # how byte-level and SentencePiece tokens write the white space before a word
 FILLER = "QROAR-FILLER"  # stands for the text while a chat template is applied
+BEFORE = 64  # tokens of a large text before the filler, in which a word start is looked for
 DRAWS = 10_000  # numbers tried until enough of them have equally many tokens
 
 
@@ -44,7 +49,7 @@ class Prompt:
     origin: str  # "document, tokens a to b"
 
 
-def prompts(tokenizer: Any, documents: list[Document], spec: RetrievalSpec, length: int) -> Iterator[Prompt]:
+def prompts(tokenizer: Any, documents: Documents, spec: RetrievalSpec, length: int) -> Iterator[Prompt]:
     """Every trial of one length, by task and depth.
 
     Raises:
@@ -56,7 +61,7 @@ def prompts(tokenizer: Any, documents: list[Document], spec: RetrievalSpec, leng
                 yield prompt(tokenizer, documents, spec, task, length, depth, trial)
 
 
-def prompt(tokenizer: Any, documents: list[Document], spec: RetrievalSpec, task: RetrievalTask, length: int,
+def prompt(tokenizer: Any, documents: Documents, spec: RetrievalSpec, task: RetrievalTask, length: int,
            depth: float, trial: int) -> Prompt:  # fmt: skip
     """One trial; see `prompts`."""
     draw = random.Random(f"{spec.seed} {task} {length} {depth} {trial}")
@@ -64,6 +69,9 @@ def prompt(tokenizer: Any, documents: list[Document], spec: RetrievalSpec, task:
     keys = draw.sample(KEYS, spec.choices if task == "needles" else 1)
     numbers, choices = _numbers(tokenizer, draw, spec.choices)
     before, after = _frame(tokenizer, words, keys[0], spec.chat)
+    start = opening(tokenizer, bos_of(documents))
+    if not (spec.chat and chat_template(tokenizer) and before[: len(start)].tolist() == list(start.ids)):
+        before = start.before(before)  # a chat template may have written it
     needles = [_needle(tokenizer, words, key, number) for key, number in zip(keys, choices)]
     budget = len(choices[0]) + spec.slack
     room = length - budget - len(before) - len(after) - sum(map(len, needles))
@@ -83,9 +91,12 @@ def prompt(tokenizer: Any, documents: list[Document], spec: RetrievalSpec, task:
     return Prompt(task, length, depth, trial, numbers[0], choices, budget, ids, answer_at, origin)
 
 
-def _coded(tokenizer: Any, text: str) -> Tensor:
-    """Token ids of a piece of prompt; special tokens only where a chat template wrote them."""
-    return torch.tensor(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"], dtype=torch.int64)
+def _coded(tokenizer: Any, text: str, *, inside: bool = True) -> Tensor:
+    """Token ids of a piece of prompt, `inside` it unless it is the first.
+
+    Special tokens stand only where a chat template wrote them.
+    """
+    return torch.tensor(token_ids(tokenizer, text, inside=inside, where="retrieval prompt"), dtype=torch.int64)
 
 
 def _numbers(tokenizer: Any, draw: random.Random, count: int) -> tuple[list[str], list[Tensor]]:
@@ -125,10 +136,9 @@ def _frame(tokenizer: Any, words: Wording, key: str, chat: bool) -> tuple[Tensor
             why = f"{type(error).__name__}: {error}".splitlines()[0][:120]
             raise BadText(f"its chat template cannot be applied ({why})", where="retrieval",
                           do="ask without it: --no-chat") from error  # fmt: skip
-        return _coded(tokenizer, before), _coded(tokenizer, after + lead)
+        return _coded(tokenizer, before, inside=False), _coded(tokenizer, after + lead)
     before, after = asked.split(FILLER)
-    opening = torch.tensor(_opening(tokenizer), dtype=torch.int64)
-    return torch.cat([opening, _coded(tokenizer, before)]), _coded(tokenizer, f"{after} {lead}")
+    return _coded(tokenizer, before, inside=False), _coded(tokenizer, f"{after} {lead}")
 
 
 def chat_template(tokenizer: Any) -> bool:
@@ -136,33 +146,32 @@ def chat_template(tokenizer: Any) -> bool:
     return getattr(tokenizer, "chat_template", None) is not None
 
 
-def _opening(tokenizer: Any) -> list[int]:
-    """What the tokenizer itself puts before a text, such as a beginning-of-text token."""
-    bare, dressed = (tokenizer("a", add_special_tokens=special)["input_ids"] for special in (False, True))
-    return dressed[: dressed.index(bare[0])]
-
-
-def _filler(tokenizer: Any, documents: list[Document], draw: random.Random, room: int,
+def _filler(tokenizer: Any, documents: Documents, draw: random.Random, room: int,
             numbers: list[str]) -> tuple[Tensor, str]:  # fmt: skip
     """`room` tokens in a row of one document, in which none of the numbers stands, and where they are from."""
-    coded = [(d.name, encode(tokenizer, d)) for d in documents]
-    fitting = [(name, ids) for name, ids in coded if len(ids) >= room]
+    held = [tokens_held(tokenizer, document, inside=True) for document in documents]
+    fitting = [document for document, tokens in zip(documents, held, strict=True) if tokens >= room]
     if not fitting:
-        longest = max((len(ids) for _, ids in coded), default=0)
+        longest = max(held, default=0)
         raise BadText(
             f"the longest document has {longest} tokens, the prompt needs {room} of text",
             where="retrieval",
             do="give a longer text or a shorter length",
         )
     for _ in range(DRAWS):
-        name, ids = draw.choice(fitting)
-        start = draw.randint(0, len(ids) - room)
+        document = draw.choice(fitting)
+        if isinstance(document, LargeDocument):
+            ids, at, _ = excerpt(tokenizer, document, document.first, document.last, draw.random(), room + BEFORE)
+            start, where = BEFORE, f"from byte {at}"
+        else:
+            ids = encode(tokenizer, document, inside=True)
+            start, where = draw.randint(0, len(ids) - room), ""
         while start and not _begins_word(tokenizer, int(ids[start])):
             start -= 1
         filler = ids[start : start + room]
         text = tokenizer.decode(filler.tolist())
         if not any(number in text for number in numbers):
-            return filler, f"{name}, tokens {start} to {start + room - 1}"
+            return filler, f"{document.name}, {where or f'tokens {start} to {start + room - 1}'}"
     raise BadText("the numbers to hide stand everywhere in the text", where="retrieval", do="give another text")
 
 

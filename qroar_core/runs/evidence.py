@@ -8,7 +8,7 @@ from dataclasses import replace
 from qroar_core import controls, diagnose, replicate
 from qroar_core.maths.rescale import Scales
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.models.text import SPLITS, Document, split
+from qroar_core.models.text import SPLITS, Texts, split
 from qroar_core.progress import OnStep, Step, ignore
 from qroar_core.results import Diagnosis
 from qroar_core.results.controls import Controls
@@ -18,8 +18,6 @@ from qroar_core.searching.frame import Frame
 from qroar_core.searching.seek import seek
 from qroar_core.specs import ControlSpec, QuantSpec, ReplicationSpec, RopeSpec
 from qroar_core.specs.words import setting_words
-
-Texts = dict[str, list[Document]]
 
 
 def control(loaded: LoadedModel, setting: Setting, scales: Scales, spec: ControlSpec, texts: Texts,
@@ -41,7 +39,7 @@ def control(loaded: LoadedModel, setting: Setting, scales: Scales, spec: Control
         found = seek(loaded, setting.rope, setting.quant, with_seed, texts, diagnosis, say)
         others.setdefault(controls.OTHER_SEEDS, []).append(found)
     for collection in spec.collections:
-        elsewhere = {name: split(name, collection) for name in SPLITS}
+        elsewhere = {name: split(name, collection, setting.bos_word) for name in SPLITS}
         say = _saying(on_step, f"search on {collection}")
         others[collection] = [seek(loaded, setting.rope, setting.quant, setting.search, elsewhere, None, say)]
     spec = replace(spec, length=spec.length or setting.search.length)

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from qroar_core import __version__
 from qroar_core.errors import BadOutput
 from qroar_core.models.loaded import LoadedModel
+from qroar_core.models.own_rope import replaced_rope
 from qroar_core.models.scales_file import identity_of, temporary_prefix, write_atomically
 from qroar_core.results.base import Result, rounded
 from qroar_core.results.manifest import Manifest
@@ -83,10 +84,14 @@ def _sweep(path: Path) -> None:
 
 
 def _plain(noted: Any) -> Any:
-    """A manifest's entry without a quantizer's display name, which decides no number."""
-    if isinstance(noted, dict) and isinstance(noted.get("quant"), dict):
-        return noted | {"quant": {name: value for name, value in noted["quant"].items() if name != "name"}}
-    return noted
+    """A manifest's entry without what decides no number: a quantizer's display name, and who asked for the windows."""
+    if not isinstance(noted, dict):
+        return noted
+    left_out = {"quant": ("name",)}
+    return {
+        part: {name: value for name, value in specs.items() if name not in left_out.get(part, ("fewer",))}
+        if isinstance(specs, dict) else specs for part, specs in noted.items()
+    }  # fmt: skip
 
 
 def manifest_of(loaded: LoadedModel, setting: Setting, command: str) -> Manifest:
@@ -105,5 +110,6 @@ def manifest_of(loaded: LoadedModel, setting: Setting, command: str) -> Manifest
         dtype=str(loaded.dtype).removeprefix("torch."),
         text=setting.text,
         source=loaded.source,
+        replaces=replaced_rope(loaded, setting.rope),
         date=datetime.now(UTC).isoformat(timespec="seconds"),
     )

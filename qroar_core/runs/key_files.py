@@ -92,9 +92,14 @@ def answers(result: Any, key: Hashable) -> bool:
 
 
 def plain(spec: Any) -> str:
-    """What a spec decides, as text: floats as in a manifest, without a quantizer's display name."""
-    fields = {name: value for name, value in asdict(spec).items() if name != "name"}
-    return json.dumps(rounded(fields), sort_keys=True)
+    """What a spec decides, as text: floats as in a manifest, without display names and who asked for the windows."""
+    return json.dumps(rounded(_deciding(asdict(spec))), sort_keys=True)
+
+
+def _deciding(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    return {name: _deciding(inner) for name, inner in value.items() if name not in ("name", "fewer")}
 
 
 def _spelled(asked: Any) -> Any:

@@ -42,7 +42,7 @@ def runs_root() -> Path:
 
 def run_name(loaded: LoadedModel, setting: Setting) -> str:
     """Folder name of this model's run under this setting: readable, and another one for any other run."""
-    who = [loaded.fingerprint, str(loaded.dtype), setting.text]
+    who = [loaded.fingerprint, str(loaded.dtype), setting.reading]
     every = json.dumps([*who, *(plain(getattr(setting, name)) for name in SPECS.values())])
     model = re.sub(r"[^A-Za-z0-9.-]+", "-", loaded.name).strip(".-")[:60] or "model"
     return f"{model}-{hashlib.sha256(every.encode()).hexdigest()[:10]}"
@@ -139,7 +139,7 @@ class Library:
             return
         _, fingerprint, _, dtype, text, *_ = key
         for entry in self.entries(thorough=False):
-            if entry.setting is None or (entry.fingerprint, entry.dtype, entry.setting.text) != (
+            if entry.setting is None or (entry.fingerprint, entry.dtype, entry.setting.reading) != (
                 fingerprint, str(dtype).removeprefix("torch."), text
             ):  # fmt: skip
                 continue

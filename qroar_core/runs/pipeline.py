@@ -14,7 +14,7 @@ from qroar_core.errors import BadOutput
 from qroar_core.maths.rescale import Scales, identity
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.scales_file import from_file, to_file
-from qroar_core.models.text import Document
+from qroar_core.models.text import Texts
 from qroar_core.progress import OnStep, ignore
 from qroar_core.results import Diagnosis, Evaluation, SearchReport
 from qroar_core.results.base import rounded
@@ -42,7 +42,7 @@ class Run:
     retrieved: Retrieval | None = None
 
 
-def run(loaded: LoadedModel, setting: Setting, texts: dict[str, list[Document]], folder: RunFolder,
+def run(loaded: LoadedModel, setting: Setting, texts: Texts, folder: RunFolder,
         on_step: OnStep = ignore, *, retrieval: RetrievalSpec | None = None,
         storage: Path | None = None) -> Run:  # fmt: skip
     """Run every stage whose file is missing from `folder` and return all results.
@@ -95,7 +95,7 @@ def rotated_storage(storage: Path | None) -> Path | None:
     return None if storage is None else storage.with_name(storage.name + ".rotation")
 
 
-def rotation_scales(loaded: LoadedModel, setting: Setting, texts: dict[str, list[Document]], folder: RunFolder,
+def rotation_scales(loaded: LoadedModel, setting: Setting, texts: Texts, folder: RunFolder,
                     on_step: OnStep, storage: Path | None = None) -> Scales:  # fmt: skip
     """Scales searched under the rotated quantizer, from `folder` where a run before wrote them.
 

@@ -6,8 +6,18 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from qroar_core.models.loaded import LoadedModel
+from qroar_core.models.opening import opening
 from qroar_core.presets import for_family
-from qroar_core.specs import DiagnosisSpec, EvaluationSpec, QuantizerSpec, QuantSpec, RopeSpec, SearchSpec
+from qroar_core.specs import (
+    BandSpec,
+    Bos,
+    DiagnosisSpec,
+    EvaluationSpec,
+    QuantizerSpec,
+    QuantSpec,
+    RopeSpec,
+    SearchSpec,
+)
 
 CPU_LENGTH, GPU_LENGTH = 2048, 16384  # default context, tokens, unless the PI's own window is shorter
 DEMO_ROPE = RopeSpec("yarn", 4.0)
@@ -19,7 +29,8 @@ INT3_K = QuantSpec(k=QuantizerSpec(3), name="int3 K cache")
 class Setting:
     """Everything that decides a run's numbers, besides the model.
 
-    `text` names the texts: an embedded collection (models.text.COLLECTIONS), or a file with its hash.
+    `text` names the texts: an embedded collection (models.text.COLLECTIONS), or a file with its hash. `bos`: every
+    window of text starts with the tokenizer's BOS token. Runs of before there was a choice have none.
     """
 
     rope: RopeSpec
@@ -28,19 +39,34 @@ class Setting:
     search: SearchSpec
     evaluation: EvaluationSpec
     text: str = "messages"
+    bos: bool = False
+
+    @property
+    def reading(self) -> str:
+        """The text and how its windows start: what a job's key says of them."""
+        return f"{self.text}, windows start with BOS" if self.bos else self.text
+
+    @property
+    def bos_word(self) -> Bos:
+        """What documents of this setting's text are told (models.text)."""
+        return "on" if self.bos else "off"
 
     def as_dict(self) -> dict[str, Any]:
         """The specs, for the manifest; equal settings give equal dicts. The text has its own line there."""
-        return {name: spec for name, spec in asdict(self).items() if name != "text"}
+        left_out = ("text",) if self.bos else ("text", "bos")
+        return {name: spec for name, spec in asdict(self).items() if name not in left_out}
 
 
 def default_setting(loaded: LoadedModel, rope: RopeSpec | None = None, quant: QuantSpec | None = None,
-                    length: int | None = None) -> Setting:  # fmt: skip
+                    length: int | None = None, bos: Bos = "auto") -> Setting:  # fmt: skip
     """Fill in what was not asked.
 
     Without a RoPE the demo gets YaRN x4, other models keep their own; without a quantizer it is the
     K cache in int4 per token and head. The length is what the interpolation promises, at most 2,048 tokens on a
-    CPU and 16,384 on a GPU.
+    CPU and 16,384 on a GPU. Windows start with BOS where the tokenizer puts it before a text.
+
+    Raises:
+        BadSpec: bos `on` with a tokenizer that has no BOS token.
     """
     if rope is None:
         rope = DEMO_ROPE if loaded.source == "demo" else RopeSpec()
@@ -48,12 +74,14 @@ def default_setting(loaded: LoadedModel, rope: RopeSpec | None = None, quant: Qu
     promised = int(native * rope.factor)
     if length is None:
         length = min(promised, CPU_LENGTH if loaded.device.type == "cpu" else GPU_LENGTH)
+    bands = BandSpec.default(loaded.geometry.n_pairs)
     short = min(native, length, max(64, length // 4))
     lengths = (short, length) if short < length else (length,)
     return Setting(
         rope=rope,
         quant=for_family(quant if quant is not None else INT4_K, loaded.model.config.model_type),
-        diagnosis=DiagnosisSpec(length=length, short_length=short),
-        search=SearchSpec(length=length, granularity=loaded.geometry.finest),
-        evaluation=EvaluationSpec(lengths=lengths, windows=16 if length <= 1024 else 8),
+        diagnosis=DiagnosisSpec(length=length, short_length=short, bands=bands),
+        search=SearchSpec(length=length, bands=bands, granularity=loaded.geometry.finest, fewer=True),
+        evaluation=EvaluationSpec(lengths=lengths, windows=16 if length <= 1024 else 8, fewer=True),
+        bos=len(opening(loaded.tokenizer, bos)) > 0,
     )

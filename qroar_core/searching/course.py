@@ -13,7 +13,9 @@ from torch import Tensor
 from qroar_core.errors import Cancelled
 from qroar_core.maths.rescale import Scales
 from qroar_core.models.capture import Capture, capture
+from qroar_core.models.own_rope import replacing
 from qroar_core.models.score import forward_seconds
+from qroar_core.models.text import Windows
 from qroar_core.progress import OnStep, Step
 from qroar_core.results import Diagnosis, SearchReport
 from qroar_core.results.intervals import NO_GAIN
@@ -47,6 +49,7 @@ class Course:
         self.starts: dict[str, Tensor] = {}
         self.began = self.idle = 0.0
         self.windows = self.bounds = self.limits = torch.empty(0)
+        self.read = Windows(self.windows, ())
 
     def outcome(self, diagnosis: Diagnosis | None) -> SearchOutcome:
         frame = self.frame
@@ -83,7 +86,8 @@ class Course:
             return False
         self.limits = frame.limits(self.bounds)
         require_seen(spec.objective, frame)
-        self.windows = frame.windows("calibration", frame.length, spec.windows)
+        self.read = frame.calibration()
+        self.windows = self.read.ids
         self.tries = tries_of(self.storage, frame, self.bounds, self.on_step)
         return True
 
@@ -137,9 +141,10 @@ class Course:
         """The short-context guard on development text."""
         frame = self.frame
         short = max(2, min(frame.loaded.geometry.original_context, frame.length // 4))
-        kept, sentence = guarded(
-            self.bench, found, frame.windows("development", short, GUARD_WINDOWS), self.spec.guard_tau
-        )
+        text = frame.read("development", short, GUARD_WINDOWS, fewer=True)
+        kept, sentence = guarded(self.bench, found, text.ids, self.spec.guard_tau)
+        if len(text) < GUARD_WINDOWS:
+            sentence += f", on {text.counted}"
         return (kept if kept is not None else frame.none), sentence
 
     def prove(self, found: Scales) -> tuple[Scales, str]:
@@ -147,8 +152,8 @@ class Course:
         if found.is_identity:
             return self.frame.none, f"{NO_GAIN}, the search found nothing better or the guard rejected it"
         heldout = self.frame.heldout(PROOF_WINDOWS)
-        gain = proven(self.bench, found, heldout)
-        measured = f"{gain.mean:+.4f} nats [{gain.low:+.4f}, {gain.high:+.4f}] on {len(heldout)} held-out windows"
+        gain = proven(self.bench, found, heldout.ids)
+        measured = f"{gain.mean:+.4f} nats [{gain.low:+.4f}, {gain.high:+.4f}] on {heldout.counted_as('held-out')}"
         if gain.low > 0:
             return found, f"significant gain: {measured}"
         return self.frame.none, f"{NO_GAIN} ({measured})"
@@ -173,7 +178,8 @@ class Course:
     def told(self, before: float, after: float, guard: str, chosen: str, reason: str, idle: float) -> SearchReport:
         """The report; `idle` is one window's bare forward pass, seconds."""
         spec, once = self.spec, idle * len(self.windows)
-        text = f"{len(self.windows)} calibration windows of {self.frame.length} tokens, seed {spec.seed}"
+        text = f"{self.read.counted_as('calibration')} of {self.frame.length} tokens, digest {self.read.digest}, "
+        text += f"seed {spec.seed}{self.read.noted}{replacing(self.frame.loaded, self.frame.rope)}"
         method = ", ".join(filter(None, (spec.method, WORDS[spec.objective])))
         return SearchReport(
             verdict=self.frame.verdict, method=method, objective=spec.objective, objective_identity=before,

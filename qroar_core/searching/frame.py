@@ -19,7 +19,7 @@ from qroar_core.models.capture import Capture
 from qroar_core.models.layer_groups import layer_groups
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.rope import bands_of, rope_of, turnings
-from qroar_core.models.text import Document, windows, windows_held
+from qroar_core.models.text import Texts, Windows, windows
 from qroar_core.results import Diagnosis
 from qroar_core.results.search import Verdict
 from qroar_core.searching.cached import CachedObjective
@@ -34,7 +34,7 @@ class Frame:
     rope: RopeSpec
     quant: QuantSpec
     spec: SearchSpec
-    texts: dict[str, list[Document]]
+    texts: Texts
     bands: Bands = field(init=False)
     length: int = field(init=False)  # tokens per window
 
@@ -62,14 +62,26 @@ class Frame:
         """True when no cached q or k is quantized, so that the cached objective sees nothing."""
         return self.quant.k is None and self.quant.qk is None
 
-    def windows(self, split: str, length: int, count: int) -> Tensor:
-        """Token windows of one split, (count, length)."""
-        return windows(self.loaded.tokenizer, self.texts[split], length, count, self.spec.seed).ids
+    def read(self, split: str, length: int, count: int, *, fewer: bool = False, least: int = 1) -> Windows:
+        """Windows of one split; `fewer`: as many of them as the text holds."""
+        return windows(self.loaded.tokenizer, self.texts[split], length, count, self.spec.seed, fewer=fewer,
+                       least=least)  # fmt: skip
 
-    def heldout(self, most: int) -> Tensor:
+    def windows(self, split: str, length: int, count: int, *, fewer: bool = False) -> Tensor:
+        """Token windows of one split, (count, length)."""
+        return self.read(split, length, count, fewer=fewer).ids
+
+    def calibration(self) -> Windows:
+        """What the search reads."""
+        return self.read("calibration", self.length, self.spec.windows, fewer=self.spec.fewer)
+
+    def development(self) -> Windows:
+        """What the full objective reads."""
+        return self.read("development", self.length, min(2, self.spec.windows), fewer=True)
+
+    def heldout(self, most: int) -> Windows:
         """Windows of the searched length to prove a gain on: as many as the text holds, 2 to `most`."""
-        holds = windows_held(self.loaded.tokenizer, self.texts["heldout"], self.length)
-        return self.windows("heldout", self.length, max(2, min(most, holds)))
+        return self.read("heldout", self.length, most, fewer=True, least=2)
 
     def scales(self, point: Tensor) -> Scales:
         """log2 g (layers, kv, bands), and the angles of the pairs behind it where they are searched, as Scales."""

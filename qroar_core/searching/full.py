@@ -6,17 +6,20 @@ together: a candidate multiplies a base (the cached result, or identity) by one 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from qroar_core.errors import NonFinite
 from qroar_core.maths.bands import Bands
 from qroar_core.maths.rescale import Scales
 from qroar_core.models.calibrate import calibrated
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.measure import measure
+from qroar_core.models.opening import starts
 from qroar_core.models.stream import Condition
 from qroar_core.results.search import Candidate
 from qroar_core.searching.cached import Report
@@ -37,6 +40,7 @@ class FullObjective(Keeping):
     bands: Bands
     ids: Tensor  # (windows, length)
     lengths: tuple[int, ...]
+    opening: int = 0  # tokens that stand before the text of every window
     passes: int = 0
     known: dict[bytes, float] = field(default_factory=dict)
     tries: Tries = in_turn
@@ -50,15 +54,22 @@ class FullObjective(Keeping):
         key = log2_g.numpy().tobytes()
         if key not in self.known:
             scales = Scales(self.spec.mode, self.spec.granularity, self.bands, log2_g.double().exp2())
-            total = weight = 0.0
-            for length in self.lengths:
-                here = self.ids[:, -length:]
-                condition = calibrated(self.loaded, Condition(self.rope, self.quant, scales), here[:1])
-                total += length * float(measure(self.loaded, condition, here, length - 1).nll.double().mean())
-                weight += length
+            try:
+                self.known[key] = self._measured(scales)
+            except NonFinite:
+                if scales.is_identity:
+                    raise
+                self.known[key] = math.inf  # scales that overflow are never the best
             self.passes += 1
-            self.known[key] = total / weight
         return self.known[key]
+
+    def _measured(self, scales: Scales) -> float:
+        total = 0.0
+        for length in self.lengths:
+            here = starts(self.ids, length, self.opening)
+            condition = calibrated(self.loaded, Condition(self.rope, self.quant, scales), here[:1])
+            total += length * float(measure(self.loaded, condition, here, length - 1).nll.double().mean())
+        return total / sum(self.lengths)
 
 
 def full_search(objective: FullObjective, base: Tensor, bounds: Tensor, spec: SearchSpec, report: Report,

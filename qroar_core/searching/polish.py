@@ -7,6 +7,7 @@ Each step costs a forward and a backward pass over one window, so it starts from
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -15,10 +16,12 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from qroar_core.errors import NonFinite
 from qroar_core.maths.bands import Bands
 from qroar_core.maths.rescale import pooled
 from qroar_core.models.condition import Condition
 from qroar_core.models.differentiable import Trainable, open_trainable
+from qroar_core.models.finite import non_finite
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.measure import hidden_states
 from qroar_core.models.patch import parameters_under
@@ -59,7 +62,10 @@ class KLObjective:
                     divergence(self.loaded, self.reference[w, None], model.hidden(ids, log2_g)[None, :-1]).kl.double()
                     for w, ids in enumerate(self.ids)
                 ]
-            self.known[key] = float(torch.stack(each).mean())
+            reached = float(torch.stack(each).mean())
+            if not math.isfinite(reached) and not bool(log2_g.any()):
+                raise self._overflow("the KL to the reference")
+            self.known[key] = reached if math.isfinite(reached) else math.inf  # scales that overflow are never the best
         return self.known[key]
 
     def gradient(self, log2_g: Tensor, window: int) -> tuple[Tensor, float]:
@@ -69,7 +75,13 @@ class KLObjective:
             hidden = model.hidden(self.ids[window], x)[:-1]
             slope, kl = kl_gradient(self.loaded, self.reference[window], hidden.detach())
             hidden.backward(slope)
-        return pooled(torch.as_tensor(x.grad), self.spec.granularity), kl
+        grad = torch.as_tensor(x.grad)
+        if not math.isfinite(kl) or not bool(grad.isfinite().all()):
+            raise self._overflow(f"the gradient of the KL on window {window}")
+        return pooled(grad, self.spec.granularity), kl
+
+    def _overflow(self, what: str) -> NonFinite:
+        return non_finite(what, self.condition, self.loaded.dtype)
 
     def _open(self) -> AbstractContextManager[Trainable]:
         band = self.loaded.geometry.channel_band(self.bands)

@@ -50,7 +50,7 @@ class Probe:
                 "the cached error sees K, q and their quantizers only, and none of these is quantized",
                 where="scales by hand", do="choose a K cache or q/k quantizer, or search on the full objective",
             )  # fmt: skip
-        ids = frame.windows("calibration", frame.length, min(PROBE_WINDOWS, frame.spec.windows))
+        ids = frame.windows("calibration", frame.length, min(PROBE_WINDOWS, frame.spec.windows), fewer=True)
         taken = capture(frame.loaded, frame.rope, ids, frame.spec.query_rows, seed=frame.spec.seed,
                         on_step=part(on_step, 0, len(ids), len(ids) + 1))  # fmt: skip
         starts = frame.starts(taken)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from torch import Tensor
 
+from qroar_core.errors import NonFinite
 from qroar_core.maths.rescale import Scales
 from qroar_core.models.calibrate import calibrated
 from qroar_core.models.loaded import LoadedModel
@@ -39,7 +41,10 @@ def guarded(bench: Bench, scales: Scales, short: Tensor, tau: float) -> tuple[Sc
     before = bench.nll(short, None, "guard: identity")
     for share, words in ((1.0, ""), (0.5, "halved toward identity, "), (0.25, "quartered toward identity, ")):
         tried = scales.toward_identity(share)
-        cost = -paired_interval(before, bench.nll(short, tried, "guard: tuned")).mean
+        try:
+            cost = -paired_interval(before, bench.nll(short, tried, "guard: tuned")).mean
+        except NonFinite:
+            cost = math.inf
         if cost <= tau:
             return tried, f"{words}costs {cost:+.4f} nats at {short.shape[1]} tokens, allowed {tau}"
     return None, f"costs {cost:+.4f} nats at {short.shape[1]} tokens even quartered, allowed {tau}: rejected"

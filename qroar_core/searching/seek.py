@@ -9,7 +9,7 @@ import math
 
 from qroar_core.maths.rescale import Scales
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.models.text import Document
+from qroar_core.models.text import Texts
 from qroar_core.progress import OnStep, ignore
 from qroar_core.results import Diagnosis
 from qroar_core.searching.course import Course
@@ -17,7 +17,7 @@ from qroar_core.searching.frame import Frame
 from qroar_core.specs import QuantSpec, RopeSpec, SearchSpec
 
 
-def seek(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, spec: SearchSpec, texts: dict[str, list[Document]],
+def seek(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, spec: SearchSpec, texts: Texts,
          diagnosis: Diagnosis | None = None, on_step: OnStep = ignore) -> Scales:  # fmt: skip
     """What `search.run` finds, without its proof: identity where scales cannot act or the guard rejects them.
 

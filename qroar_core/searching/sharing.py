@@ -45,16 +45,16 @@ def deciding(frame: Frame, bounds: Tensor) -> dict[str, Any]:
     import optuna
 
     quant = {name: part for name, part in asdict(frame.quant).items() if name != "name"}
-    texts = {"calibration": frame.windows("calibration", frame.length, frame.spec.windows)}
+    texts = {"calibration": frame.calibration().ids}
     if frame.spec.objective == "full":
-        texts["development"] = frame.windows("development", frame.length, min(2, frame.spec.windows))
+        texts["development"] = frame.development().ids
     return {
         "model": frame.loaded.fingerprint,
         "dtype": str(frame.loaded.dtype),
         "rope": asdict(frame.rope),
         "quantizer": quant,
         "text": {split: hashlib.sha256(ids.numpy().tobytes()).hexdigest() for split, ids in texts.items()},
-        **{f"search option ({name})": value for name, value in asdict(frame.spec).items()},
+        **{f"search option ({name})": value for name, value in asdict(frame.spec).items() if name != "fewer"},
         "diagnosis": bounds.tolist(),
         "version of Optuna": optuna.__version__ if frame.spec.sampler == "tpe" else "",
     }

@@ -39,9 +39,10 @@ def whole(frame: Frame, bounds: Tensor, note: Report, state: AdamState | None) -
     spec = frame.spec
     if spec.objective == "full":
         short = max(2, frame.length // 4)
-        text = frame.windows("development", frame.length, min(2, spec.windows))
-        return FullObjective(frame.loaded, frame.rope, frame.quant, spec, frame.bands, text, (short, frame.length))
-    text = frame.windows("calibration", min(frame.length, spec.polish_length), spec.polish_windows)
+        read = frame.development()
+        return FullObjective(frame.loaded, frame.rope, frame.quant, spec, frame.bands, read.ids, (short, frame.length),
+                             read.opening)  # fmt: skip
+    text = frame.windows("calibration", min(frame.length, spec.polish_length), spec.polish_windows, fewer=True)
     objective = KLObjective(frame.loaded, Condition(frame.rope, frame.quant), spec, frame.bands, text)
     return Polish(objective, bounds, note, state)
 

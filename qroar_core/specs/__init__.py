@@ -9,6 +9,7 @@ from qroar_core.specs.league import METHODS, LeagueSpec, Method
 from qroar_core.specs.quant import Levels, QuantizerSpec, QuantSpec, ScaleAxis, ScaleDtype, WeightQuantSpec
 from qroar_core.specs.rope import METHOD_NAMES, RopeMethod, RopeSpec
 from qroar_core.specs.stages import (
+    BANDS,
     JUDGES,
     BandSpec,
     ContinuationSpec,
@@ -25,13 +26,16 @@ from qroar_core.specs.stages import (
     RetrievalTask,
     SearchSpec,
 )
+from qroar_core.specs.texts import Bos
 
 __all__ = [
+    "BANDS",
     "CONTROL_DTYPES",
     "JUDGES",
     "METHODS",
     "METHOD_NAMES",
     "BandSpec",
+    "Bos",
     "ContinuationSpec",
     "ControlSpec",
     "DiagnosisSpec",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from qroar_core.errors import BadSpec
 from qroar_core.specs.checks import at_least
@@ -23,6 +23,7 @@ class ControlSpec:
     chunk: int = 512
     confidence: float = 0.95
     seed: int = 0
+    fewer: bool = field(default=False, compare=False)  # nobody asked for so many: take what the text holds
 
     def __post_init__(self) -> None:
         at_least("windows", self.windows, 2)
@@ -47,6 +48,7 @@ class ReplicationSpec:
     chunk: int = 512
     confidence: float = 0.95
     seed: int = 0
+    fewer: bool = field(default=False, compare=False)  # nobody asked for so many: take what the text holds
 
     def __post_init__(self) -> None:
         at_least("windows", self.windows, 2)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from qroar_core.errors import BadSpec
@@ -30,6 +30,7 @@ class LeagueSpec:
     chunk: int = 512
     confidence: float = 0.95
     seed: int = 0
+    fewer: bool = field(default=False, compare=False)  # nobody asked for so many: take what the text holds
 
     def tops(self, method: Method) -> tuple[bool, ...]:
         """What is searched on top of a method, told by whether pairs are turned too.

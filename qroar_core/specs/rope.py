@@ -8,6 +8,7 @@ from typing import Literal
 from qroar_core.errors import BadSpec
 from qroar_core.specs.checks import at_least, one_of
 
+MOST = 1e7  # a longer window than any memory holds; past 1e300 the window itself overflows
 RopeMethod = Literal["default", "linear", "ntk", "dynamic", "yarn", "longrope", "llama3"]
 METHOD_NAMES: dict[RopeMethod, str] = {  # as figures and menus call them
     "default": "the checkpoint's own",
@@ -41,6 +42,8 @@ class RopeSpec:
     def __post_init__(self) -> None:
         one_of("rope method", self.method, RopeMethod)
         at_least("factor", self.factor, 1.0)
+        if self.factor > MOST:
+            raise BadSpec(f"factor must be at most {MOST:g}, got {self.factor:g}")
         if self.method == "default" and self.factor != 1.0:
             raise BadSpec(
                 f"factor {self.factor} needs a method",

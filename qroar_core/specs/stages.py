@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from qroar_core.errors import BadSpec
@@ -20,16 +20,24 @@ WIDEST = 16.0  # octaves a scale may go by hand: past that float16 weights overf
 MOST_CHOICES = 32  # named needles of the multi-key retrieval
 
 
+BANDS = 8  # where nobody asks
+
+
 @dataclass(frozen=True, slots=True)
 class BandSpec:
     """How RoPE pairs are grouped into contiguous bands (DESIGN section 2)."""
 
-    count: int = 8
+    count: int = BANDS
     partition: Partition = "count"
 
     def __post_init__(self) -> None:
         one_of("partition", self.partition, Partition)
         at_least("bands", self.count, 1)
+
+    @classmethod
+    def default(cls, pairs: int, partition: Partition = "count") -> BandSpec:
+        """What a model with `pairs` RoPE pairs a head gets where nobody asks: never more bands than pairs."""
+        return cls(min(BANDS, pairs), partition)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +97,7 @@ class SearchSpec:
     shrink: float = 0.0  # cost, as a share of identity's error, of log2 g at the bound its band's pressure sets
     seed: int = 0
     bounds: tuple[tuple[float, float], ...] | None = None  # log2 g (low, high) per band by hand; None: diagnosed
+    fewer: bool = field(default=False, compare=False)  # nobody asked for so many: take what the text holds
 
     def __post_init__(self) -> None:
         one_of("mode", self.mode, Mode)
@@ -135,6 +144,7 @@ class EvaluationSpec:
     chunk: int = 512
     confidence: float = 0.95
     seed: int = 0
+    fewer: bool = field(default=False, compare=False)  # nobody asked for so many: take what the text holds
 
     def __post_init__(self) -> None:
         if not 0.5 < self.confidence < 1:
@@ -215,6 +225,7 @@ class PredictionSpec:
     chunk: int = 512
     confidence: float = 0.95
     seed: int = 0
+    fewer: bool = field(default=False, compare=False)  # nobody asked for so many: take what the text holds
 
     def __post_init__(self) -> None:
         at_least("windows", self.windows, 2)

@@ -303,6 +303,21 @@ def test_a_failed_load_is_one_line_and_the_model_before_stays(loaded_app, stages
     assert not button(loaded_app, "Load").disabled
 
 
+def test_a_name_on_the_hub_is_explained_and_goes_to_the_loader_as_typed(app, stages, demo_model):
+    asked = []
+    stages.patch(stages.load, "run", lambda source, on_step=None, **kw: asked.append(source) or demo_model)
+    app.segmented_control(key="kind").set_value("Hub id")
+    run(app)
+    (said,) = [caption.value for caption in app.caption if "org/name" in caption.value]
+    for form in ("`org/name`", "`org/name:Q4_K_M`", "`org/name/file.gguf`", "`@revision`", "downloaded"):
+        assert form in said
+    app.text_input(key="typed").set_value("some-org/Some-1B-GGUF@v1.0:Q8_0")
+    clicked(app, "Load")
+    run(app)
+    assert asked == ["some-org/Some-1B-GGUF@v1.0:Q8_0"]
+    assert address(app)["model"] == asked[0]
+
+
 def test_a_first_load_that_fails_leaves_the_form_usable(app, stages):
     real = stages.load.run
 

@@ -76,9 +76,10 @@ def test_paths_stay_inside_the_roots(tmp_path, monkeypatch):
 
 def test_a_model_is_a_name_a_hub_id_or_a_path_inside_the_roots(tmp_path, monkeypatch):
     monkeypatch.setenv("QROAR_ROOTS", str(tmp_path))
-    for fine in ("demo", "smollm2", "org/name", f"{tmp_path}/model"):
+    hub = ("org/name", "org/name@v1:Q4_K_M", "org/name/sub/file.gguf")
+    for fine in ("demo", "smollm2", *hub, f"{tmp_path}/model"):
         assert model_source(fine) == fine
-    for outside in ("/etc", "../..", "~/../../etc", "/etc/x.gguf"):
+    for outside in ("/etc", "../..", "~/../../etc", "/etc/x.gguf", "org/name/../../../x.gguf", "org/name@../x"):
         with pytest.raises(OutsideRoots):
             model_source(outside)
 

@@ -48,6 +48,7 @@ def built(loaded, quant=None, rope=None, length=None, search=(), **more):
 INT4 = QuantizerSpec(4)
 CASES = {
     "default": {},
+    "bos": {"bos": True},
     "kv": {"quant": QuantSpec(k=INT4, v=INT4)},
     "k and v apart": {"quant": QuantSpec(k=INT4, v=QuantizerSpec(8))},
     "block": {"quant": QuantSpec(k=QuantizerSpec(4, "block", group_size=16))},

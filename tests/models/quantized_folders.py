@@ -29,11 +29,15 @@ def rtn(weight, bits, group, symmetric=False):
 
 
 def words(codes, bits):
-    """Pack along dim 1, lowest bits first, by a loop over places: (n, m) -> int32 (n, m * bits / 32)."""
-    per = 32 // bits
-    out = torch.zeros(codes.shape[0], codes.shape[1] // per, dtype=torch.int64)
-    for place in range(per):
-        out += codes[:, place::per] << (bits * place)
+    """Pack along dim 1, lowest bits first, code by code: (n, m) -> int32 (n, m * bits / 32).
+
+    One Python integer a row holds its codes end to end, so three bits run across words as in the other sizes.
+    """
+    rows = []
+    for row in codes.tolist():
+        number = sum(code << (bits * place) for place, code in enumerate(row))
+        rows.append([number >> (32 * word) & 0xFFFFFFFF for word in range(len(row) * bits // 32)])
+    out = torch.tensor(rows, dtype=torch.int64)
     return torch.where(out >= 2**31, out - 2**32, out).to(torch.int32)
 
 
@@ -152,13 +156,50 @@ def decompressed(form, parts):
     return compressor(form).decompress(parts, scheme(form))["weight"].float()
 
 
+def fp8_codes(weight, scale):
+    """E4M3 codes by the nearest of all 256 values, and what they stand for. `scale` is as large as the weight."""
+    values = torch.arange(256, dtype=torch.uint8).view(torch.float8_e4m3fn).float()
+    finite = values[values.isfinite()].unique()
+    near = ((weight / scale)[..., None] - finite).abs().argmin(-1)
+    return finite[near].to(torch.float8_e4m3fn), finite[near].double() * scale.double()
+
+
+def eight_bit_float(form, weight):
+    """Parts of one layer by suffix, and the weight they stand for in float64."""
+    out, inputs = weight.shape
+    if form == "block fp8":  # of 32 x 48: the last ones of 64 inputs are short
+        parts, whole = torch.zeros(-(-out // 32), -(-inputs // 48)), torch.empty_like(weight, dtype=torch.float64)
+        codes = torch.empty_like(weight, dtype=torch.float8_e4m3fn)
+        for i in range(parts.shape[0]):
+            for j in range(parts.shape[1]):
+                at = slice(32 * i, 32 * i + 32), slice(48 * j, 48 * j + 48)
+                parts[i, j] = weight[at].abs().max() / 448
+                codes[at], whole[at] = fp8_codes(weight[at], parts[i, j].expand(weight[at].shape))
+        return {"weight": codes, "weight_scale_inv": parts}, whole
+    if form == "fbgemm fp8":
+        scale = weight.abs().amax(1, keepdim=True) / 448
+        codes, whole = fp8_codes(weight, scale.expand_as(weight))
+        return {"weight": codes, "weight_scale": scale}, whole
+    scale = weight.abs().max() / 448
+    codes, whole = fp8_codes(weight, scale.expand_as(weight))
+    return {"weight": codes, "weight_scale": scale, "input_scale": torch.tensor(0.02)}, whole
+
+
 BITSANDBYTES = ("nf4", "nf4 double", "bitsandbytes int8")
-FORMS = ("pack4", "pack4 asymmetric", "pack8", "int8", "fp8", "gptq4", "gptq8", "awq")
+EIGHT_BIT_FLOATS = ("modelopt fp8", "autofp8", "block fp8", "fbgemm fp8")
+FORMS = ("pack4", "pack4 asymmetric", "pack8", "int8", "fp8", "gptq3", "gptq4", "gptq8", "awq")
 
 
 def quantization_config(form):
     if form.startswith("gptq"):
         return {"quant_method": "gptq", "bits": int(form[-1]), "group_size": GROUP, "sym": False, "desc_act": False}
+    if form in EIGHT_BIT_FLOATS:
+        return {
+            "modelopt fp8": None,  # in a file of its own
+            "autofp8": {"quant_method": "fp8", "activation_scheme": "static", "ignored_layers": ["lm_head"]},
+            "block fp8": {"quant_method": "fp8", "activation_scheme": "dynamic", "weight_block_size": [32, 48]},
+            "fbgemm fp8": {"quant_method": "fbgemm_fp8", "activation_scale_ub": 1200.0},
+        }[form]
     if form == "awq":
         return {"quant_method": "awq", "bits": 4, "group_size": GROUP, "version": "gemm", "zero_point": True}
     if form in BITSANDBYTES:
@@ -183,6 +224,8 @@ def write_quantized(folder, loaded, form, dtype=torch.float16):
             parts, oracle[name] = gptq(weight, int(form[-1]))
         elif form == "awq":
             parts, oracle[name] = awq(weight)
+        elif form in EIGHT_BIT_FLOATS:
+            parts, oracle[name] = eight_bit_float(form, weight)
         elif form in BITSANDBYTES:
             parts, oracle[name] = bitsandbytes(form, weight)
         else:
@@ -190,7 +233,12 @@ def write_quantized(folder, loaded, form, dtype=torch.float16):
         tensors |= {f"{stem}.{suffix}": value for suffix, value in parts.items()}
     loaded.model.config.save_pretrained(folder)
     config = json.loads((folder / "config.json").read_text())
-    config["quantization_config"] = quantization_config(form)
+    if block := quantization_config(form):
+        config["quantization_config"] = block
+    else:
+        inner = {"quant_algo": "FP8", "kv_cache_quant_algo": None, "exclude_modules": ["lm_head"]}
+        content = {"producer": {"name": "modelopt", "version": "0.29.0"}, "quantization": inner}
+        (folder / "hf_quant_config.json").write_text(json.dumps(content))
     (folder / "config.json").write_text(json.dumps(config))
     loaded.tokenizer.save_pretrained(folder)
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})

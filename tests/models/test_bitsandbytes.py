@@ -86,10 +86,28 @@ def test_damaged_layers_are_one_line(tiny, folder, tmp_path, name):
     tensors = load_file(folder / "model.safetensors")
     DAMAGES[name](tensors)
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(BadCheckpoint, match=r"self_attn\.k_proj is no bitsandbytes nf4 layer") as caught:
+    line = r"self_attn\.k_proj (is no bitsandbytes nf4 layer|has no weight\.)"
+    with pytest.raises(BadCheckpoint, match=line) as caught:
         load_model(str(folder), device="cpu")
     assert "\n" not in str(caught.value)
-    assert not list((tmp_path / "cache" / "converted").iterdir())
+    assert not (tmp_path / "cache").exists()
+
+
+def test_flat_scales_that_are_no_whole_rows_are_refused(tiny, folder, tmp_path):
+    """Where the block scales changed under a loaded model, no entry is taken for a row's."""
+    write_quantized(folder, tiny(hidden_size=64), "nf4")
+    loaded = load_model(str(folder), device="cpu")
+    tensors = load_file(folder / "model.safetensors")
+    for wrong in (torch.ones(16, 2), torch.ones(33)):
+        save_file(tensors | {K1 + ".absmax": wrong}, folder / "model.safetensors", metadata={"format": "pt"})
+        with pytest.raises(BadCheckpoint, match=r"k_proj.*(absmax is float32 \[|is \[16, 2\])"):
+            quantized_copy.run(loaded, RopeSpec(), scales(), tmp_path / "out")
+    wide = torch.ones(32, 96)  # 48 bytes a row and 1.5 blocks: the head of the row is in its neighbour's block
+    parts, _ = nf4(wide)
+    tensors = {n: t for n, t in tensors.items() if not n.startswith(K1)}
+    save_file(tensors | {f"{K1[:-7]}.{s}": t for s, t in parts.items()}, folder / "model.safetensors")
+    with pytest.raises(UnsupportedModel, match=r"k_proj: blocks of 64 values run across rows of 96"):
+        quantized_copy.run(loaded, RopeSpec(), scales(), tmp_path / "out")
 
 
 def test_bitsandbytes_itself_writes_these_bytes():

@@ -14,7 +14,7 @@ from qroar_core.errors import QRoarError
 from qroar_core.models.config_check import check_keys, check_raw
 from qroar_core.models.families import BY_ARCHITECTURE, family_of
 from qroar_core.models.fill import filled
-from qroar_core.models.formats.folder_tensors import folder_tensors
+from qroar_core.models.formats.folder_tensors import headers
 from qroar_core.models.formats.stored import StoredTensor
 
 ALL = pytest.mark.parametrize("name", CASES)
@@ -268,9 +268,9 @@ def test_whatever_stands_at_a_key_ends_in_one_line_or_in_a_model_that_runs(saved
 def test_an_index_is_the_law(saved, tmp_path):
     _, tensors, model = saved("llama, 1 KV head")
     model.save_pretrained(tmp_path, max_shard_size="20KB")
-    assert folder_tensors(tmp_path).keys() == tensors.keys()
+    assert headers(tmp_path).keys() == tensors.keys()
     (tmp_path / "consolidated.safetensors").write_bytes(b"another copy, never read")
-    assert folder_tensors(tmp_path).keys() == tensors.keys()
+    assert headers(tmp_path).keys() == tensors.keys()
     index = tmp_path / "model.safetensors.index.json"
     said = json.loads(index.read_text())
     first = min(said["weight_map"])
@@ -282,7 +282,7 @@ def test_an_index_is_the_law(saved, tmp_path):
     ):
         index.write_text(json.dumps(said | {"weight_map": said["weight_map"] | change}))
         with pytest.raises(QRoarError, match=message):
-            folder_tensors(tmp_path)
+            headers(tmp_path)
     index.unlink()
     with pytest.raises(QRoarError, match=r"safetensors files .* and no model.safetensors.index.json"):
-        folder_tensors(tmp_path)
+        headers(tmp_path)

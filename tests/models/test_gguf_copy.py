@@ -5,6 +5,9 @@ Oracles: gguf's own reader and dequantizer; the rows' factors spelled out from l
 
 from __future__ import annotations
 
+import dataclasses
+import json
+
 import gguf
 import numpy as np
 import pytest
@@ -25,7 +28,7 @@ from gguf_files import (
 )
 
 from qroar_core.errors import BadOutput, BadScales, BadSpec, UnsupportedModel
-from qroar_core.exporting import gguf_copy
+from qroar_core.exporting import gguf_copy, verify
 from qroar_core.maths.rescale import Scales
 from qroar_core.models.formats.gguf_blocks import scale_rows
 from qroar_core.models.formats.gguf_header import read_header
@@ -279,9 +282,57 @@ def test_an_interpolation_llama_cpp_lacks_is_refused(tmp_path, rope, architectur
     assert [p.name for p in tmp_path.iterdir()] == ["m.gguf"]
 
 
-def test_a_file_with_its_own_scaling_is_refused(tmp_path):
-    source = write_model(tmp_path / "m.gguf", extra=lambda w: w.add_rope_scaling_type(gguf.RopeScalingType.YARN))
-    with pytest.raises(UnsupportedModel, match="carries its own RoPE scaling"):
+OWN = {  # how a file may carry an interpolation: keys and tensors
+    "linear": lambda w: (w.add_rope_scaling_type(gguf.RopeScalingType.LINEAR), w.add_rope_scaling_factor(4.0)),
+    "old linear": lambda w: w.add_float32("llama.rope.scale_linear", 4.0),
+    "yarn": lambda w: (
+        w.add_rope_scaling_type(gguf.RopeScalingType.YARN), w.add_rope_scaling_factor(4.0),
+        w.add_rope_scaling_orig_ctx_len(64),
+    ),
+    "divisors": lambda w: w.add_tensor("rope_freqs.weight", np.linspace(1, 8, 32).astype(np.float32)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("own", OWN)
+def test_a_files_own_interpolation_is_kept_without_another(tmp_path, own):
+    from qroar_core.models.formats.gguf import open_gguf
+
+    source = write_model(tmp_path / "m.gguf", extra=OWN[own])
+    scales, _ = write_scales(tmp_path / "s.json", source)
+    out = gguf_copy.run(source, scales, RopeSpec(), tmp_path / "out")
+    block = open_gguf(source).config["rope_parameters"]
+    assert block["rope_type"] != "default"
+    assert open_gguf(out / "m.gguf").config == open_gguf(source).config
+    assert json.loads((out / "qroar.json").read_text())["own_rope"] == {"became": "kept", "was": block}
+    checks = verify.run(out)
+    assert all(check.passed for check in checks)
+
+
+@pytest.mark.parametrize("rope", [RopeSpec("yarn", 2.0), RopeSpec("llama3", 8.0)])
+@pytest.mark.parametrize("own", OWN)
+def test_a_files_own_interpolation_is_replaced_by_another(tmp_path, own, rope):
+    """What the copy asks for is what the file without its own would get: nothing of the old one is left."""
+    from qroar_core.models.formats.gguf import open_gguf
+
+    plain, source = write_model(tmp_path / "plain.gguf"), write_model(tmp_path / "m.gguf", extra=OWN[own])
+    scales, _ = write_scales(tmp_path / "s.json", source, rope=rope)
+    asked = dataclasses.replace(rope, original_context=64)
+    out = gguf_copy.run(source, scales, asked, tmp_path / "out")
+    expected = gguf_copy.run(plain, None, asked, tmp_path / "expected") / "plain.gguf"
+    assert open_gguf(out / "m.gguf").config == open_gguf(expected).config
+    said = json.loads((out / "qroar.json").read_text())["own_rope"]
+    assert (said["became"], said["was"]) == ("replaced", open_gguf(source).config["rope_parameters"])
+    kept = {t.name: bytes(t.data) for t in gguf.GGUFReader(source).tensors}
+    copied = {t.name: bytes(t.data) for t in gguf.GGUFReader(out / "m.gguf").tensors}
+    untouched = [name for name in kept if not name.startswith(("rope_", *QK))]
+    assert len(untouched) > 10
+    assert all(copied[name] == kept[name] for name in untouched)
+    assert all(check.passed for check in verify.run(out))
+
+
+def test_a_shard_takes_no_scales(tmp_path):
+    source = write_model(tmp_path / "m.gguf", extra=lambda w: w.add_uint16("split.count", 2))
+    with pytest.raises(UnsupportedModel, match=r"this is one of 2 shards; join them with .*llama-gguf-split --merge"):
         gguf_copy.run(source, None, RopeSpec("linear", 2.0), tmp_path / "out")
 
 

@@ -17,7 +17,7 @@ from qroar_core.models.loading import load_model
 
 TOKENS = torch.randint(0, 2048, (2, 40), generator=torch.Generator().manual_seed(5))  # past every sliding window
 REFUSED = {"stablelm, parallel, norms of heads": "a LayerNorm for every head of q and k is not supported"}
-AMBIGUOUS = {"gpt-oss, bounds cut": "no key tells it from gpt-oss itself, whose bounds are not rounded"}
+AMBIGUOUS = {"gpt-oss, whole bounds": "no key tells it from gpt-oss itself, whose bounds are not rounded"}
 READ = [name for name in KINDS if name not in REFUSED and name not in AMBIGUOUS]
 ROPES = [
     ("llama", "linear"), ("llama", "linear, old"), ("llama", "linear, untyped"), ("llama", "yarn"), ("llama", "llama3"),

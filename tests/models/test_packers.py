@@ -118,7 +118,7 @@ def read_awq(dequantize, parts):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("bits", [2, 3, 4, 8])
 def test_our_gptq_layers_are_what_autogptq_packs(gptq_linear, bits):
     weight = torch.randn(64, 96, generator=torch.Generator().manual_seed(bits))
     parts, whole = gptq(weight, bits)

@@ -20,6 +20,8 @@ from qroar_core.maths.rescale import Scales
 from qroar_core.models.formats import mxfp4
 from qroar_core.models.loading import load_model
 from qroar_core.models.patch import replaced, scaled_parameters
+from qroar_core.models.score import last_hidden, logits_of
+from qroar_core.models.stream import Condition, open_stream
 from qroar_core.specs import RopeSpec
 
 pytestmark = pytest.mark.slow
@@ -129,6 +131,28 @@ def test_what_a_gain_cannot_take_is_refused(build, folder, tmp_path):
     with pytest.raises(BadScales, match=r"[qk]_norm.weight: row \d+ times 1e\+06 cannot be held in float16"):
         quantized_copy.run(loaded, RopeSpec(), wide, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_phi3_keeps_its_second_native_window_and_takes_no_rope_that_it_could_not_load(build, folder, tmp_path):
+    write_quantized(folder, build("phi3"), "int8")
+    raw = json.loads((folder / "config.json").read_text())
+    raw.pop("original_max_position_embeddings", None)  # Phi-3's own class adds 4096
+    (folder / "config.json").write_text(json.dumps(raw))
+    loaded = load_model(str(folder), device="cpu")
+    with pytest.raises(BadSpec, match="phi3 configuration takes no yarn RoPE: none could load it"):
+        quantized_copy.run(loaded, RopeSpec("yarn", 2.0), None, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    rope = RopeSpec("longrope", 2.0, original_context=32, long_factor=(3.0,) * 8, short_factor=(1.0,) * 8)
+    out = quantized_copy.run(loaded, rope, None, tmp_path / "out")
+    written = json.loads((out / "config.json").read_text())
+    assert (written["original_max_position_embeddings"], written["max_position_embeddings"]) == (32, 64)
+    again, tokens = load_model(str(out), device="cpu"), torch.arange(48)[None] * 7 % 256
+    with open_stream(loaded, Condition(rope), 48) as stream:
+        wanted = logits_of(loaded, last_hidden(stream.run(tokens), 48, 47)[0])
+    with torch.inference_mode():
+        found = again.model(tokens).logits[0, :-1]
+        torch.testing.assert_close(found, wanted, rtol=0, atol=1e-4)
+        assert float((found - loaded.model(tokens).logits[0, :-1]).abs().max()) > 0.01
 
 
 # gpt-oss: experts in MXFP4, attention in bfloat16

@@ -132,7 +132,7 @@ def test_missing_files_and_folders_are_refused(tmp_path):
 def test_a_byte_order_mark_and_form_feeds_are_no_obstacle(tmp_path):
     path = tmp_path / "text.txt"
     path.write_bytes(b"\xef\xbb\xbfOne page.\f\r\nAnother.\tEnd")
-    assert read_text(path) == Document("text.txt", "One page.\f\r\nAnother.\tEnd")
+    assert read_text(path) == Document("text.txt", "One page.\f\nAnother.\tEnd")
 
 
 def test_thirds_share_nothing_and_lose_nothing():
@@ -171,3 +171,37 @@ def test_provenance_lists_every_file_with_its_hash():
         for path in (TEXTS / folder / name).iterdir()
     }
     assert {name: (int(size), digest) for name, size, digest in table} == on_disk
+
+
+def test_windows_that_nobody_asked_for_are_as_many_as_there_are_and_it_is_said():
+    some = windows(Letters(), [document("a", 95), document("b", 45, 2000)], 20, 8, fewer=True)
+    assert len(some) == 6  # 4 and 2
+    assert some.counted == "6 windows (all that the text holds, 8 by default)"
+    assert some.counted_as("held-out") == "6 held-out windows (all that the text holds, 8 by default)"
+    enough = windows(Letters(), [document("a", 1000)], 20, 8, fewer=True)
+    asked = windows(Letters(), [document("a", 1000)], 20, 8)
+    assert torch.equal(enough.ids, asked.ids)
+    assert enough.counted == asked.counted == "8 windows"
+    assert windows(Letters(), [document("a", 20)], 20, 1).counted == "1 window"
+    with pytest.raises(BadText, match="the text holds 1 window of 20 tokens, 2 are asked; give"):
+        windows(Letters(), [document("a", 39)], 20, 8, fewer=True, least=2)
+    with pytest.raises(BadText, match="one window needs 20"):
+        windows(Letters(), [document("a", 19)], 20, 8, fewer=True)
+
+
+@pytest.mark.parametrize("newline", ["\r\n", "\r"])
+def test_line_ends_of_other_systems_are_read_as_lf_and_noted(tmp_path, newline):
+    path = tmp_path / "text.txt"
+    path.write_bytes(f"One.{newline}{newline}Two.\nThree.".encode())
+    got = read_text(path)
+    assert got.text == "One.\n\nTwo.\nThree."
+    assert windows(Letters(), [got], 8, 2).noted == ", line ends other than LF read as LF"
+    path.write_text("One.\n\nTwo.\nThree.")
+    assert read_text(path).note == ""
+
+
+def test_the_parts_of_a_text_keep_how_windows_start_and_what_is_noted():
+    whole = Document("mine", "x" * 80, "off", "a note")
+    assert [(d.bos, d.note) for (d,) in thirds(whole).values()] == [("off", "a note")] * 3
+    assert {d.bos for d in split("development", "novels", "on")} == {"on"}
+    assert {d.bos for d in split("development")} == {"auto"}

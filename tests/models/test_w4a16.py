@@ -187,6 +187,9 @@ def test_refusals_are_one_line_and_write_nothing(model, tiny, tmp_path):
     ) as e:
         w4a16.run(model(), RopeSpec(), None, tmp_path / "out")
     assert str(e.value).endswith("; add --group-size 64")
+    for size in (16, 2, 48, 256):
+        with pytest.raises(BadSpec, match=rf"no kernel serves groups of {size}; choose 128, 64 or 32"):
+            w4a16.run(model(), RopeSpec(), None, tmp_path / "out", group_size=size)
     with pytest.raises(BadSpec, match=r"the 48 inputs .* choose --format hf"):
         w4a16.run(tiny(), RopeSpec(), None, tmp_path / "out", group_size=GROUP)
     experts = model()

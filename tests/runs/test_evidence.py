@@ -49,7 +49,7 @@ def test_seeds_keep_text_and_bounds_and_other_texts_keep_neither(setting, monkey
     evidence.control(loaded, setting, "the tuned", spec, TEXTS, "the diagnosis")
     assert [(a[3].seed, a[5]) for a in sought] == [(7, "the diagnosis"), (8, "the diagnosis"), (0, None)]
     assert sought[0][4] is TEXTS
-    assert sought[2][4] == {name: split(name, "novels") for name in SPLITS}
+    assert sought[2][4] == {name: split(name, "novels", "off") for name in SPLITS}
     assert given["others"] == {"other seeds": [1, 2], "novels": [3]}
     assert given["spec"].length == 64
     assert given["texts"] is TEXTS["heldout"]

@@ -102,3 +102,34 @@ def test_a_damaged_manifest_is_named(tiny, tmp_path, content):
 
 def test_an_unfinished_stage_has_no_result(tiny, tmp_path):
     assert opened(tmp_path / "run", tiny()).load("evaluation.json", Manifest) is None
+
+
+def test_a_run_of_before_there_was_a_choice_of_bos_is_opened_as_one_without(tiny, tmp_path):
+    """Its manifest says nothing of BOS, nor of who asked for the windows."""
+    from qroar_core.runs.entry import read_entry
+
+    loaded = tiny()
+    opened(tmp_path / "run", loaded)
+    path = tmp_path / "run" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    assert "bos" not in manifest["specs"]
+    for stage in ("search", "evaluation"):
+        del manifest["specs"][stage]["fewer"]
+    path.write_text(json.dumps(manifest))
+    setting = default_setting(loaded, YARN)
+    assert read_entry(path.parent).setting == setting
+    assert opened(path.parent, loaded).manifest.specs == manifest["specs"]
+    with pytest.raises(BadOutput, match="another specs"):
+        RunFolder.open(path.parent, loaded, replace(setting, bos=True), "python -m qroar_core run x")
+
+
+def test_bos_is_a_run_of_its_own(tiny):
+    from qroar_core.runs.library import run_name
+
+    loaded = tiny()
+    plain = default_setting(loaded, YARN)
+    with_bos = replace(plain, bos=True)
+    assert with_bos.as_dict() == plain.as_dict() | {"bos": True}
+    assert run_name(loaded, with_bos) != run_name(loaded, plain)
+    assert (plain.reading, with_bos.reading) == ("messages", "messages, windows start with BOS")
+    assert (plain.bos_word, with_bos.bos_word) == ("off", "on")

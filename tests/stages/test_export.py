@@ -189,7 +189,7 @@ def test_a_disk_that_fills_while_writing_leaves_nothing(tiny, tmp_path, monkeypa
     def full(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(loaded.tokenizer, "save_pretrained", full)
+    monkeypatch.setattr(shutil, "copyfile", full)
     with pytest.raises(BadOutput, match="No space left on device"):
         export.run(loaded, RopeSpec(), random_scales(), tmp_path / "out")
     assert list(tmp_path.iterdir()) == []

@@ -5,9 +5,13 @@ import re
 
 import pytest
 import torch
+from small_vocabularies import sentencepiece, write_gguf
 
 from qroar_core.errors import BadSpec, BadText
+from qroar_core.models.formats.gguf_header import read_header
+from qroar_core.models.formats.gguf_read_tokenizer import write_tokenizer
 from qroar_core.models.text import Document, split
+from qroar_core.models.tokenizer import read_tokenizer
 from qroar_core.retrieving.judging import judged
 from qroar_core.retrieving.prompts import prompt, prompts
 from qroar_core.specs import RetrievalSpec
@@ -104,7 +108,7 @@ def test_a_chat_template_wraps_the_question_and_the_answer_begins_behind_it(byte
         prompt(chatty, TEXT, RetrievalSpec(), "passkey", 900, 0.5, 0)
 
 
-def test_a_tokenizers_own_opening_token_comes_first_and_once(byte_tokenizer):
+def test_the_bos_that_a_tokenizer_puts_before_a_text_comes_first_and_once(byte_tokenizer):
     from tokenizers import processors
 
     opened = copy.deepcopy(byte_tokenizer)
@@ -112,6 +116,7 @@ def test_a_tokenizers_own_opening_token_comes_first_and_once(byte_tokenizer):
     opened.backend_tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{symbol} $A", special_tokens=[(symbol, 7)]
     )
+    opened.bos_token = symbol
     ids = prompt(opened, TEXT, RetrievalSpec(), "needles", 1200, 0.5, 0).ids.tolist()
     assert ids[0] == 7
     assert ids.count(7) == 1
@@ -177,3 +182,23 @@ def test_what_an_answer_counts_as(said, ended, outcome):
 def test_a_spec_that_cannot_be_is_refused(wrong, said):
     with pytest.raises(BadSpec, match=said):
         RetrievalSpec(**wrong)
+
+
+@pytest.mark.parametrize("task", ["passkey", "needles"])
+@pytest.mark.parametrize("chat", [False, True])
+def test_sentencepiece_prompts_have_no_space_that_no_one_wrote(task, chat, tmp_path):
+    """A tokenizer that writes a space before every text: none inside the prompt, as if the text were coded whole."""
+    tokens, types, scores = sentencepiece()
+    keys = {"eos_token_id": 2, "chat_template": TEMPLATE}
+    path = write_gguf(tmp_path / "m.gguf", tokens, types, scores=scores, model="llama", pre=None, **keys)
+    write_tokenizer(read_header(path), tmp_path, "m")
+    tokenizer = read_tokenizer(tmp_path, "m", len(tokens))
+    spec = RetrievalSpec(tasks=(task,), trials=2, chat=chat)
+    documents = [Document("start", "The text begins at once." + split("heldout")[0].text[:9000])]
+    for p in prompts(tokenizer, documents, spec, 900):
+        text = tokenizer.decode(p.ids.tolist(), skip_special_tokens=True)
+        assert f" {p.answer}." in text
+        assert "  " not in text
+        whole = tokenizer(text, add_special_tokens=False)["input_ids"]
+        assert whole == [i for i in p.ids.tolist() if i != tokenizer.bos_token_id]
+        assert chat or p.ids[0] == tokenizer.bos_token_id

@@ -97,9 +97,9 @@ def test_the_three_splits_are_read_for_what_they_are_for(monkeypatch, tiny):
     seen = {}
     original = frame.windows
 
-    def spy(tokenizer, documents, length, count, seed=0):
+    def spy(tokenizer, documents, length, count, seed=0, **fewer):
         seen.setdefault(documents[0].name, []).append((count, length))
-        return original(tokenizer, documents, length, count, seed)
+        return original(tokenizer, documents, length, count, seed, **fewer)
 
     monkeypatch.setattr(frame, "windows", spy)
     run(plant(tiny(head_dim=32), [(1, 0)]), asked())

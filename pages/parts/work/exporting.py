@@ -13,6 +13,8 @@ from qroar_core.exporting import gguf_write, w4a16
 from qroar_core.exporting.formats import GGUF_WRITE, HF, W4A16
 from qroar_core.maths.rescale import Scales
 from qroar_core.models.loaded import LoadedModel
+from qroar_core.models.loading import DTYPES
+from qroar_core.models.writable import require_writable_folder
 from qroar_core.runs.setting import Setting
 
 WHAT = {
@@ -31,22 +33,30 @@ def formats(loaded: LoadedModel) -> dict[str, str]:
     return known | (WHAT if loaded.geometry.family in gguf_write.FAMILIES else {})
 
 
-def start(loaded: LoadedModel, setting: Setting, scales: Scales | None, folder: Path, format: str = "hf") -> tuple:
+def start(loaded: LoadedModel, setting: Setting, scales: Scales | None, folder: Path, format: str = "hf",
+          dtype: str = "auto") -> tuple:  # fmt: skip
     """Queue writing the folder; returns its key. The same folder can be asked again.
 
-    Its note says the command that repeats it, with the scales.json that the page offers beside it.
+    `dtype` is what the person chose to load in; `auto` keeps the checkpoint's own number format. Its note
+    says the command that repeats it, with the scales.json that the page offers beside it.
+
+    Raises:
+        BadOutput: the folder cannot be written.
     """
+    require_writable_folder(folder)  # before the weights are scaled and packed
     key = ("export", loaded.fingerprint, str(folder))
     file = None if scales is None or scales.is_identity else "scales.json"
     command = export_command(loaded, setting, format, str(folder), file)
     manager().submit(
-        key, partial(_writer(loaded, format), command=command), loaded, setting.rope, scales, folder,
+        key, partial(_writer(loaded, format, dtype), command=command), loaded, setting.rope, scales, folder,
         label=f"Export {loaded.name}", device=str(loaded.device), again=True,
     )  # fmt: skip
     return key
 
 
-def _writer(loaded: LoadedModel, format: str) -> Callable[..., Path]:
+def _writer(loaded: LoadedModel, format: str, dtype: str) -> Callable[..., Path]:
     if format in W4A16:
         return partial(w4a16.run, group_size=w4a16.group_sizes(loaded)[0])
-    return partial(gguf_write.run if format in GGUF_WRITE else export.run, format=format)
+    if format in GGUF_WRITE:
+        return partial(gguf_write.run, format=format)
+    return partial(export.run, format=format, dtype=DTYPES.get(dtype))

@@ -12,7 +12,7 @@ from qroar_core.runs.setting import Setting
 def stage_key(stage: str, loaded: LoadedModel, setting: Setting, *specs: Hashable) -> tuple:
     """What `stage` would compute for this model and setting on its texts. `runs.library` reads these keys too."""
     who = (loaded.fingerprint, str(loaded.device), str(loaded.dtype))
-    return (stage, *who, setting.text, setting.rope, setting.quant, *specs)
+    return (stage, *who, setting.reading, setting.rope, setting.quant, *specs)
 
 
 def origin(setting: Setting, outcome: Any) -> tuple[Hashable, ...]:

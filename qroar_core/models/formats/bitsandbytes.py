@@ -18,58 +18,109 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from qroar_core.models.formats.packing import REAL, Packing, Parts, require_known, require_matrix, require_part, unknown
+
 BLOCK, NESTED_BLOCK = 64, 256  # values of a weight, and absmax of a double-quantized one, that share a scale
-LEVELS = 16
+LEVELS, NESTED_LEVELS = 16, 256
+LARGEST = 127  # the code of a row's largest value
 KINDS = ("nf4", "fp4")
 DOUBLE = "double quantization rounds its block scales again, in blocks that run across rows"
+NESTED = ("weight.nested_absmax", "weight.nested_quant_map")
+KEYS = (
+    *("quant_method", "load_in_8bit", "load_in_4bit", "_load_in_8bit", "_load_in_4bit", "llm_int8_threshold"),
+    *("llm_int8_skip_modules", "llm_int8_enable_fp32_cpu_offload", "llm_int8_has_fp16_weight"),
+    *("bnb_4bit_quant_type", "bnb_4bit_use_double_quant", "bnb_4bit_compute_dtype", "bnb_4bit_quant_storage"),
+)
 
 
-def kind_of(block: Mapping[str, Any]) -> str:
+def packing(block: Mapping[str, Any], where: str) -> Packing:
+    """The format of a config's bitsandbytes settings.
+
+    Raises:
+        UnsupportedModel: settings not known here.
+    """
+    kind = _kind_of(block)
+    if not kind:
+        raise unknown("its weights are quantized already (bitsandbytes): this kind of it", where)
+    require_known(block, KEYS, where, f"bitsandbytes {kind}")
+    if kind == "int8":
+        return Packing("bitsandbytes int8", "weight", "SCB", 0, _int8_shape, int8_weight, ("weight", "SCB"),
+                       ("weight_format",), early=("weight_format",), activations=True)  # fmt: skip
+    nested = NESTED if block.get("bnb_4bit_use_double_quant") else ()
+    state = f"weight.quant_state.bitsandbytes__{kind}"
+    return Packing(
+        f"bitsandbytes {kind}", "weight", "weight.absmax", 0, lambda p: _int4_shape(p, kind),
+        lambda p: int4_weight(p, kind), ("weight", "weight.absmax", "weight.quant_map", state, *nested),
+        early=(state,), flat=BLOCK, fixed=DOUBLE if nested else "",
+    )  # fmt: skip
+
+
+def _kind_of(block: Mapping[str, Any]) -> str:
     """int8, nf4 or fp4, as a config's `quantization_config` says; "" for anything else."""
-    if block.get("load_in_8bit") and not block.get("load_in_4bit"):
+    four = block.get("load_in_4bit", block.get("_load_in_4bit"))
+    if block.get("load_in_8bit", block.get("_load_in_8bit")) and not four:
         return "int8"
     kind = block.get("bnb_4bit_quant_type", "fp4")
-    return kind if block.get("load_in_4bit") and kind in KINDS else ""
+    return kind if four and isinstance(kind, str) and kind in KINDS else ""
 
 
-def parts_of(kind: str) -> tuple[str, ...]:
-    """Every suffix that belongs to a layer, codes first and scales second."""
-    if kind == "int8":
-        return ("weight", "SCB", "weight_format")
-    nested = ("nested_absmax", "nested_quant_map")
-    return ("weight", *(f"weight.{p}" for p in ("absmax", "quant_map", *nested, f"quant_state.bitsandbytes__{kind}")))
-
-
-def int8_weight(parts: Mapping[str, Tensor]) -> Tensor:
-    """float32 (out, in) of an LLM.int8() layer."""
-    codes, largest = parts["weight"], parts["SCB"].float()
-    if codes.dtype != torch.int8 or codes.ndim != 2 or largest.shape != codes.shape[:1]:
-        raise ValueError(f"codes {codes.dtype} {tuple(codes.shape)}, SCB {tuple(largest.shape)}")
+def _int8_shape(parts: Parts) -> tuple[int, int]:
+    shape = require_matrix(parts, "weight", (torch.int8,))
+    require_part(parts, "SCB", shape[:1], REAL)
     if int(parts.get("weight_format", torch.zeros(1)).sum()):
         raise ValueError("its rows are stored in a layout of a GPU's")
-    return codes.float() * (largest / 127)[:, None]
+    return shape
 
 
-def int4_weight(parts: Mapping[str, Tensor], kind: str) -> Tensor:
-    """float32 (out, in) of an NF4 or FP4 layer."""
+def int8_weight(parts: Parts) -> Tensor:
+    """float32 (out, in) of an LLM.int8() layer."""
+    _int8_shape(parts)
+    return parts["weight"].float().mul_((parts["SCB"].float() / LARGEST)[:, None])
+
+
+def _state_of(parts: Parts, kind: str) -> dict[str, Any]:
+    """The table that bitsandbytes keeps beside a layer, as JSON in bytes."""
     state = json.loads(bytes(parts[f"weight.quant_state.bitsandbytes__{kind}"].to(torch.uint8).tolist()))
+    if not isinstance(state, dict) or str(state.get("quant_type")) != kind:
+        raise ValueError(f"its quant_state is of another kind than {kind}")
+    return state
+
+
+def _int4_shape(parts: Parts, kind: str) -> tuple[int, ...]:
+    state = _state_of(parts, kind)
     shape = tuple(int(n) for n in state["shape"])
+    if len(shape) != 2 or min(shape) < 1 or int(state["blocksize"]) != BLOCK:
+        raise ValueError(f"shape {shape}, blocks of {state['blocksize']}")
+    count = math.prod(shape)
+    codes, blocks = parts["weight"], -(-count // BLOCK)
+    if codes.numel() != -(-count // 2) or codes.dtype != torch.uint8:
+        raise ValueError(f"shape {shape}, {codes.numel()} codes of {codes.dtype}")
+    require_part(parts, "weight.quant_map", (LEVELS,), REAL)
+    nested = "weight.nested_absmax" in parts
+    if nested != ("nested_blocksize" in state):
+        raise ValueError("its quant_state and its config disagree about double quantization")
+    require_part(parts, "weight.absmax", (blocks,), (torch.uint8,) if nested else REAL)
+    if nested:
+        if int(state["nested_blocksize"]) != NESTED_BLOCK or not math.isfinite(float(state["nested_offset"])):
+            raise ValueError(f"double-quantized scales in blocks of {state['nested_blocksize']}")
+        require_part(parts, "weight.nested_absmax", (-(-blocks // NESTED_BLOCK),), REAL)
+        require_part(parts, "weight.nested_quant_map", (NESTED_LEVELS,), REAL)
+    return shape
+
+
+def int4_weight(parts: Parts, kind: str) -> Tensor:
+    """float32 (out, in) of an NF4 or FP4 layer."""
+    shape = _int4_shape(parts, kind)
     count = math.prod(shape)
     packed, table = parts["weight"].flatten(), parts["weight.quant_map"].float()
-    if len(shape) != 2 or min(shape) < 1 or int(state["blocksize"]) != BLOCK or packed.dtype != torch.uint8:
-        raise ValueError(f"shape {shape}, blocks of {state['blocksize']}, codes {packed.dtype}")
-    absmax = _absmax(parts, state)
-    if packed.numel() != -(-count // 2) or absmax.shape != (-(-count // BLOCK),) or table.shape != (LEVELS,):
-        raise ValueError(f"shape {shape}, {packed.numel()} bytes of codes, absmax {tuple(absmax.shape)}")
-    codes = torch.stack((packed >> 4, packed & 15), dim=1).flatten()[:count].long()
-    return (table[codes] * absmax.repeat_interleave(BLOCK)[:count]).view(shape)
+    absmax = _absmax(parts, _state_of(parts, kind))
+    codes = torch.stack((packed >> 4, packed & 15), dim=1).flatten()[:count].int()
+    return table[codes].mul_(absmax.repeat_interleave(BLOCK)[:count]).view(shape)
 
 
-def _absmax(parts: Mapping[str, Tensor], state: Mapping[str, Any]) -> Tensor:
+def _absmax(parts: Parts, state: Mapping[str, Any]) -> Tensor:
     absmax = parts["weight.absmax"]
     if "weight.nested_absmax" not in parts:
         return absmax.float()
-    if absmax.dtype != torch.uint8 or int(state["nested_blocksize"]) != NESTED_BLOCK:
-        raise ValueError(f"double-quantized scales {absmax.dtype} in blocks of {state['nested_blocksize']}")
     outer = parts["weight.nested_absmax"].float().repeat_interleave(NESTED_BLOCK)[: len(absmax)]
-    return parts["weight.nested_quant_map"].float()[absmax.long()] * outer + float(state["nested_offset"])
+    return parts["weight.nested_quant_map"].float()[absmax.int()] * outer + float(state["nested_offset"])

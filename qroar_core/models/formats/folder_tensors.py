@@ -6,6 +6,7 @@ An index is the law where there is one; beside it a `consolidated.safetensors` o
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -47,21 +48,33 @@ def weight_files(folder: Path) -> list[Path]:
     raise BadCheckpoint("no .safetensors file", where=str(folder), do="give a folder with safetensors, or a .gguf file")
 
 
-def folder_tensors(folder: Path) -> dict[str, StoredTensor]:
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """Where a tensor lies, and what its file's header says of it."""
+
+    path: Path
+    dtype: str  # as safetensors spells it
+    shape: tuple[int, ...]
+
+    def stored(self, name: str) -> StoredTensor:
+        """The tensor as it lies, under its name in the file."""
+        return StoredTensor(self.shape, partial(read_tensor, self.path, name))
+
+
+def headers(folder: Path) -> dict[str, Placed]:
     """Every tensor of the checkpoint in `folder` by its name in the file.
 
     Raises:
         BadCheckpoint: files that cannot be read, that hold a tensor twice, or at odds with their index.
     """
-    found: dict[str, StoredTensor] = {}
-    place: dict[str, str] = {}
+    found: dict[str, Placed] = {}
     for path in weight_files(folder):
-        for name, shape in _names(path).items():
+        for name, one in _names(path).items():
             if name in found:
                 raise BadCheckpoint(f"{name} lies in two files", where=str(folder), do="fetch the checkpoint again")
-            found[name], place[name] = StoredTensor(shape, partial(read_tensor, path, name)), path.name
+            found[name] = one
     if (folder / INDEX).is_file():
-        said = _index(folder)
+        said, place = _index(folder), {name: one.path.name for name, one in found.items()}
         wrong = sorted(name for name in said.keys() | place.keys() if said.get(name) != place.get(name))
         if wrong:
             raise BadCheckpoint(
@@ -81,10 +94,11 @@ def read_tensor(path: Path, name: str) -> Tensor:
         raise _unreadable(path, error) from error
 
 
-def _names(path: Path) -> dict[str, tuple[int, ...]]:
+def _names(path: Path) -> dict[str, Placed]:
     try:
         with safe_open(path, "pt") as file:
-            return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+            parts = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            return {n: Placed(path, str(part.get_dtype()), tuple(part.get_shape())) for n, part in parts.items()}
     except (SafetensorError, OSError) as error:
         raise _unreadable(path, error) from error
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -21,12 +21,17 @@ from gguf import GGML_QUANT_SIZES, MODEL_ARCH, get_tensor_name_map
 from gguf.quants import dequantize
 
 from qroar_core.errors import BadCheckpoint, UnsupportedModel
+from qroar_core.models.formats.gguf.files import one_file
+from qroar_core.models.formats.gguf.metadata import Metadata
+from qroar_core.models.formats.gguf.rope import FREQS, LONG, SHORT
+from qroar_core.models.formats.gguf.rope import rope_parameters as own_rope
 from qroar_core.models.formats.gguf_parts import Header, TensorInfo
 from qroar_core.models.geometry import Geometry
 
 FINGERPRINT_SAMPLES = 256  # as models.loaded.fingerprint: about as many values a tensor
 FLOATS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)  # what a model may be loaded as
-ROPE_FREQS = "rope_freqs.weight"  # llama3's divisors of the frequencies, one a pair
+ROPE_FREQS = FREQS  # llama3's divisors of the frequencies, one a pair
+ROPE_TENSORS = (FREQS, LONG, SHORT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,7 @@ class GgufModel:
     header: Header
     layout: Layout
     geometry: Geometry
+    own_rope: dict[str, Any]  # the interpolation that its keys and tensors ask for, as transformers names it
 
     def q_and_k(self, layer: int) -> tuple[list[TensorInfo], list[TensorInfo]]:
         """(query, key) tensors of a layer: the weight and, where there is one, the bias."""
@@ -80,7 +86,7 @@ def understood(path: Path, header: Header) -> GgufModel:
     """The model of a header.
 
     Raises:
-        UnsupportedModel: an architecture, attention layout or RoPE scaling that is not known here.
+        UnsupportedModel: an architecture, attention layout or RoPE scaling that is not known here; a shard.
         BadCheckpoint: sizes that are missing or contradict the tensors.
     """
     if not header.tensors:
@@ -90,14 +96,16 @@ def understood(path: Path, header: Header) -> GgufModel:
         raise UnsupportedModel(
             f"GGUF architecture {str(name)[:40]} is not known here", where=str(path), do=f"known: {', '.join(LAYOUTS)}"
         )
-    kind = header.get(f"{name}.rope.scaling.type")
-    if kind not in (None, "none") or ROPE_FREQS in header.tensors:
+    if header.get("split.count", 1) not in (0, 1):
         raise UnsupportedModel(
-            "it carries its own RoPE scaling, which cannot be read from a GGUF yet",
+            f"scales go into a whole file, this is one of {header.get('split.count')} shards",
             where=str(path),
-            do="give the file without it",
+            do="join them with llama.cpp's llama-gguf-split --merge",
         )
-    model = GgufModel(path, header, LAYOUTS[name], _geometry(path, header, LAYOUTS[name]))
+    geometry = _geometry(path, header, LAYOUTS[name])
+    own = own_rope(Metadata(header, name, str(path)), one_file(path, header), geometry.head_dim)
+    native = own.get("original_max_position_embeddings", geometry.original_context)
+    model = GgufModel(path, header, LAYOUTS[name], replace(geometry, original_context=native), own)
     _check_tensors(model)
     return model
 
@@ -192,7 +200,7 @@ def hugging_face_names(model: GgufModel) -> dict[str, TensorInfo]:
     geo, tensors = model.geometry, model.header.tensors
     names = gguf_names(model.layout, geo.n_layers)
     found = {hf: tensors[name] for name, hf in names.items() if name in tensors}
-    strangers = sorted(tensors.keys() - {t.name for t in found.values()})
+    strangers = sorted(tensors.keys() - {t.name for t in found.values()} - set(ROPE_TENSORS))
     if strangers:
         raise UnsupportedModel(
             f"tensor {strangers[0]} is not known in {model.layout.architecture}", where=str(model.path)

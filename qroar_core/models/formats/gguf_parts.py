@@ -105,6 +105,14 @@ def array_items(array: Entry) -> list[Any]:
     return items
 
 
+def array_length(array: Entry) -> int | None:
+    """How many items an array has; None where the key holds no array."""
+    at = 8 + len(array.key.encode())
+    if array_kind(array) is None:
+        return None
+    return int(struct.unpack_from("<Q", array.raw, at + 8)[0])
+
+
 def array_kind(array: Entry) -> GGUFValueType | None:
     """Type of an array's items; None where the key holds no array."""
     at = 8 + len(array.key.encode())

@@ -115,18 +115,20 @@ def _joins(vocabulary: Vocabulary, ids: dict[str, int], where: str) -> list[tupl
     made: dict[float, int] = {}
     pairs: list[tuple[float, int, str, str]] = []
     for i, (text, kind) in enumerate(zip(vocabulary.tokens, vocabulary.types, strict=True)):
-        if len(text) == 1 or kind in never:
-            continue
+        if len(text) == 1 or kind in never or (kind == TokenType.USER_DEFINED and SPACE not in text):
+            continue  # one found in the text before it is cut never stands whole in what is joined
         score, found = vocabulary.scores[i], False
         for cut in range(1, len(text)):
             left, right = text[:cut], text[cut:]
             if left in ids and right in ids:
                 pairs.append((-score, cut, left, right))
                 found = True
+        if not found and kind == TokenType.NORMAL and (odd := next((c for c in text if c not in ids), None)):
+            raise UnsupportedModel(f"its token {text[:40]!r} holds {odd!r}, which is no token of its own", where=where)
         if found and made.setdefault(score, i) != i:
             first = vocabulary.tokens[made[score]]
             raise UnsupportedModel(
-                f"tokens {first[:40]!r} and {text[:40]!r} have one score, {score:g}, so the order of merges is not known",
+                f"tokens {first[:40]!r} and {text[:40]!r} both have score {score:g}: the order of merges is not known",
                 where=where,
                 do="give the Hugging Face checkpoint of this model",
             )

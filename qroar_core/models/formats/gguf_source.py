@@ -1,18 +1,60 @@
-"""Which GGUF file a MODEL argument means, if it means one."""
+"""Which GGUF file a MODEL argument means, if it means one. Such a file is known by its first four bytes."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from qroar_core.errors import BadCheckpoint
+from qroar_core.models.typed import hub_model, typed_path
+from qroar_core.progress import OnStep, ignore
 
-def gguf_of(asked: str) -> Path | None:
-    """The .gguf file behind what a person typed; None for the demo, folders and hub ids.
+MAGIC = b"GGUF"
+LFS = b"version https://git-lfs"
+
+
+def is_gguf(path: Path) -> bool:
+    """Does the file begin as GGUF files do? Ollama keeps them without a suffix.
 
     Raises:
-        BadCheckpoint: `smollm2` when it has not been fetched.
+        BadCheckpoint: it is called .gguf and is none, or it cannot be read.
     """
-    if asked == "smollm2":
+    try:
+        with path.open("rb") as file:
+            head = file.read(len(LFS))
+    except OSError as error:
+        raise BadCheckpoint(f"cannot be read ({error.strerror})", where=str(path), do="check the path") from error
+    if head.startswith(MAGIC):
+        return True
+    if path.suffix.lower() != ".gguf":
+        return False
+    if head == LFS:
+        raise BadCheckpoint("a Git LFS pointer, not the file itself", where=str(path), do="run: git lfs pull")
+    what = "it does not begin with GGUF" if head else "it is empty"
+    raise BadCheckpoint(f"not a readable GGUF file ({what})", where=str(path), do="fetch it again")
+
+
+def gguf_of(asked: str, on_step: OnStep = ignore) -> Path | None:
+    """The GGUF file behind what a person typed; None for the demo, folders and repositories of safetensors.
+
+    One that a name on the hub means is fetched where it is not in the cache.
+
+    Raises:
+        BadCheckpoint: `smollm2` when it has not been fetched, a .gguf file that is not there, or a hub that refuses.
+    """
+    if asked in ("demo", "smollm2"):
         from qroar_core.models.smollm2 import gguf_path
 
-        return gguf_path()
-    return Path(asked).expanduser() if asked.endswith(".gguf") else None
+        return gguf_path() if asked == "smollm2" else None
+    path = typed_path(asked)
+    if path.is_file():
+        return path if is_gguf(path) else None
+    if path.is_dir():
+        return None
+    model = hub_model(asked)
+    if model is not None and (model.quant or model.file):
+        from qroar_core.models import hub
+
+        return hub.fetch(asked, model, on_step)
+    if path.suffix.lower() == ".gguf":
+        raise BadCheckpoint("no such file", where=asked, do="check the path")
+    return None

@@ -101,11 +101,13 @@ SPLIT_RULES: dict[str, SplitRule] = {
     **_named("falcon", *FALCON),
     **_named("tekken", TEKKEN, mergeless=True, bos=True),
     **_named("gpt-4o llama4 kanana2 talkie minimax-m2", GPT4O),
-    **_named("tiny_aya cohere2moe", r"\d{1,3}(?=(?:\d{3})*\b)", GPT4O),
     **_named("superbpe", r"\p{N}+", r"(?=(\d{3})+(?!\d))"),
     **_named("bailingmoe bailingmoe2 llada-moe", BAILING),
     **_named("seed-coder", SEED_CODER),
     **_named("exaone-moe", EXAONE_MOE),
     **_named("poro-chat bloom gpt3-finnish", BLOOM),
     **_named("viking", BLOOM, DIGIT),
+}
+RULE_NAMES: dict[tuple[tuple[str, ...], bool], str] = {  # (steps, mergeless): the first of its names
+    (rule.steps, rule.mergeless): name for name, rule in reversed(SPLIT_RULES.items())
 }

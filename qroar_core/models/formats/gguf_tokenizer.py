@@ -15,19 +15,9 @@ from gguf import GGUFValueType, Keys, TokenType
 
 from qroar_core.errors import UnsupportedModel
 from qroar_core.models.formats.gguf_parts import Entry, entry
+from qroar_core.models.formats.gguf_splits import DIGIT, GPT2, RULE_NAMES
 
-CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
-REST = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-LLAMA3 = CONTRACTIONS + r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}" + REST
-QWEN2 = CONTRACTIONS + r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}" + REST
-SPLITS = {  # what is done before the merges: llama.cpp's name for it
-    ("bytes, GPT-2 regex",): "gpt-2",
-    ("digits", "bytes, GPT-2 regex"): "smollm",
-    (LLAMA3, "bytes"): "llama-bpe",
-    (QWEN2, "bytes"): "qwen2",
-}
 NORMALIZERS = {"qwen2": ("NFC",)}  # llama.cpp does none; its own converter accepts this one
-MERGELESS = ("llama-bpe",)  # a whole word of the vocabulary is taken before any merge
 
 
 def tokenizer_entries(tokenizer: Any, vocab_size: int, where: str) -> list[Entry]:
@@ -49,14 +39,15 @@ def tokenizer_entries(tokenizer: Any, vocab_size: int, where: str) -> list[Entry
     model = content["model"]
     if model["type"] != "BPE" or model.get("byte_fallback"):
         raise refuse(f"its tokenizer is {model['type']}{' with byte fallback' if model.get('byte_fallback') else ''}")
-    pre = SPLITS.get(tuple(_splits(content["pre_tokenizer"])))
+    steps, mergeless = _steps(content["pre_tokenizer"]), bool(model.get("ignore_merges"))
+    pre = RULE_NAMES.get((steps, mergeless))
+    if pre is None and (steps, not mergeless) in RULE_NAMES:
+        raise refuse("its tokenizer treats merges otherwise than llama.cpp")
     if pre is None:
         raise refuse("its tokenizer splits text in a way that has no name here")
     normalizer = _flat(content["normalizer"], "normalizers")
     if tuple(n["type"] for n in normalizer) not in ((), NORMALIZERS.get(pre, ())):
         raise refuse("its tokenizer normalizes text, which llama.cpp does not")
-    if bool(model.get("ignore_merges")) != (pre in MERGELESS):
-        raise refuse("its tokenizer treats merges otherwise than llama.cpp")
     if tokenizer.eos_token_id is None:
         raise refuse("its tokenizer names no end token, and llama.cpp would take token 11")
     tokens, types = _tokens(content, vocab_size)
@@ -82,20 +73,22 @@ def _flat(step: dict[str, Any] | None, inner: str) -> list[dict[str, Any]]:
     return list(step[inner]) if step["type"] == "Sequence" else [step]
 
 
-def _splits(pre_tokenizer: dict[str, Any] | None) -> list[str]:
-    """One word a step, None of them guessed: a step with options not looked at here has a word of its own."""
-    words = []
-    for step in _flat(pre_tokenizer, "pretokenizers"):
-        kind = step["type"]
-        if kind == "ByteLevel" and not step.get("add_prefix_space"):
-            words.append("bytes, GPT-2 regex" if step.get("use_regex", True) else "bytes")
-        elif kind == "Digits" and step.get("individual_digits"):
-            words.append("digits")
-        elif kind == "Split" and step.get("behavior") == "Isolated" and not step.get("invert"):
-            words.append(step["pattern"].get("Regex", "text"))
-        else:
-            words.append(f"unknown {kind}")
-    return words
+def _steps(pre_tokenizer: dict[str, Any] | None) -> tuple[str, ...]:
+    """The expressions of its steps, as `gguf_splits` has them; a step with options not looked at here is `unknown`."""
+    steps = _flat(pre_tokenizer, "pretokenizers")
+    words = [_step(step) for step in steps[:-1]]
+    last = steps[-1] if steps else {"type": "nothing"}
+    if last["type"] != "ByteLevel" or last.get("add_prefix_space"):
+        return (*words, f"unknown {last['type']}")
+    return (*words, GPT2) if last.get("use_regex", True) else tuple(words)
+
+
+def _step(step: dict[str, Any]) -> str:
+    if step["type"] == "Digits" and step.get("individual_digits"):
+        return DIGIT
+    if step["type"] == "Split" and step.get("behavior") == "Isolated" and not step.get("invert"):
+        return str(step["pattern"].get("Regex", "unknown text"))
+    return f"unknown {step['type']}"
 
 
 def _tokens(content: dict[str, Any], vocab_size: int) -> tuple[list[str], list[int]]:

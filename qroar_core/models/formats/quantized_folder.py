@@ -1,189 +1,181 @@
-"""Folders of safetensors whose linear layers are quantized already: read as a dequantized reference.
+"""Folders of safetensors as tensors that lie in their files, quantized layers dequantized while they are read.
 
-The reference is kept in the user's cache under the hash of the weights, as for GGUF files, so that loading,
-diagnosis and search see an ordinary checkpoint, with a note that says what it is.
+Nothing is converted or kept on disk: a layer's weight exists while the model takes it. Every tensor of the files is a
+plain one, a part of a quantized layer, or a scale for activations or the cache, which the label says is not applied.
+Anything else that looks like quantization is refused by name: a scale that the config is silent about is never dropped.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+import torch
 from torch import Tensor
 
-from qroar_core.errors import BadCheckpoint
-from qroar_core.models.formats.packed_weights import Packing, packing_of
-from qroar_core.progress import OnStep, Step
+from qroar_core.errors import BadCheckpoint, UnsupportedModel
+from qroar_core.models.formats.declared import quantization_of
+from qroar_core.models.formats.folder_tensors import Placed, headers, read_tensor
+from qroar_core.models.formats.packed_weights import packings_of
+from qroar_core.models.formats.packing import Packing
+from qroar_core.models.formats.stored import StoredTensor
 
-KEPT = ("*.json", "*.txt", "*.model", "*.jinja")  # tokenizer and generation files that go along
-INDEX = "model.safetensors.index.json"
-
-
-def quantization_of(folder: Path) -> Any:
-    """`quantization_config` of a folder's config.json; None where it has none or cannot be read."""
-    try:
-        raw = json.loads((folder / "config.json").read_text())
-        return raw.get("quantization_config") if isinstance(raw, dict) else None
-    except (OSError, ValueError):
-        return None
-
-
-def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files that lie in the folder; an index that names others is not believed."""
-    files = sorted(path for path in folder.glob("*.safetensors") if path.is_file())
-    if not files:
-        raise BadCheckpoint("no .safetensors file", where=str(folder), do="fetch the checkpoint again")
-    return files
+FLOATS = ("F64", "F32", "F16", "BF16")  # what a tensor that is not quantized holds
+CODES = ("I8", "U8", "I16", "U16", "I32", "U32", "I64", "U64", "BOOL")
+DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I8": torch.int8,
+          "U8": torch.uint8, "I16": torch.int16, "I32": torch.int32, "I64": torch.int64, "BOOL": torch.bool,
+          "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2, "F8_E8M0": torch.float8_e8m0fnu}  # fmt: skip
+SIGNS = re.compile(  # of a quantized layer, in the names that formats give their parts
+    r"(_scales?|_scale_inv|_scale_2|_scale_ub|global_scale|_zero_point|_packed|_g_idx|_blocks|absmax|quant_map"
+    r"|[._]SCB|\.(scales|qweight|qzeros|qscales|g_idx|scb|weight_format|codebooks|codes|qdata|scale|zero|zeros|zp|wf))$"
+    r"|quant_state|\.weight\.\w|\._(data|scale|shift)$|:(qdata|scale)$"
+)
+CACHE = (".k_scale", ".v_scale", ".kv_scale")  # of an attention's cache, under itself or its k_proj and v_proj
 
 
-def layers(folder: Path, packing: Packing) -> dict[str, dict[str, Path]]:
-    """Stem of every quantized layer -> its parts by suffix -> the file each lies in.
+def stored_tensors(folder: Path) -> tuple[dict[str, StoredTensor], str]:
+    """Every weight of a folder by its Hugging Face name, and what the quantized ones were ("" where none are).
 
     Raises:
-        BadCheckpoint: files that cannot be read, or a layer without its scales.
+        UnsupportedModel: a format not known here, or tensors of one that no file declares.
+        BadCheckpoint: files that cannot be read or contradict the config.
     """
-    where: dict[str, Path] = {}
-    for path in weight_files(folder):
-        with _opened(path) as file:
-            for name in file.keys():  # noqa: SIM118 (not a dict)
-                if name in where:
-                    raise BadCheckpoint(f"{name} lies in two files", where=str(folder), do="fetch it again")
-                where[name] = path
-    found = {}
-    for name in where:
-        stem, suffix = _layer_of(name, packing)
-        if suffix == packing.scales:
-            names = {p: f"{stem}{packing.joint}{p}" for p in packing.parts}
-            parts = {p: where[name] for p, name in names.items() if name in where}
-            if packing.codes not in parts:
-                raise BadCheckpoint(f"{stem} has scales but no {packing.codes}", where=str(folder), do="fetch it again")
-            found[stem] = parts
-        elif suffix == packing.codes != "weight" and f"{stem}{packing.joint}{packing.scales}" not in where:
-            raise BadCheckpoint(f"{stem} has no {packing.scales}", where=str(folder), do="fetch it again")
+    placed, block = headers(folder), quantization_of(folder)
+    if block is None:
+        _require_plain(placed, folder, "no file of the folder says how")
+        return {name: at.stored(name) for name, at in placed.items()}, ""
+    packing = _packing(placed, folder, block)
+    found = layers(placed, packing, folder)
+    inside = {_full(stem, suffix, packing) for stem, parts in found.items() for suffix in parts}
+    cache = {name for name in placed if name.endswith(CACHE) and name not in inside}
+    rest = {name: at for name, at in placed.items() if name not in inside | cache}
+    _require_plain(rest, folder, f"it is no part of a {packing.label} layer")
+    _require_no_other_part(rest, found, packing, folder)
+    empty = _made_up_biases(rest, found)
+    tensors = {name: at.stored(name) for name, at in rest.items() if name not in empty}
+    for stem, parts in found.items():
+        name = f"{stem}{packing.weight}"
+        if name in tensors:
+            raise BadCheckpoint(f"{name} lies beside its own quantized parts", where=str(folder), do="fetch it again")
+        shape = layer_shape(folder, packing, stem, parts)
+        tensors[name] = StoredTensor(shape, partial(weight, folder, packing, stem, parts))
+    return tensors, _label(packing, bool(cache))
+
+
+def packing_of(folder: Path) -> Packing:
+    """The format of a quantized folder's layers.
+
+    Raises:
+        UnsupportedModel: a format not known here.
+        BadCheckpoint: files that cannot be read.
+    """
+    block = quantization_of(folder)
+    if block is None:
+        raise UnsupportedModel("no file of it says that it is quantized", where=str(folder), do="choose --format hf")
+    return _packing(headers(folder), folder, block)
+
+
+def _packing(placed: dict[str, Placed], folder: Path, block: dict[str, Any]) -> Packing:
+    packings = packings_of(block, str(folder))
+    return next((p for p in packings if any(name.endswith(f"{p.joint}{p.scales}") for name in placed)), packings[0])
+
+
+def _label(packing: Packing, cache: bool) -> str:
+    left = [*(["activation"] if packing.activations else []), *(["K/V cache"] if cache else [])]
+    return f"{packing.label} (its {' and '.join(left)} scales are not applied)" if left else packing.label
+
+
+def layers(placed: dict[str, Placed], packing: Packing, folder: Path) -> dict[str, dict[str, Placed]]:
+    """Stem of every quantized layer -> its parts by suffix.
+
+    Raises:
+        BadCheckpoint: a layer that lacks a part, or a folder without any.
+    """
+    marks = [packing.scales, *([packing.codes] if packing.codes != "weight" else [])]
+    endings = tuple(f"{packing.joint}{suffix}" for suffix in marks)
+    stems = {name.removesuffix(end): None for name in placed for end in endings if name.endswith(end)}
+    found: dict[str, dict[str, Placed]] = {}
+    for stem in stems:
+        parts = {suffix: _full(stem, suffix, packing) for suffix in packing.parts}
+        found[stem] = {suffix: placed[name] for suffix, name in parts.items() if name in placed}
+        for suffix in packing.required:
+            if suffix not in found[stem]:
+                what = f"{stem} has no {suffix}, which {packing.label} needs"
+                raise BadCheckpoint(what, where=str(folder), do="fetch it again")
     if not found:
         raise BadCheckpoint(f"it holds no {packing.label} layer", where=str(folder), do="fetch it again")
     return found
 
 
-def _layer_of(name: str, packing: Packing) -> tuple[str, str]:
-    """(stem, suffix) of a tensor's name; a suffix of two words, `weight.absmax`, is one of the format's."""
-    if name.endswith(f"{packing.joint}{packing.scales}"):
-        return name.removesuffix(f"{packing.joint}{packing.scales}"), packing.scales
-    stem, _, suffix = name.rpartition(packing.joint)
-    return stem, suffix
+def _full(stem: str, suffix: str, packing: Packing) -> str:
+    return f"{stem}{packing.joint}{suffix}"
 
 
-class _opened:
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __enter__(self) -> Any:
-        try:
-            self.file: Any = safe_open(self.path, "pt")
-            return self.file.__enter__()
-        except (SafetensorError, OSError) as error:
-            raise BadCheckpoint(
-                f"cannot be read ({' '.join(str(error).split())[:120]})", where=str(self.path), do="fetch it again"
-            ) from error
-
-    def __exit__(self, *error: Any) -> None:
-        self.file.__exit__(*error)
+def _require_no_other_part(rest: Iterable[str], found: dict[str, Any], packing: Packing, folder: Path) -> None:
+    """Refuse a tensor of a quantized layer that its format does not know; a bias is kept beside any."""
+    for name in sorted(rest):
+        words = name.split(".")
+        inside = {".".join(words[:end]) for end in range(1, len(words))} & set(found)
+        if inside and name != f"{min(inside)}.bias":
+            raise UnsupportedModel(
+                f"{name[:100]} belongs to a quantized layer, and {packing.label} has no such part",
+                where=str(folder),
+                do="give the full-precision checkpoint",
+            )
 
 
-def tensor(path: Path, name: str) -> Tensor:
-    """One tensor of a file."""
-    with _opened(path) as file:
-        return file.get_tensor(name)
+def _made_up_biases(rest: dict[str, Placed], found: Iterable[str]) -> set[str]:
+    """Old AutoGPTQ gives every quantized layer a bias of zeros, whatever the model: they add nothing and are left out.
+
+    A model that has a bias there is then refused for missing it.
+    """
+    names = {f"{stem}.bias" for stem in found}
+    if not names <= rest.keys() or any(bool(read_tensor(rest[n].path, n).ne(0).any()) for n in sorted(names)):
+        return set()
+    return names
 
 
-def dequantized(folder: Path, packing: Packing, stem: str, parts: dict[str, Path]) -> Tensor:
-    """A layer's weight as the model holds it, float32 unless bfloat16 holds it exactly.
+def _require_plain(placed: dict[str, Placed], folder: Path, why: str) -> None:
+    """Refuse a tensor that belongs to a quantized layer of some format; `why` says what is wrong with it here."""
+    for name, at in sorted(placed.items()):
+        odd = at.dtype not in (*FLOATS, *CODES) or (at.dtype in CODES and name.endswith((".weight", "_proj")))
+        if odd or at.dtype == "I8" or SIGNS.search(name):
+            raise UnsupportedModel(
+                f"{name[:100]} ({at.dtype}) belongs to quantized weights, and {why}",
+                where=str(folder),
+                do="give the full-precision checkpoint, or the folder with all its config files",
+            )
+
+
+def layer_shape(folder: Path, packing: Packing, stem: str, parts: dict[str, Placed]) -> tuple[int, ...]:
+    """A layer's shape, from headers and the small parts that tell it."""
+    with _refusing(folder, packing, stem):
+        return packing.shape({
+            suffix: read_tensor(at.path, _full(stem, suffix, packing)) if suffix in packing.early
+            else torch.empty(at.shape, dtype=DTYPES[at.dtype], device="meta")
+            for suffix, at in parts.items()
+        })  # fmt: skip
+
+
+def weight(folder: Path, packing: Packing, stem: str, parts: dict[str, Placed]) -> Tensor:
+    """A layer's weight as the model holds it.
 
     Raises:
-        BadCheckpoint: parts whose shapes or types do not belong together.
+        BadCheckpoint: parts whose numbers do not belong together.
     """
+    used = {suffix: at for suffix, at in parts.items() if suffix not in packing.unused}
+    with _refusing(folder, packing, stem):
+        return packing.dequantize({s: read_tensor(at.path, _full(stem, s, packing)) for s, at in used.items()})
+
+
+@contextmanager
+def _refusing(folder: Path, packing: Packing, stem: str) -> Iterator[None]:
     try:
-        found = {suffix: tensor(path, f"{stem}{packing.joint}{suffix}") for suffix, path in parts.items()}
-        return packing.dequantize(found)
-    except (RuntimeError, ValueError, IndexError, KeyError, TypeError) as error:
-        message = " ".join(str(error).split())[:120]
+        yield
+    except (RuntimeError, ValueError, IndexError, KeyError, TypeError, OverflowError) as error:
+        message = " ".join(str(error).split())[:200]
         raise BadCheckpoint(f"{stem} is no {packing.label} layer ({message})", where=str(folder)) from error
-
-
-def converted(folder: Path, on_step: OnStep) -> tuple[Path, str]:
-    """The dequantized folder, made on first use, and what the weights were.
-
-    Raises:
-        UnsupportedModel: a format not known here.
-        BadCheckpoint: files that cannot be read or contradict the config.
-    """
-    from qroar_core.models.families import family_of
-    from qroar_core.models.sources import cache_dir
-
-    packing = packing_of(quantization_of(folder), str(folder))
-    names = json.loads((folder / "config.json").read_text()).get("architectures")
-    if names is not None and not isinstance(names, list):
-        raise BadCheckpoint("architectures in config.json is no list", where=str(folder), do="fetch it again")
-    family_of(names, folder.name)
-    target = cache_dir() / "converted" / _digest(folder)
-    if not any(target.glob("*.safetensors")):
-        on_step(Step("load", 0, 4, f"dequantize {folder.name} (once)"))
-        target.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(dir=target.parent, prefix=".converting-"))
-        try:
-            _convert(folder, packing, scratch)
-            os.replace(scratch, target)
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
-    return target, packing.label
-
-
-def _digest(folder: Path) -> str:
-    from qroar_core.models.formats.digest import sha256
-
-    names = [folder / "config.json", *weight_files(folder)]
-    return hashlib.sha256("".join(f"{path.name}{sha256(path)}" for path in names).encode()).hexdigest()[:16]
-
-
-def _convert(folder: Path, packing: Packing, scratch: Path) -> None:
-    found = layers(folder, packing)
-    inside = {f"{stem}{packing.joint}{suffix}" for stem, parts in found.items() for suffix in parts}
-    for number, path in enumerate(weight_files(folder)):
-        plain = dict(_plain(path, inside))
-        for stem, parts in found.items():
-            if parts[packing.codes] == path:
-                plain[f"{stem}{packing.weight}"] = dequantized(folder, packing, stem, parts).contiguous()
-        if plain:
-            save_file(plain, scratch / f"weights-{number:05d}.safetensors", metadata={"format": "pt"})
-    _write_index(scratch)
-    config = json.loads((folder / "config.json").read_text())
-    config.pop("quantization_config", None)
-    for pattern in KEPT:
-        for path in folder.glob(pattern):
-            if path.name not in ("config.json", INDEX):
-                shutil.copyfile(path, scratch / path.name)
-    (scratch / "config.json").write_text(json.dumps(config | {"dtype": "float32"}, indent=1))
-
-
-def _plain(path: Path, inside: set[str]) -> Iterator[tuple[str, Tensor]]:
-    """Tensors of a file that belong to no quantized layer."""
-    with _opened(path) as file:
-        for name in file.keys():  # noqa: SIM118
-            if name not in inside:
-                yield name, file.get_tensor(name)
-
-
-def _write_index(scratch: Path) -> None:
-    places: dict[str, str] = {}
-    for path in sorted(scratch.glob("*.safetensors")):
-        with _opened(path) as file:
-            places |= dict.fromkeys(file.keys(), path.name)
-    (scratch / INDEX).write_text(json.dumps({"metadata": {}, "weight_map": places}))

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import gguf
 import torch
+from torch import Tensor, nn
+
 from gguf_zoo.building import build, round_to, state, stored_kind
 from gguf_zoo.dense import DENSE
 from gguf_zoo.experts import EXPERTS
@@ -19,9 +21,10 @@ from gguf_zoo.header import add_keys, add_tokenizer, keys_of, rope_tensors
 from gguf_zoo.kind import LAYER, ROOT, Kind
 from gguf_zoo.layer_norms import LAYER_NORMS
 from gguf_zoo.rms_norms import RMS_NORMS
-from torch import Tensor, nn
 
 KINDS: dict[str, Kind] = DENSE | RMS_NORMS | LAYER_NORMS | EXPERTS
+FILE_TYPES = {kind.name.partition("_")[2]: kind for kind in gguf.LlamaFileType}
+FILE_TYPES["MXFP4"] = gguf.LlamaFileType.MOSTLY_MXFP4_MOE
 
 
 def write(name: str, path: Path, *, kind: str = "F16", rope: str | None = None, shard_tensors: int = 0) -> nn.Module:
@@ -36,7 +39,7 @@ def write(name: str, path: Path, *, kind: str = "F16", rope: str | None = None, 
     writer = gguf.GGUFWriter(path, entry.architecture, split_max_tensors=shard_tensors)
     writer.add_string("general.type", "model")
     writer.add_string("general.name", "zoo")  # llama.cpp reads a Phi-3 out of it
-    writer.add_uint32("general.file_type", int(gguf.LlamaFileType[f"{'ALL' if kind == 'F32' else 'MOSTLY'}_{kind}"]))
+    writer.add_uint32("general.file_type", int(FILE_TYPES[kind]))
     writer.add_uint32("general.quantization_version", gguf.GGML_QUANT_VERSION)
     add_keys(writer, entry.architecture, keys_of(entry, model.config, rope))
     add_tokenizer(writer)

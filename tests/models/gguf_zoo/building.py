@@ -6,13 +6,20 @@ import gguf
 import numpy as np
 import torch
 import transformers
-from gguf_zoo.kind import CONTEXT, SIZES, Kind, rope_parameters
 from torch import Tensor, nn
 
+from gguf_zoo.kind import CONTEXT, SIZES, Kind, rope_parameters
+
 ORIGINAL = 128  # tokens, where a RoPE scaling says what window it stretches
+LINEAR = {"rope_type": "linear", "factor": 4.0}
+YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": ORIGINAL}
 SCALED = {
-    "linear": {"rope_type": "linear", "factor": 4.0},
-    "yarn": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": ORIGINAL},
+    "linear": LINEAR,
+    "linear, old": LINEAR,
+    "linear, untyped": LINEAR,
+    "yarn": YARN,
+    "yarn, betas": YARN | {"beta_fast": 9.0, "beta_slow": 2.0},
+    "yarn, attention factor": YARN | {"attention_factor": 1.4},
     "llama3": {
         "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
         "original_max_position_embeddings": ORIGINAL,
@@ -27,9 +34,9 @@ def build(kind: Kind, rope: str | None = None, seed: int = 0) -> nn.Module:
     if rope == "longrope":
         rope_now |= longrope(kind)
     elif rope is not None and "full_attention" in rope_now:
-        rope_now["full_attention"] = rope_now["full_attention"] | SCALED[rope.partition(",")[0]]
+        rope_now["full_attention"] = rope_now["full_attention"] | SCALED[rope]
     elif rope is not None:
-        rope_now |= SCALED[rope.partition(",")[0]]
+        rope_now |= SCALED[rope]
     config = getattr(transformers, kind.config or f"{kind.stem}Config")(
         **(SIZES | {"architectures": [f"{kind.stem}ForCausalLM"]} | kind.options | {"rope_parameters": rope_now})
     )
@@ -71,7 +78,9 @@ def _randomize(model: nn.Module, kind: Kind, seed: int) -> None:
 
 
 def _is_gain(name: str) -> bool:
-    return "norm" in name.rpartition(".")[0].rpartition(".")[2] and name.endswith("weight") or "norm.norms" in name
+    module, _, suffix = name.rpartition(".")
+    last = module.rpartition(".")[2]
+    return suffix == "weight" and ("norm" in last or last.startswith("ln_") or "layernorm.norms." in name)
 
 
 def _last(name: str, kind: Kind) -> int:
@@ -93,6 +102,8 @@ def stored_kind(
     """The type in which a transformers tensor is kept in the file, as llama.cpp's converter chooses it."""
     if ndim < 2 or name.endswith(FLOAT32) or _is_gain(name) or "bias" in name or "sinks" in name:
         return gguf.GGMLQuantizationType.F32
+    if asked == gguf.GGMLQuantizationType.MXFP4 and "experts." not in name:
+        return gguf.GGMLQuantizationType.F16
     block, _ = gguf.GGML_QUANT_SIZES[asked]
     whole = last % block == 0 and (block == 1 or not name.endswith(kind.unblocked))
     return asked if whole else gguf.GGMLQuantizationType.F16

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from torch import Tensor
+
 from gguf_zoo.dense import llama_keys
 from gguf_zoo.kind import THETA, VOCAB, Kind, llama_rows
-from torch import Tensor
 
 
 def stacked(part: str, tensor: Tensor, config: Any) -> dict[str, Tensor] | None:
@@ -157,6 +158,7 @@ EXPERTS = {
     "mixtral": Kind("llama", "Mixtral", MIXTRAL, llama_keys, MOE, mixtral),
     "mixtral, separate experts": Kind(
         "llama", "Mixtral", MIXTRAL, llama_keys, MOE, mixtral_apart,
+        without="llama.cpp has left off reading separate experts",
     ),
     "qwen2moe": Kind(
         "qwen2moe", "Qwen2Moe", QWEN | {"shared_expert_intermediate_size": 160}, qwen2_moe_keys, QWEN2_MOE, stacked
@@ -168,13 +170,16 @@ EXPERTS = {
         "gpt-oss", "GptOss", GPT_OSS | {"rope_parameters": YARN | {"truncate": False}}, gpt_oss_keys,
         {"mlp.router": "ffn_gate_inp", "post_attention_layernorm": "post_attention_norm"}, gpt_oss,
         rounded_along=RIGHT,
+        without="llama.cpp rounds the bounds of YaRN's ramp to whole pairs, gpt-oss does not, and no key says which",
     ),
-    "gpt-oss, bounds cut": Kind(
+    "gpt-oss, whole bounds": Kind(
         "gpt-oss", "GptOss", GPT_OSS | {"rope_parameters": YARN | {"truncate": True}}, gpt_oss_keys,
         {"mlp.router": "ffn_gate_inp", "post_attention_layernorm": "post_attention_norm"}, gpt_oss,
         rounded_along=RIGHT,
     ),
-    "deepseek2": Kind("deepseek2", "DeepseekV2", V2, deepseek_keys, DEEPSEEK, deepseek, unblocked=("kv_b_proj.weight",)),
+    "deepseek2": Kind(
+        "deepseek2", "DeepseekV2", V2, deepseek_keys, DEEPSEEK, deepseek, unblocked=("kv_b_proj.weight",)
+    ),
     "deepseek2, one kv_b": Kind("deepseek2", "DeepseekV2", V2, deepseek_old_keys, DEEPSEEK, deepseek_old),
     "deepseek2, lite": Kind(
         "deepseek2", "DeepseekV2", LITE, deepseek_keys, DEEPSEEK, deepseek, unblocked=("kv_b_proj.weight",)

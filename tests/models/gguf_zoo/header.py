@@ -8,8 +8,9 @@ from typing import Any
 
 import gguf
 import torch
-from gguf_zoo.kind import Kind
 from torch import Tensor
+
+from gguf_zoo.kind import Kind
 
 DEMO = Path(__file__).parents[3] / "assets" / "demo" / "tokenizer.json"
 
@@ -54,7 +55,8 @@ def rope_keys(config: Any, rope: str | None) -> dict[str, Any]:
         found |= {"rope.scaling.type": parameters["rope_type"], "rope.scaling.factor": factor}
     if parameters["rope_type"] == "yarn":
         found["rope.scaling.original_context_length"] = parameters["original_max_position_embeddings"]
-        for ours, theirs in (("beta_fast", "yarn_beta_fast"), ("beta_slow", "yarn_beta_slow")):
+        said = {"yarn_beta_fast": "beta_fast", "yarn_beta_slow": "beta_slow", "yarn_attn_factor": "attention_factor"}
+        for theirs, ours in said.items():
             if parameters.get(ours) is not None:
                 found[f"rope.scaling.{theirs}"] = float(parameters[ours])
     return found
@@ -68,9 +70,11 @@ def rope_tensors(config: Any) -> dict[str, Tensor]:
     if parameters["rope_type"] != "llama3":
         return {}
     head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    turns = parameters["original_max_position_embeddings"] * parameters["rope_theta"] ** -(
-        torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim
-    ) / (2 * torch.pi)
+    turns = (
+        parameters["original_max_position_embeddings"]
+        * parameters["rope_theta"] ** -(torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim)
+        / (2 * torch.pi)
+    )
     low, high = parameters["low_freq_factor"], parameters["high_freq_factor"]
     kept = ((turns - low) / (high - low)).clamp(0, 1)  # how much of a frequency is kept as it is
     return {"rope_freqs.weight": (1 / (kept + (1 - kept) / parameters["factor"])).float()}

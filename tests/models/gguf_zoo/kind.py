@@ -10,6 +10,7 @@ from torch import Tensor
 
 VOCAB = 2048  # tokens of the demo's tokenizer
 THETA = 7_000.0
+BASE_10000 = {"rope_type": "default", "rope_theta": 10_000.0}  # where the file does not say the base
 CONTEXT = 512
 SIZES = {
     "vocab_size": VOCAB, "hidden_size": 128, "intermediate_size": 192, "num_hidden_layers": 3,
@@ -30,6 +31,7 @@ LAYER = {  # module of a transformers layer: tensor of a GGUF block; the usual n
     "mlp.down_proj": "ffn_down",
 }
 ROOT = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output"}
+TABLE = "llama.cpp takes gelu from a float16 table"
 Change = Callable[[str, Tensor, Any], "dict[str, Tensor] | None"]
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from gguf_zoo.kind import THETA, VOCAB, Kind
 from torch import Tensor
 
+from gguf_zoo.kind import BASE_10000, TABLE, THETA, VOCAB, Kind
+
 ERF = "transformers' gelu is exact, llama.cpp's is the tanh form from a float16 table"
-TABLE = "llama.cpp takes gelu from a float16 table"
-BASE_10000 = {"rope_type": "default", "rope_theta": 10_000.0}  # families whose files do not say the base
 
 
 def starcoder2_keys(config: Any) -> dict[str, Any]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from torch import Tensor
+
 from gguf_zoo.dense import llama_keys
 from gguf_zoo.kind import THETA, VOCAB, Kind, llama_rows
-from torch import Tensor
 
 
 def granite_keys(config: Any) -> dict[str, Any]:

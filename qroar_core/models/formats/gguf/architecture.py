@@ -1,7 +1,7 @@
 """What one GGUF architecture must tell: which Hugging Face class it is, what its keys mean, where its tensors go.
 
 Names are stems without `.weight` or `.bias`; `{i}` is the layer. Both leaves of a stem are known; one that the model
-of the config has no parameter for is refused. A bias that llama.cpp takes as optional and that no layer has is zero.
+of the config has no parameter for is refused.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ ATTENTION = {
 QK_NORM = {"attn_q_norm": "self_attn.q_norm", "attn_k_norm": "self_attn.k_norm"}
 MLP = {"ffn_gate": "mlp.gate_proj", "ffn_up": "mlp.up_proj", "ffn_down": "mlp.down_proj"}
 STANDARD = ATTENTION | {"ffn_norm": "post_attention_layernorm"} | MLP
+QKV_BIASES = ("attn_q.bias", "attn_k.bias", "attn_v.bias")
+MLP_BIASES = tuple(f"{stem}.bias" for stem in MLP)
 HARMLESS = {  # tensors no parameter takes, and why nothing is lost with them
     "attn_rot_embd": "frequencies of very old files, which follow from the metadata",
     "attn.rot_embd": "frequencies of very old files, which follow from the metadata",
@@ -54,6 +56,7 @@ class Architecture:
     one_plus: bool = False  # norms are stored as 1 + w
     merged: Callable[[Config, GgufFiles], Built] | None = None  # tensors made of several, or of another shape
     head: Literal["optional", "always", "never"] = "optional"  # output.weight; without it the embedding serves
+    optional_biases: tuple[str, ...] = ()  # in a layer; as in llama.cpp they are zero where no layer has one
     factors: tuple[str, ...] = ()  # tensors of frequencies that llama.cpp reads here
     no_scales: str = ""  # why scales cannot be put into such a file in place; "" where they can
 

@@ -48,6 +48,12 @@ class GgufFiles:
     shards: tuple[Path, ...]
 
 
+def one_file(path: Path, header: Header) -> GgufFiles:
+    """A file that is no shard, whose header has been read."""
+    placed = {name: FileTensor(info, path, header.data_start + info.offset) for name, info in header.tensors.items()}
+    return GgufFiles(path, header, placed, (path,))
+
+
 def gguf_files(path: Path) -> GgufFiles:
     """Read the headers of a GGUF file and of its sibling shards.
 

@@ -22,6 +22,7 @@ from qroar_core.models.formats.gguf.architecture import Architecture, Built, Con
 from qroar_core.models.formats.gguf.architectures import ARCHITECTURES
 from qroar_core.models.formats.gguf.files import GgufFiles, gguf_files
 from qroar_core.models.formats.gguf.metadata import Metadata
+from qroar_core.models.formats.gguf_parts import array_length
 from qroar_core.models.formats.stored import StoredTensor
 from qroar_core.models.quiet import quiet_transformers
 
@@ -68,6 +69,7 @@ def open_gguf(path: Path) -> Opened:
     config |= meta.special_ids(config["vocab_size"])
     meta.refuse_unread()
     _refuse_layers(config, files)
+    _refuse_rows(config, files)
     family_of(config["architectures"], str(path))
     try:
         built = architecture.direct(config, files)
@@ -85,6 +87,18 @@ def _refuse_layers(config: Config, files: GgufFiles) -> None:
     if layers != set(range(config["num_hidden_layers"])):
         raise BadCheckpoint(
             f"block_count is {config['num_hidden_layers']}, its tensors are of {len(layers)} layers",
+            where=str(files.path),
+            do="fetch it again",
+        )
+
+
+def _refuse_rows(config: Config, files: GgufFiles) -> None:
+    """As llama.cpp: the embedding has a row for every token of the tokenizer, and no more."""
+    tokens = files.header.entries.get("tokenizer.ggml.tokens")
+    count = config["vocab_size"] if tokens is None else array_length(tokens)
+    if count != config["vocab_size"]:
+        raise BadCheckpoint(
+            f"token_embd.weight has {config['vocab_size']} rows, its tokenizer {count} tokens",
             where=str(files.path),
             do="fetch it again",
         )
@@ -122,10 +136,11 @@ def _checked(architecture: Architecture, config: Config, files: GgufFiles, built
 
 
 def _zero(architecture: Architecture, name: str, shape: tuple[int, ...], found: Mapping[str, Any], where: str) -> Any:
-    """A bias that no layer of the file has is zero; anything else that is missing is refused."""
-    leaf = re.sub(r"\.\d+\.", ".N.", name)
-    if not name.endswith("bias") or any(re.sub(r"\.\d+\.", ".N.", other) == leaf for other in found):
-        raise BadCheckpoint(f"tensor {architecture.gguf_name(name)} is missing", where=where, do="fetch it again")
+    """An optional bias that no layer of the file has is zero; anything else that is missing is refused."""
+    mine, leaf = architecture.gguf_name(name), re.sub(r"\.\d+\.", ".N.", name)
+    elsewhere = any(re.sub(r"\.\d+\.", ".N.", other) == leaf for other in found)
+    if elsewhere or mine.split(".", 2)[-1] not in architecture.optional_biases:
+        raise BadCheckpoint(f"tensor {mine} is missing", where=where, do="fetch it again")
     return StoredTensor(shape, lambda: torch.zeros(shape))
 
 

@@ -12,7 +12,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from qroar_core.errors import BadOutput
+from qroar_core.models.cache import unwritable
 from qroar_core.models.formats.gguf.opened import Opened
 from qroar_core.models.formats.gguf_header import read_header
 from qroar_core.models.formats.gguf_read_tokenizer import write_tokenizer
@@ -34,14 +34,14 @@ def template_folder(opened: Opened, cache: Path) -> Path:
         folder.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".writing-"))
     except OSError as error:
-        raise _unwritable(folder.parent, error) from error
+        raise unwritable(folder.parent, error) from error
     try:
         write_tokenizer(opened.files.header, scratch, str(opened.files.path))
         (scratch / "config.json").write_text(json.dumps(opened.config, indent=2) + "\n", encoding="utf-8")
         os.replace(scratch, folder)
     except OSError as error:
         if not (folder / "config.json").is_file():  # unless another load got there first
-            raise _unwritable(folder.parent, error) from error
+            raise unwritable(folder.parent, error) from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return folder
@@ -55,10 +55,3 @@ def _key(opened: Opened) -> str:
             digest.update(file.read(read_header(path).data_start))
     return digest.hexdigest()[:16]
 
-
-def _unwritable(folder: Path, error: OSError) -> BadOutput:
-    return BadOutput(
-        f"the cache cannot be written ({error.strerror or error})",
-        where=str(folder),
-        do="set QROAR_CACHE to a folder that can",
-    )

@@ -5,17 +5,20 @@ Scores by softmax mean V2, by sigmoid V3. A file without groups of experts is co
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from qroar_core.errors import UnsupportedModel
-from qroar_core.models.formats.gguf.architecture import MLP, Architecture, Built, Config, share, sizes, take
+from qroar_core.models.formats.gguf.architecture import MLP, Architecture, Built, Config, has, share, sizes, take
 from qroar_core.models.formats.gguf.experts import expert_layers
 from qroar_core.models.formats.gguf.files import GgufFiles
 from qroar_core.models.formats.gguf.metadata import Metadata
 from qroar_core.models.formats.gguf.reading import Piece, Place, assembled
 from qroar_core.models.formats.gguf.rope import rope_parameters
+from qroar_core.models.formats.stored import StoredTensor
 
 SOFTMAX, SIGMOID = 1, 2
+CORRECTION = "exp_probs_b.bias"  # of the scores, when experts are chosen
 LAYER = MLP | {
     "attn_norm": "input_layernorm",
     "attn_q": "self_attn.q_proj",
@@ -94,11 +97,14 @@ def merged(found: Config, files: GgufFiles) -> Built:
     count, layers = found["n_routed_experts"], found["num_hidden_layers"]
     sparse = range(found["first_k_dense_replace"], layers)
     built |= expert_layers(found, files, sparse, count, found["moe_intermediate_size"])
-    for i in range(layers):
-        name = f"blk.{i}.exp_probs_b.bias"
-        if name in files.tensors:
-            target = f"model.layers.{i}.mlp.gate.e_score_correction_bias"
+    corrected = has(files, CORRECTION)
+    for i in sparse if found["model_type"] == "deepseek_v3" else ():
+        name, target = f"blk.{i}.{CORRECTION}", f"model.layers.{i}.mlp.gate.e_score_correction_bias"
+        if corrected:
             built[target] = assembled((count,), [Piece(take(files, name, (count,)))]), (name,)
+        else:  # optional in llama.cpp
+            built[target] = StoredTensor((count,), lambda: torch.zeros(count)), ()
+    for i in range(layers):
         if f"blk.{i}.attn_k_b.weight" in files.tensors:
             built |= _kv_b(found, files, i)
     return built

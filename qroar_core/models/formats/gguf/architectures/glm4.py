@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from qroar_core.models.formats.gguf.architecture import (
     ATTENTION,
+    QKV_BIASES,
     Architecture,
     Config,
     has,
@@ -34,8 +35,10 @@ def config(meta: Metadata, files: GgufFiles) -> Config:
         "head_dim": width,
         "rms_norm_eps": meta.real("attention.layer_norm_rms_epsilon"),
         "rope_parameters": partial_rotary(meta, files, width),
-        "attention_bias": any(has(files, f"attn_{x}.bias") for x in "qkv"),
+        "attention_bias": any(has(files, leaf) for leaf in QKV_BIASES),
     }
 
 
-GLM4 = Architecture("glm4", config, layer=LAYER, no_scales="its layout is not known to the in-place writer")
+GLM4 = Architecture(
+    "glm4", config, layer=LAYER, optional_biases=QKV_BIASES, no_scales="its layout is not known to the in-place writer"
+)

@@ -22,8 +22,10 @@ def config(meta: Metadata, files: GgufFiles) -> Config:
     period = meta.size("attention.sliding_window_pattern", 2)
     meta.only("rope.freq_base_swa", rope["rope_theta"])
     layers = range(found["num_hidden_layers"])
+    inner = meta.size("expert_feed_forward_length")
+    meta.only("feed_forward_length", inner)
     return found | {
-        "intermediate_size": meta.size("expert_feed_forward_length"),
+        "intermediate_size": inner,
         "num_local_experts": count,
         "num_experts_per_tok": share(meta, "expert_used_count", count),
         "sliding_window": meta.size("attention.sliding_window"),

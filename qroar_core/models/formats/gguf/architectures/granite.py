@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from qroar_core.models.formats.gguf.architecture import PAIRED, Architecture, Config, decoder
-from qroar_core.models.formats.gguf.architectures.llama import biases
+from qroar_core.models.formats.gguf.architecture import MLP_BIASES, PAIRED, Architecture, Config, decoder
+from qroar_core.models.formats.gguf.architectures.llama import BIASES, biases
 from qroar_core.models.formats.gguf.files import GgufFiles
 from qroar_core.models.formats.gguf.metadata import Metadata
 from qroar_core.models.formats.gguf.rope import FREQS, LONG, SHORT
@@ -29,6 +29,7 @@ GRANITE = Architecture(
     "granite",
     config,
     moved=PAIRED,
+    optional_biases=(*BIASES, *MLP_BIASES),
     factors=(FREQS, LONG, SHORT),
     no_scales="its layout is not known to the in-place writer",
 )

@@ -6,8 +6,9 @@ A GGUF has no key for Mistral's sliding window: llama.cpp does not apply one her
 from __future__ import annotations
 
 from qroar_core.models.formats.gguf.architecture import (
-    MLP,
+    MLP_BIASES,
     PAIRED,
+    QKV_BIASES,
     STANDARD,
     Architecture,
     Built,
@@ -20,7 +21,7 @@ from qroar_core.models.formats.gguf.files import GgufFiles
 from qroar_core.models.formats.gguf.metadata import Metadata
 from qroar_core.models.formats.gguf.rope import FREQS, LONG, SHORT
 
-BIASES = ("attn_q.bias", "attn_k.bias", "attn_v.bias", "attn_output.bias")
+BIASES = (*QKV_BIASES, "attn_output.bias")
 
 
 def config(meta: Metadata, files: GgufFiles) -> Config:
@@ -42,7 +43,7 @@ def biases(files: GgufFiles) -> Config:
     """Which projections have biases; no key says it."""
     return {
         "attention_bias": any(has(files, leaf) for leaf in BIASES),
-        "mlp_bias": any(has(files, f"{leaf}.bias") for leaf in MLP),
+        "mlp_bias": any(has(files, leaf) for leaf in MLP_BIASES),
     }
 
 
@@ -60,5 +61,6 @@ LLAMA = Architecture(
     layer=STANDARD | {"ffn_gate_inp": "mlp.gate"},
     moved=PAIRED,
     merged=merged,
+    optional_biases=(*BIASES, *MLP_BIASES),
     factors=(FREQS, LONG, SHORT),
 )

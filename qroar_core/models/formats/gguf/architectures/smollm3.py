@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from qroar_core.models.formats.gguf.architecture import PAIRED, Architecture, Config, decoder
-from qroar_core.models.formats.gguf.architectures.llama import biases
+from qroar_core.models.formats.gguf.architecture import MLP_BIASES, PAIRED, Architecture, Config, decoder
+from qroar_core.models.formats.gguf.architectures.llama import BIASES, biases
 from qroar_core.models.formats.gguf.files import GgufFiles
 from qroar_core.models.formats.gguf.metadata import Metadata
 
@@ -21,4 +21,10 @@ def config(meta: Metadata, files: GgufFiles) -> Config:
     }  # fmt: skip
 
 
-SMOLLM3 = Architecture("smollm3", config, moved=PAIRED, no_scales="its layout is not known to the in-place writer")
+SMOLLM3 = Architecture(
+    "smollm3",
+    config,
+    moved=PAIRED,
+    optional_biases=(*BIASES, *MLP_BIASES),
+    no_scales="its layout is not known to the in-place writer",
+)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from qroar_core.errors import UnsupportedModel
 from qroar_core.models.formats.gguf.architecture import (
+    QKV_BIASES,
     Architecture,
     Config,
     has,
@@ -36,11 +37,17 @@ def config(meta: Metadata, files: GgufFiles) -> Config:
         "hidden_act": "silu",
         "layer_norm_eps": meta.real("attention.layer_norm_epsilon"),
         "rope_parameters": partial_rotary(meta, files, width),
-        "use_qkv_bias": any(has(files, f"attn_{x}.bias") for x in "qkv"),
+        "use_qkv_bias": any(has(files, leaf) for leaf in QKV_BIASES),
         "use_parallel_residual": parallel,
         "qk_layernorm": False,
         "hidden_dropout": 0.0,
     }
 
 
-STABLELM = Architecture("stablelm", config, no_scales="its layout is not known to the in-place writer", head="always")
+STABLELM = Architecture(
+    "stablelm",
+    config,
+    no_scales="its layout is not known to the in-place writer",
+    optional_biases=QKV_BIASES,
+    head="always",
+)

@@ -1,0 +1,55 @@
+"""Which GGUF architectures are read, and which take scales in place: a file of every kind of the zoo is tried."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+from qroar_core.errors import QRoarError
+from qroar_core.models.formats.gguf import open_gguf
+from qroar_core.models.formats.gguf.architectures import ARCHITECTURES
+from qroar_core.models.formats.gguf_header import read_header
+from qroar_core.models.formats.gguf_model import hugging_face_names, understood
+
+ZOO = Path(__file__).parents[1] / "tests" / "models"
+
+
+def loads(path: Path) -> str:
+    """"yes", or the reason of the refusal."""
+    try:
+        return "yes" if open_gguf(path).tensors else "no tensors"
+    except QRoarError as error:
+        return f"no: {error.what}"
+
+
+def in_place(path: Path) -> str:
+    """"yes", or the reason why scales cannot be put into this file's own blocks."""
+    header = read_header(path)
+    architecture = ARCHITECTURES[str(header.get("general.architecture"))]
+    try:
+        hugging_face_names(understood(path, header))
+        return "yes"
+    except QRoarError as error:
+        return f"no: {architecture.no_scales or error.what}"
+
+
+def main() -> None:
+    """Print one row a kind."""
+    sys.path.insert(0, str(ZOO))
+    from gguf_zoo import KINDS, write
+
+    print("| general.architecture | written from | loads | scales in place |")
+    print("|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "x.gguf"
+        for name, kind in KINDS.items():
+            path.unlink(missing_ok=True)
+            write(name, path)
+            variant = name.partition(", ")[2]
+            written = f"{kind.stem}ForCausalLM" + (f", {variant}" if variant else "")
+            print(f"| {kind.architecture} | {written} | {loads(path)} | {in_place(path)} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+"""The interpolation that a checkpoint ships with, in words, and what an export may promise beside it.
+
+A config's `rope_parameters` may scale RoPE already (Llama 3.1: llama3 x8 from 8,192 tokens). `--rope default` keeps
+that; any other --rope takes its place, and every result and export says so.
+
+Which window the model was trained to before it is in `original_max_position_embeddings`, which llama3, YaRN and
+LongRoPE have. Linear and dynamic scaling name none, and max_position_embeddings is the stretched window in some of
+them (Gemma 3, DeepSeek Coder) and the one before it in others (Vicuna 16k): nothing is divided on a guess, the native
+window is max_position_embeddings then, and `native_from` says that it may not be the trained one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qroar_core.models.geometry import Geometry
+from qroar_core.models.loaded import LoadedModel
+from qroar_core.specs import RopeSpec
+
+NONE = "none"  # plain theta^(-2i/r)
+
+
+def own_rope(loaded: LoadedModel) -> str:
+    """`none`, `llama3 x8 (from 8192)`; where layers differ `full_attention: linear x8; sliding_attention: none`."""
+    blocks = loaded.family.rope_blocks(loaded.model.config)
+    words = {kind: _words(block, loaded.model.config) for kind, block in blocks.items()}
+    if len(set(words.values())) == 1:
+        return next(iter(words.values()))
+    return "; ".join(f"{kind}: {said}" for kind, said in words.items())
+
+
+def replaced_rope(loaded: LoadedModel, rope: RopeSpec) -> str:
+    """What `rope` takes the place of, `llama3 x8 (from 8192)`; empty where it replaces nothing."""
+    if rope.method == "default":
+        return ""
+    block = loaded.family.rope_blocks(loaded.model.config)[loaded.geometry.interpolated_kind]
+    words = _words(block, loaded.model.config)
+    return "" if words == NONE else words
+
+
+def replacing(loaded: LoadedModel, rope: RopeSpec) -> str:
+    """`; yarn x2 replaces llama3 x8 (from 8192)`, to stand behind what a result says of its text; often empty."""
+    replaced = replaced_rope(loaded, rope)
+    return f"; {rope.method} x{rope.factor:g} replaces {replaced}" if replaced else ""
+
+
+def native_from(loaded: LoadedModel) -> str:
+    """Which entry of the config the native window is, and what that leaves open."""
+    block = loaded.family.rope_blocks(loaded.model.config)[loaded.geometry.interpolated_kind]
+    if block.get("original_max_position_embeddings"):
+        return "original_max_position_embeddings"
+    words = _words(block, loaded.model.config)
+    if words == NONE:
+        return "max_position_embeddings"
+    return f"max_position_embeddings; {words} may have stretched it, the config names no window before"
+
+
+def exported_context(own: int, geometry: Geometry, rope: RopeSpec) -> int:
+    """max_position_embeddings of an export, tokens: what `rope` promises, and never less than the checkpoint has.
+
+    Two methods compute with this entry, so there it is what they compute with: transformers' dynamic NTK counts from
+    it, and vLLM takes LongRoPE's factor as its quotient with the native window.
+
+    Args:
+        own: max_position_embeddings of the checkpoint.
+    """
+    if rope.method == "default":
+        return own
+    native = rope.original_context or geometry.original_context
+    if rope.method == "dynamic":
+        return native
+    promised = int(native * rope.factor)
+    return promised if rope.method == "longrope" else max(own, promised)
+
+
+def _words(block: dict[str, Any], config: Any) -> str:
+    kind = block.get("rope_type", "default")
+    if kind == "default":
+        return NONE
+    native = block.get("original_max_position_embeddings")
+    factor = block.get("factor")
+    if factor is None and native:  # as transformers takes it for YaRN and LongRoPE
+        factor = config.max_position_embeddings / native
+    return f"{kind}{f' x{factor:g}' if factor else ''}{f' (from {native})' if native else ''}"

@@ -1,0 +1,85 @@
+"""Texts as token ids for a model: no special tokens around them, none that the model has no row for.
+
+An id past the embedding is an IndexError on a CPU and a device assert on a GPU, which ends the process; so each text
+is checked here, where it becomes ids.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from qroar_core.errors import BadText
+
+_ROWS: WeakKeyDictionary[Any, int] = WeakKeyDictionary()  # rows of the embedding behind a tokenizer
+_INSIDE: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()  # see `_without_first_space`
+
+
+def know_rows(tokenizer: Any, rows: int) -> None:
+    """From now on `token_ids` refuses a text with an id past `rows`, the rows of the model's embedding."""
+    _ROWS[tokenizer] = rows
+
+
+def token_ids(tokenizer: Any, text: str, *, inside: bool = False, where: str = "") -> list[int]:
+    """Token ids of a text without special tokens around it.
+
+    Args:
+        inside: the text stands in the middle of another, so it gets no first space of the tokenizer's own
+            (SentencePiece writes one before every text).
+    Raises:
+        BadText: it holds a token that the model's embedding has no row for.
+    """
+    bare = _without_first_space(tokenizer) if inside else None
+    if bare is not None:
+        ids = bare.encode(text, add_special_tokens=False).ids
+    else:
+        ids = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+    rows = _ROWS.get(tokenizer)
+    if rows is not None and ids and max(ids) >= rows:
+        past = next(i for i in ids if i >= rows)
+        raise BadText(
+            f"it holds the token {tokenizer.convert_ids_to_tokens(past)!r} with id {past}, the model's embedding has "
+            f"{rows} rows",
+            where=where or "text",
+            do="give a text without it, or a checkpoint whose embedding was extended",
+        )
+    return list(ids)
+
+
+def adds_first_space(tokenizer: Any) -> bool:
+    """Does this tokenizer write a space of its own before a text?"""
+    return _without_first_space(tokenizer) is not None
+
+
+def _without_first_space(tokenizer: Any) -> Any:
+    """A copy of the tokenizers object that writes no space before a text, or None where it writes none anyway."""
+    if tokenizer not in _INSIDE:
+        backend = getattr(tokenizer, "backend_tokenizer", None)
+        _INSIDE[tokenizer] = None if backend is None else _bared(backend)
+    return _INSIDE[tokenizer]
+
+
+def _bared(backend: Any) -> Any:
+    from tokenizers import Tokenizer
+
+    parts = {}
+    for part, inner in (("normalizer", "normalizers"), ("pre_tokenizer", "pretokenizers")):
+        step = getattr(backend, part)
+        before = None if step is None else json.loads(step.__getstate__())
+        after = _bare(before, inner)
+        if after != before:
+            parts[part] = after
+    if not parts:
+        return None
+    return Tokenizer.from_str(json.dumps(json.loads(backend.to_str()) | parts))
+
+
+def _bare(step: dict[str, Any] | None, inner: str) -> dict[str, Any] | None:
+    if step is None or step["type"] == "Prepend":
+        return None
+    if step["type"] == "Sequence":
+        return step | {inner: [bare for each in step[inner] if (bare := _bare(each, inner)) is not None]}
+    if step["type"] == "Metaspace":
+        return step | {"prepend_scheme": "never"}
+    return step | {"add_prefix_space": False} if step.get("add_prefix_space") else step

@@ -1,0 +1,172 @@
+"""A checkpoint's tokenizer, read from its folder.
+
+tokenizer.json is the law: it is loaded as it is, whatever `tokenizer_class` says. transformers' classes rebuild
+parts of it (GPT2Tokenizer drops its pre-tokenizer, the Qwen2 and Cohere classes add a normalizer), which gives other
+tokens without a word. tokenizer_config.json gives the names of special tokens and the chat template.
+BOS: where tokenizer.json puts one before a text, or where the config says `add_bos_token: true` and tokenizer.json does
+not. transformers 4 and llama.cpp's converter honour that key, 5.23 drops it (DeepSeek's checkpoints need it). The
+key as false takes nothing away from tokenizer.json.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from qroar_core.errors import BadCheckpoint
+from qroar_core.models.quiet import quiet_transformers
+from qroar_core.models.token_ids import know_rows
+
+LAW, CONFIG = "tokenizer.json", "tokenizer_config.json"
+TEMPLATE_FILES = ("chat_template.jinja", "chat_template.json")
+OTHERS = ("special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt", "vocab.txt", "tekken.json")
+SPECIAL = ("bos_token", "eos_token", "unk_token", "pad_token")
+REBUILT = ("GPT2Tokenizer", "Qwen2Tokenizer")  # classes whose vocab.json and merges.txt say everything
+PICKED = "save it with transformers' AutoTokenizer and save_pretrained, which writes tokenizer.json"
+
+
+def read_tokenizer(folder: Path, where: str, rows: int | None = None) -> Any:
+    """The tokenizer of a checkpoint's folder.
+
+    Args:
+        where: the checkpoint's name, for messages.
+        rows: rows of the model's embedding; ids past them are refused where a text holds them.
+    Raises:
+        BadCheckpoint: no tokenizer.json and nothing that says as much, files that cannot be read, or a word of
+            ordinary text whose id lies past the embedding.
+    """
+    config = _table(folder / "special_tokens_map.json", where) | _table(folder / CONFIG, where)
+    if (folder / LAW).is_file():
+        tokenizer = _as_it_is(folder, config, where)
+    else:
+        tokenizer = _from_lists(folder, config, where)
+    if rows is not None:
+        _refuse_words_past(tokenizer, rows, where)
+        know_rows(tokenizer, rows)
+    return tokenizer
+
+
+def tokenizer_files(folder: Path) -> list[Path]:
+    """The files of a folder that a tokenizer is made of."""
+    names = (LAW, CONFIG, *TEMPLATE_FILES, *OTHERS)
+    extra = (*folder.glob("*.model"), *folder.glob("additional_chat_templates/*.jinja"))
+    return [path for path in (*(folder / name for name in names), *sorted(extra)) if path.is_file()]
+
+
+def _table(path: Path, where: str) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise ValueError("it is not a table")
+        return content
+    except (OSError, ValueError) as error:
+        raise _unread(path.name, error, where) from error
+
+
+def _unread(name: str, error: BaseException, where: str) -> BadCheckpoint:
+    message = " ".join(str(error).split())[:160] or type(error).__name__
+    return BadCheckpoint(f"{name} cannot be read ({message})", where=where, do="fetch the checkpoint again")
+
+
+def _as_it_is(folder: Path, config: dict[str, Any], where: str) -> Any:
+    from tokenizers import Tokenizer, models
+    from transformers import PreTrainedTokenizerFast
+
+    try:
+        backend = Tokenizer.from_file(str(folder / LAW))
+    except Exception as error:  # tokenizers raises nothing narrower
+        raise _unread(LAW, error, where) from error
+    backend.no_truncation()
+    backend.no_padding()
+    named = {name: _content(config.get(name), f"{CONFIG}: {name}", where) for name in SPECIAL}
+    known = {name: text for name, text in named.items() if text and backend.token_to_id(text) is not None}
+    if config.get("add_bos_token") is True and _first(backend) is None:
+        if "bos_token" not in known:
+            raise BadCheckpoint(
+                f"{CONFIG} says add_bos_token, {LAW} has no token {named['bos_token']!r}",
+                where=where,
+                do="set bos_token",
+            )
+        _put_bos(backend, known["bos_token"])
+    if "bos_token" not in known and (first := _first(backend)):
+        known["bos_token"] = first  # no file names it, tokenizer.json puts it before every text
+    with quiet_transformers():
+        tokenizer: Any = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.BPE()), **known)
+    tokenizer._tokenizer = backend  # the constructor adds tokens and a post-processor of its own
+    tokenizer.chat_template = _chat_template(folder, config, where)
+    return tokenizer
+
+
+def _content(token: Any, what: str, where: str) -> str | None:
+    text = token.get("content") if isinstance(token, dict) else token
+    if text is not None and not isinstance(text, str):
+        raise BadCheckpoint(f"{what} is {repr(token)[:60]}, a text belongs there", where=where)
+    return text
+
+
+def _first(backend: Any) -> str | None:
+    """The special token that a text begins with."""
+    coded = backend.encode("a")
+    return str(coded.tokens[0]) if coded.special_tokens_mask[:1] == [1] else None
+
+
+def _put_bos(backend: Any, bos: str) -> None:
+    from tokenizers import processors
+
+    put = processors.TemplateProcessing(f"{bos} $A", f"{bos} $A {bos} $B:1", [(bos, backend.token_to_id(bos))])
+    before = backend.post_processor
+    backend.post_processor = put if before is None else processors.Sequence([before, put])
+
+
+def _chat_template(folder: Path, config: dict[str, Any], where: str) -> str | dict[str, str] | None:
+    """A template, or several by name; a file of its own comes before the config's entry."""
+    said = config.get("chat_template")
+    if (folder / TEMPLATE_FILES[0]).is_file():
+        try:
+            said = (folder / TEMPLATE_FILES[0]).read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
+            raise _unread(TEMPLATE_FILES[0], error, where) from error
+    elif (folder / TEMPLATE_FILES[1]).is_file():
+        said = _table(folder / TEMPLATE_FILES[1], where).get("chat_template")
+    try:
+        named = {entry["name"]: entry["template"] for entry in said} if isinstance(said, list) else said
+    except (KeyError, TypeError):
+        named = 0
+    if named is not None and not isinstance(named, (str, dict)):
+        raise BadCheckpoint(f"{CONFIG}: chat_template is no text", where=where, do="fetch the checkpoint again")
+    return named
+
+
+def _from_lists(folder: Path, config: dict[str, Any], where: str) -> Any:
+    """From vocab.json and merges.txt, through the class that the config names."""
+    import transformers
+
+    found = [path.name for path in tokenizer_files(folder) if path.name not in (CONFIG, *TEMPLATE_FILES)]
+    name = str(config.get("tokenizer_class", "")).removesuffix("Fast")
+    if not {"vocab.json", "merges.txt"} <= set(found) or name not in REBUILT:
+        rest = f"no {LAW}" + (f", only {', '.join(found)}" if found else "")
+        raise BadCheckpoint(f"{rest}: how it cuts text is not known", where=where, do=PICKED)
+    try:
+        with quiet_transformers():
+            return getattr(transformers, name).from_pretrained(folder, trust_remote_code=False)
+    except Exception as error:  # tokenizers raises nothing narrower
+        raise _unread("vocab.json or merges.txt", error, where) from error
+
+
+def _refuse_words_past(tokenizer: Any, rows: int, where: str) -> None:
+    """A word of the vocabulary past the embedding, which ordinary text gives: certain before any text is read."""
+    backend = tokenizer.backend_tokenizer
+    added = {token.content for token in backend.get_added_tokens_decoder().values()}
+    words = backend.get_vocab(with_added_tokens=False)
+    for word, number in words.items():
+        if number >= rows and word not in added:
+            text = backend.decode([number], skip_special_tokens=False)
+            if number in backend.encode(text, add_special_tokens=False).ids:
+                raise BadCheckpoint(
+                    f"its tokenizer gives {text!r} the id {number}, the model's embedding has {rows} rows",
+                    where=where,
+                    do="give the tokenizer that belongs to these weights",
+                )

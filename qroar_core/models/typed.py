@@ -1,0 +1,61 @@
+"""What a person may type for MODEL: a built-in name, a path on this disk, or a name on the Hugging Face hub."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from qroar_core.errors import BadCheckpoint
+
+NAME = r"\w[\w.-]{0,95}"  # as long as the hub allows
+FORM = re.compile(
+    rf"(?P<repo>{NAME}/{NAME})(?:@(?P<revision>refs/pr/\d+|\w[\w.+/-]*?))?"
+    r"(?::(?P<quant>\w[\w.-]*)|/(?P<file>[^\0\r\n\\]+\.gguf))?",
+    re.IGNORECASE,
+)
+FORMS = "org/name, org/name:Q4_K_M, org/name/file.gguf, org/name@revision"
+
+
+@dataclass(frozen=True, slots=True)
+class HubModel:
+    """A repository, a revision of it ("" for the default branch), and for GGUF the quantization or the file."""
+
+    repo: str
+    revision: str = ""
+    quant: str = ""
+    file: str = ""
+
+
+def parse(asked: str) -> HubModel | None:
+    """What a person typed as a name on the hub, or None where it cannot be one.
+
+    `org/name`, `org/name:Q4_K_M`, `org/name/folder/file.gguf`; each with `@revision` after the name.
+    """
+    found = FORM.fullmatch(asked)
+    if found is None:
+        return None
+    said = {key: value or "" for key, value in found.groupdict().items()}
+    if any(part in ("", ".", "..") for key in ("revision", "file") if said[key] for part in said[key].split("/")):
+        return None
+    return HubModel(**said)
+
+
+def typed_path(asked: str) -> Path:
+    """What a person typed as a path, the home folder filled in.
+
+    Raises:
+        BadCheckpoint: it cannot be one.
+    """
+    try:
+        path = Path(asked).expanduser()
+        path.exists()  # a name too long for the file system raises here
+    except (OSError, RuntimeError) as error:  # RuntimeError: ~nobody
+        raise BadCheckpoint(f"not a usable path ({error})"[:200], where=asked[:80], do="check the path") from error
+    return path
+
+
+def hub_model(asked: str) -> HubModel | None:
+    """What a person typed as a name on the hub; None where it is none, or where its first part is a folder here."""
+    model = parse(asked)
+    return None if model is None or Path(model.repo).is_dir() else model

@@ -1,0 +1,91 @@
+"""Wrong values and folders that cannot be written are refused before any model is read, by the option's name."""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+from test_cli import refused
+
+from qroar_core.errors import BadOutput
+from qroar_core.models.writable import require_writable_folder
+
+
+@pytest.fixture
+def no_loading(monkeypatch):
+    from qroar_core import load
+
+    monkeypatch.setattr(load, "run", lambda *a, **kw: pytest.fail("read the model first"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (("search", "--judge", "logit"),
+         "--judge: unknown value 'logit'; choose one of logits, rows, output, projected"),
+        (("run", "--judge", "x"), "--judge: unknown value 'x'; choose one of logits, rows, output, projected"),
+        (("search", "--angles", "--method", "coordinate"), "--angles: angles are searched by gradients only; "
+         "take --method gradient and an objective other than full"),
+        (("search", "--shrink", "nan"), "--shrink: shrink must be at least 0.0 and finite, got nan"),
+        (("search", "--seed", "-1"), "--seed: must lie in 0 to 4294967295, got -1; give another number"),
+        (("evaluate", "--seed", 1 << 32), "--seed: must lie in 0 to 4294967295, got 4294967296; give another number"),
+        (("search", "--bounds", "-1:1", "--bands", 2),
+         "--bounds: need bounds for 2 bands, got 1; give low:high per band"),
+        (("search", "--bounds", "1:2,-1:1"),
+         "--bounds: bounds of band 0 must hold 0 and stay within 16 octaves, got 1 to 2; give low <= 0 <= high"),
+        (("evaluate", "--stride", 8, "--targets", 12), "--stride: 12 targets are no multiple of the stride 8"),
+        (("evaluate", "--stride", 64, "--lengths", "32,64"),
+         "--stride: a stride of 64 needs lengths above that, got 32"),
+        (("evaluate", "--scales", "/nowhere/s.json"), "--scales /nowhere/s.json: cannot be read; check the path"),
+        (("evaluate", "--rotation-scales", "/nowhere/s.json"),
+         "--rotation-scales /nowhere/s.json: cannot be read; check the path"),
+        (("controls", "--shuffles", 0), "--shuffles: shuffles must be at least 1 and finite, got 0"),
+        (("controls", "--formats", "int8"), "--formats: unknown number format 'int8'; choose from bfloat16, float16"),
+        (("replicate", "--tolerance", "-1"), "--tolerance: tolerance must be at least 0.0 and finite, got -1.0"),
+    ],
+    ids=lambda x: " ".join(map(str, x)) if isinstance(x, tuple) else "",
+)  # fmt: skip
+def test_a_wrong_value_is_refused_by_its_name(capfd, no_loading, arguments, line):
+    command, *options = arguments
+    assert refused(capfd, command, "demo", *options) == line
+
+
+COMMANDS = ("diagnose", "search", "evaluate", "retrieve", "league", "predict", "controls", "replicate", "run", "export")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_an_out_below_a_file_is_refused_before_any_work(capfd, no_loading, tmp_path, command):
+    (tmp_path / "file").write_text("x")
+    line = refused(capfd, command, "demo", "--out", tmp_path / "file" / "o")
+    assert line == f"{tmp_path}/file/o: cannot be written (Not a directory); choose another folder"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_an_out_on_a_disk_that_takes_nothing_is_refused_before_any_work(capfd, no_loading, tmp_path, command,
+                                                                        monkeypatch):  # fmt: skip
+    def full(*arguments, **options):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(tempfile, "mkdtemp", full)
+    line = refused(capfd, command, "demo", "--out", tmp_path / "o")
+    assert line == f"{tmp_path}/o: cannot be written (Read-only file system); choose another folder"
+
+
+def test_a_name_that_no_file_system_takes(capfd, no_loading, tmp_path):
+    line = refused(capfd, "evaluate", "demo", "--out", tmp_path / ("x" * 300))
+    assert "cannot be written (File name too long)" in line
+
+
+def test_asking_leaves_nothing_behind(tmp_path):
+    require_writable_folder(tmp_path / "a" / "b")
+    (tmp_path / "there").mkdir()
+    require_writable_folder(tmp_path / "there")
+    assert [path.name for path in tmp_path.rglob("*")] == ["there"]
+
+
+def test_a_zero_byte_is_no_path():
+    with pytest.raises(BadOutput, match="is no path"):
+        require_writable_folder(Path("a\0b"))
