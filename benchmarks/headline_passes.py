@@ -13,7 +13,7 @@ import os
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from datetime import date
 from functools import cache
 from importlib.metadata import version
@@ -174,7 +174,7 @@ class Passes:
         return {
             "measurement": MEASUREMENT, "model": self.loaded.fingerprint, "dtype": str(self.loaded.dtype),
             "device": self.loaded.device.type, "torch": version("torch"), "transformers": version("transformers"),
-            "rope": told(self.rope), "quantization": told(quant),
+            "rope": asdict(self.rope), "quantization": asdict(quant),
         }  # fmt: skip
 
 
