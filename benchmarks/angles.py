@@ -10,7 +10,7 @@ import math
 from statistics import fmean
 
 from benchmarks.checkpoint import smollm2_loaded
-from benchmarks.int4_int3_w4 import LENGTH, ROPE, SETTINGS, TEXTS, WINDOWS, Name
+from benchmarks.int4_int3_w4 import LENGTH, ROPE, SETTINGS, WINDOWS, Name
 from qroar_core.evaluate import must_rotate
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.text import SPLITS, split, windows
@@ -21,14 +21,13 @@ from qroar_core.searching.seek import seek
 from qroar_core.specs import QuantSpec, SearchSpec
 
 
-def main(name: Name) -> None:
-    """One setting on its text collections, two rows each."""
+def main(name: Name, collection: str) -> None:
+    """One setting on one text collection, two rows."""
     loaded = smollm2_loaded()
     print("| quantizer | text | searched | ppl reference | quantized | tuned | rotation | gap recovered | gain, nats "
           "| tokens' digest |")  # fmt: skip
     print("|---|---|---|---|---|---|---|---|---|---|", flush=True)
-    for collection in TEXTS[name]:
-        measured(loaded, name, collection)
+    measured(loaded, name, collection)
     print(f"\n{WINDOWS} held-out windows of {LENGTH} tokens each, seed 0, intervals paired over windows.")
 
 

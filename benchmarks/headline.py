@@ -5,6 +5,9 @@ and KV head (three texts) or int3 (one). A pass over 16,384 tokens takes two to 
 unit of its own (headline_passes.py): `python -m benchmarks headline --minutes 50` measures units for 50 minutes, ends
 between two of them, prints the table of what is there and says what is missing; the same command goes on.
 
+Held-out documents of `technical` and `messages` are shorter than 16,384 tokens (one is not), so those of one collection
+are read one after another as one text there, and windows cross their borders; the table says where that is so.
+
 Scales are searched as `search --length 2048` does by default: 6 calibration windows of 2,048 tokens, none past the
 trained window. `headline-long-search` adds scales searched on one window of 16,384 tokens, which takes a quarter of
 an hour each.

@@ -13,7 +13,7 @@ import os
 import subprocess
 import sys
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from datetime import date
 from functools import cache
 from importlib.metadata import version
@@ -157,7 +157,7 @@ class Passes:
         read = windows(self.loaded.tokenizer, texts["calibration"], spec.length or 0, spec.windows, spec.seed)
         guard = hashlib.sha256("\n".join(document.text for document in texts["development"]).encode())
         return self._setting(block.quant) | {
-            "search": asdict(spec), "calibration tokens": read.digest, "development text": guard.hexdigest()[:8],
+            "search": told(spec), "calibration tokens": read.digest, "development text": guard.hexdigest()[:8],
         }  # fmt: skip
 
     def _condition(self, block: Block, remedy: Remedy, scales: Scales | None) -> Condition:
@@ -201,6 +201,13 @@ def readable(loaded: LoadedModel, collection: str, part: str, length: int, least
     if windows_held(loaded.tokenizer, documents, length) >= least:
         return documents
     return [Document(" + ".join(d.name for d in documents), "\n".join(d.text for d in documents))]
+
+
+def told(spec: Any) -> Any:
+    """A spec as plain values, without the fields that do not tell it from another."""
+    if not is_dataclass(spec):
+        return spec
+    return {one.name: told(getattr(spec, one.name)) for one in fields(spec) if one.compare}
 
 
 def key_of(what: object) -> str:

@@ -29,12 +29,12 @@ from benchmarks import (
     shrink,
     smollm2,
 )
-from benchmarks.int4_int3_w4 import NAMES
+from benchmarks.int4_int3_w4 import NAMES, TEXTS
 
 Part = Callable[..., None]
 PARTS: dict[str, Part] = {
     "demo": demo.main,
-    "smollm2": smollm2.main,
+    **{f"smollm2.{text}": partial(smollm2.main, text) for text in smollm2.TEXTS},
     "diagnosis": diagnosis.main,
     "memory": memory.main,
     "dashboard": dashboard.main,
@@ -48,10 +48,13 @@ PARTS: dict[str, Part] = {
     "objectives.smollm2": partial(objectives.main, objectives.ON_SMOLLM2),
     "shrink.demo": partial(shrink.main, shrink.DEMO),
     "shrink.smollm2": partial(shrink.main, shrink.SMOLLM2),
-    **{f"polish.{name}": partial(polish.main, name) for name in NAMES},
-    **{f"angles.{name}": partial(angles.main, name) for name in NAMES},
-    "retrieval.int4": partial(retrieval.main, "int4"),
-    "retrieval.int3": partial(retrieval.main, "int3"),
+    **{f"polish.{name}.{text}": partial(polish.main, name, text) for name in NAMES for text in TEXTS[name]},
+    **{f"angles.{name}.{text}": partial(angles.main, name, text) for name in NAMES for text in TEXTS[name]},
+    **{
+        f"retrieval.{name}.{text}": partial(retrieval.main, name, text)
+        for name in retrieval.SETTINGS_ASKED
+        for text in retrieval.TEXTS
+    },
     "predict.demo": partial(predict.main, predict.ON_DEMO),
     "predict.smollm2": partial(predict.main, predict.ON_SMOLLM2),
     "evaluation": evaluation.main,

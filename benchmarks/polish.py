@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 
 from benchmarks.checkpoint import smollm2_loaded
-from benchmarks.int4_int3_w4 import LENGTH, ROPE, SETTINGS, TEXTS, WINDOWS, Name
+from benchmarks.int4_int3_w4 import LENGTH, ROPE, SETTINGS, WINDOWS, Name
 from qroar_core import evaluate, search
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.text import SPLITS, split, windows
@@ -18,14 +18,13 @@ from qroar_core.specs import BandSpec, EvaluationSpec, SearchSpec
 BANDS = 32
 
 
-def main(name: Name) -> None:
-    """One setting on its text collections."""
+def main(name: Name, collection: str) -> None:
+    """One setting on one text collection."""
     loaded = smollm2_loaded()
     print("| quantizer | text | ppl reference | quantized | tuned | gap recovered | gain, nats | KL in the search "
           "| tokens' digest |")  # fmt: skip
     print("|---|---|---|---|---|---|---|---|---|", flush=True)
-    for collection in TEXTS[name]:
-        polished(loaded, name, collection)
+    polished(loaded, name, collection)
     print(f"\n{WINDOWS} held-out windows of {LENGTH} tokens each, seed 0, intervals paired over windows.")
 
 

@@ -24,15 +24,15 @@ from qroar_core.searching.seek import seek
 from qroar_core.specs import QuantSpec, RetrievalSpec, SearchSpec
 
 TEXTS = ("technical", "messages")
+SETTINGS_ASKED: tuple[Name, ...] = ("int4", "int3")
 SPEC = RetrievalSpec(lengths=(1024,), trials=4)
 
 
-def main(name: Name) -> None:
-    """One setting: a table a collection."""
+def main(name: Name, collection: str) -> None:
+    """The table of one setting on one collection."""
     loaded = smollm2_loaded()
-    for collection in TEXTS:
-        print(f"**{collection}**\n")
-        tabled(loaded, collection, *SETTINGS[name])
+    print(f"**{collection}**\n")
+    tabled(loaded, collection, *SETTINGS[name])
 
 
 def tabled(loaded: LoadedModel, collection: str, words: str, quant: QuantSpec) -> None:

@@ -13,16 +13,16 @@ from qroar_core.results.evaluation import Evaluation
 from qroar_core.specs import EvaluationSpec, QuantizerSpec, QuantSpec, RopeSpec, SearchSpec
 
 LENGTH, WINDOWS = 2048, 8
+TEXTS = ("technical", "messages")
 ROPE, INT4 = RopeSpec("yarn", 2.0), QuantSpec(k=QuantizerSpec(4))
 ROTATED = QuantSpec(k=QuantizerSpec(4, rotation="hadamard"))
 
 
-def main() -> None:
-    """Both embedded text collections: perplexities, gains, and the search's cost in bare forward passes."""
+def main(collection: str) -> None:
+    """One embedded text collection: perplexities, gains, and the search's cost in bare forward passes."""
     loaded = smollm2_loaded()
-    for collection in ("technical", "messages"):
-        print(f"### {collection}\n", flush=True)
-        measured(loaded, collection)
+    print(f"### {collection}\n", flush=True)
+    measured(loaded, collection)
 
 
 def measured(loaded: LoadedModel, collection: str) -> None:
@@ -61,7 +61,3 @@ def _recovered(result: Evaluation, model: str, scales: str) -> str:
         return ""
     gap = nll["quantized/identity"] - nll["reference/identity"]
     return f"{(nll['quantized/identity'] - nll[f'{model}/{scales}']) / gap:.1%}"
-
-
-if __name__ == "__main__":
-    main()

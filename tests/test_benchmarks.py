@@ -78,8 +78,8 @@ def test_every_table_on_smollm2_names_its_reference():
     found = []
     for path in sorted(Path(command.__file__).parent.glob("*.py")):
         source = path.read_text()
-        if path.name in ("checkpoint.py", "inplace.py", "demo.py", "__main__.py") or "def main" not in source:
-            continue  # inplace names the file itself, and reads no text
+        if path.name in ("checkpoint.py", "inplace.py", "gguf_memory.py", "__main__.py") or "def main" not in source:
+            continue  # two of them name the file itself, and read no text
         if "smollm2" in source:
             found.append(path.name)
             assert any(way in source for way in ("smollm2_loaded()", "loaded_as(", "{ABOUT}")), path.name

@@ -1,5 +1,6 @@
 """The headline's passes are kept one by one: a killed run goes on, a changed key is measured anew, the time ends it."""
 
+import dataclasses
 import json
 import math
 
@@ -8,7 +9,7 @@ import torch
 
 from benchmarks import headline, headline_passes
 from benchmarks.headline import QUANTIZED, REFERENCE, ROTATION, Table, measured, with_scales
-from benchmarks.headline_passes import Block, Passes, digest_of, read_records, score
+from benchmarks.headline_passes import Block, Passes, digest_of, read_records, score, told
 from benchmarks.headline_table import share_words, whole
 from qroar_core import load
 from qroar_core.models.condition import Condition
@@ -132,6 +133,22 @@ def test_what_changed_is_measured_anew_and_the_rest_is_not(demo, finished, tmp_p
     monkeypatch.setattr(headline_passes, "MEASUREMENT", 2)
     assert measured(demo, Table("", "", ROPE, (int4,)), folder)
     assert len(seen) == 4
+
+
+def test_a_key_holds_every_field_of_a_spec_that_tells_it_from_another():
+    """Oracle: dataclasses.asdict, where all fields count."""
+
+    @dataclasses.dataclass(frozen=True)
+    class Asked:
+        windows: int
+        rope: RopeSpec = ROPE
+        fewer: bool = dataclasses.field(default=False, compare=False)
+
+    for spec in (SEARCH, ROPE, INT3):
+        assert told(spec) == {k: v for k, v in dataclasses.asdict(spec).items() if k in told(spec)}
+        assert {f.name for f in dataclasses.fields(spec) if f.compare} == set(told(spec))
+    assert told(Asked(2)) == told(Asked(2, fewer=True)) == {"windows": 2, "rope": dataclasses.asdict(ROPE)}
+    assert told(Asked(2)) != told(Asked(2, RopeSpec("yarn", 4.0)))
 
 
 def test_a_lost_search_is_made_again_and_its_passes_are_found_by_the_scales(demo, finished, tmp_path, monkeypatch):
