@@ -1,13 +1,13 @@
 """Numbers that left their format (NaN, infinity) end every stage in one line: what, at which layer and position.
 
-The stream looks at every q, k, attention output and final hidden state as they pass. A look stays on the device; a
-chunk's looks come to the host while the next chunk runs, so nothing waits for an accelerator. Whoever brings scores
-to the host asks `require_finite` there, before anything is written.
+The stream looks at every q, k, attention output and final hidden state as they pass. What a look finds stays on the
+device, one number each, until the run ends: an accelerator is waited for once a run, however many chunks it has.
+Whoever brings scores to the host asks `require_finite` there, before anything is written.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -23,7 +23,7 @@ LIMITS = {torch.float16: "float16 ends at 65504: take --dtype bfloat16 or float3
 WEIGHTS = "the checkpoint's own weights overflow: check it, or fetch it again"
 SCALED = "or scales closer to 1"
 ROPE = "check rope_theta and the factors of its rope_parameters, or choose another --rope and --factor"
-Look = tuple[str, int, Tensor]  # what, position of its first token, the largest number of each token (t,)
+Look = tuple[str, int, Tensor]  # what, its tokens, position of the first that is not finite, past the end if none
 
 
 @dataclass(slots=True, eq=False)
@@ -33,17 +33,14 @@ class Watch:
     condition: Condition
     dtype: torch.dtype
     seen: list[Look] = field(default_factory=list)
-    earlier: list[Look] = field(default_factory=list)  # of the chunk before
 
     def look(self, what: str, start: int, x: Tensor) -> None:
-        """Remember at which tokens x (..., t, channels), whose first is at position `start`, is finite."""
+        """Remember the first token at which x (..., t, channels), whose first is at position `start`, is not finite."""
         # amax hands NaN on; a tenth of the time of isfinite().all()
-        self.seen.append((what, start, x.detach().abs().amax(dim=(*range(x.ndim - 2), -1))))
-
-    def chunk_done(self) -> None:
-        """A chunk was handed to the device: ask about the one before it."""
-        asked, self.earlier, self.seen = self.earlier, self.seen, []
-        self._ask(asked)
+        largest = x.detach().abs().amax(dim=(*range(x.ndim - 2), -1))  # (t,)
+        end = start + len(largest)
+        at = torch.arange(start, end, device=largest.device)
+        self.seen.append((what, end, torch.where(largest.isfinite(), end, at).amin()))
 
     def ask(self) -> None:
         """Ask about everything looked at so far; waits for the device.
@@ -51,8 +48,17 @@ class Watch:
         Raises:
             NonFinite: names the first layer and position.
         """
-        asked, self.earlier, self.seen = [*self.earlier, *self.seen], [], []
-        self._ask(asked)
+        looks, self.seen = self.seen, []
+        by_device: dict[torch.device, list[int]] = {}
+        for i, (_, _, first) in enumerate(looks):
+            by_device.setdefault(first.device, []).append(i)
+        bad: dict[int, int] = {}  # look -> position
+        for places in by_device.values():
+            found = torch.stack([looks[i][2] for i in places]).tolist()  # the one wait
+            bad |= {i: first for i, first in zip(places, found, strict=True) if first < looks[i][1]}
+        if bad:
+            earliest = min(bad)
+            raise non_finite(f"{looks[earliest][0]} at position {bad[earliest]}", self.condition, self.dtype)
 
     @contextmanager
     def asked_first(self) -> Iterator[None]:
@@ -64,17 +70,6 @@ class Watch:
         except Exception:
             self.ask()
             raise
-
-    def _ask(self, looks: Sequence[Look]) -> None:
-        by_device: dict[torch.device, list[Tensor]] = {}
-        for _, _, largest in looks:
-            by_device.setdefault(largest.device, []).append(largest.amax())
-        if all(bool(torch.stack(largest).amax().isfinite()) for largest in by_device.values()):
-            return
-        for what, start, largest in looks:
-            bad = (~largest.isfinite()).nonzero()
-            if len(bad):
-                raise non_finite(f"{what} at position {start + int(bad[0])}", self.condition, self.dtype)
 
 
 def require_finite(x: Tensor, what: str, condition: Condition | None, dtype: torch.dtype) -> None:

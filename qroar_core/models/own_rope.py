@@ -11,11 +11,13 @@ window is max_position_embeddings then, and `native_from` says that it may not b
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qroar_core.models.geometry import Geometry
-from qroar_core.models.loaded import LoadedModel
 from qroar_core.specs import RopeSpec
+
+if TYPE_CHECKING:  # a GGUF file is copied without transformers
+    from qroar_core.models.loaded import LoadedModel
 
 NONE = "none"  # plain theta^(-2i/r)
 

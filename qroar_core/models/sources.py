@@ -129,7 +129,8 @@ def _gguf_label(path: Path) -> str:
 
 
 def _from_gguf(path: Path, asked: str, label: str, on_step: OnStep, note: str = "") -> Source:
-    from qroar_core.models.formats.gguf import open_gguf, template_folder
+    from qroar_core.models.formats.gguf.opened import open_gguf
+    from qroar_core.models.formats.gguf.template import template_folder
 
     step = Step("load", 0, 4, f"read {path.name}")
     opened = patiently(lambda: open_gguf(path), on_step, step)

@@ -70,7 +70,7 @@ class Stream:
     def run(self, ids: Tensor, observers: Sequence[Observer] = ()) -> Iterator[Piece]:
         """Feed ids (B, T) or (T,), T <= length, from position 0, chunk by chunk; ends the run before it.
 
-        Raises NonFinite where something overflowed, at the latest behind the last piece.
+        Raises NonFinite behind the last piece where something overflowed.
         """
         ids = (ids[None] if ids.ndim == 1 else ids).to(self.loaded.device)
         if ids.shape[1] > self.length:
@@ -103,7 +103,6 @@ class Stream:
             decoder = self.loaded.family.decoder(self.loaded.model)
             out = decoder(input_ids=ids, position_ids=at, past_key_values=self.state, use_cache=self.state is not None)
         self.watch.look("the final hidden state", self.start, out.last_hidden_state)
-        self.watch.chunk_done()
         return Piece(self.start, out.last_hidden_state)
 
     def close(self) -> None:

@@ -284,7 +284,7 @@ def test_cancel_is_heard_while_weights_are_read(app, stages, monkeypatch):
         reading.set()
         end.wait(30)
 
-    monkeypatch.setattr(loading, "_read_weights", slow)
+    monkeypatch.setattr(loading, "filled", slow)
     stages.patch(stages.load, "run", loading.load_model)
     button(app, "Demo model").click().run()
     assert reading.wait(10)

@@ -91,7 +91,7 @@ def logits(loaded, tokens, scales=None):
 
 
 @pytest.mark.slow
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@settings(max_examples=130, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(drawn=cases(), seed=st.integers(0, 2**16))
 def test_a_random_config_is_exact_or_refused(drawn, seed):
     case, changes = drawn

@@ -67,12 +67,16 @@ def test_a_key_of_minus_infinity_is_not_hidden_by_softmax():
         watch.ask()
 
 
-def test_a_chunk_is_asked_about_when_the_next_has_been_handed_over():
+def test_asking_names_the_first_place_of_all_that_was_looked_at():
     watch = Watch(Condition(), torch.float32)
-    watch.look("q of layer 0", 0, torch.full((1, 1, 2, 2), math.nan))
-    watch.chunk_done()  # does not wait for its own chunk
-    with pytest.raises(NonFinite, match="q of layer 0 at position 0"):
-        watch.chunk_done()
+    late = torch.zeros(1, 1, 4, 2)
+    late[0, 0, 3, 1] = -math.inf
+    watch.look("q of layer 0", 0, torch.zeros(1, 1, 4, 2))
+    watch.look("k of layer 1", 4, late)
+    watch.look("q of layer 0", 8, torch.full((1, 1, 2, 2), math.nan))
+    with pytest.raises(NonFinite, match="k of layer 1 at position 7"):
+        watch.ask()
+    watch.ask()  # asked and told: the next run begins anew
 
 
 def test_large_but_finite_numbers_pass(tiny, ids):

@@ -295,7 +295,7 @@ OWN = {  # how a file may carry an interpolation: keys and tensors
 
 @pytest.mark.parametrize("own", OWN)
 def test_a_files_own_interpolation_is_kept_without_another(tmp_path, own):
-    from qroar_core.models.formats.gguf import open_gguf
+    from qroar_core.models.formats.gguf.opened import open_gguf
 
     source = write_model(tmp_path / "m.gguf", extra=OWN[own])
     scales, _ = write_scales(tmp_path / "s.json", source)
@@ -312,7 +312,7 @@ def test_a_files_own_interpolation_is_kept_without_another(tmp_path, own):
 @pytest.mark.parametrize("own", OWN)
 def test_a_files_own_interpolation_is_replaced_by_another(tmp_path, own, rope):
     """What the copy asks for is what the file without its own would get: nothing of the old one is left."""
-    from qroar_core.models.formats.gguf import open_gguf
+    from qroar_core.models.formats.gguf.opened import open_gguf
 
     plain, source = write_model(tmp_path / "plain.gguf"), write_model(tmp_path / "m.gguf", extra=OWN[own])
     scales, _ = write_scales(tmp_path / "s.json", source, rope=rope)

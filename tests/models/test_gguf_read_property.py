@@ -13,7 +13,7 @@ from gguf import GGUFValueType
 from gguf_zoo import KINDS, write
 
 from qroar_core.errors import QRoarError
-from qroar_core.models.formats.gguf import open_gguf
+from qroar_core.models.formats.gguf.opened import open_gguf
 from qroar_core.models.formats.gguf_header import read_header
 from qroar_core.models.formats.gguf_parts import entry, header_bytes, padded
 

@@ -12,7 +12,7 @@ from gguf_files import Q, write_model
 from gguf_zoo import write
 
 from qroar_core.errors import QRoarError
-from qroar_core.models.formats.gguf import open_gguf
+from qroar_core.models.formats.gguf.opened import open_gguf
 
 
 def refusal(path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from qroar_core.models.formats.gguf import open_gguf
+from qroar_core.models.formats.gguf.opened import open_gguf
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from gguf_zoo import KINDS, write
 from gguf_zoo.building import state
 
 from qroar_core.errors import UnsupportedModel
-from qroar_core.models.formats.gguf import open_gguf
+from qroar_core.models.formats.gguf.opened import open_gguf
 from qroar_core.models.loading import load_model
 
 TOKENS = torch.randint(0, 2048, (2, 40), generator=torch.Generator().manual_seed(5))  # past every sliding window

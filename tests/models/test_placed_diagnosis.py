@@ -116,7 +116,9 @@ def test_nothing_waits_before_all_is_read_whatever_the_chunks(wide, before_assem
             diagnosed(placed_on(wide(), [ONE]), QUANTS[name], chunk)
         calibrating = {line: n for line, n in passes[0].items() if "placing.py" in line}
         assert sum(calibrating.values()) == (2 if QUANTS[name].qk else 0)  # the ranges of q and of k
-        assert passes[0] == calibrating
+        asking = {line: n for line, n in passes[0].items() if "finite.py" in line}  # was it finite? once a pass
+        assert passes[0] == calibrating | asking
+        assert sum(asking.values()) == (5 if QUANTS[name].qk else 4)  # runs, that of the calibration among them
         waits.append(machine.waits)
     assert waits[0] == waits[1]
 
@@ -201,7 +203,8 @@ def test_ranges_of_k_and_inputs_of_linears_are_those_of_the_cpu(wide, ids):
                 assert (a.weights, a.tokens) == (b.weights, b.tokens)
                 for name in ("hessian", "mean_abs", "absmax"):
                     assert torch.allclose(getattr(a, name).cpu(), getattr(b, name))
-    assert waits == [2, 2]  # K's range, once a device
+    runs = 2 * len(text)  # a window each, for K's range and for the inputs; each asks once a device if all was finite
+    assert waits == [2 + 2 * runs, 2 + 2 * runs]  # K's range, once a device
 
 
 def test_the_sensitivity_of_a_placed_model_is_that_of_the_cpu(wide, ids, monkeypatch):

@@ -1,6 +1,1 @@
-"""Reading GGUF files: `open_gguf` understands one, `template_folder` writes its config and tokenizer."""
-
-from qroar_core.models.formats.gguf.opened import Opened, open_gguf
-from qroar_core.models.formats.gguf.template import template_folder
-
-__all__ = ["Opened", "open_gguf", "template_folder"]
+"""Reading GGUF files: `opened.open_gguf` understands one, `template.template_folder` writes config and tokenizer."""
