@@ -15,6 +15,8 @@ from qroar_core.errors import UnsupportedModel
 from qroar_core.models.formats.gguf.opened import open_gguf
 from qroar_core.models.loading import load_model
 
+pytestmark = pytest.mark.slow
+
 TOKENS = torch.randint(0, 2048, (2, 40), generator=torch.Generator().manual_seed(5))  # past every sliding window
 REFUSED = {"stablelm, parallel, norms of heads": "a LayerNorm for every head of q and k is not supported"}
 AMBIGUOUS = {"gpt-oss, whole bounds": "no key tells it from gpt-oss itself, whose bounds are not rounded"}

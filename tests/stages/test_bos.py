@@ -39,6 +39,8 @@ from qroar_core.specs import (
     WeightQuantSpec,
 )
 
+pytestmark = pytest.mark.slow
+
 BOS, NAME = 0, "<|endoftext|>"
 YARN, INT3 = RopeSpec("yarn", 4.0), QuantSpec(k=QuantizerSpec(3))
 SAID = f"each window starts with {NAME}"
