@@ -26,7 +26,6 @@ from qroar_core.models.formats.gguf_header import read_header
 from qroar_core.models.formats.gguf_model import LAYOUTS, ROPE_FREQS, Layout, gguf_names, row_order
 from qroar_core.models.formats.gguf_parts import DEFAULT_ALIGNMENT, Entry, TensorInfo, entry, header_bytes, padded
 from qroar_core.models.formats.gguf_rope import GgufRope, gguf_rope
-from qroar_core.models.formats.gguf_source import gguf_of
 from qroar_core.models.formats.gguf_tokenizer import tokenizer_entries
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.own_rope import exported_context
@@ -199,8 +198,7 @@ def _entries(loaded: LoadedModel, layout: Layout, format: str, turned: GgufRope)
         entry(Keys.Attention.LAYERNORM_RMS_EPS.format(arch=arch), GGUFValueType.FLOAT32, float(config.rms_norm_eps)),
         *turned.entries,
     ]
-    source = gguf_of(loaded.source)
-    if source is not None:
-        old = read_header(source).entries.values()
+    if loaded.file is not None:
+        old = read_header(loaded.file).entries.values()
         return keys + [e for e in old if e.key.startswith("tokenizer.")]
     return keys + tokenizer_entries(loaded.tokenizer, geo.vocab_size, loaded.name)

@@ -29,6 +29,7 @@ class Source:
     folder: Path  # holds config.json and the tokenizer's own files
     note: str = ""  # what the reader must know about it
     stored: Callable[[], dict[str, StoredTensor]] | None = None  # its tensors, where the folder's own are not they
+    file: Path | None = None  # the GGUF file, where it is one
 
     def tensors(self) -> tuple[dict[str, StoredTensor], str]:
         """Every tensor by its Hugging Face name, read when asked, and what must be known about them.
@@ -136,4 +137,4 @@ def _from_gguf(path: Path, asked: str, label: str, on_step: OnStep, note: str = 
     with cache_errors():
         folder = patiently(lambda: template_folder(opened, cache_dir()), on_step, step)
     note = "; ".join(filter(None, (f"dequantized from GGUF ({opened.label})", note)))
-    return Source(asked, label, folder, note=note, stored=lambda: dict(opened.tensors))
+    return Source(asked, label, folder, note=note, stored=lambda: dict(opened.tensors), file=path)

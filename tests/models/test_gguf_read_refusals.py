@@ -132,6 +132,12 @@ def test_a_key_that_changes_the_model_and_is_not_known_is_refused(tmp_path, key,
         lambda w: w.add_string("llama.tensor_data_layout", "Meta AI original pth"),
         lambda w: w.add_uint32("llama.expert_count", 0),
         lambda w: w.add_uint32("quantize.imatrix.chunks_count", 100),
+        lambda w: w.add_uint32("llama.attention.sliding_window", 0),
+        lambda w: w.add_float32("llama.attention.clamp_kqv", 0.0),
+        lambda w: w.add_float32("llama.final_logit_softcapping", 0.0),
+        lambda w: w.add_uint32("llama.expert_shared_count", 0),
+        lambda w: w.add_array("general.tags", ["a", "b"]),
+        lambda w: w.add_float32("general.sampling.temp", 0.6),
     ],
 )
 def test_a_key_that_changes_nothing_is_passed_over(tmp_path, add):
