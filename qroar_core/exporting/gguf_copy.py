@@ -113,6 +113,8 @@ def row_gains(model: GgufModel, scales: Scales) -> dict[str, np.ndarray]:
     gains = channel_gains(scales, geo.head_dim, geo.rotary_dim, geo.pairing, geo.n_heads)
     named: dict[str, np.ndarray] = {}
     for layer in range(geo.n_layers):
+        if layer in geo.without_rope:
+            continue
         for infos, gain in zip(model.q_and_k(layer), gains, strict=True):
             for info in infos:
                 named[info.name] = gain[layer].numpy()[:, order].reshape(-1)  # (heads, head_dim) -> (rows,)

@@ -21,6 +21,8 @@ from gguf import GGML_QUANT_SIZES, MODEL_ARCH, get_tensor_name_map
 from gguf.quants import dequantize
 
 from qroar_core.errors import BadCheckpoint, UnsupportedModel
+from qroar_core.models.formats.gguf.architectures import ARCHITECTURES
+from qroar_core.models.formats.gguf.architectures.smollm3 import STEP as SMOLLM3_STEP
 from qroar_core.models.formats.gguf.files import one_file
 from qroar_core.models.formats.gguf.metadata import Metadata
 from qroar_core.models.formats.gguf.rope import FREQS, LONG, SHORT
@@ -30,6 +32,7 @@ from qroar_core.models.geometry import Geometry
 
 FINGERPRINT_SAMPLES = 256  # as models.loaded.fingerprint: about as many values a tensor
 FLOATS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)  # what a model may be loaded as
+ELSEWHERE = "export the hf format and convert it with llama.cpp's convert_hf_to_gguf.py"
 ROPE_FREQS = FREQS  # llama3's divisors of the frequencies, one a pair
 ROPE_TENSORS = (FREQS, LONG, SHORT)
 
@@ -42,11 +45,14 @@ class Layout:
     family: str
     hugging_face: str
     permuted: bool
+    still_every: int = 0  # every so many layers one turns nothing: no bands, no scales
 
 
 LAYOUTS = {
     "llama": Layout("llama", "llama", "LlamaForCausalLM", permuted=True),  # Llama, Mistral, SmolLM2
     "qwen2": Layout("qwen2", "qwen2", "Qwen2ForCausalLM", permuted=False),
+    "granite": Layout("granite", "granite", "GraniteForCausalLM", permuted=True),
+    "smollm3": Layout("smollm3", "smollm3", "SmolLM3ForCausalLM", permuted=True, still_every=SMOLLM3_STEP),
 }
 
 
@@ -93,8 +99,14 @@ def understood(path: Path, header: Header) -> GgufModel:
         raise BadCheckpoint("it holds no tensors", where=str(path), do="give the model's own file")
     name = header.get("general.architecture")
     if name not in LAYOUTS:
+        known = ARCHITECTURES.get(name) if isinstance(name, str) else None
+        what = f"a {name} file takes no scales in place: {known.no_scales}" if known else f"{str(name)[:40]} is not known"
+        raise UnsupportedModel(f"GGUF architecture {what}", where=str(path), do=ELSEWHERE)
+    if header.get(f"{name}.expert_count", 0):
         raise UnsupportedModel(
-            f"GGUF architecture {str(name)[:40]} is not known here", where=str(path), do=f"known: {', '.join(LAYOUTS)}"
+            "a file with experts takes no scales in place: their tensors are not known to the in-place writer",
+            where=str(path),
+            do=ELSEWHERE,
         )
     if header.get("split.count", 1) not in (0, 1):
         raise UnsupportedModel(
@@ -136,9 +148,12 @@ def _geometry(path: Path, header: Header, layout: Layout) -> Geometry:
     embedding = header.tensors.get("token_embd.weight")
     if embedding is None or len(embedding.shape) != 2:
         raise BadCheckpoint("it has no token_embd.weight", where=str(path), do="fetch it again")
+    layers = number("block_count")
+    step = layout.still_every
     return Geometry(
         family=layout.family,
-        n_layers=number("block_count"),
+        n_layers=layers,
+        without_rope=tuple(range(step - 1, layers, step)) if step else (),
         n_heads=heads,
         n_kv_heads=n_kv,
         head_dim=head_dim,
