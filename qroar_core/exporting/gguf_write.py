@@ -23,7 +23,8 @@ from qroar_core.exporting.folder import new_folder, note_of, origin_of, write_no
 from qroar_core.exporting.formats import GGUF_WRITE
 from qroar_core.maths.rescale import Scales
 from qroar_core.models.formats.gguf_header import read_header
-from qroar_core.models.formats.gguf_model import ELSEWHERE, LAYOUTS, ROPE_FREQS, Layout, gguf_names, row_order
+from qroar_core.models.formats.gguf_layouts import LAYOUTS, Layout, gguf_names, row_order
+from qroar_core.models.formats.gguf_model import ELSEWHERE, ROPE_FREQS
 from qroar_core.models.formats.gguf_parts import DEFAULT_ALIGNMENT, Entry, TensorInfo, entry, header_bytes, padded
 from qroar_core.models.formats.gguf_rope import GgufRope, gguf_rope
 from qroar_core.models.formats.gguf_tokenizer import tokenizer_entries

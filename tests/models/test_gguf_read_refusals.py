@@ -42,7 +42,7 @@ def only_keys(path, architecture="llama", **entries):
         ("imatrix", "an importance matrix, no model"),
         ("mmproj", r"an image or audio encoder \(mmproj\), no language model"),
         ("vocab", "a vocabulary, no model"),
-        ("other", "general.type is other, no model"),
+        ("other", "general.type is 'other', no model"),
     ],
 )
 def test_a_file_that_holds_no_model_is_named(tmp_path, kind, named):
@@ -142,6 +142,13 @@ def test_a_key_that_changes_the_model_and_is_not_known_is_refused(tmp_path, key,
 )
 def test_a_key_that_changes_nothing_is_passed_over(tmp_path, add):
     assert open_gguf(write_model(tmp_path / "x.gguf", extra=add)).config["num_hidden_layers"] == 2
+
+
+def test_deepseeks_factor_on_the_logits_without_yarn_is_refused(tmp_path):
+    """llama.cpp takes it with any factor, transformers with YaRN alone."""
+    path = tmp_path / "x.gguf"
+    write("deepseek2", path, rope="linear")
+    assert "deepseek2.rope.scaling.yarn_log_multiplier without YaRN" in refusal(path)
 
 
 @pytest.mark.parametrize("lists", [("long",), ("short",)])

@@ -1,10 +1,7 @@
-"""What a GGUF file says about its model, without loading it: sizes, row order, names, fingerprint.
+"""What a GGUF file that takes scales in place says about its model, without loading it: sizes, names, fingerprint.
 
-llama.cpp rotates the pairs (2i, 2i + 1) of Llama-family models, so its converter permutes W_Q and W_K:
-row 2i + s of a head is row i + s * head_dim / 2 of the Hugging Face checkpoint. Qwen2 keeps its rows.
 The fingerprint is the one `load` gives the dequantized model, so that scales found on the loaded model
 are recognised on the file; it reads a few blocks a tensor.
-Source: ggml-org/llama.cpp convert_hf_to_gguf.py (LlamaModel.permute, undo_permute), src/llama-arch.cpp.
 """
 
 from __future__ import annotations
@@ -17,16 +14,16 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import torch
-from gguf import GGML_QUANT_SIZES, MODEL_ARCH, get_tensor_name_map
+from gguf import GGML_QUANT_SIZES
 from gguf.quants import dequantize
 
 from qroar_core.errors import BadCheckpoint, UnsupportedModel
 from qroar_core.models.formats.gguf.architectures import ARCHITECTURES
-from qroar_core.models.formats.gguf.architectures.smollm3 import STEP as SMOLLM3_STEP
 from qroar_core.models.formats.gguf.files import one_file
 from qroar_core.models.formats.gguf.metadata import Metadata
 from qroar_core.models.formats.gguf.rope import FREQS, LONG, SHORT
 from qroar_core.models.formats.gguf.rope import rope_parameters as own_rope
+from qroar_core.models.formats.gguf_layouts import LAYOUTS, Layout, gguf_names, row_order
 from qroar_core.models.formats.gguf_parts import Header, TensorInfo
 from qroar_core.models.geometry import Geometry
 
@@ -35,25 +32,6 @@ FLOATS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)  # what a
 ELSEWHERE = "export the hf format and convert it with llama.cpp's convert_hf_to_gguf.py"
 ROPE_FREQS = FREQS  # llama3's divisors of the frequencies, one a pair
 ROPE_TENSORS = (FREQS, LONG, SHORT)
-
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """How llama.cpp stores an architecture: its Hugging Face name, and whether Q/K rows are permuted."""
-
-    architecture: str
-    family: str
-    hugging_face: str
-    permuted: bool
-    still_every: int = 0  # every so many layers one turns nothing: no bands, no scales
-
-
-LAYOUTS = {
-    "llama": Layout("llama", "llama", "LlamaForCausalLM", permuted=True),  # Llama, Mistral, SmolLM2
-    "qwen2": Layout("qwen2", "qwen2", "Qwen2ForCausalLM", permuted=False),
-    "granite": Layout("granite", "granite", "GraniteForCausalLM", permuted=True),
-    "smollm3": Layout("smollm3", "smollm3", "SmolLM3ForCausalLM", permuted=True, still_every=SMOLLM3_STEP),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +60,6 @@ class GgufModel:
         return fingerprints(self)
 
 
-def row_order(head_dim: int, permuted: bool) -> np.ndarray:
-    """Hugging Face channel at each GGUF row of a head; int64, (head_dim,)."""
-    order = np.arange(head_dim)
-    return order.reshape(2, head_dim // 2).T.reshape(-1) if permuted else order  # (2, d/2) -> (d/2, 2)
-
-
 def understood(path: Path, header: Header) -> GgufModel:
     """The model of a header.
 
@@ -100,8 +72,11 @@ def understood(path: Path, header: Header) -> GgufModel:
     name = header.get("general.architecture")
     if name not in LAYOUTS:
         known = ARCHITECTURES.get(name) if isinstance(name, str) else None
-        what = f"a {name} file takes no scales in place: {known.no_scales}" if known else f"{str(name)[:40]} is not known"
-        raise UnsupportedModel(f"GGUF architecture {what}", where=str(path), do=ELSEWHERE)
+        raise UnsupportedModel(
+            f"a {str(name)[:40]} file takes no scales in place: {known.no_scales if known else 'it is not known here'}",
+            where=str(path),
+            do=ELSEWHERE,
+        )
     if header.get(f"{name}.expert_count", 0):
         raise UnsupportedModel(
             "a file with experts takes no scales in place: their tensors are not known to the in-place writer",
@@ -221,20 +196,6 @@ def hugging_face_names(model: GgufModel) -> dict[str, TensorInfo]:
             f"tensor {strangers[0]} is not known in {model.layout.architecture}", where=str(model.path)
         )
     return found
-
-
-HF_LAYER = ("input_layernorm", "post_attention_layernorm", "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj",
-            "self_attn.o_proj", "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj")  # fmt: skip
-HF_TOP = ("model.embed_tokens", "model.norm", "lm_head")
-
-
-def gguf_names(layout: Layout, n_layers: int) -> dict[str, str]:
-    """GGUF name -> Hugging Face name, by gguf's own tables; biases included."""
-    arch = MODEL_ARCH[layout.architecture.upper()]
-    table: Any = get_tensor_name_map(arch, n_layers)
-    stems = [*HF_TOP, *(f"model.layers.{i}.{leaf}" for i in range(n_layers) for leaf in HF_LAYER)]
-    suffixes = (".weight", ".bias")
-    return {f"{table.get_name(stem)}{s}": f"{stem}{s}" for stem in stems for s in suffixes}
 
 
 def _values_at(file: BinaryIO, model: GgufModel, info: TensorInfo, at: np.ndarray) -> np.ndarray:
