@@ -72,10 +72,10 @@ def understood(path: Path, header: Header) -> GgufModel:
     name = header.get("general.architecture")
     if name not in LAYOUTS:
         known = ARCHITECTURES.get(name) if isinstance(name, str) else None
+        if known is None:
+            raise UnsupportedModel(f"GGUF architecture {str(name)[:40]} is not known here", where=str(path))
         raise UnsupportedModel(
-            f"a {str(name)[:40]} file takes no scales in place: {known.no_scales if known else 'it is not known here'}",
-            where=str(path),
-            do=ELSEWHERE,
+            f"a {name} file takes no scales in place: {known.no_scales}", where=str(path), do=ELSEWHERE
         )
     if header.get(f"{name}.expert_count", 0):
         raise UnsupportedModel(
