@@ -78,7 +78,7 @@ def run(source: Path | str, scales_file: Path | str | None, rope: RopeSpec | Non
             new.flush()
             os.fsync(new.fileno())
         on_step(Step("export", 3, 4, "hash"))
-        origin = {"from": identity | {"file": str(model.path.resolve()), "sha256": sha256(model.path)}}
+        origin: dict[str, Any] = {"from": identity | {"file": str(model.path.resolve()), "sha256": sha256(model.path)}}
         own = words_of(model.own_rope, _context(model))
         origin |= {"own_rope": own, "replaces": own if rope.method != "default" and own != NONE else ""}
         changed = [info.name for info, _ in edited]
