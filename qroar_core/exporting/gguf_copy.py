@@ -68,7 +68,7 @@ def run(source: Path | str, scales_file: Path | str | None, rope: RopeSpec | Non
     scales, rope, identity = _scales(model, scales_file, rope)
     edited = _edited(model, scales)
     with new_folder(folder, source.stat().st_size + COPY) as scratch:
-        target = scratch / source.name
+        target = scratch / file_name(source)
         with source.open("rb") as old, target.open("xb") as new:
             on_step(Step("export", 1, 4, "copy"))
             begins = _copy(model, _interpolation(model, rope), old, new)
@@ -87,6 +87,12 @@ def run(source: Path | str, scales_file: Path | str | None, rope: RopeSpec | Non
         write_note(scratch, note)
     on_step(Step("export", 4, 4, "done"))
     return folder
+
+
+def file_name(source: Path) -> str:
+    """What the copy is called: as the source, with `.gguf` where that has none (Ollama's) or a large one."""
+    bare = source.name[: -len(".gguf")] if source.suffix.lower() == ".gguf" else source.name
+    return f"{bare}.gguf"
 
 
 def _scales(
