@@ -20,7 +20,7 @@ from qroar_core.maths.rescale import Scales
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.loading import DTYPES
 from qroar_core.models.own_dtype import written_dtype
-from qroar_core.models.own_rope import replaced_rope
+from qroar_core.models.own_rope import NONE, own_rope, replaced_rope
 from qroar_core.models.scales_file import to_file
 from qroar_core.results import Evaluation
 from qroar_core.runs.setting import Setting
@@ -80,6 +80,8 @@ def checkpoint(loaded: LoadedModel, setting: Setting, scales: Scales) -> None:
         st.caption(f"Weights are written as {written_dtype(loaded, DTYPES.get(asked))[1]}.")
     if replaced := replaced_rope(loaded, setting.rope):
         st.caption(f"{rope_words(setting.rope)} replaces the checkpoint's own {replaced}.")
+    elif (own := own_rope(loaded)) != NONE:
+        st.caption(f"The checkpoint's own interpolation is kept: {own}.")
     with st.form("checkpoint"):
         typed = st.text_input("New folder", recipes.default_folder(loaded), key="folder")
         if st.form_submit_button("Write the checkpoint", icon=":material/save:", disabled=running(key)):

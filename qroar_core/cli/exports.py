@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Callable
 from functools import partial
@@ -48,14 +49,23 @@ def tell_about(loaded: LoadedModel, rope: RopeSpec, options: dict[str, Any]) -> 
     """Once it is written, say what an export changed unasked: the checkpoint's own interpolation, its number format."""
     from qroar_core.models.loading import DTYPES
     from qroar_core.models.own_dtype import own_dtype, written_dtype
-    from qroar_core.models.own_rope import replacing
+    from qroar_core.models.own_rope import own_rope, replaced_rope
 
-    if replaced := replacing(loaded, rope):
-        show.note(replaced.removeprefix("; "))
+    _tell_rope(f"{rope.method} x{rope.factor:g}", own_rope(loaded), replaced_rope(loaded, rope))
     if options["format"] in HF:
         dtype, why = written_dtype(loaded, DTYPES.get(options["dtype"]))
         if dtype != own_dtype(loaded):
             show.note(f"weights were written as {why}")
+
+
+def _tell_rope(rope: str, own: str, replaced: str) -> None:
+    """Whether the interpolation that the checkpoint has itself was kept or replaced; nothing where it has none."""
+    from qroar_core.models.own_rope import NONE
+
+    if replaced:
+        show.note(f"the checkpoint's own interpolation was replaced: {rope} replaces {replaced}")
+    elif own != NONE:
+        show.note(f"the checkpoint's own interpolation was kept: {own}")
 
 
 def repeats(options: dict[str, Any]) -> str:
@@ -82,8 +92,13 @@ def copy(options: dict[str, Any], rope: RopeSpec | None) -> Path:
     if not options.get("scales") and rope is None:
         raise BadSpec("nothing to change", where="--format gguf", do="add --scales FILE, or --rope and --factor")
     from qroar_core.exporting import gguf_copy
+    from qroar_core.exporting.folder import NOTE
 
     with show.progress() as on_step:
-        return gguf_copy.run(
+        folder = gguf_copy.run(
             source, options.get("scales"), rope, options["out"], command=repeats(options), on_step=on_step
         )
+    note = json.loads((folder / NOTE).read_text(encoding="utf-8"))
+    written = f"{note['rope']['method']} x{note['rope']['factor']:g}"
+    _tell_rope(written, note["own_rope"], note["replaces"])
+    return folder

@@ -81,9 +81,9 @@ def _within_layer(name: str) -> str:
 
 
 def _rope(note: dict[str, Any]) -> list[str]:
-    rope, own = note["rope"], note.get("replaces") or note.get("own_rope")
+    rope, own = note["rope"], note.get("own_rope")
     if rope["method"] == "default":
-        return [f"RoPE: as in the source{f', {own}' if own not in (None, NONE) else ''}."]
+        return [f"RoPE: as in the source{f', its own {own} kept' if own not in (None, NONE) else ''}."]
     where = "the file's metadata" if note["format"].startswith(GGUF) else "`rope_parameters` of config.json"
     replaces = f"; it replaces the source's own {note['replaces']}" if note.get("replaces") else ""
     return [f"RoPE: {rope['method']} x{rope['factor']:g}, written into {where}{replaces}."]

@@ -156,5 +156,6 @@ def note_of(origin: dict[str, Any], rope: RopeSpec, scales: Scales | None, *, fo
 
 def origin_of(loaded: LoadedModel, rope: RopeSpec) -> dict[str, Any]:
     """Where a loaded model came from, who it is, its own interpolation and whether `rope` takes its place."""
-    return {"source": loaded.source, "from": identity_of(loaded).model_dump(), "note": loaded.note,
+    file = {} if loaded.file is None else {"file": str(loaded.file.absolute())}
+    return {"source": loaded.source, **file, "from": identity_of(loaded).model_dump(), "note": loaded.note,
             "own_rope": own_rope(loaded), "replaces": replaced_rope(loaded, rope)}  # fmt: skip

@@ -27,7 +27,7 @@ from qroar_core.models.formats.gguf_model import ROPE_FREQS, ROPE_TENSORS, GgufM
 from qroar_core.models.formats.gguf_parts import TensorInfo, header_bytes, padded
 from qroar_core.models.formats.gguf_rope import GgufRope, gguf_rope
 from qroar_core.models.geometry import Geometry
-from qroar_core.models.own_rope import exported_context
+from qroar_core.models.own_rope import NONE, exported_context, words_of
 from qroar_core.models.rope import rope_parameters
 from qroar_core.models.scales_file import from_file, identity_of, rope_from
 from qroar_core.progress import OnStep, Step, ignore
@@ -68,7 +68,7 @@ def run(source: Path | str, scales_file: Path | str | None, rope: RopeSpec | Non
     scales, rope, identity = _scales(model, scales_file, rope)
     edited = _edited(model, scales)
     with new_folder(folder, source.stat().st_size + COPY) as scratch:
-        target = scratch / source.name
+        target = scratch / file_name(source)
         with source.open("rb") as old, target.open("xb") as new:
             on_step(Step("export", 1, 4, "copy"))
             begins = _copy(model, _interpolation(model, rope), old, new)
@@ -78,15 +78,21 @@ def run(source: Path | str, scales_file: Path | str | None, rope: RopeSpec | Non
             new.flush()
             os.fsync(new.fileno())
         on_step(Step("export", 3, 4, "hash"))
-        origin = {"from": identity | {"file": str(model.path.resolve()), "sha256": sha256(model.path)}}
-        if model.own_rope["rope_type"] != "default":
-            origin["own_rope"] = {"became": "kept" if rope.method == "default" else "replaced", "was": model.own_rope}
+        origin: dict[str, Any] = {"from": identity | {"file": str(model.path.resolve()), "sha256": sha256(model.path)}}
+        own = words_of(model.own_rope, _context(model))
+        origin |= {"own_rope": own, "replaces": own if rope.method != "default" and own != NONE else ""}
         changed = [info.name for info, _ in edited]
         note = note_of(origin, rope, scales, format="gguf", command=command, changed=changed)
         write_card(scratch, note, None)  # a README beside the source may be about anything
         write_note(scratch, note)
     on_step(Step("export", 4, 4, "done"))
     return folder
+
+
+def file_name(source: Path) -> str:
+    """What the copy is called: as the source, with `.gguf` where that has none (Ollama's) or a large one."""
+    bare = source.name[: -len(".gguf")] if source.suffix.lower() == ".gguf" else source.name
+    return f"{bare}.gguf"
 
 
 def _scales(
@@ -113,6 +119,8 @@ def row_gains(model: GgufModel, scales: Scales) -> dict[str, np.ndarray]:
     gains = channel_gains(scales, geo.head_dim, geo.rotary_dim, geo.pairing, geo.n_heads)
     named: dict[str, np.ndarray] = {}
     for layer in range(geo.n_layers):
+        if layer in geo.without_rope:
+            continue
         for infos, gain in zip(model.q_and_k(layer), gains, strict=True):
             for info in infos:
                 named[info.name] = gain[layer].numpy()[:, order].reshape(-1)  # (heads, head_dim) -> (rows,)
@@ -135,9 +143,12 @@ def _interpolation(model: GgufModel, rope: RopeSpec) -> GgufRope | None:
         return None
     geo = model.geometry
     config = SimpleNamespace(rope_parameters={"rope_type": "default", "rope_theta": geo.theta})
-    own = model.header.get(f"{model.layout.architecture}.context_length", geo.original_context)
-    context = exported_context(int(own), geo, rope)
+    context = exported_context(_context(model), geo, rope)
     return gguf_rope(rope_parameters(config, geo, rope), model.layout.architecture, geo.head_dim, context)
+
+
+def _context(model: GgufModel) -> int:
+    return int(model.header.get(f"{model.layout.architecture}.context_length", model.geometry.original_context))
 
 
 def _copy(model: GgufModel, rope: GgufRope | None, old: BinaryIO, new: BinaryIO) -> dict[str, int]:

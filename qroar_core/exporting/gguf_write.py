@@ -23,10 +23,10 @@ from qroar_core.exporting.folder import new_folder, note_of, origin_of, write_no
 from qroar_core.exporting.formats import GGUF_WRITE
 from qroar_core.maths.rescale import Scales
 from qroar_core.models.formats.gguf_header import read_header
-from qroar_core.models.formats.gguf_model import LAYOUTS, ROPE_FREQS, Layout, gguf_names, row_order
+from qroar_core.models.formats.gguf_layouts import LAYOUTS, Layout, gguf_names, row_order
+from qroar_core.models.formats.gguf_model import ELSEWHERE, ROPE_FREQS
 from qroar_core.models.formats.gguf_parts import DEFAULT_ALIGNMENT, Entry, TensorInfo, entry, header_bytes, padded
 from qroar_core.models.formats.gguf_rope import GgufRope, gguf_rope
-from qroar_core.models.formats.gguf_source import gguf_of
 from qroar_core.models.formats.gguf_tokenizer import tokenizer_entries
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.own_rope import exported_context
@@ -99,7 +99,9 @@ def _layout(loaded: LoadedModel) -> Layout:
     config, name = loaded.model.config, loaded.geometry.family
     if name not in FAMILIES:
         raise UnsupportedModel(
-            f"how llama.cpp stores {name} is not known here", where=loaded.name, do=f"known are {', '.join(FAMILIES)}"
+            f"how llama.cpp stores {name} is not known to this writer (it knows {', '.join(FAMILIES)})",
+            where=loaded.name,
+            do=ELSEWHERE,
         )
     if getattr(config, "hidden_act", "silu") != "silu":
         raise UnsupportedModel(f"its activation is {config.hidden_act}, llama.cpp takes silu", where=loaded.name)
@@ -199,8 +201,7 @@ def _entries(loaded: LoadedModel, layout: Layout, format: str, turned: GgufRope)
         entry(Keys.Attention.LAYERNORM_RMS_EPS.format(arch=arch), GGUFValueType.FLOAT32, float(config.rms_norm_eps)),
         *turned.entries,
     ]
-    source = gguf_of(loaded.source)
-    if source is not None:
-        old = read_header(source).entries.values()
+    if loaded.file is not None:
+        old = read_header(loaded.file).entries.values()
         return keys + [e for e in old if e.key.startswith("tokenizer.")]
     return keys + tokenizer_entries(loaded.tokenizer, geo.vocab_size, loaded.name)

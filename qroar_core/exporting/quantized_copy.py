@@ -49,8 +49,8 @@ def run(loaded: LoadedModel, rope: RopeSpec, scales: Scales | None, folder: Path
         BadScales: scales that do not fit, or that the stored type cannot follow.
         BadOutput: the folder exists, or cannot be written.
     """
-    source, folder = loaded.template or Path(loaded.source), Path(folder).expanduser()  # of a hub id: the snapshot
-    if not source.is_dir() or not quantization_of(source):
+    source, folder = loaded.template, Path(folder).expanduser()  # of a hub id: the snapshot that was read
+    if source is None or not quantization_of(source):
         raise BadSpec(
             f"{loaded.source} is no folder with quantized weights", where="--format quantized", do="choose hf or gguf"
         )

@@ -121,7 +121,7 @@ def _logits(folder: Path, note: dict[str, Any]) -> list[Check]:
     """The reloaded export against the source model under the same scales and interpolation, and its tokenizer."""
     question = "logits against the source model"
     try:
-        source = load_model(str(note.get("source") or note.get("from", {}).get("name")), device="cpu", dtype="float32")
+        source = load_model(_source_of(note), device="cpu", dtype="float32")
         if source.fingerprint != note.get("from", {}).get("fingerprint"):
             raise BadCheckpoint("another model or dtype than the export was made of", where=source.name)
     except QRoarError as error:
@@ -144,6 +144,14 @@ def _logits(folder: Path, note: dict[str, Any]) -> list[Check]:
     answer = f"mean KL {kl:.2e} nats, same top-1 {same:.1%}, largest |d ln p| {largest:.2e}"
     logits = Check(question, answer, kl <= KL_BOUND and largest <= 100 * KL_BOUND)
     return [Check(*files), Check(*tokens), logits]
+
+
+def _source_of(note: dict[str, Any]) -> str:
+    """What to load again: the GGUF file that was read, as long as it is there; else what was asked for then."""
+    file = note.get("file")
+    if isinstance(file, str) and Path(file).is_file():
+        return file
+    return str(note.get("source") or note.get("from", {}).get("name"))
 
 
 def _in_llama_cpp(path: Path, format: str, ids: Tensor, wanted: Tensor) -> Check:

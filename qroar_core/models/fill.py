@@ -173,8 +173,10 @@ def _is_head(name: str) -> bool:
     return name.endswith(("lm_head.weight", "embed_out.weight"))
 
 
+@torch.no_grad()
 def refuse_non_finite(model: nn.Module, where: str) -> None:
     """Raises BadCheckpoint where a parameter holds NaN or infinity."""
     for name, parameter in model.named_parameters():
-        if not bool(torch.isfinite(parameter).all()):
+        ends = torch.aminmax(parameter) if parameter.numel() else ()  # NaN comes through; no copy
+        if not all(math.isfinite(end) for end in ends):
             raise BadCheckpoint(f"{name} holds NaN or infinity", where=where, do="fetch the checkpoint again")

@@ -37,6 +37,7 @@ class LoadedModel:
     dtype: torch.dtype
     note: str = ""  # what the reader must know about this checkpoint: "dequantized from Q4_1"
     template: Path | None = None  # folder with the tokenizer's own files, copied on export
+    file: Path | None = None  # the GGUF file that was read; what `source` names on the hub may be another by now
     lock: Any = field(default_factory=threading.RLock)
     applied: Scales | None = None
     originals: dict[str, torch.Tensor] = field(default_factory=dict)

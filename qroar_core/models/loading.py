@@ -120,6 +120,7 @@ def as_loaded(model: Any, tokenizer: Any, family: Family, found: Source, *device
         dtype=model.dtype,
         note=found.note,
         template=found.folder,
+        file=found.file,
     )
     loaded.slots()  # refuses a layout whose parameters are not where the family says
     turned = family.rotated_channels(model)

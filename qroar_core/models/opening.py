@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from qroar_core.errors import BadSpec
+from qroar_core.models.token_ids import embedding_rows
 from qroar_core.specs import Bos
 
 PROBE = "a"  # a text of one letter, coded with and without what the tokenizer puts around a text
@@ -54,12 +55,19 @@ def opening(tokenizer: Any, bos: Bos) -> Opening:
     """What windows start with under this choice.
 
     Raises:
-        BadSpec: `on` with a tokenizer that has no BOS token.
+        BadSpec: `on` with a tokenizer that has no BOS token, or one that the model's embedding has no row for.
     """
     token = getattr(tokenizer, "bos_token_id", None)
     if bos == "on" and token is None:
         raise BadSpec("the tokenizer has no BOS token", where="--bos on", do="drop it, or choose --bos off")
     if token is not None and (bos == "on" or (bos == "auto" and adds_bos(tokenizer))):
+        rows = embedding_rows(tokenizer)
+        if rows is not None and token >= rows:
+            raise BadSpec(
+                f"the BOS token {_words(tokenizer, [token])!r} has id {token}, the model's embedding has {rows} rows",
+                where=f"--bos {bos}",
+                do="choose --bos off, or give a checkpoint whose embedding was extended",
+            )
         return Opening((int(token),), _words(tokenizer, [token]))
     return Opening(left_out=_words(tokenizer, _put_before(tokenizer)))
 

@@ -25,7 +25,8 @@ NONE = "none"  # plain theta^(-2i/r)
 def own_rope(loaded: LoadedModel) -> str:
     """`none`, `llama3 x8 (from 8192)`; where layers differ `full_attention: linear x8; sliding_attention: none`."""
     blocks = loaded.family.rope_blocks(loaded.model.config)
-    words = {kind: _words(block, loaded.model.config) for kind, block in blocks.items()}
+    context = loaded.model.config.max_position_embeddings
+    words = {kind: words_of(block, context) for kind, block in blocks.items()}
     if len(set(words.values())) == 1:
         return next(iter(words.values()))
     return "; ".join(f"{kind}: {said}" for kind, said in words.items())
@@ -36,7 +37,7 @@ def replaced_rope(loaded: LoadedModel, rope: RopeSpec) -> str:
     if rope.method == "default":
         return ""
     block = loaded.family.rope_blocks(loaded.model.config)[loaded.geometry.interpolated_kind]
-    words = _words(block, loaded.model.config)
+    words = words_of(block, loaded.model.config.max_position_embeddings)
     return "" if words == NONE else words
 
 
@@ -51,7 +52,7 @@ def native_from(loaded: LoadedModel) -> str:
     block = loaded.family.rope_blocks(loaded.model.config)[loaded.geometry.interpolated_kind]
     if block.get("original_max_position_embeddings"):
         return "original_max_position_embeddings"
-    words = _words(block, loaded.model.config)
+    words = words_of(block, loaded.model.config.max_position_embeddings)
     if words == NONE:
         return "max_position_embeddings"
     return f"max_position_embeddings; {words} may have stretched it, the config names no window before"
@@ -75,12 +76,13 @@ def exported_context(own: int, geometry: Geometry, rope: RopeSpec) -> int:
     return promised if rope.method == "longrope" else max(own, promised)
 
 
-def _words(block: dict[str, Any], config: Any) -> str:
+def words_of(block: dict[str, Any], context: int) -> str:
+    """One `rope_parameters` block, `llama3 x8 (from 8192)`. `context`: max_position_embeddings beside it."""
     kind = block.get("rope_type", "default")
     if kind == "default":
         return NONE
     native = block.get("original_max_position_embeddings")
     factor = block.get("factor")
     if factor is None and native:  # as transformers takes it for YaRN and LongRoPE
-        factor = config.max_position_embeddings / native
+        factor = context / native
     return f"{kind}{f' x{factor:g}' if factor else ''}{f' (from {native})' if native else ''}"

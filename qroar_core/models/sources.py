@@ -29,6 +29,7 @@ class Source:
     folder: Path  # holds config.json and the tokenizer's own files
     note: str = ""  # what the reader must know about it
     stored: Callable[[], dict[str, StoredTensor]] | None = None  # its tensors, where the folder's own are not they
+    file: Path | None = None  # the GGUF file, where it is one
 
     def tensors(self) -> tuple[dict[str, StoredTensor], str]:
         """Every tensor by its Hugging Face name, read when asked, and what must be known about them.
@@ -81,7 +82,7 @@ def _from_path(path: Path, asked: str, on_step: OnStep) -> Source:
     note = snapshot.words if snapshot else ""
     if path.is_dir():
         return _from_folder(path, asked, snapshot.label if snapshot else path.resolve().name, note)
-    if is_gguf(path):
+    if path.is_file() and is_gguf(path):  # a pipe would wait for a writer
         return _from_gguf(path, asked, snapshot.label if snapshot else _gguf_label(path), on_step, note)
     raise BadCheckpoint("not a checkpoint", where=asked, do="give a Hugging Face folder or a GGUF file")
 
@@ -121,7 +122,7 @@ def refuse_adapter(folder: Path) -> None:
 def _gguf_label(path: Path) -> str:
     """A file's name without what is no name in it; for one without a suffix the name in its header."""
     if path.suffix.lower() == ".gguf":
-        return SHARD.sub("", path.name)[: -len(".gguf")]
+        return SHARD.sub("", path.name)[: -len(".gguf")] or path.stem
     from qroar_core.models.formats.gguf_header import read_header
 
     name = read_header(path).get("general.name")
@@ -137,4 +138,4 @@ def _from_gguf(path: Path, asked: str, label: str, on_step: OnStep, note: str = 
     with cache_errors():
         folder = patiently(lambda: template_folder(opened, cache_dir()), on_step, step)
     note = "; ".join(filter(None, (f"dequantized from GGUF ({opened.label})", note)))
-    return Source(asked, label, folder, note=note, stored=lambda: dict(opened.tensors))
+    return Source(asked, label, folder, note=note, stored=lambda: dict(opened.tensors), file=path)

@@ -21,6 +21,14 @@ def know_rows(tokenizer: Any, rows: int) -> None:
     _ROWS[tokenizer] = rows
 
 
+def embedding_rows(tokenizer: Any) -> int | None:
+    """Rows of the embedding behind a tokenizer; None where nobody said."""
+    try:
+        return _ROWS.get(tokenizer)
+    except TypeError:  # a test's own, which takes no weak reference
+        return None
+
+
 def token_ids(tokenizer: Any, text: str, *, inside: bool = False, where: str = "") -> list[int]:
     """Token ids of a text without special tokens around it.
 

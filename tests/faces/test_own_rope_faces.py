@@ -64,7 +64,10 @@ def test_export_says_it_on_stderr_and_the_folder_alone_on_stdout(capfd, llama3, 
     assert main([str(a) for a in ("export", "demo", *YARN, "--dtype", "float32", "--out", tmp_path / "o")]) == 0
     out, err = capfd.readouterr()
     assert out == f"{tmp_path / 'o'}\n"
-    assert "qroar: yarn x2 replaces llama3 x8 (from 128)\n" in err
+    said = "qroar: the checkpoint's own interpolation was"
+    assert f"{said} replaced: yarn x2 replaces llama3 x8 (from 128)\n" in err
+    assert main(["export", "demo", "--out", str(tmp_path / "kept")]) == 0
+    assert f"{said} kept: llama3 x8 (from 128)\n" in capfd.readouterr().err
 
 
 def test_a_run_keeps_it_in_its_manifest(llama3):

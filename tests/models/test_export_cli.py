@@ -44,6 +44,16 @@ def test_a_copy_is_written_and_verified(capfd, source, tmp_path):
     assert err == f"qroar: {tmp_path / 'out'}: 1 of 2 checks failed; export it again\n"
 
 
+@pytest.mark.parametrize(("name", "copied"), [("sha256-1.5b", "sha256-1.5b.gguf"), ("M.GGUF", "M.gguf")])
+def test_a_copy_of_a_file_with_another_suffix_is_written_and_verified(capfd, source, tmp_path, name, copied):
+    source.rename(tmp_path / name)
+    arguments = ["export", str(tmp_path / name), "--format", "gguf", "--rope", "yarn", "--factor", "2"]
+    assert main([*arguments, "--out", str(tmp_path / "out")]) == 0
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted([copied, "README.md", "qroar.json"])
+    assert main(["verify", str(tmp_path / "out")]) == 0
+    assert f"{copied} is as written" in capfd.readouterr().out
+
+
 def test_refusals(capfd, source, tmp_path):
     line = refused(capfd, "export", source, "--format", "gguf", "--out", tmp_path / "o")
     assert line == "--format gguf: nothing to change; add --scales FILE, or --rope and --factor"

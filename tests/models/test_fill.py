@@ -7,13 +7,14 @@ import json
 import pytest
 import torch
 from families_table import CASES, config_of, model_of
+from largest_tensor import LargestTensor
 from safetensors.torch import load_file
 from transformers import LlamaConfig
 
 from qroar_core.errors import QRoarError
 from qroar_core.models.config_check import check_keys, check_raw
 from qroar_core.models.families import BY_ARCHITECTURE, family_of
-from qroar_core.models.fill import filled
+from qroar_core.models.fill import filled, refuse_non_finite
 from qroar_core.models.formats.folder_tensors import headers
 from qroar_core.models.formats.stored import StoredTensor
 
@@ -286,3 +287,17 @@ def test_an_index_is_the_law(saved, tmp_path):
     index.unlink()
     with pytest.raises(QRoarError, match=r"safetensors files .* and no model.safetensors.index.json"):
         headers(tmp_path)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64])
+def test_the_search_for_nan_copies_no_weight(dtype):
+    model = torch.nn.Linear(300, 200).to(dtype)
+    with LargestTensor(0) as made:
+        refuse_non_finite(model, "m")
+    assert made.largest <= 8, made.op
+    for odd in (float("nan"), float("inf"), float("-inf")):
+        before = model.weight.data[150, 299].clone()
+        model.weight.data[150, 299] = odd
+        with pytest.raises(QRoarError, match="weight holds NaN or infinity"):
+            refuse_non_finite(model, "m")
+        model.weight.data[150, 299] = before

@@ -293,6 +293,11 @@ OWN = {  # how a file may carry an interpolation: keys and tensors
 }  # fmt: skip
 
 
+WORDS = {  # what is said of them; 128 is the file's context
+    "linear": "linear x4", "old linear": "linear x4", "yarn": "yarn x4 (from 64)", "divisors": "longrope x1 (from 128)"
+}  # fmt: skip
+
+
 @pytest.mark.parametrize("own", OWN)
 def test_a_files_own_interpolation_is_kept_without_another(tmp_path, own):
     from qroar_core.models.formats.gguf.opened import open_gguf
@@ -303,7 +308,9 @@ def test_a_files_own_interpolation_is_kept_without_another(tmp_path, own):
     block = open_gguf(source).config["rope_parameters"]
     assert block["rope_type"] != "default"
     assert open_gguf(out / "m.gguf").config == open_gguf(source).config
-    assert json.loads((out / "qroar.json").read_text())["own_rope"] == {"became": "kept", "was": block}
+    note = json.loads((out / "qroar.json").read_text())
+    assert (note["own_rope"], note["replaces"]) == (WORDS[own], "")
+    assert f"- RoPE: as in the source, its own {WORDS[own]} kept.\n" in (out / "README.md").read_text()
     checks = verify.run(out)
     assert all(check.passed for check in checks)
 
@@ -320,8 +327,10 @@ def test_a_files_own_interpolation_is_replaced_by_another(tmp_path, own, rope):
     out = gguf_copy.run(source, scales, asked, tmp_path / "out")
     expected = gguf_copy.run(plain, None, asked, tmp_path / "expected") / "plain.gguf"
     assert open_gguf(out / "m.gguf").config == open_gguf(expected).config
-    said = json.loads((out / "qroar.json").read_text())["own_rope"]
-    assert (said["became"], said["was"]) == ("replaced", open_gguf(source).config["rope_parameters"])
+    note = json.loads((out / "qroar.json").read_text())
+    assert (note["own_rope"], note["replaces"]) == (WORDS[own], WORDS[own])
+    written = f"RoPE: {rope.method} x{rope.factor:g}, written into the file's metadata"
+    assert f"- {written}; it replaces the source's own {WORDS[own]}.\n" in (out / "README.md").read_text()
     kept = {t.name: bytes(t.data) for t in gguf.GGUFReader(source).tensors}
     copied = {t.name: bytes(t.data) for t in gguf.GGUFReader(out / "m.gguf").tensors}
     untouched = [name for name in kept if not name.startswith(("rope_", *QK))]
@@ -338,7 +347,8 @@ def test_a_shard_takes_no_scales(tmp_path):
 
 def test_an_unknown_architecture_is_refused(tmp_path):
     source = write_model(tmp_path / "m.gguf", architecture="falcon")
-    with pytest.raises(UnsupportedModel, match="architecture falcon is not known here; known: llama, qwen2"):
+    said = "a falcon file takes no scales in place: q, k and v are one matrix; export the hf"
+    with pytest.raises(UnsupportedModel, match=said):
         gguf_copy.run(source, None, RopeSpec("linear", 2.0), tmp_path / "out")
 
 

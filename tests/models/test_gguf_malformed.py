@@ -142,7 +142,7 @@ KEYS = [
     ("llama.rope.freq_base", STRING, "a", "freq_base is 'a'"),
     ("llama.context_length", F32, 1.5, "context_length is 1.5"),
     ("llama.context_length", U32, 0, "context_length is 0"),
-    ("llama.rope.scaling.type", STRING, "dynamic", "rope.scaling.type is dynamic"),
+    ("llama.rope.scaling.type", STRING, "dynamic", "rope.scaling.type is 'dynamic'"),
 ]
 
 

@@ -23,6 +23,7 @@ CASES = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) f
 SAME = {  # a key under which the config stays what it is whatever it says, and why
     "vocab_size": "the rows of token_embd say it",
     "tensor_data_layout": "a name",
+    "use_parallel_residual": "StableLM: the norm of the MLP says it, in llama.cpp too",
     "expert_group_used_count": "one group is all groups",
 }
 CONSTANT = {  # llama.cpp's, where a key is missing: src/llama-model.cpp, load_hparams
@@ -43,7 +44,7 @@ CONSTANT = {  # llama.cpp's, where a key is missing: src/llama-model.cpp, load_h
     "rope.scaling.type": "linear",
     "rope.scaling.factor": 1.0,
     "rope.scaling.attn_factor": 1.0,
-    "use_parallel_residual": "StableLM: the norm of the MLP says it",
+    "use_parallel_residual": "StableLM: the norm of the MLP says it, in llama.cpp too",
 }
 
 

@@ -42,7 +42,7 @@ def only_keys(path, architecture="llama", **entries):
         ("imatrix", "an importance matrix, no model"),
         ("mmproj", r"an image or audio encoder \(mmproj\), no language model"),
         ("vocab", "a vocabulary, no model"),
-        ("other", "general.type is other, no model"),
+        ("other", "general.type is 'other', no model"),
     ],
 )
 def test_a_file_that_holds_no_model_is_named(tmp_path, kind, named):
@@ -132,10 +132,23 @@ def test_a_key_that_changes_the_model_and_is_not_known_is_refused(tmp_path, key,
         lambda w: w.add_string("llama.tensor_data_layout", "Meta AI original pth"),
         lambda w: w.add_uint32("llama.expert_count", 0),
         lambda w: w.add_uint32("quantize.imatrix.chunks_count", 100),
+        lambda w: w.add_uint32("llama.attention.sliding_window", 0),
+        lambda w: w.add_float32("llama.attention.clamp_kqv", 0.0),
+        lambda w: w.add_float32("llama.final_logit_softcapping", 0.0),
+        lambda w: w.add_uint32("llama.expert_shared_count", 0),
+        lambda w: w.add_array("general.tags", ["a", "b"]),
+        lambda w: w.add_float32("general.sampling.temp", 0.6),
     ],
 )
 def test_a_key_that_changes_nothing_is_passed_over(tmp_path, add):
     assert open_gguf(write_model(tmp_path / "x.gguf", extra=add)).config["num_hidden_layers"] == 2
+
+
+def test_deepseeks_factor_on_the_logits_without_yarn_is_refused(tmp_path):
+    """llama.cpp takes it with any factor, transformers with YaRN alone."""
+    path = tmp_path / "x.gguf"
+    write("deepseek2", path, rope="linear")
+    assert "deepseek2.rope.scaling.yarn_log_multiplier without YaRN" in refusal(path)
 
 
 @pytest.mark.parametrize("lists", [("long",), ("short",)])

@@ -5,6 +5,9 @@ The files and their models come from `gguf_zoo`, which shares no code with the r
 
 from __future__ import annotations
 
+import struct
+
+import gguf
 import numpy as np
 import pytest
 import torch
@@ -13,6 +16,7 @@ from gguf_zoo.building import state
 
 from qroar_core.errors import UnsupportedModel
 from qroar_core.models.formats.gguf.opened import open_gguf
+from qroar_core.models.llama_cpp import LlamaCpp, available
 from qroar_core.models.loading import load_model
 
 pytestmark = pytest.mark.slow
@@ -57,6 +61,20 @@ def test_a_file_is_the_model_it_was_written_from(tmp_path, name):
     original = write(name, tmp_path / "x.gguf")
     loaded = assert_same(tmp_path / "x.gguf", original)
     assert loaded.note == "dequantized from GGUF (F16)"
+
+
+def test_stablelms_key_says_nothing_where_the_mlp_has_a_norm(tmp_path):
+    """The converter writes true where a config is silent (StableLM 3B); llama.cpp goes by the norm, and so it is."""
+    original = write("stablelm", tmp_path / "x.gguf")
+    content = (tmp_path / "x.gguf").read_bytes()
+    key = b"stablelm.use_parallel_residual" + struct.pack("<I", gguf.GGUFValueType.BOOL)
+    assert content.count(key + b"\0") == 1
+    (tmp_path / "y.gguf").write_bytes(content.replace(key + b"\0", key + b"\1"))
+    assert_same(tmp_path / "y.gguf", original)
+    if available():
+        ids = TOKENS[0, :12].tolist()
+        said = [LlamaCpp(tmp_path / name, 32).log_probabilities(ids, 1) for name in ("x.gguf", "y.gguf")]
+        assert said[0] == said[1]
 
 
 @pytest.mark.parametrize("name", REFUSED)

@@ -21,6 +21,7 @@ from qroar_core.models.formats.gguf_header import read_header
 from qroar_core.models.formats.gguf_read_tokenizer import write_tokenizer
 from qroar_core.models.formats.gguf_splits import SPLIT_RULES
 from qroar_core.models.formats.gguf_tokenizer import tokenizer_entries
+from qroar_core.models.formats.gguf_vocabulary import ENDS
 from qroar_core.models.llama_cpp import LlamaCpp, available
 from qroar_core.models.sources import DEMO
 from qroar_core.models.text import COLLECTIONS, SPLITS, split
@@ -61,6 +62,21 @@ def written(path):
 
 def ids(tokenizer, text):
     return tokenizer.encode(text, add_special_tokens=False).ids
+
+
+@llama_cpp
+def test_names_that_llama_cpp_takes_as_control_tokens_whatever_their_type(tmp_path, spm):
+    """Each is a normal token of the file; found whole in a text, which SentencePiece's merges would never give."""
+    for i, name in enumerate(ENDS):
+        if name in spm["tokens"]:
+            continue
+        more = {"tokens": [*spm["tokens"], name], "types": [*spm["types"], NORMAL], "scores": [*spm["scores"], 0.0]}
+        path = write_gguf(tmp_path / f"{i}.gguf", **(spm | more))
+        text = f"a{name}b"
+        server = LlamaCpp(path, 64)
+        expected = server.tokens(text)
+        assert len(spm["tokens"]) in expected, name
+        assert ids(written(path), text) == expected, name
 
 
 @llama_cpp
@@ -206,6 +222,14 @@ def test_special_tokens_flags_and_template_are_read(tmp_path, bpe):
     assert ours.apply_chat_template([{"role": "user", "content": "hi"}], tokenize=False) == "hi"
     assert ours.decode([tokens.index("a"), len(tokens) - 1], skip_special_tokens=True) == "a"  # NORMAL in the file
     assert ours.decode([tokens.index("a"), len(tokens) - 2], skip_special_tokens=True) == "a<extra>"
+
+
+def test_padding_that_is_no_token_is_none(tmp_path, bpe):
+    """llama.cpp passes it over; older converters wrote -1 or the first number past the tokens."""
+    for i, number in enumerate((4294967295, len(bpe["tokens"]))):
+        written(write_gguf(tmp_path / f"{i}.gguf", padding_token_id=number, unknown_token_id=number, **bpe))
+        ours = read_tokenizer(tmp_path, "m", len(bpe["tokens"]))
+        assert (ours.pad_token, ours.unk_token, ours.bos_token_id) == (None, None, 1)
 
 
 REFUSED = {  # name: (changes of the BPE vocabulary, of the SentencePiece one; kind of error, what it says)

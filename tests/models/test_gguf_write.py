@@ -9,9 +9,10 @@ import gguf
 import numpy as np
 import pytest
 import torch
+from gguf_zoo import write
 
 from qroar_core.errors import BadCheckpoint, BadOutput, BadSpec, Cancelled, UnsupportedModel
-from qroar_core.exporting import gguf_write
+from qroar_core.exporting import gguf_write, verify
 from qroar_core.maths.rescale import Scales
 from qroar_core.models.loading import load_model
 from qroar_core.models.patch import apply_scales, replaced, scaled_parameters, undo_scales
@@ -249,3 +250,20 @@ def test_an_existing_folder_and_a_cancel_leave_everything(small, tmp_path):
     with pytest.raises(Cancelled):
         gguf_write.run(small(), RopeSpec(), None, tmp_path / "out", format="gguf-f16", on_step=cancel)
     assert [p.name for p in tmp_path.iterdir()] == ["mine"]
+
+
+def test_the_vocabulary_is_that_of_the_file_which_was_read(tmp_path):
+    """A branch on the hub may move while a model is loaded: what its name means by then is another file."""
+    read, moved = tmp_path / "read.gguf", tmp_path / "moved.gguf"
+    write("llama", read)
+    content = read.read_bytes()
+    assert content.count(b"<|endoftext|>") == 1
+    moved.write_bytes(content.replace(b"<|endoftext|>", b"<|other_end|>"))
+    loaded = load_model(str(read), device="cpu", dtype="float32")
+    loaded.source = str(moved)
+    out = gguf_write.run(loaded, RopeSpec(), None, tmp_path / "out", format="gguf-f16")
+    fields = gguf.GGUFReader(next(out.glob("*.gguf"))).fields
+    assert fields["tokenizer.ggml.tokens"].contents(0) == "<|endoftext|>"
+    assert json.loads((out / "qroar.json").read_text())["file"] == str(read)
+    moved.write_bytes(b"GGUF, and then something else")
+    assert all(check.passed for check in verify.run(out))

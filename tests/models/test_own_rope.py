@@ -128,4 +128,4 @@ def test_card_and_note_say_what_was_replaced_and_what_was_kept(llama3, tmp_path)
     assert "written into `rope_parameters` of config.json; it replaces the source's own llama3 x8 (from 32)." in card
     assert json.loads((folder / "qroar.json").read_text())["replaces"] == "llama3 x8 (from 32)"
     kept = export.run(llama3, RopeSpec(), None, tmp_path / "kept")
-    assert "RoPE: as in the source, llama3 x8 (from 32)." in (kept / CARD).read_text()
+    assert "RoPE: as in the source, its own llama3 x8 (from 32) kept." in (kept / CARD).read_text()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import shutil
 from types import SimpleNamespace
 
@@ -158,3 +159,10 @@ def test_a_full_disk_and_other_peoples_errors(tmp_path, monkeypatch):
         with pytest.raises(OSError, match=r"Denied|Full") as raised, cache_errors():
             raise error
         assert raised.value is error
+
+
+def test_what_is_neither_file_nor_folder_is_not_waited_for(tmp_path):
+    """Opening a pipe waits for somebody to write into it."""
+    os.mkfifo(tmp_path / "m.gguf")
+    with pytest.raises(BadCheckpoint, match=r"m.gguf: not a checkpoint; give a Hugging Face folder or a GGUF file"):
+        locate(str(tmp_path / "m.gguf"))

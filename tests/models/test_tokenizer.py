@@ -10,9 +10,10 @@ import torch
 from small_vocabularies import sentencepiece, texts, write_gguf
 from tokenizers import Tokenizer, normalizers, pre_tokenizers
 
-from qroar_core.errors import BadCheckpoint, BadText
+from qroar_core.errors import BadCheckpoint, BadSpec, BadText
 from qroar_core.models.formats.gguf_header import read_header
 from qroar_core.models.formats.gguf_read_tokenizer import write_tokenizer
+from qroar_core.models.opening import opening
 from qroar_core.models.sources import DEMO
 from qroar_core.models.text import Document, encode
 from qroar_core.models.token_ids import adds_first_space, token_ids
@@ -243,3 +244,27 @@ def test_a_loaded_model_knows_its_rows(demo):
     assert torch.equal(encode(demo.tokenizer, Document("a", "the")), torch.tensor(token_ids(demo.tokenizer, "the")))
     rows = demo.model.get_input_embeddings().weight.shape[0]
     assert max(token_ids(demo.tokenizer, texts(9000)["technical"])) < rows
+
+
+def test_bos_past_the_embedding_is_named_before_the_model_sees_it(tmp_path):
+    flags = {"special": True, "single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
+    put = {"single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}, *BOS["single"][1:]],
+           "special_tokens": {"<s>": {"id": "<s>", "ids": [2048], "tokens": ["<s>"]}}}  # fmt: skip
+    added = [{"id": 0, "content": ENDS, **flags}, {"id": 2048, "content": "<s>", **flags}]
+    ours = folder(tmp_path, {"bos_token": "<s>"}, added_tokens=added, post_processor=BOS | put)
+    for bos in ("auto", "on"):
+        with pytest.raises(BadSpec, match=rf"--bos {bos}: the BOS token '<s>' has id 2048, .* 2048 rows; choose --bos"):
+            opening(read_tokenizer(ours, "m", 2048), bos)
+    assert opening(read_tokenizer(ours, "m", 2048), "off").ids == ()
+    assert opening(read_tokenizer(ours, "m", 2049), "auto").ids == (2048,)
+
+
+def test_what_makes_the_same_text_other_tokens_each_time_is_refused(tmp_path):
+    model = json.loads((DEMO / "tokenizer.json").read_text())["model"] | {"dropout": 0.5}
+    with pytest.raises(BadCheckpoint, match=r"m: tokenizer.json cuts text at random \(dropout 0.5\); set its dropout"):
+        read_tokenizer(folder(tmp_path, model=model), "m")
+
+
+def test_a_flag_that_is_no_flag_is_refused(tmp_path):
+    with pytest.raises(BadCheckpoint, match=r"tokenizer_config.json: add_bos_token is 'true'; set true or false"):
+        read_tokenizer(folder(tmp_path, {"bos_token": ENDS, "add_bos_token": "true"}), "m")

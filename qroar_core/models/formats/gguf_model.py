@@ -1,10 +1,7 @@
-"""What a GGUF file says about its model, without loading it: sizes, row order, names, fingerprint.
+"""What a GGUF file that takes scales in place says about its model, without loading it: sizes, names, fingerprint.
 
-llama.cpp rotates the pairs (2i, 2i + 1) of Llama-family models, so its converter permutes W_Q and W_K:
-row 2i + s of a head is row i + s * head_dim / 2 of the Hugging Face checkpoint. Qwen2 keeps its rows.
 The fingerprint is the one `load` gives the dequantized model, so that scales found on the loaded model
 are recognised on the file; it reads a few blocks a tensor.
-Source: ggml-org/llama.cpp convert_hf_to_gguf.py (LlamaModel.permute, undo_permute), src/llama-arch.cpp.
 """
 
 from __future__ import annotations
@@ -17,37 +14,24 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import torch
-from gguf import GGML_QUANT_SIZES, MODEL_ARCH, get_tensor_name_map
+from gguf import GGML_QUANT_SIZES
 from gguf.quants import dequantize
 
 from qroar_core.errors import BadCheckpoint, UnsupportedModel
+from qroar_core.models.formats.gguf.architectures import ARCHITECTURES
 from qroar_core.models.formats.gguf.files import one_file
 from qroar_core.models.formats.gguf.metadata import Metadata
 from qroar_core.models.formats.gguf.rope import FREQS, LONG, SHORT
 from qroar_core.models.formats.gguf.rope import rope_parameters as own_rope
+from qroar_core.models.formats.gguf_layouts import LAYOUTS, Layout, gguf_names, row_order
 from qroar_core.models.formats.gguf_parts import Header, TensorInfo
 from qroar_core.models.geometry import Geometry
 
 FINGERPRINT_SAMPLES = 256  # as models.loaded.fingerprint: about as many values a tensor
 FLOATS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)  # what a model may be loaded as
+ELSEWHERE = "export the hf format and convert it with llama.cpp's convert_hf_to_gguf.py"
 ROPE_FREQS = FREQS  # llama3's divisors of the frequencies, one a pair
 ROPE_TENSORS = (FREQS, LONG, SHORT)
-
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """How llama.cpp stores an architecture: its Hugging Face name, and whether Q/K rows are permuted."""
-
-    architecture: str
-    family: str
-    hugging_face: str
-    permuted: bool
-
-
-LAYOUTS = {
-    "llama": Layout("llama", "llama", "LlamaForCausalLM", permuted=True),  # Llama, Mistral, SmolLM2
-    "qwen2": Layout("qwen2", "qwen2", "Qwen2ForCausalLM", permuted=False),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +60,6 @@ class GgufModel:
         return fingerprints(self)
 
 
-def row_order(head_dim: int, permuted: bool) -> np.ndarray:
-    """Hugging Face channel at each GGUF row of a head; int64, (head_dim,)."""
-    order = np.arange(head_dim)
-    return order.reshape(2, head_dim // 2).T.reshape(-1) if permuted else order  # (2, d/2) -> (d/2, 2)
-
-
 def understood(path: Path, header: Header) -> GgufModel:
     """The model of a header.
 
@@ -93,8 +71,17 @@ def understood(path: Path, header: Header) -> GgufModel:
         raise BadCheckpoint("it holds no tensors", where=str(path), do="give the model's own file")
     name = header.get("general.architecture")
     if name not in LAYOUTS:
+        known = ARCHITECTURES.get(name) if isinstance(name, str) else None
+        if known is None:
+            raise UnsupportedModel(f"GGUF architecture {str(name)[:40]} is not known here", where=str(path))
         raise UnsupportedModel(
-            f"GGUF architecture {str(name)[:40]} is not known here", where=str(path), do=f"known: {', '.join(LAYOUTS)}"
+            f"a {name} file takes no scales in place: {known.no_scales}", where=str(path), do=ELSEWHERE
+        )
+    if header.get(f"{name}.expert_count", 0):
+        raise UnsupportedModel(
+            "a file with experts takes no scales in place: their tensors are not known to the in-place writer",
+            where=str(path),
+            do=ELSEWHERE,
         )
     if header.get("split.count", 1) not in (0, 1):
         raise UnsupportedModel(
@@ -136,9 +123,12 @@ def _geometry(path: Path, header: Header, layout: Layout) -> Geometry:
     embedding = header.tensors.get("token_embd.weight")
     if embedding is None or len(embedding.shape) != 2:
         raise BadCheckpoint("it has no token_embd.weight", where=str(path), do="fetch it again")
+    layers = number("block_count")
+    step = layout.still_every
     return Geometry(
         family=layout.family,
-        n_layers=number("block_count"),
+        n_layers=layers,
+        without_rope=tuple(range(step - 1, layers, step)) if step else (),
         n_heads=heads,
         n_kv_heads=n_kv,
         head_dim=head_dim,
@@ -206,20 +196,6 @@ def hugging_face_names(model: GgufModel) -> dict[str, TensorInfo]:
             f"tensor {strangers[0]} is not known in {model.layout.architecture}", where=str(model.path)
         )
     return found
-
-
-HF_LAYER = ("input_layernorm", "post_attention_layernorm", "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj",
-            "self_attn.o_proj", "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj")  # fmt: skip
-HF_TOP = ("model.embed_tokens", "model.norm", "lm_head")
-
-
-def gguf_names(layout: Layout, n_layers: int) -> dict[str, str]:
-    """GGUF name -> Hugging Face name, by gguf's own tables; biases included."""
-    arch = MODEL_ARCH[layout.architecture.upper()]
-    table: Any = get_tensor_name_map(arch, n_layers)
-    stems = [*HF_TOP, *(f"model.layers.{i}.{leaf}" for i in range(n_layers) for leaf in HF_LAYER)]
-    suffixes = (".weight", ".bias")
-    return {f"{table.get_name(stem)}{s}": f"{stem}{s}" for stem in stems for s in suffixes}
 
 
 def _values_at(file: BinaryIO, model: GgufModel, info: TensorInfo, at: np.ndarray) -> np.ndarray:

@@ -20,8 +20,14 @@ NO_TOKENIZER = ("none", "no_vocab")
 ENDS = (  # texts that llama.cpp takes as control tokens, whatever type the file gives them
     *("<|eot_id|>", "<|im_end|>", "<|end|>", "<|return|>", "<|call|>", "<|flush|>", "<|calls|>", "<end_of_turn>"),
     *("<|endoftext|>", "</s>", "<|eom_id|>", "<EOT>", "_<EOT>", "[EOT]", "[EOS]", "<|end_of_text|>"),
+    *("<|fim_prefix|>", "<fim-prefix>", "<fim_prefix>", "<PRE>", "▁<PRE>", "<|code_prefix|>", "<|prefix|>"),
+    *("<|fim_suffix|>", "<fim-suffix>", "<fim_suffix>", "<SUF>", "▁<SUF>", "<|code_suffix|>", "<|suffix|>"),
+    *("<|fim_middle|>", "<fim-middle>", "<fim_middle>", "<MID>", "▁<MID>", "<|code_middle|>", "<|middle|>"),
+    *("<|fim_pad|>", "<fim-pad>", "<fim_pad>", "<PAD>", "[PAD]", "<|file_sep|>"),
+    *("<|fim_repo|>", "<|repo_name|>", "<fim-repo>", "<REPO>", "<reponame>"),
     *("<end_of_utterance>", "<eos>", "<turn|>", "<|tool_response>", "<｜end▁of▁sentence｜>", "[e~["),
 )
+PASSED_OVER = ("pad_token", "unk_token")  # no text gets them here: a number of no token (4294967295) says none
 SPECIAL = {"bos_token": Key.BOS_ID, "eos_token": Key.EOS_ID, "unk_token": Key.UNK_ID, "pad_token": Key.PAD_ID}
 
 
@@ -65,6 +71,8 @@ def read_vocabulary(header: Header, where: str) -> Vocabulary:
     for name, key in SPECIAL.items():
         number = _get(header, key, int, where)
         if number is not None:
+            if name in PASSED_OVER and not 0 <= number < len(tokens):
+                continue
             if not 0 <= number < len(tokens):
                 raise BadCheckpoint(f"{key} is {number}, it has {len(tokens)} tokens", where=where)
             special[name] = number

@@ -89,7 +89,7 @@ def _refuse_no_model(header: Header, path: Path) -> None:
     if architecture == "clip":
         kind = "mmproj"
     if kind != "model":
-        what, do = NO_MODELS.get(kind, (f"general.type is {str(kind)[:40]}, no model", "give the model's own file"))
+        what, do = NO_MODELS.get(kind, (f"general.type is {repr(kind)[:40]}, no model", "give the model's own file"))
         raise UnsupportedModel(what, where=str(path), do=do)
 
 

@@ -20,6 +20,17 @@ HARMLESS = {  # keys that change no number of next-token prediction, and why
     "pooling_type": "how the embedding of a whole text is pooled",
     "tensor_data_layout": "the name of the row order that this architecture always has",
 }
+NEUTRAL = {  # values by which a key says that there is no such thing; llama.cpp writes them in some files
+    "attention.sliding_window": 0,
+    "attention.clamp_kqv": 0.0,
+    "attention.max_alibi_bias": 0.0,
+    "attn_logit_softcapping": 0.0,
+    "final_logit_softcapping": 0.0,
+    "expert_count": 0,
+    "expert_used_count": 0,
+    "expert_shared_count": 0,
+    "nextn_predict_layers": 0,
+}
 LARGEST = 1 << 31  # of any size
 REQUIRED: Any = object()  # no constant stands in for the key
 
@@ -52,7 +63,8 @@ class Metadata:
 
     def wrong(self, key: str, value: Any) -> BadCheckpoint:
         """What is raised for a value of the wrong kind."""
-        return BadCheckpoint(f"{self.full(key)} is {str(value)[:60]}", where=self.where, do="fetch the file again")
+        said = repr(value) if isinstance(value, str) else str(value)
+        return BadCheckpoint(f"{self.full(key)} is {said[:60]}", where=self.where, do="fetch the file again")
 
     def size(self, key: str, default: Any = REQUIRED, least: int = 1) -> int:
         """A whole number; a list of equal ones, one a layer, counts as that number."""
@@ -111,6 +123,7 @@ class Metadata:
     def refuse_unread(self) -> None:
         """Raises UnsupportedModel for the first key of the architecture that nothing here understands."""
         known = self._asked | {self.full(key) for key in HARMLESS}
+        known |= {self.full(key) for key, off in NEUTRAL.items() if self.header.get(self.full(key)) == off}
         for key in sorted(self.header.entries):
             if key.startswith(f"{self.architecture}.") and key not in known:
                 raise UnsupportedModel(

@@ -17,7 +17,6 @@ from typing import Any
 import torch
 
 from qroar_core.errors import BadCheckpoint, QRoarError, UnsupportedModel
-from qroar_core.models.families import family_of
 from qroar_core.models.formats.gguf.architecture import Architecture, Built, Config
 from qroar_core.models.formats.gguf.architectures import ARCHITECTURES
 from qroar_core.models.formats.gguf.files import GgufFiles, gguf_files
@@ -55,6 +54,8 @@ def open_gguf(path: Path) -> Opened:
         BadCheckpoint: a file that is broken, or keys and tensors that contradict each other.
         UnsupportedModel: an architecture, key, tensor or tensor type that is not known here.
     """
+    from qroar_core.models.families import family_of  # and with it transformers, which a copy of a file does without
+
     files = gguf_files(path)
     name = files.header.get("general.architecture")
     architecture = ARCHITECTURES.get(name) if isinstance(name, str) else None

@@ -55,6 +55,8 @@ def rope_parameters(meta: Metadata, files: GgufFiles, rotary_dim: int, *, mla: b
         raise meta.wrong("rope.scaling.type", kind)
     if kind == "none":
         factor = 1.0
+    if log_multiplier and kind != "yarn" and factor != 1:
+        raise UnsupportedModel(f"{meta.full('rope.scaling.yarn_log_multiplier')} without YaRN", where=meta.where)
     lists = [_divisors(files, name, rotary_dim) for name in (FREQS, LONG, SHORT)]
     block: dict[str, Any] = {"rope_type": "default", "rope_theta": base}
     if kind == "yarn":

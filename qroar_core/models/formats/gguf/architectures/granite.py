@@ -31,5 +31,4 @@ GRANITE = Architecture(
     moved=PAIRED,
     optional_biases=(*BIASES, *MLP_BIASES),
     factors=(FREQS, LONG, SHORT),
-    no_scales="its layout is not known to the in-place writer",
 )

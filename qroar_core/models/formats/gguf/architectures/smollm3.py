@@ -26,5 +26,4 @@ SMOLLM3 = Architecture(
     config,
     moved=PAIRED,
     optional_biases=(*BIASES, *MLP_BIASES),
-    no_scales="its layout is not known to the in-place writer",
 )

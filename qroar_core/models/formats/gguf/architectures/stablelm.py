@@ -20,7 +20,7 @@ from qroar_core.models.formats.gguf.metadata import Metadata
 
 
 def config(meta: Metadata, files: GgufFiles) -> Config:
-    """StableLM's config. llama.cpp goes by the norm that is there or not, whatever the key says; both must agree."""
+    """StableLM's config. As in llama.cpp the norm says it: the converter writes true where a config is silent."""
     found = sizes(meta, files)
     width = head_dim(meta, found)
     if has(files, "attn_q_norm.weight") or has(files, "attn_k_norm.weight"):
@@ -30,7 +30,9 @@ def config(meta: Metadata, files: GgufFiles) -> Config:
             do="choose a checkpoint without it, such as StableLM 2 1.6B",
         )
     parallel = not has(files, "ffn_norm.weight")
-    meta.only("use_parallel_residual", parallel, "the MLP's norm says so")
+    if parallel:
+        meta.only("use_parallel_residual", True, "the MLP has no norm of its own")
+    meta.flag("use_parallel_residual", True)
     return found | {
         "architectures": ["StableLmForCausalLM"],
         "model_type": "stablelm",
