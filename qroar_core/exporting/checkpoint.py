@@ -1,4 +1,7 @@
-"""A model as a Hugging Face folder: weights in shards, the config with the interpolation inside, the tokenizer."""
+"""A model as a Hugging Face folder: weights in shards, the config with the interpolation inside, the tokenizer.
+
+generation_config.json is the source's where it has one.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
+from qroar_core.models.generation import FILE
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.own_rope import exported_context
 from qroar_core.models.quiet import quiet_transformers
@@ -37,6 +41,8 @@ def save(loaded: LoadedModel, rope: RopeSpec, folder: Path, tensors: dict[str, T
     finally:
         model.config = before
     _copy_tokenizer(loaded, folder)
+    if loaded.template is not None and (loaded.template / FILE).is_file():
+        shutil.copyfile(loaded.template / FILE, folder / FILE)  # in place of what transformers made of the config
     if config:
         path = folder / "config.json"
         path.write_text(json.dumps(json.loads(path.read_text()) | config, indent=2) + "\n")
