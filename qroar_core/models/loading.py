@@ -173,6 +173,8 @@ def read_config(found: Source, raw: dict[str, Any]) -> Any:
     except Exception as error:  # configs compute: whatever numbers that do not fit together make them raise
         raise BadCheckpoint(f"config.json cannot be read: {_message(error)}", where=str(found.folder)) from error
     check_keys(raw, config, str(path))
+    if getattr(config, "head_dim", 0) is None:  # Mixtral's, which transformers' YaRN cannot do without
+        config.head_dim = config.hidden_size // config.num_attention_heads
     for key in QUANTIZATION_KEYS:  # the tensors of `found` are dequantized while they are read
         config.__dict__.pop(key, None)
     return config

@@ -98,3 +98,16 @@ def test_what_is_said_twice_and_differently_or_not_computed_is_refused(message, 
     with pytest.raises(QRoarError, match=f"config.json: {message}") as error:
         load_model(str(folder), device="cpu")
     assert "\n" not in str(error.value)
+
+
+def test_yarn_on_a_model_whose_config_names_no_head_size(written):
+    """transformers 5.23 itself multiplies null there, on Mixtral alone; the oracle is told the size."""
+    block = {"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 8192}
+    raw = HUB["Mixtral"] | {"rope_scaling": block}
+    folder = written(raw | {"head_dim": 16}, head_dim=None)
+    loaded = load_model(str(folder), device="cpu", dtype="float32")
+    (folder / "config.json").write_text(json.dumps(raw | {"head_dim": 16}))
+    oracle = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    with torch.no_grad():
+        got, expected = loaded.model(IDS, use_cache=False).logits, oracle(IDS, use_cache=False).logits
+    assert torch.equal(got, expected)
