@@ -44,7 +44,7 @@ REPEATS = {  # keys that say again what another entry says, and which
     "rope_local_base_freq": "rope_theta",
     "rotary_emb_base": "rope_theta",
 }
-FIXED = {  # what a family's code computes whatever its config says
+FIXED: dict[str, dict[str, Any]] = {  # what a family's code computes whatever its config says
     "deepseek_v2": {"scoring_func": "softmax", "norm_topk_prob": False},
     "deepseek_v3": {"scoring_func": "sigmoid", "topk_method": "noaux_tc"},
     "gpt_oss": {"hidden_act": "silu"},
@@ -132,6 +132,5 @@ def _idle(key: str, raw: dict[str, Any], config: Any) -> bool:
 
 def _chunk(block: Any) -> int:
     """Tokens up to which Qwen's dual chunk attention is plain attention: one chunk, as vLLM computes it; else 0."""
-    sizes = [block.get(name) for name in ("chunk_size", "local_size")] if isinstance(block, dict) else [None]
-    whole = all(isinstance(size, int) and size > 0 for size in sizes)
-    return max(sizes[0] - sizes[1], 0) if whole else 0
+    chunk, local = (block.get(name) if isinstance(block, dict) else None for name in ("chunk_size", "local_size"))
+    return max(chunk - local, 0) if isinstance(chunk, int) and isinstance(local, int) and local > 0 else 0
