@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from qroar_core.cli.early import about
 from qroar_core.errors import BadSpec
 from qroar_core.specs import RetrievalSpec
 
@@ -25,7 +26,7 @@ def retrieval_spec(options: dict[str, Any]) -> RetrievalSpec:
                 f"not a list of percents: {options['depths']!r}", where="--depths", do="write for example 0,50,100"
             ) from error
     given |= {name: options[name] for name in ("trials", "slack") if options.get(name) is not None}
-    try:
-        return RetrievalSpec(**given)
-    except BadSpec as problem:
-        raise BadSpec(problem.what, where="retrieve", do=problem.do) from None
+    for name, value in given.items():
+        with about(f"--{name}"):
+            RetrievalSpec(**{name: value})
+    return RetrievalSpec(**given)

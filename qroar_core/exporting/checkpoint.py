@@ -1,4 +1,7 @@
-"""A model as a Hugging Face folder: weights in shards, the config with the interpolation inside, the tokenizer."""
+"""A model as a Hugging Face folder: weights in shards, the config with the interpolation inside, the tokenizer.
+
+generation_config.json is the source's where it has one.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,8 @@ from typing import Any
 
 from torch import Tensor
 
+from qroar_core.exporting.older_readers import with_older_names
+from qroar_core.models.generation import FILE
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.own_rope import exported_context
 from qroar_core.models.quiet import quiet_transformers
@@ -37,9 +42,12 @@ def save(loaded: LoadedModel, rope: RopeSpec, folder: Path, tensors: dict[str, T
     finally:
         model.config = before
     _copy_tokenizer(loaded, folder)
-    if config:
-        path = folder / "config.json"
-        path.write_text(json.dumps(json.loads(path.read_text()) | config, indent=2) + "\n")
+    if loaded.template is not None and (loaded.template / FILE).is_file():
+        shutil.copyfile(loaded.template / FILE, folder / FILE)  # in place of what transformers made of the config
+    path, source = folder / "config.json", loaded.template and loaded.template / "config.json"
+    own = json.loads(source.read_text(encoding="utf-8")) if source and source.is_file() else {}
+    said = with_older_names(json.loads(path.read_text()), own, model.config.attribute_map)
+    path.write_text(json.dumps(said | (config or {}), indent=2) + "\n")
 
 
 def _copy_tokenizer(loaded: LoadedModel, folder: Path) -> None:
@@ -57,6 +65,8 @@ def _copy_tokenizer(loaded: LoadedModel, folder: Path) -> None:
 def _config(loaded: LoadedModel, rope: RopeSpec) -> Any:
     written = copy.deepcopy(loaded.model.config)
     written.rope_parameters = rope_parameters(loaded.model.config, loaded.geometry, rope)
+    if getattr(written, "head_dim", 0) is None:  # transformers' YaRN cannot do without it
+        written.head_dim = loaded.geometry.head_dim
     if rope.method != "default":
         native = rope.original_context or loaded.geometry.original_context
         written.max_position_embeddings = exported_context(written.max_position_embeddings, loaded.geometry, rope)

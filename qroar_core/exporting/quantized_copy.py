@@ -22,6 +22,7 @@ from torch import Tensor
 from qroar_core.errors import BadCheckpoint, BadScales, BadSpec, UnsupportedModel
 from qroar_core.exporting.card import write_card
 from qroar_core.exporting.folder import NOTE, new_folder, note_of, origin_of, write_note
+from qroar_core.exporting.older_readers import with_older_names
 from qroar_core.maths.rescale import Scales, channel_gains, require_scales_alone
 from qroar_core.models.families import QKSlot
 from qroar_core.models.formats.declared import quantization_of
@@ -209,6 +210,10 @@ def _write_config(loaded: LoadedModel, rope: RopeSpec, path: Path) -> None:
     raw["max_position_embeddings"] = exported_context(loaded.model.config.max_position_embeddings, geo, rope)
     if hasattr(loaded.model.config, "original_max_position_embeddings"):  # Phi-3's, which believes it
         raw["original_max_position_embeddings"] = rope.original_context or geo.original_context
-    for old in ("rope_scaling", "rope_theta"):  # older spellings, which would be read as well
+    if getattr(type(loaded.model.config), "head_dim", 0) is None:  # null is its default, and YaRN cannot do without it
+        raw["head_dim"] = geo.head_dim
+    source = dict(raw)
+    for old in ("rope_scaling", "rope_theta"):  # of the source's own interpolation
         raw.pop(old, None)
+    raw = with_older_names(raw, source, loaded.model.config.attribute_map)
     path.write_text(json.dumps(raw, indent=2) + "\n")

@@ -1,16 +1,15 @@
-"""Is a config.json whole, of the right kinds of numbers, and without a key that nobody would compute with?
+"""Is a config.json whole, and of the right kinds of numbers?
 
-transformers fills what is missing with the sizes of its first model of a family, stores keys it does not know without
-a word, and passes a factor given as text on to arithmetic. Each is answered here in one line before a model is built.
+transformers fills what is missing with the sizes of its first model of a family, and passes a factor given as text on
+to arithmetic. Each is answered here in one line before a model is built; `config_keys` asks what the keys mean.
 Sources: transformers modeling_rope_utils.py (keys of rope_parameters), models/*/configuration_*.py.
 """
 
 from __future__ import annotations
 
-import math
 import re
+import sys
 from collections.abc import Callable
-from dataclasses import fields
 from typing import Any
 
 from qroar_core.errors import BadCheckpoint, UnsupportedModel
@@ -21,13 +20,14 @@ POSITIVE = (*REQUIRED, "intermediate_size", "num_key_value_heads", "head_dim", "
             "num_local_experts", "n_routed_experts", "num_experts_per_tok", "sliding_window",
             "num_kv_heads")  # fmt: skip
 OPTIONAL = ("num_key_value_heads", "head_dim", "sliding_window", "intermediate_size", "num_kv_heads")  # may be null
+EXPERTS = ("num_local_experts", "num_experts_per_tok")
 ROPE_BLOCKS = ("rope_parameters", "rope_scaling")
 
 Test = Callable[[Any], bool]
 
 
 def _number(x: Any) -> bool:
-    return isinstance(x, int | float) and not isinstance(x, bool) and math.isfinite(x)
+    return isinstance(x, int | float) and not isinstance(x, bool) and abs(x) <= sys.float_info.max  # never NaN
 
 
 def _at_least(least: float) -> Test:
@@ -39,7 +39,7 @@ def _above(least: float) -> Test:
 
 
 def _whole(x: Any) -> bool:
-    return isinstance(x, int | float) and not isinstance(x, bool) and float(x).is_integer() and 0 < x < LARGEST
+    return _number(x) and 0 < x < LARGEST and float(x).is_integer()
 
 
 def _positive_list(x: Any) -> bool:
@@ -60,8 +60,6 @@ ROPE: dict[str, tuple[Test, str]] = {  # keys of a RoPE block, and what may stan
     "high_freq_factor": (_above(0), "a number above 0"),
     "short_factor": (_positive_list, "a list of numbers above 0"),
     "long_factor": (_positive_list, "a list of numbers above 0"),
-    "short_mscale": (_above(0), "a number above 0"),
-    "long_mscale": (_above(0), "a number above 0"),
     "truncate": (lambda x: isinstance(x, bool), "true or false"),
     "mrope_section": (lambda x: isinstance(x, list) and all(_whole(one) for one in x), "a list of whole numbers"),
     "mrope_interleaved": (lambda x: isinstance(x, bool), "true or false"),
@@ -78,33 +76,10 @@ NEEDED = {
     "longrope": ("short_factor", "long_factor"),
     "llama3": ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"),
 }
-COMPUTES = re.compile(  # words in a key that changes what a model computes
-    r"softcap|soft_cap|logit_cap|multiplier|(logit|embedding|residual|attention|attn|emb|depth)s?_(scale|scaling)"
-    r"|scale_(emb|depth|attn)|^mup_|dim_model_base|window|clip_|clamp|bidirectional|is_causal|alibi|^rope_|rotary"
-    r"|theta|_eps$|epsilon|qk_norm|qk_layernorm|experts|no_rope|nope_|sinks?$|query_pre_attn|attention_chunk"
-    r"|temperature_tuning|parallel_residual|position_embedding_type|ntk|mscale|yarn|dual_chunk|swiglu_|moe_layer_freq"
-    r"|scoring_func"
-)
-EPSILON = re.compile(r"(^|_)(eps|epsilon)$")  # what a norm adds under its root
-AGAIN = re.compile(r"(^|_)(eps|epsilon|theta)$")  # may stand twice under two names, with one value
-FACTOR = re.compile(r"(factor|scale|scaling|multiplier)$")  # of these 1 changes nothing
-INERT: dict[str, tuple[Any, ...]] = {  # keys of that sound, and the values under which they change nothing
-    "scale_attn_weights": (True, None),
-    "rope_interleaved": (False, None),
-    "is_causal": (True, None),
-    "position_embedding_type": ("rope", "rotary", "absolute", "rope_gptj", None),  # the last is Cohere's own name
-    "swiglu_limit": (None,),
-    "swiglu_alpha": (None,),
-    "moe_layer_freq": (1, None),
-    "experts_per_token": (),  # gpt-oss says num_experts_per_tok too
-    "num_experts_per_token": (),
-    "attn_rotary_emb": (),  # Bamba says partial_rotary_factor too
-    "sliding_window_pattern": (),  # of Gemma 3 and Cohere 2, beside layer_types
-    "rope_pct": (),
-    "rotary_pct": (1, None),
-}
-SCORING = {"deepseek_v2": "softmax", "deepseek_v3": "sigmoid"}  # how their routers turn logits into weights
+SCALING = ("factor", "short_factor", "long_factor", "low_freq_factor", "high_freq_factor", "attention_factor",
+           "beta_fast", "beta_slow", "mscale", "mscale_all_dim")  # fmt: skip
 NEUTRAL: tuple[Any, ...] = (None, False, 0, "", "none", [], {})
+EPSILON = re.compile(r"(^|_)(eps|epsilon)$")  # what a norm adds under its root
 
 
 def check_raw(raw: dict[str, Any], where: str) -> None:
@@ -116,7 +91,10 @@ def check_raw(raw: dict[str, Any], where: str) -> None:
     for name in POSITIVE:
         for key in (name, *aliases.get(name, ())):
             value = raw.get(key)
-            unused = key == "sliding_window" and value == 0 and raw.get("use_sliding_window") is False
+            unused = value == 0 and (
+                (key == "sliding_window" and raw.get("use_sliding_window") is False)
+                or (name in EXPERTS and raw.get("model_type") == "granitemoehybrid")  # a dense one says 0 of both
+            )
             if key in raw and not _whole(value) and not (value is None and name in OPTIONAL) and not unused:
                 raise _wrong(key, value, "a whole number above 0", where)
     pad: Any = raw.get("pad_token_id")
@@ -130,36 +108,16 @@ def check_raw(raw: dict[str, Any], where: str) -> None:
         if raw.get(key) is not None and not ROPE["partial_rotary_factor"][0](raw[key]):
             raise _wrong(key, raw[key], ROPE["partial_rotary_factor"][1], where)
     for key in raw:
-        if isinstance(raw[key], int | float) and abs(raw[key]) > LARGEST and "token" not in key:
+        if isinstance(raw[key], int | float) and abs(raw[key]) > LARGEST and not re.search("token|theta", key):
             raise _wrong(key, raw[key], f"a number up to {LARGEST}", where)
         if EPSILON.search(key) and raw[key] is not None and not (_number(raw[key]) and 0 < raw[key] < 1):
             raise _wrong(key, raw[key], "a number above 0, below 1", where)
     for key in ROPE_BLOCKS:
         if raw.get(key) is not None:
             _check_rope(raw[key], key, where)
-
-
-def check_keys(raw: dict[str, Any], config: Any, where: str) -> None:
-    """Raises UnsupportedModel where config.json asks for something that this family's code does not compute."""
-    known = {field.name for field in fields(config)} | {x for pair in config.attribute_map.items() for x in pair}
-    blocks: Any = [*(getattr(config, "rope_parameters", None) or {}).values(), config.rope_parameters]
-    thetas = [block["rope_theta"] for block in blocks if isinstance(block, dict) and "rope_theta" in block]
-    same = [getattr(config, name) for name in known if EPSILON.search(name) and hasattr(config, name)] + thetas
-    for key, value in raw.items():
-        if key in known or key.startswith("_") or key not in vars(config):
-            continue  # a key that is no attribute was read and turned into others: rope_theta, rotary_pct
-        if key == "scoring_func" and SCORING.get(config.model_type) == value:
-            continue
-        if not COMPUTES.search(key) or (AGAIN.search(key) and value in same):
-            continue
-        usual = NEUTRAL + ((1,) if FACTOR.search(key) else ())
-        if value in INERT.get(key, usual) or INERT.get(key) == ():
-            continue
-        raise UnsupportedModel(
-            f"{key} is {str(value)[:40]}, which a {config.model_type} model does not compute",
-            where=where,
-            do="check config.json; remove the key if the model was trained without it",
-        )
+    one, other = (_said(raw.get(key)) for key in ROPE_BLOCKS)
+    if any(one[key] != other[key] for key in one.keys() & other.keys()):
+        raise BadCheckpoint(f"{' and '.join(ROPE_BLOCKS)} differ", where=where, do="remove the wrong one")
 
 
 def _check_rope(block: Any, name: str, where: str) -> None:
@@ -178,10 +136,28 @@ def _check_rope(block: Any, name: str, where: str) -> None:
             raise UnsupportedModel(f"{name}.{key} is not known", where=where, do="check config.json")
         if not test(value) and not (value is None and key in MAY_BE_NULL):
             raise _wrong(f"{name}.{key}", value, allowed, where)
-    kind = str(block.get("rope_type", block.get("type", "default")))
+    said = [str(block[key]) for key in ("rope_type", "type") if block.get(key) is not None]
+    kinds = ["longrope" if kind == "su" else kind for kind in said]  # Phi-3's first name of it
+    if len(set(kinds)) > 1:
+        raise BadCheckpoint(f"{name} has rope_type {kinds[0]} and type {kinds[1]}", where=where, do="remove one")
+    kind = kinds[0] if kinds else "default"
+    for key in SCALING if kind == "default" else ():
+        if block.get(key) not in (None, 1):
+            raise BadCheckpoint(
+                f"{name}.{key} is {str(block[key])[:40]}, and no rope_type says how to use it",
+                where=where,
+                do="add the rope_type that the model was trained with, or remove the key",
+            )
     for key in NEEDED.get(kind, ()):
         if block.get(key) is None:
             raise BadCheckpoint(f"{name}.{key} is missing, {kind} needs it", where=where, do="check config.json")
+
+
+def _said(block: Any) -> dict[str, Any]:
+    """A RoPE block's entries, its kind under one name."""
+    if not isinstance(block, dict):
+        return {}
+    return {"rope_type" if key == "type" else key: value for key, value in block.items() if value is not None}
 
 
 def _aliases(model_type: Any) -> dict[str, tuple[str, ...]]:

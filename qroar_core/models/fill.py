@@ -45,10 +45,11 @@ def filled(config: Any, stored: Mapping[str, StoredTensor], dtype: torch.dtype, 
     _refuse_sizes(config, stored, family, where)
     watched = {name: _Watched(one) for name, one in stored.items()}
     model, info = _built(config, watched, dtype, family, where)
-    _refuse("are missing", info["missing_keys"], where)
+    unused = {name for name, one in watched.items() if not one.used and not harmless(name, config, family)}
+    beside = f"; {len(unused)} others have no place in it, first {min(unused)}" if unused else ""
+    _refuse("are missing", info["missing_keys"], where, beside)
     _refuse("have another shape than config.json says", {key for key, *_ in info["mismatched_keys"]}, where)
-    unused = {name for name, one in watched.items() if not one.used}
-    _refuse("have no place in the model of config.json", {n for n in unused if not harmless(n, config, family)}, where)
+    _refuse("have no place in the model of config.json", unused, where)
     _refuse_untied(model, stored, where)
     _refuse_double(model, {name: one.stored for name, one in watched.items() if one.used}, where)
     return model
@@ -117,9 +118,10 @@ def _sequential() -> Iterator[None]:
         os.environ.pop(SEQUENTIAL) if before is None else os.environ.__setitem__(SEQUENTIAL, before)
 
 
-def _refuse(what: str, names: set[str], where: str) -> None:
+def _refuse(what: str, names: set[str], where: str, beside: str = "") -> None:
     if names:
-        raise BadCheckpoint(f"{len(names)} weights {what}, first {min(names)}", where=where, do="fetch it again")
+        said = f"{len(names)} weights {what}, first {min(names)}{beside}"
+        raise BadCheckpoint(said, where=where, do="fetch it again")
 
 
 def _refuse_sizes(config: Any, stored: Mapping[str, StoredTensor], family: Family, where: str) -> None:
@@ -179,4 +181,10 @@ def refuse_non_finite(model: nn.Module, where: str) -> None:
     for name, parameter in model.named_parameters():
         ends = torch.aminmax(parameter) if parameter.numel() else ()  # NaN comes through; no copy
         if not all(math.isfinite(end) for end in ends):
-            raise BadCheckpoint(f"{name} holds NaN or infinity", where=where, do="fetch the checkpoint again")
+            raise BadCheckpoint(
+                f"{name} holds NaN or infinity in {str(parameter.dtype).removeprefix('torch.')}",
+                where=where,
+                do="choose --dtype bfloat16 or float32, or fetch the checkpoint again"
+                if parameter.dtype == torch.float16  # whose largest number, 65504, a weight may pass
+                else "fetch the checkpoint again",
+            )

@@ -13,12 +13,14 @@ from typing import Any
 import torch
 
 from qroar_core.errors import BadCheckpoint, BadSpec, OutOfMemory, QRoarError, UnsupportedModel
-from qroar_core.models.config_check import check_keys, check_raw
+from qroar_core.models.config_check import check_raw
+from qroar_core.models.config_keys import check_keys, remark
 from qroar_core.models.devices import choose_devices
 from qroar_core.models.families import Family, family_of
 from qroar_core.models.fill import filled, refuse_non_finite
 from qroar_core.models.formats.declared import KEYS as QUANTIZATION_KEYS
 from qroar_core.models.formats.declared import quantization_of
+from qroar_core.models.generation import generation_ends
 from qroar_core.models.loaded import LoadedModel, fingerprint
 from qroar_core.models.quiet import quiet_transformers
 from qroar_core.models.sources import Source, locate
@@ -55,13 +57,17 @@ def load_model(source: str, *, device: str = "auto", dtype: str = "auto", on_ste
     kind = choose_dtype(dtype, devices[0])
     on_step(Step("load", 0, 4, f"find {source}"))
     found = locate(source, on_step)
-    config = read_config(found)
+    raw = _raw_config(found)
+    config = read_config(found, raw)
     family = family_of(config.architectures, found.label)
     _refuse_layout(family, config, str(found.folder / "config.json"))  # before gigabytes are read
     read = Step("load", 1, 4, "read weights")
     stored, note = patiently(found.tensors, on_step, read)
-    found = replace(found, note=note)
+    found = replace(found, note="; ".join(filter(None, (note, remark(raw)))))
     model = patiently(lambda: filled(config, stored, kind, family, str(found.folder)), on_step, read)
+    ends = generation_ends(found.folder)
+    if ends is not None:
+        model.generation_config.eos_token_id = ends
     patiently(lambda: refuse_non_finite(model, found.label), on_step, Step("load", 2, 4, "check weights"))
     tokenizer = _read_tokenizer(found, model)
     move = Step("load", 3, 4, f"move to {' and '.join(map(str, devices))}")
@@ -134,15 +140,7 @@ def as_loaded(model: Any, tokenizer: Any, family: Family, found: Source, *device
     return loaded
 
 
-def read_config(found: Source) -> Any:
-    """The checkpoint's config.
-
-    Raises:
-        BadCheckpoint: no config.json, or one that does not parse.
-        UnsupportedModel: an architecture no family knows, or a key that its code does not compute with.
-    """
-    from transformers import AutoConfig
-
+def _raw_config(found: Source) -> dict[str, Any]:
     path = found.folder / "config.json"
     if not path.is_file():
         raise BadCheckpoint("no config.json", where=str(found.folder), do="give a Hugging Face model folder")
@@ -152,6 +150,21 @@ def read_config(found: Source) -> Any:
             raise ValueError("it is not a table")
     except (ValueError, OSError) as error:
         raise BadCheckpoint(f"config.json cannot be read: {_message(error)}", where=str(found.folder)) from error
+    return raw
+
+
+def read_config(found: Source, raw: dict[str, Any]) -> Any:
+    """The checkpoint's config.
+
+    Args:
+        raw: config.json as it lies in the folder.
+    Raises:
+        BadCheckpoint: a config.json that transformers cannot read.
+        UnsupportedModel: an architecture no family knows, or a key that its code does not compute with.
+    """
+    from transformers import AutoConfig
+
+    path = found.folder / "config.json"
     family_of(_architectures(raw, found), found.label)  # before transformers, which knows fewer reasons
     check_raw(raw, str(path))
     quantization_of(found.folder)  # says what is wrong with settings that transformers would fall over
@@ -161,6 +174,8 @@ def read_config(found: Source) -> Any:
     except Exception as error:  # configs compute: whatever numbers that do not fit together make them raise
         raise BadCheckpoint(f"config.json cannot be read: {_message(error)}", where=str(found.folder)) from error
     check_keys(raw, config, str(path))
+    if getattr(config, "head_dim", 0) is None:  # Mixtral's, which transformers' YaRN cannot do without
+        config.head_dim = config.hidden_size // config.num_attention_heads
     for key in QUANTIZATION_KEYS:  # the tensors of `found` are dequantized while they are read
         config.__dict__.pop(key, None)
     return config

@@ -147,6 +147,8 @@ def rope_for(config: Any, geometry: Geometry, spec: RopeSpec, length: int, defau
     block = blocks[layers] if layers else blocks
     mine = {"layer_type": layers} if layers else {}
     patched = copy.deepcopy(config)
+    if getattr(patched, "head_dim", 0) is None:  # transformers' YaRN cannot do without it
+        patched.head_dim = geometry.head_dim
     context = spec.original_context or geometry.original_context
     if spec.method == "dynamic":
         patched.max_position_embeddings = context

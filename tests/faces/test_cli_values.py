@@ -82,6 +82,12 @@ def test_a_wrong_value_is_refused_before_loading(capfd, no_loading, tmp_path, ar
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(("option", "value"), [
+    ("--tasks", "foo"), ("--slack", "-1"), ("--trials", "0"), ("--depths", "101"), ("--depths", "x")])  # fmt: skip
+def test_retrieve_names_its_option(capfd, no_loading, option, value):
+    assert f"{option}: " in refused(capfd, "retrieve", "demo", option, value)
+
+
 @pytest.mark.parametrize("command", ["diagnose", "search", "evaluate", "run"])
 @pytest.mark.parametrize(("option", "known"), [("--rope", ROPES), ("--k", CACHES), ("--kv-scale", ("token", "block"))])
 def test_every_command_refuses_alike(capfd, no_loading, command, option, known):

@@ -9,8 +9,11 @@ import pytest
 from gguf_files import write_model
 
 from qroar_core import export
-from qroar_core.exporting import gguf_copy, gguf_write, verify
+from qroar_core.errors import QRoarError
+from qroar_core.exporting import gguf_copy, gguf_write, quantized_copy, verify, w4a16
 from qroar_core.exporting.folder import write_note
+from qroar_core.models.formats.declared import AWQ_FILE, MODELOPT_FILE
+from qroar_core.models.greedy import end_tokens
 from qroar_core.models.loading import load_model
 from qroar_core.models.sources import DEMO
 from qroar_core.specs import RopeSpec
@@ -89,3 +92,40 @@ def test_a_model_without_files_of_its_own_is_written_and_its_tokens_are_compared
     again = load_model(str(folder), device="cpu")
     text = "It had 3 words."
     assert again.tokenizer(text)["input_ids"] == loaded.tokenizer(text)["input_ids"]
+
+
+@pytest.mark.parametrize("form", ["hf", "w4a16", "quantized"])
+def test_what_ends_a_text_is_read_and_travels_byte_for_byte(source, tmp_path, form, monkeypatch):
+    monkeypatch.setenv("QROAR_CACHE", str(tmp_path / "cache"))
+    said = b'{"eos_token_id":[5,7],  "temperature": 0.6}'  # no greedy setting: transformers would refuse to write it
+    (source / "generation_config.json").write_bytes(said)
+    loaded = load_model(str(source), device="cpu")
+    assert end_tokens(loaded) == {5, 7}
+    folder = tmp_path / "out"
+    if form == "hf":
+        export.run(loaded, RopeSpec(), None, folder)
+    else:
+        w4a16.run(loaded, RopeSpec(), None, folder, group_size=32)
+    if form == "quantized":
+        loaded = load_model(str(folder), device="cpu")
+        assert end_tokens(loaded) == {5, 7}
+        folder = quantized_copy.run(loaded, RopeSpec(), None, tmp_path / "copy")
+    assert (folder / "generation_config.json").read_bytes() == said
+
+
+@pytest.mark.parametrize("said", ["[]", "{", '{"eos_token_id": "</s>"}', '{"eos_token_id": [1, true]}'])
+def test_ends_that_are_no_ids_are_refused(source, said):
+    (source / "generation_config.json").write_text(said)
+    with pytest.raises(QRoarError, match=r"generation_config.json.*fetch it again"):
+        load_model(str(source), device="cpu")
+
+
+def test_settings_of_a_quantized_folder_stay_out_of_a_full_precision_export(source, tmp_path):
+    loaded = load_model(str(source), device="cpu")
+    packed = w4a16.run(loaded, RopeSpec(), None, tmp_path / "packed", group_size=32)
+    block = json.loads((packed / "config.json").read_text())["quantization_config"]
+    for name in (AWQ_FILE, MODELOPT_FILE):
+        (packed / name).write_text(json.dumps(block))
+    out = export.run(load_model(str(packed), device="cpu"), RopeSpec(), None, tmp_path / "full")
+    assert not [path.name for path in out.iterdir() if "quant" in path.name]
+    assert "quantization_config" not in json.loads((out / "config.json").read_text())

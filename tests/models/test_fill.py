@@ -12,7 +12,8 @@ from safetensors.torch import load_file
 from transformers import LlamaConfig
 
 from qroar_core.errors import QRoarError
-from qroar_core.models.config_check import check_keys, check_raw
+from qroar_core.models.config_check import check_raw
+from qroar_core.models.config_keys import check_keys
 from qroar_core.models.families import BY_ARCHITECTURE, family_of
 from qroar_core.models.fill import filled, refuse_non_finite
 from qroar_core.models.formats.folder_tensors import headers
@@ -210,7 +211,7 @@ PEOPLE_HAVE = {  # what checkpoints on the hub say beside a family's own keys: a
     "stablelm": {"rotary_scaling_factor": 1.0, "rope_pct": 0.25, "norm_eps": 1e-5, "tie_word_embeddings": False},
     "cohere2": {"position_embedding_type": "rope_gptj", "order_of_interleaved_layers": "local_attn_first",
                 "rotary_pct": 1.0, "layer_switch": 4, "cache_implementation": "hybrid"},
-    "gpt_oss": {"experts_per_token": 4, "initial_context_length": 4096, "swiglu_limit": 7.0},
+    "gpt_oss": {"experts_per_token": 2, "initial_context_length": 4096, "swiglu_limit": 7.0},
     "deepseek_v2": {"moe_layer_freq": 1, "scoring_func": "softmax", "seq_aux": True, "aux_loss_alpha": 0.001},
     "deepseek_v3": {"moe_layer_freq": 1, "scoring_func": "sigmoid", "topk_method": "noaux_tc", "ep_size": 1},
     "lfm2": {"block_norm_eps": 1e-5, "theta": 1e4, "use_pos_enc": True, "block_use_swiglu": True},

@@ -299,3 +299,30 @@ def test_a_folder_moved_elsewhere_is_the_same_model(saved, tmp_path):
     shutil.move(folder, tmp_path / "moved")
     loaded = load_model(str(tmp_path / "moved"), device="cpu")
     assert (loaded.name, loaded.fingerprint) == ("moved", original.fingerprint)
+
+
+def test_a_git_lfs_pointer_is_called_one(saved):
+    folder, _ = saved()
+    (folder / WEIGHTS).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:abc\nsize 12\n")
+    with pytest.raises(BadCheckpoint, match=f"{WEIGHTS}: a Git LFS pointer, not the file itself; run: git lfs pull"):
+        load_model(str(folder), device="cpu")
+
+
+def test_names_with_a_prefix_are_shown(saved):
+    folder, _ = saved()
+    tensors = load_file(folder / WEIGHTS)
+    save_file({f"_orig_mod.{name}": value for name, value in tensors.items()}, folder / WEIGHTS)
+    count = len(tensors)
+    with pytest.raises(BadCheckpoint, match=f"{count} weights are missing, .*; {count} others have no place in it, "
+                                            r"first _orig_mod\.lm_head\.weight"):  # fmt: skip
+        load_model(str(folder), device="cpu")
+
+
+def test_a_weight_past_float16_names_the_dtype(saved):
+    folder, _ = saved()
+    tensors = load_file(folder / WEIGHTS)
+    tensors["model.norm.weight"][0] = 1e6
+    save_file(tensors, folder / WEIGHTS)
+    with pytest.raises(BadCheckpoint, match=r"model.norm.weight holds NaN or infinity in float16; choose --dtype"):
+        load_model(str(folder), device="cpu", dtype="float16")
+    assert float(load_model(str(folder), device="cpu").model.model.norm.weight[0]) == 1e6

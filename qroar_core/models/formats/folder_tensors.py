@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from qroar_core.errors import BadCheckpoint
+from qroar_core.models.formats.gguf_source import LFS
 from qroar_core.models.formats.stored import StoredTensor
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -104,6 +105,12 @@ def _names(path: Path) -> dict[str, Placed]:
 
 
 def _unreadable(path: Path, error: Exception) -> BadCheckpoint:
+    try:
+        with path.open("rb") as file:
+            if file.read(len(LFS)) == LFS:
+                return BadCheckpoint("a Git LFS pointer, not the file itself", where=str(path), do="run: git lfs pull")
+    except OSError:
+        pass
     message = " ".join(str(error).split())[:200] or type(error).__name__
     return BadCheckpoint(f"weights cannot be read: {message}", where=str(path), do="fetch the checkpoint again")
 

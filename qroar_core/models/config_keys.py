@@ -1,0 +1,136 @@
+"""Does config.json ask for something that this family's code does not compute?
+
+transformers stores keys it does not know without a word. Those whose names sound like computing are refused here, but
+for values under which they change nothing, and keys that repeat what the config computes with already.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+from typing import Any
+
+from qroar_core.errors import UnsupportedModel
+from qroar_core.models.config_check import EPSILON, NEUTRAL
+
+COMPUTES = re.compile(  # words in a key that changes what a model computes
+    r"softcap|soft_cap|logit_cap|multiplier|(logit|embedding|residual|attention|attn|emb|depth)s?_(scale|scaling)"
+    r"|scale_(emb|depth|attn)|^mup_|dim_model_base|window|clip_|clamp|bidirectional|is_causal|alibi|^rope_|rotary"
+    r"|theta|_eps$|epsilon|qk_norm|qk_layernorm|experts|no_rope|nope_|sinks?$|query_pre_attn|attention_chunk"
+    r"|temperature_tuning|parallel_residual|position_embedding_type|ntk|mscale|yarn|dual_chunk|swiglu_|moe_layer_freq"
+    r"|scoring_func"
+)
+AGAIN = re.compile(r"(^|_)(eps|epsilon|theta)$")  # may stand twice under two names, with one value
+FACTOR = re.compile(r"(factor|scale|scaling|multiplier)$")  # of these 1 changes nothing
+INERT: dict[str, tuple[Any, ...]] = {  # keys of that sound, and the values under which they change nothing
+    "scale_attn_weights": (True, None),
+    "rope_interleaved": (False, None),
+    "is_causal": (True, None),
+    "position_embedding_type": ("rope", "rotary", "absolute", "rope_gptj", None),  # the last is Cohere's own name
+    "swiglu_limit": (None,),
+    "swiglu_alpha": (None,),
+    "moe_layer_freq": (1, None),
+    "attn_rotary_emb": (),  # Bamba says partial_rotary_factor too
+    "sliding_window_pattern": (),  # of Gemma 3 and Cohere 2, beside layer_types
+    "rotary_pct": (1, None),
+}
+REPEATS = {  # keys that say again what another entry says, and which
+    "experts_per_token": "num_experts_per_tok",
+    "num_experts_per_token": "num_experts_per_tok",
+    "sliding_window_size": "sliding_window",
+    "partial_rotary_factor": "partial_rotary_factor",  # of a RoPE block
+    "rope_pct": "partial_rotary_factor",
+    "rope_theta": "rope_theta",
+    "rope_local_base_freq": "rope_theta",
+    "rotary_emb_base": "rope_theta",
+}
+FIXED: dict[str, dict[str, Any]] = {  # what a family's code computes whatever its config says
+    "deepseek_v2": {"scoring_func": "softmax", "norm_topk_prob": False},
+    "deepseek_v3": {"scoring_func": "sigmoid", "topk_method": "noaux_tc"},
+    "gpt_oss": {"hidden_act": "silu"},
+    "starcoder2": {"norm_type": "layer_norm"},
+    **{kind: {"use_qk_norm": True} for kind in ("qwen3", "qwen3_moe", "qwen3_next", "olmo2", "gemma3_text")},
+    **{kind: {"rope_interleaved": True} for kind in ("cohere", "cohere2")},
+}
+DUAL_CHUNK = "dual_chunk_attention_config"
+
+
+def check_keys(raw: dict[str, Any], config: Any, where: str) -> None:
+    """Raises UnsupportedModel where config.json asks for something that this family's code does not compute."""
+    known = {field.name for field in fields(config)} | {x for pair in config.attribute_map.items() for x in pair}
+    blocks = _rope_blocks(config)
+    thetas = [block["rope_theta"] for block in blocks if "rope_theta" in block]
+    same = [getattr(config, name) for name in known if EPSILON.search(name) and hasattr(config, name)] + thetas
+    fixed = FIXED.get(config.model_type, {})
+    for key, value in raw.items():
+        if key in fixed:
+            wrong = value not in (fixed[key], None)
+        elif key in REPEATS and value is not None:
+            wrong = _says_otherwise(key, value, config, blocks, key in known)
+        elif key == "layer_types":
+            wrong = key not in known and not _one_kind(value, config)
+        elif key == "use_sliding_window" and key not in known:
+            wrong = value is not bool(_window(config)) and bool(value or _slides(config, known))
+        elif key in known or key.startswith("_") or key not in vars(config):
+            continue  # a key that is no attribute was read and turned into others: rope_scaling, rotary_pct
+        elif not COMPUTES.search(key) or (AGAIN.search(key) and value in same):
+            continue
+        else:
+            usual = NEUTRAL + ((1,) if FACTOR.search(key) else ())
+            said = value in INERT.get(key, usual) or INERT.get(key) == ()
+            wrong = not said and not _idle(key, raw, config)
+        if wrong:
+            raise UnsupportedModel(
+                f"{key} is {str(value)[:40]}, which a {config.model_type} model does not compute",
+                where=where,
+                do="check config.json; remove the key if the model was trained without it",
+            )
+
+
+def remark(raw: dict[str, Any]) -> str:
+    """What config.json asks for past the windows that are measured here, which is not computed; often empty."""
+    start = _chunk(raw.get(DUAL_CHUNK))
+    return f"its dual chunk attention, for texts past {start} tokens, is not computed" if start else ""
+
+
+def _rope_blocks(config: Any) -> list[dict[str, Any]]:
+    own = getattr(config, "rope_parameters", None) or {}
+    inner = [block for block in own.values() if isinstance(block, dict)]
+    return inner or [own]
+
+
+def _says_otherwise(key: str, value: Any, config: Any, blocks: list[dict[str, Any]], known: bool) -> bool:
+    """Is what a repeating key says not what the config computes with?"""
+    entry = REPEATS[key]
+    if entry in ("partial_rotary_factor", "rope_theta"):
+        said = [block.get(entry, 1.0 if entry == "partial_rotary_factor" else None) for block in blocks]
+        return not known and said != [None] and value not in said
+    return not known and bool(value != getattr(config, entry, None))
+
+
+def _window(config: Any) -> Any:
+    return getattr(config, "sliding_window", None)
+
+
+def _slides(config: Any, known: set[str]) -> bool:
+    return "sliding_window" in known and (_window(config) or 1 << 31) < config.max_position_embeddings
+
+
+def _one_kind(kinds: Any, config: Any) -> bool:
+    """Layers that are all of the one kind that a family without kinds computes."""
+    return kinds is None or set(kinds) <= {"sliding_attention" if _window(config) else "full_attention"}
+
+
+def _idle(key: str, raw: dict[str, Any], config: Any) -> bool:
+    """A key whose sound is of computing, and that another key switches off."""
+    if "window" in key and raw.get("use_sliding_window") is False:
+        return True
+    if key == "max_window_layers":
+        return _window(config) is None
+    return key == DUAL_CHUNK and bool(_chunk(raw[key]))
+
+
+def _chunk(block: Any) -> int:
+    """Tokens up to which Qwen's dual chunk attention is plain attention: one chunk, as vLLM computes it; else 0."""
+    chunk, local = (block.get(name) if isinstance(block, dict) else None for name in ("chunk_size", "local_size"))
+    return max(chunk - local, 0) if isinstance(chunk, int) and isinstance(local, int) and local > 0 else 0

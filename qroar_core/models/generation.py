@@ -1,0 +1,39 @@
+"""generation_config.json: which ids end a text, and the file itself, which an export carries on as it is.
+
+Instruction-tuned checkpoints name more ends there than config.json does (Qwen, Gemma), and a model filled tensor by
+tensor does not read it.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from qroar_core.errors import BadCheckpoint
+
+FILE = "generation_config.json"
+
+
+def generation_ends(folder: Path) -> int | list[int] | None:
+    """Ids after which a model has nothing more to say; None where the folder has no such file, or it names none.
+
+    Raises:
+        BadCheckpoint: a file that cannot be read, or ends that are no ids.
+    """
+    path = folder / FILE
+    if not path.is_file():
+        return None
+    try:
+        raw: Any = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(raw, dict):
+            raise ValueError("it is no table")
+    except (OSError, ValueError) as error:
+        message = " ".join(str(error).split())[:160]
+        raise BadCheckpoint(f"{FILE} cannot be read ({message})", where=str(folder), do="fetch it again") from error
+    ends = raw.get("eos_token_id")
+    if ends is not None and not all(type(one) is int for one in (ends if isinstance(ends, list) else [ends])):
+        raise BadCheckpoint(
+            f"{FILE}: eos_token_id is {str(ends)[:40]!r}, ids belong there", where=str(folder), do="fetch it again"
+        )
+    return ends
