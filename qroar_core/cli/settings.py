@@ -96,9 +96,6 @@ def setting_of(options: dict[str, Any], loaded: LoadedModel) -> Setting:
         if loaded.geometry.original_context < least:
             raise BadSpec(f"its native window of {loaded.geometry.original_context} tokens is too short to diagnose",
                           where=loaded.name, do=f"choose a model with at least {least}")  # fmt: skip
-        if loaded.geometry.original_context < least:
-            raise BadSpec(f"its native window of {loaded.geometry.original_context} tokens is too short to diagnose",
-                          where=loaded.name, do=f"choose a model with at least {least}")  # fmt: skip
         raise BadSpec(f"{length} tokens are too few to diagnose", where="--length", do=f"give at least {least}")
     seed, windows = options.get("seed", 0), options.get("windows")
     bands = replace(base.search.bands, partition=options.get("partition", "count"))
