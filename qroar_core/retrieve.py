@@ -77,7 +77,7 @@ def run(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, scales: Scales | 
 
                     trials.append(_asked(loaded, stream, one.who, p, on_token))
                     done += len(p.ids) + p.budget  # type: ignore[arg-type]
-    said = opening(loaded.tokenizer, bos_of(documents)).said("prompt")
+    said = _start_said(loaded, documents, every)
     places = [(length, depth) for length in lengths for depth in spec.depths]
     return Retrieval(
         spec=asdict(spec),
@@ -98,6 +98,15 @@ def default_lengths(loaded: LoadedModel, rope: RopeSpec) -> tuple[int, ...]:
     """The native window and, under a PI, the window it promises."""
     native = loaded.geometry.original_context
     return (native,) if rope.factor == 1.0 else (native, int(native * rope.factor))
+
+
+def _start_said(loaded: LoadedModel, documents: Documents, every: list[Prompt]) -> str:
+    """What the prompts start with: what every window does, or BOS where only the chat template writes it."""
+    start, tokenizer = opening(loaded.tokenizer, bos_of(documents)), loaded.tokenizer
+    firsts = {int(p.ids[0]) for p in every if p.ids is not None}
+    if not start.ids and firsts and firsts == {tokenizer.bos_token_id}:
+        return f"each prompt starts with {tokenizer.bos_token}, which the chat template writes"
+    return start.said("prompt")
 
 
 def _asked(loaded: LoadedModel, stream: Stream, who: tuple[str, str], p: Prompt,

@@ -135,6 +135,7 @@ def setting_of(options: dict[str, Any], loaded: LoadedModel) -> Setting:
         evaluation=evaluation,
         text=text_label(options),
         bos=base.bos,
+        own_rope=base.own_rope,
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -71,7 +72,7 @@ def dataset_documents(asked: str) -> Dataset:
     read, size, changed = 0, 0, False
     try:
         for row in rows:
-            text = _text(row, what)
+            text = _text(row, what, read + 1)
             changed, text = changed or "\r" in text, lines_as_lf(text)
             read += 1
             if text.strip() and text not in found:
@@ -83,6 +84,8 @@ def dataset_documents(asked: str) -> Dataset:
         raise
     except Exception as error:  # the library's readers raise what theirs raise
         raise _unreadable(what, error) from error
+    if not read:
+        raise BadText("it holds no rows", where=what.name, do="give a dataset with text in it")
     if not found:
         raise BadText(f"the field {what.field!r} holds no text", where=what.name, do="name another field")
     note = ENDS if changed else ""
@@ -115,7 +118,8 @@ def _rows(what: Asked) -> Iterable[dict[str, Any]]:
     if path.is_file() and not reader:
         raise BadSpec(f"no reader for a {path.suffix or 'nameless'} file", where=what.name,
                       do=f"give one of {', '.join(READERS)}, or --text FILE")  # fmt: skip
-    datasets.utils.logging.set_verbosity_error()
+    for name in ("datasets", "huggingface_hub"):  # what they log of a fault or a try is said in the one line
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     datasets.disable_progress_bars()
     try:
         if reader:
@@ -134,20 +138,24 @@ def _rows(what: Asked) -> Iterable[dict[str, Any]]:
     return found[what.split or splits[0]]  # type: ignore[no-any-return]
 
 
-def _text(row: dict[str, Any], what: Asked) -> str:
+def _text(row: dict[str, Any], what: Asked, number: int) -> str:
     texts = [name for name, value in row.items() if isinstance(value, str)]
     if what.field not in row:
-        raise BadSpec(f"no field {what.field!r}", where=what.name, do=f"choose one of {', '.join(texts) or 'none'}")
+        raise BadSpec(f"no field {what.field!r}", where=what.name,
+                      do=f"choose one of {', '.join(texts)}" if texts else "give a dataset with a field of text")
     value = row[what.field]
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise BadSpec(f"the field {what.field!r} holds {type(value).__name__}, not text", where=what.name,
-                      do=f"choose one of {', '.join(texts) or 'none'}")  # fmt: skip
+        raise BadSpec(f"the field {what.field!r} of row {number} holds {type(value).__name__}, not text",
+                      where=what.name, do=f"choose one of {', '.join(texts)}" if texts else "make it text in every row")
     return value
 
 
 def _unreadable(what: Asked, error: Exception) -> BadText:
+    if isinstance(error, StopIteration):  # what its reader of JSON says of an empty file
+        return BadText("it holds no rows", where=what.name, do="give a dataset with text in it")
     said = " ".join(str(error).split())[:200] or type(error).__name__
+    here = Path(what.name).expanduser().exists()
     return BadText(f"cannot be read ({said})", where=what.name,
-                   do="check the name, the config and the connection")  # fmt: skip
+                   do="check the file, or the config" if here else "check the name, the config and the connection")

@@ -169,13 +169,14 @@ def _cached(asked: str, model: HubModel, why: Exception) -> dict[str, str] | Non
     names = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.exists() and not p.is_dir()}
     if not names:
         return None
-    reason = explained(why, asked, model)
     try:
         wanted = chosen(names, lambda name: (folder / name).read_bytes(), asked, model.repo, model.quant, model.file)
     except QRoarError as lack:
-        raise BadCheckpoint(
-            f"{reason.what}, and the cache has only a part of it ({lack.what})", where=asked, do=reason.do
-        ) from lack
+        held = f"has only a part of it ({lack.what})"
+        reason = explained(why, asked, model, held)
+        what = reason.what if held in reason.what else f"{reason.what}, and the cache {held}"
+        do = f"{reason.do}, or {lack.do}" if lack.do.startswith("name one") else reason.do  # what the cache does have
+        raise BadCheckpoint(what, where=asked, do=do) from lack
     return {"path": _model_path([str(folder / name) for name in wanted], wanted, model)}
 
 

@@ -23,6 +23,7 @@ from qroar_core.errors import BadCheckpoint
 from qroar_core.models.cache import FULL
 from qroar_core.models.typed import HubModel
 
+NOTHING = "does not have it"
 LOG_IN = "log in (hf auth login) or set HF_TOKEN"
 UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENOENT, errno.EEXIST)
 
@@ -46,13 +47,17 @@ def is_transport(error: BaseException) -> bool:
     return not answered and any(isinstance(fault, httpx2.TransportError) for fault in faults)
 
 
-def explained(error: BaseException, asked: str, model: HubModel) -> BadCheckpoint:
-    """The one line for an error of huggingface_hub, of the connection, or of the disk it writes to."""
-    what, do = _words(error, model)
+def explained(error: BaseException, asked: str, model: HubModel, held: str = NOTHING) -> BadCheckpoint:
+    """The one line for an error of huggingface_hub, of the connection, or of the disk it writes to.
+
+    Args:
+        held: what of it the cache has.
+    """
+    what, do = _words(error, model, held)
     return BadCheckpoint(what, where=asked, do=do)
 
 
-def _words(error: BaseException, model: HubModel) -> tuple[str, str]:
+def _words(error: BaseException, model: HubModel, held: str) -> tuple[str, str]:
     faults = causes(error)
     for fault in faults:  # the disk's faults also come inside others
         if (isinstance(fault, OSError) and fault.errno in FULL) or "No space left on device" in str(fault):
@@ -65,13 +70,13 @@ def _words(error: BaseException, model: HubModel) -> tuple[str, str]:
             return _answer(fault, model)
     if any(isinstance(fault, OfflineModeIsEnabled) for fault in faults):
         return (
-            f"the hub's cache ({constants.HF_HUB_CACHE}) does not have it, and HF_HUB_OFFLINE forbids to ask the hub",
+            f"the hub's cache ({constants.HF_HUB_CACHE}) {held}, and HF_HUB_OFFLINE forbids to ask the hub",
             "unset HF_HUB_OFFLINE, or give a local folder",
         )
     for fault in faults:
         if isinstance(fault, httpx2.TransportError):
             return (
-                f"no connection to {constants.ENDPOINT} ({_short(fault)}), and the cache does not have it",
+                f"no connection to {constants.ENDPOINT} ({_short(fault)}), and the cache {held}",
                 "check the connection, or give a local folder",
             )
     for fault in faults:

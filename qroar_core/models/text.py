@@ -136,7 +136,7 @@ def windows(tokenizer: Any, documents: Documents, length: int, count: int, seed:
     own = length - len(start)  # tokens of the text in a window
     room = [rows_held(tokenizer, document, own) for document in documents]
     longest = max((tokens_held(tokenizer, document) for document in documents), default=0) + len(start)
-    _require_room(documents, longest, sum(room), length, least if fewer else count)
+    _require_room(documents, longest, sum(room), length, least if fewer else count, fewer)
     wanted = min(count, sum(room)) if fewer else count
     shares = [0] * len(documents)  # round robin over the documents that still have room
     while sum(shares) < wanted:
@@ -169,8 +169,8 @@ def windows(tokenizer: Any, documents: Documents, length: int, count: int, seed:
     return Windows(start.before(torch.stack(pieces)), tuple(origin), len(start), count, said, unit)
 
 
-def _require_room(documents: Documents, longest: int, held: int, length: int, count: int) -> None:
-    """Raises BadText where documents that hold `held` windows are asked for `count`."""
+def _require_room(documents: Documents, longest: int, held: int, length: int, count: int, fewer: bool) -> None:
+    """Raises BadText where documents that hold `held` windows are asked for `count`, or with `fewer` need as many."""
     about = "about " if any(isinstance(document, LargeDocument) for document in documents) else ""
     where = ", ".join(d.name for d in documents[:3]) + (", ..." if len(documents) > 3 else "")
     if held == 0:
@@ -180,8 +180,9 @@ def _require_room(documents: Documents, longest: int, held: int, length: int, co
             do=f"give a longer text or a length of at most {longest}",
         )
     if held < count:
+        wanted = f"at least {count} are needed" if fewer else f"{count} are asked"
         raise BadText(
-            f"the text holds {about}{held} window{'s' * (held != 1)} of {length} tokens, {count} are asked",
+            f"the text holds {about}{held} window{'s' * (held != 1)} of {length} tokens, {wanted}",
             where=where,
-            do="give a longer text, fewer windows or a shorter length",
+            do="give a longer text" + (" or" if fewer else ", fewer windows (--windows) or") + " a shorter length",
         )

@@ -127,6 +127,8 @@ def _part(document: AnyDocument, a: int, b: int) -> AnyDocument:
 
 def _bytes(path: Path, first: int, last: int | None) -> bytes:
     try:
+        if path.exists() and not path.is_file() and not path.is_dir():  # a pipe waits for ever, a device may never end
+            raise BadText("not a file but a pipe or a device", where=str(path), do="save the text in a file first")
         with path.open("rb") as file:
             file.seek(first)
             return file.read() if last is None else file.read(last - first)

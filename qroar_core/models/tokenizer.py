@@ -83,15 +83,13 @@ def _as_it_is(folder: Path, config: dict[str, Any], where: str) -> Any:
     backend.no_padding()
     named = {name: _content(config.get(name), f"{CONFIG}: {name}", where) for name in SPECIAL}
     known = {name: text for name, text in named.items() if text and backend.token_to_id(text) is not None}
-    if not isinstance(config.get("add_bos_token"), bool | None):
-        raise BadCheckpoint(
-            f"{CONFIG}: add_bos_token is {str(config['add_bos_token'])[:40]!r}", where=where, do="set true or false"
-        )
+    if not isinstance(put := config.get("add_bos_token"), bool | None):
+        raise BadCheckpoint(f"{CONFIG}: add_bos_token is {repr(put)[:60]}", where=where, do="write true or false")
     if getattr(backend.model, "dropout", None):
         raise BadCheckpoint(
             f"{LAW} cuts text at random (dropout {backend.model.dropout:g})", where=where, do="set its dropout to null"
         )
-    if config.get("add_bos_token") is True and _first(backend) is None:
+    if put and _first(backend) is None:
         if "bos_token" not in known:
             raise BadCheckpoint(
                 f"{CONFIG} says add_bos_token, {LAW} has no token {named['bos_token']!r}",

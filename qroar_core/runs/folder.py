@@ -48,14 +48,13 @@ class RunFolder:
             if not existing.is_file():
                 raise BadOutput("exists and is not a run", where=str(path), do="choose a new folder")
             found = Manifest.from_file(existing, BadOutput)
-            for what in ("model", "specs", "text", "dtype"):
-                if _plain(getattr(found, what)) != _plain(getattr(wanted, what)):
-                    raise BadOutput(
-                        f"holds a run with another {what}",
-                        where=str(path),
-                        do="choose a new folder or the same options",
-                    )
-            return cls(path, found)
+            other = _other(found, wanted)
+            if other is None:
+                return cls(path, found)
+            if found.stages or any(file.name != existing.name for file in path.iterdir()):
+                raise BadOutput(
+                    f"holds a run with another {other}", where=str(path), do="choose a new folder or the same options"
+                )  # one that ended before its first stage holds nothing that is lost
         folder = cls(path, wanted)
         folder._write("manifest.json", wanted.to_json())
         return folder
@@ -74,6 +73,16 @@ class RunFolder:
 
     def _write(self, name: str, text: str) -> None:
         write_atomically(self.path / name, text)
+
+
+def _other(found: Manifest, wanted: Manifest) -> str | None:
+    """In what two runs differ, None where they are the same."""
+    for what, word in (("model", "model"), ("specs", "setting"), ("text", "text"), ("dtype", "dtype")):
+        one, two = _plain(getattr(found, what)), _plain(getattr(wanted, what))
+        if one != two:
+            parts = [name for name in {**one, **two} if one.get(name) != two.get(name)] if what == "specs" else []
+            return f"{word} ({', '.join(parts)})" if parts else word
+    return None
 
 
 def _sweep(path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.opening import opening
+from qroar_core.models.own_rope import NONE, own_rope
 from qroar_core.presets import for_family
 from qroar_core.specs import (
     BandSpec,
@@ -30,7 +31,8 @@ class Setting:
     """Everything that decides a run's numbers, besides the model.
 
     `text` names the texts: an embedded collection (models.text.COLLECTIONS), or a file with its hash. `bos`: every
-    window of text starts with the tokenizer's BOS token. Runs of before there was a choice have none.
+    window of text starts with the tokenizer's BOS token. Runs of before there was a choice have none. `own_rope`: the
+    interpolation that the checkpoint ships with, "" for none: equal weights under another one are another model.
     """
 
     rope: RopeSpec
@@ -40,11 +42,13 @@ class Setting:
     evaluation: EvaluationSpec
     text: str = "messages"
     bos: bool = False
+    own_rope: str = ""
 
     @property
     def reading(self) -> str:
-        """The text and how its windows start: what a job's key says of them."""
-        return f"{self.text}, windows start with BOS" if self.bos else self.text
+        """The text, how its windows start, and the model's own RoPE: what a job's key says beside the weights."""
+        own = f"the checkpoint's own RoPE {self.own_rope}" if self.own_rope else ""
+        return ", ".join(filter(None, (self.text, "windows start with BOS" * self.bos, own)))
 
     @property
     def bos_word(self) -> Bos:
@@ -53,7 +57,7 @@ class Setting:
 
     def as_dict(self) -> dict[str, Any]:
         """The specs, for the manifest; equal settings give equal dicts. The text has its own line there."""
-        left_out = ("text",) if self.bos else ("text", "bos")
+        left_out = ("text", *(name for name in ("bos", "own_rope") if not getattr(self, name)))
         return {name: spec for name, spec in asdict(self).items() if name not in left_out}
 
 
@@ -84,4 +88,5 @@ def default_setting(loaded: LoadedModel, rope: RopeSpec | None = None, quant: Qu
         search=SearchSpec(length=length, bands=bands, granularity=loaded.geometry.finest, fewer=True),
         evaluation=EvaluationSpec(lengths=lengths, windows=16 if length <= 1024 else 8, fewer=True),
         bos=len(opening(loaded.tokenizer, bos)) > 0,
+        own_rope="" if (own := own_rope(loaded)) == NONE else own,
     )

@@ -185,8 +185,9 @@ def test_the_same_command_again_resumes(capfd, finished, ready, monkeypatch):
 
 @pytest.mark.parametrize(
     ("more", "what"),
-    [(("--k", "int8"), "specs"), (("--bands", "4"), "specs"), (("--seed", "1"), "specs"),
-     (("--mode", "shared"), "specs"), (("--text", "technical"), "text")],
+    [(("--k", "int8"), "setting (quant)"), (("--bands", "4"), "setting (diagnosis, search)"),
+     (("--seed", "1"), "setting (diagnosis, search, evaluation)"),
+     (("--mode", "shared"), "setting (search)"), (("--text", "technical"), "text")],
 )  # fmt: skip
 def test_another_option_on_the_same_folder_is_refused(capfd, finished, ready, more, what):
     before = {p.name: p.read_bytes() for p in finished.iterdir()}

@@ -56,13 +56,13 @@ def test_windows_that_nobody_asked_for_are_as_many_as_the_text_holds(capfd, text
 def test_a_number_that_is_too_many_is_refused_and_one_that_fits_is_taken(capfd, text):
     path = text(3000)
     line = refused(capfd, "evaluate", "demo", "--text", path, *SHORT, "--windows", 16)
-    assert "windows of 64 tokens, 16 are asked; give a longer text, fewer windows or a shorter length" in line
+    assert "windows of 64 tokens, 16 are asked; give a longer text, fewer windows (--windows) or a shorter" in line
     assert evaluation(capfd, "demo", "--text", path, "--windows", 3)["text"].startswith("3 windows, 63 targets each")
 
 
 def test_one_window_is_too_few_for_an_interval_whoever_chose_it(capfd, text):
     line = refused(capfd, "evaluate", "demo", "--text", text(700), *SHORT)
-    assert "the text holds 1 window of 64 tokens, 2 are asked" in line
+    assert "the text holds 1 window of 64 tokens, at least 2 are needed; give a longer text or a shorter length" in line
 
 
 @pytest.mark.parametrize("command", ["evaluate", "run", "league", "controls", "replicate", "predict"])
@@ -136,7 +136,7 @@ def test_a_run_remembers_how_its_windows_start(capfd, adds_bos, tmp_path):
     entry = read_entry(tmp_path / "out")
     assert entry.setting.bos
     assert entry.manifest.specs["bos"] is True
-    assert "holds a run with another specs" in refused(capfd, "run", adds_bos, *small, "--bos", "off")
+    assert "holds a run with another setting (bos)" in refused(capfd, "run", adds_bos, *small, "--bos", "off")
     printed(capfd, "run", adds_bos, *small, "--bos", "on")  # the same windows: resumed
 
 

@@ -96,7 +96,7 @@ def test_line_ends_are_read_as_lf_and_noted(monkeypatch):
 
 @pytest.mark.parametrize(("field", "message"), [
     ("body", "no field 'body'; choose one of text, blank"),
-    ("n", "the field 'n' holds int, not text; choose one of text, blank"),
+    ("n", "the field 'n' of row 1 holds int, not text; choose one of text, blank"),
     ("blank", "the field 'blank' holds no text; name another field"),
 ])  # fmt: skip
 def test_a_field_without_text_is_refused(monkeypatch, field, message):
@@ -156,3 +156,20 @@ def test_what_the_real_library_cannot_read_is_one_line(tmp_path):
     (tmp_path / "a.doc").write_text("x")
     with pytest.raises(BadSpec, match=r"no reader for a \.doc file; give one of \.jsonl"):
         dataset_documents(f"{tmp_path / 'a.doc'}:text")
+
+
+def test_a_field_that_is_text_in_some_rows_alone_is_refused_with_the_row(monkeypatch):
+    Rows(monkeypatch, train=[{"text": "a"}, {"text": 5}])
+    with pytest.raises(BadSpec, match=r"^x: the field 'text' of row 2 holds int, not text; make it text in every row$"):
+        dataset_documents("x:text")
+
+
+def test_the_real_library_says_nothing_beside_the_one_line(tmp_path, capfd):
+    pytest.importorskip("datasets")
+    (tmp_path / "empty.jsonl").write_text("")
+    (tmp_path / "broken.jsonl").write_text('{"text": "a"}\n{"text": \n')
+    with pytest.raises(BadText, match=r"empty\.jsonl: it holds no rows; give a dataset with text in it$"):
+        dataset_documents(f"{tmp_path / 'empty.jsonl'}:text")
+    with pytest.raises(BadText, match=r"; check the file, or the config$"):
+        dataset_documents(f"{tmp_path / 'broken.jsonl'}:text")
+    assert capfd.readouterr() == ("", "")

@@ -115,8 +115,8 @@ def test_a_cache_without_the_weights_is_no_model(served, monkeypatch, tmp_path):
     (folder / "model.safetensors").unlink()
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert line_of("org/demo") == (
-        f"the hub's cache ({tmp_path}/hf/hub) does not have it, and HF_HUB_OFFLINE forbids to ask the hub, and the "
-        "cache has only a part of it (neither safetensors nor GGUF files at its top); unset HF_HUB_OFFLINE, or give a "
+        f"the hub's cache ({tmp_path}/hf/hub) has only a part of it (neither safetensors nor GGUF files at its "
+        "top), and HF_HUB_OFFLINE forbids to ask the hub; unset HF_HUB_OFFLINE, or give a "
         "local folder"
     )
 

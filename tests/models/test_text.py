@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 
 import pytest
@@ -11,7 +12,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qroar_core.errors import BadText
-from qroar_core.models.text import COLLECTIONS, SPLITS, TEXTS, Document, encode, read_text, split, thirds, windows
+from qroar_core.models.text import (
+    COLLECTIONS,
+    SPLITS,
+    TEXTS,
+    Document,
+    encode,
+    open_text,
+    read_text,
+    split,
+    thirds,
+    windows,
+)
 
 
 class Letters:
@@ -183,7 +195,7 @@ def test_windows_that_nobody_asked_for_are_as_many_as_there_are_and_it_is_said()
     assert torch.equal(enough.ids, asked.ids)
     assert enough.counted == asked.counted == "8 windows"
     assert windows(Letters(), [document("a", 20)], 20, 1).counted == "1 window"
-    with pytest.raises(BadText, match="the text holds 1 window of 20 tokens, 2 are asked; give"):
+    with pytest.raises(BadText, match="the text holds 1 window of 20 tokens, at least 2 are needed; give"):
         windows(Letters(), [document("a", 39)], 20, 8, fewer=True, least=2)
     with pytest.raises(BadText, match="one window needs 20"):
         windows(Letters(), [document("a", 19)], 20, 8, fewer=True)
@@ -205,3 +217,12 @@ def test_the_parts_of_a_text_keep_how_windows_start_and_what_is_noted():
     assert [(d.bos, d.note) for (d,) in thirds(whole).values()] == [("off", "a note")] * 3
     assert {d.bos for d in split("development", "novels", "on")} == {"on"}
     assert {d.bos for d in split("development")} == {"auto"}
+
+
+def test_a_pipe_or_a_device_is_refused_before_it_is_read(tmp_path):
+    """A pipe waits for ever for who writes it, /dev/zero never ends."""
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", "/dev/zero"):
+        for read in (open_text, read_text):
+            with pytest.raises(BadText, match=f"^{path}: not a file but a pipe or a device; save the text in a file"):
+                read(path)

@@ -94,6 +94,13 @@ def test_a_flag_without_its_token_is_one_line(tmp_path):
         read_tokenizer(path, "m")
 
 
+@pytest.mark.parametrize("flag", ["true", 1, [True]])
+def test_an_add_bos_token_that_is_no_switch_is_refused(tmp_path, flag):
+    path = folder(tmp_path / "m", {"add_bos_token": flag})
+    with pytest.raises(BadCheckpoint, match=r"m: tokenizer_config.json: add_bos_token is .*; write true or false$"):
+        read_tokenizer(path, "m")
+
+
 def test_a_config_changes_no_token_of_tokenizer_json(tmp_path):
     token = {"content": ENDS, "lstrip": True, "rstrip": True, "normalized": True, "special": True}
     extra = {"0": token, "2048": token | {"content": "<new>"}}

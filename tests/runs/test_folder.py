@@ -1,6 +1,7 @@
 """The run folder: made, resumed, swept, refused, by its own rules (no model is run here)."""
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -44,21 +45,31 @@ def test_an_empty_folder_is_as_good_as_none(tiny, tmp_path):
 @pytest.mark.parametrize(
     ("change", "what"),
     [
-        ({"rope": RopeSpec("yarn", 3.0)}, "specs"),
-        ({"rope": RopeSpec("ntk", 2.0)}, "specs"),
+        ({"rope": RopeSpec("yarn", 3.0)}, "setting (rope, diagnosis, search, evaluation)"),
+        ({"rope": RopeSpec("ntk", 2.0)}, "setting (rope)"),
         ({"text": "technical"}, "text"),
     ],
 )
 def test_another_run_is_refused(tiny, tmp_path, change, what):
-    opened(tmp_path / "run", tiny())
-    with pytest.raises(BadOutput, match=f"holds a run with another {what}; choose a new folder"):
+    opened(tmp_path / "run", tiny()).save("report.html", "<html></html>", "report", 1.0)
+    with pytest.raises(BadOutput, match=re.escape(f"holds a run with another {what}; choose a new folder")):
         opened(tmp_path / "run", tiny(), **change)
+
+
+def test_a_folder_in_which_nothing_was_finished_is_taken_for_another_run(tiny, tmp_path):
+    """A run that was refused (a text too short, a slip in an option) must not block the folder."""
+    opened(tmp_path / "run", tiny(), text="technical")
+    assert opened(tmp_path / "run", tiny()).manifest.text == "messages"
+    assert Manifest.from_file(tmp_path / "run" / "manifest.json").text == "messages"
+    (tmp_path / "run" / "search.json").write_text("{}")  # written, and killed before the manifest was
+    with pytest.raises(BadOutput, match="another text"):
+        opened(tmp_path / "run", tiny(), text="technical")
 
 
 def test_another_model_or_precision_is_refused(tiny, tmp_path):
     import torch
 
-    opened(tmp_path / "run", tiny())
+    opened(tmp_path / "run", tiny()).save("report.html", "<html></html>", "report", 1.0)
     with pytest.raises(BadOutput, match="another model"):
         opened(tmp_path / "run", tiny(seed=1))
     with pytest.raises(BadOutput, match=r"another (model|dtype)"):
@@ -109,7 +120,7 @@ def test_a_run_of_before_there_was_a_choice_of_bos_is_opened_as_one_without(tiny
     from qroar_core.runs.entry import read_entry
 
     loaded = tiny()
-    opened(tmp_path / "run", loaded)
+    opened(tmp_path / "run", loaded).save("report.html", "<html></html>", "report", 1.0)
     path = tmp_path / "run" / "manifest.json"
     manifest = json.loads(path.read_text())
     assert "bos" not in manifest["specs"]
@@ -119,7 +130,7 @@ def test_a_run_of_before_there_was_a_choice_of_bos_is_opened_as_one_without(tiny
     setting = default_setting(loaded, YARN)
     assert read_entry(path.parent).setting == setting
     assert opened(path.parent, loaded).manifest.specs == manifest["specs"]
-    with pytest.raises(BadOutput, match="another specs"):
+    with pytest.raises(BadOutput, match=r"another setting \(bos\)"):
         RunFolder.open(path.parent, loaded, replace(setting, bos=True), "python -m qroar_core run x")
 
 

@@ -200,6 +200,22 @@ def test_a_chat_template_that_writes_bos_does_not_double_it(loaded, texts):
     assert written.ids[0] == BOS
 
 
+def test_bos_that_the_chat_template_alone_writes_is_said(loaded, texts):
+    """`--bos off` takes away what the tokenizer puts before a text, not what a template writes."""
+    off = [replace(document, bos="off") for document in texts["heldout"]]
+    spec = RetrievalSpec(("passkey",), (200,), (0.5,), trials=1, choices=3)
+    loaded.tokenizer.chat_template = "{{ bos_token }}{% for m in messages %}{{ m.content }}{% endfor %}"
+    try:
+        with contexts(loaded) as first:
+            written = retrieve.run(loaded, YARN, INT3, None, spec, off).text
+        only_bos(first)
+        bare = retrieve.run(loaded, YARN, INT3, None, replace(spec, chat=False), off).text
+    finally:
+        loaded.tokenizer.chat_template = None
+    assert written.endswith(f"seed 0, each prompt starts with {NAME}, which the chat template writes")
+    assert bare.endswith(f"seed 0, no prompt starts with {NAME}, which the tokenizer puts before a text")
+
+
 def test_verify_compares_windows_that_start_with_bos(loaded):
     ids = verify._ids(loaded)[0].tolist()
     assert ids == [BOS, *encode(loaded.tokenizer, split("heldout")[0])[: verify.TOKENS - 1].tolist()]

@@ -35,5 +35,5 @@ def test_the_gain_is_proven_on_as_many_windows_as_there_are(planted, tokens, hel
 
 
 def test_one_window_proves_nothing(planted):
-    with pytest.raises(BadText, match="holds 1 window of 200 tokens, 2 are asked"):
+    with pytest.raises(BadText, match="holds 1 window of 200 tokens, at least 2 are needed"):
         search.run(planted().loaded, RopeSpec(), INT4, SearchSpec(length=200, windows=2, steps=2), texts(390))
