@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
@@ -43,6 +44,8 @@ def _main(arguments: list[str]) -> int:
     except QRoarError as error:
         return _say(str(error), 2)
     except Exception as error:
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:  # a full disk is no fault of ours
+            return _say(f"{error.filename or 'the output'}: {error.strerror}; free some room", 2)
         if os.environ.get("QROAR_DEBUG"):
             traceback.print_exc()
         what = (str(error).splitlines() or [""])[0][:200]

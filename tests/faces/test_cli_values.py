@@ -1,6 +1,9 @@
 """Every value the command line does not know: exit 2, one line that names the option and what it takes."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from test_cli import refused
@@ -216,3 +219,11 @@ def test_bounds_by_hand_reach_the_search_and_its_scales_file(capfd, ready, tmp_p
     assert main(["search", "demo", *arguments, "--out", str(tmp_path / "out")]) == 0
     written = json.loads((tmp_path / "out" / "scales.json").read_text())
     assert written["search"]["bounds"] == [[[-0.25, 0.0], [-1.0, 1.5]]] * 4
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is always full")
+def test_a_full_disk_under_the_output_is_one_line():
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-m", "qroar_core", "info", "demo"], stdout=full, stderr=subprocess.PIPE,
+                              text=True, check=False)  # fmt: skip
+    assert (done.returncode, done.stderr) == (2, "qroar: the output: No space left on device; free some room\n")
