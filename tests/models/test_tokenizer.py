@@ -273,5 +273,5 @@ def test_what_makes_the_same_text_other_tokens_each_time_is_refused(tmp_path):
 
 
 def test_a_flag_that_is_no_flag_is_refused(tmp_path):
-    with pytest.raises(BadCheckpoint, match=r"tokenizer_config.json: add_bos_token is 'true'; set true or false"):
+    with pytest.raises(BadCheckpoint, match=r"tokenizer_config.json: add_bos_token is 'true'; write true or false"):
         read_tokenizer(folder(tmp_path, {"bos_token": ENDS, "add_bos_token": "true"}), "m")
