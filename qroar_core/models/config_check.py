@@ -7,6 +7,7 @@ Sources: transformers modeling_rope_utils.py (keys of rope_parameters), models/*
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Callable
@@ -174,4 +175,5 @@ def _aliases(model_type: Any) -> dict[str, tuple[str, ...]]:
 
 
 def _wrong(key: str, value: Any, allowed: str, where: str) -> BadCheckpoint:
-    return BadCheckpoint(f"{key} is {str(value)[:40]!r}, {allowed} belongs there", where=where, do="check config.json")
+    said = json.dumps(value, default=str)[:40]  # as the file spells it: null, true, "4.0"
+    return BadCheckpoint(f"{key} is {said}, {allowed} belongs there", where=where, do="check config.json")

@@ -142,32 +142,32 @@ def test_a_familys_own_config_passes_the_check(name):
 
 
 WRONG = {
-    "rope_parameters.factor is '4.0', a number of at least 1": {"rope_parameters": {
+    'rope_parameters.factor is "4.0", a number of at least 1': {"rope_parameters": {
         "rope_type": "yarn", "rope_theta": 1e4, "factor": "4.0"}},
     "rope_parameters.factor is missing, linear needs it": {"rope_parameters": {
         "rope_type": "linear", "rope_theta": 1e4, "factor": None}},
-    "rope_parameters.rope_theta is 'None', a number above 1": {"rope_parameters": {
+    "rope_parameters.rope_theta is null, a number above 1": {"rope_parameters": {
         "rope_type": "default", "rope_theta": None}},
-    "rope_parameters.rope_theta is '0'": {"rope_parameters": {"rope_type": "default", "rope_theta": 0}},
-    r"rope_parameters.rope_theta is '\[10000.0\]'": {"rope_parameters": {"rope_theta": [1e4]}},
-    "rope_parameters.rope_theta is 'inf'": {"rope_parameters": {"rope_theta": float("inf")}},
-    "rope_theta is '-10000.0'": {"rope_theta": -1e4},
-    "rope_theta is 'None'": {"rope_theta": None},
-    "rope_scaling is 'linear', a table belongs": {"rope_scaling": "linear"},
-    r"rope_parameters.long_factor is '\[1.0, 0.0\]'": {"rope_parameters": {
+    "rope_parameters.rope_theta is 0": {"rope_parameters": {"rope_type": "default", "rope_theta": 0}},
+    r"rope_parameters.rope_theta is \[10000.0\]": {"rope_parameters": {"rope_theta": [1e4]}},
+    "rope_parameters.rope_theta is Infinity": {"rope_parameters": {"rope_theta": float("inf")}},
+    "rope_theta is -10000.0": {"rope_theta": -1e4},
+    "rope_theta is null": {"rope_theta": None},
+    'rope_scaling is "linear", a table belongs': {"rope_scaling": "linear"},
+    r"rope_parameters.long_factor is \[1.0, 0.0\]": {"rope_parameters": {
         "rope_type": "longrope", "rope_theta": 1e4, "short_factor": [1.0], "long_factor": [1.0, 0.0]}},
     "rope_parameters.attn_factor is not known": {"rope_parameters": {"rope_theta": 1e4, "attn_factor": 1.2}},
     "rope_parameters.full_attention.factor is missing": {"rope_parameters": {
         "full_attention": {"rope_type": "yarn", "rope_theta": 1e4}}},
-    "num_attention_heads is '0', a whole number above 0": {"num_attention_heads": 0},
-    "num_attention_heads is 'True'": {"num_attention_heads": True},
-    "hidden_size is '48.5'": {"hidden_size": 48.5},
+    "num_attention_heads is 0, a whole number above 0": {"num_attention_heads": 0},
+    "num_attention_heads is true": {"num_attention_heads": True},
+    "hidden_size is 48.5": {"hidden_size": 48.5},
     "config.json has no vocab_size": {"vocab_size": None},
-    "max_position_embeddings is '-1'": {"max_position_embeddings": -1},
-    "pad_token_id is '999', below the embedding's 256 rows": {"pad_token_id": 999},
-    "rms_norm_eps is '0', a number above 0, below 1": {"rms_norm_eps": 0},
-    "rms_norm_eps is '1e-5'": {"rms_norm_eps": "1e-5"},
-    "partial_rotary_factor is '1.5'": {"partial_rotary_factor": 1.5},
+    "max_position_embeddings is -1": {"max_position_embeddings": -1},
+    "pad_token_id is 999, below the embedding's 256 rows": {"pad_token_id": 999},
+    "rms_norm_eps is 0, a number above 0, below 1": {"rms_norm_eps": 0},
+    'rms_norm_eps is "1e-5"': {"rms_norm_eps": "1e-5"},
+    "partial_rotary_factor is 1.5": {"partial_rotary_factor": 1.5},
 }  # fmt: skip
 
 

@@ -71,9 +71,9 @@ AT_ODDS = {  # what is said twice and differently, or not computed by transforme
         "rope_scaling": {"rope_type": "yarn", "type": "linear", "factor": 2.0}}),
     "rope_scaling.short_mscale is not known": ("Phi3-128k", {"rope_scaling": {
         **HUB["Phi3-128k"]["rope_scaling"], "short_mscale": 1.2, "long_mscale": 1.3}}),
-    "rope_scaling.factor is '100000.*', a number of at least 1": ("SmolLM2", {
+    "rope_scaling.factor is 100000.*, a number of at least 1": ("SmolLM2", {
         "rope_scaling": {"type": "linear", "factor": 10**400}}),
-    "hidden_size is '10000.*', a whole number": ("SmolLM2", {"hidden_size": 10**400}),
+    "hidden_size is 10000.*, a whole number": ("SmolLM2", {"hidden_size": 10**400}),
     "partial_rotary_factor is 0.25, which a gpt_neox": ("Pythia", {"rotary_pct": 0.5, "partial_rotary_factor": 0.25}),
     "rope_pct is 0.5, which a stablelm": ("StableLM-3b-4e1t", {"rope_pct": 0.5}),
     "experts_per_token is 4, which": ("gpt-oss", {"experts_per_token": 4}),

@@ -160,7 +160,7 @@ BAD = {  # what is done to a good folder: the error, and words its line must hol
     "config of words": (
         lambda folder: edit_config(folder, hidden_size="big"),
         BadCheckpoint,
-        "hidden_size is 'big', a whole number above 0 belongs there; check",
+        'hidden_size is "big", a whole number above 0 belongs there; check',
     ),
     "heads that do not divide": (
         lambda folder: edit_config(folder, num_key_value_heads=3),

@@ -33,8 +33,8 @@ REFUSED = {
     "a tensor nobody knows": r"blk\.0\.attn_sub_norm\.weight",
     "no size": r"llama\.block_count",
     "pre unknown": "of-next-year",
-    "a factor in quotes": r"rope_parameters\.factor is '4.0'",
-    "theta null": r"rope_parameters\.rope_theta is 'None'",
+    "a factor in quotes": r'rope_parameters\.factor is "4.0"',
+    "theta null": r"rope_parameters\.rope_theta is null",
 }
 
 
