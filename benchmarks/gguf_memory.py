@@ -20,7 +20,7 @@ from qroar_core.models.sources import locate
 dtype = getattr(torch, sys.argv[1])
 found = locate("smollm2")
 config = read_config(found)
-stored = found.tensors()
+stored, _ = found.tensors()
 largest = max(stored, key=lambda name: torch.Size(stored[name].shape).numel())
 family = family_of(config.architectures, "")
 gc.collect()

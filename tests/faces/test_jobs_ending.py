@@ -83,7 +83,8 @@ def stripped():
 
 def test_the_strip_says_applied_where_the_change_ended_right_after_it_looked(gate, monkeypatch, demo_model):
     setting, badge, said = default_setting(demo_model), st.badge, []
-    loaded = SimpleNamespace(name="demo", device="cpu", applied=None)
+    own = {name: getattr(demo_model, name) for name in ("family", "model", "geometry")}
+    loaded = SimpleNamespace(name="demo", device="cpu", applied=None, **own)
     start(gate, lambda: setattr(loaded, "applied", "scales"))
 
     def slow(words, **look):

@@ -14,7 +14,7 @@ from gguf_files import write_model
 from qroar_core.errors import BadCheckpoint, BadOutput, QRoarError, UnsupportedModel
 from qroar_core.models import smollm2
 from qroar_core.models.cache import cache_errors, writable_cache
-from qroar_core.models.formats import gguf as formats_gguf
+from qroar_core.models.formats.gguf import opened, template
 from qroar_core.models.formats.gguf.template import template_folder
 from qroar_core.models.formats.gguf_source import gguf_of, is_gguf
 from qroar_core.models.sources import DEMO, locate
@@ -26,8 +26,8 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 @pytest.fixture
 def unconverted(monkeypatch, tmp_path):
     """GGUF files are found and named here; reading them is tested elsewhere."""
-    monkeypatch.setattr(formats_gguf, "open_gguf", lambda path: SimpleNamespace(label="Q8_0", tensors={}))
-    monkeypatch.setattr(formats_gguf, "template_folder", lambda opened, cache: tmp_path)
+    monkeypatch.setattr(opened, "open_gguf", lambda path: SimpleNamespace(label="Q8_0", tensors={}))
+    monkeypatch.setattr(template, "template_folder", lambda found, cache: tmp_path)
 
 
 def line_of(asked, kind=QRoarError):
