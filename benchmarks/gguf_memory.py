@@ -14,12 +14,11 @@ import gc, json, sys, threading, time
 import psutil, torch
 from qroar_core.models.families import family_of
 from qroar_core.models.fill import filled
-from qroar_core.models.formats.gguf.opened import open_gguf
 from qroar_core.models.loading import read_config
 from qroar_core.models.sources import locate
 dtype = getattr(torch, sys.argv[1])
 found = locate("smollm2")
-config = read_config(found)
+config = read_config(found, json.loads((found.folder / "config.json").read_text()))
 stored, _ = found.tensors()
 largest = max(stored, key=lambda name: torch.Size(stored[name].shape).numel())
 family = family_of(config.architectures, "")
