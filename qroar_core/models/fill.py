@@ -30,6 +30,7 @@ HARMLESS = {  # tensors that are no part of the model, and why nothing is lost w
     r"(^|\.)position_ids$": "the numbers 0, 1, 2, ...",
     r"^mtp\.": "a head that guesses several tokens, which next-token prediction does not run",
 }
+HEADS = ("lm_head.weight", "embed_out.weight")  # names of the output head
 SIZES = ("num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads", "num_key_value_heads",
          "head_dim", "vocab_size")  # fmt: skip
 
@@ -50,7 +51,7 @@ def filled(config: Any, stored: Mapping[str, StoredTensor], dtype: torch.dtype, 
     _refuse("are missing", info["missing_keys"], where, beside)
     _refuse("have another shape than config.json says", {key for key, *_ in info["mismatched_keys"]}, where)
     _refuse("have no place in the model of config.json", unused, where)
-    _refuse_untied(model, stored, where)
+    _refuse_untied(model, where)
     _refuse_double(model, {name: one.stored for name, one in watched.items() if one.used}, where)
     return model
 
@@ -142,7 +143,7 @@ def _refuse_sizes(config: Any, stored: Mapping[str, StoredTensor], family: Famil
             raise BadCheckpoint(f"{name} is {size}, all weights hold {values} values", where=where, do="check it")
 
 
-def _refuse_untied(model: Any, stored: Mapping[str, StoredTensor], where: str) -> None:
+def _refuse_untied(model: Any, where: str) -> None:
     """A config that ties the output head and a file that holds another one: transformers and vLLM differ then."""
     out, embedding = model.get_output_embeddings(), model.get_input_embeddings()
     if model.config.tie_word_embeddings and out.weight is not embedding.weight:
@@ -155,10 +156,9 @@ def _refuse_untied(model: Any, stored: Mapping[str, StoredTensor], where: str) -
 
 def _refuse_double(model: nn.Module, used: Mapping[str, StoredTensor], where: str) -> None:
     """Values read = values of the model: no tensor took another's place, and none was made up."""
-    need = sum(t.numel() for t in {t.data_ptr(): t for t in _state(model)}.values())
-    ties = [one for name, one in used.items() if _is_head(name)]
+    need = sum(t.numel() for t in {t.data_ptr(): t for t in model.state_dict().values()}.values())
     read = sum(math.prod(one.shape) for one in used.values())
-    spare = sum(math.prod(one.shape) for one in ties)
+    spare = sum(math.prod(one.shape) for name, one in used.items() if name.endswith(HEADS))
     if read not in (need, need + spare):  # a tied head may lie in the file beside the embedding
         raise BadCheckpoint(
             f"{read} values were read, the model has {need}: two tensors are the same weight",
@@ -167,15 +167,6 @@ def _refuse_double(model: nn.Module, used: Mapping[str, StoredTensor], where: st
         )
 
 
-def _state(model: nn.Module) -> list[Tensor]:
-    return list(model.state_dict().values())
-
-
-def _is_head(name: str) -> bool:
-    return name.endswith(("lm_head.weight", "embed_out.weight"))
-
-
-@torch.no_grad()
 def refuse_non_finite(model: nn.Module, where: str) -> None:
     """Raises BadCheckpoint where a parameter holds NaN or infinity."""
     for name, parameter in model.named_parameters():
