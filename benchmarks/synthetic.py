@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from qroar_core.diagnostics.anisotropy.result import Anisotropy
+from qroar_core.diagnostics.dilation.result import Dilation
+from qroar_core.diagnostics.logit_noise.result import LogitNoise
+from qroar_core.diagnostics.pair_error.result import PairErrors
+from qroar_core.diagnostics.similarity.result import HiddenSimilarity
+from qroar_core.diagnostics.tails.result import Survival, TailTable
 from qroar_core.results import Diagnosis
-from qroar_core.results.diagnosis import (
-    Anisotropy,
-    Dilation,
-    HiddenSimilarity,
-    LogitNoise,
-    PairErrors,
-    Survival,
-    TailTable,
-)
 
 
 def inflated(small: Diagnosis, length: int, layers: int, kv_heads: int, head_dim: int, bands: int, bins: int = 16,

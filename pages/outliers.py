@@ -5,7 +5,8 @@ import streamlit as st
 from pages.parts import need, pick
 from pages.parts.show import picture
 from pages.parts.work import diagnosing
-from qroar_core.figures import outliers, tails
+from qroar_core.diagnostics.outliers import figure as outliers
+from qroar_core.diagnostics.tails import figure as tails
 
 MENUS = ("outlier tensor", "outlier layer", "outlier head")
 FIRST = "k/post"  # what a K cache quantizes

@@ -7,7 +7,9 @@ from pages.parts.layer_group import layer_group, of_group
 from pages.parts.pressure_controls import compared
 from pages.parts.show import picture
 from pages.parts.strip import strip
-from qroar_core.figures import aliasing, pressure, pressure_methods
+from qroar_core.diagnostics.aliasing import figure as aliasing
+from qroar_core.diagnostics.pressure import figure as pressure
+from qroar_core.diagnostics.pressure import figure_methods as pressure_methods
 
 st.title("Pressure")
 loaded, setting = session.require_model()

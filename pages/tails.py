@@ -5,7 +5,8 @@ import streamlit as st
 from pages.parts import need, pick
 from pages.parts.show import picture
 from pages.parts.work import diagnosing
-from qroar_core.figures import dilation, tails
+from qroar_core.diagnostics.dilation import figure as dilation
+from qroar_core.diagnostics.tails import figure as tails
 
 MENUS = ("tail tensor", "tail layer", "tail head", "tail band")
 

@@ -14,16 +14,18 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from qroar_core.diagnosing.assemble import Passes, assemble
+from qroar_core.diagnostics.assemble import Passes, Recorders, assemble
+from qroar_core.diagnostics.frame import Frame, LongContext, Rounding
+from qroar_core.diagnostics.logit_noise.observe import PropagatedNoise
+from qroar_core.diagnostics.similarity.measure import SimilarityMeter
+from qroar_core.diagnostics.similarity.observe import HiddenRows
+from qroar_core.diagnostics.tails.observe import PairedTails
 from qroar_core.errors import BadSpec
-from qroar_core.maths.positions import PositionBins
+from qroar_core.maths.positions import PositionBins, Sampled, log_spaced
 from qroar_core.maths.rescale import Scales
-from qroar_core.maths.similarity import SimilarityMeter
 from qroar_core.maths.sketches import TopTail
 from qroar_core.models.calibrate import calibrated
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.models.observe import Frame, LongContext, PairedTails
-from qroar_core.models.observe_quantized import HiddenRows, PropagatedNoise
 from qroar_core.models.opening import starts
 from qroar_core.models.own_rope import replacing
 from qroar_core.models.rope import bands_of, turnings
@@ -127,10 +129,13 @@ class _Run:
         turning = turnings(self.loaded, self.rope, self.plan.length)
         long_tails = PairedTails(self.frame)
         hidden = HiddenRows(self.frame)
-        propagated = PropagatedNoise(self.frame, self.plan.spec.query_rows) if self.quant.weights else None
+        rows = Sampled(log_spaced(self.plan.length - 1, self.plan.spec.query_rows))
+        propagated = PropagatedNoise(self.frame, rows) if self.quant.weights else None
         with open_stream(self.loaded, self._reference(self.rope), self.plan.length, chunk=self.plan.chunk) as stream:
-            local = LongContext(self.frame, self.quant, stream, turning, self.plan.spec.query_rows, quantized.static)
-            riding: list[Observer] = [long_tails, local, *([] if self.quant.is_none else [hidden])]
+            rounding = Rounding(self.loaded.geometry, self.quant, stream, quantized.static)
+            local = Recorders.of(self.frame, rounding, turning, rows)
+            long = LongContext(self.frame, rounding, rows, local.all())
+            riding: list[Observer] = [long_tails, long, *([] if self.quant.is_none else [hidden])]
             self._read("long", stream, self.plan.ids[None], riding + ([propagated] if propagated else []))
         short = self._short("short", self.rope)
         native = None if self.rope == RopeSpec() else self._short("native", RopeSpec())

@@ -28,7 +28,7 @@ from qroar_core.models.states import States
 from qroar_core.models.stream import Condition
 from qroar_core.models.text import Documents, windows
 from qroar_core.progress import OnStep, Step, ignore, part
-from qroar_core.results.base import exp
+from qroar_core.result import exp
 from qroar_core.results.evaluation import Evaluation, Row
 from qroar_core.results.findings import findings, position_curve
 from qroar_core.results.intervals import mean_interval

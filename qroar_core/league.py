@@ -28,7 +28,7 @@ from qroar_core.models.rope import bands_of
 from qroar_core.models.stream import Condition
 from qroar_core.models.text import Texts, windows
 from qroar_core.progress import OnStep, Step, ignore
-from qroar_core.results.base import exp
+from qroar_core.result import exp
 from qroar_core.results.intervals import mean_interval, paired_interval
 from qroar_core.results.league import ABOUT, League
 from qroar_core.results.league_findings import Played, sentences, standings

@@ -23,8 +23,9 @@ from qroar_core.models.own_rope import replacing
 from qroar_core.models.sensitivity import second_order_kl
 from qroar_core.models.text import Documents, windows
 from qroar_core.progress import OnStep, Step, ignore, part
+from qroar_core.result import LayerBand
 from qroar_core.results.correlation import spearman
-from qroar_core.results.diagnosis import Diagnosis, LayerBand
+from qroar_core.results.diagnosis import Diagnosis
 from qroar_core.results.prediction import Prediction
 from qroar_core.results.prediction_findings import (
     REFERENCE,

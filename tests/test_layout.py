@@ -18,9 +18,9 @@ TOP_LEVEL = {
     *("app.py", "pages", "qroar_core", "assets", "tests", "benchmarks", "requirements.txt", "requirements-dev.txt"),
     *("README.md", "LICENSE", "pyproject.toml", ".streamlit", ".ci", ".gitignore"),
 }
-GROUND = ("errors", "progress", "specs", "presets", "jobs")
+GROUND = ("errors", "progress", "specs", "presets", "jobs", "result")
 STAGES = {stage: stage for stage in ("load", "diagnose", "search", "evaluate", "continuations", "retrieve", "export")}
-STAGES |= {"diagnosing": "diagnose", "searching": "search", "exporting": "export"}  # a stage's own parts
+STAGES |= {"diagnostics": "diagnose", "searching": "search", "exporting": "export"}  # a stage's own parts
 STAGES |= {"retrieving": "retrieve"}
 STAGES |= {"league": "league", "contending": "league"}
 STAGES |= {"controls": "controls", "replicate": "replicate", "predict": "predict"}
@@ -59,6 +59,12 @@ def layer_of(module: str) -> str:
         return "faces"
     if part in GROUND or part.startswith("__"):  # the package itself: __init__, __version__
         return "ground"
+    if part == "diagnostics" and rest[1:]:  # one folder a diagnostic: the file's name says its layer
+        file = rest[2] if rest[2:] and rest[1] != "sample" else rest[1]
+        if file in ("result", "sample"):
+            return "results"
+        if file.startswith("figure"):
+            return "figures"
     if part in STAGES:
         return "stages"
     return {name: name for name in ("maths", "models", "results", "lessons", "figures", "runs")}[part]
@@ -183,8 +189,8 @@ WRONG = [  # one per rule and way round it
     ("qroar_core/models/families/new.py", "from ...evaluate import run", "models imports"),
     ("qroar_core/search.py", "from qroar_core import evaluate", "sibling"),
     ("qroar_core/search.py", "from qroar_core.diagnose import run", "sibling"),
-    ("qroar_core/search.py", "from qroar_core.diagnosing import assemble", "sibling"),
-    ("qroar_core/diagnosing/new.py", "from qroar_core.search import run", "sibling"),
+    ("qroar_core/search.py", "from qroar_core.diagnostics import assemble", "sibling"),
+    ("qroar_core/diagnostics/new.py", "from qroar_core.search import run", "sibling"),
     ("qroar_core/search.py", "import transformers", "stages imports transformers"),
     ("qroar_core/search.py", "from qroar_core.runs import folder", "stages imports"),
     ("qroar_core/figures/new.py", "from torch import Tensor", "figures imports torch"),
@@ -224,7 +230,7 @@ RIGHT = [
         "from qroar_core.models.rope import Rope\nfrom qroar_core.results.lessons import Clocks",
     ),
     ("pages/parts/learn/new.py", "from qroar_core.lessons.clocks import clocks"),
-    ("qroar_core/diagnose.py", "from qroar_core.diagnosing.assemble import assemble"),
+    ("qroar_core/diagnose.py", "from qroar_core.diagnostics.assemble import assemble"),
     ("qroar_core/figures/new.py", "import plotly.graph_objects\nfrom qroar_core.results import Diagnosis"),
     ("qroar_core/runs/new.py", "from qroar_core import diagnose, evaluate\nfrom qroar_core.figures import report"),
     ("qroar_core/__main__.py", "import typer\nfrom qroar_core import __version__, search"),

@@ -12,7 +12,7 @@ from qroar_core.cli import show
 from qroar_core.cli.settings import check
 from qroar_core.errors import BadOutput
 from qroar_core.models.writable import require_writable_folder
-from qroar_core.results.base import Result
+from qroar_core.result import Result
 from qroar_core.specs import BANDS
 
 if TYPE_CHECKING:  # a command that reads no model starts without torch

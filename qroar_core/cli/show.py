@@ -58,7 +58,7 @@ def note(text: str) -> None:
 
 
 def _print(content: Any) -> None:
-    from qroar_core.results.base import rounded
+    from qroar_core.result import rounded
 
     line(json.dumps(rounded(content), indent=1))
 

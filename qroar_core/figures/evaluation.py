@@ -8,8 +8,8 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from qroar_core.figures.picture import BLUE, GREEN, GREY, ORANGE, PINK, RED, SKY, Picture, framed
+from qroar_core.result import exp
 from qroar_core.results import Evaluation
-from qroar_core.results.base import exp
 from qroar_core.results.evaluation import Row
 from qroar_core.results.intervals import paired_interval
 

@@ -5,19 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from qroar_core.figures import (
-    aliasing,
-    angles,
-    anisotropy,
-    dilation,
-    noise,
-    outliers,
-    pair_error,
-    pressure,
-    quality,
-    search_trace,
-    tails,
-)
+from qroar_core.diagnostics.aliasing import figure as aliasing
+from qroar_core.diagnostics.anisotropy import figure as anisotropy
+from qroar_core.diagnostics.dilation import figure as dilation
+from qroar_core.diagnostics.logit_noise import figure as noise
+from qroar_core.diagnostics.outliers import figure as outliers
+from qroar_core.diagnostics.pair_error import figure as pair_error
+from qroar_core.diagnostics.pressure import figure as pressure
+from qroar_core.diagnostics.similarity import figure as similarity
+from qroar_core.diagnostics.tails import figure as tails
+from qroar_core.figures import angles, quality, search_trace
 from qroar_core.figures import evaluation as evaluated
 from qroar_core.figures import scales as scaled
 from qroar_core.figures.picture import Picture
@@ -68,7 +65,7 @@ def diagnosed(diagnosis: Diagnosis) -> list[Picture]:
         noise.split(diagnosis, "layer"),
         *_each_group(diagnosis, pair_error.amplitude_and_phase),
         *_each_group(diagnosis, anisotropy.by_angle),
-        noise.hidden_states(diagnosis),
+        similarity.hidden_states(diagnosis),
     ]
     return [picture for picture in drawn if picture is not None]
 

@@ -10,10 +10,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from qroar_core.results.base import exp
+from qroar_core.diagnostics.tails.result import TailTable
+from qroar_core.result import LayerBand, exp
 from qroar_core.results.controls import Estimate
 from qroar_core.results.correlation import spearman
-from qroar_core.results.diagnosis import Diagnosis, LayerBand, TailTable
+from qroar_core.results.diagnosis import Diagnosis
 from qroar_core.results.intervals import Interval, mean_interval, paired_interval
 from qroar_core.results.replication import Claim, Name, Verdict
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from qroar_core.results.base import Result, Unbounded
+from qroar_core.result import Result, Unbounded
 
 Kind = Literal["tuned", "unquantized", "bands", "heads", "text", "seed"]
 

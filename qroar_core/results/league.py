@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from qroar_core.results.base import Result, Unbounded
+from qroar_core.result import Result, Unbounded
 from qroar_core.specs import Method
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from qroar_core.results.base import exp
+from qroar_core.result import exp
 from qroar_core.results.intervals import Interval, mean_interval, paired_interval
 from qroar_core.results.league import ABOUT, Standing
 from qroar_core.specs import Method

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from qroar_core.results.base import Result
+from qroar_core.result import Result
 
 
 class Manifest(Result):

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from qroar_core.results.base import Result
-from qroar_core.results.diagnosis import LayerBand, Number, PerBand
+from qroar_core.result import LayerBand, Number, PerBand, Result
 
 
 class Cost(Result):

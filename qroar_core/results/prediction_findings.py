@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from qroar_core.diagnostics.bands.result import Band
+from qroar_core.result import LayerBand, PerBand
 from qroar_core.results.correlation import Correlation, spearman, spearman_of_grid
-from qroar_core.results.diagnosis import Band, Diagnosis, LayerBand, PerBand
+from qroar_core.results.diagnosis import Diagnosis
 from qroar_core.results.intervals import Interval, paired_interval
 from qroar_core.results.prediction import Cost, Diagnostic, Rank, Sum
 

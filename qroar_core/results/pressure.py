@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qroar_core.results.base import Result
+from qroar_core.result import Result
 from qroar_core.specs import DistanceLaw, RopeMethod
 
 

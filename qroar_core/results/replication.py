@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from qroar_core.results.base import Result
+from qroar_core.result import Result
 from qroar_core.results.controls import Estimate
 
 Name = Literal["amplified", "amplified_long", "pressure", "weighted_pressure", "tails_k", "tails_q", "short_context",

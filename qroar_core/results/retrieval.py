@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from qroar_core.results.base import Result
+from qroar_core.result import Result
 
 Outcome = Literal["hit", "wrong", "cut off", "no number"]  # of a generated answer; see retrieving.judging
 Task = Literal["passkey", "needles"]

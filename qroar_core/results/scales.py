@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
-from qroar_core.results.base import Result
+from qroar_core.result import Result
 
 
 class ModelIdentity(BaseModel):

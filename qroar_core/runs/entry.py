@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from qroar_core.errors import BadOutput, QRoarError
+from qroar_core.result import Result, rounded
 from qroar_core.results import Evaluation, Manifest, ScalesFile, SearchReport
-from qroar_core.results.base import Result, rounded
 from qroar_core.runs.folder import SEVERAL
 from qroar_core.runs.setting import Setting
 

@@ -14,7 +14,7 @@ from qroar_core.errors import BadOutput
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.own_rope import replaced_rope
 from qroar_core.models.scales_file import identity_of, temporary_prefix, write_atomically
-from qroar_core.results.base import Result, rounded
+from qroar_core.result import Result, rounded
 from qroar_core.results.manifest import Manifest
 from qroar_core.runs.setting import Setting
 

@@ -13,8 +13,8 @@ from collections.abc import Hashable
 from dataclasses import asdict
 from typing import Any
 
+from qroar_core.result import Result, rounded
 from qroar_core.results import Diagnosis, Evaluation
-from qroar_core.results.base import Result, rounded
 from qroar_core.results.controls import Controls
 from qroar_core.results.league import League
 from qroar_core.results.prediction import Prediction

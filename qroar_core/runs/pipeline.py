@@ -16,8 +16,8 @@ from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.scales_file import from_file, to_file
 from qroar_core.models.text import Texts
 from qroar_core.progress import OnStep, ignore
+from qroar_core.result import rounded
 from qroar_core.results import Diagnosis, Evaluation, SearchReport
-from qroar_core.results.base import rounded
 from qroar_core.results.retrieval import Retrieval
 from qroar_core.runs.folder import RETRIEVALS, RunFolder
 from qroar_core.runs.report import report_html

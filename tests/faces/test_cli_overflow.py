@@ -17,8 +17,8 @@ from qroar_core.figures import quality
 from qroar_core.maths.rescale import Scales
 from qroar_core.models.scales_file import to_file
 from qroar_core.models.text import split
+from qroar_core.result import exp
 from qroar_core.results import Evaluation
-from qroar_core.results.base import exp
 from qroar_core.results.claims import perplexity
 from qroar_core.results.league import League
 from qroar_core.results.replication import Claim

@@ -8,8 +8,9 @@ import torch
 from visitor import clicked, go, texts, titles
 
 from pages.parts.work import diagnosing
+from qroar_core.diagnostics.logit_noise.result import NoiseCurves
 from qroar_core.maths.rescale import identity
-from qroar_core.results.diagnosis import LayerGroup, NoiseCurves
+from qroar_core.results.diagnosis import LayerGroup
 from qroar_core.search import SearchOutcome
 
 pytestmark = pytest.mark.slow

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import math
 
+from qroar_core.diagnostics.aliasing.result import Kernel
+from qroar_core.diagnostics.anisotropy.result import Anisotropy
+from qroar_core.diagnostics.bands.result import Band, Pairs
+from qroar_core.diagnostics.dilation.result import Dilation
+from qroar_core.diagnostics.logit_noise.result import LogitNoise
+from qroar_core.diagnostics.outliers.result import Outliers
+from qroar_core.diagnostics.pair_error.result import PairErrors
+from qroar_core.diagnostics.similarity.result import HiddenSimilarity
+from qroar_core.diagnostics.tails.result import Survival, TailTable
 from qroar_core.results import Diagnosis, Evaluation, ScalesFile, SearchReport
-from qroar_core.results.diagnosis import (
-    Anisotropy,
-    Band,
-    Dilation,
-    HiddenSimilarity,
-    Kernel,
-    LogitNoise,
-    Outliers,
-    PairErrors,
-    Pairs,
-    Survival,
-    TailTable,
-)
 from qroar_core.results.evaluation import Attribution, Gain, PositionCurve, RotationFinding, Row
 from qroar_core.results.scales import ModelIdentity
 from qroar_core.results.search import Candidate, Verdict

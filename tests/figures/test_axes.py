@@ -3,7 +3,8 @@
 import planted
 import pytest
 
-from qroar_core.figures import aliasing, quality
+from qroar_core.diagnostics.aliasing import figure as aliasing
+from qroar_core.figures import quality
 from qroar_core.figures.picture import line_of, log_ticks
 
 

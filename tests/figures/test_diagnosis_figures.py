@@ -7,8 +7,16 @@ import plotly.io
 import pytest
 
 from benchmarks.synthetic import inflated
-from qroar_core.figures import aliasing, anisotropy, dilation, noise, outliers, pair_error, pressure, tails
-from qroar_core.figures.channels import runs
+from qroar_core.diagnostics.aliasing import figure as aliasing
+from qroar_core.diagnostics.anisotropy import figure as anisotropy
+from qroar_core.diagnostics.dilation import figure as dilation
+from qroar_core.diagnostics.logit_noise import figure as noise
+from qroar_core.diagnostics.outliers import figure as outliers
+from qroar_core.diagnostics.outliers.figure_channels import runs
+from qroar_core.diagnostics.pair_error import figure as pair_error
+from qroar_core.diagnostics.pressure import figure as pressure
+from qroar_core.diagnostics.similarity import figure as similarity
+from qroar_core.diagnostics.tails import figure as tails
 from qroar_core.figures.gallery import gallery
 from qroar_core.figures.maps import pooled, pooled_edges, pooled_map
 from qroar_core.figures.picture import PAYLOAD_LIMIT
@@ -40,7 +48,7 @@ PICTURES = {
     "noise split by band": noise.split(D, "band"),
     "noise split by layer": noise.split(D, "layer"),
     "pair error": pair_error.amplitude_and_phase(D, TUNED),
-    "hidden": noise.hidden_states(D),
+    "hidden": similarity.hidden_states(D),
 }
 
 
@@ -270,7 +278,7 @@ def test_anisotropy_is_drawn_in_degrees():
 
 def test_without_a_quantizer_the_noise_pictures_are_absent():
     clean = planted.diagnosis(quantized=False)
-    for draw in (noise.by_position, noise.by_distance, noise.by_layer_and_band, noise.split, noise.hidden_states,
+    for draw in (noise.by_position, noise.by_distance, noise.by_layer_and_band, noise.split, similarity.hidden_states,
                  pair_error.amplitude_and_phase, anisotropy.by_angle):  # fmt: skip
         assert draw(clean) is None
 
@@ -309,7 +317,7 @@ LARGE = {
     "noise by band": lambda d: noise.by_layer_and_band(d, d),
     "noise split": lambda d: noise.split(d, "layer"),
     "pair error": lambda d: pair_error.amplitude_and_phase(d, d),
-    "hidden": noise.hidden_states,
+    "hidden": similarity.hidden_states,
 }
 
 
@@ -323,7 +331,7 @@ def test_payload_stays_small_at_131072_positions(llama_sized, name):
 def test_a_map_of_a_thousand_position_bins_is_pooled():
     fine = inflated(planted.diagnosis(), length=131_072, layers=1, kv_heads=1, head_dim=128, bands=8, bins=1024)
     for picture in (outliers.channel_map(fine, "k/post", 0, 0), outliers.layers(fine, "k/post"),
-                    dilation.by_position(fine, 0), noise.hidden_states(fine)):  # fmt: skip
+                    dilation.by_position(fine, 0), similarity.hidden_states(fine)):  # fmt: skip
         assert len(plotly.io.to_json(picture.figure)) < PAYLOAD_LIMIT
     shown = outliers.channel_map(fine, "k/post", 0, 0)
     assert len(shown.figure.data[0].x) == 256

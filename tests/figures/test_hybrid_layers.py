@@ -7,7 +7,12 @@ import re
 import planted
 import pytest
 
-from qroar_core.figures import dilation, noise, outliers, scales, tails
+from qroar_core.diagnostics.dilation import figure as dilation
+from qroar_core.diagnostics.logit_noise import figure as noise
+from qroar_core.diagnostics.outliers import figure as outliers
+from qroar_core.diagnostics.similarity import figure as similarity
+from qroar_core.diagnostics.tails import figure as tails
+from qroar_core.figures import scales
 from qroar_core.results import ScalesFile
 from qroar_core.results.scales import ModelIdentity
 
@@ -15,7 +20,7 @@ NUMBERS = [3, 7]  # decoder layers of the two that were measured
 OF_ALL = {
     "noise by layer and band": noise.by_layer_and_band,
     "noise by layer and position": lambda d: noise.split(d, "layer"),
-    "hidden states": noise.hidden_states,
+    "hidden states": similarity.hidden_states,
     "tails": tails.overview,
     "outlier maps": lambda d: outliers.layers(d, "k/post"),
     "outlier shift": lambda d: outliers.shift(d, "k/post"),

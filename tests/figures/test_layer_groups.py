@@ -6,8 +6,10 @@ from pathlib import Path
 import planted
 import pytest
 
-from qroar_core.figures import gallery, noise
-from qroar_core.results.diagnosis import LayerGroup, NoiseCurves
+from qroar_core.diagnostics.logit_noise import figure as noise
+from qroar_core.diagnostics.logit_noise.result import NoiseCurves
+from qroar_core.figures import gallery
+from qroar_core.results.diagnosis import LayerGroup
 
 sys.path.insert(0, str(Path(__file__).parent))
 

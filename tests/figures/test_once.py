@@ -5,7 +5,7 @@ import weakref
 
 import planted
 
-from qroar_core.figures import outliers
+from qroar_core.diagnostics.outliers import figure as outliers
 from qroar_core.figures.once import once
 
 

@@ -6,7 +6,9 @@ import planted
 import plotly.io
 import pytest
 
-from qroar_core.figures import aliasing, pressure, pressure_methods
+from qroar_core.diagnostics.aliasing import figure as aliasing
+from qroar_core.diagnostics.pressure import figure as pressure
+from qroar_core.diagnostics.pressure import figure_methods as pressure_methods
 from qroar_core.figures.picture import PAYLOAD_LIMIT
 from qroar_core.results.pressure import MethodPressure, Pressures
 

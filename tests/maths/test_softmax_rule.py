@@ -7,9 +7,9 @@ import math
 import pytest
 import torch
 
+from qroar_core.diagnostics.logit_noise.measure import LogitNoiseMeter
+from qroar_core.diagnostics.pressure.measure import LogitPressureMeter
 from qroar_core.maths.attention_error import output_of
-from qroar_core.maths.logit_noise import LogitNoiseMeter
-from qroar_core.maths.logit_pressure import LogitPressureMeter
 from qroar_core.maths.softmax_rule import PLAIN, SoftmaxRule
 
 KV, GROUP, KEYS, D = 2, 3, 9, 4

@@ -10,7 +10,7 @@ from placed import ONE, TWO, placed, put
 from small_specs import TEXT
 
 from qroar_core import diagnose
-from qroar_core.maths.logit_noise import LogitNoiseMeter
+from qroar_core.diagnostics.logit_noise.measure import LogitNoiseMeter
 from qroar_core.maths.meters import home, tally
 from qroar_core.maths.positions import Sampled
 from qroar_core.maths.quantize import fake_quantize, fake_quantize_ste

@@ -10,7 +10,7 @@ import torch
 from pages.parts.work.keys import stage_key
 from qroar_core.errors import BadOutput
 from qroar_core.maths.rescale import Scales
-from qroar_core.results.base import rounded
+from qroar_core.result import rounded
 from qroar_core.runs import library as shelf_module
 from qroar_core.runs.library import Library, run_name
 from qroar_core.search import SearchOutcome

@@ -9,8 +9,8 @@ from test_library import YARN, keys, outcome
 from pages.parts.work import controlling, predicting, ranking, replicating
 from qroar_core.jobs import Manager
 from qroar_core.models.scales_file import temporary_prefix
+from qroar_core.result import rounded
 from qroar_core.results import Manifest
-from qroar_core.results.base import rounded
 from qroar_core.runs.entry import read_entry
 from qroar_core.runs.folder import SEVERAL
 from qroar_core.runs.library import Library, run_name, runs_root

@@ -6,7 +6,7 @@ import pytest
 from test_library import YARN, keys, outcome
 
 from pages.parts.work.keys import stage_key
-from qroar_core.results.base import rounded
+from qroar_core.result import rounded
 from qroar_core.runs.library import Library
 from qroar_core.runs.setting import default_setting
 from qroar_core.specs import QuantizerSpec, QuantSpec

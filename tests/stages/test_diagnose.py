@@ -110,7 +110,7 @@ def test_an_almost_exact_quantizer_leaves_hidden_states_alone(tiny):
 
 
 def test_the_file_reads_back_as_it_was(tiny, tmp_path):
-    from qroar_core.results.base import rounded
+    from qroar_core.result import rounded
 
     found = diagnose.run(tiny(), YARN, INT4, SPEC, TEXT)
     path = tmp_path / "diagnosis.json"

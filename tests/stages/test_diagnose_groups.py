@@ -23,8 +23,8 @@ from qroar_core.models.layer_groups import LayerGroup, layer_groups
 from qroar_core.models.loading import load_model
 from qroar_core.models.stream import Condition, open_stream
 from qroar_core.models.text import windows
+from qroar_core.result import rounded
 from qroar_core.results import Diagnosis
-from qroar_core.results.base import rounded
 from qroar_core.specs import (
     BandSpec,
     EvaluationSpec,

@@ -1,1 +1,0 @@
-"""The second half of the diagnose stage: meters become a result file."""

@@ -1,0 +1,142 @@
+"""From meters to `Diagnosis`: every number rounded to what a file needs, averaged where the name says so."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from qroar_core.diagnostics.anisotropy.observe import AnisotropyRecorder
+from qroar_core.diagnostics.anisotropy.table import anisotropy_of
+from qroar_core.diagnostics.dilation.observe import DilationRecorder
+from qroar_core.diagnostics.dilation.table import dilation_of
+from qroar_core.diagnostics.frame import SIDES, Frame, Rounding
+from qroar_core.diagnostics.layer_groups import Counted, Errors, groups_of
+from qroar_core.diagnostics.logit_noise.observe import LocalNoise, PropagatedNoise
+from qroar_core.diagnostics.logit_noise.table import noise_of
+from qroar_core.diagnostics.outliers.observe import OutlierRecorder
+from qroar_core.diagnostics.outliers.table import outliers_of
+from qroar_core.diagnostics.pair_error.observe import PairErrorRecorder
+from qroar_core.diagnostics.pair_error.table import pair_errors_of
+from qroar_core.diagnostics.pressure.observe import PressureRecorder
+from qroar_core.diagnostics.similarity.measure import SimilarityMeter
+from qroar_core.diagnostics.similarity.table import similarity_of
+from qroar_core.diagnostics.tails.observe import PairedTails
+from qroar_core.diagnostics.tails.table import survival_of, tail_table
+from qroar_core.maths.positions import Sampled
+from qroar_core.maths.rescale import Scales
+from qroar_core.models.acting import verdict_on
+from qroar_core.models.loaded import LoadedModel
+from qroar_core.models.rope import Turning
+from qroar_core.results.diagnosis import Diagnosis
+from qroar_core.specs import QuantSpec, RopeSpec
+
+# which error the logit noise is
+PROPAGATED, LOCAL = "propagated through the model", "local to each layer's own q and k"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Recorders:
+    """What rides on the long pass; None where nothing rounds q or k."""
+
+    outliers: OutlierRecorder
+    dilation: DilationRecorder
+    pressure: PressureRecorder
+    anisotropy: AnisotropyRecorder | None
+    pair_errors: PairErrorRecorder | None
+    noise: LocalNoise | None
+
+    @classmethod
+    def of(cls, frame: Frame, rounding: Rounding, turnings: tuple[Turning, ...], rows: Sampled) -> Recorders:
+        """All that this measurement asks for."""
+        rounds = rounding.rounds_logits
+        return cls(
+            OutlierRecorder(frame),
+            DilationRecorder(frame),
+            PressureRecorder(frame, turnings, rows),
+            AnisotropyRecorder(frame) if rounds else None,
+            PairErrorRecorder(frame) if rounds else None,
+            LocalNoise(frame, rounding, rows) if rounds else None,
+        )
+
+    def all(self) -> list[Any]:
+        """Those that are there."""
+        every = (self.outliers, self.dilation, self.pressure, self.anisotropy, self.pair_errors, self.noise)
+        return [recorder for recorder in every if recorder is not None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Passes:
+    """What the passes left behind."""
+
+    turnings: tuple[Turning, ...]  # of the groups of layers that turn
+    long: PairedTails
+    local: Recorders
+    short: PairedTails
+    native: PairedTails | None
+    hidden: SimilarityMeter | None
+    propagated: PropagatedNoise | None
+    scales: Scales | None
+
+
+def assemble(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, plan: Any, frame: Frame, passes: Passes,
+             seconds: dict[str, float]) -> Diagnosis:  # fmt: skip
+    """The stage's result. `plan` is diagnose.Plan."""
+    geo, local = loaded.geometry, passes.local
+    measured = passes.propagated or local.noise
+    noise = measured.meters if measured else None
+    pairs = local.pair_errors.meters if local.pair_errors else None
+    angles = local.anisotropy.meters if local.anisotropy else None
+    errors = Errors(noise, pairs, angles)
+    counted = Counted(geo, frame.bands, plan.length, plan.spec.law, local.pressure.meters, errors)
+    groups = groups_of(passes.turnings, counted)
+    first = groups[0]
+    assert first.pairs is not None  # groups that turn come first, and a model without any is refused when loaded
+    assert first.kernel is not None
+    tails = {
+        side: tail_table(passes.long.tails[side], passes.short.tails[side],
+                         passes.native.tails[side] if passes.native else None, plan.spec.eps, plan.spec.paired)
+        for side in SIDES
+    }  # fmt: skip
+    early = frame.short_bins(plan.short_length)
+    turning = [layer for layer in range(geo.n_layers) if layer not in geo.without_rope]
+    return Diagnosis(
+        bands=first.bands,
+        tail_inflation={
+            side: {x: _largest_over_heads(tails[f"{x}/{side}"].ratio) for x in ("q", "k")} for side in ("pre", "post")
+        },
+        logit_noise=noise_of(noise, PROPAGATED if passes.propagated else LOCAL) if noise else None,
+        pair_error=pair_errors_of([pairs[i] for i in turning]) if pairs else None,
+        verdict=verdict_on(geo, quant, "symmetric", frame.bands),
+        pairs=first.pairs,
+        kernel=first.kernel,
+        groups=groups if len(groups) > 1 else [],
+        tails=tails,
+        survival={side: survival_of(passes.long.tails[side], passes.short.tails[side]) for side in SIDES},
+        dilation=dilation_of(local.outliers.maps["k/post"], local.dilation.quantiles, frame.channel_band, early),
+        anisotropy=anisotropy_of(angles, still=geo.without_rope) if angles else None,
+        outliers=outliers_of(local.outliers.maps, local.outliers.errors, early),
+        hidden=similarity_of(passes.hidden) if passes.hidden else None,
+        position_edges=frame.bins.edges(),
+        length=plan.length,
+        short_length=plan.short_length,
+        windows=len(plan.ends),
+        paired_tokens=plan.spec.paired_tokens,
+        eps=plan.spec.eps,
+        pairing=geo.pairing,
+        rotary_dim=geo.rotary_dim,
+        head_dim=geo.head_dim,
+        n_kv_heads=geo.n_kv_heads,
+        decoder_layers=list(geo.decoder_layers),
+        scales_mode=passes.scales.mode if passes.scales is not None else None,
+        text=plan.text,
+        seconds=seconds,
+    )
+
+
+def _largest_over_heads(ratio: list) -> list:
+    """[layer][kv_head][band] -> [layer][band], the largest; None counts as no data."""
+    return [
+        [max((head[b] for head in heads if head[b] is not None), default=None) for b in range(len(heads[0]))]
+        for heads in ratio
+    ]
+

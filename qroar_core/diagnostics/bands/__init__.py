@@ -1,0 +1,1 @@
+"""The bands of RoPE pairs that every diagnostic is told by."""

@@ -1,0 +1,91 @@
+"""Dynamic-range dilation: how the range of q and k grows along the context, and what that costs in bits.
+
+A uniform quantizer of b bits has step proportional to absmax, so its noise doubles for every doubling of
+absmax: log2 of a ratio of ranges is the number of bits lost. Two ratios are kept apart. `bits_lost` compares
+a position bin with the short context; `crest_bits` compares a bin's absmax with its own RMS, the range that
+outliers make the rest pay for. Ranges come from the channel maps of maths/outliers.py; quantiles from a
+histogram of their own.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from qroar_core.diagnostics.outliers.measure import ChannelMaps
+from qroar_core.maths.meters import Meter
+from qroar_core.maths.positions import PositionBins
+from qroar_core.maths.sketches import LogHistogram
+
+# absmax / RMS of a uniform density on [-A, A]: a range that is fully used wastes no bits
+UNIFORM_CREST = math.sqrt(3.0)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Dilation:
+    """Ranges of one tensor of one layer; CPU float64, (n_kv_heads, bands, bins), NaN in empty bins.
+
+    absmax, rms: of the band's coordinates. bits_lost: log2(absmax / reference absmax), the reference being
+    the geometric mean over the reference bins (single bins are of one size, so more tokens do not widen it);
+    negative where the range shrinks. crest_bits: log2(absmax / (sqrt(3) RMS)), >= 0 for anything peakier than
+    uniform.
+    """
+
+    absmax: Tensor
+    rms: Tensor
+    bits_lost: Tensor
+    crest_bits: Tensor
+
+
+def dilation(maps: ChannelMaps, band_of_channel: Tensor, reference: slice) -> Dilation:
+    """Ranges by KV head, band and position bin.
+
+    Args:
+        maps: of q or k, before or after RoPE.
+        band_of_channel: int64 (head_dim,), -1 in no band (left out).
+        reference: the bins of the short context; at least one must hold tokens.
+    Raises:
+        ValueError: the reference bins hold no tokens.
+    """
+    filled = maps.count > 0
+    if not bool(filled[reference].any()):
+        raise ValueError(f"the reference bins {reference} hold no tokens")
+    bands = int(band_of_channel.max()) + 1
+    members = [band_of_channel == b for b in range(bands)]
+    absmax = torch.stack([maps.maximum[:, m].amax(1) for m in members], 1)  # (KV, bands, bins)
+    rms = torch.stack([maps.rms[:, m].square().mean(1).sqrt() for m in members], 1)
+    absmax, rms = (x.masked_fill(~filled, math.nan) for x in (absmax, rms))
+    base = absmax[..., reference].log2().nanmean(-1, keepdim=True)
+    return Dilation(absmax, rms, absmax.log2() - base, (absmax / (UNIFORM_CREST * rms)).log2())
+
+
+class QuantilesByPosition(Meter):
+    """Quantiles of |x| by position bin and band, all heads of a layer pooled.
+
+    Args:
+        bins: of position.
+        band_of_channel: int64 (head_dim,), -1 in no band (left out).
+        stride: count every stride-th token only; quantiles of a 512-token chunk barely need them all.
+    """
+
+    def __init__(self, bins: PositionBins, band_of_channel: Tensor, *, stride: int = 1) -> None:
+        self.bins, self.band_of_channel, self.stride = bins, band_of_channel, stride
+        self.bands = int(band_of_channel.max()) + 1
+        self.histogram = LogHistogram((bins.count, self.bands))
+
+    def update(self, start: int, x: Tensor) -> None:
+        """Add x (heads, tokens, head_dim) whose first token sits at position `start`."""
+        self.follow(x.device)
+        first = -start % self.stride  # the same tokens whatever the chunks are
+        x = x[:, first :: self.stride]
+        position = start + first + self.stride * torch.arange(x.shape[1], device=x.device)
+        where = (position * self.bins.count // self.bins.length).clamp_(max=self.bins.count - 1)
+        cell = where[:, None] * self.bands + self.band_of_channel  # (tokens, head_dim)
+        self.histogram.update(x, cell.masked_fill(self.band_of_channel < 0, -1))
+
+    def result(self, quantiles: tuple[float, ...] = (0.5, 0.99, 0.999)) -> Tensor:
+        """(len(quantiles), bins, bands) float64, within LogHistogram.relative_bound; NaN in empty bins."""
+        return torch.stack([self.histogram.quantile(q) for q in quantiles])

@@ -1,0 +1,158 @@
+"""What an interpolation does to each group of layers: bands, pairs and kernel, counted as far as the group sees.
+
+A sliding window of W tokens bounds every distance the layers meet, in training and now: pressures are averaged
+over distances under W, and no phase or side peak past it counts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from qroar_core.diagnostics.aliasing.result import Kernel
+from qroar_core.diagnostics.anisotropy.measure import AnisotropyMeter
+from qroar_core.diagnostics.anisotropy.table import anisotropy_of
+from qroar_core.diagnostics.bands.result import Band, Pairs
+from qroar_core.diagnostics.listed import listed
+from qroar_core.diagnostics.logit_noise.measure import LogitNoiseMeter
+from qroar_core.diagnostics.logit_noise.table import noise_curves
+from qroar_core.diagnostics.pair_error.measure import PairErrorMeter
+from qroar_core.diagnostics.pair_error.table import pair_errors_of
+from qroar_core.diagnostics.pressure.measure import LogitPressureMeter
+from qroar_core.maths.aliasing import band_kernel, compression, unseen_phase_fraction
+from qroar_core.maths.bands import Bands, turns_per_window
+from qroar_core.maths.pressure import (
+    frequency_slope,
+    interpolation_pressure,
+    mean_distance,
+    phase_displacement,
+)
+from qroar_core.models.geometry import Geometry
+from qroar_core.models.layer_groups import layer_groups
+from qroar_core.models.rope import Turning
+from qroar_core.results.diagnosis import LayerGroup
+from qroar_core.specs import DistanceLaw
+
+KERNEL_POINTS = 512
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Errors:
+    """Every layer's meters of what quantization does to q and k; None where it does not touch them."""
+
+    noise: Sequence[LogitNoiseMeter | None] | None
+    pairs: Sequence[PairErrorMeter] | None
+    anisotropy: Sequence[AnisotropyMeter] | None
+
+    def of(self, layers: Sequence[int], rotated: bool) -> dict[str, Any]:
+        """The fields of a LayerGroup that these layers fill; what speaks of pairs only where they turn."""
+        noise = [meter.result() for meter in _picked(self.noise, layers) if meter is not None]
+        pairs, anisotropy = (_picked(meters, layers if rotated else ()) for meters in (self.pairs, self.anisotropy))
+        return {
+            "noise": noise_curves(noise, rotated) if noise else None,
+            "pair_error": pair_errors_of(pairs) if pairs else None,
+            "anisotropy": anisotropy_of(anisotropy) if anisotropy else None,
+        }
+
+
+def _picked(meters: Sequence[Any] | None, layers: Sequence[int]) -> list[Any]:
+    return [] if meters is None else [meters[layer] for layer in layers]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Counted:
+    """What the groups are counted with."""
+
+    geometry: Geometry
+    bands: Bands
+    length: int  # L, tokens
+    law: DistanceLaw
+    pressure: Sequence[LogitPressureMeter | None]  # of each layer, None where it does not turn
+    errors: Errors
+
+
+def groups_of(turnings: Sequence[Turning], by: Counted) -> list[LayerGroup]:
+    """Every group of layers, rotated ones as in `turnings`, then those without RoPE."""
+    out = [_rotated(turning, by) for turning in turnings]
+    still = [group for group in layer_groups(by.geometry) if not group.rotated]
+    return out + [
+        LayerGroup(name=g.name, layers=list(g.layers), theta=None, window=g.window, interpolated=False,
+                   reach=g.reach(by.length), bands=[], pairs=None, kernel=None, **by.errors.of(g.layers, rotated=False))
+        for g in still
+    ]  # fmt: skip
+
+
+def _rotated(turning: Turning, by: Counted) -> LayerGroup:
+    group = turning.group
+    reach = group.reach(by.length)
+    pairs = _pairs(turning, by)
+    kernel = band_kernel(turning.at.scaled, by.bands, reach, KERNEL_POINTS)
+    return LayerGroup(
+        name=group.name,
+        layers=list(group.layers),
+        theta=group.theta,
+        window=group.window,
+        interpolated=group.interpolated,
+        reach=reach,
+        bands=_bands(by.bands, pairs, kernel.side_peak),
+        pairs=pairs,
+        kernel=Kernel(
+            distance=kernel.distance.tolist(),
+            low=listed(kernel.low),
+            high=listed(kernel.high),
+            side_peak_at=kernel.side_peak_at.tolist(),
+        ),
+        **by.errors.of(group.layers, rotated=True),
+    )
+
+
+def _pairs(turning: Turning, by: Counted) -> Pairs:
+    group, at = turning.group, turning.at
+    native, scaled, trained = at.native, at.scaled, at.original_context
+    distance = mean_distance(by.length, by.law, group.window)
+    meters = [by.pressure[layer] for layer in group.layers]
+    weighted = torch.stack([m.result().by_pair for m in meters if m is not None])  # (layers, KV, r/2)
+    return Pairs(
+        native_inv_freq=listed(native),
+        inv_freq=listed(scaled),
+        turns=listed(turns_per_window(native, trained)),
+        interpolation_pressure=listed(interpolation_pressure(frequency_slope(at), distance)),
+        phase_displacement=listed(phase_displacement(native, scaled, distance)),
+        logit_weighted_pressure=listed(weighted.mean((0, 1))),
+        unseen_phase=listed(unseen_phase_fraction(native, scaled, group.reach(trained), group.reach(by.length))),
+        attention_factor=turning.attention_factor,
+    )
+
+
+def _bands(bands: Bands, pairs: Pairs, side_peak: Tensor) -> list[Band]:
+    ratio = compression(torch.tensor(pairs.native_inv_freq), torch.tensor(pairs.inv_freq))
+    out = []
+    for b, (first, last) in enumerate(bands):
+        here = slice(first, last + 1)
+
+        def mean(values: list[float], here: slice = here) -> float:
+            return math.fsum(values[here]) / len(values[here])
+
+        peak = float(side_peak[b])
+        out.append(
+            Band(
+                index=b,
+                first_pair=first,
+                last_pair=last,
+                wavelength_min=2 * math.pi / max(pairs.inv_freq[here]),
+                wavelength_max=2 * math.pi / min(pairs.inv_freq[here]),
+                turns=mean(pairs.turns),
+                interpolation_pressure=mean(pairs.interpolation_pressure),
+                phase_displacement=mean(pairs.phase_displacement),
+                logit_weighted_pressure=math.fsum(pairs.logit_weighted_pressure[here]),
+                side_peak=peak if math.isfinite(peak) else None,
+                unseen_phase=mean(pairs.unseen_phase),
+                compression=float(ratio[here].mean()),
+            )
+        )
+    return out

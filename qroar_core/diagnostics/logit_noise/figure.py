@@ -1,0 +1,201 @@
+"""Logit noise: what quantization does to the attention logits, by position, distance, layer and band.
+
+Every picture takes a second diagnosis, of the same model with tuned scales in its weights, to draw over the first.
+The reference is the zero line: noise is measured against it.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from qroar_core.diagnostics.logit_noise.result import LogitNoise
+from qroar_core.figures.maps import Panel, side_by_side
+from qroar_core.figures.picture import BLUE, COLOURS, GREY, ORANGE, Picture, framed
+from qroar_core.results import Diagnosis
+
+ZERO_DISTANCE = 0.5  # where distance 0 stands on a log axis
+STYLES = {"quantized": (ORANGE, "solid"), "tuned": (BLUE, "solid"), "reference": (GREY, "dash")}
+
+
+def models(diagnosis: Diagnosis, tuned: Diagnosis | None = None) -> dict[str, LogitNoise]:
+    """ "quantized" and, where measured, "tuned" -> its noise."""
+    seen = {"quantized": diagnosis.logit_noise, "tuned": tuned.logit_noise if tuned else None}
+    return {name: noise for name, noise in seen.items() if noise is not None}
+
+
+def against(tuned: Diagnosis | None) -> str:
+    """What the zero line is, and for `shared` scales that the tuned one is not the same."""
+    if tuned is not None and tuned.scales_mode == "shared":
+        return (" The dashed zero line is the reference; shared scales change the logits themselves, so tuned is held "
+                "against its own reference: the unquantized model with the same scales.")  # fmt: skip
+    return " The dashed zero line is the reference."
+
+
+def by_position(diagnosis: Diagnosis, tuned: Diagnosis | None = None) -> Picture | None:
+    """RMS of the logit error and KL of the attention rows by query position. None when nothing is quantized."""
+    seen = models(diagnosis, tuned)
+    if not seen:
+        return None
+    figure = make_subplots(1, 2, horizontal_spacing=0.12)
+    tables = []
+    for name, noise in seen.items():
+        for col, values, what in ((1, noise.rms, "RMS logit error"), (2, noise.attention_kl, "attention KL")):
+            _line(figure, name, noise.position, values, f"position %{{x}}, {what}: %{{y:.4g}} nats", col)
+        tables.append(pd.DataFrame({"model": name, "position": noise.position, "rms": noise.rms,
+                                    "attention_kl": noise.attention_kl}))  # fmt: skip
+    for col in (1, 2):
+        _zero(figure, seen["quantized"].position, col)
+    framed(figure, "query position, tokens", "", log_x=True)
+    figure.update_yaxes(title_text="RMS logit error, nats", rangemode="tozero", row=1, col=1)
+    figure.update_yaxes(title_text="KL of the attention row, nats", rangemode="tozero", row=1, col=2)
+    return Picture(
+        f"Does the noise on the logits grow with position?{_won(seen)}",
+        figure,
+        pd.concat(tables, ignore_index=True),
+        f"Quantized minus reference at sampled query rows, mean over layers ({seen['quantized'].kind}). A rising line "
+        f"is damage that comes with length.{against(tuned)}",
+    )
+
+
+def by_group(diagnosis: Diagnosis) -> Picture | None:
+    """The same, one line a group of layers. None where layers are alike, or the file does not tell them apart."""
+    whole = diagnosis.logit_noise
+    seen = [(group, group.noise) for group in diagnosis.groups if group.noise is not None]
+    if whole is None or not seen:
+        return None
+    figure = make_subplots(1, 2, horizontal_spacing=0.12)
+    for at, (group, noise) in enumerate(seen):
+        for col, values, what in ((1, noise.rms, "RMS logit error"), (2, noise.attention_kl, "attention KL")):
+            figure.add_scatter(
+                x=whole.position, y=values, name=group.name, legendgroup=group.name, showlegend=col == 1,
+                mode="lines+markers", line={"color": COLOURS[at % len(COLOURS)]}, row=1, col=col,
+                hovertemplate=f"{group.name}<br>position %{{x}}, {what}: %{{y:.4g}} nats<extra></extra>",
+            )  # fmt: skip
+    framed(figure, "query position, tokens", "", log_x=True)
+    figure.update_yaxes(title_text="RMS logit error, nats", rangemode="tozero", row=1, col=1)
+    figure.update_yaxes(title_text="KL of the attention row, nats", rangemode="tozero", row=1, col=2)
+    loudest, _ = max(seen, key=lambda pair: sum(v or 0.0 for v in pair[1].rms))
+    return Picture(
+        f"Which layers make the noise? Most: {loudest.name}",
+        figure,
+        pd.concat(
+            [
+                pd.DataFrame({"layers": group.name, "position": whole.position, "rms": noise.rms,
+                              "attention_kl": noise.attention_kl})
+                for group, noise in seen
+            ],
+            ignore_index=True,
+        ),
+        f"One line a group of layers that turn and see alike, mean over its own layers ({whole.kind}). A window bounds "
+        "what its layers can lose to length.",
+    )  # fmt: skip
+
+
+def by_distance(diagnosis: Diagnosis, tuned: Diagnosis | None = None) -> Picture | None:
+    """RMS of the logit error by distance between query and key."""
+    seen = models(diagnosis, tuned)
+    if not seen:
+        return None
+    figure = make_subplots(1, 1)
+    distance, tables = seen["quantized"].distance, []
+    places = [d or ZERO_DISTANCE for d in distance]
+    for name, noise in seen.items():
+        _line(figure, name, places, noise.rms_by_distance, "from distance %{text}: %{y:.4g} nats", 1, distance)
+        tables.append(pd.DataFrame({"model": name, "distance": noise.distance, "rms": noise.rms_by_distance}))
+    _zero(figure, places, 1)
+    framed(figure, "distance from query to key, tokens (start of each octave)", "RMS logit error, nats", log_x=True)
+    figure.update_xaxes(tickvals=places, ticktext=[str(d) for d in distance])
+    figure.update_yaxes(rangemode="tozero")
+    return Picture(
+        "Are far keys noisier than near ones?",
+        figure,
+        pd.concat(tables, ignore_index=True),
+        f"The same error by how far back the key stands.{against(tuned)}",
+    )
+
+
+def by_layer_and_band(diagnosis: Diagnosis, tuned: Diagnosis | None = None) -> Picture | None:
+    """RMS of each band's part of the logit error, quantized beside tuned on one scale."""
+    seen = models(diagnosis, tuned)
+    if not seen:
+        return None
+    columns = [str(b.index) for b in diagnosis.bands]
+    panels = [Panel(name, noise.by_band, columns, "band, fast to slow", "band") for name, noise in seen.items()]
+    table = pd.DataFrame(
+        [
+            {"layer": diagnosis.layer_number(i), "band": b}
+            | {f"{name}_rms": noise.by_band[i][b] for name, noise in seen.items()}
+            for i, row in enumerate(panels[0].z)
+            for b in range(len(row))
+        ]
+    )
+    known = [(v, i, b) for i, row in enumerate(panels[0].z) for b, v in enumerate(row) if v is not None]
+    _, layer, band = max(known, default=(0.0, 0, 0))
+    return Picture(
+        f"Which band makes the noise? Most in layer {diagnosis.layer_number(layer)}, band {band}",
+        side_by_side(panels, diagnosis.layer_names(), "nats"),
+        table,
+        "Each cell is the RMS of that band's share of the logit error: the cells that rescaling has most to win in.",
+    )
+
+
+def split(diagnosis: Diagnosis, rows: str = "band", name: str = "quantized") -> Picture | None:
+    """The noise taken apart: bands by position and by distance, or layers by position with their attention KL.
+
+    Args:
+        diagnosis: of the model called `name`.
+        rows: "band" or "layer".
+    """
+    noise = diagnosis.logit_noise
+    if noise is None:
+        return None
+    positions, distances = [str(p) for p in noise.position], [str(d) for d in noise.distance]
+    at = "query position, tokens"
+    if rows == "band":
+        panels = [Panel("RMS by position", noise.by_band_position, positions, at, "position"),
+                  Panel("RMS by distance", noise.by_band_distance, distances, "distance, tokens",
+                        "from distance")]  # fmt: skip
+        numbers = [b.index for b in diagnosis.bands]
+    else:
+        panels = [Panel("RMS logit error", noise.by_layer, positions, at, "position"),
+                  Panel("attention KL", noise.kl_by_layer, positions, at, "position")]  # fmt: skip
+        numbers = [diagnosis.layer_number(i) for i in range(len(noise.by_layer))]
+    names = [f"{rows} {number}" for number in numbers]
+    table = pd.DataFrame(
+        [
+            {rows: number, panel.word.removeprefix("from "): panel.columns[j], "measure": panel.title, "nats": value}
+            for panel in panels
+            for number, row in zip(numbers, panel.z)
+            for j, value in enumerate(row)
+        ]
+    )
+    known = [(v, i) for i, row in enumerate(panels[0].z) for v in row[len(row) // 2 :] if v is not None]
+    return Picture(
+        f"Where in the context does each {rows} make its noise? {name.capitalize()}: far out most from "
+        f"{names[max(known, default=(0.0, 0))[1]]}",
+        side_by_side(panels, names, "nats"),
+        table,
+        f"One row a {rows}, both maps on one scale. A row that brightens to the right gets noisier further out.",
+    )
+
+
+def _line(figure: go.Figure, name: str, x: list, y: list, hover: str, col: int, text: list | None = None) -> None:
+    colour, dash = STYLES[name]
+    figure.add_scatter(x=x, y=y, name=name, legendgroup=name, showlegend=col == 1, mode="lines+markers", text=text,
+                       line={"color": colour, "dash": dash}, hovertemplate=f"{hover}<extra>{name}</extra>",
+                       row=1, col=col)  # fmt: skip
+
+
+def _zero(figure: go.Figure, x: list, col: int) -> None:
+    """The reference: without noise by definition."""
+    _line(figure, "reference", [x[0], x[-1]], [0.0, 0.0], "reference: 0 by definition", col)
+
+
+def _won(seen: dict[str, LogitNoise]) -> str:
+    """How the tuned RMS compares, over the sampled rows."""
+    if "tuned" not in seen:
+        return ""
+    before, after = (sum(v or 0.0 for v in seen[name].rms) for name in ("quantized", "tuned"))
+    return f" Tuned scales change its RMS by {after / before - 1:+.0%}" if before else ""

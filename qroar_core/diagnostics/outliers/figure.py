@@ -1,0 +1,222 @@
+"""Outlier channels: where they are, whether they are still there far out, and what they cost a quantizer."""
+
+from __future__ import annotations
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from qroar_core.diagnostics.outliers.figure_channels import band_of_channel, channel_names, pair_of_channel, runs
+from qroar_core.diagnostics.tails.figure import NAMES
+from qroar_core.figures.maps import (
+    Number,
+    Panel,
+    clickable,
+    colour_axis,
+    frame,
+    pooled,
+    pooled_edges,
+    pooled_map,
+    side_by_side,
+)
+from qroar_core.figures.once import once
+from qroar_core.figures.picture import POSITION_AXIS, Picture, bin_names, framed, heatmap
+from qroar_core.results import Diagnosis
+
+PANELS, COLUMNS = 12, 6  # layers in one overview, and in a row of it
+PANEL_CELLS = 32, 16  # channels x positions an overview panel is pooled to
+TITLE_CELLS = 6  # empty rows that hold a panel's title
+MAP_POSITIONS = 256  # position bins the large map is pooled to
+LABEL_PIXELS = 13  # height a band's name needs beside the large map
+
+
+def pages(diagnosis: Diagnosis) -> int:
+    """How many overviews show all layers."""
+    return -(-len(diagnosis.outliers.maps["k/post"]) // PANELS)
+
+
+def loudest_layer(diagnosis: Diagnosis, which: str) -> int:
+    """The layer with the highest peak."""
+    return int(peaks(diagnosis, which)["peak"].argmax())
+
+
+def loudest_head(diagnosis: Diagnosis, which: str, layer: int) -> int:
+    """The KV head with the highest peak of the layer."""
+    return int(peaks(diagnosis, which)["kv_head"][layer])
+
+
+@once
+def peaks(diagnosis: Diagnosis, which: str) -> pd.DataFrame:
+    """The largest entry of every layer and where it is; one line a layer."""
+    bins = bin_names(diagnosis.position_edges)
+    maps = diagnosis.outliers.maps[which]
+    return pd.DataFrame([_peak(heads, diagnosis.layer_number(i), bins) for i, heads in enumerate(maps)])
+
+
+def layers(diagnosis: Diagnosis, which: str, page: int = 0, picked: int | None = None) -> Picture:
+    """One small channel x position map a layer, of the head with the highest peak; panels can be clicked."""
+    table, small = peaks(diagnosis, which), _panels(diagnosis, which, page)
+    figure = _tiled(small, table, picked)
+    figure.update_layout(coloraxis=colour_axis(list(small.values()), f"|{which[0]}|"))
+    top = table.iloc[int(table["peak"].argmax())]
+    first, last = (diagnosis.layer_number(edge) for edge in (min(small), max(small)))
+    kind = " with attention" if diagnosis.decoder_layers else ""
+    of = f" (layers {first}–{last} of {len(table)}{kind})" if len(table) > PANELS else ""
+    return Picture(
+        f"{NAMES[which]} peaks at {top['peak']:.3g}: layer {top['layer']}, KV head {top['kv_head']}, "
+        f"channel {top['channel']}{of}",
+        figure,
+        table,
+        "Each panel is one layer: channels from top to bottom, positions from left to right, brightest where |x| is "
+        "largest, of the KV head with the layer's highest peak. Click a panel to see it large.",
+    )
+
+
+@once
+def _panels(diagnosis: Diagnosis, which: str, page: int) -> dict[int, list[list[Number]]]:
+    """Layer -> small map of its loudest head."""
+    maps, heads = diagnosis.outliers.maps[which], peaks(diagnosis, which)["kv_head"]
+    shown = range(page * PANELS, min((page + 1) * PANELS, len(maps)))
+    return {layer: pooled_map(maps[layer][heads[layer]], *PANEL_CELLS) for layer in shown}
+
+
+def channel_map(diagnosis: Diagnosis, which: str, layer: int, head: int) -> Picture:
+    """Largest |x| of every channel by position bin, with the band edges drawn. `which` such as "k/post"."""
+    z = diagnosis.outliers.maps[which][layer][head]
+    bins = bin_names(pooled_edges(diagnosis.position_edges, MAP_POSITIONS))
+    names = channel_names(diagnosis)
+    hover = "%{y}<br>positions %{x}: |x| up to %{z:.4g}"
+    figure = go.Figure(heatmap([pooled(row, MAP_POSITIONS) for row in z], bins, names, "", hover=hover))
+    height = min(900, max(520, 5 * len(z)))
+    framed(figure, POSITION_AXIS, "channel of the head", height=height, legend=False)
+    figure.update_traces(xgap=0, ygap=0, colorbar_title_text=f"|{which[0]}|", colorbar_x=1.09)
+    figure.update_xaxes(type="category", nticks=8, tickangle=0)
+    step = max(1, len(z) // 16)
+    ticks = list(range(0, len(z), step))
+    figure.update_yaxes(type="category", range=[len(z) - 0.5, -0.5], tickvals=ticks, ticktext=[str(t) for t in ticks])
+    figure.update_layout(margin_r=90)
+    _draw_bands(figure, diagnosis, (height - 72) / len(z))
+    table = pd.DataFrame(z, columns=bin_names(diagnosis.position_edges))
+    table.insert(0, "channel", range(len(z)))
+    table.insert(1, "pair", pair_of_channel(diagnosis))
+    table.insert(2, "band", band_of_channel(diagnosis))
+    twice = "every band appears twice, as channels i and i + r/2" if diagnosis.pairing == "half" else (
+        "pairs are neighbours (2i, 2i + 1), so every band is one stretch")  # fmt: skip
+    return Picture(
+        f"Which channels of {NAMES[which]} stand out? (layer {diagnosis.layer_number(layer)}, KV head {head})",
+        figure,
+        table.astype({"pair": "Int64", "band": "Int64"}),
+        "A bright row is an outlier channel; a row that brightens to the right grows with position. Lines are band "
+        f"edges: {twice}.",
+    )
+
+
+@once
+def shift(diagnosis: Diagnosis, which: str) -> Picture:
+    """Jaccard index of the outlier sets at short and at long positions, and the mass that moved, by KV head."""
+    same, moved = diagnosis.outliers.jaccard[which], diagnosis.outliers.mass_moved[which]
+    columns = [str(h) for h in range(max(map(len, same)))]
+    panels = [Panel("same channels (Jaccard)", same, columns, "KV head", "KV head"),
+              Panel("outlier mass moved", moved, columns, "KV head", "KV head")]  # fmt: skip
+    table = pd.DataFrame(
+        [
+            {"layer": diagnosis.layer_number(i), "kv_head": h, "jaccard": value, "mass_moved": moved[i][h]}
+            for i, row in enumerate(same)
+            for h, value in enumerate(row)
+        ]
+    )
+    mean = table["jaccard"].astype(float).mean()
+    return Picture(
+        f"Outliers of {NAMES[which]}: near and far share {mean:.0%} of their channels on average",
+        side_by_side(panels, diagnosis.layer_names(), "share", span=(0.0, 1.0)),
+        table,
+        f"Left, 1: the same channels stand out at the first and at the last positions; 0: none of them does. Right: "
+        f"the part of the outliers' magnitude found in other channels far out (rule: {diagnosis.outliers.rule}).",
+    )
+
+
+@once
+def error_share(diagnosis: Diagnosis) -> Picture:
+    """Share of each band's quantization error that outlier entries carry, int8 against int4."""
+    shares, entries = diagnosis.outliers.error_share, diagnosis.outliers.entry_share
+    columns = [str(b.index) for b in diagnosis.bands]
+    panels = [Panel(f"of the {bits} error", z, columns, "band", "band") for bits, z in shares.items()]
+    panels.append(Panel("of the entries", entries, columns, "band", "band"))
+    table = pd.DataFrame(
+        [
+            {"layer": diagnosis.layer_number(i), "band": b}
+            | {f"{bits}_error": z[i][b] for bits, z in shares.items()}
+            | {"entries": value}
+            for i, row in enumerate(entries)
+            for b, value in enumerate(row)
+        ]
+    )
+    mean = table.drop(columns=["layer", "band"]).astype(float).mean()
+    parts = " and ".join(f"{mean[f'{bits}_error']:.1%} of the {bits} error" for bits in shares)
+    return Picture(
+        f"Outliers are {mean['entries']:.1%} of the entries and carry {parts}",
+        side_by_side(panels, diagnosis.layer_names(), "share"),
+        table,
+        "Squared error of K on outlier entries over all of it, by layer and band; the title gives means. Where the "
+        "error's share exceeds the entries' own, outliers are rounded worse than the rest; where it does not, the rest "
+        "pays for their range.",
+    )
+
+
+def _tiled(panels: dict[int, list[list[Number]]], table: pd.DataFrame, picked: int | None) -> go.Figure:
+    """Layer -> map, laid out in rows as one heatmap with empty cells between."""
+    tall, wide = (len(z := next(iter(panels.values()))), len(z[0]))
+    columns = min(COLUMNS, len(panels))
+    high, across = tall + TITLE_CELLS, wide + 1  # cells of a panel with its title and the space beside it
+    rows = -(-len(panels) // columns)
+    sheet: list[list[Number]] = [[None] * (columns * across - 1) for _ in range(rows * high)]
+    titles, points, frames, hover = [], [], [], []
+    for at, (layer, z) in enumerate(panels.items()):
+        top, left = at // columns * high + TITLE_CELLS, at % columns * across
+        for i, row in enumerate(z):
+            sheet[top + i][left : left + wide] = row
+        peak = table.iloc[layer]
+        points.append((left + wide / 2 - 0.5, top + tall / 2 - 0.5))
+        hover.append(f"layer {peak['layer']}, KV head {peak['kv_head']}: {peak['peak']:.4g} in "
+                     f"channel {peak['channel']}, positions {peak['positions']}")  # fmt: skip
+        titles.append({"text": f"layer {peak['layer']}, head {peak['kv_head']}", "x": points[-1][0], "y": top - 0.5,
+                       "yanchor": "bottom", "showarrow": False, "font": {"size": 12}})  # fmt: skip
+        if layer == picked:
+            frames.append(frame(left - 0.5, top - 0.5, left + wide - 0.5, top + tall - 0.5))
+    figure = go.Figure(go.Heatmap(z=sheet, coloraxis="coloraxis", hoverongaps=False))
+    clickable(figure, [x for x, _ in points], [y for _, y in points], [[layer] for layer in panels], hover)
+    framed(figure, "position within each panel →", "← channel", height=70 + 165 * rows, legend=False)
+    bare = {"showticklabels": False, "showgrid": False}
+    figure.update_layout(
+        xaxis={**bare, "range": [-0.5, len(sheet[0]) - 0.5]}, yaxis={**bare, "range": [len(sheet) - 0.5, -0.5]},
+        annotations=titles, shapes=frames, margin={"t": 6, "l": 40, "b": 40},
+    )  # fmt: skip
+    return figure
+
+
+def _peak(heads: list, layer: int, bins: list[str]) -> dict:
+    """The largest entry of a layer and where it is."""
+    best: tuple[float, int, int, int] = (0.0, 0, 0, 0)
+    for head, channels in enumerate(heads):
+        for channel, row in enumerate(channels):
+            top = max(filter(None, row), default=0.0)  # over empty bins and zeros
+            if top > best[0]:
+                best = (top, head, channel, row.index(top))
+    peak, head, channel, at = best
+    return {"layer": layer, "kv_head": head, "channel": channel, "positions": bins[at], "peak": peak}
+
+
+def _draw_bands(figure: go.Figure, diagnosis: Diagnosis, pixels: float) -> None:
+    """Edges between bands as lines, their names in the right margin; `pixels` is a channel's height."""
+    free = 0.0  # pixels from the top where the next name may stand
+    lines, names = [], []
+    for run in runs(diagnosis):
+        if run.first > 0:
+            lines.append({"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": run.first - 0.5,
+                          "y1": run.first - 0.5, "line": {"color": "#FFFFFF", "width": 1.5}})  # fmt: skip
+        middle = (run.first + run.last) / 2
+        if middle * pixels >= free:
+            names.append({"xref": "paper", "x": 1.005, "xanchor": "left", "y": middle, "showarrow": False,
+                          "font": {"size": 11},
+                          "text": "no rotation" if run.band is None else f"band {run.band}"})  # fmt: skip
+            free = middle * pixels + LABEL_PIXELS
+    figure.update_layout(shapes=lines, annotations=names)

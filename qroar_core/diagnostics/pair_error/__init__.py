@@ -1,0 +1,1 @@
+"""Amplitude and phase error of quantized RoPE pairs."""

@@ -1,0 +1,1 @@
+"""Similarity of hidden states: the reference's layer outputs against the quantized model's."""
