@@ -20,7 +20,7 @@ def picture(shown: Picture | None, key: str, table: bool = True, **chart: Any) -
     with st.container(border=True):
         st.markdown(f"#### {shown.title}")
         st.plotly_chart(shown.figure, key=key, alt=shown.alt, config={"displaylogo": False}, **chart)
-        st.caption(shown.how_to_read)
+        st.caption(f"{shown.how_to_read} {shown.sample}".strip())
         if table:
             with st.expander("The numbers"):
                 numbers(shown.table, key)

@@ -15,6 +15,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from qroar_core.diagnostics.bands.result import Band
+from qroar_core.diagnostics.sample import Sample
 
 BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 PINK, SKY, GREY = "#CC79A7", "#56B4E9", "#8A8A8A"
@@ -36,11 +37,20 @@ class Picture:
     figure: go.Figure
     table: pd.DataFrame
     how_to_read: str
+    sample: str = ""  # a sentence: what it was counted on
 
     @property
     def alt(self) -> str:
         """Text for those who do not see the figure."""
         return f"{self.title}. {self.how_to_read}"
+
+
+OLDER = "Computed by an older version, before this figure's definition was mended: diagnose again."
+
+
+def counted_on(sample: Sample | None) -> str:
+    """The sentence under a figure of a diagnosis; a result without a sample is from an older version."""
+    return OLDER if sample is None else sample.sentence
 
 
 def framed(figure: go.Figure, x: str, y: str, *, height: int = HEIGHT, log_x: bool = False, log_y: bool = False,

@@ -89,7 +89,7 @@ def _figure(picture: Picture) -> str:
     table = shown.to_html(index=False, border=0, float_format=lambda x: f"{x:.5g}", na_rep="")
     return (
         f'<figure aria-label="{html.escape(picture.alt, quote=True)}"><h3>{_text(picture.title)}</h3>{drawn}'
-        f"<figcaption>{_text(picture.how_to_read)}</figcaption>"
+        f"<figcaption>{_text(f'{picture.how_to_read} {picture.sample}'.strip())}</figcaption>"
         f'<details><summary>The numbers</summary><div class="scroll">{table}</div>{cut}</details></figure>\n'
     )
 

@@ -56,12 +56,14 @@ class DiagnosisSpec:
     position_bins: int = 16
     chunk: int = 512
     seed: int = 0
+    null_draws: int = 1  # how often the null of each diagnostic is drawn, where it is random
 
     def __post_init__(self) -> None:
         one_of("distance law", self.law, DistanceLaw)
         if not 0 < self.eps < 0.5:
             raise BadSpec(f"eps must lie in (0, 0.5), got {self.eps}")
-        for name in ("paired_tokens", "windows", "query_rows", "position_bins", "chunk"):
+        for name in ("paired_tokens", "windows", "query_rows", "position_bins", "chunk",
+                     "null_draws"):  # fmt: skip
             at_least(name, getattr(self, name), 1)
         for name in ("length", "short_length"):
             if getattr(self, name) is not None:
