@@ -1,0 +1,17 @@
+"""The null of a diagnostic: what the same figure shows when there is nothing to see."""
+
+from __future__ import annotations
+
+from qroar_core.result import Number, Result
+
+
+class NullRow(Result):
+    """One quantity beside its null: `diagnose --null` and the report print these rows."""
+
+    diagnostic: str  # as its page calls it: "Axis anisotropy"
+    quantity: str  # "worst over best angle, largest band and layer"
+    measured: Number
+    null: Number  # the same quantity with the effect taken out; the mean, where it was drawn several times
+    low: Number = None  # least and greatest over the draws, or the interval that `control` names
+    high: Number = None
+    control: str  # what was done to take the effect out: "noise of the same size at a random angle"
