@@ -52,7 +52,7 @@ class Recorders:
         return cls(
             OutlierRecorder(frame),
             DilationRecorder(frame),
-            PressureRecorder(frame, turnings, rows),
+            PressureRecorder(frame, turnings),
             AnisotropyRecorder(frame) if rounds else None,
             PairErrorRecorder(frame) if rounds else None,
             LocalNoise(frame, rounding, rows) if rounds else None,
@@ -87,7 +87,7 @@ def assemble(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, plan: Any, f
     pairs = local.pair_errors.meters if local.pair_errors else None
     angles = local.anisotropy.meters if local.anisotropy else None
     errors = Errors(noise, pairs, angles)
-    counted = Counted(geo, frame.bands, plan.length, plan.spec.law, local.pressure.meters, errors)
+    counted = Counted(geo, frame.bands, plan.length, plan.spec, local.pressure, errors)
     groups = groups_of(passes.turnings, counted)
     first = groups[0]
     assert first.pairs is not None  # groups that turn come first, and a model without any is refused when loaded
@@ -109,6 +109,7 @@ def assemble(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, plan: Any, f
         verdict=verdict_on(geo, quant, "symmetric", frame.bands),
         pairs=first.pairs,
         kernel=first.kernel,
+        logit_change=first.logit_change,
         groups=groups if len(groups) > 1 else [],
         tails=tails,
         survival={side: survival_of(passes.long.tails[side], passes.short.tails[side]) for side in SIDES},

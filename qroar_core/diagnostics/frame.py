@@ -18,7 +18,7 @@ from qroar_core.models.condition import StaticRange
 from qroar_core.models.geometry import Geometry
 from qroar_core.models.kv_store import rounder
 from qroar_core.models.stream import AttentionTap, Stream
-from qroar_core.specs import QuantSpec
+from qroar_core.specs import DiagnosisSpec, QuantSpec
 
 SIDES = ("q/pre", "q/post", "k/pre", "k/post")
 
@@ -34,6 +34,7 @@ class Frame:
     windows: tuple[int, ...]  # end position of each paired window in the long context
     paired_tokens: int
     tail_keep: dict[str, int]  # "q" and "k": values kept per tail
+    spec: DiagnosisSpec = DiagnosisSpec()  # the distance law, the seed and how often a null is drawn
 
     @property
     def channel_band(self) -> Tensor:

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from qroar_core.diagnostics.aliasing.result import Kernel
+from qroar_core.diagnostics.aliasing.result import Kernel, NativeKernel
 from qroar_core.diagnostics.anisotropy.measure import AnisotropyMeter
 from qroar_core.diagnostics.anisotropy.table import anisotropy_of
 from qroar_core.diagnostics.bands.result import Band, Pairs
@@ -23,7 +22,9 @@ from qroar_core.diagnostics.logit_noise.measure import LogitNoiseMeter
 from qroar_core.diagnostics.logit_noise.table import noise_curves
 from qroar_core.diagnostics.pair_error.measure import PairErrorMeter
 from qroar_core.diagnostics.pair_error.table import pair_errors_of
-from qroar_core.diagnostics.pressure.measure import LogitPressureMeter
+from qroar_core.diagnostics.pressure.observe import PressureRecorder
+from qroar_core.diagnostics.pressure.result import LogitChange
+from qroar_core.diagnostics.pressure.table import logit_change_of
 from qroar_core.maths.aliasing import band_kernel, compression, unseen_phase_fraction
 from qroar_core.maths.bands import Bands, turns_per_window
 from qroar_core.maths.pressure import (
@@ -35,8 +36,9 @@ from qroar_core.maths.pressure import (
 from qroar_core.models.geometry import Geometry
 from qroar_core.models.layer_groups import layer_groups
 from qroar_core.models.rope import Turning
+from qroar_core.result import PerBand
 from qroar_core.results.diagnosis import LayerGroup
-from qroar_core.specs import DistanceLaw
+from qroar_core.specs import DiagnosisSpec
 
 KERNEL_POINTS = 512
 
@@ -71,8 +73,8 @@ class Counted:
     geometry: Geometry
     bands: Bands
     length: int  # L, tokens
-    law: DistanceLaw
-    pressure: Sequence[LogitPressureMeter | None]  # of each layer, None where it does not turn
+    spec: DiagnosisSpec
+    pressure: PressureRecorder
     errors: Errors
 
 
@@ -90,8 +92,9 @@ def groups_of(turnings: Sequence[Turning], by: Counted) -> list[LayerGroup]:
 def _rotated(turning: Turning, by: Counted) -> LayerGroup:
     group = turning.group
     reach = group.reach(by.length)
-    pairs = _pairs(turning, by)
-    kernel = band_kernel(turning.at.scaled, by.bands, reach, KERNEL_POINTS)
+    change, parts = logit_change_of(by.pressure, group.layers)
+    pairs = _pairs(turning, by, parts)
+    kernel = _kernel(turning, by)
     return LayerGroup(
         name=group.name,
         layers=list(group.layers),
@@ -99,37 +102,51 @@ def _rotated(turning: Turning, by: Counted) -> LayerGroup:
         window=group.window,
         interpolated=group.interpolated,
         reach=reach,
-        bands=_bands(by.bands, pairs, kernel.side_peak),
+        bands=_bands(by.bands, pairs, kernel.side_peak, change),
         pairs=pairs,
-        kernel=Kernel(
-            distance=kernel.distance.tolist(),
-            low=listed(kernel.low),
-            high=listed(kernel.high),
-            side_peak_at=kernel.side_peak_at.tolist(),
-        ),
+        kernel=kernel,
+        logit_change=change,
         **by.errors.of(group.layers, rotated=True),
     )
 
 
-def _pairs(turning: Turning, by: Counted) -> Pairs:
+def _kernel(turning: Turning, by: Counted) -> Kernel:
+    """Under the interpolation as far as the group sees, and natively as far as it saw in training."""
+    at, group = turning.at, turning.group
+    found = band_kernel(at.scaled, by.bands, group.reach(by.length), KERNEL_POINTS)
+    null = band_kernel(at.native, by.bands, group.reach(at.original_context), KERNEL_POINTS)
+    return Kernel(
+        distance=found.distance.tolist(),
+        low=listed(found.low),
+        high=listed(found.high),
+        side_peak_at=found.side_peak_at.tolist(),
+        side_peak=listed(found.side_peak),
+        null=NativeKernel(
+            distance=null.distance.tolist(),
+            high=listed(null.high),
+            side_peak=listed(null.side_peak),
+            side_peak_at=null.side_peak_at.tolist(),
+        ),
+    )
+
+
+def _pairs(turning: Turning, by: Counted, parts: list[float]) -> Pairs:
     group, at = turning.group, turning.at
     native, scaled, trained = at.native, at.scaled, at.original_context
-    distance = mean_distance(by.length, by.law, group.window)
-    meters = [by.pressure[layer] for layer in group.layers]
-    weighted = torch.stack([m.result().by_pair for m in meters if m is not None])  # (layers, KV, r/2)
+    distance = mean_distance(by.length, by.spec.law, group.window)
     return Pairs(
         native_inv_freq=listed(native),
         inv_freq=listed(scaled),
         turns=listed(turns_per_window(native, trained)),
         interpolation_pressure=listed(interpolation_pressure(frequency_slope(at), distance)),
         phase_displacement=listed(phase_displacement(native, scaled, distance)),
-        logit_weighted_pressure=listed(weighted.mean((0, 1))),
+        logit_weighted_pressure=parts,
         unseen_phase=listed(unseen_phase_fraction(native, scaled, group.reach(trained), group.reach(by.length))),
         attention_factor=turning.attention_factor,
     )
 
 
-def _bands(bands: Bands, pairs: Pairs, side_peak: Tensor) -> list[Band]:
+def _bands(bands: Bands, pairs: Pairs, side_peak: PerBand, change: LogitChange) -> list[Band]:
     ratio = compression(torch.tensor(pairs.native_inv_freq), torch.tensor(pairs.inv_freq))
     out = []
     for b, (first, last) in enumerate(bands):
@@ -138,7 +155,6 @@ def _bands(bands: Bands, pairs: Pairs, side_peak: Tensor) -> list[Band]:
         def mean(values: list[float], here: slice = here) -> float:
             return math.fsum(values[here]) / len(values[here])
 
-        peak = float(side_peak[b])
         out.append(
             Band(
                 index=b,
@@ -150,9 +166,13 @@ def _bands(bands: Bands, pairs: Pairs, side_peak: Tensor) -> list[Band]:
                 interpolation_pressure=mean(pairs.interpolation_pressure),
                 phase_displacement=mean(pairs.phase_displacement),
                 logit_weighted_pressure=math.fsum(pairs.logit_weighted_pressure[here]),
-                side_peak=peak if math.isfinite(peak) else None,
+                side_peak=side_peak[b],
                 unseen_phase=mean(pairs.unseen_phase),
                 compression=float(ratio[here].mean()),
+                native_wavelength_min=2 * math.pi / max(pairs.native_inv_freq[here]),
+                native_wavelength_max=2 * math.pi / min(pairs.native_inv_freq[here]),
+                logit_change=change.by_band[b],
+                logit_change_error=change.error[b],
             )
         )
     return out

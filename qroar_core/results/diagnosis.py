@@ -15,6 +15,7 @@ from qroar_core.diagnostics.dilation.result import Dilation
 from qroar_core.diagnostics.logit_noise.result import LogitNoise, NoiseCurves
 from qroar_core.diagnostics.outliers.result import Outliers
 from qroar_core.diagnostics.pair_error.result import PairErrors
+from qroar_core.diagnostics.pressure.result import LogitChange
 from qroar_core.diagnostics.similarity.result import HiddenSimilarity
 from qroar_core.diagnostics.tails.result import Survival, TailTable
 from qroar_core.result import LayerBand, Result
@@ -37,6 +38,7 @@ class LayerGroup(Result):
     noise: NoiseCurves | None = None  # of these layers alone, as the next two; None: not quantized, or an older file
     pair_error: PairErrors | None = None  # None too where the layers are not rotated, as the next
     anisotropy: Anisotropy | None = None  # rows of `ratio` are those of `layers`
+    logit_change: LogitChange | None = None  # by the interpolation; None: not rotated, or an older file
 
 
 class Diagnosis(Result):
@@ -50,6 +52,7 @@ class Diagnosis(Result):
     pairs: Pairs
     kernel: Kernel
     groups: list[LayerGroup] = []  # empty: all layers are alike; else bands, pairs and kernel are those of the first
+    logit_change: LogitChange | None = None  # by the interpolation, of the same layers as the bands; None: an older file
     tails: dict[str, TailTable]  # "q/pre", "q/post", "k/pre", "k/post"
     survival: dict[str, Survival]  # the same keys
     dilation: Dilation
@@ -96,7 +99,8 @@ class Diagnosis(Result):
         own = {"bands": group.bands, "pairs": group.pairs, "kernel": group.kernel, "length": group.reach}
         if self.logit_noise is not None and group.noise is not None:
             own["logit_noise"] = self.logit_noise.model_copy(update=dict(group.noise))
-        for name, found in (("pair_error", group.pair_error), ("anisotropy", group.anisotropy)):
+        for name in ("pair_error", "anisotropy", "logit_change"):
+            found = getattr(group, name)
             if found is not None:
                 own[name] = found
         return self.model_copy(update=own)

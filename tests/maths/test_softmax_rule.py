@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from qroar_core.diagnostics.logit_noise.measure import LogitNoiseMeter
-from qroar_core.diagnostics.pressure.measure import LogitPressureMeter
 from qroar_core.maths.attention_error import output_of
 from qroar_core.maths.softmax_rule import PLAIN, SoftmaxRule
 
@@ -84,18 +83,3 @@ def test_the_kl_of_attention_rows_follows_the_rule(name, key_block):
             squares += [(pair[1][n] - pair[0][n]) ** 2 for n in p]
         assert float(found.kl[r]) == pytest.approx(sum(kls) / len(kls), rel=1e-4, abs=1e-7)
         assert float(found.rms[r]) == pytest.approx(math.sqrt(sum(squares) / len(squares)), rel=1e-5)
-
-
-def test_the_pressure_counts_only_keys_in_the_window():
-    q, k, slope = draw(KV * GROUP, len(ROWS), D), draw(KV, KEYS, D, seed=1), torch.tensor([0.3, 0.01])
-    rows, keys = torch.tensor(ROWS), torch.arange(KEYS)
-    whole, near = (LogitPressureMeter(slope, KV, scaling=0.7, pairing="half", window=w) for w in (None, 3))
-    whole.update(q, rows, k, keys)
-    near.update(q, rows, k, keys)
-    assert whole.result().samples == GROUP * sum(row + 1 for row in ROWS)
-    assert near.result().samples == GROUP * sum(min(row + 1, 3) for row in ROWS)
-    last = LogitPressureMeter(slope, KV, scaling=0.7, pairing="half")
-    for r, row in enumerate(ROWS):  # the same, key by key
-        for n in range(max(0, row - 2), row + 1):
-            last.update(q[:, r : r + 1], rows[r : r + 1], k[:, n : n + 1], keys[n : n + 1])
-    torch.testing.assert_close(near.result().by_pair, last.result().by_pair, rtol=1e-9, atol=1e-12)

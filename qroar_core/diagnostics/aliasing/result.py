@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from qroar_core.result import Result
+from qroar_core.diagnostics.null import NullRow
+from qroar_core.result import Number, PerBand, Result
+
+NATIVE = "the model's native RoPE within its own window"
+
+
+class NativeKernel(Result):
+    """The kernel of the native RoPE up to the native window: the side peaks that are there without any stretch."""
+
+    distance: list[int]
+    high: list[list[float]]  # greatest value per bucket of distances, [band][bucket]
+    side_peak: PerBand  # None where the kernel has none
+    side_peak_at: list[int]  # tokens, -1 where there is none
 
 
 class Kernel(Result):
@@ -12,3 +24,19 @@ class Kernel(Result):
     low: list[list[float]]
     high: list[list[float]]
     side_peak_at: list[int]
+    side_peak: PerBand = []  # highest side peak of each band; empty: an older file
+    null: NativeKernel | None = None  # None: an older file
+
+    def null_rows(self) -> list[NullRow]:
+        """The highest side peak of every band; a kernel without one counts as 0. None from an older file."""
+        if self.null is None:
+            return []
+        return [
+            NullRow(diagnostic="Aliasing", quantity=f"highest side peak of the kernel, band {b}",
+                    measured=_height(peak), null=_height(native), control=NATIVE)
+            for b, (peak, native) in enumerate(zip(self.side_peak, self.null.side_peak, strict=True))
+        ]  # fmt: skip
+
+
+def _height(peak: Number) -> float:
+    return 0.0 if peak is None else peak

@@ -6,8 +6,10 @@ sides,
 
     d part_i / d ln s = -(m - n) slope_i * scaling * Im(q_i conj k_i) + 2 (d ln a / d ln s) part_i.
 
-The signed parts add up to the derivative of the logit (channels without rotation have none). What is kept is
-the mean of |.| over the sampled (m, n <= m), in nats per e-fold of scale.
+The signed parts add up to the derivative of the logit (channels without rotation have none). How far the logits move
+is the mean of |sum of the parts|, of all pairs or of a band's, in nats per e-fold of scale, over (m, n <= m) under a
+distance law. Pairs that push in opposite directions cancel in it; the sum of the means of |part| is an upper bound.
+Its null gives every pair's part a random sign: as large, but each pair for itself.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from qroar_core.maths.distances import DrawnPairs
 from qroar_core.maths.meters import CPU, Meter
 from qroar_core.maths.rope import Pairing, split_pairs
 
@@ -36,7 +39,8 @@ def logit_slope_parts(
     """Signed d logit_mn / d ln s of each pair.
 
     Args:
-        q: (heads, R, head_dim) after RoPE; k: (n_kv_heads, N, head_dim) after RoPE.
+        q: (heads, R, head_dim) after RoPE; k: (n_kv_heads, N, head_dim) after RoPE, or (n_kv_heads, R, N, head_dim)
+            where every row has keys of its own.
         distance: m - n, tokens; (R, N). May be negative (not causal): the caller masks.
         slope: d omega_i / d ln s; (rotary_dim // 2,).
         scaling: of the softmax. factor_slope: d ln a / d ln s.
@@ -48,7 +52,8 @@ def logit_slope_parts(
     heads, kv, pairs = q.shape[0], k.shape[0], slope.numel()
     weight = slope.to(q) * scaling
     q_re, q_im = (c.reshape(kv, heads // kv, -1, 1, pairs) for c in split_pairs(q, 2 * pairs, pairing))
-    k_re, k_im = (c[:, None, None] for c in split_pairs(k, 2 * pairs, pairing))  # (KV, 1, 1, N, r/2)
+    k = k if k.ndim == 4 else k[:, None]
+    k_re, k_im = (c[:, None] for c in split_pairs(k, 2 * pairs, pairing))  # (KV, 1, R or 1, N, r/2)
     # -Im(q conj k) * slope * scaling: (KV, G, R, N, r/2)
     cross = (q_re * weight) * k_im - (q_im * weight) * k_re
     parts = cross * distance[..., None].to(q)
@@ -58,81 +63,82 @@ def logit_slope_parts(
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class LogitPressure:
-    """Mean over sampled (m, n), nats per e-fold of scale; CPU float64.
+class LogitChange:
+    """Weighted means over each row's keys and over query heads, nats per e-fold of scale; CPU float64.
 
-    by_pair: |signed part|, (n_kv_heads, rotary_dim // 2). total: |sum of parts|, (n_kv_heads,); at most the
-    sum of by_pair, less where pairs cancel. samples: (m, n) pairs times query heads per KV head.
+    parts: |signed part| of each pair, (R, rotary_dim // 2). moved: |sum of the parts| of each band, then of all pairs,
+    (R, bands + 1). null: the same with a random sign on every pair's part, (draws, R, bands + 1).
     """
 
-    by_pair: Tensor
-    total: Tensor
-    samples: int
-
-    def by_band(self, band_of_pair: Tensor) -> Tensor:
-        """Sum of the pairs' means in each band; (n_kv_heads, bands)."""
-        bands = int(band_of_pair.max()) + 1
-        return torch.zeros(len(self.by_pair), bands).double().index_add_(1, band_of_pair, self.by_pair)
+    parts: Tensor
+    moved: Tensor
+    null: Tensor
 
 
-class LogitPressureMeter(Meter):
-    """Accumulates LogitPressure of one layer from sampled query rows and keys.
+class LogitChangeMeter(Meter):
+    """Collects LogitChange of one layer, row by row.
 
     Args:
         slope: d omega_i / d ln s, rad/token per e-fold; (rotary_dim // 2,).
-        n_kv_heads, scaling, pairing, factor_slope: as in `logit_slope_parts`.
+        drawn: the rows and keys.
+        band: of each pair; (rotary_dim // 2,) int64.
+        scaling, pairing, factor_slope: as in `logit_slope_parts`.
+        seed: of the null's signs. draws: how many times they are drawn.
     """
 
-    def __init__(
-        self,
-        slope: Tensor,
-        n_kv_heads: int,
-        *,
-        scaling: float,
-        pairing: Pairing,
-        factor_slope: float = 0.0,
-        window: int | None = None,
-    ) -> None:
-        self.window = window  # keys further back are not seen
-        self.slope, self.scaling, self.pairing, self.factor_slope = slope, scaling, pairing, factor_slope
-        self.by_pair = torch.zeros(n_kv_heads, slope.numel(), dtype=torch.float64)
-        self.total = torch.zeros(n_kv_heads, dtype=torch.float64)
-        self.samples = 0
+    def __init__(self, slope: Tensor, drawn: DrawnPairs, band: Tensor, *, scaling: float, pairing: Pairing,
+                 factor_slope: float = 0.0, seed: int = 0, draws: int = 1) -> None:  # fmt: skip
+        self.slope, self.drawn, self.scaling, self.pairing = slope, drawn, scaling, pairing
+        self.factor_slope, self.seed, self.draws = factor_slope, seed, draws
+        self.member = torch.nn.functional.one_hot(band).to(torch.float32)  # (r/2, bands)
+        rows, bands = len(drawn.rows), self.member.shape[1]
+        self.parts = torch.full((rows, len(slope)), torch.nan, dtype=torch.float64)
+        self.moved = torch.full((rows, bands + 1), torch.nan, dtype=torch.float64)
+        self.null = torch.full((draws, rows, bands + 1), torch.nan, dtype=torch.float64)
 
-    def update(self, q: Tensor, rows: Tensor, k: Tensor, keys: Tensor) -> None:
-        """Add every causal (row, key) of q (heads, R, head_dim) at `rows` and k (KV, N, head_dim) at `keys`.
+    def update(self, q: Tensor, first: int, k: Tensor) -> None:
+        """Count the rows first, first + 1, ... of the sample.
 
-        rows, keys: positions, int64, (R,) and (N,), on the CPU. Sample both: R * N * heads * pairs products are made.
+        Args:
+            q: (heads, n, head_dim) after RoPE at `drawn.rows[first : first + n]`.
+            k: (n_kv_heads, at least the last of these rows + 1, head_dim) after RoPE, from position 0 on.
         """
         self.follow(q.device)
-        kv, group = len(self.total), q.shape[0] // len(self.total)
-        block = max(1, BLOCK_ELEMENTS // max(1, q.shape[0] * len(keys) * self.slope.numel()))
-        for first in range(0, len(rows), block):
-            cut = slice(first, first + block)
-            distance = rows[cut, None] - keys[None]  # (R, N)
-            seen = distance >= 0
-            if self.window is not None:
-                seen &= distance < self.window
-            self.samples += int(seen.sum()) * group
-            parts = logit_slope_parts(
-                q[:, cut],
-                k,
-                distance.to(q.device),
-                self.slope,
-                scaling=self.scaling,
-                pairing=self.pairing,
-                factor_slope=self.factor_slope,
-            )
-            parts *= seen[..., None].to(q.device)
-            whole = parts.sum(-1).abs_().reshape(kv, -1).sum(-1)
-            self.total += whole.to(self.total)
-            self.by_pair += parts.abs_().reshape(kv, -1, parts.shape[-1]).sum(1).to(self.by_pair)
+        keys = self.drawn.keys.shape[1]
+        block = max(1, BLOCK_ELEMENTS // max(1, q.shape[0] * keys * len(self.slope)))
+        for start in range(0, q.shape[1], block):
+            self._count(q[:, start : start + block], first + start, k)
 
-    def result(self) -> LogitPressure:
-        """Means so far; NaN before any sample."""
+    def _count(self, q: Tensor, first: int, k: Tensor) -> None:
+        here = slice(first, first + q.shape[1])
+        keys = self.drawn.keys[here]
+        distance = (self.drawn.rows[here, None] - keys).to(q.device)
+        parts = logit_slope_parts(
+            q, k[:, keys.to(k.device)], distance, self.slope, scaling=self.scaling, pairing=self.pairing,
+            factor_slope=self.factor_slope,
+        )  # fmt: skip
+        weight = self.drawn.key_weight[here].to(parts)
+        self.parts[here] = _mean(parts.abs(), weight).to(self.parts)
+        self.moved[here] = self._moved(parts, weight)
+        for draw in range(self.draws):
+            sign = torch.stack([self._signs(draw, row) for row in range(here.start, here.stop)])
+            self.null[draw, here] = self._moved(parts * sign.to(parts), weight)
+
+    def _moved(self, parts: Tensor, weight: Tensor) -> Tensor:
+        by_band = parts @ self.member.to(parts)
+        return _mean(torch.cat((by_band, by_band.sum(-1, keepdim=True)), -1).abs(), weight).to(self.moved)
+
+    def _signs(self, draw: int, row: int) -> Tensor:
+        """+1 or -1 of each key and pair: of the row in the sample, not of the chunk that it arrives in."""
+        maker = torch.Generator().manual_seed(hash((self.seed, draw, row)) % 2**63)
+        return 2 * torch.randint(2, (self.drawn.keys.shape[1], len(self.slope)), generator=maker) - 1
+
+    def result(self) -> LogitChange:
+        """Means so far; NaN in rows that were not counted."""
         self.follow(CPU)
-        return LogitPressure(
-            self.by_pair / self.samples if self.samples else self.by_pair * torch.nan,
-            self.total / self.samples if self.samples else self.total * torch.nan,
-            self.samples,
-        )
+        return LogitChange(self.parts, self.moved, self.null)
+
+
+def _mean(x: Tensor, weight: Tensor) -> Tensor:
+    """Over query heads, and over keys by `weight`; (heads, R, N, c) -> (R, c)."""
+    return torch.einsum("hrnc,rn->rc", x, weight) / len(x)
