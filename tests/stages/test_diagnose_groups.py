@@ -169,8 +169,8 @@ def test_one_group_needs_no_table_of_its_own(build):
 
 
 @pytest.mark.parametrize("name", ["gemma2", "gemma3"])
-def test_logit_weighted_pressure_of_each_group_from_its_layers_own_q_and_k(build, name):
-    """Oracle: d logit / d ln s of every visible sampled (m, n) by turning k a little further, in float64."""
+def test_the_logit_change_of_each_group_from_its_layers_own_q_and_k(build, name):
+    """Oracle: d logit / d ln s of every visible (m, n) by turning k a little further, in float64."""
     loaded = build(name)
     rope = RopeSpec("linear", 3.0)
     found = diagnose.run(loaded, rope, INT4, SMALL, TEXT)
@@ -185,31 +185,30 @@ def test_logit_weighted_pressure_of_each_group_from_its_layers_own_q_and_k(build
 
     with open_stream(loaded, Condition(rope), L, chunk=L) as stream:
         list(stream.run(windows(loaded.tokenizer, TEXT, L, 1).ids, (Keep(),)))
-    rows = sorted({round(math.exp(x)) for x in np.linspace(0, math.log(L - 1), SMALL.query_rows)})
     for group in found.groups:
         (layer,) = group.layers
-        q, k, scaling = kept[layer]
+        q, k, scaling = (x if isinstance(x, float) else x.numpy() for x in kept[layer])
         slope = -omega(1e4) / 3 if group.interpolated else np.zeros(4)
-        if group.window is None:
-            grid = {0, *(round(math.exp(x)) for x in np.linspace(0, math.log(L - 1), 48))}
-            seen = [(m, n) for m in rows for n in sorted(grid) if n <= m]
-        else:
-            seen = [(m, n) for m in rows for n in range(m + 1) if m - n < W]  # a window of 11 is sampled whole
-        total = np.zeros(4)
-        for m, n in seen:
-            for head in range(q.shape[0]):
-                kv = head // (q.shape[0] // k.shape[0])
-                for pair in range(4):
-                    z = complex(q[head, m, pair], q[head, m, pair + 4])
-                    w = complex(k[kv, n, pair], k[kv, n, pair + 4])
-                    step = 1e-5
-                    turned = [
-                        scaling * (z * np.exp(1j * e * slope[pair] * (m - n)) * w.conjugate()).real
-                        for e in (step, -step)
-                    ]
-                    total[pair] += abs(turned[0] - turned[1]) / (2 * step)
-        expected = total / (len(seen) * q.shape[0])
-        assert group.pairs.logit_weighted_pressure == pytest.approx(expected, rel=1e-3)
+        seen = [(m, n) for m in range(L) for n in range(m + 1) if group.window is None or m - n < group.window]
+        m, n = np.array(seen).T
+        z = (q[:, m, :4] + 1j * q[:, m, 4:8]).reshape(len(k), -1, len(seen), 4)
+        w = (k[:, n, :4] + 1j * k[:, n, 4:8])[:, None]
+        step = 1e-5
+        up, down = (
+            scaling * (z * np.exp(1j * e * slope * (m - n)[:, None]) * w.conjugate()).real for e in (step, -step)
+        )
+        parts = (up - down) / (2 * step)
+        assert group.pairs.logit_weighted_pressure == pytest.approx(np.abs(parts).mean((0, 1, 2)), rel=1e-4)
+        moved = group.logit_change
+        assert (moved.layers, moved.sample.tokens) == ([layer], L)
+        assert moved.in_all == pytest.approx(np.abs(parts.sum(-1)).mean(), rel=1e-4)
+        assert moved.by_band == pytest.approx([np.abs(parts[..., b].sum(-1)).mean() for b in BANDS], rel=1e-4)
+        assert moved.by_layer == [moved.by_band]
+        native = omega(10_000.0 if group.interpolated else group.theta)
+        saw = min(CONTEXT, group.window or CONTEXT)
+        peaks = [side_peak(native[b], saw) for b in BANDS]
+        assert group.kernel.null.side_peak == [None if p is None else pytest.approx(p, abs=1e-5) for p in peaks]
+    assert found.of_group(1).logit_change == found.groups[1].logit_change != found.logit_change
 
 
 def test_the_file_keeps_the_groups_and_a_view_shows_one_of_them(build, tmp_path):
