@@ -105,15 +105,24 @@ def diagnosis(result: Diagnosis, as_json: bool) -> None:
     if as_json:
         _print([band.model_dump() for band in result.bands])
         return
-    names = ("wavelength_min", "wavelength_max", "turns", "interpolation_pressure", "phase_displacement",
-             "logit_weighted_pressure", "side_peak")  # fmt: skip
-    header = ["band (pairs)", *(n.replace("_", "\n") for n in names)]
+    names = ("native_wavelength_max", "turns", "wavelength_max", "interpolation_pressure", "phase_displacement",
+             "logit_change", "logit_weighted_pressure", "side_peak")  # fmt: skip
+    header = ["band (pairs)", "longest native\nwavelength,\ntokens", "native\nturns per\nnative window",
+              "longest\ninterpolated\nwavelength", "pressure,\nrad per\ne-fold of s", "phase\ndisplacement,\nrad",
+              "logit change,\nnats per\ne-fold of s", "upper\nbound\non it", "side\npeak"]  # fmt: skip
     groups = {f"Bands: {group.name}": group.bands for group in result.groups if group.bands}
     for title, bands in (groups or {"Bands": result.bands}).items():
         rows = [
             [f"{b.index} ({b.first_pair}-{b.last_pair})", *(_shown(getattr(b, n), ".4g") for n in names)] for b in bands
         ]
         _table(title, header, rows)
+    if result.logit_change is not None:
+        change = result.logit_change
+        line(
+            f"All bands together move a logit by {change.in_all:.4g} ± {change.in_all_error:.2g} nats if the stretch "
+            f"grows 2.7 times (upper bound {change.in_all_bound:.4g}; pairs that push at random "
+            f"{change.in_all_null:.4g})"
+        )
     line(result.text)
     line(result.verdict.reason)
 

@@ -50,7 +50,7 @@ CLAIMS: dict[Name, Rule] = {
     ),
     "weighted_pressure": Rule(
         "... also as the model's logits feel it",
-        "Spearman's rho of a pair's frequency and its logit-weighted pressure, measured: above 0",
+        "Spearman's rho of a pair's frequency and how far this pair alone moves the logits, measured: above 0",
         "rho",
     ),
     "tails_k": Rule(

@@ -52,7 +52,7 @@ class Diagnosis(Result):
     pairs: Pairs
     kernel: Kernel
     groups: list[LayerGroup] = []  # empty: all layers are alike; else bands, pairs and kernel are those of the first
-    logit_change: LogitChange | None = None  # by the interpolation, of the same layers as the bands; None: an older file
+    logit_change: LogitChange | None = None  # of the same layers as the bands; None: an older file
     tails: dict[str, TailTable]  # "q/pre", "q/post", "k/pre", "k/post"
     survival: dict[str, Survival]  # the same keys
     dilation: Dilation

@@ -15,11 +15,10 @@ from qroar_core.results.intervals import Interval, paired_interval
 from qroar_core.results.prediction import Cost, Diagnostic, Rank, Sum
 
 WHOLE, REFERENCE = "all together", "reference"
-PRESSURE = "interpolation_pressure"
+PRESSURE, LOGIT = "interpolation_pressure", "logit_change"
 LOUD = "k_absmax"  # the baseline to beat
 FREQUENCY = {  # fields of a Band
     PRESSURE: ("interpolation pressure", "rad per e-fold of scale"),
-    "logit_weighted_pressure": ("logit-weighted pressure", "nats per e-fold of scale"),
     "phase_displacement": ("phase displacement", "rad"),
 }
 
@@ -58,6 +57,9 @@ def measured(diagnosis: Diagnosis) -> list[Measured]:
                                      for here in bands])
         for name, (words, unit) in FREQUENCY.items()
     ]  # fmt: skip
+    if diagnosis.logit_change is not None:
+        found.insert(1, Measured(LOGIT, "logit change by the interpolation", "nats per e-fold of scale",
+                                 _logit_change(diagnosis, count)))  # fmt: skip
     for x in ("k", "q"):
         table = diagnosis.tail_inflation["post"][x]
         found.append(Measured(f"tail_{x}", f"tail inflation of {x.upper()}", "× short", turning(table)))
@@ -70,6 +72,16 @@ def measured(diagnosis: Diagnosis) -> list[Measured]:
     found.append(Measured(LOUD, "largest |k|", "value of k", turning(largest), baseline=True))
     found.append(Measured("k_energy", "energy of k", "value of k, squared", turning(energy), baseline=True))
     return found
+
+
+def _logit_change(diagnosis: Diagnosis, count: int) -> LayerBand:
+    """How far each layer's own logits move by a band's pairs together; None in layers that do not turn."""
+    rows: LayerBand = [[None] * len(diagnosis.bands) for _ in range(count)]
+    for change in [group.logit_change for group in diagnosis.groups] or [diagnosis.logit_change]:
+        if change is not None:
+            for layer, moved in zip(change.layers, change.by_layer, strict=True):
+                rows[layer] = list(moved)
+    return rows
 
 
 def _mean_square(rms: PerBand, channels: int) -> float | None:

@@ -39,7 +39,7 @@ def linear(factor, mean_distance):
 def test_plain_pressure_is_there_before_any_diagnosis(page):
     assert titles(page) == [
         "YaRN presses hardest on the wavelength of 15 tokens and leaves 1 of 32 pairs alone",
-        "YaRN presses band 1 most, linear band 0: 7.3 against 58.3 rad per e-fold",
+        "YaRN presses band 1 most, linear band 0: 7.3 against 58.3 rad",
     ]
     assert len(page.get("plotly_chart")) == 2
     np.testing.assert_allclose(by_band(page, "linear ×4"), linear(4, 1023 / 3), rtol=1e-5)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 
-from qroar_core.diagnostics.aliasing.result import Kernel
+from qroar_core.diagnostics.aliasing.result import Kernel, NativeKernel
 from qroar_core.diagnostics.anisotropy.result import Anisotropy
 from qroar_core.diagnostics.bands.result import Band, Pairs
 from qroar_core.diagnostics.dilation.result import Dilation
 from qroar_core.diagnostics.logit_noise.result import LogitNoise
 from qroar_core.diagnostics.outliers.result import Outliers
 from qroar_core.diagnostics.pair_error.result import PairErrors
+from qroar_core.diagnostics.pressure.result import LogitChange
+from qroar_core.diagnostics.sample import Sample
 from qroar_core.diagnostics.similarity.result import HiddenSimilarity
 from qroar_core.diagnostics.tails.result import Survival, TailTable
 from qroar_core.results import Diagnosis, Evaluation, ScalesFile, SearchReport
@@ -124,7 +126,10 @@ def diagnosis(quantized=True, pairing="half"):
             logit_weighted_pressure=[0.0, 0.04, 0.02, 0.0], unseen_phase=[0.0, 0.0, 0.2, 0.6], attention_factor=1.1,
         ),
         kernel=Kernel(distance=[1, 8, 64], low=[[0.9, -0.5, -0.6], [1.0, 0.9, 0.2]],
-                      high=[[1.0, 0.2, 0.7], [1.0, 0.95, 0.3]], side_peak_at=[64, 8]),
+                      high=[[1.0, 0.2, 0.7], [1.0, 0.95, 0.3]], side_peak_at=[64, 8], side_peak=[None, None],
+                      null=NativeKernel(distance=[1, 4, 16], high=[[1.0, 0.1, 0.5], [1.0, 0.97, 0.6]],
+                                        side_peak=[0.5, None], side_peak_at=[16, -1])),
+        logit_change=logit_change(),
         tails={side: table for side in sides},
         survival={side: Survival(share=[0.9, 0.5, 0.01, 0.001], long=far, short=near,
                                  body_bound=0.015625) for side in sides},
@@ -144,7 +149,19 @@ def diagnosis(quantized=True, pairing="half"):
     )  # fmt: skip
 
 
+def logit_change(in_all=0.02, null=0.024, error=0.001):
+    return LogitChange(
+        law="causal", in_all=in_all, in_all_error=error, in_all_bound=0.03, in_all_null=null,
+        in_all_null_range=(null, null), by_band=[0.015, 0.007], error=[0.0005, 0.0002], bound=[0.02, 0.01],
+        null=[0.016, 0.006], null_range=[(0.015, 0.018), (0.005, 0.007)], layers=[0, 1],
+        by_layer=[[0.02, 0.004], [0.01, 0.01]],
+        sample=Sample(tokens=64, rows=16, keys=8, seed=0, error="planted error"),
+    )  # fmt: skip
+
+
 def band(index, first, last, pressure, weighted):
     return Band(index=index, first_pair=first, last_pair=last, wavelength_min=6.0, wavelength_max=60.0, turns=4.0,
                 interpolation_pressure=pressure, phase_displacement=1.0, logit_weighted_pressure=weighted,
-                side_peak=None, unseen_phase=0.1 * index, compression=1.0 / (1 + index))  # fmt: skip
+                side_peak=None, unseen_phase=0.1 * index, compression=1.0 / (1 + index),
+                native_wavelength_min=5.0, native_wavelength_max=50.0, logit_change=(0.015, 0.007)[index % 2],
+                logit_change_error=(0.0005, 0.0002)[index % 2])  # fmt: skip

@@ -40,6 +40,7 @@ def test_a_side_peak_has_the_colour_of_its_bands_line():
     kernel = diagnosis.kernel.model_copy(update={"side_peak_at": [7 + band.index for band in bands]})
     diagnosis = diagnosis.model_copy(update={"bands": bands, "kernel": kernel})
     *lines, peaks = aliasing.kernel(diagnosis).figure.data
+    lines = [line for line in lines if line.name != aliasing.NULL]
     assert [line.line.color for line in lines] == [line_of(band.index)["color"] for band in diagnosis.bands]
     assert list(peaks.marker.color) == [line_of(band)["color"] for band in peaks.customdata]
     assert list(peaks.x) == [7 + band.index for band in bands]

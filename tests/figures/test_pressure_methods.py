@@ -2,12 +2,9 @@
 
 import math
 
-import planted
 import plotly.io
 import pytest
 
-from qroar_core.diagnostics.aliasing import figure as aliasing
-from qroar_core.diagnostics.pressure import figure as pressure
 from qroar_core.diagnostics.pressure import figure_methods as pressure_methods
 from qroar_core.figures.picture import PAYLOAD_LIMIT
 from qroar_core.results.pressure import MethodPressure, Pressures
@@ -43,6 +40,8 @@ def test_every_pair_stands_at_its_native_wavelength_under_both_measures():
     assert yarn.line.width > linear.line.width
     assert picture.title == "YaRN presses hardest on the wavelength of 628 tokens and leaves 1 of 4 pairs alone"
     assert len(picture.table) == 8
+    assert list(picture.table["native_wavelength_tokens"])[:4] == list(linear.x)
+    assert list(picture.table["interpolated_wavelength_tokens"])[:4] == list(linear.x)  # OMEGA stands for both here
     assert list(picture.table.query("chosen")["pressure_rad_per_efold"]) == [0.0, 4.0, 6.0, 2.0]
 
 
@@ -54,9 +53,12 @@ def test_the_band_map_is_coloured_by_order_of_magnitude_and_written_out():
         pytest.approx([math.log10(2), math.log10(4)]),
     ]
     assert [list(row) for row in drawn.text] == [["44", "0.44"], ["2", "4"]]
-    assert picture.title == "YaRN presses band 1 most, linear band 0: 4 against 44 rad per e-fold"
+    assert picture.title == "YaRN presses band 1 most, linear band 0: 4 against 44 rad"
     assert "LongRoPE is not shown: LongRoPE needs a factor per pair." in picture.how_to_read
-    assert "341.0 tokens" in picture.how_to_read
+    assert picture.sample == (
+        "Closed forms of the frequencies at 1,024 tokens, causal distances with a mean of 341.0 tokens: nothing is "
+        "sampled."
+    )
 
 
 def test_a_band_left_alone_has_no_colour_and_no_number():
@@ -69,7 +71,7 @@ def test_under_the_checkpoints_own_rope_the_methods_are_compared():
     own = shown("default", [0.0] * 4, [0.0] * 4, chosen=True, factor=1.0)
     none = result(own, LINEAR, shown("yarn", [0.0, 4.0, 6.0, 2.0], [0.0] * 4))
     assert pressure_methods.by_pair(none).title == "What would ×4 do to each wavelength?"
-    assert pressure_methods.by_band(none).title == "At ×4, YaRN keeps the lowest peak: 4 rad per e-fold"
+    assert pressure_methods.by_band(none).title == "At ×4, YaRN keeps the lowest peak pressure: 4 rad"
 
 
 def test_nothing_moves_is_said():
@@ -86,28 +88,3 @@ def test_axes_carry_units_and_the_payload_is_small(draw):
     assert len(plotly.io.to_json(picture.figure)) < PAYLOAD_LIMIT / 10
 
 
-def test_logit_weighted_stands_beside_plain_pair_by_pair():
-    pairs = planted.diagnosis().pairs.model_copy(update={"logit_weighted_pressure": [0.1, 0.7, 0.2, 0.05]})
-    picture = pressure.by_pair(planted.diagnosis().model_copy(update={"pairs": pairs}))
-    plain, weighted = picture.figure.data
-    assert (list(plain.y), list(weighted.y)) == ([0.0, 1.0, 3.0, 5.0], [0.1, 0.7, 0.2, 0.05])
-    assert (plain.xaxis, weighted.xaxis) == ("x", "x2")
-    assert picture.title == "The phase turns most at 6,283 tokens' wavelength, the logits move most at 63"
-
-
-def test_the_kernels_title_names_the_highest_alias_or_that_there_is_none():
-    found = planted.diagnosis()
-    peaked = [b.model_copy(update={"side_peak": peak}) for b, peak in zip(found.bands, (0.7, 0.3))]
-    title = aliasing.kernel(found.model_copy(update={"bands": peaked})).title
-    assert title == "Band 0 takes 64 tokens away for near: its kernel rises to 0.70 again"
-    *_, rings = aliasing.kernel(found.model_copy(update={"bands": peaked})).figure.data
-    assert (list(rings.x), list(rings.y)) == ([64, 8], [0.7, 0.3])
-    flat = [b.model_copy(update={"side_peak": None}) for b in found.bands]
-    title = aliasing.kernel(found.model_copy(update={"bands": flat})).title
-    assert title == f"No band mistakes far for near within {found.length:,} tokens"
-
-
-def test_one_band_that_turns_and_moves_most_is_named_once():
-    bands = [b.model_copy(update={"logit_weighted_pressure": float(b.index)}) for b in planted.diagnosis().bands]
-    picture = pressure.by_band(planted.diagnosis().model_copy(update={"bands": bands}))
-    assert picture.title == "Band 1 turns most under the interpolation and moves the logits most"

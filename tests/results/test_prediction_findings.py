@@ -101,7 +101,12 @@ def test_halves_of_the_windows_are_compared_with_each_other():
 def test_diagnostics_come_out_of_a_diagnosis_by_layer_and_band():
     found = {one.name: one for one in measured(planted.diagnosis())}
     assert found["interpolation_pressure"].layers == [[0.5, 4.0]] * 2
-    assert found["logit_weighted_pressure"].bands == [0.02, 0.01]
+    assert found["logit_change"].layers == [[0.02, 0.004], [0.01, 0.01]]  # each layer's own, and no bound
+    assert found["logit_change"].bands == pytest.approx([0.015, 0.007])
+    assert found["logit_change"].words == "logit change by the interpolation"
+    assert "logit_weighted_pressure" not in found
+    older = planted.diagnosis().model_copy(update={"logit_change": None})  # its file keeps the bound alone
+    assert "logit_change" not in {one.name for one in measured(older)}
     assert found["tail_k"].layers == [[1.0, 1.5], [1.1, 2.0]]
     assert found["tail_k"].bands == pytest.approx([1.05, 1.75])
     assert found["logit_noise"].bands == pytest.approx([0.075, 0.25])
@@ -120,7 +125,10 @@ def test_layers_without_rope_have_no_diagnostic():
                    bands=[band.model_copy(update={"interpolation_pressure": 9.0}) for band in plain.bands], **known),
         LayerGroup(name="still", layers=[0], theta=None, window=None, interpolated=False, reach=64, bands=[], **known),
     ]  # fmt: skip
+    moved = plain.logit_change.model_copy(update={"layers": [1], "by_layer": [[0.3, 0.4]]})
+    groups[0] = groups[0].model_copy(update={"logit_change": moved})
     found = {one.name: one for one in measured(plain.model_copy(update={"groups": groups}))}
+    assert found["logit_change"].layers == [[None, None], [0.3, 0.4]]
     assert found["interpolation_pressure"].layers == [[None, None], [9.0, 9.0]]
     assert found["tail_k"].layers == [[None, None], [1.1, 2.0]]
     assert found["tail_k"].bands == [1.1, 2.0]

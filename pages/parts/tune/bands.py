@@ -83,7 +83,7 @@ def _columns(grid_points: int) -> dict:
         "band": number("band", help="0 turns fastest"),
         "pairs": st.column_config.TextColumn("pairs", help="RoPE pairs, first–last"),
         "wavelength": st.column_config.TextColumn("wavelength", help="Tokens, shortest–longest, interpolated"),
-        "pressure": number("pressure", format="%.3g", help="Interpolation pressure, rad per e-fold of scale"),
+        "pressure": number("pressure", format="%.3g", help="How far its angles move if the stretch grows 2.7 times, rad"),
         "tail_k": number("K tail", format="%.2f", help="Tail inflation of K after RoPE, the largest layer's"),
         "tail_q": number("q tail", format="%.2f", help="Tail inflation of q after RoPE, the largest layer's"),
         "noise": number("noise", format="%.3f", help="RMS attention logit noise in nats, the largest layer's"),

@@ -5,10 +5,14 @@ from __future__ import annotations
 import pandas as pd
 import plotly.graph_objects as go
 
-from qroar_core.figures.picture import BAND_AXIS, BLUE, PINK, Picture, band_names, framed, line_of
+from qroar_core.figures.picture import BAND_AXIS, BLUE, GREY, PINK, Picture, band_names, framed, line_of
 from qroar_core.results import Diagnosis
 
 LEAST_SHOWN = 0.005  # a smaller share prints as 0 %
+ALIKE = 0.02  # a side peak that is higher by less is called as high
+NULL = "null: native RoPE, own window"
+FROM_FREQUENCIES = "Computed from the frequencies at every distance: nothing is sampled."
+IN_CLOSED_FORM = "Closed forms of the frequencies: nothing is sampled."
 
 
 def kernel(diagnosis: Diagnosis) -> Picture:
@@ -16,6 +20,13 @@ def kernel(diagnosis: Diagnosis) -> Picture:
     shown = diagnosis.kernel
     bands = diagnosis.bands
     figure = go.Figure()
+    for band in bands:
+        if shown.null is not None:
+            figure.add_scatter(
+                x=shown.null.distance, y=shown.null.high[band.index], mode="lines", name=NULL, legendgroup=NULL,
+                showlegend=band is bands[0], line={"color": GREY, "dash": "dot", "width": 1},
+                hovertemplate=f"band {band.index}, distance %{{x}}: %{{y:.3f}}<extra>{NULL}</extra>",
+            )  # fmt: skip
     for band in bands:
         high = shown.high[band.index]
         figure.add_scatter(
@@ -34,34 +45,55 @@ def kernel(diagnosis: Diagnosis) -> Picture:
     framed(figure, "distance, tokens", "kernel C_b (largest per bucket)", log_x=True)
     table = pd.DataFrame(
         [
-            {"band": b.index, "distance": d, "low": shown.low[b.index][i], "high": shown.high[b.index][i]}
+            {"band": b.index, "kernel": "interpolated", "distance": d, "low": shown.low[b.index][i],
+             "high": shown.high[b.index][i]}
             for b in bands
             for i, d in enumerate(shown.distance)
         ]
+        + [
+            {"band": b.index, "kernel": NULL, "distance": d, "low": None, "high": shown.null.high[b.index][i]}
+            for b in bands
+            if shown.null is not None
+            for i, d in enumerate(shown.null.distance)
+        ]
+    )  # fmt: skip
+    null = (
+        " The null, grey and dotted, is the same kernel without any stretch, as far as the model saw in training: a "
+        "side peak that stands there too is no work of the interpolation."
+        if shown.null is not None
+        else " This file keeps no null: diagnose again for the kernel without any stretch."
     )
     return Picture(
         _kernel_title(diagnosis),
         figure,
         table,
         "1 means a token at that distance looks to the band as one at distance 0. A second rise "
-        "far out is an alias; the rings mark the highest of each band.",
+        f"far out is an alias; the rings mark the highest of each band.{null}",
+        FROM_FREQUENCIES,
     )
 
 
 def unseen(diagnosis: Diagnosis) -> Picture:
     """Share of unseen phases and frequency compression by band."""
     names = band_names(diagnosis.bands)
+    native = diagnosis.kernel.null
     table = pd.DataFrame(
-        [(b.index, b.turns, b.unseen_phase, b.compression, b.side_peak) for b in diagnosis.bands],
-        columns=["band", "turns_per_native_window", "unseen_phase", "compression", "side_peak"],
-    )
+        [
+            (b.index, b.turns, b.unseen_phase, b.compression, b.side_peak, native and native.side_peak[b.index])
+            for b in diagnosis.bands
+        ],
+        columns=["band", "native_turns_per_native_window", "unseen_phase", "compression", "side_peak",
+                 "null_native_side_peak"],
+    )  # fmt: skip
     figure = go.Figure()
-    for column, name, colour in (
-        ("unseen_phase", "phases never seen in training", PINK),
-        ("compression", "frequency left, ω(s)/ω", BLUE),
+    for column, name, colour, null in (
+        ("unseen_phase", "phases never seen in training", PINK, 0.0),
+        ("compression", "frequency left, ω(s)/ω", BLUE, 1.0),
     ):
         figure.add_bar(x=names, y=table[column], name=name, marker={"color": colour},
                        hovertemplate=f"band %{{x}}: %{{y:.3f}}<extra>{name}</extra>")  # fmt: skip
+        figure.add_scatter(x=names, y=[null] * len(names), mode="lines", name=f"null: {name}",
+                           line={"color": colour, "dash": "dot", "width": 1})  # fmt: skip
     framed(figure, BAND_AXIS, "share, 0 to 1")
     worst = table["unseen_phase"].max()
     title = (
@@ -74,7 +106,9 @@ def unseen(diagnosis: Diagnosis) -> Picture:
         figure,
         table,
         f"At {diagnosis.length} tokens: a band with under one turn per native window meets new phases unless its "
-        "frequency is compressed enough.",
+        "frequency is compressed enough. The null, dotted, is the native RoPE within its own window: no new phase, and "
+        "all of the frequency left.",
+        IN_CLOSED_FORM,
     )
 
 
@@ -84,4 +118,10 @@ def _kernel_title(diagnosis: Diagnosis) -> str:
         return f"No band mistakes far for near within {diagnosis.length:,} tokens"
     height, band = max(peaks)
     far = diagnosis.kernel.side_peak_at[band]
-    return f"Band {band} takes {far:,} tokens away for near: its kernel rises to {height:.2f} again"
+    found = f"Band {band} takes {far:,} tokens away for near: its kernel rises to {height:.2f} again"
+    if diagnosis.kernel.null is None:
+        return found
+    native = diagnosis.kernel.null.side_peak[band]
+    if native is None:
+        return f"{found}, and not at all without the stretch"
+    return f"{found}, {'as high' if height - native < ALIKE else f'to {native:.2f}'} without the stretch"

@@ -5,68 +5,144 @@ from __future__ import annotations
 import math
 
 import pandas as pd
+import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from qroar_core.figures.picture import BAND_AXIS, BLUE, ORANGE, Picture, band_names, framed
+from qroar_core.diagnostics.bands.result import Band
+from qroar_core.diagnostics.pressure.result import LogitChange
+from qroar_core.figures.picture import BAND_AXIS, BLUE, GREY, ORANGE, Picture, band_names, counted_on, framed
 from qroar_core.results import Diagnosis
 
-BAND_FIELDS = ("interpolation_pressure", "phase_displacement", "logit_weighted_pressure", "turns", "wavelength_min",
-               "wavelength_max", "compression", "unseen_phase", "side_peak")  # fmt: skip
+ANGLE_AXIS = "pressure, rad per e-fold of s"
+LOGIT_AXIS = "change of the logit, nats per e-fold of s"
+ANGLE_WORDS = "how far an angle moves if the stretch s grows 2.7 times (e times, at the present rate)"
+LAW_WORDS = {"causal": "every query and the keys that it sees", "uniform": "every distance alike"}
+NULL, STILL = "null: random signs", "null: native RoPE"
+APART = 0.1  # share of the null, and
+ERRORS = 2  # standard errors: the change must be further from its null than both, or it is called chance
 
 
 def by_band(diagnosis: Diagnosis) -> Picture:
     """Plain pressure beside what the model's own q and k make of it."""
-    bands = diagnosis.bands
+    bands, change = diagnosis.bands, diagnosis.logit_change
     names = band_names(bands)
     plain = [b.interpolation_pressure for b in bands]
-    weighted = [b.logit_weighted_pressure for b in bands]
+    moved = change.by_band if change else [b.logit_weighted_pressure for b in bands]
     figure = make_subplots(1, 2, horizontal_spacing=0.12)
-    figure.add_bar(x=names, y=plain, marker={"color": BLUE}, name="plain", row=1, col=1,
-                   hovertemplate="band %{x}: %{y:.4g} rad per e-fold<extra></extra>")  # fmt: skip
-    figure.add_bar(x=names, y=weighted, marker={"color": ORANGE}, name="logit-weighted", row=1, col=2,
-                   hovertemplate="band %{x}: %{y:.4g} nats per e-fold<extra></extra>")  # fmt: skip
+    figure.add_bar(x=names, y=plain, marker={"color": BLUE}, name="angle",
+                   hovertemplate="band %{x}: %{y:.4g} rad per e-fold<extra></extra>", row=1, col=1)  # fmt: skip
+    figure.add_bar(x=names, y=moved, marker={"color": ORANGE}, name="logit" if change else "upper bound on the logit",
+                   error_y={"type": "data", "array": change.error} if change else None,
+                   hovertemplate="band %{x}: %{y:.4g} nats per e-fold<extra></extra>", row=1, col=2)  # fmt: skip
+    figure.add_scatter(x=names, y=[0] * len(names), mode="lines", line={"color": GREY, "dash": "dot"},
+                       name=STILL, row=1, col=1)  # fmt: skip
+    if change:
+        _beside(figure, names, change)
     framed(figure, BAND_AXIS, "")
-    figure.update_yaxes(title_text="pressure, rad per e-fold of s", row=1, col=1)
-    figure.update_yaxes(title_text="logit-weighted pressure, nats per e-fold of s", row=1, col=2)
-    table = pd.DataFrame(
-        [
-            {"band": b.index, "pairs": f"{b.first_pair}–{b.last_pair}"} | {f: getattr(b, f) for f in BAND_FIELDS}
-            for b in bands
-        ]
-    )
-    turns, moves = _top(plain), _top(weighted)
+    figure.update_yaxes(title_text=ANGLE_AXIS, row=1, col=1)
+    figure.update_yaxes(title_text=LOGIT_AXIS, row=1, col=2)
+    turns, moves = _top(plain), _top(moved)
     then = " and" if turns == moves else f", band {moves}"
     found = f"Band {turns} turns most under the interpolation{then} moves the logits most"
+    if not change:
+        found = f"Band {turns} turns most under the interpolation{then} has the highest bound on the logits' change"
     return Picture(
         found if any(plain) else "No interpolation presses on these bands",
         figure,
-        table,
-        f"Left: how much the band's phases move per e-fold of scale, averaged over the distances in "
-        f"{diagnosis.length:,} tokens. "
-        "Right: how much the logits of this model's own q and k move by it.",
+        _table(bands, change),
+        f"Left: {ANGLE_WORDS}, mean over a band's pairs and the distances in {diagnosis.length:,} tokens. Its null "
+        f"is 0: the native RoPE. {_right(change) if change else OLD_RIGHT}",
+        counted_on(change.sample if change else None),
     )
+
+
+OLD_RIGHT = (
+    "Right: the sum over RoPE pairs of how far each alone moves the logits, an upper bound on how far they move "
+    "together."
+)
+
+
+def _right(change: LogitChange) -> str:
+    """The right side in words: what is shown, what bounds it, and what the null says of it."""
+    within = f" ± {change.in_all_error:.2g}" if change.in_all_error else ""
+    return (
+        f"Right: how far the logits of this model's own q and k move with it, mean over {LAW_WORDS[change.law]}, by "
+        f"the pairs of one band. All bands together move a logit by {change.in_all:.3g}{within} nats, {_against(change)}. "
+        "The ring is the upper bound that pairs reach only if none works against another "
+        f"({change.in_all_bound:.3g} for all bands); the dotted line, the null, is the same parts of the logit, each "
+        "pair's with a random sign."
+    )
+
+
+def _against(change: LogitChange) -> str:
+    """What all pairs do together, beside pairs that push at random."""
+    apart = change.in_all - change.in_all_null
+    null = f"pairs that push at random ({change.in_all_null:.3g})"
+    if abs(apart) <= max(APART * change.in_all_null, ERRORS * change.in_all_error):
+        return f"no more and no less than {null}"
+    return f"more than {null}: they push together" if apart > 0 else f"less than {null}: they cancel each other"
+
+
+def _beside(figure: go.Figure, names: list[str], change: LogitChange) -> None:
+    """Null and bound of every band."""
+    low, high = zip(*change.null_range, strict=True)
+    spread = {"type": "data", "array": [h - n for h, n in zip(high, change.null)],
+              "arrayminus": [n - lo for lo, n in zip(low, change.null)], "color": GREY}  # fmt: skip
+    figure.add_scatter(
+        x=names, y=change.null, name=NULL, mode="lines+markers", line={"color": GREY, "dash": "dot"}, error_y=spread,
+        marker={"size": 5}, hovertemplate=f"band %{{x}}: %{{y:.4g}} nats<extra>{NULL}</extra>", row=1, col=2,
+    )  # fmt: skip
+    figure.add_scatter(
+        x=names, y=change.bound, name="upper bound", mode="markers", row=1, col=2,
+        marker={"symbol": "circle-open", "size": 9, "color": GREY, "line": {"width": 2}},
+        hovertemplate="band %{x}: at most %{y:.4g} nats<extra>upper bound</extra>",
+    )  # fmt: skip
+
+
+def _table(bands: list[Band], change: LogitChange | None) -> pd.DataFrame:
+    """Every number of a band; which frequencies a wavelength or turns are under stands in the column's name."""
+    rows = []
+    for b in bands:
+        row = {"band": b.index, "pairs": f"{b.first_pair}–{b.last_pair}",
+               "interpolation_pressure": b.interpolation_pressure,
+               "phase_displacement": b.phase_displacement}  # fmt: skip
+        if change:
+            row |= {"logit_change": change.by_band[b.index], "logit_change_standard_error": change.error[b.index],
+                    "null_random_signs": change.null[b.index]}  # fmt: skip
+        rows.append(row | {
+            "logit_change_bound": b.logit_weighted_pressure,
+            "native_turns_per_native_window": b.turns,
+            "native_wavelength_min": b.native_wavelength_min,
+            "native_wavelength_max": b.native_wavelength_max,
+            "interpolated_wavelength_min": b.wavelength_min,
+            "interpolated_wavelength_max": b.wavelength_max,
+            "compression": b.compression, "unseen_phase": b.unseen_phase, "side_peak": b.side_peak,
+        })  # fmt: skip
+    return pd.DataFrame(rows)
 
 
 def by_pair(diagnosis: Diagnosis) -> Picture:
     """The same pair by pair, over the wavelength."""
-    pairs = diagnosis.pairs
+    pairs, change = diagnosis.pairs, diagnosis.logit_change
     wavelength = [2 * math.pi / w for w in pairs.native_inv_freq]
     table = pd.DataFrame(
         {
             "pair": range(len(wavelength)),
-            "wavelength_tokens": wavelength,
+            "native_wavelength_tokens": wavelength,
+            "interpolated_wavelength_tokens": [2 * math.pi / w for w in pairs.inv_freq],
+            "native_turns_per_native_window": pairs.turns,
             "interpolation_pressure": pairs.interpolation_pressure,
             "phase_displacement": pairs.phase_displacement,
-            "logit_weighted_pressure": pairs.logit_weighted_pressure,
-            "inv_freq": pairs.inv_freq,
-            "turns": pairs.turns,
+            "logit_change_by_this_pair_alone": pairs.logit_weighted_pressure,
+            "native_inv_freq": pairs.native_inv_freq,
+            "interpolated_inv_freq": pairs.inv_freq,
         }
     )
     figure = make_subplots(1, 2, horizontal_spacing=0.14)
     for at, (column, name, unit, colour) in enumerate(
         (
-            ("interpolation_pressure", "plain", "rad per e-fold", BLUE),
-            ("logit_weighted_pressure", "logit-weighted", "nats per e-fold", ORANGE),
+            ("interpolation_pressure", "angle", "rad per e-fold", BLUE),
+            ("logit_change_by_this_pair_alone", "logit, by this pair alone", "nats per e-fold", ORANGE),
         ),
         start=1,
     ):
@@ -75,9 +151,12 @@ def by_pair(diagnosis: Diagnosis) -> Picture:
             customdata=table["pair"], row=1, col=at,
             hovertemplate=f"pair %{{customdata}}, %{{x:.4g}} tokens: %{{y:.4g}} {unit}<extra>{name}</extra>",
         )  # fmt: skip
+        figure.add_hline(y=0, line={"color": GREY, "dash": "dot", "width": 1}, row=1, col=at)
+    figure.add_scatter(x=wavelength[:1], y=[0], mode="lines", line={"color": GREY, "dash": "dot", "width": 1},
+                       name=STILL, row=1, col=1)  # fmt: skip
     framed(figure, "native wavelength of the pair, tokens", "", log_x=True)
-    figure.update_yaxes(title_text="pressure, rad per e-fold of s", row=1, col=1)
-    figure.update_yaxes(title_text="logit-weighted pressure, nats per e-fold of s", row=1, col=2)
+    figure.update_yaxes(title_text=ANGLE_AXIS, row=1, col=1)
+    figure.update_yaxes(title_text=LOGIT_AXIS, row=1, col=2)
     turns, moves = (wavelength[_top(values)] for values in
                     (pairs.interpolation_pressure, pairs.logit_weighted_pressure))  # fmt: skip
     found = f"The phase turns most at {turns:,.0f} tokens' wavelength, the logits move most at {moves:,.0f}"
@@ -85,8 +164,11 @@ def by_pair(diagnosis: Diagnosis) -> Picture:
         found if any(pairs.interpolation_pressure) else "No interpolation turns these pairs",
         figure,
         table,
-        f"Each point is a RoPE pair, fast ones left, at {diagnosis.length:,} tokens. Left: rad its phase turns per "
-        "e-fold of scale. Right: how much the logits move by it, with the model's own q and k.",
+        f"Each point is a RoPE pair, fast ones left, at {diagnosis.length:,} tokens. Left: {ANGLE_WORDS}. Right: how "
+        "far this pair alone moves the logits, with the model's own q and k; pairs push in either direction, so "
+        "together they move a logit by no more than the sum of these points. The null, the native RoPE, is 0 on both "
+        "sides.",
+        counted_on(change.sample if change else None),
     )
 
 

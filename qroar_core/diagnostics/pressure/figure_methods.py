@@ -8,6 +8,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from qroar_core.diagnostics.pressure.figure import ANGLE_AXIS
 from qroar_core.figures.picture import (
     BLUE,
     COLOURS,
@@ -43,13 +44,14 @@ def by_pair(found: Pressures) -> Picture:
                 row=1, col=column,
             )  # fmt: skip
         rows += [
-            {"method": name, "chosen": shown.chosen, "pair": i, "wavelength_tokens": wavelength[i],
+            {"method": name, "chosen": shown.chosen, "pair": i, "native_wavelength_tokens": wavelength[i],
+             "interpolated_wavelength_tokens": 2 * math.pi / shown.inv_freq[i],
              "pressure_rad_per_efold": shown.pressure[i], "displacement_rad": shown.displacement[i],
              "inv_freq_rad_per_token": shown.inv_freq[i]}
             for i in range(len(wavelength))
         ]  # fmt: skip
     framed(figure, "native wavelength of the pair, tokens", "", height=420, log_x=True, log_y=True)
-    figure.update_yaxes(title_text="pressure, rad per e-fold of s", row=1, col=1, exponentformat="power")
+    figure.update_yaxes(title_text=ANGLE_AXIS, row=1, col=1, exponentformat="power")
     figure.update_yaxes(title_text="phase displacement, rad", row=1, col=2, exponentformat="power")
     figure.add_hline(y=HALF_TURN, line={"dash": "dot", "width": 1, "color": "#8A8A8A"}, row=1, col=2)
     figure.add_vline(x=found.original_context, line={"dash": "dot", "width": 1, "color": "#8A8A8A"})
@@ -57,10 +59,12 @@ def by_pair(found: Pressures) -> Picture:
         _pair_title(found),
         figure,
         pd.DataFrame(rows),
-        "Each point is a RoPE pair, fast ones left; the vertical line is the native window. Left: rad its phase turns "
-        "per e-fold of scale, over the drawn distances. Right: how far the phase is from where training had it, the "
-        "dotted line at half a turn. "
-        "Axes are logarithmic: a pair that a method leaves alone has no point.",
+        "Each point is a RoPE pair, fast ones left; the vertical line is the native window. Left: how far its angle "
+        "moves if the stretch s grows 2.7 times (e times, at the present rate), mean over the distances. Right: how "
+        "far the angle is from where training had it, the dotted line at half a turn. "
+        "The null is the native RoPE: 0 for every pair. Axes are logarithmic: a pair that a method leaves there has no "
+        "point.",
+        _closed_form(found),
     )
 
 
@@ -94,8 +98,17 @@ def by_band(found: Pressures) -> Picture:
         _band_title(found),
         figure,
         table,
-        f"Mean pressure over a band's pairs, in rad per e-fold of scale; a cell without colour is a band the method "
-        f"leaves alone. Mean distance here: {found.mean_distance:,.1f} tokens.{absent}",
+        "How far the angles of a band's pairs move if the stretch s grows 2.7 times, mean over pairs and distances; a "
+        f"cell without colour is a band that the method leaves as the null has it, the native RoPE: at 0.{absent}",
+        _closed_form(found),
+    )
+
+
+def _closed_form(found: Pressures) -> str:
+    """In the place of a sample."""
+    return (
+        f"Closed forms of the frequencies at {found.length:,} tokens, {found.law} distances with a mean of "
+        f"{found.mean_distance:,.1f} tokens: nothing is sampled."
     )
 
 
@@ -143,11 +156,11 @@ def _band_title(found: Pressures) -> str:
             return f"No method moves a band at {found.length:,} tokens"
         least = min(shown, key=lambda m: max(m.band_pressure))
         peak = max(least.band_pressure)
-        return f"At ×{found.factor:g}, {METHOD_NAMES[least.method]} keeps the lowest peak: {peak:.3g} rad per e-fold"
+        return f"At ×{found.factor:g}, {METHOD_NAMES[least.method]} keeps the lowest peak pressure: {peak:.3g} rad"
     said = f"{_named(own)} presses band {_top(own)} most"
     if linear is None or linear is own:
-        return f"{said}, with {max(own.band_pressure):.3g} rad per e-fold"
-    against = f"{max(own.band_pressure):.3g} against {max(linear.band_pressure):.3g} rad per e-fold"
+        return f"{said}, with {max(own.band_pressure):.3g} rad"
+    against = f"{max(own.band_pressure):.3g} against {max(linear.band_pressure):.3g} rad"
     return f"{said}, linear band {_top(linear)}: {against}"
 
 

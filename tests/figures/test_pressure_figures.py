@@ -1,0 +1,169 @@
+"""What the figures of pressure and aliasing claim: each claim where it is true and where it is not."""
+
+import math
+
+import planted
+import pytest
+
+from qroar_core.diagnostics.aliasing import figure as aliasing
+from qroar_core.diagnostics.aliasing.result import Kernel
+from qroar_core.diagnostics.bands.result import null_rows
+from qroar_core.diagnostics.pressure import figure as pressure
+from qroar_core.figures.picture import OLDER
+
+
+def changed(**fields):
+    found = planted.diagnosis()
+    change = found.logit_change.model_copy(update=fields)
+    return found.model_copy(update={"logit_change": change})
+
+
+def traces(picture):
+    return {line.name: line for line in picture.figure.data}
+
+
+def test_the_logits_own_change_is_drawn_with_its_error_its_bound_and_its_null():
+    picture = pressure.by_band(planted.diagnosis())
+    drawn = traces(picture)
+    assert list(drawn["angle"].y) == [0.5, 4.0]
+    assert list(drawn["logit"].y) == [0.015, 0.007]  # not the bound, 0.02 and 0.01
+    assert list(drawn["logit"].error_y.array) == [0.0005, 0.0002]
+    assert list(drawn["upper bound"].y) == [0.02, 0.01]
+    null = drawn["null: random signs"]
+    assert (list(null.y), null.line.dash, null.xaxis) == ([0.016, 0.006], "dot", "x2")
+    assert list(null.error_y.array) == pytest.approx([0.002, 0.001])
+    assert list(null.error_y.arrayminus) == pytest.approx([0.001, 0.001])
+    assert list(drawn["null: native RoPE"].y) == [0, 0]
+    assert list(picture.table["logit_change"]) == [0.015, 0.007]
+    assert list(picture.table["logit_change_bound"]) == [0.02, 0.01]
+    assert list(picture.table["null_random_signs"]) == [0.016, 0.006]
+    assert picture.sample.startswith("Counted on 64 tokens, 16 sampled query rows, 8 sampled keys a row; planted error")
+
+
+def test_the_title_goes_by_the_logits_change_and_not_by_its_bound():
+    """Band 1 has the lower bound and moves the logits most: its pairs do not cancel."""
+    assert pressure.by_band(planted.diagnosis()).title.endswith("band 0 moves the logits most")
+    picture = pressure.by_band(changed(by_band=[0.005, 0.009]))
+    assert picture.title == "Band 1 turns most under the interpolation and moves the logits most"
+    assert list(traces(picture)["upper bound"].y) == [0.02, 0.01]
+
+
+@pytest.mark.parametrize(
+    ("in_all", "error", "said"),
+    [
+        (0.012, 0.001, "0.012 ± 0.001 nats, less than pairs that push at random (0.024): they cancel each other."),
+        (0.029, 0.001, "0.029 ± 0.001 nats, more than pairs that push at random (0.024): they push together."),
+        (0.023, 0.001, "0.023 ± 0.001 nats, no more and no less than pairs that push at random (0.024)."),
+        (0.012, 0.007, "0.012 ± 0.007 nats, no more and no less than pairs that push at random (0.024)."),
+        (0.012, 0.0, "0.012 nats, less than pairs that push at random (0.024): they cancel each other."),
+    ],
+)
+def test_the_caption_compares_all_pairs_with_chance(in_all, error, said):
+    assert said in pressure.by_band(changed(in_all=in_all, in_all_error=error)).how_to_read
+
+
+@pytest.mark.parametrize(
+    ("law", "said"), [("causal", "every query and the keys that it sees"), ("uniform", "every distance alike")]
+)
+def test_the_caption_names_the_law_that_the_mean_is_under(law, said):
+    assert f"mean over {said}, by the pairs" in pressure.by_band(changed(law=law)).how_to_read
+
+
+def test_an_older_file_shows_its_bound_and_calls_it_one():
+    found = planted.diagnosis()
+    bands = [b.model_copy(update={"logit_change": None, "native_wavelength_min": None}) for b in found.bands]
+    older = found.model_copy(update={"logit_change": None, "bands": bands})
+    picture = pressure.by_band(older)
+    assert list(traces(picture)["upper bound on the logit"].y) == [0.02, 0.01]
+    assert picture.title.endswith(", band 0 has the highest bound on the logits' change")
+    assert "an upper bound on how far they move together" in picture.how_to_read
+    assert picture.sample == pressure.by_pair(older).sample == OLDER
+
+
+def test_a_table_says_under_which_frequencies_wavelength_and_turns_are():
+    for table in (pressure.by_band(planted.diagnosis()).table, pressure.by_pair(planted.diagnosis()).table,
+                  aliasing.unseen(planted.diagnosis()).table):  # fmt: skip
+        for name in table.columns:
+            if "wavelength" in name or "turns" in name:
+                assert name.startswith(("native_", "interpolated_"))
+    bands = pressure.by_band(planted.diagnosis()).table
+    assert list(bands["native_wavelength_min"]) == [5.0, 5.0]
+    assert list(bands["interpolated_wavelength_min"]) == [6.0, 6.0]
+    pairs = pressure.by_pair(planted.diagnosis()).table
+    assert list(pairs["native_wavelength_tokens"]) == pytest.approx([2 * math.pi * 10**i for i in range(4)])
+    now = [2 * math.pi / w for w in (1, 0.1, 0.005, 0.00025)]
+    assert list(pairs["interpolated_wavelength_tokens"]) == pytest.approx(now)
+
+
+def test_each_pairs_own_change_stands_beside_plain_pressure():
+    pairs = planted.diagnosis().pairs.model_copy(update={"logit_weighted_pressure": [0.1, 0.7, 0.2, 0.05]})
+    picture = pressure.by_pair(planted.diagnosis().model_copy(update={"pairs": pairs}))
+    plain, weighted, null = picture.figure.data
+    assert (list(plain.y), list(weighted.y)) == ([0.0, 1.0, 3.0, 5.0], [0.1, 0.7, 0.2, 0.05])
+    assert (plain.xaxis, weighted.xaxis, null.name) == ("x", "x2", "null: native RoPE")
+    assert picture.title == "The phase turns most at 6,283 tokens' wavelength, the logits move most at 63"
+
+
+def peaked(heights, native):
+    found = planted.diagnosis()
+    null = found.kernel.null.model_copy(update={"side_peak": native})
+    bands = [b.model_copy(update={"side_peak": peak}) for b, peak in zip(found.bands, heights)]
+    kernel = found.kernel.model_copy(update={"null": null, "side_peak": list(heights)})
+    return found.model_copy(update={"bands": bands, "kernel": kernel})
+
+
+@pytest.mark.parametrize(
+    ("native", "said"),
+    [
+        (0.5, "its kernel rises to 0.70 again, to 0.50 without the stretch"),
+        (0.69, "its kernel rises to 0.70 again, as high without the stretch"),
+        (None, "its kernel rises to 0.70 again, and not at all without the stretch"),
+    ],
+)
+def test_the_kernels_title_names_the_highest_alias_and_what_is_there_without_a_stretch(native, said):
+    picture = aliasing.kernel(peaked((0.7, 0.3), [native, None]))
+    assert picture.title == f"Band 0 takes 64 tokens away for near: {said}"
+    *_, rings = picture.figure.data
+    assert (list(rings.x), list(rings.y)) == ([64, 8], [0.7, 0.3])
+
+
+def test_no_alias_is_said():
+    title = aliasing.kernel(peaked((None, None), [None, None])).title
+    assert title == f"No band mistakes far for near within {planted.diagnosis().length:,} tokens"
+
+
+def test_the_native_kernel_is_drawn_grey_and_dotted_beside():
+    picture = aliasing.kernel(planted.diagnosis())
+    null = [line for line in picture.figure.data if line.name == aliasing.NULL]
+    assert [list(line.y) for line in null] == [[1.0, 0.1, 0.5], [1.0, 0.97, 0.6]]
+    assert all((line.line.dash, list(line.x)) == ("dot", [1, 4, 16]) for line in null)
+    assert [line.showlegend for line in null] == [True, False]
+    found = planted.diagnosis()
+    kept = {name: getattr(found.kernel, name) for name in ("distance", "low", "high", "side_peak_at")}
+    older = aliasing.kernel(found.model_copy(update={"kernel": Kernel(**kept)}))
+    assert aliasing.NULL not in traces(older)
+    assert "This file keeps no null" in older.how_to_read
+
+
+def test_unseen_phases_stand_beside_none_and_compression_beside_one():
+    drawn = traces(aliasing.unseen(planted.diagnosis()))
+    assert list(drawn["null: phases never seen in training"].y) == [0, 0]
+    assert list(drawn["null: frequency left, ω(s)/ω"].y) == [1, 1]
+
+
+def test_null_rows_hold_what_is_measured_and_what_nothing_would_show():
+    found = planted.diagnosis()
+    rows = found.logit_change.null_rows()
+    assert [(r.measured, r.null, r.low, r.high) for r in rows] == [
+        (0.02, 0.024, 0.024, 0.024), (0.015, 0.016, 0.015, 0.018), (0.007, 0.006, 0.005, 0.007)
+    ]  # fmt: skip
+    assert rows[1].quantity == "band 0, nats if the stretch grows 2.7 times"
+    peaks = peaked((0.7, None), [0.5, None]).kernel.null_rows()
+    assert [(r.measured, r.null) for r in peaks] == [(0.7, 0.5), (0.0, 0.0)]
+    frequencies = {r.quantity: (r.measured, r.null) for r in null_rows(found.bands)}
+    assert frequencies == {
+        "rad if the stretch grows 2.7 times, highest band": (4.0, 0.0),
+        "phase displacement, rad, highest band": (1.0, 0.0),
+        "share of phases never seen in training, highest band": (0.1, 0.0),
+        "frequency left, interpolated over native, lowest band": (0.5, 1.0),
+    }
