@@ -67,8 +67,8 @@ def _right(change: LogitChange) -> str:
     within = f" ± {change.in_all_error:.2g}" if change.in_all_error else ""
     return (
         f"Right: how far the logits of this model's own q and k move with it, mean over {LAW_WORDS[change.law]}, by "
-        f"the pairs of one band. All bands together move a logit by {change.in_all:.3g}{within} nats, {_against(change)}. "
-        "The ring is the upper bound that pairs reach only if none works against another "
+        f"the pairs of one band. All bands together move a logit by {change.in_all:.3g}{within} nats, "
+        f"{_against(change)}. The ring is the upper bound that pairs reach only if none works against another "
         f"({change.in_all_bound:.3g} for all bands); the dotted line, the null, is the same parts of the logit, each "
         "pair's with a random sign."
     )
