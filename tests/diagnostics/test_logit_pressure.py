@@ -184,3 +184,17 @@ def vars_of(meter):
 
 def test_rows_not_counted_are_nan():
     assert bool(meter_of(drawn_pairs(LENGTH, "causal", None, 0)).result().moved.isnan().all())
+
+
+def test_a_model_whose_pairs_know_nothing_of_each_other_stands_on_its_null():
+    """The null's claim where it is true: q and k at random, so that pairs push at random; 1 within a few percent."""
+    g, pairs, length = torch.Generator().manual_seed(1), 32, 96
+    drawn = drawn_pairs(length, "causal", None, 0)
+    q, k = (torch.randn(h, length, 2 * pairs, generator=g, dtype=torch.float64) for h in (4, 2))
+    slope = -(10_000.0 ** (-torch.arange(pairs).double() / pairs))
+    meter = LogitChangeMeter(slope, drawn, torch.arange(pairs) // 8, scaling=0.1, pairing="half")
+    meter.update(q, 0, k)
+    found = meter.result()
+    ratio = drawn.mean(found.moved) / drawn.mean(found.null[0])
+    assert ratio.tolist() == pytest.approx([1.0] * 5, abs=0.03)
+    assert float(drawn.mean(found.parts).sum()) > 2 * float(drawn.mean(found.moved)[-1])

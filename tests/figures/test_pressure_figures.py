@@ -1,5 +1,6 @@
 """What the figures of pressure and aliasing claim: each claim where it is true and where it is not."""
 
+import json
 import math
 
 import planted
@@ -10,6 +11,7 @@ from qroar_core.diagnostics.aliasing.result import Kernel
 from qroar_core.diagnostics.bands.result import null_rows
 from qroar_core.diagnostics.pressure import figure as pressure
 from qroar_core.figures.picture import OLDER
+from qroar_core.results import Diagnosis
 
 
 def changed(**fields):
@@ -78,6 +80,19 @@ def test_an_older_file_shows_its_bound_and_calls_it_one():
     assert picture.title.endswith(", band 0 has the highest bound on the logits' change")
     assert "an upper bound on how far they move together" in picture.how_to_read
     assert picture.sample == pressure.by_pair(older).sample == OLDER
+
+
+def test_a_file_from_before_the_mending_opens():
+    """Its fields are those of the contract then: nothing of the logit's own change, nor of the nulls."""
+    kept = json.loads(planted.diagnosis().to_json())
+    del kept["logit_change"], kept["kernel"]["null"], kept["kernel"]["side_peak"]
+    for band in kept["bands"]:
+        for name in ("logit_change", "logit_change_error", "native_wavelength_min", "native_wavelength_max"):
+            del band[name]
+    found = Diagnosis.model_validate_json(json.dumps(kept))
+    assert [b.logit_weighted_pressure for b in found.bands] == [0.02, 0.01]
+    assert (found.logit_change, found.kernel.null, found.kernel.null_rows()) == (None, None, [])
+    assert pressure.by_band(found).sample == OLDER
 
 
 def test_a_table_says_under_which_frequencies_wavelength_and_turns_are():
