@@ -78,8 +78,10 @@ def test_diagnosis_json_has_the_contracts_fields_and_shapes(finished, demo):
     assert [pair for b in bands for pair in range(b["first_pair"], b["last_pair"] + 1)] == list(range(geo.n_pairs))
     for band in bands:
         assert {"wavelength_min", "wavelength_max", "turns", "interpolation_pressure", "phase_displacement",
-                "logit_weighted_pressure", "side_peak"} <= set(band)  # fmt: skip
+                "logit_weighted_pressure", "logit_change", "side_peak"} <= set(band)  # fmt: skip
         assert 0 < band["wavelength_min"] < band["wavelength_max"]
+        assert band["native_wavelength_max"] <= band["wavelength_max"]
+        assert 0 < band["logit_change"] <= band["logit_weighted_pressure"]
     assert set(found["tail_inflation"]) == {"pre", "post"}
     for side in found["tail_inflation"].values():
         assert set(side) == {"q", "k"}

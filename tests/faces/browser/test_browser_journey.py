@@ -110,9 +110,12 @@ def diagnose(page, dashboard):
     chart(page, "band-kernel").wait_for(timeout=LONG)
     diagnosis = walk.read_json(walk.the_run(dashboard.runs), "diagnosis.json")
     bands = diagnosis["bands"]
-    plain, weighted = drawn(page, "pressure-by-band")
+    plain, moved, *beside = drawn(page, "pressure-by-band")
     assert plain["y"] == written([band["interpolation_pressure"] for band in bands])
-    assert weighted["y"] == written([band["logit_weighted_pressure"] for band in bands])
+    assert moved["y"] == written([band["logit_change"] for band in bands])
+    null, bound = (next(t for t in beside if t["name"] == name) for name in ("null: random signs", "upper bound"))
+    assert null["y"] == written(diagnosis["logit_change"]["null"])
+    assert bound["y"] == written([band["logit_weighted_pressure"] for band in bands])
     return diagnosis
 
 
