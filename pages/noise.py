@@ -35,4 +35,6 @@ if shown:
 picture(pair_error.amplitude_and_phase(result, tuned), "pair-error")
 picture(anisotropy.by_angle(result), "anisotropy")
 picture(similarity.hidden_states(result), "hidden-states")
+picture(similarity.by_position(result), "hidden-by-position")
+picture(similarity.accumulation(result), "error-accumulation")
 st.page_link("pages/tune.py", label="Next: tune", icon=":material/arrow_forward:")

@@ -115,7 +115,7 @@ def assemble(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, plan: Any, f
         dilation=dilation_of(local.outliers.maps["k/post"], local.dilation.quantiles, frame.channel_band, early),
         anisotropy=anisotropy_of(angles, still=geo.without_rope) if angles else None,
         outliers=outliers_of(local.outliers.maps, local.outliers.errors, early),
-        hidden=similarity_of(passes.hidden) if passes.hidden else None,
+        hidden=similarity_of(passes.hidden, plan.spec.seed) if passes.hidden else None,
         position_edges=frame.bins.edges(),
         length=plan.length,
         short_length=plan.short_length,

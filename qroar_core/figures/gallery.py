@@ -66,6 +66,8 @@ def diagnosed(diagnosis: Diagnosis) -> list[Picture]:
         *_each_group(diagnosis, pair_error.amplitude_and_phase),
         *_each_group(diagnosis, anisotropy.by_angle),
         similarity.hidden_states(diagnosis),
+        similarity.by_position(diagnosis),
+        similarity.accumulation(diagnosis),
     ]
     return [picture for picture in drawn if picture is not None]
 
