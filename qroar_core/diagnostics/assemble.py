@@ -104,7 +104,7 @@ def assemble(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, plan: Any, f
         tail_inflation={
             side: {x: _largest_over_heads(tails[f"{x}/{side}"].ratio) for x in ("q", "k")} for side in ("pre", "post")
         },
-        logit_noise=noise_of(noise, PROPAGATED if passes.propagated else LOCAL) if noise else None,
+        logit_noise=noise_of(noise, PROPAGATED if passes.propagated else LOCAL, geo.without_rope) if noise else None,
         pair_error=pair_errors_of([pairs[i] for i in turning]) if pairs else None,
         verdict=verdict_on(geo, quant, "symmetric", frame.bands),
         pairs=first.pairs,
