@@ -16,7 +16,7 @@ from qroar_core.diagnostics.sample import Sample
 
 
 def noise_of(meters: list[LogitNoiseMeter | None], kind: str, still: Collection[int] = ()) -> LogitNoise:
-    """Layers pooled for the curves, kept apart for the map; `still` are the layers without RoPE, which have no bands."""
+    """Layers pooled for the curves, kept apart for the map. `still`: layers without RoPE, which have no bands."""
     seen = {layer: meter.result() for layer, meter in enumerate(meters) if meter is not None}
     found = list(seen.values())
     turning = [noise for layer, noise in seen.items() if layer not in still]
