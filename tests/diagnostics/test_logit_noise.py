@@ -253,3 +253,19 @@ def test_noise_of_one_band_stands_out_of_a_null_that_is_blind_to_bands():
     assert loud.rms_by_band[:, 1].tolist() == pytest.approx(loud.rms.tolist(), rel=1e-5)
     assert float((loud.rms_by_band[:, 1] / loud.null[:, 1]).mean()) == pytest.approx(math.sqrt(2), rel=0.1)
     assert loud.null[:, 0].min() > 0.01
+
+
+def test_squares_of_parts_add_up_where_parts_are_independent_and_not_where_they_cancel():
+    apart = planted_noise()
+    parts = torch.cat([apart.rms_by_band, apart.rest_rms[:, None]], 1).square()
+    assert parts.sum(1).tolist() == pytest.approx(apart.rms.square().tolist(), rel=0.15)
+    g = torch.Generator().manual_seed(8)
+    q, k = torch.randn(HEADS, L, D, generator=g), torch.randn(KV, L, D, generator=g)
+    q[..., BAND == 1] = q[:, :, [0, 4, 0]]  # band 1 is asked for what band 0 is, with the opposite error
+    error = torch.zeros(KV, L, D)
+    error[..., 0], error[..., 1] = 0.3, -0.3
+    meter = LogitNoiseMeter(BAND, L, SCALING)
+    meter.update(q[:, ROWS], ROWS, k, k + error)
+    found = meter.result()
+    assert float(found.rms_by_band.min()) > 0.01
+    assert float(found.rms.max()) < 1e-6

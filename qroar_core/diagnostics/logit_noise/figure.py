@@ -70,8 +70,8 @@ def by_position(diagnosis: Diagnosis, tuned: Diagnosis | None = None) -> Picture
         pd.concat(tables, ignore_index=True),
         f"Quantized minus reference at sampled query rows, mean over layers ({seen['quantized'].kind})."
         + against(tuned)
-        + (f"{BLIND} A line that rises faster is damage that comes with length. The KL has no null: it is no sum of squares over keys, so that it would take noise drawn and all "
-           "keys read a second time." if null else ""),
+        + (f"{BLIND} A line that rises faster is damage that comes with length. The KL has no null: it is no sum of "
+           "squares over keys, so that it would take noise drawn and all keys read a second time." if null else ""),
         counted_on(seen["quantized"].sample),
     )  # fmt: skip
 
