@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from qroar_core.diagnostics.logit_noise.figure import PARTS, REST
-from qroar_core.diagnostics.logit_noise.result import LogitNoise
+from qroar_core.diagnostics.logit_noise.result import LogitNoise, NoiseNull
 from qroar_core.figures.maps import Panel, side_by_side
 from qroar_core.figures.picture import Picture, counted_on
 from qroar_core.results import Diagnosis
@@ -24,7 +24,8 @@ def split(diagnosis: Diagnosis, rows: str = "band", name: str = "quantized") -> 
     positions, distances = [str(p) for p in noise.position], [str(d) for d in noise.distance]
     at = "query position, tokens"
     if rows == "band":
-        both = [("RMS", noise), *([("null", noise.null)] if noise.null else [])]
+        both: list[tuple[str, LogitNoise | NoiseNull]] = [("RMS", noise)]
+        both += [("null", noise.null)] if noise.null else []
         panels = [Panel(f"{title} by position", _rows(one.by_band_position, one.unrotated_position), positions, at,
                         "position") for title, one in both]  # fmt: skip
         panels += [Panel(f"{title} by distance", _rows(one.by_band_distance, one.unrotated_distance), distances,

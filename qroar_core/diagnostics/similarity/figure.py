@@ -75,7 +75,7 @@ def accumulation(diagnosis: Diagnosis) -> Picture | None:
         return None
     parts, layers = seen.accumulation, [diagnosis.layer_number(i) for i in range(len(seen.accumulation.added))]
     figure = make_subplots(1, 2, horizontal_spacing=0.12)
-    whole = [None if None in v else sum(v) for v in zip(parts.inherited, parts.added, parts.cross)]  # type: ignore[arg-type]
+    whole = parts.whole()
     for name, values, colour in (("whole error", whole, GREEN), ("inherited", parts.inherited, BLUE),
                                  ("added", parts.added, ORANGE)):  # fmt: skip
         figure.add_scatter(x=layers, y=[v or None for v in values], name=name, mode="lines+markers",

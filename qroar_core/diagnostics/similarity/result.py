@@ -24,6 +24,11 @@ class Accumulation(Result):
     added_by_bin: list[list[Number]]
     cross_by_bin: list[list[Number]]
 
+    def whole(self) -> list[Number]:
+        """The relative error of each layer's output."""
+        rows = zip(self.inherited, self.added, self.cross, strict=True)
+        return [None if a is None or b is None or c is None else a + b + c for a, b, c in rows]
+
     def share_null(self) -> list[float]:
         """Share added were every layer to add the same energy at random to what it inherits: one in those so far."""
         return [1 / (i + 1) for i in range(len(self.added))]
