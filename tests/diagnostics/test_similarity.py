@@ -125,8 +125,9 @@ def test_rows_do_not_stand_at_one_place_of_a_cache_block():
 def test_the_standard_error_is_what_repeated_samples_spread_by():
     g = torch.Generator().manual_seed(4)
     x = torch.randn(1, 4000, HIDDEN, generator=g)
-    e = 0.1 * torch.randn(1, 4000, HIDDEN, generator=g) * torch.rand(4000, 1, generator=g)
-    e2 = e + 0.05 * torch.randn(1, 4000, HIDDEN, generator=g)
+    size = torch.rand(4000, 1, generator=g)  # of both parts of a row's error, so that their share varies less
+    e = 0.1 * torch.randn(1, 4000, HIDDEN, generator=g) * size
+    e2 = e + 0.05 * torch.randn(1, 4000, HIDDEN, generator=g) * size
     shown, shares, ses, share_ses = [], [], [], []
     for cut in range(0, 4000, 40):
         here = slice(cut, cut + 40)

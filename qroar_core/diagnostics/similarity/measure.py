@@ -94,7 +94,7 @@ class SimilarityMeter:
 
     def result(self) -> Similarity:
         """Similarities so far."""
-        layers = [torch.cat([t.cpu() for t in tables]) if tables else torch.zeros(0, len(FIELDS), dtype=torch.float64)
+        layers = [torch.cat(tables).cpu() if tables else torch.zeros(0, len(FIELDS), dtype=torch.float64)
                   for tables in self.tables]  # fmt: skip
         found = [self._layer(table) for table in layers]
         columns = {name: torch.stack([f[name] for f in found]) for name in found[0]}
