@@ -30,13 +30,13 @@ from qroar_core.models.rope import Turning
 from qroar_core.results.diagnosis import Diagnosis
 from qroar_core.specs import QuantSpec, RopeSpec
 
-# which error the logit noise is
+# which error logit noise, amplitude, phase and anisotropy show
 PROPAGATED, LOCAL = "propagated through the model", "local to each layer's own q and k"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Recorders:
-    """What rides on the long pass; None where nothing rounds q or k."""
+    """What is measured of q and k; None where nothing changes them, and LocalNoise too where errors propagate."""
 
     outliers: OutlierRecorder
     dilation: DilationRecorder
@@ -44,24 +44,31 @@ class Recorders:
     anisotropy: AnisotropyRecorder | None
     pair_errors: PairErrorRecorder | None
     noise: LocalNoise | None
+    propagated: PropagatedNoise | None  # set: the quantized pass feeds it, and anisotropy and pair errors
 
     @classmethod
     def of(cls, frame: Frame, rounding: Rounding, turnings: tuple[Turning, ...], rows: Sampled) -> Recorders:
         """All that this measurement asks for."""
-        rounds = rounding.rounds_logits
+        propagates = rounding.quant.changes_projections
+        compares = propagates or rounding.rounds_keys(frame.length)
         return cls(
             OutlierRecorder(frame),
             DilationRecorder(frame),
             PressureRecorder(frame, turnings, rows),
-            AnisotropyRecorder(frame) if rounds else None,
-            PairErrorRecorder(frame) if rounds else None,
-            LocalNoise(frame, rounding, rows) if rounds else None,
+            AnisotropyRecorder(frame) if compares else None,
+            PairErrorRecorder(frame) if compares else None,
+            LocalNoise(frame, rounding, rows) if rounding.rounds_logits and not propagates else None,
+            PropagatedNoise(frame, rows) if propagates else None,
         )
 
-    def all(self) -> list[Any]:
-        """Those that are there."""
-        every = (self.outliers, self.dilation, self.pressure, self.anisotropy, self.pair_errors, self.noise)
-        return [recorder for recorder in every if recorder is not None]
+    def of_keys(self) -> list[Any]:
+        """Those that compare keys one by one."""
+        return [recorder for recorder in (self.anisotropy, self.pair_errors) if recorder is not None]
+
+    def on_long_pass(self) -> list[Any]:
+        """Those that ride on the long pass."""
+        local = [] if self.propagated else [*self.of_keys(), *([self.noise] if self.noise else [])]
+        return [self.outliers, self.dilation, self.pressure, *local]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,7 +81,6 @@ class Passes:
     short: PairedTails
     native: PairedTails | None
     hidden: SimilarityMeter | None
-    propagated: PropagatedNoise | None
     scales: Scales | None
 
 
@@ -82,7 +88,7 @@ def assemble(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, plan: Any, f
              seconds: dict[str, float]) -> Diagnosis:  # fmt: skip
     """The stage's result. `plan` is diagnose.Plan."""
     geo, local = loaded.geometry, passes.local
-    measured = passes.propagated or local.noise
+    measured = local.propagated or local.noise
     noise = measured.meters if measured else None
     pairs = local.pair_errors.meters if local.pair_errors else None
     angles = local.anisotropy.meters if local.anisotropy else None
@@ -104,7 +110,7 @@ def assemble(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, plan: Any, f
         tail_inflation={
             side: {x: _largest_over_heads(tails[f"{x}/{side}"].ratio) for x in ("q", "k")} for side in ("pre", "post")
         },
-        logit_noise=noise_of(noise, PROPAGATED if passes.propagated else LOCAL) if noise else None,
+        logit_noise=noise_of(noise, PROPAGATED if local.propagated else LOCAL) if noise else None,
         pair_error=pair_errors_of([pairs[i] for i in turning]) if pairs else None,
         verdict=verdict_on(geo, quant, "symmetric", frame.bands),
         pairs=first.pairs,

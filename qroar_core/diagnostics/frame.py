@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 
 from qroar_core.maths.bands import Bands, band_of_pair
+from qroar_core.maths.held_exact import first_exact_key
 from qroar_core.maths.positions import PositionBins, Sampled
 from qroar_core.maths.quantize import fake_quantize
 from qroar_core.maths.rope import unrotate
 from qroar_core.models.condition import StaticRange
 from qroar_core.models.geometry import Geometry
-from qroar_core.models.kv_store import rounder
+from qroar_core.models.kv_store import block_of, rounder
 from qroar_core.models.stream import AttentionTap, Stream
 from qroar_core.specs import QuantSpec
 
@@ -58,6 +59,25 @@ def sides_of(tap: AttentionTap, geometry: Geometry, rows: slice) -> dict[str, Te
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class KeysRead:
+    """A stretch of one layer's keys: the reference's own, and as the last query of the context reads them."""
+
+    layer: int
+    start: int  # position of the first
+    k: Tensor  # (n_kv_heads, t, head_dim)
+    k_hat: Tensor
+
+
+def settled_keys(block: int, start: int, stop: int, length: int) -> slice:
+    """The keys that tokens start .. stop - 1 settle: held from now on as the last query of `length` tokens reads them.
+
+    Over the chunks of a context every key comes once, with its whole block, but for those that a cache of blocks still
+    holds exactly at the end.
+    """
+    return slice(start // block * block, min(stop // block * block, first_exact_key(block, length - 1)))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Rounding:
     """q and K as the quantized logits see them: what the quantizers in force make of the reference's own."""
 
@@ -71,12 +91,25 @@ class Rounding:
         """True when q or k themselves are quantized."""
         return self.quant.k is not None or self.quant.qk is not None
 
+    @property
+    def block(self) -> int:
+        """Keys that the cache rounds together; which of them a query reads exactly says maths.held_exact."""
+        return block_of(self.quant.k)
+
+    def rounds_keys(self, length: int) -> bool:
+        """True when the last query of `length` tokens reads any key rounded."""
+        return self.quant.qk is not None or (self.quant.k is not None and first_exact_key(self.block, length - 1) > 0)
+
     def k(self, k: Tensor, start: int, layer: int) -> Tensor:
-        """K (n_kv_heads, t, head_dim) from position `start`: the cache's rounding, then qk's."""
+        """K (n_kv_heads, t, head_dim) of whole blocks from position `start`: the cache's rounding, then qk's."""
         at = self.static.k[layer] if self.static is not None and self.static.k is not None else None
         cache = rounder(self.quant.k, self.geometry, partial(self.stream.cos_sin, layer=layer), at)
         if cache is not None:
             k = cache(k[None], start)[0]
+        return self.exact_k(k, layer)
+
+    def exact_k(self, k: Tensor, layer: int) -> Tensor:
+        """K as it is read while the cache holds it exactly: qk's rounding alone."""
         return self._active(k, layer, "k_active")
 
     def q(self, q: Tensor, layer: int) -> Tensor:
@@ -98,6 +131,7 @@ class Chunk:
     geometry: Geometry
     rounding: Rounding
     sampled_q: Tensor | None  # (heads, rows, head_dim) of all sampled query rows, in the last chunk alone
+    length: int  # of the context
 
     @cached_property
     def sides(self) -> dict[str, Tensor]:
@@ -105,9 +139,20 @@ class Chunk:
         return sides_of(self.tap, self.geometry, slice(None))
 
     @cached_property
-    def k_hat(self) -> Tensor:
-        """K as the quantized logits see it, (n_kv_heads, t, head_dim)."""
-        return self.rounding.k(self.tap.k, self.tap.start, self.tap.layer)
+    def keys_read(self) -> list[KeysRead]:
+        """What of the layer's K the chunk settles; keys that the context's last query reads exactly never come."""
+        tap, rounding = self.tap, self.rounding
+        stop = tap.start + tap.k.shape[1]
+        here = settled_keys(rounding.block, tap.start, stop, self.length)
+        found = []
+        if here.start < here.stop:
+            k = tap.k_seen[:, here]
+            found.append(KeysRead(tap.layer, here.start, k, rounding.k(k, here.start, tap.layer)))
+        tail = first_exact_key(rounding.block, self.length - 1)
+        if stop >= self.length > tail and rounding.quant.qk is not None:
+            k = tap.k_seen[:, tail : self.length]
+            found.append(KeysRead(tap.layer, tail, k, rounding.exact_k(k, tap.layer)))
+        return found
 
 
 class Recorder(Protocol):
@@ -134,7 +179,7 @@ class LongContext:
         here = self.rows.index(tap.start, stop, tap.q.device)
         self.kept_q.setdefault(tap.layer, []).append(tap.q[:, here])
         sampled = torch.cat(self.kept_q.pop(tap.layer), dim=1) if stop >= self.frame.length else None
-        chunk = Chunk(tap, self.frame.geometry, self.rounding, sampled)
+        chunk = Chunk(tap, self.frame.geometry, self.rounding, sampled, self.frame.length)
         for recorder in self.recorders:
             recorder.on_chunk(chunk)
 

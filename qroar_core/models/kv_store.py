@@ -1,8 +1,8 @@
 """The stream's own key/value cache: preallocated, quantized the way a real cache is.
 
 A token's K and V are rounded when they enter the cache; with a residual (KIVI) they enter in full
-precision and a whole block is rounded once it is full. Preallocation keeps the memory beyond model
-and cache independent of the length: nothing is ever concatenated.
+precision and a whole block is rounded once it is full: what a query reads is `maths.held_exact`'s to say.
+Preallocation keeps the memory beyond model and cache independent of the length: nothing is ever concatenated.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from qroar_core.maths.held_exact import first_exact_key
 from qroar_core.maths.quantize import fake_quantize
 from qroar_core.maths.rope import rotate, unrotate
 from qroar_core.models.geometry import Geometry
@@ -78,10 +79,10 @@ class Half:
         self.store[:, :, start : start + x.shape[-2]] = x
 
     def settle(self, end: int) -> None:
-        """Round every block that is full at position `end`."""
+        """Round what the query at position `end` no longer reads exactly."""
         if self.round is None or self.block == 1:
             return
-        full = end // self.block * self.block
+        full = first_exact_key(self.block, end)
         if full > self.rounded_to:
             here = slice(self.rounded_to, full)
             self.store[:, :, here] = self.round(self.store[:, :, here], self.rounded_to)

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from qroar_core.maths.held_exact import first_exact_key
 from qroar_core.maths.meters import CPU, Meter, home
 from qroar_core.maths.softmax_rule import PLAIN, SoftmaxRule
 
@@ -116,7 +117,8 @@ class LogitNoiseMeter(Meter):
         self.rows: list[Tensor] = []  # (rows, parts + 3): position, parts, whole, KL
 
     def update(self, q: Tensor, rows: Tensor, k: Tensor, k_hat: Tensor | KeysOf, q_hat: Tensor | None = None,
-               key_block: int = KEY_BLOCK) -> None:  # fmt: skip
+               key_block: int = KEY_BLOCK, cache_block: int = 1,
+               exact_keys: KeysOf | None = None) -> None:  # fmt: skip
         """Add sampled query rows against every key they see.
 
         Args:
@@ -126,6 +128,8 @@ class LogitNoiseMeter(Meter):
                 second K of the whole length is ever held.
             key_block: keys taken at once.
             q_hat: quantized q, or None where q is not quantized.
+            cache_block: tokens that the cache rounds together: which keys a row reads exactly says maths.held_exact.
+            exact_keys: gives those, as k_hat does where it is a function; None: they are the reference's.
         Raises:
             ValueError: a row sees keys that are not there.
         """
@@ -147,10 +151,20 @@ class LogitNoiseMeter(Meter):
             rounded = k_hat(start, stop) if callable(k_hat) else k_hat[:, start:stop]
             k_error = self._by_part((rounded.float() - here).mT)  # (parts, KV, channels, keys)
             k_parts = None if q_hat is q else self._by_part(here.mT)
+            exact_error: Tensor | None = None  # of keys that some row reads exactly, made where one does
             size = max(1, BLOCK_ELEMENTS // (len(self.channels) * q.shape[0] * (stop - start)))
             for first in range(int(torch.searchsorted(rows, start)), len(rows), size):
                 block = slice(first, first + size)
                 noise = self._parts(q_hat[:, block], k_error)
+                first_exact = first_exact_key(cache_block, rows[block])
+                if cache_block > 1 and int(first_exact.min()) < stop:
+                    held = first_exact.to(here.device)[:, None] <= torch.arange(start, stop, device=here.device)
+                    if exact_keys is None:
+                        noise.masked_fill_(held, 0.0)
+                    else:
+                        if exact_error is None:
+                            exact_error = self._by_part((exact_keys(start, stop).float() - here).mT)
+                        noise = torch.where(held, self._parts(q_hat[:, block], exact_error), noise)
                 if k_parts is not None:
                     noise += self._parts(q_hat[:, block] - q[:, block], k_parts)
                 self._block(seen, block, self._logits(q[:, block], here), noise, at[block], start)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from qroar_core.diagnostics.frame import Chunk, Frame
+from qroar_core.diagnostics.frame import Chunk, Frame, KeysRead
 from qroar_core.diagnostics.pair_error.measure import PairErrorMeter
 
 
@@ -20,5 +20,10 @@ class PairErrorRecorder:
         self.meters = [PairErrorMeter(frame.pair_band, geo.pairing, frame.bins) for _ in range(geo.n_layers)]
 
     def on_chunk(self, chunk: Chunk) -> None:
-        """Book this chunk's errors."""
-        self.meters[chunk.tap.layer].update(chunk.tap.start, chunk.tap.k, chunk.k_hat)
+        """The long pass: each layer's own K against what the quantizers make of it."""
+        for keys in chunk.keys_read:
+            self.on_keys(keys)
+
+    def on_keys(self, keys: KeysRead) -> None:
+        """Book these keys' errors; the pass of a quantized model brings its K beside the reference's."""
+        self.meters[keys.layer].update(keys.start, keys.k, keys.k_hat)
