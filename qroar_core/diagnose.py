@@ -21,6 +21,7 @@ from qroar_core.diagnostics.similarity.measure import SimilarityMeter
 from qroar_core.diagnostics.similarity.observe import HiddenRows
 from qroar_core.diagnostics.tails.observe import PairedTails
 from qroar_core.errors import BadSpec
+from qroar_core.maths.held_exact import what_a_query_reads
 from qroar_core.maths.positions import PositionBins, Sampled, log_spaced
 from qroar_core.maths.rescale import Scales
 from qroar_core.maths.sketches import TopTail
@@ -80,7 +81,7 @@ def plan(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, spec: DiagnosisS
         short_ids = windows(loaded.tokenizer, documents, short, len(ends), spec.seed + 1).ids
     name, at = text.origin[0]
     label = f"{length} tokens of {name} from {text.unit} {at}, digest {text.digest}{text.noted}"
-    label += replacing(loaded, rope)
+    label += replacing(loaded, rope) + what_a_query_reads(quant)
     return Plan(spec, length, short, chunk, ids, ends, short_ids, label)
 
 

@@ -22,6 +22,7 @@ from qroar_core.diagnostics.similarity.measure import SimilarityMeter
 from qroar_core.diagnostics.similarity.table import similarity_of
 from qroar_core.diagnostics.tails.observe import PairedTails
 from qroar_core.diagnostics.tails.table import survival_of, tail_table
+from qroar_core.maths.held_exact import still_exact
 from qroar_core.maths.positions import Sampled
 from qroar_core.maths.rescale import Scales
 from qroar_core.models.acting import verdict_on
@@ -92,7 +93,8 @@ def assemble(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, plan: Any, f
     noise = measured.meters if measured else None
     pairs = local.pair_errors.meters if local.pair_errors else None
     angles = local.anisotropy.meters if local.anisotropy else None
-    errors = Errors(noise, pairs, angles)
+    compares = PROPAGATED if local.propagated else LOCAL
+    errors = Errors(noise, pairs, angles, compares, 0 if local.propagated else still_exact(quant, plan.length))
     counted = Counted(geo, frame.bands, plan.length, plan.spec.law, local.pressure.meters, errors)
     groups = groups_of(passes.turnings, counted)
     first = groups[0]
@@ -110,8 +112,8 @@ def assemble(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, plan: Any, f
         tail_inflation={
             side: {x: _largest_over_heads(tails[f"{x}/{side}"].ratio) for x in ("q", "k")} for side in ("pre", "post")
         },
-        logit_noise=noise_of(noise, PROPAGATED if local.propagated else LOCAL) if noise else None,
-        pair_error=pair_errors_of([pairs[i] for i in turning]) if pairs else None,
+        logit_noise=noise_of(noise, compares) if noise else None,
+        pair_error=errors.about(pair_errors_of([pairs[i] for i in turning])) if pairs else None,
         verdict=verdict_on(geo, quant, "symmetric", frame.bands),
         pairs=first.pairs,
         kernel=first.kernel,
@@ -119,7 +121,7 @@ def assemble(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, plan: Any, f
         tails=tails,
         survival={side: survival_of(passes.long.tails[side], passes.short.tails[side]) for side in SIDES},
         dilation=dilation_of(local.outliers.maps["k/post"], local.dilation.quantiles, frame.channel_band, early),
-        anisotropy=anisotropy_of(angles, still=geo.without_rope) if angles else None,
+        anisotropy=errors.about(anisotropy_of(angles, still=geo.without_rope)) if angles else None,
         outliers=outliers_of(local.outliers.maps, local.outliers.errors, early),
         hidden=similarity_of(passes.hidden) if passes.hidden else None,
         position_edges=frame.bins.edges(),

@@ -37,12 +37,26 @@ def next_rounding(block: int, position: int) -> int:
     return (position // block + 1) * block
 
 
+def still_exact(quant: QuantSpec, length: int) -> int:
+    """How many of the newest keys the last query of `length` tokens reads as they are; 0 where no cache rounds K.
+
+    Rounding for the product reaches keys that the cache holds exactly, so that none is left as it is.
+    """
+    if quant.k is None or quant.qk is not None:
+        return 0
+    return length - first_exact_key(quant.k.block_tokens, length - 1)
+
+
 def what_a_query_reads(quant: QuantSpec) -> str:
-    """One clause about a cache that holds its newest tokens exactly; empty where it rounds tokens as they enter."""
-    block = quant.block_tokens
-    if block == 1:
+    """A clause for the end of a sentence, "; " before it; empty where the cache rounds tokens as they enter."""
+    blocks = {name: spec.block_tokens for name, spec in (("keys", quant.k), ("values", quant.v))
+              if spec is not None and spec.keeps_recent}  # fmt: skip
+    if not blocks:
         return ""
+    if len(set(blocks.values())) == 1:
+        blocks = {" and ".join(blocks): next(iter(blocks.values()))}
+    newest = ", ".join(f"{names} of the newest 1 to {block} tokens" for names, block in blocks.items())
     return (
-        f"the cache holds the newest 1 to {block} tokens exactly and rounds the rest, within a prompt too, as if "
-        "tokens came one at a time (KIVI and transformers read a prompt exactly and round it afterwards)"
+        f"; the cache holds {newest} exactly and older ones rounded, within a prompt too, as if tokens came one at a "
+        "time (KIVI and transformers read a prompt exactly and round it afterwards)"
     )

@@ -1,24 +1,38 @@
 """What a query reads rounded and what exactly, against a cache that this file runs token by token in float64."""
 
-import math
 from dataclasses import replace
 
 import pytest
 import torch
 from transformers.cache_utils import QuantizedLayer
 
-from qroar_core import diagnose
+from qroar_core import diagnose, evaluate, retrieve
 from qroar_core.diagnostics.pair_error.observe import PairErrorRecorder
-from qroar_core.maths.held_exact import first_exact_key, what_a_query_reads
+from qroar_core.diagnostics.sample import Sample, about_errors
+from qroar_core.maths.held_exact import first_exact_key, still_exact, what_a_query_reads
 from qroar_core.models.measure import measure
 from qroar_core.models.stream import Condition, open_stream
 from qroar_core.models.text import Document
 from qroar_core.presets import preset_quant
-from qroar_core.specs import BandSpec, DiagnosisSpec, QuantizerSpec, QuantSpec, RopeSpec, WeightQuantSpec
+from qroar_core.result import Result
+from qroar_core.specs import (
+    BandSpec,
+    DiagnosisSpec,
+    EvaluationSpec,
+    QuantizerSpec,
+    QuantSpec,
+    RetrievalSpec,
+    RopeSpec,
+    WeightQuantSpec,
+)
 
+TWO_TEXTS = [Document(name, "".join(chr(97 + (i * i + step * i) % 26) for i in range(900)))
+             for name, step in (("a", 3), ("b", 5))]  # fmt: skip
 TEXT = [Document("a", "".join(chr(97 + (i * i + 3 * i) % 26) for i in range(900)))]
 YARN = RopeSpec("yarn", 8.0)
 HEAD = 64  # channels; quanto's group
+pytestmark = pytest.mark.slow
+
 SPEC = DiagnosisSpec(
     length=300, short_length=32, paired_tokens=16, windows=2, eps=0.02, bands=BandSpec(4), chunk=300, position_bins=5,
     query_rows=24,
@@ -70,13 +84,14 @@ PRESETS = {  # its quantizers, tokens of a block, and the rounding of one
 }
 
 
-def reads(k, block, rounded):
-    """K as each query reads it, from a cache that takes one token at a time; a list of (heads, t + 1, channels)."""
-    store, waiting, seen = k[:, :0], 0, []
+def reads(k, block, rounded, rows):
+    """K as the queries at `rows` read it, from a cache that takes one token at a time: {row: (heads, row + 1, ...)}."""
+    store, waiting, seen = k[:, :0], 0, {}
     for t in range(k.shape[1]):
         token = k[:, t : t + 1]
         store = torch.cat([store, rounded(token) if block == 1 else token], 1)
-        seen.append(store.clone())
+        if t in rows:
+            seen[t] = store.clone()
         waiting += 1
         if waiting == block and block > 1:  # full: the query of its last token has read it
             store = torch.cat([store[:, :-block], rounded(store[:, -block:])], 1)
@@ -111,26 +126,11 @@ def noise_and_kl(q, k, q_hat, k_hat, scaling):
 
 
 def agrees(found, layer, expected):
-    """Noise and KL of one layer at every sampled row against [(RMS, KL)] of all rows."""
+    """Noise and KL of one layer at every sampled row against {row: (RMS, KL)}."""
     for at, row in enumerate(found.position):
         rms, kl = expected[row]
         assert found.by_layer[layer][at] == pytest.approx(rms, rel=1e-4, abs=1e-9), row
         assert found.kl_by_layer[layer][at] == pytest.approx(kl, rel=1e-3, abs=1e-7), row
-
-
-@pytest.mark.parametrize("name", PRESETS)
-def test_logit_noise_is_that_of_the_cache_run_token_by_token(tiny, name):
-    quant, block, rounded = PRESETS[name]
-    loaded = tiny(dtype=torch.float64, head_dim=HEAD)
-    found = diagnose.run(loaded, YARN, quant, SPEC, TEXT).logit_noise
-    plan = diagnose.plan(loaded, YARN, quant, SPEC, TEXT)
-    for layer, (q, k, scaling) in enumerate(taken(loaded, Condition(YARN), plan.ids)):
-        seen = reads(k, block, rounded)
-        agrees(found, layer, [noise_and_kl(q[:, t], k[:, : t + 1], q[:, t], seen[t], scaling) for t in range(300)])
-    exact = [row < block for row in found.position]
-    assert found.position[0] == 1
-    assert [rms == 0 for rms in found.rms] == [block > 1 and here for here in exact]
-    assert min(rms for rms, here in zip(found.rms, exact, strict=True) if not here or block == 1) > 1e-3
 
 
 def kept_keys(monkeypatch):
@@ -154,19 +154,27 @@ def whole(stretches):
     return stretches[0].start, torch.cat([s.k for s in stretches], 1), torch.cat([s.k_hat for s in stretches], 1)
 
 
-@pytest.mark.parametrize("chunk", [300, 100, 7])
-@pytest.mark.parametrize("name", PRESETS)
-def test_errors_of_keys_are_of_those_that_the_last_query_reads_rounded(tiny, monkeypatch, name, chunk):
+CHUNKED = [*((name, 300) for name in PRESETS), ("int4", 70), ("kivi2", 100), ("per channel, no residual", 7)]
+
+
+@pytest.mark.parametrize(("name", "chunk"), CHUNKED)
+def test_every_error_of_keys_is_that_of_the_cache_run_token_by_token(tiny, monkeypatch, name, chunk):
+    """Logit noise at every sampled row; amplitude, phase and anisotropy on what the last query reads rounded."""
     quant, block, rounded = PRESETS[name]
-    loaded, kept = tiny(dtype=torch.float64, head_dim=HEAD), kept_keys(monkeypatch)
-    diagnose.run(loaded, YARN, quant, replace(SPEC, chunk=chunk), TEXT)
-    plan = diagnose.plan(loaded, YARN, quant, SPEC, TEXT)
+    loaded, kept, spec = tiny(dtype=torch.float64, head_dim=HEAD), kept_keys(monkeypatch), replace(SPEC, chunk=chunk)
+    found = diagnose.run(loaded, YARN, quant, spec, TEXT).logit_noise
+    plan = diagnose.plan(loaded, YARN, quant, spec, TEXT)
     count = {1: 300, 128: 256, 32: 288}[block]
-    for layer, (_, k, _) in enumerate(taken(loaded, Condition(YARN), plan.ids)):
+    for layer, (q, k, scaling) in enumerate(taken(loaded, Condition(YARN), plan.ids)):
+        seen = reads(k, block, rounded, found.position)
+        agrees(found, layer, {t: noise_and_kl(q[:, t], k[:, : t + 1], q[:, t], x, scaling) for t, x in seen.items()})
         first, reference, read = whole(kept[layer])
         assert (first, reference.shape[1]) == (0, count)
         torch.testing.assert_close(reference, k[:, :count], rtol=0, atol=1e-9)
-        torch.testing.assert_close(read, reads(k, block, rounded)[-1][:, :count], rtol=0, atol=1e-9)
+        torch.testing.assert_close(read, seen[299][:, :count], rtol=0, atol=1e-9)
+    assert (found.position[0], found.position[-1]) == (1, 299)
+    inside = [row < block for row in found.position]
+    assert [rms == 0 for rms in found.rms] == [block > 1 and here for here in inside]
 
 
 def test_a_context_inside_the_tail_has_no_noise_and_no_errors_of_keys(tiny):
@@ -200,8 +208,10 @@ def same(x):
     return x
 
 
-@pytest.mark.parametrize("chunk", [128, 48, 11])
-@pytest.mark.parametrize("name", THROUGH)
+@pytest.mark.parametrize(
+    ("name", "chunk"),
+    [*((name, 48) for name in THROUGH), (list(THROUGH)[3], 128), (list(THROUGH)[4], 11)],
+)
 def test_errors_through_the_model_compare_both_passes_as_the_cache_holds_them(tiny, monkeypatch, name, chunk):
     quant, block, rounded, active = THROUGH[name]
     rounded, active = rounded or same, active or same
@@ -212,23 +222,24 @@ def test_errors_through_the_model_compare_both_passes_as_the_cache_holds_them(ti
     ids = diagnose.plan(loaded, YARN, quant, spec, TEXT).ids
     passes = zip(*(taken(loaded, Condition(YARN, q), ids, 128) for q in (QuantSpec(), quant)), strict=True)
     for layer, ((q, k, scaling), (q_own, k_own, _)) in enumerate(passes):
-        seen, q_hat = [active(x) for x in reads(k_own, block, rounded)], active(q_own)
-        rows = [noise_and_kl(q[:, t], k[:, : t + 1], q_hat[:, t], seen[t], scaling) for t in range(128)]
+        seen, q_hat = reads(k_own, block, rounded, found.logit_noise.position), active(q_own)
+        seen = {t: active(x) for t, x in seen.items()}
+        rows = {t: noise_and_kl(q[:, t], k[:, : t + 1], q_hat[:, t], x, scaling) for t, x in seen.items()}
         agrees(found.logit_noise, layer, rows)
         first, reference, read = whole(kept[layer])
         assert first == 0
         torch.testing.assert_close(reference, k, rtol=0, atol=1e-9)
-        torch.testing.assert_close(read, seen[-1], rtol=0, atol=1e-9)
+        torch.testing.assert_close(read, seen[127], rtol=0, atol=1e-9)
 
 
 def test_weights_add_to_the_errors_of_the_cache(tiny):
-    loaded, spec = tiny(), replace(SPEC, length=128)
+    loaded, spec = tiny(), replace(SPEC, length=64)
     k, weights, both = (
         diagnose.run(loaded, YARN, quant, spec, TEXT).pair_error.phase
         for quant in (
-            QuantSpec(k=QuantizerSpec(4)),
+            QuantSpec(k=QuantizerSpec(3)),
             QuantSpec(weights=WeightQuantSpec(4)),
-            QuantSpec(weights=WeightQuantSpec(4), k=QuantizerSpec(4)),
+            QuantSpec(weights=WeightQuantSpec(4), k=QuantizerSpec(3)),
         )
     )
     k, weights, both = (torch.tensor(x).square().mean().sqrt() for x in (k, weights, both))
@@ -260,7 +271,7 @@ def test_the_kept_reference_is_freed_layer_by_layer(tiny, monkeypatch):
 # the same cache everywhere: chunks of an evaluation, a prompt of a retrieval
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", ["int4", "kivi2", "per channel, no residual"])
 def test_a_prompt_in_chunks_reads_what_single_tokens_read(tiny, ids, name):
     quant, loaded, tokens = PRESETS[name][0], tiny(dtype=torch.float64, head_dim=HEAD), ids(300)
     condition = Condition(YARN, quant)
@@ -301,11 +312,45 @@ def test_behind_a_prompt_of_whole_blocks_transformers_holds_the_same_keys_exactl
 
 def test_what_is_read_is_said_where_the_newest_tokens_are_exact():
     said = what_a_query_reads(preset_quant("kivi2"))
-    assert "the newest 1 to 128 tokens exactly" in said
-    assert "within a prompt too" in said
-    assert what_a_query_reads(QuantSpec(v=QuantizerSpec(4, residual=32))).startswith("the cache holds the newest 1 to 32")
+    assert said.startswith("; the cache holds keys and values of the newest 1 to 128 tokens exactly and older ones")
+    assert "within a prompt too, as if tokens came one at a time" in said
+    assert "holds values of the newest 1 to 32 tokens" in what_a_query_reads(QuantSpec(v=QuantizerSpec(4, residual=32)))
+    apart = QuantSpec(k=BLOCKS, v=QuantizerSpec(4, residual=40))
+    assert "keys of the newest 1 to 24 tokens, values of the newest 1 to 40" in what_a_query_reads(apart)
     assert what_a_query_reads(QuantSpec(k=QuantizerSpec(4))) == what_a_query_reads(preset_quant("q4_0")) == ""
-    first = first_exact_key(8, torch.tensor([0, 1, 7, 8, 17]))
-    assert first.tolist() == [0, 0, 0, 8, 16]
-    assert first_exact_key(1, 5) == 6
-    assert math.isclose(SPEC.length, 300)
+
+
+def test_stages_say_what_their_queries_read(tiny):
+    loaded = tiny()
+    kivi, plain = QuantSpec(k=QuantizerSpec(4, residual=16)), QuantSpec(k=QuantizerSpec(4))
+    said, asked = "keys of the newest 1 to 16 tokens exactly", replace(SPEC, length=64)
+    windows = EvaluationSpec(lengths=(48,), windows=2, rotation=False)
+    trials = RetrievalSpec(lengths=(200,), depths=(0.5,), trials=1)
+    for quant in (kivi, plain):
+        texts = [
+            diagnose.run(loaded, YARN, quant, asked, TEXT).text,
+            evaluate.run(loaded, YARN, quant, None, None, windows, TWO_TEXTS).text,
+            retrieve.run(loaded, YARN, quant, None, trials, TWO_TEXTS).text,
+        ]
+        assert [said in text for text in texts] == [quant is kivi] * 3
+
+
+class Counted(Result):
+    sample: Sample | None = None
+
+
+def test_a_sample_says_which_error_and_how_many_keys_are_left_out():
+    found = about_errors(Counted(sample=Sample(tokens=256)), "propagated through the model", 44)
+    assert found.sample.sentence == (
+        "Counted on 256 tokens, without the newest 44, whose keys the cache still holds exactly; errors propagated "
+        "through the model."
+    )
+    assert about_errors(Counted(), "local", 1).sample is None
+    assert [still_exact(PRESETS[name][0], 300) for name in ("int4", "kivi2", "per channel, no residual")] == [0, 44, 12]
+    assert still_exact(replace(preset_quant("kivi2"), qk=QuantizerSpec(8)), 300) == 0
+    assert still_exact(QuantSpec(v=BLOCKS), 300) == 0
+
+
+def test_the_first_exact_key():
+    assert first_exact_key(8, torch.tensor([0, 1, 7, 8, 17])).tolist() == [0, 0, 0, 8, 16]
+    assert (first_exact_key(1, 5), first_exact_key(8, 15), first_exact_key(8, 16)) == (6, 8, 16)
