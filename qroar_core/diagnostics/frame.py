@@ -14,9 +14,10 @@ from qroar_core.maths.bands import Bands, band_of_pair
 from qroar_core.maths.positions import PositionBins, Sampled
 from qroar_core.maths.quantize import fake_quantize
 from qroar_core.maths.rope import unrotate
+from qroar_core.maths.steps import Ends, ends_of, squared_step
 from qroar_core.models.condition import StaticRange
 from qroar_core.models.geometry import Geometry
-from qroar_core.models.kv_store import rounder
+from qroar_core.models.kv_store import CosSin, pair_mean, pair_steps, rounder
 from qroar_core.models.stream import AttentionTap, Stream
 from qroar_core.specs import QuantSpec
 
@@ -34,6 +35,8 @@ class Frame:
     windows: tuple[int, ...]  # end position of each paired window in the long context
     paired_tokens: int
     tail_keep: dict[str, int]  # "q" and "k": values kept per tail
+    seed: int = 0
+    null_draws: int = 1  # how often a random null is drawn
 
     @property
     def channel_band(self) -> Tensor:
@@ -73,11 +76,43 @@ class Rounding:
 
     def k(self, k: Tensor, start: int, layer: int) -> Tensor:
         """K (n_kv_heads, t, head_dim) from position `start`: the cache's rounding, then qk's."""
-        at = self.static.k[layer] if self.static is not None and self.static.k is not None else None
-        cache = rounder(self.quant.k, self.geometry, partial(self.stream.cos_sin, layer=layer), at)
+        return self._active(self._cached(k, start, layer), layer, "k_active")
+
+    def k_step(self, k: Tensor, start: int, layer: int) -> Tensor | None:
+        """Squared step that each RoPE pair of K is rounded with, (n_kv_heads, t, rotary_dim // 2).
+
+        Where the cache's quantizer and qk's round one after the other, the coarser of the two. None: neither does.
+        """
+        steps = []
+        cache = pair_steps(self.quant.k, self.geometry, *self._cache_needs(layer))
         if cache is not None:
-            k = cache(k[None], start)[0]
-        return self._active(k, layer, "k_active")
+            steps.append(cache(k[None], start)[0])
+        if self.quant.qk is not None:
+            kept = self._cached(k, start, layer)
+            square = squared_step(kept, self.quant.qk, absmax=self._active_range(layer, "k_active"))
+            steps.append(pair_mean(square, self.geometry))
+        return torch.stack(steps).amax(0) if steps else None
+
+    def k_ends(self, k: Tensor, start: int, layer: int) -> Ends | None:
+        """Which values of K are clipped or become zero: by the cache's quantizer, or qk's where it has none."""
+        if self.quant.k is None:
+            return self.ends(k, layer, "k_active")
+        cos_sin, absmax = self._cache_needs(layer)
+        if self.quant.k.before_rope:
+            k = unrotate(k, *cos_sin(start, start + k.shape[1]), self.geometry.pairing)
+        return ends_of(k, self.quant.k, absmax=absmax)
+
+    def ends(self, x: Tensor, layer: int, which: str) -> Ends | None:
+        """The same of q ("q") or of K as qk rounds it ("k_active"); None without quantized activations."""
+        return None if self.quant.qk is None else ends_of(x, self.quant.qk, absmax=self._active_range(layer, which))
+
+    def _cached(self, k: Tensor, start: int, layer: int) -> Tensor:
+        cache = rounder(self.quant.k, self.geometry, *self._cache_needs(layer))
+        return k if cache is None else cache(k[None], start)[0]
+
+    def _cache_needs(self, layer: int) -> tuple[CosSin, Tensor | None]:
+        at = self.static.k[layer] if self.static is not None and self.static.k is not None else None
+        return partial(self.stream.cos_sin, layer=layer), at
 
     def q(self, q: Tensor, layer: int) -> Tensor:
         """q (heads, t, head_dim); itself where it is not quantized."""
@@ -86,8 +121,11 @@ class Rounding:
     def _active(self, x: Tensor, layer: int, which: str) -> Tensor:
         if self.quant.qk is None:
             return x
+        return fake_quantize(x, self.quant.qk, absmax=self._active_range(layer, which))
+
+    def _active_range(self, layer: int, which: str) -> Tensor | None:
         ranges = getattr(self.static, which, None)
-        return fake_quantize(x, self.quant.qk, absmax=None if ranges is None else ranges[layer])
+        return None if ranges is None else ranges[layer]
 
 
 @dataclass(eq=False)
@@ -108,6 +146,11 @@ class Chunk:
     def k_hat(self) -> Tensor:
         """K as the quantized logits see it, (n_kv_heads, t, head_dim)."""
         return self.rounding.k(self.tap.k, self.tap.start, self.tap.layer)
+
+    @cached_property
+    def k_step(self) -> Tensor | None:
+        """Squared step of each RoPE pair of K, (n_kv_heads, t, rotary_dim // 2); None where no quantizer rounds K."""
+        return self.rounding.k_step(self.tap.k, self.tap.start, self.tap.layer)
 
 
 class Recorder(Protocol):
