@@ -18,6 +18,8 @@ from qroar_core.diagnostics.outliers.table import outliers_of
 from qroar_core.diagnostics.pair_error.observe import PairErrorRecorder
 from qroar_core.diagnostics.pair_error.table import pair_errors_of
 from qroar_core.diagnostics.pressure.observe import PressureRecorder
+from qroar_core.diagnostics.rounding.observe import RoundingRecorder
+from qroar_core.diagnostics.rounding.table import roundings_of
 from qroar_core.diagnostics.similarity.measure import SimilarityMeter
 from qroar_core.diagnostics.similarity.table import similarity_of
 from qroar_core.diagnostics.tails.observe import PairedTails
@@ -43,6 +45,7 @@ class Recorders:
     pressure: PressureRecorder
     anisotropy: AnisotropyRecorder | None
     pair_errors: PairErrorRecorder | None
+    rounding: RoundingRecorder | None
     noise: LocalNoise | None
 
     @classmethod
@@ -55,12 +58,14 @@ class Recorders:
             PressureRecorder(frame, turnings, rows),
             AnisotropyRecorder(frame) if rounds else None,
             PairErrorRecorder(frame) if rounds else None,
+            RoundingRecorder(frame, rounding.quant.qk is not None) if rounds else None,
             LocalNoise(frame, rounding, rows) if rounds else None,
         )
 
     def all(self) -> list[Any]:
         """Those that are there."""
-        every = (self.outliers, self.dilation, self.pressure, self.anisotropy, self.pair_errors, self.noise)
+        every = (self.outliers, self.dilation, self.pressure, self.anisotropy, self.pair_errors, self.rounding,
+                 self.noise)  # fmt: skip
         return [recorder for recorder in every if recorder is not None]
 
 
@@ -114,6 +119,7 @@ def assemble(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, plan: Any, f
         survival={side: survival_of(passes.long.tails[side], passes.short.tails[side]) for side in SIDES},
         dilation=dilation_of(local.outliers.maps["k/post"], local.dilation.quantiles, frame.channel_band, early),
         anisotropy=anisotropy_of(angles, still=geo.without_rope) if angles else None,
+        rounding=roundings_of(local.rounding.k, local.rounding.q, geo.without_rope) if local.rounding else None,
         outliers=outliers_of(local.outliers.maps, local.outliers.errors, early),
         hidden=similarity_of(passes.hidden) if passes.hidden else None,
         position_edges=frame.bins.edges(),

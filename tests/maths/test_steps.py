@@ -1,4 +1,4 @@
-"""Steps against the spacing of the levels themselves: a sweep through each quantizer, in float64, shows where they lie."""
+"""Steps against the spacing of the levels themselves, seen by sweeping a value through each quantizer in float64."""
 
 import math
 
@@ -99,8 +99,15 @@ def test_a_float_has_its_local_step(levels, mantissa, lowest):
     assert squared_step(x, spec).sqrt().flatten().tolist() == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("spec", [Spec(4, rotation="hadamard"), KV_PRESETS["q4_0"].k, KV_PRESETS["q4_0"].v,
-                                  Spec(4, "block", "affine", 32, rotation="hadamard", rotation_block=64)], ids=str)  # fmt: skip
+ROTATED = [
+    Spec(4, rotation="hadamard"),
+    KV_PRESETS["q4_0"].k,
+    KV_PRESETS["q4_0"].v,
+    Spec(4, "block", "affine", 32, rotation="hadamard", rotation_block=64),
+]
+
+
+@pytest.mark.parametrize("spec", ROTATED, ids=str)
 def test_behind_a_rotation_the_step_says_how_large_the_error_is(spec):
     """Rounding errors are near uniform, variance step^2 / 12 a value; mixed by H they still are."""
     x = torch.randn(4, 3000, DIM, generator=torch.Generator().manual_seed(1), dtype=torch.float64)

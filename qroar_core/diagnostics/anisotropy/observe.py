@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from qroar_core.diagnostics.angle_blind import AngleBlind
 from qroar_core.diagnostics.anisotropy.measure import AnisotropyMeter
 from qroar_core.diagnostics.frame import Chunk, Frame
 
@@ -16,9 +17,11 @@ class AnisotropyRecorder:
     meters: list[AnisotropyMeter] = field(init=False)
 
     def __post_init__(self) -> None:
-        geo = self.frame.geometry
-        self.meters = [AnisotropyMeter(self.frame.pair_band, geo.pairing) for _ in range(geo.n_layers)]
+        geo, frame = self.frame.geometry, self.frame
+        blind = AngleBlind(geo.n_kv_heads, geo.n_pairs, frame.seed, frame.null_draws)
+        self.meters = [AnisotropyMeter(frame.pair_band, geo.pairing, layer=layer, blind=blind)
+                       for layer in range(geo.n_layers)]  # fmt: skip
 
     def on_chunk(self, chunk: Chunk) -> None:
         """Book this chunk's errors."""
-        self.meters[chunk.tap.layer].update(chunk.tap.k, chunk.k_hat)
+        self.meters[chunk.tap.layer].update(chunk.tap.start, chunk.tap.k, chunk.k_hat, chunk.k_step)
