@@ -16,6 +16,8 @@ from qroar_core.maths.levels import FLOAT8, GRIDS, float8_spacing
 from qroar_core.maths.quantize import calibrated_coordinates, on_sets, rotation_of, storage_of, to_model_order
 from qroar_core.specs import QuantizerSpec
 
+NEAR = 1e-4  # steps from zero that count as zero
+
 
 def squared_step(x: Tensor, spec: QuantizerSpec, *, absmax: Tensor | None = None) -> Tensor:
     """Squared step of the quantizer at each value of x, on x's own channels.
@@ -35,7 +37,7 @@ def squared_step(x: Tensor, spec: QuantizerSpec, *, absmax: Tensor | None = None
         grid = GRIDS[spec.levels](values, dim, spec.bits, store, static)
         if spec.levels in FLOAT8:
             return (float8_spacing(values * grid.inverse, spec.levels) * grid.step).square_()
-        return grid.step.square().expand_as(values)
+        return torch.zeros_like(values) + grid.step.square()  # a static step may be a number on the CPU
 
     work = x if x.dtype == torch.float64 else x.float()
     with torch.no_grad():
@@ -75,8 +77,12 @@ def ends_of(x: Tensor, spec: QuantizerSpec, *, absmax: Tensor | None = None) -> 
             else:
                 beyond = (codes < grid.low) | (codes > grid.high)
             codes = codes.clamp_(grid.low, grid.high)
-        rounded = codes * grid.step if grid.zero is None else codes * grid.step + grid.zero
-        return beyond.byte() + 2 * ((values != 0) & (rounded == 0)).byte()
+        rounded = codes * grid.step
+        if grid.zero is None:
+            zero = rounded == 0
+        else:  # a grid with zero on it meets it but for the arithmetic
+            zero = (rounded + grid.zero).abs() <= NEAR * grid.step.abs()
+        return beyond.byte() + 2 * ((values != 0) & zero).byte()
 
     with torch.no_grad():
         axes = calibrated_coordinates(x if x.dtype == torch.float64 else x.float(), spec)

@@ -146,7 +146,9 @@ def test_zeroed_is_what_rounding_makes_zero(name):
     x = keys()
     got = fake_quantize(x, PLAIN[name])
     found = ends_of(x, PLAIN[name])
-    assert torch.equal(found.zeroed, (x != 0) & (got == 0))
+    near = 1e-4 * squared_step(x, PLAIN[name]).sqrt()  # a grid that holds zero but for the arithmetic holds it
+    near = near if PLAIN[name].levels in ("affine", "mlx_affine") else 0 * near
+    assert torch.equal(found.zeroed, (x != 0) & (got.abs() <= near))
 
 
 def test_behind_a_rotation_ends_are_those_of_the_rotated_values():

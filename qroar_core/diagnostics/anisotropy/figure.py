@@ -75,8 +75,9 @@ def _how_to_read(seen: Anisotropy) -> str:
     if seen.null is None:
         return "A flat line is an isotropic quantizer. RoPE turns a pair, so its error changes along the text."
     return (
-        "Error by where K's pairs stand after RoPE, from 0° (all on the first axis) over 45° to 90° (all on the second). "
-        f"{NORMALISED[seen.over]}A flat line is a quantizer whose error does not see the angle. The null (grey, dotted) "
-        "is such noise, normal and as large as rounding makes it, at the same pairs: what its worst angle exceeds its "
-        "best by is chance. The title gives the largest of all layers and bands; lines are means over layers."
+        "Error by where K's pairs stand after RoPE, from 0° (all on the first axis) over 45° to 90° (all on the "
+        f"second). {NORMALISED[seen.over]}A flat line is a quantizer whose error does not see the angle. The null "
+        "(grey, dotted) is such noise, normal and as large as rounding makes it, at the same pairs: what its worst "
+        "angle exceeds its best by is chance. The title gives the largest of all layers and bands; lines are means "
+        "over layers."
     )

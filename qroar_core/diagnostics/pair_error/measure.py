@@ -24,6 +24,9 @@ from qroar_core.maths.rope import Pairing, split_pairs
 RELATIVE = ("amplitude", "amplitude_square", "phase", "phase_square")  # sums of the errors and their squares
 ENERGY = ("length_energy", "energy")  # of the error, the part in length and the whole
 COUNT = ("turned", "zeroed", "pairs")  # pairs with a phase left, rounded to zero, and all
+# of its exact length, what is left of a pair that counts as rounded to zero: behind a Hadamard rotation zero is met
+# but for the arithmetic
+ZERO = 1e-5
 FIELDS = RELATIVE + ENERGY + COUNT
 
 
@@ -82,7 +85,7 @@ class PairErrorMeter(Meter):
         there = norm > 0
         if keep is not None:
             there &= keep.to(there.device)[:, None]
-        kept = there & (norm_hat > 0)
+        kept = there & (norm_hat > ZERO * norm)
         phase = torch.atan2(b_hat * a - a_hat * b, a_hat * a + b_hat * b)
         amplitude = (norm_hat - norm).div_(norm).masked_fill_(~there, 0.0)
         phase.masked_fill_(~kept, 0.0)

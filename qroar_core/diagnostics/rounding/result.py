@@ -35,7 +35,7 @@ class Roundings(Result):
     """What quantization does to the coordinates of K and q, and to the lengths of their vectors."""
 
     k: RoundedTensor
-    q: RoundedTensor | None  # None: q is not quantized
+    q: RoundedTensor | None = None  # None: q is not quantized
     sample: Sample | None = None
 
     def tensors(self) -> dict[str, RoundedTensor]:
