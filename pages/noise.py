@@ -8,6 +8,7 @@ from pages.parts.show import picture
 from qroar_core.diagnostics.anisotropy import figure as anisotropy
 from qroar_core.diagnostics.logit_noise import figure as noise
 from qroar_core.diagnostics.pair_error import figure as pair_error
+from qroar_core.diagnostics.rounding import figure as rounding
 from qroar_core.diagnostics.similarity import figure as similarity
 
 st.title("Noise")
@@ -34,5 +35,6 @@ if shown:
     picture(noise.split(tuned if name == "tuned" else result, rows, name), "noise-split")
 picture(pair_error.amplitude_and_phase(result, tuned), "pair-error")
 picture(anisotropy.by_angle(result), "anisotropy")
+picture(rounding.lengths(result), "lengths")
 picture(similarity.hidden_states(result), "hidden-states")
 st.page_link("pages/tune.py", label="Next: tune", icon=":material/arrow_forward:")

@@ -121,7 +121,8 @@ class _Run:
             "k": TopTail.kept_for(plan.spec.eps, per_window, n),
         }
         bins = PositionBins(plan.length, plan.spec.position_bins)
-        self.frame = Frame(geo, self.bands, plan.length, bins, plan.ends, plan.spec.paired_tokens, keep)
+        self.frame = Frame(geo, self.bands, plan.length, bins, plan.ends, plan.spec.paired_tokens, keep, plan.spec.seed,
+                           plan.spec.null_draws)  # fmt: skip
 
     def result(self) -> Diagnosis:
         """Run every pass and assemble."""

@@ -18,6 +18,8 @@ from qroar_core.diagnostics.outliers.table import outliers_of
 from qroar_core.diagnostics.pair_error.observe import PairErrorRecorder
 from qroar_core.diagnostics.pair_error.table import pair_errors_of
 from qroar_core.diagnostics.pressure.observe import PressureRecorder
+from qroar_core.diagnostics.rounding.observe import RoundingRecorder
+from qroar_core.diagnostics.rounding.table import roundings_of
 from qroar_core.diagnostics.similarity.measure import SimilarityMeter
 from qroar_core.diagnostics.similarity.table import similarity_of
 from qroar_core.diagnostics.tails.observe import PairedTails
@@ -44,6 +46,7 @@ class Recorders:
     pressure: PressureRecorder
     anisotropy: AnisotropyRecorder | None
     pair_errors: PairErrorRecorder | None
+    rounding: RoundingRecorder | None
     noise: LocalNoise | None
     propagated: PropagatedNoise | None  # set: the quantized pass feeds it, and anisotropy and pair errors
 
@@ -58,13 +61,15 @@ class Recorders:
             PressureRecorder(frame, turnings, rows),
             AnisotropyRecorder(frame) if compares else None,
             PairErrorRecorder(frame) if compares else None,
+            RoundingRecorder(frame, rounding.quant.qk is not None and not propagates) if compares else None,
             LocalNoise(frame, rounding, rows) if rounding.rounds_logits and not propagates else None,
             PropagatedNoise(frame, rows) if propagates else None,
         )
 
     def of_keys(self) -> list[Any]:
         """Those that compare keys one by one."""
-        return [recorder for recorder in (self.anisotropy, self.pair_errors) if recorder is not None]
+        every = (self.anisotropy, self.pair_errors, self.rounding)
+        return [recorder for recorder in every if recorder is not None]
 
     def on_long_pass(self) -> list[Any]:
         """Those that ride on the long pass."""
@@ -122,6 +127,9 @@ def assemble(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, plan: Any, f
         survival={side: survival_of(passes.long.tails[side], passes.short.tails[side]) for side in SIDES},
         dilation=dilation_of(local.outliers.maps["k/post"], local.dilation.quantiles, frame.channel_band, early),
         anisotropy=errors.about(anisotropy_of(angles, still=geo.without_rope)) if angles else None,
+        rounding=errors.about(roundings_of(local.rounding.k, local.rounding.q, geo.without_rope))
+        if local.rounding
+        else None,
         outliers=outliers_of(local.outliers.maps, local.outliers.errors, early),
         hidden=similarity_of(passes.hidden) if passes.hidden else None,
         position_edges=frame.bins.edges(),

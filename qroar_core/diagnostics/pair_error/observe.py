@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from qroar_core.diagnostics.angle_blind import AngleBlind
 from qroar_core.diagnostics.frame import Chunk, Frame, KeysRead
 from qroar_core.diagnostics.pair_error.measure import PairErrorMeter
 
@@ -17,7 +18,9 @@ class PairErrorRecorder:
 
     def __post_init__(self) -> None:
         geo, frame = self.frame.geometry, self.frame
-        self.meters = [PairErrorMeter(frame.pair_band, geo.pairing, frame.bins) for _ in range(geo.n_layers)]
+        blind = AngleBlind(geo.n_kv_heads, geo.n_pairs, frame.seed, frame.null_draws)
+        self.meters = [PairErrorMeter(frame.pair_band, geo.pairing, frame.bins, layer, blind)
+                       for layer in range(geo.n_layers)]  # fmt: skip
 
     def on_chunk(self, chunk: Chunk) -> None:
         """The long pass: each layer's own K against what the quantizers make of it."""
