@@ -7,6 +7,7 @@ from pages.parts.layer_group import errors_of
 from pages.parts.show import picture
 from qroar_core.diagnostics.anisotropy import figure as anisotropy
 from qroar_core.diagnostics.logit_noise import figure as noise
+from qroar_core.diagnostics.logit_noise import figure_scores, figure_split
 from qroar_core.diagnostics.pair_error import figure as pair_error
 from qroar_core.diagnostics.rounding import figure as rounding
 from qroar_core.diagnostics.similarity import figure as similarity
@@ -24,6 +25,7 @@ if group is not None:
     result, tuned = result.of_group(group), None if tuned is None else tuned.of_group(group)
 picture(noise.by_position(result, tuned), "noise-by-position")
 picture(noise.by_distance(result, tuned), "noise-by-distance")
+picture(figure_scores.scores(result), "noise-scores")
 picture(noise.by_layer_and_band(result, tuned), "noise-by-band")
 
 shown = noise.models(result, tuned)
@@ -32,9 +34,11 @@ if shown:
         kinds = ["band", "layer"]
         rows = st.segmented_control("Taken apart by", kinds, default="band", key="split rows", required=True)
         name = st.segmented_control("Model", list(shown), default="quantized", key="split model", required=True)
-    picture(noise.split(tuned if name == "tuned" else result, rows, name), "noise-split")
+    picture(figure_split.split(tuned if name == "tuned" else result, rows, name), "noise-split")
 picture(pair_error.amplitude_and_phase(result, tuned), "pair-error")
 picture(anisotropy.by_angle(result), "anisotropy")
 picture(rounding.lengths(result), "lengths")
 picture(similarity.hidden_states(result), "hidden-states")
+picture(similarity.by_position(result), "hidden-by-position")
+picture(similarity.accumulation(result), "error-accumulation")
 st.page_link("pages/tune.py", label="Next: tune", icon=":material/arrow_forward:")

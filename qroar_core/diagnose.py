@@ -130,7 +130,7 @@ class _Run:
         quantized = calibrated(self.loaded, served, self.plan.ids, self.plan.chunk)
         turning = turnings(self.loaded, self.rope, self.plan.length)
         long_tails = PairedTails(self.frame)
-        hidden = HiddenRows(self.frame)
+        hidden = HiddenRows(self.frame, self.plan.spec.seed)
         rows = Sampled(log_spaced(self.plan.length - 1, self.plan.spec.query_rows))
         kept = Reference(self.frame, rows) if self.quant.changes_projections else None
         with open_stream(self.loaded, self._reference(self.rope), self.plan.length, chunk=self.plan.chunk) as stream:

@@ -117,7 +117,7 @@ def assemble(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, plan: Any, f
         tail_inflation={
             side: {x: _largest_over_heads(tails[f"{x}/{side}"].ratio) for x in ("q", "k")} for side in ("pre", "post")
         },
-        logit_noise=noise_of(noise, compares) if noise else None,
+        logit_noise=noise_of(noise, compares, geo.without_rope) if noise else None,
         pair_error=errors.about(pair_errors_of([pairs[i] for i in turning])) if pairs else None,
         verdict=verdict_on(geo, quant, "symmetric", frame.bands),
         pairs=first.pairs,
@@ -131,7 +131,7 @@ def assemble(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, plan: Any, f
         if local.rounding
         else None,
         outliers=outliers_of(local.outliers.maps, local.outliers.errors, early),
-        hidden=similarity_of(passes.hidden) if passes.hidden else None,
+        hidden=similarity_of(passes.hidden, plan.spec.seed) if passes.hidden else None,
         position_edges=frame.bins.edges(),
         length=plan.length,
         short_length=plan.short_length,

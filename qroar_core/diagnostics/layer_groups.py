@@ -57,7 +57,7 @@ class Errors:
         noise = [meter.result() for meter in _picked(self.noise, layers) if meter is not None]
         pairs, anisotropy = (_picked(meters, layers if rotated else ()) for meters in (self.pairs, self.anisotropy))
         return {
-            "noise": noise_curves(noise, rotated) if noise else None,
+            "noise": noise_curves(noise, noise if rotated else []) if noise else None,
             "pair_error": self.about(pair_errors_of(pairs)) if pairs else None,
             "anisotropy": self.about(anisotropy_of(anisotropy)) if anisotropy else None,
         }

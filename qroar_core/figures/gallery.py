@@ -9,6 +9,7 @@ from qroar_core.diagnostics.aliasing import figure as aliasing
 from qroar_core.diagnostics.anisotropy import figure as anisotropy
 from qroar_core.diagnostics.dilation import figure as dilation
 from qroar_core.diagnostics.logit_noise import figure as noise
+from qroar_core.diagnostics.logit_noise import figure_scores, figure_split
 from qroar_core.diagnostics.outliers import figure as outliers
 from qroar_core.diagnostics.pair_error import figure as pair_error
 from qroar_core.diagnostics.pressure import figure as pressure
@@ -62,12 +63,15 @@ def diagnosed(diagnosis: Diagnosis) -> list[Picture]:
         *_each_group(diagnosis, noise.by_position),
         noise.by_layer_and_band(diagnosis),
         *_each_group(diagnosis, noise.by_distance),
-        *_each_group(diagnosis, noise.split),
-        noise.split(diagnosis, "layer"),
+        *_each_group(diagnosis, figure_scores.scores),
+        *_each_group(diagnosis, figure_split.split),
+        figure_split.split(diagnosis, "layer"),
         *_each_group(diagnosis, pair_error.amplitude_and_phase),
         *_each_group(diagnosis, anisotropy.by_angle),
         rounding.lengths(diagnosis),
         similarity.hidden_states(diagnosis),
+        similarity.by_position(diagnosis),
+        similarity.accumulation(diagnosis),
     ]
     return [picture for picture in drawn if picture is not None]
 

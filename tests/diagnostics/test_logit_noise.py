@@ -130,3 +130,172 @@ def test_small_blocks_of_keys_give_what_one_block_gives(key_block, window):
         a, b = getattr(expected, name), getattr(found, name)
         assert torch.allclose(a, b, rtol=1e-5, atol=1e-9, equal_nan=True), name
     assert float(expected.kl.max()) > 0.1
+
+
+# what has no rotation, signal beside noise
+
+
+@pytest.mark.parametrize("window", [None, 10])
+@pytest.mark.parametrize("cap", [None, 2.0])
+def test_the_rest_and_the_spread_of_logits_and_noise_match_the_dense_matrix(window, cap):
+    q, k, q_hat, k_hat = tensors(1)
+    noise, parts, _, seen = dense(q, k, q_hat, k_hat, window)
+    logits = SCALING * torch.einsum("hmd,hnd->hmn", q.double(), k.double().repeat_interleave(HEADS // KV, 0))
+    meter = LogitNoiseMeter(BAND, L, SCALING, SoftmaxRule(window, softcap=cap))
+    meter.update(q[:, ROWS], ROWS, k, k_hat, q_hat[:, ROWS], key_block=7)
+    found = meter.result()
+    for at, m in enumerate(found.position.tolist()):
+        keys = seen[m]
+        assert float(found.rest_rms[at]) == pytest.approx(float(parts[2][:, m, keys].square().mean().sqrt()), rel=1e-4)
+        for name, x in (("logit_std", logits), ("noise_std", noise)):  # of the logits before a cap
+            expected = float(x[:, m, keys].var(-1, correction=0).mean().sqrt())
+            assert float(getattr(found, name)[at]) == pytest.approx(expected, rel=1e-4, abs=1e-7)
+    m, n = torch.tensor([(m, n) for m in ROWS.tolist() for n in range(L) if seen[m, n] and 3 <= m - n < 7]).T
+    expected = float(parts[2][:, m, n].square().mean().sqrt())
+    assert float(found.rest_rms_by_distance[2]) == pytest.approx(expected, rel=1e-4)
+
+
+def test_where_every_channel_turns_there_is_no_rest():
+    q, k, _, k_hat = tensors()
+    meter = LogitNoiseMeter(torch.tensor([0, 1, 1, 0, 0, 1]), L, SCALING)
+    meter.update(q[:, ROWS], ROWS, k, k_hat)
+    assert (meter.result().rest_rms, meter.result().rest_rms_by_distance) == (None, None)
+
+
+def test_a_shift_of_all_logits_is_noise_without_spread():
+    q, k, _, _ = tensors()
+    meter = LogitNoiseMeter(BAND, L, SCALING)
+    meter.update(q[:, ROWS], ROWS, k, k + 1.0)
+    found = meter.result()
+    assert float(found.rms.min()) > 0.1
+    assert float(found.noise_std.max()) < 1e-5
+
+
+# the null: blind noise of the same energy
+
+
+def sphere(g, *shape):
+    x = torch.randn(*shape, generator=g, dtype=torch.float64)
+    return x / x.norm(dim=-1, keepdim=True)
+
+
+@pytest.mark.parametrize("window", [None, 10])
+@pytest.mark.parametrize("quantized_q", [False, True])
+def test_the_null_is_what_drawn_errors_of_that_energy_average_to(window, quantized_q):
+    """Oracle: errors drawn at random angles with the mean energies over the cells counted, many times, in float64."""
+    q, k, q_hat, k_hat = tensors(2)
+    q, k = q * torch.linspace(0.5, 2, L)[:, None], k * torch.linspace(2, 0.5, L)[:, None]
+    q_hat, k_hat = (q / 0.5).round() * 0.5, (k / 0.5).round() * 0.5
+    q_hat = q_hat if quantized_q else q
+    meter = LogitNoiseMeter(BAND, L, SCALING, SoftmaxRule(window))
+    meter.update(q[:, ROWS], ROWS, k, k_hat, q_hat[:, ROWS] if quantized_q else None, key_block=13)
+    found = meter.result()
+    rows = sorted(ROWS.tolist())
+    seen = torch.tensor([[0 <= m - n < (window or L) for n in range(L)] for m in rows])
+    times_seen = seen.sum(0).double()
+    k_energy = ((k_hat - k).double().square().sum(-1) * times_seen).sum(1) / times_seen.sum()  # (KV,)
+    q_energy = (q_hat - q)[:, rows].double().square().sum(-1).mean(1)  # (heads,)
+    g = torch.Generator().manual_seed(0)
+    draws, total = 600, 0
+    asked, keys = q_hat[:, rows].double(), k.double().repeat_interleave(HEADS // KV, 0)
+    for _ in range(draws):
+        dk = (sphere(g, KV, L, D) * k_energy.sqrt()[:, None, None]).repeat_interleave(HEADS // KV, 0)
+        dq = sphere(g, HEADS, len(rows), D) * q_energy.sqrt()[:, None, None]
+        product = asked[:, :, None] * dk[:, None] + dq[:, :, None] * keys[:, None]  # (H, R, L, D)
+        pieces = [SCALING * product[..., b == BAND].sum(-1) for b in (0, 1, -1)] + [SCALING * product.sum(-1)]
+        total = total + torch.stack([x.square() for x in pieces]) / draws  # (4, H, R, L)
+    for at in range(len(rows)):
+        expected = total[:, :, at, seen[at]].mean((1, 2)).sqrt()
+        assert found.null[at].tolist() == pytest.approx(expected.tolist(), rel=0.04)
+    distance = torch.tensor(rows)[:, None] - torch.arange(L)
+    for j, first in enumerate(found.distance.tolist()):
+        here = seen & (distance >= first) & (distance < 2 * first + 1)
+        if not here.any():
+            assert bool(found.null_by_distance[:, j].isnan().all())
+            continue
+        expected = total[:, :, here].mean((1, 2)).sqrt()
+        assert found.null_by_distance[:, j].tolist() == pytest.approx(expected.tolist(), rel=0.04)
+    assert not (window is None and torch.allclose(found.null[0], found.null[-1], rtol=0.2))  # queries grow
+
+
+def planted_noise(grow_queries=1.0, grow_errors=1.0, band=None):
+    """Errors at random angles (or in one band), growing with position or met by queries that do."""
+    g = torch.Generator().manual_seed(3)
+    length, rows = 512, torch.arange(16, 512, 16)
+    q, k = torch.randn(HEADS, length, D, generator=g), torch.randn(KV, length, D, generator=g)
+    error = 0.1 * torch.randn(KV, length, D, generator=g)
+    q = q * torch.linspace(1, grow_queries, length)[:, None]
+    error = error * torch.linspace(1, grow_errors, length)[:, None]
+    if band is not None:
+        error[..., band != BAND] = 0
+    meter = LogitNoiseMeter(BAND, length, SCALING)
+    meter.update(q[:, rows], rows, k, k + error)
+    return meter.result()
+
+
+def growth(x):
+    return float(x[-8:].square().mean().sqrt() / x[:8].square().mean().sqrt())
+
+
+def test_growth_that_is_only_the_queries_size_is_in_the_null_and_that_of_errors_is_not():
+    found = planted_noise(grow_queries=4.0)
+    assert growth(found.rms) > 1.8
+    assert growth(found.rms) == pytest.approx(growth(found.null[:, -1]), rel=0.1)
+    found = planted_noise(grow_errors=4.0)
+    assert growth(found.rms) > 1.4
+    assert growth(found.null[:, -1]) == pytest.approx(1.0, rel=0.1)
+
+
+def test_noise_of_one_band_stands_out_of_a_null_that_is_blind_to_bands():
+    blind = planted_noise()
+    assert blind.rms_by_band.mean(0).tolist() == pytest.approx(blind.null.mean(0)[:2].tolist(), rel=0.1)
+    loud = planted_noise(band=1)
+    assert loud.rms_by_band[:, 1].tolist() == pytest.approx(loud.rms.tolist(), rel=1e-5)
+    assert float((loud.rms_by_band[:, 1] / loud.null[:, 1]).mean()) == pytest.approx(math.sqrt(2), rel=0.1)
+    assert loud.null[:, 0].min() > 0.01
+
+
+def test_squares_of_parts_add_up_where_parts_are_independent_and_not_where_they_cancel():
+    apart = planted_noise()
+    parts = torch.cat([apart.rms_by_band, apart.rest_rms[:, None]], 1).square()
+    assert parts.sum(1).tolist() == pytest.approx(apart.rms.square().tolist(), rel=0.15)
+    g = torch.Generator().manual_seed(8)
+    q, k = torch.randn(HEADS, L, D, generator=g), torch.randn(KV, L, D, generator=g)
+    q[..., BAND == 1] = q[:, :, [0, 4, 0]]  # band 1 is asked for what band 0 is, with the opposite error
+    error = torch.zeros(KV, L, D)
+    error[..., 0], error[..., 1] = 0.3, -0.3
+    meter = LogitNoiseMeter(BAND, L, SCALING)
+    meter.update(q[:, ROWS], ROWS, k, k + error)
+    found = meter.result()
+    assert float(found.rms_by_band.min()) > 0.01
+    assert float(found.rms.max()) < 1e-6
+
+
+@pytest.mark.parametrize("window", [None, 20])
+@pytest.mark.parametrize("active", [False, True])
+def test_rows_of_a_cache_of_blocks_read_their_own_block_exactly_and_so_does_the_null(window, active):
+    """Blocks of 16 keys; with `active` keys that are held exactly have a small error of their own. Cell by cell."""
+    q, k, _, k_hat = tensors()
+    held = k + 0.05 * torch.randn(k.shape, generator=torch.Generator().manual_seed(1)) if active else k
+    meter = LogitNoiseMeter(BAND, L, SCALING, SoftmaxRule(window))
+    exact = (lambda a, b: held[:, a:b]) if active else None
+    meter.update(q[:, ROWS], ROWS, k, k_hat, key_block=20, cache_block=16, exact_keys=exact)
+    found = meter.result()
+    square = {"rounded": [[] for _ in range(KV)], "exact": [[] for _ in range(KV)]}  # |error|^2 of every cell
+    cells = {}
+    for m in sorted(ROWS.tolist()):
+        for n in range(max(0, m - window + 1) if window else 0, m + 1):
+            kind = "exact" if n >= m // 16 * 16 else "rounded"
+            for kv in range(KV):
+                error = ((k_hat if kind == "rounded" else held) - k)[kv, n].double()
+                square[kind][kv].append(float(error.square().sum()))
+                for head in (2 * kv, 2 * kv + 1):
+                    cells.setdefault(m, []).append((head, kind, float(SCALING * q[head, m].double() @ error)))
+    mean = {kind: [sum(x) / len(x) for x in by_kv] for kind, by_kv in square.items()}
+    for at, m in enumerate(found.position.tolist()):
+        rms = math.sqrt(sum(noise**2 for *_, noise in cells[m]) / len(cells[m]))
+        assert float(found.rms[at]) == pytest.approx(rms, rel=1e-4, abs=1e-9)
+        size = [float(q[head, m].double().square().sum()) for head in range(HEADS)]
+        blind = sum(SCALING**2 / D * size[head] * mean[kind][head // 2] for head, kind, _ in cells[m]) / len(cells[m])
+        assert float(found.null[at, -1]) == pytest.approx(math.sqrt(blind), rel=1e-4, abs=1e-9)
+        assert (float(found.null[at, -1]) == 0) == (m < 16 and not active)

@@ -11,6 +11,7 @@ from qroar_core.diagnostics.aliasing import figure as aliasing
 from qroar_core.diagnostics.anisotropy import figure as anisotropy
 from qroar_core.diagnostics.dilation import figure as dilation
 from qroar_core.diagnostics.logit_noise import figure as noise
+from qroar_core.diagnostics.logit_noise import figure_split as noise_split
 from qroar_core.diagnostics.outliers import figure as outliers
 from qroar_core.diagnostics.outliers.figure_channels import runs
 from qroar_core.diagnostics.pair_error import figure as pair_error
@@ -46,8 +47,8 @@ PICTURES = {
     "noise by position": noise.by_position(D, TUNED),
     "noise by distance": noise.by_distance(D),
     "noise by band": noise.by_layer_and_band(D, TUNED),
-    "noise split by band": noise.split(D, "band"),
-    "noise split by layer": noise.split(D, "layer"),
+    "noise split by band": noise_split.split(D, "band"),
+    "noise split by layer": noise_split.split(D, "layer"),
     "pair error": pair_error.amplitude_and_phase(D, TUNED),
     "lengths": rounding.lengths(D),
     "hidden": similarity.hidden_states(D),
@@ -286,8 +287,9 @@ def test_anisotropy_is_drawn_in_degrees():
 
 def test_without_a_quantizer_the_noise_pictures_are_absent():
     clean = planted.diagnosis(quantized=False)
-    for draw in (noise.by_position, noise.by_distance, noise.by_layer_and_band, noise.split, similarity.hidden_states,
-                 pair_error.amplitude_and_phase, anisotropy.by_angle, rounding.lengths):  # fmt: skip
+    for draw in (noise.by_position, noise.by_distance, noise.by_layer_and_band, noise_split.split,
+                 similarity.hidden_states, pair_error.amplitude_and_phase, anisotropy.by_angle,
+                 rounding.lengths):  # fmt: skip
         assert draw(clean) is None
 
 
@@ -323,7 +325,7 @@ LARGE = {
     "noise by position": lambda d: noise.by_position(d, d),
     "noise by distance": lambda d: noise.by_distance(d, d),
     "noise by band": lambda d: noise.by_layer_and_band(d, d),
-    "noise split": lambda d: noise.split(d, "layer"),
+    "noise split": lambda d: noise_split.split(d, "layer"),
     "pair error": lambda d: pair_error.amplitude_and_phase(d, d),
     "lengths": rounding.lengths,
     "hidden": similarity.hidden_states,

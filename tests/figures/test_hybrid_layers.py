@@ -9,6 +9,7 @@ import pytest
 
 from qroar_core.diagnostics.dilation import figure as dilation
 from qroar_core.diagnostics.logit_noise import figure as noise
+from qroar_core.diagnostics.logit_noise import figure_split as noise_split
 from qroar_core.diagnostics.outliers import figure as outliers
 from qroar_core.diagnostics.similarity import figure as similarity
 from qroar_core.diagnostics.tails import figure as tails
@@ -19,7 +20,7 @@ from qroar_core.results.scales import ModelIdentity
 NUMBERS = [3, 7]  # decoder layers of the two that were measured
 OF_ALL = {
     "noise by layer and band": noise.by_layer_and_band,
-    "noise by layer and position": lambda d: noise.split(d, "layer"),
+    "noise by layer and position": lambda d: noise_split.split(d, "layer"),
     "hidden states": similarity.hidden_states,
     "tails": tails.overview,
     "outlier maps": lambda d: outliers.layers(d, "k/post"),

@@ -7,6 +7,7 @@ import torch
 from transformers.cache_utils import QuantizedLayer
 
 from qroar_core import diagnose, evaluate, retrieve
+from qroar_core.diagnostics.assemble import LOCAL, PROPAGATED
 from qroar_core.diagnostics.pair_error.observe import PairErrorRecorder
 from qroar_core.diagnostics.sample import Sample, about_errors
 from qroar_core.maths.held_exact import first_exact_key, still_exact, what_a_query_reads
@@ -349,6 +350,16 @@ def test_a_sample_says_which_error_and_how_many_keys_are_left_out():
     assert [still_exact(PRESETS[name][0], 300) for name in ("int4", "kivi2", "per channel, no residual")] == [0, 44, 12]
     assert still_exact(replace(preset_quant("kivi2"), qk=QuantizerSpec(8)), 300) == 0
     assert still_exact(QuantSpec(v=BLOCKS), 300) == 0
+
+
+def test_figures_of_keys_say_it(tiny):
+    local = diagnose.run(tiny(head_dim=HEAD), YARN, preset_quant("kivi2"), SPEC, TEXT)
+    both = QuantSpec(weights=WeightQuantSpec(4), k=BLOCKS)
+    through = diagnose.run(tiny(), YARN, both, replace(SPEC, length=64), TEXT)
+    for found, tokens, exact, kind in ((local, 256, 44, LOCAL), (through, 64, 0, PROPAGATED)):
+        for sample in (found.pair_error.sample, found.anisotropy.sample, found.rounding.sample):
+            assert (sample.tokens, sample.still_exact, sample.compares) == (tokens, exact, kind)
+    assert through.anisotropy.over == "error"
 
 
 def test_the_first_exact_key():

@@ -1,7 +1,7 @@
 """Logit noise: what quantization does to the attention logits, by position, distance, layer and band.
 
 Every picture takes a second diagnosis, of the same model with tuned scales in its weights, to draw over the first.
-The reference is the zero line: noise is measured against it.
+The reference is the zero line: noise is measured against it. The null is dotted grey: blind noise of the same energy.
 """
 
 from __future__ import annotations
@@ -10,13 +10,23 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from qroar_core.diagnostics.logit_noise.result import LogitNoise
+from qroar_core.diagnostics.logit_noise.result import LogitNoise, growth
 from qroar_core.figures.maps import Panel, side_by_side
-from qroar_core.figures.picture import BLUE, COLOURS, GREY, ORANGE, Picture, framed
+from qroar_core.figures.picture import BLUE, COLOURS, GREY, ORANGE, Picture, counted_on, framed
 from qroar_core.results import Diagnosis
 
 ZERO_DISTANCE = 0.5  # where distance 0 stands on a log axis
-STYLES = {"quantized": (ORANGE, "solid"), "tuned": (BLUE, "solid"), "reference": (GREY, "dash")}
+NULL = "null: blind noise of the same energy"
+STYLES = {"quantized": (ORANGE, "solid"), "tuned": (BLUE, "solid"), "reference": (GREY, "dash"), NULL: (GREY, "dot")}
+BLIND = (
+    " The dotted line is the null: what the same figure shows where every error has the mean energy that those of its "
+    "layer and head have in this figure, at a random angle and alike at every position. It moves only as queries (and, "
+    "where queries are rounded, keys) get longer or shorter."
+)
+REST = "no rotation"
+PARTS = (
+    " The squares of parts need not add up to the square of the whole: the parts of one logit may agree or cancel."
+)
 
 
 def models(diagnosis: Diagnosis, tuned: Diagnosis | None = None) -> dict[str, LogitNoise]:
@@ -47,16 +57,23 @@ def by_position(diagnosis: Diagnosis, tuned: Diagnosis | None = None) -> Picture
                                     "attention_kl": noise.attention_kl}))  # fmt: skip
     for col in (1, 2):
         _zero(figure, seen["quantized"].position, col)
+    null = seen["quantized"].null
+    if null is not None:
+        _line(figure, NULL, seen["quantized"].position, null.rms, "position %{x}, blind noise: %{y:.4g} nats", 1)
+        tables[0]["null_rms"] = null.rms
     framed(figure, "query position, tokens", "", log_x=True)
     figure.update_yaxes(title_text="RMS logit error, nats", rangemode="tozero", row=1, col=1)
     figure.update_yaxes(title_text="KL of the attention row, nats", rangemode="tozero", row=1, col=2)
     return Picture(
-        f"Does the noise on the logits grow with position?{_won(seen)}",
+        f"Does the noise on the logits grow with position?{_grown(seen['quantized'])}{_won(seen)}",
         figure,
         pd.concat(tables, ignore_index=True),
-        f"Quantized minus reference at sampled query rows, mean over layers ({seen['quantized'].kind}). A rising line "
-        f"is damage that comes with length.{against(tuned)}",
-    )
+        f"Quantized minus reference at sampled query rows, mean over layers ({seen['quantized'].kind})."
+        + against(tuned)
+        + (f"{BLIND} A line that rises faster is damage that comes with length. The KL has no null: it is no sum of "
+           "squares over keys, so that it would take noise drawn and all keys read a second time." if null else ""),
+        counted_on(seen["quantized"].sample),
+    )  # fmt: skip
 
 
 def by_group(diagnosis: Diagnosis) -> Picture | None:
@@ -73,6 +90,10 @@ def by_group(diagnosis: Diagnosis) -> Picture | None:
                 mode="lines+markers", line={"color": COLOURS[at % len(COLOURS)]}, row=1, col=col,
                 hovertemplate=f"{group.name}<br>position %{{x}}, {what}: %{{y:.4g}} nats<extra></extra>",
             )  # fmt: skip
+    for at, (group, noise) in enumerate(seen):
+        if noise.null is not None:
+            figure.add_scatter(x=whole.position, y=noise.null.rms, name=f"null: {group.name}", mode="lines",
+                               line={"color": COLOURS[at % len(COLOURS)], "dash": "dot"}, row=1, col=1)  # fmt: skip
     framed(figure, "query position, tokens", "", log_x=True)
     figure.update_yaxes(title_text="RMS logit error, nats", rangemode="tozero", row=1, col=1)
     figure.update_yaxes(title_text="KL of the attention row, nats", rangemode="tozero", row=1, col=2)
@@ -83,13 +104,17 @@ def by_group(diagnosis: Diagnosis) -> Picture | None:
         pd.concat(
             [
                 pd.DataFrame({"layers": group.name, "position": whole.position, "rms": noise.rms,
-                              "attention_kl": noise.attention_kl})
+                              "attention_kl": noise.attention_kl}
+                             | ({"null_rms": noise.null.rms} if noise.null else {}))
                 for group, noise in seen
             ],
             ignore_index=True,
         ),
         f"One line a group of layers that turn and see alike, mean over its own layers ({whole.kind}). A window bounds "
-        "what its layers can lose to length.",
+        "what its layers can lose to length."
+        + (" Dotted in each colour: the null, errors of the same energy at a random angle and alike at every position."
+           if seen[0][1].null else ""),
+        counted_on(whole.sample),
     )  # fmt: skip
 
 
@@ -105,6 +130,11 @@ def by_distance(diagnosis: Diagnosis, tuned: Diagnosis | None = None) -> Picture
         _line(figure, name, places, noise.rms_by_distance, "from distance %{text}: %{y:.4g} nats", 1, distance)
         tables.append(pd.DataFrame({"model": name, "distance": noise.distance, "rms": noise.rms_by_distance}))
     _zero(figure, places, 1)
+    null = seen["quantized"].null
+    if null is not None:
+        _line(figure, NULL, places, null.rms_by_distance, "from distance %{text}, blind noise: %{y:.4g} nats", 1,
+              distance)  # fmt: skip
+        tables[0]["null_rms"] = null.rms_by_distance
     framed(figure, "distance from query to key, tokens (start of each octave)", "RMS logit error, nats", log_x=True)
     figure.update_xaxes(tickvals=places, ticktext=[str(d) for d in distance])
     figure.update_yaxes(rangemode="tozero")
@@ -112,7 +142,9 @@ def by_distance(diagnosis: Diagnosis, tuned: Diagnosis | None = None) -> Picture
         "Are far keys noisier than near ones?",
         figure,
         pd.concat(tables, ignore_index=True),
-        f"The same error by how far back the key stands.{against(tuned)}",
+        f"The same error by how far back the key stands, at the sampled query rows.{against(tuned)}"
+        + (BLIND if null else ""),
+        counted_on(seen["quantized"].sample),
     )
 
 
@@ -121,64 +153,41 @@ def by_layer_and_band(diagnosis: Diagnosis, tuned: Diagnosis | None = None) -> P
     seen = models(diagnosis, tuned)
     if not seen:
         return None
-    columns = [str(b.index) for b in diagnosis.bands]
-    panels = [Panel(name, noise.by_band, columns, "band, fast to slow", "band") for name, noise in seen.items()]
+    noise = seen["quantized"]
+    columns = [str(b.index) for b in diagnosis.bands] + [REST] * bool(noise.unrotated)
+    cells = {name: _with_rest(one.by_band, one.unrotated) for name, one in seen.items()}
+    cells |= {NULL: _with_rest(noise.null_by_band, noise.null_unrotated)} if noise.null_by_band else {}
+    panels = [Panel(name, rows, columns, "band, fast to slow", "band") for name, rows in cells.items()]
     table = pd.DataFrame(
         [
-            {"layer": diagnosis.layer_number(i), "band": b}
-            | {f"{name}_rms": noise.by_band[i][b] for name, noise in seen.items()}
+            {"layer": diagnosis.layer_number(i), "band": columns[b]}
+            | {"null_rms" if name == NULL else f"{name}_rms": rows[i][b] for name, rows in cells.items()}
             for i, row in enumerate(panels[0].z)
             for b in range(len(row))
         ]
     )
     known = [(v, i, b) for i, row in enumerate(panels[0].z) for b, v in enumerate(row) if v is not None]
     _, layer, band = max(known, default=(0.0, 0, 0))
+    what = f"layer {diagnosis.layer_number(layer)}, " + (
+        "channels without rotation" if columns[band] == REST else f"band {band}"
+    )
     return Picture(
-        f"Which band makes the noise? Most in layer {diagnosis.layer_number(layer)}, band {band}",
+        f"Which band makes the noise? Most in {what}",
         side_by_side(panels, diagnosis.layer_names(), "nats"),
         table,
-        "Each cell is the RMS of that band's share of the logit error: the cells that rescaling has most to win in.",
-    )
+        "Each cell is the RMS of that band's part of the logit error: the cells that rescaling has most to win in."
+        + PARTS
+        + (f" The column {REST} holds channels that RoPE leaves alone, and all of a layer without it."
+           if noise.unrotated else "")
+        + (" The last map is the null: errors of the same energy, spread alike over all channels of a layer and head."
+           if noise.null_by_band else ""),
+        counted_on(noise.sample),
+    )  # fmt: skip
 
 
-def split(diagnosis: Diagnosis, rows: str = "band", name: str = "quantized") -> Picture | None:
-    """The noise taken apart: bands by position and by distance, or layers by position with their attention KL.
-
-    Args:
-        diagnosis: of the model called `name`.
-        rows: "band" or "layer".
-    """
-    noise = diagnosis.logit_noise
-    if noise is None:
-        return None
-    positions, distances = [str(p) for p in noise.position], [str(d) for d in noise.distance]
-    at = "query position, tokens"
-    if rows == "band":
-        panels = [Panel("RMS by position", noise.by_band_position, positions, at, "position"),
-                  Panel("RMS by distance", noise.by_band_distance, distances, "distance, tokens",
-                        "from distance")]  # fmt: skip
-        numbers = [b.index for b in diagnosis.bands]
-    else:
-        panels = [Panel("RMS logit error", noise.by_layer, positions, at, "position"),
-                  Panel("attention KL", noise.kl_by_layer, positions, at, "position")]  # fmt: skip
-        numbers = [diagnosis.layer_number(i) for i in range(len(noise.by_layer))]
-    names = [f"{rows} {number}" for number in numbers]
-    table = pd.DataFrame(
-        [
-            {rows: number, panel.word.removeprefix("from "): panel.columns[j], "measure": panel.title, "nats": value}
-            for panel in panels
-            for number, row in zip(numbers, panel.z)
-            for j, value in enumerate(row)
-        ]
-    )
-    known = [(v, i) for i, row in enumerate(panels[0].z) for v in row[len(row) // 2 :] if v is not None]
-    return Picture(
-        f"Where in the context does each {rows} make its noise? {name.capitalize()}: far out most from "
-        f"{names[max(known, default=(0.0, 0))[1]]}",
-        side_by_side(panels, names, "nats"),
-        table,
-        f"One row a {rows}, both maps on one scale. A row that brightens to the right gets noisier further out.",
-    )
+def _with_rest(by_band: list, rest: list) -> list[list]:
+    """Rows of a map by layer, with the channels without rotation at their end where there are any."""
+    return [[*row, *rest[i : i + 1]] for i, row in enumerate(by_band)]
 
 
 def _line(figure: go.Figure, name: str, x: list, y: list, hover: str, col: int, text: list | None = None) -> None:
@@ -199,3 +208,13 @@ def _won(seen: dict[str, LogitNoise]) -> str:
         return ""
     before, after = (sum(v or 0.0 for v in seen[name].rms) for name in ("quantized", "tuned"))
     return f" Tuned scales change its RMS by {after / before - 1:+.0%}" if before else ""
+
+
+def _grown(noise: LogitNoise) -> str:
+    """How the later half of the rows compares with the earlier one, and how it does under the null."""
+    if noise.null is None:
+        return ""
+    measured, blind = growth(noise.rms), growth(noise.null.rms)
+    if measured is None or blind is None:
+        return ""
+    return f" {measured:.2f} × from the earlier rows to the later, {blind:.2f} × for blind noise."

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from qroar_core.diagnostics.logit_noise.blind import BlindNoise
+from qroar_core.diagnostics.logit_noise.row_sums import RowSums
 from qroar_core.maths.held_exact import first_exact_key
 from qroar_core.maths.meters import CPU, Meter, home
 from qroar_core.maths.softmax_rule import PLAIN, SoftmaxRule
@@ -36,6 +38,11 @@ class LogitNoise:
     distance: (distance bins,) int64, first distance of each octave, 2^j - 1. rms_by_distance: (distance
         bins,);
     band_rms_by_distance: (bands, distance bins); NaN in bins without samples.
+    rest_rms, rest_rms_by_distance: the same of the channels in no band; None where there are none.
+    logit_std, noise_std: (rows,) of the reference's logits and of their noise over the keys of a row, root of the mean
+        variance over heads; a shift of all logits of a row is not in them.
+    null: the same figures for blind noise (see blind.py): of rms, rms_by_band and rest_rms as one (rows, parts + 1),
+        and by distance as one (parts + 1, distance bins), the whole noise last. null_std: of noise_std, (rows,).
     """
 
     position: Tensor
@@ -45,51 +52,13 @@ class LogitNoise:
     distance: Tensor
     rms_by_distance: Tensor
     band_rms_by_distance: Tensor
-
-
-class _Rows:
-    """Running sums of query rows over blocks of keys: squared noise, and both softmaxes for the KL.
-
-    With p = softmax(l) of the reference and q of l + e, KL(p || q) = -E_p[e] - ln Z_l + ln Z_(l + e): three sums
-    per row and head, rescaled whenever the largest logit so far grows.
-    """
-
-    def __init__(self, parts: int, heads: int, rows: int, device: torch.device) -> None:
-        def zeros(*shape: int) -> Tensor:
-            return torch.zeros(*shape, dtype=torch.float64, device=device)
-
-        self.square = zeros(parts, rows)  # the whole noise last
-        self.count = zeros(rows)  # of (head, key)
-        self.top, self.top_hat = zeros(heads, rows) - torch.inf, zeros(heads, rows) - torch.inf
-        self.z, self.z_hat, self.cross = zeros(heads, rows), zeros(heads, rows), zeros(heads, rows)
-
-    def add_sinks(self, sinks: Tensor) -> None:
-        """One entry of each softmax that no noise moves; sinks (heads,), before any block."""
-        for top, z in ((self.top, self.z), (self.top_hat, self.z_hat)):
-            top.copy_(sinks[:, None])
-            z.fill_(1.0)
-
-    def add_softmax(self, block: slice, logits: Tensor, noise: Tensor, visible: Tensor) -> None:
-        """Add logits and noise (H, R, N), float64, where visible (R, N)."""
-        here = (slice(None), block)
-        logits = logits.masked_fill(~visible, -torch.inf)
-        weight, self.top[here], self.z[here], before = _grown(self.top[here], self.z[here], logits)
-        self.cross[here] = self.cross[here] * before - (weight * noise).sum(-1)
-        _, self.top_hat[here], self.z_hat[here], _ = _grown(self.top_hat[here], self.z_hat[here], logits + noise)
-
-    def table(self, rows: Tensor) -> Tensor:
-        """(rows, parts + 2): position, mean squares, KL averaged over heads."""
-        kl = self.cross / self.z - (self.top + self.z.log()) + (self.top_hat + self.z_hat.log())
-        kl = kl.clamp(min=0).mean(0)  # rounding may dip below 0
-        return torch.cat([rows[:, None].double(), (self.square / self.count).T, kl[:, None]], 1)
-
-
-def _grown(top: Tensor, z: Tensor, logits: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """exp(logits - new top), new top, new sum, and the factor that turns old sums into new ones."""
-    new = torch.maximum(top, logits.amax(-1))
-    at = new.masked_fill(new.isinf(), 0.0)  # a row that has seen nothing yet
-    weight, before = (logits - at[..., None]).exp(), (top - at).exp()
-    return weight, new, z * before + weight.sum(-1), before
+    rest_rms: Tensor | None
+    rest_rms_by_distance: Tensor | None
+    logit_std: Tensor
+    noise_std: Tensor
+    null: Tensor
+    null_by_distance: Tensor
+    null_std: Tensor
 
 
 class LogitNoiseMeter(Meter):
@@ -114,7 +83,8 @@ class LogitNoiseMeter(Meter):
         # rows: the parts, then the whole noise
         self.distance_sum = torch.zeros(len(members) + 1, octaves, dtype=torch.float64)
         self.distance_count = torch.zeros(octaves, dtype=torch.float64)
-        self.rows: list[Tensor] = []  # (rows, parts + 3): position, parts, whole, KL
+        self.rows: list[Tensor] = []  # (rows, parts + 5): position, parts, whole, KL, variances of logit and noise
+        self.blind = BlindNoise(len(members), len(band_of_channel), octaves, scaling, rule)
 
     def update(self, q: Tensor, rows: Tensor, k: Tensor, k_hat: Tensor | KeysOf, q_hat: Tensor | None = None,
                key_block: int = KEY_BLOCK, cache_block: int = 1,
@@ -142,28 +112,31 @@ class LogitNoiseMeter(Meter):
         at, order = rows.to(home(q.device)), order.to(q.device)
         q = q[:, order].float()
         q_hat = q if q_hat is None else q_hat[:, order].float()
-        seen = _Rows(len(self.channels) + 1, q.shape[0], len(rows), at.device)
+        seen = RowSums(len(self.channels) + 1, q.shape[0], len(rows), at.device)
         if self.rule.sinks is not None:
             seen.add_sinks(self.rule.sinks)
+        exact_from = first_exact_key(cache_block, rows)
+        self.blind.add_rows(at, q, q_hat, self.channels, k.shape[0], exact_from.to(at.device))
         for start in range(0, int(rows[-1]) + 1, key_block):
             stop = min(start + key_block, int(rows[-1]) + 1)
             here = k[:, start:stop].float()
             rounded = k_hat(start, stop) if callable(k_hat) else k_hat[:, start:stop]
             k_error = self._by_part((rounded.float() - here).mT)  # (parts, KV, channels, keys)
             k_parts = None if q_hat is q else self._by_part(here.mT)
-            exact_error: Tensor | None = None  # of keys that some row reads exactly, made where one does
+            held_here = cache_block > 1 and bool(((exact_from < stop) & (rows >= start)).any())
+            exact_error = None  # of keys that some row reads exactly; None: they have none
+            if held_here and exact_keys is not None:
+                exact_error = self._by_part((exact_keys(start, stop).float() - here).mT)
+            self.blind.add_keys(k_error, k_parts, start, exact_error)
             size = max(1, BLOCK_ELEMENTS // (len(self.channels) * q.shape[0] * (stop - start)))
             for first in range(int(torch.searchsorted(rows, start)), len(rows), size):
                 block = slice(first, first + size)
                 noise = self._parts(q_hat[:, block], k_error)
-                first_exact = first_exact_key(cache_block, rows[block])
-                if cache_block > 1 and int(first_exact.min()) < stop:
-                    held = first_exact.to(here.device)[:, None] <= torch.arange(start, stop, device=here.device)
-                    if exact_keys is None:
+                if held_here:
+                    held = exact_from[block, None].to(here.device) <= torch.arange(start, stop, device=here.device)
+                    if exact_error is None:
                         noise.masked_fill_(held, 0.0)
                     else:
-                        if exact_error is None:
-                            exact_error = self._by_part((exact_keys(start, stop).float() - here).mT)
                         noise = torch.where(held, self._parts(q_hat[:, block], exact_error), noise)
                 if k_parts is not None:
                     noise += self._parts(q_hat[:, block] - q[:, block], k_parts)
@@ -186,7 +159,7 @@ class LogitNoiseMeter(Meter):
         grouped = (q * self.scaling).reshape(k_parts.shape[1], -1, q.shape[-1])
         return (self._by_part(grouped.mT).mT @ k_parts).reshape(len(k_parts), *q.shape[:2], -1)
 
-    def _block(self, seen: _Rows, block: slice, logits: Tensor, parts: Tensor, rows: Tensor, start: int) -> None:
+    def _block(self, seen: RowSums, block: slice, logits: Tensor, parts: Tensor, rows: Tensor, start: int) -> None:
         """Book logits (H, R, N) and their noise (parts, H, R, N) of rows (R,) against keys start .. start + N - 1."""
         heads, _, keys = logits.shape
         distance = rows[:, None] - torch.arange(start, start + keys, device=rows.device)  # (R, N)
@@ -195,6 +168,7 @@ class LogitNoiseMeter(Meter):
         parts.masked_fill_(~visible, 0.0)
         whole = parts.sum(0)
         exact, noise = logits.double(), whole.double()
+        seen.add_moments(block, exact, noise, visible)
         if self.rule.softcap is not None:
             noise = self.rule.capped(exact + noise) - self.rule.capped(exact)
             exact = self.rule.capped(exact)
@@ -210,16 +184,27 @@ class LogitNoiseMeter(Meter):
     def result(self) -> LogitNoise:
         """Noise so far, rows in order of position."""
         self.follow(CPU)
-        empty = torch.zeros(0, len(self.channels) + 3, dtype=torch.float64)
+        parts = len(self.channels)
+        empty = torch.zeros(0, parts + 5, dtype=torch.float64)
         table = torch.cat([empty, *(rows.to(CPU) for rows in self.rows)])
-        table = table[table[:, 0].argsort()]
-        by_distance = (self.distance_sum / self.distance_count).sqrt()
+        order = table[:, 0].argsort()
+        table = table[order]
+        by_part, by_distance = table[:, 1 : 1 + parts].sqrt(), (self.distance_sum / self.distance_count).sqrt()
+        null, null_by_distance, varies = self.blind.result(order)
+        rest = parts > self.bands
         return LogitNoise(
-            table[:, 0].long(),
-            table[:, -2].sqrt(),
-            table[:, 1 : 1 + self.bands].sqrt(),
-            table[:, -1],
-            2 ** torch.arange(len(self.distance_count)) - 1,
-            by_distance[-1],
-            by_distance[: self.bands],
+            position=table[:, 0].long(),
+            rms=table[:, 1 + parts].sqrt(),
+            rms_by_band=by_part[:, : self.bands],
+            kl=table[:, 2 + parts],
+            distance=2 ** torch.arange(len(self.distance_count)) - 1,
+            rms_by_distance=by_distance[-1],
+            band_rms_by_distance=by_distance[: self.bands],
+            rest_rms=by_part[:, self.bands] if rest else None,
+            rest_rms_by_distance=by_distance[self.bands] if rest else None,
+            logit_std=table[:, 3 + parts].sqrt(),
+            noise_std=table[:, 4 + parts].sqrt(),
+            null=torch.cat([null, null.sum(1, keepdim=True)], 1).sqrt(),
+            null_by_distance=torch.cat([null_by_distance, null_by_distance.sum(0, keepdim=True)]).sqrt(),
+            null_std=(null.sum(1) * varies).sqrt(),
         )

@@ -2,11 +2,37 @@
 
 from __future__ import annotations
 
+import math
+
+from qroar_core.diagnostics.null import NullRow
+from qroar_core.diagnostics.sample import Sample
 from qroar_core.result import LayerBand, Number, PerBand, Result
+
+BLIND = "errors of the layer's and head's mean energy at a random angle, the same at every position"
+
+
+class NoiseNull(Result):
+    """What the curves show for blind noise: each error with its layer's and head's mean energy, at a random angle.
+
+    The energy of key errors is the mean over the (sampled query, key it sees) cells that the curves count, that of
+    query errors the mean over the sampled rows. In closed form; nothing is drawn.
+    """
+
+    rms: list[Number]
+    rms_by_distance: list[Number]
+    noise_std: list[Number]
+    by_band_position: list[PerBand] = []
+    by_band_distance: list[PerBand] = []
+    unrotated_position: list[Number] = []
+    unrotated_distance: list[Number] = []
 
 
 class LogitNoise(Result):
-    """RMS of (quantized - reference) attention logits, nats, mean over layers unless said."""
+    """RMS of (quantized - reference) attention logits, nats, mean over layers unless said.
+
+    What tells bands apart is pooled over the layers that turn, and None in a layer without RoPE, where all of the noise
+    is `unrotated`.
+    """
 
     position: list[int]
     rms: list[Number]
@@ -19,6 +45,37 @@ class LogitNoise(Result):
     by_band_position: list[PerBand]  # [band][row], mean over layers
     by_band_distance: list[PerBand]  # [band][distance], mean over layers
     kind: str  # which error: local to the layer's own q and k, or propagated through the model
+    unrotated: list[Number] = []  # [layer], of the channels without rotation; empty where there are none, as the next
+    unrotated_position: list[Number] = []  # [row]
+    unrotated_distance: list[Number] = []
+    logit_std: list[Number] = []  # [row], of the reference's logits over the keys of a row, before a cap
+    noise_std: list[Number] = []  # [row], of the noise over the keys of a row
+    logit_std_by_layer: list[list[Number]] = []  # [layer][row]
+    noise_std_by_layer: list[list[Number]] = []
+    null: NoiseNull | None = None
+    null_by_layer: list[list[Number]] = []  # RMS, [layer][row]
+    null_by_band: LayerBand = []
+    null_unrotated: list[Number] = []
+    sample: Sample | None = None  # None: a file from before layers without RoPE were kept apart
+
+    def null_rows(self) -> list[NullRow]:
+        """Growth with position and with distance, the loudest band and the spread of the scores, beside the null."""
+        if self.null is None:
+            return []
+        null = self.null
+        pairs = [
+            ("RMS at the later half of the sampled rows over the earlier half", growth(self.rms), growth(null.rms)),
+            ("RMS at the far half of the distances over the near half", growth(self.rms_by_distance),
+             growth(null.rms_by_distance)),
+            ("loudest band over the mean of bands, RMS over rows", _loudest(self.by_band_position),
+             _loudest(null.by_band_position)),
+            ("spread of the noise over spread of the logits, last row", _ratio(self.noise_std[-1], self.logit_std[-1]),
+             _ratio(null.noise_std[-1], self.logit_std[-1])),
+        ]  # fmt: skip
+        return [
+            NullRow(diagnostic="Logit noise", quantity=what, measured=measured, null=blind, control=BLIND)
+            for what, measured, blind in pairs
+        ]
 
 
 class NoiseCurves(Result):
@@ -29,3 +86,29 @@ class NoiseCurves(Result):
     rms_by_distance: list[Number]
     by_band_position: list[PerBand]  # [band][row]; empty where the layers are not rotated, as the next
     by_band_distance: list[PerBand]
+    unrotated_position: list[Number] = []
+    unrotated_distance: list[Number] = []
+    logit_std: list[Number] = []
+    noise_std: list[Number] = []
+    null: NoiseNull | None = None
+
+
+def growth(values: list[Number]) -> Number:
+    """RMS of the later half of those that are known over that of the earlier half."""
+    known = [v for v in values if v is not None]
+    half = len(known) // 2
+    return _ratio(_rms(known[-half:]), _rms(known[:half])) if half else None
+
+
+def _loudest(bands: list[PerBand]) -> Number:
+    sizes = [_rms([v for v in row if v is not None]) for row in bands]
+    known = [s for s in sizes if s is not None]
+    return _ratio(max(known), math.fsum(known) / len(known)) if known else None
+
+
+def _rms(values: list[float]) -> Number:
+    return math.sqrt(math.fsum(v * v for v in values) / len(values)) if values else None
+
+
+def _ratio(a: Number, b: Number) -> Number:
+    return None if a is None or not b else a / b

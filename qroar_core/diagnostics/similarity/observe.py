@@ -3,17 +3,32 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from itertools import groupby
 
 import torch
 from torch import Tensor
 
 from qroar_core.diagnostics.frame import Frame
 from qroar_core.diagnostics.similarity.measure import SimilarityMeter
-from qroar_core.maths.positions import Sampled
+from qroar_core.maths.positions import PositionBins, Sampled
 from qroar_core.models.stream import AttentionTap
 
-HIDDEN_ROWS = 8  # sampled rows per position bin
+HIDDEN_ROWS = 32  # sampled rows per position bin
+
+
+def drawn_rows(bins: PositionBins, count: int, seed: int) -> Tensor:
+    """Ascending positions, `count` a bin or all there are; position 0 is left out.
+
+    A bin is cut into equal parts and one position drawn from each: evenly spaced ones could stand at the same place of
+    every block of a cache that quantizes in blocks.
+    """
+    draws = torch.rand(bins.count, count, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    found = []
+    for first, stop, draw in zip(bins.edges(), bins.edges()[1:], draws.tolist()):
+        first = max(first, 1)
+        parts = min(count, stop - first)
+        cuts = [first + i * (stop - first) // parts for i in range(parts + 1)] if parts > 0 else []
+        found += [low + int(u * (high - low)) for low, high, u in zip(cuts, cuts[1:], draw)]
+    return torch.tensor(found, dtype=torch.long)
 
 
 @dataclass(slots=True, eq=False)
@@ -21,13 +36,14 @@ class HiddenRows:
     """Layer outputs at sampled positions: kept in the reference pass, compared in the quantized one."""
 
     frame: Frame
+    seed: int
     rows: Sampled = field(init=False)
     kept: dict[tuple[int, int], Tensor] = field(default_factory=dict)
     meter: SimilarityMeter | None = None  # set: compare instead of keep
+    before: Tensor | None = None  # error of the layer just seen, which the next one inherits
 
     def __post_init__(self) -> None:
-        count = min(self.frame.length, HIDDEN_ROWS * self.frame.bins.count)
-        self.rows = Sampled(torch.linspace(0, self.frame.length - 1, count).round().long().unique())
+        self.rows = Sampled(drawn_rows(self.frame.bins, HIDDEN_ROWS, self.seed))
 
     def on_attention(self, tap: AttentionTap) -> None:
         """Nothing to see."""
@@ -39,8 +55,11 @@ class HiddenRows:
         if self.meter is None:
             self.kept[layer, start] = picked
             return
-        kept, edges, first = self.kept[layer, start], self.frame.bins.edges(), 0
-        for p, rows in groupby(self.rows.listed[self.rows.inside(start, stop)], self.frame.bins.of):
-            end = first + len(list(rows))  # rows of one bin together; they are fewer than its tokens
-            self.meter.update(layer, edges[p], kept[first:end], picked[first:end])
-            first = end
+        reference = self.kept.pop((layer, start))
+        wide = torch.promote_types(picked.dtype, torch.float32)
+        error = picked.to(wide) - reference.to(wide)
+        if layer == 0:
+            self.before = None
+        positions = self.rows.positions[self.rows.inside(start, stop)]
+        self.meter.update(layer, positions, reference, error, self.before)
+        self.before = error

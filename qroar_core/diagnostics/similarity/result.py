@@ -2,11 +2,89 @@
 
 from __future__ import annotations
 
+from qroar_core.diagnostics.null import NullRow
+from qroar_core.diagnostics.sample import Sample
 from qroar_core.result import Number, Result
 
 
-class HiddenSimilarity(Result):
-    """Each layer's output, reference against quantized, [layer][bin]."""
+class Accumulation(Result):
+    """Each layer's output error split into what entered the layer and what changed in it, over the reference's energy.
 
-    cosine: list[list[Number]]
-    sqnr_db: list[list[Number]]
+    inherited + added + cross is the whole relative error of the layer's output. By [layer] means over all sampled rows,
+    by [layer][bin] over those of a bin.
+    """
+
+    inherited: list[Number]
+    added: list[Number]
+    cross: list[Number]  # twice the inner product of the two; below 0 the layer takes back part of what it inherits
+    cross_null: list[Number]  # 2 standard errors of cross around 0, were the sign of what is added drawn for each row
+    share_added: list[Number]  # added / (added + inherited)
+    share_added_error: list[Number]  # 2 standard errors, delta method over rows
+    inherited_by_bin: list[list[Number]]
+    added_by_bin: list[list[Number]]
+    cross_by_bin: list[list[Number]]
+
+    def whole(self) -> list[Number]:
+        """The relative error of each layer's output."""
+        rows = zip(self.inherited, self.added, self.cross, strict=True)
+        return [None if a is None or b is None or c is None else a + b + c for a, b, c in rows]
+
+    def share_null(self) -> list[float]:
+        """Share added were every layer to add the same energy at random to what it inherits: one in those so far."""
+        return [1 / (i + 1) for i in range(len(self.added))]
+
+    def cross_share(self) -> list[Number]:
+        """The cross term over added + inherited, between -1 and 1."""
+        return _over(self.cross, self.inherited, self.added)
+
+    def cross_share_null(self) -> list[Number]:
+        """How far it is from 0 by chance."""
+        return _over(self.cross_null, self.inherited, self.added)
+
+
+class HiddenSimilarity(Result):
+    """Each layer's output, reference against quantized, [layer][bin] unless said."""
+
+    cosine: list[list[Number]]  # mean over rows
+    sqnr_db: list[list[Number]]  # of the mean relative error |x - y|^2 / |x|^2 over rows; 144.5 without any error
+    sqnr_low: list[list[Number]] = []  # 2 standard errors of that mean, as the next
+    sqnr_high: list[list[Number]] = []
+    pooled_sqnr_db: list[list[Number]] = []  # of sum |x - y|^2 / sum |x|^2, ruled by the longest rows
+    layer_sqnr_db: list[Number] = []  # [layer], over all sampled rows: the null of each bin
+    null_low: list[list[Number]] = []  # 2 standard errors of a bin, were rows dealt to bins at random; as the next
+    null_high: list[list[Number]] = []
+    accumulation: Accumulation | None = None
+    sample: Sample | None = None  # None: a file from before position 0 was left out and errors were averaged
+
+    def null_rows(self) -> list[NullRow]:
+        """The last layer's last bin, its share of what is added, and its cross term, each beside its null."""
+        if self.accumulation is None:
+            return []
+        parts = self.accumulation
+        off = parts.cross_share_null()[-1]
+        return [
+            NullRow(
+                diagnostic="Hidden states", quantity="SQNR in the last position bin, last layer, dB",
+                measured=self.sqnr_db[-1][-1], null=self.layer_sqnr_db[-1], low=self.null_low[-1][-1],
+                high=self.null_high[-1][-1], control="rows dealt to position bins at random; 2 standard errors",
+            ),
+            NullRow(
+                diagnostic="Error accumulation", quantity="share that the last layer adds",
+                measured=parts.share_added[-1], null=parts.share_null()[-1],
+                control="every layer adds the same energy at random to what it inherits",
+            ),
+            NullRow(
+                diagnostic="Error accumulation", quantity="cross term over added and inherited, last layer",
+                measured=parts.cross_share()[-1], null=0.0, low=None if off is None else -off, high=off,
+                control="sign of what the layer adds drawn for each row; 2 standard errors",
+            ),
+        ]  # fmt: skip
+
+
+def _over(part: list[Number], *whole: list[Number]) -> list[Number]:
+    """Each of `part` over the sum of those beside it; None where that is no number."""
+    out: list[Number] = []
+    for value, *rest in zip(part, *whole, strict=True):
+        total = None if None in rest else sum(v for v in rest if v is not None)
+        out.append(value / total if value is not None and total else None)
+    return out

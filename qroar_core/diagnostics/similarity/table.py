@@ -3,11 +3,39 @@
 from __future__ import annotations
 
 from qroar_core.diagnostics.listed import listed
-from qroar_core.diagnostics.similarity.measure import SimilarityMeter
-from qroar_core.diagnostics.similarity.result import HiddenSimilarity
+from qroar_core.diagnostics.sample import Sample
+from qroar_core.diagnostics.similarity.measure import SimilarityMeter, decibels
+from qroar_core.diagnostics.similarity.result import Accumulation, HiddenSimilarity
+
+BAND = 2  # standard errors on either side
+SHOWN = "bars and bands are 2 standard errors over the sampled rows (delta method)"
 
 
-def similarity_of(meter: SimilarityMeter) -> HiddenSimilarity:
-    """Cosine and SQNR of every layer's output by position bin."""
+def similarity_of(meter: SimilarityMeter, seed: int | None = None) -> HiddenSimilarity:
+    """Cosine and SQNR of every layer's output by position bin, and what each layer adds to the error."""
     found = meter.result()
-    return HiddenSimilarity(cosine=listed(found.cosine), sqnr_db=listed(found.sqnr_db))
+    low, high = (found.overall[:, None] + sign * BAND * found.null_se for sign in (1, -1))
+    se = BAND * found.error_se
+    inherited, added, cross = found.layer_parts
+    return HiddenSimilarity(
+        cosine=listed(found.cosine),
+        sqnr_db=listed(decibels(found.error)),
+        sqnr_low=listed(decibels(found.error + se)),
+        sqnr_high=listed(decibels(found.error - se)),
+        pooled_sqnr_db=listed(decibels(found.pooled)),
+        layer_sqnr_db=listed(decibels(found.overall)),
+        null_low=listed(decibels(low)),
+        null_high=listed(decibels(high)),
+        accumulation=Accumulation(
+            inherited=listed(inherited),
+            added=listed(added),
+            cross=listed(cross),
+            cross_null=listed(BAND * found.cross_null_se),
+            share_added=listed(found.share),
+            share_added_error=listed(BAND * found.share_se),
+            inherited_by_bin=listed(found.inherited),
+            added_by_bin=listed(found.added),
+            cross_by_bin=listed(found.cross),
+        ),
+        sample=Sample(tokens=meter.bins.length, rows=found.rows, seed=seed, error=SHOWN),
+    )

@@ -1,0 +1,76 @@
+"""The logit noise taken apart: bands by position and by distance, or layers by position."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from qroar_core.diagnostics.logit_noise.figure import PARTS, REST
+from qroar_core.diagnostics.logit_noise.result import LogitNoise, NoiseNull
+from qroar_core.figures.maps import Panel, side_by_side
+from qroar_core.figures.picture import Picture, counted_on
+from qroar_core.results import Diagnosis
+
+
+def split(diagnosis: Diagnosis, rows: str = "band", name: str = "quantized") -> Picture | None:
+    """The noise taken apart: bands by position and by distance, or layers by position with their attention KL.
+
+    Args:
+        diagnosis: of the model called `name`.
+        rows: "band" or "layer".
+    """
+    noise = diagnosis.logit_noise
+    if noise is None:
+        return None
+    positions, distances = [str(p) for p in noise.position], [str(d) for d in noise.distance]
+    at = "query position, tokens"
+    if rows == "band":
+        both: list[tuple[str, LogitNoise | NoiseNull]] = [("RMS", noise)]
+        both += [("null", noise.null)] if noise.null else []
+        panels = [Panel(f"{title} by position", _rows(one.by_band_position, one.unrotated_position), positions, at,
+                        "position") for title, one in both]  # fmt: skip
+        panels += [Panel(f"{title} by distance", _rows(one.by_band_distance, one.unrotated_distance), distances,
+                         "distance, tokens", "from distance") for title, one in both]  # fmt: skip
+        numbers = [str(b.index) for b in diagnosis.bands] + [REST] * bool(noise.unrotated_position)
+    else:
+        panels = [Panel("RMS logit error", noise.by_layer, positions, at, "position"),
+                  *([Panel("null of RMS", noise.null_by_layer, positions, at, "position")] if noise.null_by_layer
+                    else []),
+                  Panel("attention KL", noise.kl_by_layer, positions, at, "position")]  # fmt: skip
+        numbers = [str(diagnosis.layer_number(i)) for i in range(len(noise.by_layer))]
+    names = [number if number == REST else f"{rows} {number}" for number in numbers]
+    table = pd.DataFrame(
+        [
+            {rows: number if rows == "band" else int(number), panel.word.removeprefix("from "): panel.columns[j],
+             "measure": panel.title, "nats": value}
+            for panel in panels
+            for number, row in zip(numbers, panel.z)
+            for j, value in enumerate(row)
+        ]
+    )  # fmt: skip
+    known = [(v, i) for i, row in enumerate(panels[0].z) for v in row[len(row) // 2 :] if v is not None]
+    loudest = names[max(known, default=(0.0, 0))[1]]
+    return Picture(
+        f"Where in the context does each {rows} make its noise? {name.capitalize()}: far out most from "
+        f"{'channels without rotation' if loudest == REST else loudest}",
+        side_by_side(panels, names, "nats"),
+        table,
+        f"One row a {rows}, all maps on one scale. A row that brightens to the right gets noisier further out."
+        + (_of_bands(noise) if rows == "band" else "")
+        + (" Maps called null show blind noise: errors of the layer's and head's mean energy at a random angle, alike "
+           "at every position and in every band." + (" The KL has none." if rows == "layer" else "")
+           if noise.null else ""),
+        counted_on(noise.sample),
+    )  # fmt: skip
+
+
+def _rows(bands: list, rest: list) -> list[list]:
+    """Rows of a map by band, with the channels without rotation last where there are any."""
+    return [*bands, rest] if rest else bands
+
+
+def _of_bands(noise: LogitNoise) -> str:
+    """What the rows are and that they do not add up."""
+    still = any(None in row for row in noise.by_band)
+    return " Layers without RoPE are left out." * still + (
+        f" The row {REST} holds the channels that RoPE leaves alone." if noise.unrotated_position else ""
+    ) + PARTS

@@ -1,0 +1,60 @@
+"""Running sums of sampled query rows over blocks of keys: squared noise, spread, and both softmaxes for the KL."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+class RowSums:
+    """Running sums of query rows over blocks of keys: squared noise, and both softmaxes for the KL.
+
+    With p = softmax(l) of the reference and q of l + e, KL(p || q) = -E_p[e] - ln Z_l + ln Z_(l + e): three sums
+    per row and head, rescaled whenever the largest logit so far grows.
+    """
+
+    def __init__(self, parts: int, heads: int, rows: int, device: torch.device) -> None:
+        def zeros(*shape: int) -> Tensor:
+            return torch.zeros(*shape, dtype=torch.float64, device=device)
+
+        self.square = zeros(parts, rows)  # the whole noise last
+        self.count = zeros(rows)  # of (head, key)
+        self.moments = zeros(4, heads, rows)  # sums over keys: logit, its square, noise, its square
+        self.top, self.top_hat = zeros(heads, rows) - torch.inf, zeros(heads, rows) - torch.inf
+        self.z, self.z_hat, self.cross = zeros(heads, rows), zeros(heads, rows), zeros(heads, rows)
+
+    def add_sinks(self, sinks: Tensor) -> None:
+        """One entry of each softmax that no noise moves; sinks (heads,), before any block."""
+        for top, z in ((self.top, self.z), (self.top_hat, self.z_hat)):
+            top.copy_(sinks[:, None])
+            z.fill_(1.0)
+
+    def add_softmax(self, block: slice, logits: Tensor, noise: Tensor, visible: Tensor) -> None:
+        """Add logits and noise (H, R, N), float64, where visible (R, N)."""
+        here = (slice(None), block)
+        logits = logits.masked_fill(~visible, -torch.inf)
+        weight, self.top[here], self.z[here], before = _grown(self.top[here], self.z[here], logits)
+        self.cross[here] = self.cross[here] * before - (weight * noise).sum(-1)
+        _, self.top_hat[here], self.z_hat[here], _ = _grown(self.top_hat[here], self.z_hat[here], logits + noise)
+
+    def add_moments(self, block: slice, logits: Tensor, noise: Tensor, visible: Tensor) -> None:
+        """Add logits and noise (H, R, N), float64, before a cap."""
+        seen = logits.masked_fill(~visible, 0.0)
+        sums = [x.sum(-1) for x in (seen, seen.square(), noise, noise.square())]
+        self.moments[:, :, block] += torch.stack(sums)
+
+    def table(self, rows: Tensor) -> Tensor:
+        """(rows, parts + 4): position, mean squares, KL and variances of logits and noise averaged over heads."""
+        kl = self.cross / self.z - (self.top + self.z.log()) + (self.top_hat + self.z_hat.log())
+        kl = kl.clamp(min=0).mean(0)  # rounding may dip below 0
+        mean = self.moments / (self.count / self.moments.shape[1])
+        variances = (mean[1::2] - mean[::2].square()).clamp(min=0).mean(1)  # (2, rows)
+        return torch.cat([rows[:, None].double(), (self.square / self.count).T, kl[:, None], variances.T], 1)
+
+
+def _grown(top: Tensor, z: Tensor, logits: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """exp(logits - new top), new top, new sum, and the factor that turns old sums into new ones."""
+    new = torch.maximum(top, logits.amax(-1))
+    at = new.masked_fill(new.isinf(), 0.0)  # a row that has seen nothing yet
+    weight, before = (logits - at[..., None]).exp(), (top - at).exp()
+    return weight, new, z * before + weight.sum(-1), before
