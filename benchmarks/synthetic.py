@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from qroar_core.diagnostics.anisotropy.result import Anisotropy
+from qroar_core.diagnostics.anisotropy.result import AngleBlindNoise, Anisotropy
 from qroar_core.diagnostics.dilation.result import Dilation
 from qroar_core.diagnostics.logit_noise.result import LogitNoise
 from qroar_core.diagnostics.pair_error.result import PairErrors
+from qroar_core.diagnostics.rounding.result import RoundedTensor, Roundings
 from qroar_core.diagnostics.similarity.result import HiddenSimilarity
 from qroar_core.diagnostics.tails.result import Survival, TailTable
 from qroar_core.results import Diagnosis
@@ -52,7 +53,14 @@ def inflated(small: Diagnosis, length: int, layers: int, kv_heads: int, head_dim
                 by_band_distance=some(bands, len(distances)), kind="local",
             ),
             "pair_error": PairErrors(**{f: some(bands, bins) for f in ("amplitude", "phase", "length_share")}),
-            "anisotropy": Anisotropy(angle=some(16), error=some(bands, 16), ratio=some(layers, bands)),
+            "anisotropy": Anisotropy(
+                angle=some(16), error=some(bands, 16), ratio=some(layers, bands), over="step",
+                null=AngleBlindNoise(error=some(bands, 16), ratio=some(layers, bands), largest=some(1)),
+            ),
+            "rounding": Roundings(k=RoundedTensor(**{
+                f: some(layers) if f.startswith("rest") else some(layers, bands if f.startswith("band") else kv_heads)
+                for f in RoundedTensor.model_fields
+            })),
             "hidden": HiddenSimilarity(cosine=some(layers, bins), sqnr_db=some(layers, bins)),
             "position_edges": [i * length // bins for i in range(bins + 1)],
             "length": length, "rotary_dim": head_dim, "head_dim": head_dim, "n_kv_heads": kv_heads,

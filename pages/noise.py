@@ -9,6 +9,7 @@ from qroar_core.diagnostics.anisotropy import figure as anisotropy
 from qroar_core.diagnostics.logit_noise import figure as noise
 from qroar_core.diagnostics.logit_noise import figure_scores, figure_split
 from qroar_core.diagnostics.pair_error import figure as pair_error
+from qroar_core.diagnostics.rounding import figure as rounding
 from qroar_core.diagnostics.similarity import figure as similarity
 
 st.title("Noise")
@@ -36,6 +37,7 @@ if shown:
     picture(figure_split.split(tuned if name == "tuned" else result, rows, name), "noise-split")
 picture(pair_error.amplitude_and_phase(result, tuned), "pair-error")
 picture(anisotropy.by_angle(result), "anisotropy")
+picture(rounding.lengths(result), "lengths")
 picture(similarity.hidden_states(result), "hidden-states")
 picture(similarity.by_position(result), "hidden-by-position")
 picture(similarity.accumulation(result), "error-accumulation")

@@ -16,11 +16,12 @@ from torch import Tensor
 
 from qroar_core.diagnostics.assemble import Passes, Recorders, assemble
 from qroar_core.diagnostics.frame import Frame, LongContext, Rounding
-from qroar_core.diagnostics.logit_noise.observe import PropagatedNoise
+from qroar_core.diagnostics.quantized_pass import QuantizedPass, Reference
 from qroar_core.diagnostics.similarity.measure import SimilarityMeter
 from qroar_core.diagnostics.similarity.observe import HiddenRows
 from qroar_core.diagnostics.tails.observe import PairedTails
 from qroar_core.errors import BadSpec
+from qroar_core.maths.held_exact import what_a_query_reads
 from qroar_core.maths.positions import PositionBins, Sampled, log_spaced
 from qroar_core.maths.rescale import Scales
 from qroar_core.maths.sketches import TopTail
@@ -80,7 +81,7 @@ def plan(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, spec: DiagnosisS
         short_ids = windows(loaded.tokenizer, documents, short, len(ends), spec.seed + 1).ids
     name, at = text.origin[0]
     label = f"{length} tokens of {name} from {text.unit} {at}, digest {text.digest}{text.noted}"
-    label += replacing(loaded, rope)
+    label += replacing(loaded, rope) + what_a_query_reads(quant)
     return Plan(spec, length, short, chunk, ids, ends, short_ids, label)
 
 
@@ -130,23 +131,25 @@ class _Run:
         long_tails = PairedTails(self.frame)
         hidden = HiddenRows(self.frame, self.plan.spec.seed)
         rows = Sampled(log_spaced(self.plan.length - 1, self.plan.spec.query_rows))
-        propagated = PropagatedNoise(self.frame, rows) if self.quant.weights else None
+        kept = Reference(self.frame, rows) if self.quant.changes_projections else None
         with open_stream(self.loaded, self._reference(self.rope), self.plan.length, chunk=self.plan.chunk) as stream:
             rounding = Rounding(self.loaded.geometry, self.quant, stream, quantized.static)
             local = Recorders.of(self.frame, rounding, turning, rows)
-            long = LongContext(self.frame, rounding, rows, local.all())
+            long = LongContext(self.frame, rounding, rows, local.on_long_pass())
             riding: list[Observer] = [long_tails, long, *([] if self.quant.is_none else [hidden])]
-            self._read("long", stream, self.plan.ids[None], riding + ([propagated] if propagated else []))
+            self._read("long", stream, self.plan.ids[None], riding + ([kept] if kept else []))
         short = self._short("short", self.rope)
         native = None if self.rope == RopeSpec() else self._short("native", RopeSpec())
         if not self.quant.is_none:
             hidden.meter = SimilarityMeter(self.loaded.geometry.n_layers, self.frame.bins)
-            if propagated:
-                propagated.comparing = True
             with open_stream(self.loaded, quantized, self.plan.length, chunk=self.plan.chunk) as stream:
-                watching: list[Observer] = [hidden, *([propagated] if propagated else [])]
+                watching: list[Observer] = [hidden]
+                if kept is not None and local.propagated is not None:
+                    rounding = Rounding(self.loaded.geometry, self.quant, stream, quantized.static)
+                    both = (local.of_keys(), [local.propagated])
+                    watching.append(QuantizedPass(self.frame, rows, rounding, kept, *both))
                 self._read("quantized", stream, self.plan.ids[None], watching)
-        passes = Passes(turning, long_tails, local, short, native, hidden.meter, propagated, self.scales)
+        passes = Passes(turning, long_tails, local, short, native, hidden.meter, self.scales)
         return assemble(self.loaded, self.rope, self.quant, self.plan, self.frame, passes, self.seconds)
 
     def _reference(self, rope: RopeSpec) -> Condition:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from qroar_core.errors import BadSpec
 from qroar_core.maths.closeness import closeness
+from qroar_core.maths.held_exact import what_a_query_reads
 from qroar_core.maths.rescale import Scales
 from qroar_core.models.calibrate import calibrated
 from qroar_core.models.loaded import LoadedModel
@@ -95,7 +96,7 @@ def run(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, tuned: Scales | N
     return Evaluation(
         rows=rows,
         text=f"{texts.counted}, {targets} targets each{slides}, digest {texts.digest}, seed {spec.seed}{texts.noted}"
-            f"{replacing(loaded, rope)}",
+            f"{replacing(loaded, rope)}{what_a_query_reads(quant)}",
         stride=spec.stride,
         window_nll=nll,
         positions=position_curve(_curve_positions(longest, stride), curves, spec.confidence),

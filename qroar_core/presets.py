@@ -110,8 +110,9 @@ KV_PRESETS: dict[str, KVPreset] = {
         _QUANTO4,
         "huggingface/transformers src/transformers/cache_utils.py QuantizedLayer, QuantoQuantizedLayer; "
         "huggingface/optimum-quanto tensor/grouped.py, tensor/optimizers/max_optimizer.py",
-        "The first forward sees full-precision K/V, and later flushes round the whole cache again; here it "
-        "always reads rounded and is rounded once. head_dim must be a multiple of 64 (quanto lets a group "
+        "The first forward reads full-precision K/V, all of which is rounded behind it, and later flushes round the "
+        "whole cache again; here a prompt is read as if its tokens came one at a time, in aligned blocks of 128, each "
+        "rounded once. head_dim must be a multiple of 64 (quanto lets a group "
         "run across tokens).",
     ),
     "fp8": KVPreset(
@@ -126,7 +127,8 @@ KV_PRESETS: dict[str, KVPreset] = {
         _KIVI_K,
         _KIVI_V,
         "jy-yuan/KIVI models/llama_kivi.py, quant/new_pack.py; arXiv 2402.02750 (G 32, R 128)",
-        "KIVI keeps V's newest 128 tokens as a sliding window; here in aligned blocks of 128, as its K.",
+        "A prompt is read in full precision and rounded behind its last query; here as if its tokens came one at a "
+        "time. KIVI keeps V's newest 128 tokens as a sliding window; here in aligned blocks of 128, as its K.",
     ),
 }
 

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
+from qroar_core.maths.held_exact import what_a_query_reads
 from qroar_core.maths.rescale import Scales
 from qroar_core.models.branch import forced_log_prob
 from qroar_core.models.calibrate import calibrated
@@ -88,7 +89,7 @@ def run(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, scales: Scales | 
         chat=spec.chat and chat_template(loaded.tokenizer),
         confidence=spec.confidence,
         text=f"{spec.trials} trials per task, length and depth in {len(documents)} documents, "
-        f"seed {spec.seed}{f', {said}' * bool(said)}{replacing(loaded, rope)}",
+        f"seed {spec.seed}{f', {said}' * bool(said)}{replacing(loaded, rope)}{what_a_query_reads(quant)}",
         trials=trials,
         **findings(spec.tasks, places, trials, unfit, spec.choices, spec.confidence),
     )

@@ -18,10 +18,13 @@ from qroar_core.diagnostics.outliers.table import outliers_of
 from qroar_core.diagnostics.pair_error.observe import PairErrorRecorder
 from qroar_core.diagnostics.pair_error.table import pair_errors_of
 from qroar_core.diagnostics.pressure.observe import PressureRecorder
+from qroar_core.diagnostics.rounding.observe import RoundingRecorder
+from qroar_core.diagnostics.rounding.table import roundings_of
 from qroar_core.diagnostics.similarity.measure import SimilarityMeter
 from qroar_core.diagnostics.similarity.table import similarity_of
 from qroar_core.diagnostics.tails.observe import PairedTails
 from qroar_core.diagnostics.tails.table import survival_of, tail_table
+from qroar_core.maths.held_exact import still_exact
 from qroar_core.maths.positions import Sampled
 from qroar_core.maths.rescale import Scales
 from qroar_core.models.acting import verdict_on
@@ -30,38 +33,48 @@ from qroar_core.models.rope import Turning
 from qroar_core.results.diagnosis import Diagnosis
 from qroar_core.specs import QuantSpec, RopeSpec
 
-# which error the logit noise is
+# which error logit noise, amplitude, phase and anisotropy show
 PROPAGATED, LOCAL = "propagated through the model", "local to each layer's own q and k"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Recorders:
-    """What rides on the long pass; None where nothing rounds q or k."""
+    """What is measured of q and k; None where nothing changes them, and LocalNoise too where errors propagate."""
 
     outliers: OutlierRecorder
     dilation: DilationRecorder
     pressure: PressureRecorder
     anisotropy: AnisotropyRecorder | None
     pair_errors: PairErrorRecorder | None
+    rounding: RoundingRecorder | None
     noise: LocalNoise | None
+    propagated: PropagatedNoise | None  # set: the quantized pass feeds it, and anisotropy and pair errors
 
     @classmethod
     def of(cls, frame: Frame, rounding: Rounding, turnings: tuple[Turning, ...], rows: Sampled) -> Recorders:
         """All that this measurement asks for."""
-        rounds = rounding.rounds_logits
+        propagates = rounding.quant.changes_projections
+        compares = propagates or rounding.rounds_keys(frame.length)
         return cls(
             OutlierRecorder(frame),
             DilationRecorder(frame),
             PressureRecorder(frame, turnings),
-            AnisotropyRecorder(frame) if rounds else None,
-            PairErrorRecorder(frame) if rounds else None,
-            LocalNoise(frame, rounding, rows) if rounds else None,
+            AnisotropyRecorder(frame) if compares else None,
+            PairErrorRecorder(frame) if compares else None,
+            RoundingRecorder(frame, rounding.quant.qk is not None and not propagates) if compares else None,
+            LocalNoise(frame, rounding, rows) if rounding.rounds_logits and not propagates else None,
+            PropagatedNoise(frame, rows) if propagates else None,
         )
 
-    def all(self) -> list[Any]:
-        """Those that are there."""
-        every = (self.outliers, self.dilation, self.pressure, self.anisotropy, self.pair_errors, self.noise)
+    def of_keys(self) -> list[Any]:
+        """Those that compare keys one by one."""
+        every = (self.anisotropy, self.pair_errors, self.rounding)
         return [recorder for recorder in every if recorder is not None]
+
+    def on_long_pass(self) -> list[Any]:
+        """Those that ride on the long pass."""
+        local = [] if self.propagated else [*self.of_keys(), *([self.noise] if self.noise else [])]
+        return [self.outliers, self.dilation, self.pressure, *local]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,7 +87,6 @@ class Passes:
     short: PairedTails
     native: PairedTails | None
     hidden: SimilarityMeter | None
-    propagated: PropagatedNoise | None
     scales: Scales | None
 
 
@@ -82,11 +94,12 @@ def assemble(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, plan: Any, f
              seconds: dict[str, float]) -> Diagnosis:  # fmt: skip
     """The stage's result. `plan` is diagnose.Plan."""
     geo, local = loaded.geometry, passes.local
-    measured = passes.propagated or local.noise
+    measured = local.propagated or local.noise
     noise = measured.meters if measured else None
     pairs = local.pair_errors.meters if local.pair_errors else None
     angles = local.anisotropy.meters if local.anisotropy else None
-    errors = Errors(noise, pairs, angles)
+    compares = PROPAGATED if local.propagated else LOCAL
+    errors = Errors(noise, pairs, angles, compares, 0 if local.propagated else still_exact(quant, plan.length))
     counted = Counted(geo, frame.bands, plan.length, plan.spec, local.pressure, errors)
     groups = groups_of(passes.turnings, counted)
     first = groups[0]
@@ -104,8 +117,8 @@ def assemble(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, plan: Any, f
         tail_inflation={
             side: {x: _largest_over_heads(tails[f"{x}/{side}"].ratio) for x in ("q", "k")} for side in ("pre", "post")
         },
-        logit_noise=noise_of(noise, PROPAGATED if passes.propagated else LOCAL, geo.without_rope) if noise else None,
-        pair_error=pair_errors_of([pairs[i] for i in turning]) if pairs else None,
+        logit_noise=noise_of(noise, compares, geo.without_rope) if noise else None,
+        pair_error=errors.about(pair_errors_of([pairs[i] for i in turning])) if pairs else None,
         verdict=verdict_on(geo, quant, "symmetric", frame.bands),
         pairs=first.pairs,
         kernel=first.kernel,
@@ -114,7 +127,10 @@ def assemble(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, plan: Any, f
         tails=tails,
         survival={side: survival_of(passes.long.tails[side], passes.short.tails[side]) for side in SIDES},
         dilation=dilation_of(local.outliers.maps["k/post"], local.dilation.quantiles, frame.channel_band, early),
-        anisotropy=anisotropy_of(angles, still=geo.without_rope) if angles else None,
+        anisotropy=errors.about(anisotropy_of(angles, still=geo.without_rope)) if angles else None,
+        rounding=errors.about(roundings_of(local.rounding.k, local.rounding.q, geo.without_rope))
+        if local.rounding
+        else None,
         outliers=outliers_of(local.outliers.maps, local.outliers.errors, early),
         hidden=similarity_of(passes.hidden, plan.spec.seed) if passes.hidden else None,
         position_edges=frame.bins.edges(),

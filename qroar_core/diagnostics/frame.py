@@ -11,12 +11,14 @@ import torch
 from torch import Tensor
 
 from qroar_core.maths.bands import Bands, band_of_pair
+from qroar_core.maths.held_exact import first_exact_key
 from qroar_core.maths.positions import PositionBins, Sampled
 from qroar_core.maths.quantize import fake_quantize
 from qroar_core.maths.rope import unrotate
+from qroar_core.maths.steps import Ends, ends_of, squared_step
 from qroar_core.models.condition import StaticRange
 from qroar_core.models.geometry import Geometry
-from qroar_core.models.kv_store import rounder
+from qroar_core.models.kv_store import CosSin, block_of, pair_mean, pair_steps, rounder
 from qroar_core.models.stream import AttentionTap, Stream
 from qroar_core.specs import DiagnosisSpec, QuantSpec
 
@@ -58,6 +60,39 @@ def sides_of(tap: AttentionTap, geometry: Geometry, rows: slice) -> dict[str, Te
     return {"q/pre": unrotate(q, cos, sin, turn), "q/post": q, "k/pre": unrotate(k, cos, sin, turn), "k/post": k}
 
 
+@dataclass(frozen=True, eq=False)
+class KeysRead:
+    """A stretch of one layer's keys: the reference's own, and as the last query of the context reads them."""
+
+    layer: int
+    start: int  # position of the first
+    k: Tensor  # (n_kv_heads, t, head_dim)
+    k_hat: Tensor
+    rounding: Rounding | None = None  # what made k_hat of k; None: k_hat is a quantized pass's
+    in_cache: bool = True  # False: the cache holds them exactly, they are rounded for the product alone
+
+    @cached_property
+    def step(self) -> Tensor | None:
+        """Squared step of each RoPE pair, (n_kv_heads, t, rotary_dim // 2); None where no quantizer made k_hat of k."""
+        rounding = self.rounding
+        return None if rounding is None else rounding.k_step(self.k, self.start, self.layer, self.in_cache)
+
+    @cached_property
+    def ends(self) -> Ends | None:
+        """Which values are clipped or become zero; None as `step`."""
+        rounding = self.rounding
+        return None if rounding is None else rounding.k_ends(self.k, self.start, self.layer, self.in_cache)
+
+
+def settled_keys(block: int, start: int, stop: int, length: int) -> slice:
+    """The keys that tokens start .. stop - 1 settle: held from now on as the last query of `length` tokens reads them.
+
+    Over the chunks of a context every key comes once, with its whole block, but for those that a cache of blocks still
+    holds exactly at the end.
+    """
+    return slice(start // block * block, min(stop // block * block, first_exact_key(block, length - 1)))
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Rounding:
     """q and K as the quantized logits see them: what the quantizers in force make of the reference's own."""
@@ -72,13 +107,61 @@ class Rounding:
         """True when q or k themselves are quantized."""
         return self.quant.k is not None or self.quant.qk is not None
 
+    @property
+    def block(self) -> int:
+        """Keys that the cache rounds together; which of them a query reads exactly says maths.held_exact."""
+        return block_of(self.quant.k)
+
+    def rounds_keys(self, length: int) -> bool:
+        """True when the last query of `length` tokens reads any key rounded."""
+        return self.quant.qk is not None or (self.quant.k is not None and first_exact_key(self.block, length - 1) > 0)
+
     def k(self, k: Tensor, start: int, layer: int) -> Tensor:
-        """K (n_kv_heads, t, head_dim) from position `start`: the cache's rounding, then qk's."""
-        at = self.static.k[layer] if self.static is not None and self.static.k is not None else None
-        cache = rounder(self.quant.k, self.geometry, partial(self.stream.cos_sin, layer=layer), at)
-        if cache is not None:
-            k = cache(k[None], start)[0]
+        """K (n_kv_heads, t, head_dim) of whole blocks from position `start`: the cache's rounding, then qk's."""
+        return self.exact_k(self._cached(k, start, layer), layer)
+
+    def exact_k(self, k: Tensor, layer: int) -> Tensor:
+        """K as it is read while the cache holds it exactly: qk's rounding alone."""
         return self._active(k, layer, "k_active")
+
+    def k_step(self, k: Tensor, start: int, layer: int, in_cache: bool = True) -> Tensor | None:
+        """Squared step that each RoPE pair of K is rounded with, (n_kv_heads, t, rotary_dim // 2).
+
+        Where the cache's quantizer and qk's round one after the other, the coarser of the two. None: neither does.
+
+        Args:
+            in_cache: False for keys that the cache holds exactly.
+        """
+        steps = []
+        cache = pair_steps(self.quant.k, self.geometry, *self._cache_needs(layer)) if in_cache else None
+        if cache is not None:
+            steps.append(cache(k[None], start)[0])
+        if self.quant.qk is not None:
+            kept = self._cached(k, start, layer) if in_cache else k
+            square = squared_step(kept, self.quant.qk, absmax=self._active_range(layer, "k_active"))
+            steps.append(pair_mean(square, self.geometry))
+        return torch.stack(steps).amax(0) if steps else None
+
+    def k_ends(self, k: Tensor, start: int, layer: int, in_cache: bool = True) -> Ends | None:
+        """Which values of K are clipped or become zero: by the cache's quantizer, or qk's where it has none."""
+        if self.quant.k is None or not in_cache:
+            return self.ends(k, layer, "k_active")
+        cos_sin, absmax = self._cache_needs(layer)
+        if self.quant.k.before_rope:
+            k = unrotate(k, *cos_sin(start, start + k.shape[1]), self.geometry.pairing)
+        return ends_of(k, self.quant.k, absmax=absmax)
+
+    def ends(self, x: Tensor, layer: int, which: str) -> Ends | None:
+        """The same of q ("q") or of K as qk rounds it ("k_active"); None without quantized activations."""
+        return None if self.quant.qk is None else ends_of(x, self.quant.qk, absmax=self._active_range(layer, which))
+
+    def _cached(self, k: Tensor, start: int, layer: int) -> Tensor:
+        cache = rounder(self.quant.k, self.geometry, *self._cache_needs(layer))
+        return k if cache is None else cache(k[None], start)[0]
+
+    def _cache_needs(self, layer: int) -> tuple[CosSin, Tensor | None]:
+        at = self.static.k[layer] if self.static is not None and self.static.k is not None else None
+        return partial(self.stream.cos_sin, layer=layer), at
 
     def q(self, q: Tensor, layer: int) -> Tensor:
         """q (heads, t, head_dim); itself where it is not quantized."""
@@ -87,8 +170,11 @@ class Rounding:
     def _active(self, x: Tensor, layer: int, which: str) -> Tensor:
         if self.quant.qk is None:
             return x
+        return fake_quantize(x, self.quant.qk, absmax=self._active_range(layer, which))
+
+    def _active_range(self, layer: int, which: str) -> Tensor | None:
         ranges = getattr(self.static, which, None)
-        return fake_quantize(x, self.quant.qk, absmax=None if ranges is None else ranges[layer])
+        return None if ranges is None else ranges[layer]
 
 
 @dataclass(eq=False)
@@ -99,6 +185,7 @@ class Chunk:
     geometry: Geometry
     rounding: Rounding
     sampled_q: Tensor | None  # (heads, rows, head_dim) of all sampled query rows, in the last chunk alone
+    length: int  # of the context
 
     @cached_property
     def sides(self) -> dict[str, Tensor]:
@@ -106,9 +193,20 @@ class Chunk:
         return sides_of(self.tap, self.geometry, slice(None))
 
     @cached_property
-    def k_hat(self) -> Tensor:
-        """K as the quantized logits see it, (n_kv_heads, t, head_dim)."""
-        return self.rounding.k(self.tap.k, self.tap.start, self.tap.layer)
+    def keys_read(self) -> list[KeysRead]:
+        """What of the layer's K the chunk settles; keys that the context's last query reads exactly never come."""
+        tap, rounding = self.tap, self.rounding
+        stop = tap.start + tap.k.shape[1]
+        here = settled_keys(rounding.block, tap.start, stop, self.length)
+        found = []
+        if here.start < here.stop:
+            k = tap.k_seen[:, here]
+            found.append(KeysRead(tap.layer, here.start, k, rounding.k(k, here.start, tap.layer), rounding))
+        tail = first_exact_key(rounding.block, self.length - 1)
+        if stop >= self.length > tail and rounding.quant.qk is not None:
+            k = tap.k_seen[:, tail : self.length]
+            found.append(KeysRead(tap.layer, tail, k, rounding.exact_k(k, tap.layer), rounding, False))
+        return found
 
 
 class Recorder(Protocol):
@@ -135,7 +233,7 @@ class LongContext:
         here = self.rows.index(tap.start, stop, tap.q.device)
         self.kept_q.setdefault(tap.layer, []).append(tap.q[:, here])
         sampled = torch.cat(self.kept_q.pop(tap.layer), dim=1) if stop >= self.frame.length else None
-        chunk = Chunk(tap, self.frame.geometry, self.rounding, sampled)
+        chunk = Chunk(tap, self.frame.geometry, self.rounding, sampled, self.frame.length)
         for recorder in self.recorders:
             recorder.on_chunk(chunk)
 

@@ -25,6 +25,7 @@ from qroar_core.diagnostics.pair_error.table import pair_errors_of
 from qroar_core.diagnostics.pressure.observe import PressureRecorder
 from qroar_core.diagnostics.pressure.result import LogitChange
 from qroar_core.diagnostics.pressure.table import logit_change_of
+from qroar_core.diagnostics.sample import AnyResult, about_errors
 from qroar_core.maths.aliasing import band_kernel, compression, unseen_phase_fraction
 from qroar_core.maths.bands import Bands, turns_per_window
 from qroar_core.maths.pressure import (
@@ -50,6 +51,8 @@ class Errors:
     noise: Sequence[LogitNoiseMeter | None] | None
     pairs: Sequence[PairErrorMeter] | None
     anisotropy: Sequence[AnisotropyMeter] | None
+    compares: str = ""  # which error, and how many of the newest keys are not in it
+    still_exact: int = 0
 
     def of(self, layers: Sequence[int], rotated: bool) -> dict[str, Any]:
         """The fields of a LayerGroup that these layers fill; what speaks of pairs only where they turn."""
@@ -57,9 +60,13 @@ class Errors:
         pairs, anisotropy = (_picked(meters, layers if rotated else ()) for meters in (self.pairs, self.anisotropy))
         return {
             "noise": noise_curves(noise, noise if rotated else []) if noise else None,
-            "pair_error": pair_errors_of(pairs) if pairs else None,
-            "anisotropy": anisotropy_of(anisotropy) if anisotropy else None,
+            "pair_error": self.about(pair_errors_of(pairs)) if pairs else None,
+            "anisotropy": self.about(anisotropy_of(anisotropy)) if anisotropy else None,
         }
+
+    def about(self, found: AnyResult) -> AnyResult:
+        """What compares keys, with a sample that says which error it is and on which of them."""
+        return about_errors(found, self.compares, self.still_exact)
 
 
 def _picked(meters: Sequence[Any] | None, layers: Sequence[int]) -> list[Any]:

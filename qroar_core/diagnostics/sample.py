@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from qroar_core.result import Result
 
 
@@ -13,12 +15,16 @@ class Sample(Result):
     rows: int | None = None  # sampled query rows; None: all, or no rows are meant
     keys: int | None = None  # sampled keys a row; None: all that it sees
     seed: int | None = None  # of what was drawn at random; None: nothing was
+    still_exact: int = 0  # newest keys that the cache still holds exactly at the end and that are left out
+    compares: str = ""  # which error is shown: of each layer's own q and k, or through the model
     error: str = ""  # what the interval or standard error shown is, and over what; empty: no estimate is shown
 
     @property
     def sentence(self) -> str:
         """For example: Counted on 4,096 tokens, 48 sampled query rows; the band is a 95 % bootstrap (seed 0)."""
         parts = [f"{self.tokens:,} tokens"]
+        if self.still_exact:
+            parts.append(f"without the newest {self.still_exact:,}, whose keys the cache still holds exactly")
         if self.windows > 1:
             parts.append(f"{self.windows:,} windows")
         if self.rows is not None:
@@ -27,4 +33,17 @@ class Sample(Result):
             parts.append(f"{self.keys:,} sampled keys a row")
         seed = "" if self.seed is None else f" (seed {self.seed})"
         error = f"; {self.error}" if self.error else ""
-        return f"Counted on {', '.join(parts)}{error}{seed}."
+        compares = f"; errors {self.compares}" if self.compares else ""
+        return f"Counted on {', '.join(parts)}{compares}{error}{seed}."
+
+
+AnyResult = TypeVar("AnyResult", bound=Result)
+
+
+def about_errors(found: AnyResult, compares: str, still_exact: int) -> AnyResult:
+    """`found` whose sample, if it has one, says which error it is and how many keys are left out."""
+    sample = getattr(found, "sample", None)
+    if not isinstance(sample, Sample):
+        return found
+    said = sample.model_copy(update={"compares": compares, "still_exact": still_exact})
+    return found.model_copy(update={"sample": said})

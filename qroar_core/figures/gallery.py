@@ -13,6 +13,7 @@ from qroar_core.diagnostics.logit_noise import figure_scores, figure_split
 from qroar_core.diagnostics.outliers import figure as outliers
 from qroar_core.diagnostics.pair_error import figure as pair_error
 from qroar_core.diagnostics.pressure import figure as pressure
+from qroar_core.diagnostics.rounding import figure as rounding
 from qroar_core.diagnostics.similarity import figure as similarity
 from qroar_core.diagnostics.tails import figure as tails
 from qroar_core.figures import angles, quality, search_trace
@@ -67,6 +68,7 @@ def diagnosed(diagnosis: Diagnosis) -> list[Picture]:
         figure_split.split(diagnosis, "layer"),
         *_each_group(diagnosis, pair_error.amplitude_and_phase),
         *_each_group(diagnosis, anisotropy.by_angle),
+        rounding.lengths(diagnosis),
         similarity.hidden_states(diagnosis),
         similarity.by_position(diagnosis),
         similarity.accumulation(diagnosis),

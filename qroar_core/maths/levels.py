@@ -149,6 +149,14 @@ def _float8_grid(kind: str) -> Callable[[Tensor, int, int, Storage, Tensor | Non
     return grid
 
 
+def float8_spacing(scaled: Tensor, kind: str) -> Tensor:
+    """Distance between the two float8 numbers around each of `scaled`, that of the outermost ones beyond them."""
+    info = torch.finfo(FLOAT8[kind])
+    size = scaled.abs().clamp(info.smallest_normal, info.max)
+    exponent = torch.frexp(size).exponent - 1  # floor(log2(size)): frexp gives a fraction from 1/2 to 1
+    return torch.ldexp(torch.full_like(size, info.eps), exponent)
+
+
 GRIDS: dict[Levels, Callable[[Tensor, int, int, Storage, Tensor | None], Grid]] = {
     "absmax": absmax_grid,
     "affine": affine_grid,

@@ -10,6 +10,7 @@ Channel order `interleaved` assumes half pairing over the whole head: (i, i + d/
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -19,6 +20,9 @@ from qroar_core.errors import BadSpec
 from qroar_core.maths.hadamard import hadamard, hadamard_block
 from qroar_core.maths.levels import FLOAT8, GRIDS, Grid, Storage, code_span
 from qroar_core.specs import QuantizerSpec
+
+OnSet = Callable[[Tensor, int, Tensor | None], Tensor]
+OnOpen = Callable[[Tensor], Tensor]
 
 
 def fake_quantize(x: Tensor, spec: QuantizerSpec, *, absmax: Tensor | None = None) -> Tensor:
@@ -64,22 +68,40 @@ def calibrated_coordinates(x: Tensor, spec: QuantizerSpec) -> Tensor:
 
 
 def _quantize(x: Tensor, spec: QuantizerSpec, absmax: Tensor | None, straight_through: bool) -> Tensor:
+    work = x if x.dtype == torch.float64 else x.float()
+    store = storage_of(x, spec)
+
+    def act(values: Tensor, dim: int, static: Tensor | None) -> Tensor:
+        return _round(values, dim, spec, store, static, straight_through)
+
+    rounded = on_sets(_to_axes(work, spec), spec, absmax, act, torch.clone)
+    return _from_axes(rounded, spec).to(x.dtype)
+
+
+def storage_of(x: Tensor, spec: QuantizerSpec) -> Storage:
+    """What scales over x are stored in."""
+    stored_as = x.dtype if spec.scale_dtype == "input" else getattr(torch, spec.scale_dtype)
+    work = x.dtype if x.dtype == torch.float64 else torch.float32
+    return Storage(work if stored_as.itemsize >= 4 else stored_as)  # float32: not rounded
+
+
+def on_sets(x: Tensor, spec: QuantizerSpec, absmax: Tensor | None, act: OnSet, unrounded: OnOpen) -> Tensor:
+    """`act` on the sets of values that share a scale, put together again.
+
+    Args:
+        x: on the axes that are rounded, (..., tokens, head_dim).
+        absmax: as of `fake_quantize`.
+        act: gets the values, the dimension that a set runs along, and the static absmax, if there is one.
+        unrounded: what stands for the tokens of a group of tokens that is still open.
+    """
     if absmax is not None and spec.scale != "tensor":
         raise BadSpec(f"a calibrated absmax goes with scale tensor, not {spec.scale}")
-    stored_as = x.dtype if spec.scale_dtype == "input" else getattr(torch, spec.scale_dtype)
-    work = x if x.dtype == torch.float64 else x.float()
-    store = Storage(work.dtype if stored_as.itemsize >= 4 else stored_as)  # float32: not rounded
-    work = _to_axes(work, spec)
     if spec.scale == "channel":
-        rounded = _per_channel(work, spec, store, straight_through)
-    elif spec.scale == "block":
-        blocks = work.unflatten(-1, (-1, _block_of(work, spec)))  # (..., tokens, blocks, group_size)
-        rounded = _round(blocks, -1, spec, store, None, straight_through).flatten(-2)
-    elif spec.scale == "tensor":
-        rounded = _round(work, -1, spec, store, _static_absmax(work, spec, absmax), straight_through)
-    else:
-        rounded = _round(work, -1, spec, store, None, straight_through)
-    return _from_axes(rounded, spec).to(x.dtype)
+        return _per_channel(x, spec, act, unrounded)
+    if spec.scale == "block":
+        blocks = x.unflatten(-1, (-1, _block_of(x, spec)))  # (..., tokens, blocks, group_size)
+        return act(blocks, -1, None).flatten(-2)
+    return act(x, -1, _static_absmax(x, spec, absmax) if spec.scale == "tensor" else None)
 
 
 def _block_of(x: Tensor, spec: QuantizerSpec) -> int:
@@ -104,14 +126,14 @@ def _static_absmax(x: Tensor, spec: QuantizerSpec, absmax: Tensor | None) -> Ten
     return absmax.to(device=None if alone else x.device, dtype=x.dtype)
 
 
-def _per_channel(x: Tensor, spec: QuantizerSpec, store: Storage, straight_through: bool) -> Tensor:
+def _per_channel(x: Tensor, spec: QuantizerSpec, act: OnSet, unrounded: OnOpen) -> Tensor:
     size, tokens = spec.group_size or 1, x.shape[-2]
     whole = tokens - tokens % size
     if not whole:
-        return x.clone()
+        return unrounded(x)
     groups = x[..., :whole, :].unflatten(-2, (-1, size))  # (..., groups, group_size, head_dim)
-    rounded = _round(groups, -2, spec, store, None, straight_through).flatten(-3, -2)
-    return rounded if whole == tokens else torch.cat([rounded, x[..., whole:, :]], dim=-2)
+    done = act(groups, -2, None).flatten(-3, -2)
+    return done if whole == tokens else torch.cat([done, unrounded(x[..., whole:, :])], dim=-2)
 
 
 def _to_axes(x: Tensor, spec: QuantizerSpec) -> Tensor:
@@ -120,19 +142,23 @@ def _to_axes(x: Tensor, spec: QuantizerSpec) -> Tensor:
         if x.shape[-1] % 2:
             raise BadSpec(f"head_dim {x.shape[-1]} is odd: it has no rotated pairs to interleave")
         x = x.unflatten(-1, (2, -1)).transpose(-1, -2).flatten(-2)  # (..., 2, d/2) -> (..., d/2, 2)
-    return hadamard(x, _rotation_of(x, spec)) if spec.rotation == "hadamard" else x
+    return hadamard(x, rotation_of(x, spec)) if spec.rotation == "hadamard" else x
 
 
 def _from_axes(x: Tensor, spec: QuantizerSpec) -> Tensor:
     """The inverse of `_to_axes`."""
-    if spec.rotation == "hadamard":
-        x = hadamard(x, _rotation_of(x, spec))
+    return to_model_order(hadamard(x, rotation_of(x, spec)) if spec.rotation == "hadamard" else x, spec)
+
+
+def to_model_order(x: Tensor, spec: QuantizerSpec) -> Tensor:
+    """Channels from the runtime's order back into the model's."""
     if spec.channel_order == "interleaved":
         x = x.unflatten(-1, (-1, 2)).transpose(-1, -2).flatten(-2)  # (..., d/2, 2) -> (..., 2, d/2)
     return x
 
 
-def _rotation_of(x: Tensor, spec: QuantizerSpec) -> int:
+def rotation_of(x: Tensor, spec: QuantizerSpec) -> int:
+    """Width of the Hadamard blocks that a head of x is rotated in."""
     return hadamard_block(x.shape[-1], spec.rotation_block, spec.rotation_least)
 
 

@@ -1,8 +1,8 @@
 """The stream's own key/value cache: preallocated, quantized the way a real cache is.
 
 A token's K and V are rounded when they enter the cache; with a residual (KIVI) they enter in full
-precision and a whole block is rounded once it is full. Preallocation keeps the memory beyond model
-and cache independent of the length: nothing is ever concatenated.
+precision and a whole block is rounded once it is full: what a query reads is `maths.held_exact`'s to say.
+Preallocation keeps the memory beyond model and cache independent of the length: nothing is ever concatenated.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from qroar_core.maths.held_exact import first_exact_key
 from qroar_core.maths.quantize import fake_quantize
-from qroar_core.maths.rope import rotate, unrotate
+from qroar_core.maths.rope import rotate, split_pairs, unrotate
+from qroar_core.maths.steps import squared_step
 from qroar_core.models.geometry import Geometry
 from qroar_core.specs import QuantizerSpec
 
@@ -43,6 +45,31 @@ def rounder(spec: QuantizerSpec | None, geometry: Geometry, cos_sin: CosSin,
         return rotate(fake_quantize(plain, spec, absmax=absmax), cos, sin, geometry.pairing).to(x.dtype)
 
     return round_before if spec.before_rope else round_after
+
+
+def pair_steps(spec: QuantizerSpec | None, geometry: Geometry, cos_sin: CosSin,
+               absmax: Tensor | None) -> Rounder | None:  # fmt: skip
+    """As `rounder`, but gives the squared step of each RoPE pair: the mean over its two coordinates.
+
+    A rotation keeps that mean, so for quantizers that act before RoPE it is theirs times the squared attention factor.
+    """
+    if spec is None:
+        return None
+
+    def steps(x: Tensor, start: int) -> Tensor:
+        if not spec.before_rope:
+            return pair_mean(squared_step(x, spec, absmax=absmax), geometry)
+        cos, sin = cos_sin(start, start + x.shape[-2])
+        plain = unrotate(x, cos, sin, geometry.pairing)
+        return pair_mean(squared_step(plain, spec, absmax=absmax), geometry) * (cos.square() + sin.square())
+
+    return steps
+
+
+def pair_mean(square: Tensor, geometry: Geometry) -> Tensor:
+    """Mean over the two coordinates of every RoPE pair: (..., tokens, head_dim) -> (..., tokens, rotary_dim // 2)."""
+    first, second = split_pairs(square, geometry.rotary_dim, geometry.pairing)
+    return (first + second) / 2
 
 
 def followed_by(first: Rounder | None, second: Callable[[Tensor], Tensor]) -> Rounder:
@@ -78,10 +105,10 @@ class Half:
         self.store[:, :, start : start + x.shape[-2]] = x
 
     def settle(self, end: int) -> None:
-        """Round every block that is full at position `end`."""
+        """Round what the query at position `end` no longer reads exactly."""
         if self.round is None or self.block == 1:
             return
-        full = end // self.block * self.block
+        full = first_exact_key(self.block, end)
         if full > self.rounded_to:
             here = slice(self.rounded_to, full)
             self.store[:, :, here] = self.round(self.store[:, :, here], self.rounded_to)

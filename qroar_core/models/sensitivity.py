@@ -20,8 +20,9 @@ from functools import partial
 
 import torch
 from torch import Tensor
-from torch.nn.functional import one_hot, pad
+from torch.nn.functional import one_hot, pad, scaled_dot_product_attention
 
+from qroar_core.maths.held_exact import next_rounding
 from qroar_core.maths.meters import home
 from qroar_core.maths.placing import gathered
 from qroar_core.maths.quantize import fake_quantize
@@ -29,7 +30,7 @@ from qroar_core.maths.softmax_rule import SoftmaxRule
 from qroar_core.models.attention import attention_by, causal_block
 from qroar_core.models.condition import Condition
 from qroar_core.models.finite import non_finite
-from qroar_core.models.kv_store import rounder
+from qroar_core.models.kv_store import block_of, rounder
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.patch import parameters_under, replaced
 from qroar_core.models.rope import Rope, layer_ropes, rope_set, ropes_of
@@ -62,15 +63,27 @@ class _Probed:
         with torch.no_grad():
             k_hat = k if self.condition.quant.k is None else self._cached(k, layer)
             k_error = self._active(k_hat, layer, "k_active") - k
-            if rule.softcap is None and rule.sinks is None:  # what all keys share moves every logit of a row alike
-                k_error -= k_error.mean(2, keepdim=True)
+            block = block_of(self.condition.quant.k)
+            if block == 1 and rule.softcap is None and rule.sinks is None:
+                k_error -= k_error.mean(2, keepdim=True)  # what all keys share moves every logit of a row alike
             self.errors[layer, "k"], self.errors[layer, "q"] = k_error, self._active(q, layer, "q") - q
-        for name, x in (("q", q), ("k", k)):
-            self.probes[layer, name] = torch.zeros_like(x, requires_grad=True)
-        return causal_block(q + self.probes[layer, "q"], k + self.probes[layer, "k"], v, 0, scaling, rule)
+            if block > 1 and self.condition.quant.qk is not None:  # of keys that the cache holds exactly
+                self.errors[layer, "k held"] = self._active(k, layer, "k_active") - k
+        for name in ("q", "k", "k held"):
+            if (layer, name) in self.errors:
+                self.probes[layer, name] = torch.zeros_like(self.errors[layer, name], requires_grad=True)
+        q, read = q + self.probes[layer, "q"], k + self.probes[layer, "k"]
+        if block == 1:
+            return causal_block(q, read, v, 0, scaling, rule)
+        held, out = k + self.probes[layer, "k held"] if (layer, "k held") in self.probes else k, []
+        for start in range(0, k.shape[2], block):  # queries of one block read the same keys exactly
+            stop = min(next_rounding(block, start), k.shape[2])
+            keys = torch.cat([read[:, :, :start], held[:, :, start:stop]], 2)
+            out.append(_behind(q[:, :, start:stop], keys, v[:, :, :stop], start, scaling, rule))
+        return torch.cat(out, 2)
 
     def _cached(self, k: Tensor, layer: int) -> Tensor:
-        """K as the cache gives it back. Tokens of a block still being filled count as rounded."""
+        """K as a cache gives it back that has rounded all of it."""
         spec, static = self.condition.quant.k, self.condition.static
         at = None if static is None or static.k is None else static.k[layer]
         turns = partial(self.ropes[layer].cos_sin, device=k.device)
@@ -113,6 +126,14 @@ def second_order_kl(loaded: LoadedModel, condition: Condition, ids: Tensor, part
     if len(bad):
         raise non_finite(f"the second-order KL of layer {int(bad[0][0])}", condition, loaded.dtype)
     return kl
+
+
+def _behind(q: Tensor, k: Tensor, v: Tensor, first: int, scaling: float, rule: SoftmaxRule) -> Tensor:
+    """`causal_block` with a gradient where it joins two kernels by their logsumexp, which has none."""
+    if not rule.is_plain or first == 0:
+        return causal_block(q, k, v, first, scaling, rule)
+    seen = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool, device=q.device).tril(first)
+    return scaled_dot_product_attention(q, k, v, attn_mask=seen, scale=scaling, enable_gqa=q.shape[1] > k.shape[1])
 
 
 def _squares(moved: Tensor, part: Tensor, count: int) -> Tensor:

@@ -18,6 +18,7 @@ from torch import Tensor
 from transformers import Cache
 
 from qroar_core.errors import BadSpec
+from qroar_core.maths.held_exact import next_rounding
 from qroar_core.maths.quantize import fake_quantize
 from qroar_core.maths.softmax_rule import SoftmaxRule
 from qroar_core.models.attention import attention_by, causal_block, rows_at_once
@@ -132,7 +133,7 @@ class Stream:
         at = self.start
         while at < end:
             rows = rows_at_once(q, k, v, end, rule)
-            stop = min([end, at + rows] + [(at // block + 1) * block for block in blocks])
+            stop = min([end, at + rows] + [next_rounding(block, at) for block in blocks])
             here, seen = slice(at - self.start, stop - self.start), kept_k.store[:, :, :stop]
             if kept_k.block > 1:  # with blocks of one token the cache holds K rounded for the product already
                 seen = self._round_active(seen, layer, "k_active")

@@ -16,6 +16,7 @@ from qroar_core.diagnostics.logit_noise.result import LogitNoise, NoiseCurves
 from qroar_core.diagnostics.outliers.result import Outliers
 from qroar_core.diagnostics.pair_error.result import PairErrors
 from qroar_core.diagnostics.pressure.result import LogitChange
+from qroar_core.diagnostics.rounding.result import Roundings
 from qroar_core.diagnostics.similarity.result import HiddenSimilarity
 from qroar_core.diagnostics.tails.result import Survival, TailTable
 from qroar_core.result import LayerBand, Result
@@ -57,6 +58,7 @@ class Diagnosis(Result):
     survival: dict[str, Survival]  # the same keys
     dilation: Dilation
     anisotropy: Anisotropy | None
+    rounding: Roundings | None = None  # None: q and K are not quantized, or an older file
     outliers: Outliers
     hidden: HiddenSimilarity | None
     position_edges: list[int]  # of the position bins, tokens; one more than bins

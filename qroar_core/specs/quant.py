@@ -157,6 +157,11 @@ class QuantSpec:
         return not (self.weights or self.k or self.v or self.qk or self.activations)
 
     @property
+    def changes_projections(self) -> bool:
+        """True when q, k and v come out of their projections changed, before any cache rounds them."""
+        return self.weights is not None or self.activations is not None
+
+    @property
     def block_tokens(self) -> int:
         """A stream's chunk must be a multiple of this many tokens."""
         return max([1] + [s.block_tokens for s in (self.k, self.v) if s])

@@ -6,7 +6,12 @@ import math
 import pytest
 import torch
 
+from qroar_core.diagnostics.angle_blind import AngleBlind
 from qroar_core.diagnostics.anisotropy.measure import MIN_PAIRS, AnisotropyMeter
+from qroar_core.diagnostics.anisotropy.table import anisotropy_of
+from qroar_core.maths.quantize import fake_quantize
+from qroar_core.maths.steps import squared_step
+from qroar_core.specs import QuantizerSpec
 
 PAIRING = {"half": [(0, 2), (1, 3)], "interleaved": [(0, 1), (2, 3)]}
 
@@ -16,30 +21,40 @@ def absmax_round(x: torch.Tensor, levels: int = 7) -> torch.Tensor:
     return (x / step).round() * step
 
 
+def pair_step(x: torch.Tensor, pairs: int, levels: int = 7) -> torch.Tensor:
+    return (x.abs().amax(-1, keepdim=True) / levels).square().expand(*x.shape[:-1], pairs)
+
+
+@pytest.mark.parametrize("by", ["step", "error"])
 @pytest.mark.parametrize("pairing", ["half", "interleaved"])
-def test_energies_by_loop_over_pairs(pairing):
+def test_energies_by_loop_over_pairs(pairing, by):
     x = torch.randn(2, 300, 5, generator=torch.Generator().manual_seed(0))  # channel 4 is not rotated
     y, angles = absmax_round(x), 6
+    step = pair_step(x, 2) if by == "step" else None
+    keep = torch.arange(300) % 3 > 0
     meter = AnisotropyMeter(torch.tensor([0, 1]), pairing, angles)
-    meter.update(x[:, :100], y[:, :100])
-    meter.update(x[:, 100:], y[:, 100:])
+    for start, stop in ((0, 100), (100, 300)):
+        here = slice(start, stop)
+        meter.update(start, x[:, here], y[:, here], None if step is None else step[:, here], keep[here])
     found = meter.result()
-    for band, (a, b) in enumerate(PAIRING[pairing]):
-        error, energy = [[] for _ in range(angles)], [[] for _ in range(angles)]
-        for h in range(2):
-            for t in range(300):
-                z, w = complex(x[h, t, a], x[h, t, b]), complex(y[h, t, a], y[h, t, b])
-                at = int(math.atan2(z.imag, z.real) % (math.pi / 2) / (math.pi / 2) * angles)
-                error[at].append(abs(w - z) ** 2)
-                energy[at].append(abs(z) ** 2)
-        mean = [sum(e) / len(e) for e in error]
-        assert found.count[band].tolist() == [len(e) for e in error]
+    sums = [[[] for _ in range(angles)] for _ in range(2)]
+    for h, t in itertools.product(range(2), range(300)):
+        if not keep[t]:
+            continue
+        z, w = x[h, t].double().tolist(), y[h, t].double().tolist()
+        off = [sum((w[c] - z[c]) ** 2 for c in pair) for pair in PAIRING[pairing]]
+        size = (max(abs(v) for v in z) / 7) ** 2 if by == "step" else sum(off) / 4
+        for band, (a, b) in enumerate(PAIRING[pairing]):
+            at = int(math.atan2(abs(z[b]), abs(z[a])) / (math.pi / 2) * angles)
+            sums[band][at].append(off[band] / size)
+    for band in range(2):
+        mean = [sum(e) / len(e) for e in sums[band]]
+        assert found.count[band].tolist() == [len(e) for e in sums[band]]
         assert found.error[band].tolist() == pytest.approx(mean, rel=1e-4)
-        assert found.energy[band].tolist() == pytest.approx([sum(e) / len(e) for e in energy], rel=1e-4)
         assert float(found.ratio[band]) == pytest.approx(max(mean) / min(mean), rel=1e-4)
-        relative = [sum(a) / sum(b) for a, b in zip(error, energy, strict=True)]
-        assert float(found.relative_ratio[band]) == pytest.approx(max(relative) / min(relative), rel=1e-4)
     assert found.angle.tolist() == pytest.approx([(j + 0.5) * math.pi / 12 for j in range(6)])
+    assert meter.tokens == 200
+    assert anisotropy_of([meter]).over == by
 
 
 def circle(n: int = 40_000) -> torch.Tensor:
@@ -47,11 +62,19 @@ def circle(n: int = 40_000) -> torch.Tensor:
     return torch.stack([angle.cos(), angle.sin()], -1)[None]  # (1, n, 2): one pair a token, constant norm
 
 
+def one_band(angles: int = 8, **options) -> AnisotropyMeter:
+    return AnisotropyMeter(torch.zeros(1).long(), "half", angles, **options)
+
+
+def unit_step(x: torch.Tensor) -> torch.Tensor:
+    return torch.ones(*x.shape[:-1], x.shape[-1] // 2)
+
+
 def test_sign_quantizer_is_worst_on_the_axes_and_exact_on_the_diagonal():
     """Rounding to +-absmax/sqrt(2): error 2 - 2 cos(angle - pi/4) on the unit circle, by trigonometry."""
     x = circle()
-    meter = AnisotropyMeter(torch.zeros(1).long(), "half", 8)
-    meter.update(x, x.sign() / 2**0.5)
+    meter = one_band()
+    meter.update(0, x, x.sign() / 2**0.5, unit_step(x))
     found = meter.result()
     edges = [j * math.pi / 16 - math.pi / 4 for j in range(9)]
     expected = [2 - 2 * (math.sin(v) - math.sin(u)) / (v - u) for u, v in itertools.pairwise(edges)]
@@ -59,20 +82,106 @@ def test_sign_quantizer_is_worst_on_the_axes_and_exact_on_the_diagonal():
     assert float(found.ratio) > 20
 
 
-def test_isotropic_noise_has_ratio_one():
-    x = circle()
-    noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(1)) * 0.1
-    meter = AnisotropyMeter(torch.zeros(1).long(), "half", 8)
-    meter.update(x, x + noise)
-    assert float(meter.result().ratio) == pytest.approx(1.0, abs=0.08)
+def test_an_error_on_the_second_axis_is_found_there_in_every_quadrant():
+    """Half the pairs stand near the second axis; folding modulo pi/2 would move quadrants 2 and 4 to the first."""
+    x = circle(4000)
+    near_second = x[..., 1].abs() > x[..., 0].abs()
+    meter = one_band(angles=2)
+    meter.update(0, x, torch.stack([x[..., 0] + near_second, x[..., 1]], -1), unit_step(x))
+    assert meter.result().error[0].tolist() == pytest.approx([0.0, 1.0], abs=0.01)
+
+
+def loud_on_one_axis(tokens: int = 60_000) -> tuple[torch.Tensor, torch.Tensor]:
+    """Pairs whose length follows their angle, in vectors whose step follows the longest pair."""
+    x = torch.randn(1, tokens, 8, generator=torch.Generator().manual_seed(3))
+    x[..., 0] *= torch.linspace(0.2, 6, tokens)  # an outlier channel, sometimes
+    return x, pair_step(x, 4)
+
+
+def test_noise_that_does_not_see_the_angle_reads_one_although_steps_differ_by_token():
+    """Without the division by the step the same noise reads far from one: steps are large where angles are small."""
+    x, step = loud_on_one_axis()
+    noise = (torch.rand(x.shape, generator=torch.Generator().manual_seed(1)) - 0.5) * step.sqrt().repeat(1, 1, 2)
+    band = torch.tensor([0, 1, 1, 1])
+    divided, bare = (AnisotropyMeter(band, "half", 8) for _ in range(2))
+    divided.update(0, x, x + noise, step)
+    bare.update(0, x, x + noise, torch.ones_like(step))
+    assert divided.result().ratio.tolist() == pytest.approx([1.0, 1.0], abs=0.1)
+    assert divided.result().error[0].tolist() == pytest.approx([1 / 6] * 8, rel=0.06)
+    assert float(bare.result().ratio[0]) > 2
+
+
+def test_the_null_reads_one_where_the_quantizer_does_not():
+    """A two-bit quantizer's error does see the angle; its null, at the same pairs and steps, does not."""
+    x, _ = loud_on_one_axis()
+    spec = QuantizerSpec(2)
+    square = squared_step(x, spec)
+    meter = AnisotropyMeter(torch.tensor([0, 1, 1, 1]), "half", 8, blind=AngleBlind(1, 4, 0, 3))
+    meter.update(0, x, fake_quantize(x, spec), (square[..., :4] + square[..., 4:]) / 2)
+    found = anisotropy_of([meter])
+    assert found.largest > 1.5
+    assert len(found.null.largest) == 3
+    assert found.null.largest == pytest.approx([1.05] * 3, abs=0.08)
+    assert min(found.null.largest) >= 1
+    assert len(set(found.null.largest)) == 3
+    assert found.null.error[1] == pytest.approx([1 / 6] * 8, rel=0.05)
+    (row,) = found.null_rows()
+    assert row.measured == found.largest
+    assert (row.low, row.high) == (min(found.null.largest), max(found.null.largest))
+    assert row.low <= row.null <= row.high
+    assert found.sample.sentence == "Counted on 60,000 tokens; the null is the mean of 3 draws (seed 0)."
+
+
+def test_few_pairs_show_chance_in_the_null_too():
+    """Noise alone, about 60 pairs an angle: worst over best is well above 1, and the null says so."""
+    x = circle(60 * 16)[:, torch.randperm(60 * 16, generator=torch.Generator().manual_seed(5))]
+    noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(4)) / 12**0.5
+    meter = one_band(16, blind=AngleBlind(1, 1, 0, 8))
+    meter.update(0, x, x + noise, unit_step(x))
+    found = anisotropy_of([meter])
+    assert found.largest > 1.25
+    assert sum(found.null.largest) / 8 == pytest.approx(found.largest, rel=0.2)
+
+
+def test_without_a_step_the_null_is_as_large_as_the_vectors_error():
+    x = torch.randn(2, 4000, 8, generator=torch.Generator().manual_seed(6))
+    y = x + 0.1 * torch.randn(x.shape, generator=torch.Generator().manual_seed(7)) * (1 + 9 * (x[..., :1] > 1))
+    meter = AnisotropyMeter(torch.tensor([0, 0, 1, 1]), "half", 4, blind=AngleBlind(2, 4, 0, 1))
+    meter.update(0, x, y)
+    found = anisotropy_of([meter])
+    assert found.over == "error"
+    for errors in (*found.error, *found.null.error):
+        assert errors == pytest.approx([2.0] * 4, rel=0.08)  # two coordinates, each as large as the vector's mean
+
+
+def test_chunks_change_nothing_and_unrounded_pairs_do_not_count():
+    x, step = loud_on_one_axis(700)
+    step = step.clone()
+    step[:, 600:] = 0  # an open group of tokens
+    y = absmax_round(x)
+    y[:, 600:] = x[:, 600:]
+    found = []
+    for chunk in (700, 64, 1):
+        meter = AnisotropyMeter(torch.tensor([0, 0, 1, 1]), "half", 4, layer=2, blind=AngleBlind(1, 4, 7, 2))
+        for start in range(0, 700, chunk):
+            here = slice(start, start + chunk)
+            meter.update(start, x[:, here], y[:, here], step[:, here])
+        found.append(anisotropy_of([meter]))
+        assert int(meter.result().count.sum()) == 600 * 4
+    for other in found[1:]:
+        for band in range(2):
+            assert other.error[band] == pytest.approx(found[0].error[band], rel=1e-5)
+            assert other.null.error[band] == pytest.approx(found[0].null.error[band], rel=1e-5)
+        assert other.null.largest == pytest.approx(found[0].null.largest, rel=1e-5)
 
 
 def test_thin_angles_are_left_out_and_none_is_nan():
-    meter = AnisotropyMeter(torch.zeros(1).long(), "half", 4)
+    meter = one_band(4)
     assert math.isnan(meter.result().ratio)
     x = torch.tensor([1.0, 0.1]).expand(1, MIN_PAIRS, 2)
-    meter.update(x, x + 0.1)
-    meter.update(torch.tensor([[[1.0, 0.9]]]), torch.tensor([[[9.0, 0.9]]]))  # one wild pair elsewhere
+    meter.update(0, x, x + 0.1, unit_step(x))
+    wild = torch.tensor([[[1.0, 0.9]]])  # one wild pair elsewhere
+    meter.update(MIN_PAIRS, wild, torch.tensor([[[9.0, 0.9]]]), unit_step(wild))
     assert float(meter.result().ratio) == 1.0
     with pytest.raises(ValueError, match="angles"):
         AnisotropyMeter(torch.zeros(1).long(), "half", 1)

@@ -273,3 +273,33 @@ def test_squares_of_parts_add_up_where_parts_are_independent_and_not_where_they_
     found = meter.result()
     assert float(found.rms_by_band.min()) > 0.01
     assert float(found.rms.max()) < 1e-6
+
+
+@pytest.mark.parametrize("window", [None, 20])
+@pytest.mark.parametrize("active", [False, True])
+def test_rows_of_a_cache_of_blocks_read_their_own_block_exactly_and_so_does_the_null(window, active):
+    """Blocks of 16 keys; with `active` keys that are held exactly have a small error of their own. Cell by cell."""
+    q, k, _, k_hat = tensors()
+    held = k + 0.05 * torch.randn(k.shape, generator=torch.Generator().manual_seed(1)) if active else k
+    meter = LogitNoiseMeter(BAND, L, SCALING, SoftmaxRule(window))
+    exact = (lambda a, b: held[:, a:b]) if active else None
+    meter.update(q[:, ROWS], ROWS, k, k_hat, key_block=20, cache_block=16, exact_keys=exact)
+    found = meter.result()
+    square = {"rounded": [[] for _ in range(KV)], "exact": [[] for _ in range(KV)]}  # |error|^2 of every cell
+    cells = {}
+    for m in sorted(ROWS.tolist()):
+        for n in range(max(0, m - window + 1) if window else 0, m + 1):
+            kind = "exact" if n >= m // 16 * 16 else "rounded"
+            for kv in range(KV):
+                error = ((k_hat if kind == "rounded" else held) - k)[kv, n].double()
+                square[kind][kv].append(float(error.square().sum()))
+                for head in (2 * kv, 2 * kv + 1):
+                    cells.setdefault(m, []).append((head, kind, float(SCALING * q[head, m].double() @ error)))
+    mean = {kind: [sum(x) / len(x) for x in by_kv] for kind, by_kv in square.items()}
+    for at, m in enumerate(found.position.tolist()):
+        rms = math.sqrt(sum(noise**2 for *_, noise in cells[m]) / len(cells[m]))
+        assert float(found.rms[at]) == pytest.approx(rms, rel=1e-4, abs=1e-9)
+        size = [float(q[head, m].double().square().sum()) for head in range(HEADS)]
+        blind = sum(SCALING**2 / D * size[head] * mean[kind][head // 2] for head, kind, _ in cells[m]) / len(cells[m])
+        assert float(found.null[at, -1]) == pytest.approx(math.sqrt(blind), rel=1e-4, abs=1e-9)
+        assert (float(found.null[at, -1]) == 0) == (m < 16 and not active)

@@ -50,7 +50,7 @@ def test_without_a_search_it_shows_reference_and_quantized_and_points_to_tune(lo
     assert "Search scales on the Tune page" in texts(app)
     assert "Overlay the tuned scales" not in [b.label for b in app.button]
     assert app.segmented_control(key="split model").options == ["quantized"]
-    assert len(app.get("plotly_chart")) == 7
+    assert len(app.get("plotly_chart")) == 8
 
 
 def test_tuned_scales_are_overlaid_from_a_second_diagnosis(loaded_app, recorded):

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 
 from qroar_core.diagnostics.aliasing.result import Kernel, NativeKernel
-from qroar_core.diagnostics.anisotropy.result import Anisotropy
+from qroar_core.diagnostics.anisotropy.result import AngleBlindNoise, Anisotropy
 from qroar_core.diagnostics.bands.result import Band, Pairs
 from qroar_core.diagnostics.dilation.result import Dilation
 from qroar_core.diagnostics.logit_noise.result import LogitNoise
 from qroar_core.diagnostics.outliers.result import Outliers
-from qroar_core.diagnostics.pair_error.result import PairErrors
+from qroar_core.diagnostics.pair_error.result import PairErrors, RandomAngle
 from qroar_core.diagnostics.pressure.result import LogitChange
+from qroar_core.diagnostics.rounding.result import RoundedTensor, Roundings
 from qroar_core.diagnostics.sample import Sample
 from qroar_core.diagnostics.similarity.result import HiddenSimilarity
 from qroar_core.diagnostics.tails.result import Survival, TailTable
@@ -19,6 +20,8 @@ from qroar_core.results import Diagnosis, Evaluation, ScalesFile, SearchReport
 from qroar_core.results.evaluation import Attribution, Gain, PositionCurve, RotationFinding, Row
 from qroar_core.results.scales import ModelIdentity
 from qroar_core.results.search import Candidate, Verdict
+
+SAMPLE = Sample(tokens=64, seed=0, error="the null is the mean of 2 draws")
 
 
 def row(length, model, scales, nll, se=0.01):
@@ -117,7 +120,11 @@ def diagnosis(quantized=True, pairing="half"):
             by_band_position=[[0.05, 0.1], [0.08, 0.17]], by_band_distance=[[0.04, 0.2], [0.09, None]], kind="local",
         ) if quantized else None,
         pair_error=PairErrors(
-            amplitude=[[0.1, 0.2], [0.3, 0.3]], phase=[[0.1, 0.1], [0.2, 0.4]], length_share=[[0.5, 0.5], [0.25, 0.75]]
+            amplitude=[[0.1, 0.2], [0.3, 0.3]], phase=[[0.1, 0.1], [0.2, 0.4]],
+            length_share=[[0.5, 0.5], [0.25, 0.75]], zeroed=[[0.0, 0.0], [0.1, 0.3]], share=0.625, zeroed_share=0.1,
+            null=RandomAngle(amplitude=[[0.1, 0.1], [0.2, 0.2]], phase=[[0.1, 0.1], [0.2, 0.2]],
+                             length_share=[[0.5, 0.5], [0.5, 0.5]], share=0.5, share_low=0.48, share_high=0.52),
+            sample=SAMPLE,
         ) if quantized else None,
         verdict=Verdict(acts="yes", reason="Scales can act: planted."),
         pairs=Pairs(
@@ -135,8 +142,13 @@ def diagnosis(quantized=True, pairing="half"):
                                  body_bound=0.015625) for side in sides},
         dilation=Dilation(absmax=by_bin, rms=by_bin, bits_lost=[[[0.0, 0.5], [0.0, 1.25]]] * 2,
                           quantiles={"0.5": by_bin}),
-        anisotropy=Anisotropy(angle=[0.0, math.pi / 4], error=[[1.0, 3.0], [1.0, 1.5]], ratio=[[3.0, 1.5], [2.0, None]])
-        if quantized else None,
+        anisotropy=Anisotropy(
+            angle=[0.0, math.pi / 4], error=[[1.0, 3.0], [1.0, 1.5]], ratio=[[3.0, 1.5], [2.0, None]], over="step",
+            null=AngleBlindNoise(error=[[0.17, 0.16], [0.16, 0.17]], ratio=[[1.05, 1.1], [1.1, None]],
+                                 largest=[1.0, 1.2]),
+            sample=SAMPLE,
+        ) if quantized else None,
+        rounding=Roundings(k=rounded_tensor(), q=rounded_tensor(norm=0.001), sample=SAMPLE) if quantized else None,
         outliers=Outliers(
             maps={side: maps for side in sides}, rule="iqr", jaccard={"k/post": [[1.0, 0.5], [0.25, 0.0]]},
             mass_moved={"k/post": [[0.0, 0.1], [0.3, 1.0]]}, error_share={"int4": [[0.5, 0.1], [0.2, None]]},
@@ -156,6 +168,20 @@ def logit_change(in_all=0.02, null=0.024, error=0.001):
         null=[0.016, 0.006], null_range=[(0.015, 0.018), (0.005, 0.007)], layers=[0, 1],
         by_layer=[[0.02, 0.004], [0.01, 0.01]],
         sample=Sample(tokens=64, rows=16, keys=8, seed=0, error="planted error"),
+    )  # fmt: skip
+
+
+def rounded_tensor(norm=-0.02, zeroed=0.25, clipped=0.0):
+    """Two layers, two KV heads, two bands; the second layer's numbers are twice the first's."""
+
+    def heads(value):
+        return [[value, value], [2 * value, 2 * value]]
+
+    return RoundedTensor(
+        largest=heads(0.5), rms=heads(0.1), relative_to_value=heads(1.0), relative_to_vector=heads(0.07),
+        norm_mean=heads(norm), norm_rms=heads(0.03), clipped=heads(clipped), zeroed=heads(zeroed),
+        band_largest=heads(0.5), band_rms=heads(0.1), rest_largest=[None, None], rest_rms=[None, None],
+        null_norm_mean=heads(0.004), null_norm_rms=heads(0.02),
     )  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from qroar_core.diagnostics.outliers import figure as outliers
 from qroar_core.diagnostics.outliers.figure_channels import runs
 from qroar_core.diagnostics.pair_error import figure as pair_error
 from qroar_core.diagnostics.pressure import figure as pressure
+from qroar_core.diagnostics.rounding import figure as rounding
 from qroar_core.diagnostics.similarity import figure as similarity
 from qroar_core.diagnostics.tails import figure as tails
 from qroar_core.figures.gallery import gallery
@@ -49,6 +50,7 @@ PICTURES = {
     "noise split by band": noise_split.split(D, "band"),
     "noise split by layer": noise_split.split(D, "layer"),
     "pair error": pair_error.amplitude_and_phase(D, TUNED),
+    "lengths": rounding.lengths(D),
     "hidden": similarity.hidden_states(D),
 }
 
@@ -263,24 +265,31 @@ def test_noise_taken_apart_by_band_and_by_layer():
 
 
 def test_amplitude_against_phase_one_point_a_band_joined_to_its_tuned_one():
-    diagonal, first, second = PICTURES["pair error"].figure.data
+    diagonal, first, second, null = PICTURES["pair error"].figure.data
     assert diagonal.x == diagonal.y
-    assert (list(first.x), list(first.y)) == (pytest.approx([0.1, 0.1]), pytest.approx([0.15, 0.05]))
-    assert (list(second.x), list(second.y)) == (pytest.approx([0.3, 0.3]), pytest.approx([0.3, 0.15]))
+    assert (list(first.x), list(first.y)) == (pytest.approx([0.1, 0.1]), pytest.approx([0.025**0.5, 0.05]))
+    assert list(second.x) == pytest.approx([0.1**0.5] * 2)
+    assert list(second.y) == pytest.approx([0.3, 0.025**0.5])
     assert list(first.customdata) == ["quantized", "tuned"]
-    assert "50% of the error energy is length" in PICTURES["pair error"].title
+    assert (list(null.x), list(null.y)) == (pytest.approx([0.1, 0.2]), pytest.approx([0.1, 0.2]))
+    assert null.name.startswith("null: ")
+    assert (first.text[0], second.text[0]) == ("0", "1 · 20% zero")
+    assert PICTURES["pair error"].title.endswith("62% of the error energy is length; at random angles 50%")
     assert len(PICTURES["pair error"].table) == 8
 
 
 def test_anisotropy_is_drawn_in_degrees():
     assert list(PICTURES["anisotropy"].figure.data[0].x) == pytest.approx([0, 45])
-    assert "up to 3.0" in PICTURES["anisotropy"].title
+    assert [t.name for t in PICTURES["anisotropy"].figure.data[2:]] == ["null: noise that does not see the angle"] * 2
+    assert list(PICTURES["anisotropy"].figure.data[3].y) == [0.16, 0.17]
+    assert PICTURES["anisotropy"].title.endswith("Yes: worst over best up to 3.00, null 1.10")
 
 
 def test_without_a_quantizer_the_noise_pictures_are_absent():
     clean = planted.diagnosis(quantized=False)
     for draw in (noise.by_position, noise.by_distance, noise.by_layer_and_band, noise_split.split,
-                 similarity.hidden_states, pair_error.amplitude_and_phase, anisotropy.by_angle):  # fmt: skip
+                 similarity.hidden_states, pair_error.amplitude_and_phase, anisotropy.by_angle,
+                 rounding.lengths):  # fmt: skip
         assert draw(clean) is None
 
 
@@ -294,7 +303,7 @@ def test_the_gallery_holds_every_picture_of_a_run():
         if name not in shown_in_part:
             assert picture.title in titles, name
     clean = gallery(planted.diagnosis(quantized=False), planted.report(), planted.scales(), planted.evaluation())
-    assert len(titles) - len(clean["Diagnosis"]) == 8  # noise five times, pair error, anisotropy, hidden states
+    assert len(titles) - len(clean["Diagnosis"]) == 9  # noise 5 times, pair error, angle, lengths, hidden
     assert all(picture.title for chapter in clean.values() for picture in chapter)
 
 
@@ -318,6 +327,7 @@ LARGE = {
     "noise by band": lambda d: noise.by_layer_and_band(d, d),
     "noise split": lambda d: noise_split.split(d, "layer"),
     "pair error": lambda d: pair_error.amplitude_and_phase(d, d),
+    "lengths": rounding.lengths,
     "hidden": similarity.hidden_states,
 }
 

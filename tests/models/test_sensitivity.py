@@ -47,6 +47,8 @@ QUANTS = {
     "K int6 before RoPE": QuantSpec(k=QuantizerSpec(6, before_rope=True)),
     "q and k int6": QuantSpec(qk=QuantizerSpec(6)),
     "q and k int6 per tensor": QuantSpec(qk=QuantizerSpec(6, scale="tensor")),
+    "K int6 in blocks": QuantSpec(k=QuantizerSpec(6, residual=40)),
+    "K int6 in blocks, then q and k int7": QuantSpec(k=QuantizerSpec(6, residual=40), qk=QuantizerSpec(7)),
     "K int6, then q and k int7": QuantSpec(k=QuantizerSpec(6), qk=QuantizerSpec(7)),
 }
 

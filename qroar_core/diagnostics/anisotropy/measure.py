@@ -1,8 +1,8 @@
 """Axis anisotropy: a quantizer works on coordinate axes, RoPE turns pairs off them, so error has an angle.
 
-The error energy |z^ - z|^2 of each pair z is booked under the pair's angle mod pi/2 (axes at 0 and pi/2, the
-diagonal at pi/4), from the model's real K under the quantizer in force. An isotropic quantizer shows one
-level at all angles.
+The error energy |z^ - z|^2 of each pair z = (a, b), divided by the squared step of its own quantizer, is booked under
+the pair's angle atan2(|b|, |a|): 0 on its first axis, pi/4 on the diagonal, pi/2 on its second. The model's real K,
+after RoPE, under the quantizer in force. Noise that does not see the angle shows one level at all angles.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from qroar_core.diagnostics.angle_blind import AngleBlind
 from qroar_core.maths.meters import CPU, Meter, tally
 from qroar_core.maths.rope import Pairing, split_pairs
 
@@ -24,64 +25,88 @@ MIN_PAIRS = 32
 class Anisotropy:
     """Error by angle; CPU float64, (bands, angles).
 
-    angle: centres of the angle bins, rad in 0..pi/2, (angles,). error, energy: mean |z^ - z|^2 and mean |z|^2
-    of the pairs in a bin, NaN without pairs. count: pairs, int64. ratio: worst over best `error` among the
-    bins of at least MIN_PAIRS pairs, (bands,); 1 is isotropic, inf where some angle has no error, NaN with no
-    such bin or no error. relative_ratio: the same of error / energy, which discounts that louder pairs prefer
-    some angles.
+    angle: centres of the angle bins, rad in 0..pi/2, (angles,). error: mean of |z^ - z|^2 over the squared step of
+    the pairs in a bin, NaN without pairs. count: pairs, int64. ratio: worst over best `error` among the bins of at
+    least MIN_PAIRS pairs, (bands,); 1 is isotropic, inf where some angle has no error, NaN with no such bin or no
+    error.
     """
 
     angle: Tensor
     error: Tensor
-    energy: Tensor
     count: Tensor
     ratio: Tensor
-    relative_ratio: Tensor
 
 
 class AnisotropyMeter(Meter):
-    """Streams Anisotropy of one layer.
+    """Streams Anisotropy of one layer, and beside it the same of noise that does not see the angle.
 
     Args:
         band_of_pair: int64 (rotary_dim // 2,).
         pairing: of the channels.
         angles: bins over 0..pi/2.
+        layer, blind: what the noise is drawn for and from; None: no null.
     """
 
-    def __init__(self, band_of_pair: Tensor, pairing: Pairing, angles: int = 16) -> None:
+    def __init__(self, band_of_pair: Tensor, pairing: Pairing, angles: int = 16, layer: int = 0,
+                 blind: AngleBlind | None = None) -> None:  # fmt: skip
         if angles < 2:
             raise ValueError(f"angles must be >= 2, got {angles}")
         self.band_of_pair, self.pairing, self.angles = band_of_pair, pairing, angles
+        self.layer, self.blind = layer, blind
         self.bands = int(band_of_pair.max()) + 1
-        self.sums = torch.zeros(3, self.bands * angles, dtype=torch.float64)  # error, energy, pairs
+        self.cells = self.bands * angles  # one more takes what does not count
+        self.sums = torch.zeros(2, self.cells + 1, dtype=torch.float64)  # error, pairs
+        self.tokens = 0  # that counted
+        self.by_step = True  # False: divided by the error of the head's vector, as there is no step
+        self.nulls = [AnisotropyMeter(band_of_pair, pairing, angles) for _ in range(blind.draws if blind else 0)]
 
-    def update(self, x: Tensor, quantized: Tensor) -> None:
-        """Add x and its quantized version, both (heads, tokens, head_dim) on the quantizer's axes."""
+    def update(self, start: int, x: Tensor, quantized: Tensor, step: Tensor | None = None,
+               keep: Tensor | None = None) -> None:  # fmt: skip
+        """Add x and its quantized version, both (heads, tokens, head_dim) on the quantizer's axes.
+
+        Args:
+            start: position of the first token.
+            step: squared step of each pair, (heads, tokens, rotary_dim // 2); pairs without one are not rounded and
+                do not count. None: there is no step, and errors are divided by the mean squared error of a rotated
+                coordinate of their own head's vector at that token.
+            keep: bool (tokens,): those that count; None: all.
+        """
         self.follow(x.device)
-        rotary_dim = 2 * len(self.band_of_pair)
-        a, b = split_pairs(x.detach().float(), rotary_dim, self.pairing)  # (heads, tokens, r/2)
-        a_hat, b_hat = split_pairs(quantized.detach().float(), rotary_dim, self.pairing)
-        quarter = math.pi / 2
-        angle = torch.atan2(b, a).remainder_(quarter).mul_(self.angles / quarter)
-        cell = angle.to(torch.int32).clamp_(max=self.angles - 1)  # remainder may round up to pi/2 itself
-        cell = (cell + (self.band_of_pair * self.angles).to(cell)).reshape(-1)
+        self.tokens += x.shape[1] if keep is None else int(keep.sum())
+        self.by_step = step is not None
+        a, b = split_pairs(x.detach().float(), 2 * len(self.band_of_pair), self.pairing)  # (heads, tokens, r/2)
+        a_hat, b_hat = split_pairs(quantized.detach().float(), 2 * len(self.band_of_pair), self.pairing)
         error = (a_hat - a).square_() + (b_hat - b).square_()
-        for row, weight in enumerate((error, a.square() + b.square(), None)):
-            flat = None if weight is None else weight.reshape(-1)
-            self.sums[row] += tally(cell, self.sums.shape[1], flat).to(self.sums)
+        size = error.mean(-1, keepdim=True).expand_as(error) / 2 if step is None else step.float()
+        angle = torch.atan2(b.abs(), a.abs()).mul_(self.angles / (math.pi / 2))
+        cell = angle.to(torch.int32).clamp_(max=self.angles - 1)  # pi/2 itself belongs to the last
+        cell += (self.band_of_pair * self.angles).to(cell)
+        counts = (size > 0) & ((a != 0) | (b != 0))
+        if keep is not None:
+            counts &= keep.to(counts.device)[:, None]
+        cell = torch.where(counts, cell, self.cells)
+        self._book(cell, error / size)
+        for draw, null in enumerate(self.nulls):
+            assert self.blind is not None
+            # normal noise has the widest spread among the errors of roundings, mixed (Hadamard, weights) or not
+            u = self.blind.uniform(draw, self.layer, start, x.shape[1], x.device)[..., 0]
+            energy = (1 - u).log_().mul_(-2) * (size if step is None else size / 12)
+            null.follow(x.device)
+            null._book(cell, energy / (energy.mean(-1, keepdim=True) / 2 if step is None else size))
+
+    def _book(self, cell: Tensor, error: Tensor) -> None:
+        flat = torch.where(cell < self.cells, error, 0.0).reshape(-1)  # a step of 0 divides to nan
+        for row, weight in enumerate((flat, None)):
+            self.sums[row] += tally(cell.reshape(-1), self.cells + 1, weight).to(self.sums)
 
     def result(self) -> Anisotropy:
         """Energies by angle so far."""
         self.follow(CPU)
-        error, energy, count = self.sums.reshape(3, self.bands, self.angles)
-        mean_error, mean_energy = error / count, energy / count
+        error, count = self.sums[:, : self.cells].reshape(2, self.bands, self.angles)
+        mean = error / count
         enough = count >= MIN_PAIRS
-
-        def spread(level: Tensor) -> Tensor:
-            worst = level.masked_fill(~enough, -math.inf).amax(1)
-            best = level.masked_fill(~enough, math.inf).amin(1)
-            return torch.where(enough.any(1), worst / best, math.nan)
-
+        worst = mean.masked_fill(~enough, -math.inf).amax(1)
+        best = mean.masked_fill(~enough, math.inf).amin(1)
+        ratio = torch.where(enough.any(1), worst / best, math.nan)
         centre = (torch.arange(self.angles, dtype=torch.float64) + 0.5) * (math.pi / 2 / self.angles)
-        ratios = spread(mean_error), spread(mean_error / mean_energy)
-        return Anisotropy(centre, mean_error, mean_energy, count.long(), *ratios)
+        return Anisotropy(centre, mean, count.long(), ratio)

@@ -5,16 +5,38 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 from qroar_core.diagnostics.anisotropy.measure import AnisotropyMeter
-from qroar_core.diagnostics.anisotropy.result import Anisotropy
+from qroar_core.diagnostics.anisotropy.result import AngleBlindNoise, Anisotropy
 from qroar_core.diagnostics.listed import listed
+from qroar_core.diagnostics.sample import Sample
 
 
 def anisotropy_of(meters: Sequence[AnisotropyMeter], still: Sequence[int] = ()) -> Anisotropy:
     """Mean error by angle over layers, and each layer's worst angle over its best; `still` ones have no pairs."""
+    angle, error, ratio = _pooled(meters, still)
+    draws = [_pooled([m.nulls[draw] for m in meters], still) for draw in range(len(meters[0].nulls))]
+    turning = next(m for i, m in enumerate(meters) if i not in still)
+    return Anisotropy(
+        angle=listed(angle),
+        error=listed(error),
+        ratio=listed(ratio),
+        over="step" if turning.by_step else "error",
+        null=_null(draws) if draws else None,
+        sample=turning.blind.sample(turning.tokens) if turning.blind else Sample(tokens=turning.tokens),
+    )
+
+
+def _pooled(meters: Sequence[AnisotropyMeter], still: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
     found = [m.result() for m in meters]
     error = torch.stack([f.error for i, f in enumerate(found) if i not in still])
     ratio = torch.stack([f.ratio for f in found])
     ratio[list(still)] = torch.nan
-    return Anisotropy(angle=listed(found[0].angle), error=listed(error.nanmean(0)), ratio=listed(ratio))
+    return found[0].angle, error.nanmean(0), ratio
+
+
+def _null(draws: list[tuple[Tensor, Tensor, Tensor]]) -> AngleBlindNoise:
+    error, ratio = (torch.stack([draw[part] for draw in draws]) for part in (1, 2))
+    largest = ratio.nan_to_num(nan=-torch.inf, posinf=torch.inf).flatten(1).amax(1)  # listed: no data, as -inf, is None
+    return AngleBlindNoise(error=listed(error.mean(0)), ratio=listed(ratio.mean(0)), largest=listed(largest))

@@ -6,8 +6,9 @@ over the direction, and with nothing drawn,
     E noise_mn^2 = scaling^2 / d * (|q^_m|^2 E_k + E_q |k_n|^2),
 
 where d is head_dim, E_k the mean of |k^_n - k_n|^2 over the (sampled query, key it sees) cells that the figures count,
-by KV head, and E_q the mean of |q^_m - q_m|^2 over the sampled rows, by query head. A band's part has its own channels'
-|q^_m|^2 and |k_n|^2 in place of the whole ones, so that here the parts' squares do add up.
+by KV head, cells that are read rounded and cells that the cache still holds exactly each with their own; and E_q the
+mean of |q^_m - q_m|^2 over the sampled rows, by query head. A band's part has its own channels' |q^_m|^2 and |k_n|^2 in
+place of the whole ones, so that here the parts' squares do add up.
 """
 
 from __future__ import annotations
@@ -20,7 +21,11 @@ from qroar_core.maths.softmax_rule import SoftmaxRule
 
 
 def keys_by_octave(rows: Tensor, octaves: int, window: int | None) -> Tensor:
-    """How many keys each row sees from distance 2^j - 1 on, up to the next octave; float64 (rows, octaves)."""
+    """How many keys each row sees from distance 2^j - 1 on, up to the next octave; float64 (rows, octaves).
+
+    Args:
+        rows: positions. Of the newest n keys of a row alone: n - 1 in place of its position.
+    """
     first = 2 ** torch.arange(octaves, device=rows.device) - 1
     seen = rows + 1 if window is None else (rows + 1).clamp(max=window)
     return (torch.minimum(seen[:, None], 2 * first + 1) - first).clamp(min=0).double()
@@ -36,39 +41,49 @@ class BlindNoise:
     def __init__(self, parts: int, head_dim: int, octaves: int, scaling: float, rule: SoftmaxRule) -> None:
         self.parts, self.head_dim, self.octaves, self.rule = parts, head_dim, octaves, rule
         self.unit = scaling**2 / head_dim
-        self.k_error = torch.zeros(0, dtype=torch.float64)  # (KV,) sum over cells
+        self.k_error = torch.zeros(0, dtype=torch.float64)  # (2, KV) sum over cells: read rounded, read exactly
         self.q_error = torch.zeros(0, dtype=torch.float64)  # (heads,) sum over rows
-        self.cells = torch.zeros((), dtype=torch.float64)
+        self.cells = torch.zeros(2, dtype=torch.float64)
         self.far = torch.zeros(0, dtype=torch.float64)  # (parts, KV, octaves) sum of |k|^2 over cells
-        # of each update: positions (R,), |q^|^2 (parts, heads, R), sum of |k|^2 over the keys seen (parts, KV, R)
-        self.seen: list[tuple[Tensor, Tensor, Tensor]] = []
+        # of each update: positions (R,), |q^|^2 (parts, heads, R), sum of |k|^2 over the keys seen (parts, KV, R), and
+        # the first key that is read exactly (R,)
+        self.seen: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
 
-    def add_rows(self, at: Tensor, q: Tensor, q_hat: Tensor, channels: Tensor, n_kv_heads: int) -> None:
-        """Take in sampled rows (R,); q and q^ (heads, R, head_dim), channels (parts, widest part)."""
+    def add_rows(self, at: Tensor, q: Tensor, q_hat: Tensor, channels: Tensor, n_kv_heads: int,
+                 exact_from: Tensor | None = None) -> None:  # fmt: skip
+        """Take in sampled rows (R,); q and q^ (heads, R, head_dim), channels (parts, widest part).
+
+        Args:
+            exact_from: the first key that each row reads exactly, (R,); None: they read all rounded.
+        """
         square = torch.nn.functional.pad(q_hat, (0, 1)).square()
         by_part = square[..., channels].sum(-1).movedim(-1, 0).to(at.device, torch.float64)  # (parts, heads, R)
         keys = torch.zeros(self.parts, n_kv_heads, len(at), dtype=torch.float64, device=at.device)
         if not self.seen:
             self.q_error = torch.zeros(q.shape[0], dtype=torch.float64, device=at.device)
-            self.k_error = torch.zeros(n_kv_heads, dtype=torch.float64, device=at.device)
+            self.k_error = torch.zeros(2, n_kv_heads, dtype=torch.float64, device=at.device)
             self.far = torch.zeros(self.parts, n_kv_heads, self.octaves, dtype=torch.float64, device=at.device)
             self.cells = self.cells.to(at.device)
         self.q_error += (q_hat - q).square().sum((1, 2)).to(at.device, torch.float64)
-        self.seen.append((at, by_part, keys))
+        self.seen.append((at, by_part, keys, at + 1 if exact_from is None else exact_from))
 
-    def add_keys(self, k_error: Tensor, k_parts: Tensor | None, start: int) -> None:
+    def add_keys(self, k_error: Tensor, k_parts: Tensor | None, start: int, exact_error: Tensor | None = None) -> None:
         """Take in a block of keys as the last rows see them.
 
         Args:
             k_error: (parts, KV, channels, keys). k_parts: the keys themselves, None where q is not quantized.
             start: position of the first.
+            exact_error: as k_error, of keys that are read exactly; None: they have none.
         """
-        at, _, keys = self.seen[-1]
-        distance = at[:, None] - torch.arange(start, start + k_error.shape[-1], device=at.device)  # (R, N)
+        at, _, keys, exact_from = self.seen[-1]
+        position = torch.arange(start, start + k_error.shape[-1], device=at.device)
+        distance = at[:, None] - position  # (R, N)
         visible = self.rule.visible(distance).double()
-        error = k_error.square().sum((0, 2)).to(at.device, torch.float64)  # (KV, N)
-        self.k_error += error @ visible.sum(0)
-        self.cells += visible.sum()
+        held = visible * (exact_from[:, None] <= position)
+        for i, (error, counted) in enumerate(((k_error, visible - held), (exact_error, held))):
+            self.cells[i] += counted.sum()
+            if error is not None:
+                self.k_error[i] += error.square().sum((0, 2)).to(at.device, torch.float64) @ counted.sum(0)
         if k_parts is None:
             return
         size = k_parts.square().sum(2).to(at.device, torch.float64)  # (parts, KV, N)
@@ -88,13 +103,17 @@ class BlindNoise:
         if not self.seen:
             none = torch.zeros(0, self.parts, dtype=torch.float64)
             return none, torch.full((self.parts, self.octaves), torch.nan, dtype=torch.float64), none[:, 0]
-        at, queries, keys = (torch.cat([s[i].to(CPU) for s in self.seen], -1) for i in range(3))
+        at, queries, keys, exact_from = (torch.cat([s[i].to(CPU) for s in self.seen], -1) for i in range(4))
         heads, kv = queries.shape[1], keys.shape[1]
-        k_error = (self.k_error / self.cells).to(CPU).repeat_interleave(heads // kv)  # (heads,)
+        k_error = (self.k_error / self.cells.clamp(min=1)[:, None]).to(CPU).repeat_interleave(heads // kv, 1)[..., None]
         q_error = self.q_error.to(CPU) / len(at)
         count = keys_by_octave(at, self.octaves, self.rule.window)  # (rows, octaves)
+        held = keys_by_octave(at - exact_from, self.octaves, self.rule.window)
+        share = held.sum(1) / count.sum(1)  # of a row's keys that it reads exactly
         by_row = (keys / count.sum(1)).repeat_interleave(heads // kv, 1)  # mean |k|^2, (parts, heads, rows)
-        rows = self.unit * (queries * k_error[:, None] + by_row * q_error[:, None]).mean(1)
+        k_rows = k_error[0] * (1 - share) + k_error[1] * share  # (heads, rows)
+        rows = self.unit * (queries * k_rows + by_row * q_error[:, None]).mean(1)
         far = self.far.to(CPU).repeat_interleave(heads // kv, 1)  # (parts, heads, octaves)
-        total = (queries @ count) * k_error[:, None] + far * q_error[:, None]
+        k_far = (queries @ (count - held)) * k_error[0] + (queries @ held) * k_error[1]  # (parts, heads, octaves)
+        total = k_far + far * q_error[:, None]
         return rows.T[order], self.unit * total.mean(1) / count.sum(0), (1 - 1 / count.sum(1))[order]

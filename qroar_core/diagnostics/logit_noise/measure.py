@@ -20,6 +20,7 @@ from torch import Tensor
 
 from qroar_core.diagnostics.logit_noise.blind import BlindNoise
 from qroar_core.diagnostics.logit_noise.row_sums import RowSums
+from qroar_core.maths.held_exact import first_exact_key
 from qroar_core.maths.meters import CPU, Meter, home
 from qroar_core.maths.softmax_rule import PLAIN, SoftmaxRule
 
@@ -86,7 +87,8 @@ class LogitNoiseMeter(Meter):
         self.blind = BlindNoise(len(members), len(band_of_channel), octaves, scaling, rule)
 
     def update(self, q: Tensor, rows: Tensor, k: Tensor, k_hat: Tensor | KeysOf, q_hat: Tensor | None = None,
-               key_block: int = KEY_BLOCK) -> None:  # fmt: skip
+               key_block: int = KEY_BLOCK, cache_block: int = 1,
+               exact_keys: KeysOf | None = None) -> None:  # fmt: skip
         """Add sampled query rows against every key they see.
 
         Args:
@@ -96,6 +98,8 @@ class LogitNoiseMeter(Meter):
                 second K of the whole length is ever held.
             key_block: keys taken at once.
             q_hat: quantized q, or None where q is not quantized.
+            cache_block: tokens that the cache rounds together: which keys a row reads exactly says maths.held_exact.
+            exact_keys: gives those, as k_hat does where it is a function; None: they are the reference's.
         Raises:
             ValueError: a row sees keys that are not there.
         """
@@ -111,18 +115,29 @@ class LogitNoiseMeter(Meter):
         seen = RowSums(len(self.channels) + 1, q.shape[0], len(rows), at.device)
         if self.rule.sinks is not None:
             seen.add_sinks(self.rule.sinks)
-        self.blind.add_rows(at, q, q_hat, self.channels, k.shape[0])
+        exact_from = first_exact_key(cache_block, rows)
+        self.blind.add_rows(at, q, q_hat, self.channels, k.shape[0], exact_from.to(at.device))
         for start in range(0, int(rows[-1]) + 1, key_block):
             stop = min(start + key_block, int(rows[-1]) + 1)
             here = k[:, start:stop].float()
             rounded = k_hat(start, stop) if callable(k_hat) else k_hat[:, start:stop]
             k_error = self._by_part((rounded.float() - here).mT)  # (parts, KV, channels, keys)
             k_parts = None if q_hat is q else self._by_part(here.mT)
-            self.blind.add_keys(k_error, k_parts, start)
+            held_here = cache_block > 1 and bool(((exact_from < stop) & (rows >= start)).any())
+            exact_error = None  # of keys that some row reads exactly; None: they have none
+            if held_here and exact_keys is not None:
+                exact_error = self._by_part((exact_keys(start, stop).float() - here).mT)
+            self.blind.add_keys(k_error, k_parts, start, exact_error)
             size = max(1, BLOCK_ELEMENTS // (len(self.channels) * q.shape[0] * (stop - start)))
             for first in range(int(torch.searchsorted(rows, start)), len(rows), size):
                 block = slice(first, first + size)
                 noise = self._parts(q_hat[:, block], k_error)
+                if held_here:
+                    held = exact_from[block, None].to(here.device) <= torch.arange(start, stop, device=here.device)
+                    if exact_error is None:
+                        noise.masked_fill_(held, 0.0)
+                    else:
+                        noise = torch.where(held, self._parts(q_hat[:, block], exact_error), noise)
                 if k_parts is not None:
                     noise += self._parts(q_hat[:, block] - q[:, block], k_parts)
                 self._block(seen, block, self._logits(q[:, block], here), noise, at[block], start)

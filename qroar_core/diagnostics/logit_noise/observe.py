@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import torch
-from torch import Tensor
-
 from qroar_core.diagnostics.frame import Chunk, Frame, Rounding
 from qroar_core.diagnostics.logit_noise.measure import KEY_BLOCK, LogitNoiseMeter
+from qroar_core.diagnostics.quantized_pass import LayerPair
 from qroar_core.maths.positions import Sampled
-from qroar_core.models.stream import AttentionTap
 
 
 @dataclass(slots=True, eq=False)
@@ -32,44 +29,29 @@ class LocalNoise:
             return
         meter = LogitNoiseMeter(self.frame.channel_band, self.frame.length, tap.scaling, tap.rule)
         q_hat = None if rounding.quant.qk is None else rounding.q(q, tap.layer)
-        block = rounding.quant.block_tokens
+        block = rounding.block
         meter.update(
             q, self.rows.positions, tap.k_seen, lambda a, b: rounding.k(tap.k_seen[:, a:b], a, tap.layer), q_hat,
-            key_block=-(-KEY_BLOCK // block) * block,
+            key_block=-(-KEY_BLOCK // block) * block, cache_block=block,
+            exact_keys=None if q_hat is None else lambda a, b: rounding.exact_k(tap.k_seen[:, a:b], tap.layer),
         )  # fmt: skip
         self.meters[tap.layer] = meter
 
 
 @dataclass(slots=True, eq=False)
 class PropagatedNoise:
-    """Logit noise through the whole model, for quantized weights: the reference's q rows and K are kept."""
+    """Logit noise through the whole model: the reference's q and K against those of the quantized pass."""
 
     frame: Frame
     rows: Sampled
-    kept_q: dict[int, list[Tensor]] = field(default_factory=dict)
-    kept_k: dict[int, Tensor] = field(default_factory=dict)
-    own_q: dict[int, list[Tensor]] = field(default_factory=dict)
     meters: list[LogitNoiseMeter | None] = field(init=False)
-    comparing: bool = False
 
     def __post_init__(self) -> None:
         self.meters = [None] * self.frame.geometry.n_layers
 
-    def on_attention(self, tap: AttentionTap) -> None:
-        """Reference pass: keep q rows and K. Quantized pass: compare once the last chunk has come."""
-        stop = tap.start + tap.k.shape[1]
-        here = self.rows.index(tap.start, stop, tap.q.device)
-        store = self.own_q if self.comparing else self.kept_q
-        store.setdefault(tap.layer, []).append(tap.q[:, here])
-        if stop < self.frame.length:
-            return
-        if not self.comparing:
-            self.kept_k[tap.layer] = tap.k_seen.clone()
-            return
-        meter = LogitNoiseMeter(self.frame.channel_band, self.frame.length, tap.scaling, tap.rule)
-        q, q_hat = (torch.cat(kept.pop(tap.layer), dim=1) for kept in (self.kept_q, self.own_q))
-        meter.update(q, self.rows.positions, self.kept_k.pop(tap.layer), tap.k_seen, q_hat)
-        self.meters[tap.layer] = meter
-
-    def on_layer(self, layer: int, row: int, start: int, hidden: Tensor) -> None:
-        """Nothing to keep."""
+    def on_layer_pair(self, pair: LayerPair) -> None:
+        """Count the sampled queries of one layer against every key that they see."""
+        meter = LogitNoiseMeter(self.frame.channel_band, self.frame.length, pair.tap.scaling, pair.tap.rule)
+        meter.update(pair.q, self.rows.positions, pair.k, pair.rounded, pair.q_hat,
+                     cache_block=pair.block, exact_keys=pair.exact)  # fmt: skip
+        self.meters[pair.tap.layer] = meter

@@ -5,49 +5,99 @@ from __future__ import annotations
 import pandas as pd
 import plotly.graph_objects as go
 
-from qroar_core.figures.picture import GREY, Picture, bin_names, colour_of, framed
+from qroar_core.diagnostics.pair_error.result import PairErrors
+from qroar_core.figures.picture import GREY, Picture, bin_names, colour_of, counted_on, framed
+from qroar_core.result import PerBand
 from qroar_core.results import Diagnosis
+
+NULL = "null: the same errors at a random angle"
 
 
 def amplitude_and_phase(diagnosis: Diagnosis, tuned: Diagnosis | None = None) -> Picture | None:
     """Amplitude against phase error, one point a band; the tuned point joined to it. None when K is not quantized."""
-    if diagnosis.pair_error is None:
+    seen = diagnosis.pair_error
+    if seen is None:
         return None
-    table = pd.concat([_table(d, name) for name, d in (("quantized", diagnosis), ("tuned", tuned))
-                       if d is not None and d.pair_error is not None], ignore_index=True)  # fmt: skip
-    mean = table.groupby(["model", "band"])[["phase_rad", "amplitude", "length_share"]].mean().astype(float)
-    reach = 1.1 * float(mean[["phase_rad", "amplitude"]].max().max())
+    shown = {"quantized": seen} | ({"tuned": tuned.pair_error} if tuned and tuned.pair_error else {})
+    table = pd.concat([_table(diagnosis, name, errors) for name, errors in shown.items()], ignore_index=True)
+    points = {name: _points(errors.phase, errors.amplitude) for name, errors in shown.items()}
+    null = _points(seen.null.phase, seen.null.amplitude) if seen.null else []
+    reach = 1.1 * max((v for group in (*points.values(), null) for point in group for v in point if v is not None),
+                      default=1.0)  # fmt: skip
     figure = go.Figure()
     figure.add_scatter(x=[0, reach], y=[0, reach], mode="lines", name="as much length as angle", hoverinfo="skip",
                        line={"color": GREY, "dash": "dot"})  # fmt: skip
-    names = list(mean.index.levels[0])
-    for band in range(len(diagnosis.bands)):
-        points = mean.loc[[(name, band) for name in names]]
+    names, zeroed = list(points), _zeroed_by_band(seen)
+    for band in range(len(seen.amplitude)):
+        phase, amplitude = zip(*(points[name][band] for name in names), strict=True)
+        lost = zeroed[band] if zeroed else None
+        label = f"{band} · {lost:.0%} zero" if lost is not None and lost >= 0.005 else str(band)
         figure.add_scatter(
-            x=points["phase_rad"], y=points["amplitude"], mode="lines+markers+text", showlegend=False,
-            text=[str(band), *[""] * (len(names) - 1)], textposition="top right", customdata=names,
-            line={"color": GREY, "width": 1},
-            marker={"color": colour_of(band, len(diagnosis.bands)), "size": 13,
+            x=phase, y=amplitude, mode="lines+markers+text", showlegend=False, customdata=names,
+            text=[label, *[""] * (len(names) - 1)], textposition="top right", line={"color": GREY, "width": 1},
+            marker={"color": colour_of(band, len(seen.amplitude)), "size": 13,
                     "symbol": ["circle", "diamond-open"][: len(names)], "line": {"width": 2}},
             hovertemplate=f"band {band}, %{{customdata}}<br>angle %{{x:.4g}} rad<br>length %{{y:.4g}}<extra></extra>",
+        )  # fmt: skip
+    if null:
+        figure.add_scatter(
+            x=[p[0] for p in null], y=[p[1] for p in null], mode="markers", name=NULL,
+            customdata=list(range(len(null))), marker={"color": GREY, "symbol": "x-thin-open", "size": 9},
+            hovertemplate="null of band %{customdata}<br>angle %{x:.4g} rad<br>length %{y:.4g}<extra></extra>",
         )  # fmt: skip
     framed(figure, "phase error: RMS of the angle, rad", "amplitude error: RMS of |ẑ|/|z| − 1", height=420)
     figure.update_xaxes(range=[0, reach])
     figure.update_yaxes(range=[0, reach])
-    share = table.query("model == 'quantized'")["length_share"].astype(float).mean()
     also = " Filled: quantized; open: tuned; a line joins the two." if len(names) > 1 else ""
-    return Picture(
-        f"Is the damage length or angle? {share:.0%} of the error energy is length",
-        figure,
-        table,
-        "Each quantized pair of K as a complex number against the exact one; one point a band (its number beside it), "
-        f"mean over layers and positions. Above the dotted line length suffers more, below it angle.{also}",
-    )
+    how = ("Each quantized pair of K as a complex number against the exact one; one point a band (its number beside "
+           "it), root mean square over layers and positions. Above the dotted line length suffers more, below it angle."
+           f"{_lost(seen, zeroed)}{also}")  # fmt: skip
+    if null:
+        how += (" The null (grey crosses) is the same errors, each pair's turned to a random angle: where they are "
+                "small, half of their energy is length.")  # fmt: skip
+    return Picture(_title(seen), figure, table, how, counted_on(seen.sample))
 
 
-def _table(diagnosis: Diagnosis, name: str) -> pd.DataFrame:
-    seen, bins = diagnosis.pair_error, bin_names(diagnosis.position_edges)
-    assert seen is not None
+def _title(seen: PairErrors) -> str:
+    question = "Is the damage length or angle?"
+    if seen.share is None:  # an older file, or no error at all
+        shares = [v for row in seen.length_share for v in row if v is not None]
+        if not shares:
+            return f"{question} There is no error"
+        mean = sum(shares) / len(shares)
+        return f"{question} {mean:.0%} of the error energy is length, mean over bands and positions"
+    beside = "" if seen.null is None or seen.null.share is None else f"; at random angles {seen.null.share:.0%}"
+    return f"{question} {seen.share:.0%} of the error energy is length{beside}"
+
+
+def _lost(seen: PairErrors, zeroed: PerBand) -> str:
+    """What is said of pairs without a phase; nothing of an older file, which does not know."""
+    if seen.zeroed_share is None:
+        return ""
+    if seen.zeroed_share == 0:
+        return " No pair is rounded to zero."
+    band = max(range(len(zeroed)), key=lambda b: zeroed[b] or 0.0)
+    return (f" Pairs rounded to zero have lost their angle: their length error is 1, and the phase leaves them out. "
+            f"They are {seen.zeroed_share:.2%} of all pairs, most in band {band} ({zeroed[band]:.2%}).")  # fmt: skip
+
+
+def _zeroed_by_band(seen: PairErrors) -> PerBand:
+    rows = seen.zeroed or []
+    return [sum(there) / len(there) if (there := [v for v in row if v is not None]) else None for row in rows]
+
+
+def _points(phase: list[PerBand], amplitude: list[PerBand]) -> list[tuple[float | None, float | None]]:
+    """Of each band: root mean square over positions."""
+
+    def rms(row: PerBand) -> float | None:
+        there = [v * v for v in row if v is not None]
+        return (sum(there) / len(there)) ** 0.5 if there else None
+
+    return [(rms(p), rms(a)) for p, a in zip(phase, amplitude, strict=True)]
+
+
+def _table(diagnosis: Diagnosis, name: str, seen: PairErrors) -> pd.DataFrame:
+    bins, null = bin_names(diagnosis.position_edges), seen.null
     return pd.DataFrame(
         [
             {
@@ -57,6 +107,10 @@ def _table(diagnosis: Diagnosis, name: str) -> pd.DataFrame:
                 "amplitude": seen.amplitude[b][i],
                 "phase_rad": seen.phase[b][i],
                 "length_share": seen.length_share[b][i],
+                "zeroed_share": seen.zeroed[b][i] if seen.zeroed else None,
+                "null_amplitude": null.amplitude[b][i] if null else None,
+                "null_phase_rad": null.phase[b][i] if null else None,
+                "null_length_share": null.length_share[b][i] if null else None,
             }
             for b in range(len(seen.amplitude))
             for i, positions in enumerate(bins)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from qroar_core.diagnostics.angle_blind import AngleBlind
 from qroar_core.maths.meters import CPU, Meter
 from qroar_core.maths.positions import PositionBins
 from qroar_core.maths.rope import Pairing, split_pairs
@@ -23,6 +24,9 @@ from qroar_core.maths.rope import Pairing, split_pairs
 RELATIVE = ("amplitude", "amplitude_square", "phase", "phase_square")  # sums of the errors and their squares
 ENERGY = ("length_energy", "energy")  # of the error, the part in length and the whole
 COUNT = ("turned", "zeroed", "pairs")  # pairs with a phase left, rounded to zero, and all
+# of its exact length, what is left of a pair that counts as rounded to zero: behind a Hadamard rotation zero is met
+# but for the arithmetic
+ZERO = 1e-5
 FIELDS = RELATIVE + ENERGY + COUNT
 
 
@@ -44,30 +48,44 @@ class PairError:
 
 
 class PairErrorMeter(Meter):
-    """Streams PairError of one layer.
+    """Streams PairError of one layer, and beside it that of errors as large at a random angle.
 
     Args:
         band_of_pair: int64 (rotary_dim // 2,).
         pairing: of the channels.
         bins: of position.
+        layer, blind: what those angles are drawn for and from; None: no null.
     """
 
-    def __init__(self, band_of_pair: Tensor, pairing: Pairing, bins: PositionBins) -> None:
+    def __init__(self, band_of_pair: Tensor, pairing: Pairing, bins: PositionBins, layer: int = 0,
+                 blind: AngleBlind | None = None) -> None:  # fmt: skip
         self.band_of_pair, self.pairing, self.bins = band_of_pair, pairing, bins
+        self.layer, self.blind = layer, blind
         self.sums = torch.zeros(len(FIELDS), len(band_of_pair), bins.count, dtype=torch.float64)
+        self.tokens = 0  # that counted
+        self.nulls = [PairErrorMeter(band_of_pair, pairing, bins) for _ in range(blind.draws if blind else 0)]
 
-    def update(self, start: int, x: Tensor, quantized: Tensor) -> None:
+    def update(self, start: int, x: Tensor, quantized: Tensor, keep: Tensor | None = None) -> None:
         """Add x and its quantized version, both (heads, tokens, head_dim), from position `start`.
 
         Pairs of x that are zero have no relative error: skipped.
+
+        Args:
+            keep: bool (tokens,): those that count; None: all.
         """
+        self.tokens += x.shape[1] if keep is None else int(keep.sum())
+        for draw, null in enumerate(self.nulls):
+            assert self.blind is not None
+            null.update(start, x, self.blind.turned(draw, self.layer, start, x, quantized, self.pairing), keep)
         self.follow(x.device)
         rotary_dim = 2 * len(self.band_of_pair)
         a, b = split_pairs(x.detach().float(), rotary_dim, self.pairing)  # (heads, tokens, r/2)
         a_hat, b_hat = split_pairs(quantized.detach().float(), rotary_dim, self.pairing)
         norm, norm_hat = (a.square() + b.square()).sqrt_(), (a_hat.square() + b_hat.square()).sqrt_()
         there = norm > 0
-        kept = there & (norm_hat > 0)
+        if keep is not None:
+            there &= keep.to(there.device)[:, None]
+        kept = there & (norm_hat > ZERO * norm)
         phase = torch.atan2(b_hat * a - a_hat * b, a_hat * a + b_hat * b)
         amplitude = (norm_hat - norm).div_(norm).masked_fill_(~there, 0.0)
         phase.masked_fill_(~kept, 0.0)

@@ -1,0 +1,1 @@
+"""What rounding does to the coordinates and lengths of q and K."""

@@ -1,0 +1,111 @@
+"""How much longer or shorter quantized vectors are, and how far their coordinates move."""
+
+from __future__ import annotations
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from qroar_core.diagnostics.rounding.result import LayerHead, RoundedTensor, mean
+from qroar_core.figures.picture import BLUE, GREY, ORANGE, Picture, counted_on, framed
+from qroar_core.result import PerBand
+from qroar_core.results import Diagnosis
+
+NULL = "null: errors at random angles"
+
+
+def lengths(diagnosis: Diagnosis) -> Picture | None:
+    """Length of K's (and q's) quantized vectors against the exact ones, by layer. None when nothing rounds them."""
+    seen = diagnosis.rounding
+    if seen is None:
+        return None
+    figure, names = go.Figure(), diagnosis.layer_names()
+    for (name, tensor), symbol in zip(seen.tensors().items(), ("circle", "diamond-open")):
+        for what, values, null, power, colour in (
+            ("mean", tensor.norm_mean, tensor.null_norm_mean, 1, BLUE),
+            ("RMS", tensor.norm_rms, tensor.null_norm_rms, 2, ORANGE),
+        ):
+            figure.add_scatter(x=names, y=_by_layer(values, power), mode="lines+markers", name=f"{name}, {what}",
+                               marker={"symbol": symbol}, line={"color": colour})  # fmt: skip
+            figure.add_scatter(x=names, y=_by_layer(null, power), mode="lines", name=f"{NULL} ({name}, {what})",
+                               line={"color": GREY, "dash": "dot" if what == "mean" else "dash"})  # fmt: skip
+    framed(figure, "layer", "length after over before, minus 1")
+    how = (
+        "Length of the whole vector of a token and head after RoPE, quantized against exact: the mean is a bias, the "
+        "root mean square how far single lengths are off; over KV heads. The null is the same errors with each pair's "
+        "turned to a random angle, which lengthens vectors a little (by about half the squared relative error)."
+    )
+    for name, tensor in seen.tensors().items():
+        how += _ends(name, tensor, diagnosis)
+    how += (
+        " The table holds, by layer and KV head, the largest and root mean square difference of a coordinate, the 0.99 "
+        "quantile of the difference over the value itself (1 where a value becomes zero), and the largest difference "
+        "over the largest coordinate of its vector; then the differences by band."
+    )
+    return Picture(_title(seen.k), figure, _table(diagnosis), how, counted_on(seen.sample))
+
+
+def _title(k: RoundedTensor) -> str:
+    found, null = mean(k.norm_mean), mean(k.null_norm_mean)
+    if found is None:
+        return "Are quantized vectors as long as the exact ones? Nothing was measured"
+    word = "longer" if found > 0 else "shorter"
+    beside = "" if null is None else f"; at random angles {100 * null:+.2f}%"
+    return f"Quantized K vectors are {100 * abs(found):.2f}% {word} on average ({100 * found:+.2f}%{beside})"
+
+
+def _ends(name: str, tensor: RoundedTensor, diagnosis: Diagnosis) -> str:
+    """Shares at the grid's ends and where they are greatest; nothing where no quantizer rounds this tensor itself."""
+    parts = []
+    for values, what, none in (
+        (tensor.clipped, "of {}'s values lie beyond the grid's end", "No value of {} lies beyond the grid's end"),
+        (tensor.zeroed, "of {}'s values that are not zero become zero", "No value of {} that is not zero becomes zero"),
+    ):  # fmt: skip
+        share = mean(values)
+        if share is None:
+            continue
+        if share == 0:
+            parts.append(none.format(name))
+            continue
+        by_head = [(v, i, j) for i, row in enumerate(values) for j, v in enumerate(row) if v is not None]
+        greatest, layer, head = max(by_head)
+        where = f"most in layer {diagnosis.layer_number(layer)}, KV head {head} ({greatest:.2%})"
+        parts.append(f"{share:.2%} {what.format(name)}, {where}")
+    return "".join(f" {part}." for part in parts)
+
+
+def _by_layer(values: LayerHead, power: int) -> PerBand:
+    return [mean([row], power) for row in values]
+
+
+def _table(diagnosis: Diagnosis) -> pd.DataFrame:
+    """A row for each KV head of a layer, then one for each band and for the channels without rotation."""
+    rows = []
+    seen = diagnosis.rounding
+    assert seen is not None
+    for name, tensor in seen.tensors().items():
+        for i in range(len(tensor.rms)):
+            layer = diagnosis.layer_number(i)
+            for head in range(len(tensor.rms[i])):
+                row = {"tensor": name, "layer": layer, "of": f"KV head {head}"}
+                rows.append(row | {column: getattr(tensor, field)[i][head] for field, column in COLUMNS.items()})
+            bands = list(zip(tensor.band_largest[i], tensor.band_rms[i], strict=True))
+            parts = [(f"band {b}", *values) for b, values in enumerate(bands)]
+            for of, largest, rms in [*parts, ("channels without rotation", tensor.rest_largest[i], tensor.rest_rms[i])]:
+                if rms is not None:
+                    row = {"tensor": name, "layer": layer, "of": of, "largest_difference": largest, "rms": rms}
+                    rows.append({**dict.fromkeys(COLUMNS.values()), **row})
+    return pd.DataFrame(rows, columns=["tensor", "layer", "of", *COLUMNS.values()])
+
+
+COLUMNS = {
+    "largest": "largest_difference",
+    "rms": "rms",
+    "relative_to_value": "over_value_q99",
+    "relative_to_vector": "largest_over_vector",
+    "norm_mean": "length_mean",
+    "norm_rms": "length_rms",
+    "null_norm_mean": "null_length_mean",
+    "null_norm_rms": "null_length_rms",
+    "clipped": "clipped_share",
+    "zeroed": "zeroed_share",
+}

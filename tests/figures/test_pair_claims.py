@@ -1,0 +1,102 @@
+"""What is said of quantized pairs and lengths: each sentence where it is true and where it is not."""
+
+import planted
+import pytest
+
+from qroar_core.diagnostics.anisotropy.figure import by_angle
+from qroar_core.diagnostics.anisotropy.result import Anisotropy
+from qroar_core.diagnostics.pair_error.figure import amplitude_and_phase
+from qroar_core.diagnostics.pair_error.result import PairErrors
+from qroar_core.diagnostics.rounding.figure import lengths
+from qroar_core.diagnostics.rounding.result import Roundings
+from qroar_core.figures.picture import OLDER
+
+D = planted.diagnosis()
+
+
+def seen_with(**changed):
+    return D.model_copy(update=changed)
+
+
+def test_the_angle_is_said_to_matter_only_where_the_null_falls_short():
+    def titled(*ratios):
+        return by_angle(seen_with(anisotropy=D.anisotropy.model_copy(update={"ratio": [list(ratios)]}))).title
+
+    assert "Yes: worst over best up to 3.00, null 1.10" in titled(1.0, 3.0)
+    assert "Not clearly: worst over best up to 1.20, null 1.10" in titled(1.2, 1.1)
+    assert titled(None, None).endswith("Too few pairs to tell")
+
+
+def test_what_errors_are_divided_by_is_said_and_is_on_the_axis():
+    by_step = by_angle(D)
+    assert "divided by the squared step" in by_step.how_to_read
+    assert by_step.figure.layout.yaxis.title.text == "squared error of a pair over its squared step"
+    by_error = by_angle(seen_with(anisotropy=D.anisotropy.model_copy(update={"over": "error"})))
+    assert "divided by the squared step" not in by_error.how_to_read
+    assert "Weights have no step" in by_error.how_to_read
+    assert "mean squared error" in by_error.figure.layout.yaxis.title.text
+    assert by_step.table.loc[1, ["error", "null"]].tolist() == [3.0, 0.16]
+
+
+def test_an_older_anisotropy_says_so_and_makes_no_claim_of_steps():
+    older = Anisotropy(angle=[0.0, 0.7], error=[[1.0, 3.0]], ratio=[[3.0]])
+    picture = by_angle(seen_with(anisotropy=older))
+    assert picture.sample == OLDER
+    assert picture.title.endswith("up to 3.0")
+    assert "step" not in picture.how_to_read + picture.figure.layout.yaxis.title.text
+    assert "null" not in picture.how_to_read
+    assert picture.table["null"].isna().all()
+    assert older.null_rows() == []
+
+
+def test_pairs_rounded_to_zero_are_said_where_there_are_any():
+    picture = amplitude_and_phase(D)
+    assert "They are 10.00% of all pairs, most in band 1 (20.00%)." in picture.how_to_read
+    assert picture.table["zeroed_share"].tolist() == [0.0, 0.0, 0.1, 0.3]
+    none = {"zeroed": [[0.0, 0.0]] * 2, "zeroed_share": 0.0}
+    clean = amplitude_and_phase(seen_with(pair_error=D.pair_error.model_copy(update=none)))
+    assert "No pair is rounded to zero." in clean.how_to_read
+    assert [t.text[0] for t in clean.figure.data[1:3]] == ["0", "1"]
+    assert picture.sample == "Counted on 64 tokens; the null is the mean of 2 draws (seed 0)."
+
+
+def test_older_pair_errors_say_whose_mean_the_share_is():
+    older = PairErrors(amplitude=[[0.1, 0.1]], phase=[[0.2, 0.2]], length_share=[[0.25, 0.25]])
+    picture = amplitude_and_phase(seen_with(pair_error=older))
+    assert picture.title.endswith("25% of the error energy is length, mean over bands and positions")
+    assert "rounded to zero" not in picture.how_to_read
+    assert "null" not in picture.how_to_read
+    assert (picture.sample, older.null_rows()) == (OLDER, [])
+
+
+def test_vectors_are_said_longer_or_shorter_as_they_are():
+    shorter = lengths(D)
+    assert shorter.title == "Quantized K vectors are 3.00% shorter on average (-3.00%; at random angles +0.60%)"
+    longer = lengths(seen_with(rounding=Roundings(k=planted.rounded_tensor(norm=0.01))))
+    assert longer.title == "Quantized K vectors are 1.50% longer on average (+1.50%; at random angles +0.60%)"
+    by_name = {t.name: list(t.y) for t in shorter.figure.data}
+    assert by_name["K, mean"] == pytest.approx([-0.02, -0.04])
+    assert by_name["K, RMS"] == pytest.approx([0.03, 0.06])
+    assert by_name["null: errors at random angles (K, mean)"] == pytest.approx([0.004, 0.008])
+    assert by_name["q, mean"] == pytest.approx([0.001, 0.002])
+
+
+def test_shares_at_the_grids_ends_are_said_where_there_are_any():
+    text = lengths(D).how_to_read
+    assert "37.50% of K's values that are not zero become zero, most in layer 1, KV head 1 (50.00%)." in text
+    assert "No value of K lies beyond the grid's end." in text
+    other = lengths(seen_with(rounding=Roundings(k=planted.rounded_tensor(zeroed=0.0, clipped=0.01)))).how_to_read
+    assert "No value of K that is not zero becomes zero." in other
+    assert "1.50% of K's values lie beyond the grid's end, most in layer 1, KV head 1 (2.00%)." in other
+    unknown = planted.rounded_tensor().model_copy(update={"zeroed": [[None] * 2] * 2, "clipped": [[None] * 2] * 2})
+    assert "grid's end" not in lengths(seen_with(rounding=Roundings(k=unknown))).how_to_read
+
+
+def test_the_table_of_lengths_names_heads_bands_and_the_rest():
+    table = lengths(D).table
+    assert len(table) == 2 * 2 * (2 + 2)
+    head = table[(table["tensor"] == "K") & (table["layer"] == 1) & (table["of"] == "KV head 0")].iloc[0]
+    assert (head["largest_difference"], head["zeroed_share"], head["null_length_mean"]) == (1.0, 0.5, 0.008)
+    partial = planted.rounded_tensor().model_copy(update={"rest_largest": [0.7, 0.8], "rest_rms": [0.1, 0.2]})
+    rows = lengths(seen_with(rounding=Roundings(k=partial))).table
+    assert rows[rows["of"] == "channels without rotation"]["largest_difference"].tolist() == [0.7, 0.8]

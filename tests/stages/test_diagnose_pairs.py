@@ -1,0 +1,170 @@
+"""Errors of pairs and coordinates as a diagnosis holds them, against q and K rounded by hand in float64."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from qroar_core import diagnose
+from qroar_core.models.stream import Condition, open_stream
+from qroar_core.models.text import Document, windows
+from qroar_core.specs import BandSpec, DiagnosisSpec, QuantizerSpec, QuantSpec, RopeSpec
+
+TEXT = [Document("a", "".join(chr(97 + (i * i + 3 * i) % 26) for i in range(900)))]
+YARN = RopeSpec("yarn", 2.0)  # attention factor 1.069
+L, DIM, HALF, BANDS, ANGLES = 128, 16, 8, 4, 16
+SPEC = DiagnosisSpec(length=L, short_length=32, paired_tokens=16, windows=2, eps=0.02, bands=BandSpec(BANDS),
+                     position_bins=4, chunk=64)  # fmt: skip
+# 32 tokens a group; the last of 128 is complete
+CHANNEL = QuantizerSpec(4, scale="channel", group_size=32)
+
+
+def kept_of(loaded):
+    """Layer -> q, K, cos and sin of every position, float64 numpy."""
+    kept = {}
+
+    class Keep:
+        def on_attention(self, tap):
+            kept[tap.layer] = [x.double().numpy() for x in (tap.q, tap.k, tap.cos, tap.sin)]
+
+        def on_layer(self, *args):
+            pass
+
+    with open_stream(loaded, Condition(YARN), L, chunk=L) as stream:
+        list(stream.run(windows(loaded.tokenizer, TEXT, L, 1).ids, (Keep(),)))
+    return kept
+
+
+def to_grid(x, step):
+    return np.round(x / step) * step
+
+
+def by_token(x, bits):
+    step = np.abs(x).max(-1, keepdims=True) / (2 ** (bits - 1) - 1)
+    return to_grid(x, step), np.broadcast_to(step, x.shape)
+
+
+def by_channel(x):
+    groups = x.reshape(len(x), L // 32, 32, DIM)
+    step = np.broadcast_to(np.abs(groups).max(2, keepdims=True) / 7, groups.shape)
+    return to_grid(groups, step).reshape(x.shape), step.reshape(x.shape)
+
+
+def rounded(kind, k, cos, sin):
+    """K rounded, and the step of every value on the axes where it is rounded, mapped to a pair's mean square."""
+    if kind == "token":
+        out, step = by_token(k, 4)
+    elif kind == "hadamard":
+        signs = np.array([[(-1.0) ** bin(i & j).count("1") for j in range(DIM)] for i in range(DIM)]) / 4
+        out, step = by_token(k @ signs, 4)
+        out = out @ signs
+    elif kind == "block":
+        parts = k.reshape(*k.shape[:-1], 2, 8)
+        low, high = parts.min(-1, keepdims=True), parts.max(-1, keepdims=True)
+        step = (high - low) / 15
+        out = (low + to_grid(parts - low, step)).reshape(k.shape)
+        step = np.broadcast_to(step, parts.shape).reshape(k.shape)
+    elif kind == "channel":
+        out, step = by_channel(k)
+    else:  # before RoPE: turned back by hand as complex numbers that carry the attention factor
+        turn = cos + 1j * sin
+        z = (k[..., :HALF] + 1j * k[..., HALF:]) / turn
+        out, step = by_channel(np.concatenate([z.real, z.imag], -1))
+        w = (out[..., :HALF] + 1j * out[..., HALF:]) * turn
+        out = np.concatenate([w.real, w.imag], -1)
+        square = (step[..., :HALF] ** 2 + step[..., HALF:] ** 2) / 2 * np.abs(turn) ** 2
+        return out, square
+    return out, (step[..., :HALF] ** 2 + step[..., HALF:] ** 2) / 2
+
+
+KINDS = {
+    "token": QuantizerSpec(4),
+    "hadamard": QuantizerSpec(4, rotation="hadamard"),
+    "block": QuantizerSpec(4, scale="block", levels="affine", group_size=8),
+    "channel": CHANNEL,
+    "before": replace(CHANNEL, before_rope=True),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_pair_by_hand(tiny, kind):
+    loaded = tiny(dtype=torch.float64)
+    found = diagnose.run(loaded, YARN, QuantSpec(k=KINDS[kind]), SPEC, TEXT)
+    cells = np.zeros((2, BANDS, ANGLES)), np.zeros((2, BANDS, ANGLES))  # error over squared step, pairs
+    length = energy = zeroed = 0.0
+    layers = kept_of(loaded)
+    for layer, (_, k, cos, sin) in layers.items():
+        out, square = rounded(kind, k, cos, sin)
+        z, w = (x[..., :HALF] + 1j * x[..., HALF:] for x in (k, out))
+        angle = np.arctan2(np.abs(z.imag), np.abs(z.real))
+        at = np.minimum((angle / (np.pi / 2) * ANGLES).astype(int), ANGLES - 1)
+        band = np.broadcast_to(np.arange(HALF) // 2, at.shape)
+        np.add.at(cells[0][layer], (band, at), np.abs(w - z) ** 2 / square)
+        np.add.at(cells[1][layer], (band, at), 1)
+        length += ((np.abs(w) - np.abs(z)) ** 2).sum()
+        energy += (np.abs(w - z) ** 2).sum()
+        zeroed += (np.abs(w) < 1e-9).mean() / len(layers)
+        stretch = np.linalg.norm(out, axis=-1) / np.linalg.norm(k, axis=-1) - 1
+        assert found.rounding.k.norm_mean[layer] == pytest.approx(stretch.mean(1), rel=1e-3, abs=1e-6)
+        assert found.rounding.k.norm_rms[layer] == pytest.approx(np.sqrt((stretch**2).mean(1)), rel=1e-4)
+        assert found.rounding.k.largest[layer] == pytest.approx(np.abs(out - k).max((1, 2)), rel=1e-4)
+        assert found.rounding.k.rms[layer] == pytest.approx(np.sqrt(((out - k) ** 2).mean((1, 2))), rel=1e-4)
+        off = np.abs(out - k)
+        by_band = [off[..., [2 * b, 2 * b + 1, HALF + 2 * b, HALF + 2 * b + 1]] for b in range(BANDS)]
+        assert found.rounding.k.band_rms[layer] == pytest.approx([np.sqrt((x**2).mean()) for x in by_band], rel=1e-4)
+        assert found.rounding.k.band_largest[layer] == pytest.approx([x.max() for x in by_band], rel=1e-4)
+        if kind in ("token", "channel"):
+            assert found.rounding.k.zeroed[layer] == pytest.approx((out == 0).mean((1, 2)), abs=1e-9)
+        assert found.rounding.k.clipped[layer] == [0.0, 0.0]
+        mean = cells[0][layer] / np.maximum(cells[1][layer], 1)
+        for b in range(BANDS):
+            enough = mean[b][cells[1][layer][b] >= 32]
+            ratio = found.anisotropy.ratio[layer][b]
+            assert ratio == pytest.approx(enough.max() / enough.min(), rel=1e-3) if len(enough) else ratio is None
+    with np.errstate(invalid="ignore"):
+        mean = np.nanmean(cells[0] / cells[1], axis=0)
+    for b in range(BANDS):
+        there = [i for i, x in enumerate(found.anisotropy.error[b]) if x is not None]
+        assert [found.anisotropy.error[b][i] for i in there] == pytest.approx(mean[b][there], rel=1e-3)
+    assert found.pair_error.share == pytest.approx(length / energy, rel=1e-4)
+    assert found.pair_error.zeroed_share == pytest.approx(zeroed, abs=1e-9)
+    assert found.rounding.q is None
+    assert (found.anisotropy.over, found.anisotropy.sample.tokens) == ("step", L)
+
+
+def test_q_is_there_where_it_is_quantized_and_the_coarser_step_counts(tiny):
+    loaded = tiny(dtype=torch.float64)
+    quant = QuantSpec(k=QuantizerSpec(8), qk=QuantizerSpec(4))
+    found = diagnose.run(loaded, YARN, quant, SPEC, TEXT)
+    for layer, (q, k, _, _) in kept_of(loaded).items():
+        out, _ = by_token(q, 4)
+        off = np.abs(out - q).reshape(2, -1)  # two query heads a KV head
+        assert found.rounding.q.largest[layer] == pytest.approx(off.max(1), rel=1e-4)
+        assert found.rounding.q.zeroed[layer] == pytest.approx((out == 0).reshape(2, -1).mean(1), abs=1e-9)
+        assert found.rounding.k.zeroed[layer] == pytest.approx((by_token(k, 8)[0] == 0).mean((1, 2)), abs=1e-9)
+    alone = diagnose.run(loaded, YARN, QuantSpec(k=QuantizerSpec(4)), SPEC, TEXT)
+    for one, other in zip(found.anisotropy.error, alone.anisotropy.error, strict=True):
+        there = [(a, b) for a, b in zip(one, other, strict=True) if a is not None]
+        assert np.mean([a for a, _ in there]) == pytest.approx(np.mean([b for _, b in there]), rel=0.1)
+
+
+def test_chunk_size_changes_no_number(tiny):
+    loaded = tiny(dtype=torch.float64)
+    quant = QuantSpec(k=QuantizerSpec(4), qk=QuantizerSpec(4))
+    one, other = (diagnose.run(loaded, YARN, quant, replace(SPEC, chunk=c, null_draws=2), TEXT) for c in (128, 24))
+    for name in ("anisotropy", "pair_error", "rounding"):
+        a, b = (getattr(d, name).model_dump() for d in (one, other))
+        assert flat(a) == pytest.approx(flat(b), rel=1e-4, abs=1e-7), name
+    assert len(one.anisotropy.null.largest) == 2
+    again = diagnose.run(loaded, YARN, quant, replace(SPEC, seed=1, null_draws=2), TEXT)
+    assert again.anisotropy.sample.seed == 1
+
+
+def flat(value):
+    """Every number in nested lists and dicts, None as -1."""
+    if isinstance(value, dict):
+        return [x for v in value.values() for x in flat(v)]
+    if isinstance(value, list):
+        return [x for v in value for x in flat(v)]
+    return [] if isinstance(value, str) else [-1.0 if value is None else float(value)]
