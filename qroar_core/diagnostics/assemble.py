@@ -13,8 +13,9 @@ from qroar_core.diagnostics.frame import SIDES, Frame, Rounding
 from qroar_core.diagnostics.layer_groups import Counted, Errors, groups_of
 from qroar_core.diagnostics.logit_noise.observe import LocalNoise, PropagatedNoise
 from qroar_core.diagnostics.logit_noise.table import noise_of
+from qroar_core.diagnostics.outliers.measure import Deal
 from qroar_core.diagnostics.outliers.observe import OutlierRecorder
-from qroar_core.diagnostics.outliers.table import outliers_of
+from qroar_core.diagnostics.outliers.table import compared, outliers_of
 from qroar_core.diagnostics.pair_error.observe import PairErrorRecorder
 from qroar_core.diagnostics.pair_error.table import pair_errors_of
 from qroar_core.diagnostics.pressure.observe import PressureRecorder
@@ -46,11 +47,13 @@ class Recorders:
     noise: LocalNoise | None
 
     @classmethod
-    def of(cls, frame: Frame, rounding: Rounding, turnings: tuple[Turning, ...], rows: Sampled) -> Recorders:
-        """All that this measurement asks for."""
+    def of(cls, frame: Frame, rounding: Rounding, turnings: tuple[Turning, ...], rows: Sampled, plan: Any) -> Recorders:
+        """All that this measurement asks for. `plan` is diagnose.Plan."""
         rounds = rounding.rounds_logits
+        halves = compared(frame.short_bins(plan.short_length), frame.bins.count)
+        deal = Deal(frame.bins, *halves, plan.spec.null_draws, plan.spec.seed) if halves else None
         return cls(
-            OutlierRecorder(frame),
+            OutlierRecorder(frame, deal, rounds),
             DilationRecorder(frame),
             PressureRecorder(frame, turnings, rows),
             AnisotropyRecorder(frame) if rounds else None,
@@ -114,7 +117,8 @@ def assemble(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, plan: Any, f
         survival={side: survival_of(passes.long.tails[side], passes.short.tails[side]) for side in SIDES},
         dilation=dilation_of(local.outliers.maps["k/post"], local.dilation.quantiles, frame.channel_band, early),
         anisotropy=anisotropy_of(angles, still=geo.without_rope) if angles else None,
-        outliers=outliers_of(local.outliers.maps, local.outliers.errors, early),
+        outliers=outliers_of(local.outliers.maps, local.outliers.errors, local.outliers.deal, frame.channel_band,
+                             plan.spec, geo.without_rope),
         hidden=similarity_of(passes.hidden) if passes.hidden else None,
         position_edges=frame.bins.edges(),
         length=plan.length,
