@@ -9,8 +9,9 @@ from qroar_core.diagnostics.anisotropy.result import Anisotropy
 from qroar_core.diagnostics.bands.result import Band, Pairs
 from qroar_core.diagnostics.dilation.result import Dilation
 from qroar_core.diagnostics.logit_noise.result import LogitNoise
-from qroar_core.diagnostics.outliers.result import Outliers
+from qroar_core.diagnostics.outliers.result import Outliers, OutliersByRule
 from qroar_core.diagnostics.pair_error.result import PairErrors
+from qroar_core.diagnostics.sample import Sample
 from qroar_core.diagnostics.similarity.result import HiddenSimilarity
 from qroar_core.diagnostics.tails.result import Survival, TailTable
 from qroar_core.results import Diagnosis, Evaluation, ScalesFile, SearchReport
@@ -132,15 +133,30 @@ def diagnosis(quantized=True, pairing="half"):
                           quantiles={"0.5": by_bin}),
         anisotropy=Anisotropy(angle=[0.0, math.pi / 4], error=[[1.0, 3.0], [1.0, 1.5]], ratio=[[3.0, 1.5], [2.0, None]])
         if quantized else None,
-        outliers=Outliers(
-            maps={side: maps for side in sides}, rule="iqr", jaccard={"k/post": [[1.0, 0.5], [0.25, 0.0]]},
-            mass_moved={"k/post": [[0.0, 0.1], [0.3, 1.0]]}, error_share={"int4": [[0.5, 0.1], [0.2, None]]},
-            entry_share=[[0.05, 0.0], [0.01, 0.0]],
-        ),
+        outliers=outliers({side: maps for side in sides}),
         hidden=HiddenSimilarity(cosine=[[1.0, 0.99], [0.99, 0.98]], sqnr_db=[[40.0, 30.0], [20.0, 10.0]])
         if quantized else None,
         position_edges=[0, 32, 64], length=64, short_length=16, windows=2, paired_tokens=8, eps=0.01, text="planted",
         pairing=pairing, rotary_dim=8, head_dim=8, n_kv_heads=2, scales_mode=None,
+    )  # fmt: skip
+
+
+def outliers(maps):
+    by_iqr = OutliersByRule(
+        rule="iqr", parameter=1.5, jaccard={"k/post": [[1.0, 0.5], [0.25, 0.0]]},
+        mass_moved={"k/post": [[0.0, 0.1], [0.3, 1.0]]}, error_share={"int4": [[0.5, 0.1], [0.2, None]]},
+        entry_share=[[0.05, 0.0], [0.01, 0.0]], entry_limit=[[2.0, 2.0], [2.5, 2.5]],
+        count={"k/post": [[1, 2], [0, 1]]}, magnitude={"k/post": [[2.0, 5.0], [None, 3.0]]},
+        stand_out={"k/post": [[2, 4], [4, 1]]}, jaccard_null={"k/post": [[1.0, 0.9], [0.8, 1.0]]},
+        share_null={"k/post": [0.9, 0.85, 0.95]},
+    )
+    strict = by_iqr.model_copy(update={"parameter": 3.0, "jaccard": {"k/post": [[1.0, None], [None, None]]},
+                                       "mass_moved": {"k/post": [[0.0, None], [None, None]]},
+                                       "stand_out": {"k/post": [[2, 0], [0, 0]]}})  # fmt: skip
+    by_mad = by_iqr.model_copy(update={"rule": "mad", "parameter": 3.5, "entry_share": [[0.1, 0.1], [0.1, 0.1]]})
+    return Outliers(
+        **dict(by_iqr), maps=maps, others=[by_iqr, strict, by_mad],
+        error_by_channel={"int4": [[0.125] * 8, [0.3, *[0.1] * 7]]}, sample=Sample(tokens=64, seed=0),
     )  # fmt: skip
 
 
