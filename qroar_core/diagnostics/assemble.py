@@ -16,6 +16,7 @@ from qroar_core.diagnostics.logit_noise.table import noise_of
 from qroar_core.diagnostics.outliers.measure import Deal
 from qroar_core.diagnostics.outliers.observe import OutlierRecorder
 from qroar_core.diagnostics.outliers.table import compared, outliers_of
+from qroar_core.diagnostics.outliers.weights import matrices_of, unavailable
 from qroar_core.diagnostics.pair_error.observe import PairErrorRecorder
 from qroar_core.diagnostics.pair_error.table import pair_errors_of
 from qroar_core.diagnostics.pressure.observe import PressureRecorder
@@ -118,7 +119,8 @@ def assemble(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, plan: Any, f
         dilation=dilation_of(local.outliers.maps["k/post"], local.dilation.quantiles, frame.channel_band, early),
         anisotropy=anisotropy_of(angles, still=geo.without_rope) if angles else None,
         outliers=outliers_of(local.outliers.maps, local.outliers.errors, local.outliers.deal, frame.channel_band,
-                             plan.spec, geo.without_rope),
+                             plan.spec, geo.without_rope, matrices_of(loaded, passes.scales, quant.weights),
+                             unavailable(loaded)),
         hidden=similarity_of(passes.hidden) if passes.hidden else None,
         position_edges=frame.bins.edges(),
         length=plan.length,

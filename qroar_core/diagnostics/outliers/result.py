@@ -7,6 +7,26 @@ from qroar_core.diagnostics.sample import Sample
 from qroar_core.result import LayerBand, Number, PerBand, Result
 
 
+class MatrixMap(Result):
+    """W_Q or W_K whatever the rule."""
+
+    rows: list[LayerBand]  # [layer][head][channel], mean |w| of an output row
+    columns: LayerBand  # [layer][column], mean |w| of an input column
+    error_by_channel: dict[str, LayerBand]  # quantizer -> [layer][channel], part of the matrix's rounding error
+
+
+class MatrixByRule(Result):
+    """Outlier rows and columns of W_Q or W_K; [layer][band] of rows, [layer] of columns."""
+
+    count: LayerBand  # outlier rows of all heads
+    magnitude: LayerBand  # mean |w| of the largest over its head's median row
+    row_share: LayerBand  # outlier rows over all
+    error_share: dict[str, LayerBand]  # quantizer -> part of the band's rounding error on outlier rows
+    columns: PerBand  # outlier columns
+    column_share: PerBand  # over all
+    column_error_share: dict[str, PerBand]  # quantizer -> part of the rounding error on outlier columns
+
+
 class OutliersByRule(Result):
     """What one rule with one parameter calls outliers; dictionaries are by tensor, "k/post" and so on."""
 
@@ -21,6 +41,7 @@ class OutliersByRule(Result):
     magnitude: dict[str, LayerBand] = {}  # [layer][band]: mean |x| of the largest over its head's median channel
     stand_out: dict[str, LayerBand] = {}  # [layer][kv_head]: channels that stand out early or late, or both
     jaccard_null: dict[str, LayerBand] = {}  # `jaccard` of positions dealt at random, mean over draws
+    matrices: dict[str, MatrixByRule] = {}  # "W_Q", "W_K"
     share_null: dict[str, PerBand] = {}  # of all layers and heads at once: mean, least and greatest over draws
 
     def share_of_both(self, which: str) -> Number:
@@ -38,6 +59,8 @@ class Outliers(OutliersByRule):
     maps: dict[str, list[list[list[PerBand]]]]  # "k/post" -> [layer][kv_head][channel][bin]
     others: list[OutliersByRule] = []  # the same by other rules and parameters, the asked one among them
     error_by_channel: dict[str, LayerBand] = {}  # of K: quantizer -> [layer][channel], part of the layer's error
+    matrix_maps: dict[str, MatrixMap] = {}  # "W_Q", "W_K"
+    no_matrices: str = ""  # why W_Q and W_K are not there
     disjoint: bool = True  # False: the short context is the whole one, so nothing late is held against it
     sample: Sample | None = None
 
@@ -71,6 +94,13 @@ class Outliers(OutliersByRule):
                         quantity=f"{name}: share of K's error on outlier entries, mean over layers and bands",
                         control="as many entries chosen at random")
             )  # fmt: skip
+        for matrix, of in self.matrices.items():
+            for name, shares in of.error_share.items():
+                rows.append(
+                    NullRow(diagnostic="Outliers", measured=mean_of(shares), null=mean_of(of.row_share),
+                            quantity=f"{matrix}, {name}: share of the weights' error on outlier rows, mean over layers "
+                            "and bands", control="as many rows chosen at random")
+                )  # fmt: skip
         return rows
 
 

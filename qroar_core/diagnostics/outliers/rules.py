@@ -99,11 +99,15 @@ def standing_out(magnitude: Tensor, band_of_channel: Tensor, rule: str = "iqr",
     m = magnitude.double()
     out = m > outlier_limit(m, rule, parameter)[:, None]
     times = torch.where(out, m / m.quantile(0.5, -1)[:, None], -torch.inf)
-    bands = int(band_of_channel.max()) + 1
-    count, largest = torch.zeros(bands, dtype=torch.float64), torch.full((bands,), torch.nan, dtype=torch.float64)
-    for band in range(bands):
-        here = band_of_channel == band
-        count[band] = out[:, here].sum()
-        if count[band]:
-            largest[band] = times[:, here].max()
+    count = by_band(out.sum(0).double(), band_of_channel)
+    largest = torch.full_like(count, torch.nan)
+    for band in torch.nonzero(count)[:, 0].tolist():
+        largest[band] = times[:, band_of_channel == band].max()
     return count, largest
+
+
+def by_band(channels: Tensor, band_of_channel: Tensor) -> Tensor:
+    """Sums (..., bands) of what channels (..., head_dim) hold; channels of no band (-1) are left out."""
+    used = band_of_channel >= 0
+    out = torch.zeros(*channels.shape[:-1], int(band_of_channel.max()) + 1, dtype=torch.float64)
+    return out.index_add_(-1, band_of_channel[used], channels[..., used].double())

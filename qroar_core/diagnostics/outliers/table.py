@@ -15,6 +15,7 @@ from qroar_core.diagnostics.outliers.entries import EDGES, Entries, EntryMeter
 from qroar_core.diagnostics.outliers.measure import ChannelMaps, ChannelMeter, Deal
 from qroar_core.diagnostics.outliers.result import Outliers, OutliersByRule
 from qroar_core.diagnostics.outliers.rules import offered, outlier_shift, standing_out
+from qroar_core.diagnostics.outliers.weights import Matrix
 from qroar_core.diagnostics.sample import Sample
 from qroar_core.specs import DiagnosisSpec
 from qroar_core.specs.outliers import parameter_in_force
@@ -50,7 +51,8 @@ class Channels:
 
 
 def outliers_of(sides: Mapping[str, Sequence[ChannelMeter]], errors: Sequence[EntryMeter], deal: Deal | None,
-                band_of_channel: Tensor, spec: DiagnosisSpec, still: Sequence[int] = ()) -> Outliers:  # fmt: skip
+                band_of_channel: Tensor, spec: DiagnosisSpec, still: Sequence[int] = (),
+                matrices: Mapping[str, Matrix] | None = None, no_matrices: str = "") -> Outliers:  # fmt: skip
     """Channel maps, how outlier channels move, and what share of the error outliers carry.
 
     Args:
@@ -58,7 +60,9 @@ def outliers_of(sides: Mapping[str, Sequence[ChannelMeter]], errors: Sequence[En
         errors: of every layer.
         deal: the early and the late bins, and their positions dealt at random; None: there is nothing late.
         still: layers without RoPE, which have no bands.
+        matrices: W_Q and W_K; or why they are not there.
     """
+    matrices = matrices or {}
     maps, channels = {}, {}
     for side, meters in sides.items():
         found = [meter.result() for meter in meters]
@@ -66,7 +70,12 @@ def outliers_of(sides: Mapping[str, Sequence[ChannelMeter]], errors: Sequence[En
         channels[side] = Channels.of(found, deal)
     entries = [meter.result() for meter in errors]
     asked = spec.outlier_rule, parameter_in_force(spec.outlier_rule, spec.outlier_parameter)
-    others = [by_rule(channels, entries, band_of_channel, *rule, still) for rule in offered(*asked)]
+    others = [
+        by_rule(channels, entries, band_of_channel, *rule, still).model_copy(
+            update={"matrices": {name: m.by_rule(band_of_channel, *rule, still) for name, m in matrices.items()}}
+        )
+        for rule in offered(*asked)
+    ]
     mine = next(found for found in others if (found.rule, found.parameter) == asked)
     tokens = next(iter(sides.values()))[0].bins.length
     return Outliers(
@@ -75,6 +84,8 @@ def outliers_of(sides: Mapping[str, Sequence[ChannelMeter]], errors: Sequence[En
         others=others,
         error_by_channel={name: listed(significant(_channel_shares(entries, at)))
                           for at, name in enumerate(entries[0].variants)},
+        matrix_maps={name: matrix.map() for name, matrix in matrices.items()},
+        no_matrices=no_matrices,
         disjoint=deal is not None,
         sample=Sample(tokens=tokens, seed=spec.seed, error=_said(spec.null_draws) if deal else ""),
     )  # fmt: skip
