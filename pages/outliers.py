@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from pages.parts import need, outlier_rule, pick
+from pages.parts import need, outlier_rule, outlier_weights, pick
 from pages.parts.show import picture
 from pages.parts.work import diagnosing
 from qroar_core.diagnostics.outliers import figure as outliers
@@ -48,4 +48,5 @@ picture(rules.counts(by_rule, which), "outlier-counts")
 picture(rules.shift(by_rule, which), "outlier-shift")
 picture(rules.error_share(by_rule), "outlier-error")
 picture(rules.error_by_channel(result), "outlier-channels")
+outlier_weights.weight_outliers(by_rule, of)
 st.page_link("pages/noise.py", label="Next: noise", icon=":material/arrow_forward:")

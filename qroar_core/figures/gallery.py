@@ -11,6 +11,7 @@ from qroar_core.diagnostics.dilation import figure as dilation
 from qroar_core.diagnostics.logit_noise import figure as noise
 from qroar_core.diagnostics.outliers import figure as outliers
 from qroar_core.diagnostics.outliers import figure_rules as outlier_rules
+from qroar_core.diagnostics.outliers import figure_weights as outlier_weights
 from qroar_core.diagnostics.pair_error import figure as pair_error
 from qroar_core.diagnostics.pressure import figure as pressure
 from qroar_core.diagnostics.similarity import figure as similarity
@@ -60,6 +61,7 @@ def diagnosed(diagnosis: Diagnosis) -> list[Picture]:
         *(outlier_rules.shift(diagnosis, which) for which in diagnosis.outliers.jaccard),
         outlier_rules.error_share(diagnosis),
         outlier_rules.error_by_channel(diagnosis),
+        *outlier_weights.every(diagnosis),
         noise.by_group(diagnosis),
         *_each_group(diagnosis, noise.by_position),
         noise.by_layer_and_band(diagnosis),

@@ -19,10 +19,18 @@ def test_it_opens_on_the_loudest_layer_and_head_with_band_edges(loaded_app):
     assert titles(app) == [
         "K after RoPE peaks at 3: layer 0, KV head 1, channel 0",
         "Which channels of K after RoPE stand out? (layer 0, KV head 1)",
-        "4 channels of K after RoPE stand out, 3 of them in band 1, by up to 5 times their head's median",
+        "Channels of K after RoPE that stand out: 4, of which 3 in band 1, by up to 5 times their head's median",
         "Of the channels of K after RoPE that stand out early or late, 45% do both (90% by chance)",
         "Outliers are 1.5% of the entries and carry 26.7% of the int4 error",
         "One channel of K carries up to 2.4 times its even share of the int4 error",
+        "Rows of W_Q in layer 0: channel 2: pair 2, band 1, of head 0 is 6 times its head's median row",
+        "Input columns of W_Q that stand out: 1, 12.5% of all; they carry 25.0% of the int4 per tensor error and 25.0% of "
+        "the int4 per channel error",
+        "Rows of W_Q that stand out: 1, of which 1 in band 1, by up to 6 times their head's median",
+        "Outlier rows of W_Q are 3.1% of its rows and carry 5.0% of the int4 error per tensor and 20.0% of the int4 "
+        "error per channel",
+        "One channel's rows of W_Q carry up to 1 times its even share per tensor and 5.2 times its even share per "
+        "channel of the int4 error",
     ]
     large = json.loads(app.get("plotly_chart")[1].proto.spec)["layout"]
     assert [line["y0"] for line in large["shapes"]] == [1.5, 3.5, 5.5]
@@ -75,6 +83,23 @@ def test_another_rule_in_the_options_asks_for_a_new_diagnosis(loaded_app, stages
     assert (asked[-1].outlier_rule, asked[-1].outlier_parameter) == ("percentile", 0.97)
     app.number_input(key="outlier parameter asked percentile").set_value(0.3).run()
     assert "must lie in [0.5, 1)" in app.error[0].value
+
+
+def test_a_matrix_and_a_width_are_picked_and_what_is_missing_says_why(loaded_app, stages):
+    app = diagnosed(loaded_app)
+    app.segmented_control(key="outlier matrix").set_value("W_K").run()
+    app.segmented_control(key="outlier width").set_value("int8").run()
+    assert titles(app)[9] == "Outlier rows of W_K are 3.1% of its rows and carry 6.2% of the int8 error per tensor"
+    assert not app.exception
+
+
+@pytest.mark.parametrize(("why", "said"), [("latent", "Not available: latent."), ("", "older version; diagnose again")])
+def test_a_model_without_matrices_says_why(loaded_app, stages, why, said):
+    whole = planted.diagnosis()
+    bare = whole.outliers.model_copy(update={"matrix_maps": {}, "matrices": {}, "no_matrices": why})
+    stages.patch(stages.diagnose, "run", lambda *a, **kw: whole.model_copy(update={"outliers": bare}))
+    app = diagnosed(loaded_app)
+    assert any(said in info.value for info in app.info)
 
 
 def test_deep_models_are_paged(loaded_app, stages):

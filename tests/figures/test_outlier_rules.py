@@ -80,17 +80,17 @@ def test_error_share_stands_beside_as_many_entries_at_random():
 def test_counts_by_band_stand_beside_the_same_outliers_shuffled_over_channels():
     picture = rules.counts(D, "k/post")
     assert picture.title == (
-        "4 channels of K after RoPE stand out, 3 of them in band 1, by up to 5 times their head's median"
+        "Channels of K after RoPE that stand out: 4, of which 3 in band 1, by up to 5 times their head's median"
     )
     assert panel(picture, 0) == [[1, 2], [0, 1]]
     assert panel(picture, 1) == [[1.5, 1.5], [0.5, 0.5]]  # two bands of four channels each
     assert list(picture.table["times_median"].fillna(-1)) == [2.0, 5.0, -1, 3.0]
     none = with_outliers(count={"k/post": [[0, 0]] * 2}, magnitude={"k/post": [[None, None]] * 2})
-    assert rules.counts(none, "k/post").title == "No channel of K after RoPE stands out (IQR, fence 1.5)"
+    assert rules.counts(none, "k/post").title == "None of the channels of K after RoPE stands out (IQR, fence 1.5)"
 
 
 def test_a_percentile_says_that_it_names_the_same_share_everywhere():
-    says = "same share of channels outliers in every head"
+    says = "the same share outliers in every head"
     assert says in rules.counts(with_outliers(rule="percentile", parameter=0.9), "k/post").how_to_read
     assert says not in rules.counts(D, "k/post").how_to_read
 
@@ -107,11 +107,14 @@ def test_error_by_channel_is_in_times_an_even_share_with_band_edges():
 
 
 def test_null_rows_hold_what_the_figures_draw():
-    both, error = D.outliers.null_rows()
+    both, error, *weights = D.outliers.null_rows()
     assert both.measured == pytest.approx(5 / 11)
     assert (both.null, both.low, both.high) == (0.9, 0.85, 0.95)
     assert error.measured == pytest.approx((0.5 + 0.1 + 0.2) / 3)
     assert error.null == pytest.approx(0.015)
+    assert len(weights) == 6
+    assert weights[-1].quantity.startswith("W_K, int4 per channel: share of the weights' error on outlier rows")
+    assert (weights[-1].measured, weights[-1].null) == (0.2, 0.125 / 4)
     assert D.outliers.parameters("iqr") == [1.5, 3.0]
     with pytest.raises(KeyError, match="iqr 9"):
         D.outliers.under("iqr", 9.0)

@@ -11,6 +11,7 @@ from qroar_core.diagnostics.tails.figure import NAMES
 from qroar_core.figures.maps import Panel, Rows, column_at, side_by_side
 from qroar_core.figures.once import once
 from qroar_core.figures.picture import Picture, counted_on
+from qroar_core.result import LayerBand
 from qroar_core.results import Diagnosis
 
 RULE_WORDS = {"iqr": "IQR, fence", "mad": "MAD, threshold", "percentile": "percentile"}
@@ -35,29 +36,36 @@ def counts(diagnosis: Diagnosis, which: str) -> Picture | None:
     found = diagnosis.outliers
     if which not in found.count:
         return None
-    count, times = found.count[which], found.magnitude[which]
+    return band_counts(
+        diagnosis, found.count[which], found.magnitude[which], f"channels of {NAMES[which]}", "channels",
+        counted_on(found.sample),
+        "channels whose mean |x| over the whole context is an outlier among all channels of their head",
+    )  # fmt: skip
+
+
+def band_counts(diagnosis: Diagnosis, count: LayerBand, times: LayerBand, what: str, unit: str, sample: str,
+                meaning: str) -> Picture:  # fmt: skip
+    """Outlier `what` by layer and band beside as many spread evenly over channels."""
     width = [band_of_channel(diagnosis).count(b.index) for b in diagnosis.bands]
     shuffled = [[None if v is None else _total([row]) * w / sum(width) for v, w in zip(row, width)] for row in count]
     columns = [str(b.index) for b in diagnosis.bands]
-    panels = [Panel("outlier channels", count, columns, "band", "band"),
+    panels = [Panel(f"outlier {unit}", count, columns, "band", "band"),
               Panel("null: channels shuffled", shuffled, columns, "band", "band")]  # fmt: skip
-    table = _by_band(diagnosis, {"channels": count, "channels_null": shuffled, "times_median": times})
     by_band = [_total([[row[b]] for row in count]) for b in range(len(columns))]
     total, most = sum(by_band), max(by_band, default=0.0)
     largest = max((v for row in times for v in row if v is not None), default=None)
-    title = f"No channel of {NAMES[which]} stands out ({rule_words(diagnosis)})"
+    title = f"None of the {what} stands out ({rule_words(diagnosis)})"
     if total:
-        title = (f"{total:.0f} channels of {NAMES[which]} stand out, {most:.0f} of them in band "
-                 f"{by_band.index(most)}, by up to {largest:.3g} times their head's median")  # fmt: skip
+        title = (f"{what[0].upper()}{what[1:]} that stand out: {total:.0f}, of which "
+                 f"{most:.0f} in band {by_band.index(most)}, by up to {largest:.3g} times their head's median")
+    same = " A percentile calls the same share outliers in every head." * (diagnosis.outliers.rule == "percentile")
     return Picture(
         title,
-        side_by_side(panels, diagnosis.layer_names(), "channels"),
-        table,
-        f"Left: channels whose mean |x| over the whole context is an outlier among all channels of their head (rule: "
-        f"{rule_words(diagnosis)}), of all KV heads. Right, the null: as many outliers spread evenly over the channels "
-        "of all bands, as shuffling the channels would on average."
-        + (" A percentile calls the same share of channels outliers in every head." * (found.rule == "percentile")),
-        sample=counted_on(found.sample),
+        side_by_side(panels, diagnosis.layer_names(), unit),
+        _by_band(diagnosis, {unit: count, f"{unit}_null": shuffled, "times_median": times}),
+        f"Left: {meaning} (rule: {rule_words(diagnosis)}), of all heads. Right, the null: as many outliers spread "
+        f"evenly over the channels of all bands, as shuffling the channels would on average.{same}",
+        sample=sample,
     )
 
 
