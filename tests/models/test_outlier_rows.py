@@ -3,8 +3,11 @@
 import pytest
 import torch
 from families_table import CASES, loaded_of
+from small_specs import INT4, SMALL, TEXT
 
+from qroar_core import diagnose
 from qroar_core.diagnostics.outliers.weights import matrices_of, unavailable
+from qroar_core.specs import QuantSpec, RopeSpec
 
 
 @pytest.fixture
@@ -71,3 +74,19 @@ def test_latent_attention_says_why_it_has_none(build, name):
     assert matrices_of(loaded, None, None) == {}
     assert unavailable(build("qwen2")) == ""
     assert torch.is_tensor(matrices_of(build("qwen2"), None, None)["W_K"].rows)
+
+
+def test_layers_without_rope_have_no_bands(build):
+    loaded = build("smollm3")
+    still = loaded.geometry.without_rope
+    assert still
+    found = diagnose.run(loaded, RopeSpec(), INT4, SMALL, TEXT).outliers
+    for layer in range(loaded.geometry.n_layers):
+        for table in (found.count["k/post"], found.entry_share, found.error_share["int4"], found.matrices["W_K"].count):
+            assert (table[layer] == [None, None]) == (layer in still)
+
+
+def test_a_whole_diagnosis_says_why_latent_attention_has_no_rows(build):
+    found = diagnose.run(build("deepseek_v2"), RopeSpec(), QuantSpec(), SMALL, TEXT).outliers
+    assert found.matrices == found.matrix_maps == {}
+    assert "latent" in found.no_matrices

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pandas as pd
 import plotly.graph_objects as go
 
@@ -156,7 +158,7 @@ def error_by_channel(diagnosis: Diagnosis) -> Picture | None:
     bands = band_of_channel(diagnosis)
     table = pd.DataFrame(
         [
-            {"layer": diagnosis.layer_number(i), "channel": c, "band": bands[c]}
+            dict[str, float | None](layer=diagnosis.layer_number(i), channel=c, band=bands[c])
             | {f"{name.replace(' ', '_')}_error": z[i][c] for name, z in found.error_by_channel.items()}
             for i in range(len(next(iter(even.values()))))
             for c in range(diagnosis.head_dim)
@@ -192,7 +194,7 @@ def _short(quantizer: str) -> str:
     return "setting's" if quantizer == "in force" else quantizer
 
 
-def _by_band(diagnosis: Diagnosis, named: dict[str, Rows]) -> pd.DataFrame:
+def _by_band(diagnosis: Diagnosis, named: Mapping[str, Rows]) -> pd.DataFrame:
     rows = next(iter(named.values()))
     return pd.DataFrame(
         [
