@@ -2,10 +2,11 @@
 
 import streamlit as st
 
-from pages.parts import need, pick
+from pages.parts import need, outlier_rule, outlier_weights, pick
 from pages.parts.show import picture
 from pages.parts.work import diagnosing
 from qroar_core.diagnostics.outliers import figure as outliers
+from qroar_core.diagnostics.outliers import figure_rules as rules
 from qroar_core.diagnostics.tails import figure as tails
 
 MENUS = ("outlier tensor", "outlier layer", "outlier head")
@@ -42,6 +43,10 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
     head = st.selectbox("KV head", range(result.n_kv_heads), key="outlier head", width=120)
 pick.remember("outlier map", of, *MENUS)
 picture(outliers.channel_map(result, which, layer, head), "outlier-map")
-picture(outliers.shift(result, which), "outlier-shift")
-picture(outliers.error_share(result), "outlier-error")
+by_rule = outlier_rule.by_rule(result, of)
+picture(rules.counts(by_rule, which), "outlier-counts")
+picture(rules.shift(by_rule, which), "outlier-shift")
+picture(rules.error_share(by_rule), "outlier-error")
+picture(rules.error_by_channel(result), "outlier-channels")
+outlier_weights.weight_outliers(by_rule, of)
 st.page_link("pages/noise.py", label="Next: noise", icon=":material/arrow_forward:")

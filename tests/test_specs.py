@@ -57,7 +57,7 @@ CHANGES = [
     (BandSpec(), {"count": 4, "partition": "turns"}),
     (DiagnosisSpec(), {"length": 64, "short_length": 32, "paired_tokens": 8, "windows": 2, "eps": 0.01,
                        "bands": BandSpec(2), "law": "uniform", "paired": False, "query_rows": 8, "position_bins": 4,
-                       "chunk": 64, "seed": 1}),
+                       "chunk": 64, "seed": 1, "null_draws": 3, "outlier_rule": "mad", "outlier_parameter": 2.0}),
     (SearchSpec(), {"mode": "shared", "granularity": "layer", "objective": "full", "method": "optuna",
                     "bands": BandSpec(2), "length": 64, "windows": 2, "kappa0": 2.0, "eta": 0.5, "tau_tail": 0.5,
                     "grid_points": 5, "sweeps": 2, "steps": 10, "polish_steps": 10, "polish_windows": 2,
@@ -91,6 +91,12 @@ def test_whether_somebody_asked_for_the_windows_is_no_part_of_the_key(kind):
     assert kind(fewer=True) == kind()
     assert hash(kind(fewer=True)) == hash(kind())
     assert kind(fewer=True, windows=5) != kind(fewer=True)
+
+
+def test_the_usual_outlier_parameter_is_the_same_question_written_or_not():
+    assert DiagnosisSpec(outlier_parameter=1.5) == DiagnosisSpec()
+    assert DiagnosisSpec(outlier_rule="mad", outlier_parameter=1.5) != DiagnosisSpec(outlier_rule="mad")
+    assert DiagnosisSpec(outlier_rule="mad", outlier_parameter=3.5) == DiagnosisSpec(outlier_rule="mad")
 
 
 def test_a_presets_name_is_no_part_of_the_key():
@@ -143,6 +149,10 @@ REFUSED = [
     *((DiagnosisSpec, {"eps": eps}, "eps must lie in \\(0, 0.5\\)") for eps in (0.0, 0.5, -1.0, NAN)),
     *((DiagnosisSpec, {n: 0}, f"{n} must be at least 1") for n in
       ("paired_tokens", "windows", "query_rows", "position_bins", "chunk")),
+    (DiagnosisSpec, {"outlier_rule": "z"}, "unknown outlier rule 'z'; choose one of iqr, mad, percentile"),
+    *((DiagnosisSpec, {"outlier_parameter": p}, "the outlier rule iqr must be at least 0.0") for p in (-1.0, NAN, INF)),
+    *((DiagnosisSpec, {"outlier_rule": "percentile", "outlier_parameter": p}, "must lie in \\[0.5, 1\\), got")
+      for p in (99.0, 1.0, 0.4, NAN)),
     (DiagnosisSpec, {"length": 1}, "length must be at least 2"),
     (DiagnosisSpec, {"short_length": 0}, "short_length must be at least 2"),
     (SearchSpec, {"mode": "foo"}, "unknown mode 'foo'; choose one of symmetric, shared"),

@@ -18,8 +18,10 @@ from qroar_core.specs import (
     Granularity,
     Mode,
     Objective,
+    OutlierRule,
     SearchSpec,
 )
+from qroar_core.specs.outliers import parameter_in_force
 from qroar_core.specs.words import COUNTED
 
 T = TypeVar("T")
@@ -36,6 +38,7 @@ ANGLES_HELP = (
 )
 NORMED = "This model normalises q and k before RoPE; the norm's gain can take scales, not angles."
 ONLY_GRADIENTS = "Angles are searched by gradients only: choose that method, and an objective other than full."
+PARAMETER_OF = {"iqr": "Fence, interquartile ranges", "mad": "Modified z-score", "percentile": "Quantile"}
 WINDOW_WORDS = {"full": "full: one window scores all targets of a text",
                 "sliding": "sliding: move on, and score the last tokens of each window (slow)"}  # fmt: skip
 
@@ -63,8 +66,15 @@ def diagnosis_form(spec: DiagnosisSpec) -> DiagnosisSpec:
         eps = two.selectbox("Tail probability ε", tails, tails.index(spec.eps), format_func="{:g}".format, key="eps")
         laws = list(get_args(DistanceLaw))
         law = three.selectbox("Distances drawn", laws, laws.index(spec.law), key="law")
+        rules = list(get_args(OutlierRule))
+        rule = one.selectbox("Outlier rule", rules, rules.index(spec.outlier_rule), key="outlier rule asked")
+        mine = spec.outlier_rule == rule
+        limit = field(two, PARAMETER_OF[rule], 0.0, 1.0 if rule == "percentile" else 100.0,
+                      parameter_in_force(rule, spec.outlier_parameter if mine else None),
+                      key=f"outlier parameter asked {rule}")  # fmt: skip
         paired = st.checkbox("Paired: the same tokens in the long and the short context", spec.paired, key="paired")
-    return made(lambda: replace(spec, windows=int(windows), eps=eps, law=law, paired=paired), spec)
+    return made(lambda: replace(spec, windows=int(windows), eps=eps, law=law, paired=paired, outlier_rule=rule,
+                                outlier_parameter=limit), spec)  # fmt: skip
 
 
 def search_form(spec: SearchSpec, norms: bool = False) -> SearchSpec:

@@ -15,6 +15,7 @@ from qroar_core.cli.options import (
     LEAGUE,
     MODEL,
     OUT,
+    OUTLIERS,
     RETRIEVE,
     RETRIEVE_TOO,
     ROTATION,
@@ -66,7 +67,7 @@ def fetch(what: str = typer.Argument(metavar="smollm2")) -> None:
 
 
 @app.command()
-@takes(MODEL, SETTING, BANDS, OUT)
+@takes(MODEL, SETTING, BANDS, OUTLIERS, OUT)
 def diagnose(options: dict) -> None:
     """All nine diagnostics, by frequency band."""
     from qroar_core import diagnose as stage
@@ -82,7 +83,7 @@ def diagnose(options: dict) -> None:
 
 
 @app.command()
-@takes(MODEL, SETTING, BANDS, SEARCH, SHARED, OUT)
+@takes(MODEL, SETTING, BANDS, OUTLIERS, SEARCH, SHARED, OUT)
 def search(options: dict) -> None:
     """Search band scales for W_Q and W_K; identity is kept unless held-out text proves the gain."""
     from qroar_core.cli.searching import searched
@@ -135,7 +136,7 @@ def retrieve(options: dict) -> None:
 
 
 @app.command()
-@takes(MODEL, SETTING, BANDS, SEARCH, LEAGUE, OUT, intervals=True)
+@takes(MODEL, SETTING, BANDS, OUTLIERS, SEARCH, LEAGUE, OUT, intervals=True)
 def league(options: dict) -> None:
     """What people use already, beside band scales and with them on top: one table, with intervals."""
     from qroar_core import league as stage
@@ -154,7 +155,7 @@ def league(options: dict) -> None:
     show.league(result, options["json"])
 
 
-app.command()(takes(MODEL, SETTING, BANDS, WINDOWS, OUT, intervals=True)(predict))
+app.command()(takes(MODEL, SETTING, BANDS, OUTLIERS, WINDOWS, OUT, intervals=True)(predict))
 
 
 @app.command()
@@ -204,7 +205,8 @@ def verify(what: str = typer.Argument(metavar="DIR|FILE"), as_json: bool = typer
 
 
 @app.command()
-@takes(MODEL, SETTING, BANDS, SEARCH, SHARED, EVALUATE[1:], SLIDING, ROTATION, RETRIEVE_TOO, OUT, intervals=True)
+@takes(MODEL, SETTING, BANDS, OUTLIERS, SEARCH, SHARED, EVALUATE[1:], SLIDING, ROTATION, RETRIEVE_TOO, OUT,
+       intervals=True)  # fmt: skip
 def run(options: dict) -> None:
     """The whole job: diagnose, search, evaluate, report, into one folder; resumes after a kill."""
     from qroar_core.cli.running import whole

@@ -10,6 +10,7 @@ from typing import Any
 
 from qroar_core.errors import BadScales, BadSpec
 from qroar_core.specs import BANDS, BandSpec, EvaluationSpec, SearchSpec
+from qroar_core.specs.outliers import outlier_parameter
 
 SCALES = ("scales", "rotation_scales")  # options that name a scales file; `run`'s --rotation-scales is a switch
 SEEDS = 1 << 32  # Optuna's samplers take no others
@@ -35,6 +36,8 @@ def check_specs(options: dict[str, Any], lengths: tuple[int, ...],
         replace(search, bounds=bounds)
     with about("--stride"):
         EvaluationSpec(lengths=lengths, targets=options.get("targets"), stride=options.get("stride"))
+    with about("--outlier-parameter"):
+        outlier_parameter(options.get("outlier_rule") or "iqr", options.get("outlier_parameter"))
     for name in SCALES:
         if isinstance(options.get(name), str):
             _check_scales(f"--{name.replace('_', '-')}", Path(options[name]))

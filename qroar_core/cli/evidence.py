@@ -7,7 +7,7 @@ from typing import Any
 
 from qroar_core.cli import show_evidence
 from qroar_core.cli.early import about
-from qroar_core.cli.options import BANDS, CONTROLS, EVALUATE, MODEL, OUT, REPLICATE, SEARCH, SETTING, takes
+from qroar_core.cli.options import BANDS, CONTROLS, EVALUATE, MODEL, OUT, OUTLIERS, REPLICATE, SEARCH, SETTING, takes
 from qroar_core.cli.root import app, load_model, new_folder, say_bands, written
 from qroar_core.cli.settings import setting_of
 from qroar_core.cli.show import progress
@@ -18,7 +18,7 @@ from qroar_core.specs import ControlSpec, QuantSpec, ReplicationSpec, RopeSpec
 
 
 @app.command()
-@takes(MODEL, SETTING, BANDS, SEARCH, EVALUATE[:1], CONTROLS, OUT, intervals=True)
+@takes(MODEL, SETTING, BANDS, OUTLIERS, SEARCH, EVALUATE[:1], CONTROLS, OUT, intervals=True)
 def controls(options: dict) -> None:
     """What else the gain could come from: any spread of scales, retuning, the text, the seed, the number format."""
     from qroar_core.models.scales_file import from_file
@@ -41,7 +41,7 @@ def controls(options: dict) -> None:
 
 
 @app.command()
-@takes(MODEL, SETTING, BANDS, SEARCH, REPLICATE, OUT, intervals=True)
+@takes(MODEL, SETTING, BANDS, OUTLIERS, SEARCH, REPLICATE, OUT, intervals=True)
 def replicate(options: dict) -> None:
     """The papers' claims on this model, setting by setting: holds, does not, undecided, not testable."""
     from qroar_core.runs.evidence import replication

@@ -74,6 +74,11 @@ BANDS = [
     _option("bands", int | None, None, "frequency bands; 8 if not given, or as many as the model has RoPE pairs"),
     _option("partition", str, "count", "how pairs are grouped", metavar="count|log|turns"),
 ]
+OUTLIERS = [
+    _option("outlier_rule", str, "iqr", "what calls a channel or an entry an outlier", metavar="iqr|mad|percentile"),
+    _option("outlier_parameter", float | None, None, "of the rule: fence (1.5 if not given), modified z-score (3.5) "
+            "or quantile (0.99)", metavar="X"),
+]  # fmt: skip
 WINDOWS = [
     _option("windows", int | None, None, "windows of text per stage; if not given, fewer where the text holds fewer"),
 ]

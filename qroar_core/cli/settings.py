@@ -22,6 +22,7 @@ from qroar_core.specs import (
     Granularity,
     Mode,
     Objective,
+    OutlierRule,
     Partition,
     QuantizerSpec,
     QuantSpec,
@@ -49,6 +50,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "method": get_args(get_type_hints(SearchSpec)["method"]),
     "sampler": get_args(get_type_hints(SearchSpec)["sampler"]),
     "format": FORMATS,
+    "outlier_rule": get_args(OutlierRule),
     "bos": get_args(Bos),
 }
 
@@ -130,7 +132,8 @@ def setting_of(options: dict[str, Any], loaded: LoadedModel) -> Setting:
     return Setting(
         rope=rope,
         quant=base.quant,
-        diagnosis=DiagnosisSpec(length=length, short_length=base.diagnosis.short_length, bands=bands, seed=seed),
+        diagnosis=DiagnosisSpec(length=length, short_length=base.diagnosis.short_length, bands=bands, seed=seed,
+                                **{n: options[n] for n in ("outlier_rule", "outlier_parameter") if n in options}),
         search=search,
         evaluation=evaluation,
         text=text_label(options),

@@ -13,8 +13,10 @@ from qroar_core.diagnostics.frame import SIDES, Frame, Rounding
 from qroar_core.diagnostics.layer_groups import Counted, Errors, groups_of
 from qroar_core.diagnostics.logit_noise.observe import LocalNoise, PropagatedNoise
 from qroar_core.diagnostics.logit_noise.table import noise_of
+from qroar_core.diagnostics.outliers.measure import Deal
 from qroar_core.diagnostics.outliers.observe import OutlierRecorder
-from qroar_core.diagnostics.outliers.table import outliers_of
+from qroar_core.diagnostics.outliers.table import compared, outliers_of
+from qroar_core.diagnostics.outliers.weights import matrices_of, unavailable
 from qroar_core.diagnostics.pair_error.observe import PairErrorRecorder
 from qroar_core.diagnostics.pair_error.table import pair_errors_of
 from qroar_core.diagnostics.pressure.observe import PressureRecorder
@@ -51,12 +53,14 @@ class Recorders:
     propagated: PropagatedNoise | None  # set: the quantized pass feeds it, and anisotropy and pair errors
 
     @classmethod
-    def of(cls, frame: Frame, rounding: Rounding, turnings: tuple[Turning, ...], rows: Sampled) -> Recorders:
-        """All that this measurement asks for."""
+    def of(cls, frame: Frame, rounding: Rounding, turnings: tuple[Turning, ...], rows: Sampled, plan: Any) -> Recorders:
+        """All that this measurement asks for. `plan` is diagnose.Plan."""
         propagates = rounding.quant.changes_projections
         compares = propagates or rounding.rounds_keys(frame.length)
+        halves = compared(frame.short_bins(plan.short_length), frame.bins.count)
+        deal = Deal(frame.bins, *halves, plan.spec.null_draws, plan.spec.seed) if halves else None
         return cls(
-            OutlierRecorder(frame),
+            OutlierRecorder(frame, deal, rounding.rounds_logits),
             DilationRecorder(frame),
             PressureRecorder(frame, turnings),
             AnisotropyRecorder(frame) if compares else None,
@@ -131,7 +135,9 @@ def assemble(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, plan: Any, f
         rounding=errors.about(roundings_of(local.rounding.k, local.rounding.q, geo.without_rope))
         if local.rounding
         else None,
-        outliers=outliers_of(local.outliers.maps, local.outliers.errors, early),
+        outliers=outliers_of(local.outliers.maps, local.outliers.errors, local.outliers.deal, frame.channel_band,
+                             plan.spec, geo.without_rope, matrices_of(loaded, passes.scales, quant.weights),
+                             unavailable(loaded)),
         hidden=similarity_of(passes.hidden, plan.spec.seed) if passes.hidden else None,
         position_edges=frame.bins.edges(),
         length=plan.length,

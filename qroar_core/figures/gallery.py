@@ -11,6 +11,8 @@ from qroar_core.diagnostics.dilation import figure as dilation
 from qroar_core.diagnostics.logit_noise import figure as noise
 from qroar_core.diagnostics.logit_noise import figure_scores, figure_split
 from qroar_core.diagnostics.outliers import figure as outliers
+from qroar_core.diagnostics.outliers import figure_rules as outlier_rules
+from qroar_core.diagnostics.outliers import figure_weights as outlier_weights
 from qroar_core.diagnostics.pair_error import figure as pair_error
 from qroar_core.diagnostics.pressure import figure as pressure
 from qroar_core.diagnostics.rounding import figure as rounding
@@ -57,8 +59,11 @@ def diagnosed(diagnosis: Diagnosis) -> list[Picture]:
         dilation.by_position(diagnosis, worst[1]),
         *(outliers.layers(diagnosis, "k/post", page) for page in range(outliers.pages(diagnosis))),
         outliers.channel_map(diagnosis, "k/post", layer, outliers.loudest_head(diagnosis, "k/post", layer)),
-        *(outliers.shift(diagnosis, which) for which in diagnosis.outliers.jaccard),
-        outliers.error_share(diagnosis),
+        *(outlier_rules.counts(diagnosis, which) for which in diagnosis.outliers.count),
+        *(outlier_rules.shift(diagnosis, which) for which in diagnosis.outliers.jaccard),
+        outlier_rules.error_share(diagnosis),
+        outlier_rules.error_by_channel(diagnosis),
+        *outlier_weights.every(diagnosis),
         noise.by_group(diagnosis),
         *_each_group(diagnosis, noise.by_position),
         noise.by_layer_and_band(diagnosis),

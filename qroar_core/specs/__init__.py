@@ -6,6 +6,7 @@ Names follow DESIGN.md section 7; the command line's options spell these fields.
 
 from qroar_core.specs.evidence import CONTROL_DTYPES, ControlSpec, ReplicationSpec
 from qroar_core.specs.league import METHODS, LeagueSpec, Method
+from qroar_core.specs.outliers import OUTLIER_PARAMETERS, OutlierRule
 from qroar_core.specs.quant import Levels, QuantizerSpec, QuantSpec, ScaleAxis, ScaleDtype, WeightQuantSpec
 from qroar_core.specs.rope import METHOD_NAMES, RopeMethod, RopeSpec
 from qroar_core.specs.stages import (
@@ -34,6 +35,7 @@ __all__ = [
     "JUDGES",
     "METHODS",
     "METHOD_NAMES",
+    "OUTLIER_PARAMETERS",
     "BandSpec",
     "Bos",
     "ContinuationSpec",
@@ -48,6 +50,7 @@ __all__ = [
     "Method",
     "Mode",
     "Objective",
+    "OutlierRule",
     "Partition",
     "PredictionSpec",
     "QuantSpec",

@@ -7,6 +7,7 @@ from typing import Literal, get_args
 
 from qroar_core.errors import BadSpec
 from qroar_core.specs.checks import at_least, one_of
+from qroar_core.specs.outliers import OutlierRule, outlier_parameter
 
 Partition = Literal["count", "log", "turns"]
 Mode = Literal["symmetric", "shared"]
@@ -57,8 +58,11 @@ class DiagnosisSpec:
     chunk: int = 512
     seed: int = 0
     null_draws: int = 1  # how often the null of each diagnostic is drawn, where it is random
+    outlier_rule: OutlierRule = "iqr"
+    outlier_parameter: float | None = None  # fence, modified z-score or quantile; None: the rule's usual one
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "outlier_parameter", outlier_parameter(self.outlier_rule, self.outlier_parameter))
         one_of("distance law", self.law, DistanceLaw)
         if not 0 < self.eps < 0.5:
             raise BadSpec(f"eps must lie in (0, 0.5), got {self.eps}")

@@ -1,10 +1,15 @@
-"""Outlier maps, rules, shifts and error shares against loops and numpy."""
+"""Outlier maps, rules, shifts and what is dealt at random, against loops, scipy and the standard library."""
+
+import statistics
 
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 from qroar_core.diagnostics.outliers import measure as outliers
+from qroar_core.diagnostics.outliers import rules
+from qroar_core.diagnostics.outliers.table import compared
 from qroar_core.errors import BadSpec
 from qroar_core.maths.positions import PositionBins
 
@@ -38,96 +43,157 @@ def test_maps_are_the_plain_reductions_of_each_cell():
             assert found.maximum[kv, :, p].numpy() == pytest.approx(np.abs(part).max(0), rel=1e-6)
 
 
-def brute_limit(values: list[float], rule: str) -> float:
+PARAMETERS = [("iqr", None), ("iqr", 3.0), ("mad", None), ("mad", 2.0), ("percentile", None), ("percentile", 0.9)]
+
+
+def brute_limit(values: list[float], rule: str, parameter: float | None) -> float:
+    """From definitions that share no code with torch's or numpy's quantile."""
     if rule == "percentile":
-        return float(np.percentile(values, 99))
+        wanted = 0.99 if parameter is None else parameter
+        ordered = sorted(values)
+        rank = wanted * (len(values) - 1)
+        low = int(rank)
+        high = min(low + 1, len(values) - 1)
+        return ordered[low] + (rank - low) * (ordered[high] - ordered[low])
     if rule == "iqr":
-        q1, q3 = np.percentile(values, [25, 75])
-        return float(q3 + 1.5 * (q3 - q1))
-    median = np.median(values)
-    return float(median + 3.5 * np.median(np.abs(np.array(values) - median)) / 0.6745)
+        q1, _, q3 = statistics.quantiles(values, n=4, method="inclusive")
+        assert q3 - q1 == pytest.approx(stats.iqr(values))
+        return q3 + (1.5 if parameter is None else parameter) * (q3 - q1)
+    spread = stats.median_abs_deviation(values) / 0.6745
+    return statistics.median(values) + (3.5 if parameter is None else parameter) * spread
 
 
-@pytest.mark.parametrize("rule", ["iqr", "mad", "percentile"])
+@pytest.mark.parametrize(("rule", "parameter"), PARAMETERS)
 @pytest.mark.parametrize("n", [5, 16, 64])
-def test_rules_match_numpy(rule, n):
+def test_rules_are_those_of_scipy_and_the_standard_library(rule, parameter, n):
     x = torch.rand(3, n, generator=torch.Generator().manual_seed(n)).double()
     x[1, 2] = 40.0
-    found = outliers.outlier_limit(x, rule)
-    assert found.tolist() == pytest.approx([brute_limit(row.tolist(), rule) for row in x])
+    found = rules.outlier_limit(x, rule, parameter)
+    assert found.tolist() == pytest.approx([brute_limit(row.tolist(), rule, parameter) for row in x])
     assert x[1, 2] > found[1]
 
 
 def test_unknown_rule_lists_the_known():
     with pytest.raises(BadSpec, match="iqr, mad, percentile"):
-        outliers.outlier_limit(torch.ones(4), "zscore")
+        rules.outlier_limit(torch.ones(4), "zscore")
 
 
-@pytest.mark.parametrize("rule", ["iqr", "mad"])
-def test_planted_outliers_are_found_where_they_are_and_their_move_is_measured(rule):
+def test_the_asked_parameter_is_among_those_offered():
+    assert ("iqr", 1.7) in rules.offered("iqr", 1.7)
+    assert ("mad", 1.7) not in rules.offered("iqr", 1.7)
+    assert len(rules.offered("iqr", 1.5)) == 18
+
+
+def planted_move() -> torch.Tensor:
     """Head 0: channels 3 and 5 early, 5 and 9 late. Head 1: 3 early, none late."""
     x = signal()[:2]
     edge = 29  # bins 0..3 of 7 end at ceil(4 * 50 / 7) = 29
     x[0, :edge, [3, 5]] *= 30
     x[0, edge:, [5, 9]] *= 30
     x[1, :edge, 3] *= 30
+    return x
+
+
+@pytest.mark.parametrize("rule", ["iqr", "mad"])
+def test_planted_outliers_are_found_where_they_are_and_their_move_is_measured(rule):
+    x, edge = planted_move(), 29
     maps = maps_of(x)
-    found = outliers.outlier_shift(maps, slice(0, 4), slice(4, 7), rule)
-    sets = [[set(torch.nonzero(mask[h])[:, 0].tolist()) for h in range(KV)] for mask in (found.short, found.long)]
+    found = rules.outlier_shift(maps.mean_over(slice(0, 4)), maps.mean_over(slice(4, 7)), rule)
+    sets = [[set(torch.nonzero(mask[h])[:, 0].tolist()) for h in range(KV)] for mask in (found.first, found.second)]
     assert sets == [[{3, 5}, {3}], [{5, 9}, set()]]
     assert found.jaccard.tolist() == pytest.approx([len({5}) / len({3, 5, 9}), 0.0])
+    assert (found.either.tolist(), found.both.tolist()) == ([3.0, 1.0], [1.0, 0.0])
     early, late = x[0, :edge].abs().double().mean(0), x[0, edge:].abs().double().mean(0)
     p = {c: float(early[c] / (early[3] + early[5])) for c in (3, 5)} | {9: 0.0}
     q = {c: float(late[c] / (late[5] + late[9])) for c in (5, 9)} | {3: 0.0}
     assert found.mass_moved.tolist() == pytest.approx([sum(abs(p[c] - q[c]) for c in p) / 2, 1.0])
 
 
-def test_a_still_signal_moves_nothing():
+def test_a_still_signal_moves_nothing_and_a_flat_one_has_no_outliers_to_move():
     x = signal()[:2, :1].expand(-1, L, -1).clone()
-    found = outliers.outlier_shift(maps_of(x), slice(0, 3), slice(4, 7))
-    assert found.jaccard.tolist() == [1.0, 1.0]
-    assert found.mass_moved.tolist() == pytest.approx([0.0, 0.0])
+    x[0, :, 4] = 50.0
+    x[1] = 1.0
+    maps = maps_of(x)
+    found = rules.outlier_shift(maps.mean_over(slice(0, 3)), maps.mean_over(slice(4, 7)))
+    assert found.jaccard[0] == 1.0
+    assert float(found.mass_moved[0]) == pytest.approx(0.0)
+    assert bool(found.jaccard[1].isnan())
+    assert bool(found.mass_moved[1].isnan())
     with pytest.raises(ValueError, match="hold no tokens"):
-        outliers.outlier_shift(maps_of(x[:, :20], chunks=(20,)), slice(0, 2), slice(5, 7))
+        maps_of(x[:, :20], chunks=(20,)).mean_over(slice(5, 7))
 
 
-def rounded(x: torch.Tensor, levels: int) -> torch.Tensor:
-    step = x.abs().amax(-1, keepdim=True) / levels
-    return (x / step).round() * step
+def test_count_and_magnitude_by_band_by_loop():
+    x = torch.rand(2, D, generator=torch.Generator().manual_seed(5)).double() + 1
+    x[0, 1], x[1, 2], x[1, 9], x[0, 15] = 20.0, 30.0, 12.0, 50.0  # the last is in no band
+    band = torch.tensor([0] * 4 + [1] * 4 + [2] * 4 + [-1] * 4)
+    count, times = rules.standing_out(x, band)
+    assert count.tolist() == [2, 0, 1]
+    ordinary = [statistics.median(row.tolist()) for row in x]
+    assert times[[0, 2]].tolist() == pytest.approx([max(20 / ordinary[0], 30 / ordinary[1]), 12 / ordinary[1]])
+    assert bool(times[1].isnan())
+    assert rules.standing_out(x, band, "iqr", 1e4)[0].tolist() == [0, 0, 0]
 
 
-def test_error_shares_by_loop():
-    x = signal()[:KV]
-    x[0, :, 2] = 25 * x[0, :, 2].sign()  # a steady outlier sits on the top level: no error of its own
-    x[1, ::5, 7] *= 20
-    variants = {"int8": rounded(x, 127), "int4": rounded(x, 7)}
-    band = torch.tensor([0] * 4 + [1] * 8 + [-1] * 4)
-    threshold = outliers.entry_threshold(x, KV)
-    for kv in range(KV):
-        assert float(threshold[kv]) == pytest.approx(brute_limit(x[kv].abs().flatten().tolist(), "iqr"), rel=1e-6)
-    meter = outliers.OutlierErrorMeter(threshold, band, ("int8", "int4"))
-    for cut in (slice(0, 13), slice(13, L)):
-        meter.update(x[:, cut], {name: y[:, cut] for name, y in variants.items()})
+def test_late_bins_never_overlap_the_short_context():
+    assert compared(slice(0, 4), 16) == (slice(0, 4), slice(12, 16))
+    assert compared(slice(0, 10), 16) == (slice(0, 10), slice(10, 16))
+    assert compared(slice(0, 16), 16) is None
+
+
+def dealt(x: torch.Tensor, draws: int = 40, chunks: tuple[int, ...] = (9, 30, 11)):
+    bins = PositionBins(L, 7)
+    deal = outliers.Deal(bins, slice(0, 3), slice(4, 7), draws, seed=3)
+    meter, start = outliers.ChannelMeter(KV, D, bins, deal), 0
+    for part in x.split(list(chunks), 1):
+        meter.update(start, part)
+        start += part.shape[1]
+    return deal, meter.result()
+
+
+def test_dealt_groups_are_of_the_sizes_of_early_and_late_and_hold_their_positions():
+    x = signal()
+    deal, found = dealt(x, draws=2)
+    edges = PositionBins(L, 7).edges()
+    near, far = set(range(edges[3])), set(range(edges[4], L))
+    for draw in range(2):
+        first = set(torch.nonzero(deal.first[draw])[:, 0].tolist())
+        assert len(first) == len(near)
+        assert first < near | far
+        second = (near | far) - first
+        for group, positions in enumerate((first, second)):
+            for kv in range(KV):
+                part = x[2 * kv : 2 * kv + 2, sorted(positions)].double().abs().numpy().reshape(-1, D).mean(0)
+                assert found.dealt[group, draw, kv].numpy() == pytest.approx(part, rel=1e-5)
+    assert not torch.equal(deal.first[0], deal.first[1])
+    again = dealt(x, draws=2, chunks=(50,))[1]
+    assert torch.allclose(again.dealt, found.dealt, rtol=1e-6)
+
+
+def test_the_null_is_about_one_where_outliers_move_and_where_they_do_not():
+    """Positions dealt at random see the same channels, whatever position does to them; early and late need not."""
+    moving = signal()[:KV] * 0.1 + 1
+    moving[:, :25, 3] = 30.0
+    moving[:, 25:, 9] = 30.0
+    still = signal()[:KV] * 0.1 + 1
+    still[:, :, 3] = 30.0
+    for x, jaccard in ((moving, 0.0), (still, 1.0)):
+        _, found = dealt(x)
+        early, late = found.mean_over(slice(0, 3)), found.mean_over(slice(4, 7))
+        assert rules.outlier_shift(early, late, "iqr", 10.0).jaccard.tolist() == [jaccard] * KV
+        assert float(rules.outlier_shift(*found.dealt, "iqr", 10.0).jaccard.mean()) == 1.0
+
+
+def test_the_null_shows_what_chance_alone_does_to_channels_near_the_limit():
+    """Pure noise: early and late differ, and the null differs as much."""
+    x = torch.randn(40, L, D, generator=torch.Generator().manual_seed(0))
+    bins = PositionBins(L, 7)
+    meter = outliers.ChannelMeter(40, D, bins, outliers.Deal(bins, slice(0, 3), slice(4, 7), 40, seed=0))
+    meter.update(0, x)
     found = meter.result()
-    for v, name in enumerate(found.variants):
-        for kv in range(KV):
-            for b in range(2):
-                whole = carried = entries = seen = 0.0
-                for t in range(L):
-                    for c in range(D):
-                        if band[c] == b:
-                            e = float(variants[name][kv, t, c] - x[kv, t, c]) ** 2
-                            far = abs(float(x[kv, t, c])) > float(threshold[kv])
-                            whole, carried = whole + e, carried + e * far
-                            entries, seen = entries + far, seen + 1
-                assert float(found.error_share[v, kv, b]) == pytest.approx(carried / whole, rel=1e-4, abs=1e-9)
-                assert float(found.entry_share[kv, b]) == pytest.approx(entries / seen)
-    assert float(found.error_share[1, 0, 0]) < 0.01  # the steady outlier is exact and the rest pays for it
-    assert float(found.entry_share[0, 0]) >= 0.25
-
-
-def test_exact_quantizer_has_no_share_to_give():
-    x = signal()[:KV]
-    meter = outliers.OutlierErrorMeter(torch.ones(KV), torch.zeros(D).long(), ("none",))
-    meter.update(x, {"none": x})
-    assert bool(meter.result().error_share.isnan().all())
+    real = rules.outlier_shift(found.mean_over(slice(0, 3)), found.mean_over(slice(4, 7)))
+    null = rules.outlier_shift(*found.dealt)
+    share = float(real.both.sum() / real.either.sum())
+    by_chance = null.both.sum(-1) / null.either.sum(-1)
+    assert share < 0.5
+    assert float(by_chance.min()) <= share <= float(by_chance.max())

@@ -76,6 +76,21 @@ def test_the_command_means_the_setting_it_was_made_from(demo, monkeypatch, case)
     assert read_back(command, demo, monkeypatch) == setting
 
 
+@pytest.mark.parametrize(
+    ("rule", "parameter", "words"),
+    [("mad", None, "--outlier-rule mad"), ("iqr", 2.5, "--outlier-parameter 2.5"),
+     ("percentile", 0.995, "--outlier-rule percentile --outlier-parameter 0.995")],
+)  # fmt: skip
+def test_the_outlier_rule_and_its_parameter_are_spelled(demo, monkeypatch, rule, parameter, words):
+    setting = built(demo)
+    asked = replace(setting.diagnosis, outlier_rule=rule, outlier_parameter=parameter)
+    setting = replace(setting, diagnosis=asked)
+    command, left = run_command(demo, setting)
+    assert left == []
+    assert words in command
+    assert read_back(command, demo, monkeypatch) == setting
+
+
 def test_the_usual_setting_is_a_short_command(demo):
     command, _ = run_command(demo, default_setting(demo))
     assert command == "python -m qroar_core run demo --rope yarn --factor 4 --k int4 --out runs/again"

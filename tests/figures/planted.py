@@ -9,7 +9,7 @@ from qroar_core.diagnostics.anisotropy.result import AngleBlindNoise, Anisotropy
 from qroar_core.diagnostics.bands.result import Band, Pairs
 from qroar_core.diagnostics.dilation.result import Dilation
 from qroar_core.diagnostics.logit_noise.result import LogitNoise
-from qroar_core.diagnostics.outliers.result import Outliers
+from qroar_core.diagnostics.outliers.result import MatrixByRule, MatrixMap, Outliers, OutliersByRule
 from qroar_core.diagnostics.pair_error.result import PairErrors, RandomAngle
 from qroar_core.diagnostics.pressure.result import LogitChange
 from qroar_core.diagnostics.rounding.result import RoundedTensor, Roundings
@@ -149,11 +149,7 @@ def diagnosis(quantized=True, pairing="half"):
             sample=SAMPLE,
         ) if quantized else None,
         rounding=Roundings(k=rounded_tensor(), q=rounded_tensor(norm=0.001), sample=SAMPLE) if quantized else None,
-        outliers=Outliers(
-            maps={side: maps for side in sides}, rule="iqr", jaccard={"k/post": [[1.0, 0.5], [0.25, 0.0]]},
-            mass_moved={"k/post": [[0.0, 0.1], [0.3, 1.0]]}, error_share={"int4": [[0.5, 0.1], [0.2, None]]},
-            entry_share=[[0.05, 0.0], [0.01, 0.0]],
-        ),
+        outliers=outliers({side: maps for side in sides}),
         hidden=HiddenSimilarity(cosine=[[1.0, 0.99], [0.99, 0.98]], sqnr_db=[[40.0, 30.0], [20.0, 10.0]])
         if quantized else None,
         position_edges=[0, 32, 64], length=64, short_length=16, windows=2, paired_tokens=8, eps=0.01, text="planted",
@@ -182,6 +178,43 @@ def rounded_tensor(norm=-0.02, zeroed=0.25, clipped=0.0):
         norm_mean=heads(norm), norm_rms=heads(0.03), clipped=heads(clipped), zeroed=heads(zeroed),
         band_largest=heads(0.5), band_rms=heads(0.1), rest_largest=[None, None], rest_rms=[None, None],
         null_norm_mean=heads(0.004), null_norm_rms=heads(0.02),
+    )  # fmt: skip
+
+
+def matrix(heads=2):
+    """Head 0 of layer 0 has one large row, channel 2; column 1 of 4 is large."""
+    shares = {"int8 per tensor": [[0.0, 0.25], [0.0, 0.0]], "int4 per tensor": [[0.0, 0.2], [0.0, 0.0]],
+              "int4 per channel": [[0.0, 0.8], [0.0, 0.0]]}  # fmt: skip
+    even = [[0.125] * 8] * 2
+    loud = [[1.0, 1.0, 6.0, *[1.0] * 5], *[[1.0] * 8] * (heads - 1)]
+    found = MatrixMap(rows=[loud, [[1.0] * 8] * heads], columns=[[1.0, 4.0, 1.0, 1.0], [1.0] * 4],
+                      error_by_channel={name: even for name in shares} | {
+                          "int4 per channel": [[0.05, 0.05, 0.65, *[0.05] * 5], [0.125] * 8]})  # fmt: skip
+    by_rule = MatrixByRule(
+        count=[[0.0, 1.0], [0.0, 0.0]], magnitude=[[None, 6.0], [None, None]], row_share=[[0.0, 0.125], [0.0, 0.0]],
+        error_share=shares, columns=[1.0, 0.0], column_share=[0.25, 0.0],
+        column_error_share={name: [0.5, 0.0] for name in shares},
+    )  # fmt: skip
+    return found, by_rule
+
+
+def outliers(maps):
+    by_iqr = OutliersByRule(
+        rule="iqr", parameter=1.5, jaccard={"k/post": [[1.0, 0.5], [0.25, 0.0]]},
+        mass_moved={"k/post": [[0.0, 0.1], [0.3, 1.0]]}, error_share={"int4": [[0.5, 0.1], [0.2, None]]},
+        entry_share=[[0.05, 0.0], [0.01, 0.0]], entry_limit=[[2.0, 2.0], [2.5, 2.5]],
+        count={"k/post": [[1, 2], [0, 1]]}, magnitude={"k/post": [[2.0, 5.0], [None, 3.0]]},
+        stand_out={"k/post": [[2, 4], [4, 1]]}, jaccard_null={"k/post": [[1.0, 0.9], [0.8, 1.0]]},
+        share_null={"k/post": [0.9, 0.85, 0.95]}, matrices={"W_Q": matrix(4)[1], "W_K": matrix()[1]},
+    )
+    strict = by_iqr.model_copy(update={"parameter": 3.0, "jaccard": {"k/post": [[1.0, None], [None, None]]},
+                                       "mass_moved": {"k/post": [[0.0, None], [None, None]]},
+                                       "stand_out": {"k/post": [[2, 0], [0, 0]]}})  # fmt: skip
+    by_mad = by_iqr.model_copy(update={"rule": "mad", "parameter": 3.5, "entry_share": [[0.1, 0.1], [0.1, 0.1]]})
+    return Outliers(
+        **dict(by_iqr), maps=maps, others=[by_iqr, strict, by_mad],
+        error_by_channel={"int4": [[0.125] * 8, [0.3, *[0.1] * 7]]}, sample=Sample(tokens=64, seed=0),
+        matrix_maps={"W_Q": matrix(4)[0], "W_K": matrix()[0]},
     )  # fmt: skip
 
 

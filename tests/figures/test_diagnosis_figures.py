@@ -13,6 +13,7 @@ from qroar_core.diagnostics.dilation import figure as dilation
 from qroar_core.diagnostics.logit_noise import figure as noise
 from qroar_core.diagnostics.logit_noise import figure_split as noise_split
 from qroar_core.diagnostics.outliers import figure as outliers
+from qroar_core.diagnostics.outliers import figure_rules as outlier_rules
 from qroar_core.diagnostics.outliers.figure_channels import runs
 from qroar_core.diagnostics.pair_error import figure as pair_error
 from qroar_core.diagnostics.pressure import figure as pressure
@@ -42,8 +43,9 @@ PICTURES = {
     "anisotropy": anisotropy.by_angle(D),
     "outlier layers": outliers.layers(D, "k/post"),
     "outlier map": outliers.channel_map(D, "k/post", 0, 1),
-    "outlier shift": outliers.shift(D, "k/post"),
-    "outlier error": outliers.error_share(D),
+    "outlier counts": outlier_rules.counts(D, "k/post"),
+    "outlier shift": outlier_rules.shift(D, "k/post"),
+    "outlier error": outlier_rules.error_share(D),
     "noise by position": noise.by_position(D, TUNED),
     "noise by distance": noise.by_distance(D),
     "noise by band": noise.by_layer_and_band(D, TUNED),
@@ -146,19 +148,8 @@ def test_empty_bins_are_holes_in_the_map_and_in_the_table():
     assert "1.25 bits" in PICTURES["dilation"].title
 
 
-def test_outlier_map_and_shift():
+def test_outlier_map():
     assert z("outlier map") == [[1.0, 3.0]] * 8
-    assert z("outlier shift") == [[1.0, 0.5], [0.25, 0.0]]
-    assert z("outlier shift", 1) == [[0.0, 0.1], [0.3, 1.0]]
-    assert list(PICTURES["outlier shift"].table["mass_moved"]) == [0.0, 0.1, 0.3, 1.0]
-    assert "share 44% of their channels" in PICTURES["outlier shift"].title
-
-
-def test_outlier_error_stands_beside_the_share_of_entries():
-    picture = PICTURES["outlier error"]
-    assert z("outlier error") == [[0.5, 0.1], [0.2, None]]
-    assert z("outlier error", 1) == [[0.05, 0.0], [0.01, 0.0]]
-    assert picture.title == "Outliers are 1.5% of the entries and carry 26.7% of the int4 error"
 
 
 @pytest.mark.parametrize("pairing", ["half", "interleaved"])
@@ -320,8 +311,8 @@ LARGE = {
     "anisotropy": anisotropy.by_angle,
     "outlier layers": lambda d: outliers.layers(d, "k/post", 2, 31),
     "outlier map": lambda d: outliers.channel_map(d, "k/post", 31, 7),
-    "outlier shift": lambda d: outliers.shift(d, "q/post"),
-    "outlier error": outliers.error_share,
+    "outlier shift": lambda d: outlier_rules.shift(d, "q/post"),
+    "outlier error": outlier_rules.error_share,
     "noise by position": lambda d: noise.by_position(d, d),
     "noise by distance": lambda d: noise.by_distance(d, d),
     "noise by band": lambda d: noise.by_layer_and_band(d, d),

@@ -11,6 +11,7 @@ from qroar_core.diagnostics.dilation import figure as dilation
 from qroar_core.diagnostics.logit_noise import figure as noise
 from qroar_core.diagnostics.logit_noise import figure_split as noise_split
 from qroar_core.diagnostics.outliers import figure as outliers
+from qroar_core.diagnostics.outliers import figure_rules as outlier_rules
 from qroar_core.diagnostics.similarity import figure as similarity
 from qroar_core.diagnostics.tails import figure as tails
 from qroar_core.figures import scales
@@ -24,8 +25,10 @@ OF_ALL = {
     "hidden states": similarity.hidden_states,
     "tails": tails.overview,
     "outlier maps": lambda d: outliers.layers(d, "k/post"),
-    "outlier shift": lambda d: outliers.shift(d, "k/post"),
-    "outlier error": outliers.error_share,
+    "outlier shift": lambda d: outlier_rules.shift(d, "k/post"),
+    "outlier error": outlier_rules.error_share,
+    "outlier counts": lambda d: outlier_rules.counts(d, "k/post"),
+    "error by channel": outlier_rules.error_by_channel,
 }
 OF_ONE = {
     "range": lambda d: dilation.by_position(d, 1),

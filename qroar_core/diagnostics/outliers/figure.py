@@ -1,4 +1,4 @@
-"""Outlier channels: where they are, whether they are still there far out, and what they cost a quantizer."""
+"""Channel maps: where outlier channels are, layer by layer and head by head."""
 
 from __future__ import annotations
 
@@ -9,17 +9,15 @@ from qroar_core.diagnostics.outliers.figure_channels import band_of_channel, cha
 from qroar_core.diagnostics.tails.figure import NAMES
 from qroar_core.figures.maps import (
     Number,
-    Panel,
     clickable,
     colour_axis,
     frame,
     pooled,
     pooled_edges,
     pooled_map,
-    side_by_side,
 )
 from qroar_core.figures.once import once
-from qroar_core.figures.picture import POSITION_AXIS, Picture, bin_names, framed, heatmap
+from qroar_core.figures.picture import POSITION_AXIS, Picture, bin_names, counted_on, framed, heatmap
 from qroar_core.results import Diagnosis
 
 PANELS, COLUMNS = 12, 6  # layers in one overview, and in a row of it
@@ -68,6 +66,7 @@ def layers(diagnosis: Diagnosis, which: str, page: int = 0, picked: int | None =
         table,
         "Each panel is one layer: channels from top to bottom, positions from left to right, brightest where |x| is "
         "largest, of the KV head with the layer's highest peak. Click a panel to see it large.",
+        sample=counted_on(diagnosis.outliers.sample),
     )
 
 
@@ -107,58 +106,7 @@ def channel_map(diagnosis: Diagnosis, which: str, layer: int, head: int) -> Pict
         table.astype({"pair": "Int64", "band": "Int64"}),
         "A bright row is an outlier channel; a row that brightens to the right grows with position. Lines are band "
         f"edges: {twice}.",
-    )
-
-
-@once
-def shift(diagnosis: Diagnosis, which: str) -> Picture:
-    """Jaccard index of the outlier sets at short and at long positions, and the mass that moved, by KV head."""
-    same, moved = diagnosis.outliers.jaccard[which], diagnosis.outliers.mass_moved[which]
-    columns = [str(h) for h in range(max(map(len, same)))]
-    panels = [Panel("same channels (Jaccard)", same, columns, "KV head", "KV head"),
-              Panel("outlier mass moved", moved, columns, "KV head", "KV head")]  # fmt: skip
-    table = pd.DataFrame(
-        [
-            {"layer": diagnosis.layer_number(i), "kv_head": h, "jaccard": value, "mass_moved": moved[i][h]}
-            for i, row in enumerate(same)
-            for h, value in enumerate(row)
-        ]
-    )
-    mean = table["jaccard"].astype(float).mean()
-    return Picture(
-        f"Outliers of {NAMES[which]}: near and far share {mean:.0%} of their channels on average",
-        side_by_side(panels, diagnosis.layer_names(), "share", span=(0.0, 1.0)),
-        table,
-        f"Left, 1: the same channels stand out at the first and at the last positions; 0: none of them does. Right: "
-        f"the part of the outliers' magnitude found in other channels far out (rule: {diagnosis.outliers.rule}).",
-    )
-
-
-@once
-def error_share(diagnosis: Diagnosis) -> Picture:
-    """Share of each band's quantization error that outlier entries carry, int8 against int4."""
-    shares, entries = diagnosis.outliers.error_share, diagnosis.outliers.entry_share
-    columns = [str(b.index) for b in diagnosis.bands]
-    panels = [Panel(f"of the {bits} error", z, columns, "band", "band") for bits, z in shares.items()]
-    panels.append(Panel("of the entries", entries, columns, "band", "band"))
-    table = pd.DataFrame(
-        [
-            {"layer": diagnosis.layer_number(i), "band": b}
-            | {f"{bits}_error": z[i][b] for bits, z in shares.items()}
-            | {"entries": value}
-            for i, row in enumerate(entries)
-            for b, value in enumerate(row)
-        ]
-    )
-    mean = table.drop(columns=["layer", "band"]).astype(float).mean()
-    parts = " and ".join(f"{mean[f'{bits}_error']:.1%} of the {bits} error" for bits in shares)
-    return Picture(
-        f"Outliers are {mean['entries']:.1%} of the entries and carry {parts}",
-        side_by_side(panels, diagnosis.layer_names(), "share"),
-        table,
-        "Squared error of K on outlier entries over all of it, by layer and band; the title gives means. Where the "
-        "error's share exceeds the entries' own, outliers are rounded worse than the rest; where it does not, the rest "
-        "pays for their range.",
+        sample=counted_on(diagnosis.outliers.sample),
     )
 
 

@@ -3,42 +3,135 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from qroar_core.diagnostics.listed import listed, significant
-from qroar_core.diagnostics.outliers.measure import ChannelMeter, OutlierErrorMeter, outlier_shift
-from qroar_core.diagnostics.outliers.observe import PROBES
-from qroar_core.diagnostics.outliers.result import Outliers
+from qroar_core.diagnostics.outliers.entries import EDGES, Entries, EntryMeter
+from qroar_core.diagnostics.outliers.measure import ChannelMaps, ChannelMeter, Deal
+from qroar_core.diagnostics.outliers.result import Outliers, OutliersByRule
+from qroar_core.diagnostics.outliers.rules import offered, outlier_shift, standing_out
+from qroar_core.diagnostics.outliers.weights import Matrix
+from qroar_core.diagnostics.sample import Sample
+from qroar_core.specs import DiagnosisSpec
+from qroar_core.specs.outliers import parameter_in_force
 
-RULE = "iqr"
+
+def compared(early: slice, count: int) -> tuple[slice, slice] | None:
+    """The bins of the short context, and as many at the end that do not overlap; None where nothing is left."""
+    late = slice(max(early.stop, count - early.stop), count)
+    return (early, late) if late.start < count else None
 
 
-def outliers_of(sides: Mapping[str, Sequence[ChannelMeter]], errors: Sequence[OutlierErrorMeter],
-                early: slice) -> Outliers:  # fmt: skip
-    """Channel maps, how outlier channels move, and what share of the error they carry.
+@dataclass(frozen=True, slots=True, eq=False)
+class Channels:
+    """Mean |x| of every channel of one tensor, (layers, n_kv_heads, head_dim), over three sets of positions.
+
+    dealt: the same of two groups dealt at random, (2, draws, layers, n_kv_heads, head_dim).
+    """
+
+    early: Tensor
+    late: Tensor
+    whole: Tensor
+    dealt: Tensor
+
+    @classmethod
+    def of(cls, found: Sequence[ChannelMaps], deal: Deal | None) -> Channels:
+        """Of every layer's maps."""
+        whole = torch.stack([f.mean_over(slice(None)) for f in found])
+        if deal is None:
+            none = torch.full_like(whole, torch.nan)
+            return cls(none, none, whole, none.expand(2, 1, *whole.shape))
+        early, late = (torch.stack([f.mean_over(at) for f in found]) for at in (deal.early, deal.late))
+        return cls(early, late, whole, torch.stack([f.dealt for f in found if f.dealt is not None], 2))
+
+
+def outliers_of(sides: Mapping[str, Sequence[ChannelMeter]], errors: Sequence[EntryMeter], deal: Deal | None,
+                band_of_channel: Tensor, spec: DiagnosisSpec, still: Sequence[int] = (),
+                matrices: Mapping[str, Matrix] | None = None, no_matrices: str = "") -> Outliers:  # fmt: skip
+    """Channel maps, how outlier channels move, and what share of the error outliers carry.
 
     Args:
         sides: "k/post" and so on -> the channel maps of every layer.
         errors: of every layer.
-        early: the position bins of the short context; as many at the end are held against them.
+        deal: the early and the late bins, and their positions dealt at random; None: there is nothing late.
+        still: layers without RoPE, which have no bands.
+        matrices: W_Q and W_K; or why they are not there.
     """
-    maps, jaccard, moved = {}, {}, {}
+    matrices = matrices or {}
+    maps, channels = {}, {}
     for side, meters in sides.items():
         found = [meter.result() for meter in meters]
-        count = found[0].bins.count
-        late = slice(count - max(1, early.stop), count)
         maps[side] = listed(significant(torch.stack([f.maximum for f in found])))
-        shifts = [outlier_shift(f, early, late, RULE) for f in found]
-        jaccard[side] = listed(torch.stack([s.jaccard for s in shifts]))
-        moved[side] = listed(torch.stack([s.mass_moved for s in shifts]))
-    shares = [meter.result() for meter in errors]
-    error = torch.stack([s.error_share for s in shares])  # (layers, variants, KV, bands)
+        channels[side] = Channels.of(found, deal)
+    entries = [meter.result() for meter in errors]
+    asked = spec.outlier_rule, parameter_in_force(spec.outlier_rule, spec.outlier_parameter)
+    others = [
+        by_rule(channels, entries, band_of_channel, *rule, still).model_copy(
+            update={"matrices": {name: m.by_rule(band_of_channel, *rule, still) for name, m in matrices.items()}}
+        )
+        for rule in offered(*asked)
+    ]
+    mine = next(found for found in others if (found.rule, found.parameter) == asked)
+    tokens = next(iter(sides.values()))[0].bins.length
     return Outliers(
+        **dict(mine),
         maps=maps,
-        rule=RULE,
-        jaccard=jaccard,
-        mass_moved=moved,
-        error_share={name: listed(error[:, i].nanmean(1)) for i, name in enumerate(PROBES)},
-        entry_share=listed(torch.stack([s.entry_share for s in shares]).nanmean(1)),
+        others=others,
+        error_by_channel={name: listed(significant(_channel_shares(entries, at)))
+                          for at, name in enumerate(entries[0].variants)},
+        matrix_maps={name: matrix.map() for name, matrix in matrices.items()},
+        no_matrices=no_matrices,
+        disjoint=deal is not None,
+        sample=Sample(tokens=tokens, seed=spec.seed, error=_said(spec.null_draws) if deal else ""),
+    )  # fmt: skip
+
+
+def _said(draws: int) -> str:
+    return f"the null was dealt {draws} time{'s' * (draws > 1)}"
+
+
+def by_rule(channels: Mapping[str, Channels], entries: Sequence[Entries], band_of_channel: Tensor, rule: str,
+            parameter: float, still: Sequence[int]) -> OutliersByRule:  # fmt: skip
+    """Everything that one rule says."""
+    fields: dict[str, dict[str, Any]] = {
+        name: {} for name in ("jaccard", "mass_moved", "stand_out", "jaccard_null", "share_null", "count", "magnitude")
+    }
+    for side, of in channels.items():
+        shift, null = (outlier_shift(a, b, rule, parameter) for a, b in ((of.early, of.late), of.dealt))
+        for name, value in (("jaccard", shift.jaccard), ("mass_moved", shift.mass_moved),
+                            ("stand_out", shift.either), ("jaccard_null", null.jaccard.nanmean(0))):  # fmt: skip
+            fields[name][side] = listed(value)
+        share = null.both.sum((1, 2)) / null.either.sum((1, 2))  # (draws,)
+        fields["share_null"][side] = listed(torch.stack((share.mean(), share.min(), share.max())))
+        bands = [standing_out(m, band_of_channel, rule, parameter) for m in of.whole]
+        count, magnitude = (torch.stack(values) for values in zip(*bands))
+        fields["count"][side], fields["magnitude"][side] = (_turning(v, still) for v in (count, magnitude))
+    limits = [e.limits(rule, parameter) for e in entries]
+    shares = [e.shares(at) for e, at in zip(entries, limits)]
+    error = torch.from_numpy(np.stack([s[0] for s in shares], 1))  # (variants, layers, bands)
+    return OutliersByRule(
+        rule=rule,
+        parameter=parameter,
+        error_share={name: _turning(error[at], still) for at, name in enumerate(entries[0].variants)},
+        entry_share=_turning(torch.from_numpy(np.stack([s[1] for s in shares])), still),
+        entry_limit=listed(significant(torch.tensor(EDGES[np.array(limits)]))),
+        **fields,
     )
+
+
+def _turning(table: Tensor, still: Sequence[int]) -> list:
+    """A table [layer][band] with None for layers without RoPE."""
+    kept = table.clone()
+    kept[list(still)] = torch.nan
+    return listed(significant(kept))
+
+
+def _channel_shares(entries: Sequence[Entries], variant: int) -> Tensor:
+    """Part of a layer's error that every channel carries, over all heads, (layers, head_dim)."""
+    by_channel = torch.stack([e.by_channel[variant].sum(0) for e in entries])
+    return by_channel / by_channel.sum(-1, keepdim=True)

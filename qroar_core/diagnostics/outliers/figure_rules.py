@@ -1,0 +1,209 @@
+"""Outliers by a rule: how many in which band, whether they are the same ones far out, what they cost a quantizer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from qroar_core.diagnostics.outliers.figure_channels import band_of_channel, runs
+from qroar_core.diagnostics.outliers.result import mean_of
+from qroar_core.diagnostics.tails.figure import NAMES
+from qroar_core.figures.maps import Panel, Rows, column_at, side_by_side
+from qroar_core.figures.once import once
+from qroar_core.figures.picture import Picture, counted_on
+from qroar_core.result import LayerBand
+from qroar_core.results import Diagnosis
+
+RULE_WORDS = {"iqr": "IQR, fence", "mad": "MAD, threshold", "percentile": "percentile"}
+DEALT = "null: positions dealt at random"
+
+
+@once
+def seen(diagnosis: Diagnosis, rule: str, parameter: float) -> Diagnosis:
+    """The same diagnosis with outliers by another rule that it was counted under."""
+    return diagnosis.model_copy(update={"outliers": diagnosis.outliers.under(rule, parameter)})
+
+
+def rule_words(diagnosis: Diagnosis) -> str:
+    """For example: IQR, fence 1.5."""
+    found = diagnosis.outliers
+    return RULE_WORDS[found.rule] + ("" if found.parameter is None else f" {found.parameter:g}")
+
+
+@once
+def counts(diagnosis: Diagnosis, which: str) -> Picture | None:
+    """How many channels stand out in every band, and how far; None for an older file."""
+    found = diagnosis.outliers
+    if which not in found.count:
+        return None
+    return band_counts(
+        diagnosis, found.count[which], found.magnitude[which], f"channels of {NAMES[which]}", "channels",
+        counted_on(found.sample),
+        "channels whose mean |x| over the whole context is an outlier among all channels of their head",
+    )  # fmt: skip
+
+
+def band_counts(diagnosis: Diagnosis, count: LayerBand, times: LayerBand, what: str, unit: str, sample: str,
+                meaning: str) -> Picture:  # fmt: skip
+    """Outlier `what` by layer and band beside as many spread evenly over channels."""
+    width = [band_of_channel(diagnosis).count(b.index) for b in diagnosis.bands]
+    shuffled = [[None if v is None else _total([row]) * w / sum(width) for v, w in zip(row, width)] for row in count]
+    columns = [str(b.index) for b in diagnosis.bands]
+    panels = [Panel(f"outlier {unit}", count, columns, "band", "band"),
+              Panel("null: channels shuffled", shuffled, columns, "band", "band")]  # fmt: skip
+    by_band = [_total([[row[b]] for row in count]) for b in range(len(columns))]
+    total, most = sum(by_band), max(by_band, default=0.0)
+    largest = max((v for row in times for v in row if v is not None), default=None)
+    title = f"None of the {what} stands out ({rule_words(diagnosis)})"
+    if total:
+        title = (f"{what[0].upper()}{what[1:]} that stand out: {total:.0f}, of which "
+                 f"{most:.0f} in band {by_band.index(most)}, by up to {largest:.3g} times their head's median")
+    same = " A percentile calls the same share outliers in every head." * (diagnosis.outliers.rule == "percentile")
+    return Picture(
+        title,
+        side_by_side(panels, diagnosis.layer_names(), unit),
+        _by_band(diagnosis, {unit: count, f"{unit}_null": shuffled, "times_median": times}),
+        f"Left: {meaning} (rule: {rule_words(diagnosis)}), of all heads. Right, the null: as many outliers spread "
+        f"evenly over the channels of all bands, as shuffling the channels would on average.{same}",
+        sample=sample,
+    )
+
+
+@once
+def shift(diagnosis: Diagnosis, which: str) -> Picture:
+    """Whether the channels that stand out at short positions are those that do at long ones, by KV head."""
+    found = diagnosis.outliers
+    same, moved = found.jaccard[which], found.mass_moved[which]
+    columns = [str(h) for h in range(max(map(len, same)))]
+    maps: list[tuple[str, Rows]] = [("same channels (Jaccard)", same)]
+    if which in found.jaccard_null:
+        maps.append((DEALT, found.jaccard_null[which]))
+    maps.append(("outlier mass moved", moved))
+    table = pd.DataFrame(
+        [
+            {"layer": diagnosis.layer_number(i), "kv_head": h, "jaccard": value, "mass_moved": moved[i][h]}
+            | ({"jaccard_null": found.jaccard_null[which][i][h]} if which in found.jaccard_null else {})
+            for i, row in enumerate(same)
+            for h, value in enumerate(row)
+        ]
+    )
+    without = sum(value is None for row in same for value in row)
+    empty = f" {without} of {len(table)} heads have no outlier channel early or late: they are empty and not counted."
+    null = (" Null: the same positions dealt at random to two groups of the same sizes, so that only chance tells them "
+            "apart." * (which in found.jaccard_null))  # fmt: skip
+    return Picture(
+        _shift_title(diagnosis, which),
+        side_by_side([Panel(name, z, columns, "KV head", "KV head") for name, z in maps], diagnosis.layer_names(),
+                     "share", span=(0.0, 1.0)),
+        table,
+        f"Jaccard index 1: the same channels stand out at the first and at the last positions; 0: none of them does. "
+        f"Mass moved: the part of the outliers' magnitude found in other channels far out (rule: "
+        f"{rule_words(diagnosis)}).{null}{empty * (without > 0)}",
+        sample=counted_on(found.sample),
+    )  # fmt: skip
+
+
+def _shift_title(diagnosis: Diagnosis, which: str) -> str:
+    found, name = diagnosis.outliers, NAMES[which]
+    if found.sample is None:  # an older file counted heads without outliers as the same
+        mean = mean_of(found.jaccard[which])
+        return f"Outliers of {name}: heads share {mean or 0:.0%} of early and late channels on average"
+    if not found.disjoint:
+        return f"Outliers of {name}: the short context is the whole one, so there is no late part to compare"
+    both = found.share_of_both(which)
+    if both is None:
+        return f"No channel of {name} stands out early or late ({rule_words(diagnosis)})"
+    chance = found.share_null[which][0]
+    dealt = "" if chance is None else f" ({chance:.0%} by chance)"
+    return f"Of the channels of {name} that stand out early or late, {both:.0%} do both{dealt}"
+
+
+@once
+def error_share(diagnosis: Diagnosis) -> Picture:
+    """Share of each band's quantization error that outlier entries carry, quantizer by quantizer."""
+    found = diagnosis.outliers
+    columns = [str(b.index) for b in diagnosis.bands]
+    panels = [Panel(f"of the {_short(name)} error", z, columns, "band", "band")
+              for name, z in found.error_share.items()]  # fmt: skip
+    panels.append(Panel("null: of the entries", found.entry_share, columns, "band", "band"))
+    named = {f"{name.replace(' ', '_')}_error": z for name, z in found.error_share.items()}
+    means = {name: mean_of(z) or 0.0 for name, z in found.error_share.items()}
+    parts = " and ".join(f"{mean:.1%} of the {_error(name)}" for name, mean in means.items())
+    return Picture(
+        f"Outliers are {mean_of(found.entry_share) or 0:.1%} of the entries and carry {parts}",
+        side_by_side(panels, diagnosis.layer_names(), "share"),
+        _by_band(diagnosis, named | {"entries": found.entry_share}),
+        f"Squared error of K on outlier entries over all of it, by layer and band (rule: {rule_words(diagnosis)}, over "
+        "all entries of a head; its limit is known to 2.2 %); the title gives means over layers and bands. Null: as "
+        "many entries chosen at random carry their own share. Above it, outliers are rounded worse than the rest; "
+        "below it, the rest pays for their range.",
+        sample=counted_on(found.sample),
+    )
+
+
+@once
+def error_by_channel(diagnosis: Diagnosis) -> Picture | None:
+    """How unevenly the quantization error of K lies over channels, quantizer by quantizer; None for an older file."""
+    found = diagnosis.outliers
+    if not found.error_by_channel:
+        return None
+    even = {name: [[None if v is None else v * len(row) for v in row] for row in z]
+            for name, z in found.error_by_channel.items()}  # fmt: skip
+    columns = [str(c) for c in range(diagnosis.head_dim)]
+    panels = [Panel(f"{_short(name)} error", z, columns, "channel of the head", "channel") for name, z in even.items()]
+    figure = side_by_side(panels, diagnosis.layer_names(), "times an even share")
+    draw_edges(figure, diagnosis, len(panels))
+    bands = band_of_channel(diagnosis)
+    table = pd.DataFrame(
+        [
+            dict[str, float | None](layer=diagnosis.layer_number(i), channel=c, band=bands[c])
+            | {f"{name.replace(' ', '_')}_error": z[i][c] for name, z in found.error_by_channel.items()}
+            for i in range(len(next(iter(even.values()))))
+            for c in range(diagnosis.head_dim)
+        ]
+    ).astype({"band": "Int64"})
+    parts = [f"{max((v or 0.0 for row in z for v in row), default=0.0):.3g} times its even share of the {_error(name)}"
+             for name, z in even.items()]  # fmt: skip
+    return Picture(
+        f"One channel of K carries up to {' and '.join(parts)}",
+        figure,
+        table,
+        "Squared rounding error of every channel, of all KV heads, over what it would be if all channels carried the "
+        "same; the null is 1. Lines are band edges. A quantizer with one step for all channels rounds them about "
+        "alike, whatever their magnitude, unless they are smaller than the step.",
+        sample=counted_on(found.sample),
+    )
+
+
+def draw_edges(figure: go.Figure, diagnosis: Diagnosis, panels: int) -> None:
+    """Edges between bands as vertical lines through maps whose columns are channels."""
+    figure.update_layout(shapes=[
+        {"type": "line", "x0": x, "x1": x, "yref": "paper", "y0": 0, "y1": 1, "line": {"color": "#FFFFFF", "width": 1}}
+        for panel in range(panels) for run in runs(diagnosis) if run.first > 0
+        for x in [column_at(panel, run.first - 0.5, diagnosis.head_dim)]
+    ])  # fmt: skip
+
+
+def _error(quantizer: str) -> str:
+    return "error of the setting's quantizer" if quantizer == "in force" else f"{quantizer} error"
+
+
+def _short(quantizer: str) -> str:
+    return "setting's" if quantizer == "in force" else quantizer
+
+
+def _by_band(diagnosis: Diagnosis, named: Mapping[str, Rows]) -> pd.DataFrame:
+    rows = next(iter(named.values()))
+    return pd.DataFrame(
+        [
+            {"layer": diagnosis.layer_number(i), "band": b} | {name: z[i][b] for name, z in named.items()}
+            for i, row in enumerate(rows)
+            for b in range(len(row))
+        ]
+    )
+
+
+def _total(rows: Rows) -> float:
+    return sum(v for row in rows for v in row if v is not None)

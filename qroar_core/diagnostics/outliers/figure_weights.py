@@ -1,0 +1,191 @@
+"""Outlier rows and columns of W_Q and W_K, and what they carry of the weights' own rounding error."""
+
+from __future__ import annotations
+
+import statistics
+
+import pandas as pd
+
+from qroar_core.diagnostics.outliers.figure_channels import band_of_channel, channel_names, pair_of_channel
+from qroar_core.diagnostics.outliers.figure_rules import band_counts, draw_edges, rule_words
+from qroar_core.diagnostics.outliers.result import mean_of
+from qroar_core.figures.maps import Panel, pooled, pooled_edges, side_by_side
+from qroar_core.figures.once import once
+from qroar_core.figures.picture import Picture, bin_names
+from qroar_core.results import Diagnosis
+
+COLUMNS = 128  # cells that input columns are pooled to
+WIDTHS = ("int8", "int4")
+OF_WEIGHTS = "Read from the weights alone, no text."
+
+
+def loudest_layer(diagnosis: Diagnosis, matrix: str) -> int:
+    """The layer whose largest row stands out most from its head's median row."""
+    layers = diagnosis.outliers.matrix_maps[matrix].rows
+    return max(range(len(layers)), key=lambda i: max(_times(head)[0] for head in layers[i]))
+
+
+def every(diagnosis: Diagnosis) -> list[Picture]:
+    """All pictures of W_Q and W_K, rows of the layer that stands out most; none where a file has no matrices."""
+    drawn = []
+    for matrix in diagnosis.outliers.matrix_maps:
+        drawn += [rows(diagnosis, matrix, loudest_layer(diagnosis, matrix)), columns(diagnosis, matrix),
+                  counts(diagnosis, matrix)]  # fmt: skip
+        for bits in WIDTHS:
+            drawn += [error_share(diagnosis, matrix, bits), error_by_channel(diagnosis, matrix, bits)]
+    return drawn
+
+
+@once
+def rows(diagnosis: Diagnosis, matrix: str, layer: int) -> Picture:
+    """Mean |w| of every output row, heads down and channels across, with band edges."""
+    heads = diagnosis.outliers.matrix_maps[matrix].rows[layer]
+    best = max(range(len(heads)), key=lambda h: _times(heads[h])[0])
+    times, channel = _times(heads[best])
+    columns = [name.removeprefix("channel ") for name in channel_names(diagnosis)]
+    numbers = [str(c) for c in range(diagnosis.head_dim)]
+    figure = side_by_side([Panel("", heads, numbers, "output channel of the head", "channel")],
+                          [f"head {h}" for h in range(len(heads))], "mean |w|")  # fmt: skip
+    draw_edges(figure, diagnosis, 1)
+    table = pd.DataFrame(
+        [
+            {"head": h, "channel": c, "pair": pair, "band": band, "mean_abs": row[c]}
+            for h, row in enumerate(heads)
+            for c, (pair, band) in enumerate(zip(pair_of_channel(diagnosis), band_of_channel(diagnosis)))
+        ]
+    ).astype({"pair": "Int64", "band": "Int64"})
+    return Picture(
+        f"Rows of {matrix} in layer {diagnosis.layer_number(layer)}: channel {columns[channel]}, of head {best} is "
+        f"{times:.3g} times its head's median row",
+        figure,
+        table,
+        "Each cell is the mean |w| of the row of weights that makes one channel of one head. A bright column is a "
+        "channel that is large in every head. Lines are band edges.",
+        sample=OF_WEIGHTS,
+    )
+
+
+@once
+def columns(diagnosis: Diagnosis, matrix: str) -> Picture:
+    """Mean |w| of every input column, layer by layer."""
+    found, by_rule = diagnosis.outliers.matrix_maps[matrix].columns, diagnosis.outliers.matrices[matrix]
+    width = len(found[0])
+    edges = pooled_edges(list(range(width + 1)), COLUMNS)
+    names = bin_names(edges) if width > COLUMNS else [str(c) for c in range(width)]
+    figure = side_by_side([Panel("", [pooled(row, COLUMNS) for row in found], names, "input column", "column")],
+                          diagnosis.layer_names(), "mean |w|")  # fmt: skip
+    shares = " and ".join(f"{value:.1%} of the {_said(name)}" for name, value in _means(by_rule.column_error_share))
+    count = sum(v or 0 for v in by_rule.columns)
+    table = pd.DataFrame(
+        [
+            {"layer": diagnosis.layer_number(i), "columns": by_rule.columns[i], "share": by_rule.column_share[i]}
+            | {f"{name}_error": values[i] for name, values in by_rule.column_error_share.items()}
+            for i in range(len(found))
+        ]
+    )
+    share = mean_of([by_rule.column_share]) or 0.0
+    return Picture(
+        f"Input columns of {matrix} that stand out: {count:.0f}, {share:.1%} of all; they carry {shares}" if count else
+        f"No input column of {matrix} stands out ({rule_words(diagnosis)})",
+        figure,
+        table,
+        f"Mean |w| of the weights that read one channel of the hidden state, the largest of each cell. Outliers by "
+        f"{rule_words(diagnosis)} over all columns of the matrix. Null: as many columns chosen at random carry their "
+        "own share of the error.",
+        sample=OF_WEIGHTS,
+    )  # fmt: skip
+
+
+@once
+def counts(diagnosis: Diagnosis, matrix: str) -> Picture:
+    """How many rows stand out in every band, and how far."""
+    found = diagnosis.outliers.matrices[matrix]
+    return band_counts(diagnosis, found.count, found.magnitude, f"rows of {matrix}", "rows", OF_WEIGHTS,
+                       "rows whose mean |w| is an outlier among all rows of their head")  # fmt: skip
+
+
+@once
+def error_share(diagnosis: Diagnosis, matrix: str, bits: str) -> Picture:
+    """Share of each band's rounding error that outlier rows carry, for every scale of one width. bits: "int4"."""
+    found = diagnosis.outliers.matrices[matrix]
+    shown = _of_width(found.error_share, bits)
+    names = [str(b.index) for b in diagnosis.bands]
+    panels = [Panel(_scale(name), z, names, "band", "band") for name, z in shown.items()]
+    panels.append(Panel("null: of the rows", found.row_share, names, "band", "band"))
+    table = pd.DataFrame(
+        [
+            {"layer": diagnosis.layer_number(i), "band": b, "rows": value}
+            | {name: z[i][b] for name, z in found.error_share.items()}
+            for i, row in enumerate(found.row_share)
+            for b, value in enumerate(row)
+        ]
+    )
+    carried = [f"{mean_of(z) or 0:.1%} of the {bits} error {_scale(name)}" for name, z in shown.items()]
+    return Picture(
+        f"Outlier rows of {matrix} are {mean_of(found.row_share) or 0:.1%} of its rows and carry {_listed(carried)}",
+        side_by_side(panels, diagnosis.layer_names(), "share"),
+        table,
+        f"Squared rounding error of the weights on outlier rows over all of it, by layer and band (rule: "
+        f"{rule_words(diagnosis)}, over the rows of a head); the title gives means over layers and bands. Null: as "
+        "many rows chosen at random carry their own share.",
+        sample=OF_WEIGHTS,
+    )
+
+
+@once
+def error_by_channel(diagnosis: Diagnosis, matrix: str, bits: str) -> Picture:
+    """How unevenly the rounding error of the weights lies over channels, for every scale of one width."""
+    shown = _of_width(diagnosis.outliers.matrix_maps[matrix].error_by_channel, bits)
+    even = {name: [[None if v is None else v * len(row) for v in row] for row in z] for name, z in shown.items()}
+    numbers = [str(c) for c in range(diagnosis.head_dim)]
+    panels = [Panel(_scale(name), z, numbers, "output channel of the head", "channel") for name, z in even.items()]
+    figure = side_by_side(panels, diagnosis.layer_names(), "times an even share")
+    draw_edges(figure, diagnosis, len(panels))
+    bands = band_of_channel(diagnosis)
+    table = pd.DataFrame(
+        [
+            {"layer": diagnosis.layer_number(i), "channel": c, "band": bands[c]}
+            | {f"{name}_error": z[i][c] for name, z in shown.items()}
+            for i in range(len(next(iter(shown.values()))))
+            for c in range(diagnosis.head_dim)
+        ]
+    ).astype({"band": "Int64"})
+    parts = [f"{max((v or 0 for row in z for v in row), default=0):.3g} times its even share {_scale(name)}"
+             for name, z in even.items()]  # fmt: skip
+    return Picture(
+        f"One channel's rows of {matrix} carry up to {_listed(parts)} of the {bits} error",
+        figure,
+        table,
+        "Squared rounding error of the rows of every channel, of all heads, over what it would be if all channels "
+        "carried the same; the null is 1. Lines are band edges.",
+        sample=OF_WEIGHTS,
+    )
+
+
+def _times(row: list) -> tuple[float, int]:
+    """The largest row over the median one, and its channel."""
+    top = max(range(len(row)), key=lambda c: row[c] or 0.0)
+    middle = statistics.median(v or 0.0 for v in row)
+    return ((row[top] or 0.0) / middle if middle else 0.0), top
+
+
+def _of_width(named: dict, bits: str) -> dict:
+    """Those of one width, and the setting's own."""
+    return {name: z for name, z in named.items() if name.startswith(bits) or name == "in force"}
+
+
+def _scale(quantizer: str) -> str:
+    return "as the setting rounds" if quantizer == "in force" else quantizer.split(" ", 1)[1]
+
+
+def _said(quantizer: str) -> str:
+    return "error of the setting's quantizer" if quantizer == "in force" else f"{quantizer} error"
+
+
+def _means(named: dict) -> list[tuple[str, float]]:
+    """Means over layers, of int4 and of the setting's own."""
+    return [(name, mean_of([z]) or 0.0) for name, z in _of_width(named, "int4").items()]
+
+
+def _listed(parts: list[str]) -> str:
+    return ", ".join(parts[:-1]) + (" and " if parts[1:] else "") + parts[-1]

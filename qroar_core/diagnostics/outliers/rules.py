@@ -1,0 +1,113 @@
+"""Which channels of a head stand out, by rule and parameter, and what follows from it.
+
+Every quantile interpolates linearly between order statistics, as numpy and scipy do by default.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from qroar_core.errors import BadSpec
+from qroar_core.specs import OUTLIER_PARAMETERS
+
+MAD_TO_SIGMA = 0.6745  # 0.75 quantile of the standard normal: MAD of a normal is 0.6745 sigma
+OFFERED = {  # parameters that a diagnosis is counted under beside the one asked for, for the page's slider
+    "iqr": (0.5, 1.0, 1.5, 2.0, 3.0, 5.0),
+    "mad": (2.5, 3.0, 3.5, 5.0, 7.0, 10.0),
+    "percentile": (0.9, 0.95, 0.98, 0.99, 0.995, 0.999),
+}
+
+
+def offered(rule: str, parameter: float) -> list[tuple[str, float]]:
+    """Every rule with the parameters that a diagnosis counts, the asked one among them."""
+    return [(name, value) for name, values in OFFERED.items()
+            for value in sorted({*values, *([parameter] if name == rule else [])})]  # fmt: skip
+
+
+def outlier_limit(magnitude: Tensor, rule: str = "iqr", parameter: float | None = None) -> Tensor:
+    """Magnitude above which an entry of the last axis is an outlier; shape without that axis, float64.
+
+    iqr: Q3 + parameter (Q3 - Q1). mad: median + parameter MAD / 0.6745, a modified z-score of `parameter`.
+    percentile: the `parameter` quantile.
+
+    Raises:
+        BadSpec: unknown rule.
+    """
+    if rule not in OUTLIER_PARAMETERS:
+        raise BadSpec(f"unknown outlier rule {rule!r}", do=f"choose one of {', '.join(OUTLIER_PARAMETERS)}")
+    value = OUTLIER_PARAMETERS[rule] if parameter is None else parameter
+    m = magnitude.double()
+    if rule == "percentile":
+        return m.quantile(value, -1)
+    if rule == "iqr":
+        low, high = m.quantile(torch.tensor([0.25, 0.75], dtype=torch.float64, device=m.device), -1)
+        return high + value * (high - low)
+    median = m.quantile(0.5, -1)
+    return median + value / MAD_TO_SIGMA * (m - median[..., None]).abs().quantile(0.5, -1)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OutlierShift:
+    """Outlier channels of one group of positions against those of another.
+
+    first, second: bool, (..., head_dim): which channels stand out. either, both: how many do in one of them, and in
+    both, (...). jaccard: both / either, NaN where no channel stands out. mass_moved: 0..1, total variation between the
+    two distributions of magnitude over outlier channels (each normalised to 1): the part found in other channels; 1
+    where one group has no outliers, NaN where neither has.
+    """
+
+    first: Tensor
+    second: Tensor
+    either: Tensor
+    both: Tensor
+    jaccard: Tensor
+    mass_moved: Tensor
+
+
+def outlier_shift(first: Tensor, second: Tensor, rule: str = "iqr", parameter: float | None = None) -> OutlierShift:
+    """How the set of outlier channels differs between two groups of positions.
+
+    Args:
+        first, second: mean |x| of every channel over the positions of each group, (..., head_dim).
+    """
+    a, b = (m > outlier_limit(m, rule, parameter)[..., None] for m in (first, second))
+    p, q = (_shares(m.double() * out) for m, out in ((first, a), (second, b)))
+    either, both = (a | b).sum(-1).double(), (a & b).sum(-1).double()
+    moved = torch.maximum((p - q).abs().sum(-1) / 2, (a.any(-1) != b.any(-1)).double())
+    return OutlierShift(a, b, either, both, both / either, torch.where(either > 0, moved, torch.nan))
+
+
+def _shares(mass: Tensor) -> Tensor:
+    return mass / mass.sum(-1, keepdim=True).clamp(min=torch.finfo(torch.float64).tiny)
+
+
+def standing_out(magnitude: Tensor, band_of_channel: Tensor, rule: str = "iqr",
+                 parameter: float | None = None) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Outlier channels by band: how many, and how large the largest is beside an ordinary channel.
+
+    The rule runs over all channels of a head; ordinary is the head's median channel.
+
+    Args:
+        magnitude: mean |x| of every channel, (heads, head_dim).
+        band_of_channel: int64 (head_dim,), -1 in no band.
+    Returns:
+        count (bands,), over all heads; times the median (bands,), the largest over heads, NaN where count is 0.
+    """
+    m = magnitude.double()
+    out = m > outlier_limit(m, rule, parameter)[:, None]
+    times = torch.where(out, m / m.quantile(0.5, -1)[:, None], -torch.inf)
+    count = by_band(out.sum(0).double(), band_of_channel)
+    largest = torch.full_like(count, torch.nan)
+    for band in torch.nonzero(count)[:, 0].tolist():
+        largest[band] = times[:, band_of_channel == band].max()
+    return count, largest
+
+
+def by_band(channels: Tensor, band_of_channel: Tensor) -> Tensor:
+    """Sums (..., bands) of what channels (..., head_dim) hold; channels of no band (-1) are left out."""
+    used = band_of_channel >= 0
+    out = torch.zeros(*channels.shape[:-1], int(band_of_channel.max()) + 1, dtype=torch.float64)
+    return out.index_add_(-1, band_of_channel[used], channels[..., used].double())

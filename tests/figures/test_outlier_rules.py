@@ -1,0 +1,120 @@
+"""Figures of outliers by rule: what each caption claims, true in one result and false in another."""
+
+import planted
+import pytest
+
+from qroar_core.diagnostics.outliers import figure_rules as rules
+from qroar_core.diagnostics.outliers.result import Outliers
+from qroar_core.figures.picture import OLDER
+
+D = planted.diagnosis()
+OLD_FIELDS = ("maps", "rule", "jaccard", "mass_moved", "error_share", "entry_share")
+
+
+def with_outliers(**update):
+    return D.model_copy(update={"outliers": D.outliers.model_copy(update=update)})
+
+
+def panel(picture, at, columns=2):
+    """One of several maps side by side; an empty column stands between two."""
+    return [list(row)[at * (columns + 1) : at * (columns + 1) + columns] for row in picture.figure.data[0].z]
+
+
+def notes(picture):
+    return [note.text for note in picture.figure.layout.annotations]
+
+
+def test_shift_pools_channels_not_heads_and_stands_beside_its_null():
+    picture = rules.shift(D, "k/post")
+    # channels that do both: 2 of 2, 2 of 4, 1 of 4, 0 of 1
+    assert picture.title == "Of the channels of K after RoPE that stand out early or late, 45% do both (90% by chance)"
+    assert [panel(picture, at) for at in range(3)] == [
+        [[1.0, 0.5], [0.25, 0.0]], [[1.0, 0.9], [0.8, 1.0]], [[0.0, 0.1], [0.3, 1.0]],
+    ]  # fmt: skip
+    assert notes(picture)[1] == "null: positions dealt at random"
+    assert "dealt at random to two groups of the same sizes" in picture.how_to_read
+    assert list(picture.table["jaccard_null"]) == [1.0, 0.9, 0.8, 1.0]
+    assert "not counted" not in picture.how_to_read
+    assert picture.sample == "Counted on 64 tokens (seed 0)."
+
+
+def test_heads_without_outliers_are_left_out_and_said():
+    picture = rules.shift(rules.seen(D, "iqr", 3.0), "k/post")
+    assert picture.title.startswith("Of the channels of K after RoPE that stand out early or late, 100% do both")
+    assert panel(picture, 0) == [[1.0, None], [None, None]]
+    assert "3 of 4 heads have no outlier channel early or late" in picture.how_to_read
+    assert "IQR, fence 3)" in picture.how_to_read
+    none = with_outliers(jaccard={"k/post": [[None] * 2] * 2}, stand_out={"k/post": [[0, 0]] * 2})
+    assert rules.shift(none, "k/post").title == "No channel of K after RoPE stands out early or late (IQR, fence 1.5)"
+
+
+def test_a_context_that_is_all_short_is_not_compared():
+    alone = with_outliers(jaccard={"k/post": [[None] * 2] * 2}, disjoint=False)
+    assert "no late part to compare" in rules.shift(alone, "k/post").title
+    assert "no late part" not in rules.shift(D, "k/post").title
+
+
+def test_an_older_file_opens_and_says_so():
+    new = D.outliers.model_dump()
+    old = D.model_copy(update={"outliers": Outliers.model_validate({name: new[name] for name in OLD_FIELDS})})
+    picture = rules.shift(old, "k/post")
+    assert picture.title == "Outliers of K after RoPE: heads share 44% of early and late channels on average"
+    assert picture.sample == rules.error_share(old).sample == OLDER
+    assert "null" not in " ".join(notes(picture))
+    assert rules.counts(old, "k/post") is None
+    assert rules.error_by_channel(old) is None
+    assert old.outliers.null_rows() == []
+
+
+def test_error_share_stands_beside_as_many_entries_at_random():
+    picture = rules.error_share(D)
+    assert picture.title == "Outliers are 1.5% of the entries and carry 26.7% of the int4 error"
+    assert panel(picture, 0) == [[0.5, 0.1], [0.2, None]]
+    assert panel(picture, 1) == [[0.05, 0.0], [0.01, 0.0]]
+    assert notes(picture) == ["of the int4 error", "null: of the entries"]
+    wider = rules.error_share(rules.seen(D, "mad", 3.5))
+    assert wider.title.startswith("Outliers are 10.0% of the entries")
+    assert "MAD, threshold 3.5" in wider.how_to_read
+
+
+def test_counts_by_band_stand_beside_the_same_outliers_shuffled_over_channels():
+    picture = rules.counts(D, "k/post")
+    assert picture.title == (
+        "Channels of K after RoPE that stand out: 4, of which 3 in band 1, by up to 5 times their head's median"
+    )
+    assert panel(picture, 0) == [[1, 2], [0, 1]]
+    assert panel(picture, 1) == [[1.5, 1.5], [0.5, 0.5]]  # two bands of four channels each
+    assert list(picture.table["times_median"].fillna(-1)) == [2.0, 5.0, -1, 3.0]
+    none = with_outliers(count={"k/post": [[0, 0]] * 2}, magnitude={"k/post": [[None, None]] * 2})
+    assert rules.counts(none, "k/post").title == "None of the channels of K after RoPE stands out (IQR, fence 1.5)"
+
+
+def test_a_percentile_says_that_it_names_the_same_share_everywhere():
+    says = "the same share outliers in every head"
+    assert says in rules.counts(with_outliers(rule="percentile", parameter=0.9), "k/post").how_to_read
+    assert says not in rules.counts(D, "k/post").how_to_read
+
+
+def test_error_by_channel_is_in_times_an_even_share_with_band_edges():
+    picture = rules.error_by_channel(D)
+    assert panel(picture, 0, 8)[0] == [1.0] * 8
+    assert panel(picture, 0, 8)[1] == pytest.approx([2.4, *[0.8] * 7])
+    assert picture.title == "One channel of K carries up to 2.4 times its even share of the int4 error"
+    assert [line.x0 * 8 for line in picture.figure.layout.shapes] == [2, 4, 6]
+    assert list(picture.table["band"])[:8] == [0, 0, 1, 1] * 2
+    even = with_outliers(error_by_channel={"int4": [[0.125] * 8] * 2})
+    assert rules.error_by_channel(even).title.startswith("One channel of K carries up to 1 times")
+
+
+def test_null_rows_hold_what_the_figures_draw():
+    both, error, *weights = D.outliers.null_rows()
+    assert both.measured == pytest.approx(5 / 11)
+    assert (both.null, both.low, both.high) == (0.9, 0.85, 0.95)
+    assert error.measured == pytest.approx((0.5 + 0.1 + 0.2) / 3)
+    assert error.null == pytest.approx(0.015)
+    assert len(weights) == 6
+    assert weights[-1].quantity.startswith("W_K, int4 per channel: share of the weights' error on outlier rows")
+    assert (weights[-1].measured, weights[-1].null) == (0.2, 0.125 / 4)
+    assert D.outliers.parameters("iqr") == [1.5, 3.0]
+    with pytest.raises(KeyError, match="iqr 9"):
+        D.outliers.under("iqr", 9.0)
