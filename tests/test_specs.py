@@ -57,7 +57,7 @@ CHANGES = [
     (BandSpec(), {"count": 4, "partition": "turns"}),
     (DiagnosisSpec(), {"length": 64, "short_length": 32, "paired_tokens": 8, "windows": 2, "eps": 0.01,
                        "bands": BandSpec(2), "law": "uniform", "paired": False, "query_rows": 8, "position_bins": 4,
-                       "chunk": 64, "seed": 1}),
+                       "chunk": 64, "seed": 1, "null_draws": 8, "band_cost": True}),
     (SearchSpec(), {"mode": "shared", "granularity": "layer", "objective": "full", "method": "optuna",
                     "bands": BandSpec(2), "length": 64, "windows": 2, "kappa0": 2.0, "eta": 0.5, "tau_tail": 0.5,
                     "grid_points": 5, "sweeps": 2, "steps": 10, "polish_steps": 10, "polish_windows": 2,

@@ -7,6 +7,8 @@ from typing import Any
 
 from qroar_core.diagnostics.anisotropy.observe import AnisotropyRecorder
 from qroar_core.diagnostics.anisotropy.table import anisotropy_of
+from qroar_core.diagnostics.bands.observe import BandCostRecorder
+from qroar_core.diagnostics.bands.table import band_cost_of
 from qroar_core.diagnostics.dilation.observe import DilationRecorder
 from qroar_core.diagnostics.dilation.table import dilation_of
 from qroar_core.diagnostics.frame import SIDES, Frame, Rounding
@@ -44,6 +46,7 @@ class Recorders:
     anisotropy: AnisotropyRecorder | None
     pair_errors: PairErrorRecorder | None
     noise: LocalNoise | None
+    band_cost: BandCostRecorder
 
     @classmethod
     def of(cls, frame: Frame, rounding: Rounding, turnings: tuple[Turning, ...], rows: Sampled) -> Recorders:
@@ -56,11 +59,13 @@ class Recorders:
             AnisotropyRecorder(frame) if rounds else None,
             PairErrorRecorder(frame) if rounds else None,
             LocalNoise(frame, rounding, rows) if rounds else None,
+            BandCostRecorder(frame, rounding, rows),
         )
 
     def all(self) -> list[Any]:
         """Those that are there."""
-        every = (self.outliers, self.dilation, self.pressure, self.anisotropy, self.pair_errors, self.noise)
+        every = (self.outliers, self.dilation, self.pressure, self.anisotropy, self.pair_errors, self.noise,
+                 self.band_cost)  # fmt: skip
         return [recorder for recorder in every if recorder is not None]
 
 
@@ -115,6 +120,7 @@ def assemble(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, plan: Any, f
         dilation=dilation_of(local.outliers.maps["k/post"], local.dilation.quantiles, frame.channel_band, early),
         anisotropy=anisotropy_of(angles, still=geo.without_rope) if angles else None,
         outliers=outliers_of(local.outliers.maps, local.outliers.errors, early),
+        band_cost=band_cost_of(local.band_cost),
         hidden=similarity_of(passes.hidden) if passes.hidden else None,
         position_edges=frame.bins.edges(),
         length=plan.length,

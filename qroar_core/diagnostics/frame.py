@@ -34,6 +34,8 @@ class Frame:
     windows: tuple[int, ...]  # end position of each paired window in the long context
     paired_tokens: int
     tail_keep: dict[str, int]  # "q" and "k": values kept per tail
+    seed: int = 0  # of nulls that are drawn at random
+    null_draws: int = 1
 
     @property
     def channel_band(self) -> Tensor:

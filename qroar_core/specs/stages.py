@@ -57,6 +57,7 @@ class DiagnosisSpec:
     chunk: int = 512
     seed: int = 0
     null_draws: int = 1  # how often the null of each diagnostic is drawn, where it is random
+    band_cost: bool = False  # also what each band alone costs the output, by a backward pass a probe
 
     def __post_init__(self) -> None:
         one_of("distance law", self.law, DistanceLaw)
