@@ -3,6 +3,7 @@
 import streamlit as st
 
 from pages.parts import need, pick
+from pages.parts.nulls import nulls
 from pages.parts.show import picture
 from pages.parts.work import diagnosing
 from qroar_core.diagnostics.outliers import figure as outliers
@@ -44,4 +45,5 @@ pick.remember("outlier map", of, *MENUS)
 picture(outliers.channel_map(result, which, layer, head), "outlier-map")
 picture(outliers.shift(result, which), "outlier-shift")
 picture(outliers.error_share(result), "outlier-error")
+nulls(result, "outliers")
 st.page_link("pages/noise.py", label="Next: noise", icon=":material/arrow_forward:")

@@ -63,8 +63,13 @@ def diagnosis_form(spec: DiagnosisSpec) -> DiagnosisSpec:
         eps = two.selectbox("Tail probability ε", tails, tails.index(spec.eps), format_func="{:g}".format, key="eps")
         laws = list(get_args(DistanceLaw))
         law = three.selectbox("Distances drawn", laws, laws.index(spec.law), key="law")
+        draws = field(one, "Draws of each null", 1, 64, spec.null_draws, key="null draws",
+                      help="How often each diagnostic is repeated with nothing to see: more draws give a range.")
         paired = st.checkbox("Paired: the same tokens in the long and the short context", spec.paired, key="paired")
-    return made(lambda: replace(spec, windows=int(windows), eps=eps, law=law, paired=paired), spec)
+        cost = st.checkbox("Also what each band alone costs the next token: two backward passes", spec.band_cost,
+                           key="band cost")
+    return made(lambda: replace(spec, windows=int(windows), eps=eps, law=law, paired=paired, null_draws=int(draws),
+                                band_cost=cost), spec)  # fmt: skip
 
 
 def search_form(spec: SearchSpec, norms: bool = False) -> SearchSpec:

@@ -74,6 +74,13 @@ BANDS = [
     _option("bands", int | None, None, "frequency bands; 8 if not given, or as many as the model has RoPE pairs"),
     _option("partition", str, "count", "how pairs are grouped", metavar="count|log|turns"),
 ]
+DIAGNOSE = [
+    _option("null", bool, False, "draw the null of every diagnostic several times, and show what each reads there",
+            "--null"),
+    _option("band_cost", bool, False, "also what rounding each band alone does to the next token: two backward passes",
+            "--band-cost"),
+]  # fmt: skip
+CSV = [_option("csv", str | None, None, "also write the table of bands there; must not exist", metavar="FILE")]
 WINDOWS = [
     _option("windows", int | None, None, "windows of text per stage; if not given, fewer where the text holds fewer"),
 ]

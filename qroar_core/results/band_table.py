@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from qroar_core.result import LayerBand, Number, Result
+from qroar_core.result import LayerBand, Number, Result, rounded
 
 if TYPE_CHECKING:
     from qroar_core.diagnostics.bands.result import Band, Pairs
@@ -51,6 +51,8 @@ class BandRow(Result):
     wavelength_max_tokens: Number = _column("wavelength to, tokens", "Under the interpolation.")
     turns: Number = _column("native turns", "Full turns per native window, mean over pairs.")
     pressure_rad: Number = _column("pressure, rad", "Interpolation pressure per e-fold of scale, mean over pairs.")
+    unseen_phase: Number = _column("unseen phase", "Share of phases at this length that training never saw.")
+    side_peak: Number = _column("side peak", "Highest side peak of the band kernel, 1 at distance 0; empty: none.")
     logit_pressure_nats: Number = _column("logit pressure, nats", "How far this band moves the logits per e-fold of "
                                           "scale, under the distance law of the diagnosis.")  # fmt: skip
     logit_pressure_bound_nats: Number = _column("its bound, nats", "Sum of the absolute parts of the band's pairs.")
@@ -125,6 +127,8 @@ def _row(diagnosis: Diagnosis, name: str, layers: Sequence[int], band: Band, pai
         wavelength_max_tokens=band.wavelength_max,
         turns=band.turns,
         pressure_rad=band.interpolation_pressure,
+        unseen_phase=band.unseen_phase,
+        side_peak=band.side_peak,
         logit_pressure_bound_nats=band.logit_weighted_pressure,
         **{
             f"rho_{side}_{x}{end}": pool(
@@ -180,7 +184,7 @@ def to_csv(rows: Sequence[BandRow]) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(BandRow.model_fields)
-    writer.writerows([["" if v is None else v for v in row.model_dump().values()] for row in rows])
+    writer.writerows([["" if v is None else rounded(v) for v in row.model_dump().values()] for row in rows])
     return out.getvalue()
 
 
