@@ -59,7 +59,7 @@ class Recorders:
             AnisotropyRecorder(frame) if rounds else None,
             PairErrorRecorder(frame) if rounds else None,
             LocalNoise(frame, rounding, rows) if rounds else None,
-            BandCostRecorder(frame, rounding, rows),
+            BandCostRecorder(frame, rows),
         )
 
     def all(self) -> list[Any]:

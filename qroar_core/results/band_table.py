@@ -33,6 +33,8 @@ def _column(title: str, text: str) -> Any:
 _RHO = "Long over short quantile of |{x}| {where}; mean over layers and KV heads. 1: no further at long context."
 _MOST = "The same, largest over layers and KV heads: a maximum over many cells lies above 1 by chance alone."
 _BEFORE, _AFTER = "before RoPE", "after RoPE, on the quantizer's axes"
+_OUTLIERS = "Outlier channels of {x} after RoPE in the band, summed over layers and KV heads."
+_SIZE = "Mean |{x}| of the largest outlier channel of the band over its head's median channel; largest over layers."
 _ALONE = "K rounded per token and KV head, symmetric, and all but this band put back; "
 _ROWS = "at the sampled query rows, local to each layer"
 
@@ -55,7 +57,8 @@ class BandRow(Result):
     side_peak: Number = _column("side peak", "Highest side peak of the band kernel, 1 at distance 0; empty: none.")
     logit_pressure_nats: Number = _column("logit pressure, nats", "How far this band moves the logits per e-fold of "
                                           "scale, under the distance law of the diagnosis.")  # fmt: skip
-    logit_pressure_bound_nats: Number = _column("its bound, nats", "Sum of the absolute parts of the band's pairs.")
+    logit_pressure_bound_nats: Number = _column("bound on logit pressure, nats", "Sum of the mean absolute parts of "
+                                                "the band's pairs: it moves the logits no further.")
     rho_w_q: Number = _column("ρ_W q", _RHO.format(x="q", where=_BEFORE))
     rho_w_k: Number = _column("ρ_W k", _RHO.format(x="k", where=_BEFORE))
     rho_a_q: Number = _column("ρ_A q", _RHO.format(x="q", where=_AFTER))
@@ -64,14 +67,16 @@ class BandRow(Result):
     rho_w_k_most: Number = _column("ρ_W k, largest", _MOST)
     rho_a_q_most: Number = _column("ρ_A q, largest", _MOST)
     rho_a_k_most: Number = _column("ρ_A k, largest", _MOST)
-    outliers_q: Number = _column("outliers q", "Outliers of q after RoPE in the band, summed over layers.")
-    outliers_k: Number = _column("outliers k", "Outliers of k after RoPE in the band, summed over layers.")
-    outlier_magnitude_q: Number = _column("outlier size q", "Largest over layers.")
-    outlier_magnitude_k: Number = _column("outlier size k", "Largest over layers.")
+    outliers_q: Number = _column("outliers q", _OUTLIERS.format(x="q"))
+    outliers_k: Number = _column("outliers k", _OUTLIERS.format(x="k"))
+    outlier_magnitude_q: Number = _column("outlier size q, × median channel", _SIZE.format(x="q"))
+    outlier_magnitude_k: Number = _column("outlier size k, × median channel", _SIZE.format(x="k"))
     amplitude_error: Number = _column("amplitude error", "RMS of |z^|/|z| - 1 over pairs of K, layers and positions.")
     phase_error_rad: Number = _column("phase error, rad", "RMS angle between a pair of K and its quantized self.")
     error_share: Number = _column("share of K's error", "Of K's squared error by the quantizer in force, mean over "
                                   "layers. An even spread gives each band its share of the channels.")  # fmt: skip
+    int8_error_share: Number = _column("int8: share of K's error", "The same by int8 per token and KV head.")
+    int4_error_share: Number = _column("int4: share of K's error", "The same by int4 per token and KV head.")
     logit_noise_nats: Number = _column("logit noise, nats", "RMS that the quantizer in force makes of this band on the "
                                        "attention logits, over layers and sampled query rows.")  # fmt: skip
     int8_noise_nats: Number = _column("int8 alone: logit noise, nats", f"{_ALONE}RMS error of the logits {_ROWS}.")
@@ -129,6 +134,7 @@ def _row(diagnosis: Diagnosis, name: str, layers: Sequence[int], band: Band, pai
         pressure_rad=band.interpolation_pressure,
         unseen_phase=band.unseen_phase,
         side_peak=band.side_peak,
+        logit_pressure_nats=getattr(band, "logit_change", None),
         logit_pressure_bound_nats=band.logit_weighted_pressure,
         **{
             f"rho_{side}_{x}{end}": pool(
@@ -140,6 +146,7 @@ def _row(diagnosis: Diagnosis, name: str, layers: Sequence[int], band: Band, pai
         **{f"outlier_magnitude_{x}": _most(_at(size.get(f"{x}/post"), layers, b)) for x in ("q", "k")},
         amplitude_error=_over_bins(errors.amplitude[b], of) if errors else None,
         phase_error_rad=_over_bins(errors.phase[b], of) if errors else None,
+        error_share=_in_force(diagnosis, layers, band),
         logit_noise_nats=_rms(_at(noise.by_band, layers, b)) if noise else None,
         **_alone(diagnosis, layers, b),
         **costs.get((band.first_pair, band.last_pair), {}),
@@ -162,12 +169,25 @@ def _alone(diagnosis: Diagnosis, layers: Sequence[int], part: int) -> dict[str, 
     cost = diagnosis.band_cost
     if cost is None:
         return {}
-    found: dict[str, Number] = {"error_share": _mean(_at(cost.error_share.get("quantizer"), layers, part))}
+    found: dict[str, Number] = {}
     for probe in cost.noise:
+        found[f"{probe}_error_share"] = _mean(_at(cost.error_share[probe], layers, part))
         found[f"{probe}_noise_nats"] = _rms(_at(cost.noise[probe], layers, part))
         found[f"{probe}_attention_kl_nats"] = _mean(_at(cost.attention_kl[probe], layers, part))
         found[f"{probe}_output_kl_nats"] = _sum(_at((cost.output_kl or {}).get(probe), layers, part))
     return found
+
+
+def _in_force(diagnosis: Diagnosis, layers: Sequence[int], band: Band) -> Number:
+    """Share of K's error by the quantizer in force that lies in the band's channels; None in a file without it."""
+    table = (getattr(diagnosis.outliers, "error_by_channel", None) or {}).get("in force")
+    if not table:
+        return None
+    half = diagnosis.rotary_dim // 2
+    pairs = range(band.first_pair, band.last_pair + 1)
+    apart = diagnosis.pairing == "half"
+    channels = [c for i in pairs for c in ((i, i + half) if apart else (2 * i, 2 * i + 1))]
+    return _mean(_sum(_at(table, [layer], c)[0] for c in channels) for layer in layers)
 
 
 def _nll(diagnosis: Diagnosis, prediction: Prediction | None) -> dict[Any, dict[str, Number]]:

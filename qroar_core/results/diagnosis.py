@@ -6,6 +6,7 @@ are indexed as named; None stands where there is no data (an empty bin, a tensor
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any, Literal
 
 from qroar_core.diagnostics.aliasing.result import Kernel
@@ -92,7 +93,8 @@ class Diagnosis(Result):
     def null_rows(self, *parts: str) -> list[NullRow]:
         """Every diagnostic beside its null: what each of `parts` (names of fields; none: all of them) says for itself.
 
-        A part says it by a method `null_rows`; one that comes as a dict ("k/post" -> ...) does for each of its entries.
+        A part says it by a method `null_rows` of its class, or by a function of that name beside its class, which is
+        given the whole field. The entries of a dict are asked one by one.
         """
         rows = []
         for name in parts or type(self).model_fields:
@@ -123,11 +125,16 @@ class Diagnosis(Result):
 
 
 def _null_rows(part: Any) -> list[NullRow]:
+    """By the part's own method; else by the function `null_rows` of the module whose results the part holds."""
+    own = getattr(part, "null_rows", None)
+    if callable(own):
+        return list(own())
+    held = part.values() if isinstance(part, dict) else part if isinstance(part, list) else [part]
+    first = next(iter(held), None)
+    told = getattr(sys.modules[type(first).__module__], "null_rows", None) if isinstance(first, Result) else None
+    if callable(told):
+        return list(told(part))
     if isinstance(part, dict):
-        return [
-            row.model_copy(update={"quantity": f"{key}: {row.quantity}"})
-            for key, inner in part.items()
-            for row in _null_rows(inner)
-        ]
-    said = getattr(part, "null_rows", None)
-    return list(said()) if callable(said) else []
+        return [row.model_copy(update={"quantity": f"{key}: {row.quantity}"})
+                for key, inner in part.items() for row in _null_rows(inner)]  # fmt: skip
+    return []

@@ -9,23 +9,20 @@ import torch
 from torch import Tensor
 
 from qroar_core.diagnostics.bands.measure import PartCost, part_costs
-from qroar_core.diagnostics.frame import Chunk, Frame, Rounding
+from qroar_core.diagnostics.frame import Chunk, Frame
 from qroar_core.diagnostics.outliers.observe import PROBES
-from qroar_core.maths.meters import home
 from qroar_core.maths.positions import Sampled
 from qroar_core.maths.quantize import fake_quantize
 
 
 @dataclass(slots=True, eq=False)
 class BandCostRecorder:
-    """Of every layer: the cost of each part under the probes, and K's error under the quantizer in force by part."""
+    """Of every layer: the cost of each part under the probes."""
 
     frame: Frame
-    rounding: Rounding
     rows: Sampled
     costs: dict[int, dict[str, PartCost]] = field(default_factory=dict)  # layer -> probe -> cost
     nulls: dict[int, dict[str, list[Tensor]]] = field(default_factory=dict)  # layer -> probe -> noise of each draw
-    energy: dict[int, Tensor] = field(default_factory=dict)  # layer -> (parts,), by the quantizer in force
 
     def parts(self, layer: int) -> list[Tensor]:
         """Channels of every band, then those without rotation: all of a layer that does not turn."""
@@ -35,12 +32,8 @@ class BandCostRecorder:
         return [torch.nonzero(band == b)[:, 0] for b in (*range(len(self.frame.bands)), -1)]
 
     def on_chunk(self, chunk: Chunk) -> None:
-        """Add the chunk's errors; with the last one, weigh the sampled rows' attention."""
+        """Once all keys are there, weigh the sampled rows' attention with each part of them rounded."""
         tap, parts = chunk.tap, self.parts(chunk.tap.layer)
-        if self.rounding.rounds_logits:
-            error = (chunk.k_hat.float() - tap.k.float()).to(home(tap.k.device), torch.float64)
-            mine = torch.stack([error[..., channels].square().sum() for channels in parts])
-            self.energy[tap.layer] = self.energy.get(tap.layer, torch.zeros_like(mine)) + mine
         if chunk.sampled_q is None:
             return
         cost = partial(part_costs, chunk.sampled_q, self.rows.positions, tap.k_seen, scaling=tap.scaling,

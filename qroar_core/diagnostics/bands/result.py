@@ -46,7 +46,7 @@ class BandCost(Result):
 
     noise: dict[str, LayerBand]  # "int8", "int4" -> [layer][part]: RMS error of the attention logits, nats
     attention_kl: dict[str, LayerBand]  # KL of the attention row, exact to rounded, nats
-    error_share: dict[str, LayerBand]  # part of K's squared rounding error; "quantizer": by the one in force
+    error_share: dict[str, LayerBand]  # "int8", "int4": part of K's squared rounding error
     channels: list[int]  # of each part; the last, without rotation, may have none
     null: dict[str, list[LayerBand]] = {}  # "int8", "int4" -> [draw][layer][band]: `noise`, channels shuffled
     output_kl: dict[str, LayerBand] | None = None  # KL of the next token, to second order; None: not asked for

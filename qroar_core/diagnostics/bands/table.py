@@ -10,7 +10,6 @@ from qroar_core.diagnostics.bands.result import BandCost
 from qroar_core.diagnostics.listed import listed
 from qroar_core.diagnostics.outliers.observe import PROBES
 from qroar_core.diagnostics.sample import Sample
-from qroar_core.maths.meters import CPU
 from qroar_core.result import LayerBand
 
 
@@ -22,12 +21,6 @@ def band_cost_of(recorder: BandCostRecorder) -> BandCost:
         return listed(torch.stack([getattr(recorder.costs[layer][name], field) for layer in layers]))
 
     shares = {name: listed(torch.stack([_share(recorder.costs[i][name].energy) for i in layers])) for name in PROBES}
-    if recorder.energy:
-        parts = {layer: recorder.parts(layer) for layer in layers}
-        shares["quantizer"] = listed(torch.stack([
-            _share(recorder.energy[i].to(CPU).masked_fill(torch.tensor([len(p) == 0 for p in parts[i]]), torch.nan))
-            for i in layers
-        ]))  # fmt: skip
     still = torch.full((len(frame.bands),), torch.nan, dtype=torch.float64)
     return BandCost(
         noise={name: of(name, "noise") for name in PROBES},
