@@ -73,6 +73,7 @@ class BandRow(Result):
     outlier_magnitude_k: Number = _column("outlier size k, × median channel", _SIZE.format(x="k"))
     amplitude_error: Number = _column("amplitude error", "RMS of |z^|/|z| - 1 over pairs of K, layers and positions.")
     phase_error_rad: Number = _column("phase error, rad", "RMS angle between a pair of K and its quantized self.")
+    zeroed_share: Number = _column("pairs rounded to zero", "Share of K's pairs, by the quantizer in force.")
     error_share: Number = _column("share of K's error", "Of K's squared error by the quantizer in force, mean over "
                                   "layers. An even spread gives each band its share of the channels.")  # fmt: skip
     int8_error_share: Number = _column("int8: share of K's error", "The same by int8 per token and KV head.")
@@ -121,6 +122,7 @@ def _row(diagnosis: Diagnosis, name: str, layers: Sequence[int], band: Band, pai
     native = [2 * math.pi / f for f in pairs.native_inv_freq[here]]
     noise, of = diagnosis.logit_noise, diagnosis.position_edges
     count, size = (getattr(diagnosis.outliers, field, None) or {} for field in ("count", "magnitude"))
+    zeroed = getattr(errors, "zeroed", None)
     return BandRow(
         layers=name,
         band=b,
@@ -146,7 +148,8 @@ def _row(diagnosis: Diagnosis, name: str, layers: Sequence[int], band: Band, pai
         **{f"outlier_magnitude_{x}": _most(_at(size.get(f"{x}/post"), layers, b)) for x in ("q", "k")},
         amplitude_error=_over_bins(errors.amplitude[b], of) if errors else None,
         phase_error_rad=_over_bins(errors.phase[b], of) if errors else None,
-        error_share=_in_force(diagnosis, layers, band),
+        zeroed_share=_over_bins(zeroed[b], of, 1) if zeroed else None,
+        error_share=_in_force(diagnosis, layers, _channels(diagnosis, band)),
         logit_noise_nats=_rms(_at(noise.by_band, layers, b)) if noise else None,
         **_alone(diagnosis, layers, b),
         **costs.get((band.first_pair, band.last_pair), {}),
@@ -161,7 +164,14 @@ def _unrotated(diagnosis: Diagnosis, costs: dict) -> BandRow | None:
     layers = [i for i, layer in enumerate(next(iter(cost.noise.values()))) if layer[-1] is not None]
     partial = diagnosis.rotary_dim < diagnosis.head_dim
     name = ALL_LAYERS if partial else ", ".join(g.name for g in diagnosis.groups if not g.bands) or ALL_LAYERS
-    return BandRow(layers=name, **_alone(diagnosis, layers, -1), **costs.get(None, {}))
+    noise = getattr(diagnosis.logit_noise, "unrotated", None) or None
+    return BandRow(
+        layers=name,
+        error_share=_in_force(diagnosis, layers, range(diagnosis.rotary_dim if partial else 0, diagnosis.head_dim)),
+        logit_noise_nats=_rms(noise[i] for i in layers) if noise else None,
+        **_alone(diagnosis, layers, -1),
+        **costs.get(None, {}),
+    )
 
 
 def _alone(diagnosis: Diagnosis, layers: Sequence[int], part: int) -> dict[str, Number]:
@@ -178,16 +188,19 @@ def _alone(diagnosis: Diagnosis, layers: Sequence[int], part: int) -> dict[str, 
     return found
 
 
-def _in_force(diagnosis: Diagnosis, layers: Sequence[int], band: Band) -> Number:
-    """Share of K's error by the quantizer in force that lies in the band's channels; None in a file without it."""
+def _in_force(diagnosis: Diagnosis, layers: Sequence[int], channels: Iterable[int]) -> Number:
+    """Share of K's error by the quantizer in force that lies in these channels; None in a file without it."""
     table = (getattr(diagnosis.outliers, "error_by_channel", None) or {}).get("in force")
-    if not table:
-        return None
+    mine = list(channels)
+    return _mean(_sum(table[layer][c] for c in mine) for layer in layers) if table else None
+
+
+def _channels(diagnosis: Diagnosis, band: Band) -> list[int]:
+    """Channels of a head that the band's pairs are made of."""
     half = diagnosis.rotary_dim // 2
-    pairs = range(band.first_pair, band.last_pair + 1)
     apart = diagnosis.pairing == "half"
-    channels = [c for i in pairs for c in ((i, i + half) if apart else (2 * i, 2 * i + 1))]
-    return _mean(_sum(_at(table, [layer], c)[0] for c in channels) for layer in layers)
+    pairs = range(band.first_pair, band.last_pair + 1)
+    return [c for i in pairs for c in ((i, i + half) if apart else (2 * i, 2 * i + 1))]
 
 
 def _nll(diagnosis: Diagnosis, prediction: Prediction | None) -> dict[Any, dict[str, Number]]:
@@ -226,8 +239,8 @@ _most = _over(max)
 _sum = _over(math.fsum)
 
 
-def _over_bins(values: Sequence[Number], edges: Sequence[int]) -> Number:
-    """RMS over position bins, each weighed by its tokens."""
+def _over_bins(values: Sequence[Number], edges: Sequence[int], power: int = 2) -> Number:
+    """RMS (power 2) or mean (1) over position bins, each weighed by its tokens."""
     known = [(v, b - a) for v, a, b in zip(values, edges, edges[1:], strict=False) if v is not None]
     tokens = sum(n for _, n in known)
-    return math.sqrt(math.fsum(n * v * v for v, n in known) / tokens) if tokens else None
+    return (math.fsum(n * v**power for v, n in known) / tokens) ** (1 / power) if tokens else None

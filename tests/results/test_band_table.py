@@ -77,7 +77,7 @@ def test_every_column_is_what_the_diagnosis_holds(found):
         left = set(BandRow.model_fields) - set(wanted)
         known = {name for name in left if told[name] is not None} - {"layers", "band"}
         assert known <= {"logit_pressure_nats", "outliers_q", "outliers_k", "outlier_magnitude_q",
-                         "outlier_magnitude_k", "error_share"}, known  # fmt: skip
+                         "outlier_magnitude_k", "error_share", "zeroed_share"}, known  # fmt: skip
 
 
 def test_outliers_and_the_share_of_the_error_are_taken_where_the_file_has_them():
@@ -97,6 +97,26 @@ def test_outliers_and_the_share_of_the_error_are_taken_where_the_file_has_them()
     assert two.error_share == pytest.approx(np.mean([0.8, 0.5]))
     turned = plain.model_copy(update={"outliers": outliers, "pairing": "interleaved"}).band_table()[0]
     assert turned.error_share == pytest.approx(np.mean([0.5, 0.5]))  # channels 0 to 3
+
+
+def test_what_is_rounded_to_zero_is_a_mean_over_tokens():
+    plain = planted.diagnosis()
+    errors = plain.pair_error.model_copy(update={"zeroed": [[0.1, 0.4], [0.0, None]]})
+    found = plain.model_copy(update={"pair_error": errors, "position_edges": [0, 48, 64]}).band_table()
+    assert [row.zeroed_share for row in found] == pytest.approx([0.75 * 0.1 + 0.25 * 0.4, 0.0])
+
+
+def test_channels_without_rotation_have_their_noise_and_share_of_the_error():
+    plain = grouped().model_copy(update={"groups": [], "head_dim": 10})  # the last two of ten do not turn
+    cost = plain.band_cost.model_copy(update={"noise": {"int4": [[1.0, 2.0, 3.0], [3.0, 4.0, 4.0]]}})
+    shares = {"in force": [[0.1] * 10, [0.0] * 8 + [0.3, 0.7]]}
+    outliers = plain.outliers.model_copy(update={"error_by_channel": shares})
+    noise = plain.logit_noise.model_copy(update={"unrotated": [0.3, 0.4]})
+    rest = plain.model_copy(update={"band_cost": cost, "outliers": outliers, "logit_noise": noise}).band_table()[-1]
+    assert (rest.band, rest.first_pair, rest.rho_a_k) == (None, None, None)
+    assert rest.error_share == pytest.approx((0.2 + 1.0) / 2)
+    assert rest.logit_noise_nats == pytest.approx(np.sqrt((0.09 + 0.16) / 2))
+    assert rest.int4_noise_nats == pytest.approx(np.sqrt((9 + 16) / 2))
 
 
 def test_the_logits_own_change_is_taken_where_the_file_has_it():
