@@ -174,12 +174,12 @@ def _unrotated(diagnosis: Diagnosis, costs: dict) -> BandRow | None:
     )
 
 
-def _alone(diagnosis: Diagnosis, layers: Sequence[int], part: int) -> dict[str, Number]:
+def _alone(diagnosis: Diagnosis, layers: Sequence[int], part: int) -> dict[str, Any]:
     """What `band_cost` says of one part, -1 the channels without rotation."""
     cost = diagnosis.band_cost
     if cost is None:
         return {}
-    found: dict[str, Number] = {}
+    found: dict[str, Any] = {}
     for probe in cost.noise:
         found[f"{probe}_error_share"] = _mean(_at(cost.error_share[probe], layers, part))
         found[f"{probe}_noise_nats"] = _rms(_at(cost.noise[probe], layers, part))
