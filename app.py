@@ -11,6 +11,7 @@ PAGES = {
         st.Page("pages/learn.py", title="Learn", icon=":material/school:"),
     ],
     "See": [
+        st.Page("pages/bands.py", title="Bands", icon=":material/table_rows:"),
         st.Page("pages/pressure.py", title="Pressure", icon=":material/speed:"),
         st.Page("pages/tails.py", title="Tails", icon=":material/show_chart:"),
         st.Page("pages/outliers.py", title="Outliers", icon=":material/scatter_plot:"),

@@ -4,6 +4,7 @@ import streamlit as st
 
 from pages.parts import need
 from pages.parts.layer_group import errors_of
+from pages.parts.nulls import nulls
 from pages.parts.show import picture
 from qroar_core.diagnostics.anisotropy import figure as anisotropy
 from qroar_core.diagnostics.logit_noise import figure as noise
@@ -41,4 +42,5 @@ picture(rounding.lengths(result), "lengths")
 picture(similarity.hidden_states(result), "hidden-states")
 picture(similarity.by_position(result), "hidden-by-position")
 picture(similarity.accumulation(result), "error-accumulation")
+nulls(result, "logit_noise", "pair_error", "anisotropy", "hidden")
 st.page_link("pages/tune.py", label="Next: tune", icon=":material/arrow_forward:")

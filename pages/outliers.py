@@ -3,6 +3,7 @@
 import streamlit as st
 
 from pages.parts import need, outlier_rule, outlier_weights, pick
+from pages.parts.nulls import nulls
 from pages.parts.show import picture
 from pages.parts.work import diagnosing
 from qroar_core.diagnostics.outliers import figure as outliers
@@ -49,4 +50,5 @@ picture(rules.shift(by_rule, which), "outlier-shift")
 picture(rules.error_share(by_rule), "outlier-error")
 picture(rules.error_by_channel(result), "outlier-channels")
 outlier_weights.weight_outliers(by_rule, of)
+nulls(result, "outliers")
 st.page_link("pages/noise.py", label="Next: noise", icon=":material/arrow_forward:")

@@ -4,6 +4,7 @@ import streamlit as st
 
 from pages.parts import need, session
 from pages.parts.layer_group import layer_group, of_group
+from pages.parts.nulls import nulls
 from pages.parts.pressure_controls import compared
 from pages.parts.show import picture
 from pages.parts.strip import strip
@@ -28,4 +29,5 @@ picture(pressure.by_band(result), "pressure-by-band")
 picture(pressure.by_pair(result), "pressure-by-pair")
 picture(aliasing.unseen(result), "unseen-phases")
 picture(aliasing.kernel(result), "band-kernel")
+nulls(result, "bands", "pairs", "kernel")
 st.page_link("pages/tails.py", label="Next: tails", icon=":material/arrow_forward:")

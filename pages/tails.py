@@ -3,6 +3,7 @@
 import streamlit as st
 
 from pages.parts import need, pick
+from pages.parts.nulls import nulls
 from pages.parts.show import picture
 from pages.parts.work import diagnosing
 from qroar_core.diagnostics.dilation import figure as dilation
@@ -35,4 +36,5 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
 pick.remember("tail cell", of, *MENUS)
 picture(tails.survival(result, picked), "survival")
 picture(dilation.by_position(result, picked[1]), "range-by-position")
+nulls(result, "tails", "survival", "dilation")
 st.page_link("pages/outliers.py", label="Next: outliers", icon=":material/arrow_forward:")

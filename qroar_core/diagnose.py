@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from qroar_core.diagnostics.assemble import Passes, Recorders, assemble
+from qroar_core.diagnostics.bands.output import output_costs
 from qroar_core.diagnostics.frame import Frame, LongContext, Rounding
 from qroar_core.diagnostics.quantized_pass import QuantizedPass, Reference
 from qroar_core.diagnostics.similarity.measure import SimilarityMeter
@@ -32,7 +33,7 @@ from qroar_core.models.own_rope import replacing
 from qroar_core.models.rope import bands_of, turnings
 from qroar_core.models.stream import Condition, Observer, Stream, open_stream
 from qroar_core.models.text import Documents, windows
-from qroar_core.progress import OnStep, Step, ignore
+from qroar_core.progress import OnStep, Step, ignore, part
 from qroar_core.results.diagnosis import Diagnosis
 from qroar_core.specs import DiagnosisSpec, QuantSpec, RopeSpec
 
@@ -150,7 +151,18 @@ class _Run:
                     watching.append(QuantizedPass(self.frame, rows, rounding, kept, *both))
                 self._read("quantized", stream, self.plan.ids[None], watching)
         passes = Passes(turning, long_tails, local, short, native, hidden.meter, self.scales)
-        return assemble(self.loaded, self.rope, self.quant, self.plan, self.frame, passes, self.seconds)
+        found = assemble(self.loaded, self.rope, self.quant, self.plan, self.frame, passes, self.seconds)
+        return self._with_output_costs(found) if self.plan.spec.band_cost else found
+
+    def _with_output_costs(self, found: Diagnosis) -> Diagnosis:
+        """What each band alone costs the next token, beside what it costs the attention."""
+        assert found.band_cost is not None
+        started = time.perf_counter()
+        say = part(lambda step: self.on_step(replace(step, stage="diagnose")), self.total, self.total, self.total)
+        costs, tokens = output_costs(self.loaded, self.rope, self.scales, self.plan.ids, self.frame, say)
+        self.seconds["band cost"] = time.perf_counter() - started
+        kept = found.band_cost.model_copy(update={"output_kl": costs, "output_tokens": tokens})
+        return found.model_copy(update={"band_cost": kept, "seconds": self.seconds})
 
     def _reference(self, rope: RopeSpec) -> Condition:
         """Unquantized, with the scales in the weights."""

@@ -12,6 +12,7 @@ from dataclasses import asdict, replace
 import torch
 from torch import Tensor
 
+from qroar_core.diagnostics.sample import Sample
 from qroar_core.errors import BadSpec
 from qroar_core.maths.bands import Bands
 from qroar_core.models.calibrate import calibrated
@@ -98,6 +99,9 @@ def run(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, spec: PredictionS
         kl=kl, decoder_layers=list(loaded.geometry.decoder_layers), kl_windows=len(near), kl_length=near.shape[1],
         estimate=estimate, repeated=repeated,
         diagnostics=diagnostics, window_nll=nll,
+        sample=Sample(tokens=texts.ids.numel(), windows=len(texts), seed=spec.seed,
+                      error=f"bars are {spec.confidence:.0%} intervals, paired over windows"),
+        diagnosis_sample=diagnosis.band_cost.sample if diagnosis.band_cost else None,
         **sentences(parts, whole, together, diagnostics, estimate, repeated),
     )  # fmt: skip
 

@@ -72,9 +72,13 @@ def diagnosis_form(spec: DiagnosisSpec) -> DiagnosisSpec:
         limit = field(two, PARAMETER_OF[rule], 0.0, 1.0 if rule == "percentile" else 100.0,
                       parameter_in_force(rule, spec.outlier_parameter if mine else None),
                       key=f"outlier parameter asked {rule}")  # fmt: skip
+        draws = field(three, "Draws of each null", 1, 64, spec.null_draws, key="null draws",
+                      help="How often each diagnostic is repeated with nothing to see: more draws give a range.")
         paired = st.checkbox("Paired: the same tokens in the long and the short context", spec.paired, key="paired")
+        cost = st.checkbox("Also what each band alone costs the next token: two backward passes", spec.band_cost,
+                           key="band cost")
     return made(lambda: replace(spec, windows=int(windows), eps=eps, law=law, paired=paired, outlier_rule=rule,
-                                outlier_parameter=limit), spec)  # fmt: skip
+                                outlier_parameter=limit, null_draws=int(draws), band_cost=cost), spec)  # fmt: skip
 
 
 def search_form(spec: SearchSpec, norms: bool = False) -> SearchSpec:

@@ -38,7 +38,7 @@ def diagnosis_below(loaded: LoadedModel, setting: Setting) -> tuple[LoadedModel,
         if not running(key):
             st.info(
                 "Nothing measured under this setting yet. **Diagnose** reads one long context and its short windows; "
-                "Pressure, Tails, Outliers and Noise all show what it finds."
+                "Bands, Pressure, Tails, Outliers and Noise all show what it finds."
             )
         st.stop()
     return loaded, setting, result

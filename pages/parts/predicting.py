@@ -8,6 +8,7 @@ import streamlit as st
 
 from pages.parts.follow import fill, number
 from pages.parts.forms import counted, made
+from pages.parts.session import manager
 from pages.parts.setting_form import TEXT_WORDS
 from pages.parts.show import picture
 from pages.parts.watch import running, watch
@@ -63,16 +64,28 @@ def _shown(result: Prediction, setting: Setting) -> None:
         picture(shown, f"prediction {at}")
 
 
+def kept(loaded: LoadedModel, setting: Setting) -> Prediction | None:
+    """What this visitor's prediction found, where it was made in the setting's own bands; None: not made yet."""
+    _, (asked, spec) = _remembered(setting)
+    same = asked.bands == setting.diagnosis.bands
+    return manager().result(predicting.key(loaded, setting, asked, spec)) if same else None
+
+
 def _kept_form(loaded: LoadedModel, setting: Setting) -> tuple[DiagnosisSpec, PredictionSpec]:
     """This visitor's bands and spec; made anew when the diagnosis or the evaluation's windows change."""
+    near, asked = _remembered(setting)
+    chosen = _form(loaded, near, asked)
+    st.session_state[KEPT] = (near, chosen)
+    return chosen
+
+
+def _remembered(setting: Setting) -> tuple[tuple, tuple[DiagnosisSpec, PredictionSpec]]:
     near = (setting.diagnosis, setting.evaluation.windows)
     length = setting.diagnosis.length or setting.search.length
     fresh = (setting.diagnosis, PredictionSpec(length=length, windows=setting.evaluation.windows,
                                                 fewer=setting.evaluation.fewer))  # fmt: skip
-    before, kept = st.session_state.get(KEPT, (near, fresh))
-    chosen = _form(loaded, near, kept if before == near else fresh)
-    st.session_state[KEPT] = (near, chosen)
-    return chosen
+    before, asked = st.session_state.get(KEPT, (near, fresh))
+    return near, asked if before == near else fresh
 
 
 def _form(loaded: LoadedModel, near: tuple, kept: tuple[DiagnosisSpec, PredictionSpec]) -> tuple:

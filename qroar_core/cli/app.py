@@ -7,9 +7,11 @@ from dataclasses import replace
 
 import typer
 
-from qroar_core.cli import show
+from qroar_core.cli import show, show_bands
 from qroar_core.cli.options import (
     BANDS,
+    CSV,
+    DIAGNOSE,
     EVALUATE,
     EXPORT,
     LEAGUE,
@@ -28,7 +30,7 @@ from qroar_core.cli.options import (
     takes,
 )
 from qroar_core.cli.predicting import predict
-from qroar_core.cli.root import app, load_model, new_folder, run_folder, say_bands, written
+from qroar_core.cli.root import app, load_model, new_csv, new_folder, run_folder, say_bands, write_bands, written
 from qroar_core.cli.settings import check, setting_of
 from qroar_core.cli.texts import documents
 from qroar_core.errors import BadCheckpoint, BadScales, BadSpec
@@ -67,19 +69,20 @@ def fetch(what: str = typer.Argument(metavar="smollm2")) -> None:
 
 
 @app.command()
-@takes(MODEL, SETTING, BANDS, OUTLIERS, OUT)
+@takes(MODEL, SETTING, BANDS, OUTLIERS, DIAGNOSE, CSV, OUT)
 def diagnose(options: dict) -> None:
     """All nine diagnostics, by frequency band."""
     from qroar_core import diagnose as stage
 
-    folder, texts = new_folder(options), documents(options)
+    folder, csv, texts = new_folder(options), new_csv(options), documents(options)
     loaded = load_model(options)
     setting = setting_of(options, loaded)
     with show.progress() as on_step:
         result = stage.run(loaded, setting.rope, setting.quant, setting.diagnosis, texts["calibration"], on_step)
     result = written(folder, "diagnosis.json", result)
+    write_bands(csv, result.band_table())
     say_bands(options, loaded)
-    show.diagnosis(result, options["json"])
+    show_bands.diagnosis(result, options["json"], options["null"])
 
 
 @app.command()
@@ -155,7 +158,7 @@ def league(options: dict) -> None:
     show.league(result, options["json"])
 
 
-app.command()(takes(MODEL, SETTING, BANDS, OUTLIERS, WINDOWS, OUT, intervals=True)(predict))
+app.command()(takes(MODEL, SETTING, BANDS, OUTLIERS, WINDOWS, DIAGNOSE, CSV, OUT, intervals=True)(predict))
 
 
 @app.command()
@@ -205,7 +208,7 @@ def verify(what: str = typer.Argument(metavar="DIR|FILE"), as_json: bool = typer
 
 
 @app.command()
-@takes(MODEL, SETTING, BANDS, OUTLIERS, SEARCH, SHARED, EVALUATE[1:], SLIDING, ROTATION, RETRIEVE_TOO, OUT,
+@takes(MODEL, SETTING, BANDS, OUTLIERS, DIAGNOSE, SEARCH, SHARED, EVALUATE[1:], SLIDING, ROTATION, RETRIEVE_TOO, OUT,
        intervals=True)  # fmt: skip
 def run(options: dict) -> None:
     """The whole job: diagnose, search, evaluate, report, into one folder; resumes after a kill."""

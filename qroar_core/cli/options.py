@@ -79,6 +79,13 @@ OUTLIERS = [
     _option("outlier_parameter", float | None, None, "of the rule: fence (1.5 if not given), modified z-score (3.5) "
             "or quantile (0.99)", metavar="X"),
 ]  # fmt: skip
+DIAGNOSE = [
+    _option("null", bool, False, "draw the null of every diagnostic several times, and show what each reads there",
+            "--null"),
+    _option("band_cost", bool, False, "also what rounding each band alone does to the next token: two backward passes",
+            "--band-cost"),
+]  # fmt: skip
+CSV = [_option("csv", str | None, None, "also write the table of bands there; must not exist", metavar="FILE")]
 WINDOWS = [
     _option("windows", int | None, None, "windows of text per stage; if not given, fewer where the text holds fewer"),
 ]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from qroar_core.cli import show
-from qroar_core.cli.root import load_model, new_folder, say_bands, written
+from qroar_core.cli import show, show_bands
+from qroar_core.cli.root import load_model, new_csv, new_folder, say_bands, write_bands, written
 from qroar_core.cli.settings import setting_of
 from qroar_core.cli.texts import documents
 
@@ -14,7 +14,7 @@ def predict(options: dict) -> None:
     from qroar_core import predict as stage
     from qroar_core.specs import PredictionSpec
 
-    folder, texts = new_folder(options), documents(options)
+    folder, csv, texts = new_folder(options), new_csv(options), documents(options)
     loaded = load_model(options)
     setting = setting_of(options, loaded)
     stage.require_bands(setting.quant)  # before the diagnosis, which takes a while
@@ -26,5 +26,9 @@ def predict(options: dict) -> None:
         result = stage.run(loaded, setting.rope, setting.quant, spec, texts["heldout"], diagnosis, on_step)
     written(folder, "diagnosis.json", diagnosis)
     result = written(folder, "prediction.json", result)
+    rows = diagnosis.band_table(result)
+    write_bands(csv, rows)
     say_bands(options, loaded)
     show.prediction(result, options["json"])
+    if not options["json"]:
+        show_bands.bands(rows)

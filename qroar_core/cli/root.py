@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -17,6 +18,7 @@ from qroar_core.specs import BANDS
 
 if TYPE_CHECKING:  # a command that reads no model starts without torch
     from qroar_core.models.loaded import LoadedModel
+    from qroar_core.results.band_table import BandRow
 
 Written = TypeVar("Written", bound=Result)
 app = typer.Typer(
@@ -63,6 +65,27 @@ def new_folder(options: dict) -> Path | None:
         raise BadOutput("already exists", where=str(folder), do="choose a new folder")
     require_writable_folder(folder)
     return folder
+
+
+def new_csv(options: dict) -> Path | None:
+    """--csv of a command: must not exist yet, and its folder must be one that can be written to."""
+    if not options.get("csv"):
+        return None
+    path = Path(options["csv"]).expanduser()
+    if os.path.lexists(path):
+        raise BadOutput("already exists", where=str(path), do="choose a new file")
+    require_writable_folder(path.parent)
+    return path
+
+
+def write_bands(path: Path | None, rows: Sequence[BandRow]) -> None:
+    """The table of bands as CSV, where one was asked for."""
+    if path is None:
+        return
+    from qroar_core.models.scales_file import write_atomically
+    from qroar_core.results.band_table import to_csv
+
+    write_atomically(path, to_csv(rows))
 
 
 def run_folder(options: dict) -> None:

@@ -31,5 +31,9 @@ def whole(loaded: LoadedModel, setting: Setting, texts: Texts, options: dict[str
         return
     if asked is not None and result.retrieved is not None:
         show.retrieval(result.retrieved, False)
+    if result.diagnosis.band_cost is None:
+        from qroar_core.figures.picture import OLDER
+
+        show.line(f"diagnosis.json: {OLDER}")
     show.line(result.report.verdict.reason)
     show.line(f"written to {folder.path}")

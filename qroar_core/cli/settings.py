@@ -37,6 +37,7 @@ if TYPE_CHECKING:  # a command that reads no model starts without torch
     from qroar_core.models.loaded import LoadedModel
     from qroar_core.runs.setting import Setting
 
+NULL_DRAWS = 8  # of --null
 CHOICES: dict[str, tuple[str, ...]] = {
     "rope": get_args(RopeMethod),
     "weight_scale": get_args(get_type_hints(WeightQuantSpec)["scale"]),
@@ -133,13 +134,15 @@ def setting_of(options: dict[str, Any], loaded: LoadedModel) -> Setting:
         rope=rope,
         quant=base.quant,
         diagnosis=DiagnosisSpec(length=length, short_length=base.diagnosis.short_length, bands=bands, seed=seed,
+                                null_draws=NULL_DRAWS if options.get("null") else 1,
+                                band_cost=bool(options.get("band_cost", False)),
                                 **{n: options[n] for n in ("outlier_rule", "outlier_parameter") if n in options}),
         search=search,
         evaluation=evaluation,
         text=text_label(options),
         bos=base.bos,
         own_rope=base.own_rope,
-    )
+    )  # fmt: skip
 
 
 def rope_spec(options: dict[str, Any]) -> RopeSpec | None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # a command that reads no model starts without torch
     from qroar_core.exporting.verify import Check
     from qroar_core.maths.rescale import Scales
     from qroar_core.models.loaded import LoadedModel
-    from qroar_core.results import Diagnosis, Evaluation, SearchReport
+    from qroar_core.results import Evaluation, SearchReport
     from qroar_core.results.league import League, Standing
     from qroar_core.results.prediction import Prediction, Rank
     from qroar_core.results.retrieval import Cell, Retrieval
@@ -98,33 +98,6 @@ def model(loaded: LoadedModel, as_json: bool) -> None:
         "note": loaded.note,
     }
     _print(facts) if as_json else _table(loaded.name, ["", "value"], [[k, str(v)] for k, v in facts.items()])
-
-
-def diagnosis(result: Diagnosis, as_json: bool) -> None:
-    """One row a band; a table for every group of layers that turns."""
-    if as_json:
-        _print([band.model_dump() for band in result.bands])
-        return
-    names = ("native_wavelength_max", "turns", "wavelength_max", "interpolation_pressure", "phase_displacement",
-             "logit_change", "logit_weighted_pressure", "side_peak")  # fmt: skip
-    header = ["band (pairs)", "longest native\nwavelength,\ntokens", "native\nturns per\nnative window",
-              "longest\ninterpolated\nwavelength", "pressure,\nrad per\ne-fold of s", "phase\ndisplacement,\nrad",
-              "logit change,\nnats per\ne-fold of s", "upper\nbound\non it", "side\npeak"]  # fmt: skip
-    groups = {f"Bands: {group.name}": group.bands for group in result.groups if group.bands}
-    for title, bands in (groups or {"Bands": result.bands}).items():
-        rows = [
-            [f"{b.index} ({b.first_pair}-{b.last_pair})", *(_shown(getattr(b, n), ".4g") for n in names)] for b in bands
-        ]
-        _table(title, header, rows)
-    if result.logit_change is not None:
-        change = result.logit_change
-        line(
-            f"All bands together move a logit by {change.in_all:.4g} ± {change.in_all_error:.2g} nats if the stretch "
-            f"grows 2.7 times (upper bound {change.in_all_bound:.4g}; pairs that push at random "
-            f"{change.in_all_null:.4g})"
-        )
-    line(result.text)
-    line(result.verdict.reason)
 
 
 def search(report: SearchReport, kept: Scales, as_json: bool) -> None:

@@ -9,8 +9,8 @@ import shlex
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from qroar_core.cli.options import BANDS, OUTLIERS, ROTATION, SEARCH, SETTING, SLIDING
-from qroar_core.cli.settings import setting_of
+from qroar_core.cli.options import BANDS, DIAGNOSE, OUTLIERS, ROTATION, SEARCH, SETTING, SLIDING
+from qroar_core.cli.settings import NULL_DRAWS, setting_of
 from qroar_core.errors import QRoarError
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.loading import choose_dtype
@@ -18,7 +18,7 @@ from qroar_core.presets import KV_PRESETS, WEIGHT_PRESETS, for_family
 from qroar_core.runs.setting import Setting
 from qroar_core.specs import BandSpec, QuantizerSpec, QuantSpec
 
-GROUPS = (SETTING, BANDS, OUTLIERS, SEARCH, SLIDING, ROTATION)
+GROUPS = (SETTING, BANDS, OUTLIERS, DIAGNOSE, SEARCH, SLIDING, ROTATION)
 DEFAULTS: dict[str, Any] = {p.name: p.default for group in GROUPS for p in group}
 KEPT = ("rope", "factor", "k", "v", "weights", "qk")  # said even where they are the model's default
 
@@ -66,6 +66,8 @@ def spelled(loaded: LoadedModel, setting: Setting) -> dict[str, Any]:
         "partition": search.bands.partition,
         "outlier_rule": setting.diagnosis.outlier_rule,
         "outlier_parameter": setting.diagnosis.outlier_parameter,
+        "null": setting.diagnosis.null_draws == NULL_DRAWS,
+        "band_cost": setting.diagnosis.band_cost,
         "granularity": search.granularity,
         "mode": search.mode,
         "angles": search.angles,

@@ -7,6 +7,8 @@ from typing import Any
 
 from qroar_core.diagnostics.anisotropy.observe import AnisotropyRecorder
 from qroar_core.diagnostics.anisotropy.table import anisotropy_of
+from qroar_core.diagnostics.bands.observe import BandCostRecorder
+from qroar_core.diagnostics.bands.table import band_cost_of
 from qroar_core.diagnostics.dilation.observe import DilationRecorder
 from qroar_core.diagnostics.dilation.table import dilation_of
 from qroar_core.diagnostics.frame import SIDES, Frame, Rounding
@@ -51,6 +53,7 @@ class Recorders:
     rounding: RoundingRecorder | None
     noise: LocalNoise | None
     propagated: PropagatedNoise | None  # set: the quantized pass feeds it, and anisotropy and pair errors
+    band_cost: BandCostRecorder
 
     @classmethod
     def of(cls, frame: Frame, rounding: Rounding, turnings: tuple[Turning, ...], rows: Sampled, plan: Any) -> Recorders:
@@ -68,6 +71,7 @@ class Recorders:
             RoundingRecorder(frame, rounding.quant.qk is not None and not propagates) if compares else None,
             LocalNoise(frame, rounding, rows) if rounding.rounds_logits and not propagates else None,
             PropagatedNoise(frame, rows) if propagates else None,
+            BandCostRecorder(frame, rows),
         )
 
     def of_keys(self) -> list[Any]:
@@ -78,7 +82,7 @@ class Recorders:
     def on_long_pass(self) -> list[Any]:
         """Those that ride on the long pass."""
         local = [] if self.propagated else [*self.of_keys(), *([self.noise] if self.noise else [])]
-        return [self.outliers, self.dilation, self.pressure, *local]
+        return [self.outliers, self.dilation, self.pressure, self.band_cost, *local]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -138,6 +142,7 @@ def assemble(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, plan: Any, f
         outliers=outliers_of(local.outliers.maps, local.outliers.errors, local.outliers.deal, frame.channel_band,
                              plan.spec, geo.without_rope, matrices_of(loaded, passes.scales, quant.weights),
                              unavailable(loaded)),
+        band_cost=band_cost_of(local.band_cost),
         hidden=similarity_of(passes.hidden, plan.spec.seed) if passes.hidden else None,
         position_edges=frame.bins.edges(),
         length=plan.length,

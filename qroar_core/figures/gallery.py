@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from qroar_core.diagnostics.aliasing import figure as aliasing
 from qroar_core.diagnostics.anisotropy import figure as anisotropy
+from qroar_core.diagnostics.bands import figure as bands
 from qroar_core.diagnostics.dilation import figure as dilation
 from qroar_core.diagnostics.logit_noise import figure as noise
 from qroar_core.diagnostics.logit_noise import figure_scores, figure_split
@@ -41,7 +42,9 @@ def gallery(diagnosis: Diagnosis, search: SearchReport, scales: ScalesFile,
         angles.by_layer_and_pair(scales),
         search_trace.candidates(search.history, search.objective),
     ]
+    alone = bands.alone(diagnosis)
     return {
+        "Bands": [] if alone is None else [alone],
         "Diagnosis": diagnosed(diagnosis),
         "Search": [p for p in tuned if p is not None],
         "Evaluation": [p for p in proof if p is not None],

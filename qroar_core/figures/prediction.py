@@ -9,6 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from qroar_core.diagnostics.sample import Sample
 from qroar_core.figures.picture import (
     BAND_AXIS,
     BLUE,
@@ -16,6 +17,7 @@ from qroar_core.figures.picture import (
     ORANGE,
     Picture,
     colour_of,
+    counted_on,
     framed,
     heatmap,
     map_height,
@@ -66,6 +68,7 @@ def forest(result: Prediction) -> Picture:
         f"crosses 0 proves nothing; bars are {result.confidence:.0%} intervals, each for itself: of seven useless "
         "numbers about one in three tries has one that seems to predict. What reads only the frequencies is the same "
         "in every layer.",
+        _beside_diagnosis(result),
     )
 
 
@@ -97,6 +100,7 @@ def costs(result: Prediction) -> Picture:
         table,
         f"Held-out text, {result.text}. The quantizer rounds the whole vector with the step it always has; outside the "
         f"band the exact values stand. Bars are {result.confidence:.0%} intervals, paired over windows.",
+        counted_on(result.sample),
     )
 
 
@@ -137,6 +141,7 @@ def beside(result: Prediction) -> Picture:
         ]),
         "One panel a diagnostic, one point a band (its number above it; dark fast, light slow): to the right more of "
         "the diagnostic, upwards a higher cost. A diagnostic that predicts shows a cloud rising to the right.",
+        _beside_diagnosis(result),
     )  # fmt: skip
 
 
@@ -161,7 +166,16 @@ def by_cell(result: Prediction) -> Picture | None:
         pd.DataFrame([{"layer": i, "band": b, "kl_nats": v} for v, i, b in known]),
         f"KL to the reference that rounding this layer's band alone would cause, to second order, from "
         f"{result.kl_windows} backward passes over {result.kl_length} tokens: an estimate, no measurement.",
-    )
+        counted_on(None if result.sample is None else Sample(
+            tokens=result.kl_windows * result.kl_length, windows=result.kl_windows, seed=result.sample.seed)),
+    )  # fmt: skip
+
+
+def _beside_diagnosis(result: Prediction) -> str:
+    """What the costs were counted on, and the diagnostics: one of them may be from an older version."""
+    if result.sample is None:
+        return counted_on(None)
+    return f"Costs: {counted_on(result.sample)} Diagnostics: {counted_on(result.diagnosis_sample)}"
 
 
 def _summed(result: Prediction) -> list[float]:

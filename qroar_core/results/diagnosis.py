@@ -6,13 +6,15 @@ are indexed as named; None stands where there is no data (an empty bin, a tensor
 
 from __future__ import annotations
 
-from typing import Literal
+import sys
+from typing import TYPE_CHECKING, Any, Literal
 
 from qroar_core.diagnostics.aliasing.result import Kernel
 from qroar_core.diagnostics.anisotropy.result import Anisotropy
-from qroar_core.diagnostics.bands.result import Band, Pairs
+from qroar_core.diagnostics.bands.result import Band, BandCost, Pairs
 from qroar_core.diagnostics.dilation.result import Dilation
 from qroar_core.diagnostics.logit_noise.result import LogitNoise, NoiseCurves
+from qroar_core.diagnostics.null import NullRow
 from qroar_core.diagnostics.outliers.result import Outliers
 from qroar_core.diagnostics.pair_error.result import PairErrors
 from qroar_core.diagnostics.pressure.result import LogitChange
@@ -20,8 +22,12 @@ from qroar_core.diagnostics.rounding.result import Roundings
 from qroar_core.diagnostics.similarity.result import HiddenSimilarity
 from qroar_core.diagnostics.tails.result import Survival, TailTable
 from qroar_core.result import LayerBand, Result
+from qroar_core.results.band_table import BandRow, band_table
 from qroar_core.results.search import Verdict
 from qroar_core.specs import Mode
+
+if TYPE_CHECKING:
+    from qroar_core.results.prediction import Prediction
 
 
 class LayerGroup(Result):
@@ -60,6 +66,7 @@ class Diagnosis(Result):
     anisotropy: Anisotropy | None
     rounding: Roundings | None = None  # None: q and K are not quantized, or an older file
     outliers: Outliers
+    band_cost: BandCost | None = None  # None: an older file
     hidden: HiddenSimilarity | None
     position_edges: list[int]  # of the position bins, tokens; one more than bins
     length: int
@@ -84,6 +91,21 @@ class Diagnosis(Result):
         """A row's name for every layer."""
         return [f"layer {self.layer_number(i)}" for i in range(len(self.dilation.absmax))]
 
+    def band_table(self, prediction: Prediction | None = None) -> list[BandRow]:
+        """One row a band with what every diagnostic says of it; `prediction` adds what each costs alone in NLL."""
+        return band_table(self, prediction)
+
+    def null_rows(self, *parts: str) -> list[NullRow]:
+        """Every diagnostic beside its null: what each of `parts` (names of fields; none: all of them) says for itself.
+
+        A part says it by a method `null_rows` of its class, or by a function of that name beside its class, which is
+        given the whole field. The entries of a dict are asked one by one.
+        """
+        rows = []
+        for name in parts or type(self).model_fields:
+            rows += _null_rows(getattr(self, name))
+        return rows
+
     def of_group(self, index: int) -> Diagnosis:
         """The same with what one group of layers says for itself; its `length` is how far they see.
 
@@ -106,3 +128,19 @@ class Diagnosis(Result):
             if found is not None:
                 own[name] = found
         return self.model_copy(update=own)
+
+
+def _null_rows(part: Any) -> list[NullRow]:
+    """By the part's own method; else by the function `null_rows` of the module whose results the part holds."""
+    own = getattr(part, "null_rows", None)
+    if callable(own):
+        return list(own())
+    held = part.values() if isinstance(part, dict) else part if isinstance(part, list) else [part]
+    first = next(iter(held), None)
+    told = getattr(sys.modules[type(first).__module__], "null_rows", None) if isinstance(first, Result) else None
+    if callable(told):
+        return list(told(part))
+    if isinstance(part, dict):
+        return [row.model_copy(update={"quantity": f"{key}: {row.quantity}"})
+                for key, inner in part.items() for row in _null_rows(inner)]  # fmt: skip
+    return []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from qroar_core.diagnostics.sample import Sample
 from qroar_core.result import LayerBand, Number, PerBand, Result
 
 
@@ -72,6 +73,8 @@ class Prediction(Result):
     window_nll: dict[str, list[float]]  # "reference", and each part by name
     headline: str  # does pressure predict?
     findings: list[str]  # what else there is to say, a sentence each
+    sample: Sample | None = None  # of the costs; None: an older file
+    diagnosis_sample: Sample | None = None  # of the diagnostics beside them; None: they come from an older diagnosis
 
     @property
     def bands(self) -> list[Cost]:

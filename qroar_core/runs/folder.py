@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -17,8 +18,10 @@ from qroar_core.models.scales_file import identity_of, temporary_prefix, write_a
 from qroar_core.result import Result, rounded
 from qroar_core.results.manifest import Manifest
 from qroar_core.runs.setting import Setting
+from qroar_core.specs import DiagnosisSpec, EvaluationSpec, SearchSpec
 
 R = TypeVar("R", bound=Result)
+DEFAULTS: dict[str, Any] = {"diagnosis": DiagnosisSpec(), "search": SearchSpec(), "evaluation": EvaluationSpec()}
 FILES = ("manifest.json", "diagnosis.json", "scales_found.json", "scales_smooth_attention.json", "scales_mad.json",
          "scales_rotation.json", "search.json", "evaluation.json", "scales.json", "report.html")  # fmt: skip
 UNTUNED = "evaluation_untuned.json"  # the dashboard's, where the quantized model was measured before any search
@@ -78,11 +81,19 @@ class RunFolder:
 def _other(found: Manifest, wanted: Manifest) -> str | None:
     """In what two runs differ, None where they are the same."""
     for what, word in (("model", "model"), ("specs", "setting"), ("text", "text"), ("dtype", "dtype")):
-        one, two = _plain(getattr(found, what)), _plain(getattr(wanted, what))
+        one, two = (_plain(_filled(getattr(manifest, what))) for manifest in (found, wanted))
         if one != two:
             parts = [name for name in {**one, **two} if one.get(name) != two.get(name)] if what == "specs" else []
             return f"{word} ({', '.join(parts)})" if parts else word
     return None
+
+
+def _filled(noted: Any) -> Any:
+    """A manifest's entry with the options that are younger than it: a run made without them has their defaults."""
+    if not isinstance(noted, dict):
+        return noted
+    return {part: json.loads(json.dumps(rounded(asdict(DEFAULTS[part])))) | specs
+            if part in DEFAULTS and isinstance(specs, dict) else specs for part, specs in noted.items()}  # fmt: skip
 
 
 def _sweep(path: Path) -> None:

@@ -10,8 +10,13 @@ import html
 import json
 from collections.abc import Sequence
 
+import pandas as pd
+
+from qroar_core.diagnostics.bands import figure as bands
+from qroar_core.diagnostics.null import NullRow
 from qroar_core.figures import Picture, continuations, quality, retrieval
 from qroar_core.figures.gallery import gallery
+from qroar_core.figures.nulls import null_table
 from qroar_core.results import Continuations, Diagnosis, Evaluation, Manifest, ScalesFile, SearchReport
 from qroar_core.results.retrieval import Retrieval
 
@@ -53,6 +58,9 @@ def report_html(manifest: Manifest, diagnosis: Diagnosis, search: SearchReport, 
     """
     chapters = {title: [_figure(p) for p in pictures] for title, pictures in
                 gallery(diagnosis, search, scales, evaluation).items()}  # fmt: skip
+    chapters["Bands"] = [_bands(diagnosis), *chapters["Bands"]]
+    if nulls := diagnosis.null_rows():
+        chapters["Nulls"] = [_nulls(nulls)]
     chapters["Evaluation"] = [_counts(evaluation), *chapters["Evaluation"]]
     if continued is not None:
         chapters["Continuations"] = [_continued(continued), _figure(continuations.certainty(continued))]
@@ -86,7 +94,7 @@ def _figure(picture: Picture) -> str:
     drawn = picture.figure.to_html(full_html=False, include_plotlyjs=False, config=PLOT)
     shown = picture.table.head(TABLE_ROWS)
     cut = "" if len(shown) == len(picture.table) else f"<p>First {TABLE_ROWS} of {len(picture.table)} rows.</p>"
-    table = shown.to_html(index=False, border=0, float_format=lambda x: f"{x:.5g}", na_rep="")
+    table = _table(shown)
     return (
         f'<figure aria-label="{html.escape(picture.alt, quote=True)}"><h3>{_text(picture.title)}</h3>{drawn}'
         f"<figcaption>{_text(f'{picture.how_to_read} {picture.sample}'.strip())}</figcaption>"
@@ -94,10 +102,33 @@ def _figure(picture: Picture) -> str:
     )
 
 
+def _bands(diagnosis: Diagnosis) -> str:
+    frame = bands.table(diagnosis)
+    known = [name for name in frame if frame[name].notna().any()]
+    said = "".join(f"<li><strong>{_text(bands.titles()[name])}</strong>: {_text(bands.helps()[name])}</li>"
+                   for name in known)  # fmt: skip
+    return (
+        "<h3>What does every diagnostic say of each band?</h3>"
+        f'<div class="scroll">{_table(bands.readable(frame))}</div>'
+        f"<p>{_text(bands.sample(diagnosis))}</p><ul>{said}</ul>"
+    )
+
+
+def _nulls(rows: Sequence[NullRow]) -> str:
+    return (
+        "<p>Each diagnostic beside what the same quantity reads when there is nothing to see; low and high span the "
+        f'draws of the null.</p><div class="scroll">{_table(null_table(rows))}</div>'
+    )
+
+
+def _table(frame: pd.DataFrame) -> str:
+    return frame.to_html(index=False, border=0, float_format=lambda x: f"{x:.5g}", na_rep="")
+
+
 def _counts(evaluation: Evaluation) -> str:
     table = quality.readable(quality.table(evaluation)).to_html(index=False, border=0, classes="counts")
     full = quality.closeness(evaluation)
-    every = "" if full is None else full.to_html(index=False, border=0, float_format=lambda x: f"{x:.5g}", na_rep="")
+    every = "" if full is None else _table(full)
     return (
         f'<h3>Counted as llama.cpp counts</h3><div class="scroll">{table}</div>'
         f"<p>± is the standard error over windows, paired for the ln ratio. Held-out: {_text(evaluation.text)}.</p>"

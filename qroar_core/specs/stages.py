@@ -60,6 +60,7 @@ class DiagnosisSpec:
     null_draws: int = 1  # how often the null of each diagnostic is drawn, where it is random
     outlier_rule: OutlierRule = "iqr"
     outlier_parameter: float | None = None  # fence, modified z-score or quantile; None: the rule's usual one
+    band_cost: bool = False  # also what each band alone costs the output, by a backward pass a probe
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "outlier_parameter", outlier_parameter(self.outlier_rule, self.outlier_parameter))

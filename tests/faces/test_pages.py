@@ -12,7 +12,7 @@ from qroar_core.errors import BadText
 
 pytestmark = pytest.mark.slow
 
-PAGES = ("pressure", "tails", "outliers", "noise", "tune", "evaluate", "export")  # the setting is all they need
+PAGES = ("bands", "pressure", "tails", "outliers", "noise", "tune", "evaluate", "export")  # need a setting alone
 TESTS = ("rivals", "retrieval", "evidence")  # what a click costs stands there beside it
 JOBS = {  # page, button, the stage behind it
     "diagnose": ("pressure", "Diagnose", "qroar_core.diagnose.run"),

@@ -108,6 +108,17 @@ def test_lengths_windows_and_the_second_search_are_spelled(demo, monkeypatch):
     assert "--rotation-scales" in command
 
 
+def test_draws_of_the_nulls_and_the_output_cost_are_spelled(demo, monkeypatch):
+    setting = built(demo)
+    setting = replace(setting, diagnosis=replace(setting.diagnosis, null_draws=8, band_cost=True))
+    command, left = run_command(demo, setting)
+    assert left == []
+    assert read_back(command, demo, monkeypatch) == setting
+    assert command.endswith("--null --band-cost --out runs/again")
+    other = replace(setting, diagnosis=replace(setting.diagnosis, null_draws=3))
+    assert run_command(demo, other)[1] == ["diagnosis.null_draws"]  # no option says 3
+
+
 @pytest.mark.parametrize(
     ("change", "named"),
     [({"search": {"kappa0": 2.0}}, ["search.kappa0"]),

@@ -56,6 +56,23 @@ def test_another_run_is_refused(tiny, tmp_path, change, what):
         opened(tmp_path / "run", tiny(), **change)
 
 
+def test_a_run_of_before_an_option_is_taken_up_at_its_default_and_no_other(tiny, tmp_path):
+    """Nulls were drawn once, and the output cost was not asked for, before there was a choice."""
+    loaded = tiny()
+    opened(tmp_path / "run", loaded).save("report.html", "<html></html>", "report", 1.0)
+    path = tmp_path / "run" / "manifest.json"
+    noted = json.loads(path.read_text())
+    for younger in ("null_draws", "band_cost"):
+        del noted["specs"]["diagnosis"][younger]
+    path.write_text(json.dumps(noted))
+    assert opened(tmp_path / "run", loaded).manifest.stages == {"report": 1.0}
+    setting = default_setting(loaded, YARN)
+    for asked in ({"null_draws": 8}, {"band_cost": True}):
+        more = replace(setting, diagnosis=replace(setting.diagnosis, **asked))
+        with pytest.raises(BadOutput, match=re.escape("holds a run with another setting (diagnosis)")):
+            RunFolder.open(tmp_path / "run", loaded, more, "x")
+
+
 def test_a_folder_in_which_nothing_was_finished_is_taken_for_another_run(tiny, tmp_path):
     """A run that was refused (a text too short, a slip in an option) must not block the folder."""
     opened(tmp_path / "run", tiny(), text="technical")

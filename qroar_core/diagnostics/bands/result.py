@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from qroar_core.diagnostics.null import NullRow
-from qroar_core.result import Number, Result
+from qroar_core.diagnostics.sample import Sample
+from qroar_core.result import LayerBand, Number, Result
 
 NATIVE = "the model's native RoPE, not stretched"
 
@@ -55,3 +56,49 @@ def null_rows(bands: list[Band]) -> list[NullRow]:
                 measured=worst(getattr(band, name) for band in bands), null=null, control=NATIVE)
         for diagnostic, name, words, null, worst in asked
     ]  # fmt: skip
+
+
+class BandCost(Result):
+    """What rounding one part of K's channels alone does: the bands, and last the channels without rotation.
+
+    "int8" and "int4" are probes: every key rounded per token and KV head, symmetric, step from the largest |k| of the
+    whole vector; outside the part the exact values stand. None where a layer has no such channels.
+    """
+
+    noise: dict[str, LayerBand]  # "int8", "int4" -> [layer][part]: RMS error of the attention logits, nats
+    attention_kl: dict[str, LayerBand]  # KL of the attention row, exact to rounded, nats
+    error_share: dict[str, LayerBand]  # "int8", "int4": part of K's squared rounding error
+    channels: list[int]  # of each part; the last, without rotation, may have none
+    null: dict[str, list[LayerBand]] = {}  # "int8", "int4" -> [draw][layer][band]: `noise`, channels shuffled
+    output_kl: dict[str, LayerBand] | None = None  # KL of the next token, to second order; None: not asked for
+    output_tokens: int = 0  # that it was estimated on
+    sample: Sample | None = None
+
+    def null_rows(self) -> list[NullRow]:
+        """The loudest band against the mean one, measured and with the channels dealt out at random."""
+        rows = []
+        for probe, layers in self.noise.items():
+            drawn = [found for draw in self.null.get(probe, []) if (found := uneven(draw)) is not None]
+            measured = uneven([row[:-1] for row in layers])
+            if not drawn or measured is None:
+                continue
+            rows.append(
+                NullRow(
+                    diagnostic="Bands",
+                    quantity=f"{probe} logit noise of the loudest band over the RMS of all bands",
+                    measured=measured,
+                    null=sum(drawn) / len(drawn),
+                    low=min(drawn),
+                    high=max(drawn),
+                    control="the same error, its channels dealt to the bands at random",
+                )
+            )
+        return rows
+
+
+def uneven(layers: LayerBand) -> float | None:
+    """Largest over root mean square of the bands, each pooled over layers; None without any."""
+    columns = [[v for v in column if v is not None] for column in zip(*layers)]
+    energy = [sum(v * v for v in column) / len(column) for column in columns if column]
+    mean = sum(energy) / len(energy) if energy else 0.0
+    return (max(energy) / mean) ** 0.5 if mean else None

@@ -12,7 +12,7 @@ SLOWNESS = float(os.environ.get("QROAR_SLOWNESS", "1"))  # of a machine that com
 LONG = 240_000 * SLOWNESS  # milliseconds; a stage on two shared cores
 SHORT = 60_000 * SLOWNESS
 PAGES = {
-    "Start": "demo", "Learn": "The mechanism by hand", "Pressure": "Pressure", "Tails": "Tails",
+    "Start": "demo", "Learn": "The mechanism by hand", "Bands": "Bands", "Pressure": "Pressure", "Tails": "Tails",
     "Outliers": "Outliers", "Noise": "Noise", "Tune": "Tune", "Evaluate": "Evaluate", "Export": "Export",
     "Runs": "Runs",
 }  # fmt: skip

@@ -1,0 +1,102 @@
+"""The table of bands, and the figure above it: what rounding each band alone does to the logits."""
+
+from __future__ import annotations
+
+import math
+from statistics import fmean
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from qroar_core.diagnostics.bands.result import BandCost, uneven
+from qroar_core.figures.picture import BAND_AXIS, BLUE, GREY, ORANGE, Picture, band_names, counted_on, framed
+from qroar_core.result import LayerBand
+from qroar_core.results import Diagnosis
+from qroar_core.results.band_table import BandRow
+from qroar_core.results.prediction import Prediction
+
+COLOUR = {"int8": BLUE, "int4": ORANGE}
+EVEN = "No band costs more than its size when it alone is rounded"
+
+
+def table(diagnosis: Diagnosis, prediction: Prediction | None = None) -> pd.DataFrame:
+    """`Diagnosis.band_table` as a frame; numbers that are missing are NaN."""
+    rows = [row.model_dump() for row in diagnosis.band_table(prediction)]
+    frame = pd.DataFrame(rows, columns=list(BandRow.model_fields))
+    whole = ["band", "first_pair", "last_pair"]
+    floats = [name for name in frame if name not in ("layers", *whole)]
+    return frame.astype({name: float for name in floats} | {name: "Int64" for name in whole})
+
+
+def titles() -> dict[str, str]:
+    """Column -> what stands above it, with its unit."""
+    return {name: field.title or name for name, field in BandRow.model_fields.items()}
+
+
+def helps() -> dict[str, str]:
+    """Column -> what it is."""
+    return {name: field.description or "" for name, field in BandRow.model_fields.items()}
+
+
+def readable(frame: pd.DataFrame) -> pd.DataFrame:
+    """With titles for names, and without the columns of which nothing is known."""
+    return frame.dropna(axis="columns", how="all").rename(columns=titles())
+
+
+def sample(diagnosis: Diagnosis) -> str:
+    """What the table was counted on; a file of an older version says that it is one."""
+    return counted_on(diagnosis.band_cost.sample if diagnosis.band_cost else None)
+
+
+def alone(diagnosis: Diagnosis, prediction: Prediction | None = None) -> Picture | None:
+    """Logit noise of every band rounded alone, beside its null. None for a file from before this was measured."""
+    cost = diagnosis.band_cost
+    if cost is None:
+        return None
+    figure = go.Figure()
+    names = band_names(diagnosis.bands)
+    for probe, layers in cost.noise.items():
+        figure.add_bar(x=names, y=_pooled([row[:-1] for row in layers]), name=f"{probe} alone",
+                       marker={"color": COLOUR.get(probe, GREY)},
+                       hovertemplate=f"%{{y:.4g}} nats<extra>{probe} alone</extra>")  # fmt: skip
+    for probe in cost.null:
+        figure.add_scatter(x=names, y=_null(cost, probe), name=f"null: {probe}, channels dealt at random",
+                           mode="lines+markers", line={"color": GREY, "dash": "dot"},
+                           hovertemplate=f"%{{y:.4g}} nats<extra>null, {probe}</extra>")  # fmt: skip
+    framed(figure, BAND_AXIS, "RMS logit error, nats", log_y=True)
+    return Picture(
+        _finding(cost),
+        figure,
+        table(diagnosis, prediction),
+        "K is rounded per token and KV head and all but one band is put back; bars are pooled over the layers that "
+        "turn. The null deals the channels of the same error to the bands at random: a band differs from it where its "
+        "own error, and how it adds up with q, is not that of any channels.",
+        sample(diagnosis),
+    )
+
+
+def _finding(cost: BandCost) -> str:
+    """Names the loudest band under the coarsest probe where it is louder than in every draw of the null."""
+    probe = next(reversed(cost.noise))
+    layers = [row[:-1] for row in cost.noise[probe]]
+    measured = uneven(layers)
+    drawn = [found for draw in cost.null.get(probe, []) if (found := uneven(draw)) is not None]
+    if measured is None or not drawn or measured <= max(drawn):
+        return EVEN
+    pooled = _pooled(layers)
+    loudest = max(range(len(pooled)), key=lambda b: pooled[b] or 0.0)
+    chance = f"{measured:.2f} times the mean band, {fmean(drawn):.2f} by chance"
+    return f"Band {loudest} alone makes the most logit noise: {chance}"
+
+
+def _null(cost: BandCost, probe: str) -> list[float | None]:
+    """Mean over draws of each band's noise."""
+    draws = [_pooled(draw) for draw in cost.null[probe]]
+    columns = ([v for v in column if v is not None] for column in zip(*draws))
+    return [fmean(column) if column else None for column in columns]
+
+
+def _pooled(layers: LayerBand) -> list[float | None]:
+    """RMS over layers."""
+    columns = ([v for v in column if v is not None] for column in zip(*layers))
+    return [math.sqrt(math.fsum(v * v for v in column) / len(column)) if column else None for column in columns]

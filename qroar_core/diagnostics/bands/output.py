@@ -1,0 +1,40 @@
+"""What rounding each band alone does to the next token: to second order, from one backward pass a probe."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from qroar_core.diagnostics.frame import Frame
+from qroar_core.diagnostics.listed import listed
+from qroar_core.diagnostics.outliers.observe import PROBES
+from qroar_core.maths.rescale import Scales
+from qroar_core.models.condition import Condition
+from qroar_core.models.loaded import LoadedModel
+from qroar_core.models.sensitivity import second_order_kl
+from qroar_core.progress import OnStep, ignore
+from qroar_core.result import LayerBand
+from qroar_core.specs import QuantSpec, RopeSpec
+
+TOKENS = 1024  # of the long context, from its start: a backward pass keeps what grows with the square of the length
+
+
+def output_costs(loaded: LoadedModel, rope: RopeSpec, scales: Scales | None, ids: Tensor, frame: Frame,
+                 on_step: OnStep = ignore) -> tuple[dict[str, LayerBand], int]:  # fmt: skip
+    """Probe -> [layer][part] KL(exact || rounded) of the next token, nats per token, and the tokens it was counted on.
+
+    Args:
+        ids: (L,), the long context.
+    """
+    window, count = ids[:TOKENS], len(frame.bands)
+    band = frame.channel_band
+    of_channel = torch.where(band >= 0, band, count).repeat(frame.geometry.n_layers, 1)
+    of_channel[list(frame.geometry.without_rope)] = count
+    channels = torch.nn.functional.one_hot(of_channel, count + 1).sum(1)  # (layers, parts)
+    found = {}
+    for name, spec in PROBES.items():
+        condition = Condition(rope, QuantSpec(k=spec), scales)
+        kl = second_order_kl(loaded, condition, window[None], of_channel, seed=frame.spec.seed, on_step=on_step)
+        kl = torch.nn.functional.pad(kl, (0, count + 1 - kl.shape[1]))
+        found[name] = listed(kl.masked_fill(channels == 0, torch.nan))
+    return found, len(window)

@@ -1,0 +1,47 @@
+"""From recorders to the bands' costs of the result."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from qroar_core.diagnostics.bands.observe import BandCostRecorder
+from qroar_core.diagnostics.bands.result import BandCost
+from qroar_core.diagnostics.listed import listed
+from qroar_core.diagnostics.outliers.observe import PROBES
+from qroar_core.diagnostics.sample import Sample
+from qroar_core.result import LayerBand
+
+
+def band_cost_of(recorder: BandCostRecorder) -> BandCost:
+    """Layer by layer, with what it was counted on."""
+    frame, layers = recorder.frame, sorted(recorder.costs)
+
+    def of(name: str, field: str) -> LayerBand:
+        return listed(torch.stack([getattr(recorder.costs[layer][name], field) for layer in layers]))
+
+    shares = {name: listed(torch.stack([_share(recorder.costs[i][name].energy) for i in layers])) for name in PROBES}
+    still = torch.full((len(frame.bands),), torch.nan, dtype=torch.float64)
+    return BandCost(
+        noise={name: of(name, "noise") for name in PROBES},
+        attention_kl={name: of(name, "kl") for name in PROBES},
+        error_share=shares,
+        channels=_channels(recorder),
+        null={
+            name: [listed(torch.stack([recorder.nulls[i][name][draw] if i in recorder.nulls else still
+                                       for i in layers])) for draw in range(frame.spec.null_draws)]
+            for name in PROBES
+        },
+        sample=Sample(tokens=frame.length, rows=len(recorder.rows.positions)),
+    )  # fmt: skip
+
+
+def _share(energy: Tensor) -> Tensor:
+    """Of the whole; NaN stays, and nothing has a share of no error."""
+    return energy / energy.nansum() if energy.nansum() > 0 else torch.full_like(energy, torch.nan)
+
+
+def _channels(recorder: BandCostRecorder) -> list[int]:
+    """Of each part, in layers that turn; the last is what they leave without rotation."""
+    turning = [i for i in recorder.costs if i not in recorder.frame.geometry.without_rope]
+    return [len(part) for part in recorder.parts(turning[0])]

@@ -1,0 +1,84 @@
+"""`diagnose`: --null, --band-cost and --csv, what they ask of the stage and what they print."""
+
+import csv
+import json
+
+import planted
+import planted_prediction
+import pytest
+from test_cli import printed, refused
+
+from qroar_core.diagnostics.bands.result import BandCost
+from qroar_core.results.band_table import to_csv
+
+
+def with_nulls():
+    cost = BandCost(noise={"int4": [[1.0, 2.0, None]] * 2}, attention_kl={"int4": [[0.1, 0.2, None]] * 2},
+                    error_share={"int4": [[0.5, 0.5, None]] * 2}, channels=[4, 4, 0],
+                    null={"int4": [[[1.0, 1.25]] * 2, [[1.0, 1.5]] * 2]})  # fmt: skip
+    return planted.diagnosis().model_copy(update={"band_cost": cost})
+
+
+@pytest.fixture
+def asked(stages):
+    specs = []
+
+    def run(loaded, rope, quant, spec, documents, on_step=None, **kw):
+        specs.append(spec)
+        return with_nulls()
+
+    stages.patch(stages.diagnose, "run", run)
+    return specs
+
+
+def test_null_asks_for_several_draws_and_prints_every_row(capfd, asked):
+    plain = printed(capfd, "diagnose", "demo")
+    told = printed(capfd, "diagnose", "demo", "--null")
+    assert [spec.null_draws for spec in asked] == [1, 8]
+    assert [spec.band_cost for spec in asked] == [False, False]
+    assert "beside its null" not in plain
+    (row,) = [line for line in told.splitlines() if "its channels dealt to the bands at random" in line]
+    each = [1.25 / ((1 + 1.25**2) / 2) ** 0.5, 1.5 / ((1 + 1.5**2) / 2) ** 0.5]
+    measured, null = 2 / 2.5**0.5, sum(each) / 2
+    for words in (f"{measured:.4g}", f"{null:.4g}", f"{each[0]:.4g} to {each[1]:.4g}"):
+        assert words in row
+
+
+def test_json_with_null_holds_the_bands_and_the_rows(capfd, asked):
+    told = json.loads(printed(capfd, "diagnose", "demo", "--null", "--json"))
+    assert set(told) == {"bands", "nulls"}
+    assert [band["int4_noise_nats"] for band in told["bands"]] == [1.0, 2.0]
+    (row,) = told["nulls"]
+    assert row["measured"] == pytest.approx(2 / 2.5**0.5, rel=1e-5)
+
+
+def test_band_cost_is_asked_of_the_stage(capfd, asked):
+    printed(capfd, "diagnose", "demo", "--band-cost")
+    assert asked[0].band_cost
+
+
+def test_the_csv_holds_the_table_and_is_never_written_over(capfd, asked, tmp_path):
+    path = tmp_path / "new" / "bands.csv"
+    path.parent.mkdir()
+    printed(capfd, "diagnose", "demo", "--csv", path)
+    assert path.read_text() == to_csv(with_nulls().as_written().band_table())
+    assert [row["int4_noise_nats"] for row in csv.DictReader(path.open())] == ["1.0", "2.0"]
+    assert refused(capfd, "diagnose", "demo", "--csv", path).endswith("already exists; choose a new file")
+    assert len(asked) == 1
+
+
+def test_a_diagnosis_is_never_taken_for_one_with_other_draws(capfd, asked, tmp_path):
+    printed(capfd, "diagnose", "demo", "--out", tmp_path / "d")
+    assert "already exists" in refused(capfd, "diagnose", "demo", "--null", "--out", tmp_path / "d")
+
+
+def test_the_cost_measured_by_predict_joins_its_table_and_csv(capfd, stages, tmp_path):
+    from qroar_core import predict
+
+    predicted = planted_prediction.prediction(bands=2)
+    stages.patch(predict, "run", lambda *a, **kw: predicted)
+    out = printed(capfd, "predict", "demo", "--csv", tmp_path / "b.csv")
+    read = list(csv.DictReader((tmp_path / "b.csv").open()))
+    assert [float(row["nll_cost_nats"]) for row in read] == pytest.approx([c.nll for c in predicted.bands], rel=1e-5)
+    lines = [line.split() for line in out.splitlines() if line.strip().startswith(("0 (0-1)", "1 (2-3)"))]
+    assert [line[-3] for line in lines] == [f"{c.nll:.4g}" for c in predicted.bands]  # before unseen phase, side peak
