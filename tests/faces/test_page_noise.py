@@ -143,4 +143,4 @@ def test_layers_that_differ_are_shown_apart(loaded_app, stages):
     assert shown() == whole.logit_noise.rms
     picker.select_index(2).run()
     assert shown() == [0.02, 0.03]
-    assert len(app.get("plotly_chart")) == 8
+    assert len(app.get("plotly_chart")) == 9
