@@ -145,7 +145,7 @@ def test_layers_that_differ_are_shown_apart(loaded_app, stages):
     assert shown() == whole.logit_noise.rms
     picker.select_index(2).run()
     assert shown() == [0.02, 0.03]
-    assert len(app.get("plotly_chart")) == 8
+    assert len(app.get("plotly_chart")) == 9
 
 
 def test_signal_beside_noise_and_what_each_layer_adds_are_on_the_page(loaded_app, stages):
@@ -153,7 +153,7 @@ def test_signal_beside_noise_and_what_each_layer_adds_are_on_the_page(loaded_app
     mended = test_noise_figures.D.model_copy(update={"hidden": test_similarity_figures.found(18.0).hidden})
     stages.patch(stages.diagnose, "run", lambda *a, **kw: mended)
     app = diagnosed(loaded_app)
-    assert len(app.get("plotly_chart")) == 7 + 3
+    assert len(app.get("plotly_chart")) == 8 + 3
     shown = " ".join(titles(app))
     for title in ("beside the attention scores? 7.5%", "drift further with position? Yes", "Layer 1 adds most, 75%"):
         assert title in shown

@@ -74,6 +74,8 @@ def test_vectors_are_said_longer_or_shorter_as_they_are():
     assert shorter.title == "Quantized K vectors are 3.00% shorter on average (-3.00%; at random angles +0.60%)"
     longer = lengths(seen_with(rounding=Roundings(k=planted.rounded_tensor(norm=0.01))))
     assert longer.title == "Quantized K vectors are 1.50% longer on average (+1.50%; at random angles +0.60%)"
+    same = lengths(seen_with(rounding=Roundings(k=planted.rounded_tensor(norm=1e-6))))
+    assert same.title.startswith("Quantized K vectors are as long as the exact ones on average (+0.00%;")
     by_name = {t.name: list(t.y) for t in shorter.figure.data}
     assert by_name["K, mean"] == pytest.approx([-0.02, -0.04])
     assert by_name["K, RMS"] == pytest.approx([0.03, 0.06])

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from qroar_core import diagnose
+from qroar_core import diagnose, load
 from qroar_core.models.stream import Condition, open_stream
-from qroar_core.models.text import Document, windows
+from qroar_core.models.text import Document, split, windows
 from qroar_core.specs import BandSpec, DiagnosisSpec, QuantizerSpec, QuantSpec, RopeSpec
 
 TEXT = [Document("a", "".join(chr(97 + (i * i + 3 * i) % 26) for i in range(900)))]
@@ -168,3 +168,43 @@ def flat(value):
     if isinstance(value, list):
         return [x for v in value for x in flat(v)]
     return [] if isinstance(value, str) else [-1.0 if value is None else float(value)]
+
+
+def test_the_demos_pairs_by_hand():
+    """int4 a token on the demo model: the headline figures of the three diagnostics, and what noise shows there."""
+    loaded = load.run("demo", device="cpu", dtype="float32")
+    spec = DiagnosisSpec(length=256, short_length=64, paired_tokens=32, windows=2, chunk=100)
+    found = diagnose.run(loaded, YARN, QuantSpec(k=QuantizerSpec(4)), spec, split("development"))
+    kept, half = {}, loaded.geometry.head_dim // 2
+
+    class Keep:
+        def on_attention(self, tap):
+            kept[tap.layer] = tap.k.double().numpy()
+
+        def on_layer(self, *args):
+            pass
+
+    with open_stream(loaded, Condition(YARN), 256, chunk=256) as stream:
+        list(stream.run(windows(loaded.tokenizer, split("development"), 256, 1).ids, (Keep(),)))
+    largest = length = energy = lost = pairs = 0.0
+    for layer, k in kept.items():
+        out, step = by_token(k, 4)
+        z, w = (x[..., :half] + 1j * x[..., half:] for x in (k, out))
+        at = np.minimum((np.arctan2(np.abs(z.imag), np.abs(z.real)) / (np.pi / 2) * 16).astype(int), 15)
+        for band in found.bands:
+            here = np.s_[..., band.first_pair : band.last_pair + 1]
+            share = (np.abs(w - z) ** 2 / step[..., :half] ** 2)[here].ravel()
+            means = [share[at[here].ravel() == c].mean() for c in range(16) if (at[here] == c).sum() >= 32]
+            assert found.anisotropy.ratio[layer][band.index] == pytest.approx(max(means) / min(means), rel=2e-3)
+            largest = max(largest, max(means) / min(means))
+        length += ((np.abs(w) - np.abs(z)) ** 2).sum()
+        energy += (np.abs(w - z) ** 2).sum()
+        lost, pairs = lost + (w == 0).sum(), pairs + w.size
+        stretch = np.linalg.norm(out, axis=-1) / np.linalg.norm(k, axis=-1) - 1
+        assert found.rounding.k.norm_rms[layer] == pytest.approx(np.sqrt((stretch**2).mean(1)), rel=2e-3)
+        assert found.rounding.k.zeroed[layer] == pytest.approx((out == 0).mean((1, 2)), rel=1e-3)
+    assert found.anisotropy.largest == pytest.approx(largest, rel=2e-3)
+    assert found.pair_error.share == pytest.approx(length / energy, rel=1e-3)
+    assert found.pair_error.zeroed_share == pytest.approx(lost / pairs, rel=1e-2)
+    assert found.pair_error.null.share == pytest.approx(0.5, abs=0.03)
+    assert 1 <= found.anisotropy.null_largest < 2 < found.anisotropy.largest  # 256 tokens: chance alone is not small

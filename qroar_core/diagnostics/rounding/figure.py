@@ -50,7 +50,8 @@ def _title(k: RoundedTensor) -> str:
         return "Are quantized vectors as long as the exact ones? Nothing was measured"
     word = "longer" if found > 0 else "shorter"
     beside = "" if null is None else f"; at random angles {100 * null:+.2f}%"
-    return f"Quantized K vectors are {100 * abs(found):.2f}% {word} on average ({100 * found:+.2f}%{beside})"
+    size = "as long as the exact ones" if abs(found) < 5e-5 else f"{100 * abs(found):.2f}% {word}"
+    return f"Quantized K vectors are {size} on average ({100 * found:+.2f}%{beside})"
 
 
 def _ends(name: str, tensor: RoundedTensor, diagnosis: Diagnosis) -> str:
