@@ -41,6 +41,10 @@ class PositionBins:
         """Bin of one position; positions past L count into the last bin."""
         return min(position * self.count // self.length, self.count - 1)
 
+    def inside(self, length: int) -> int:
+        """How many bins hold nothing but positions under `length`: bins 0 .. n - 1, whose last one ends by there."""
+        return min(length * self.count // self.length, self.count)
+
     def segments(self, start: int, tokens: int) -> list[tuple[int, slice]]:
         """Cut a chunk of `tokens` positions from `start` into (bin, slice of the chunk)."""
         out, first = [], start

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from qroar_core.diagnostics.frame import Frame
 from qroar_core.maths.positions import PositionBins, log_spaced
 
 
@@ -15,6 +16,23 @@ def test_segments_and_edges_agree_with_the_bin_of_each_position(length, count):
     for start, tokens in ((0, length), (length // 3, length - length // 3), (length // 2, 1)):
         walked = [(p, m) for p, cut in bins.segments(start, tokens) for m in range(start + cut.start, start + cut.stop)]
         assert walked == [(bins.of(m), m) for m in range(start, start + tokens)]
+
+
+@pytest.mark.parametrize(("length", "count"), [(10, 3), (64, 16), (7, 7), (3, 5), (1, 1), (100, 7)])
+def test_bins_inside_a_shorter_context_by_a_walk_over_every_position(length, count):
+    bins = PositionBins(length, count)
+    for short in range(1, length + 1):
+        reaching_out = {bins.of(m) for m in range(short, length)}
+        filled = {bins.of(m) for m in range(length)}
+        wholly = filled - reaching_out
+        assert {p for p in range(bins.inside(short)) if p in filled} == wholly, short
+
+
+@pytest.mark.parametrize(("length", "short", "expected"), [(1024, 256, 4), (2048, 256, 2), (128, 4, 1), (128, 128, 16)])
+def test_the_last_bin_of_the_short_context_belongs_to_it(length, short, expected):
+    """16 bins: a quarter of the length is 4 of them, an eighth 2; a context under one bin still has the first."""
+    frame = Frame(None, (), length, PositionBins(length, 16), windows=(), paired_tokens=1, tail_keep={})
+    assert frame.short_bins(short) == slice(0, expected)
 
 
 def test_positions_past_the_length_count_into_the_last_bin():
