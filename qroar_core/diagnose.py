@@ -81,7 +81,8 @@ def plan(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, spec: DiagnosisS
     return Plan(spec, length, short, chunk, ids, ends, short_ids, label)
 
 
-def _paired_windows(spec: DiagnosisSpec, length: int, short: int, opening: int) -> tuple[DiagnosisSpec, tuple[int, ...]]:
+def _paired_windows(spec: DiagnosisSpec, length: int, short: int,
+                    opening: int) -> tuple[DiagnosisSpec, tuple[int, ...]]:  # fmt: skip
     """Where the short windows end, evenly from behind the first `short` tokens to the last one, and `spec` with the
     tokens compared at each end: as many as asked, fewer where the windows would share tokens.
 

@@ -316,10 +316,10 @@ def test_windows_that_do_not_fit_are_one_line(tiny):
     with pytest.raises(BadSpec, match="short windows of 100 tokens exceed the native window 64"):
         diagnose.run(tiny(), YARN, INT4, DiagnosisSpec(length=128, short_length=100), TEXT)
     for short, length in ((48, 48), (48, 63)):
-        with pytest.raises(BadSpec, match=f"{length} tokens leave no room for two .* of 48 .* of at least 64 or shorter"):
+        with pytest.raises(BadSpec, match=rf"{length} tokens leave no room for two .* of 48 .* at least 64 or shorter"):
             diagnose.run(tiny(), YARN, INT4, DiagnosisSpec(length=length, short_length=short), TEXT)
     for paired in (True, False):
-        with pytest.raises(BadSpec, match="one short window gives no interval.*at least 2 short windows"):
+        with pytest.raises(BadSpec, match=r"one short window gives no interval.*at least 2 short windows"):
             diagnose.run(tiny(), YARN, INT4, DiagnosisSpec(length=128, short_length=32, windows=1, paired=paired), TEXT)
 
 
