@@ -27,7 +27,7 @@ picture(tails.overview(result, picked), "tails", on_select=pick.on_click("tails"
 
 names = [name for name in tails.NAMES if name in result.tails]
 with st.container(horizontal=True, vertical_alignment="bottom"):
-    st.segmented_control("Tensor", names, key="tail tensor", format_func=tails.NAMES.get, required=True)
+    st.segmented_control("Tensor", names, key="tail tensor", format_func=tails.label, required=True)
     st.selectbox("Layer", range(len(result.dilation.absmax)), key="tail layer", width=90,
                  format_func=lambda i: str(result.layer_number(i)))  # fmt: skip
     st.selectbox("KV head", range(result.n_kv_heads), key="tail head", width=90)

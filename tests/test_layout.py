@@ -60,8 +60,8 @@ def layer_of(module: str) -> str:
     if part in GROUND or part.startswith("__"):  # the package itself: __init__, __version__
         return "ground"
     if part == "diagnostics" and rest[1:]:  # one folder a diagnostic: the file's name says its layer
-        file = rest[2] if rest[2:] and rest[1] != "sample" else rest[1]
-        if file in ("result", "sample"):
+        file = rest[2] if rest[2:] and rest[1] not in ("sample", "null") else rest[1]
+        if file in ("result", "sample", "null"):
             return "results"
         if file.startswith("figure"):
             return "figures"

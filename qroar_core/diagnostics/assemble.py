@@ -94,7 +94,7 @@ def assemble(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, plan: Any, f
     assert first.kernel is not None
     tails = {
         side: tail_table(passes.long.tails[side], passes.short.tails[side],
-                         passes.native.tails[side] if passes.native else None, plan.spec.eps, plan.spec.paired)
+                         passes.native.tails[side] if passes.native else None, plan.spec)
         for side in SIDES
     }  # fmt: skip
     early = frame.short_bins(plan.short_length)
@@ -111,7 +111,7 @@ def assemble(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, plan: Any, f
         kernel=first.kernel,
         groups=groups if len(groups) > 1 else [],
         tails=tails,
-        survival={side: survival_of(passes.long.tails[side], passes.short.tails[side]) for side in SIDES},
+        survival={side: survival_of(passes.long.tails[side], passes.short.tails[side], plan.spec) for side in SIDES},
         dilation=dilation_of(local.outliers.maps["k/post"], local.dilation.quantiles, frame.channel_band, early),
         anisotropy=anisotropy_of(angles, still=geo.without_rope) if angles else None,
         outliers=outliers_of(local.outliers.maps, local.outliers.errors, early),
