@@ -35,4 +35,5 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
 pick.remember("tail cell", of, *MENUS)
 picture(tails.survival(result, picked), "survival")
 picture(dilation.by_position(result, picked[1]), "range-by-position")
+picture(dilation.of_band(result, picked[1], picked[3]), "range-of-band")
 st.page_link("pages/outliers.py", label="Next: outliers", icon=":material/arrow_forward:")

@@ -156,7 +156,7 @@ class _Run:
         propagated = PropagatedNoise(self.frame, rows) if self.quant.weights else None
         with open_stream(self.loaded, self._reference(self.rope), self.plan.length, chunk=self.plan.chunk) as stream:
             rounding = Rounding(self.loaded.geometry, self.quant, stream, quantized.static)
-            local = Recorders.of(self.frame, rounding, turning, rows)
+            local = Recorders.of(self.frame, rounding, turning, rows, self.plan.spec)
             long = LongContext(self.frame, rounding, rows, local.all())
             riding: list[Observer] = [long_tails, long, *([] if self.quant.is_none else [hidden])]
             self._read("long", stream, self.plan.ids[None], riding + ([propagated] if propagated else []))

@@ -28,7 +28,7 @@ from qroar_core.models.acting import verdict_on
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.rope import Turning
 from qroar_core.results.diagnosis import Diagnosis
-from qroar_core.specs import QuantSpec, RopeSpec
+from qroar_core.specs import DiagnosisSpec, QuantSpec, RopeSpec
 
 # which error the logit noise is
 PROPAGATED, LOCAL = "propagated through the model", "local to each layer's own q and k"
@@ -46,12 +46,13 @@ class Recorders:
     noise: LocalNoise | None
 
     @classmethod
-    def of(cls, frame: Frame, rounding: Rounding, turnings: tuple[Turning, ...], rows: Sampled) -> Recorders:
+    def of(cls, frame: Frame, rounding: Rounding, turnings: tuple[Turning, ...], rows: Sampled,
+           spec: DiagnosisSpec) -> Recorders:  # fmt: skip
         """All that this measurement asks for."""
         rounds = rounding.rounds_logits
         return cls(
             OutlierRecorder(frame),
-            DilationRecorder(frame),
+            DilationRecorder(frame, spec.seed, spec.null_draws),
             PressureRecorder(frame, turnings, rows),
             AnisotropyRecorder(frame) if rounds else None,
             PairErrorRecorder(frame) if rounds else None,
@@ -112,7 +113,7 @@ def assemble(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, plan: Any, f
         groups=groups if len(groups) > 1 else [],
         tails=tails,
         survival={side: survival_of(passes.long.tails[side], passes.short.tails[side], plan.spec) for side in SIDES},
-        dilation=dilation_of(local.outliers.maps["k/post"], local.dilation.quantiles, frame.channel_band, early),
+        dilation=dilation_of(local.outliers.maps["k/post"], local.dilation, frame.channel_band, early),
         anisotropy=anisotropy_of(angles, still=geo.without_rope) if angles else None,
         outliers=outliers_of(local.outliers.maps, local.outliers.errors, early),
         hidden=similarity_of(passes.hidden) if passes.hidden else None,
