@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from qroar_core.diagnostics.tails.result import by_band
 from qroar_core.progress import OnStep, Step
 
 if TYPE_CHECKING:  # a command that reads no model starts without torch
@@ -107,12 +108,16 @@ def diagnosis(result: Diagnosis, as_json: bool) -> None:
         return
     names = ("wavelength_min", "wavelength_max", "turns", "interpolation_pressure", "phase_displacement",
              "logit_weighted_pressure", "side_peak")  # fmt: skip
-    header = ["band (pairs)", *(n.replace("_", "\n") for n in names)]
-    groups = {f"Bands: {group.name}": group.bands for group in result.groups if group.bands}
-    for title, bands in (groups or {"Bands": result.bands}).items():
+    header = ["band (pairs)", *(n.replace("_", "\n") for n in names), "rho_W of K\nbefore RoPE",
+              "rho_A of K\nafter RoPE"]  # fmt: skip
+    groups = {f"Bands: {group.name}": (group.bands, group.layers) for group in result.groups if group.bands}
+    every = range(len(result.dilation.absmax))
+    for title, (bands, layers) in (groups or {"Bands": (result.bands, every)}).items():
+        rho = by_band(result.tails, "k", layers)  # the largest over layers and KV heads
         rows = [
-            [f"{b.index} ({b.first_pair}-{b.last_pair})", *(_shown(getattr(b, n), ".4g") for n in names)] for b in bands
-        ]
+            [f"{b.index} ({b.first_pair}-{b.last_pair})", *(_shown(getattr(b, n), ".4g") for n in names),
+             *(_shown(rho[name][i], ".3f") for name in ("rho_W", "rho_A"))] for i, b in enumerate(bands)
+        ]  # fmt: skip
         _table(title, header, rows)
     line(result.text)
     line(result.verdict.reason)

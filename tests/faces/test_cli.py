@@ -85,7 +85,10 @@ def test_diagnose_json_holds_the_bands_the_table_shows(capfd, stages, numbered_p
         assert told["interpolation_pressure"] == pytest.approx(band.interpolation_pressure, rel=1e-5)
         row = next(line for line in table.splitlines() if f"{band.index} ({band.first_pair}-{band.last_pair})" in line)
         assert f"{band.interpolation_pressure:.4g}" in row.split()
-        assert row.split()[-1] == ("none" if band.side_peak is None else f"{band.side_peak:.4g}")
+        assert row.split()[-3] == ("none" if band.side_peak is None else f"{band.side_peak:.4g}")
+        for name, shown in (("pre", row.split()[-2]), ("post", row.split()[-1])):  # rho_W and rho_A
+            largest = max(layer[band.index] for layer in wanted.tail_inflation[name]["k"])
+            assert shown == f"{largest:.3f}"
         assert f"{band.turns:.4g}" in row.split()
     assert wanted.verdict.reason in table
     assert [p.name for p in (tmp_path / "d").iterdir()] == ["diagnosis.json"]
