@@ -28,7 +28,7 @@ picture(tails.overview(result, picked), "tails", on_select=pick.on_click("tails"
 
 names = [name for name in tails.NAMES if name in result.tails]
 with st.container(horizontal=True, vertical_alignment="bottom"):
-    st.segmented_control("Tensor", names, key="tail tensor", format_func=tails.NAMES.get, required=True)
+    st.segmented_control("Tensor", names, key="tail tensor", format_func=tails.label, required=True)
     st.selectbox("Layer", range(len(result.dilation.absmax)), key="tail layer", width=90,
                  format_func=lambda i: str(result.layer_number(i)))  # fmt: skip
     st.selectbox("KV head", range(result.n_kv_heads), key="tail head", width=90)
@@ -36,5 +36,6 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
 pick.remember("tail cell", of, *MENUS)
 picture(tails.survival(result, picked), "survival")
 picture(dilation.by_position(result, picked[1]), "range-by-position")
+picture(dilation.of_band(result, picked[1], picked[3]), "range-of-band")
 nulls(result, "tails", "survival", "dilation")
 st.page_link("pages/outliers.py", label="Next: outliers", icon=":material/arrow_forward:")

@@ -38,6 +38,7 @@ from qroar_core.results.diagnosis import Diagnosis
 from qroar_core.specs import DiagnosisSpec, QuantSpec, RopeSpec
 
 SHORT_BATCH_TOKENS = 2048  # short windows read together, at most this many tokens
+LEAST_PAIRED = 8  # tokens of a short window that are compared, at the least: below, more windows are not worth it
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,7 +50,7 @@ class Plan:
     short_length: int
     chunk: int
     ids: Tensor  # (length,)
-    ends: tuple[int, ...]  # end of each paired window
+    ends: tuple[int, ...]  # end of each paired window, none of them the start of the text itself
     short_ids: Tensor  # (windows, short_length)
     text: str
 
@@ -58,7 +59,7 @@ def plan(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, spec: DiagnosisS
     """Fill in what the spec leaves open and pick the text.
 
     Raises:
-        BadSpec: a short window that does not fit, or a cache quantizer where the cache holds no K and V.
+        BadSpec: short windows that do not fit, or a cache quantizer where the cache holds no K and V.
         BadText: too little text.
     """
     loaded.geometry.require_cache(quant)
@@ -67,15 +68,11 @@ def plan(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, spec: DiagnosisS
     short = spec.short_length or min(native, max(2, length // 4))
     if short > min(native, length):
         raise BadSpec(f"short windows of {short} tokens exceed the native window {native} or the length {length}")
-    if spec.paired_tokens > short:
-        raise BadSpec(f"{spec.paired_tokens} paired tokens do not fit a short window of {short}")
     block = quant.block_tokens
     chunk = -(-min(spec.chunk, length) // block) * block
     text = windows(loaded.tokenizer, documents, length, 1, spec.seed)
     ids = text.ids[0]
-    spec = replace(spec, paired_tokens=min(spec.paired_tokens, short - text.opening))  # BOS stands nowhere else
-    count = max(1, min(spec.windows, (length - short) // spec.paired_tokens + 1))
-    ends = tuple(int(e) for e in torch.linspace(short, length, count).round().long().unique())
+    spec, ends = _paired_windows(spec, length, short, text.opening)
     if spec.paired:
         short_ids = torch.stack([starts(ids[:end], short, text.opening) for end in ends])
     else:
@@ -84,6 +81,32 @@ def plan(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, spec: DiagnosisS
     label = f"{length} tokens of {name} from {text.unit} {at}, digest {text.digest}{text.noted}"
     label += replacing(loaded, rope) + what_a_query_reads(quant)
     return Plan(spec, length, short, chunk, ids, ends, short_ids, label)
+
+
+def _paired_windows(spec: DiagnosisSpec, length: int, short: int,
+                    opening: int) -> tuple[DiagnosisSpec, tuple[int, ...]]:  # fmt: skip
+    """Where the short windows end, evenly from behind the first `short` tokens to the last one, and `spec` with the
+    tokens compared at each end: as many as asked, fewer where the windows would share tokens.
+
+    No window ends at `short`: it would be the start of the long context itself, equal to it whatever the model.
+
+    Args:
+        opening: tokens before the text (BOS), which stand nowhere else and are never compared.
+    Raises:
+        BadSpec: fewer than two windows, of which there is neither an interval nor a null.
+    """
+    room, most = length - short, min(spec.paired_tokens, short - opening)
+    least = min(LEAST_PAIRED, most)
+    if spec.windows < 2:
+        raise BadSpec("one short window gives no interval", where="diagnose", do="ask for at least 2 short windows")
+    if least < 1 or room < 2 * least:
+        raise BadSpec(f"{length} tokens leave no room for two short windows of {short} tokens behind the first one",
+                      where="diagnose",
+                      do=f"give a length of at least {short + 2 * max(1, least)} or shorter windows")  # fmt: skip
+    paired = min(most, max(least, room // spec.windows))
+    count = min(spec.windows, room // paired)
+    ends = tuple(short + round(room * (i + 1) / count) for i in range(count))
+    return replace(spec, paired_tokens=paired), ends
 
 
 def run(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, spec: DiagnosisSpec, documents: Documents,

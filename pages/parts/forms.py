@@ -61,7 +61,7 @@ def diagnosis_form(spec: DiagnosisSpec) -> DiagnosisSpec:
     """Options of the diagnosis, apart from length and bands."""
     with st.expander("Options"):
         one, two, three = st.columns(3)
-        windows = field(one, "Short windows", 1, 64, spec.windows, key="diagnosis windows")
+        windows = field(one, "Short windows", 2, 64, spec.windows, key="diagnosis windows")
         tails = sorted({1e-2, 1e-3, 1e-4, spec.eps}, reverse=True)
         eps = two.selectbox("Tail probability ε", tails, tails.index(spec.eps), format_func="{:g}".format, key="eps")
         laws = list(get_args(DistanceLaw))

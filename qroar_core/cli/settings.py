@@ -95,7 +95,7 @@ def setting_of(options: dict[str, Any], loaded: LoadedModel) -> Setting:
         must_rotate(base.quant)
     rope, length = base.rope, base.diagnosis.length
     least = DiagnosisSpec().paired_tokens
-    if "partition" in options and (base.diagnosis.short_length or least) < least:
+    if "partition" in options and min(loaded.geometry.original_context, length or least) < least:
         if loaded.geometry.original_context < least:
             raise BadSpec(f"its native window of {loaded.geometry.original_context} tokens is too short to diagnose",
                           where=loaded.name, do=f"choose a model with at least {least}")  # fmt: skip

@@ -64,7 +64,7 @@ class Recorders:
         deal = Deal(frame.bins, *halves, plan.spec.null_draws, plan.spec.seed) if halves else None
         return cls(
             OutlierRecorder(frame, deal, rounding.rounds_logits),
-            DilationRecorder(frame),
+            DilationRecorder(frame, plan.spec.seed, plan.spec.null_draws),
             PressureRecorder(frame, turnings),
             AnisotropyRecorder(frame) if compares else None,
             PairErrorRecorder(frame) if compares else None,
@@ -115,7 +115,7 @@ def assemble(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, plan: Any, f
     assert first.kernel is not None
     tails = {
         side: tail_table(passes.long.tails[side], passes.short.tails[side],
-                         passes.native.tails[side] if passes.native else None, plan.spec.eps, plan.spec.paired)
+                         passes.native.tails[side] if passes.native else None, plan.spec)
         for side in SIDES
     }  # fmt: skip
     early = frame.short_bins(plan.short_length)
@@ -133,8 +133,8 @@ def assemble(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, plan: Any, f
         logit_change=first.logit_change,
         groups=groups if len(groups) > 1 else [],
         tails=tails,
-        survival={side: survival_of(passes.long.tails[side], passes.short.tails[side]) for side in SIDES},
-        dilation=dilation_of(local.outliers.maps["k/post"], local.dilation.quantiles, frame.channel_band, early),
+        survival={side: survival_of(passes.long.tails[side], passes.short.tails[side], plan.spec) for side in SIDES},
+        dilation=dilation_of(local.outliers.maps["k/post"], local.dilation, frame.channel_band, early),
         anisotropy=errors.about(anisotropy_of(angles, still=geo.without_rope)) if angles else None,
         rounding=errors.about(roundings_of(local.rounding.k, local.rounding.q, geo.without_rope))
         if local.rounding

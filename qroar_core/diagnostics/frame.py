@@ -49,8 +49,8 @@ class Frame:
         return band_of_pair(self.bands)
 
     def short_bins(self, short_length: int) -> slice:
-        """The position bins inside the short context, at least one."""
-        return slice(0, max(1, self.bins.of(short_length - 1)))
+        """The position bins that lie inside the short context wholly; the first where none does."""
+        return slice(0, max(1, self.bins.inside(short_length)))
 
 
 def sides_of(tap: AttentionTap, geometry: Geometry, rows: slice) -> dict[str, Tensor]:

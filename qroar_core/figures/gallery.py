@@ -60,6 +60,7 @@ def diagnosed(diagnosis: Diagnosis) -> list[Picture]:
         tails.overview(diagnosis),
         tails.survival(diagnosis, worst),
         dilation.by_position(diagnosis, worst[1]),
+        dilation.of_band(diagnosis, worst[1], worst[3]),
         *(outliers.layers(diagnosis, "k/post", page) for page in range(outliers.pages(diagnosis))),
         outliers.channel_map(diagnosis, "k/post", layer, outliers.loudest_head(diagnosis, "k/post", layer)),
         *(outlier_rules.counts(diagnosis, which) for which in diagnosis.outliers.count),

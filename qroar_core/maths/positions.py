@@ -41,6 +41,10 @@ class PositionBins:
         """Bin of one position; positions past L count into the last bin."""
         return min(position * self.count // self.length, self.count - 1)
 
+    def inside(self, length: int) -> int:
+        """How many bins hold nothing but positions under `length`: bins 0 .. n - 1, whose last one ends by there."""
+        return min(length * self.count // self.length, self.count)
+
     def segments(self, start: int, tokens: int) -> list[tuple[int, slice]]:
         """Cut a chunk of `tokens` positions from `start` into (bin, slice of the chunk)."""
         out, first = [], start
@@ -51,6 +55,27 @@ class PositionBins:
             out.append((p, slice(first - start, min(end, start + tokens) - start)))
             first = end
         return out
+
+
+def dealt(bins: PositionBins, start: int, tokens: int, seed: int, device: torch.device) -> Tensor:
+    """A bin drawn at random for each of `tokens` positions from `start`, int64 (tokens,): the null of a curve by bin.
+
+    Every run of `count` positions gives each bin one of them, in an order that a hash of position and seed draws: bins
+    keep their sizes up to one token, and a position's bin is the same whatever the chunks and the device.
+    """
+    first = start // bins.count
+    runs = (start + tokens - 1) // bins.count - first + 1
+    position = torch.arange(first * bins.count, (first + runs) * bins.count, device=device)
+    order = _hashed(position, seed).view(runs, bins.count).argsort(dim=1, stable=True)
+    return order.flatten()[start - first * bins.count :][:tokens]
+
+
+def _hashed(x: Tensor, seed: int) -> Tensor:
+    """32 bits drawn by every x of 0 .. 2^31 - 1; int64, and no product passes 2^63. The same on every device."""
+    x = (x ^ ((seed * 0x9E3779B1 + 0x7F4A7C15) & 0xFFFFFFFF)) & 0xFFFFFFFF
+    for _ in range(3):
+        x = ((x ^ (x >> 16)) * 0x45D9F3B) & 0xFFFFFFFF
+    return x ^ (x >> 16)
 
 
 @dataclass(slots=True, eq=False)

@@ -145,6 +145,15 @@ class TopTail(Meter):
         self.top[at] = torch.cat([self.top[at], fresh], -1).topk(self.keep, -1).values
         self.seen[at] += count.to(self.seen.device)
 
+    def beside(self, other: TopTail) -> TopTail:
+        """The windows of both, those of `other` behind this one's own."""
+        self.follow(CPU)
+        other.follow(CPU)
+        both = TopTail((self.shape[0] + other.shape[0], *self.shape[1:]), max(self.keep, other.keep))
+        for at, side in ((slice(0, self.shape[0]), self), (slice(self.shape[0], None), other)):
+            both.top[at, ..., : side.keep], both.seen[at] = side.top, side.seen
+        return both
+
     def reaches(self, q: float) -> bool:
         """True when the values kept decide the q quantile of all windows pooled, in every cell."""
         self.follow(CPU)

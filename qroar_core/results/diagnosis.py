@@ -52,7 +52,8 @@ class Diagnosis(Result):
     """The nine diagnostics of DESIGN section 3."""
 
     bands: list[Band]
-    tail_inflation: dict[str, dict[str, LayerBand]]  # pre|post -> q|k -> [layer][band], largest over KV heads
+    # pre (rho_W, before RoPE) | post (rho_A, after it) -> q|k -> [layer][band], largest over KV heads
+    tail_inflation: dict[str, dict[str, LayerBand]]
     logit_noise: LogitNoise | None
     pair_error: PairErrors | None
     verdict: Verdict

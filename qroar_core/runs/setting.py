@@ -84,7 +84,7 @@ def default_setting(loaded: LoadedModel, rope: RopeSpec | None = None, quant: Qu
     return Setting(
         rope=rope,
         quant=for_family(quant if quant is not None else INT4_K, loaded.model.config.model_type),
-        diagnosis=DiagnosisSpec(length=length, short_length=short, bands=bands),
+        diagnosis=DiagnosisSpec(length=length, short_length=min(short, max(2, length // 2)), bands=bands),
         search=SearchSpec(length=length, bands=bands, granularity=loaded.geometry.finest, fewer=True),
         evaluation=EvaluationSpec(lengths=lengths, windows=16 if length <= 1024 else 8, fewer=True),
         bos=len(opening(loaded.tokenizer, bos)) > 0,

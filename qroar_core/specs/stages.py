@@ -47,8 +47,8 @@ class DiagnosisSpec:
 
     length: int | None = None  # long context L, tokens
     short_length: int | None = None  # length of each short window, at most L0
-    paired_tokens: int = 64  # tokens at each short window's end, compared with themselves in the long context
-    windows: int = 8  # short windows spread over the long context
+    paired_tokens: int = 64  # at most; tokens at each short window's end, compared with themselves in the long context
+    windows: int = 8  # at most, and at least 2; short windows spread over the long context
     eps: float = 1e-3  # tail probability of the inflation ratios
     bands: BandSpec = BandSpec()
     law: DistanceLaw = "causal"

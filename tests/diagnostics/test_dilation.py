@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from qroar_core.diagnostics.dilation.measure import QuantilesByPosition, dilation
+from qroar_core.diagnostics.dilation.measure import DealtRange, QuantilesByPosition, dilation
+from qroar_core.diagnostics.dilation.observe import DilationRecorder
+from qroar_core.diagnostics.dilation.table import dilation_of
+from qroar_core.diagnostics.frame import Frame
 from qroar_core.diagnostics.outliers.measure import ChannelMeter
-from qroar_core.maths.positions import PositionBins
+from qroar_core.maths.positions import PositionBins, dealt
 from qroar_core.maths.rope import cos_sin, pair_norm, rotate
 
 HEADS, KV, D, L, BINS = 4, 2, 8, 64, 4
@@ -65,18 +68,17 @@ def test_empty_bins_are_nan_and_an_empty_reference_is_refused():
         dilation(meter.result(), BAND, slice(2, 4))
 
 
-@pytest.mark.parametrize("stride", [1, 3])
 @pytest.mark.parametrize("chunks", [(64,), (10, 31, 23)])
-def test_quantiles_by_position_are_within_the_histograms_bound(stride, chunks):
-    x, meter, start = signal(), QuantilesByPosition(PositionBins(L, BINS), BAND, stride=stride), 0
+def test_quantiles_by_position_are_within_the_histograms_bound(chunks):
+    x, meter, start = signal(), QuantilesByPosition(PositionBins(L, BINS), BAND), 0
     for part in x.split(list(chunks), 1):
         meter.update(start, part)
         start += part.shape[1]
     found = meter.result((0.5, 0.95))
     for p in range(BINS):
-        tokens = [m for m in range(16 * p, 16 * p + 16) if m % stride == 0]
+        tokens = range(16 * p, 16 * p + 16)
         for b in range(2):
-            values = x[:, tokens][..., b == BAND].abs().numpy().ravel()
+            values = x[:, list(tokens)][..., b == BAND].abs().numpy().ravel()
             for at, q in enumerate((0.5, 0.95)):
                 exact = np.quantile(values, q, method="inverted_cdf")
                 assert float(found[at, p, b]) == pytest.approx(exact, rel=meter.histogram.relative_bound)
@@ -101,3 +103,75 @@ def test_rope_keeps_pair_norms_and_bounds_the_axes(pairing):
     whole = torch.zeros(D).long()
     before, after = measured(x, band=whole).absmax, measured(turned, band=whole).absmax
     assert float((after / before / attention).log2().abs().max()) <= 0.5
+
+
+@pytest.mark.parametrize("chunks", [(64,), (10, 31, 23)])
+def test_dealt_ranges_by_a_loop_over_tokens(chunks):
+    x, bins = signal()[:KV], PositionBins(L, BINS)
+    meter, start = DealtRange(KV, bins, BAND, seed=5, draws=2), 0
+    for part in x.split(list(chunks), 1):
+        meter.update(start, part)
+        start += part.shape[1]
+    absmax, lost = meter.result(slice(0, 2))
+    for draw in range(2):
+        where = dealt(bins, 0, L, 5 + draw, x.device).tolist()
+        for kv in range(KV):
+            for b in range(2):
+                largest = [max(float(x[kv, m, c].abs()) for m in range(L) if where[m] == p
+                               for c in range(D) if int(BAND[c]) == b) for p in range(BINS)]  # fmt: skip
+                assert absmax[draw, kv, b].tolist() == largest
+                base = math.log2(largest[0] * largest[1]) / 2
+                expected = [math.log2(v) - base for v in largest]
+                assert lost[draw, kv, b].tolist() == pytest.approx(expected, abs=1e-9)
+
+
+def found_of(x, length, draws=3):
+    """The result for x (KV heads, tokens, head_dim) in one layer, short context a quarter."""
+    bins = PositionBins(length, 16)
+
+    class Geometry:
+        n_layers, n_kv_heads = 1, KV
+
+        def channel_band(self, bands):
+            return BAND
+
+    recorder = DilationRecorder(Frame(Geometry(), (), length, bins, (), 1, {}), seed=1, draws=draws)
+    maps = ChannelMeter(KV, D, bins)
+    for start in range(0, length, 100):
+        part = x[:, start : start + 100]
+        maps.update(start, part)
+        recorder.quantiles[0].update(start, part)
+        recorder.nulls[0].update(start, part)
+    return dilation_of([maps], recorder, BAND, slice(0, 4))
+
+
+def test_heads_are_pooled_as_the_result_says():
+    """absmax and bits lost are a head's, the largest; rms and quantiles are over the values of all heads."""
+    x = torch.randn(KV, 1600, D, generator=torch.Generator().manual_seed(8))
+    x[1] *= 3
+    found = found_of(x, 1600)
+    for b in range(2):
+        for p in range(16):
+            cell = x[:, 100 * p : 100 * p + 100][..., b == BAND]
+            assert found.absmax[0][b][p] == pytest.approx(float(cell.abs().max()))
+            assert found.rms[0][b][p] == pytest.approx(float(cell.double().square().mean().sqrt()), rel=1e-6)
+            exact = float(np.quantile(cell.abs().numpy().ravel(), 0.99, method="inverted_cdf"))
+            assert found.quantiles["0.99"][0][b][p] == pytest.approx(exact, rel=2**-6)
+    assert (found.sample.tokens, found.sample.seed) == (1600, 1)
+
+
+def test_the_null_reads_near_zero_and_a_growing_range_lies_far_outside_it():
+    x = torch.rand(KV, 1600, D, generator=torch.Generator().manual_seed(9)) * 2 - 1
+    flat = found_of(x, 1600)
+    (row,) = flat.null_rows()
+    assert 0 <= row.low <= row.null <= row.high < 0.05  # bits
+    assert row.measured < 0.05
+    grown = found_of(x * torch.linspace(1, 4, 1600)[:, None], 1600)  # from 1.4 in the short context to 4
+    (row,) = grown.null_rows()
+    assert row.measured > 1.4
+    assert row.high < 0.2  # position still means nothing where tokens are dealt
+    for b in range(2):
+        assert grown.absmax[0][b][0] < grown.null.absmax_low[0][b]
+        assert all(flat.null.absmax_low[0][b] * 0.97 <= v <= flat.null.absmax_high[0][b] * 1.01
+                   for v in flat.absmax[0][b])  # fmt: skip
+    assert len(grown.null.largest) == 3

@@ -87,10 +87,9 @@ def test_diagnose_json_holds_the_bands_the_table_shows(capfd, stages, numbered_p
         row = next(line for line in table.splitlines() if f"{band.index} ({band.first_pair}-{band.last_pair})" in line)
         assert f"{band.interpolation_pressure:.4g}" in row.split()
         assert row.split()[-1] == ("none" if band.side_peak is None else f"{band.side_peak:.4g}")
-        native, turns, stretched = row.split()[2:5]
-        assert (native, turns) == (f"{band.native_wavelength_max:.4g}", f"{band.turns:.4g}")
-        assert stretched == f"{band.wavelength_max:.4g}"
-        assert row.split()[-3:-1] == [f"{band.logit_change:.4g}", f"{band.logit_weighted_pressure:.4g}"]
+        for said in (band.turns, band.logit_change):
+            assert f"{said:.4g}" in row.split()
+        assert f"{band.wavelength_min:.4g}-{band.wavelength_max:.4g}" in row.split()
     change = wanted.logit_change
     assert f"move a logit by {change.in_all:.4g} ± {change.in_all_error:.2g} nats" in table
     assert f"(upper bound {change.in_all_bound:.4g}; pairs that push at random {change.in_all_null:.4g})" in table

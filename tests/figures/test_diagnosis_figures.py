@@ -40,6 +40,7 @@ PICTURES = {
     "tails": tails.overview(D),
     "survival": tails.survival(D, ("k/post", 1, 1, 1)),
     "dilation": dilation.by_position(D, 1),
+    "dilation of a band": dilation.of_band(D, 1, 1),
     "anisotropy": anisotropy.by_angle(D),
     "outlier layers": outliers.layers(D, "k/post"),
     "outlier map": outliers.channel_map(D, "k/post", 0, 1),
@@ -100,16 +101,17 @@ def test_tails_maps_share_one_scale_and_their_cells_can_be_clicked():
         column = 3 * (i // 4) + band
         assert edges[column] < x < edges[column + 1]  # each point lies on its cell
         assert y == layer
-    assert cells.text[3] == "K after RoPE, layer 1, band 1: 2.00 ×"
+    assert cells.text[3] == "rho_A, K after RoPE, layer 1, band 1: 2.00 ×"
     assert "2.00 × short context (layer 1, band 1)" in picture.title
 
 
 def test_tails_table_names_the_head_with_the_largest_ratio_and_its_interval():
     rows = PICTURES["tails"].table
-    assert len(rows) == 4 * 2 * 2
-    worst = rows.query("tensor == 'K after RoPE' and layer == 1 and band == 1").iloc[0]
-    assert (worst["kv_head"], worst["ratio"], worst["low"], worst["high"]) == (1, 2.0, 1.7, 2.4)
-    assert (worst["long"], worst["short"]) == (4.0, 2.0)
+    assert len(rows) == 2 * 2 * 2
+    worst = rows.query("tensor == 'K' and layer == 1 and band == 1").iloc[0]
+    for name in ("rho_A", "rho_W"):
+        assert (worst[name], worst[f"{name}_low"], worst[f"{name}_high"]) == (2.0, 1.7, 2.4)
+        assert (worst[f"{name}_kv_head"], worst[f"{name}_long"], worst[f"{name}_short"]) == (1, 4.0, 2.0)
     assert tails.worst_cell(D) == ("k/post", 1, 1, 1)
     assert tails.loudest_head(D, "k/post", 0, 1) == 0
 
@@ -308,6 +310,7 @@ LARGE = {
     "tails": lambda d: tails.overview(d, ("q/pre", 31, 7, 7)),
     "survival": lambda d: tails.survival(d, ("k/post", 31, 7, 7)),
     "dilation": lambda d: dilation.by_position(d, 31),
+    "dilation of a band": lambda d: dilation.of_band(d, 31, 7),
     "anisotropy": anisotropy.by_angle,
     "outlier layers": lambda d: outliers.layers(d, "k/post", 2, 31),
     "outlier map": lambda d: outliers.channel_map(d, "k/post", 31, 7),

@@ -93,10 +93,10 @@ def only_bos(first, least=1):
 
 @pytest.mark.parametrize("paired", [True, False])
 def test_diagnosis(loaded, texts, paired):
-    spec = DiagnosisSpec(length=160, short_length=40, paired_tokens=40, windows=4, bands=BandSpec(2), paired=paired)
+    spec = DiagnosisSpec(length=160, short_length=40, paired_tokens=40, windows=3, bands=BandSpec(2), paired=paired)
     with contexts(loaded) as first:
         result = diagnose.run(loaded, YARN, INT3, spec, texts["calibration"])
-    only_bos(first, 1 + 4 + 4 + 1)  # long, short under YaRN and natively, long quantized
+    only_bos(first, 1 + 3 + 3 + 1)  # long, short under YaRN and natively, long quantized
     assert result.text.endswith(SAID)
     assert result.paired_tokens == 39  # BOS takes one place of a short window
 

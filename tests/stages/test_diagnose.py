@@ -12,8 +12,9 @@ from qroar_core.maths.rescale import Scales, identity
 from qroar_core.maths.rope import unrotate
 from qroar_core.models.rope import native_inv_freq
 from qroar_core.models.stream import Condition, open_stream
-from qroar_core.models.text import Document, windows
+from qroar_core.models.text import Document, split, windows
 from qroar_core.results import Diagnosis
+from qroar_core.runs.setting import default_setting
 from qroar_core.specs import BandSpec, DiagnosisSpec, QuantizerSpec, QuantSpec, RopeSpec, WeightQuantSpec
 
 TEXT = [Document("a", "".join(chr(97 + (i * i + 3 * i) % 26) for i in range(900)))]
@@ -42,11 +43,32 @@ def test_a_planted_outlier_band_is_where_the_damage_is(planted):
     assert noise[0].tolist() == pytest.approx(quiet[0].tolist(), rel=1e-4)  # layer 0 is as it was
 
 
-def test_tail_inflation_is_exactly_one_where_long_and_short_are_the_same(tiny):
-    spec = DiagnosisSpec(length=48, short_length=48, paired_tokens=32, windows=1, eps=0.02, bands=BandSpec(4), chunk=48)
-    found = diagnose.run(tiny(), RopeSpec("linear", 1.0), QuantSpec(), spec, TEXT)
-    for table in found.tails.values():
-        assert table.ratio == [[[1.0] * 4] * 2] * 2
+def test_tails_are_equal_where_nothing_depends_on_the_context(tiny):
+    """One layer's q and k before RoPE are the token's own: rho_W is 1 in every window, whatever stands before it."""
+    found = diagnose.run(tiny(layers=1), RopeSpec(), QuantSpec(), SPEC, TEXT)
+    for x in ("q", "k"):
+        table = found.tails[f"{x}/pre"]
+        assert torch.tensor(table.ratio).flatten().tolist() == pytest.approx([1.0] * 8, abs=1e-5)
+    assert found.tails["k/post"].ratio != found.tails["k/pre"].ratio  # turned by other angles
+
+
+@pytest.mark.parametrize("paired", [True, False])
+@pytest.mark.parametrize("opening", [0, 1])
+@pytest.mark.parametrize(
+    ("length", "short", "asked", "windows", "expected"),
+    [
+        (1024, 256, 64, 8, (8, 64)), (256, 64, 64, 8, (8, 24)), (128, 64, 64, 8, (8, 8)), (64, 32, 64, 8, (4, 8)),
+        (32, 16, 64, 8, (2, 8)), (1024, 256, 400, 2, (2, 384)), (128, 32, 16, 4, (4, 16)), (64, 32, 64, 2, (2, 16)),
+    ],
+)  # fmt: skip
+def test_no_short_window_is_the_start_of_the_long_context(length, short, asked, windows, expected, opening, paired):
+    spec = DiagnosisSpec(length, short, asked, windows, paired=paired)
+    filled, ends = diagnose._paired_windows(spec, length, short, opening)
+    assert (len(ends), filled.paired_tokens) == (expected[0], min(expected[1], short - opening))
+    assert ends[-1] == length
+    assert min(ends) - short >= filled.paired_tokens  # every window's text starts at a later token than the context
+    assert all(b - a >= filled.paired_tokens for a, b in zip(ends, ends[1:]))  # no token is compared twice
+    assert filled.paired_tokens <= short - opening
 
 
 def test_post_rope_tails_hold_their_invariants(tiny):
@@ -293,5 +315,21 @@ def test_windows_that_do_not_fit_are_one_line(tiny):
         diagnose.run(tiny(), YARN, INT4, DiagnosisSpec(length=4000), TEXT)
     with pytest.raises(BadSpec, match="short windows of 100 tokens exceed the native window 64"):
         diagnose.run(tiny(), YARN, INT4, DiagnosisSpec(length=128, short_length=100), TEXT)
-    with pytest.raises(BadSpec, match="64 paired tokens do not fit"):
-        diagnose.run(tiny(), YARN, INT4, DiagnosisSpec(length=128, short_length=32), TEXT)
+    for short, length in ((48, 48), (48, 63)):
+        with pytest.raises(BadSpec, match=rf"{length} tokens leave no room for two .* of 48 .* at least 64 or shorter"):
+            diagnose.run(tiny(), YARN, INT4, DiagnosisSpec(length=length, short_length=short), TEXT)
+    for paired in (True, False):
+        with pytest.raises(BadSpec, match=r"one short window gives no interval.*at least 2 short windows"):
+            diagnose.run(tiny(), YARN, INT4, DiagnosisSpec(length=128, short_length=32, windows=1, paired=paired), TEXT)
+
+
+@pytest.mark.parametrize("length", [32, 64, 128, 256])
+def test_every_length_that_the_pages_offer_has_two_windows_that_are_not_the_prefix(demo, length):
+    """With what a new setting asks: the demo's at 128 tokens compared the prefix with itself."""
+    setting = default_setting(demo, length=length)
+    plan = diagnose.plan(demo, setting.rope, setting.quant, setting.diagnosis, split("calibration"))
+    assert len(plan.ends) >= 2
+    opening = plan.ids[: plan.short_length]
+    assert not any(torch.equal(row, opening) for row in plan.short_ids)
+    for end, row in zip(plan.ends, plan.short_ids, strict=True):
+        assert row[-plan.spec.paired_tokens :].tolist() == plan.ids[end - plan.spec.paired_tokens : end].tolist()

@@ -119,7 +119,7 @@ def test_unrotated_channels_are_a_part_of_their_own(byte_tokenizer, tokenizer_fo
             still = layer in geo.without_rope
             assert set(of_channel[layer, : geo.rotary_dim].tolist()) == ({2} if still else {0, 1})
         bands = BandSpec(2)
-        asked = DiagnosisSpec(length=64, short_length=32, paired_tokens=16, windows=1, eps=0.05, bands=bands)
+        asked = DiagnosisSpec(length=64, short_length=32, paired_tokens=16, windows=2, eps=0.05, bands=bands)
         spec = PredictionSpec(length=64, windows=2, grid_windows=1, grid_length=48)
         diagnosis = diagnose.run(loaded, RopeSpec(), INT4, asked, TEXT)
         found = predict.run(loaded, RopeSpec(), INT4, spec, TEXT, diagnosis)

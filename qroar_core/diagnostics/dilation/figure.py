@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import pandas as pd
+import plotly.graph_objects as go
 
-from qroar_core.figures.maps import Panel, side_by_side
-from qroar_core.figures.picture import POSITION_AXIS, Picture, bin_names
+from qroar_core.figures.maps import Panel, column_at, side_by_side
+from qroar_core.figures.picture import BLUE, GREY, POSITION_AXIS, Picture, bin_names, counted_on, framed
 from qroar_core.results import Diagnosis
+
+NULL = "null: tokens dealt to bins at random"
 
 
 def by_position(diagnosis: Diagnosis, layer: int) -> Picture:
     """K's largest absolute value after RoPE, band by position bin, in one layer; bits lost in the hover."""
-    seen = diagnosis.dilation
+    seen, null = diagnosis.dilation, diagnosis.dilation.null
     bins = bin_names(diagnosis.position_edges)
     rows = [f"band {b.index}" for b in diagnosis.bands]
     panel = Panel("", seen.absmax[layer], bins, POSITION_AXIS, "positions")
@@ -29,16 +32,84 @@ def by_position(diagnosis: Diagnosis, layer: int) -> Picture:
                 "bits_lost": seen.bits_lost[layer][b.index][i],
             }
             | {f"quantile_{q}": values[layer][b.index][i] for q, values in seen.quantiles.items()}
+            | {f"absmax_null_{end}": getattr(null, f"absmax_{end}")[layer][b.index] if null else None
+               for end in ("low", "high")}
             for b in diagnosis.bands
             for i, name in enumerate(bins)
         ]
-    )
-    worst = table["bits_lost"].astype(float).max()
-    lost = "" if pd.isna(worst) else f", up to {worst:.2f} bits lost"
+    )  # fmt: skip
+    if null is not None:
+        inside = [(band, i) for band, row in enumerate(seen.absmax[layer]) for i, v in enumerate(row)
+                  if _within(v, null.absmax_low[layer][band], null.absmax_high[layer][band])]  # fmt: skip
+        figure.add_scatter(
+            x=[column_at(0, i, len(bins)) for _, i in inside], y=[band for band, _ in inside], mode="markers",
+            name=NULL, marker={"symbol": "x-thin", "size": 7, "line": {"color": GREY, "width": 1.5}},
+            hoverinfo="skip", showlegend=False,
+        )  # fmt: skip
     return Picture(
-        f"How far do keys reach by position? (layer {diagnosis.layer_number(layer)}{lost})",
+        f"How far do keys reach by position? (layer {diagnosis.layer_number(layer)}{_lost(diagnosis, layer)})",
         figure,
         table,
         "Largest |k| after RoPE over the layer's KV heads. Bits lost: log2 of that range over the short one's, what "
-        "a uniform quantizer with one step for all positions gives away.",
+        "a uniform quantizer with one step for all positions gives away. In the table rms and quantiles are over all "
+        f"KV heads. {_reading(diagnosis, 'A grey cross marks cells inside the null')}",
+        counted_on(seen.sample),
     )
+
+
+def of_band(diagnosis: Diagnosis, layer: int, band: int) -> Picture:
+    """One row of the map as a curve, with the range that bins have when tokens are dealt to them at random."""
+    seen, null, edges = diagnosis.dilation, diagnosis.dilation.null, diagnosis.position_edges
+    middle = [(first + last - 1) / 2 for first, last in zip(edges, edges[1:])]
+    values = seen.absmax[layer][band]
+    figure = go.Figure()
+    outside: list[int] = []
+    if null is not None:
+        low, high = null.absmax_low[layer][band], null.absmax_high[layer][band]
+        figure.add_scatter(x=[*middle, *middle[::-1]], y=[high] * len(middle) + [low] * len(middle), fill="toself",
+                           mode="lines", line={"color": GREY, "width": 0}, name=NULL, hoverinfo="skip")  # fmt: skip
+        outside = [i for i, v in enumerate(values) if v is not None and not _within(v, low, high)]
+    figure.add_scatter(x=middle, y=values, mode="lines+markers", name="largest |k|", line={"color": BLUE, "width": 2.5},
+                       hovertemplate="%{x:,.0f}: %{y:.4g}<extra></extra>")  # fmt: skip
+    framed(figure, POSITION_AXIS, "largest |k|", legend=True)
+    table = pd.DataFrame({"positions": bin_names(edges), "absmax": values,
+                          "bits_lost": seen.bits_lost[layer][band], "outside_null": [i in outside for i, _ in
+                                                                                     enumerate(values)]})  # fmt: skip
+    where = f"layer {diagnosis.layer_number(layer)}, band {band}"
+    found = "Range of keys by position" if null is None else (
+        f"{len(outside)} of {len(values)} position bins lie outside the null" if outside
+        else "No position bin lies outside the null")  # fmt: skip
+    return Picture(
+        f"{found} ({where})",
+        figure,
+        table,
+        "Largest |k| after RoPE over the layer's KV heads in each position bin. "
+        f"{_reading(diagnosis, 'The grey band is the null')}",
+        counted_on(seen.sample),
+    )
+
+
+def _within(value: float | None, low: float | None, high: float | None) -> bool:
+    return value is not None and low is not None and high is not None and low <= value <= high
+
+
+def _lost(diagnosis: Diagnosis, layer: int) -> str:
+    """The most bits lost of a layer beside the most where tokens are dealt at random."""
+    seen = diagnosis.dilation
+    worst = max((v for row in seen.bits_lost[layer] for v in row if v is not None), default=None)
+    if worst is None:
+        return ""
+    drawn = [row[layer] for row in seen.null.largest] if seen.null else []
+    known = [v for v in drawn if v is not None]
+    if not known:
+        return f", up to {worst:.2f} bits lost"
+    if worst <= max(known):
+        return f", no more bits lost than by chance: {worst:.2f}, {max(known):.2f} with random bins"
+    return f", up to {worst:.2f} bits lost, {max(known):.2f} with random bins"
+
+
+def _reading(diagnosis: Diagnosis, first: str) -> str:
+    """What the null is, in one sentence."""
+    if diagnosis.dilation.null is None:
+        return "This file holds no null."
+    return f"{first}: the ranges of bins when every token is dealt to one at random, so that position means nothing."

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from qroar_core.diagnostics.outliers.measure import ChannelMaps
-from qroar_core.maths.meters import Meter
-from qroar_core.maths.positions import PositionBins
+from qroar_core.maths.meters import CPU, Meter
+from qroar_core.maths.positions import PositionBins, dealt
 from qroar_core.maths.sketches import LogHistogram
 
 # absmax / RMS of a uniform density on [-A, A]: a range that is fully used wastes no bits
@@ -68,20 +68,17 @@ class QuantilesByPosition(Meter):
     Args:
         bins: of position.
         band_of_channel: int64 (head_dim,), -1 in no band (left out).
-        stride: count every stride-th token only; quantiles of a 512-token chunk barely need them all.
     """
 
-    def __init__(self, bins: PositionBins, band_of_channel: Tensor, *, stride: int = 1) -> None:
-        self.bins, self.band_of_channel, self.stride = bins, band_of_channel, stride
+    def __init__(self, bins: PositionBins, band_of_channel: Tensor) -> None:
+        self.bins, self.band_of_channel = bins, band_of_channel
         self.bands = int(band_of_channel.max()) + 1
         self.histogram = LogHistogram((bins.count, self.bands))
 
     def update(self, start: int, x: Tensor) -> None:
         """Add x (heads, tokens, head_dim) whose first token sits at position `start`."""
         self.follow(x.device)
-        first = -start % self.stride  # the same tokens whatever the chunks are
-        x = x[:, first :: self.stride]
-        position = start + first + self.stride * torch.arange(x.shape[1], device=x.device)
+        position = start + torch.arange(x.shape[1], device=x.device)
         where = (position * self.bins.count // self.bins.length).clamp_(max=self.bins.count - 1)
         cell = where[:, None] * self.bands + self.band_of_channel  # (tokens, head_dim)
         self.histogram.update(x, cell.masked_fill(self.band_of_channel < 0, -1))
@@ -89,3 +86,36 @@ class QuantilesByPosition(Meter):
     def result(self, quantiles: tuple[float, ...] = (0.5, 0.99, 0.999)) -> Tensor:
         """(len(quantiles), bins, bands) float64, within LogHistogram.relative_bound; NaN in empty bins."""
         return torch.stack([self.histogram.quantile(q) for q in quantiles])
+
+
+class DealtRange(Meter):
+    """The largest |x| by bin, KV head and band where each token's bin is drawn at random: range without position.
+
+    Args:
+        n_kv_heads: of x.
+        bins: of position; only their number and size count.
+        band_of_channel: int64 (head_dim,), -1 in no band (left out).
+        seed: of the first draw.
+        draws: how many.
+    """
+
+    def __init__(self, n_kv_heads: int, bins: PositionBins, band_of_channel: Tensor, seed: int, draws: int) -> None:
+        self.bins, self.seed, self.draws = bins, seed, draws
+        self.members = [torch.nonzero(band_of_channel == b)[:, 0] for b in range(int(band_of_channel.max()) + 1)]
+        self.maximum = torch.full((draws, bins.count, n_kv_heads, len(self.members)), -1.0)  # -1: no token yet
+
+    def update(self, start: int, x: Tensor) -> None:
+        """Add x (n_kv_heads, tokens, head_dim) whose first token sits at position `start`."""
+        self.follow(x.device)
+        magnitude = x.detach().abs().float()
+        largest = torch.stack([magnitude[..., m.to(x.device)].amax(-1) for m in self.members], -1).transpose(0, 1)
+        for draw in range(self.draws):  # (tokens, KV, bands)
+            where = dealt(self.bins, start, x.shape[1], self.seed + draw, x.device)
+            self.maximum[draw].scatter_reduce_(0, where[:, None, None].expand_as(largest), largest, "amax")
+
+    def result(self, reference: slice) -> tuple[Tensor, Tensor]:
+        """absmax and bits_lost as `dilation` says them, (draws, n_kv_heads, bands, bins) float64 each."""
+        self.follow(CPU)
+        absmax = self.maximum.permute(0, 2, 3, 1).double()
+        absmax = absmax.masked_fill(absmax < 0, math.nan)
+        return absmax, absmax.log2() - absmax[..., reference].log2().nanmean(-1, keepdim=True)

@@ -1,27 +1,34 @@
-"""Quantiles of K after RoPE along the long pass; the ranges come from the channel maps of the outliers."""
+"""Quantiles of K after RoPE along the long pass, and its ranges with tokens dealt to bins at random.
+
+The ranges by position themselves come from the channel maps of the outliers.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from qroar_core.diagnostics.dilation.measure import QuantilesByPosition
+from qroar_core.diagnostics.dilation.measure import DealtRange, QuantilesByPosition
 from qroar_core.diagnostics.frame import Chunk, Frame
-
-STRIDE = 4  # every fourth token is plenty for quantiles of a bin
 
 
 @dataclass(slots=True, eq=False)
 class DilationRecorder:
-    """Quantiles of |k| after RoPE of every layer."""
+    """Quantiles of |k| after RoPE of every layer, and the null of its range by position."""
 
     frame: Frame
+    seed: int = 0
+    draws: int = 1
     quantiles: list[QuantilesByPosition] = field(init=False)
+    nulls: list[DealtRange] = field(init=False)
 
     def __post_init__(self) -> None:
-        frame = self.frame
-        self.quantiles = [QuantilesByPosition(frame.bins, frame.channel_band, stride=STRIDE)
-                          for _ in range(frame.geometry.n_layers)]  # fmt: skip
+        frame, layers = self.frame, range(self.frame.geometry.n_layers)
+        self.quantiles = [QuantilesByPosition(frame.bins, frame.channel_band) for _ in layers]
+        self.nulls = [
+            DealtRange(frame.geometry.n_kv_heads, frame.bins, frame.channel_band, self.seed, self.draws) for _ in layers
+        ]
 
     def on_chunk(self, chunk: Chunk) -> None:
         """Count K after RoPE."""
-        self.quantiles[chunk.tap.layer].update(chunk.tap.start, chunk.tap.k)
+        for meter in (self.quantiles[chunk.tap.layer], self.nulls[chunk.tap.layer]):
+            meter.update(chunk.tap.start, chunk.tap.k)

@@ -2,13 +2,45 @@
 
 from __future__ import annotations
 
-from qroar_core.result import PerBand, Result
+import math
+
+from qroar_core.diagnostics.null import NullRow
+from qroar_core.diagnostics.sample import Sample
+from qroar_core.result import LayerBand, PerBand, Result
+
+CONTROL = "every token dealt to a random position bin"
+
+
+class DilationNull(Result):
+    """The same ranges where each token's bin is drawn at random: what bins differ by when position means nothing."""
+
+    absmax_low: LayerBand  # [layer][band], least over bins and draws of the largest over KV heads
+    absmax_high: LayerBand
+    largest: list[PerBand]  # [draw][layer]: the most bits lost of all bands and bins
 
 
 class Dilation(Result):
-    """Range by position, K after RoPE, [layer][band][bin], largest over KV heads."""
+    """Range by position, K after RoPE, [layer][band][bin].
+
+    absmax and bits_lost are those of the KV head where they are largest. rms is over all values of all KV heads, and
+    so are the quantiles of |k|. Every token counts.
+    """
 
     absmax: list[list[PerBand]]
     rms: list[list[PerBand]]
     bits_lost: list[list[PerBand]]
     quantiles: dict[str, list[list[PerBand]]]  # "0.5", "0.99", "0.999" -> [layer][band][bin]
+    null: DilationNull | None = None  # None: from an older version
+    sample: Sample | None = None
+
+    def null_rows(self) -> list[NullRow]:
+        """The most bits lost anywhere, beside the same with tokens dealt to bins at random."""
+        drawn = [max(known) for row in (self.null.largest if self.null else [])
+                 if (known := [v for v in row if v is not None])]  # fmt: skip
+        if not drawn:
+            return []
+        return [NullRow(
+            diagnostic="Range by position", quantity="bits lost, largest layer, band and bin",
+            measured=max((v for layer in self.bits_lost for row in layer for v in row if v is not None), default=None),
+            null=math.fsum(drawn) / len(drawn), low=min(drawn), high=max(drawn), control=CONTROL,
+        )]  # fmt: skip

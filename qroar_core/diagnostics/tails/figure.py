@@ -1,4 +1,7 @@
-"""Tail inflation: do q and k reach further at long context than at short, band by band?"""
+"""Tail inflation: do q and k reach further at long context than at short, band by band?
+
+rho_W is the ratio before RoPE, rho_A the one after it; the pages and tables call them so, as the papers do.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +10,24 @@ import math
 import pandas as pd
 import plotly.graph_objects as go
 
+from qroar_core.diagnostics.tails.result import RHO, WORDS, largest_null
 from qroar_core.figures.maps import Panel, clickable, column_at, frame, side_by_side
-from qroar_core.figures.picture import BLUE, GREY, ORANGE, Picture, framed
+from qroar_core.figures.picture import BLUE, GREY, ORANGE, Picture, counted_on, framed
 from qroar_core.results import Diagnosis
 
-NAMES = {"k/post": "K after RoPE", "k/pre": "K before RoPE", "q/post": "Q after RoPE", "q/pre": "Q before RoPE"}
+NAMES = WORDS
+INSIDE = "null: no further than with sides swapped"
 Cell = tuple[str, int, int, int]  # "k/post", layer, KV head, band
 
 
 def worst_cell(diagnosis: Diagnosis) -> Cell:
     """Where the tail is inflated most, K after RoPE first: that is what a K cache quantizes."""
     return _worst(diagnosis, "k/post")
+
+
+def label(which: str) -> str:
+    """The papers' name of a ratio with plain words: `rho_A, K after RoPE`."""
+    return f"{RHO[which.split('/')[1]]}, {NAMES[which]}"
 
 
 def overview(diagnosis: Diagnosis, picked: Cell | None = None) -> Picture:
@@ -28,7 +38,7 @@ def overview(diagnosis: Diagnosis, picked: Cell | None = None) -> Picture:
         tensor, side = which.split("/")
         columns = [str(b.index) for b in diagnosis.bands]
         z = diagnosis.tail_inflation[side][tensor]
-        panels.append(Panel(NAMES[which], z, columns, "band, fast to slow", "band"))
+        panels.append(Panel(label(which), z, columns, "band, fast to slow", "band"))
     figure = side_by_side(panels, diagnosis.layer_names(), "× short", middle=1.0)
     cells = [
         (at, which, layer, band, ratio)
@@ -39,23 +49,32 @@ def overview(diagnosis: Diagnosis, picked: Cell | None = None) -> Picture:
     clickable(
         figure, [column_at(at, band, count) for at, _, _, band, _ in cells], [layer for _, _, layer, _, _ in cells],
         [[which, layer, band] for _, which, layer, band, _ in cells],
-        [f"{NAMES[which]}, layer {diagnosis.layer_number(layer)}, band {band}: {_times(ratio)}"
-         for _, which, layer, band, ratio in cells],
+        [f"{label(which)}, layer {diagnosis.layer_number(layer)}, band {band}: {_times(ratio)}"
+         f"{_null_words(diagnosis, which, layer, band)}" for _, which, layer, band, ratio in cells],
+    )  # fmt: skip
+    inside = [(at, layer, band) for at, which, layer, band, ratio in cells if _inside(diagnosis, which, layer, band)]
+    figure.add_scatter(
+        x=[column_at(at, band, count) for at, _, band in inside], y=[layer for _, layer, _ in inside], mode="markers",
+        name=INSIDE, marker={"symbol": "x-thin", "size": 7, "line": {"color": GREY, "width": 1.5}}, hoverinfo="skip",
+        showlegend=False,
     )  # fmt: skip
     if picked is not None:
         which, layer, _, band = picked
         left, right = (column_at(kept.index(which), edge, count) for edge in (band - 0.5, band + 0.5))
         figure.update_layout(shapes=[frame(left, layer - 0.5, right, layer + 0.5)])
     worst = max((_worst(diagnosis, which) for which in kept), key=lambda cell: _ratio(diagnosis, cell))
-    table = pd.DataFrame([row for which in kept for row in _largest(diagnosis, which)])
+    rows = [{"tensor": x.upper(), **_cell_row(diagnosis, x, layer, band)}
+            for x in dict.fromkeys(which[0] for which in kept)
+            for layer in range(len(diagnosis.layer_names())) for band in range(count)]  # fmt: skip
     return Picture(
-        f"{NAMES[worst[0]]} reaches furthest: {_times(_ratio(diagnosis, worst))} short context "
-        f"(layer {diagnosis.layer_number(worst[1])}, band {worst[3]})",
+        _headline(diagnosis, worst, kept),
         figure,
-        table,
+        pd.DataFrame(rows),
         f"Quantile {1 - diagnosis.eps:g} of |x| at {diagnosis.length} tokens over that at {diagnosis.short_length}, "
-        "largest over KV heads. Above 1 the band needs more range at long context, and every channel that shares its "
-        "scale pays. Click a cell for its two distributions.",
+        "largest over KV heads: rho_W before RoPE, rho_A after it, on the axes that are quantized. Above 1 the band "
+        "needs more range at long context, and every channel that shares its scale pays. Click a cell for its two "
+        f"distributions. {_null_reading(diagnosis)}",
+        counted_on(diagnosis.tails[kept[0]].sample) if kept else "",
     )
 
 
@@ -83,6 +102,12 @@ def survival(diagnosis: Diagnosis, cell: Cell) -> Picture:
             hovertemplate=f"quantile {1 - eps:g}, {side}: %{{x:.6g}}<extra></extra>",
         )  # fmt: skip
         rows += [{"context": side, "share_above": p, "value": v} for p, v in points]
+    null = seen.null
+    near = seen.short[layer][head][band]
+    if null and near and (low := null.low[layer][head][band]) and (high := null.high[layer][head][band]):
+        figure.add_vrect(x0=near * low, x1=near * high, fillcolor=GREY, opacity=0.25, line_width=0, layer="below",
+                         name="null: the long quantile with sides swapped", showlegend=True)  # fmt: skip
+        rows += [{"context": "null", "share_above": eps, "value": near * end} for end in (low, high)]
     framed(figure, f"|{which[0]}|, value", "share of entries above", log_x=True, log_y=True, height=420)
     figure.update_yaxes(tickformat=".3~%", dtick=1)
     figure.add_hline(y=eps, line={"color": GREY, "dash": "dot"})
@@ -92,9 +117,10 @@ def survival(diagnosis: Diagnosis, cell: Cell) -> Picture:
         f"{NAMES[which]}, layer {diagnosis.layer_number(layer)}, head {head}, band {band}: {_finding(diagnosis, cell)}",
         figure,
         pd.DataFrame(rows),
-        "The same tokens read twice, deep in the long context and at the end of a short one. Where the blue line runs "
-        "right of the orange, values are larger at long context; the ratio is taken between the diamonds. Values are "
-        f"exact beyond the level and within {curves.body_bound:.0%} before it.",
+        f"{_read(diagnosis)} Where the blue line runs right of the orange, values are larger at long context; "
+        f"{RHO[which.split('/')[1]]} is the ratio between the diamonds. Values are exact beyond the level and within "
+        f"{curves.body_bound:.0%} before it. {_null_reading(diagnosis, cell)}",
+        counted_on(seen.sample),
     )
 
 
@@ -104,17 +130,69 @@ def loudest_head(diagnosis: Diagnosis, which: str, layer: int, band: int) -> int
     return ratios.index(max(ratios))
 
 
-def _largest(diagnosis: Diagnosis, which: str) -> list[dict]:
-    """One row a cell of the map: of the KV heads the one with the largest ratio, its interval and quantiles."""
-    seen = diagnosis.tails[which]
-    rows = []
-    for layer, heads in enumerate(seen.ratio):
-        for band in range(len(heads[0])):
-            head = loudest_head(diagnosis, which, layer, band)
-            row = {"tensor": NAMES[which], "layer": diagnosis.layer_number(layer), "band": band, "kv_head": head}
-            row |= {f: getattr(seen, f)[layer][head][band] for f in ("ratio", "low", "high", "long", "short")}
-            rows.append(row | {"over_native_rope": seen.native[layer][head][band] if seen.native else None})
-    return rows
+def _cell_row(diagnosis: Diagnosis, tensor: str, layer: int, band: int) -> dict:
+    """One cell of the maps before and after RoPE: of the KV heads the one with the largest ratio."""
+    row: dict = {"layer": diagnosis.layer_number(layer), "band": band}
+    found = [side for side in RHO if f"{tensor}/{side}" in diagnosis.tails]
+    heads = {side: loudest_head(diagnosis, f"{tensor}/{side}", layer, band) for side in found}
+    tables = {side: diagnosis.tails[f"{tensor}/{side}"] for side in found}
+    row |= {RHO[side]: tables[side].ratio[layer][heads[side]][band] for side in found}
+    for side, table in tables.items():
+        at, name = heads[side], RHO[side]
+        row[f"{name}_kv_head"] = at
+        row |= {f"{name}_{f}": getattr(table, f)[layer][at][band] for f in ("low", "high", "long", "short")}
+        row[f"{name}_over_native_rope"] = table.native[layer][at][band] if table.native else None
+        row |= {f"{name}_null_{end}": getattr(table.null, f"map_{end}")[layer][band] if table.null else None
+                for end in ("low", "high")}  # fmt: skip
+    return row
+
+
+def _headline(diagnosis: Diagnosis, worst: Cell, kept: list[str]) -> str:
+    ratio, expected = _ratio(diagnosis, worst), largest_null([diagnosis.tails[which] for which in kept])
+    where = f"layer {diagnosis.layer_number(worst[1])}, band {worst[3]}"
+    found = f"{NAMES[worst[0]]} reaches furthest: {_times(ratio)} short context ({where})"
+    if expected is None:
+        return found
+    if ratio > expected[1]:
+        return f"{found}, further than any cell with sides swapped ({_times(expected[1])})"
+    chance = f"{_times(expected[1])} with sides swapped"
+    return f"No tail is inflated beyond chance: {_times(ratio)} at most ({where}), {chance}"
+
+
+def _null_reading(diagnosis: Diagnosis, cell: Cell | None = None) -> str:
+    """What the null is, in one sentence, and what it cannot show."""
+    if any(table.null is None for table in diagnosis.tails.values()):
+        return "This file holds no null."
+    few = " With fewer than 6 windows no cell can lie outside it." if diagnosis.windows < 6 else ""
+    if cell is not None:
+        return ("The grey band is the null: from the orange diamond on, the ratios that 95 % of the ways to swap the "
+                f"long and the short side of windows give, that is, if length changes nothing.{few}")  # fmt: skip
+    return ("A grey cross marks cells inside the null, the 95 % range of their ratio where the long and the short side "
+            f"of windows are swapped, that is, if length changes nothing.{few}")  # fmt: skip
+
+
+def _read(diagnosis: Diagnosis) -> str:
+    control = next(iter(diagnosis.tails.values())).null
+    if control is not None and control.control.startswith("long and short windows dealt"):
+        return "Tokens deep in the long context, and others at the end of short ones."
+    return "The same tokens read twice, deep in the long context and at the end of a short one."
+
+
+def _inside(diagnosis: Diagnosis, which: str, layer: int, band: int) -> bool:
+    """Whether the null's range holds the map's cell."""
+    tensor, side = which.split("/")
+    null, ratio = diagnosis.tails[which].null, diagnosis.tail_inflation[side][tensor][layer][band]
+    if null is None or ratio is None:
+        return False
+    low, high = null.map_low[layer][band], null.map_high[layer][band]
+    return low is not None and high is not None and low <= ratio <= high
+
+
+def _null_words(diagnosis: Diagnosis, which: str, layer: int, band: int) -> str:
+    null = diagnosis.tails[which].null
+    if null is None or (low := null.map_low[layer][band]) is None or (high := null.map_high[layer][band]) is None:
+        return ""
+    return f"<br>null: {low:.2f} to {high:.2f} ×"
 
 
 def _finding(diagnosis: Diagnosis, cell: Cell) -> str:
@@ -123,10 +201,17 @@ def _finding(diagnosis: Diagnosis, cell: Cell) -> str:
     ratio, low, high = (getattr(seen, name)[layer][head][band] for name in ("ratio", "low", "high"))
     if ratio is None:
         return "nothing to compare"
+    found = f"tail {_times(ratio)} short context"
     if low is None or high is None:
-        return f"tail {_times(ratio)} short context, without an interval"
-    proven = "; 1 lies inside: no proven inflation" if low <= 1 <= high else ""
-    return f"tail {_times(ratio)} short context [{low:.2f}, {high:.2f}]{proven}"
+        found += ", without an interval"
+    else:
+        found += f" [{low:.2f}, {high:.2f}]" + ("; 1 lies inside: no proven inflation" if low <= 1 <= high else "")
+    if seen.null is None:
+        return found
+    least, most = seen.null.low[layer][head][band], seen.null.high[layer][head][band]
+    if least is None or most is None:
+        return found
+    return f"{found}; {'inside' if least <= ratio <= most else 'outside'} the null {least:.2f} to {most:.2f}"
 
 
 def _worst(diagnosis: Diagnosis, which: str) -> Cell:

@@ -3,7 +3,8 @@ it.
 
 `BandTails` collects one side (long or short) per window, KV head and band; `tail_inflation` compares two
 sides and resamples the windows for an interval. It takes any sketch of maths/sketches.py whose first axis is
-the windows, so a whole-context histogram serves as well as an exact tail.
+the windows, so a whole-context histogram serves as well as an exact tail. `swapped_ratios` is its null: the same
+ratio where long and short trade places in windows drawn at random.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from torch import Tensor
 from qroar_core.maths.meters import CPU
 from qroar_core.maths.sketches import RANK_TOLERANCE, LogHistogram, TopTail
 
+SWAPS = 256  # ways to swap sides that the null takes: all of them up to 8 windows
 BODY_SUB_BITS = 5  # of the histogram below the exact tail: quantiles within 2^-6 of their value
 
 
@@ -150,3 +152,46 @@ def tail_inflation(
     blank = torch.full_like(rho[0], math.nan)
     low, high = (rho[1:].nanquantile(p, 0) if resamples else blank for p in (tail, 1 - tail))
     return TailInflation(rho[0], low, high, q_long[0], q_short[0], eps, confidence)
+
+
+def swaps(windows: int, paired: bool, seed: int) -> Tensor:
+    """Which windows of both sides make up the long one: 0 or 1, float (draws, 2 windows), the long side's own first.
+
+    Paired, a window's two sides trade places or stay: every way up to SWAPS of them, else drawn ones. Unpaired, any
+    half of all windows is drawn. Row -1 - i holds what row i leaves, so the short side of a row is found there.
+    """
+    if paired and 2**windows <= SWAPS:
+        stays = (torch.arange(2**windows)[:, None] >> torch.arange(windows)) % 2 == 1
+    else:
+        generator = torch.Generator().manual_seed(seed)
+        if paired:
+            half = torch.rand(SWAPS // 2, windows, generator=generator) < 0.5
+        else:
+            half = torch.rand(SWAPS // 2, 2 * windows, generator=generator).argsort(1) < windows
+        stays = torch.cat([half, ~half.flip(0)])
+    return (torch.cat([stays, ~stays], 1) if paired else stays).float()
+
+
+def swapped_ratios(long: TopTail, short: TopTail, eps: float, *, paired: bool = True, seed: int = 0) -> Tensor:
+    """The ratio of `tail_inflation` where it means nothing which side a window's values come from.
+
+    Returns:
+        (draws, *cells) float64; the draws are the same for every sketch of as many windows.
+    Raises:
+        ValueError: sides of other cells or windows.
+    Source: Fisher's randomisation test, The Design of Experiments, 1935, section 21.
+    """
+    if long.shape != short.shape:
+        raise ValueError(f"sides differ: long {long.shape}, short {short.shape}")
+    found = long.beside(short).quantile(1 - eps, swaps(long.shape[0], paired, seed))
+    return _ratio(found, found.flip(0))
+
+
+def null_range(draws: Tensor, confidence: float = 0.95) -> tuple[Tensor, Tensor]:
+    """What at least `confidence` of the draws (axis 0) lie in, as many left out below as above; (low, high).
+
+    Never narrower than that: few draws leave none out, and then nothing that is one of them lies outside.
+    """
+    kept = draws.sort(0).values
+    out = math.floor((1 - confidence) / 2 * (len(kept) - 1))
+    return kept[out], kept[len(kept) - 1 - out]

@@ -1,12 +1,42 @@
-"""Tail inflation and the distributions behind it, as the file keeps them."""
+"""Tail inflation and the distributions behind it, as the file keeps them.
+
+The papers' names: rho_W is the ratio before RoPE, of what W_Q and W_K put out; rho_A the ratio after RoPE, on the axes
+that a quantizer of activations or of the K cache rounds.
+"""
 
 from __future__ import annotations
 
-from qroar_core.result import LayerHeadBand, Result
+import math
+from collections.abc import Iterable, Mapping
+
+from qroar_core.diagnostics.null import NullRow
+from qroar_core.diagnostics.sample import Sample
+from qroar_core.result import LayerBand, LayerHeadBand, PerBand, Result
+
+RHO = {"pre": "rho_W", "post": "rho_A"}
+WORDS = {"k/post": "K after RoPE", "k/pre": "K before RoPE", "q/post": "Q after RoPE", "q/pre": "Q before RoPE"}
+NULL_SHARE = 0.95  # of the draws of a null that its range holds
+
+
+class TailNull(Result):
+    """The ratios where the long and the short side of windows trade places: what they are if length changes nothing.
+
+    Ranges hold 95 % of the draws, and all of them with fewer than 6 windows: then no cell can lie outside.
+    """
+
+    low: LayerHeadBand
+    high: LayerHeadBand
+    map_low: LayerBand  # of the largest ratio over KV heads, which the map shows
+    map_high: LayerBand
+    largest: list[float]  # over all cells, draw by draw; the draws are the same ones for every tensor
+    control: str  # what was done
 
 
 class TailTable(Result):
-    """Tail inflation of one tensor on one side of RoPE; intervals by bootstrap over windows."""
+    """Tail inflation of one tensor on one side of RoPE; intervals by bootstrap over windows.
+
+    `ratio` is rho_W in the tables "q/pre" and "k/pre", rho_A in "q/post" and "k/post".
+    """
 
     ratio: LayerHeadBand
     low: LayerHeadBand
@@ -14,6 +44,13 @@ class TailTable(Result):
     long: LayerHeadBand  # the quantile itself at long context
     short: LayerHeadBand
     native: LayerHeadBand | None  # long under this PI over short under the checkpoint's own RoPE
+    null: TailNull | None = None  # None: from an older version
+    sample: Sample | None = None
+
+    @property
+    def largest(self) -> float | None:
+        """The largest ratio of all cells."""
+        return max((v for layer in self.ratio for head in layer for v in head if v is not None), default=None)
 
 
 class Survival(Result):
@@ -27,3 +64,45 @@ class Survival(Result):
     long: list[LayerHeadBand]  # [layer][kv_head][band][share]
     short: list[LayerHeadBand]
     body_bound: float
+    sample: Sample | None = None
+
+
+def null_rows(tails: Mapping[str, TailTable]) -> list[NullRow]:
+    """The largest cell of each tensor beside the largest cell where sides are swapped."""
+    rows = []
+    for which, words in WORDS.items():
+        table = tails.get(which)
+        if table is None or table.null is None:
+            continue
+        low, high = range_of(table.null.largest)
+        draws = table.null.largest
+        rows.append(NullRow(
+            diagnostic="Tails", quantity=f"{RHO[which.split('/')[1]]} of {words}, largest cell", measured=table.largest,
+            null=math.fsum(draws) / len(draws), low=low, high=high, control=table.null.control,
+        ))  # fmt: skip
+    return rows
+
+
+def largest_null(tables: Iterable[TailTable]) -> tuple[float, float] | None:
+    """Range of the largest cell of several tensors where sides are swapped; None without a null in each."""
+    draws = [table.null.largest if table.null else [] for table in tables]
+    if not draws or not all(draws):
+        return None
+    return range_of([max(same) for same in zip(*draws, strict=True)])
+
+
+def range_of(draws: list[float]) -> tuple[float, float]:
+    """What 95 % of the draws lie in, as many left out below as above; all of fewer than 41."""
+    out = math.floor((1 - NULL_SHARE) / 2 * (len(draws) - 1))
+    return sorted(draws)[out], sorted(draws)[len(draws) - 1 - out]
+
+
+def by_band(tails: Mapping[str, TailTable], tensor: str, layers: Iterable[int]) -> dict[str, PerBand]:
+    """rho_W and rho_A of "k" or "q", band by band: the largest over some layers and their KV heads."""
+    wanted = list(layers)
+    found = {}
+    for side, name in RHO.items():
+        heads = [head for layer in wanted for head in tails[f"{tensor}/{side}"].ratio[layer]]
+        columns = ([v for v in column if v is not None] for column in zip(*heads, strict=True))
+        found[name] = [max(known, default=None) for known in columns]
+    return found
