@@ -196,7 +196,7 @@ def test_the_null_is_what_drawn_errors_of_that_energy_average_to(window, quantiz
     k_energy = ((k_hat - k).double().square().sum(-1) * times_seen).sum(1) / times_seen.sum()  # (KV,)
     q_energy = (q_hat - q)[:, rows].double().square().sum(-1).mean(1)  # (heads,)
     g = torch.Generator().manual_seed(0)
-    draws, total = 600, 0
+    draws, total, spread = 600, 0, torch.zeros(len(rows), dtype=torch.float64)
     asked, keys = q_hat[:, rows].double(), k.double().repeat_interleave(HEADS // KV, 0)
     for _ in range(draws):
         dk = (sphere(g, KV, L, D) * k_energy.sqrt()[:, None, None]).repeat_interleave(HEADS // KV, 0)
@@ -204,6 +204,10 @@ def test_the_null_is_what_drawn_errors_of_that_energy_average_to(window, quantiz
         product = asked[:, :, None] * dk[:, None] + dq[:, :, None] * keys[:, None]  # (H, R, L, D)
         pieces = [SCALING * product[..., b == BAND].sum(-1) for b in (0, 1, -1)] + [SCALING * product.sum(-1)]
         total = total + torch.stack([x.square() for x in pieces]) / draws  # (4, H, R, L)
+        spread += torch.stack([pieces[3][:, i, s].var(-1, correction=0).mean() for i, s in enumerate(seen)]) / draws
+    if not quantized_q:  # an error of q is one and the same for all keys, which the spread's null leaves aside
+        assert found.null_std.tolist() == pytest.approx(spread.sqrt().tolist(), rel=0.04, abs=1e-12)
+        assert float(found.null_std[0]) == 0.0  # one key does not spread
     for at in range(len(rows)):
         expected = total[:, :, at, seen[at]].mean((1, 2)).sqrt()
         assert found.null[at].tolist() == pytest.approx(expected.tolist(), rel=0.04)

@@ -4,6 +4,8 @@ import json
 
 import planted
 import pytest
+import test_noise_figures
+import test_similarity_figures
 import torch
 from visitor import clicked, go, texts, titles
 
@@ -144,3 +146,16 @@ def test_layers_that_differ_are_shown_apart(loaded_app, stages):
     picker.select_index(2).run()
     assert shown() == [0.02, 0.03]
     assert len(app.get("plotly_chart")) == 8
+
+
+def test_signal_beside_noise_and_what_each_layer_adds_are_on_the_page(loaded_app, stages):
+    """Three pictures that a file from before the mending has no numbers for."""
+    mended = test_noise_figures.D.model_copy(update={"hidden": test_similarity_figures.found(18.0).hidden})
+    stages.patch(stages.diagnose, "run", lambda *a, **kw: mended)
+    app = diagnosed(loaded_app)
+    assert len(app.get("plotly_chart")) == 7 + 3
+    shown = " ".join(titles(app))
+    for title in ("beside the attention scores? 7.5%", "drift further with position? Yes", "Layer 1 adds most, 75%"):
+        assert title in shown
+    assert "null: blind noise of the same energy" in lines(app, 0)
+    assert "Counted on 64 tokens, 63 sampled query rows" in texts(app)
