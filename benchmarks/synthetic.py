@@ -43,7 +43,14 @@ def inflated(small: Diagnosis, length: int, layers: int, kv_heads: int, head_dim
                     "jaccard": {s: some(layers, kv_heads) for s in sides},
                     "mass_moved": {s: some(layers, kv_heads) for s in sides},
                     "error_share": {b: some(layers, bands) for b in ("int8", "int4")},
-                    "entry_share": some(layers, bands),
+                    "entry_share": some(layers, bands), "entry_limit": some(layers, kv_heads),
+                    "stand_out": {s: some(layers, kv_heads) for s in sides},
+                    "jaccard_null": {s: some(layers, kv_heads) for s in sides},
+                    "share_null": {s: some(3) for s in sides},
+                    "count": {s: some(layers, bands) for s in sides},
+                    "magnitude": {s: some(layers, bands) for s in sides},
+                    "error_by_channel": {b: some(layers, head_dim) for b in ("int8", "int4")},
+                    "others": [], "matrices": {}, "matrix_maps": {}, "no_matrices": "made up",
                 }
             ),
             "logit_noise": LogitNoise(

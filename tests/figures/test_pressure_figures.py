@@ -53,11 +53,11 @@ def test_the_title_goes_by_the_logits_change_and_not_by_its_bound():
 @pytest.mark.parametrize(
     ("in_all", "error", "said"),
     [
-        (0.012, 0.001, "0.012 ± 0.001 nats, less than pairs that push at random (0.024): they cancel each other."),
-        (0.029, 0.001, "0.029 ± 0.001 nats, more than pairs that push at random (0.024): they push together."),
-        (0.023, 0.001, "0.023 ± 0.001 nats, no more and no less than pairs that push at random (0.024)."),
-        (0.012, 0.007, "0.012 ± 0.007 nats, no more and no less than pairs that push at random (0.024)."),
-        (0.012, 0.0, "0.012 nats, less than pairs that push at random (0.024): they cancel each other."),
+        (0.012, 0.001, "0.012 ± 0.001 nats, less far than pairs that push at random (0.024): they cancel each other."),
+        (0.029, 0.001, "0.029 ± 0.001 nats, further than pairs that push at random (0.024): they push together."),
+        (0.023, 0.001, "0.023 ± 0.001 nats, about as far as pairs that push at random (0.024)."),
+        (0.012, 0.007, "0.012 ± 0.007 nats, about as far as pairs that push at random (0.024)."),
+        (0.012, 0.0, "0.012 nats, less far than pairs that push at random (0.024): they cancel each other."),
     ],
 )
 def test_the_caption_compares_all_pairs_with_chance(in_all, error, said):

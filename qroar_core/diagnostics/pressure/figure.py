@@ -79,8 +79,8 @@ def _against(change: LogitChange) -> str:
     apart = change.in_all - change.in_all_null
     null = f"pairs that push at random ({change.in_all_null:.3g})"
     if abs(apart) <= max(APART * change.in_all_null, ERRORS * change.in_all_error):
-        return f"no more and no less than {null}"
-    return f"more than {null}: they push together" if apart > 0 else f"less than {null}: they cancel each other"
+        return f"about as far as {null}"
+    return f"further than {null}: they push together" if apart > 0 else f"less far than {null}: they cancel each other"
 
 
 def _beside(figure: go.Figure, names: list[str], change: LogitChange) -> None:
