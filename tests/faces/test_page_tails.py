@@ -31,7 +31,7 @@ def test_it_opens_on_the_cell_with_the_largest_ratio(loaded_app):
         "How far do keys reach by position? (layer 1, up to 1.25 bits lost)",
         "Range of keys by position (layer 1, band 1)",
     ]
-    assert len(app.get("plotly_chart")) == 3
+    assert len(app.get("plotly_chart")) == 4
 
 
 def test_menus_pick_another_cell_and_are_remembered_when_the_page_is_left(loaded_app):

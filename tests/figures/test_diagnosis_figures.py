@@ -288,7 +288,7 @@ def test_without_a_quantizer_the_noise_pictures_are_absent():
 
 def test_the_gallery_holds_every_picture_of_a_run():
     chapters = gallery(D, planted.report(), planted.scales(), planted.evaluation())
-    assert list(chapters) == ["Diagnosis", "Search", "Evaluation"]
+    assert list(chapters) == ["Bands", "Diagnosis", "Search", "Evaluation"]
     titles = [picture.title for picture in chapters["Diagnosis"]]
     shown_in_part = {"noise by position", "noise by band", "pair error"}  # with tuned ones over them above
     same = {"dilation": dilation.by_position(D, 1), "outlier map": outliers.channel_map(D, "k/post", 0, 1)}
