@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from qroar_core.cli.early import about, check_specs
+from qroar_core.cli.parse import bounds_of, lengths_of, longrope_file
 from qroar_core.cli.texts import text_label
 from qroar_core.cli.workers import check_workers
 from qroar_core.errors import BadSpec
@@ -74,7 +73,7 @@ def check(options: dict[str, Any]) -> None:
     if options.get("windows") == 1 and options.get("intervals"):
         raise BadSpec("one window gives no interval", where="--windows", do="give at least 2")
     rope_spec(options), quant_spec(options)
-    check_specs(options, _lengths(options.get("lengths")), _bounds(options.get("bounds")))
+    check_specs(options, lengths_of(options.get("lengths")), bounds_of(options.get("bounds")))
     check_workers(options)
 
 
@@ -106,7 +105,7 @@ def setting_of(options: dict[str, Any], loaded: LoadedModel) -> Setting:
         bands = replace(bands, count=options["bands"])
     with about("--bands"):
         bands_of(loaded, bands)
-    lengths = _lengths(options.get("lengths")) or base.evaluation.lengths
+    lengths = lengths_of(options.get("lengths")) or base.evaluation.lengths
     search = SearchSpec(
         **{name: options[name] for name in ("mode", "objective", "judge", "method", "sampler", "trials", "shrink")
            if name in options},
@@ -119,7 +118,7 @@ def setting_of(options: dict[str, Any], loaded: LoadedModel) -> Setting:
         seed=seed,
     )  # fmt: skip
     with about("--bounds"):
-        search = replace(search, bounds=_bounds(options.get("bounds")))
+        search = replace(search, bounds=bounds_of(options.get("bounds")))
     with about("--stride"):
         evaluation = EvaluationSpec(
             lengths=lengths,
@@ -148,7 +147,7 @@ def setting_of(options: dict[str, Any], loaded: LoadedModel) -> Setting:
 def rope_spec(options: dict[str, Any]) -> RopeSpec | None:
     """None when neither --rope nor --factor was given."""
     method, factor = options.get("rope"), options.get("factor")
-    lists: dict[str, Any] = _longrope_file(options.get("longrope_factors"))
+    lists: dict[str, Any] = longrope_file(options.get("longrope_factors"))
     if method is None and factor is None:
         if lists:
             raise BadSpec("factor lists need --rope longrope", where="--longrope-factors")
@@ -215,39 +214,3 @@ def _activation(text: str, where: str) -> QuantizerSpec | None:
     if not bits:
         raise BadSpec(f"unknown value {text!r}", where=where, do="choose none or int2..int8")
     return QuantizerSpec(int(bits[1]))
-
-
-def _lengths(text: str | None) -> tuple[int, ...]:
-    if not text:
-        return ()
-    try:
-        lengths = tuple(sorted({int(part) for part in text.split(",")}))
-        if lengths[0] < 2:
-            raise ValueError("a length below 2")
-        return lengths
-    except ValueError as error:
-        raise BadSpec(f"not a list of lengths: {text!r}", where="--lengths", do="write for example 512,2048") from error
-
-
-def _bounds(text: str | None) -> tuple[tuple[float, float], ...] | None:
-    if not text:
-        return None
-    try:
-        return tuple((float(low), float(high)) for low, high in (pair.split(":") for pair in text.split(",")))
-    except ValueError as error:
-        raise BadSpec(f"not bounds: {text!r}", where="--bounds", do="write one low:high per band, -1:2,-1:2") from error
-
-
-def _longrope_file(path: str | None) -> dict[str, tuple[float, ...]]:
-    if path is None:
-        return {}
-    try:
-        content = json.loads(Path(path).read_text())
-        known = {name: tuple(map(float, content[name])) for name in ("long_factor", "short_factor") if name in content}
-        if "long_factor" not in known:
-            raise ValueError("no long_factor in it")
-        return known
-    except (OSError, ValueError, TypeError) as error:
-        raise BadSpec(
-            f"cannot be read ({error})", where=path, do="give a JSON with long_factor, a list of numbers"
-        ) from error

@@ -6,12 +6,13 @@ are indexed as named; None stands where there is no data (an empty bin, a tensor
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
 from qroar_core.diagnostics.aliasing.result import Kernel
 from qroar_core.diagnostics.anisotropy.result import Anisotropy
 from qroar_core.diagnostics.bands.result import Band, BandCost, Pairs
+from qroar_core.diagnostics.bands.result import null_rows as band_nulls
 from qroar_core.diagnostics.dilation.result import Dilation
 from qroar_core.diagnostics.logit_noise.result import LogitNoise, NoiseCurves
 from qroar_core.diagnostics.null import NullRow
@@ -21,6 +22,7 @@ from qroar_core.diagnostics.pressure.result import LogitChange
 from qroar_core.diagnostics.rounding.result import Roundings
 from qroar_core.diagnostics.similarity.result import HiddenSimilarity
 from qroar_core.diagnostics.tails.result import Survival, TailTable
+from qroar_core.diagnostics.tails.result import null_rows as tail_nulls
 from qroar_core.result import LayerBand, Result
 from qroar_core.results.band_table import BandRow, band_table
 from qroar_core.results.search import Verdict
@@ -99,12 +101,13 @@ class Diagnosis(Result):
     def null_rows(self, *parts: str) -> list[NullRow]:
         """Every diagnostic beside its null: what each of `parts` (names of fields; none: all of them) says for itself.
 
-        A part says it by a method `null_rows` of its class, or by a function of that name beside its class, which is
-        given the whole field. The entries of a dict are asked one by one.
+        A part says it by a method `null_rows` of its class, and the entries of a dict are asked one by one.
         """
         rows = []
         for name in parts or type(self).model_fields:
-            rows += _null_rows(getattr(self, name))
+            part = getattr(self, name)
+            own = WHOLE.get(name)
+            rows += own(part) if own else _null_rows(part)
         return rows
 
     def of_group(self, index: int) -> Diagnosis:
@@ -131,17 +134,14 @@ class Diagnosis(Result):
         return self.model_copy(update=own)
 
 
+# fields whose null speaks of all their entries at once, the worst band for example
+WHOLE: dict[str, Callable[[Any], list[NullRow]]] = {"bands": band_nulls, "tails": tail_nulls}
+
+
 def _null_rows(part: Any) -> list[NullRow]:
-    """By the part's own method; else by the function `null_rows` of the module whose results the part holds."""
-    own = getattr(part, "null_rows", None)
-    if callable(own):
-        return list(own())
-    held = part.values() if isinstance(part, dict) else part if isinstance(part, list) else [part]
-    first = next(iter(held), None)
-    told = getattr(sys.modules[type(first).__module__], "null_rows", None) if isinstance(first, Result) else None
-    if callable(told):
-        return list(told(part))
+    """By the part's own method; the entries of a dict are asked one by one."""
     if isinstance(part, dict):
         return [row.model_copy(update={"quantity": f"{key}: {row.quantity}"})
                 for key, inner in part.items() for row in _null_rows(inner)]  # fmt: skip
-    return []
+    own = getattr(part, "null_rows", None)
+    return list(own()) if callable(own) else []

@@ -1,0 +1,47 @@
+"""Option values that are lists or files: what they mean, or one line on what is wrong."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from qroar_core.errors import BadSpec
+
+
+def lengths_of(text: str | None) -> tuple[int, ...]:
+    """--lengths: context lengths, ascending."""
+    if not text:
+        return ()
+    try:
+        lengths = tuple(sorted({int(part) for part in text.split(",")}))
+        if lengths[0] < 2:
+            raise ValueError("a length below 2")
+        return lengths
+    except ValueError as error:
+        raise BadSpec(f"not a list of lengths: {text!r}", where="--lengths", do="write for example 512,2048") from error
+
+
+def bounds_of(text: str | None) -> tuple[tuple[float, float], ...] | None:
+    """--bounds: low and high log2 of every band's scale."""
+    if not text:
+        return None
+    try:
+        return tuple((float(low), float(high)) for low, high in (pair.split(":") for pair in text.split(",")))
+    except ValueError as error:
+        raise BadSpec(f"not bounds: {text!r}", where="--bounds", do="write one low:high per band, -1:2,-1:2") from error
+
+
+def longrope_file(path: str | None) -> dict[str, tuple[float, ...]]:
+    """--longrope-file: LongRoPE's factor lists."""
+    if path is None:
+        return {}
+    try:
+        content = json.loads(Path(path).read_text())
+        known = {name: tuple(map(float, content[name])) for name in ("long_factor", "short_factor") if name in content}
+        if "long_factor" not in known:
+            raise ValueError("no long_factor in it")
+        return known
+    except (OSError, ValueError, TypeError) as error:
+        raise BadSpec(
+            f"cannot be read ({error})", where=path, do="give a JSON with long_factor, a list of numbers"
+        ) from error
