@@ -86,7 +86,6 @@ def test_a_diagnosis_of_before_the_mending_opens_on_every_page(loaded_app, stage
     assert not app.exception
 
 
-@pytest.mark.xfail(strict=False, reason="each figure's sentence comes with its own mending")
 def test_every_figure_of_it_on_every_page_says_that_it_is_from_before(loaded_app, stages):
     stages.patch(stages.diagnose, "run", lambda *a, **kw: Diagnosis.from_file(OLD))
     app = diagnosed(loaded_app)

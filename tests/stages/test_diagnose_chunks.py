@@ -33,7 +33,6 @@ QUANTIZERS = {
 }
 ROPES = {"yarn": RopeSpec("yarn", 8.0), "dynamic": RopeSpec("dynamic", 8.0), "none": RopeSpec()}
 CASES = [(rope, quant) for quant in QUANTIZERS for rope in ("yarn", "dynamic")] + [("none", "kivi2")]
-OF_THE_FIRST_CHUNK = ("outliers.error_share", "outliers.entry_share")  # their threshold is read off it
 found: dict[tuple[str, str], list[dict[str, Any]]] = {}
 
 
@@ -91,17 +90,7 @@ def of_case(case: tuple[str, str], tiny, monkeypatch) -> dict[str, tuple]:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case[1]}, {case[0]}")
 def test_no_figure_depends_on_chunks_and_batches(case, tiny, monkeypatch):
-    off = {path: values for path, values in of_case(case, tiny, monkeypatch).items()
-           if not path.startswith(OF_THE_FIRST_CHUNK)}  # fmt: skip
-    assert off == {}
-
-
-@pytest.mark.xfail(strict=True, reason="the outlier threshold is read off the first chunk: the helper of outliers")
-@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case[1]}, {case[0]}")
-def test_outlier_shares_do_not_depend_on_the_first_chunk(case, tiny, monkeypatch):
-    off = {path: values for path, values in of_case(case, tiny, monkeypatch).items()
-           if path.startswith(OF_THE_FIRST_CHUNK)}  # fmt: skip
-    assert off == {}
+    assert of_case(case, tiny, monkeypatch) == {}
 
 
 @cache
@@ -114,7 +103,7 @@ def test_the_demo_says_the_same_in_every_chunk(monkeypatch):
     spec = DiagnosisSpec(length=512, short_length=128)
     several = diagnosed(demo_in_float64(), RopeSpec("yarn", 4.0), QUANTIZERS["kivi2"], spec, split("calibration"),
                         monkeypatch)  # fmt: skip
-    assert {p: v for p, v in differing(several).items() if not p.startswith(OF_THE_FIRST_CHUNK)} == {}
+    assert differing(several) == {}
 
 
 def test_a_number_that_moves_is_named():

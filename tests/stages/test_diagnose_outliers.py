@@ -141,7 +141,7 @@ def test_draws_of_the_null_follow_the_seed_and_their_number(seen):
 
 
 def test_a_context_that_is_all_short_has_nothing_to_compare(tiny):
-    spec = replace(SPEC, length=32, short_length=32, windows=1, position_bins=1)
+    spec = replace(SPEC, length=64, short_length=32, windows=2, position_bins=1)
     found = diagnose.run(tiny(), RopeSpec(), QuantSpec(), spec, TEXT).outliers
     assert not found.disjoint
     assert found.jaccard["k/post"] == [[None, None], [None, None]]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from qroar_core.maths.meters import CPU, home
+from qroar_core.maths.meters import home
 from qroar_core.maths.softmax_rule import SoftmaxRule
 
 KEY_BLOCK = 1024  # keys taken at once, whatever the chunk: the sums do not depend on it
@@ -22,7 +22,7 @@ ELEMENTS = 1_000_000  # (head, row, key) products held at once
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PartCost:
-    """Of every part of the channels, rounded alone; CPU float64, (parts,). NaN where a part has no channels."""
+    """Of every part of the channels, rounded alone; float64, (parts,), where q is. NaN where a part has no channels."""
 
     noise: Tensor  # RMS of the logit error over heads, visible keys and rows, nats
     kl: Tensor  # KL(exact || rounded) of the attention row, mean over heads and rows, nats
@@ -80,14 +80,14 @@ def part_costs(q: Tensor, rows: Tensor, k: Tensor, rounded: Callable[[Tensor], T
     """Cost of rounding each part of K's channels alone.
 
     Args:
-        q: (heads, R, head_dim) at positions `rows` (R,); k: (n_kv_heads, N, head_dim), N > max(rows).
+        q: (heads, R, head_dim) at positions `rows` (R,), on the CPU; k: (n_kv_heads, N, head_dim), N > max(rows).
         rounded: K of some tokens as a quantizer gives it back.
         parts: channels of each part, int64.
         attention: the KL too; without it the noise alone, which costs no exponentials.
     """
-    device = home(q.device)
+    device, last = home(q.device), int(rows.max()) + 1
     q, rows = q.to(device, torch.float64) * scaling, rows.to(device)
-    heads, count, last = q.shape[0], q.shape[1], int(rows.max()) + 1
+    heads, count = q.shape[:2]
     sums = _Softmaxes.of(len(parts), heads, count, rule.sinks, device)
     energy = torch.zeros(len(parts), dtype=torch.float64, device=device)
     for start in range(0, last, KEY_BLOCK):
@@ -101,9 +101,9 @@ def part_costs(q: Tensor, rows: Tensor, k: Tensor, rounded: Callable[[Tensor], T
             distance = rows[block, None] - torch.arange(start, start + here.shape[1], device=device)
             _block(sums, block, q[:, block], here, error, parts, rule, rule.visible(distance), attention)
     noise = (sums.square / sums.count).mean(1).sqrt()
-    empty = torch.tensor([len(channels) == 0 for channels in parts])
     kl = sums.kl() if attention else torch.full_like(noise, torch.nan)
-    return PartCost(*(x.to(CPU).masked_fill(empty, torch.nan) for x in (noise, kl, energy)))
+    empty = torch.tensor([len(channels) == 0 for channels in parts], device=device)
+    return PartCost(*(x.masked_fill(empty, torch.nan) for x in (noise, kl, energy)))
 
 
 def _block(sums: _Softmaxes, at: slice, q: Tensor, k: Tensor, error: Tensor, parts: Sequence[Tensor],

@@ -10,6 +10,7 @@ from qroar_core.diagnostics.bands.result import BandCost
 from qroar_core.diagnostics.listed import listed
 from qroar_core.diagnostics.outliers.observe import PROBES
 from qroar_core.diagnostics.sample import Sample
+from qroar_core.maths.placing import gathered
 from qroar_core.result import LayerBand
 
 
@@ -18,9 +19,9 @@ def band_cost_of(recorder: BandCostRecorder) -> BandCost:
     frame, layers = recorder.frame, sorted(recorder.costs)
 
     def of(name: str, field: str) -> LayerBand:
-        return listed(torch.stack([getattr(recorder.costs[layer][name], field) for layer in layers]))
+        return listed(gathered([getattr(recorder.costs[layer][name], field) for layer in layers]))
 
-    shares = {name: listed(torch.stack([_share(recorder.costs[i][name].energy) for i in layers])) for name in PROBES}
+    shares = {name: listed(gathered([_share(recorder.costs[i][name].energy) for i in layers])) for name in PROBES}
     still = torch.full((len(frame.bands),), torch.nan, dtype=torch.float64)
     return BandCost(
         noise={name: of(name, "noise") for name in PROBES},
@@ -28,8 +29,8 @@ def band_cost_of(recorder: BandCostRecorder) -> BandCost:
         error_share=shares,
         channels=_channels(recorder),
         null={
-            name: [listed(torch.stack([recorder.nulls[i][name][draw] if i in recorder.nulls else still
-                                       for i in layers])) for draw in range(frame.spec.null_draws)]
+            name: [listed(gathered([recorder.nulls[i][name][draw] if i in recorder.nulls else still
+                                    for i in layers])) for draw in range(frame.spec.null_draws)]
             for name in PROBES
         },
         sample=Sample(tokens=frame.length, rows=len(recorder.rows.positions)),
