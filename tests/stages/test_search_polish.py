@@ -178,6 +178,19 @@ def test_its_gradient_is_the_finite_difference(tiny, ids, granularity):
     assert float(slope.abs().max()) > 1e-5
 
 
+@pytest.mark.parametrize(("residual", "refused"), [(47, False), (48, True)])
+def test_windows_whose_keys_are_all_read_exactly_are_refused(hurt, residual, refused):
+    quant = QuantSpec(k=QuantizerSpec(4, residual=residual))
+    if not refused:
+        found = search.run(hurt, ROPE, quant, polished(), TEXTS).report
+        assert found.objective_identity > 0
+        return
+    with pytest.raises(BadSpec, match="in 48 tokens every query reads all keys exactly") as caught:
+        search.run(hurt, ROPE, quant, polished(), TEXTS)
+    assert "\n" not in str(caught.value)
+    assert "make length and polish_length longer than 48" in str(caught.value)
+
+
 def polished(**options):
     return asked(objective="kl", steps=6, polish_steps=10, polish_windows=2, polish_length=48, **options)
 
