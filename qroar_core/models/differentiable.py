@@ -87,8 +87,8 @@ class Trainable:
         start, out = 0, []
         while start < q.shape[2]:  # queries that read the same keys and values exactly, from `start` on
             stop = min(q.shape[2], keys.next_rounding(start), values.next_rounding(start))
-            read = (half.read(start, stop) for half in (keys, values))
-            out.append(block_with_gradient(q[:, :, start:stop], *read, start, scaling, rule))
+            here, k_read, v_read = q[:, :, start:stop], keys.read(start, stop), values.read(start, stop)
+            out.append(block_with_gradient(here, k_read, v_read, start, scaling, rule))
             start = stop
         return torch.cat(out, 2)
 
