@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from qroar_core.errors import BadText
+from qroar_core.maths.held_exact import what_a_query_reads
 from qroar_core.maths.rescale import Scales
 from qroar_core.models.calibrate import calibrated
 from qroar_core.models.condition import Condition
@@ -80,7 +81,7 @@ def run(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, tuned: Scales | N
         prompt_tokens=read,
         left_out=prompt.left_out,
         prompt_end=loaded.tokenizer.decode(prompt.ids[-SHOWN_TOKENS:].tolist()),
-        origin=prompt.origin,
+        origin=prompt.origin + what_a_query_reads(quant),
         actual=prompt.actual,
         length=length,
         rows=rows,

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from torch import Tensor
 
 from qroar_core.errors import BadScales, BadSpec, NonFinite
+from qroar_core.maths.held_exact import what_a_query_reads
 from qroar_core.maths.rescale import Scales
 from qroar_core.maths.shuffles import shuffled_bands, shuffled_heads
 from qroar_core.models.calibrate import calibrated
@@ -72,7 +73,7 @@ def run(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, scales: Scales, s
     return Controls(
         spec=asdict(spec), mode=scales.mode, length=length, windows=len(texts), confidence=spec.confidence,
         text=f"{texts.counted} of {length} tokens, digest {texts.digest}, seed {spec.seed}{texts.noted}"
-            f"{replacing(loaded, rope)}",
+            f"{replacing(loaded, rope)}{what_a_query_reads(quant)}",
         controls=controls, precisions=precisions, findings=findings(controls, precisions, scales.mode),
         window_nll=nll,
     )  # fmt: skip

@@ -28,6 +28,7 @@ from qroar_core.maths.rescale import Scales
 from qroar_core.maths.sketches import TopTail
 from qroar_core.models.calibrate import calibrated
 from qroar_core.models.loaded import LoadedModel
+from qroar_core.models.memory import require_room
 from qroar_core.models.opening import starts
 from qroar_core.models.own_rope import replacing
 from qroar_core.models.rope import bands_of, turnings
@@ -149,6 +150,8 @@ class _Run:
 
     def result(self) -> Diagnosis:
         """Run every pass and assemble."""
+        if self.quant.changes_projections:  # the quantized pass reads beside the reference's K: asked before either
+            require_room(self.loaded, self.plan.length, weights_copied=self.quant.weights is not None, keys_kept=True)
         served = Condition(self.rope, self.quant, self.scales)
         quantized = calibrated(self.loaded, served, self.plan.ids, self.plan.chunk)
         turning = turnings(self.loaded, self.rope, self.plan.length)

@@ -17,6 +17,7 @@ from torch import Tensor
 from qroar_core.contending.contenders import Contender, contenders
 from qroar_core.contending.readied import Bench, readied
 from qroar_core.errors import Cancelled
+from qroar_core.maths.held_exact import what_a_query_reads
 from qroar_core.maths.rescale import Scales
 from qroar_core.models.acting import verdict_on
 from qroar_core.models.calibrate import calibrated
@@ -79,7 +80,7 @@ class _Season:
         self.heldout, self.calibration = held.ids, read.ids
         self.text = (f"{held.counted_as('held-out')} of {length} tokens, digest {held.digest}, seed {spec.seed}; "
                      f"calibrated on {read.counted} of other documents, digest {read.digest}{held.noted}"
-                     f"{replacing(self.loaded, self.rope)}")  # fmt: skip
+                     f"{replacing(self.loaded, self.rope)}{_reads(self.entered)}")  # fmt: skip
 
     @property
     def length(self) -> int:
@@ -151,3 +152,11 @@ class _Season:
         search = self.spec.search
         found = verdict_on(self.loaded.geometry, quant, search.mode, bands_of(self.loaded, search.bands))
         return found.reason if found.acts == "no" else ""
+
+
+def _reads(entered: list[Contender]) -> str:
+    """What a query reads under the quantizers asked for, and under those of remedies that put others in their place."""
+    plain = what_a_query_reads(entered[0].quant)
+    others = {ABOUT[one.method].name: what_a_query_reads(one.quant) for one in entered[1:]}
+    return plain + "".join(said.replace("; the", f"; under {name} the", 1)
+                           for name, said in others.items() if said != plain)  # fmt: skip

@@ -15,6 +15,7 @@ from torch import Tensor
 from qroar_core.diagnostics.sample import Sample
 from qroar_core.errors import BadSpec
 from qroar_core.maths.bands import Bands
+from qroar_core.maths.held_exact import what_a_query_reads
 from qroar_core.models.calibrate import calibrated
 from qroar_core.models.condition import Condition
 from qroar_core.models.geometry import Geometry
@@ -94,7 +95,7 @@ def run(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, spec: PredictionS
     return Prediction(
         spec=asdict(spec), length=length, windows=len(texts), confidence=spec.confidence,
         text=f"{texts.counted} of {length} tokens, digest {texts.digest}, seed {spec.seed}{texts.noted}"
-            f"{replacing(loaded, rope)}",
+            f"{replacing(loaded, rope)}{what_a_query_reads(quant)}",
         parts=parts, whole=whole, sum=together,
         kl=kl, decoder_layers=list(loaded.geometry.decoder_layers), kl_windows=len(near), kl_length=near.shape[1],
         estimate=estimate, repeated=repeated,

@@ -106,6 +106,14 @@ def causal_block(q: Tensor, k: Tensor, v: Tensor, first: int, scaling: float, ru
     return out.reshape(*q.shape[:-1], v.shape[-1])
 
 
+def block_with_gradient(q: Tensor, k: Tensor, v: Tensor, first: int, scaling: float, rule: SoftmaxRule) -> Tensor:
+    """`causal_block`, but never by the two kernels that it joins by their logsumexp, which have no gradient."""
+    if not rule.is_plain or first == 0:
+        return causal_block(q, k, v, first, scaling, rule)
+    seen = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool, device=q.device).tril(first)
+    return scaled_dot_product_attention(q, k, v, attn_mask=seen, scale=scaling, enable_gqa=q.shape[1] > k.shape[1])
+
+
 def _apart(q: Tensor, v: Tensor, rule: SoftmaxRule) -> bool:
     """Does torch have a kernel here that gives the logsumexp with the output?"""
     return rule.is_plain and q.device.type == "cpu" and q.shape[-1] == v.shape[-1]

@@ -3,7 +3,7 @@
 `models.stream` rounds and keeps; here one window passes whole, scales are applied to q and k after RoPE
 (both channels of a pair share a scale, so that this is the same as scaled weights), and rounding passes the
 gradient straight through. Activations of every layer are held for the way back: for windows of some hundred
-tokens, not for a long context. What a residual cache still holds in full precision counts as rounded.
+tokens, not for a long context. A residual cache holds its newest tokens exactly, as `maths.held_exact` says.
 """
 
 from __future__ import annotations
@@ -16,15 +16,37 @@ import torch
 from torch import Tensor
 
 from qroar_core.maths.attention_error import channel_log2, rounded, scales_and_angles
+from qroar_core.maths.held_exact import first_exact_key, next_rounding
 from qroar_core.maths.rescale import turned
 from qroar_core.maths.rope import rotate, unrotate
 from qroar_core.maths.softmax_rule import SoftmaxRule
-from qroar_core.models.attention import attention_by, causal_block
+from qroar_core.models.attention import attention_by, block_with_gradient
 from qroar_core.models.condition import Condition
+from qroar_core.models.kv_store import block_of
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.patch import parameters_under, replaced, rounded_inputs
 from qroar_core.models.rope import Rope, layer_ropes, rope_set, ropes_of
-from qroar_core.specs import Mode
+from qroar_core.specs import Mode, QuantizerSpec
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Half:
+    """K or V of one layer."""
+
+    exact: Tensor  # (B, n_kv_heads, T, head_dim)
+    rounded: Tensor  # the same
+    block: int  # tokens rounded together; 1: none is ever read exactly
+
+    def next_rounding(self, position: int) -> int:
+        """The first query after `position` that reads other tokens exactly."""
+        return self.exact.shape[2] if self.block == 1 else next_rounding(self.block, position)
+
+    def read(self, start: int, stop: int) -> Tensor:
+        """What queries start .. stop - 1 read, between two roundings."""
+        if self.block == 1:
+            return self.rounded[:, :, :stop]
+        old = first_exact_key(self.block, start)
+        return torch.cat([self.rounded[:, :, :old], self.exact[:, :, old:stop]], 2)
 
 
 @dataclass(slots=True, eq=False)
@@ -48,7 +70,7 @@ class Trainable:
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scaling: float, rule: SoftmaxRule) -> Tensor:
         """Called by transformers through models.attention."""
-        quant, tokens = self.condition.quant, k.shape[-2]
+        quant = self.condition.quant
         if layer not in self.loaded.geometry.without_rope:
             log2_g, angles = scales_and_angles(self.log2_g[layer].to(q.device), self.loaded.geometry.n_pairs)
             group, pairing = q.shape[1] // k.shape[1], self.loaded.geometry.pairing
@@ -58,17 +80,24 @@ class Trainable:
             if angles is not None:
                 q = turned(q, angles.repeat_interleave(group, 0), pairing).to(q.dtype)
                 k = turned(k, angles, pairing).to(k.dtype)
-        if quant.k is not None and quant.k.before_rope:
-            pairing = self.loaded.geometry.pairing
-            cos, sin = self.ropes[layer].cos_sin(0, tokens, k.device)
-            k = rotate(rounded(unrotate(k, cos, sin, pairing), quant.k), cos, sin, pairing).to(k.dtype)
-        elif quant.k is not None:
-            k = rounded(k, quant.k)
-        if quant.v is not None:
-            v = rounded(v, quant.v)
+        k_hat, v_hat = self._rounded(k, quant.k, layer), self._rounded(v, quant.v, layer)
         if quant.qk is not None:
-            q, k = rounded(q, quant.qk), rounded(k, quant.qk)
-        return causal_block(q, k, v, 0, scaling, rule)
+            q, k, k_hat = (rounded(x, quant.qk) for x in (q, k, k_hat))
+        keys, values = _Half(k, k_hat, block_of(quant.k)), _Half(v, v_hat, block_of(quant.v))
+        start, out = 0, []
+        while start < q.shape[2]:  # queries that read the same keys and values exactly, from `start` on
+            stop = min(q.shape[2], keys.next_rounding(start), values.next_rounding(start))
+            here, k_read, v_read = q[:, :, start:stop], keys.read(start, stop), values.read(start, stop)
+            out.append(block_with_gradient(here, k_read, v_read, start, scaling, rule))
+            start = stop
+        return torch.cat(out, 2)
+
+    def _rounded(self, x: Tensor, spec: QuantizerSpec | None, layer: int) -> Tensor:
+        """K or V with every token rounded that a cache rounds sooner or later."""
+        if spec is None or not spec.before_rope:
+            return x if spec is None else rounded(x, spec)
+        pairing, (cos, sin) = self.loaded.geometry.pairing, self.ropes[layer].cos_sin(0, x.shape[2], x.device)
+        return rotate(rounded(unrotate(x, cos, sin, pairing), spec), cos, sin, pairing).to(x.dtype)
 
 
 @contextmanager

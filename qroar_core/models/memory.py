@@ -78,23 +78,35 @@ def cache_bytes_per_token(loaded: LoadedModel) -> int:
     return 2 * geo.n_layers * geo.n_kv_heads * max(geo.head_dim, geo.value_dim) * width
 
 
-def length_that_fits(loaded: LoadedModel, batch: int = 1, weights_copied: bool = False) -> int:
-    """Longest stream, tokens, that the free memory of every device holds now, each for its own layers."""
+def _bytes_per_token(loaded: LoadedModel, batch: int, keys_kept: bool) -> int:
+    geo, width = loaded.geometry, torch.empty(0, dtype=loaded.dtype).element_size()
+    kept = geo.n_layers * geo.n_kv_heads * geo.head_dim * width if keys_kept else 0
+    return batch * (cache_bytes_per_token(loaded) + kept)
+
+
+def length_that_fits(loaded: LoadedModel, batch: int = 1, weights_copied: bool = False, keys_kept: bool = False) -> int:
+    """Longest stream, tokens, that the free memory of every device holds now, each for its own layers.
+
+    Args:
+        keys_kept: another stream's K is held beside the cache, to be compared.
+    """
     width, devices = torch.empty(0, dtype=loaded.dtype).element_size(), loaded.devices()
     copy = loaded.geometry.parameters * width if weights_copied else 0
-    token = batch * cache_bytes_per_token(loaded)
+    token = _bytes_per_token(loaded, batch, keys_kept)
     shares = {device: count / len(devices) for device, count in Counter(devices).items()}
     fits = ((free_bytes(device) * HEADROOM - copy * share) / (token * share) for device, share in shares.items())
     return max(0, int(min(fits)))
 
 
-def require_room(loaded: LoadedModel, length: int, batch: int = 1, weights_copied: bool = False) -> None:
-    """Raises OutOfMemory, naming the length that fits, when `length` does not."""
-    fits = length_that_fits(loaded, batch, weights_copied)
+def require_room(loaded: LoadedModel, length: int, batch: int = 1, weights_copied: bool = False,
+                 keys_kept: bool = False) -> None:  # fmt: skip
+    """Raises OutOfMemory, naming the length that fits, when `length` does not; arguments as `length_that_fits`."""
+    fits = length_that_fits(loaded, batch, weights_copied, keys_kept)
     if length > fits:
-        need = batch * length * cache_bytes_per_token(loaded) / 2**30
+        need = length * _bytes_per_token(loaded, batch, keys_kept) / 2**30
+        also = " and of the reference's K, kept to compare" if keys_kept else ""
         raise OutOfMemory(
-            f"a context of {length} tokens needs {need:.1f} GiB of K/V cache",
+            f"a context of {length} tokens needs {need:.1f} GiB of K/V cache{also}",
             where=str(loaded.device),
             do=f"choose a length of at most {fits} tokens",
         )

@@ -20,14 +20,14 @@ from functools import partial
 
 import torch
 from torch import Tensor
-from torch.nn.functional import one_hot, pad, scaled_dot_product_attention
+from torch.nn.functional import one_hot, pad
 
 from qroar_core.maths.held_exact import next_rounding
 from qroar_core.maths.meters import home
 from qroar_core.maths.placing import gathered
 from qroar_core.maths.quantize import fake_quantize
 from qroar_core.maths.softmax_rule import SoftmaxRule
-from qroar_core.models.attention import attention_by, causal_block
+from qroar_core.models.attention import attention_by, block_with_gradient, causal_block
 from qroar_core.models.condition import Condition
 from qroar_core.models.finite import non_finite
 from qroar_core.models.kv_store import block_of, rounder
@@ -79,7 +79,7 @@ class _Probed:
         for start in range(0, k.shape[2], block):  # queries of one block read the same keys exactly
             stop = min(next_rounding(block, start), k.shape[2])
             keys = torch.cat([read[:, :, :start], held[:, :, start:stop]], 2)
-            out.append(_behind(q[:, :, start:stop], keys, v[:, :, :stop], start, scaling, rule))
+            out.append(block_with_gradient(q[:, :, start:stop], keys, v[:, :, :stop], start, scaling, rule))
         return torch.cat(out, 2)
 
     def _cached(self, k: Tensor, layer: int) -> Tensor:
@@ -126,14 +126,6 @@ def second_order_kl(loaded: LoadedModel, condition: Condition, ids: Tensor, part
     if len(bad):
         raise non_finite(f"the second-order KL of layer {int(bad[0][0])}", condition, loaded.dtype)
     return kl
-
-
-def _behind(q: Tensor, k: Tensor, v: Tensor, first: int, scaling: float, rule: SoftmaxRule) -> Tensor:
-    """`causal_block` with a gradient where it joins two kernels by their logsumexp, which has none."""
-    if not rule.is_plain or first == 0:
-        return causal_block(q, k, v, first, scaling, rule)
-    seen = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool, device=q.device).tril(first)
-    return scaled_dot_product_attention(q, k, v, attn_mask=seen, scale=scaling, enable_gqa=q.shape[1] > k.shape[1])
 
 
 def _squares(moved: Tensor, part: Tensor, count: int) -> Tensor:

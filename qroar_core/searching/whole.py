@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from qroar_core.errors import BadSpec
+from qroar_core.maths.held_exact import still_exact
 from qroar_core.models.condition import Condition
 from qroar_core.results.search import Candidate
 from qroar_core.searching.cached import Report
@@ -42,7 +43,12 @@ def whole(frame: Frame, bounds: Tensor, note: Report, state: AdamState | None) -
         read = frame.development()
         return FullObjective(frame.loaded, frame.rope, frame.quant, spec, frame.bands, read.ids, (short, frame.length),
                              read.opening)  # fmt: skip
-    text = frame.windows("calibration", min(frame.length, spec.polish_length), spec.polish_windows, fewer=True)
+    length, quant = min(frame.length, spec.polish_length), frame.quant
+    if quant.k is not None and still_exact(quant, length) == length:
+        raise BadSpec(f"in {length} tokens every query reads all keys exactly: the kl objective sees no scales",
+                      where="search",
+                      do=f"make length and polish_length longer than {quant.k.block_tokens}")  # fmt: skip
+    text = frame.windows("calibration", length, spec.polish_windows, fewer=True)
     objective = KLObjective(frame.loaded, Condition(frame.rope, frame.quant), spec, frame.bands, text)
     return Polish(objective, bounds, note, state)
 

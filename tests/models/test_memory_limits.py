@@ -8,8 +8,11 @@ import psutil
 import pytest
 import torch
 
+from qroar_core import diagnose
 from qroar_core.errors import OutOfMemory
 from qroar_core.models import memory
+from qroar_core.models.text import Document
+from qroar_core.specs import DiagnosisSpec, QuantizerSpec, QuantSpec, RopeSpec, WeightQuantSpec
 
 GIB = 1 << 30
 
@@ -61,3 +64,48 @@ def test_the_check_takes_the_least_of_machine_and_container(monkeypatch, tiny):
         memory.require_room(tiny(), 64)
     monkeypatch.setattr(memory, "container_bytes", lambda: [])
     assert memory.free_bytes(torch.device("cpu")) == pytest.approx(psutil.virtual_memory().available, rel=0.2)
+
+
+def test_the_references_keys_that_a_diagnosis_keeps_are_counted(monkeypatch, tiny):
+    """Weights or linear inputs quantized: K of the reference, half a K/V cache, stands beside the quantized pass's."""
+    loaded, text = tiny(), [Document("a", "".join(chr(97 + i * i % 26) for i in range(300)))]
+    spec = DiagnosisSpec(length=128, short_length=32, windows=2, paired_tokens=16, eps=0.05)
+    begun = []
+
+    def asked(quant, free):
+        monkeypatch.setattr(memory, "free_bytes", lambda device: free / memory.HEADROOM)
+        diagnose.run(loaded, RopeSpec("yarn", 2.0), quant, spec, text, on_step=begun.append)
+
+    cache = 128 * 512  # 512 bytes a token: 2 layers, 2 KV heads, 16 channels, K and V, float32
+    asked(QuantSpec(k=QuantizerSpec(4)), cache + 1)
+    begun.clear()
+    through = QuantSpec(activations=QuantizerSpec(8))
+    with pytest.raises(OutOfMemory, match=r"of the reference's K, kept to compare.*at most 85 tokens"):
+        asked(through, cache + 1)
+    assert begun == []  # refused before the first pass, not between the two
+    asked(through, 1.5 * cache + 1)
+    copy = 4 * loaded.geometry.parameters
+    weights = QuantSpec(weights=WeightQuantSpec(8))
+    with pytest.raises(OutOfMemory, match="at most 127 tokens"):
+        asked(weights, 1.5 * cache - 1 + copy)
+    asked(weights, 1.5 * cache + 1 + copy)
+
+
+def test_the_kept_keys_are_as_large_as_counted(monkeypatch, tiny):
+    """Counted from what the pass really keeps, not from a formula."""
+    from qroar_core.diagnostics.quantized_pass import QuantizedPass
+
+    sizes, made = [], QuantizedPass.__post_init__
+
+    def noticed(self):
+        sizes.append(sum(k.numel() * k.element_size() for k in self.reference.k.values()))
+        made(self)
+
+    monkeypatch.setattr(QuantizedPass, "__post_init__", noticed)
+    loaded, text = tiny(), [Document("a", "".join(chr(97 + i * i % 26) for i in range(300)))]
+    spec = DiagnosisSpec(length=128, short_length=32, windows=2, paired_tokens=16, eps=0.05)
+    diagnose.run(loaded, RopeSpec("yarn", 2.0), QuantSpec(activations=QuantizerSpec(8)), spec, text)
+    monkeypatch.setattr(memory, "free_bytes", lambda device: 3 * 10**8)
+    with_keys, without = memory.length_that_fits(loaded, keys_kept=True), memory.length_that_fits(loaded)
+    room = 3 * 10**8 * memory.HEADROOM
+    assert room / with_keys - room / without == pytest.approx(sizes[0] / 128, rel=1e-4)

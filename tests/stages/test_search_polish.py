@@ -9,6 +9,7 @@ from qroar_core import search
 from qroar_core.errors import BadSpec, Cancelled
 from qroar_core.maths.bands import band_of_channel, partition
 from qroar_core.maths.rescale import Scales
+from qroar_core.models import differentiable
 from qroar_core.models.condition import Condition
 from qroar_core.models.differentiable import open_trainable
 from qroar_core.models.rope import native_inv_freq
@@ -103,6 +104,59 @@ def test_its_value_is_the_kl_by_its_definition(tiny, ids):
     assert abs(wanted[0] - wanted[1]) > 1e-3 * wanted[0]  # so that leaving one out would show
 
 
+BLOCKS = {
+    "k": QuantSpec(k=QuantizerSpec(3, residual=8)),
+    "k by channel before rope": QuantSpec(k=QuantizerSpec(2, "channel", "affine", 8, before_rope=True, residual=16)),
+    "v": QuantSpec(v=QuantizerSpec(3, residual=12)),
+    "k and v apart": QuantSpec(k=QuantizerSpec(3, residual=8), v=QuantizerSpec(2, residual=12)),
+    "k of blocks, v of tokens": QuantSpec(k=QuantizerSpec(3, residual=16), v=QuantizerSpec(3)),
+    "k, then q and k": QuantSpec(k=QuantizerSpec(3, residual=8), qk=QuantizerSpec(5)),
+    "k, v and weights": QuantSpec(WeightQuantSpec(4), QuantizerSpec(3, residual=8), QuantizerSpec(3, residual=16)),
+    "the whole window exact": QuantSpec(k=QuantizerSpec(2, residual=40)),
+}
+KINDS = {"plain": {}, "sliding": {"family": "mistral", "sliding_window": 11}}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", BLOCKS)
+def test_a_residual_cache_is_read_as_the_cache_run_token_by_token(tiny, ids, name, kind):
+    loaded, tokens, quant = tiny(dtype=torch.float64, **KINDS[kind]), ids(40), BLOCKS[name]
+    bands = bands_of(loaded)
+    log2_g = torch.zeros_like(drawn(loaded, bands)) if quant.weights else drawn(loaded, bands).double()
+    scales = Scales("symmetric", "kv_head", bands, log2_g.double().exp2())
+    with open_stream(loaded, Condition(ROPE, quant, scales), 40) as stream:
+        stream.begin()
+        read = torch.cat([stream.feed(tokens[None, t : t + 1]).hidden[0] for t in range(40)])
+    with open_trainable(loaded, Condition(ROPE, quant), 40, channels(loaded, bands), "symmetric") as model:
+        mine = model.hidden(tokens, log2_g)
+    assert float((mine - read).abs().max()) < 1e-9
+    with open_trainable(loaded, Condition(ROPE), 40, channels(loaded, bands), "symmetric") as model:
+        apart = (model.hidden(tokens, log2_g) - mine).abs().amax(1)
+    rounds = not any((quant.weights, quant.qk)) and quant.block_tokens > 1 and (quant.v is None or quant.v.residual)
+    if rounds:  # the queries of the first block are the unquantized model's own
+        first = min(spec.residual for spec in (quant.k, quant.v) if spec)
+        assert bool((apart[:first] < 1e-9).all())
+        assert bool((apart[first:] > 1e-6).all())
+
+
+@pytest.mark.parametrize("name", ["k", "v", "k and v apart", "k, then q and k"])
+def test_the_gradient_goes_through_what_is_read_exactly_and_what_is_not(tiny, ids, monkeypatch, name):
+    """With a smooth change in place of rounding, central differences are the oracle for the way back."""
+    monkeypatch.setattr(differentiable, "rounded", lambda x, spec: x + 0.2 * (2 * x).sin())
+    found = objective(tiny(dtype=torch.float64), ids, BLOCKS[name], "shared")
+    at = drawn(found.loaded, found.bands, spread=0.5).double()
+    slope, _ = found.gradient(at, 1)
+    alone = KLObjective(found.loaded, found.condition, found.spec, found.bands, found.ids[1:])
+    h = 1e-4
+    wanted = torch.zeros_like(at)
+    for place in torch.cartesian_prod(*(torch.arange(n) for n in at.shape)):
+        moved = torch.zeros_like(at)
+        moved[tuple(place)] = h
+        wanted[tuple(place)] = (alone.value(at + moved) - alone.value(at - moved)) / (2 * h)
+    assert float(wanted.abs().max()) > 1e-6
+    assert float((slope - wanted).abs().max()) < 1e-5 * float(wanted.abs().max())
+
+
 @pytest.mark.parametrize("granularity", ["kv_head", "layer", "model"])
 def test_its_gradient_is_the_finite_difference(tiny, ids, granularity):
     """Without rounding `shared` scales are a smooth change of the logits: central differences are the oracle."""
@@ -122,6 +176,19 @@ def test_its_gradient_is_the_finite_difference(tiny, ids, granularity):
     wanted = wanted.mean(dims, keepdim=True).expand_as(wanted) if dims else wanted
     assert torch.allclose(slope, wanted, rtol=1e-4, atol=1e-9)
     assert float(slope.abs().max()) > 1e-5
+
+
+@pytest.mark.parametrize(("residual", "refused"), [(47, False), (48, True)])
+def test_windows_whose_keys_are_all_read_exactly_are_refused(hurt, residual, refused):
+    quant = QuantSpec(k=QuantizerSpec(4, residual=residual))
+    if not refused:
+        found = search.run(hurt, ROPE, quant, polished(), TEXTS).report
+        assert found.objective_identity > 0
+        return
+    with pytest.raises(BadSpec, match="in 48 tokens every query reads all keys exactly") as caught:
+        search.run(hurt, ROPE, quant, polished(), TEXTS)
+    assert "\n" not in str(caught.value)
+    assert "make length and polish_length longer than 48" in str(caught.value)
 
 
 def polished(**options):
