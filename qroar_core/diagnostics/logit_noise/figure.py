@@ -68,7 +68,8 @@ def by_position(diagnosis: Diagnosis, tuned: Diagnosis | None = None) -> Picture
         f"Does the noise on the logits grow with position?{_grown(seen['quantized'])}{_won(seen)}",
         figure,
         pd.concat(tables, ignore_index=True),
-        f"Quantized minus reference at sampled query rows, mean over layers ({seen['quantized'].kind})."
+        f"Quantized minus reference at sampled query rows ({seen['quantized'].kind}). Over layers, the RMS averages "
+        "squares and the KL is a mean."
         + against(tuned)
         + (f"{BLIND} A line that rises faster is damage that comes with length. The KL has no null: it is no sum of "
            "squares over keys, so that it would take noise drawn and all keys read a second time." if null else ""),
@@ -110,8 +111,8 @@ def by_group(diagnosis: Diagnosis) -> Picture | None:
             ],
             ignore_index=True,
         ),
-        f"One line a group of layers that turn and see alike, mean over its own layers ({whole.kind}). A window bounds "
-        "what its layers can lose to length."
+        f"One line a group of layers that turn and see alike, over its own layers ({whole.kind})."
+        + (" No query of a layer with a window meets noise from further back than that." if _windows(diagnosis) else "")
         + (" Dotted in each colour: the null, errors of the same energy at a random angle and alike at every position."
            if seen[0][1].null else ""),
         counted_on(whole.sample),
@@ -175,7 +176,7 @@ def by_layer_and_band(diagnosis: Diagnosis, tuned: Diagnosis | None = None) -> P
         f"Which band makes the noise? Most in {what}",
         side_by_side(panels, diagnosis.layer_names(), "nats"),
         table,
-        "Each cell is the RMS of that band's part of the logit error: the cells that rescaling has most to win in."
+        "Each cell is the RMS of that band's part of the logit error, over the sampled query rows."
         + PARTS
         + (f" The column {REST} holds channels that RoPE leaves alone, and all of a layer without it."
            if noise.unrotated else "")
@@ -183,6 +184,10 @@ def by_layer_and_band(diagnosis: Diagnosis, tuned: Diagnosis | None = None) -> P
            if noise.null_by_band else ""),
         counted_on(noise.sample),
     )  # fmt: skip
+
+
+def _windows(diagnosis: Diagnosis) -> bool:
+    return any(group.window is not None for group in diagnosis.groups)
 
 
 def _with_rest(by_band: list, rest: list) -> list[list]:

@@ -19,6 +19,11 @@ MEANING = (
     "attends to itself alone and is left out."
 )
 
+OLDER_MEANING = (
+    "Signal over error energy in dB: 20 dB is a difference of a tenth, higher is better. This file averages decibels, "
+    "of few rows a bin, and counts position 0, which attends to itself alone."
+)
+
 
 def hidden_states(diagnosis: Diagnosis) -> Picture | None:
     """SQNR of each layer's output by position, beside what each layer shows with its rows shuffled."""
@@ -36,7 +41,7 @@ def hidden_states(diagnosis: Diagnosis) -> Picture | None:
         side_by_side(panels, diagnosis.layer_names(), "dB"),
         _table(diagnosis, seen, bins),
         f"{MEANING} The right map is the null, one value a layer: what its bins show when its rows are shuffled over "
-        "positions.",
+        "positions." if seen.layer_sqnr_db else OLDER_MEANING,
         counted_on(seen.sample),
     )
 
