@@ -102,8 +102,12 @@ def part_costs(q: Tensor, rows: Tensor, k: Tensor, rounded: Callable[[Tensor], T
             _block(sums, block, q[:, block], here, error, parts, rule, rule.visible(distance), attention)
     noise = (sums.square / sums.count).mean(1).sqrt()
     kl = sums.kl() if attention else torch.full_like(noise, torch.nan)
-    empty = torch.tensor([len(channels) == 0 for channels in parts], device=device)
-    return PartCost(*(x.masked_fill(empty, torch.nan) for x in (noise, kl, energy)))
+    return PartCost(*(_only_with_channels(x, parts) for x in (noise, kl, energy)))
+
+
+def _only_with_channels(found: Tensor, parts: Sequence[Tensor]) -> Tensor:
+    """NaN where a part has no channels; without a mask from the host, which a device would have to wait for."""
+    return torch.stack([one if len(channels) else one * torch.nan for one, channels in zip(found, parts, strict=True)])
 
 
 def _block(sums: _Softmaxes, at: slice, q: Tensor, k: Tensor, error: Tensor, parts: Sequence[Tensor],
