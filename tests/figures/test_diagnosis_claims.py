@@ -9,6 +9,7 @@ import pytest
 from qroar_core.diagnostics.bands import figure as bands
 from qroar_core.diagnostics.bands.result import BandCost
 from qroar_core.diagnostics.logit_noise import figure as noise
+from qroar_core.diagnostics.logit_noise.figure_split import split
 from qroar_core.diagnostics.logit_noise.result import NoiseCurves
 from qroar_core.diagnostics.outliers import figure as outliers
 from qroar_core.diagnostics.outliers import figure_rules as rules
@@ -101,6 +102,19 @@ def test_the_loudest_group_is_named_and_windows_are_spoken_of_where_there_is_one
     assert grouped((0.2, 0.4), None).title == "Which layers make the noise? Most: second"
     assert "window" not in grouped((0.4, 0.2), None).how_to_read
     assert "No query of a layer with a window meets noise from further back" in grouped((0.4, 0.2), 16).how_to_read
+
+
+def test_where_there_is_no_noise_no_band_layer_or_group_is_named():
+    none = D.logit_noise.model_copy(update={"by_band": [[0.0, 0.0]] * 2, "by_layer": [[0.0, 0.0]] * 2,
+                                            "by_band_position": [[0.1, 0.0], [0.2, 0.0]]})  # fmt: skip
+    quiet = D.model_copy(update={"logit_noise": none})
+    assert noise.by_layer_and_band(quiet).title == "Which band makes the noise? There is none"
+    assert grouped((0.0, 0.0), None).title == "Which layers make the noise? There is none"
+    assert split(quiet).title.endswith("Quantized: none far out")  # what there is stands in the first half
+    assert split(quiet, "layer").title.endswith("Quantized: none far out")
+    assert split(D).title.endswith("Quantized: far out most from band 1")
+    assert split(D, "layer").title.endswith(("most from layer 0", "most from layer 1"))  # both alike
+    assert noise.by_layer_and_band(D).title.endswith("Most in layer 0, band 1")
 
 
 def test_which_error_the_noise_is_stands_in_the_caption():

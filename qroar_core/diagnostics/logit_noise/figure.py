@@ -24,6 +24,7 @@ BLIND = (
     "where queries are rounded, keys) get longer or shorter."
 )
 REST = "no rotation"
+NO_NOISE = "There is none"
 PARTS = (
     " The squares of parts need not add up to the square of the whole: the parts of one logit may agree or cancel."
 )
@@ -98,9 +99,9 @@ def by_group(diagnosis: Diagnosis) -> Picture | None:
     framed(figure, "query position, tokens", "", log_x=True)
     figure.update_yaxes(title_text="RMS logit error, nats", rangemode="tozero", row=1, col=1)
     figure.update_yaxes(title_text="KL of the attention row, nats", rangemode="tozero", row=1, col=2)
-    loudest, _ = max(seen, key=lambda pair: sum(v or 0.0 for v in pair[1].rms))
+    loudest, own = max(seen, key=lambda pair: sum(v or 0.0 for v in pair[1].rms))
     return Picture(
-        f"Which layers make the noise? Most: {loudest.name}",
+        f"Which layers make the noise? {f'Most: {loudest.name}' if any(own.rms) else NO_NOISE}",
         figure,
         pd.concat(
             [
@@ -168,12 +169,12 @@ def by_layer_and_band(diagnosis: Diagnosis, tuned: Diagnosis | None = None) -> P
         ]
     )
     known = [(v, i, b) for i, row in enumerate(panels[0].z) for b, v in enumerate(row) if v is not None]
-    _, layer, band = max(known, default=(0.0, 0, 0))
+    most, layer, band = max(known, default=(0.0, 0, 0))
     what = f"layer {diagnosis.layer_number(layer)}, " + (
         "channels without rotation" if columns[band] == REST else f"band {band}"
     )
     return Picture(
-        f"Which band makes the noise? Most in {what}",
+        f"Which band makes the noise? {f'Most in {what}' if most else NO_NOISE}",
         side_by_side(panels, diagnosis.layer_names(), "nats"),
         table,
         "Each cell is the RMS of that band's part of the logit error, over the sampled query rows."

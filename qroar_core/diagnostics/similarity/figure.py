@@ -104,7 +104,8 @@ def accumulation(diagnosis: Diagnosis) -> Picture | None:
     share = parts.share_added[loudest]
     between = " Layers without attention count with the next one shown." if diagnosis.decoder_layers else ""
     return Picture(
-        f"Where does the error of the hidden states come from? Layer {layers[loudest]} adds most"
+        "Where does the error of the hidden states come from? "
+        + (f"Layer {layers[loudest]} adds most" if parts.added[loudest] else "There is none")
         + ("" if share is None else f", {share:.0%} of what is there beside what it inherits"),
         figure,
         _parts_table(layers, parts, whole),
