@@ -41,7 +41,10 @@ def test_the_table_holds_every_column_with_its_name_and_hides_what_is_unknown(lo
     assert "measured on the Evidence page, and joins here" in texts(app)
     assert titles(app)[0] == "What does every diagnostic say of each band?"
     assert any("What would these read" in e.label for e in app.expander)
-    assert "the same error, its channels dealt to the bands at random" in app.dataframe[1].value["control"].tolist()
+    beside = app.dataframe[1].value
+    assert beside["control"].tolist() == [row.control for row in with_nulls().null_rows()]
+    (dealt,) = beside[beside["control"] == "the same error, its channels dealt to the bands at random"].itertuples()
+    assert (dealt.measured, dealt.null) == pytest.approx((2 / 2.5**0.5, 1.140506), rel=1e-5)
 
 
 def test_what_the_evidence_page_measured_joins_the_table(loaded_app, stages):
