@@ -11,7 +11,7 @@ class NullRow(Result):
     diagnostic: str  # as its page calls it: "Axis anisotropy"
     quantity: str  # "worst over best angle, largest band and layer"
     measured: Number
-    null: Number  # the same quantity with the effect taken out; the mean, where it was drawn several times
+    null: Number  # the same with the effect taken out; the mean over several draws; None: there is no such thing then
     low: Number = None  # least and greatest over the draws, or the interval that `control` names
     high: Number = None
     control: str  # what was done to take the effect out: "noise of the same size at a random angle"

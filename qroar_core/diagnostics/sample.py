@@ -12,7 +12,8 @@ class Sample(Result):
 
     tokens: int  # positions of text whose q, k or hidden states were read
     windows: int = 1  # independent stretches of text
-    rows: int | None = None  # sampled query rows; None: all, or no rows are meant
+    rows: int | None = None  # sampled rows; None: all, or no rows are meant
+    rows_of: str = "query rows"  # what a row is
     keys: int | None = None  # sampled keys a row; None: all that it sees
     seed: int | None = None  # of what was drawn at random; None: nothing was
     still_exact: int = 0  # newest keys that the cache still holds exactly at the end and that are left out
@@ -28,13 +29,18 @@ class Sample(Result):
         if self.windows > 1:
             parts.append(f"{self.windows:,} windows")
         if self.rows is not None:
-            parts.append(f"{self.rows:,} sampled query rows")
+            parts.append(f"{self.rows:,} sampled {self.rows_of}")
         if self.keys is not None:
             parts.append(f"{self.keys:,} sampled keys a row")
         seed = "" if self.seed is None else f" (seed {self.seed})"
         error = f"; {self.error}" if self.error else ""
         compares = f"; errors {self.compares}" if self.compares else ""
         return f"Counted on {', '.join(parts)}{compares}{error}{seed}."
+
+
+def null_drawn(draws: int) -> str:
+    """How often, for `Sample.error`."""
+    return f"the null was drawn {'once' if draws == 1 else f'{draws} times'}"
 
 
 AnyResult = TypeVar("AnyResult", bound=Result)

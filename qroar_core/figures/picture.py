@@ -45,12 +45,20 @@ class Picture:
         return f"{self.title}. {self.how_to_read}"
 
 
+FROM_FREQUENCIES = "Computed from frequencies alone: no text was read."
+FROM_WEIGHTS = "Computed from the weights alone: no text was read."
 OLDER = "Computed by an older version, before this figure's definition was mended: diagnose again."
 
 
-def counted_on(sample: Sample | None) -> str:
-    """The sentence under a figure of a diagnosis; a result without a sample is from an older version."""
-    return OLDER if sample is None else sample.sentence
+def counted_on(sample: Sample | None, estimates: bool = True) -> str:
+    """The sentence under a figure of a diagnosis; a result without a sample is from an older version.
+
+    Args:
+        estimates: False: the figure shows nothing that was drawn at random and no error bar.
+    """
+    if sample is None:
+        return OLDER
+    return sample.sentence if estimates else sample.model_copy(update={"error": "", "seed": None}).sentence
 
 
 def framed(figure: go.Figure, x: str, y: str, *, height: int = HEIGHT, log_x: bool = False, log_y: bool = False,

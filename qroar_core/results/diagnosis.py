@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
+from pydantic import Field
+
 from qroar_core.diagnostics.aliasing.result import Kernel
 from qroar_core.diagnostics.anisotropy.result import Anisotropy
 from qroar_core.diagnostics.bands.result import Band, BandCost, Pairs
@@ -84,6 +86,7 @@ class Diagnosis(Result):
     decoder_layers: list[int] = []  # of a hybrid: number of each layer, all of them with attention, in its decoder
     scales_mode: Mode | None  # of the scales in W_Q and W_K while measuring; None: the checkpoint's own weights
     text: str
+    of_one_group: bool = Field(default=False, exclude=True, repr=False)  # a view by `of_group`; in no file
     seconds: dict[str, float] = {}  # wall time of each pass, and of the bare passes it is compared with
 
     def layer_number(self, layer: int) -> int:
@@ -101,14 +104,23 @@ class Diagnosis(Result):
     def null_rows(self, *parts: str) -> list[NullRow]:
         """Every diagnostic beside its null: what each of `parts` (names of fields; none: all of them) says for itself.
 
-        A part says it by a method `null_rows` of its class, and the entries of a dict are asked one by one.
+        A part says it by a method `null_rows` of its class, and the entries of a dict are asked one by one. The view of
+        one layer group gives only rows of that group, unless others are named: those speak of all layers.
         """
         rows = []
-        for name in parts or type(self).model_fields:
+        for name in parts or (OF_GROUP if self.of_one_group else type(self).model_fields):
             part = getattr(self, name)
             own = WHOLE.get(name)
-            rows += own(part) if own else _null_rows(part)
+            apart = self._turning() if name in FREQUENCIES and not self.of_one_group else {}
+            for group, view in apart.items():
+                rows += _named(group, view.null_rows(name))
+            if not apart:
+                rows += own(part) if own else _null_rows(part)
         return rows
+
+    def _turning(self) -> dict[str, Diagnosis]:
+        """Name and view of every group of layers that turns; none where layers are alike."""
+        return {group.name: self.of_group(i) for i, group in enumerate(self.groups) if group.bands}
 
     def of_group(self, index: int) -> Diagnosis:
         """The same with what one group of layers says for itself; its `length` is how far they see.
@@ -124,24 +136,31 @@ class Diagnosis(Result):
         group = self.groups[index]
         if group.pairs is None or group.kernel is None:
             raise IndexError(f"layer group {index} is not rotated and has no bands")
-        own = {"bands": group.bands, "pairs": group.pairs, "kernel": group.kernel, "length": group.reach}
+        own = {"bands": group.bands, "pairs": group.pairs, "kernel": group.kernel, "length": group.reach,
+               "of_one_group": True}  # fmt: skip
         if self.logit_noise is not None and group.noise is not None:
             own["logit_noise"] = self.logit_noise.model_copy(update=dict(group.noise))
-        for name in ("pair_error", "anisotropy", "logit_change"):
+        for name in OWN:
             found = getattr(group, name)
             if found is not None:
                 own[name] = found
         return self.model_copy(update=own)
 
 
+OWN = ("pair_error", "anisotropy", "logit_change")  # a group's own result in place of the whole model's
+FREQUENCIES = ("bands", "kernel", "logit_change")  # of the first group where layers differ, so each is asked
+OF_GROUP = ("bands", "kernel", "logit_noise", *OWN)  # what speaks of a group's layers alone in its view
 # fields whose null speaks of all their entries at once, the worst band for example
 WHOLE: dict[str, Callable[[Any], list[NullRow]]] = {"bands": band_nulls, "tails": tail_nulls}
+
+
+def _named(name: str, rows: list[NullRow]) -> list[NullRow]:
+    return [row.model_copy(update={"quantity": f"{name}: {row.quantity}"}) for row in rows]
 
 
 def _null_rows(part: Any) -> list[NullRow]:
     """By the part's own method; the entries of a dict are asked one by one."""
     if isinstance(part, dict):
-        return [row.model_copy(update={"quantity": f"{key}: {row.quantity}"})
-                for key, inner in part.items() for row in _null_rows(inner)]  # fmt: skip
+        return [row for key, inner in part.items() for row in _named(key, _null_rows(inner))]
     own = getattr(part, "null_rows", None)
     return list(own()) if callable(own) else []

@@ -8,7 +8,7 @@ import pytest
 from test_cli_nulls import with_nulls
 from visitor import button, clicked, go, settled, texts, titles
 
-from qroar_core.figures.picture import OLDER
+from qroar_core.figures.picture import FROM_FREQUENCIES, OLDER
 from qroar_core.results import Diagnosis
 
 pytestmark = pytest.mark.slow
@@ -41,7 +41,10 @@ def test_the_table_holds_every_column_with_its_name_and_hides_what_is_unknown(lo
     assert "measured on the Evidence page, and joins here" in texts(app)
     assert titles(app)[0] == "What does every diagnostic say of each band?"
     assert any("What would these read" in e.label for e in app.expander)
-    assert app.dataframe[1].value["control"].tolist() == ["the same error, its channels dealt to the bands at random"]
+    beside = app.dataframe[1].value
+    assert beside["control"].tolist() == [row.control for row in with_nulls().null_rows()]
+    (dealt,) = beside[beside["control"] == "the same error, its channels dealt to the bands at random"].itertuples()
+    assert (dealt.measured, dealt.null) == pytest.approx((2 / 2.5**0.5, 1.140506), rel=1e-5)
 
 
 def test_what_the_evidence_page_measured_joins_the_table(loaded_app, stages):
@@ -91,8 +94,9 @@ def test_every_figure_of_it_on_every_page_says_that_it_is_from_before(loaded_app
     app = diagnosed(loaded_app)
     for page in SEE[1:]:
         go(app, page)
-        figures = len(app.get("plotly_chart")) - (2 if page == "pressure" else 0)  # closed forms need no diagnosis
-        assert sum(OLDER in c.value for c in app.caption) >= figures, page
+        closed = sum(FROM_FREQUENCIES in c.value for c in app.caption)
+        assert closed == (4 if page == "pressure" else 0)  # methods side by side, unseen phases and the kernel
+        assert sum(OLDER in c.value for c in app.caption) == len(app.get("plotly_chart")) - closed > 0, page
 
 
 def test_nothing_is_shown_before_there_is_a_diagnosis(loaded_app):

@@ -98,6 +98,42 @@ def test_noise_pair_errors_and_anisotropy_are_drawn_of_every_group_that_turns(ap
     assert sum("Which band makes the noise" in p.title for p in drawn) == 1  # a map by layer tells them apart itself
 
 
+def test_null_rows_of_a_group_are_its_own(grouped):
+    """Every number that a group says for itself differs from the whole model's, and no row is of all layers."""
+    whole, (full, sliding, still) = grouped, grouped.groups
+    peak = whole.kernel.model_copy(update={"side_peak": [0.9, None]})
+    change = whole.logit_change.model_copy(update={"in_all": 9.0, "by_band": [8.0, 7.0]})
+    errors = {"pair_error": whole.pair_error.model_copy(update={"share": 0.9}),
+              "anisotropy": whole.anisotropy.model_copy(update={"ratio": [[6.0]]}),
+              "kernel": peak, "logit_change": change}  # fmt: skip
+    full = full.model_copy(update={"logit_change": whole.logit_change})
+    two = whole.model_copy(update={"groups": [full, sliding.model_copy(update=errors), still]})
+    view = two.of_group(1)
+    rows = view.null_rows()
+    assert {r.diagnostic for r in rows} == {
+        "Interpolation pressure", "Aliasing", "Logit change under the interpolation", "Amplitude and phase error",
+        "Axis anisotropy",
+    }  # fmt: skip
+    own = {r.quantity: r.measured for r in rows}
+    assert own["rad if the stretch grows 2.7 times, highest band"] == 0.5
+    assert own["highest side peak of the kernel, band 0"] == 0.9
+    assert [v for name, v in own.items() if "nats if the stretch" in name] == [9.0, 8.0, 7.0]
+    assert 0.9 in [r.measured for r in rows if r.diagnostic == "Amplitude and phase error"]
+    assert [r.measured for r in rows if r.diagnostic == "Axis anisotropy"] == [6.0]
+    # other parts only where they are named, and they speak of all layers
+    assert view.null_rows("outliers") == whole.null_rows("outliers") != []
+    assert '"of_one_group"' not in view.to_json()
+
+
+def test_null_rows_of_the_whole_ask_every_group_that_turns_for_its_frequencies(grouped):
+    asked = "rad if the stretch grows 2.7 times, highest band"
+    found = {r.quantity: r.measured for r in grouped.null_rows("bands")}
+    assert {name: v for name, v in found.items() if asked in name} == {
+        f"full attention: {asked}": 4.0, f"window of 16 tokens: {asked}": 0.5
+    }  # fmt: skip
+    assert asked in [r.quantity for r in planted.diagnosis().null_rows("bands")]
+
+
 def test_one_picture_lays_the_groups_noise_side_by_side(apart, grouped):
     picture = noise.by_group(apart)
     assert picture.title == "Which layers make the noise? Most: not rotated"

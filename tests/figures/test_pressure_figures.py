@@ -7,7 +7,7 @@ import planted
 import pytest
 
 from qroar_core.diagnostics.aliasing import figure as aliasing
-from qroar_core.diagnostics.aliasing.result import Kernel
+from qroar_core.diagnostics.aliasing.result import NATIVE, Kernel
 from qroar_core.diagnostics.bands.result import null_rows
 from qroar_core.diagnostics.pressure import figure as pressure
 from qroar_core.figures.picture import OLDER
@@ -130,21 +130,22 @@ def peaked(heights, native):
 @pytest.mark.parametrize(
     ("native", "said"),
     [
-        (0.5, "its kernel rises to 0.70 again, to 0.50 without the stretch"),
-        (0.69, "its kernel rises to 0.70 again, as high without the stretch"),
-        (None, "its kernel rises to 0.70 again, and not at all without the stretch"),
+        (0.5, "rises to 0.70 again, to 0.50 without the stretch"),
+        (0.69, "rises to 0.70 again, as high without the stretch"),
+        (0.9, "rises to 0.70 again, to 0.90 without the stretch"),
+        (None, "rises to 0.70 again, and not at all without the stretch"),
     ],
 )
 def test_the_kernels_title_names_the_highest_alias_and_what_is_there_without_a_stretch(native, said):
     picture = aliasing.kernel(peaked((0.7, 0.3), [native, None]))
-    assert picture.title == f"Band 0 takes 64 tokens away for near: {said}"
+    assert picture.title == f"The highest alias is at 64 tokens: the kernel of band 0 {said}"
     *_, rings = picture.figure.data
     assert (list(rings.x), list(rings.y)) == ([64, 8], [0.7, 0.3])
 
 
 def test_no_alias_is_said():
     title = aliasing.kernel(peaked((None, None), [None, None])).title
-    assert title == f"No band mistakes far for near within {planted.diagnosis().length:,} tokens"
+    assert title == f"No band's kernel rises again within {planted.diagnosis().length:,} tokens"
 
 
 def test_the_native_kernel_is_drawn_grey_and_dotted_beside():
@@ -166,6 +167,14 @@ def test_unseen_phases_stand_beside_none_and_compression_beside_one():
     assert list(drawn["null: frequency left, ω(s)/ω"].y) == [1, 1]
 
 
+@pytest.mark.parametrize(("worst", "said"), [(0.004, "No band meets phases it never saw in training"),
+                                             (0.3, "Up to 30% of a band's phases are new")])  # fmt: skip
+def test_new_phases_are_said_where_there_are_any(worst, said):
+    found = planted.diagnosis()
+    bands = [b.model_copy(update={"unseen_phase": share}) for b, share in zip(found.bands, (0.0, worst))]
+    assert aliasing.unseen(found.model_copy(update={"bands": bands})).title == said
+
+
 def test_null_rows_hold_what_is_measured_and_what_nothing_would_show():
     found = planted.diagnosis()
     rows = found.logit_change.null_rows()
@@ -173,8 +182,11 @@ def test_null_rows_hold_what_is_measured_and_what_nothing_would_show():
         (0.02, 0.024, 0.024, 0.024), (0.015, 0.016, 0.015, 0.018), (0.007, 0.006, 0.005, 0.007)
     ]  # fmt: skip
     assert rows[1].quantity == "band 0, nats if the stretch grows 2.7 times"
-    peaks = peaked((0.7, None), [0.5, None]).kernel.null_rows()
-    assert [(r.measured, r.null) for r in peaks] == [(0.7, 0.5), (0.0, 0.0)]
+    peaks = peaked((0.7, None), [0.5, None]).kernel.null_rows()  # band 1 has no side peak: nothing to tell
+    assert [(r.quantity[-6:], r.measured, r.null, r.control) for r in peaks] == [("band 0", 0.7, 0.5, NATIVE)]
+    first, second = peaked((None, 0.3), [0.5, None]).kernel.null_rows()
+    assert (first.measured, first.null, second.measured, second.null) == (None, 0.5, 0.3, None)
+    assert second.control == f"{NATIVE}, without one"
     frequencies = {r.quantity: (r.measured, r.null) for r in null_rows(found.bands)}
     assert frequencies == {
         "rad if the stretch grows 2.7 times, highest band": (4.0, 0.0),

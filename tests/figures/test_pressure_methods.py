@@ -56,8 +56,8 @@ def test_the_band_map_is_coloured_by_order_of_magnitude_and_written_out():
     assert picture.title == "YaRN presses band 1 most, linear band 0: 4 against 44 rad"
     assert "LongRoPE is not shown: LongRoPE needs a factor per pair." in picture.how_to_read
     assert picture.sample == (
-        "Closed forms of the frequencies at 1,024 tokens, causal distances with a mean of 341.0 tokens: nothing is "
-        "sampled."
+        "Computed from frequencies alone: no text was read. Closed forms at 1,024 tokens, causal distances with a mean "
+        "of 341.0 tokens."
     )
 
 

@@ -16,7 +16,7 @@ LEVEL = [[20.0, 20.0], [20.0, 20.0]]
 def accumulated(added=(0.01, 0.03), inherited=(0.0, 0.01), cross=(0.0, 0.004)):
     return Accumulation(
         inherited=list(inherited), added=list(added), cross=list(cross), cross_null=[0.0, 0.002],
-        share_added=[1.0, added[1] / (added[1] + inherited[1])], share_added_error=[0.0, 0.05],
+        share_added=[1.0, added[1] / (added[1] + inherited[1] or 1.0)], share_added_error=[0.0, 0.05],
         inherited_by_bin=LEVEL, added_by_bin=LEVEL, cross_by_bin=LEVEL,
     )  # fmt: skip
 
@@ -70,6 +70,9 @@ def test_the_layer_that_adds_most_is_named_with_its_nulls():
     assert picture.table["error"].tolist() == pytest.approx([0.01, 0.044])
     first = found(18.0, accumulation=accumulated(added=(0.2, 0.03)))
     assert "Layer 0 adds most, 100%" in similarity.accumulation(first).title
+    exact = found(18.0, accumulation=accumulated((0.0, 0.0), (0.0, 0.0), (0.0, 0.0)).model_copy(
+        update={"share_added": [None, None]}))  # fmt: skip
+    assert similarity.accumulation(exact).title == "Where does the error of the hidden states come from? There is none"
     assert "Layers without attention" not in picture.how_to_read
     hybrid = found(18.0).model_copy(update={"decoder_layers": [3, 7]})
     assert "Layers without attention count with the next one shown" in similarity.accumulation(hybrid).how_to_read

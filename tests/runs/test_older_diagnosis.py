@@ -15,12 +15,14 @@ import planted
 import planted_prediction
 
 from qroar_core import diagnose
+from qroar_core.diagnostics.aliasing import figure as aliasing
 from qroar_core.diagnostics.bands import figure as bands
 from qroar_core.diagnostics.bands.result import BandCost
+from qroar_core.diagnostics.outliers import figure_weights as outlier_weights
 from qroar_core.diagnostics.sample import Sample
 from qroar_core.figures import prediction as drawn
 from qroar_core.figures.gallery import diagnosed
-from qroar_core.figures.picture import OLDER
+from qroar_core.figures.picture import FROM_FREQUENCIES, FROM_WEIGHTS, OLDER
 from qroar_core.models.text import Document
 from qroar_core.results import Diagnosis, Manifest
 from qroar_core.results.prediction import Prediction
@@ -63,19 +65,53 @@ def test_every_figure_of_it_is_drawn(old):
 
 
 def test_every_figure_of_it_says_that_it_is_from_before(old):
-    assert [p.title for p in diagnosed(old) if p.sample != OLDER] == []
+    """But those of frequencies alone: their definition is as it was, and no text is in them."""
+    shown = diagnosed(old)
+    assert [p.sample for p in shown if p.sample != OLDER] == [FROM_FREQUENCIES] * 2
+    assert sorted(p.title for p in shown if p.sample == FROM_FREQUENCIES) == sorted(p.title for p in closed(old))
+
+
+def closed(diagnosis):
+    """The figures of a diagnosis that no text is behind."""
+    return [aliasing.unseen(diagnosis), aliasing.kernel(diagnosis)]
 
 
 def test_every_figure_of_a_fresh_diagnosis_says_what_it_was_counted_on(fresh):
     shown = diagnosed(fresh)
     assert [p.title for p in shown if not p.sample] == []
     assert [p.title for p in shown if OLDER in p.sample] == []
-    assert [p.title for p in shown if " tokens" not in p.sample] == []
+    none = {FROM_FREQUENCIES: closed(fresh), FROM_WEIGHTS: outlier_weights.every(fresh)}
+    for said, pictures in none.items():
+        assert sorted(p.title for p in shown if p.sample == said) == sorted(p.title for p in pictures)
+    assert len(none[FROM_WEIGHTS]) == 14
+    text = [p for p in shown if p.sample not in none]
+    assert len(text) >= 25
+    assert [p.title for p in text if not p.sample.startswith("Counted on ")] == []
+    assert [p.title for p in text if " tokens" not in p.sample] == []
+
+
+def test_tokens_rows_draws_and_seeds_are_those_of_the_run(fresh):
+    """By figure: what was asked for is what is said."""
+    said = {p.title.partition("?")[0]: p.sample for p in diagnosed(fresh)}
+
+    def of(words):
+        (found,) = (sample for title, sample in said.items() if words in title)
+        return found
+
+    assert of("Does the noise on the logits grow") == "Counted on 128 tokens, 9 sampled query rows."
+    assert of("How far do the hidden states drift").startswith("Counted on 128 tokens, 127 sampled rows of hidden")
+    assert "query rows" not in of("How far do the hidden states drift")
+    assert of("How far do keys reach") == "Counted on 128 tokens; the null was drawn once (seed 0)."
+    assert of("with sides swapped") == (
+        "Counted on 48 tokens, 3 windows; the interval is a 95 % bootstrap over windows (seed 0)."
+    )
+    assert of("peaks at") == "Counted on 128 tokens."  # no null is drawn there
+    assert bands.sample(fresh) == "Counted on 128 tokens, 9 sampled query rows; the null was drawn once (seed 0)."
 
 
 def test_the_figure_and_the_table_of_bands_say_what_they_were_counted_on(fresh):
     said = bands.alone(fresh).sample
-    assert said.startswith("Counted on 128 tokens, 9 sampled query rows")
+    assert said == "Counted on 128 tokens, 9 sampled query rows; the null was drawn once (seed 0)."
     assert bands.sample(fresh) == said
 
 

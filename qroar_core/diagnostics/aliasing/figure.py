@@ -5,14 +5,22 @@ from __future__ import annotations
 import pandas as pd
 import plotly.graph_objects as go
 
-from qroar_core.figures.picture import BAND_AXIS, BLUE, GREY, PINK, Picture, band_names, framed, line_of
+from qroar_core.figures.picture import (
+    BAND_AXIS,
+    BLUE,
+    FROM_FREQUENCIES,
+    GREY,
+    PINK,
+    Picture,
+    band_names,
+    framed,
+    line_of,
+)
 from qroar_core.results import Diagnosis
 
 LEAST_SHOWN = 0.005  # a smaller share prints as 0 %
-ALIKE = 0.02  # a side peak that is higher by less is called as high
+ALIKE = 0.02  # side peaks that differ by less are called as high
 NULL = "null: native RoPE, own window"
-FROM_FREQUENCIES = "Computed from the frequencies at every distance: nothing is sampled."
-IN_CLOSED_FORM = "Closed forms of the frequencies: nothing is sampled."
 
 
 def kernel(diagnosis: Diagnosis) -> Picture:
@@ -108,20 +116,20 @@ def unseen(diagnosis: Diagnosis) -> Picture:
         f"At {diagnosis.length} tokens: a band with under one turn per native window meets new phases unless its "
         "frequency is compressed enough. The null, dotted, is the native RoPE within its own window: no new phase, and "
         "all of the frequency left.",
-        IN_CLOSED_FORM,
+        FROM_FREQUENCIES,
     )
 
 
 def _kernel_title(diagnosis: Diagnosis) -> str:
     peaks = [(b.side_peak, b.index) for b in diagnosis.bands if b.side_peak is not None]
     if not peaks:
-        return f"No band mistakes far for near within {diagnosis.length:,} tokens"
+        return f"No band's kernel rises again within {diagnosis.length:,} tokens"
     height, band = max(peaks)
     far = diagnosis.kernel.side_peak_at[band]
-    found = f"Band {band} takes {far:,} tokens away for near: its kernel rises to {height:.2f} again"
+    found = f"The highest alias is at {far:,} tokens: the kernel of band {band} rises to {height:.2f} again"
     if diagnosis.kernel.null is None:
         return found
     native = diagnosis.kernel.null.side_peak[band]
     if native is None:
         return f"{found}, and not at all without the stretch"
-    return f"{found}, {'as high' if height - native < ALIKE else f'to {native:.2f}'} without the stretch"
+    return f"{found}, {'as high' if abs(height - native) < ALIKE else f'to {native:.2f}'} without the stretch"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from qroar_core.diagnostics.null import NullRow
-from qroar_core.result import Number, PerBand, Result
+from qroar_core.result import PerBand, Result
 
 NATIVE = "the model's native RoPE within its own window"
 
@@ -28,15 +28,12 @@ class Kernel(Result):
     null: NativeKernel | None = None  # None: an older file
 
     def null_rows(self) -> list[NullRow]:
-        """The highest side peak of every band; a kernel without one counts as 0. None from an older file."""
+        """The highest side peak of every band; no row where neither kernel has one, and none from an older file."""
         if self.null is None:
             return []
         return [
             NullRow(diagnostic="Aliasing", quantity=f"highest side peak of the kernel, band {b}",
-                    measured=_height(peak), null=_height(native), control=NATIVE)
+                    measured=peak, null=native, control=NATIVE if native is not None else f"{NATIVE}, without one")
             for b, (peak, native) in enumerate(zip(self.side_peak, self.null.side_peak, strict=True))
+            if peak is not None or native is not None
         ]  # fmt: skip
-
-
-def _height(peak: Number) -> float:
-    return 0.0 if peak is None else peak

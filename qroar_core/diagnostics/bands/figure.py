@@ -16,7 +16,8 @@ from qroar_core.results.band_table import BandRow
 from qroar_core.results.prediction import Prediction
 
 COLOUR = {"int8": BLUE, "int4": ORANGE}
-EVEN = "No band costs more than its size when it alone is rounded"
+EVEN = "No band makes more logit noise alone than as many channels at random"
+UNKNOWN = "What does each band do to the logits when it alone is rounded?"
 
 
 def table(diagnosis: Diagnosis, prediction: Prediction | None = None) -> pd.DataFrame:
@@ -81,7 +82,9 @@ def _finding(cost: BandCost) -> str:
     layers = [row[:-1] for row in cost.noise[probe]]
     measured = uneven(layers)
     drawn = [found for draw in cost.null.get(probe, []) if (found := uneven(draw)) is not None]
-    if measured is None or not drawn or measured <= max(drawn):
+    if measured is None or not drawn:
+        return UNKNOWN
+    if measured <= max(drawn):
         return EVEN
     pooled = _pooled(layers)
     loudest = max(range(len(pooled)), key=lambda b: pooled[b] or 0.0)

@@ -9,7 +9,7 @@ from qroar_core.diagnostics.bands.observe import BandCostRecorder
 from qroar_core.diagnostics.bands.result import BandCost
 from qroar_core.diagnostics.listed import listed
 from qroar_core.diagnostics.outliers.observe import PROBES
-from qroar_core.diagnostics.sample import Sample
+from qroar_core.diagnostics.sample import Sample, null_drawn
 from qroar_core.maths.placing import gathered
 from qroar_core.result import LayerBand
 
@@ -33,7 +33,8 @@ def band_cost_of(recorder: BandCostRecorder) -> BandCost:
                                     for i in layers])) for draw in range(frame.spec.null_draws)]
             for name in PROBES
         },
-        sample=Sample(tokens=frame.length, rows=len(recorder.rows.positions)),
+        sample=Sample(tokens=frame.length, rows=len(recorder.rows.positions), seed=frame.spec.seed,
+                      error=null_drawn(frame.spec.null_draws)),
     )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from qroar_core.diagnostics.dilation.observe import DilationRecorder
 from qroar_core.diagnostics.dilation.result import Dilation, DilationNull
 from qroar_core.diagnostics.listed import listed
 from qroar_core.diagnostics.outliers.measure import ChannelMeter
-from qroar_core.diagnostics.sample import Sample
+from qroar_core.diagnostics.sample import Sample, null_drawn
 
 QUANTILES = (0.5, 0.99, 0.999)
 
@@ -34,7 +34,7 @@ def dilation_of(maps: Sequence[ChannelMeter], seen: DilationRecorder, channel_ba
         bits_lost=listed(torch.stack([f.bits_lost.amax(0) for f in found])),
         quantiles={str(q): listed(torch.stack([t[i].T for t in by_bin])) for i, q in enumerate(QUANTILES)},
         null=_null(seen, reference),
-        sample=Sample(tokens=seen.frame.length, seed=seen.seed),
+        sample=Sample(tokens=seen.frame.length, seed=seen.seed, error=null_drawn(seen.draws)),
     )
 
 

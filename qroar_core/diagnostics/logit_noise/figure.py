@@ -24,6 +24,7 @@ BLIND = (
     "where queries are rounded, keys) get longer or shorter."
 )
 REST = "no rotation"
+NO_NOISE = "There is none"
 PARTS = (
     " The squares of parts need not add up to the square of the whole: the parts of one logit may agree or cancel."
 )
@@ -68,7 +69,8 @@ def by_position(diagnosis: Diagnosis, tuned: Diagnosis | None = None) -> Picture
         f"Does the noise on the logits grow with position?{_grown(seen['quantized'])}{_won(seen)}",
         figure,
         pd.concat(tables, ignore_index=True),
-        f"Quantized minus reference at sampled query rows, mean over layers ({seen['quantized'].kind})."
+        f"Quantized minus reference at sampled query rows ({seen['quantized'].kind}). Over layers, the RMS averages "
+        "squares and the KL is a mean."
         + against(tuned)
         + (f"{BLIND} A line that rises faster is damage that comes with length. The KL has no null: it is no sum of "
            "squares over keys, so that it would take noise drawn and all keys read a second time." if null else ""),
@@ -97,9 +99,9 @@ def by_group(diagnosis: Diagnosis) -> Picture | None:
     framed(figure, "query position, tokens", "", log_x=True)
     figure.update_yaxes(title_text="RMS logit error, nats", rangemode="tozero", row=1, col=1)
     figure.update_yaxes(title_text="KL of the attention row, nats", rangemode="tozero", row=1, col=2)
-    loudest, _ = max(seen, key=lambda pair: sum(v or 0.0 for v in pair[1].rms))
+    loudest, own = max(seen, key=lambda pair: sum(v or 0.0 for v in pair[1].rms))
     return Picture(
-        f"Which layers make the noise? Most: {loudest.name}",
+        f"Which layers make the noise? {f'Most: {loudest.name}' if any(own.rms) else NO_NOISE}",
         figure,
         pd.concat(
             [
@@ -110,8 +112,8 @@ def by_group(diagnosis: Diagnosis) -> Picture | None:
             ],
             ignore_index=True,
         ),
-        f"One line a group of layers that turn and see alike, mean over its own layers ({whole.kind}). A window bounds "
-        "what its layers can lose to length."
+        f"One line a group of layers that turn and see alike, over its own layers ({whole.kind})."
+        + (" No query of a layer with a window meets noise from further back than that." if _windows(diagnosis) else "")
         + (" Dotted in each colour: the null, errors of the same energy at a random angle and alike at every position."
            if seen[0][1].null else ""),
         counted_on(whole.sample),
@@ -167,15 +169,15 @@ def by_layer_and_band(diagnosis: Diagnosis, tuned: Diagnosis | None = None) -> P
         ]
     )
     known = [(v, i, b) for i, row in enumerate(panels[0].z) for b, v in enumerate(row) if v is not None]
-    _, layer, band = max(known, default=(0.0, 0, 0))
+    most, layer, band = max(known, default=(0.0, 0, 0))
     what = f"layer {diagnosis.layer_number(layer)}, " + (
         "channels without rotation" if columns[band] == REST else f"band {band}"
     )
     return Picture(
-        f"Which band makes the noise? Most in {what}",
+        f"Which band makes the noise? {f'Most in {what}' if most else NO_NOISE}",
         side_by_side(panels, diagnosis.layer_names(), "nats"),
         table,
-        "Each cell is the RMS of that band's part of the logit error: the cells that rescaling has most to win in."
+        "Each cell is the RMS of that band's part of the logit error, over the sampled query rows."
         + PARTS
         + (f" The column {REST} holds channels that RoPE leaves alone, and all of a layer without it."
            if noise.unrotated else "")
@@ -183,6 +185,10 @@ def by_layer_and_band(diagnosis: Diagnosis, tuned: Diagnosis | None = None) -> P
            if noise.null_by_band else ""),
         counted_on(noise.sample),
     )  # fmt: skip
+
+
+def _windows(diagnosis: Diagnosis) -> bool:
+    return any(group.window is not None for group in diagnosis.groups)
 
 
 def _with_rest(by_band: list, rest: list) -> list[list]:

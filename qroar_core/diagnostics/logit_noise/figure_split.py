@@ -48,10 +48,11 @@ def split(diagnosis: Diagnosis, rows: str = "band", name: str = "quantized") -> 
         ]
     )  # fmt: skip
     known = [(v, i) for i, row in enumerate(panels[0].z) for v in row[len(row) // 2 :] if v is not None]
-    loudest = names[max(known, default=(0.0, 0))[1]]
+    most, row_of_it = max(known, default=(0.0, 0))
+    loudest = "channels without rotation" if names[row_of_it] == REST else names[row_of_it]
+    found = f"far out most from {loudest}" if most else "none far out"
     return Picture(
-        f"Where in the context does each {rows} make its noise? {name.capitalize()}: far out most from "
-        f"{'channels without rotation' if loudest == REST else loudest}",
+        f"Where in the context does each {rows} make its noise? {name.capitalize()}: {found}",
         side_by_side(panels, names, "nats"),
         table,
         f"One row a {rows}, all maps on one scale. A row that brightens to the right gets noisier further out."

@@ -28,7 +28,7 @@ class NoiseNull(Result):
 
 
 class LogitNoise(Result):
-    """RMS of (quantized - reference) attention logits, nats, mean over layers unless said.
+    """RMS of (quantized - reference) attention logits, nats, over layers unless said; the KL is a mean over them.
 
     What tells bands apart is pooled over the layers that turn, and None in a layer without RoPE, where all of the noise
     is `unrotated`.

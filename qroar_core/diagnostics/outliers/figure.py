@@ -66,7 +66,7 @@ def layers(diagnosis: Diagnosis, which: str, page: int = 0, picked: int | None =
         table,
         "Each panel is one layer: channels from top to bottom, positions from left to right, brightest where |x| is "
         "largest, of the KV head with the layer's highest peak. Click a panel to see it large.",
-        sample=counted_on(diagnosis.outliers.sample),
+        sample=counted_on(diagnosis.outliers.sample, estimates=False),
     )
 
 
@@ -104,9 +104,9 @@ def channel_map(diagnosis: Diagnosis, which: str, layer: int, head: int) -> Pict
         f"Which channels of {NAMES[which]} stand out? (layer {diagnosis.layer_number(layer)}, KV head {head})",
         figure,
         table.astype({"pair": "Int64", "band": "Int64"}),
-        "A bright row is an outlier channel; a row that brightens to the right grows with position. Lines are band "
-        f"edges: {twice}.",
-        sample=counted_on(diagnosis.outliers.sample),
+        "A bright row is a channel that stands out; a row that brightens to the right grows with position. Lines are "
+        f"band edges: {twice}.",
+        sample=counted_on(diagnosis.outliers.sample, estimates=False),
     )
 
 

@@ -40,7 +40,7 @@ def counts(diagnosis: Diagnosis, which: str) -> Picture | None:
         return None
     return band_counts(
         diagnosis, found.count[which], found.magnitude[which], f"channels of {NAMES[which]}", "channels",
-        counted_on(found.sample),
+        counted_on(found.sample, estimates=False),
         "channels whose mean |x| over the whole context is an outlier among all channels of their head",
     )  # fmt: skip
 
@@ -139,7 +139,7 @@ def error_share(diagnosis: Diagnosis) -> Picture:
         "all entries of a head; its limit is known to 2.2 %); the title gives means over layers and bands. Null: as "
         "many entries chosen at random carry their own share. Above it, outliers are rounded worse than the rest; "
         "below it, the rest pays for their range.",
-        sample=counted_on(found.sample),
+        sample=counted_on(found.sample, estimates=False),
     )
 
 
@@ -173,7 +173,7 @@ def error_by_channel(diagnosis: Diagnosis) -> Picture | None:
         "Squared rounding error of every channel, of all KV heads, over what it would be if all channels carried the "
         "same; the null is 1. Lines are band edges. A quantizer with one step for all channels rounds them about "
         "alike, whatever their magnitude, unless they are smaller than the step.",
-        sample=counted_on(found.sample),
+        sample=counted_on(found.sample, estimates=False),
     )
 
 

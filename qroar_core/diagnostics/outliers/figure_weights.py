@@ -11,12 +11,11 @@ from qroar_core.diagnostics.outliers.figure_rules import band_counts, draw_edges
 from qroar_core.diagnostics.outliers.result import mean_of
 from qroar_core.figures.maps import Panel, pooled, pooled_edges, side_by_side
 from qroar_core.figures.once import once
-from qroar_core.figures.picture import Picture, bin_names
+from qroar_core.figures.picture import FROM_WEIGHTS, Picture, bin_names
 from qroar_core.results import Diagnosis
 
 COLUMNS = 128  # cells that input columns are pooled to
 WIDTHS = ("int8", "int4")
-OF_WEIGHTS = "Read from the weights alone, no text."
 
 
 def loudest_layer(diagnosis: Diagnosis, matrix: str) -> int:
@@ -61,7 +60,7 @@ def rows(diagnosis: Diagnosis, matrix: str, layer: int) -> Picture:
         table,
         "Each cell is the mean |w| of the row of weights that makes one channel of one head. A bright column is a "
         "channel that is large in every head. Lines are band edges.",
-        sample=OF_WEIGHTS,
+        sample=FROM_WEIGHTS,
     )
 
 
@@ -92,7 +91,7 @@ def columns(diagnosis: Diagnosis, matrix: str) -> Picture:
         f"Mean |w| of the weights that read one channel of the hidden state, the largest of each cell. Outliers by "
         f"{rule_words(diagnosis)} over all columns of the matrix. Null: as many columns chosen at random carry their "
         "own share of the error.",
-        sample=OF_WEIGHTS,
+        sample=FROM_WEIGHTS,
     )  # fmt: skip
 
 
@@ -100,7 +99,7 @@ def columns(diagnosis: Diagnosis, matrix: str) -> Picture:
 def counts(diagnosis: Diagnosis, matrix: str) -> Picture:
     """How many rows stand out in every band, and how far."""
     found = diagnosis.outliers.matrices[matrix]
-    return band_counts(diagnosis, found.count, found.magnitude, f"rows of {matrix}", "rows", OF_WEIGHTS,
+    return band_counts(diagnosis, found.count, found.magnitude, f"rows of {matrix}", "rows", FROM_WEIGHTS,
                        "rows whose mean |w| is an outlier among all rows of their head")  # fmt: skip
 
 
@@ -128,7 +127,7 @@ def error_share(diagnosis: Diagnosis, matrix: str, bits: str) -> Picture:
         f"Squared rounding error of the weights on outlier rows over all of it, by layer and band (rule: "
         f"{rule_words(diagnosis)}, over the rows of a head); the title gives means over layers and bands. Null: as "
         "many rows chosen at random carry their own share.",
-        sample=OF_WEIGHTS,
+        sample=FROM_WEIGHTS,
     )
 
 
@@ -158,7 +157,7 @@ def error_by_channel(diagnosis: Diagnosis, matrix: str, bits: str) -> Picture:
         table,
         "Squared rounding error of the rows of every channel, of all heads, over what it would be if all channels "
         "carried the same; the null is 1. Lines are band edges.",
-        sample=OF_WEIGHTS,
+        sample=FROM_WEIGHTS,
     )
 
 

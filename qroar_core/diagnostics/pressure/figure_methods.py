@@ -13,6 +13,7 @@ from qroar_core.figures.picture import (
     BLUE,
     COLOURS,
     DASHES,
+    FROM_FREQUENCIES,
     Picture,
     framed,
     heatmap,
@@ -107,8 +108,8 @@ def by_band(found: Pressures) -> Picture:
 def _closed_form(found: Pressures) -> str:
     """In the place of a sample."""
     return (
-        f"Closed forms of the frequencies at {found.length:,} tokens, {found.law} distances with a mean of "
-        f"{found.mean_distance:,.1f} tokens: nothing is sampled."
+        f"{FROM_FREQUENCIES} Closed forms at {found.length:,} tokens, {found.law} distances with a mean of "
+        f"{found.mean_distance:,.1f} tokens."
     )
 
 

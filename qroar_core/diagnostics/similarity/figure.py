@@ -19,6 +19,11 @@ MEANING = (
     "attends to itself alone and is left out."
 )
 
+OLDER_MEANING = (
+    "Signal over error energy in dB: 20 dB is a difference of a tenth, higher is better. This file averages decibels, "
+    "of few rows a bin, and counts position 0, which attends to itself alone."
+)
+
 
 def hidden_states(diagnosis: Diagnosis) -> Picture | None:
     """SQNR of each layer's output by position, beside what each layer shows with its rows shuffled."""
@@ -36,7 +41,7 @@ def hidden_states(diagnosis: Diagnosis) -> Picture | None:
         side_by_side(panels, diagnosis.layer_names(), "dB"),
         _table(diagnosis, seen, bins),
         f"{MEANING} The right map is the null, one value a layer: what its bins show when its rows are shuffled over "
-        "positions.",
+        "positions." if seen.layer_sqnr_db else OLDER_MEANING,
         counted_on(seen.sample),
     )
 
@@ -99,7 +104,8 @@ def accumulation(diagnosis: Diagnosis) -> Picture | None:
     share = parts.share_added[loudest]
     between = " Layers without attention count with the next one shown." if diagnosis.decoder_layers else ""
     return Picture(
-        f"Where does the error of the hidden states come from? Layer {layers[loudest]} adds most"
+        "Where does the error of the hidden states come from? "
+        + (f"Layer {layers[loudest]} adds most" if parts.added[loudest] else "There is none")
         + ("" if share is None else f", {share:.0%} of what is there beside what it inherits"),
         figure,
         _parts_table(layers, parts, whole),

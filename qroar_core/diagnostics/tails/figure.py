@@ -154,7 +154,7 @@ def _headline(diagnosis: Diagnosis, worst: Cell, kept: list[str]) -> str:
     if expected is None:
         return found
     if ratio > expected[1]:
-        return f"{found}, further than any cell with sides swapped ({_times(expected[1])})"
+        return f"{found}, beyond the largest cell with sides swapped ({_times(expected[1])})"
     chance = f"{_times(expected[1])} with sides swapped"
     return f"No tail is inflated beyond chance: {_times(ratio)} at most ({where}), {chance}"
 
