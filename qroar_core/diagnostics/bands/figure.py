@@ -9,7 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from qroar_core.diagnostics.bands.result import BandCost, uneven
-from qroar_core.figures.picture import BAND_AXIS, BLUE, GREY, ORANGE, Picture, band_names, counted_on, framed
+from qroar_core.figures.picture import BAND_AXIS, BLUE, DASHES, GREY, ORANGE, Picture, band_names, counted_on, framed
 from qroar_core.result import LayerBand
 from qroar_core.results import Diagnosis
 from qroar_core.results.band_table import BandRow
@@ -56,21 +56,21 @@ def alone(diagnosis: Diagnosis, prediction: Prediction | None = None) -> Picture
     figure = go.Figure()
     names = band_names(diagnosis.bands)
     for probe, layers in cost.noise.items():
-        figure.add_bar(x=names, y=_pooled([row[:-1] for row in layers]), name=f"{probe} alone",
-                       marker={"color": COLOUR.get(probe, GREY)},
-                       hovertemplate=f"%{{y:.4g}} nats<extra>{probe} alone</extra>")  # fmt: skip
-    for probe in cost.null:
+        figure.add_scatter(x=names, y=_pooled([row[:-1] for row in layers]), name=f"{probe} alone", mode="markers",
+                           marker={"color": COLOUR.get(probe, GREY), "size": 12},
+                           hovertemplate=f"%{{y:.4g}} nats<extra>{probe} alone</extra>")  # fmt: skip
+    for probe, dash in zip(cost.null, DASHES[1:]):
         figure.add_scatter(x=names, y=_null(cost, probe), name=f"null: {probe}, channels dealt at random",
-                           mode="lines+markers", line={"color": GREY, "dash": "dot"},
+                           mode="lines", line={"color": GREY, "dash": dash},
                            hovertemplate=f"%{{y:.4g}} nats<extra>null, {probe}</extra>")  # fmt: skip
     framed(figure, BAND_AXIS, "RMS logit error, nats", log_y=True)
     return Picture(
         _finding(cost),
         figure,
         table(diagnosis, prediction),
-        "K is rounded per token and KV head and all but one band is put back; bars are pooled over the layers that "
-        "turn. The null deals the channels of the same error to the bands at random: a band differs from it where its "
-        "own error, and how it adds up with q, is not that of any channels.",
+        "K is rounded per token and KV head, then all but one band is made exact again; each point is the root mean "
+        "square over the layers with RoPE. The null deals the same channels, with their errors, to the bands at "
+        "random: a band on its line costs what any channels of that number would cost.",
         sample(diagnosis),
     )
 

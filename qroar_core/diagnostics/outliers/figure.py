@@ -5,7 +5,13 @@ from __future__ import annotations
 import pandas as pd
 import plotly.graph_objects as go
 
-from qroar_core.diagnostics.outliers.figure_channels import band_of_channel, channel_names, pair_of_channel, runs
+from qroar_core.diagnostics.outliers.figure_channels import (
+    band_of_channel,
+    channel_names,
+    pair_of_channel,
+    runs,
+    undrawn,
+)
 from qroar_core.diagnostics.tails.figure import NAMES
 from qroar_core.figures.maps import (
     Number,
@@ -17,7 +23,7 @@ from qroar_core.figures.maps import (
     pooled_map,
 )
 from qroar_core.figures.once import once
-from qroar_core.figures.picture import POSITION_AXIS, Picture, bin_names, counted_on, framed, heatmap
+from qroar_core.figures.picture import POSITION_AXIS, Picture, bin_names, framed, heatmap
 from qroar_core.results import Diagnosis
 
 PANELS, COLUMNS = 12, 6  # layers in one overview, and in a row of it
@@ -66,7 +72,7 @@ def layers(diagnosis: Diagnosis, which: str, page: int = 0, picked: int | None =
         table,
         "Each panel is one layer: channels from top to bottom, positions from left to right, brightest where |x| is "
         "largest, of the KV head with the layer's highest peak. Click a panel to see it large.",
-        sample=counted_on(diagnosis.outliers.sample),
+        sample=undrawn(diagnosis.outliers.sample),
     )
 
 
@@ -106,7 +112,7 @@ def channel_map(diagnosis: Diagnosis, which: str, layer: int, head: int) -> Pict
         table.astype({"pair": "Int64", "band": "Int64"}),
         "A bright row is an outlier channel; a row that brightens to the right grows with position. Lines are band "
         f"edges: {twice}.",
-        sample=counted_on(diagnosis.outliers.sample),
+        sample=undrawn(diagnosis.outliers.sample),
     )
 
 

@@ -8,7 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from qroar_core.diagnostics.sample import Sample
+from qroar_core.figures.picture import counted_on
 from qroar_core.results import Diagnosis
+
+
+def undrawn(sample: Sample | None) -> str:
+    """What a figure was counted on that shows nothing dealt at random."""
+    return counted_on(sample and sample.model_copy(update={"error": "", "seed": None}))
 
 
 @dataclass(frozen=True, slots=True)
