@@ -142,3 +142,11 @@ def test_only_the_figure_that_shows_a_drawn_null_speaks_of_draws():
     assert rules.shift(dealt, "k/post").sample == "Counted on 64 tokens; the null was dealt once (seed 0)."
     for plain in (rules.counts(dealt, "k/post"), rules.error_share(dealt), rules.error_by_channel(dealt)):
         assert plain.sample == "Counted on 64 tokens."
+
+
+def test_rows_of_nulls_name_tensors_and_quantizers_in_words():
+    found = with_outliers(error_share={"in force": [[0.5, 0.1], [0.2, None]]}).outliers
+    said = [row.quantity for row in found.null_rows()]
+    assert any(words.startswith("of the channels of K after RoPE that stand out") for words in said)
+    assert any(words.startswith("the setting's quantizer: share of K's error") for words in said)
+    assert not any("k/post" in words or "in force" in words for words in said)

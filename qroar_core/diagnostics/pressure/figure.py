@@ -67,7 +67,7 @@ def _right(change: LogitChange) -> str:
     within = f" ± {change.in_all_error:.2g}" if change.in_all_error else ""
     return (
         f"Right: how far this model's own logits move with it, mean over {LAW_WORDS[change.law]}, by the pairs of one "
-        f"band. All bands together move a logit by {change.in_all:.3g}{within} nats, {_against(change)}. Ring: the "
+        f"band. All together move a logit by {change.in_all:.3g}{within} nats, {_against(change)}. Ring: the "
         f"bound, reached if no pair works against another ({change.in_all_bound:.3g} for all bands). Null: each "
         "pair's part with a random sign."
     )

@@ -57,6 +57,7 @@ def by_position(diagnosis: Diagnosis) -> Picture | None:
         hovertemplate="positions %{x}: %{y:.1f} dB<extra></extra>",
     )  # fmt: skip
     framed(figure, POSITION_AXIS, "SQNR of the layer's output, dB")
+    figure.update_xaxes(nticks=8, tickangle=0)
     known = [i for i, v in enumerate(seen.sqnr_db[-1]) if v is not None]
     return Picture(
         f"Does the output of {layer} drift further with position? {_drift(seen, known[-1] if known else None)}",
