@@ -99,8 +99,8 @@ class Outliers(OutliersByRule):
             for name, shares in of.error_share.items():
                 rows.append(
                     NullRow(diagnostic="Outliers", measured=mean_of(shares), null=mean_of(of.row_share),
-                            quantity=f"{matrix}, {_called(name)}: share of the weights' error on outlier rows, mean over "
-                            "layers and bands", control="as many rows chosen at random")
+                            quantity=f"{matrix}, {_called(name)}: share of the weights' error on outlier rows, mean "
+                            "over layers and bands", control="as many rows chosen at random")
                 )  # fmt: skip
         return rows
 
