@@ -187,7 +187,7 @@ def draw_edges(figure: go.Figure, diagnosis: Diagnosis, panels: int) -> None:
     ])  # fmt: skip
 
 
-def _distinct(named: Mapping[str, Rows]) -> tuple[dict[str, Rows], str]:
+def _distinct(named: Mapping[str, LayerBand]) -> tuple[dict[str, LayerBand], str]:
     """Without the setting's quantizer where its error is that of int8 or int4 cell by cell, and that in words."""
     mine = named.get("in force")
     twin = next((name for name, z in named.items() if name != "in force" and z == mine), None)
