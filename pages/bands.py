@@ -7,14 +7,16 @@ from pages.parts.nulls import nulls
 from pages.parts.show import numbers, picture
 from qroar_core.diagnostics.bands import figure as bands
 
+DIGITS = "%.4g"  # shown; the CSV holds all
+
 st.title("Bands")
 loaded, setting, result = need.diagnosis()
 predicted = predicting.kept(loaded, setting)
 frame, titles, helps = bands.table(result, predicted), bands.titles(), bands.helps()
-shown = {
-    name: st.column_config.Column(titles[name], help=helps[name]) if frame[name].notna().any() else None
-    for name in frame
-}
+known = [name for name in frame if frame[name].notna().any()]
+shown = dict.fromkeys(frame) | {name: st.column_config.Column(titles[name], help=helps[name]) for name in known}
+for name in frame[known].select_dtypes("float"):
+    shown[name] = st.column_config.NumberColumn(titles[name], help=helps[name], format=DIGITS)
 with st.container(border=True):
     st.markdown("#### What does every diagnostic say of each band?")
     numbers(frame, "bands", shown)

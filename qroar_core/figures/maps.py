@@ -54,8 +54,9 @@ def side_by_side(panels: Sequence[Panel], rows: list[str], unit: str, *, middle:
             hover[i] += [*([""] if at else []), *told]
         edges += [column_at(at, c - 0.5, count) for c in range(count + 1)]
         step = -(-count * len(panels) * (2 + max(map(len, panel.columns))) // LABEL_ROOM)
-        ticks += [column_at(at, c, count) for c in range(0, count, step)]
-        names += panel.columns[::step]
+        named = range(0, count - (step > 1 and panel is not panels[-1]), step)  # the next panel's first name is near
+        ticks += [column_at(at, c, count) for c in named]
+        names += [panel.columns[c] for c in named]
         notes.append(_title(panel.title, at))
     gap = int(max(len(panel.columns) for panel in panels) <= GAPS)
     figure = go.Figure(

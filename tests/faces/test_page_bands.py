@@ -1,5 +1,6 @@
 """The Bands page: the table with its columns, what joins it, and files of before the mending on every page."""
 
+import json
 from pathlib import Path
 
 import planted
@@ -31,11 +32,10 @@ def test_the_table_holds_every_column_with_its_name_and_hides_what_is_unknown(lo
     shown = table(app)
     assert shown["int4_noise_nats"].tolist() == [1.0, 2.0]
     assert shown["rho_a_k"].tolist() == pytest.approx([1.0, 1.425])
-    import json
-
     columns = json.loads(app.dataframe[0].proto.columns)
     assert columns["rho_a_k"]["label"] == "ρ_A k"
     assert "on the quantizer's axes" in columns["rho_a_k"]["help"]
+    assert columns["wavelength_min_tokens"]["type_config"]["format"] == "%.4g"
     assert columns["nll_cost_nats"]["hidden"] is True
     assert "hidden" not in columns["int4_noise_nats"] or not columns["int4_noise_nats"]["hidden"]
     assert "measured on the Evidence page, and joins here" in texts(app)

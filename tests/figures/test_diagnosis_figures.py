@@ -266,7 +266,8 @@ def test_amplitude_against_phase_one_point_a_band_joined_to_its_tuned_one():
     assert list(first.customdata) == ["quantized", "tuned"]
     assert (list(null.x), list(null.y)) == (pytest.approx([0.1, 0.2]), pytest.approx([0.1, 0.2]))
     assert null.name.startswith("null: ")
-    assert (first.text[0], second.text[0]) == ("0", "1 · 20% zero")
+    assert (first.text[0], second.text[0]) == ("0", "1")
+    assert "<br>20.00% of its quantized pairs are zero" in second.hovertemplate
     assert PICTURES["pair error"].title.endswith("62% of the error energy is length; at random angles 50%")
     assert len(PICTURES["pair error"].table) == 8
 

@@ -118,3 +118,35 @@ def test_null_rows_hold_what_the_figures_draw():
     assert D.outliers.parameters("iqr") == [1.5, 3.0]
     with pytest.raises(KeyError, match="iqr 9"):
         D.outliers.under("iqr", 9.0)
+
+
+def test_the_settings_own_quantizer_is_drawn_once_where_it_errs_as_a_probe_does():
+    share, channels = [[0.5, 0.1], [0.2, None]], [[0.125] * 8, [0.3, *[0.1] * 7]]
+    twin = with_outliers(error_share={"int4": share, "in force": share},
+                         error_by_channel={"int4": channels, "in force": channels})  # fmt: skip
+    other = with_outliers(error_share={"int4": share, "in force": [[0.5, 0.1], [0.3, None]]},
+                          error_by_channel={"int4": channels, "in force": channels[::-1]})  # fmt: skip
+    for draw, extra in ((rules.error_share, 1), (rules.error_by_channel, 0)):
+        once, both = draw(twin), draw(other)
+        assert "errs as int4 does in every cell" in once.how_to_read
+        assert "errs as" not in both.how_to_read
+        assert "setting's quantizer" not in once.title
+        assert "setting's quantizer" in both.title
+        assert [len(p.figure.layout.annotations) for p in (once, both)] == [1 + extra, 2 + extra]
+        assert "in_force_error" in once.table
+
+
+def test_only_the_figure_that_shows_a_drawn_null_speaks_of_draws():
+    drawn = D.outliers.sample.model_copy(update={"error": "the null was dealt once"})
+    dealt = with_outliers(sample=drawn)
+    assert rules.shift(dealt, "k/post").sample == "Counted on 64 tokens; the null was dealt once (seed 0)."
+    for plain in (rules.counts(dealt, "k/post"), rules.error_share(dealt), rules.error_by_channel(dealt)):
+        assert plain.sample == "Counted on 64 tokens."
+
+
+def test_rows_of_nulls_name_tensors_and_quantizers_in_words():
+    found = with_outliers(error_share={"in force": [[0.5, 0.1], [0.2, None]]}).outliers
+    said = [row.quantity for row in found.null_rows()]
+    assert any(words.startswith("of the channels of K after RoPE that stand out") for words in said)
+    assert any(words.startswith("the setting's quantizer: share of K's error") for words in said)
+    assert not any("k/post" in words or "in force" in words for words in said)

@@ -18,8 +18,8 @@ OVER = {
     None: "mean squared error of the pair",  # an older file
 }
 NORMALISED = {
-    "step": "Each pair's error is divided by the squared step it was rounded with (the mean over its two coordinates; "
-    "behind a Hadamard rotation that of its vector; of 8-bit floats the distance between the levels around a value). ",
+    "step": "Each pair's error is divided by the squared step it was rounded with (mean of its two coordinates; behind "
+    "a Hadamard rotation that of its vector; of 8-bit floats the distance between levels). ",
     "error": "Weights have no step on K, so each pair's error is divided by the mean squared error of its head's "
     "vector at that token. ",
     None: "",
@@ -75,9 +75,8 @@ def _how_to_read(seen: Anisotropy) -> str:
     if seen.null is None:
         return "A flat line is an isotropic quantizer. RoPE turns a pair, so its error changes along the text."
     return (
-        "Error by where K's pairs stand after RoPE, from 0° (all on the first axis) over 45° to 90° (all on the "
-        f"second). {NORMALISED[seen.over]}A flat line is a quantizer whose error does not see the angle. The null "
-        "(grey, dotted) is such noise, normal and as large as rounding makes it, at the same pairs: what its worst "
-        "angle exceeds its best by is chance. The title gives the largest of all layers and bands; lines are means "
-        "over layers."
+        "Error by where K's pairs stand after RoPE, from 0° (all on the first axis) to 90° (all on the second). "
+        f"{NORMALISED[seen.over]}A flat line does not depend on the angle. The null (grey, dotted) is normal noise as "
+        "large as the rounding's, at the same pairs: what it varies by is chance. Lines are means over layers, the "
+        "title gives the largest of all layers and bands."
     )

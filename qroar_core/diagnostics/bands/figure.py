@@ -6,7 +6,7 @@ import math
 from statistics import fmean
 
 import pandas as pd
-import plotly.graph_objects as go
+from plotly.subplots import make_subplots
 
 from qroar_core.diagnostics.bands.result import BandCost, uneven
 from qroar_core.figures.picture import BAND_AXIS, BLUE, GREY, ORANGE, Picture, band_names, counted_on, framed
@@ -16,6 +16,7 @@ from qroar_core.results.band_table import BandRow
 from qroar_core.results.prediction import Prediction
 
 COLOUR = {"int8": BLUE, "int4": ORANGE}
+NULL = "null: channels dealt to bands at random"
 EVEN = "No band makes more logit noise alone than as many channels at random"
 UNKNOWN = "What does each band do to the logits when it alone is rounded?"
 
@@ -54,24 +55,24 @@ def alone(diagnosis: Diagnosis, prediction: Prediction | None = None) -> Picture
     cost = diagnosis.band_cost
     if cost is None:
         return None
-    figure = go.Figure()
     names = band_names(diagnosis.bands)
-    for probe, layers in cost.noise.items():
-        figure.add_bar(x=names, y=_pooled([row[:-1] for row in layers]), name=f"{probe} alone",
+    figure = make_subplots(1, len(cost.noise), horizontal_spacing=0.12)
+    for col, (probe, layers) in enumerate(cost.noise.items(), 1):
+        figure.add_bar(x=names, y=_pooled([row[:-1] for row in layers]), name=f"{probe} alone", row=1, col=col,
                        marker={"color": COLOUR.get(probe, GREY)},
                        hovertemplate=f"%{{y:.4g}} nats<extra>{probe} alone</extra>")  # fmt: skip
-    for probe in cost.null:
-        figure.add_scatter(x=names, y=_null(cost, probe), name=f"null: {probe}, channels dealt at random",
-                           mode="lines+markers", line={"color": GREY, "dash": "dot"},
-                           hovertemplate=f"%{{y:.4g}} nats<extra>null, {probe}</extra>")  # fmt: skip
-    framed(figure, BAND_AXIS, "RMS logit error, nats", log_y=True)
+        if probe in cost.null:
+            figure.add_scatter(x=names, y=_null(cost, probe), name=NULL, legendgroup=NULL, showlegend=col == 1, row=1,
+                               col=col, mode="lines+markers", line={"color": GREY, "dash": "dot"},
+                               hovertemplate=f"%{{y:.4g}} nats<extra>null, {probe}</extra>")  # fmt: skip
+    framed(figure, BAND_AXIS, "RMS logit error, nats")
     return Picture(
         _finding(cost),
         figure,
         table(diagnosis, prediction),
-        "K is rounded per token and KV head and all but one band is put back; bars are pooled over the layers that "
-        "turn. The null deals the channels of the same error to the bands at random: a band differs from it where its "
-        "own error, and how it adds up with q, is not that of any channels.",
+        "K is rounded per token and KV head, then all but one band is made exact again; each bar is the root mean "
+        "square over the layers with RoPE. The null deals the same channels, with their errors, to the bands at "
+        "random: a band on its line costs what any channels of that number would cost.",
         sample(diagnosis),
     )
 

@@ -29,7 +29,7 @@ def scores(diagnosis: Diagnosis) -> Picture | None:
     figure.add_trace(map_of_layers, row=1, col=2)
     framed(figure, "query position, tokens", "")
     figure.update_xaxes(type="log", row=1, col=1)
-    figure.update_xaxes(type="category", row=1, col=2)
+    figure.update_xaxes(type="category", nticks=8, tickangle=0, row=1, col=2)
     figure.update_yaxes(title_text="standard deviation over keys, nats", type="log", row=1, col=1)
     figure.update_yaxes(autorange="reversed", row=1, col=2)
     rows = [("all", noise.logit_std, noise.noise_std, noise.null.noise_std)] + [

@@ -5,7 +5,12 @@ from __future__ import annotations
 import pandas as pd
 import plotly.graph_objects as go
 
-from qroar_core.diagnostics.outliers.figure_channels import band_of_channel, channel_names, pair_of_channel, runs
+from qroar_core.diagnostics.outliers.figure_channels import (
+    band_of_channel,
+    channel_names,
+    pair_of_channel,
+    runs,
+)
 from qroar_core.diagnostics.tails.figure import NAMES
 from qroar_core.figures.maps import (
     Number,

@@ -125,11 +125,11 @@ def error_share(diagnosis: Diagnosis) -> Picture:
     """Share of each band's quantization error that outlier entries carry, quantizer by quantizer."""
     found = diagnosis.outliers
     columns = [str(b.index) for b in diagnosis.bands]
-    panels = [Panel(f"of the {_short(name)} error", z, columns, "band", "band")
-              for name, z in found.error_share.items()]  # fmt: skip
+    shown, twice = _distinct(found.error_share)
+    panels = [Panel(f"of the {_short(name)} error", z, columns, "band", "band") for name, z in shown.items()]
     panels.append(Panel("null: of the entries", found.entry_share, columns, "band", "band"))
     named = {f"{name.replace(' ', '_')}_error": z for name, z in found.error_share.items()}
-    means = {name: mean_of(z) or 0.0 for name, z in found.error_share.items()}
+    means = {name: mean_of(z) or 0.0 for name, z in shown.items()}
     parts = " and ".join(f"{mean:.1%} of the {_error(name)}" for name, mean in means.items())
     return Picture(
         f"Outliers are {mean_of(found.entry_share) or 0:.1%} of the entries and carry {parts}",
@@ -138,7 +138,7 @@ def error_share(diagnosis: Diagnosis) -> Picture:
         f"Squared error of K on outlier entries over all of it, by layer and band (rule: {rule_words(diagnosis)}, over "
         "all entries of a head; its limit is known to 2.2 %); the title gives means over layers and bands. Null: as "
         "many entries chosen at random carry their own share. Above it, outliers are rounded worse than the rest; "
-        "below it, the rest pays for their range.",
+        f"below it, the rest pays for their range.{twice}",
         sample=counted_on(found.sample, estimates=False),
     )
 
@@ -151,6 +151,7 @@ def error_by_channel(diagnosis: Diagnosis) -> Picture | None:
         return None
     even = {name: [[None if v is None else v * len(row) for v in row] for row in z]
             for name, z in found.error_by_channel.items()}  # fmt: skip
+    even, twice = _distinct(even)
     columns = [str(c) for c in range(diagnosis.head_dim)]
     panels = [Panel(f"{_short(name)} error", z, columns, "channel of the head", "channel") for name, z in even.items()]
     figure = side_by_side(panels, diagnosis.layer_names(), "times an even share")
@@ -172,7 +173,7 @@ def error_by_channel(diagnosis: Diagnosis) -> Picture | None:
         table,
         "Squared rounding error of every channel, of all KV heads, over what it would be if all channels carried the "
         "same; the null is 1. Lines are band edges. A quantizer with one step for all channels rounds them about "
-        "alike, whatever their magnitude, unless they are smaller than the step.",
+        f"alike, whatever their magnitude, unless they are smaller than the step.{twice}",
         sample=counted_on(found.sample, estimates=False),
     )
 
@@ -184,6 +185,16 @@ def draw_edges(figure: go.Figure, diagnosis: Diagnosis, panels: int) -> None:
         for panel in range(panels) for run in runs(diagnosis) if run.first > 0
         for x in [column_at(panel, run.first - 0.5, diagnosis.head_dim)]
     ])  # fmt: skip
+
+
+def _distinct(named: Mapping[str, LayerBand]) -> tuple[dict[str, LayerBand], str]:
+    """Without the setting's quantizer where its error is that of int8 or int4 cell by cell, and that in words."""
+    mine = named.get("in force")
+    twin = next((name for name, z in named.items() if name != "in force" and z == mine), None)
+    if twin is None:
+        return dict(named), ""
+    said = f" The setting's quantizer errs as {twin} does in every cell, so it is not drawn again."
+    return {name: z for name, z in named.items() if name != "in force"}, said
 
 
 def _error(quantizer: str) -> str:

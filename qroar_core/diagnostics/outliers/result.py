@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from qroar_core.diagnostics.null import NullRow
 from qroar_core.diagnostics.sample import Sample
+from qroar_core.diagnostics.tails.result import WORDS
 from qroar_core.result import LayerBand, Number, PerBand, Result
 
 
@@ -85,23 +86,27 @@ class Outliers(OutliersByRule):
         for which, (mean, low, high) in self.share_null.items():
             rows.append(
                 NullRow(diagnostic="Outliers", measured=self.share_of_both(which), null=mean, low=low, high=high,
-                        quantity=f"of the channels of {which} that stand out early or late, the share that does both",
+                        quantity=f"of the channels of {WORDS[which]} that stand out early or late, the share of both",
                         control="the same positions dealt at random to two groups of the same sizes")
             )  # fmt: skip
         for name, shares in self.error_share.items() if self.sample is not None else ():
             rows.append(
                 NullRow(diagnostic="Outliers", measured=mean_of(shares), null=mean_of(self.entry_share),
-                        quantity=f"{name}: share of K's error on outlier entries, mean over layers and bands",
+                        quantity=f"{_called(name)}: share of K's error on outlier entries, mean over layers and bands",
                         control="as many entries chosen at random")
             )  # fmt: skip
         for matrix, of in self.matrices.items():
             for name, shares in of.error_share.items():
                 rows.append(
                     NullRow(diagnostic="Outliers", measured=mean_of(shares), null=mean_of(of.row_share),
-                            quantity=f"{matrix}, {name}: share of the weights' error on outlier rows, mean over layers "
-                            "and bands", control="as many rows chosen at random")
+                            quantity=f"{matrix}, {_called(name)}: share of the weights' error on outlier rows, mean "
+                            "over layers and bands", control="as many rows chosen at random")
                 )  # fmt: skip
         return rows
+
+
+def _called(quantizer: str) -> str:
+    return "the setting's quantizer" if quantizer == "in force" else quantizer
 
 
 def mean_of(table: LayerBand) -> Number:

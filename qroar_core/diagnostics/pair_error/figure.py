@@ -31,13 +31,14 @@ def amplitude_and_phase(diagnosis: Diagnosis, tuned: Diagnosis | None = None) ->
     for band in range(len(seen.amplitude)):
         phase, amplitude = zip(*(points[name][band] for name in names), strict=True)
         lost = zeroed[band] if zeroed else None
-        label = f"{band} · {lost:.0%} zero" if lost is not None and lost >= 0.005 else str(band)
+        to_zero = "" if lost is None else f"<br>{lost:.2%} of its quantized pairs are zero"
         figure.add_scatter(
             x=phase, y=amplitude, mode="lines+markers+text", showlegend=False, customdata=names,
-            text=[label, *[""] * (len(names) - 1)], textposition="top right", line={"color": GREY, "width": 1},
+            text=[str(band), *[""] * (len(names) - 1)], textposition="top right", line={"color": GREY, "width": 1},
             marker={"color": colour_of(band, len(seen.amplitude)), "size": 13,
                     "symbol": ["circle", "diamond-open"][: len(names)], "line": {"width": 2}},
-            hovertemplate=f"band {band}, %{{customdata}}<br>angle %{{x:.4g}} rad<br>length %{{y:.4g}}<extra></extra>",
+            hovertemplate=f"band {band}, %{{customdata}}<br>angle %{{x:.4g}} rad<br>length %{{y:.4g}}{to_zero}"
+            "<extra></extra>",
         )  # fmt: skip
     if null:
         figure.add_scatter(

@@ -50,8 +50,8 @@ def by_band(diagnosis: Diagnosis) -> Picture:
         found if any(plain) else "No interpolation presses on these bands",
         figure,
         _table(bands, change),
-        f"Left: {ANGLE_WORDS}, mean over a band's pairs and the distances in {diagnosis.length:,} tokens. Its null "
-        f"is 0: the native RoPE. {_right(change) if change else OLD_RIGHT}",
+        f"Left: {ANGLE_WORDS}, mean over pairs and distances in {diagnosis.length:,} tokens; the null, native "
+        f"RoPE, is 0. {_right(change) if change else OLD_RIGHT}",
         counted_on(change.sample if change else None),
     )
 
@@ -66,11 +66,10 @@ def _right(change: LogitChange) -> str:
     """The right side in words: what is shown, what bounds it, and what the null says of it."""
     within = f" ± {change.in_all_error:.2g}" if change.in_all_error else ""
     return (
-        f"Right: how far the logits of this model's own q and k move with it, mean over {LAW_WORDS[change.law]}, by "
-        f"the pairs of one band. All bands together move a logit by {change.in_all:.3g}{within} nats, "
-        f"{_against(change)}. The ring is the upper bound that pairs reach only if none works against another "
-        f"({change.in_all_bound:.3g} for all bands); the dotted line, the null, is the same parts of the logit, each "
-        "pair's with a random sign."
+        f"Right: how far this model's own logits move with it, mean over {LAW_WORDS[change.law]}, by the pairs of one "
+        f"band. All together move a logit by {change.in_all:.3g}{within} nats, {_against(change)}. Ring: the "
+        f"bound, reached if no pair works against another ({change.in_all_bound:.3g} for all bands). Null: each "
+        "pair's part with a random sign."
     )
 
 

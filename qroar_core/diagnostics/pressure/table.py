@@ -10,7 +10,7 @@ from qroar_core.diagnostics.pressure.observe import PressureRecorder
 from qroar_core.diagnostics.pressure.result import LogitChange
 from qroar_core.diagnostics.sample import Sample
 
-ERROR = "the standard error is over rows and takes them as drawn independently, which is on the safe side"
+ERROR = "the standard error takes rows as drawn independently, which overstates it"
 
 
 def logit_change_of(recorder: PressureRecorder, layers: Sequence[int]) -> tuple[LogitChange, list[float]]:

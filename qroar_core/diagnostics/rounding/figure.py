@@ -30,16 +30,14 @@ def lengths(diagnosis: Diagnosis) -> Picture | None:
                                line={"color": GREY, "dash": "dot" if what == "mean" else "dash"})  # fmt: skip
     framed(figure, "layer", "length after over before, minus 1")
     how = (
-        "Length of the whole vector of a token and head after RoPE, quantized against exact: the mean is a bias, the "
-        "root mean square how far single lengths are off; over KV heads. The null is the same errors with each pair's "
-        "turned to a random angle, which lengthens vectors a little (by about half the squared relative error)."
+        "Length of a head's whole vector after RoPE, quantized over exact, minus 1, of all tokens and KV heads. The "
+        "null turns each pair's error to a random angle, which lengthens vectors a little."
     )
     for name, tensor in seen.tensors().items():
         how += _ends(name, tensor, diagnosis)
     how += (
-        " The table holds, by layer and KV head, the largest and root mean square difference of a coordinate, the 0.99 "
-        "quantile of the difference over the value itself (1 where a value becomes zero), and the largest difference "
-        "over the largest coordinate of its vector; then the differences by band."
+        " The table adds the differences of single coordinates: largest, root mean square, 0.99 quantile over the "
+        "value itself (1: it became zero), and largest over the vector's largest."
     )
     return Picture(_title(seen.k), figure, _table(diagnosis), how, counted_on(seen.sample))
 

@@ -62,6 +62,7 @@ def by_position(diagnosis: Diagnosis) -> Picture | None:
         hovertemplate="positions %{x}: %{y:.1f} dB<extra></extra>",
     )  # fmt: skip
     framed(figure, POSITION_AXIS, "SQNR of the layer's output, dB")
+    figure.update_xaxes(nticks=8, tickangle=0)
     known = [i for i, v in enumerate(seen.sqnr_db[-1]) if v is not None]
     return Picture(
         f"Does the output of {layer} drift further with position? {_drift(seen, known[-1] if known else None)}",
@@ -109,12 +110,10 @@ def accumulation(diagnosis: Diagnosis) -> Picture | None:
         + ("" if share is None else f", {share:.0%} of what is there beside what it inherits"),
         figure,
         _parts_table(layers, parts, whole),
-        "Left: the error that enters each layer (inherited), what changes in it up to the layer's output (added; what "
-        "the layer makes of an inherited error counts here), and the whole, each over the energy of the reference's "
-        f"output.{between} Right: added over added and inherited. The cross term closes the sum; below zero a layer "
-        "takes back part of what it inherits. The grey lines are the nulls: one in the number of layers so far, as if "
-        "every layer added the same energy, and a band around zero, as if the sign of what is added were drawn for "
-        "each row.",
+        "Left: the error that enters a layer (inherited), what the layer changes in it (added) and the whole, over the "
+        f"energy of the reference's output.{between} Right: added over added plus inherited; the cross term closes the "
+        "sum, and below zero a layer takes back part of what it inherits. Nulls: every layer adds the same energy "
+        "(dotted line), or the sign of what is added is drawn for each row (band around zero).",
         counted_on(seen.sample),
     )
 

@@ -13,7 +13,7 @@ from walk import LONG, PAGES, ROOT, SHORT, go
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 WIDTHS = (1280, 1920, 2560)
-FIGURES = {"Learn": 7, "Bands": 1, "Pressure": 6, "Tails": 3, "Outliers": 4, "Noise": 7, "Tune": 2, "Evaluate": 6}
+FIGURES = {"Learn": 7, "Bands": 1, "Pressure": 6, "Tails": 4, "Outliers": 11, "Noise": 11, "Tune": 2, "Evaluate": 6}
 FOCUS = """() => {
   const e = document.activeElement;
   const labels = e.getAttribute('aria-labelledby');
