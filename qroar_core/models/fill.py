@@ -170,8 +170,8 @@ def _refuse_double(model: nn.Module, used: Mapping[str, StoredTensor], where: st
 def refuse_non_finite(model: nn.Module, where: str) -> None:
     """Raises BadCheckpoint where a parameter holds NaN or infinity."""
     for name, parameter in model.named_parameters():
-        ends = torch.aminmax(parameter.detach()) if parameter.numel() else ()  # NaN comes through; no copy
-        if not all(math.isfinite(end) for end in ends):
+        ends = torch.aminmax(parameter) if parameter.numel() else ()  # NaN comes through; no copy
+        if not all(math.isfinite(end.item()) for end in ends):
             raise BadCheckpoint(
                 f"{name} holds NaN or infinity in {str(parameter.dtype).removeprefix('torch.')}",
                 where=where,
