@@ -61,10 +61,10 @@ class Recorders:
         propagates = rounding.quant.changes_projections
         compares = propagates or rounding.rounds_keys(frame.length)
         halves = compared(frame.short_bins(plan.short_length), frame.bins.count)
-        deal = Deal(frame.bins, *halves, plan.spec.null_draws, plan.spec.seed) if halves else None
+        deal = Deal(frame.bins, *halves, frame.spec.null_draws, frame.spec.seed) if halves else None
         return cls(
             OutlierRecorder(frame, deal, rounding.rounds_logits),
-            DilationRecorder(frame, plan.spec.seed, plan.spec.null_draws),
+            DilationRecorder(frame),
             PressureRecorder(frame, turnings),
             AnisotropyRecorder(frame) if compares else None,
             PairErrorRecorder(frame) if compares else None,

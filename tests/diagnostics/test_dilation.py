@@ -13,6 +13,7 @@ from qroar_core.diagnostics.frame import Frame
 from qroar_core.diagnostics.outliers.measure import ChannelMeter
 from qroar_core.maths.positions import PositionBins, dealt
 from qroar_core.maths.rope import cos_sin, pair_norm, rotate
+from qroar_core.specs import DiagnosisSpec
 
 HEADS, KV, D, L, BINS = 4, 2, 8, 64, 4
 BAND = torch.tensor([0, 0, 1, 1, 1, -1, 1, 0])
@@ -135,7 +136,7 @@ def found_of(x, length, draws=3):
         def channel_band(self, bands):
             return BAND
 
-    recorder = DilationRecorder(Frame(Geometry(), (), length, bins, (), 1, {}), seed=1, draws=draws)
+    recorder = DilationRecorder(Frame(Geometry(), (), length, bins, (), 1, {}, DiagnosisSpec(seed=1, null_draws=draws)))
     maps = ChannelMeter(KV, D, bins)
     for start in range(0, length, 100):
         part = x[:, start : start + 100]

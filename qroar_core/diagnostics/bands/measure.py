@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from qroar_core.maths.meters import home
+from qroar_core.maths.running_softmax import grown
 from qroar_core.maths.softmax_rule import SoftmaxRule
 
 KEY_BLOCK = 1024  # keys taken at once, whatever the chunk: the sums do not depend on it
@@ -59,20 +60,12 @@ class _Softmaxes:
     def add(self, part: int, logits: Tensor, error: Tensor, before: Tensor, weight: Tensor) -> None:
         """One part's error (H, R, N) on logits (H, R, N), -inf where a key is not seen."""
         self.cross[part] = self.cross[part] * before + (weight * error).sum(-1)
-        _, self.top_hat[part], self.z_hat[part], _ = _grown(self.top_hat[part], self.z_hat[part], logits + error)
+        _, self.top_hat[part], self.z_hat[part], _ = grown(self.top_hat[part], self.z_hat[part], logits + error)
 
     def kl(self) -> Tensor:
         """(parts,): KL = -E[e] - ln Z + ln Z^, mean over heads and rows; rounding may dip below 0."""
         exact, moved = self.top + self.z.log(), self.top_hat + self.z_hat.log()
         return (moved - exact - self.cross / self.z).clamp(min=0).mean((1, 2))
-
-
-def _grown(top: Tensor, z: Tensor, logits: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """exp(logits - new top), new top, new sum, and the factor that turns old sums into new ones."""
-    new = torch.maximum(top, logits.amax(-1))
-    at = new.masked_fill(new.isinf(), 0.0)  # a row that has seen nothing yet
-    weight, before = (logits - at[..., None]).exp(), (top - at).exp()
-    return weight, new, z * before + weight.sum(-1), before
 
 
 def part_costs(q: Tensor, rows: Tensor, k: Tensor, rounded: Callable[[Tensor], Tensor], parts: Sequence[Tensor],
@@ -116,7 +109,7 @@ def _block(sums: _Softmaxes, at: slice, q: Tensor, k: Tensor, error: Tensor, par
                       sums.cross[:, :, at], sums.square[:, at], sums.count[at])  # fmt: skip
     raw = _logits(q, k)
     logits = raw if rule.softcap is None else rule.capped(raw)
-    weight, top, z, before = _grown(mine.top, mine.z, logits.masked_fill(~visible, -torch.inf))
+    weight, top, z, before = grown(mine.top, mine.z, logits.masked_fill(~visible, -torch.inf))
     mine.count += visible.sum(1).double() * len(q)
     for part, channels in enumerate(parts):
         if len(channels) == 0:

@@ -16,16 +16,15 @@ class DilationRecorder:
     """Quantiles of |k| after RoPE of every layer, and the null of its range by position."""
 
     frame: Frame
-    seed: int = 0
-    draws: int = 1
     quantiles: list[QuantilesByPosition] = field(init=False)
     nulls: list[DealtRange] = field(init=False)
 
     def __post_init__(self) -> None:
         frame, layers = self.frame, range(self.frame.geometry.n_layers)
+        seed, draws = frame.spec.seed, frame.spec.null_draws
         self.quantiles = [QuantilesByPosition(frame.bins, frame.channel_band) for _ in layers]
         self.nulls = [
-            DealtRange(frame.geometry.n_kv_heads, frame.bins, frame.channel_band, self.seed, self.draws) for _ in layers
+            DealtRange(frame.geometry.n_kv_heads, frame.bins, frame.channel_band, seed, draws) for _ in layers
         ]
 
     def on_chunk(self, chunk: Chunk) -> None:

@@ -28,13 +28,14 @@ def dilation_of(maps: Sequence[ChannelMeter], seen: DilationRecorder, channel_ba
     """
     found = [dilation(meter.result(), channel_band, reference) for meter in maps]
     by_bin = [meter.result(QUANTILES) for meter in seen.quantiles]  # (q, bins, bands) each
+    asked = seen.frame.spec
     return Dilation(
         absmax=listed(torch.stack([f.absmax.amax(0) for f in found])),
         rms=listed(torch.stack([f.rms.square().mean(0).sqrt() for f in found])),
         bits_lost=listed(torch.stack([f.bits_lost.amax(0) for f in found])),
         quantiles={str(q): listed(torch.stack([t[i].T for t in by_bin])) for i, q in enumerate(QUANTILES)},
         null=_null(seen, reference),
-        sample=Sample(tokens=seen.frame.length, seed=seen.seed, error=null_drawn(seen.draws)),
+        sample=Sample(tokens=seen.frame.length, seed=asked.seed, error=null_drawn(asked.null_draws)),
     )
 
 

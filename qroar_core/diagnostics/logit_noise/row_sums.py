@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from qroar_core.maths.running_softmax import grown
+
 
 class RowSums:
     """Running sums of query rows over blocks of keys: squared noise, and both softmaxes for the KL.
@@ -33,9 +35,9 @@ class RowSums:
         """Add logits and noise (H, R, N), float64, where visible (R, N)."""
         here = (slice(None), block)
         logits = logits.masked_fill(~visible, -torch.inf)
-        weight, self.top[here], self.z[here], before = _grown(self.top[here], self.z[here], logits)
+        weight, self.top[here], self.z[here], before = grown(self.top[here], self.z[here], logits)
         self.cross[here] = self.cross[here] * before - (weight * noise).sum(-1)
-        _, self.top_hat[here], self.z_hat[here], _ = _grown(self.top_hat[here], self.z_hat[here], logits + noise)
+        _, self.top_hat[here], self.z_hat[here], _ = grown(self.top_hat[here], self.z_hat[here], logits + noise)
 
     def add_moments(self, block: slice, logits: Tensor, noise: Tensor, visible: Tensor) -> None:
         """Add logits and noise (H, R, N), float64, before a cap."""
@@ -50,11 +52,3 @@ class RowSums:
         mean = self.moments / (self.count / self.moments.shape[1])
         variances = (mean[1::2] - mean[::2].square()).clamp(min=0).mean(1)  # (2, rows)
         return torch.cat([rows[:, None].double(), (self.square / self.count).T, kl[:, None], variances.T], 1)
-
-
-def _grown(top: Tensor, z: Tensor, logits: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """exp(logits - new top), new top, new sum, and the factor that turns old sums into new ones."""
-    new = torch.maximum(top, logits.amax(-1))
-    at = new.masked_fill(new.isinf(), 0.0)  # a row that has seen nothing yet
-    weight, before = (logits - at[..., None]).exp(), (top - at).exp()
-    return weight, new, z * before + weight.sum(-1), before
