@@ -3,6 +3,7 @@
 import streamlit as st
 
 from pages.parts import session
+from pages.parts.queue import queue
 
 st.set_page_config(page_title="Q-ROAR", page_icon=":material/graphic_eq:", layout="wide")
 PAGES = {
@@ -29,4 +30,5 @@ PAGES = {
 }
 page = st.navigation(PAGES)
 session.enter()
+queue()
 page.run()

@@ -5,6 +5,7 @@ from dataclasses import replace
 import streamlit as st
 
 from pages.parts import forms, session
+from pages.parts.elsewhere import marked
 from pages.parts.evaluated import evaluated
 from pages.parts.follow import delivered
 from pages.parts.side_by_side import side_by_side
@@ -23,7 +24,7 @@ if spec != setting.evaluation:
     session.choose(replace(session.choice(), evaluation=spec))
     setting = replace(setting, evaluation=spec)
 
-outcome = searching.result(loaded, setting)
+outcome = marked(searching.key(loaded, setting))
 if outcome is None:
     st.info("No scales are tuned under this setting yet: this compares the reference with the quantized model only.")
     st.page_link("pages/tune.py", label="Tune first", icon=":material/arrow_back:")

@@ -4,6 +4,7 @@ import streamlit as st
 
 from pages.parts import predicting, session
 from pages.parts.controlled import controls
+from pages.parts.elsewhere import marked
 from pages.parts.follow import delivered
 from pages.parts.replicated import replication
 from pages.parts.strip import strip
@@ -13,7 +14,7 @@ st.title("Evidence")
 loaded, setting = session.require_model()
 strip(loaded, setting)
 
-controls(loaded, setting, searching.result(loaded, setting))
+controls(loaded, setting, marked(searching.key(loaded, setting)))
 st.divider()
 replication(loaded, setting)
 st.divider()

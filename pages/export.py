@@ -3,6 +3,7 @@
 import streamlit as st
 
 from pages.parts import exported, recipes, session
+from pages.parts.elsewhere import marked
 from pages.parts.strip import strip
 from pages.parts.work import evaluating, searching
 
@@ -10,7 +11,7 @@ st.title("Export")
 loaded, setting = session.require_model()
 strip(loaded, setting)
 
-outcome = searching.result(loaded, setting)
+outcome = marked(searching.key(loaded, setting))
 proof = evaluating.result(loaded, setting, outcome) if outcome else None
 offered = recipes.offered(loaded, setting, outcome, proof)
 picked = st.selectbox("Scales to export", list(offered), key="export scales")

@@ -3,6 +3,7 @@
 import streamlit as st
 
 from pages.parts import session
+from pages.parts.elsewhere import marked
 from pages.parts.follow import delivered
 from pages.parts.retrieval_form import prompt_count, retrieval_form
 from pages.parts.retrieved import retrieved
@@ -16,7 +17,7 @@ strip(loaded, setting)
 st.markdown("A number is hidden in held-out text and asked for at the end, under every condition alike.")
 spec = retrieval_form(loaded, setting)
 
-outcome = searching.result(loaded, setting)
+outcome = marked(searching.key(loaded, setting))
 if outcome is None:
     st.info("No scales are tuned under this setting yet: this compares the reference with the quantized model only.")
     st.page_link("pages/tune.py", label="Tune first", icon=":material/arrow_back:")

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import streamlit as st
 
-from pages.parts import cards, model_picker, session, setting_form, strip
+from pages.parts import cards, model_picker, session, setting_form
 from pages.parts.follow import delivered
 from pages.parts.quant_form import quant_form
 from pages.parts.watch import watch
@@ -48,7 +48,6 @@ if bands != setting.search.bands:
 if now != session.choice():
     session.choose(now)
     st.rerun()
-strip.busy(loaded)
 delivered()
 with st.expander("Everything about the model"):
     cards.model_table(loaded)

@@ -10,8 +10,6 @@ from pages.parts.show import numbers, picture
 from pages.parts.strip import strip
 from pages.parts.tune.desk import desk
 from pages.parts.tune.searched import searched
-from pages.parts.watch import watch
-from pages.parts.work import patching
 from qroar_core.figures import search_trace
 
 st.title("Tune")
@@ -25,7 +23,6 @@ if spec != setting.search:
     session.choose(replace(session.choice(), search=spec))
     st.rerun()
 outcome = searched(loaded, setting, said)
-watch(patching.key(loaded))
 desk(loaded, setting, outcome)
 
 if outcome is not None:

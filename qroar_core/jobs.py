@@ -11,71 +11,22 @@ A shelf (the runs on disk) answers for keys that no job in memory has; `keep` pu
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from qroar_core.errors import Cancelled, QRoarError
+from qroar_core.job import Job, Snapshot, State
 from qroar_core.progress import Step, cancellable
 
-State = Literal["queued", "running", "done", "failed", "cancelled"]
 KEPT = 32  # finished jobs, results included, that stay until newer ones push them out
-KEPT_DETAILS = 4000  # of Step.detail per job; the oldest go first
 ESTIMATE_FROM = 0.02  # share of a job done before its time left is worth saying
 
 log = logging.getLogger("qroar.jobs")
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """What a face may know of a job at one moment. Seconds are wall seconds.
-
-    `seconds_left` is of the current pass, whose steps count towards one total. `behind` names the job it
-    waits for, `error` is the one line of a failed job, `warning` that of a result that could not be written
-    down, `details` the `Step.detail` values so far, oldest first. `ended`: monotonic seconds, 0 from a shelf.
-    """
-
-    key: Hashable
-    label: str
-    device: str
-    state: State
-    step: Step | None
-    seconds: float
-    seconds_left: float | None
-    cancelling: bool
-    behind: str
-    error: str
-    details: tuple[Any, ...]
-    warning: str = ""
-    ended: float = 0.0
-
-    @property
-    def active(self) -> bool:
-        """True while the job is queued or running."""
-        return self.state in ("queued", "running")
-
-
-@dataclass(slots=True, eq=False)
-class _Job:
-    key: Hashable
-    label: str
-    device: str
-    call: Callable[..., Any] | None
-    keep: Callable[[Any, float], None] | None = None
-    state: State = "queued"
-    step: Step | None = None
-    details: deque = field(default_factory=lambda: deque(maxlen=KEPT_DETAILS))
-    started: float = 0.0
-    passed: float = 0.0  # when the current pass began
-    ended: float = 0.0
-    result: Any = None
-    error: str = ""
-    warning: str = ""
-    cancel: threading.Event = field(default_factory=threading.Event)
 
 
 class Manager:
@@ -84,24 +35,27 @@ class Manager:
     def __init__(self, kept: int = KEPT, shelf: Callable[[Hashable], Any] = lambda key: None) -> None:
         self._kept, self._shelf = kept, shelf
         self._lock = threading.Lock()
-        self._jobs: OrderedDict[Hashable, _Job] = OrderedDict()
-        self._queues: dict[str, deque[_Job]] = {}
-        self._running: dict[str, _Job] = {}
+        self._jobs: OrderedDict[Hashable, Job] = OrderedDict()
+        self._queues: dict[str, deque[Job]] = {}
+        self._running: dict[str, Job] = {}
         self._workers: dict[str, threading.Thread] = {}
 
     def submit(self, key: Hashable, stage: Callable[..., Any], *args: Any, label: str, device: str = "cpu",
                again: bool = False, keep: Callable[[Any, float], None] | None = None,
-               **kwargs: Any) -> Snapshot:  # fmt: skip
-        """Queue `stage(*args, on_step=..., **kwargs)` unless `key` is already queued, running or done.
+               needs: tuple[Hashable, ...] = (), **kwargs: Any) -> Snapshot:  # fmt: skip
+        """Queue `stage(*args, *results, on_step=..., **kwargs)` unless `key` is already queued, running or done.
 
-        A failed or cancelled job is started anew; with `again` a finished one too. `keep(result, seconds)` is
-        called in the worker once the stage is done; if it fails, the result stays in memory with a warning.
+        `results` are those of the jobs that it `needs`, by their keys; without one of them it fails and says which:
+        a result never rests on something that was cancelled. A failed or cancelled job is started anew; with `again`
+        a finished one too. `keep(result, seconds)` is called in the worker once the stage is done; if it fails, the
+        result stays in memory with a warning.
         """
         self._recall(key)
         with self._lock:
             job = self._jobs.get(key)
             if job is None or job.state in ("failed", "cancelled") or (again and job.state == "done"):
-                job = _Job(key, label, device, lambda on_step: stage(*args, on_step=on_step, **kwargs), keep)
+                call = lambda results, on_step: stage(*args, *results, on_step=on_step, **kwargs)  # noqa: E731
+                job = Job(key, label, device, call, keep, needs)
                 self._jobs[key] = job
                 self._jobs.move_to_end(key)
                 self._queues.setdefault(device, deque()).append(job)
@@ -140,6 +94,13 @@ class Manager:
                 self._queues[job.device].remove(job)
                 self._finish(job, "cancelled")
 
+    def active(self) -> list[Snapshot]:
+        """Every job that runs or waits: by device, the running one first, then in the order of their turn."""
+        with self._lock:
+            devices = sorted({*self._running, *self._queues})
+            jobs = [job for name in devices for job in (self._running.get(name), *self._queues.get(name, ())) if job]
+            return [self._snapshot(job) for job in jobs]
+
     def busy(self, device: str | None = None) -> Snapshot | None:
         """The job running on `device` (on any device for None), or None."""
         with self._lock:
@@ -165,19 +126,23 @@ class Manager:
             known = key in self._jobs
         if not known and (found := self._shelf(key)) is not None:
             with self._lock:
-                job = self._jobs.setdefault(key, _Job(key, "from disk", "", None, result=found))
+                job = self._jobs.setdefault(key, Job(key, "from disk", "", None, result=found))
                 if job.result is found:
                     self._finish(job, "done", ended=0.0)
 
-    def _snapshot(self, job: _Job) -> Snapshot:
+    def _snapshot(self, job: Job) -> Snapshot:
         end = job.ended or time.monotonic()
         seconds = end - job.started if job.started else 0.0
         done = job.step.fraction if job.step else 0.0
         left = (end - job.passed) * (1 - done) / done if job.state == "running" and done >= ESTIMATE_FROM else None
-        ahead = self._running.get(job.device) if job.state == "queued" else None
+        ahead: list[Job] = []
+        if job.state == "queued":
+            before = [self._running[job.device]] if job.device in self._running else []
+            ahead = [*before, *itertools.takewhile(lambda other: other is not job, self._queues[job.device])]
         return Snapshot(
             job.key, job.label, job.device, job.state, job.step, seconds, left,
-            job.cancel.is_set() and job.state == "running", ahead.label if ahead else "", job.error,
+            job.cancel.is_set() and job.state == "running", ahead[0].label if ahead else "",
+            len(ahead), job.error,
             tuple(job.details), job.warning, job.ended,
         )  # fmt: skip
 
@@ -208,7 +173,7 @@ class Manager:
                 self._finish(job, state)
             del job, call, result
 
-    def _run(self, job: _Job, call: Callable[..., Any] | None) -> tuple[State, Any, str]:
+    def _run(self, job: Job, call: Callable[..., Any] | None) -> tuple[State, Any, str]:
         def on_step(step: Step) -> None:
             with self._lock:
                 if job.step is not None and (step.stage != job.step.stage or step.fraction < job.step.fraction):
@@ -219,7 +184,10 @@ class Manager:
 
         try:
             assert call is not None
-            return "done", call(cancellable(on_step, job.cancel)), ""
+            results = {key: self.result(key) for key in job.needs}
+            for key in (key for key, found in results.items() if found is None):
+                return "failed", None, self._unmet(job, key)
+            return "done", call(results.values(), cancellable(on_step, job.cancel)), ""
         except Cancelled as stop:
             return "cancelled", stop.partial, ""
         except QRoarError as problem:
@@ -231,7 +199,14 @@ class Manager:
             line = f"{job.label}: a fault of ours ({type(fault).__name__}); the log of the dashboard has the details"
             return "failed", None, line
 
-    def _keep(self, job: _Job, keep: Callable[[Any, float], None], result: Any) -> str:
+    def _unmet(self, job: Job, key: Hashable) -> str:
+        """Why a job that needs the result of `key` cannot begin."""
+        needed = self.snapshot(key)
+        ends = {"failed": "failed", "cancelled": "was cancelled"}
+        what = f"“{needed.label}”, which {ends.get(needed.state, 'has not finished')}" if needed else "a lost result"
+        return f"{job.label}: not started, it needs {what}; start it again"
+
+    def _keep(self, job: Job, keep: Callable[[Any, float], None], result: Any) -> str:
         """Write the result down; one that cannot be is still a result. Returns the warning, or ""."""
         try:
             keep(result, time.monotonic() - job.started)
@@ -241,9 +216,10 @@ class Manager:
             why = fault if isinstance(fault, QRoarError) else type(fault).__name__
             return f"{job.label}: the result is in memory only, it could not be written to disk ({why})"
 
-    def _finish(self, job: _Job, state: State, ended: float | None = None) -> None:
+    def _finish(self, job: Job, state: State, ended: float | None = None) -> None:
         """Called with the lock held. Arguments go, so that a model can be freed."""
-        job.state, job.call, job.keep, job.ended = state, None, None, time.monotonic() if ended is None else ended
+        job.state, job.call, job.keep, job.needs = state, None, None, ()
+        job.ended = time.monotonic() if ended is None else ended
         self._jobs.move_to_end(job.key)
         finished = [key for key, other in self._jobs.items() if other.state not in ("queued", "running")]
         for key in finished[: max(0, len(finished) - self._kept)]:

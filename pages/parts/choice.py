@@ -102,12 +102,16 @@ def from_address(parameters: Mapping[str, str]) -> Choice:
 
 def restored(entry: Entry) -> Choice:
     """The choice under which a run on disk was made; its model is loaded as it was then."""
-    setting = entry.setting
-    assert setting is not None  # callers have a readable run
-    return Choice(
-        model=entry.source, dtype=entry.dtype, length=setting.search.length, bands=setting.search.bands,
-        rope=setting.rope, quant=setting.quant, diagnosis=setting.diagnosis, search=setting.search,
-        evaluation=setting.evaluation, text=setting.text, bos=setting.bos_word, run=entry.name,
+    assert entry.setting is not None  # callers have a readable run
+    return replace(as_choice(entry.setting, Choice(model=entry.source, dtype=entry.dtype)), run=entry.name)
+
+
+def as_choice(setting: Setting, now: Choice) -> Choice:
+    """This setting as a choice, of the model of `now`."""
+    return replace(
+        now, length=setting.search.length, bands=setting.search.bands, rope=setting.rope, quant=setting.quant,
+        diagnosis=setting.diagnosis, search=setting.search, evaluation=setting.evaluation, text=setting.text,
+        bos=setting.bos_word, run="",
     )  # fmt: skip
 
 

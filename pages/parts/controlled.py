@@ -40,7 +40,7 @@ def controls(loaded: LoadedModel, setting: Setting, outcome: Any) -> None:
         st.info("The search found no scales but identity: there is no gain to control.")
         return
     spec = _kept_form(loaded, setting)
-    key = controlling.key(loaded, setting, spec)
+    key = controlling.key(loaded, setting, outcome, spec)
     if st.button("Run the controls", type="primary", disabled=running(key), icon=":material/play_arrow:"):
         controlling.start(loaded, setting, outcome, spec)
         st.rerun()

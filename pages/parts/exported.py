@@ -9,10 +9,11 @@ from typing import Any
 import streamlit as st
 
 from pages.parts import recipes, runtimes, session
+from pages.parts.elsewhere import source_of
 from pages.parts.paths import confined
 from pages.parts.watch import running, watch
 from pages.parts.words import rope_words
-from pages.parts.work import diagnosing, exporting, reporting
+from pages.parts.work import diagnosing, evaluating, exporting, reporting, searching
 from qroar_core.cli.spelling import evaluate_command, run_command
 from qroar_core.errors import QRoarError
 from qroar_core.exporting.formats import HF, W4A16
@@ -53,6 +54,11 @@ def report(loaded: LoadedModel, setting: Setting, outcome: Any, proof: Evaluatio
         for what, page in absent:
             st.page_link(f"pages/{page}.py", label=f"Go and make {what}", icon=":material/arrow_back:")
         return
+    sources = {entry.path for key in _made_by(loaded, setting, outcome) if (entry := source_of(key)) is not None}
+    if sources:
+        st.info(f"Some of these results come from {', '.join(map(str, sources))}, which has a report of its own. "
+                "Measure them here to get one of this dashboard.")  # fmt: skip
+        return
     st.caption("Every figure and table, the settings and versions, in one file that opens without a network. It is "
                "built when you click; a continuation of a held-out window goes in where there is one.")  # fmt: skip
     st.download_button(
@@ -62,6 +68,11 @@ def report(loaded: LoadedModel, setting: Setting, outcome: Any, proof: Evaluatio
     command, left = run_command(loaded, setting)
     st.caption(f"The command that repeats all of it{_without(left)}")
     st.code(command, language="bash", wrap_lines=True)
+
+
+def _made_by(loaded: LoadedModel, setting: Setting, outcome: Any) -> tuple[tuple, ...]:
+    """The keys of the jobs that a report is made of."""
+    return (diagnosing.key(loaded, setting), searching.key(loaded, setting), evaluating.key(loaded, setting, outcome))
 
 
 def checkpoint(loaded: LoadedModel, setting: Setting, scales: Scales) -> None:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 
 import pandas as pd
 import streamlit as st
 
 from pages.parts.choice import restored, setting_of
+from pages.parts.elsewhere import is_foreign, take_in
+from pages.parts.elsewhere import opened as opened_here
 from pages.parts.paths import confined
 from pages.parts.session import choice, choose, library
 from pages.parts.show import numbers, picture
-from pages.parts.words import quant_words, rope_words
+from pages.parts.words import whole_setting_words
 from qroar_core.errors import QRoarError
 from qroar_core.figures import runs as drawn
 from qroar_core.models.loaded import LoadedModel
@@ -35,7 +38,8 @@ BESIDE = {  # stage: what a run holds of it, one and several
 
 def history(loaded: LoadedModel | None, setting: Setting | None) -> None:
     """Every run known, of this model or another, with Open and Compare. `setting` marks the run in view."""
-    entries = library().entries()[:SHOWN]
+    entries = [*opened_here(), *library().entries()][:SHOWN]
+    entries = list({entry.path: entry for entry in entries}.values())
     readable = [entry for entry in entries if entry.setting is not None]
     if not readable:
         st.info(
@@ -56,7 +60,7 @@ def history(loaded: LoadedModel | None, setting: Setting | None) -> None:
 
 def opened(loaded: LoadedModel, setting: Setting) -> None:
     """What the run in view found, and where to look at it."""
-    mine = [e for e in library().entries() if _is_mine(e, loaded) and e.setting == setting]
+    mine = [e for e in (*library().entries(), *opened_here()) if _is_mine(e, loaded) and e.setting == setting]
     if not mine:
         return
     found, done = mine[0].evaluation(), (mine[0].path / "diagnosis.json").is_file()
@@ -84,15 +88,6 @@ def _beside_words(runs: list[Entry], stages: Iterable[str] = BESIDE) -> str:
     return ", ".join(BESIDE[stage][0] if n == 1 else f"{n} {BESIDE[stage][1]}" for stage, n in counts.items() if n)
 
 
-def setting_words(setting: Setting) -> str:
-    """`YaRN ×4 · K int3 per token · 1024 tokens · 8 bands · symmetric per kv_head · messages`."""
-    spec = setting.search
-    return " · ".join((
-        rope_words(setting.rope), quant_words(setting.quant), f"{spec.length} tokens", f"{spec.bands.count} bands",
-        f"{spec.mode} per {spec.granularity}", spec.method, setting.text,
-    ))  # fmt: skip
-
-
 def _table(entries: list[Entry], loaded: LoadedModel | None, setting: Setting | None) -> pd.DataFrame:
     return pd.DataFrame([_line(entry, _is_mine(entry, loaded) and entry.setting == setting) for entry in entries])
 
@@ -114,7 +109,8 @@ def _line(entry: Entry, in_view: bool) -> dict:
         "date, UTC": f"{entry.date:%Y-%m-%d %H:%M}",
         "model": entry.model,
         "evidence": _beside_words([entry]),
-        "setting": setting_words(entry.setting) if entry.setting else "",
+        "kept": "elsewhere" if entry.path.parent != runs_root() else "here" if entry.checksum else "here, older",
+        "setting": whole_setting_words(entry.setting) if entry.setting else "",
     }
 
 
@@ -123,27 +119,35 @@ def _is_identity(g: list) -> bool:
 
 
 def _is_mine(entry: Entry, loaded: LoadedModel | None) -> bool:
-    return loaded is not None and entry.fingerprint == loaded.fingerprint
+    """Is it a run of the loaded model? An older one counts by its weights, and stands under a mark when opened."""
+    if loaded is None:
+        return False
+    return entry.checksum == loaded.checksum if entry.checksum else entry.fingerprint == loaded.fingerprint
 
 
 def _open_one(entries: list[Entry], loaded: LoadedModel | None) -> None:
+    """A menu of folders, not of places in a list: the list may be another when the button is pressed."""
     mine = [entry for entry in entries if _is_mine(entry, loaded)]
-    ordered = mine + [entry for entry in entries if entry not in mine]
+    called = {str(entry.path): _called(entry, loaded) for entry in mine + [e for e in entries if e not in mine]}
     left, right = st.columns([5, 1], vertical_alignment="bottom")
-    at = left.selectbox("Run to open", range(len(ordered)), format_func=lambda i: _called(ordered[i], loaded),
-                        key="run to open")  # fmt: skip
+    picked = left.selectbox("Run to open", called, format_func=lambda path: called.get(path, path), key="run to open")
     if right.button("Open run", key="open run", icon=":material/folder_open:", width="stretch"):
-        open_run(ordered[at], loaded)
+        try:
+            open_run(library().open(Path(picked)), loaded)
+        except QRoarError as problem:
+            st.error(f"{Path(picked).name} cannot be opened any more: {problem}", icon=":material/error:")
 
 
 def _called(entry: Entry, loaded: LoadedModel | None) -> str:
-    words = f"{entry.name}: {setting_words(entry.setting)}" if entry.setting else entry.name
+    words = f"{entry.name}: {whole_setting_words(entry.setting)}" if entry.setting else entry.name
     return words if _is_mine(entry, loaded) else f"{words} (needs {entry.source})"
 
 
 def open_run(entry: Entry, loaded: LoadedModel | None) -> None:
     """Make the run's setting this visitor's choice and go to the Runs page; its model may have to be loaded."""
     new, now = restored(entry), choice()
+    if is_foreign(entry):
+        take_in(entry)
     if entry.path.parent != runs_root():
         new = replace(new, run="")  # an address names runs of the root only
     if loaded is not None and _is_mine(entry, loaded):
@@ -159,11 +163,16 @@ def _compare(entries: list[Entry]) -> None:
     done = [entry for entry in entries if entry.evaluation() or entry.found()]
     if len(done) < 2:
         return
-    picked = st.multiselect("Compare runs", range(len(done)), format_func=lambda i: done[i].name, key="compare",
+    by_path = {str(entry.path): entry for entry in done}
+    gone = [path for path in st.session_state.get("compare", []) if path not in by_path]
+    if gone:
+        st.session_state["compare"] = [path for path in st.session_state["compare"] if path in by_path]
+        st.info(f"No longer there: {', '.join(Path(path).name for path in gone)}.")
+    picked = st.multiselect("Compare runs", by_path, format_func=lambda path: Path(path).name, key="compare",
                             max_selections=drawn.MOST, placeholder="two or more")  # fmt: skip
     if len(picked) < 2:
         return
-    chosen = [done[i] for i in picked]
+    chosen = [by_path[path] for path in picked]
     names = [e.name for e in chosen]
     called = {e.path: e.name if names.count(e.name) == 1 else str(e.path) for e in chosen}
     picture(drawn.gains([(called[e.path], found) for e in chosen if (found := e.evaluation())]), "run-gains")

@@ -7,6 +7,7 @@ from dataclasses import replace
 import streamlit as st
 
 from pages.parts import forms, session
+from pages.parts.elsewhere import source_of
 from pages.parts.strip import strip
 from pages.parts.watch import running, watch
 from pages.parts.work import diagnosing, searching
@@ -29,8 +30,8 @@ def diagnosis_below(loaded: LoadedModel, setting: Setting) -> tuple[LoadedModel,
         session.choose(replace(session.choice(), diagnosis=spec))
         setting = replace(setting, diagnosis=spec)
     key = diagnosing.key(loaded, setting)
-    found = diagnosing.result(loaded, setting)
-    if found is None and st.button("Diagnose", type="primary", disabled=running(key), icon=":material/play_arrow:"):
+    mine = diagnosing.result(loaded, setting) is not None and source_of(key) is None
+    if not mine and st.button("Diagnose", type="primary", disabled=running(key), icon=":material/play_arrow:"):
         diagnosing.start(loaded, setting)
         st.rerun()
     result = watch(key)
@@ -47,10 +48,11 @@ def diagnosis_below(loaded: LoadedModel, setting: Setting) -> tuple[LoadedModel,
 def tuned_diagnosis(loaded: LoadedModel, setting: Setting) -> Diagnosis | None:
     """The same diagnosis with tuned scales in the weights, once asked for; says where scales come from otherwise.
 
-    Tuned are what the search under this setting found, or else what is applied to the loaded weights.
+    Tuned are what the search under this setting found, or else what is applied to the loaded weights under it.
     """
-    outcome = searching.result(loaded, setting)
-    scales = outcome.found if outcome is not None else loaded.applied
+    outcome, under = searching.result(loaded, setting), loaded.applied_under
+    applied = loaded.applied if under is not None and under.belongs_to(setting) else None
+    scales = outcome.found if outcome is not None else applied
     if scales is None:
         st.caption("Reference and quantized are shown. Search scales on the Tune page, and they can be laid over here.")
         st.page_link("pages/tune.py", label="Go to Tune", icon=":material/tune:")
@@ -63,4 +65,6 @@ def tuned_diagnosis(loaded: LoadedModel, setting: Setting) -> Diagnosis | None:
     found = watch(key)
     if found is not None and outcome is not None and outcome.report.chosen != "found":
         st.caption(f"The tuned scales are what the search found and did not keep: {outcome.report.reason}.")
+    if found is not None and outcome is None:
+        st.caption(f"The tuned scales are those applied to the loaded weights: {under.name}.")
     return found

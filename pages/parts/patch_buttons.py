@@ -1,37 +1,63 @@
-"""Apply and Undo on the loaded weights, with the state always said."""
+"""Apply and Undo on the loaded weights, with the state and the setting it belongs to always said."""
 
 from __future__ import annotations
 
 import streamlit as st
 
+from pages.parts import session
 from pages.parts.candidates import name_of
-from pages.parts.watch import running
+from pages.parts.choice import as_choice
+from pages.parts.watch import watch
+from pages.parts.words import whole_setting_words
 from pages.parts.work import patching
 from qroar_core.maths.rescale import Scales
 from qroar_core.models.loaded import LoadedModel
+from qroar_core.runs.setting import Setting
+
+STARTED = "the change of weights that was asked last"  # session: its key
 
 
-def patch_buttons(loaded: LoadedModel, scales: Scales | None, offered: dict[str, tuple[Scales, str]]) -> None:
+def patch_buttons(loaded: LoadedModel, setting: Setting, scales: Scales | None,
+                  offered: dict[str, tuple[Scales, str]]) -> None:  # fmt: skip
     """Both buttons and the state. A change waits its turn like every other job on the device.
+
+    Scales of another setting, a person's in another browser perhaps, are named by it; only there they are undone.
 
     Args:
         scales: what Apply puts in, or None when nothing is chosen. offered: names what is in.
     """
-    inside = name_of(loaded.applied, offered)
-    changing = running(patching.key(loaded))
+    under = loaded.applied_under
+    mine = under is None or under.belongs_to(setting)
+    inside = name_of(loaded.applied, offered) if mine else ""
     same = bool(inside) and scales is not None and inside == name_of(scales, offered)
+    waiting = patching.changing(loaded)
     with st.container(border=True, horizontal=True, vertical_alignment="center", key="patch"):
-        state = f"**{inside} applied** to" if inside else "**as loaded**, no scales in"
-        st.markdown(f"The weights in memory: {state} `{loaded.name}`.")
+        st.markdown(f"The weights in memory: {_state(loaded, inside)} `{loaded.name}`.")
         nothing = scales is None or scales.is_identity
         why = "Every scale is 1: there is nothing to apply." if nothing else "W_Q and W_K times these scales"
-        if st.button("Apply", disabled=same or nothing or changing, icon=":material/check:",
+        if st.button("Apply", disabled=same or nothing or waiting is not None, icon=":material/check:",
                      help="These scales are in already." if same else why):  # fmt: skip
-            patching.start(loaded, scales)
+            applied = patching.Applied(setting, name_of(scales, offered))
+            st.session_state[STARTED] = patching.start(loaded, scales, applied)
             st.rerun()
-        if st.button("Undo", disabled=not inside or changing, icon=":material/undo:",
+        if st.button("Undo", disabled=not inside or waiting is not None, icon=":material/undo:",
                      help="The checkpoint's weights, bit for bit"):  # fmt: skip
-            patching.start(loaded, None)
+            st.session_state[STARTED] = patching.start(loaded, None)
             st.rerun()
-    if inside:
+        if not mine and loaded.applied is not None and st.button("Go to their setting", icon=":material/arrow_forward:",
+                                                                 help="They can be undone there"):  # fmt: skip
+            session.choose(as_choice(under.setting, session.choice()))
+            st.rerun()
+    if waiting is not None or STARTED in st.session_state:
+        watch(waiting or st.session_state[STARTED])
+    if loaded.applied is not None:
         st.caption("Diagnose, Tune and Evaluate always start from the checkpoint's own weights, applied or not.")
+
+
+def _state(loaded: LoadedModel, inside: str) -> str:
+    if loaded.applied is None:
+        return "**as loaded**, no scales in"
+    if inside:
+        return f"**{inside} applied** to"
+    under = loaded.applied_under
+    return f"**{under.name} of another setting applied** ({whole_setting_words(under.setting)}) to"

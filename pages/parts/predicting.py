@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import streamlit as st
 
+from pages.parts.elsewhere import result_of
 from pages.parts.follow import fill, number
 from pages.parts.forms import counted, made
-from pages.parts.session import manager
 from pages.parts.setting_form import TEXT_WORDS
 from pages.parts.show import picture
 from pages.parts.watch import running, watch
@@ -68,7 +68,7 @@ def kept(loaded: LoadedModel, setting: Setting) -> Prediction | None:
     """What this visitor's prediction found, where it was made in the setting's own bands; None: not made yet."""
     _, (asked, spec) = _remembered(setting)
     same = asked.bands == setting.diagnosis.bands
-    return manager().result(predicting.key(loaded, setting, asked, spec)) if same else None
+    return result_of(predicting.key(loaded, setting, asked, spec)) if same else None
 
 
 def _kept_form(loaded: LoadedModel, setting: Setting) -> tuple[DiagnosisSpec, PredictionSpec]:

@@ -65,7 +65,12 @@ def choice() -> Choice:
         asked = from_address(st.query_params.to_dict())
         if asked.run:
             try:
-                asked = restored(library().entry(asked.run))
+                from pages.parts.elsewhere import is_foreign, take_in  # they ask for the loaded model, and so need this
+
+                entry = library().entry(asked.run)
+                asked = restored(entry)
+                if is_foreign(entry):
+                    take_in(entry)
             except QRoarError as problem:
                 st.session_state["notice"] = f"The run of this address cannot be opened. {problem}."
                 asked = replace(asked, run="")

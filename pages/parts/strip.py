@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from pages.parts.session import choice, manager
+from pages.parts.session import choice
 from pages.parts.words import quant_words, rope_words
 from qroar_core.models.acting import verdict_on
 from qroar_core.models.loaded import LoadedModel
@@ -14,7 +14,6 @@ from qroar_core.results.search import Verdict
 from qroar_core.runs.setting import Setting
 from qroar_core.specs import RopeSpec
 
-POLL = 2  # seconds between looks at the device's queue
 VERDICTS = {
     "yes": ("Rescaling can act here", "green", ":material/check_circle:"),
     "temperature": ("Rescaling is only a temperature here", "orange", ":material/thermostat:"),
@@ -32,7 +31,6 @@ def strip(loaded: LoadedModel, setting: Setting) -> Verdict:
     """Draw the strip; returns the verdict it shows."""
     said = verdict_for(loaded, setting)
     head, colour, icon = VERDICTS[said.acts]
-    idle = manager().idle(str(loaded.device))  # before a look at the weights, which a job may change in between
     with st.container(border=True, horizontal=True, vertical_alignment="center", gap="small", key="strip"):
         st.badge(loaded.name, icon=":material/memory:", color="blue")
         st.badge(_rope_words(loaded, setting.rope), color="violet")
@@ -43,13 +41,21 @@ def strip(loaded: LoadedModel, setting: Setting) -> Verdict:
             st.badge(f"text: {setting.text}", color="gray")
         if choice().run:
             st.badge(f"run {choice().run}", icon=":material/folder_open:", color="blue")
-        applied = loaded.applied is not None
-        st.badge("scales applied" if applied else "weights as loaded", color="green" if applied else "gray")
+        _weights_badge(loaded, setting)
         st.badge(head, color=colour, icon=icon)
         st.page_link("pages/start.py", label="Change")
-    if not idle:
-        _follow(loaded)
     return said
+
+
+def _weights_badge(loaded: LoadedModel, setting: Setting) -> None:
+    under = loaded.applied_under
+    if loaded.applied is None:
+        st.badge("weights as loaded", color="gray")
+    elif under is None or under.belongs_to(setting):
+        st.badge("scales applied", color="green")
+    else:
+        st.badge(f"scales of another setting applied: {rope_words(under.setting.rope)}, "
+                 f"{quant_words(under.setting.quant)}", color="orange")  # fmt: skip
 
 
 def _rope_words(loaded: LoadedModel, rope: RopeSpec) -> str:
@@ -58,21 +64,3 @@ def _rope_words(loaded: LoadedModel, rope: RopeSpec) -> str:
     if replaced:
         return f"{rope_words(rope)}, replaces {replaced}"
     return rope_words(rope) if rope.method != "default" or own == NONE else f"{rope_words(rope)}: {own}"
-
-
-def busy(loaded: LoadedModel) -> None:
-    """Say whose turn it is on the model's device, until it is nobody's; then the page runs once more."""
-    if not manager().idle(str(loaded.device)):
-        _follow(loaded)
-
-
-def _follow(loaded: LoadedModel) -> None:
-    st.fragment(_busy, run_every=POLL)(str(loaded.device))
-
-
-def _busy(device: str) -> None:
-    if manager().idle(device):
-        st.rerun()
-    job = manager().busy(device)
-    if job is not None:
-        st.caption(f":material/hourglass: {device} is busy: {job.label}. What you start waits for its turn.")

@@ -9,9 +9,9 @@ from typing import Any
 
 import streamlit as st
 
+from pages.parts.elsewhere import marked
 from pages.parts.session import BEGAN, manager
-from pages.parts.words import seconds_words
-from qroar_core.jobs import Snapshot
+from pages.parts.words import progress_words
 
 POLL = 1  # seconds between looks at a running job
 
@@ -25,7 +25,7 @@ def watch(key: Hashable, live: Callable[[tuple], None] | None = None) -> Any:
     """
     now = manager().snapshot(key)
     if now is None:
-        return None
+        return marked(key)
     if now.active:
         st.fragment(_progress, run_every=POLL)(key, live)
     elif now.ended > st.session_state.get(BEGAN, math.inf):
@@ -37,7 +37,7 @@ def watch(key: Hashable, live: Callable[[tuple], None] | None = None) -> Any:
         st.info(f"{now.label}: cancelled. Nothing half-done was kept; start again whenever you like.")
     elif now.warning:
         st.warning(now.warning, icon=":material/save:")
-    return manager().result(key)
+    return marked(key)
 
 
 def running(key: Hashable) -> bool:
@@ -51,7 +51,7 @@ def _progress(key: Hashable, live: Callable[[tuple], None] | None) -> None:
     if now is None or not now.active:
         st.rerun()
     bar, stop = st.columns([6, 1], vertical_alignment="center")
-    bar.progress(now.step.fraction if now.step else 0.0, text=_line(now))
+    bar.progress(now.step.fraction if now.step else 0.0, text=progress_words(now))
     stop.button(
         "Cancel",
         key=f"cancel {now.label}",
@@ -62,13 +62,3 @@ def _progress(key: Hashable, live: Callable[[tuple], None] | None) -> None:
     )
     if live is not None and now.details:
         live(now.details)
-
-
-def _line(now: Snapshot) -> str:
-    if now.state == "queued":
-        return f"{now.label}: waiting for “{now.behind}” to finish" if now.behind else f"{now.label}: about to start"
-    if now.cancelling:
-        return f"{now.label}: stopping at the next step …"
-    what = f": {now.step.what}" if now.step and now.step.what else ""
-    left = f", about {seconds_words(now.seconds_left)} left in this pass" if now.seconds_left is not None else ""
-    return f"{now.label}{what} · {seconds_words(now.seconds)}{left}"

@@ -11,6 +11,7 @@ elsewhere. Scale and angle together are the pre-RoPE transform of FPTQuant (arXi
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 
 import torch
@@ -62,6 +63,13 @@ class Scales:
         """Where a search stands: log2 g, then the angles where there are some; (layers, kv, bands [+ pairs])."""
         log2_g = self.g.log2()
         return log2_g if self.angles is None else torch.cat((log2_g, self.angles), dim=-1)
+
+    @property
+    def digest(self) -> str:
+        """16 hex digits of what the scales do: mode, bands and every number, wherever they came from."""
+        said = hashlib.sha256(f"{self.mode} {self.bands} {tuple(self.point.shape)}".encode())
+        said.update(self.point.double().cpu().contiguous().numpy().tobytes())
+        return said.hexdigest()[:16]
 
     def nested(self) -> list:
         """g nested to the granularity: [band], [layer][band] or [layer][kv_head][band]."""

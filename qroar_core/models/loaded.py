@@ -23,7 +23,7 @@ class LoadedModel:
     """A causal language model on its device, with everything needed to run, patch and restore it.
 
     `lock` is held by every stream and every change of parameters: one job at a time.
-    `applied` holds the scales a person applied to these weights, if any (models.apply).
+    `applied` holds the scales a person applied to these weights, if any (models.patch).
     """
 
     model: Any  # transformers PreTrainedModel
@@ -32,7 +32,8 @@ class LoadedModel:
     geometry: Geometry
     name: str
     source: str
-    fingerprint: str
+    fingerprint: str  # of a sample of the weights: what scales are made for
+    checksum: str  # of weights, config and tokenizer (models.checksum): what a measured number belongs to
     device: torch.device  # where token ids go in; layers may lie on others (`device_of`)
     dtype: torch.dtype
     note: str = ""  # what the reader must know about this checkpoint: "dequantized from Q4_1"
@@ -40,6 +41,7 @@ class LoadedModel:
     file: Path | None = None  # the GGUF file that was read; what `source` names on the hub may be another by now
     lock: Any = field(default_factory=threading.RLock)
     applied: Scales | None = None
+    applied_under: Any = None  # what `applied` was made for, as who applied it says it; None where nobody said
     originals: dict[str, torch.Tensor] = field(default_factory=dict)
 
     def parameter_names(self) -> set[str]:

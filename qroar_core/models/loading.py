@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from qroar_core.errors import BadCheckpoint, BadSpec, OutOfMemory, QRoarError, UnsupportedModel
+from qroar_core.models.checksum import checksum
 from qroar_core.models.config_check import check_raw
 from qroar_core.models.config_keys import check_keys, remark
 from qroar_core.models.devices import choose_devices
@@ -105,7 +106,7 @@ def _refuse_what_does_not_run(loaded: LoadedModel) -> None:
 def as_loaded(model: Any, tokenizer: Any, family: Family, found: Source, *devices: torch.device) -> LoadedModel:
     """Wrap a transformers model that is in memory already (tests build tiny ones), over one device or several."""
     model.eval().requires_grad_(False)
-    identity = fingerprint(model)
+    weights, everything = fingerprint(model), checksum(model, tokenizer, found.folder)
     try:
         if len(devices) > 1:
             spread(model, devices)
@@ -121,7 +122,8 @@ def as_loaded(model: Any, tokenizer: Any, family: Family, found: Source, *device
         geometry=family.geometry(model.config, parameters),
         name=found.label,
         source=found.asked,
-        fingerprint=identity,
+        fingerprint=weights,
+        checksum=everything,
         device=devices[0],
         dtype=model.dtype,
         note=found.note,

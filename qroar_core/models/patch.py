@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -55,7 +55,7 @@ def standing_in(loaded: LoadedModel, new: dict[str, Tensor], divide: dict[str, T
     linears = {f"{name}.weight": module for name, module in loaded.model.named_modules()}
     with loaded.lock:
         originals, applied, hooks = loaded.originals, loaded.applied, []
-        loaded.originals, loaded.applied = {}, None
+        loaded.originals, loaded.applied, loaded.applied_under = {}, None, None
         try:
             for name, s in (divide or {}).items():
                 linear = linears[name]
@@ -210,8 +210,12 @@ def _stacked_experts(loaded: LoadedModel) -> dict[int, bool]:
     }
 
 
-def apply_scales(loaded: LoadedModel, scales: Scales) -> None:
-    """Put `scales` into the loaded model until `undo_scales`; what was applied before is undone first."""
+def apply_scales(loaded: LoadedModel, scales: Scales, under: Any = None) -> None:
+    """Put `scales` into the loaded model until `undo_scales`; what was applied before is undone first.
+
+    Args:
+        under: what they were made for, kept as `loaded.applied_under` for who asks later.
+    """
     with loaded.lock:
         new = scaled_parameters(loaded, scales)  # from the originals; refused scales leave everything as it is
         undo_scales(loaded)
@@ -219,7 +223,7 @@ def apply_scales(loaded: LoadedModel, scales: Scales) -> None:
         loaded.originals = {name: parameters[name].data for name in new}
         for name, tensor in new.items():
             parameters[name].data = tensor
-        loaded.applied = scales
+        loaded.applied, loaded.applied_under = scales, under
 
 
 def undo_scales(loaded: LoadedModel) -> None:
@@ -228,4 +232,4 @@ def undo_scales(loaded: LoadedModel) -> None:
         parameters = dict(loaded.model.named_parameters())
         for name, tensor in loaded.originals.items():
             parameters[name].data = tensor
-        loaded.originals, loaded.applied = {}, None
+        loaded.originals, loaded.applied, loaded.applied_under = {}, None, None

@@ -21,4 +21,5 @@ class Manifest(Result):
     stages: dict[str, float] = {}  # finished stage -> wall seconds
     source: str = ""  # what to load: the model as it was asked for
     replaces: str = ""  # the checkpoint's own interpolation, where the run's takes its place
+    checksum: str = ""  # of weights, config and tokenizer; "" from before 2026-11-28: a sample of the weights was known
     date: str = ""  # when the run was begun, ISO 8601, UTC

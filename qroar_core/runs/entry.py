@@ -51,6 +51,11 @@ class Entry:
         return str(self.manifest.model.get("fingerprint", "")) if self.manifest else ""
 
     @property
+    def checksum(self) -> str:
+        """The model's checksum; "" where unreadable, and in runs from before models had one."""
+        return self.manifest.checksum if self.manifest else ""
+
+    @property
     def source(self) -> str:
         """What to load for this run."""
         return (self.manifest.source or self.model) if self.manifest else ""

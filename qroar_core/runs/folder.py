@@ -27,6 +27,7 @@ FILES = ("manifest.json", "diagnosis.json", "scales_found.json", "scales_smooth_
 UNTUNED = "evaluation_untuned.json"  # the dashboard's, where the quantized model was measured before any search
 RETRIEVALS = {True: "retrieval.json", False: "retrieval_untuned.json"}  # with scales, before any search
 SEVERAL = ("league", "controls", "replicate", "predict")  # stages of which a run holds a STAGE-DIGEST.json a question
+CHECKSUMS = "2026-11-28"  # since then a run knows its model by all that decides its numbers
 PACKAGES = ("torch", "transformers", "numpy", "pandas", "plotly", "streamlit")
 
 
@@ -55,9 +56,8 @@ class RunFolder:
             if other is None:
                 return cls(path, found)
             if found.stages or any(file.name != existing.name for file in path.iterdir()):
-                raise BadOutput(
-                    f"holds a run with another {other}", where=str(path), do="choose a new folder or the same options"
-                )  # one that ended before its first stage holds nothing that is lost
+                raise BadOutput(f"holds a run {other[0]}", where=str(path), do=other[1])
+            # one that ended before its first stage holds nothing that is lost
         folder = cls(path, wanted)
         folder._write("manifest.json", wanted.to_json())
         return folder
@@ -78,14 +78,19 @@ class RunFolder:
         write_atomically(self.path / name, text)
 
 
-def _other(found: Manifest, wanted: Manifest) -> str | None:
-    """In what two runs differ, None where they are the same."""
+def _other(found: Manifest, wanted: Manifest) -> tuple[str, str] | None:
+    """In what two runs differ and what to do, None where they are the same."""
     for what, word in (("model", "model"), ("specs", "setting"), ("text", "text"), ("dtype", "dtype")):
         one, two = (_plain(_filled(getattr(manifest, what))) for manifest in (found, wanted))
         if one != two:
             parts = [name for name in {**one, **two} if one.get(name) != two.get(name)] if what == "specs" else []
-            return f"{word} ({', '.join(parts)})" if parts else word
-    return None
+            said = f"{word} ({', '.join(parts)})" if parts else word
+            return f"with another {said}", "choose a new folder or the same options"
+    if found.checksum == wanted.checksum:
+        return None
+    if found.checksum:
+        return "of the same weights under another config or tokenizer", "choose a new folder"
+    return f"from before {CHECKSUMS}, which knows its model by a sample of its weights only", "choose a new folder"
 
 
 def _filled(noted: Any) -> Any:
@@ -131,5 +136,6 @@ def manifest_of(loaded: LoadedModel, setting: Setting, command: str) -> Manifest
         text=setting.text,
         source=loaded.source,
         replaces=replaced_rope(loaded, setting.rope),
+        checksum=loaded.checksum,
         date=datetime.now(UTC).isoformat(timespec="seconds"),
     )

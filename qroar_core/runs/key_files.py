@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Hashable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from qroar_core.result import Result, rounded
@@ -23,6 +23,7 @@ from qroar_core.results.retrieval import Retrieval
 from qroar_core.runs.folder import RETRIEVALS, SEVERAL, UNTUNED
 from qroar_core.runs.pipeline import SEARCHED
 from qroar_core.runs.setting import Setting
+from qroar_core.searching.outcome import SearchOutcome
 from qroar_core.specs import (
     ControlSpec,
     DiagnosisSpec,
@@ -56,6 +57,22 @@ KINDS: dict[str, type[Result]] = {
 }  # fmt: skip
 
 
+@dataclass(frozen=True, slots=True)
+class Tuned:
+    """Which scales a stage measures: the digests of what a search found and of its SmoothAttention baseline.
+
+    A stage behind a search has this in its key, so that scales opened from elsewhere or found by another search under
+    the same setting never answer for one another.
+    """
+
+    digest: str
+
+    @classmethod
+    def of(cls, outcome: SearchOutcome) -> Tuned:
+        """The scales of a search's outcome, finished or read from its files."""
+        return cls(f"{outcome.found.digest} {outcome.smooth.digest}")
+
+
 def file_of(key: Hashable) -> str | None:
     """The file that holds the result of `key` in the runs that it `fits`; None when no run has such a stage."""
     if not isinstance(key, tuple) or not key:
@@ -74,8 +91,14 @@ def fits(key: Hashable, setting: Setting) -> bool:
     """Does a stage's key hold nothing but what the setting says and what the stage asks beyond it?"""
     if not isinstance(key, tuple) or not key:
         return False
-    said = [spec for spec in key[5:] if spec is not None and not isinstance(spec, MORE.get(key[0], ()))]
+    beyond = (Tuned, *MORE.get(key[0], ()))
+    said = [spec for spec in key[5:] if spec is not None and not isinstance(spec, beyond)]
     return all(type(spec) in SPECS and plain(spec) == plain(getattr(setting, SPECS[type(spec)])) for spec in said)
+
+
+def tuned_in(key: Hashable) -> Tuned | None:
+    """The scales that a key names, None for a stage without a search before it."""
+    return next((part for part in key if isinstance(part, Tuned)), None) if isinstance(key, tuple) else None
 
 
 def kind_of(name: str) -> str:

@@ -1,7 +1,7 @@
 """The runs on disk, found again by what they computed.
 
 Every finished stage of the dashboard goes into a run folder below one root, with the files and names of the
-command line. A stage's key (stage, fingerprint, device, dtype, text, rope, quant, its specs) is answered by any
+command line. A stage's key (stage, checksum, device, dtype, text, rope, quant, its specs) is answered by any
 run whose manifest says the same; the device decides no number worth a new run. Keys with anything else in them,
 scales made by hand for example, belong to no run. Nothing here is kept in memory but parsed manifests.
 """
@@ -12,7 +12,6 @@ import hashlib
 import json
 import os
 import re
-import threading
 from collections.abc import Hashable, Iterator
 from functools import partial
 from pathlib import Path
@@ -25,7 +24,7 @@ from qroar_core.models.scales_file import write_atomically
 from qroar_core.results import ScalesFile
 from qroar_core.runs.entry import Entry, read_entry
 from qroar_core.runs.folder import UNTUNED, RunFolder
-from qroar_core.runs.key_files import EARLIER, KINDS, SPECS, answers, file_of, fits, kind_of, plain
+from qroar_core.runs.key_files import EARLIER, KINDS, SPECS, Tuned, answers, file_of, fits, kind_of, plain, tuned_in
 from qroar_core.runs.pipeline import SEARCHED, load_search, save_search, settle
 from qroar_core.runs.setting import Setting
 
@@ -42,28 +41,22 @@ def runs_root() -> Path:
 
 def run_name(loaded: LoadedModel, setting: Setting) -> str:
     """Folder name of this model's run under this setting: readable, and another one for any other run."""
-    who = [loaded.fingerprint, str(loaded.dtype), setting.reading]
+    who = [loaded.checksum, str(loaded.dtype), setting.reading]
     every = json.dumps([*who, *(plain(getattr(setting, name)) for name in SPECS.values())])
     model = re.sub(r"[^A-Za-z0-9.-]+", "-", loaded.name).strip(".-")[:60] or "model"
     return f"{model}-{hashlib.sha256(every.encode()).hexdigest()[:10]}"
 
 
 class Library:
-    """All runs below `runs_root()`, and single folders opened from elsewhere. Safe to call from any thread."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._opened: list[Path] = []
+    """All runs below `runs_root()`. Safe to call from any thread; it holds nothing of its own."""
 
     def entries(self, thorough: bool = True) -> list[Entry]:
         """Every run, newest first; a folder that cannot be read says why in `problem`."""
-        with self._lock:
-            folders = list(self._opened)
         try:
-            folders += [path for path in runs_root().iterdir() if NAME.fullmatch(path.name) and path.is_dir()]
+            folders = [path for path in runs_root().iterdir() if NAME.fullmatch(path.name) and path.is_dir()]
         except OSError:
-            pass  # no run was ever kept
-        found = [read_entry(path, thorough) for path in dict.fromkeys(folders)]
+            folders = []  # no run was ever kept
+        found = [read_entry(path, thorough) for path in folders]
         return sorted(found, key=lambda entry: entry.date, reverse=True)
 
     def entry(self, name: str) -> Entry:
@@ -77,86 +70,130 @@ class Library:
         return _whole(read_entry(runs_root() / name))
 
     def open(self, path: Path) -> Entry:
-        """Take in a run folder from elsewhere, until the dashboard is restarted. Who calls confines the path.
+        """A run folder anywhere on this disk; it is not taken in. Who calls confines the path.
 
         Raises:
             BadOutput: not a run, or one that cannot be read.
         """
-        found = _whole(read_entry(path))
-        with self._lock:
-            if path.parent != runs_root() and path not in self._opened:
-                self._opened.append(path)
-        return found
+        return _whole(read_entry(path))
 
     def get(self, key: Hashable) -> Any:
-        """The result of a stage's key from the newest run that has it, or None. A damaged file counts as absent."""
+        """The result of a stage's key from the newest run that has it, or None. A damaged file counts as absent.
+
+        Only runs of the root whose model's checksum is the key's answer: an older run, which knows its model by a
+        sample of the weights, answers to nobody who has not opened it (`answer`).
+        """
         for entry, name in self._matching(key):
-            try:
-                result = _load(entry, name)
-            except QRoarError:
-                continue
-            if result is not None and answers(result, key):
+            if (result := _answered(entry, name, key)) is not None:
                 return result
         return None
+
+    def answer(self, entry: Entry, key: Hashable, fingerprint: str) -> Any:
+        """The result of `key` from this one run, opened by a person; None where it has none, or is of another model.
+
+        Args:
+            fingerprint: the model's, for a run from before models had a checksum.
+        """
+        mine = entry.checksum == key[1] if isinstance(key, tuple) and len(key) > 1 and entry.checksum else (
+            entry.fingerprint == fingerprint)  # fmt: skip
+        name = file_of(key)
+        if name is None or not mine or not _holds(entry, name, key):
+            return None
+        return _answered(entry, name, key)
 
     def keep(self, key: Hashable, loaded: LoadedModel, setting: Setting, result: Any, seconds: float) -> None:
         """Write a stage's result into its run folder, and what earlier stages left for it in other folders.
 
-        A key that says more or other than the setting belongs to no run: nothing is written.
+        A key that says more or other than the setting belongs to no run, and so does one whose scales no search here
+        has found: nothing is written.
 
         Raises:
             BadOutput: the disk is full, or the folder is of another run.
         """
-        name = file_of(key)
+        name, tuned = file_of(key), tuned_in(key)
         if name is None or not fits(key, setting):
             return
-        folder = RunFolder.open(runs_root() / run_name(loaded, setting), loaded, setting, COMMAND)
+        path = runs_root() / run_name(loaded, setting)
+        if tuned is not None and (_tuned(path) or tuned) != tuned:
+            return
+        if tuned is not None and self._searched(key, setting, tuned) is None:
+            return
+        folder = RunFolder.open(path, loaded, setting, COMMAND)
         stage = key[0] if isinstance(key, tuple) else ""
         self._fill(folder, key, setting, EARLIER[kind_of(name)])
         if stage == "search":
             save_search(folder, loaded, setting, result, seconds)
         else:
             folder.save(name, result, "untuned evaluation" if name == UNTUNED else stage, seconds)
-        outcome = load_search(folder.path, partial(_scales, loaded.fingerprint)) if name == "evaluation.json" else None
+        outcome = load_search(folder.path, _scales) if name == "evaluation.json" else None
         if outcome is not None:
             settle(folder, loaded, setting, outcome, result)
 
     def _fill(self, folder: RunFolder, key: Hashable, setting: Setting, names: tuple[str, ...]) -> None:
         """Copy the files of earlier stages that another run of the same model and specs has: each run is whole."""
-        head = key[:5] if isinstance(key, tuple) else ()
-        asked: dict[str, tuple] = {"diagnosis.json": ("diagnose", setting.diagnosis)}
-        asked |= dict.fromkeys((*SEARCHED, "search.json"), ("search", setting.search, setting.diagnosis))
+        tuned, head = tuned_in(key), key[:5] if isinstance(key, tuple) else ()
+        diagnosed = next(self._matching(("diagnose", *head[1:], setting.rope, setting.quant, setting.diagnosis)), None)
+        sources = {"diagnosis.json": diagnosed[0] if diagnosed else None}
+        sources |= dict.fromkeys((*SEARCHED, "search.json"), self._searched(key, setting, tuned) if tuned else None)
         for name in names:
-            stage, *specs = asked[name]
-            source = next(self._matching((stage, *head[1:], setting.rope, setting.quant, *specs)), None)
+            source = sources[name]
             if source is not None and not (folder.path / name).exists():
-                write_atomically(folder.path / name, (source[0].path / name).read_text(encoding="utf-8"))
+                write_atomically(folder.path / name, (source.path / name).read_text(encoding="utf-8"))
+
+    def _searched(self, key: Hashable, setting: Setting, tuned: Tuned) -> Entry | None:
+        """The newest run whose search under this setting found these scales."""
+        head = key[1:5] if isinstance(key, tuple) else ()
+        search = ("search", *head, setting.rope, setting.quant, setting.search, setting.diagnosis)
+        return next((entry for entry, _ in self._matching(search) if _tuned(entry.path) == tuned), None)
 
     def _matching(self, key: Hashable) -> Iterator[tuple[Entry, str]]:
-        """(run, file) of every run that answers `key`."""
+        """(run, file) of every run of the root that answers `key`."""
         name = file_of(key)
         if not isinstance(key, tuple) or len(key) < 6 or name is None:
             return
-        _, fingerprint, _, dtype, text, *_ = key
         for entry in self.entries(thorough=False):
-            if entry.setting is None or (entry.fingerprint, entry.dtype, entry.setting.reading) != (
-                fingerprint, str(dtype).removeprefix("torch."), text
-            ):  # fmt: skip
-                continue
-            if (entry.path / name).is_file() and fits(key, entry.setting):
+            if entry.checksum and entry.checksum == key[1] and _holds(entry, name, key):
                 yield entry, name
+
+
+def _holds(entry: Entry, name: str, key: Hashable) -> bool:
+    """Has this run the file, made under what the key asks in its dtype, text and specs? The model is not looked at."""
+    if not isinstance(key, tuple) or len(key) < 6 or entry.setting is None:
+        return False
+    dtype, text = key[3:5]
+    if (entry.dtype, entry.setting.reading) != (str(dtype).removeprefix("torch."), text):
+        return False
+    tuned = tuned_in(key)
+    return (entry.path / name).is_file() and fits(key, entry.setting) and (not tuned or _tuned(entry.path) == tuned)
+
+
+def _answered(entry: Entry, name: str, key: Hashable) -> Any:
+    try:
+        result = _load(entry, name)
+    except QRoarError:
+        return None
+    return result if result is not None and answers(result, key) else None
+
+
+def _tuned(path: Path) -> Tuned | None:
+    """The scales that the search in this run folder found, None where there is none that can be read."""
+    try:
+        outcome = load_search(path, _scales)
+    except QRoarError:
+        return None
+    return Tuned.of(outcome) if outcome is not None else None
 
 
 def _load(entry: Entry, name: str) -> Any:
     if kind := KINDS.get(kind_of(name)):
         return kind.from_file(entry.path / name, BadOutput)
-    return load_search(entry.path, partial(_scales, entry.fingerprint))
+    return load_search(entry.path, partial(_scales, fingerprint=entry.fingerprint))
 
 
-def _scales(fingerprint: str, path: Path) -> Scales:
-    """Scales from a run's file, exact; raises BadScales when they are another model's."""
+def _scales(path: Path, fingerprint: str = "") -> Scales:
+    """Scales from a run's file, exact; raises BadScales when they are of another model than `fingerprint`."""
     content = ScalesFile.from_file(path, BadScales)
-    if content.model.fingerprint != fingerprint:
+    if fingerprint and content.model.fingerprint != fingerprint:
         raise BadScales("made for another model", where=str(path), do="search scales for this model")
     who = content.model
     return from_nested(content.g, content.mode, content.granularity, tuple(content.bands), who.layers, who.kv_heads,

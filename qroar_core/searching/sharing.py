@@ -49,7 +49,7 @@ def deciding(frame: Frame, bounds: Tensor) -> dict[str, Any]:
     if frame.spec.objective == "full":
         texts["development"] = frame.development().ids
     return {
-        "model": frame.loaded.fingerprint,
+        "model": frame.loaded.checksum,
         "dtype": str(frame.loaded.dtype),
         "rope": asdict(frame.rope),
         "quantizer": quant,

@@ -7,7 +7,8 @@ import time
 import pytest
 
 from qroar_core.errors import BadOutput, BadSpec
-from qroar_core.jobs import KEPT_DETAILS, Manager
+from qroar_core.job import KEPT_DETAILS
+from qroar_core.jobs import Manager
 from qroar_core.progress import Step, ignore, patiently
 
 PATIENCE = 5.0  # seconds

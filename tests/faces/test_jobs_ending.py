@@ -75,16 +75,18 @@ def test_a_result_from_the_shelf_is_drawn_in_one_run(stages, monkeypatch):
 def stripped():
     import streamlit as st
 
+    from pages.parts.queue import queue
     from pages.parts.strip import strip
 
     st.session_state["entered"] = True
+    queue()
     strip(st.session_state["loaded"], st.session_state["setting"])
 
 
 def test_the_strip_says_applied_where_the_change_ended_right_after_it_looked(gate, monkeypatch, demo_model):
     setting, badge, said = default_setting(demo_model), st.badge, []
     own = {name: getattr(demo_model, name) for name in ("family", "model", "geometry")}
-    loaded = SimpleNamespace(name="demo", device="cpu", applied=None, **own)
+    loaded = SimpleNamespace(name="demo", device="cpu", applied=None, applied_under=None, **own)
     start(gate, lambda: setattr(loaded, "applied", "scales"))
 
     def slow(words, **look):
@@ -101,6 +103,8 @@ def test_the_strip_says_applied_where_the_change_ended_right_after_it_looked(gat
     page.session_state["choice"] = Choice(model="demo")
     page.run()
     assert not page.exception, [e.value for e in page.exception]
+    assert "1 job" in page.sidebar.markdown[0].value  # seen before the badge: it looks again, and then runs the page
+    page.run()
     assert [words for words in said if words in ("weights as loaded", "scales applied")] == [
         "weights as loaded", "scales applied",
     ]  # fmt: skip

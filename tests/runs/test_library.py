@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from pages.parts.work.keys import stage_key
+from pages.parts.work.keys import origin, stage_key
 from qroar_core.errors import BadOutput
 from qroar_core.maths.rescale import Scales
 from qroar_core.result import rounded
@@ -27,7 +27,7 @@ def keys(loaded, setting):
     return {
         "diagnose": stage_key("diagnose", loaded, setting, setting.diagnosis),
         "search": stage_key("search", loaded, setting, setting.search, setting.diagnosis),
-        "evaluate": stage_key("evaluate", loaded, setting, setting.evaluation, setting.search, setting.diagnosis),
+        "evaluate": stage_key("evaluate", loaded, setting, setting.evaluation, *origin(setting, outcome(loaded))),
         "untuned": stage_key("evaluate", loaded, setting, setting.evaluation),
     }
 
@@ -194,14 +194,50 @@ def test_scales_of_another_model_in_a_run_are_not_taken(root, loaded, setting):
     assert Library().get(asked["search"]) is None
 
 
-def test_a_folder_from_elsewhere_is_known_once_opened(root, loaded, setting, tmp_path):
+def test_a_folder_from_elsewhere_answers_only_who_asks_it(root, loaded, setting, tmp_path, tiny):
     asked, _ = keep_all(loaded, setting)
     elsewhere = tmp_path / "from the command line"
     (root / run_name(loaded, setting)).rename(elsewhere)
     library = Library()
-    assert library.get(asked["evaluate"]) is None
-    assert library.open(elsewhere).evaluation().gain.delta_nll == 0.25
-    assert library.get(asked["evaluate"]).gain.delta_nll == 0.25
-    assert [entry.path for entry in library.entries()] == [elsewhere]
+    entry = library.open(elsewhere)
+    assert entry.evaluation().gain.delta_nll == 0.25
+    assert library.answer(entry, asked["evaluate"], loaded.fingerprint).gain.delta_nll == 0.25
+    assert library.get(asked["evaluate"]) is None  # nothing goes into the shelf
+    assert library.entries() == []
+    other = tiny(seed=1)
+    assert library.answer(entry, keys(other, setting)["diagnose"], other.fingerprint) is None
+    assert library.answer(entry, keys(loaded, setting)["untuned"], loaded.fingerprint) is None
     with pytest.raises(BadOutput, match="not a run"):
         library.open(tmp_path)
+
+
+def test_a_run_from_before_checksums_answers_nobody_but_who_opened_it(root, loaded, setting):
+    asked, _ = keep_all(loaded, setting)
+    path = root / run_name(loaded, setting) / "manifest.json"
+    said = json.loads(path.read_text())
+    assert said.pop("checksum") == loaded.checksum
+    path.write_text(json.dumps(said))
+    library = Library()
+    assert [library.get(key) for key in asked.values()] == [None] * 4
+    (entry,) = library.entries()
+    assert (entry.problem, entry.checksum) == ("", "")
+    assert library.answer(entry, asked["evaluate"], loaded.fingerprint).gain.delta_nll == 0.25
+    assert library.answer(entry, asked["evaluate"], "0" * 16) is None
+    with pytest.raises(BadOutput, match="from before 2026-11-28, which knows its model by a sample of its weights"):
+        library.keep(asked["diagnose"], loaded, setting, planted.diagnosis(), 1.0)
+
+
+def test_scales_of_another_search_under_the_same_setting_neither_ask_nor_answer(root, loaded, setting):
+    asked, made = keep_all(loaded, setting)
+    g = made.found.g.clone()
+    g[0, 0, 0] *= 1 + 1e-12
+    borrowed = replace(made, found=replace(made.found, g=g))
+    key = stage_key("evaluate", loaded, setting, setting.evaluation, *origin(setting, borrowed))
+    assert Library().get(key) is None
+    before = {p.name: p.read_bytes() for p in root.rglob("*") if p.is_file()}
+    Library().keep(key, loaded, setting, planted.evaluation(False), 1.0)
+    longer = replace(setting, evaluation=EvaluationSpec(lengths=(32,)))
+    key = stage_key("evaluate", loaded, longer, longer.evaluation, *origin(longer, borrowed))
+    Library().keep(key, loaded, longer, planted.evaluation(False), 1.0)
+    assert {p.name: p.read_bytes() for p in root.rglob("*") if p.is_file()} == before
+    assert Library().get(asked["evaluate"]).gain.significant is True

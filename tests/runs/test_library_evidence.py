@@ -37,11 +37,14 @@ RESULTS = {
 }  # fmt: skip
 
 
+BEHIND = {"controls": {"search": 1.0}}  # stages that a stage's run has besides, with their seconds
+
+
 def key(stage, loaded, setting, windows=6):
     """The question as its page asks it."""
     return {
         "league": lambda: ranking.key(loaded, setting, LeagueSpec(search=setting.search, windows=windows)),
-        "controls": lambda: controlling.key(loaded, setting, ControlSpec(windows=windows)),
+        "controls": lambda: controlling.key(loaded, setting, outcome(loaded), ControlSpec(windows=windows)),
         "replicate": lambda: replicating.key(loaded, setting, PAIRS, ReplicationSpec(windows=windows)),
         "predict": lambda: predicting.key(loaded, setting, setting.diagnosis, PredictionSpec(windows=windows)),
     }[stage]()
@@ -50,6 +53,8 @@ def key(stage, loaded, setting, windows=6):
 def keep(stage, loaded, setting, windows=6, result=None):
     """Put a planted result on the shelf; returns its key and its file."""
     asked = key(stage, loaded, setting, windows)
+    if stage == "controls":  # they belong to a search
+        Library().keep(keys(loaded, setting)["search"], loaded, setting, outcome(loaded), 1.0)
     before = set(folder_of(loaded, setting).glob(f"{stage}-*.json"))
     Library().keep(asked, loaded, setting, result or RESULTS[stage](), 2.0)
     (file,) = set(folder_of(loaded, setting).glob(f"{stage}-*.json")) - before
@@ -76,7 +81,7 @@ def test_what_is_kept_comes_back_equal_from_another_library_and_manager(root, lo
     assert len(digest) == 8
     assert set(digest) <= set("0123456789abcdef")
     manifest = Manifest.from_file(file.parent / "manifest.json")
-    assert manifest.stages == {stage: 2.0}
+    assert manifest.stages == {stage: 2.0} | BEHIND.get(stage, {})
     assert Library().get((*asked[:2], "cuda:0", *asked[3:])) is not None  # the device asks nothing
 
 
@@ -88,7 +93,7 @@ def test_another_question_of_the_same_run_is_not_answered(root, loaded, setting,
         "league": lambda: ranking.key(
             loaded, setting, LeagueSpec(search=replace(setting.search, kappa0=3.0), windows=6)
         ),
-        "controls": lambda: controlling.key(loaded, setting, ControlSpec(windows=6, seeds=(1,))),
+        "controls": lambda: controlling.key(loaded, setting, outcome(loaded), ControlSpec(windows=6, seeds=(1,))),
         "replicate": lambda: replicating.key(loaded, setting, PAIRS[:1], ReplicationSpec(windows=6)),
         "predict": lambda: predicting.key(
             loaded, setting, replace(setting.diagnosis, bands=BandSpec(4)), PredictionSpec(windows=6)
@@ -143,7 +148,7 @@ def test_two_questions_live_in_one_run(root, loaded, setting, stage):
     assert file != first
     assert (Library().get(six).text, Library().get(seven).text) == (RESULTS[stage]().text, second.text)
     assert read_entry(first.parent).beside() == {stage: {first.name, file.name}}
-    assert Manifest.from_file(file.parent / "manifest.json").stages == {stage: 2.0}
+    assert Manifest.from_file(file.parent / "manifest.json").stages == {stage: 2.0} | BEHIND.get(stage, {})
 
 
 def test_floats_and_names_ask_what_they_ask_in_a_manifest(root, loaded, setting):

@@ -54,7 +54,7 @@ def _desk(loaded: LoadedModel, setting: Setting, outcome: Any, probe: Probe | No
     if picked in offered:
         in_view(loaded, setting, plan, outcome, offered, picked)
     else:
-        patch_buttons(loaded, None, offered)
+        patch_buttons(loaded, setting, None, offered)
 
 
 def _offer_to_read(loaded: LoadedModel, setting: Setting) -> None:

@@ -39,7 +39,7 @@ def in_view(loaded: LoadedModel, setting: Setting, plan: Plan, outcome: Any, off
             st.rerun()
     if not proven and probing.gain(loaded, setting, scales) is None:
         watch(probing.proof_key(loaded, setting, scales))
-    patch_buttons(loaded, scales, offered)
+    patch_buttons(loaded, setting, scales, offered)
     content = to_file(loaded, setting.rope, setting.quant, scales)
     picture(drawn.by_layer_and_band(content), "scales")
     turned = angles.by_layer_and_pair(content)

@@ -6,6 +6,7 @@ from typing import Any
 
 import streamlit as st
 
+from pages.parts.elsewhere import source_of
 from pages.parts.show import picture
 from pages.parts.watch import running, watch
 from pages.parts.work import searching
@@ -21,7 +22,7 @@ def searched(loaded: LoadedModel, setting: Setting, said: Verdict) -> Any:
     partial = searching.partial(loaded, setting)
     if partial is not None:
         return _cancelled(loaded, setting, partial)
-    done = searching.result(loaded, setting) is not None
+    done = searching.result(loaded, setting) is not None and source_of(key) is None
     first = "primary" if said.acts == "yes" else "secondary"
     why = "Searched already: another setting or other bounds make another search." if done else None
     if st.button("Start the search", type=first, disabled=done or running(key), icon=":material/play_arrow:", help=why):

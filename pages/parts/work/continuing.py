@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pages.parts.session import manager
+from pages.parts.elsewhere import result_of
 from pages.parts.work.keys import origin, stage_key
 from pages.parts.work.staging import submit
 from pages.parts.work.texts import texts
@@ -31,7 +31,7 @@ def key(loaded: LoadedModel, setting: Setting, outcome: Any, spec: ContinuationS
 
 def result(loaded: LoadedModel, setting: Setting, outcome: Any, spec: ContinuationSpec) -> Continuations | None:
     """The finished continuations, if they are there."""
-    return manager().result(key(loaded, setting, outcome, spec))
+    return result_of(key(loaded, setting, outcome, spec))
 
 
 def start(loaded: LoadedModel, setting: Setting, outcome: Any, spec: ContinuationSpec) -> tuple:

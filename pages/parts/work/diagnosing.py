@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-
-from pages.parts.session import manager
+from pages.parts.elsewhere import result_of
 from pages.parts.work.keys import stage_key
 from pages.parts.work.staging import submit
 from pages.parts.work.texts import texts
@@ -18,13 +16,13 @@ from qroar_core.runs.setting import Setting
 
 def key(loaded: LoadedModel, setting: Setting, scales: Scales | None = None) -> tuple:
     """The diagnosis of this model under this setting; scales belong to it by their values."""
-    tuned = () if scales is None else (content_of(scales),)
+    tuned = () if scales is None else (scales.digest,)
     return stage_key("diagnose", loaded, setting, setting.diagnosis, *tuned)
 
 
 def result(loaded: LoadedModel, setting: Setting, scales: Scales | None = None) -> Diagnosis | None:
     """The finished diagnosis, if there is one."""
-    return manager().result(key(loaded, setting, scales))
+    return result_of(key(loaded, setting, scales))
 
 
 def start(loaded: LoadedModel, setting: Setting, scales: Scales | None = None) -> tuple:
@@ -33,13 +31,6 @@ def start(loaded: LoadedModel, setting: Setting, scales: Scales | None = None) -
     what = f"Diagnose {loaded.name}" if scales is None else f"Diagnose {loaded.name} with scales"
     submit(mine, _diagnose, loaded, setting, scales, label=what)
     return mine
-
-
-def content_of(scales: Scales) -> str:
-    """16 hex digits of what the scales do: mode, bands and every g, wherever they came from."""
-    digest = hashlib.sha256(f"{scales.mode} {scales.bands} {tuple(scales.point.shape)}".encode())
-    digest.update(scales.point.double().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]
 
 
 def _diagnose(loaded: LoadedModel, setting: Setting, scales: Scales | None, on_step: OnStep) -> Diagnosis:

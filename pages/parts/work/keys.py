@@ -6,15 +6,16 @@ from collections.abc import Hashable
 from typing import Any
 
 from qroar_core.models.loaded import LoadedModel
+from qroar_core.runs.key_files import Tuned
 from qroar_core.runs.setting import Setting
 
 
 def stage_key(stage: str, loaded: LoadedModel, setting: Setting, *specs: Hashable) -> tuple:
     """What `stage` would compute for this model and setting on its texts. `runs.library` reads these keys too."""
-    who = (loaded.fingerprint, str(loaded.device), str(loaded.dtype))
+    who = (loaded.checksum, str(loaded.device), str(loaded.dtype))
     return (stage, *who, setting.reading, setting.rope, setting.quant, *specs)
 
 
 def origin(setting: Setting, outcome: Any) -> tuple[Hashable, ...]:
-    """What scales in a key stand for: the search they came from, and the diagnosis its bounds came from."""
-    return (setting.search, setting.diagnosis) if outcome else ()
+    """What scales in a key stand for: the search they came from, the diagnosis its bounds came from, and they."""
+    return (setting.search, setting.diagnosis, Tuned.of(outcome)) if outcome else ()

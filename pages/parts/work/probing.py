@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from pages.parts.elsewhere import result_of
 from pages.parts.session import manager
-from pages.parts.work.diagnosing import content_of
 from pages.parts.work.keys import stage_key
 from pages.parts.work.texts import texts
 from qroar_core import search
@@ -29,7 +29,7 @@ def key(loaded: LoadedModel, setting: Setting) -> tuple:
 
 def result(loaded: LoadedModel, setting: Setting) -> Probe | None:
     """The probe of this setting, if it was read."""
-    return manager().result(key(loaded, setting))
+    return result_of(key(loaded, setting))
 
 
 def start(loaded: LoadedModel, setting: Setting) -> None:
@@ -43,12 +43,12 @@ def start(loaded: LoadedModel, setting: Setting) -> None:
 def proof_key(loaded: LoadedModel, setting: Setting, scales: Scales) -> tuple:
     """The gain of these scales on held-out text."""
     spec = SearchSpec(bands=setting.search.bands, length=setting.search.length, seed=setting.search.seed)
-    return stage_key("prove", loaded, setting, spec, content_of(scales))
+    return stage_key("prove", loaded, setting, spec, scales.digest)
 
 
 def gain(loaded: LoadedModel, setting: Setting, scales: Scales) -> Interval | None:
     """The measured gain, if there is one."""
-    return manager().result(proof_key(loaded, setting, scales))
+    return result_of(proof_key(loaded, setting, scales))
 
 
 def prove(loaded: LoadedModel, setting: Setting, scales: Scales) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pages.parts.session import manager
+from pages.parts.elsewhere import result_of
 from pages.parts.work.keys import stage_key
 from pages.parts.work.staging import submit
 from pages.parts.work.texts import texts
@@ -22,7 +22,7 @@ def key(loaded: LoadedModel, setting: Setting, spec: LeagueSpec) -> tuple:
 
 def result(loaded: LoadedModel, setting: Setting, spec: LeagueSpec) -> League | None:
     """The finished league, if there is one."""
-    return manager().result(key(loaded, setting, spec))
+    return result_of(key(loaded, setting, spec))
 
 
 def start(loaded: LoadedModel, setting: Setting, spec: LeagueSpec) -> tuple:

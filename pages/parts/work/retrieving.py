@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pages.parts.session import manager
+from pages.parts.elsewhere import result_of
 from pages.parts.work.keys import origin, stage_key
 from pages.parts.work.staging import submit
 from pages.parts.work.texts import texts
@@ -23,7 +23,7 @@ def key(loaded: LoadedModel, setting: Setting, outcome: Any, spec: RetrievalSpec
 
 def result(loaded: LoadedModel, setting: Setting, outcome: Any, spec: RetrievalSpec) -> Retrieval | None:
     """The finished retrieval, if there is one."""
-    return manager().result(key(loaded, setting, outcome, spec))
+    return result_of(key(loaded, setting, outcome, spec))
 
 
 def start(loaded: LoadedModel, setting: Setting, outcome: Any, spec: RetrievalSpec) -> tuple:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pages.parts.session import manager
+from pages.parts.elsewhere import result_of
 from pages.parts.work.keys import stage_key
 from pages.parts.work.staging import submit
 from pages.parts.work.texts import texts
@@ -22,7 +22,7 @@ def key(loaded: LoadedModel, setting: Setting) -> tuple:
 
 def result(loaded: LoadedModel, setting: Setting) -> Any:
     """The finished search's outcome, if there is one."""
-    return manager().result(key(loaded, setting))
+    return result_of(key(loaded, setting))
 
 
 def start(loaded: LoadedModel, setting: Setting) -> tuple:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from pages.parts.elsewhere import result_of
 from pages.parts.session import manager
 from pages.parts.work import diagnosing
 from pages.parts.work.keys import stage_key
 from pages.parts.work.staging import submit
 from pages.parts.work.texts import texts
 from qroar_core import search
-from qroar_core.jobs import Manager
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.progress import OnStep
+from qroar_core.results import Diagnosis
 from qroar_core.runs.setting import Setting
 
 
@@ -23,7 +24,7 @@ def key(loaded: LoadedModel, setting: Setting) -> tuple:
 
 def result(loaded: LoadedModel, setting: Setting) -> Any:
     """The finished search's outcome, if there is one."""
-    return manager().result(key(loaded, setting))
+    return result_of(key(loaded, setting))
 
 
 def partial(loaded: LoadedModel, setting: Setting) -> Any:
@@ -35,12 +36,10 @@ def start(loaded: LoadedModel, setting: Setting, resume: Any = None) -> tuple:
     """Queue the search behind its diagnosis, or what `resume` (a `partial`) had left of it; returns its key."""
     diagnosis = diagnosing.start(loaded, setting)
     mine = key(loaded, setting)
-    submit(mine, _search, loaded, setting, manager(), diagnosis, resume, label=f"Tune {loaded.name}")
+    submit(mine, _search, loaded, setting, resume, label=f"Tune {loaded.name}", needs=(diagnosis,))
     return mine
 
 
-def _search(loaded: LoadedModel, setting: Setting, jobs: Manager, diagnosis: tuple, resume: Any,
-            on_step: OnStep) -> Any:  # fmt: skip
-    found = jobs.result(diagnosis)
-    return search.run(loaded, setting.rope, setting.quant, setting.search, texts(setting), found, on_step=on_step,
+def _search(loaded: LoadedModel, setting: Setting, resume: Any, diagnosis: Diagnosis, on_step: OnStep) -> Any:
+    return search.run(loaded, setting.rope, setting.quant, setting.search, texts(setting), diagnosis, on_step=on_step,
                       resume=resume)  # fmt: skip

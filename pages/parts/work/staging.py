@@ -15,11 +15,14 @@ from qroar_core.runs.setting import Setting
 
 
 def submit(key: tuple, stage: Callable[..., Any], loaded: LoadedModel, setting: Setting, *args: Any,
-           label: str) -> None:  # fmt: skip
-    """Queue `stage(loaded, setting, *args, on_step=...)` unless `key` is there already, in memory or on disk."""
+           label: str, needs: tuple[tuple, ...] = ()) -> None:  # fmt: skip
+    """Queue `stage(loaded, setting, *args, *results, on_step=...)` unless `key` is there already, in memory or on disk.
+
+    `results` are those of the jobs that it needs, by key; it fails where one of them did.
+    """
     manager().submit(
         key, _in_room, stage, loaded, setting, *args, label=label, device=str(loaded.device),
-        keep=partial(library().keep, key, loaded, setting),
+        keep=partial(library().keep, key, loaded, setting), needs=needs,
     )  # fmt: skip
 
 

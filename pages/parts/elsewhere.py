@@ -1,0 +1,85 @@
+"""Runs that one visitor opened and that the shelf does not vouch for: theirs alone, and marked wherever they show.
+
+Such a run lies outside the root of runs, or it is from before a run knew its model by a checksum. What it holds answers
+the same keys as a run of the shelf, but only in the session that opened it; nothing of it goes into the shelf.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from pages.parts.session import library, manager, model
+from qroar_core.runs.entry import Entry, read_entry
+from qroar_core.runs.folder import CHECKSUMS
+from qroar_core.runs.library import runs_root
+
+OPENED = "runs opened from elsewhere"  # session: their folders, the newest first
+READ = "results of runs from elsewhere"  # session: (folder, key) -> result
+
+
+def is_foreign(entry: Entry) -> bool:
+    """Does the shelf not answer for this run?"""
+    return entry.path.parent != runs_root() or not entry.checksum
+
+
+def take_in(entry: Entry) -> None:
+    """Let this run's results be shown in this session."""
+    before = [path for path in st.session_state.get(OPENED, []) if path != entry.path]
+    st.session_state[OPENED] = [entry.path, *before]
+
+
+def opened() -> list[Entry]:
+    """The runs that this session took in, as they are on disk now; unreadable ones say why in `problem`."""
+    return [read_entry(path) for path in st.session_state.get(OPENED, [])]
+
+
+def let_go(path: Path) -> None:
+    """Show nothing of this run any more."""
+    st.session_state[OPENED] = [other for other in st.session_state.get(OPENED, []) if other != path]
+
+
+def result_of(key: Hashable) -> Any:
+    """The finished result of a job: this software's own, or else of a run that this session opened; or None."""
+    mine = manager().result(key)
+    return mine if mine is not None else _borrowed(key)[0]
+
+
+def source_of(key: Hashable) -> Entry | None:
+    """The run from elsewhere that `result_of` this key comes from; None for this software's own, or no result."""
+    return None if manager().result(key) is not None else _borrowed(key)[1]
+
+
+def marked(key: Hashable) -> Any:
+    """The same for what is shown: a result of a run from elsewhere stands under a line that says so."""
+    mine = manager().result(key)
+    if mine is not None:
+        return mine
+    found, entry = _borrowed(key)
+    if entry is not None:
+        st.warning(mark(entry), icon=":material/folder_shared:")
+    return found
+
+
+def mark(entry: Entry) -> str:
+    """Whose numbers these are."""
+    if entry.checksum:
+        return f"From the run folder `{entry.path}`, opened by you: not measured by this dashboard, shown to you alone."
+    return (f"From the run `{entry.name}` of before {CHECKSUMS}, opened by you: it knows its model by a sample of the "
+            "weights only, so its numbers may be of another config or tokenizer.")  # fmt: skip
+
+
+def _borrowed(key: Hashable) -> tuple[Any, Entry | None]:
+    paths, loaded = st.session_state.get(OPENED, []), model() if st.session_state.get(OPENED) else None
+    for path in paths if loaded is not None else ():
+        read, entry = st.session_state.setdefault(READ, {}), read_entry(path, thorough=False)
+        if (path, key) not in read and not entry.problem:
+            found = library().answer(entry, key, loaded.fingerprint)
+            if found is not None:
+                read[path, key] = found
+        if (path, key) in read:
+            return read[path, key], entry
+    return None, None
