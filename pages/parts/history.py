@@ -129,6 +129,9 @@ def _open_one(entries: list[Entry], loaded: LoadedModel | None) -> None:
     """A menu of folders, not of places in a list: the list may be another when the button is pressed."""
     mine = [entry for entry in entries if _is_mine(entry, loaded)]
     called = {str(entry.path): _called(entry, loaded) for entry in mine + [e for e in entries if e not in mine]}
+    shown = st.session_state.get("run to open")
+    if shown is not None and shown not in called:  # else the menu would show another, and the button open that
+        called[shown] = f"{Path(shown).name} (no longer there)"
     left, right = st.columns([5, 1], vertical_alignment="bottom")
     picked = left.selectbox("Run to open", called, format_func=lambda path: called.get(path, path), key="run to open")
     if right.button("Open run", key="open run", icon=":material/folder_open:", width="stretch"):

@@ -129,8 +129,8 @@ def test_a_failed_second_search_is_one_line_and_the_evaluation_does_not_pretend(
     loaded_app.checkbox(key="rotation scales").check().run()
     clicked(loaded_app, "Evaluate")
     said = [e.value for e in loaded_app.error]
-    assert said == ["the text is too short; give a longer one",
-                    "evaluate: the search under the rotation did not finish; start it again"]  # fmt: skip
+    why = "it needs “Tune demo under a rotation”, which failed; start it again"
+    assert said == ["the text is too short; give a longer one", f"Evaluate demo: not started, {why}"]
 
 
 def test_continuations_stand_side_by_side_with_the_departure_marked(loaded_app, continues):

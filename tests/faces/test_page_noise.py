@@ -1,6 +1,7 @@
 """The Noise page: reference, quantized and tuned, and where tuned comes from."""
 
 import json
+from dataclasses import replace
 
 import planted
 import pytest
@@ -10,10 +11,13 @@ import torch
 from visitor import clicked, go, texts, titles
 
 from pages.parts.work import diagnosing
+from pages.parts.work.patching import Applied
 from qroar_core.diagnostics.logit_noise.result import NoiseCurves
 from qroar_core.maths.rescale import identity
 from qroar_core.results.diagnosis import LayerGroup
+from qroar_core.runs.setting import default_setting
 from qroar_core.search import SearchOutcome
+from qroar_core.specs import RopeSpec
 
 pytestmark = pytest.mark.slow
 
@@ -85,11 +89,17 @@ def test_scales_applied_by_hand_can_be_overlaid_without_a_search(loaded_app, rec
 
     by_hand = identity(4, 2, ((0, 15), (16, 31)))
     by_hand.g[0, 0, 0] = 4.0
-    apply_scales(demo_model, by_hand)  # the fixture takes them out again
+    setting = default_setting(demo_model)
+    elsewhere = replace(setting, rope=RopeSpec("linear", 2.0))
+    apply_scales(demo_model, by_hand, Applied(elsewhere, "by hand"))  # the fixture takes them out again
     app = diagnosed(loaded_app)
-    clicked(app, "Overlay the tuned scales")
+    assert "Overlay the tuned scales" not in [b.label for b in app.button]  # another setting's, or another person's
+    assert "scales of another setting applied: linear ×2, K int4 per token" in texts(app)
+    apply_scales(demo_model, by_hand, Applied(setting, "by hand"))
+    clicked(app.run(), "Overlay the tuned scales")
     assert recorded[1] is by_hand
     assert "tuned" in lines(app, 0)
+    assert "The tuned scales are those applied to the loaded weights: by hand." in texts(app)
 
 
 def test_taken_apart_by_layer(loaded_app):

@@ -113,12 +113,13 @@ def test_another_visitor_sees_whose_turn_it_is_and_waits(loaded_app, stages):
     other = AppTest.from_file(loaded_app._script_path, default_timeout=30)
     other.query_params["model"] = "demo"
     other.query_params["rope"] = '{"method":"linear","factor":2.0}'
-    other.run()
+    other.run()  # app.py: switch_page runs a page's file alone
+    assert other.sidebar.markdown[0].value == "**1 job**"
+    assert other.sidebar.get("progress")[0].proto.text.startswith("Evaluate demo")
     go(other, "pressure")
-    assert "cpu is busy: Evaluate demo" in texts(other)
     assert "linear ×2" in texts(other)
     button(other, "Diagnose").click().run()
-    assert "waiting for “Evaluate demo”" in other.get("progress")[0].proto.text
+    assert "Diagnose demo: waiting for “Evaluate demo” to finish" in [p.proto.text for p in other.get("progress")]
     held.open.set()
     settled(other)
     settled(loaded_app)

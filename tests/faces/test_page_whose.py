@@ -1,0 +1,173 @@
+"""Whose result is this: runs from elsewhere, older ones, menus of names, jobs that need others, applied scales."""
+
+import json
+import math
+import shutil
+from dataclasses import replace
+
+import planted
+import pytest
+from streamlit.testing.v1 import AppTest
+from visitor import Held, button, clicked, go, settled, texts, wait_for_step
+
+from pages.parts.session import manager
+from pages.parts.work import searching
+from pages.parts.work.patching import Applied
+from qroar_core.maths.rescale import identity
+from qroar_core.models.patch import apply_scales
+from qroar_core.runs.folder import RunFolder
+from qroar_core.runs.library import Library, runs_root
+from qroar_core.runs.pipeline import run
+from qroar_core.runs.setting import default_setting
+from qroar_core.specs import RopeSpec
+
+pytestmark = pytest.mark.slow
+
+PPL = [f"{math.exp(x):.3f}" for x in (2.1, 2.6, 2.35)]
+FOREIGN = "opened by you: not measured by this dashboard, shown to you alone"
+OLDER = "of before 2026-11-28, opened by you: it knows its model by a sample of the weights only"
+
+
+@pytest.fixture
+def written(stages, demo_model):
+    """A whole run in the demo's default setting, or another, in the folder asked."""
+    stages.patch("qroar_core.runs.pipeline.report_html", lambda *a, **k: "<html></html>")
+    stages.patch(stages.diagnose, "run", lambda *a, **kw: planted.diagnosis())
+
+    def make(path, **changed):
+        setting = replace(default_setting(demo_model), **changed)
+        folder = RunFolder.open(path, demo_model, setting, "python -m qroar_core run demo")
+        run(demo_model, setting, {"calibration": [], "heldout": []}, folder, lambda step: None)
+        return folder.path
+
+    return make
+
+
+def visit(app, **parameters):
+    other = AppTest.from_file(app._script_path, default_timeout=30)
+    other.query_params.update(parameters)
+    return other.run()
+
+
+def open_folder(app, path):
+    go(app, "runs")
+    app.text_input(key="run folder path").set_value(str(path))
+    return clicked(app, "Open folder")
+
+
+def test_a_run_from_elsewhere_is_marked_and_shown_to_who_opened_it_alone(loaded_app, written, tmp_path, stages):
+    path = written(tmp_path / "theirs")
+    other = visit(loaded_app, model="demo")
+    open_folder(loaded_app, path)
+    (line,) = loaded_app.dataframe[0].value.set_index("run").to_dict("index").values()
+    assert (line["kept"], line[""]) == ("elsewhere", "in view")
+    for page in ("pressure", "tune", "evaluate", "export"):
+        go(loaded_app, page)
+        assert f"From the run folder `{path}`, {FOREIGN}" in texts(loaded_app), page
+    go(loaded_app, "evaluate")
+    assert [m.value for m in loaded_app.metric][:3] == PPL
+    for page in ("pressure", "tune", "evaluate", "runs"):
+        go(other, page)
+        assert FOREIGN not in texts(other)
+        assert PPL[0] not in [m.value for m in other.metric]
+    assert "No run is on disk yet" in texts(other)
+    assert Library().entries() == []
+
+
+def test_what_is_measured_with_scales_from_elsewhere_goes_into_no_run_here(loaded_app, written, tmp_path, stages):
+    path = written(tmp_path / "theirs")
+    (path / "evaluation.json").unlink()
+    open_folder(loaded_app, path)
+    go(loaded_app, "evaluate")
+    assert PPL[0] not in [m.value for m in loaded_app.metric]
+    clicked(loaded_app, "Evaluate")
+    assert [m.value for m in loaded_app.metric][:3] == PPL
+    assert not runs_root().exists() or list(runs_root().iterdir()) == []
+    go(loaded_app, "pressure")
+    clicked(loaded_app, "Diagnose")  # its own, in place of the one from elsewhere
+    assert FOREIGN not in texts(loaded_app)
+    (entry,) = Library().entries()
+    assert [p.name for p in entry.path.glob("*.json")].count("diagnosis.json") == 1
+    assert not (entry.path / "evaluation.json").exists()
+
+
+def test_an_older_run_answers_only_once_opened_and_says_what_it_does_not_know(loaded_app, written, stages):
+    path = written(runs_root() / "older")
+    said = json.loads((path / "manifest.json").read_text())
+    del said["checksum"]
+    (path / "manifest.json").write_text(json.dumps(said))
+    go(loaded_app, "evaluate")
+    assert PPL[0] not in [m.value for m in loaded_app.metric]
+    linked = visit(loaded_app, run="older")
+    for app in (linked, loaded_app):
+        if app is loaded_app:
+            go(app, "runs")
+            assert app.dataframe[0].value["kept"].tolist() == ["here, older"]
+            clicked(app, "Open run")
+        go(app, "evaluate")
+        assert [m.value for m in app.metric][:3] == PPL
+        assert f"From the run `older` {OLDER}" in texts(app)
+
+
+def test_the_menu_opens_the_run_that_it_shows_whatever_was_written_or_deleted_meanwhile(loaded_app, written):
+    written(runs_root() / "first", rope=RopeSpec("linear", 2.0))
+    go(loaded_app, "runs")
+    assert "linear ×2" in loaded_app.selectbox(key="run to open").options[0]
+    written(runs_root() / "newer", rope=RopeSpec("ntk", 2.0))
+    clicked(loaded_app, "Open run")
+    assert loaded_app.session_state["choice"].run == "first"
+    loaded_app.selectbox(key="run to open").select(str(runs_root() / "newer")).run()
+    shutil.rmtree(runs_root() / "newer")
+    button(loaded_app, "Open run").click().run()
+    assert not loaded_app.exception
+    assert loaded_app.session_state["choice"].run == "first"
+    (line,) = [e.value for e in loaded_app.error]
+    assert line.startswith("newer cannot be opened any more")
+
+
+def test_a_compared_run_that_is_gone_is_said_to_be_gone_and_the_others_stay(loaded_app, written):
+    for name, method in (("one", "linear"), ("two", "ntk"), ("three", "yarn")):
+        written(runs_root() / name, rope=RopeSpec(method, 2.0))
+    go(loaded_app, "runs")
+    menu = loaded_app.multiselect(key="compare")
+    for name in ("one", "two", "three"):
+        menu = menu.select(str(runs_root() / name))
+    menu.run()
+    shutil.rmtree(runs_root() / "two")
+    loaded_app.run()
+    assert "No longer there: two." in [e.value for e in loaded_app.info]
+    assert sorted(loaded_app.dataframe[1].value["run"]) == ["one", "three"]
+
+
+def test_a_search_whose_diagnosis_was_cancelled_fails_and_is_not_kept(loaded_app, stages, demo_model):
+    held = Held(planted.diagnosis())
+    stages.patch(stages.diagnose, "run", held)
+    go(loaded_app, "tune")
+    button(loaded_app, "Start the search").click().run()
+    wait_for_step(loaded_app)
+    first, second = manager().active()
+    assert (first.label, second.label, second.ahead) == ("Diagnose demo", "Tune demo", 1)
+    manager().cancel(first.key)
+    settled(loaded_app)
+    (line,) = [e.value for e in loaded_app.error]
+    assert line == "Tune demo: not started, it needs “Diagnose demo”, which was cancelled; start it again"
+    assert manager().result(searching.key(demo_model, default_setting(demo_model))) is None
+    assert not runs_root().exists() or list(runs_root().iterdir()) == []
+
+
+def test_applied_scales_belong_to_their_setting_and_are_undone_there(loaded_app, demo_model):
+    theirs = replace(default_setting(demo_model), rope=RopeSpec("linear", 2.0))
+    scales = identity(4, 2, ((0, 31),))
+    scales.g[:] = 2.0
+    apply_scales(demo_model, scales, Applied(theirs, "tuned scales"))
+    go(loaded_app, "tune")
+    assert "scales of another setting applied: linear ×2, K int4 per token" in texts(loaded_app)
+    assert "**tuned scales of another setting applied** (linear ×2 · K int4 per token" in texts(loaded_app)
+    assert button(loaded_app, "Undo").disabled
+    clicked(loaded_app, "Go to their setting")
+    assert "linear ×2" in texts(loaded_app)
+    assert "scales applied" in texts(loaded_app)
+    assert demo_model.applied is scales
+    clicked(loaded_app, "Undo")
+    assert demo_model.applied is None
+    assert "weights as loaded" in texts(loaded_app)
