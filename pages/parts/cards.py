@@ -53,7 +53,8 @@ def model_table(loaded: LoadedModel) -> None:
         "vocabulary": f"{geo.vocab_size:,}",
         "device": f"{loaded.device}, {free_bytes(loaded.device) / 2**30:.1f} GiB free",
         "dtype": str(loaded.dtype).removeprefix("torch."),
-        "fingerprint": loaded.fingerprint,
+        "fingerprint of the weights": loaded.fingerprint,
+        "checksum of weights, config and tokenizer": loaded.checksum,
     }
     if own := own_dtype(loaded):
         facts["dtype of the checkpoint"] = word(own)

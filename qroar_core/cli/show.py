@@ -88,6 +88,7 @@ def model(loaded: LoadedModel, as_json: bool) -> None:
     facts = {
         "name": loaded.name,
         "fingerprint": loaded.fingerprint,
+        "checksum": loaded.checksum,
         **asdict(loaded.geometry),
         "own_rope": own_rope(loaded),
         "max_position_embeddings": loaded.model.config.max_position_embeddings,

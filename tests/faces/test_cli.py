@@ -69,7 +69,8 @@ def test_info_prints_the_sizes(capfd, stages, demo_model):
     geo = demo_model.geometry
     wanted = {"n_layers": geo.n_layers, "n_kv_heads": geo.n_kv_heads, "head_dim": geo.head_dim,
               "original_context": geo.original_context, "parameters": geo.parameters,
-              "fingerprint": demo_model.fingerprint, "pairing": "half", "dtype": "float32"}  # fmt: skip
+              "fingerprint": demo_model.fingerprint, "checksum": demo_model.checksum, "pairing": "half",
+              "dtype": "float32"}  # fmt: skip
     assert {name: sizes.get(name) for name in wanted} == {name: str(value) for name, value in wanted.items()}
     told = json.loads(printed(capfd, "info", "demo", "--json"))
     assert {name: told[name] for name in wanted} == wanted

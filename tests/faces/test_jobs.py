@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from qroar_core.errors import BadOutput, BadSpec
+from qroar_core.errors import BadOutput, BadSpec, BadText
 from qroar_core.job import KEPT_DETAILS
 from qroar_core.jobs import Manager
 from qroar_core.progress import Step, ignore, patiently
@@ -84,13 +84,53 @@ def test_one_device_takes_jobs_in_order_and_another_does_not_wait(manager):
     manager.submit("other", note, "other", label="Other", device="cpu")
     wait_for(manager, "other", "done")
     waiting = manager.snapshot("third")
-    assert (waiting.state, waiting.behind) == ("queued", "First")
+    assert (waiting.state, waiting.behind, waiting.ahead) == ("queued", "First", 2)
+    listed = [(job.device, job.label, job.ahead) for job in manager.active()]
+    assert listed == [("cuda:0", "First", 0), ("cuda:0", "Second", 1), ("cuda:0", "Third", 2)]
     assert manager.busy("cuda:0").label == "First"
     assert manager.busy("cpu") is None
     gate.open.set()
     wait_for(manager, "third", "done")
     assert order == ["other", "second", "third"]
     assert manager.busy() is None
+
+
+def test_a_job_gets_what_it_needs_and_fails_without_it(manager):
+    gate, seen = Gate(), []
+
+    def two(word, one, other, on_step=ignore):
+        seen.append((word, one, other))
+        return "made"
+
+    manager.submit("gate", gate, label="Gate")
+    manager.submit("late", lambda on_step: 7, label="Late")
+    manager.submit("both", two, "word", label="Both", needs=("gate", "late"))
+    gate.open.set()
+    wait_for(manager, "both", "done")
+    assert seen == [("word", 1, 7)]
+    manager.submit("lost", two, "word", label="Lost", needs=("gate", "never asked"))
+    lost = wait_for(manager, "lost", "failed")
+    assert lost.error == "Lost: not started, it needs a lost result; start it again"
+    assert len(seen) == 1
+
+
+@pytest.mark.parametrize("end", ["cancelled", "failed"])
+def test_what_ends_without_a_result_fails_the_jobs_that_need_it(manager, end):
+    gate, ran, kept = Gate(), [], []
+
+    def fails(on_step=ignore):
+        raise BadText("the text is too short")
+
+    manager.submit("first", gate, label="First")
+    manager.submit("needed", fails, label="Needed")
+    manager.submit("after", ran.append, label="After", needs=("needed",), keep=lambda *a: kept.append(a))
+    if end == "cancelled":
+        manager.cancel("needed")
+    gate.open.set()
+    after = wait_for(manager, "after", "failed")
+    how = "was cancelled" if end == "cancelled" else "failed"
+    assert after.error == f"After: not started, it needs “Needed”, which {how}; start it again"
+    assert (ran, kept) == ([], [])
 
 
 def test_cancel_answers_within_two_seconds_and_the_job_can_start_anew(manager):
