@@ -72,7 +72,8 @@ def test_the_model_card_holds_the_facts(loaded_app):
     assert facts["theta"] == "10,000"
     assert facts["pairing"] == "half, 32 pairs a head"
     assert facts["dtype"] == "float32"
-    assert len(facts["fingerprint"]) == 16
+    assert len(facts["fingerprint of the weights"]) == 16
+    assert len(facts["checksum of weights, config and tokenizer"]) == 16
 
 
 @pytest.mark.parametrize("name", SETTING_PRESETS)
