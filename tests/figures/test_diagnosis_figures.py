@@ -344,3 +344,9 @@ def test_a_map_of_a_thousand_position_bins_is_pooled():
     assert shown.figure.data[0].x[0] == "0–511"
     assert max(shown.figure.data[0].z[5]) == max(fine.outliers.maps["k/post"][0][0][5])
     assert len(shown.table.columns) == 3 + 1024
+
+
+def test_panels_of_one_overview_share_no_axis_that_could_have_ticks():
+    layout = PICTURES["outlier layers"].figure.layout
+    assert (layout.xaxis.ticks, layout.yaxis.ticks) == ("", "")
+    assert (layout.xaxis.showticklabels, layout.yaxis.showticklabels) == (False, False)

@@ -15,8 +15,8 @@ from qroar_core.results import Diagnosis
 CLEARLY = 1.25  # times the null, both means over layers and bands
 NULL_LINE = {SWAPPED: "null: errors of other pairs", DRAWN: "null: noise that does not see the angle"}
 NULL_MEANING = {
-    SWAPPED: "The null (grey, dotted) gives each pair the error of another pair of its band, in another KV head if there "
-    "is one: it knows nothing of the angle, and repeats where tokens repeat. ",
+    SWAPPED: "The null (grey, dotted) gives each pair the error of another pair of its band, in another KV head if "
+    "there is one: it knows nothing of the angle, and repeats where tokens repeat. ",
     DRAWN: "The null (grey, dotted) is normal noise as large as the rounding's, drawn anew at the same pairs. Equal "
     "tokens have equal errors, so chance reaches further than this null shows. ",
 }

@@ -9,7 +9,6 @@ from qroar_core.diagnostics.null import NullRow
 from qroar_core.diagnostics.sample import Sample
 from qroar_core.result import LayerBand, Number, PerBand, Result
 
-
 DRAWN = "noise of the same size that does not see the angle, at the same pairs"  # of a file from before `SWAPPED`
 SWAPPED = "the same errors, each beside the angle of another pair of its band and another KV head"
 
