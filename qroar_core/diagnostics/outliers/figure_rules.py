@@ -124,7 +124,7 @@ def error_share(diagnosis: Diagnosis) -> Picture:
     """Share of each band's quantization error that outlier entries carry, quantizer by quantizer."""
     found = diagnosis.outliers
     columns = [str(b.index) for b in diagnosis.bands]
-    shown, twice = _distinct(found.error_share)
+    shown, twice = _distinct(found.error_share, found.still_exact)
     panels = [Panel(f"of the {_short(name)} error", z, columns, "band", "band") for name, z in shown.items()]
     panels.append(Panel("null: of the entries", found.entry_share, columns, "band", "band"))
     named = {f"{name.replace(' ', '_')}_error": z for name, z in found.error_share.items()}
@@ -148,7 +148,7 @@ def error_by_channel(diagnosis: Diagnosis) -> Picture | None:
     found = diagnosis.outliers
     if not found.error_by_channel:
         return None
-    shown, twice = _distinct(found.error_by_channel)
+    shown, twice = _distinct(found.error_by_channel, found.still_exact)
     figure, largest = even_shares(diagnosis, shown, lambda name: f"{_short(name)} error", "channel of the head")
     parts = [f"{times:.3g} times its even share of the {_error(name)}" for name, times in largest.items()]
     return Picture(
@@ -162,14 +162,22 @@ def error_by_channel(diagnosis: Diagnosis) -> Picture | None:
     )
 
 
-def _distinct(named: Mapping[str, LayerBand]) -> tuple[dict[str, LayerBand], str]:
-    """Without the setting's quantizer where its error is that of int8 or int4 cell by cell, and that in words."""
+def _distinct(named: Mapping[str, LayerBand], still_exact: int) -> tuple[dict[str, LayerBand], str]:
+    """Without the setting's quantizer where it makes no error, or in every cell that of int8 or int4, and in words
+    why; and which keys it leaves exact."""
     mine = named.get("in force")
-    twin = next((name for name, z in named.items() if name != "in force" and z == mine), None)
-    if twin is None:
+    if mine is None:
         return dict(named), ""
-    said = f" The setting's quantizer errs as {twin} does in every cell, so it is not drawn again."
-    return {name: z for name, z in named.items() if name != "in force"}, said
+    probes = {name: z for name, z in named.items() if name != "in force"}
+    if not any(v for row in mine for v in row):
+        return probes, " The setting's quantizer rounds no key of this context, so it is not drawn."
+    twin = next((name for name, z in probes.items() if z == mine), None)
+    if twin is not None:
+        return probes, f" The setting's quantizer errs as {twin} does in every cell, so it is not drawn again."
+    if still_exact:
+        said = f" The setting's quantizer leaves the newest {still_exact:,} keys exact, and they are not in its error."
+        return dict(named), said
+    return dict(named), ""
 
 
 def _error(quantizer: str) -> str:
