@@ -46,9 +46,10 @@ def by_angle(diagnosis: Diagnosis) -> Picture | None:
             x=degrees, y=error, mode="lines", name=f"band {band}", line={"color": colour_of(band, len(seen.error))},
             hovertemplate=f"band {band}, %{{x:.0f}}°: %{{y:.4g}}<extra></extra>",
         )  # fmt: skip
-    for band, error in enumerate(seen.null.error if seen.null else []):
+    beside = [] if seen.null is None else [(seen.null.control, error) for error in seen.null.error]
+    for band, (control, error) in enumerate(beside):
         figure.add_scatter(
-            x=degrees, y=error, mode="lines", name=NULL_LINE[seen.null.control], legendgroup="null",
+            x=degrees, y=error, mode="lines", name=NULL_LINE[control], legendgroup="null",
             showlegend=band == 0, line={"color": GREY, "dash": "dot", "width": 1},
             hovertemplate=f"null of band {band}, %{{x:.0f}}°: %{{y:.4g}}<extra></extra>",
         )  # fmt: skip
