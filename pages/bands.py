@@ -2,27 +2,22 @@
 
 import streamlit as st
 
-from pages.parts import need, predicting
+from pages.parts import band_columns, need, predicting
 from pages.parts.nulls import nulls
-from pages.parts.show import numbers, picture
+from pages.parts.show import download, picture
 from qroar_core.diagnostics.bands import figure as bands
-
-DIGITS = "%.4g"  # shown; the CSV holds all
 
 st.title("Bands")
 loaded, setting, result = need.diagnosis()
 predicted = predicting.kept(loaded, setting)
-frame, titles, helps = bands.table(result, predicted), bands.titles(), bands.helps()
-known = [name for name in frame if frame[name].notna().any()]
-shown = dict.fromkeys(frame) | {name: st.column_config.Column(titles[name], help=helps[name]) for name in known}
-for name in frame[known].select_dtypes("float"):
-    shown[name] = st.column_config.NumberColumn(titles[name], help=helps[name], format=DIGITS)
 with st.container(border=True):
     st.markdown("#### What does every diagnostic say of each band?")
-    numbers(frame, "bands", shown)
+    band_columns.table(result, predicted)
+    download(bands.table(result, predicted), "bands")
     asked = "" if predicted else " What a band alone costs in NLL is measured on the Evidence page, and joins here."
-    st.caption("A click on a column's name sorts by it, its question mark says what it is; columns of which nothing is "
-               f"known are left out here, not in the CSV.{asked} {bands.sample(result)}")  # fmt: skip
+    st.caption("A click on a column's name sorts by it, wavelengths by their shorter end; its question mark says what "
+               "it is. Wavelengths are in tokens. Columns of which nothing is known are left out here, not in the CSV."
+               f"{asked} {bands.sample(result)}")  # fmt: skip
 picture(bands.alone(result, predicted), "bands-alone", table=False)
 nulls(result)
 st.page_link("pages/pressure.py", label="Next: pressure", icon=":material/arrow_forward:")

@@ -29,5 +29,10 @@ def picture(shown: Picture | None, key: str, table: bool = True, **chart: Any) -
 def numbers(table: pd.DataFrame, key: str, columns: dict[str, Any] | None = None) -> None:
     """A table with its CSV to download; `columns` is Streamlit's column_config."""
     st.dataframe(table, hide_index=True, key=f"{key} table", column_config=columns)
+    download(table, key)
+
+
+def download(table: pd.DataFrame, key: str) -> None:
+    """The button under a table."""
     csv = table.to_csv(index=False)
     st.download_button("Download as CSV", csv, f"{key}.csv", "text/csv", key=f"{key} csv", on_click="ignore")

@@ -61,8 +61,10 @@ def diagnosis(result: Diagnosis, as_json: bool, nulls: bool = False) -> None:
 
 def bands(rows: Sequence[BandRow]) -> None:
     """A table for every group of layers that turns alike; columns of which nothing is known are left out."""
+    from qroar_core.results.band_words import SPANS
+
     known = [name for name in COLUMNS if name == PEAK or any(getattr(row, name) is not None for row in rows)]
-    header = ["band (pairs)", "native wavelength\ntokens", "wavelength\ntokens", *(COLUMNS[name] for name in known)]
+    header = ["band (pairs)", *(f"{words}\ntokens" for words, _ in SPANS.values()), *(COLUMNS[name] for name in known)]
     for layers, group in groupby(rows, lambda row: row.layers):
         _table(f"Bands: {layers}", header, [_line(row, known) for row in group])
 
@@ -78,11 +80,11 @@ def null_table(rows: Sequence[NullRow]) -> None:
 
 
 def _line(row: BandRow, known: Sequence[str]) -> list[str]:
-    name = "unrotated" if row.band is None else f"{row.band} ({row.first_pair}-{row.last_pair})"
+    from qroar_core.results.band_words import SPANS, band_name, span
+
     return [
-        name,
-        _span(row.native_wavelength_min_tokens, row.native_wavelength_max_tokens),
-        _span(row.wavelength_min_tokens, row.wavelength_max_tokens),
+        band_name(row),
+        *(span(getattr(row, near), getattr(row, far)) for near, (_, far) in SPANS.items()),
         *(_shown(getattr(row, name), ".4g") for name in known),
     ]
 
@@ -92,10 +94,6 @@ def _with_band(result: Diagnosis, row: BandRow) -> dict[str, Any]:
     views = {group.name: group.bands for group in result.groups}
     own = views.get(row.layers, result.bands)
     return (own[row.band].model_dump() if row.band is not None else {}) | row.model_dump()
-
-
-def _span(low: float | None, high: float | None) -> str:
-    return "none" if low is None or high is None else f"{low:.4g}-{high:.4g}"
 
 
 def _range(row: NullRow) -> str:

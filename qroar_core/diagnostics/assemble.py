@@ -141,7 +141,7 @@ def assemble(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, plan: Any, f
         else None,
         outliers=outliers_of(local.outliers.maps, local.outliers.errors, local.outliers.deal, frame.channel_band,
                              plan.spec, geo.without_rope, matrices_of(loaded, passes.scales, quant.weights),
-                             unavailable(loaded)),
+                             unavailable(loaded), still_exact(quant, plan.length)),
         band_cost=band_cost_of(local.band_cost),
         hidden=similarity_of(passes.hidden, plan.spec.seed) if passes.hidden else None,
         position_edges=frame.bins.edges(),

@@ -104,12 +104,13 @@ def _figure(picture: Picture) -> str:
 
 def _bands(diagnosis: Diagnosis) -> str:
     frame = bands.table(diagnosis)
-    known = [name for name in frame if frame[name].notna().any()]
-    said = "".join(f"<li><strong>{_text(bands.titles()[name])}</strong>: {_text(bands.helps()[name])}</li>"
+    known, titles = bands.order(frame), bands.short_titles()
+    shown = frame.assign(**bands.shortened(diagnosis))[known].rename(columns=titles)
+    said = "".join(f"<li><strong>{_text(titles[name])}</strong>: {_text(bands.helps()[name])}</li>"
                    for name in known)  # fmt: skip
     return (
         "<h3>What does every diagnostic say of each band?</h3>"
-        f'<div class="scroll">{_table(bands.readable(frame))}</div>'
+        f'<div class="scroll">{_table(shown)}</div>'
         f"<p>{_text(bands.sample(diagnosis))}</p><ul>{said}</ul>"
     )
 

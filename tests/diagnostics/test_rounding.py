@@ -119,6 +119,10 @@ def test_chunks_change_nothing_and_layers_without_rope_have_no_bands():
     assert one.band_largest == many.band_largest
     assert one.band_rms[1] == [None, None]
     assert one.rms[1] == one.rms[0]
+    whole = (y - x).abs()  # of a layer that does not turn all channels are without rotation
+    assert one.rest_largest[1] == pytest.approx(float(whole.max()), rel=1e-5)
+    assert one.rest_rms[1] == pytest.approx(float(whole.square().mean().sqrt()), rel=1e-5)
+    assert one.rest_largest[0] < one.rest_largest[1]
 
 
 def test_without_a_quantizer_of_its_own_ends_are_not_known():

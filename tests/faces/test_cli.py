@@ -11,6 +11,7 @@ import pytest
 from qroar_core.__main__ import main
 from qroar_core.cli import show
 from qroar_core.errors import Cancelled
+from qroar_core.results.band_words import span
 
 FILES = ("manifest.json", "diagnosis.json", "scales_found.json", "scales_smooth_attention.json", "scales_mad.json",
          "search.json", "evaluation.json", "scales.json", "report.html")  # fmt: skip
@@ -90,7 +91,7 @@ def test_diagnose_json_holds_the_bands_the_table_shows(capfd, stages, numbered_p
         assert row.split()[-1] == ("none" if band.side_peak is None else f"{band.side_peak:.4g}")
         for said in (band.turns, band.logit_change):
             assert f"{said:.4g}" in row.split()
-        assert f"{band.wavelength_min:.4g}-{band.wavelength_max:.4g}" in row.split()
+        assert span(band.wavelength_min, band.wavelength_max) in row.split()
     change = wanted.logit_change
     assert f"move a logit by {change.in_all:.4g} ± {change.in_all_error:.2g} nats" in table
     assert f"(upper bound {change.in_all_bound:.4g}; pairs that push at random {change.in_all_null:.4g})" in table

@@ -5,12 +5,14 @@ from pathlib import Path
 
 import planted
 import planted_prediction
+import pyarrow as pa
 import pytest
 from test_cli_nulls import with_nulls
 from visitor import button, clicked, go, settled, texts, titles
 
 from qroar_core.figures.picture import FROM_FREQUENCIES, OLDER
 from qroar_core.results import Diagnosis
+from qroar_core.results.band_words import span
 
 pytestmark = pytest.mark.slow
 OLD = Path(__file__).parents[1] / "runs" / "older" / "diagnosis.json"
@@ -35,9 +37,17 @@ def test_the_table_holds_every_column_with_its_name_and_hides_what_is_unknown(lo
     columns = json.loads(app.dataframe[0].proto.columns)
     assert columns["rho_a_k"]["label"] == "ρ_A k"
     assert "on the quantizer's axes" in columns["rho_a_k"]["help"]
-    assert columns["wavelength_min_tokens"]["type_config"]["format"] == "%.4g"
-    assert columns["nll_cost_nats"]["hidden"] is True
-    assert "hidden" not in columns["int4_noise_nats"] or not columns["int4_noise_nats"]["hidden"]
+    assert columns["rho_a_k"]["type_config"]["format"] == "%.4g"
+    order = list(app.dataframe[0].proto.column_order)
+    assert order[:5] == ["band", "native_wavelength_min_tokens", "wavelength_min_tokens", "pressure_rad", "rho_w_q"]
+    assert "int4_noise_nats" in order
+    assert not {"nll_cost_nats", "last_pair", "wavelength_max_tokens"} & set(order)
+    assert columns["wavelength_min_tokens"]["label"] == "wavelength"
+    rows = with_nulls().band_table()
+    assert shown["wavelength_min_tokens"].tolist() == [row.wavelength_min_tokens for row in rows]  # sorted by these
+    told = pa.ipc.open_stream(app.dataframe[0].proto.arrow_data.styler.display_values).read_pandas()
+    drawn = told["wavelength_min_tokens"].tolist()
+    assert drawn == [span(row.wavelength_min_tokens, row.wavelength_max_tokens) for row in rows]
     assert "measured on the Evidence page, and joins here" in texts(app)
     assert titles(app)[0] == "What does every diagnostic say of each band?"
     assert any("What would these read" in e.label for e in app.expander)

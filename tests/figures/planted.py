@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from qroar_core.diagnostics.aliasing.result import Kernel, NativeKernel
-from qroar_core.diagnostics.anisotropy.result import AngleBlindNoise, Anisotropy
+from qroar_core.diagnostics.anisotropy.result import SWAPPED, AngleBlindNoise, Anisotropy
 from qroar_core.diagnostics.bands.result import Band, Pairs
 from qroar_core.diagnostics.dilation.result import Dilation
 from qroar_core.diagnostics.logit_noise.result import LogitNoise
@@ -145,7 +145,7 @@ def diagnosis(quantized=True, pairing="half"):
         anisotropy=Anisotropy(
             angle=[0.0, math.pi / 4], error=[[1.0, 3.0], [1.0, 1.5]], ratio=[[3.0, 1.5], [2.0, None]], over="step",
             null=AngleBlindNoise(error=[[0.17, 0.16], [0.16, 0.17]], ratio=[[1.05, 1.1], [1.1, None]],
-                                 largest=[1.0, 1.2]),
+                                 largest=[1.0, 1.2], typical=[1.0, 1.2], control=SWAPPED),
             sample=SAMPLE,
         ) if quantized else None,
         rounding=Roundings(k=rounded_tensor(), q=rounded_tensor(norm=0.001), sample=SAMPLE) if quantized else None,

@@ -274,9 +274,9 @@ def test_amplitude_against_phase_one_point_a_band_joined_to_its_tuned_one():
 
 def test_anisotropy_is_drawn_in_degrees():
     assert list(PICTURES["anisotropy"].figure.data[0].x) == pytest.approx([0, 45])
-    assert [t.name for t in PICTURES["anisotropy"].figure.data[2:]] == ["null: noise that does not see the angle"] * 2
+    assert [t.name for t in PICTURES["anisotropy"].figure.data[2:]] == ["null: errors of other pairs"] * 2
     assert list(PICTURES["anisotropy"].figure.data[3].y) == [0.16, 0.17]
-    assert PICTURES["anisotropy"].title.endswith("Yes: worst over best up to 3.00, null 1.10")
+    assert PICTURES["anisotropy"].title.endswith("Yes: worst over best 2.17, null 1.08")
 
 
 def test_without_a_quantizer_the_noise_pictures_are_absent():
@@ -344,3 +344,9 @@ def test_a_map_of_a_thousand_position_bins_is_pooled():
     assert shown.figure.data[0].x[0] == "0–511"
     assert max(shown.figure.data[0].z[5]) == max(fine.outliers.maps["k/post"][0][0][5])
     assert len(shown.table.columns) == 3 + 1024
+
+
+def test_panels_of_one_overview_share_no_axis_that_could_have_ticks():
+    layout = PICTURES["outlier layers"].figure.layout
+    assert (layout.xaxis.ticks, layout.yaxis.ticks) == ("", "")
+    assert (layout.xaxis.showticklabels, layout.yaxis.showticklabels) == (False, False)

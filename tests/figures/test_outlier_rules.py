@@ -136,6 +136,24 @@ def test_the_settings_own_quantizer_is_drawn_once_where_it_errs_as_a_probe_does(
         assert "in_force_error" in once.table
 
 
+def test_a_quantizer_that_rounds_no_key_has_no_share_of_any_error():
+    none = with_outliers(error_share={"int4": [[0.5, 0.1], [0.2, None]], "in force": [[None, None]] * 2},
+                         error_by_channel={"int4": [[0.125] * 8] * 2, "in force": [[None] * 8] * 2})  # fmt: skip
+    for draw in (rules.error_share, rules.error_by_channel):
+        assert "setting's quantizer" not in draw(none).title
+        assert "rounds no key of this context" in draw(none).how_to_read
+        assert "rounds no key" not in draw(D).how_to_read
+
+
+def test_keys_that_the_setting_leaves_exact_are_said_where_its_error_is_drawn():
+    shares = {"int4": [[0.5, 0.1], [0.2, None]], "in force": [[0.5, 0.2], [0.2, None]]}
+    for draw in (rules.error_share, rules.error_by_channel):
+        found = {"error_share": shares, "error_by_channel": {"int4": [[0.125] * 8] * 2, "in force": [[0.3] * 8] * 2}}
+        assert "leaves the newest 1,128 keys exact" in draw(with_outliers(still_exact=1128, **found)).how_to_read
+        assert "newest" not in draw(with_outliers(**found)).how_to_read
+        assert "newest" not in draw(with_outliers(still_exact=1128)).how_to_read  # int4 alone is drawn: it rounds all
+
+
 def test_only_the_figure_that_shows_a_drawn_null_speaks_of_draws():
     drawn = D.outliers.sample.model_copy(update={"error": "the null was dealt once"})
     dealt = with_outliers(sample=drawn)

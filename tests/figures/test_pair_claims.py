@@ -4,7 +4,7 @@ import planted
 import pytest
 
 from qroar_core.diagnostics.anisotropy.figure import by_angle
-from qroar_core.diagnostics.anisotropy.result import Anisotropy
+from qroar_core.diagnostics.anisotropy.result import DRAWN, Anisotropy
 from qroar_core.diagnostics.pair_error.figure import amplitude_and_phase
 from qroar_core.diagnostics.pair_error.result import PairErrors
 from qroar_core.diagnostics.rounding.figure import lengths
@@ -22,9 +22,26 @@ def test_the_angle_is_said_to_matter_only_where_the_null_falls_short():
     def titled(*ratios):
         return by_angle(seen_with(anisotropy=D.anisotropy.model_copy(update={"ratio": [list(ratios)]}))).title
 
-    assert "Yes: worst over best up to 3.00, null 1.10" in titled(1.0, 3.0)
-    assert "Not clearly: worst over best up to 1.20, null 1.10" in titled(1.2, 1.1)
+    assert "Yes: worst over best 2.00, null 1.08" in titled(1.0, 3.0)
+    assert "Not clearly: worst over best 1.15, null 1.08" in titled(1.2, 1.1)
     assert titled(None, None).endswith("Too few pairs to tell")
+
+
+def test_the_largest_ratio_is_said_beside_the_null_of_its_own_layer_and_band():
+    assert by_angle(D).how_to_read.endswith("largest in layer 0, band 0: 3.00, where the null is 1.05.")
+    other = D.anisotropy.model_copy(update={"ratio": [[1.0, 1.5], [None, 4.0]]})
+    assert by_angle(seen_with(anisotropy=other)).how_to_read.endswith("largest in layer 1, band 1: 4.00.")
+
+
+def test_a_null_of_independent_noise_is_called_one():
+    """Files from before errors of other pairs were the null."""
+    said = by_angle(D)
+    assert "another pair" in said.how_to_read
+    older = D.anisotropy.null.model_copy(update={"control": DRAWN, "typical": []})
+    drawn = by_angle(seen_with(anisotropy=D.anisotropy.model_copy(update={"null": older})))
+    assert "another pair" not in drawn.how_to_read
+    assert "drawn anew" in drawn.how_to_read
+    assert {t.name for t in drawn.figure.data[2:]} == {"null: noise that does not see the angle"}
 
 
 def test_what_errors_are_divided_by_is_said_and_is_on_the_axis():

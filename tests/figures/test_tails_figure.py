@@ -5,7 +5,7 @@ import pytest
 
 from qroar_core.diagnostics.sample import Sample
 from qroar_core.diagnostics.tails import figure as tails
-from qroar_core.diagnostics.tails.result import TailNull, by_band, null_rows
+from qroar_core.diagnostics.tails.result import TailNull, null_rows
 from qroar_core.figures.picture import OLDER
 
 D = planted.diagnosis()  # K after RoPE: 1.0 and 1.5 in layer 0, 1.1 and 2.0 in layer 1, largest over KV heads
@@ -81,5 +81,3 @@ def test_rows_of_the_null_and_the_papers_names():
     ]  # fmt: skip
     assert [(row.measured, row.null, row.low, row.high) for row in rows] == [(2.0, 1.25, 1.0, 1.5)] * 4
     assert null_rows(D.tails) == []
-    assert by_band(D.tails, "k", [0]) == {"rho_W": [1.0, 1.5], "rho_A": [1.0, 1.5]}
-    assert by_band(D.tails, "k", [0, 1])["rho_A"] == [1.1, 2.0]

@@ -16,10 +16,11 @@ import planted
 import planted_prediction
 
 from qroar_core import diagnose
-from qroar_core.diagnostics.bands.figure import helps, readable, table, titles
+from qroar_core.diagnostics.bands.figure import helps, order, short_titles, shortened, table, titles
 from qroar_core.diagnostics.bands.result import BandCost
 from qroar_core.models.text import Document
 from qroar_core.results.band_table import BandRow, to_csv
+from qroar_core.results.band_words import band_name, span
 from qroar_core.results.diagnosis import LayerGroup
 from qroar_core.specs import BandSpec, DiagnosisSpec, QuantizerSpec, QuantSpec, RopeSpec
 
@@ -176,8 +177,32 @@ def test_the_csv_and_the_frame_hold_the_same_rows(found):
                 assert frame[name][b] == value
     assert all(titles().values())
     assert all(helps().values())
-    assert "ρ_W q" in readable(frame)
-    assert "cost alone, nats per token" not in readable(frame)  # nothing is known of it
+    shown = order(frame)
+    assert shown[:8] == ["band", "native_wavelength_min_tokens", "wavelength_min_tokens", "pressure_rad", "rho_w_q",
+                         "rho_w_k", "rho_a_q", "rho_a_k"]  # fmt: skip
+    assert len(set(shown)) == len(shown)
+    within = {"layers", "first_pair", "last_pair", "native_wavelength_max_tokens", "wavelength_max_tokens"}
+    assert set(shown) == {name for name in frame if frame[name].notna().any()} - within
+
+
+def test_spans_stand_as_one_cell_with_three_digits_and_no_powers_of_ten():
+    plain = grouped()
+    cells = shortened(plain)
+    assert cells["band"] == ["0 (0-1)", "1 (2-3)"] * 2
+    for near, far in (("native_wavelength_min_tokens", "native_wavelength_max_tokens"),
+                      ("wavelength_min_tokens", "wavelength_max_tokens")):  # fmt: skip
+        ends = [(getattr(row, near), getattr(row, far)) for row in plain.band_table()]
+        assert cells[near] == [span(*pair) for pair in ends]
+    assert [span(6.28318, 14.9), span(19_869.2, 188_496.0), span(1.5e6, 2e6), span(None, 3.0)] == [
+        "6.28-14.9", "19900-188000", "1500000-2000000", "none",
+    ]  # fmt: skip
+    assert short_titles()["wavelength_min_tokens"] == "wavelength"
+    assert order(table(plain))[:2] == ["layers", "band"]  # two kinds of layers
+
+
+def test_what_does_not_turn_is_called_so_and_has_no_span():
+    rest = BandRow(layers="all layers", logit_noise_nats=0.3)
+    assert (band_name(rest), span(rest.wavelength_min_tokens, rest.wavelength_max_tokens)) == ("unrotated", "none")
 
 
 def test_nothing_quantized_leaves_its_columns_empty_and_keeps_the_probes(tiny):

@@ -209,4 +209,4 @@ def test_the_demos_pairs_by_hand():
     assert found.pair_error.share == pytest.approx(length / energy, rel=1e-3)
     assert found.pair_error.zeroed_share == pytest.approx(lost / pairs, rel=1e-2)
     assert found.pair_error.null.share == pytest.approx(0.5, abs=0.03)
-    assert 1 <= found.anisotropy.null_largest < 2 < found.anisotropy.largest  # 256 tokens: chance alone is not small
+    assert 1 <= found.anisotropy.null_typical < found.anisotropy.typical / 1.25  # 256 tokens: chance is not small

@@ -360,6 +360,7 @@ def test_figures_of_keys_say_it(tiny):
         for sample in (found.pair_error.sample, found.anisotropy.sample, found.rounding.sample):
             assert (sample.tokens, sample.still_exact, sample.compares) == (tokens, exact, kind)
     assert through.anisotropy.over == "error"
+    assert (local.outliers.still_exact, through.outliers.still_exact) == (44, 16)  # of outliers: each layer's own
 
 
 def test_the_first_exact_key():

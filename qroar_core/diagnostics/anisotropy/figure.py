@@ -7,11 +7,19 @@ import math
 import pandas as pd
 import plotly.graph_objects as go
 
-from qroar_core.diagnostics.anisotropy.result import Anisotropy
+from qroar_core.diagnostics.anisotropy.result import DRAWN, SWAPPED, Anisotropy
 from qroar_core.figures.picture import GREY, Picture, colour_of, counted_on, framed
+from qroar_core.result import LayerBand
 from qroar_core.results import Diagnosis
 
-CLEARLY = 1.25  # times the null: repeated tokens repeat their errors, so fewer are independent than the null counts
+CLEARLY = 1.25  # times the null, both means over layers and bands
+NULL_LINE = {SWAPPED: "null: errors of other pairs", DRAWN: "null: noise that does not see the angle"}
+NULL_MEANING = {
+    SWAPPED: "The null (grey, dotted) gives each pair the error of another pair of its band, in another KV head if "
+    "there is one: it knows nothing of the angle, and repeats where tokens repeat. ",
+    DRAWN: "The null (grey, dotted) is normal noise as large as the rounding's, drawn anew at the same pairs. Equal "
+    "tokens have equal errors, so chance reaches further than this null shows. ",
+}
 OVER = {
     "step": "squared error of a pair over its squared step",
     "error": "squared error of a pair over its vector's mean squared error",
@@ -38,9 +46,10 @@ def by_angle(diagnosis: Diagnosis) -> Picture | None:
             x=degrees, y=error, mode="lines", name=f"band {band}", line={"color": colour_of(band, len(seen.error))},
             hovertemplate=f"band {band}, %{{x:.0f}}°: %{{y:.4g}}<extra></extra>",
         )  # fmt: skip
-    for band, error in enumerate(seen.null.error if seen.null else []):
+    beside = [] if seen.null is None else [(seen.null.control, error) for error in seen.null.error]
+    for band, (control, error) in enumerate(beside):
         figure.add_scatter(
-            x=degrees, y=error, mode="lines", name="null: noise that does not see the angle", legendgroup="null",
+            x=degrees, y=error, mode="lines", name=NULL_LINE[control], legendgroup="null",
             showlegend=band == 0, line={"color": GREY, "dash": "dot", "width": 1},
             hovertemplate=f"null of band {band}, %{{x:.0f}}°: %{{y:.4g}}<extra></extra>",
         )  # fmt: skip
@@ -58,25 +67,35 @@ def by_angle(diagnosis: Diagnosis) -> Picture | None:
             for i, error in enumerate(errors)
         ]
     )
-    return Picture(_title(seen), figure, table, _how_to_read(seen), counted_on(seen.sample))
+    return Picture(_title(seen), figure, table, _how_to_read(diagnosis, seen), counted_on(seen.sample))
 
 
 def _title(seen: Anisotropy) -> str:
-    worst, null = seen.largest, seen.null_largest
-    if worst is None:
-        return "Does a pair's error depend on its angle? Too few pairs to tell"
+    question = "Does a pair's error depend on its angle?"
+    typical, null = seen.typical, seen.null_typical
+    if typical is None:
+        return f"{question} Too few pairs to tell"
     if null is None:
-        return f"Does a pair's error depend on its angle? Worst over best angle: up to {worst:.1f}"
-    answer = "Yes" if worst > CLEARLY * null else "Not clearly"
-    return f"Does a pair's error depend on its angle? {answer}: worst over best up to {worst:.2f}, null {null:.2f}"
+        return f"{question} Worst over best angle: up to {seen.largest:.1f}"
+    answer = "Yes" if typical > CLEARLY * null else "Not clearly"
+    return f"{question} {answer}: worst over best {typical:.2f}, null {null:.2f}"
 
 
-def _how_to_read(seen: Anisotropy) -> str:
+def _how_to_read(diagnosis: Diagnosis, seen: Anisotropy) -> str:
     if seen.null is None:
         return "A flat line is an isotropic quantizer. RoPE turns a pair, so its error changes along the text."
     return (
         "Error by where K's pairs stand after RoPE, from 0° (all on the first axis) to 90° (all on the second). "
-        f"{NORMALISED[seen.over]}A flat line does not depend on the angle. The null (grey, dotted) is normal noise as "
-        "large as the rounding's, at the same pairs: what it varies by is chance. Lines are means over layers, the "
-        "title gives the largest of all layers and bands."
+        f"{NORMALISED[seen.over]}A flat line does not depend on the angle. {NULL_MEANING[seen.null.control]}Lines are "
+        f"means over layers; the title gives means over layers and bands.{_largest(diagnosis, seen, seen.null.ratio)}"
     )
+
+
+def _largest(diagnosis: Diagnosis, seen: Anisotropy, null: LayerBand) -> str:
+    cells = [(v, i, b) for i, row in enumerate(seen.ratio) for b, v in enumerate(row) if v is not None]
+    if not cells:
+        return ""
+    value, layer, band = max(cells)
+    beside = null[layer][band]
+    chance = "" if beside is None else f", where the null is {beside:.2f}"
+    return f" Worst over best is largest in layer {diagnosis.layer_number(layer)}, band {band}: {value:.2f}{chance}."

@@ -2,7 +2,8 @@
 
 The error energy |z^ - z|^2 of each pair z = (a, b), divided by the squared step of its own quantizer, is booked under
 the pair's angle atan2(|b|, |a|): 0 on its first axis, pi/4 on the diagonal, pi/2 on its second. The model's real K,
-after RoPE, under the quantizer in force. Noise that does not see the angle shows one level at all angles.
+after RoPE, under the quantizer in force. Noise that does not see the angle shows one level at all angles, but for
+chance, which the null shows (`swapped.py`).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from qroar_core.diagnostics.angle_blind import AngleBlind
+from qroar_core.diagnostics.anisotropy.swapped import Swapped
 from qroar_core.maths.meters import CPU, Meter, tally
 from qroar_core.maths.rope import Pairing, split_pairs
 
@@ -38,34 +39,32 @@ class Anisotropy:
 
 
 class AnisotropyMeter(Meter):
-    """Streams Anisotropy of one layer, and beside it the same of noise that does not see the angle.
+    """Streams Anisotropy of one layer, and beside it the same of errors that do not see the angle.
 
     Args:
         band_of_pair: int64 (rotary_dim // 2,).
         pairing: of the channels.
         angles: bins over 0..pi/2.
-        layer, blind: what the noise is drawn for and from; None: no null.
+        swapped: whose error each pair takes in the null; None: no null.
     """
 
-    def __init__(self, band_of_pair: Tensor, pairing: Pairing, angles: int = 16, layer: int = 0,
-                 blind: AngleBlind | None = None) -> None:  # fmt: skip
+    def __init__(self, band_of_pair: Tensor, pairing: Pairing, angles: int = 16,
+                 swapped: Swapped | None = None) -> None:  # fmt: skip
         if angles < 2:
             raise ValueError(f"angles must be >= 2, got {angles}")
         self.band_of_pair, self.pairing, self.angles = band_of_pair, pairing, angles
-        self.layer, self.blind = layer, blind
+        self.swapped = swapped
         self.bands = int(band_of_pair.max()) + 1
         self.cells = self.bands * angles  # one more takes what does not count
         self.sums = torch.zeros(2, self.cells + 1, dtype=torch.float64)  # error, pairs
         self.tokens = 0  # that counted
         self.by_step = True  # False: divided by the error of the head's vector, as there is no step
-        self.nulls = [AnisotropyMeter(band_of_pair, pairing, angles) for _ in range(blind.draws if blind else 0)]
+        self.nulls = [AnisotropyMeter(band_of_pair, pairing, angles) for _ in (swapped.partners if swapped else ())]
 
-    def update(self, start: int, x: Tensor, quantized: Tensor, step: Tensor | None = None,
-               keep: Tensor | None = None) -> None:  # fmt: skip
+    def update(self, x: Tensor, quantized: Tensor, step: Tensor | None = None, keep: Tensor | None = None) -> None:
         """Add x and its quantized version, both (heads, tokens, head_dim) on the quantizer's axes.
 
         Args:
-            start: position of the first token.
             step: squared step of each pair, (heads, tokens, rotary_dim // 2); pairs without one are not rounded and
                 do not count. None: there is no step, and errors are divided by the mean squared error of a rotated
                 coordinate of their own head's vector at that token.
@@ -84,15 +83,12 @@ class AnisotropyMeter(Meter):
         counts = (size > 0) & ((a != 0) | (b != 0))
         if keep is not None:
             counts &= keep.to(counts.device)[:, None]
-        cell = torch.where(counts, cell, self.cells)
-        self._book(cell, error / size)
-        for draw, null in enumerate(self.nulls):
-            assert self.blind is not None
-            # normal noise has the widest spread among the errors of roundings, mixed (Hadamard, weights) or not
-            u = self.blind.uniform(draw, self.layer, start, x.shape[1], x.device)[..., 0]
-            energy = (1 - u).log_().mul_(-2) * (size if step is None else size / 12)
+        relative = error / size
+        self._book(torch.where(counts, cell, self.cells), relative)
+        for of, null in zip(self.swapped.on(x.device) if self.swapped else (), self.nulls):
+            there = counts & _taken(counts, of)
             null.follow(x.device)
-            null._book(cell, energy / (energy.mean(-1, keepdim=True) / 2 if step is None else size))
+            null._book(torch.where(there, cell, self.cells), _taken(relative, of))
 
     def _book(self, cell: Tensor, error: Tensor) -> None:
         flat = torch.where(cell < self.cells, error, 0.0).reshape(-1)  # a step of 0 divides to nan
@@ -110,3 +106,8 @@ class AnisotropyMeter(Meter):
         ratio = torch.where(enough.any(1), worst / best, math.nan)
         centre = (torch.arange(self.angles, dtype=torch.float64) + 0.5) * (math.pi / 2 / self.angles)
         return Anisotropy(centre, mean, count.long(), ratio)
+
+
+def _taken(x: Tensor, of: Tensor) -> Tensor:
+    """x (heads, tokens, pairs) with another pair's in place of each one's; `of` indexes (heads * pairs,)."""
+    return x.movedim(1, 0).flatten(1)[:, of].unflatten(1, (x.shape[0], x.shape[2])).movedim(0, 1)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from qroar_core.diagnostics.angle_blind import AngleBlind
 from qroar_core.diagnostics.anisotropy.measure import AnisotropyMeter
+from qroar_core.diagnostics.anisotropy.swapped import Swapped
 from qroar_core.diagnostics.frame import Chunk, Frame, KeysRead
 
 
@@ -18,9 +18,12 @@ class AnisotropyRecorder:
 
     def __post_init__(self) -> None:
         geo, frame = self.frame.geometry, self.frame
-        blind = AngleBlind(geo.n_kv_heads, geo.n_pairs, frame.spec.seed, frame.spec.null_draws)
-        self.meters = [AnisotropyMeter(frame.pair_band, geo.pairing, layer=layer, blind=blind)
-                       for layer in range(geo.n_layers)]  # fmt: skip
+        spec = frame.spec
+        self.meters = [
+            AnisotropyMeter(frame.pair_band, geo.pairing,
+                            swapped=Swapped(frame.pair_band, geo.n_kv_heads, layer, spec.seed, spec.null_draws))
+            for layer in range(geo.n_layers)
+        ]  # fmt: skip
 
     def on_chunk(self, chunk: Chunk) -> None:
         """The long pass: each layer's own K against what the quantizers make of it."""
@@ -29,4 +32,4 @@ class AnisotropyRecorder:
 
     def on_keys(self, keys: KeysRead) -> None:
         """Book these keys' errors; the pass of a quantized model brings its K beside the reference's."""
-        self.meters[keys.layer].update(keys.start, keys.k, keys.k_hat, keys.step)
+        self.meters[keys.layer].update(keys.k, keys.k_hat, keys.step)

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal
 
 from qroar_core.diagnostics.null import NullRow
 from qroar_core.diagnostics.sample import Sample
 from qroar_core.result import LayerBand, Number, PerBand, Result
 
+DRAWN = "noise of the same size that does not see the angle, at the same pairs"  # of a file from before `SWAPPED`
+SWAPPED = "the same errors, each beside the angle of another pair of its band and another KV head"
+
 
 class AngleBlindNoise(Result):
-    """Noise of the same size that does not see the angle, at the same pairs."""
+    """Errors of the same size that do not see the angle."""
 
     error: list[PerBand]  # mean over layers and draws, [band][angle bin]
     ratio: LayerBand  # mean over draws
     largest: list[Number]  # the largest ratio of each draw
+    typical: list[Number] = []  # the mean ratio over layers and bands, draw by draw
+    control: str = DRAWN  # what was done
 
 
 class Anisotropy(Result):
@@ -36,23 +42,36 @@ class Anisotropy(Result):
         return max((r for row in self.ratio for r in row if r is not None), default=None)
 
     @property
+    def typical(self) -> Number:
+        """The mean ratio over layers and bands: one cell with few pairs does not rule it, as it does the largest."""
+        return _mean(r for row in self.ratio for r in row)
+
+    @property
     def null_largest(self) -> Number:
-        """The same of the null, mean over draws."""
-        drawn = [] if self.null is None else [x for x in self.null.largest if x is not None]
-        return sum(drawn) / len(drawn) if drawn else None
+        """The largest ratio of the null, mean over draws."""
+        return None if self.null is None else _mean(self.null.largest)
+
+    @property
+    def null_typical(self) -> Number:
+        """The mean ratio of the null over layers, bands and draws."""
+        return None if self.null is None else _mean(r for row in self.null.ratio for r in row)
 
     def null_rows(self) -> list[NullRow]:
-        """The headline beside its null."""
-        if self.null is None:
+        """The mean and the largest ratio beside their null."""
+        null = self.null
+        if null is None:
             return []
-        drawn = [x for x in self.null.largest if x is not None]
-        row = NullRow(
-            diagnostic="Axis anisotropy",
-            quantity="worst over best angle, largest of all layers and bands",
-            measured=self.largest,
-            null=self.null_largest,
-            low=min(drawn, default=None),
-            high=max(drawn, default=None),
-            control="noise of the same size that does not see the angle, at the same pairs",
-        )
-        return [row]
+        return [
+            NullRow(diagnostic="Axis anisotropy", quantity=f"worst over best angle, {what} of all layers and bands",
+                    measured=measured, null=middle, low=min(drawn, default=None), high=max(drawn, default=None),
+                    control=null.control)
+            for what, measured, middle, drawn in (
+                ("mean", self.typical, self.null_typical, [x for x in null.typical if x is not None]),
+                ("largest", self.largest, self.null_largest, [x for x in null.largest if x is not None]),
+            )
+        ]  # fmt: skip
+
+
+def _mean(values: Iterable[Number]) -> Number:
+    known = [v for v in values if v is not None]
+    return sum(known) / len(known) if known else None

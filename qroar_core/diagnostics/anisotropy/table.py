@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from qroar_core.diagnostics.anisotropy.measure import AnisotropyMeter
-from qroar_core.diagnostics.anisotropy.result import AngleBlindNoise, Anisotropy
+from qroar_core.diagnostics.anisotropy.result import SWAPPED, AngleBlindNoise, Anisotropy
 from qroar_core.diagnostics.listed import listed
 from qroar_core.diagnostics.sample import Sample
 
@@ -24,7 +24,7 @@ def anisotropy_of(meters: Sequence[AnisotropyMeter], still: Sequence[int] = ()) 
         ratio=listed(ratio),
         over="step" if turning.by_step else "error",
         null=_null(draws) if draws else None,
-        sample=turning.blind.sample(turning.tokens) if turning.blind else Sample(tokens=turning.tokens),
+        sample=turning.swapped.sample(turning.tokens) if turning.swapped else Sample(tokens=turning.tokens),
     )
 
 
@@ -38,5 +38,14 @@ def _pooled(meters: Sequence[AnisotropyMeter], still: Sequence[int]) -> tuple[Te
 
 def _null(draws: list[tuple[Tensor, Tensor, Tensor]]) -> AngleBlindNoise:
     error, ratio = (torch.stack([draw[part] for draw in draws]) for part in (1, 2))
-    largest = ratio.nan_to_num(nan=-torch.inf, posinf=torch.inf).flatten(1).amax(1)  # listed: no data, as -inf, is None
-    return AngleBlindNoise(error=listed(error.mean(0)), ratio=listed(ratio.mean(0)), largest=listed(largest))
+    cells = ratio.flatten(1)
+    known = cells.isfinite()
+    typical = torch.where(known, cells, 0.0).sum(1) / known.sum(1)  # as Anisotropy.typical
+    largest = torch.where(known, cells, -torch.inf).amax(1)  # listed: no data, as -inf, is None
+    return AngleBlindNoise(
+        error=listed(error.mean(0)),
+        ratio=listed(ratio.mean(0)),
+        largest=listed(largest),
+        typical=listed(typical),
+        control=SWAPPED,
+    )

@@ -13,6 +13,7 @@ from qroar_core.figures.picture import BAND_AXIS, BLUE, GREY, ORANGE, Picture, b
 from qroar_core.result import LayerBand
 from qroar_core.results import Diagnosis
 from qroar_core.results.band_table import BandRow
+from qroar_core.results.band_words import FIRST, SPANS, WITHIN, band_name, span
 from qroar_core.results.prediction import Prediction
 
 COLOUR = {"int8": BLUE, "int4": ORANGE}
@@ -35,14 +36,29 @@ def titles() -> dict[str, str]:
     return {name: field.title or name for name, field in BandRow.model_fields.items()}
 
 
+def short_titles() -> dict[str, str]:
+    """The same of the shortened table."""
+    return titles() | {"band": "band (pairs)"} | {near: words for near, (words, _) in SPANS.items()}
+
+
 def helps() -> dict[str, str]:
     """Column -> what it is."""
     return {name: field.description or "" for name, field in BandRow.model_fields.items()}
 
 
-def readable(frame: pd.DataFrame) -> pd.DataFrame:
-    """With titles for names, and without the columns of which nothing is known."""
-    return frame.dropna(axis="columns", how="all").rename(columns=titles())
+def shortened(diagnosis: Diagnosis, prediction: Prediction | None = None) -> dict[str, list[str]]:
+    """Column -> what stands in its cells where two or three columns are shown as one; the numbers stay in the frame."""
+    rows = diagnosis.band_table(prediction)
+    spans = {near: [span(getattr(row, near), getattr(row, far)) for row in rows] for near, (_, far) in SPANS.items()}
+    return {"band": [band_name(row) for row in rows]} | spans
+
+
+def order(frame: pd.DataFrame) -> list[str]:
+    """The columns that are shown: what a reader wants first, without those that others say and the unknown ones."""
+    known = [name for name in frame if frame[name].notna().any()]
+    layers = ["layers"] if frame["layers"].nunique() > 1 else []
+    rest = [name for name in known if name not in ("layers", *FIRST, *WITHIN)]
+    return [*layers, *(name for name in FIRST if name in known), *rest]
 
 
 def sample(diagnosis: Diagnosis) -> str:

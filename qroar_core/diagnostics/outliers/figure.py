@@ -138,7 +138,7 @@ def _tiled(panels: dict[int, list[list[Number]]], table: pd.DataFrame, picked: i
     figure = go.Figure(go.Heatmap(z=sheet, coloraxis="coloraxis", hoverongaps=False))
     clickable(figure, [x for x, _ in points], [y for _, y in points], [[layer] for layer in panels], hover)
     framed(figure, "position within each panel →", "← channel", height=70 + 165 * rows, legend=False)
-    bare = {"showticklabels": False, "showgrid": False}
+    bare = {"showticklabels": False, "showgrid": False, "ticks": ""}
     figure.update_layout(
         xaxis={**bare, "range": [-0.5, len(sheet[0]) - 0.5]}, yaxis={**bare, "range": [len(sheet) - 0.5, -0.5]},
         annotations=titles, shapes=frames, margin={"t": 6, "l": 40, "b": 40},

@@ -6,8 +6,14 @@ so every band appears once; channels from rotary_dim on turn with nothing.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import pandas as pd
+import plotly.graph_objects as go
+
+from qroar_core.figures.maps import Panel, column_at, side_by_side
+from qroar_core.result import LayerBand
 from qroar_core.results import Diagnosis
 
 
@@ -48,6 +54,43 @@ def channel_names(diagnosis: Diagnosis) -> list[str]:
         f"channel {c}: no rotation" if pair is None else f"channel {c}: pair {pair}, band {band}"
         for c, (pair, band) in enumerate(zip(pairs, bands))
     ]
+
+
+def draw_edges(figure: go.Figure, diagnosis: Diagnosis, panels: int) -> None:
+    """Edges between bands as vertical lines through maps whose columns are channels."""
+    figure.update_layout(shapes=[
+        {"type": "line", "x0": x, "x1": x, "yref": "paper", "y0": 0, "y1": 1, "line": {"color": "#FFFFFF", "width": 1}}
+        for panel in range(panels) for run in runs(diagnosis) if run.first > 0
+        for x in [column_at(panel, run.first - 0.5, diagnosis.head_dim)]
+    ])  # fmt: skip
+
+
+def even_shares(diagnosis: Diagnosis, shares: Mapping[str, LayerBand], named: Callable[[str], str],
+                axis: str) -> tuple[go.Figure, dict[str, float]]:  # fmt: skip
+    """Shares by layer and channel, each over an even share, side by side; and the largest of each map.
+
+    Args:
+        shares: quantizer -> [layer][channel]. named: the title of its panel. axis: what the channels are.
+    """
+    even = {name: [[None if v is None else v * len(row) for v in row] for row in z] for name, z in shares.items()}
+    columns = [str(c) for c in range(diagnosis.head_dim)]
+    figure = side_by_side([Panel(named(name), z, columns, axis, "channel") for name, z in even.items()],
+                          diagnosis.layer_names(), "times an even share")  # fmt: skip
+    draw_edges(figure, diagnosis, len(even))
+    return figure, {name: max((v or 0.0 for row in z for v in row), default=0.0) for name, z in even.items()}
+
+
+def channel_table(diagnosis: Diagnosis, shares: Mapping[str, LayerBand]) -> pd.DataFrame:
+    """One line a layer and channel, with the share of each quantizer."""
+    bands = band_of_channel(diagnosis)
+    return pd.DataFrame(
+        [
+            dict[str, float | None](layer=diagnosis.layer_number(i), channel=c, band=bands[c])
+            | {f"{name.replace(' ', '_')}_error": z[i][c] for name, z in shares.items()}
+            for i in range(len(next(iter(shares.values()))))
+            for c in range(diagnosis.head_dim)
+        ]
+    ).astype({"band": "Int64"})
 
 
 def _seam(diagnosis: Diagnosis, channel: int) -> bool:

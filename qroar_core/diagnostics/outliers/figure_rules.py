@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import pandas as pd
-import plotly.graph_objects as go
 
-from qroar_core.diagnostics.outliers.figure_channels import band_of_channel, runs
+from qroar_core.diagnostics.outliers.figure_channels import band_of_channel, channel_table, even_shares
 from qroar_core.diagnostics.outliers.result import mean_of
 from qroar_core.diagnostics.tails.figure import NAMES
-from qroar_core.figures.maps import Panel, Rows, column_at, side_by_side
+from qroar_core.figures.maps import Panel, Rows, side_by_side
 from qroar_core.figures.once import once
 from qroar_core.figures.picture import Picture, counted_on
 from qroar_core.result import LayerBand
@@ -125,7 +124,7 @@ def error_share(diagnosis: Diagnosis) -> Picture:
     """Share of each band's quantization error that outlier entries carry, quantizer by quantizer."""
     found = diagnosis.outliers
     columns = [str(b.index) for b in diagnosis.bands]
-    shown, twice = _distinct(found.error_share)
+    shown, twice = _distinct(found.error_share, found.still_exact)
     panels = [Panel(f"of the {_short(name)} error", z, columns, "band", "band") for name, z in shown.items()]
     panels.append(Panel("null: of the entries", found.entry_share, columns, "band", "band"))
     named = {f"{name.replace(' ', '_')}_error": z for name, z in found.error_share.items()}
@@ -149,28 +148,13 @@ def error_by_channel(diagnosis: Diagnosis) -> Picture | None:
     found = diagnosis.outliers
     if not found.error_by_channel:
         return None
-    even = {name: [[None if v is None else v * len(row) for v in row] for row in z]
-            for name, z in found.error_by_channel.items()}  # fmt: skip
-    even, twice = _distinct(even)
-    columns = [str(c) for c in range(diagnosis.head_dim)]
-    panels = [Panel(f"{_short(name)} error", z, columns, "channel of the head", "channel") for name, z in even.items()]
-    figure = side_by_side(panels, diagnosis.layer_names(), "times an even share")
-    draw_edges(figure, diagnosis, len(panels))
-    bands = band_of_channel(diagnosis)
-    table = pd.DataFrame(
-        [
-            dict[str, float | None](layer=diagnosis.layer_number(i), channel=c, band=bands[c])
-            | {f"{name.replace(' ', '_')}_error": z[i][c] for name, z in found.error_by_channel.items()}
-            for i in range(len(next(iter(even.values()))))
-            for c in range(diagnosis.head_dim)
-        ]
-    ).astype({"band": "Int64"})
-    parts = [f"{max((v or 0.0 for row in z for v in row), default=0.0):.3g} times its even share of the {_error(name)}"
-             for name, z in even.items()]  # fmt: skip
+    shown, twice = _distinct(found.error_by_channel, found.still_exact)
+    figure, largest = even_shares(diagnosis, shown, lambda name: f"{_short(name)} error", "channel of the head")
+    parts = [f"{times:.3g} times its even share of the {_error(name)}" for name, times in largest.items()]
     return Picture(
         f"One channel of K carries up to {' and '.join(parts)}",
         figure,
-        table,
+        channel_table(diagnosis, found.error_by_channel),
         "Squared rounding error of every channel, of all KV heads, over what it would be if all channels carried the "
         "same; the null is 1. Lines are band edges. A quantizer with one step for all channels rounds them about "
         f"alike, whatever their magnitude, unless they are smaller than the step.{twice}",
@@ -178,23 +162,22 @@ def error_by_channel(diagnosis: Diagnosis) -> Picture | None:
     )
 
 
-def draw_edges(figure: go.Figure, diagnosis: Diagnosis, panels: int) -> None:
-    """Edges between bands as vertical lines through maps whose columns are channels."""
-    figure.update_layout(shapes=[
-        {"type": "line", "x0": x, "x1": x, "yref": "paper", "y0": 0, "y1": 1, "line": {"color": "#FFFFFF", "width": 1}}
-        for panel in range(panels) for run in runs(diagnosis) if run.first > 0
-        for x in [column_at(panel, run.first - 0.5, diagnosis.head_dim)]
-    ])  # fmt: skip
-
-
-def _distinct(named: Mapping[str, LayerBand]) -> tuple[dict[str, LayerBand], str]:
-    """Without the setting's quantizer where its error is that of int8 or int4 cell by cell, and that in words."""
+def _distinct(named: Mapping[str, LayerBand], still_exact: int) -> tuple[dict[str, LayerBand], str]:
+    """Without the setting's quantizer where it makes no error, or in every cell that of int8 or int4, and in words
+    why; and which keys it leaves exact."""
     mine = named.get("in force")
-    twin = next((name for name, z in named.items() if name != "in force" and z == mine), None)
-    if twin is None:
+    if mine is None:
         return dict(named), ""
-    said = f" The setting's quantizer errs as {twin} does in every cell, so it is not drawn again."
-    return {name: z for name, z in named.items() if name != "in force"}, said
+    probes = {name: z for name, z in named.items() if name != "in force"}
+    if not any(v for row in mine for v in row):
+        return probes, " The setting's quantizer rounds no key of this context, so it is not drawn."
+    twin = next((name for name, z in probes.items() if z == mine), None)
+    if twin is not None:
+        return probes, f" The setting's quantizer errs as {twin} does in every cell, so it is not drawn again."
+    if still_exact:
+        said = f" The setting's quantizer leaves the newest {still_exact:,} keys exact, and they are not in its error."
+        return dict(named), said
+    return dict(named), ""
 
 
 def _error(quantizer: str) -> str:

@@ -6,8 +6,15 @@ import statistics
 
 import pandas as pd
 
-from qroar_core.diagnostics.outliers.figure_channels import band_of_channel, channel_names, pair_of_channel
-from qroar_core.diagnostics.outliers.figure_rules import band_counts, draw_edges, rule_words
+from qroar_core.diagnostics.outliers.figure_channels import (
+    band_of_channel,
+    channel_names,
+    channel_table,
+    draw_edges,
+    even_shares,
+    pair_of_channel,
+)
+from qroar_core.diagnostics.outliers.figure_rules import band_counts, rule_words
 from qroar_core.diagnostics.outliers.result import mean_of
 from qroar_core.figures.maps import Panel, pooled, pooled_edges, side_by_side
 from qroar_core.figures.once import once
@@ -135,26 +142,12 @@ def error_share(diagnosis: Diagnosis, matrix: str, bits: str) -> Picture:
 def error_by_channel(diagnosis: Diagnosis, matrix: str, bits: str) -> Picture:
     """How unevenly the rounding error of the weights lies over channels, for every scale of one width."""
     shown = _of_width(diagnosis.outliers.matrix_maps[matrix].error_by_channel, bits)
-    even = {name: [[None if v is None else v * len(row) for v in row] for row in z] for name, z in shown.items()}
-    numbers = [str(c) for c in range(diagnosis.head_dim)]
-    panels = [Panel(_scale(name), z, numbers, "output channel of the head", "channel") for name, z in even.items()]
-    figure = side_by_side(panels, diagnosis.layer_names(), "times an even share")
-    draw_edges(figure, diagnosis, len(panels))
-    bands = band_of_channel(diagnosis)
-    table = pd.DataFrame(
-        [
-            {"layer": diagnosis.layer_number(i), "channel": c, "band": bands[c]}
-            | {f"{name}_error": z[i][c] for name, z in shown.items()}
-            for i in range(len(next(iter(shown.values()))))
-            for c in range(diagnosis.head_dim)
-        ]
-    ).astype({"band": "Int64"})
-    parts = [f"{max((v or 0 for row in z for v in row), default=0):.3g} times its even share {_scale(name)}"
-             for name, z in even.items()]  # fmt: skip
+    figure, largest = even_shares(diagnosis, shown, _scale, "output channel of the head")
+    parts = [f"{times:.3g} times its even share {_scale(name)}" for name, times in largest.items()]
     return Picture(
         f"One channel's rows of {matrix} carry up to {_listed(parts)} of the {bits} error",
         figure,
-        table,
+        channel_table(diagnosis, shown),
         "Squared rounding error of the rows of every channel, of all heads, over what it would be if all channels "
         "carried the same; the null is 1. Lines are band edges.",
         sample=FROM_WEIGHTS,

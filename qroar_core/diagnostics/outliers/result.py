@@ -62,6 +62,7 @@ class Outliers(OutliersByRule):
     error_by_channel: dict[str, LayerBand] = {}  # of K: quantizer -> [layer][channel], part of the layer's error
     matrix_maps: dict[str, MatrixMap] = {}  # "W_Q", "W_K"
     no_matrices: str = ""  # why W_Q and W_K are not there
+    still_exact: int = 0  # newest keys that the cache still holds exactly at the end: not in the error "in force"
     disjoint: bool = True  # False: the short context is the whole one, so nothing late is held against it
     sample: Sample | None = None
 

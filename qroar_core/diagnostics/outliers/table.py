@@ -52,7 +52,8 @@ class Channels:
 
 def outliers_of(sides: Mapping[str, Sequence[ChannelMeter]], errors: Sequence[EntryMeter], deal: Deal | None,
                 band_of_channel: Tensor, spec: DiagnosisSpec, still: Sequence[int] = (),
-                matrices: Mapping[str, Matrix] | None = None, no_matrices: str = "") -> Outliers:  # fmt: skip
+                matrices: Mapping[str, Matrix] | None = None, no_matrices: str = "",
+                still_exact: int = 0) -> Outliers:  # fmt: skip
     """Channel maps, how outlier channels move, and what share of the error outliers carry.
 
     Args:
@@ -61,6 +62,7 @@ def outliers_of(sides: Mapping[str, Sequence[ChannelMeter]], errors: Sequence[En
         deal: the early and the late bins, and their positions dealt at random; None: there is nothing late.
         still: layers without RoPE, which have no bands.
         matrices: W_Q and W_K; or why they are not there.
+        still_exact: newest keys that the cache still holds exactly at the end.
     """
     matrices = matrices or {}
     maps, channels = {}, {}
@@ -86,6 +88,7 @@ def outliers_of(sides: Mapping[str, Sequence[ChannelMeter]], errors: Sequence[En
                           for at, name in enumerate(entries[0].variants)},
         matrix_maps={name: matrix.map() for name, matrix in matrices.items()},
         no_matrices=no_matrices,
+        still_exact=still_exact,
         disjoint=deal is not None,
         sample=Sample(tokens=tokens, seed=spec.seed, error=_said(spec.null_draws) if deal else ""),
     )  # fmt: skip

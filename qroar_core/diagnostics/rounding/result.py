@@ -25,7 +25,7 @@ class RoundedTensor(Result):
     zeroed: LayerHead  # share of values that are not zero and become zero, likewise
     band_largest: LayerBand  # [layer][band], None where the layer is not rotated
     band_rms: LayerBand
-    rest_largest: list[Number]  # [layer], of the channels without rotation
+    rest_largest: list[Number]  # [layer], of the channels without rotation: all where the layer is not rotated
     rest_rms: list[Number]
     null_norm_mean: LayerHead  # of errors as large, each pair's turned to a random angle; mean over draws
     null_norm_rms: LayerHead

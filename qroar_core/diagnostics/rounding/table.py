@@ -30,7 +30,10 @@ def _tensor(meters: Sequence[RoundingMeter], still: Sequence[int]) -> RoundedTen
     fields: dict[str, Any] = {name: listed(torch.stack([getattr(f, name) for f in found])) for name in BY_HEAD}
     for name in ("largest", "rms"):
         parts = torch.stack([getattr(f, f"band_{name}") for f in found])  # (layers, bands + 1)
-        parts[list(still), :-1] = torch.nan
+        for layer in still:  # no channel of it turns
+            whole = getattr(found[layer], name)
+            parts[layer, :-1] = torch.nan
+            parts[layer, -1] = whole.amax() if name == "largest" else whole.square().mean().sqrt()
         fields |= {f"band_{name}": listed(parts[:, :-1]), f"rest_{name}": listed(parts[:, -1])}
     drawn = [[null.result() for null in m.nulls] for m in meters]
     nothing = torch.full((len(found[0].rms),), torch.nan, dtype=torch.float64)

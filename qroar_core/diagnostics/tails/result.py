@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 
 from qroar_core.diagnostics.null import NullRow
 from qroar_core.diagnostics.sample import Sample
-from qroar_core.result import LayerBand, LayerHeadBand, PerBand, Result
+from qroar_core.result import LayerBand, LayerHeadBand, Result
 
 RHO = {"pre": "rho_W", "post": "rho_A"}
 WORDS = {"k/post": "K after RoPE", "k/pre": "K before RoPE", "q/post": "Q after RoPE", "q/pre": "Q before RoPE"}
@@ -95,14 +95,3 @@ def range_of(draws: list[float]) -> tuple[float, float]:
     """What 95 % of the draws lie in, as many left out below as above; all of fewer than 41."""
     out = math.floor((1 - NULL_SHARE) / 2 * (len(draws) - 1))
     return sorted(draws)[out], sorted(draws)[len(draws) - 1 - out]
-
-
-def by_band(tails: Mapping[str, TailTable], tensor: str, layers: Iterable[int]) -> dict[str, PerBand]:
-    """rho_W and rho_A of "k" or "q", band by band: the largest over some layers and their KV heads."""
-    wanted = list(layers)
-    found = {}
-    for side, name in RHO.items():
-        heads = [head for layer in wanted for head in tails[f"{tensor}/{side}"].ratio[layer]]
-        columns = ([v for v in column if v is not None] for column in zip(*heads, strict=True))
-        found[name] = [max(known, default=None) for known in columns]
-    return found

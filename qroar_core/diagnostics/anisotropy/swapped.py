@@ -1,0 +1,66 @@
+"""The null of anisotropy: the same errors, each beside the angle of another pair.
+
+Every pair takes the error of another pair of its band, which turns at another frequency, in another KV head, whose
+step is another. The errors keep their sizes, and what repeats in the text repeats in them too, but none of them knows
+the angle it is booked under. Noise drawn anew for every token would not do: equal tokens have nearly equal keys and
+errors, so fewer of the errors are independent than there are tokens, and chance reaches further than such noise shows.
+With a single KV head the error is another pair's of the same vector, whose step the pair's own angle may have set.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from qroar_core.diagnostics.sample import Sample
+
+
+@dataclass(eq=False)
+class Swapped:
+    """Whose error each pair takes, `draws` times; the draws do not depend on the text.
+
+    Args:
+        band_of_pair: int64 (rotary_dim // 2,).
+        heads: of K. layer: of the model. seed: of the diagnosis. draws: how often.
+    """
+
+    band_of_pair: Tensor
+    heads: int
+    layer: int
+    seed: int
+    draws: int
+    partners: list[Tensor] = field(init=False)  # int64 (heads * pairs,), head * pairs + pair; none for a single pair
+
+    def __post_init__(self) -> None:
+        source = torch.Generator().manual_seed(self.seed * 1_000_003 + self.layer)
+        several = self.draws if len(self.band_of_pair) > 1 else 0
+        self.partners = [torch.cat([self._deal(head, source) for head in range(self.heads)]) for _ in range(several)]
+
+    def _deal(self, head: int, source: torch.Generator) -> Tensor:
+        """Of one head: a ring through the pairs of every band in a drawn order, each of a drawn other head.
+
+        A pair that is alone in its band takes any other pair.
+        """
+        count = len(self.band_of_pair)
+        partner = torch.empty(count, dtype=torch.int64)
+        for band in self.band_of_pair.unique():
+            mine = torch.nonzero(self.band_of_pair == band)[:, 0]
+            if len(mine) > 1:
+                ring = mine[torch.randperm(len(mine), generator=source)]
+                partner[ring] = ring.roll(1)
+            else:
+                partner[mine] = (mine + torch.randint(1, count, (1,), generator=source)) % count
+        away = torch.randint(1, max(self.heads, 2), (count,), generator=source)
+        return (head + away) % self.heads * count + partner
+
+    def on(self, device: torch.device) -> list[Tensor]:
+        """The partners where `device` is."""
+        self.partners = [partner.to(device) for partner in self.partners]  # free where they are there
+        return self.partners
+
+    def sample(self, tokens: int) -> Sample:
+        """What a figure with this null was counted on."""
+        drawn = "one draw" if self.draws == 1 else f"the mean of {self.draws} draws"
+        return Sample(tokens=tokens, seed=self.seed, error=f"the null is {drawn}" if self.partners else "")
