@@ -107,7 +107,8 @@ def assemble(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, plan: Any, f
     pairs = local.pair_errors.meters if local.pair_errors else None
     angles = local.anisotropy.meters if local.anisotropy else None
     compares = PROPAGATED if local.propagated else LOCAL
-    errors = Errors(noise, pairs, angles, compares, 0 if local.propagated else still_exact(quant, plan.length))
+    errors = Errors(noise, pairs, angles, compares,
+                    0 if local.propagated else still_exact(quant, plan.length), plan.spec.seed)  # fmt: skip
     counted = Counted(geo, frame.bands, plan.length, plan.spec, local.pressure, errors)
     groups = groups_of(passes.turnings, counted)
     first = groups[0]
@@ -135,7 +136,7 @@ def assemble(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, plan: Any, f
         tails=tails,
         survival={side: survival_of(passes.long.tails[side], passes.short.tails[side], plan.spec) for side in SIDES},
         dilation=dilation_of(local.outliers.maps["k/post"], local.dilation, frame.channel_band, early),
-        anisotropy=errors.about(anisotropy_of(angles, still=geo.without_rope)) if angles else None,
+        anisotropy=errors.about(anisotropy_of(angles, geo.without_rope, plan.spec.seed)) if angles else None,
         rounding=errors.about(roundings_of(local.rounding.k, local.rounding.q, geo.without_rope))
         if local.rounding
         else None,

@@ -53,6 +53,7 @@ class Errors:
     anisotropy: Sequence[AnisotropyMeter] | None
     compares: str = ""  # which error, and how many of the newest keys are not in it
     still_exact: int = 0
+    seed: int = 0  # of the null of the anisotropy
 
     def of(self, layers: Sequence[int], rotated: bool) -> dict[str, Any]:
         """The fields of a LayerGroup that these layers fill; what speaks of pairs only where they turn."""
@@ -61,7 +62,7 @@ class Errors:
         return {
             "noise": noise_curves(noise, noise if rotated else []) if noise else None,
             "pair_error": self.about(pair_errors_of(pairs)) if pairs else None,
-            "anisotropy": self.about(anisotropy_of(anisotropy)) if anisotropy else None,
+            "anisotropy": self.about(anisotropy_of(anisotropy, (), self.seed, layers)) if anisotropy else None,
         }
 
     def about(self, found: AnyResult) -> AnyResult:

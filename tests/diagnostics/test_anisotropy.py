@@ -6,8 +6,7 @@ import math
 import pytest
 import torch
 
-from qroar_core.diagnostics.angle_blind import AngleBlind
-from qroar_core.diagnostics.anisotropy.measure import MIN_PAIRS, AnisotropyMeter
+from qroar_core.diagnostics.anisotropy.measure import MIN_PAIRS, AnisotropyMeter, blind_energies, worst_over_best
 from qroar_core.diagnostics.anisotropy.table import anisotropy_of
 from qroar_core.maths.quantize import fake_quantize
 from qroar_core.maths.steps import squared_step
@@ -35,7 +34,7 @@ def test_energies_by_loop_over_pairs(pairing, by):
     meter = AnisotropyMeter(torch.tensor([0, 1]), pairing, angles)
     for start, stop in ((0, 100), (100, 300)):
         here = slice(start, stop)
-        meter.update(start, x[:, here], y[:, here], None if step is None else step[:, here], keep[here])
+        meter.update(x[:, here], y[:, here], None if step is None else step[:, here], keep[here])
     found = meter.result()
     sums = [[[] for _ in range(angles)] for _ in range(2)]
     for h, t in itertools.product(range(2), range(300)):
@@ -74,7 +73,7 @@ def test_sign_quantizer_is_worst_on_the_axes_and_exact_on_the_diagonal():
     """Rounding to +-absmax/sqrt(2): error 2 - 2 cos(angle - pi/4) on the unit circle, by trigonometry."""
     x = circle()
     meter = one_band()
-    meter.update(0, x, x.sign() / 2**0.5, unit_step(x))
+    meter.update(x, x.sign() / 2**0.5, unit_step(x))
     found = meter.result()
     edges = [j * math.pi / 16 - math.pi / 4 for j in range(9)]
     expected = [2 - 2 * (math.sin(v) - math.sin(u)) / (v - u) for u, v in itertools.pairwise(edges)]
@@ -87,7 +86,7 @@ def test_an_error_on_the_second_axis_is_found_there_in_every_quadrant():
     x = circle(4000)
     near_second = x[..., 1].abs() > x[..., 0].abs()
     meter = one_band(angles=2)
-    meter.update(0, x, torch.stack([x[..., 0] + near_second, x[..., 1]], -1), unit_step(x))
+    meter.update(x, torch.stack([x[..., 0] + near_second, x[..., 1]], -1), unit_step(x))
     assert meter.result().error[0].tolist() == pytest.approx([0.0, 1.0], abs=0.01)
 
 
@@ -104,8 +103,8 @@ def test_noise_that_does_not_see_the_angle_reads_one_although_steps_differ_by_to
     noise = (torch.rand(x.shape, generator=torch.Generator().manual_seed(1)) - 0.5) * step.sqrt().repeat(1, 1, 2)
     band = torch.tensor([0, 1, 1, 1])
     divided, bare = (AnisotropyMeter(band, "half", 8) for _ in range(2))
-    divided.update(0, x, x + noise, step)
-    bare.update(0, x, x + noise, torch.ones_like(step))
+    divided.update(x, x + noise, step)
+    bare.update(x, x + noise, torch.ones_like(step))
     assert divided.result().ratio.tolist() == pytest.approx([1.0, 1.0], abs=0.1)
     assert divided.result().error[0].tolist() == pytest.approx([1 / 6] * 8, rel=0.06)
     assert float(bare.result().ratio[0]) > 2
@@ -116,38 +115,67 @@ def test_the_null_reads_one_where_the_quantizer_does_not():
     x, _ = loud_on_one_axis()
     spec = QuantizerSpec(2)
     square = squared_step(x, spec)
-    meter = AnisotropyMeter(torch.tensor([0, 1, 1, 1]), "half", 8, blind=AngleBlind(1, 4, 0, 3))
-    meter.update(0, x, fake_quantize(x, spec), (square[..., :4] + square[..., 4:]) / 2)
+    meter = AnisotropyMeter(torch.tensor([0, 1, 1, 1]), "half", 8)
+    meter.update(x, fake_quantize(x, spec), (square[..., :4] + square[..., 4:]) / 2)
     found = anisotropy_of([meter])
     assert found.largest > 1.5
-    assert len(found.null.largest) == 3
-    assert found.null.largest == pytest.approx([1.05] * 3, abs=0.08)
+    assert len(found.null.largest) == 1000
+    assert found.null_largest == pytest.approx(1.05, abs=0.04)
     assert min(found.null.largest) >= 1
-    assert len(set(found.null.largest)) == 3
-    assert found.null.error[1] == pytest.approx([1 / 6] * 8, rel=0.05)
+    assert found.null.error[1] == pytest.approx([1 / 6] * 8, rel=0.005)
+    for low, middle, high in zip(found.null.error_low[0], found.null.error[0], found.null.error_high[0], strict=True):
+        assert 0.95 * middle < low < middle < high < 1.05 * middle
     (row,) = found.null_rows()
     assert row.measured == found.largest
-    assert (row.low, row.high) == (min(found.null.largest), max(found.null.largest))
-    assert row.low <= row.null <= row.high
-    assert found.sample.sentence == "Counted on 60,000 tokens; the null is the mean of 3 draws (seed 0)."
+    assert (row.low, row.high) == found.null_range
+    assert 1 < row.low < row.null < row.high < 1.15
+    assert found.sample.sentence == "Counted on 60,000 tokens; the null was drawn 1,000 times (seed 0)."
+
+
+def test_the_null_is_what_normal_noise_drawn_for_each_pair_shows():
+    """Against noise added to pairs of given numbers at each angle and booked one by one."""
+    counts, maker = [40, 300, 90, 33], torch.Generator().manual_seed(3)
+    expected = []
+    for _ in range(400):
+        energy = [float(torch.randn(n, 2, generator=maker).square().sum(1).mean()) / 12 for n in counts]
+        expected.append(max(energy) / min(energy))
+    drawn = worst_over_best(blind_energies(torch.tensor([counts]), 1 / 6, 4000, 0, 0), torch.tensor([counts]))[:, 0]
+    for share in (0.1, 0.5, 0.9):
+        there = sorted(expected)[int(share * 400)]
+        assert float(drawn.quantile(share)) == pytest.approx(there, rel=0.04)
+
+
+def test_noise_lies_inside_the_range_of_the_null_and_a_coarse_quantizer_outside():
+    inside = 0
+    for seed in range(40):
+        x = torch.randn(1, 3000, 2, generator=torch.Generator().manual_seed(seed))
+        meter = one_band(8)
+        meter.update(x, x + torch.randn(x.shape, generator=torch.Generator().manual_seed(99 + seed)), unit_step(x))
+        low, high = anisotropy_of([meter], seed=seed).null_range
+        inside += low <= anisotropy_of([meter]).largest <= high
+    assert inside >= 34  # 38 expected
+    meter = one_band(8)
+    meter.update(x, x.sign(), unit_step(x))
+    found = anisotropy_of([meter])
+    assert found.largest > found.null_range[1]
 
 
 def test_few_pairs_show_chance_in_the_null_too():
     """Noise alone, about 60 pairs an angle: worst over best is well above 1, and the null says so."""
     x = circle(60 * 16)[:, torch.randperm(60 * 16, generator=torch.Generator().manual_seed(5))]
     noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(4)) / 12**0.5
-    meter = one_band(16, blind=AngleBlind(1, 1, 0, 8))
-    meter.update(0, x, x + noise, unit_step(x))
+    meter = one_band(16)
+    meter.update(x, x + noise, unit_step(x))
     found = anisotropy_of([meter])
     assert found.largest > 1.25
-    assert sum(found.null.largest) / 8 == pytest.approx(found.largest, rel=0.2)
+    assert found.null_largest == pytest.approx(found.largest, rel=0.2)
 
 
 def test_without_a_step_the_null_is_as_large_as_the_vectors_error():
     x = torch.randn(2, 4000, 8, generator=torch.Generator().manual_seed(6))
     y = x + 0.1 * torch.randn(x.shape, generator=torch.Generator().manual_seed(7)) * (1 + 9 * (x[..., :1] > 1))
-    meter = AnisotropyMeter(torch.tensor([0, 0, 1, 1]), "half", 4, blind=AngleBlind(2, 4, 0, 1))
-    meter.update(0, x, y)
+    meter = AnisotropyMeter(torch.tensor([0, 0, 1, 1]), "half", 4)
+    meter.update(x, y)
     found = anisotropy_of([meter])
     assert found.over == "error"
     for errors in (*found.error, *found.null.error):
@@ -162,11 +190,11 @@ def test_chunks_change_nothing_and_unrounded_pairs_do_not_count():
     y[:, 600:] = x[:, 600:]
     found = []
     for chunk in (700, 64, 1):
-        meter = AnisotropyMeter(torch.tensor([0, 0, 1, 1]), "half", 4, layer=2, blind=AngleBlind(1, 4, 7, 2))
+        meter = AnisotropyMeter(torch.tensor([0, 0, 1, 1]), "half", 4)
         for start in range(0, 700, chunk):
             here = slice(start, start + chunk)
-            meter.update(start, x[:, here], y[:, here], step[:, here])
-        found.append(anisotropy_of([meter]))
+            meter.update(x[:, here], y[:, here], step[:, here])
+        found.append(anisotropy_of([meter], seed=7, layers=[2]))
         assert int(meter.result().count.sum()) == 600 * 4
     for other in found[1:]:
         for band in range(2):
@@ -179,9 +207,9 @@ def test_thin_angles_are_left_out_and_none_is_nan():
     meter = one_band(4)
     assert math.isnan(meter.result().ratio)
     x = torch.tensor([1.0, 0.1]).expand(1, MIN_PAIRS, 2)
-    meter.update(0, x, x + 0.1, unit_step(x))
+    meter.update(x, x + 0.1, unit_step(x))
     wild = torch.tensor([[[1.0, 0.9]]])  # one wild pair elsewhere
-    meter.update(MIN_PAIRS, wild, torch.tensor([[[9.0, 0.9]]]), unit_step(wild))
+    meter.update(wild, torch.tensor([[[9.0, 0.9]]]), unit_step(wild))
     assert float(meter.result().ratio) == 1.0
     with pytest.raises(ValueError, match="angles"):
         AnisotropyMeter(torch.zeros(1).long(), "half", 1)

@@ -144,8 +144,9 @@ def diagnosis(quantized=True, pairing="half"):
                           quantiles={"0.5": by_bin}),
         anisotropy=Anisotropy(
             angle=[0.0, math.pi / 4], error=[[1.0, 3.0], [1.0, 1.5]], ratio=[[3.0, 1.5], [2.0, None]], over="step",
-            null=AngleBlindNoise(error=[[0.17, 0.16], [0.16, 0.17]], ratio=[[1.05, 1.1], [1.1, None]],
-                                 largest=[1.0, 1.2]),
+            null=AngleBlindNoise(error=[[0.17, 0.16], [0.16, 0.17]], error_low=[[0.15, 0.14], [0.14, 0.15]],
+                                 error_high=[[0.19, 0.18], [0.18, 0.19]], ratio=[[1.05, 1.1], [1.1, None]],
+                                 largest=[1.0, 1.2] * 20),
             sample=SAMPLE,
         ) if quantized else None,
         rounding=Roundings(k=rounded_tensor(), q=rounded_tensor(norm=0.001), sample=SAMPLE) if quantized else None,

@@ -274,9 +274,21 @@ def test_amplitude_against_phase_one_point_a_band_joined_to_its_tuned_one():
 
 def test_anisotropy_is_drawn_in_degrees():
     assert list(PICTURES["anisotropy"].figure.data[0].x) == pytest.approx([0, 45])
-    assert [t.name for t in PICTURES["anisotropy"].figure.data[2:]] == ["null: noise that does not see the angle"] * 2
-    assert list(PICTURES["anisotropy"].figure.data[3].y) == [0.16, 0.17]
-    assert PICTURES["anisotropy"].title.endswith("Yes: worst over best up to 3.00, null 1.10")
+    assert [t.name for t in PICTURES["anisotropy"].figure.data[2:]] == ["null: noise that does not see the angle"] * 4
+    assert [list(t.y) for t in PICTURES["anisotropy"].figure.data[2:4]] == [[0.15, 0.14], [0.14, 0.15]]
+    assert list(PICTURES["anisotropy"].figure.data[5].y) == [0.18, 0.19]
+    assert PICTURES["anisotropy"].title.endswith("Yes: worst over best up to 3.00, null up to 1.20")
+    assert "what 95 % of the draws lie in" in PICTURES["anisotropy"].how_to_read
+
+
+def test_an_anisotropy_whose_null_was_drawn_once_is_drawn_as_one_line_and_claims_no_range():
+    null = D.anisotropy.null.model_copy(update={"error_low": [], "error_high": [], "largest": [1.1]})
+    old = D.model_copy(update={"anisotropy": D.anisotropy.model_copy(update={"null": null})})
+    picture = anisotropy.by_angle(old)
+    assert list(picture.figure.data[3].y) == [0.16, 0.17]
+    assert len(picture.figure.data) == 4
+    assert "95 %" not in picture.how_to_read
+    assert "what it varies by is chance" in picture.how_to_read
 
 
 def test_without_a_quantizer_the_noise_pictures_are_absent():

@@ -91,7 +91,7 @@ def test_noise_pair_errors_and_anisotropy_are_drawn_of_every_group_that_turns(ap
     angle = {name: next(p for p in pictures if "angle?" in p.title and "error depend" in p.title)
              for name, pictures in named.items()}  # fmt: skip
     assert [p.table["error"].tolist() for p in angle.values()] == [[1.0, 5.0] * 2, [2.0, 3.0] * 2]
-    assert [p.title.rpartition(" ")[2] for p in angle.values()] == ["1.10", "1.10"]
+    assert [p.title.rpartition(" ")[2] for p in angle.values()] == ["1.20", "1.20"]
     assert [p.title.rpartition(",")[0][-4:] for p in angle.values()] == ["5.00", "1.50"]
     length = {name: next(p for p in pictures if "length or angle" in p.title) for name, pictures in named.items()}
     assert [set(p.table["amplitude"]) for p in length.values()] == [{0.7}, {0.2}]

@@ -19,12 +19,18 @@ def seen_with(**changed):
 
 
 def test_the_angle_is_said_to_matter_only_where_the_null_falls_short():
-    def titled(*ratios):
-        return by_angle(seen_with(anisotropy=D.anisotropy.model_copy(update={"ratio": [list(ratios)]}))).title
+    def titled(*ratios, draws=(1.0, 1.1, 1.2, 1.3) * 10):
+        null = D.anisotropy.null.model_copy(update={"largest": list(draws)})
+        changed = D.anisotropy.model_copy(update={"ratio": [list(ratios)], "null": null})
+        return by_angle(seen_with(anisotropy=changed)).title
 
-    assert "Yes: worst over best up to 3.00, null 1.10" in titled(1.0, 3.0)
-    assert "Not clearly: worst over best up to 1.20, null 1.10" in titled(1.2, 1.1)
+    assert "Yes: worst over best up to 1.31, null up to 1.30" in titled(1.0, 1.31)
+    assert "No more than by chance: worst over best up to 1.29, null up to 1.30" in titled(1.29, 1.1)
+    wide = (1.0, 1.1, 1.2, 1.4) * 10
+    assert "No more than by chance: worst over best up to 1.31, null up to 1.40" in titled(1.31, 1.1, draws=wide)
     assert titled(None, None).endswith("Too few pairs to tell")
+    few = titled(1.0, 3.0, draws=(1.1,))  # a file whose null was drawn once: no answer
+    assert few.endswith("angle? Worst over best up to 3.00, null 1.10")
 
 
 def test_what_errors_are_divided_by_is_said_and_is_on_the_axis():

@@ -10,7 +10,7 @@ from qroar_core.diagnostics.aliasing import figure as aliasing
 from qroar_core.diagnostics.aliasing.result import NATIVE, Kernel
 from qroar_core.diagnostics.bands.result import null_rows
 from qroar_core.diagnostics.pressure import figure as pressure
-from qroar_core.figures.picture import OLDER
+from qroar_core.figures.picture import GREY, OLDER
 from qroar_core.results import Diagnosis
 
 
@@ -130,10 +130,10 @@ def peaked(heights, native):
 @pytest.mark.parametrize(
     ("native", "said"),
     [
-        (0.5, "rises to 0.70 again, to 0.50 without the stretch"),
-        (0.69, "rises to 0.70 again, as high without the stretch"),
-        (0.9, "rises to 0.70 again, to 0.90 without the stretch"),
-        (None, "rises to 0.70 again, and not at all without the stretch"),
+        (0.5, "rises to 0.70 again, to 0.50 for native RoPE in its own window"),
+        (0.69, "rises to 0.70 again, as high for native RoPE in its own window"),
+        (0.9, "rises to 0.70 again, to 0.90 for native RoPE in its own window"),
+        (None, "rises to 0.70 again, and not at all for native RoPE in its own window"),
     ],
 )
 def test_the_kernels_title_names_the_highest_alias_and_what_is_there_without_a_stretch(native, said):
@@ -165,6 +165,8 @@ def test_unseen_phases_stand_beside_none_and_compression_beside_one():
     drawn = traces(aliasing.unseen(planted.diagnosis()))
     assert list(drawn["null: phases never seen in training"].y) == [0, 0]
     assert list(drawn["null: frequency left, ω(s)/ω"].y) == [1, 1]
+    nulls = [drawn[name].line for name in drawn if name.startswith("null")]
+    assert [(line.color, line.dash) for line in nulls] == [(GREY, "dot"), (GREY, "dash")]
 
 
 @pytest.mark.parametrize(("worst", "said"), [(0.004, "No band meets phases it never saw in training"),

@@ -9,9 +9,10 @@ import plotly.graph_objects as go
 
 from qroar_core.diagnostics.anisotropy.result import Anisotropy
 from qroar_core.figures.picture import GREY, Picture, colour_of, counted_on, framed
+from qroar_core.result import PerBand
 from qroar_core.results import Diagnosis
 
-CLEARLY = 1.25  # times the null: repeated tokens repeat their errors, so fewer are independent than the null counts
+NULL = "null: noise that does not see the angle"
 OVER = {
     "step": "squared error of a pair over its squared step",
     "error": "squared error of a pair over its vector's mean squared error",
@@ -38,11 +39,11 @@ def by_angle(diagnosis: Diagnosis) -> Picture | None:
             x=degrees, y=error, mode="lines", name=f"band {band}", line={"color": colour_of(band, len(seen.error))},
             hovertemplate=f"band {band}, %{{x:.0f}}°: %{{y:.4g}}<extra></extra>",
         )  # fmt: skip
-    for band, error in enumerate(seen.null.error if seen.null else []):
+    for at, (band, end, errors) in enumerate(_null_lines(seen)):
         figure.add_scatter(
-            x=degrees, y=error, mode="lines", name="null: noise that does not see the angle", legendgroup="null",
-            showlegend=band == 0, line={"color": GREY, "dash": "dot", "width": 1},
-            hovertemplate=f"null of band {band}, %{{x:.0f}}°: %{{y:.4g}}<extra></extra>",
+            x=degrees, y=errors, mode="lines", name=NULL, legendgroup="null", showlegend=at == 0,
+            line={"color": GREY, "dash": "dot", "width": 1},
+            hovertemplate=f"null of band {band}{end}, %{{x:.0f}}°: %{{y:.4g}}<extra></extra>",
         )  # fmt: skip
     framed(figure, "angle of the pair from its first axis, degrees", OVER[seen.over])
     figure.update_yaxes(rangemode="tozero")
@@ -54,6 +55,7 @@ def by_angle(diagnosis: Diagnosis) -> Picture | None:
                 "error": error,
                 "null": seen.null.error[band][i] if seen.null else None,
             }
+            | {f"null_{end}": values[band][i] for end, values in _ends(seen).items()}
             for band, errors in enumerate(seen.error)
             for i, error in enumerate(errors)
         ]
@@ -61,22 +63,40 @@ def by_angle(diagnosis: Diagnosis) -> Picture | None:
     return Picture(_title(seen), figure, table, _how_to_read(seen), counted_on(seen.sample))
 
 
+def _ends(seen: Anisotropy) -> dict[str, list[PerBand]]:
+    """The ends of what 95 % of the null's draws lie in; none in a file that drew it once."""
+    null = seen.null
+    return {"low": null.error_low, "high": null.error_high} if null and null.error_low else {}
+
+
+def _null_lines(seen: Anisotropy) -> list[tuple[int, str, PerBand]]:
+    """Band, which end of the range, and its values."""
+    ends = _ends(seen) or ({"": seen.null.error} if seen.null else {})
+    return [(band, f", {end}" * bool(end), errors) for end, rows in ends.items() for band, errors in enumerate(rows)]
+
+
 def _title(seen: Anisotropy) -> str:
-    worst, null = seen.largest, seen.null_largest
+    worst, null, ends = seen.largest, seen.null_largest, seen.null_range
+    question = "Does a pair's error depend on its angle?"
     if worst is None:
-        return "Does a pair's error depend on its angle? Too few pairs to tell"
+        return f"{question} Too few pairs to tell"
     if null is None:
-        return f"Does a pair's error depend on its angle? Worst over best angle: up to {worst:.1f}"
-    answer = "Yes" if worst > CLEARLY * null else "Not clearly"
-    return f"Does a pair's error depend on its angle? {answer}: worst over best up to {worst:.2f}, null {null:.2f}"
+        return f"{question} Worst over best angle: up to {worst:.1f}"
+    if ends is None:
+        return f"{question} Worst over best up to {worst:.2f}, null {null:.2f}"
+    answer = "Yes" if worst > ends[1] else "No more than by chance"
+    return f"{question} {answer}: worst over best up to {worst:.2f}, null up to {ends[1]:.2f}"
 
 
 def _how_to_read(seen: Anisotropy) -> str:
     if seen.null is None:
         return "A flat line is an isotropic quantizer. RoPE turns a pair, so its error changes along the text."
+    null = ("(grey, dotted: what 95 % of the draws lie in) is normal noise as large as the rounding's, drawn for each "
+            "pair alone; keys of repeated tokens repeat their errors, which the null does not")  # fmt: skip
+    if not _ends(seen):
+        null = "(grey, dotted) is normal noise as large as the rounding's: what it varies by is chance"
     return (
         "Error by where K's pairs stand after RoPE, from 0° (all on the first axis) to 90° (all on the second). "
-        f"{NORMALISED[seen.over]}A flat line does not depend on the angle. The null (grey, dotted) is normal noise as "
-        "large as the rounding's, at the same pairs: what it varies by is chance. Lines are means over layers, the "
-        "title gives the largest of all layers and bands."
+        f"{NORMALISED[seen.over]}A flat line does not depend on the angle. The null {null}. Lines are means over "
+        "layers, the title gives the largest of all layers and bands."
     )

@@ -10,10 +10,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from qroar_core.diagnostics.angle_blind import AngleBlind
 from qroar_core.maths.meters import CPU, Meter, tally
 from qroar_core.maths.rope import Pairing, split_pairs
 
@@ -38,34 +38,29 @@ class Anisotropy:
 
 
 class AnisotropyMeter(Meter):
-    """Streams Anisotropy of one layer, and beside it the same of noise that does not see the angle.
+    """Streams Anisotropy of one layer.
 
     Args:
         band_of_pair: int64 (rotary_dim // 2,).
         pairing: of the channels.
         angles: bins over 0..pi/2.
-        layer, blind: what the noise is drawn for and from; None: no null.
     """
 
-    def __init__(self, band_of_pair: Tensor, pairing: Pairing, angles: int = 16, layer: int = 0,
-                 blind: AngleBlind | None = None) -> None:  # fmt: skip
+    def __init__(self, band_of_pair: Tensor, pairing: Pairing, angles: int = 16) -> None:
         if angles < 2:
             raise ValueError(f"angles must be >= 2, got {angles}")
         self.band_of_pair, self.pairing, self.angles = band_of_pair, pairing, angles
-        self.layer, self.blind = layer, blind
         self.bands = int(band_of_pair.max()) + 1
         self.cells = self.bands * angles  # one more takes what does not count
         self.sums = torch.zeros(2, self.cells + 1, dtype=torch.float64)  # error, pairs
         self.tokens = 0  # that counted
         self.by_step = True  # False: divided by the error of the head's vector, as there is no step
-        self.nulls = [AnisotropyMeter(band_of_pair, pairing, angles) for _ in range(blind.draws if blind else 0)]
 
-    def update(self, start: int, x: Tensor, quantized: Tensor, step: Tensor | None = None,
+    def update(self, x: Tensor, quantized: Tensor, step: Tensor | None = None,
                keep: Tensor | None = None) -> None:  # fmt: skip
         """Add x and its quantized version, both (heads, tokens, head_dim) on the quantizer's axes.
 
         Args:
-            start: position of the first token.
             step: squared step of each pair, (heads, tokens, rotary_dim // 2); pairs without one are not rounded and
                 do not count. None: there is no step, and errors are divided by the mean squared error of a rotated
                 coordinate of their own head's vector at that token.
@@ -85,17 +80,7 @@ class AnisotropyMeter(Meter):
         if keep is not None:
             counts &= keep.to(counts.device)[:, None]
         cell = torch.where(counts, cell, self.cells)
-        self._book(cell, error / size)
-        for draw, null in enumerate(self.nulls):
-            assert self.blind is not None
-            # normal noise has the widest spread among the errors of roundings, mixed (Hadamard, weights) or not
-            u = self.blind.uniform(draw, self.layer, start, x.shape[1], x.device)[..., 0]
-            energy = (1 - u).log_().mul_(-2) * (size if step is None else size / 12)
-            null.follow(x.device)
-            null._book(cell, energy / (energy.mean(-1, keepdim=True) / 2 if step is None else size))
-
-    def _book(self, cell: Tensor, error: Tensor) -> None:
-        flat = torch.where(cell < self.cells, error, 0.0).reshape(-1)  # a step of 0 divides to nan
+        flat = torch.where(cell < self.cells, error / size, 0.0).reshape(-1)  # a step of 0 divides to nan
         for row, weight in enumerate((flat, None)):
             self.sums[row] += tally(cell.reshape(-1), self.cells + 1, weight).to(self.sums)
 
@@ -104,9 +89,28 @@ class AnisotropyMeter(Meter):
         self.follow(CPU)
         error, count = self.sums[:, : self.cells].reshape(2, self.bands, self.angles)
         mean = error / count
-        enough = count >= MIN_PAIRS
-        worst = mean.masked_fill(~enough, -math.inf).amax(1)
-        best = mean.masked_fill(~enough, math.inf).amin(1)
-        ratio = torch.where(enough.any(1), worst / best, math.nan)
         centre = (torch.arange(self.angles, dtype=torch.float64) + 0.5) * (math.pi / 2 / self.angles)
-        return Anisotropy(centre, mean, count.long(), ratio)
+        return Anisotropy(centre, mean, count.long(), worst_over_best(mean, count))
+
+
+def worst_over_best(mean: Tensor, count: Tensor) -> Tensor:
+    """(..., bands) of energies (..., bands, angles), among the angles of at least MIN_PAIRS pairs (bands, angles)."""
+    enough = count >= MIN_PAIRS
+    worst = mean.masked_fill(~enough, -math.inf).amax(-1)
+    best = mean.masked_fill(~enough, math.inf).amin(-1)
+    return torch.where(enough.any(-1), worst / best, math.nan)
+
+
+def blind_energies(count: Tensor, level: float, draws: int, seed: int, layer: int) -> Tensor:
+    """What the same figure shows of noise that does not see the angle, (draws, bands, angles), NaN without pairs.
+
+    Normal noise has the widest spread among the errors of roundings, mixed (Hadamard, weights) or not: the energy of a
+    pair over its mean is then exponential, and the mean of n of them Gamma(n) / n, whatever the pairs are.
+
+    Args:
+        count: pairs, (bands, angles). level: mean of the normalised energy.
+        seed, layer: of the draws.
+    """
+    source = np.random.default_rng((seed, layer))
+    drawn = source.standard_gamma(count.double().numpy(), (draws, *count.shape))
+    return level * torch.from_numpy(drawn) / count

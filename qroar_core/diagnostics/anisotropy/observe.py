@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from qroar_core.diagnostics.angle_blind import AngleBlind
 from qroar_core.diagnostics.anisotropy.measure import AnisotropyMeter
 from qroar_core.diagnostics.frame import Chunk, Frame, KeysRead
 
@@ -17,10 +16,8 @@ class AnisotropyRecorder:
     meters: list[AnisotropyMeter] = field(init=False)
 
     def __post_init__(self) -> None:
-        geo, frame = self.frame.geometry, self.frame
-        blind = AngleBlind(geo.n_kv_heads, geo.n_pairs, frame.spec.seed, frame.spec.null_draws)
-        self.meters = [AnisotropyMeter(frame.pair_band, geo.pairing, layer=layer, blind=blind)
-                       for layer in range(geo.n_layers)]  # fmt: skip
+        geo = self.frame.geometry
+        self.meters = [AnisotropyMeter(self.frame.pair_band, geo.pairing) for _ in range(geo.n_layers)]
 
     def on_chunk(self, chunk: Chunk) -> None:
         """The long pass: each layer's own K against what the quantizers make of it."""
@@ -29,4 +26,4 @@ class AnisotropyRecorder:
 
     def on_keys(self, keys: KeysRead) -> None:
         """Book these keys' errors; the pass of a quantized model brings its K beside the reference's."""
-        self.meters[keys.layer].update(keys.start, keys.k, keys.k_hat, keys.step)
+        self.meters[keys.layer].update(keys.k, keys.k_hat, keys.step)

@@ -6,13 +6,19 @@ from typing import Literal
 
 from qroar_core.diagnostics.null import NullRow
 from qroar_core.diagnostics.sample import Sample
+from qroar_core.diagnostics.tails.result import range_of
 from qroar_core.result import LayerBand, Number, PerBand, Result
+
+LEAST_DRAWS = 39  # fewer than 40 draws leave no 95 % range
+CONTROL = "noise of the same size that does not see the angle, at the same pairs; 95 % of the draws"
 
 
 class AngleBlindNoise(Result):
     """Noise of the same size that does not see the angle, at the same pairs."""
 
     error: list[PerBand]  # mean over layers and draws, [band][angle bin]
+    error_low: list[PerBand] = []  # what 95 % of the draws lie in; empty: a file that drew once, as the next
+    error_high: list[PerBand] = []
     ratio: LayerBand  # mean over draws
     largest: list[Number]  # the largest ratio of each draw
 
@@ -38,21 +44,24 @@ class Anisotropy(Result):
     @property
     def null_largest(self) -> Number:
         """The same of the null, mean over draws."""
-        drawn = [] if self.null is None else [x for x in self.null.largest if x is not None]
+        drawn = self._drawn
         return sum(drawn) / len(drawn) if drawn else None
+
+    @property
+    def null_range(self) -> tuple[float, float] | None:
+        """What 95 % of the null's draws lie in; None where it was drawn too few times to say."""
+        return range_of(self._drawn) if len(self._drawn) > LEAST_DRAWS else None
+
+    @property
+    def _drawn(self) -> list[float]:
+        return [] if self.null is None else [x for x in self.null.largest if x is not None]
 
     def null_rows(self) -> list[NullRow]:
         """The headline beside its null."""
         if self.null is None:
             return []
-        drawn = [x for x in self.null.largest if x is not None]
-        row = NullRow(
-            diagnostic="Axis anisotropy",
-            quantity="worst over best angle, largest of all layers and bands",
-            measured=self.largest,
-            null=self.null_largest,
-            low=min(drawn, default=None),
-            high=max(drawn, default=None),
-            control="noise of the same size that does not see the angle, at the same pairs",
-        )
-        return [row]
+        low, high = self.null_range or (None, None)
+        return [NullRow(
+            diagnostic="Axis anisotropy", quantity="worst over best angle, largest of all layers and bands",
+            measured=self.largest, null=self.null_largest, low=low, high=high, control=CONTROL,
+        )]  # fmt: skip
