@@ -89,6 +89,14 @@ def test_vectors_are_said_longer_or_shorter_as_they_are():
     assert by_name["q, mean"] == pytest.approx([0.001, 0.002])
 
 
+def test_a_share_that_is_not_zero_is_never_printed_as_zero():
+    tiny = D.rounding.k.model_copy(update={"zeroed": [[0.0, 9e-5], [0.0, 0.0]]})
+    text = lengths(seen_with(rounding=D.rounding.model_copy(update={"k": tiny}))).how_to_read
+    said = "Under 0.01% of K's values that are not zero become zero, most in layer 0, KV head 1 (Under 0.01%)."
+    assert said.replace("(Under", "(under") in text
+    assert " 0.00%" not in text
+
+
 def test_shares_at_the_grids_ends_are_said_where_there_are_any():
     text = lengths(D).how_to_read
     assert "37.50% of K's values that are not zero become zero, most in layer 1, KV head 1 (50.00%)." in text

@@ -132,4 +132,5 @@ def _kernel_title(diagnosis: Diagnosis) -> str:
     native = diagnosis.kernel.null.side_peak[band]
     if native is None:
         return f"{found}, and not at all for native RoPE in its own window"
-    return f"{found}, {'as high' if abs(height - native) < ALIKE else f'to {native:.2f}'} for native RoPE in its own window"
+    level = "as high" if abs(height - native) < ALIKE else f"to {native:.2f}"
+    return f"{found}, {level} for native RoPE in its own window"

@@ -119,7 +119,7 @@ def error_share(diagnosis: Diagnosis, matrix: str, bits: str) -> Picture:
             for b, value in enumerate(row)
         ]
     )
-    carried = [f"{mean_of(z) or 0:.1%} of the {bits} error {_scale(name)}" for name, z in shown.items()]
+    carried = [f"{mean_of(z) or 0:.1%} of the {_error(name)}" for name, z in shown.items()]
     return Picture(
         f"Outlier rows of {matrix} are {mean_of(found.row_share) or 0:.1%} of its rows and carry {_listed(carried)}",
         side_by_side(panels, diagnosis.layer_names(), "share"),
@@ -149,14 +149,15 @@ def error_by_channel(diagnosis: Diagnosis, matrix: str, bits: str) -> Picture:
             for c in range(diagnosis.head_dim)
         ]
     ).astype({"band": "Int64"})
-    parts = [f"{max((v or 0 for row in z for v in row), default=0):.3g} times its even share {_scale(name)}"
+    parts = [f"{max((v or 0 for row in z for v in row), default=0):.3g} times its even share of the {_error(name)}"
              for name, z in even.items()]  # fmt: skip
     return Picture(
-        f"One channel's rows of {matrix} carry up to {_listed(parts)} of the {bits} error",
+        f"One channel's rows of {matrix} carry up to {_listed(parts)}",
         figure,
         table,
         "Squared rounding error of the rows of every channel, of all heads, over what it would be if all channels "
-        "carried the same; the null is 1. Lines are band edges.",
+        "carried the same; the null is 1, and by chance the largest cell stands somewhat above it. Lines are band "
+        "edges.",
         sample=FROM_WEIGHTS,
     )
 
@@ -179,6 +180,11 @@ def _scale(quantizer: str) -> str:
 
 def _said(quantizer: str) -> str:
     return "error of the setting's quantizer" if quantizer == "in force" else f"{quantizer} error"
+
+
+def _error(quantizer: str) -> str:
+    """The setting's own has a width of its own, whatever the figure's."""
+    return _said(quantizer) if quantizer == "in force" else f"{quantizer.split(' ', 1)[0]} error {_scale(quantizer)}"
 
 
 def _means(named: dict) -> list[tuple[str, float]]:
