@@ -10,6 +10,7 @@ from qroar_core.diagnostics.aliasing import figure as aliasing
 from qroar_core.diagnostics.aliasing.result import NATIVE, Kernel
 from qroar_core.diagnostics.bands.result import null_rows
 from qroar_core.diagnostics.pressure import figure as pressure
+from qroar_core.diagnostics.sample import Sample
 from qroar_core.figures.picture import GREY, OLDER
 from qroar_core.results import Diagnosis
 
@@ -196,3 +197,25 @@ def test_null_rows_hold_what_is_measured_and_what_nothing_would_show():
         "share of phases never seen in training, highest band": (0.1, 0.0),
         "frequency left, interpolated over native, lowest band": (0.5, 1.0),
     }
+
+
+def test_pairs_have_bars_where_rows_were_sampled_and_the_caption_speaks_of_them_only_there():
+    found = planted.diagnosis()
+    pairs = len(found.pairs.turns)
+    drawn = Sample(tokens=64, rows=8, keys=4, seed=0, error="the standard error is that of rows")
+    sampled = found.logit_change.model_copy(update={"pair_error": [0.1] * pairs, "sample": drawn})
+    picture = pressure.by_pair(found.model_copy(update={"logit_change": sampled}))
+    assert list(picture.figure.data[1].error_y.array) == [0.1] * pairs
+    assert picture.table["logit_change_standard_error"].tolist() == [0.1] * pairs
+    assert "the standard error is that of rows" in picture.sample
+    exact = sampled.model_copy(update={"pair_error": [0.0] * pairs})
+    picture = pressure.by_pair(found.model_copy(update={"logit_change": exact}))
+    assert picture.figure.data[1].error_y.array is None
+    assert "standard error" not in picture.sample
+
+
+def test_without_a_stretch_no_logit_is_said_to_move_about_as_far_as_chance():
+    found = planted.diagnosis()
+    none = found.logit_change.model_copy(update={"in_all": 0.0, "in_all_bound": 0.0, "in_all_null": 0.0})
+    assert "None moves" in pressure.by_band(found.model_copy(update={"logit_change": none})).how_to_read
+    assert "None moves" not in pressure.by_band(found).how_to_read
