@@ -161,7 +161,7 @@ class _Run:
         kept = Reference(self.frame, rows) if self.quant.changes_projections else None
         with open_stream(self.loaded, self._reference(self.rope), self.plan.length, chunk=self.plan.chunk) as stream:
             rounding = Rounding(self.loaded.geometry, self.quant, stream, quantized.static)
-            local = Recorders.of(self.frame, rounding, turning, rows, self.plan)
+            local = Recorders.of(self.frame, rounding, turning, rows, self.plan.short_length)
             long = LongContext(self.frame, rounding, rows, local.on_long_pass())
             riding: list[Observer] = [long_tails, long, *([] if self.quant.is_none else [hidden])]
             self._read("long", stream, self.plan.ids[None], riding + ([kept] if kept else []))

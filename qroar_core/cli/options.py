@@ -80,6 +80,8 @@ OUTLIERS = [
             "or quantile (0.99)", metavar="X"),
 ]  # fmt: skip
 DIAGNOSE = [
+    _option("distance_law", str, "causal", "distances that pressures are averaged over: causal, every query and the "
+            "keys that it sees; uniform, every distance alike", metavar="causal|uniform"),
     _option("null", bool, False, "draw the null of every diagnostic several times, and show what each reads there",
             "--null"),
     _option("band_cost", bool, False, "also what rounding each band alone does to the next token: two backward passes",

@@ -17,6 +17,7 @@ from qroar_core.specs import (
     JUDGES,
     Bos,
     DiagnosisSpec,
+    DistanceLaw,
     EvaluationSpec,
     Granularity,
     Mode,
@@ -51,6 +52,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "sampler": get_args(get_type_hints(SearchSpec)["sampler"]),
     "format": FORMATS,
     "outlier_rule": get_args(OutlierRule),
+    "distance_law": get_args(DistanceLaw),
     "bos": get_args(Bos),
 }
 
@@ -133,6 +135,7 @@ def setting_of(options: dict[str, Any], loaded: LoadedModel) -> Setting:
         rope=rope,
         quant=base.quant,
         diagnosis=DiagnosisSpec(length=length, short_length=base.diagnosis.short_length, bands=bands, seed=seed,
+                                law=options.get("distance_law") or base.diagnosis.law,
                                 null_draws=NULL_DRAWS if options.get("null") else 1,
                                 band_cost=bool(options.get("band_cost", False)),
                                 **{n: options[n] for n in ("outlier_rule", "outlier_parameter") if n in options}),

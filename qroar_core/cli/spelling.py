@@ -64,6 +64,7 @@ def spelled(loaded: LoadedModel, setting: Setting) -> dict[str, Any]:
         "seed": search.seed,
         "bands": None if search.bands.count == usual.count else search.bands.count,
         "partition": search.bands.partition,
+        "distance_law": setting.diagnosis.law,
         "outlier_rule": setting.diagnosis.outlier_rule,
         "outlier_parameter": setting.diagnosis.outlier_parameter,
         "null": setting.diagnosis.null_draws == NULL_DRAWS,

@@ -56,11 +56,12 @@ class Recorders:
     band_cost: BandCostRecorder
 
     @classmethod
-    def of(cls, frame: Frame, rounding: Rounding, turnings: tuple[Turning, ...], rows: Sampled, plan: Any) -> Recorders:
-        """All that this measurement asks for. `plan` is diagnose.Plan."""
+    def of(cls, frame: Frame, rounding: Rounding, turnings: tuple[Turning, ...], rows: Sampled,
+           short_length: int) -> Recorders:  # fmt: skip
+        """All that this measurement asks for."""
         propagates = rounding.quant.changes_projections
         compares = propagates or rounding.rounds_keys(frame.length)
-        halves = compared(frame.short_bins(plan.short_length), frame.bins.count)
+        halves = compared(frame.short_bins(short_length), frame.bins.count)
         deal = Deal(frame.bins, *halves, frame.spec.null_draws, frame.spec.seed) if halves else None
         return cls(
             OutlierRecorder(frame, deal, rounding.rounds_logits),

@@ -6,6 +6,8 @@ from typing import TypeVar
 
 from qroar_core.result import Result
 
+ROW_ERRORS = "standard errors over the sampled rows"  # what bars are, for `Sample.error` and captions
+
 
 class Sample(Result):
     """The tokens, rows and windows behind one figure; None stands where the word does not apply to it."""

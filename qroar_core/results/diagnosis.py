@@ -105,7 +105,8 @@ class Diagnosis(Result):
         """Every diagnostic beside its null: what each of `parts` (names of fields; none: all of them) says for itself.
 
         A part says it by a method `null_rows` of its class, and the entries of a dict are asked one by one. The view of
-        one layer group gives only rows of that group, unless others are named: those speak of all layers.
+        one layer group gives only rows of that group, unless others are named: those speak of all layers. A null that
+        was drawn once has no range.
         """
         rows = []
         for name in parts or (OF_GROUP if self.of_one_group else type(self).model_fields):
@@ -116,7 +117,7 @@ class Diagnosis(Result):
                 rows += _named(group, view.null_rows(name))
             if not apart:
                 rows += own(part) if own else _null_rows(part)
-        return rows
+        return [row.model_copy(update={"low": None, "high": None}) if row.low == row.high else row for row in rows]
 
     def _turning(self) -> dict[str, Diagnosis]:
         """Name and view of every group of layers that turns; none where layers are alike."""

@@ -118,7 +118,7 @@ def _bands(diagnosis: Diagnosis) -> str:
 def _nulls(rows: Sequence[NullRow]) -> str:
     return (
         "<p>Each diagnostic beside what the same quantity reads when there is nothing to see; low and high span the "
-        f'draws of the null.</p><div class="scroll">{_table(null_table(rows))}</div>'
+        f'draws of the null, where there are several.</p><div class="scroll">{_table(null_table(rows))}</div>'
     )
 
 

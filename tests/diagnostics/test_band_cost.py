@@ -14,10 +14,12 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "models"))
 from families_table import CASES, loaded_of
 
 from qroar_core import diagnose
+from qroar_core.diagnostics.bands import observe
 from qroar_core.diagnostics.bands.figure import EVEN, alone
 from qroar_core.diagnostics.bands.measure import KEY_BLOCK, part_costs
 from qroar_core.diagnostics.bands.observe import shuffled
 from qroar_core.diagnostics.bands.result import BandCost, uneven
+from qroar_core.maths.quantize import fake_quantize
 from qroar_core.maths.softmax_rule import PLAIN, SoftmaxRule
 from qroar_core.models.sensitivity import second_order_kl
 from qroar_core.models.stream import Condition, open_stream
@@ -166,6 +168,54 @@ def test_over_several_blocks_of_keys_under_every_softmax(rule):
         assert float(found.kl[at]) == pytest.approx(kl, rel=1e-6)
     assert found.noise[2].isnan()
     assert found.kl[2].isnan()
+
+
+def test_k_is_rounded_once_however_many_parts_there_are():
+    draw, calls = torch.Generator().manual_seed(3), []
+    rows = torch.tensor([5, 900, 1500])
+    q, k = torch.randn(4, 3, 8, generator=draw), torch.randn(2, 1600, 8, generator=draw)
+
+    def rounded(x):
+        calls.append(len(x[0]))
+        return x.round()
+
+    parts = [torch.tensor([0, 1]), torch.tensor([2, 3]), torch.tensor([4, 5, 6])]
+    found = part_costs(q, rows, k, rounded, parts, 0.4, PLAIN, weighed=2)
+    assert calls == [KEY_BLOCK, 1501 - KEY_BLOCK]
+    whole = part_costs(q, rows, k, lambda x: x.round(), parts, 0.4, PLAIN)
+    assert torch.equal(found.noise, whole.noise)
+    assert torch.equal(found.kl[:2], whole.kl[:2])
+    assert found.kl[2].isnan()
+
+
+def test_rounding_is_done_once_a_probe_however_often_the_null_is_drawn(tiny, monkeypatch):
+    def calls(draws):
+        made = []
+        monkeypatch.setattr(observe, "fake_quantize", lambda x, spec: made.append(1) or fake_quantize(x, spec))
+        diagnose.run(tiny(), YARN, INT4, replace(SPEC, null_draws=draws), TEXT)
+        return len(made)
+
+    assert calls(1) == calls(5)
+
+
+def test_the_standard_error_of_a_bands_noise_is_that_of_rows_left_out_one_by_one(tiny):
+    loaded = tiny()
+    spec = replace(SPEC, query_rows=24)
+    found = diagnose.run(loaded, YARN, INT4, spec, TEXT)
+    keep, rows = kept_of(loaded, spec), np.array(found.logit_noise.position)
+    channels = np.array([0, 1, 8, 9])  # band 0
+    by_row = np.zeros(len(rows))
+    for layer in keep.k:
+        q, k = torch.cat(keep.q[layer], 1).numpy()[:, rows], keep.k[layer].numpy()
+        by_row += [dense(q[:, [i]], k, rows[[i]], channels, 7, keep.scaling[layer])[0] ** 2 for i in range(len(rows))]
+    by_row /= len(keep.k)
+    n = len(rows)
+    left = np.sqrt((by_row.sum() - by_row) / (n - 1))
+    expected = np.sqrt((n - 1) / n * ((left - left.mean()) ** 2).sum())
+    assert found.band_cost.noise_error["int4"][0] == pytest.approx(expected, rel=0.1)
+    error = alone(found).figure.data
+    assert list(next(t for t in error if t.name == "int4 alone").error_y.array) == pytest.approx(
+        found.band_cost.noise_error["int4"])  # fmt: skip
 
 
 def test_chunks_do_not_matter(tiny):

@@ -1,12 +1,17 @@
 """Logit noise and attention KL against a full attention matrix in float64, which only the test may build."""
 
 import math
+import random
+import statistics
 
 import pytest
 import torch
 
 from qroar_core.diagnostics.logit_noise import measure as logit_noise
 from qroar_core.diagnostics.logit_noise.measure import LogitNoiseMeter
+from qroar_core.diagnostics.logit_noise.result import growth as growth_of_rows
+from qroar_core.diagnostics.logit_noise.result import growth_error
+from qroar_core.diagnostics.logit_noise.table import noise_of
 from qroar_core.maths.softmax_rule import SoftmaxRule
 
 HEADS, KV, D, L = 4, 2, 6, 60
@@ -67,6 +72,58 @@ def test_rows_bands_distances_and_kl_match_the_dense_matrix(monkeypatch, window,
             expected = float(parts[b][:, m, n].square().mean().sqrt())
             assert float(found.band_rms_by_distance[b, j]) == pytest.approx(expected, rel=1e-4)
     assert float(found.rms.min()) > 0.01
+
+
+@pytest.mark.parametrize("window", [None, 10])
+def test_the_standard_error_by_distance_is_that_of_rows_left_out_one_by_one(window):
+    """Against the jackknife over rows, which shares no formula with the delta method; and none of a single row."""
+    rows = torch.arange(8, 60, 2)
+    q, k, q_hat, k_hat = tensors()
+    noise, _, _, seen = dense(q, k, q_hat, k_hat, window)
+    meter = LogitNoiseMeter(BAND, L, SCALING, SoftmaxRule(window))
+    meter.update(q[:, rows[:9]], rows[:9], k, k_hat, q_hat[:, rows[:9]])
+    meter.update(q[:, rows[9:]], rows[9:], k, k_hat, q_hat[:, rows[9:]])
+    found = noise_of([meter], "local")
+    square, compared = (noise.square() * seen).sum(0), 0
+    for first, told in zip(found.distance, found.rms_by_distance_error, strict=True):
+        near = torch.arange(L)[:, None] - torch.arange(L)
+        cells = seen & (near >= first) & (near < 2 * first + 1)
+        each, count = (square * cells).sum(1)[rows], HEADS * cells.sum(1)[rows].double()
+        there = count > 0
+        if int(there.sum()) < 12:
+            continue
+        each, count = each[there], count[there]
+        left = ((each.sum() - each) / (count.sum() - count)).sqrt()
+        n = len(left)
+        expected = float(((n - 1) / n * (left - left.mean()).square().sum()).sqrt())
+        assert told == pytest.approx(expected, rel=0.1)
+        compared += 1
+    assert compared >= 4
+    single = LogitNoiseMeter(BAND, L, SCALING, SoftmaxRule(window))
+    single.update(q[:, rows[-1:]], rows[-1:], k, k_hat, q_hat[:, rows[-1:]])
+    assert set(noise_of([single], "local").rms_by_distance_error) == {None}
+
+
+def test_layers_that_share_their_rows_do_not_shrink_the_standard_error_as_independent_ones_would():
+    rows = torch.arange(8, 60, 2)
+    q, k, q_hat, k_hat = tensors()
+    meter = LogitNoiseMeter(BAND, L, SCALING)
+    meter.update(q[:, rows], rows, k, k_hat, q_hat[:, rows])
+    assert noise_of([meter] * 4, "local").rms_by_distance_error == pytest.approx(
+        noise_of([meter], "local").rms_by_distance_error)  # fmt: skip
+
+
+def test_the_error_of_growth_is_that_of_redrawn_rows():
+    draw = random.Random(0)
+
+    def rows(low, high):
+        return [math.sqrt(draw.uniform(low, high)) for _ in range(20)]
+
+    grown = [growth_of_rows(rows(1, 3) + rows(2, 6)) for _ in range(2000)]
+    one = [math.sqrt(1 + 2 * i / 19) for i in range(20)] + [math.sqrt(2 + 4 * i / 19) for i in range(20)]
+    assert growth_error(one) == pytest.approx(statistics.stdev(grown), rel=0.15)
+    assert growth_error([1.0, 1.0, 2.0, 2.0]) == 0.0
+    assert growth_error([1.0, 2.0, 3.0]) is None
 
 
 def test_no_quantizer_no_noise():

@@ -54,6 +54,12 @@ def test_json_with_null_holds_the_bands_and_the_rows(capfd, asked):
     assert row["measured"] == pytest.approx(2 / 2.5**0.5, rel=1e-5)
 
 
+def test_the_distance_law_is_asked_of_the_stage(capfd, asked):
+    printed(capfd, "diagnose", "demo")
+    printed(capfd, "diagnose", "demo", "--distance-law", "uniform")
+    assert [spec.law for spec in asked] == ["causal", "uniform"]
+
+
 def test_band_cost_is_asked_of_the_stage(capfd, asked):
     printed(capfd, "diagnose", "demo", "--band-cost")
     assert asked[0].band_cost

@@ -25,6 +25,7 @@ BEFORE_LOADING = [
     (["--rope", "yarn", "--factor", "inf"], "--factor", ("finite", "inf")),
     (["--rope", "yarn", "--factor", "two"], "--factor", ("number",)),
     (["--rope", "default", "--factor", "2"], "--rope", ROPES[1:]),
+    (["--distance-law", "log"], "--distance-law", ("causal", "uniform")),
     (["--outlier-rule", "zscore"], "--outlier-rule", ("iqr", "mad", "percentile")),
     (["--outlier-rule", "percentile", "--outlier-parameter", "99"], "--outlier-parameter", ("0.5", "0.99")),
     (["--outlier-parameter", "-1"], "--outlier-parameter", ("at least 0.0", "-1")),

@@ -29,8 +29,8 @@ def test_it_opens_on_the_loudest_layer_and_head_with_band_edges(loaded_app):
         "Rows of W_Q that stand out: 1, of which 1 in band 1, by up to 6 times their head's median",
         "Outlier rows of W_Q are 3.1% of its rows and carry 5.0% of the int4 error per tensor and 20.0% of the int4 "
         "error per channel",
-        "One channel's rows of W_Q carry up to 1 times its even share per tensor and 5.2 times its even share per "
-        "channel of the int4 error",
+        "One channel's rows of W_Q carry up to 1 times its even share of the int4 error per tensor and 5.2 times its "
+        "even share of the int4 error per channel",
     ]
     large = json.loads(app.get("plotly_chart")[1].proto.spec)["layout"]
     assert [line["y0"] for line in large["shapes"]] == [1.5, 3.5, 5.5]
@@ -41,7 +41,8 @@ def test_tensor_layer_and_head_change_the_large_map(loaded_app, stages):
     whole = planted.diagnosis()
     every = {side: [[1.0, 0.5], [0.25, 0.0]] for side in whole.tails}
     update = {"jaccard": every, "mass_moved": every, "stand_out": every, "jaccard_null": every,
-              "share_null": {side: [0.9, 0.8, 1.0] for side in every}, "count": every, "magnitude": every}  # fmt: skip
+              "mass_moved_null": every, "share_null": {side: [0.9, 0.8, 1.0] for side in every}, "count": every,
+              "magnitude": every}  # fmt: skip
     moved = whole.outliers.model_copy(
         update=update | {"others": [found.model_copy(update=update) for found in whole.outliers.others]}
     )

@@ -108,6 +108,14 @@ def test_lengths_windows_and_the_second_search_are_spelled(demo, monkeypatch):
     assert "--rotation-scales" in command
 
 
+def test_the_distance_law_is_spelled(demo):
+    setting = built(demo)
+    command, left = run_command(demo, replace(setting, diagnosis=replace(setting.diagnosis, law="uniform")))
+    assert "--distance-law uniform" in command
+    assert left == []
+    assert "--distance-law" not in run_command(demo, setting)[0]
+
+
 def test_draws_of_the_nulls_and_the_output_cost_are_spelled(demo, monkeypatch):
     setting = built(demo)
     setting = replace(setting, diagnosis=replace(setting.diagnosis, null_draws=8, band_cost=True))

@@ -74,10 +74,10 @@ def cost(int4, *draws):
 @pytest.mark.parametrize(
     ("found", "title"),
     [
-        (cost((1.0, 3.0), (1.0, 1.5), (1.5, 1.0)), "Band 1 alone makes the most logit noise: 1.34 times the mean band, "
-                                                   "1.18 by chance"),
-        (cost((3.0, 1.0), (1.0, 1.5)), "Band 0 alone makes the most logit noise: 1.34 times the mean band, 1.18 by "
-                                       "chance"),
+        (cost((1.0, 3.0), (1.0, 1.5), (1.5, 1.0)), "Band 1 alone makes the most logit noise: 1.34 times the RMS of all "
+                                                   "bands, 1.18 by chance"),
+        (cost((3.0, 1.0), (1.0, 1.5)), "Band 0 alone makes the most logit noise: 1.34 times the RMS of all bands, 1.18 "
+                                       "by chance"),
         (cost((1.0, 3.0), (1.0, 1.5), (1.0, 9.0)), bands.EVEN),  # one draw is as uneven
         (cost((1.0, 3.0)), bands.UNKNOWN),  # no null, so nothing is claimed
     ],

@@ -36,7 +36,8 @@ def test_crosses_stand_on_the_cells_inside_the_null(low, high, inside):
 
 def test_a_band_counts_its_bins_outside_the_null_and_draws_it():
     loud = dilation.of_band(with_null(1.6, 2.4, 0.5), 1, 0)
-    assert loud.title == "2 of 2 position bins lie outside the null (layer 1, band 0)"
+    assert loud.title == "2 of 2 position bins lie outside the null (0.8 by chance) (layer 1, band 0)"
+    assert "By chance 0.8 of 2 bins of a band lie outside it." in loud.how_to_read
     band, line = loud.figure.data
     assert (band.name, set(band.y)) == ("null: tokens dealt to bins at random", {1.6, 2.4})
     assert (list(line.x), list(line.y)) == ([15.5, 47.5], [1.5, 2.5])

@@ -28,10 +28,11 @@ def test_shift_pools_channels_not_heads_and_stands_beside_its_null():
     picture = rules.shift(D, "k/post")
     # channels that do both: 2 of 2, 2 of 4, 1 of 4, 0 of 1
     assert picture.title == "Of the channels of K after RoPE that stand out early or late, 45% do both (90% by chance)"
-    assert [panel(picture, at) for at in range(3)] == [
-        [[1.0, 0.5], [0.25, 0.0]], [[1.0, 0.9], [0.8, 1.0]], [[0.0, 0.1], [0.3, 1.0]],
+    assert [panel(picture, at) for at in range(4)] == [
+        [[1.0, 0.5], [0.25, 0.0]], [[1.0, 0.9], [0.8, 1.0]], [[0.0, 0.1], [0.3, 1.0]], [[0.0, 0.05], [0.1, 0.0]],
     ]  # fmt: skip
-    assert notes(picture)[1] == "null: positions dealt at random"
+    assert notes(picture)[1::2] == ["null: positions dealt at random"] * 2
+    assert list(picture.table["mass_moved_null"]) == [0.0, 0.05, 0.1, 0.0]
     assert "dealt at random to two groups of the same sizes" in picture.how_to_read
     assert list(picture.table["jaccard_null"]) == [1.0, 0.9, 0.8, 1.0]
     assert "not counted" not in picture.how_to_read

@@ -76,8 +76,23 @@ def test_error_by_channel_is_one_where_all_carry_the_same():
     picture = weights.error_by_channel(D, "W_K", "int4")
     assert panel(picture, 0, 8) == [[1.0] * 8] * 2
     assert panel(picture, 1, 8)[0] == pytest.approx([0.4, 0.4, 5.2, *[0.4] * 5])
-    assert picture.title == ("One channel's rows of W_K carry up to 1 times its even share per tensor and 5.2 times "
-                             "its even share per channel of the int4 error")  # fmt: skip
+    assert picture.title == ("One channel's rows of W_K carry up to 1 times its even share of the int4 error per "
+                             "tensor and 5.2 times its even share of the int4 error per channel")  # fmt: skip
+
+
+@pytest.mark.parametrize("bits", ["int8", "int4"])
+def test_the_settings_own_quantizer_is_never_called_one_of_the_figures_width(bits):
+    found = D.outliers.matrices["W_K"]
+    share = {**found.error_share, "in force": found.error_share["int4 per channel"]}
+    own = D.outliers.matrix_maps["W_K"]
+    even = {**own.error_by_channel, "in force": own.error_by_channel["int4 per channel"]}
+    d = D.model_copy(update={"outliers": D.outliers.model_copy(update={
+        "matrices": {"W_K": found.model_copy(update={"error_share": share})},
+        "matrix_maps": {"W_K": own.model_copy(update={"error_by_channel": even})},
+    })})  # fmt: skip
+    assert weights.error_share(d, "W_K", bits).title.endswith("and 20.0% of the error of the setting's quantizer")
+    assert weights.error_by_channel(d, "W_K", bits).title.endswith(
+        "and 5.2 times its even share of the error of the setting's quantizer")  # fmt: skip
 
 
 def test_all_are_in_the_report_and_none_where_there_are_none():

@@ -10,7 +10,8 @@ from qroar_core.diagnostics.aliasing import figure as aliasing
 from qroar_core.diagnostics.aliasing.result import NATIVE, Kernel
 from qroar_core.diagnostics.bands.result import null_rows
 from qroar_core.diagnostics.pressure import figure as pressure
-from qroar_core.figures.picture import OLDER
+from qroar_core.diagnostics.sample import Sample
+from qroar_core.figures.picture import GREY, OLDER
 from qroar_core.results import Diagnosis
 
 
@@ -130,10 +131,10 @@ def peaked(heights, native):
 @pytest.mark.parametrize(
     ("native", "said"),
     [
-        (0.5, "rises to 0.70 again, to 0.50 without the stretch"),
-        (0.69, "rises to 0.70 again, as high without the stretch"),
-        (0.9, "rises to 0.70 again, to 0.90 without the stretch"),
-        (None, "rises to 0.70 again, and not at all without the stretch"),
+        (0.5, "rises to 0.70 again, to 0.50 for native RoPE in its own window"),
+        (0.69, "rises to 0.70 again, as high for native RoPE in its own window"),
+        (0.9, "rises to 0.70 again, to 0.90 for native RoPE in its own window"),
+        (None, "rises to 0.70 again, and not at all for native RoPE in its own window"),
     ],
 )
 def test_the_kernels_title_names_the_highest_alias_and_what_is_there_without_a_stretch(native, said):
@@ -165,6 +166,8 @@ def test_unseen_phases_stand_beside_none_and_compression_beside_one():
     drawn = traces(aliasing.unseen(planted.diagnosis()))
     assert list(drawn["null: phases never seen in training"].y) == [0, 0]
     assert list(drawn["null: frequency left, ω(s)/ω"].y) == [1, 1]
+    nulls = [drawn[name].line for name in drawn if name.startswith("null")]
+    assert [(line.color, line.dash) for line in nulls] == [(GREY, "dot"), (GREY, "dash")]
 
 
 @pytest.mark.parametrize(("worst", "said"), [(0.004, "No band meets phases it never saw in training"),
@@ -194,3 +197,25 @@ def test_null_rows_hold_what_is_measured_and_what_nothing_would_show():
         "share of phases never seen in training, highest band": (0.1, 0.0),
         "frequency left, interpolated over native, lowest band": (0.5, 1.0),
     }
+
+
+def test_pairs_have_bars_where_rows_were_sampled_and_the_caption_speaks_of_them_only_there():
+    found = planted.diagnosis()
+    pairs = len(found.pairs.turns)
+    drawn = Sample(tokens=64, rows=8, keys=4, seed=0, error="the standard error is that of rows")
+    sampled = found.logit_change.model_copy(update={"pair_error": [0.1] * pairs, "sample": drawn})
+    picture = pressure.by_pair(found.model_copy(update={"logit_change": sampled}))
+    assert list(picture.figure.data[1].error_y.array) == [0.1] * pairs
+    assert picture.table["logit_change_standard_error"].tolist() == [0.1] * pairs
+    assert "the standard error is that of rows" in picture.sample
+    exact = sampled.model_copy(update={"pair_error": [0.0] * pairs})
+    picture = pressure.by_pair(found.model_copy(update={"logit_change": exact}))
+    assert picture.figure.data[1].error_y.array is None
+    assert "standard error" not in picture.sample
+
+
+def test_without_a_stretch_no_logit_is_said_to_move_about_as_far_as_chance():
+    found = planted.diagnosis()
+    none = found.logit_change.model_copy(update={"in_all": 0.0, "in_all_bound": 0.0, "in_all_null": 0.0})
+    assert "None moves" in pressure.by_band(found.model_copy(update={"logit_change": none})).how_to_read
+    assert "None moves" not in pressure.by_band(found).how_to_read

@@ -83,3 +83,16 @@ def test_every_row_says_what_was_done_and_lies_within_its_range(fresh):
         assert r.null is not None
         if r.low is not None:
             assert r.low <= r.null <= r.high
+
+
+def test_a_null_that_was_drawn_once_has_no_range():
+    plain = planted.diagnosis()
+    once = row("a").model_copy(update={"low": 1.0, "high": 1.0})
+    many = row("a").model_copy(update={"low": 0.5, "high": 1.5})
+
+    class Both(Result):
+        def null_rows(self):
+            return [once, many]
+
+    found = plain.model_copy(update={"hidden": Both(), "groups": []}).null_rows("hidden")
+    assert [(r.low, r.high) for r in found] == [(None, None), (0.5, 1.5)]

@@ -179,3 +179,12 @@ def test_nothing_moves_under_the_native_rope(tiny):
     assert found.kernel.null.distance == found.kernel.distance
     for high, null in zip(found.kernel.high, found.kernel.null.high, strict=True):
         assert high == pytest.approx(null, abs=1e-4)
+
+
+def test_a_pair_that_is_a_band_of_its_own_has_the_bands_standard_error(tiny):
+    spec = replace(SPEC, length=200, bands=BandSpec(8))
+    change = diagnose.run(tiny(), spec_of("yarn"), QuantSpec(), spec, TEXT).logit_change
+    assert change.pair_error == pytest.approx(change.error)
+    assert max(change.pair_error) > 0
+    whole = diagnose.run(tiny(), spec_of("yarn"), QuantSpec(), replace(SPEC, bands=BandSpec(8)), TEXT).logit_change
+    assert whole.pair_error == [0.0] * 8  # every pair of tokens was counted

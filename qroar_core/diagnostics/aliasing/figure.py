@@ -66,10 +66,10 @@ def kernel(diagnosis: Diagnosis) -> Picture:
         ]
     )  # fmt: skip
     null = (
-        " The null, grey and dotted, is the same kernel without any stretch, as far as the model saw in training: a "
-        "side peak that stands there too is no work of the interpolation."
+        " The null, grey and dotted, is the kernel of the native RoPE, as far as the model saw in training: a side "
+        "peak that stands there too is the work of neither the interpolation nor a longer context."
         if shown.null is not None
-        else " This file keeps no null: diagnose again for the kernel without any stretch."
+        else " This file keeps no null: diagnose again for the kernel of the native RoPE."
     )
     return Picture(
         _kernel_title(diagnosis),
@@ -94,14 +94,14 @@ def unseen(diagnosis: Diagnosis) -> Picture:
                  "null_native_side_peak"],
     )  # fmt: skip
     figure = go.Figure()
-    for column, name, colour, null in (
-        ("unseen_phase", "phases never seen in training", PINK, 0.0),
-        ("compression", "frequency left, ω(s)/ω", BLUE, 1.0),
+    for column, name, colour, null, dash in (
+        ("unseen_phase", "phases never seen in training", PINK, 0.0, "dot"),
+        ("compression", "frequency left, ω(s)/ω", BLUE, 1.0, "dash"),
     ):
         figure.add_bar(x=names, y=table[column], name=name, marker={"color": colour},
                        hovertemplate=f"band %{{x}}: %{{y:.3f}}<extra>{name}</extra>")  # fmt: skip
         figure.add_scatter(x=names, y=[null] * len(names), mode="lines", name=f"null: {name}",
-                           line={"color": colour, "dash": "dot", "width": 1})  # fmt: skip
+                           line={"color": GREY, "dash": dash, "width": 1.5})  # fmt: skip
     framed(figure, BAND_AXIS, "share, 0 to 1")
     worst = table["unseen_phase"].max()
     title = (
@@ -114,8 +114,8 @@ def unseen(diagnosis: Diagnosis) -> Picture:
         figure,
         table,
         f"At {diagnosis.length} tokens: a band with under one turn per native window meets new phases unless its "
-        "frequency is compressed enough. The null, dotted, is the native RoPE within its own window: no new phase, and "
-        "all of the frequency left.",
+        "frequency is compressed enough. The nulls, grey, are the native RoPE within its own window: no new phase "
+        "(dotted), and all of the frequency left (dashed).",
         FROM_FREQUENCIES,
     )
 
@@ -131,5 +131,6 @@ def _kernel_title(diagnosis: Diagnosis) -> str:
         return found
     native = diagnosis.kernel.null.side_peak[band]
     if native is None:
-        return f"{found}, and not at all without the stretch"
-    return f"{found}, {'as high' if abs(height - native) < ALIKE else f'to {native:.2f}'} without the stretch"
+        return f"{found}, and not at all for native RoPE in its own window"
+    level = "as high" if abs(height - native) < ALIKE else f"to {native:.2f}"
+    return f"{found}, {level} for native RoPE in its own window"

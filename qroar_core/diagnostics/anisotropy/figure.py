@@ -87,7 +87,8 @@ def _how_to_read(diagnosis: Diagnosis, seen: Anisotropy) -> str:
     return (
         "Error by where K's pairs stand after RoPE, from 0° (all on the first axis) to 90° (all on the second). "
         f"{NORMALISED[seen.over]}A flat line does not depend on the angle. {NULL_MEANING[seen.null.control]}Lines are "
-        f"means over layers; the title gives means over layers and bands.{_largest(diagnosis, seen, seen.null.ratio)}"
+        "means over layers; the title gives means over layers and bands, and says yes from "
+        f"{CLEARLY} times the null on, a rule of thumb.{_largest(diagnosis, seen, seen.null.ratio)}"
     )
 
 

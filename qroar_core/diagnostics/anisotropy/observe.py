@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 
 from qroar_core.diagnostics.anisotropy.measure import AnisotropyMeter
 from qroar_core.diagnostics.anisotropy.swapped import Swapped
-from qroar_core.diagnostics.frame import Chunk, Frame, KeysRead
+from qroar_core.diagnostics.frame import Frame, KeysRead
+from qroar_core.diagnostics.key_recorder import KeyRecorder
 
 
 @dataclass(slots=True, eq=False)
-class AnisotropyRecorder:
+class AnisotropyRecorder(KeyRecorder):
     """Every layer's quantized K against its own."""
 
     frame: Frame
@@ -24,11 +25,6 @@ class AnisotropyRecorder:
                             swapped=Swapped(frame.pair_band, geo.n_kv_heads, layer, spec.seed, spec.null_draws))
             for layer in range(geo.n_layers)
         ]  # fmt: skip
-
-    def on_chunk(self, chunk: Chunk) -> None:
-        """The long pass: each layer's own K against what the quantizers make of it."""
-        for keys in chunk.keys_read:
-            self.on_keys(keys)
 
     def on_keys(self, keys: KeysRead) -> None:
         """Book these keys' errors; the pass of a quantized model brings its K beside the reference's."""

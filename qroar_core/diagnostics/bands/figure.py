@@ -74,7 +74,9 @@ def alone(diagnosis: Diagnosis, prediction: Prediction | None = None) -> Picture
     names = band_names(diagnosis.bands)
     figure = make_subplots(1, len(cost.noise), horizontal_spacing=0.12)
     for col, (probe, layers) in enumerate(cost.noise.items(), 1):
+        error = {"type": "data", "array": cost.noise_error[probe]} if cost.noise_error else None
         figure.add_bar(x=names, y=_pooled([row[:-1] for row in layers]), name=f"{probe} alone", row=1, col=col,
+                       error_y=error,
                        marker={"color": COLOUR.get(probe, GREY)},
                        hovertemplate=f"%{{y:.4g}} nats<extra>{probe} alone</extra>")  # fmt: skip
         if probe in cost.null:
@@ -105,7 +107,7 @@ def _finding(cost: BandCost) -> str:
         return EVEN
     pooled = _pooled(layers)
     loudest = max(range(len(pooled)), key=lambda b: pooled[b] or 0.0)
-    chance = f"{measured:.2f} times the mean band, {fmean(drawn):.2f} by chance"
+    chance = f"{measured:.2f} times the RMS of all bands, {fmean(drawn):.2f} by chance"
     return f"Band {loudest} alone makes the most logit noise: {chance}"
 
 

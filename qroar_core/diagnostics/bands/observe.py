@@ -39,14 +39,14 @@ class BandCostRecorder:
         cost = partial(part_costs, chunk.sampled_q, self.rows.positions, tap.k_seen, scaling=tap.scaling,
                        rule=tap.rule)  # fmt: skip
         probes = {name: partial(fake_quantize, spec=spec) for name, spec in PROBES.items()}
-        self.costs[tap.layer] = {name: cost(rounded=rounded, parts=parts) for name, rounded in probes.items()}
-        if tap.layer in self.frame.geometry.without_rope:
-            return
-        draws = [shuffled(parts, self.frame.spec.seed, tap.layer, draw) for draw in range(self.frame.spec.null_draws)]
-        self.nulls[tap.layer] = {
-            name: [cost(rounded=rounded, parts=dealt, attention=False).noise for dealt in draws]
-            for name, rounded in probes.items()
-        }
+        turns, seed = tap.layer not in self.frame.geometry.without_rope, self.frame.spec.seed
+        draws = [shuffled(parts, seed, tap.layer, draw) for draw in range(self.frame.spec.null_draws if turns else 0)]
+        every = [*parts, *(part for dealt in draws for part in dealt)]  # in one call: K is rounded once
+        found = {name: cost(rounded=rounded, parts=every, weighed=len(parts)) for name, rounded in probes.items()}
+        self.costs[tap.layer] = {name: one.first(len(parts)) for name, one in found.items()}
+        if turns:
+            size = len(self.frame.bands)
+            self.nulls[tap.layer] = {name: list(one.noise[len(parts) :].split(size)) for name, one in found.items()}
 
 
 def shuffled(parts: list[Tensor], seed: int, layer: int, draw: int) -> list[Tensor]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from qroar_core.diagnostics.null import NullRow
 from qroar_core.diagnostics.sample import Sample
-from qroar_core.result import LayerBand, Number, Result
+from qroar_core.result import LayerBand, Number, PerBand, Result
 
 NATIVE = "the model's native RoPE, not stretched"
 
@@ -69,6 +69,8 @@ class BandCost(Result):
     attention_kl: dict[str, LayerBand]  # KL of the attention row, exact to rounded, nats
     error_share: dict[str, LayerBand]  # "int8", "int4": part of K's squared rounding error
     channels: list[int]  # of each part; the last, without rotation, may have none
+    # standard error of each band's noise over the sampled rows, RMS over the layers with RoPE; empty: an older file
+    noise_error: dict[str, PerBand] = {}
     null: dict[str, list[LayerBand]] = {}  # "int8", "int4" -> [draw][layer][band]: `noise`, channels shuffled
     output_kl: dict[str, LayerBand] | None = None  # KL of the next token, to second order; None: not asked for
     output_tokens: int = 0  # that it was estimated on

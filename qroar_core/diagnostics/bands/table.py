@@ -9,9 +9,10 @@ from qroar_core.diagnostics.bands.observe import BandCostRecorder
 from qroar_core.diagnostics.bands.result import BandCost
 from qroar_core.diagnostics.listed import listed
 from qroar_core.diagnostics.outliers.observe import PROBES
-from qroar_core.diagnostics.sample import Sample, null_drawn
+from qroar_core.diagnostics.sample import ROW_ERRORS, Sample, null_drawn
+from qroar_core.diagnostics.standard_error import residuals, root_error
 from qroar_core.maths.placing import gathered
-from qroar_core.result import LayerBand
+from qroar_core.result import LayerBand, PerBand
 
 
 def band_cost_of(recorder: BandCostRecorder) -> BandCost:
@@ -27,6 +28,7 @@ def band_cost_of(recorder: BandCostRecorder) -> BandCost:
         noise={name: of(name, "noise") for name in PROBES},
         attention_kl={name: of(name, "kl") for name in PROBES},
         error_share=shares,
+        noise_error={name: _noise_error(recorder, name) for name in PROBES},
         channels=_channels(recorder),
         null={
             name: [listed(gathered([recorder.nulls[i][name][draw] if i in recorder.nulls else still
@@ -34,8 +36,15 @@ def band_cost_of(recorder: BandCostRecorder) -> BandCost:
             for name in PROBES
         },
         sample=Sample(tokens=frame.length, rows=len(recorder.rows.positions), seed=frame.spec.seed,
-                      error=null_drawn(frame.spec.null_draws)),
+                      error=f"bars are {ROW_ERRORS}; {null_drawn(frame.spec.null_draws)}"),
     )  # fmt: skip
+
+
+def _noise_error(recorder: BandCostRecorder, probe: str) -> PerBand:
+    """Of each band's RMS over rows and the layers that turn; None with a single row."""
+    turning = [i for i in recorder.costs if i not in recorder.frame.geometry.without_rope]
+    square = gathered([recorder.costs[i][probe].square for i in turning])[:, : len(recorder.frame.bands)].mean(0)
+    return listed(root_error(square.mean(-1), residuals(square, torch.ones_like(square))))
 
 
 def _share(energy: Tensor) -> Tensor:

@@ -76,8 +76,9 @@ def of_band(diagnosis: Diagnosis, layer: int, band: int) -> Picture:
                           "bits_lost": seen.bits_lost[layer][band], "outside_null": [i in outside for i, _ in
                                                                                      enumerate(values)]})  # fmt: skip
     where = f"layer {diagnosis.layer_number(layer)}, band {band}"
+    chance = _outside_by_chance(diagnosis)
     found = "Range of keys by position" if null is None else (
-        f"{len(outside)} of {len(values)} position bins lie outside the null" if outside
+        f"{len(outside)} of {len(values)} position bins lie outside the null ({chance:.1f} by chance)" if outside
         else "No position bin lies outside the null")  # fmt: skip
     return Picture(
         f"{found} ({where})",
@@ -87,6 +88,15 @@ def of_band(diagnosis: Diagnosis, layer: int, band: int) -> Picture:
         f"{_reading(diagnosis, 'The grey band is the null')}",
         counted_on(seen.sample),
     )
+
+
+def _outside_by_chance(diagnosis: Diagnosis) -> float:
+    """Bins of one layer and band that lie outside the range of all bins of all draws though position means nothing.
+
+    A bin and the drawn ones are then alike, so that each of them is as likely the largest, or the least, of all.
+    """
+    null, bins = diagnosis.dilation.null, len(diagnosis.position_edges) - 1
+    return 0.0 if null is None else 2 * bins / (1 + bins * len(null.largest))
 
 
 def _within(value: float | None, low: float | None, high: float | None) -> bool:
@@ -112,4 +122,6 @@ def _reading(diagnosis: Diagnosis, first: str) -> str:
     """What the null is, in one sentence."""
     if diagnosis.dilation.null is None:
         return "This file holds no null."
-    return f"{first}: the ranges of bins when every token is dealt to one at random, so that position means nothing."
+    return (f"{first}: the ranges of bins when every token is dealt to one at random, so that position means nothing. "
+            f"By chance {_outside_by_chance(diagnosis):.1f} of {len(diagnosis.position_edges) - 1} bins of a band lie "
+            "outside it.")  # fmt: skip

@@ -10,7 +10,8 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from qroar_core.diagnostics.logit_noise.result import LogitNoise, growth
+from qroar_core.diagnostics.logit_noise.result import LogitNoise, growth, growth_error
+from qroar_core.diagnostics.sample import ROW_ERRORS
 from qroar_core.figures.maps import Panel, side_by_side
 from qroar_core.figures.picture import BLUE, COLOURS, GREY, ORANGE, Picture, counted_on, framed
 from qroar_core.results import Diagnosis
@@ -65,12 +66,14 @@ def by_position(diagnosis: Diagnosis, tuned: Diagnosis | None = None) -> Picture
     framed(figure, "query position, tokens", "", log_x=True)
     figure.update_yaxes(title_text="RMS logit error, nats", rangemode="tozero", row=1, col=1)
     figure.update_yaxes(title_text="KL of the attention row, nats", rangemode="tozero", row=1, col=2)
+    grown, won = _grown(seen["quantized"]), _won(seen)
     return Picture(
-        f"Does the noise on the logits grow with position?{_grown(seen['quantized'])}{_won(seen)}",
+        f"Does the noise on the logits grow with position?{grown}{'.' * bool(grown and won)}{won}",
         figure,
         pd.concat(tables, ignore_index=True),
         f"Quantized minus reference at sampled query rows ({seen['quantized'].kind}). Over layers, the RMS averages "
         "squares and the KL is a mean."
+        + (" ± is the standard error over rows." if " ± " in grown else "")
         + against(tuned)
         + (f"{BLIND} A line that rises faster is damage that comes with length. The KL has no null: it is no sum of "
            "squares over keys, so that it would take noise drawn and all keys read a second time." if null else ""),
@@ -131,6 +134,9 @@ def by_distance(diagnosis: Diagnosis, tuned: Diagnosis | None = None) -> Picture
     for name, noise in seen.items():
         _line(figure, name, places, noise.rms_by_distance, "from distance %{text}: %{y:.4g} nats", 1, distance)
         tables.append(pd.DataFrame({"model": name, "distance": noise.distance, "rms": noise.rms_by_distance}))
+        if noise.rms_by_distance_error:
+            tables[-1]["standard_error"] = noise.rms_by_distance_error
+            figure.data[-1].update(error_y={"type": "data", "array": noise.rms_by_distance_error, "thickness": 1})
     _zero(figure, places, 1)
     null = seen["quantized"].null
     if null is not None:
@@ -141,11 +147,12 @@ def by_distance(diagnosis: Diagnosis, tuned: Diagnosis | None = None) -> Picture
     figure.update_xaxes(tickvals=places, ticktext=[str(d) for d in distance])
     figure.update_yaxes(rangemode="tozero")
     return Picture(
-        "Are far keys noisier than near ones?",
+        f"Are far keys noisier than near ones?{_further(seen['quantized'])}",
         figure,
         pd.concat(tables, ignore_index=True),
         f"The same error by how far back the key stands, at the sampled query rows.{against(tuned)}"
-        + (BLIND if null else ""),
+        + (BLIND if null else "")
+        + (f" Bars are {ROW_ERRORS}." if seen["quantized"].rms_by_distance_error else ""),
         counted_on(seen["quantized"].sample),
     )
 
@@ -220,7 +227,18 @@ def _grown(noise: LogitNoise) -> str:
     """How the later half of the rows compares with the earlier one, and how it does under the null."""
     if noise.null is None:
         return ""
-    measured, blind = growth(noise.rms), growth(noise.null.rms)
+    measured, blind, error = growth(noise.rms), growth(noise.null.rms), growth_error(noise.rms)
+    if measured is None:
+        return " None at the earlier rows" if any(noise.rms) else f" {NO_NOISE}"
+    within = "" if error is None else f" ± {error:.2f}"
+    beside = "" if blind is None else f", {blind:.2f} × for blind noise"
+    return f" {measured:.2f}{within} × from the earlier rows to the later{beside}"
+
+
+def _further(noise: LogitNoise) -> str:
+    """The same of the farther half of the distances and the nearer one."""
+    measured = growth(noise.rms_by_distance)
+    blind = growth(noise.null.rms_by_distance) if noise.null else None
     if measured is None or blind is None:
         return ""
-    return f" {measured:.2f} × from the earlier rows to the later, {blind:.2f} × for blind noise."
+    return f" {measured:.2f} × from the nearer octaves to the farther, {blind:.2f} × for blind noise"

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from qroar_core.diagnostics.logit_noise.blind import BlindNoise
 from qroar_core.diagnostics.logit_noise.row_sums import RowSums
+from qroar_core.diagnostics.standard_error import residuals
 from qroar_core.maths.held_exact import first_exact_key
 from qroar_core.maths.meters import CPU, Meter, home
 from qroar_core.maths.softmax_rule import PLAIN, SoftmaxRule
@@ -38,6 +39,7 @@ class LogitNoise:
     distance: (distance bins,) int64, first distance of each octave, 2^j - 1. rms_by_distance: (distance
         bins,);
     band_rms_by_distance: (bands, distance bins); NaN in bins without samples.
+    distance_residual: (distance bins, rows), of the mean square behind rms_by_distance (see standard_error.py).
     rest_rms, rest_rms_by_distance: the same of the channels in no band; None where there are none.
     logit_std, noise_std: (rows,) of the reference's logits and of their noise over the keys of a row, root of the mean
         variance over heads; a shift of all logits of a row is not in them.
@@ -51,6 +53,7 @@ class LogitNoise:
     kl: Tensor
     distance: Tensor
     rms_by_distance: Tensor
+    distance_residual: Tensor
     band_rms_by_distance: Tensor
     rest_rms: Tensor | None
     rest_rms_by_distance: Tensor | None
@@ -81,6 +84,7 @@ class LogitNoiseMeter(Meter):
         self.channels = torch.nn.utils.rnn.pad_sequence(members, batch_first=True, padding_value=len(band_of_channel))
         octaves = max(length, 1).bit_length()
         # rows: the parts, then the whole noise
+        self.octaves: list[Tensor] = []  # (2, rows, octaves) of each update: the whole noise squared, and its count
         self.distance_sum = torch.zeros(len(members) + 1, octaves, dtype=torch.float64)
         self.distance_count = torch.zeros(octaves, dtype=torch.float64)
         self.rows: list[Tensor] = []  # (rows, parts + 5): position, parts, whole, KL, variances of logit and noise
@@ -112,7 +116,7 @@ class LogitNoiseMeter(Meter):
         at, order = rows.to(home(q.device)), order.to(q.device)
         q = q[:, order].float()
         q_hat = q if q_hat is None else q_hat[:, order].float()
-        seen = RowSums(len(self.channels) + 1, q.shape[0], len(rows), at.device)
+        seen = RowSums(len(self.channels) + 1, q.shape[0], len(rows), len(self.distance_count), at.device)
         if self.rule.sinks is not None:
             seen.add_sinks(self.rule.sinks)
         exact_from = first_exact_key(cache_block, rows)
@@ -142,6 +146,7 @@ class LogitNoiseMeter(Meter):
                     noise += self._parts(q_hat[:, block] - q[:, block], k_parts)
                 self._block(seen, block, self._logits(q[:, block], here), noise, at[block], start)
         self.rows.append(seen.table(at))
+        self.octaves.append(seen.by_octave)
 
     def _by_part(self, x: Tensor) -> Tensor:
         """Split (KV, head_dim, T) into (parts, KV, channels of the widest part, T), padded with zeros."""
@@ -177,7 +182,9 @@ class LogitNoiseMeter(Meter):
         square = torch.cat([parts.square_().sum(1), whole.square_().sum(0)[None]]).double()
         seen.square[:, block] += square.sum(-1)
         seen.count[block] += visible.sum(1).double() * heads
-        octave = (distance.clamp(min=0) + 1).double().log2().floor().long().reshape(-1)
+        octave = (distance.clamp(min=0) + 1).double().log2().floor().long()
+        seen.add_octaves(block, octave, square[-1], visible.double() * heads)
+        octave = octave.reshape(-1)
         self.distance_sum.index_add_(1, octave, square.flatten(1))
         self.distance_count.index_add_(0, octave, visible.reshape(-1).double() * heads)
 
@@ -191,6 +198,8 @@ class LogitNoiseMeter(Meter):
         table = table[order]
         by_part, by_distance = table[:, 1 : 1 + parts].sqrt(), (self.distance_sum / self.distance_count).sqrt()
         null, null_by_distance, varies = self.blind.result(order)
+        none = torch.zeros(2, 0, len(self.distance_count), dtype=torch.float64)
+        octaves = torch.cat([none, *(one.to(CPU) for one in self.octaves)], 1)[:, order].mT  # (2, octaves, rows)
         rest = parts > self.bands
         return LogitNoise(
             position=table[:, 0].long(),
@@ -199,6 +208,7 @@ class LogitNoiseMeter(Meter):
             kl=table[:, 2 + parts],
             distance=2 ** torch.arange(len(self.distance_count)) - 1,
             rms_by_distance=by_distance[-1],
+            distance_residual=residuals(*octaves),
             band_rms_by_distance=by_distance[: self.bands],
             rest_rms=by_part[:, self.bands] if rest else None,
             rest_rms_by_distance=by_distance[self.bands] if rest else None,

@@ -39,6 +39,7 @@ class LogitNoise(Result):
     attention_kl: list[Number]  # nats per row
     distance: list[int]
     rms_by_distance: list[Number]
+    rms_by_distance_error: list[Number] = []  # standard error over the sampled rows; empty: an older file
     by_layer: list[list[Number]]  # [layer][row]
     kl_by_layer: list[list[Number]]  # attention KL, [layer][row]
     by_band: LayerBand  # [layer][band], RMS over rows
@@ -84,6 +85,7 @@ class NoiseCurves(Result):
     rms: list[Number]
     attention_kl: list[Number]
     rms_by_distance: list[Number]
+    rms_by_distance_error: list[Number] = []
     by_band_position: list[PerBand]  # [band][row]; empty where the layers are not rotated, as the next
     by_band_distance: list[PerBand]
     unrotated_position: list[Number] = []
@@ -98,6 +100,20 @@ def growth(values: list[Number]) -> Number:
     known = [v for v in values if v is not None]
     half = len(known) // 2
     return _ratio(_rms(known[-half:]), _rms(known[:half])) if half else None
+
+
+def growth_error(values: list[Number]) -> Number:
+    """Standard error of `growth` from the spread of rows within each half; None where a half has fewer than two."""
+    known = [v * v for v in values if v is not None]
+    half = len(known) // 2
+    ratio = growth(values)
+    if half < 2 or ratio is None:
+        return None
+    shares = []
+    for rows in (known[-half:], known[:half]):
+        mean = math.fsum(rows) / half
+        shares.append(math.fsum((v - mean) ** 2 for v in rows) / (half * (half - 1)) / mean**2 if mean else 0.0)
+    return ratio / 2 * math.sqrt(math.fsum(shares))
 
 
 def _loudest(bands: list[PerBand]) -> Number:

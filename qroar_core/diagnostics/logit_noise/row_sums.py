@@ -15,12 +15,13 @@ class RowSums:
     per row and head, rescaled whenever the largest logit so far grows.
     """
 
-    def __init__(self, parts: int, heads: int, rows: int, device: torch.device) -> None:
+    def __init__(self, parts: int, heads: int, rows: int, octaves: int, device: torch.device) -> None:
         def zeros(*shape: int) -> Tensor:
             return torch.zeros(*shape, dtype=torch.float64, device=device)
 
         self.square = zeros(parts, rows)  # the whole noise last
         self.count = zeros(rows)  # of (head, key)
+        self.by_octave = zeros(2, rows, octaves)  # of distances: the whole noise squared, and its count
         self.moments = zeros(4, heads, rows)  # sums over keys: logit, its square, noise, its square
         self.top, self.top_hat = zeros(heads, rows) - torch.inf, zeros(heads, rows) - torch.inf
         self.z, self.z_hat, self.cross = zeros(heads, rows), zeros(heads, rows), zeros(heads, rows)
@@ -44,6 +45,11 @@ class RowSums:
         seen = logits.masked_fill(~visible, 0.0)
         sums = [x.sum(-1) for x in (seen, seen.square(), noise, noise.square())]
         self.moments[:, :, block] += torch.stack(sums)
+
+    def add_octaves(self, block: slice, octave: Tensor, square: Tensor, count: Tensor) -> None:
+        """Add the whole noise squared and how many it is of, (R, N) each, under the octave of their distance."""
+        for at, values in enumerate((square, count)):
+            self.by_octave[at, block] = self.by_octave[at, block].scatter_add(1, octave, values)
 
     def table(self, rows: Tensor) -> Tensor:
         """(rows, parts + 4): position, mean squares, KL and variances of logits and noise averaged over heads."""

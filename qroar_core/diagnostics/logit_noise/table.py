@@ -13,6 +13,7 @@ from qroar_core.diagnostics.logit_noise.measure import LogitNoise as Noise
 from qroar_core.diagnostics.logit_noise.measure import LogitNoiseMeter
 from qroar_core.diagnostics.logit_noise.result import LogitNoise, NoiseCurves, NoiseNull
 from qroar_core.diagnostics.sample import Sample
+from qroar_core.diagnostics.standard_error import root_error
 
 
 def noise_of(meters: list[LogitNoiseMeter | None], kind: str, still: Collection[int] = ()) -> LogitNoise:
@@ -58,6 +59,12 @@ def _by_band(noise: Noise, bands: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return by_band, _over_rows(noise.rest_rms), null_bands, null[bands]
 
 
+def _distance_error(found: Sequence[Noise]) -> Any:
+    """Standard error of the pooled RMS by distance: layers share their rows, so a row's residuals go together."""
+    mean = torch.stack([f.rms_by_distance for f in found]).square().nanmean(0)
+    return listed(root_error(mean, torch.stack([f.distance_residual for f in found]).nanmean(0)))
+
+
 def _over_rows(x: Tensor) -> Tensor:
     return x.square().mean(0).sqrt()
 
@@ -78,6 +85,7 @@ def noise_curves(found: Sequence[Noise], turning: Sequence[Noise]) -> NoiseCurve
         rms=rms([f.rms for f in found]),
         attention_kl=listed(torch.stack([f.kl for f in found]).mean(0)),
         rms_by_distance=rms([f.rms_by_distance for f in found]),
+        rms_by_distance_error=_distance_error(found),
         by_band_position=of_turning([f.rms_by_band.T for f in turning]),
         by_band_distance=of_turning([f.band_rms_by_distance for f in turning]),
         unrotated_position=of_turning([f.rest_rms for f in turning]),

@@ -70,7 +70,9 @@ def layers(diagnosis: Diagnosis, which: str, page: int = 0, picked: int | None =
         figure,
         table,
         "Each panel is one layer: channels from top to bottom, positions from left to right, brightest where |x| is "
-        "largest, of the KV head with the layer's highest peak. Click a panel to see it large.",
+        "largest, of the KV head with the layer's highest peak. Click a panel to see it large. A map of values claims "
+        "nothing that chance could show: which channels stand out, and whether they are the same far out, is held "
+        "against a null below.",
         sample=counted_on(diagnosis.outliers.sample, estimates=False),
     )
 
@@ -109,8 +111,8 @@ def channel_map(diagnosis: Diagnosis, which: str, layer: int, head: int) -> Pict
         f"Which channels of {NAMES[which]} stand out? (layer {diagnosis.layer_number(layer)}, KV head {head})",
         figure,
         table.astype({"pair": "Int64", "band": "Int64"}),
-        "A bright row is a channel that stands out; a row that brightens to the right grows with position. Lines are "
-        f"band edges: {twice}.",
+        "A bright row is a channel that stands out; a row that brightens to the right grows with position; how much "
+        f"of either chance shows is in the figures below. Lines are band edges: {twice}.",
         sample=counted_on(diagnosis.outliers.sample, estimates=False),
     )
 

@@ -75,23 +75,26 @@ def shift(diagnosis: Diagnosis, which: str) -> Picture:
     """Whether the channels that stand out at short positions are those that do at long ones, by KV head."""
     found = diagnosis.outliers
     same, moved = found.jaccard[which], found.mass_moved[which]
+    nulls = {"jaccard_null": found.jaccard_null, "mass_moved_null": found.mass_moved_null}
     columns = [str(h) for h in range(max(map(len, same)))]
     maps: list[tuple[str, Rows]] = [("same channels (Jaccard)", same)]
     if which in found.jaccard_null:
         maps.append((DEALT, found.jaccard_null[which]))
     maps.append(("outlier mass moved", moved))
+    if which in found.mass_moved_null:
+        maps.append((DEALT, found.mass_moved_null[which]))
     table = pd.DataFrame(
         [
             {"layer": diagnosis.layer_number(i), "kv_head": h, "jaccard": value, "mass_moved": moved[i][h]}
-            | ({"jaccard_null": found.jaccard_null[which][i][h]} if which in found.jaccard_null else {})
+            | {name: z[which][i][h] for name, z in nulls.items() if which in z}
             for i, row in enumerate(same)
             for h, value in enumerate(row)
         ]
     )
     without = sum(value is None for row in same for value in row)
     empty = f" {without} of {len(table)} heads have no outlier channel early or late: they are empty and not counted."
-    null = (" Null: the same positions dealt at random to two groups of the same sizes, so that only chance tells them "
-            "apart." * (which in found.jaccard_null))  # fmt: skip
+    null = (" Nulls: the same positions dealt at random to two groups of the same sizes, so that only chance tells "
+            "them apart." * (which in found.jaccard_null))  # fmt: skip
     return Picture(
         _shift_title(diagnosis, which),
         side_by_side([Panel(name, z, columns, "KV head", "KV head") for name, z in maps], diagnosis.layer_names(),
@@ -156,7 +159,8 @@ def error_by_channel(diagnosis: Diagnosis) -> Picture | None:
         figure,
         channel_table(diagnosis, found.error_by_channel),
         "Squared rounding error of every channel, of all KV heads, over what it would be if all channels carried the "
-        "same; the null is 1. Lines are band edges. A quantizer with one step for all channels rounds them about "
+        "same; the null is 1, and by chance the largest cell stands somewhat above it. Lines are band "
+        "edges. A quantizer with one step for all channels rounds them about "
         f"alike, whatever their magnitude, unless they are smaller than the step.{twice}",
         sample=counted_on(found.sample, estimates=False),
     )

@@ -126,7 +126,7 @@ def error_share(diagnosis: Diagnosis, matrix: str, bits: str) -> Picture:
             for b, value in enumerate(row)
         ]
     )
-    carried = [f"{mean_of(z) or 0:.1%} of the {bits} error {_scale(name)}" for name, z in shown.items()]
+    carried = [f"{mean_of(z) or 0:.1%} of the {_error(name)}" for name, z in shown.items()]
     return Picture(
         f"Outlier rows of {matrix} are {mean_of(found.row_share) or 0:.1%} of its rows and carry {_listed(carried)}",
         side_by_side(panels, diagnosis.layer_names(), "share"),
@@ -143,13 +143,14 @@ def error_by_channel(diagnosis: Diagnosis, matrix: str, bits: str) -> Picture:
     """How unevenly the rounding error of the weights lies over channels, for every scale of one width."""
     shown = _of_width(diagnosis.outliers.matrix_maps[matrix].error_by_channel, bits)
     figure, largest = even_shares(diagnosis, shown, _scale, "output channel of the head")
-    parts = [f"{times:.3g} times its even share {_scale(name)}" for name, times in largest.items()]
+    parts = [f"{times:.3g} times its even share of the {_error(name)}" for name, times in largest.items()]
     return Picture(
-        f"One channel's rows of {matrix} carry up to {_listed(parts)} of the {bits} error",
+        f"One channel's rows of {matrix} carry up to {_listed(parts)}",
         figure,
         channel_table(diagnosis, shown),
         "Squared rounding error of the rows of every channel, of all heads, over what it would be if all channels "
-        "carried the same; the null is 1. Lines are band edges.",
+        "carried the same; the null is 1, and by chance the largest cell stands somewhat above it. Lines are band "
+        "edges.",
         sample=FROM_WEIGHTS,
     )
 
@@ -172,6 +173,11 @@ def _scale(quantizer: str) -> str:
 
 def _said(quantizer: str) -> str:
     return "error of the setting's quantizer" if quantizer == "in force" else f"{quantizer} error"
+
+
+def _error(quantizer: str) -> str:
+    """The setting's own has a width of its own, whatever the figure's."""
+    return _said(quantizer) if quantizer == "in force" else f"{quantizer.split(' ', 1)[0]} error {_scale(quantizer)}"
 
 
 def _means(named: dict) -> list[tuple[str, float]]:

@@ -42,6 +42,7 @@ class OutliersByRule(Result):
     magnitude: dict[str, LayerBand] = {}  # [layer][band]: mean |x| of the largest over its head's median channel
     stand_out: dict[str, LayerBand] = {}  # [layer][kv_head]: channels that stand out early or late, or both
     jaccard_null: dict[str, LayerBand] = {}  # `jaccard` of positions dealt at random, mean over draws
+    mass_moved_null: dict[str, LayerBand] = {}  # `mass_moved` of the same; empty: an older file
     matrices: dict[str, MatrixByRule] = {}  # "W_Q", "W_K"
     share_null: dict[str, PerBand] = {}  # of all layers and heads at once: mean, least and greatest over draws
 

@@ -102,12 +102,14 @@ def by_rule(channels: Mapping[str, Channels], entries: Sequence[Entries], band_o
             parameter: float, still: Sequence[int]) -> OutliersByRule:  # fmt: skip
     """Everything that one rule says."""
     fields: dict[str, dict[str, Any]] = {
-        name: {} for name in ("jaccard", "mass_moved", "stand_out", "jaccard_null", "share_null", "count", "magnitude")
+        name: {} for name in ("jaccard", "mass_moved", "stand_out", "jaccard_null", "mass_moved_null",
+                                            "share_null", "count", "magnitude")
     }
     for side, of in channels.items():
         shift, null = (outlier_shift(a, b, rule, parameter) for a, b in ((of.early, of.late), of.dealt))
         for name, value in (("jaccard", shift.jaccard), ("mass_moved", shift.mass_moved),
-                            ("stand_out", shift.either), ("jaccard_null", null.jaccard.nanmean(0))):  # fmt: skip
+                            ("stand_out", shift.either), ("jaccard_null", null.jaccard.nanmean(0)),
+                            ("mass_moved_null", null.mass_moved.nanmean(0))):  # fmt: skip
             fields[name][side] = listed(value)
         share = null.both.sum((1, 2)) / null.either.sum((1, 2))  # (draws,)
         fields["share_null"][side] = listed(torch.stack((share.mean(), share.min(), share.max())))

@@ -64,6 +64,8 @@ OLD_RIGHT = (
 
 def _right(change: LogitChange) -> str:
     """The right side in words: what is shown, what bounds it, and what the null says of it."""
+    if not change.in_all_bound:
+        return "Right: how far this model's own logits move with it. None moves, and so no null either."
     within = f" ± {change.in_all_error:.2g}" if change.in_all_error else ""
     return (
         f"Right: how far this model's own logits move with it, mean over {LAW_WORDS[change.law]}, by the pairs of one "
@@ -133,6 +135,7 @@ def by_pair(diagnosis: Diagnosis) -> Picture:
             "interpolation_pressure": pairs.interpolation_pressure,
             "phase_displacement": pairs.phase_displacement,
             "logit_change_by_this_pair_alone": pairs.logit_weighted_pressure,
+            "logit_change_standard_error": change.pair_error if change and change.pair_error else None,
             "native_inv_freq": pairs.native_inv_freq,
             "interpolated_inv_freq": pairs.inv_freq,
         }
@@ -153,6 +156,8 @@ def by_pair(diagnosis: Diagnosis) -> Picture:
         figure.add_hline(y=0, line={"color": GREY, "dash": "dot", "width": 1}, row=1, col=at)
     figure.add_scatter(x=wavelength[:1], y=[0], mode="lines", line={"color": GREY, "dash": "dot", "width": 1},
                        name=STILL, row=1, col=1)  # fmt: skip
+    if change and any(change.pair_error):
+        figure.data[1].update(error_y={"type": "data", "array": change.pair_error, "thickness": 1})
     framed(figure, "native wavelength of the pair, tokens", "", log_x=True)
     figure.update_yaxes(title_text=ANGLE_AXIS, row=1, col=1)
     figure.update_yaxes(title_text=LOGIT_AXIS, row=1, col=2)
@@ -167,7 +172,7 @@ def by_pair(diagnosis: Diagnosis) -> Picture:
         "far this pair alone moves the logits, with the model's own q and k; pairs push in either direction, so "
         "together they move a logit by no more than the sum of these points. The null, the native RoPE, is 0 on both "
         "sides.",
-        counted_on(change.sample if change else None),
+        counted_on(change.sample if change else None, estimates=bool(change and any(change.pair_error))),
     )
 
 

@@ -31,6 +31,7 @@ class LogitChange(Result):
     null_range: list[tuple[float, float]]
     layers: list[int]  # that turn, of the rows of by_layer
     by_layer: list[list[float]]  # [layer of these][band]
+    pair_error: list[float] = []  # standard error of each pair alone (Pairs.logit_weighted_pressure); or an older file
     sample: Sample | None = None
 
     def null_rows(self) -> list[NullRow]:

@@ -18,7 +18,8 @@ def logit_change_of(recorder: PressureRecorder, layers: Sequence[int]) -> tuple[
     meters = [meter for layer in layers if (meter := recorder.meters[layer]) is not None]
     found = [meter.result() for meter in meters]
     drawn, spec = meters[0].drawn, recorder.frame.spec
-    parts = drawn.mean(torch.stack([f.parts for f in found]).mean(0))  # (r/2,)
+    by_row = torch.stack([f.parts for f in found]).mean(0)  # (R, r/2)
+    parts = drawn.mean(by_row)
     moved = torch.stack([f.moved for f in found])  # (layers, R, bands + 1)
     mean, error = drawn.mean(moved.mean(0)), drawn.error(moved.mean(0))
     nulls = torch.stack([drawn.mean(one) for one in torch.stack([f.null for f in found]).mean(0)])  # (draws, bands + 1)
@@ -43,6 +44,7 @@ def logit_change_of(recorder: PressureRecorder, layers: Sequence[int]) -> tuple[
         null_range=ranges[:-1],
         layers=list(layers),
         by_layer=[drawn.mean(one)[:-1].tolist() for one in moved],
+        pair_error=drawn.error(by_row).tolist(),
         sample=sample,
     )
     return change, parts.tolist()

@@ -10,6 +10,7 @@ from qroar_core.figures.picture import BLUE, GREY, ORANGE, Picture, counted_on, 
 from qroar_core.result import PerBand
 from qroar_core.results import Diagnosis
 
+LEAST = 1e-4  # a smaller share that is not 0 would print as 0.00%
 NULL = "null: errors at random angles"
 
 
@@ -67,9 +68,14 @@ def _ends(name: str, tensor: RoundedTensor, diagnosis: Diagnosis) -> str:
             continue
         by_head = [(v, i, j) for i, row in enumerate(values) for j, v in enumerate(row) if v is not None]
         greatest, layer, head = max(by_head)
-        where = f"most in layer {diagnosis.layer_number(layer)}, KV head {head} ({greatest:.2%})"
-        parts.append(f"{share:.2%} {what.format(name)}, {where}")
+        where = f"most in layer {diagnosis.layer_number(layer)}, KV head {head} ({_percent(greatest)})"
+        found = f"{_percent(share)} {what.format(name)}, {where}"
+        parts.append(found[:1].upper() + found[1:])
     return "".join(f" {part}." for part in parts)
+
+
+def _percent(share: float) -> str:
+    return f"{share:.2%}" if share >= LEAST else f"under {LEAST:.2%}"
 
 
 def _by_layer(values: LayerHead, power: int) -> PerBand:

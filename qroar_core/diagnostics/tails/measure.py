@@ -185,13 +185,3 @@ def swapped_ratios(long: TopTail, short: TopTail, eps: float, *, paired: bool = 
         raise ValueError(f"sides differ: long {long.shape}, short {short.shape}")
     found = long.beside(short).quantile(1 - eps, swaps(long.shape[0], paired, seed))
     return _ratio(found, found.flip(0))
-
-
-def null_range(draws: Tensor, confidence: float = 0.95) -> tuple[Tensor, Tensor]:
-    """What at least `confidence` of the draws (axis 0) lie in, as many left out below as above; (low, high).
-
-    Never narrower than that: few draws leave none out, and then nothing that is one of them lies outside.
-    """
-    kept = draws.sort(0).values
-    out = math.floor((1 - confidence) / 2 * (len(kept) - 1))
-    return kept[out], kept[len(kept) - 1 - out]
