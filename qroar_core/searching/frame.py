@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from torch import Tensor
 from qroar_core.maths.attention_error import Setup
 from qroar_core.maths.bands import Bands
 from qroar_core.maths.bounds import log2_bounds
+from qroar_core.maths.held_exact import first_rounded_row
 from qroar_core.maths.pressure import frequency_slope, interpolation_pressure, mean_distance
 from qroar_core.maths.rescale import Scales, identity, pooled
 from qroar_core.maths.statistics_scales import mad_clipped, smooth_attention
@@ -55,12 +56,31 @@ class Frame:
     @property
     def verdict(self) -> Verdict:
         """Whether scales can act here at all."""
-        return verdict_on(self.loaded.geometry, self.quant, self.spec.mode, self.bands, self.spec.angles)
+        found, without_k = (
+            verdict_on(self.loaded.geometry, quant, self.spec.mode, self.bands, self.spec.angles)
+            for quant in (self.quant, replace(self.quant, k=None))
+        )
+        if not self.all_exact or found.acts == "no":
+            return found
+        if without_k.acts == "yes":
+            return without_k
+        return Verdict(acts="no", reason=f"Scales can repair nothing here: {self.why_exact}.")
+
+    @property
+    def all_exact(self) -> bool:
+        """True when K is quantized, but in blocks so long that no query of a window reads any key rounded."""
+        return first_rounded_row(self.quant) >= self.length
+
+    @property
+    def why_exact(self) -> str:
+        """What `all_exact` means, without a full stop."""
+        return (f"in {self.length} tokens every query reads all keys exactly, for the cache rounds blocks of "
+                f"{first_rounded_row(self.quant)} tokens and each once its last query has read it")  # fmt: skip
 
     @property
     def weights_only(self) -> bool:
-        """True when no cached q or k is quantized, so that the cached objective sees nothing."""
-        return self.quant.k is None and self.quant.qk is None
+        """True when no q or k is read rounded, so that the cached objective sees nothing."""
+        return self.quant.qk is None and (self.quant.k is None or self.all_exact)
 
     def read(self, split: str, length: int, count: int, *, fewer: bool = False, least: int = 1) -> Windows:
         """Windows of one split; `fewer`: as many of them as the text holds."""
