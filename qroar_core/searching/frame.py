@@ -16,11 +16,12 @@ from qroar_core.maths.pressure import frequency_slope, interpolation_pressure, m
 from qroar_core.maths.rescale import Scales, identity, pooled
 from qroar_core.maths.statistics_scales import mad_clipped, smooth_attention
 from qroar_core.models.acting import verdict_on
-from qroar_core.models.capture import Capture
+from qroar_core.models.capture import Capture, capture
 from qroar_core.models.layer_groups import layer_groups
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.rope import bands_of, rope_of, turnings
 from qroar_core.models.text import Texts, Windows, windows
+from qroar_core.progress import OnStep
 from qroar_core.results import Diagnosis
 from qroar_core.results.search import Verdict
 from qroar_core.searching.cached import CachedObjective
@@ -117,6 +118,11 @@ class Frame:
             return bounds
         free = torch.tensor([-math.inf, math.inf], dtype=bounds.dtype)
         return torch.cat((bounds, free.expand(len(bounds), self.loaded.geometry.n_pairs, 2)), dim=1)
+
+    def captured(self, ids: Tensor, on_step: OnStep) -> Capture:
+        """q, k and v of windows of text, q at sampled rows that read some key rounded."""
+        return capture(self.loaded, self.rope, ids, self.spec.query_rows, seed=self.spec.seed, on_step=on_step,
+                       first_row=first_rounded_row(self.quant))  # fmt: skip
 
     def objective(self, taken: Capture) -> CachedObjective:
         """The cached objective on what was captured."""
