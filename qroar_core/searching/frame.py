@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ from qroar_core.maths.held_exact import first_rounded_row
 from qroar_core.maths.pressure import frequency_slope, interpolation_pressure, mean_distance
 from qroar_core.maths.rescale import Scales, identity, pooled
 from qroar_core.maths.statistics_scales import mad_clipped, smooth_attention
-from qroar_core.models.acting import verdict_on
+from qroar_core.models.acting import reads_all_exactly, verdict_on
 from qroar_core.models.capture import Capture, capture
 from qroar_core.models.layer_groups import layer_groups
 from qroar_core.models.loaded import LoadedModel
@@ -57,26 +57,12 @@ class Frame:
     @property
     def verdict(self) -> Verdict:
         """Whether scales can act here at all."""
-        found, without_k = (
-            verdict_on(self.loaded.geometry, quant, self.spec.mode, self.bands, self.spec.angles)
-            for quant in (self.quant, replace(self.quant, k=None))
-        )
-        if not self.all_exact or found.acts == "no":
-            return found
-        if without_k.acts == "yes":
-            return without_k
-        return Verdict(acts="no", reason=f"Scales can repair nothing here: {self.why_exact}.")
+        return verdict_on(self.loaded.geometry, self.quant, self.spec.mode, self.bands, self.spec.angles, self.length)
 
     @property
     def all_exact(self) -> bool:
-        """True when K is quantized, but in blocks so long that no query of a window reads any key rounded."""
-        return first_rounded_row(self.quant) >= self.length
-
-    @property
-    def why_exact(self) -> str:
-        """What `all_exact` means, without a full stop."""
-        return (f"in {self.length} tokens every query reads all keys exactly, for the cache rounds blocks of "
-                f"{first_rounded_row(self.quant)} tokens and each once its last query has read it")  # fmt: skip
+        """True when K is quantized, but no query of a window reads any key rounded."""
+        return reads_all_exactly(self.quant, self.length)
 
     @property
     def weights_only(self) -> bool:

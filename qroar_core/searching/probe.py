@@ -17,6 +17,7 @@ from qroar_core.errors import BadSpec
 from qroar_core.maths.attention_error import CapturedLayer
 from qroar_core.maths.held_exact import first_rounded_row
 from qroar_core.maths.rescale import Scales
+from qroar_core.models.acting import why_exact
 from qroar_core.models.capture import Capture
 from qroar_core.progress import OnStep, Step, part
 from qroar_core.searching.cached import CachedObjective
@@ -47,7 +48,7 @@ class Probe:
     def read(cls, frame: Frame, on_step: OnStep) -> Probe:
         """Capture, and leave out rows until one evaluation keeps to its budget."""
         if frame.all_exact:
-            raise BadSpec(frame.why_exact, where="scales by hand",
+            raise BadSpec(why_exact(frame.quant, frame.length), where="scales by hand",
                           do=f"make the searched length longer than {first_rounded_row(frame.quant)}")  # fmt: skip
         if frame.weights_only:
             raise BadSpec(

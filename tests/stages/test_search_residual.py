@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from qroar_core import replicate, search
+from qroar_core import diagnose, league, replicate, search
 from qroar_core.errors import BadSpec
 from qroar_core.maths.rescale import identity
 from qroar_core.models.capture import FIRST_ROW
@@ -12,7 +12,16 @@ from qroar_core.models.stream import Condition
 from qroar_core.replicate import Case
 from qroar_core.searching import probe as probing
 from qroar_core.searching.frame import Frame
-from qroar_core.specs import BandSpec, QuantizerSpec, QuantSpec, ReplicationSpec, RopeSpec, WeightQuantSpec
+from qroar_core.specs import (
+    BandSpec,
+    DiagnosisSpec,
+    LeagueSpec,
+    QuantizerSpec,
+    QuantSpec,
+    ReplicationSpec,
+    RopeSpec,
+    WeightQuantSpec,
+)
 from tests.stages.test_held_exact import noise_and_kl, per_token, reads, taken
 from tests.stages.test_search import TEXTS, asked, plant
 
@@ -122,3 +131,22 @@ def test_a_replication_says_what_a_query_reads_under_each_quantizer(tiny):
     both = text(plain, in_blocks(16))
     assert both.count("the cache holds") == 1
     assert "; under K int3 per token the cache holds keys of the newest 1 to 16 tokens" in both
+
+
+def test_a_diagnosis_and_a_league_say_the_same_before_any_search(tiny):
+    loaded, why = tiny(), "in 64 tokens every query reads all keys exactly"
+    spec = DiagnosisSpec(length=64, short_length=16, paired_tokens=16, windows=2, eps=0.05, bands=BandSpec(2))
+    verdicts = [diagnose.run(loaded, ROPE, in_blocks(n), spec, TEXTS["calibration"]).verdict for n in (64, 63)]
+    assert [found.acts for found in verdicts] == ["no", "yes"]
+    assert why in verdicts[0].reason
+    league_spec = LeagueSpec(search=asked(), windows=2, calibration_windows=1, methods=("rotation",))
+    for tokens in (64, 63):
+        sought = []
+
+        def seek(loaded, rope, quant, *rest, sought=sought):
+            sought.append(quant)
+            return identity(2, 2, bands_of(loaded, BandSpec(4)), "symmetric", "kv_head")
+
+        rows = league.run(loaded, ROPE, in_blocks(tokens), league_spec, TEXTS, seek=seek).standings
+        assert [why in row.no_op for row in rows if not row.band_scales] == [tokens == 64] * 2
+        assert len(sought) == (0 if tokens == 64 else 2)
