@@ -150,7 +150,8 @@ class _Season:
     def no_op(self, quant: QuantSpec) -> str:
         """Why band scales cannot act under these quantizers; empty where they can."""
         search = self.spec.search
-        found = verdict_on(self.loaded.geometry, quant, search.mode, bands_of(self.loaded, search.bands))
+        bands = bands_of(self.loaded, search.bands)
+        found = verdict_on(self.loaded.geometry, quant, search.mode, bands, length=self.length)
         return found.reason if found.acts == "no" else ""
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from qroar_core.errors import BadSpec
+from qroar_core.maths.held_exact import what_a_query_reads
 from qroar_core.maths.rescale import Scales
 from qroar_core.models.calibrate import calibrated
 from qroar_core.models.loaded import LoadedModel
@@ -27,7 +28,7 @@ from qroar_core.results import replication as results
 from qroar_core.results.claims import amplified, perplexity, pressure, short_context, tails, untestable
 from qroar_core.results.replication import Claim, Replication
 from qroar_core.specs import QuantSpec, ReplicationSpec, RopeSpec
-from qroar_core.specs.words import rope_words, setting_words
+from qroar_core.specs.words import quant_words, rope_words, setting_words
 
 OWN = RopeSpec()
 NO_SCALES = "no scales were found to act here"
@@ -72,9 +73,18 @@ def run(loaded: LoadedModel, cases: Sequence[Case], spec: ReplicationSpec, docum
         spec=asdict(spec), length=length, short_length=short, native=native, windows=len(texts),
         confidence=spec.confidence, tolerance=spec.tolerance, least_cut=spec.least_cut,
         text=f"{texts.counted} of {length} tokens, digest {texts.digest}, seed {spec.seed}{texts.noted}"
-            f"{''.join(dict.fromkeys(replacing(loaded, case.rope) for case in cases))}",
+            f"{''.join(dict.fromkeys(replacing(loaded, case.rope) for case in cases))}"
+            f"{_reads([case.quant for case in cases])}",
         cases=tested,
     )  # fmt: skip
+
+
+def _reads(quants: Sequence[QuantSpec]) -> str:
+    """What a query reads under each of the quantizers, named where they differ."""
+    said = {quant: what_a_query_reads(quant) for quant in quants}
+    if len(set(said.values())) == 1:
+        return said[quants[0]]
+    return "".join(text.replace("; the", f"; under {quant_words(quant)} the", 1) for quant, text in said.items())
 
 
 @dataclass(slots=True, eq=False)

@@ -24,7 +24,8 @@ VERDICTS = {
 def verdict_for(loaded: LoadedModel, setting: Setting) -> Verdict:
     """Whether scales can act for this model and setting, said before any search."""
     search = setting.search
-    return verdict_on(loaded.geometry, setting.quant, search.mode, bands_of(loaded, search.bands), search.angles)
+    bands = bands_of(loaded, search.bands)
+    return verdict_on(loaded.geometry, setting.quant, search.mode, bands, search.angles, search.length)
 
 
 def strip(loaded: LoadedModel, setting: Setting) -> Verdict:

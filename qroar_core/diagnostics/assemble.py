@@ -128,7 +128,7 @@ def assemble(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, plan: Any, f
         },
         logit_noise=noise_of(noise, compares, geo.without_rope) if noise else None,
         pair_error=errors.about(pair_errors_of([pairs[i] for i in turning])) if pairs else None,
-        verdict=verdict_on(geo, quant, "symmetric", frame.bands),
+        verdict=verdict_on(geo, quant, "symmetric", frame.bands, length=plan.length),
         pairs=first.pairs,
         kernel=first.kernel,
         logit_change=first.logit_change,

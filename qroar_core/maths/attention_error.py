@@ -8,6 +8,7 @@ summed over the query heads that read one KV head. Four judges say what damage i
     output     | o^(g) - o |^2,                                   o^(g) = p^(g) v
     projected  | W_O,h (o^(g) - o) |^2
 
+Keys that a cache of blocks still holds exactly when a row's query reads (`held_exact`) are exact in it, V always is.
 Layers and KV heads are independent, so all are searched side by side. With straight-through rounding each judge has a
 gradient in log2 g. `benchmarks/objectives.py` asks which of them tells the NLL of unseen text beforehand.
 """
@@ -19,6 +20,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from qroar_core.maths.held_exact import first_exact_key
 from qroar_core.maths.quantize import calibrated_coordinates, fake_quantize, fake_quantize_ste
 from qroar_core.maths.rescale import turned
 from qroar_core.maths.rope import Pairing, rotate, unrotate
@@ -106,7 +108,7 @@ def attention_error(layer: CapturedLayer, log2_g: Tensor, metric: Tensor, setup:
     last = int(rows.max()) + 1
     kv, d = layer.k.shape[0], q.shape[-1]
     apart = distance(rows, last, layer.k.device)
-    logits = _logits(*scaled_and_rounded(layer, q, log2_g, setup, last, reference=reference), len(rows), setup)
+    logits = _moved(layer, q, rows, log2_g, setup, reference)
     if setup.judge in ("logits", "rows"):
         exact = _logits(q.reshape(kv, -1, d), layer.k[:, :last], len(rows), setup)
         return (_logits_apart if setup.judge == "logits" else _rows_apart)(layer.rule, exact, logits, apart)
@@ -144,9 +146,27 @@ def _rows_apart(rule: SoftmaxRule, exact: Tensor, logits: Tensor, apart: Tensor)
     return grown.log1p().sum(1)
 
 
-def scaled_and_rounded(layer: CapturedLayer, q: Tensor, log2_g: Tensor, setup: Setup, last: int, *,
-                       reference: bool = False) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """q rows (n_heads, R, head_dim) and the first `last` keys as the runtime multiplies them under these scales.
+def _moved(layer: CapturedLayer, q: Tensor, rows: Tensor, log2_g: Tensor, setup: Setup, reference: bool) -> Tensor:
+    """Logits of q rows (n_heads, R, head_dim) as the runtime multiplies them under these scales, as `_logits`.
+
+    Where K is rounded in blocks, each row reads the keys of the block that its own is in as they are.
+    """
+    last = int(rows.max()) + 1
+    q, k = _scaled(layer, q, log2_g, setup, last)
+    if reference:
+        return _logits(q, k, len(rows), setup)
+    spec, active = setup.quant.k, setup.quant.qk
+    q = _active(q, active)
+    logits = _logits(q, _active(_cached(k, layer, setup, last), active), len(rows), setup)
+    if spec is None or spec.block_tokens == 1:
+        return logits
+    exact_from = first_exact_key(spec.block_tokens, rows).to(k.device)[:, None]
+    held = torch.arange(last, device=k.device) >= exact_from  # (R, keys)
+    return torch.where(held, _logits(q, _active(k, active), len(rows), setup), logits)
+
+
+def _scaled(layer: CapturedLayer, q: Tensor, log2_g: Tensor, setup: Setup, last: int) -> tuple[Tensor, Tensor]:
+    """q rows (n_heads, R, head_dim) and the first `last` keys under these scales and angles, before any rounding.
 
     Returns:
         q (n_kv_heads, group * R, head_dim), k (n_kv_heads, last, head_dim).
@@ -159,10 +179,7 @@ def scaled_and_rounded(layer: CapturedLayer, q: Tensor, log2_g: Tensor, setup: S
     k = layer.k[:, :last] * (1 / up if setup.mode == "symmetric" else up)
     if angles is not None and not layer.still:
         q, k = turned(q, angles, setup.pairing), turned(k, angles, setup.pairing)
-    if reference:
-        return q, k
-    k = _cached(k, layer, setup, last)
-    return _active(q, setup.quant.qk), _active(k, setup.quant.qk)
+    return q, k
 
 
 def rounded(x: Tensor, spec: QuantizerSpec) -> Tensor:
@@ -178,7 +195,7 @@ def _active(x: Tensor, spec: QuantizerSpec | None) -> Tensor:
 
 
 def _cached(k: Tensor, layer: CapturedLayer, setup: Setup, last: int) -> Tensor:
-    """K as the cache gives it back. Tokens of a block still being filled count as rounded."""
+    """K as the cache gives it back once it has rounded all of it."""
     spec = setup.quant.k
     if spec is None:
         return k

@@ -47,6 +47,13 @@ def still_exact(quant: QuantSpec, length: int) -> int:
     return length - first_exact_key(quant.k.block_tokens, length - 1)
 
 
+def first_rounded_row(quant: QuantSpec) -> int:
+    """The first query that reads any key rounded; earlier ones read theirs as they are, whatever the scales."""
+    if quant.k is None or quant.qk is not None or quant.k.block_tokens == 1:
+        return 0
+    return quant.k.block_tokens
+
+
 def what_a_query_reads(quant: QuantSpec) -> str:
     """A clause for the end of a sentence, "; " before it; empty where the cache rounds tokens as they enter."""
     blocks = {name: spec.block_tokens for name, spec in (("keys", quant.k), ("values", quant.v))

@@ -67,8 +67,12 @@ class _Keeper:
 
 
 def capture(loaded: LoadedModel, rope: RopeSpec, ids: Tensor, query_rows: int, *, chunk: int = 512, seed: int = 0,
-            on_step: OnStep = ignore) -> Capture:  # fmt: skip
-    """Read ids (windows, length) once, unquantized, under `rope`."""
+            on_step: OnStep = ignore, first_row: int = 0) -> Capture:  # fmt: skip
+    """Read ids (windows, length) once, unquantized, under `rope`.
+
+    Args:
+        first_row: no row before it is sampled, and none before FIRST_ROW; the last one where a window ends before it.
+    """
     count, length = ids.shape
     geo = loaded.geometry
     generator = torch.Generator().manual_seed(seed)
@@ -77,7 +81,7 @@ def capture(loaded: LoadedModel, rope: RopeSpec, ids: Tensor, query_rows: int, *
     with open_stream(loaded, Condition(rope), length, chunk=chunk) as stream, gates_of(loaded) as gates:
         for w in range(count):
             on_step(Step("search", w, count, "read the calibration text"))
-            first = min(FIRST_ROW, length - 1)
+            first = min(max(FIRST_ROW, first_row), length - 1)
             picked = torch.randperm(length - first, generator=generator)[:query_rows].sort().values + first
             keeper = _Keeper(Sampled(picked), length, stream, gates)
             drain(stream.run(ids[w], (keeper,)))

@@ -60,8 +60,9 @@ class CachedObjective:
         if not log2_g.any():
             return torch.ones(log2_g.shape[:2])
         with torch.no_grad():
-            total = sum(self._window(w, log2_g).sum(-1) for w in range(len(self.capture.windows)))
-        relative = torch.as_tensor(total) / self.floor
+            total = torch.as_tensor(sum(self._window(w, log2_g).sum(-1) for w in range(len(self.capture.windows))))
+        exact = (total == 0) & (self.identity.sum((0, 3)) == 0)  # nothing to repair, and nothing is damaged
+        relative = (total / self.floor).masked_fill(exact, 1.0)
         return relative if self.pull is None else relative + price(log2_g, self.pull[:, None])
 
     def value(self, log2_g: Tensor) -> float:

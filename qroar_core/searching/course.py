@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from qroar_core.errors import Cancelled
+from qroar_core.maths.held_exact import what_a_query_reads
 from qroar_core.maths.rescale import Scales
-from qroar_core.models.capture import Capture, capture
+from qroar_core.models.capture import Capture
 from qroar_core.models.own_rope import replacing
 from qroar_core.models.score import forward_seconds
 from qroar_core.models.text import Windows
@@ -93,9 +94,8 @@ class Course:
 
     def captured(self) -> Capture:
         """q, k and v of the calibration text, and where to start from."""
-        frame, spec = self.frame, self.spec
-        taken = capture(frame.loaded, frame.rope, self.windows, spec.query_rows, seed=spec.seed, on_step=self.on_step)
-        self.starts = frame.starts(taken)
+        taken = self.frame.captured(self.windows, self.on_step)
+        self.starts = self.frame.starts(taken)
         return taken
 
     def descend(self, taken: Capture) -> tuple[Callable[[Tensor], float], Tensor]:
@@ -180,6 +180,7 @@ class Course:
         spec, once = self.spec, idle * len(self.windows)
         text = f"{self.read.counted_as('calibration')} of {self.frame.length} tokens, digest {self.read.digest}, "
         text += f"seed {spec.seed}{self.read.noted}{replacing(self.frame.loaded, self.frame.rope)}"
+        text += what_a_query_reads(self.frame.quant)
         method = ", ".join(filter(None, (spec.method, WORDS[spec.objective])))
         return SearchReport(
             verdict=self.frame.verdict, method=method, objective=spec.objective, objective_identity=before,

@@ -11,15 +11,17 @@ from torch import Tensor
 from qroar_core.maths.attention_error import Setup
 from qroar_core.maths.bands import Bands
 from qroar_core.maths.bounds import log2_bounds
+from qroar_core.maths.held_exact import first_rounded_row
 from qroar_core.maths.pressure import frequency_slope, interpolation_pressure, mean_distance
 from qroar_core.maths.rescale import Scales, identity, pooled
 from qroar_core.maths.statistics_scales import mad_clipped, smooth_attention
-from qroar_core.models.acting import verdict_on
-from qroar_core.models.capture import Capture
+from qroar_core.models.acting import reads_all_exactly, verdict_on
+from qroar_core.models.capture import Capture, capture
 from qroar_core.models.layer_groups import layer_groups
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.rope import bands_of, rope_of, turnings
 from qroar_core.models.text import Texts, Windows, windows
+from qroar_core.progress import OnStep
 from qroar_core.results import Diagnosis
 from qroar_core.results.search import Verdict
 from qroar_core.searching.cached import CachedObjective
@@ -55,12 +57,17 @@ class Frame:
     @property
     def verdict(self) -> Verdict:
         """Whether scales can act here at all."""
-        return verdict_on(self.loaded.geometry, self.quant, self.spec.mode, self.bands, self.spec.angles)
+        return verdict_on(self.loaded.geometry, self.quant, self.spec.mode, self.bands, self.spec.angles, self.length)
+
+    @property
+    def all_exact(self) -> bool:
+        """True when K is quantized, but no query of a window reads any key rounded."""
+        return reads_all_exactly(self.quant, self.length)
 
     @property
     def weights_only(self) -> bool:
-        """True when no cached q or k is quantized, so that the cached objective sees nothing."""
-        return self.quant.k is None and self.quant.qk is None
+        """True when no q or k is read rounded, so that the cached objective sees nothing."""
+        return self.quant.qk is None and (self.quant.k is None or self.all_exact)
 
     def read(self, split: str, length: int, count: int, *, fewer: bool = False, least: int = 1) -> Windows:
         """Windows of one split; `fewer`: as many of them as the text holds."""
@@ -97,6 +104,11 @@ class Frame:
             return bounds
         free = torch.tensor([-math.inf, math.inf], dtype=bounds.dtype)
         return torch.cat((bounds, free.expand(len(bounds), self.loaded.geometry.n_pairs, 2)), dim=1)
+
+    def captured(self, ids: Tensor, on_step: OnStep) -> Capture:
+        """q, k and v of windows of text, q at sampled rows that read some key rounded."""
+        return capture(self.loaded, self.rope, ids, self.spec.query_rows, seed=self.spec.seed, on_step=on_step,
+                       first_row=first_rounded_row(self.quant))  # fmt: skip
 
     def objective(self, taken: Capture) -> CachedObjective:
         """The cached objective on what was captured."""

@@ -15,8 +15,10 @@ from torch import Tensor
 
 from qroar_core.errors import BadSpec
 from qroar_core.maths.attention_error import CapturedLayer
+from qroar_core.maths.held_exact import first_rounded_row
 from qroar_core.maths.rescale import Scales
-from qroar_core.models.capture import Capture, capture
+from qroar_core.models.acting import why_exact
+from qroar_core.models.capture import Capture
 from qroar_core.progress import OnStep, Step, part
 from qroar_core.searching.cached import CachedObjective
 from qroar_core.searching.frame import Frame
@@ -45,14 +47,16 @@ class Probe:
     @classmethod
     def read(cls, frame: Frame, on_step: OnStep) -> Probe:
         """Capture, and leave out rows until one evaluation keeps to its budget."""
+        if frame.all_exact:
+            raise BadSpec(why_exact(frame.quant, frame.length), where="scales by hand",
+                          do=f"make the searched length longer than {first_rounded_row(frame.quant)}")  # fmt: skip
         if frame.weights_only:
             raise BadSpec(
                 "the cached error sees K, q and their quantizers only, and none of these is quantized",
                 where="scales by hand", do="choose a K cache or q/k quantizer, or search on the full objective",
             )  # fmt: skip
         ids = frame.windows("calibration", frame.length, min(PROBE_WINDOWS, frame.spec.windows), fewer=True)
-        taken = capture(frame.loaded, frame.rope, ids, frame.spec.query_rows, seed=frame.spec.seed,
-                        on_step=part(on_step, 0, len(ids), len(ids) + 1))  # fmt: skip
+        taken = frame.captured(ids, part(on_step, 0, len(ids), len(ids) + 1))
         starts = frame.starts(taken)
         objective, seconds = _timed(frame, taken, starts["smooth_attention"])
         for keep_rows in (True, False):  # first windows are left out, then rows

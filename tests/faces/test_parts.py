@@ -112,6 +112,11 @@ def test_a_latent_cache_is_told_before_anything_is_measured(demo_model):
     assert said.acts == "no"
     assert "a K/V cache quantizer has nothing to round and is refused" in said.reason
     assert verdict_for(latent, replace(setting, quant=QuantSpec(qk=QuantizerSpec(8)))).acts == "yes"
+    kept = replace(setting, quant=QuantSpec(k=QuantizerSpec(4, residual=setting.search.length)))
+    said = verdict_for(demo_model, kept)  # too short a text for the cache to round anything
+    assert (said.acts, "every query reads all keys exactly" in said.reason) == ("no", True)
+    longer = replace(kept, search=replace(setting.search, length=setting.search.length + 1))
+    assert verdict_for(demo_model, longer).acts == "yes"
 
 
 def test_an_export_from_the_page_says_the_command_that_repeats_it(demo_model, tmp_path, monkeypatch):

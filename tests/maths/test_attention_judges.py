@@ -43,22 +43,31 @@ def softmax(values):
     return [math.exp(v - top) / total for v in values]
 
 
+def rounded(x, bits):
+    step = max(map(abs, x)) / (2 ** (bits - 1) - 1)
+    return [step * round(v / step) for v in x]
+
+
 def by_hand(layer, metric, setup, rule):
-    """Loops: each query head, each row, each key it sees."""
+    """Loops: each query head, each row, each key it sees; keys of a row's own block of `residual` are not rounded."""
+    active = setup.quant.qk
     found = {judge: [0.0] * KV for judge in JUDGES}
     for head in range(HEADS):
         kv = head // (HEADS // KV)
         g = [2.0 ** float(LOG2_G[kv, b]) for b in setup.band.tolist()]
         for r, row in enumerate(ROWS.tolist()):
             q = layer.q[head, r].tolist()
+            q_hat = [a * y for a, y in zip(q, g, strict=True)]
+            q_hat = rounded(q_hat, active.bits) if active else q_hat
+            first_exact = row + 1 if not setup.quant.k.residual else row - row % setup.quant.k.residual
             plain, damaged, values = [], [], []
             for m in range(max(0, row + 1 - (rule.window or TOKENS)), row + 1):
                 k = layer.k[kv, m].tolist()
                 shrunk = [x / y for x, y in zip(k, g, strict=True)]
-                step = max(map(abs, shrunk)) / 7
-                stored = [step * round(x / step) for x in shrunk]
+                stored = shrunk if m >= first_exact else rounded(shrunk, setup.quant.k.bits)
+                stored = rounded(stored, active.bits) if active else stored
                 plain.append(setup.scaling * sum(a * b for a, b in zip(q, k, strict=True)))
-                damaged.append(setup.scaling * sum(a * y * b for a, y, b in zip(q, g, stored, strict=True)))
+                damaged.append(setup.scaling * sum(a * b for a, b in zip(q_hat, stored, strict=True)))
                 values.append(layer.v[kv, m].tolist())
             found["logits"][kv] += sum((a - b) ** 2 for a, b in zip(plain, damaged, strict=True)) / len(plain)
             cap, sink = rule.softcap or 1e9, [] if rule.sinks is None else [float(rule.sinks[head])]
@@ -90,6 +99,30 @@ def test_every_judge_by_its_definition(rule):
         assert found.sum(1).tolist() == pytest.approx(wanted[judge], rel=1e-9), judge
         some = attention_error(layer, LOG2_G, metric, replace(setup, judge=judge), pick=torch.tensor([0, 2]))
         assert torch.allclose(some, found[:, [0, 2]], rtol=1e-9), judge
+
+
+HELD = {
+    "block of 4": QuantSpec(k=QuantizerSpec(4, residual=4)),  # the rows' own block begins at 4, 8 and 8
+    "block of 6": QuantSpec(k=QuantizerSpec(4, residual=6)),  # row 5 reads all of its keys exactly
+    "block of 4, q and k": QuantSpec(k=QuantizerSpec(4, residual=4), qk=QuantizerSpec(5)),
+}
+
+
+@pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
+@pytest.mark.parametrize("name", HELD)
+def test_keys_that_the_cache_still_holds_exactly_are_not_counted_as_rounded(name, rule):
+    layer, metric, setup = case(rule)
+    setup = replace(setup, quant=HELD[name])
+    wanted = by_hand(layer, metric, setup, rule)
+    for judge in JUDGES:
+        found = attention_error(layer, LOG2_G, metric, replace(setup, judge=judge))
+        assert found.sum(1).tolist() == pytest.approx(wanted[judge], rel=1e-9), judge
+        some = attention_error(layer, LOG2_G, metric, replace(setup, judge=judge), pick=torch.tensor([0, 2]))
+        assert torch.allclose(some, found[:, [0, 2]], rtol=1e-9, atol=1e-15), judge
+        if judge in ("logits", "rows") and name == "block of 6":
+            assert found[:, 0].tolist() == pytest.approx([0, 0], abs=1e-12)
+            if rule.window is None:  # within a window of 4 tokens row 9 sees none but those of its own block
+                assert float(found[:, 1].min()) > 1e-4
 
 
 @pytest.mark.parametrize("judge", JUDGES)
