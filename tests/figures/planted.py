@@ -205,6 +205,7 @@ def outliers(maps):
         entry_share=[[0.05, 0.0], [0.01, 0.0]], entry_limit=[[2.0, 2.0], [2.5, 2.5]],
         count={"k/post": [[1, 2], [0, 1]]}, magnitude={"k/post": [[2.0, 5.0], [None, 3.0]]},
         stand_out={"k/post": [[2, 4], [4, 1]]}, jaccard_null={"k/post": [[1.0, 0.9], [0.8, 1.0]]},
+        mass_moved_null={"k/post": [[0.0, 0.05], [0.1, 0.0]]},
         share_null={"k/post": [0.9, 0.85, 0.95]}, matrices={"W_Q": matrix(4)[1], "W_K": matrix()[1]},
     )
     strict = by_iqr.model_copy(update={"parameter": 3.0, "jaccard": {"k/post": [[1.0, None], [None, None]]},

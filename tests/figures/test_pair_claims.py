@@ -119,3 +119,11 @@ def test_the_table_of_lengths_names_heads_bands_and_the_rest():
     partial = planted.rounded_tensor().model_copy(update={"rest_largest": [0.7, 0.8], "rest_rms": [0.1, 0.2]})
     rows = lengths(seen_with(rounding=Roundings(k=partial))).table
     assert rows[rows["of"] == "channels without rotation"]["largest_difference"].tolist() == [0.7, 0.8]
+
+
+def test_a_share_that_is_not_zero_is_never_printed_as_zero():
+    tiny = D.rounding.k.model_copy(update={"zeroed": [[0.0, 9e-5], [0.0, 0.0]]})
+    text = lengths(seen_with(rounding=D.rounding.model_copy(update={"k": tiny}))).how_to_read
+    said = "Under 0.01% of K's values that are not zero become zero, most in layer 0, KV head 1 (Under 0.01%)."
+    assert said.replace("(Under", "(under") in text
+    assert " 0.00%" not in text
