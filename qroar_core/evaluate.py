@@ -93,6 +93,7 @@ def run(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, tuned: Scales | N
                 done += 1
     longest = max(lengths)
     at_longest = {key.split("/", 1)[1]: v for key, v in nll.items() if key.startswith(f"{longest}/")}
+    where = on_held_out(len(texts), longest, targets, spec.stride)
     slides = "" if spec.stride is None else f", windows sliding by {stride}"
     return Evaluation(
         rows=rows,
@@ -101,8 +102,7 @@ def run(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, tuned: Scales | N
         stride=spec.stride,
         window_nll=nll,
         positions=position_curve(_curve_positions(longest, stride), curves, spec.confidence),
-        **findings(at_longest, longest, spec.confidence, texts.documents,
-                   on_held_out(len(texts), longest, targets, spec.stride)),  # fmt: skip
+        **findings(at_longest, longest, spec.confidence, texts.documents, where),
     )
 
 

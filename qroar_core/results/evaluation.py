@@ -132,4 +132,4 @@ class Evaluation(Result):
     @property
     def targets(self) -> int:
         """Tokens scored of each window, or of each text where windows slided."""
-        return self.rows[-1].tokens // self.gain.windows if self.gain is not None else 0
+        return self.rows[-1].tokens // self.gain.windows if self.gain is not None and self.rows else 0

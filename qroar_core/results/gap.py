@@ -31,6 +31,16 @@ class Share:
         return f"{self.mean:.0%} [{self.interval.low:.0%}, {self.interval.high:.0%}]"
 
     @property
+    def low(self) -> float | None:
+        """Lower end of the interval."""
+        return None if self.interval is None else self.interval.low
+
+    @property
+    def high(self) -> float | None:
+        """Upper end of the interval."""
+        return None if self.interval is None else self.interval.high
+
+    @property
     def words(self) -> str:
         """`63% [52%, 75%]`, or `not significant (45% [-8%, 98%])`."""
         return self.measured if self.significant else f"{NOT_SIGNIFICANT} ({self.measured})"

@@ -18,31 +18,39 @@ def decided_on_held_out(report: SearchReport) -> bool:
 
 def kept_words(report: SearchReport, evaluation: Evaluation) -> str:
     """Which scales are kept and by which two numbers, one sentence; empty where nothing was tuned."""
-    gain, split = evaluation.gain, "held-out" if decided_on_held_out(report) else "development"
+    gain = evaluation.gain
     if gain is None:
         return ""
-    found, here = report.chosen == "found", f"the evaluation on held-out text shows {'a' if gain.significant else 'no'}"
-    if found and gain.significant:
-        return f"kept: the scales found, the search's decision on {split} text and {here} significant gain"
-    if found:
-        return f"kept: identity, the search's decision on {split} text was for the scales, but {here} significant gain"
+    there = "the search decided"
+    if report.decision is not None or decided_on_held_out(report):
+        there += f" on {'held-out' if report.decision is None else 'development'} text"
+    here = "the evaluation on held-out text"
+    if report.chosen == "found" and gain.significant:
+        return f"kept: the scales found, as {there}; {here} shows a significant gain too"
+    if report.chosen == "found":
+        return f"kept: identity; {there} to keep the scales, but {here} shows no significant gain and takes them back"
     if gain.significant:
-        return (f"kept: identity, the search's decision on {split} text was against the scales; {here} significant "
-                "gain, but held-out text only reports and can only take scales back")  # fmt: skip
-    return f"kept: identity, the search's decision on {split} text was against the scales and {here} significant gain"
+        return (f"kept: identity, as {there}; {here} shows a significant gain of the scales found, but held-out text "
+                "only reports and can only take scales back")  # fmt: skip
+    return f"kept: identity, as {there}; {here} shows no significant gain either"
 
 
-def why_different(report: SearchReport, evaluation: Evaluation) -> str:
-    """Why an evaluation's gain is not that of the search's decision, one sentence; empty where one is missing."""
-    gain, there = evaluation.gain, report.decision
+def why_different(report: SearchReport, evaluation: Evaluation, there: str = "the search",
+                  here: str = "this evaluation") -> str:  # fmt: skip
+    """Why an evaluation's gain is not that of the search's decision, one sentence; empty where one is missing.
+
+    Args:
+        there, here: what the two are called where it is said.
+    """
+    gain, decision = evaluation.gain, report.decision
     older = OLDER.search(report.reason)
-    if gain is None or (there is None and older is None):
+    if gain is None or (decision is None and older is None):
         return ""
-    here = on_held_out(gain.windows, gain.length, evaluation.targets, evaluation.stride)
-    if there is not None:
-        number, text, apart = f"{there.gain:+.4f}", there.where, "different documents"
+    read = on_held_out(gain.windows, gain.length, evaluation.targets, evaluation.stride)
+    if decision is not None:
+        number, text, apart = f"{decision.gain:+.4f}", decision.where, "different documents"
     else:
         assert older is not None
         number, text, apart = older[1], f"{older[2]}, every token but the first scored", "different tokens"
-    return (f"Tune's {number} nats and this page's {gain.delta_nll:+.4f} nats for the same scales differ because they "
-            f"are measured on {apart}: Tune's on {text}; this page's on {here}.")  # fmt: skip
+    return (f"{there}'s {number} nats and {here}'s {gain.delta_nll:+.4f} nats for the same scales differ because they "
+            f"are measured on {apart}: {there}'s on {text}; {here}'s on {read}")  # fmt: skip

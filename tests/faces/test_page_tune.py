@@ -176,8 +176,8 @@ def test_the_gain_of_a_candidate_is_measured_once_and_says_on_what(tune, stages)
     pick(tune, SMOOTH)
     clicked(tune, "Measure the gain")
     assert (
-        "**No significant gain: keep identity (+0.1000 nats [-0.0500, +0.2500] on 8 development windows of 1024 tokens, "
-        "every token but the first scored).**"
+        "**No significant gain: keep identity (+0.1000 nats [-0.0500, +0.2500] on 8 development windows of 1024 "
+        "tokens, every token but the first scored).**"
     ) in texts(tune)
     assert not [b for b in tune.button if b.label == "Measure the gain"]
     assert len(asked) == 1
@@ -207,7 +207,8 @@ def test_cancel_keeps_the_best_and_resume_goes_on_from_it(tune, stages, demo_mod
     stages.patch(stages.search, "run", cancelled_search(calls))
     clicked(tune, "Start the search")
     said = texts(tune)
-    assert "cancelled. **Best so far kept, its gain not measured**: 5 candidates lower the cached objective by 25.0%" in said
+    assert "cancelled. **Best so far kept, its gain not measured**: 5 candidates lower the cached objective" in said
+    assert "objective by 25.0%" in said
     assert f"**Tuned scales.** Search: {CANCELLED}." in said
     assert not [b for b in tune.button if b.label == "Start the search"]
     assert [b for b in tune.button if b.label == "Measure the gain"]

@@ -45,7 +45,8 @@ def test_the_gain_is_measured_on_as_many_windows_as_there_are(planted, tokens, h
     outcome = search.run(case.loaded, RopeSpec(), INT4, spec(), texts(tokens))
     fewer = " (all that the text holds, 8 by default)" if held < 8 else ""
     assert f"on {held} development windows{fewer} of 200 tokens, every" in outcome.report.reason
-    gain = gained(case.loaded, outcome.found, windows(case.loaded.tokenizer, texts(tokens)["development"], 200, held).ids)
+    read = windows(case.loaded.tokenizer, texts(tokens)["development"], 200, held)
+    gain = gained(case.loaded, outcome.found, read.ids)
     assert f"{gain.mean:+.4f} nats [{gain.low:+.4f}, {gain.high:+.4f}]" in outcome.report.reason
     again = search.measure_gain(case.loaded, RopeSpec(), INT4, spec(), outcome.found, texts(tokens))
     assert (again.gain, again.low, again.high, again.windows) == (gain.mean, gain.low, gain.high, held)
@@ -60,8 +61,8 @@ def test_shorter_windows_decide_where_the_text_holds_no_two_of_the_searched_leng
     said, held = outcome.report.decision, windows(case.loaded.tokenizer, texts_["development"], length, 2).ids
     assert (said.windows, said.length, said.targets) == (2, length, length - 1)
     assert (
-        f"on 2 development windows of {length} tokens (the longest of which the text holds two; searched at 200 tokens), "
-        "every token but the first scored" in outcome.report.reason
+        f"on 2 development windows of {length} tokens (the longest of which the text holds two; searched at 200 "
+        "tokens), every token but the first scored" in outcome.report.reason
     )
     gain = gained(case.loaded, outcome.found, held)
     assert (said.gain, said.low, said.high) == (gain.mean, gain.low, gain.high)

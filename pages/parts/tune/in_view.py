@@ -50,7 +50,7 @@ def _measure(loaded: LoadedModel, setting: Setting, scales: Scales) -> None:
     if probing.gain(loaded, setting, scales) is not None:
         return
     idle = scales.is_identity or running(probing.gain_key(loaded, setting, scales))
-    if st.button("Measure the gain", icon=":material/balance:", disabled=idle, help="On development text, as a search decides"):
+    if st.button("Measure the gain", icon=":material/balance:", disabled=idle, help="On development text"):
         probing.measure(loaded, setting, scales)
         st.rerun()
 
