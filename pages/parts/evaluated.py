@@ -51,7 +51,7 @@ def _box(number: Headline) -> None:
     """A number with its interval; without a large figure where it may be zero."""
     if not number.muted:
         st.metric(number.name, number.value, number.beside or None, delta_color="off", delta_arrow="off",
-                  help=number.meaning, border=True)  # fmt: skip
+                  help=number.meaning, border=True, height="stretch")  # fmt: skip
         return
     with st.container(border=True, height="stretch", key="muted headline"):
         st.markdown(f"{number.name}  \n:gray[{number.value}]", help=number.meaning)

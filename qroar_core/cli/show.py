@@ -148,7 +148,8 @@ def evaluation(result: Evaluation, as_json: bool) -> None:
 
 
 def _gap_interval(share: Share | None) -> dict[str, float | None]:
-    return {"gap_recovered_low": share and share.low, "gap_recovered_high": share and share.high}
+    low, high = (None, None) if share is None else (share.low, share.high)
+    return {"gap_recovered_low": low, "gap_recovered_high": high}
 
 
 def retrieval(result: Retrieval, as_json: bool) -> None:

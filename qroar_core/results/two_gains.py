@@ -47,6 +47,8 @@ def why_different(report: SearchReport, evaluation: Evaluation, there: str = "th
     if gain is None or (decision is None and older is None):
         return ""
     read = on_held_out(gain.windows, gain.length, evaluation.targets, evaluation.stride)
+    if evaluation.targets < gain.length - 1:
+        read += ", those with the most text before them"
     if decision is not None:
         number, text, apart = f"{decision.gain:+.4f}", decision.where, "different documents"
     else:

@@ -21,7 +21,7 @@ def test_json_holds_the_interval_of_the_share(capsys):
     show.evaluation(planted.scattered(), True)
     found = json.loads(capsys.readouterr().out)
     assert found["gap_recovered"] == 0.45
-    assert (found["gap_recovered_low"], found["gap_recovered_high"]) == pytest.approx((-0.543655, 1.443655))
+    assert (found["gap_recovered_low"], found["gap_recovered_high"]) == pytest.approx((-0.543655, 1.443655), rel=1e-5)
     show.evaluation(planted.scattered().model_copy(update={"gain": None}), True)
     found = json.loads(capsys.readouterr().out)
     assert (found["gap_recovered_low"], found["gap_recovered_high"]) == (None, None)

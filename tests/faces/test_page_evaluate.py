@@ -119,7 +119,8 @@ def test_both_gains_say_what_they_are_measured_on_and_why_they_differ(loaded_app
     assert (
         "Tune's +0.0166 nats and this page's +0.2500 nats for the same scales differ because they are measured on "
         "different documents: Tune's on 8 development windows of 1024 tokens, every token but the first scored; this "
-        "page's on 16 held-out windows of 1024 tokens, the last 128 tokens of each scored."
+        "page's on 16 held-out windows of 1024 tokens, the last 128 tokens of each scored, those with the most "
+        "text before them."
     ) in said
 
 

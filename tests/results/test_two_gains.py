@@ -44,11 +44,12 @@ def test_why_the_two_numbers_differ_names_documents_windows_length_and_targets()
     assert why_different(searched(), planted.evaluation(), "Tune", "this page") == (
         "Tune's +0.0166 nats and this page's +0.2500 nats for the same scales differ because they are measured on "
         "different documents: Tune's on 8 development windows of 1024 tokens, every token but the first scored; "
-        f"this page's on {HERE}"
+        f"this page's on {HERE}, those with the most text before them"
     )
     slid = planted.evaluation().model_copy(update={"stride": 32})
     assert why_different(searched(), slid).endswith(
-        "this evaluation's on 16 held-out texts, 128 tokens of each scored by windows of 1024 that slide by 32"
+        "this evaluation's on 16 held-out texts, 128 tokens of each scored by windows of 1024 that slide by 32, "
+        "those with the most text before them"
     )
 
 
@@ -72,5 +73,6 @@ def test_a_run_of_before_opens_and_says_that_held_out_text_decided():
     assert why_different(report, evaluation) == (
         "the search's +0.1007 nats and this evaluation's +0.0262 nats for the same scales differ because they are "
         "measured on different tokens: the search's on 8 held-out windows, every token but the first scored; this "
-        "evaluation's on 4 held-out windows of 256 tokens, the last 32 tokens of each scored"
+        "evaluation's on 4 held-out windows of 256 tokens, the last 32 tokens of each scored, those with the most text "
+        "before them"
     )
