@@ -26,7 +26,7 @@ def main(collection: str) -> None:
 
 
 def measured(loaded: LoadedModel, collection: str) -> None:
-    """Search on the collection's calibration documents, prove on its held-out ones."""
+    """Search on the collection's calibration documents, evaluate on its held-out ones."""
     texts = {name: split(name, collection) for name in SPLITS}
     spec = SearchSpec(length=LENGTH)
     outcome = search.run(loaded, ROPE, INT4, spec, texts)

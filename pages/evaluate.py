@@ -1,4 +1,4 @@
-"""Evaluate: what the scales are worth on text that the search never saw."""
+"""Evaluate: what the scales are worth on text that neither search nor decision has read."""
 
 from dataclasses import replace
 
@@ -37,7 +37,7 @@ if setting.evaluation.rotation_scales:
     watch(rotating.key(loaded, setting))
 result = watch(key)
 if result is not None:
-    evaluated(result, setting)
+    evaluated(result, setting, outcome.report if outcome is not None else None)
 elif not running(key):
     st.info("Nothing evaluated under this setting yet. **Evaluate** reads held-out text under every condition.")
 side_by_side(loaded, setting, outcome)

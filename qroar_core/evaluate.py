@@ -30,6 +30,7 @@ from qroar_core.models.stream import Condition
 from qroar_core.models.text import Documents, windows
 from qroar_core.progress import OnStep, Step, ignore, part
 from qroar_core.result import exp
+from qroar_core.results.decision import on_held_out
 from qroar_core.results.evaluation import Evaluation, Row
 from qroar_core.results.findings import findings, position_curve
 from qroar_core.results.intervals import mean_interval
@@ -92,6 +93,7 @@ def run(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, tuned: Scales | N
                 done += 1
     longest = max(lengths)
     at_longest = {key.split("/", 1)[1]: v for key, v in nll.items() if key.startswith(f"{longest}/")}
+    where = on_held_out(len(texts), longest, targets, spec.stride)
     slides = "" if spec.stride is None else f", windows sliding by {stride}"
     return Evaluation(
         rows=rows,
@@ -100,7 +102,7 @@ def run(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, tuned: Scales | N
         stride=spec.stride,
         window_nll=nll,
         positions=position_curve(_curve_positions(longest, stride), curves, spec.confidence),
-        **findings(at_longest, longest, spec.confidence, texts.documents),
+        **findings(at_longest, longest, spec.confidence, texts.documents, where),
     )
 
 

@@ -1,9 +1,9 @@
-"""Stage 3: band scales for W_Q and W_K, searched on calibration text, guarded and proven on other text.
+"""Stage 3: band scales for W_Q and W_K, searched on calibration text, kept or not by development text.
 
-Said first: whether scales can act at all. Then: bounds from the diagnostics or by hand, the search itself,
-the guard at short context on development text, and the paired gain on held-out text. If that interval
-includes zero, identity is kept and the report says so. A cancelled search keeps its best as `Cancelled.partial`,
-which `run(resume=...)` takes up again.
+Said first: whether scales can act at all. Then: bounds from the diagnostics or by hand, the search itself, the guard at
+short context and the paired gain, both on development text. If that interval includes zero, identity is kept and the
+report says so. Held-out text is the evaluation's: nothing here reads it. A cancelled search keeps its best as
+`Cancelled.partial`, which `run(resume=...)` takes up again.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.text import Texts
 from qroar_core.progress import OnStep, ignore
 from qroar_core.results import Diagnosis
-from qroar_core.results.intervals import Interval
-from qroar_core.searching import course
+from qroar_core.results.decision import Decision
 from qroar_core.searching.course import Course
+from qroar_core.searching.decision import decide
 from qroar_core.searching.frame import Frame, Plan
 from qroar_core.searching.outcome import SearchOutcome
 from qroar_core.searching.probe import Probe
-from qroar_core.searching.proof import Bench, proven
+from qroar_core.searching.proof import Bench
 from qroar_core.specs import QuantSpec, RopeSpec, SearchSpec
 
 
 def run(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, spec: SearchSpec, texts: Texts,
         diagnosis: Diagnosis | None = None, on_step: OnStep = ignore,
         resume: SearchOutcome | None = None, storage: Path | None = None) -> SearchOutcome:  # fmt: skip
-    """Search, guard and prove.
+    """Search, guard and decide.
 
     Args:
-        texts: documents of "calibration", "development" and "heldout".
+        texts: documents of "calibration" and "development".
         diagnosis: its tail inflation widens the bounds; without one only the pressure shapes them.
         resume: the `partial` of a cancelled search under the same setting; only what it had left is tried.
         storage: a file through which processes share the candidates of the optuna method (searching/spread.py).
@@ -70,9 +70,12 @@ def probe(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, spec: SearchSpe
         return Probe.read(Frame(loaded, rope, quant, spec, texts), on_step)
 
 
-def prove(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, spec: SearchSpec, scales: Scales, texts: Texts,
-          on_step: OnStep = ignore) -> Interval:  # fmt: skip
-    """Paired interval of the gain of any scales on the held-out windows the search is proven on, nats per token."""
+def measure_gain(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, spec: SearchSpec, scales: Scales, texts: Texts,
+                 on_step: OnStep = ignore) -> Decision:  # fmt: skip
+    """The gain of any scales on the development windows by which a search under this setting decides.
+
+    Raises:
+        BadText: too little text for it.
+    """
     with loaded.lock:
-        frame = Frame(loaded, rope, quant, spec, texts)
-        return proven(Bench(loaded, rope, quant, on_step), scales, frame.heldout(course.PROOF_WINDOWS).ids)
+        return decide(Bench(loaded, rope, quant, on_step), Frame(loaded, rope, quant, spec, texts), scales)

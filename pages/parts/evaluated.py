@@ -7,21 +7,26 @@ import streamlit as st
 from pages.parts.setting_form import TEXT_WORDS
 from pages.parts.show import numbers, picture
 from qroar_core.figures import evaluation, quality
-from qroar_core.results import Evaluation
+from qroar_core.figures.headline import Headline, headline
+from qroar_core.results import Evaluation, SearchReport
+from qroar_core.results.two_gains import decided_on_held_out, kept_words, why_different
 from qroar_core.runs.setting import Setting
 
 
-def evaluated(result: Evaluation, setting: Setting) -> None:
-    """The finding, the numbers to see first, the counts, and every figure."""
+def evaluated(result: Evaluation, setting: Setting, searched: SearchReport | None) -> None:
+    """The finding, the numbers to see first, the counts, and every figure. `searched`: of the tuned scales."""
     good = result.gain is not None and result.gain.significant
     (st.success if good else st.warning)(f"**{result.sentence[:1].upper()}{result.sentence[1:]}**")
     named = TEXT_WORDS.get(setting.text)
     st.caption(
-        f"Measured on held-out text of `{setting.text}`{f', {named}' if named else ''}: documents that neither the "
-        f"diagnosis nor the search has read. {result.text}."
+        f"Measured on held-out text of `{setting.text}`{f', {named}' if named else ''}: {_unread(searched)} "
+        f"{result.text}."
     )
-    for box, (name, value, unit) in zip(st.columns(4), evaluation.headline(result), strict=False):
-        box.metric(name, value, help=unit, border=True)
+    if searched is not None:
+        st.markdown(" ".join(map(_sentence, (kept_words(searched, result), _differ(searched, result)))))
+    for box, number in zip(st.columns(4), headline(result), strict=False):
+        with box:
+            _box(number)
     with st.container(border=True):
         st.markdown("#### Counted as llama.cpp counts")
         st.dataframe(quality.readable(quality.table(result)), hide_index=True, key="counts", height="content",
@@ -40,3 +45,29 @@ def evaluated(result: Evaluation, setting: Setting) -> None:
     picture(evaluation.gain_and_attribution(result), "gain")
     picture(quality.rotation(result), "rotation")
     picture(quality.divergence(result), "divergence")
+
+
+def _box(number: Headline) -> None:
+    """A number with its interval; without a large figure where it may be zero."""
+    if not number.muted:
+        st.metric(number.name, number.value, number.beside or None, delta_color="off", delta_arrow="off",
+                  help=number.meaning, border=True, height="stretch")  # fmt: skip
+        return
+    with st.container(border=True, height="stretch", key="muted headline"):
+        st.markdown(f"{number.name}  \n:gray[{number.value}]", help=number.meaning)
+        st.caption(number.beside)
+
+
+def _differ(searched: SearchReport, result: Evaluation) -> str:
+    return why_different(searched, result, "Tune", "this page")
+
+
+def _unread(searched: SearchReport | None) -> str:
+    if searched is not None and decided_on_held_out(searched):
+        return ("documents that the diagnosis has not read; the search is of an older version, which decided on "
+                "windows of them whether to keep its scales.")  # fmt: skip
+    return "documents that neither the diagnosis nor the search has read, nor its decision whether to keep the scales."
+
+
+def _sentence(words: str) -> str:
+    return f"{words[:1].upper()}{words[1:]}." if words else ""

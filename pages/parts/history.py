@@ -19,6 +19,7 @@ from pages.parts.words import whole_setting_words
 from qroar_core.errors import QRoarError
 from qroar_core.figures import runs as drawn
 from qroar_core.models.loaded import LoadedModel
+from qroar_core.results.gap import tuned_share
 from qroar_core.runs.entry import Entry
 from qroar_core.runs.library import runs_root
 from qroar_core.runs.setting import Setting
@@ -28,7 +29,7 @@ COLUMNS = {
     "gain, nats": st.column_config.NumberColumn(format="%+.4f", help="Won back per token on held-out text"),
     "from": st.column_config.NumberColumn(format="%+.4f", help="Lower end of the gain's interval"),
     "to": st.column_config.NumberColumn(format="%+.4f", help="Upper end of the gain's interval"),
-    "gap recovered": st.column_config.NumberColumn(format="percent", help="Of what quantization costs in nats"),
+    "gap recovered": st.column_config.TextColumn(help="Of what quantization costs in nats, with its interval"),
 }
 BESIDE = {  # stage: what a run holds of it, one and several
     "league": ("league", "leagues"), "controls": ("controls", "sets of controls"),
@@ -94,7 +95,7 @@ def _table(entries: list[Entry], loaded: LoadedModel | None, setting: Setting | 
 
 def _line(entry: Entry, in_view: bool) -> dict:
     evaluation, kept = entry.evaluation(), entry.kept()
-    gain = evaluation.gain if evaluation else None
+    gain, share = (evaluation.gain, tuned_share(evaluation)) if evaluation else (None, None)
     return {
         "": "in view" if in_view else "",
         "run": entry.name,
@@ -104,7 +105,7 @@ def _line(entry: Entry, in_view: bool) -> dict:
         "significant": {None: "not evaluated", True: "yes", False: "no: keep identity"}[
             gain.significant if gain else None
         ],
-        "gap recovered": evaluation.gap_recovered if evaluation else None,
+        "gap recovered": share.words if share else None,
         "kept scales": "none yet" if kept is None else "identity" if _is_identity(kept.g) else "tuned",
         "date, UTC": f"{entry.date:%Y-%m-%d %H:%M}",
         "model": entry.model,

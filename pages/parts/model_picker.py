@@ -49,8 +49,8 @@ def welcome(now: Choice) -> None:
     with left.container(border=True, height="stretch"):
         st.subheader("In one click")
         demo_button(now, first=True)
-        st.caption("A small Llama (3.5 M parameters, trained to 256 tokens) that comes with this software, under "
-                   "4x YaRN with an int4 K cache: loss, repair and proof in about a minute on a laptop.")  # fmt: skip
+        st.caption("A small Llama (3.5 M parameters, trained to 256 tokens) that comes with this software, under 4x "
+                   "YaRN with an int4 K cache: loss, repair and evaluation in about a minute on a laptop.")  # fmt: skip
         if Path(LEARN).is_file() or (Path(__file__).parents[2] / LEARN).is_file():
             st.page_link(LEARN, label="No model needed: learn how it works, in six steps", icon=":material/school:")
     with right.container(border=True, height="stretch"):

@@ -7,6 +7,7 @@ import streamlit as st
 
 from pages.parts.show import picture
 from qroar_core.figures import league as drawn
+from qroar_core.results.gap import remedy_share
 from qroar_core.results.league import FREE, League
 
 
@@ -20,7 +21,8 @@ def ranked(result: League) -> None:
         st.markdown("#### The table")
         st.dataframe(_readable(result), hide_index=True, key="league", height="content")
         st.caption(f"The reference, unquantized, has PPL {result.reference_ppl:.3f}. Gap: the share of the NLL that "
-                   "quantization costs which a remedy wins back.")  # fmt: skip
+                   "quantization costs which a remedy wins back, with its interval; it may be zero where the gain is "
+                   "not significant.")  # fmt: skip
     with st.container(border=True):
         st.markdown("#### What does each ask of the runtime?")
         st.table(_asks(result))
@@ -29,15 +31,16 @@ def ranked(result: League) -> None:
 
 
 def _readable(result: League) -> pd.DataFrame:
+    shares = [remedy_share(result, row) for row in result.standings]
     rows = [
         {
             "remedy": row.name,
             "PPL": f"{row.ppl:.3f}",
-            "gap": "" if row.gap_recovered is None else f"{row.gap_recovered:.0%}",
+            "gap": share.words if share else "",
             "gain, nats": _with(row.gain, row.gain_low, row.gain_high),
             "band scales add": "exact no-op" if row.no_op else _with(row.added, row.added_low, row.added_high),
         }
-        for row in result.standings
+        for row, share in zip(result.standings, shares, strict=True)
     ]
     return pd.DataFrame(rows)
 

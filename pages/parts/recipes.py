@@ -24,7 +24,7 @@ def offered(
     }
     if outcome is None:
         return plain
-    verdict = f"On held-out text: {proof.sentence}." if proof else "Not evaluated yet on held-out text: see Evaluate."
+    verdict = f"In the evaluation: {proof.sentence}." if proof else "Not evaluated yet on held-out text: see Evaluate."
     found = {"tuned scales": (outcome.found, f"In the search: {outcome.report.reason}. {verdict}")}
     why = "From statistics alone, no search: a baseline."
     smooth = {"SmoothAttention": (outcome.smooth, why), "MAD clipping": (outcome.mad, why)}

@@ -141,7 +141,7 @@ def text_form() -> None:
     now = session.choice()
     fill("text", now.text, {"text": now.text})
     known = list(dict.fromkeys((*TEXT_WORDS, now.text)))
-    picked = st.selectbox("Texts, split by document into search, guard and proof", known, key="text",
+    picked = st.selectbox("Texts, split by document into search, decision and evaluation", known, key="text",
                           format_func=lambda name: TEXT_WORDS.get(name, name))  # fmt: skip
     if picked != now.text:
         session.choose(replace(now, text=picked))

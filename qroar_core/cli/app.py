@@ -88,7 +88,7 @@ def diagnose(options: dict) -> None:
 @app.command()
 @takes(MODEL, SETTING, BANDS, OUTLIERS, SEARCH, SHARED, OUT)
 def search(options: dict) -> None:
-    """Search band scales for W_Q and W_K; identity is kept unless held-out text proves the gain."""
+    """Search band scales for W_Q and W_K; identity is kept unless development text shows a gain."""
     from qroar_core.cli.searching import searched
 
     folder, texts = new_folder(options), documents(options)

@@ -31,9 +31,15 @@ def whole(loaded: LoadedModel, setting: Setting, texts: Texts, options: dict[str
         return
     if asked is not None and result.retrieved is not None:
         show.retrieval(result.retrieved, False)
+    from qroar_core.results.two_gains import kept_words, why_different
+
     if result.diagnosis.band_cost is None:
         from qroar_core.figures.picture import OLDER
 
         show.line(f"diagnosis.json: {OLDER}")
     show.line(result.report.verdict.reason)
+    show.line(f"in the search: {result.report.reason}")
+    for words in (kept_words, why_different):
+        if said := words(result.report, result.evaluation):
+            show.line(said)
     show.line(f"written to {folder.path}")

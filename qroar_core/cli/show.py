@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # a command that reads no model starts without torch
     from qroar_core.maths.rescale import Scales
     from qroar_core.models.loaded import LoadedModel
     from qroar_core.results import Evaluation, SearchReport
+    from qroar_core.results.gap import Share
     from qroar_core.results.league import League, Standing
     from qroar_core.results.prediction import Prediction, Rank
     from qroar_core.results.retrieval import Cell, Retrieval
@@ -126,13 +127,18 @@ def verification(checks: list[Check], as_json: bool) -> None:
 
 def evaluation(result: Evaluation, as_json: bool) -> None:
     """One row a condition and length, and the finding."""
+    from qroar_core.results.gap import tuned_share
+
     if as_json:
-        _print(result.model_dump(mode="json", exclude={"window_nll", "positions"}))
+        _print(result.model_dump(mode="json", exclude={"window_nll", "positions"}) | _gap_interval(tuned_share(result)))
         return
     rows = [[f"{r.length}", r.model, r.scales, f"{r.ppl:.3f}", f"{r.nll:.4f} ±{r.nll_se:.4f}", _shown(r.kl_mean, ".4f"),
              _shown(r.same_top1, ".1%")] for r in result.rows]  # fmt: skip
     _table(result.text, ["length", "model", "scales", "ppl", "nll ± se", "KL mean", "same top-1"], rows)
     line(result.sentence)
+    share = tuned_share(result)
+    if share is not None:
+        line(f"NLL gap won back: {share.words}")
     if result.attribution:
         a = result.attribution
         line(f"of which quantization repair {a.quantization_repair:+.4f} nats, retuning {a.retuning:+.4f} nats")
@@ -140,6 +146,11 @@ def evaluation(result: Evaluation, as_json: bool) -> None:
         line(result.gain_by_document.sentence)
     if result.rotation:
         line(result.rotation.sentence)
+
+
+def _gap_interval(share: Share | None) -> dict[str, float | None]:
+    low, high = (None, None) if share is None else (share.low, share.high)
+    return {"gap_recovered_low": low, "gap_recovered_high": high}
 
 
 def retrieval(result: Retrieval, as_json: bool) -> None:
@@ -178,16 +189,19 @@ def league(result: League, as_json: bool) -> None:
         return
     header = ["remedy", "ppl", "gap recovered", "gain, nats", "band scales add", "at run time", "change in the runtime"]
     reference = ["reference", f"{result.reference_ppl:.3f}", *[""] * 5]
-    _table(result.text, header, [reference, *(_league_row(row) for row in result.standings)])
+    _table(result.text, header, [reference, *(_league_row(result, row) for row in result.standings)])
     for sentence in result.sentences:
         line(sentence)
 
 
-def _league_row(row: Standing) -> list[str]:
-    share = "" if row.gap_recovered is None else f"{row.gap_recovered:.0%}"
+def _league_row(result: League, row: Standing) -> list[str]:
+    from qroar_core.results.gap import remedy_share
+
+    share = remedy_share(result, row)
     gain = "" if row.gain is None else _with(row.gain, row.gain_low, row.gain_high)
     added = "no-op" if row.no_op else "" if row.added is None else _with(row.added, row.added_low, row.added_high)
-    return [row.name, f"{row.ppl:.3f}", share, gain, added, row.about.run_time, row.about.runtime_change]
+    won = share.words if share else ""
+    return [row.name, f"{row.ppl:.3f}", won, gain, added, row.about.run_time, row.about.runtime_change]
 
 
 def prediction(result: Prediction, as_json: bool) -> None:

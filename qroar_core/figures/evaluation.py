@@ -233,18 +233,3 @@ def _faint(colour: str) -> str:
     """`#rrggbb` at a fifth of its strength."""
     red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
     return f"rgba({red},{green},{blue},0.2)"
-
-
-def headline(evaluation: Evaluation) -> list[tuple[str, str, str]]:
-    """(name, value, unit or meaning) of the few numbers to see first, at the longest length."""
-    longest = max(row.length for row in evaluation.rows)
-    ppl = {(row.model, row.scales): row.ppl for row in evaluation.rows if row.length == longest}
-    shown = [("reference", "identity"), ("quantized", "identity"), ("quantized", "tuned")]
-    numbers = [
-        (f"PPL, {NAMES[which][0]}", f"{ppl[which]:.3f}", f"perplexity at {longest} tokens")
-        for which in shown if which in ppl
-    ]  # fmt: skip
-    if evaluation.gap_recovered is not None:
-        meaning = "share of what quantization costs in nats that the scales win back"
-        numbers.append(("NLL gap won back", f"{evaluation.gap_recovered:.0%}", meaning))
-    return numbers

@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 
 from qroar_core.figures.evaluation import won_back
 from qroar_core.figures.picture import BLUE, GREEN, GREY, ORANGE, PINK, RED, SKY, Picture, framed
+from qroar_core.results.gap import remedy_share
 from qroar_core.results.league import League, Standing
 
 LOOKS = {  # (free of run-time cost, what is on top): name, colour, marker
@@ -24,15 +25,17 @@ ROW = 34  # pixels
 
 def table(league: League) -> pd.DataFrame:
     """One row a remedy; the plain quantizer has no gain over itself."""
-    return pd.DataFrame([_line(row) for row in league.standings])
+    return pd.DataFrame([_line(league, row) for row in league.standings])
 
 
-def _line(row: Standing) -> dict:
+def _line(league: League, row: Standing) -> dict:
+    share = remedy_share(league, row)
     return {
         "remedy": row.name, "acts on": row.about.group, "ppl": row.ppl, "nll": row.nll, "nll_se": row.nll_se,
-        "gap_recovered": row.gap_recovered, "gain_nats": row.gain, "gain_low": row.gain_low,
-        "gain_high": row.gain_high, "band_scales_add": row.added, "added_low": row.added_low,
-        "added_high": row.added_high, "at run time": row.about.run_time,
+        "gap_recovered": row.gap_recovered, "gap_low": share and share.low, "gap_high": share and share.high,
+        "gain_nats": row.gain, "gain_low": row.gain_low, "gain_high": row.gain_high,
+        "band_scales_add": row.added, "added_low": row.added_low, "added_high": row.added_high,
+        "at run time": row.about.run_time,
         "change in the runtime": row.about.runtime_change, "source": row.about.source,
         "band scales": row.no_op,
     }  # fmt: skip
@@ -48,7 +51,7 @@ def gains(league: League) -> Picture | None:
     for look, (name, colour, symbol) in LOOKS.items():
         mine = [row for row in rows if (row.about.free, row.top) == look]
         if mine:
-            figure.add_scatter(**_points(mine, colour, symbol), name=name)
+            figure.add_scatter(**_points(league, mine, colour, symbol), name=name)
     framed(figure, "nats per token won back (right of 0 is better)", "", height=150 + ROW * len(rows))
     figure.update_yaxes(categoryorder="array", categoryarray=order[::-1], automargin=True)
     figure.add_vline(x=0, line={"color": GREY, "width": 1})
@@ -66,9 +69,10 @@ def gains(league: League) -> Picture | None:
     )
 
 
-def _points(rows: Sequence[Standing], colour: str, symbol: str) -> dict:
+def _points(league: League, rows: Sequence[Standing], colour: str, symbol: str) -> dict:
     bars = [(row.gain or 0.0, row.gain_low or 0.0, row.gain_high or 0.0) for row in rows]
-    shares = ["" if row.gap_recovered is None else f"<br>{row.gap_recovered:.0%} of the gap" for row in rows]
+    known = [remedy_share(league, row) for row in rows]
+    shares = ["" if share is None else f"<br>share of the gap: {share.words}" for share in known]
     return {
         "x": [mean for mean, _, _ in bars], "y": [row.name for row in rows], "mode": "markers",
         "marker": {"color": colour, "symbol": symbol, "size": 11},

@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 from qroar_core.figures.picture import BLUE, COLOURS, GREY, Picture, framed
 from qroar_core.figures.scales import table_of
 from qroar_core.results import Evaluation, ScalesFile
+from qroar_core.results.gap import tuned_share
 
 MOST = len(COLOURS)  # runs in one picture; more have no colour of their own
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "star", "cross")
@@ -20,13 +21,14 @@ def gains(runs: Sequence[tuple[str, Evaluation]]) -> Picture | None:
     """The paired gain of every run with its interval, best first. None when no run has one."""
     lines = []
     for name, evaluation in runs:
-        gain = evaluation.gain
+        gain, share = evaluation.gain, tuned_share(evaluation)
         if gain is not None:
             lines.append((name, gain.delta_nll, gain.ci_low, gain.ci_high, gain.significant, gain.length, gain.windows,
-                          evaluation.gap_recovered))  # fmt: skip
+                          evaluation.gap_recovered, share and share.low, share and share.high))  # fmt: skip
     if not lines:
         return None
-    columns = ["run", "gain_nats", "ci_low", "ci_high", "significant", "length", "windows", "gap_recovered"]
+    columns = ["run", "gain_nats", "ci_low", "ci_high", "significant", "length", "windows", "gap_recovered",
+               "gap_low", "gap_high"]  # fmt: skip
     table = pd.DataFrame(lines, columns=columns).sort_values("gain_nats", ascending=False, ignore_index=True)
     figure = go.Figure(
         go.Scatter(

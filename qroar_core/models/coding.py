@@ -66,13 +66,13 @@ def bytes_a_token(tokenizer: Any, document: LargeDocument) -> float:
 
 
 def excerpt(tokenizer: Any, document: LargeDocument, first: int, last: int, share: float,
-            tokens: int) -> tuple[Tensor, int, bool]:  # fmt: skip
+            tokens: int) -> tuple[Tensor, int, int, bool]:  # fmt: skip
     """`tokens` tokens in a row from between two bytes of a large document.
 
     Args:
         share: where, 0 at the first byte and 1 at the last place that has room.
     Returns:
-        ids (tokens,), the byte the excerpt was read from, and whether its line ends were changed.
+        ids (tokens,), the bytes the excerpt was read from and up to, and whether its line ends were changed.
     Raises:
         BadText: fewer tokens between the two bytes.
     """
@@ -85,7 +85,7 @@ def excerpt(tokenizer: Any, document: LargeDocument, first: int, last: int, shar
             text = _from_a_start(text)
         ids = _ids(tokenizer, text, document.name)[EDGE:-EDGE]
         if len(ids) >= tokens:
-            return ids[:tokens], at, changed
+            return ids[:tokens], at, stop, changed
         if stop - at >= last - first:
             raise BadText(
                 f"bytes {first} to {last} hold {len(ids)} tokens, one window needs {tokens}", where=document.name,

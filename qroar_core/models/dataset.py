@@ -1,8 +1,9 @@
 """Texts by name: one field of a dataset, read with Hugging Face's `datasets` library, which is an optional extra.
 
 NAME is a dataset of the hub, a local folder, or a JSONL, CSV or parquet file. Every row is a document. Rows are read in
-order until `MOST` characters are there; the result's label says how many. Which part of the work a document serves
-(search, guard, proof) follows from its place among the different documents read, so that no two parts share a text.
+order until `MOST` characters are there; the result's label says how many. What a document is for follows from its place
+among the different documents read, so that no two parts share a text. Of eight, three are for diagnosis and search, two
+for the guard and the decision whether scales are kept, and three are read by evaluation and the tests beside it alone.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ OPTION = "--dataset"
 MOST = 32 * 2**20  # characters of documents that are read
 READERS = {".jsonl": ("json", {}), ".ndjson": ("json", {}), ".json": ("json", {}), ".csv": ("csv", {}),
            ".tsv": ("csv", {"delimiter": "\t"}), ".parquet": ("parquet", {}), ".txt": ("text", {})}  # fmt: skip
-TURN = ("heldout", "calibration", "development", "heldout", "calibration", "heldout", "calibration", "heldout")
+TURN = ("heldout", "calibration", "development", "heldout", "calibration", "development", "calibration", "heldout")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,7 +1,7 @@
 """Texts as token windows: which documents, which positions, always the same for the same seed.
 
-A window never crosses a document. The embedded texts are split by document into calibration
-(search), development (guard) and heldout (proof): no split has seen another's documents.
+A window never crosses a document. The embedded texts are split by document: scales are searched on calibration, kept
+or not by what they do on development, and reported on heldout. No split has another's documents.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,9 @@ import torch
 from torch import Tensor
 
 from qroar_core.errors import BadText
-from qroar_core.models.coding import encode, excerpt, rows_held, tokens_held
+from qroar_core.models.coding import encode, excerpt
 from qroar_core.models.opening import opening
+from qroar_core.models.stretches import Span, Stretch, stretches
 from qroar_core.models.text_files import ENDS, AnyDocument, Document, LargeDocument, open_text, read_text, thirds
 from qroar_core.specs import Bos
 
@@ -40,6 +42,7 @@ __all__ = [
     "Windows",
     "bos_of",
     "encode",
+    "longest_held",
     "open_text",
     "read_text",
     "split",
@@ -54,7 +57,8 @@ class Windows:
     """Equal-length token windows, ids (count, length) int64, with the document and offset of each.
 
     The first `opening` tokens of every window are what stands before a text (BOS), the others are the text's. Offsets
-    are tokens of the document, or bytes of a large one (`unit`). `asked` is how many windows were wanted.
+    are tokens of the document, or bytes of a large one (`unit`), and so is where each window ends. `asked` is how many
+    windows were wanted.
     """
 
     ids: Tensor
@@ -63,6 +67,7 @@ class Windows:
     asked: int = 0
     notes: tuple[str, ...] = ()
     unit: str = "token"
+    ends: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return self.ids.shape[0]
@@ -71,6 +76,11 @@ class Windows:
     def documents(self) -> list[str]:
         """The document of each window."""
         return [name for name, _ in self.origin]
+
+    @property
+    def spans(self) -> list[Span]:
+        """What was read of the documents."""
+        return [(name, at, end) for (name, at), end in zip(self.origin, self.ends, strict=True)]
 
     @property
     def digest(self) -> str:
@@ -110,10 +120,21 @@ def split(name: str, collection: str = "messages", bos: Bos = "auto") -> list[Do
     return [replace(document, bos=bos) for document in found]
 
 
-def windows_held(tokenizer: Any, documents: Documents, length: int) -> int:
-    """How many windows of `length` tokens the documents hold."""
+def windows_held(tokenizer: Any, documents: Documents, length: int, apart_from: Windows | None = None) -> int:
+    """How many windows of `length` tokens the documents hold; none that overlaps one of `apart_from`."""
     own = length - len(opening(tokenizer, bos_of(documents)))
-    return sum(rows_held(tokenizer, document, own) for document in documents)
+    return sum(stretch.rows(tokenizer, own) for stretch in chain(*_free(tokenizer, documents, apart_from)))
+
+
+def longest_held(tokenizer: Any, documents: Documents, most: int, count: int, apart_from: Windows | None = None) -> int:
+    """The most tokens, up to `most`, that `count` windows of the documents may each have; 0 where there are none."""
+    fits, none = len(opening(tokenizer, bos_of(documents))), most + 1
+    least = fits
+    while none - fits > 1:
+        tried = most if none > most else (fits + none) // 2  # `most` itself is what is mostly there
+        enough = windows_held(tokenizer, documents, tried, apart_from) >= count
+        fits, none = (tried, none) if enough else (fits, tried)
+    return fits if fits > least else 0
 
 
 def bos_of(documents: Documents) -> Bos:
@@ -122,20 +143,22 @@ def bos_of(documents: Documents) -> Bos:
 
 
 def windows(tokenizer: Any, documents: Documents, length: int, count: int, seed: int = 0, *,
-            fewer: bool = False, least: int = 1) -> Windows:  # fmt: skip
+            fewer: bool = False, least: int = 1, apart_from: Windows | None = None) -> Windows:  # fmt: skip
     """`count` windows of `length` tokens, spread over documents first and then within them.
 
     Windows of one document do not overlap. The seed moves their offsets.
 
     Args:
         fewer: nobody asked for just `count`: where the documents hold fewer, take those, but at least `least`.
+        apart_from: windows of these documents that none of the new ones may overlap.
     Raises:
         BadText: the documents hold fewer windows than asked, or none.
     """
     start = opening(tokenizer, bos_of(documents))
     own = length - len(start)  # tokens of the text in a window
-    room = [rows_held(tokenizer, document, own) for document in documents]
-    longest = max((tokens_held(tokenizer, document) for document in documents), default=0) + len(start)
+    free = _free(tokenizer, documents, apart_from)
+    room = [sum(stretch.rows(tokenizer, own) for stretch in of) for of in free]
+    longest = max((stretch.tokens(tokenizer) for stretch in chain(*free)), default=0) + len(start)
     _require_room(documents, longest, sum(room), length, least if fewer else count, fewer)
     wanted = min(count, sum(room)) if fewer else count
     shares = [0] * len(documents)  # round robin over the documents that still have room
@@ -146,27 +169,46 @@ def windows(tokenizer: Any, documents: Documents, length: int, count: int, seed:
     generator = torch.Generator().manual_seed(seed)
     pieces: list[Tensor] = []
     origin: list[tuple[str, int]] = []
+    ends: list[int] = []
     notes = [start.said()]
-    for document, share in zip(documents, shares, strict=True):
+    for stretch, share in chain(*(_dealt(tokenizer, of, own, share) for of, share in zip(free, shares, strict=True))):
+        document = stretch.document
         gaps = torch.rand(share + 1, generator=generator) if share else torch.empty(0)
         if isinstance(document, LargeDocument):
-            for j in range(share):  # one in each of as many stretches
-                first, last = (document.first + len(document) * k // share for k in (j, j + 1))
-                ids, at, changed = excerpt(tokenizer, document, first, last, float(gaps[j]), own)
+            for j in range(share):  # one in each of as many parts
+                first, last = (stretch.first + (stretch.last - stretch.first) * k // share for k in (j, j + 1))
+                ids, at, end, changed = excerpt(tokenizer, document, first, last, float(gaps[j]), own)
                 pieces.append(ids)
                 origin.append((document.name, at))
+                ends.append(end)
                 notes += [PIECES, ENDS * changed]
         elif share:
-            coded = encode(tokenizer, document)
+            coded = encode(tokenizer, document)[stretch.first : stretch.last]
             offsets = (gaps.cumsum(0)[:-1] / gaps.sum() * (len(coded) - share * own)).long()
             for j in range(share):
                 at = j * own + int(offsets[j])
                 pieces.append(coded[at : at + own])
-                origin.append((document.name, at))
+                origin.append((document.name, stretch.first + at))
+                ends.append(stretch.first + at + own)
             notes.append(document.note)
     said = tuple(dict.fromkeys(note for note in notes if note))
     unit = "byte" if PIECES in said else "token"
-    return Windows(start.before(torch.stack(pieces)), tuple(origin), len(start), count, said, unit)
+    return Windows(start.before(torch.stack(pieces)), tuple(origin), len(start), count, said, unit, tuple(ends))
+
+
+def _free(tokenizer: Any, documents: Documents, apart_from: Windows | None) -> list[list[Stretch]]:
+    """What is not read yet of each document."""
+    read = apart_from.spans if apart_from is not None else ()
+    return [stretches(tokenizer, document, read) for document in documents]
+
+
+def _dealt(tokenizer: Any, free: list[Stretch], own: int, share: int) -> list[tuple[Stretch, int]]:
+    """`share` windows of one document over its stretches: each takes what it holds, the first ones first."""
+    dealt = []
+    for stretch in free:
+        dealt.append((stretch, min(share, stretch.rows(tokenizer, own))))
+        share -= dealt[-1][1]
+    return dealt
 
 
 def _require_room(documents: Documents, longest: int, held: int, length: int, count: int, fewer: bool) -> None:

@@ -107,10 +107,11 @@ def read_text(path: Path | str) -> Document:
 def thirds(document: AnyDocument) -> dict[str, list[AnyDocument]]:
     """A user's single text cut into calibration, development and heldout parts, in reading order.
 
-    Half the text proves the gain, the other half is for search and guard.
+    Three eighths to diagnose and search on, two eighths for the guard and the decision whether scales are kept, three
+    eighths that only evaluation and the tests beside it read.
     """
     n = len(document) if isinstance(document, LargeDocument) else len(document.text)
-    cuts = {"calibration": (0, 3 * n // 8), "development": (3 * n // 8, n // 2), "heldout": (n // 2, n)}
+    cuts = {"calibration": (0, 3 * n // 8), "development": (3 * n // 8, 5 * n // 8), "heldout": (5 * n // 8, n)}
     return {name: [_part(document, a, b)] for name, (a, b) in cuts.items()}
 
 

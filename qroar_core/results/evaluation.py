@@ -128,3 +128,8 @@ class Evaluation(Result):
     rotation: RotationFinding | None = None
     documents: list[str] = []  # of each window
     gain_by_document: DocumentGain | None = None  # None with fewer than three documents
+
+    @property
+    def targets(self) -> int:
+        """Tokens scored of each window, or of each text where windows slided."""
+        return self.rows[-1].tokens // self.gain.windows if self.gain is not None and self.rows else 0

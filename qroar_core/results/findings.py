@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from qroar_core.results.evaluation import Attribution, DocumentGain, Gain, PositionCurve, RotationFinding
+from qroar_core.results.gap import Share, share_of_gap
 from qroar_core.results.intervals import NO_GAIN, Interval, clustered_interval, paired_interval
 
 Means = dict[str, list[float]]  # "model/scales" -> mean NLL of each window, nats
 
 
-def findings(nll: Means, length: int, confidence: float, documents: Sequence[str] = ()) -> dict:
+def findings(nll: Means, length: int, confidence: float, documents: Sequence[str] = (), where: str = "") -> dict:
     """The finding fields of an `Evaluation` from the longest length's window means.
 
     Args:
         documents: the document of each window; empty: not known.
+        where: documents, windows and scored tokens in words; empty: only the length is said.
     """
+    where = f"on {where}" if where else f"at {length} tokens"
     before, ref = nll.get("quantized/identity"), nll["reference/identity"]
     tuned, ref_tuned = nll.get("quantized/tuned"), nll.get("reference/tuned")
     out: dict = {"gain": None, "attribution": None, "gap_recovered": None}
@@ -30,7 +33,7 @@ def findings(nll: Means, length: int, confidence: float, documents: Sequence[str
     out["rotation"] = rotation(nll, gap, length, confidence)
     if tuned is None or ref_tuned is None:
         return out | {
-            "sentence": f"quantization costs {gap.mean:+.4f} nats per token at {length} tokens; nothing tuned"
+            "sentence": f"quantization costs {gap.mean:+.4f} nats per token {where}; nothing tuned"
         }
     gain = paired_interval(before, tuned, confidence)
     retuning = paired_interval(ref, ref_tuned, confidence)
@@ -41,6 +44,7 @@ def findings(nll: Means, length: int, confidence: float, documents: Sequence[str
     )
     significant = gain.low > 0
     recovered = gain.mean / gap.mean if gap.low > 0 else None
+    share = None if recovered is None else Share(recovered, share_of_gap(before, tuned, ref, confidence), significant)
     return out | {
         "gain": Gain(
             length=length, delta_nll=gain.mean, ci_low=gain.low, ci_high=gain.high, significant=significant,
@@ -53,7 +57,7 @@ def findings(nll: Means, length: int, confidence: float, documents: Sequence[str
         ),
         "gain_by_document": by_document(before, tuned, documents, confidence) if documents else None,
         "gap_recovered": recovered,
-        "sentence": _gain_sentence(significant, gain, recovered, length),
+        "sentence": _gain_sentence(significant, gain, share, where),
     }  # fmt: skip
 
 
@@ -136,9 +140,8 @@ def _measured(interval: Interval) -> str:
     return f"{interval.mean:+.4f} nats [{interval.low:+.4f}, {interval.high:+.4f}]"
 
 
-def _gain_sentence(significant: bool, gain: Interval, recovered: float | None, length: int) -> str:
-    interval = f"{_measured(gain)} at {length} tokens"
+def _gain_sentence(significant: bool, gain: Interval, share: Share | None, where: str) -> str:
     if not significant:
-        return f"{NO_GAIN} ({interval})"
-    share = "" if recovered is None else f", {recovered:.0%} of what quantization lost"
-    return f"significant gain: {interval}{share}"
+        return f"{NO_GAIN} ({_measured(gain)} {where})"
+    lost = "" if share is None else f", {share.measured} of what quantization lost,"
+    return f"significant gain: {_measured(gain)}{lost} {where}"

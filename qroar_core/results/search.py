@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from qroar_core.result import Result, Unbounded
+from qroar_core.results.decision import Decision
 
 
 class Verdict(Result):
@@ -45,3 +46,9 @@ class SearchReport(Result):
     text: str  # windows used: split, count, length, digest
     chosen: Literal["found", "identity"]
     reason: str  # why this was chosen, one sentence
+    decision: Decision | None = None  # the gain that decided; None where none was measured, and in older runs
+
+    @property
+    def cancelled(self) -> bool:
+        """True where the search was cancelled before its gain was measured."""
+        return self.reason.startswith("cancelled")

@@ -161,7 +161,7 @@ def _filler(tokenizer: Any, documents: Documents, draw: random.Random, room: int
     for _ in range(DRAWS):
         document = draw.choice(fitting)
         if isinstance(document, LargeDocument):
-            ids, at, _ = excerpt(tokenizer, document, document.first, document.last, draw.random(), room + BEFORE)
+            ids, at, _, _ = excerpt(tokenizer, document, document.first, document.last, draw.random(), room + BEFORE)
             start, where = BEFORE, f"from byte {at}"
         else:
             ids = encode(tokenizer, document, inside=True)

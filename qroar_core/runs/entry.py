@@ -78,7 +78,7 @@ class Entry:
         return self._read("scales_found.json", ScalesFile)
 
     def kept(self) -> ScalesFile | None:
-        """The scales worth keeping: identity where nothing was proven."""
+        """The scales worth keeping: identity where decision or evaluation show no gain."""
         return self._read("scales.json", ScalesFile)
 
     def beside(self) -> dict[str, set[str]]:

@@ -32,7 +32,7 @@ SEARCHED = {"scales_found.json": "found", "scales_smooth_attention.json": "smoot
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Run:
-    """What a finished run holds; `kept` is identity unless the gain on held-out text was significant."""
+    """What a finished run holds; `kept` is identity unless decision and evaluation both show a gain."""
 
     diagnosis: Diagnosis
     report: SearchReport
@@ -146,7 +146,10 @@ def load_search(path: Path, read: Callable[[Path], Scales]) -> SearchOutcome | N
 
 def settle(folder: RunFolder, loaded: LoadedModel, setting: Setting, outcome: SearchOutcome,
            evaluation: Evaluation) -> Scales:  # fmt: skip
-    """The scales worth keeping, in scales.json: what was found, or identity where nothing was proven."""
+    """The scales worth keeping, in scales.json: what was found, or identity.
+
+    The search decides, on development text. Held-out text only reports, and takes back what shows no gain there.
+    """
     good = outcome.report.chosen == "found" and (evaluation.gain is None or evaluation.gain.significant)
     kept = outcome.found if good else _identity_like(outcome.found)
     if not (folder.path / "scales.json").is_file():

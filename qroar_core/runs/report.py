@@ -18,7 +18,9 @@ from qroar_core.figures import Picture, continuations, quality, retrieval
 from qroar_core.figures.gallery import gallery
 from qroar_core.figures.nulls import null_table
 from qroar_core.results import Continuations, Diagnosis, Evaluation, Manifest, ScalesFile, SearchReport
+from qroar_core.results.gap import tuned_share
 from qroar_core.results.retrieval import Retrieval
+from qroar_core.results.two_gains import kept_words, why_different
 
 STYLE = """
 :root { color-scheme: light dark; }
@@ -79,7 +81,8 @@ def report_html(manifest: Manifest, diagnosis: Diagnosis, search: SearchReport, 
 <h1>Q-ROAR on {name}</h1>
 <p class="finding">{_text(_sentence(evaluation.sentence))}</p>
 <p>{_text(search.verdict.reason)}</p>
-<p>In the search, before this evaluation: {_text(search.reason.rstrip("."))}.</p>{turned}
+<p>In the search, before this evaluation: {_text(search.reason.rstrip("."))}.</p>
+{_two_gains(search, evaluation)}{turned}
 <p>Repeat it: <code>{_text(manifest.command)}</code>.{missing}</p>
 <nav>{links}</nav>
 {body}
@@ -88,6 +91,14 @@ def report_html(manifest: Manifest, diagnosis: Diagnosis, search: SearchReport, 
 <pre>{_text(json.dumps(manifest.model_dump(exclude={"versions"}), indent=1))}</pre>
 </body></html>
 """
+
+
+def _two_gains(search: SearchReport, evaluation: Evaluation) -> str:
+    """Which scales are kept, why the two gains differ, and the share of the gap; what there is of it."""
+    share = tuned_share(evaluation)
+    said = [kept_words(search, evaluation), why_different(search, evaluation),
+            f"NLL gap won back: {share.words}" if share else ""]  # fmt: skip
+    return "".join(f"<p>{_text(_sentence(words))}</p>" for words in said if words)
 
 
 def _figure(picture: Picture) -> str:

@@ -1,4 +1,4 @@
-"""The course of one search: begin, read, descend, guard, prove; and what a cancelled one has by then."""
+"""The course of one search: begin, read, descend, guard, decide; and what a cancelled one has by then."""
 
 from __future__ import annotations
 
@@ -19,21 +19,23 @@ from qroar_core.models.score import forward_seconds
 from qroar_core.models.text import Windows
 from qroar_core.progress import OnStep, Step
 from qroar_core.results import Diagnosis, SearchReport
+from qroar_core.results.decision import Decision
 from qroar_core.results.intervals import NO_GAIN
 from qroar_core.results.search import Candidate
 from qroar_core.searching import telling
+from qroar_core.searching.decision import TooLittleText, decide
 from qroar_core.searching.descent import AdamState, Descent
 from qroar_core.searching.frame import Frame
 from qroar_core.searching.full import FullObjective
 from qroar_core.searching.methods import METHODS
 from qroar_core.searching.outcome import SearchOutcome
-from qroar_core.searching.proof import Bench, guarded, proven
+from qroar_core.searching.proof import Bench, guarded
 from qroar_core.searching.sharing import tries_of
 from qroar_core.searching.shrinking import pull
 from qroar_core.searching.whole import WORDS, Whole, descend, require_seen, settled, whole
 
-GUARD_WINDOWS, PROOF_WINDOWS = 4, 8
-CANCELLED = "cancelled: not proven on held-out text"
+GUARD_WINDOWS = 4
+CANCELLED = "cancelled before its gain was measured on development text"
 
 
 class Course:
@@ -68,11 +70,12 @@ class Course:
             found, guard = self.guard(searched)
             if not torch.equal(found.point, searched.point):
                 after = value(found.point.float())
-            kept, reason = self.prove(found)
+            kept, reason, decision = self.decide(found)
         except Cancelled as stop:
             raise Cancelled(stop.where, partial=self.partial()) from stop
         idle = (self.idle + self.bare()) / 2
         report = self.told(before, after, guard, "identity" if kept.is_identity else "found", reason, idle)
+        report = report.model_copy(update={"decision": decision})
         return self.made(found, kept, report)
 
     def bare(self) -> float:
@@ -147,19 +150,20 @@ class Course:
             sentence += f", on {text.counted}"
         return (kept if kept is not None else frame.none), sentence
 
-    def prove(self, found: Scales) -> tuple[Scales, str]:
-        """Keep `found` only if held-out text says so."""
+    def decide(self, found: Scales) -> tuple[Scales, str, Decision | None]:
+        """Keep `found` only if development text that the search has not read shows a gain."""
         if found.is_identity:
-            return self.frame.none, f"{NO_GAIN}, the search found nothing better or the guard rejected it"
-        heldout = self.frame.heldout(PROOF_WINDOWS)
-        gain = proven(self.bench, found, heldout.ids)
-        measured = f"{gain.mean:+.4f} nats [{gain.low:+.4f}, {gain.high:+.4f}] on {heldout.counted_as('held-out')}"
-        if gain.low > 0:
-            return found, f"significant gain: {measured}"
-        return self.frame.none, f"{NO_GAIN} ({measured})"
+            return self.frame.none, f"{NO_GAIN}, the search found nothing better or the guard rejected it", None
+        try:
+            decision = decide(self.bench, self.frame, found)
+        except TooLittleText as problem:
+            return self.frame.none, f"not decided: keep identity, {problem.what}", None
+        if decision.significant:
+            return found, f"significant gain: {decision.measured}", decision
+        return self.frame.none, f"{NO_GAIN} ({decision.measured})", decision
 
     def partial(self) -> SearchOutcome | None:
-        """What a cancelled search has by now: the best exact candidate, unguarded and unproven."""
+        """What a cancelled search has by now: the best exact candidate, unguarded and undecided."""
         objective, state = "cached", self.descent.state if self.descent is not None else None
         if self.whole is not None and self.whole.started:
             objective, state = self.spec.objective, settled(self.whole)

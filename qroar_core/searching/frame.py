@@ -69,10 +69,9 @@ class Frame:
         """True when no q or k is read rounded, so that the cached objective sees nothing."""
         return self.quant.qk is None and (self.quant.k is None or self.all_exact)
 
-    def read(self, split: str, length: int, count: int, *, fewer: bool = False, least: int = 1) -> Windows:
+    def read(self, split: str, length: int, count: int, *, fewer: bool = False) -> Windows:
         """Windows of one split; `fewer`: as many of them as the text holds."""
-        return windows(self.loaded.tokenizer, self.texts[split], length, count, self.spec.seed, fewer=fewer,
-                       least=least)  # fmt: skip
+        return windows(self.loaded.tokenizer, self.texts[split], length, count, self.spec.seed, fewer=fewer)
 
     def windows(self, split: str, length: int, count: int, *, fewer: bool = False) -> Tensor:
         """Token windows of one split, (count, length)."""
@@ -86,9 +85,9 @@ class Frame:
         """What the full objective reads."""
         return self.read("development", self.length, min(2, self.spec.windows), fewer=True)
 
-    def heldout(self, most: int) -> Windows:
-        """Windows of the searched length to prove a gain on: as many as the text holds, 2 to `most`."""
-        return self.read("heldout", self.length, most, fewer=True, least=2)
+    def objective_read(self) -> Windows | None:
+        """Development text that the objective has read, and that must not decide; None where it reads none of it."""
+        return self.development() if self.spec.objective == "full" else None
 
     def scales(self, point: Tensor) -> Scales:
         """log2 g (layers, kv, bands), and the angles of the pairs behind it where they are searched, as Scales."""

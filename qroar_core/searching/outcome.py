@@ -12,7 +12,7 @@ from qroar_core.searching.descent import AdamState
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SearchOutcome:
-    """`kept` is `found` only where the gain was proven; `smooth` and `mad` are the statistics-only baselines.
+    """`kept` is `found` only where development text shows a gain; `smooth` and `mad` are the statistics-only baselines.
 
     `state` is where the gradient method stood when it was cancelled, so that it can go on exactly there.
     """

@@ -1,4 +1,4 @@
-"""After the search: the short-context guard, and the gain on text the search never saw."""
+"""After the search: a model under one setting to measure scales on, and the short-context guard."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.measure import measure
 from qroar_core.models.stream import Condition
 from qroar_core.progress import OnStep
-from qroar_core.results.intervals import Interval, paired_interval
+from qroar_core.results.intervals import paired_interval
 from qroar_core.specs import QuantSpec, RopeSpec
 
 
@@ -48,9 +48,3 @@ def guarded(bench: Bench, scales: Scales, short: Tensor, tau: float) -> tuple[Sc
         if cost <= tau:
             return tried, f"{words}costs {cost:+.4f} nats at {short.shape[1]} tokens, allowed {tau}"
     return None, f"costs {cost:+.4f} nats at {short.shape[1]} tokens even quartered, allowed {tau}: rejected"
-
-
-def proven(bench: Bench, scales: Scales, heldout: Tensor) -> Interval:
-    """Paired interval of the gain (identity minus scales) on held-out windows, nats per token."""
-    before = bench.nll(heldout, None, "proof: identity")
-    return paired_interval(before, bench.nll(heldout, scales, "proof: tuned"))

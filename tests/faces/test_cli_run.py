@@ -15,6 +15,10 @@ from test_cli import FILES, leftovers, printed, refused, stopping
 
 from qroar_core.__main__ import main
 from qroar_core.cli import show
+from qroar_core.models.scales_file import from_file
+from qroar_core.models.text import split, windows
+from qroar_core.searching.proof import Bench
+from qroar_core.specs import QuantizerSpec, QuantSpec, RopeSpec
 
 pytestmark = pytest.mark.slow
 
@@ -138,6 +142,30 @@ def test_evaluation_json_has_the_contracts_fields_and_adds_up(finished):
     assert cause["retuning"] == pytest.approx(reference - tuned, abs=1e-4)
     if found["gap_recovered"] is not None:
         assert found["gap_recovered"] == pytest.approx((before - after) / (before - reference), rel=1e-2, abs=1e-3)
+
+
+def test_the_decision_is_the_gain_on_development_windows(finished, demo):
+    said = read(finished, "search.json")["decision"]
+    ids = windows(demo.tokenizer, split("development"), 256, 8).ids
+    bench = Bench(demo, RopeSpec("yarn", 4.0), QuantSpec(k=QuantizerSpec(3)), lambda step: None)
+    scales = from_file(finished / "scales_found.json", demo)[0]
+    gains = torch.tensor(bench.nll(ids, None, "")) - torch.tensor(bench.nll(ids, scales, ""))
+    reach = 2.364624 * float(gains.double().std()) / 8**0.5  # Student's t, 7 degrees of freedom
+    mean = float(gains.double().mean())
+    found = (said["gain"], said["low"], said["high"])
+    assert found == pytest.approx((mean, mean - reach, mean + reach), abs=1e-5)
+    assert (said["windows"], said["length"], said["targets"]) == (8, 256, 255)
+    assert (read(finished, "search.json")["chosen"] == "found") == (said["low"] > 0)
+
+
+def test_a_run_prints_which_scales_are_kept_and_why_the_two_gains_differ(finished, ready, capfd):
+    out = printed(capfd, *small(finished))
+    said, gain = read(finished, "search.json"), read(finished, "evaluation.json")["gain"]["delta_nll"]
+    assert f"in the search: {said['reason']}\n" in out
+    assert "\nkept: " in out
+    there, here = f"the search's {said['decision']['gain']:+.4f} nats", f"this evaluation's {gain:+.4f} nats"
+    assert f"{there} and {here} for the same scales differ because" in out
+    assert "the search's on 8 development windows of 256 tokens, every token but the first scored; this eval" in out
 
 
 def test_identity_is_kept_exactly_when_nothing_was_proven(finished):

@@ -46,7 +46,7 @@ def evaluation(capfd, *arguments):
 
 
 def test_windows_that_nobody_asked_for_are_as_many_as_the_text_holds(capfd, text):
-    path = text(3000)  # its held-out half has about 500 tokens, the default is 16 windows
+    path = text(3000)  # its held-out part has about 400 tokens, the default is 16 windows
     said = evaluation(capfd, "demo", "--text", path)["text"]
     held = int(said.split()[0])
     assert 4 <= held < 16

@@ -3,6 +3,8 @@
 import json
 import math
 import threading
+from dataclasses import replace
+from pathlib import Path
 
 import planted
 import pytest
@@ -10,7 +12,7 @@ from visitor import button, clicked, go, texts, titles
 
 from qroar_core.errors import BadText
 from qroar_core.progress import Step
-from qroar_core.results import Continuations
+from qroar_core.results import Continuations, SearchReport
 from qroar_core.results.continuations import Continuation
 
 pytestmark = pytest.mark.slow
@@ -84,6 +86,52 @@ def test_an_insignificant_gain_is_said_plainly(loaded_app, stages):
     evaluated(loaded_app)
     assert loaded_app.warning[0].value.startswith("**No significant gain: keep identity")
     assert not loaded_app.success
+
+
+def test_a_share_that_may_be_zero_is_grey_and_no_large_figure(loaded_app, stages):
+    stages.patch(stages.evaluate, "run", lambda *a, **kw: planted.scattered())
+    evaluated(loaded_app)
+    assert [m.label for m in loaded_app.metric] == ["PPL, reference", "PPL, quantized", "PPL, quantized, tuned"]
+    assert "NLL gap won back  \n:gray[not significant]" in texts(loaded_app)
+    assert "45% [-54%, 144%]" in texts(loaded_app)
+
+
+def test_a_share_that_is_significant_stands_with_its_interval(loaded_app):
+    evaluated(loaded_app)
+    gap = loaded_app.metric[-1]
+    assert (gap.label, gap.value, gap.delta) == ("NLL gap won back", "50%", "[50%, 50%]")
+    assert "not significant" not in texts(loaded_app)
+
+
+def search_saying(stages, report):
+    """The fake search, with this report."""
+    run = stages.search.run
+    stages.patch(stages.search, "run", lambda *a, **kw: replace(run(*a, **kw), report=report))
+
+
+def test_both_gains_say_what_they_are_measured_on_and_why_they_differ(loaded_app, stages):
+    search_saying(stages, planted.report().model_copy(update={"decision": planted.decision()}))
+    tuned(loaded_app)
+    clicked(loaded_app, "Evaluate")
+    said = texts(loaded_app)
+    assert "documents that neither the diagnosis nor the search has read, nor its decision whether to keep" in said
+    assert "Kept: the scales found, as the search decided on development text;" in said
+    assert (
+        "Tune's +0.0166 nats and this page's +0.2500 nats for the same scales differ because they are measured on "
+        "different documents: Tune's on 8 development windows of 1024 tokens, every token but the first scored; this "
+        "page's on 16 held-out windows of 1024 tokens, the last 128 tokens of each scored, those with the most "
+        "text before them."
+    ) in said
+
+
+def test_a_search_of_before_is_not_said_to_have_left_held_out_text_alone(loaded_app, stages):
+    search_saying(stages, SearchReport.from_file(Path(__file__).parents[1] / "runs" / "older" / "search.json"))
+    tuned(loaded_app)
+    clicked(loaded_app, "Evaluate")
+    said = texts(loaded_app)
+    assert "the search is of an older version, which decided on windows of them whether to keep its scales" in said
+    assert "neither the diagnosis nor the search has read" not in said
+    assert "Tune's on 8 held-out windows, every token but the first scored; this page's on 16 held-out" in said
 
 
 def test_the_second_search_runs_under_the_rotated_quantizer_and_its_scales_are_measured(loaded_app, stages):

@@ -15,6 +15,7 @@ from qroar_core.errors import Cancelled
 from qroar_core.maths.rescale import Scales, identity
 from qroar_core.progress import Step
 from qroar_core.search import SearchOutcome
+from qroar_core.searching.course import CANCELLED
 
 pytestmark = pytest.mark.slow
 
@@ -161,19 +162,23 @@ def test_apply_and_undo_of_the_one_in_view_are_exact_and_said(tune, demo_model):
     assert all(torch.equal(p, before[n]) for n, p in demo_model.model.named_parameters())
 
 
-def test_the_gain_of_a_candidate_is_measured_on_held_out_text_only(tune, stages):
-    from qroar_core.results.intervals import Interval
+def test_the_gain_of_a_candidate_is_measured_once_and_says_on_what(tune, stages):
+    from qroar_core.results.decision import Decision
 
     asked = []
 
-    def prove(loaded, rope, quant, spec, scales, texts, on_step):
-        asked.append((scales, sorted(texts)))
-        return Interval(0.1, -0.05, 0.25, 0.02)
+    def measured(loaded, rope, quant, spec, scales, texts, on_step):
+        asked.append(scales)
+        return Decision(gain=0.1, low=-0.05, high=0.25, windows=8, length=1024, targets=1023,
+                        text="8 development windows of 1024 tokens")  # fmt: skip
 
-    stages.patch(stages.search, "prove", prove)
+    stages.patch(stages.search, "measure_gain", measured)
     pick(tune, SMOOTH)
     clicked(tune, "Measure the gain")
-    assert "**No significant gain: keep identity (+0.1000 nats [-0.0500, +0.2500] on held-out text).**" in texts(tune)
+    assert (
+        "**No significant gain: keep identity (+0.1000 nats [-0.0500, +0.2500] on 8 development windows of 1024 "
+        "tokens, every token but the first scored).**"
+    ) in texts(tune)
     assert not [b for b in tune.button if b.label == "Measure the gain"]
     assert len(asked) == 1
 
@@ -191,7 +196,7 @@ def cancelled_search(calls):
         if resume is not None:
             return SearchOutcome(found, found, none, none, report)
         on_step(Step("search", 1, 4, "gradient step 1", report.history[1]))
-        update = {"reason": "cancelled: not proven on held-out text", "chosen": "identity", "objective_found": 0.75}
+        update = {"reason": CANCELLED, "chosen": "identity", "objective_found": 0.75}
         raise Cancelled("search", SearchOutcome(found, none, none, none, report.model_copy(update=update)))
 
     return run
@@ -202,15 +207,16 @@ def test_cancel_keeps_the_best_and_resume_goes_on_from_it(tune, stages, demo_mod
     stages.patch(stages.search, "run", cancelled_search(calls))
     clicked(tune, "Start the search")
     said = texts(tune)
-    assert "cancelled. **Best so far kept, not proven**: 5 candidates lower the cached objective by 25.0%" in said
-    assert "**Tuned scales.** Search: cancelled: not proven on held-out text." in said
+    assert "cancelled. **Best so far kept, its gain not measured**: 5 candidates lower the cached objective" in said
+    assert "objective by 25.0%" in said
+    assert f"**Tuned scales.** Search: {CANCELLED}." in said
     assert not [b for b in tune.button if b.label == "Start the search"]
     assert [b for b in tune.button if b.label == "Measure the gain"]
     clicked(tune, "Apply")
     assert float(demo_model.applied.g.min()) == 2
     clicked(tune, "Resume")
     assert calls[0] is None
-    assert calls[1].report.reason == "cancelled: not proven on held-out text"
+    assert calls[1].report.reason == CANCELLED
     assert "**Significant gain: +0.25 nats.** The scales are kept." in tune.success[0].value
     assert button(tune, "Start the search").disabled  # this setting is searched
 

@@ -17,7 +17,9 @@ from qroar_core.diagnostics.sample import Sample
 from qroar_core.diagnostics.similarity.result import HiddenSimilarity
 from qroar_core.diagnostics.tails.result import Survival, TailTable
 from qroar_core.results import Diagnosis, Evaluation, ScalesFile, SearchReport
+from qroar_core.results.decision import Decision
 from qroar_core.results.evaluation import Attribution, Gain, PositionCurve, RotationFinding, Row
+from qroar_core.results.intervals import paired_interval
 from qroar_core.results.scales import ModelIdentity
 from qroar_core.results.search import Candidate, Verdict
 
@@ -68,6 +70,27 @@ def evaluation(significant=True):
             curves={"reference/identity": [2.0, 2.1, 2.2], "quantized/tuned": [2.2, 2.3, 2.4]},
         ),
     )
+
+
+def scattered():
+    """45 % of a gap of 0.5 nats are won back, but the windows disagree: the gain's interval includes zero."""
+    won, lost = (0.025, 0.425, 0.225), (0.5, 0.5, 0.5)
+    plain = (2.5, 2.6, 2.7)
+    nll = {"quantized/identity": list(plain), "quantized/tuned": [a - b for a, b in zip(plain, won, strict=True)],
+           "reference/identity": [a - b for a, b in zip(plain, lost, strict=True)]}  # fmt: skip
+    gain = paired_interval(nll["quantized/identity"], nll["quantized/tuned"])
+    update = {
+        "gain": Gain(length=1024, delta_nll=gain.mean, ci_low=gain.low, ci_high=gain.high, significant=False, windows=3,
+                     confidence=0.95),
+        "gap_recovered": 0.45, "window_nll": {f"1024/{key}": means for key, means in nll.items()},
+        "sentence": f"no significant gain: keep identity ({gain.mean:+.4f} nats)",
+    }  # fmt: skip
+    return evaluation().model_copy(update=update)
+
+
+def decision(gain=0.0166, spread=0.005):
+    return Decision(gain=gain, low=gain - spread, high=gain + spread, windows=8, length=1024, targets=1023,
+                    text="8 development windows of 1024 tokens")  # fmt: skip
 
 
 def report(chosen="found", n=5):

@@ -7,6 +7,7 @@ import plotly.io
 import pytest
 
 from qroar_core.figures import evaluation, scales, search_trace
+from qroar_core.figures.headline import headline
 from qroar_core.figures.picture import PAYLOAD_LIMIT
 from qroar_core.results.search import Candidate
 
@@ -64,13 +65,23 @@ def test_an_evaluation_without_gain_or_positions_has_no_such_picture():
 
 
 def test_headline_names_the_longest_length():
-    names = dict((name, value) for name, value, _ in evaluation.headline(planted.evaluation()))
+    names = {number.name: number.value for number in headline(planted.evaluation())}
     assert names == {
         "PPL, reference": f"{math.exp(2.1):.3f}",
         "PPL, quantized": f"{math.exp(2.6):.3f}",
         "PPL, quantized, tuned": f"{math.exp(2.35):.3f}",
         "NLL gap won back": "50%",
     }
+    assert headline(planted.evaluation())[-1].beside == "[50%, 50%]"  # every window alike
+
+
+def test_a_share_that_may_be_zero_is_no_figure():
+    """45 % of the gap, whose gain has an interval that includes zero: said so, and the share small beside it."""
+    shown = headline(planted.scattered())[-1]
+    assert (shown.name, shown.value, shown.muted) == ("NLL gap won back", "not significant", True)
+    assert shown.beside == "45% [-54%, 144%]"
+    without = planted.scattered().model_copy(update={"window_nll": {}})  # an older file
+    assert headline(without)[-1].beside == "45%"
 
 
 def test_scales_map_is_log2_of_g_row_by_row():

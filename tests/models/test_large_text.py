@@ -16,7 +16,16 @@ from transformers import PreTrainedTokenizerFast
 from qroar_core.errors import BadText
 from qroar_core.models import text_files
 from qroar_core.models.coding import tokens_held
-from qroar_core.models.text import Document, LargeDocument, open_text, split, thirds, windows, windows_held
+from qroar_core.models.text import (
+    Document,
+    LargeDocument,
+    longest_held,
+    open_text,
+    split,
+    thirds,
+    windows,
+    windows_held,
+)
 from qroar_core.specs import RetrievalSpec
 
 ROOT = Path(__file__).parents[2]
@@ -111,8 +120,8 @@ def test_the_parts_of_a_large_text_do_not_meet(large, messages):
     parts = thirds(large(messages))
     size = len(messages.encode())
     spans = [(part.first, part.last) for (part,) in parts.values()]
-    assert spans == [(0, 3 * size // 8), (3 * size // 8, size // 2), (size // 2, size)]
-    assert parts["heldout"][0].name == f"large.txt[bytes {size // 2}:{size}]"
+    assert spans == [(0, 3 * size // 8), (3 * size // 8, 5 * size // 8), (5 * size // 8, size)]
+    assert parts["heldout"][0].name == f"large.txt[bytes {5 * size // 8}:{size}]"
     tokenizer = merged(messages)
     for (part,) in parts.values():
         ours = torch.tensor(tokenizer(messages.encode()[part.first : part.last].decode(errors="ignore"))["input_ids"])
@@ -129,6 +138,29 @@ def test_what_a_large_text_holds_is_estimated_with_care(large, messages):
         windows(tokenizer, [document], 1000, held + 1)
     with pytest.raises(BadText, match=r"the longest document has about \d+ tokens, one window needs 10000000"):
         windows(tokenizer, [document], 10_000_000, 1)
+
+
+def test_windows_of_a_large_text_apart_from_others_share_no_token_with_them(large, messages):
+    tokenizer, document = merged(messages), large(messages)
+    first = windows(tokenizer, [document], 2000, 2)
+    held = windows_held(tokenizer, [document], 1000, first)
+    assert 0 < held < windows_held(tokenizer, [document], 1000)
+    got = windows(tokenizer, [document], 1000, held, apart_from=first)
+    whole = torch.tensor(tokenizer(messages)["input_ids"])
+    places = [at for row in (*first.ids, *got.ids) for at in start_of(row, whole)]
+    spans = sorted(zip(places, [2000] * 2 + [1000] * held, strict=True))
+    assert all(a + size <= b for (a, size), (b, _) in zip(spans, spans[1:], strict=False))
+    longest = longest_held(tokenizer, [document], 10**6, 2, first)
+    held_at = [windows_held(tokenizer, [document], length, first) for length in (longest, longest + 1)]
+    assert held_at[0] >= 2 > held_at[1]
+    assert len(windows(tokenizer, [document], longest, 2, apart_from=first)) == 2
+
+
+def start_of(row, ids):
+    """Where in `ids` this row of tokens stands: one place."""
+    found = (ids.unfold(0, len(row), 1) == row).all(1).nonzero().flatten().tolist()
+    assert len(found) == 1
+    return found
 
 
 def test_line_ends_of_a_large_text_are_read_as_lf_and_said(large, messages):

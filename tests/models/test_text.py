@@ -18,11 +18,13 @@ from qroar_core.models.text import (
     TEXTS,
     Document,
     encode,
+    longest_held,
     open_text,
     read_text,
     split,
     thirds,
     windows,
+    windows_held,
 )
 
 
@@ -152,7 +154,7 @@ def test_thirds_share_nothing_and_lose_nothing():
     parts = thirds(whole)
     assert tuple(parts) == SPLITS
     assert "".join(d.text for name in SPLITS for d in parts[name]) == whole.text
-    assert len(parts["heldout"][0].text) >= 1003 // 2
+    assert [len(parts[name][0].text) for name in SPLITS] == [376, 250, 377]  # 3, 2 and 3 eighths
     assert all(len(part) == 1 and part[0].name.startswith("mine.txt[") for part in parts.values())
 
 
@@ -199,6 +201,34 @@ def test_windows_that_nobody_asked_for_are_as_many_as_there_are_and_it_is_said()
         windows(Letters(), [document("a", 39)], 20, 8, fewer=True, least=2)
     with pytest.raises(BadText, match="one window needs 20"):
         windows(Letters(), [document("a", 19)], 20, 8, fewer=True)
+
+
+@settings(max_examples=60, deadline=None)
+@given(lengths, st.integers(2, 50), st.integers(2, 50), st.integers(1, 3), st.integers(0, 1000))
+def test_windows_apart_from_others_share_no_token_with_them(sizes, length, other, taken, seed):
+    documents = [document(f"d{i}", size, 1000 * i) for i, size in enumerate(sizes)]
+    if sum(size // other for size in sizes) < taken:
+        return
+    first = windows(Letters(), documents, other, taken, seed)
+    free = []  # lengths of what is left, counted token by token
+    for d in documents:
+        read = {i for (name, at) in first.origin if name == d.name for i in range(at, at + other)}
+        marks = "".join("x" if i in read else "." for i in range(len(d.text)))
+        free += [len(piece) for piece in marks.split("x") if piece]
+    held = sum(piece // length for piece in free)
+    assert windows_held(Letters(), documents, length, first) == held
+    longest = max((n for n in range(1, 401) if sum(piece // n for piece in free) >= 2), default=0)
+    assert longest_held(Letters(), documents, 400, 2, first) == longest
+    assert longest_held(Letters(), documents, 5, 2, first) == min(longest, 5)
+    if not held:
+        with pytest.raises(BadText):
+            windows(Letters(), documents, length, 1, seed, apart_from=first)
+        return
+    got = windows(Letters(), documents, length, held, seed, apart_from=first)
+    assert len(torch.unique(torch.cat((first.ids.flatten(), got.ids.flatten())))) == taken * other + held * length
+    texts = {d.name: d.text for d in documents}
+    for row, (name, at, end) in zip(got.ids.tolist(), got.spans, strict=True):
+        assert "".join(map(chr, row)) == texts[name][at:end]
 
 
 @pytest.mark.parametrize("newline", ["\r\n", "\r"])

@@ -119,3 +119,12 @@ def test_continuations_are_side_by_side_with_the_departure_marked():
 def test_what_the_command_leaves_out_is_said(left):
     said = "".join(read(built(unspelled=left)).text)
     assert ("It leaves out search.kappa0, rope.beta_fast: see the settings." in said) == bool(left)
+
+
+def test_the_report_says_which_scales_are_kept_and_why_two_gains_differ():
+    search = planted.report().model_copy(update={"decision": planted.decision()})
+    text = report_html(MANIFEST, planted.diagnosis(), search, planted.scales(), planted.scattered())
+    said = "".join(read(text).text)
+    assert "Kept: identity; the search decided on development text to keep the scales, but the evaluation on" in said
+    assert "The search's +0.0166 nats and this evaluation's +0.2250 nats for the same scales differ because" in said
+    assert "NLL gap won back: not significant (45% [-54%, 144%])." in said

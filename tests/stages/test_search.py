@@ -232,7 +232,7 @@ STOPS = (
     "gradient step 3",
     "guard: identity",
     "guard: tuned",
-    "proof: tuned",
+    "gain: tuned",
     "sweep 1, band 1",
 )
 

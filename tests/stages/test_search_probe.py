@@ -107,12 +107,13 @@ def test_scales_by_hand_are_one_finite_number_a_band(probe, wrong):
         probe.scales(wrong)
 
 
-def test_prove_is_the_paired_gain_on_the_searchs_own_heldout_windows(tiny):
+def test_a_gain_is_measured_on_the_windows_by_which_the_search_decides(tiny):
     loaded = plant(tiny(head_dim=32), [(1, 0)])
     out = search.run(loaded, ROPE, INT4, asked(), TEXTS)
-    gain = search.prove(loaded, ROPE, INT4, asked(), out.found, TEXTS)
-    assert f"{gain.mean:+.4f} nats [{gain.low:+.4f}, {gain.high:+.4f}] on 8 held-out windows" in out.report.reason
+    decision = search.measure_gain(loaded, ROPE, INT4, asked(), out.found, TEXTS)
+    assert decision.measured in out.report.reason
+    assert decision.as_written() == out.as_written().report.decision
     ids = Bench(loaded, ROPE, INT4, lambda step: None)
-    windows = search.Frame(loaded, ROPE, INT4, asked(), TEXTS).windows("heldout", 64, 8)
+    windows = search.Frame(loaded, ROPE, INT4, asked(), TEXTS).windows("development", 64, 8)
     lost = np.array(ids.nll(windows, None, "a")) - np.array(ids.nll(windows, out.found, "b"))
-    assert gain.mean == pytest.approx(lost.mean(), abs=1e-12)
+    assert decision.gain == pytest.approx(lost.mean(), abs=1e-12)

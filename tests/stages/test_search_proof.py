@@ -1,4 +1,4 @@
-"""After the search: the guard's halving and the proof's interval on known numbers, and which text each reads."""
+"""After the search: the guard's halving and the decision's interval on known numbers, and which text each reads."""
 
 import pytest
 import torch
@@ -6,13 +6,13 @@ from test_search import INT4, TEXTS, asked, plant, run
 
 from qroar_core.maths.rescale import Scales
 from qroar_core.models.capture import capture
-from qroar_core.searching import frame
+from qroar_core.searching import decision, frame
 from qroar_core.searching.proof import Bench, guarded
 from qroar_core.specs import RopeSpec
 
 
 def known(monkeypatch, **nll):
-    """Bench.nll gives out these numbers: guard(share of the way), proof_before, proof_after; keeps what was asked."""
+    """Bench.nll gives out these numbers: guard(share of the way), gain_identity, gain_tuned; keeps what was asked."""
     calls = []
 
     def fake(self, ids, scales, what):
@@ -53,7 +53,7 @@ def test_guard_halves_until_it_is_cheap_enough(monkeypatch, per_octave):
         assert (kept.mode, kept.granularity, kept.bands) == (ONE_BAND.mode, ONE_BAND.granularity, ONE_BAND.bands)
 
 
-PROOFS = {  # NLL before minus after on 8 windows -> kept; t(0.975, 7) = 2.3646
+GAINS = {  # NLL before minus after on 8 windows -> kept; t(0.975, 7) = 2.3646
     "clear gain": ([0.2, 0.3, 0.2, 0.3, 0.2, 0.3, 0.2, 0.3], "+0.2500 nats [+0.2053, +0.2947]", True),
     "tiny but steady": ([0.001] * 8, "+0.0010 nats [+0.0010, +0.0010]", True),
     "large but unsteady": ([2.0, -1.0, 2.0, -1.0, 2.0, -1.0, 2.0, -1.0], "+0.5000 nats [-0.8406, +1.8406]", False),
@@ -62,28 +62,30 @@ PROOFS = {  # NLL before minus after on 8 windows -> kept; t(0.975, 7) = 2.3646
 }
 
 
-@pytest.mark.parametrize("name", PROOFS)
-def test_found_is_kept_only_where_heldout_text_proves_it(monkeypatch, tiny, name):
-    gains, measured, kept = PROOFS[name]
+@pytest.mark.parametrize("name", GAINS)
+def test_found_is_kept_only_where_development_text_shows_a_gain(monkeypatch, tiny, name):
+    gains, measured, kept = GAINS[name]
     spread = [3.0, 5.0, 1.0, 4.0, 2.0, 6.0, 3.5, 4.5]
     calls = known(
         monkeypatch, guard_identity=lambda s: spread[:4], guard_tuned=lambda s: spread[:4],
-        proof_identity=lambda s: spread, proof_tuned=lambda s: [x - d for x, d in zip(spread, gains, strict=True)],
+        gain_identity=lambda s: spread, gain_tuned=lambda s: [x - d for x, d in zip(spread, gains, strict=True)],
     )  # fmt: skip
     out = run(plant(tiny(head_dim=32), [(1, 0)]), asked())
     assert not out.found.is_identity
     assert (out.kept is out.found) == kept
     assert out.kept.is_identity != kept
     assert out.report.chosen == ("found" if kept else "identity")
-    assert measured in out.report.reason
+    assert f"{measured} on 8 development windows of 64 tokens, every token but the first scored" in out.report.reason
+    said = out.report.decision
+    assert (said.windows, said.length, said.targets, said.significant) == (8, 64, 63, kept)
     assert out.report.reason.startswith("significant gain" if kept else "no significant gain: keep identity (")
     assert [(what, shape) for what, shape, _ in calls] == [
-        ("guard: identity", (4, 16)), ("guard: tuned", (4, 16)), ("proof: identity", (8, 64)), ("proof: tuned", (8, 64))
+        ("guard: identity", (4, 16)), ("guard: tuned", (4, 16)), ("gain: identity", (8, 64)), ("gain: tuned", (8, 64))
     ]  # fmt: skip
     assert calls[3][2] is out.found
 
 
-def test_what_the_guard_rejects_is_never_proven(monkeypatch, tiny):
+def test_what_the_guard_rejects_is_never_measured(monkeypatch, tiny):
     calls = known(monkeypatch, guard_identity=lambda s: [1.0] * 4, guard_tuned=lambda s: [2.0] * 4)
     out = run(plant(tiny(head_dim=32), [(1, 0)]), asked(guard_tau=0.5))
     assert out.found.is_identity
@@ -93,7 +95,7 @@ def test_what_the_guard_rejects_is_never_proven(monkeypatch, tiny):
     assert "the guard rejected it" in out.report.reason
 
 
-def test_the_three_splits_are_read_for_what_they_are_for(monkeypatch, tiny):
+def test_two_splits_are_read_for_what_they_are_for_and_the_third_never(monkeypatch, tiny):
     seen = {}
     original = frame.windows
 
@@ -101,9 +103,10 @@ def test_the_three_splits_are_read_for_what_they_are_for(monkeypatch, tiny):
         seen.setdefault(documents[0].name, []).append((count, length))
         return original(tokenizer, documents, length, count, seed, **fewer)
 
-    monkeypatch.setattr(frame, "windows", spy)
+    for module in (frame, decision):
+        monkeypatch.setattr(module, "windows", spy)
     run(plant(tiny(head_dim=32), [(1, 0)]), asked())
-    assert seen == {"1": [(2, 64)], "2": [(4, 16)], "3": [(8, 64)]}
+    assert seen == {"1": [(2, 64)], "2": [(4, 16), (8, 64)]}
 
 
 @pytest.mark.parametrize("share", [1.0, 0.5, 0.25, 0.0])
@@ -114,7 +117,7 @@ def test_the_objective_reported_is_that_of_the_scales_offered(monkeypatch, tiny,
     whole = float(searched.found.g.log2().abs().max())
     too_much = lambda s: [1.0 + float(float(s.g.log2().abs().max()) > share * whole * 1.001)] * 4  # noqa: E731
     known(monkeypatch, guard_identity=lambda s: [1.0] * 4, guard_tuned=too_much,
-          proof_identity=lambda s: [1.0] * 8, proof_tuned=lambda s: [1.0] * 8)  # fmt: skip
+          gain_identity=lambda s: [1.0] * 8, gain_tuned=lambda s: [1.0] * 8)  # fmt: skip
     out = run(loaded, asked(guard_tau=0.5))
     assert torch.allclose(out.found.g.log2(), share * searched.found.g.log2())
     taken = frame.Frame(loaded, RopeSpec(), INT4, asked(), TEXTS)

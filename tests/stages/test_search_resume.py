@@ -57,7 +57,7 @@ def test_cancel_keeps_the_best_and_resume_ends_no_worse(hurt, method):
     report = left.report
     assert report.history == whole.report.history[: len(report.history)]
     assert sum(c.label.startswith(label) for c in report.history) == nth
-    assert (report.reason, report.chosen) == ("cancelled: not proven on held-out text", "identity")
+    assert (report.reason, report.chosen) == ("cancelled before its gain was measured on development text", "identity")
     assert left.kept.is_identity
     assert report.objective_found <= min(c.best for c in report.history) < 1
     assert report.objective_found == pytest.approx(exact(hurt, spec, left.found), rel=1e-5)
@@ -95,10 +95,10 @@ def test_an_expensive_iterate_is_not_evaluated_on_cancel(hurt, monkeypatch):
     assert again.report.history == search.run(hurt, ROPE, INT4, spec, TEXTS).report.history
 
 
-def test_cancel_in_the_proof_keeps_all_that_was_searched(hurt):
+def test_cancel_in_the_decision_keeps_all_that_was_searched(hurt):
     spec = asked(steps=12)
     whole = search.run(hurt, ROPE, INT4, spec, TEXTS)
-    left = stopped(hurt, spec, "proof: tuned")
+    left = stopped(hurt, spec, "gain: tuned")
     assert left.report.history == whole.report.history
     assert torch.equal(left.found.g, whole.found.g)
     assert left.kept.is_identity

@@ -1,4 +1,4 @@
-"""Bands, scales by hand, and the candidates to compare, prove and apply: redrawn alone while a person drags."""
+"""Bands, scales by hand, and the candidates to compare, measure and apply: redrawn alone while a person drags."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One candidate: what is known of it, its proof, Apply and Undo, and its map."""
+"""One candidate: what is known of it, its gain, Apply and Undo, and its map."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.scales_file import to_file
 from qroar_core.results.intervals import NO_GAIN
 from qroar_core.runs.setting import Setting
-from qroar_core.searching.course import CANCELLED
 from qroar_core.searching.frame import Plan
 
 
@@ -28,17 +27,17 @@ def in_view(loaded: LoadedModel, setting: Setting, plan: Plan, outcome: Any, off
     """Draw the candidate `picked` of `offered`."""
     scales, said = offered[picked]
     st.markdown(f"**{picked[:1].upper()}{picked[1:]}.** {said} {_gain_words(loaded, setting, scales)}")
-    proven = picked == FOUND and outcome.report.reason != CANCELLED  # the search measured it itself
+    told = picked == FOUND and not outcome.report.cancelled  # what the search decided by stands there already
     with st.container(horizontal=True):
-        if not proven:
+        if not told:
             _measure(loaded, setting, scales)
         if picked != HAND and st.button("Copy to by hand", icon=":material/content_copy:",
                                         help="The mean over layers and heads of each band's log2 g"):  # fmt: skip
             mean = pooled(scales.g.log2(), "model")[0, 0].clamp(-by_hand.REACH, by_hand.REACH)
             by_hand.set_all(plan, tuple(round(x, 2) for x in mean.tolist()))
             st.rerun()
-    if not proven and probing.gain(loaded, setting, scales) is None:
-        watch(probing.proof_key(loaded, setting, scales))
+    if not told and probing.gain(loaded, setting, scales) is None:
+        watch(probing.gain_key(loaded, setting, scales))
     patch_buttons(loaded, setting, scales, offered)
     content = to_file(loaded, setting.rope, setting.quant, scales)
     picture(drawn.by_layer_and_band(content), "scales")
@@ -50,9 +49,9 @@ def in_view(loaded: LoadedModel, setting: Setting, plan: Plan, outcome: Any, off
 def _measure(loaded: LoadedModel, setting: Setting, scales: Scales) -> None:
     if probing.gain(loaded, setting, scales) is not None:
         return
-    idle = scales.is_identity or running(probing.proof_key(loaded, setting, scales))
-    if st.button("Measure the gain", icon=":material/balance:", disabled=idle, help="On held-out text"):
-        probing.prove(loaded, setting, scales)
+    idle = scales.is_identity or running(probing.gain_key(loaded, setting, scales))
+    if st.button("Measure the gain", icon=":material/balance:", disabled=idle, help="On development text"):
+        probing.measure(loaded, setting, scales)
         st.rerun()
 
 
@@ -60,5 +59,5 @@ def _gain_words(loaded: LoadedModel, setting: Setting, scales: Scales) -> str:
     gain = probing.gain(loaded, setting, scales)
     if gain is None:
         return ""
-    measured = f"{gain.mean:+.4f} nats [{gain.low:+.4f}, {gain.high:+.4f}] on held-out text"
-    return f"**Significant gain: {measured}.**" if gain.low > 0 else f"**{NO_GAIN.capitalize()} ({measured}).**"
+    return (f"**Significant gain: {gain.measured}.**" if gain.significant
+            else f"**{NO_GAIN.capitalize()} ({gain.measured}).**")  # fmt: skip

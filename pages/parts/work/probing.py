@@ -1,4 +1,4 @@
-"""Queue reading q and k once for scales by hand, and the proof of any scales; find both again."""
+"""Queue reading q and k once for scales by hand, and measuring the gain of any scales; find both again."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from qroar_core import search
 from qroar_core.maths.rescale import Scales
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.progress import OnStep
-from qroar_core.results.intervals import Interval
+from qroar_core.results.decision import Decision
 from qroar_core.runs.setting import Setting
 from qroar_core.searching.probe import Probe
 from qroar_core.specs import SearchSpec
@@ -40,26 +40,29 @@ def start(loaded: LoadedModel, setting: Setting) -> None:
     manager().submit(mine, _probe, loaded, setting, label=label, device=device)
 
 
-def proof_key(loaded: LoadedModel, setting: Setting, scales: Scales) -> tuple:
-    """The gain of these scales on held-out text."""
-    spec = SearchSpec(bands=setting.search.bands, length=setting.search.length, seed=setting.search.seed)
-    return stage_key("prove", loaded, setting, spec, scales.digest)
+def gain_key(loaded: LoadedModel, setting: Setting, scales: Scales) -> tuple:
+    """The gain of these scales on development text. Which windows of it a search reads itself, its objective says."""
+    asked = setting.search
+    spec = SearchSpec(bands=asked.bands, length=asked.length, seed=asked.seed)
+    if asked.objective == "full":
+        spec = replace(spec, objective=asked.objective, windows=asked.windows)
+    return stage_key("gain", loaded, setting, spec, scales.digest)
 
 
-def gain(loaded: LoadedModel, setting: Setting, scales: Scales) -> Interval | None:
+def gain(loaded: LoadedModel, setting: Setting, scales: Scales) -> Decision | None:
     """The measured gain, if there is one."""
-    return result_of(proof_key(loaded, setting, scales))
+    return result_of(gain_key(loaded, setting, scales))
 
 
-def prove(loaded: LoadedModel, setting: Setting, scales: Scales) -> None:
-    """Queue measuring the gain on held-out text."""
-    mine, device = proof_key(loaded, setting, scales), str(loaded.device)
-    manager().submit(mine, _prove, loaded, setting, scales, label=f"Measure the gain on {loaded.name}", device=device)
+def measure(loaded: LoadedModel, setting: Setting, scales: Scales) -> None:
+    """Queue measuring the gain on development text."""
+    mine, device = gain_key(loaded, setting, scales), str(loaded.device)
+    manager().submit(mine, _measure, loaded, setting, scales, label=f"Measure the gain on {loaded.name}", device=device)
 
 
 def _probe(loaded: LoadedModel, setting: Setting, on_step: OnStep) -> Probe:
     return search.probe(loaded, setting.rope, setting.quant, setting.search, texts(setting), on_step)
 
 
-def _prove(loaded: LoadedModel, setting: Setting, scales: Scales, on_step: OnStep) -> Interval:
-    return search.prove(loaded, setting.rope, setting.quant, setting.search, scales, texts(setting), on_step)
+def _measure(loaded: LoadedModel, setting: Setting, scales: Scales, on_step: OnStep) -> Decision:
+    return search.measure_gain(loaded, setting.rope, setting.quant, setting.search, scales, texts(setting), on_step)
