@@ -110,9 +110,10 @@ def test_tokens_rows_draws_and_seeds_are_those_of_the_run(fresh):
 
 
 def test_the_figure_and_the_table_of_bands_say_what_they_were_counted_on(fresh):
-    said = bands.alone(fresh).sample
-    assert said == "Counted on 128 tokens, 9 sampled query rows; the null was drawn once (seed 0)."
-    assert bands.sample(fresh) == said
+    bars = "bars are standard errors over the sampled rows"
+    null = "the null was drawn once (seed 0)."
+    assert bands.alone(fresh).sample == f"Counted on 128 tokens, 9 sampled query rows; {bars}; {null}"
+    assert bands.sample(fresh) == f"Counted on 128 tokens, 9 sampled query rows; {null}"
 
 
 def test_its_report_says_so_above_the_table(old):

@@ -63,7 +63,10 @@ def order(frame: pd.DataFrame) -> list[str]:
 
 def sample(diagnosis: Diagnosis) -> str:
     """What the table was counted on; a file of an older version says that it is one."""
-    return counted_on(diagnosis.band_cost.sample if diagnosis.band_cost else None)
+    shown = diagnosis.band_cost.sample if diagnosis.band_cost else None
+    if shown is not None:
+        shown = shown.model_copy(update={"error": shown.error.rpartition("; ")[2]})  # a table draws no bars
+    return counted_on(shown)
 
 
 def alone(diagnosis: Diagnosis, prediction: Prediction | None = None) -> Picture | None:
