@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from qroar_core.axes import ANY, axes
 from qroar_core.result import Result, Unbounded
 
 Kind = Literal["tuned", "unquantized", "bands", "heads", "text", "seed"]
@@ -68,7 +69,7 @@ class Controls(Result):
     windows: int
     confidence: float
     text: str
-    controls: list[Control]
-    precisions: list[Precision]
-    findings: list[ControlFinding]
-    window_nll: dict[str, list[list[float]]]
+    controls: Annotated[list[Control], axes(ANY)]
+    precisions: Annotated[list[Precision], axes(ANY)]
+    findings: Annotated[list[ControlFinding], axes(ANY)]
+    window_nll: Annotated[dict[str, list[list[float]]], axes(ANY, "window")]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from qroar_core.axes import axes
 from qroar_core.result import Result
 from qroar_core.results.controls import Estimate
 
@@ -27,7 +28,7 @@ class Case(Result):
     name: str
     rope: dict[str, Any]
     quantization: dict[str, Any]
-    claims: list[Claim]
+    claims: Annotated[list[Claim], axes("claim")]
 
 
 class Replication(Result):
@@ -42,4 +43,4 @@ class Replication(Result):
     tolerance: float  # nats per token scales may cost at short context
     least_cut: float  # share of the perplexity
     text: str
-    cases: list[Case]
+    cases: Annotated[list[Case], axes("case")]

@@ -6,8 +6,9 @@ small loss still shows; generation says what a user would get.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from qroar_core.axes import ANY, axes
 from qroar_core.result import Result
 
 Outcome = Literal["hit", "wrong", "cut off", "no number"]  # of a generated answer; see retrieving.judging
@@ -104,17 +105,17 @@ class Retrieval(Result):
     """Everything the retrieval shows. `cells` and `differences` end, task by task, with those over everything."""
 
     spec: dict[str, Any]  # the RetrievalSpec that was asked
-    lengths: list[int]
-    depths: list[float]
+    lengths: Annotated[list[int], axes("length")]
+    depths: Annotated[list[float], axes("depth")]
     choices: int  # candidates a rank is taken among
     slack: int  # tokens a generated answer may be longer than the answer
     chat: bool  # asked through the tokenizer's chat template
     confidence: float
     text: str  # trials, documents, seed
-    findings: list[Finding]
-    cells: list[Cell]
-    differences: list[Difference]
-    trials: list[Trial]
+    findings: Annotated[list[Finding], axes("task")]
+    cells: Annotated[list[Cell], axes("cell")]
+    differences: Annotated[list[Difference], axes(ANY)]
+    trials: Annotated[list[Trial], axes("trial")]
 
     @property
     def chance(self) -> float:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Annotated, ClassVar
+
+from qroar_core.axes import ANY, Sizes, axes
 from qroar_core.diagnostics.null import NullRow
 from qroar_core.diagnostics.sample import Sample
 from qroar_core.diagnostics.tails.result import WORDS
@@ -11,9 +14,13 @@ from qroar_core.result import LayerBand, Number, PerBand, Result
 class MatrixMap(Result):
     """W_Q or W_K whatever the rule."""
 
-    rows: list[LayerBand]  # [layer][head][channel], mean |w| of an output row
-    columns: LayerBand  # [layer][column], mean |w| of an input column
-    error_by_channel: dict[str, LayerBand]  # quantizer -> [layer][channel], part of the matrix's rounding error
+    LOCAL: ClassVar = ("head", "column")
+
+    # [layer][head][channel], mean |w| of an output row
+    rows: Annotated[list[LayerBand], axes("layer", "head", "channel")]
+    columns: Annotated[LayerBand, axes("layer", "column")]  # [layer][column], mean |w| of an input column
+    # quantizer -> [layer][channel], part of the matrix's rounding error
+    error_by_channel: Annotated[dict[str, LayerBand], axes("layer", "channel")]
 
 
 class MatrixByRule(Result):
@@ -23,9 +30,10 @@ class MatrixByRule(Result):
     magnitude: LayerBand  # mean |w| of the largest over its head's median row
     row_share: LayerBand  # outlier rows over all
     error_share: dict[str, LayerBand]  # quantizer -> part of the band's rounding error on outlier rows
-    columns: PerBand  # outlier columns
-    column_share: PerBand  # over all
-    column_error_share: dict[str, PerBand]  # quantizer -> part of the rounding error on outlier columns
+    columns: Annotated[PerBand, axes("layer")]  # outlier columns
+    column_share: Annotated[PerBand, axes("layer")]  # over all
+    # quantizer -> part of the rounding error on outlier columns
+    column_error_share: Annotated[dict[str, PerBand], axes("layer")]
 
 
 class OutliersByRule(Result):
@@ -33,17 +41,26 @@ class OutliersByRule(Result):
 
     rule: str  # iqr, mad or percentile
     parameter: float | None = None  # fence, modified z-score or quantile; None: an older file, the rule's usual one
-    jaccard: dict[str, LayerBand]  # "k/post" -> [layer][kv_head]; None: no channel stands out, early or late
-    mass_moved: dict[str, LayerBand]
+    # "k/post" -> [layer][kv_head]; None: no channel stands out, early or late
+    jaccard: Annotated[dict[str, LayerBand], axes("layer", "kv_head")]
+    mass_moved: Annotated[dict[str, LayerBand], axes("layer", "kv_head")]
     error_share: dict[str, LayerBand]  # "int8", "int4", "in force" -> [layer][band]; None without rotation
     entry_share: LayerBand  # [layer][band]
-    entry_limit: LayerBand = []  # |k| above which an entry counts, [layer][kv_head]
+    # |k| above which an entry counts, [layer][kv_head]
+    entry_limit: Annotated[LayerBand, axes("layer", "kv_head")] = []
     count: dict[str, LayerBand] = {}  # [layer][band]: outlier channels of all KV heads, over the whole context
     magnitude: dict[str, LayerBand] = {}  # [layer][band]: mean |x| of the largest over its head's median channel
-    stand_out: dict[str, LayerBand] = {}  # [layer][kv_head]: channels that stand out early or late, or both
-    jaccard_null: dict[str, LayerBand] = {}  # `jaccard` of positions dealt at random, mean over draws
+    # [layer][kv_head]: channels that stand out early or late, or both
+    stand_out: Annotated[dict[str, LayerBand], axes("layer", "kv_head")] = {}
+    # `jaccard` of positions dealt at random, mean over draws
+    jaccard_null: Annotated[dict[str, LayerBand], axes("layer", "kv_head")] = {}
     matrices: dict[str, MatrixByRule] = {}  # "W_Q", "W_K"
-    share_null: dict[str, PerBand] = {}  # of all layers and heads at once: mean, least and greatest over draws
+    # of all layers and heads at once: mean, least and greatest over draws
+    share_null: Annotated[dict[str, PerBand], axes("summary")] = {}
+
+    def sizes(self) -> Sizes:
+        """Lengths that are known beforehand."""
+        return {"summary": (3, "mean, least and greatest")}
 
     def share_of_both(self, which: str) -> Number:
         """Of all channels that stand out early or late, the part that does both; None where none stands out."""
@@ -57,9 +74,12 @@ class OutliersByRule(Result):
 class Outliers(OutliersByRule):
     """Channel x position maps (largest |x|), and outliers by the rule that was asked for."""
 
-    maps: dict[str, list[list[list[PerBand]]]]  # "k/post" -> [layer][kv_head][channel][bin]
-    others: list[OutliersByRule] = []  # the same by other rules and parameters, the asked one among them
-    error_by_channel: dict[str, LayerBand] = {}  # of K: quantizer -> [layer][channel], part of the layer's error
+    # "k/post" -> [layer][kv_head][channel][bin]
+    maps: Annotated[dict[str, list[list[list[PerBand]]]], axes("layer", "kv_head", "channel", "bin")]
+    # the same by other rules and parameters, the asked one among them
+    others: Annotated[list[OutliersByRule], axes(ANY)] = []
+    # of K: quantizer -> [layer][channel], part of the layer's error
+    error_by_channel: Annotated[dict[str, LayerBand], axes("layer", "channel")] = {}
     matrix_maps: dict[str, MatrixMap] = {}  # "W_Q", "W_K"
     no_matrices: str = ""  # why W_Q and W_K are not there
     disjoint: bool = True  # False: the short context is the whole one, so nothing late is held against it
