@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Any
 
-from qroar_core.axes import ANY, axes
+from qroar_core.axes import ANY, Sizes, axes
 from qroar_core.diagnostics.sample import Sample
 from qroar_core.result import LayerBand, Number, PerBand, Result
 
@@ -72,12 +73,23 @@ class Prediction(Result):
     kl_length: int
     repeated: Rank | None  # the measured cost on every other window, with that on the windows between
     estimate: Rank | None  # that KL summed over layers, with the measured cost of the band
-    diagnostics: Annotated[list[Diagnostic], axes(ANY)]
+    diagnostics: Annotated[list[Diagnostic], axes("diagnostic")]
     window_nll: Annotated[dict[str, list[float]], axes("window")]  # "reference", and each part by name
     headline: str  # does pressure predict?
     findings: Annotated[list[str], axes(ANY)]  # what else there is to say, a sentence each
     sample: Sample | None = None  # of the costs; None: an older file
     diagnosis_sample: Sample | None = None  # of the diagnostics beside them; None: they come from an older diagnosis
+
+    def sizes(self) -> Sizes:
+        """Lengths that other fields name."""
+        return {"band": (len(self.bands), "parts"), "window": (self.windows, "windows")}
+
+    def contradictions(self) -> Iterator[str]:
+        """What the figures take for granted."""
+        if any(part.pairs is None for part in self.parts[: len(self.bands)]):
+            yield "parts: a band behind the channels without rotation"
+        if self.kl and not sum(v for row in self.kl for v in row if v is not None) > 0:
+            yield "kl: nothing in it"
 
     @property
     def bands(self) -> list[Cost]:
