@@ -22,7 +22,8 @@ LARGEST_EPSILON = 0.1  # of a norm's variance, which is about 1; real ones end a
 REQUIRED = ("hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
 POSITIVE = (*REQUIRED, "intermediate_size", "num_key_value_heads", "head_dim", "max_position_embeddings",
             "num_local_experts", "n_routed_experts", "num_experts_per_tok", "sliding_window",
-            "num_kv_heads", "sliding_window_pattern", "_sliding_window_pattern")  # fmt: skip
+            "num_kv_heads", "sliding_window_pattern", "_sliding_window_pattern",
+            "initial_context_length")  # fmt: skip
 OPTIONAL = ("num_key_value_heads", "head_dim", "sliding_window", "intermediate_size", "num_kv_heads",
             "sliding_window_pattern", "_sliding_window_pattern")  # fmt: skip  # may be null
 EXPERTS = ("num_local_experts", "num_experts_per_tok")

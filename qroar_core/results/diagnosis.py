@@ -55,6 +55,13 @@ class LayerGroup(Result):
     anisotropy: Anisotropy | None = None  # rows of `ratio` are those of `layers`
     logit_change: LogitChange | None = None  # by the interpolation; None: not rotated, or an older file
 
+    def contradictions(self) -> Iterator[str]:
+        """Bands without frequencies, or the other way round."""
+        if len({bool(self.bands), self.pairs is not None, self.kernel is not None}) > 1:
+            yield "bands, pairs and kernel: only some of them are there"
+        if self.noise is not None and bool(self.bands) != bool(self.noise.by_band_position):
+            yield "noise: of other bands"
+
 
 class Diagnosis(Result):
     """The nine diagnostics of DESIGN section 3."""
@@ -111,6 +118,12 @@ class Diagnosis(Result):
         if sorted(set(self.position_edges)) != self.position_edges:
             yield "position_edges: they do not rise"
         yield from band_order([(band.first_pair, band.last_pair) for band in self.bands], self.rotary_dim // 2)
+        if [band.index for band in self.bands] != list(range(len(self.bands))):
+            yield "bands: not numbered one after the other"
+        if not 0 < self.eps < 1:
+            yield f"eps: {self.eps:g}"
+        if self.band_cost is not None and len(self.band_cost.channels) != len(self.bands) + 1:
+            yield f"band_cost.channels: {len(self.band_cost.channels)} parts of {len(self.bands)} bands"
         for name in ("tails", "survival"):
             if set(getattr(self, name)) != set(WORDS):
                 yield f"{name}: not the tensors {', '.join(WORDS)}"
@@ -120,6 +133,9 @@ class Diagnosis(Result):
         told = sorted(layer for group in self.groups for layer in group.layers)
         if self.groups and told != list(range(layers)):
             yield f"groups: not each of {layers} layers in one of them"
+        changes = [self.logit_change, *(group.logit_change for group in self.groups)]
+        if any(not 0 <= layer < layers for change in changes if change is not None for layer in change.layers):
+            yield f"logit_change.layers: not among {layers} layers"
 
     def layer_number(self, layer: int) -> int:
         """What people call layer `layer`: its number in the decoder, where others without attention stand between."""

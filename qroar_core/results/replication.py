@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, get_args
 
 from qroar_core.axes import axes
 from qroar_core.result import Result
@@ -44,3 +45,9 @@ class Replication(Result):
     least_cut: float  # share of the perplexity
     text: str
     cases: Annotated[list[Case], axes("case")]
+
+    def contradictions(self) -> Iterator[str]:
+        """Settings that are not all asked the same, each claim once."""
+        for case in self.cases:
+            if sorted(claim.name for claim in case.claims) != sorted(get_args(Name)):
+                yield f"cases: {case.name[:40]} does not have every claim once"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, ClassVar
 
 from qroar_core.axes import axes
@@ -9,6 +10,7 @@ from qroar_core.diagnostics.null import NullRow
 from qroar_core.diagnostics.sample import Sample
 from qroar_core.result import LayerBand, Number, Result
 
+SLOWEST = 1e-30  # rad/token, of any pair: a frequency is above 0
 NATIVE = "the model's native RoPE, not stretched"
 
 
@@ -36,8 +38,8 @@ class Band(Result):
 class Pairs(Result):
     """The same per RoPE pair, for the figures that need the finer grain."""
 
-    native_inv_freq: Annotated[list[float], axes("pair")]  # rad/token
-    inv_freq: Annotated[list[float], axes("pair")]
+    native_inv_freq: Annotated[list[float], axes("pair", least=SLOWEST)]  # rad/token
+    inv_freq: Annotated[list[float], axes("pair", least=SLOWEST)]
     turns: Annotated[list[float], axes("pair")]  # per native window at the native frequencies
     interpolation_pressure: Annotated[list[float], axes("pair")]
     phase_displacement: Annotated[list[float], axes("pair")]
@@ -83,6 +85,14 @@ class BandCost(Result):
     output_kl: Annotated[dict[str, LayerBand] | None, axes("layer", "part")] = None
     output_tokens: int = 0  # that it was estimated on
     sample: Sample | None = None
+
+    def contradictions(self) -> Iterator[str]:
+        """Probes that only some of the numbers have."""
+        probes = [set(one) for one in (self.noise, self.attention_kl, self.error_share)]
+        if not probes[0] or probes[0] != probes[1] or probes[0] != probes[2]:
+            yield "noise, attention_kl and error_share: not of the same probes"
+        if not probes[0] >= set(self.null) | set(self.output_kl or {}):
+            yield "null or output_kl: of a probe that noise does not have"
 
     def null_rows(self) -> list[NullRow]:
         """The loudest band against the mean one, measured and with the channels dealt out at random."""

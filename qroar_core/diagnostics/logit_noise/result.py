@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Annotated
 
 from qroar_core.axes import axes
@@ -61,6 +62,12 @@ class LogitNoise(Result):
     null_by_band: LayerBand = []
     null_unrotated: Annotated[list[Number], axes("layer")] = []
     sample: Sample | None = None  # None: a file from before layers without RoPE were kept apart
+
+    def contradictions(self) -> Iterator[str]:
+        """A null without what it is a null of."""
+        if self.null is not None and not (self.noise_std and self.logit_std and self.null.by_band_position
+                                          and self.null.by_band_distance):  # fmt: skip
+            yield "null: without noise_std, logit_std or its bands"
 
     def null_rows(self) -> list[NullRow]:
         """Growth with position and with distance, the loudest band and the spread of the scores, beside the null."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, ClassVar
 
 from qroar_core.axes import ANY, Sizes, axes
@@ -62,6 +63,22 @@ class OutliersByRule(Result):
         """Lengths that are known beforehand."""
         return {"summary": (3, "mean, least and greatest")}
 
+    def contradictions(self) -> Iterator[str]:
+        """A rule that is none, tables of other tensors than their neighbours'."""
+        if self.rule not in ("iqr", "mad", "percentile"):
+            yield f"rule: {self.rule[:20]!r}"
+        for one, other in (("jaccard", "mass_moved"), ("count", "magnitude")):
+            if getattr(self, one).keys() != getattr(self, other).keys():
+                yield f"{one} and {other}: not of the same tensors"
+        for one, within in (("jaccard_null", "jaccard"), ("stand_out", "jaccard"), ("share_null", "stand_out")):
+            if not getattr(self, one).keys() <= getattr(self, within).keys():
+                yield f"{one}: of a tensor that {within} does not have"
+        if not self.jaccard.keys() | self.count.keys() <= WORDS.keys():
+            yield f"jaccard or count: not of the tensors {', '.join(WORDS)}"
+        for matrix, of in self.matrices.items():
+            if of.error_share.keys() != of.column_error_share.keys() or not _of_both_widths(of.error_share):
+                yield f"matrices.{matrix}: not the same quantizers, of 8 and of 4 bits, for rows and columns"
+
     def share_of_both(self, which: str) -> Number:
         """Of all channels that stand out early or late, the part that does both; None where none stands out."""
         if which not in self.stand_out:
@@ -84,6 +101,20 @@ class Outliers(OutliersByRule):
     no_matrices: str = ""  # why W_Q and W_K are not there
     disjoint: bool = True  # False: the short context is the whole one, so nothing late is held against it
     sample: Sample | None = None
+
+    def contradictions(self) -> Iterator[str]:
+        """Also maps of other tensors and matrices than the rules speak of."""
+        yield from OutliersByRule.contradictions(self)
+        if not {"k/post"} <= self.maps.keys() <= WORDS.keys():
+            yield f"maps: not of the tensors {', '.join(WORDS)}"
+        if not self.error_share:
+            yield "error_share: nothing in it"
+        for rule in (self, *self.others):
+            if rule.matrices.keys() != self.matrix_maps.keys():
+                yield "matrices: not those of matrix_maps"
+            elif any(rule.matrices[name].error_share.keys() != kept.error_by_channel.keys()
+                     for name, kept in self.matrix_maps.items()):  # fmt: skip
+                yield "matrices: not the quantizers of matrix_maps"
 
     def parameters(self, rule: str) -> list[float]:
         """Parameters of `rule` that this file can be shown under."""
@@ -123,6 +154,12 @@ class Outliers(OutliersByRule):
                             "over layers and bands", control="as many rows chosen at random")
                 )  # fmt: skip
         return rows
+
+
+def _of_both_widths(quantizers: dict[str, LayerBand]) -> bool:
+    """Names such as `int8 per tensor`, some of either width; beside them the setting's own."""
+    named = quantizers.keys() - {"in force"}
+    return {name.partition(" ")[0] for name in named if name.partition(" ")[2]} == {"int8", "int4"}
 
 
 def _called(quantizer: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated
 
 from qroar_core.axes import axes
@@ -63,6 +64,14 @@ class HiddenSimilarity(Result):
     null_high: Annotated[list[list[Number]], axes("layer", "bin")] = []
     accumulation: Accumulation | None = None
     sample: Sample | None = None  # None: a file from before position 0 was left out and errors were averaged
+
+    def contradictions(self) -> Iterator[str]:
+        """Nulls and intervals of which only some are there."""
+        parts = (self.sqnr_low, self.sqnr_high, self.layer_sqnr_db, self.null_low, self.null_high)
+        if any(parts) and not all(parts):
+            yield "sqnr_low, sqnr_high, layer_sqnr_db, null_low and null_high: only some of them are there"
+        if self.accumulation is not None and not all(parts):
+            yield "accumulation: without the nulls beside it"
 
     def null_rows(self) -> list[NullRow]:
         """The last layer's last bin, its share of what is added, and its cross term, each beside its null."""
