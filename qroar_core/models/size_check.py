@@ -22,7 +22,7 @@ LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "block_count
 WIDTH = re.compile(
     r"(_size|_dim|_rank|_heads|_experts|_groups|d_state|d_conv|d_head|query_pre_attn_scalar|^n_embd|^n_inner)$"
 )
-GGUF_WIDTH = re.compile(r"(?<!context)(_length|_count|_size|_rank)$")
+GGUF_WIDTH = re.compile(r"(?<!context)(_length|_count|_size|_rank)(_kv|_mla|_swa)?$")
 NO_WIDTH = re.compile(r"window|chunk|block|group_size|batch|patch|image|scaling")
 PACKED = 32  # values that one stored number may hold: codes of a bit in 32 bits
 Shapes = Mapping[str, tuple[int, ...]]

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
+from pydantic import ValidationError
+
 from qroar_core.result import Result
+from qroar_core.results.scales import ModelIdentity
+
+LONGEST = 1e10  # seconds of a stage
 
 
 class Manifest(Result):
@@ -22,3 +28,13 @@ class Manifest(Result):
     source: str = ""  # what to load: the model as it was asked for
     replaces: str = ""  # the checkpoint's own interpolation, where the run's takes its place
     date: str = ""  # when the run was begun, ISO 8601, UTC
+
+    def contradictions(self) -> Iterator[str]:
+        """A model that is none; what is asked of it is checked with its setting."""
+        try:
+            yield from ModelIdentity.model_validate(self.model).contradictions()
+        except ValidationError as problem:
+            first = problem.errors()[0]
+            yield f"model.{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        if any(not 0 <= seconds <= LONGEST for seconds in self.stages.values()):
+            yield "stages: seconds below 0, or of centuries"

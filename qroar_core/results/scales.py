@@ -28,6 +28,15 @@ class ModelIdentity(BaseModel):
     # of a hybrid: number of each layer, all of them with attention, in its decoder
     decoder_layers: Annotated[list[int], axes("layer")] = []
 
+    def contradictions(self) -> Iterator[str]:
+        """Sizes that no model has."""
+        if self.layers < 1 or self.kv_heads < 1:
+            yield f"model: {self.layers} layers with {self.kv_heads} KV heads"
+        if not 2 <= self.rotary_dim <= self.head_dim or self.rotary_dim % 2:
+            yield f"model.rotary_dim: {self.rotary_dim}, head_dim is {self.head_dim}"
+        if self.decoder_layers and len(self.decoder_layers) != self.layers:
+            yield f"model.decoder_layers: {len(self.decoder_layers)} of {self.layers} layers"
+
     def layer_number(self, layer: int) -> int:
         """What people call layer `layer`."""
         return self.decoder_layers[layer] if self.decoder_layers else layer
@@ -56,11 +65,7 @@ class ScalesFile(Result):
     def contradictions(self) -> Iterator[str]:
         """Tables that are not those of the granularity, scales that are no scales."""
         who = self.model
-        for name in ("layers", "kv_heads"):
-            if getattr(who, name) < 1:
-                yield f"model.{name}: {getattr(who, name)}"
-        if not 2 <= who.rotary_dim <= who.head_dim:
-            yield f"model.rotary_dim: {who.rotary_dim}, head_dim is {who.head_dim}"
+        yield from who.contradictions()
         pairs = who.rotary_dim // 2
         yield from band_order(self.bands, pairs)
         outer = {"model": (), "layer": (who.layers,), "kv_head": (who.layers, who.kv_heads)}[self.granularity]

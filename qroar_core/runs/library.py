@@ -128,7 +128,8 @@ class Library:
         asked |= dict.fromkeys((*SEARCHED, "search.json"), ("search", setting.search, setting.diagnosis))
         for name in names:
             stage, *specs = asked[name]
-            source = next(self._matching((stage, *head[1:], setting.rope, setting.quant, *specs)), None)
+            every = self._matching((stage, *head[1:], setting.rope, setting.quant, *specs))
+            source = next((found for found in every if _readable(*found)), None)
             if source is not None and not (folder.path / name).exists():
                 write_atomically(folder.path / name, (source[0].path / name).read_text(encoding="utf-8"))
 
@@ -151,6 +152,13 @@ def _load(entry: Entry, name: str) -> Any:
     if kind := KINDS.get(kind_of(name)):
         return kind.from_file(entry.path / name, BadOutput)
     return load_search(entry.path, partial(_scales, entry.fingerprint))
+
+
+def _readable(entry: Entry, name: str) -> bool:
+    try:
+        return _load(entry, name) is not None
+    except QRoarError:
+        return False
 
 
 def _scales(fingerprint: str, path: Path) -> Scales:
