@@ -2,8 +2,9 @@
 
 A field says by `Axes` what its lists are indexed by: lists indexed by the same word are equally long, all through one
 file. A class may add three things: `LOCAL`, words that mean something of its own in it; `sizes()`, lengths that other
-fields name; `contradictions()`, whatever else cannot be. All of it is asked when a file is read, not while a stage
-computes: what is asked of a foreign file is no reason to lose the work of an hour.
+fields name; `contradictions()`, whatever else cannot be. Of an interval both ends are there, in their order. All of it
+is asked when a file is read, not while a stage computes: what is asked of a foreign file is no reason to lose the work
+of an hour.
 """
 
 from __future__ import annotations
@@ -71,6 +72,13 @@ def _fields(kind: type[BaseModel]) -> tuple[_Field, ...]:
     return tuple(out)
 
 
+@cache
+def _intervals(kind: type[BaseModel]) -> tuple[tuple[str, str], ...]:
+    """Fields that are the two ends of an interval, by their names."""
+    ends = ((name, f"{name.removesuffix('low')}high") for name in kind.model_fields if name.endswith("low"))
+    return tuple((low, high) for low, high in ends if high in kind.model_fields)
+
+
 def _said(kind: Any) -> Iterator[Axes]:
     """The `Axes` in a type, outermost first."""
     for one in reversed(getattr(kind, "__metadata__", ())):
@@ -104,6 +112,12 @@ def _check_model(found: BaseModel, at: str, scopes: Scopes) -> None:
         value = getattr(found, field.name)
         if value is not None and field.bounded:
             _check(value, field.axes.names, field.axes, _under(at, field.name), scopes)
+    for low, high in _intervals(type(found)):
+        least, most = getattr(found, low), getattr(found, high)
+        if (least is None) != (most is None):
+            raise _Wrong(f"{_under(at, low)} and {high}: only one of them is there")
+        if isinstance(least, float) and isinstance(most, float) and least > most:
+            raise _Wrong(f"{_under(at, low)}: {least:g}, {high} is {most:g}")
     own = getattr(found, "contradictions", None)
     for problem in own() if callable(own) else ():
         raise _Wrong(_under(at, problem))

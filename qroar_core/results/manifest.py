@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import ValidationError
 
+from qroar_core.axes import axes
 from qroar_core.result import Result
 from qroar_core.results.scales import ModelIdentity
 
+SAFE = 2**53  # of a setting: what a browser can hold exactly
 LONGEST = 1e10  # seconds of a stage
 
 
@@ -19,7 +21,7 @@ class Manifest(Result):
     versions: dict[str, str]
     command: str
     model: dict[str, Any]
-    specs: dict[str, Any]
+    specs: Annotated[dict[str, Any], axes(least=-SAFE, most=SAFE)]
     seed: int
     device: str
     dtype: str

@@ -7,17 +7,16 @@ import math
 import re
 
 NUMBERS = (math.nan, 1e308, -1, "many")
+ALIKE = re.compile(r"^\d|/|\s|^int|^W_|^[qk]$|^(pre|post)$")  # an index, a tensor, a quantizer, a condition
 WORDS = {"granularity": ("model", "layer", "kv_head"), "mode": ("symmetric", "shared")}
 
 
 def mutations(raw):
-    """(what is done, the changed file's text); of lists indexed alike the first row stands for all."""
-    seen = set()
+    """(what is done, the changed file's text); of lists and tables whose entries are alike the last stands for all."""
+    chosen = {}
     for path, value in _entries(raw, ()):
-        kind = re.sub(r"\.\d+", ".N", "".join(f".{key}" for key in path))
-        if kind in seen:
-            continue
-        seen.add(kind)
+        chosen[tuple("N" if ALIKE.search(str(key)) else key for key in path)] = path, value
+    for path, value in chosen.values():
         for what, change in _changes(path, value):
             yield f"{'.'.join(map(str, path))}: {what}", _changed(raw, path, change)
 
