@@ -15,7 +15,9 @@ def mutations(raw):
     """(what is done, the changed file's text); of lists and tables whose entries are alike the last stands for all."""
     chosen = {}
     for path, value in _entries(raw, ()):
-        chosen[tuple("N" if ALIKE.search(str(key)) else key for key in path)] = path, value
+        kind = tuple("N" if ALIKE.search(str(key)) else key for key in path)
+        if "others" not in kind[:-2] or kind[:1] + kind[3:] not in chosen:  # other rules have the asked one's tables
+            chosen[kind] = path, value
     for path, value in chosen.values():
         for what, change in _changes(path, value):
             yield f"{'.'.join(map(str, path))}: {what}", _changed(raw, path, change)
