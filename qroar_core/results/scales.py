@@ -69,12 +69,13 @@ class ScalesFile(Result):
         pairs = who.rotary_dim // 2
         yield from band_order(self.bands, pairs)
         outer = {"model": (), "layer": (who.layers,), "kv_head": (who.layers, who.kv_heads)}[self.granularity]
-        for name, last, what in (("g", len(self.bands), "bands"), ("angles", pairs, "pairs")):
+        for name, last, what in (("g", len(self.bands), "band"), ("angles", pairs, "pair")):
             table = getattr(self, name)
             shape = (*outer, last)
             if table is not None and not _has_shape(table, shape):
+                per = {"model": what, "layer": f"layer and {what}", "kv_head": f"layer, KV head and {what}"}
                 words = " x ".join(map(str, shape))
-                yield f"{name}: no table of {words} numbers, one per {self.granularity} and {what}"
+                yield f"{name}: no table of {words} numbers, one per {per[self.granularity]}"
         if not all(g > 0 for g in flat(self.g)):
             yield "g: a scale that is not above 0"
 

@@ -37,7 +37,7 @@ class SearchReport(Result):
     objective_identity: float
     objective_found: float
     history: Annotated[list[Candidate], axes(ANY)]
-    bounds: Annotated[list[list[tuple[float, float]]], axes("bounded", "band", "ends")]
+    bounds: Annotated[list[list[tuple[float, float]]], axes("entry", "band", "ends")]
     trials: int
     seconds: float
     forward_seconds: float  # one bare forward pass over the text the search used

@@ -360,7 +360,7 @@ def test_a_run_that_contradicts_itself_is_named_with_its_reason_and_the_others_o
     assert list(shown_runs(loaded_app)) == [whole.name]
     assert "Unreadable folders: 1" in [e.label for e in loaded_app.expander]
     (line,) = [t.value for t in loaded_app.text]
-    assert line.startswith(f"{broken / 'scales.json'}: g: no table of 8 numbers, one per model and bands; ")
+    assert line.startswith(f"{broken / 'scales.json'}: g: no table of 8 numbers, one per band; ")
     other = visit(loaded_app, run="broken")
     assert "The run of this address cannot be opened." in other.warning[0].value
     assert "g: no table of 8 numbers" in other.warning[0].value
