@@ -9,6 +9,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, PlainSerializer, ValidationError
 
+from qroar_core.axes import AnyNumber, axes, contradiction
 from qroar_core.errors import QRoarError
 
 DIGITS = 6  # significant digits kept in files; statistics carry fewer
@@ -20,12 +21,14 @@ def _spelled(value: float) -> float | str:
 
 # A number that may be infinite and is one all the same, as e to a large NLL is. JSON has no infinity: the word that
 # Python's float and JavaScript's Number both read stands there.
-Unbounded = Annotated[float, PlainSerializer(_spelled, when_used="json")]
+Unbounded = Annotated[float, PlainSerializer(_spelled, when_used="json"), AnyNumber()]
 
 Number = float | None  # None: no data, as in an empty bin or where nothing is quantized
-PerBand = list[Number]
-LayerBand = list[PerBand]  # [layer][band]
-LayerHeadBand = list[LayerBand]  # [layer][kv_head][band]
+# A field that holds the same nested list indexed by other words says so itself: Annotated[LayerBand, axes(...)]
+PerBand = Annotated[list[Number], axes("band")]
+LayerBand = Annotated[list[list[Number]], axes("layer", "band")]
+LayerHead = Annotated[list[list[Number]], axes("layer", "kv_head")]
+LayerHeadBand = Annotated[list[list[list[Number]]], axes("layer", "kv_head", "band")]
 
 
 def exp(nats: float) -> float:
@@ -65,16 +68,20 @@ class Result(BaseModel):
         """Read and validate.
 
         Raises:
-            error: missing, not JSON, or not of this layout.
+            error: missing, not JSON, not of this layout, or with contents that contradict each other.
         """
         try:
-            return cls.model_validate_json(path.read_text(encoding="utf-8"))
+            found = cls.model_validate_json(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError) as problem:
             raise error("cannot be read", where=str(path), do="check the path") from problem
         except ValidationError as problem:
             first = problem.errors()[0]
             at = ".".join(str(p) for p in first["loc"]) or "the file"
             raise error(f"{at}: {first['msg']}", where=str(path), do="give a file this software wrote") from problem
+        wrong = contradiction(found)
+        if wrong:
+            raise error(wrong, where=str(path), do="the file contradicts itself; give one this software wrote")
+        return found
 
 
-__all__ = ["LayerBand", "LayerHeadBand", "Number", "PerBand", "Result", "Unbounded", "exp", "rounded"]
+__all__ = ["LayerBand", "LayerHead", "LayerHeadBand", "Number", "PerBand", "Result", "Unbounded", "exp", "rounded"]

@@ -106,7 +106,8 @@ def divergence(evaluation: Evaluation) -> Picture | None:
         )  # fmt: skip
     framed(figure, "KL to the reference's prediction, nats per token", "", height=130 + 36 * len(rows), log_x=True)
     figure.update_yaxes(autorange="reversed", automargin=True)
-    ticks = log_ticks([getattr(row, which) for row in rows for which in ("kl_mean", "kl_p99") if getattr(row, which)])
+    shown = [getattr(row, which) for row in rows for which in ("kl_mean", "kl_p99")]
+    ticks = log_ticks([kl for kl in shown if kl is not None and kl > 0])
     figure.update_xaxes(tickvals=ticks, ticktext=[f"{t:g}" for t in ticks])
     return Picture(
         "How far do the predictions move from the reference's?",

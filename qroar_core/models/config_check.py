@@ -16,11 +16,16 @@ from typing import Any
 from qroar_core.errors import BadCheckpoint, UnsupportedModel
 
 LARGEST = 1 << 31  # of any size
+LARGEST_THETA = 1e12  # a thousand times the largest in use: no token of a text of any length turns its slowest pairs
+LARGEST_FACTOR = 1 << 16  # of a stretch
+LARGEST_EPSILON = 0.1  # of a norm's variance, which is about 1; real ones end at 1e-3
 REQUIRED = ("hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
 POSITIVE = (*REQUIRED, "intermediate_size", "num_key_value_heads", "head_dim", "max_position_embeddings",
             "num_local_experts", "n_routed_experts", "num_experts_per_tok", "sliding_window",
-            "num_kv_heads")  # fmt: skip
-OPTIONAL = ("num_key_value_heads", "head_dim", "sliding_window", "intermediate_size", "num_kv_heads")  # may be null
+            "num_kv_heads", "sliding_window_pattern", "_sliding_window_pattern",
+            "initial_context_length")  # fmt: skip
+OPTIONAL = ("num_key_value_heads", "head_dim", "sliding_window", "intermediate_size", "num_kv_heads",
+            "sliding_window_pattern", "_sliding_window_pattern")  # fmt: skip  # may be null
 EXPERTS = ("num_local_experts", "num_experts_per_tok")
 ROPE_BLOCKS = ("rope_parameters", "rope_scaling")
 
@@ -48,8 +53,8 @@ def _positive_list(x: Any) -> bool:
 
 
 ROPE: dict[str, tuple[Test, str]] = {  # keys of a RoPE block, and what may stand there
-    "rope_theta": (_above(1), "a number above 1"),
-    "factor": (_at_least(1), "a number of at least 1"),
+    "rope_theta": (lambda x: _above(1)(x) and x <= LARGEST_THETA, f"a number above 1, at most {LARGEST_THETA:g}"),
+    "factor": (lambda x: _at_least(1)(x) and x <= LARGEST_FACTOR, f"a number of at least 1, at most {LARGEST_FACTOR}"),
     "original_max_position_embeddings": (_whole, "a whole number of tokens"),
     "partial_rotary_factor": (lambda x: _number(x) and 0 < x <= 1, "a number above 0, at most 1"),
     "attention_factor": (_above(0), "a number above 0"),
@@ -77,6 +82,8 @@ NEEDED = {
     "longrope": ("short_factor", "long_factor"),
     "llama3": ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"),
 }
+USES = {"beta_fast": ("yarn",), "high_freq_factor": ("llama3",)}
+USUAL = {"beta_fast": 32, "beta_slow": 1}  # where a config does not say
 SCALING = ("factor", "short_factor", "long_factor", "low_freq_factor", "high_freq_factor", "attention_factor",
            "beta_fast", "beta_slow", "mscale", "mscale_all_dim")  # fmt: skip
 NEUTRAL: tuple[Any, ...] = (None, False, 0, "", "none", [], {})
@@ -85,6 +92,7 @@ EPSILON = re.compile(r"(^|_)(eps|epsilon)$")  # what a norm adds under its root
 
 def check_raw(raw: dict[str, Any], where: str) -> None:
     """Raises BadCheckpoint where a number of config.json is missing, of a wrong kind or out of range."""
+    _refuse_non_finite(raw, "", where)
     aliases = _aliases(raw.get("model_type"))
     for name in REQUIRED:
         if not any(raw.get(key) is not None for key in (name, *aliases.get(name, ()))):
@@ -111,14 +119,24 @@ def check_raw(raw: dict[str, Any], where: str) -> None:
     for key in raw:
         if isinstance(raw[key], int | float) and abs(raw[key]) > LARGEST and not re.search("token|theta", key):
             raise _wrong(key, raw[key], f"a number up to {LARGEST}", where)
-        if EPSILON.search(key) and raw[key] is not None and not (_number(raw[key]) and 0 < raw[key] < 1):
-            raise _wrong(key, raw[key], "a number above 0, below 1", where)
+        if EPSILON.search(key) and raw[key] is not None and not (_number(raw[key]) and 0 < raw[key] < LARGEST_EPSILON):
+            raise _wrong(key, raw[key], f"a number above 0, below {LARGEST_EPSILON}", where)
     for key in ROPE_BLOCKS:
         if raw.get(key) is not None:
             _check_rope(raw[key], key, where)
+        _refuse_longer(raw, key, where)
     one, other = (_said(raw.get(key)) for key in ROPE_BLOCKS)
     if any(one[key] != other[key] for key in one.keys() & other.keys()):
         raise BadCheckpoint(f"{' and '.join(ROPE_BLOCKS)} differ", where=where, do="remove the wrong one")
+
+
+def _refuse_non_finite(value: Any, at: str, where: str) -> None:
+    """Python reads NaN and Infinity, which JSON does not have; nowhere in a config do they mean anything."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, one in inner:
+        _refuse_non_finite(one, f"{at}.{key}" if at else str(key), where)
+    if isinstance(value, float) and not _number(value):
+        raise _wrong(at, value, "a finite number", where)
 
 
 def _check_rope(block: Any, name: str, where: str) -> None:
@@ -149,9 +167,23 @@ def _check_rope(block: Any, name: str, where: str) -> None:
                 where=where,
                 do="add the rope_type that the model was trained with, or remove the key",
             )
+    for low, high in (("beta_slow", "beta_fast"), ("low_freq_factor", "high_freq_factor")):
+        least, most = (block.get(end, USUAL.get(end)) for end in (low, high))
+        if kind in USES.get(high, ()) and least is not None and most is not None and not least < most:
+            raise BadCheckpoint(f"{name}.{low} is {least:g}, {high} {most:g}", where=where, do="check config.json")
     for key in NEEDED.get(kind, ()):
         if block.get(key) is None:
             raise BadCheckpoint(f"{name}.{key} is missing, {kind} needs it", where=where, do="check config.json")
+
+
+def _refuse_longer(raw: dict[str, Any], key: str, where: str) -> None:
+    """A window before the stretch that is longer than the window after it."""
+    block: Any = raw.get(key)
+    original: Any = block.get("original_max_position_embeddings") if isinstance(block, dict) else None
+    context: Any = raw.get("max_position_embeddings")
+    if _number(original) and _number(context) and original > context:
+        said = f"{key}.original_max_position_embeddings is {original:g}, max_position_embeddings {context:g}"
+        raise BadCheckpoint(said, where=where, do="check config.json")
 
 
 def _said(block: Any) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from qroar_core.errors import BadCheckpoint, QRoarError
 from qroar_core.models.families import Family
 from qroar_core.models.formats.stored import StoredTensor
 from qroar_core.models.quiet import quiet_transformers
+from qroar_core.models.size_check import check_values, held_layers
 
 SEQUENTIAL = "HF_DEACTIVATE_ASYNC_LOAD"  # transformers then reads one tensor at a time
 HARMLESS = {  # tensors that are no part of the model, and why nothing is lost with them
@@ -31,8 +32,6 @@ HARMLESS = {  # tensors that are no part of the model, and why nothing is lost w
     r"^mtp\.": "a head that guesses several tokens, which next-token prediction does not run",
 }
 HEADS = ("lm_head.weight", "embed_out.weight")  # names of the output head
-SIZES = ("num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads", "num_key_value_heads",
-         "head_dim", "vocab_size")  # fmt: skip
 
 
 def filled(config: Any, stored: Mapping[str, StoredTensor], dtype: torch.dtype, family: Family, where: str) -> Any:
@@ -43,7 +42,14 @@ def filled(config: Any, stored: Mapping[str, StoredTensor], dtype: torch.dtype, 
     Raises:
         BadCheckpoint: a tensor that is missing, left over, double, of another shape, or not finite.
     """
-    _refuse_sizes(config, stored, family, where)
+    held = held_layers(stored)
+    if config.num_hidden_layers > held:
+        raise BadCheckpoint(
+            f"config.json says {config.num_hidden_layers} layers, the weights hold {held}; weights are missing, "
+            f"first {family.layers_at}.{held}",
+            where=where,
+            do="fetch it again",
+        )
     watched = {name: _Watched(one) for name, one in stored.items()}
     model, info = _built(config, watched, dtype, family, where)
     unused = {name for name, one in watched.items() if not one.used and not harmless(name, config, family)}
@@ -91,6 +97,7 @@ def _built(config: Any, stored: Mapping[str, _Watched], dtype: torch.dtype, fami
                     where=where,
                     do="check config.json",
                 )
+            check_values(kind, config, {name: one.stored.shape for name, one in stored.items()}, where)
             return kind.from_pretrained(
                 None,
                 config=config,
@@ -123,24 +130,6 @@ def _refuse(what: str, names: set[str], where: str, beside: str = "") -> None:
     if names:
         said = f"{len(names)} weights {what}, first {min(names)}{beside}"
         raise BadCheckpoint(said, where=where, do="fetch it again")
-
-
-def _refuse_sizes(config: Any, stored: Mapping[str, StoredTensor], family: Family, where: str) -> None:
-    """Before anything is built: a size past all that the file holds would fill the memory first."""
-    layers = {int(found[1]) for name in stored if (found := re.search(r"(?:^|\.)(?:layers|h)\.(\d+)\.", name))}
-    held = max(layers, default=-1) + 1
-    if config.num_hidden_layers > held:
-        raise BadCheckpoint(
-            f"config.json says {config.num_hidden_layers} layers, the weights hold {held}; weights are missing, "
-            f"first {family.layers_at}.{held}",
-            where=where,
-            do="fetch it again",
-        )
-    values = sum(math.prod(one.shape) for one in stored.values())
-    for name in SIZES:
-        size = getattr(config, name, None)
-        if isinstance(size, int) and size > values:
-            raise BadCheckpoint(f"{name} is {size}, all weights hold {values} values", where=where, do="check it")
 
 
 def _refuse_untied(model: Any, where: str) -> None:

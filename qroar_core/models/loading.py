@@ -24,6 +24,7 @@ from qroar_core.models.formats.declared import quantization_of
 from qroar_core.models.generation import generation_ends
 from qroar_core.models.loaded import LoadedModel, fingerprint
 from qroar_core.models.quiet import quiet_transformers
+from qroar_core.models.size_check import check_sizes
 from qroar_core.models.sources import Source, locate
 from qroar_core.models.spreading import spread
 from qroar_core.models.tokenizer import read_tokenizer
@@ -59,6 +60,10 @@ def load_model(source: str, *, device: str = "auto", dtype: str = "auto", on_ste
     on_step(Step("load", 0, 4, f"find {source}"))
     found = locate(source, on_step)
     raw = _raw_config(found)
+    family = family_of(_architectures(raw, found), found.label)  # before transformers, which knows fewer reasons
+    check_raw(raw, str(found.folder / "config.json"))
+    shapes = patiently(found.shapes, on_step, Step("load", 0, 4, "read the headers"))
+    check_sizes(raw, shapes, family.layers_at, str(found.folder))
     config = read_config(found, raw)
     family = family_of(config.architectures, found.label)
     _refuse_layout(family, config, str(found.folder / "config.json"))  # before gigabytes are read
@@ -167,7 +172,7 @@ def read_config(found: Source, raw: dict[str, Any]) -> Any:
     from transformers import AutoConfig
 
     path = found.folder / "config.json"
-    family_of(_architectures(raw, found), found.label)  # before transformers, which knows fewer reasons
+    family_of(_architectures(raw, found), found.label)
     check_raw(raw, str(path))
     quantization_of(found.folder)  # says what is wrong with settings that transformers would fall over
     try:

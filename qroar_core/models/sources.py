@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from qroar_core.errors import BadCheckpoint, UnsupportedModel
 from qroar_core.models.cache import cache_dir as cache_dir  # many ask for it here
@@ -30,6 +31,17 @@ class Source:
     note: str = ""  # what the reader must know about it
     stored: Callable[[], dict[str, StoredTensor]] | None = None  # its tensors, where the folder's own are not they
     file: Path | None = None  # the GGUF file, where it is one
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of every tensor as it lies in the file, packed or not; reads headers alone.
+
+        Raises:
+            BadCheckpoint: weights that are missing, pickled or cannot be read.
+        """
+        from qroar_core.models.formats.folder_tensors import headers
+
+        placed: dict[str, Any] = dict(headers(self.folder)) if self.stored is None else self.stored()
+        return {name: one.shape for name, one in placed.items()}
 
     def tensors(self) -> tuple[dict[str, StoredTensor], str]:
         """Every tensor by its Hugging Face name, read when asked, and what must be known about them.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
+from qroar_core.axes import axes
 from qroar_core.result import Result
 
 
@@ -16,9 +17,9 @@ class Continuation(Result):
 
     model: Literal["reference", "quantized"]
     scales: Literal["identity", "tuned", "smooth_attention", "rotation"]
-    tokens: list[int]
-    pieces: list[str]
-    log_prob: list[float]
+    tokens: Annotated[list[int], axes("token")]
+    pieces: Annotated[list[str], axes("token")]
+    log_prob: Annotated[list[float], axes("token")]
     departs_at: int | None
 
     @property
@@ -36,4 +37,4 @@ class Continuations(Result):
     origin: str  # where the prompt comes from
     actual: str
     length: int  # prompt and continuation together, at most
-    rows: list[Continuation]
+    rows: Annotated[list[Continuation], axes("row")]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
 
+from qroar_core.axes import ANY, Sizes, axes
 from qroar_core.result import Result, Unbounded
 
 Kind = Literal["tuned", "unquantized", "bands", "heads", "text", "seed"]
@@ -68,7 +70,16 @@ class Controls(Result):
     windows: int
     confidence: float
     text: str
-    controls: list[Control]
-    precisions: list[Precision]
-    findings: list[ControlFinding]
-    window_nll: dict[str, list[list[float]]]
+    controls: Annotated[list[Control], axes(ANY)]
+    precisions: Annotated[list[Precision], axes(ANY)]
+    findings: Annotated[list[ControlFinding], axes(ANY)]
+    window_nll: Annotated[dict[str, list[list[float]]], axes(ANY, "window")]
+
+    def sizes(self) -> Sizes:
+        """Lengths that other fields name."""
+        return {"window": (self.windows, "windows")}
+
+    def contradictions(self) -> Iterator[str]:
+        """What a figure's title needs."""
+        if not any(finding.about == "tuned" for finding in self.findings):
+            yield "findings: none on the tuned scales"

@@ -6,11 +6,12 @@ are indexed as named; None stands where there is no data (an empty bin, a tensor
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from qroar_core.axes import Sizes, axes
 from qroar_core.diagnostics.aliasing.result import Kernel
 from qroar_core.diagnostics.anisotropy.result import Anisotropy
 from qroar_core.diagnostics.bands.result import Band, BandCost, Pairs
@@ -23,10 +24,11 @@ from qroar_core.diagnostics.pair_error.result import PairErrors
 from qroar_core.diagnostics.pressure.result import LogitChange
 from qroar_core.diagnostics.rounding.result import Roundings
 from qroar_core.diagnostics.similarity.result import HiddenSimilarity
-from qroar_core.diagnostics.tails.result import Survival, TailTable
+from qroar_core.diagnostics.tails.result import WORDS, Survival, TailTable
 from qroar_core.diagnostics.tails.result import null_rows as tail_nulls
 from qroar_core.result import LayerBand, Result
 from qroar_core.results.band_table import BandRow, band_table
+from qroar_core.results.scales import band_order
 from qroar_core.results.search import Verdict
 from qroar_core.specs import Mode
 
@@ -37,13 +39,15 @@ if TYPE_CHECKING:
 class LayerGroup(Result):
     """Layers that turn by the same frequencies and see equally far; the bands are the same pairs in every group."""
 
+    LOCAL: ClassVar = ("layer",)
+
     name: str  # short words that tell it from the other groups
-    layers: list[int]
+    layers: Annotated[list[int], axes("layer")]
     theta: float | None  # RoPE base, None where the layers are not rotated
     window: int | None  # newest keys a query sees, tokens; None: all
     interpolated: bool  # whether an interpolation changes their frequencies
     reach: int  # how many tokens a query of the long context sees
-    bands: list[Band]  # empty where the layers are not rotated, as the next two
+    bands: Annotated[list[Band], axes("band", empty=True)]  # empty where the layers are not rotated, as the next two
     pairs: Pairs | None
     kernel: Kernel | None
     noise: NoiseCurves | None = None  # of these layers alone, as the next two; None: not quantized, or an older file
@@ -51,11 +55,18 @@ class LayerGroup(Result):
     anisotropy: Anisotropy | None = None  # rows of `ratio` are those of `layers`
     logit_change: LogitChange | None = None  # by the interpolation; None: not rotated, or an older file
 
+    def contradictions(self) -> Iterator[str]:
+        """Bands without frequencies, or the other way round."""
+        if len({bool(self.bands), self.pairs is not None, self.kernel is not None}) > 1:
+            yield "bands, pairs and kernel: only some of them are there"
+        if self.noise is not None and bool(self.bands) != bool(self.noise.by_band_position):
+            yield "noise: of other bands"
+
 
 class Diagnosis(Result):
     """The nine diagnostics of DESIGN section 3."""
 
-    bands: list[Band]
+    bands: Annotated[list[Band], axes("band")]
     # pre (rho_W, before RoPE) | post (rho_A, after it) -> q|k -> [layer][band], largest over KV heads
     tail_inflation: dict[str, dict[str, LayerBand]]
     logit_noise: LogitNoise | None
@@ -63,7 +74,8 @@ class Diagnosis(Result):
     verdict: Verdict
     pairs: Pairs
     kernel: Kernel
-    groups: list[LayerGroup] = []  # empty: all layers are alike; else bands, pairs and kernel are those of the first
+    # empty: all layers are alike; else bands, pairs and kernel are those of the first
+    groups: Annotated[list[LayerGroup], axes("group")] = []
     logit_change: LogitChange | None = None  # of the same layers as the bands; None: an older file
     tails: dict[str, TailTable]  # "q/pre", "q/post", "k/pre", "k/post"
     survival: dict[str, Survival]  # the same keys
@@ -73,7 +85,7 @@ class Diagnosis(Result):
     outliers: Outliers
     band_cost: BandCost | None = None  # None: an older file
     hidden: HiddenSimilarity | None
-    position_edges: list[int]  # of the position bins, tokens; one more than bins
+    position_edges: Annotated[list[int], axes("edge")]  # of the position bins, tokens; one more than bins
     length: int
     short_length: int
     windows: int
@@ -83,11 +95,47 @@ class Diagnosis(Result):
     rotary_dim: int  # r; channels from r on carry no rotation
     head_dim: int
     n_kv_heads: int
-    decoder_layers: list[int] = []  # of a hybrid: number of each layer, all of them with attention, in its decoder
+    # of a hybrid: number of each layer, all of them with attention, in its decoder
+    decoder_layers: Annotated[list[int], axes("layer")] = []
     scales_mode: Mode | None  # of the scales in W_Q and W_K while measuring; None: the checkpoint's own weights
     text: str
     of_one_group: bool = Field(default=False, exclude=True, repr=False)  # a view by `of_group`; in no file
     seconds: dict[str, float] = {}  # wall time of each pass, and of the bare passes it is compared with
+
+    def sizes(self) -> Sizes:
+        """Lengths that other fields name."""
+        return {
+            "kv_head": (self.n_kv_heads, "n_kv_heads"),
+            "channel": (self.head_dim, "head_dim"),
+            "pair": (self.rotary_dim // 2, "half of rotary_dim"),
+            "bin": (len(self.position_edges) - 1, "position_edges"),
+        }
+
+    def contradictions(self) -> Iterator[str]:
+        """What figures take for granted beyond lengths."""
+        if self.rotary_dim > self.head_dim:
+            yield f"rotary_dim: {self.rotary_dim}, head_dim is {self.head_dim}"
+        if sorted(set(self.position_edges)) != self.position_edges:
+            yield "position_edges: they do not rise"
+        yield from band_order([(band.first_pair, band.last_pair) for band in self.bands], self.rotary_dim // 2)
+        if [band.index for band in self.bands] != list(range(len(self.bands))):
+            yield "bands: not numbered one after the other"
+        if not 0 < self.eps < 1:
+            yield f"eps: {self.eps:g}"
+        if self.band_cost is not None and len(self.band_cost.channels) != len(self.bands) + 1:
+            yield f"band_cost.channels: {len(self.band_cost.channels)} parts of {len(self.bands)} bands"
+        for name in ("tails", "survival"):
+            if set(getattr(self, name)) != set(WORDS):
+                yield f"{name}: not the tensors {', '.join(WORDS)}"
+        if any(set(self.tail_inflation.get(side, ())) != {"q", "k"} for side in ("pre", "post")):
+            yield "tail_inflation: not q and k, pre and post"
+        layers = len(self.dilation.absmax)
+        told = sorted(layer for group in self.groups for layer in group.layers)
+        if self.groups and told != list(range(layers)):
+            yield f"groups: not each of {layers} layers in one of them"
+        changes = [self.logit_change, *(group.logit_change for group in self.groups)]
+        if any(not 0 <= layer < layers for change in changes if change is not None for layer in change.layers):
+            yield f"logit_change.layers: not among {layers} layers"
 
     def layer_number(self, layer: int) -> int:
         """What people call layer `layer`: its number in the decoder, where others without attention stand between."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
+from qroar_core.axes import axes
 from qroar_core.result import Result, Unbounded
 
 
@@ -106,16 +107,16 @@ class PositionCurve(Result):
     reference's, paired over windows.
     """
 
-    position: list[int]
-    curves: dict[str, list[float]]
-    cost_low: dict[str, list[float]] = {}
-    cost_high: dict[str, list[float]] = {}
+    position: Annotated[list[int], axes("position")]
+    curves: Annotated[dict[str, list[float]], axes("position")]
+    cost_low: Annotated[dict[str, list[float]], axes("position")] = {}
+    cost_high: Annotated[dict[str, list[float]], axes("position")] = {}
 
 
 class Evaluation(Result):
     """Everything the evaluation shows; `rows` in length-major order."""
 
-    rows: list[Row]
+    rows: Annotated[list[Row], axes("row")]
     gain: Gain | None
     attribution: Attribution | None
     gap_recovered: float | None  # share of the NLL gap quantized identity - reference that tuned wins back
@@ -123,10 +124,11 @@ class Evaluation(Result):
     sentence: str  # the finding in plain words
     text: str  # split, windows, digest
     stride: int | None = None  # tokens that windows slided by, each scoring so many; None: one window per text
-    window_nll: dict[str, list[float]] = {}  # "length/model/scales" -> mean NLL of each window
+    # "length/model/scales" -> mean NLL of each window
+    window_nll: Annotated[dict[str, list[float]], axes("window")] = {}
     positions: PositionCurve | None = None
     rotation: RotationFinding | None = None
-    documents: list[str] = []  # of each window
+    documents: Annotated[list[str], axes("window")] = []  # of each window
     gain_by_document: DocumentGain | None = None  # None with fewer than three documents
 
     @property

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
+from qroar_core.axes import ANY, axes
 from qroar_core.result import Result, Unbounded
 from qroar_core.specs import Method
 
@@ -74,7 +76,7 @@ class Standing(Result):
     added_low: float | None = None
     added_high: float | None = None
     no_op: str = ""
-    window_nll: list[float]
+    window_nll: Annotated[list[float], axes("window")]
 
     @property
     def about(self) -> About:
@@ -104,12 +106,12 @@ class League(Result):
 
     reference_nll: float
     reference_ppl: Unbounded
-    reference_window_nll: list[float]
+    reference_window_nll: Annotated[list[float], axes("window")]
     gap: float  # plain minus reference, nats per token
     gap_low: float
     gap_high: float
-    standings: list[Standing]
-    sentences: list[str]  # the findings in plain words
+    standings: Annotated[list[Standing], axes("standing")]
+    sentences: Annotated[list[str], axes(ANY)]  # the findings in plain words
     length: int
     confidence: float
     text: str  # windows, digest, seed; what was calibrated and searched on

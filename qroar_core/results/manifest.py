@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Annotated, Any
 
+from pydantic import ValidationError
+
+from qroar_core.axes import axes
 from qroar_core.result import Result
+from qroar_core.results.scales import ModelIdentity
+
+SAFE = 2**53  # of a setting: what a browser can hold exactly
+LONGEST = 1e10  # seconds of a stage
 
 
 class Manifest(Result):
@@ -13,7 +21,7 @@ class Manifest(Result):
     versions: dict[str, str]
     command: str
     model: dict[str, Any]
-    specs: dict[str, Any]
+    specs: Annotated[dict[str, Any], axes(least=-SAFE, most=SAFE)]
     seed: int
     device: str
     dtype: str
@@ -23,3 +31,13 @@ class Manifest(Result):
     replaces: str = ""  # the checkpoint's own interpolation, where the run's takes its place
     checksum: str = ""  # of weights, config and tokenizer; "" from before 2026-11-28: a sample of the weights was known
     date: str = ""  # when the run was begun, ISO 8601, UTC
+
+    def contradictions(self) -> Iterator[str]:
+        """A model that is none; what is asked of it is checked with its setting."""
+        try:
+            yield from ModelIdentity.model_validate(self.model).contradictions()
+        except ValidationError as problem:
+            first = problem.errors()[0]
+            yield f"model.{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        if any(not 0 <= seconds <= LONGEST for seconds in self.stages.values()):
+            yield "stages: seconds below 0, or of centuries"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Annotated, Any
 
+from qroar_core.axes import ANY, Sizes, axes
 from qroar_core.diagnostics.sample import Sample
 from qroar_core.result import LayerBand, Number, PerBand, Result
 
@@ -60,21 +62,34 @@ class Prediction(Result):
     windows: int
     confidence: float
     text: str
-    parts: list[Cost]  # the bands, then the unrotated channels where there are some
+    parts: Annotated[list[Cost], axes("part")]  # the bands, then the unrotated channels where there are some
     whole: Cost
     sum: Sum
-    kl: LayerBand  # second-order KL of layer and band alone, nats per token; empty: not estimated, None: no RoPE
-    decoder_layers: list[int] = []  # of a hybrid: number of each layer of that map in the decoder
+    # second-order KL of layer and band alone, nats per token; empty: not estimated, None: no RoPE
+    kl: Annotated[LayerBand, axes("map_layer", "band", empty=True)]
+    # of a hybrid: number of each layer of that map in the decoder
+    decoder_layers: Annotated[list[int], axes("map_layer")] = []
     kl_windows: int
     kl_length: int
     repeated: Rank | None  # the measured cost on every other window, with that on the windows between
     estimate: Rank | None  # that KL summed over layers, with the measured cost of the band
-    diagnostics: list[Diagnostic]
-    window_nll: dict[str, list[float]]  # "reference", and each part by name
+    diagnostics: Annotated[list[Diagnostic], axes("diagnostic")]
+    window_nll: Annotated[dict[str, list[float]], axes("window")]  # "reference", and each part by name
     headline: str  # does pressure predict?
-    findings: list[str]  # what else there is to say, a sentence each
+    findings: Annotated[list[str], axes(ANY)]  # what else there is to say, a sentence each
     sample: Sample | None = None  # of the costs; None: an older file
     diagnosis_sample: Sample | None = None  # of the diagnostics beside them; None: they come from an older diagnosis
+
+    def sizes(self) -> Sizes:
+        """Lengths that other fields name."""
+        return {"band": (len(self.bands), "parts"), "window": (self.windows, "windows")}
+
+    def contradictions(self) -> Iterator[str]:
+        """What the figures take for granted."""
+        if any(part.pairs is None for part in self.parts[: len(self.bands)]):
+            yield "parts: a band behind the channels without rotation"
+        if self.kl and not sum(v for row in self.kl for v in row if v is not None) > 0:
+            yield "kl: nothing in it"
 
     @property
     def bands(self) -> list[Cost]:

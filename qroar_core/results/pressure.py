@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from qroar_core.axes import axes
 from qroar_core.result import Result
 from qroar_core.specs import DistanceLaw, RopeMethod
 
@@ -12,11 +15,11 @@ class MethodPressure(Result):
     method: RopeMethod
     factor: float  # s this method is shown at
     chosen: bool  # the setting's own method
-    inv_freq: list[float]  # omega_i(s), rad/token
-    pressure: list[float]
-    displacement: list[float]  # E|phi_i(D; s) - phi_i(D; 1)|, rad
-    band_pressure: list[float]  # mean over the band's pairs
-    band_displacement: list[float]
+    inv_freq: Annotated[list[float], axes("pair")]  # omega_i(s), rad/token
+    pressure: Annotated[list[float], axes("pair")]
+    displacement: Annotated[list[float], axes("pair")]  # E|phi_i(D; s) - phi_i(D; 1)|, rad
+    band_pressure: Annotated[list[float], axes("band")]  # mean over the band's pairs
+    band_displacement: Annotated[list[float], axes("band")]
 
 
 class Pressures(Result):
@@ -27,7 +30,7 @@ class Pressures(Result):
     factor: float  # s the methods are compared at
     law: DistanceLaw
     mean_distance: float  # E[D], tokens
-    native_inv_freq: list[float]
-    bands: list[tuple[int, int]]  # first and last pair
-    methods: list[MethodPressure]
+    native_inv_freq: Annotated[list[float], axes("pair")]
+    bands: Annotated[list[tuple[int, int]], axes("band", "ends")]  # first and last pair
+    methods: Annotated[list[MethodPressure], axes("method")]
     absent: dict[RopeMethod, str]  # methods that this checkpoint and setting cannot be shown under, and why

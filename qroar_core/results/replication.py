@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, get_args
 
+from qroar_core.axes import axes
 from qroar_core.result import Result
 from qroar_core.results.controls import Estimate
 
@@ -27,7 +29,7 @@ class Case(Result):
     name: str
     rope: dict[str, Any]
     quantization: dict[str, Any]
-    claims: list[Claim]
+    claims: Annotated[list[Claim], axes("claim")]
 
 
 class Replication(Result):
@@ -42,4 +44,10 @@ class Replication(Result):
     tolerance: float  # nats per token scales may cost at short context
     least_cut: float  # share of the perplexity
     text: str
-    cases: list[Case]
+    cases: Annotated[list[Case], axes("case")]
+
+    def contradictions(self) -> Iterator[str]:
+        """Settings that are not all asked the same, each claim once."""
+        for case in self.cases:
+            if sorted(claim.name for claim in case.claims) != sorted(get_args(Name)):
+                yield f"cases: {case.name[:40]} does not have every claim once"

@@ -6,12 +6,19 @@ small loss still shows; generation says what a user would get.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
 
+from qroar_core.axes import ANY, axes
 from qroar_core.result import Result
 
 Outcome = Literal["hit", "wrong", "cut off", "no number"]  # of a generated answer; see retrieving.judging
 Task = Literal["passkey", "needles"]
+
+
+REFERENCE, QUANTIZED, TUNED = ("reference", "identity"), ("quantized", "identity"), ("quantized", "tuned")
+CONDITIONS = (REFERENCE, QUANTIZED, TUNED)
+PAIRS = {"quantized - reference": (REFERENCE, QUANTIZED), "tuned - quantized": (QUANTIZED, TUNED)}
 
 
 class Trial(Result):
@@ -104,17 +111,42 @@ class Retrieval(Result):
     """Everything the retrieval shows. `cells` and `differences` end, task by task, with those over everything."""
 
     spec: dict[str, Any]  # the RetrievalSpec that was asked
-    lengths: list[int]
-    depths: list[float]
+    lengths: Annotated[list[int], axes("length")]
+    depths: Annotated[list[float], axes("depth")]
     choices: int  # candidates a rank is taken among
     slack: int  # tokens a generated answer may be longer than the answer
     chat: bool  # asked through the tokenizer's chat template
     confidence: float
     text: str  # trials, documents, seed
-    findings: list[Finding]
-    cells: list[Cell]
-    differences: list[Difference]
-    trials: list[Trial]
+    findings: Annotated[list[Finding], axes("task")]
+    cells: Annotated[list[Cell], axes("cell")]
+    differences: Annotated[list[Difference], axes(ANY)]
+    trials: Annotated[list[Trial], axes("trial")]
+
+    def contradictions(self) -> Iterator[str]:
+        """What the maps take for granted: a cell for every place under every condition, and one over all."""
+        if self.choices < 2:
+            yield f"choices: {self.choices}"
+        places: set = {(length, depth) for length in self.lengths for depth in self.depths} | {(None, None)}
+        of: dict[tuple[str, ...], list] = {}
+        for cell in self.cells:
+            of.setdefault((cell.task, cell.model, cell.scales), []).append((cell.length, cell.depth))
+            if not (0 <= cell.hits <= cell.trials and 0 <= cell.chosen <= cell.trials):
+                yield f"cells: {cell.hits} hits and {cell.chosen} chosen of {cell.trials} trials"
+            if cell.trials and (cell.log_prob is None or cell.margin is None):
+                yield "cells: trials without a log-probability"
+        if any(len(mine) != len(places) or set(mine) != places for mine in of.values()):
+            yield "cells: not one for every length and depth of each condition, and one over all"
+        if {task for task, *_ in of} != set(self.tasks):
+            yield "cells: not of the tasks that the findings are about"
+        if any(who not in CONDITIONS for who in [key[1:] for key in of] + [(t.model, t.scales) for t in self.trials]):
+            yield "cells: a condition that is never asked"
+        for apart in self.differences:
+            both = PAIRS[apart.what]
+            if apart.trials < 1 and (apart.gained or apart.lost or apart.log_prob is not None):
+                yield "differences: of no trial"
+            if (apart.length, apart.depth) not in places or any((apart.task, *who) not in of for who in both):
+                yield "differences: of cells that are not there"
 
     @property
     def chance(self) -> float:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
+from qroar_core.axes import ANY, axes
 from qroar_core.result import Result, Unbounded
 from qroar_core.results.decision import Decision
 
@@ -36,8 +37,8 @@ class SearchReport(Result):
     objective: str
     objective_identity: float
     objective_found: float
-    history: list[Candidate]
-    bounds: list[list[tuple[float, float]]]
+    history: Annotated[list[Candidate], axes(ANY)]
+    bounds: Annotated[list[list[tuple[float, float]]], axes("entry", "band", "ends")]
     trials: int
     seconds: float
     forward_seconds: float  # one bare forward pass over the text the search used

@@ -13,12 +13,13 @@ from pydantic import TypeAdapter, ValidationError
 
 from qroar_core.errors import BadOutput, QRoarError
 from qroar_core.result import Result, rounded
-from qroar_core.results import Evaluation, Manifest, ScalesFile, SearchReport
+from qroar_core.results import Diagnosis, Evaluation, Manifest, ScalesFile, SearchReport
 from qroar_core.runs.folder import SEVERAL
 from qroar_core.runs.setting import Setting
 
 R = TypeVar("R", bound=Result)
 REMEMBERED = 512  # parsed small files
+SIZES = ("layers", "kv_heads", "head_dim", "rotary_dim", "pairing")  # of a model that scales fit
 LARGEST = 16 * 2**20  # bytes of a file that a list of runs may read; larger ones are nobody's run
 
 
@@ -102,10 +103,42 @@ def read_entry(path: Path, thorough: bool = True) -> Entry:
         manifest, setting = _understood(path / "manifest.json", *_stamp(path / "manifest.json"))
         entry = Entry(path, _date(manifest, path), "", manifest, setting)
         if thorough:
-            entry.evaluation(), entry.report(), entry.found(), entry.kept()
+            entry.evaluation(), entry.report()
+            for scales in (entry.found(), entry.kept()):
+                _of_this_run(scales, manifest, setting, path)
+            _readable(path / "diagnosis.json", Diagnosis)
         return entry
     except QRoarError as problem:
         return Entry(path, _changed(path), str(problem))
+
+
+def _of_this_run(scales: ScalesFile | None, manifest: Manifest, setting: Setting, path: Path) -> None:
+    """Raises BadOutput for scales of another model or another search than the run's: nothing of the run fits them."""
+    if scales is None:
+        return
+    theirs, asked = scales.model.model_dump(), setting.search
+    said = [(name, theirs[name], manifest.model.get(name)) for name in SIZES]
+    said += [(name, getattr(scales, name), getattr(asked, name)) for name in ("granularity", "mode")]
+    for name, one, other in said:
+        if one != other:
+            raise BadOutput(f"its scales have {name.replace('_', ' ')} {one}, its manifest says {other}",
+                            where=str(path), do="the run contradicts itself; make it again")  # fmt: skip
+
+
+def _readable(path: Path, kind: type[Result]) -> None:
+    """Raises BadOutput for a file that cannot be read; one too large for a list of runs is left for who opens it."""
+    if path.is_file() and path.stat().st_size <= LARGEST and (problem := _problem(path, *_stamp(path), kind)):
+        raise BadOutput(problem)
+
+
+@lru_cache(maxsize=8 * REMEMBERED)
+def _problem(path: Path, changed: int, size: int, kind: type[Any]) -> str:
+    """What is wrong with a file, without keeping its contents."""
+    try:
+        kind.from_file(path, BadOutput)
+    except QRoarError as problem:
+        return str(problem)
+    return ""
 
 
 def parsed(path: Path, kind: type[R]) -> R:

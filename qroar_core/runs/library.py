@@ -132,7 +132,8 @@ class Library:
     def _fill(self, folder: RunFolder, key: Hashable, setting: Setting, names: tuple[str, ...]) -> None:
         """Copy the files of earlier stages that another run of the same model and specs has: each run is whole."""
         tuned, head = tuned_in(key), key[:5] if isinstance(key, tuple) else ()
-        diagnosed = next(self._matching(("diagnose", *head[1:], setting.rope, setting.quant, setting.diagnosis)), None)
+        every = self._matching(("diagnose", *head[1:], setting.rope, setting.quant, setting.diagnosis))
+        diagnosed = next((found for found in every if _readable(*found)), None)
         sources = {"diagnosis.json": diagnosed[0] if diagnosed else None}
         sources |= dict.fromkeys((*SEARCHED, "search.json"), self._searched(key, setting, tuned) if tuned else None)
         for name in names:
@@ -188,6 +189,13 @@ def _load(entry: Entry, name: str) -> Any:
     if kind := KINDS.get(kind_of(name)):
         return kind.from_file(entry.path / name, BadOutput)
     return load_search(entry.path, partial(_scales, fingerprint=entry.fingerprint))
+
+
+def _readable(entry: Entry, name: str) -> bool:
+    try:
+        return _load(entry, name) is not None
+    except QRoarError:
+        return False
 
 
 def _scales(path: Path, fingerprint: str = "") -> Scales:

@@ -58,10 +58,10 @@ def test_layers_an_interpolation_leaves_alone_say_so(page, stages):
     np.testing.assert_allclose(linear(page), OMEGA / 4 * (length - 1) / 3, rtol=1e-5)
     whole = planted.diagnosis()
     slow = [b.model_copy(update={"interpolation_pressure": 0.0}) for b in whole.bands]
-    common = {"layers": [0], "theta": 1e4, "pairs": whole.pairs, "kernel": whole.kernel}
+    common = {"theta": 1e4, "pairs": whole.pairs, "kernel": whole.kernel}
     groups = [
-        LayerGroup(name=FULL, bands=whole.bands, window=None, interpolated=True, reach=64, **common),
-        LayerGroup(name=SLIDING, bands=slow, window=11, interpolated=False, reach=11, **common),
+        LayerGroup(name=FULL, layers=[0], bands=whole.bands, window=None, interpolated=True, reach=64, **common),
+        LayerGroup(name=SLIDING, layers=[1], bands=slow, window=11, interpolated=False, reach=11, **common),
     ]
     grouped = whole.model_copy(update={"groups": groups})
     stages.patch(stages.diagnose, "run", lambda *a, on_step=None, **kw: grouped)

@@ -1,5 +1,6 @@
 """Results that survive, runs that reopen, and two visitors who do not disturb each other."""
 
+import json
 import math
 import shutil
 import threading
@@ -348,3 +349,23 @@ def test_texts_of_the_setting_reach_the_stages_and_the_key(loaded_app, stages):
         clicked(visitor, "Diagnose")
     assert [name.split("-")[0] for name in read] == ["1825", "python"]
     assert len(library().entries()) == 2
+
+
+def test_a_run_that_contradicts_itself_is_named_with_its_reason_and_the_others_open(loaded_app):
+    finish(loaded_app)
+    (whole,) = runs_root().iterdir()
+    broken = runs_root() / "broken"
+    shutil.copytree(whole, broken)
+    scales = json.loads((broken / "scales.json").read_text())
+    (broken / "scales.json").write_text(json.dumps(scales | {"granularity": "model"}))
+    go(loaded_app, "runs")
+    assert list(shown_runs(loaded_app)) == [whole.name]
+    assert "Unreadable folders: 1" in [e.label for e in loaded_app.expander]
+    (line,) = [t.value for t in loaded_app.text]
+    assert line.startswith(f"{broken / 'scales.json'}: g: no table of 8 numbers, one per band; ")
+    other = visit(loaded_app, run="broken")
+    assert "The run of this address cannot be opened." in other.warning[0].value
+    assert "g: no table of 8 numbers" in other.warning[0].value
+    assert not other.exception
+    clicked(loaded_app, "Open run")
+    assert loaded_app.session_state["choice"].run == whole.name

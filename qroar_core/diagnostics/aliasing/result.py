@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Annotated, ClassVar
+
+from qroar_core.axes import axes
 from qroar_core.diagnostics.null import NullRow
 from qroar_core.result import PerBand, Result
 
@@ -11,19 +14,23 @@ NATIVE = "the model's native RoPE within its own window"
 class NativeKernel(Result):
     """The kernel of the native RoPE up to the native window: the side peaks that are there without any stretch."""
 
-    distance: list[int]
-    high: list[list[float]]  # greatest value per bucket of distances, [band][bucket]
-    side_peak: PerBand  # None where the kernel has none
-    side_peak_at: list[int]  # tokens, -1 where there is none
+    LOCAL: ClassVar = ("bucket",)
+
+    distance: Annotated[list[int], axes("bucket")]
+    high: Annotated[list[list[float]], axes("band", "bucket")]  # greatest value per bucket of distances, [band][bucket]
+    side_peak: Annotated[PerBand, axes("band")]  # None where the kernel has none
+    side_peak_at: Annotated[list[int], axes("band")]  # tokens, -1 where there is none
 
 
 class Kernel(Result):
     """Band kernel C_b(distance): least and greatest value per bucket of distances, [band][bucket]."""
 
-    distance: list[int]
-    low: list[list[float]]
-    high: list[list[float]]
-    side_peak_at: list[int]
+    LOCAL: ClassVar = ("bucket",)
+
+    distance: Annotated[list[int], axes("bucket")]
+    low: Annotated[list[list[float]], axes("band", "bucket")]
+    high: Annotated[list[list[float]], axes("band", "bucket")]
+    side_peak_at: Annotated[list[int], axes("band")]
     side_peak: PerBand = []  # highest side peak of each band; empty: an older file
     null: NativeKernel | None = None  # None: an older file
 

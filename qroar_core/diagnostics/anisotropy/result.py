@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import Annotated, ClassVar, Literal
 
+from qroar_core.axes import axes
 from qroar_core.diagnostics.null import NullRow
 from qroar_core.diagnostics.sample import Sample
 from qroar_core.result import LayerBand, Number, PerBand, Result
@@ -16,10 +17,11 @@ SWAPPED = "the same errors, each beside the angle of another pair of its band an
 class AngleBlindNoise(Result):
     """Errors of the same size that do not see the angle."""
 
-    error: list[PerBand]  # mean over layers and draws, [band][angle bin]
+    error: Annotated[list[PerBand], axes("band", "angle")]  # mean over layers and draws, [band][angle bin]
     ratio: LayerBand  # mean over draws
-    largest: list[Number]  # the largest ratio of each draw
-    typical: list[Number] = []  # the mean ratio over layers and bands, draw by draw
+    largest: Annotated[list[Number], axes("draw")]  # the largest ratio of each draw
+    # the mean ratio over layers and bands, draw by draw
+    typical: Annotated[list[Number], axes("draw")] = []
     control: str = DRAWN  # what was done
 
 
@@ -29,8 +31,10 @@ class Anisotropy(Result):
     A file from before the mending (no sample) holds the bare energy, by the angle modulo pi/2.
     """
 
-    angle: list[float]  # rad, 0..pi/2: atan2(|b|, |a|) of a pair (a, b)
-    error: list[PerBand]
+    LOCAL: ClassVar = ("draw", "angle")
+
+    angle: Annotated[list[float], axes("angle")]  # rad, 0..pi/2: atan2(|b|, |a|) of a pair (a, b)
+    error: Annotated[list[PerBand], axes("band", "angle")]
     ratio: LayerBand  # worst angle over best, [layer][band]
     over: Literal["step", "error"] | None = None  # divided by the squared step, or the vector's mean squared error
     null: AngleBlindNoise | None = None

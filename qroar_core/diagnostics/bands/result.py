@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Annotated, ClassVar
+
+from qroar_core.axes import axes
 from qroar_core.diagnostics.null import NullRow
 from qroar_core.diagnostics.sample import Sample
 from qroar_core.result import LayerBand, Number, PerBand, Result
 
+SLOWEST = 1e-30  # rad/token, of any pair: a frequency is above 0
 NATIVE = "the model's native RoPE, not stretched"
 
 
@@ -33,13 +38,13 @@ class Band(Result):
 class Pairs(Result):
     """The same per RoPE pair, for the figures that need the finer grain."""
 
-    native_inv_freq: list[float]  # rad/token
-    inv_freq: list[float]
-    turns: list[float]  # per native window at the native frequencies
-    interpolation_pressure: list[float]
-    phase_displacement: list[float]
-    logit_weighted_pressure: list[float]  # how far each pair alone moves the logits
-    unseen_phase: list[float]
+    native_inv_freq: Annotated[list[float], axes("pair", least=SLOWEST)]  # rad/token
+    inv_freq: Annotated[list[float], axes("pair", least=SLOWEST)]
+    turns: Annotated[list[float], axes("pair")]  # per native window at the native frequencies
+    interpolation_pressure: Annotated[list[float], axes("pair")]
+    phase_displacement: Annotated[list[float], axes("pair")]
+    logit_weighted_pressure: Annotated[list[float], axes("pair")]  # how far each pair alone moves the logits
+    unseen_phase: Annotated[list[float], axes("pair")]
     attention_factor: float
 
 
@@ -65,16 +70,31 @@ class BandCost(Result):
     whole vector; outside the part the exact values stand. None where a layer has no such channels.
     """
 
-    noise: dict[str, LayerBand]  # "int8", "int4" -> [layer][part]: RMS error of the attention logits, nats
-    attention_kl: dict[str, LayerBand]  # KL of the attention row, exact to rounded, nats
-    error_share: dict[str, LayerBand]  # "int8", "int4": part of K's squared rounding error
-    channels: list[int]  # of each part; the last, without rotation, may have none
+    LOCAL: ClassVar = ("draw", "part")
+
+    # "int8", "int4" -> [layer][part]: RMS error of the attention logits, nats
+    noise: Annotated[dict[str, LayerBand], axes("layer", "part")]
+    # KL of the attention row, exact to rounded, nats
+    attention_kl: Annotated[dict[str, LayerBand], axes("layer", "part")]
+    # "int8", "int4": part of K's squared rounding error
+    error_share: Annotated[dict[str, LayerBand], axes("layer", "part")]
+    channels: Annotated[list[int], axes("part", least=0)]  # of each part; the last, without rotation, may have none
     # standard error of each band's noise over the sampled rows, RMS over the layers with RoPE; empty: an older file
-    noise_error: dict[str, PerBand] = {}
-    null: dict[str, list[LayerBand]] = {}  # "int8", "int4" -> [draw][layer][band]: `noise`, channels shuffled
-    output_kl: dict[str, LayerBand] | None = None  # KL of the next token, to second order; None: not asked for
+    noise_error: Annotated[dict[str, PerBand], axes("band")] = {}
+    # "int8", "int4" -> [draw][layer][band]: `noise`, channels shuffled
+    null: Annotated[dict[str, list[LayerBand]], axes("draw", "layer", "band")] = {}
+    # KL of the next token, to second order; None: not asked for
+    output_kl: Annotated[dict[str, LayerBand] | None, axes("layer", "part")] = None
     output_tokens: int = 0  # that it was estimated on
     sample: Sample | None = None
+
+    def contradictions(self) -> Iterator[str]:
+        """Probes that only some of the numbers have."""
+        probes = [set(one) for one in (self.noise, self.attention_kl, self.error_share)]
+        if not probes[0] or probes[0] != probes[1] or probes[0] != probes[2]:
+            yield "noise, attention_kl and error_share: not of the same probes"
+        if not probes[0] >= set(self.null) | set(self.output_kl or {}):
+            yield "null or output_kl: of a probe that noise does not have"
 
     def null_rows(self) -> list[NullRow]:
         """The loudest band against the mean one, measured and with the channels dealt out at random."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from typing import Annotated, ClassVar
 
+from qroar_core.axes import axes
 from qroar_core.diagnostics.null import NullRow
 from qroar_core.diagnostics.sample import Sample
 from qroar_core.result import LayerBand, PerBand, Result
@@ -14,9 +16,11 @@ CONTROL = "every token dealt to a random position bin"
 class DilationNull(Result):
     """The same ranges where each token's bin is drawn at random: what bins differ by when position means nothing."""
 
+    LOCAL: ClassVar = ("draw",)
+
     absmax_low: LayerBand  # [layer][band], least over bins and draws of the largest over KV heads
     absmax_high: LayerBand
-    largest: list[PerBand]  # [draw][layer]: the most bits lost of all bands and bins
+    largest: Annotated[list[PerBand], axes("draw", "layer")]  # [draw][layer]: the most bits lost of all bands and bins
 
 
 class Dilation(Result):
@@ -26,10 +30,11 @@ class Dilation(Result):
     so are the quantiles of |k|. Every token counts.
     """
 
-    absmax: list[list[PerBand]]
-    rms: list[list[PerBand]]
-    bits_lost: list[list[PerBand]]
-    quantiles: dict[str, list[list[PerBand]]]  # "0.5", "0.99", "0.999" -> [layer][band][bin]
+    absmax: Annotated[list[list[PerBand]], axes("layer", "band", "bin")]
+    rms: Annotated[list[list[PerBand]], axes("layer", "band", "bin")]
+    bits_lost: Annotated[list[list[PerBand]], axes("layer", "band", "bin")]
+    # "0.5", "0.99", "0.999" -> [layer][band][bin]
+    quantiles: Annotated[dict[str, list[list[PerBand]]], axes("layer", "band", "bin")]
     null: DilationNull | None = None  # None: from an older version
     sample: Sample | None = None
 

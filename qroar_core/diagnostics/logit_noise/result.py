@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from typing import Annotated
 
+from qroar_core.axes import axes
 from qroar_core.diagnostics.null import NullRow
 from qroar_core.diagnostics.sample import Sample
 from qroar_core.result import LayerBand, Number, PerBand, Result
@@ -18,13 +21,13 @@ class NoiseNull(Result):
     query errors the mean over the sampled rows. In closed form; nothing is drawn.
     """
 
-    rms: list[Number]
-    rms_by_distance: list[Number]
-    noise_std: list[Number]
-    by_band_position: list[PerBand] = []
-    by_band_distance: list[PerBand] = []
-    unrotated_position: list[Number] = []
-    unrotated_distance: list[Number] = []
+    rms: Annotated[list[Number], axes("row")]
+    rms_by_distance: Annotated[list[Number], axes("distance")]
+    noise_std: Annotated[list[Number], axes("row")]
+    by_band_position: Annotated[list[PerBand], axes("band", "row")] = []
+    by_band_distance: Annotated[list[PerBand], axes("band", "distance")] = []
+    unrotated_position: Annotated[list[Number], axes("row")] = []
+    unrotated_distance: Annotated[list[Number], axes("distance")] = []
 
 
 class LogitNoise(Result):
@@ -34,30 +37,39 @@ class LogitNoise(Result):
     is `unrotated`.
     """
 
-    position: list[int]
-    rms: list[Number]
-    attention_kl: list[Number]  # nats per row
-    distance: list[int]
-    rms_by_distance: list[Number]
-    rms_by_distance_error: list[Number] = []  # standard error over the sampled rows; empty: an older file
-    by_layer: list[list[Number]]  # [layer][row]
-    kl_by_layer: list[list[Number]]  # attention KL, [layer][row]
+    position: Annotated[list[int], axes("row")]
+    rms: Annotated[list[Number], axes("row")]
+    attention_kl: Annotated[list[Number], axes("row")]  # nats per row
+    distance: Annotated[list[int], axes("distance")]
+    rms_by_distance: Annotated[list[Number], axes("distance")]
+    # standard error over the sampled rows; empty: an older file
+    rms_by_distance_error: Annotated[list[Number], axes("distance")] = []
+    by_layer: Annotated[list[list[Number]], axes("layer", "row")]  # [layer][row]
+    kl_by_layer: Annotated[list[list[Number]], axes("layer", "row")]  # attention KL, [layer][row]
     by_band: LayerBand  # [layer][band], RMS over rows
-    by_band_position: list[PerBand]  # [band][row], mean over layers
-    by_band_distance: list[PerBand]  # [band][distance], mean over layers
+    by_band_position: Annotated[list[PerBand], axes("band", "row")]  # [band][row], mean over layers
+    by_band_distance: Annotated[list[PerBand], axes("band", "distance")]  # [band][distance], mean over layers
     kind: str  # which error: local to the layer's own q and k, or propagated through the model
-    unrotated: list[Number] = []  # [layer], of the channels without rotation; empty where there are none, as the next
-    unrotated_position: list[Number] = []  # [row]
-    unrotated_distance: list[Number] = []
-    logit_std: list[Number] = []  # [row], of the reference's logits over the keys of a row, before a cap
-    noise_std: list[Number] = []  # [row], of the noise over the keys of a row
-    logit_std_by_layer: list[list[Number]] = []  # [layer][row]
-    noise_std_by_layer: list[list[Number]] = []
+    # [layer], of the channels without rotation; empty where there are none, as the next
+    unrotated: Annotated[list[Number], axes("layer")] = []
+    unrotated_position: Annotated[list[Number], axes("row")] = []  # [row]
+    unrotated_distance: Annotated[list[Number], axes("distance")] = []
+    # [row], of the reference's logits over the keys of a row, before a cap
+    logit_std: Annotated[list[Number], axes("row")] = []
+    noise_std: Annotated[list[Number], axes("row")] = []  # [row], of the noise over the keys of a row
+    logit_std_by_layer: Annotated[list[list[Number]], axes("layer", "row")] = []  # [layer][row]
+    noise_std_by_layer: Annotated[list[list[Number]], axes("layer", "row")] = []
     null: NoiseNull | None = None
-    null_by_layer: list[list[Number]] = []  # RMS, [layer][row]
+    null_by_layer: Annotated[list[list[Number]], axes("layer", "row")] = []  # RMS, [layer][row]
     null_by_band: LayerBand = []
-    null_unrotated: list[Number] = []
+    null_unrotated: Annotated[list[Number], axes("layer")] = []
     sample: Sample | None = None  # None: a file from before layers without RoPE were kept apart
+
+    def contradictions(self) -> Iterator[str]:
+        """A null without what it is a null of."""
+        if self.null is not None and not (self.noise_std and self.logit_std and self.null.by_band_position
+                                          and self.null.by_band_distance):  # fmt: skip
+            yield "null: without noise_std, logit_std or its bands"
 
     def null_rows(self) -> list[NullRow]:
         """Growth with position and with distance, the loudest band and the spread of the scores, beside the null."""
@@ -82,16 +94,18 @@ class LogitNoise(Result):
 class NoiseCurves(Result):
     """What LogitNoise pools over layers, over the layers of one group; same positions and distances."""
 
-    rms: list[Number]
-    attention_kl: list[Number]
-    rms_by_distance: list[Number]
-    rms_by_distance_error: list[Number] = []
-    by_band_position: list[PerBand]  # [band][row]; empty where the layers are not rotated, as the next
-    by_band_distance: list[PerBand]
-    unrotated_position: list[Number] = []
-    unrotated_distance: list[Number] = []
-    logit_std: list[Number] = []
-    noise_std: list[Number] = []
+    rms: Annotated[list[Number], axes("row")]
+    attention_kl: Annotated[list[Number], axes("row")]
+    rms_by_distance: Annotated[list[Number], axes("distance")]
+    # standard error over the sampled rows; empty: an older file
+    rms_by_distance_error: Annotated[list[Number], axes("distance")] = []
+    # [band][row]; empty where the layers are not rotated, as the next
+    by_band_position: Annotated[list[PerBand], axes("band", "row", empty=True)]
+    by_band_distance: Annotated[list[PerBand], axes("band", "distance", empty=True)]
+    unrotated_position: Annotated[list[Number], axes("row")] = []
+    unrotated_distance: Annotated[list[Number], axes("distance")] = []
+    logit_std: Annotated[list[Number], axes("row")] = []
+    noise_std: Annotated[list[Number], axes("row")] = []
     null: NoiseNull | None = None
 
 

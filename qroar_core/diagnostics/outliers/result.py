@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Annotated, ClassVar
+
+from qroar_core.axes import ANY, Sizes, axes
 from qroar_core.diagnostics.null import NullRow
 from qroar_core.diagnostics.sample import Sample
 from qroar_core.diagnostics.tails.result import WORDS
@@ -11,9 +15,13 @@ from qroar_core.result import LayerBand, Number, PerBand, Result
 class MatrixMap(Result):
     """W_Q or W_K whatever the rule."""
 
-    rows: list[LayerBand]  # [layer][head][channel], mean |w| of an output row
-    columns: LayerBand  # [layer][column], mean |w| of an input column
-    error_by_channel: dict[str, LayerBand]  # quantizer -> [layer][channel], part of the matrix's rounding error
+    LOCAL: ClassVar = ("head", "column")
+
+    # [layer][head][channel], mean |w| of an output row
+    rows: Annotated[list[LayerBand], axes("layer", "head", "channel")]
+    columns: Annotated[LayerBand, axes("layer", "column")]  # [layer][column], mean |w| of an input column
+    # quantizer -> [layer][channel], part of the matrix's rounding error
+    error_by_channel: Annotated[dict[str, LayerBand], axes("layer", "channel")]
 
 
 class MatrixByRule(Result):
@@ -23,9 +31,10 @@ class MatrixByRule(Result):
     magnitude: LayerBand  # mean |w| of the largest over its head's median row
     row_share: LayerBand  # outlier rows over all
     error_share: dict[str, LayerBand]  # quantizer -> part of the band's rounding error on outlier rows
-    columns: PerBand  # outlier columns
-    column_share: PerBand  # over all
-    column_error_share: dict[str, PerBand]  # quantizer -> part of the rounding error on outlier columns
+    columns: Annotated[PerBand, axes("layer")]  # outlier columns
+    column_share: Annotated[PerBand, axes("layer")]  # over all
+    # quantizer -> part of the rounding error on outlier columns
+    column_error_share: Annotated[dict[str, PerBand], axes("layer")]
 
 
 class OutliersByRule(Result):
@@ -33,18 +42,45 @@ class OutliersByRule(Result):
 
     rule: str  # iqr, mad or percentile
     parameter: float | None = None  # fence, modified z-score or quantile; None: an older file, the rule's usual one
-    jaccard: dict[str, LayerBand]  # "k/post" -> [layer][kv_head]; None: no channel stands out, early or late
-    mass_moved: dict[str, LayerBand]
+    # "k/post" -> [layer][kv_head]; None: no channel stands out, early or late
+    jaccard: Annotated[dict[str, LayerBand], axes("layer", "kv_head")]
+    mass_moved: Annotated[dict[str, LayerBand], axes("layer", "kv_head")]
     error_share: dict[str, LayerBand]  # "int8", "int4", "in force" -> [layer][band]; None without rotation
     entry_share: LayerBand  # [layer][band]
-    entry_limit: LayerBand = []  # |k| above which an entry counts, [layer][kv_head]
+    # |k| above which an entry counts, [layer][kv_head]
+    entry_limit: Annotated[LayerBand, axes("layer", "kv_head")] = []
     count: dict[str, LayerBand] = {}  # [layer][band]: outlier channels of all KV heads, over the whole context
     magnitude: dict[str, LayerBand] = {}  # [layer][band]: mean |x| of the largest over its head's median channel
-    stand_out: dict[str, LayerBand] = {}  # [layer][kv_head]: channels that stand out early or late, or both
-    jaccard_null: dict[str, LayerBand] = {}  # `jaccard` of positions dealt at random, mean over draws
-    mass_moved_null: dict[str, LayerBand] = {}  # `mass_moved` of the same; empty: an older file
+    # [layer][kv_head]: channels that stand out early or late, or both
+    stand_out: Annotated[dict[str, LayerBand], axes("layer", "kv_head")] = {}
+    # `jaccard` of positions dealt at random, mean over draws
+    jaccard_null: Annotated[dict[str, LayerBand], axes("layer", "kv_head")] = {}
+    # `mass_moved` of the same; empty: an older file
+    mass_moved_null: Annotated[dict[str, LayerBand], axes("layer", "kv_head")] = {}
     matrices: dict[str, MatrixByRule] = {}  # "W_Q", "W_K"
-    share_null: dict[str, PerBand] = {}  # of all layers and heads at once: mean, least and greatest over draws
+    # of all layers and heads at once: mean, least and greatest over draws
+    share_null: Annotated[dict[str, PerBand], axes("summary")] = {}
+
+    def sizes(self) -> Sizes:
+        """Lengths that are known beforehand."""
+        return {"summary": (3, "mean, least and greatest")}
+
+    def contradictions(self) -> Iterator[str]:
+        """A rule that is none, tables of other tensors than their neighbours'."""
+        if self.rule not in ("iqr", "mad", "percentile"):
+            yield f"rule: {self.rule[:20]!r}"
+        for one, other in (("jaccard", "mass_moved"), ("count", "magnitude")):
+            if getattr(self, one).keys() != getattr(self, other).keys():
+                yield f"{one} and {other}: not of the same tensors"
+        pairs = [(one, "jaccard") for one in ("jaccard_null", "mass_moved_null", "stand_out")]
+        for one, within in (*pairs, ("share_null", "stand_out")):
+            if not getattr(self, one).keys() <= getattr(self, within).keys():
+                yield f"{one}: of a tensor that {within} does not have"
+        if not self.jaccard.keys() | self.count.keys() <= WORDS.keys():
+            yield f"jaccard or count: not of the tensors {', '.join(WORDS)}"
+        for matrix, of in self.matrices.items():
+            if of.error_share.keys() != of.column_error_share.keys() or not _of_both_widths(of.error_share):
+                yield f"matrices.{matrix}: not the same quantizers, of 8 and of 4 bits, for rows and columns"
 
     def share_of_both(self, which: str) -> Number:
         """Of all channels that stand out early or late, the part that does both; None where none stands out."""
@@ -58,14 +94,31 @@ class OutliersByRule(Result):
 class Outliers(OutliersByRule):
     """Channel x position maps (largest |x|), and outliers by the rule that was asked for."""
 
-    maps: dict[str, list[list[list[PerBand]]]]  # "k/post" -> [layer][kv_head][channel][bin]
-    others: list[OutliersByRule] = []  # the same by other rules and parameters, the asked one among them
-    error_by_channel: dict[str, LayerBand] = {}  # of K: quantizer -> [layer][channel], part of the layer's error
+    # "k/post" -> [layer][kv_head][channel][bin]
+    maps: Annotated[dict[str, list[list[list[PerBand]]]], axes("layer", "kv_head", "channel", "bin")]
+    # the same by other rules and parameters, the asked one among them
+    others: Annotated[list[OutliersByRule], axes(ANY)] = []
+    # of K: quantizer -> [layer][channel], part of the layer's error
+    error_by_channel: Annotated[dict[str, LayerBand], axes("layer", "channel")] = {}
     matrix_maps: dict[str, MatrixMap] = {}  # "W_Q", "W_K"
     no_matrices: str = ""  # why W_Q and W_K are not there
     still_exact: int = 0  # newest keys that the cache still holds exactly at the end: not in the error "in force"
     disjoint: bool = True  # False: the short context is the whole one, so nothing late is held against it
     sample: Sample | None = None
+
+    def contradictions(self) -> Iterator[str]:
+        """Also maps of other tensors and matrices than the rules speak of."""
+        yield from OutliersByRule.contradictions(self)
+        if not {"k/post"} <= self.maps.keys() <= WORDS.keys():
+            yield f"maps: not of the tensors {', '.join(WORDS)}"
+        if not self.error_share:
+            yield "error_share: nothing in it"
+        for rule in (self, *self.others):
+            if rule.matrices.keys() != self.matrix_maps.keys():
+                yield "matrices: not those of matrix_maps"
+            elif any(rule.matrices[name].error_share.keys() != kept.error_by_channel.keys()
+                     for name, kept in self.matrix_maps.items()):  # fmt: skip
+                yield "matrices: not the quantizers of matrix_maps"
 
     def parameters(self, rule: str) -> list[float]:
         """Parameters of `rule` that this file can be shown under."""
@@ -105,6 +158,12 @@ class Outliers(OutliersByRule):
                             "over layers and bands", control="as many rows chosen at random")
                 )  # fmt: skip
         return rows
+
+
+def _of_both_widths(quantizers: dict[str, LayerBand]) -> bool:
+    """Names such as `int8 per tensor`, some of either width; beside them the setting's own."""
+    named = quantizers.keys() - {"in force"}
+    return {name.partition(" ")[0] for name in named if name.partition(" ")[2]} == {"int8", "int4"}
 
 
 def _called(quantizer: str) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from qroar_core.axes import axes
 from qroar_core.diagnostics.null import NullRow
 from qroar_core.diagnostics.sample import Sample
 from qroar_core.result import Number, PerBand, Result
@@ -12,9 +15,9 @@ CONTROL = "errors of the same size, each pair's turned to a random angle"
 class RandomAngle(Result):
     """The same with every pair's error turned to a random angle, mean over draws."""
 
-    amplitude: list[PerBand]
-    phase: list[PerBand]
-    length_share: list[PerBand]
+    amplitude: Annotated[list[PerBand], axes("band", "bin")]
+    phase: Annotated[list[PerBand], axes("band", "bin")]
+    length_share: Annotated[list[PerBand], axes("band", "bin")]
     share: Number  # of all bands and positions together
     share_low: Number  # least and greatest of the draws
     share_high: Number
@@ -23,10 +26,12 @@ class RandomAngle(Result):
 class PairErrors(Result):
     """Quantized K pairs as complex numbers, mean over layers, [band][bin]."""
 
-    amplitude: list[PerBand]  # RMS of |z^|/|z| - 1
-    phase: list[PerBand]  # RMS of arg(z^ conj z), rad, of pairs not rounded to zero
-    length_share: list[PerBand]  # share of the error energy that is length, the rest is angle
-    zeroed: list[PerBand] | None = None  # share of pairs rounded to zero: no phase is left; None: an older file
+    amplitude: Annotated[list[PerBand], axes("band", "bin")]  # RMS of |z^|/|z| - 1
+    phase: Annotated[list[PerBand], axes("band", "bin")]  # RMS of arg(z^ conj z), rad, of pairs not rounded to zero
+    # share of the error energy that is length, the rest is angle
+    length_share: Annotated[list[PerBand], axes("band", "bin")]
+    # share of pairs rounded to zero: no phase is left; None: an older file
+    zeroed: Annotated[list[PerBand] | None, axes("band", "bin")] = None
     share: Number = None  # of the error energy of all layers, bands and positions together, what is length
     zeroed_share: Number = None  # of all pairs, those rounded to zero
     null: RandomAngle | None = None

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Annotated, ClassVar
+
+from qroar_core.axes import axes
 from qroar_core.diagnostics.null import NullRow
 from qroar_core.diagnostics.sample import Sample
 from qroar_core.result import Result
@@ -18,20 +21,23 @@ class LogitChange(Result):
     opposite directions cancel. `bound` is the sum over pairs of the mean absolute part: the change never exceeds it.
     """
 
+    LOCAL: ClassVar = ("turning",)
+
     law: DistanceLaw
     in_all: float  # of all pairs together
     in_all_error: float  # standard error over the sampled rows, 0 where every pair of tokens was counted
     in_all_bound: float
     in_all_null: float  # the same parts with random signs, mean over draws
-    in_all_null_range: tuple[float, float]  # least and greatest draw
-    by_band: list[float]  # of the band's pairs alone
-    error: list[float]
-    bound: list[float]
-    null: list[float]
-    null_range: list[tuple[float, float]]
-    layers: list[int]  # that turn, of the rows of by_layer
-    by_layer: list[list[float]]  # [layer of these][band]
-    pair_error: list[float] = []  # standard error of each pair alone (Pairs.logit_weighted_pressure); or an older file
+    in_all_null_range: Annotated[tuple[float, float], axes("ends")]  # least and greatest draw
+    by_band: Annotated[list[float], axes("band")]  # of the band's pairs alone
+    error: Annotated[list[float], axes("band")]
+    bound: Annotated[list[float], axes("band")]
+    null: Annotated[list[float], axes("band")]
+    null_range: Annotated[list[tuple[float, float]], axes("band", "ends")]
+    layers: Annotated[list[int], axes("turning")]  # that turn, of the rows of by_layer
+    by_layer: Annotated[list[list[float]], axes("turning", "band")]  # [layer of these][band]
+    # standard error of each pair alone (Pairs.logit_weighted_pressure); empty: an older file
+    pair_error: Annotated[list[float], axes("pair")] = []
     sample: Sample | None = None
 
     def null_rows(self) -> list[NullRow]:

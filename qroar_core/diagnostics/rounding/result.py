@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from qroar_core.axes import axes
 from qroar_core.diagnostics.null import NullRow
 from qroar_core.diagnostics.sample import Sample
-from qroar_core.result import LayerBand, Number, PerBand, Result
-
-LayerHead = list[PerBand]  # [layer][KV head]
+from qroar_core.result import LayerBand, LayerHead, Number, Result
 
 
 class RoundedTensor(Result):
@@ -25,8 +26,8 @@ class RoundedTensor(Result):
     zeroed: LayerHead  # share of values that are not zero and become zero, likewise
     band_largest: LayerBand  # [layer][band], None where the layer is not rotated
     band_rms: LayerBand
-    rest_largest: list[Number]  # [layer], of the channels without rotation: all where the layer is not rotated
-    rest_rms: list[Number]
+    rest_largest: Annotated[list[Number], axes("layer")]  # [layer], of the channels without rotation
+    rest_rms: Annotated[list[Number], axes("layer")]
     null_norm_mean: LayerHead  # of errors as large, each pair's turned to a random angle; mean over draws
     null_norm_rms: LayerHead
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Annotated
+
+from qroar_core.axes import axes
 from qroar_core.diagnostics.null import NullRow
 from qroar_core.diagnostics.sample import Sample
 from qroar_core.result import Number, Result
@@ -14,15 +18,17 @@ class Accumulation(Result):
     by [layer][bin] over those of a bin.
     """
 
-    inherited: list[Number]
-    added: list[Number]
-    cross: list[Number]  # twice the inner product of the two; below 0 the layer takes back part of what it inherits
-    cross_null: list[Number]  # 2 standard errors of cross around 0, were the sign of what is added drawn for each row
-    share_added: list[Number]  # added / (added + inherited)
-    share_added_error: list[Number]  # 2 standard errors, delta method over rows
-    inherited_by_bin: list[list[Number]]
-    added_by_bin: list[list[Number]]
-    cross_by_bin: list[list[Number]]
+    inherited: Annotated[list[Number], axes("layer")]
+    added: Annotated[list[Number], axes("layer")]
+    # twice the inner product of the two; below 0 the layer takes back part of what it inherits
+    cross: Annotated[list[Number], axes("layer")]
+    # 2 standard errors of cross around 0, were the sign of what is added drawn for each row
+    cross_null: Annotated[list[Number], axes("layer")]
+    share_added: Annotated[list[Number], axes("layer")]  # added / (added + inherited)
+    share_added_error: Annotated[list[Number], axes("layer")]  # 2 standard errors, delta method over rows
+    inherited_by_bin: Annotated[list[list[Number]], axes("layer", "bin")]
+    added_by_bin: Annotated[list[list[Number]], axes("layer", "bin")]
+    cross_by_bin: Annotated[list[list[Number]], axes("layer", "bin")]
 
     def whole(self) -> list[Number]:
         """The relative error of each layer's output."""
@@ -45,16 +51,27 @@ class Accumulation(Result):
 class HiddenSimilarity(Result):
     """Each layer's output, reference against quantized, [layer][bin] unless said."""
 
-    cosine: list[list[Number]]  # mean over rows
-    sqnr_db: list[list[Number]]  # of the mean relative error |x - y|^2 / |x|^2 over rows; 144.5 without any error
-    sqnr_low: list[list[Number]] = []  # 2 standard errors of that mean, as the next
-    sqnr_high: list[list[Number]] = []
-    pooled_sqnr_db: list[list[Number]] = []  # of sum |x - y|^2 / sum |x|^2, ruled by the longest rows
-    layer_sqnr_db: list[Number] = []  # [layer], over all sampled rows: the null of each bin
-    null_low: list[list[Number]] = []  # 2 standard errors of a bin, were rows dealt to bins at random; as the next
-    null_high: list[list[Number]] = []
+    cosine: Annotated[list[list[Number]], axes("layer", "bin")]  # mean over rows
+    # of the mean relative error |x - y|^2 / |x|^2 over rows; 144.5 without any error
+    sqnr_db: Annotated[list[list[Number]], axes("layer", "bin")]
+    sqnr_low: Annotated[list[list[Number]], axes("layer", "bin")] = []  # 2 standard errors of that mean, as the next
+    sqnr_high: Annotated[list[list[Number]], axes("layer", "bin")] = []
+    # of sum |x - y|^2 / sum |x|^2, ruled by the longest rows
+    pooled_sqnr_db: Annotated[list[list[Number]], axes("layer", "bin")] = []
+    layer_sqnr_db: Annotated[list[Number], axes("layer")] = []  # [layer], over all sampled rows: the null of each bin
+    # 2 standard errors of a bin, were rows dealt to bins at random; as the next
+    null_low: Annotated[list[list[Number]], axes("layer", "bin")] = []
+    null_high: Annotated[list[list[Number]], axes("layer", "bin")] = []
     accumulation: Accumulation | None = None
     sample: Sample | None = None  # None: a file from before position 0 was left out and errors were averaged
+
+    def contradictions(self) -> Iterator[str]:
+        """Nulls and intervals of which only some are there."""
+        parts = (self.sqnr_low, self.sqnr_high, self.layer_sqnr_db, self.null_low, self.null_high)
+        if any(parts) and not all(parts):
+            yield "sqnr_low, sqnr_high, layer_sqnr_db, null_low and null_high: only some of them are there"
+        if self.accumulation is not None and not all(parts):
+            yield "accumulation: without the nulls beside it"
 
     def null_rows(self) -> list[NullRow]:
         """The last layer's last bin, its share of what is added, and its cross term, each beside its null."""

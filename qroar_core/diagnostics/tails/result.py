@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from typing import Annotated, ClassVar
 
+from qroar_core.axes import axes
 from qroar_core.diagnostics.null import NullRow
 from qroar_core.diagnostics.sample import Sample
 from qroar_core.result import LayerBand, LayerHeadBand, Result
@@ -28,7 +30,8 @@ class TailNull(Result):
     high: LayerHeadBand
     map_low: LayerBand  # of the largest ratio over KV heads, which the map shows
     map_high: LayerBand
-    largest: list[float]  # over all cells, draw by draw; the draws are the same ones for every tensor
+    # over all cells, draw by draw; the draws are the same ones for every tensor
+    largest: Annotated[list[float], axes("swap")]
     control: str  # what was done
 
 
@@ -60,9 +63,11 @@ class Survival(Result):
     1 / share[i] were seen. The tail is exact, the body within `body_bound` of its value.
     """
 
-    share: list[float]
-    long: list[LayerHeadBand]  # [layer][kv_head][band][share]
-    short: list[LayerHeadBand]
+    LOCAL: ClassVar = ("share",)
+
+    share: Annotated[list[float], axes("share")]
+    long: Annotated[list[LayerHeadBand], axes("layer", "kv_head", "band", "share")]  # [layer][kv_head][band][share]
+    short: Annotated[list[LayerHeadBand], axes("layer", "kv_head", "band", "share")]
     body_bound: float
     sample: Sample | None = None
 

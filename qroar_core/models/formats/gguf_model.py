@@ -26,6 +26,7 @@ from qroar_core.models.formats.gguf.rope import rope_parameters as own_rope
 from qroar_core.models.formats.gguf_layouts import LAYOUTS, Layout, gguf_names, row_order
 from qroar_core.models.formats.gguf_parts import Header, TensorInfo
 from qroar_core.models.geometry import Geometry
+from qroar_core.models.size_check import held_layers
 
 FINGERPRINT_SAMPLES = 256  # as models.loaded.fingerprint: about as many values a tensor
 FLOATS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)  # what a model may be loaded as
@@ -124,6 +125,9 @@ def _geometry(path: Path, header: Header, layout: Layout) -> Geometry:
     if embedding is None or len(embedding.shape) != 2:
         raise BadCheckpoint("it has no token_embd.weight", where=str(path), do="fetch it again")
     layers = number("block_count")
+    held = held_layers(header.tensors)
+    if layers > held:
+        raise BadCheckpoint(f"blk.{held}.attn_q.weight is missing", where=str(path), do="fetch it again")
     step = layout.still_every
     return Geometry(
         family=layout.family,

@@ -24,7 +24,9 @@ from qroar_core.models.formats.gguf.metadata import Metadata
 from qroar_core.models.formats.gguf_parts import array_length
 from qroar_core.models.formats.stored import StoredTensor
 from qroar_core.models.quiet import quiet_transformers
+from qroar_core.models.size_check import GGUF_WIDTH, check_sizes
 
+MOST_LAYERS = 1 << 16  # of any model
 FLOATS = ("F32", "F16", "BF16", "F64")
 
 
@@ -66,10 +68,12 @@ def open_gguf(path: Path) -> Opened:
             do=f"known are {', '.join(sorted(ARCHITECTURES))}",
         )
     meta = Metadata(files.header, architecture.name, str(path))
+    asked = {k: v.value for k, v in files.header.entries.items() if k.startswith(f"{architecture.name}.")}
+    _refuse_layers(meta.size("block_count"), files)
+    check_sizes(asked, {name: one.shape for name, one in files.tensors.items()}, "blk", str(path), GGUF_WIDTH)
     config = architecture.config(meta, files)
     config |= meta.special_ids(config["vocab_size"])
     meta.refuse_unread()
-    _refuse_layers(config, files)
     _refuse_rows(config, files)
     family_of(config["architectures"], str(path))
     try:
@@ -82,12 +86,12 @@ def open_gguf(path: Path) -> Opened:
     return Opened(files, architecture, config, tensors)
 
 
-def _refuse_layers(config: Config, files: GgufFiles) -> None:
-    """Before a model is laid out: as many layers as the tensors have."""
+def _refuse_layers(count: int, files: GgufFiles) -> None:
+    """Before anything is laid out: as many layers as the tensors have."""
     layers = {int(match[1]) for name in files.tensors if (match := re.match(r"blk\.(\d+)\.", name))}
-    if layers != set(range(config["num_hidden_layers"])):
+    if count > MOST_LAYERS or layers != set(range(count)):
         raise BadCheckpoint(
-            f"block_count is {config['num_hidden_layers']}, its tensors are of {len(layers)} layers",
+            f"block_count is {count}, its tensors are of {len(layers)} layers",
             where=str(files.path),
             do="fetch it again",
         )

@@ -1,0 +1,152 @@
+"""Any number of a config set to what it cannot be: one line at once, or a model that computes as before.
+
+No size reaches the memory: the loads run under a limit of address space, in a process of their own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import transformers
+from config_numbers import VALUES, numbers, with_value
+from gguf_files import write_model
+from hub_configs import HUB
+from test_hub_configs import random_model
+
+from qroar_core.errors import BadCheckpoint, QRoarError
+from qroar_core.models.formats.gguf.opened import open_gguf
+from qroar_core.models.loading import load_model
+from qroar_core.models.size_check import check_sizes
+from qroar_core.models.sources import DEMO
+
+ROOT = Path(__file__).parents[2]
+OWN = re.compile(  # what a config alone decides, within the bounds that it is checked against
+    r"theta|beta_|freq_factor|\.factor|mscale|swiglu|multiplier|_scal|softcapping|base_freq|rotary_emb_base|eps"
+    r"|(long|short)_factor|attention_factor|query_pre_attn_scalar|num_experts_per_tok|topk|norm_min"
+)
+
+
+def outcomes(folders, stride):
+    """What `config_numbers` found, a table a change."""
+    script = Path(__file__).with_name("config_numbers.py")
+    done = subprocess.run([sys.executable, str(script), str(stride), *map(str, folders)], cwd=ROOT, text=True,
+                          capture_output=True, env=os.environ | {"PYTHONPATH": str(ROOT)})  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def check(found):
+    assert [one for one in found if one["how"] == "escaped"] == []
+    assert [one for one in found if one["seconds"] > 1] == []
+    assert [(one["folder"], one["path"], one["value"]) for one in found
+            if one["how"] == "other" and not OWN.search(one["path"])] == []  # fmt: skip
+    lines = [one["said"] for one in found if one["how"] == "refused"]
+    assert [line for line in lines if "\n" in line or len(line) > 500 or line.count(" ") < 4] == []
+    for one in found:
+        size = one["path"] in ("num_hidden_layers", "vocab_size", "hidden_size", "intermediate_size")
+        if size or (one["path"].endswith("theta") and one["value"] in ("0", "-1", "nan")):
+            assert one["how"] == "refused", one
+
+
+def test_numbers_of_the_demos_config(tmp_path):
+    folder = tmp_path / "demo"
+    shutil.copytree(DEMO, folder)
+    found = outcomes([folder], 3)
+    assert len(found) >= 30
+    check(found)
+
+
+@pytest.fixture
+def hub_folders(tmp_path, byte_tokenizer):
+    def write(names):
+        for name in names:
+            folder = tmp_path / name
+            folder.mkdir()
+            (folder / "config.json").write_text(json.dumps(HUB[name]))
+            random_model(transformers.AutoConfig.from_pretrained(folder)).save_pretrained(folder)
+            (folder / "generation_config.json").unlink(missing_ok=True)
+            byte_tokenizer.save_pretrained(folder)
+            (folder / "config.json").write_text(json.dumps(HUB[name]))
+        return [tmp_path / name for name in names]
+
+    return write
+
+
+@pytest.mark.slow
+def test_numbers_of_the_config_of_every_family(hub_folders):
+    check(outcomes(hub_folders(list(HUB)), 6))
+
+
+SHAPES = {"model.embed_tokens.weight": (512, 64), "model.layers.1.self_attn.q_proj.weight": (64, 64)}
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ({"num_hidden_layers": 10**9}, "config.json says 1e[+]09 layers, the weights hold 2; .* first model.layers.2"),
+        ({"n_layer": 3}, "says 3 layers, the weights hold 2"),
+        ({"text_config": {"num_hidden_layers": 3}}, "says 3 layers"),
+        ({"text_config": {"hidden_size": 10**9}}, "text_config.hidden_size is 1e[+]09, the longest side .* is 512"),
+        ({"num_experts": 10**6}, "num_experts is 1e[+]06"),
+        ({"n_routed_experts": 10**6}, "n_routed_experts is 1e[+]06"),
+    ],
+)
+def test_a_size_past_the_header_is_refused_before_the_config_is_read(said, message):
+    with pytest.raises(BadCheckpoint, match=message):
+        check_sizes(said, SHAPES, "model.layers", "here")
+    check_sizes({"num_hidden_layers": 2, "hidden_size": 64, "vocab_size": 512, "sliding_window_size": 10**6,
+                 "max_length": 10**6}, SHAPES, "model.layers", "here")  # fmt: skip
+
+
+def test_layers_past_the_header_never_reach_transformers(tmp_path, monkeypatch):
+    """The fault of before: a list with an entry a layer, made while the config was read."""
+    folder = tmp_path / "demo"
+    shutil.copytree(DEMO, folder)
+    raw = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(raw | {"num_hidden_layers": 10**9}))
+    monkeypatch.setattr("qroar_core.models.loading.read_config", None)  # not callable
+    with pytest.raises(BadCheckpoint, match="the weights hold 4"):
+        load_model(str(folder), device="cpu")
+
+
+GGUF_SIZES = ("block_count", "embedding_length", "feed_forward_length", "attention.head_count",
+              "attention.head_count_kv", "attention.key_length", "rope.dimension_count")  # fmt: skip
+
+
+@pytest.mark.parametrize("key", GGUF_SIZES)
+@pytest.mark.parametrize("value", [0, 10**9, (1 << 32) - 1])
+def test_a_size_of_a_gguf_header_past_its_tensors_is_refused(tmp_path, monkeypatch, key, value):
+    path = tmp_path / "m.gguf"
+    path.write_bytes(with_entry(write_model(tmp_path / "good.gguf"), f"llama.{key}", value))
+    if value:
+        monkeypatch.setattr("numpy.arange", lambda *_: pytest.fail("rows were laid out"))
+    with pytest.raises(QRoarError) as caught:
+        open_gguf(path)
+    assert "\n" not in str(caught.value)
+    assert key in str(caught.value)
+
+
+def with_entry(path, key, value):
+    """The bytes of a good file with one whole number set."""
+    from qroar_core.models.formats.gguf_header import read_header
+    from qroar_core.models.formats.gguf_parts import entry, header_bytes
+
+    header = read_header(path)
+    entries = header.entries | {key: entry(key, 4, value)}
+    return header_bytes(entries.values(), header.tensors.values(), header.alignment) + (
+        path.read_bytes()[header.data_start :]
+    )
+
+
+def test_every_number_of_a_config_is_tried():
+    raw = {"a": 1, "b": True, "c": {"d": [2.0, 3.0]}, "e": None}
+    assert list(numbers(raw)) == [("a",), ("c", "d", 0), ("c", "d", 1)]
+    assert with_value(raw, ("c", "d", 1), 1e9) == {"a": 1, "b": True, "c": {"d": [2.0, 10**9]}, "e": None}
+    assert len(VALUES) == 6

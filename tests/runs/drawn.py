@@ -1,0 +1,106 @@
+"""Everything that the pages, the report and the command line make of one file of a run, by the file's kind."""
+
+from __future__ import annotations
+
+from qroar_core.cli import show, show_evidence
+from qroar_core.diagnostics.bands import figure as bands
+from qroar_core.diagnostics.dilation import figure as dilation
+from qroar_core.diagnostics.logit_noise import figure as noise
+from qroar_core.diagnostics.logit_noise import figure_split
+from qroar_core.diagnostics.outliers import figure as outliers
+from qroar_core.diagnostics.outliers import figure_rules
+from qroar_core.diagnostics.tails import figure as tails
+from qroar_core.figures import angles, controls, league, prediction, quality, replication, retrieval, runs
+from qroar_core.figures import evaluation as evaluated
+from qroar_core.figures import scales as scaled
+from qroar_core.figures import search_trace as trace
+from qroar_core.figures.gallery import diagnosed
+from qroar_core.figures.nulls import null_table
+from qroar_core.results.band_table import to_csv
+
+
+def of_diagnosis(found):
+    diagnosed(found)
+    bands.alone(found)
+    bands.readable(bands.table(found))
+    to_csv(found.band_table())
+    null_table(found.null_rows())
+    noise.by_position(found, found)
+    noise.by_distance(found, found)
+    figure_split.split(found, "layer")
+    for which in found.tails:
+        for layer in range(len(found.dilation.absmax)):
+            tails.survival(found, (which, layer, tails.loudest_head(found, which, layer, 0), 0))
+    for layer in range(len(found.dilation.absmax)):
+        dilation.by_position(found, layer)
+    for other in found.outliers.others:
+        if other.parameter is not None:
+            seen = figure_rules.seen(found, other.rule, other.parameter)
+            for which in seen.outliers.jaccard:
+                figure_rules.shift(seen, which)
+    for which in found.outliers.maps:
+        layer = outliers.loudest_layer(found, which)
+        outliers.channel_map(found, which, layer, outliers.loudest_head(found, which, layer))
+        outliers.layers(found, which)
+
+
+def of_evaluation(found):
+    evaluated.perplexity_by_length(found)
+    evaluated.cost_by_length(found)
+    evaluated.gain_and_attribution(found)
+    evaluated.by_position(found)
+    evaluated.headline(found)
+    quality.readable(quality.table(found))
+    quality.closeness(found)
+    quality.divergence(found)
+    quality.rotation(found)
+    runs.gains([("a", found), ("b", found)])
+    show.evaluation(found, False)
+    show.evaluation(found, True)
+
+
+def of_search(found):
+    trace.candidates(found.history, found.objective)
+    trace.summary(found)
+
+
+def of_scales(found):
+    scaled.by_layer_and_band(found)
+    angles.by_layer_and_pair(found)
+    runs.scales([("a", found), ("b", found)])
+
+
+def of_retrieval(found):
+    retrieval.gallery(found)
+    for task in found.tasks:
+        retrieval.answers(found, task)
+    show.retrieval(found, False)
+    show.retrieval(found, True)
+
+
+def of_league(found):
+    league.table(found)
+    league.gains(found)
+    league.on_top(found)
+    show.league(found, False)
+    show.league(found, True)
+
+
+def of_controls(found):
+    controls.forest(found)
+    controls.number_formats(found)
+    show_evidence.controls(found, False)
+    show_evidence.controls(found, True)
+
+
+def of_replication(found):
+    replication.matrix(found)
+    replication.table(found)
+    show_evidence.replication(found, False)
+    show_evidence.replication(found, True)
+
+
+def of_prediction(found):
+    prediction.pictures(found)
+    show.prediction(found, False)
+    show.prediction(found, True)

@@ -1,0 +1,259 @@
+"""A run file that contradicts itself is refused in one line, or everything that is drawn from it still draws.
+
+One entry at a time is removed, emptied, lengthened, or given another kind of value. The quick test takes a sample, the
+slow one every change; of lists that are indexed alike the first row stands for all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import math
+import zlib
+from dataclasses import replace
+from pathlib import Path
+from typing import get_args, get_origin
+
+import drawn
+import pytest
+from mutations import mutations
+from test_library import keep_all, keys
+from test_library_evidence import keep
+
+from pages.parts.choice import restored
+from pages.parts.history import _line
+from qroar_core.axes import Axes, _said, contradiction
+from qroar_core.errors import BadOutput, QRoarError
+from qroar_core.result import Result
+from qroar_core.results import Diagnosis, Evaluation, ScalesFile, SearchReport
+from qroar_core.results.controls import Controls
+from qroar_core.results.league import League
+from qroar_core.results.prediction import Prediction
+from qroar_core.results.replication import Replication
+from qroar_core.results.retrieval import Retrieval
+from qroar_core.runs.entry import read_entry
+from qroar_core.runs.library import Library
+from tests.figures import planted, planted_evidence, planted_league, planted_prediction, planted_retrieval
+
+FILES = {  # of a run: a whole one, and what is drawn from it
+    "diagnosis.json": (planted.diagnosis, drawn.of_diagnosis),
+    "search.json": (planted.report, drawn.of_search),
+    "scales.json": (planted.scales, drawn.of_scales),
+    "scales, by layer": (lambda: planted.scales("layer"), drawn.of_scales),
+    "scales, of the model": (lambda: planted.scales("model"), drawn.of_scales),
+    "evaluation.json": (planted.evaluation, drawn.of_evaluation),
+    "retrieval.json": (planted_retrieval.retrieval, drawn.of_retrieval),
+    "league": (planted_league.league, drawn.of_league),
+    "controls": (planted_evidence.controls, drawn.of_controls),
+    "replicate": (planted_evidence.replication, drawn.of_replication),
+    "predict": (planted_prediction.prediction, drawn.of_prediction),
+}
+SAMPLE = 12  # one change in so many, in the quick test
+COSTLY = 5  # ... times so many of a diagnosis, of which thirty figures are drawn
+OLDER = Path(__file__).parent / "older" / "diagnosis.json"
+
+
+def ended(result, draw, stride, folder):
+    """How every change ended: (refused, drawn); an escape is shown with what was changed."""
+    file = folder / "changed.json"
+    lines, still = [], 0
+    for what, text in mutations(json.loads(result.to_json())):
+        if zlib.crc32(what.encode()) % stride:
+            continue
+        file.write_text(text)
+        try:
+            found = type(result).from_file(file, BadOutput)
+        except QRoarError as error:
+            lines.append(str(error))
+            continue
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):
+                draw(found)
+        except QRoarError:
+            pass
+        except Exception as error:
+            raise AssertionError(f"{what}: {type(error).__name__}: {error}") from error
+        still += 1
+    assert [line for line in lines if "\n" in line or not line.startswith(f"{file}: ")] == []
+    return len(lines), still
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_some_changes_of_a_run_file(tmp_path, name):
+    make, draw = FILES[name]
+    refused, still = ended(make(), draw, SAMPLE * (COSTLY if name == "diagnosis.json" else 1), tmp_path)
+    assert refused >= 3
+    assert still >= 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FILES)
+def test_every_change_of_a_run_file(tmp_path, name):
+    make, draw = FILES[name]
+    refused, still = ended(make(), draw, 1, tmp_path)
+    assert refused > 70
+    assert still > 0
+
+
+def test_the_whole_files_are_read_and_drawn(tmp_path):
+    for make, draw in FILES.values():
+        (tmp_path / "whole.json").write_text(make().to_json())
+        with contextlib.redirect_stdout(io.StringIO()):
+            draw(type(make()).from_file(tmp_path / "whole.json"))
+
+
+def with_changes(result, folder, **changes):
+    """What reading says of a result with other entries, named a.b.0.c with __ for a dot."""
+    raw = json.loads(result.to_json())
+    for path, value in changes.items():
+        inner = raw
+        *keys_, last = [int(key) if key.isdecimal() else key for key in path.split("__")]
+        for key in keys_:
+            inner = inner[key]
+        inner[last] = value
+    file = folder / "changed.json"
+    file.write_text(json.dumps(raw))
+    with pytest.raises(BadOutput) as caught:
+        type(result).from_file(file, BadOutput)
+    return str(caught.value).removeprefix(f"{file}: ").partition(";")[0]
+
+
+@pytest.mark.parametrize(
+    ("make", "changes", "said"),
+    [
+        (planted.scales, {"granularity": "layer"}, "g: no table of 2 x 2 numbers, one per layer and band"),
+        (planted.scales, {"model__layers": 3}, "g: no table of 3 x 2 x 2 numbers, one per layer, KV head and band"),
+        (planted.scales, {"bands": [[0, 3]]}, "g: no table of 2 x 2 x 1 numbers, one per layer, KV head and band"),
+        (planted.scales, {"bands": [[0, 1], [3, 3]]}, "bands: not one after the other over 4 RoPE pairs"),
+        (planted.scales, {"g__0__0": [2.0, -1]}, "g: a scale that is not above 0"),
+        (planted.scales, {"g__0__0": [2.0, math.nan]}, "g: a number that is not finite or absurdly large"),
+        (planted.scales, {"g__0__0": [2.0, "x"]}, "g: no table of 2 x 2 x 2 numbers, one per layer, KV head and band"),
+        (planted.diagnosis, {"n_kv_heads": 3}, "tails.q/pre.ratio: 2 by kv head, n_kv_heads has 3"),
+        (planted.diagnosis, {"position_edges": [0, 64]}, "logit_noise.position"),
+        (planted.diagnosis, {"bands": []}, "bands: no band in it"),
+        (planted.diagnosis, {"logit_noise__rms": [0.1]}, "logit_noise.rms: 1 by row, logit_noise.position has 2"),
+        (planted.diagnosis, {"logit_noise__rms": [0.1, 1e308]}, "logit_noise.rms: a number that is not finite"),
+        (planted.diagnosis, {"dilation__absmax__0__0": []}, "dilation.absmax: no bin in it"),
+        (planted.evaluation, {"rows": []}, "rows: no row in it"),
+        (planted.evaluation, {"rows__0__nll": math.nan}, "rows.0.nll: a number that is not finite"),
+        (planted_league.league, {"standings__0__window_nll": [2.0]}, "standings.0.window_nll: 1 by window"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_what_is_wrong_is_said(tmp_path, make, changes, said):
+    line = with_changes(make(), tmp_path, **changes)
+    if said != "logit_noise.position":
+        assert line.startswith(said)
+    else:  # fewer bins than the maps have
+        assert "by bin, position_edges has 1" in line
+
+
+def every_result(kind=Result):
+    for one in kind.__subclasses__():
+        yield one
+        yield from every_result(one)
+
+
+def test_every_list_of_a_result_says_what_it_is_indexed_by():
+    """A field added without it would be a list of any length in a foreign file."""
+    read = (Diagnosis, Evaluation, ScalesFile, SearchReport, Controls, League, Prediction, Replication, Retrieval)
+    assert set(read) <= set(every_result())
+    bare = [
+        f"{kind.__name__}.{name}"
+        for kind in set(every_result())
+        for name, field in kind.model_fields.items()
+        if _has_list(field.annotation) and not any(isinstance(one, Axes) for one in field.metadata)
+        and not list(_said(field.annotation))
+    ]  # fmt: skip
+    assert bare == []
+
+
+
+def _has_list(kind):
+    return get_origin(kind) is list or any(_has_list(inner) for inner in get_args(kind))
+
+
+def test_an_older_diagnosis_still_opens():
+    assert contradiction(Diagnosis.from_file(OLDER)) == ""
+
+
+def change(path, **entries):
+    raw = json.loads(path.read_text())
+    path.write_text(json.dumps(raw | entries))
+
+
+@pytest.mark.parametrize(
+    ("name", "entries", "said"),
+    [
+        ("diagnosis.json", {"n_kv_heads": 7}, "diagnosis.json: tails.q/pre.ratio: 2 by kv head, n_kv_heads has 7"),
+        ("evaluation.json", {"rows": []}, "evaluation.json: rows: no row in it"),
+        ("scales.json", {"granularity": "model"}, "scales.json: g: no table of 2 numbers"),
+        ("search.json", {"bounds": []}, "search.json: bounds: no entry in it"),
+        ("scales_found.json", {"mode": "shared"}, "its scales have mode shared, its manifest says symmetric"),
+        ("manifest.json", {"model": {"name": "x"}}, "manifest.json: model.fingerprint: Field required"),
+    ],
+)
+def test_a_contradictory_run_is_unreadable_and_the_others_stay(root, loaded, setting, tiny, name, entries, said):
+    asked, _ = keep_all(loaded, setting)
+    (folder,) = root.iterdir()
+    other, theirs = tiny(seed=1), None
+    keep_all(other, setting)
+    theirs = keys(other, setting)
+    change(folder / name, **entries)
+    library = Library()
+    problems = {entry.path: entry.problem for entry in library.entries()}
+    assert said in problems.pop(folder)
+    assert "\n" not in "".join(problems.values())
+    assert list(problems.values()) == [""]
+    with pytest.raises(BadOutput) as caught:  # a direct link
+        library.entry(folder.name)
+    assert said in str(caught.value)
+    touched = {"diagnosis.json": "diagnose", "evaluation.json": "evaluate", "search.json": "search"}.get(name)
+    if touched:
+        assert library.get(asked[touched]) is None
+    assert all(library.get(key) is not None for what, key in theirs.items() if what != "untuned")
+
+
+def test_a_contradictory_file_is_not_copied_into_another_run(root, loaded, setting):
+    asked, _ = keep_all(loaded, setting)
+    (folder,) = root.iterdir()
+    change(folder / "diagnosis.json", bands=[])
+    keep("predict", loaded, setting)  # into the same run, which keeps what it has
+    longer = replace(setting, evaluation=replace(setting.evaluation, windows=5))
+    keep("predict", loaded, longer)
+    (new,) = set(root.iterdir()) - {folder}
+    assert not (new / "diagnosis.json").exists()
+    assert read_entry(new).problem == ""
+    assert Library().get(asked["diagnose"]) is None
+
+
+def in_the_list(loaded, setting, root, stride):
+    """How many changes of a manifest make the run unreadable, and how many leave a line in the list of runs."""
+    keep_all(loaded, setting)
+    (folder,) = root.iterdir()
+    file = folder / "manifest.json"
+    problems, lines = [], []
+    for what, text in mutations(json.loads(file.read_text())):
+        if zlib.crc32(what.encode()) % stride:
+            continue
+        file.write_text(text)
+        entry = read_entry(folder)
+        if entry.problem:
+            problems.append(entry.problem)
+        else:
+            lines.append(_line(entry, False))
+            restored(entry)
+    assert [problem for problem in problems if "\n" in problem or str(folder) not in problem] == []
+    return len(problems), len(lines)
+
+
+def test_some_changes_of_a_manifest(root, loaded, setting):
+    unreadable, listed = in_the_list(loaded, setting, root, SAMPLE)
+    assert unreadable > listed > 0
+
+
+@pytest.mark.slow
+def test_every_change_of_a_manifest(root, loaded, setting):
+    unreadable, listed = in_the_list(loaded, setting, root, 1)
+    assert unreadable > listed > 0
