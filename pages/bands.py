@@ -6,6 +6,7 @@ from pages.parts import need, predicting
 from pages.parts.nulls import nulls
 from pages.parts.show import numbers, picture
 from qroar_core.diagnostics.bands import figure as bands
+from qroar_core.escape import literal
 
 DIGITS = "%.4g"  # shown; the CSV holds all
 
@@ -22,7 +23,7 @@ with st.container(border=True):
     numbers(frame, "bands", shown)
     asked = "" if predicted else " What a band alone costs in NLL is measured on the Evidence page, and joins here."
     st.caption("A click on a column's name sorts by it, its question mark says what it is; columns of which nothing is "
-               f"known are left out here, not in the CSV.{asked} {bands.sample(result)}")  # fmt: skip
+               f"known are left out here, not in the CSV.{asked} {literal(bands.sample(result))}")  # fmt: skip
 picture(bands.alone(result, predicted), "bands-alone", table=False)
 nulls(result)
 st.page_link("pages/pressure.py", label="Next: pressure", icon=":material/arrow_forward:")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import streamlit as st
 
+from pages.parts.boxes import finding
 from pages.parts.setting_form import TEXT_WORDS
 from pages.parts.show import numbers, picture
+from qroar_core.escape import code, literal
 from qroar_core.figures import evaluation, quality
 from qroar_core.results import Evaluation
 from qroar_core.runs.setting import Setting
@@ -14,14 +16,14 @@ from qroar_core.runs.setting import Setting
 def evaluated(result: Evaluation, setting: Setting) -> None:
     """The finding, the numbers to see first, the counts, and every figure."""
     good = result.gain is not None and result.gain.significant
-    (st.success if good else st.warning)(f"**{result.sentence[:1].upper()}{result.sentence[1:]}**")
-    named = TEXT_WORDS.get(setting.text)
+    finding(good, result.sentence)
+    named = f", {TEXT_WORDS[setting.text]}" if setting.text in TEXT_WORDS else ""
     st.caption(
-        f"Measured on held-out text of `{setting.text}`{f', {named}' if named else ''}: documents that neither the "
-        f"diagnosis nor the search has read. {result.text}."
+        f"Measured on held-out text of {code(setting.text)}{literal(named)}: documents that neither the "
+        f"diagnosis nor the search has read. {literal(result.text)}."
     )
     for box, (name, value, unit) in zip(st.columns(4), evaluation.headline(result), strict=False):
-        box.metric(name, value, help=unit, border=True)
+        box.metric(literal(name), literal(value), help=literal(unit), border=True)
     with st.container(border=True):
         st.markdown("#### Counted as llama.cpp counts")
         st.dataframe(quality.readable(quality.table(result)), hide_index=True, key="counts", height="content",

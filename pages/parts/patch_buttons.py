@@ -7,6 +7,7 @@ import streamlit as st
 from pages.parts.candidates import name_of
 from pages.parts.watch import running
 from pages.parts.work import patching
+from qroar_core.escape import code, literal
 from qroar_core.maths.rescale import Scales
 from qroar_core.models.loaded import LoadedModel
 
@@ -21,8 +22,8 @@ def patch_buttons(loaded: LoadedModel, scales: Scales | None, offered: dict[str,
     changing = running(patching.key(loaded))
     same = bool(inside) and scales is not None and inside == name_of(scales, offered)
     with st.container(border=True, horizontal=True, vertical_alignment="center", key="patch"):
-        state = f"**{inside} applied** to" if inside else "**as loaded**, no scales in"
-        st.markdown(f"The weights in memory: {state} `{loaded.name}`.")
+        state = f"**{literal(inside)} applied** to" if inside else "**as loaded**, no scales in"
+        st.markdown(f"The weights in memory: {state} {code(loaded.name)}.")
         nothing = scales is None or scales.is_identity
         why = "Every scale is 1: there is nothing to apply." if nothing else "W_Q and W_K times these scales"
         if st.button("Apply", disabled=same or nothing or changing, icon=":material/check:",

@@ -6,6 +6,7 @@ import streamlit as st
 
 from pages.parts.session import choice, manager
 from pages.parts.words import quant_words, rope_words
+from qroar_core.escape import literal
 from qroar_core.models.acting import verdict_on
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.own_rope import NONE, own_rope, replaced_rope
@@ -34,18 +35,18 @@ def strip(loaded: LoadedModel, setting: Setting) -> Verdict:
     head, colour, icon = VERDICTS[said.acts]
     idle = manager().idle(str(loaded.device))  # before a look at the weights, which a job may change in between
     with st.container(border=True, horizontal=True, vertical_alignment="center", gap="small", key="strip"):
-        st.badge(loaded.name, icon=":material/memory:", color="blue")
-        st.badge(_rope_words(loaded, setting.rope), color="violet")
-        st.badge(quant_words(setting.quant), color="violet")
-        st.badge(f"{setting.search.length} tokens", color="gray")
-        st.badge(f"{setting.search.bands.count} bands by {setting.search.bands.partition}", color="gray")
+        st.badge(literal(loaded.name), icon=":material/memory:", color="blue")
+        st.badge(literal(_rope_words(loaded, setting.rope)), color="violet")
+        st.badge(literal(quant_words(setting.quant)), color="violet")
+        st.badge(f"{setting.search.length:d} tokens", color="gray")
+        st.badge(f"{setting.search.bands.count:d} bands by {literal(setting.search.bands.partition)}", color="gray")
         if setting.text != "messages":
-            st.badge(f"text: {setting.text}", color="gray")
+            st.badge(f"text: {literal(setting.text)}", color="gray")
         if choice().run:
-            st.badge(f"run {choice().run}", icon=":material/folder_open:", color="blue")
+            st.badge(f"run {literal(choice().run)}", icon=":material/folder_open:", color="blue")
         applied = loaded.applied is not None
         st.badge("scales applied" if applied else "weights as loaded", color="green" if applied else "gray")
-        st.badge(head, color=colour, icon=icon)
+        st.badge(literal(head), color=colour, icon=icon)
         st.page_link("pages/start.py", label="Change")
     if not idle:
         _follow(loaded)
@@ -75,4 +76,5 @@ def _busy(device: str) -> None:
         st.rerun()
     job = manager().busy(device)
     if job is not None:
-        st.caption(f":material/hourglass: {device} is busy: {job.label}. What you start waits for its turn.")
+        busy = f"{literal(device)} is busy: {literal(job.label)}"
+        st.caption(f":material/hourglass: {busy}. What you start waits for its turn.")

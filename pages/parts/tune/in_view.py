@@ -12,6 +12,7 @@ from pages.parts.show import picture
 from pages.parts.tune import by_hand
 from pages.parts.watch import running, watch
 from pages.parts.work import probing
+from qroar_core.escape import literal
 from qroar_core.figures import angles
 from qroar_core.figures import scales as drawn
 from qroar_core.maths.rescale import Scales, pooled
@@ -27,7 +28,9 @@ def in_view(loaded: LoadedModel, setting: Setting, plan: Plan, outcome: Any, off
             picked: str) -> None:  # fmt: skip
     """Draw the candidate `picked` of `offered`."""
     scales, said = offered[picked]
-    st.markdown(f"**{picked[:1].upper()}{picked[1:]}.** {said} {_gain_words(loaded, setting, scales)}")
+    gain = _gain_words(loaded, setting, scales)
+    ours = f" **{literal(gain)}**" if gain else ""
+    st.markdown(f"**{literal(picked[:1].upper() + picked[1:])}.** {literal(said)}{ours}")
     proven = picked == FOUND and outcome.report.reason != CANCELLED  # the search measured it itself
     with st.container(horizontal=True):
         if not proven:
@@ -61,4 +64,4 @@ def _gain_words(loaded: LoadedModel, setting: Setting, scales: Scales) -> str:
     if gain is None:
         return ""
     measured = f"{gain.mean:+.4f} nats [{gain.low:+.4f}, {gain.high:+.4f}] on held-out text"
-    return f"**Significant gain: {measured}.**" if gain.low > 0 else f"**{NO_GAIN.capitalize()} ({measured}).**"
+    return f"Significant gain: {measured}." if gain.low > 0 else f"{NO_GAIN.capitalize()} ({measured})."

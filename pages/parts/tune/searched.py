@@ -6,9 +6,11 @@ from typing import Any
 
 import streamlit as st
 
+from pages.parts.boxes import finding
 from pages.parts.show import picture
 from pages.parts.watch import running, watch
 from pages.parts.work import searching
+from qroar_core.escape import literal
 from qroar_core.figures import search_trace
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.results.search import Verdict
@@ -40,8 +42,9 @@ def _cancelled(loaded: LoadedModel, setting: Setting, partial: Any) -> Any:
     report = partial.report
     left = 1 - report.objective_found / report.objective_identity
     st.info(
-        f"Tune {loaded.name}: cancelled. **Best so far kept, not proven**: {report.trials} candidates lower the "
-        f"{report.objective} objective by {left:.1%}. Resume tries only what is left, then guards and proves.",
+        f"Tune {literal(loaded.name)}: cancelled. **Best so far kept, not proven**: {report.trials:d} candidates lower "
+        f"the {literal(report.objective)} objective by {left:.1%}. Resume tries only what is left, "
+        "then guards and proves.",
         icon=":material/pause_circle:",
     )
     with st.container(horizontal=True):
@@ -58,11 +61,10 @@ def _live(details: tuple, objective: str) -> None:
     """Best so far and every candidate, while the search runs."""
     seen = search_trace.candidates_of(details)
     if seen:
-        st.metric(f"Best of {len(seen)} candidates so far", f"{seen[-1].best:.5g}")
+        st.metric(f"Best of {len(seen):d} candidates so far", f"{seen[-1].best:.5g}")
         picture(search_trace.candidates(seen, objective), "live", table=False)
 
 
 def _verdict(report: Any) -> None:
     good = report.chosen == "found"
-    said = report.reason[:1].upper() + report.reason[1:]
-    (st.success if good else st.warning)(f"**{said}.** {'The scales are kept.' if good else ''}")
+    finding(good, f"{report.reason}.", " The scales are kept." if good else "")
