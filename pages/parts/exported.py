@@ -28,6 +28,7 @@ from qroar_core.results import Evaluation
 from qroar_core.runs.setting import Setting
 
 LAST = "key of the last export"  # session: of exporting.start
+REFUSED = "last export that was refused"  # session: (what was typed, why)
 
 
 def scales_file(loaded: LoadedModel, setting: Setting, scales: Scales, outcome: Any) -> None:
@@ -90,12 +91,16 @@ def checkpoint(loaded: LoadedModel, setting: Setting, scales: Scales) -> None:
         typed = st.text_input("New folder", recipes.default_folder(loaded), key="folder")
         busy = running(st.session_state.get(LAST, ()))
         if st.form_submit_button("Write the checkpoint", icon=":material/save:", disabled=busy):
-            st.session_state.pop(LAST, None)  # what was written before is not what this click asked for
+            for said in (LAST, REFUSED):  # what was said before is not about this click
+                st.session_state.pop(said, None)
             try:
                 st.session_state[LAST] = exporting.start(loaded, setting, scales, confined(typed), format, asked)
                 st.rerun()
             except QRoarError as problem:
-                refused(problem)
+                st.session_state[REFUSED] = (typed, str(problem))
+        asked_for, why = st.session_state.get(REFUSED, (None, ""))
+        if asked_for == typed:
+            refused(why)
     _loading(_written(loaded, setting, scales, format, asked), loaded, setting, format)
 
 
@@ -108,9 +113,8 @@ def _written(loaded: LoadedModel, setting: Setting, scales: Scales, format: str,
     if last is None:
         return None
     folder = exporting.folder_of(last)
-    if last != exporting.key(loaded, setting, scales, folder, format, dtype) and not running(last):
-        return None
-    if watch(last) is None:
+    mine = last == exporting.key(loaded, setting, scales, folder, format, dtype)
+    if not (mine or running(last)) or watch(last) is None or not mine:
         return None
     if not runtimes.main_file(folder, loaded, format).is_file():
         st.warning(f"What was written to {code(folder)} is not there any more.")
