@@ -17,7 +17,7 @@ _LATER = re.compile(  # emoji, icons, addresses, arrows: found in parsed text, w
 )
 _MARKUP = re.compile(
     r"[\\`*~$\[\]<]|&(?=#?\w+;)|:(?=[\w\u2060])|_(?![^\W_])|(?<![^\W_])_"  # an underscore inside a word marks nothing
-    r"|^[#>+=-]|(?<=^\d)[.)]|(?<=^\d\d)[.)]"  # headings, quotes and lists
+    r"|^[#>]|^[+-](?=-|\s|$)|(?:(?<=^\d)|(?<=^\d\d))[.)](?!\S)"  # headings, quotes and lists
 )
 _TAG = re.compile(r"<(?!(?:br|/?b|/?i|/?sub|/?sup|/?extra)>)(?=[a-zA-Z/!?])", re.IGNORECASE)
 

@@ -23,6 +23,7 @@ def test_what_is_read_back_is_what_was_written(text):
 def test_plain_words_stay_as_they_are():
     words = "mine.txt: the text of head_dim 64 is empty (2 > 1, 5 %); give a text with words in it, a-b, 0.5-1.5."
     assert literal(words) == words
+    assert [literal(number) for number in ("8.166", "12.5 %", "-1.5 nats")] == ["8.166", "12.5 %", "-1.5 nats"]
     assert literal(f" {words} ") == f" {words} "
     assert literal("") == ""
     assert code("") == ""
@@ -52,7 +53,7 @@ def test_a_picture_of_a_hostile_result_holds_no_foreign_tag():
     figure.add_heatmap(z=[[1, 2]], hovertext=[[bad, "d"]], colorbar={"title": {"text": bad}})
     figure.update_layout(title=bad, xaxis={"ticktext": [bad], "tickvals": [1]}, annotations=[{"text": bad}],
                          updatemenus=[{"buttons": [{"label": bad, "method": "restyle"}]}])  # fmt: skip
-    shown = Picture("title", figure, pd.DataFrame(), "how").figure.to_json()
-    assert "<a" not in shown.replace("\\u003c", "<")
-    assert shown.replace("\\u003c", "<").count("&lt;a href") == 11
-    assert "<br>%{y}<extra></extra>" in shown.replace("\\u003c", "<").replace("\\u003e", ">")
+    shown = Picture("title", figure, pd.DataFrame(), "how").figure.to_dict()
+    assert "<a" not in str(shown)
+    assert str(shown).count("&lt;a href") == 11
+    assert "<br>%{y}<extra></extra>" in shown["data"][0]["hovertemplate"]

@@ -11,13 +11,18 @@ ERROR = ":material/error:"
 
 def finding(good: bool | None, sentence: str, after: str = "", icon: str | None = None) -> None:
     """A finding in bold: green where it is good, orange where it is not, blue where it is neither; `after` is ours."""
-    said = f"**{literal(sentence[:1].upper() + sentence[1:].rstrip())}**{after}"
+    said = f"**{literal(sentence.rstrip())}**{after}"
     if good is None:
         st.info(said, icon=icon)
     elif good:
         st.success(said, icon=icon)
     else:
         st.warning(said, icon=icon)
+
+
+def capital(sentence: str) -> str:
+    """A sentence that was made to stand inside another, at the head of a box."""
+    return sentence[:1].upper() + sentence[1:]
 
 
 def findings(good: bool, sentences: list[str] | tuple[str, ...]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from pages.parts.boxes import finding
+from pages.parts.boxes import capital, finding
 from pages.parts.follow import fill, number
 from pages.parts.forms import counted, made
 from pages.parts.setting_form import TEXT_WORDS
@@ -53,7 +53,7 @@ def controls(loaded: LoadedModel, setting: Setting, outcome: Any) -> None:
 
 def _shown(result: Controls) -> None:
     for found in result.findings:
-        finding(found.good, f"{found.sentence}.")
+        finding(found.good, capital(f"{found.sentence}."))
     st.caption(f"Held-out text: {literal(result.text)}. Paired intervals at {result.confidence:.0%}.")
     picture(drawn.forest(result), "controls")
     picture(drawn.number_formats(result), "number formats")

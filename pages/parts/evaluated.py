@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from pages.parts.boxes import finding
+from pages.parts.boxes import capital, finding
 from pages.parts.setting_form import TEXT_WORDS
 from pages.parts.show import numbers, picture
 from qroar_core.escape import code, literal
@@ -16,7 +16,7 @@ from qroar_core.runs.setting import Setting
 def evaluated(result: Evaluation, setting: Setting) -> None:
     """The finding, the numbers to see first, the counts, and every figure."""
     good = result.gain is not None and result.gain.significant
-    finding(good, result.sentence)
+    finding(good, capital(result.sentence))
     named = f", {TEXT_WORDS[setting.text]}" if setting.text in TEXT_WORDS else ""
     st.caption(
         f"Measured on held-out text of {code(setting.text)}{literal(named)}: documents that neither the "

@@ -6,7 +6,7 @@ from typing import Any
 
 import streamlit as st
 
-from pages.parts.boxes import finding
+from pages.parts.boxes import capital, finding
 from pages.parts.show import picture
 from pages.parts.watch import running, watch
 from pages.parts.work import searching
@@ -67,4 +67,4 @@ def _live(details: tuple, objective: str) -> None:
 
 def _verdict(report: Any) -> None:
     good = report.chosen == "found"
-    finding(good, f"{report.reason}.", " The scales are kept." if good else "")
+    finding(good, capital(f"{report.reason}."), " The scales are kept." if good else "")

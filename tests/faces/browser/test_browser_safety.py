@@ -1,6 +1,5 @@
 """Foreign strings in a real browser: no link, picture, frame, formula or request comes of them; and who is answered."""
 
-import asyncio
 import shutil
 import urllib.error
 import urllib.request
@@ -9,8 +8,9 @@ from urllib.parse import quote, urlsplit
 import hostile
 import pytest
 import walk
-import websockets
 from walk import LONG, SHORT
+from websockets.exceptions import InvalidStatus
+from websockets.sync import client
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 TOUR = {  # page of the menu: the buttons to click there
@@ -177,7 +177,7 @@ def test_no_page_can_frame_the_dashboard(hostile_dashboard, literals, visit):
 def test_a_websocket_of_another_origin_is_refused(hostile_dashboard, origin, answered):
     port = urlsplit(hostile_dashboard.address).port
     origin = origin and origin.format(port=port)
-    assert asyncio.run(connects(f"ws://127.0.0.1:{port}/_stcore/stream", origin)) == answered
+    assert connects(f"ws://127.0.0.1:{port}/_stcore/stream", origin) == answered
     asked = urllib.request.Request(f"{hostile_dashboard.address}/_stcore/health")
     if origin:
         asked.add_header("Origin", origin)
@@ -199,11 +199,11 @@ def status(asked):
         return refused.code
 
 
-async def connects(address, origin):
+def connects(address, origin):
     try:
-        async with websockets.connect(address, origin=origin, subprotocols=["streamlit"]):
+        with client.connect(address, origin=origin, subprotocols=["streamlit"]):
             return True
-    except websockets.exceptions.InvalidStatus as refused:
+    except InvalidStatus as refused:
         return False if refused.response.status_code == 403 else refused.response.status_code
 
 
