@@ -30,3 +30,5 @@ for at, text in enumerate([*STRINGS, ALL]):
     with st.container(key=f"code-{at}"):
         st.markdown(code(text))
 st.write("the end of it")
+if "fault" in st.query_params:
+    raise ValueError(ALL)

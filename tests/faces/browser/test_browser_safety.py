@@ -63,6 +63,18 @@ def test_every_string_is_shown_letter_by_letter_wherever_markdown_is_taken(liter
     tab.is_at_home(literals)
 
 
+def test_the_box_of_a_fault_offers_no_link_and_no_details(literals, visit):
+    page = visit()
+    tab = Watched(page)
+    page.goto(f"{literals.address}/?fault=1")
+    box = page.get_by_test_id("stException")
+    box.wait_for(timeout=LONG)
+    walk.settle(page)
+    assert box.locator("a").count() == 0
+    assert "example.org" not in read(box)
+    tab.is_at_home(literals)
+
+
 def read(box):
     """What a person reads in a box: all of it, also what is cut off at its edge."""
     return box.evaluate("e => e.textContent").replace("\u2060", "")
