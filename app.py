@@ -1,34 +1,55 @@
-"""Q-ROAR in the browser: `streamlit run app.py`. Pages in the order of the work."""
+"""Q-ROAR in the browser: `streamlit run app.py`. Pages in the order of the work.
+
+The server imports this file for its `server`, Streamlit's own application behind `Guard`; Streamlit then runs the file
+as a script for every visitor.
+"""
+
+from pathlib import Path
 
 import streamlit as st
 
-from pages.parts import session
-from pages.parts.queue import queue
+ICON = Path(__file__).parent / "assets" / "icon.svg"  # of this machine: a `:material/` one comes from a font server
 
-st.set_page_config(page_title="Q-ROAR", page_icon=":material/graphic_eq:", layout="wide")
-PAGES = {
-    "": [
-        st.Page("pages/start.py", title="Start", icon=":material/upload:", default=True),
-        st.Page("pages/learn.py", title="Learn", icon=":material/school:"),
-    ],
-    "See": [
-        st.Page("pages/bands.py", title="Bands", icon=":material/table_rows:"),
-        st.Page("pages/pressure.py", title="Pressure", icon=":material/speed:"),
-        st.Page("pages/tails.py", title="Tails", icon=":material/show_chart:"),
-        st.Page("pages/outliers.py", title="Outliers", icon=":material/scatter_plot:"),
-        st.Page("pages/noise.py", title="Noise", icon=":material/graphic_eq:"),
-    ],
-    "Repair": [
-        st.Page("pages/tune.py", title="Tune", icon=":material/tune:"),
-        st.Page("pages/evaluate.py", title="Evaluate", icon=":material/balance:"),
-        st.Page("pages/rivals.py", title="Rivals", icon=":material/leaderboard:"),
-        st.Page("pages/retrieval.py", title="Retrieval", icon=":material/key:"),
-        st.Page("pages/evidence.py", title="Evidence", icon=":material/fact_check:"),
-        st.Page("pages/export.py", title="Export", icon=":material/download:"),
-        st.Page("pages/runs.py", title="Runs", icon=":material/history:"),
-    ],
-}
-page = st.navigation(PAGES)
-session.enter()
-queue()
-page.run()
+
+def pages() -> dict[str, list]:
+    """Every page under its heading in the menu."""
+    return {
+        "": [
+            st.Page("pages/start.py", title="Start", icon=":material/upload:", default=True),
+            st.Page("pages/learn.py", title="Learn", icon=":material/school:"),
+        ],
+        "See": [
+            st.Page("pages/bands.py", title="Bands", icon=":material/table_rows:"),
+            st.Page("pages/pressure.py", title="Pressure", icon=":material/speed:"),
+            st.Page("pages/tails.py", title="Tails", icon=":material/show_chart:"),
+            st.Page("pages/outliers.py", title="Outliers", icon=":material/scatter_plot:"),
+            st.Page("pages/noise.py", title="Noise", icon=":material/graphic_eq:"),
+        ],
+        "Repair": [
+            st.Page("pages/tune.py", title="Tune", icon=":material/tune:"),
+            st.Page("pages/evaluate.py", title="Evaluate", icon=":material/balance:"),
+            st.Page("pages/rivals.py", title="Rivals", icon=":material/leaderboard:"),
+            st.Page("pages/retrieval.py", title="Retrieval", icon=":material/key:"),
+            st.Page("pages/evidence.py", title="Evidence", icon=":material/fact_check:"),
+            st.Page("pages/export.py", title="Export", icon=":material/download:"),
+            st.Page("pages/runs.py", title="Runs", icon=":material/history:"),
+        ],
+    }
+
+
+if __name__ == "__main__":
+    st.set_page_config(page_title="Q-ROAR", page_icon=str(ICON), layout="wide")
+    page = st.navigation(pages())
+    from pages.parts import session  # after it: Streamlit shows a menu of its own until navigation was called
+    from pages.parts.queue import queue
+
+    session.enter()
+    queue()
+    page.run()
+else:
+    from starlette.middleware import Middleware
+    from streamlit.starlette import App
+
+    from pages.parts.guard import Guard
+
+    server = App(__file__, middleware=[Middleware(Guard)])

@@ -6,6 +6,7 @@ from pages.parts import exported, recipes, session
 from pages.parts.elsewhere import marked
 from pages.parts.strip import strip
 from pages.parts.work import evaluating, searching
+from qroar_core.escape import literal
 
 st.title("Export")
 loaded, setting = session.require_model()
@@ -16,7 +17,7 @@ proof = evaluating.result(loaded, setting, outcome) if outcome else None
 offered = recipes.offered(loaded, setting, outcome, proof)
 picked = st.selectbox("Scales to export", list(offered), key="export scales")
 scales, why = offered[picked]
-st.caption(why)
+st.caption(literal(why))
 if outcome is None:
     st.info("No scales are tuned under this setting yet. You can still export the interpolation alone.")
     st.page_link("pages/tune.py", label="Tune first", icon=":material/arrow_back:")

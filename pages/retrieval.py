@@ -27,7 +27,8 @@ conditions = 1 if setting.quant.is_none else 2 if outcome is None else 3
 if st.button("Test retrieval", type="primary", disabled=running(key), icon=":material/play_arrow:"):
     retrieving.start(loaded, setting, outcome, spec)
     st.rerun()
-st.caption(f"{prompt_count(spec):,} prompts under {conditions} conditions, each of up to {max(spec.lengths):,} tokens.")
+longest = max(spec.lengths)
+st.caption(f"{prompt_count(spec):,} prompts under {conditions:d} conditions, each of up to {longest:,} tokens.")
 result = watch(key)
 if result is not None:
     retrieved(result, setting)

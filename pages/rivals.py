@@ -27,8 +27,8 @@ if st.button("Run the league", type="primary", disabled=running(key), icon=":mat
     ranking.start(loaded, setting, spec)
     st.rerun()
 measured, searched = conditions(loaded, setting, spec)
-st.caption(f"{measured} conditions on {spec.windows} windows of {setting.search.length:,} tokens each; "
-           f"{searched} searches for band scales.")  # fmt: skip
+st.caption(f"{measured:d} conditions on {spec.windows:d} windows of {setting.search.length:,} tokens each; "
+           f"{searched:d} searches for band scales.")  # fmt: skip
 result = watch(key)
 if result is not None:
     ranked(result)

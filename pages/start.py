@@ -9,6 +9,7 @@ from pages.parts.follow import delivered
 from pages.parts.quant_form import quant_form
 from pages.parts.watch import watch
 from pages.parts.words import short_name
+from qroar_core.escape import literal
 
 now = session.choice()
 loaded = session.model()
@@ -21,7 +22,7 @@ if loaded is None:
     st.stop()
 
 head, demo, other = st.columns([5, 2, 2], vertical_alignment="bottom")
-head.title(short_name(loaded.name, 30))
+head.title(literal(short_name(loaded.name, 30)))
 with demo:
     model_picker.demo_button(now)
 with other.popover("Another model", width="stretch"):

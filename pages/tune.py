@@ -10,13 +10,14 @@ from pages.parts.show import numbers, picture
 from pages.parts.strip import strip
 from pages.parts.tune.desk import desk
 from pages.parts.tune.searched import searched
+from qroar_core.escape import literal
 from qroar_core.figures import search_trace
 
 st.title("Tune")
 loaded, setting = session.require_model()
 said = strip(loaded, setting)
 if said.acts != "yes":
-    st.warning(f"{said.reason} A search would only follow noise; change the quantizer, or go on to see it.")
+    st.warning(f"{literal(said.reason)} A search would only follow noise; change the quantizer, or go on to see it.")
 
 spec = forms.search_form(setting.search, norms=loaded.geometry.scaled_gain)
 if spec != setting.search:

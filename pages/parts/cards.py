@@ -5,8 +5,10 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
+from pages.parts.boxes import finding
 from pages.parts.strip import VERDICTS, verdict_for
 from pages.parts.words import short_name, size_words
+from qroar_core.escape import literal
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.memory import free_bytes, length_that_fits
 from qroar_core.models.own_dtype import own_dtype, word
@@ -29,12 +31,12 @@ def model_metrics(loaded: LoadedModel) -> None:
     }  # fmt: skip
     with st.container(horizontal=True, gap="xsmall", key="model metrics"):
         for label, (value, explained) in facts.items():
-            st.metric(label, value, help=explained or None, border=True, width="content")
+            st.metric(literal(label), literal(value), help=literal(explained) or None, border=True, width="content")
     kind = str(loaded.dtype).removeprefix("torch.")
     st.caption(
-        f"{geo.family}, {geo.pairing} pairing, theta {geo.theta:,.0f}, own interpolation: {own_rope(loaded)}; "
-        f"{kind} on {loaded.device}, "
-        f"{_mebibytes(loaded)}; fingerprint {loaded.fingerprint}."
+        f"{literal(geo.family)}, {literal(geo.pairing)} pairing, theta {geo.theta:,.0f}, own interpolation: "
+        f"{literal(own_rope(loaded))}; {literal(kind)} on {literal(loaded.device)}, {literal(_mebibytes(loaded))}; "
+        f"fingerprint {literal(loaded.fingerprint)}."
     )
 
 
@@ -78,6 +80,5 @@ def verdict_box(loaded: LoadedModel, setting: Setting) -> None:
     """Can rescaling act under this setting, and why; said before any search."""
     said = verdict_for(loaded, setting)
     why = said.reason.removeprefix("Scales can act: ")
-    box = st.success if said.acts == "yes" else st.warning
     head, _, icon = VERDICTS[said.acts]
-    box(f"**{head}:** {why}", icon=icon)
+    finding(said.acts == "yes", f"{head}:", f" {literal(why)}", icon)

@@ -7,12 +7,14 @@ from typing import Any
 
 import streamlit as st
 
+from pages.parts.boxes import capital, finding
 from pages.parts.follow import fill, number
 from pages.parts.forms import counted, made
 from pages.parts.setting_form import TEXT_WORDS
 from pages.parts.show import picture
 from pages.parts.watch import running, watch
 from pages.parts.work import controlling
+from qroar_core.escape import literal
 from qroar_core.figures import controls as drawn
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.loading import DTYPES
@@ -22,7 +24,6 @@ from qroar_core.runs.setting import Setting
 from qroar_core.specs import CONTROL_DTYPES, ControlSpec
 
 KEPT = "controls kept"  # session: (text and windows of the setting it was made beside, spec)
-BOXES = {True: st.success, False: st.warning, None: st.info}
 
 
 def controls(loaded: LoadedModel, setting: Setting, outcome: Any) -> None:
@@ -44,16 +45,16 @@ def controls(loaded: LoadedModel, setting: Setting, outcome: Any) -> None:
     if st.button("Run the controls", type="primary", disabled=running(key), icon=":material/play_arrow:"):
         controlling.start(loaded, setting, outcome, spec)
         st.rerun()
-    st.caption(_cost(loaded, spec))
+    st.caption(literal(_cost(loaded, spec)))
     result = watch(key)
     if result is not None:
         _shown(result)
 
 
 def _shown(result: Controls) -> None:
-    for finding in result.findings:
-        BOXES[finding.good](f"{finding.sentence[:1].upper()}{finding.sentence[1:]}.")
-    st.caption(f"Held-out text: {result.text}. Paired intervals at {result.confidence:.0%}.")
+    for found in result.findings:
+        finding(found.good, capital(f"{found.sentence}."))
+    st.caption(f"Held-out text: {literal(result.text)}. Paired intervals at {result.confidence:.0%}.")
     picture(drawn.forest(result), "controls")
     picture(drawn.number_formats(result), "number formats")
 

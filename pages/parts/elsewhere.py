@@ -13,6 +13,7 @@ from typing import Any
 import streamlit as st
 
 from pages.parts.session import library, manager, model
+from qroar_core.escape import literal
 from qroar_core.runs.entry import Entry, read_entry
 from qroar_core.runs.folder import CHECKSUMS
 from qroar_core.runs.library import runs_root
@@ -60,15 +61,15 @@ def marked(key: Hashable) -> Any:
         return mine
     found, entry = _borrowed(key)
     if entry is not None:
-        st.warning(mark(entry), icon=":material/folder_shared:")
+        st.warning(literal(mark(entry)), icon=":material/folder_shared:")
     return found
 
 
 def mark(entry: Entry) -> str:
     """Whose numbers these are."""
     if entry.checksum:
-        return f"From the run folder `{entry.path}`, opened by you: not measured by this dashboard, shown to you alone."
-    return (f"From the run `{entry.name}` of before {CHECKSUMS}, opened by you: it knows its model by a sample of the "
+        return f"From the run folder {entry.path}, opened by you: not measured by this dashboard, shown to you alone."
+    return (f"From the run {entry.name} of before {CHECKSUMS}, opened by you: it knows its model by a sample of the "
             "weights only, so its numbers may be of another config or tokenizer.")  # fmt: skip
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import streamlit as st
 
+from pages.parts.boxes import capital, finding
 from pages.parts.setting_form import TEXT_WORDS
 from pages.parts.show import numbers, picture
+from qroar_core.escape import code, literal
 from qroar_core.figures import evaluation, quality
 from qroar_core.figures.headline import Headline, headline
 from qroar_core.results import Evaluation, SearchReport
@@ -16,14 +18,15 @@ from qroar_core.runs.setting import Setting
 def evaluated(result: Evaluation, setting: Setting, searched: SearchReport | None) -> None:
     """The finding, the numbers to see first, the counts, and every figure. `searched`: of the tuned scales."""
     good = result.gain is not None and result.gain.significant
-    (st.success if good else st.warning)(f"**{result.sentence[:1].upper()}{result.sentence[1:]}**")
-    named = TEXT_WORDS.get(setting.text)
+    finding(good, capital(result.sentence))
+    named = f", {TEXT_WORDS[setting.text]}" if setting.text in TEXT_WORDS else ""
     st.caption(
-        f"Measured on held-out text of `{setting.text}`{f', {named}' if named else ''}: {_unread(searched)} "
-        f"{result.text}."
+        f"Measured on held-out text of {code(setting.text)}{literal(named)}: {literal(_unread(searched))} "
+        f"{literal(result.text)}."
     )
     if searched is not None:
-        st.markdown(" ".join(map(_sentence, (kept_words(searched, result), _differ(searched, result)))))
+        said = " ".join(map(_sentence, (kept_words(searched, result), _differ(searched, result))))
+        st.markdown(literal(said))
     for box, number in zip(st.columns(4), headline(result), strict=False):
         with box:
             _box(number)
@@ -49,13 +52,14 @@ def evaluated(result: Evaluation, setting: Setting, searched: SearchReport | Non
 
 def _box(number: Headline) -> None:
     """A number with its interval; without a large figure where it may be zero."""
+    beside = literal(number.beside) if number.beside else None
     if not number.muted:
-        st.metric(number.name, number.value, number.beside or None, delta_color="off", delta_arrow="off",
-                  help=number.meaning, border=True, height="stretch")  # fmt: skip
+        st.metric(literal(number.name), literal(number.value), beside, delta_color="off", delta_arrow="off",
+                  help=literal(number.meaning), border=True, height="stretch")  # fmt: skip
         return
     with st.container(border=True, height="stretch", key="muted headline"):
-        st.markdown(f"{number.name}  \n:gray[{number.value}]", help=number.meaning)
-        st.caption(number.beside)
+        st.markdown(f"{literal(number.name)}  \n:gray[{literal(number.value)}]", help=literal(number.meaning))
+        st.caption(literal(number.beside))
 
 
 def _differ(searched: SearchReport, result: Evaluation) -> str:

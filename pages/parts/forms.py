@@ -8,6 +8,7 @@ from typing import Any, TypeVar, get_args
 
 import streamlit as st
 
+from pages.parts.boxes import refused
 from pages.parts.follow import chosen, field, fill, number
 from qroar_core.errors import QRoarError
 from qroar_core.specs import (
@@ -48,7 +49,7 @@ def made(build: Callable[[], T], before: T) -> T:
     try:
         return build()
     except QRoarError as problem:
-        st.error(f"{problem}. The setting before stays in force.")
+        refused(problem, ". The setting before stays in force.")
         return before
 
 

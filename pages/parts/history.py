@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
+from pages.parts.boxes import finding, refused
 from pages.parts.choice import restored, setting_of
 from pages.parts.elsewhere import is_foreign, take_in
 from pages.parts.elsewhere import opened as opened_here
@@ -17,6 +18,7 @@ from pages.parts.session import choice, choose, library
 from pages.parts.show import numbers, picture
 from pages.parts.words import whole_setting_words
 from qroar_core.errors import QRoarError
+from qroar_core.escape import code, literal
 from qroar_core.figures import runs as drawn
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.results.gap import tuned_share
@@ -53,7 +55,7 @@ def history(loaded: LoadedModel | None, setting: Setting | None) -> None:
         _compare(readable)
     broken = [entry for entry in entries if entry.problem]
     if broken:
-        with st.expander(f"Unreadable folders: {len(broken)}"):
+        with st.expander(f"Unreadable folders: {len(broken):d}"):
             for entry in broken:
                 st.text(entry.problem)
     _open_folder(loaded)
@@ -67,7 +69,7 @@ def opened(loaded: LoadedModel, setting: Setting) -> None:
     found, done = mine[0].evaluation(), (mine[0].path / "diagnosis.json").is_file()
     said = f"{found.sentence[:1].upper()}{found.sentence[1:]}" if found else "Not evaluated yet"
     good = found is not None and found.gain is not None and found.gain.significant
-    (st.success if good else st.info)(f"**{mine[0].name}** is in view. {said}.", icon=":material/folder_open:")
+    finding(good or None, mine[0].name, f" is in view. {literal(said)}.", ":material/folder_open:")
     with st.container(horizontal=True):
         st.page_link("pages/pressure.py", label="Its diagnosis" if done else "Diagnose it", icon=":material/speed:")
         st.page_link("pages/tune.py", label="Its scales", icon=":material/tune:")
@@ -80,7 +82,8 @@ def _link_beside(page: str, runs: list[Entry], stages: tuple[str, ...], icon: st
     """Where what runs of one setting hold of these stages is looked at; nothing where they hold none of it."""
     words = _beside_words(runs, stages)
     if words:
-        st.page_link(page, label=f"Its {words}", icon=icon, help="Shown where the form there asks for the same")
+        label = f"Its {literal(words)}"
+        st.page_link(page, label=label, icon=icon, help="Shown where the form there asks for the same")
 
 
 def _beside_words(runs: list[Entry], stages: Iterable[str] = BESIDE) -> str:
@@ -139,7 +142,7 @@ def _open_one(entries: list[Entry], loaded: LoadedModel | None) -> None:
         try:
             open_run(library().open(Path(picked)), loaded)
         except QRoarError as problem:
-            st.error(f"{Path(picked).name} cannot be opened any more: {problem}", icon=":material/error:")
+            refused(f"{Path(picked).name} cannot be opened any more: {problem}")
 
 
 def _called(entry: Entry, loaded: LoadedModel | None) -> str:
@@ -157,7 +160,7 @@ def open_run(entry: Entry, loaded: LoadedModel | None) -> None:
     if loaded is not None and _is_mine(entry, loaded):
         new = replace(new, model=now.model, device=now.device, dtype=now.dtype)
         if setting_of(new, loaded) != entry.setting:
-            st.error(f"{entry.name} was made with options that the pages cannot set; use the command line on it.")
+            refused(entry.name, " was made with options that the pages cannot set; use the command line on it.")
             return
     choose(new)
     st.switch_page("pages/runs.py")
@@ -171,7 +174,7 @@ def _compare(entries: list[Entry]) -> None:
     gone = [path for path in st.session_state.get("compare", []) if path not in by_path]
     if gone:
         st.session_state["compare"] = [path for path in st.session_state["compare"] if path in by_path]
-        st.info(f"No longer there: {', '.join(Path(path).name for path in gone)}.")
+        st.info(f"No longer there: {literal(', '.join(Path(path).name for path in gone))}.")
     picked = st.multiselect("Compare runs", by_path, format_func=lambda path: Path(path).name, key="compare",
                             max_selections=drawn.MOST, placeholder="two or more")  # fmt: skip
     if len(picked) < 2:
@@ -186,11 +189,11 @@ def _compare(entries: list[Entry]) -> None:
 def _open_folder(loaded: LoadedModel | None) -> None:
     with st.expander("Open a run folder from elsewhere"), st.form("run folder", border=False):
         typed = st.text_input("Run folder", placeholder="runs/demo", key="run folder path")
-        st.caption(f"Runs of the dashboard are kept in {runs_root()}.")
+        st.caption(f"Runs of the dashboard are kept in {code(runs_root())}.")
         if st.form_submit_button("Open folder", icon=":material/folder_open:"):
             try:
                 entry = library().open(confined(typed))
             except QRoarError as problem:
-                st.error(str(problem))
+                refused(problem)
                 return
             open_run(entry, loaded)

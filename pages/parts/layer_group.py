@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
+from qroar_core.escape import literal
 from qroar_core.models.layer_groups import LayerGroup, layer_groups
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.results import Diagnosis
@@ -19,7 +20,7 @@ def layer_group(loaded: LoadedModel) -> LayerGroup:
     if len(turning) > 1:
         picked = st.selectbox("Layers", turning, format_func=lambda group: group.name,
                               key=f"layer group {loaded.fingerprint}", persist_state="session")  # fmt: skip
-    st.caption(_difference(groups))
+    st.caption(literal(_difference(groups)))
     return picked
 
 
@@ -27,7 +28,7 @@ def of_group(found: Diagnosis, loaded: LoadedModel, group: LayerGroup) -> Diagno
     """The diagnosis with the bands of `group`, where it tells groups apart."""
     groups = layer_groups(loaded.geometry)
     if len(groups) > 1 and not found.groups:
-        st.caption(f"This diagnosis was made before layers were told apart; below are: {groups[0].name}.")
+        st.caption(f"This diagnosis was made before layers were told apart; below are: {literal(groups[0].name)}.")
         return found
     return found.of_group(groups.index(group))
 

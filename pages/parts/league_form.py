@@ -10,6 +10,7 @@ from pages.parts.follow import fill, number
 from pages.parts.forms import counted, made
 from pages.parts.strip import verdict_for
 from qroar_core.contending.contenders import contenders
+from qroar_core.escape import literal
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.results.league import ABOUT
 from qroar_core.runs.setting import Setting
@@ -34,7 +35,7 @@ def league_form(setting: Setting) -> LeagueSpec:
                              placeholder="all that apply" if offered else "none applies to this quantizer")  # fmt: skip
     windows = number(two, "Windows of text", 2, 256, "league windows")
     each = "two searches a remedy: alone, and with angles" if setting.search.angles else "one search a remedy"
-    banded = st.checkbox(f"Search band scales under each ({each})", key="league band scales")
+    banded = st.checkbox(f"Search band scales under each ({literal(each)})", key="league band scales")
     methods = () if len(chosen) == len(offered) else tuple(m for m in METHODS if m in chosen)
     spec = made(lambda: replace(spec, methods=methods, **counted(spec, windows), band_scales=bool(banded)), spec)
     st.session_state[KEPT] = (setting, spec)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import streamlit as st
 
+from pages.parts.boxes import refused
 from pages.parts.choice import Choice
 from pages.parts.session import load_key, manager
 from pages.parts.watch import watch
+from pages.parts.words import short_name
 from pages.parts.work import loading
 from qroar_core.errors import QRoarError
+from qroar_core.escape import literal
 
 
 def missing(picked: Choice) -> None:
@@ -24,14 +27,15 @@ def missing(picked: Choice) -> None:
 
 
 def _offer(picked: Choice, gone: bool) -> None:
+    name = literal(short_name(picked.model))
     if gone:
         st.info(
-            f"**{picked.model}** is not in memory: another model took its place, or the dashboard was restarted. "
+            f"**{name}** is not in memory: another model took its place, or the dashboard was restarted. "
             "Your setting is kept, and finished results come back with the model."
         )
-    if st.button(f"Load {picked.model}", type="primary", icon=":material/upload:"):
+    if st.button(f"Load {name}", type="primary", icon=":material/upload:"):
         try:
             loading.start(picked)
             st.rerun()
         except QRoarError as problem:
-            st.error(str(problem))
+            refused(problem)

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import streamlit as st
 
+from pages.parts.boxes import refused
 from pages.parts.choice import Choice
 from pages.parts.session import choice, choose, load_key, manager
 from pages.parts.words import short_name
 from pages.parts.work import loading
 from qroar_core.errors import QRoarError
+from qroar_core.escape import literal
 from qroar_core.models.devices import choose_device, free_memory
 from qroar_core.models.loading import DTYPES
 
@@ -26,6 +28,11 @@ EXPLAINED = {
     HUB: "Type `org/name` for a folder of safetensors, `org/name:Q4_K_M` or `org/name/file.gguf` for a GGUF, each with "
     "`@revision` after the name for another branch, tag or commit; what is not in the cache is downloaded.",
 }
+WELCOME = (
+    ":material/search: **See** which frequency bands suffer when RoPE is stretched and weights or cache are quantized.",
+    ":material/tune: **Repair** a part of it with one scale per band in W_Q and W_K: no retraining, no run-time cost.",
+    ":material/verified: **Prove** it on text the search never saw, and export; or read that there is nothing to gain.",
+)
 LEARN = "pages/learn.py"
 BEFORE, SAID = "choice before the load", "why the last load failed"
 
@@ -39,12 +46,7 @@ def demo_button(now: Choice, first: bool = False) -> None:
 
 def welcome(now: Choice) -> None:
     """The first screen: what this is for, in three lines, and both ways in."""
-    for icon, words in (
-        ("search", "**See** which frequency bands suffer when RoPE is stretched and weights or cache are quantized."),
-        ("tune", "**Repair** a part of it with one scale per band in W_Q and W_K: no retraining, no run-time cost."),
-        ("verified", "**Prove** it on text the search never saw, and export; or read that there is nothing to gain."),
-    ):
-        st.markdown(f":material/{icon}: {words}")
+    st.markdown("\n\n".join(WELCOME))
     left, right = st.columns(2, gap="large")
     with left.container(border=True, height="stretch"):
         st.subheader("In one click")
@@ -64,7 +66,7 @@ def other_model(now: Choice) -> None:
     typed = ""
     if kind in TYPED:
         label, example = TYPED[kind]
-        typed = st.text_input(label, key="typed", placeholder=example).strip()
+        typed = st.text_input(literal(label), key="typed", placeholder=example).strip()
         if kind in EXPLAINED:
             st.caption(EXPLAINED[kind])
     else:
@@ -87,8 +89,8 @@ def other_model(now: Choice) -> None:
 def reload_button(now: Choice) -> None:
     """For a model that the address names and this process has not loaded."""
     if now.model and manager().snapshot(load_key(now)) is None:
-        st.info(f"**{short_name(now.model)}** is not in memory.")
-        if st.button(f"Load {short_name(now.model)}", icon=":material/upload:"):
+        st.info(f"**{literal(short_name(now.model))}** is not in memory.")
+        if st.button(f"Load {literal(short_name(now.model))}", icon=":material/upload:"):
             _load(now)
 
 
@@ -101,7 +103,7 @@ def give_back_on_failure(now: Choice) -> None:
         choose(before)
         st.rerun()
     if SAID in st.session_state:
-        st.error(f"{st.session_state[SAID]}. {short_name(now.model)} is still loaded.", icon=":material/error:")
+        refused(st.session_state[SAID], f". {literal(short_name(now.model))} is still loaded.")
 
 
 def _without_model(now: Choice) -> Choice:
@@ -117,7 +119,7 @@ def _load(picked: Choice) -> None:
     try:
         loading.start(picked)
     except QRoarError as problem:
-        st.error(str(problem), icon=":material/error:")
+        refused(problem)
         return
     if manager().result(load_key(now)) is not None:
         st.session_state[BEFORE] = now

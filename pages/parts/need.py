@@ -11,6 +11,7 @@ from pages.parts.elsewhere import source_of
 from pages.parts.strip import strip
 from pages.parts.watch import running, watch
 from pages.parts.work import diagnosing, searching
+from qroar_core.escape import literal
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.results import Diagnosis
 from qroar_core.runs.setting import Setting
@@ -64,7 +65,7 @@ def tuned_diagnosis(loaded: LoadedModel, setting: Setting) -> Diagnosis | None:
         st.rerun()
     found = watch(key)
     if found is not None and outcome is not None and outcome.report.chosen != "found":
-        st.caption(f"The tuned scales are what the search found and did not keep: {outcome.report.reason}.")
+        st.caption(f"The tuned scales are what the search found and did not keep: {literal(outcome.report.reason)}.")
     if found is not None and outcome is None:
-        st.caption(f"The tuned scales are those applied to the loaded weights: {under.name}.")
+        st.caption(f"The tuned scales are those applied to the loaded weights: {literal(under.name)}.")
     return found

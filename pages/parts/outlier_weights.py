@@ -9,6 +9,7 @@ import streamlit as st
 from pages.parts import pick
 from pages.parts.show import picture
 from qroar_core.diagnostics.outliers import figure_weights as weights
+from qroar_core.escape import literal
 from qroar_core.results import Diagnosis
 
 MENUS = ("outlier matrix", "outlier width", "outlier matrix layer")
@@ -24,7 +25,8 @@ def weight_outliers(by_rule: Diagnosis, of: Hashable) -> None:
     st.subheader("Outliers of W_Q and W_K")
     found = by_rule.outliers
     if not found.matrix_maps:
-        st.info(f"Not available: {found.no_matrices or 'this diagnosis is from an older version; diagnose again'}.")
+        why = found.no_matrices or "this diagnosis is from an older version; diagnose again"
+        st.info(f"Not available: {literal(why)}.")
         return
     first = next(iter(found.matrix_maps))
     pick.keep("outlier weights", of, dict(zip(MENUS, (first, "int4", weights.loudest_layer(by_rule, first)))))

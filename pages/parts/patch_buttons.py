@@ -10,6 +10,7 @@ from pages.parts.choice import as_choice
 from pages.parts.watch import watch
 from pages.parts.words import whole_setting_words
 from pages.parts.work import patching
+from qroar_core.escape import code, literal
 from qroar_core.maths.rescale import Scales
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.runs.setting import Setting
@@ -32,7 +33,7 @@ def patch_buttons(loaded: LoadedModel, setting: Setting, scales: Scales | None,
     same = bool(inside) and scales is not None and inside == name_of(scales, offered)
     waiting = patching.changing(loaded)
     with st.container(border=True, horizontal=True, vertical_alignment="center", key="patch"):
-        st.markdown(f"The weights in memory: {_state(loaded, inside)} `{loaded.name}`.")
+        _say_state(loaded, inside)
         nothing = scales is None or scales.is_identity
         why = "Every scale is 1: there is nothing to apply." if nothing else "W_Q and W_K times these scales"
         if st.button("Apply", disabled=same or nothing or waiting is not None, icon=":material/check:",
@@ -54,10 +55,13 @@ def patch_buttons(loaded: LoadedModel, setting: Setting, scales: Scales | None,
         st.caption("Diagnose, Tune and Evaluate always start from the checkpoint's own weights, applied or not.")
 
 
-def _state(loaded: LoadedModel, inside: str) -> str:
+def _say_state(loaded: LoadedModel, inside: str) -> None:
+    name = code(loaded.name)
     if loaded.applied is None:
-        return "**as loaded**, no scales in"
-    if inside:
-        return f"**{inside} applied** to"
-    under = loaded.applied_under
-    return f"**{under.name} of another setting applied** ({whole_setting_words(under.setting)}) to"
+        st.markdown(f"The weights in memory: **as loaded**, no scales in {name}.")
+    elif inside:
+        st.markdown(f"The weights in memory: **{literal(inside)} applied** to {name}.")
+    else:
+        theirs = literal(loaded.applied_under.name)
+        setting = literal(whole_setting_words(loaded.applied_under.setting))
+        st.markdown(f"The weights in memory: **{theirs} of another setting applied** ({setting}) to {name}.")

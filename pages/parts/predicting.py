@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import streamlit as st
 
+from pages.parts.boxes import finding
 from pages.parts.elsewhere import result_of
 from pages.parts.follow import fill, number
 from pages.parts.forms import counted, made
@@ -14,6 +15,7 @@ from pages.parts.show import picture
 from pages.parts.watch import running, watch
 from pages.parts.work import predicting
 from qroar_core.errors import QRoarError
+from qroar_core.escape import code, literal
 from qroar_core.figures import prediction as drawn
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.predict import require_bands
@@ -35,7 +37,7 @@ def draw(loaded: LoadedModel, setting: Setting) -> None:
     try:
         require_bands(setting.quant)
     except QRoarError as problem:
-        st.info(f"Not under this setting: {problem.what}. Choose another quantizer on the Start page.")
+        st.info(f"Not under this setting: {literal(problem.what)}. Choose another quantizer on the Start page.")
         return
     asked, spec = _kept_form(loaded, setting)
     key = predicting.key(loaded, setting, asked, spec)
@@ -44,8 +46,8 @@ def draw(loaded: LoadedModel, setting: Setting) -> None:
         st.rerun()
     map_words = f", and backward passes over {spec.grid_windows} for the map by layer" if spec.grid_windows else ""
     st.caption(
-        f"A diagnosis in these bands, then {asked.bands.count + 2} passes over {spec.windows} windows of "
-        f"{spec.length:,} tokens{map_words}."
+        f"A diagnosis in these bands, then {asked.bands.count + 2:d} passes over {spec.windows:d} windows of "
+        f"{spec.length:,} tokens{literal(map_words)}."
     )
     result = watch(key)
     if result is not None:
@@ -55,11 +57,11 @@ def draw(loaded: LoadedModel, setting: Setting) -> None:
 def _shown(result: Prediction, setting: Setting) -> None:
     pressure = next(d for d in result.diagnostics if d.name == "interpolation_pressure")
     proven = pressure.by_band is not None and pressure.by_band.low > 0
-    (st.success if proven else st.warning)(f"**{result.headline}.**")
-    st.markdown("\n".join(f"- {sentence}." for sentence in result.findings))
-    named = TEXT_WORDS.get(setting.text)
-    st.caption(f"Costs on held-out text of `{setting.text}`{f', {named}' if named else ''}; diagnosed on calibration "
-               f"text. {result.text}.")  # fmt: skip
+    finding(proven, f"{result.headline}.")
+    st.markdown("\n".join(f"- {literal(sentence)}." for sentence in result.findings))
+    named = f", {TEXT_WORDS[setting.text]}" if setting.text in TEXT_WORDS else ""
+    st.caption(f"Costs on held-out text of {code(setting.text)}{literal(named)}; diagnosed on calibration "
+               f"text. {literal(result.text)}.")  # fmt: skip
     for at, shown in enumerate(drawn.pictures(result)):
         picture(shown, f"prediction {at}")
 

@@ -6,6 +6,7 @@ from typing import get_args
 
 import streamlit as st
 
+from pages.parts.boxes import refused
 from pages.parts.follow import delivered, fill, number
 from qroar_core.errors import QRoarError
 from qroar_core.models.layer_groups import LayerGroup
@@ -47,5 +48,5 @@ def compared(loaded: LoadedModel, setting: Setting, group: LayerGroup) -> Pressu
     try:
         return pressures(loaded, rope, factor, int(length), law, setting.diagnosis.bands, group)
     except QRoarError as problem:
-        st.error(str(problem), icon=":material/error:")
+        refused(problem)
         return None

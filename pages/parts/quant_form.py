@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import streamlit as st
 
+from pages.parts.boxes import refused
 from pages.parts.follow import fill
 from pages.parts.quantizer_form import by_hand, fill_by_hand
 from pages.parts.words import quant_words
 from qroar_core.errors import QRoarError
+from qroar_core.escape import literal
 from qroar_core.presets import KV_PRESETS, WEIGHT_PRESETS, for_family, preset_names, preset_quant
 from qroar_core.runs.setting import INT3_K, INT4_K
 from qroar_core.specs import QuantizerSpec, QuantSpec
@@ -37,7 +39,7 @@ def quant_form(quant: QuantSpec, family: str) -> QuantSpec:
     try:
         made = by_hand(family)
     except QRoarError as problem:
-        st.error(f"{problem.what}. {quant_words(quant)} stays in force.", icon=":material/error:")
+        refused(f"{problem.what}. {quant_words(quant)} stays in force.")
         return quant
     st.session_state[MADE_BY_HAND] = made
     return made
@@ -45,4 +47,5 @@ def quant_form(quant: QuantSpec, family: str) -> QuantSpec:
 
 def _cite(name: str) -> None:
     preset = KV_PRESETS.get(name) or WEIGHT_PRESETS.get(name)
-    st.caption(f"{quant_words(NAMED[name])}. {f'{preset.note} Read from {preset.source}.' if preset else ''}")
+    note = f"{preset.note} Read from {preset.source}." if preset else ""
+    st.caption(literal(f"{quant_words(NAMED[name])}. {note}"))

@@ -9,6 +9,7 @@ import streamlit as st
 
 from pages.parts.follow import fill, number
 from pages.parts.words import quantizer_words, weight_words
+from qroar_core.escape import literal
 from qroar_core.presets import DEFAULT_BLOCK, KV_PRESETS, WEIGHT_PRESETS, for_family, preset_quant
 from qroar_core.specs import Levels, QuantizerSpec, QuantSpec, ScaleAxis, ScaleDtype, WeightQuantSpec
 
@@ -98,7 +99,7 @@ def _tensor_tab(tensor: str, family: str) -> Mapping[str, Any] | QuantizerSpec |
         return None
     if name in KV_PRESETS:
         spec = getattr(for_family(preset_quant(name), family), tensor)
-        st.caption(f"{quantizer_words(spec)}. {KV_PRESETS[name].note}")
+        st.caption(literal(f"{quantizer_words(spec)}. {KV_PRESETS[name].note}"))
         return spec
     axes = [axis for axis in get_args(ScaleAxis) if not (tensor == "qk" and axis == "channel")]
     scale = two.selectbox("One scale per", axes, key=f"{tensor} scale")
@@ -154,7 +155,7 @@ def _weights_tab() -> Mapping[str, Any] | WeightQuantSpec | None:
     if name == "none":
         return None
     if name in WEIGHT_PRESETS:
-        st.caption(f"{weight_words(WEIGHT_PRESETS[name].weights)}. {WEIGHT_PRESETS[name].note}")
+        st.caption(literal(f"{weight_words(WEIGHT_PRESETS[name].weights)}. {WEIGHT_PRESETS[name].note}"))
         return WEIGHT_PRESETS[name].weights
     scale = two.selectbox("One scale per", get_args(get_type_hints(WeightQuantSpec)["scale"]), key="weights scale")
     out: dict[str, Any] = {"bits": int(name[3:]), "scale": scale}

@@ -6,6 +6,7 @@ import streamlit as st
 
 from pages.parts.session import manager
 from pages.parts.words import progress_words
+from qroar_core.escape import literal
 from qroar_core.job import Snapshot
 
 POLL = 2  # seconds between looks at the queue
@@ -22,7 +23,7 @@ def _jobs() -> None:
     jobs = manager().active()
     if not jobs:
         st.rerun()
-    st.markdown(f"**{len(jobs)} job{'s' if len(jobs) > 1 else ''}**")
+    st.markdown("**1 job**" if len(jobs) == 1 else f"**{len(jobs):d} jobs**")
     for at, job in enumerate(jobs):
         _one(job, at)
 
@@ -30,10 +31,10 @@ def _jobs() -> None:
 def _one(job: Snapshot, at: int) -> None:
     with st.container(border=True, key=f"queued {at}"):
         if job.state == "running":
-            st.progress(job.step.fraction if job.step else 0.0, text=progress_words(job))
+            st.progress(job.step.fraction if job.step else 0.0, text=literal(progress_words(job)))
         else:
-            st.caption(progress_words(job))
+            st.caption(literal(progress_words(job)))
         st.button(
             "Cancel", key=f"cancel in the queue {hash(job.key)}", on_click=manager().cancel, args=(job.key,),
-            disabled=job.cancelling, width="stretch", help=f"Stop “{job.label}”",
+            disabled=job.cancelling, width="stretch", help=f"Stop “{literal(job.label)}”",
         )  # fmt: skip

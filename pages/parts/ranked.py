@@ -5,7 +5,9 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
+from pages.parts.boxes import findings
 from pages.parts.show import picture
+from qroar_core.escape import literal
 from qroar_core.figures import league as drawn
 from qroar_core.results.gap import remedy_share
 from qroar_core.results.league import FREE, League
@@ -15,8 +17,8 @@ def ranked(result: League) -> None:
     """The findings first, the table, then the figures."""
     own = [row for row in result.standings if row.method == "plain" and row.band_scales]
     good = any(row.gain_low is not None and row.gain_low > 0 for row in own)
-    (st.success if good else st.warning)("\n".join(f"- {sentence}." for sentence in result.sentences))
-    st.caption(f"{result.text}. Neither calibration nor search has read the held-out documents.")
+    findings(good, result.sentences)
+    st.caption(f"{literal(result.text)}. Neither calibration nor search has read the held-out documents.")
     with st.container(border=True):
         st.markdown("#### The table")
         st.dataframe(_readable(result), hide_index=True, key="league", height="content")
@@ -25,7 +27,7 @@ def ranked(result: League) -> None:
                    "not significant.")  # fmt: skip
     with st.container(border=True):
         st.markdown("#### What does each ask of the runtime?")
-        st.table(_asks(result))
+        st.table(_asks(result).map(literal).set_index("remedy"))
     picture(drawn.gains(result), "league gains")
     picture(drawn.on_top(result), "league on top")
 
@@ -58,7 +60,7 @@ def _asks(result: League) -> pd.DataFrame:
         own.append({"remedy": "pair angles", "cost at run time": FREE,
                     "change in the runtime": "nothing: inside W_Q and W_K, before those are quantized",
                     "as published in": "FPTQuant, arXiv 2506.04985, its pre-RoPE transform"})  # fmt: skip
-    return pd.DataFrame([*own, *rows]).set_index("remedy")
+    return pd.DataFrame([*own, *rows])
 
 
 def _with(mean: float | None, low: float | None, high: float | None) -> str:

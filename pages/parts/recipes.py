@@ -43,7 +43,7 @@ def search_facts(outcome: Any) -> dict:
 
 def default_folder(loaded: LoadedModel) -> str:
     """A folder that does not exist yet, in the runs folder of where the dashboard was started."""
-    name = "".join(c if c.isalnum() or c in "-_." else "-" for c in loaded.name)
+    name = "".join(c if c.isalnum() or c in "-_." else "-" for c in loaded.name[:80])
     path, count = Path("runs") / f"{name}-qroar", 2
     while path.exists():
         path, count = Path("runs") / f"{name}-qroar-{count}", count + 1

@@ -14,6 +14,7 @@ from pages.parts.watch import running, watch
 from pages.parts.words import quant_words, rope_words
 from pages.parts.work import replicating
 from pages.parts.work.replicating import Pairs
+from qroar_core.escape import literal
 from qroar_core.figures import replication as drawn
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.runs.setting import INT3_K, INT4_K, Setting
@@ -40,12 +41,12 @@ def replication(loaded: LoadedModel, setting: Setting) -> None:
         replicating.start(loaded, setting, pairs, spec)
         st.rerun()
     st.caption(
-        f"{len(pairs)} settings; each takes a diagnosis, a search and up to 8 passes over {spec.windows} windows."
+        f"{len(pairs):d} settings; each takes a diagnosis, a search and up to 8 passes over {spec.windows:d} windows."
     )
     result = watch(key)
     if result is not None:
         picture(drawn.matrix(result), "replication")
-        st.caption(f"Held-out text: {result.text}. Scales and bounds come from calibration text.")
+        st.caption(f"Held-out text: {literal(result.text)}. Scales and bounds come from calibration text.")
 
 
 def _kept_form(setting: Setting) -> tuple[Pairs, ReplicationSpec]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import streamlit as st
 
+from pages.parts.boxes import finding
 from pages.parts.setting_form import TEXT_WORDS
 from pages.parts.show import numbers, picture
+from qroar_core.escape import code, literal
 from qroar_core.figures import retrieval as drawn
 from qroar_core.results.retrieval import Retrieval
 from qroar_core.runs.setting import Setting
@@ -14,13 +16,13 @@ from qroar_core.runs.setting import Setting
 def retrieved(result: Retrieval, setting: Setting) -> None:
     """The finding of each task, the score to look at, and each task's maps and answers."""
     tuned = any(apart.what == "tuned - quantized" for apart in result.differences)
-    for finding in result.findings:
-        box = st.success if finding.significant else st.warning if tuned else st.info
-        box(f"**{finding.sentence}.**")
+    for found in result.findings:
+        finding(True if found.significant else False if tuned else None, f"{found.sentence}.")
     asked = "through the tokenizer's chat template" if result.chat else "in plain text"
-    named = TEXT_WORDS.get(setting.text)
+    named = f", {TEXT_WORDS[setting.text]}" if setting.text in TEXT_WORDS else ""
     st.caption(
-        f"Hidden in held-out text of `{setting.text}`{f', {named}' if named else ''}; asked {asked}. {result.text}. "
+        f"Hidden in held-out text of {code(setting.text)}{literal(named)}; asked {literal(asked)}. "
+        f"{literal(result.text)}. "
         "The same trials under every condition, so differences are paired."
     )
     retrieves = any(cell.hits for cell in result.cells if cell.model == "reference")
@@ -30,5 +32,5 @@ def retrieved(result: Retrieval, setting: Setting) -> None:
     for task in result.tasks:
         picture(drawn.by_condition(result, task, score), f"{task} {score}")
         picture(drawn.differences(result, task, score), f"{task} {score} differences")
-        with st.expander(f"{drawn.TASK_WORDS[task]}: what each model answered"):
+        with st.expander(f"{literal(drawn.TASK_WORDS[task])}: what each model answered"):
             numbers(drawn.answers(result, task), f"{task} answers")

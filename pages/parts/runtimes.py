@@ -36,12 +36,17 @@ def recipes(folder: Path, loaded: LoadedModel, setting: Setting, format: str = "
     """One recipe for each runtime that loads what was written to `folder` in this format."""
     llama_cpp = f"llama.cpp {LLAMA_CPP}"
     if format in GGUF_WRITE:
-        return {llama_cpp: _llama_cpp_file(folder / file_name(loaded, format), loaded, setting)}
+        return {llama_cpp: _llama_cpp_file(main_file(folder, loaded, format), loaded, setting)}
     known = {
         f"transformers {version('transformers')}": _transformers(folder, setting, format),
         f"vLLM {VLLM}": _vllm(folder, loaded, setting),
     }
     return known if format in W4A16 else known | {llama_cpp: _llama_cpp(folder, loaded, setting)}
+
+
+def main_file(folder: Path, loaded: LoadedModel, format: str) -> Path:
+    """The file without which no runtime loads the folder."""
+    return folder / (file_name(loaded, format) if format in GGUF_WRITE else "config.json")
 
 
 def _transformers(folder: Path, setting: Setting, format: str) -> Recipe:

@@ -10,8 +10,10 @@ from urllib.parse import urlsplit
 
 import streamlit as st
 
+from pages.parts.boxes import refused
 from pages.parts.choice import Choice, from_address, restored, setting_of, to_address
 from qroar_core.errors import QRoarError
+from qroar_core.escape import literal
 from qroar_core.jobs import Manager
 from qroar_core.models.devices import choose_devices
 from qroar_core.models.loaded import LoadedModel
@@ -48,7 +50,7 @@ def enter() -> None:
     choose(choice())
     said = st.session_state.pop("notice", "")  # what the address asked for and could not have
     if said:
-        st.warning(said)
+        st.warning(literal(said))
 
 
 def choice() -> Choice:
@@ -124,7 +126,7 @@ def require_setting(loaded: LoadedModel) -> Setting:
         rope_of(loaded, setting.rope, setting.search.length or loaded.geometry.original_context)
         return setting
     except QRoarError as problem:
-        st.error(f"This setting does not fit {loaded.name}: {problem.what}.", icon=":material/error:")
+        refused(f"This setting does not fit {loaded.name}: {problem.what}.")
         if st.button("Take the model's own setting", icon=":material/restart_alt:"):
             now = choice()
             choose(Choice(model=now.model, device=now.device, dtype=now.dtype, text=now.text))

@@ -9,12 +9,14 @@ from typing import Any, TypeVar, get_args
 import streamlit as st
 
 from pages.parts import session
+from pages.parts.boxes import refused
 from pages.parts.choice import LEAST_LENGTH, bos_of
 from pages.parts.factor_lists import parse_lists, write_lists
 from pages.parts.follow import fill, forget, number
 from pages.parts.quant_form import MADE_BY_HAND
 from pages.parts.words import rope_words
 from qroar_core.errors import QRoarError
+from qroar_core.escape import literal
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.opening import adds_bos
 from qroar_core.models.own_rope import replaced_rope
@@ -47,7 +49,8 @@ def preset_pills(loaded: LoadedModel, setting: Setting) -> None:
     mine = preset_in_force(loaded, setting.rope, setting.quant)
     st.session_state["preset"] = mine
     st.pills("Settings people meet", list(SETTING_PRESETS), key="preset", on_change=clicked)
-    st.caption(SETTING_PRESETS[mine].why if mine else "The setting below is none of these; every option is there.")
+    why = SETTING_PRESETS[mine].why if mine else "The setting below is none of these; every option is there."
+    st.caption(literal(why))
 
 
 def rope_form(loaded: LoadedModel, rope: RopeSpec, length: int) -> RopeSpec:
@@ -71,7 +74,7 @@ def rope_form(loaded: LoadedModel, rope: RopeSpec, length: int) -> RopeSpec:
 
     replaced = replaced_rope(loaded, RopeSpec(method))  # whatever the factor
     if replaced:
-        st.caption(f"Replaces the checkpoint's own {replaced}.")
+        st.caption(f"Replaces the checkpoint's own {literal(replaced)}.")
     blank = method == "longrope" and not st.session_state["factor lists"].strip()
     hint = f" Paste {loaded.geometry.n_pairs} numbers above." if blank else ""
     return made(build, rope, rope_words(rope), hint)
@@ -112,7 +115,7 @@ def _options(loaded: LoadedModel, rope: RopeSpec, method: RopeMethod, length: in
         )
     elif method == "longrope":
         st.text_area(
-            f"Factor lists, {loaded.geometry.n_pairs} numbers each", key="factor lists", height=90,
+            f"Factor lists, {loaded.geometry.n_pairs:d} numbers each", key="factor lists", height=90,
             placeholder='1.0, 1.05, 1.2, ...   or   {"long_factor": [...], "short_factor": [...]}',
             help="Empty: the checkpoint's own lists, where it brings them.",
         )  # fmt: skip
@@ -174,7 +177,7 @@ def band_form(loaded: LoadedModel, bands: BandSpec) -> BandSpec:
     most = loaded.geometry.n_pairs
     count = number(left, "Frequency bands", 1, most, "bands")
     if most < BANDS:
-        st.caption(f"This model has {most} RoPE pairs a head, so at most {most} bands.")
+        st.caption(f"This model has {most:d} RoPE pairs a head, so at most {most:d} bands.")
     kind = right.selectbox("Partition", get_args(Partition), format_func=PARTITION_WORDS.get, key="partition")
 
     def build() -> BandSpec:
@@ -190,5 +193,5 @@ def made(build: Callable[[], T], before: T, words: str, hint: str = "") -> T:
     try:
         return build()
     except QRoarError as problem:
-        st.error(f"{problem.what}. {words[:1].upper()}{words[1:]} stays in force.{hint}", icon=":material/error:")
+        refused(f"{problem.what}. {words[:1].upper()}{words[1:]} stays in force.{hint}")
         return before

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from qroar_core.escape import literal
 from qroar_core.figures import Picture
 
 
@@ -18,9 +19,9 @@ def picture(shown: Picture | None, key: str, table: bool = True, **chart: Any) -
     if shown is None:
         return
     with st.container(border=True):
-        st.markdown(f"#### {shown.title}")
+        st.markdown(f"#### {literal(shown.title)}")
         st.plotly_chart(shown.figure, key=key, alt=shown.alt, config={"displaylogo": False}, **chart)
-        st.caption(f"{shown.how_to_read} {shown.sample}".strip())
+        st.caption(literal(f"{shown.how_to_read} {shown.sample}"))
         if table:
             with st.expander("The numbers"):
                 numbers(shown.table, key)

@@ -11,6 +11,7 @@ import streamlit as st
 from pages.parts.show import picture
 from pages.parts.watch import running, watch
 from pages.parts.work import continuing
+from qroar_core.escape import literal
 from qroar_core.figures import continuations as drawn
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.results import Continuations
@@ -53,14 +54,14 @@ def _form(setting: Setting) -> ContinuationSpec:
 
 def _show(found: Continuations) -> None:
     left = f" (its first {found.left_out} tokens did not fit)" if found.left_out else ""
-    st.caption(f"Prompt: {found.prompt_tokens} tokens, {found.origin}{left}. It ends with:")
+    st.caption(f"Prompt: {found.prompt_tokens:d} tokens, {literal(found.origin)}{literal(left)}. It ends with:")
     with st.container(border=True, height=140):
         st.html(f'<div style="{TEXT}; opacity: 0.8">…{html.escape(found.prompt_end)}</div>')
     cards = [*found.rows]
     for first in range(0, len(cards), 2):
         for column, row in zip(st.columns(2), cards[first : first + 2], strict=False):
             with column.container(border=True, height="stretch"):
-                st.markdown(f"**{drawn.name_of(row)}**: {drawn.departure(row, found.rows[0])}")
+                st.markdown(f"**{literal(drawn.name_of(row))}**: {literal(drawn.departure(row, found.rows[0]))}")
                 st.html(f'<div style="{TEXT}">{drawn.marked(row)}</div>')
     if found.actual:
         with st.container(border=True):

@@ -6,6 +6,7 @@ import streamlit as st
 
 from pages.parts.session import choice
 from pages.parts.words import quant_words, rope_words
+from qroar_core.escape import literal
 from qroar_core.models.acting import verdict_on
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.own_rope import NONE, own_rope, replaced_rope
@@ -33,17 +34,17 @@ def strip(loaded: LoadedModel, setting: Setting) -> Verdict:
     said = verdict_for(loaded, setting)
     head, colour, icon = VERDICTS[said.acts]
     with st.container(border=True, horizontal=True, vertical_alignment="center", gap="small", key="strip"):
-        st.badge(loaded.name, icon=":material/memory:", color="blue")
-        st.badge(_rope_words(loaded, setting.rope), color="violet")
-        st.badge(quant_words(setting.quant), color="violet")
-        st.badge(f"{setting.search.length} tokens", color="gray")
-        st.badge(f"{setting.search.bands.count} bands by {setting.search.bands.partition}", color="gray")
+        st.badge(literal(loaded.name), icon=":material/memory:", color="blue")
+        st.badge(literal(_rope_words(loaded, setting.rope)), color="violet")
+        st.badge(literal(quant_words(setting.quant)), color="violet")
+        st.badge(f"{setting.search.length:d} tokens", color="gray")
+        st.badge(f"{setting.search.bands.count:d} bands by {literal(setting.search.bands.partition)}", color="gray")
         if setting.text != "messages":
-            st.badge(f"text: {setting.text}", color="gray")
+            st.badge(f"text: {literal(setting.text)}", color="gray")
         if choice().run:
-            st.badge(f"run {choice().run}", icon=":material/folder_open:", color="blue")
+            st.badge(f"run {literal(choice().run)}", icon=":material/folder_open:", color="blue")
         _weights_badge(loaded, setting)
-        st.badge(head, color=colour, icon=icon)
+        st.badge(literal(head), color=colour, icon=icon)
         st.page_link("pages/start.py", label="Change")
     return said
 
@@ -55,8 +56,8 @@ def _weights_badge(loaded: LoadedModel, setting: Setting) -> None:
     elif under is None or under.belongs_to(setting):
         st.badge("scales applied", color="green")
     else:
-        st.badge(f"scales of another setting applied: {rope_words(under.setting.rope)}, "
-                 f"{quant_words(under.setting.quant)}", color="orange")  # fmt: skip
+        theirs = literal(f"{rope_words(under.setting.rope)}, {quant_words(under.setting.quant)}")
+        st.badge(f"scales of another setting applied: {theirs}", color="orange")
 
 
 def _rope_words(loaded: LoadedModel, rope: RopeSpec) -> str:

@@ -9,9 +9,11 @@ from typing import Any
 
 import streamlit as st
 
+from pages.parts.boxes import refused
 from pages.parts.elsewhere import marked
 from pages.parts.session import BEGAN, manager
 from pages.parts.words import progress_words
+from qroar_core.escape import literal
 
 POLL = 1  # seconds between looks at a running job
 
@@ -32,11 +34,11 @@ def watch(key: Hashable, live: Callable[[tuple], None] | None = None) -> Any:
         st.session_state[BEGAN] = time.monotonic()  # also where a page is run without app.py
         st.rerun()
     elif now.state == "failed":
-        st.error(now.error, icon=":material/error:")
+        refused(now.error)
     elif now.state == "cancelled":
-        st.info(f"{now.label}: cancelled. Nothing half-done was kept; start again whenever you like.")
+        st.info(f"{literal(now.label)}: cancelled. Nothing half-done was kept; start again whenever you like.")
     elif now.warning:
-        st.warning(now.warning, icon=":material/save:")
+        st.warning(literal(now.warning), icon=":material/save:")
     return marked(key)
 
 
@@ -51,7 +53,7 @@ def _progress(key: Hashable, live: Callable[[tuple], None] | None) -> None:
     if now is None or not now.active:
         st.rerun()
     bar, stop = st.columns([6, 1], vertical_alignment="center")
-    bar.progress(now.step.fraction if now.step else 0.0, text=progress_words(now))
+    bar.progress(now.step.fraction if now.step else 0.0, text=literal(progress_words(now)))
     stop.button(
         "Cancel",
         key=f"cancel {now.label}",

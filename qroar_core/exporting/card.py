@@ -6,6 +6,8 @@ import codecs
 from pathlib import Path
 from typing import Any
 
+from qroar_core.escape import literal, one_line
+
 CARD = "README.md"
 NONE = "none"  # how an interpolation is called that is none
 GGUF = "gguf"  # the format of a scaled copy, and the beginning of those that write a file anew
@@ -25,7 +27,7 @@ def write_card(folder: Path, note: dict[str, Any], before: Path | None) -> None:
     """
     head, odd = _card_of(before)
     lines = [
-        head.rstrip() or f"# {note['from']['name']}",
+        head.rstrip() or f"# {literal(note['from']['name'])}",
         "",
         "## What was changed",
         "",
@@ -34,7 +36,7 @@ def write_card(folder: Path, note: dict[str, Any], before: Path | None) -> None:
     ]
     lines += [f"- {line}" for line in (*_scales(note), *_rope(note), *_weights(note), *odd)]
     if note["command"]:
-        lines += ["", "Repeat it:", "", f"    {note['command']}"]
+        lines += ["", "Repeat it:", "", f"    {one_line(note['command'])}"]
     (folder / CARD).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
@@ -60,7 +62,7 @@ def _scales(note: dict[str, Any]) -> list[str]:
     where = ", ".join(sorted({_within_layer(name) for name in note["changed"]}))
     return [
         f"Scales: one g per frequency band ({len(scales['bands'])} bands, {GRAIN[scales['granularity']]}), "
-        f"{min(flat):.3g} to {max(flat):.3g}, multiplied into {where}. {EFFECT[scales['mode']]}.",
+        f"{min(flat):.3g} to {max(flat):.3g}, multiplied into {literal(where)}. {EFFECT[scales['mode']]}.",
         *_angles(scales),
     ]
 
@@ -83,9 +85,9 @@ def _within_layer(name: str) -> str:
 def _rope(note: dict[str, Any]) -> list[str]:
     rope, own = note["rope"], note.get("own_rope")
     if rope["method"] == "default":
-        return [f"RoPE: as in the source{f', its own {own} kept' if own not in (None, NONE) else ''}."]
+        return [f"RoPE: as in the source{f', its own {literal(own)} kept' if own not in (None, NONE) else ''}."]
     where = "the file's metadata" if note["format"].startswith(GGUF) else "`rope_parameters` of config.json"
-    replaces = f"; it replaces the source's own {note['replaces']}" if note.get("replaces") else ""
+    replaces = f"; it replaces the source's own {literal(note['replaces'])}" if note.get("replaces") else ""
     return [f"RoPE: {rope['method']} x{rope['factor']:g}, written into {where}{replaces}."]
 
 
@@ -96,7 +98,7 @@ def _weights(note: dict[str, Any]) -> list[str]:
     if format.startswith(GGUF):
         return [f"Weights: stored as {format.removeprefix(f'{GGUF}-').upper()}, vectors as F32."]
     if spec is None:
-        return [f"Weights: {note['dtype']}."] if note.get("dtype") else []
+        return [f"Weights: {literal(note['dtype'])}."] if note.get("dtype") else []
     return [
         f"Weights: the linear layers of the decoder rounded to int{spec['bits']}, one scale per {spec['group_size']} "
         "inputs of an output row; embeddings, norms and the output projection are not. Such a quantizer commutes "

@@ -78,17 +78,22 @@ def _require_disk(folder: Path, need_bytes: int) -> None:
 
 def _scratch(folder: Path) -> Path:
     """A hidden folder beside `folder` that says whose it is; the export grows in a folder inside."""
-    scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
+    scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix=_prefix(folder)))
     owner = {"target": folder.name, "pid": os.getpid(), "host": socket.gethostname()}
     (scratch / OWNER).write_text(json.dumps(owner), encoding="utf-8")
     return scratch
+
+
+def _prefix(folder: Path) -> str:
+    """How scratch folders begin; a long name is cut, so that what is added to it still makes a name."""
+    return f".{folder.name[:40]}-"
 
 
 def _sweep(folder: Path) -> None:
     """Remove what killed exports to `folder` left beside it. Folders without our mark are nobody's business."""
     for left in folder.parent.iterdir():
         mark = left / OWNER
-        if left.name.startswith(f".{folder.name}-") and mark.is_file() and _abandoned(mark, folder.name):
+        if left.name.startswith(_prefix(folder)) and mark.is_file() and _abandoned(mark, folder.name):
             shutil.rmtree(left, ignore_errors=True)
 
 

@@ -45,6 +45,7 @@ KINDS = (
 TYPES: dict[str, tuple[Kind, LlamaFileType]] = dict(zip(GGUF_WRITE, KINDS, strict=True))
 FAMILIES = {"llama": "llama", "mistral": "llama", "qwen2": "qwen2"}  # family: llama.cpp's architecture
 ENDS = ("token_embd.weight", "output.weight")  # kept at Q8_0 in a Q4_0 file
+LONGEST_NAME = 200  # characters of a model's name in a file's: with the format behind it a disk takes it
 ROWS = 2048  # quantized at a time
 QUANTIZATION_VERSION = 2  # of the block formats, as GGML_QNT_VERSION
 
@@ -91,7 +92,7 @@ def run(loaded: LoadedModel, rope: RopeSpec, scales: Scales | None, folder: Path
 
 def file_name(loaded: LoadedModel, format: str) -> str:
     """What the file in the folder is called."""
-    return f"{loaded.name.replace('/', '--')}-{format.removeprefix('gguf-').upper()}.gguf"
+    return f"{loaded.name.replace('/', '--')[:LONGEST_NAME]}-{format.removeprefix('gguf-').upper()}.gguf"
 
 
 def _layout(loaded: LoadedModel) -> Layout:

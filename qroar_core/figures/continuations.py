@@ -8,6 +8,7 @@ import math
 import pandas as pd
 import plotly.graph_objects as go
 
+from qroar_core.escape import figure_text
 from qroar_core.figures.evaluation import NAMES
 from qroar_core.figures.picture import Picture, framed
 from qroar_core.results import Continuations
@@ -59,7 +60,7 @@ def certainty(found: Continuations) -> Picture:
         figure.add_scatter(
             x=list(range(1, len(row.tokens) + 1)), y=[math.exp(v) for v in row.log_prob], name=name,
             mode="lines+markers", line={"color": colour, "width": 1.5}, marker={"symbol": marks, "size": sizes},
-            customdata=[(repr(piece), v) for piece, v in zip(row.pieces, row.log_prob, strict=True)],
+            customdata=[(figure_text(repr(piece)), v) for piece, v in zip(row.pieces, row.log_prob, strict=True)],
             hovertemplate=f"{name}, token %{{x}} %{{customdata[0]}}: p = %{{y:.3f}}, "
             "ln p = %{customdata[1]:.3f}<extra></extra>",
         )  # fmt: skip

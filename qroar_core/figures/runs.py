@@ -8,6 +8,7 @@ from statistics import fmean
 import pandas as pd
 import plotly.graph_objects as go
 
+from qroar_core.escape import figure_text
 from qroar_core.figures.picture import BLUE, COLOURS, GREY, Picture, framed
 from qroar_core.figures.scales import table_of
 from qroar_core.results import Evaluation, ScalesFile
@@ -32,7 +33,7 @@ def gains(runs: Sequence[tuple[str, Evaluation]]) -> Picture | None:
     table = pd.DataFrame(lines, columns=columns).sort_values("gain_nats", ascending=False, ignore_index=True)
     figure = go.Figure(
         go.Scatter(
-            x=table["gain_nats"], y=table["run"], mode="markers",
+            x=table["gain_nats"], y=table["run"].map(figure_text), mode="markers",
             marker={
                 "size": 11, "color": [BLUE if yes else GREY for yes in table["significant"]],
                 "symbol": ["circle" if yes else "circle-open" for yes in table["significant"]],
@@ -79,15 +80,15 @@ def scales(runs: Sequence[tuple[str, ScalesFile]]) -> Picture | None:
         width = (group["last_pair"] - group["first_pair"] + 1).min()
         aside = 0.6 * width * ((i + 0.5) / len(groups) - 0.5)  # side by side, so that no bar hides another
         figure.add_scatter(
-            x=group["pair"] + aside, y=group["mean_log2_g"], name=str(name), mode="lines+markers",
+            x=group["pair"] + aside, y=group["mean_log2_g"], mode="lines+markers", name=figure_text(name),
             line={"color": COLOURS[i % MOST], "width": 1.5}, marker={"symbol": SYMBOLS[i % MOST], "size": 9},
             error_y={
                 "type": "data", "symmetric": False, "thickness": 1, "width": 4,
                 "array": group["most"] - group["mean_log2_g"], "arrayminus": group["mean_log2_g"] - group["least"],
             },
             customdata=group[["band", "first_pair", "last_pair", "least", "most"]],
-            hovertemplate=f"{name}, band %{{customdata[0]}} (pairs %{{customdata[1]}}–%{{customdata[2]}}): mean "
-            "%{y:+.3f}, from %{customdata[3]:+.3f} to %{customdata[4]:+.3f}<extra></extra>",
+            hovertemplate=f"{figure_text(name)}, band %{{customdata[0]}} (pairs %{{customdata[1]}}–"
+            "%{customdata[2]}): mean %{y:+.3f}, from %{customdata[3]:+.3f} to %{customdata[4]:+.3f}<extra></extra>",
         )  # fmt: skip
     framed(figure, "RoPE pair (fast to slow)", "log2 g", height=420)
     figure.update_layout(margin={"t": 70}, hovermode="closest")

@@ -43,6 +43,7 @@ figcaption { opacity: 0.85; }
 .js-plotly-plot .modebar-group { background: transparent !important; }
 .js-plotly-plot .modebar-btn path { fill: GrayText !important; }
 """
+POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
 TABLE_ROWS = 400  # longer tables are cut here; the JSON files hold every number
 PLOT = {"displaylogo": False, "responsive": True}
 
@@ -76,6 +77,7 @@ def report_html(manifest: Manifest, diagnosis: Diagnosis, search: SearchReport, 
     turned = f"<p>{_text(_sentence(evaluation.rotation.sentence))}</p>" if evaluation.rotation else ""
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<meta http-equiv="Content-Security-Policy" content="{POLICY}">
 <title>Q-ROAR: {name}</title>
 <style>{STYLE}</style><script>{_plotly()}</script></head><body>
 <h1>Q-ROAR on {name}</h1>

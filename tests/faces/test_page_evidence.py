@@ -2,7 +2,7 @@
 
 import planted_evidence
 import pytest
-from visitor import clicked, go, texts, titles
+from visitor import clicked, go, read, texts, titles
 
 from qroar_core.specs import WeightQuantSpec
 
@@ -64,7 +64,7 @@ def test_a_click_runs_the_controls_of_the_tuned_scales(loaded_app, asks):
     assert (spec.shuffles, spec.seeds, spec.collections, spec.dtypes) == (2, (1, 2, 3), ("novels",), ("bfloat16",))
     assert diagnosis is not None
     assert "1900-McKinley-1.txt" in documents
-    said = [box.value for kind in (loaded_app.success, loaded_app.warning, loaded_app.info) for box in kind]
+    said = [read(box.value) for kind in (loaded_app.success, loaded_app.warning, loaded_app.info) for box in kind]
     result = planted_evidence.controls()
     for finding in result.findings:
         assert any(finding.sentence[1:] in text for text in said)

@@ -5,7 +5,7 @@ import planted_league
 import planted_prediction
 import pytest
 import streamlit as st
-from visitor import button, clicked, go, settled, texts
+from visitor import button, clicked, go, read, settled, texts
 
 from pages.parts.session import library
 from pages.parts.work import ranking
@@ -47,7 +47,7 @@ def never(*args, **kwargs):
 def test_a_league_of_an_earlier_server_is_shown_where_the_form_asks_for_it(planted_file, loaded_app):
     page = go(loaded_app, "rivals")
     assert "windows of an earlier day" in texts(page)
-    assert all(sentence in page.success[0].value for sentence in planted_league.league().sentences)
+    assert all(sentence in read(page.success[0].value) for sentence in planted_league.league().sentences)
     assert list(page.dataframe[0].value["remedy"])[:2] == ["no remedy", "band scales"]
     page.number_input(key="league windows").set_value(planted_file.windows + 1).run()
     assert "Nothing measured under this setting yet" in texts(page)

@@ -2,7 +2,7 @@
 
 import planted_prediction
 import pytest
-from visitor import clicked, go, texts, titles
+from visitor import clicked, go, read, texts, titles
 
 from qroar_core.specs import QuantizerSpec, QuantSpec
 
@@ -54,7 +54,7 @@ def test_a_click_diagnoses_then_predicts_on_held_out_text_and_shows_the_answer_f
     assert "1900-McKinley-1.txt" in heldout
     assert not set(calibration) & set(heldout)
     result = planted_prediction.prediction()
-    assert [w.value for w in loaded_app.warning] == [f"**{result.headline}.**"]
+    assert [read(w.value) for w in loaded_app.warning] == [f"**{result.headline}.**"]
     assert all(f"- {sentence}." in texts(loaded_app) for sentence in result.findings)
     assert titles(loaded_app)[0] == result.headline
     assert len(loaded_app.get("plotly_chart")) == 4

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import planted_league
 import pytest
-from visitor import clicked, go, texts
+from visitor import clicked, go, read, texts
 
 from pages.parts.league_form import conditions
 from qroar_core.runs.setting import default_setting
@@ -52,7 +52,7 @@ def test_a_click_measures_and_shows_sentences_table_and_figures(loaded_app, asks
     ((rope, quant, spec, splits),) = asks
     assert (rope.method, quant.k.bits, splits) == ("yarn", 4, ["calibration", "development", "heldout"])
     assert (spec.methods, spec.windows, spec.band_scales, spec.search.length) == (("rotation",), 6, True, 1024)
-    said = loaded_app.success[0].value
+    said = read(loaded_app.success[0].value)
     for sentence in planted_league.league().sentences:
         assert sentence in said
     table = loaded_app.dataframe[0].value

@@ -4,7 +4,7 @@ import json
 
 import pytest
 from streamlit.testing.v1 import AppTest
-from visitor import button, clicked, texts
+from visitor import button, clicked, read, texts
 
 from pages.parts.choice import from_address
 from pages.parts.factor_lists import parse_lists, write_lists
@@ -296,7 +296,7 @@ def test_a_failed_load_is_one_line_and_the_model_before_stays(loaded_app, stages
     clicked(loaded_app, "Load")
     run(loaded_app)
     assert loaded_app.title[0].value == "demo"
-    assert loaded_app.error[0].value == (
+    assert read(loaded_app.error[0].value) == (
         "nobody/nothing: no config.json; give a Hugging Face model folder. demo is still loaded."
     )
     assert address(loaded_app)["model"] == "demo"
@@ -309,7 +309,7 @@ def test_a_name_on_the_hub_is_explained_and_goes_to_the_loader_as_typed(app, sta
     stages.patch(stages.load, "run", lambda source, on_step=None, **kw: asked.append(source) or demo_model)
     app.segmented_control(key="kind").set_value("Hub id")
     run(app)
-    (said,) = [caption.value for caption in app.caption if "org/name" in caption.value]
+    (said,) = [read(caption.value) for caption in app.caption if "org/name" in caption.value]
     for form in ("`org/name`", "`org/name:Q4_K_M`", "`org/name/file.gguf`", "`@revision`", "downloaded"):
         assert form in said
     app.text_input(key="typed").set_value("some-org/Some-1B-GGUF@v1.0:Q8_0")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import html
 import threading
 import time
 
+from qroar_core.escape import JOINER
 from qroar_core.progress import Step
 
 PATIENCE = 30.0  # seconds
@@ -40,15 +42,20 @@ def settled(app):
     return app
 
 
+def read(markdown):
+    """Markdown as a reader sees what was escaped in it; emphasis of ours stays as it is written."""
+    return html.unescape(str(markdown)).replace(JOINER, "")
+
+
 def texts(app):
     """Everything the page says in boxes, captions and markdown."""
     kinds = (app.info, app.success, app.warning, app.error, app.caption, app.markdown, app.title)
-    return "\n".join(str(e.value) for kind in kinds for e in kind)
+    return "\n".join(read(e.value) for kind in kinds for e in kind)
 
 
 def titles(app):
     """What stands above the figures."""
-    return [m.value.removeprefix("#### ") for m in app.markdown if m.value.startswith("#### ")]
+    return [read(m.value).removeprefix("#### ") for m in app.markdown if m.value.startswith("#### ")]
 
 
 class Held:

@@ -9,6 +9,7 @@ import pytest
 
 sys.path[:0] = [str(Path(__file__).parents[1] / "figures")]
 
+import hostile  # noqa: E402
 import planted  # noqa: E402
 
 from qroar_core.figures.gallery import gallery  # noqa: E402
@@ -27,9 +28,10 @@ class Resources(HTMLParser):
 
     def __init__(self):
         super().__init__()
-        self.found, self.inside, self.text, self.styles = [], "", [], []
+        self.found, self.inside, self.text, self.styles, self.elements = [], "", [], [], []
 
     def handle_starttag(self, tag, attrs):
+        self.elements.append(tag)
         self.inside = tag if tag in ("script", "style") else self.inside
         self.found += [(tag, value) for name, value in attrs if name in LOADING and not value.startswith("#")]
         self.styles += [value for name, value in attrs if name == "style"]
@@ -72,6 +74,26 @@ def test_nothing_is_loaded_from_anywhere():
         assert not re.search(r"@import|url\s*\(", style)
     resources = read('<img src="https://x.org/a.png"><a href="#here"></a><style>@import "x"</style>')
     assert resources.found == [("img", "https://x.org/a.png")]  # the check sees what it should
+
+
+@pytest.mark.slow
+def test_hostile_results_make_no_element_and_no_link():
+    """The same elements as of harmless results: every foreign string is text, in the figures too."""
+    evaluation = planted.evaluation().model_copy(update={"rotation": planted.rotation()})
+    manifest = MANIFEST.model_copy(update={"model": {"name": hostile.ALL}, "text": hostile.ALL, "source": hostile.ALL,
+                                           "command": hostile.ALL, "device": hostile.ALL})  # fmt: skip
+    texts = continued().model_copy(update={"prompt_end": hostile.ALL, "origin": hostile.ALL, "actual": hostile.ALL})
+    rows = [row.model_copy(update={"pieces": [hostile.ALL] * len(row.pieces)}) for row in texts.rows]
+    results = [hostile.poisoned(one) for one in (planted.diagnosis(), planted.report())]
+    bad = report_html(manifest, *results, planted.scales(), hostile.poisoned(evaluation),
+                      texts.model_copy(update={"rows": rows}))  # fmt: skip
+    page = read(bad)
+    assert page.found == []
+    assert page.elements == read(built(continued=continued())).elements
+    assert "".join(page.text).count(hostile.STRINGS[0]) > 10
+    scripts = re.sub(r"<script[^>]*>/\*\*.*?</script>", "", bad, flags=re.DOTALL)  # plotly.js itself
+    assert not re.search(r"\\u003c(?!br|\\u002fextra|extra|/?[bi]\\u003e)[a-z]", scripts)
+    assert "default-src 'none'" in bad
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ import streamlit as st
 from pages.parts import session
 from pages.parts.candidates import manual_log2, set_manual
 from pages.parts.forms import made
+from qroar_core.escape import literal
 from qroar_core.results import Diagnosis
 from qroar_core.runs.setting import Setting
 from qroar_core.searching.frame import Plan
@@ -38,7 +39,7 @@ def bands_table(setting: Setting, plan: Plan, diagnosis: Diagnosis | None) -> No
     with st.container(horizontal=True, vertical_alignment="center"):
         if setting.search.bounds is not None and st.button("Back to the diagnosed bounds", icon=":material/undo:"):
             _choose_bounds(setting, None)
-        st.caption(_where_from(setting, diagnosis is not None))
+        st.caption(literal(_where_from(setting, diagnosis is not None)))
 
 
 def table(plan: Plan, diagnosis: Diagnosis | None, manual: tuple[float, ...]) -> pd.DataFrame:

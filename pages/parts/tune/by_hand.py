@@ -6,6 +6,7 @@ import streamlit as st
 
 from pages.parts.candidates import manual_log2, set_manual
 from pages.parts.tune.bands import REACH, STEP, forget_typed
+from qroar_core.escape import literal
 from qroar_core.maths.rescale import Scales
 from qroar_core.searching.frame import Plan
 from qroar_core.searching.probe import Probe
@@ -23,8 +24,8 @@ def sliders(plan: Plan) -> None:
             key = f"by hand {band}"
             if key not in st.session_state or st.session_state.get("by hand of") != (bands, mode):
                 st.session_state[key] = min(REACH, max(-REACH, held[band]))
-            box.slider(f"Band {band}", -REACH, REACH, step=STEP, key=key, format="%.2f", on_change=_dragged,
-                       args=(plan, band), help=f"log2 g of pairs {bands[band][0]}–{bands[band][1]}")  # fmt: skip
+            box.slider(f"Band {band:d}", -REACH, REACH, step=STEP, key=key, format="%.2f", on_change=_dragged,
+                       args=(plan, band), help=f"log2 g of pairs {bands[band][0]:d}–{bands[band][1]:d}")  # fmt: skip
     st.session_state["by hand of"] = (bands, mode)
 
 
@@ -37,7 +38,8 @@ def errors(probe: Probe, offered: dict[str, tuple[Scales, str]]) -> None:
         value = probe.value(scales)
         same = f"{value:.4f}" == "1.0000"
         look = plain if same else {"border": True, "delta_color": "inverse"}
-        box.metric(name, f"{value:.4f}", "no change" if same else f"{value - 1:+.1%}", help=said, **look)
+        change = "no change" if same else f"{value - 1:+.1%}"
+        box.metric(literal(name), f"{value:.4f}", change, help=literal(said), **look)
 
 
 def alone(probe: Probe, manual: Scales | None) -> None:
@@ -46,7 +48,7 @@ def alone(probe: Probe, manual: Scales | None) -> None:
         return
     moved = [b for b, g in enumerate(manual.g[0, 0].tolist()) if g != 1]
     parts = probe.alone(manual)
-    st.caption("By itself: " + ", ".join(f"band {b} {parts[b]:.4f}" for b in moved) + ".")
+    st.caption(literal(f"By itself: {', '.join(f'band {b} {parts[b]:.4f}' for b in moved)}."))
 
 
 def measured(probe: Probe) -> str:

@@ -14,6 +14,7 @@ from pages.parts.tune.in_view import in_view
 from pages.parts.watch import running, watch
 from pages.parts.work import diagnosing, probing
 from qroar_core import search
+from qroar_core.escape import literal
 from qroar_core.maths.rescale import Scales
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.runs.setting import Setting
@@ -48,7 +49,7 @@ def _desk(loaded: LoadedModel, setting: Setting, outcome: Any, probe: Probe | No
     if probe is not None:
         by_hand.errors(probe, offered)
         by_hand.alone(probe, manual)
-        st.caption(by_hand.measured(probe))
+        st.caption(literal(by_hand.measured(probe)))
     st.subheader("Scales to look at and to apply")
     picked = _pick(loaded, setting, offered, sees)
     if picked in offered:

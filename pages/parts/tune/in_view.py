@@ -12,6 +12,7 @@ from pages.parts.show import picture
 from pages.parts.tune import by_hand
 from pages.parts.watch import running, watch
 from pages.parts.work import probing
+from qroar_core.escape import literal
 from qroar_core.figures import angles
 from qroar_core.figures import scales as drawn
 from qroar_core.maths.rescale import Scales, pooled
@@ -26,7 +27,9 @@ def in_view(loaded: LoadedModel, setting: Setting, plan: Plan, outcome: Any, off
             picked: str) -> None:  # fmt: skip
     """Draw the candidate `picked` of `offered`."""
     scales, said = offered[picked]
-    st.markdown(f"**{picked[:1].upper()}{picked[1:]}.** {said} {_gain_words(loaded, setting, scales)}")
+    gain = _gain_words(loaded, setting, scales)
+    ours = f" **{literal(gain)}**" if gain else ""
+    st.markdown(f"**{literal(picked[:1].upper() + picked[1:])}.** {literal(said)}{ours}")
     told = picked == FOUND and not outcome.report.cancelled  # what the search decided by stands there already
     with st.container(horizontal=True):
         if not told:
@@ -59,5 +62,4 @@ def _gain_words(loaded: LoadedModel, setting: Setting, scales: Scales) -> str:
     gain = probing.gain(loaded, setting, scales)
     if gain is None:
         return ""
-    return (f"**Significant gain: {gain.measured}.**" if gain.significant
-            else f"**{NO_GAIN.capitalize()} ({gain.measured}).**")  # fmt: skip
+    return f"Significant gain: {gain.measured}." if gain.significant else f"{NO_GAIN.capitalize()} ({gain.measured})."

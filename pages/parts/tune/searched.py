@@ -6,10 +6,12 @@ from typing import Any
 
 import streamlit as st
 
+from pages.parts.boxes import capital, finding
 from pages.parts.elsewhere import source_of
 from pages.parts.show import picture
 from pages.parts.watch import running, watch
 from pages.parts.work import searching
+from qroar_core.escape import literal
 from qroar_core.figures import search_trace
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.results.search import Verdict
@@ -41,8 +43,9 @@ def _cancelled(loaded: LoadedModel, setting: Setting, partial: Any) -> Any:
     report = partial.report
     left = 1 - report.objective_found / report.objective_identity
     st.info(
-        f"Tune {loaded.name}: cancelled. **Best so far kept, its gain not measured**: {report.trials} candidates lower "
-        f"the {report.objective} objective by {left:.1%}. Resume tries only what is left, then guards and decides.",
+        f"Tune {literal(loaded.name)}: cancelled. **Best so far kept, its gain not measured**: {report.trials:d} "
+        f"candidates lower the {literal(report.objective)} objective by {left:.1%}. Resume tries only what is left, "
+        "then guards and decides.",
         icon=":material/pause_circle:",
     )
     with st.container(horizontal=True):
@@ -59,11 +62,10 @@ def _live(details: tuple, objective: str) -> None:
     """Best so far and every candidate, while the search runs."""
     seen = search_trace.candidates_of(details)
     if seen:
-        st.metric(f"Best of {len(seen)} candidates so far", f"{seen[-1].best:.5g}")
+        st.metric(f"Best of {len(seen):d} candidates so far", f"{seen[-1].best:.5g}")
         picture(search_trace.candidates(seen, objective), "live", table=False)
 
 
 def _verdict(report: Any) -> None:
     good = report.chosen == "found"
-    said = report.reason[:1].upper() + report.reason[1:]
-    (st.success if good else st.warning)(f"**{said}.** {'The scales are kept.' if good else ''}")
+    finding(good, capital(f"{report.reason}."), " The scales are kept." if good else "")

@@ -7,6 +7,8 @@ from functools import partial
 from pathlib import Path
 
 from pages.parts.session import manager
+from pages.parts.work.diagnosing import content_of
+from pages.parts.work.keys import stage_key
 from qroar_core import export
 from qroar_core.cli.spelling import export_command
 from qroar_core.exporting import gguf_write, w4a16
@@ -33,6 +35,17 @@ def formats(loaded: LoadedModel) -> dict[str, str]:
     return known | (WHAT if loaded.geometry.family in gguf_write.FAMILIES else {})
 
 
+def key(loaded: LoadedModel, setting: Setting, scales: Scales | None, folder: Path, format: str, dtype: str) -> tuple:
+    """All that decides what is written and where: another choice of any of it is another export."""
+    values = None if scales is None else content_of(scales)
+    return (*stage_key("export", loaded, setting), setting, values, format, dtype, str(folder))
+
+
+def folder_of(key: tuple) -> Path:
+    """Where the export of this key writes to."""
+    return Path(key[-1])
+
+
 def start(loaded: LoadedModel, setting: Setting, scales: Scales | None, folder: Path, format: str = "hf",
           dtype: str = "auto") -> tuple:  # fmt: skip
     """Queue writing the folder; returns its key. The same folder can be asked again.
@@ -44,14 +57,14 @@ def start(loaded: LoadedModel, setting: Setting, scales: Scales | None, folder: 
         BadOutput: the folder cannot be written.
     """
     require_writable_folder(folder)  # before the weights are scaled and packed
-    key = ("export", loaded.fingerprint, str(folder))
+    mine = key(loaded, setting, scales, folder, format, dtype)
     file = None if scales is None or scales.is_identity else "scales.json"
     command = export_command(loaded, setting, format, str(folder), file)
     manager().submit(
-        key, partial(_writer(loaded, format, dtype), command=command), loaded, setting.rope, scales, folder,
+        mine, partial(_writer(loaded, format, dtype), command=command), loaded, setting.rope, scales, folder,
         label=f"Export {loaded.name}", device=str(loaded.device), again=True,
     )  # fmt: skip
-    return key
+    return mine
 
 
 def _writer(loaded: LoadedModel, format: str, dtype: str) -> Callable[..., Path]:

@@ -94,7 +94,7 @@ def alone(diagnosis: Diagnosis, prediction: Prediction | None = None) -> Picture
         "K is rounded per token and KV head, then all but one band is made exact again; each bar is the root mean "
         "square over the layers with RoPE. The null deals the same channels, with their errors, to the bands at "
         "random: a band on its line costs what any channels of that number would cost.",
-        sample(diagnosis),
+        counted_on(cost.sample),
     )
 
 

@@ -22,7 +22,8 @@ SHOT = 10_000  # milliseconds for the picture of a failure
 class Dashboard:
     """The server on a free port, its folder `home`, its runs in `home/runs`; may be stopped and started again."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, serve: str = "serve.py", script: Path = ROOT / "app.py") -> None:
+        self._serve, self._script = Path(__file__).with_name(serve), script
         self.home, self.runs, self.log = home, home / "runs", home / "log.txt"
         self._jobs, self._hold = home / "jobs.txt", home / "hold.txt"
         shutil.copytree(ROOT / ".streamlit", home / ".streamlit")
@@ -34,8 +35,7 @@ class Dashboard:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         self.address = f"http://127.0.0.1:{port}"
-        command = [sys.executable, str(Path(__file__).with_name("serve.py")), "run", str(ROOT / "app.py"),
-                   "--server.port", str(port)]  # fmt: skip
+        command = [sys.executable, str(self._serve), "run", str(self._script), "--server.port", str(port)]
         environment = os.environ | {"PYTHONPATH": str(ROOT), "QROAR_ROOTS": str(self.home),
                                     "QROAR_RUNS": str(self.runs), "QROAR_JOBS": str(self._jobs),
                                     "QROAR_HOLD": str(self._hold)}  # fmt: skip
@@ -95,6 +95,23 @@ def dashboard(tmp_path_factory):
     yield up
     up.stop()
     assert "Traceback" not in up.log.read_text()
+
+
+@pytest.fixture(scope="module")
+def hostile_dashboard(tmp_path_factory):
+    """Its stages answer at once; every string of the model and of the results is hostile."""
+    up = Dashboard(tmp_path_factory.mktemp("hostile"), "serve_hostile.py")
+    yield up
+    up.stop()
+    assert "Traceback" not in up.log.read_text()
+
+
+@pytest.fixture(scope="module")
+def literals(tmp_path_factory):
+    """A page of hostile strings in everything that takes Markdown."""
+    up = Dashboard(tmp_path_factory.mktemp("literals"), script=Path(__file__).with_name("literals.py"))
+    yield up
+    up.stop()
 
 
 @pytest.fixture(scope="module")
