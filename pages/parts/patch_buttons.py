@@ -63,5 +63,5 @@ def _say_state(loaded: LoadedModel, inside: str) -> None:
         st.markdown(f"The weights in memory: **{literal(inside)} applied** to {name}.")
     else:
         theirs = literal(loaded.applied_under.name)
-        setting = literal(whole_setting_words(loaded.applied_under.setting))
-        st.markdown(f"The weights in memory: **{theirs} of another setting applied** ({setting}) to {name}.")
+        words = literal(whole_setting_words(loaded.applied_under.setting))
+        st.markdown(f"The weights in memory: **{theirs} of another setting applied** ({words}) to {name}.")

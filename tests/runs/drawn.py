@@ -15,6 +15,7 @@ from qroar_core.figures import evaluation as evaluated
 from qroar_core.figures import scales as scaled
 from qroar_core.figures import search_trace as trace
 from qroar_core.figures.gallery import diagnosed
+from qroar_core.figures.headline import headline
 from qroar_core.figures.nulls import null_table
 from qroar_core.results.band_table import to_csv
 
@@ -22,7 +23,8 @@ from qroar_core.results.band_table import to_csv
 def of_diagnosis(found):
     diagnosed(found)
     bands.alone(found)
-    bands.readable(bands.table(found))
+    bands.order(bands.table(found))
+    bands.shortened(found)
     to_csv(found.band_table())
     null_table(found.null_rows())
     noise.by_position(found, found)
@@ -49,7 +51,7 @@ def of_evaluation(found):
     evaluated.cost_by_length(found)
     evaluated.gain_and_attribution(found)
     evaluated.by_position(found)
-    evaluated.headline(found)
+    headline(found)
     quality.readable(quality.table(found))
     quality.closeness(found)
     quality.divergence(found)
