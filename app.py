@@ -3,6 +3,7 @@
 import streamlit as st
 
 from pages.parts import session
+from pages.parts.look import look
 
 st.set_page_config(page_title="Q-ROAR", page_icon=":material/graphic_eq:", layout="wide")
 PAGES = {
@@ -28,5 +29,6 @@ PAGES = {
     ],
 }
 page = st.navigation(PAGES)
+look()
 session.enter()
 page.run()

@@ -20,8 +20,9 @@ def evaluated(result: Evaluation, setting: Setting) -> None:
         f"Measured on held-out text of `{setting.text}`{f', {named}' if named else ''}: documents that neither the "
         f"diagnosis nor the search has read. {result.text}."
     )
-    for box, (name, value, unit) in zip(st.columns(4), evaluation.headline(result), strict=False):
-        box.metric(name, value, help=unit, border=True)
+    with st.container(horizontal=True, key="headline"):  # as wide as its words, in more rows where there is no room
+        for name, value, unit in evaluation.headline(result):
+            st.metric(name, value, help=unit, border=True, width="content")
     with st.container(border=True):
         st.markdown("#### Counted as llama.cpp counts")
         st.dataframe(quality.readable(quality.table(result)), hide_index=True, key="counts", height="content",

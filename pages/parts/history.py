@@ -22,6 +22,7 @@ from qroar_core.runs.setting import Setting
 
 SHOWN = 200  # runs in the table and the menus, newest first
 COLUMNS = {
+    "setting": st.column_config.TextColumn(width="medium"),  # beside the name: at the end it was scrolled out of view
     "gain, nats": st.column_config.NumberColumn(format="%+.4f", help="Won back per token on held-out text"),
     "from": st.column_config.NumberColumn(format="%+.4f", help="Lower end of the gain's interval"),
     "to": st.column_config.NumberColumn(format="%+.4f", help="Upper end of the gain's interval"),
@@ -103,6 +104,7 @@ def _line(entry: Entry, in_view: bool) -> dict:
     return {
         "": "in view" if in_view else "",
         "run": entry.name,
+        "setting": setting_words(entry.setting) if entry.setting else "",
         "gain, nats": gain.delta_nll if gain else None,
         "from": gain.ci_low if gain else None,
         "to": gain.ci_high if gain else None,
@@ -114,7 +116,6 @@ def _line(entry: Entry, in_view: bool) -> dict:
         "date, UTC": f"{entry.date:%Y-%m-%d %H:%M}",
         "model": entry.model,
         "evidence": _beside_words([entry]),
-        "setting": setting_words(entry.setting) if entry.setting else "",
     }
 
 
@@ -129,10 +130,10 @@ def _is_mine(entry: Entry, loaded: LoadedModel | None) -> bool:
 def _open_one(entries: list[Entry], loaded: LoadedModel | None) -> None:
     mine = [entry for entry in entries if _is_mine(entry, loaded)]
     ordered = mine + [entry for entry in entries if entry not in mine]
-    left, right = st.columns([5, 1], vertical_alignment="bottom")
-    at = left.selectbox("Run to open", range(len(ordered)), format_func=lambda i: _called(ordered[i], loaded),
-                        key="run to open")  # fmt: skip
-    if right.button("Open run", key="open run", icon=":material/folder_open:", width="stretch"):
+    row = st.container(horizontal=True, vertical_alignment="bottom", key="open one run")
+    at = row.selectbox("Run to open", range(len(ordered)), format_func=lambda i: _called(ordered[i], loaded),
+                       key="run to open")  # fmt: skip
+    if row.button("Open run", key="open run", icon=":material/folder_open:"):
         open_run(ordered[at], loaded)
 
 

@@ -26,8 +26,8 @@ def missing(picked: Choice) -> None:
 def _offer(picked: Choice, gone: bool) -> None:
     if gone:
         st.info(
-            f"**{picked.model}** is not in memory: another model took its place, or the dashboard was restarted. "
-            "Your setting is kept, and finished results come back with the model."
+            f"This link needs the model **{picked.model}**. Load it? Your setting is kept, and finished results come "
+            "back with the model."
         )
     if st.button(f"Load {picked.model}", type="primary", icon=":material/upload:"):
         try:

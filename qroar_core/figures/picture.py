@@ -16,6 +16,7 @@ import plotly.graph_objects as go
 
 from qroar_core.diagnostics.bands.result import Band
 from qroar_core.diagnostics.sample import Sample
+from qroar_core.figures.apart import plain_ticks, tell_apart
 
 BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 PINK, SKY, GREY = "#CC79A7", "#56B4E9", "#8A8A8A"
@@ -38,6 +39,10 @@ class Picture:
     table: pd.DataFrame
     how_to_read: str
     sample: str = ""  # a sentence: what it was counted on
+
+    def __post_init__(self) -> None:
+        tell_apart(self.figure)
+        plain_ticks(self.figure)
 
     @property
     def alt(self) -> str:

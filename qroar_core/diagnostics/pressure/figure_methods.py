@@ -14,11 +14,13 @@ from qroar_core.figures.picture import (
     COLOURS,
     DASHES,
     FROM_FREQUENCIES,
+    SEQUENTIAL,
     Picture,
     framed,
     heatmap,
     map_height,
 )
+from qroar_core.figures.readable import write_on_cells
 from qroar_core.results.pressure import MethodPressure, Pressures
 from qroar_core.specs import METHOD_NAMES
 
@@ -79,11 +81,12 @@ def by_band(found: Pressures) -> Picture:
     seen = [v for row in logs for v in row if v is not None] or [0.0]
     ticks = list(range(math.floor(min(seen)), math.ceil(max(seen)) + 1))
     drawn.update(
-        text=[[f"{v:.3g}" if v > 0 else "" for v in row] for row in rows], texttemplate="%{text}", hoverongaps=False,
+        text=[[f"{v:.3g}" if v > 0 else "" for v in row] for row in rows], hoverongaps=False,
         colorbar={"title": {"text": "rad per<br>e-fold"}, "thickness": 14, "tickvals": ticks,
                   "ticktext": [f"{10.0**t:g}" for t in ticks]},
     )  # fmt: skip
     figure = go.Figure(drawn)
+    write_on_cells(figure, SEQUENTIAL, min(seen), max(seen))
     framed(figure, "band (pairs first–last, fast to slow)", "", height=map_height(len(rows)), legend=False)
     figure.update_yaxes(autorange="reversed", automargin=True)
     table = pd.DataFrame(

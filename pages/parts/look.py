@@ -1,0 +1,23 @@
+"""What Streamlit's theme options do not reach: colours of text on figures, in captions, in code and on controls.
+
+Every rule takes the colour of the text around it, so it holds in both themes. With it all text has a contrast of at
+least 4.5:1, which the browser tests measure.
+"""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from qroar_core.figures.readable import THEMED
+
+STYLE = f"""<style>
+.js-plotly-plot .main-svg {THEMED} {{ fill: currentColor !important; }}
+.js-plotly-plot :is(.updatemenu-item-rect, .slider-rail-rect) {{ fill: transparent !important; }}
+[data-testid="stCaptionContainer"] code, [data-testid="stCode"] span {{ color: inherit !important; }}
+[data-testid="stSliderThumbValue"] * {{ color: inherit !important; }}
+</style>"""
+
+
+def look() -> None:
+    """Put the rules into the page. app.py does so at every run, before anything is drawn."""
+    st.html(STYLE)
