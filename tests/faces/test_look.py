@@ -11,15 +11,11 @@ from qroar_core.figures.readable import THEMED, contrast, rgb_of
 LEAST = 4.5  # WCAG 2, level AA
 FADED = 0.6  # Streamlit's opacity of captions, placeholders and table headings
 THEME = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text())["theme"]
-STREAMLIT = {  # what the configuration leaves as it is
-    "light": {"backgroundColor": "#FFFFFF", "secondaryBackgroundColor": "#F0F2F6"},
-    "dark": {"backgroundColor": "#0E1117", "secondaryBackgroundColor": "#262730", "textColor": "#FAFAFA"},
-}  # fmt: skip
 
 
 @pytest.fixture(params=["light", "dark"])
 def colours(request):
-    return STREAMLIT[request.param] | THEME[request.param]
+    return THEME[request.param]
 
 
 def faded(colour, ground):
