@@ -18,7 +18,7 @@ WHOLE, REFERENCE = "all together", "reference"
 PRESSURE, LOGIT = "interpolation_pressure", "logit_change"
 LOUD = "k_absmax"  # the baseline to beat
 FREQUENCY = {  # fields of a Band
-    PRESSURE: ("interpolation pressure", "rad per e-fold of scale"),
+    PRESSURE: ("interpolation pressure", "rad if the stretch grows 2.7 times"),
     "phase_displacement": ("phase displacement", "rad"),
 }
 
@@ -58,7 +58,7 @@ def measured(diagnosis: Diagnosis) -> list[Measured]:
         for name, (words, unit) in FREQUENCY.items()
     ]  # fmt: skip
     if diagnosis.logit_change is not None:
-        found.insert(1, Measured(LOGIT, "logit change by the interpolation", "nats per e-fold of scale",
+        found.insert(1, Measured(LOGIT, "logit change by the interpolation", "nats if the stretch grows 2.7 times",
                                  _logit_change(diagnosis, count)))  # fmt: skip
     for x in ("k", "q"):
         table = diagnosis.tail_inflation["post"][x]

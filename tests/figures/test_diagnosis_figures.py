@@ -133,7 +133,7 @@ def test_survival_curves_pass_the_marked_level_and_title_gives_the_interval():
     assert (short_mark.x, short_mark.y) == ((2.0,), (0.01,))
     assert picture.title == "K after RoPE, layer 1, head 1, band 1: tail 2.00 × short context [1.70, 2.40]"
     level = picture.figure.layout.annotations[0]
-    assert level.text == "1 − ε level, ε = 0.01"
+    assert level.text == "the largest 1 % of values"
     assert level.y == pytest.approx(-2)  # log10: a log axis places texts by exponent
     assert (picture.figure.layout.xaxis.type, picture.figure.layout.yaxis.type) == ("log", "log")
     unsure = tails.survival(D, ("k/post", 0, 0, 0))
@@ -274,7 +274,8 @@ def test_amplitude_against_phase_one_point_a_band_joined_to_its_tuned_one():
 
 def test_anisotropy_is_drawn_in_degrees():
     assert list(PICTURES["anisotropy"].figure.data[0].x) == pytest.approx([0, 45])
-    assert [t.name for t in PICTURES["anisotropy"].figure.data[2:]] == ["null: noise that does not see the angle"] * 2
+    names = {trace.name for trace in PICTURES["anisotropy"].figure.data[2:]}
+    assert names == {"null: noise that does not depend on the angle"}
     assert list(PICTURES["anisotropy"].figure.data[3].y) == [0.16, 0.17]
     assert PICTURES["anisotropy"].title.endswith("Yes: worst over best up to 3.00, null 1.10")
 

@@ -48,7 +48,7 @@ def test_position_and_distance_draw_their_null_and_say_what_it_is():
     assert picture.table["null_rms"].tolist() == [0.15, 0.16]
     # twice as much in the later of two rows, where queries alone would make it 1.07 times
     assert picture.title == ("Does the noise on the logits grow with position? 2.00 × from the earlier rows to the "
-                             "later, 1.07 × for blind noise.")  # fmt: skip
+                             "later, 1.07 × for random errors.")  # fmt: skip
     assert "The KL has no null" in picture.how_to_read
     far = noise.by_distance(D)
     assert trace(far, NULL) == [0.2, 0.2]
@@ -62,7 +62,7 @@ def test_tuned_noise_stands_beside_the_null_of_the_quantized():
     assert trace(picture, NULL) == [0.15, 0.16]
     assert picture.table.query("model == 'quantized'")["null_rms"].tolist() == [0.15, 0.16]
     assert picture.table.query("model == 'tuned'")["null_rms"].isna().all()
-    assert picture.title.endswith("for blind noise. Tuned scales change its RMS by -50%")
+    assert picture.title.endswith("for random errors. Tuned scales change its RMS by -50%")
 
 
 def test_an_older_file_has_no_null_and_says_that_it_is_old():
@@ -143,7 +143,7 @@ def test_groups_have_each_their_null():
 def test_scores_name_the_noise_as_a_share_of_the_logits_spread():
     picture = scores(D)
     assert picture.title == ("How large is the noise beside the attention scores? 7.5% of their spread at the last "
-                             "position, 3.0% for blind noise")  # fmt: skip
+                             "position, 3.0% for random errors")  # fmt: skip
     assert trace(picture, "reference's logits") == [2.0, 4.0]
     assert (trace(picture, "noise"), trace(picture, NULL)) == ([0.1, 0.3], [0.1, 0.12])
     assert [list(row) for row in picture.figure.data[3].z] == [[0.1, 0.05], [0.25, 0.25]]

@@ -50,7 +50,7 @@ def kernel(diagnosis: Diagnosis) -> Picture:
         customdata=[band for band, *_ in peaks],
         hovertemplate="band %{customdata}, distance %{x}: %{y:.3f}<extra>highest side peak</extra>",
     )  # fmt: skip
-    framed(figure, "distance, tokens", "kernel C_b (largest per bucket)", log_x=True)
+    framed(figure, "distance, tokens", "likeness to distance 0 (kernel C_b)", log_x=True)
     table = pd.DataFrame(
         [
             {"band": b.index, "kernel": "interpolated", "distance": d, "low": shown.low[b.index][i],
@@ -67,7 +67,7 @@ def kernel(diagnosis: Diagnosis) -> Picture:
     )  # fmt: skip
     null = (
         " The null, grey and dotted, is the same kernel without any stretch, as far as the model saw in training: a "
-        "side peak that stands there too is no work of the interpolation."
+        "side peak that stands there too does not come from the interpolation."
         if shown.null is not None
         else " This file keeps no null: diagnose again for the kernel without any stretch."
     )

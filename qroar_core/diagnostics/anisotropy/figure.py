@@ -40,7 +40,7 @@ def by_angle(diagnosis: Diagnosis) -> Picture | None:
         )  # fmt: skip
     for band, error in enumerate(seen.null.error if seen.null else []):
         figure.add_scatter(
-            x=degrees, y=error, mode="lines", name="null: noise that does not see the angle", legendgroup="null",
+            x=degrees, y=error, mode="lines", name="null: noise that does not depend on the angle", legendgroup="null",
             showlegend=band == 0, line={"color": GREY, "dash": "dot", "width": 1},
             hovertemplate=f"null of band {band}, %{{x:.0f}}°: %{{y:.4g}}<extra></extra>",
         )  # fmt: skip
