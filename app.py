@@ -21,7 +21,7 @@ PAGES = {
     "Repair": [
         st.Page("pages/tune.py", title="Tune", icon=":material/tune:"),
         st.Page("pages/evaluate.py", title="Evaluate", icon=":material/balance:"),
-        st.Page("pages/rivals.py", title="Rivals", icon=":material/leaderboard:"),
+        st.Page("pages/rivals.py", title="Remedies", icon=":material/leaderboard:"),
         st.Page("pages/retrieval.py", title="Retrieval", icon=":material/key:"),
         st.Page("pages/evidence.py", title="Evidence", icon=":material/fact_check:"),
         st.Page("pages/export.py", title="Export", icon=":material/download:"),

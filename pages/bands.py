@@ -20,9 +20,10 @@ for name in frame[known].select_dtypes("float"):
 with st.container(border=True):
     st.markdown("#### What does every diagnostic say of each band?")
     numbers(frame, "bands", shown)
-    asked = "" if predicted else " What a band alone costs in NLL is measured on the Evidence page, and joins here."
-    st.caption("A click on a column's name sorts by it, its question mark says what it is; columns of which nothing is "
-               f"known are left out here, not in the CSV.{asked} {bands.sample(result)}")  # fmt: skip
+    asked = "" if predicted else " The Evidence page measures what rounding a band alone costs; it is then shown here."
+    st.caption("Click a column's name to sort by it; its question mark explains it. Columns without values are left "
+               "out "
+               f"here, not in the CSV.{asked} {bands.sample(result)}")  # fmt: skip
 picture(bands.alone(result, predicted), "bands-alone", table=False)
 nulls(result)
 st.page_link("pages/pressure.py", label="Next: pressure", icon=":material/arrow_forward:")

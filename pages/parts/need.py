@@ -37,7 +37,7 @@ def diagnosis_below(loaded: LoadedModel, setting: Setting) -> tuple[LoadedModel,
     if result is None:
         if not running(key):
             st.info(
-                "Nothing measured under this setting yet. **Diagnose** reads one long context and its short windows; "
+                "Not measured for this setting yet. **Diagnose** reads one long context and its short windows; "
                 "Bands, Pressure, Tails, Outliers and Noise all show what it finds."
             )
         st.stop()
@@ -52,7 +52,8 @@ def tuned_diagnosis(loaded: LoadedModel, setting: Setting) -> Diagnosis | None:
     outcome = searching.result(loaded, setting)
     scales = outcome.found if outcome is not None else loaded.applied
     if scales is None:
-        st.caption("Reference and quantized are shown. Search scales on the Tune page, and they can be laid over here.")
+        st.caption("Reference and quantized are shown. Search scales on the Tune page, and this page can show them "
+                   "beside these.")
         st.page_link("pages/tune.py", label="Go to Tune", icon=":material/tune:")
         return None
     key = diagnosing.key(loaded, setting, scales)

@@ -46,7 +46,7 @@ def preset_pills(loaded: LoadedModel, setting: Setting) -> None:
 
     mine = preset_in_force(loaded, setting.rope, setting.quant)
     st.session_state["preset"] = mine
-    st.pills("Settings people meet", list(SETTING_PRESETS), key="preset", on_change=clicked)
+    st.pills("Common setups", list(SETTING_PRESETS), key="preset", on_change=clicked)
     st.caption(SETTING_PRESETS[mine].why if mine else "The setting below is none of these; every option is there.")
 
 
@@ -141,7 +141,7 @@ def text_form() -> None:
     now = session.choice()
     fill("text", now.text, {"text": now.text})
     known = list(dict.fromkeys((*TEXT_WORDS, now.text)))
-    picked = st.selectbox("Texts, split by document into search, guard and proof", known, key="text",
+    picked = st.selectbox("Text collection (calibration / validation / test)", known, key="text",
                           format_func=lambda name: TEXT_WORDS.get(name, name))  # fmt: skip
     if picked != now.text:
         session.choose(replace(now, text=picked))

@@ -116,7 +116,7 @@ def cost_by_length(evaluation: Evaluation) -> Picture | None:
         figure,
         table.drop(columns=["colour", "symbol"]),
         "Paired: the same window under both. 0 is the unquantized model without scales; a bar that crosses 0 is no "
-        "difference that this text can prove.",
+        "significant difference.",
     )
 
 

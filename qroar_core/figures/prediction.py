@@ -65,7 +65,7 @@ def forest(result: Prediction) -> Picture:
         figure,
         pd.DataFrame(rows),
         "At +1 the diagnostic orders the bands exactly as their cost does, at 0 it says nothing about it. A bar that "
-        f"crosses 0 proves nothing; bars are {result.confidence:.0%} intervals, each for itself: of seven useless "
+        f"crosses 0 says nothing; bars are {result.confidence:.0%} intervals, each for itself: of seven useless "
         "numbers about one in three tries has one that seems to predict. What reads only the frequencies is the same "
         "in every layer.",
         _beside_diagnosis(result),

@@ -47,7 +47,7 @@ def test_a_click_measures_and_shows_sentences_table_and_figures(loaded_app, asks
     page(loaded_app)
     loaded_app.multiselect(key="league methods").set_value(["rotation"]).run()
     loaded_app.number_input(key="league windows").set_value(6).run()
-    clicked(loaded_app, "Run the league")
+    clicked(loaded_app, "Run the comparison")
     ((rope, quant, spec, splits),) = asks
     assert (rope.method, quant.k.bits, splits) == ("yarn", 4, ["calibration", "development", "heldout"])
     assert (spec.methods, spec.windows, spec.band_scales, spec.search.length) == (("rotation",), 6, True, 1024)
@@ -71,7 +71,7 @@ def test_a_click_measures_and_shows_sentences_table_and_figures(loaded_app, asks
 
 def test_all_that_apply_is_said_as_none(loaded_app, asks):
     page(loaded_app)
-    clicked(loaded_app, "Run the league")
+    clicked(loaded_app, "Run the comparison")
     assert asks[0][2].methods == ()
 
 

@@ -202,7 +202,7 @@ def test_cancel_keeps_the_best_and_resume_goes_on_from_it(tune, stages, demo_mod
     stages.patch(stages.search, "run", cancelled_search(calls))
     clicked(tune, "Start the search")
     said = texts(tune)
-    assert "cancelled. **Best so far kept, not proven**: 5 candidates lower the cached objective by 25.0%" in said
+    assert "cancelled. **Best so far kept, not yet verified**: 5 candidates lower the cached objective by 25.0%" in said
     assert "**Tuned scales.** Search: cancelled: not proven on held-out text." in said
     assert not [b for b in tune.button if b.label == "Start the search"]
     assert [b for b in tune.button if b.label == "Measure the gain"]

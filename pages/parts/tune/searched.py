@@ -40,8 +40,9 @@ def _cancelled(loaded: LoadedModel, setting: Setting, partial: Any) -> Any:
     report = partial.report
     left = 1 - report.objective_found / report.objective_identity
     st.info(
-        f"Tune {loaded.name}: cancelled. **Best so far kept, not proven**: {report.trials} candidates lower the "
-        f"{report.objective} objective by {left:.1%}. Resume tries only what is left, then guards and proves.",
+        f"Tune {loaded.name}: cancelled. **Best so far kept, not yet verified**: {report.trials} candidates lower the "
+        f"{report.objective} objective by {left:.1%}. Resume tries only what is left, then checks short context and "
+        "held-out text.",
         icon=":material/pause_circle:",
     )
     with st.container(horizontal=True):

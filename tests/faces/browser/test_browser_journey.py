@@ -154,7 +154,7 @@ def search_cancel_resume(page, visit, dashboard):
         page.get_by_role("button", name="Cancel").click()
         page.get_by_text(re.compile("Tune demo: (cancelled|stopping)")).first.wait_for(timeout=SHORT)
         assert dashboard.cpu_seconds() - asked < ANSWER
-        kept = page.get_by_text("Best so far kept, not proven")
+        kept = page.get_by_text("Best so far kept, not yet verified")
         kept.wait_for(timeout=SHORT)
     box = page.get_by_test_id("stAlert").filter(has_text="Best so far kept").inner_text()
     lower = float(re.search(r"by (-?[\d.]+)%", box).group(1))
