@@ -29,7 +29,7 @@ COLUMNS = {
     "gap recovered": st.column_config.NumberColumn(format="percent", help="Of what quantization costs in nats"),
 }
 BESIDE = {  # stage: what a run holds of it, one and several
-    "league": ("league", "leagues"), "controls": ("controls", "sets of controls"),
+    "league": ("comparison of remedies", "comparisons of remedies"), "controls": ("controls", "sets of controls"),
     "replicate": ("claims", "sets of claims"), "predict": ("prediction", "predictions"),
 }  # fmt: skip
 

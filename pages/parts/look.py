@@ -15,6 +15,7 @@ STYLE = f"""<style>
 .js-plotly-plot :is(.updatemenu-item-rect, .slider-rail-rect) {{ fill: transparent !important; }}
 [data-testid="stCaptionContainer"] code, [data-testid="stCode"] span {{ color: inherit !important; }}
 [data-testid="stSliderThumbValue"] * {{ color: inherit !important; }}
+:is([data-testid$="pillsActive"], [data-testid$="segmented_controlActive"]) {{ color: inherit !important; }}
 </style>"""
 
 

@@ -1,13 +1,14 @@
 """Contrast of the themes' colours by WCAG 2, as Streamlit mixes them; the browser tests measure what is drawn."""
 
 import tomllib
+from pathlib import Path
 
 import pytest
-from conftest import ROOT
 
 from pages.parts.look import STYLE
 from qroar_core.figures.readable import THEMED, contrast, rgb_of
 
+ROOT = Path(__file__).parents[2]
 LEAST = 4.5  # WCAG 2, level AA
 FADED = 0.6  # Streamlit's opacity of captions, placeholders and table headings
 THEME = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text())["theme"]

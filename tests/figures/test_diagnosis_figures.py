@@ -137,7 +137,7 @@ def test_survival_curves_pass_the_marked_level_and_title_gives_the_interval():
     assert level.y == pytest.approx(-2)  # log10: a log axis places texts by exponent
     assert (picture.figure.layout.xaxis.type, picture.figure.layout.yaxis.type) == ("log", "log")
     unsure = tails.survival(D, ("k/post", 0, 0, 0))
-    assert "[0.90, 1.10]; 1 lies inside: no proven inflation" in unsure.title
+    assert "[0.90, 1.10]; 1 lies inside: no significant growth" in unsure.title
 
 
 def test_dilation_hovers_with_the_bits_lost():

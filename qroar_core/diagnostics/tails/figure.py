@@ -206,7 +206,7 @@ def _finding(diagnosis: Diagnosis, cell: Cell) -> str:
     if low is None or high is None:
         found += ", without an interval"
     else:
-        found += f" [{low:.2f}, {high:.2f}]" + ("; 1 lies inside: no proven inflation" if low <= 1 <= high else "")
+        found += f" [{low:.2f}, {high:.2f}]" + ("; 1 lies inside: no significant growth" if low <= 1 <= high else "")
     if seen.null is None:
         return found
     least, most = seen.null.low[layer][head][band], seen.null.high[layer][head][band]

@@ -69,15 +69,21 @@ CUT = """() => {
 OUTSIDE = """() => {
   const main = document.querySelector('[data-testid=stMain]');
   const right = main.getBoundingClientRect().left + main.clientWidth;
-  const fine = e => { for (let at = e.parentElement; at && at !== main; at = at.parentElement)
-    if (getComputedStyle(at).overflowX !== 'visible') return true; return false; };
-  const over = [...main.querySelectorAll('button, a, p, h1, h2, h3, h4, input')]
-    .filter(e => e.checkVisibility() && e.getBoundingClientRect().right > right + 1 && !fine(e))
+  const held = e => { for (let at = e.parentElement; at && at !== main; at = at.parentElement)
+    if (getComputedStyle(at).overflowX !== 'visible') return true; return false; };  // scrolls by itself
+  return [...main.querySelectorAll('button, a, p, h1, h2, h3, h4, input, [data-testid=stMetric]')]
+    .filter(e => e.checkVisibility() && e.getBoundingClientRect().right > right + 1 && !held(e))
     .map(e => e.innerText?.slice(0, 40) || e.tagName);
-  return [main.scrollWidth - main.clientWidth, document.documentElement.scrollWidth - innerWidth, over];
+}"""
+
+SIDEWAYS = """() => {
+  const main = document.querySelector('[data-testid=stMain]');
+  return Math.max(0, main.scrollWidth - main.clientWidth, document.documentElement.scrollWidth - innerWidth);
 }"""
 
 SMALL = """() => [...document.querySelectorAll(
     '.js-plotly-plot :is(.xtick, .ytick, .g-xtitle, .g-ytitle, .legend, .colorbar) text')]
   .filter(e => parseFloat(getComputedStyle(e).fontSize) < LEAST)
   .map(e => [e.textContent, getComputedStyle(e).fontSize])""".replace("LEAST", str(LEAST_AXIS))
+
+EVERYTHING = {"low contrast": TEXTS, "cut": CUT, "outside": OUTSIDE, "sideways": SIDEWAYS, "small": SMALL}
