@@ -5,7 +5,7 @@ import streamlit as st
 from pages.parts import session
 from pages.parts.look import look
 
-st.set_page_config(page_title="Q-ROAR", page_icon=":material/graphic_eq:", layout="wide")
+st.set_page_config(page_title="Q-ROAR", page_icon=":material/graphic_eq:", layout="wide", initial_sidebar_state=200)
 PAGES = {
     "": [
         st.Page("pages/start.py", title="Start", icon=":material/upload:", default=True),

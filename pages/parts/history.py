@@ -80,7 +80,7 @@ def _link_beside(page: str, runs: list[Entry], stages: tuple[str, ...], icon: st
 
 
 def _beside_words(runs: list[Entry], stages: Iterable[str] = BESIDE) -> str:
-    """`2 leagues, controls`; empty where the runs hold nothing of these stages."""
+    """`2 comparisons of remedies, controls`; empty where the runs hold nothing of these stages."""
     counts = {stage: len(set().union(*(run.beside().get(stage, ()) for run in runs))) for stage in stages}
     return ", ".join(BESIDE[stage][0] if n == 1 else f"{n} {BESIDE[stage][1]}" for stage, n in counts.items() if n)
 

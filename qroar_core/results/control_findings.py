@@ -130,7 +130,7 @@ def _shuffled(control: Control) -> ControlFinding:
     elif control.lost.high < 0:
         words, good = f"win {measured(_turned(control.lost))} more: {what} is not what helps", False
     else:
-        words, good = f"lose nothing provable ({measured(control.lost)}): it is not shown that {what} matters", None
+        words, good = f"lose nothing significant ({measured(control.lost)}): it is not shown that {what} matters", None
     return ControlFinding(about=control.kind, sentence=f"{head} {words}", good=good)
 
 

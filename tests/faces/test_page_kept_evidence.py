@@ -59,8 +59,8 @@ def test_a_league_of_an_earlier_server_is_shown_where_the_form_asks_for_it(plant
 
 def test_the_run_in_view_says_that_it_holds_a_league(planted_file, loaded_app):
     page = go(loaded_app, "runs")
-    assert labels(page)[1:5] == ["Diagnose it", "Its scales", "Its evaluation", "Its league"]
-    (link,) = [link for link in page.get("page_link") if link.proto.label == "Its league"]
+    assert labels(page)[1:5] == ["Diagnose it", "Its scales", "Its evaluation", "Its comparison of remedies"]
+    (link,) = [link for link in page.get("page_link") if link.proto.label == "Its comparison of remedies"]
     assert link.proto.page == "rivals"
     assert list(page.dataframe[0].value["evidence"]) == ["league"]
 

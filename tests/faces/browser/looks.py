@@ -33,7 +33,7 @@ TEXTS = """() => {""" + COLOURS + """
   const off = 'script, style, noscript, canvas, [aria-hidden=true], :disabled, [aria-disabled=true], ' +
     '[data-testid=stIconMaterial], [data-testid=stSkipToContent]';  // what is switched off may be pale
   const judge = (words, e, colour, opacity) => {
-    const ground = below(e.closest('[role=slider]') ? e.closest('[data-testid=stSlider]') : e);
+    const ground = below(e.closest('[data-testid=stSliderThumbValue]') ? e.closest('[data-testid=stSlider]') : e);
     const top = [...parsed(colour)]; top[3] *= opacity;
     const seen = ratio(over(top, ground), ground);
     if (seen < LEAST) out.push([words.slice(0, 60), +seen.toFixed(2), e.closest('[data-testid]')?.dataset.testid]);
