@@ -10,13 +10,14 @@ import streamlit as st
 
 from qroar_core.figures.readable import THEMED
 
+PANELS = ".x2y2, .annotation ~ .annotation ~ .annotation"  # in figures that need room: two panels, or three maps
 STYLE = f"""<style>
 .js-plotly-plot .main-svg {THEMED} {{ fill: currentColor !important; }}
 .js-plotly-plot :is(.updatemenu-item-rect, .slider-rail-rect) {{ fill: transparent !important; }}
 [data-testid="stCaptionContainer"] code, [data-testid="stCode"] span {{ color: inherit !important; }}
 :is([data-testid="stSliderThumbValue"], [data-testid="stSliderThumbValue"] *) {{ color: inherit !important; }}
-[data-testid="stPlotlyChart"]:has(.x2y2) {{ overflow-x: auto; }}
-[data-testid="stPlotlyChart"]:has(.x2y2) > div {{ min-width: 640px; }}
+[data-testid="stPlotlyChart"]:has({PANELS}) {{ overflow-x: auto; }}
+[data-testid="stPlotlyChart"]:has({PANELS}) > div {{ min-width: 640px; }}
 [data-testid="stButtonGroup"] button, [data-testid="stButtonGroup"] button * {{ color: inherit !important; }}
 </style>"""
 

@@ -14,6 +14,7 @@ import plotly.graph_objects as go
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "cross", "star", "triangle-down", "pentagon", "hourglass")
 HATCHES = ("", "/", "x", ".", "\\", "-", "+", "|")
+TICKS = 4  # of a logarithmic axis at most, or 1, 2, 5 of fewer decades: more run together in a narrow window
 MARKS = 12  # symbols shown along a line that is not made of measured points
 
 Look = tuple[str, ...]
@@ -60,6 +61,8 @@ def others(trace: go.Scatter | go.Bar) -> list[Look]:
     if kind == "bar":
         return [("bar", hatch) for hatch in HATCHES]
     dash, symbol, filled = own
+    if filled or not (dash or symbol):
+        return []  # an area, or text
     if symbol:  # the same one open or filled first: the symbol may mean something
         twin = symbol.removesuffix("-open") if symbol.endswith("-open") else f"{symbol}-open"
         return [("scatter", d, s, filled) for d, s in product([dash, *(DASHES if dash else ())], [twin, *SYMBOLS])]
@@ -85,5 +88,9 @@ def draw(trace: go.Scatter | go.Bar, new: Look) -> None:
 def plain_ticks(figure: go.Figure) -> None:
     """Write `20` on logarithmic axes, where Plotly writes a `2` of 9 pixels between 10 and 100, in place."""
     for axis in (*figure.select_xaxes(), *figure.select_yaxes()):
-        if axis.type == "log" and axis.tickformat is None and axis.ticktext is None:
+        if axis.type != "log" or axis.ticktext is not None:
+            continue
+        if axis.tickformat is None:
             axis.tickformat = "~g"
+        if axis.tickvals is None and axis.dtick is None:
+            axis.nticks = TICKS

@@ -45,6 +45,7 @@ def test_no_two_traces_of_a_panel_differ_by_colour_alone(shown):
 def test_a_logarithmic_axis_writes_its_numbers_in_full(shown):
     for axis in (*shown.figure.select_xaxes(), *shown.figure.select_yaxes()):
         assert axis.type != "log" or axis.tickformat or axis.ticktext
+        assert axis.type != "log" or axis.tickvals or axis.dtick or axis.nticks == 4
         assert axis.tickfont.size is None or axis.tickfont.size >= 11
 
 
@@ -65,6 +66,13 @@ def test_lines_get_dashes_points_symbols_and_bars_hatching():
     assert [t.line.dash for t in figure.data[:4]] == [None, "dot", "dashdot", "dash"]  # the chosen dash stays, unshared
     assert [t.marker.symbol for t in figure.data[4:6]] == [None, "circle-open"]
     assert [t.marker.pattern.shape for t in figure.data[6:]] == [None, "/"]
+
+
+def test_areas_and_text_stay_as_they_are():
+    area = {"mode": "none", "fill": "toself"}
+    figure = plain(*(("scatter", {"name": name, **kept}) for kept in (area, {"mode": "text"}) for name in "ab"))
+    tell_apart(figure)
+    assert [t.mode for t in figure.data] == ["none", "none", "text", "text"]
 
 
 def test_64_lines_all_differ_and_the_same_group_keeps_one_look_in_every_panel():

@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from qroar_core.diagnostics.logit_noise.result import LogitNoise, growth
+from qroar_core.diagnostics.sample import which_errors
 from qroar_core.figures.maps import Panel, side_by_side
 from qroar_core.figures.picture import BLUE, COLOURS, GREY, ORANGE, Picture, counted_on, framed
 from qroar_core.results import Diagnosis
@@ -69,8 +70,8 @@ def by_position(diagnosis: Diagnosis, tuned: Diagnosis | None = None) -> Picture
         f"Does the noise on the logits grow with position?{_grown(seen['quantized'])}{_won(seen)}",
         figure,
         pd.concat(tables, ignore_index=True),
-        f"Quantized minus reference at sampled query rows ({seen['quantized'].kind}). Over layers: the root of the "
-        "mean square of the error, the mean of the KL."
+        f"Quantized minus reference at sampled query rows ({which_errors(seen['quantized'].kind)}). Over layers: the "
+        "root of the mean square of the error, the mean of the KL."
         + against(tuned)
         + (f"{BLIND} A line that rises faster is damage that comes with length. The KL has no null: it is no sum of "
            "squares over keys, so that it would take noise drawn and all keys read a second time." if null else ""),
@@ -112,7 +113,7 @@ def by_group(diagnosis: Diagnosis) -> Picture | None:
             ],
             ignore_index=True,
         ),
-        f"One line a group of layers that turn and see alike, over its own layers ({whole.kind})."
+        f"One line a group of layers that turn and see alike, over its own layers ({which_errors(whole.kind)})."
         + (" No query of a layer with a window meets noise from further back than that." if _windows(diagnosis) else "")
         + (" Dotted in each colour: the null, errors of the same energy at a random angle and alike at every position."
            if seen[0][1].null else ""),
