@@ -10,15 +10,16 @@ import streamlit as st
 
 from qroar_core.figures.readable import THEMED
 
-PANELS = ".x2y2, .annotation ~ .annotation ~ .annotation"  # in figures that need room: two panels, or three maps
+ROOM = 640  # pixels that every figure has: in a narrower window it is scrolled, where its words would be cut or overlap
 STYLE = f"""<style>
 .js-plotly-plot .main-svg {THEMED} {{ fill: currentColor !important; }}
 .js-plotly-plot :is(.updatemenu-item-rect, .slider-rail-rect) {{ fill: transparent !important; }}
 [data-testid="stCaptionContainer"] code, [data-testid="stCode"] span {{ color: inherit !important; }}
 :is([data-testid="stSliderThumbValue"], [data-testid="stSliderThumbValue"] *) {{ color: inherit !important; }}
-[data-testid="stPlotlyChart"]:has({PANELS}) {{ overflow-x: auto; }}
-[data-testid="stPlotlyChart"]:has({PANELS}) > div {{ min-width: 640px; }}
-[data-testid="stButtonGroup"] button, [data-testid="stButtonGroup"] button * {{ color: inherit !important; }}
+:is([role="tab"], [data-testid="stButtonGroup"] button) {{ color: inherit !important; }}
+:is([role="tab"], [data-testid="stButtonGroup"] button) * {{ color: inherit !important; }}
+[data-testid="stPlotlyChart"] {{ overflow-x: auto; }}
+[data-testid="stPlotlyChart"] > div {{ min-width: {ROOM}px; }}
 </style>"""
 
 

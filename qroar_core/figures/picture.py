@@ -141,4 +141,4 @@ def colour_of(index: int, count: int) -> str:
     """A colour for line `index` of `count` ordered lines: along Cividis, readable on dark and light."""
     from plotly.colors import sample_colorscale
 
-    return sample_colorscale(SEQUENTIAL, [0.15 + 0.8 * index / max(1, count - 1)])[0]
+    return sample_colorscale(SEQUENTIAL, [0.3 + 0.45 * index / max(1, count - 1)])[0]

@@ -71,9 +71,15 @@ OUTSIDE = """() => {
   const right = main.getBoundingClientRect().left + main.clientWidth;
   const held = e => { for (let at = e.parentElement; at && at !== main; at = at.parentElement)
     if (getComputedStyle(at).overflowX !== 'visible') return true; return false; };  // scrolls by itself
-  return [...main.querySelectorAll('button, a, p, h1, h2, h3, h4, input, [data-testid=stMetric]')]
+  const cut = [...main.querySelectorAll('.main-svg :is(.g-xtitle, .g-ytitle, .g-x2title, .g-y2title, .legend) text')]
+    .filter(e => { const a = e.getBoundingClientRect(), b = e.closest('.js-plotly-plot').getBoundingClientRect();
+      return a.width && (a.left < b.left - 2 || a.right > b.right + 2 || a.top < b.top - 2 || a.bottom > b.bottom + 2);
+    })
+    .map(e => e.textContent);
+  const wide = [...main.querySelectorAll('button, a, p, h1, h2, h3, h4, input, [data-testid=stMetric]')]
     .filter(e => e.checkVisibility() && e.getBoundingClientRect().right > right + 1 && !held(e))
     .map(e => e.innerText?.slice(0, 40) || e.tagName);
+  return [...cut, ...wide];
 }"""
 
 SIDEWAYS = """() => {

@@ -108,7 +108,7 @@ def test_all_text_is_readable_and_none_is_cut(viewed, shots, theme):
             assert not any(seen.values()), (name, width, seen)
 
 
-def test_a_search_is_reached_by_few_keys_and_focus_survives_a_load(dashboard, finished, visit):
+def test_a_search_is_reached_by_few_keys_and_focus_survives_a_load(dashboard, visit):
     page, pressed = visit(), 0
     page.goto(f'{dashboard.address}/?search={{"steps":20}}')
     page.get_by_role("button", name="Demo model").wait_for(timeout=SHORT)
