@@ -14,6 +14,7 @@ ROOM = 640  # pixels that every figure has: in a narrower window it is scrolled,
 STYLE = f"""<style>
 .js-plotly-plot .main-svg {THEMED} {{ fill: currentColor !important; }}
 .js-plotly-plot :is(.updatemenu-item-rect, .slider-rail-rect) {{ fill: transparent !important; }}
+.js-plotly-plot .legend .traces[style*="opacity: 0.5"] {{ opacity: 0.75 !important; }}
 [data-testid="stCaptionContainer"] code, [data-testid="stCode"] span {{ color: inherit !important; }}
 :is([data-testid="stSliderThumbValue"], [data-testid="stSliderThumbValue"] *) {{ color: inherit !important; }}
 :is([role="tab"], [data-testid="stButtonGroup"] button) {{ color: inherit !important; }}

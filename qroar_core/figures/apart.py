@@ -22,10 +22,11 @@ Look = tuple[str, ...]
 
 def tell_apart(figure: go.Figure) -> None:
     """Give named traces of one panel that differ by colour alone a dash, a symbol or a hatching, in place."""
-    groups: dict[str, list] = {}
+    groups: dict[tuple, list] = {}  # lines and points of one group each for themselves
     for trace in figure.data:
-        if trace.type in ("scatter", "bar") and (trace.legendgroup or trace.name):
-            groups.setdefault(trace.legendgroup or trace.name, []).append(trace)
+        if told_by_shape(trace):
+            mode = getattr(trace, "mode", None) or "lines"
+            groups.setdefault((trace.legendgroup or trace.name, trace.type, mode), []).append(trace)
     looks = {name: look(traces[0]) for name, traces in groups.items()}
     taken = {(panel, looks[name]) for name, traces in groups.items() for panel in map(panel_of, traces)}
     kept: set = set()
@@ -40,6 +41,14 @@ def tell_apart(figure: go.Figure) -> None:
         taken |= kept
 
 
+def told_by_shape(trace: go.Scatter | go.Bar) -> bool:
+    """Whether a trace has a name and a line, points or bars; areas and text are told apart by where they are."""
+    if trace.type == "bar":
+        return bool(trace.legendgroup or trace.name)
+    drawn = trace.type == "scatter" and trace.fill in (None, "none") and (trace.mode or "lines") not in ("none", "text")
+    return drawn and bool(trace.legendgroup or trace.name)
+
+
 def panel_of(trace: go.Scatter | go.Bar) -> tuple[str, str]:
     """The axes a trace is drawn on."""
     return trace.xaxis or "x", trace.yaxis or "y"
@@ -52,7 +61,7 @@ def look(trace: go.Scatter | go.Bar) -> Look:
     mode = trace.mode or "lines"
     dash = (trace.line.dash or "solid") if "lines" in mode else ""
     symbol = str(trace.marker.symbol or "circle") if "markers" in mode else ""
-    return "scatter", dash, symbol, "filled" if trace.fill not in (None, "none") else ""
+    return "scatter", dash, symbol
 
 
 def others(trace: go.Scatter | go.Bar) -> list[Look]:
@@ -60,14 +69,12 @@ def others(trace: go.Scatter | go.Bar) -> list[Look]:
     kind, *own = look(trace)
     if kind == "bar":
         return [("bar", hatch) for hatch in HATCHES]
-    dash, symbol, filled = own
-    if filled or not (dash or symbol):
-        return []  # an area, or text
+    dash, symbol = own
     if symbol:  # the same one open or filled first: the symbol may mean something
         twin = symbol.removesuffix("-open") if symbol.endswith("-open") else f"{symbol}-open"
-        return [("scatter", d, s, filled) for d, s in product([dash, *(DASHES if dash else ())], [twin, *SYMBOLS])]
+        return [("scatter", d, s) for d, s in product([dash, *(DASHES if dash else ())], [twin, *SYMBOLS])]
     dashes = DASHES if dash == "solid" else (dash,)  # a chosen dash means something
-    return [("scatter", d, s, filled) for s, d in product(["", *SYMBOLS], dashes)]
+    return [("scatter", d, s) for s, d in product(["", *SYMBOLS], dashes)]
 
 
 def draw(trace: go.Scatter | go.Bar, new: Look) -> None:
@@ -75,7 +82,7 @@ def draw(trace: go.Scatter | go.Bar, new: Look) -> None:
     if new[0] == "bar":
         trace.marker.pattern.shape = new[1]
         return
-    _, dash, symbol, _ = new
+    _, dash, symbol = new
     if dash:
         trace.line.dash = dash
     if symbol:

@@ -1,15 +1,31 @@
 """Every figure without colour and on any cell: traces differ by shape, words stand out, ticks have one size."""
 
 import planted
+import planted_evidence
+import planted_league
+import planted_prediction
 import planted_retrieval
 import plotly.graph_objects as go
 import pytest
 from plotly.colors import sample_colorscale
 
-from qroar_core.diagnostics.bands import figure as bands
-from qroar_core.figures import gallery, picture, retrieval
-from qroar_core.figures.apart import look, panel_of, tell_apart
+from qroar_core.diagnostics.bands import figure as band_figures
+from qroar_core.figures import controls, gallery, league, picture, prediction, replication, retrieval, runs
+from qroar_core.figures.apart import look, panel_of, tell_apart, told_by_shape
+from qroar_core.figures.lessons import aliasing as aliasing_figures
+from qroar_core.figures.lessons import bends as bends_figures
+from qroar_core.figures.lessons import clocks as clocks_figures
+from qroar_core.figures.lessons import shared_step as shared_step_figures
+from qroar_core.figures.lessons import turning as turning_figures
+from qroar_core.figures.lessons import window as window_figures
 from qroar_core.figures.readable import BLACK, WHITE, contrast, ink_on, write_on_cells
+from qroar_core.lessons.aliasing import aliasing
+from qroar_core.lessons.bends import bends
+from qroar_core.lessons.clocks import clocks
+from qroar_core.lessons.heads import HEADS
+from qroar_core.lessons.shared_step import shared_step
+from qroar_core.lessons.turning import turning
+from qroar_core.lessons.window import window
 
 LEAST = 4.5  # WCAG 2, level AA
 
@@ -17,7 +33,20 @@ LEAST = 4.5  # WCAG 2, level AA
 def pictures():
     yield from (p for of in gallery.gallery(planted.diagnosis(), planted.report(), planted.scales("kv_head"),
                                             planted.evaluation()).values() for p in of)  # fmt: skip
-    yield bands.alone(planted.diagnosis())
+    yield band_figures.alone(planted.diagnosis())
+    proof, file = planted.evaluation(), planted.scales("kv_head")
+    yield from (runs.gains([("one", proof), ("two", proof)]), runs.scales([("one", file), ("two", file)]))
+    yield from (drawn(planted_evidence.controls()) for drawn in (controls.forest, controls.number_formats))
+    yield replication.matrix(planted_evidence.replication())
+    yield from prediction.pictures(planted_prediction.prediction())
+    yield from (drawn(planted_league.league()) for drawn in (league.gains, league.on_top))
+    yield from (retrieval.by_condition(planted_retrieval.retrieval(), "passkey", score) for score in retrieval.SCORES)
+    head = HEADS[0]
+    yield from (clocks_figures.clocks(clocks(head, 300, 8, 1)), window_figures.window(window(head, 16384)))
+    yield from (bends_figures.bends(bends(head, 4.0)), turning_figures.turning(turning(4, 1.0, 2.0, 30.0)))
+    kernels = aliasing(head, "yarn", 4.0, 8, 1024)
+    yield from (aliasing_figures.kernel(kernels, 3), aliasing_figures.peaks(kernels))
+    yield shared_step_figures.shared_step(shared_step(4, 8.0, 0.0))
 
 
 DRAWN = [p for p in pictures() if p is not None]
@@ -28,7 +57,7 @@ def same_but_for_colour(figure):
     seen, alike = {}, []
     for trace in figure.data:
         name = trace.legendgroup or trace.name
-        if trace.type not in ("scatter", "bar") or not name:
+        if not told_by_shape(trace):
             continue
         before = seen.setdefault((panel_of(trace), look(trace)), name)
         if before != name:
