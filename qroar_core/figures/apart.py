@@ -7,14 +7,16 @@ because its caption may name it; only traces that would differ by nothing but co
 
 from __future__ import annotations
 
+import math
 from itertools import product
+from numbers import Real
 
 import plotly.graph_objects as go
 
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "cross", "star", "triangle-down", "pentagon", "hourglass")
 HATCHES = ("", "/", "x", ".", "\\", "-", "+", "|")
-TICKS = 4  # of a logarithmic axis at most, or 1, 2, 5 of fewer decades: more run together in a narrow window
+FEW, MANY = 2, 6  # decades: beyond the first 1, 2, 5 run together in a narrow window, beyond the second every decade
 MARKS = 12  # symbols shown along a line that is not made of measured points
 
 Look = tuple[str, ...]
@@ -99,5 +101,14 @@ def plain_ticks(figure: go.Figure) -> None:
             continue
         if axis.tickformat is None:
             axis.tickformat = "~g"
-        if axis.tickvals is None and axis.dtick is None:
-            axis.nticks = TICKS
+        if axis.tickvals is None and axis.dtick is None and (span := decades(figure, axis.plotly_name)) > FEW:
+            axis.dtick = 1 if span <= MANY else 2
+
+
+def decades(figure: go.Figure, axis: str) -> float:
+    """How many powers of ten the traces on an axis (`xaxis`, `yaxis2`) span."""
+    letter, name = axis[0], axis.replace("axis", "")
+    found = [trace[letter] for trace in figure.data if (trace[f"{letter}axis"] or letter) == name]
+    numbers = (v for of in found if of is not None for v in of if isinstance(v, Real))
+    values = [float(v) for v in numbers if 0 < v < math.inf]
+    return math.log10(max(values) / min(values)) if values else 0.0

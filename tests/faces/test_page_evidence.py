@@ -112,6 +112,6 @@ def test_a_click_tests_the_claims_under_every_chosen_setting(loaded_app, asks):
 def test_an_empty_choice_keeps_the_one_before_and_says_so(loaded_app, asks):
     page(loaded_app)
     loaded_app.multiselect(key="replication ropes").set_value([]).run()
-    assert "until then those before stay in force" in loaded_app.warning[0].value
+    assert "until then the earlier ones stay" in loaded_app.warning[0].value
     clicked(loaded_app, "Test the claims")
     assert [rope.method for rope, _ in asks["replication"][0][0]] == ["yarn", "linear"]
