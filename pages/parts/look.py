@@ -19,8 +19,7 @@ STYLE = f"""<style>
 :is([data-testid="stSliderThumbValue"], [data-testid="stSliderThumbValue"] *) {{ color: inherit !important; }}
 :is([role="tab"], [data-testid="stButtonGroup"] button) {{ color: inherit !important; }}
 :is([role="tab"], [data-testid="stButtonGroup"] button) * {{ color: inherit !important; }}
-[data-testid="stPlotlyChart"] {{ overflow-x: auto; }}
-[data-testid="stPlotlyChart"] > div {{ min-width: {ROOM}px; }}
+[data-testid="stFullScreenFrame"]:has([data-testid="stPlotlyChart"]) {{ min-width: {ROOM}px; }}
 </style>"""
 
 

@@ -170,7 +170,7 @@ def bos_form(loaded: LoadedModel) -> None:
 def band_form(loaded: LoadedModel, bands: BandSpec) -> BandSpec:
     """How the RoPE pairs are grouped."""
     fill("bands", bands, {"bands": min(bands.count, loaded.geometry.n_pairs), "partition": bands.partition})
-    left, right = st.columns([1, 2])
+    left, right = st.columns(2)
     most = loaded.geometry.n_pairs
     count = number(left, "Frequency bands", 1, most, "bands")
     if most < BANDS:

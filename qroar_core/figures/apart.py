@@ -109,6 +109,6 @@ def decades(figure: go.Figure, axis: str) -> float:
     """How many powers of ten the traces on an axis (`xaxis`, `yaxis2`) span."""
     letter, name = axis[0], axis.replace("axis", "")
     found = [trace[letter] for trace in figure.data if (trace[f"{letter}axis"] or letter) == name]
-    numbers = (v for of in found if of is not None for v in of if isinstance(v, Real))
-    values = [float(v) for v in numbers if 0 < v < math.inf]
+    numbers = (float(v) for of in found if of is not None for v in of if isinstance(v, Real))
+    values = [v for v in numbers if 0 < v < math.inf]
     return math.log10(max(values) / min(values)) if values else 0.0
