@@ -38,7 +38,7 @@ def test_the_table_holds_every_column_with_its_name_and_hides_what_is_unknown(lo
     assert columns["wavelength_min_tokens"]["type_config"]["format"] == "%.4g"
     assert columns["nll_cost_nats"]["hidden"] is True
     assert "hidden" not in columns["int4_noise_nats"] or not columns["int4_noise_nats"]["hidden"]
-    assert "measured on the Evidence page, and joins here" in texts(app)
+    assert "The Evidence page measures what rounding a band alone costs" in texts(app)
     assert titles(app)[0] == "What does every diagnostic say of each band?"
     assert any("What would these read" in e.label for e in app.expander)
     beside = app.dataframe[1].value
@@ -57,7 +57,7 @@ def test_what_the_evidence_page_measured_joins_the_table(loaded_app, stages):
     go(loaded_app, "bands")
     app = settled(loaded_app)
     assert table(app)["nll_cost_nats"].tolist() == pytest.approx([c.nll for c in predicted.bands])
-    assert "joins here" not in texts(app)
+    assert "The Evidence page measures what rounding a band alone costs" not in texts(app)
 
 
 def test_draws_and_the_output_cost_are_options_of_the_diagnosis(loaded_app, stages):
