@@ -28,7 +28,7 @@ def pages() -> dict[str, list]:
         "Repair": [
             st.Page("pages/tune.py", title="Tune", icon=":material/tune:"),
             st.Page("pages/evaluate.py", title="Evaluate", icon=":material/balance:"),
-            st.Page("pages/rivals.py", title="Rivals", icon=":material/leaderboard:"),
+            st.Page("pages/rivals.py", title="Remedies", icon=":material/leaderboard:"),
             st.Page("pages/retrieval.py", title="Retrieval", icon=":material/key:"),
             st.Page("pages/evidence.py", title="Evidence", icon=":material/fact_check:"),
             st.Page("pages/export.py", title="Export", icon=":material/download:"),
@@ -38,11 +38,13 @@ def pages() -> dict[str, list]:
 
 
 if __name__ == "__main__":
-    st.set_page_config(page_title="Q-ROAR", page_icon=str(ICON), layout="wide")
+    st.set_page_config(page_title="Q-ROAR", page_icon=str(ICON), layout="wide", initial_sidebar_state=200)
     page = st.navigation(pages())
     from pages.parts import session  # after it: Streamlit shows a menu of its own until navigation was called
+    from pages.parts.look import look
     from pages.parts.queue import queue
 
+    look()
     session.enter()
     queue()
     page.run()

@@ -15,9 +15,9 @@ with st.container(border=True):
     st.markdown("#### What does every diagnostic say of each band?")
     band_columns.table(result, predicted)
     download(bands.table(result, predicted), "bands")
-    asked = "" if predicted else " What a band alone costs in NLL is measured on the Evidence page, and joins here."
-    st.caption("A click on a column's name sorts by it, wavelengths by their shorter end; its question mark says what "
-               "it is. Wavelengths are in tokens. Columns of which nothing is known are left out here, not in the CSV."
+    asked = "" if predicted else " The Evidence page measures what rounding a band alone costs; it is then shown here."
+    st.caption("Click a column's name to sort by it, wavelengths (in tokens) by their shorter end; its question mark "
+               "explains it. Columns without values are left out here, not in the CSV."
                f"{asked} {literal(bands.sample(result))}")  # fmt: skip
 picture(bands.alone(result, predicted), "bands-alone", table=False)
 nulls(result)

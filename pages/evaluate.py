@@ -39,7 +39,7 @@ result = watch(key)
 if result is not None:
     evaluated(result, setting, outcome.report if outcome is not None else None)
 elif not running(key):
-    st.info("Nothing evaluated under this setting yet. **Evaluate** reads held-out text under every condition.")
+    st.info("Not run for this setting yet. **Evaluate** reads held-out text under every condition.")
 side_by_side(loaded, setting, outcome)
 delivered()
 st.page_link("pages/export.py", label="Next: export", icon=":material/arrow_forward:")

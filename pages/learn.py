@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from pages.parts import session
 from pages.parts.learn.aliasing import aliasing_step
 from pages.parts.learn.bends import bends_step
 from pages.parts.learn.clocks import clocks_step
@@ -10,6 +11,7 @@ from pages.parts.learn.step import contents, pick_head
 from pages.parts.learn.turning import turning_step
 from pages.parts.learn.window import window_step
 
+session.choice()  # on a new server whose first address is this page, it brings the menu and the look of app.py
 st.title("The mechanism by hand")
 st.write(
     "Why a long context and a quantizer hurt each other, and what one scale per frequency band can do about it. Six "

@@ -33,7 +33,7 @@ shown = noise.models(result, tuned)
 if shown:
     with st.container(horizontal=True):
         kinds = ["band", "layer"]
-        rows = st.segmented_control("Taken apart by", kinds, default="band", key="split rows", required=True)
+        rows = st.segmented_control("Split by", kinds, default="band", key="split rows", required=True)
         name = st.segmented_control("Model", list(shown), default="quantized", key="split model", required=True)
     picture(figure_split.split(tuned if name == "tuned" else result, rows, name), "noise-split")
 picture(pair_error.amplitude_and_phase(result, tuned), "pair-error")

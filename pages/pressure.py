@@ -22,7 +22,7 @@ if found is not None:
     picture(pressure_methods.by_pair(found), "methods-by-pair")
     picture(pressure_methods.by_band(found), "methods-by-band")
 
-st.subheader(f"What this model's own q and k make of it at {setting.search.length:,} tokens")
+st.subheader(f"The same, measured with this model's own q and k at {setting.search.length:,} tokens")
 _, _, result = need.diagnosis_below(loaded, setting)
 result = of_group(result, loaded, group)
 picture(pressure.by_band(result), "pressure-by-band")

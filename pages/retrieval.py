@@ -33,6 +33,6 @@ result = watch(key)
 if result is not None:
     retrieved(result, setting)
 elif not running(key):
-    st.info("Nothing asked under this setting yet. **Test retrieval** hides the numbers and asks every model for them.")
+    st.info("Not run for this setting yet. **Test retrieval** hides the numbers and asks every model for them.")
 delivered()
 st.page_link("pages/export.py", label="Next: export", icon=":material/arrow_forward:")

@@ -10,12 +10,12 @@ from pages.parts.strip import strip
 from pages.parts.watch import running, watch
 from pages.parts.work import ranking
 
-st.title("Rivals")
+st.title("Compare remedies")
 loaded, setting = session.require_model()
 strip(loaded, setting)
 st.markdown(
-    "Band scales are not the only remedy. Every one that applies to this quantizer is measured on the same held-out "
-    "windows, alone and with band scales that are searched under it."
+    "Band scales are not the only remedy. Every remedy that applies to this quantizer is measured on the same held-out "
+    "windows, alone and together with band scales that are searched for it."
 )
 if setting.quant.is_none:
     st.info("Nothing is quantized, so there is nothing to repair. Choose a quantizer on the Start page.")
@@ -23,7 +23,7 @@ if setting.quant.is_none:
     st.stop()
 spec = league_form(setting)
 key = ranking.key(loaded, setting, spec)
-if st.button("Run the league", type="primary", disabled=running(key), icon=":material/play_arrow:"):
+if st.button("Run the comparison", type="primary", disabled=running(key), icon=":material/play_arrow:"):
     ranking.start(loaded, setting, spec)
     st.rerun()
 measured, searched = conditions(loaded, setting, spec)
@@ -33,6 +33,6 @@ result = watch(key)
 if result is not None:
     ranked(result)
 elif not running(key):
-    st.info("Nothing measured under this setting yet. **Run the league** readies, searches and measures them in turn.")
+    st.info("Not run for this setting yet. **Run the comparison** prepares, searches and evaluates each remedy.")
 delivered()
 st.page_link("pages/export.py", label="Next: export", icon=":material/arrow_forward:")

@@ -11,22 +11,19 @@ from pages.parts.watch import watch
 from pages.parts.words import short_name
 from qroar_core.escape import literal
 
+QUESTION = "Where does your long-context model lose, and what can be repaired?"
+
 now = session.choice()
 loaded = session.model()
+st.title(QUESTION if loaded is None else literal(short_name(loaded.name, 30)))
+model_picker.first_row(now, loaded is None)  # in one place before and after, so that the keyboard's focus stays on it
 if loaded is None:
-    st.title("Where does your long-context model lose, and what can be repaired?")
     model_picker.reload_button(now)
     watch(session.load_key(now))
     model_picker.give_back_on_failure(now)
     model_picker.welcome(now)
     st.stop()
 
-head, demo, other = st.columns([5, 2, 2], vertical_alignment="bottom")
-head.title(literal(short_name(loaded.name, 30)))
-with demo:
-    model_picker.demo_button(now)
-with other.popover("Another model", width="stretch"):
-    model_picker.other_model(now)
 model_picker.give_back_on_failure(now)
 cards.model_metrics(loaded)
 
@@ -34,6 +31,7 @@ setting = session.require_setting(loaded)
 st.subheader("The setting")
 setting_form.preset_pills(loaded, setting)
 cards.verdict_box(loaded, setting)
+st.page_link("pages/tune.py", label="Search scales for this setting", icon=":material/tune:")
 left, right = st.columns(2, gap="large")
 with left:
     rope = setting_form.rope_form(loaded, setting.rope, setting.search.length)

@@ -30,15 +30,16 @@ def controls(loaded: LoadedModel, setting: Setting, outcome: Any) -> None:
     """The whole section; without tuned scales it says where they come from."""
     st.subheader("Controls")
     st.markdown(
-        "The gain could have come from elsewhere: from retuning the model, from any spread of scales at all, from the "
-        "text or the seed, from a poor reference. Each possibility is measured beside it, on the same held-out windows."
+        "Where does the gain come from? Would random scales have done as well? Would scales without a quantizer, "
+        "another "
+        "text or another seed? Is the reference poor? Each is measured beside the gain, on the same held-out windows."
     )
     if outcome is None:
-        st.info("No scales are tuned under this setting yet, so there is no gain to control.")
+        st.info("No scales are tuned under this setting yet, so there is no gain to check.")
         st.page_link("pages/tune.py", label="Tune first", icon=":material/arrow_back:")
         return
     if outcome.found.is_identity:
-        st.info("The search found no scales but identity: there is no gain to control.")
+        st.info("The search found no scales but identity: there is no gain to check.")
         return
     spec = _kept_form(loaded, setting)
     key = controlling.key(loaded, setting, outcome, spec)
@@ -79,14 +80,14 @@ def _form(loaded: LoadedModel, near: tuple, spec: ControlSpec, others: tuple[str
     })  # fmt: skip
     one, two, three = st.columns(3)
     windows = number(one, "Windows of held-out text", 2, 256, "controls windows")
-    shuffles = number(two, "Draws of each shuffle", 1, 50, "controls shuffles")
+    shuffles = number(two, "Shuffles of each kind", 1, 50, "controls shuffles")
     seeds = number(three, "Searches with another seed", 0, 10, "controls seeds")
     four, five = st.columns(2)
     texts = four.multiselect("Searches on another text", others, format_func=lambda name: TEXT_WORDS.get(name, name),
                              key="controls texts")  # fmt: skip
     dtypes = five.multiselect(
         "Number formats", formats, key="controls formats",
-        help="The model's weights rounded to this format for the while, and all three models measured in it.",
+        help="The weights are rounded to this format for this test, and all three models are measured in it.",
     )  # fmt: skip
     return made(
         lambda: replace(spec, **counted(spec, windows), shuffles=int(shuffles), seeds=tuple(range(1, int(seeds) + 1)),

@@ -27,8 +27,8 @@ def evaluated(result: Evaluation, setting: Setting, searched: SearchReport | Non
     if searched is not None:
         said = " ".join(map(_sentence, (kept_words(searched, result), _differ(searched, result))))
         st.markdown(literal(said))
-    for box, number in zip(st.columns(4), headline(result), strict=False):
-        with box:
+    with st.container(horizontal=True, key="headline"):  # as wide as its words, in more rows where there is no room
+        for number in headline(result):
             _box(number)
     with st.container(border=True):
         st.markdown("#### Counted as llama.cpp counts")
@@ -55,9 +55,9 @@ def _box(number: Headline) -> None:
     beside = literal(number.beside) if number.beside else None
     if not number.muted:
         st.metric(literal(number.name), literal(number.value), beside, delta_color="off", delta_arrow="off",
-                  help=literal(number.meaning), border=True, height="stretch")  # fmt: skip
+                  help=literal(number.meaning), border=True, width="content")  # fmt: skip
         return
-    with st.container(border=True, height="stretch", key="muted headline"):
+    with st.container(border=True, width="content", key="muted headline"):
         st.markdown(f"{literal(number.name)}  \n:gray[{literal(number.value)}]", help=literal(number.meaning))
         st.caption(literal(number.beside))
 

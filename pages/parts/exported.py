@@ -85,13 +85,13 @@ def _made_by(loaded: LoadedModel, setting: Setting, outcome: Any) -> tuple[tuple
 def checkpoint(loaded: LoadedModel, setting: Setting, scales: Scales) -> None:
     """The whole checkpoint into a new folder."""
     st.subheader("Checkpoint folder")
-    st.caption("Scales in W_Q and W_K, the interpolation in the config, the tokenizer, and a note of every hash.")
+    st.caption("Scales in W_Q and W_K, the interpolation in the config, the tokenizer, and a file with every hash.")
     known = exporting.formats(loaded)
     format = st.selectbox("Format", list(known), format_func=known.__getitem__, key="export format")
     if format in W4A16:
-        st.caption("Scales go in first, then the linear layers are rounded. Weights with a step per output row and "
-                   "group commute with row scales, Q(g w) = g Q(w): symmetric scales move no 4-bit code, they act on "
-                   "the K cache this model is served with.")  # fmt: skip
+        st.caption("Scales go in first, then the linear layers are rounded. A row of weights and its step grow by the "
+                   "same scale, Q(g w) = g Q(w), so symmetric scales change no 4-bit code: they act on the K cache "
+                   "that this model is served with.")  # fmt: skip
     asked = session.choice().dtype
     if format in HF:
         st.caption(f"Weights are written as {literal(written_dtype(loaded, DTYPES.get(asked))[1])}.")
@@ -149,4 +149,4 @@ def _loading(folder: Path | None, loaded: LoadedModel, setting: Setting, format:
 
 
 def _without(left: list[str]) -> str:
-    return f" (no option spells {', '.join(left)}: the command takes the default)" if left else ""
+    return f" (no option sets {', '.join(left)}: the command takes the default)" if left else ""

@@ -64,19 +64,21 @@ def diagnosis_form(spec: DiagnosisSpec) -> DiagnosisSpec:
         one, two, three = st.columns(3)
         windows = field(one, "Short windows", 2, 64, spec.windows, key="diagnosis windows")
         tails = sorted({1e-2, 1e-3, 1e-4, spec.eps}, reverse=True)
-        eps = two.selectbox("Tail probability ε", tails, tails.index(spec.eps), format_func="{:g}".format, key="eps")
+        eps = two.selectbox("Share that counts as tail, ε", tails, tails.index(spec.eps), key="eps",
+                            format_func="{:g}".format)  # fmt: skip
         laws = list(get_args(DistanceLaw))
-        law = three.selectbox("Distances drawn", laws, laws.index(spec.law), key="law")
+        law = three.selectbox("Distances counted", laws, laws.index(spec.law), key="law")
         rules = list(get_args(OutlierRule))
         rule = one.selectbox("Outlier rule", rules, rules.index(spec.outlier_rule), key="outlier rule asked")
         mine = spec.outlier_rule == rule
         limit = field(two, PARAMETER_OF[rule], 0.0, 1.0 if rule == "percentile" else 100.0,
                       parameter_in_force(rule, spec.outlier_parameter if mine else None),
                       key=f"outlier parameter asked {rule}")  # fmt: skip
-        draws = field(three, "Draws of each null", 1, 64, spec.null_draws, key="null draws",
-                      help="How often each diagnostic is repeated with nothing to see: more draws give a range.")
+        draws = field(three, "Repeats without the effect", 1, 64, spec.null_draws, key="null draws",
+                      help="How often each diagnostic is repeated on data without the effect (its null): more "
+                           "repeats give a range.")
         paired = st.checkbox("Paired: the same tokens in the long and the short context", spec.paired, key="paired")
-        cost = st.checkbox("Also what each band alone costs the next token: two backward passes", spec.band_cost,
+        cost = st.checkbox("Also measure what rounding each band alone costs: two backward passes", spec.band_cost,
                            key="band cost")
     return made(lambda: replace(spec, windows=int(windows), eps=eps, law=law, paired=paired, outlier_rule=rule,
                                 outlier_parameter=limit, null_draws=int(draws), band_cost=cost), spec)  # fmt: skip
@@ -87,10 +89,10 @@ def search_form(spec: SearchSpec, norms: bool = False) -> SearchSpec:
     one, two = st.columns(2)
     modes, grains, goals = (list(get_args(kind)) for kind in (Mode, Granularity, Objective))
     mode = one.selectbox("Mode", modes, modes.index(spec.mode), format_func=MODE_WORDS.get, key="mode")
-    grain = two.selectbox("A scale", grains, grains.index(spec.granularity), format_func=GRANULARITY_WORDS.get,
-                          key="granularity")  # fmt: skip
+    grain = two.selectbox("Scale granularity", grains, grains.index(spec.granularity), key="granularity",
+                          format_func=GRANULARITY_WORDS.get)  # fmt: skip
     free = spec.method == "gradient" and spec.objective != "full"
-    angles = st.toggle("Turn pairs too", spec.angles, key="angles", disabled=norms or not free,
+    angles = st.toggle("Also search pair angles", spec.angles, key="angles", disabled=norms or not free,
                        help=NORMED if norms else ANGLES_HELP if free else ONLY_GRADIENTS)  # fmt: skip
     with st.expander("Options"):
         three, four, five, six = st.columns(4)
@@ -99,18 +101,18 @@ def search_form(spec: SearchSpec, norms: bool = False) -> SearchSpec:
             "Objective", goals, goals.index(spec.objective), format_func=OBJECTIVE_WORDS.get, key="goal"
         )
         windows = field(five, "Windows of text", 1, 64, spec.windows, key="search windows")
-        kappa = field(six, "Widest |log2 g|", 0.0, 8.0, spec.kappa0, 0.5, key="kappa0")
+        kappa = field(six, "Largest |log2 g|", 0.0, 8.0, spec.kappa0, 0.5, key="kappa0")
         steps = field(three, "Gradient steps", 1, 1000, spec.steps, key="steps", disabled=method != "gradient")
         sweeps = field(four, "Sweeps", 1, 10, spec.sweeps, key="sweeps", disabled=method != "coordinate")
         points = field(five, "Grid points", 3, 65, spec.grid_points, 2, key="grid", disabled=method != "coordinate")
         trials = field(six, "Trials", 1, 2000, spec.trials, key="trials", disabled=method == "gradient")
         seven, eight, nine = st.columns([1, 1, 2])
-        polish = field(seven, "Polish steps", 1, 1000, spec.polish_steps, key="polish", disabled=goal != "kl",
-                       help="Of the kl objective: each reads one window forward and back.")  # fmt: skip
-        shrink = field(eight, "Pull towards 1", 0.0, 1.0, spec.shrink, 0.01, key="shrink",
-                       help="What scales at all their bounds cost, as a share of identity's error; "
-                            "bands under pressure pay more for the same scale.")  # fmt: skip
-        judge = nine.selectbox("What the cached objective counts", JUDGES, JUDGES.index(spec.judge), key="judge",
+        polish = field(seven, "Refinement steps", 1, 1000, spec.polish_steps, key="polish", disabled=goal != "kl",
+                       help="For the kl objective: each step reads one window forward and backward.")  # fmt: skip
+        shrink = field(eight, "Regularisation towards 1", 0.0, 1.0, spec.shrink, 0.01, key="shrink",
+                       help="Penalty for scales far from 1: what scales at all their bounds add, as a share "
+                            "of the error without scales. Bands the interpolation moves more pay more.")  # fmt: skip
+        judge = nine.selectbox("Attention error metric", JUDGES, JUDGES.index(spec.judge), key="judge",
                                format_func=lambda name: f"{name}: {COUNTED[name]}")  # fmt: skip
     return made(
         lambda: replace(spec, mode=mode, granularity=grain, angles=angles, method=method, objective=goal, judge=judge,
@@ -136,11 +138,11 @@ def evaluation_form(spec: EvaluationSpec, longest: int, can_rotate: bool) -> Eva
                     help="Each target sees at least the context length less this.")  # fmt: skip
     turned = st.checkbox(
         "Also search under the rotated quantizer (one more search)", key="rotation scales", disabled=not can_rotate,
-        help="A Hadamard rotation of q and k is measured anyway; this adds what scales win on top of it."
+        help="A Hadamard rotation of q and k is measured anyway; this adds what scales gain on top of it."
         if can_rotate else "A Hadamard rotation does not apply to this K quantizer, or it has one.",
     )  # fmt: skip
     if not lengths:
-        st.warning("Choose at least one length; until then the lengths before stay in force.")
+        st.warning("Choose at least one length; until then the earlier lengths stay.")
     asked_for = made(lambda: replace(spec, lengths=tuple(sorted(lengths)) or spec.lengths, **counted(spec, windows),
                                      stride=None if kind == "full" else int(stride),
                                      rotation_scales=turned and can_rotate), spec)  # fmt: skip

@@ -28,13 +28,14 @@ from qroar_core.runs.setting import Setting
 
 SHOWN = 200  # runs in the table and the menus, newest first
 COLUMNS = {
+    "setting": st.column_config.TextColumn(width="medium"),  # beside the name: at the end it was scrolled out of view
     "gain, nats": st.column_config.NumberColumn(format="%+.4f", help="Won back per token on held-out text"),
     "from": st.column_config.NumberColumn(format="%+.4f", help="Lower end of the gain's interval"),
     "to": st.column_config.NumberColumn(format="%+.4f", help="Upper end of the gain's interval"),
     "gap recovered": st.column_config.TextColumn(help="Of what quantization costs in nats, with its interval"),
 }
 BESIDE = {  # stage: what a run holds of it, one and several
-    "league": ("league", "leagues"), "controls": ("controls", "sets of controls"),
+    "league": ("comparison of remedies", "comparisons of remedies"), "controls": ("controls", "sets of controls"),
     "replicate": ("claims", "sets of claims"), "predict": ("prediction", "predictions"),
 }  # fmt: skip
 
@@ -87,7 +88,7 @@ def _link_beside(page: str, runs: list[Entry], stages: tuple[str, ...], icon: st
 
 
 def _beside_words(runs: list[Entry], stages: Iterable[str] = BESIDE) -> str:
-    """`2 leagues, controls`; empty where the runs hold nothing of these stages."""
+    """`2 comparisons of remedies, controls`; empty where the runs hold nothing of these stages."""
     counts = {stage: len(set().union(*(run.beside().get(stage, ()) for run in runs))) for stage in stages}
     return ", ".join(BESIDE[stage][0] if n == 1 else f"{n} {BESIDE[stage][1]}" for stage, n in counts.items() if n)
 
@@ -102,6 +103,7 @@ def _line(entry: Entry, in_view: bool) -> dict:
     return {
         "": "in view" if in_view else "",
         "run": entry.name,
+        "setting": whole_setting_words(entry.setting) if entry.setting else "",
         "gain, nats": gain.delta_nll if gain else None,
         "from": gain.ci_low if gain else None,
         "to": gain.ci_high if gain else None,
@@ -114,7 +116,6 @@ def _line(entry: Entry, in_view: bool) -> dict:
         "model": entry.model,
         "evidence": _beside_words([entry]),
         "kept": "elsewhere" if entry.path.parent != runs_root() else "here" if entry.checksum else "here, older",
-        "setting": whole_setting_words(entry.setting) if entry.setting else "",
     }
 
 
@@ -136,9 +137,9 @@ def _open_one(entries: list[Entry], loaded: LoadedModel | None) -> None:
     shown = st.session_state.get("run to open")
     if shown is not None and shown not in called:  # else the menu would show another, and the button open that
         called[shown] = f"{Path(shown).name} (no longer there)"
-    left, right = st.columns([5, 1], vertical_alignment="bottom")
-    picked = left.selectbox("Run to open", called, format_func=lambda path: called.get(path, path), key="run to open")
-    if right.button("Open run", key="open run", icon=":material/folder_open:", width="stretch"):
+    row = st.container(horizontal=True, vertical_alignment="bottom", key="open one run")
+    picked = row.selectbox("Run to open", called, format_func=lambda path: called.get(path, path), key="run to open")
+    if row.button("Open run", key="open run", icon=":material/folder_open:"):
         try:
             open_run(library().open(Path(picked)), loaded)
         except QRoarError as problem:

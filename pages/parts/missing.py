@@ -30,8 +30,8 @@ def _offer(picked: Choice, gone: bool) -> None:
     name = literal(short_name(picked.model))
     if gone:
         st.info(
-            f"**{name}** is not in memory: another model took its place, or the dashboard was restarted. "
-            "Your setting is kept, and finished results come back with the model."
+            f"This link needs the model **{name}**. Load it? Your setting is kept, and finished results come "
+            "back with the model."
         )
     if st.button(f"Load {name}", type="primary", icon=":material/upload:"):
         try:

@@ -39,23 +39,30 @@ BEFORE, SAID = "choice before the load", "why the last load failed"
 
 def demo_button(now: Choice, first: bool = False) -> None:
     """One click to a loaded model."""
-    if st.button("Demo model", type="primary" if first else "secondary", icon=":material/play_arrow:", width="stretch",
-                 help="3.5 M parameters, part of this software"):  # fmt: skip
+    if st.button("Demo model", type="primary" if first else "secondary", icon=":material/play_arrow:",
+                 key="demo model", help="3.5 M parameters, part of this software"):  # fmt: skip
         _load(replace(_without_model(now), model="demo"))
 
 
+def first_row(now: Choice, empty: bool) -> None:
+    """The demo button beside what it does or, where a model is loaded, beside the way to another."""
+    with st.container(horizontal=True, vertical_alignment="center", key="first row"):
+        demo_button(now, first=empty)
+        if empty:
+            st.caption("In one click: a small Llama (3.5 M parameters, trained to 256 tokens) that comes with this "
+                       "software, under 4x YaRN with an int4 K cache. Loss, repair and check on held-out text take "
+                       "about a minute on a laptop.")  # fmt: skip
+        else:
+            with st.popover("Another model"):
+                other_model(now)
+
+
 def welcome(now: Choice) -> None:
-    """The first screen: what this is for, in three lines, and both ways in."""
+    """The first screen: what this is for, in three lines, and the way in for a model of one's own."""
     st.markdown("\n\n".join(WELCOME))
-    left, right = st.columns(2, gap="large")
-    with left.container(border=True, height="stretch"):
-        st.subheader("In one click")
-        demo_button(now, first=True)
-        st.caption("A small Llama (3.5 M parameters, trained to 256 tokens) that comes with this software, under 4x "
-                   "YaRN with an int4 K cache: loss, repair and evaluation in about a minute on a laptop.")  # fmt: skip
-        if Path(LEARN).is_file() or (Path(__file__).parents[2] / LEARN).is_file():
-            st.page_link(LEARN, label="No model needed: learn how it works, in six steps", icon=":material/school:")
-    with right.container(border=True, height="stretch"):
+    if Path(LEARN).is_file() or (Path(__file__).parents[2] / LEARN).is_file():
+        st.page_link(LEARN, label="No model needed: learn how it works, in six steps", icon=":material/school:")
+    with st.container(border=True):
         st.subheader("Your own model")
         other_model(now)
 
@@ -89,7 +96,7 @@ def other_model(now: Choice) -> None:
 def reload_button(now: Choice) -> None:
     """For a model that the address names and this process has not loaded."""
     if now.model and manager().snapshot(load_key(now)) is None:
-        st.info(f"**{literal(short_name(now.model))}** is not in memory.")
+        st.info(f"This link needs the model **{literal(short_name(now.model))}**. Load it?")
         if st.button(f"Load {literal(short_name(now.model))}", icon=":material/upload:"):
             _load(now)
 

@@ -39,7 +39,7 @@ def diagnosis_below(loaded: LoadedModel, setting: Setting) -> tuple[LoadedModel,
     if result is None:
         if not running(key):
             st.info(
-                "Nothing measured under this setting yet. **Diagnose** reads one long context and its short windows; "
+                "Not measured for this setting yet. **Diagnose** reads one long context and its short windows; "
                 "Bands, Pressure, Tails, Outliers and Noise all show what it finds."
             )
         st.stop()
@@ -55,7 +55,8 @@ def tuned_diagnosis(loaded: LoadedModel, setting: Setting) -> Diagnosis | None:
     applied = loaded.applied if under is not None and under.belongs_to(setting) else None
     scales = outcome.found if outcome is not None else applied
     if scales is None:
-        st.caption("Reference and quantized are shown. Search scales on the Tune page, and they can be laid over here.")
+        st.caption("Reference and quantized are shown. Search scales on the Tune page, and this page can show them "
+                   "beside these.")
         st.page_link("pages/tune.py", label="Go to Tune", icon=":material/tune:")
         return None
     key = diagnosing.key(loaded, setting, scales)

@@ -16,5 +16,5 @@ def nulls(result: Diagnosis, *parts: str) -> None:
         return
     with st.expander("What would these read if there were nothing to see?"):
         numbers(null_table(rows), "nulls")
-        st.caption("Measured as above, and with the effect taken out as `control` says. Low and high span the draws, "
-                   "where there are several: more of them are set under Options, or by `diagnose --null`.")  # fmt: skip
+        st.caption("Measured as above, but with the effect removed in the way that `control` says. Low and high are "
+                   "the ends over all repeats: set their number under Options, or by `diagnose --null`.")  # fmt: skip

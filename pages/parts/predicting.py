@@ -32,7 +32,7 @@ def draw(loaded: LoadedModel, setting: Setting) -> None:
     st.subheader("Do the diagnostics predict?")
     st.markdown(
         "Each band of K is rounded alone, the others left exact, and what that costs in NLL is ranked against each "
-        "diagnostic of the band. Shown whichever way it turns out."
+        "diagnostic of the band."
     )
     try:
         require_bands(setting.quant)
@@ -99,7 +99,8 @@ def _form(loaded: LoadedModel, near: tuple, kept: tuple[DiagnosisSpec, Predictio
     one, two, three = st.columns(3)
     offered = sorted({*(n for n in COUNTS if n <= loaded.geometry.n_pairs), asked.bands.count})
     count = one.selectbox("Bands", offered, key="prediction bands",
-                          help="More bands give a correlation more points, each with less to cost.")  # fmt: skip
+                          help="More bands give the correlation more points, but each costs less and is harder to "
+                               "measure.")  # fmt: skip
     windows = number(two, "Windows of held-out text", 2, 256, "prediction windows")
     near_windows = number(three, "Windows for the map by layer", 0, 64, "prediction map windows",
                           help="A backward pass each; 0 leaves the map out.")  # fmt: skip

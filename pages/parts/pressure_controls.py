@@ -38,12 +38,12 @@ def compared(loaded: LoadedModel, setting: Setting, group: LayerGroup) -> Pressu
     one, two, three = st.columns([1, 2, 1])
     length = number(one, "Window L, tokens", 2, LONGEST, "pressure length", persist_state="session",
                     step=max(2, loaded.geometry.original_context // 2))  # fmt: skip
-    law = two.selectbox("Distances drawn by", get_args(DistanceLaw), format_func=LAW_WORDS.get, key="pressure law",
+    law = two.selectbox("Distances counted", get_args(DistanceLaw), format_func=LAW_WORDS.get, key="pressure law",
                         persist_state="session")  # fmt: skip
     factor = number(three, "Factor s compared", 1.0, MOST, "pressure factor", step=0.5, persist_state="session")
     delivered()
     st.caption(
-        "Closed forms of the frequencies: they follow at once and need no diagnosis. The setting stays as it is."
+        "Computed from the frequencies alone: they change at once and need no diagnosis. The setting stays as it is."
     )
     try:
         return pressures(loaded, rope, factor, int(length), law, setting.diagnosis.bands, group)

@@ -76,6 +76,6 @@ def _form(near: tuple, kept: tuple, ropes: list[str], quants: list[str]) -> tupl
     rounded = two.multiselect("Quantizers", quants, key="replication quants")
     windows = number(three, "Windows of text", 2, 256, "replication windows")
     if not (asked and rounded):
-        st.warning("Choose at least one interpolation and one quantizer; until then those before stay in force.")
+        st.warning("Choose at least one interpolation and one quantizer; until then the earlier ones stay.")
     spec = made(lambda: replace(kept[2], **counted(kept[2], windows)), kept[2])
     return (asked or kept[0], rounded or kept[1], spec)

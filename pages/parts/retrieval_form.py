@@ -58,12 +58,12 @@ def _form(loaded: LoadedModel, setting: Setting, spec: RetrievalSpec) -> Retriev
         sorted({*DEPTHS, *spec.depths}),
         format_func="{:.0%}".format,
         key="retrieval depths",
-        help="The share of the text that stands before what is hidden.",
+        help="The share of the text that comes before the hidden number.",
     )
     with st.expander("Options"):
         five, six, seven = st.columns(3, vertical_alignment="bottom")
         choices = number(five, "Candidates", 2, 32, "retrieval choices",
-                         help="Numbers a rank is taken among; for needles, those hidden.")  # fmt: skip
+                         help="How many numbers the right one is ranked among; for needles, those hidden.")  # fmt: skip
         slack = number(six, "Extra answer tokens", 1, 256, "retrieval slack",
                        help="Tokens a generated answer may be longer than the number itself.")  # fmt: skip
         chat = seven.checkbox(
@@ -71,7 +71,7 @@ def _form(loaded: LoadedModel, setting: Setting, spec: RetrievalSpec) -> Retriev
             help="The tokenizer's own." if chatty else "This tokenizer has none; the question stands in plain text.",
         )  # fmt: skip
     if not (tasks and lengths and depths):
-        st.warning("Choose at least one task, length and depth; until then those before stay in force.")
+        st.warning("Choose at least one task, length and depth; until then the earlier ones stay.")
     return made(
         lambda: replace(
             spec, tasks=tuple(t for t in get_args(RetrievalTask) if t in tasks) or spec.tasks,

@@ -48,7 +48,7 @@ def preset_pills(loaded: LoadedModel, setting: Setting) -> None:
 
     mine = preset_in_force(loaded, setting.rope, setting.quant)
     st.session_state["preset"] = mine
-    st.pills("Settings people meet", list(SETTING_PRESETS), key="preset", on_change=clicked)
+    st.pills("Common setups", list(SETTING_PRESETS), key="preset", on_change=clicked)
     why = SETTING_PRESETS[mine].why if mine else "The setting below is none of these; every option is there."
     st.caption(literal(why))
 
@@ -144,7 +144,7 @@ def text_form() -> None:
     now = session.choice()
     fill("text", now.text, {"text": now.text})
     known = list(dict.fromkeys((*TEXT_WORDS, now.text)))
-    picked = st.selectbox("Texts, split by document into search, decision and evaluation", known, key="text",
+    picked = st.selectbox("Text collection (calibration / validation / test)", known, key="text",
                           format_func=lambda name: TEXT_WORDS.get(name, name))  # fmt: skip
     if picked != now.text:
         session.choose(replace(now, text=picked))
@@ -173,7 +173,7 @@ def bos_form(loaded: LoadedModel) -> None:
 def band_form(loaded: LoadedModel, bands: BandSpec) -> BandSpec:
     """How the RoPE pairs are grouped."""
     fill("bands", bands, {"bands": min(bands.count, loaded.geometry.n_pairs), "partition": bands.partition})
-    left, right = st.columns([1, 2])
+    left, right = st.columns(2)
     most = loaded.geometry.n_pairs
     count = number(left, "Frequency bands", 1, most, "bands")
     if most < BANDS:

@@ -36,7 +36,8 @@ def side_by_side(loaded: LoadedModel, setting: Setting, outcome: Any) -> None:
     if found is not None:
         _show(found)
     elif not running(key):
-        st.caption("Greedy, temperature 0: every difference between the texts is the model's, not the dice's.")
+        st.caption("Greedy, temperature 0: every difference between the texts comes from the model, none from "
+                   "sampling.")
 
 
 def _form(setting: Setting) -> ContinuationSpec:

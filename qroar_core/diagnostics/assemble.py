@@ -38,7 +38,8 @@ from qroar_core.results.diagnosis import Diagnosis
 from qroar_core.specs import QuantSpec, RopeSpec
 
 # which error logit noise, amplitude, phase and anisotropy show
-PROPAGATED, LOCAL = "propagated through the model", "local to each layer's own q and k"
+PROPAGATED = "that include those of earlier layers"
+LOCAL = "of each layer measured alone, errors of earlier layers not included"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

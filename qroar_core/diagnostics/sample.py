@@ -36,7 +36,7 @@ class Sample(Result):
             parts.append(f"{self.keys:,} sampled keys a row")
         seed = "" if self.seed is None else f" (seed {self.seed})"
         error = f"; {self.error}" if self.error else ""
-        compares = f"; errors {self.compares}" if self.compares else ""
+        compares = f"; errors {which_errors(self.compares)}" if self.compares else ""
         return f"Counted on {', '.join(parts)}{compares}{error}{seed}."
 
 
@@ -46,6 +46,17 @@ def null_drawn(draws: int) -> str:
 
 
 AnyResult = TypeVar("AnyResult", bound=Result)
+
+
+EARLIER = {  # words of older files: plainer ones
+    "local to each layer's own q and k": "of each layer measured alone, errors of earlier layers not included",
+    "propagated through the model": "that include those of earlier layers",
+}
+
+
+def which_errors(compares: str) -> str:
+    """Which errors were compared, in the words of today."""
+    return EARLIER.get(compares, compares)
 
 
 def about_errors(found: AnyResult, compares: str, still_exact: int) -> AnyResult:

@@ -116,7 +116,7 @@ def cost_by_length(evaluation: Evaluation) -> Picture | None:
         figure,
         table.drop(columns=["colour", "symbol"]),
         "Paired: the same window under both. 0 is the unquantized model without scales; a bar that crosses 0 is no "
-        "difference that this text can prove.",
+        "significant difference.",
     )
 
 
@@ -150,7 +150,7 @@ def gain_and_attribution(evaluation: Evaluation) -> Picture | None:
         figure,
         table,
         f"Paired over {gain.windows} windows at {gain.length} tokens, with {percent} % intervals: a bar whose interval "
-        f"touches 0 proves nothing.{'' if len(colours) == 3 else DEPENDENT}",
+        f"touches 0 is not significant.{'' if len(colours) == 3 else DEPENDENT}",
     )
 
 

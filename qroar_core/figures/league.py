@@ -64,7 +64,8 @@ def gains(league: League) -> Picture | None:
         figure,
         table(league),
         f"NLL of the quantizer without remedy minus that with it, at {league.length} tokens, paired over windows; bars "
-        f"are {percent} % intervals, and one that touches 0 proves nothing. The dashed line is the whole cost of "
+        f"are {percent} % intervals; one that touches 0 is no significant difference. The dashed line is the whole "
+        "cost of "
         "quantization. Each interval stands alone: of twenty, one misses by chance.",
     )
 
@@ -100,6 +101,6 @@ def on_top(league: League) -> Picture | None:
         figure,
         numbers,
         "The remedy without band scales minus the remedy with band scales (and angles, where it says so) that were "
-        "searched under it, each search on the same text with the same budget. Green is a gain that this text proves, "
-        "red a loss, grey neither.",
+        "searched under it, each search on the same text with the same budget. Green, right of 0: a "
+        "significant gain; red, left of it: a significant loss; grey: neither.",
     )

@@ -16,6 +16,7 @@ import plotly.graph_objects as go
 
 from qroar_core.diagnostics.bands.result import Band
 from qroar_core.diagnostics.sample import Sample
+from qroar_core.figures.apart import plain_ticks, tell_apart
 from qroar_core.figures.harmless import harmless
 
 BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
@@ -42,6 +43,8 @@ class Picture:
 
     def __post_init__(self) -> None:
         harmless(self.figure)
+        tell_apart(self.figure)
+        plain_ticks(self.figure)
 
     @property
     def alt(self) -> str:
@@ -140,4 +143,4 @@ def colour_of(index: int, count: int) -> str:
     """A colour for line `index` of `count` ordered lines: along Cividis, readable on dark and light."""
     from plotly.colors import sample_colorscale
 
-    return sample_colorscale(SEQUENTIAL, [0.15 + 0.8 * index / max(1, count - 1)])[0]
+    return sample_colorscale(SEQUENTIAL, [0.3 + 0.45 * index / max(1, count - 1)])[0]

@@ -65,7 +65,7 @@ def forest(result: Prediction) -> Picture:
         figure,
         pd.DataFrame(rows),
         "At +1 the diagnostic orders the bands exactly as their cost does, at 0 it says nothing about it. A bar that "
-        f"crosses 0 proves nothing; bars are {result.confidence:.0%} intervals, each for itself: of seven useless "
+        f"crosses 0 says nothing; bars are {result.confidence:.0%} intervals, each for itself: of seven useless "
         "numbers about one in three tries has one that seems to predict. What reads only the frequencies is the same "
         "in every layer.",
         _beside_diagnosis(result),
@@ -119,7 +119,7 @@ def beside(result: Prediction) -> Picture:
         known = [(i, v, b) for i, (v, b) in enumerate(zip(d.bands, bands, strict=True)) if v is not None]
         figure.add_scatter(
             x=[v for _, v, _ in known], y=[b.nll for _, _, b in known], mode="markers+text", row=row, col=column,
-            text=[str(i) for i, _, _ in known], textposition="top center", textfont={"size": 10},
+            text=[str(i) for i, _, _ in known], textposition="top center", textfont={"size": 11},
             marker={"size": 9, "color": [colours[i] for i, _, _ in known], "line": {"color": GREY, "width": 1}},
             error_y=_bars([(b.nll, b.low, b.high) for _, _, b in known]) | {"color": GREY, "thickness": 1, "width": 0},
             hovertext=[f"{b.name}, pairs {_pairs(b)}<br>{d.words} {v:.4g} {d.unit}<br>cost {b.nll:+.5f} nats "

@@ -129,7 +129,8 @@ def rotation(evaluation: Evaluation) -> Picture | None:
         figure,
         numbers,
         "A rotation of q and k before the rounding mixes every channel; the runtime has to do it for every token, "
-        "scales cost nothing at run time. Paired over windows: a bar whose interval touches 0 proves nothing.",
+        "scales cost nothing at run time. Paired over windows: a bar whose interval touches 0 shows no significant "
+        "gain.",
     )
 
 

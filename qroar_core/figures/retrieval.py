@@ -11,7 +11,8 @@ import plotly.graph_objects as go
 
 from qroar_core.figures.evaluation import NAMES
 from qroar_core.figures.maps import Panel, side_by_side
-from qroar_core.figures.picture import Picture
+from qroar_core.figures.picture import DIVERGING, SEQUENTIAL, Picture
+from qroar_core.figures.readable import write_on_cells
 from qroar_core.results.retrieval import Cell, Difference, Retrieval, Task
 from qroar_core.results.retrieval_findings import TASK_WORDS
 
@@ -122,7 +123,9 @@ def _maps(result: Retrieval, panels: dict[str, dict], unit: str, *, middle: floa
                 *(f"{title}, {rows[i]}, {column} tokens<br>{one.hover}" for column, one in zip(columns, row)),
             ]
     figure = side_by_side(drawn, rows, unit, middle=middle, span=span)
-    figure.data[0].update(text=texts, texttemplate="%{text}", hovertext=hovers)
+    figure.data[0].update(text=texts, hovertext=hovers)
+    axis = figure.layout.coloraxis
+    write_on_cells(figure, SEQUENTIAL if middle is None else DIVERGING, axis.cmin, axis.cmax)
     figure.update_layout(height=120 + ROW * len(rows))
     return figure
 

@@ -52,7 +52,7 @@ def gains(runs: Sequence[tuple[str, Evaluation]]) -> Picture | None:
     figure.update_yaxes(autorange="reversed", automargin=True, type="category")
     figure.add_vline(x=0, line={"color": GREY, "width": 1})
     proven = table[table["significant"]]
-    title = f"{proven['run'][proven.index[0]]} gains most" if len(proven) else "No run's gain is proven"
+    title = f"{proven['run'][proven.index[0]]} gains most" if len(proven) else "No run's gain is significant"
     return Picture(
         title,
         figure,

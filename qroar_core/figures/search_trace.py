@@ -42,8 +42,8 @@ def candidates(history: Sequence[Candidate], objective: str = "") -> Picture:
         _title(first, best),
         figure,
         table,
-        "A dot is one candidate, the line the best until then, head by head: below the dashed line scales beat no "
-        f"scales.{_of_few_rows(history)}",
+        "A dot is one candidate, the line is the best until then, each head at its own best: below the dashed line "
+        f"scales are better than none.{_of_few_rows(history)}",
     )
 
 

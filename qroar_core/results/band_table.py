@@ -36,7 +36,7 @@ _BEFORE, _AFTER = "before RoPE", "after RoPE, on the quantizer's axes"
 _OUTLIERS = "Outlier channels of {x} after RoPE in the band, summed over layers and KV heads."
 _SIZE = "Mean |{x}| of the largest outlier channel of the band over its head's median channel; largest over layers."
 _ALONE = "K rounded per token and KV head, symmetric, and all but this band put back; "
-_ROWS = "at the sampled query rows, local to each layer"
+_ROWS = "at the sampled query rows, each layer measured alone"
 
 
 class BandRow(Result):
@@ -52,11 +52,12 @@ class BandRow(Result):
     wavelength_min_tokens: Number = _column("wavelength from, tokens", "Under the interpolation.")
     wavelength_max_tokens: Number = _column("wavelength to, tokens", "Under the interpolation.")
     turns: Number = _column("native turns", "Full turns per native window, mean over pairs.")
-    pressure_rad: Number = _column("pressure, rad", "Interpolation pressure per e-fold of scale, mean over pairs.")
+    pressure_rad: Number = _column("pressure, rad", "How far the angles move if the stretch grows 2.7 times, mean "
+                                   "over pairs.")
     unseen_phase: Number = _column("unseen phase", "Share of phases at this length that training never saw.")
     side_peak: Number = _column("side peak", "Highest side peak of the band kernel, 1 at distance 0; empty: none.")
-    logit_pressure_nats: Number = _column("logit pressure, nats", "How far this band moves the logits per e-fold of "
-                                          "scale, under the distance law of the diagnosis.")  # fmt: skip
+    logit_pressure_nats: Number = _column("logit pressure, nats", "How far this band moves the logits if the stretch "
+                                          "grows 2.7 times, under the distance law of the diagnosis.")  # fmt: skip
     logit_pressure_bound_nats: Number = _column("bound on logit pressure, nats", "Sum of the mean absolute parts of "
                                                 "the band's pairs: it moves the logits no further.")
     rho_w_q: Number = _column("ρ_W q", _RHO.format(x="q", where=_BEFORE))

@@ -113,7 +113,7 @@ def _unquantized(gain: Estimate, tuned: Estimate, mode: Mode) -> ControlFinding:
     elif gain.high < 0:
         words, good = f"cost {measured(_turned(gain))}: what they win under quantization is more than retuning", True
     else:
-        words, good = f"change nothing provable ({measured(gain)}): no retuning is seen", True
+        words, good = f"change nothing significant ({measured(gain)}): no retuning is seen", True
     return ControlFinding(about="unquantized", sentence=f"on the unquantized model the same scales {words}", good=good)
 
 
@@ -125,12 +125,12 @@ def _shuffled(control: Control) -> ControlFinding:
     }[control.kind]
     head = f"shuffled {where}, the scales"
     if control.lost.low > 0:
-        rest = f"and then {_rest(control.gain)}" if control.gain.excludes_zero else "and then win nothing provable"
+        rest = f"and then {_rest(control.gain)}" if control.gain.excludes_zero else "and then gain nothing significant"
         words, good = f"lose {measured(control.lost)} {rest}: {what} matters", True
     elif control.lost.high < 0:
         words, good = f"win {measured(_turned(control.lost))} more: {what} is not what helps", False
     else:
-        words, good = f"lose nothing provable ({measured(control.lost)}): it is not shown that {what} matters", None
+        words, good = f"lose nothing significant ({measured(control.lost)}): it is not shown that {what} matters", None
     return ControlFinding(about=control.kind, sentence=f"{head} {words}", good=good)
 
 
@@ -152,7 +152,7 @@ def _searched(control: Control, tuned: Estimate) -> ControlFinding:
     elif control.lost.high < 0:
         tail = f"; {measured(_turned(control.lost))} more than the tuned: {what} matters"
     else:
-        tail = f"; no provable difference to the tuned ({measured(control.lost)})"
+        tail = f"; no significant difference to the tuned ({measured(control.lost)})"
     good = control.gain.low > 0 if tuned.low > 0 else None
     return ControlFinding(about=control.kind, sentence=f"{head}{kept}{tail}", good=good)
 

@@ -93,7 +93,7 @@ def _free_choice(bands: Standing, rows: Sequence[Standing], confidence: float) -
         + {
             "ahead": f", {nats} more than {best.name}: they are the free choice",
             "behind": f"; {best.name}, free as well, wins {nats} more",
-            "unproven": f"; {best.name}, free as well, is no different that this text can prove ({nats})",
+            "unproven": f"; {best.name}, free as well, is not significantly different ({nats})",
         }[stands]
     )
 
@@ -106,7 +106,7 @@ def _turning(bands: Standing, turned: Standing, confidence: float) -> str:
         + {
             "ahead": f"wins {nats} more than the scales alone",
             "behind": f"costs {nats}: keep to the scales alone",
-            "unproven": f"is no different from the scales alone that this text can prove ({nats})",
+            "unproven": f"is not significantly different from the scales alone ({nats})",
         }[stands]
     )
 
@@ -118,7 +118,7 @@ def _against_rotation(bands: Standing, rotation: Standing | None, confidence: fl
     said = {
         "ahead": f"wins {nats} more than {bands.top}",
         "behind": f"wins {nats} less than {bands.top}",
-        "unproven": f"is no different from {bands.top} that this text can prove ({nats})",
+        "unproven": f"is not significantly different from {bands.top} ({nats})",
     }
     return [f"A rotation, which the runtime must do for every token, {said[stands]}"]
 

@@ -18,7 +18,7 @@ WHOLE, REFERENCE = "all together", "reference"
 PRESSURE, LOGIT = "interpolation_pressure", "logit_change"
 LOUD = "k_absmax"  # the baseline to beat
 FREQUENCY = {  # fields of a Band
-    PRESSURE: ("interpolation pressure", "rad per e-fold of scale"),
+    PRESSURE: ("interpolation pressure", "rad if the stretch grows 2.7 times"),
     "phase_displacement": ("phase displacement", "rad"),
 }
 
@@ -58,7 +58,7 @@ def measured(diagnosis: Diagnosis) -> list[Measured]:
         for name, (words, unit) in FREQUENCY.items()
     ]  # fmt: skip
     if diagnosis.logit_change is not None:
-        found.insert(1, Measured(LOGIT, "logit change by the interpolation", "nats per e-fold of scale",
+        found.insert(1, Measured(LOGIT, "logit change by the interpolation", "nats if the stretch grows 2.7 times",
                                  _logit_change(diagnosis, count)))  # fmt: skip
     for x in ("k", "q"):
         table = diagnosis.tail_inflation["post"][x]
@@ -158,7 +158,7 @@ def sentences(parts: Sequence[Cost], whole: Cost, total: Sum, diagnostics: Seque
     found = [_best(diagnostics, "by_band", "Band by band")]
     if any(d.by_cell is not None for d in diagnostics):
         found.append(_best(diagnostics, "by_cell", "By layer and band"))
-    proven = f"{clear} of {len(bands)} bands are proven to cost anything when rounded alone"
+    proven = f"{clear} of {len(bands)} bands cost something significant when rounded alone"
     if repeated is not None:
         proven += f"; every other window orders them as the windows between do with rho {_short(repeated)}"
     found.append(proven)
@@ -206,6 +206,6 @@ def _additive(whole: Cost, total: Sum) -> str:
     together = f"{all_at_once.mean:+.4f} [{all_at_once.low:+.4f}, {all_at_once.high:+.4f}]"
     apart = f"apart by {total.apart:+.4f} [{total.apart_low:+.4f}, {total.apart_high:+.4f}]"
     if total.ratio is None:
-        return f"{costs_words}; rounding everything at once costs {together}, not proven above zero"
+        return f"{costs_words}; rounding everything at once costs {together}, not significantly above zero"
     adds = "add up" if total.apart_low <= 0 <= total.apart_high else "do not add up exactly"
     return f"{costs_words}, {total.ratio:.2f} times the {together} of all channels at once: they {adds} ({apart})"

@@ -1,6 +1,6 @@
 """report.html: one offline file with every figure, its table, the settings and the command that repeats it.
 
-plotly.js stands in the file once; nothing is loaded from anywhere. Figures set no colour of their text, so
+plotly.js stands in the file once; nothing is loaded from anywhere. Figures set no colour of their text but on cells, so
 the page gives them its own, light or dark as the reader's system asks.
 """
 
@@ -17,6 +17,7 @@ from qroar_core.diagnostics.null import NullRow
 from qroar_core.figures import Picture, continuations, quality, retrieval
 from qroar_core.figures.gallery import gallery
 from qroar_core.figures.nulls import null_table
+from qroar_core.figures.readable import THEMED
 from qroar_core.results import Continuations, Diagnosis, Evaluation, Manifest, ScalesFile, SearchReport
 from qroar_core.results.gap import tuned_share
 from qroar_core.results.retrieval import Retrieval
@@ -38,11 +39,11 @@ table { border-collapse: collapse; font-size: 0.85em; } th, td { padding: 0.2rem
 .counts :is(th, td):nth-child(2) { text-align: left; }
 tr:nth-child(even) { background: rgba(138, 138, 138, 0.12); } figure { margin: 2rem 0; }
 figcaption { opacity: 0.85; }
-.js-plotly-plot text:not(.hoverlayer text) { fill: CanvasText !important; }
+.js-plotly-plot THEMED { fill: CanvasText !important; }
 .js-plotly-plot .updatemenu-item-rect, .js-plotly-plot .slider-rail-rect { fill: Canvas !important; }
 .js-plotly-plot .modebar-group { background: transparent !important; }
 .js-plotly-plot .modebar-btn path { fill: GrayText !important; }
-"""
+""".replace("THEMED", THEMED)
 POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
 TABLE_ROWS = 400  # longer tables are cut here; the JSON files hold every number
 PLOT = {"displaylogo": False, "responsive": True}

@@ -48,7 +48,7 @@ def test_the_table_holds_every_column_with_its_name_and_hides_what_is_unknown(lo
     told = pa.ipc.open_stream(app.dataframe[0].proto.arrow_data.styler.display_values).read_pandas()
     drawn = told["wavelength_min_tokens"].tolist()
     assert drawn == [span(row.wavelength_min_tokens, row.wavelength_max_tokens) for row in rows]
-    assert "measured on the Evidence page, and joins here" in texts(app)
+    assert "The Evidence page measures what rounding a band alone costs" in texts(app)
     assert titles(app)[0] == "What does every diagnostic say of each band?"
     assert any("What would these read" in e.label for e in app.expander)
     beside = app.dataframe[1].value
@@ -67,7 +67,7 @@ def test_what_the_evidence_page_measured_joins_the_table(loaded_app, stages):
     go(loaded_app, "bands")
     app = settled(loaded_app)
     assert table(app)["nll_cost_nats"].tolist() == pytest.approx([c.nll for c in predicted.bands])
-    assert "joins here" not in texts(app)
+    assert "The Evidence page measures what rounding a band alone costs" not in texts(app)
 
 
 def test_draws_and_the_output_cost_are_options_of_the_diagnosis(loaded_app, stages):
@@ -112,5 +112,5 @@ def test_every_figure_of_it_on_every_page_says_that_it_is_from_before(loaded_app
 def test_nothing_is_shown_before_there_is_a_diagnosis(loaded_app):
     app = go(loaded_app, "bands")
     assert not app.get("plotly_chart")
-    assert "Nothing measured under this setting yet" in app.info[0].value
+    assert "Not measured for this setting yet" in app.info[0].value
     assert button(app, "Diagnose")

@@ -41,7 +41,7 @@ def tuned(app):
 def test_without_tuned_scales_the_controls_point_to_tune_and_the_claims_can_be_tested(loaded_app):
     page(loaded_app)
     said = texts(loaded_app)
-    assert "No scales are tuned under this setting yet, so there is no gain to control" in said
+    assert "No scales are tuned under this setting yet, so there is no gain to check" in said
     labels = {b.label for b in loaded_app.button}
     assert "Run the controls" not in labels
     assert "Test the claims" in labels
@@ -112,6 +112,6 @@ def test_a_click_tests_the_claims_under_every_chosen_setting(loaded_app, asks):
 def test_an_empty_choice_keeps_the_one_before_and_says_so(loaded_app, asks):
     page(loaded_app)
     loaded_app.multiselect(key="replication ropes").set_value([]).run()
-    assert "until then those before stay in force" in loaded_app.warning[0].value
+    assert "until then the earlier ones stay" in loaded_app.warning[0].value
     clicked(loaded_app, "Test the claims")
     assert [rope.method for rope, _ in asks["replication"][0][0]] == ["yarn", "linear"]

@@ -63,7 +63,7 @@ def test_a_setting_that_no_option_spells_is_named_beside_the_command(loaded_app)
     done(loaded_app, "tune", "Start the search")
     done(loaded_app, "evaluate", "Evaluate")
     go(loaded_app, "export")
-    assert "repeats all of it (no option spells search.kappa0: the command takes the default)" in texts(loaded_app)
+    assert "repeats all of it (no option sets search.kappa0: the command takes the default)" in texts(loaded_app)
 
 
 def test_every_runtime_has_a_recipe_before_and_after_writing(loaded_app, tmp_path, monkeypatch):
@@ -94,7 +94,7 @@ def test_every_format_is_written_and_shown_how_to_load(loaded_app, demo_model, t
     assert formats.options[1] == "W4A16 folder, groups of 64: vLLM, transformers with compressed-tensors"
     assert len(formats.options) == 6
     formats.set_value("w4a16").run()
-    assert "symmetric scales move no 4-bit code" in texts(loaded_app)
+    assert "symmetric scales change no 4-bit code" in texts(loaded_app)
     assert [tab.label for tab in loaded_app.tabs] == ["transformers 5.23.0", "vLLM 0.33"]
     loaded_app.text_input(key="folder").set_value(str(tmp_path / "packed"))
     clicked(loaded_app, "Write the checkpoint")

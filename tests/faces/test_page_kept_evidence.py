@@ -50,7 +50,7 @@ def test_a_league_of_an_earlier_server_is_shown_where_the_form_asks_for_it(plant
     assert all(sentence in read(page.success[0].value) for sentence in planted_league.league().sentences)
     assert list(page.dataframe[0].value["remedy"])[:2] == ["no remedy", "band scales"]
     page.number_input(key="league windows").set_value(planted_file.windows + 1).run()
-    assert "Nothing measured under this setting yet" in texts(page)
+    assert "Not run for this setting yet" in texts(page)
     page.number_input(key="league windows").set_value(planted_file.windows).run()
     assert "windows of an earlier day" in texts(page)
     settled(restarted(page))
@@ -59,10 +59,10 @@ def test_a_league_of_an_earlier_server_is_shown_where_the_form_asks_for_it(plant
 
 def test_the_run_in_view_says_that_it_holds_a_league(planted_file, loaded_app):
     page = go(loaded_app, "runs")
-    assert labels(page)[1:5] == ["Diagnose it", "Its scales", "Its evaluation", "Its league"]
-    (link,) = [link for link in page.get("page_link") if link.proto.label == "Its league"]
+    assert labels(page)[1:5] == ["Diagnose it", "Its scales", "Its evaluation", "Its comparison of remedies"]
+    (link,) = [link for link in page.get("page_link") if link.proto.label == "Its comparison of remedies"]
     assert link.proto.page == "rivals"
-    assert list(page.dataframe[0].value["evidence"]) == ["league"]
+    assert list(page.dataframe[0].value["evidence"]) == ["comparison of remedies"]
 
 
 def test_controls_claims_and_a_prediction_come_back_after_a_restart(loaded_app, stages):

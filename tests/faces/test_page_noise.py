@@ -167,5 +167,5 @@ def test_signal_beside_noise_and_what_each_layer_adds_are_on_the_page(loaded_app
     shown = " ".join(titles(app))
     for title in ("beside the attention scores? 7.5%", "drift further with position? Yes", "Layer 1 adds most, 75%"):
         assert title in shown
-    assert "null: blind noise of the same energy" in lines(app, 0)
+    assert "null: random errors of the same size" in lines(app, 0)
     assert "Counted on 64 tokens, 63 sampled query rows" in texts(app)

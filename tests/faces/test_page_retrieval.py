@@ -29,7 +29,7 @@ def page(app):
 def test_with_a_model_it_shows_the_setting_and_what_a_click_costs(loaded_app):
     page(loaded_app)
     said = texts(loaded_app)
-    for words in ("demo", "YaRN ×4", "K int4 per token", "Nothing asked under this setting yet", "No scales are tuned"):
+    for words in ("demo", "YaRN ×4", "K int4 per token", "Not run for this setting yet", "No scales are tuned"):
         assert words in said
     assert "100 prompts under 2 conditions, each of up to 1,024 tokens" in said
     assert loaded_app.multiselect(key="retrieval lengths").value == [256, 1024]
@@ -86,6 +86,6 @@ def test_a_reference_that_does_not_retrieve_is_shown_by_log_probability_first(lo
 def test_an_empty_choice_keeps_the_one_before_and_says_so(loaded_app, asks):
     page(loaded_app)
     loaded_app.multiselect(key="retrieval tasks").set_value([]).run()
-    assert "until then those before stay in force" in loaded_app.warning[0].value
+    assert "until then the earlier ones stay" in loaded_app.warning[0].value
     clicked(loaded_app, "Test retrieval")
     assert asks[0][0].tasks == ("passkey", "needles")

@@ -39,7 +39,7 @@ def test_it_offers_what_applies_and_says_what_a_click_costs(loaded_app):
     assert chosen.value == ["smooth_attention", "per_channel", "rotation"]
     assert chosen.options == ["SmoothAttention", "K per channel before RoPE", "Hadamard rotation of q and k"]
     assert "8 conditions on 16 windows of 1,024 tokens each; 3 searches for band scales." in texts(loaded_app)
-    assert "Nothing measured under this setting yet" in texts(loaded_app)
+    assert "Not run for this setting yet" in texts(loaded_app)
     loaded_app.checkbox(key="league band scales").set_value(False).run()
     assert "5 conditions on 16 windows of 1,024 tokens each; 0 searches" in texts(loaded_app)
 
@@ -48,7 +48,7 @@ def test_a_click_measures_and_shows_sentences_table_and_figures(loaded_app, asks
     page(loaded_app)
     loaded_app.multiselect(key="league methods").set_value(["rotation"]).run()
     loaded_app.number_input(key="league windows").set_value(6).run()
-    clicked(loaded_app, "Run the league")
+    clicked(loaded_app, "Run the comparison")
     ((rope, quant, spec, splits),) = asks
     assert (rope.method, quant.k.bits, splits) == ("yarn", 4, ["calibration", "development", "heldout"])
     assert (spec.methods, spec.windows, spec.band_scales, spec.search.length) == (("rotation",), 6, True, 1024)
@@ -73,7 +73,7 @@ def test_a_click_measures_and_shows_sentences_table_and_figures(loaded_app, asks
 
 def test_all_that_apply_is_said_as_none(loaded_app, asks):
     page(loaded_app)
-    clicked(loaded_app, "Run the league")
+    clicked(loaded_app, "Run the comparison")
     assert asks[0][2].methods == ()
 
 

@@ -91,7 +91,7 @@ def test_results_come_back_after_a_restart_without_running_anything(loaded_app, 
         loaded_app, **{name: value[0] if isinstance(value, list) else value for name, value in address.items()}
     )
     go(again, "evaluate")
-    assert "is not in memory" in again.info[0].value
+    assert "This link needs the model" in again.info[0].value
     clicked(again, "Load demo")
     assert [m.value for m in again.metric][:3] == PPL
     go(again, "tune")
@@ -223,7 +223,7 @@ def test_a_run_of_another_model_says_what_it_needs(loaded_app, by_command, plain
     assert shown_runs(loaded_app)["other"]["model"] == "other"
     assert "(needs org/other)" in loaded_app.selectbox(key="run to open").options[0]
     button(loaded_app, "Open run").click().run()
-    assert "**org/other** is not in memory" in loaded_app.info[0].value
+    assert "This link needs the model **org/other**. Load it?" in loaded_app.info[0].value
     assert button(loaded_app, "Load org/other")
     assert shown_runs(loaded_app)["other"]["gain, nats"] == 0.25
 
@@ -273,7 +273,7 @@ def test_a_model_that_was_replaced_comes_back_with_one_click(loaded_app):
     finish(loaded_app)
     manager().release("load")  # what loading another model does
     go(loaded_app, "evaluate")
-    assert "**demo** is not in memory: another model took its place" in loaded_app.info[0].value
+    assert "This link needs the model **demo**. Load it?" in loaded_app.info[0].value
     clicked(loaded_app, "Load demo")
     assert [m.value for m in loaded_app.metric][:3] == PPL
 

@@ -51,7 +51,7 @@ def visit(app, **asked):
 
 def test_the_first_screen_says_what_this_is_and_offers_both_ways_in(app):
     said = texts(app)
-    for words in ("**See** which frequency bands suffer", "**Repair** a part of it", "**Prove** it on text"):
+    for words in ("**See** which frequency bands suffer", "**Repair** a part of it", "**Verify** the gain on held-out"):
         assert words in said
     assert button(app, "Demo model").proto.type == "primary"
     devices = app.selectbox(key="device").options

@@ -28,7 +28,7 @@ def test_it_opens_on_the_cell_with_the_largest_ratio(loaded_app):
     assert titles(app) == [
         "K after RoPE reaches furthest: 2.00 × short context (layer 1, band 1)",
         "K after RoPE, layer 1, head 1, band 1: tail 2.00 × short context [1.70, 2.40]",
-        "How far do keys reach by position? (layer 1, up to 1.25 bits lost)",
+        "How large do keys get by position? (layer 1, up to 1.25 bits lost)",
         "Range of keys by position (layer 1, band 1)",
     ]
     assert len(app.get("plotly_chart")) == 4

@@ -75,7 +75,7 @@ def test_typed_bounds_go_into_the_spec_and_the_address(tune, stages):
     wanted = [[round(lo, 2), round(hi, 2)] for lo, hi in before[["low", "high"]].itertuples(index=False)]
     wanted[2] = [-1.25, 0.5]
     assert spec["bounds"] == wanted
-    assert "Bounds by hand, the same in every layer" in texts(tune)
+    assert "Bounds set by hand, the same in every layer" in texts(tune)
     seen = []
     real = stages.search.run
     stages.patch(stages.search, "run", lambda *a, **k: (seen.append(a[3]), real(*a, **k))[1])
@@ -98,7 +98,7 @@ def test_bounds_in_the_address_are_in_the_table_and_belong_to_their_bands(tune):
     fewer.run()
     go(fewer, "tune")
     assert len(editor(fewer).value) == 4
-    assert "Bounds by interpolation pressure alone" in texts(fewer)
+    assert "Bounds from the interpolation alone" in texts(fewer)
 
 
 def test_bounds_without_0_are_refused_in_one_line_and_the_old_ones_stay(tune):
@@ -259,7 +259,7 @@ def test_the_diagnosis_stands_beside_each_band(tune, stages):
     for column, rows in (("tail_k", k), ("tail_q", q), ("noise", noise)):
         assert table[column].tolist() == pytest.approx([max(column) for column in zip(*rows, strict=True)])
     assert table["high"].tolist() > (-table["low"]).tolist()  # K's tails widen the side that shrinks it
-    assert re.search("Bounds by the diagnosis", texts(tune))
+    assert re.search("Bounds from the diagnosis", texts(tune))
 
 
 def scales_of(value):

@@ -8,7 +8,7 @@ from pages.parts import forms
 
 pytestmark = pytest.mark.slow
 
-LABEL = "Turn pairs too"
+LABEL = "Also search pair angles"
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ JOBS = {  # page, button, the stage behind it
     "diagnose": ("pressure", "Diagnose", "qroar_core.diagnose.run"),
     "search": ("tune", "Start the search", "qroar_core.search.run"),
     "evaluate": ("evaluate", "Evaluate", "qroar_core.evaluate.run"),
-    "league": ("rivals", "Run the league", "qroar_core.league.run"),
+    "league": ("rivals", "Run the comparison", "qroar_core.league.run"),
     "retrieve": ("retrieval", "Test retrieval", "qroar_core.retrieve.run"),
     "replicate": ("evidence", "Test the claims", "qroar_core.runs.evidence.replication"),
     "predict": ("evidence", "Round each band alone", "qroar_core.predict.run"),

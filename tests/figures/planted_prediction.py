@@ -48,7 +48,7 @@ def prediction(grid=True, unrotated=True, cost=COST, confidence=0.95, bands=None
         return [[values[b % len(values)] + b // len(values) for b in range(count)]] * layers
 
     diagnostics = [
-        Measured(PRESSURE, "interpolation pressure", "rad per e-fold of scale", same(PRESSURES)),
+        Measured(PRESSURE, "interpolation pressure", "rad if the stretch grows 2.7 times", same(PRESSURES)),
         Measured("tail_k", "tail inflation of K", "× short", [[1.5] * count] * layers),  # nothing to rank
         Measured("logit_noise", "logit noise", "nats RMS",
                  [[v * (layer + 1) for v in row] for layer, row in enumerate(same(NOISE))]),

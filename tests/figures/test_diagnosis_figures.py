@@ -133,11 +133,11 @@ def test_survival_curves_pass_the_marked_level_and_title_gives_the_interval():
     assert (short_mark.x, short_mark.y) == ((2.0,), (0.01,))
     assert picture.title == "K after RoPE, layer 1, head 1, band 1: tail 2.00 × short context [1.70, 2.40]"
     level = picture.figure.layout.annotations[0]
-    assert level.text == "1 − ε level, ε = 0.01"
+    assert level.text == "the largest 1 % of values"
     assert level.y == pytest.approx(-2)  # log10: a log axis places texts by exponent
     assert (picture.figure.layout.xaxis.type, picture.figure.layout.yaxis.type) == ("log", "log")
     unsure = tails.survival(D, ("k/post", 0, 0, 0))
-    assert "[0.90, 1.10]; 1 lies inside: no proven inflation" in unsure.title
+    assert "[0.90, 1.10]; 1 lies inside: no significant growth" in unsure.title
 
 
 def test_dilation_hovers_with_the_bits_lost():

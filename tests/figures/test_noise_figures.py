@@ -48,20 +48,20 @@ def test_position_and_distance_draw_their_null_and_say_what_it_is():
     assert picture.table["null_rms"].tolist() == [0.15, 0.16]
     # twice as much in the later of two rows, where queries alone would make it 1.07 times
     assert picture.title == ("Does the noise on the logits grow with position? 2.00 × from the earlier rows to the "
-                             "later, 1.07 × for blind noise")  # fmt: skip
+                             "later, 1.07 × for random errors")  # fmt: skip
     assert "±" not in picture.how_to_read  # two rows give no standard error
     assert "The KL has no null" in picture.how_to_read
     four = mended(position=[1, 2, 4, 8], attention_kl=[0.0] * 4, rms=[0.1, 0.2, 0.4, 0.4],
                   null=BLIND.model_copy(update={"rms": [0.2] * 4}))  # fmt: skip
     grown = noise.by_position(four)
-    assert grown.title.endswith("2.53 ± 0.76 × from the earlier rows to the later, 1.00 × for blind noise")
+    assert grown.title.endswith("2.53 ± 0.76 × from the earlier rows to the later, 1.00 × for random errors")
     assert "± is the standard error over rows" in grown.how_to_read
     late = mended(rms=[0.0, 0.4], null=BLIND)
     assert noise.by_position(late).title.endswith("with position? None at the earlier rows")
     assert noise.by_position(mended(rms=[0.0, 0.0], null=BLIND)).title.endswith("with position? There is none")
     far = noise.by_distance(mended(rms_by_distance=[0.2, 0.5], rms_by_distance_error=[0.01, 0.03], null=BLIND))
     assert far.title == ("Are far keys noisier than near ones? 2.50 × from the nearer octaves to the farther, 1.00 × "
-                         "for blind noise")  # fmt: skip
+                         "for random errors")  # fmt: skip
     assert list(far.figure.data[0].error_y.array) == [0.01, 0.03]
     assert "Bars are standard errors over the sampled rows." in far.how_to_read
     assert list(far.table["standard_error"]) == [0.01, 0.03]
@@ -78,7 +78,7 @@ def test_tuned_noise_stands_beside_the_null_of_the_quantized():
     assert trace(picture, NULL) == [0.15, 0.16]
     assert picture.table.query("model == 'quantized'")["null_rms"].tolist() == [0.15, 0.16]
     assert picture.table.query("model == 'tuned'")["null_rms"].isna().all()
-    assert picture.title.endswith("for blind noise. Tuned scales change its RMS by -50%")
+    assert picture.title.endswith("for random errors. Tuned scales change its RMS by -50%")
 
 
 def test_an_older_file_has_no_null_and_says_that_it_is_old():
@@ -159,7 +159,7 @@ def test_groups_have_each_their_null():
 def test_scores_name_the_noise_as_a_share_of_the_logits_spread():
     picture = scores(D)
     assert picture.title == ("How large is the noise beside the attention scores? 7.5% of their spread at the last "
-                             "position, 3.0% for blind noise")  # fmt: skip
+                             "position, 3.0% for random errors")  # fmt: skip
     assert trace(picture, "reference's logits") == [2.0, 4.0]
     assert (trace(picture, "noise"), trace(picture, NULL)) == ([0.1, 0.3], [0.1, 0.12])
     assert [list(row) for row in picture.figure.data[3].z] == [[0.1, 0.05], [0.25, 0.25]]

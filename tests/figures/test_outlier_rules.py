@@ -59,7 +59,7 @@ def test_an_older_file_opens_and_says_so():
     new = D.outliers.model_dump()
     old = D.model_copy(update={"outliers": Outliers.model_validate({name: new[name] for name in OLD_FIELDS})})
     picture = rules.shift(old, "k/post")
-    assert picture.title == "Outliers of K after RoPE: heads share 44% of early and late channels on average"
+    assert picture.title == "Of the channels of K after RoPE that stand out early or late, 44% do both, mean over heads"
     assert picture.sample == rules.error_share(old).sample == OLDER
     assert "null" not in " ".join(notes(picture))
     assert rules.counts(old, "k/post") is None

@@ -50,8 +50,8 @@ def test_a_whole_that_costs_nothing_has_no_ratio():
     assert total.ratio is None
     (whole,) = costs(flat, {"all together": None}, 0.95)
     told = sentences(costs(flat, pairs, 0.95), whole, total, result.diagnostics, None, None)
-    assert "not proven above zero" in told["findings"][-1]
-    assert "0 of 5 bands are proven to cost anything" in told["findings"][-2]
+    assert "not significantly above zero" in told["findings"][-1]
+    assert "0 of 5 bands cost something significant" in told["findings"][-2]
 
 
 def test_the_headline_says_what_pressure_does_and_the_findings_what_others_do():
@@ -64,7 +64,7 @@ def test_the_headline_says_what_pressure_does_and_the_findings_what_others_do():
         "does not predict (+0.80 [-0.32, +0.99])"
     )
     assert "By layer and band, 1 of 2 diagnostics predict: logit noise (+" in result.findings[1]
-    assert result.findings[2].startswith("5 of 5 bands are proven to cost anything when rounded alone")
+    assert result.findings[2].startswith("5 of 5 bands cost something significant when rounded alone")
     assert result.findings[-1].startswith("The estimate by layer and band, summed over layers, orders the bands")
     alone = made.prediction(grid=False)
     assert not any("estimate" in line or "By layer" in line for line in alone.findings)

@@ -101,7 +101,7 @@ def test_tokens_rows_draws_and_seeds_are_those_of_the_run(fresh):
     assert of("Does the noise on the logits grow") == "Counted on 128 tokens, 9 sampled query rows."
     assert of("How far do the hidden states drift").startswith("Counted on 128 tokens, 127 sampled rows of hidden")
     assert "query rows" not in of("How far do the hidden states drift")
-    assert of("How far do keys reach") == "Counted on 128 tokens; the null was drawn once (seed 0)."
+    assert of("How large do keys get") == "Counted on 128 tokens; the null was drawn once (seed 0)."
     assert of("with sides swapped") == (
         "Counted on 48 tokens, 3 windows; the interval is a 95 % bootstrap over windows (seed 0)."
     )

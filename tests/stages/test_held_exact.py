@@ -343,8 +343,8 @@ class Counted(Result):
 def test_a_sample_says_which_error_and_how_many_keys_are_left_out():
     found = about_errors(Counted(sample=Sample(tokens=256)), "propagated through the model", 44)
     assert found.sample.sentence == (
-        "Counted on 256 tokens, without the newest 44, whose keys the cache still holds exactly; errors propagated "
-        "through the model."
+        "Counted on 256 tokens, without the newest 44, whose keys the cache still holds exactly; errors that "
+        "include those of earlier layers."
     )
     assert about_errors(Counted(), "local", 1).sample is None
     assert [still_exact(PRESETS[name][0], 300) for name in ("int4", "kivi2", "per channel, no residual")] == [0, 44, 12]

@@ -26,11 +26,8 @@ def aliasing_step(head: Head) -> None:
     reach = three.select_slider("Distances up to", REACHES, 1024, key="learn_reach", format_func="{:,}".format)
     band = four.select_slider("Band, fast to slow", range(BANDS), 3, key="learn_band")
     shown = aliasing(head, method, factor, BANDS, reach)
-    left, right = st.columns([3, 2])
-    with left:
-        picture(figures.kernel(shown, band), "learn kernel")
-    with right:
-        picture(figures.peaks(shown), "learn peaks")
+    picture(figures.kernel(shown, band), "learn kernel")
+    picture(figures.peaks(shown), "learn peaks")
     answer(
         "What a band alone can say about a distance is its kernel $C_b(D)$: equal q and k score 1 at distance 0 and "
         "less further out. When the hands of a band's clocks line up again, the kernel rises: an **alias**, a far "

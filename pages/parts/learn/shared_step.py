@@ -22,9 +22,9 @@ def shared_step_step() -> None:
     shown = shared_step(bits, loudness, log2_g)
     picture(figures.shared_step(shown), "learn scale")
     with st.container(horizontal=True, gap="large"):
-        st.metric("Logit error at this g", f"{shown.error_here:.2%}", border=True)
-        st.metric(f"Least, at log2 g = {shown.best_log2_g:g}", f"{shown.best_error:.2%}", border=True)
-        st.metric("Unquantized, any g changes them by", f"{shown.logit_change:.0e}", border=True)
+        st.metric("Logit error at this g", f"{shown.error_here:.2%}", border=True, width="content")
+        st.metric(f"Least, at log2 g = {shown.best_log2_g:g}", f"{shown.best_error:.2%}", border=True, width="content")
+        st.metric("Unquantized, any g changes them by", f"{shown.logit_change:.0e}", border=True, width="content")
     answer(
         "Divide the loud band of k by g and the common step shrinks with it: the quiet band spreads over more levels. "
         "Multiply q by the same g and every product q·k stays what it was; both channels of a pair share one g, so "

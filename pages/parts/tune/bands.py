@@ -86,9 +86,12 @@ def _columns(grid_points: int) -> dict:
         "wavelength": st.column_config.TextColumn("wavelength", help="Tokens, shortest–longest, interpolated"),
         "pressure": number("pressure", format="%.3g",
                            help="How far its angles move if the stretch grows 2.7 times, rad"),
-        "tail_k": number("K tail", format="%.2f", help="Tail inflation of K after RoPE, the largest layer's"),
-        "tail_q": number("q tail", format="%.2f", help="Tail inflation of q after RoPE, the largest layer's"),
-        "noise": number("noise", format="%.3f", help="RMS attention logit noise in nats, the largest layer's"),
+        "tail_k": number("K tail", format="%.2f", help="How much larger the largest values of K after RoPE get at "
+                                                       "long context; the largest layer's"),
+        "tail_q": number("q tail", format="%.2f", help="How much larger the largest values of q after RoPE get at "
+                                                       "long context; the largest layer's"),
+        "noise": number("noise", format="%.3f", help="RMS error of the attention logits by quantization, nats; the "
+                                                     "largest layer's"),
         "low": number("low", min_value=-16.0, max_value=0.0, step=STEP, format="%.2f", required=True,
                       help="log2 g: the search keeps every scale of the band at or above this"),
         "high": number("high", min_value=0.0, max_value=16.0, step=STEP, format="%.2f", required=True,
@@ -124,9 +127,11 @@ def _choose_bounds(setting: Setting, bounds: tuple[tuple[float, float], ...] | N
 
 def _where_from(setting: Setting, diagnosed: bool) -> str:
     if setting.search.bounds is not None:
-        return "Bounds by hand, the same in every layer."
+        return "Bounds set by hand, the same in every layer."
     if diagnosed:
-        return ("Bounds by the diagnosis, one pair per layer; the widest is shown. Type another low or high and every "
-                "layer keeps to the bounds of the table.")  # fmt: skip
-    return ("Bounds by interpolation pressure alone. A diagnosis of this setting adds tail inflation and noise, and "
-            "widens bounds where tails inflate; a search makes it first.")  # fmt: skip
+        return ("Bounds from the diagnosis: each layer has its own limits; this table shows the loosest. Type "
+                "another low "
+                "or high, and every layer keeps to the limits of this table.")  # fmt: skip
+    return ("Bounds from the interpolation alone. A diagnosis of this setting also looks at tails and noise, and "
+            "loosens "
+            "bounds where values grow with length; a search makes it first.")  # fmt: skip

@@ -12,34 +12,34 @@ from qroar_core.searching.frame import Plan
 from qroar_core.searching.probe import Probe
 from qroar_core.specs.words import COUNTED
 
-A_ROW = 8  # sliders side by side
+WIDTH = 130  # pixels of a slider
 
 
 def sliders(plan: Plan) -> None:
     """One slider per band; dragging one changes what is held by hand."""
     bands, mode = plan.none.bands, plan.none.mode
     held = manual_log2(bands, mode)
-    for start in range(0, len(bands), A_ROW):
-        for band, box in enumerate(st.columns(A_ROW)[: len(bands) - start], start=start):
+    with st.container(horizontal=True, key="sliders by hand"):
+        for band, (first, last) in enumerate(bands):
             key = f"by hand {band}"
             if key not in st.session_state or st.session_state.get("by hand of") != (bands, mode):
                 st.session_state[key] = min(REACH, max(-REACH, held[band]))
-            box.slider(f"Band {band:d}", -REACH, REACH, step=STEP, key=key, format="%.2f", on_change=_dragged,
-                       args=(plan, band), help=f"log2 g of pairs {bands[band][0]:d}–{bands[band][1]:d}")  # fmt: skip
+            st.slider(f"Band {band:d}", -REACH, REACH, step=STEP, key=key, format="%.2f", on_change=_dragged,
+                      args=(plan, band), help=f"log2 g of pairs {first:d}–{last:d}", width=WIDTH)  # fmt: skip
     st.session_state["by hand of"] = (bands, mode)
 
 
 def errors(probe: Probe, offered: dict[str, tuple[Scales, str]]) -> None:
     """The cached error of every candidate, as numbers side by side."""
-    boxes = st.columns(1 + len(offered))
-    plain = {"border": True, "delta_color": "off", "delta_arrow": "off"}
-    boxes[0].metric("no scales", "1.0000", "the unit", help="The cached error without scales", **plain)
-    for box, (name, (scales, said)) in zip(boxes[1:], offered.items(), strict=True):
+    row = st.container(horizontal=True, key="errors of the candidates")
+    plain = {"border": True, "delta_color": "off", "delta_arrow": "off", "width": "content"}
+    row.metric("no scales", "1.0000", "the unit", help="The cached error without scales", **plain)
+    for name, (scales, said) in offered.items():
         value = probe.value(scales)
         same = f"{value:.4f}" == "1.0000"
-        look = plain if same else {"border": True, "delta_color": "inverse"}
+        look = plain if same else {"border": True, "delta_color": "inverse", "width": "content"}
         change = "no change" if same else f"{value - 1:+.1%}"
-        box.metric(literal(name), f"{value:.4f}", change, help=literal(said), **look)
+        row.metric(literal(name), f"{value:.4f}", change, help=literal(said), **look)
 
 
 def alone(probe: Probe, manual: Scales | None) -> None:

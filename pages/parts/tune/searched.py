@@ -45,7 +45,7 @@ def _cancelled(loaded: LoadedModel, setting: Setting, partial: Any) -> Any:
     st.info(
         f"Tune {literal(loaded.name)}: cancelled. **Best so far kept, its gain not measured**: {report.trials:d} "
         f"candidates lower the {literal(report.objective)} objective by {left:.1%}. Resume tries only what is left, "
-        "then guards and decides.",
+        "then checks short context and development text.",
         icon=":material/pause_circle:",
     )
     with st.container(horizontal=True):

@@ -50,7 +50,7 @@ def kernel(diagnosis: Diagnosis) -> Picture:
         customdata=[band for band, *_ in peaks],
         hovertemplate="band %{customdata}, distance %{x}: %{y:.3f}<extra>highest side peak</extra>",
     )  # fmt: skip
-    framed(figure, "distance, tokens", "kernel C_b (largest per bucket)", log_x=True)
+    framed(figure, "distance, tokens", "likeness to distance 0 (kernel C_b)", log_x=True)
     table = pd.DataFrame(
         [
             {"band": b.index, "kernel": "interpolated", "distance": d, "low": shown.low[b.index][i],
@@ -66,8 +66,8 @@ def kernel(diagnosis: Diagnosis) -> Picture:
         ]
     )  # fmt: skip
     null = (
-        " The null, grey and dotted, is the kernel of the native RoPE, as far as the model saw in training: a side "
-        "peak that stands there too is the work of neither the interpolation nor a longer context."
+        " The null, grey and dotted, is the same kernel of the native RoPE, as far as the model saw in training: a "
+        "side peak that stands there too comes from neither the interpolation nor a longer context."
         if shown.null is not None
         else " This file keeps no null: diagnose again for the kernel of the native RoPE."
     )

@@ -13,7 +13,7 @@ from qroar_core.result import LayerBand
 from qroar_core.results import Diagnosis
 
 CLEARLY = 1.25  # times the null, both means over layers and bands
-NULL_LINE = {SWAPPED: "null: errors of other pairs", DRAWN: "null: noise that does not see the angle"}
+NULL_LINE = {SWAPPED: "null: errors of other pairs", DRAWN: "null: noise that does not depend on the angle"}
 NULL_MEANING = {
     SWAPPED: "The null (grey, dotted) gives each pair the error of another pair of its band, in another KV head if "
     "there is one: it knows nothing of the angle, and repeats where tokens repeat. ",

@@ -47,12 +47,12 @@ def by_position(diagnosis: Diagnosis, layer: int) -> Picture:
             hoverinfo="skip", showlegend=False,
         )  # fmt: skip
     return Picture(
-        f"How far do keys reach by position? (layer {diagnosis.layer_number(layer)}{_lost(diagnosis, layer)})",
+        f"How large do keys get by position? (layer {diagnosis.layer_number(layer)}{_lost(diagnosis, layer)})",
         figure,
         table,
-        "Largest |k| after RoPE over the layer's KV heads. Bits lost: log2 of that range over the short one's, what "
-        "a uniform quantizer with one step for all positions gives away. In the table rms and quantiles are over all "
-        f"KV heads. {_reading(diagnosis, 'A grey cross marks cells inside the null')}",
+        "Largest |k| after RoPE over the layer's KV heads. Bits lost: log2 of that range over the short "
+        "context's, the resolution that a quantizer with one step for all positions loses. In the table rms and "
+        f"quantiles are over all KV heads. {_reading(diagnosis, 'A grey cross marks cells inside the null')}",
         counted_on(seen.sample),
     )
 

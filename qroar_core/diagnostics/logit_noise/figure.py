@@ -1,7 +1,7 @@
 """Logit noise: what quantization does to the attention logits, by position, distance, layer and band.
 
 Every picture takes a second diagnosis, of the same model with tuned scales in its weights, to draw over the first.
-The reference is the zero line: noise is measured against it. The null is dotted grey: blind noise of the same energy.
+The reference is the zero line: noise is measured against it. The null is dotted grey: random errors of the same energy.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from qroar_core.diagnostics.logit_noise.result import LogitNoise, growth, growth_error
-from qroar_core.diagnostics.sample import ROW_ERRORS
+from qroar_core.diagnostics.sample import ROW_ERRORS, which_errors
 from qroar_core.figures.maps import Panel, side_by_side
 from qroar_core.figures.picture import BLUE, COLOURS, GREY, ORANGE, Picture, counted_on, framed
 from qroar_core.results import Diagnosis
 
 ZERO_DISTANCE = 0.5  # where distance 0 stands on a log axis
-NULL = "null: blind noise of the same energy"
+NULL = "null: random errors of the same size"
 STYLES = {"quantized": (ORANGE, "solid"), "tuned": (BLUE, "solid"), "reference": (GREY, "dash"), NULL: (GREY, "dot")}
 BLIND = (
-    " The dotted line is the null: what the same figure shows where every error has the mean energy that those of its "
-    "layer and head have in this figure, at a random angle and alike at every position. It moves only as queries (and, "
+    " The dotted line is the null: the same figure for random errors, as large as those of their layer and head are on "
+    "average here, in a random direction and alike at every position. It moves only as queries (and, "
     "where queries are rounded, keys) get longer or shorter."
 )
 REST = "no rotation"
@@ -61,18 +61,18 @@ def by_position(diagnosis: Diagnosis, tuned: Diagnosis | None = None) -> Picture
         _zero(figure, seen["quantized"].position, col)
     null = seen["quantized"].null
     if null is not None:
-        _line(figure, NULL, seen["quantized"].position, null.rms, "position %{x}, blind noise: %{y:.4g} nats", 1)
+        _line(figure, NULL, seen["quantized"].position, null.rms, "position %{x}, random errors: %{y:.4g} nats", 1)
         tables[0]["null_rms"] = null.rms
     framed(figure, "query position, tokens", "", log_x=True)
     figure.update_yaxes(title_text="RMS logit error, nats", rangemode="tozero", row=1, col=1)
-    figure.update_yaxes(title_text="KL of the attention row, nats", rangemode="tozero", row=1, col=2)
+    figure.update_yaxes(title_text="KL of the attention weights, nats", rangemode="tozero", row=1, col=2)
     grown, won = _grown(seen["quantized"]), _won(seen)
     return Picture(
         f"Does the noise on the logits grow with position?{grown}{'.' * bool(grown and won)}{won}",
         figure,
         pd.concat(tables, ignore_index=True),
-        f"Quantized minus reference at sampled query rows ({seen['quantized'].kind}). Over layers, the RMS averages "
-        "squares and the KL is a mean."
+        f"Quantized minus reference at sampled query rows ({which_errors(seen['quantized'].kind)}). Over layers: the "
+        "root of the mean square of the error, the mean of the KL."
         + (" ± is the standard error over rows." if " ± " in grown else "")
         + against(tuned)
         + (f"{BLIND} A line that rises faster is damage that comes with length. The KL has no null: it is no sum of "
@@ -101,7 +101,7 @@ def by_group(diagnosis: Diagnosis) -> Picture | None:
                                line={"color": COLOURS[at % len(COLOURS)], "dash": "dot"}, row=1, col=1)  # fmt: skip
     framed(figure, "query position, tokens", "", log_x=True)
     figure.update_yaxes(title_text="RMS logit error, nats", rangemode="tozero", row=1, col=1)
-    figure.update_yaxes(title_text="KL of the attention row, nats", rangemode="tozero", row=1, col=2)
+    figure.update_yaxes(title_text="KL of the attention weights, nats", rangemode="tozero", row=1, col=2)
     loudest, own = max(seen, key=lambda pair: sum(v or 0.0 for v in pair[1].rms))
     return Picture(
         f"Which layers make the noise? {f'Most: {loudest.name}' if any(own.rms) else NO_NOISE}",
@@ -115,7 +115,7 @@ def by_group(diagnosis: Diagnosis) -> Picture | None:
             ],
             ignore_index=True,
         ),
-        f"One line a group of layers that turn and see alike, over its own layers ({whole.kind})."
+        f"One line a group of layers that turn and see alike, over its own layers ({which_errors(whole.kind)})."
         + (" No query of a layer with a window meets noise from further back than that." if _windows(diagnosis) else "")
         + (" Dotted in each colour: the null, errors of the same energy at a random angle and alike at every position."
            if seen[0][1].null else ""),
@@ -140,10 +140,10 @@ def by_distance(diagnosis: Diagnosis, tuned: Diagnosis | None = None) -> Picture
     _zero(figure, places, 1)
     null = seen["quantized"].null
     if null is not None:
-        _line(figure, NULL, places, null.rms_by_distance, "from distance %{text}, blind noise: %{y:.4g} nats", 1,
+        _line(figure, NULL, places, null.rms_by_distance, "from distance %{text}, random errors: %{y:.4g} nats", 1,
               distance)  # fmt: skip
         tables[0]["null_rms"] = null.rms_by_distance
-    framed(figure, "distance from query to key, tokens (start of each octave)", "RMS logit error, nats", log_x=True)
+    framed(figure, "distance from query to key, tokens (start of each doubling)", "RMS logit error, nats", log_x=True)
     figure.update_xaxes(tickvals=places, ticktext=[str(d) for d in distance])
     figure.update_yaxes(rangemode="tozero")
     return Picture(
@@ -231,7 +231,7 @@ def _grown(noise: LogitNoise) -> str:
     if measured is None:
         return " None at the earlier rows" if any(noise.rms) else f" {NO_NOISE}"
     within = "" if error is None else f" ± {error:.2f}"
-    beside = "" if blind is None else f", {blind:.2f} × for blind noise"
+    beside = "" if blind is None else f", {blind:.2f} × for random errors"
     return f" {measured:.2f}{within} × from the earlier rows to the later{beside}"
 
 
@@ -241,4 +241,4 @@ def _further(noise: LogitNoise) -> str:
     blind = growth(noise.null.rms_by_distance) if noise.null else None
     if measured is None or blind is None:
         return ""
-    return f" {measured:.2f} × from the nearer octaves to the farther, {blind:.2f} × for blind noise"
+    return f" {measured:.2f} × from the nearer octaves to the farther, {blind:.2f} × for random errors"

@@ -25,7 +25,7 @@ def scores(diagnosis: Diagnosis) -> Picture | None:
                            hovertemplate=f"position %{{x}}, {name}: %{{y:.4g}} nats<extra></extra>")  # fmt: skip
     each = [_over(n, s) for n, s in zip(noise.noise_std_by_layer, noise.logit_std_by_layer, strict=True)]
     positions = [str(p) for p in noise.position]
-    map_of_layers = heatmap(each, positions, diagnosis.layer_names(), "of the logits' spread")
+    map_of_layers = heatmap(each, positions, diagnosis.layer_names(), "of the logits'<br>spread")
     figure.add_trace(map_of_layers, row=1, col=2)
     framed(figure, "query position, tokens", "")
     figure.update_xaxes(type="log", row=1, col=1)
@@ -48,10 +48,10 @@ def scores(diagnosis: Diagnosis) -> Picture | None:
     known = last is not None and blind is not None
     return Picture(
         "How large is the noise beside the attention scores?"
-        + (f" {last:.1%} of their spread at the last position, {blind:.1%} for blind noise" if known else ""),
+        + (f" {last:.1%} of their spread at the last position, {blind:.1%} for random errors" if known else ""),
         figure,
         table,
-        "Left: root of the variance over the keys that a query sees, averaged over heads and layers, of the "
+        "Left: standard deviation over the keys that a query sees, averaged over heads and layers, of the "
         "reference's logits and of what quantization adds to them, before a cap where there is one. A shift of all "
         "logits of a query is in neither, as no softmax sees it. The dotted line is the null: errors of the layer's "
         "and head's mean energy at a random angle, drawn for each key alone. Right: noise over logits in each layer.",

@@ -57,7 +57,7 @@ def split(diagnosis: Diagnosis, rows: str = "band", name: str = "quantized") -> 
         table,
         f"One row a {rows}, all maps on one scale. A row that brightens to the right gets noisier further out."
         + (_of_bands(noise) if rows == "band" else "")
-        + (" Maps called null show blind noise: errors of the layer's and head's mean energy at a random angle, alike "
+        + (" Maps called null show random errors of the layer's and head's mean energy at a random angle, alike "
            "at every position and in every band." + (" The KL has none." if rows == "layer" else "")
            if noise.null else ""),
         counted_on(noise.sample),

@@ -111,7 +111,7 @@ def _shift_title(diagnosis: Diagnosis, which: str) -> str:
     found, name = diagnosis.outliers, NAMES[which]
     if found.sample is None:  # an older file counted heads without outliers as the same
         mean = mean_of(found.jaccard[which])
-        return f"Outliers of {name}: heads share {mean or 0:.0%} of early and late channels on average"
+        return f"Of the channels of {name} that stand out early or late, {mean or 0:.0%} do both, mean over heads"
     if not found.disjoint:
         return f"Outliers of {name}: the short context is the whole one, so there is no late part to compare"
     both = found.share_of_both(which)
@@ -137,10 +137,11 @@ def error_share(diagnosis: Diagnosis) -> Picture:
         f"Outliers are {mean_of(found.entry_share) or 0:.1%} of the entries and carry {parts}",
         side_by_side(panels, diagnosis.layer_names(), "share"),
         _by_band(diagnosis, named | {"entries": found.entry_share}),
-        f"Squared error of K on outlier entries over all of it, by layer and band (rule: {rule_words(diagnosis)}, over "
-        "all entries of a head; its limit is known to 2.2 %); the title gives means over layers and bands. Null: as "
-        "many entries chosen at random carry their own share. Above it, outliers are rounded worse than the rest; "
-        f"below it, the rest pays for their range.{twice}",
+        f"Share of K's squared rounding error that lies on outliers, by layer and band (rule: "
+        f"{rule_words(diagnosis)}, over all entries of a head; its limit is known to 2.2 %); the title gives means "
+        "over layers and bands. Null: as many entries chosen at random carry their own share. Above it, outliers are "
+        "rounded worse than the rest; "
+        f"below it, the rest pays for their range with a coarser step.{twice}",
         sample=counted_on(found.sample, estimates=False),
     )
 

@@ -131,7 +131,7 @@ def error_share(diagnosis: Diagnosis, matrix: str, bits: str) -> Picture:
         f"Outlier rows of {matrix} are {mean_of(found.row_share) or 0:.1%} of its rows and carry {_listed(carried)}",
         side_by_side(panels, diagnosis.layer_names(), "share"),
         table,
-        f"Squared rounding error of the weights on outlier rows over all of it, by layer and band (rule: "
+        f"Share of the weights' squared rounding error on outlier rows, by layer and band (rule: "
         f"{rule_words(diagnosis)}, over the rows of a head); the title gives means over layers and bands. Null: as "
         "many rows chosen at random carry their own share.",
         sample=FROM_WEIGHTS,

@@ -46,7 +46,7 @@ def amplitude_and_phase(diagnosis: Diagnosis, tuned: Diagnosis | None = None) ->
             customdata=list(range(len(null))), marker={"color": GREY, "symbol": "x-thin-open", "size": 9},
             hovertemplate="null of band %{customdata}<br>angle %{x:.4g} rad<br>length %{y:.4g}<extra></extra>",
         )  # fmt: skip
-    framed(figure, "phase error: RMS of the angle, rad", "amplitude error: RMS of |ẑ|/|z| − 1", height=420)
+    framed(figure, "angle error: RMS, rad", "length error: RMS of quantized / exact − 1", height=420)
     figure.update_xaxes(range=[0, reach])
     figure.update_yaxes(range=[0, reach])
     also = " Filled: quantized; open: tuned; a line joins the two." if len(names) > 1 else ""
@@ -78,8 +78,9 @@ def _lost(seen: PairErrors, zeroed: PerBand) -> str:
     if seen.zeroed_share == 0:
         return " No pair is rounded to zero."
     band = max(range(len(zeroed)), key=lambda b: zeroed[b] or 0.0)
-    return (f" Pairs rounded to zero have lost their angle: their length error is 1, and the phase leaves them out. "
-            f"They are {seen.zeroed_share:.2%} of all pairs, most in band {band} ({zeroed[band]:.2%}).")  # fmt: skip
+    return (f" Pairs rounded to zero have lost their angle: their length error is 1, and the angle error leaves "
+            f"them out. They are {seen.zeroed_share:.2%} of all pairs, most in band {band} "
+            f"({zeroed[band]:.2%}).")  # fmt: skip
 
 
 def _zeroed_by_band(seen: PairErrors) -> PerBand:

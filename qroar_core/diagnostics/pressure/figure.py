@@ -13,9 +13,9 @@ from qroar_core.diagnostics.pressure.result import LogitChange
 from qroar_core.figures.picture import BAND_AXIS, BLUE, GREY, ORANGE, Picture, band_names, counted_on, framed
 from qroar_core.results import Diagnosis
 
-ANGLE_AXIS = "pressure, rad per e-fold of s"
-LOGIT_AXIS = "change of the logit, nats per e-fold of s"
-ANGLE_WORDS = "how far an angle moves if the stretch s grows 2.7 times (e times, at the present rate)"
+ANGLE_AXIS = "angle moved if s grows 2.7 times, rad"
+LOGIT_AXIS = "logit moved if s grows 2.7 times, nats"
+ANGLE_WORDS = "how far an angle moves if the stretch s grows 2.7 times (e times, at the rate it moves now)"
 LAW_WORDS = {"causal": "every query and the keys that it sees", "uniform": "every distance alike"}
 NULL, STILL = "null: random signs", "null: native RoPE"
 APART = 0.1  # share of the null, and
@@ -30,10 +30,10 @@ def by_band(diagnosis: Diagnosis) -> Picture:
     moved = change.by_band if change else [b.logit_weighted_pressure for b in bands]
     figure = make_subplots(1, 2, horizontal_spacing=0.12)
     figure.add_bar(x=names, y=plain, marker={"color": BLUE}, name="angle",
-                   hovertemplate="band %{x}: %{y:.4g} rad per e-fold<extra></extra>", row=1, col=1)  # fmt: skip
+                   hovertemplate="band %{x}: %{y:.4g} rad<extra></extra>", row=1, col=1)  # fmt: skip
     figure.add_bar(x=names, y=moved, marker={"color": ORANGE}, name="logit" if change else "upper bound on the logit",
                    error_y={"type": "data", "array": change.error} if change else None,
-                   hovertemplate="band %{x}: %{y:.4g} nats per e-fold<extra></extra>", row=1, col=2)  # fmt: skip
+                   hovertemplate="band %{x}: %{y:.4g} nats<extra></extra>", row=1, col=2)  # fmt: skip
     figure.add_scatter(x=names, y=[0] * len(names), mode="lines", line={"color": GREY, "dash": "dot"},
                        name=STILL, row=1, col=1)  # fmt: skip
     if change:
@@ -47,7 +47,7 @@ def by_band(diagnosis: Diagnosis) -> Picture:
     if not change:
         found = f"Band {turns} turns most under the interpolation{then} has the highest bound on the logits' change"
     return Picture(
-        found if any(plain) else "No interpolation presses on these bands",
+        found if any(plain) else "No interpolation moves the angles of these bands",
         figure,
         _table(bands, change),
         f"Left: {ANGLE_WORDS}, mean over pairs and distances in {diagnosis.length:,} tokens; the null, native "
@@ -143,8 +143,8 @@ def by_pair(diagnosis: Diagnosis) -> Picture:
     figure = make_subplots(1, 2, horizontal_spacing=0.14)
     for at, (column, name, unit, colour) in enumerate(
         (
-            ("interpolation_pressure", "angle", "rad per e-fold", BLUE),
-            ("logit_change_by_this_pair_alone", "logit, by this pair alone", "nats per e-fold", ORANGE),
+            ("interpolation_pressure", "angle", "rad", BLUE),
+            ("logit_change_by_this_pair_alone", "logit, by this pair alone", "nats", ORANGE),
         ),
         start=1,
     ):

@@ -14,11 +14,13 @@ from qroar_core.figures.picture import (
     COLOURS,
     DASHES,
     FROM_FREQUENCIES,
+    SEQUENTIAL,
     Picture,
     framed,
     heatmap,
     map_height,
 )
+from qroar_core.figures.readable import write_on_cells
 from qroar_core.results.pressure import MethodPressure, Pressures
 from qroar_core.specs import METHOD_NAMES
 
@@ -35,7 +37,7 @@ def by_pair(found: Pressures) -> Picture:
     rows = []
     for at, shown in enumerate(found.methods):
         name, line = _label(shown), _line(shown, at)
-        for column, values, unit in ((1, shown.pressure, "rad per e-fold"), (2, shown.displacement, "rad")):
+        for column, values, unit in ((1, shown.pressure, "rad"), (2, shown.displacement, "rad")):
             figure.add_scatter(
                 x=wavelength, y=[v if v > least else None for v, least in zip(values, rounding, strict=True)],
                 name=name, legendgroup=name,
@@ -61,8 +63,8 @@ def by_pair(found: Pressures) -> Picture:
         figure,
         pd.DataFrame(rows),
         "Each point is a RoPE pair, fast ones left; the vertical line is the native window. Left: how far its angle "
-        "moves if the stretch s grows 2.7 times (e times, at the present rate), mean over the distances. Right: how "
-        "far the angle is from where training had it, the dotted line at half a turn. "
+        "moves if the stretch s grows 2.7 times (e times, at the rate it moves now), mean over the distances. Right: "
+        "how far the angle is from where training had it, the dotted line at half a turn. "
         "The null is the native RoPE: 0 for every pair. Axes are logarithmic: a pair that a method leaves there has no "
         "point.",
         _closed_form(found),
@@ -75,15 +77,16 @@ def by_band(found: Pressures) -> Picture:
     labels = [_label(m) for m in found.methods]
     rows = [m.band_pressure for m in found.methods]
     logs = [[math.log10(v) if v > 0 else None for v in row] for row in rows]
-    drawn = heatmap(logs, names, labels, "rad per e-fold", hover="%{y}, band %{x}: %{text}")
+    drawn = heatmap(logs, names, labels, "rad", hover="%{y}, band %{x}: %{text}")
     seen = [v for row in logs for v in row if v is not None] or [0.0]
     ticks = list(range(math.floor(min(seen)), math.ceil(max(seen)) + 1))
     drawn.update(
-        text=[[f"{v:.3g}" if v > 0 else "" for v in row] for row in rows], texttemplate="%{text}", hoverongaps=False,
-        colorbar={"title": {"text": "rad per<br>e-fold"}, "thickness": 14, "tickvals": ticks,
+        text=[[f"{v:.3g}" if v > 0 else "" for v in row] for row in rows], hoverongaps=False,
+        colorbar={"title": {"text": "angle<br>moved, rad"}, "thickness": 14, "tickvals": ticks,
                   "ticktext": [f"{10.0**t:g}" for t in ticks]},
     )  # fmt: skip
     figure = go.Figure(drawn)
+    write_on_cells(figure, SEQUENTIAL, min(seen), max(seen))
     framed(figure, "band (pairs first–last, fast to slow)", "", height=map_height(len(rows)), legend=False)
     figure.update_yaxes(autorange="reversed", automargin=True)
     table = pd.DataFrame(

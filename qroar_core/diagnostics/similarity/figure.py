@@ -61,7 +61,7 @@ def by_position(diagnosis: Diagnosis) -> Picture | None:
         error_y={"type": "data", "symmetric": False, "array": above, "arrayminus": below, "color": ORANGE},
         hovertemplate="positions %{x}: %{y:.1f} dB<extra></extra>",
     )  # fmt: skip
-    framed(figure, POSITION_AXIS, "SQNR of the layer's output, dB")
+    framed(figure, POSITION_AXIS, "signal over error of the layer's output (SQNR), dB")
     figure.update_xaxes(nticks=8, tickangle=0)
     known = [i for i, v in enumerate(seen.sqnr_db[-1]) if v is not None]
     return Picture(
@@ -99,7 +99,7 @@ def accumulation(diagnosis: Diagnosis) -> Picture | None:
                        line={"color": BLUE, "dash": "dash"},
                        hovertemplate="layer %{x}, cross term: %{y:.3f}<extra></extra>")  # fmt: skip
     framed(figure, "layer", "")
-    figure.update_yaxes(title_text="energy over the reference's", type="log", row=1, col=1)
+    figure.update_yaxes(title_text="error energy over the reference's", type="log", row=1, col=1)
     figure.update_yaxes(title_text="share of added + inherited", row=1, col=2)
     loudest = max(range(len(layers)), key=lambda i: parts.added[i] or 0.0)
     share = parts.share_added[loudest]

@@ -70,8 +70,9 @@ def overview(diagnosis: Diagnosis, picked: Cell | None = None) -> Picture:
         _headline(diagnosis, worst, kept),
         figure,
         pd.DataFrame(rows),
-        f"Quantile {1 - diagnosis.eps:g} of |x| at {diagnosis.length} tokens over that at {diagnosis.short_length}, "
-        "largest over KV heads: rho_W before RoPE, rho_A after it, on the axes that are quantized. Above 1 the band "
+        f"How much larger the largest {100 * diagnosis.eps:g} % of values |x| get at {diagnosis.length:,} tokens than "
+        f"at {diagnosis.short_length:,}: the size that only so many exceed, long over short, of the KV head where it "
+        "grows most. rho_W: before RoPE; rho_A: after it, on the axes that are quantized. Above 1 the band "
         "needs more range at long context, and every channel that shares its scale pays. Click a cell for its two "
         f"distributions. {_null_reading(diagnosis)}",
         counted_on(diagnosis.tails[kept[0]].sample) if kept else "",
@@ -99,7 +100,7 @@ def survival(diagnosis: Diagnosis, cell: Cell) -> Picture:
         figure.add_scatter(
             x=[level], y=[eps], mode="markers", showlegend=False,
             marker={"color": colour, "size": 11, "symbol": "diamond"},
-            hovertemplate=f"quantile {1 - eps:g}, {side}: %{{x:.6g}}<extra></extra>",
+            hovertemplate=f"exceeded by {100 * eps:g} % of values, {side}: %{{x:.6g}}<extra></extra>",
         )  # fmt: skip
         rows += [{"context": side, "share_above": p, "value": v} for p, v in points]
     null = seen.null
@@ -108,11 +109,11 @@ def survival(diagnosis: Diagnosis, cell: Cell) -> Picture:
         figure.add_vrect(x0=near * low, x1=near * high, fillcolor=GREY, opacity=0.25, line_width=0, layer="below",
                          name="null: the long quantile with sides swapped", showlegend=True)  # fmt: skip
         rows += [{"context": "null", "share_above": eps, "value": near * end} for end in (low, high)]
-    framed(figure, f"|{which[0]}|, value", "share of entries above", log_x=True, log_y=True, height=420)
+    framed(figure, f"size of a value, |{which[0]}|", "share of entries above", log_x=True, log_y=True, height=420)
     figure.update_yaxes(tickformat=".3~%", dtick=1)
     figure.add_hline(y=eps, line={"color": GREY, "dash": "dot"})
-    figure.add_annotation(text=f"1 − ε level, ε = {eps:g}", xref="paper", x=0.01, y=math.log10(eps), yanchor="bottom",
-                          showarrow=False)  # fmt: skip
+    figure.add_annotation(text=f"the largest {100 * eps:g} % of values", xref="paper", x=0.01, y=math.log10(eps),
+                          yanchor="bottom", showarrow=False)  # fmt: skip
     return Picture(
         f"{NAMES[which]}, layer {diagnosis.layer_number(layer)}, head {head}, band {band}: {_finding(diagnosis, cell)}",
         figure,
@@ -205,7 +206,7 @@ def _finding(diagnosis: Diagnosis, cell: Cell) -> str:
     if low is None or high is None:
         found += ", without an interval"
     else:
-        found += f" [{low:.2f}, {high:.2f}]" + ("; 1 lies inside: no proven inflation" if low <= 1 <= high else "")
+        found += f" [{low:.2f}, {high:.2f}]" + ("; 1 lies inside: no significant growth" if low <= 1 <= high else "")
     if seen.null is None:
         return found
     least, most = seen.null.low[layer][head][band], seen.null.high[layer][head][band]

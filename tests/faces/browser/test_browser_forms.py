@@ -33,7 +33,7 @@ def load_folder(page, folder):
     typed.press("Tab")
     page.get_by_role("button", name="Load", exact=True).click()
     page.get_by_role("heading", level=1, name=folder.name[:12]).wait_for(timeout=SHORT)
-    page.get_by_text("Settings people meet").wait_for(timeout=SHORT)
+    page.get_by_text("Common setups").wait_for(timeout=SHORT)
 
 
 def form(page):

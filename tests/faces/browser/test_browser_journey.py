@@ -49,7 +49,7 @@ def test_the_whole_journey_on_the_demo_model(dashboard, visit):
     dashboard.start()
     fresh = visit()
     fresh.goto(f"{dashboard.address}{where.path}?{where.query}")  # a page of a server that nobody has visited yet
-    fresh.get_by_text("is not in memory").wait_for(timeout=SHORT)
+    fresh.get_by_text("This link needs the model").wait_for(timeout=SHORT)
     fresh.get_by_role("button", name="Load demo").click()
     comes_back(fresh, said, numbers)
     assert dashboard.jobs() == [*ran, "Load demo"]

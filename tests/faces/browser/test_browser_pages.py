@@ -4,16 +4,21 @@ Screenshots of every page in both themes go to $QROAR_SHOTS, or to a temporary f
 """
 
 import os
+import re
 import subprocess
 import sys
 
+import looks
 import pytest
 import walk
 from walk import LONG, PAGES, ROOT, SHORT, go
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
-WIDTHS = (1280, 1920, 2560)
+WIDTHS = (800, 1280, 1440, 1920, 2560)
+READ_AT = (1440, 1280, 800)  # pixels, at which every page is read
+STOPS = 24  # presses of Tab from an empty Start page to a started search
 FIGURES = {"Learn": 7, "Bands": 1, "Pressure": 6, "Tails": 4, "Outliers": 11, "Noise": 11, "Tune": 2, "Evaluate": 6}
+SAID = re.compile(r"^(Significant gain: |No significant gain: keep identity)")
 FOCUS = """() => {
   const e = document.activeElement;
   const labels = e.getAttribute('aria-labelledby');
@@ -62,10 +67,7 @@ def test_every_page_in_both_themes(viewed, shots, theme):
     for name in PAGES:
         go(page, name)
         if name in FIGURES:
-            page.locator(".js-plotly-plot .main-svg").nth(3 * FIGURES[name] - 1).wait_for(
-                timeout=LONG, state="attached"
-            )
-            walk.settle(page)
+            drawn_all(page, name)
             figures = page.locator(".js-plotly-plot")
             assert figures.count() == FIGURES[name], name
             alts = page.get_by_test_id("stPlotlyChart").evaluate_all(
@@ -77,7 +79,7 @@ def test_every_page_in_both_themes(viewed, shots, theme):
         walk.shoot(page, shots / f"{name.lower()}-{theme}.png")
 
 
-def test_no_page_scrolls_sideways_from_1280_to_2560(viewed):
+def test_no_page_scrolls_sideways_from_800_to_2560(viewed):
     page = viewed()
     for name in PAGES:
         go(page, name)
@@ -87,6 +89,59 @@ def test_no_page_scrolls_sideways_from_1280_to_2560(viewed):
             wide = page.get_by_test_id("stMain").evaluate("e => [e.scrollWidth, e.clientWidth]")
             assert wide[0] <= wide[1], (name, width, wide)
             assert page.evaluate("document.documentElement.scrollWidth") <= width, (name, width)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_all_text_is_readable_and_none_is_cut(viewed, shots, theme):
+    """Contrast of every text, words that do not fit, controls out of the window, and the size of axis text."""
+    page = viewed(theme=theme)
+    for name in PAGES:
+        page.set_viewport_size({"width": READ_AT[0], "height": 900})
+        go(page, name)
+        drawn_all(page, name)
+        for width in READ_AT:
+            page.set_viewport_size({"width": width, "height": 900})
+            page.wait_for_timeout(900)
+            walk.settle(page)
+            seen = {what: page.evaluate(script) for what, script in looks.EVERYTHING.items()}
+            walk.shoot(page, shots / f"{name.lower()}-{theme}-{width}.png")
+            assert not any(seen.values()), (name, width, seen)
+
+
+def test_a_search_is_reached_by_few_keys_and_focus_survives_a_load(dashboard, visit):
+    page, pressed = visit(), 0
+    page.goto(f'{dashboard.address}/?search={{"steps":20}}')
+    page.get_by_role("button", name="Demo model").wait_for(timeout=SHORT)
+    walk.settle(page)
+
+    def tab_to(name):
+        nonlocal pressed
+        for _ in range(STOPS):
+            page.keyboard.press("Tab")
+            pressed += 1
+            if name in page.evaluate(FOCUS)[1]:
+                return page.keyboard.press("Enter")
+        raise AssertionError(f"{name} is not among {STOPS} stops")
+
+    tab_to("Skip to main content")
+    tab_to("Demo model")
+    page.get_by_text("Rescaling can act here").first.wait_for(timeout=LONG)
+    walk.settle(page)
+    assert "Demo model" in page.evaluate(FOCUS)[1]
+    tab_to("Search scales for this setting")
+    page.get_by_role("heading", level=1, name="Tune").wait_for(timeout=SHORT)
+    walk.settle(page)
+    tab_to("Start the search")
+    page.get_by_test_id("stAlert").get_by_text(SAID).wait_for(timeout=LONG)
+    assert pressed <= STOPS
+
+
+def drawn_all(page, name):
+    """Wait for the figures of a page."""
+    if name in FIGURES:
+        last = page.locator(".js-plotly-plot .main-svg").nth(3 * FIGURES[name] - 1)
+        last.wait_for(timeout=LONG, state="attached")
+        walk.settle(page)
 
 
 def test_every_control_is_reached_by_tab_and_has_a_name(viewed):

@@ -13,7 +13,8 @@ LONG = 240_000 * SLOWNESS  # milliseconds; a stage on two shared cores
 SHORT = 60_000 * SLOWNESS
 PAGES = {
     "Start": "demo", "Learn": "The mechanism by hand", "Bands": "Bands", "Pressure": "Pressure", "Tails": "Tails",
-    "Outliers": "Outliers", "Noise": "Noise", "Tune": "Tune", "Evaluate": "Evaluate", "Export": "Export",
+    "Outliers": "Outliers", "Noise": "Noise", "Tune": "Tune", "Evaluate": "Evaluate",
+    "Remedies": "Compare remedies", "Retrieval": "Retrieval", "Evidence": "Evidence", "Export": "Export",
     "Runs": "Runs",
 }  # fmt: skip
 

@@ -1,0 +1,150 @@
+"""Every figure without colour and on any cell: traces differ by shape, words stand out, ticks have one size."""
+
+import numpy as np
+import planted
+import planted_evidence
+import planted_league
+import planted_prediction
+import planted_retrieval
+import plotly.graph_objects as go
+import pytest
+from plotly.colors import sample_colorscale
+
+from qroar_core.diagnostics.bands import figure as band_figures
+from qroar_core.figures import controls, gallery, league, picture, prediction, replication, retrieval, runs
+from qroar_core.figures.apart import look, panel_of, plain_ticks, tell_apart, told_by_shape
+from qroar_core.figures.lessons import aliasing as aliasing_figures
+from qroar_core.figures.lessons import bends as bends_figures
+from qroar_core.figures.lessons import clocks as clocks_figures
+from qroar_core.figures.lessons import shared_step as shared_step_figures
+from qroar_core.figures.lessons import turning as turning_figures
+from qroar_core.figures.lessons import window as window_figures
+from qroar_core.figures.readable import BLACK, WHITE, contrast, ink_on, write_on_cells
+from qroar_core.lessons.aliasing import aliasing
+from qroar_core.lessons.bends import bends
+from qroar_core.lessons.clocks import clocks
+from qroar_core.lessons.heads import HEADS
+from qroar_core.lessons.shared_step import shared_step
+from qroar_core.lessons.turning import turning
+from qroar_core.lessons.window import window
+
+LEAST = 4.5  # WCAG 2, level AA
+
+
+def pictures():
+    yield from (p for of in gallery.gallery(planted.diagnosis(), planted.report(), planted.scales("kv_head"),
+                                            planted.evaluation()).values() for p in of)  # fmt: skip
+    yield band_figures.alone(planted.diagnosis())
+    proof, file = planted.evaluation(), planted.scales("kv_head")
+    yield from (runs.gains([("one", proof), ("two", proof)]), runs.scales([("one", file), ("two", file)]))
+    yield from (drawn(planted_evidence.controls()) for drawn in (controls.forest, controls.number_formats))
+    yield replication.matrix(planted_evidence.replication())
+    yield from prediction.pictures(planted_prediction.prediction())
+    yield from (drawn(planted_league.league()) for drawn in (league.gains, league.on_top))
+    yield from (retrieval.by_condition(planted_retrieval.retrieval(), "passkey", score) for score in retrieval.SCORES)
+    head = HEADS[0]
+    yield from (clocks_figures.clocks(clocks(head, 300, 8, 1)), window_figures.window(window(head, 16384)))
+    yield from (bends_figures.bends(bends(head, 4.0)), turning_figures.turning(turning(4, 1.0, 2.0, 30.0)))
+    kernels = aliasing(head, "yarn", 4.0, 8, 1024)
+    yield from (aliasing_figures.kernel(kernels, 3), aliasing_figures.peaks(kernels))
+    yield shared_step_figures.shared_step(shared_step(4, 8.0, 0.0))
+
+
+DRAWN = [p for p in pictures() if p is not None]
+
+
+def same_but_for_colour(figure):
+    """Names of traces of one panel that nothing but colour tells apart."""
+    seen, alike = {}, []
+    for trace in figure.data:
+        name = trace.legendgroup or trace.name
+        if not told_by_shape(trace):
+            continue
+        before = seen.setdefault((panel_of(trace), look(trace)), name)
+        if before != name:
+            alike.append((before, name))
+    return alike
+
+
+@pytest.mark.parametrize("shown", DRAWN, ids=lambda p: p.title[:40])
+def test_no_two_traces_of_a_panel_differ_by_colour_alone(shown):
+    assert same_but_for_colour(shown.figure) == []
+
+
+@pytest.mark.parametrize("shown", DRAWN, ids=lambda p: p.title[:40])
+def test_a_logarithmic_axis_writes_its_numbers_in_full(shown):
+    for axis in (*shown.figure.select_xaxes(), *shown.figure.select_yaxes()):
+        assert axis.type != "log" or axis.tickformat or axis.ticktext
+        assert axis.tickfont.size is None or axis.tickfont.size >= 11
+
+
+def plain(*traces):
+    figure = go.Figure()
+    for kind, kept in traces:
+        getattr(figure, f"add_{kind}")(x=[1, 2], y=[1, 2], **kept)
+    return figure
+
+
+def test_lines_get_dashes_points_symbols_and_bars_hatching():
+    lines = [("scatter", {"mode": "lines", "name": f"band {i}"}) for i in range(3)]
+    null = ("scatter", {"mode": "lines", "name": "null", "line": {"dash": "dash"}})
+    points = [("scatter", {"mode": "markers", "name": name}) for name in ("one", "two")]
+    figure = plain(*lines, null, *points, *(("bar", {"name": f"bar {i}"}) for i in range(2)))
+    assert len(same_but_for_colour(figure)) == 4
+    tell_apart(figure)
+    assert [t.line.dash for t in figure.data[:4]] == [None, "dot", "dashdot", "dash"]  # the chosen dash stays, unshared
+    assert [t.marker.symbol for t in figure.data[4:6]] == [None, "circle-open"]
+    assert [t.marker.pattern.shape for t in figure.data[6:]] == [None, "/"]
+
+
+@pytest.mark.parametrize(("last", "step"), [(90, None), (5000, 1), (5e8, 2)])
+def test_a_long_logarithmic_axis_has_its_decades_only(last, step):
+    figure = go.Figure(go.Scatter(x=np.array([1, int(last)]), y=[0, 0]))
+    figure.update_xaxes(type="log")
+    plain_ticks(figure)
+    assert (figure.layout.xaxis.tickformat, figure.layout.xaxis.dtick) == ("~g", step)
+    assert figure.layout.yaxis.dtick is None
+
+
+def test_areas_and_text_stay_as_they_are():
+    area = {"mode": "none", "fill": "toself"}
+    figure = plain(*(("scatter", {"name": name, **kept}) for kept in (area, {"mode": "text"}) for name in "ab"))
+    tell_apart(figure)
+    assert [t.mode for t in figure.data] == ["none", "none", "text", "text"]
+
+
+def test_64_lines_all_differ_and_the_same_group_keeps_one_look_in_every_panel():
+    figure = plain(*(("scatter", {"mode": "lines", "name": f"band {i}"}) for i in range(64)))
+    tell_apart(figure)
+    assert same_but_for_colour(figure) == []
+    twice = plain(*(("scatter", {"mode": "lines", "name": n, "xaxis": x}) for n in "ab" for x in ("x", "x2")))
+    tell_apart(twice)
+    assert [t.line.dash for t in twice.data] == [None, None, "dash", "dash"]
+
+
+@pytest.mark.parametrize("scale", [picture.SEQUENTIAL, picture.DIVERGING])
+def test_words_on_any_cell_of_the_colour_scales_are_readable(scale):
+    shares = [i / 50 for i in range(51)]
+    figure = go.Figure(go.Heatmap(x=list(range(52)), y=[0], z=[[2 * s for s in shares]], text=[["w"] * 51]))
+    write_on_cells(figure, scale, 0.0, 2.0)
+    words = figure.data[1]
+    colours = sample_colorscale(scale, shares)
+    assert list(words.x) == [i + 0.5 for i in range(51)]
+    assert min(contrast(ink, cell) for ink, cell in zip(words.textfont.color, colours)) >= LEAST
+    assert set(words.textfont.color) == {BLACK, WHITE}
+
+
+def test_contrast_is_wcags():
+    assert contrast("#000000", "#FFFFFF") == 21
+    assert contrast("#767676", "#FFFFFF") == pytest.approx(4.54, abs=0.01)
+    assert ink_on("#FDE725") == BLACK
+    assert ink_on("rgb(0, 34, 78)") == WHITE
+
+
+def test_maps_with_numbers_write_them_in_black_or_white():
+    result = planted_retrieval.retrieval()
+    for shown in (retrieval.by_condition(result, "passkey", "hits"), retrieval.differences(result, "passkey", "hits")):
+        cells, words = shown.figure.data
+        assert cells.texttemplate is None
+        assert set(words.textfont.color) <= {BLACK, WHITE}
+        assert sorted(words.text) == sorted(word for row in cells.text for word in row if word)
