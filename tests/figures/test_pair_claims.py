@@ -41,7 +41,7 @@ def test_a_null_of_independent_noise_is_called_one():
     drawn = by_angle(seen_with(anisotropy=D.anisotropy.model_copy(update={"null": older})))
     assert "another pair" not in drawn.how_to_read
     assert "drawn anew" in drawn.how_to_read
-    assert {t.name for t in drawn.figure.data[2:]} == {"null: noise that does not see the angle"}
+    assert {t.name for t in drawn.figure.data[2:]} == {"null: noise that does not depend on the angle"}
 
 
 def test_what_errors_are_divided_by_is_said_and_is_on_the_axis():
