@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 
 from pages.parts.session import manager
-from pages.parts.work.diagnosing import content_of
 from pages.parts.work.keys import stage_key
 from qroar_core import export
 from qroar_core.cli.spelling import export_command
@@ -37,7 +36,7 @@ def formats(loaded: LoadedModel) -> dict[str, str]:
 
 def key(loaded: LoadedModel, setting: Setting, scales: Scales | None, folder: Path, format: str, dtype: str) -> tuple:
     """All that decides what is written and where: another choice of any of it is another export."""
-    values = None if scales is None else content_of(scales)
+    values = None if scales is None else scales.digest
     return (*stage_key("export", loaded, setting), setting, values, format, dtype, str(folder))
 
 
