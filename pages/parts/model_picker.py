@@ -31,7 +31,7 @@ EXPLAINED = {
 WELCOME = (
     ":material/search: **See** which frequency bands suffer when RoPE is stretched and weights or cache are quantized.",
     ":material/tune: **Repair** a part of it with one scale per band in W_Q and W_K: no retraining, no run-time cost.",
-    ":material/verified: **Prove** it on text the search never saw, and export; or read that there is nothing to gain.",
+    ":material/verified: **Verify** the gain on held-out text, and export; or read that there is nothing to gain.",
 )
 LEARN = "pages/learn.py"
 BEFORE, SAID = "choice before the load", "why the last load failed"

@@ -14,6 +14,7 @@ from qroar_core.errors import NonFinite
 from qroar_core.figures import evaluation as figures
 from qroar_core.figures import league as league_figures
 from qroar_core.figures import quality
+from qroar_core.figures.headline import headline
 from qroar_core.maths.rescale import Scales
 from qroar_core.models.scales_file import to_file
 from qroar_core.models.text import split
@@ -100,7 +101,7 @@ def test_a_perplexity_past_float_is_infinite_in_the_table_the_json_and_the_file(
     assert "Infinity" not in drawn.figure.to_json()
     assert quality.readable(quality.table(kept))["PPL"][0].startswith("inf")
     figures.by_position(kept)
-    assert figures.headline(kept)[0][1] == "inf"
+    assert headline(kept)[0].value == "inf"
 
 
 def test_a_league_with_infinite_perplexity_is_written_and_read(capfd, endless, tmp_path):

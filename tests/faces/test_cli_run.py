@@ -375,8 +375,9 @@ def spoiled(content, what):
 
 @pytest.mark.parametrize(
     ("what", "words"),
-    [("model", "made for other (0000000000000000)"), ("version", "version"), ("format", "format"), ("shape", "shape"),
-     ("ragged", "table of numbers"), ("negative", "positive"), ("words", "table of numbers"),
+    [("model", "made for other (0000000000000000)"), ("version", "version"), ("format", "format"),
+     ("shape", "no table of"), ("ragged", "no table of"), ("negative", "a scale that is not above 0"),
+     ("words", "no table of"),
      ("bands", "32 RoPE pairs"),
      ("missing key", "mode"), ("not json", "JSON"), ("absent", "cannot be read"), ("a folder", "cannot be read")],
 )  # fmt: skip

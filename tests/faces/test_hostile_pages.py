@@ -28,7 +28,7 @@ TAG = re.compile(r"<(?!(?:br|/?b|/?i|/?sub|/?sup|/?extra)>)[a-zA-Z/!]")
 OURS = re.compile(r"(`+)(?!`).*?(?<!`)\1(?!`)")  # a span of code is text already
 CLICKS = {
     "pressure": ("Diagnose",), "tails": (), "outliers": (), "noise": (), "bands": (), "tune": ("Start the search",),
-    "evaluate": ("Evaluate", "Continue the prompt"), "rivals": ("Run the league",), "retrieval": ("Test retrieval",),
+    "evaluate": ("Evaluate", "Continue the prompt"), "rivals": ("Run the comparison",), "retrieval": ("Test retrieval",),
     "evidence": ("Run the controls", "Test the claims", "Round each band alone"), "export": (), "runs": (), "start": (),
 }  # fmt: skip
 
@@ -102,10 +102,10 @@ def test_runs_from_elsewhere_whose_folders_are_called_so(app, poisoned, tmp_path
     for name in (hostile.NAME, f"{hostile.NAME} 2"):
         shutil.copytree(folder, tmp_path / name)
         opened(app, tmp_path / name)
-        assert not app.error
+        assert not app.error, [e.value for e in app.error]
         assert live(app) == []
     compared = app.multiselect(key="compare")
-    compared.set_value([at for at, name in enumerate(compared.options) if hostile.NAME in name]).run()
+    compared.set_value([str(tmp_path / name) for name in (hostile.NAME, f"{hostile.NAME} 2")]).run()
     assert len(app.get("plotly_chart")) == 2
     assert live(app) == []
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import planted
 import pytest
-from visitor import button, clicked, go, texts, titles
+from visitor import button, clicked, go, read, texts, titles
 
 from qroar_core.errors import BadText
 from qroar_core.progress import Step
@@ -99,8 +99,8 @@ def test_a_share_that_may_be_zero_is_grey_and_no_large_figure(loaded_app, stages
 def test_a_share_that_is_significant_stands_with_its_interval(loaded_app):
     evaluated(loaded_app)
     gap = loaded_app.metric[-1]
-    assert (gap.label, gap.value, gap.delta) == ("NLL gap won back", "50%", "[50%, 50%]")
-    assert "not significant" not in texts(loaded_app)
+    assert (gap.label, gap.value, read(gap.delta)) == ("NLL gap won back", "50%", "[50%, 50%]")
+    assert ":gray[not significant]" not in texts(loaded_app)
 
 
 def search_saying(stages, report):

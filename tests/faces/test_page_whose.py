@@ -63,7 +63,7 @@ def test_a_run_from_elsewhere_is_marked_and_shown_to_who_opened_it_alone(loaded_
     assert (line["kept"], line[""]) == ("elsewhere", "in view")
     for page in ("pressure", "tune", "evaluate", "export"):
         go(loaded_app, page)
-        assert f"From the run folder `{path}`, {FOREIGN}" in texts(loaded_app), page
+        assert f"From the run folder {path}, {FOREIGN}" in texts(loaded_app), page
     go(loaded_app, "evaluate")
     assert [m.value for m in loaded_app.metric][:3] == PPL
     for page in ("pressure", "tune", "evaluate", "runs"):
@@ -106,7 +106,7 @@ def test_an_older_run_answers_only_once_opened_and_says_what_it_does_not_know(lo
             clicked(app, "Open run")
         go(app, "evaluate")
         assert [m.value for m in app.metric][:3] == PPL
-        assert f"From the run `older` {OLDER}" in texts(app)
+        assert f"From the run older {OLDER}" in texts(app)
 
 
 def test_the_menu_opens_the_run_that_it_shows_whatever_was_written_or_deleted_meanwhile(loaded_app, written):

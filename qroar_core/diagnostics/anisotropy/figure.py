@@ -49,7 +49,7 @@ def by_angle(diagnosis: Diagnosis) -> Picture | None:
     beside = [] if seen.null is None else [(seen.null.control, error) for error in seen.null.error]
     for band, (control, error) in enumerate(beside):
         figure.add_scatter(
-            x=degrees, y=error, mode="lines", name=NULL_LINE[control], legendgroup="null",
+            x=degrees, y=error, mode="lines", name=NULL_LINE.get(control, "null"), legendgroup="null",
             showlegend=band == 0, line={"color": GREY, "dash": "dot", "width": 1},
             hovertemplate=f"null of band {band}, %{{x:.0f}}°: %{{y:.4g}}<extra></extra>",
         )  # fmt: skip
@@ -84,9 +84,10 @@ def _title(seen: Anisotropy) -> str:
 def _how_to_read(diagnosis: Diagnosis, seen: Anisotropy) -> str:
     if seen.null is None:
         return "A flat line is an isotropic quantizer. RoPE turns a pair, so its error changes along the text."
+    meaning = NULL_MEANING.get(seen.null.control, "")
     return (
         "Error by where K's pairs stand after RoPE, from 0° (all on the first axis) to 90° (all on the second). "
-        f"{NORMALISED[seen.over]}A flat line does not depend on the angle. {NULL_MEANING[seen.null.control]}Lines are "
+        f"{NORMALISED[seen.over]}A flat line does not depend on the angle. {meaning}Lines are "
         "means over layers; the title gives means over layers and bands, and says yes from "
         f"{CLEARLY} times the null on, a rule of thumb.{_largest(diagnosis, seen, seen.null.ratio)}"
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Annotated, ClassVar, Literal
 
 from qroar_core.axes import axes
@@ -23,11 +23,6 @@ class AngleBlindNoise(Result):
     # the mean ratio over layers and bands, draw by draw
     typical: Annotated[list[Number], axes("draw")] = []
     control: str = DRAWN  # what was done
-
-    def contradictions(self) -> Iterator[str]:
-        """A control that no version has made."""
-        if self.control not in (DRAWN, SWAPPED):
-            yield f"control: {self.control[:20]!r}"
 
 
 class Anisotropy(Result):
