@@ -28,7 +28,7 @@ PAGES = {
         st.Page("pages/runs.py", title="Runs", icon=":material/history:"),
     ],
 }
+session.enter()  # before the navigation: what is in the address line by then goes into one history entry with the page
 page = st.navigation(PAGES)
-session.enter()
 queue()
 page.run()

@@ -5,8 +5,10 @@ from dataclasses import replace
 import streamlit as st
 
 from pages.parts import cards, model_picker, session, setting_form
+from pages.parts.choice import bos_of
 from pages.parts.follow import delivered
 from pages.parts.quant_form import quant_form
+from pages.parts.room import room
 from pages.parts.watch import watch
 from pages.parts.words import short_name
 
@@ -27,7 +29,8 @@ with demo:
 with other.popover("Another model", width="stretch"):
     model_picker.other_model(now)
 model_picker.give_back_on_failure(now)
-cards.model_metrics(loaded)
+fits = room(loaded, now.text, bos_of(now, loaded))
+cards.model_metrics(loaded, fits)
 
 setting = session.require_setting(loaded)
 st.subheader("The setting")
@@ -36,7 +39,7 @@ cards.verdict_box(loaded, setting)
 left, right = st.columns(2, gap="large")
 with left:
     rope = setting_form.rope_form(loaded, setting.rope, setting.search.length)
-    length = setting_form.length_form(loaded, now.length, setting)
+    length = setting_form.length_form(loaded, now.length, setting, fits)
 with right:
     quant = quant_form(setting.quant, loaded.model.config.model_type)
     bands = setting_form.band_form(loaded, setting.search.bands)

@@ -7,15 +7,15 @@ from typing import get_args
 
 import streamlit as st
 
-from pages.parts.follow import fill, number
+from pages.parts.follow import chosen, fill, number
 from pages.parts.forms import LENGTHS, made
+from pages.parts.session import beside, keep_beside
 from qroar_core.figures.retrieval import TASK_WORDS
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.retrieving.prompts import chat_template
 from qroar_core.runs.setting import Setting
 from qroar_core.specs import RetrievalSpec, RetrievalTask
 
-KEPT = "retrieval kept"  # session: (lengths of the evaluation it was made beside, spec)
 DEPTHS = (0.0, 0.1, 0.25, 0.4, 0.5, 0.6, 0.75, 0.9, 1.0)  # offered
 TASK_HELP = (
     "Passkey: one number in the text. Needles: several numbers, each with a name, one of them asked for; "
@@ -26,11 +26,11 @@ TASK_HELP = (
 def retrieval_form(loaded: LoadedModel, setting: Setting) -> RetrievalSpec:
     """This visitor's spec; its lengths are the evaluation's until they are changed here."""
     near = setting.evaluation.lengths
-    before, spec = st.session_state.get(KEPT, (near, RetrievalSpec(lengths=near)))
-    if before != near:
-        spec = replace(spec, lengths=near)
-    spec = _form(loaded, setting, spec)
-    st.session_state[KEPT] = (near, spec)
+    fresh = RetrievalSpec(lengths=near)
+    same, spec = beside("retrieval", near, fresh)
+    spec = _form(loaded, setting, spec if same else replace(spec, lengths=near))
+    chosen("retrieval", spec)
+    keep_beside("retrieval", near, spec, fresh)
     return spec
 
 
@@ -41,7 +41,7 @@ def prompt_count(spec: RetrievalSpec) -> int:
 
 def _form(loaded: LoadedModel, setting: Setting, spec: RetrievalSpec) -> RetrievalSpec:
     chatty = chat_template(loaded.tokenizer)
-    fill("retrieval", setting.evaluation.lengths, {
+    fill("retrieval", spec, {
         "retrieval tasks": list(spec.tasks), "retrieval lengths": list(spec.lengths),
         "retrieval depths": list(spec.depths), "retrieval trials": spec.trials,
         "retrieval choices": spec.choices, "retrieval slack": spec.slack, "retrieval chat": spec.chat,

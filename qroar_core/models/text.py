@@ -116,6 +116,12 @@ def windows_held(tokenizer: Any, documents: Documents, length: int) -> int:
     return sum(rows_held(tokenizer, document, own) for document in documents)
 
 
+def longest(tokenizer: Any, documents: Documents) -> int:
+    """Tokens of the longest window the documents hold, what stands before the text included."""
+    held = max((tokens_held(tokenizer, document) for document in documents), default=0)
+    return held + len(opening(tokenizer, bos_of(documents)))
+
+
 def bos_of(documents: Documents) -> Bos:
     """How windows of these documents start; the documents of one text agree."""
     return documents[0].bos if documents else "auto"
@@ -135,8 +141,7 @@ def windows(tokenizer: Any, documents: Documents, length: int, count: int, seed:
     start = opening(tokenizer, bos_of(documents))
     own = length - len(start)  # tokens of the text in a window
     room = [rows_held(tokenizer, document, own) for document in documents]
-    longest = max((tokens_held(tokenizer, document) for document in documents), default=0) + len(start)
-    _require_room(documents, longest, sum(room), length, least if fewer else count, fewer)
+    _require_room(documents, longest(tokenizer, documents), sum(room), length, least if fewer else count, fewer)
     wanted = min(count, sum(room)) if fewer else count
     shares = [0] * len(documents)  # round robin over the documents that still have room
     while sum(shares) < wanted:

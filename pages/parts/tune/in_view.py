@@ -6,10 +6,10 @@ from typing import Any
 
 import streamlit as st
 
-from pages.parts.candidates import FOUND, HAND
+from pages.parts.candidates import FOUND, HAND, set_manual
+from pages.parts.choice import REACH
 from pages.parts.patch_buttons import patch_buttons
 from pages.parts.show import picture
-from pages.parts.tune import by_hand
 from pages.parts.watch import running, watch
 from pages.parts.work import probing
 from qroar_core.figures import angles
@@ -32,11 +32,9 @@ def in_view(loaded: LoadedModel, setting: Setting, plan: Plan, outcome: Any, off
     with st.container(horizontal=True):
         if not proven:
             _measure(loaded, setting, scales)
-        if picked != HAND and st.button("Copy to by hand", icon=":material/content_copy:",
-                                        help="The mean over layers and heads of each band's log2 g"):  # fmt: skip
-            mean = pooled(scales.g.log2(), "model")[0, 0].clamp(-by_hand.REACH, by_hand.REACH)
-            by_hand.set_all(plan, tuple(round(x, 2) for x in mean.tolist()))
-            st.rerun()
+        if picked != HAND:
+            st.button("Copy to by hand", on_click=_copy, args=(plan, scales), icon=":material/content_copy:",
+                      help="The mean over layers and heads of each band's log2 g")  # fmt: skip
     if not proven and probing.gain(loaded, setting, scales) is None:
         watch(probing.proof_key(loaded, setting, scales))
     patch_buttons(loaded, setting, scales, offered)
@@ -45,6 +43,12 @@ def in_view(loaded: LoadedModel, setting: Setting, plan: Plan, outcome: Any, off
     turned = angles.by_layer_and_pair(content)
     if turned is not None:
         picture(turned, "pair angles")
+
+
+def _copy(plan: Plan, scales: Scales) -> None:
+    """Called before the page is drawn again: a slider takes no value from outside once it is drawn."""
+    mean = pooled(scales.g.log2(), "model")[0, 0].clamp(-REACH, REACH)
+    set_manual(plan.none.bands, plan.none.mode, tuple(round(x, 2) + 0.0 for x in mean.tolist()))
 
 
 def _measure(loaded: LoadedModel, setting: Setting, scales: Scales) -> None:
