@@ -29,6 +29,6 @@ PAGES = {
     ],
 }
 session.enter()  # before the navigation: what is in the address line by then goes into one history entry with the page
-page = st.navigation(PAGES)
+page = st.navigation(PAGES, expanded=True)  # else the queue below folds the last pages away
 queue()
 page.run()

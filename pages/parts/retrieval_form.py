@@ -12,7 +12,7 @@ from pages.parts.forms import LENGTHS, made
 from pages.parts.session import beside, keep_beside
 from qroar_core.figures.retrieval import TASK_WORDS
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.retrieving.prompts import chat_template
+from qroar_core.retrieving.prompts import chat_template, shortest
 from qroar_core.runs.setting import Setting
 from qroar_core.specs import RetrievalSpec, RetrievalTask
 
@@ -26,9 +26,11 @@ TASK_HELP = (
 def retrieval_form(loaded: LoadedModel, setting: Setting) -> RetrievalSpec:
     """This visitor's spec; its lengths are the evaluation's until they are changed here."""
     near = setting.evaluation.lengths
-    fresh = RetrievalSpec(lengths=near)
+    least = _least(loaded, setting)
+    held = tuple(n for n in near if n >= least) or (next(n for n in LENGTHS if n >= least),)
+    fresh = RetrievalSpec(lengths=held)
     same, spec = beside("retrieval", near, fresh)
-    spec = _form(loaded, setting, spec if same else replace(spec, lengths=near))
+    spec = _form(loaded, setting, spec if same else replace(spec, lengths=held), least)
     chosen("retrieval", spec)
     keep_beside("retrieval", near, spec, fresh)
     return spec
@@ -39,15 +41,21 @@ def prompt_count(spec: RetrievalSpec) -> int:
     return len(spec.tasks) * len(spec.lengths) * len(spec.depths) * spec.trials
 
 
-def _form(loaded: LoadedModel, setting: Setting, spec: RetrievalSpec) -> RetrievalSpec:
+def _least(loaded: LoadedModel, setting: Setting) -> int:
+    """The shortest length that holds a prompt of some task, tokens."""
+    tasks: tuple[RetrievalTask, ...] = get_args(RetrievalTask)
+    return min(shortest(loaded.tokenizer, setting.bos_word, RetrievalSpec(), task) for task in tasks)
+
+
+def _form(loaded: LoadedModel, setting: Setting, spec: RetrievalSpec, least: int) -> RetrievalSpec:
     chatty = chat_template(loaded.tokenizer)
     fill("retrieval", spec, {
         "retrieval tasks": list(spec.tasks), "retrieval lengths": list(spec.lengths),
         "retrieval depths": list(spec.depths), "retrieval trials": spec.trials,
         "retrieval choices": spec.choices, "retrieval slack": spec.slack, "retrieval chat": spec.chat,
     })  # fmt: skip
-    longest = max(setting.search.length or 0, *setting.evaluation.lengths)
-    offered = sorted({*spec.lengths, *(n for n in LENGTHS if 256 <= n <= longest)})
+    longest = max(setting.search.length or 0, *setting.evaluation.lengths, *spec.lengths)
+    offered = sorted({*spec.lengths, *(n for n in LENGTHS if least <= n <= longest)})
     one, two, three = st.columns([2, 2, 1])
     tasks = one.multiselect("Hidden", list(get_args(RetrievalTask)), format_func=TASK_WORDS.get, help=TASK_HELP,
                             key="retrieval tasks")  # fmt: skip
@@ -70,6 +78,9 @@ def _form(loaded: LoadedModel, setting: Setting, spec: RetrievalSpec) -> Retriev
             "Ask through the chat template", key="retrieval chat", disabled=not chatty,
             help="The tokenizer's own." if chatty else "This tokenizer has none; the question stands in plain text.",
         )  # fmt: skip
+    needs = {task: shortest(loaded.tokenizer, setting.bos_word, spec, task) for task in spec.tasks}
+    st.caption(f"Question and answer take {' and '.join(f'{n} tokens ({TASK_WORDS[t]})' for t, n in needs.items())} "
+               "before any text: shorter lengths hold no prompt.")  # fmt: skip
     if not (tasks and lengths and depths):
         st.warning("Choose at least one task, length and depth; until then those before stay in force.")
     return made(

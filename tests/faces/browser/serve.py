@@ -19,14 +19,14 @@ def counted(self, job, call):
     with open(os.environ["QROAR_JOBS"], "a") as out:
         out.write(f"{job.label}\n")
 
-    def held(on_step):
+    def held(results, on_step):
         def step(now):
             on_step(now)
             while now.detail is not None and hold.exists() and now.done >= int(hold.read_text()):
                 if job.cancel.wait(LOOK):
                     return
 
-        return call(step)
+        return call(results, step)
 
     return run(self, job, held)
 
