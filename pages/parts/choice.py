@@ -21,10 +21,12 @@ from qroar_core.runs.setting import Setting, default_setting
 from qroar_core.specs import (
     BandSpec,
     Bos,
+    ControlSpec,
     DiagnosisSpec,
     EvaluationSpec,
     LeagueSpec,
     Mode,
+    PredictionSpec,
     QuantSpec,
     RetrievalSpec,
     RopeSpec,
@@ -69,11 +71,15 @@ class Choice:
     run: str = ""
     retrieval: RetrievalSpec | None = None
     league: LeagueSpec | None = None  # its search is the setting's
+    controls: ControlSpec | None = None
+    prediction: PredictionSpec | None = None
+    prediction_bands: BandSpec | None = None
     hand: ByHand | None = None
     compared: tuple[str, ...] = ()  # names of runs
 
 
-BESIDE = ("retrieval", "league", "hand", "compared")  # fields that say nothing of the setting
+# Fields that say nothing of the setting:
+BESIDE = ("retrieval", "league", "controls", "prediction", "prediction_bands", "hand", "compared")
 _TEXT = ("model", "device", "dtype", "text", "bos", "run")
 _KNOWN = {  # what plain text from outside must look like
     "text": re.compile("|".join(COLLECTIONS)), "bos": re.compile("|".join(get_args(Bos))), "run": NAME,
@@ -98,6 +104,9 @@ _ADAPTERS: dict[str, TypeAdapter] = {
             str,
             RetrievalSpec,
             LeagueSpec,
+            ControlSpec,
+            PredictionSpec,
+            BandSpec,
             ByHand,
             tuple[Annotated[str, Field(pattern=rf"^{NAME.pattern}$")], ...],
         ),

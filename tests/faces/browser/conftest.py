@@ -71,8 +71,10 @@ class Dashboard:
     def holding(self, candidate: int):
         """Inside, a search stands still at this candidate until it is cancelled."""
         self._hold.write_text(str(candidate))
-        yield
-        self._hold.unlink()
+        try:
+            yield
+        finally:
+            self._hold.unlink()
 
 
 @pytest.hookimpl(wrapper=True)
