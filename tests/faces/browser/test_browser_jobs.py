@@ -18,7 +18,8 @@ ENDS = 15  # seconds within which a server with a running job ends
 
 def queue(page):
     """What the sidebar says of every job, in order."""
-    return [box.inner_text().split("\n")[0] for box in page.locator("[class*='st-key-queued-']").all()]
+    read = "all => all.map(e => e.innerText.split('\\n')[0])"  # at one moment: the queue redraws by itself
+    return page.locator("[class*='st-key-queued-']").evaluate_all(read)
 
 
 def opened(dashboard, visit):
