@@ -236,8 +236,8 @@ def test_copy_to_by_hand_moves_sliders_that_are_on_the_page_already(tune, demo_m
     clicked(tune, "Copy to by hand")
     _, probe = setting_and_probe(tune, demo_model)
     mean = probe.smooth.g.log2().mean((0, 1))
-    wanted = pytest.approx(mean.tolist(), abs=0.0051)
-    assert any(mean.round(decimals=2))
+    wanted = pytest.approx(mean.tolist(), abs=0.0251)  # half a step of the sliders
+    assert mean.abs().max() > 0.05
     assert [tune.slider(key=f"by hand {band}").value for band in range(8)] == wanted
     assert editor(tune).value["by_hand"].tolist() == wanted
     assert json.loads(tune.query_params["hand"])["log2_g"] == wanted

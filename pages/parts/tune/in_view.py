@@ -10,6 +10,7 @@ from pages.parts.candidates import FOUND, HAND, set_manual
 from pages.parts.choice import REACH
 from pages.parts.patch_buttons import patch_buttons
 from pages.parts.show import picture
+from pages.parts.tune.bands import STEP
 from pages.parts.watch import running, watch
 from pages.parts.work import probing
 from qroar_core.figures import angles
@@ -48,7 +49,8 @@ def in_view(loaded: LoadedModel, setting: Setting, plan: Plan, outcome: Any, off
 def _copy(plan: Plan, scales: Scales) -> None:
     """Called before the page is drawn again: a slider takes no value from outside once it is drawn."""
     mean = pooled(scales.g.log2(), "model")[0, 0].clamp(-REACH, REACH)
-    set_manual(plan.none.bands, plan.none.mode, tuple(round(x, 2) + 0.0 for x in mean.tolist()))
+    steps = tuple(round(round(x / STEP) * STEP, 2) + 0.0 for x in mean.tolist())  # what table and sliders can stand at
+    set_manual(plan.none.bands, plan.none.mode, steps)
 
 
 def _measure(loaded: LoadedModel, setting: Setting, scales: Scales) -> None:

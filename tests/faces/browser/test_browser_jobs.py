@@ -8,7 +8,6 @@ import walk
 from walk import LONG, PAGES, SHORT, go, settle, soon
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
-ADDRESS = 'search={"steps":300}'
 MIDDLE = 20  # candidates after which a search that is held stands still
 COLD = {"": "Where does your long-context model lose, and what can be repaired?", "tune": "Tune",
         "learn": "The mechanism by hand"}  # fmt: skip
@@ -22,9 +21,10 @@ def queue(page):
     return page.locator("[class*='st-key-queued-']").evaluate_all(read)
 
 
-def opened(dashboard, visit):
+def opened(dashboard, visit, steps):
+    """A visitor with the demo model whose search has so many steps: another number, another search."""
     page = visit()
-    page.goto(f"{dashboard.address}/?{ADDRESS}")
+    page.goto(f'{dashboard.address}/?search={{"steps":{steps}}}')
     walk.load_demo(page)
     return page
 
@@ -43,7 +43,7 @@ def test_three_visitors_at_once_on_a_new_server(dashboard, visit):
 
 
 def test_every_page_has_the_queue_and_cancels_a_job_whose_setting_was_changed(dashboard, visit, shots):
-    page = opened(dashboard, visit)
+    page = opened(dashboard, visit, 300)
     other = visit()  # without a model
     with dashboard.holding(MIDDLE):
         go(page, "Tune")
@@ -84,7 +84,7 @@ def test_every_page_has_the_queue_and_cancels_a_job_whose_setting_was_changed(da
 
 
 def test_two_people_apply_while_a_job_runs_and_no_click_is_lost(dashboard, visit):
-    page = opened(dashboard, visit)
+    page = opened(dashboard, visit, 301)
     go(page, "Tune")
     page.get_by_role("button", name="Try scales by hand").click()
     page.get_by_text("Cached error:").wait_for(timeout=LONG)
@@ -115,7 +115,7 @@ def test_two_people_apply_while_a_job_runs_and_no_click_is_lost(dashboard, visit
 
 @pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
 def test_a_server_that_is_stopped_in_a_search_ends_cleanly(dashboard, visit, by):
-    page = opened(dashboard, visit)
+    page = opened(dashboard, visit, 302 + by)
     go(page, "Tune")
     walk.press(page, "Start the search")
     page.get_by_text(LIVE).wait_for(timeout=LONG)
