@@ -10,6 +10,7 @@ import streamlit as st
 from pages.parts.follow import chosen, fill, number
 from pages.parts.forms import LENGTHS, made
 from pages.parts.session import beside, keep_beside
+from qroar_core.errors import BadText
 from qroar_core.figures.retrieval import TASK_WORDS
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.retrieving.prompts import chat_template, shortest
@@ -26,7 +27,7 @@ TASK_HELP = (
 def retrieval_form(loaded: LoadedModel, setting: Setting) -> RetrievalSpec:
     """This visitor's spec; its lengths are the evaluation's until they are changed here."""
     near = setting.evaluation.lengths
-    least = _least(loaded, setting)
+    least = min(_needs(loaded, setting, RetrievalSpec(tasks=get_args(RetrievalTask))).values(), default=2)
     held = tuple(n for n in near if n >= least) or (next(n for n in LENGTHS if n >= least),)
     fresh = RetrievalSpec(lengths=held)
     same, spec = beside("retrieval", near, fresh)
@@ -41,10 +42,12 @@ def prompt_count(spec: RetrievalSpec) -> int:
     return len(spec.tasks) * len(spec.lengths) * len(spec.depths) * spec.trials
 
 
-def _least(loaded: LoadedModel, setting: Setting) -> int:
-    """The shortest length that holds a prompt of some task, tokens."""
-    tasks: tuple[RetrievalTask, ...] = get_args(RetrievalTask)
-    return min(shortest(loaded.tokenizer, setting.bos_word, RetrievalSpec(), task) for task in tasks)
+def _needs(loaded: LoadedModel, setting: Setting, spec: RetrievalSpec) -> dict[RetrievalTask, int]:
+    """Tokens of each task's prompt before any text; empty where none can be made: the job says why."""
+    try:
+        return {task: shortest(loaded.tokenizer, setting.bos_word, spec, task) for task in spec.tasks}
+    except BadText:
+        return {}
 
 
 def _form(loaded: LoadedModel, setting: Setting, spec: RetrievalSpec, least: int) -> RetrievalSpec:
@@ -78,9 +81,9 @@ def _form(loaded: LoadedModel, setting: Setting, spec: RetrievalSpec, least: int
             "Ask through the chat template", key="retrieval chat", disabled=not chatty,
             help="The tokenizer's own." if chatty else "This tokenizer has none; the question stands in plain text.",
         )  # fmt: skip
-    needs = {task: shortest(loaded.tokenizer, setting.bos_word, spec, task) for task in spec.tasks}
-    st.caption(f"Question and answer take {' and '.join(f'{n} tokens ({TASK_WORDS[t]})' for t, n in needs.items())} "
-               "before any text: shorter lengths hold no prompt.")  # fmt: skip
+    needs = [f"{n} tokens ({TASK_WORDS[task]})" for task, n in _needs(loaded, setting, spec).items()]
+    if needs:
+        st.caption(f"Question and answer take {' and '.join(needs)} before any text: shorter lengths hold no prompt.")
     if not (tasks and lengths and depths):
         st.warning("Choose at least one task, length and depth; until then those before stay in force.")
     return made(

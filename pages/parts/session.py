@@ -80,7 +80,7 @@ def choice() -> Choice:
                 from pages.parts.elsewhere import is_foreign, take_in  # they ask for the loaded model, and so need this
 
                 entry = library().entry(asked.run)
-                asked = restored(entry)
+                asked = replace(restored(entry), **{name: getattr(asked, name) for name in BESIDE})
                 if is_foreign(entry):
                     take_in(entry)
             except QRoarError as problem:
