@@ -66,12 +66,12 @@ def test_every_page_has_the_queue_and_cancels_a_job_whose_setting_was_changed(da
         for name in PAGES:
             go(page, name)
             assert len(queue(page)) == 3, name
-            page.screenshot(path=str(shots / f"queue-{name.lower()}.png"))
+            page.screenshot(path=str(shots / f"queue-{name.lower()}.png"), timeout=SHORT)
         for path, heading in COLD.items():
             other.goto(f"{dashboard.address}/{path}")
             other.get_by_role("heading", level=1, name=heading).wait_for(timeout=SHORT)
             soon(other, lambda: len(queue(other)), 3)
-            other.screenshot(path=str(shots / f"queue-other-{path or 'start'}.png"))
+            other.screenshot(path=str(shots / f"queue-other-{path or 'start'}.png"), timeout=SHORT)
         cancel = page.locator(".st-key-queued-1").get_by_role("button", name="Cancel")
         cancel.click()
         soon(page, lambda: queue(page)[1:], ["Read q and k of demo: waiting for “Tune demo” to finish"])
@@ -90,10 +90,14 @@ def test_two_people_apply_while_a_job_runs_and_no_click_is_lost(dashboard, visit
     page.get_by_text("Cached error:").wait_for(timeout=LONG)
     other = visit()
     other.goto(page.url)
-    for tab, name in ((page, "SmoothAttention"), (other, "MAD clipping")):
-        walk.choose(tab, name)
-        tab.get_by_text(f"{name}. From statistics alone").wait_for(timeout=SHORT)
+    for tab in (page, other):
+        walk.choose(tab, "SmoothAttention")
+        tab.get_by_text("SmoothAttention. From statistics alone").wait_for(timeout=SHORT)
         settle(tab)
+    other.get_by_role("button", name="Copy to by hand").click()
+    walk.choose(other, "by hand")
+    other.get_by_text("By hand. One scale per band").wait_for(timeout=SHORT)
+    settle(other)
     with dashboard.holding(MIDDLE):
         third = visit()
         third.goto(page.url)
@@ -107,8 +111,8 @@ def test_two_people_apply_while_a_job_runs_and_no_click_is_lost(dashboard, visit
         third.locator(".st-key-queued-0").get_by_role("button", name="Cancel").click()
         soon(third, lambda: queue(third), [])
     assert dashboard.jobs()[-2:] == ["Apply scales to demo's weights"] * 2
-    for tab in (page, other, third):
-        tab.get_by_text("MAD clipping applied").wait_for(timeout=SHORT)
+    other.get_by_text("by hand applied").wait_for(timeout=SHORT)  # asked last
+    page.get_by_text("other scales applied").wait_for(timeout=SHORT)
     other.get_by_role("button", name="Undo").click()
     other.get_by_text("as loaded, no scales in").wait_for(timeout=SHORT)
 
