@@ -4,6 +4,7 @@ The server imports this file for its `server`, Streamlit's own application behin
 as a script for every visitor.
 """
 
+import sys
 from pathlib import Path
 
 import streamlit as st
@@ -39,13 +40,15 @@ def pages() -> dict[str, list]:
 
 if __name__ == "__main__":
     st.set_page_config(page_title="Q-ROAR", page_icon=str(ICON), layout="wide", initial_sidebar_state=200)
-    page = st.navigation(pages())
-    from pages.parts import session  # after it: Streamlit shows a menu of its own until navigation was called
+    if "pages.parts.session" not in sys.modules:
+        st.navigation(pages())  # a new server: Streamlit shows a menu of its own until it was called
+    from pages.parts import session
     from pages.parts.look import look
     from pages.parts.queue import queue
 
     look()
-    session.enter()
+    session.enter()  # before the navigation: what is in the address by then goes into one history entry with the page
+    page = st.navigation(pages(), expanded=True)  # else the queue below folds the last pages away
     queue()
     page.run()
 else:

@@ -5,8 +5,10 @@ from dataclasses import replace
 import streamlit as st
 
 from pages.parts import cards, model_picker, session, setting_form
+from pages.parts.choice import bos_of
 from pages.parts.follow import delivered
 from pages.parts.quant_form import quant_form
+from pages.parts.room import room
 from pages.parts.watch import watch
 from pages.parts.words import short_name
 from qroar_core.escape import literal
@@ -25,7 +27,8 @@ if loaded is None:
     st.stop()
 
 model_picker.give_back_on_failure(now)
-cards.model_metrics(loaded)
+fits = room(loaded, now.text, bos_of(now, loaded))
+cards.model_metrics(loaded, fits)
 
 setting = session.require_setting(loaded)
 st.subheader("The setting")
@@ -35,7 +38,7 @@ st.page_link("pages/tune.py", label="Search scales for this setting", icon=":mat
 left, right = st.columns(2, gap="large")
 with left:
     rope = setting_form.rope_form(loaded, setting.rope, setting.search.length)
-    length = setting_form.length_form(loaded, now.length, setting)
+    length = setting_form.length_form(loaded, now.length, setting, fits)
 with right:
     quant = quant_form(setting.quant, loaded.model.config.model_type)
     bands = setting_form.band_form(loaded, setting.search.bands)

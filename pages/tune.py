@@ -5,6 +5,7 @@ from dataclasses import replace
 import streamlit as st
 
 from pages.parts import forms, session
+from pages.parts.follow import delivered
 from pages.parts.history import history
 from pages.parts.show import numbers, picture
 from pages.parts.strip import strip
@@ -15,14 +16,16 @@ from qroar_core.figures import search_trace
 
 st.title("Tune")
 loaded, setting = session.require_model()
-said = strip(loaded, setting)
-if said.acts != "yes":
-    st.warning(f"{literal(said.reason)} A search would only follow noise; change the quantizer, or go on to see it.")
-
+above = st.container()  # drawn after the form that it follows: a rerun in between would lose a click on a button below
 spec = forms.search_form(setting.search, norms=loaded.geometry.scaled_gain)
 if spec != setting.search:
     session.choose(replace(session.choice(), search=spec))
-    st.rerun()
+    setting = replace(setting, search=spec)
+with above:
+    said = strip(loaded, setting)
+    if said.acts != "yes":
+        st.warning(f"{literal(said.reason)} A search would only follow noise; change the quantizer, or go on to see "
+                   "it.")  # fmt: skip
 outcome = searched(loaded, setting, said)
 desk(loaded, setting, outcome)
 
@@ -34,3 +37,4 @@ if outcome is not None:
     st.page_link("pages/evaluate.py", label="Next: evaluate", icon=":material/arrow_forward:")
 st.subheader("Runs to compare and restore")
 history(loaded, setting)
+delivered()

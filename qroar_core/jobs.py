@@ -39,6 +39,7 @@ class Manager:
         self._queues: dict[str, deque[Job]] = {}
         self._running: dict[str, Job] = {}
         self._workers: dict[str, threading.Thread] = {}
+        self._closed = False
 
     def submit(self, key: Hashable, stage: Callable[..., Any], *args: Any, label: str, device: str = "cpu",
                again: bool = False, keep: Callable[[Any, float], None] | None = None,
@@ -59,7 +60,7 @@ class Manager:
                 self._jobs[key] = job
                 self._jobs.move_to_end(key)
                 self._queues.setdefault(device, deque()).append(job)
-                self._start_worker(device)
+                self._finish_now(job) if self._closed else self._start_worker(device)
             return self._snapshot(job)
 
     def snapshot(self, key: Hashable) -> Snapshot | None:
@@ -91,8 +92,21 @@ class Manager:
                 return
             job.cancel.set()
             if job.state == "queued":
-                self._queues[job.device].remove(job)
-                self._finish(job, "cancelled")
+                self._finish_now(job)
+
+    def close(self, seconds: float) -> bool:
+        """Cancel everything, start nothing any more, and wait for the workers; False when one still runs after that."""
+        with self._lock:
+            self._closed = True
+            workers, waiting = list(self._workers.values()), [job for queue in self._queues.values() for job in queue]
+            for job in (*waiting, *self._running.values()):
+                job.cancel.set()
+            for job in waiting:
+                self._finish_now(job)
+        end = time.monotonic() + seconds
+        for worker in workers:
+            worker.join(max(0.0, end - time.monotonic()))
+        return not any(worker.is_alive() for worker in workers)
 
     def active(self) -> list[Snapshot]:
         """Every job that runs or waits: by device, the running one first, then in the order of their turn."""
@@ -215,6 +229,11 @@ class Manager:
             log.exception("%s could not be written down", job.label)
             why = fault if isinstance(fault, QRoarError) else type(fault).__name__
             return f"{job.label}: the result is in memory only, it could not be written to disk ({why})"
+
+    def _finish_now(self, job: Job) -> None:
+        """End a queued job. Called with the lock held."""
+        self._queues[job.device].remove(job)
+        self._finish(job, "cancelled")
 
     def _finish(self, job: Job, state: State, ended: float | None = None) -> None:
         """Called with the lock held. Arguments go, so that a model can be freed."""

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import streamlit as st
 import torch
 
+from pages.parts.choice import ByHand
+from pages.parts.session import MANUAL, choice, choose
 from qroar_core.maths.bands import Bands
 from qroar_core.maths.rescale import Scales
 
 FOUND, SMOOTH, MAD, HAND = "tuned scales", "SmoothAttention", "MAD clipping", "by hand"
 STATISTICS = "From statistics alone, no search: a baseline."
-MANUAL = "log2 g by hand"  # session: (bands, mode) -> log2 g per band; no widget's key, so it outlives the page
 
 
 def candidates(outcome: Any, manual: Scales | None, probe: Any = None) -> dict[str, tuple[Scales, str]]:
@@ -34,13 +36,17 @@ def candidates(outcome: Any, manual: Scales | None, probe: Any = None) -> dict[s
 
 
 def manual_log2(bands: Bands, mode: str) -> tuple[float, ...]:
-    """log2 g per band as set by hand for these bands; all 0 until something is."""
-    return st.session_state.setdefault(MANUAL, {}).get((bands, mode), (0.0,) * len(bands))
+    """log2 g per band as set by hand for these bands, in this session or in its address; all 0 until something is."""
+    asked, none = choice().hand, (0.0,) * len(bands)
+    if asked is not None and (asked.bands, asked.mode) == (bands, mode) and len(asked.log2_g) == len(bands):
+        return asked.log2_g
+    return st.session_state.setdefault(MANUAL, {}).get((bands, mode), none)
 
 
 def set_manual(bands: Bands, mode: str, log2_g: tuple[float, ...]) -> None:
-    """Remember log2 g per band for these bands."""
+    """Remember log2 g per band for these bands; the address line has what was set last."""
     st.session_state.setdefault(MANUAL, {})[bands, mode] = log2_g
+    choose(replace(choice(), hand=ByHand(bands, mode, log2_g)))
 
 
 def manual_scales(none: Scales) -> Scales | None:

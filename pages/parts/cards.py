@@ -6,11 +6,12 @@ import pandas as pd
 import streamlit as st
 
 from pages.parts.boxes import finding
+from pages.parts.room import Room
 from pages.parts.strip import VERDICTS, verdict_for
 from pages.parts.words import short_name, size_words
 from qroar_core.escape import literal
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.models.memory import free_bytes, length_that_fits
+from qroar_core.models.memory import free_bytes
 from qroar_core.models.own_dtype import own_dtype, word
 from qroar_core.models.own_rope import native_from, own_rope
 from qroar_core.runs.setting import Setting
@@ -18,7 +19,7 @@ from qroar_core.runs.setting import Setting
 _HYBRID = "Those with attention; the model's other layers have no q and k to measure or scale."
 
 
-def model_metrics(loaded: LoadedModel) -> None:
+def model_metrics(loaded: LoadedModel, room: Room) -> None:
     """Six numbers in a row, the rest that people ask for in a line."""
     geo = loaded.geometry
     facts = {
@@ -27,7 +28,7 @@ def model_metrics(loaded: LoadedModel) -> None:
         "Heads / KV heads": (f"{geo.n_heads} / {geo.n_kv_heads}", ""),
         "head_dim / rotary": (f"{geo.head_dim} / {geo.rotary_dim}", f"{geo.n_pairs} RoPE pairs a head."),
         "Native window": (f"{geo.original_context:,}", f"Tokens, from {native_from(loaded)} of its config."),
-        "Tokens that fit": (size_words(length_that_fits(loaded)), "As many the free memory can hold a K/V cache for."),
+        "Tokens that fit": (size_words(room.tokens), f"The longest context here. {room.words}."),
     }  # fmt: skip
     with st.container(horizontal=True, gap="xsmall", key="model metrics"):
         for label, (value, explained) in facts.items():

@@ -18,10 +18,33 @@ from qroar_core.models.text import COLLECTIONS
 from qroar_core.runs.entry import Entry
 from qroar_core.runs.library import NAME
 from qroar_core.runs.setting import Setting, default_setting
-from qroar_core.specs import BandSpec, Bos, DiagnosisSpec, EvaluationSpec, QuantSpec, RopeSpec, SearchSpec
+from qroar_core.specs import (
+    BandSpec,
+    Bos,
+    ControlSpec,
+    DiagnosisSpec,
+    EvaluationSpec,
+    LeagueSpec,
+    Mode,
+    PredictionSpec,
+    QuantSpec,
+    RetrievalSpec,
+    RopeSpec,
+    SearchSpec,
+)
 
 LEAST_LENGTH = 32  # tokens; shorter contexts measure nothing
+REACH = 6.0  # octaves a scale by hand may go
 ADDRESS_LIMIT = 4000  # characters of one parameter; longer ones are dropped
+
+
+@dataclass(frozen=True, slots=True)
+class ByHand:
+    """Scales set by hand, log2 g per band, and the bands and the mode that they belong to."""
+
+    bands: tuple[tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]], ...]
+    mode: Mode
+    log2_g: tuple[Annotated[float, Field(ge=-REACH, le=REACH, allow_inf_nan=False)], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +52,8 @@ class Choice:
     """None means the default of `runs.setting.default_setting` for the loaded model.
 
     `text` is an embedded collection, or the label of a reopened run's own text. `run` names the run folder
-    that all of this was opened from; a change of anything else empties it (session.choose).
+    that all of this was opened from; a change of anything else empties it (session.choose), but of what is asked
+    beside the setting: see `BESIDE`.
     """
 
     model: str = ""
@@ -45,8 +69,17 @@ class Choice:
     text: str = "messages"
     bos: Bos = "auto"  # do windows start with BOS
     run: str = ""
+    retrieval: RetrievalSpec | None = None
+    league: LeagueSpec | None = None  # its search is the setting's
+    controls: ControlSpec | None = None
+    prediction: PredictionSpec | None = None
+    prediction_bands: BandSpec | None = None
+    hand: ByHand | None = None
+    compared: tuple[str, ...] = ()  # names of runs
 
 
+# Fields that say nothing of the setting:
+BESIDE = ("retrieval", "league", "controls", "prediction", "prediction_bands", "hand", "compared")
 _TEXT = ("model", "device", "dtype", "text", "bos", "run")
 _KNOWN = {  # what plain text from outside must look like
     "text": re.compile("|".join(COLLECTIONS)), "bos": re.compile("|".join(get_args(Bos))), "run": NAME,
@@ -69,6 +102,13 @@ _ADAPTERS: dict[str, TypeAdapter] = {
             str,
             Bos,
             str,
+            RetrievalSpec,
+            LeagueSpec,
+            ControlSpec,
+            PredictionSpec,
+            BandSpec,
+            ByHand,
+            tuple[Annotated[str, Field(pattern=rf"^{NAME.pattern}$")], ...],
         ),
         strict=True,
     )

@@ -8,8 +8,9 @@ from typing import Any
 import streamlit as st
 
 from pages.parts.boxes import capital, finding
-from pages.parts.follow import fill, number
+from pages.parts.follow import chosen, fill, number
 from pages.parts.forms import counted, made
+from pages.parts.session import beside, keep_beside
 from pages.parts.setting_form import TEXT_WORDS
 from pages.parts.show import picture
 from pages.parts.watch import running, watch
@@ -22,8 +23,6 @@ from qroar_core.models.text import COLLECTIONS
 from qroar_core.results.controls import Controls
 from qroar_core.runs.setting import Setting
 from qroar_core.specs import CONTROL_DTYPES, ControlSpec
-
-KEPT = "controls kept"  # session: (text and windows of the setting it was made beside, spec)
 
 
 def controls(loaded: LoadedModel, setting: Setting, outcome: Any) -> None:
@@ -66,17 +65,19 @@ def _kept_form(loaded: LoadedModel, setting: Setting) -> ControlSpec:
     others = tuple(name for name in COLLECTIONS if name != setting.text)
     fresh = ControlSpec(windows=setting.evaluation.windows, seeds=(1,), collections=others[:1],
                         fewer=setting.evaluation.fewer)  # fmt: skip
-    before, spec = st.session_state.get(KEPT, (near, fresh))
-    spec = _form(loaded, near, spec if before == near else fresh, others)
-    st.session_state[KEPT] = (near, spec)
+    same, spec = beside("controls", near, fresh)
+    spec = _form(loaded, spec if same else fresh, others)
+    chosen("controls", spec)
+    keep_beside("controls", near, spec, fresh)
     return spec
 
 
-def _form(loaded: LoadedModel, near: tuple, spec: ControlSpec, others: tuple[str, ...]) -> ControlSpec:
+def _form(loaded: LoadedModel, spec: ControlSpec, others: tuple[str, ...]) -> ControlSpec:
     formats = [name for name in CONTROL_DTYPES if DTYPES[name] != loaded.dtype]
-    fill("controls", near, {
+    fill("controls", spec, {
         "controls windows": spec.windows, "controls shuffles": spec.shuffles, "controls seeds": len(spec.seeds),
-        "controls texts": list(spec.collections), "controls formats": [f for f in spec.dtypes if f in formats],
+        "controls texts": [name for name in spec.collections if name in others],
+        "controls formats": [f for f in spec.dtypes if f in formats],
     })  # fmt: skip
     one, two, three = st.columns(3)
     windows = number(one, "Windows of held-out text", 2, 256, "controls windows")

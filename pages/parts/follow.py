@@ -45,14 +45,12 @@ def chosen(form: str, spec: Hashable) -> None:
 
 
 def number(box: Any, label: str, least: float, most: float, key: str, **rest: Any) -> Any:
-    """A number field of a filled key. What is filled is its default too, which no lost message can take from it."""
-    return field(box, label, least, most, st.session_state[key], key=key, **rest)
+    """A number field of a filled key. What is filled is its default too, which no lost message can take from it.
 
-
-def field(box: Any, label: str, least: float, most: float, value: float, *step: float, key: str, **rest: Any) -> Any:
-    """A number field. A spec made elsewhere may lie beyond what is offered here: it is shown as it is."""
-    value = type(least)(value)  # Streamlit takes no mixture of whole numbers and others
-    return box.number_input(label, min(least, value), max(most, value), value, *step, key=key, **rest)
+    A spec made elsewhere may lie beyond what is offered here: it is shown as it is.
+    """
+    value = type(least)(st.session_state[key])  # Streamlit takes no mixture of whole numbers and others
+    return box.number_input(label, min(least, value), max(most, value), value, key=key, **rest)
 
 
 def delivered() -> None:

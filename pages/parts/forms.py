@@ -9,7 +9,7 @@ from typing import Any, TypeVar, get_args
 import streamlit as st
 
 from pages.parts.boxes import refused
-from pages.parts.follow import chosen, field, fill, number
+from pages.parts.follow import chosen, fill, number
 from qroar_core.errors import QRoarError
 from qroar_core.specs import (
     JUDGES,
@@ -60,66 +60,74 @@ def counted(spec: Any, windows: float) -> dict[str, Any]:
 
 def diagnosis_form(spec: DiagnosisSpec) -> DiagnosisSpec:
     """Options of the diagnosis, apart from length and bands."""
+    rules = list(get_args(OutlierRule))
+    limits = {rule: spec.outlier_parameter if rule == spec.outlier_rule else None for rule in rules}
+    fill("diagnosis", spec, {
+        "diagnosis windows": spec.windows, "eps": spec.eps, "law": spec.law, "outlier rule asked": spec.outlier_rule,
+        "null draws": spec.null_draws, "paired": spec.paired, "band cost": spec.band_cost,
+        **{f"outlier parameter asked {rule}": parameter_in_force(rule, limit) for rule, limit in limits.items()},
+    })  # fmt: skip
     with st.expander("Options"):
         one, two, three = st.columns(3)
-        windows = field(one, "Short windows", 2, 64, spec.windows, key="diagnosis windows")
+        windows = number(one, "Short windows", 2, 64, "diagnosis windows")
         tails = sorted({1e-2, 1e-3, 1e-4, spec.eps}, reverse=True)
-        eps = two.selectbox("Share that counts as tail, ε", tails, tails.index(spec.eps), key="eps",
-                            format_func="{:g}".format)  # fmt: skip
-        laws = list(get_args(DistanceLaw))
-        law = three.selectbox("Distances counted", laws, laws.index(spec.law), key="law")
-        rules = list(get_args(OutlierRule))
-        rule = one.selectbox("Outlier rule", rules, rules.index(spec.outlier_rule), key="outlier rule asked")
-        mine = spec.outlier_rule == rule
-        limit = field(two, PARAMETER_OF[rule], 0.0, 1.0 if rule == "percentile" else 100.0,
-                      parameter_in_force(rule, spec.outlier_parameter if mine else None),
-                      key=f"outlier parameter asked {rule}")  # fmt: skip
-        draws = field(three, "Repeats without the effect", 1, 64, spec.null_draws, key="null draws",
-                      help="How often each diagnostic is repeated on data without the effect (its null): more "
-                           "repeats give a range.")
-        paired = st.checkbox("Paired: the same tokens in the long and the short context", spec.paired, key="paired")
-        cost = st.checkbox("Also measure what rounding each band alone costs: two backward passes", spec.band_cost,
-                           key="band cost")
-    return made(lambda: replace(spec, windows=int(windows), eps=eps, law=law, paired=paired, outlier_rule=rule,
+        eps = two.selectbox("Share that counts as tail, ε", tails, format_func="{:g}".format, key="eps")
+        law = three.selectbox("Distances counted", list(get_args(DistanceLaw)), key="law")
+        rule = one.selectbox("Outlier rule", rules, key="outlier rule asked")
+        limit = number(two, PARAMETER_OF[rule], 0.0, 1.0 if rule == "percentile" else 100.0,
+                       f"outlier parameter asked {rule}")  # fmt: skip
+        draws = number(three, "Repeats without the effect", 1, 64, "null draws",
+                       help="How often each diagnostic is repeated on data without the effect (its null): more "
+                            "repeats give a range.")
+        paired = st.checkbox("Paired: the same tokens in the long and the short context", key="paired")
+        cost = st.checkbox("Also measure what rounding each band alone costs: two backward passes", key="band cost")
+    asked = made(lambda: replace(spec, windows=int(windows), eps=eps, law=law, paired=paired, outlier_rule=rule,
                                 outlier_parameter=limit, null_draws=int(draws), band_cost=cost), spec)  # fmt: skip
+    chosen("diagnosis", asked)
+    return asked
 
 
 def search_form(spec: SearchSpec, norms: bool = False) -> SearchSpec:
     """What is searched and how. `norms`: the model normalises q and k before RoPE, so that no pair can be turned."""
+    fill("search", spec, {
+        "mode": spec.mode, "granularity": spec.granularity, "angles": spec.angles, "method": spec.method,
+        "goal": spec.objective, "search windows": spec.windows, "kappa0": spec.kappa0, "steps": spec.steps,
+        "sweeps": spec.sweeps, "grid": spec.grid_points, "trials": spec.trials, "polish": spec.polish_steps,
+        "shrink": spec.shrink, "judge": spec.judge,
+    })  # fmt: skip
     one, two = st.columns(2)
     modes, grains, goals = (list(get_args(kind)) for kind in (Mode, Granularity, Objective))
-    mode = one.selectbox("Mode", modes, modes.index(spec.mode), format_func=MODE_WORDS.get, key="mode")
-    grain = two.selectbox("Scale granularity", grains, grains.index(spec.granularity), key="granularity",
-                          format_func=GRANULARITY_WORDS.get)  # fmt: skip
+    mode = one.selectbox("Mode", modes, format_func=MODE_WORDS.get, key="mode")
+    grain = two.selectbox("Scale granularity", grains, format_func=GRANULARITY_WORDS.get, key="granularity")
     free = spec.method == "gradient" and spec.objective != "full"
-    angles = st.toggle("Also search pair angles", spec.angles, key="angles", disabled=norms or not free,
+    angles = st.toggle("Also search pair angles", key="angles", disabled=norms or not free,
                        help=NORMED if norms else ANGLES_HELP if free else ONLY_GRADIENTS)  # fmt: skip
     with st.expander("Options"):
         three, four, five, six = st.columns(4)
-        method = three.selectbox("Method", METHODS, METHODS.index(spec.method), key="method")
-        goal = four.selectbox(
-            "Objective", goals, goals.index(spec.objective), format_func=OBJECTIVE_WORDS.get, key="goal"
-        )
-        windows = field(five, "Windows of text", 1, 64, spec.windows, key="search windows")
-        kappa = field(six, "Largest |log2 g|", 0.0, 8.0, spec.kappa0, 0.5, key="kappa0")
-        steps = field(three, "Gradient steps", 1, 1000, spec.steps, key="steps", disabled=method != "gradient")
-        sweeps = field(four, "Sweeps", 1, 10, spec.sweeps, key="sweeps", disabled=method != "coordinate")
-        points = field(five, "Grid points", 3, 65, spec.grid_points, 2, key="grid", disabled=method != "coordinate")
-        trials = field(six, "Trials", 1, 2000, spec.trials, key="trials", disabled=method == "gradient")
+        method = three.selectbox("Method", METHODS, key="method")
+        goal = four.selectbox("Objective", goals, format_func=OBJECTIVE_WORDS.get, key="goal")
+        windows = number(five, "Windows of text", 1, 64, "search windows")
+        kappa = number(six, "Largest |log2 g|", 0.0, 8.0, "kappa0", step=0.5)
+        steps = number(three, "Gradient steps", 1, 1000, "steps", disabled=method != "gradient")
+        sweeps = number(four, "Sweeps", 1, 10, "sweeps", disabled=method != "coordinate")
+        points = number(five, "Grid points", 3, 65, "grid", step=2, disabled=method != "coordinate")
+        trials = number(six, "Trials", 1, 2000, "trials", disabled=method == "gradient")
         seven, eight, nine = st.columns([1, 1, 2])
-        polish = field(seven, "Refinement steps", 1, 1000, spec.polish_steps, key="polish", disabled=goal != "kl",
-                       help="For the kl objective: each step reads one window forward and backward.")  # fmt: skip
-        shrink = field(eight, "Regularisation towards 1", 0.0, 1.0, spec.shrink, 0.01, key="shrink",
-                       help="Penalty for scales far from 1: what scales at all their bounds add, as a share "
-                            "of the error without scales. Bands the interpolation moves more pay more.")  # fmt: skip
-        judge = nine.selectbox("Attention error metric", JUDGES, JUDGES.index(spec.judge), key="judge",
+        polish = number(seven, "Refinement steps", 1, 1000, "polish", disabled=goal != "kl",
+                        help="For the kl objective: each step reads one window forward and backward.")  # fmt: skip
+        shrink = number(eight, "Regularisation towards 1", 0.0, 1.0, "shrink", step=0.01,
+                        help="Penalty for scales far from 1: what scales at all their bounds add, as a share "
+                             "of the error without scales. Bands the interpolation moves more pay more.")  # fmt: skip
+        judge = nine.selectbox("Attention error metric", JUDGES, key="judge",
                                format_func=lambda name: f"{name}: {COUNTED[name]}")  # fmt: skip
-    return made(
+    asked = made(
         lambda: replace(spec, mode=mode, granularity=grain, angles=angles, method=method, objective=goal, judge=judge,
                         **counted(spec, windows), kappa0=kappa, steps=int(steps), sweeps=int(sweeps),
                         grid_points=int(points), polish_steps=int(polish), trials=int(trials), shrink=shrink),
         spec,
     )  # fmt: skip
+    chosen("search", asked)
+    return asked
 
 
 def evaluation_form(spec: EvaluationSpec, longest: int, can_rotate: bool) -> EvaluationSpec:

@@ -10,9 +10,10 @@ import pandas as pd
 import streamlit as st
 
 from pages.parts.boxes import finding, refused
-from pages.parts.choice import restored, setting_of
+from pages.parts.choice import restored, setting_of, to_address
 from pages.parts.elsewhere import is_foreign, take_in
 from pages.parts.elsewhere import opened as opened_here
+from pages.parts.follow import chosen, delivered, fill
 from pages.parts.paths import confined
 from pages.parts.session import choice, choose, library
 from pages.parts.show import numbers, picture
@@ -164,7 +165,7 @@ def open_run(entry: Entry, loaded: LoadedModel | None) -> None:
             refused(entry.name, " was made with options that the pages cannot set; use the command line on it.")
             return
     choose(new)
-    st.switch_page("pages/runs.py")
+    st.switch_page("pages/runs.py", query_params=to_address(new))  # without them, one more entry for Back
 
 
 def _compare(entries: list[Entry]) -> None:
@@ -172,19 +173,30 @@ def _compare(entries: list[Entry]) -> None:
     if len(done) < 2:
         return
     by_path = {str(entry.path): entry for entry in done}
-    gone = [path for path in st.session_state.get("compare", []) if path not in by_path]
+    asked, here = choice().compared, {_root_name(path): path for path in by_path}
+    fill("compare", asked, {"compare": [here[name] for name in asked if name in here]})
+    gone = [path for path in (*st.session_state["compare"], *asked) if path not in by_path and path not in here]
     if gone:
         st.session_state["compare"] = [path for path in st.session_state["compare"] if path in by_path]
-        st.info(f"No longer there: {literal(', '.join(Path(path).name for path in gone))}.")
+        st.info(f"No longer there: {literal(', '.join(dict.fromkeys(Path(path).name for path in gone)))}.")
     picked = st.multiselect("Compare runs", by_path, format_func=lambda path: Path(path).name, key="compare",
                             max_selections=drawn.MOST, placeholder="two or more")  # fmt: skip
+    compared = tuple(name for path in picked if (name := _root_name(path)))  # an address names runs of the root only
+    choose(replace(choice(), compared=compared))
+    chosen("compare", compared)
+    delivered()
     if len(picked) < 2:
         return
-    chosen = [by_path[path] for path in picked]
-    names = [e.name for e in chosen]
-    called = {e.path: e.name if names.count(e.name) == 1 else str(e.path) for e in chosen}
-    picture(drawn.gains([(called[e.path], found) for e in chosen if (found := e.evaluation())]), "run-gains")
-    picture(drawn.scales([(called[e.path], found) for e in chosen if (found := e.found())]), "run-scales")
+    runs = [by_path[path] for path in picked]
+    names = [e.name for e in runs]
+    called = {e.path: e.name if names.count(e.name) == 1 else str(e.path) for e in runs}
+    picture(drawn.gains([(called[e.path], found) for e in runs if (found := e.evaluation())]), "run-gains")
+    picture(drawn.scales([(called[e.path], found) for e in runs if (found := e.found())]), "run-scales")
+
+
+def _root_name(path: str) -> str:
+    """The name of a run of the root; empty for one from elsewhere."""
+    return Path(path).name if Path(path).parent == runs_root() else ""
 
 
 def _open_folder(loaded: LoadedModel | None) -> None:

@@ -6,17 +6,16 @@ from dataclasses import replace
 
 import streamlit as st
 
-from pages.parts.follow import fill, number
+from pages.parts.follow import chosen, fill, number
 from pages.parts.forms import counted, made
+from pages.parts.session import beside, keep_beside
 from pages.parts.strip import verdict_for
 from qroar_core.contending.contenders import contenders
 from qroar_core.escape import literal
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.results.league import ABOUT
 from qroar_core.runs.setting import Setting
-from qroar_core.specs import METHODS, LeagueSpec
-
-KEPT = "league kept"  # session: (setting it was made under, spec)
+from qroar_core.specs import METHODS, LeagueSpec, SearchSpec
 
 
 def league_form(setting: Setting) -> LeagueSpec:
@@ -24,21 +23,21 @@ def league_form(setting: Setting) -> LeagueSpec:
     offered = [one.method for one in contenders(setting.quant, ())[1:]]
     fresh = LeagueSpec(search=setting.search, windows=setting.evaluation.windows, seed=setting.evaluation.seed,
                        fewer=setting.evaluation.fewer)  # fmt: skip
-    before, spec = st.session_state.get(KEPT, (setting, fresh))
-    if before != setting:
-        spec = fresh if before.quant != setting.quant else replace(spec, search=setting.search)
-    shown = spec.methods or tuple(offered)
-    fill("league", setting, {"league methods": list(shown), "league windows": spec.windows,
+    same, spec = beside("league", setting.quant, fresh)
+    spec = replace(spec, search=setting.search) if same else fresh
+    shown = tuple(m for m in spec.methods if m in offered) or tuple(offered)
+    fill("league", spec, {"league methods": list(shown), "league windows": spec.windows,
                              "league band scales": spec.band_scales})  # fmt: skip
     one, two = st.columns([3, 1], vertical_alignment="bottom")
-    chosen = one.multiselect("Remedies", offered, format_func=lambda method: ABOUT[method].name, key="league methods",
+    picked = one.multiselect("Remedies", offered, format_func=lambda method: ABOUT[method].name, key="league methods",
                              placeholder="all that apply" if offered else "none applies to this quantizer")  # fmt: skip
     windows = number(two, "Windows of text", 2, 256, "league windows")
     each = "two searches a remedy: alone, and with angles" if setting.search.angles else "one search a remedy"
     banded = st.checkbox(f"Search band scales under each ({literal(each)})", key="league band scales")
-    methods = () if len(chosen) == len(offered) else tuple(m for m in METHODS if m in chosen)
+    methods = () if len(picked) == len(offered) else tuple(m for m in METHODS if m in picked)
     spec = made(lambda: replace(spec, methods=methods, **counted(spec, windows), band_scales=bool(banded)), spec)
-    st.session_state[KEPT] = (setting, spec)
+    chosen("league", spec)
+    keep_beside("league", setting.quant, *(replace(asked, search=SearchSpec()) for asked in (spec, fresh)))
     return spec
 
 

@@ -117,7 +117,7 @@ def _without_model(now: Choice) -> Choice:
     """What of a choice outlives its model: the setting, except what is counted in this model's pairs and tokens."""
     counted = now.rope is not None and (now.rope.long_factor or now.rope.original_context)
     rope = None if counted else now.rope
-    return replace(now, device="auto", dtype="auto", rope=rope, length=None, evaluation=None)
+    return replace(now, device="auto", dtype="auto", rope=rope, length=None, evaluation=None, retrieval=None)
 
 
 def _load(picked: Choice) -> None:

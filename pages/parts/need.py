@@ -8,6 +8,7 @@ import streamlit as st
 
 from pages.parts import forms, session
 from pages.parts.elsewhere import source_of
+from pages.parts.follow import delivered
 from pages.parts.strip import strip
 from pages.parts.watch import running, watch
 from pages.parts.work import diagnosing, searching
@@ -36,6 +37,7 @@ def diagnosis_below(loaded: LoadedModel, setting: Setting) -> tuple[LoadedModel,
         diagnosing.start(loaded, setting)
         st.rerun()
     result = watch(key)
+    delivered()
     if result is None:
         if not running(key):
             st.info(

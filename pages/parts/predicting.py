@@ -8,8 +8,9 @@ import streamlit as st
 
 from pages.parts.boxes import finding
 from pages.parts.elsewhere import result_of
-from pages.parts.follow import fill, number
+from pages.parts.follow import chosen, fill, number
 from pages.parts.forms import counted, made
+from pages.parts.session import beside, keep_beside
 from pages.parts.setting_form import TEXT_WORDS
 from pages.parts.show import picture
 from pages.parts.watch import running, watch
@@ -23,7 +24,6 @@ from qroar_core.results.prediction import Prediction
 from qroar_core.runs.setting import Setting
 from qroar_core.specs import DiagnosisSpec, PredictionSpec
 
-KEPT = "prediction kept"  # session: (diagnosis and windows it was made beside, (diagnosis in its bands, spec))
 COUNTS = (4, 8, 16, 32)  # bands offered
 
 
@@ -75,24 +75,31 @@ def kept(loaded: LoadedModel, setting: Setting) -> Prediction | None:
 
 def _kept_form(loaded: LoadedModel, setting: Setting) -> tuple[DiagnosisSpec, PredictionSpec]:
     """This visitor's bands and spec; made anew when the diagnosis or the evaluation's windows change."""
-    near, asked = _remembered(setting)
-    chosen = _form(loaded, near, asked)
-    st.session_state[KEPT] = (near, chosen)
-    return chosen
+    near, kept = _remembered(setting)
+    asked, spec = _form(loaded, kept)
+    chosen("prediction", (asked.bands, spec))
+    keep_beside("prediction", near, spec, _fresh(setting))
+    keep_beside("prediction_bands", near, asked.bands, setting.diagnosis.bands)
+    return asked, spec
 
 
 def _remembered(setting: Setting) -> tuple[tuple, tuple[DiagnosisSpec, PredictionSpec]]:
     near = (setting.diagnosis, setting.evaluation.windows)
+    fresh = _fresh(setting)
+    same, spec = beside("prediction", near, fresh)
+    _, bands = beside("prediction_bands", near, setting.diagnosis.bands)
+    kept = replace(setting.diagnosis, bands=bands), replace(spec, length=fresh.length)
+    return near, kept if same else (setting.diagnosis, fresh)
+
+
+def _fresh(setting: Setting) -> PredictionSpec:
     length = setting.diagnosis.length or setting.search.length
-    fresh = (setting.diagnosis, PredictionSpec(length=length, windows=setting.evaluation.windows,
-                                                fewer=setting.evaluation.fewer))  # fmt: skip
-    before, asked = st.session_state.get(KEPT, (near, fresh))
-    return near, asked if before == near else fresh
+    return PredictionSpec(length=length, windows=setting.evaluation.windows, fewer=setting.evaluation.fewer)
 
 
-def _form(loaded: LoadedModel, near: tuple, kept: tuple[DiagnosisSpec, PredictionSpec]) -> tuple:
+def _form(loaded: LoadedModel, kept: tuple[DiagnosisSpec, PredictionSpec]) -> tuple:
     asked, spec = kept
-    fill("prediction", near, {
+    fill("prediction", (asked.bands, spec), {
         "prediction bands": asked.bands.count, "prediction windows": spec.windows,
         "prediction map windows": spec.grid_windows,
     })  # fmt: skip

@@ -29,12 +29,13 @@ def _jobs() -> None:
 
 
 def _one(job: Snapshot, at: int) -> None:
-    with st.container(border=True, key=f"queued {at}"):
-        if job.state == "running":
-            st.progress(job.step.fraction if job.step else 0.0, text=literal(progress_words(job)))
-        else:
-            st.caption(literal(progress_words(job)))
+    with st.container(border=True, key=f"queued {at}", horizontal=True, vertical_alignment="center", gap="small"):
+        with st.container():
+            if job.state == "running":
+                st.progress(job.step.fraction if job.step else 0.0, text=literal(progress_words(job)))
+            else:
+                st.caption(literal(progress_words(job)))
         st.button(
             "Cancel", key=f"cancel in the queue {hash(job.key)}", on_click=manager().cancel, args=(job.key,),
-            disabled=job.cancelling, width="stretch", help=f"Stop “{literal(job.label)}”",
+            disabled=job.cancelling, type="tertiary", help=f"Stop “{literal(job.label)}”",
         )  # fmt: skip

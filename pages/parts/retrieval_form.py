@@ -7,15 +7,17 @@ from typing import get_args
 
 import streamlit as st
 
-from pages.parts.follow import fill, number
+from pages.parts.follow import chosen, fill, number
 from pages.parts.forms import LENGTHS, made
+from pages.parts.session import beside, keep_beside
+from qroar_core.errors import BadText
+from qroar_core.escape import literal
 from qroar_core.figures.retrieval import TASK_WORDS
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.retrieving.prompts import chat_template
+from qroar_core.retrieving.prompts import chat_template, shortest
 from qroar_core.runs.setting import Setting
 from qroar_core.specs import RetrievalSpec, RetrievalTask
 
-KEPT = "retrieval kept"  # session: (lengths of the evaluation it was made beside, spec)
 DEPTHS = (0.0, 0.1, 0.25, 0.4, 0.5, 0.6, 0.75, 0.9, 1.0)  # offered
 TASK_HELP = (
     "Passkey: one number in the text. Needles: several numbers, each with a name, one of them asked for; "
@@ -26,11 +28,13 @@ TASK_HELP = (
 def retrieval_form(loaded: LoadedModel, setting: Setting) -> RetrievalSpec:
     """This visitor's spec; its lengths are the evaluation's until they are changed here."""
     near = setting.evaluation.lengths
-    before, spec = st.session_state.get(KEPT, (near, RetrievalSpec(lengths=near)))
-    if before != near:
-        spec = replace(spec, lengths=near)
-    spec = _form(loaded, setting, spec)
-    st.session_state[KEPT] = (near, spec)
+    least = min(_needs(loaded, setting, RetrievalSpec(tasks=get_args(RetrievalTask))).values(), default=2)
+    held = tuple(n for n in near if n >= least) or (next(n for n in LENGTHS if n >= least),)
+    fresh = RetrievalSpec(lengths=held)
+    same, spec = beside("retrieval", near, fresh)
+    spec = _form(loaded, setting, spec if same else replace(spec, lengths=held), least)
+    chosen("retrieval", spec)
+    keep_beside("retrieval", near, spec, fresh)
     return spec
 
 
@@ -39,15 +43,23 @@ def prompt_count(spec: RetrievalSpec) -> int:
     return len(spec.tasks) * len(spec.lengths) * len(spec.depths) * spec.trials
 
 
-def _form(loaded: LoadedModel, setting: Setting, spec: RetrievalSpec) -> RetrievalSpec:
+def _needs(loaded: LoadedModel, setting: Setting, spec: RetrievalSpec) -> dict[RetrievalTask, int]:
+    """Tokens of each task's prompt before any text; empty where none can be made: the job says why."""
+    try:
+        return {task: shortest(loaded.tokenizer, setting.bos_word, spec, task) for task in spec.tasks}
+    except BadText:
+        return {}
+
+
+def _form(loaded: LoadedModel, setting: Setting, spec: RetrievalSpec, least: int) -> RetrievalSpec:
     chatty = chat_template(loaded.tokenizer)
-    fill("retrieval", setting.evaluation.lengths, {
+    fill("retrieval", spec, {
         "retrieval tasks": list(spec.tasks), "retrieval lengths": list(spec.lengths),
         "retrieval depths": list(spec.depths), "retrieval trials": spec.trials,
         "retrieval choices": spec.choices, "retrieval slack": spec.slack, "retrieval chat": spec.chat,
     })  # fmt: skip
-    longest = max(setting.search.length or 0, *setting.evaluation.lengths)
-    offered = sorted({*spec.lengths, *(n for n in LENGTHS if 256 <= n <= longest)})
+    longest = max(setting.search.length or 0, *setting.evaluation.lengths, *spec.lengths)
+    offered = sorted({*spec.lengths, *(n for n in LENGTHS if least <= n <= longest)})
     one, two, three = st.columns([2, 2, 1])
     tasks = one.multiselect("Hidden", list(get_args(RetrievalTask)), format_func=TASK_WORDS.get, help=TASK_HELP,
                             key="retrieval tasks")  # fmt: skip
@@ -70,6 +82,10 @@ def _form(loaded: LoadedModel, setting: Setting, spec: RetrievalSpec) -> Retriev
             "Ask through the chat template", key="retrieval chat", disabled=not chatty,
             help="The tokenizer's own." if chatty else "This tokenizer has none; the question stands in plain text.",
         )  # fmt: skip
+    needs = [f"{n} tokens ({TASK_WORDS[task]})" for task, n in _needs(loaded, setting, spec).items()]
+    if needs:
+        taken = literal(" and ".join(needs))
+        st.caption(f"Question and answer take {taken} before any text: shorter lengths hold no prompt.")
     if not (tasks and lengths and depths):
         st.warning("Choose at least one task, length and depth; until then the earlier ones stay.")
     return made(

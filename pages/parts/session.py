@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import gc
-import importlib
 import time
+from collections.abc import Hashable
 from dataclasses import replace
+from typing import Any
 from urllib.parse import urlsplit
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from pages.parts.boxes import refused
-from pages.parts.choice import Choice, from_address, restored, setting_of, to_address
+from pages.parts.choice import BESIDE, Choice, from_address, restored, setting_of, to_address
+from pages.parts.leaving import end_with
 from qroar_core.errors import QRoarError
 from qroar_core.escape import literal
 from qroar_core.jobs import Manager
@@ -23,6 +26,8 @@ from qroar_core.runs.library import Library
 from qroar_core.runs.setting import Setting
 
 BEGAN = "this run of the page began"  # session: time.monotonic()
+MANUAL = "log2 g by hand"  # session: (bands, mode) -> log2 g per band; no widget's key, so it outlives the page
+MADE_BESIDE = "made beside"  # session: field of the choice -> what of the setting its form was filled beside
 
 
 @st.cache_resource(show_spinner=False)
@@ -32,10 +37,10 @@ def manager() -> Manager:
     Streamlit collects garbage after every script run, polls included. With torch and transformers that walks
     half a million objects, 0.3 s in which no job computes; freezing what the imports made brings it to 5 ms.
     """
-    for stage in ("loading", "diagnosing", "searching", "evaluating", "exporting"):  # everything heavy, first
-        importlib.import_module(f"pages.parts.work.{stage}")
     gc.freeze()
-    return Manager(shelf=library().get)
+    jobs = Manager(shelf=library().get)
+    end_with(jobs)
+    return jobs
 
 
 @st.cache_resource(show_spinner=False)
@@ -45,8 +50,15 @@ def library() -> Library:
 
 
 def enter() -> None:
-    """What app.py does before any page: a page change empties the address line, so put the choice back."""
+    """What app.py does before any page: a page change empties the address line, so put the choice back.
+
+    After the browser's Back or Forward the address decides: it is what a person goes back to.
+    """
     st.session_state["entered"], st.session_state[BEGAN] = True, time.monotonic()
+    context = get_script_run_ctx()
+    if context is not None and context.is_history_navigation and "choice" in st.session_state:
+        for name in ("choice", MANUAL, MADE_BESIDE):
+            st.session_state.pop(name, None)
     choose(choice())
     said = st.session_state.pop("notice", "")  # what the address asked for and could not have
     if said:
@@ -70,7 +82,7 @@ def choice() -> Choice:
                 from pages.parts.elsewhere import is_foreign, take_in  # they ask for the loaded model, and so need this
 
                 entry = library().entry(asked.run)
-                asked = restored(entry)
+                asked = replace(restored(entry), **{name: getattr(asked, name) for name in BESIDE})
                 if is_foreign(entry):
                     take_in(entry)
             except QRoarError as problem:
@@ -83,12 +95,28 @@ def choice() -> Choice:
 def choose(new: Choice) -> None:
     """Make `new` this visitor's choice and put it into the address line; a changed run is that run no more."""
     before = st.session_state.get("choice", new)
-    if new != before and new.run == before.run:
+    if new != replace(before, **{name: getattr(new, name) for name in BESIDE}) and new.run == before.run:
         new = replace(new, run="")
     st.session_state["choice"] = new
     wanted = to_address(new)
     if st.query_params.to_dict() != wanted:
         st.query_params.from_dict(wanted)
+
+
+def beside(name: str, near: Hashable, fresh: Any) -> tuple[bool, Any]:
+    """What is asked in a form beside the setting, from the address or `fresh`.
+
+    The first is True where the form still stands beside what it was filled beside, `near`: else what was asked may
+    no longer fit.
+    """
+    asked = getattr(choice(), name)
+    return st.session_state.get(MADE_BESIDE, {}).get(name, near) == near, fresh if asked is None else asked
+
+
+def keep_beside(name: str, near: Hashable, asked: Any, fresh: Any) -> None:
+    """Remember what is asked there, in the address too."""
+    st.session_state.setdefault(MADE_BESIDE, {})[name] = near
+    choose(replace(choice(), **{name: None if asked == fresh else asked}))
 
 
 def load_key(picked: Choice) -> tuple:

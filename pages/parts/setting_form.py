@@ -14,6 +14,7 @@ from pages.parts.choice import LEAST_LENGTH, bos_of
 from pages.parts.factor_lists import parse_lists, write_lists
 from pages.parts.follow import fill, forget, number
 from pages.parts.quant_form import MADE_BY_HAND
+from pages.parts.room import Room
 from pages.parts.words import rope_words
 from qroar_core.errors import QRoarError
 from qroar_core.escape import literal
@@ -125,18 +126,29 @@ def _options(loaded: LoadedModel, rope: RopeSpec, method: RopeMethod, length: in
     return out
 
 
-def length_form(loaded: LoadedModel, length: int | None, setting: Setting) -> int | None:
-    """Context length L; None is what the interpolation promises."""
+def length_form(loaded: LoadedModel, length: int | None, setting: Setting, fits: Room) -> int | None:
+    """Context length L; None is what the interpolation promises. One that nothing here can read is refused at once."""
     fill("length", length, {"length": length and min(length, int(MOST))})
     native = loaded.geometry.original_context
     typed = st.number_input(
         "Context length L, tokens", LEAST_LENGTH, int(MOST), None, 64, key="length",
-        placeholder=f"{setting.search.length:,}, from the interpolation",
+        placeholder=f"{setting.search.length:,}, from the interpolation", on_change=_take_length,
         help=f"Empty: the native window of {native:,} tokens times s, at most 2,048 on a CPU and 16,384 on a GPU.",
     )  # fmt: skip
+    asked = setting.search.length or 0  # the caption is always there: one that comes and goes would move a button away
+    if asked > fits.tokens:
+        st.caption(f":red[{asked:,} tokens do not fit: choose at most {fits.tokens:,}.] {literal(fits.words)}.")
+    else:
+        st.caption(f"At most {fits.tokens:,} tokens. {literal(fits.words)}.")
     text_form()
     bos_form(loaded)
     return int(typed) if typed else None
+
+
+def _take_length() -> None:
+    """Before the page is drawn, which may be left while it is drawn: a length that was typed last is not lost."""
+    typed = st.session_state["length"]
+    session.choose(replace(session.choice(), length=int(typed) if typed else None, evaluation=None))
 
 
 def text_form() -> None:

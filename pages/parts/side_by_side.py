@@ -43,12 +43,14 @@ def side_by_side(loaded: LoadedModel, setting: Setting, outcome: Any) -> None:
 def _form(setting: Setting) -> ContinuationSpec:
     spec = continuing.held_out(setting)
     most = max(1, min(MOST_TOKENS, (spec.length or 2) // 2))
+    if st.session_state.get("new tokens", 0) > most:
+        st.session_state["new tokens"] = most  # asked for under a longer context
     one, two = st.columns([3, 1])
-    kind = one.radio("Prompt", [HELD_OUT, OWN], horizontal=True, key="prompt kind")
-    tokens = two.number_input("New tokens", 1, most, min(spec.tokens, most), key="new tokens")
+    kind = one.radio("Prompt", [HELD_OUT, OWN], horizontal=True, key="prompt kind", persist_state="session")
+    tokens = two.number_input("New tokens", 1, most, min(spec.tokens, most), key="new tokens", persist_state="session")
     prompt = ""
     if kind == OWN:
-        prompt = st.text_area("Text to continue", key="prompt", max_chars=MOST_CHARACTERS,
+        prompt = st.text_area("Text to continue", key="prompt", max_chars=MOST_CHARACTERS, persist_state="session",
                               placeholder="The longer it is, the more the cache matters.")  # fmt: skip
     return replace(spec, tokens=int(tokens), prompt=prompt)
 

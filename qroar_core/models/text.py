@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from qroar_core.errors import BadText
-from qroar_core.models.coding import encode, excerpt
+from qroar_core.models.coding import encode, excerpt, tokens_held
 from qroar_core.models.opening import opening
 from qroar_core.models.stretches import Span, Stretch, stretches
 from qroar_core.models.text_files import ENDS, AnyDocument, Document, LargeDocument, open_text, read_text, thirds
@@ -135,6 +135,12 @@ def longest_held(tokenizer: Any, documents: Documents, most: int, count: int, ap
         enough = windows_held(tokenizer, documents, tried, apart_from) >= count
         fits, none = (tried, none) if enough else (fits, tried)
     return fits if fits > least else 0
+
+
+def longest(tokenizer: Any, documents: Documents) -> int:
+    """Tokens of the longest window the documents hold, what stands before the text included."""
+    held = max((tokens_held(tokenizer, document) for document in documents), default=0)
+    return held + len(opening(tokenizer, bos_of(documents)))
 
 
 def bos_of(documents: Documents) -> Bos:

@@ -114,7 +114,7 @@ def _retrieved(total: dict[tuple[str, str], Cell], chance: float) -> str:
     reference = total[REFERENCE]
     n = reference.trials
     if not n:
-        return f"no prompt fits into these lengths ({reference.unfit} tried)"
+        return f"no prompt fits into these lengths ({reference.unfit} tried): choose longer ones"
     left = f" ({reference.unfit} more prompts did not fit)" if reference.unfit else ""
     if reference.hits:
         words = {REFERENCE: "the reference finds", QUANTIZED: "the quantized model", TUNED: "with scales"}

@@ -11,7 +11,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,11 +22,12 @@ from qroar_core.models.opening import opening
 from qroar_core.models.text import Documents, LargeDocument, bos_of
 from qroar_core.models.token_ids import token_ids
 from qroar_core.retrieving.wording import KEYS, LARGEST, SMALLEST, WORDINGS, Wording
-from qroar_core.specs import RetrievalSpec, RetrievalTask
+from qroar_core.specs import Bos, RetrievalSpec, RetrievalTask
 
 WORD_STARTS = "Ġ▁Ċ \n"  # how byte-level and SentencePiece tokens write the white space before a word
 FILLER = "QROAR-FILLER"  # stands for the text while a chat template is applied
 BEFORE = 64  # tokens of a large text before the filler, in which a word start is looked for
+LOOKED_AT = 5  # draws that say how long a prompt is at least
 DRAWS = 10_000  # numbers tried until enough of them have equally many tokens
 
 
@@ -66,15 +67,9 @@ def prompt(tokenizer: Any, documents: Documents, spec: RetrievalSpec, task: Retr
     """One trial; see `prompts`."""
     draw = random.Random(f"{spec.seed} {task} {length} {depth} {trial}")
     words = WORDINGS[task]
-    keys = draw.sample(KEYS, spec.choices if task == "needles" else 1)
-    numbers, choices = _numbers(tokenizer, draw, spec.choices)
-    before, after = _frame(tokenizer, words, keys[0], spec.chat)
-    start = opening(tokenizer, bos_of(documents))
-    if not (spec.chat and chat_template(tokenizer) and before[: len(start)].tolist() == list(start.ids)):
-        before = start.before(before)  # a chat template may have written it
-    needles = [_needle(tokenizer, words, key, number) for key, number in zip(keys, choices)]
-    budget = len(choices[0]) + spec.slack
-    room = length - budget - len(before) - len(after) - sum(map(len, needles))
+    parts = _parts(tokenizer, bos_of(documents), spec, task, draw)
+    keys, numbers, choices, before, after, needles, budget = parts
+    room = length - _taken(parts)
     if room < 0:
         return Prompt(task, length, depth, trial, numbers[0], choices, budget, None, -1, "")
     filler, origin = _filler(tokenizer, documents, draw, room, numbers)
@@ -89,6 +84,40 @@ def prompt(tokenizer: Any, documents: Documents, spec: RetrievalSpec, task: Retr
             answer_at = sum(map(len, pieces[:-1])) + _lead_tokens(tokenizer, words, keys[0])
     ids = torch.cat([*pieces, filler[done:], after])
     return Prompt(task, length, depth, trial, numbers[0], choices, budget, ids, answer_at, origin)
+
+
+def shortest(tokenizer: Any, bos: Bos, spec: RetrievalSpec, task: RetrievalTask) -> int:
+    """Tokens that prompts of this task and their answers take with no text around: in fewer, hardly one fits."""
+    draws = (random.Random(f"{spec.seed} {task} {draw}") for draw in range(LOOKED_AT))
+    return max(_taken(_parts(tokenizer, bos, spec, task, draw)) for draw in draws)
+
+
+class _Parts(NamedTuple):
+    """A prompt but for the text: names and numbers hidden, and their tokens; what stands before and after."""
+
+    keys: list[str]
+    numbers: list[str]
+    choices: list[Tensor]
+    before: Tensor
+    after: Tensor
+    needles: list[Tensor]
+    budget: int
+
+
+def _parts(tokenizer: Any, bos: Bos, spec: RetrievalSpec, task: RetrievalTask, draw: random.Random) -> _Parts:
+    words = WORDINGS[task]
+    keys = draw.sample(KEYS, spec.choices if task == "needles" else 1)
+    numbers, choices = _numbers(tokenizer, draw, spec.choices)
+    before, after = _frame(tokenizer, words, keys[0], spec.chat)
+    start = opening(tokenizer, bos)
+    if not (spec.chat and chat_template(tokenizer) and before[: len(start)].tolist() == list(start.ids)):
+        before = start.before(before)  # a chat template may have written it
+    needles = [_needle(tokenizer, words, key, number) for key, number in zip(keys, choices)]
+    return _Parts(keys, numbers, choices, before, after, needles, len(choices[0]) + spec.slack)
+
+
+def _taken(parts: _Parts) -> int:
+    return parts.budget + len(parts.before) + len(parts.after) + sum(map(len, parts.needles))
 
 
 def _coded(tokenizer: Any, text: str, *, inside: bool = True) -> Tensor:

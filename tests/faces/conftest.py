@@ -1,5 +1,6 @@
 """Pages under test: the app with fake stages, one loaded demo model, and waiting for background work."""
 
+import importlib
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +20,7 @@ import visitor  # noqa: E402
 def demo_model():
     from qroar_core import load
 
+    importlib.import_module("pages.parts")  # all of it: not within the time of the first page
     return load.run("demo", device="cpu")
 
 

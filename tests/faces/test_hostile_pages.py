@@ -28,7 +28,8 @@ TAG = re.compile(r"<(?!(?:br|/?b|/?i|/?sub|/?sup|/?extra)>)[a-zA-Z/!]")
 OURS = re.compile(r"(`+)(?!`).*?(?<!`)\1(?!`)")  # a span of code is text already
 CLICKS = {
     "pressure": ("Diagnose",), "tails": (), "outliers": (), "noise": (), "bands": (), "tune": ("Start the search",),
-    "evaluate": ("Evaluate", "Continue the prompt"), "rivals": ("Run the comparison",), "retrieval": ("Test retrieval",),
+    "evaluate": ("Evaluate", "Continue the prompt"), "rivals": ("Run the comparison",),
+    "retrieval": ("Test retrieval",),
     "evidence": ("Run the controls", "Test the claims", "Round each band alone"), "export": (), "runs": (), "start": (),
 }  # fmt: skip
 

@@ -348,3 +348,25 @@ def test_arguments_of_a_finished_job_are_let_go(manager):
         gc.collect()
         time.sleep(0.01)
     assert gone() is None
+
+
+def test_closing_cancels_all_and_waits_for_the_step_that_runs(manager):
+    first, second = Gate(), Gate()
+    manager.submit("first", first, label="First")
+    manager.submit("second", second, label="Second")
+    wait_for(manager, "first", "running")
+    assert manager.close(PATIENCE)
+    assert [manager.snapshot(key).state for key in ("first", "second")] == ["cancelled", "cancelled"]
+    assert second.runs == 0
+    late = manager.submit("late", second, label="Late")
+    assert (late.state, second.runs) == ("cancelled", 0)
+
+
+def test_closing_gives_a_step_that_does_not_end_so_much_time_and_no_more(manager):
+    stuck = threading.Event()
+    manager.submit("stuck", lambda on_step: stuck.wait(PATIENCE), label="Stuck")
+    wait_for(manager, "stuck", "running")
+    began = time.monotonic()
+    assert not manager.close(0.1)
+    assert time.monotonic() - began < PATIENCE
+    stuck.set()

@@ -1,5 +1,7 @@
 """Retrieval without a browser: empty, loaded, failed, busy, and what a result says."""
 
+import json
+
 import planted_retrieval
 import pytest
 from visitor import clicked, go, texts, titles
@@ -89,3 +91,24 @@ def test_an_empty_choice_keeps_the_one_before_and_says_so(loaded_app, asks):
     assert "until then the earlier ones stay" in loaded_app.warning[0].value
     clicked(loaded_app, "Test retrieval")
     assert asks[0][0].tasks == ("passkey", "needles")
+
+
+def test_lengths_that_hold_no_prompt_are_not_offered(loaded_app, asks):
+    loaded_app.number_input(key="length").set_value(32).run()
+    go(loaded_app, "retrieval")
+    lengths = loaded_app.multiselect(key="retrieval lengths")
+    assert (lengths.value, lengths.options) == ([128], ["128"])
+    assert "before any text: shorter lengths hold no prompt" in texts(loaded_app)
+
+
+def test_what_is_asked_is_in_the_address_and_belongs_to_the_lengths_of_the_evaluation(loaded_app, asks):
+    go(loaded_app, "retrieval")
+    loaded_app.number_input(key="retrieval trials").set_value(2).run()
+    loaded_app.multiselect(key="retrieval lengths").set_value([1024]).run()
+    asked = json.loads(loaded_app.query_params["retrieval"])
+    assert (asked["trials"], asked["lengths"]) == (2, [1024])
+    go(loaded_app, "start")
+    loaded_app.number_input(key="length").set_value(512).run()
+    go(loaded_app, "retrieval")
+    assert loaded_app.multiselect(key="retrieval lengths").value == [128, 512]
+    assert loaded_app.number_input(key="retrieval trials").value == 2

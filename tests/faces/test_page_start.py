@@ -8,6 +8,7 @@ from visitor import button, clicked, read, texts
 
 from pages.parts.choice import from_address
 from pages.parts.factor_lists import parse_lists, write_lists
+from pages.parts.room import Room
 from pages.parts.words import short_name, size_words
 from qroar_core.errors import BadCheckpoint, BadSpec
 from qroar_core.presets import preset_names, preset_quant
@@ -369,3 +370,22 @@ def test_bos_is_chosen_beside_the_text(loaded_app):
     assert chosen(app).bos == "on"
     again = visit(app, bos="on")
     assert again.selectbox(key="bos").value == "on"
+
+
+def test_both_limits_of_a_context_are_said_and_which_one_ends_it(loaded_app):
+    said = texts(loaded_app)
+    assert "At most 24,374 tokens. The text ends it: its longest document has 24,374 tokens, while the free mem" in said
+    loaded_app.number_input(key="length").set_value(30_000).run()
+    assert "30,000 tokens do not fit: choose at most 24,374." in texts(loaded_app)
+    loaded_app.selectbox(key="text").set_value("novels").run()
+    assert "At most 32,528 tokens." in texts(loaded_app)
+    assert "do not fit" not in texts(loaded_app)
+
+
+def test_memory_ends_a_context_where_it_holds_less_than_the_text():
+    assert Room(1000, 24_374).tokens == 1000
+    assert Room(1000, 24_374).words == (
+        "The memory ends it: the free memory holds a K/V cache for 1,000 tokens, while the longest document of the "
+        "text has 24,374"
+    )
+    assert Room(4_890_000, None).words == "The free memory holds a K/V cache for 4.89 M tokens"

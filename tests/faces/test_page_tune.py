@@ -235,6 +235,39 @@ def test_copy_to_by_hand_takes_the_mean_of_each_band(tune):
     assert editor(tune).value["by_hand"].tolist() == [1.0] * 8  # the planted search doubles every band
 
 
+def test_copy_to_by_hand_moves_sliders_that_are_on_the_page_already(tune, demo_model):
+    with_probe(tune)
+    tune.slider(key="by hand 2").set_value(0.5).run()
+    pick(tune, SMOOTH)
+    clicked(tune, "Copy to by hand")
+    _, probe = setting_and_probe(tune, demo_model)
+    mean = probe.smooth.g.log2().mean((0, 1))
+    wanted = pytest.approx(mean.tolist(), abs=0.0251)  # half a step of the sliders
+    assert mean.abs().max() > 0.05
+    assert [tune.slider(key=f"by hand {band}").value for band in range(8)] == wanted
+    assert editor(tune).value["by_hand"].tolist() == wanted
+    assert json.loads(tune.query_params["hand"])["log2_g"] == wanted
+
+
+def test_scales_by_hand_of_the_address_are_those_of_their_bands_and_mode_alone(tune, loaded_app):
+    with_probe(tune)
+    tune.slider(key="by hand 2").set_value(0.5).run()
+    other = AppTest.from_file(loaded_app._script_path, default_timeout=30)
+    other.query_params.update({name: tune.query_params[name] for name in tune.query_params})
+    other.run()
+    go(other, "tune")
+    assert editor(other).value["by_hand"].tolist() == [0, 0, 0.5, 0, 0, 0, 0, 0]
+    other.selectbox(key="mode").set_value("shared").run()
+    assert editor(other).value["by_hand"].tolist() == [0] * 8
+
+
+def test_a_button_pressed_in_the_run_that_takes_a_typed_number_counts(tune, stages):
+    tune.number_input(key="steps").set_value(7)
+    clicked(tune, "Start the search")
+    assert json.loads(tune.query_params["search"])["steps"] == 7
+    assert "**Significant gain: +0.25 nats.**" in tune.success[0].value
+
+
 def test_where_scales_cannot_act_it_is_said_first_and_the_search_is_secondary(loaded_app):
     other = AppTest.from_file(loaded_app._script_path, default_timeout=30)
     other.query_params.update({"model": "demo", "quant": '{"weights":{"bits":4}}'})

@@ -124,7 +124,8 @@ def test_prompts_that_do_not_fit_are_counted_and_never_run(tiny):
     nothing = retrieve.run(tiny(), RopeSpec(), INT3, None, RetrievalSpec(lengths=(200,), trials=1), TEXT)
     assert nothing.trials == []
     assert [f.sentence for f in nothing.findings] == [
-        "Passkey: no prompt fits into these lengths (5 tried)", "Needles: no prompt fits into these lengths (5 tried)"
+        "Passkey: no prompt fits into these lengths (5 tried): choose longer ones",
+        "Needles: no prompt fits into these lengths (5 tried): choose longer ones",
     ]  # fmt: skip
 
 

@@ -9,6 +9,7 @@ import streamlit as st
 
 from pages.parts import session
 from pages.parts.candidates import manual_log2, set_manual
+from pages.parts.choice import REACH
 from pages.parts.forms import made
 from qroar_core.escape import literal
 from qroar_core.results import Diagnosis
@@ -17,9 +18,9 @@ from qroar_core.searching.frame import Plan
 
 FIXED = ("band", "pairs", "wavelength", "pressure", "tail_k", "tail_q", "noise")
 EDITED = ("low", "high", "by_hand")
-REACH = 6.0  # octaves a scale by hand may go
 STEP = 0.05
 VERSION = "bands table version"  # raised where the table has to forget what was typed
+HELD = "bounds and scales of the bands table"  # session: what the table took last, or was last drawn with
 
 
 def bands_table(setting: Setting, plan: Plan, diagnosis: Diagnosis | None) -> None:
@@ -27,14 +28,18 @@ def bands_table(setting: Setting, plan: Plan, diagnosis: Diagnosis | None) -> No
     bands, mode = plan.none.bands, plan.none.mode
     if diagnosis is not None and [(b.first_pair, b.last_pair) for b in diagnosis.bands] != list(bands):
         diagnosis = None  # of other bands
-    shown = table(plan, diagnosis, manual_log2(bands, mode))
+    held = (setting.search.bounds, manual_log2(bands, mode))
+    if st.session_state.setdefault(HELD, held) != held:  # changed elsewhere: by a slider, a link, Back
+        st.session_state[HELD] = held
+        forget_typed()
+    shown = table(plan, diagnosis, held[1])
     key = f"bands {st.session_state.setdefault(VERSION, 0)} {hash((bands, mode))}"
     edited = st.data_editor(
         shown, key=key, hide_index=True, disabled=FIXED, column_config=_columns(setting.search.grid_points),
         column_order=[*(name for name in FIXED if shown[name].notna().any()), *EDITED],
         alt="One row per band: diagnostics, bounds of the search, scale by hand",
     )  # fmt: skip
-    _take_manual(plan, tuple(float(x) for x in edited["by_hand"].fillna(0.0)))
+    _take_manual(setting, plan, tuple(float(x) for x in edited["by_hand"].fillna(0.0)))
     _take_bounds(setting, shown, edited)
     with st.container(horizontal=True, vertical_alignment="center"):
         if setting.search.bounds is not None and st.button("Back to the diagnosed bounds", icon=":material/undo:"):
@@ -101,12 +106,12 @@ def _columns(grid_points: int) -> dict:
     }  # fmt: skip
 
 
-def _take_manual(plan: Plan, typed: tuple[float, ...]) -> None:
+def _take_manual(setting: Setting, plan: Plan, typed: tuple[float, ...]) -> None:
+    """The sliders, drawn after the table, follow what is held."""
     bands, mode = plan.none.bands, plan.none.mode
     if typed != manual_log2(bands, mode):
         set_manual(bands, mode, typed)
-        for band, value in enumerate(typed):
-            st.session_state[f"by hand {band}"] = value  # the sliders are drawn after the table
+        st.session_state[HELD] = (setting.search.bounds, typed)
 
 
 def _take_bounds(setting: Setting, shown: pd.DataFrame, edited: pd.DataFrame) -> None:
@@ -122,6 +127,7 @@ def _choose_bounds(setting: Setting, bounds: tuple[tuple[float, float], ...] | N
         session.choose(replace(session.choice(), search=spec))
         if bounds is None:
             forget_typed()
+        st.session_state[HELD] = (bounds, st.session_state[HELD][1])
         st.rerun()
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import streamlit as st
 
 from pages.parts.candidates import manual_log2, set_manual
-from pages.parts.tune.bands import REACH, STEP, forget_typed
+from pages.parts.choice import REACH
+from pages.parts.tune.bands import STEP
 from qroar_core.escape import literal
 from qroar_core.maths.rescale import Scales
 from qroar_core.searching.frame import Plan
@@ -16,17 +17,17 @@ WIDTH = 130  # pixels of a slider
 
 
 def sliders(plan: Plan) -> None:
-    """One slider per band; dragging one changes what is held by hand."""
+    """One slider per band, always at what is held by hand; dragging one changes it, before the page is drawn again."""
     bands, mode = plan.none.bands, plan.none.mode
     held = manual_log2(bands, mode)
     with st.container(horizontal=True, key="sliders by hand"):
         for band, (first, last) in enumerate(bands):
             key = f"by hand {band}"
-            if key not in st.session_state or st.session_state.get("by hand of") != (bands, mode):
-                st.session_state[key] = min(REACH, max(-REACH, held[band]))
+            at = min(REACH, max(-REACH, held[band]))
+            if st.session_state.get(key) != at:
+                st.session_state[key] = at
             st.slider(f"Band {band:d}", -REACH, REACH, step=STEP, key=key, format="%.2f", on_change=_dragged,
                       args=(plan, band), help=f"log2 g of pairs {first:d}–{last:d}", width=WIDTH)  # fmt: skip
-    st.session_state["by hand of"] = (bands, mode)
 
 
 def errors(probe: Probe, offered: dict[str, tuple[Scales, str]]) -> None:
@@ -61,16 +62,7 @@ def measured(probe: Probe) -> str:
     )
 
 
-def set_all(plan: Plan, log2_g: tuple[float, ...]) -> None:
-    """Put these scales by hand, in table and sliders alike."""
-    set_manual(plan.none.bands, plan.none.mode, log2_g)
-    for band, value in enumerate(log2_g):
-        st.session_state[f"by hand {band}"] = value
-    forget_typed()
-
-
 def _dragged(plan: Plan, band: int) -> None:
     held = list(manual_log2(plan.none.bands, plan.none.mode))
     held[band] = float(st.session_state[f"by hand {band}"])
     set_manual(plan.none.bands, plan.none.mode, tuple(held))
-    forget_typed()

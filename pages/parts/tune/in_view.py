@@ -6,10 +6,11 @@ from typing import Any
 
 import streamlit as st
 
-from pages.parts.candidates import FOUND, HAND
+from pages.parts.candidates import FOUND, HAND, set_manual
+from pages.parts.choice import REACH
 from pages.parts.patch_buttons import patch_buttons
 from pages.parts.show import picture
-from pages.parts.tune import by_hand
+from pages.parts.tune.bands import STEP
 from pages.parts.watch import running, watch
 from pages.parts.work import probing
 from qroar_core.escape import literal
@@ -34,11 +35,9 @@ def in_view(loaded: LoadedModel, setting: Setting, plan: Plan, outcome: Any, off
     with st.container(horizontal=True):
         if not told:
             _measure(loaded, setting, scales)
-        if picked != HAND and st.button("Copy to by hand", icon=":material/content_copy:",
-                                        help="The mean over layers and heads of each band's log2 g"):  # fmt: skip
-            mean = pooled(scales.g.log2(), "model")[0, 0].clamp(-by_hand.REACH, by_hand.REACH)
-            by_hand.set_all(plan, tuple(round(x, 2) for x in mean.tolist()))
-            st.rerun()
+        if picked != HAND:
+            st.button("Copy to by hand", on_click=_copy, args=(plan, scales), icon=":material/content_copy:",
+                      help="The mean over layers and heads of each band's log2 g")  # fmt: skip
     if not told and probing.gain(loaded, setting, scales) is None:
         watch(probing.gain_key(loaded, setting, scales))
     patch_buttons(loaded, setting, scales, offered)
@@ -47,6 +46,13 @@ def in_view(loaded: LoadedModel, setting: Setting, plan: Plan, outcome: Any, off
     turned = angles.by_layer_and_pair(content)
     if turned is not None:
         picture(turned, "pair angles")
+
+
+def _copy(plan: Plan, scales: Scales) -> None:
+    """Called before the page is drawn again: a slider takes no value from outside once it is drawn."""
+    mean = pooled(scales.g.log2(), "model")[0, 0].clamp(-REACH, REACH)
+    steps = tuple(round(round(x / STEP) * STEP, 2) + 0.0 for x in mean.tolist())  # what table and sliders can stand at
+    set_manual(plan.none.bands, plan.none.mode, steps)
 
 
 def _measure(loaded: LoadedModel, setting: Setting, scales: Scales) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from pages.parts.choice import Choice
+from pages.parts.choice import Choice, bos_of
 from pages.parts.paths import model_source
+from pages.parts.room import room
 from pages.parts.session import load_key, manager
 from qroar_core import load
 from qroar_core.jobs import Manager
@@ -33,4 +34,6 @@ def _load(jobs: Manager, picked: Choice, on_step: OnStep = ignore) -> LoadedMode
 
     if picked.model == "smollm2":
         smollm2.fetch(part(on_step, 0, 1, 4))
-    return load.run(picked.model, device=picked.device, dtype=picked.dtype, on_step=report)
+    loaded = load.run(picked.model, device=picked.device, dtype=picked.dtype, on_step=report)
+    room(loaded, picked.text, bos_of(picked, loaded))  # tokenizes the texts here, not while the first page is drawn
+    return loaded

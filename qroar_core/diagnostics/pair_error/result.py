@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated
 
 from qroar_core.axes import axes
@@ -36,6 +37,11 @@ class PairErrors(Result):
     zeroed_share: Number = None  # of all pairs, those rounded to zero
     null: RandomAngle | None = None
     sample: Sample | None = None
+
+    def contradictions(self) -> Iterator[str]:
+        """A share of pairs without where they are."""
+        if self.zeroed_share is not None and not self.zeroed:
+            yield "zeroed_share: without zeroed"
 
     def null_rows(self) -> list[NullRow]:
         """The headline, and the RMS errors over all bands and positions, beside their null."""

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -16,6 +17,7 @@ ROOT = Path(__file__).parents[3]
 sys.path[:0] = [str(Path(__file__).parent)]
 pytest.register_assert_rewrite("walk")
 STARTUP = 180  # seconds
+SLOWNESS = float(os.environ.get("QROAR_SLOWNESS", "1"))  # as in walk
 SHOT = 10_000  # milliseconds for the picture of a failure
 
 
@@ -51,10 +53,10 @@ class Dashboard:
                 time.sleep(0.2)
         raise AssertionError("streamlit did not come up")
 
-    def stop(self) -> None:
-        """End the process."""
-        self._process.terminate()
-        self._process.wait(20)
+    def stop(self, by: int = signal.SIGTERM, within: float = 20) -> int:
+        """End the process with a signal; returns its exit code, and fails where it takes more seconds than that."""
+        self._process.send_signal(by)
+        return self._process.wait(within * SLOWNESS)
 
     def cpu_seconds(self) -> float:
         """Processor time of the server since its start: wall time on a quiet machine, and the same on a busy one."""
@@ -69,8 +71,10 @@ class Dashboard:
     def holding(self, candidate: int):
         """Inside, a search stands still at this candidate until it is cancelled."""
         self._hold.write_text(str(candidate))
-        yield
-        self._hold.unlink()
+        try:
+            yield
+        finally:
+            self._hold.unlink()
 
 
 @pytest.hookimpl(wrapper=True)

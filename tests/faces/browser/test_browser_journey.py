@@ -151,7 +151,7 @@ def search_cancel_resume(page, visit, dashboard):
         walk.press(page, "Start the search")
         page.get_by_text(re.compile(r"Best of \d+ candidates so far")).wait_for(timeout=LONG)
         asked = dashboard.cpu_seconds()
-        page.get_by_role("button", name="Cancel").click()
+        page.get_by_role("button", name="Cancel").first.click()
         page.get_by_text(re.compile("Tune demo: (cancelled|stopping)")).first.wait_for(timeout=SHORT)
         assert dashboard.cpu_seconds() - asked < ANSWER
         kept = page.get_by_text("Best so far kept, its gain not measured")
@@ -163,7 +163,7 @@ def search_cancel_resume(page, visit, dashboard):
     assert not (walk.the_run(dashboard.runs) / "search.json").exists()  # nothing unproven on disk
 
     page.get_by_role("button", name="Resume").click()
-    page.get_by_role("button", name="Cancel").wait_for(timeout=SHORT)
+    page.get_by_role("button", name="Cancel").first.wait_for(timeout=SHORT)
     second = visit()
     second.goto(page.url)
     for tab in (second, page):

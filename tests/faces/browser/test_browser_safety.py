@@ -15,7 +15,8 @@ from websockets.sync import client
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 TOUR = {  # page of the menu: the buttons to click there
     "Pressure": ("Diagnose",), "Bands": (), "Tails": (), "Outliers": (), "Noise": (), "Tune": ("Start the search",),
-    "Evaluate": ("Evaluate", "Continue the prompt"), "Remedies": ("Run the comparison",), "Retrieval": ("Test retrieval",),
+    "Evaluate": ("Evaluate", "Continue the prompt"), "Remedies": ("Run the comparison",),
+    "Retrieval": ("Test retrieval",),
     "Evidence": ("Run the controls", "Test the claims", "Round each band alone"), "Export": (), "Runs": (),
     "Learn": (), "Start": (),
 }  # fmt: skip

@@ -19,10 +19,10 @@ PAGES = {
 }  # fmt: skip
 
 
-def go(page, name):
+def go(page, name, heading=None):
     """Change page by the sidebar, as a person does."""
     page.get_by_test_id("stSidebarNavLink").filter(has_text=name).click()
-    page.get_by_role("heading", level=1, name=PAGES[name]).wait_for(timeout=SHORT)
+    page.get_by_role("heading", level=1, name=heading or PAGES[name]).wait_for(timeout=SHORT)
     settle(page)
 
 
@@ -43,6 +43,12 @@ def press(page, name):
     except TimeoutError:
         button.click(timeout=SHORT)
         cancel.first.wait_for(timeout=SHORT)
+
+
+def choose(page, name):
+    """Pick one of a row of buttons that stand for a choice."""
+    either = page.get_by_role("radio", name=name).or_(page.get_by_role("button", name=name, exact=True))
+    either.first.click(timeout=LONG)
 
 
 def load_demo(page):
