@@ -4,7 +4,6 @@ The server imports this file for its `server`, Streamlit's own application behin
 as a script for every visitor.
 """
 
-import sys
 from pathlib import Path
 
 import streamlit as st
@@ -40,8 +39,6 @@ def pages() -> dict[str, list]:
 
 if __name__ == "__main__":
     st.set_page_config(page_title="Q-ROAR", page_icon=str(ICON), layout="wide", initial_sidebar_state=200)
-    if "pages.parts.session" not in sys.modules:
-        st.navigation(pages())  # a new server: Streamlit shows a menu of its own until it was called
     from pages.parts import session
     from pages.parts.look import look
     from pages.parts.queue import queue
@@ -55,6 +52,6 @@ else:
     from starlette.middleware import Middleware
     from streamlit.starlette import App
 
-    from pages.parts.guard import Guard
+    from pages.parts.guard import Guard  # with it all pages, before a first tab opens: see pages/parts/__init__.py
 
     server = App(__file__, middleware=[Middleware(Guard)])

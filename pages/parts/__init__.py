@@ -1,8 +1,8 @@
 """What the pages share. Only `choice`, `words` and `paths` are free of Streamlit.
 
-Whoever imports any of it first imports all of it, and everybody else waits on this package's own lock. Two tabs that
-open a new server at once would otherwise import the same modules from two ends, and Python ends such a deadlock by
-handing out a module that is half executed: ImportError.
+Whoever imports any of it first imports all of it. The server does (app.py), before it listens: tabs that open at once
+would otherwise import the same modules from several ends, and Python ends such a deadlock by an ImportError or by
+handing out a module that is half executed.
 """
 
 import importlib

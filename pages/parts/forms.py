@@ -99,7 +99,7 @@ def search_form(spec: SearchSpec, norms: bool = False) -> SearchSpec:
     modes, grains, goals = (list(get_args(kind)) for kind in (Mode, Granularity, Objective))
     mode = one.selectbox("Mode", modes, format_func=MODE_WORDS.get, key="mode")
     grain = two.selectbox("Scale granularity", grains, format_func=GRANULARITY_WORDS.get, key="granularity")
-    free = spec.method == "gradient" and spec.objective != "full"
+    free = st.session_state["method"] == "gradient" and st.session_state["goal"] != "full"  # chosen below
     angles = st.toggle("Also search pair angles", key="angles", disabled=norms or not free,
                        help=NORMED if norms else ANGLES_HELP if free else ONLY_GRADIENTS)  # fmt: skip
     with st.expander("Options"):

@@ -16,6 +16,7 @@ from qroar_core.models.loaded import LoadedModel
 from qroar_core.runs.setting import Setting
 
 STARTED = "the change of weights that was asked last"  # session: its key
+CLICKED = "a change of weights was asked in this run"
 
 
 def patch_buttons(loaded: LoadedModel, setting: Setting, scales: Scales | None,
@@ -27,6 +28,8 @@ def patch_buttons(loaded: LoadedModel, setting: Setting, scales: Scales | None,
     Args:
         scales: what Apply puts in, or None when nothing is chosen. offered: names what is in.
     """
+    if st.session_state.pop(CLICKED, False):
+        st.rerun()  # the whole page: its strip and its queue
     under = loaded.applied_under
     mine = under is None or under.belongs_to(setting)
     inside = name_of(loaded.applied, offered) if mine else ""
@@ -36,15 +39,11 @@ def patch_buttons(loaded: LoadedModel, setting: Setting, scales: Scales | None,
         _say_state(loaded, inside)
         nothing = scales is None or scales.is_identity
         why = "Every scale is 1: there is nothing to apply." if nothing else "W_Q and W_K times these scales"
-        if st.button("Apply", disabled=same or nothing or waiting is not None, icon=":material/check:",
-                     help="These scales are in already." if same else why):  # fmt: skip
-            applied = patching.Applied(setting, name_of(scales, offered))
-            st.session_state[STARTED] = patching.start(loaded, scales, applied)
-            st.rerun()
-        if st.button("Undo", disabled=not inside or waiting is not None, icon=":material/undo:",
-                     help="The checkpoint's weights, bit for bit"):  # fmt: skip
-            st.session_state[STARTED] = patching.start(loaded, None)
-            st.rerun()
+        st.button("Apply", disabled=same or nothing or waiting is not None, icon=":material/check:", on_click=_start,
+                  args=(loaded, scales, patching.Applied(setting, name_of(scales, offered))),
+                  help="These scales are in already." if same else why)  # fmt: skip
+        st.button("Undo", disabled=not inside or waiting is not None, icon=":material/undo:", on_click=_start,
+                  args=(loaded, None), help="The checkpoint's weights, bit for bit")  # fmt: skip
         if not mine and loaded.applied is not None and st.button("Go to their setting", icon=":material/arrow_forward:",
                                                                  help="They can be undone there"):  # fmt: skip
             session.choose(as_choice(under.setting, session.choice()))
@@ -53,6 +52,12 @@ def patch_buttons(loaded: LoadedModel, setting: Setting, scales: Scales | None,
         watch(waiting or st.session_state[STARTED])
     if loaded.applied is not None:
         st.caption("Diagnose, Tune and Evaluate always start from the checkpoint's own weights, applied or not.")
+
+
+def _start(loaded: LoadedModel, scales: Scales | None, applied: patching.Applied | None = None) -> None:
+    """Called before the page is drawn again: a button that another's change has disabled since would lose the click."""
+    st.session_state[STARTED] = patching.start(loaded, scales, applied)
+    st.session_state[CLICKED] = True
 
 
 def _say_state(loaded: LoadedModel, inside: str) -> None:

@@ -8,6 +8,7 @@ def page():
     import streamlit as st
 
     from pages.parts import forms
+    from pages.parts.follow import delivered
     from qroar_core.specs import DiagnosisSpec, EvaluationSpec, SearchSpec
 
     search = SearchSpec(kappa0=9, windows=100, shrink=2.0, steps=5000, sweeps=20, grid_points=99, trials=9000,
@@ -17,6 +18,7 @@ def page():
     st.session_state["given"] = [search, diagnosis, evaluation]
     st.session_state["made"] = [forms.search_form(search), forms.diagnosis_form(diagnosis),
                                 forms.evaluation_form(evaluation, 4096, True)]  # fmt: skip
+    delivered()
 
 
 @pytest.fixture(scope="module")
