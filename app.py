@@ -53,5 +53,6 @@ else:
     from streamlit.starlette import App
 
     from pages.parts.guard import Guard  # with it all pages, before a first tab opens: see pages/parts/__init__.py
+    from pages.parts.leaving import until_the_end
 
-    server = App(__file__, middleware=[Middleware(Guard)])
+    server = App(__file__, middleware=[Middleware(Guard)], lifespan=until_the_end)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import streamlit as st
@@ -51,6 +51,16 @@ def number(box: Any, label: str, least: float, most: float, key: str, **rest: An
     """
     value = type(least)(st.session_state[key])  # Streamlit takes no mixture of whole numbers and others
     return box.number_input(label, min(least, value), max(most, value), value, key=key, **rest)
+
+
+def menu(box: Any, label: str, options: Sequence[Any], key: str, **rest: Any) -> Any:
+    """A menu of a filled key; what is filled is its default too."""
+    return box.selectbox(label, options, options.index(st.session_state[key]), key=key, **rest)
+
+
+def switch(box: Any, label: str, key: str, **rest: Any) -> bool:
+    """A checkbox of a filled key; what is filled is its default too."""
+    return bool(box.checkbox(label, st.session_state[key], key=key, **rest))
 
 
 def delivered() -> None:

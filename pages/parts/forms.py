@@ -9,7 +9,7 @@ from typing import Any, TypeVar, get_args
 import streamlit as st
 
 from pages.parts.boxes import refused
-from pages.parts.follow import chosen, fill, number
+from pages.parts.follow import chosen, fill, menu, number, switch
 from qroar_core.errors import QRoarError
 from qroar_core.specs import (
     JUDGES,
@@ -71,16 +71,16 @@ def diagnosis_form(spec: DiagnosisSpec) -> DiagnosisSpec:
         one, two, three = st.columns(3)
         windows = number(one, "Short windows", 2, 64, "diagnosis windows")
         tails = sorted({1e-2, 1e-3, 1e-4, spec.eps}, reverse=True)
-        eps = two.selectbox("Share that counts as tail, ε", tails, format_func="{:g}".format, key="eps")
-        law = three.selectbox("Distances counted", list(get_args(DistanceLaw)), key="law")
-        rule = one.selectbox("Outlier rule", rules, key="outlier rule asked")
+        eps = menu(two, "Share that counts as tail, ε", tails, "eps", format_func="{:g}".format)
+        law = menu(three, "Distances counted", list(get_args(DistanceLaw)), "law")
+        rule = menu(one, "Outlier rule", rules, "outlier rule asked")
         limit = number(two, PARAMETER_OF[rule], 0.0, 1.0 if rule == "percentile" else 100.0,
                        f"outlier parameter asked {rule}")  # fmt: skip
         draws = number(three, "Repeats without the effect", 1, 64, "null draws",
                        help="How often each diagnostic is repeated on data without the effect (its null): more "
                             "repeats give a range.")
-        paired = st.checkbox("Paired: the same tokens in the long and the short context", key="paired")
-        cost = st.checkbox("Also measure what rounding each band alone costs: two backward passes", key="band cost")
+        paired = switch(st, "Paired: the same tokens in the long and the short context", "paired")
+        cost = switch(st, "Also measure what rounding each band alone costs: two backward passes", "band cost")
     asked = made(lambda: replace(spec, windows=int(windows), eps=eps, law=law, paired=paired, outlier_rule=rule,
                                 outlier_parameter=limit, null_draws=int(draws), band_cost=cost), spec)  # fmt: skip
     chosen("diagnosis", asked)
@@ -97,15 +97,15 @@ def search_form(spec: SearchSpec, norms: bool = False) -> SearchSpec:
     })  # fmt: skip
     one, two = st.columns(2)
     modes, grains, goals = (list(get_args(kind)) for kind in (Mode, Granularity, Objective))
-    mode = one.selectbox("Mode", modes, format_func=MODE_WORDS.get, key="mode")
-    grain = two.selectbox("Scale granularity", grains, format_func=GRANULARITY_WORDS.get, key="granularity")
+    mode = menu(one, "Mode", modes, "mode", format_func=MODE_WORDS.get)
+    grain = menu(two, "Scale granularity", grains, "granularity", format_func=GRANULARITY_WORDS.get)
     free = st.session_state["method"] == "gradient" and st.session_state["goal"] != "full"  # chosen below
-    angles = st.toggle("Also search pair angles", key="angles", disabled=norms or not free,
+    angles = st.toggle("Also search pair angles", st.session_state["angles"], key="angles", disabled=norms or not free,
                        help=NORMED if norms else ANGLES_HELP if free else ONLY_GRADIENTS)  # fmt: skip
     with st.expander("Options"):
         three, four, five, six = st.columns(4)
-        method = three.selectbox("Method", METHODS, key="method")
-        goal = four.selectbox("Objective", goals, format_func=OBJECTIVE_WORDS.get, key="goal")
+        method = menu(three, "Method", METHODS, "method")
+        goal = menu(four, "Objective", goals, "goal", format_func=OBJECTIVE_WORDS.get)
         windows = number(five, "Windows of text", 1, 64, "search windows")
         kappa = number(six, "Largest |log2 g|", 0.0, 8.0, "kappa0", step=0.5)
         steps = number(three, "Gradient steps", 1, 1000, "steps", disabled=method != "gradient")
@@ -118,7 +118,7 @@ def search_form(spec: SearchSpec, norms: bool = False) -> SearchSpec:
         shrink = number(eight, "Regularisation towards 1", 0.0, 1.0, "shrink", step=0.01,
                         help="Penalty for scales far from 1: what scales at all their bounds add, as a share "
                              "of the error without scales. Bands the interpolation moves more pay more.")  # fmt: skip
-        judge = nine.selectbox("Attention error metric", JUDGES, key="judge",
+        judge = menu(nine, "Attention error metric", JUDGES, "judge",
                                format_func=lambda name: f"{name}: {COUNTED[name]}")  # fmt: skip
     asked = made(
         lambda: replace(spec, mode=mode, granularity=grain, angles=angles, method=method, objective=goal, judge=judge,

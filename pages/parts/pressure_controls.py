@@ -7,7 +7,7 @@ from typing import get_args
 import streamlit as st
 
 from pages.parts.boxes import refused
-from pages.parts.follow import delivered, fill, number
+from pages.parts.follow import fill, menu, number
 from qroar_core.errors import QRoarError
 from qroar_core.models.layer_groups import LayerGroup
 from qroar_core.models.loaded import LoadedModel
@@ -38,10 +38,9 @@ def compared(loaded: LoadedModel, setting: Setting, group: LayerGroup) -> Pressu
     one, two, three = st.columns([1, 2, 1])
     length = number(one, "Window L, tokens", 2, LONGEST, "pressure length", persist_state="session",
                     step=max(2, loaded.geometry.original_context // 2))  # fmt: skip
-    law = two.selectbox("Distances counted", get_args(DistanceLaw), format_func=LAW_WORDS.get, key="pressure law",
-                        persist_state="session")  # fmt: skip
+    law = menu(two, "Distances counted", get_args(DistanceLaw), "pressure law", format_func=LAW_WORDS.get,
+               persist_state="session")  # fmt: skip
     factor = number(three, "Factor s compared", 1.0, MOST, "pressure factor", step=0.5, persist_state="session")
-    delivered()
     st.caption(
         "Computed from the frequencies alone: they change at once and need no diagnosis. The setting stays as it is."
     )

@@ -24,7 +24,9 @@ BODY = BOXES | set(
     )
 )  # their first argument is Markdown, and a keyword in NAMED
 NAMED = {"label", "text", "help"}
-HELPERS = {"finding": (2,), "refused": (1,), "number": (1,), "field": (1,), "answer": (0,)}  # Markdown of ours
+HELPERS = {  # Markdown of ours
+    "finding": (2,), "refused": (1,), "number": (1,), "menu": (1,), "switch": (1,), "answer": (0,),
+}  # fmt: skip
 TRUSTED = {"pages/parts/boxes.py", "pages/parts/follow.py", "pages/parts/learn/step.py"}  # where those are defined
 VALUES = {"metric": 3, "page_link": 0, "progress": 0}  # how many of the first arguments are Markdown, where not one
 SAFE = {"literal", "code"}

@@ -124,11 +124,11 @@ def test_what_is_asked_beside_the_setting_is_there_after_a_reload(page):
     soon(page, lambda: (asked(page, "retrieval") or {}).get("trials"), 2)
     reloaded(page, "Retrieval")
     soon(page, lambda: field(page, "Trials per cell").input_value(), "2")
-    go(page, "Rivals", heading="Rivals")
+    go(page, "Remedies")
     typed(page, "Windows of text", 5)
     page.keyboard.press("Tab")
     soon(page, lambda: (asked(page, "league") or {}).get("windows"), 5)
-    reloaded(page, "Rivals")
+    reloaded(page, "Remedies")
     soon(page, lambda: field(page, "Windows of text").input_value(), "5")
 
 

@@ -87,7 +87,7 @@ def test_a_hostile_link_shows_its_text(hostile_dashboard, visit, asked):
     tab = Watched(page)
     for path in ("", "/noise"):
         page.goto(f"{hostile_dashboard.address}{path}?model={quote(asked)}")
-        page.get_by_text("is not in memory").wait_for(timeout=SHORT)
+        page.get_by_text("This link needs the model").first.wait_for(timeout=SHORT)
         walk.soon(page, lambda: asked[:20] in read(page.get_by_test_id("stMain")), True)
         tab.is_at_home(hostile_dashboard)
 
