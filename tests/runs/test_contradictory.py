@@ -139,7 +139,7 @@ def with_changes(result, folder, **changes):
         (planted.evaluation, {"rows__0__nll": math.nan}, "rows.0.nll: a number that is not finite"),
         (planted_league.league, {"standings__0__window_nll": [2.0]}, "standings.0.window_nll: 1 by window"),
     ],
-    ids=str,
+    ids=lambda value: getattr(value, "__name__", str(value)),
 )  # fmt: skip
 def test_what_is_wrong_is_said(tmp_path, make, changes, said):
     line = with_changes(make(), tmp_path, **changes)
