@@ -146,9 +146,8 @@ def runs_called_so(page, tab, dashboard):
 def go(page, name):
     """Change page by the menu, whatever its title is."""
     page.get_by_test_id("stSidebarNavLink").filter(has_text=name).first.click()
-    page.wait_for_function(
-        "name => location.pathname.replace('/', '') === (name === 'start' ? '' : name)", arg=name.lower(), timeout=SHORT
-    )
+    path = {"Start": "", "Remedies": "rivals"}.get(name, name.lower())
+    page.wait_for_function("path => location.pathname === '/' + path", arg=path, timeout=SHORT)
     walk.settle(page)
     page.wait_for_timeout(500)
     walk.settle(page)
