@@ -23,9 +23,9 @@ REQUIRED = ("hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_si
 POSITIVE = (*REQUIRED, "intermediate_size", "num_key_value_heads", "head_dim", "max_position_embeddings",
             "num_local_experts", "n_routed_experts", "num_experts_per_tok", "sliding_window",
             "num_kv_heads", "sliding_window_pattern", "_sliding_window_pattern",
-            "initial_context_length")  # fmt: skip
-OPTIONAL = ("num_key_value_heads", "head_dim", "sliding_window", "intermediate_size", "num_kv_heads",
-            "sliding_window_pattern", "_sliding_window_pattern")  # fmt: skip  # may be null
+            "initial_context_length", "original_max_position_embeddings")  # fmt: skip
+OPTIONAL = ("num_key_value_heads", "head_dim", "sliding_window", "intermediate_size", "num_kv_heads",  # may be null
+            "sliding_window_pattern", "_sliding_window_pattern", "original_max_position_embeddings")  # fmt: skip
 EXPERTS = ("num_local_experts", "num_experts_per_tok")
 ROPE_BLOCKS = ("rope_parameters", "rope_scaling")
 

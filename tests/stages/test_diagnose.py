@@ -110,7 +110,7 @@ def test_logit_noise_equals_a_dense_computation(tiny):
 
 def test_weight_noise_is_measured_through_the_model(tiny):
     found = diagnose.run(tiny(), YARN, QuantSpec(weights=WeightQuantSpec(4)), SPEC, TEXT)
-    assert found.logit_noise.kind.startswith("propagated")
+    assert found.logit_noise.kind == "that include those of earlier layers"
     assert min(found.logit_noise.rms) > 0
     assert found.pair_error is not None
     assert found.verdict.acts == "no"

@@ -204,7 +204,7 @@ def test_layers_without_rope_have_noise_but_no_pairs(build):
 
 def test_quantized_weights_give_every_group_its_propagated_noise(build):
     found = diagnose.run(build("gemma3", **THREE), ROPE, QuantSpec(weights=WeightQuantSpec(4)), SPEC, TEXT)
-    assert found.logit_noise.kind.startswith("propagated")
+    assert found.logit_noise.kind == "that include those of earlier layers"
     for group in found.groups:
         own = [found.logit_noise.by_layer[i] for i in group.layers]
         assert group.noise.rms == pytest.approx(np.sqrt(np.square(own).mean(0)), rel=1e-9)

@@ -219,7 +219,7 @@ def test_errors_through_the_model_compare_both_passes_as_the_cache_holds_them(ti
     loaded, kept = tiny(dtype=torch.float64), kept_keys(monkeypatch)
     spec = replace(SPEC, length=128, chunk=chunk)
     found = diagnose.run(loaded, YARN, quant, spec, TEXT)
-    assert found.logit_noise.kind.startswith("propagated")
+    assert found.logit_noise.kind == "that include those of earlier layers"
     ids = diagnose.plan(loaded, YARN, quant, spec, TEXT).ids
     passes = zip(*(taken(loaded, Condition(YARN, q), ids, 128) for q in (QuantSpec(), quant)), strict=True)
     for layer, ((q, k, scaling), (q_own, k_own, _)) in enumerate(passes):

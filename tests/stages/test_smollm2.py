@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.smollm2, pytest.mark.slow]
 
 
 def test_scales_repair_a_real_models_int4_cache(smollm2, monkeypatch):
-    monkeypatch.setattr("qroar_core.searching.course.PROOF_WINDOWS", 3)
+    monkeypatch.setattr("qroar_core.searching.decision.WINDOWS", 3)
     texts = {name: split(name, "technical") for name in SPLITS}
     spec = SearchSpec(length=2048, windows=2, steps=24)
     outcome = search.run(smollm2, YARN, INT4, spec, texts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, ClassVar
 
 from qroar_core.axes import axes
@@ -33,6 +34,11 @@ class Kernel(Result):
     side_peak_at: Annotated[list[int], axes("band")]
     side_peak: PerBand = []  # highest side peak of each band; empty: an older file
     null: NativeKernel | None = None  # None: an older file
+
+    def contradictions(self) -> Iterator[str]:
+        """A null without what it is a null of."""
+        if self.null is not None and not self.side_peak:
+            yield "null: without side_peak"
 
     def null_rows(self) -> list[NullRow]:
         """The highest side peak of every band; no row where neither kernel has one, and none from an older file."""
