@@ -128,8 +128,9 @@ def _check(value: Any, names: tuple[str, ...], rule: Axes, at: str, scopes: Scop
         if value or not rule.empty:
             _check_list(value, names, rule, at, scopes)
     elif isinstance(value, dict):
+        each = Axes(rule.names, False, rule.least, rule.most)  # the table may be empty, what stands in it may not
         for key, inner in value.items():
-            _check(inner, names, rule, _under(at, str(key)[:40]), scopes)
+            _check(inner, names, each, _under(at, str(key)[:40]), scopes)
     elif isinstance(value, BaseModel):
         _check_model(value, at, scopes)
     elif isinstance(value, int | float):
