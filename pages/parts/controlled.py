@@ -30,8 +30,8 @@ def controls(loaded: LoadedModel, setting: Setting, outcome: Any) -> None:
     st.subheader("Controls")
     st.markdown(
         "Where does the gain come from? Would random scales have done as well? Would scales without a quantizer, "
-        "another "
-        "text or another seed? Is the reference poor? Each is measured beside the gain, on the same held-out windows."
+        "another text or another seed? Is the reference poor? Each is measured beside the gain, on the same held-out "
+        "windows."
     )
     if outcome is None:
         st.info("No scales are tuned under this setting yet, so there is no gain to check.")

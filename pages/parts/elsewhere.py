@@ -7,7 +7,6 @@ the same keys as a run of the shelf, but only in the session that opened it; not
 from __future__ import annotations
 
 from collections.abc import Hashable
-from pathlib import Path
 from typing import Any
 
 import streamlit as st
@@ -38,28 +37,19 @@ def opened() -> list[Entry]:
     return [read_entry(path) for path in st.session_state.get(OPENED, [])]
 
 
-def let_go(path: Path) -> None:
-    """Show nothing of this run any more."""
-    st.session_state[OPENED] = [other for other in st.session_state.get(OPENED, []) if other != path]
-
-
 def result_of(key: Hashable) -> Any:
     """The finished result of a job: this software's own, or else of a run that this session opened; or None."""
-    mine = manager().result(key)
-    return mine if mine is not None else _borrowed(key)[0]
+    return _found(key)[0]
 
 
 def source_of(key: Hashable) -> Entry | None:
     """The run from elsewhere that `result_of` this key comes from; None for this software's own, or no result."""
-    return None if manager().result(key) is not None else _borrowed(key)[1]
+    return _found(key)[1]
 
 
 def marked(key: Hashable) -> Any:
     """The same for what is shown: a result of a run from elsewhere stands under a line that says so."""
-    mine = manager().result(key)
-    if mine is not None:
-        return mine
-    found, entry = _borrowed(key)
+    found, entry = _found(key)
     if entry is not None:
         st.warning(literal(mark(entry)), icon=":material/folder_shared:")
     return found
@@ -73,7 +63,11 @@ def mark(entry: Entry) -> str:
             "weights only, so its numbers may be of another config or tokenizer.")  # fmt: skip
 
 
-def _borrowed(key: Hashable) -> tuple[Any, Entry | None]:
+def _found(key: Hashable) -> tuple[Any, Entry | None]:
+    """The result, and the run from elsewhere that it comes from; None for this software's own."""
+    mine = manager().result(key)
+    if mine is not None:
+        return mine, None
     paths, loaded = st.session_state.get(OPENED, []), model() if st.session_state.get(OPENED) else None
     for path in paths if loaded is not None else ():
         read, entry = st.session_state.setdefault(READ, {}), read_entry(path, thorough=False)

@@ -119,7 +119,7 @@ def search_form(spec: SearchSpec, norms: bool = False) -> SearchSpec:
                         help="Penalty for scales far from 1: what scales at all their bounds add, as a share "
                              "of the error without scales. Bands the interpolation moves more pay more.")  # fmt: skip
         judge = menu(nine, "Attention error metric", JUDGES, "judge",
-                               format_func=lambda name: f"{name}: {COUNTED[name]}")  # fmt: skip
+                     format_func=lambda name: f"{name}: {COUNTED[name]}")  # fmt: skip
     asked = made(
         lambda: replace(spec, mode=mode, granularity=grain, angles=angles, method=method, objective=goal, judge=judge,
                         **counted(spec, windows), kappa0=kappa, steps=int(steps), sweeps=int(sweeps),

@@ -65,8 +65,7 @@ def gains(league: League) -> Picture | None:
         table(league),
         f"NLL of the quantizer without remedy minus that with it, at {league.length} tokens, paired over windows; bars "
         f"are {percent} % intervals; one that touches 0 is no significant difference. The dashed line is the whole "
-        "cost of "
-        "quantization. Each interval stands alone: of twenty, one misses by chance.",
+        "cost of quantization. Each interval stands alone: of twenty, one misses by chance.",
     )
 
 

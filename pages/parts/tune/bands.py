@@ -135,9 +135,7 @@ def _where_from(setting: Setting, diagnosed: bool) -> str:
     if setting.search.bounds is not None:
         return "Bounds set by hand, the same in every layer."
     if diagnosed:
-        return ("Bounds from the diagnosis: each layer has its own limits; this table shows the loosest. Type "
-                "another low "
-                "or high, and every layer keeps to the limits of this table.")  # fmt: skip
+        return ("Bounds from the diagnosis: each layer has its own limits; this table shows the loosest. Type another "
+                "low or high, and every layer keeps to the limits of this table.")  # fmt: skip
     return ("Bounds from the interpolation alone. A diagnosis of this setting also looks at tails and noise, and "
-            "loosens "
-            "bounds where values grow with length; a search makes it first.")  # fmt: skip
+            "loosens bounds where values grow with length; a search makes it first.")  # fmt: skip
