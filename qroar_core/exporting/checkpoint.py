@@ -27,26 +27,22 @@ SHARD = "5GB"  # largest file of weights; a larger model comes in several, with 
 
 def save(loaded: LoadedModel, rope: RopeSpec, folder: Path, tensors: dict[str, Tensor] | None = None,
          config: dict[str, Any] | None = None) -> None:  # fmt: skip
-    """Write the model as it is patched now; its own config is as it was afterwards.
+    """Write the model as it is patched now. Its own config stays in place: pages read it while this runs.
 
     Args:
         tensors: what to write instead of the model's own parameters, by the names of the checkpoint.
         config: entries of config.json to set.
     """
-    model = loaded.model
-    before = model.config
-    try:
-        model.config = _config(loaded, rope)
-        with quiet_transformers():
-            model.save_pretrained(folder, state_dict=tensors, max_shard_size=SHARD)
-    finally:
-        model.config = before
+    model = copy.copy(loaded.model)  # the same parameters under another config
+    model.config = _config(loaded, rope)
+    with quiet_transformers():
+        model.save_pretrained(folder, state_dict=tensors, max_shard_size=SHARD)
     _copy_tokenizer(loaded, folder)
     if loaded.template is not None and (loaded.template / FILE).is_file():
         shutil.copyfile(loaded.template / FILE, folder / FILE)  # in place of what transformers made of the config
     path, source = folder / "config.json", loaded.template and loaded.template / "config.json"
     own = json.loads(source.read_text(encoding="utf-8")) if source and source.is_file() else {}
-    said = with_older_names(json.loads(path.read_text()), own, model.config.attribute_map)
+    said = with_older_names(json.loads(path.read_text()), own, loaded.model.config.attribute_map)
     path.write_text(json.dumps(said | (config or {}), indent=2) + "\n")
 
 

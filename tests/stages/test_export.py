@@ -22,6 +22,7 @@ from qroar_core.maths.rescale import Scales
 from qroar_core.models.patch import apply_scales, undo_scales
 from qroar_core.models.score import last_hidden, logits_of
 from qroar_core.models.stream import Condition, open_stream
+from qroar_core.runs.setting import default_setting
 from qroar_core.specs import RopeSpec
 
 pytestmark = pytest.mark.slow
@@ -79,6 +80,22 @@ def test_the_interpolation_is_in_the_config(tiny, ids, tmp_path, rope):
     if rope.method != "default":
         bare = logits_under(loaded, Condition(), tokens)
         assert float((bare - plain).abs().max()) > 1e-3
+
+
+def test_who_asks_while_the_files_are_written_sees_the_models_own_config(tiny, tmp_path, monkeypatch):
+    """Pages take the setting, and with it the keys of their results, from the config of the model in memory."""
+    loaded = tiny()
+    before, seen = default_setting(loaded), []
+    write = type(loaded.model).save_pretrained
+
+    def watched(model, *args, **kwargs):
+        seen.append(default_setting(loaded))
+        write(model, *args, **kwargs)
+        seen.append(default_setting(loaded))
+
+    monkeypatch.setattr(type(loaded.model), "save_pretrained", watched)
+    export.run(loaded, RopeSpec("yarn", 2.0), None, tmp_path / "out")
+    assert seen == [before, before]
 
 
 def test_export_leaves_the_model_and_its_config_as_they_were(tiny, tmp_path):
