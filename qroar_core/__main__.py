@@ -1,4 +1,4 @@
-"""`python -m qroar_core`: exit 0 done, 2 bad input (one line), 1 a fault, 130 cancelled."""
+"""`qroar`, or `python -m qroar_core`: exit 0 done, 2 bad input (one line), 1 a fault, 130 cancelled."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import traceback
 INTERRUPTED = 130  # what shells give a process stopped by Ctrl-C: 128 + SIGINT
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; returns the exit code."""
+def main(arguments: list[str] | None = None, program: str = "python -m qroar_core") -> int:
+    """Run the command line; returns the exit code. `program` is what --help calls it."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:
-        return _main(sys.argv[1:] if arguments is None else arguments)
+        return _main(sys.argv[1:] if arguments is None else arguments, program)
     except KeyboardInterrupt:
         return _say("cancelled", INTERRUPTED)
 
 
-def _main(arguments: list[str]) -> int:
+def _main(arguments: list[str], program: str) -> int:
     from typer._click.exceptions import ClickException
     from typer.main import get_command
 
@@ -29,9 +29,7 @@ def _main(arguments: list[str]) -> int:
     command = get_command(app)
     try:
         # typer turns Ctrl-C into a returned exit code; `obj` is what the manifest says to repeat
-        code = command.main(
-            args=arguments or ["--help"], prog_name="python -m qroar_core", standalone_mode=False, obj=arguments
-        )
+        code = command.main(args=arguments or ["--help"], prog_name=program, standalone_mode=False, obj=arguments)
         return _say("cancelled", code) if code == INTERRUPTED else int(code or 0)
     except ClickException as error:
         message = " ".join(error.format_message().split()).rstrip(".")
@@ -59,9 +57,18 @@ def _say(line: str, code: int) -> int:
     return code
 
 
-if __name__ == "__main__":
-    ended = main()
+def end(code: int) -> None:
+    """Leave Python with this exit code, also after a Ctrl-C."""
     # CPython remembers a Ctrl-C that met code made by exec, as dataclasses make it, even once it is caught, and would
     # end `python -m` by the signal; the next exec forgets it
     exec("")
-    sys.exit(ended)
+    sys.exit(code)
+
+
+def script() -> None:
+    """The installed command `qroar`."""
+    end(main(program="qroar"))
+
+
+if __name__ == "__main__":
+    end(main())

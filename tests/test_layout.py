@@ -18,7 +18,7 @@ TOP_LEVEL = {
     *("app.py", "pages", "qroar_core", "assets", "tests", "benchmarks", "requirements.txt", "requirements-dev.txt"),
     *("README.md", "LICENSE", "pyproject.toml", ".streamlit", ".ci", ".gitignore"),
 }
-GROUND = ("errors", "escape", "progress", "specs", "presets", "job", "jobs", "result", "axes")
+GROUND = ("errors", "escape", "progress", "specs", "presets", "job", "jobs", "result", "axes", "bundled")
 STAGES = {stage: stage for stage in ("load", "diagnose", "search", "evaluate", "continuations", "retrieve", "export")}
 STAGES |= {"diagnostics": "diagnose", "searching": "search", "exporting": "export"}  # a stage's own parts
 STAGES |= {"retrieving": "retrieve"}

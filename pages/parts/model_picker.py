@@ -12,6 +12,7 @@ from pages.parts.choice import Choice
 from pages.parts.session import choice, choose, load_key, manager
 from pages.parts.words import short_name
 from pages.parts.work import loading
+from qroar_core.bundled import HOME
 from qroar_core.errors import QRoarError
 from qroar_core.escape import literal
 from qroar_core.models.devices import choose_device, free_memory
@@ -60,7 +61,7 @@ def first_row(now: Choice, empty: bool) -> None:
 def welcome(now: Choice) -> None:
     """The first screen: what this is for, in three lines, and the way in for a model of one's own."""
     st.markdown("\n\n".join(WELCOME))
-    if Path(LEARN).is_file() or (Path(__file__).parents[2] / LEARN).is_file():
+    if Path(LEARN).is_file() or (HOME / LEARN).is_file():
         st.page_link(LEARN, label="No model needed: learn how it works, in six steps", icon=":material/school:")
     with st.container(border=True):
         st.subheader("Your own model")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from qroar_core.bundled import ASSETS
 from qroar_core.errors import BadCheckpoint, UnsupportedModel
 from qroar_core.models.cache import cache_dir as cache_dir  # many ask for it here
 from qroar_core.models.cache import cache_errors
@@ -18,7 +19,7 @@ from qroar_core.models.snapshots import snapshot_of
 from qroar_core.models.typed import FORMS, hub_model, typed_path
 from qroar_core.progress import OnStep, Step, ignore, patiently
 
-DEMO = Path(__file__).parents[2] / "assets" / "demo"
+DEMO = ASSETS / "demo"
 
 
 @dataclass(frozen=True, slots=True)

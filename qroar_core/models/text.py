@@ -10,12 +10,12 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from qroar_core.bundled import ASSETS
 from qroar_core.errors import BadText
 from qroar_core.models.coding import encode, excerpt, tokens_held
 from qroar_core.models.opening import opening
@@ -23,7 +23,7 @@ from qroar_core.models.stretches import Span, Stretch, stretches
 from qroar_core.models.text_files import ENDS, AnyDocument, Document, LargeDocument, open_text, read_text, thirds
 from qroar_core.specs import Bos
 
-TEXTS = Path(__file__).parents[2] / "assets" / "text"
+TEXTS = ASSETS / "text"
 SPLITS = ("calibration", "development", "heldout")
 COLLECTIONS = {"messages": ".", "technical": "technical", "novels": "novels"}  # embedded texts and their folders
 Documents = Sequence[AnyDocument]  # of one split
