@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import streamlit as st
 
-from pages.parts.session import choice
+from pages.parts.changed import changed_files
+from pages.parts.elsewhere import is_of
+from pages.parts.session import choice, library
 from pages.parts.words import quant_words, rope_words
+from qroar_core.errors import QRoarError
 from qroar_core.escape import literal
 from qroar_core.models.acting import verdict_on
 from qroar_core.models.loaded import LoadedModel
@@ -31,6 +34,7 @@ def verdict_for(loaded: LoadedModel, setting: Setting) -> Verdict:
 
 def strip(loaded: LoadedModel, setting: Setting) -> Verdict:
     """Draw the strip; returns the verdict it shows."""
+    changed_files(loaded)
     said = verdict_for(loaded, setting)
     head, colour, icon = VERDICTS[said.acts]
     with st.container(border=True, horizontal=True, vertical_alignment="center", gap="small", key="strip"):
@@ -42,11 +46,22 @@ def strip(loaded: LoadedModel, setting: Setting) -> Verdict:
         if setting.text != "messages":
             st.badge(f"text: {literal(setting.text)}", color="gray")
         if choice().run:
-            st.badge(f"run {literal(choice().run)}", icon=":material/folder_open:", color="blue")
+            _run_badge(loaded)
         _weights_badge(loaded, setting)
         st.badge(literal(head), color=colour, icon=icon)
         st.page_link("pages/start.py", label="Change")
     return said
+
+
+def _run_badge(loaded: LoadedModel) -> None:
+    """The run that the setting was opened from, and whether its results can be in view."""
+    run, icon = choice().run, ":material/folder_open:"
+    try:
+        mine, why = is_of(library().entry(run), loaded), "of another model"
+    except QRoarError:
+        mine, why = False, "no longer there"
+    said = f"run {literal(run)}"
+    st.badge(said if mine else f"{said}, {why}", icon=icon, color="blue" if mine else "orange")
 
 
 def _weights_badge(loaded: LoadedModel, setting: Setting) -> None:
