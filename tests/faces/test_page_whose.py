@@ -268,3 +268,28 @@ def test_files_that_have_changed_since_they_were_loaded_are_said_and_can_be_load
     settled(loaded_app)
     assert loads == ["demo"]
     assert words not in texts(loaded_app)
+
+
+def test_an_evaluation_from_elsewhere_of_scales_found_here_is_marked_on_export(loaded_app, written, tmp_path):
+    own, path = written(runs_root() / "own"), written(tmp_path / "theirs")
+    (own / "evaluation.json").unlink()
+    open_folder(loaded_app, path)
+    go(loaded_app, "export")
+    assert f"From the run folder {path}, {FOREIGN}" in texts(loaded_app)
+    shutil.copy(path / "evaluation.json", own)
+    loaded_app.run()
+    assert "In the evaluation: significant gain" in texts(loaded_app)
+    assert FOREIGN not in texts(loaded_app)
+
+
+def test_noise_with_scales_from_elsewhere_says_whose_scales_they_are(loaded_app, written, tmp_path):
+    own, path = written(runs_root() / "own"), written(tmp_path / "theirs")
+    open_folder(loaded_app, path)
+    whose = f"The tuned scales are those of the run folder {path}, opened by you."
+    go(loaded_app, "noise")
+    clicked(loaded_app, "Overlay the tuned scales")
+    assert whose not in texts(loaded_app)
+    shutil.rmtree(own)
+    manager().release("search")  # what a restart forgets
+    loaded_app.run()
+    assert whose in texts(loaded_app)
