@@ -66,9 +66,9 @@ def _name_inside(loaded: LoadedModel, offered: dict[str, tuple[Scales, str]]) ->
 
     Scales by hand are nobody's in particular: those of another person, or of before they were moved, are "other".
     """
-    name, under = name_of(loaded.applied, offered), loaded.applied_under
+    one, under = name_of(loaded.applied, offered), loaded.applied_under
     known = under is not None and under.name not in offered and under.name != HAND
-    return under.name if name == OTHER and known else name
+    return under.name if one == OTHER and known else one
 
 
 def _say_state(loaded: LoadedModel, inside: str) -> None:

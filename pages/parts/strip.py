@@ -57,11 +57,10 @@ def _run_badge(loaded: LoadedModel) -> None:
     """The run that the setting was opened from, and whether its results can be in view."""
     run, icon = choice().run, ":material/folder_open:"
     try:
-        mine, why = is_of(library().entry(run), loaded), "of another model"
+        beside = "" if is_of(library().entry(run), loaded) else ", of another model"
     except QRoarError:
-        mine, why = False, "no longer there"
-    said = f"run {literal(run)}"
-    st.badge(said if mine else f"{said}, {why}", icon=icon, color="blue" if mine else "orange")
+        beside = ", no longer there"
+    st.badge(literal(f"run {run}{beside}"), icon=icon, color="orange" if beside else "blue")
 
 
 def _weights_badge(loaded: LoadedModel, setting: Setting) -> None:
@@ -71,8 +70,10 @@ def _weights_badge(loaded: LoadedModel, setting: Setting) -> None:
     elif under is None or under.belongs_to(setting):
         st.badge("scales applied", color="green")
     else:
-        theirs = literal(f"{rope_words(under.setting.rope)}, {quant_words(under.setting.quant)}")
-        st.badge(f"scales of another setting applied: {theirs}", color="orange")
+        made, theirs = under.setting, "the same but for its text or its search"
+        if (made.rope, made.quant) != (setting.rope, setting.quant):
+            theirs = f"{rope_words(made.rope)}, {quant_words(made.quant)}"
+        st.badge(f"scales of another setting applied: {literal(theirs)}", color="orange")
 
 
 def _rope_words(loaded: LoadedModel, rope: RopeSpec) -> str:

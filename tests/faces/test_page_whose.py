@@ -10,6 +10,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 from visitor import Held, button, clicked, go, settled, texts, wait_for_step
 
+from pages.parts import session
 from pages.parts.session import manager
 from pages.parts.work import searching
 from pages.parts.work.patching import Applied
@@ -174,6 +175,25 @@ def test_applied_scales_belong_to_their_setting_and_are_undone_there(loaded_app,
     clicked(loaded_app, "Undo")
     assert demo_model.applied is None
     assert "weights as loaded" in texts(loaded_app)
+    same = default_setting(demo_model)
+    apply_scales(demo_model, scales, Applied(replace(same, search=replace(same.search, seed=5)), "tuned scales"))
+    loaded_app.run()
+    go(loaded_app, "start")
+    session_choice = replace(loaded_app.session_state["choice"], rope=None, search=None, length=None, evaluation=None)
+    loaded_app.session_state["choice"] = replace(session_choice, diagnosis=None)
+    go(loaded_app, "tune")
+    assert "scales of another setting applied: the same but for its text or its search" in texts(loaded_app)
+
+
+def test_a_model_that_another_person_has_replaced_is_no_link_that_needs_it(loaded_app):
+    other = visit(loaded_app, model="demo", dtype="float64")
+    assert "This link needs the model demo. Load it?" in texts(other).replace("**", "")
+    clicked(other, "Load demo")
+    manager().release("load", but=session.load_key(other.session_state["choice"]))  # as a load does
+    for page in ("start", "tune"):
+        said = texts(go(loaded_app, page)).replace("**", "")
+        assert "demo is no longer in memory: another model was loaded here since. Load it again?" in said, page
+        assert "This link" not in said
 
 
 def test_scales_that_another_person_has_applied_since_are_not_undone_by_a_page_that_shows_others(
