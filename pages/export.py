@@ -13,7 +13,7 @@ loaded, setting = session.require_model()
 strip(loaded, setting)
 
 outcome = marked(searching.key(loaded, setting))
-proof = evaluating.result(loaded, setting, outcome) if outcome else None
+proof = marked(evaluating.key(loaded, setting, outcome)) if outcome else None
 offered = recipes.offered(loaded, setting, outcome, proof)
 picked = st.selectbox("Scales to export", list(offered), key="export scales")
 scales, why = offered[picked]

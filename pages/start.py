@@ -5,6 +5,7 @@ from dataclasses import replace
 import streamlit as st
 
 from pages.parts import cards, model_picker, session, setting_form
+from pages.parts.changed import changed_files
 from pages.parts.choice import bos_of
 from pages.parts.follow import delivered
 from pages.parts.quant_form import quant_form
@@ -27,6 +28,7 @@ if loaded is None:
     st.stop()
 
 model_picker.give_back_on_failure(now)
+changed_files(loaded)
 fits = room(loaded, now.text, bos_of(now, loaded))
 cards.model_metrics(loaded, fits)
 

@@ -14,6 +14,7 @@ from qroar_core.maths.bands import Bands
 from qroar_core.maths.rescale import Scales
 
 FOUND, SMOOTH, MAD, HAND = "tuned scales", "SmoothAttention", "MAD clipping", "by hand"
+OTHER = "other scales"  # none of those that are offered
 STATISTICS = "From statistics alone, no search: a baseline."
 
 
@@ -58,9 +59,9 @@ def manual_scales(none: Scales) -> Scales | None:
 
 
 def name_of(scales: Scales | None, offered: dict[str, tuple[Scales, str]]) -> str:
-    """Which of the offered these are; empty for none, "other scales" where it is none of them."""
+    """Which of the offered these are; empty for none, `OTHER` where it is none of them."""
     if scales is None:
         return ""
     same = (n for n, (s, _) in offered.items() if s.mode == scales.mode and s.bands == scales.bands
             and torch.equal(s.point, scales.point))  # fmt: skip
-    return next(same, "other scales")
+    return next(same, OTHER)

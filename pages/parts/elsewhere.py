@@ -6,24 +6,34 @@ the same keys as a run of the shelf, but only in the session that opened it; not
 
 from __future__ import annotations
 
+import os
 from collections.abc import Hashable
+from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
 from pages.parts.session import library, manager, model
 from qroar_core.escape import literal
+from qroar_core.models.loaded import LoadedModel
 from qroar_core.runs.entry import Entry, read_entry
-from qroar_core.runs.folder import CHECKSUMS
+from qroar_core.runs.folder import known_by
 from qroar_core.runs.library import runs_root
 
 OPENED = "runs opened from elsewhere"  # session: their folders, the newest first
-READ = "results of runs from elsewhere"  # session: (folder, key) -> result
+READ = "results of runs from elsewhere"  # session: (folder, key) -> (its files when they were read, result)
 
 
 def is_foreign(entry: Entry) -> bool:
     """Does the shelf not answer for this run?"""
     return entry.path.parent != runs_root() or not entry.checksum
+
+
+def is_of(entry: Entry, loaded: LoadedModel | None) -> bool:
+    """Is it a run of this model? An older one counts by its weights, and stands under a mark when opened."""
+    if loaded is None:
+        return False
+    return entry.checksum == loaded.checksum if entry.checksum else entry.fingerprint == loaded.fingerprint
 
 
 def take_in(entry: Entry) -> None:
@@ -52,6 +62,9 @@ def marked(key: Hashable) -> Any:
     found, entry = _found(key)
     if entry is not None:
         st.warning(literal(mark(entry)), icon=":material/folder_shared:")
+    elif found is None and (gone := _gone(key)):
+        st.warning(f"What stood here was read from {literal(', '.join(gone))}, opened by you, and cannot be read there "
+                   "any more.", icon=":material/folder_off:")  # fmt: skip
     return found
 
 
@@ -59,8 +72,9 @@ def mark(entry: Entry) -> str:
     """Whose numbers these are."""
     if entry.checksum:
         return f"From the run folder {entry.path}, opened by you: not measured by this dashboard, shown to you alone."
-    return (f"From the run {entry.name} of before {CHECKSUMS}, opened by you: it knows its model by a sample of the "
-            "weights only, so its numbers may be of another config or tokenizer.")  # fmt: skip
+    assert entry.manifest is not None  # a run that answers can be read
+    return (f"From the run {entry.name} of an older version, opened by you: it knows its model "
+            f"{known_by(entry.manifest)}, so its numbers may be of another config or tokenizer.")  # fmt: skip
 
 
 def _found(key: Hashable) -> tuple[Any, Entry | None]:
@@ -70,11 +84,32 @@ def _found(key: Hashable) -> tuple[Any, Entry | None]:
         return mine, None
     paths, loaded = st.session_state.get(OPENED, []), model() if st.session_state.get(OPENED) else None
     for path in paths if loaded is not None else ():
-        read, entry = st.session_state.setdefault(READ, {}), read_entry(path, thorough=False)
-        if (path, key) not in read and not entry.problem:
+        entry = read_entry(path, thorough=False)
+        if entry.problem:
+            continue
+        read, now = st.session_state.setdefault(READ, {}), _stamp(path)
+        if read.get((path, key), (None,))[0] != now:
             found = library().answer(entry, key, loaded.fingerprint)
-            if found is not None:
-                read[path, key] = found
-        if (path, key) in read:
-            return read[path, key], entry
+            if found is None:
+                continue
+            read[path, key] = now, found
+        return read[path, key][1], entry
     return None, None
+
+
+def _gone(key: Hashable) -> list[str]:
+    """Folders of runs from elsewhere that have answered this key, and do no more."""
+    return [str(path) for path, known in st.session_state.get(READ, {}) if known == key]
+
+
+def _stamp(path: Path) -> tuple:
+    """What a run's results were when they were read: the folder may hold other ones by now."""
+    files = sorted(path.glob("*.json"))
+    return tuple((file.name, stat.st_mtime_ns, stat.st_size) for file in files if (stat := _stat(file)))
+
+
+def _stat(file: Path) -> os.stat_result | None:
+    try:
+        return file.stat()
+    except OSError:
+        return None  # gone since it was listed

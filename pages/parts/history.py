@@ -11,7 +11,7 @@ import streamlit as st
 
 from pages.parts.boxes import finding, refused
 from pages.parts.choice import restored, setting_of, to_address
-from pages.parts.elsewhere import is_foreign, take_in
+from pages.parts.elsewhere import is_foreign, is_of, mark, take_in
 from pages.parts.elsewhere import opened as opened_here
 from pages.parts.follow import chosen, delivered, fill
 from pages.parts.paths import confined
@@ -65,9 +65,17 @@ def history(loaded: LoadedModel | None, setting: Setting | None) -> None:
 
 def opened(loaded: LoadedModel, setting: Setting) -> None:
     """What the run in view found, and where to look at it."""
-    mine = [e for e in (*library().entries(), *opened_here()) if _is_mine(e, loaded) and e.setting == setting]
+    _another_model(loaded, setting)
+    mine = [e for e in (*library().entries(), *opened_here()) if is_of(e, loaded) and e.setting == setting]
+    mine.sort(key=is_foreign)  # what this dashboard measured itself is what the pages show
     if not mine:
         return
+    theirs = [entry.path for entry in mine if is_foreign(entry)]
+    if is_foreign(mine[0]):
+        st.warning(literal(mark(mine[0])), icon=":material/folder_shared:")
+    elif theirs:
+        st.info(f"This dashboard has measured the setting of {literal(', '.join(map(str, theirs)))} itself: its own "
+                "results are shown, and those of the folder only where it has none.")  # fmt: skip
     found, done = mine[0].evaluation(), (mine[0].path / "diagnosis.json").is_file()
     said = f"{found.sentence[:1].upper()}{found.sentence[1:]}" if found else "Not evaluated yet"
     good = found is not None and found.gain is not None and found.gain.significant
@@ -78,6 +86,19 @@ def opened(loaded: LoadedModel, setting: Setting) -> None:
         st.page_link("pages/evaluate.py", label="Its evaluation", icon=":material/balance:")
         _link_beside("pages/rivals.py", mine, ("league",), ":material/leaderboard:")
         _link_beside("pages/evidence.py", mine, ("controls", "replicate", "predict"), ":material/fact_check:")
+
+
+def _another_model(loaded: LoadedModel, setting: Setting) -> None:
+    """An opened run may be of what its model's files were then, or of another machine's model of that name."""
+    asked = [entry for entry in opened_here() if entry.setting == setting]
+    try:
+        asked += [library().entry(choice().run)] if choice().run else []
+    except QRoarError as problem:
+        refused(problem)
+    for entry in asked:
+        if not is_of(entry, loaded):
+            st.warning(f"{literal(_place(str(entry.path)))} was measured on another model than the one that is loaded "
+                       f"from {literal(loaded.source)} now: its setting is in view, none of its results.")  # fmt: skip
 
 
 def _link_beside(page: str, runs: list[Entry], stages: tuple[str, ...], icon: str) -> None:
@@ -95,7 +116,7 @@ def _beside_words(runs: list[Entry], stages: Iterable[str] = BESIDE) -> str:
 
 
 def _table(entries: list[Entry], loaded: LoadedModel | None, setting: Setting | None) -> pd.DataFrame:
-    return pd.DataFrame([_line(entry, _is_mine(entry, loaded) and entry.setting == setting) for entry in entries])
+    return pd.DataFrame([_line(entry, is_of(entry, loaded) and entry.setting == setting) for entry in entries])
 
 
 def _line(entry: Entry, in_view: bool) -> dict:
@@ -124,20 +145,13 @@ def _is_identity(g: list) -> bool:
     return all(_is_identity(inner) if isinstance(inner, list) else inner == 1 for inner in g)
 
 
-def _is_mine(entry: Entry, loaded: LoadedModel | None) -> bool:
-    """Is it a run of the loaded model? An older one counts by its weights, and stands under a mark when opened."""
-    if loaded is None:
-        return False
-    return entry.checksum == loaded.checksum if entry.checksum else entry.fingerprint == loaded.fingerprint
-
-
 def _open_one(entries: list[Entry], loaded: LoadedModel | None) -> None:
     """A menu of folders, not of places in a list: the list may be another when the button is pressed."""
-    mine = [entry for entry in entries if _is_mine(entry, loaded)]
+    mine = [entry for entry in entries if is_of(entry, loaded)]
     called = {str(entry.path): _called(entry, loaded) for entry in mine + [e for e in entries if e not in mine]}
     shown = st.session_state.get("run to open")
     if shown is not None and shown not in called:  # else the menu would show another, and the button open that
-        called[shown] = f"{Path(shown).name} (no longer there)"
+        called[shown] = f"{_place(shown)} (no longer there)"
     row = st.container(horizontal=True, vertical_alignment="bottom", key="open one run")
     picked = row.selectbox("Run to open", called, format_func=lambda path: called.get(path, path), key="run to open")
     if row.button("Open run", key="open run", icon=":material/folder_open:"):
@@ -148,8 +162,14 @@ def _open_one(entries: list[Entry], loaded: LoadedModel | None) -> None:
 
 
 def _called(entry: Entry, loaded: LoadedModel | None) -> str:
-    words = f"{entry.name}: {whole_setting_words(entry.setting)}" if entry.setting else entry.name
-    return words if _is_mine(entry, loaded) else f"{words} (needs {entry.source})"
+    place = _place(str(entry.path))
+    words = f"{place}: {whole_setting_words(entry.setting)}" if entry.setting else place
+    return words if is_of(entry, loaded) else f"{words} (needs {entry.source})"
+
+
+def _place(path: str) -> str:
+    """A run's name; its folder where it lies elsewhere. A menu takes the last of several that are called the same."""
+    return _root_name(path) or path
 
 
 def open_run(entry: Entry, loaded: LoadedModel | None) -> None:
@@ -159,7 +179,7 @@ def open_run(entry: Entry, loaded: LoadedModel | None) -> None:
         take_in(entry)
     if entry.path.parent != runs_root():
         new = replace(new, run="")  # an address names runs of the root only
-    if loaded is not None and _is_mine(entry, loaded):
+    if loaded is not None and is_of(entry, loaded):
         new = replace(new, model=now.model, device=now.device, dtype=now.dtype)
         if setting_of(new, loaded) != entry.setting:
             refused(entry.name, " was made with options that the pages cannot set; use the command line on it.")
@@ -178,8 +198,8 @@ def _compare(entries: list[Entry]) -> None:
     gone = [path for path in (*st.session_state["compare"], *asked) if path not in by_path and path not in here]
     if gone:
         st.session_state["compare"] = [path for path in st.session_state["compare"] if path in by_path]
-        st.info(f"No longer there: {literal(', '.join(dict.fromkeys(Path(path).name for path in gone)))}.")
-    picked = st.multiselect("Compare runs", by_path, format_func=lambda path: Path(path).name, key="compare",
+        st.info(f"No longer there: {literal(', '.join(dict.fromkeys(map(_place, gone))))}.")
+    picked = st.multiselect("Compare runs", by_path, format_func=_place, key="compare",
                             max_selections=drawn.MOST, placeholder="two or more")  # fmt: skip
     compared = tuple(name for path in picked if (name := _root_name(path)))  # an address names runs of the root only
     choose(replace(choice(), compared=compared))

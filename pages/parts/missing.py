@@ -6,7 +6,7 @@ import streamlit as st
 
 from pages.parts.boxes import refused
 from pages.parts.choice import Choice
-from pages.parts.session import load_key, manager
+from pages.parts.session import absent_words, load_key, manager
 from pages.parts.watch import watch
 from pages.parts.words import short_name
 from pages.parts.work import loading
@@ -29,10 +29,7 @@ def missing(picked: Choice) -> None:
 def _offer(picked: Choice, gone: bool) -> None:
     name = literal(short_name(picked.model))
     if gone:
-        st.info(
-            f"This link needs the model **{name}**. Load it? Your setting is kept, and finished results come "
-            "back with the model."
-        )
+        st.info(f"{literal(absent_words(picked))} Your setting is kept, and finished results come back with the model.")
     if st.button(f"Load {name}", type="primary", icon=":material/upload:"):
         try:
             loading.start(picked)

@@ -9,7 +9,7 @@ import streamlit as st
 
 from pages.parts.boxes import refused
 from pages.parts.choice import Choice
-from pages.parts.session import choice, choose, load_key, manager
+from pages.parts.session import absent_words, choice, choose, load_key, manager
 from pages.parts.words import short_name
 from pages.parts.work import loading
 from qroar_core.bundled import HOME
@@ -97,7 +97,7 @@ def other_model(now: Choice) -> None:
 def reload_button(now: Choice) -> None:
     """For a model that the address names and this process has not loaded."""
     if now.model and manager().snapshot(load_key(now)) is None:
-        st.info(f"This link needs the model **{literal(short_name(now.model))}**. Load it?")
+        st.info(literal(absent_words(now)))
         if st.button(f"Load {literal(short_name(now.model))}", icon=":material/upload:"):
             _load(now)
 

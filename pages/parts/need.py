@@ -53,6 +53,7 @@ def tuned_diagnosis(loaded: LoadedModel, setting: Setting) -> Diagnosis | None:
 
     Tuned are what the search under this setting found, or else what is applied to the loaded weights under it.
     """
+    from_search = searching.key(loaded, setting)
     outcome, under = searching.result(loaded, setting), loaded.applied_under
     applied = loaded.applied if under is not None and under.belongs_to(setting) else None
     scales = outcome.found if outcome is not None else applied
@@ -69,6 +70,8 @@ def tuned_diagnosis(loaded: LoadedModel, setting: Setting) -> Diagnosis | None:
     found = watch(key)
     if found is not None and outcome is not None and outcome.report.chosen != "found":
         st.caption(f"The tuned scales are what the search found and did not keep: {literal(outcome.report.reason)}.")
+    if found is not None and outcome is not None and (entry := source_of(from_search)) is not None:
+        st.caption(f"The tuned scales are those of the run folder {literal(entry.path)}, opened by you.")
     if found is not None and outcome is None:
         st.caption(f"The tuned scales are those applied to the loaded weights: {literal(under.name)}.")
     return found

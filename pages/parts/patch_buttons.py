@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from pages.parts import session
-from pages.parts.candidates import name_of
+from pages.parts.candidates import HAND, OTHER, name_of
 from pages.parts.choice import as_choice
 from pages.parts.watch import watch
 from pages.parts.words import whole_setting_words
@@ -32,7 +32,7 @@ def patch_buttons(loaded: LoadedModel, setting: Setting, scales: Scales | None,
         st.rerun()  # the whole page: its strip and its queue
     under = loaded.applied_under
     mine = under is None or under.belongs_to(setting)
-    inside = name_of(loaded.applied, offered) if mine else ""
+    inside = _name_inside(loaded, offered) if mine else ""
     same = bool(inside) and scales is not None and inside == name_of(scales, offered)
     waiting = patching.changing(loaded)
     with st.container(border=True, horizontal=True, vertical_alignment="center", key="patch"):
@@ -43,7 +43,7 @@ def patch_buttons(loaded: LoadedModel, setting: Setting, scales: Scales | None,
                   args=(loaded, scales, patching.Applied(setting, name_of(scales, offered))),
                   help="These scales are in already." if same else why)  # fmt: skip
         st.button("Undo", disabled=not inside or waiting is not None, icon=":material/undo:", on_click=_start,
-                  args=(loaded, None), help="The checkpoint's weights, bit for bit")  # fmt: skip
+                  args=(loaded, None, None, loaded.applied), help="The checkpoint's weights, bit for bit")  # fmt: skip
         if not mine and loaded.applied is not None and st.button("Go to their setting", icon=":material/arrow_forward:",
                                                                  help="They can be undone there"):  # fmt: skip
             session.choose(as_choice(under.setting, session.choice()))
@@ -54,10 +54,21 @@ def patch_buttons(loaded: LoadedModel, setting: Setting, scales: Scales | None,
         st.caption("Diagnose, Tune and Evaluate always start from the checkpoint's own weights, applied or not.")
 
 
-def _start(loaded: LoadedModel, scales: Scales | None, applied: patching.Applied | None = None) -> None:
+def _start(loaded: LoadedModel, scales: Scales | None, applied: patching.Applied | None = None,
+           undone: Scales | None = None) -> None:  # fmt: skip
     """Called before the page is drawn again: a button that another's change has disabled since would lose the click."""
-    st.session_state[STARTED] = patching.start(loaded, scales, applied)
+    st.session_state[STARTED] = patching.start(loaded, scales, applied, undone)
     st.session_state[CLICKED] = True
+
+
+def _name_inside(loaded: LoadedModel, offered: dict[str, tuple[Scales, str]]) -> str:
+    """What is applied under this setting: as it is offered here, or else as it was when it was applied.
+
+    Scales by hand are nobody's in particular: those of another person, or of before they were moved, are "other".
+    """
+    one, under = name_of(loaded.applied, offered), loaded.applied_under
+    known = under is not None and under.name not in offered and under.name != HAND
+    return under.name if one == OTHER and known else one
 
 
 def _say_state(loaded: LoadedModel, inside: str) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import streamlit as st
 
 from pages.parts.boxes import finding
-from pages.parts.elsewhere import result_of
+from pages.parts.elsewhere import marked
 from pages.parts.follow import chosen, fill, number
 from pages.parts.forms import counted, made
 from pages.parts.session import beside, keep_beside
@@ -67,10 +67,10 @@ def _shown(result: Prediction, setting: Setting) -> None:
 
 
 def kept(loaded: LoadedModel, setting: Setting) -> Prediction | None:
-    """What this visitor's prediction found, where it was made in the setting's own bands; None: not made yet."""
+    """This visitor's prediction in the setting's own bands, marked if from elsewhere; None: not made yet."""
     _, (asked, spec) = _remembered(setting)
     same = asked.bands == setting.diagnosis.bands
-    return result_of(predicting.key(loaded, setting, asked, spec)) if same else None
+    return marked(predicting.key(loaded, setting, asked, spec)) if same else None
 
 
 def _kept_form(loaded: LoadedModel, setting: Setting) -> tuple[DiagnosisSpec, PredictionSpec]:

@@ -15,6 +15,7 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 from pages.parts.boxes import refused
 from pages.parts.choice import BESIDE, Choice, from_address, restored, setting_of, to_address
 from pages.parts.leaving import end_with
+from pages.parts.words import short_name
 from qroar_core.errors import QRoarError
 from qroar_core.escape import literal
 from qroar_core.jobs import Manager
@@ -27,6 +28,7 @@ from qroar_core.runs.setting import Setting
 
 BEGAN = "this run of the page began"  # session: time.monotonic()
 MANUAL = "log2 g by hand"  # session: (bands, mode) -> log2 g per band; no widget's key, so it outlives the page
+SEEN = "model that was in memory"  # session: its load key
 MADE_BESIDE = "made beside"  # session: field of the choice -> what of the setting its form was filled beside
 
 
@@ -130,7 +132,19 @@ def load_key(picked: Choice) -> tuple:
 
 def model() -> LoadedModel | None:
     """The chosen model if it is in memory."""
-    return manager().result(load_key(choice()))
+    key = load_key(choice())
+    loaded = manager().result(key)
+    if loaded is not None:
+        st.session_state[SEEN] = key
+    return loaded
+
+
+def absent_words(picked: Choice) -> str:
+    """Why a chosen model is not in memory, and the way out; the name may be of an address, and is not escaped here."""
+    name = short_name(picked.model)
+    if st.session_state.get(SEEN) == load_key(picked):
+        return f"{name} is no longer in memory: another model was loaded here since. Load it again?"
+    return f"This link needs the model {name}. Load it?"
 
 
 def require_model() -> tuple[LoadedModel, Setting]:

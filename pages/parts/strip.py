@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import streamlit as st
 
-from pages.parts.session import choice
+from pages.parts.changed import changed_files
+from pages.parts.elsewhere import is_of
+from pages.parts.session import choice, library
 from pages.parts.words import quant_words, rope_words
+from qroar_core.errors import QRoarError
 from qroar_core.escape import literal
 from qroar_core.models.acting import verdict_on
 from qroar_core.models.loaded import LoadedModel
@@ -31,6 +34,7 @@ def verdict_for(loaded: LoadedModel, setting: Setting) -> Verdict:
 
 def strip(loaded: LoadedModel, setting: Setting) -> Verdict:
     """Draw the strip; returns the verdict it shows."""
+    changed_files(loaded)
     said = verdict_for(loaded, setting)
     head, colour, icon = VERDICTS[said.acts]
     with st.container(border=True, horizontal=True, vertical_alignment="center", gap="small", key="strip"):
@@ -42,11 +46,21 @@ def strip(loaded: LoadedModel, setting: Setting) -> Verdict:
         if setting.text != "messages":
             st.badge(f"text: {literal(setting.text)}", color="gray")
         if choice().run:
-            st.badge(f"run {literal(choice().run)}", icon=":material/folder_open:", color="blue")
+            _run_badge(loaded)
         _weights_badge(loaded, setting)
         st.badge(literal(head), color=colour, icon=icon)
         st.page_link("pages/start.py", label="Change")
     return said
+
+
+def _run_badge(loaded: LoadedModel) -> None:
+    """The run that the setting was opened from, and whether its results can be in view."""
+    run, icon = choice().run, ":material/folder_open:"
+    try:
+        beside = "" if is_of(library().entry(run), loaded) else ", of another model"
+    except QRoarError:
+        beside = ", no longer there"
+    st.badge(literal(f"run {run}{beside}"), icon=icon, color="orange" if beside else "blue")
 
 
 def _weights_badge(loaded: LoadedModel, setting: Setting) -> None:
@@ -56,8 +70,10 @@ def _weights_badge(loaded: LoadedModel, setting: Setting) -> None:
     elif under is None or under.belongs_to(setting):
         st.badge("scales applied", color="green")
     else:
-        theirs = literal(f"{rope_words(under.setting.rope)}, {quant_words(under.setting.quant)}")
-        st.badge(f"scales of another setting applied: {theirs}", color="orange")
+        made, theirs = under.setting, "the same but for its text or its search"
+        if (made.rope, made.quant) != (setting.rope, setting.quant):
+            theirs = f"{rope_words(made.rope)}, {quant_words(made.quant)}"
+        st.badge(f"scales of another setting applied: {literal(theirs)}", color="orange")
 
 
 def _rope_words(loaded: LoadedModel, rope: RopeSpec) -> str:

@@ -53,12 +53,18 @@ def _deciding(value: Any) -> Any:
 
 
 def _tokenizer(tokenizer: Any) -> bytes:
-    """Its vocabulary and rules, and what it puts before and after a text."""
+    """Its vocabulary and rules, what it puts before and after a text, its special tokens and its chat template.
+
+    Special tokens decide more than texts that are coded with them: a BOS that is asked for is put before a window, and
+    a template writes them. Retrieval asks through the template.
+    """
     if tokenizer is None:
         return b""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     rules = backend.to_str() if backend is not None else json.dumps(tokenizer.get_vocab(), sort_keys=True)
-    return f"{rules} {tokenizer('')['input_ids']}".encode()
+    special = getattr(tokenizer, "special_tokens_map", None), getattr(tokenizer, "all_special_ids", None)
+    beside = json.dumps([*special, getattr(tokenizer, "chat_template", None)], sort_keys=True, default=str)
+    return f"{rules} {tokenizer('')['input_ids']} {beside}".encode()
 
 
 def _weights(model: nn.Module) -> Iterable[bytes]:

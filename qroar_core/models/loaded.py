@@ -13,6 +13,7 @@ from torch import nn
 
 from qroar_core.maths.rescale import Scales
 from qroar_core.models.families import Family, QKSlot
+from qroar_core.models.file_stamp import Stamp, stamp_of
 from qroar_core.models.geometry import Geometry
 
 FINGERPRINT_SAMPLES = 256  # about as many values are hashed per tensor, evenly spaced
@@ -39,10 +40,15 @@ class LoadedModel:
     note: str = ""  # what the reader must know about this checkpoint: "dequantized from Q4_1"
     template: Path | None = None  # folder with the tokenizer's own files, copied on export
     file: Path | None = None  # the GGUF file that was read; what `source` names on the hub may be another by now
+    stamp: Stamp = ()  # of the files when they were read; () for a model that was built in memory
     lock: Any = field(default_factory=threading.RLock)
     applied: Scales | None = None
     applied_under: Any = None  # what `applied` was made for, as who applied it says it; None where nobody said
     originals: dict[str, torch.Tensor] = field(default_factory=dict)
+
+    def files_changed(self) -> bool:
+        """Are the files that this model was read from other ones now?"""
+        return bool(self.stamp) and stamp_of(self.template, self.file) != self.stamp
 
     def parameter_names(self) -> set[str]:
         """State-dict keys of all parameters."""

@@ -18,6 +18,7 @@ from qroar_core.models.config_check import check_raw
 from qroar_core.models.config_keys import check_keys, remark
 from qroar_core.models.devices import choose_devices
 from qroar_core.models.families import Family, family_of
+from qroar_core.models.file_stamp import stamp_of
 from qroar_core.models.fill import filled, refuse_non_finite
 from qroar_core.models.formats.declared import KEYS as QUANTIZATION_KEYS
 from qroar_core.models.formats.declared import quantization_of
@@ -59,6 +60,7 @@ def load_model(source: str, *, device: str = "auto", dtype: str = "auto", on_ste
     kind = choose_dtype(dtype, devices[0])
     on_step(Step("load", 0, 4, f"find {source}"))
     found = locate(source, on_step)
+    stamp = stamp_of(found.folder, found.file)  # before anything is read: a change from here on shows
     raw = _raw_config(found)
     family = family_of(_architectures(raw, found), found.label)  # before transformers, which knows fewer reasons
     check_raw(raw, str(found.folder / "config.json"))
@@ -78,6 +80,7 @@ def load_model(source: str, *, device: str = "auto", dtype: str = "auto", on_ste
     tokenizer = _read_tokenizer(found, model)
     move = Step("load", 3, 4, f"move to {' and '.join(map(str, devices))}")
     loaded = patiently(lambda: as_loaded(model, tokenizer, family, found, *devices), on_step, move)
+    loaded.stamp = stamp
     patiently(lambda: _refuse_what_does_not_run(loaded), on_step, move)
     on_step(Step("load", 4, 4, "loaded"))
     return loaded

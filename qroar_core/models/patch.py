@@ -54,8 +54,8 @@ def standing_in(loaded: LoadedModel, new: dict[str, Tensor], divide: dict[str, T
     """
     linears = {f"{name}.weight": module for name, module in loaded.model.named_modules()}
     with loaded.lock:
-        originals, applied, hooks = loaded.originals, loaded.applied, []
-        loaded.originals, loaded.applied, loaded.applied_under = {}, None, None
+        originals, hooks = loaded.originals, []
+        loaded.originals = {}  # what is applied, and for which setting, stays said: it returns with them
         try:
             for name, s in (divide or {}).items():
                 linear = linears[name]
@@ -65,7 +65,7 @@ def standing_in(loaded: LoadedModel, new: dict[str, Tensor], divide: dict[str, T
         finally:
             for hook in hooks:
                 hook.remove()
-            loaded.originals, loaded.applied = originals, applied
+            loaded.originals = originals
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from qroar_core.axes import axes
 from qroar_core.result import Result
 from qroar_core.results.scales import ModelIdentity
 
+CHECKSUM_COVERS = 2  # raised where models.checksum takes in more: the same model then has another checksum
 SAFE = 2**53  # of a setting: what a browser can hold exactly
 LONGEST = 1e10  # seconds of a stage
 
@@ -30,7 +31,13 @@ class Manifest(Result):
     source: str = ""  # what to load: the model as it was asked for
     replaces: str = ""  # the checkpoint's own interpolation, where the run's takes its place
     checksum: str = ""  # of weights, config and tokenizer; "" from before 2026-11-28: a sample of the weights was known
+    covers: int = 1  # what the checksum is taken over; 1: not special tokens and chat template
     date: str = ""  # when the run was begun, ISO 8601, UTC
+
+    @property
+    def identity(self) -> str:
+        """The checksum, "" where it is of an older version and says nothing beside those of today."""
+        return self.checksum if self.covers == CHECKSUM_COVERS else ""
 
     def contradictions(self) -> Iterator[str]:
         """A model that is none; what is asked of it is checked with its setting."""

@@ -53,8 +53,8 @@ class Entry:
 
     @property
     def checksum(self) -> str:
-        """The model's checksum; "" where unreadable, and in runs from before models had one."""
-        return self.manifest.checksum if self.manifest else ""
+        """The model's checksum; "" where unreadable, and in older runs, which know their model by less."""
+        return self.manifest.identity if self.manifest else ""
 
     @property
     def source(self) -> str:

@@ -16,7 +16,7 @@ from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.own_rope import replaced_rope
 from qroar_core.models.scales_file import identity_of, temporary_prefix, write_atomically
 from qroar_core.result import Result, rounded
-from qroar_core.results.manifest import Manifest
+from qroar_core.results.manifest import CHECKSUM_COVERS, Manifest
 from qroar_core.runs.setting import Setting
 from qroar_core.specs import DiagnosisSpec, EvaluationSpec, SearchSpec
 
@@ -86,11 +86,18 @@ def _other(found: Manifest, wanted: Manifest) -> tuple[str, str] | None:
             parts = [name for name in {**one, **two} if one.get(name) != two.get(name)] if what == "specs" else []
             said = f"{word} ({', '.join(parts)})" if parts else word
             return f"with another {said}", "choose a new folder or the same options"
-    if found.checksum == wanted.checksum:
+    if found.identity == wanted.identity:
         return None
-    if found.checksum:
+    if found.identity:
         return "of the same weights under another config or tokenizer", "choose a new folder"
-    return f"from before {CHECKSUMS}, which knows its model by a sample of its weights only", "choose a new folder"
+    return f"of an older version, which knows its model {known_by(found)}", "choose a new folder"
+
+
+def known_by(manifest: Manifest) -> str:
+    """By what an older run knows its model."""
+    if manifest.checksum:
+        return "without its special tokens and its chat template"
+    return f"by a sample of its weights only (before {CHECKSUMS})"
 
 
 def _filled(noted: Any) -> Any:
@@ -137,5 +144,6 @@ def manifest_of(loaded: LoadedModel, setting: Setting, command: str) -> Manifest
         source=loaded.source,
         replaces=replaced_rope(loaded, setting.rope),
         checksum=loaded.checksum,
+        covers=CHECKSUM_COVERS,
         date=datetime.now(UTC).isoformat(timespec="seconds"),
     )

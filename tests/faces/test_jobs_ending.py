@@ -86,7 +86,8 @@ def stripped():
 def test_the_strip_says_applied_where_the_change_ended_right_after_it_looked(gate, monkeypatch, demo_model):
     setting, badge, said = default_setting(demo_model), st.badge, []
     own = {name: getattr(demo_model, name) for name in ("family", "model", "geometry")}
-    loaded = SimpleNamespace(name="demo", device="cpu", applied=None, applied_under=None, **own)
+    loaded = SimpleNamespace(name="demo", device="cpu", applied=None, applied_under=None, files_changed=lambda: False,
+                             **own)  # fmt: skip
     start(gate, lambda: setattr(loaded, "applied", "scales"))
 
     def slow(words, **look):

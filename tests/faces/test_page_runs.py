@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
-from visitor import button, clicked, go, settled, texts
+from visitor import button, clicked, go, read, settled, texts
 
 from pages.parts.choice import Choice, from_address, restored, setting_of, to_address
 from pages.parts.session import library, load_key, manager
@@ -223,7 +223,7 @@ def test_a_run_of_another_model_says_what_it_needs(loaded_app, by_command, plain
     assert shown_runs(loaded_app)["other"]["model"] == "other"
     assert "(needs org/other)" in loaded_app.selectbox(key="run to open").options[0]
     button(loaded_app, "Open run").click().run()
-    assert "This link needs the model **org/other**. Load it?" in loaded_app.info[0].value
+    assert "This link needs the model org/other. Load it?" in read(loaded_app.info[0].value)
     assert button(loaded_app, "Load org/other")
     assert shown_runs(loaded_app)["other"]["gain, nats"] == 0.25
 
@@ -273,7 +273,8 @@ def test_a_model_that_was_replaced_comes_back_with_one_click(loaded_app):
     finish(loaded_app)
     manager().release("load")  # what loading another model does
     go(loaded_app, "evaluate")
-    assert "This link needs the model **demo**. Load it?" in loaded_app.info[0].value
+    words = "demo is no longer in memory: another model was loaded here since. Load it again?"
+    assert words in read(loaded_app.info[0].value)
     clicked(loaded_app, "Load demo")
     assert [m.value for m in loaded_app.metric][:3] == PPL
 

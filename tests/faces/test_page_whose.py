@@ -10,6 +10,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 from visitor import Held, button, clicked, go, settled, texts, wait_for_step
 
+from pages.parts import session
 from pages.parts.session import manager
 from pages.parts.work import searching
 from pages.parts.work.patching import Applied
@@ -25,7 +26,8 @@ pytestmark = pytest.mark.slow
 
 PPL = [f"{math.exp(x):.3f}" for x in (2.1, 2.6, 2.35)]
 FOREIGN = "opened by you: not measured by this dashboard, shown to you alone"
-OLDER = "of before 2026-11-28, opened by you: it knows its model by a sample of the weights only"
+OLDER = "of an older version, opened by you: it knows its model by a sample of its weights only (before 2026-11-28)"
+TODAY = "of an older version, opened by you: it knows its model without its special tokens and its chat template"
 
 
 @pytest.fixture
@@ -91,10 +93,12 @@ def test_what_is_measured_with_scales_from_elsewhere_goes_into_no_run_here(loade
     assert not (entry.path / "evaluation.json").exists()
 
 
-def test_an_older_run_answers_only_once_opened_and_says_what_it_does_not_know(loaded_app, written, stages):
+@pytest.mark.parametrize(("left_out", "mark"), [(("checksum", "covers"), OLDER), (("covers",), TODAY)])
+def test_an_older_run_answers_only_once_opened_and_says_what_it_does_not_know(loaded_app, written, left_out, mark):
     path = written(runs_root() / "older")
     said = json.loads((path / "manifest.json").read_text())
-    del said["checksum"]
+    for name in left_out:
+        del said[name]
     (path / "manifest.json").write_text(json.dumps(said))
     go(loaded_app, "evaluate")
     assert PPL[0] not in [m.value for m in loaded_app.metric]
@@ -106,7 +110,7 @@ def test_an_older_run_answers_only_once_opened_and_says_what_it_does_not_know(lo
             clicked(app, "Open run")
         go(app, "evaluate")
         assert [m.value for m in app.metric][:3] == PPL
-        assert f"From the run older {OLDER}" in texts(app)
+        assert f"From the run older {mark}" in texts(app)
 
 
 def test_the_menu_opens_the_run_that_it_shows_whatever_was_written_or_deleted_meanwhile(loaded_app, written):
@@ -171,3 +175,141 @@ def test_applied_scales_belong_to_their_setting_and_are_undone_there(loaded_app,
     clicked(loaded_app, "Undo")
     assert demo_model.applied is None
     assert "weights as loaded" in texts(loaded_app)
+    same = default_setting(demo_model)
+    apply_scales(demo_model, scales, Applied(replace(same, search=replace(same.search, seed=5)), "tuned scales"))
+    loaded_app.run()
+    go(loaded_app, "start")
+    session_choice = replace(loaded_app.session_state["choice"], rope=None, search=None, length=None, evaluation=None)
+    loaded_app.session_state["choice"] = replace(session_choice, diagnosis=None)
+    go(loaded_app, "tune")
+    assert "scales of another setting applied: the same but for its text or its search" in texts(loaded_app)
+
+
+def test_a_model_that_another_person_has_replaced_is_no_link_that_needs_it(loaded_app):
+    other = visit(loaded_app, model="demo", dtype="float64")
+    assert "This link needs the model demo. Load it?" in texts(other).replace("**", "")
+    clicked(other, "Load demo")
+    manager().release("load", but=session.load_key(other.session_state["choice"]))  # as a load does
+    for page in ("start", "tune"):
+        said = texts(go(loaded_app, page)).replace("**", "")
+        assert "demo is no longer in memory: another model was loaded here since. Load it again?" in said, page
+        assert "This link" not in said
+
+
+def test_scales_that_another_person_has_applied_since_are_not_undone_by_a_page_that_shows_others(
+    loaded_app, demo_model
+):
+    mine, theirs = default_setting(demo_model), replace(default_setting(demo_model), rope=RopeSpec("linear", 2.0))
+    first, second = identity(4, 2, ((0, 31),)), identity(4, 2, ((0, 31),))
+    first.g[:], second.g[:] = 2.0, 4.0
+    apply_scales(demo_model, first, Applied(mine, "tuned scales"))
+    go(loaded_app, "tune")
+    assert "**tuned scales applied**" in texts(loaded_app)  # though none are offered on this page
+    apply_scales(demo_model, second, Applied(theirs, "tuned scales"))
+    clicked(loaded_app, "Undo")
+    assert demo_model.applied is second
+    words = "nothing was undone in demo's weights: scales were applied anew since this page was drawn"
+    assert words in texts(loaded_app)
+    assert "**tuned scales of another setting applied** (linear ×2" in texts(loaded_app)
+
+
+def test_two_runs_of_one_name_are_told_apart_and_the_one_that_is_picked_opens(loaded_app, written, tmp_path):
+    places = [written(tmp_path / place / "run", rope=RopeSpec("linear", 2.0)) for place in ("one", "two", "three")]
+    for path in places:
+        open_folder(loaded_app, path)
+    for key in ("run to open", "compare"):
+        box = (loaded_app.selectbox if key == "run to open" else loaded_app.multiselect)(key=key)
+        assert [option.partition(":")[0] for option in box.options] == [str(path) for path in reversed(places)]
+    loaded_app.selectbox(key="run to open").select(str(places[1])).run()
+    clicked(loaded_app, "Open run")
+    assert f"From the run folder {places[1]}, {FOREIGN}" in texts(loaded_app)
+
+
+def test_a_folder_from_elsewhere_that_is_gone_or_made_anew_is_not_answered_from_memory(loaded_app, written, tmp_path):
+    path = written(tmp_path / "theirs")
+    open_folder(loaded_app, path)
+    go(loaded_app, "evaluate")
+    assert [m.value for m in loaded_app.metric][:3] == PPL
+    said = json.loads((path / "evaluation.json").read_text())
+    for row in said["rows"]:
+        row["nll"] += 0.5
+        row["ppl"] = math.exp(row["nll"])
+    (path / "evaluation.json").write_text(json.dumps(said))
+    loaded_app.run()
+    assert [m.value for m in loaded_app.metric][:3] == [f"{math.exp(x + 0.5):.3f}" for x in (2.1, 2.6, 2.35)]
+    shutil.rmtree(path)
+    loaded_app.run()
+    assert len(loaded_app.metric) == 0
+    words = f"What stood here was read from {path}, opened by you, and cannot be read there any more."
+    assert words in texts(loaded_app)
+    assert "of an older version" not in texts(loaded_app)
+
+
+def test_where_the_dashboard_has_its_own_results_they_stand_before_those_of_an_opened_folder(
+    loaded_app, written, tmp_path
+):
+    own, path = written(runs_root() / "own"), written(tmp_path / "theirs")
+    open_folder(loaded_app, path)
+    assert f"measured the setting of {path} itself" in texts(loaded_app)
+    assert FOREIGN not in texts(loaded_app)
+    shutil.rmtree(own)
+    loaded_app.run()
+    assert "itself" not in texts(loaded_app)
+    assert f"From the run folder {path}, {FOREIGN}" in texts(loaded_app)
+
+
+def test_a_run_whose_models_files_have_become_another_model_says_so(loaded_app, written, demo_model):
+    path = written(runs_root() / "first")
+    manifest = path / "manifest.json"
+    linked = visit(loaded_app, run="first")
+    assert "run first" in texts(go(linked, "tune"))
+    assert "another model" not in texts(linked)
+    manifest.write_text(manifest.read_text().replace(demo_model.checksum, "f" * 16))
+    linked = visit(loaded_app, run="first")
+    assert "run first, of another model" in texts(go(linked, "tune"))
+    words = "first was measured on another model than the one that is loaded from demo now"
+    assert words in texts(go(linked, "runs"))
+    shutil.rmtree(path)
+    assert "run first, no longer there" in texts(go(linked, "tune"))
+
+
+def test_files_that_have_changed_since_they_were_loaded_are_said_and_can_be_loaded_again(
+    loaded_app, stages, demo_model
+):
+    loads, known = [], demo_model.stamp
+    stages.patch(stages.load, "run", lambda source, **kw: loads.append(source) or demo_model)
+    words = "The files of demo have changed since it was loaded"
+    assert words not in texts(go(loaded_app, "tune"))
+    stages.patch(demo_model, "stamp", known[1:])
+    for page in ("tune", "runs", "start"):
+        assert words in texts(go(loaded_app, page)), page
+    button(loaded_app, "Load it again").click().run()
+    demo_model.stamp = known  # what a load reads
+    settled(loaded_app)
+    assert loads == ["demo"]
+    assert words not in texts(loaded_app)
+
+
+def test_an_evaluation_from_elsewhere_of_scales_found_here_is_marked_on_export(loaded_app, written, tmp_path):
+    own, path = written(runs_root() / "own"), written(tmp_path / "theirs")
+    (own / "evaluation.json").unlink()
+    open_folder(loaded_app, path)
+    go(loaded_app, "export")
+    assert f"From the run folder {path}, {FOREIGN}" in texts(loaded_app)
+    shutil.copy(path / "evaluation.json", own)
+    loaded_app.run()
+    assert "In the evaluation: significant gain" in texts(loaded_app)
+    assert FOREIGN not in texts(loaded_app)
+
+
+def test_noise_with_scales_from_elsewhere_says_whose_scales_they_are(loaded_app, written, tmp_path):
+    own, path = written(runs_root() / "own"), written(tmp_path / "theirs")
+    open_folder(loaded_app, path)
+    whose = f"The tuned scales are those of the run folder {path}, opened by you."
+    go(loaded_app, "noise")
+    clicked(loaded_app, "Overlay the tuned scales")
+    assert whose not in texts(loaded_app)
+    shutil.rmtree(own)
+    manager().release("search")  # what a restart forgets
+    loaded_app.run()
+    assert whose in texts(loaded_app)

@@ -43,10 +43,19 @@ def merge_less(tokenizer):
     tokenizer["model"]["merges"].pop()
 
 
+def begin_otherwise(config):
+    config["bos_token"] = "a"  # put before a window where BOS is asked for, though no text is coded with it
+
+
+def talk_otherwise(config):
+    config["chat_template"] = "{{ messages[0]['content'] }}"  # how retrieval asks
+
+
 @pytest.mark.parametrize(
     ("file", "change"),
     [("config.json", set_theta), ("config.json", set_eps), ("generation_config.json", end_elsewhere),
-     ("tokenizer.json", merge_less)],
+     ("tokenizer.json", merge_less), ("tokenizer_config.json", begin_otherwise),
+     ("tokenizer_config.json", talk_otherwise)],
     ids=lambda x: getattr(x, "__name__", x),
 )  # fmt: skip
 def test_what_changes_the_function_or_the_text_is_another_model(demo, folder, file, change):

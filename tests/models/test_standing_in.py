@@ -44,16 +44,17 @@ def test_scales_that_a_person_applied_are_lifted_and_come_back(tiny, ids):
     loaded, text = tiny(), ids(48)
     plain = hidden(loaded, text)
     g = torch.full((2, 2, 2), 4.0, dtype=torch.float64)
-    apply_scales(loaded, Scales("shared", "kv_head", ((0, 3), (4, 7)), g))
+    scales = Scales("shared", "kv_head", ((0, 3), (4, 7)), g)
+    apply_scales(loaded, scales, "their setting")
     name = "model.layers.0.self_attn.q_proj.weight"
     applied, at = loaded.model.get_parameter(name).data, address(loaded, name)
     with standing_in(loaded, {}):
-        assert loaded.applied is None
+        assert (loaded.applied, loaded.applied_under) == (scales, "their setting")  # pages go on saying so
         assert torch.equal(hidden(loaded, text), plain)
         with standing_in(loaded, {name: applied * 2}):
             assert torch.equal(loaded.model.get_parameter(name).data, applied * 2)
             assert parameters_under(loaded, None) == {}  # what stands in is the checkpoint's own now
-    assert loaded.applied is not None
+    assert (loaded.applied, loaded.applied_under) == (scales, "their setting")
     assert address(loaded, name) == at
 
 

@@ -223,7 +223,7 @@ def test_a_run_from_before_checksums_answers_nobody_but_who_opened_it(root, load
     assert (entry.problem, entry.checksum) == ("", "")
     assert library.answer(entry, asked["evaluate"], loaded.fingerprint).gain.delta_nll == 0.25
     assert library.answer(entry, asked["evaluate"], "0" * 16) is None
-    with pytest.raises(BadOutput, match="from before 2026-11-28, which knows its model by a sample of its weights"):
+    with pytest.raises(BadOutput, match="of an older version, which knows its model by a sample of its weights"):
         library.keep(asked["diagnose"], loaded, setting, planted.diagnosis(), 1.0)
 
 

@@ -17,12 +17,17 @@ from qroar_core.progress import OnStep, Step, ignore, part
 def start(picked: Choice) -> None:
     """Load the chosen model; the one before is let go once the new one is known to be readable.
 
+    A model that is loaded is loaded again where its files have changed since.
+
     Raises:
         BadSpec: a device this machine does not have. OutsideRoots: a path the dashboard may not touch.
     """
     model_source(picked.model)
     device = str(choose_device(picked.device))
-    manager().submit(load_key(picked), _load, manager(), picked, label=f"Load {picked.model}", device=device)
+    loaded = manager().result(load_key(picked))
+    again = loaded is not None and loaded.files_changed()
+    label = f"Load {picked.model}"
+    manager().submit(load_key(picked), _load, manager(), picked, label=label, device=device, again=again)
 
 
 def _load(jobs: Manager, picked: Choice, on_step: OnStep = ignore) -> LoadedModel:

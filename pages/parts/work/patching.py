@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pages.parts.session import manager
+from qroar_core.errors import BadScales
 from qroar_core.maths.rescale import Scales
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.patch import apply_scales, undo_scales
@@ -26,9 +27,10 @@ class Applied:
                                                                       other.reading)  # fmt: skip
 
 
-def key(loaded: LoadedModel, scales: Scales | None) -> tuple:
+def key(loaded: LoadedModel, scales: Scales | None, undone: Scales | None = None) -> tuple:
     """One job per change, so that no click is lost behind another's."""
-    return ("patch", loaded.checksum, str(loaded.device), scales.digest if scales is not None else "undo")
+    what = scales.digest if scales is not None else f"undo {undone.digest if undone is not None else ''}"
+    return ("patch", loaded.checksum, str(loaded.device), what)
 
 
 def changing(loaded: LoadedModel) -> tuple | None:
@@ -38,15 +40,28 @@ def changing(loaded: LoadedModel) -> tuple | None:
     return next((k for k in keys if k[:3] == mine), None)
 
 
-def start(loaded: LoadedModel, scales: Scales | None, applied: Applied | None = None) -> tuple:
-    """Queue applying `scales` to the loaded weights, or undoing what is applied; returns the key."""
-    mine, device = key(loaded, scales), str(loaded.device)
+def start(loaded: LoadedModel, scales: Scales | None, applied: Applied | None = None,
+          undone: Scales | None = None) -> tuple:  # fmt: skip
+    """Queue applying `scales` to the loaded weights, or undoing `undone`; returns the key.
+
+    A page is as old as its last look: another person may have applied other scales since, and Undo is not for those.
+    """
+    mine, device = key(loaded, scales, undone), str(loaded.device)
     what = "Undo the scales in" if scales is None else "Apply scales to"
     label = f"{what} {loaded.name}'s weights"
-    manager().submit(mine, _patch, loaded, scales, applied, label=label, device=device, again=True)
+    change = (_undo, loaded, undone) if scales is None else (_apply, loaded, scales, applied)
+    manager().submit(mine, *change, label=label, device=device, again=True)
     return mine
 
 
-def _patch(loaded: LoadedModel, scales: Scales | None, applied: Applied | None, on_step: OnStep) -> None:
+def _apply(loaded: LoadedModel, scales: Scales, applied: Applied | None, on_step: OnStep) -> None:
     on_step(Step("patch", 0, 1, "swap weights"))
-    undo_scales(loaded) if scales is None else apply_scales(loaded, scales, applied)
+    apply_scales(loaded, scales, applied)
+
+
+def _undo(loaded: LoadedModel, undone: Scales | None, on_step: OnStep) -> None:
+    on_step(Step("patch", 0, 1, "swap weights"))
+    if loaded.applied is not None and loaded.applied is not undone:
+        raise BadScales(f"nothing was undone in {loaded.name}'s weights: scales were applied anew since this page was "
+                        "drawn", do="look at what is applied now, and undo it under its setting")  # fmt: skip
+    undo_scales(loaded)

@@ -131,3 +131,28 @@ def test_a_server_that_is_stopped_in_a_search_ends_cleanly(dashboard, visit, by)
     assert "terminate called" not in dashboard.log.read_text()[len(before) :]
     assert set(dashboard.runs.glob("*/*")) == files  # no result of half a search, nothing half-written
     dashboard.start()
+
+
+def test_undo_of_a_page_that_shows_older_scales_leaves_those_of_another_setting(dashboard, visit):
+    page = opened(dashboard, visit, 310)
+    other = visit()
+    other.goto(f'{dashboard.address}/tune?model=demo&rope={{"method":"linear","factor":2.0}}')
+    for tab in (page, other):
+        if tab is page:
+            go(tab, "Tune")
+        tab.get_by_role("button", name="Try scales by hand").click(timeout=LONG)
+        tab.get_by_text("Cached error:").wait_for(timeout=LONG)
+        walk.choose(tab, "SmoothAttention")
+        tab.get_by_text("SmoothAttention. From statistics alone").wait_for(timeout=SHORT)
+        settle(tab)
+        tab.get_by_role("button", name="Apply", exact=True).click()
+        tab.get_by_text("SmoothAttention applied").wait_for(timeout=SHORT)
+    page.get_by_text("SmoothAttention applied").wait_for(timeout=SHORT)  # as it was drawn before the other's
+    page.get_by_role("button", name="Undo").click()
+    page.get_by_text("nothing was undone in demo's weights").wait_for(timeout=SHORT)
+    page.get_by_text("SmoothAttention of another setting applied").wait_for(timeout=SHORT)
+    walk.strip(page).get_by_text("scales of another setting applied: linear ×2").wait_for(timeout=SHORT)
+    page.get_by_role("button", name="Go to their setting").click()
+    page.get_by_text("SmoothAttention applied").wait_for(timeout=SHORT)
+    page.get_by_role("button", name="Undo").click()
+    page.get_by_text("as loaded, no scales in").wait_for(timeout=SHORT)
