@@ -30,7 +30,7 @@ from qroar_core.runs.setting import Setting
 SHOWN = 200  # runs in the table and the menus, newest first
 COLUMNS = {
     "setting": st.column_config.TextColumn(width="medium"),  # beside the name: at the end it was scrolled out of view
-    "gain, nats": st.column_config.NumberColumn(format="%+.4f", help="Won back per token on held-out text"),
+    "gain, nats": st.column_config.NumberColumn(format="%+.4f", help="Recovered per token on held-out text"),
     "from": st.column_config.NumberColumn(format="%+.4f", help="Lower end of the gain's interval"),
     "to": st.column_config.NumberColumn(format="%+.4f", help="Upper end of the gain's interval"),
     "gap recovered": st.column_config.TextColumn(help="Of what quantization costs in nats, with its interval"),

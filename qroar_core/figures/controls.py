@@ -41,7 +41,7 @@ def forest(result: Controls) -> Picture:
         error_x=_bars([c.gain for c in controls]),
         hovertext=[_told(control) for control in controls], hovertemplate="%{hovertext}<extra></extra>",
     )  # fmt: skip
-    framed(figure, "nats per token won against identity (right of 0 is better)", "",
+    framed(figure, "nats per token gained over identity (right of 0 is better)", "",
            height=100 + ROW * len(controls), legend=False)  # fmt: skip
     _rows(figure, names)
     percent = f"{result.confidence:.0%}"

@@ -64,10 +64,10 @@ def forest(result: Prediction) -> Picture:
         result.headline,
         figure,
         pd.DataFrame(rows),
-        "At +1 the diagnostic orders the bands exactly as their cost does, at 0 it says nothing about it. A bar that "
-        f"crosses 0 says nothing; bars are {result.confidence:.0%} intervals, each for itself: of seven useless "
-        "numbers about one in three tries has one that seems to predict. What reads only the frequencies is the same "
-        "in every layer.",
+        "At +1 the diagnostic orders the bands exactly as their cost does, at 0 it is unrelated to it. A bar that "
+        f"crosses 0 is not significant; bars are {result.confidence:.0%} intervals, each for itself: among seven "
+        "unrelated numbers one seems to predict in about one of three cases. What reads only the frequencies is the "
+        "same in every layer.",
         _beside_diagnosis(result),
     )
 
@@ -161,7 +161,7 @@ def by_cell(result: Prediction) -> Picture | None:
     framed(figure, BAND_AXIS, "", height=map_height(len(result.kl)), legend=False)
     figure.update_yaxes(autorange="reversed")
     return Picture(
-        f"Where does rounding hurt? Most in layer {layer}, band {band}: {share:.0%} of all cells together",
+        f"Where does rounding cost most? In layer {layer}, band {band}: {share:.0%} of all cells together",
         figure,
         pd.DataFrame([{"layer": i, "band": b, "kl_nats": v} for v, i, b in known]),
         f"KL to the reference that rounding this layer's band alone would cause, to second order, from "

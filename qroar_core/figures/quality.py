@@ -119,7 +119,7 @@ def divergence(evaluation: Evaluation) -> Picture | None:
 
 
 def rotation(evaluation: Evaluation) -> Picture | None:
-    """What a Hadamard rotation wins back, and what scales searched under it add. None where it was not measured."""
+    """What a Hadamard rotation recovers, and what scales searched under it add. None where it was not measured."""
     found = evaluation.rotation
     if found is None:
         return None

@@ -84,7 +84,7 @@ class Attribution(Result):
 
 
 class RotationFinding(Result):
-    """What a Hadamard rotation wins back of quantized identity, nats per token, paired over windows.
+    """What a Hadamard rotation recovers of quantized identity, nats per token, paired over windows.
 
     `added` is rotation minus rotation with scales that were searched under the rotated quantizer; None
     when no such scales were given. `recovered` is the share of the NLL gap to the reference.
@@ -119,7 +119,7 @@ class Evaluation(Result):
     rows: Annotated[list[Row], axes("row")]
     gain: Gain | None
     attribution: Attribution | None
-    gap_recovered: float | None  # share of the NLL gap quantized identity - reference that tuned wins back
+    gap_recovered: float | None  # share of the NLL gap quantized identity - reference that tuned recovers
     smooth_attention_gap_recovered: float | None = None
     sentence: str  # the finding in plain words
     text: str  # split, windows, digest

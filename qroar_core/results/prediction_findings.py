@@ -177,7 +177,7 @@ def says(found: Rank | None) -> str:
         return "cannot be compared with"
     if found.low > 0:
         return "predicts"
-    return "gets backwards" if found.high < 0 else "does not predict"
+    return "ranks in reverse order" if found.high < 0 else "does not predict"
 
 
 def _rho(found: Rank | None) -> str:

@@ -36,7 +36,9 @@ def test_the_forest_shows_rho_with_its_interval_baselines_last():
     assert [x + up for x, up, _ in ends] == pytest.approx([d.by_band.high for d in known])
     assert [x - down for x, _, down in ends] == pytest.approx([d.by_band.low for d in known])
     assert list(cell.x) == [d.by_cell.rho for d in known]
-    assert band.hovertext[0].startswith("interpolation pressure, band by band, measured: gets backwards<br>rho -1.00")
+    assert band.hovertext[0].startswith(
+        "interpolation pressure, band by band, measured: ranks in reverse order<br>rho -1.00"
+    )
     assert len(picture.table) == 6
     assert len(drawn.forest(planted.prediction(grid=False)).figure.data) == 1
 
@@ -71,7 +73,7 @@ def test_each_panel_sets_the_cost_beside_one_diagnostic():
 
 def test_the_map_names_its_worst_cell():
     picture = drawn.by_cell(planted.prediction())
-    assert picture.title == "Where does rounding hurt? Most in layer 3, band 4: 20% of all cells together"
+    assert picture.title == "Where does rounding cost most? In layer 3, band 4: 20% of all cells together"
     assert picture.figure.data[0].z[3][4] == pytest.approx(100.0)  # 0.1 nats, in thousandths
     assert drawn.by_cell(planted.prediction(grid=False)) is None
 

@@ -17,7 +17,7 @@ from qroar_core.results.band_words import FIRST, SPANS, WITHIN, band_name, span
 from qroar_core.results.prediction import Prediction
 
 COLOUR = {"int8": BLUE, "int4": ORANGE}
-NULL = "null: channels dealt to bands at random"
+NULL = "null: channels assigned to bands at random"
 EVEN = "No band makes more logit noise alone than as many channels at random"
 UNKNOWN = "What does each band do to the logits when it alone is rounded?"
 
@@ -92,7 +92,7 @@ def alone(diagnosis: Diagnosis, prediction: Prediction | None = None) -> Picture
         figure,
         table(diagnosis, prediction),
         "K is rounded per token and KV head, then all but one band is made exact again; each bar is the root mean "
-        "square over the layers with RoPE. The null deals the same channels, with their errors, to the bands at "
+        "square over the layers with RoPE. The null assigns the same channels, with their errors, to the bands at "
         "random: a band on its line costs what any channels of that number would cost.",
         counted_on(cost.sample),
     )

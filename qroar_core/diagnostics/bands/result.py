@@ -112,7 +112,7 @@ class BandCost(Result):
                     null=sum(drawn) / len(drawn),
                     low=min(drawn),
                     high=max(drawn),
-                    control="the same error, its channels dealt to the bands at random",
+                    control="the same error, its channels assigned to the bands at random",
                 )
             )
         return rows

@@ -9,7 +9,7 @@ from qroar_core.figures.maps import Panel, column_at, side_by_side
 from qroar_core.figures.picture import BLUE, GREY, POSITION_AXIS, Picture, bin_names, counted_on, framed
 from qroar_core.results import Diagnosis
 
-NULL = "null: tokens dealt to bins at random"
+NULL = "null: tokens assigned to bins at random"
 
 
 def by_position(diagnosis: Diagnosis, layer: int) -> Picture:
@@ -122,6 +122,6 @@ def _reading(diagnosis: Diagnosis, first: str) -> str:
     """What the null is, in one sentence."""
     if diagnosis.dilation.null is None:
         return "This file holds no null."
-    return (f"{first}: the ranges of bins when every token is dealt to one at random, so that position means nothing. "
+    return (f"{first}: the ranges of bins when tokens are assigned to them at random, so that position means nothing. "
             f"By chance {_outside_by_chance(diagnosis):.1f} of {len(diagnosis.position_edges) - 1} bins of a band lie "
             "outside it.")  # fmt: skip

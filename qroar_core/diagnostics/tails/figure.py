@@ -17,6 +17,7 @@ from qroar_core.results import Diagnosis
 
 NAMES = WORDS
 INSIDE = "null: no further than with sides swapped"
+UNPAIRED = ("long and short windows assigned", "long and short windows dealt")  # dealt: as older files say it
 Cell = tuple[str, int, int, int]  # "k/post", layer, KV head, band
 
 
@@ -73,8 +74,8 @@ def overview(diagnosis: Diagnosis, picked: Cell | None = None) -> Picture:
         f"How much larger the largest {100 * diagnosis.eps:g} % of values |x| get at {diagnosis.length:,} tokens than "
         f"at {diagnosis.short_length:,}: the size that only so many exceed, long over short, of the KV head where it "
         "grows most. rho_W: before RoPE; rho_A: after it, on the axes that are quantized. Above 1 the band "
-        "needs more range at long context, and every channel that shares its scale pays. Click a cell for its two "
-        f"distributions. {_null_reading(diagnosis)}",
+        "needs more range at long context, and every channel that shares its scale is rounded more coarsely. "
+        f"Click a cell for its two distributions. {_null_reading(diagnosis)}",
         counted_on(diagnosis.tails[kept[0]].sample) if kept else "",
     )
 
@@ -151,7 +152,7 @@ def _cell_row(diagnosis: Diagnosis, tensor: str, layer: int, band: int) -> dict:
 def _headline(diagnosis: Diagnosis, worst: Cell, kept: list[str]) -> str:
     ratio, expected = _ratio(diagnosis, worst), largest_null([diagnosis.tails[which] for which in kept])
     where = f"layer {diagnosis.layer_number(worst[1])}, band {worst[3]}"
-    found = f"{NAMES[worst[0]]} reaches furthest: {_times(ratio)} short context ({where})"
+    found = f"{NAMES[worst[0]]} grows most with length: {_times(ratio)} short context ({where})"
     if expected is None:
         return found
     if ratio > expected[1]:
@@ -174,7 +175,7 @@ def _null_reading(diagnosis: Diagnosis, cell: Cell | None = None) -> str:
 
 def _read(diagnosis: Diagnosis) -> str:
     control = next(iter(diagnosis.tails.values())).null
-    if control is not None and control.control.startswith("long and short windows dealt"):
+    if control is not None and control.control.startswith(UNPAIRED):
         return "Tokens deep in the long context, and others at the end of short ones."
     return "The same tokens read twice, deep in the long context and at the end of a short one."
 
