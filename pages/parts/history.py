@@ -68,6 +68,8 @@ def opened(loaded: LoadedModel, setting: Setting) -> None:
     mine = [e for e in (*library().entries(), *opened_here()) if _is_mine(e, loaded) and e.setting == setting]
     if not mine:
         return
+    opened_last = choice().run  # it comes before others of its setting, and an evaluated one before those that are not
+    mine.sort(key=lambda e: (e.name != opened_last, not (e.path / "evaluation.json").is_file()))
     found, done = mine[0].evaluation(), (mine[0].path / "diagnosis.json").is_file()
     said = f"{found.sentence[:1].upper()}{found.sentence[1:]}" if found else "Not evaluated yet"
     good = found is not None and found.gain is not None and found.gain.significant

@@ -143,7 +143,7 @@ def test_a_fault_is_one_line_and_exit_1(capfd, stages, monkeypatch, command):
 
     stages.patch(getattr(stages, command), "run", broken)
     line = one_line(capfd, 1, command, "demo")
-    assert line.startswith("a fault of ours: RuntimeError: tensors disagree; set QROAR_DEBUG=1")
+    assert line.startswith("internal error: RuntimeError: tensors disagree; set QROAR_DEBUG=1")
     monkeypatch.setenv("QROAR_DEBUG", "1")
     assert main([command, "demo"]) == 1
     err = capfd.readouterr().err

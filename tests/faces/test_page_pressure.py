@@ -120,7 +120,7 @@ def test_the_diagnosis_comes_below_and_leaves_the_plain_part(page):
     clicked(page, "Diagnose")
     run(page)
     assert len(page.get("plotly_chart")) == 6
-    assert titles(page)[2] == "The interpolation changes the angles of band 1 most, band 0 moves the logits most"
+    assert titles(page)[2] == "The angles of band 1 change most, and band 0 moves the logits most"
     drawn = json.loads(page.get("plotly_chart")[0].proto.spec)
     assert drawn["layout"]["xaxis"]["title"]["text"] == "native wavelength of the pair, tokens"
 

@@ -78,7 +78,7 @@ def test_every_picture_has_title_units_reading_table_and_little_payload(name):
 def test_pressure_names_the_band_that_turns_and_the_band_that_matters():
     picture = PICTURES["pressure by band"]
     assert [list(bars.y) for bars in picture.figure.data[:2]] == [[0.5, 4.0], [0.015, 0.007]]
-    assert picture.title == "The interpolation changes the angles of band 1 most, band 0 moves the logits most"
+    assert picture.title == "The angles of band 1 change most, and band 0 moves the logits most"
     assert list(picture.table["interpolation_pressure"]) == [0.5, 4.0]
 
 

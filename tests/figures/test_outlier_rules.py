@@ -21,7 +21,7 @@ def panel(picture, at, columns=2):
 
 
 def notes(picture):
-    return [note.text for note in picture.figure.layout.annotations]
+    return [note.text.replace("<br>", " ") for note in picture.figure.layout.annotations]
 
 
 def test_shift_pools_channels_not_heads_and_stands_beside_its_null():

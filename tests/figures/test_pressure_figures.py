@@ -47,7 +47,7 @@ def test_the_title_goes_by_the_logits_change_and_not_by_its_bound():
     """Band 1 has the lower bound and moves the logits most: its pairs do not cancel."""
     assert pressure.by_band(planted.diagnosis()).title.endswith("band 0 moves the logits most")
     picture = pressure.by_band(changed(by_band=[0.005, 0.009]))
-    assert picture.title == "The interpolation changes the angles of band 1 most and moves the logits most"
+    assert picture.title == "The angles of band 1 change most, and it moves the logits most"
     assert list(traces(picture)["upper bound"].y) == [0.02, 0.01]
 
 
@@ -78,7 +78,7 @@ def test_an_older_file_shows_its_bound_and_calls_it_one():
     older = found.model_copy(update={"logit_change": None, "bands": bands})
     picture = pressure.by_band(older)
     assert list(traces(picture)["upper bound on the logit"].y) == [0.02, 0.01]
-    assert picture.title.endswith(", band 0 has the highest bound on the logits' change")
+    assert picture.title.endswith(", and band 0 has the highest bound on the logits' change")
     assert "an upper bound on how far they move together" in picture.how_to_read
     assert picture.sample == pressure.by_pair(older).sample == OLDER
 

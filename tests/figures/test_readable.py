@@ -11,7 +11,7 @@ import pytest
 from plotly.colors import sample_colorscale
 
 from qroar_core.diagnostics.bands import figure as band_figures
-from qroar_core.figures import controls, gallery, league, picture, prediction, replication, retrieval, runs
+from qroar_core.figures import controls, gallery, league, maps, picture, prediction, replication, retrieval, runs
 from qroar_core.figures.apart import look, panel_of, plain_ticks, tell_apart, told_by_shape
 from qroar_core.figures.lessons import aliasing as aliasing_figures
 from qroar_core.figures.lessons import bends as bends_figures
@@ -148,3 +148,33 @@ def test_maps_with_numbers_write_them_in_black_or_white():
         assert cells.texttemplate is None
         assert set(words.textfont.color) <= {BLACK, WHITE}
         assert sorted(words.text) == sorted(word for row in cells.text for word in row if word)
+
+
+@pytest.mark.parametrize("scale", [picture.SEQUENTIAL, picture.DIVERGING])
+def test_crosses_on_cells_stand_out_from_every_cell(scale):
+    values = [i / 20 for i in range(21)]
+    middle = 0.5 if scale == picture.DIVERGING else None
+    one = maps.Panel("", [values], [str(v) for v in values], "x", "x")
+    figure = maps.side_by_side([one], ["row"], "", middle=middle)
+    maps.crossed(figure, [(maps.column_at(0, i, 21), 0, v) for i, v in enumerate(values)], "inside", scale)
+    cross = figure.data[1]
+    inks = cross.marker.line.color
+    assert (len(cross.x), {*inks}) == (21, {BLACK, WHITE})
+    for ink, value in zip(inks, values, strict=True):
+        assert contrast(ink, sample_colorscale(scale, value)[0]) >= LEAST
+
+
+@pytest.mark.parametrize(("panels", "lines"), [(1, 1), (2, 1), (4, 2)])
+def test_titles_over_panels_take_the_lines_that_their_width_asks_for(panels, lines):
+    one = maps.Panel("null: positions split at random", [[1.0]], ["0"], "band", "band")
+    layout = maps.side_by_side([one] * panels, ["row"], "").layout
+    assert {note.text.count("<br>") + 1 for note in layout.annotations} == {lines}
+    assert layout.margin.t == 17 + 17 * lines
+    assert max(len(line) for note in layout.annotations for line in note.text.split("<br>")) * panels <= maps.TITLE_ROOM
+
+
+def test_names_of_columns_leave_room_for_each_other_in_the_narrowest_figure():
+    names = [f"{i}–{i + 63}" for i in range(0, 4096, 64)]
+    for panels in (1, 2):
+        ticks = maps.side_by_side([maps.Panel("", [[1.0] * 64], names, "x", "x")] * panels, ["row"], "").layout.xaxis
+        assert sum(len(name) + 2 for name in ticks.ticktext) <= maps.LABEL_ROOM + 11  # the last starts within it

@@ -142,6 +142,6 @@ def test_shared_step_marks_the_minimum_and_the_g_chosen():
     quiet = trace("scale", "band of small values")
     assert list(zip(quiet.x, quiet.y)) == SHARED.quiet
     assert PICTURES["scale"].title == (
-        f"At g = 1 the quiet band uses {SHARED.quiet_levels} of 15 levels; the logits are least wrong at "
+        f"At g = 1 the band of small values uses {SHARED.quiet_levels} of 15 levels; the logit error is least at "
         f"g = {2**SHARED.best_log2_g:.3g}"
     )

@@ -42,11 +42,10 @@ def by_band(diagnosis: Diagnosis) -> Picture:
     figure.update_yaxes(title_text=ANGLE_AXIS, row=1, col=1)
     figure.update_yaxes(title_text=LOGIT_AXIS, row=1, col=2)
     turns, moves = _top(plain), _top(moved)
-    then = " and" if turns == moves else f", band {moves}"
-    found = f"The interpolation changes the angles of band {turns} most{then} moves the logits most"
+    then = "it" if turns == moves else f"band {moves}"
+    found = f"The angles of band {turns} change most, and {then} moves the logits most"
     if not change:
-        then = f"{then} has the highest bound on the logits' change"
-        found = f"The interpolation changes the angles of band {turns} most{then}"
+        found = f"The angles of band {turns} change most, and {then} has the highest bound on the logits' change"
     return Picture(
         found if any(plain) else "No interpolation moves the angles of these bands",
         figure,

@@ -11,8 +11,8 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from qroar_core.diagnostics.tails.result import RHO, WORDS, largest_null
-from qroar_core.figures.maps import Panel, clickable, column_at, frame, side_by_side
-from qroar_core.figures.picture import BLUE, GREY, ORANGE, Picture, counted_on, framed
+from qroar_core.figures.maps import Panel, clickable, column_at, crossed, frame, side_by_side
+from qroar_core.figures.picture import BLUE, DIVERGING, GREY, ORANGE, Picture, counted_on, framed
 from qroar_core.results import Diagnosis
 
 NAMES = WORDS
@@ -53,12 +53,8 @@ def overview(diagnosis: Diagnosis, picked: Cell | None = None) -> Picture:
         [f"{label(which)}, layer {diagnosis.layer_number(layer)}, band {band}: {_times(ratio)}"
          f"{_null_words(diagnosis, which, layer, band)}" for _, which, layer, band, ratio in cells],
     )  # fmt: skip
-    inside = [(at, layer, band) for at, which, layer, band, ratio in cells if _inside(diagnosis, which, layer, band)]
-    figure.add_scatter(
-        x=[column_at(at, band, count) for at, _, band in inside], y=[layer for _, layer, _ in inside], mode="markers",
-        name=INSIDE, marker={"symbol": "x-thin", "size": 7, "line": {"color": GREY, "width": 1.5}}, hoverinfo="skip",
-        showlegend=False,
-    )  # fmt: skip
+    crossed(figure, [(column_at(at, band, count), layer, ratio) for at, which, layer, band, ratio in cells
+                     if ratio is not None and _inside(diagnosis, which, layer, band)], INSIDE, DIVERGING)  # fmt: skip
     if picked is not None:
         which, layer, _, band = picked
         left, right = (column_at(kept.index(which), edge, count) for edge in (band - 0.5, band + 0.5))
@@ -169,7 +165,7 @@ def _null_reading(diagnosis: Diagnosis, cell: Cell | None = None) -> str:
     if cell is not None:
         return ("The grey band is the null: from the orange diamond on, the ratios that 95 % of the ways to swap the "
                 f"long and the short side of windows give, that is, if length changes nothing.{few}")  # fmt: skip
-    return ("A grey cross marks cells inside the null, the 95 % range of their ratio where the long and the short side "
+    return ("A cross marks cells inside the null, the 95 % range of their ratio where the long and the short side "
             f"of windows are swapped, that is, if length changes nothing.{few}")  # fmt: skip
 
 

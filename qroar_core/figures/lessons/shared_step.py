@@ -51,8 +51,8 @@ def shared_step(shown: SharedStep) -> Picture:
     table = pd.DataFrame({"log2_g": shown.grid, "logit_error": shown.error, "loud_band_part": shown.loud_error,
                           "quiet_band_part": shown.quiet_error})  # fmt: skip
     return Picture(
-        f"At g = {2**shown.log2_g:.3g} the quiet band uses {shown.quiet_levels} of {2 * shown.top + 1} levels; "
-        f"the logits are least wrong at g = {2**shown.best_log2_g:.3g}",
+        f"At g = {2**shown.log2_g:.3g} the band of small values uses {shown.quiet_levels} of {2 * shown.top + 1} "
+        f"levels; the logit error is least at g = {2**shown.best_log2_g:.3g}",
         figure,
         table,
         "Left: every pair of K in units of its token's step; a dot of the grid is a code, so points crowded round the "
