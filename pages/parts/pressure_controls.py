@@ -19,7 +19,7 @@ from qroar_core.specs import DistanceLaw
 LONGEST = 2**24  # tokens
 MOST = 1e6  # factor
 LAW_WORDS = {
-    "causal": "causal: every query and the keys it sees",
+    "causal": "causal: each query and its keys",
     "uniform": "uniform: every distance equally",
 }
 WITHOUT_METHOD = 4.0  # the factor the methods are compared at while none is in force

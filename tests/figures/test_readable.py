@@ -178,3 +178,14 @@ def test_names_of_columns_leave_room_for_each_other_in_the_narrowest_figure():
     for panels in (1, 2):
         ticks = maps.side_by_side([maps.Panel("", [[1.0] * 64], names, "x", "x")] * panels, ["row"], "").layout.xaxis
         assert sum(len(name) + 2 for name in ticks.ticktext) <= maps.LABEL_ROOM + 11  # the last starts within it
+
+
+@pytest.mark.parametrize("drawn", DRAWN, ids=lambda p: p.title[:60])
+def test_no_error_bar_is_left_the_colour_that_a_dark_page_has(drawn):
+    """Without a colour of its own plotly draws it as the marks, or dark grey where these have several or are bars."""
+    for trace in drawn.figure.data:
+        for bar in (getattr(trace, "error_x", None), getattr(trace, "error_y", None)):
+            if bar is None or bar.array is None:
+                continue
+            marked = trace.marker.color
+            assert bar.color or (trace.type == "scatter" and (isinstance(marked, str) or trace.line.color)), trace.name

@@ -77,7 +77,8 @@ def alone(diagnosis: Diagnosis, prediction: Prediction | None = None) -> Picture
     names = band_names(diagnosis.bands)
     figure = make_subplots(1, len(cost.noise), horizontal_spacing=0.12)
     for col, (probe, layers) in enumerate(cost.noise.items(), 1):
-        error = {"type": "data", "array": cost.noise_error[probe]} if cost.noise_error else None
+        known = cost.noise_error
+        error = {"type": "data", "array": known[probe], "color": GREY} if known else None
         figure.add_bar(x=names, y=_pooled([row[:-1] for row in layers]), name=f"{probe} alone", row=1, col=col,
                        error_y=error,
                        marker={"color": COLOUR.get(probe, GREY)},

@@ -32,7 +32,7 @@ def by_band(diagnosis: Diagnosis) -> Picture:
     figure.add_bar(x=names, y=plain, marker={"color": BLUE}, name="angle",
                    hovertemplate="band %{x}: %{y:.4g} rad<extra></extra>", row=1, col=1)  # fmt: skip
     figure.add_bar(x=names, y=moved, marker={"color": ORANGE}, name="logit" if change else "upper bound on the logit",
-                   error_y={"type": "data", "array": change.error} if change else None,
+                   error_y={"type": "data", "array": change.error, "color": GREY} if change else None,
                    hovertemplate="band %{x}: %{y:.4g} nats<extra></extra>", row=1, col=2)  # fmt: skip
     figure.add_scatter(x=names, y=[0] * len(names), mode="lines", line={"color": GREY, "dash": "dot"},
                        name=STILL, row=1, col=1)  # fmt: skip
