@@ -16,13 +16,14 @@ from qroar_core.results.intervals import paired_interval
 NORMAL_95 = 1.96  # half width of a 95 % interval, standard errors
 SPREAD = 0.5  # how wide the conditions of one length stand apart, in steps between lengths
 SHOWN_FIRST = ("quantized/identity", "quantized/tuned")  # of the conditions by position
+BY_RUNTIME = " (the runtime must do it)"
 NAMES = {
     ("reference", "identity"): ("reference", BLUE, "circle"),
     ("reference", "tuned"): ("reference, tuned", SKY, "circle-open"),
     ("quantized", "identity"): ("quantized", RED, "square"),
     ("quantized", "tuned"): ("quantized, tuned", GREEN, "diamond"),
     ("quantized", "smooth_attention"): ("quantized, SmoothAttention", ORANGE, "triangle-up"),
-    ("quantized", "rotation"): ("quantized, Hadamard rotation (the runtime must do it)", PINK, "star"),
+    ("quantized", "rotation"): (f"quantized, Hadamard rotation{BY_RUNTIME}", PINK, "star"),
     ("quantized", "rotation_tuned"): ("quantized, rotation and scales", GREY, "cross"),
 }
 

@@ -189,3 +189,16 @@ def test_no_error_bar_is_left_the_colour_that_a_dark_page_has(drawn):
                 continue
             marked = trace.marker.color
             assert bar.color or (trace.type == "scatter" and (isinstance(marked, str) or trace.line.color)), trace.name
+
+
+@pytest.mark.parametrize(
+    ("count", "pairs", "panels", "named"), [(8, 4, 2, 8), (8, 4, 1, 8), (16, 4, 2, 8), (8, 16, 2, 4)]
+)
+def test_labels_of_bands_stand_upright_and_fit_side_by_side(count, pairs, panels, named):
+    names = [f"{i}<br>{i * pairs}–{(i + 1) * pairs - 1}" for i in range(count)]
+    figure = picture.framed(go.Figure(go.Bar(x=names, y=[1] * count)), "", "")
+    picture.upright(figure, names, panels)
+    axis = figure.layout.xaxis
+    assert (axis.tickangle, len(axis.tickvals), axis.tickvals[0]) == (0, named, names[0])
+    widest = max(len(line) for name in names for line in name.split("<br>"))
+    assert len(axis.tickvals) * widest * picture.LETTER <= picture.ACROSS / panels

@@ -9,7 +9,17 @@ import pandas as pd
 from plotly.subplots import make_subplots
 
 from qroar_core.diagnostics.bands.result import BandCost, uneven
-from qroar_core.figures.picture import BAND_AXIS, BLUE, GREY, ORANGE, Picture, band_names, counted_on, framed
+from qroar_core.figures.picture import (
+    BAND_AXIS,
+    BLUE,
+    GREY,
+    ORANGE,
+    Picture,
+    band_names,
+    counted_on,
+    framed,
+    upright,
+)
 from qroar_core.result import LayerBand
 from qroar_core.results import Diagnosis
 from qroar_core.results.band_table import BandRow
@@ -88,6 +98,7 @@ def alone(diagnosis: Diagnosis, prediction: Prediction | None = None) -> Picture
                                col=col, mode="lines+markers", line={"color": GREY, "dash": "dot"},
                                hovertemplate=f"%{{y:.4g}} nats<extra>null, {probe}</extra>")  # fmt: skip
     framed(figure, BAND_AXIS, "RMS logit error, nats")
+    upright(figure, names, len(cost.noise))
     return Picture(
         _finding(cost),
         figure,

@@ -10,7 +10,17 @@ from plotly.subplots import make_subplots
 
 from qroar_core.diagnostics.bands.result import Band
 from qroar_core.diagnostics.pressure.result import LogitChange
-from qroar_core.figures.picture import BAND_AXIS, BLUE, GREY, ORANGE, Picture, band_names, counted_on, framed
+from qroar_core.figures.picture import (
+    BAND_AXIS,
+    BLUE,
+    GREY,
+    ORANGE,
+    Picture,
+    band_names,
+    counted_on,
+    framed,
+    upright,
+)
 from qroar_core.results import Diagnosis
 
 ANGLE_AXIS = "angle moved if s grows 2.7 times, rad"
@@ -39,6 +49,7 @@ def by_band(diagnosis: Diagnosis) -> Picture:
     if change:
         _beside(figure, names, change)
     framed(figure, BAND_AXIS, "")
+    upright(figure, names, 2)
     figure.update_yaxes(title_text=ANGLE_AXIS, row=1, col=1)
     figure.update_yaxes(title_text=LOGIT_AXIS, row=1, col=2)
     turns, moves = _top(plain), _top(moved)

@@ -77,7 +77,7 @@ OVERLAP = """() => [...document.querySelectorAll('.js-plotly-plot')].flatMap(plo
     .map(e => [e.textContent, e.getBoundingClientRect()]).filter(([said, box]) => said.trim() && box.width);
   return words.flatMap(([one, a], i) => words.slice(i + 1)
     .filter(([, b]) => Math.min(a.right, b.right) - Math.max(a.left, b.left) > 2
-      && Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 3)
+      && Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 6)
     .map(([other]) => [one, other]));
 })"""
 
