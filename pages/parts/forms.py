@@ -102,22 +102,23 @@ def search_form(spec: SearchSpec, norms: bool = False) -> SearchSpec:
     angles = st.toggle("Also search pair angles", st.session_state["angles"], key="angles", disabled=norms or not free,
                        help=NORMED if norms else ANGLES_HELP if free else ONLY_GRADIENTS)  # fmt: skip
     with st.expander("Options"):
-        three, four, five, six = st.columns(4)
+        three, four = st.columns([1, 2])
+        five, six, seven = st.columns(3)
         method = menu(three, "Method", METHODS, "method")
         goal = menu(four, "Objective", goals, "goal", format_func=OBJECTIVE_WORDS.get)
         windows = number(five, "Windows of text", 1, 64, "search windows")
         kappa = number(six, "Largest |log2 g|", 0.0, 8.0, "kappa0", step=0.5)
-        steps = number(three, "Gradient steps", 1, 1000, "steps", disabled=method != "gradient")
-        sweeps = number(four, "Sweeps", 1, 10, "sweeps", disabled=method != "coordinate")
-        points = number(five, "Grid points", 3, 65, "grid", step=2, disabled=method != "coordinate")
-        trials = number(six, "Trials", 1, 2000, "trials", disabled=method == "gradient")
-        seven, eight, nine = st.columns([1, 1, 2])
-        polish = number(seven, "Refinement steps", 1, 1000, "polish", disabled=goal != "kl",
+        steps = number(seven, "Gradient steps", 1, 1000, "steps", disabled=method != "gradient")
+        sweeps = number(five, "Sweeps", 1, 10, "sweeps", disabled=method != "coordinate")
+        points = number(six, "Grid points", 3, 65, "grid", step=2, disabled=method != "coordinate")
+        trials = number(seven, "Trials", 1, 2000, "trials", disabled=method == "gradient")
+        eight, nine, ten = st.columns([1, 1, 2])
+        polish = number(eight, "Refinement steps", 1, 1000, "polish", disabled=goal != "kl",
                         help="For the kl objective: each step reads one window forward and backward.")  # fmt: skip
-        shrink = number(eight, "Regularisation towards 1", 0.0, 1.0, "shrink", step=0.01,
+        shrink = number(nine, "Regularisation towards 1", 0.0, 1.0, "shrink", step=0.01,
                         help="Penalty for scales far from 1: what scales at all their bounds add, as a share "
                              "of the error without scales. Bands the interpolation moves more pay more.")  # fmt: skip
-        judge = menu(nine, "Attention error metric", JUDGES, "judge",
+        judge = menu(ten, "Attention error metric", JUDGES, "judge",
                      format_func=lambda name: f"{name}: {COUNTED[name]}")  # fmt: skip
     asked = made(
         lambda: replace(spec, mode=mode, granularity=grain, angles=angles, method=method, objective=goal, judge=judge,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from textwrap import wrap
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -26,6 +27,7 @@ from qroar_core.results.prediction import Cost, Prediction, Rank
 from qroar_core.results.prediction_findings import says
 
 COLUMNS = 4  # panels side by side
+UNIT_ROOM = 20  # characters of a line under one of them
 ROW, PANEL = 44, 250  # pixels of a diagnostic's row, of a row of panels
 LEVELS = (
     ("by_band", "band by band, measured", BLUE, "circle", -0.14),
@@ -126,7 +128,7 @@ def beside(result: Prediction) -> Picture:
                        f"[{b.low:+.5f}, {b.high:+.5f}]" for _, v, b in known],
             hoverinfo="text",
         )  # fmt: skip
-        figure.update_xaxes(title={"text": d.unit, "standoff": 4}, row=row, col=column)
+        figure.update_xaxes(title={"text": "<br>".join(wrap(d.unit, UNIT_ROOM)), "standoff": 4}, row=row, col=column)
         if column == 1:
             figure.update_yaxes(title_text="cost, nats per token", row=row, col=column)
     figure.update_layout(margin={"t": 60})

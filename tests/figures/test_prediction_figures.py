@@ -68,6 +68,9 @@ def test_each_panel_sets_the_cost_beside_one_diagnostic():
     assert titles[0] == "interpolation pressure<br>ρ -1.00 [-1.00, -0.05]"
     assert titles[1] == "tail inflation of K<br>cannot be ranked"
     assert picture.figure.layout.xaxis3.title.text == "nats RMS"
+    units = [axis.title.text for axis in picture.figure.select_xaxes() if axis.title.text]
+    assert "rad if the stretch<br>grows 2.7 times" in units
+    assert max(len(line) for unit in units for line in unit.split("<br>")) <= drawn.UNIT_ROOM
     assert picture.figure.layout.yaxis.title.text == "cost, nats per token"
 
 
