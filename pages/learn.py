@@ -14,7 +14,7 @@ from pages.parts.learn.window import window_step
 session.choice()  # on a new server whose first address is this page, it brings the menu and the look of app.py
 st.title("The mechanism by hand")
 st.write(
-    "Why a long context and a quantizer hurt each other, and what one scale per frequency band can do about it. Six "
+    "Why quantization costs more at long context, and what one scale per frequency band can do about it. Six "
     "questions; play with each figure before you open its answer. No model is needed: every number here comes from the "
     "functions that measure a real one."
 )

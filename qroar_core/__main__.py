@@ -42,13 +42,13 @@ def _main(arguments: list[str], program: str) -> int:
     except QRoarError as error:
         return _say(str(error), 2)
     except Exception as error:
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:  # a full disk is no fault of ours
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:  # a full disk is no internal error
             return _say(f"{error.filename or 'the output'}: {error.strerror}; free some room", 2)
         if os.environ.get("QROAR_DEBUG"):
             traceback.print_exc()
         what = (str(error).splitlines() or [""])[0][:200]
         return _say(
-            f"a fault of ours: {type(error).__name__}: {what}; set QROAR_DEBUG=1 for the trace and report it", 1
+            f"internal error: {type(error).__name__}: {what}; set QROAR_DEBUG=1 for the trace and report it", 1
         )
 
 

@@ -2,9 +2,9 @@
 
 A field says by `Axes` what its lists are indexed by: lists indexed by the same word are equally long, all through one
 file. A class may add three things: `LOCAL`, words that mean something of its own in it; `sizes()`, lengths that other
-fields name; `contradictions()`, whatever else cannot be. Of an interval both ends are there, in their order. All of it
-is asked when a file is read, not while a stage computes: what is asked of a foreign file is no reason to lose the work
-of an hour.
+fields name; `contradictions()`, whatever else cannot be. Of an interval both ends are there, in their order; no
+standard error is below zero. All of it is asked when a file is read, not while a stage computes: what is asked of a
+foreign file is no reason to lose the work of an hour.
 """
 
 from __future__ import annotations
@@ -67,7 +67,8 @@ def _fields(kind: type[BaseModel]) -> tuple[_Field, ...]:
         outermost = (one for one in reversed(field.metadata) if isinstance(one, Axes))  # a type's own come first
         said = next(chain(outermost, _said(field.annotation)), Axes(()))
         unset = not field.is_required() and not field.get_default(call_default_factory=True)
-        rule = Axes(said.names, said.empty or unset, said.least, said.most)
+        least = max(said.least, 0.0) if name == "se" or name.endswith("_se") else said.least
+        rule = Axes(said.names, said.empty or unset, least, said.most)
         out.append(_Field(name, rule, not any(isinstance(one, AnyNumber) for one in field.metadata)))
     return tuple(out)
 

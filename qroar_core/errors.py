@@ -1,7 +1,7 @@
 """Errors a person can act on: each says what, where and what to do, in one line.
 
 Everything the core raises on purpose descends from `QRoarError`; the command line prints it as one
-line and exits 2, the dashboard shows it in a box. Anything else is a fault of ours (exit 1).
+line and exits 2, the dashboard shows it in a box. Anything else is an internal error (exit 1).
 """
 
 

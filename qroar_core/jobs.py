@@ -210,7 +210,7 @@ class Manager:
             log.exception("%s failed", job.label)
             if isinstance(fault, MemoryError) or "OutOfMemory" in type(fault).__name__:
                 return "failed", None, f"{job.label}: out of memory on {job.device}; choose a shorter length"
-            line = f"{job.label}: a fault of ours ({type(fault).__name__}); the log of the dashboard has the details"
+            line = f"{job.label}: an internal error ({type(fault).__name__}); the log of the dashboard has the details"
             return "failed", None, line
 
     def _unmet(self, job: Job, key: Hashable) -> str:

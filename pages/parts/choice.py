@@ -28,6 +28,7 @@ from qroar_core.specs import (
     Mode,
     PredictionSpec,
     QuantSpec,
+    ReplicationSpec,
     RetrievalSpec,
     RopeSpec,
     SearchSpec,
@@ -45,6 +46,15 @@ class ByHand:
     bands: tuple[tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]], ...]
     mode: Mode
     log2_g: tuple[Annotated[float, Field(ge=-REACH, le=REACH, allow_inf_nan=False)], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """Under which settings the papers' claims are tested, and on how much text."""
+
+    ropes: tuple[RopeSpec, ...]
+    quants: tuple[QuantSpec, ...]
+    spec: ReplicationSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +86,11 @@ class Choice:
     prediction_bands: BandSpec | None = None
     hand: ByHand | None = None
     compared: tuple[str, ...] = ()  # names of runs
+    claims: Claims | None = None
 
 
 # Fields that say nothing of the setting:
-BESIDE = ("retrieval", "league", "controls", "prediction", "prediction_bands", "hand", "compared")
+BESIDE = ("retrieval", "league", "controls", "prediction", "prediction_bands", "hand", "compared", "claims")
 _TEXT = ("model", "device", "dtype", "text", "bos", "run")
 _KNOWN = {  # what plain text from outside must look like
     "text": re.compile("|".join(COLLECTIONS)), "bos": re.compile("|".join(get_args(Bos))), "run": NAME,
@@ -109,6 +120,7 @@ _ADAPTERS: dict[str, TypeAdapter] = {
             BandSpec,
             ByHand,
             tuple[Annotated[str, Field(pattern=rf"^{NAME.pattern}$")], ...],
+            Claims,
         ),
         strict=True,
     )

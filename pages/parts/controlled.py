@@ -83,7 +83,7 @@ def _form(loaded: LoadedModel, spec: ControlSpec, others: tuple[str, ...]) -> Co
     windows = number(one, "Windows of held-out text", 2, 256, "controls windows")
     shuffles = number(two, "Shuffles of each kind", 1, 50, "controls shuffles")
     seeds = number(three, "Searches with another seed", 0, 10, "controls seeds")
-    four, five = st.columns(2)
+    four, five = st.columns([5, 4])
     texts = four.multiselect("Searches on another text", others, format_func=lambda name: TEXT_WORDS.get(name, name),
                              key="controls texts")  # fmt: skip
     dtypes = five.multiselect(

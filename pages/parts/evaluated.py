@@ -31,11 +31,12 @@ def evaluated(result: Evaluation, setting: Setting, searched: SearchReport | Non
         for number in headline(result):
             _box(number)
     with st.container(border=True):
-        st.markdown("#### Counted as llama.cpp counts")
+        st.markdown("#### Measured as llama.cpp measures")
         st.dataframe(quality.readable(quality.table(result)), hide_index=True, key="counts", height="content",
                      column_config={"condition": st.column_config.TextColumn(width=240)})  # fmt: skip
         st.caption("± is the standard error over windows; that of the ln ratio is paired, the same window under both. "
-                   "KL is to the reference's prediction, in nats per token.")  # fmt: skip
+                   "KL is to the reference's prediction, in nats per token. A Hadamard rotation "
+                   "must be done by the runtime.")  # fmt: skip
         everything = quality.closeness(result)
         if everything is not None:
             with st.expander("Every number of llama.cpp's KL report"):

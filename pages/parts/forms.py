@@ -28,14 +28,13 @@ from qroar_core.specs.words import COUNTED
 T = TypeVar("T")
 LENGTHS = [2**n for n in range(6, 18)]  # context lengths offered, tokens
 METHODS = ("gradient", "coordinate", "optuna")
-MODE_WORDS = {"symmetric": "symmetric: q · g, k / g", "shared": "shared: q · g, k · g (changes the temperature)"}
+MODE_WORDS = {"symmetric": "symmetric: q · g, k / g", "shared": "shared: q · g, k · g (changes the logits' size)"}
 GRANULARITY_WORDS = {"model": "one for the whole model", "layer": "per layer", "kv_head": "per layer and KV head"}
 OBJECTIVE_WORDS = {"cached": "cached attention (fast)", "full": "full NLL (slow)",
                    "kl": "KL to the reference, by gradients (slow)"}  # fmt: skip
 ANGLES_HELP = (
     "One angle per RoPE pair beside one scale per band. Turns of a plane commute with RoPE's, so nothing changes in "
-    "full precision and nothing is paid at run time, but the quantizer's axes lie better. It needs an unquantized "
-    "checkpoint."
+    "full precision and at run time, but the values suit the quantizer better. It needs an unquantized checkpoint."
 )
 NORMED = "This model normalises q and k before RoPE; the norm's gain can take scales, not angles."
 ONLY_GRADIENTS = "Angles are searched by gradients only: choose that method, and an objective other than full."
@@ -71,12 +70,12 @@ def diagnosis_form(spec: DiagnosisSpec) -> DiagnosisSpec:
         one, two, three = st.columns(3)
         windows = number(one, "Short windows", 2, 64, "diagnosis windows")
         tails = sorted({1e-2, 1e-3, 1e-4, spec.eps}, reverse=True)
-        eps = menu(two, "Share that counts as tail, ε", tails, "eps", format_func="{:g}".format)
-        law = menu(three, "Distances counted", list(get_args(DistanceLaw)), "law")
+        eps = menu(two, "Share of values taken as the tail, ε", tails, "eps", format_func="{:g}".format)
+        law = menu(three, "Weighting of distances", list(get_args(DistanceLaw)), "law")
         rule = menu(one, "Outlier rule", rules, "outlier rule asked")
         limit = number(two, PARAMETER_OF[rule], 0.0, 1.0 if rule == "percentile" else 100.0,
                        f"outlier parameter asked {rule}")  # fmt: skip
-        draws = number(three, "Repeats without the effect", 1, 64, "null draws",
+        draws = number(three, "Repeats of each null", 1, 64, "null draws",
                        help="How often each diagnostic is repeated on data without the effect (its null): more "
                             "repeats give a range.")
         paired = switch(st, "Paired: the same tokens in the long and the short context", "paired")
@@ -103,22 +102,23 @@ def search_form(spec: SearchSpec, norms: bool = False) -> SearchSpec:
     angles = st.toggle("Also search pair angles", st.session_state["angles"], key="angles", disabled=norms or not free,
                        help=NORMED if norms else ANGLES_HELP if free else ONLY_GRADIENTS)  # fmt: skip
     with st.expander("Options"):
-        three, four, five, six = st.columns(4)
+        three, four = st.columns([1, 2])
+        five, six, seven = st.columns(3)
         method = menu(three, "Method", METHODS, "method")
         goal = menu(four, "Objective", goals, "goal", format_func=OBJECTIVE_WORDS.get)
         windows = number(five, "Windows of text", 1, 64, "search windows")
         kappa = number(six, "Largest |log2 g|", 0.0, 8.0, "kappa0", step=0.5)
-        steps = number(three, "Gradient steps", 1, 1000, "steps", disabled=method != "gradient")
-        sweeps = number(four, "Sweeps", 1, 10, "sweeps", disabled=method != "coordinate")
-        points = number(five, "Grid points", 3, 65, "grid", step=2, disabled=method != "coordinate")
-        trials = number(six, "Trials", 1, 2000, "trials", disabled=method == "gradient")
-        seven, eight, nine = st.columns([1, 1, 2])
-        polish = number(seven, "Refinement steps", 1, 1000, "polish", disabled=goal != "kl",
+        steps = number(seven, "Gradient steps", 1, 1000, "steps", disabled=method != "gradient")
+        sweeps = number(five, "Sweeps", 1, 10, "sweeps", disabled=method != "coordinate")
+        points = number(six, "Grid points", 3, 65, "grid", step=2, disabled=method != "coordinate")
+        trials = number(seven, "Trials", 1, 2000, "trials", disabled=method == "gradient")
+        eight, nine, ten = st.columns([1, 1, 2])
+        polish = number(eight, "Refinement steps", 1, 1000, "polish", disabled=goal != "kl",
                         help="For the kl objective: each step reads one window forward and backward.")  # fmt: skip
-        shrink = number(eight, "Regularisation towards 1", 0.0, 1.0, "shrink", step=0.01,
+        shrink = number(nine, "Regularisation towards 1", 0.0, 1.0, "shrink", step=0.01,
                         help="Penalty for scales far from 1: what scales at all their bounds add, as a share "
                              "of the error without scales. Bands the interpolation moves more pay more.")  # fmt: skip
-        judge = menu(nine, "Attention error metric", JUDGES, "judge",
+        judge = menu(ten, "Attention error metric", JUDGES, "judge",
                      format_func=lambda name: f"{name}: {COUNTED[name]}")  # fmt: skip
     asked = made(
         lambda: replace(spec, mode=mode, granularity=grain, angles=angles, method=method, objective=goal, judge=judge,

@@ -30,7 +30,7 @@ from qroar_core.runs.setting import Setting
 SHOWN = 200  # runs in the table and the menus, newest first
 COLUMNS = {
     "setting": st.column_config.TextColumn(width="medium"),  # beside the name: at the end it was scrolled out of view
-    "gain, nats": st.column_config.NumberColumn(format="%+.4f", help="Won back per token on held-out text"),
+    "gain, nats": st.column_config.NumberColumn(format="%+.4f", help="Recovered per token on held-out text"),
     "from": st.column_config.NumberColumn(format="%+.4f", help="Lower end of the gain's interval"),
     "to": st.column_config.NumberColumn(format="%+.4f", help="Upper end of the gain's interval"),
     "gap recovered": st.column_config.TextColumn(help="Of what quantization costs in nats, with its interval"),
@@ -67,7 +67,9 @@ def opened(loaded: LoadedModel, setting: Setting) -> None:
     """What the run in view found, and where to look at it."""
     _another_model(loaded, setting)
     mine = [e for e in (*library().entries(), *opened_here()) if is_of(e, loaded) and e.setting == setting]
-    mine.sort(key=is_foreign)  # what this dashboard measured itself is what the pages show
+    named = choice().run
+    # what this dashboard measured itself is what the pages show; then the run that was opened, and what is evaluated
+    mine.sort(key=lambda e: (is_foreign(e), e.name != named, not (e.path / "evaluation.json").is_file()))
     if not mine:
         return
     theirs = [entry.path for entry in mine if is_foreign(entry)]

@@ -28,7 +28,7 @@ def of_group(found: Diagnosis, loaded: LoadedModel, group: LayerGroup) -> Diagno
     """The diagnosis with the bands of `group`, where it tells groups apart."""
     groups = layer_groups(loaded.geometry)
     if len(groups) > 1 and not found.groups:
-        st.caption(f"This diagnosis was made before layers were told apart; below are: {literal(groups[0].name)}.")
+        st.caption(f"This older diagnosis measured only these layers: {literal(groups[0].name)}.")
         return found
     return found.of_group(groups.index(group))
 

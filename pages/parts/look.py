@@ -1,7 +1,7 @@
 """What Streamlit's theme options do not reach: colours of text on figures, in captions, in code and on controls.
 
 Every rule takes the colour of the text around it, so it holds in both themes. With it all text has a contrast of at
-least 4.5:1, which the browser tests measure.
+least 4.5:1, which the browser tests measure. Choices that do not fit into one line take more lines.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ STYLE = f"""<style>
 :is([data-testid="stSliderThumbValue"], [data-testid="stSliderThumbValue"] *) {{ color: inherit !important; }}
 :is([role="tab"], [data-testid="stButtonGroup"] button) {{ color: inherit !important; }}
 :is([role="tab"], [data-testid="stButtonGroup"] button) * {{ color: inherit !important; }}
+[data-testid="stMultiSelectTagsContainer"] {{ flex-wrap: wrap !important; mask-image: none !important; }}
+:has(> [data-testid="stMultiSelectTagsContainer"]) {{ max-height: none !important; height: auto !important; }}
+[data-testid="stButtonGroup"] [role="radiogroup"] {{ flex-wrap: wrap !important; mask-image: none !important; }}
 [data-testid="stFullScreenFrame"]:has([data-testid="stPlotlyChart"]) {{ min-width: {ROOM}px; }}
 </style>"""
 

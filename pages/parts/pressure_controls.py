@@ -19,8 +19,8 @@ from qroar_core.specs import DistanceLaw
 LONGEST = 2**24  # tokens
 MOST = 1e6  # factor
 LAW_WORDS = {
-    "causal": "causal: every query and the keys it sees",
-    "uniform": "uniform: every distance alike",
+    "causal": "causal: each query and its keys",
+    "uniform": "uniform: every distance equally",
 }
 WITHOUT_METHOD = 4.0  # the factor the methods are compared at while none is in force
 
@@ -38,7 +38,7 @@ def compared(loaded: LoadedModel, setting: Setting, group: LayerGroup) -> Pressu
     one, two, three = st.columns([1, 2, 1])
     length = number(one, "Window L, tokens", 2, LONGEST, "pressure length", persist_state="session",
                     step=max(2, loaded.geometry.original_context // 2))  # fmt: skip
-    law = menu(two, "Distances counted", get_args(DistanceLaw), "pressure law", format_func=LAW_WORDS.get,
+    law = menu(two, "Weighting of distances", get_args(DistanceLaw), "pressure law", format_func=LAW_WORDS.get,
                persist_state="session")  # fmt: skip
     factor = number(three, "Factor s compared", 1.0, MOST, "pressure factor", step=0.5, persist_state="session")
     st.caption(

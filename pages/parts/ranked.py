@@ -23,10 +23,10 @@ def ranked(result: League) -> None:
         st.markdown("#### The table")
         st.dataframe(_readable(result), hide_index=True, key="league", height="content")
         st.caption(f"The reference, unquantized, has PPL {result.reference_ppl:.3f}. Gap: the share of the NLL that "
-                   "quantization costs which a remedy wins back, with its interval; it may be zero where the gain is "
+                   "quantization costs which a remedy recovers, with its interval; it may be zero where the gain is "
                    "not significant.")  # fmt: skip
     with st.container(border=True):
-        st.markdown("#### What does each ask of the runtime?")
+        st.markdown("#### What does each remedy need from the runtime?")
         st.table(_asks(result).map(literal).set_index("remedy"))
     picture(drawn.gains(result), "league gains")
     picture(drawn.on_top(result), "league on top")

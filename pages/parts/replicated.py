@@ -6,8 +6,10 @@ from dataclasses import replace
 
 import streamlit as st
 
-from pages.parts.follow import fill, number
+from pages.parts.choice import Claims
+from pages.parts.follow import chosen, fill, number
 from pages.parts.forms import counted, made
+from pages.parts.session import beside, keep_beside
 from pages.parts.setting_form import FIRST_FACTOR
 from pages.parts.show import picture
 from pages.parts.watch import running, watch
@@ -22,7 +24,6 @@ from qroar_core.specs import QuantSpec, ReplicationSpec, RopeMethod, RopeSpec, W
 
 METHODS: tuple[RopeMethod, ...] = ("linear", "ntk", "dynamic", "yarn", "llama3")  # need nothing but a factor
 OFFERED = (INT4_K, INT3_K, QuantSpec(weights=WeightQuantSpec(4)))
-KEPT = "replication kept"  # session: (rope, quantizer, windows it was made beside, (ropes, quantizers, spec))
 
 
 def replication(loaded: LoadedModel, setting: Setting) -> None:
@@ -50,6 +51,7 @@ def replication(loaded: LoadedModel, setting: Setting) -> None:
 
 
 def _kept_form(setting: Setting) -> tuple[Pairs, ReplicationSpec]:
+    """What is tested; made anew when the setting's interpolation, quantizer or evaluation windows change."""
     near = (setting.rope, setting.quant, setting.evaluation.windows)
     own = setting.rope.method == "default"
     other = "linear" if setting.rope.method != "linear" else "yarn"
@@ -57,25 +59,37 @@ def _kept_form(setting: Setting) -> tuple[Pairs, ReplicationSpec]:
     offered = [RopeSpec(method, factor) for method in METHODS] + ([] if own else [setting.rope])
     ropes = {rope_words(rope): rope for rope in offered}
     quants = {quant_words(quant): quant for quant in (*OFFERED, setting.quant)}
-    first = [rope_words(setting.rope)] if not own else []
-    fresh = ([*first, rope_words(RopeSpec(other, factor))], [quant_words(setting.quant)],
-             ReplicationSpec(windows=setting.evaluation.windows, fewer=setting.evaluation.fewer))  # fmt: skip
-    before, kept = st.session_state.get(KEPT, (near, fresh))
-    kept = kept if before == near else fresh
-    chosen = _form(near, kept, list(ropes), list(quants))
-    st.session_state[KEPT] = (near, chosen)
-    return tuple((ropes[r], quants[q]) for q in chosen[1] for r in chosen[0]), chosen[2]
+    fresh = Claims((*(() if own else (setting.rope,)), RopeSpec(other, factor)), (setting.quant,),
+                   ReplicationSpec(windows=setting.evaluation.windows, fewer=setting.evaluation.fewer))  # fmt: skip
+    same, kept = beside("claims", near, fresh)
+    kept = _offered(kept, fresh, ropes, quants) if same else fresh
+    asked = _form(kept, ropes, quants)
+    chosen("replication", asked)
+    keep_beside("claims", near, asked, fresh)
+    return tuple((rope, quant) for quant in asked.quants for rope in asked.ropes), asked.spec
 
 
-def _form(near: tuple, kept: tuple, ropes: list[str], quants: list[str]) -> tuple:
-    fill("replication", near, {
-        "replication ropes": kept[0], "replication quants": kept[1], "replication windows": kept[2].windows,
+def _offered(kept: Claims, fresh: Claims, ropes: dict[str, RopeSpec], quants: dict[str, QuantSpec]) -> Claims:
+    """What of an address is in the menus; where nothing is, what they start with."""
+    return replace(
+        kept,
+        ropes=tuple(rope for rope in kept.ropes if rope in ropes.values()) or fresh.ropes,
+        quants=tuple(quant for quant in kept.quants if quant in quants.values()) or fresh.quants,
+    )
+
+
+def _form(kept: Claims, ropes: dict[str, RopeSpec], quants: dict[str, QuantSpec]) -> Claims:
+    fill("replication", kept, {
+        "replication ropes": [rope_words(rope) for rope in kept.ropes],
+        "replication quants": [quant_words(quant) for quant in kept.quants],
+        "replication windows": kept.spec.windows,
     })  # fmt: skip
     one, two, three = st.columns([2, 2, 1])
-    asked = one.multiselect("Interpolations", ropes, key="replication ropes")
-    rounded = two.multiselect("Quantizers", quants, key="replication quants")
+    asked = one.multiselect("Interpolations", list(ropes), key="replication ropes")
+    rounded = two.multiselect("Quantizers", list(quants), key="replication quants")
     windows = number(three, "Windows of text", 2, 256, "replication windows")
     if not (asked and rounded):
         st.warning("Choose at least one interpolation and one quantizer; until then the earlier ones stay.")
-    spec = made(lambda: replace(kept[2], **counted(kept[2], windows)), kept[2])
-    return (asked or kept[0], rounded or kept[1], spec)
+    spec = made(lambda: replace(kept.spec, **counted(kept.spec, windows)), kept.spec)
+    return Claims(tuple(ropes[name] for name in asked) or kept.ropes,
+                  tuple(quants[name] for name in rounded) or kept.quants, spec)  # fmt: skip

@@ -31,8 +31,8 @@ class Room:
         if self.text is None:
             return f"{cache[:1].upper()}{cache[1:]}"
         if self.text < self.memory:
-            return f"The text ends it: its longest document has {self.text:,} tokens, while {cache}"
-        return f"The memory ends it: {cache}, while the longest document of the text has {self.text:,}"
+            return f"The text sets the limit: its longest document has {self.text:,} tokens, while {cache}"
+        return f"The memory sets the limit: {cache}, while the longest document of the text has {self.text:,}"
 
 
 def room(loaded: LoadedModel, text: str, bos: Bos) -> Room:

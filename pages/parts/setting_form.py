@@ -185,12 +185,11 @@ def bos_form(loaded: LoadedModel) -> None:
 def band_form(loaded: LoadedModel, bands: BandSpec) -> BandSpec:
     """How the RoPE pairs are grouped."""
     fill("bands", bands, {"bands": min(bands.count, loaded.geometry.n_pairs), "partition": bands.partition})
-    left, right = st.columns(2)
     most = loaded.geometry.n_pairs
-    count = number(left, "Frequency bands", 1, most, "bands")
+    count = number(st, "Frequency bands", 1, most, "bands")
     if most < BANDS:
         st.caption(f"This model has {most:d} RoPE pairs a head, so at most {most:d} bands.")
-    kind = right.selectbox("Partition", get_args(Partition), format_func=PARTITION_WORDS.get, key="partition")
+    kind = st.selectbox("Partition", get_args(Partition), format_func=PARTITION_WORDS.get, key="partition")
 
     def build() -> BandSpec:
         spec = BandSpec(int(count), kind)

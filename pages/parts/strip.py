@@ -20,7 +20,7 @@ from qroar_core.specs import RopeSpec
 
 VERDICTS = {
     "yes": ("Rescaling can act here", "green", ":material/check_circle:"),
-    "temperature": ("Rescaling is only a temperature here", "orange", ":material/thermostat:"),
+    "temperature": ("Rescaling only makes logits larger or smaller here", "orange", ":material/open_in_full:"),
     "no": ("Rescaling cannot act here", "gray", ":material/block:"),
 }
 

@@ -138,7 +138,7 @@ def evaluation(result: Evaluation, as_json: bool) -> None:
     line(result.sentence)
     share = tuned_share(result)
     if share is not None:
-        line(f"NLL gap won back: {share.words}")
+        line(f"NLL gap recovered: {share.words}")
     if result.attribution:
         a = result.attribution
         line(f"of which quantization repair {a.quantization_repair:+.4f} nats, retuning {a.retuning:+.4f} nats")

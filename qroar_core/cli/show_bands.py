@@ -52,7 +52,7 @@ def diagnosis(result: Diagnosis, as_json: bool, nulls: bool = False) -> None:
         change = result.logit_change
         line(
             f"All bands together move a logit by {change.in_all:.4g} ± {change.in_all_error:.2g} nats if the stretch "
-            f"grows 2.7 times (upper bound {change.in_all_bound:.4g}; pairs that push at random "
+            f"grows 2.7 times (upper bound {change.in_all_bound:.4g}; with random signs "
             f"{change.in_all_null:.4g})"
         )
     line(result.text)

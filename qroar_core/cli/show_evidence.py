@@ -22,7 +22,7 @@ def controls(result: Controls, as_json: bool) -> None:
         [one.name, f"{one.draws}", measured(one.gain), f"{one.least:+.4f}", f"{one.most:+.4f}", _known(one.lost)]
         for one in result.controls
     ]
-    _table(result.text, ["scales", "draws", "nats won", "least", "most", "less than tuned"], rows)
+    _table(result.text, ["scales", "draws", "nats gained", "least", "most", "less than tuned"], rows)
     if result.precisions:
         formats = [[one.dtype, *map(_known, (one.reference, one.cost, one.above)), one.problem]
                    for one in result.precisions]  # fmt: skip

@@ -14,7 +14,7 @@ GGUF = "gguf"  # the format of a scaled copy, and the beginning of those that wr
 GRAIN = {"model": "for the whole model", "layer": "per layer", "kv_head": "per layer and KV head"}
 EFFECT = {
     "symmetric": "W_Q times g, W_K over g: in full precision no logit changes, only what a quantized K cache loses",
-    "shared": "W_Q and W_K times g: a temperature g^2 of each band's part of the logits",
+    "shared": "W_Q and W_K times g, which multiplies each band's part of the logits by g^2",
 }
 
 
@@ -102,7 +102,7 @@ def _weights(note: dict[str, Any]) -> list[str]:
     return [
         f"Weights: the linear layers of the decoder rounded to int{spec['bits']}, one scale per {spec['group_size']} "
         "inputs of an output row; embeddings, norms and the output projection are not. Such a quantizer commutes "
-        "with row scales, Q(g w) = g Q(w): symmetric scales neither cost nor win a bit here, they act on the K cache."
+        "with row scales, Q(g w) = g Q(w): symmetric scales change nothing here, they act on the K cache."
     ]
 
 

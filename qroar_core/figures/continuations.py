@@ -78,5 +78,5 @@ def certainty(found: Continuations) -> Picture:
         figure,
         table,
         "Greedy: each model takes its own most probable token. A cross is the first token that is not the reference's; "
-        "from there on the models read different texts. A departure at a low probability was a close call.",
+        "from there on the models read different texts. At a low probability several tokens were possible.",
     )

@@ -38,10 +38,10 @@ def forest(result: Controls) -> Picture:
             "size": 12, "color": [COLOURS[c.kind] for c in controls], "line": {"width": 2},
             "symbol": ["circle" if c.gain.excludes_zero else "circle-open" for c in controls],
         },
-        error_x=_bars([c.gain for c in controls]),
+        error_x=_bars([c.gain for c in controls]) | {"color": GREY},
         hovertext=[_told(control) for control in controls], hovertemplate="%{hovertext}<extra></extra>",
     )  # fmt: skip
-    framed(figure, "nats per token won against identity (right of 0 is better)", "",
+    framed(figure, "nats per token gained over identity (right of 0 is better)", "",
            height=100 + ROW * len(controls), legend=False)  # fmt: skip
     _rows(figure, names)
     percent = f"{result.confidence:.0%}"
@@ -67,7 +67,8 @@ def number_formats(result: Controls) -> Picture | None:
         figure.add_scatter(
             x=[found.mean for _, found in shown], y=[name for name, _ in shown], mode="markers", name=words,
             marker={"size": 11, "color": colour, "symbol": symbol, "line": {"width": 2}},
-            error_x=_bars([found for _, found in shown]), hovertext=[measured(found) for _, found in shown],
+            error_x=_bars([found for _, found in shown]) | {"color": colour},
+            hovertext=[measured(found) for _, found in shown],
             hovertemplate=f"%{{y}}: {words}<br>%{{hovertext}}<extra></extra>",
         )  # fmt: skip
     framed(figure, "NLL above the reference, nats per token", "", height=150 + ROW * max(1, len(known)))

@@ -16,13 +16,14 @@ from qroar_core.results.intervals import paired_interval
 NORMAL_95 = 1.96  # half width of a 95 % interval, standard errors
 SPREAD = 0.5  # how wide the conditions of one length stand apart, in steps between lengths
 SHOWN_FIRST = ("quantized/identity", "quantized/tuned")  # of the conditions by position
+BY_RUNTIME = " (the runtime must do it)"
 NAMES = {
     ("reference", "identity"): ("reference", BLUE, "circle"),
     ("reference", "tuned"): ("reference, tuned", SKY, "circle-open"),
     ("quantized", "identity"): ("quantized", RED, "square"),
     ("quantized", "tuned"): ("quantized, tuned", GREEN, "diamond"),
     ("quantized", "smooth_attention"): ("quantized, SmoothAttention", ORANGE, "triangle-up"),
-    ("quantized", "rotation"): ("quantized, Hadamard rotation (the runtime must do it)", PINK, "star"),
+    ("quantized", "rotation"): (f"quantized, Hadamard rotation{BY_RUNTIME}", PINK, "star"),
     ("quantized", "rotation_tuned"): ("quantized, rotation and scales", GREY, "cross"),
 }
 
@@ -141,7 +142,7 @@ def gain_and_attribution(evaluation: Evaluation) -> Picture | None:
     if parts is not None:
         lines.append(("of it: quantization repaired", parts.quantization_repair, parts.repair_ci_low,
                       parts.repair_ci_high))  # fmt: skip
-        lines.append(("of it: retuning, owes nothing to quantization", parts.retuning, parts.retuning_ci_low,
+        lines.append(("of it: retuning, independent of quantization", parts.retuning, parts.retuning_ci_low,
                       parts.retuning_ci_high))  # fmt: skip
     table, figure = won_back(lines, colours)
     percent = round(100 * gain.confidence)
@@ -156,7 +157,7 @@ def gain_and_attribution(evaluation: Evaluation) -> Picture | None:
 
 def won_back(lines: Sequence[tuple[str, float, float | None, float | None]],
              colours: Sequence[str]) -> tuple[pd.DataFrame, go.Figure]:  # fmt: skip
-    """Bars of nats per token won back, one a line (part, mean, interval's ends or None), and their numbers."""
+    """Bars of nats per token recovered, one a line (part, mean, interval's ends or None), and their numbers."""
     table = pd.DataFrame(lines, columns=["part", "nats_per_token", "ci_low", "ci_high"])
     low, high = (table[end].fillna(table["nats_per_token"]).astype(float) for end in ("ci_low", "ci_high"))
     figure = go.Figure(
@@ -173,7 +174,7 @@ def won_back(lines: Sequence[tuple[str, float, float | None, float | None]],
             hovertemplate="%{y}: %{x:+.4f} nats per token%{customdata}<extra></extra>",
         )
     )  # fmt: skip
-    framed(figure, "nats per token won back (right of 0 is better)", "", height=120 + 40 * len(lines), legend=False)
+    framed(figure, "nats per token recovered (right of 0 is better)", "", height=120 + 40 * len(lines), legend=False)
     figure.update_yaxes(autorange="reversed", automargin=True)
     figure.add_vline(x=0, line={"color": GREY, "width": 1})
     return table, figure

@@ -8,7 +8,7 @@ from qroar_core.figures.evaluation import NAMES
 from qroar_core.results import Evaluation
 from qroar_core.results.gap import NOT_SIGNIFICANT, tuned_share
 
-GAP = "NLL gap won back"
+GAP = "NLL gap recovered"
 
 
 class Headline(NamedTuple):
@@ -22,7 +22,7 @@ class Headline(NamedTuple):
 
 
 def headline(evaluation: Evaluation) -> list[Headline]:
-    """Perplexities at the longest length, and the share of the gap that the scales win back."""
+    """Perplexities at the longest length, and the share of the gap that the scales recover."""
     longest = max(row.length for row in evaluation.rows)
     ppl = {(row.model, row.scales): row.ppl for row in evaluation.rows if row.length == longest}
     shown = [("reference", "identity"), ("quantized", "identity"), ("quantized", "tuned")]
@@ -33,7 +33,7 @@ def headline(evaluation: Evaluation) -> list[Headline]:
     share = tuned_share(evaluation)
     if share is None:
         return numbers
-    meaning = "share of what quantization costs in nats that the scales win back"
+    meaning = "share of what quantization costs in nats that the scales recover"
     if not share.significant:
         meaning += "; the interval of the gain includes zero, so that it may be none"
         return [*numbers, Headline(GAP, NOT_SIGNIFICANT, meaning, share.measured, muted=True)]

@@ -1,4 +1,4 @@
-"""Remedies side by side: what each wins back, and what band scales add on top of it."""
+"""Remedies side by side: what each recovers, and what band scales add on top of it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _line(league: League, row: Standing) -> dict:
 
 
 def gains(league: League) -> Picture | None:
-    """NLL that each remedy wins back of the plain quantizer, best first. None where plain stands alone."""
+    """NLL that each remedy recovers of the plain quantizer, best first. None where plain stands alone."""
     rows = sorted((row for row in league.standings if row.gain is not None), key=lambda row: -(row.gain or 0.0))
     if not rows:
         return None
@@ -52,7 +52,7 @@ def gains(league: League) -> Picture | None:
         mine = [row for row in rows if (row.about.free, row.top) == look]
         if mine:
             figure.add_scatter(**_points(league, mine, colour, symbol), name=name)
-    framed(figure, "nats per token won back (right of 0 is better)", "", height=150 + ROW * len(rows))
+    framed(figure, "nats per token recovered (right of 0 is better)", "", height=150 + ROW * len(rows))
     figure.update_yaxes(categoryorder="array", categoryarray=order[::-1], automargin=True)
     figure.add_vline(x=0, line={"color": GREY, "width": 1})
     if league.gap_low > 0:
@@ -60,7 +60,7 @@ def gains(league: League) -> Picture | None:
                          annotation={"text": "all of it", "font": {"color": GREY}})  # fmt: skip
     percent = round(100 * league.confidence)
     return Picture(
-        "Which remedy wins back most of what quantization costs?",
+        "Which remedy recovers most of what quantization costs?",
         figure,
         table(league),
         f"NLL of the quantizer without remedy minus that with it, at {league.length} tokens, paired over windows; bars "

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from textwrap import wrap
 
 import plotly.graph_objects as go
 
 from qroar_core.figures.picture import DIVERGING, GREEN, SEQUENTIAL, framed, map_height
+from qroar_core.figures.readable import ink_on
 
 GAPS = 24  # columns up to which cells stand apart
 BETWEEN = 0.06  # empty space between two panels, in panel widths
-LABEL_ROOM = 110  # characters of column labels that fit under a figure
+LABEL_ROOM = 66  # characters of column labels that fit under the narrowest figure
+TITLE_ROOM = 68  # and of titles over its panels; longer ones take more lines
 ROW_LABELS = 40  # row labels that fit beside it
 Number = float | None
 Rows = Sequence[Sequence[Number]]
@@ -46,6 +49,7 @@ def side_by_side(panels: Sequence[Panel], rows: list[str], unit: str, *, middle:
     edges, ticks, names, notes = [], [], [], []
     z: list[list[Number]] = [[] for _ in rows]
     hover: list[list[str]] = [[] for _ in rows]
+    titles = [_lines(panel.title, len(panels)) for panel in panels]
     for at, panel in enumerate(panels):
         count = len(panel.columns)
         for i, name in enumerate(rows):
@@ -57,7 +61,7 @@ def side_by_side(panels: Sequence[Panel], rows: list[str], unit: str, *, middle:
         named = range(0, count - (step > 1 and panel is not panels[-1]), step)  # the next panel's first name is near
         ticks += [column_at(at, c, count) for c in named]
         names += [panel.columns[c] for c in named]
-        notes.append(_title(panel.title, at))
+        notes.append(_title(titles[at], at))
     gap = int(max(len(panel.columns) for panel in panels) <= GAPS)
     figure = go.Figure(
         go.Heatmap(z=z, x=edges, y=list(range(len(rows))), coloraxis="coloraxis", xgap=gap, ygap=1, hovertext=hover,
@@ -69,7 +73,7 @@ def side_by_side(panels: Sequence[Panel], rows: list[str], unit: str, *, middle:
     figure.update_layout(
         coloraxis=colour_axis([p.z for p in panels], unit, middle, span),
         annotations=notes,
-        margin_t=34 if any(panel.title for panel in panels) else 12,
+        margin_t=17 * max(len(lines) for lines in titles) + 17 if any(titles) else 12,
         xaxis={"tickvals": ticks, "ticktext": names, "range": [0, edges[-1]], "showgrid": False, "tickangle": 0},
         yaxis={**_row_ticks(rows), "range": [len(rows) - 0.5, -0.5], "showgrid": False, "automargin": True},
     )
@@ -107,9 +111,27 @@ def frame(left: float, top: float, right: float, bottom: float) -> dict:
     return {"type": "rect", "x0": left, "y0": top, "x1": right, "y1": bottom, "line": {"color": GREEN, "width": 3}}
 
 
-def _title(text: str, panel: int) -> dict:
+def crossed(figure: go.Figure, cells: Sequence[tuple[float, float, float]], name: str, scale: str) -> None:
+    """A cross on each cell (x, y, value), black or white, whichever stands out more from the cell's colour."""
+    from plotly.colors import sample_colorscale
+
+    low, high = figure.layout.coloraxis.cmin, figure.layout.coloraxis.cmax
+    shares = [min(1.0, max(0.0, (v - low) / ((high - low) or 1.0))) for *_, v in cells]
+    inks = [ink_on(colour) for colour in (sample_colorscale(scale, shares) if shares else [])]
+    figure.add_scatter(
+        x=[x for x, *_ in cells], y=[y for _, y, _ in cells], mode="markers", name=name, hoverinfo="skip",
+        marker={"symbol": "x-thin", "size": 7, "line": {"color": inks, "width": 1.5}}, showlegend=False,
+    )  # fmt: skip
+
+
+def _lines(title: str, panels: int) -> list[str]:
+    """A title in lines that fit over one of so many panels."""
+    return wrap(title, TITLE_ROOM // panels, break_long_words=False)
+
+
+def _title(lines: list[str], panel: int) -> dict:
     """Above the middle of a panel."""
-    return {"text": text, "x": panel * (1 + BETWEEN) + 0.5, "yref": "paper", "y": 1, "yanchor": "bottom",
+    return {"text": "<br>".join(lines), "x": panel * (1 + BETWEEN) + 0.5, "yref": "paper", "y": 1, "yanchor": "bottom",
             "yshift": 2, "showarrow": False, "font": {"size": 13}}  # fmt: skip
 
 

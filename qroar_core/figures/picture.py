@@ -110,11 +110,19 @@ def band_names(bands: list[Band]) -> list[str]:
     return [f"{band.index}<br>{band.first_pair}–{band.last_pair}" for band in bands]
 
 
+def upright(figure: go.Figure, names: Sequence[str], panels: int) -> None:
+    """Labels of bands stand upright, and as many of them as fit side by side into the narrowest figure."""
+    widest = max(len(line) for name in names for line in name.split("<br>"))
+    step = -(-len(names) * widest * LETTER * panels // ACROSS)
+    figure.update_xaxes(tickmode="array", tickvals=list(names[::step]), tickangle=0, tickfont={"size": 11})
+
+
 def bin_names(edges: list[int]) -> list[str]:
     """Axis labels of position bins: first–last token."""
     return [f"{first}–{last - 1}" for first, last in zip(edges, edges[1:])]
 
 
+LETTER, ACROSS = 6, 484  # pixels of a digit of a label, and of all panels of the narrowest figure
 BAND_AXIS = "band (pairs first–last, fast to slow)"
 POSITION_AXIS = "position, tokens"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from textwrap import wrap
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -26,6 +27,7 @@ from qroar_core.results.prediction import Cost, Prediction, Rank
 from qroar_core.results.prediction_findings import says
 
 COLUMNS = 4  # panels side by side
+UNIT_ROOM = 20  # characters of a line under one of them
 ROW, PANEL = 44, 250  # pixels of a diagnostic's row, of a row of panels
 LEVELS = (
     ("by_band", "band by band, measured", BLUE, "circle", -0.14),
@@ -64,10 +66,10 @@ def forest(result: Prediction) -> Picture:
         result.headline,
         figure,
         pd.DataFrame(rows),
-        "At +1 the diagnostic orders the bands exactly as their cost does, at 0 it says nothing about it. A bar that "
-        f"crosses 0 says nothing; bars are {result.confidence:.0%} intervals, each for itself: of seven useless "
-        "numbers about one in three tries has one that seems to predict. What reads only the frequencies is the same "
-        "in every layer.",
+        "At +1 the diagnostic orders the bands exactly as their cost does, at 0 it is unrelated to it. A bar that "
+        f"crosses 0 is not significant; bars are {result.confidence:.0%} intervals, each for itself: among seven "
+        "unrelated numbers one seems to predict in about one of three cases. What reads only the frequencies is the "
+        "same in every layer.",
         _beside_diagnosis(result),
     )
 
@@ -126,7 +128,7 @@ def beside(result: Prediction) -> Picture:
                        f"[{b.low:+.5f}, {b.high:+.5f}]" for _, v, b in known],
             hoverinfo="text",
         )  # fmt: skip
-        figure.update_xaxes(title={"text": d.unit, "standoff": 4}, row=row, col=column)
+        figure.update_xaxes(title={"text": "<br>".join(wrap(d.unit, UNIT_ROOM)), "standoff": 4}, row=row, col=column)
         if column == 1:
             figure.update_yaxes(title_text="cost, nats per token", row=row, col=column)
     figure.update_layout(margin={"t": 60})
@@ -161,7 +163,7 @@ def by_cell(result: Prediction) -> Picture | None:
     framed(figure, BAND_AXIS, "", height=map_height(len(result.kl)), legend=False)
     figure.update_yaxes(autorange="reversed")
     return Picture(
-        f"Where does rounding hurt? Most in layer {layer}, band {band}: {share:.0%} of all cells together",
+        f"Where does rounding cost most? In layer {layer}, band {band}: {share:.0%} of all cells together",
         figure,
         pd.DataFrame([{"layer": i, "band": b, "kl_nats": v} for v, i, b in known]),
         f"KL to the reference that rounding this layer's band alone would cause, to second order, from "

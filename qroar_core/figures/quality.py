@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import plotly.graph_objects as go
 
-from qroar_core.figures.evaluation import look, won_back
+from qroar_core.figures.evaluation import BY_RUNTIME, look, won_back
 from qroar_core.figures.picture import GREEN, PINK, Picture, framed, log_ticks
 from qroar_core.results import Evaluation
 from qroar_core.results.evaluation import RotationFinding, Row
@@ -53,7 +53,7 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "length": table["length"],
-            "condition": table["condition"],
+            "condition": table["condition"].str.removesuffix(BY_RUNTIME),
             "PPL": pair("ppl", "ppl_se", ".3f"),
             "ln(PPL / reference)": pair("ln_ratio", "ln_ratio_se", "+.4f"),
             "KL mean": plain("kl_mean", ".4f"),
@@ -119,7 +119,7 @@ def divergence(evaluation: Evaluation) -> Picture | None:
 
 
 def rotation(evaluation: Evaluation) -> Picture | None:
-    """What a Hadamard rotation wins back, and what scales searched under it add. None where it was not measured."""
+    """What a Hadamard rotation recovers, and what scales searched under it add. None where it was not measured."""
     found = evaluation.rotation
     if found is None:
         return None

@@ -87,7 +87,7 @@ def differences(result: Retrieval, task: Task, score: Score) -> Picture | None:
         "p is McNemar's exact one, of generated answers gained and lost."
     )
     return Picture(
-        f"{TASK_WORDS[task]}: what does quantization take, and what do the scales give back?",
+        f"{TASK_WORDS[task]}: what does quantization cost, and what do the scales recover?",
         figure,
         pd.DataFrame([{name: v for name, v in apart.model_dump().items() if name != "task"} for apart in mine]),
         f"Above 0 the first of the two does better. {test}",

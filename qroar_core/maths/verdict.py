@@ -91,6 +91,6 @@ def _without(mode: Mode, why: str) -> Verdict:
     if mode == "shared":
         return Verdict(
             acts="temperature",
-            reason=f"Shared scales are only a logit temperature here, which moves the unquantized model alike: {why}.",
+            reason=f"Shared scales only make the logits larger or smaller here, without a quantizer too: {why}.",
         )
     return Verdict(acts="no", reason=f"Symmetric scales are an exact no-op here: {why}.")

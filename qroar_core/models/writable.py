@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from pathlib import Path
 
 from qroar_core.errors import BadOutput
+
+ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # as Path spells it, which makes one slash of two
 
 
 def require_writable_folder(folder: Path) -> None:
     """Make and remove a file where `folder` is, or a folder in the nearest folder above it that exists.
 
     Raises:
-        BadOutput: it cannot be made there, or not be written to.
+        BadOutput: it cannot be made there, or not be written to, or is an address.
     """
+    if ADDRESS.match(str(folder)):
+        raise BadOutput("an address, not a path on this machine", where=str(folder), do="type the path alone")
     try:
         if folder.is_dir():
             with tempfile.TemporaryFile(dir=folder) as file:

@@ -92,7 +92,7 @@ def _average(values: Sequence[float]) -> float:
 
 
 def _tuned(gain: Estimate) -> ControlFinding:
-    words = f"the tuned scales win {measured(gain)}" if gain.low > 0 else f"{NO_GAIN} ({measured(gain)})"
+    words = f"the tuned scales gain {measured(gain)}" if gain.low > 0 else f"{NO_GAIN} ({measured(gain)})"
     return ControlFinding(about="tuned", sentence=words, good=True if gain.low > 0 else None)
 
 
@@ -101,7 +101,7 @@ def _unquantized(gain: Estimate, tuned: Estimate, mode: Mode) -> ControlFinding:
     if mode == "symmetric":
         words = (
             f"on the unquantized model the same scales change nothing ({measured(gain)}), as symmetric ones must: "
-            "what they win is repair of quantization"
+            "what they gain is repair of quantization"
             if still
             else f"on the unquantized model the same scales change {measured(gain)}, where symmetric ones must change "
             "nothing: they are not exact in this number format"
@@ -109,9 +109,9 @@ def _unquantized(gain: Estimate, tuned: Estimate, mode: Mode) -> ControlFinding:
         return ControlFinding(about="unquantized", sentence=words, good=still)
     if gain.low > 0:
         share = f", {gain.mean / tuned.mean:.0%} of the gain" if tuned.low > 0 else ""
-        words, good = f"win {measured(gain)}{share}: that part is retuning and owes nothing to quantization", False
+        words, good = f"gain {measured(gain)}{share}: that part is retuning, not repair of quantization", False
     elif gain.high < 0:
-        words, good = f"cost {measured(_turned(gain))}: what they win under quantization is more than retuning", True
+        words, good = f"cost {measured(_turned(gain))}: what they gain under quantization is more than retuning", True
     else:
         words, good = f"change nothing significant ({measured(gain)}): no retuning is seen", True
     return ControlFinding(about="unquantized", sentence=f"on the unquantized model the same scales {words}", good=good)
@@ -128,14 +128,14 @@ def _shuffled(control: Control) -> ControlFinding:
         rest = f"and then {_rest(control.gain)}" if control.gain.excludes_zero else "and then gain nothing significant"
         words, good = f"lose {measured(control.lost)} {rest}: {what} matters", True
     elif control.lost.high < 0:
-        words, good = f"win {measured(_turned(control.lost))} more: {what} is not what helps", False
+        words, good = f"gain {measured(_turned(control.lost))} more: {what} is not what helps", False
     else:
         words, good = f"lose nothing significant ({measured(control.lost)}): it is not shown that {what} matters", None
     return ControlFinding(about=control.kind, sentence=f"{head} {words}", good=good)
 
 
 def _rest(gain: Estimate) -> str:
-    return f"win {measured(gain)}" if gain.mean > 0 else f"cost {measured(_turned(gain))}"
+    return f"gain {measured(gain)}" if gain.mean > 0 else f"cost {measured(_turned(gain))}"
 
 
 def _searched(control: Control, tuned: Estimate) -> ControlFinding:
@@ -144,7 +144,7 @@ def _searched(control: Control, tuned: Estimate) -> ControlFinding:
     if control.gain.low == control.gain.high == 0:  # the very same model
         said = f"{control.name}, nothing but identity is kept: no scales are better there, or the guard rejects them"
         return ControlFinding(about=control.kind, sentence=said, good=False if tuned.low > 0 else None)
-    head = f"scales {control.name} win {measured(control.gain)}{spread}"
+    head = f"scales {control.name} gain {measured(control.gain)}{spread}"
     kept = f", {control.gain.mean / tuned.mean:.0%} of the gain" if tuned.low > 0 else ""
     what = "the text it was searched on" if control.kind == "text" else "the seed of the search"
     if control.lost.low > 0:
@@ -164,7 +164,7 @@ def _precisions(precisions: Sequence[Precision]) -> ControlFinding:
         if one.gain is None or one.cost is None or one.above is None:
             said.append(f"{one.dtype} is left out ({one.problem})")
             continue
-        said.append(f"in {one.dtype} the scales win {measured(one.gain)}")
+        said.append(f"in {one.dtype} the scales gain {measured(one.gain)}")
         if one.gain.low <= 0:
             good = False
         if one.above.high < 0:

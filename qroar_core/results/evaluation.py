@@ -7,6 +7,9 @@ from typing import Annotated, Literal
 from qroar_core.axes import axes
 from qroar_core.result import Result, Unbounded
 
+Count = Annotated[int, axes(least=1)]
+Share = Annotated[float, axes(least=0, most=1)]
+
 
 class Closeness(Result):
     """One condition against the reference's predictions, as llama.cpp's perplexity tool reports it (maths/closeness).
@@ -26,23 +29,23 @@ class Closeness(Result):
     delta_p_rms: float
     delta_p_rms_se: float | None
     delta_p: dict[str, float]
-    same_top1: float
+    same_top1: Share
     same_top1_se: float | None
 
 
 class Row(Result):
     """One condition at one length. NLL in nats per token; `nll_se` over windows."""
 
-    length: int
+    length: Count
     model: Literal["reference", "quantized"]
     scales: Literal["identity", "tuned", "smooth_attention", "rotation", "rotation_tuned"]
     nll: float
     nll_se: float
     ppl: Unbounded
-    tokens: int
+    tokens: Count
     kl_mean: float | None = None
     kl_p99: float | None = None
-    same_top1: float | None = None
+    same_top1: Share | None = None
     close: Closeness | None = None
 
 
@@ -52,19 +55,19 @@ class Gain(Result):
     `significant` means the interval excludes zero and the gain is positive.
     """
 
-    length: int
+    length: Count
     delta_nll: float
     ci_low: float
     ci_high: float
     significant: bool
-    windows: int
-    confidence: float
+    windows: Count
+    confidence: Share
 
 
 class DocumentGain(Result):
     """The same gain with documents as the unit: the mean of their mean gains, Student's t over documents."""
 
-    documents: int
+    documents: Count
     delta_nll: float
     ci_low: float
     ci_high: float
@@ -84,7 +87,7 @@ class Attribution(Result):
 
 
 class RotationFinding(Result):
-    """What a Hadamard rotation wins back of quantized identity, nats per token, paired over windows.
+    """What a Hadamard rotation recovers of quantized identity, nats per token, paired over windows.
 
     `added` is rotation minus rotation with scales that were searched under the rotated quantizer; None
     when no such scales were given. `recovered` is the share of the NLL gap to the reference.
@@ -119,7 +122,7 @@ class Evaluation(Result):
     rows: Annotated[list[Row], axes("row")]
     gain: Gain | None
     attribution: Attribution | None
-    gap_recovered: float | None  # share of the NLL gap quantized identity - reference that tuned wins back
+    gap_recovered: float | None  # share of the NLL gap quantized identity - reference that tuned recovers
     smooth_attention_gap_recovered: float | None = None
     sentence: str  # the finding in plain words
     text: str  # split, windows, digest

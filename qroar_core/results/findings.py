@@ -76,7 +76,7 @@ def by_document(before: Sequence[float], tuned: Sequence[float], documents: Sequ
 
 
 def rotation(nll: Means, gap: Interval, length: int, confidence: float) -> RotationFinding | None:
-    """What a Hadamard rotation wins back, and what scales add on top of it; None where it was not measured.
+    """What a Hadamard rotation recovers, and what scales add on top of it; None where it was not measured.
 
     Args:
         gap: quantized identity minus reference, nats.
@@ -86,7 +86,7 @@ def rotation(nll: Means, gap: Interval, length: int, confidence: float) -> Rotat
         return None
     won = paired_interval(before, turned, confidence)
     recovered = won.mean / gap.mean if gap.low > 0 else None
-    head = f"a Hadamard rotation wins back {_measured(won)} at {length} tokens"
+    head = f"a Hadamard rotation recovers {_measured(won)} at {length} tokens"
     if recovered is not None:
         head += f", {recovered:.0%} of what quantization lost"
     if won.high < 0:

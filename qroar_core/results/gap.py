@@ -1,4 +1,4 @@
-"""Which share of what quantization costs is won back, with its interval; and whether that is a share at all."""
+"""Which share of what quantization costs is recovered, with its interval; and whether that is a share at all."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def share_of_gap(before: Sequence[float], after: Sequence[float], reference: Seq
 
 
 def tuned_share(evaluation: Evaluation) -> Share | None:
-    """What the tuned scales win back of the gap; None where nothing was tuned, or the gap itself is not significant."""
+    """What the tuned scales recover of the gap; None where nothing was tuned, or the gap itself is not significant."""
     gain, mean = evaluation.gain, evaluation.gap_recovered
     if gain is None or mean is None:
         return None
@@ -68,7 +68,7 @@ def tuned_share(evaluation: Evaluation) -> Share | None:
 
 
 def remedy_share(league: League, row: Standing) -> Share | None:
-    """What a remedy wins back of the gap; None on the plain quantizer, or where the gap itself is not significant."""
+    """What a remedy recovers of the gap; None on the plain quantizer, or where the gap itself is not significant."""
     if row.gap_recovered is None or row.gain_low is None or row.gain_high is None:
         return None
     plain = next(one for one in league.standings if one.key == "plain")

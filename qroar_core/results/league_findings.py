@@ -71,9 +71,9 @@ def _best(rows: Sequence[Standing]) -> str:
     if not tried:
         return "nothing else was measured"
     if not won:
-        return "no remedy wins anything significant back"
+        return "no remedy recovers anything significant"
     best = max(won, key=lambda row: row.gain or 0.0)
-    return f"most of it is won back by {best.name}: {_gain(best)}"
+    return f"most of it is recovered by {best.name}: {_gain(best)}"
 
 
 def _free_choice(bands: Standing, rows: Sequence[Standing], confidence: float) -> str:
@@ -81,9 +81,9 @@ def _free_choice(bands: Standing, rows: Sequence[Standing], confidence: float) -
     what = bands.top
     if bands.gain_low is None or bands.gain_low <= 0:
         won = _interval(bands.gain, bands.gain_low, bands.gain_high)
-        return f"{what[:1].upper()}{what[1:]} alone win nothing significant ({won})"
+        return f"{what[:1].upper()}{what[1:]} alone gain nothing significant ({won})"
     rivals = [row for row in rows if row.about.free and not row.band_scales and row.gain is not None]
-    head = f"Where the runtime does not rotate, {what} are free and win back {_gain(bands)}"
+    head = f"Where the runtime does not rotate, {what} are free and recover {_gain(bands)}"
     if not rivals:
         return f"{head}: they are the free choice"
     best = min(rivals, key=lambda row: row.nll)
@@ -92,7 +92,7 @@ def _free_choice(bands: Standing, rows: Sequence[Standing], confidence: float) -
         head
         + {
             "ahead": f", {nats} more than {best.name}: they are the free choice",
-            "behind": f"; {best.name}, free as well, wins {nats} more",
+            "behind": f"; {best.name}, free as well, gains {nats} more",
             "unproven": f"; {best.name}, free as well, is not significantly different ({nats})",
         }[stands]
     )
@@ -104,7 +104,7 @@ def _turning(bands: Standing, turned: Standing, confidence: float) -> str:
     return (
         "Turning the pairs too "
         + {
-            "ahead": f"wins {nats} more than the scales alone",
+            "ahead": f"gains {nats} more than the scales alone",
             "behind": f"costs {nats}: keep to the scales alone",
             "unproven": f"is not significantly different from the scales alone ({nats})",
         }[stands]
@@ -116,8 +116,8 @@ def _against_rotation(bands: Standing, rotation: Standing | None, confidence: fl
         return []
     stands, nats = _stands(paired_interval(bands.window_nll, rotation.window_nll, confidence))
     said = {
-        "ahead": f"wins {nats} more than {bands.top}",
-        "behind": f"wins {nats} less than {bands.top}",
+        "ahead": f"gains {nats} more than {bands.top}",
+        "behind": f"gains {nats} less than {bands.top}",
         "unproven": f"is not significantly different from {bands.top} ({nats})",
     }
     return [f"A rotation, which the runtime must do for every token, {said[stands]}"]

@@ -160,7 +160,7 @@ def sentences(parts: Sequence[Cost], whole: Cost, total: Sum, diagnostics: Seque
         found.append(_best(diagnostics, "by_cell", "By layer and band"))
     proven = f"{clear} of {len(bands)} bands cost something significant when rounded alone"
     if repeated is not None:
-        proven += f"; every other window orders them as the windows between do with rho {_short(repeated)}"
+        proven += f"; their order on every other window and on the windows between agrees with rho {_short(repeated)}"
     found.append(proven)
     found.append(_additive(whole, total))
     if estimate is not None:
@@ -177,7 +177,7 @@ def says(found: Rank | None) -> str:
         return "cannot be compared with"
     if found.low > 0:
         return "predicts"
-    return "gets backwards" if found.high < 0 else "does not predict"
+    return "ranks in reverse order" if found.high < 0 else "does not predict"
 
 
 def _rho(found: Rank | None) -> str:

@@ -101,7 +101,7 @@ def _finding(task: Task, cells: list[Cell], differences: list[Difference], chanc
         else:
             said.append(_moved(cost, "quantization costs", "quantization adds", "quantization moves the answer by"))
         if gain is not None:
-            said.append(_moved(gain, "the scales cost", "the scales win back", "the scales win back"))
+            said.append(_moved(gain, "the scales cost", "the scales recover", "the scales recover"))
     return Finding(
         task=task,
         sentence=f"{TASK_WORDS[task]}: {'; '.join(said)}",

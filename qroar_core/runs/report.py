@@ -100,7 +100,7 @@ def _two_gains(search: SearchReport, evaluation: Evaluation) -> str:
     """Which scales are kept, why the two gains differ, and the share of the gap; what there is of it."""
     share = tuned_share(evaluation)
     said = [kept_words(search, evaluation), why_different(search, evaluation),
-            f"NLL gap won back: {share.words}" if share else ""]  # fmt: skip
+            f"NLL gap recovered: {share.words}" if share else ""]  # fmt: skip
     return "".join(f"<p>{_text(_sentence(words))}</p>" for words in said if words)
 
 
@@ -145,7 +145,7 @@ def _counts(evaluation: Evaluation) -> str:
     full = quality.closeness(evaluation)
     every = "" if full is None else _table(full)
     return (
-        f'<h3>Counted as llama.cpp counts</h3><div class="scroll">{table}</div>'
+        f'<h3>Measured as llama.cpp measures</h3><div class="scroll">{table}</div>'
         f"<p>± is the standard error over windows, paired for the ln ratio. Held-out: {_text(evaluation.text)}.</p>"
         + (
             f"<details><summary>Every number of llama.cpp's KL report</summary>"

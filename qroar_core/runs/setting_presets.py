@@ -24,7 +24,7 @@ class SettingPreset:
 
 SETTING_PRESETS: dict[str, SettingPreset] = {
     "4x YaRN, int4 K cache": SettingPreset(
-        RopeSpec("yarn", 4.0), INT4_K, "One scale a token over all bands: where one loud band costs the others."
+        RopeSpec("yarn", 4.0), INT4_K, "One scale a token over all bands: one band of large values coarsens all."
     ),
     "4x YaRN, int3 K cache": SettingPreset(
         RopeSpec("yarn", 4.0), INT3_K, "The same with half the levels: how far can a cache go?"

@@ -265,7 +265,7 @@ def test_a_band_whose_q_is_large_stands_out_of_its_null_and_an_even_one_does_not
     bars, null = alone(even).figure.data
     assert list(bars.y) == pytest.approx([1.0, 1.01, 0.99, 1.0])
     assert list(null.y) == pytest.approx([1.0, 0.995, 1.0, 1.005])
-    assert (bars.name, null.name) == ("int4 alone", "null: channels dealt to bands at random")
+    assert (bars.name, null.name) == ("int4 alone", "null: channels assigned to bands at random")
     shown = [(trace.name, trace.xaxis) for trace in alone(loud).figure.data]
     assert shown == [("int8 alone", "x"), (null.name, "x"), ("int4 alone", "x2"), (null.name, "x2")]
 

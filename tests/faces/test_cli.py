@@ -94,7 +94,7 @@ def test_diagnose_json_holds_the_bands_the_table_shows(capfd, stages, numbered_p
         assert span(band.wavelength_min, band.wavelength_max) in row.split()
     change = wanted.logit_change
     assert f"move a logit by {change.in_all:.4g} ± {change.in_all_error:.2g} nats" in table
-    assert f"(upper bound {change.in_all_bound:.4g}; pairs that push at random {change.in_all_null:.4g})" in table
+    assert f"(upper bound {change.in_all_bound:.4g}; with random signs {change.in_all_null:.4g})" in table
     assert wanted.verdict.reason in table
     assert [p.name for p in (tmp_path / "d").iterdir()] == ["diagnosis.json"]
     kept = json.loads((tmp_path / "d" / "diagnosis.json").read_text())["bands"]
@@ -143,7 +143,7 @@ def test_a_fault_is_one_line_and_exit_1(capfd, stages, monkeypatch, command):
 
     stages.patch(getattr(stages, command), "run", broken)
     line = one_line(capfd, 1, command, "demo")
-    assert line.startswith("a fault of ours: RuntimeError: tensors disagree; set QROAR_DEBUG=1")
+    assert line.startswith("internal error: RuntimeError: tensors disagree; set QROAR_DEBUG=1")
     monkeypatch.setenv("QROAR_DEBUG", "1")
     assert main([command, "demo"]) == 1
     err = capfd.readouterr().err

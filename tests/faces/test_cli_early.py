@@ -89,3 +89,12 @@ def test_asking_leaves_nothing_behind(tmp_path):
 def test_a_zero_byte_is_no_path():
     with pytest.raises(BadOutput, match="is no path"):
         require_writable_folder(Path("a\0b"))
+
+
+@pytest.mark.parametrize("typed", ["file:///tmp/x", "https://example.org/x", "s3://bucket/x"])
+def test_an_address_is_no_folder(tmp_path, monkeypatch, typed, capsys):
+    monkeypatch.chdir(tmp_path)
+    line = refused(capsys, "export", "demo", "--rope", "yarn", "--factor", "4", "--out", typed)
+    assert line.endswith("an address, not a path on this machine; type the path alone")
+    assert list(tmp_path.iterdir()) == []
+    require_writable_folder(tmp_path / "a:b")

@@ -14,7 +14,7 @@ from qroar_core.cli import show
 ])  # fmt: skip
 def test_an_evaluation_shows_the_share_with_its_interval(capsys, result, words):
     show.evaluation(result, False)
-    assert f"NLL gap won back: {words}\n" in capsys.readouterr().out
+    assert f"NLL gap recovered: {words}\n" in capsys.readouterr().out
 
 
 def test_json_holds_the_interval_of_the_share(capsys):

@@ -37,7 +37,7 @@ def test_null_asks_for_several_draws_and_prints_every_row(capfd, asked):
     assert [spec.null_draws for spec in asked] == [1, 8]
     assert [spec.band_cost for spec in asked] == [False, False]
     assert "beside its null" not in plain
-    (row,) = [line for line in told.splitlines() if "its channels dealt to the bands at random" in line]
+    (row,) = [line for line in told.splitlines() if "its channels assigned to the bands at random" in line]
     each = [1.25 / ((1 + 1.25**2) / 2) ** 0.5, 1.5 / ((1 + 1.5**2) / 2) ** 0.5]
     measured, null = 2 / 2.5**0.5, sum(each) / 2
     for words in (f"{measured:.4g}", f"{null:.4g}", f"{each[0]:.4g} to {each[1]:.4g}"):
@@ -49,7 +49,7 @@ def test_json_with_null_holds_the_bands_and_the_rows(capfd, asked):
     assert set(told) == {"bands", "nulls"}
     assert [band["int4_noise_nats"] for band in told["bands"]] == [1.0, 2.0]
     assert [row["control"] for row in told["nulls"]] == [row.control for row in with_nulls().null_rows()]
-    dealt = "the same error, its channels dealt to the bands at random"
+    dealt = "the same error, its channels assigned to the bands at random"
     (row,) = [row for row in told["nulls"] if row["control"] == dealt]
     assert row["measured"] == pytest.approx(2 / 2.5**0.5, rel=1e-5)
 

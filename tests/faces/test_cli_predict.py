@@ -56,7 +56,7 @@ def test_json_holds_everything_but_the_windows(capfd, asks):
     told = json.loads(printed(capfd, "predict", "demo", "--json"))
     assert told["sum"]["ratio"] == pytest.approx(0.82)
     assert "window_nll" not in told
-    assert told["headline"].startswith("Interpolation pressure gets backwards")
+    assert told["headline"].startswith("Interpolation pressure ranks in reverse order")
     assert asks[0][2].windows == 16  # the evaluation's
 
 

@@ -171,7 +171,7 @@ def test_our_own_errors_keep_their_line_and_faults_show_no_traceback(manager, ca
     with caplog.at_level(logging.ERROR, logger="qroar.jobs"):
         manager.submit("faulty", faulty, label="Faulty")
         line = wait_for(manager, "faulty", "failed").error
-    assert line == "Faulty: a fault of ours (KeyError); the log of the dashboard has the details"
+    assert line == "Faulty: an internal error (KeyError); the log of the dashboard has the details"
     assert "secret detail" in caplog.text
     manager.submit("add", add, 1, 1, label="Add")  # the worker lives on
     wait_for(manager, "add", "done")

@@ -53,7 +53,7 @@ def test_the_table_holds_every_column_with_its_name_and_hides_what_is_unknown(lo
     assert any("What would these read" in e.label for e in app.expander)
     beside = app.dataframe[1].value
     assert beside["control"].tolist() == [row.control for row in with_nulls().null_rows()]
-    (dealt,) = beside[beside["control"] == "the same error, its channels dealt to the bands at random"].itertuples()
+    (dealt,) = beside[beside["control"] == "the same error, its channels assigned to the bands at random"].itertuples()
     assert (dealt.measured, dealt.null) == pytest.approx((2 / 2.5**0.5, 1.140506), rel=1e-5)
 
 

@@ -71,10 +71,10 @@ def test_the_counts_are_llama_cpps_and_every_figure_is_there(loaded_app, stages)
     assert line["ln(PPL / reference)"] == "+0.2500 ± 0.0000"
     assert (line["KL mean"], line["KL 99 %"], line["same top token"]) == ("0.1000", "1.000", "90.0%")
     assert titles(loaded_app) == [
-        "Counted as llama.cpp counts", "How well is unseen text predicted, by context length?",
+        "Measured as llama.cpp measures", "How well is unseen text predicted, by context length?",
         "What does each condition cost against the reference?", "Where in the context does it cost?",
         "Is the gain real, and is it repair?",
-        "A Hadamard rotation wins back +0.4000 nats; scales add +0.0500 on top",
+        "A Hadamard rotation recovers +0.4000 nats; scales add +0.0500 on top",
         "How far do the predictions move from the reference's?",
     ]  # fmt: skip
     assert "held-out text of `messages`, messages of US presidents" in texts(loaded_app)
@@ -92,14 +92,14 @@ def test_a_share_that_may_be_zero_is_grey_and_no_large_figure(loaded_app, stages
     stages.patch(stages.evaluate, "run", lambda *a, **kw: planted.scattered())
     evaluated(loaded_app)
     assert [m.label for m in loaded_app.metric] == ["PPL, reference", "PPL, quantized", "PPL, quantized, tuned"]
-    assert "NLL gap won back  \n:gray[not significant]" in texts(loaded_app)
+    assert "NLL gap recovered  \n:gray[not significant]" in texts(loaded_app)
     assert "45% [-54%, 144%]" in texts(loaded_app)
 
 
 def test_a_share_that_is_significant_stands_with_its_interval(loaded_app):
     evaluated(loaded_app)
     gap = loaded_app.metric[-1]
-    assert (gap.label, gap.value, read(gap.delta)) == ("NLL gap won back", "50%", "[50%, 50%]")
+    assert (gap.label, gap.value, read(gap.delta)) == ("NLL gap recovered", "50%", "[50%, 50%]")
     assert ":gray[not significant]" not in texts(loaded_app)
 
 

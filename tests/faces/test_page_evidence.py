@@ -1,12 +1,17 @@
 """Evidence without a browser: what each section needs, what a click asks, and what a result says."""
 
+import json
+from pathlib import Path
+
 import planted_evidence
 import pytest
+from streamlit.testing.v1 import AppTest
 from visitor import clicked, go, read, texts, titles
 
 from qroar_core.specs import WeightQuantSpec
 
 pytestmark = pytest.mark.slow
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -115,3 +120,38 @@ def test_an_empty_choice_keeps_the_one_before_and_says_so(loaded_app, asks):
     assert "until then the earlier ones stay" in loaded_app.warning[0].value
     clicked(loaded_app, "Test the claims")
     assert [rope.method for rope, _ in asks["replication"][0][0]] == ["yarn", "linear"]
+
+
+def test_the_settings_of_the_claims_are_in_the_address_and_come_back_with_it(loaded_app, asks):
+    page(loaded_app)
+    assert "claims" not in loaded_app.query_params
+    loaded_app.multiselect(key="replication ropes").set_value(["NTK-aware (static) ×4"]).run()
+    loaded_app.multiselect(key="replication quants").set_value(["K int3 per token", "K int4 per token"]).run()
+    loaded_app.number_input(key="replication windows").set_value(5).run()
+    other = follows(loaded_app)
+    assert other.multiselect(key="replication ropes").value == ["NTK-aware (static) ×4"]
+    assert other.multiselect(key="replication quants").value == ["K int3 per token", "K int4 per token"]
+    assert other.number_input(key="replication windows").value == 5
+    clicked(other, "Test the claims")
+    ((pairs, spec),) = asks["replication"]
+    assert [(rope.method, quant.k.bits) for rope, quant in pairs] == [("ntk", 3), ("ntk", 4)]
+    assert spec.windows == 5
+
+
+def test_what_of_an_address_is_not_offered_for_the_claims_is_left_out(loaded_app):
+    page(loaded_app)
+    loaded_app.query_params["claims"] = json.dumps(
+        {"ropes": [{"method": "ntk", "factor": 9}, {"method": "ntk", "factor": 4}], "quants": [{"k": {"bits": 2}}],
+         "spec": {"windows": 6}}
+    )  # fmt: skip
+    other = follows(loaded_app)
+    assert other.multiselect(key="replication ropes").value == ["NTK-aware (static) ×4"]
+    assert other.multiselect(key="replication quants").value == ["K int4 per token"]
+    assert other.number_input(key="replication windows").value == 6
+
+
+def follows(app):
+    """Another visitor who opens the address of this one."""
+    other = AppTest.from_file(str(ROOT / "app.py"), default_timeout=30)
+    other.query_params.update(dict(app.query_params))
+    return go(other.run(), "evidence")

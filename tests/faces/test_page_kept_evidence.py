@@ -88,7 +88,7 @@ def test_controls_claims_and_a_prediction_come_back_after_a_restart(loaded_app, 
     page = go(page, "evidence")
     page.number_input(key="replication windows").set_value(7).run()
     clicked(page, "Test the claims")
-    assert "a fault of ours" in page.error[0].value  # other windows: asked anew, and nobody may run here
+    assert "an internal error" in page.error[0].value  # other windows: asked anew, and nobody may run here
     stages.patch(evidence, "replication", lambda *a, **kw: planted_evidence.replication())
     button(page, "Test the claims").click().run()
     go(settled(page), "runs")

@@ -69,7 +69,7 @@ def test_tuned_scales_are_overlaid_from_a_second_diagnosis(loaded_app, recorded)
     assert titles(app)[0] == "Does the noise on the logits grow with position? Tuned scales change its RMS by -50%"
     assert "Overlay the tuned scales" not in [b.label for b in app.button]
     app.segmented_control(key="split model").set_value("tuned").run()
-    assert any("Tuned: far out most" in title for title in titles(app))
+    assert any("Tuned: at the farthest, most" in title for title in titles(app))
 
 
 def test_scales_that_were_not_kept_are_said_to_be(loaded_app, stages, recorded):

@@ -53,7 +53,7 @@ def test_a_click_asks_on_held_out_text_and_shows_sentences_maps_and_answers(load
     assert loaded_app.success[0].value.startswith("**Passkey: by generation the reference finds 15 of 16")
     assert titles(loaded_app) == [
         "Passkey: generated answer, reference 15 of 16; quantized 7 of 16; quantized, tuned 11 of 16",
-        "Passkey: what does quantization take, and what do the scales give back?",
+        "Passkey: what does quantization cost, and what do the scales recover?",
     ]
     assert len(loaded_app.get("plotly_chart")) == 2
     loaded_app.radio(key="retrieval score").set_value("log_prob").run()

@@ -157,6 +157,23 @@ def test_a_changed_setting_is_that_run_no_more(loaded_app, by_command, plain_rep
     assert PPL[0] not in [m.value for m in other.metric]
 
 
+@pytest.mark.parametrize(("asked", "named"), [("whole", "whole"), ("part", "part"), (None, "whole")])
+def test_of_two_runs_of_one_setting_the_opened_one_is_in_view_or_else_the_evaluated_one(
+    loaded_app, by_command, plain_report, demo_model, asked, named
+):
+    by_command(runs_root() / "whole", default_setting(demo_model, RopeSpec("yarn", 2.0)))
+    shutil.copytree(runs_root() / "whole", runs_root() / "part")
+    (runs_root() / "part" / "evaluation.json").unlink()
+    manifest = runs_root() / "part" / "manifest.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"date": "2999-01-01T00:00:00+00:00"}))
+    assert [entry.name for entry in library().entries()] == ["part", "whole"]
+    address = to_address(replace(restored(library().entry("whole")), run=asked or "", model="demo"))
+    other = go(visit(loaded_app, **address), "runs")
+    (said,) = [box.value for box in (*other.success, *other.info) if "is in view" in box.value]
+    assert said.startswith(f"**{named}** is in view. ")
+    assert ("Significant gain" in said, "Not evaluated yet" in said) == (named == "whole", named == "part")
+
+
 @pytest.mark.parametrize("name", ["../by-command", "/etc", "nothing-here", "x" * 500, "by-command/../by-command"])
 def test_a_hostile_run_in_the_address_changes_nothing(app, by_command, plain_report, name):
     by_command(runs_root() / "by-command")

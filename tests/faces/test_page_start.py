@@ -374,7 +374,7 @@ def test_bos_is_chosen_beside_the_text(loaded_app):
 
 def test_both_limits_of_a_context_are_said_and_which_one_ends_it(loaded_app):
     said = texts(loaded_app)
-    assert "At most 24,374 tokens. The text ends it: its longest document has 24,374 tokens, while the free mem" in said
+    assert "At most 24,374 tokens. The text sets the limit: its longest document has 24,374 tokens, while" in said
     loaded_app.number_input(key="length").set_value(30_000).run()
     assert "30,000 tokens do not fit: choose at most 24,374." in texts(loaded_app)
     loaded_app.selectbox(key="text").set_value("novels").run()
@@ -385,7 +385,7 @@ def test_both_limits_of_a_context_are_said_and_which_one_ends_it(loaded_app):
 def test_memory_ends_a_context_where_it_holds_less_than_the_text():
     assert Room(1000, 24_374).tokens == 1000
     assert Room(1000, 24_374).words == (
-        "The memory ends it: the free memory holds a K/V cache for 1,000 tokens, while the longest document of the "
-        "text has 24,374"
+        "The memory sets the limit: the free memory holds a K/V cache for 1,000 tokens, while the longest document of "
+        "the text has 24,374"
     )
     assert Room(4_890_000, None).words == "The free memory holds a K/V cache for 4.89 M tokens"

@@ -26,7 +26,7 @@ def test_it_opens_on_the_cell_with_the_largest_ratio(loaded_app):
     app = diagnosed(loaded_app)
     assert menus(app) == ("k/post", 1, 1, 1)
     assert titles(app) == [
-        "K after RoPE reaches furthest: 2.00 × short context (layer 1, band 1)",
+        "K after RoPE grows most with length: 2.00 × short context (layer 1, band 1)",
         "K after RoPE, layer 1, head 1, band 1: tail 2.00 × short context [1.70, 2.40]",
         "How large do keys get by position? (layer 1, up to 1.25 bits lost)",
         "Range of keys by position (layer 1, band 1)",

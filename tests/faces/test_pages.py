@@ -85,7 +85,7 @@ def test_a_fault_of_ours_shows_no_traceback(job, stages):
     app, label, stage = job
     stages.patch(stage, fault)
     clicked(app, label)
-    assert "a fault of ours (ZeroDivisionError)" in app.error[0].value
+    assert "an internal error (ZeroDivisionError)" in app.error[0].value
     assert "secret" not in texts(app)
 
 

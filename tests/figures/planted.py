@@ -34,7 +34,7 @@ def row(length, model, scales, nll, se=0.01):
 def rotation(added=0.05):
     return RotationFinding(
         delta_nll=0.4, ci_low=0.35, ci_high=0.45, recovered=0.8, added=added, added_ci_low=added - 0.02,
-        added_ci_high=added + 0.02, sentence="a Hadamard rotation wins back +0.4000 nats; scales add +0.0500 on top",
+        added_ci_high=added + 0.02, sentence="a Hadamard rotation recovers +0.4000 nats; scales add +0.0500 on top",
     )  # fmt: skip
 
 
@@ -73,7 +73,7 @@ def evaluation(significant=True):
 
 
 def scattered():
-    """45 % of a gap of 0.5 nats are won back, but the windows disagree: the gain's interval includes zero."""
+    """45 % of a gap of 0.5 nats are recovered, but the windows disagree: the gain's interval includes zero."""
     won, lost = (0.025, 0.425, 0.225), (0.5, 0.5, 0.5)
     plain = (2.5, 2.6, 2.7)
     nll = {"quantized/identity": list(plain), "quantized/tuned": [a - b for a, b in zip(plain, won, strict=True)],

@@ -41,9 +41,9 @@ def test_an_error_and_a_seed_are_said_only_under_a_figure_that_shows_an_estimate
 
 
 def test_outliers_say_a_draw_only_where_one_is_drawn():
-    drawn = D.outliers.model_copy(update={"sample": Sample(tokens=64, seed=0, error="the null was dealt 2 times")})
+    drawn = D.outliers.model_copy(update={"sample": Sample(tokens=64, seed=0, error="the null was drawn 2 times")})
     d = D.model_copy(update={"outliers": drawn})
-    assert rules.shift(d, "k/post").sample == "Counted on 64 tokens; the null was dealt 2 times (seed 0)."
+    assert rules.shift(d, "k/post").sample == "Counted on 64 tokens; the null was drawn 2 times (seed 0)."
     for picture in (outliers.layers(d, "k/post"), outliers.channel_map(d, "k/post", 0, 0), rules.counts(d, "k/post"),
                     rules.error_share(d), rules.error_by_channel(d)):  # fmt: skip
         assert picture.sample == "Counted on 64 tokens."
@@ -110,9 +110,9 @@ def test_where_there_is_no_noise_no_band_layer_or_group_is_named():
     quiet = D.model_copy(update={"logit_noise": none})
     assert noise.by_layer_and_band(quiet).title == "Which band makes the noise? There is none"
     assert grouped((0.0, 0.0), None).title == "Which layers make the noise? There is none"
-    assert split(quiet).title.endswith("Quantized: none far out")  # what there is stands in the first half
-    assert split(quiet, "layer").title.endswith("Quantized: none far out")
-    assert split(D).title.endswith("Quantized: far out most from band 1")
+    assert split(quiet).title.endswith("Quantized: none at the farthest")  # what there is stands in the first half
+    assert split(quiet, "layer").title.endswith("Quantized: none at the farthest")
+    assert split(D).title.endswith("Quantized: at the farthest, most from band 1")
     assert split(D, "layer").title.endswith(("most from layer 0", "most from layer 1"))  # both alike
     assert noise.by_layer_and_band(D).title.endswith("Most in layer 0, band 1")
 

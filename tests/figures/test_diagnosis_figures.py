@@ -78,7 +78,7 @@ def test_every_picture_has_title_units_reading_table_and_little_payload(name):
 def test_pressure_names_the_band_that_turns_and_the_band_that_matters():
     picture = PICTURES["pressure by band"]
     assert [list(bars.y) for bars in picture.figure.data[:2]] == [[0.5, 4.0], [0.015, 0.007]]
-    assert picture.title == "Band 1 turns most under the interpolation, band 0 moves the logits most"
+    assert picture.title == "The angles of band 1 change most, and band 0 moves the logits most"
     assert list(picture.table["interpolation_pressure"]) == [0.5, 4.0]
 
 
@@ -252,7 +252,7 @@ def test_the_noisiest_band_and_what_scales_make_of_it():
 def test_noise_taken_apart_by_band_and_by_layer():
     assert z("noise split by band") == [[0.05, 0.1], [0.08, 0.17]]
     assert z("noise split by band", 1) == [[0.04, 0.2], [0.09, None]]
-    assert PICTURES["noise split by band"].title.endswith("Quantized: far out most from band 1")
+    assert PICTURES["noise split by band"].title.endswith("Quantized: at the farthest, most from band 1")
     assert z("noise split by layer") == [[0.1, 0.2], [0.1, 0.2]]
     assert z("noise split by layer", 1) == [[0.0, 0.02], [0.02, 0.04]]
 

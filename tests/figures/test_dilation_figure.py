@@ -39,7 +39,7 @@ def test_a_band_counts_its_bins_outside_the_null_and_draws_it():
     assert loud.title == "2 of 2 position bins lie outside the null (0.8 by chance) (layer 1, band 0)"
     assert "By chance 0.8 of 2 bins of a band lie outside it." in loud.how_to_read
     band, line = loud.figure.data
-    assert (band.name, set(band.y)) == ("null: tokens dealt to bins at random", {1.6, 2.4})
+    assert (band.name, set(band.y)) == ("null: tokens assigned to bins at random", {1.6, 2.4})
     assert (list(line.x), list(line.y)) == ([15.5, 47.5], [1.5, 2.5])
     quiet = dilation.of_band(with_null(1.5, 2.5, 0.5), 1, 0)
     assert quiet.title == "No position bin lies outside the null (layer 1, band 0)"
@@ -50,6 +50,6 @@ def test_a_band_counts_its_bins_outside_the_null_and_draws_it():
 def test_pictures_say_their_sample_or_that_they_are_old():
     for draw in (lambda d: dilation.by_position(d, 1), lambda d: dilation.of_band(d, 1, 0)):
         assert draw(with_null(1.0, 2.0, 0.5)).sample == "Counted on 64 tokens (seed 0)."
-        assert "every token is dealt to one at random" in draw(with_null(1.0, 2.0, 0.5)).how_to_read
+        assert "tokens are assigned to them at random" in draw(with_null(1.0, 2.0, 0.5)).how_to_read
         assert draw(D).sample == OLDER
         assert "holds no null" in draw(D).how_to_read

@@ -35,7 +35,7 @@ def grouped():
 def test_a_model_of_one_group_is_drawn_as_before():
     whole = planted.diagnosis()
     titles = [picture.title for picture in gallery.diagnosed(whole)]
-    assert titles[0] == "Band 1 turns most under the interpolation, band 0 moves the logits most"
+    assert titles[0] == "The angles of band 1 change most, and band 0 moves the logits most"
     assert len(gallery.by_layer_group(whole)) == 4
 
 

@@ -25,7 +25,7 @@ def test_gains_best_first_free_and_not_free_apart():
             assert trace.x[i] + trace.error_x.array[i] == pytest.approx(row.gain_high)
             assert trace.x[i] - trace.error_x.arrayminus[i] == pytest.approx(row.gain_low)
     assert league.gap in [line.x0 for line in shown.figure.layout.shapes]
-    assert shown.figure.layout.xaxis.title.text == "nats per token won back (right of 0 is better)"
+    assert shown.figure.layout.xaxis.title.text == "nats per token recovered (right of 0 is better)"
     assert len(shown.figure.to_json()) < PAYLOAD_LIMIT
     assert list(shown.table["ppl"]) == [row.ppl for row in league.standings]
     assert shown.table.iloc[0].isna()["gain_nats"]

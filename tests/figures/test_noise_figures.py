@@ -121,11 +121,11 @@ def test_and_a_row_of_the_maps_by_position_and_distance():
     assert panels[1] == [[0.1, 0.1], [0.11, 0.12], [0.01, 0.02]]
     assert panels[2] == [[0.04, 0.2], [0.09, None], [0.5, 0.5]]
     assert panels[3] == [[0.1, 0.1], [0.12, 0.13], [0.03, 0.04]]
-    assert picture.title.endswith("far out most from channels without rotation")
+    assert picture.title.endswith("at the farthest, most from channels without rotation")
     assert picture.table.query("measure == 'null by distance'")["nats"].tolist() == [0.1, 0.1, 0.12, 0.13, 0.03, 0.04]
     assert list(dict.fromkeys(picture.table["band"])) == ["0", "1", "no rotation"]
     assert len(cells(split(TURNS), 0, 2)) == 2
-    assert split(TURNS).title.endswith("far out most from band 1")
+    assert split(TURNS).title.endswith("at the farthest, most from band 1")
     assert "no rotation" not in split(TURNS).how_to_read
 
 

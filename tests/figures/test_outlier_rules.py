@@ -21,7 +21,7 @@ def panel(picture, at, columns=2):
 
 
 def notes(picture):
-    return [note.text for note in picture.figure.layout.annotations]
+    return [note.text.replace("<br>", " ") for note in picture.figure.layout.annotations]
 
 
 def test_shift_pools_channels_not_heads_and_stands_beside_its_null():
@@ -31,9 +31,9 @@ def test_shift_pools_channels_not_heads_and_stands_beside_its_null():
     assert [panel(picture, at) for at in range(4)] == [
         [[1.0, 0.5], [0.25, 0.0]], [[1.0, 0.9], [0.8, 1.0]], [[0.0, 0.1], [0.3, 1.0]], [[0.0, 0.05], [0.1, 0.0]],
     ]  # fmt: skip
-    assert notes(picture)[1::2] == ["null: positions dealt at random"] * 2
+    assert notes(picture)[1::2] == ["null: positions split at random"] * 2
     assert list(picture.table["mass_moved_null"]) == [0.0, 0.05, 0.1, 0.0]
-    assert "dealt at random to two groups of the same sizes" in picture.how_to_read
+    assert "split at random into two groups of the same sizes" in picture.how_to_read
     assert list(picture.table["jaccard_null"]) == [1.0, 0.9, 0.8, 1.0]
     assert "not counted" not in picture.how_to_read
     assert picture.sample == "Counted on 64 tokens (seed 0)."
@@ -156,9 +156,9 @@ def test_keys_that_the_setting_leaves_exact_are_said_where_its_error_is_drawn():
 
 
 def test_only_the_figure_that_shows_a_drawn_null_speaks_of_draws():
-    drawn = D.outliers.sample.model_copy(update={"error": "the null was dealt once"})
+    drawn = D.outliers.sample.model_copy(update={"error": "the null was drawn once"})
     dealt = with_outliers(sample=drawn)
-    assert rules.shift(dealt, "k/post").sample == "Counted on 64 tokens; the null was dealt once (seed 0)."
+    assert rules.shift(dealt, "k/post").sample == "Counted on 64 tokens; the null was drawn once (seed 0)."
     for plain in (rules.counts(dealt, "k/post"), rules.error_share(dealt), rules.error_by_channel(dealt)):
         assert plain.sample == "Counted on 64 tokens."
 

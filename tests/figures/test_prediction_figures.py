@@ -36,7 +36,9 @@ def test_the_forest_shows_rho_with_its_interval_baselines_last():
     assert [x + up for x, up, _ in ends] == pytest.approx([d.by_band.high for d in known])
     assert [x - down for x, _, down in ends] == pytest.approx([d.by_band.low for d in known])
     assert list(cell.x) == [d.by_cell.rho for d in known]
-    assert band.hovertext[0].startswith("interpolation pressure, band by band, measured: gets backwards<br>rho -1.00")
+    assert band.hovertext[0].startswith(
+        "interpolation pressure, band by band, measured: ranks in reverse order<br>rho -1.00"
+    )
     assert len(picture.table) == 6
     assert len(drawn.forest(planted.prediction(grid=False)).figure.data) == 1
 
@@ -66,12 +68,15 @@ def test_each_panel_sets_the_cost_beside_one_diagnostic():
     assert titles[0] == "interpolation pressure<br>ρ -1.00 [-1.00, -0.05]"
     assert titles[1] == "tail inflation of K<br>cannot be ranked"
     assert picture.figure.layout.xaxis3.title.text == "nats RMS"
+    units = [axis.title.text for axis in picture.figure.select_xaxes() if axis.title.text]
+    assert "rad if the stretch<br>grows 2.7 times" in units
+    assert max(len(line) for unit in units for line in unit.split("<br>")) <= drawn.UNIT_ROOM
     assert picture.figure.layout.yaxis.title.text == "cost, nats per token"
 
 
 def test_the_map_names_its_worst_cell():
     picture = drawn.by_cell(planted.prediction())
-    assert picture.title == "Where does rounding hurt? Most in layer 3, band 4: 20% of all cells together"
+    assert picture.title == "Where does rounding cost most? In layer 3, band 4: 20% of all cells together"
     assert picture.figure.data[0].z[3][4] == pytest.approx(100.0)  # 0.1 nats, in thousandths
     assert drawn.by_cell(planted.prediction(grid=False)) is None
 

@@ -47,18 +47,18 @@ def test_the_title_goes_by_the_logits_change_and_not_by_its_bound():
     """Band 1 has the lower bound and moves the logits most: its pairs do not cancel."""
     assert pressure.by_band(planted.diagnosis()).title.endswith("band 0 moves the logits most")
     picture = pressure.by_band(changed(by_band=[0.005, 0.009]))
-    assert picture.title == "Band 1 turns most under the interpolation and moves the logits most"
+    assert picture.title == "The angles of band 1 change most, and it moves the logits most"
     assert list(traces(picture)["upper bound"].y) == [0.02, 0.01]
 
 
 @pytest.mark.parametrize(
     ("in_all", "error", "said"),
     [
-        (0.012, 0.001, "0.012 ± 0.001 nats, less far than pairs that push at random (0.024): they cancel each other."),
-        (0.029, 0.001, "0.029 ± 0.001 nats, further than pairs that push at random (0.024): they push together."),
-        (0.023, 0.001, "0.023 ± 0.001 nats, about as far as pairs that push at random (0.024)."),
-        (0.012, 0.007, "0.012 ± 0.007 nats, about as far as pairs that push at random (0.024)."),
-        (0.012, 0.0, "0.012 nats, less far than pairs that push at random (0.024): they cancel each other."),
+        (0.012, 0.001, "0.012 ± 0.001 nats, less far than with random signs (0.024): their parts cancel."),
+        (0.029, 0.001, "0.029 ± 0.001 nats, further than with random signs (0.024): their parts add up."),
+        (0.023, 0.001, "0.023 ± 0.001 nats, about as far as with random signs (0.024)."),
+        (0.012, 0.007, "0.012 ± 0.007 nats, about as far as with random signs (0.024)."),
+        (0.012, 0.0, "0.012 nats, less far than with random signs (0.024): their parts cancel."),
     ],
 )
 def test_the_caption_compares_all_pairs_with_chance(in_all, error, said):
@@ -78,7 +78,7 @@ def test_an_older_file_shows_its_bound_and_calls_it_one():
     older = found.model_copy(update={"logit_change": None, "bands": bands})
     picture = pressure.by_band(older)
     assert list(traces(picture)["upper bound on the logit"].y) == [0.02, 0.01]
-    assert picture.title.endswith(", band 0 has the highest bound on the logits' change")
+    assert picture.title.endswith(", and band 0 has the highest bound on the logits' change")
     assert "an upper bound on how far they move together" in picture.how_to_read
     assert picture.sample == pressure.by_pair(older).sample == OLDER
 
@@ -117,7 +117,7 @@ def test_each_pairs_own_change_stands_beside_plain_pressure():
     plain, weighted, null = picture.figure.data
     assert (list(plain.y), list(weighted.y)) == ([0.0, 1.0, 3.0, 5.0], [0.1, 0.7, 0.2, 0.05])
     assert (plain.xaxis, weighted.xaxis, null.name) == ("x", "x2", "null: native RoPE")
-    assert picture.title == "The phase turns most at 6,283 tokens' wavelength, the logits move most at 63"
+    assert picture.title == "Angles change most at a wavelength of 6,283 tokens, logits at 63"
 
 
 def peaked(heights, native):

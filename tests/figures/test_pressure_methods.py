@@ -38,7 +38,7 @@ def test_every_pair_stands_at_its_native_wavelength_under_both_measures():
     assert list(yarn.y) == [None, 4.0, 6.0, 2.0]  # no point on a logarithmic axis at 0
     assert list(lines["YaRN ×4 (chosen)", "x2"].y) == [None, 12.0, 18.0, 6.0]  # 1e-5 rad is float32 rounding
     assert yarn.line.width > linear.line.width
-    assert picture.title == "YaRN presses hardest on the wavelength of 628 tokens and leaves 1 of 4 pairs alone"
+    assert picture.title == "YaRN moves pairs with a wavelength of 628 tokens most, and leaves 1 of 4 pairs alone"
     assert len(picture.table) == 8
     assert list(picture.table["native_wavelength_tokens"])[:4] == list(linear.x)
     assert list(picture.table["interpolated_wavelength_tokens"])[:4] == list(linear.x)  # OMEGA stands for both here
@@ -53,7 +53,7 @@ def test_the_band_map_is_coloured_by_order_of_magnitude_and_written_out():
         pytest.approx([math.log10(2), math.log10(4)]),
     ]
     assert [list(row) for row in drawn.text] == [["44", "0.44"], ["2", "4"]]
-    assert picture.title == "YaRN presses band 1 most, linear band 0: 4 against 44 rad"
+    assert picture.title == "YaRN moves band 1 most, linear band 0: 4 against 44 rad"
     assert "LongRoPE is not shown: LongRoPE needs a factor per pair." in picture.how_to_read
     assert picture.sample == (
         "Computed from frequencies alone: no text was read. Closed forms at 1,024 tokens, causal distances with a mean "
@@ -71,7 +71,7 @@ def test_under_the_checkpoints_own_rope_the_methods_are_compared():
     own = shown("default", [0.0] * 4, [0.0] * 4, chosen=True, factor=1.0)
     none = result(own, LINEAR, shown("yarn", [0.0, 4.0, 6.0, 2.0], [0.0] * 4))
     assert pressure_methods.by_pair(none).title == "What would ×4 do to each wavelength?"
-    assert pressure_methods.by_band(none).title == "At ×4, YaRN keeps the lowest peak pressure: 4 rad"
+    assert pressure_methods.by_band(none).title == "At ×4, YaRN has the lowest peak pressure: 4 rad"
 
 
 def test_nothing_moves_is_said():

@@ -63,7 +63,7 @@ def test_rotation_and_what_scales_add(added, bars):
     (drawn,) = picture.figure.data
     assert list(drawn.x) == bars
     assert list(drawn.error_x.array) == pytest.approx([0.05, 0.02][: len(bars)])
-    assert picture.title.startswith("A Hadamard rotation wins back")
+    assert picture.title.startswith("A Hadamard rotation recovers")
     assert quality.rotation(planted.evaluation()) is None
 
 

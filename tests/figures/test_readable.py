@@ -11,7 +11,7 @@ import pytest
 from plotly.colors import sample_colorscale
 
 from qroar_core.diagnostics.bands import figure as band_figures
-from qroar_core.figures import controls, gallery, league, picture, prediction, replication, retrieval, runs
+from qroar_core.figures import controls, gallery, league, maps, picture, prediction, replication, retrieval, runs
 from qroar_core.figures.apart import look, panel_of, plain_ticks, tell_apart, told_by_shape
 from qroar_core.figures.lessons import aliasing as aliasing_figures
 from qroar_core.figures.lessons import bends as bends_figures
@@ -148,3 +148,57 @@ def test_maps_with_numbers_write_them_in_black_or_white():
         assert cells.texttemplate is None
         assert set(words.textfont.color) <= {BLACK, WHITE}
         assert sorted(words.text) == sorted(word for row in cells.text for word in row if word)
+
+
+@pytest.mark.parametrize("scale", [picture.SEQUENTIAL, picture.DIVERGING])
+def test_crosses_on_cells_stand_out_from_every_cell(scale):
+    values = [i / 20 for i in range(21)]
+    middle = 0.5 if scale == picture.DIVERGING else None
+    one = maps.Panel("", [values], [str(v) for v in values], "x", "x")
+    figure = maps.side_by_side([one], ["row"], "", middle=middle)
+    maps.crossed(figure, [(maps.column_at(0, i, 21), 0, v) for i, v in enumerate(values)], "inside", scale)
+    cross = figure.data[1]
+    inks = cross.marker.line.color
+    assert (len(cross.x), {*inks}) == (21, {BLACK, WHITE})
+    for ink, value in zip(inks, values, strict=True):
+        assert contrast(ink, sample_colorscale(scale, value)[0]) >= LEAST
+
+
+@pytest.mark.parametrize(("panels", "lines"), [(1, 1), (2, 1), (4, 2)])
+def test_titles_over_panels_take_the_lines_that_their_width_asks_for(panels, lines):
+    one = maps.Panel("null: positions split at random", [[1.0]], ["0"], "band", "band")
+    layout = maps.side_by_side([one] * panels, ["row"], "").layout
+    assert {note.text.count("<br>") + 1 for note in layout.annotations} == {lines}
+    assert layout.margin.t == 17 + 17 * lines
+    assert max(len(line) for note in layout.annotations for line in note.text.split("<br>")) * panels <= maps.TITLE_ROOM
+
+
+def test_names_of_columns_leave_room_for_each_other_in_the_narrowest_figure():
+    names = [f"{i}–{i + 63}" for i in range(0, 4096, 64)]
+    for panels in (1, 2):
+        ticks = maps.side_by_side([maps.Panel("", [[1.0] * 64], names, "x", "x")] * panels, ["row"], "").layout.xaxis
+        assert sum(len(name) + 2 for name in ticks.ticktext) <= maps.LABEL_ROOM + 11  # the last starts within it
+
+
+@pytest.mark.parametrize("drawn", DRAWN, ids=lambda p: p.title[:60])
+def test_no_error_bar_is_left_the_colour_that_a_dark_page_has(drawn):
+    """Without a colour of its own plotly draws it as the marks, or dark grey where these have several or are bars."""
+    for trace in drawn.figure.data:
+        for bar in (getattr(trace, "error_x", None), getattr(trace, "error_y", None)):
+            if bar is None or bar.array is None:
+                continue
+            marked = trace.marker.color
+            assert bar.color or (trace.type == "scatter" and (isinstance(marked, str) or trace.line.color)), trace.name
+
+
+@pytest.mark.parametrize(
+    ("count", "pairs", "panels", "named"), [(8, 4, 2, 8), (8, 4, 1, 8), (16, 4, 2, 8), (8, 16, 2, 4)]
+)
+def test_labels_of_bands_stand_upright_and_fit_side_by_side(count, pairs, panels, named):
+    names = [f"{i}<br>{i * pairs}–{(i + 1) * pairs - 1}" for i in range(count)]
+    figure = picture.framed(go.Figure(go.Bar(x=names, y=[1] * count)), "", "")
+    picture.upright(figure, names, panels)
+    axis = figure.layout.xaxis
+    assert (axis.tickangle, len(axis.tickvals), axis.tickvals[0]) == (0, named, names[0])
+    widest = max(len(line) for name in names for line in name.split("<br>"))
+    assert len(axis.tickvals) * widest * picture.LETTER <= picture.ACROSS / panels

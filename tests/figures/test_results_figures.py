@@ -70,7 +70,7 @@ def test_headline_names_the_longest_length():
         "PPL, reference": f"{math.exp(2.1):.3f}",
         "PPL, quantized": f"{math.exp(2.6):.3f}",
         "PPL, quantized, tuned": f"{math.exp(2.35):.3f}",
-        "NLL gap won back": "50%",
+        "NLL gap recovered": "50%",
     }
     assert headline(planted.evaluation())[-1].beside == "[50%, 50%]"  # every window alike
 
@@ -78,7 +78,7 @@ def test_headline_names_the_longest_length():
 def test_a_share_that_may_be_zero_is_no_figure():
     """45 % of the gap, whose gain has an interval that includes zero: said so, and the share small beside it."""
     shown = headline(planted.scattered())[-1]
-    assert (shown.name, shown.value, shown.muted) == ("NLL gap won back", "not significant", True)
+    assert (shown.name, shown.value, shown.muted) == ("NLL gap recovered", "not significant", True)
     assert shown.beside == "45% [-54%, 144%]"
     without = planted.scattered().model_copy(update={"window_nll": {}})  # an older file
     assert headline(without)[-1].beside == "45%"

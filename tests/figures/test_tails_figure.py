@@ -30,7 +30,7 @@ def crosses(picture):
 
 def test_the_largest_cell_is_held_against_the_largest_cell_with_sides_swapped():
     real = tails.overview(with_null([1.2, 1.4, 1.3, 1.1]))
-    assert real.title.startswith("K after RoPE reaches furthest: 2.00 × short context (layer 1, band 1), beyond the")
+    assert real.title.startswith("K after RoPE grows most with length: 2.00 × short context (layer 1, band 1), beyond")
     assert real.title.endswith("(1.40 ×)")
     chance = tails.overview(with_null([1.2, 2.0, 1.3, 1.1]))
     assert chance.title.startswith("No tail is inflated beyond chance: 2.00 × at most (layer 1, band 1), 2.00 × with")

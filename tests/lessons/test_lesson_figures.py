@@ -139,9 +139,9 @@ def test_shared_step_marks_the_minimum_and_the_g_chosen():
     assert (star.x[0], star.y[0]) == (SHARED.best_log2_g, min(SHARED.error))
     assert (cross.x[0], cross.y[0]) == (0.0, SHARED.error[SHARED.grid.index(0.0)])
     assert list(PICTURES["scale"].table["logit_error"]) == SHARED.error == list(trace("scale", "logit error", "x2").y)
-    quiet = trace("scale", "quiet band")
+    quiet = trace("scale", "band of small values")
     assert list(zip(quiet.x, quiet.y)) == SHARED.quiet
     assert PICTURES["scale"].title == (
-        f"At g = 1 the quiet band uses {SHARED.quiet_levels} of 15 levels; the logits are least wrong at "
+        f"At g = 1 the band of small values uses {SHARED.quiet_levels} of 15 levels; the logit error is least at "
         f"g = {2**SHARED.best_log2_g:.3g}"
     )

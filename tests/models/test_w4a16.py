@@ -211,7 +211,7 @@ def test_on_the_command_line(capfd, tmp_path):
     assert [check["passed"] for check in checks] == [True] * len(checks)
     card = (tmp_path / "out" / "README.md").read_text()
     assert "rounded to int4, one scale per 64 inputs of an output row" in card
-    assert "Q(g w) = g Q(w): symmetric scales neither cost nor win a bit here" in card
+    assert "Q(g w) = g Q(w): symmetric scales change nothing here" in card
     assert main(["export", "demo", "--group-size", "64", "--out", str(tmp_path / "no")]) == 2
     line = capfd.readouterr().err
     assert line == "qroar: --group-size: --format hf has no group size; drop it, or --format w4a16\n"

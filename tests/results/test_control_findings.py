@@ -62,7 +62,7 @@ def test_several_draws_are_one_mean_with_their_span():
 
 def test_a_real_repair_is_said_to_be_one():
     said = sentences(means())
-    assert said["tuned"] == (True, "the tuned scales win +0.2000 nats [+0.1964, +0.2036]")
+    assert said["tuned"] == (True, "the tuned scales gain +0.2000 nats [+0.1964, +0.2036]")
     assert said["unquantized"][0] is True
     assert "change nothing (+0.0000 nats [+0.0000, +0.0000]), as symmetric ones must" in said["unquantized"][1]
     assert said["bands"][0] is True
@@ -70,8 +70,8 @@ def test_a_real_repair_is_said_to_be_one():
     assert "and then cost +0.0500 nats" in said["bands"][1]
     assert said["bands"][1].endswith("which band gets which scale matters")
     assert "lose +0.0800 nats" in said["heads"][1]
-    assert "and then win +0.1200 nats" in said["heads"][1]
-    assert "win +0.1500 nats" in said["text"][1]
+    assert "and then gain +0.1200 nats" in said["heads"][1]
+    assert "gain +0.1500 nats" in said["text"][1]
     assert "75% of the gain; +0.0500 nats" in said["text"][1]
     assert "less than the tuned: the text it was searched on matters" in said["text"][1]
     assert "+0.1900 to +0.2100 by single searches" in said["seed"][1]
@@ -97,7 +97,7 @@ def test_the_opposite_is_said_as_plainly():
 
 @pytest.mark.parametrize(
     ("shift", "good", "words"),
-    [(-0.05, False, "win +0.0500 nats [+0.0482, +0.0518], 25% of the gain: that part is retuning"),
+    [(-0.05, False, "gain +0.0500 nats [+0.0482, +0.0518], 25% of the gain: that part is retuning"),
      (0.05, True, "cost +0.0500 nats"), (0.0, True, "change nothing significant")],
 )  # fmt: skip
 def test_shared_scales_may_retune_the_unquantized_model(shift, good, words):
@@ -127,7 +127,7 @@ def test_number_formats_hold_what_their_own_reference_says():
     assert precision(LOADED, 0.0, 0.4, 0.2).reference is None
     good, said = sentences(means(), precisions=[precision(LOADED, 0.0, 0.4, 0.2), one])["dtype"]
     assert good is True
-    assert said.count("the scales win") == 2
+    assert said.count("the scales gain") == 2
 
 
 def test_a_poor_reference_is_not_a_good_quantized_model():

@@ -59,7 +59,7 @@ def test_what_scales_add_on_top_of_the_rotation_is_said_plainly(nll, shift, word
     nll["quantized/rotation_tuned"] = [a - shift + b for a, b in zip(nll["quantized/rotation"], wobble, strict=True)]
     sentence = findings(nll, 1024, CONFIDENCE)["rotation"].sentence
     assert words in sentence
-    assert sentence.startswith("a Hadamard rotation wins back +0.")
+    assert sentence.startswith("a Hadamard rotation recovers +0.")
     assert "% of what quantization lost; scales" in sentence
 
 

@@ -59,21 +59,22 @@ def test_gains_are_paired_intervals_and_shares_of_the_gap():
 
 def test_the_free_choice():
     one = said(plain=0.5, plain_on=0.2, smooth_attention=0.4)
-    assert one[0].endswith("most of it is won back by band scales: +0.3000 nats [+0.2770, +0.3230], 60% of it")
+    assert one[0].endswith("most of it is recovered by band scales: +0.3000 nats [+0.2770, +0.3230], 60% of it")
     assert "more than SmoothAttention: they are the free choice" in one[1]
     two = said(plain=0.5, plain_on=0.4, smooth_attention=0.2)
-    assert "SmoothAttention, free as well, wins +0.2000 nats" in two[1]
+    assert "SmoothAttention, free as well, gains +0.2000 nats" in two[1]
     three = said(plain=0.5, plain_on=0.4, smooth_attention=0.401)
     assert "SmoothAttention, free as well, is not significantly different" in three[1]
     four = said(plain=0.5, plain_on=0.4, rotation=0.2)  # a rotation is not free
     assert four[1].endswith("they are the free choice")
     five = said(plain=0.5, plain_on=0.499)
-    assert five[1].startswith("Band scales alone win nothing significant (+0.0010 nats")
+    assert five[1].startswith("Band scales alone gain nothing significant (+0.0010 nats")
 
 
 @pytest.mark.parametrize(
     ("turned", "words"),
-    [(0.1, "wins +0.2000 nats"), (0.45, "wins +0.1500 nats"), (0.301, "not significantly different from band scales")],
+    [(0.1, "gains +0.2000 nats"), (0.45, "gains +0.1500 nats"),
+     (0.301, "not significantly different from band scales")],
 )
 def test_against_a_rotation(turned, words):
     one = said(plain=0.5, plain_on=0.3, rotation=turned)[2]
@@ -93,7 +94,7 @@ def test_on_top_of_a_rotation(on, words):
 
 @pytest.mark.parametrize(
     ("turned", "best", "words"),
-    [(0.1, "band scales and angles", "wins +0.2000 nats LOW more than the scales alone"),
+    [(0.1, "band scales and angles", "gains +0.2000 nats LOW more than the scales alone"),
      (0.301, "band scales", "is not significantly different from the scales alone (-0.0010 nats LOW)"),
      (0.4, "band scales", "costs +0.1000 nats LOW: keep to the scales alone")],
 )  # fmt: skip
@@ -128,7 +129,7 @@ def test_where_scales_cannot_act():
     still = [Played("plain", (HARD + 0.5).tolist(), no_op="Symmetric scales are an exact no-op here: rows."),
              Played("gptq", (HARD + 0.2 + 0.01 * HARD).tolist(), no_op="the same")]  # fmt: skip
     found = sentences(HARD.tolist(), standings(HARD.tolist(), still, 0.95), 512, 0.95)
-    assert "most of it is won back by GPTQ" in found[0]
+    assert "most of it is recovered by GPTQ" in found[0]
     assert found[1] == "Band scales alone cannot act here. Symmetric scales are an exact no-op here: rows"
     assert found[2].startswith("Band scales are an exact no-op under GPTQ")
 

@@ -57,7 +57,7 @@ def test_a_whole_that_costs_nothing_has_no_ratio():
 def test_the_headline_says_what_pressure_does_and_the_findings_what_others_do():
     result = made.prediction()
     assert result.headline == (
-        "Interpolation pressure gets backwards what a band costs here: rho -1.00 [-1.00, -0.05] over 5 bands"
+        "Interpolation pressure ranks in reverse order what a band costs here: rho -1.00 [-1.00, -0.05] over 5 bands"
     )
     assert result.findings[0] == (
         "Band by band, 1 of 2 diagnostics predict: logit noise (+1.00 [+0.05, +1.00]); for comparison largest |k| "
@@ -78,7 +78,7 @@ def test_the_headline_says_what_pressure_does_and_the_findings_what_others_do():
     [
         (0.1, 0.9, "predicts"),
         (-0.1, 0.9, "does not predict"),
-        (-0.9, -0.1, "gets backwards"),
+        (-0.9, -0.1, "ranks in reverse order"),
         (0, 1, "does not predict"),
     ],
 )

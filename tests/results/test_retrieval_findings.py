@@ -84,7 +84,7 @@ def test_a_model_that_retrieves_is_told_in_counts_and_nats():
         "Passkey: by generation the reference finds 15 of 16, the quantized model 7 of 16 (1 cut off, 1 without a "
         "number), with scales 11 of 16; quantization costs 1.500 nats per answer token [1.4"
     )
-    assert "; the scales win back +0.750 nats per answer token [+0.6" in finding.sentence
+    assert "; the scales recover +0.750 nats per answer token [+0.6" in finding.sentence
     assert finding.sentence.endswith("significant")
 
 
@@ -112,8 +112,8 @@ def test_a_reference_that_knows_nothing_makes_the_differences_no_matter_of_retri
         finding.sentence
     )
     assert "are not about retrieval; quantization costs 1.500" in finding.sentence
-    assert "the scales win back +0.750" in finding.sentence
-    assert not finding.significant  # there is nothing to win back
+    assert "the scales recover +0.750" in finding.sentence
+    assert not finding.significant  # there is nothing to recover
     (alone,) = planted.made([t for t in trials if t.model == "reference"]).findings
     assert alone.sentence.endswith("chance 20%); nothing is quantized")
 
@@ -125,7 +125,7 @@ def test_a_gain_whose_interval_holds_zero_is_nothing_significant():
     ]  # fmt: skip
     (finding,) = planted.made(trials).findings
     assert not finding.significant
-    assert "the scales win back nothing significant (+0.000 nats per answer token [-0.0" in finding.sentence
+    assert "the scales recover nothing significant (+0.000 nats per answer token [-0.0" in finding.sentence
 
 
 def test_scales_that_harm_and_an_unquantized_model_have_their_words():

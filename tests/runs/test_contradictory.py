@@ -257,3 +257,27 @@ def test_some_changes_of_a_manifest(root, loaded, setting):
 def test_every_change_of_a_manifest(root, loaded, setting):
     unreadable, listed = in_the_list(loaded, setting, root, 1)
     assert unreadable > listed > 0
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ({"nll_se": -0.1}, "rows.0.nll_se: -0.1 is below 0"),
+        ({"length": 0}, "rows.0.length: 0 is below 1"),
+        ({"tokens": -5}, "rows.0.tokens: -5 is below 1"),
+        ({"same_top1": 1.5}, "rows.0.same_top1: 1.5 is above 1"),
+    ],
+)
+def test_an_error_below_zero_a_count_of_nothing_and_a_share_above_one_are_named(change, line):
+    found = planted.evaluation()
+    assert contradiction(found) == ""
+    first = found.rows[0].model_copy(update=change)
+    assert contradiction(found.model_copy(update={"rows": [first, *found.rows[1:]]})) == line
+
+
+def test_the_gain_is_of_windows_and_at_a_confidence():
+    found = planted.evaluation()
+    for name, value, line in (("windows", 0, "gain.windows: 0 is below 1"), ("length", 0, "gain.length: 0 is below 1"),
+                              ("confidence", 2.0, "gain.confidence: 2 is above 1")):  # fmt: skip
+        gain = found.gain.model_copy(update={name: value})
+        assert contradiction(found.model_copy(update={"gain": gain})) == line

@@ -135,7 +135,7 @@ def test_the_reports_chapter_of_nulls_comes_with_rows():
     found = planted.diagnosis().model_copy(update={"band_cost": cost})
     told = report_html(manifest, found, planted.report(), planted.scales(), planted.evaluation())
     chapter = told.partition('<h2 id="nulls">')[2].partition("<h2 ")[0]
-    assert "its channels dealt to the bands at random" in chapter
+    assert "its channels assigned to the bands at random" in chapter
     assert f"<td>{2 / 2.5**0.5:.5g}</td>" in chapter  # the loudest band over the RMS of both
     assert '<a href="#nulls">' in told
 

@@ -109,13 +109,13 @@ def test_every_figure_and_table_is_there_with_the_settings():
         assert picture.title in said
         assert picture.how_to_read in said
     assert text.count('class="plotly-graph-div"') == text.count("<details>") == len(pictures)
-    assert "Counted as llama.cpp counts" in said
+    assert "Measured as llama.cpp measures" in said
     assert "8.166 ± 0.082" in said  # exp(2.1), the reference's PPL at 1024 tokens
     assert "python -m qroar_core run demo --k int3" in said
     assert "tiny <b>" in said  # escaped in the source
     assert '"seed": 7' in said
     assert "2.13.0" in said
-    assert "A Hadamard rotation wins back +0.4000 nats" in said
+    assert "A Hadamard rotation recovers +0.4000 nats" in said
     assert "Significant gain: +0.2500 nats." in said
 
 
@@ -149,4 +149,4 @@ def test_the_report_says_which_scales_are_kept_and_why_two_gains_differ():
     said = "".join(read(text).text)
     assert "Kept: identity; the search decided on development text to keep the scales, but the evaluation on" in said
     assert "The search's +0.0166 nats and this evaluation's +0.2250 nats for the same scales differ because" in said
-    assert "NLL gap won back: not significant (45% [-54%, 144%])." in said
+    assert "NLL gap recovered: not significant (45% [-54%, 144%])." in said

@@ -133,7 +133,7 @@ def test_the_rule_asked_for_is_the_one_in_the_file_and_survives_it(seen, tmp_pat
 def test_draws_of_the_null_follow_the_seed_and_their_number(seen):
     loaded, found, _ = seen
     several = diagnose.run(loaded, RopeSpec(), INT4, replace(SPEC, null_draws=5, outlier_parameter=0.5), TEXT).outliers
-    assert "the null was dealt 5 times" in several.sample.sentence
+    assert "the null was drawn 5 times" in several.sample.sentence
     mean, low, high = several.share_null["k/post"]
     assert low <= mean <= high
     assert low < high

@@ -161,7 +161,7 @@ def test_the_sources_own_card_comes_first(tiny, tmp_path):
     (loaded.template / "README.md").write_text("---\nlicense: apache-2.0\n---\n# Mine\n\n")
     card = (export.run(loaded, RopeSpec(), random_scales("shared"), tmp_path / "out") / "README.md").read_text()
     assert card.startswith("---\nlicense: apache-2.0\n---\n# Mine\n\n## What was changed\n")
-    assert "W_Q and W_K times g: a temperature g^2" in card
+    assert "W_Q and W_K times g, which multiplies" in card
 
 
 def test_a_large_model_comes_in_shards_that_transformers_joins(tiny, ids, tmp_path, monkeypatch):

@@ -31,8 +31,8 @@ def aliasing_step(head: Head) -> None:
     answer(
         "What a band alone can say about a distance is its kernel $C_b(D)$: equal q and k score 1 at distance 0 and "
         "less further out. When the hands of a band's clocks line up again, the kernel rises: an **alias**, a far "
-        "token that looks near. The other bands outvote it as long as all of them are exact; with noise in one, from a "
-        "coarse quantizer say, the alias may win. Interpolation stretches the kernels of the bands it slows and so "
-        "moves their aliases outward.",
+        "token that looks near. The sum over all bands stays low there as long as each is exact; with an error in one, "
+        "from a coarse quantizer say, the far token may score higher than the near one. Interpolation stretches the "
+        "kernels of the bands it slows and so moves their aliases outward.",
         "learn_answer_aliasing",
     )

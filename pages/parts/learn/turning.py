@@ -25,7 +25,7 @@ def turning_step() -> None:
         "A quantizer rounds each channel by itself, so its grid stands square on the axes while RoPE turns the pair "
         "across it. The same pair is stored well at one position and badly at another: noise that depends on position. "
         "One step serves all channels of the token, and the **largest** sets it. Raise the other channel and the grid "
-        "gets coarser until a quiet pair has a few points left, or none. A slow pair hardly turns within the context: "
+        "gets coarser until a few points are left for this pair, or none. A slow pair hardly turns within the context: "
         "lying on an axis, it sets the step for all. Tune can **turn such a pair** off the axis for good, at no cost: "
         "q and k turn together.",
         "learn_answer_grid",

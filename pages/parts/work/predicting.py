@@ -26,7 +26,7 @@ def start(loaded: LoadedModel, setting: Setting, asked: DiagnosisSpec, spec: Pre
     """Queue it behind the setting's own diagnosis; one in other bands is no run of its own and made on the way."""
     first = (diagnosing.start(loaded, setting),) if asked == setting.diagnosis else ()
     submit(key(loaded, setting, asked, spec), _predict, loaded, setting, asked, spec,
-           label=f"Bands alone with {loaded.name}", needs=first)  # fmt: skip
+           label=f"Cost of single bands of {loaded.name}", needs=first)  # fmt: skip
 
 
 def _predict(loaded: LoadedModel, setting: Setting, asked: DiagnosisSpec, spec: PredictionSpec,

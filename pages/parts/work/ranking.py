@@ -28,7 +28,7 @@ def result(loaded: LoadedModel, setting: Setting, spec: LeagueSpec) -> League | 
 def start(loaded: LoadedModel, setting: Setting, spec: LeagueSpec) -> tuple:
     """Queue the league unless it is there already; returns its key."""
     mine = key(loaded, setting, spec)
-    submit(mine, _play, loaded, setting, spec, label=f"League of {loaded.name}")
+    submit(mine, _play, loaded, setting, spec, label=f"Compare remedies for {loaded.name}")
     return mine
 
 

@@ -23,7 +23,7 @@ def key(loaded: LoadedModel, setting: Setting, pairs: Pairs, spec: ReplicationSp
 def start(loaded: LoadedModel, setting: Setting, pairs: Pairs, spec: ReplicationSpec) -> None:
     """Queue the replication unless it is there already."""
     submit(key(loaded, setting, pairs, spec), _replicate, loaded, setting, pairs, spec,
-           label=f"Replication with {loaded.name}")  # fmt: skip
+           label=f"Test the claims with {loaded.name}")  # fmt: skip
 
 
 def _replicate(loaded: LoadedModel, setting: Setting, pairs: Pairs, spec: ReplicationSpec,

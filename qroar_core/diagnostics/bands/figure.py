@@ -9,7 +9,17 @@ import pandas as pd
 from plotly.subplots import make_subplots
 
 from qroar_core.diagnostics.bands.result import BandCost, uneven
-from qroar_core.figures.picture import BAND_AXIS, BLUE, GREY, ORANGE, Picture, band_names, counted_on, framed
+from qroar_core.figures.picture import (
+    BAND_AXIS,
+    BLUE,
+    GREY,
+    ORANGE,
+    Picture,
+    band_names,
+    counted_on,
+    framed,
+    upright,
+)
 from qroar_core.result import LayerBand
 from qroar_core.results import Diagnosis
 from qroar_core.results.band_table import BandRow
@@ -17,7 +27,7 @@ from qroar_core.results.band_words import FIRST, SPANS, WITHIN, band_name, span
 from qroar_core.results.prediction import Prediction
 
 COLOUR = {"int8": BLUE, "int4": ORANGE}
-NULL = "null: channels dealt to bands at random"
+NULL = "null: channels assigned to bands at random"
 EVEN = "No band makes more logit noise alone than as many channels at random"
 UNKNOWN = "What does each band do to the logits when it alone is rounded?"
 
@@ -77,7 +87,8 @@ def alone(diagnosis: Diagnosis, prediction: Prediction | None = None) -> Picture
     names = band_names(diagnosis.bands)
     figure = make_subplots(1, len(cost.noise), horizontal_spacing=0.12)
     for col, (probe, layers) in enumerate(cost.noise.items(), 1):
-        error = {"type": "data", "array": cost.noise_error[probe]} if cost.noise_error else None
+        known = cost.noise_error
+        error = {"type": "data", "array": known[probe], "color": GREY} if known else None
         figure.add_bar(x=names, y=_pooled([row[:-1] for row in layers]), name=f"{probe} alone", row=1, col=col,
                        error_y=error,
                        marker={"color": COLOUR.get(probe, GREY)},
@@ -87,12 +98,13 @@ def alone(diagnosis: Diagnosis, prediction: Prediction | None = None) -> Picture
                                col=col, mode="lines+markers", line={"color": GREY, "dash": "dot"},
                                hovertemplate=f"%{{y:.4g}} nats<extra>null, {probe}</extra>")  # fmt: skip
     framed(figure, BAND_AXIS, "RMS logit error, nats")
+    upright(figure, names, len(cost.noise))
     return Picture(
         _finding(cost),
         figure,
         table(diagnosis, prediction),
         "K is rounded per token and KV head, then all but one band is made exact again; each bar is the root mean "
-        "square over the layers with RoPE. The null deals the same channels, with their errors, to the bands at "
+        "square over the layers with RoPE. The null assigns the same channels, with their errors, to the bands at "
         "random: a band on its line costs what any channels of that number would cost.",
         counted_on(cost.sample),
     )

@@ -97,7 +97,7 @@ class BandCost(Result):
             yield "null or output_kl: of a probe that noise does not have"
 
     def null_rows(self) -> list[NullRow]:
-        """The loudest band against the mean one, measured and with the channels dealt out at random."""
+        """The band with most noise against the mean one, measured and with the channels assigned at random."""
         rows = []
         for probe, layers in self.noise.items():
             drawn = [found for draw in self.null.get(probe, []) if (found := uneven(draw)) is not None]
@@ -107,12 +107,12 @@ class BandCost(Result):
             rows.append(
                 NullRow(
                     diagnostic="Bands",
-                    quantity=f"{probe} logit noise of the loudest band over the RMS of all bands",
+                    quantity=f"{probe} logit noise of the band with most over the RMS of all bands",
                     measured=measured,
                     null=sum(drawn) / len(drawn),
                     low=min(drawn),
                     high=max(drawn),
-                    control="the same error, its channels dealt to the bands at random",
+                    control="the same error, its channels assigned to the bands at random",
                 )
             )
         return rows

@@ -5,11 +5,20 @@ from __future__ import annotations
 import pandas as pd
 import plotly.graph_objects as go
 
-from qroar_core.figures.maps import Panel, column_at, side_by_side
-from qroar_core.figures.picture import BLUE, GREY, POSITION_AXIS, Picture, bin_names, counted_on, framed
+from qroar_core.figures.maps import Panel, column_at, crossed, side_by_side
+from qroar_core.figures.picture import (
+    BLUE,
+    GREY,
+    POSITION_AXIS,
+    SEQUENTIAL,
+    Picture,
+    bin_names,
+    counted_on,
+    framed,
+)
 from qroar_core.results import Diagnosis
 
-NULL = "null: tokens dealt to bins at random"
+NULL = "null: tokens assigned to bins at random"
 
 
 def by_position(diagnosis: Diagnosis, layer: int) -> Picture:
@@ -39,20 +48,17 @@ def by_position(diagnosis: Diagnosis, layer: int) -> Picture:
         ]
     )  # fmt: skip
     if null is not None:
-        inside = [(band, i) for band, row in enumerate(seen.absmax[layer]) for i, v in enumerate(row)
-                  if _within(v, null.absmax_low[layer][band], null.absmax_high[layer][band])]  # fmt: skip
-        figure.add_scatter(
-            x=[column_at(0, i, len(bins)) for _, i in inside], y=[band for band, _ in inside], mode="markers",
-            name=NULL, marker={"symbol": "x-thin", "size": 7, "line": {"color": GREY, "width": 1.5}},
-            hoverinfo="skip", showlegend=False,
-        )  # fmt: skip
+        low, high = null.absmax_low[layer], null.absmax_high[layer]
+        inside = [(column_at(0, i, len(bins)), band, v) for band, row in enumerate(seen.absmax[layer])
+                  for i, v in enumerate(row) if v is not None and _within(v, low[band], high[band])]  # fmt: skip
+        crossed(figure, inside, NULL, SEQUENTIAL)
     return Picture(
         f"How large do keys get by position? (layer {diagnosis.layer_number(layer)}{_lost(diagnosis, layer)})",
         figure,
         table,
         "Largest |k| after RoPE over the layer's KV heads. Bits lost: log2 of that range over the short "
         "context's, the resolution that a quantizer with one step for all positions loses. In the table rms and "
-        f"quantiles are over all KV heads. {_reading(diagnosis, 'A grey cross marks cells inside the null')}",
+        f"quantiles are over all KV heads. {_reading(diagnosis, 'A cross marks cells inside the null')}",
         counted_on(seen.sample),
     )
 
@@ -122,6 +128,6 @@ def _reading(diagnosis: Diagnosis, first: str) -> str:
     """What the null is, in one sentence."""
     if diagnosis.dilation.null is None:
         return "This file holds no null."
-    return (f"{first}: the ranges of bins when every token is dealt to one at random, so that position means nothing. "
+    return (f"{first}: the ranges of bins when tokens are assigned to them at random, so that position means nothing. "
             f"By chance {_outside_by_chance(diagnosis):.1f} of {len(diagnosis.position_edges) - 1} bins of a band lie "
             "outside it.")  # fmt: skip

@@ -10,7 +10,7 @@ from qroar_core.diagnostics.null import NullRow
 from qroar_core.diagnostics.sample import Sample
 from qroar_core.result import LayerBand, PerBand, Result
 
-CONTROL = "every token dealt to a random position bin"
+CONTROL = "every token assigned to a random position bin"
 
 
 class DilationNull(Result):

@@ -115,7 +115,8 @@ def by_group(diagnosis: Diagnosis) -> Picture | None:
             ],
             ignore_index=True,
         ),
-        f"One line a group of layers that turn and see alike, over its own layers ({which_errors(whole.kind)})."
+        "One line a group of layers with the same RoPE and attention span, over its own layers "
+        f"({which_errors(whole.kind)})."
         + (" No query of a layer with a window meets noise from further back than that." if _windows(diagnosis) else "")
         + (" Dotted in each colour: the null, errors of the same energy at a random angle and alike at every position."
            if seen[0][1].null else ""),

@@ -50,7 +50,7 @@ def split(diagnosis: Diagnosis, rows: str = "band", name: str = "quantized") -> 
     known = [(v, i) for i, row in enumerate(panels[0].z) for v in row[len(row) // 2 :] if v is not None]
     most, row_of_it = max(known, default=(0.0, 0))
     loudest = "channels without rotation" if names[row_of_it] == REST else names[row_of_it]
-    found = f"far out most from {loudest}" if most else "none far out"
+    found = f"at the farthest, most from {loudest}" if most else "none at the farthest"
     return Picture(
         f"Where in the context does each {rows} make its noise? {name.capitalize()}: {found}",
         side_by_side(panels, names, "nats"),

@@ -16,7 +16,7 @@ from qroar_core.result import LayerBand
 from qroar_core.results import Diagnosis
 
 RULE_WORDS = {"iqr": "IQR, fence", "mad": "MAD, threshold", "percentile": "percentile"}
-DEALT = "null: positions dealt at random"
+DEALT = "null: positions split at random"
 
 
 @once
@@ -93,7 +93,7 @@ def shift(diagnosis: Diagnosis, which: str) -> Picture:
     )
     without = sum(value is None for row in same for value in row)
     empty = f" {without} of {len(table)} heads have no outlier channel early or late: they are empty and not counted."
-    null = (" Nulls: the same positions dealt at random to two groups of the same sizes, so that only chance tells "
+    null = (" Nulls: the same positions split at random into two groups of the same sizes, so that only chance tells "
             "them apart." * (which in found.jaccard_null))  # fmt: skip
     return Picture(
         _shift_title(diagnosis, which),
@@ -141,7 +141,7 @@ def error_share(diagnosis: Diagnosis) -> Picture:
         f"{rule_words(diagnosis)}, over all entries of a head; its limit is known to 2.2 %); the title gives means "
         "over layers and bands. Null: as many entries chosen at random carry their own share. Above it, outliers are "
         "rounded worse than the rest; "
-        f"below it, the rest pays for their range with a coarser step.{twice}",
+        f"below it, the rest is rounded with a coarser step because of their range.{twice}",
         sample=counted_on(found.sample, estimates=False),
     )
 

@@ -142,7 +142,7 @@ class Outliers(OutliersByRule):
             rows.append(
                 NullRow(diagnostic="Outliers", measured=self.share_of_both(which), null=mean, low=low, high=high,
                         quantity=f"of the channels of {WORDS[which]} that stand out early or late, the share of both",
-                        control="the same positions dealt at random to two groups of the same sizes")
+                        control="the same positions split at random into two groups of the same sizes")
             )  # fmt: skip
         for name, shares in self.error_share.items() if self.sample is not None else ():
             rows.append(

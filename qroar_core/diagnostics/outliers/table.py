@@ -95,7 +95,7 @@ def outliers_of(sides: Mapping[str, Sequence[ChannelMeter]], errors: Sequence[En
 
 
 def _said(draws: int) -> str:
-    return f"the null was dealt {'once' if draws == 1 else f'{draws} times'}"
+    return f"the null was drawn {'once' if draws == 1 else f'{draws} times'}"
 
 
 def by_rule(channels: Mapping[str, Channels], entries: Sequence[Entries], band_of_channel: Tensor, rule: str,

@@ -10,7 +10,17 @@ from plotly.subplots import make_subplots
 
 from qroar_core.diagnostics.bands.result import Band
 from qroar_core.diagnostics.pressure.result import LogitChange
-from qroar_core.figures.picture import BAND_AXIS, BLUE, GREY, ORANGE, Picture, band_names, counted_on, framed
+from qroar_core.figures.picture import (
+    BAND_AXIS,
+    BLUE,
+    GREY,
+    ORANGE,
+    Picture,
+    band_names,
+    counted_on,
+    framed,
+    upright,
+)
 from qroar_core.results import Diagnosis
 
 ANGLE_AXIS = "angle moved if s grows 2.7 times, rad"
@@ -32,20 +42,21 @@ def by_band(diagnosis: Diagnosis) -> Picture:
     figure.add_bar(x=names, y=plain, marker={"color": BLUE}, name="angle",
                    hovertemplate="band %{x}: %{y:.4g} rad<extra></extra>", row=1, col=1)  # fmt: skip
     figure.add_bar(x=names, y=moved, marker={"color": ORANGE}, name="logit" if change else "upper bound on the logit",
-                   error_y={"type": "data", "array": change.error} if change else None,
+                   error_y={"type": "data", "array": change.error, "color": GREY} if change else None,
                    hovertemplate="band %{x}: %{y:.4g} nats<extra></extra>", row=1, col=2)  # fmt: skip
     figure.add_scatter(x=names, y=[0] * len(names), mode="lines", line={"color": GREY, "dash": "dot"},
                        name=STILL, row=1, col=1)  # fmt: skip
     if change:
         _beside(figure, names, change)
     framed(figure, BAND_AXIS, "")
+    upright(figure, names, 2)
     figure.update_yaxes(title_text=ANGLE_AXIS, row=1, col=1)
     figure.update_yaxes(title_text=LOGIT_AXIS, row=1, col=2)
     turns, moves = _top(plain), _top(moved)
-    then = " and" if turns == moves else f", band {moves}"
-    found = f"Band {turns} turns most under the interpolation{then} moves the logits most"
+    then = "it" if turns == moves else f"band {moves}"
+    found = f"The angles of band {turns} change most, and {then} moves the logits most"
     if not change:
-        found = f"Band {turns} turns most under the interpolation{then} has the highest bound on the logits' change"
+        found = f"The angles of band {turns} change most, and {then} has the highest bound on the logits' change"
     return Picture(
         found if any(plain) else "No interpolation moves the angles of these bands",
         figure,
@@ -70,18 +81,18 @@ def _right(change: LogitChange) -> str:
     return (
         f"Right: how far this model's own logits move with it, mean over {LAW_WORDS[change.law]}, by the pairs of one "
         f"band. All together move a logit by {change.in_all:.3g}{within} nats, {_against(change)}. Ring: the "
-        f"bound, reached if no pair works against another ({change.in_all_bound:.3g} for all bands). Null: each "
+        f"bound, reached if all pairs move it in one direction ({change.in_all_bound:.3g} for all bands). Null: each "
         "pair's part with a random sign."
     )
 
 
 def _against(change: LogitChange) -> str:
-    """What all pairs do together, beside pairs that push at random."""
+    """What all pairs do together, beside pairs with random signs."""
     apart = change.in_all - change.in_all_null
-    null = f"pairs that push at random ({change.in_all_null:.3g})"
+    null = f"with random signs ({change.in_all_null:.3g})"
     if abs(apart) <= max(APART * change.in_all_null, ERRORS * change.in_all_error):
         return f"about as far as {null}"
-    return f"further than {null}: they push together" if apart > 0 else f"less far than {null}: they cancel each other"
+    return f"further than {null}: their parts add up" if apart > 0 else f"less far than {null}: their parts cancel"
 
 
 def _beside(figure: go.Figure, names: list[str], change: LogitChange) -> None:
@@ -163,13 +174,13 @@ def by_pair(diagnosis: Diagnosis) -> Picture:
     figure.update_yaxes(title_text=LOGIT_AXIS, row=1, col=2)
     turns, moves = (wavelength[_top(values)] for values in
                     (pairs.interpolation_pressure, pairs.logit_weighted_pressure))  # fmt: skip
-    found = f"The phase turns most at {turns:,.0f} tokens' wavelength, the logits move most at {moves:,.0f}"
+    found = f"Angles change most at a wavelength of {turns:,.0f} tokens, logits at {moves:,.0f}"
     return Picture(
         found if any(pairs.interpolation_pressure) else "No interpolation turns these pairs",
         figure,
         table,
         f"Each point is a RoPE pair, fast ones left, at {diagnosis.length:,} tokens. Left: {ANGLE_WORDS}. Right: how "
-        "far this pair alone moves the logits, with the model's own q and k; pairs push in either direction, so "
+        "far this pair alone moves the logits, with the model's own q and k; pairs move them in either direction, so "
         "together they move a logit by no more than the sum of these points. The null, the native RoPE, is 0 on both "
         "sides.",
         counted_on(change.sample if change else None, estimates=bool(change and any(change.pair_error))),

@@ -149,7 +149,7 @@ def _pair_title(found: Pressures) -> str:
     still = sum(v <= STILL * most for v in own.pressure)
     spared = f"and leaves {still} of {len(own.pressure)} pairs alone" if still else "and leaves no pair alone"
     peak = 2 * math.pi / found.native_inv_freq[at]
-    return f"{name} presses hardest on the wavelength of {peak:,.0f} tokens {spared}"
+    return f"{name} moves pairs with a wavelength of {peak:,.0f} tokens most, {spared}"
 
 
 def _band_title(found: Pressures) -> str:
@@ -160,8 +160,8 @@ def _band_title(found: Pressures) -> str:
             return f"No method moves a band at {found.length:,} tokens"
         least = min(shown, key=lambda m: max(m.band_pressure))
         peak = max(least.band_pressure)
-        return f"At ×{found.factor:g}, {METHOD_NAMES[least.method]} keeps the lowest peak pressure: {peak:.3g} rad"
-    said = f"{_named(own)} presses band {_top(own)} most"
+        return f"At ×{found.factor:g}, {METHOD_NAMES[least.method]} has the lowest peak pressure: {peak:.3g} rad"
+    said = f"{_named(own)} moves band {_top(own)} most"
     if linear is None or linear is own:
         return f"{said}, with {max(own.band_pressure):.3g} rad"
     against = f"{max(own.band_pressure):.3g} against {max(linear.band_pressure):.3g} rad"

@@ -83,7 +83,7 @@ class HiddenSimilarity(Result):
             NullRow(
                 diagnostic="Hidden states", quantity="SQNR in the last position bin, last layer, dB",
                 measured=self.sqnr_db[-1][-1], null=self.layer_sqnr_db[-1], low=self.null_low[-1][-1],
-                high=self.null_high[-1][-1], control="rows dealt to position bins at random; 2 standard errors",
+                high=self.null_high[-1][-1], control="rows assigned to position bins at random; 2 standard errors",
             ),
             NullRow(
                 diagnostic="Error accumulation", quantity="share that the last layer adds",

@@ -11,12 +11,13 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from qroar_core.diagnostics.tails.result import RHO, WORDS, largest_null
-from qroar_core.figures.maps import Panel, clickable, column_at, frame, side_by_side
-from qroar_core.figures.picture import BLUE, GREY, ORANGE, Picture, counted_on, framed
+from qroar_core.figures.maps import Panel, clickable, column_at, crossed, frame, side_by_side
+from qroar_core.figures.picture import BLUE, DIVERGING, GREY, ORANGE, Picture, counted_on, framed
 from qroar_core.results import Diagnosis
 
 NAMES = WORDS
 INSIDE = "null: no further than with sides swapped"
+UNPAIRED = ("long and short windows assigned", "long and short windows dealt")  # dealt: as older files say it
 Cell = tuple[str, int, int, int]  # "k/post", layer, KV head, band
 
 
@@ -52,12 +53,8 @@ def overview(diagnosis: Diagnosis, picked: Cell | None = None) -> Picture:
         [f"{label(which)}, layer {diagnosis.layer_number(layer)}, band {band}: {_times(ratio)}"
          f"{_null_words(diagnosis, which, layer, band)}" for _, which, layer, band, ratio in cells],
     )  # fmt: skip
-    inside = [(at, layer, band) for at, which, layer, band, ratio in cells if _inside(diagnosis, which, layer, band)]
-    figure.add_scatter(
-        x=[column_at(at, band, count) for at, _, band in inside], y=[layer for _, layer, _ in inside], mode="markers",
-        name=INSIDE, marker={"symbol": "x-thin", "size": 7, "line": {"color": GREY, "width": 1.5}}, hoverinfo="skip",
-        showlegend=False,
-    )  # fmt: skip
+    crossed(figure, [(column_at(at, band, count), layer, ratio) for at, which, layer, band, ratio in cells
+                     if ratio is not None and _inside(diagnosis, which, layer, band)], INSIDE, DIVERGING)  # fmt: skip
     if picked is not None:
         which, layer, _, band = picked
         left, right = (column_at(kept.index(which), edge, count) for edge in (band - 0.5, band + 0.5))
@@ -73,8 +70,8 @@ def overview(diagnosis: Diagnosis, picked: Cell | None = None) -> Picture:
         f"How much larger the largest {100 * diagnosis.eps:g} % of values |x| get at {diagnosis.length:,} tokens than "
         f"at {diagnosis.short_length:,}: the size that only so many exceed, long over short, of the KV head where it "
         "grows most. rho_W: before RoPE; rho_A: after it, on the axes that are quantized. Above 1 the band "
-        "needs more range at long context, and every channel that shares its scale pays. Click a cell for its two "
-        f"distributions. {_null_reading(diagnosis)}",
+        "needs more range at long context, and every channel that shares its scale is rounded more coarsely. "
+        f"Click a cell for its two distributions. {_null_reading(diagnosis)}",
         counted_on(diagnosis.tails[kept[0]].sample) if kept else "",
     )
 
@@ -151,7 +148,7 @@ def _cell_row(diagnosis: Diagnosis, tensor: str, layer: int, band: int) -> dict:
 def _headline(diagnosis: Diagnosis, worst: Cell, kept: list[str]) -> str:
     ratio, expected = _ratio(diagnosis, worst), largest_null([diagnosis.tails[which] for which in kept])
     where = f"layer {diagnosis.layer_number(worst[1])}, band {worst[3]}"
-    found = f"{NAMES[worst[0]]} reaches furthest: {_times(ratio)} short context ({where})"
+    found = f"{NAMES[worst[0]]} grows most with length: {_times(ratio)} short context ({where})"
     if expected is None:
         return found
     if ratio > expected[1]:
@@ -168,13 +165,13 @@ def _null_reading(diagnosis: Diagnosis, cell: Cell | None = None) -> str:
     if cell is not None:
         return ("The grey band is the null: from the orange diamond on, the ratios that 95 % of the ways to swap the "
                 f"long and the short side of windows give, that is, if length changes nothing.{few}")  # fmt: skip
-    return ("A grey cross marks cells inside the null, the 95 % range of their ratio where the long and the short side "
+    return ("A cross marks cells inside the null, the 95 % range of their ratio where the long and the short side "
             f"of windows are swapped, that is, if length changes nothing.{few}")  # fmt: skip
 
 
 def _read(diagnosis: Diagnosis) -> str:
     control = next(iter(diagnosis.tails.values())).null
-    if control is not None and control.control.startswith("long and short windows dealt"):
+    if control is not None and control.control.startswith(UNPAIRED):
         return "Tokens deep in the long context, and others at the end of short ones."
     return "The same tokens read twice, deep in the long context and at the end of a short one."
 

@@ -21,8 +21,8 @@ def shared_step(shown: SharedStep) -> Picture:
     _codes(figure, shown)
     for y, name, colour, dash, width in (
         (shown.error, "logit error", GREEN, "solid", 3.5),
-        (shown.loud_error, "its part from the loud band", ORANGE, "dash", 1.6),
-        (shown.quiet_error, "its part from the quiet band", BLUE, "dash", 1.6),
+        (shown.loud_error, "its part from the band of large values", ORANGE, "dash", 1.6),
+        (shown.quiet_error, "its part from the band of small values", BLUE, "dash", 1.6),
     ):
         figure.add_scatter(
             x=shown.grid, y=y, mode="lines", name=name, line={"color": colour, "dash": dash, "width": width},
@@ -43,7 +43,7 @@ def shared_step(shown: SharedStep) -> Picture:
                         showgrid=False, col=1)  # fmt: skip
     figure.update_yaxes(title_text="second channel, steps", range=[-edge, edge], scaleanchor="x", constrain="domain",
                         constraintoward="top", showgrid=False, col=1)  # fmt: skip
-    figure.update_xaxes(title_text="log2 g of the loud band (q · g, k / g)", dtick=1, col=2)
+    figure.update_xaxes(title_text="log2 g of the band of large values (q · g, k / g)", dtick=1, col=2)
     figure.update_yaxes(
         title_text="RMS logit error, share of the RMS logit", type="log", tickvals=TICKS, tickformat=".1~%", col=2
     )
@@ -51,8 +51,8 @@ def shared_step(shown: SharedStep) -> Picture:
     table = pd.DataFrame({"log2_g": shown.grid, "logit_error": shown.error, "loud_band_part": shown.loud_error,
                           "quiet_band_part": shown.quiet_error})  # fmt: skip
     return Picture(
-        f"At g = {2**shown.log2_g:.3g} the quiet band uses {shown.quiet_levels} of {2 * shown.top + 1} levels; "
-        f"the logits are least wrong at g = {2**shown.best_log2_g:.3g}",
+        f"At g = {2**shown.log2_g:.3g} the band of small values uses {shown.quiet_levels} of {2 * shown.top + 1} "
+        f"levels; the logit error is least at g = {2**shown.best_log2_g:.3g}",
         figure,
         table,
         "Left: every pair of K in units of its token's step; a dot of the grid is a code, so points crowded round the "
@@ -67,7 +67,8 @@ def _codes(figure: go.Figure, shown: SharedStep) -> None:
             x=[a for a in codes for _ in codes], y=[b for _ in codes for b in codes], mode="markers", name="codes",
             marker={"color": GREY, "size": 4, "opacity": 0.8}, hoverinfo="skip", row=1, col=1,
         )  # fmt: skip
-    for points, name, colour in ((shown.loud, "loud band", ORANGE), (shown.quiet, "quiet band", BLUE)):
+    both = (shown.loud, "band of large values", ORANGE), (shown.quiet, "band of small values", BLUE)
+    for points, name, colour in both:
         figure.add_scatter(
             x=[x for x, _ in points], y=[y for _, y in points], mode="markers", name=name,
             marker={"color": colour, "size": 6, "opacity": 0.75}, row=1, col=1,

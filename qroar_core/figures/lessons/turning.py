@@ -92,5 +92,5 @@ def _grid(figure: go.Figure, levels: list[float]) -> None:
 def _finding(shown: Turning) -> str:
     least, most = min(shown.error), max(shown.error)
     if least > 0.999:
-        return f"int{shown.bits} rounds the whole pair to zero: its neighbour has taken all levels"
+        return f"int{shown.bits} rounds the whole pair to zero: the range of the other channel takes up all levels"
     return f"int{shown.bits}: the error swings between {least:.1%} and {most:.1%} of the pair's length with its angle"

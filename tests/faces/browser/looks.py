@@ -56,15 +56,30 @@ TEXTS = """() => {""" + COLOURS + """
 }""".replace("LEAST", str(LEAST_CONTRAST))
 
 CUT = """() => {
-  const kinds = 'h1, h2, h3, h4, h5, a, button, [data-testid=stMetric], [data-testid=stBadge], label, [role=tab]';
+  const kinds = 'h1, h2, h3, h4, h5, a, button, [data-testid=stMetric], [data-testid=stBadge], label, [role=tab], ' +
+    '[role=radiogroup], [data-testid=stMultiSelectTagsContainer]';
   const all = [...document.querySelectorAll(kinds)].flatMap(e => [e, ...e.querySelectorAll('*')]);
-  return [...new Set(all)].filter(e => e.checkVisibility({visibilityProperty: true, opacityProperty: true})
+  const menus = [...document.querySelectorAll('input[role=combobox]')]  // a run to open has a long name everywhere
+    .filter(e => e.value && e.scrollWidth > e.clientWidth + 1 && !e.closest('[class*=st-key-run-to-open]'))
+    .map(e => [e.value, e.scrollWidth, e.clientWidth, 'menu']);
+  const seen = e => e.checkVisibility({visibilityProperty: true, opacityProperty: true});
+  return [...menus, ...[...new Set(all)].filter(e => seen(e)
       && e.innerText?.trim() && e.clientWidth > 0 && e.scrollWidth > e.clientWidth + 1
       && getComputedStyle(e).overflowX !== 'visible'
       && !e.closest('[aria-hidden=true], [data-testid=stSkipToContent], [data-testid=stIconMaterial]'))
     .map(e => [e.innerText.trim().slice(0, 60), e.scrollWidth, e.clientWidth,
-               e.closest('[data-testid]')?.dataset.testid]);
+               e.closest('[data-testid]')?.dataset.testid])];
 }"""
+
+OVERLAP = """() => [...document.querySelectorAll('.js-plotly-plot')].flatMap(plot => {
+  const words = [...plot.querySelectorAll(
+      ':is(.annotation, .xtick, .ytick, .x2tick, .g-xtitle, .g-ytitle, .g-x2title, .legend, .colorbar) text')]
+    .map(e => [e.textContent, e.getBoundingClientRect()]).filter(([said, box]) => said.trim() && box.width);
+  return words.flatMap(([one, a], i) => words.slice(i + 1)
+    .filter(([, b]) => Math.min(a.right, b.right) - Math.max(a.left, b.left) > 2
+      && Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 6)
+    .map(([other]) => [one, other]));
+})"""
 
 OUTSIDE = """() => {
   const main = document.querySelector('[data-testid=stMain]');
@@ -92,4 +107,6 @@ SMALL = """() => [...document.querySelectorAll(
   .filter(e => parseFloat(getComputedStyle(e).fontSize) < LEAST)
   .map(e => [e.textContent, getComputedStyle(e).fontSize])""".replace("LEAST", str(LEAST_AXIS))
 
-EVERYTHING = {"low contrast": TEXTS, "cut": CUT, "outside": OUTSIDE, "sideways": SIDEWAYS, "small": SMALL}
+EVERYTHING = {
+    "low contrast": TEXTS, "cut": CUT, "overlap": OVERLAP, "outside": OUTSIDE, "sideways": SIDEWAYS, "small": SMALL,
+}  # fmt: skip

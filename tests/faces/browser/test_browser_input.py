@@ -130,6 +130,12 @@ def test_what_is_asked_beside_the_setting_is_there_after_a_reload(page):
     soon(page, lambda: (asked(page, "league") or {}).get("windows"), 5)
     reloaded(page, "Remedies")
     soon(page, lambda: field(page, "Windows of text").input_value(), "5")
+    go(page, "Evidence")
+    typed(page, "Windows of text", 7)
+    page.keyboard.press("Tab")
+    soon(page, lambda: (asked(page, "claims") or {}).get("spec"), {"windows": 7})
+    reloaded(page, "Evidence")
+    soon(page, lambda: field(page, "Windows of text").input_value(), "7")
 
 
 def test_scales_by_hand_are_copied_and_are_there_after_a_reload(page):

@@ -210,7 +210,7 @@ def evaluate(page, dashboard):
         "PPL, quantized, tuned": ppl["quantized", "tuned"],
     }
     if found["gain"]["significant"]:  # else no large figure
-        wanted["NLL gap won back"] = f"{found['gap_recovered']:.0%}"
+        wanted["NLL gap recovered"] = f"{found['gap_recovered']:.0%}"
     soon(page, lambda: metrics(page), wanted)
     gain = found["gain"]
     box = page.get_by_test_id("stAlert").filter(has_text="nats").first.inner_text()
