@@ -11,7 +11,7 @@ from benchmarks.headline_passes import SEED, Block, Passes, Remedy, digest_of
 from qroar_core.results.intervals import Interval, mean_interval, paired_interval, ratio_interval
 
 Records = dict[str, list[dict[str, Any]]]  # remedy -> one record a window
-HEAD = ("tokens scored", "remedy", "windows", "NLL ± SE", "ppl", "won over the quantized, nats", "gap recovered",
+HEAD = ("tokens scored", "remedy", "windows", "NLL ± SE", "ppl", "gained over the quantized, nats", "gap recovered",
         "tokens' digest", "seed", "commit", "seconds a pass")  # fmt: skip
 
 
