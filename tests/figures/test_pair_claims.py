@@ -9,6 +9,7 @@ from qroar_core.diagnostics.pair_error.figure import amplitude_and_phase
 from qroar_core.diagnostics.pair_error.result import PairErrors
 from qroar_core.diagnostics.rounding.figure import lengths
 from qroar_core.diagnostics.rounding.result import Roundings
+from qroar_core.diagnostics.sample import LOCAL, PROPAGATED
 from qroar_core.figures.picture import OLDER
 
 D = planted.diagnosis()
@@ -109,6 +110,15 @@ def test_shares_at_the_grids_ends_are_said_where_there_are_any():
     assert "1.50% of K's values lie beyond the grid's end, most in layer 1, KV head 1 (2.00%)." in other
     unknown = planted.rounded_tensor().model_copy(update={"zeroed": [[None] * 2] * 2, "clipped": [[None] * 2] * 2})
     assert "grid's end" not in lengths(seen_with(rounding=Roundings(k=unknown))).how_to_read
+
+
+def test_whose_keys_the_shares_are_of_is_said_where_earlier_layers_err_too():
+    said = "These shares are of K as the quantizer is given it, behind the errors of earlier layers."
+    found = D.rounding
+    for compares, there in ((PROPAGATED, True), (LOCAL, False)):
+        sample = found.sample.model_copy(update={"compares": compares})
+        rounding = found.model_copy(update={"sample": sample, "q": None})
+        assert (said in lengths(seen_with(rounding=rounding)).how_to_read) is there
 
 
 def test_the_table_of_lengths_names_heads_bands_and_the_rest():
