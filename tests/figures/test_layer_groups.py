@@ -58,6 +58,11 @@ def test_every_group_that_turns_has_its_pictures_and_numbers(grouped):
     assert [p.title for p in gallery.diagnosed(grouped)][:8] == [p.title for p in drawn]
 
 
+def of_one_layer(anisotropy, update):
+    null = anisotropy.null.model_copy(update={"ratio": anisotropy.null.ratio[:1]})
+    return anisotropy.model_copy(update={**update, "null": null})
+
+
 def own(rms, error, amplitude):
     """What a group says of its own layers, [2 bands][2 rows or bins]."""
     whole = planted.diagnosis()
@@ -66,7 +71,7 @@ def own(rms, error, amplitude):
     return {
         "noise": noise,
         "pair_error": whole.pair_error.model_copy(update={"amplitude": [amplitude, amplitude]}),
-        "anisotropy": whole.anisotropy.model_copy(update={"error": [error, error], "ratio": [[error[1] / error[0]]]}),
+        "anisotropy": of_one_layer(whole.anisotropy, {"error": [error, error], "ratio": [[error[1] / error[0], None]]}),
     }
 
 
@@ -104,7 +109,7 @@ def test_null_rows_of_a_group_are_its_own(grouped):
     peak = whole.kernel.model_copy(update={"side_peak": [0.9, None]})
     change = whole.logit_change.model_copy(update={"in_all": 9.0, "by_band": [8.0, 7.0]})
     errors = {"pair_error": whole.pair_error.model_copy(update={"share": 0.9}),
-              "anisotropy": whole.anisotropy.model_copy(update={"ratio": [[6.0]]}),
+              "anisotropy": of_one_layer(whole.anisotropy, {"ratio": [[6.0, None]]}),
               "kernel": peak, "logit_change": change}  # fmt: skip
     full = full.model_copy(update={"logit_change": whole.logit_change})
     two = whole.model_copy(update={"groups": [full, sliding.model_copy(update=errors), still]})
