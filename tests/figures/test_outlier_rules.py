@@ -150,7 +150,8 @@ def test_keys_that_the_setting_leaves_exact_are_said_where_its_error_is_drawn():
     shares = {"int4": [[0.5, 0.1], [0.2, None]], "in force": [[0.5, 0.2], [0.2, None]]}
     for draw in (rules.error_share, rules.error_by_channel):
         found = {"error_share": shares, "error_by_channel": {"int4": [[0.125] * 8] * 2, "in force": [[0.3] * 8] * 2}}
-        assert "leaves the newest 1,128 keys exact" in draw(with_outliers(still_exact=1128, **found)).how_to_read
+        said = draw(with_outliers(still_exact=1128, **found)).how_to_read
+        assert "leaves the newest 1,128 keys exact: its error is of the keys that the context's" in said
         assert "newest" not in draw(with_outliers(**found)).how_to_read
         assert "newest" not in draw(with_outliers(still_exact=1128)).how_to_read  # int4 alone is drawn: it rounds all
 

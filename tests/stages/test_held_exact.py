@@ -178,6 +178,31 @@ def test_every_error_of_keys_is_that_of_the_cache_run_token_by_token(tiny, monke
     assert [rms == 0 for rms in found.rms] == [block > 1 and here for here in inside]
 
 
+@pytest.mark.parametrize("name", ["kivi2", "quanto4", "int4"])
+def test_the_error_of_the_settings_quantizer_is_of_the_keys_read_rounded_and_that_of_int4_of_all(tiny, name):
+    """Parts of K's squared error by channel, from the cache that takes one token at a time, after the last one."""
+    quant, block, rounded = PRESETS[name]
+    loaded = tiny(dtype=torch.float64, head_dim=HEAD)
+    found = diagnose.run(loaded, YARN, quant, SPEC, TEXT).outliers
+    assert found.still_exact == (44 if block > 1 else 0)
+    plan = diagnose.plan(loaded, YARN, quant, SPEC, TEXT)
+    for layer, (_, k, _) in enumerate(taken(loaded, Condition(YARN), plan.ids)):
+        read = reads(k, block, rounded, [299])[299]
+        assert torch.equal(read[:, 256:], k[:, 256:]) is (block > 1)
+        for of, kept in (("in force", read), ("int4", per_token(4)(k))):
+            square = (kept - k).square().sum((0, 1))
+            shares = (square / square.sum()).tolist()
+            assert found.error_by_channel[of][layer] == pytest.approx(shares, rel=2e-3)
+        printed = torch.tensor(found.entry_limit[layer]).double()[:, None, None]
+        far = k.abs() >= 2 ** ((printed.log2() * 32).round() / 32)  # limits are edges of bins, 32 in a doubling
+        for band in range(4):
+            here = torch.tensor([c % 32 // 8 == band for c in range(HEAD)])
+            square = (read - k).square()[..., here]
+            share = float((square * far[..., here]).sum() / square.sum())
+            assert found.error_share["in force"][layer][band] == pytest.approx(share, rel=2e-3, abs=1e-6)
+            assert found.entry_share[layer][band] == pytest.approx(float(far[..., here].double().mean()), rel=1e-3)
+
+
 def test_a_context_inside_the_tail_has_no_noise_and_no_errors_of_keys(tiny):
     loaded, spec = tiny(head_dim=HEAD), replace(SPEC, length=128)
     found = diagnose.run(loaded, YARN, preset_quant("kivi2"), spec, TEXT)

@@ -95,10 +95,13 @@ def by_group(diagnosis: Diagnosis) -> Picture | None:
                 mode="lines+markers", line={"color": COLOURS[at % len(COLOURS)]}, row=1, col=col,
                 hovertemplate=f"{group.name}<br>position %{{x}}, {what}: %{{y:.4g}} nats<extra></extra>",
             )  # fmt: skip
-    for at, (group, noise) in enumerate(seen):
+    for group, noise in seen:
         if noise.null is not None:
-            figure.add_scatter(x=whole.position, y=noise.null.rms, name=f"null: {group.name}", mode="lines",
-                               line={"color": COLOURS[at % len(COLOURS)], "dash": "dot"}, row=1, col=1)  # fmt: skip
+            figure.add_scatter(
+                x=whole.position, y=noise.null.rms, name=f"null: {group.name}", mode="lines", row=1, col=1,
+                line={"color": GREY, "dash": "dot"},
+                hovertemplate=f"null of {group.name}<br>position %{{x}}: %{{y:.4g}} nats<extra></extra>",
+            )  # fmt: skip
     framed(figure, "query position, tokens", "", log_x=True)
     figure.update_yaxes(title_text="RMS logit error, nats", rangemode="tozero", row=1, col=1)
     figure.update_yaxes(title_text="KL of the attention weights, nats", rangemode="tozero", row=1, col=2)
@@ -117,7 +120,8 @@ def by_group(diagnosis: Diagnosis) -> Picture | None:
         ),
         f"One line a group of layers that turn and see alike, over its own layers ({which_errors(whole.kind)})."
         + (" No query of a layer with a window meets noise from further back than that." if _windows(diagnosis) else "")
-        + (" Dotted in each colour: the null, errors of the same energy at a random angle and alike at every position."
+        + (" Dotted grey, one line a group: the null, errors of the same energy at a random angle and alike at every "
+           "position."
            if seen[0][1].null else ""),
         counted_on(whole.sample),
     )  # fmt: skip

@@ -180,7 +180,8 @@ def _distinct(named: Mapping[str, LayerBand], still_exact: int) -> tuple[dict[st
     if twin is not None:
         return probes, f" The setting's quantizer errs as {twin} does in every cell, so it is not drawn again."
     if still_exact:
-        said = f" The setting's quantizer leaves the newest {still_exact:,} keys exact, and they are not in its error."
+        said = (f" The setting's quantizer leaves the newest {still_exact:,} keys exact: its error is of the keys that "
+                "the context's last query reads rounded, int8's, int4's and the null are of all keys.")  # fmt: skip
         return dict(named), said
     return dict(named), ""
 
