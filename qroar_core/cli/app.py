@@ -69,16 +69,19 @@ def fetch(what: str = typer.Argument(metavar="smollm2")) -> None:
 
 
 @app.command()
-@takes(MODEL, SETTING, BANDS, OUTLIERS, DIAGNOSE, CSV, OUT)
+@takes(MODEL, SETTING, BANDS, OUTLIERS, DIAGNOSE, EVALUATE[:1], CSV, OUT)
 def diagnose(options: dict) -> None:
     """All nine diagnostics, by frequency band."""
     from qroar_core import diagnose as stage
+    from qroar_core.models.scales_file import from_file
 
     folder, csv, texts = new_folder(options), new_csv(options), documents(options)
     loaded = load_model(options)
     setting = setting_of(options, loaded)
+    scales = from_file(options["scales"], loaded)[0] if options.get("scales") else None
     with show.progress() as on_step:
-        result = stage.run(loaded, setting.rope, setting.quant, setting.diagnosis, texts["calibration"], on_step)
+        result = stage.run(loaded, setting.rope, setting.quant, setting.diagnosis, texts["calibration"], on_step,
+                           scales=scales)  # fmt: skip
     result = written(folder, "diagnosis.json", result)
     write_bands(csv, result.band_table())
     say_bands(options, loaded)

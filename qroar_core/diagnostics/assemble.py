@@ -24,6 +24,7 @@ from qroar_core.diagnostics.pair_error.table import pair_errors_of
 from qroar_core.diagnostics.pressure.observe import PressureRecorder
 from qroar_core.diagnostics.rounding.observe import RoundingRecorder
 from qroar_core.diagnostics.rounding.table import roundings_of
+from qroar_core.diagnostics.sample import LOCAL, PROPAGATED
 from qroar_core.diagnostics.similarity.measure import SimilarityMeter
 from qroar_core.diagnostics.similarity.table import similarity_of
 from qroar_core.diagnostics.tails.observe import PairedTails
@@ -36,10 +37,6 @@ from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.rope import Turning
 from qroar_core.results.diagnosis import Diagnosis
 from qroar_core.specs import QuantSpec, RopeSpec
-
-# which error logit noise, amplitude, phase and anisotropy show
-PROPAGATED = "that include those of earlier layers"
-LOCAL = "of each layer measured alone, errors of earlier layers not included"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -70,6 +70,8 @@ class KeysRead:
     k_hat: Tensor
     rounding: Rounding | None = None  # what made k_hat of k; None: k_hat is a quantized pass's
     in_cache: bool = True  # False: the cache holds them exactly, they are rounded for the product alone
+    received: Tensor | None = None  # what the quantizers of a quantized pass are given; None: k itself
+    receiver: Rounding | None = None  # those quantizers
 
     @cached_property
     def step(self) -> Tensor | None:
@@ -79,9 +81,10 @@ class KeysRead:
 
     @cached_property
     def ends(self) -> Ends | None:
-        """Which values are clipped or become zero; None as `step`."""
-        rounding = self.rounding
-        return None if rounding is None else rounding.k_ends(self.k, self.start, self.layer, self.in_cache)
+        """Which values of those that the quantizers are given are clipped or become zero; None where there are none."""
+        by = self.rounding if self.receiver is None else self.receiver
+        keys = self.k if self.received is None else self.received
+        return None if by is None else by.k_ends(keys, self.start, self.layer, self.in_cache)
 
 
 def settled_keys(block: int, start: int, stop: int, length: int) -> slice:

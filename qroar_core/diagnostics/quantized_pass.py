@@ -80,6 +80,7 @@ class QuantizedPass:
     of_layers: Sequence[PairRecorder]
     tails: dict[int, int] = field(init=False)  # first and past the last key of what a row reads exactly
     raw: dict[int, list[tuple[int, Tensor]]] = field(default_factory=dict)  # layer: those keys, from a position
+    waiting: dict[int, Tensor] = field(default_factory=dict)  # layer: its newest keys, of a block that is not full
     q: dict[int, list[Tensor]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -93,13 +94,20 @@ class QuantizedPass:
         self._keep_raw(tap, stop)
         k = self.reference.k[tap.layer]
         here = settled_keys(self.rounding.block, tap.start, stop, self.frame.length)
+        waiting = self.waiting.pop(tap.layer, tap.k[:, :0])  # of a block that earlier chunks began
+        raw, at = torch.cat([waiting, tap.k], 1), tap.start - waiting.shape[1]
+        settled = max(here.stop - at, 0)
+        if settled < raw.shape[1]:
+            self.waiting[tap.layer] = raw[:, settled:]
         if here.start < here.stop:
-            self._book(KeysRead(tap.layer, here.start, k[:, here], self._rounded(tap, here.start, here.stop)))
+            self._book(KeysRead(tap.layer, here.start, k[:, here], self._rounded(tap, here.start, here.stop),
+                                received=raw[:, :settled], receiver=self.rounding))  # fmt: skip
         if stop < self.frame.length:
             return
         tail = first_exact_key(self.rounding.block, self.frame.length - 1)
         if tail < self.frame.length:
-            self._book(KeysRead(tap.layer, tail, k[:, tail:], self._exact(tap, tail, self.frame.length)))
+            self._book(KeysRead(tap.layer, tail, k[:, tail:], self._exact(tap, tail, self.frame.length), in_cache=False,
+                                received=raw[:, settled:], receiver=self.rounding))  # fmt: skip
         q, q_hat = (torch.cat(kept.pop(tap.layer), dim=1) for kept in (self.reference.q, self.q))
         pair = LayerPair(
             tap, q, self.rounding.q(q_hat, tap.layer), k,
@@ -109,6 +117,7 @@ class QuantizedPass:
             recorder.on_layer_pair(pair)
         del self.reference.k[tap.layer]
         self.raw.pop(tap.layer, None)
+        self.waiting.pop(tap.layer, None)
 
     def on_layer(self, layer: int, row: int, start: int, hidden: Tensor) -> None:
         """Nothing to see."""

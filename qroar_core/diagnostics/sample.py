@@ -6,6 +6,9 @@ from typing import TypeVar
 
 from qroar_core.result import Result
 
+# which error logit noise, amplitude, phase and anisotropy show
+PROPAGATED = "that include those of earlier layers"
+LOCAL = "of each layer measured alone, errors of earlier layers not included"
 ROW_ERRORS = "standard errors over the sampled rows"  # what bars are, for `Sample.error` and captions
 
 
@@ -49,8 +52,8 @@ AnyResult = TypeVar("AnyResult", bound=Result)
 
 
 EARLIER = {  # words of older files: plainer ones
-    "local to each layer's own q and k": "of each layer measured alone, errors of earlier layers not included",
-    "propagated through the model": "that include those of earlier layers",
+    "local to each layer's own q and k": LOCAL,
+    "propagated through the model": PROPAGATED,
 }
 
 

@@ -54,6 +54,7 @@ class BandRow(Result):
     turns: Number = _column("native turns", "Full turns per native window, mean over pairs.")
     pressure_rad: Number = _column("pressure, rad", "How far the angles move if the stretch grows 2.7 times, mean "
                                    "over pairs.")
+    phase_displacement_rad: Number = _column("phase displacement, rad", "Mean over distances and pairs.")
     unseen_phase: Number = _column("unseen phase", "Share of phases at this length that training never saw.")
     side_peak: Number = _column("side peak", "Highest side peak of the band kernel, 1 at distance 0; empty: none.")
     logit_pressure_nats: Number = _column("logit pressure, nats", "How far this band moves the logits if the stretch "
@@ -135,6 +136,7 @@ def _row(diagnosis: Diagnosis, name: str, layers: Sequence[int], band: Band, pai
         wavelength_max_tokens=band.wavelength_max,
         turns=band.turns,
         pressure_rad=band.interpolation_pressure,
+        phase_displacement_rad=band.phase_displacement,
         unseen_phase=band.unseen_phase,
         side_peak=band.side_peak,
         logit_pressure_nats=getattr(band, "logit_change", None),

@@ -2,16 +2,22 @@
 
 import itertools
 import math
+from dataclasses import dataclass
 
 import pytest
 import torch
 
 from qroar_core.diagnostics.anisotropy.measure import MIN_PAIRS, AnisotropyMeter
+from qroar_core.diagnostics.anisotropy.observe import AnisotropyRecorder
+from qroar_core.diagnostics.anisotropy.result import OTHER_LAYER, SAME_VECTOR
 from qroar_core.diagnostics.anisotropy.swapped import Swapped
 from qroar_core.diagnostics.anisotropy.table import anisotropy_of
+from qroar_core.diagnostics.frame import Frame
+from qroar_core.maths.positions import PositionBins
 from qroar_core.maths.quantize import fake_quantize
 from qroar_core.maths.steps import squared_step
-from qroar_core.specs import QuantizerSpec
+from qroar_core.models.geometry import Geometry
+from qroar_core.specs import DiagnosisSpec, QuantizerSpec
 
 PAIRING = {"half": [(0, 2), (1, 3)], "interleaved": [(0, 1), (2, 3)]}
 
@@ -255,3 +261,80 @@ def test_thin_angles_are_left_out_and_none_is_nan():
     assert float(meter.result().ratio) == 1.0
     with pytest.raises(ValueError, match="angles"):
         AnisotropyMeter(torch.zeros(1).long(), "half", 1)
+
+
+def one_head(layers, x, y, step=None, chunk=40, null_draws=1, still=()):
+    """The recorder on `layers` of one KV head, fed as a stream feeds it: chunk by chunk, each through all layers."""
+    geometry = Geometry(
+        family="llama", n_layers=layers, n_heads=1, n_kv_heads=1, head_dim=x.shape[-1],
+        rotary_dim=x.shape[-1], pairing="half", theta=1e4, original_context=64, hidden_size=8, vocab_size=8,
+        parameters=0, without_rope=still,
+    )  # fmt: skip
+    bins = PositionBins(x.shape[2], 1)
+    spec = DiagnosisSpec(null_draws=null_draws)
+    pairs = x.shape[-1] // 2
+    recorder = AnisotropyRecorder(Frame(geometry, ((0, pairs - 1),), x.shape[2], bins, (), 1, {}, spec))
+    for start in range(0, x.shape[2], chunk):
+        here = slice(start, start + chunk)
+        for layer in range(layers):
+            recorder.on_keys(Planted(layer, start, x[layer, :, here], y[layer, :, here],
+                                     None if step is None else step[layer, :, here]))  # fmt: skip
+    assert recorder.before == {}
+    return recorder
+
+
+@dataclass
+class Planted:
+    layer: int
+    start: int
+    k: torch.Tensor
+    k_hat: torch.Tensor
+    step: torch.Tensor | None
+
+
+@pytest.mark.parametrize("chunk", [150, 40])
+@pytest.mark.parametrize("still", [(), (1,)])
+def test_with_one_head_errors_come_from_another_layer_by_loop(chunk, still):
+    """Three layers: 0 and 1 take each other's, 2 takes 1's; where 1 does not turn, 0 and 2 take each other's."""
+    draw = torch.Generator().manual_seed(4)
+    x = torch.randn(3, 1, 150, 6, generator=draw)
+    y = x + torch.randn(x.shape, generator=draw)
+    step = torch.rand(3, 1, 150, 3, generator=draw) + 0.1
+    recorder = one_head(3, x, y, step, chunk, still=still)
+    source = {0: 2, 2: 0} if still else {0: 1, 1: 0, 2: 1}
+    for layer, other in source.items():
+        meter = recorder.meters[layer]
+        (partner,) = meter.swapped.partners
+        sums = [[] for _ in range(16)]
+        for t, p in itertools.product(range(150), range(3)):
+            o = int(partner[p])
+            off = ((y[other, 0, t, [o, o + 3]] - x[other, 0, t, [o, o + 3]]) ** 2).sum() / step[other, 0, t, o]
+            angle = math.atan2(abs(x[layer, 0, t, p + 3]), abs(x[layer, 0, t, p]))
+            sums[int(angle / (math.pi / 2) * 16)].append(float(off))
+        found = meter.nulls[0].result()
+        assert found.count[0].tolist() == [len(e) for e in sums]
+        known = [i for i, e in enumerate(sums) if e]
+        assert [float(found.error[0][i]) for i in known] == pytest.approx(
+            [sum(sums[i]) / len(sums[i]) for i in known], rel=1e-4
+        )
+    assert anisotropy_of(recorder.meters, still).null.control == OTHER_LAYER
+
+
+def test_with_one_head_the_null_is_flat_where_errors_see_the_angle_and_where_they_do_not():
+    """Two pairs a vector, errors over the vector's own: what one pair's error gains by its angle the other loses, so
+    the errors of the same vector, swapped, are a mirror of what is measured. Those of another layer are flat."""
+    draw = torch.Generator().manual_seed(9)
+    x = torch.randn(2, 1, 40_000, 4, generator=draw)
+    noise = torch.randn(x.shape, generator=draw)
+    on_axis = torch.ones_like(x)
+    on_axis[..., [0, 2]] = torch.where((x[..., [2]].abs() > x[..., [0]].abs()), 3.0, 0.3)  # louder near one axis
+    blind, seeing = (anisotropy_of(one_head(2, x, x + e, chunk=40_000).meters) for e in (noise, noise * on_axis))
+    assert blind.over == seeing.over == "error"
+    assert blind.largest < 1.25
+    assert seeing.typical > 1.5
+    for found in (blind, seeing):
+        assert max(found.null.largest) < 1.25
+    assert blind.above_null()[0] < 0.1 < seeing.above_null()[0]
+    lone = anisotropy_of(one_head(1, x[:1], (x + noise * on_axis)[:1], chunk=40_000).meters)
+    assert lone.null.control == SAME_VECTOR
+    assert lone.null_typical > 1.5  # as its caption says

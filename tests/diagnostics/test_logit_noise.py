@@ -360,3 +360,65 @@ def test_rows_of_a_cache_of_blocks_read_their_own_block_exactly_and_so_does_the_
         blind = sum(SCALING**2 / D * size[head] * mean[kind][head // 2] for head, kind, _ in cells[m]) / len(cells[m])
         assert float(found.null[at, -1]) == pytest.approx(math.sqrt(blind), rel=1e-4, abs=1e-9)
         assert (float(found.null[at, -1]) == 0) == (m < 16 and not active)
+
+
+@pytest.mark.parametrize("quantized_q", [False, True])
+@pytest.mark.parametrize("name", ["plain", "window", "cap", "sinks", "blocks"])
+def test_the_null_of_the_kl_is_half_the_variance_of_blind_errors_under_a_rows_weights(name, quantized_q):
+    """Written out in float64: mean error energies over the cells counted, weights of every row, p (1 - p)."""
+    q, k, q_hat, k_hat = tensors()
+    q_hat = q_hat if quantized_q else q
+    rule = {"window": SoftmaxRule(10), "cap": SoftmaxRule(softcap=1.0),
+            "sinks": SoftmaxRule(sinks=torch.tensor([0.5, -0.5, 1.0, 0.0]))}.get(name, SoftmaxRule())  # fmt: skip
+    block = 16 if name == "blocks" else 1
+    meter = LogitNoiseMeter(BAND, L, SCALING, rule)
+    for at in (ROWS[:3], ROWS[3:]):
+        meter.update(q[:, at], at, k, k_hat, q_hat[:, at] if quantized_q else None, key_block=7 if block == 1 else 32,
+                     cache_block=block)  # fmt: skip
+    found = meter.result()
+    cells = {m: [n for n in range(m + 1) if m - n < (rule.window or L)] for m in ROWS.tolist()}
+
+    def exact(m, n):
+        return block > 1 and n >= m // block * block
+
+    def energy(kv):
+        errors = [float((k_hat[kv, n].double() - k[kv, n]).square().sum()) for m in cells for n in cells[m]
+                  if not exact(m, n)]  # fmt: skip
+        return sum(errors) / len(errors)
+
+    for at, m in enumerate(sorted(cells)):
+        kl = 0.0
+        for h in range(HEADS):
+            keys = k[h // 2, cells[m]].double()
+            logits = SCALING * keys @ q[h, m].double()
+            slope = torch.ones_like(logits)
+            if name == "cap":
+                slope, logits = 1 - logits.tanh() ** 2, logits.tanh()
+            weight = logits.exp()
+            p = weight / (weight.sum() + (float(rule.sinks[h].double().exp()) if name == "sinks" else 0.0))
+            of_q = sum(float((q_hat[h, r].double() - q[h, r]).square().sum()) for r in cells) / len(cells)
+            for i, n in enumerate(cells[m]):
+                of_k = 0.0 if exact(m, n) else energy(h // 2)
+                square = float(q_hat[h, m].double().square().sum()) * of_k
+                square += of_q * float(keys.square().sum()) / len(keys)
+                kl += SCALING**2 / D * square * float(slope[i] ** 2 * p[i] * (1 - p[i])) / 2 / HEADS
+        assert float(found.null_kl[at]) == pytest.approx(kl, rel=1e-4, abs=1e-9)
+        alone = m == 0 and name != "sinks"  # a single weight of 1 moves with no error
+        assert (kl == 0) is (alone or (block > m and block > 1 and not quantized_q))
+
+
+def test_the_kl_of_blind_noise_is_its_null_and_that_of_noise_where_the_weight_is_is_not():
+    g = torch.Generator().manual_seed(1)
+    q, k = torch.randn(8, 400, 32, generator=g), torch.randn(8, 400, 32, generator=g)
+    rows = torch.tensor([100, 200, 399])
+    noise = torch.randn(k.shape, generator=g)
+    heavy = torch.zeros(8, 400, 1)
+    for h in range(8):  # as much energy, but at the keys that the last row weighs most
+        heavy[h, (k[h] @ q[h, 399]).topk(20).indices] = 400 / 20
+    for size in (0.05, 0.5):
+        blind, seeing = (LogitNoiseMeter(torch.zeros(32).long(), 400, 0.3) for _ in range(2))
+        blind.update(q[:, rows], rows, k, k + size * noise)
+        seeing.update(q[:, rows], rows, k, k + size * noise * heavy.sqrt())
+        a, b = blind.result(), seeing.result()
+        assert float(a.kl.mean()) == pytest.approx(float(a.null_kl.mean()), rel=0.2)
+        assert float(b.kl[-1]) > 1.5 * float(b.null_kl[-1])

@@ -197,3 +197,37 @@ def test_the_null_shows_what_chance_alone_does_to_channels_near_the_limit():
     by_chance = null.both.sum(-1) / null.either.sum(-1)
     assert share < 0.5
     assert float(by_chance.min()) <= share <= float(by_chance.max())
+
+
+@pytest.mark.parametrize(("rule", "parameter"), [("iqr", 1.5), ("mad", 3.5), ("percentile", 0.9)])
+def test_chance_counts_are_those_of_the_rows_of_a_normal_matrix_and_of_channels_that_are_alike(rule, parameter):
+    """Mean |w| of 64 rows of 300 weights, drawn anew with numpy; the rule written out."""
+    draw = np.random.default_rng(5)
+    counts = []
+    for _ in range(600):
+        m = np.abs(draw.standard_normal((64, 300)) * 0.02).mean(1)
+        q1, q2, q3 = np.quantile(m, [0.25, 0.5, 0.75])
+        far = {"iqr": q3 + parameter * (q3 - q1), "percentile": np.quantile(m, min(parameter, 1.0)),
+               "mad": q2 + parameter / 0.6745 * np.median(np.abs(m - q2))}[rule]  # fmt: skip
+        counts.append((m > far).sum())
+    mean, spread = rules.chance_count(64, rule, parameter)
+    assert mean == pytest.approx(np.mean(counts), abs=4 * np.std(counts) / 600**0.5 + 0.03)
+    assert spread == pytest.approx(np.std(counts), rel=0.3, abs=1e-9)
+    if rule == "percentile":
+        assert (mean, spread) == (7.0, 0.0)
+
+
+def test_the_peak_of_normal_values_is_the_median_of_the_largest_of_as_many():
+    """Two heads of 4 channels of 50 tokens in two uneven bins, drawn 2,000 times by numpy at the head's RMS."""
+    x = torch.randn(2, 50, 4, generator=torch.Generator().manual_seed(0))
+    x[1, :, 2] *= 30  # an outlier channel: the head's RMS is larger, and its peak is far beyond it
+    meter = outliers.ChannelMeter(2, 4, PositionBins(50, 3))
+    meter.update(0, x)
+    found, draw = meter.result().normal_peak(), np.random.default_rng(1)
+    for head in range(2):
+        rms = float(x[head].double().square().mean().sqrt())
+        drawn = np.median(np.abs(draw.standard_normal((2000, 200))).max(1)) * rms
+        assert float(found[head]) == pytest.approx(drawn, rel=0.02)
+    peak = x.abs().amax((1, 2)) / found
+    assert peak[0] < 1.3
+    assert peak[1] > 1.5

@@ -121,6 +121,19 @@ def test_the_null_of_a_stretch_and_of_a_turn_is_half_length():
     assert amplitude.null == pytest.approx(phase.null, rel=0.05)
 
 
+def test_the_null_of_small_errors_has_as_much_length_as_angle_and_that_of_large_ones_has_not():
+    x = torch.randn(1, 4000, 8, generator=torch.Generator().manual_seed(0))
+    x /= x.norm(dim=-1, keepdim=True)
+    pairs = x.unflatten(-1, (2, 4))
+    x = (pairs / pairs.norm(dim=2, keepdim=True)).flatten(-2)  # every pair has length 1: no small one rules the mean
+    for size, near in ((0.02, True), (1.5, False)):
+        meter = PairErrorMeter(torch.zeros(4).long(), "half", PositionBins(4000, 1), blind=AngleBlind(1, 4, 0, 1))
+        meter.update(0, x, (1 + size) * x)
+        null = meter.nulls[0].result()
+        ratio = float(null.amplitude_rms / null.phase_rms)
+        assert (abs(ratio - 1) < 0.05) is near
+
+
 def test_share_is_of_all_error_energy_and_zeroed_of_all_pairs():
     """Not the mean of shares: band 1 has nearly all of the energy, and its length share counts for as much."""
     x = tall()

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch
 import visitor
 from test_cli import printed, refused
 
 from qroar_core.__main__ import main
+from qroar_core.maths.rescale import Scales
+from qroar_core.models.scales_file import to_file
 from qroar_core.runs.setting import default_setting
-from qroar_core.specs import BandSpec
+from qroar_core.specs import BandSpec, QuantSpec, RopeSpec
 
 STAGES = {
     "diagnose": ("--length", 128), "search": ("--length", 128, "--windows", 2), "evaluate": ("--lengths", 64),
@@ -38,6 +41,22 @@ def test_a_command_takes_as_many_bands_as_there_are_pairs_and_says_so(capfd, fou
     if stage == "diagnose":
         assert "3 (3-3)" in out
         assert len(json.loads((tmp_path / "o" / "diagnosis.json").read_text())["bands"]) == 4
+
+
+def test_a_diagnosis_with_scales_in_the_weights(capfd, four_pairs, tmp_path):
+    """--scales FILE as `evaluate` takes it: K of every pair is half as large, and the file says so."""
+    scales = Scales("symmetric", "kv_head", [(0, 1), (2, 3)], torch.full((2, 2, 2), 2.0, dtype=torch.float64))
+    (tmp_path / "s.json").write_text(to_file(four_pairs, RopeSpec(), QuantSpec(), scales).to_json())
+    asked = ("diagnose", "demo", "--length", 128, "--bands", 2)
+    kept = []
+    for name, more in (("plain", ()), ("tuned", ("--scales", tmp_path / "s.json"))):
+        printed(capfd, *asked, *more, "--out", tmp_path / name)
+        kept.append(json.loads((tmp_path / name / "diagnosis.json").read_text()))
+    assert [d["scales_mode"] for d in kept] == [None, "symmetric"]
+    peaks = [max(v for row in d["outliers"]["maps"]["k/post"][0][0] for v in row if v is not None) for d in kept]
+    assert peaks[1] == pytest.approx(peaks[0] / 2, rel=1e-3)
+    line = refused(capfd, *asked, "--scales", tmp_path / "none.json")
+    assert "none.json" in line
 
 
 def test_an_explicit_number_is_taken_or_refused(capfd, four_pairs):

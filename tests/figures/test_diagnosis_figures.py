@@ -276,7 +276,7 @@ def test_anisotropy_is_drawn_in_degrees():
     assert list(PICTURES["anisotropy"].figure.data[0].x) == pytest.approx([0, 45])
     assert [t.name for t in PICTURES["anisotropy"].figure.data[2:]] == ["null: errors of other pairs"] * 2
     assert list(PICTURES["anisotropy"].figure.data[3].y) == [0.16, 0.17]
-    assert PICTURES["anisotropy"].title.endswith("Yes: worst over best 2.17, null 1.08")
+    assert PICTURES["anisotropy"].title.endswith("Yes: worst over best 2.17, null 1.08, difference 1.08 ± 0.46")
 
 
 def test_without_a_quantizer_the_noise_pictures_are_absent():

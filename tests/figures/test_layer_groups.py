@@ -7,8 +7,9 @@ import planted
 import pytest
 
 from qroar_core.diagnostics.logit_noise import figure as noise
-from qroar_core.diagnostics.logit_noise.result import NoiseCurves
+from qroar_core.diagnostics.logit_noise.result import NoiseCurves, NoiseNull
 from qroar_core.figures import gallery
+from qroar_core.figures.picture import GREY
 from qroar_core.results.diagnosis import LayerGroup
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -58,6 +59,11 @@ def test_every_group_that_turns_has_its_pictures_and_numbers(grouped):
     assert [p.title for p in gallery.diagnosed(grouped)][:8] == [p.title for p in drawn]
 
 
+def of_one_layer(anisotropy, update):
+    null = anisotropy.null.model_copy(update={"ratio": anisotropy.null.ratio[:1]})
+    return anisotropy.model_copy(update={**update, "null": null})
+
+
 def own(rms, error, amplitude):
     """What a group says of its own layers, [2 bands][2 rows or bins]."""
     whole = planted.diagnosis()
@@ -66,7 +72,7 @@ def own(rms, error, amplitude):
     return {
         "noise": noise,
         "pair_error": whole.pair_error.model_copy(update={"amplitude": [amplitude, amplitude]}),
-        "anisotropy": whole.anisotropy.model_copy(update={"error": [error, error], "ratio": [[error[1] / error[0]]]}),
+        "anisotropy": of_one_layer(whole.anisotropy, {"error": [error, error], "ratio": [[error[1] / error[0], None]]}),
     }
 
 
@@ -104,7 +110,7 @@ def test_null_rows_of_a_group_are_its_own(grouped):
     peak = whole.kernel.model_copy(update={"side_peak": [0.9, None]})
     change = whole.logit_change.model_copy(update={"in_all": 9.0, "by_band": [8.0, 7.0]})
     errors = {"pair_error": whole.pair_error.model_copy(update={"share": 0.9}),
-              "anisotropy": whole.anisotropy.model_copy(update={"ratio": [[6.0]]}),
+              "anisotropy": of_one_layer(whole.anisotropy, {"ratio": [[6.0, None]]}),
               "kernel": peak, "logit_change": change}  # fmt: skip
     full = full.model_copy(update={"logit_change": whole.logit_change})
     two = whole.model_copy(update={"groups": [full, sliding.model_copy(update=errors), still]})
@@ -145,3 +151,23 @@ def test_one_picture_lays_the_groups_noise_side_by_side(apart, grouped):
     assert noise.by_group(grouped) is None  # a file that pools all layers
     assert noise.by_group(planted.diagnosis()) is None
     assert sum("grow with position" in p.title for p in gallery.diagnosed(grouped)) == 1
+
+
+def test_nulls_of_groups_are_grey_and_dotted(apart):
+    """Each group's own null, none in a file without."""
+    null = planted_null()
+    groups = [g.model_copy(update={"noise": g.noise.model_copy(update={"null": null})}) if g.noise else g
+              for g in apart.groups]  # fmt: skip
+    picture = noise.by_group(apart.model_copy(update={"groups": groups}))
+    lines = [t for t in picture.figure.data if t.name.startswith("null: ")]
+    assert [t.name for t in lines] == [f"null: {g.name}" for g in groups if g.noise]
+    assert {(t.line.color, t.line.dash) for t in lines} == {(GREY, "dot")}
+    assert "Dotted grey" in picture.how_to_read
+    without = noise.by_group(apart)
+    assert "Dotted" not in without.how_to_read
+    assert not [t for t in without.figure.data if t.name.startswith("null: ")]
+
+
+def planted_null():
+    curve, bands = [0.1, 0.2], [[0.1, 0.2], [0.1, 0.2]]
+    return NoiseNull(rms=curve, rms_by_distance=curve, noise_std=curve, by_band_position=bands, by_band_distance=bands)

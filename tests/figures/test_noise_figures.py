@@ -11,7 +11,7 @@ from qroar_core.diagnostics.logit_noise.figure_scores import scores
 from qroar_core.diagnostics.logit_noise.figure_split import split
 from qroar_core.diagnostics.logit_noise.result import NoiseCurves, NoiseNull
 from qroar_core.diagnostics.sample import Sample
-from qroar_core.figures.picture import OLDER
+from qroar_core.figures.picture import GREY, OLDER
 from qroar_core.results.diagnosis import LayerGroup
 
 OLD = planted.diagnosis()
@@ -50,7 +50,17 @@ def test_position_and_distance_draw_their_null_and_say_what_it_is():
     assert picture.title == ("Does the noise on the logits grow with position? 2.00 × from the earlier rows to the "
                              "later, 1.07 × for random errors")  # fmt: skip
     assert "±" not in picture.how_to_read  # two rows give no standard error
-    assert "The KL has no null" in picture.how_to_read
+    assert "The KL of this file, from an older version, has no null" in picture.how_to_read
+    newer = noise.by_position(mended(null=BLIND.model_copy(update={"attention_kl": [0.01, 0.02]})))
+    assert [list(t.y) for t in newer.figure.data if t.name == NULL] == [[0.15, 0.16], [0.01, 0.02]]
+    assert {t.line.color for t in newer.figure.data if t.name == NULL} == {GREY}
+    assert newer.table["null_attention_kl"].tolist() == [0.01, 0.02]
+    assert "has no null" not in newer.how_to_read
+    assert "second order" in newer.how_to_read
+    kl = mended(null=BLIND.model_copy(update={"attention_kl": [0.01, 0.02]}), attention_kl=[0.02, 0.06])
+    row = kl.logit_noise.null_rows()[-1]
+    assert (row.measured, row.null) == (pytest.approx(0.04), pytest.approx(0.015))
+    assert not any("KL" in row.quantity for row in D.logit_noise.null_rows())
     four = mended(position=[1, 2, 4, 8], attention_kl=[0.0] * 4, rms=[0.1, 0.2, 0.4, 0.4],
                   null=BLIND.model_copy(update={"rms": [0.2] * 4}))  # fmt: skip
     grown = noise.by_position(four)
@@ -140,6 +150,9 @@ def test_layers_by_position_beside_their_null():
     assert cells(picture, 1, 2) == [[0.14, 0.15], [0.16, 0.17]]
     assert cells(picture, 2, 2) == [[0.0, 0.02], [0.02, 0.04]]
     assert "The KL has none" in picture.how_to_read
+    newer = split(mended(null_kl_by_layer=[[0.01, 0.02], [0.03, 0.05]]), "layer")
+    assert cells(newer, 3, 2) == [[0.01, 0.02], [0.03, 0.05]]
+    assert "The KL has none" not in newer.how_to_read
 
 
 def test_groups_have_each_their_null():

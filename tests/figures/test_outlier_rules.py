@@ -3,6 +3,7 @@
 import planted
 import pytest
 
+from qroar_core.diagnostics.outliers import figure as maps
 from qroar_core.diagnostics.outliers import figure_rules as rules
 from qroar_core.diagnostics.outliers.result import Outliers
 from qroar_core.figures.picture import OLDER
@@ -150,7 +151,8 @@ def test_keys_that_the_setting_leaves_exact_are_said_where_its_error_is_drawn():
     shares = {"int4": [[0.5, 0.1], [0.2, None]], "in force": [[0.5, 0.2], [0.2, None]]}
     for draw in (rules.error_share, rules.error_by_channel):
         found = {"error_share": shares, "error_by_channel": {"int4": [[0.125] * 8] * 2, "in force": [[0.3] * 8] * 2}}
-        assert "leaves the newest 1,128 keys exact" in draw(with_outliers(still_exact=1128, **found)).how_to_read
+        said = draw(with_outliers(still_exact=1128, **found)).how_to_read
+        assert "leaves the newest 1,128 keys exact: its error is of the keys that the context's" in said
         assert "newest" not in draw(with_outliers(**found)).how_to_read
         assert "newest" not in draw(with_outliers(still_exact=1128)).how_to_read  # int4 alone is drawn: it rounds all
 
@@ -169,3 +171,37 @@ def test_rows_of_nulls_name_tensors_and_quantizers_in_words():
     assert any(words.startswith("of the channels of K after RoPE that stand out") for words in said)
     assert any(words.startswith("the setting's quantizer: share of K's error") for words in said)
     assert not any("k/post" in words or "in force" in words for words in said)
+
+
+def test_counts_stand_beside_what_chance_gives_and_none_in_an_older_file():
+    plain, by_chance = rules.counts(D, "k/post"), rules.counts(with_outliers(by_chance=[0.1, 0.2]), "k/post")
+    assert "by chance" not in plain.title + plain.how_to_read
+    # two heads of two layers
+    assert panel(by_chance, 2) == [[0.2, 0.4], [0.2, 0.4]]
+    assert notes(by_chance)[-1] == "null: all channels alike"
+    assert "that stand out: 4 (1.2 by chance), of which" in by_chance.title
+    assert list(by_chance.table["channels_by_chance"]) == [0.2, 0.4, 0.2, 0.4]
+    assert "numbers of one normal distribution" in by_chance.how_to_read
+    found = with_outliers(by_chance=[0.1, 0.2], by_chance_spread=0.5).outliers.null_rows()
+    row = next(r for r in found if r.quantity == "channels of K after RoPE that stand out, all layers and heads")
+    assert (row.measured, row.null) == (4, pytest.approx(1.2))
+    assert (row.low, row.high) == (0.0, pytest.approx(1.2 + 2 * 2 * 0.5))
+    assert not any("that stand out, all" in r.quantity for r in D.outliers.null_rows())
+
+
+def test_maps_say_how_far_normal_values_of_the_same_rms_reach():
+    null = {"k/post": [[1.5, 2.5], [3.5, 4.5]]}
+    shown, older = (maps.layers(d, "k/post") for d in (with_outliers(peak_null=null), D))
+    top = shown.table.iloc[int(shown.table["peak"].argmax())]
+    layer, head = int(top["layer"]), int(top["kv_head"])
+    assert top["null_peak"] == null["k/post"][layer][head]
+    assert f"normal values of that RMS reach {top['null_peak']:.3g}" in shown.title
+    assert "normal values" not in older.title + older.how_to_read
+    large = maps.channel_map(with_outliers(peak_null=null), "k/post", 1, 0)
+    assert "as many normal values of this head's RMS reach 3.5 (the null)" in large.how_to_read
+    assert "normal" not in maps.channel_map(D, "k/post", 1, 0).how_to_read
+    rows = with_outliers(peak_null=null).outliers.null_rows()
+    (row,) = [r for r in rows if r.quantity.startswith("largest |x| of K after RoPE")]
+    pairs = [pair for both in zip(D.outliers.maps["k/post"], null["k/post"]) for pair in zip(*both)]
+    ratio = max(max(v for c in head for v in c if v is not None) / n for head, n in pairs)
+    assert (row.measured, row.null) == (pytest.approx(ratio), 1.0)

@@ -1,5 +1,6 @@
 """Figures of W_Q and W_K: what each title and caption claims, true in one result and false in another."""
 
+import numpy as np
 import planted
 import pytest
 
@@ -26,7 +27,8 @@ def notes(picture):
 def test_rows_name_the_one_that_stands_out_with_its_pair_and_band():
     picture = weights.rows(D, "W_K", 0)
     assert picture.title == (
-        "Rows of W_K in layer 0: channel 2: pair 2, band 1, of head 0 is 6 times its head's median row"
+        "Rows of W_K in layer 0: channel 2: pair 2, band 1, of head 0 is 6 times its head's median row "
+        "(1.65 by chance)"
     )
     assert panel(picture, 0, 8) == [[1, 1, 6, 1, 1, 1, 1, 1], [1] * 8]
     assert [line.x0 * 8 for line in picture.figure.layout.shapes] == [2, 4, 6]
@@ -34,6 +36,23 @@ def test_rows_name_the_one_that_stands_out_with_its_pair_and_band():
     assert "is 1 times its head's median row" in weights.rows(D, "W_K", 1).title
     assert weights.loudest_layer(D, "W_K") == 0
     assert len(panel(weights.rows(D, "W_Q", 0), 0, 8)) == 4
+
+
+def test_the_largest_row_by_chance_is_that_of_normal_weights():
+    """Two heads of eight rows of 64 inputs, drawn 4,000 times: the largest row of both over its own head's median."""
+    draw = np.random.default_rng(0)
+    rows = np.abs(draw.standard_normal((4000, 2, 8, 64))).mean(-1)
+    drawn = np.median((rows / np.median(rows, -1, keepdims=True)).max((1, 2)))
+    wide = D.outliers.matrix_maps["W_K"].model_copy(update={"columns": [[1.0] * 64] * 2})
+    assert wide.largest_by_chance(0) == pytest.approx(drawn, rel=0.02)
+    assert drawn > 1.1
+
+
+def test_columns_say_how_many_stand_out_by_chance_where_the_file_knows():
+    none = with_matrix(by_rule={"columns": [0.0, 0.0], "columns_by_chance": 0.25})
+    assert weights.columns(none, "W_K").title.endswith("stands out (IQR, fence 1.5) (0.5 by chance)")
+    one = weights.columns(with_matrix(by_rule={"columns_by_chance": 0.25}), "W_K")
+    assert "that stand out: 1 (0.5 by chance), 12.5% of all" in one.title
 
 
 def test_columns_say_what_they_carry_or_that_none_stands_out():

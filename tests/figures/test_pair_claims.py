@@ -4,12 +4,13 @@ import planted
 import pytest
 
 from qroar_core.diagnostics.anisotropy.figure import by_angle
-from qroar_core.diagnostics.anisotropy.result import DRAWN, Anisotropy
+from qroar_core.diagnostics.anisotropy.result import DRAWN, OTHER_LAYER, SAME_VECTOR, SWAPPED, Anisotropy
 from qroar_core.diagnostics.pair_error.figure import amplitude_and_phase
 from qroar_core.diagnostics.pair_error.result import PairErrors
 from qroar_core.diagnostics.rounding.figure import lengths
 from qroar_core.diagnostics.rounding.result import Roundings
-from qroar_core.figures.picture import OLDER
+from qroar_core.diagnostics.sample import LOCAL, PROPAGATED
+from qroar_core.figures.picture import GREY, OLDER
 
 D = planted.diagnosis()
 
@@ -18,13 +19,33 @@ def seen_with(**changed):
     return D.model_copy(update=changed)
 
 
-def test_the_angle_is_said_to_matter_only_where_the_null_falls_short():
-    def titled(*ratios):
-        return by_angle(seen_with(anisotropy=D.anisotropy.model_copy(update={"ratio": [list(ratios)]}))).title
+def test_the_angle_is_said_to_matter_only_where_it_is_above_the_null_by_two_standard_errors():
+    def titled(*ratios, null=(1.0, 1.2)):
+        noise = D.anisotropy.null.model_copy(update={"ratio": [list(null)]})
+        changed = {"ratio": [list(ratios)], "null": noise}
+        return by_angle(seen_with(anisotropy=D.anisotropy.model_copy(update=changed))).title
 
-    assert "Yes: worst over best 2.00, null 1.08" in titled(1.0, 3.0)
-    assert "Not clearly: worst over best 1.15, null 1.08" in titled(1.2, 1.1)
+    # differences 0.1 and 0.14: mean 0.12, standard error 0.04 / sqrt 2 / sqrt 2 = 0.02
+    assert titled(1.1, 1.34).endswith("Yes: worst over best 1.22, null 1.10, difference 0.12 ± 0.02")
+    # 2.0 and -0.1: as far above the null on average as anything, but not twice their standard error of 1.05
+    assert titled(3.0, 1.1).endswith("Not more than by chance: worst over best 2.05, null 1.10, difference 0.95 ± 1.05")
+    assert "Not more than by chance" in titled(0.9, 1.1)
+    assert titled(3.0, None).endswith("Too few layers and bands to tell: worst over best 3.00, null 1.10")
     assert titled(None, None).endswith("Too few pairs to tell")
+    assert "more than 2 standard errors" in by_angle(D).how_to_read
+
+
+def test_it_is_said_whose_errors_the_null_takes():
+    def said(control, heads=2):
+        null = D.anisotropy.null.model_copy(update={"control": control})
+        one = {"anisotropy": D.anisotropy.model_copy(update={"null": null}), "n_kv_heads": heads}
+        return by_angle(seen_with(**one)).how_to_read
+
+    assert "in another KV head" in said(SWAPPED)
+    assert "another layer" in said(OTHER_LAYER, 1)
+    for text in (said(SAME_VECTOR, 1), said(SWAPPED, 1)):  # the latter of a file from before other layers were taken
+        assert "in the same vector" in text
+        assert "another KV head" not in text
 
 
 def test_the_largest_ratio_is_said_beside_the_null_of_its_own_layer_and_band():
@@ -77,6 +98,22 @@ def test_pairs_rounded_to_zero_are_said_where_there_are_any():
     assert picture.sample == "Counted on 64 tokens; the null is the mean of 2 draws (seed 0)."
 
 
+def test_the_null_is_the_dotted_grey_line_and_the_diagonal_is_none():
+    picture = amplitude_and_phase(D)
+    null = D.pair_error.null
+    (dotted,) = [t for t in picture.figure.data if t.line.dash == "dot"]
+    assert dotted.name == "null: the same errors at a random angle"
+    assert dotted.line.color == GREY
+    for shown, rows in ((dotted.x, null.phase), (dotted.y, null.amplitude)):
+        assert list(shown) == pytest.approx([(sum(v * v for v in row) / len(row)) ** 0.5 for row in rows])
+    assert picture.figure.data[0].name == "length error as large as angle error in rad"
+    assert list(picture.figure.data[0].x) == list(picture.figure.data[0].y)
+    older = D.pair_error.model_copy(update={"null": None})
+    without = amplitude_and_phase(seen_with(pair_error=older))
+    assert not [t for t in without.figure.data if t.line.dash == "dot"]
+    assert "null" not in without.how_to_read
+
+
 def test_older_pair_errors_say_whose_mean_the_share_is():
     older = PairErrors(amplitude=[[0.1, 0.1]], phase=[[0.2, 0.2]], length_share=[[0.25, 0.25]])
     picture = amplitude_and_phase(seen_with(pair_error=older))
@@ -109,6 +146,15 @@ def test_shares_at_the_grids_ends_are_said_where_there_are_any():
     assert "1.50% of K's values lie beyond the grid's end, most in layer 1, KV head 1 (2.00%)." in other
     unknown = planted.rounded_tensor().model_copy(update={"zeroed": [[None] * 2] * 2, "clipped": [[None] * 2] * 2})
     assert "grid's end" not in lengths(seen_with(rounding=Roundings(k=unknown))).how_to_read
+
+
+def test_whose_keys_the_shares_are_of_is_said_where_earlier_layers_err_too():
+    said = "These shares are of K as the quantizer is given it, behind the errors of earlier layers."
+    found = D.rounding
+    for compares, there in ((PROPAGATED, True), (LOCAL, False)):
+        sample = found.sample.model_copy(update={"compares": compares})
+        rounding = found.model_copy(update={"sample": sample, "q": None})
+        assert (said in lengths(seen_with(rounding=rounding)).how_to_read) is there
 
 
 def test_the_table_of_lengths_names_heads_bands_and_the_rest():

@@ -55,6 +55,7 @@ def test_every_column_is_what_the_diagnosis_holds(found):
             "wavelength_min_tokens": stretched.min(), "wavelength_max_tokens": stretched.max(),
             "turns": np.mean(found.pairs.turns[pairs]),
             "pressure_rad": np.mean(found.pairs.interpolation_pressure[pairs]),
+            "phase_displacement_rad": np.mean(found.pairs.phase_displacement[pairs]),
             "unseen_phase": np.mean(found.pairs.unseen_phase[pairs]), "side_peak": band.side_peak,
             "logit_pressure_bound_nats": band.logit_weighted_pressure,
             "amplitude_error": np.sqrt(np.average(array(found.pair_error.amplitude[b]) ** 2, weights=tokens)),

@@ -148,3 +148,20 @@ def test_a_context_that_is_all_short_has_nothing_to_compare(tiny):
     assert found.share_null["k/post"] == [None, None, None]
     assert set(found.error_share) == {"int8", "int4"}  # nothing is in force
     assert all(row.measured is None for row in found.null_rows() if "early or late" in row.quantity)
+
+
+def test_chance_holds_where_nothing_was_planted_and_not_where_something_was(seen, tiny):
+    """Rows of W_K of normal weights stand out as often as chance says; one made twelve times larger does not."""
+    plain = diagnose.run(tiny(seed=1), RopeSpec(), INT4, SPEC, TEXT).outliers
+    rows = {r.quantity: r for r in plain.null_rows()}
+    for matrix in ("W_Q", "W_K"):
+        row = rows[f"rows of {matrix} that stand out, all layers and heads"]
+        assert row.low <= row.measured <= row.high
+        assert 0 < row.null < 4
+        largest = rows[f"largest row of {matrix} over its head's median row"]
+        assert largest.measured == pytest.approx(largest.null, rel=0.15)
+    planted = {r.quantity: r for r in seen[1].outliers.null_rows()}
+    largest = planted["largest row of W_K over its head's median row"]
+    assert largest.measured > 5 * largest.null
+    peak = planted["largest |x| of K after RoPE over that of normal values, largest over layers and heads"]
+    assert peak.measured > 1.2 * rows[peak.quantity].measured

@@ -211,3 +211,5 @@ def test_the_demos_pairs_by_hand():
     assert found.pair_error.zeroed_share == pytest.approx(lost / pairs, rel=1e-2)
     assert found.pair_error.null.share == pytest.approx(0.5, abs=0.03)
     assert 1 <= found.anisotropy.null_typical < found.anisotropy.typical / 1.25  # 256 tokens: chance is not small
+    above, error = found.anisotropy.above_null()
+    assert above > 2 * error > 0

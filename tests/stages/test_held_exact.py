@@ -178,6 +178,31 @@ def test_every_error_of_keys_is_that_of_the_cache_run_token_by_token(tiny, monke
     assert [rms == 0 for rms in found.rms] == [block > 1 and here for here in inside]
 
 
+@pytest.mark.parametrize("name", ["kivi2", "quanto4", "int4"])
+def test_the_error_of_the_settings_quantizer_is_of_the_keys_read_rounded_and_that_of_int4_of_all(tiny, name):
+    """Parts of K's squared error by channel, from the cache that takes one token at a time, after the last one."""
+    quant, block, rounded = PRESETS[name]
+    loaded = tiny(dtype=torch.float64, head_dim=HEAD)
+    found = diagnose.run(loaded, YARN, quant, SPEC, TEXT).outliers
+    assert found.still_exact == (44 if block > 1 else 0)
+    plan = diagnose.plan(loaded, YARN, quant, SPEC, TEXT)
+    for layer, (_, k, _) in enumerate(taken(loaded, Condition(YARN), plan.ids)):
+        read = reads(k, block, rounded, [299])[299]
+        assert torch.equal(read[:, 256:], k[:, 256:]) is (block > 1)
+        for of, kept in (("in force", read), ("int4", per_token(4)(k))):
+            square = (kept - k).square().sum((0, 1))
+            shares = (square / square.sum()).tolist()
+            assert found.error_by_channel[of][layer] == pytest.approx(shares, rel=2e-3)
+        printed = torch.tensor(found.entry_limit[layer]).double()[:, None, None]
+        far = k.abs() >= 2 ** ((printed.log2() * 32).round() / 32)  # limits are edges of bins, 32 in a doubling
+        for band in range(4):
+            here = torch.tensor([c % 32 // 8 == band for c in range(HEAD)])
+            square = (read - k).square()[..., here]
+            share = float((square * far[..., here]).sum() / square.sum())
+            assert found.error_share["in force"][layer][band] == pytest.approx(share, rel=2e-3, abs=1e-6)
+            assert found.entry_share[layer][band] == pytest.approx(float(far[..., here].double().mean()), rel=1e-3)
+
+
 def test_a_context_inside_the_tail_has_no_noise_and_no_errors_of_keys(tiny):
     loaded, spec = tiny(head_dim=HEAD), replace(SPEC, length=128)
     found = diagnose.run(loaded, YARN, preset_quant("kivi2"), spec, TEXT)
@@ -246,6 +271,41 @@ def test_weights_add_to_the_errors_of_the_cache(tiny):
     k, weights, both = (torch.tensor(x).square().mean().sqrt() for x in (k, weights, both))
     assert both > 1.1 * k
     assert both > 1.1 * weights
+
+
+ODD = QuantizerSpec(4, residual=20)  # blocks that V's of 32 tokens, and so the chunks, do not hold whole
+
+
+@pytest.mark.parametrize("name", ["int4", "kivi2", "clips", "odd", "qk", "weights alone"])
+def test_with_quantized_weights_ends_are_those_of_the_keys_that_the_cache_receives(tiny, name):
+    """Shares clipped and zeroed, by hand on the keys of the model with quantized weights."""
+    clips = QuantizerSpec(3, scale="tensor", static_scale=0.5)  # levels -1.5 .. 1.5
+    quant, block, rounded = {
+        **PRESETS,
+        "clips": (QuantSpec(k=clips), 1, lambda x: nearest(x, torch.arange(-3, 4).double() / 2)),
+        "odd": (QuantSpec(k=ODD, v=replace(ODD, residual=32)), 20, per_token(4)),
+        "qk": (QuantSpec(qk=QuantizerSpec(4)), 1, per_token(4)),
+        "weights alone": (QuantSpec(), 1, None),
+    }[name]
+    quant = replace(quant, weights=WeightQuantSpec(4))
+    loaded, spec = tiny(dtype=torch.float64, head_dim=HEAD), replace(SPEC, chunk=64)
+    found = diagnose.run(loaded, YARN, quant, spec, TEXT).rounding.k
+    plan = diagnose.plan(loaded, YARN, quant, spec, TEXT)
+    exact = taken(loaded, Condition(YARN), plan.ids)
+    for layer, (_, k, _) in enumerate(taken(loaded, Condition(YARN, quant), plan.ids)):
+        if rounded is None:
+            assert found.clipped[layer] == found.zeroed[layer] == [None, None]
+            continue
+        k = k[:, : 300 if block == 1 else 299 // block * block]
+        kept = torch.cat([rounded(part) for part in k.split(block, 1)], 1)
+        groups = kept.split(32, 1)  # kivi2's, whose level next to zero counts as zero within 1e-4 of a step
+        near = [1e-4 * (g.amax(1, keepdim=True) - g.amin(1, keepdim=True)).expand_as(g) / 3 for g in groups]
+        zeroed = (kept.abs() < (torch.cat(near, 1) if name == "kivi2" else 1e-9)).double().mean((1, 2))
+        assert found.zeroed[layer] == pytest.approx(zeroed.tolist(), abs=1e-9)
+        assert not torch.allclose(k, exact[layer][1][:, : k.shape[1]])
+        beyond = (k.abs() > 1.75).double().mean((1, 2)) if name == "clips" else torch.zeros(2)
+        assert found.clipped[layer] == pytest.approx(beyond.tolist(), abs=1e-9)
+        assert name != "clips" or beyond.min() > 0.001
 
 
 def test_the_kept_reference_is_freed_layer_by_layer(tiny, monkeypatch):

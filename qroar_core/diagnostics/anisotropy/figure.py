@@ -7,16 +7,21 @@ import math
 import pandas as pd
 import plotly.graph_objects as go
 
-from qroar_core.diagnostics.anisotropy.result import DRAWN, SWAPPED, Anisotropy
+from qroar_core.diagnostics.anisotropy.result import DRAWN, OTHER_LAYER, SAME_VECTOR, SWAPPED, Anisotropy
 from qroar_core.figures.picture import GREY, Picture, colour_of, counted_on, framed
 from qroar_core.result import LayerBand
 from qroar_core.results import Diagnosis
 
-CLEARLY = 1.25  # times the null, both means over layers and bands
-NULL_LINE = {SWAPPED: "null: errors of other pairs", DRAWN: "null: noise that does not depend on the angle"}
+ERRORS = 2  # standard errors that the mean over layers and bands must be above the null
+NULL_LINE = dict.fromkeys((SWAPPED, OTHER_LAYER, SAME_VECTOR), "null: errors of other pairs") | {
+    DRAWN: "null: noise that does not depend on the angle"}  # fmt: skip
 NULL_MEANING = {
-    SWAPPED: "The null (grey, dotted) gives each pair the error of another pair of its band, in another KV head if "
-    "there is one: it knows nothing of the angle, and repeats where tokens repeat. ",
+    SWAPPED: "The null (grey, dotted) gives each pair the error of another pair of its band in another KV head: it "
+    "knows nothing of the angle, and repeats where tokens repeat. ",
+    OTHER_LAYER: "The null (grey, dotted) gives each pair the error of another pair of its band in another layer at "
+    "the same token, as there is one KV head: it knows nothing of the angle, and repeats where tokens repeat. ",
+    SAME_VECTOR: "The null (grey, dotted) gives each pair the error of another pair of its band in the same vector, as "
+    "there is one KV head: a pair that sets its vector's step may show in it. ",
     DRAWN: "The null (grey, dotted) is normal noise as large as the rounding's, drawn anew at the same pairs. Equal "
     "tokens have equal errors, so chance reaches further than this null shows. ",
 }
@@ -77,19 +82,24 @@ def _title(seen: Anisotropy) -> str:
         return f"{question} Too few pairs to tell"
     if null is None:
         return f"{question} Worst over best angle: up to {seen.largest:.1f}"
-    answer = "Yes" if typical > CLEARLY * null else "Not clearly"
-    return f"{question} {answer}: worst over best {typical:.2f}, null {null:.2f}"
+    found = seen.above_null()
+    if found is None:
+        return f"{question} Too few layers and bands to tell: worst over best {typical:.2f}, null {null:.2f}"
+    above, error = found
+    answer = "Yes" if above > ERRORS * error else "Not more than by chance"
+    return f"{question} {answer}: worst over best {typical:.2f}, null {null:.2f}, difference {above:.2f} ± {error:.2f}"
 
 
 def _how_to_read(diagnosis: Diagnosis, seen: Anisotropy) -> str:
     if seen.null is None:
         return "A flat line is an isotropic quantizer. RoPE turns a pair, so its error changes along the text."
-    meaning = NULL_MEANING.get(seen.null.control, "")
+    lone = seen.null.control == SWAPPED and diagnosis.n_kv_heads == 1  # a file from before `OTHER_LAYER`
+    meaning = NULL_MEANING.get(SAME_VECTOR if lone else seen.null.control, "")
     return (
         "Error by where K's pairs stand after RoPE, from 0° (all on the first axis) to 90° (all on the second). "
         f"{NORMALISED[seen.over]}A flat line does not depend on the angle. {meaning}Lines are "
-        "means over layers; the title gives means over layers and bands, and says yes from "
-        f"{CLEARLY} times the null on, a rule of thumb.{_largest(diagnosis, seen, seen.null.ratio)}"
+        "means over layers; the title gives means over layers and bands, and says yes where the difference is more "
+        f"than {ERRORS} standard errors (±, over layers and bands) above 0.{_largest(diagnosis, seen, seen.null.ratio)}"
     )
 
 

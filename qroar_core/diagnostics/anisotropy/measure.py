@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -38,6 +39,14 @@ class Anisotropy:
     ratio: Tensor
 
 
+class Seen(NamedTuple):
+    """Some tokens of one layer, (heads, tokens, pairs): angle bin, whether the pair counts, and its divided error."""
+
+    cell: Tensor
+    counts: Tensor
+    relative: Tensor
+
+
 class AnisotropyMeter(Meter):
     """Streams Anisotropy of one layer, and beside it the same of errors that do not see the angle.
 
@@ -61,7 +70,7 @@ class AnisotropyMeter(Meter):
         self.by_step = True  # False: divided by the error of the head's vector, as there is no step
         self.nulls = [AnisotropyMeter(band_of_pair, pairing, angles) for _ in (swapped.partners if swapped else ())]
 
-    def update(self, x: Tensor, quantized: Tensor, step: Tensor | None = None, keep: Tensor | None = None) -> None:
+    def update(self, x: Tensor, quantized: Tensor, step: Tensor | None = None, keep: Tensor | None = None) -> Seen:
         """Add x and its quantized version, both (heads, tokens, head_dim) on the quantizer's axes.
 
         Args:
@@ -69,6 +78,8 @@ class AnisotropyMeter(Meter):
                 do not count. None: there is no step, and errors are divided by the mean squared error of a rotated
                 coordinate of their own head's vector at that token.
             keep: bool (tokens,): those that count; None: all.
+        Returns:
+            What was booked, for the null of another layer.
         """
         self.follow(x.device)
         self.tokens += x.shape[1] if keep is None else int(keep.sum())
@@ -83,12 +94,21 @@ class AnisotropyMeter(Meter):
         counts = (size > 0) & ((a != 0) | (b != 0))
         if keep is not None:
             counts &= keep.to(counts.device)[:, None]
-        relative = error / size
-        self._book(torch.where(counts, cell, self.cells), relative)
-        for of, null in zip(self.swapped.on(x.device) if self.swapped else (), self.nulls):
-            there = counts & _taken(counts, of)
-            null.follow(x.device)
-            null._book(torch.where(there, cell, self.cells), _taken(relative, of))
+        seen = Seen(cell, counts, error / size)
+        self._book(torch.where(counts, cell, self.cells), seen.relative)
+        if self.swapped is not None and self.swapped.source != "layer":
+            self.book_null(seen, seen)
+        return seen
+
+    def book_null(self, own: Seen, other: Seen) -> None:
+        """Book errors of `other` beside the angles of `own`, tokens of this layer; both hold the same tokens."""
+        assert self.swapped is not None
+        device = own.cell.device
+        counts, relative = other.counts.to(device), other.relative.to(device)
+        for of, null in zip(self.swapped.on(device), self.nulls):
+            there = own.counts & _taken(counts, of)
+            null.follow(device)
+            null._book(torch.where(there, own.cell, self.cells), _taken(relative, of))
 
     def _book(self, cell: Tensor, error: Tensor) -> None:
         flat = torch.where(cell < self.cells, error, 0.0).reshape(-1)  # a step of 0 divides to nan

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from qroar_core.diagnostics.anisotropy.measure import AnisotropyMeter
+from qroar_core.diagnostics.anisotropy.measure import AnisotropyMeter, Seen
 from qroar_core.diagnostics.anisotropy.swapped import Swapped
 from qroar_core.diagnostics.frame import Frame, KeysRead
 from qroar_core.diagnostics.key_recorder import KeyRecorder
@@ -16,16 +16,34 @@ class AnisotropyRecorder(KeyRecorder):
 
     frame: Frame
     meters: list[AnisotropyMeter] = field(init=False)
+    turning: list[int] = field(init=False)  # layers with RoPE, in the order in which a chunk passes them
+    before: dict[int, Seen] = field(default_factory=dict)  # of the layer before, by position of the first token
 
     def __post_init__(self) -> None:
         geo, frame = self.frame.geometry, self.frame
         spec = frame.spec
+        self.turning = [layer for layer in range(geo.n_layers) if layer not in geo.without_rope]
+        several = len(self.turning)
         self.meters = [
             AnisotropyMeter(frame.pair_band, geo.pairing,
-                            swapped=Swapped(frame.pair_band, geo.n_kv_heads, layer, spec.seed, spec.null_draws))
+                            swapped=Swapped(frame.pair_band, geo.n_kv_heads, layer, spec.seed, spec.null_draws,
+                                            several))
             for layer in range(geo.n_layers)
         ]  # fmt: skip
 
     def on_keys(self, keys: KeysRead) -> None:
         """Book these keys' errors; the pass of a quantized model brings its K beside the reference's."""
-        self.meters[keys.layer].update(keys.k, keys.k_hat, keys.step)
+        meter = self.meters[keys.layer]
+        seen = meter.update(keys.k, keys.k_hat, keys.step)
+        if meter.swapped is None or meter.swapped.source != "layer" or keys.layer not in self.turning:
+            return
+        at = self.turning.index(keys.layer)
+        if at % 2:
+            first = self.before[keys.start]
+            meter.book_null(seen, first)
+            self.meters[self.turning[at - 1]].book_null(first, seen)
+        elif at and at == len(self.turning) - 1:  # the last of an odd number takes from the one before it
+            meter.book_null(seen, self.before[keys.start])
+        self.before[keys.start] = seen
+        if at == len(self.turning) - 1:
+            del self.before[keys.start]

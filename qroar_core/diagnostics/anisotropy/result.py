@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import statistics
 from collections.abc import Iterable
 from typing import Annotated, ClassVar, Literal
 
@@ -12,6 +14,8 @@ from qroar_core.result import LayerBand, Number, PerBand, Result
 
 DRAWN = "noise of the same size that does not see the angle, at the same pairs"  # of a file from before `SWAPPED`
 SWAPPED = "the same errors, each beside the angle of another pair of its band and another KV head"
+OTHER_LAYER = "the same errors, each beside the angle of another pair of its band at the same token of another layer"
+SAME_VECTOR = "the same errors, each beside the angle of another pair of its band in the same vector"
 
 
 class AngleBlindNoise(Result):
@@ -59,6 +63,19 @@ class Anisotropy(Result):
     def null_typical(self) -> Number:
         """The mean ratio of the null over layers, bands and draws."""
         return None if self.null is None else _mean(r for row in self.null.ratio for r in row)
+
+    def above_null(self) -> tuple[float, float] | None:
+        """How far the ratio is above its null: mean over the cells of layers and bands, and its standard error.
+
+        None where fewer than two cells have both.
+        """
+        if self.null is None:
+            return None
+        rows = zip(self.ratio, self.null.ratio, strict=True)
+        off = [a - b for row in rows for a, b in zip(*row, strict=True) if a is not None and b is not None]
+        if len(off) < 2:
+            return None
+        return statistics.fmean(off), statistics.stdev(off) / math.sqrt(len(off))
 
     def null_rows(self) -> list[NullRow]:
         """The mean and the largest ratio beside their null."""

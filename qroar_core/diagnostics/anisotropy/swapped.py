@@ -4,12 +4,14 @@ Every pair takes the error of another pair of its band, which turns at another f
 step is another. The errors keep their sizes, and what repeats in the text repeats in them too, but none of them knows
 the angle it is booked under. Noise drawn anew for every token would not do: equal tokens have nearly equal keys and
 errors, so fewer of the errors are independent than there are tokens, and chance reaches further than such noise shows.
-With a single KV head the error is another pair's of the same vector, whose step the pair's own angle may have set.
+With a single KV head it is another pair's of another layer, at the same tokens. A model of one head and one layer has
+only other pairs of the same vector, whose step the pair's own angle may have set.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -24,6 +26,7 @@ class Swapped:
     Args:
         band_of_pair: int64 (rotary_dim // 2,).
         heads: of K. layer: of the model. seed: of the diagnosis. draws: how often.
+        layers: how many the errors may come from.
     """
 
     band_of_pair: Tensor
@@ -31,6 +34,7 @@ class Swapped:
     layer: int
     seed: int
     draws: int
+    layers: int = 1
     partners: list[Tensor] = field(init=False)  # int64 (heads * pairs,), head * pairs + pair; none for a single pair
 
     def __post_init__(self) -> None:
@@ -54,6 +58,11 @@ class Swapped:
                 partner[mine] = (mine + torch.randint(1, count, (1,), generator=source)) % count
         away = torch.randint(1, max(self.heads, 2), (count,), generator=source)
         return (head + away) % self.heads * count + partner
+
+    @property
+    def source(self) -> Literal["head", "layer", "vector"]:
+        """Where the other pair is: in another head, in another layer, or in the same vector."""
+        return "head" if self.heads > 1 else "layer" if self.layers > 1 else "vector"
 
     def on(self, device: torch.device) -> list[Tensor]:
         """The partners where `device` is."""

@@ -8,9 +8,11 @@ import torch
 from torch import Tensor
 
 from qroar_core.diagnostics.anisotropy.measure import AnisotropyMeter
-from qroar_core.diagnostics.anisotropy.result import SWAPPED, AngleBlindNoise, Anisotropy
+from qroar_core.diagnostics.anisotropy.result import OTHER_LAYER, SAME_VECTOR, SWAPPED, AngleBlindNoise, Anisotropy
 from qroar_core.diagnostics.listed import listed
 from qroar_core.diagnostics.sample import Sample
+
+CONTROLS = {"head": SWAPPED, "layer": OTHER_LAYER, "vector": SAME_VECTOR}
 
 
 def anisotropy_of(meters: Sequence[AnisotropyMeter], still: Sequence[int] = ()) -> Anisotropy:
@@ -23,7 +25,7 @@ def anisotropy_of(meters: Sequence[AnisotropyMeter], still: Sequence[int] = ()) 
         error=listed(error),
         ratio=listed(ratio),
         over="step" if turning.by_step else "error",
-        null=_null(draws) if draws else None,
+        null=_null(draws, CONTROLS[turning.swapped.source]) if draws and turning.swapped else None,
         sample=turning.swapped.sample(turning.tokens) if turning.swapped else Sample(tokens=turning.tokens),
     )
 
@@ -36,7 +38,7 @@ def _pooled(meters: Sequence[AnisotropyMeter], still: Sequence[int]) -> tuple[Te
     return found[0].angle, error.nanmean(0), ratio
 
 
-def _null(draws: list[tuple[Tensor, Tensor, Tensor]]) -> AngleBlindNoise:
+def _null(draws: list[tuple[Tensor, Tensor, Tensor]], control: str) -> AngleBlindNoise:
     error, ratio = (torch.stack([draw[part] for draw in draws]) for part in (1, 2))
     cells = ratio.flatten(1)
     known = cells.isfinite()
@@ -47,5 +49,5 @@ def _null(draws: list[tuple[Tensor, Tensor, Tensor]]) -> AngleBlindNoise:
         ratio=listed(ratio.mean(0)),
         largest=listed(largest),
         typical=listed(typical),
-        control=SWAPPED,
+        control=control,
     )

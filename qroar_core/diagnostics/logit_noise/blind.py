@@ -8,7 +8,9 @@ over the direction, and with nothing drawn,
 where d is head_dim, E_k the mean of |k^_n - k_n|^2 over the (sampled query, key it sees) cells that the figures count,
 by KV head, cells that are read rounded and cells that the cache still holds exactly each with their own; and E_q the
 mean of |q^_m - q_m|^2 over the sampled rows, by query head. A band's part has its own channels' |q^_m|^2 and |k_n|^2 in
-place of the whole ones, so that here the parts' squares do add up.
+place of the whole ones, so that here the parts' squares do add up. The KL of a row of weights p is expected to be
+sum_n p_n (1 - p_n) E noise_mn^2 / 2: to second order in the noise, and for errors of any size that are normal and
+meet many keys.
 """
 
 from __future__ import annotations
@@ -103,17 +105,32 @@ class BlindNoise:
         if not self.seen:
             none = torch.zeros(0, self.parts, dtype=torch.float64)
             return none, torch.full((self.parts, self.octaves), torch.nan, dtype=torch.float64), none[:, 0]
-        at, queries, keys, exact_from = (torch.cat([s[i].to(CPU) for s in self.seen], -1) for i in range(4))
-        heads, kv = queries.shape[1], keys.shape[1]
-        k_error = (self.k_error / self.cells.clamp(min=1)[:, None]).to(CPU).repeat_interleave(heads // kv, 1)[..., None]
-        q_error = self.q_error.to(CPU) / len(at)
-        count = keys_by_octave(at, self.octaves, self.rule.window)  # (rows, octaves)
+        at, exact_from, queries, by_row, k_error, q_error, count = self._sums()
+        heads, kv = queries.shape[1], self.far.shape[1]
         held = keys_by_octave(at - exact_from, self.octaves, self.rule.window)
         share = held.sum(1) / count.sum(1)  # of a row's keys that it reads exactly
-        by_row = (keys / count.sum(1)).repeat_interleave(heads // kv, 1)  # mean |k|^2, (parts, heads, rows)
         k_rows = k_error[0] * (1 - share) + k_error[1] * share  # (heads, rows)
         rows = self.unit * (queries * k_rows + by_row * q_error[:, None]).mean(1)
         far = self.far.to(CPU).repeat_interleave(heads // kv, 1)  # (parts, heads, octaves)
         k_far = (queries @ (count - held)) * k_error[0] + (queries @ held) * k_error[1]  # (parts, heads, octaves)
         total = k_far + far * q_error[:, None]
         return rows.T[order], self.unit * total.mean(1) / count.sum(0), (1 - 1 / count.sum(1))[order]
+
+    def kl(self, spreads: list[Tensor], order: Tensor) -> Tensor:
+        """Expected KL of the rows in `order`, mean over heads; spreads (2, heads, R) of each update, on the CPU."""
+        if not self.seen:
+            return torch.zeros(0, dtype=torch.float64)
+        _, _, queries, by_row, k_error, q_error, _ = self._sums()
+        square = self.unit * (queries.sum(0) * k_error + by_row.sum(0) * q_error[:, None])  # (2, heads, rows)
+        return (torch.cat(spreads, -1) * square).sum(0).mean(0)[order] / 2
+
+    def _sums(self) -> tuple[Tensor, ...]:
+        """Positions and first exact keys (rows,), |q^|^2 and mean |k|^2 (parts, heads, rows), mean errors of keys
+        (2, heads, 1) and of queries (heads,), keys seen by octave (rows, octaves)."""
+        at, queries, keys, exact_from = (torch.cat([s[i].to(CPU) for s in self.seen], -1) for i in range(4))
+        heads, kv = queries.shape[1], keys.shape[1]
+        k_error = (self.k_error / self.cells.clamp(min=1)[:, None]).to(CPU).repeat_interleave(heads // kv, 1)[..., None]
+        q_error = self.q_error.to(CPU) / len(at)
+        count = keys_by_octave(at, self.octaves, self.rule.window)  # (rows, octaves)
+        by_row = (keys / count.sum(1)).repeat_interleave(heads // kv, 1)  # mean |k|^2
+        return at, exact_from, queries, by_row, k_error, q_error, count

@@ -10,7 +10,8 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from qroar_core.diagnostics.logit_noise.result import LogitNoise, growth, growth_error
+from qroar_core.diagnostics.logit_noise.figure_words import NO_NOISE, further, grown, of_kl, won
+from qroar_core.diagnostics.logit_noise.result import LogitNoise
 from qroar_core.diagnostics.sample import ROW_ERRORS, which_errors
 from qroar_core.figures.maps import Panel, side_by_side
 from qroar_core.figures.picture import BLUE, COLOURS, GREY, ORANGE, Picture, counted_on, framed
@@ -25,7 +26,6 @@ BLIND = (
     "where queries are rounded, keys) get longer or shorter."
 )
 REST = "no rotation"
-NO_NOISE = "There is none"
 PARTS = (
     " The squares of parts need not add up to the square of the whole: the parts of one logit may agree or cancel."
 )
@@ -63,20 +63,24 @@ def by_position(diagnosis: Diagnosis, tuned: Diagnosis | None = None) -> Picture
     if null is not None:
         _line(figure, NULL, seen["quantized"].position, null.rms, "position %{x}, random errors: %{y:.4g} nats", 1)
         tables[0]["null_rms"] = null.rms
+        if null.attention_kl:
+            _line(figure, NULL, seen["quantized"].position, null.attention_kl,
+                  "position %{x}, random errors: KL %{y:.4g} nats", 2)  # fmt: skip
+            tables[0]["null_attention_kl"] = null.attention_kl
     framed(figure, "query position, tokens", "", log_x=True)
     figure.update_yaxes(title_text="RMS logit error, nats", rangemode="tozero", row=1, col=1)
     figure.update_yaxes(title_text="KL of the attention weights, nats", rangemode="tozero", row=1, col=2)
-    grown, won = _grown(seen["quantized"]), _won(seen)
+    growth_said, won_said = grown(seen["quantized"]), won(seen)
     return Picture(
-        f"Does the noise on the logits grow with position?{grown}{'.' * bool(grown and won)}{won}",
+        f"Does the noise on the logits grow with position?{growth_said}"
+        f"{'.' * bool(growth_said and won_said)}{won_said}",
         figure,
         pd.concat(tables, ignore_index=True),
         f"Quantized minus reference at sampled query rows ({which_errors(seen['quantized'].kind)}). Over layers: the "
         "root of the mean square of the error, the mean of the KL."
-        + (" ± is the standard error over rows." if " ± " in grown else "")
+        + (" ± is the standard error over rows." if " ± " in growth_said else "")
         + against(tuned)
-        + (f"{BLIND} A line that rises faster is damage that comes with length. The KL has no null: it is no sum of "
-           "squares over keys, so that it would take noise drawn and all keys read a second time." if null else ""),
+        + (f"{BLIND} A line that rises faster is damage that comes with length.{of_kl(null)}" if null else ""),
         counted_on(seen["quantized"].sample),
     )  # fmt: skip
 
@@ -95,10 +99,19 @@ def by_group(diagnosis: Diagnosis) -> Picture | None:
                 mode="lines+markers", line={"color": COLOURS[at % len(COLOURS)]}, row=1, col=col,
                 hovertemplate=f"{group.name}<br>position %{{x}}, {what}: %{{y:.4g}} nats<extra></extra>",
             )  # fmt: skip
-    for at, (group, noise) in enumerate(seen):
+    for group, noise in seen:
         if noise.null is not None:
-            figure.add_scatter(x=whole.position, y=noise.null.rms, name=f"null: {group.name}", mode="lines",
-                               line={"color": COLOURS[at % len(COLOURS)], "dash": "dot"}, row=1, col=1)  # fmt: skip
+            figure.add_scatter(
+                x=whole.position, y=noise.null.rms, name=f"null: {group.name}", mode="lines", row=1, col=1,
+                line={"color": GREY, "dash": "dot"},
+                hovertemplate=f"null of {group.name}<br>position %{{x}}: %{{y:.4g}} nats<extra></extra>",
+            )  # fmt: skip
+            if noise.null.attention_kl:
+                figure.add_scatter(
+                    x=whole.position, y=noise.null.attention_kl, mode="lines", row=1, col=2, showlegend=False,
+                    line={"color": GREY, "dash": "dot"}, name=f"null: {group.name}, KL",
+                    hovertemplate=f"null of {group.name}<br>position %{{x}}: KL %{{y:.4g}} nats<extra></extra>",
+                )  # fmt: skip
     framed(figure, "query position, tokens", "", log_x=True)
     figure.update_yaxes(title_text="RMS logit error, nats", rangemode="tozero", row=1, col=1)
     figure.update_yaxes(title_text="KL of the attention weights, nats", rangemode="tozero", row=1, col=2)
@@ -118,7 +131,8 @@ def by_group(diagnosis: Diagnosis) -> Picture | None:
         "One line a group of layers with the same RoPE and attention span, over its own layers "
         f"({which_errors(whole.kind)})."
         + (" No query of a layer with a window meets noise from further back than that." if _windows(diagnosis) else "")
-        + (" Dotted in each colour: the null, errors of the same energy at a random angle and alike at every position."
+        + (" Dotted grey, one line a group: the null, errors of the same energy at a random angle and alike at every "
+           "position."
            if seen[0][1].null else ""),
         counted_on(whole.sample),
     )  # fmt: skip
@@ -148,7 +162,7 @@ def by_distance(diagnosis: Diagnosis, tuned: Diagnosis | None = None) -> Picture
     figure.update_xaxes(tickvals=places, ticktext=[str(d) for d in distance])
     figure.update_yaxes(rangemode="tozero")
     return Picture(
-        f"Are far keys noisier than near ones?{_further(seen['quantized'])}",
+        f"Are far keys noisier than near ones?{further(seen['quantized'])}",
         figure,
         pd.concat(tables, ignore_index=True),
         f"The same error by how far back the key stands, at the sampled query rows.{against(tuned)}"
@@ -214,32 +228,3 @@ def _line(figure: go.Figure, name: str, x: list, y: list, hover: str, col: int, 
 def _zero(figure: go.Figure, x: list, col: int) -> None:
     """The reference: without noise by definition."""
     _line(figure, "reference", [x[0], x[-1]], [0.0, 0.0], "reference: 0 by definition", col)
-
-
-def _won(seen: dict[str, LogitNoise]) -> str:
-    """How the tuned RMS compares, over the sampled rows."""
-    if "tuned" not in seen:
-        return ""
-    before, after = (sum(v or 0.0 for v in seen[name].rms) for name in ("quantized", "tuned"))
-    return f" Tuned scales change its RMS by {after / before - 1:+.0%}" if before else ""
-
-
-def _grown(noise: LogitNoise) -> str:
-    """How the later half of the rows compares with the earlier one, and how it does under the null."""
-    if noise.null is None:
-        return ""
-    measured, blind, error = growth(noise.rms), growth(noise.null.rms), growth_error(noise.rms)
-    if measured is None:
-        return " None at the earlier rows" if any(noise.rms) else f" {NO_NOISE}"
-    within = "" if error is None else f" ± {error:.2f}"
-    beside = "" if blind is None else f", {blind:.2f} × for random errors"
-    return f" {measured:.2f}{within} × from the earlier rows to the later{beside}"
-
-
-def _further(noise: LogitNoise) -> str:
-    """The same of the farther half of the distances and the nearer one."""
-    measured = growth(noise.rms_by_distance)
-    blind = growth(noise.null.rms_by_distance) if noise.null else None
-    if measured is None or blind is None:
-        return ""
-    return f" {measured:.2f} × from the nearer octaves to the farther, {blind:.2f} × for random errors"

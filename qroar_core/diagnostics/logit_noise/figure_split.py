@@ -35,7 +35,9 @@ def split(diagnosis: Diagnosis, rows: str = "band", name: str = "quantized") -> 
         panels = [Panel("RMS logit error", noise.by_layer, positions, at, "position"),
                   *([Panel("null of RMS", noise.null_by_layer, positions, at, "position")] if noise.null_by_layer
                     else []),
-                  Panel("attention KL", noise.kl_by_layer, positions, at, "position")]  # fmt: skip
+                  Panel("attention KL", noise.kl_by_layer, positions, at, "position"),
+                  *([Panel("null of KL", noise.null_kl_by_layer, positions, at, "position")]
+                    if noise.null_kl_by_layer else [])]  # fmt: skip
         numbers = [str(diagnosis.layer_number(i)) for i in range(len(noise.by_layer))]
     names = [number if number == REST else f"{rows} {number}" for number in numbers]
     table = pd.DataFrame(
@@ -58,10 +60,14 @@ def split(diagnosis: Diagnosis, rows: str = "band", name: str = "quantized") -> 
         f"One row a {rows}, all maps on one scale. A row that brightens to the right gets noisier further out."
         + (_of_bands(noise) if rows == "band" else "")
         + (" Maps called null show random errors of the layer's and head's mean energy at a random angle, alike "
-           "at every position and in every band." + (" The KL has none." if rows == "layer" else "")
+           "at every position and in every band." + _kl(noise, rows)
            if noise.null else ""),
         counted_on(noise.sample),
     )  # fmt: skip
+
+
+def _kl(noise: LogitNoise, rows: str) -> str:
+    return " The KL has none in this older file." if rows == "layer" and not noise.null_kl_by_layer else ""
 
 
 def _rows(bands: list, rest: list) -> list[list]:

@@ -44,7 +44,8 @@ class LogitNoise:
     logit_std, noise_std: (rows,) of the reference's logits and of their noise over the keys of a row, root of the mean
         variance over heads; a shift of all logits of a row is not in them.
     null: the same figures for blind noise (see blind.py): of rms, rms_by_band and rest_rms as one (rows, parts + 1),
-        and by distance as one (parts + 1, distance bins), the whole noise last. null_std: of noise_std, (rows,).
+        and by distance as one (parts + 1, distance bins), the whole noise last. null_std: of noise_std, null_kl: of kl,
+        (rows,).
     """
 
     position: Tensor
@@ -62,6 +63,7 @@ class LogitNoise:
     null: Tensor
     null_by_distance: Tensor
     null_std: Tensor
+    null_kl: Tensor
 
 
 class LogitNoiseMeter(Meter):
@@ -88,6 +90,7 @@ class LogitNoiseMeter(Meter):
         self.distance_sum = torch.zeros(len(members) + 1, octaves, dtype=torch.float64)
         self.distance_count = torch.zeros(octaves, dtype=torch.float64)
         self.rows: list[Tensor] = []  # (rows, parts + 5): position, parts, whole, KL, variances of logit and noise
+        self.spreads: list[Tensor] = []  # (2, heads, rows) of each update, see RowSums.spread
         self.blind = BlindNoise(len(members), len(band_of_channel), octaves, scaling, rule)
 
     def update(self, q: Tensor, rows: Tensor, k: Tensor, k_hat: Tensor | KeysOf, q_hat: Tensor | None = None,
@@ -136,6 +139,7 @@ class LogitNoiseMeter(Meter):
             for first in range(int(torch.searchsorted(rows, start)), len(rows), size):
                 block = slice(first, first + size)
                 noise = self._parts(q_hat[:, block], k_error)
+                held = None
                 if held_here:
                     held = exact_from[block, None].to(here.device) <= torch.arange(start, stop, device=here.device)
                     if exact_error is None:
@@ -144,9 +148,10 @@ class LogitNoiseMeter(Meter):
                         noise = torch.where(held, self._parts(q_hat[:, block], exact_error), noise)
                 if k_parts is not None:
                     noise += self._parts(q_hat[:, block] - q[:, block], k_parts)
-                self._block(seen, block, self._logits(q[:, block], here), noise, at[block], start)
+                self._block(seen, block, self._logits(q[:, block], here), noise, at[block], start, held)
         self.rows.append(seen.table(at))
         self.octaves.append(seen.by_octave)
+        self.spreads.append(seen.spread())
 
     def _by_part(self, x: Tensor) -> Tensor:
         """Split (KV, head_dim, T) into (parts, KV, channels of the widest part, T), padded with zeros."""
@@ -164,7 +169,8 @@ class LogitNoiseMeter(Meter):
         grouped = (q * self.scaling).reshape(k_parts.shape[1], -1, q.shape[-1])
         return (self._by_part(grouped.mT).mT @ k_parts).reshape(len(k_parts), *q.shape[:2], -1)
 
-    def _block(self, seen: RowSums, block: slice, logits: Tensor, parts: Tensor, rows: Tensor, start: int) -> None:
+    def _block(self, seen: RowSums, block: slice, logits: Tensor, parts: Tensor, rows: Tensor, start: int,
+               held: Tensor | None) -> None:  # fmt: skip
         """Book logits (H, R, N) and their noise (parts, H, R, N) of rows (R,) against keys start .. start + N - 1."""
         heads, _, keys = logits.shape
         distance = rows[:, None] - torch.arange(start, start + keys, device=rows.device)  # (R, N)
@@ -174,10 +180,12 @@ class LogitNoiseMeter(Meter):
         whole = parts.sum(0)
         exact, noise = logits.double(), whole.double()
         seen.add_moments(block, exact, noise, visible)
+        slope = None
         if self.rule.softcap is not None:
+            slope = 1 - (exact / self.rule.softcap).tanh().square()
             noise = self.rule.capped(exact + noise) - self.rule.capped(exact)
             exact = self.rule.capped(exact)
-        seen.add_softmax(block, exact, noise, visible)
+        seen.add_softmax(block, exact, noise, visible, slope, None if held is None else held.to(rows.device))
         # heads summed: (parts + 1, R, N), the whole noise last
         square = torch.cat([parts.square_().sum(1), whole.square_().sum(0)[None]]).double()
         seen.square[:, block] += square.sum(-1)
@@ -217,4 +225,5 @@ class LogitNoiseMeter(Meter):
             null=torch.cat([null, null.sum(1, keepdim=True)], 1).sqrt(),
             null_by_distance=torch.cat([null_by_distance, null_by_distance.sum(0, keepdim=True)]).sqrt(),
             null_std=(null.sum(1) * varies).sqrt(),
+            null_kl=self.blind.kl([spread.to(CPU) for spread in self.spreads], order),
         )

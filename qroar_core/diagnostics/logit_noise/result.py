@@ -24,6 +24,8 @@ class NoiseNull(Result):
     rms: Annotated[list[Number], axes("row")]
     rms_by_distance: Annotated[list[Number], axes("distance")]
     noise_std: Annotated[list[Number], axes("row")]
+    # second order in the noise, mean over layers; empty: an older file
+    attention_kl: Annotated[list[Number], axes("row")] = []
     by_band_position: Annotated[list[PerBand], axes("band", "row")] = []
     by_band_distance: Annotated[list[PerBand], axes("band", "distance")] = []
     unrotated_position: Annotated[list[Number], axes("row")] = []
@@ -61,6 +63,7 @@ class LogitNoise(Result):
     noise_std_by_layer: Annotated[list[list[Number]], axes("layer", "row")] = []
     null: NoiseNull | None = None
     null_by_layer: Annotated[list[list[Number]], axes("layer", "row")] = []  # RMS, [layer][row]
+    null_kl_by_layer: Annotated[list[list[Number]], axes("layer", "row")] = []
     null_by_band: LayerBand = []
     null_unrotated: Annotated[list[Number], axes("layer")] = []
     sample: Sample | None = None  # None: a file from before layers without RoPE were kept apart
@@ -85,10 +88,17 @@ class LogitNoise(Result):
             ("spread of the noise over spread of the logits, last row", _ratio(self.noise_std[-1], self.logit_std[-1]),
              _ratio(null.noise_std[-1], self.logit_std[-1])),
         ]  # fmt: skip
-        return [
+        rows = [
             NullRow(diagnostic="Logit noise", quantity=what, measured=measured, null=blind, control=BLIND)
             for what, measured, blind in pairs
         ]
+        if null.attention_kl:
+            rows.append(
+                NullRow(diagnostic="Logit noise", quantity="attention KL, nats, mean over the sampled rows",
+                        measured=_mean(self.attention_kl), null=_mean(null.attention_kl),
+                        control=f"{BLIND}; second order in the noise")
+            )  # fmt: skip
+        return rows
 
 
 class NoiseCurves(Result):
@@ -134,6 +144,11 @@ def _loudest(bands: list[PerBand]) -> Number:
     sizes = [_rms([v for v in row if v is not None]) for row in bands]
     known = [s for s in sizes if s is not None]
     return _ratio(max(known), math.fsum(known) / len(known)) if known else None
+
+
+def _mean(values: list[Number]) -> Number:
+    known = [v for v in values if v is not None]
+    return math.fsum(known) / len(known) if known else None
 
 
 def _rms(values: list[float]) -> Number:

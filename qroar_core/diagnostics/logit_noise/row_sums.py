@@ -25,6 +25,7 @@ class RowSums:
         self.moments = zeros(4, heads, rows)  # sums over keys: logit, its square, noise, its square
         self.top, self.top_hat = zeros(heads, rows) - torch.inf, zeros(heads, rows) - torch.inf
         self.z, self.z_hat, self.cross = zeros(heads, rows), zeros(heads, rows), zeros(heads, rows)
+        self.tilt = zeros(2, 2, heads, rows)  # of keys read rounded and read exactly: sums of p d^2 and of its p-fold
 
     def add_sinks(self, sinks: Tensor) -> None:
         """One entry of each softmax that no noise moves; sinks (heads,), before any block."""
@@ -32,12 +33,23 @@ class RowSums:
             top.copy_(sinks[:, None])
             z.fill_(1.0)
 
-    def add_softmax(self, block: slice, logits: Tensor, noise: Tensor, visible: Tensor) -> None:
-        """Add logits and noise (H, R, N), float64, where visible (R, N)."""
+    def add_softmax(self, block: slice, logits: Tensor, noise: Tensor, visible: Tensor, slope: Tensor | None = None,
+                    held: Tensor | None = None) -> None:  # fmt: skip
+        """Add logits and noise (H, R, N), float64, where visible (R, N).
+
+        Args:
+            slope: of the logits by what the noise was added to, (H, R, N); None: 1. held: bool (R, N), keys that are
+                read exactly; None: none is.
+        """
         here = (slice(None), block)
         logits = logits.masked_fill(~visible, -torch.inf)
         weight, self.top[here], self.z[here], before = grown(self.top[here], self.z[here], logits)
         self.cross[here] = self.cross[here] * before - (weight * noise).sum(-1)
+        size = weight if slope is None else weight * slope.square()
+        self.tilt[:, :, :, block] *= torch.stack([before, before.square()])
+        for i, kind in enumerate((size,) if held is None else (size.masked_fill(held, 0.0), size * held)):
+            for power, sums in ((1, kind), (2, kind * weight)):
+                self.tilt[i, power - 1, :, block] += sums.sum(-1)
         _, self.top_hat[here], self.z_hat[here], _ = grown(self.top_hat[here], self.z_hat[here], logits + noise)
 
     def add_moments(self, block: slice, logits: Tensor, noise: Tensor, visible: Tensor) -> None:
@@ -50,6 +62,13 @@ class RowSums:
         """Add the whole noise squared and how many it is of, (R, N) each, under the octave of their distance."""
         for at, values in enumerate((square, count)):
             self.by_octave[at, block] = self.by_octave[at, block].scatter_add(1, octave, values)
+
+    def spread(self) -> Tensor:
+        """Variance over a row's weights of errors of variance 1, one drawn for each key, expected: (2, heads, rows).
+
+        Of errors at keys read rounded alone, and at those read exactly; a sum over keys of p d^2 (1 - p).
+        """
+        return self.tilt[:, 0] / self.z - self.tilt[:, 1] / self.z.square()
 
     def table(self, rows: Tensor) -> Tensor:
         """(rows, parts + 4): position, mean squares, KL and variances of logits and noise averaged over heads."""

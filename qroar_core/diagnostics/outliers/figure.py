@@ -29,6 +29,7 @@ PANELS, COLUMNS = 12, 6  # layers in one overview, and in a row of it
 PANEL_CELLS = 32, 16  # channels x positions an overview panel is pooled to
 TITLE_CELLS = 6  # empty rows that hold a panel's title
 MAP_POSITIONS = 256  # position bins the large map is pooled to
+NORMAL = "The null: how far as many normal values of the head's RMS reach (in the table for every layer). "
 LABEL_PIXELS = 13  # height a band's name needs beside the large map
 
 
@@ -51,8 +52,11 @@ def loudest_head(diagnosis: Diagnosis, which: str, layer: int) -> int:
 def peaks(diagnosis: Diagnosis, which: str) -> pd.DataFrame:
     """The largest entry of every layer and where it is; one line a layer."""
     bins = bin_names(diagnosis.position_edges)
-    maps = diagnosis.outliers.maps[which]
-    return pd.DataFrame([_peak(heads, diagnosis.layer_number(i), bins) for i, heads in enumerate(maps)])
+    maps, null = diagnosis.outliers.maps[which], diagnosis.outliers.peak_null.get(which)
+    rows = [_peak(heads, diagnosis.layer_number(i), bins) for i, heads in enumerate(maps)]
+    if null:
+        rows = [row | {"null_peak": null[i][row["kv_head"]]} for i, row in enumerate(rows)]
+    return pd.DataFrame(rows)
 
 
 def layers(diagnosis: Diagnosis, which: str, page: int = 0, picked: int | None = None) -> Picture:
@@ -66,15 +70,20 @@ def layers(diagnosis: Diagnosis, which: str, page: int = 0, picked: int | None =
     of = f" (layers {first}–{last} of {len(table)}{kind})" if len(table) > PANELS else ""
     return Picture(
         f"{NAMES[which]} peaks at {top['peak']:.3g}: layer {top['layer']}, KV head {top['kv_head']}, "
-        f"channel {top['channel']}{of}",
+        f"channel {top['channel']}{_normal(top.get('null_peak'))}{of}",
         figure,
         table,
         "Each panel is one layer: channels from top to bottom, positions from left to right, brightest where |x| is "
-        "largest, of the KV head with the layer's highest peak. Click a panel to see it large. A map of values claims "
-        "nothing that chance could show: which channels stand out, and whether they are the same far out, is held "
-        "against a null below.",
+        "largest, of the KV head with the layer's highest peak. Click a panel to see it large. "
+        + (NORMAL if "null_peak" in table else "")
+        + "Which channels stand out, and whether they are the same far out, is held against nulls below.",
         sample=counted_on(diagnosis.outliers.sample, estimates=False),
     )
+
+
+def _normal(null: float | None) -> str:
+    """The null of a peak, for a title; nothing in an older file."""
+    return "" if null is None or pd.isna(null) else f"; normal values of that RMS reach {null:.3g}"
 
 
 @once
@@ -107,12 +116,16 @@ def channel_map(diagnosis: Diagnosis, which: str, layer: int, head: int) -> Pict
     table.insert(2, "band", band_of_channel(diagnosis))
     twice = "every band appears twice, as channels i and i + r/2" if diagnosis.pairing == "half" else (
         "pairs are neighbours (2i, 2i + 1), so every band is one stretch")  # fmt: skip
+    null = diagnosis.outliers.peak_null.get(which)
+    reach = "" if not null else (
+        f" The largest |x| is {max((v for row in z for v in row if v is not None), default=0.0):.3g}; as many normal "
+        f"values of this head's RMS reach {null[layer][head] or 0.0:.3g} (the null).")  # fmt: skip
     return Picture(
         f"Which channels of {NAMES[which]} stand out? (layer {diagnosis.layer_number(layer)}, KV head {head})",
         figure,
         table.astype({"pair": "Int64", "band": "Int64"}),
         "A bright row is a channel that stands out; a row that brightens to the right grows with position; how much "
-        f"of either chance shows is in the figures below. Lines are band edges: {twice}.",
+        f"of either chance shows is in the figures below.{reach} Lines are band edges: {twice}.",
         sample=counted_on(diagnosis.outliers.sample, estimates=False),
     )
 

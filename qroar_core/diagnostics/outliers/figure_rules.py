@@ -39,33 +39,40 @@ def counts(diagnosis: Diagnosis, which: str) -> Picture | None:
         return None
     return band_counts(
         diagnosis, found.count[which], found.magnitude[which], f"channels of {NAMES[which]}", "channels",
-        counted_on(found.sample, estimates=False),
+        counted_on(found.sample, estimates=False), found.heads_of(which),
         "channels whose mean |x| over the whole context is an outlier among all channels of their head",
     )  # fmt: skip
 
 
 def band_counts(diagnosis: Diagnosis, count: LayerBand, times: LayerBand, what: str, unit: str, sample: str,
-                meaning: str) -> Picture:  # fmt: skip
-    """Outlier `what` by layer and band beside as many spread evenly over channels."""
+                heads: int, meaning: str) -> Picture:  # fmt: skip
+    """Outlier `what` by layer and band beside as many spread evenly over channels, and beside what chance gives."""
     width = [band_of_channel(diagnosis).count(b.index) for b in diagnosis.bands]
     shuffled = [[None if v is None else _total([row]) * w / sum(width) for v, w in zip(row, width)] for row in count]
     columns = [str(b.index) for b in diagnosis.bands]
     panels = [Panel(f"outlier {unit}", count, columns, "band", "band"),
               Panel("null: channels shuffled", shuffled, columns, "band", "band")]  # fmt: skip
+    one = diagnosis.outliers.by_chance
+    chance = [[None if v is None else heads * (c or 0.0) for v, c in zip(row, one)] for row in count] if one else []
+    panels += [Panel("null: all channels alike", chance, columns, "band", "band")] if chance else []
+    beside = f" ({_total(chance):.1f} by chance)" if chance else ""
     by_band = [_total([[row[b]] for row in count]) for b in range(len(columns))]
     total, most = sum(by_band), max(by_band, default=0.0)
     largest = max((v for row in times for v in row if v is not None), default=None)
-    title = f"None of the {what} stands out ({rule_words(diagnosis)})"
+    title = f"None of the {what} stands out ({rule_words(diagnosis)}){beside}"
     if total:
-        title = (f"{what[0].upper()}{what[1:]} that stand out: {total:.0f}, of which "
+        title = (f"{what[0].upper()}{what[1:]} that stand out: {total:.0f}{beside}, of which "
                  f"{most:.0f} in band {by_band.index(most)}, by up to {largest:.3g} times their head's median")
+    alike = (f" Right, the other null: how many the rule finds by chance where the {unit} of a head are all alike and "
+             "differ as numbers of one normal distribution do." * bool(chance))  # fmt: skip
     same = " A percentile calls the same share outliers in every head." * (diagnosis.outliers.rule == "percentile")
     return Picture(
         title,
         side_by_side(panels, diagnosis.layer_names(), unit),
-        _by_band(diagnosis, {unit: count, f"{unit}_null": shuffled, "times_median": times}),
-        f"Left: {meaning} (rule: {rule_words(diagnosis)}), of all heads. Right, the null: as many outliers spread "
-        f"evenly over the channels of all bands, as shuffling the channels would on average.{same}",
+        _by_band(diagnosis, {unit: count, f"{unit}_null": shuffled, "times_median": times}
+                 | ({f"{unit}_by_chance": chance} if chance else {})),
+        f"Left: {meaning} (rule: {rule_words(diagnosis)}), of all heads. Beside it the null: as many outliers spread "
+        f"evenly over the channels of all bands, as shuffling the channels would on average.{alike}{same}",
         sample=sample,
     )
 
@@ -180,7 +187,8 @@ def _distinct(named: Mapping[str, LayerBand], still_exact: int) -> tuple[dict[st
     if twin is not None:
         return probes, f" The setting's quantizer errs as {twin} does in every cell, so it is not drawn again."
     if still_exact:
-        said = f" The setting's quantizer leaves the newest {still_exact:,} keys exact, and they are not in its error."
+        said = (f" The setting's quantizer leaves the newest {still_exact:,} keys exact: its error is of the keys that "
+                "the context's last query reads rounded, int8's, int4's and the null are of all keys.")  # fmt: skip
         return dict(named), said
     return dict(named), ""
 

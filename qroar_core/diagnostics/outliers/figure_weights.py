@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
-
 import pandas as pd
 
 from qroar_core.diagnostics.outliers.figure_channels import (
@@ -27,8 +25,8 @@ WIDTHS = ("int8", "int4")
 
 def loudest_layer(diagnosis: Diagnosis, matrix: str) -> int:
     """The layer whose largest row stands out most from its head's median row."""
-    layers = diagnosis.outliers.matrix_maps[matrix].rows
-    return max(range(len(layers)), key=lambda i: max(_times(head)[0] for head in layers[i]))
+    found = diagnosis.outliers.matrix_maps[matrix]
+    return max(range(len(found.rows)), key=lambda i: max(times for times, _ in found.times_median(i)))
 
 
 def every(diagnosis: Diagnosis) -> list[Picture]:
@@ -45,9 +43,10 @@ def every(diagnosis: Diagnosis) -> list[Picture]:
 @once
 def rows(diagnosis: Diagnosis, matrix: str, layer: int) -> Picture:
     """Mean |w| of every output row, heads down and channels across, with band edges."""
-    heads = diagnosis.outliers.matrix_maps[matrix].rows[layer]
-    best = max(range(len(heads)), key=lambda h: _times(heads[h])[0])
-    times, channel = _times(heads[best])
+    found = diagnosis.outliers.matrix_maps[matrix]
+    heads, by_head = found.rows[layer], found.times_median(layer)
+    best = max(range(len(heads)), key=lambda h: by_head[h][0])
+    times, channel = by_head[best]
     columns = [name.removeprefix("channel ") for name in channel_names(diagnosis)]
     numbers = [str(c) for c in range(diagnosis.head_dim)]
     figure = side_by_side([Panel("", heads, numbers, "output channel of the head", "channel")],
@@ -62,11 +61,12 @@ def rows(diagnosis: Diagnosis, matrix: str, layer: int) -> Picture:
     ).astype({"pair": "Int64", "band": "Int64"})
     return Picture(
         f"Rows of {matrix} in layer {diagnosis.layer_number(layer)}: channel {columns[channel]}, of head {best} is "
-        f"{times:.3g} times its head's median row",
+        f"{times:.3g} times its head's median row ({found.largest_by_chance(layer):.3g} by chance)",
         figure,
         table,
         "Each cell is the mean |w| of the row of weights that makes one channel of one head. A bright column is a "
-        "channel that is large in every head. Lines are band edges.",
+        "channel that is large in every head. Lines are band edges. By chance (the null): the largest row over the "
+        "median one of as many rows of normal weights, as long as these.",
         sample=FROM_WEIGHTS,
     )
 
@@ -89,15 +89,16 @@ def columns(diagnosis: Diagnosis, matrix: str) -> Picture:
             for i in range(len(found))
         ]
     )
-    share = mean_of([by_rule.column_share]) or 0.0
+    share, chance = mean_of([by_rule.column_share]) or 0.0, by_rule.columns_by_chance
+    dealt = "" if chance is None else f" ({chance * len(found):.1f} by chance)"
     return Picture(
-        f"Input columns of {matrix} that stand out: {count:.0f}, {share:.1%} of all; they carry {shares}" if count else
-        f"No input column of {matrix} stands out ({rule_words(diagnosis)})",
+        f"Input columns of {matrix} that stand out: {count:.0f}{dealt}, {share:.1%} of all; they carry {shares}"
+        if count else f"No input column of {matrix} stands out ({rule_words(diagnosis)}){dealt}",
         figure,
         table,
         f"Mean |w| of the weights that read one channel of the hidden state, the largest of each cell. Outliers by "
         f"{rule_words(diagnosis)} over all columns of the matrix. Null: as many columns chosen at random carry their "
-        "own share of the error.",
+        "own share of the error; by chance: as many as stand out among as many numbers of one normal distribution.",
         sample=FROM_WEIGHTS,
     )  # fmt: skip
 
@@ -107,6 +108,7 @@ def counts(diagnosis: Diagnosis, matrix: str) -> Picture:
     """How many rows stand out in every band, and how far."""
     found = diagnosis.outliers.matrices[matrix]
     return band_counts(diagnosis, found.count, found.magnitude, f"rows of {matrix}", "rows", FROM_WEIGHTS,
+                       diagnosis.outliers.heads_of(matrix),
                        "rows whose mean |w| is an outlier among all rows of their head")  # fmt: skip
 
 
@@ -153,13 +155,6 @@ def error_by_channel(diagnosis: Diagnosis, matrix: str, bits: str) -> Picture:
         "edges.",
         sample=FROM_WEIGHTS,
     )
-
-
-def _times(row: list) -> tuple[float, int]:
-    """The largest row over the median one, and its channel."""
-    top = max(range(len(row)), key=lambda c: row[c] or 0.0)
-    middle = statistics.median(v or 0.0 for v in row)
-    return ((row[top] or 0.0) / middle if middle else 0.0), top
 
 
 def _of_width(named: dict, bits: str) -> dict:

@@ -7,7 +7,9 @@ the number of heads.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
+from statistics import NormalDist
 
 import torch
 from torch import Tensor
@@ -42,6 +44,13 @@ class ChannelMaps:
         if not weight.sum():
             raise ValueError(f"the bins {bins} hold no tokens")
         return (self.mean_abs[..., bins] * weight).sum(-1) / weight.sum()
+
+    def normal_peak(self) -> Tensor:
+        """The largest |x| of each head, were its values normal and of the same RMS: median of draws, (n_kv_heads,)."""
+        weight = self.count.double()
+        rms = ((self.rms.square() * weight).sum((1, 2)) / weight.sum() / self.rms.shape[1]).sqrt()
+        values = float(weight.sum()) * self.rms.shape[1]
+        return rms * NormalDist().inv_cdf(1 + math.expm1(math.log(0.5) / values) / 2)
 
 
 @dataclass(slots=True, eq=False)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import statistics
 from collections.abc import Iterator
+from statistics import NormalDist
 from typing import Annotated, ClassVar
 
 from qroar_core.axes import ANY, Sizes, axes
@@ -10,6 +13,10 @@ from qroar_core.diagnostics.null import NullRow
 from qroar_core.diagnostics.sample import Sample
 from qroar_core.diagnostics.tails.result import WORDS
 from qroar_core.result import LayerBand, Number, PerBand, Result
+
+# standard deviation over mean of |w| of one normal weight; over the square root of their number, of their mean
+ROW_SPREAD = math.sqrt(math.pi / 2 - 1)
+ALIKE = "all channels of a head, or rows, drawn from one normal distribution; 2 standard deviations"
 
 
 class MatrixMap(Result):
@@ -23,6 +30,15 @@ class MatrixMap(Result):
     # quantizer -> [layer][channel], part of the matrix's rounding error
     error_by_channel: Annotated[dict[str, LayerBand], axes("layer", "channel")]
 
+    def times_median(self, layer: int) -> list[tuple[float, int]]:
+        """Of every head: its largest row over its median one, and that row's channel."""
+        return [_times(head) for head in self.rows[layer]]
+
+    def largest_by_chance(self, layer: int) -> float:
+        """The largest row of a layer over the median one, were all weights drawn from one normal distribution."""
+        inputs, count = len(self.columns[layer]), sum(map(len, self.rows[layer]))
+        return 1 + ROW_SPREAD / math.sqrt(inputs) * NormalDist().inv_cdf(0.5 ** (1 / count))
+
 
 class MatrixByRule(Result):
     """Outlier rows and columns of W_Q or W_K; [layer][band] of rows, [layer] of columns."""
@@ -35,6 +51,7 @@ class MatrixByRule(Result):
     column_share: Annotated[PerBand, axes("layer")]  # over all
     # quantizer -> part of the rounding error on outlier columns
     column_error_share: Annotated[dict[str, PerBand], axes("layer")]
+    columns_by_chance: Number = None  # outlier columns of a layer, were they alike; None: an older file
 
 
 class OutliersByRule(Result):
@@ -58,6 +75,9 @@ class OutliersByRule(Result):
     # `mass_moved` of the same; empty: an older file
     mass_moved_null: Annotated[dict[str, LayerBand], axes("layer", "kv_head")] = {}
     matrices: dict[str, MatrixByRule] = {}  # "W_Q", "W_K"
+    # outlier channels of one head in each band by chance, were its channels, or rows, alike; empty: an older file
+    by_chance: Annotated[PerBand, axes("band")] = []
+    by_chance_spread: Number = None  # standard deviation of one head's number in all bands
     # of all layers and heads at once: mean, least and greatest over draws
     share_null: Annotated[dict[str, PerBand], axes("summary")] = {}
 
@@ -100,6 +120,8 @@ class Outliers(OutliersByRule):
     others: Annotated[list[OutliersByRule], axes(ANY)] = []
     # of K: quantizer -> [layer][channel], part of the layer's error
     error_by_channel: Annotated[dict[str, LayerBand], axes("layer", "channel")] = {}
+    # largest |x| of normal values of a head's RMS, median over draws; empty: an older file
+    peak_null: Annotated[dict[str, LayerBand], axes("layer", "kv_head")] = {}
     matrix_maps: dict[str, MatrixMap] = {}  # "W_Q", "W_K"
     no_matrices: str = ""  # why W_Q and W_K are not there
     still_exact: int = 0  # newest keys that the cache still holds exactly at the end: not in the error "in force"
@@ -135,9 +157,49 @@ class Outliers(OutliersByRule):
                 return self.model_copy(update=dict(found))
         raise KeyError(f"outliers were not counted by {rule} {parameter:g}")
 
+    def heads_of(self, name: str) -> int:
+        """KV heads of a tensor ("k/post"), or heads of a matrix ("W_Q")."""
+        return len(self.matrix_maps[name].rows[0]) if name in self.matrix_maps else len(self.maps[name][0])
+
+    def times_normal(self, which: str) -> Number:
+        """The largest |x| over that of normal values of its head's RMS, largest over layers and heads."""
+        found = [
+            max((v for channel in head for v in channel if v is not None), default=0.0) / null
+            for heads, nulls in zip(self.maps[which], self.peak_null.get(which, []))
+            for head, null in zip(heads, nulls, strict=True) if null
+        ]  # fmt: skip
+        return max(found, default=None)
+
+    def _by_chance(self, name: str, what: str, count: LayerBand) -> NullRow:
+        turning = [row for row in count if any(v is not None for v in row)]
+        heads = self.heads_of(name) * len(turning)
+        mean = heads * sum(v or 0.0 for v in self.by_chance)
+        off = 2 * math.sqrt(heads) * (self.by_chance_spread or 0.0)
+        return NullRow(diagnostic="Outliers", quantity=f"{what} that stand out, all layers and heads",
+                       measured=sum(v or 0.0 for row in turning for v in row), null=mean, low=max(0.0, mean - off),
+                       high=mean + off, control=ALIKE)  # fmt: skip
+
     def null_rows(self) -> list[NullRow]:
         """Outlier channels early and late, and the error of outlier entries, each beside chance."""
         rows = []
+        if self.by_chance:
+            rows += [self._by_chance(which, f"channels of {WORDS[which]}", found)
+                     for which, found in self.count.items()]  # fmt: skip
+            rows += [self._by_chance(name, f"rows of {name}", of.count) for name, of in self.matrices.items()]
+        for which in self.peak_null:
+            rows.append(
+                NullRow(diagnostic="Outliers", quantity=f"largest |x| of {WORDS[which]} over that of normal values, "
+                        "largest over layers and heads", measured=self.times_normal(which), null=1.0,
+                        control="normal values of the head's RMS, as many as it has")
+            )  # fmt: skip
+        if self.by_chance:
+            for name, kept in self.matrix_maps.items():
+                loud = max(range(len(kept.rows)), key=lambda i: max(kept.times_median(i)))
+                rows.append(
+                    NullRow(diagnostic="Outliers", quantity=f"largest row of {name} over its head's median row",
+                            measured=max(kept.times_median(loud))[0], null=kept.largest_by_chance(loud),
+                            control="a layer of normal weights of the same size, median over draws")
+                )  # fmt: skip
         for which, (mean, low, high) in self.share_null.items():
             rows.append(
                 NullRow(diagnostic="Outliers", measured=self.share_of_both(which), null=mean, low=low, high=high,
@@ -158,6 +220,13 @@ class Outliers(OutliersByRule):
                             "over layers and bands", control="as many rows chosen at random")
                 )  # fmt: skip
         return rows
+
+
+def _times(row: list) -> tuple[float, int]:
+    """The largest row over the median one, and its channel."""
+    top = max(range(len(row)), key=lambda c: row[c] or 0.0)
+    middle = statistics.median(v or 0.0 for v in row)
+    return ((row[top] or 0.0) / middle if middle else 0.0), top
 
 
 def _of_both_widths(quantizers: dict[str, LayerBand]) -> bool:

@@ -6,6 +6,7 @@ Every quantile interpolates linearly between order statistics, as numpy and scip
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from torch import Tensor
 from qroar_core.errors import BadSpec
 from qroar_core.specs import OUTLIER_PARAMETERS
 
+CHANCE_NUMBERS = 2**17  # normal numbers that a chance count is read from: known to about 2 %
 MAD_TO_SIGMA = 0.6745  # 0.75 quantile of the standard normal: MAD of a normal is 0.6745 sigma
 OFFERED = {  # parameters that a diagnosis is counted under beside the one asked for, for the page's slider
     "iqr": (0.5, 1.0, 1.5, 2.0, 3.0, 5.0),
@@ -82,6 +84,19 @@ def outlier_shift(first: Tensor, second: Tensor, rule: str = "iqr", parameter: f
 
 def _shares(mass: Tensor) -> Tensor:
     return mass / mass.sum(-1, keepdim=True).clamp(min=torch.finfo(torch.float64).tiny)
+
+
+@lru_cache(maxsize=256)
+def chance_count(channels: int, rule: str, parameter: float) -> tuple[float, float]:
+    """How many of `channels` numbers drawn from one normal distribution are outliers: mean and standard deviation.
+
+    Whatever its mean and width: a rule's limit moves with them. The mean |x| of a channel over many tokens, and the
+    mean |w| of a row over many inputs, are such numbers where all channels or rows are alike.
+    """
+    draws = max(16, CHANCE_NUMBERS // channels)
+    x = torch.randn(draws, channels, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    count = (x > outlier_limit(x, rule, parameter)[:, None]).sum(-1).double()
+    return float(count.mean()), float(count.std())
 
 
 def standing_out(magnitude: Tensor, band_of_channel: Tensor, rule: str = "iqr",

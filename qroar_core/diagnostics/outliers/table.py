@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,7 @@ from qroar_core.diagnostics.listed import listed, significant
 from qroar_core.diagnostics.outliers.entries import EDGES, Entries, EntryMeter
 from qroar_core.diagnostics.outliers.measure import ChannelMaps, ChannelMeter, Deal
 from qroar_core.diagnostics.outliers.result import Outliers, OutliersByRule
-from qroar_core.diagnostics.outliers.rules import offered, outlier_shift, standing_out
+from qroar_core.diagnostics.outliers.rules import by_band, chance_count, offered, outlier_shift, standing_out
 from qroar_core.diagnostics.outliers.weights import Matrix
 from qroar_core.diagnostics.sample import Sample
 from qroar_core.specs import DiagnosisSpec
@@ -65,11 +66,12 @@ def outliers_of(sides: Mapping[str, Sequence[ChannelMeter]], errors: Sequence[En
         still_exact: newest keys that the cache still holds exactly at the end.
     """
     matrices = matrices or {}
-    maps, channels = {}, {}
+    maps, channels, peaks = {}, {}, {}
     for side, meters in sides.items():
         found = [meter.result() for meter in meters]
         maps[side] = listed(significant(torch.stack([f.maximum for f in found])))
         channels[side] = Channels.of(found, deal)
+        peaks[side] = listed(significant(torch.stack([f.normal_peak() for f in found])))
     entries = [meter.result() for meter in errors]
     asked = spec.outlier_rule, parameter_in_force(spec.outlier_rule, spec.outlier_parameter)
     others = [
@@ -83,6 +85,7 @@ def outliers_of(sides: Mapping[str, Sequence[ChannelMeter]], errors: Sequence[En
     return Outliers(
         **dict(mine),
         maps=maps,
+        peak_null=peaks,
         others=others,
         error_by_channel={name: listed(significant(_channel_shares(entries, at)))
                           for at, name in enumerate(entries[0].variants)},
@@ -119,11 +122,16 @@ def by_rule(channels: Mapping[str, Channels], entries: Sequence[Entries], band_o
     limits = [e.limits(rule, parameter) for e in entries]
     shares = [e.shares(at) for e, at in zip(entries, limits)]
     error = torch.from_numpy(np.stack([s[0] for s in shares], 1))  # (variants, layers, bands)
+    chance, spread = chance_count(len(band_of_channel), rule, parameter)
+    share = by_band(torch.ones(len(band_of_channel)), band_of_channel) / len(band_of_channel)
+    inside = float(share.sum())  # of a head's channels that turn: its count is thinned to them
     return OutliersByRule(
         rule=rule,
         parameter=parameter,
         error_share={name: _turning(error[at], still) for at, name in enumerate(entries[0].variants)},
         entry_share=_turning(torch.from_numpy(np.stack([s[1] for s in shares])), still),
+        by_chance=listed(chance * share),
+        by_chance_spread=math.sqrt(inside**2 * spread**2 + inside * (1 - inside) * chance),
         entry_limit=listed(significant(torch.tensor(EDGES[np.array(limits)]))),
         **fields,
     )

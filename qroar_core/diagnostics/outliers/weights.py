@@ -14,7 +14,7 @@ from torch import Tensor
 
 from qroar_core.diagnostics.listed import listed, significant
 from qroar_core.diagnostics.outliers.result import MatrixByRule, MatrixMap
-from qroar_core.diagnostics.outliers.rules import by_band, outlier_limit, standing_out
+from qroar_core.diagnostics.outliers.rules import by_band, chance_count, outlier_limit, standing_out
 from qroar_core.maths.meters import CPU, home
 from qroar_core.maths.rescale import Scales
 from qroar_core.maths.weights import fake_quantize_weight
@@ -89,6 +89,7 @@ class Matrix:
             row_share=share(count, every),
             error_share={name: share(by_band((e * far).sum(1), band_of_channel), by_band(e.sum(1), band_of_channel))
                          for name, e in self.row_error.items()},
+            columns_by_chance=chance_count(self.columns.shape[-1], rule, parameter)[0],
             columns=listed(wide.sum(-1).double()),
             column_share=listed(significant(wide.double().mean(-1))),
             column_error_share={name: listed(significant((e * wide).sum(-1) / e.sum(-1)))

@@ -11,6 +11,7 @@ from qroar_core.result import PerBand
 from qroar_core.results import Diagnosis
 
 NULL = "null: the same errors at a random angle"
+EQUAL = "length error as large as angle error in rad"
 
 
 def amplitude_and_phase(diagnosis: Diagnosis, tuned: Diagnosis | None = None) -> Picture | None:
@@ -25,8 +26,8 @@ def amplitude_and_phase(diagnosis: Diagnosis, tuned: Diagnosis | None = None) ->
     reach = 1.1 * max((v for group in (*points.values(), null) for point in group for v in point if v is not None),
                       default=1.0)  # fmt: skip
     figure = go.Figure()
-    figure.add_scatter(x=[0, reach], y=[0, reach], mode="lines", name="as much length as angle", hoverinfo="skip",
-                       line={"color": GREY, "dash": "dot"})  # fmt: skip
+    figure.add_scatter(x=[0, reach], y=[0, reach], mode="lines", name=EQUAL, hoverinfo="skip",
+                       line={"color": GREY, "width": 1})  # fmt: skip
     names, zeroed = list(points), _zeroed_by_band(seen)
     for band in range(len(seen.amplitude)):
         phase, amplitude = zip(*(points[name][band] for name in names), strict=True)
@@ -42,8 +43,9 @@ def amplitude_and_phase(diagnosis: Diagnosis, tuned: Diagnosis | None = None) ->
         )  # fmt: skip
     if null:
         figure.add_scatter(
-            x=[p[0] for p in null], y=[p[1] for p in null], mode="markers", name=NULL,
-            customdata=list(range(len(null))), marker={"color": GREY, "symbol": "x-thin-open", "size": 9},
+            x=[p[0] for p in null], y=[p[1] for p in null], mode="lines+markers", name=NULL,
+            customdata=list(range(len(null))), line={"color": GREY, "dash": "dot"},
+            marker={"color": GREY, "symbol": "x-thin-open", "size": 9},
             hovertemplate="null of band %{customdata}<br>angle %{x:.4g} rad<br>length %{y:.4g}<extra></extra>",
         )  # fmt: skip
     framed(figure, "angle error: RMS, rad", "length error: RMS of quantized / exact − 1", height=420)
@@ -51,11 +53,13 @@ def amplitude_and_phase(diagnosis: Diagnosis, tuned: Diagnosis | None = None) ->
     figure.update_yaxes(range=[0, reach])
     also = " Filled: quantized; open: tuned; a line joins the two." if len(names) > 1 else ""
     how = ("Each quantized pair of K as a complex number against the exact one; one point a band (its number beside "
-           "it), root mean square over layers and positions. Above the dotted line length suffers more, below it angle."
+           "it), root mean square over layers and positions. Above the thin line the length error is the larger, below "
+           "it the angle error."
            f"{_lost(seen, zeroed)}{also}")  # fmt: skip
     if null:
-        how += (" The null (grey crosses) is the same errors, each pair's turned to a random angle: where they are "
-                "small, half of their energy is length.")  # fmt: skip
+        how += (" The null (grey crosses, dotted from band to band) is the same errors, each pair's turned to a random "
+                "angle: where they are small, half of their energy is length, and the thin line is where they stand. A "
+                "band above its cross loses more length than such errors would.")  # fmt: skip
     return Picture(_title(seen), figure, table, how, counted_on(seen.sample))
 
 

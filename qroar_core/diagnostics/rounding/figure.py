@@ -6,6 +6,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from qroar_core.diagnostics.rounding.result import LayerHead, RoundedTensor, mean
+from qroar_core.diagnostics.sample import PROPAGATED
 from qroar_core.figures.picture import BLUE, GREY, ORANGE, Picture, counted_on, framed
 from qroar_core.result import PerBand
 from qroar_core.results import Diagnosis
@@ -71,6 +72,9 @@ def _ends(name: str, tensor: RoundedTensor, diagnosis: Diagnosis) -> str:
         where = f"most in layer {diagnosis.layer_number(layer)}, KV head {head} ({_percent(greatest)})"
         found = f"{_percent(share)} {what.format(name)}, {where}"
         parts.append(found[:1].upper() + found[1:])
+    seen = diagnosis.rounding
+    if parts and seen is not None and seen.sample is not None and seen.sample.compares == PROPAGATED:
+        parts.append(f"These shares are of {name} as the quantizer is given it, behind the errors of earlier layers")
     return "".join(f" {part}." for part in parts)
 
 

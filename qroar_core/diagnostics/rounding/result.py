@@ -22,8 +22,10 @@ class RoundedTensor(Result):
     relative_to_vector: LayerHead  # largest |x^ - x| over the largest |x| of its own vector
     norm_mean: LayerHead  # of |v^| / |v| - 1, v the whole vector of a token and head
     norm_rms: LayerHead
-    clipped: LayerHead  # share of values beyond the grid's end, on the quantizer's axes; None: no quantizer of its own
-    zeroed: LayerHead  # share of values that are not zero and become zero, likewise
+    # share of the values given to the quantizer that lie beyond the grid's end, on its own axes: with quantized weights
+    # those of the model that has them; None: no quantizer of its own
+    clipped: LayerHead
+    zeroed: LayerHead  # share of the values given to it that are not zero and become zero, likewise
     band_largest: LayerBand  # [layer][band], None where the layer is not rotated
     band_rms: LayerBand
     rest_largest: Annotated[list[Number], axes("layer")]  # [layer], of the channels without rotation
