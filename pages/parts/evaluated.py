@@ -18,7 +18,11 @@ from qroar_core.runs.setting import Setting
 def evaluated(result: Evaluation, setting: Setting, searched: SearchReport | None) -> None:
     """The finding, the numbers to see first, the counts, and every figure. `searched`: of the tuned scales."""
     good = result.gain is not None and result.gain.significant
-    finding(good, capital(result.sentence))
+    counted = result.gain_by_document  # windows of one document are alike: fewer, larger units are the harder question
+    if good and counted is not None and not counted.significant:
+        finding(None, capital(result.sentence), f".  \nBut {literal(counted.sentence)}.")
+    else:
+        finding(good, capital(result.sentence))
     named = f", {TEXT_WORDS[setting.text]}" if setting.text in TEXT_WORDS else ""
     st.caption(
         f"Measured on held-out text of {code(setting.text)}{literal(named)}: {literal(_unread(searched))} "

@@ -1,4 +1,4 @@
-"""What makes any figure readable: traces told apart without colour, and ticks of one size.
+"""What makes any figure readable without colour: traces told apart by dashes, symbols and hatching.
 
 Lines get dashes and symbols, points symbols, bars hatching.
 About one reader in twelve sees some pairs of colours as one, and prints are grey. What a figure has chosen stays,
@@ -7,16 +7,13 @@ because its caption may name it; only traces that would differ by nothing but co
 
 from __future__ import annotations
 
-import math
 from itertools import product
-from numbers import Real
 
 import plotly.graph_objects as go
 
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "cross", "star", "triangle-down", "pentagon", "hourglass")
 HATCHES = ("", "/", "x", ".", "\\", "-", "+", "|")
-FEW, MANY = 2, 6  # decades: beyond the first 1, 2, 5 run together in a narrow window, beyond the second every decade
 MARKS = 12  # symbols shown along a line that is not made of measured points
 
 Look = tuple[str, ...]
@@ -92,23 +89,3 @@ def draw(trace: go.Scatter | go.Bar, new: Look) -> None:
             trace.mode = f"{trace.mode or 'lines'}+markers"
             trace.marker.maxdisplayed = MARKS
         trace.marker.symbol = symbol
-
-
-def plain_ticks(figure: go.Figure) -> None:
-    """Write `20` on logarithmic axes, where Plotly writes a `2` of 9 pixels between 10 and 100, in place."""
-    for axis in (*figure.select_xaxes(), *figure.select_yaxes()):
-        if axis.type != "log" or axis.ticktext is not None:
-            continue
-        if axis.tickformat is None:
-            axis.tickformat = "~g"
-        if axis.tickvals is None and axis.dtick is None and (span := decades(figure, axis.plotly_name)) > FEW:
-            axis.dtick = 1 if span <= MANY else 2
-
-
-def decades(figure: go.Figure, axis: str) -> float:
-    """How many powers of ten the traces on an axis (`xaxis`, `yaxis2`) span."""
-    letter, name = axis[0], axis.replace("axis", "")
-    found = [trace[letter] for trace in figure.data if (trace[f"{letter}axis"] or letter) == name]
-    numbers = (float(v) for of in found if of is not None for v in of if isinstance(v, Real))
-    values = [v for v in numbers if 0 < v < math.inf]
-    return math.log10(max(values) / min(values)) if values else 0.0

@@ -7,7 +7,6 @@ transparent and no text colour is set, so the page's theme decides.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,8 +15,9 @@ import plotly.graph_objects as go
 
 from qroar_core.diagnostics.bands.result import Band
 from qroar_core.diagnostics.sample import Sample
-from qroar_core.figures.apart import plain_ticks, tell_apart
+from qroar_core.figures.apart import tell_apart
 from qroar_core.figures.harmless import harmless
+from qroar_core.figures.ticks import plain_ticks
 
 BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 PINK, SKY, GREY = "#CC79A7", "#56B4E9", "#8A8A8A"
@@ -25,8 +25,6 @@ COLOURS = (BLUE, ORANGE, GREEN, PINK, SKY, RED, GREY)
 SEQUENTIAL = "Cividis"
 DIVERGING = "PuOr_r"
 DASHES = ("solid", "dash", "dot", "dashdot")
-MANTISSAS = ((1, 2, 5), (1, 2, 3, 5, 7), range(1, 10), [m / 2 for m in range(2, 20)])  # of ticks, sparse to dense
-TICKS = 4  # at the least, on an axis of ratios
 HEIGHT = 380  # pixels
 PAYLOAD_LIMIT = 2_000_000  # bytes of a figure's JSON
 
@@ -125,21 +123,6 @@ def bin_names(edges: list[int]) -> list[str]:
 LETTER, ACROSS = 6, 484  # pixels of a digit of a label, and of all panels of the narrowest figure
 BAND_AXIS = "band (pairs first–last, fast to slow)"
 POSITION_AXIS = "position, tokens"
-
-
-def log_ticks(values: Sequence[float]) -> list[float]:
-    """Round numbers on a logarithmic axis over positive `values`: at least four within their span where they span any.
-
-    Plotly's own choice, decades or 1-2-5, leaves one tick or none where values differ by less than twofold.
-    """
-    low, high = min(values), max(values)
-    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    for mantissas in MANTISSAS:
-        ticks = [float(f"{m}e{decade}") for decade in decades for m in mantissas]
-        if sum(low <= tick <= high for tick in ticks) >= TICKS:
-            break
-    outside = [t for t in ticks if t < low][-1:], [t for t in ticks if t > high][:1]
-    return sorted({*outside[0], *(t for t in ticks if low <= t <= high), *outside[1]})
 
 
 def line_of(index: int) -> dict[str, str]:

@@ -6,7 +6,8 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from qroar_core.figures.evaluation import BY_RUNTIME, look, won_back
-from qroar_core.figures.picture import GREEN, PINK, Picture, framed, log_ticks
+from qroar_core.figures.picture import GREEN, PINK, Picture, framed
+from qroar_core.figures.ticks import log_ticks
 from qroar_core.results import Evaluation
 from qroar_core.results.evaluation import RotationFinding, Row
 from qroar_core.results.intervals import paired_interval

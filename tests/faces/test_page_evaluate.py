@@ -14,6 +14,7 @@ from qroar_core.errors import BadText
 from qroar_core.progress import Step
 from qroar_core.results import Continuations, SearchReport
 from qroar_core.results.continuations import Continuation
+from qroar_core.results.evaluation import DocumentGain
 
 pytestmark = pytest.mark.slow
 
@@ -86,6 +87,19 @@ def test_an_insignificant_gain_is_said_plainly(loaded_app, stages):
     evaluated(loaded_app)
     assert loaded_app.warning[0].value.startswith("**No significant gain: keep identity")
     assert not loaded_app.success
+
+
+@pytest.mark.parametrize("holds", [True, False])
+def test_a_gain_that_is_significant_over_windows_alone_is_not_green(loaded_app, stages, holds):
+    counted = DocumentGain(documents=7, delta_nll=0.03, ci_low=0.001 if holds else -0.001, ci_high=0.06,
+                           significant=holds, sentence="counted over 7 documents, +0.0300 [x]")  # fmt: skip
+    result = planted.evaluation().model_copy(update={"gain_by_document": counted})
+    stages.patch(stages.evaluate, "run", lambda *a, **kw: result)
+    evaluated(loaded_app)
+    said = [box.value for box in (loaded_app.success if holds else loaded_app.info)]
+    assert any(box.startswith("**Significant gain") for box in said)
+    assert bool(loaded_app.success) == holds
+    assert ("But counted over 7 documents, +0.0300" in texts(loaded_app)) != holds
 
 
 def test_a_share_that_may_be_zero_is_grey_and_no_large_figure(loaded_app, stages):

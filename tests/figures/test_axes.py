@@ -5,7 +5,8 @@ import pytest
 
 from qroar_core.diagnostics.aliasing import figure as aliasing
 from qroar_core.figures import quality
-from qroar_core.figures.picture import line_of, log_ticks
+from qroar_core.figures.picture import line_of
+from qroar_core.figures.ticks import log_ticks
 
 
 @pytest.mark.parametrize(("values", "ticks"), [

@@ -12,7 +12,7 @@ from plotly.colors import sample_colorscale
 
 from qroar_core.diagnostics.bands import figure as band_figures
 from qroar_core.figures import controls, gallery, league, maps, picture, prediction, replication, retrieval, runs
-from qroar_core.figures.apart import look, panel_of, plain_ticks, tell_apart, told_by_shape
+from qroar_core.figures.apart import look, panel_of, tell_apart, told_by_shape
 from qroar_core.figures.lessons import aliasing as aliasing_figures
 from qroar_core.figures.lessons import bends as bends_figures
 from qroar_core.figures.lessons import clocks as clocks_figures
@@ -20,6 +20,7 @@ from qroar_core.figures.lessons import shared_step as shared_step_figures
 from qroar_core.figures.lessons import turning as turning_figures
 from qroar_core.figures.lessons import window as window_figures
 from qroar_core.figures.readable import BLACK, WHITE, contrast, ink_on, write_on_cells
+from qroar_core.figures.ticks import plain_ticks
 from qroar_core.lessons.aliasing import aliasing
 from qroar_core.lessons.bends import bends
 from qroar_core.lessons.clocks import clocks
@@ -104,6 +105,17 @@ def test_a_long_logarithmic_axis_has_its_decades_only(last, step):
     plain_ticks(figure)
     assert (figure.layout.xaxis.tickformat, figure.layout.xaxis.dtick) == ("~g", step)
     assert figure.layout.yaxis.dtick is None
+
+
+@pytest.mark.parametrize(("values", "ticks"), [([0.12, 0.9], [0.1, 0.2, 0.3, 0.5, 0.7, 1]),
+                                               ([0.004, 0.02], [0.003, 0.005, 0.007, 0.01, 0.02, 0.03])])  # fmt: skip
+def test_upright_ticks_of_a_short_logarithmic_axis_leave_room_for_each_other(values, ticks):
+    figure = go.Figure(go.Scatter(x=values, y=values))
+    figure.update_xaxes(type="log")
+    figure.update_yaxes(type="log")
+    plain_ticks(figure)
+    assert list(figure.layout.yaxis.tickvals) == ticks
+    assert figure.layout.xaxis.tickvals is None
 
 
 def test_areas_and_text_stay_as_they_are():

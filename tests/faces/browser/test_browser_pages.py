@@ -119,7 +119,8 @@ def test_a_search_is_reached_by_few_keys_and_focus_survives_a_load(dashboard, vi
         for _ in range(STOPS):
             page.keyboard.press("Tab")
             pressed += 1
-            if name in page.evaluate(FOCUS)[1]:
+            _, named, control = page.evaluate(FOCUS)
+            if control and name in named:  # a box that scrolls holds every word of the page
                 return page.keyboard.press("Enter")
         raise AssertionError(f"{name} is not among {STOPS} stops")
 
