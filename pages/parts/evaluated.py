@@ -18,8 +18,7 @@ from qroar_core.runs.setting import Setting
 def evaluated(result: Evaluation, setting: Setting, searched: SearchReport | None) -> None:
     """The finding, the numbers to see first, the counts, and every figure. `searched`: of the tuned scales."""
     good = result.gain is not None and result.gain.significant
-    counted = result.gain_by_document  # windows of one document are alike: fewer, larger units are the harder question
-    if good and counted is not None and not counted.significant:
+    if result.over_windows_alone and (counted := result.gain_by_document) is not None:
         finding(None, capital(result.sentence), f".  \nBut {literal(counted.sentence)}.")
     else:
         finding(good, capital(result.sentence))

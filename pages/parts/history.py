@@ -22,6 +22,7 @@ from qroar_core.errors import QRoarError
 from qroar_core.escape import code, literal
 from qroar_core.figures import runs as drawn
 from qroar_core.models.loaded import LoadedModel
+from qroar_core.results import Evaluation
 from qroar_core.results.gap import tuned_share
 from qroar_core.runs.entry import Entry
 from qroar_core.runs.library import runs_root
@@ -80,7 +81,9 @@ def opened(loaded: LoadedModel, setting: Setting) -> None:
                 "results are shown, and those of the folder only where it has none.")  # fmt: skip
     found, done = mine[0].evaluation(), (mine[0].path / "diagnosis.json").is_file()
     said = f"{found.sentence[:1].upper()}{found.sentence[1:]}" if found else "Not evaluated yet"
-    good = found is not None and found.gain is not None and found.gain.significant
+    good = found is not None and found.gain is not None and found.gain.significant and not found.over_windows_alone
+    if found is not None and found.over_windows_alone and found.gain_by_document is not None:
+        said = f"{said}. But {found.gain_by_document.sentence}"
     finding(good or None, mine[0].name, f" is in view. {literal(said)}.", ":material/folder_open:")
     with st.container(horizontal=True):
         st.page_link("pages/pressure.py", label="Its diagnosis" if done else "Diagnose it", icon=":material/speed:")
@@ -131,9 +134,7 @@ def _line(entry: Entry, in_view: bool) -> dict:
         "gain, nats": gain.delta_nll if gain else None,
         "from": gain.ci_low if gain else None,
         "to": gain.ci_high if gain else None,
-        "significant": {None: "not evaluated", True: "yes", False: "no: keep identity"}[
-            gain.significant if gain else None
-        ],
+        "significant": _significance(evaluation),
         "gap recovered": share.words if share else None,
         "kept scales": "none yet" if kept is None else "identity" if _is_identity(kept.g) else "tuned",
         "date, UTC": f"{entry.date:%Y-%m-%d %H:%M}",
@@ -141,6 +142,14 @@ def _line(entry: Entry, in_view: bool) -> dict:
         "evidence": _beside_words([entry]),
         "kept": "elsewhere" if entry.path.parent != runs_root() else "here" if entry.checksum else "here, older",
     }
+
+
+def _significance(evaluation: Evaluation | None) -> str:
+    if evaluation is None or evaluation.gain is None:
+        return "not evaluated"
+    if evaluation.over_windows_alone:
+        return "over windows, not over documents"
+    return "yes" if evaluation.gain.significant else "no: keep identity"
 
 
 def _is_identity(g: list) -> bool:

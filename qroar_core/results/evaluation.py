@@ -135,6 +135,15 @@ class Evaluation(Result):
     gain_by_document: DocumentGain | None = None  # None with fewer than three documents
 
     @property
+    def over_windows_alone(self) -> bool:
+        """Is the gain significant with windows as the unit, and not with documents?
+
+        Windows of one document are alike: fewer, larger units are the harder question.
+        """
+        counted = self.gain_by_document
+        return self.gain is not None and self.gain.significant and counted is not None and not counted.significant
+
+    @property
     def targets(self) -> int:
         """Tokens scored of each window, or of each text where windows slided."""
         return self.rows[-1].tokens // self.gain.windows if self.gain is not None and self.rows else 0

@@ -7,6 +7,7 @@ import threading
 import time
 from dataclasses import replace
 
+import planted
 import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
@@ -15,6 +16,7 @@ from visitor import button, clicked, go, read, settled, texts
 from pages.parts.choice import Choice, from_address, restored, setting_of, to_address
 from pages.parts.session import library, load_key, manager
 from qroar_core.progress import Step
+from qroar_core.results.evaluation import DocumentGain
 from qroar_core.runs.entry import read_entry
 from qroar_core.runs.folder import RunFolder
 from qroar_core.runs.library import runs_root
@@ -117,6 +119,20 @@ def test_a_finished_run_is_in_the_table_and_in_view(loaded_app):
     assert line[""] == "in view"
     assert line["setting"].startswith("YaRN ×4 · K int4 per token · 1024 tokens · 8 bands")
     assert f"**{name}** is in view. Significant gain: +0.2500 nats." in loaded_app.success[0].value
+
+
+def test_a_gain_that_is_significant_over_windows_alone_is_not_green_here_either(loaded_app, stages):
+    counted = DocumentGain(documents=7, delta_nll=0.03, ci_low=-0.001, ci_high=0.06, significant=False,
+                           sentence="counted over 7 documents, the gain is not significant")  # fmt: skip
+    result = planted.evaluation().model_copy(update={"gain_by_document": counted})
+    stages.patch(stages.evaluate, "run", lambda *a, **kw: result)
+    finish(loaded_app)
+    go(loaded_app, "runs")
+    (line,) = shown_runs(loaded_app).values()
+    assert line["significant"] == "over windows, not over documents"
+    assert not loaded_app.success
+    (said,) = [box.value for box in loaded_app.info if "is in view" in box.value]
+    assert "is in view. Significant gain: +0.2500 nats. But counted over 7 documents, the gain is not" in said
 
 
 def test_a_run_of_the_command_line_opens_with_its_setting_and_its_numbers(loaded_app, by_command, plain_report, stages):
