@@ -6,15 +6,14 @@ the same keys as a run of the shelf, but only in the session that opened it; not
 
 from __future__ import annotations
 
-import os
 from collections.abc import Hashable
-from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
 from pages.parts.session import library, manager, model
 from qroar_core.escape import literal
+from qroar_core.models.file_stamp import stamps
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.runs.entry import Entry, read_entry
 from qroar_core.runs.folder import known_by
@@ -87,7 +86,7 @@ def _found(key: Hashable) -> tuple[Any, Entry | None]:
         entry = read_entry(path, thorough=False)
         if entry.problem:
             continue
-        read, now = st.session_state.setdefault(READ, {}), _stamp(path)
+        read, now = st.session_state.setdefault(READ, {}), stamps(path.glob("*.json"))
         if read.get((path, key), (None,))[0] != now:
             found = library().answer(entry, key, loaded.fingerprint)
             if found is None:
@@ -100,16 +99,3 @@ def _found(key: Hashable) -> tuple[Any, Entry | None]:
 def _gone(key: Hashable) -> list[str]:
     """Folders of runs from elsewhere that have answered this key, and do no more."""
     return [str(path) for path, known in st.session_state.get(READ, {}) if known == key]
-
-
-def _stamp(path: Path) -> tuple:
-    """What a run's results were when they were read: the folder may hold other ones by now."""
-    files = sorted(path.glob("*.json"))
-    return tuple((file.name, stat.st_mtime_ns, stat.st_size) for file in files if (stat := _stat(file)))
-
-
-def _stat(file: Path) -> os.stat_result | None:
-    try:
-        return file.stat()
-    except OSError:
-        return None  # gone since it was listed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from qroar_core.models.tokenizer import tokenizer_files
@@ -22,6 +23,11 @@ def stamp_of(folder: Path | None, file: Path | None = None) -> Stamp:
         files = [*tokenizer_files(folder), *(path for name in READ for path in folder.glob(name))]
     else:
         files = []
+    return stamps(files)
+
+
+def stamps(files: Iterable[Path]) -> Stamp:
+    """Path, time of change in nanoseconds and size of each of these files that is there."""
     found = []
     for path in sorted(set(files)):
         try:
