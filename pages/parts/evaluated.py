@@ -17,11 +17,10 @@ from qroar_core.runs.setting import Setting
 
 def evaluated(result: Evaluation, setting: Setting, searched: SearchReport | None) -> None:
     """The finding, the numbers to see first, the counts, and every figure. `searched`: of the tuned scales."""
-    good = result.gain is not None and result.gain.significant
-    if result.over_windows_alone and (counted := result.gain_by_document) is not None:
-        finding(None, capital(result.sentence), f".  \nBut {literal(counted.sentence)}.")
+    if result.caveat:
+        finding(None, capital(result.sentence), f".  \nBut {literal(result.caveat)}.")
     else:
-        finding(good, capital(result.sentence))
+        finding(result.gain is not None and result.gain.significant, capital(result.sentence))
     named = f", {TEXT_WORDS[setting.text]}" if setting.text in TEXT_WORDS else ""
     st.caption(
         f"Measured on held-out text of {code(setting.text)}{literal(named)}: {literal(_unread(searched))} "

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
-from pages.parts.boxes import finding, refused
+from pages.parts.boxes import capital, finding, refused
 from pages.parts.choice import restored, setting_of, to_address
 from pages.parts.elsewhere import is_foreign, is_of, mark, take_in
 from pages.parts.elsewhere import opened as opened_here
@@ -80,10 +80,10 @@ def opened(loaded: LoadedModel, setting: Setting) -> None:
         st.info(f"This dashboard has measured the setting of {literal(', '.join(map(str, theirs)))} itself: its own "
                 "results are shown, and those of the folder only where it has none.")  # fmt: skip
     found, done = mine[0].evaluation(), (mine[0].path / "diagnosis.json").is_file()
-    said = f"{found.sentence[:1].upper()}{found.sentence[1:]}" if found else "Not evaluated yet"
-    good = found is not None and found.gain is not None and found.gain.significant and not found.over_windows_alone
-    if found is not None and found.over_windows_alone and found.gain_by_document is not None:
-        said = f"{said}. But {found.gain_by_document.sentence}"
+    said, good = "Not evaluated yet", False
+    if found is not None:
+        said = capital(found.sentence) + (f". But {found.caveat}" if found.caveat else "")
+        good = found.gain is not None and found.gain.significant and not found.caveat
     finding(good or None, mine[0].name, f" is in view. {literal(said)}.", ":material/folder_open:")
     with st.container(horizontal=True):
         st.page_link("pages/pressure.py", label="Its diagnosis" if done else "Diagnose it", icon=":material/speed:")
@@ -147,7 +147,7 @@ def _line(entry: Entry, in_view: bool) -> dict:
 def _significance(evaluation: Evaluation | None) -> str:
     if evaluation is None or evaluation.gain is None:
         return "not evaluated"
-    if evaluation.over_windows_alone:
+    if evaluation.caveat:
         return "over windows, not over documents"
     return "yes" if evaluation.gain.significant else "no: keep identity"
 

@@ -135,13 +135,15 @@ class Evaluation(Result):
     gain_by_document: DocumentGain | None = None  # None with fewer than three documents
 
     @property
-    def over_windows_alone(self) -> bool:
-        """Is the gain significant with windows as the unit, and not with documents?
+    def caveat(self) -> str:
+        """What documents as the unit say against a gain that is significant over windows; "" where they do not.
 
         Windows of one document are alike: fewer, larger units are the harder question.
         """
         counted = self.gain_by_document
-        return self.gain is not None and self.gain.significant and counted is not None and not counted.significant
+        if self.gain is None or not self.gain.significant or counted is None or counted.significant:
+            return ""
+        return counted.sentence
 
     @property
     def targets(self) -> int:
