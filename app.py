@@ -28,7 +28,7 @@ def pages() -> dict[str, list]:
         "Repair": [
             st.Page("pages/tune.py", title="Tune", icon=":material/tune:"),
             st.Page("pages/evaluate.py", title="Evaluate", icon=":material/balance:"),
-            st.Page("pages/rivals.py", title="Remedies", icon=":material/leaderboard:"),
+            st.Page("pages/remedies.py", title="Remedies", icon=":material/leaderboard:"),
             st.Page("pages/retrieval.py", title="Retrieval", icon=":material/key:"),
             st.Page("pages/evidence.py", title="Evidence", icon=":material/fact_check:"),
             st.Page("pages/export.py", title="Export", icon=":material/download:"),
@@ -39,20 +39,24 @@ def pages() -> dict[str, list]:
 
 if __name__ == "__main__":
     st.set_page_config(page_title="Q-ROAR", page_icon=str(ICON), layout="wide", initial_sidebar_state=200)
-    from pages.parts import session
-    from pages.parts.look import look
-    from pages.parts.queue import queue
+    from pages.state import session
+    from pages.state.main_area import draw_into_the_page
+    from pages.views.job_queue import job_queue
+    from pages.views.theme import apply_theme
 
-    look()
+    draw_into_the_page()
+    apply_theme()
     session.enter()  # before the navigation: what is in the address by then goes into one history entry with the page
     page = st.navigation(pages(), expanded=True)  # else the queue below folds the last pages away
-    queue()
+    job_queue()
     page.run()
 else:
     from starlette.middleware import Middleware
     from streamlit.starlette import App
 
-    from pages.parts.guard import Guard  # with it all pages, before a first tab opens: see pages/parts/__init__.py
-    from pages.parts.leaving import until_the_end
+    from pages.server.guard import Guard
+    from pages.server.preload import import_all
+    from pages.server.shutdown import until_the_end
 
+    import_all()  # before a first tab opens
     server = App(__file__, middleware=[Middleware(Guard)], lifespan=until_the_end)

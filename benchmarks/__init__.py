@@ -1,1 +1,1 @@
-"""Measured claims: `python -m benchmarks` prints every number the README quotes."""
+"""Measured claims: `python -m benchmarks` prints every number that README.md and docs/benchmarks.md quote."""

@@ -6,8 +6,7 @@ import hashlib
 
 from torch import Tensor
 
-from qroar_core import load
-from qroar_core.models import smollm2
+from qroar_core.models import load, smollm2
 from qroar_core.models.loaded import LoadedModel
 
 NAME = "SmolLM2-135M-Instruct with 4-bit Q4_1 weights"  # the file of models/smollm2, which is known by its hash

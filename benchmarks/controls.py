@@ -8,16 +8,16 @@ from __future__ import annotations
 from dataclasses import replace
 
 from benchmarks.checkpoint import smollm2_loaded
-from qroar_core import load
+from qroar_core.evidence.controls.findings import measured
+from qroar_core.evidence.controls.result import Controls, Estimate
+from qroar_core.models import load
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.text import SPLITS, split
-from qroar_core.results.control_findings import measured
-from qroar_core.results.controls import Controls, Estimate
 from qroar_core.runs.evidence import control
 from qroar_core.runs.setting import INT4_K, Setting, default_setting
-from qroar_core.searching.seek import seek
+from qroar_core.scale_search.find_scales import find_scales
 from qroar_core.specs import ControlSpec, RopeSpec
-from qroar_core.specs.words import setting_words
+from qroar_core.specs.labels import setting_words
 
 DEMO = ControlSpec(windows=16, shuffles=4, seeds=(1, 2, 3), collections=("technical", "novels"))
 SMOLLM2 = ControlSpec(windows=6, shuffles=1, seeds=(1,), collections=("messages",), dtypes=("bfloat16",))
@@ -39,10 +39,12 @@ def on_smollm2() -> None:
 def controlled(loaded: LoadedModel, setting: Setting, spec: ControlSpec) -> None:
     """Search without a diagnosis, as `python -m qroar_core controls` does, and print."""
     texts = {name: split(name, setting.text) for name in SPLITS}
-    found = seek(loaded, setting.rope, setting.quant, setting.search, texts)
+    found = find_scales(loaded, setting.rope, setting.quant, setting.search, texts)
     result = control(loaded, setting, found, spec, texts)
-    print(f"**{loaded.name}, {setting_words(setting.rope, setting.quant)}**, held-out text of `{setting.text}`: "
-          f"{result.text}.\n")  # fmt: skip
+    print(
+        f"**{loaded.name}, {setting_words(setting.rope, setting.quant)}**, held-out text of `{setting.text}`: "
+        f"{result.text}.\n"
+    )
     table(result)
     formats(result)
     print("\n".join(f"- {finding.sentence}." for finding in result.findings), flush=True)

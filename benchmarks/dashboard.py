@@ -4,6 +4,7 @@ The demo model is loaded and tuned; the diagnosis shown is a synthetic one of 32
 channels, once of 1,024 positions and once of 131,072. A widget's interaction reruns its page (or a fragment of
 it, which is less), so one rerun is what a person waits for, the browser's drawing aside. What was drawn before is
 remembered, so each timed interaction asks for something new where the page can show it; `opened` is the first drawing.
+Of what no stage of the demo has run here (remedies, retrieval, evidence) a page shows its form.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 import statistics
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,17 +23,18 @@ from benchmarks.synthetic import inflated
 
 ROOT = Path(__file__).parents[1]
 LENGTHS = (1024, 131_072)
-PAGES = ("start", "learn", "pressure", "tails", "outliers", "noise", "tune", "evaluate", "retrieval", "export", "runs")
+PAGES = tuple(path.stem for path in sorted((ROOT / "pages").glob("*.py")))
 CHOSEN = {"tails": "tail layer", "outliers": "outlier layer"}  # a menu whose every entry is another figure
 STEPS: dict[str, tuple[str, str, tuple]] = {  # arguments of each Learn step, its slider, positions never asked before
     "clocks": ("HEADS[0]", "learn_position", (310, 320, 330, 340, 350)),
     "window": ("HEADS[0]", "learn_length", (1.5, 2.0, 3.0, 6.0, 8.0)),
-    "bends": ("HEADS[0]", "learn_factor", (1.5, 2.0, 3.0, 6.0, 8.0)),
+    "interpolations": ("HEADS[0]", "learn_factor", (1.5, 2.0, 3.0, 6.0, 8.0)),
     "aliasing": ("HEADS[0]", "learn_alias_factor", (1.5, 2.0, 3.0, 6.0, 8.0)),
     "turning": ("", "learn_angle", (31, 61, 91, 121, 151)),
     "shared_step": ("", "learn_g", (0.5, 1.0, 1.5, 2.0, 2.5)),
 }
 REPEATS = 5
+SHOWN = {"layers": 32, "kv_heads": 8, "head_dim": 128, "bands": 8}  # sizes of the diagnosis, as of an 8B model
 MOST_SECONDS, MOST_BYTES = 0.3, 2_000_000
 
 
@@ -40,8 +43,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as runs:
         os.environ["QROAR_RUNS"] = runs
         found = {length: measured(length) for length in LENGTHS}
-    print("| page | " + " | ".join(f"{n:,} tokens: interaction, ms | opened, ms | largest figure, kB" for n in LENGTHS)
-          + " |")  # fmt: skip
+    print(
+        "| page | "
+        + " | ".join(f"{n:,} tokens: interaction, ms | opened, ms | largest figure, kB" for n in LENGTHS)
+        + " |"
+    )
     print("|---" * (1 + 3 * len(LENGTHS)) + "|")
     for page in PAGES:
         cells = " | ".join(
@@ -57,7 +63,9 @@ def main() -> None:
     print(f"\nover {MOST_SECONDS * 1000:.0f} ms: {slow or 'none'}; over {MOST_BYTES / 1e6:.0f} MB: {large or 'none'}")
 
 
-def measured(length: int) -> dict[str, tuple[float, int, float]]:
+def measured(
+    length: int, sizes: Mapping[str, int] = SHOWN, repeats: int = REPEATS
+) -> dict[str, tuple[float, int, float]]:
     """Page -> median seconds of an interaction, bytes of its largest figure, seconds of its first drawing."""
     from streamlit.testing.v1 import AppTest
 
@@ -66,14 +74,14 @@ def measured(length: int) -> dict[str, tuple[float, int, float]]:
     app.run()
     next(b for b in app.button if b.label == "Demo model").click().run()
     _settle(app)
-    _plant(app)
+    _plant(app, sizes)
     out = {}
     for page in PAGES:
         app.switch_page(f"pages/{page}.py")
         opened = seconds(app.run)
         assert not app.exception, [e.value for e in app.exception]
         sizes = [len(chart.proto.spec.encode()) for chart in app.get("plotly_chart")]
-        out[page] = _interaction(app, CHOSEN.get(page), tuple(range(1, REPEATS + 1))), max(sizes, default=0), opened
+        out[page] = _interaction(app, CHOSEN.get(page), tuple(range(1, repeats + 1))), max(sizes, default=0), opened
     return out
 
 
@@ -83,7 +91,7 @@ def slider(step: str) -> float:
 
     arguments, key, values = STEPS[step]
     page = f"""
-from pages.parts.learn.{step} import {step}_step
+from pages.views.lessons.{step} import {step}_step
 from qroar_core.lessons.heads import HEADS
 {step}_step({arguments})
 """
@@ -104,20 +112,22 @@ def _interaction(app: Any, key: str | None, values: tuple) -> float:
 
 
 def _settle(app: Any) -> None:
-    from pages.parts.session import manager
+    from pages.state.session import manager
 
     while not manager().idle():
         time.sleep(0.05)
     app.run()
 
 
-def _plant(app: Any) -> None:
+def _plant(app: Any, sizes: Mapping[str, int]) -> None:
     """Put a diagnosis, a search and an evaluation where the pages look for them."""
-    from pages.parts import session
-    from pages.parts.choice import setting_of
-    from pages.parts.work import diagnosing, evaluating, searching
-    from qroar_core import diagnose, evaluate, search
+    from pages import jobs
+    from pages.state import session
+    from pages.state.choice import setting_of
+    from qroar_core.diagnostics import run as diagnose
+    from qroar_core.evaluation import run as evaluate
     from qroar_core.models.text import SPLITS, split
+    from qroar_core.scale_search import run as search
 
     choice = app.session_state["choice"]
     loaded = session.manager().result(session.load_key(choice))
@@ -141,11 +151,11 @@ def _plant(app: Any) -> None:
         replace(setting.evaluation, lengths=(256,), windows=2),
         texts["heldout"],
     )
-    shown = inflated(small, setting.diagnosis.length, layers=32, kv_heads=8, head_dim=128, bands=8)
+    shown = inflated(small, setting.diagnosis.length, **sizes)
     for key, result in (
-        (diagnosing.key(loaded, setting), shown),
-        (searching.key(loaded, setting), outcome),
-        (evaluating.key(loaded, setting, outcome), proof),
+        (jobs.diagnose.key(loaded, setting), shown),
+        (jobs.search.key(loaded, setting), outcome),
+        (jobs.evaluate.key(loaded, setting, outcome), proof),
     ):
         session.manager().submit(key, lambda on_step, result=result: result, label="planted")
     _settle(app)

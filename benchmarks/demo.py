@@ -8,12 +8,14 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.clock import seconds
-from qroar_core import evaluate, load, search
+from qroar_core.evaluation import run as evaluate
+from qroar_core.evaluation.result import Row
+from qroar_core.models import load
 from qroar_core.models.text import SPLITS, split
-from qroar_core.results.evaluation import Row
-from qroar_core.results.intervals import paired_interval
 from qroar_core.runs.setting import INT3_K, INT4_K, default_setting
+from qroar_core.scale_search import run as search
 from qroar_core.specs import EvaluationSpec, RopeSpec
+from qroar_core.statistics.intervals import paired_interval
 
 WINDOWS, TARGETS = 28, 192  # the same last tokens of each window at every length
 
@@ -51,8 +53,10 @@ def card() -> None:
                 _print_row(name, f"int{bits}", row, result.window_nll)
         for length in (native, long):
             more = paired_interval(_costs(yarn.window_nll, length), _costs(plain.window_nll, native))
-            said.append(f"int{bits} at {length} tokens under {yarn_name} costs {more.mean:+.4f} nats "
-                        f"[{more.low:+.4f}, {more.high:+.4f}] more than natively at {native}.")  # fmt: skip
+            said.append(
+                f"int{bits} at {length} tokens under {yarn_name} costs {more.mean:+.4f} nats "
+                f"[{more.low:+.4f}, {more.high:+.4f}] more than natively at {native}."
+            )
         said.append(f"int{bits} under {yarn_name}: {yarn.sentence}.")
     print(f"\nHeld-out text, {yarn.text}; symmetric scales, 8 bands per layer and KV head.")
     print("\n".join(f"- {line}" for line in said))

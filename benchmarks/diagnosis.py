@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from benchmarks.checkpoint import smollm2_loaded
 from benchmarks.clock import bare_forward, seconds
-from qroar_core import diagnose
+from qroar_core.diagnostics import run as diagnose
 from qroar_core.models.text import split
 from qroar_core.specs import DiagnosisSpec, QuantizerSpec, QuantSpec, RopeSpec
 

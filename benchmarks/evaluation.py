@@ -18,16 +18,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from benchmarks.checkpoint import ABOUT, digest_of, loaded_as
-from qroar_core import diagnose, evaluate, load, search
-from qroar_core.maths.closeness import closeness
-from qroar_core.models import smollm2
+from qroar_core.diagnostics import run as diagnose
+from qroar_core.evaluation import run as evaluate
+from qroar_core.evaluation.kl_report import kl_report
+from qroar_core.models import load, smollm2
+from qroar_core.models.hidden_state_file import HiddenStateFile
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.measure import measure
 from qroar_core.models.memory import cache_bytes_per_token
 from qroar_core.models.score import forward_seconds
-from qroar_core.models.states import States
 from qroar_core.models.stream import Condition
 from qroar_core.models.text import SPLITS, split, windows
+from qroar_core.scale_search import run as search
 from qroar_core.specs import DiagnosisSpec, EvaluationSpec, QuantizerSpec, QuantSpec, RopeSpec, SearchSpec
 
 SHORT, LONG = 2048, 16384
@@ -41,8 +43,10 @@ def main() -> None:
     """Both lengths, each in a process of its own."""
     smollm2.fetch()
     print(f"{ABOUT}\n")
-    print("| length | evaluation, s | two bare forwards, s | ratio | ratio in CPU time | K/V cache, MiB | beyond, MiB "
-          "| ppl reference | quantized | KL | same top 1 | tokens' digest |")  # fmt: skip
+    print(
+        "| length | evaluation, s | two bare forwards, s | ratio | ratio in CPU time | K/V cache, MiB | beyond, MiB "
+        "| ppl reference | quantized | KL | same top 1 | tokens' digest |"
+    )
     print("|---|---|---|---|---|---|---|---|---|---|---|---|", flush=True)
     beyond = {}
     for length in (SHORT, LONG):
@@ -50,10 +54,13 @@ def main() -> None:
         done = subprocess.run(asked, check=True, capture_output=True, text=True)
         line = json.loads(done.stdout.strip().splitlines()[-1])
         beyond[length] = line["beyond"]
-        print(f"| {length} | {line['seconds']:.1f} | {line['bare']:.1f} | {line['seconds'] / line['bare']:.2f} "
-              f"| {line['cpu'] / line['bare_cpu']:.2f} | {line['cache']:.0f} | {line['beyond']:.0f} "
-              f"| {line['ppl'][0]:.3f} | {line['ppl'][1]:.3f} | {line['kl']:.4f} | {line['same']:.1%} "
-              f"| {line['digest']} |", flush=True)  # fmt: skip
+        print(
+            f"| {length} | {line['seconds']:.1f} | {line['bare']:.1f} | {line['seconds'] / line['bare']:.2f} "
+            f"| {line['cpu'] / line['bare_cpu']:.2f} | {line['cache']:.0f} | {line['beyond']:.0f} "
+            f"| {line['ppl'][0]:.3f} | {line['ppl'][1]:.3f} | {line['kl']:.4f} | {line['same']:.1%} "
+            f"| {line['digest']} |",
+            flush=True,
+        )
     print(f"\nMemory beyond model and cache: {beyond[LONG] / beyond[SHORT]:.2f} at {LONG // SHORT} times the length.")
 
 
@@ -63,7 +70,7 @@ def one(length: int) -> dict:
     ids = windows(loaded.tokenizer, split("heldout", TEXT), LONG, 1).ids[:, -length:]
     forward_seconds(loaded, ids[:, :64])  # touches every weight
     started, began = time.perf_counter(), time.process_time()
-    with peak() as memory, States(length - 1) as states:
+    with peak() as memory, HiddenStateFile(length - 1) as states:
         reference = measure(loaded, Condition(ROPE), ids, length - 1, keep=states)
         seen = measure(loaded, Condition(ROPE, INT4), ids, length - 1, against=states)
     spent, worked = time.perf_counter() - started, time.process_time() - began
@@ -71,13 +78,19 @@ def one(length: int) -> dict:
     bare = forward_seconds(loaded, ids) + forward_seconds(loaded, ids)
     cache = length * cache_bytes_per_token(loaded) / MIB
     assert seen.apart is not None
-    close = closeness(reference.nll, seen.nll, seen.apart.kl, seen.apart.same_top1)
+    close = kl_report(reference.nll, seen.nll, seen.apart.kl, seen.apart.same_top1)
     return {
-        "seconds": spent, "cpu": worked, "bare": bare, "bare_cpu": time.process_time() - began,
-        "cache": cache, "beyond": memory.peak - cache, "kl": close.kl_mean, "same": close.same_top1,
+        "seconds": spent,
+        "cpu": worked,
+        "bare": bare,
+        "bare_cpu": time.process_time() - began,
+        "cache": cache,
+        "beyond": memory.peak - cache,
+        "kl": close.kl_mean,
+        "same": close.same_top1,
         "digest": digest_of(ids),
         "ppl": [float(m.nll.double().mean().exp()) for m in (reference, seen)],
-    }  # fmt: skip
+    }
 
 
 @dataclass
@@ -127,9 +140,11 @@ SMOLLM2 = Case("smollm2", ROPE, LONG, 2048, 1)
 def lengths(case: Case) -> None:
     """Every stage at the longest length of one model."""
     loaded = loaded_as(case.model)
-    print("| model | length | diagnosis, s | search, s | evaluation, s | peak beyond model, MiB | of it cache "
-          "| ppl reference | quantized | tuned | what the evaluation says "
-          "| held-out text |")  # fmt: skip
+    print(
+        "| model | length | diagnosis, s | search, s | evaluation, s | peak beyond model, MiB | of it cache "
+        "| ppl reference | quantized | tuned | what the evaluation says "
+        "| held-out text |"
+    )
     print("|---|---|---|---|---|---|---|---|---|---|---|---|", flush=True)
     print(at_length(loaded, case), flush=True)
     print(f"\nK int4 per token and head, text: {TEXT}, two held-out windows each.")
@@ -152,8 +167,16 @@ def at_length(loaded: LoadedModel, case: Case) -> str:
     ppl = {(row.model, row.scales): row.ppl for row in result.rows}
     shown = [ppl["reference", "identity"], ppl["quantized", "identity"], ppl.get(("quantized", "tuned"))]
     cache = case.length * cache_bytes_per_token(loaded) / MIB
-    cells = [case.model, case.length, *(f"{b - a:.0f}" for a, b in zip(clock, clock[1:])), f"{memory.peak:.0f}",
-             f"{cache:.0f}", *(f"{p:.3f}" for p in shown), result.sentence, result.text]  # fmt: skip
+    cells = [
+        case.model,
+        case.length,
+        *(f"{b - a:.0f}" for a, b in zip(clock, clock[1:])),
+        f"{memory.peak:.0f}",
+        f"{cache:.0f}",
+        *(f"{p:.3f}" for p in shown),
+        result.sentence,
+        result.text,
+    ]
     return f"| {' | '.join(map(str, cells))} |"
 
 

@@ -1,6 +1,6 @@
 """Every supported family on a small random model of its own config class: what scales leave alone and what they change.
 
-Float64 on the CPU, a few seconds. "exact": symmetric scales move no logit, a scale on q alone does. "g squared": shared
+Float64 on the CPU, a minute. "exact": symmetric scales move no logit, a scale on q alone does. "g squared": shared
 scales multiply each band's part of q . k by g^2. "undone": quantized, scaled and put back, every byte is as it was. "in
 chunks", for families some of whose layers carry a state: read in pieces, the logits are those of one pass.
 """
@@ -13,15 +13,15 @@ import torch
 import transformers
 from torch.overrides import TorchFunctionMode
 
-from qroar_core.maths.rescale import Scales
 from qroar_core.models.families import FAMILIES, Family
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.loading import as_loaded
-from qroar_core.models.patch import replaced, scaled_parameters
+from qroar_core.models.patch import replaced_parameters, scaled_parameters
 from qroar_core.models.score import logits_of
 from qroar_core.models.sources import Source
 from qroar_core.models.stream import AttentionTap, Condition, open_stream
 from qroar_core.specs import QuantizerSpec, QuantSpec, WeightQuantSpec
+from qroar_core.transforms.scales import Scales
 
 LENGTH, LAYERS, HEADS, HEAD_DIM = 48, 2, 6, 16
 CHUNK = 13  # tokens a piece
@@ -29,10 +29,18 @@ BOUND = 1e-9
 SLIDES = {"layer_types": ["sliding_attention", "full_attention"], "sliding_window": 11}
 
 LATENT = {
-    "num_key_value_heads": HEADS, "q_lora_rank": 24, "kv_lora_rank": 20, "qk_nope_head_dim": 10, "qk_rope_head_dim": 6,
-    "v_head_dim": 12, "n_routed_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24,
-    "n_shared_experts": 1, "first_k_dense_replace": 1,
-}  # fmt: skip
+    "num_key_value_heads": HEADS,
+    "q_lora_rank": 24,
+    "kv_lora_rank": 20,
+    "qk_nope_head_dim": 10,
+    "qk_rope_head_dim": 6,
+    "v_head_dim": 12,
+    "n_routed_experts": 4,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 24,
+    "n_shared_experts": 1,
+    "first_k_dense_replace": 1,
+}
 
 
 def mixed(kind: str) -> dict[str, Any]:
@@ -40,8 +48,12 @@ def mixed(kind: str) -> dict[str, Any]:
     return {"num_hidden_layers": 2 * LAYERS, "layer_types": [kind, "full_attention"] * LAYERS}
 
 
-DELTA = mixed("linear_attention") | {"linear_key_head_dim": 8, "linear_value_head_dim": 6, "linear_num_key_heads": 2,
-                                     "linear_num_value_heads": 4}  # fmt: skip
+DELTA = mixed("linear_attention") | {
+    "linear_key_head_dim": 8,
+    "linear_value_head_dim": 6,
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 4,
+}
 MAMBA = {"mamba_n_heads": 4, "mamba_d_state": 6, "mamba_n_groups": 1, "mamba_chunk_size": 16}
 EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24}
 SHARED = EXPERTS | {"shared_expert_intermediate_size": 24}
@@ -68,20 +80,34 @@ OPTIONS: dict[str, dict[str, Any]] = {  # what a family's small config needs bey
     "gemma2": SLIDES,
     "gemma3": SLIDES | {"rope_parameters": {"sliding_attention": rope(rope_theta=100.0), "full_attention": rope()}},
     "falcon": {"new_decoder_architecture": True, "num_kv_heads": 2, "num_ln_in_parallel_attn": 2},
-    "gpt_oss": SLIDES | {"rope_parameters": rope(rope_type="yarn", factor=8.0, original_max_position_embeddings=8),
-                         "num_local_experts": 4},
+    "gpt_oss": SLIDES
+    | {
+        "rope_parameters": rope(rope_type="yarn", factor=8.0, original_max_position_embeddings=8),
+        "num_local_experts": 4,
+    },
     "qwen3_next": DELTA | SHARED | {"rope_parameters": rope(partial_rotary_factor=0.25)},
     "qwen3_5": DELTA | {"rope_parameters": rope(partial_rotary_factor=0.25)},
     "qwen3_5_moe": DELTA | SHARED | {"rope_parameters": rope(partial_rotary_factor=0.25)},
     "lfm2": mixed("conv"),
     "lfm2_moe": mixed("conv") | EXPERTS | {"num_dense_layers": 1},
-    "bamba": MAMBA | {"num_hidden_layers": 2 * LAYERS, "attn_layer_indices": [1, 3],
-                      "rope_parameters": rope(partial_rotary_factor=0.5)},
+    "bamba": MAMBA
+    | {
+        "num_hidden_layers": 2 * LAYERS,
+        "attn_layer_indices": [1, 3],
+        "rope_parameters": rope(partial_rotary_factor=0.5),
+    },
     "falcon_h1": MAMBA | {"mamba_d_ssm": 32, "key_multiplier": 0.4, "lm_head_multiplier": 0.3},
-    "granitemoehybrid": mixed("linear_attention") | MAMBA | {
-        "position_embedding_type": "rope", "num_local_experts": 4, "num_experts_per_tok": 2,
-        "shared_intermediate_size": 24, "attention_multiplier": 0.3, "logits_scaling": 3.0},
-}  # fmt: skip
+    "granitemoehybrid": mixed("linear_attention")
+    | MAMBA
+    | {
+        "position_embedding_type": "rope",
+        "num_local_experts": 4,
+        "num_experts_per_tok": 2,
+        "shared_intermediate_size": 24,
+        "attention_multiplier": 0.3,
+        "logits_scaling": 3.0,
+    },
+}
 
 
 class Float64(TorchFunctionMode):
@@ -119,10 +145,19 @@ def small(family: Family) -> LoadedModel:
     stem = family.architectures[0].removesuffix("ForCausalLM")
     config_class = getattr(transformers, f"{stem}TextConfig", None) or getattr(transformers, f"{stem}Config")
     sizes = {
-        "vocab_size": 64, "hidden_size": HEADS * HEAD_DIM, "intermediate_size": 40, "num_hidden_layers": LAYERS,
-        "num_attention_heads": HEADS, "num_key_value_heads": 2, "head_dim": HEAD_DIM, "max_position_embeddings": 64,
-        "rope_parameters": rope(), "bos_token_id": None, "eos_token_id": None, "pad_token_id": None,
-    }  # fmt: skip
+        "vocab_size": 64,
+        "hidden_size": HEADS * HEAD_DIM,
+        "intermediate_size": 40,
+        "num_hidden_layers": LAYERS,
+        "num_attention_heads": HEADS,
+        "num_key_value_heads": 2,
+        "head_dim": HEAD_DIM,
+        "max_position_embeddings": 64,
+        "rope_parameters": rope(),
+        "bos_token_id": None,
+        "eos_token_id": None,
+        "pad_token_id": None,
+    }
     if stem in ("GPTNeoX", "Falcon", "StableLm", "DeepseekV2", "DeepseekV3"):
         del sizes["head_dim"]
     if stem in ("GPTNeoX", "Falcon"):
@@ -183,7 +218,7 @@ def checked(loaded: LoadedModel) -> dict[str, bool]:
 def one_sided(loaded: LoadedModel, ids: torch.Tensor, g: torch.Tensor, bands: Any, plain: torch.Tensor) -> bool:
     """Whether a scale on one side shows: g and 1/g, then g on both, leave g^2 on q and nothing on k."""
     double = scaled_parameters(loaded, Scales("symmetric", loaded.geometry.finest, bands, g))
-    with replaced(loaded.model, double):
+    with replaced_parameters(loaded.model, double):
         moved, _ = run(loaded, ids, Condition(scales=Scales("shared", loaded.geometry.finest, bands, g)))
     return bool((moved - plain).abs().max() > BOUND)
 
@@ -208,12 +243,9 @@ def squared(loaded: LoadedModel, ids: torch.Tensor, g: torch.Tensor, bands: Any,
     return True
 
 
-def row(family: Family) -> tuple[list[str], bool]:
-    """One line of the table, and whether every check passed."""
-    loaded = small(family)
-    geo = loaded.geometry
-    with Float64():
-        checks = checked(loaded)
+def described(loaded: LoadedModel) -> list[str]:
+    """A family's line of the table without its checks."""
+    family, geo = loaded.family, loaded.geometry
     share = "all channels" if geo.rotary_dim == geo.head_dim else f"{geo.rotary_dim} of {geo.head_dim}"
     if geo.decoder_layers:
         share += ", some layers no attention"
@@ -224,8 +256,16 @@ def row(family: Family) -> tuple[list[str], bool]:
     if len(set(geo.windows)) > 1:
         share += ", window by layer"
     norm = "none" if not geo.scaled_gain else "gain of all heads" if family.gain_shared else "gain of each head"
+    return [family.name, geo.pairing, share, norm, geo.finest]
+
+
+def row(family: Family) -> tuple[list[str], bool]:
+    """One line of the table, and whether every check passed."""
+    loaded = small(family)
+    with Float64():
+        checks = checked(loaded)
     passed = ", ".join(name if good else f"**{name} FAILED**" for name, good in checks.items())
-    return [family.name, geo.pairing, share, norm, geo.finest, passed], all(checks.values())
+    return [*described(loaded), passed], all(checks.values())
 
 
 def main() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from pathlib import Path
 
@@ -12,11 +11,9 @@ from qroar_core.models.formats.gguf.opened import open_gguf
 from qroar_core.models.formats.gguf_header import read_header
 from qroar_core.models.formats.gguf_model import hugging_face_names, understood
 
-ZOO = Path(__file__).parents[1] / "tests" / "models"
-
 
 def loads(path: Path) -> str:
-    """"yes", or the reason of the refusal."""
+    """ "yes", or the reason of the refusal."""
     try:
         return "yes" if open_gguf(path).tensors else "no tensors"
     except QRoarError as error:
@@ -24,7 +21,7 @@ def loads(path: Path) -> str:
 
 
 def in_place(path: Path) -> str:
-    """"yes", or the reason why scales cannot be put into this file's own blocks."""
+    """ "yes", or the reason why scales cannot be put into this file's own blocks."""
     header = read_header(path)
     architecture = ARCHITECTURES[str(header.get("general.architecture"))]
     try:
@@ -36,8 +33,7 @@ def in_place(path: Path) -> str:
 
 def main() -> None:
     """Print one row a kind."""
-    sys.path.insert(0, str(ZOO))
-    from gguf_zoo import KINDS, write
+    from tests.models.gguf_zoo import KINDS, write
 
     print("| general.architecture | written from | loads | scales in place |")
     print("|---|---|---|---|")

@@ -29,10 +29,10 @@ from benchmarks.headline_table import print_block, print_missing
 from benchmarks.int4_int3_w4 import LENGTH as SHORT
 from benchmarks.int4_int3_w4 import ROPE, SETTINGS
 from benchmarks.int4_int3_w4 import WINDOWS as SHORT_WINDOWS
+from qroar_core.interpolations.registry import label_of
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.text import COLLECTIONS
 from qroar_core.specs import RopeSpec, SearchSpec
-from qroar_core.specs.rope import METHOD_NAMES
 
 KEPT = Path(__file__).parent / "results" / "headline"
 LONG, LONG_WINDOWS = 16384, 4
@@ -65,15 +65,21 @@ class Table:
 def blocks(name: str, collection: str) -> tuple[Block, Block]:
     """One quantizer on one text: at the promised window, and at short context."""
     words, quant = SETTINGS[name]  # type: ignore[index]
-    return (Block(words, quant, collection, LONG, LONG_WINDOWS, REMEDIES),
-            Block(words, quant, collection, SHORT, SHORT_WINDOWS, REMEDIES))  # fmt: skip
+    return (
+        Block(words, quant, collection, LONG, LONG_WINDOWS, REMEDIES),
+        Block(words, quant, collection, SHORT, SHORT_WINDOWS, REMEDIES),
+    )
 
 
-HEADLINE = Table("headline", NAME, ROPE,
-                 (*(b for text in TEXTS for b in blocks("int4", text)), *blocks("int3", "technical")))  # fmt: skip
-SEARCHED_LONG = Table("headline-long-search", NAME, ROPE, (
-    replace(blocks("int4", "technical")[0], remedies=(*REMEDIES[:4], *LONG_SEARCH)),
-))  # fmt: skip
+HEADLINE = Table(
+    "headline", NAME, ROPE, (*(b for text in TEXTS for b in blocks("int4", text)), *blocks("int3", "technical"))
+)
+SEARCHED_LONG = Table(
+    "headline-long-search",
+    NAME,
+    ROPE,
+    (replace(blocks("int4", "technical")[0], remedies=(*REMEDIES[:4], *LONG_SEARCH)),),
+)
 
 
 def main(table: Table = HEADLINE, minutes: float | None = None) -> None:
@@ -91,10 +97,13 @@ def measured(loaded: LoadedModel, table: Table, folder: Path, deadline: float | 
         deadline: no unit begins past it, by `time.monotonic`.
     """
     passes = Passes(loaded, table.rope, folder)
-    print(f"{table.model}; {METHOD_NAMES[table.rope.method]} x{table.rope.factor:g}, K cache per token and KV head; "
-          f"{loaded.dtype} on {loaded.device.type}, fingerprint {loaded.fingerprint}. The trained window is "
-          f"{passes.trained:,} tokens; a token counts as past it when the one it is predicted from stands past it. "
-          "Intervals are 95 %, Student's t paired over windows, of shares Fieller's.\n", flush=True)  # fmt: skip
+    print(
+        f"{table.model}; {label_of(table.rope.method)} x{table.rope.factor:g}, K cache per token and KV head; "
+        f"{loaded.dtype} on {loaded.device.type}, fingerprint {loaded.fingerprint}. The trained window is "
+        f"{passes.trained:,} tokens; a token counts as past it when the one it is predicted from stands past it. "
+        "Intervals are 95 %, Student's t paired over windows, of shares Fieller's.\n",
+        flush=True,
+    )
     whole = all(filled(passes, block, deadline) for block in table.blocks)
     for block in table.blocks:
         print_block(passes, block)

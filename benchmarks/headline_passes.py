@@ -23,16 +23,16 @@ from typing import Any
 from torch import Tensor
 
 from benchmarks.checkpoint import digest_of
-from qroar_core.evaluate import must_rotate
-from qroar_core.maths.rescale import Scales
+from qroar_core.evaluation.run import must_rotate
 from qroar_core.models.calibrate import calibrated
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.measure import measure
-from qroar_core.models.scales_file import from_file, to_file, write_atomically
 from qroar_core.models.stream import Condition
 from qroar_core.models.text import Document, Windows, split, windows, windows_held
-from qroar_core.searching.seek import seek
+from qroar_core.scale_search.find_scales import find_scales
 from qroar_core.specs import QuantSpec, RopeSpec, SearchSpec
+from qroar_core.transforms.file import from_file, to_file, write_atomically
+from qroar_core.transforms.scales import Scales
 
 MEASUREMENT = 1  # raise it when the same key would give another number
 SEED = 0
@@ -109,11 +109,20 @@ class Passes:
         what = self._what(block, remedy, scales, ids)
         document, offset = texts.origin[window]
         record = {
-            "key": key_of(what), "text": block.collection, "quantizer": block.words if remedy.quantized else "none",
-            "remedy": remedy.name, "length": block.length, "window": window, "document": document, "offset": offset,
-            "seed": SEED, **score(self.loaded, self._condition(block, remedy, scales), ids, self.trained),
-            "commit": commit(), "date": str(date.today()), "what": what,
-        }  # fmt: skip
+            "key": key_of(what),
+            "text": block.collection,
+            "quantizer": block.words if remedy.quantized else "none",
+            "remedy": remedy.name,
+            "length": block.length,
+            "window": window,
+            "document": document,
+            "offset": offset,
+            "seed": SEED,
+            **score(self.loaded, self._condition(block, remedy, scales), ids, self.trained),
+            "commit": commit(),
+            "date": str(date.today()),
+            "what": what,
+        }
         append(self.path, record)
         self.kept[record["key"]] = record
 
@@ -128,11 +137,14 @@ class Passes:
         """Search the scales of a remedy on calibration text, and keep them."""
         assert remedy.search is not None
         texts, began = self._search_texts(block, remedy.search), time.perf_counter()
-        found = seek(self.loaded, self.rope, block.quant, remedy.search, texts)
+        found = find_scales(self.loaded, self.rope, block.quant, remedy.search, texts)
         about = {
-            "what": self._search_what(block, remedy.search), "seconds": round(time.perf_counter() - began, 1),
-            "identity": found.is_identity, "commit": commit(), "date": str(date.today()),
-        }  # fmt: skip
+            "what": self._search_what(block, remedy.search),
+            "seconds": round(time.perf_counter() - began, 1),
+            "identity": found.is_identity,
+            "commit": commit(),
+            "date": str(date.today()),
+        }
         kept = to_file(self.loaded, self.rope, block.quant, found, about)
         write_atomically(self._scales_path(block, remedy.search), kept.to_json())
 
@@ -157,8 +169,10 @@ class Passes:
         read = windows(self.loaded.tokenizer, texts["calibration"], spec.length or 0, spec.windows, spec.seed)
         guard = hashlib.sha256("\n".join(document.text for document in texts["development"]).encode())
         return self._setting(block.quant) | {
-            "search": told(spec), "calibration tokens": read.digest, "development text": guard.hexdigest()[:8],
-        }  # fmt: skip
+            "search": told(spec),
+            "calibration tokens": read.digest,
+            "development text": guard.hexdigest()[:8],
+        }
 
     def _condition(self, block: Block, remedy: Remedy, scales: Scales | None) -> Condition:
         quant = must_rotate(block.quant) if remedy.rotated else block.quant if remedy.quantized else QuantSpec()
@@ -167,15 +181,22 @@ class Passes:
     def _what(self, block: Block, remedy: Remedy, scales: Scales | None, ids: Tensor) -> dict[str, Any]:
         told = None if scales is None else [scales.mode, scales.bands, scales.nested(), scales.nested_angles()]
         return self._setting(self._condition(block, remedy, scales).quant) | {
-            "scales": None if told is None else key_of(told), "tokens": digest_of(ids), "trained": self.trained,
-        }  # fmt: skip
+            "scales": None if told is None else key_of(told),
+            "tokens": digest_of(ids),
+            "trained": self.trained,
+        }
 
     def _setting(self, quant: QuantSpec) -> dict[str, Any]:
         return {
-            "measurement": MEASUREMENT, "model": self.loaded.fingerprint, "dtype": str(self.loaded.dtype),
-            "device": self.loaded.device.type, "torch": version("torch"), "transformers": version("transformers"),
-            "rope": asdict(self.rope), "quantization": asdict(quant),
-        }  # fmt: skip
+            "measurement": MEASUREMENT,
+            "model": self.loaded.fingerprint,
+            "dtype": str(self.loaded.dtype),
+            "device": self.loaded.device.type,
+            "torch": version("torch"),
+            "transformers": version("transformers"),
+            "rope": asdict(self.rope),
+            "quantization": asdict(quant),
+        }
 
 
 def score(loaded: LoadedModel, condition: Condition, ids: Tensor, trained: int) -> dict[str, Any]:
@@ -188,11 +209,13 @@ def score(loaded: LoadedModel, condition: Condition, ids: Tensor, trained: int) 
     nll = measure(loaded, calibrated(loaded, condition, ids[None]), ids[None], len(ids) - 1).nll[0].double()
     past = nll[trained:]
     return {
-        "nll": float(nll.mean()), "targets": len(nll),
-        "nll_past": float(past.mean()) if len(past) else None, "targets_past": len(past),
+        "nll": float(nll.mean()),
+        "targets": len(nll),
+        "nll_past": float(past.mean()) if len(past) else None,
+        "targets_past": len(past),
         "nll_by_stretch": [float(piece.mean()) for piece in nll.split(-(-len(ids) // STRETCHES))],
         "seconds": round(time.perf_counter() - began, 1),
-    }  # fmt: skip
+    }
 
 
 def readable(loaded: LoadedModel, collection: str, part: str, length: int, least: int) -> list[Document]:
@@ -243,6 +266,7 @@ def append(path: Path, record: dict[str, Any]) -> None:
 @cache
 def commit() -> str:
     """The commit the code is at, with a plus where it was changed since; kept results do not count as changes."""
+
     def git(*words: str) -> str:
         return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
 

@@ -8,11 +8,22 @@ from statistics import fmean
 from typing import Any
 
 from benchmarks.headline_passes import SEED, Block, Passes, Remedy, digest_of
-from qroar_core.results.intervals import Interval, mean_interval, paired_interval, ratio_interval
+from qroar_core.statistics.intervals import Interval, mean_interval, paired_interval, ratio_interval
 
 Records = dict[str, list[dict[str, Any]]]  # remedy -> one record a window
-HEAD = ("tokens scored", "remedy", "windows", "NLL ± SE", "ppl", "gained over the quantized, nats", "gap recovered",
-        "tokens' digest", "seed", "commit", "seconds a pass")  # fmt: skip
+HEAD = (
+    "tokens scored",
+    "remedy",
+    "windows",
+    "NLL ± SE",
+    "ppl",
+    "gained over the quantized, nats",
+    "gap recovered",
+    "tokens' digest",
+    "seed",
+    "commit",
+    "seconds a pass",
+)
 
 
 def print_block(passes: Passes, block: Block) -> None:
@@ -50,15 +61,24 @@ def spans(passes: Passes, block: Block) -> list[tuple[str, str]]:
 
 def whole(passes: Passes, block: Block) -> tuple[Records, list[int]]:
     """The records of the windows that every remedy has, and which windows they are."""
-    found = [[passes.record(block, remedy, window) for remedy in block.remedies]
-             for window in range(len(passes.heldout(block)))]  # fmt: skip
+    found = [
+        [passes.record(block, remedy, window) for remedy in block.remedies]
+        for window in range(len(passes.heldout(block)))
+    ]
     windows = [window for window, row in enumerate(found) if all(row)]
     columns = {remedy.name: [found[window][i] for window in windows] for i, remedy in enumerate(block.remedies)}
     return columns, windows  # type: ignore[return-value]
 
 
-def row(words: str, remedy: str, records: Sequence[dict[str, Any]], target: str, quantized: list[float],
-        lost: list[float], digest: str) -> str:  # fmt: skip
+def row(
+    words: str,
+    remedy: str,
+    records: Sequence[dict[str, Any]],
+    target: str,
+    quantized: list[float],
+    lost: list[float],
+    digest: str,
+) -> str:
     """One line: the remedy's NLL, and what it wins over the plain quantizer, paired over windows."""
     nll = [record[target] for record in records]
     over = mean_interval(nll)
@@ -66,10 +86,19 @@ def row(words: str, remedy: str, records: Sequence[dict[str, Any]], target: str,
     share = ""
     if remedy not in ("reference", "quantized"):
         share = share_words([a - b for a, b in zip(quantized, nll, strict=True)], lost)
-    cells = [words, remedy, len(nll), f"{over.mean:.4f}" + (f" ± {over.se:.4f}" if len(nll) > 1 else ""),
-             f"{math.exp(over.mean):.3f}", won, share, digest, SEED,
-             " ".join(sorted({record["commit"] for record in records})),
-             f"{fmean(record['seconds'] for record in records):.0f}"]  # fmt: skip
+    cells = [
+        words,
+        remedy,
+        len(nll),
+        f"{over.mean:.4f}" + (f" ± {over.se:.4f}" if len(nll) > 1 else ""),
+        f"{math.exp(over.mean):.3f}",
+        won,
+        share,
+        digest,
+        SEED,
+        " ".join(sorted({record["commit"] for record in records})),
+        f"{fmean(record['seconds'] for record in records):.0f}",
+    ]
     return f"| {' | '.join(map(str, cells))} |"
 
 
@@ -96,21 +125,28 @@ def searched(passes: Passes, block: Block, remedy: Remedy) -> str:
     about, spec = passes.about_search(block, remedy), remedy.search
     windows = f"{spec.windows} calibration window{'s' * (spec.windows != 1)} of {spec.length:,} tokens"
     kept = "; the search kept identity" if about["identity"] else ""
-    return (f"{spec.bands.count} bands per layer and KV head, searched on {windows}, digest "
-            f"{about['what']['calibration tokens']}, seed {spec.seed}, {about['seconds']:.0f} s{kept}")  # fmt: skip
+    return (
+        f"{spec.bands.count} bands per layer and KV head, searched on {windows}, digest "
+        f"{about['what']['calibration tokens']}, seed {spec.seed}, {about['seconds']:.0f} s{kept}"
+    )
 
 
 def print_missing(passes: Passes, name: str, blocks: Sequence[Block]) -> None:
     """What a next run of the command would do, and about how long that takes."""
     lacking, seconds = [], 0.0
     for block in blocks:
-        units = [passes.record(block, remedy, window) for window in range(len(passes.heldout(block)))
-                 for remedy in block.remedies]  # fmt: skip
+        units = [
+            passes.record(block, remedy, window)
+            for window in range(len(passes.heldout(block)))
+            for remedy in block.remedies
+        ]
         if missing := units.count(None):
             taken = [record["seconds"] for record in passes.kept.values() if record["length"] == block.length]
             seconds = seconds + missing * fmean(taken) if taken else math.inf
-            lacking.append(f"- {block.words}, {block.collection}, {block.length:,} tokens: "
-                           f"{missing} of {len(units)} passes missing")  # fmt: skip
+            lacking.append(
+                f"- {block.words}, {block.collection}, {block.length:,} tokens: "
+                f"{missing} of {len(units)} passes missing"
+            )
     if not lacking:
         print("Nothing is missing.")
         return

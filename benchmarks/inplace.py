@@ -10,12 +10,12 @@ from types import SimpleNamespace
 
 import torch
 
-from qroar_core.maths.rescale import Scales
 from qroar_core.models import smollm2
 from qroar_core.models.formats.gguf_header import read_header
 from qroar_core.models.formats.gguf_model import understood
-from qroar_core.models.scales_file import to_file
 from qroar_core.specs import QuantSpec, RopeSpec
+from qroar_core.transforms.file import to_file
+from qroar_core.transforms.scales import Scales
 
 REPEATS = 3
 LAUNCHER = """import os, subprocess, sys, time

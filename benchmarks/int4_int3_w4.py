@@ -13,9 +13,11 @@ Name = Literal["int4", "int3", "w4kv4"]
 SETTINGS: dict[Name, tuple[str, QuantSpec]] = {
     "int4": ("K int4", QuantSpec(k=QuantizerSpec(4))),
     "int3": ("K int3", QuantSpec(k=QuantizerSpec(3))),
-    "w4kv4": ("K and V int4, W4 in groups of 64",
-              QuantSpec(WeightQuantSpec(4, "group", 64), QuantizerSpec(4), QuantizerSpec(4))),
-}  # fmt: skip
+    "w4kv4": (
+        "K and V int4, W4 in groups of 64",
+        QuantSpec(WeightQuantSpec(4, "group", 64), QuantizerSpec(4), QuantizerSpec(4)),
+    ),
+}
 NAMES: tuple[Name, ...] = get_args(Name)
 # the first setting on every text collection, the others on the technical one
 TEXTS: dict[Name, tuple[str, ...]] = {"int4": tuple(COLLECTIONS), "int3": ("technical",), "w4kv4": ("technical",)}

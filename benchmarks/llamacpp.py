@@ -1,7 +1,7 @@
 """SmolLM2 in llama.cpp with a q4_0 K cache, the same GGUF scaled and unscaled, on held-out text.
 
 Needs the wheel xllamacpp (requirements-dev.txt). The scales are searched here under this project's own
-q4_0 preset (without and with llama.cpp's rotation), put into a copy of the file by `exporting.gguf_copy`,
+q4_0 preset (without and with llama.cpp's rotation), put into a copy of the file by `exporters.gguf_copy`,
 and both files are read by llama.cpp. Beside every figure stands what the preset predicts.
 """
 
@@ -16,19 +16,19 @@ from pathlib import Path
 import torch
 
 from benchmarks.checkpoint import smollm2_loaded
-from qroar_core import search
-from qroar_core.exporting import gguf_copy
+from qroar_core.exporters import gguf_copy
 from qroar_core.models import smollm2
 from qroar_core.models.llama_cpp import LlamaCpp, LlamaCppStates, available, rotation_disabled
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.measure import measure
-from qroar_core.models.scales_file import from_file, to_file
 from qroar_core.models.score import token_nll
 from qroar_core.models.stream import Condition
 from qroar_core.models.text import SPLITS, split, windows
-from qroar_core.presets import KV_PRESETS
-from qroar_core.results.intervals import NO_GAIN, paired_interval
+from qroar_core.quantizers.presets import KV_PRESETS
+from qroar_core.scale_search import run as search
 from qroar_core.specs import QuantSpec, RopeSpec, SearchSpec
+from qroar_core.statistics.intervals import NO_GAIN, paired_interval
+from qroar_core.transforms.file import from_file, to_file
 
 ROPE = RopeSpec("yarn", 2.0)
 LENGTH, TARGETS, WINDOWS = 640, 512, 16  # tokens read, tokens scored at their end, texts
@@ -70,8 +70,10 @@ def proof(loaded: LoadedModel, folder: Path, scales_of: Callable[[str], tuple[Pa
     texts = windows(loaded.tokenizer, split("heldout", COLLECTION), LENGTH, WINDOWS)
     plain = gguf_copy.run(smollm2.gguf_path(), None, ROPE, folder / "plain")
     print(f"Held-out: {WINDOWS} windows of {LENGTH} tokens, the last {TARGETS} scored, digest {texts.digest}; YaRN x2.")
-    print(f"llama.cpp's states against its own completions, {CHECKED} tokens: {checked(loaded, plain, texts.ids):.4f} "
-          "nats at most.\n")  # fmt: skip
+    print(
+        f"llama.cpp's states against its own completions, {CHECKED} tokens: {checked(loaded, plain, texts.ids):.4f} "
+        "nats at most.\n"
+    )
     print("| K cache | rotation | scales | llama.cpp NLL (ppl) | preset's NLL (ppl) |")
     print("|---|---|---|---|---|")
     row("f16", "no", "identity", served(loaded, plain, texts.ids, "f16", False), ours(loaded, texts.ids, None, None))
@@ -86,8 +88,10 @@ def proof(loaded: LoadedModel, folder: Path, scales_of: Callable[[str], tuple[Pa
             (served(loaded, tuned, texts.ids, "q4_0", rotated == "yes"), ours(loaded, texts.ids, preset, scales))
         )
         row("q4_0", rotated, "tuned", *pairs[1])
-        gains.append(f"- rotation {rotated}: gain in llama.cpp {said(pairs[0][0], pairs[1][0])}; predicted by the "
-                     f"preset {said(pairs[0][1], pairs[1][1])}. The search had said: {verdict}")  # fmt: skip
+        gains.append(
+            f"- rotation {rotated}: gain in llama.cpp {said(pairs[0][0], pairs[1][0])}; predicted by the "
+            f"preset {said(pairs[0][1], pairs[1][1])}. The search had said: {verdict}"
+        )
     print("\n" + "\n".join(gains) + "\n")
 
 

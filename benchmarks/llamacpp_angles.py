@@ -13,14 +13,14 @@ from pathlib import Path
 
 from benchmarks.checkpoint import smollm2_loaded
 from benchmarks.llamacpp import COLLECTION, LENGTH, ROPE, SEARCH, TARGETS, WINDOWS, ours, row, said, served
-from qroar_core.exporting import gguf_write
-from qroar_core.maths.rescale import Scales
+from qroar_core.exporters import gguf_write
 from qroar_core.models.llama_cpp import available
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.text import SPLITS, split, windows
-from qroar_core.presets import KV_PRESETS
-from qroar_core.searching.seek import seek
+from qroar_core.quantizers.presets import KV_PRESETS
+from qroar_core.scale_search.find_scales import find_scales
 from qroar_core.specs import QuantSpec
+from qroar_core.transforms.scales import Scales
 
 PRESET = "q4_0-norot"
 
@@ -33,7 +33,9 @@ def main() -> None:
     loaded = smollm2_loaded()
     texts = {name: split(name, COLLECTION) for name in SPLITS}
     quant = QuantSpec(k=KV_PRESETS[PRESET].k)
-    tuned = {angles: seek(loaded, ROPE, quant, replace(SEARCH, angles=angles), texts) for angles in (False, True)}
+    tuned = {
+        angles: find_scales(loaded, ROPE, quant, replace(SEARCH, angles=angles), texts) for angles in (False, True)
+    }
     with tempfile.TemporaryDirectory() as scratch:
         proof(loaded, Path(scratch), {"identity": None, "scales": tuned[False], "scales and angles": tuned[True]})
 
@@ -41,20 +43,31 @@ def main() -> None:
 def proof(loaded: LoadedModel, folder: Path, candidates: dict[str, Scales | None]) -> None:
     """The table, and the gains over identity by llama.cpp and by the preset."""
     texts = windows(loaded.tokenizer, split("heldout", COLLECTION), LENGTH, WINDOWS)
-    print(f"Held-out: {WINDOWS} windows of {LENGTH} tokens, the last {TARGETS} scored, digest {texts.digest}; YaRN x2, "
-          "F16 weights.\n")  # fmt: skip
+    print(
+        f"Held-out: {WINDOWS} windows of {LENGTH} tokens, the last {TARGETS} scored, digest {texts.digest}; YaRN x2, "
+        "F16 weights.\n"
+    )
     print("| K cache | rotation | scales | llama.cpp NLL (ppl) | preset's NLL (ppl) |")
     print("|---|---|---|---|---|")
-    files = {name: gguf_write.run(loaded, ROPE, scales, folder / name.replace(" ", "_"), format="gguf-f16")
-             for name, scales in candidates.items()}  # fmt: skip
-    row("f16", "no", "identity", served(loaded, files["identity"], texts.ids, "f16", False),
-        ours(loaded, texts.ids, None, None))  # fmt: skip
+    files = {
+        name: gguf_write.run(loaded, ROPE, scales, folder / name.replace(" ", "_"), format="gguf-f16")
+        for name, scales in candidates.items()
+    }
+    row(
+        "f16",
+        "no",
+        "identity",
+        served(loaded, files["identity"], texts.ids, "f16", False),
+        ours(loaded, texts.ids, None, None),
+    )
     gains = []
     for rotated, preset in (("no", PRESET), ("yes", "q4_0")):
         before: list[list[float]] = []
         for name, scales in candidates.items():
-            here = [served(loaded, files[name], texts.ids, "q4_0", rotated == "yes"),
-                    ours(loaded, texts.ids, preset, scales)]  # fmt: skip
+            here = [
+                served(loaded, files[name], texts.ids, "q4_0", rotated == "yes"),
+                ours(loaded, texts.ids, preset, scales),
+            ]
             row("q4_0", rotated, name, *here)
             before = before or here
             if scales is not None:

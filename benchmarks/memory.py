@@ -15,7 +15,8 @@ CHILD = """
 import gc, json, resource, sys
 import psutil, torch
 from benchmarks.checkpoint import digest_of
-from qroar_core import diagnose, load
+from qroar_core.diagnostics import run as diagnose
+from qroar_core.models import load
 from qroar_core.models.memory import cache_bytes_per_token
 from qroar_core.models.text import Document, split
 from qroar_core.specs import DiagnosisSpec, QuantizerSpec, QuantSpec, RopeSpec

@@ -18,24 +18,30 @@ from torch import Tensor
 
 from benchmarks.checkpoint import digest_of, loaded_as
 from qroar_core.maths.attention_error import attention_error
-from qroar_core.maths.rescale import Scales
+from qroar_core.maths.error_metrics import error_metrics
 from qroar_core.models.capture import Capture, capture
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.text import SPLITS, split
-from qroar_core.results.correlation import spearman
-from qroar_core.searching.cached import CachedObjective
-from qroar_core.searching.descent import clamp
-from qroar_core.searching.frame import Frame
-from qroar_core.searching.proof import Bench
-from qroar_core.searching.seek import seek
-from qroar_core.specs import JUDGES, Judge, QuantizerSpec, QuantSpec, RopeSpec, SearchSpec
+from qroar_core.scale_search.cached import CachedObjective
+from qroar_core.scale_search.find_scales import find_scales
+from qroar_core.scale_search.guard import WindowScorer
+from qroar_core.scale_search.problem import SearchProblem
+from qroar_core.scale_search.state import clamp
+from qroar_core.specs import QuantizerSpec, QuantSpec, RopeSpec, SearchSpec
+from qroar_core.statistics.correlation import spearman
+from qroar_core.transforms.scales import Scales
 
 DRAWS, WINDOWS = 60, 3
 UNSEEN = ("development", "heldout")
 SHARES = (-0.5, 1.5)  # of the way from identity to the searched scales
 NOISE = (0.0, 0.25, 0.5, 1.0)  # octaves, standard deviation, in turn
-WORDS = {"logits": "logit error", "rows": "KL of attention rows", "output": "attention output error",
-         "projected": "output error after W_O", "nll": "NLL of calibration text"}  # fmt: skip
+WORDS = {
+    "logits": "logit error",
+    "rows": "KL of attention rows",
+    "output": "attention output error",
+    "projected": "output error after W_O",
+    "nll": "NLL of calibration text",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +59,20 @@ class Case:
 ON_DEMO = (
     Case("demo, YaRN x4, K int4", "demo", RopeSpec("yarn", 4.0), QuantSpec(k=QuantizerSpec(4)), 1024, "messages"),
     Case("demo, YaRN x4, K int3", "demo", RopeSpec("yarn", 4.0), QuantSpec(k=QuantizerSpec(3)), 1024, "messages"),
-    Case("demo, YaRN x4, K int3 behind a Hadamard rotation", "demo", RopeSpec("yarn", 4.0),
-         QuantSpec(k=QuantizerSpec(3, rotation="hadamard")), 1024, "messages"),
-)  # fmt: skip
+    Case(
+        "demo, YaRN x4, K int3 behind a Hadamard rotation",
+        "demo",
+        RopeSpec("yarn", 4.0),
+        QuantSpec(k=QuantizerSpec(3, rotation="hadamard")),
+        1024,
+        "messages",
+    ),
+)
 ON_SMOLLM2 = (
-    Case("SmolLM2, YaRN x2, K int4", "smollm2", RopeSpec("yarn", 2.0), QuantSpec(k=QuantizerSpec(4)), 1024,
-         "technical"),
-)  # fmt: skip
+    Case(
+        "SmolLM2, YaRN x2, K int4", "smollm2", RopeSpec("yarn", 2.0), QuantSpec(k=QuantizerSpec(4)), 1024, "technical"
+    ),
+)
 
 
 def main(cases: Sequence[Case]) -> None:
@@ -73,30 +86,37 @@ def ranked(loaded: LoadedModel, case: Case) -> None:
     """Print one setting's table."""
     texts = {name: split(name, case.text) for name in SPLITS}
     spec = SearchSpec(length=case.length, windows=WINDOWS)
-    found = {judge: seek(loaded, case.rope, case.quant, replace(spec, judge=judge), texts) for judge in JUDGES}
-    frame = Frame(loaded, case.rope, case.quant, spec, texts)
+    found = {
+        judge: find_scales(loaded, case.rope, case.quant, replace(spec, judge=judge), texts)
+        for judge in error_metrics()
+    }
+    frame = SearchProblem(loaded, case.rope, case.quant, spec, texts)
     taken = capture(loaded, case.rope, frame.windows("calibration", case.length, WINDOWS), spec.query_rows)
     read = {name: frame.windows(name, case.length, WINDOWS) for name in SPLITS}
-    reference = Bench(loaded, case.rope, QuantSpec(), lambda step: None)
-    bench = Bench(loaded, case.rope, case.quant, lambda step: None)
+    reference = WindowScorer(loaded, case.rope, QuantSpec(), lambda step: None)
+    bench = WindowScorer(loaded, case.rope, case.quant, lambda step: None)
     objective = frame.objective(taken)
-    points = [found[judge].g.log2().float() for judge in JUDGES]
+    points = [found[judge].g.log2().float() for judge in error_metrics()]
     base = judgements(taken, objective, torch.zeros_like(points[0]))
     columns: dict[str, list[float]] = {name: [] for name in (*WORDS, *UNSEEN)}
     for draw in draws(points, frame.bounds(None)):
         scales = frame.scales(draw)
         here = judgements(taken, objective, draw)
-        for judge in JUDGES:
+        for judge in error_metrics():
             columns[judge].append(float((here[judge] / base[judge].clamp_min(1e-30)).mean()))
         columns["nll"].append(nll(bench, read["calibration"], scales))
         for name in UNSEEN:
             columns[name].append(nll(bench, read[name], scales))
         print(".", end="", file=sys.stderr, flush=True)
     won = {name: recovered(bench, reference, read[name], found, frame.none) for name in UNSEEN}
-    print(f"**{case.name}** ({DRAWS} random scale sets, {WINDOWS} windows of {case.length} tokens of `{case.text}` "
-          f"each, seed 0; digests of the tokens: {', '.join(f'{n} {digest_of(ids)}' for n, ids in read.items())})\n")
-    print("| objective | rho with development NLL | rho with held-out NLL | a search by it recovers, development "
-          "| held-out |\n|---|---|---|---|---|")  # fmt: skip
+    print(
+        f"**{case.name}** ({DRAWS} random scale sets, {WINDOWS} windows of {case.length} tokens of `{case.text}` "
+        f"each, seed 0; digests of the tokens: {', '.join(f'{n} {digest_of(ids)}' for n, ids in read.items())})\n"
+    )
+    print(
+        "| objective | rho with development NLL | rho with held-out NLL | a search by it recovers, development "
+        "| held-out |\n|---|---|---|---|---|"
+    )
     for name, words in WORDS.items():
         cells = [rho(columns[name], columns[other]) for other in UNSEEN]
         cells += [f"{won[other][name]:.1%}" if name in found else "" for other in UNSEEN]
@@ -113,7 +133,9 @@ def rho(told: list[float], counted: list[float]) -> str:
     return f"{found.rho:.3f} [{found.low:.3f}, {found.high:.3f}]"
 
 
-def recovered(bench: Bench, reference: Bench, ids: Tensor, found: dict[Judge, Scales], none: Scales) -> dict:
+def recovered(
+    bench: WindowScorer, reference: WindowScorer, ids: Tensor, found: dict[str, Scales], none: Scales
+) -> dict:
     """Share of what quantization costs these windows that each judge's scales win back."""
     exact, plain = nll(reference, ids, none), nll(bench, ids, none)
     return {judge: (plain - nll(bench, ids, scales)) / (plain - exact) for judge, scales in found.items()}
@@ -134,14 +156,21 @@ def judgements(taken: Capture, objective: CachedObjective, log2_g: Tensor) -> di
     """Every judge's error, (layers, kv), summed over windows and rows."""
     with torch.no_grad():
         found = {}
-        for judge in JUDGES:
-            setup = replace(objective.setup, judge=judge)
-            each = [torch.stack([attention_error(layer, log2_g[i], taken.metric[i], setup).sum(-1)
-                                 for i, layer in enumerate(window)]) for window in taken.windows]  # fmt: skip
+        for judge in error_metrics():
+            setup = replace(objective.setup, error_metric=judge)
+            each = [
+                torch.stack(
+                    [
+                        attention_error(layer, log2_g[i], taken.metric[i], setup).sum(-1)
+                        for i, layer in enumerate(window)
+                    ]
+                )
+                for window in taken.windows
+            ]
             found[judge] = torch.stack(each).sum(0)
     return found
 
 
-def nll(bench: Bench, ids: Tensor, scales: Scales) -> float:
+def nll(bench: WindowScorer, ids: Tensor, scales: Scales) -> float:
     """Mean NLL under the quantizer and these scales, nats per token."""
     return statistics.fmean(bench.nll(ids, scales, ""))

@@ -13,15 +13,16 @@ from dataclasses import dataclass
 import torch
 
 from benchmarks.checkpoint import loaded_as
-from qroar_core import diagnose, predict
+from qroar_core.diagnostics import run as diagnose
+from qroar_core.evidence.prediction import run as predict
+from qroar_core.evidence.prediction.result import Prediction, Rank
 from qroar_core.models.condition import Condition
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.measure import hidden_states
 from qroar_core.models.score import divergence
 from qroar_core.models.text import split, windows
-from qroar_core.results.correlation import spearman
-from qroar_core.results.prediction import Prediction, Rank
 from qroar_core.specs import BandSpec, DiagnosisSpec, PredictionSpec, QuantizerSpec, QuantSpec, RopeSpec
+from qroar_core.statistics.correlation import spearman
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +46,16 @@ ON_DEMO = (
     Case("demo, YaRN x4, K int3, 32 bands", "demo", RopeSpec("yarn", 4.0), 3, 32, "messages", DEMO),
 )
 ON_SMOLLM2 = (
-    Case("SmolLM2, YaRN x2, K int4, 16 bands", "smollm2", RopeSpec("yarn", 2.0), 4, 16, "technical",
-         PredictionSpec(length=2048, windows=4)),
-)  # fmt: skip
+    Case(
+        "SmolLM2, YaRN x2, K int4, 16 bands",
+        "smollm2",
+        RopeSpec("yarn", 2.0),
+        4,
+        16,
+        "technical",
+        PredictionSpec(length=2048, windows=4),
+    ),
+)
 
 
 def main(cases: Sequence[Case]) -> None:
@@ -62,8 +70,10 @@ def measured(loaded: LoadedModel, case: Case) -> None:
     asked = DiagnosisSpec(length=case.spec.length, bands=BandSpec(case.bands))
     diagnosis = diagnose.run(loaded, case.rope, quant, asked, split("calibration", case.text))
     result = predict.run(loaded, case.rope, quant, case.spec, split("heldout", case.text), diagnosis)
-    print(f"### {case.name}\n\n{result.text}, `{case.text}`; the map: {result.kl_windows} windows of "
-          f"{result.kl_length} tokens.\n\n{result.headline}.\n")  # fmt: skip
+    print(
+        f"### {case.name}\n\n{result.text}, `{case.text}`; the map: {result.kl_windows} windows of "
+        f"{result.kl_length} tokens.\n\n{result.headline}.\n"
+    )
     print("\n".join(f"- {line}." for line in result.findings))
     print("\n| tells beforehand? | band by band | by layer and band |\n|---|---|---|")
     for one in result.diagnostics:
@@ -102,9 +112,12 @@ def _check(loaded: LoadedModel, case: Case, quant: QuantSpec, parts: torch.Tenso
     found = spearman(guess, brute)
     ratio = sorted(a / b for a, b in zip(guess, brute, strict=True))
     if found is not None:
-        print(f"The estimate against brute force, {len(brute)} cells: rho {found.rho:.3f} [{found.low:.3f}, "
-              f"{found.high:.3f}]; {statistics.median(ratio):.2f} times the KL of a forward pass (median; "
-              f"{ratio[0]:.2f} to {ratio[-1]:.2f}).\n", flush=True)  # fmt: skip
+        print(
+            f"The estimate against brute force, {len(brute)} cells: rho {found.rho:.3f} [{found.low:.3f}, "
+            f"{found.high:.3f}]; {statistics.median(ratio):.2f} times the KL of a forward pass (median; "
+            f"{ratio[0]:.2f} to {ratio[-1]:.2f}).\n",
+            flush=True,
+        )
 
 
 def _cell(words: str) -> str:

@@ -6,18 +6,22 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from benchmarks.checkpoint import smollm2_loaded
-from qroar_core import load
-from qroar_core.figures.replication import value_words
+from qroar_core.evidence.replication.claims import CLAIMS
+from qroar_core.evidence.replication.figure import value_words
+from qroar_core.models import load
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.text import SPLITS, split
-from qroar_core.results.claims import CLAIMS
 from qroar_core.runs.evidence import replication
 from qroar_core.runs.setting import INT3_K, INT4_K, Setting, default_setting
 from qroar_core.specs import QuantSpec, ReplicationSpec, RopeSpec, WeightQuantSpec
 
 YARN4 = RopeSpec("yarn", 4.0)
-DEMO = ((YARN4, INT4_K), (YARN4, INT3_K), (RopeSpec("linear", 4.0), INT4_K),
-        (YARN4, QuantSpec(weights=WeightQuantSpec(4))))  # fmt: skip
+DEMO = (
+    (YARN4, INT4_K),
+    (YARN4, INT3_K),
+    (RopeSpec("linear", 4.0), INT4_K),
+    (YARN4, QuantSpec(weights=WeightQuantSpec(4))),
+)
 SMOLLM2 = tuple((RopeSpec(method, 2.0), INT4_K) for method in ("yarn", "linear", "ntk"))  # type: ignore[arg-type]
 LENGTH = 2048
 
@@ -35,13 +39,16 @@ def on_smollm2() -> None:
     replicated(loaded, replace(setting, text="technical"), SMOLLM2, 6)
 
 
-def replicated(loaded: LoadedModel, setting: Setting, pairs: Sequence[tuple[RopeSpec, QuantSpec]],
-               windows: int) -> None:  # fmt: skip
+def replicated(
+    loaded: LoadedModel, setting: Setting, pairs: Sequence[tuple[RopeSpec, QuantSpec]], windows: int
+) -> None:
     """Print claims x settings, and below it what each figure rests on."""
     texts = {name: split(name, setting.text) for name in SPLITS}
     result = replication(loaded, setting, pairs, ReplicationSpec(windows=windows), texts)
-    print(f"**{loaded.name}**, held-out text of `{setting.text}`: {result.text}; short context {result.short_length}, "
-          f"native window {result.native} tokens.\n")  # fmt: skip
+    print(
+        f"**{loaded.name}**, held-out text of `{setting.text}`: {result.text}; short context {result.short_length}, "
+        f"native window {result.native} tokens.\n"
+    )
     print(f"| claim | {' | '.join(case.name for case in result.cases)} |\n|---|{'---|' * len(result.cases)}")
     for name, rule in CLAIMS.items():
         claims = [next(c for c in case.claims if c.name == name) for case in result.cases]

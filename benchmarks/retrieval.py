@@ -12,16 +12,16 @@ import torch
 
 from benchmarks.checkpoint import digest_of, smollm2_loaded
 from benchmarks.int4_int3_w4 import LENGTH, ROPE, SETTINGS, Name
-from qroar_core import retrieve
-from qroar_core.evaluate import must_rotate
-from qroar_core.maths.rescale import Scales
+from qroar_core.evaluation.run import must_rotate
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.text import SPLITS, split
-from qroar_core.results.retrieval import Retrieval, Trial
-from qroar_core.results.retrieval_findings import QUANTIZED, REFERENCE, TUNED, compared
-from qroar_core.retrieving.prompts import prompts
-from qroar_core.searching.seek import seek
+from qroar_core.retrieval import run as retrieve
+from qroar_core.retrieval.findings import QUANTIZED, REFERENCE, TUNED, compared
+from qroar_core.retrieval.prompts import prompts
+from qroar_core.retrieval.result import Retrieval, Trial
+from qroar_core.scale_search.find_scales import find_scales
 from qroar_core.specs import QuantSpec, RetrievalSpec, SearchSpec
+from qroar_core.transforms.scales import Scales
 
 TEXTS = ("technical", "messages")
 SETTINGS_ASKED: tuple[Name, ...] = ("int4", "int3")
@@ -44,7 +44,7 @@ def tabled(loaded: LoadedModel, collection: str, words: str, quant: QuantSpec) -
         return retrieve.run(loaded, ROPE, under, scales, SPEC, texts["heldout"])
 
     def searched(angles: bool) -> Retrieval:
-        return asked(quant, seek(loaded, ROPE, quant, SearchSpec(length=LENGTH, angles=angles), texts))
+        return asked(quant, find_scales(loaded, ROPE, quant, SearchSpec(length=LENGTH, angles=angles), texts))
 
     scales = searched(angles=False)
     rows = [
@@ -54,22 +54,28 @@ def tabled(loaded: LoadedModel, collection: str, words: str, quant: QuantSpec) -
         ("+ scales and angles", searched(angles=True), TUNED),
         ("+ Hadamard rotation", asked(must_rotate(quant), None), QUANTIZED),
     ]
-    print("| task | model | found by generation | likeliest | log-probability of the answer, nats a token "
-          "| more than without a remedy | found, lost (McNemar's p) |\n|---|---|---|---|---|---|---|")  # fmt: skip
+    print(
+        "| task | model | found by generation | likeliest | log-probability of the answer, nats a token "
+        "| more than without a remedy | found, lost (McNemar's p) |\n|---|---|---|---|---|---|---|"
+    )
     for task in scales.tasks:
         plain = _trials(scales, task, QUANTIZED)
         for said, result, who in rows:
-            [cell] = [c for c in result.cells
-                      if c.task == task and c.length is None and (c.model, c.scales) == who]  # fmt: skip
+            [cell] = [c for c in result.cells if c.task == task and c.length is None and (c.model, c.scales) == who]
             more = "|" if said == words else _against(plain, _trials(result, task, who))
-            print(f"| {task} | {said} | {cell.hits} of {cell.trials} [{cell.hit_low:.0%}, {cell.hit_high:.0%}] "
-                  f"| {cell.chosen} | {cell.log_prob:.3f} [{cell.log_prob_low:.3f}, {cell.log_prob_high:.3f}] "
-                  f"| {more} |", flush=True)  # fmt: skip
+            print(
+                f"| {task} | {said} | {cell.hits} of {cell.trials} [{cell.hit_low:.0%}, {cell.hit_high:.0%}] "
+                f"| {cell.chosen} | {cell.log_prob:.3f} [{cell.log_prob_low:.3f}, {cell.log_prob_high:.3f}] "
+                f"| {more} |",
+                flush=True,
+            )
     read = [p.ids for p in prompts(loaded.tokenizer, texts["heldout"], SPEC, SPEC.lengths[0]) if p.ids is not None]
     depths = ", ".join(f"{depth:.0%}" for depth in scales.depths)
-    print(f"\n{scales.text}; {SPEC.lengths[0]} tokens, depths {depths}; digest of the prompts' tokens "
-          f"{digest_of(torch.cat(read))}; a guess among {scales.choices} numbers is right in {scales.chance:.0%}.\n",
-          flush=True)  # fmt: skip
+    print(
+        f"\n{scales.text}; {SPEC.lengths[0]} tokens, depths {depths}; digest of the prompts' tokens "
+        f"{digest_of(torch.cat(read))}; a guess among {scales.choices} numbers is right in {scales.chance:.0%}.\n",
+        flush=True,
+    )
 
 
 def _trials(result: Retrieval, task: str, who: tuple[str, str]) -> list[Trial]:
@@ -79,5 +85,6 @@ def _trials(result: Retrieval, task: str, who: tuple[str, str]) -> list[Trial]:
 def _against(plain: list[Trial], these: list[Trial]) -> str:
     """Two cells, paired over the same trials."""
     apart = compared(plain, these, SPEC.confidence)
-    return ("{log_prob:+.3f} [{log_prob_low:+.3f}, {log_prob_high:+.3f}] "
-            "| {gained}, {lost} ({p_value:.2g})").format(**apart)  # fmt: skip
+    return ("{log_prob:+.3f} [{log_prob_low:+.3f}, {log_prob_high:+.3f}] | {gained}, {lost} ({p_value:.2g})").format(
+        **apart
+    )

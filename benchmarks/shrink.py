@@ -12,12 +12,12 @@ from dataclasses import replace
 from benchmarks.checkpoint import digest_of, loaded_as
 from benchmarks.objectives import ON_DEMO, ON_SMOLLM2, Case
 from qroar_core.models.text import SPLITS, split
-from qroar_core.progress import ignore
-from qroar_core.results.intervals import paired_interval
-from qroar_core.searching.frame import Frame
-from qroar_core.searching.proof import Bench
-from qroar_core.searching.seek import seek
+from qroar_core.progress import no_progress
+from qroar_core.scale_search.find_scales import find_scales
+from qroar_core.scale_search.guard import WindowScorer
+from qroar_core.scale_search.problem import SearchProblem
 from qroar_core.specs import QuantSpec, SearchSpec
+from qroar_core.statistics.intervals import paired_interval
 
 PULLS = (0.0, 0.01, 0.03, 0.1, 0.3)
 SEARCHED, READ = (1, 4), 8  # windows
@@ -29,24 +29,31 @@ def main(case: Case) -> None:
     loaded = loaded_as(case.model)
     texts = {name: split(name, case.text) for name in SPLITS}
     plain = SearchSpec(length=case.length)
-    frame = Frame(loaded, case.rope, case.quant, plain, texts)
-    quantized = Bench(loaded, case.rope, case.quant, ignore)
-    exact = Bench(loaded, case.rope, QuantSpec(), ignore)
+    frame = SearchProblem(loaded, case.rope, case.quant, plain, texts)
+    quantized = WindowScorer(loaded, case.rope, case.quant, no_progress)
+    exact = WindowScorer(loaded, case.rope, QuantSpec(), no_progress)
     read = {name: frame.windows(name, case.length, READ) for name in ("development", "heldout")}
     reference = {name: exact.nll(ids, None, "") for name, ids in read.items()}
     identity = {name: quantized.nll(ids, None, "") for name, ids in read.items()}
-    print(f"**{case.name}** ({case.length} tokens of `{case.text}`, seed 0; read on {READ} windows of each split, "
-          f"digests of their tokens: {', '.join(f'{n} {digest_of(ids)}' for n, ids in read.items())})\n")  # fmt: skip
-    print("| windows searched | shrink | mean abs log2 g | gap recovered, development | held-out "
-          "| more than without a pull, held-out nats |\n|---|---|---|---|---|---|")  # fmt: skip
+    print(
+        f"**{case.name}** ({case.length} tokens of `{case.text}`, seed 0; read on {READ} windows of each split, "
+        f"digests of their tokens: {', '.join(f'{n} {digest_of(ids)}' for n, ids in read.items())})\n"
+    )
+    print(
+        "| windows searched | shrink | mean abs log2 g | gap recovered, development | held-out "
+        "| more than without a pull, held-out nats |\n|---|---|---|---|---|---|"
+    )
     for windows in SEARCHED:
         free: list[float] = []
         for shrink in PULLS:
             spec = replace(plain, windows=windows, shrink=shrink)
-            found = seek(loaded, case.rope, case.quant, spec, texts)
+            found = find_scales(loaded, case.rope, case.quant, spec, texts)
             here = {name: quantized.nll(ids, found, "") for name, ids in read.items()}
-            won = [f"{paired_interval(identity[name], here[name]).mean / lost:.1%}"
-                   for name in read if (lost := paired_interval(identity[name], reference[name]).mean)]  # fmt: skip
+            won = [
+                f"{paired_interval(identity[name], here[name]).mean / lost:.1%}"
+                for name in read
+                if (lost := paired_interval(identity[name], reference[name]).mean)
+            ]
             free = free or here["heldout"]
             more = paired_interval(free, here["heldout"])
             said = f"{more.mean:+.4f} [{more.low:+.4f}, {more.high:+.4f}]" if shrink else ""

@@ -6,10 +6,11 @@ import statistics
 
 from benchmarks.checkpoint import smollm2_loaded
 from benchmarks.clock import bare_forward
-from qroar_core import evaluate, search
+from qroar_core.evaluation import run as evaluate
+from qroar_core.evaluation.result import Evaluation
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.text import SPLITS, split, windows
-from qroar_core.results.evaluation import Evaluation
+from qroar_core.scale_search import run as search
 from qroar_core.specs import EvaluationSpec, QuantizerSpec, QuantSpec, RopeSpec, SearchSpec
 
 LENGTH, WINDOWS = 2048, 8
@@ -34,21 +35,31 @@ def measured(loaded: LoadedModel, collection: str) -> None:
     bare = statistics.median([bare_forward(loaded, used) for _ in range(3)])
     turned = search.run(loaded, ROPE, ROTATED, spec, texts)
     result = evaluate.run(
-        loaded, ROPE, INT4, outcome.found, outcome.smooth, EvaluationSpec(lengths=(LENGTH,), windows=WINDOWS),
-        texts["heldout"], rotation_tuned=turned.found,
-    )  # fmt: skip
+        loaded,
+        ROPE,
+        INT4,
+        outcome.found,
+        outcome.smooth,
+        EvaluationSpec(lengths=(LENGTH,), windows=WINDOWS),
+        texts["heldout"],
+        rotation_tuned=turned.found,
+    )
     print(f"Held-out: {result.text}. Search: {outcome.report.text}.\n")
     print("| model | scales | ppl | NLL ± SE | gap recovered |")
     print("|---|---|---|---|---|")
     for row in result.rows:
-        print(f"| {row.model} | {row.scales.replace('_', ' ')} | {row.ppl:.3f} | {row.nll:.4f} ± {row.nll_se:.4f} "
-              f"| {_recovered(result, row.model, row.scales)} |")  # fmt: skip
+        print(
+            f"| {row.model} | {row.scales.replace('_', ' ')} | {row.ppl:.3f} | {row.nll:.4f} ± {row.nll_se:.4f} "
+            f"| {_recovered(result, row.model, row.scales)} |"
+        )
     before, after = (_ppl(result, "quantized", s) for s in ("identity", "tuned"))
     print(f"\n{result.rotation.sentence if result.rotation else ''}")
     print(f"\n{result.sentence}; perplexity cut {1 - after / before:.1%}")
-    print(f"Search: {outcome.report.seconds:.1f} s = {outcome.report.forward_equivalents:.2f} bare forward passes "
-          f"over its {used.numel()} tokens as it measured itself, {outcome.report.seconds / bare:.2f} by three "
-          f"passes timed after it ({bare:.1f} s each)\n")  # fmt: skip
+    print(
+        f"Search: {outcome.report.seconds:.1f} s = {outcome.report.forward_equivalents:.2f} bare forward passes "
+        f"over its {used.numel()} tokens as it measured itself, {outcome.report.seconds / bare:.2f} by three "
+        f"passes timed after it ({bare:.1f} s each)\n"
+    )
 
 
 def _ppl(result: Evaluation, model: str, scales: str) -> float:

@@ -2,23 +2,25 @@
 
 import streamlit as st
 
-from pages.parts import band_columns, need, predicting
-from pages.parts.nulls import nulls
-from pages.parts.show import download, picture
+from pages.views import band_table, glossary, prediction, require
+from pages.views.nulls import nulls
+from pages.views.render import download, picture
 from qroar_core.diagnostics.bands import figure as bands
 from qroar_core.escape import literal
 
-st.title("Bands")
-loaded, setting, result = need.diagnosis()
-predicted = predicting.kept(loaded, setting)
+glossary.title("Bands")
+loaded, setting, result = require.diagnosis()
+predicted = prediction.kept(loaded, setting)
 with st.container(border=True):
     st.markdown("#### What does every diagnostic say of each band?")
-    band_columns.table(result, predicted)
+    band_table.table(result, predicted)
     download(bands.table(result, predicted), "bands")
     asked = "" if predicted else " The Evidence page measures what rounding a band alone costs; it is then shown here."
-    st.caption("Click a column's name to sort by it, wavelengths (in tokens) by their shorter end; its question mark "
-               "explains it. Columns without values are left out here, not in the CSV."
-               f"{asked} {literal(bands.sample(result))}")  # fmt: skip
+    st.caption(
+        "Click a column's name to sort by it, wavelengths (in tokens) by their shorter end; its question mark "
+        "explains it. Columns without values are left out here, not in the CSV."
+        f"{asked} {literal(bands.sample(result))}"
+    )
 picture(bands.alone(result, predicted), "bands-alone", table=False)
 nulls(result)
 st.page_link("pages/pressure.py", label="Next: pressure", icon=":material/arrow_forward:")

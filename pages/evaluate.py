@@ -1,45 +1,54 @@
 """Evaluate: what the scales are worth on text that neither search nor decision has read."""
 
 from dataclasses import replace
+from functools import partial
 
 import streamlit as st
 
-from pages.parts import forms, session
-from pages.parts.elsewhere import marked
-from pages.parts.evaluated import evaluated
-from pages.parts.follow import delivered
-from pages.parts.side_by_side import side_by_side
-from pages.parts.strip import strip
-from pages.parts.watch import running, watch
-from pages.parts.work import evaluating, rotating, searching
-from qroar_core.evaluate import rotated
+from pages import jobs
+from pages.forms.evaluation import evaluation_form
+from pages.state import session
+from pages.state.clicks import pressed
+from pages.state.widget_state import chosen, delivered
+from pages.views import glossary
+from pages.views.continuations import continuations
+from pages.views.evaluation import show_evaluation
+from pages.views.job_progress import result_or_progress, running
+from pages.views.require import require_model
+from pages.views.status_bar import status_bar
+from qroar_core.evaluation.run import rotated
 
-st.title("Evaluate")
-loaded, setting = session.require_model()
-strip(loaded, setting)
+glossary.title("Evaluate")
+loaded, setting = require_model()
+status_bar(loaded, setting)
 
 longest = max(setting.search.length or 0, *setting.evaluation.lengths)
-spec = forms.evaluation_form(setting.evaluation, longest, rotated(setting.quant) is not None)
+spec = evaluation_form(setting.evaluation, longest, rotated(setting.quant) is not None)
 if spec != setting.evaluation:
-    session.choose(replace(session.choice(), evaluation=spec))
+    session.choose(replace(session.choice(), evaluation=spec), chosen("evaluation", spec))
     setting = replace(setting, evaluation=spec)
 
-outcome = marked(searching.key(loaded, setting))
+outcome = jobs.search.marked(loaded, setting)
 if outcome is None:
     st.info("No scales are tuned under this setting yet: this compares the reference with the quantized model only.")
     st.page_link("pages/tune.py", label="Tune first", icon=":material/arrow_back:")
 
-key = evaluating.key(loaded, setting, outcome)
-if st.button("Evaluate", type="primary", disabled=running(key), icon=":material/play_arrow:"):
-    evaluating.start(loaded, setting, outcome)
+key = jobs.evaluate.key(loaded, setting, outcome)
+if pressed(
+    "Evaluate",
+    partial(jobs.evaluate.start, loaded, setting, outcome),
+    type="primary",
+    disabled=running(key),
+    icon=":material/play_arrow:",
+):
     st.rerun()
 if setting.evaluation.rotation_scales:
-    watch(rotating.key(loaded, setting))
-result = watch(key)
+    result_or_progress(jobs.search_rotated.key(loaded, setting))
+result = result_or_progress(key)
 if result is not None:
-    evaluated(result, setting, outcome.report if outcome is not None else None)
+    show_evaluation(result, setting, outcome.report if outcome is not None else None)
 elif not running(key):
     st.info("Not run for this setting yet. **Evaluate** reads held-out text under every condition.")
-side_by_side(loaded, setting, outcome)
+continuations(loaded, setting, outcome)
 delivered()
 st.page_link("pages/export.py", label="Next: export", icon=":material/arrow_forward:")

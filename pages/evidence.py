@@ -2,22 +2,22 @@
 
 import streamlit as st
 
-from pages.parts import predicting, session
-from pages.parts.controlled import controls
-from pages.parts.elsewhere import marked
-from pages.parts.follow import delivered
-from pages.parts.replicated import replication
-from pages.parts.strip import strip
-from pages.parts.work import searching
+from pages import jobs
+from pages.state.widget_state import delivered
+from pages.views import glossary, prediction
+from pages.views.controls import controls
+from pages.views.replication import replication
+from pages.views.require import require_model
+from pages.views.status_bar import status_bar
 
-st.title("Evidence")
-loaded, setting = session.require_model()
-strip(loaded, setting)
+glossary.title("Evidence")
+loaded, setting = require_model()
+status_bar(loaded, setting)
 
-controls(loaded, setting, marked(searching.key(loaded, setting)))
+controls(loaded, setting, jobs.search.marked(loaded, setting))
 st.divider()
 replication(loaded, setting)
 st.divider()
-predicting.draw(loaded, setting)
+prediction.draw(loaded, setting)
 delivered()
 st.page_link("pages/export.py", label="Next: export", icon=":material/arrow_forward:")

@@ -2,17 +2,18 @@
 
 import streamlit as st
 
-from pages.parts import session
-from pages.parts.learn.aliasing import aliasing_step
-from pages.parts.learn.bends import bends_step
-from pages.parts.learn.clocks import clocks_step
-from pages.parts.learn.shared_step import shared_step_step
-from pages.parts.learn.step import contents, pick_head
-from pages.parts.learn.turning import turning_step
-from pages.parts.learn.window import window_step
+from pages.state import session
+from pages.views import glossary
+from pages.views.lessons.aliasing import aliasing_step
+from pages.views.lessons.clocks import clocks_step
+from pages.views.lessons.interpolations import interpolations_step
+from pages.views.lessons.shared_step import shared_step_step
+from pages.views.lessons.step import contents, pick_head
+from pages.views.lessons.turning import turning_step
+from pages.views.lessons.window import window_step
 
 session.choice()  # on a new server whose first address is this page, it brings the menu and the look of app.py
-st.title("The mechanism by hand")
+glossary.title("The mechanism by hand")
 st.write(
     "Why quantization costs more at long context, and what one scale per frequency band can do about it. Six "
     "questions; play with each figure before you open its answer. No model is needed: every number here comes from the "
@@ -22,7 +23,7 @@ contents()
 head = pick_head()
 clocks_step(head)
 window_step(head)
-bends_step(head)
+interpolations_step(head)
 aliasing_step(head)
 turning_step()
 shared_step_step()

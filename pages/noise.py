@@ -2,10 +2,10 @@
 
 import streamlit as st
 
-from pages.parts import need
-from pages.parts.layer_group import errors_of
-from pages.parts.nulls import nulls
-from pages.parts.show import picture
+from pages.forms.layer_group import errors_of
+from pages.views import glossary, require
+from pages.views.nulls import nulls
+from pages.views.render import picture
 from qroar_core.diagnostics.anisotropy import figure as anisotropy
 from qroar_core.diagnostics.logit_noise import figure as noise
 from qroar_core.diagnostics.logit_noise import figure_scores, figure_split
@@ -13,13 +13,13 @@ from qroar_core.diagnostics.pair_error import figure as pair_error
 from qroar_core.diagnostics.rounding import figure as rounding
 from qroar_core.diagnostics.similarity import figure as similarity
 
-st.title("Noise")
-loaded, setting, result = need.diagnosis()
+glossary.title("Noise")
+loaded, setting, result = require.diagnosis()
 tuned = None
 if result.logit_noise is None:
     st.info("Nothing is quantized, so there is no noise. Choose a quantizer on the Start page.")
 else:
-    tuned = need.tuned_diagnosis(loaded, setting)
+    tuned = require.tuned_diagnosis(loaded, setting)
 picture(noise.by_group(result), "noise-by-group")
 group = errors_of(result)
 if group is not None:
@@ -35,7 +35,7 @@ if shown:
         kinds = ["band", "layer"]
         rows = st.segmented_control("Split by", kinds, default="band", key="split rows", required=True)
         name = st.segmented_control("Model", list(shown), default="quantized", key="split model", required=True)
-    picture(figure_split.split(tuned if name == "tuned" else result, rows, name), "noise-split")
+    picture(figure_split.split(tuned if tuned is not None and name == "tuned" else result, rows, name), "noise-split")
 picture(pair_error.amplitude_and_phase(result, tuned), "pair-error")
 picture(anisotropy.by_angle(result), "anisotropy")
 picture(rounding.lengths(result), "lengths")

@@ -2,19 +2,20 @@
 
 import streamlit as st
 
-from pages.parts import need, session
-from pages.parts.layer_group import layer_group, of_group
-from pages.parts.nulls import nulls
-from pages.parts.pressure_controls import compared
-from pages.parts.show import picture
-from pages.parts.strip import strip
+from pages.forms.layer_group import layer_group, of_group
+from pages.forms.pressure import compared
+from pages.views import glossary, require
+from pages.views.nulls import nulls
+from pages.views.render import picture
+from pages.views.require import require_model
+from pages.views.status_bar import status_bar
 from qroar_core.diagnostics.aliasing import figure as aliasing
 from qroar_core.diagnostics.pressure import figure as pressure
 from qroar_core.diagnostics.pressure import figure_methods as pressure_methods
 
-st.title("Pressure")
-loaded, setting = session.require_model()
-strip(loaded, setting)
+glossary.title("Pressure")
+loaded, setting = require_model()
+status_bar(loaded, setting)
 
 group = layer_group(loaded)
 found = compared(loaded, setting, group)
@@ -23,8 +24,7 @@ if found is not None:
     picture(pressure_methods.by_band(found), "methods-by-band")
 
 st.subheader(f"The same, measured with this model's own q and k at {setting.search.length:,} tokens")
-_, _, result = need.diagnosis_below(loaded, setting)
-result = of_group(result, loaded, group)
+result = of_group(require.diagnosis_below(loaded, setting)[2], loaded, group)
 picture(pressure.by_band(result), "pressure-by-band")
 picture(pressure.by_pair(result), "pressure-by-pair")
 picture(aliasing.unseen(result), "unseen-phases")

@@ -1,37 +1,45 @@
 """Retrieval: does each model still find what is hidden in its context, however deep and however long?"""
 
+from functools import partial
+
 import streamlit as st
 
-from pages.parts import session
-from pages.parts.elsewhere import marked
-from pages.parts.follow import delivered
-from pages.parts.retrieval_form import prompt_count, retrieval_form
-from pages.parts.retrieved import retrieved
-from pages.parts.strip import strip
-from pages.parts.watch import running, watch
-from pages.parts.work import retrieving, searching
+from pages import jobs
+from pages.forms.retrieval import prompt_count, retrieval_form
+from pages.state.clicks import pressed
+from pages.state.widget_state import delivered
+from pages.views import glossary
+from pages.views.job_progress import result_or_progress, running
+from pages.views.require import require_model
+from pages.views.retrieval import show_retrieval
+from pages.views.status_bar import status_bar
 
-st.title("Retrieval")
-loaded, setting = session.require_model()
-strip(loaded, setting)
+glossary.title("Retrieval")
+loaded, setting = require_model()
+status_bar(loaded, setting)
 st.markdown("A number is hidden in held-out text and asked for at the end, under every condition alike.")
 spec = retrieval_form(loaded, setting)
 
-outcome = marked(searching.key(loaded, setting))
+outcome = jobs.search.marked(loaded, setting)
 if outcome is None:
     st.info("No scales are tuned under this setting yet: this compares the reference with the quantized model only.")
     st.page_link("pages/tune.py", label="Tune first", icon=":material/arrow_back:")
 
-key = retrieving.key(loaded, setting, outcome, spec)
+key = jobs.retrieve.key(loaded, setting, outcome, spec)
 conditions = 1 if setting.quant.is_none else 2 if outcome is None else 3
-if st.button("Test retrieval", type="primary", disabled=running(key), icon=":material/play_arrow:"):
-    retrieving.start(loaded, setting, outcome, spec)
+if pressed(
+    "Test retrieval",
+    partial(jobs.retrieve.start, loaded, setting, outcome, spec),
+    type="primary",
+    disabled=running(key),
+    icon=":material/play_arrow:",
+):
     st.rerun()
 longest = max(spec.lengths)
 st.caption(f"{prompt_count(spec):,} prompts under {conditions:d} conditions, each of up to {longest:,} tokens.")
-result = watch(key)
+result = result_or_progress(key)
 if result is not None:
-    retrieved(result, setting)
+    show_retrieval(result, setting)
 elif not running(key):
     st.info("Not run for this setting yet. **Test retrieval** hides the numbers and asks every model for them.")
 delivered()

@@ -1,18 +1,20 @@
 """Runs: what was found before, by the dashboard or the command line, opened and compared."""
 
-import streamlit as st
+from pages.forms.open_run import to_opened
+from pages.state import session
+from pages.views import glossary
+from pages.views.no_model import no_model
+from pages.views.require import require_setting
+from pages.views.runs import opened, show_runs
+from pages.views.status_bar import status_bar
 
-from pages.parts import session
-from pages.parts.history import history, opened
-from pages.parts.missing import missing
-from pages.parts.strip import strip
-
-st.title("Runs")
+to_opened()
+glossary.title("Runs")
 loaded, setting = session.model(), None
 if loaded is not None:
-    setting = session.require_setting(loaded)
-    strip(loaded, setting)
+    setting = require_setting(loaded)
+    status_bar(loaded, setting)
     opened(loaded, setting)
 elif session.choice().model:
-    missing(session.choice())
-history(loaded, setting)
+    no_model(session.choice())
+show_runs(loaded, setting)

@@ -4,46 +4,46 @@ from dataclasses import replace
 
 import streamlit as st
 
-from pages.parts import cards, model_picker, session, setting_form
-from pages.parts.changed import changed_files
-from pages.parts.choice import bos_of
-from pages.parts.follow import delivered
-from pages.parts.quant_form import quant_form
-from pages.parts.room import room
-from pages.parts.watch import watch
-from pages.parts.words import short_name
-from qroar_core.escape import literal
-
-QUESTION = "Where does your long-context model lose, and what can be repaired?"
+from pages.forms import model
+from pages.forms.context_limit import room
+from pages.forms.quantization import quant_form
+from pages.forms.setting import band_form, length_form, preset_pills, rope_form
+from pages.state import session
+from pages.state.choice import bos_of
+from pages.state.widget_state import delivered
+from pages.views import model_facts
+from pages.views.changed_model import changed_files
+from pages.views.job_progress import result_or_progress
+from pages.views.require import require_setting
 
 now = session.choice()
 loaded = session.model()
-st.title(QUESTION if loaded is None else literal(short_name(loaded.name, 30)))
-model_picker.first_row(now, loaded is None)  # in one place before and after, so that the keyboard's focus stays on it
+model.model_title(loaded)
+model.first_row(now, loaded is None)  # in one place before and after, so that the keyboard's focus stays on it
+model.reload_button(now)
 if loaded is None:
-    model_picker.reload_button(now)
-    watch(session.load_key(now))
-    model_picker.give_back_on_failure(now)
-    model_picker.welcome(now)
+    result_or_progress(session.load_key(now))
+    model.give_back_on_failure(now)
+    model.welcome(now)
     st.stop()
 
-model_picker.give_back_on_failure(now)
+model.give_back_on_failure(now)
 changed_files(loaded)
 fits = room(loaded, now.text, bos_of(now, loaded))
-cards.model_metrics(loaded, fits)
+model_facts.model_metrics(loaded, fits)
 
-setting = session.require_setting(loaded)
+setting = require_setting(loaded)
 st.subheader("The setting")
-setting_form.preset_pills(loaded, setting)
-cards.verdict_box(loaded, setting)
+preset_pills(loaded, setting)
+model_facts.verdict_box(loaded, setting)
 st.page_link("pages/tune.py", label="Search scales for this setting", icon=":material/tune:")
 left, right = st.columns(2, gap="large")
 with left:
-    rope = setting_form.rope_form(loaded, setting.rope, setting.search.length)
-    length = setting_form.length_form(loaded, now.length, setting, fits)
+    rope = rope_form(loaded, setting.rope, setting.search.length or loaded.geometry.original_context)
+    length = length_form(loaded, now.length, setting, fits)
 with right:
     quant = quant_form(setting.quant, loaded.model.config.model_type)
-    bands = setting_form.band_form(loaded, setting.search.bands)
+    bands = band_form(loaded, setting.search.bands)
 
 if (rope, quant, length) != (setting.rope, setting.quant, now.length):
     now = replace(now, rope=rope, quant=quant, length=length, evaluation=None)
@@ -54,5 +54,5 @@ if now != session.choice():
     st.rerun()
 delivered()
 with st.expander("Everything about the model"):
-    cards.model_table(loaded)
+    model_facts.model_table(loaded)
 st.page_link("pages/pressure.py", label="Next: pressure", icon=":material/arrow_forward:")

@@ -2,19 +2,21 @@
 
 import streamlit as st
 
-from pages.parts import need, pick
-from pages.parts.nulls import nulls
-from pages.parts.show import picture
-from pages.parts.work import diagnosing
+from pages import jobs
+from pages.state import selection
+from pages.state.widget_state import one_of
+from pages.views import glossary, require
+from pages.views.nulls import nulls
+from pages.views.render import picture
 from qroar_core.diagnostics.dilation import figure as dilation
 from qroar_core.diagnostics.tails import figure as tails
 
 MENUS = ("tail tensor", "tail layer", "tail head", "tail band")
 
-st.title("Tails")
-loaded, setting, result = need.diagnosis()
-of = diagnosing.key(loaded, setting)
-pick.keep("tail cell", of, dict(zip(MENUS, tails.worst_cell(result))))
+glossary.title("Tails")
+loaded, setting, result = require.diagnosis()
+of = jobs.diagnose.key(loaded, setting)
+selection.keep("tail cell", of, dict(zip(MENUS, tails.worst_cell(result))))
 
 
 def cell(data: list) -> dict:
@@ -24,16 +26,21 @@ def cell(data: list) -> dict:
 
 
 picked = tuple(st.session_state[menu] for menu in MENUS)
-picture(tails.overview(result, picked), "tails", on_select=pick.on_click("tails", cell), selection_mode="points")
+picture(tails.overview(result, picked), "tails", on_select=selection.on_click("tails", cell), selection_mode="points")
 
 names = [name for name in tails.NAMES if name in result.tails]
 with st.container(horizontal=True, vertical_alignment="bottom"):
-    st.segmented_control("Tensor", names, key="tail tensor", format_func=tails.label, required=True)
-    st.selectbox("Layer", range(len(result.dilation.absmax)), key="tail layer", width=90,
-                 format_func=lambda i: str(result.layer_number(i)))  # fmt: skip
+    one_of("Tensor", names, "tail tensor", format_func=tails.label)
+    st.selectbox(
+        "Layer",
+        range(len(result.dilation.absmax)),
+        key="tail layer",
+        width=90,
+        format_func=lambda i: str(result.layer_number(i)),
+    )
     st.selectbox("KV head", range(result.n_kv_heads), key="tail head", width=90)
     st.selectbox("Band", range(len(result.bands)), key="tail band", width=90)
-pick.remember("tail cell", of, *MENUS)
+selection.remember("tail cell", of, *MENUS)
 picture(tails.survival(result, picked), "survival")
 picture(dilation.by_position(result, picked[1]), "range-by-position")
 picture(dilation.of_band(result, picked[1], picked[3]), "range-of-band")

@@ -4,30 +4,36 @@ from dataclasses import replace
 
 import streamlit as st
 
-from pages.parts import forms, session
-from pages.parts.follow import delivered
-from pages.parts.history import history
-from pages.parts.show import numbers, picture
-from pages.parts.strip import strip
-from pages.parts.tune.desk import desk
-from pages.parts.tune.searched import searched
+from pages.forms.open_run import to_opened
+from pages.forms.search import search_form
+from pages.state import session
+from pages.state.widget_state import chosen, delivered
+from pages.views import glossary
+from pages.views.candidates_panel import candidates_panel
+from pages.views.render import numbers, picture
+from pages.views.require import require_model
+from pages.views.runs import show_runs
+from pages.views.search import run_search
+from pages.views.status_bar import status_bar
 from qroar_core.escape import literal
-from qroar_core.figures import search_trace
+from qroar_core.scale_search import figure as search_trace
 
-st.title("Tune")
-loaded, setting = session.require_model()
+to_opened()
+glossary.title("Tune")
+loaded, setting = require_model()
 above = st.container()  # drawn after the form that it follows: a rerun in between would lose a click on a button below
-spec = forms.search_form(setting.search, norms=loaded.geometry.scaled_gain)
+spec = search_form(setting.search, norms=loaded.geometry.scaled_gain)
 if spec != setting.search:
-    session.choose(replace(session.choice(), search=spec))
+    session.choose(replace(session.choice(), search=spec), chosen("search", spec))
     setting = replace(setting, search=spec)
 with above:
-    said = strip(loaded, setting)
+    said = status_bar(loaded, setting)
     if said.acts != "yes":
-        st.warning(f"{literal(said.reason)} A search would only follow noise; change the quantizer, or go on to see "
-                   "it.")  # fmt: skip
-outcome = searched(loaded, setting, said)
-desk(loaded, setting, outcome)
+        st.warning(
+            f"{literal(said.reason)} A search would only follow noise; change the quantizer, or go on to see it."
+        )
+outcome = run_search(loaded, setting, said)
+candidates_panel(loaded, setting, outcome)
 
 if outcome is not None:
     if outcome.report.history:
@@ -36,5 +42,5 @@ if outcome is not None:
         numbers(search_trace.summary(outcome.report), "search")
     st.page_link("pages/evaluate.py", label="Next: evaluate", icon=":material/arrow_forward:")
 st.subheader("Runs to compare and restore")
-history(loaded, setting)
+show_runs(loaded, setting)
 delivered()

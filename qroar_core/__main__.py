@@ -47,9 +47,7 @@ def _main(arguments: list[str], program: str) -> int:
         if os.environ.get("QROAR_DEBUG"):
             traceback.print_exc()
         what = (str(error).splitlines() or [""])[0][:200]
-        return _say(
-            f"internal error: {type(error).__name__}: {what}; set QROAR_DEBUG=1 for the trace and report it", 1
-        )
+        return _say(f"internal error: {type(error).__name__}: {what}; set QROAR_DEBUG=1 for the trace and report it", 1)
 
 
 def _say(line: str, code: int) -> int:

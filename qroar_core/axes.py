@@ -52,14 +52,17 @@ class AnyNumber:
 
 
 @dataclass(frozen=True, slots=True)
-class _Field:
+class IndexedField:
+    """A field of a result with what its lists are indexed by, from its own annotation or from its type's."""
+
     name: str
     axes: Axes
-    bounded: bool
+    bounded: bool  # False: its numbers may be infinite
 
 
 @cache
-def _fields(kind: type[BaseModel]) -> tuple[_Field, ...]:
+def indexed_fields(kind: type[BaseModel]) -> tuple[IndexedField, ...]:
+    """All fields of a result class that are in its file."""
     out = []
     for name, field in kind.model_fields.items():
         if field.exclude:
@@ -69,7 +72,7 @@ def _fields(kind: type[BaseModel]) -> tuple[_Field, ...]:
         unset = not field.is_required() and not field.get_default(call_default_factory=True)
         least = max(said.least, 0.0) if name == "se" or name.endswith("_se") else said.least
         rule = Axes(said.names, said.empty or unset, least, said.most)
-        out.append(_Field(name, rule, not any(isinstance(one, AnyNumber) for one in field.metadata)))
+        out.append(IndexedField(name, rule, not any(isinstance(one, AnyNumber) for one in field.metadata)))
     return tuple(out)
 
 
@@ -109,7 +112,7 @@ def _check_model(found: BaseModel, at: str, scopes: Scopes) -> None:
     sizes = getattr(found, "sizes", None)
     for name, (size, where) in sizes().items() if callable(sizes) else ():
         _fit(name, size, _under(at, where), scopes)
-    for field in _fields(type(found)):
+    for field in indexed_fields(type(found)):
         value = getattr(found, field.name)
         if value is not None and field.bounded:
             _check(value, field.axes.names, field.axes, _under(at, field.name), scopes)
@@ -187,4 +190,4 @@ def _under(at: str, name: str) -> str:
     return f"{at}.{name}" if at else name
 
 
-__all__ = ["ANY", "LARGEST", "AnyNumber", "Axes", "Sizes", "axes", "contradiction"]
+__all__ = ["ANY", "LARGEST", "AnyNumber", "Axes", "IndexedField", "Sizes", "axes", "contradiction", "indexed_fields"]

@@ -1,6 +1,7 @@
-"""Where what comes with the code is: the dashboard, the demo model and the texts.
+"""Where what comes with the code is: the dashboard, its glossary, the demo model and the texts.
 
-In a checkout they stand beside the package, as `app.py`, `pages/` and `assets/`. A wheel carries them inside it.
+In a checkout they stand beside the package, as `app.py`, `pages/`, `docs/` and `assets/`. A wheel has
+them inside it.
 """
 
 from pathlib import Path

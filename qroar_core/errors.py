@@ -6,7 +6,13 @@ line and exits 2, the dashboard shows it in a box. Anything else is an internal 
 
 
 class QRoarError(Exception):
-    """What went wrong, where, and what to do about it; `str()` is one line."""
+    """What went wrong, where, and what to do about it; `str()` is one line.
+
+    Args:
+        what: went wrong.
+        where: the option, file or field it is about; empty where `what` says it.
+        do: what to do about it.
+    """
 
     def __init__(self, what: str, *, where: str = "", do: str = "") -> None:
         self.what, self.where, self.do = what, where, do

@@ -6,6 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from qroar_core.progress import Step
@@ -20,8 +21,8 @@ class Snapshot:
 
     `seconds_left` is of the current pass, whose steps count towards one total. `behind` names the job that runs
     before it, `ahead` counts all that do; `error` is the one line of a failed job, `warning` that of a result that
-    could not be written down, `details` the `Step.detail` values so far, oldest first. `ended`: monotonic seconds, 0
-    from a shelf.
+    could not be written down, `about` what tells two jobs of one label apart, `details` the `Step.detail` values so
+    far, oldest first. `ended`: monotonic seconds, 0 from a shelf.
     """
 
     key: Hashable
@@ -38,6 +39,7 @@ class Snapshot:
     details: tuple[Any, ...]
     warning: str = ""
     ended: float = 0.0
+    about: str = ""
 
     @property
     def active(self) -> bool:
@@ -53,7 +55,7 @@ class Job:
     label: str
     device: str
     call: Callable[..., Any] | None
-    keep: Callable[[Any, float], None] | None = None
+    keep: Callable[[Any, float], Path | None] | None = None
     needs: tuple[Hashable, ...] = ()
     state: State = "queued"
     step: Step | None = None
@@ -64,4 +66,7 @@ class Job:
     result: Any = None
     error: str = ""
     warning: str = ""
+    about: str = ""
+    recalled: bool = False  # the result was read from the shelf
+    file: Path | None = None  # where `keep` wrote the result to
     cancel: threading.Event = field(default_factory=threading.Event)

@@ -6,7 +6,8 @@ running or done: nothing is stopped and nothing runs twice. Faces poll `Snapshot
 calls a face. No traceback leaves this file: what we raise on purpose keeps its one line, anything
 else is logged and gets a short line.
 
-A shelf (the runs on disk) answers for keys that no job in memory has; `keep` puts results there, in the worker.
+A shelf (the runs on disk) is asked before the memory: a result that was kept there is as old as its file, gives way to
+a newer run's, and goes with its file. `keep` puts results there, in the worker, and says into which file.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable
+from pathlib import Path
 from typing import Any
 
 from qroar_core.errors import Cancelled, QRoarError
@@ -41,22 +43,32 @@ class Manager:
         self._workers: dict[str, threading.Thread] = {}
         self._closed = False
 
-    def submit(self, key: Hashable, stage: Callable[..., Any], *args: Any, label: str, device: str = "cpu",
-               again: bool = False, keep: Callable[[Any, float], None] | None = None,
-               needs: tuple[Hashable, ...] = (), **kwargs: Any) -> Snapshot:  # fmt: skip
+    def submit(
+        self,
+        key: Hashable,
+        stage: Callable[..., Any],
+        *args: Any,
+        label: str,
+        device: str = "cpu",
+        again: bool = False,
+        keep: Callable[[Any, float], Path | None] | None = None,
+        needs: tuple[Hashable, ...] = (),
+        about: str = "",
+        **kwargs: Any,
+    ) -> Snapshot:
         """Queue `stage(*args, *results, on_step=..., **kwargs)` unless `key` is already queued, running or done.
 
         `results` are those of the jobs that it `needs`, by their keys; without one of them it fails and says which:
         a result never rests on something that was cancelled. A failed or cancelled job is started anew; with `again`
-        a finished one too. `keep(result, seconds)` is called in the worker once the stage is done; if it fails, the
-        result stays in memory with a warning.
+        a finished one too. `keep(result, seconds)` is called in the worker once the stage is done, and returns the file
+        it wrote, if any; if it fails, the result stays in memory with a warning. `about`: the setting, in few words.
         """
         self._recall(key)
         with self._lock:
             job = self._jobs.get(key)
             if job is None or job.state in ("failed", "cancelled") or (again and job.state == "done"):
                 call = lambda results, on_step: stage(*args, *results, on_step=on_step, **kwargs)  # noqa: E731
-                job = Job(key, label, device, call, keep, needs)
+                job = Job(key, label, device, call, keep, needs, about=about)
                 self._jobs[key] = job
                 self._jobs.move_to_end(key)
                 self._queues.setdefault(device, deque()).append(job)
@@ -135,14 +147,25 @@ class Manager:
                 del self._jobs[key]
 
     def _recall(self, key: Hashable) -> None:
-        """Take the result of a key without a job from the shelf. Reads outside the lock: it may take a while."""
+        """Make a finished result what the shelf has of its key. Reads outside the lock: it may take a while.
+
+        Where the shelf has none (any more), memory answers only for what was never written, or whose file is there.
+        """
         with self._lock:
-            known = key in self._jobs
-        if not known and (found := self._shelf(key)) is not None:
-            with self._lock:
-                job = self._jobs.setdefault(key, Job(key, "from disk", "", None, result=found))
-                if job.result is found:
-                    self._finish(job, "done", ended=0.0)
+            job = self._jobs.get(key)
+        if job is not None and job.state != "done":
+            return
+        found = self._shelf(key)
+        with self._lock:
+            job = self._jobs.get(key)
+            if found is not None and job is None:
+                job = self._jobs[key] = Job(key, "from disk", "", None, result=found, recalled=True)
+                self._finish(job, "done", ended=0.0)
+            elif job is not None and job.state == "done":
+                if found is not None:
+                    job.result = found
+                elif job.recalled or (job.file is not None and not job.file.exists()):
+                    del self._jobs[key]
 
     def _snapshot(self, job: Job) -> Snapshot:
         end = job.ended or time.monotonic()
@@ -154,11 +177,22 @@ class Manager:
             before = [self._running[job.device]] if job.device in self._running else []
             ahead = [*before, *itertools.takewhile(lambda other: other is not job, self._queues[job.device])]
         return Snapshot(
-            job.key, job.label, job.device, job.state, job.step, seconds, left,
-            job.cancel.is_set() and job.state == "running", ahead[0].label if ahead else "",
-            len(ahead), job.error,
-            tuple(job.details), job.warning, job.ended,
-        )  # fmt: skip
+            job.key,
+            job.label,
+            job.device,
+            job.state,
+            job.step,
+            seconds,
+            left,
+            job.cancel.is_set() and job.state == "running",
+            ahead[0].label if ahead else "",
+            len(ahead),
+            job.error,
+            tuple(job.details),
+            job.warning,
+            job.ended,
+            job.about,
+        )
 
     def _start_worker(self, device: str) -> None:
         worker = self._workers.get(device)
@@ -180,10 +214,10 @@ class Manager:
                 self._running[device] = job
                 call = job.call
             state, result, error = self._run(job, call)
-            warning = self._keep(job, job.keep, result) if state == "done" and job.keep else ""
+            warning, file = self._keep(job, job.keep, result) if state == "done" and job.keep else ("", None)
             with self._lock:
                 del self._running[device]
-                job.result, job.error, job.warning = result, error, warning
+                job.result, job.error, job.warning, job.file = result, error, warning, file
                 self._finish(job, state)
             del job, call, result
 
@@ -216,19 +250,20 @@ class Manager:
     def _unmet(self, job: Job, key: Hashable) -> str:
         """Why a job that needs the result of `key` cannot begin."""
         needed = self.snapshot(key)
-        ends = {"failed": "failed", "cancelled": "was cancelled"}
-        what = f"“{needed.label}”, which {ends.get(needed.state, 'has not finished')}" if needed else "a lost result"
+        if needed is not None and needed.state == "failed":  # its own line says what to do
+            return f"{job.label}: not started, it needs “{needed.label}”, which failed: {needed.error}"
+        end = "was cancelled" if needed is not None and needed.state == "cancelled" else "has not finished"
+        what = "a lost result" if needed is None else f"“{needed.label}”, which {end}"
         return f"{job.label}: not started, it needs {what}; start it again"
 
-    def _keep(self, job: Job, keep: Callable[[Any, float], None], result: Any) -> str:
-        """Write the result down; one that cannot be is still a result. Returns the warning, or ""."""
+    def _keep(self, job: Job, keep: Callable[[Any, float], Path | None], result: Any) -> tuple[str, Path | None]:
+        """Write the result down; one that cannot be is still a result. Returns the warning, or "", and the file."""
         try:
-            keep(result, time.monotonic() - job.started)
-            return ""
+            return "", keep(result, time.monotonic() - job.started)
         except Exception as fault:
             log.exception("%s could not be written down", job.label)
             why = fault if isinstance(fault, QRoarError) else type(fault).__name__
-            return f"{job.label}: the result is in memory only, it could not be written to disk ({why})"
+            return f"{job.label}: the result is in memory only, it could not be written to disk ({why})", None
 
     def _finish_now(self, job: Job) -> None:
         """End a queued job. Called with the lock held."""

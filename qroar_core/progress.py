@@ -36,7 +36,7 @@ class Step:
 OnStep = Callable[[Step], None]
 
 
-def ignore(step: Step) -> None:
+def no_progress(step: Step) -> None:
     """The silent `on_step`."""
 
 
@@ -51,7 +51,7 @@ def cancellable(on_step: OnStep, cancel: threading.Event) -> OnStep:
     return report
 
 
-def part(on_step: OnStep, first: float, last: float, total: float) -> OnStep:
+def subprogress(on_step: OnStep, first: float, last: float, total: float) -> OnStep:
     """Map a sub-task's own 0..1 onto [first, last] of a stage with `total` units."""
 
     def report(step: Step) -> None:
@@ -61,7 +61,7 @@ def part(on_step: OnStep, first: float, last: float, total: float) -> OnStep:
     return report
 
 
-def patiently(call: Callable[[], T], on_step: OnStep, step: Step) -> T:
+def run_cancellable(call: Callable[[], T], on_step: OnStep, step: Step) -> T:
     """`call()`, which reports nothing itself, with `on_step(step)` at every look, so that it can be given up.
 
     It runs in a thread of its own. When `on_step` raises, the thread is left to end by itself and what it returns

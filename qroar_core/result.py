@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, PlainSerializer, ValidationError
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, PlainSerializer, ValidationError
+from pydantic_core import CoreSchema
 
 from qroar_core.axes import AnyNumber, axes, contradiction
 from qroar_core.errors import QRoarError
+from qroar_core.plain_file import MIB, NotPlain, read_json, reason
 
 DIGITS = 6  # significant digits kept in files; statistics carry fewer
 
@@ -50,13 +52,33 @@ def rounded(value: Any) -> Any:
     return value
 
 
+def _fail_fast(schema: Any) -> None:
+    """Every list and table in a schema ends at its first fault."""
+    if isinstance(schema, dict):
+        if schema.get("type") in ("list", "tuple", "set", "dict"):
+            schema["fail_fast"] = True
+        for inner in schema.values():
+            _fail_fast(inner)
+    elif isinstance(schema, list):
+        for inner in schema:
+            _fail_fast(inner)
+
+
 class Result(BaseModel):
     """A frozen model that knows how to be a file. Unknown keys are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null")
+    MOST: ClassVar[int] = 16 * MIB  # bytes of its file, many times what a real one has
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """The first fault of a list ends its reading: one line is said of a file, and each fault takes memory."""
+        schema = handler(source)
+        _fail_fast(schema)
+        return schema
 
     def to_json(self) -> str:
-        """The file's text: two-space indent, sorted as declared."""
+        """The file's text: JSON indented by one space, keys in the order of the fields, numbers to DIGITS digits."""
         return json.dumps(rounded(self.model_dump(mode="json")), indent=1) + "\n"
 
     def as_written(self) -> Self:
@@ -68,16 +90,26 @@ class Result(BaseModel):
         """Read and validate.
 
         Raises:
-            error: missing, not JSON, not of this layout, or with contents that contradict each other.
+            error: missing, no plain file, too large, not JSON, not of this layout, or with contents that contradict
+                each other.
         """
         try:
-            found = cls.model_validate_json(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as problem:
+            content = read_json(path, cls.MOST)
+        except (NotPlain, ValueError) as problem:
+            said = f"cannot be read: {reason(problem)}"
+            raise error(said, where=str(path), do="give a file this software wrote") from problem
+        except OSError as problem:
             raise error("cannot be read", where=str(path), do="check the path") from problem
+        try:
+            found = cls.model_validate(content)  # a fault found in JSON's own text would copy all of it
         except ValidationError as problem:
-            first = problem.errors()[0]
+            first = problem.errors(include_url=False, include_context=False, include_input=False)[0]
             at = ".".join(str(p) for p in first["loc"]) or "the file"
-            raise error(f"{at}: {first['msg']}", where=str(path), do="give a file this software wrote") from problem
+            raise error(
+                f"{at}: {first['msg'].removeprefix('Value error, ')}",
+                where=str(path),
+                do="give a file this software wrote",
+            ) from problem
         wrong = contradiction(found)
         if wrong:
             raise error(wrong, where=str(path), do="the file contradicts itself; give one this software wrote")

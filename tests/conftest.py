@@ -7,10 +7,13 @@ large enough for attention to be far from uniform, so that a wrong logit shows.
 
 from __future__ import annotations
 
+import functools
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from types import MethodType
+from types import MethodType, SimpleNamespace
 
 import pytest
 
@@ -18,6 +21,11 @@ VOCAB = 256  # one id a byte
 HIDDEN = 48
 WINDOW = 64  # native window L0 of the tiny models, tokens
 TINY_FAMILIES = ("llama", "mistral", "qwen2")
+STAGES = (  # modules whose `run` is a stage, in the package
+    *("diagnostics", "scale_search", "evaluation", "retrieval", "remedies"),
+    *("evidence.controls", "evidence.prediction", "evidence.replication"),
+)
+RUN_STAGES = ("diagnostics", "scale_search", "evaluation", "retrieval", "remedies", "evidence", "exporters", "models")
 SLOW = ("smollm2", "browser", "slow")  # marks, the longest first
 
 
@@ -192,3 +200,98 @@ def smollm2():
 
     fetch()
     return load_model("smollm2", device="cpu", dtype="float32")
+
+
+@pytest.fixture(autouse=True)
+def readable(request, monkeypatch):
+    """What a stage makes in a test of the core is also read again as a file is: no check of files refuses our own."""
+    if request.path.relative_to(Path(__file__).parent).parts[0] not in RUN_STAGES:
+        return
+    for name in STAGES:
+        stage = import_module(f"qroar_core.{name}.run")
+        monkeypatch.setattr(stage, "run", _read_again(stage.run))
+
+
+def _read_again(run):
+    from qroar_core.axes import contradiction
+    from qroar_core.result import Result
+    from qroar_core.scale_search.run import SearchOutcome
+
+    @functools.wraps(run)
+    def checked(*args, **options):
+        made = run(*args, **options)
+        result = made.report if isinstance(made, SearchOutcome) else made
+        if isinstance(result, Result):
+            assert contradiction(result.as_written()) == ""
+        return made
+
+    return checked
+
+
+@pytest.fixture(scope="session")
+def demo_model():
+    """The demo model as `load` gives it to a page. Shared: `stages` takes scales off it again."""
+    from qroar_core.models import load
+
+    import_module("pages.server.preload").import_all()  # all of it: not within the time of the first page
+    return load.run("demo", device="cpu")
+
+
+@pytest.fixture
+def stages(monkeypatch, demo_model, tmp_path_factory):
+    """Stages that answer at once with planted results. A test replaces the one it is about."""
+    import streamlit as st
+    import torch
+
+    from qroar_core.diagnostics import run as diagnose
+    from qroar_core.evaluation import run as evaluate
+    from qroar_core.models import load
+    from qroar_core.models.patch import undo_scales
+    from qroar_core.scale_search import run as search
+    from qroar_core.transforms.scales import identity
+    from tests.helpers import planted
+
+    def fake_search(loaded, rope, quant, spec, texts, diagnosis=None, on_step=None, resume=None, storage=None):
+        pairs, count = loaded.geometry.n_pairs, spec.bands.count
+        cuts = [round(i * pairs / count) for i in range(count + 1)]
+        bands = tuple((a, b - 1) for a, b in zip(cuts, cuts[1:]))
+        none = identity(loaded.geometry.n_layers, loaded.geometry.n_kv_heads, bands, spec.mode, spec.granularity)
+        turned = torch.full((*none.g.shape[:2], pairs), 0.5, dtype=torch.float64) if spec.angles else None
+        found = type(none)(none.mode, none.granularity, none.bands, none.g * 2, turned)
+        return search.SearchOutcome(found, found, none, none, planted.report())
+
+    monkeypatch.setenv("QROAR_RUNS", str(tmp_path_factory.mktemp("runs")))
+    monkeypatch.setattr(load, "run", lambda source, on_step=None, **kw: demo_model)
+    monkeypatch.setattr(diagnose, "run", lambda *a, on_step=None, **kw: planted.diagnosis(), raising=False)
+    monkeypatch.setattr(search, "run", fake_search, raising=False)
+    monkeypatch.setattr(evaluate, "run", lambda *a, on_step=None, **kw: planted.evaluation())
+    st.cache_resource.clear()
+    yield SimpleNamespace(diagnose=diagnose, search=search, evaluate=evaluate, load=load, patch=monkeypatch.setattr)
+    undo_scales(demo_model)
+
+
+@pytest.fixture
+def hub_folder(tmp_path, byte_tokenizer):
+    """`hub_folder(raw)` -> a folder with weights of that config.json, and config.json letter by letter."""
+
+    import transformers
+
+    from tests.models.hub_folders import random_model
+
+    def write(raw, **said):
+        (tmp_path / "config.json").write_text(json.dumps(raw))
+        random_model(transformers.AutoConfig.from_pretrained(tmp_path)).save_pretrained(tmp_path)
+        (tmp_path / "generation_config.json").unlink(missing_ok=True)
+        byte_tokenizer.save_pretrained(tmp_path)
+        (tmp_path / "config.json").write_text(json.dumps(raw | said))
+        return tmp_path
+
+    return write
+
+
+@pytest.fixture
+def app(stages):
+    """A fresh visitor on the Start page."""
+    from streamlit.testing.v1 import AppTest
+
+    return AppTest.from_file(str(Path(__file__).parents[1] / "app.py"), default_timeout=30).run()

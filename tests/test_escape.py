@@ -3,10 +3,10 @@
 import html
 import re
 
-import hostile
 import pytest
 
 from qroar_core.escape import JOINER, code, figure_text, literal, without_tags
+from tests.helpers import hostile
 
 EVERY = (*hostile.STRINGS, hostile.ALL, hostile.NAME)
 
@@ -48,11 +48,23 @@ def test_a_picture_of_a_hostile_result_holds_no_foreign_tag():
     from qroar_core.figures.picture import Picture
 
     bad = "<a href='https://example.org'>x</a>"
-    figure = go.Figure(go.Scatter(x=[1.0, 2.0], y=[bad, "b"], text=[bad, None], name=bad, customdata=[[bad], ["c"]],
-                                  hovertemplate=f"{bad}<br>%{{y}}<extra></extra>"))  # fmt: skip
+    figure = go.Figure(
+        go.Scatter(
+            x=[1.0, 2.0],
+            y=[bad, "b"],
+            text=[bad, None],
+            name=bad,
+            customdata=[[bad], ["c"]],
+            hovertemplate=f"{bad}<br>%{{y}}<extra></extra>",
+        )
+    )
     figure.add_heatmap(z=[[1, 2]], hovertext=[[bad, "d"]], colorbar={"title": {"text": bad}})
-    figure.update_layout(title=bad, xaxis={"ticktext": [bad], "tickvals": [1]}, annotations=[{"text": bad}],
-                         updatemenus=[{"buttons": [{"label": bad, "method": "restyle"}]}])  # fmt: skip
+    figure.update_layout(
+        title=bad,
+        xaxis={"ticktext": [bad], "tickvals": [1]},
+        annotations=[{"text": bad}],
+        updatemenus=[{"buttons": [{"label": bad, "method": "restyle"}]}],
+    )
     shown = Picture("title", figure, pd.DataFrame(), "how").figure.to_dict()
     assert "<a" not in str(shown)
     assert str(shown).count("&lt;a href") == 11

@@ -11,7 +11,7 @@ from benchmarks import headline, headline_passes
 from benchmarks.headline import QUANTIZED, REFERENCE, ROTATION, Table, measured, with_scales
 from benchmarks.headline_passes import Block, Passes, digest_of, read_records, score, told
 from benchmarks.headline_table import share_words, whole
-from qroar_core import load
+from qroar_core.models import load
 from qroar_core.models.condition import Condition
 from qroar_core.models.score import logits_of
 from qroar_core.models.stream import open_stream

@@ -1,4 +1,4 @@
-"""The layers of DESIGN section 6, read from the syntax trees: who may import whom, how long a file may be.
+"""The layers of docs/method.md section 6, read from the syntax trees: who may import whom, how long a file may be.
 
 Every rule is a function from a file's path and source to complaints, and each is shown a wrong file too.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -16,58 +17,124 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = "qroar_core"
 TOP_LEVEL = {
     *("app.py", "pages", "qroar_core", "assets", "tests", "benchmarks", "requirements.txt", "requirements-dev.txt"),
-    *("README.md", "LICENSE", "pyproject.toml", ".streamlit", ".ci", ".gitignore"),
+    *("docs", "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "CITATION.cff", "LICENSE", "pyproject.toml"),
+    *(".streamlit", ".ci", ".gitignore"),
 }
-GROUND = ("errors", "escape", "progress", "specs", "presets", "job", "jobs", "result", "axes", "bundled")
-STAGES = {stage: stage for stage in ("load", "diagnose", "search", "evaluate", "continuations", "retrieve", "export")}
-STAGES |= {"diagnostics": "diagnose", "searching": "search", "exporting": "export"}  # a stage's own parts
-STAGES |= {"retrieving": "retrieve"}
-STAGES |= {"league": "league", "contending": "league"}
-STAGES |= {"controls": "controls", "replicate": "replicate", "predict": "predict"}
-LAYERS = {  # layer: the layers it may import besides itself; sibling stages may not import each other
-    "ground": set(),
-    "maths": {"ground", "results"},
-    "results": {"ground"},
-    "models": {"ground", "maths", "results"},
-    "stages": {"ground", "maths", "results", "models"},
-    "lessons": {"ground", "maths", "results", "models"},  # read by the faces alone
-    "figures": {"ground", "results"},
-    "runs": {"ground", "maths", "results", "models", "stages", "figures"},
-    "faces": {"ground", "maths", "results", "models", "stages", "lessons", "figures", "runs"},
+GROUND = (
+    "members",
+    "checks",
+    "errors",
+    "escape",
+    "progress",
+    "specs",
+    "job",
+    "jobs",
+    "result",
+    "axes",
+    "bundled",
+    "version",
+    "plain_file",
+    "disk_name",
+)
+ORDER = (
+    *("diagnostics", "scale_search", "evaluation", "retrieval", "remedies"),
+    *("controls", "replication", "prediction", "exporters"),
+)
+STAGES = {  # folder: the stage that it belongs to; a stage may import only those before it
+    **{name: name for name in ORDER},
+    **{f"evidence.{name}": name for name in ("controls", "replication", "prediction")},
+}
+FINDINGS = {  # files that turn numbers into results, and need no tensor
+    *("findings", "claims", "gap", "gain", "two_gains", "band_table", "band_labels", "sample", "null", "manifest"),
+}
+MATHS = {  # files on tensors alone, in the folder of what they compute
+    "transforms": {"scales", "baselines", "bounds", "shuffled"},
+    "interpolations": {"pressure", "bands"},
+    "quantizers": {"fake_quantize", "hadamard", "weights", "steps", "applicability", "exact_keys"},
+    "evaluation": {"kl_report"},
+}
+MODELS = {"transforms": {"file"}, "interpolations": {"frequencies", "plain", "pressure_of_methods"}}
+SPECS = {"quantizers": {"spec", "parse"}, "interpolations": {"spec"}}
+MEMBERS = {
+    "interpolations": {"base", "registry", "methods"},
+    "remedies": {"remedy", "methods"},
+    "quantizers": {"preset", "presets", "grid", "grids", "float8"},
+}  # what there is of a kind; listed without torch
+LAYERS = {  # layer: the layers it may import besides itself; of stages, only those before it
+    "ground": {"members"},
+    "members": {"ground"},
+    "maths": {"ground", "members", "results"},
+    "results": {"ground", "members"},
+    "models": {"ground", "members", "maths", "results"},
+    "stages": {"ground", "members", "maths", "results", "models"},
+    "lessons": {"ground", "members", "maths", "results", "models"},  # read by the faces alone
+    "figures": {"ground", "members", "results"},
+    "runs": {"ground", "members", "maths", "results", "models", "stages", "figures"},
+    "library": {"ground", "members", "maths", "results", "models", "stages", "figures", "runs"},
+    "faces": {"ground", "members", "maths", "results", "models", "stages", "lessons", "figures", "runs", "library"},
 }
 EXTERNAL_ONLY = {"maths": {"torch", "numpy"}}  # beyond the standard library
 EXTERNAL_NEVER = {
     "ground": {"torch", "transformers", "streamlit", "plotly"},
+    "members": {"transformers", "streamlit", "plotly"},
     "results": {"torch", "transformers", "streamlit", "plotly"},
     "models": {"streamlit", "plotly"},
     "stages": {"transformers", "streamlit", "plotly"},
     "lessons": {"transformers", "streamlit", "plotly"},
     "figures": {"torch", "transformers", "streamlit"},
     "runs": {"transformers", "streamlit"},
+    "library": {"transformers", "streamlit"},
     "faces": {"transformers"},
 }
-CORE_LINES, PAGE_LINES = 250, 60  # what pages share lies in a folder of pages/ and is no page
+CORE_LINES, PAGE_LINES = 300, 60  # what pages share lies in a folder of pages/ and is no page
 
 
 def layer_of(module: str) -> str:
-    """Layer of a dotted module name; KeyError where DESIGN names none."""
+    """Layer of a dotted module name; KeyError where none is named."""
     head, *rest = module.split(".")
     if head in ("app", "pages"):
         return "faces"
     part = rest[0] if rest else "__init__"
     if part in ("__main__", "cli"):
         return "faces"
+    if part in ("library", "setup") or not rest:  # the package itself offers what the library has, when it is asked for
+        return "library"
     if part in GROUND or part.startswith("__"):  # the package itself: __init__, __version__
         return "ground"
-    if part == "diagnostics" and rest[1:]:  # one folder a diagnostic: the file's name says its layer
-        file = rest[2] if rest[2:] and rest[1] not in ("sample", "null") else rest[1]
-        if file in ("result", "sample", "null"):
-            return "results"
-        if file.startswith("figure"):
-            return "figures"
-    if part in STAGES:
+    if rest in (["quantizers"], ["transforms"], ["interpolations"], ["evidence"]):  # the folder's own docstring
+        return "ground"
+    if {*rest[1:2]} & MEMBERS.get(part, set()):
+        return "members"
+    file = rest[-1]
+    for layer, files in (("maths", MATHS), ("models", MODELS), ("ground", SPECS)):
+        if file in files.get(part, ()):
+            return layer
+    if part == "figures" or file.startswith("figure") or file.endswith("_figure") or file == "headline":
+        return "figures"
+    if part in ("results", "statistics") or file.startswith("result") or file.endswith("_result") or file in FINDINGS:
+        return "results"
+    if stage_of(module):
         return "stages"
-    return {name: name for name in ("maths", "models", "results", "lessons", "figures", "runs")}[part]
+    return {name: name for name in ("maths", "models", "lessons", "runs")}[part]
+
+
+def stage_of(module: str) -> str | None:
+    """The stage that a module of the package belongs to, by its folder; None for one of no stage."""
+    rest = module.split(".")[1:]
+    return STAGES.get(rest[0]) or STAGES.get(".".join(rest[:2]))
+
+
+def goes_before(one: str | None, other: str | None) -> bool:
+    """Whether a stage may be called by another: it is the same, or comes before it in the job."""
+    return one == other or (one in ORDER and other in ORDER and ORDER.index(one) < ORDER.index(other))
+
+
+def resolved(name: str) -> str:
+    """The module of an imported name: `from a.b import c` may name the module a.b.c, or c in the module a.b."""
+    parts = name.split(".")
+    while len(parts) > 2 and not any((ROOT / "/".join(parts)).with_suffix(end).exists() for end in (".py", "")):
+        parts.pop()
+    return ".".join(parts)
 
 
 def module_of(path: str) -> str:
@@ -99,20 +166,21 @@ def wrong_imports(path: str, source: str) -> list[str]:
     try:
         layer = layer_of(module_of(path))
     except KeyError:
-        return [f"{path}: belongs to no layer of DESIGN section 6"]
+        return [f"{path}: belongs to no layer of docs/method.md section 6"]
     complaints = []
     for name in sorted(imported(path, source)):
         head, *rest = name.split(".")
         if head in (PACKAGE, "pages", "app"):
             try:
+                name = resolved(name)
                 other = layer_of(name) if rest else "ground"
             except KeyError:
                 complaints.append(f"{path}: {name} belongs to no layer")
                 continue
             if other != layer and other not in LAYERS[layer]:
                 complaints.append(f"{path}: {layer} imports {name} of {other}")
-            elif other == layer == "stages" and STAGES[rest[0]] != STAGES[module_of(path).split(".")[1]]:
-                complaints.append(f"{path}: a stage imports its sibling {name}")
+            elif other == layer == "stages" and not goes_before(stage_of(name), stage_of(module_of(path))):
+                complaints.append(f"{path}: a stage imports {name}, which does not come before it")
             elif head != PACKAGE and path.startswith(PACKAGE):
                 complaints.append(f"{path}: imports {name}")
         elif head in EXTERNAL_NEVER.get(layer, ()):
@@ -122,6 +190,19 @@ def wrong_imports(path: str, source: str) -> list[str]:
         elif layer in EXTERNAL_ONLY and head not in EXTERNAL_ONLY[layer] | sys.stdlib_module_names:
             complaints.append(f"{path}: {layer} imports {head}")
     return complaints
+
+
+def circles(sources: dict[str, str]) -> list[str]:
+    """A circle of imports among files, path -> source; those inside functions and for type checkers count too."""
+    graph = {}
+    for path, source in sources.items():
+        names = {resolved(name) for name in imported(path, source) if name.split(".")[0] in (PACKAGE, "pages")}
+        graph[module_of(path)] = names - {module_of(path)}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return [" -> ".join(error.args[1])]
+    return []
 
 
 def too_long(path: str, source: str) -> list[str]:
@@ -143,6 +224,27 @@ def prints(path: str, source: str) -> list[str]:
     ]
 
 
+def untyped_results(path: str, source: str) -> list[str]:
+    """Functions of the pages whose result mypy would not look at: `Any`, alone or as one of several, or nothing said.
+
+    Options by their name, `dict[str, Any]`, are no such result.
+    """
+    if not path.startswith("pages/"):
+        return []
+    functions = [n for n in ast.walk(ast.parse(source)) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
+    return [f"{path}:{f.lineno}: {f.name} returns Any" for f in functions if f.returns is None or may_be_any(f.returns)]
+
+
+def may_be_any(annotation: ast.expr) -> bool:
+    """Is it `Any`, or a union or a tuple with it?"""
+    if isinstance(annotation, ast.BinOp):
+        return may_be_any(annotation.left) or may_be_any(annotation.right)
+    if isinstance(annotation, ast.Subscript):
+        parts = annotation.slice.elts if isinstance(annotation.slice, ast.Tuple) else [annotation.slice]
+        return ast.unparse(annotation.value) in ("tuple", "Optional", "Union") and any(map(may_be_any, parts))
+    return ast.unparse(annotation).strip("'\"") in ("Any", "typing.Any")
+
+
 def strangers(paths: list[str]) -> list[str]:
     """Top-level entries of the repository that nobody agreed on."""
     return sorted({Path(path).parts[0] for path in paths} - TOP_LEVEL)
@@ -154,11 +256,23 @@ def sources() -> list[tuple[str, str]]:
     return [(path.relative_to(ROOT).as_posix(), path.read_text()) for path in sorted(paths)]
 
 
-@pytest.mark.parametrize("rule", [wrong_imports, too_long, prints], ids=lambda rule: rule.__name__)
+@pytest.mark.parametrize("rule", [wrong_imports, too_long, prints, untyped_results], ids=lambda rule: rule.__name__)
 def test_every_file_keeps_the_rule(rule):
     files = sources()
     assert len(files) > 40
     assert [complaint for path, source in files for complaint in rule(path, source)] == []
+
+
+def test_no_import_runs_in_a_circle():
+    assert circles(dict(sources())) == []
+
+
+def test_a_circle_is_seen_also_where_an_import_is_late_or_for_the_type_checker_alone():
+    late = {"qroar_core/jobs.py": "def f():\n    from qroar_core.job import Job\n"}
+    typed = {"qroar_core/job.py": "if TYPE_CHECKING:\n    from qroar_core.jobs import Manager\n"}
+    assert circles(late) == circles(typed) == []
+    (found,) = circles(late | typed)
+    assert sorted(set(found.split(" -> "))) == ["qroar_core.job", "qroar_core.jobs"]
 
 
 def test_the_repository_holds_what_was_agreed():
@@ -168,11 +282,13 @@ def test_the_repository_holds_what_was_agreed():
     assert strangers(paths) == []
 
 
-def test_transformers_is_imported_in_models_alone():
-    users = {path.split("/")[1] for path, source in sources() if any(
-        name.split(".")[0] == "transformers" for name in imported(path, source)
-    )}  # fmt: skip
-    assert users == {"models"}
+def test_transformers_is_imported_by_models_and_interpolations_alone():
+    users = {
+        path.split("/")[1]
+        for path, source in sources()
+        if any(name.split(".")[0] == "transformers" for name in imported(path, source))
+    }
+    assert users == {"models", "interpolations"}
 
 
 WRONG = [  # one per rule and way round it
@@ -184,24 +300,24 @@ WRONG = [  # one per rule and way round it
     ("qroar_core/maths/new.py", "import scipy.stats", "maths imports scipy"),
     ("qroar_core/results/new.py", "import torch", "results imports torch"),
     ("qroar_core/results/new.py", "from ..maths import rope", "results imports"),
-    ("qroar_core/models/new.py", "def f():\n    from qroar_core import search", "models imports"),
+    ("qroar_core/models/new.py", "def f():\n    from qroar_core.scale_search import run", "models imports"),
     ("qroar_core/models/new.py", "import streamlit as st", "models imports streamlit"),
-    ("qroar_core/models/families/new.py", "from ...evaluate import run", "models imports"),
-    ("qroar_core/search.py", "from qroar_core import evaluate", "sibling"),
-    ("qroar_core/search.py", "from qroar_core.diagnose import run", "sibling"),
-    ("qroar_core/search.py", "from qroar_core.diagnostics import assemble", "sibling"),
-    ("qroar_core/diagnostics/new.py", "from qroar_core.search import run", "sibling"),
-    ("qroar_core/search.py", "import transformers", "stages imports transformers"),
-    ("qroar_core/search.py", "from qroar_core.runs import folder", "stages imports"),
+    ("qroar_core/models/families/new.py", "from ...evaluation.run import run", "models imports"),
+    ("qroar_core/scale_search/run.py", "from qroar_core.evaluation import run", "does not come before it"),
+    ("qroar_core/scale_search/run.py", "from qroar_core.remedies.run import run", "does not come before it"),
+    ("qroar_core/evidence/controls/run.py", "from qroar_core.exporters import hf", "does not come before it"),
+    ("qroar_core/diagnostics/new.py", "from qroar_core.scale_search.run import run", "does not come before it"),
+    ("qroar_core/scale_search/run.py", "import transformers", "stages imports transformers"),
+    ("qroar_core/scale_search/run.py", "from qroar_core.runs import folder", "stages imports"),
     ("qroar_core/figures/new.py", "from torch import Tensor", "figures imports torch"),
     ("qroar_core/figures/new.py", "from qroar_core.models import loading", "figures imports"),
-    ("qroar_core/figures/new.py", "from qroar_core.maths.bands import partition", "figures imports"),
+    ("qroar_core/figures/new.py", "from qroar_core.interpolations.bands import partition", "figures imports"),
     ("qroar_core/figures/new.py", "importlib.import_module('streamlit')", "figures imports streamlit"),
     ("qroar_core/figures/lessons/new.py", "from qroar_core.lessons.clocks import clocks", "figures imports"),
     ("qroar_core/lessons/new.py", "from qroar_core.figures.lessons import clocks", "lessons imports"),
-    ("qroar_core/lessons/new.py", "from qroar_core import search", "lessons imports"),
+    ("qroar_core/lessons/new.py", "from qroar_core.scale_search import run", "lessons imports"),
     ("qroar_core/lessons/new.py", "import transformers", "lessons imports transformers"),
-    ("qroar_core/search.py", "from qroar_core.lessons import clocks", "stages imports"),
+    ("qroar_core/scale_search/run.py", "from qroar_core.lessons import clocks", "stages imports"),
     ("qroar_core/runs/new.py", "from qroar_core.lessons import clocks", "runs imports"),
     ("qroar_core/runs/new.py", "import streamlit", "runs imports streamlit"),
     ("qroar_core/runs/new.py", "from qroar_core.__main__ import main", "runs imports"),
@@ -222,19 +338,19 @@ def test_a_wrong_import_is_caught(path, source, complaint):
 
 RIGHT = [
     ("qroar_core/maths/new.py", "import math\nimport torch\nfrom qroar_core.specs import RopeSpec"),
-    ("qroar_core/models/new.py", "import transformers\nfrom qroar_core.results.scales import ScalesFile"),
-    ("qroar_core/search.py", "import torch, optuna\nfrom qroar_core.models.stream import open_stream"),
-    ("qroar_core/search/parts.py", "from qroar_core.search.grid import steps"),
+    ("qroar_core/models/new.py", "import transformers\nfrom qroar_core.transforms.result import ScalesFile"),
+    ("qroar_core/scale_search/run.py", "import torch, optuna\nfrom qroar_core.models.stream import open_stream"),
+    ("qroar_core/scale_search/run/parts.py", "from qroar_core.scale_search.run.grid import steps"),
     (
         "qroar_core/lessons/new.py",
-        "from qroar_core.models.rope import Rope\nfrom qroar_core.results.lessons import Clocks",
+        "from qroar_core.interpolations.frequencies import Rope\nfrom qroar_core.lessons.result import Clocks",
     ),
-    ("pages/parts/learn/new.py", "from qroar_core.lessons.clocks import clocks"),
-    ("qroar_core/diagnose.py", "from qroar_core.diagnostics.assemble import assemble"),
+    ("pages/views/lessons/new.py", "from qroar_core.lessons.clocks import clocks"),
+    ("qroar_core/diagnostics/run.py", "from qroar_core.diagnostics.assemble import assemble"),
     ("qroar_core/figures/new.py", "import plotly.graph_objects\nfrom qroar_core.results import Diagnosis"),
-    ("qroar_core/runs/new.py", "from qroar_core import diagnose, evaluate\nfrom qroar_core.figures import report"),
-    ("qroar_core/__main__.py", "import typer\nfrom qroar_core import __version__, search"),
-    ("pages/start.py", "import streamlit\nfrom qroar_core import load\nfrom pages import session"),
+    ("qroar_core/runs/new.py", "from qroar_core.evaluation.run import run\nfrom qroar_core.figures import report"),
+    ("qroar_core/__main__.py", "import typer\nfrom qroar_core.scale_search import run"),
+    ("pages/start.py", "import streamlit\nfrom qroar_core.models import load\nfrom pages import session"),
 ]
 
 
@@ -244,13 +360,21 @@ def test_a_right_import_is_not(path, source):
 
 
 def test_the_other_rules_catch_wrong_files():
-    assert too_long("qroar_core/search.py", "\n" * 251)
+    assert too_long("qroar_core/scale_search/run.py", "\n" * 301)
     assert too_long("pages/start.py", "\n" * 61)
-    assert too_long("pages/parts/jobs.py", "\n" * 251)
-    assert not too_long("pages/parts/jobs.py", "\n" * 250)
-    assert not too_long("qroar_core/search.py", "\n" * 250)
+    assert too_long("pages/views/jobs.py", "\n" * 301)
+    assert not too_long("pages/views/jobs.py", "\n" * 300)
+    assert not too_long("qroar_core/scale_search/run.py", "\n" * 300)
     assert not too_long("tests/test_layout.py", "\n" * 900)
-    assert prints("qroar_core/search.py", "def f():\n    print('x')")
-    assert not prints("qroar_core/search.py", "fingerprint(x)\n# print(x)")
+    assert prints("qroar_core/scale_search/run.py", "def f():\n    print('x')")
+    assert not prints("qroar_core/scale_search/run.py", "fingerprint(x)\n# print(x)")
     assert not prints("qroar_core/__main__.py", "print('x')")
+    for wrong in ("Any", "typing.Any", "'Any'", "Any | None", "Optional[Any]", "tuple[bool, Any]"):
+        assert untyped_results("pages/views/new.py", f"def outcome() -> {wrong}: ...") == [
+            "pages/views/new.py:1: outcome returns Any"
+        ]
+    assert untyped_results("pages/views/new.py", "class C:\n    async def outcome(self): ...")
+    for right in ("None", "SearchOutcome | None", "dict[str, Any]", "Callable[..., Any]", "tuple[bool, T]"):
+        assert not untyped_results("pages/views/new.py", f"def outcome() -> {right}: ...")
+    assert not untyped_results("qroar_core/jobs.py", "def result(key) -> Any: ...")
     assert strangers(["utils.py", "qroar_core/specs.py", "runs/1/manifest.json", ".gitignore"]) == ["runs", "utils.py"]

@@ -8,10 +8,10 @@ import pytest
 from qroar_core.errors import BadSpec
 from qroar_core.specs import (
     BandSpec,
+    ComparisonSpec,
     ControlSpec,
     DiagnosisSpec,
     EvaluationSpec,
-    LeagueSpec,
     PredictionSpec,
     QuantizerSpec,
     QuantSpec,
@@ -47,31 +47,111 @@ def test_specs_are_values(spec):
 
 
 CHANGES = [
-    (RopeSpec("yarn", 2.0), {"method": "ntk", "factor": 3.0, "original_context": 64, "beta_fast": 16.0,
-                             "beta_slow": 2.0, "low_freq_factor": 2.0, "high_freq_factor": 8.0, "long_factor": (1.0,),
-                             "short_factor": (1.0,)}),
+    (
+        RopeSpec("yarn", 2.0),
+        {
+            "method": "ntk",
+            "factor": 3.0,
+            "original_context": 64,
+            "beta_fast": 16.0,
+            "beta_slow": 2.0,
+            "low_freq_factor": 2.0,
+            "high_freq_factor": 8.0,
+            "long_factor": (1.0,),
+            "short_factor": (1.0,),
+        },
+    ),
     (WeightQuantSpec(4), {"bits": 8, "scale": "tensor", "group_size": 32, "symmetric": False, "full_range": True}),
-    (QuantizerSpec(8), {"bits": 4, "scale": "tensor", "levels": "affine", "group_size": 32, "scale_dtype": "float16",
-                        "before_rope": True, "rotation": "hadamard", "rotation_block": 32, "rotation_least": 64,
-                        "channel_order": "interleaved", "residual": 32}),
+    (
+        QuantizerSpec(8),
+        {
+            "bits": 4,
+            "scale": "tensor",
+            "levels": "affine",
+            "group_size": 32,
+            "scale_dtype": "float16",
+            "before_rope": True,
+            "rotation": "hadamard",
+            "rotation_block": 32,
+            "rotation_least": 64,
+            "channel_order": "interleaved",
+            "residual": 32,
+        },
+    ),
     (BandSpec(), {"count": 4, "partition": "turns"}),
-    (DiagnosisSpec(), {"length": 64, "short_length": 32, "paired_tokens": 8, "windows": 2, "eps": 0.01,
-                       "bands": BandSpec(2), "law": "uniform", "paired": False, "query_rows": 8, "position_bins": 4,
-                       "chunk": 64, "seed": 1, "null_draws": 3, "outlier_rule": "mad", "outlier_parameter": 2.0,
-                       "band_cost": True}),
-    (SearchSpec(), {"mode": "shared", "granularity": "layer", "objective": "full", "method": "optuna",
-                    "bands": BandSpec(2), "length": 64, "windows": 2, "kappa0": 2.0, "eta": 0.5, "tau_tail": 0.5,
-                    "grid_points": 5, "sweeps": 2, "steps": 10, "polish_steps": 10, "polish_windows": 2,
-                    "polish_length": 64, "trials": 10, "query_rows": 8, "guard_tau": 0.1,
-                    "sampler": "random", "judge": "logits", "shrink": 0.1, "angles": True, "seed": 1,
-                    "bounds": ((-1.0, 1.0),) * 8}),
-    (EvaluationSpec(), {"lengths": (64,), "windows": 4, "targets": 8, "stride": 8, "rotation": False,
-                        "rotation_scales": True, "chunk": 64, "confidence": 0.9, "seed": 1}),
-]  # fmt: skip
+    (
+        DiagnosisSpec(),
+        {
+            "length": 64,
+            "short_length": 32,
+            "paired_tokens": 8,
+            "windows": 2,
+            "eps": 0.01,
+            "bands": BandSpec(2),
+            "law": "uniform",
+            "paired": False,
+            "query_rows": 8,
+            "position_bins": 4,
+            "chunk": 64,
+            "seed": 1,
+            "null_draws": 3,
+            "outlier_rule": "mad",
+            "outlier_parameter": 2.0,
+            "band_cost": True,
+        },
+    ),
+    (
+        SearchSpec(),
+        {
+            "mode": "shared",
+            "granularity": "layer",
+            "objective": "full",
+            "method": "optuna",
+            "bands": BandSpec(2),
+            "length": 64,
+            "windows": 2,
+            "kappa0": 2.0,
+            "eta": 0.5,
+            "tau_tail": 0.5,
+            "grid_points": 5,
+            "sweeps": 2,
+            "steps": 10,
+            "polish_steps": 10,
+            "polish_windows": 2,
+            "polish_length": 64,
+            "trials": 10,
+            "query_rows": 8,
+            "guard_tau": 0.1,
+            "sampler": "random",
+            "judge": "logits",
+            "shrink": 0.1,
+            "angles": True,
+            "seed": 1,
+            "bounds": ((-1.0, 1.0),) * 8,
+        },
+    ),
+    (
+        EvaluationSpec(),
+        {
+            "lengths": (64,),
+            "windows": 4,
+            "targets": 8,
+            "stride": 8,
+            "rotation": False,
+            "rotation_scales": True,
+            "chunk": 64,
+            "confidence": 0.9,
+            "seed": 1,
+        },
+    ),
+]
 
 
-@pytest.mark.parametrize(("spec", "field", "value"), [(s, f, v) for s, c in CHANGES for f, v in c.items()],
-                         ids=lambda v: v if isinstance(v, str) else "")  # fmt: skip
+@pytest.mark.parametrize(
+    ("spec", "field", "value"),
+    [(s, f, v) for s, c in CHANGES for f, v in c.items()],
+    ids=lambda v: v if isinstance(v, str) else "",
+)
 def test_every_field_is_part_of_the_key(spec, field, value):
     """A field left out of equality would serve one question's answer to another."""
     changed = replace(spec, **{field: value})
@@ -86,7 +166,9 @@ def test_the_changes_above_cover_every_field():
     assert QuantizerSpec(8, scale="tensor", static_scale=0.5) != QuantizerSpec(8, scale="tensor")
 
 
-@pytest.mark.parametrize("kind", [SearchSpec, EvaluationSpec, PredictionSpec, ControlSpec, ReplicationSpec, LeagueSpec])
+@pytest.mark.parametrize(
+    "kind", [SearchSpec, EvaluationSpec, PredictionSpec, ControlSpec, ReplicationSpec, ComparisonSpec]
+)
 def test_whether_somebody_asked_for_the_windows_is_no_part_of_the_key(kind):
     """It decides whether too few are refused, and no number."""
     assert kind(fewer=True) == kind()
@@ -107,12 +189,12 @@ def test_a_presets_name_is_no_part_of_the_key():
 
 NAN, INF = math.nan, math.inf
 REFUSED = [
-    (RopeSpec, {"method": "foo"}, "unknown rope method 'foo'; choose one of default, linear, ntk, dynamic, yarn, long"),
+    (RopeSpec, {"method": "foo"}, "unknown rope method 'foo'; choose one of default, dynamic, linear, llama3, long"),
     (RopeSpec, {"method": "yarn", "factor": 0.99}, "factor must be at least 1.0 and finite, got 0.99"),
     (RopeSpec, {"method": "yarn", "factor": NAN}, "factor must be at least 1.0 and finite, got nan"),
     (RopeSpec, {"method": "yarn", "factor": INF}, "factor must be at least 1.0 and finite, got inf"),
     (RopeSpec, {"method": "yarn", "factor": -INF}, "factor must be at least 1.0"),
-    (RopeSpec, {"factor": 2.0}, "factor 2.0 needs a method; choose --rope linear, ntk"),
+    (RopeSpec, {"factor": 2.0}, "factor 2.0 needs a method; choose --rope dynamic, linear"),
     (RopeSpec, {"method": "yarn", "original_context": 1}, "original_context must be at least 2"),
     (RopeSpec, {"method": "yarn", "beta_fast": 1.0}, "need beta_fast > beta_slow > 0, got 1.0, 1.0"),
     (RopeSpec, {"method": "yarn", "beta_slow": 0.0}, "need beta_fast > beta_slow > 0"),
@@ -148,34 +230,45 @@ REFUSED = [
     (BandSpec, {"partition": "foo"}, "unknown partition 'foo'; choose one of count, log, turns"),
     (DiagnosisSpec, {"law": "foo"}, "unknown distance law 'foo'; choose one of causal, uniform"),
     *((DiagnosisSpec, {"eps": eps}, "eps must lie in \\(0, 0.5\\)") for eps in (0.0, 0.5, -1.0, NAN)),
-    *((DiagnosisSpec, {n: 0}, f"{n} must be at least 1") for n in
-      ("paired_tokens", "windows", "query_rows", "position_bins", "chunk")),
+    *(
+        (DiagnosisSpec, {n: 0}, f"{n} must be at least 1")
+        for n in ("paired_tokens", "windows", "query_rows", "position_bins", "chunk")
+    ),
     (DiagnosisSpec, {"outlier_rule": "z"}, "unknown outlier rule 'z'; choose one of iqr, mad, percentile"),
     *((DiagnosisSpec, {"outlier_parameter": p}, "the outlier rule iqr must be at least 0.0") for p in (-1.0, NAN, INF)),
-    *((DiagnosisSpec, {"outlier_rule": "percentile", "outlier_parameter": p}, "must lie in \\[0.5, 1\\), got")
-      for p in (99.0, 1.0, 0.4, NAN)),
+    *(
+        (DiagnosisSpec, {"outlier_rule": "percentile", "outlier_parameter": p}, "must lie in \\[0.5, 1\\), got")
+        for p in (99.0, 1.0, 0.4, NAN)
+    ),
     (DiagnosisSpec, {"length": 1}, "length must be at least 2"),
     (DiagnosisSpec, {"short_length": 0}, "short_length must be at least 2"),
     (SearchSpec, {"mode": "foo"}, "unknown mode 'foo'; choose one of symmetric, shared"),
     (SearchSpec, {"granularity": "head"}, "unknown granularity 'head'; choose one of model, layer, kv_head"),
     (SearchSpec, {"objective": "foo"}, "unknown objective 'foo'; choose one of cached, full"),
-    (SearchSpec, {"method": "foo"}, "unknown method 'foo'; choose one of gradient, coordinate, optuna"),
+    (SearchSpec, {"method": "foo"}, "unknown method 'foo'; choose one of coordinate, gradient, optuna"),
     (SearchSpec, {"sampler": "foo"}, "unknown sampler 'foo'; choose one of tpe, grid, random"),
-    *((SearchSpec, {n: 0}, f"{n} must be at least 1") for n in
-      ("windows", "grid_points", "sweeps", "steps", "trials", "query_rows")),
-    *((SearchSpec, {n: v}, f"{n} must be at least 0.0") for n in ("kappa0", "eta", "tau_tail", "guard_tau")
-      for v in (-0.1, NAN)),
+    *(
+        (SearchSpec, {n: 0}, f"{n} must be at least 1")
+        for n in ("windows", "grid_points", "sweeps", "steps", "trials", "query_rows")
+    ),
+    *(
+        (SearchSpec, {n: v}, f"{n} must be at least 0.0")
+        for n in ("kappa0", "eta", "tau_tail", "guard_tau")
+        for v in (-0.1, NAN)
+    ),
     (SearchSpec, {"grid_points": 8}, "grid_points must be odd so that 1 is on the grid, got 8"),
     (SearchSpec, {"bounds": ((-1.0, 1.0),) * 7}, "need bounds for 8 bands, got 7; give low:high per band"),
-    *((SearchSpec, {"bounds": ((0.0, 1.0),) * 7 + (pair,)}, "bounds of band 7 must hold 0 and stay within 16 octaves")
-      for pair in ((0.5, 1.0), (-1.0, -0.5), (NAN, 1.0), (-1.0, NAN), (-INF, 0.0), (0.0, INF), (-17.0, 0.0))),
+    *(
+        (SearchSpec, {"bounds": ((0.0, 1.0),) * 7 + (pair,)}, "bounds of band 7 must hold 0 and stay within 16 octaves")
+        for pair in ((0.5, 1.0), (-1.0, -0.5), (NAN, 1.0), (-1.0, NAN), (-INF, 0.0), (0.0, INF), (-17.0, 0.0))
+    ),
     (EvaluationSpec, {"windows": 1}, "windows must be at least 2"),
     (EvaluationSpec, {"targets": 0}, "targets must be at least 1"),
     (EvaluationSpec, {"targets": -5}, "targets must be at least 1"),
     (EvaluationSpec, {"chunk": 0}, "chunk must be at least 1"),
     (EvaluationSpec, {"lengths": (64, 1)}, "length must be at least 2"),
     *((EvaluationSpec, {"confidence": c}, "confidence must lie in") for c in (0.5, 1.0, NAN, 95.0)),
-]  # fmt: skip
+]
 
 
 def named(value):

@@ -19,10 +19,13 @@ from pathlib import Path
 import pytest
 
 from qroar_core.__main__ import main
+from tests.library.readme import block
+from tests.test_layout import imported, sources
 
 ROOT = Path(__file__).parents[1]
 EVALUATE = ["evaluate", "demo", "--lengths", "64", "--windows", "2", "--kv", "int8", "--out"]
 START = 120  # seconds
+NAME_AND_VERSION = re.compile(r"^([A-Za-z0-9_-]+)(?:==|>=)([0-9.]+)", re.M)
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +69,28 @@ def test_the_installed_command_measures_what_the_checkout_measures(ask, installe
 
 
 @pytest.mark.slow
+def test_the_readmes_library_block_and_the_whole_job_run_from_the_wheel_alone(ask, tmp_path):
+    (tmp_path / "block.py").write_text(block())
+    printed = ask("python", "block.py")
+    assert "significant gain: +" in printed
+    assert json.loads((tmp_path / "scales.json").read_text())["format"] == "qroar-scales"
+    assert (tmp_path / "checkpoint" / "model.safetensors").is_file()
+    ask("qroar", "run", "demo", "--out", "whole")
+    whole = json.loads((tmp_path / "whole" / "evaluation.json").read_text())
+    assert f"{whole['gain']['delta_nll']:+.4f} nats" in printed  # the library and the command measure the same
+    assert (tmp_path / "whole" / "report.html").is_file()
+
+
+@pytest.mark.slow
+def test_the_installed_dashboard_has_the_glossary_of_its_terms(ask):
+    read = "import sys; from qroar_core.bundled import HOME; sys.path.insert(0, str(HOME)); "
+    read += "from pages.views.glossary import term_help; print(term_help('Gap recovered'))"
+    said = " ".join(ask("python", "-c", read).split())
+    assert said.startswith("The gain as a share of the gap.")
+    assert said in " ".join((ROOT / "docs" / "glossary.md").read_text().split())
+
+
+@pytest.mark.slow
 def test_the_installed_dashboard_is_served(installed, tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -94,11 +119,42 @@ def _page(address, server):
 
 def test_every_dependency_of_the_wheel_is_tested_at_its_lowest_version():
     """Ranges of pyproject.toml begin at the pinned versions that these tests run with."""
-    name_and_version = re.compile(r"^([A-Za-z0-9_-]+)(?:==|>=)([0-9.]+)", re.M)
-    pinned = dict(name_and_version.findall((ROOT / "requirements.txt").read_text()))
+    pinned = dict(NAME_AND_VERSION.findall((ROOT / "requirements.txt").read_text()))
     asked = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
-    assert dict(name_and_version.match(one).groups() for one in asked) == pinned
+    assert dict(NAME_AND_VERSION.match(one).groups() for one in asked) == pinned
     assert all(",<" in one for one in asked)
+
+
+def extras():
+    """Extra -> its one requirement."""
+    asked = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    return {name: one for name, (one,) in asked.items()}
+
+
+def test_the_extras_are_those_that_the_documents_name():
+    texts = [path.read_text() for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.md"))]
+    named = {
+        name
+        for text in texts
+        for names in re.findall(r"pip install [^`\n]*?\[([a-z, -]+)\]", text)
+        for name in names.split(",")
+    }
+    assert named == set(extras())
+
+
+@pytest.mark.parametrize("extra", extras())
+def test_an_extra_is_what_the_code_imports_at_the_version_that_the_tests_run_with(extra):
+    package, lowest = NAME_AND_VERSION.match(extras()[extra]).groups()
+    assert dict(NAME_AND_VERSION.findall((ROOT / "requirements-dev.txt").read_text()))[package] == lowest
+    assert ",<" in extras()[extra]
+    assert any(package in imported(path, source) for path, source in sources())
+
+
+@pytest.mark.slow
+def test_the_wheel_offers_the_extras(ask):
+    said = "import json; from importlib.metadata import metadata as of; "
+    said += "print(json.dumps(of('qroar-dashboard').get_all('Provides-Extra')))"
+    assert json.loads(ask("python", "-c", said)) == sorted(extras())
 
 
 @pytest.mark.parametrize("port", ["0", "70000"])

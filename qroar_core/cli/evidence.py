@@ -5,25 +5,25 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from qroar_core.cli import show_evidence
+from qroar_core.cli import tables_of_evidence
 from qroar_core.cli.early import about
 from qroar_core.cli.options import BANDS, CONTROLS, EVALUATE, MODEL, OUT, OUTLIERS, REPLICATE, SEARCH, SETTING, takes
 from qroar_core.cli.root import app, load_model, new_folder, say_bands, written
 from qroar_core.cli.settings import setting_of
-from qroar_core.cli.show import progress
+from qroar_core.cli.tables import progress
 from qroar_core.cli.texts import documents
 from qroar_core.errors import BadSpec
-from qroar_core.presets import parse_cache_option
+from qroar_core.quantizers.parse import parse_cache_option
 from qroar_core.specs import ControlSpec, QuantSpec, ReplicationSpec, RopeSpec
 
 
 @app.command()
 @takes(MODEL, SETTING, BANDS, OUTLIERS, SEARCH, EVALUATE[:1], CONTROLS, OUT, intervals=True)
 def controls(options: dict) -> None:
-    """What else the gain could come from: any spread of scales, retuning, the text, the seed, the number format."""
-    from qroar_core.models.scales_file import from_file
+    """Measure what else the gain could come from: any spread of scales, retuning, text, seed, number format."""
     from qroar_core.runs.evidence import control
-    from qroar_core.searching.seek import seek
+    from qroar_core.scale_search.find_scales import find_scales
+    from qroar_core.transforms.file import from_file
 
     folder, texts, spec = new_folder(options), documents(options), control_spec(options)
     loaded = load_model(options)
@@ -33,17 +33,17 @@ def controls(options: dict) -> None:
         if options.get("scales"):
             scales = from_file(options["scales"], loaded)[0]
         else:
-            scales = seek(loaded, setting.rope, setting.quant, setting.search, texts, None, on_step)
+            scales = find_scales(loaded, setting.rope, setting.quant, setting.search, texts, None, on_step)
         result = control(loaded, setting, scales, spec, texts, None, on_step)
     result = written(folder, "controls.json", result)
     say_bands(options, loaded)
-    show_evidence.controls(result, options["json"])
+    tables_of_evidence.controls(result, options["json"])
 
 
 @app.command()
 @takes(MODEL, SETTING, BANDS, OUTLIERS, SEARCH, REPLICATE, OUT, intervals=True)
 def replicate(options: dict) -> None:
-    """The papers' claims on this model, setting by setting: holds, does not, undecided, not testable."""
+    """Test the papers' claims on this model, setting by setting."""
     from qroar_core.runs.evidence import replication
 
     folder, texts = new_folder(options), documents(options)
@@ -58,7 +58,7 @@ def replicate(options: dict) -> None:
         result = replication(loaded, setting, pairs, spec, texts, on_step)
     result = written(folder, "replication.json", result)
     say_bands(options, loaded)
-    show_evidence.replication(result, options["json"])
+    tables_of_evidence.replication(result, options["json"])
 
 
 def control_spec(options: dict[str, Any]) -> ControlSpec:
@@ -69,18 +69,22 @@ def control_spec(options: dict[str, Any]) -> ControlSpec:
     """
     from qroar_core.models.text import COLLECTIONS
 
-    texts = _listed(options["other_texts"])
+    texts = _listed(options["other_texts"] or "")
     if unknown := [name for name in texts if name not in COLLECTIONS]:
-        raise BadSpec(f"unknown collection {unknown[0]!r}", where="--other-texts",
-                      do=f"choose from {', '.join(COLLECTIONS)}")  # fmt: skip
+        raise BadSpec(
+            f"unknown collection {unknown[0]!r}", where="--other-texts", do=f"choose from {', '.join(COLLECTIONS)}"
+        )
     if options["other_seeds"] < 0:
         raise BadSpec(f"must be at least 0, got {options['other_seeds']}", where="--other-seeds", do="give 0 or more")
     first, formats = options["seed"] + 1, options["formats"]
     try:
         return ControlSpec(
-            shuffles=options["shuffles"], seeds=tuple(range(first, first + options["other_seeds"])), collections=texts,
-            dtypes=() if formats == "none" else _listed(formats), seed=options["seed"],
-        )  # fmt: skip
+            shuffles=options["shuffles"],
+            seeds=tuple(range(first, first + options["other_seeds"])),
+            collections=texts,
+            dtypes=() if formats == "none" else _listed(formats),
+            seed=options["seed"],
+        )
     except BadSpec as problem:
         where = "--formats" if "number format" in problem.what else "--shuffles"  # all else is checked or fixed
         raise BadSpec(problem.what, where=where, do=problem.do) from None
@@ -96,11 +100,15 @@ def pairs_of(options: dict[str, Any], rope: RopeSpec, quant: QuantSpec) -> list[
     if options["methods"]:
         if rope.method == "default":
             raise BadSpec("methods need a factor", where="--methods", do="add --rope yarn --factor 2")
-        ropes = [rope if name == rope.method else RopeSpec(name, rope.factor)  # type: ignore[arg-type]
-                 for name in _listed(options["methods"])]  # fmt: skip
+        ropes = [
+            rope if name == rope.method else RopeSpec(name, rope.factor)  # type: ignore[arg-type]
+            for name in _listed(options["methods"])
+        ]
     if options["quantizers"]:
-        quants = [QuantSpec(k=parse_cache_option(name, "k", where="--quantizers"), name=name)
-                  for name in _listed(options["quantizers"])]  # fmt: skip
+        quants = [
+            QuantSpec(k=parse_cache_option(name, "k", where="--quantizers"), name=name)
+            for name in _listed(options["quantizers"])
+        ]
     return [(one, other) for other in quants for one in ropes]
 
 

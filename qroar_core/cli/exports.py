@@ -5,44 +5,31 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qroar_core.cli import show
+from qroar_core.cli import tables
 from qroar_core.errors import BadSpec
-from qroar_core.exporting.formats import GGUF_WRITE, HF, QUANTIZED_COPY, W4A16
+from qroar_core.exporters.formats import FORMATS, written_by
 from qroar_core.specs import RopeSpec
 
 if TYPE_CHECKING:  # a command that reads no model starts without torch
     from qroar_core.models.loaded import LoadedModel
 
 
-def writer_of(options: dict[str, Any]) -> Callable[..., Path]:
+def writer(options: dict[str, Any]) -> Callable[..., Path]:
     """The writer of the asked format.
 
     Raises:
         BadSpec: --group-size with a format that has no groups to choose.
     """
-    format, group_size, asked = options["format"], options.get("weight_group"), options.get("dtype", "auto")
-    if format in W4A16:
-        from qroar_core.exporting import w4a16
-
-        return partial(w4a16.run, group_size=group_size)
-    if group_size is not None:
-        raise BadSpec(f"--format {format} has no group size", where="--group-size", do="drop it, or --format w4a16")
-    if format in GGUF_WRITE:
-        from qroar_core.exporting import gguf_write
-
-        return gguf_write.run
-    if format in QUANTIZED_COPY:
-        from qroar_core.exporting import quantized_copy
-
-        return quantized_copy.run
-    from qroar_core import export
+    from qroar_core.exporters.writers import writer_of
     from qroar_core.models.loading import DTYPES
 
-    return partial(export.run, dtype=DTYPES.get(asked))
+    format, group_size = options["format"], options.get("weight_group")
+    if group_size is not None and not FORMATS[format].takes_group_size:
+        raise BadSpec(f"--format {format} has no group size", where="--group-size", do="drop it, or --format w4a16")
+    return writer_of(format, group_size=group_size, dtype=DTYPES.get(options.get("dtype", "auto")))
 
 
 def tell_about(loaded: LoadedModel, rope: RopeSpec, options: dict[str, Any]) -> None:
@@ -52,10 +39,10 @@ def tell_about(loaded: LoadedModel, rope: RopeSpec, options: dict[str, Any]) -> 
     from qroar_core.models.own_rope import own_rope, replaced_rope
 
     _tell_rope(f"{rope.method} x{rope.factor:g}", own_rope(loaded), replaced_rope(loaded, rope))
-    if options["format"] in HF:
+    if FORMATS[options["format"]].takes_dtype:
         dtype, why = written_dtype(loaded, DTYPES.get(options["dtype"]))
         if dtype != own_dtype(loaded):
-            show.note(f"weights were written as {why}")
+            tables.note(f"weights were written as {why}")
 
 
 def _tell_rope(rope: str, own: str, replaced: str) -> None:
@@ -63,9 +50,9 @@ def _tell_rope(rope: str, own: str, replaced: str) -> None:
     from qroar_core.models.own_rope import NONE
 
     if replaced:
-        show.note(f"the checkpoint's own interpolation was replaced: {rope} replaces {replaced}")
+        tables.note(f"the checkpoint's own interpolation was replaced: {rope} replaces {replaced}")
     elif own != NONE:
-        show.note(f"the checkpoint's own interpolation was kept: {own}")
+        tables.note(f"the checkpoint's own interpolation was kept: {own}")
 
 
 def repeats(options: dict[str, Any]) -> str:
@@ -81,20 +68,20 @@ def copy(options: dict[str, Any], rope: RopeSpec | None) -> Path:
     """
     from qroar_core.models.formats.gguf_source import gguf_of
 
-    with show.progress() as on_step:
+    with tables.progress() as on_step:
         source = gguf_of(options["model"], on_step)
     if source is None:
         raise BadSpec(
             f"{options['model']} is no .gguf file",
             where="--format gguf",
-            do=f"choose one of {', '.join(GGUF_WRITE)}",
+            do=f"choose one of {', '.join(written_by('gguf_write'))}",
         )
     if not options.get("scales") and rope is None:
         raise BadSpec("nothing to change", where="--format gguf", do="add --scales FILE, or --rope and --factor")
-    from qroar_core.exporting import gguf_copy
-    from qroar_core.exporting.folder import NOTE
+    from qroar_core.exporters import gguf_copy
+    from qroar_core.exporters.folder import NOTE
 
-    with show.progress() as on_step:
+    with tables.progress() as on_step:
         folder = gguf_copy.run(
             source, options.get("scales"), rope, options["out"], command=repeats(options), on_step=on_step
         )

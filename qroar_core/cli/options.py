@@ -13,8 +13,11 @@ from typing import Annotated, Any
 
 import typer
 
-from qroar_core.exporting.formats import FORMATS
+from qroar_core.errors import BadSpec
+from qroar_core.exporters.formats import FORMATS
+from qroar_core.specs import ERROR_METRICS, OBJECTIVES, ROPE_METHODS, SEARCH_METHODS
 
+ARGUMENTS = ("model", "what")  # named by their place
 _Missing = inspect.Parameter.empty
 
 
@@ -44,135 +47,222 @@ MODEL = [
     _option("json", bool, False, "print the closing table as JSON", "--json"),
 ]
 SETTING = [
-    _option(
-        "rope", str | None, None, "position interpolation", metavar="default|linear|ntk|dynamic|yarn|longrope|llama3"
-    ),
+    _option("rope", str | None, None, "position interpolation", metavar="|".join(ROPE_METHODS)),
     _option("factor", float | None, None, "interpolation factor s"),
     _option("longrope_factors", str | None, None, "JSON with long_factor and short_factor", metavar="FILE"),
     _option("weights", str, "none", "weight quantizer", metavar="none|intN"),
-    _option("weight_scale", str, "channel", "what shares a weight scale", metavar="tensor|channel|group"),
+    _option("weight_scale", str, "channel", "granularity of the weight scales", metavar="tensor|channel|group"),
     _option("group_size", int | None, None, "inputs, channels or tokens per group"),
     _option("k", str | None, None, "K cache quantizer", metavar="none|intN|PRESET"),
     _option("v", str | None, None, "V cache quantizer", metavar="none|intN|PRESET"),
     _option("kv", str | None, None, "both K and V cache", metavar="none|intN|PRESET"),
-    _option("kv_scale", str | None, None, "what shares a cache scale", metavar="token|channel|tensor|block"),
+    _option("kv_scale", str | None, None, "granularity of the cache scales", metavar="token|channel|tensor|block"),
     _option("kv_rotation", str | None, None, "rotation before the cache quantizer", metavar="none|hadamard"),
-    _option("k_before_rope", bool, False, "quantize K before its rotation", "--k-before-rope"),
+    _option("k_before_rope", bool, False, "quantize K before RoPE", "--k-before-rope"),
     _option("qk", str, "none", "q and k activation quantizer", metavar="none|intN"),
-    _option("activations", str, "none", "quantizer of what linear layers read", metavar="none|intN"),
+    _option("activations", str, "none", "quantizer of the inputs of linear layers", metavar="none|intN"),
     _option("length", int | None, None, "context length L, tokens"),
     _option(
-        "text", str | None, None, "an embedded collection, or your own text", metavar="messages|technical|novels|FILE"
+        "text",
+        str | None,
+        None,
+        "an embedded text collection, or your own text file",
+        metavar="messages|technical|novels|FILE",
     ),
-    _option("dataset", str | None, None, "the texts of one field: of a dataset of the hub, a folder, or a JSONL, CSV "
-            "or parquet file", metavar="NAME[:CONFIG[:SPLIT]]:FIELD"),
-    _option("bos", str, "auto", "does a window start with BOS; auto: where the tokenizer puts it before a text",
-            metavar="auto|on|off"),
+    _option(
+        "dataset",
+        str | None,
+        None,
+        "texts of one field of a hub dataset, a folder, or a JSONL, CSV or parquet file",
+        metavar="NAME[:CONFIG[:SPLIT]]:FIELD",
+    ),
+    _option(
+        "bos",
+        str,
+        "auto",
+        "start every window with BOS; auto: where the tokenizer adds it to a text",
+        metavar="auto|on|off",
+    ),
     _option("seed", int, 0, "seed of windows and samplers"),
-]  # fmt: skip
+]
 BANDS = [
     _option("bands", int | None, None, "frequency bands; 8 if not given, or as many as the model has RoPE pairs"),
     _option("partition", str, "count", "how pairs are grouped", metavar="count|log|turns"),
 ]
 OUTLIERS = [
-    _option("outlier_rule", str, "iqr", "what calls a channel or an entry an outlier", metavar="iqr|mad|percentile"),
-    _option("outlier_parameter", float | None, None, "of the rule: fence (1.5 if not given), modified z-score (3.5) "
-            "or quantile (0.99)", metavar="X"),
-]  # fmt: skip
+    _option(
+        "outlier_rule", str, "iqr", "rule that marks a channel or an entry as an outlier", metavar="iqr|mad|percentile"
+    ),
+    _option(
+        "outlier_parameter",
+        float | None,
+        None,
+        "parameter of the outlier rule: fence (default 1.5), modified z-score (3.5) or quantile (0.99)",
+        metavar="X",
+    ),
+]
 DIAGNOSE = [
-    _option("distance_law", str, "causal", "distances that pressures are averaged over: causal, every query and the "
-            "keys that it sees; uniform, every distance alike", metavar="causal|uniform"),
-    _option("null", bool, False, "draw the null of every diagnostic several times, and show what each reads there",
-            "--null"),
-    _option("band_cost", bool, False, "also what rounding each band alone does to the next token: two backward passes",
-            "--band-cost"),
-]  # fmt: skip
-CSV = [_option("csv", str | None, None, "also write the table of bands there; must not exist", metavar="FILE")]
+    _option(
+        "distance_law",
+        str,
+        "causal",
+        "distances that pressures are averaged over: causal, every query and the "
+        "keys that it sees; uniform, every distance alike",
+        metavar="causal|uniform",
+    ),
+    _option(
+        "null",
+        bool,
+        False,
+        "draw every diagnostic's null several times, and print it beside the measured value",
+        "--null",
+    ),
+    _option(
+        "band_cost",
+        bool,
+        False,
+        "also measure what rounding each band alone does to the next token (two backward passes)",
+        "--band-cost",
+    ),
+]
+CSV = [_option("csv", str | None, None, "also write the table of bands to this new file", metavar="FILE")]
 WINDOWS = [
-    _option("windows", int | None, None, "windows of text per stage; if not given, fewer where the text holds fewer"),
+    _option("windows", int | None, None, "windows of text per stage; by default fewer where the text is short"),
 ]
 SEARCH = [
     _option(
         "granularity",
         str | None,
         None,
-        "what shares a scale; the finest that is exact if not given",
+        "granularity of the band scales; by default the finest that is exact",
         metavar="model|layer|kv_head",
     ),
     _option("mode", str, "symmetric", "q times g and k over g, or both times g", metavar="symmetric|shared"),
-    _option("angles", bool, False, "also turn every RoPE pair of q and k by one angle", "--angles"),
-    _option("objective", str, "cached", "what a candidate is judged by", metavar="cached|full|kl"),
+    _option("angles", bool, False, "also search an angle for every RoPE pair of q and k", "--angles"),
+    _option("objective", str, "cached", "objective that scores a candidate", metavar="|".join(OBJECTIVES)),
     _option(
-        "judge",
+        "error_metric",
         str,
         "rows",
-        "what damage to attention the cached objective counts",
-        metavar="logits|rows|output|projected",
+        "attention error metric of the cached objective",
+        metavar="|".join(ERROR_METRICS),
     ),
-    _option("method", str, "gradient", "how candidates are found", metavar="gradient|coordinate|optuna"),
-    _option("sampler", str, "tpe", "who proposes the candidates of --method optuna", metavar="tpe|random|grid"),
-    _option("trials", int, 40, "candidates of --method optuna, and of --objective full"),
-    _option("shrink", float, 0.0, "how much scales are pulled towards 1, more in bands under pressure"),
+    _option("method", str, "gradient", "search method", metavar="|".join(SEARCH_METHODS)),
+    _option("sampler", str, "tpe", "Optuna sampler of --method optuna", metavar="tpe|random|grid"),
+    _option("trials", int, 40, "number of candidates, with --method optuna or --objective full"),
+    _option("l2_penalty", float, 0.0, "regularisation of log2 g towards 0, stronger in bands under pressure"),
     *WINDOWS,
-    _option("bounds", str | None, None, "log2 g per band instead of the diagnosed", metavar="LOW:HIGH,LOW:HIGH,..."),
+    _option(
+        "bounds",
+        str | None,
+        None,
+        "search bounds of log2 g, one pair a band, in place of those from the diagnosis",
+        metavar="LOW:HIGH,LOW:HIGH,...",
+    ),
 ]
 SHARED = [
-    _option("storage", str | None, None, "file through which processes share the candidates of --method optuna; the "
-            "same command goes on with it, or joins it from another terminal or machine", metavar="FILE"),
-    _option("workers", int, 1, "processes of this command that share --storage"),
-]  # fmt: skip
+    _option(
+        "storage",
+        str | None,
+        None,
+        "journal file of --method optuna that several processes share; repeat the command to resume, or to join "
+        "from another terminal or machine",
+        metavar="FILE",
+    ),
+    _option("workers", int, 1, "number of processes that this command starts on --storage"),
+]
 EVALUATE = [
     _option("scales", str | None, None, "scales.json to apply", metavar="FILE"),
     _option("lengths", str | None, None, "context lengths to compare, e.g. 512,2048", metavar="L,L,..."),
 ]
 SLIDING = [
-    _option("stride", int | None, None, "windows slide by so many tokens and score the last so many"),
-    _option("targets", int | None, None, "last tokens of each text that are scored"),
+    _option("stride", int | None, None, "stride of the sliding windows in tokens; each window scores its last tokens"),
+    _option("targets", int | None, None, "number of last tokens of each text that are scored"),
 ]
 ROTATION = [
-    _option("rotation_scales", bool, False, "also search scales under the Hadamard-rotated quantizer",
-            "--rotation-scales"),
-]  # fmt: skip
-ROTATION_FILE = [
-    _option("rotation_scales", str | None, None, "scales.json searched under the rotated quantizer", metavar="FILE"),
+    _option(
+        "rotation_scales", bool, False, "also search scales under the Hadamard-rotated quantizer", "--rotation-scales"
+    ),
 ]
-LEAGUE = [
-    _option("methods", str | None, None, "remedies to compare; all that apply if not given", metavar="M,M,..."),
-    _option("no_band_scales", bool, False, "do not search band scales under each", "--no-band-scales"),
+ROTATION_FILE = [
+    _option(
+        "rotation_scales", str | None, None, "scales.json that was searched under the rotated quantizer", metavar="FILE"
+    ),
+]
+COMPARE = [
+    _option("methods", str | None, None, "remedies to compare; by default all that apply", metavar="M,M,..."),
+    _option("no_band_scales", bool, False, "do not search band scales on top of each remedy", "--no-band-scales"),
 ]
 RETRIEVE = [
-    _option("tasks", str | None, None, "what is hidden", metavar="passkey,needles"),
-    _option("depths", str | None, None, "where in the text, percent, e.g. 0,50,100", metavar="P,P,..."),
+    _option("tasks", str | None, None, "retrieval tasks", metavar="passkey,needles"),
+    _option("depths", str | None, None, "depths in the text, percent, e.g. 0,50,100", metavar="P,P,..."),
     _option("trials", int | None, None, "trials per task, length and depth"),
-    _option("slack", int | None, None, "tokens an answer may be longer than the number"),
+    _option("slack", int | None, None, "tokens that an answer may be longer than the number"),
     _option("no_chat", bool, False, "do not use the tokenizer's chat template", "--no-chat"),
 ]
 CONTROLS = [
-    _option("shuffles", int, 3, "draws of each shuffle"),
-    _option("other_seeds", int, 2, "searches with another seed"),
-    _option("other_texts", str, "", "collections to search on as well", metavar="messages,technical,novels"),
-    _option("formats", str, "bfloat16,float16", "number formats to measure in, or none", metavar="DTYPE,DTYPE|none"),
+    _option("shuffles", int, 3, "number of draws of each shuffle"),
+    _option("other_seeds", int, 2, "number of searches with another seed"),
+    _option(
+        "other_texts", str | None, None, "text collections to search on as well", metavar="messages,technical,novels"
+    ),
+    _option(
+        "formats",
+        str,
+        "bfloat16,float16",
+        "number formats to repeat the measurement in, or none",
+        metavar="DTYPE,DTYPE|none",
+    ),
 ]
 REPLICATE = [
-    _option("methods", str | None, None, "interpolations to test, all with --factor; --rope alone if not given",
-            metavar="yarn,linear,..."),
-    _option("quantizers", str | None, None, "K cache quantizers to test; that of the other options if not given",
-            metavar="int4,int3,..."),
-    _option("tolerance", float, 0.01, "nats per token that scales may cost at short context"),
-]  # fmt: skip
+    _option(
+        "methods",
+        str | None,
+        None,
+        "interpolations to test, all with --factor; by default --rope alone",
+        metavar="yarn,linear,...",
+    ),
+    _option(
+        "quantizers",
+        str | None,
+        None,
+        "K cache quantizers to test; by default that of the other options",
+        metavar="int4,int3,...",
+    ),
+    _option("tolerance", float, 0.01, "tolerated cost of the scales at short context, nats per token"),
+]
 RETRIEVE_TOO = [
-    _option("retrieve", bool, False, "also hide numbers in held-out text and ask for them", "--retrieve"),
+    _option("retrieve", bool, False, "also test retrieval of numbers hidden in held-out text", "--retrieve"),
 ]
 EXPORT = [
-    _option("format", str, "hf", "what to write; gguf and quantized: MODEL's own codes, only its scales edited",
-            metavar="|".join(FORMATS)),
-    _option("weight_group", int | None, None, "inputs that share a step in w4a16; 128 if not given", "--group-size"),
-]  # fmt: skip
-OUT = [_option("out", str | None, None, "folder to write; made by the command", metavar="DIR")]
+    _option(
+        "format",
+        str,
+        "hf",
+        "format to write; gguf and quantized keep MODEL's own codes and edit only their scales",
+        metavar="|".join(FORMATS),
+    ),
+    _option("weight_group", int | None, None, "group size of w4a16, in inputs; default 128", "--group-size"),
+]
+OUT = [_option("out", str | None, None, "output folder; the command creates it", metavar="DIR")]
 
 
-def takes(*groups: list[inspect.Parameter],
-          intervals: bool = False) -> Callable[[Callable[[dict], None]], Callable[..., None]]:  # fmt: skip
+def refuse_empty(options: dict[str, Any]) -> None:
+    """An empty value is a shell's variable that is not set, `--text "$FILE"`: never the default instead.
+
+    Raises:
+        BadSpec: names the option.
+    """
+    for name, value in options.items():
+        if isinstance(value, str) and not value.strip():
+            if name in ARGUMENTS:
+                raise BadSpec("is empty", where=name.upper(), do="give a value")
+            raise BadSpec("is empty", where=f"--{name.replace('_', '-')}", do="give a value, or leave the option out")
+
+
+def takes(
+    *groups: list[inspect.Parameter], intervals: bool = False
+) -> Callable[[Callable[[dict], None]], Callable[..., None]]:
     """Give a command function `f(options)` the typer signature of these groups; "arguments" is the line itself.
 
     Args:
@@ -184,6 +274,7 @@ def takes(*groups: list[inspect.Parameter],
     def decorate(command: Callable[[dict], None]) -> Callable[..., None]:
         @wraps(command)
         def wrapper(context: typer.Context, **options: Any) -> None:
+            refuse_empty(options)
             command(options | {"arguments": context.obj, "intervals": intervals})
 
         wrapper.__signature__ = inspect.Signature([context, *parameters])  # type: ignore[attr-defined]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from qroar_core.errors import BadSpec
+from qroar_core.plain_file import MIB, read_json
 
 
 def lengths_of(text: str | None) -> tuple[int, ...]:
@@ -36,7 +36,7 @@ def longrope_file(path: str | None) -> dict[str, tuple[float, ...]]:
     if path is None:
         return {}
     try:
-        content = json.loads(Path(path).read_text())
+        content = read_json(Path(path), MIB)
         known = {name: tuple(map(float, content[name])) for name in ("long_factor", "short_factor") if name in content}
         if "long_factor" not in known:
             raise ValueError("no long_factor in it")

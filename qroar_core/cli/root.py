@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
-from qroar_core.cli import show
+from qroar_core.cli import tables
 from qroar_core.cli.settings import check
 from qroar_core.errors import BadOutput
 from qroar_core.models.writable import require_writable_folder
@@ -17,8 +17,8 @@ from qroar_core.result import Result
 from qroar_core.specs import BANDS
 
 if TYPE_CHECKING:  # a command that reads no model starts without torch
+    from qroar_core.diagnostics.band_table import BandRow
     from qroar_core.models.loaded import LoadedModel
-    from qroar_core.results.band_table import BandRow
 
 Written = TypeVar("Written", bound=Result)
 app = typer.Typer(
@@ -30,10 +30,10 @@ app = typer.Typer(
 
 def load_model(options: dict):
     """MODEL of the command, once its options make sense."""
-    from qroar_core import load
+    from qroar_core.models import load
 
     check(options)  # a typing slip must not cost the reading of gigabytes
-    with show.progress() as on_step:
+    with tables.progress() as on_step:
         return load.run(options["model"], device=options["device"], dtype=options["dtype"], on_step=on_step)
 
 
@@ -41,12 +41,12 @@ def say_bands(options: dict, loaded: LoadedModel) -> None:
     """Once a stage is done: say where it had fewer bands than usual because the model has fewer pairs."""
     pairs = loaded.geometry.n_pairs
     if options.get("bands", 0) is None and pairs < BANDS:
-        show.note(f"{pairs} frequency bands, not {BANDS}: the model has {pairs} RoPE pairs a head")
+        tables.note(f"{pairs} frequency bands, not {BANDS}: the model has {pairs} RoPE pairs a head")
 
 
 def written(folder: Path | None, name: str, result: Written) -> Written:
     """Write a result into --out, where one was asked, and return it as its file gives it back: what is then shown."""
-    from qroar_core.models.scales_file import write_atomically
+    from qroar_core.transforms.file import write_atomically
 
     if folder:
         write_atomically(folder / name, result.to_json())
@@ -82,8 +82,8 @@ def write_bands(path: Path | None, rows: Sequence[BandRow]) -> None:
     """The table of bands as CSV, where one was asked for."""
     if path is None:
         return
-    from qroar_core.models.scales_file import write_atomically
-    from qroar_core.results.band_table import to_csv
+    from qroar_core.diagnostics.band_table import to_csv
+    from qroar_core.transforms.file import write_atomically
 
     write_atomically(path, to_csv(rows))
 

@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
-from qroar_core.cli.early import about, check_specs
+from qroar_core.cli.early import SEARCH_FIELDS, about, check_specs, check_workers
 from qroar_core.cli.parse import bounds_of, lengths_of, longrope_file
 from qroar_core.cli.texts import text_label
-from qroar_core.cli.workers import check_workers
 from qroar_core.errors import BadSpec
-from qroar_core.exporting.formats import FORMATS
-from qroar_core.presets import WEIGHT_PRESETS, parse_cache_option
+from qroar_core.exporters.formats import FORMATS
+from qroar_core.quantizers.parse import parse_activation, parse_cache_option, parse_weights
 from qroar_core.specs import (
-    JUDGES,
+    ERROR_METRICS,
+    OBJECTIVES,
+    ROPE_METHODS,
+    SEARCH_METHODS,
     Bos,
     DiagnosisSpec,
     DistanceLaw,
     EvaluationSpec,
     Granularity,
     Mode,
-    Objective,
     OutlierRule,
     Partition,
     QuantizerSpec,
     QuantSpec,
-    RopeMethod,
     RopeSpec,
+    Sampler,
     ScaleAxis,
     SearchSpec,
     WeightQuantSpec,
@@ -38,19 +38,20 @@ if TYPE_CHECKING:  # a command that reads no model starts without torch
     from qroar_core.runs.setting import Setting
 
 NULL_DRAWS = 8  # of --null
+INTEGERS = "choose none or int2..int8"
 CHOICES: dict[str, tuple[str, ...]] = {
-    "rope": get_args(RopeMethod),
+    "rope": ROPE_METHODS,
     "weight_scale": get_args(get_type_hints(WeightQuantSpec)["scale"]),
     "kv_scale": get_args(ScaleAxis),
     "kv_rotation": get_args(get_type_hints(QuantizerSpec)["rotation"]),
     "partition": get_args(Partition),
     "granularity": get_args(Granularity),
     "mode": get_args(Mode),
-    "objective": get_args(Objective),
-    "judge": JUDGES,
-    "method": get_args(get_type_hints(SearchSpec)["method"]),
-    "sampler": get_args(get_type_hints(SearchSpec)["sampler"]),
-    "format": FORMATS,
+    "objective": OBJECTIVES,
+    "error_metric": ERROR_METRICS,
+    "method": SEARCH_METHODS,
+    "sampler": get_args(Sampler),
+    "format": tuple(FORMATS),
     "outlier_rule": get_args(OutlierRule),
     "distance_law": get_args(DistanceLaw),
     "bos": get_args(Bos),
@@ -67,8 +68,17 @@ def check(options: dict[str, Any]) -> None:
         value = options.get(name)
         if value is not None and value not in known:
             raise BadSpec(f"unknown value {value!r}", where=_flag(name), do=f"choose one of {', '.join(known)}")
-    for name, least in (("bands", 1), ("windows", 1), ("length", 2), ("group_size", 2), ("workers", 1), ("trials", 1),
-                        ("shrink", 0), ("stride", 1), ("targets", 1)):  # fmt: skip
+    for name, least in (
+        ("bands", 1),
+        ("windows", 1),
+        ("length", 2),
+        ("group_size", 2),
+        ("workers", 1),
+        ("trials", 1),
+        ("l2_penalty", 0),
+        ("stride", 1),
+        ("targets", 1),
+    ):
         value = options.get(name)
         if value is not None and value < least:
             raise BadSpec(f"must be at least {least}, got {value}", where=_flag(name), do="give a larger number")
@@ -85,8 +95,8 @@ def _flag(name: str) -> str:
 
 def setting_of(options: dict[str, Any], loaded: LoadedModel) -> Setting:
     """Every spec of a command; what was not asked comes from `default_setting` of the model."""
-    from qroar_core.evaluate import must_rotate
-    from qroar_core.models.rope import bands_of
+    from qroar_core.evaluation.run import must_rotate
+    from qroar_core.interpolations.frequencies import bands_of
     from qroar_core.runs.setting import Setting, default_setting
 
     check(options)
@@ -98,8 +108,11 @@ def setting_of(options: dict[str, Any], loaded: LoadedModel) -> Setting:
     least = DiagnosisSpec().paired_tokens
     if "partition" in options and min(loaded.geometry.original_context, length or least) < least:
         if loaded.geometry.original_context < least:
-            raise BadSpec(f"its native window of {loaded.geometry.original_context} tokens is too short to diagnose",
-                          where=loaded.name, do=f"choose a model with at least {least}")  # fmt: skip
+            raise BadSpec(
+                f"its native window of {loaded.geometry.original_context} tokens is too short to diagnose",
+                where=loaded.name,
+                do=f"choose a model with at least {least}",
+            )
         raise BadSpec(f"{length} tokens are too few to diagnose", where="--length", do=f"give at least {least}")
     seed, windows = options.get("seed", 0), options.get("windows")
     bands = replace(base.search.bands, partition=options.get("partition", "count"))
@@ -109,8 +122,7 @@ def setting_of(options: dict[str, Any], loaded: LoadedModel) -> Setting:
         bands_of(loaded, bands)
     lengths = lengths_of(options.get("lengths")) or base.evaluation.lengths
     search = SearchSpec(
-        **{name: options[name] for name in ("mode", "objective", "judge", "method", "sampler", "trials", "shrink")
-           if name in options},
+        **{field: options[name] for name, field in SEARCH_FIELDS.items() if name in options},
         granularity=options.get("granularity") or base.search.granularity,
         angles=bool(options.get("angles", False)),
         bands=bands,
@@ -118,7 +130,7 @@ def setting_of(options: dict[str, Any], loaded: LoadedModel) -> Setting:
         windows=base.search.windows if windows is None else windows,
         fewer=windows is None,
         seed=seed,
-    )  # fmt: skip
+    )
     with about("--bounds"):
         search = replace(search, bounds=bounds_of(options.get("bounds")))
     with about("--stride"):
@@ -134,17 +146,22 @@ def setting_of(options: dict[str, Any], loaded: LoadedModel) -> Setting:
     return Setting(
         rope=rope,
         quant=base.quant,
-        diagnosis=DiagnosisSpec(length=length, short_length=base.diagnosis.short_length, bands=bands, seed=seed,
-                                law=options.get("distance_law") or base.diagnosis.law,
-                                null_draws=NULL_DRAWS if options.get("null") else 1,
-                                band_cost=bool(options.get("band_cost", False)),
-                                **{n: options[n] for n in ("outlier_rule", "outlier_parameter") if n in options}),
+        diagnosis=DiagnosisSpec(
+            length=length,
+            short_length=base.diagnosis.short_length,
+            bands=bands,
+            seed=seed,
+            law=options.get("distance_law") or base.diagnosis.law,
+            null_draws=NULL_DRAWS if options.get("null") else 1,
+            band_cost=bool(options.get("band_cost", False)),
+            **{n: options[n] for n in ("outlier_rule", "outlier_parameter") if n in options},
+        ),
         search=search,
         evaluation=evaluation,
         text=text_label(options),
         bos=base.bos,
         own_rope=base.own_rope,
-    )  # fmt: skip
+    )
 
 
 def rope_spec(options: dict[str, Any]) -> RopeSpec | None:
@@ -190,30 +207,16 @@ def quant_spec(options: dict[str, Any]) -> QuantSpec | None:
         with about("--k-before-rope"):
             k_spec = replace(k_spec, before_rope=True)
     return QuantSpec(
-        weights=_weights(weights, options.get("weight_scale", "channel"), options.get("group_size")),
+        weights=parse_weights(
+            weights,
+            options.get("weight_scale", "channel"),
+            options.get("group_size") or 128,
+            where="--weights",
+            do="choose none, int2..int8, w4a16",
+        ),
         k=k_spec,
         v=parse_cache_option(v or "none", "v", **cache, where=v_at),
-        qk=_activation(qk, "--qk"),
-        activations=_activation(active, "--activations"),
+        qk=parse_activation(qk, where="--qk", do=INTEGERS),
+        activations=parse_activation(active, where="--activations", do=INTEGERS),
         name=k if k is not None and k == v else "",
     )
-
-
-def _weights(text: str, scale: Any, group_size: int | None) -> WeightQuantSpec | None:
-    if text == "none":
-        return None
-    if text in WEIGHT_PRESETS:
-        return WEIGHT_PRESETS[text].weights
-    bits = re.fullmatch(r"int([2-8])", text)
-    if not bits:
-        raise BadSpec(f"unknown value {text!r}", where="--weights", do="choose none, int2..int8, w4a16")
-    return WeightQuantSpec(int(bits[1]), scale, group_size or 128)
-
-
-def _activation(text: str, where: str) -> QuantizerSpec | None:
-    if text == "none":
-        return None
-    bits = re.fullmatch(r"int([2-8])", text)
-    if not bits:
-        raise BadSpec(f"unknown value {text!r}", where=where, do="choose none or int2..int8")
-    return QuantizerSpec(int(bits[1]))

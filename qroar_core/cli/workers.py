@@ -14,33 +14,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from qroar_core.errors import BadSpec, Cancelled, QRoarError
-from qroar_core.models.writable import require_writable_folder
+from qroar_core.cli.early import storage_of
+from qroar_core.errors import Cancelled, QRoarError
 from qroar_core.progress import Step
 
 LAST = 10.0  # seconds a worker may take to end after the search it worked on
 LOOK = 0.2  # seconds between looks for the diagnosis that bounds the search
-
-
-def storage_of(options: dict[str, Any]) -> Path | None:
-    """The file of --storage."""
-    return Path(options["storage"]).expanduser() if options.get("storage") else None
-
-
-def check_workers(options: dict[str, Any]) -> None:
-    """Refuse, before any model is read, what cannot be shared.
-
-    Raises:
-        BadSpec: names the option.
-    """
-    if options.get("workers", 1) > 1 and not options.get("storage"):
-        raise BadSpec("needs a file to share", where="--workers", do="add --storage FILE")
-    if (storage := storage_of(options)) is not None:
-        require_writable_folder(storage.absolute().parent)
-        from qroar_core.searching.sharing import require_shareable
-        from qroar_core.specs import SearchSpec
-
-        require_shareable(SearchSpec(method=options["method"], objective=options["objective"]))
 
 
 @contextmanager
@@ -92,11 +71,13 @@ def work(options: dict[str, Any], threads: int, diagnosis: Path | None) -> None:
 
 
 def _share(options: dict[str, Any], diagnosis: Path | None) -> None:
-    from qroar_core import evaluate, load, search
     from qroar_core.cli.settings import setting_of
     from qroar_core.cli.texts import documents
-    from qroar_core.results import Diagnosis
+    from qroar_core.diagnostics.result import Diagnosis
+    from qroar_core.evaluation import run as evaluate
+    from qroar_core.models import load
     from qroar_core.runs.pipeline import rotated_storage
+    from qroar_core.scale_search import run as search
 
     loaded = load.run(options["model"], device=options["device"], dtype=options["dtype"], on_step=_while_wanted)
     setting, texts, storage = setting_of(options, loaded), documents(options), storage_of(options)

@@ -11,10 +11,10 @@ from qroar_core.diagnostics.bands.observe import BandCostRecorder
 from qroar_core.diagnostics.bands.table import band_cost_of
 from qroar_core.diagnostics.dilation.observe import DilationRecorder
 from qroar_core.diagnostics.dilation.table import dilation_of
-from qroar_core.diagnostics.frame import SIDES, Frame, Rounding
 from qroar_core.diagnostics.layer_groups import Counted, Errors, groups_of
 from qroar_core.diagnostics.logit_noise.observe import LocalNoise, PropagatedNoise
 from qroar_core.diagnostics.logit_noise.table import noise_of
+from qroar_core.diagnostics.measurement import SIDES, Measurement, Rounding
 from qroar_core.diagnostics.outliers.measure import Deal
 from qroar_core.diagnostics.outliers.observe import OutlierRecorder
 from qroar_core.diagnostics.outliers.table import compared, outliers_of
@@ -22,21 +22,21 @@ from qroar_core.diagnostics.outliers.weights import matrices_of, unavailable
 from qroar_core.diagnostics.pair_error.observe import PairErrorRecorder
 from qroar_core.diagnostics.pair_error.table import pair_errors_of
 from qroar_core.diagnostics.pressure.observe import PressureRecorder
+from qroar_core.diagnostics.result import Diagnosis
 from qroar_core.diagnostics.rounding.observe import RoundingRecorder
 from qroar_core.diagnostics.rounding.table import roundings_of
-from qroar_core.diagnostics.sample import LOCAL, PROPAGATED
+from qroar_core.diagnostics.sample import LOCAL, PROPAGATED, of_unquantized
 from qroar_core.diagnostics.similarity.measure import SimilarityMeter
 from qroar_core.diagnostics.similarity.table import similarity_of
 from qroar_core.diagnostics.tails.observe import PairedTails
 from qroar_core.diagnostics.tails.table import survival_of, tail_table
-from qroar_core.maths.held_exact import still_exact
+from qroar_core.interpolations.frequencies import LayerGroupRope
 from qroar_core.maths.positions import Sampled
-from qroar_core.maths.rescale import Scales
-from qroar_core.models.acting import verdict_on
+from qroar_core.models.applicability import applicability_on
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.models.rope import Turning
-from qroar_core.results.diagnosis import Diagnosis
+from qroar_core.quantizers.exact_keys import still_exact
 from qroar_core.specs import QuantSpec, RopeSpec
+from qroar_core.transforms.scales import Scales
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,20 +54,26 @@ class Recorders:
     band_cost: BandCostRecorder
 
     @classmethod
-    def of(cls, frame: Frame, rounding: Rounding, turnings: tuple[Turning, ...], rows: Sampled,
-           short_length: int) -> Recorders:  # fmt: skip
+    def of(
+        cls,
+        frame: Measurement,
+        rounding: Rounding,
+        turnings: tuple[LayerGroupRope, ...],
+        rows: Sampled,
+        short_length: int,
+    ) -> Recorders:
         """All that this measurement asks for."""
         propagates = rounding.quant.changes_projections
         compares = propagates or rounding.rounds_keys(frame.length)
         halves = compared(frame.short_bins(short_length), frame.bins.count)
         deal = Deal(frame.bins, *halves, frame.spec.null_draws, frame.spec.seed) if halves else None
         return cls(
-            OutlierRecorder(frame, deal, rounding.rounds_logits),
+            OutlierRecorder(frame, deal, rounding.rounds_logits, propagates),
             DilationRecorder(frame),
             PressureRecorder(frame, turnings),
             AnisotropyRecorder(frame) if compares else None,
             PairErrorRecorder(frame) if compares else None,
-            RoundingRecorder(frame, rounding.quant.qk is not None and not propagates) if compares else None,
+            RoundingRecorder(frame, propagates or rounding.quant.qk is not None, propagates) if compares else None,
             LocalNoise(frame, rounding, rows) if rounding.rounds_logits and not propagates else None,
             PropagatedNoise(frame, rows) if propagates else None,
             BandCostRecorder(frame, rows),
@@ -77,6 +83,11 @@ class Recorders:
         """Those that compare keys one by one."""
         every = (self.anisotropy, self.pair_errors, self.rounding)
         return [recorder for recorder in every if recorder is not None]
+
+    def of_quantized_pass(self) -> tuple[list[Any], list[Any], list[Any]]:
+        """Those that a quantized pass feeds: with keys one by one, with whole layers, with every query."""
+        assert self.rounding is not None
+        return [*self.of_keys(), self.outliers], [self.propagated, self.rounding], [self.rounding]
 
     def on_long_pass(self) -> list[Any]:
         """Those that ride on the long pass."""
@@ -88,7 +99,7 @@ class Recorders:
 class Passes:
     """What the passes left behind."""
 
-    turnings: tuple[Turning, ...]  # of the groups of layers that turn
+    turnings: tuple[LayerGroupRope, ...]  # of the groups of layers that turn
     long: PairedTails
     local: Recorders
     short: PairedTails
@@ -97,36 +108,48 @@ class Passes:
     scales: Scales | None
 
 
-def assemble(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, plan: Any, frame: Frame, passes: Passes,
-             seconds: dict[str, float]) -> Diagnosis:  # fmt: skip
-    """The stage's result. `plan` is diagnose.Plan."""
+def assemble(
+    loaded: LoadedModel,
+    rope: RopeSpec,
+    quant: QuantSpec,
+    plan: Any,
+    frame: Measurement,
+    passes: Passes,
+    seconds: dict[str, float],
+) -> Diagnosis:
+    """The stage's result. `plan` is diagnostics.run.DiagnosisPlan."""
     geo, local = loaded.geometry, passes.local
     measured = local.propagated or local.noise
     noise = measured.meters if measured else None
     pairs = local.pair_errors.meters if local.pair_errors else None
     angles = local.anisotropy.meters if local.anisotropy else None
     compares = PROPAGATED if local.propagated else LOCAL
-    errors = Errors(noise, pairs, angles, compares, 0 if local.propagated else still_exact(quant, plan.length))
+    before_rope = quant.k is not None and quant.k.before_rope
+    errors = Errors(noise, pairs, angles, compares, still_exact(quant, plan.length), before_rope)
     counted = Counted(geo, frame.bands, plan.length, plan.spec, local.pressure, errors)
     groups = groups_of(passes.turnings, counted)
     first = groups[0]
     assert first.pairs is not None  # groups that turn come first, and a model without any is refused when loaded
     assert first.kernel is not None
     tails = {
-        side: tail_table(passes.long.tails[side], passes.short.tails[side],
-                         passes.native.tails[side] if passes.native else None, plan.spec)
+        side: tail_table(
+            passes.long.tails[side],
+            passes.short.tails[side],
+            passes.native.tails[side] if passes.native else None,
+            plan.spec,
+        )
         for side in SIDES
-    }  # fmt: skip
+    }
     early = frame.short_bins(plan.short_length)
     turning = [layer for layer in range(geo.n_layers) if layer not in geo.without_rope]
-    return Diagnosis(
+    found = Diagnosis(
         bands=first.bands,
         tail_inflation={
             side: {x: _largest_over_heads(tails[f"{x}/{side}"].ratio) for x in ("q", "k")} for side in ("pre", "post")
         },
         logit_noise=noise_of(noise, compares, geo.without_rope) if noise else None,
         pair_error=errors.about(pair_errors_of([pairs[i] for i in turning])) if pairs else None,
-        verdict=verdict_on(geo, quant, "symmetric", frame.bands, length=plan.length),
+        verdict=applicability_on(geo, quant, "symmetric", frame.bands, length=plan.length),
         pairs=first.pairs,
         kernel=first.kernel,
         logit_change=first.logit_change,
@@ -134,13 +157,25 @@ def assemble(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, plan: Any, f
         tails=tails,
         survival={side: survival_of(passes.long.tails[side], passes.short.tails[side], plan.spec) for side in SIDES},
         dilation=dilation_of(local.outliers.maps["k/post"], local.dilation, frame.channel_band, early),
-        anisotropy=errors.about(anisotropy_of(angles, still=geo.without_rope)) if angles else None,
-        rounding=errors.about(roundings_of(local.rounding.k, local.rounding.q, geo.without_rope))
+        anisotropy=errors.about(anisotropy_of(angles, geo.without_rope, before_rope)) if angles else None,
+        rounding=errors.about(
+            roundings_of(local.rounding.k, local.rounding.q, geo.without_rope, local.rounding.propagates)
+        )
         if local.rounding
         else None,
-        outliers=outliers_of(local.outliers.maps, local.outliers.errors, local.outliers.deal, frame.channel_band,
-                             plan.spec, geo.without_rope, matrices_of(loaded, passes.scales, quant.weights),
-                             unavailable(loaded), still_exact(quant, plan.length)),
+        outliers=outliers_of(
+            local.outliers.maps,
+            local.outliers.errors,
+            local.outliers.own,
+            local.outliers.deal,
+            frame.channel_band,
+            plan.spec,
+            geo.without_rope,
+            matrices_of(loaded, passes.scales, quant.weights),
+            unavailable(loaded),
+            still_exact(quant, plan.length),
+            local.propagated is not None and bool(local.outliers.own),
+        ),
         band_cost=band_cost_of(local.band_cost),
         hidden=similarity_of(passes.hidden, plan.spec.seed) if passes.hidden else None,
         position_edges=frame.bins.edges(),
@@ -158,6 +193,19 @@ def assemble(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, plan: Any, f
         text=plan.text,
         seconds=seconds,
     )
+    return found if quant.is_none else _of_unquantized(found)
+
+
+def _of_unquantized(found: Diagnosis) -> Diagnosis:
+    """What is of the unquantized model's q and k says so, whatever of the setting is quantized."""
+    one = {name: getattr(found, name) for name in ("logit_change", "dilation", "outliers", "band_cost")}
+    groups = [
+        g if g.logit_change is None else g.model_copy(update={"logit_change": of_unquantized(g.logit_change)})
+        for g in found.groups
+    ]
+    tables = {name: {at: of_unquantized(t) for at, t in getattr(found, name).items()} for name in ("tails", "survival")}
+    single = {name: of_unquantized(value) for name, value in one.items() if value is not None}
+    return found.model_copy(update=single | tables | {"groups": groups})
 
 
 def _largest_over_heads(ratio: list) -> list:
@@ -166,4 +214,3 @@ def _largest_over_heads(ratio: list) -> list:
         [max((head[b] for head in heads if head[b] is not None), default=None) for b in range(len(heads[0]))]
         for heads in ratio
     ]
-

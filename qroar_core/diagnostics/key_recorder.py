@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from qroar_core.diagnostics.angle_blind import AngleBlind
-from qroar_core.diagnostics.frame import Chunk, Frame, KeysRead
+from qroar_core.diagnostics.measurement import Chunk, KeysRead, Measurement
 
 
 class KeyRecorder:
@@ -23,7 +23,7 @@ class KeyRecorder:
         raise NotImplementedError
 
 
-def blind_meters(frame: Frame, heads: int, meter: Any) -> list[Any]:
+def blind_meters(frame: Measurement, heads: int, meter: Any) -> list[Any]:
     """One `meter(layer, blind)` a layer, all with the same draws of errors that do not see the angle of `heads`."""
     geo, spec = frame.geometry, frame.spec
     blind = AngleBlind(heads, geo.n_pairs, spec.seed, spec.null_draws)

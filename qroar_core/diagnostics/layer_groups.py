@@ -25,20 +25,20 @@ from qroar_core.diagnostics.pair_error.table import pair_errors_of
 from qroar_core.diagnostics.pressure.observe import PressureRecorder
 from qroar_core.diagnostics.pressure.result import LogitChange
 from qroar_core.diagnostics.pressure.table import logit_change_of
+from qroar_core.diagnostics.result import LayerGroup
 from qroar_core.diagnostics.sample import AnyResult, about_errors
-from qroar_core.maths.aliasing import band_kernel, compression, unseen_phase_fraction
-from qroar_core.maths.bands import Bands, turns_per_window
-from qroar_core.maths.pressure import (
+from qroar_core.interpolations.bands import Bands, turns_per_window
+from qroar_core.interpolations.frequencies import LayerGroupRope
+from qroar_core.interpolations.pressure import (
     frequency_slope,
     interpolation_pressure,
     mean_distance,
     phase_displacement,
 )
+from qroar_core.maths.aliasing import band_kernel, compression, unseen_phase_fraction
 from qroar_core.models.geometry import Geometry
 from qroar_core.models.layer_groups import layer_groups
-from qroar_core.models.rope import Turning
 from qroar_core.result import PerBand
-from qroar_core.results.diagnosis import LayerGroup
 from qroar_core.specs import DiagnosisSpec
 
 KERNEL_POINTS = 512
@@ -51,8 +51,9 @@ class Errors:
     noise: Sequence[LogitNoiseMeter | None] | None
     pairs: Sequence[PairErrorMeter] | None
     anisotropy: Sequence[AnisotropyMeter] | None
-    compares: str = ""  # which error, and how many of the newest keys are not in it
+    compares: str = ""  # which error, and how many of the newest keys the cache holds exactly
     still_exact: int = 0
+    before_rope: bool = False  # whether K is rounded before RoPE
 
     def of(self, layers: Sequence[int], rotated: bool) -> dict[str, Any]:
         """The fields of a LayerGroup that these layers fill; what speaks of pairs only where they turn."""
@@ -61,7 +62,7 @@ class Errors:
         return {
             "noise": noise_curves(noise, noise if rotated else []) if noise else None,
             "pair_error": self.about(pair_errors_of(pairs)) if pairs else None,
-            "anisotropy": self.about(anisotropy_of(anisotropy)) if anisotropy else None,
+            "anisotropy": self.about(anisotropy_of(anisotropy, before_rope=self.before_rope)) if anisotropy else None,
         }
 
     def about(self, found: AnyResult) -> AnyResult:
@@ -85,18 +86,28 @@ class Counted:
     errors: Errors
 
 
-def groups_of(turnings: Sequence[Turning], by: Counted) -> list[LayerGroup]:
+def groups_of(turnings: Sequence[LayerGroupRope], by: Counted) -> list[LayerGroup]:
     """Every group of layers, rotated ones as in `turnings`, then those without RoPE."""
     out = [_rotated(turning, by) for turning in turnings]
     still = [group for group in layer_groups(by.geometry) if not group.rotated]
     return out + [
-        LayerGroup(name=g.name, layers=list(g.layers), theta=None, window=g.window, interpolated=False,
-                   reach=g.reach(by.length), bands=[], pairs=None, kernel=None, **by.errors.of(g.layers, rotated=False))
+        LayerGroup(
+            name=g.name,
+            layers=list(g.layers),
+            theta=None,
+            window=g.window,
+            interpolated=False,
+            reach=g.reach(by.length),
+            bands=[],
+            pairs=None,
+            kernel=None,
+            **by.errors.of(g.layers, rotated=False),
+        )
         for g in still
-    ]  # fmt: skip
+    ]
 
 
-def _rotated(turning: Turning, by: Counted) -> LayerGroup:
+def _rotated(turning: LayerGroupRope, by: Counted) -> LayerGroup:
     group = turning.group
     reach = group.reach(by.length)
     change, parts = logit_change_of(by.pressure, group.layers)
@@ -117,7 +128,7 @@ def _rotated(turning: Turning, by: Counted) -> LayerGroup:
     )
 
 
-def _kernel(turning: Turning, by: Counted) -> Kernel:
+def _kernel(turning: LayerGroupRope, by: Counted) -> Kernel:
     """Under the interpolation as far as the group sees, and natively as far as it saw in training."""
     at, group = turning.at, turning.group
     found = band_kernel(at.scaled, by.bands, group.reach(by.length), KERNEL_POINTS)
@@ -137,7 +148,7 @@ def _kernel(turning: Turning, by: Counted) -> Kernel:
     )
 
 
-def _pairs(turning: Turning, by: Counted, parts: list[float]) -> Pairs:
+def _pairs(turning: LayerGroupRope, by: Counted, parts: list[float]) -> Pairs:
     group, at = turning.group, turning.at
     native, scaled, trained = at.native, at.scaled, at.original_context
     distance = mean_distance(by.length, by.spec.law, group.window)

@@ -13,17 +13,17 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from qroar_core.diagnostics.frame import Frame, KeysRead, Rounding, settled_keys
-from qroar_core.maths.held_exact import first_exact_key
+from qroar_core.diagnostics.measurement import KeysRead, Measurement, Rounding, settled_keys
 from qroar_core.maths.positions import Sampled
 from qroar_core.models.stream import AttentionTap
+from qroar_core.quantizers.exact_keys import first_exact_key
 
 
 @dataclass(slots=True, eq=False)
 class Reference:
     """What the reference pass leaves behind: every layer's K and its q at the sampled rows."""
 
-    frame: Frame
+    frame: Measurement
     rows: Sampled
     k: dict[int, Tensor] = field(default_factory=dict)  # (n_kv_heads, length, head_dim)
     q: dict[int, list[Tensor]] = field(default_factory=dict)  # (heads, rows of a chunk, head_dim) each
@@ -60,6 +60,14 @@ class KeysRecorder(Protocol):
         ...
 
 
+class QueriesRecorder(Protocol):
+    """What counts every query that the quantizers are given."""
+
+    def on_queries(self, layer: int, q: Tensor, rounding: Rounding) -> None:
+        """Take in one chunk's queries (heads, t, head_dim), before any rounding for the product."""
+        ...
+
+
 class PairRecorder(Protocol):
     """What needs a layer whole."""
 
@@ -72,12 +80,13 @@ class PairRecorder(Protocol):
 class QuantizedPass:
     """Shows the quantized pass beside the reference."""
 
-    frame: Frame
+    frame: Measurement
     rows: Sampled
     rounding: Rounding
     reference: Reference
     of_keys: Sequence[KeysRecorder]
     of_layers: Sequence[PairRecorder]
+    of_queries: Sequence[QueriesRecorder] = ()
     tails: dict[int, int] = field(init=False)  # first and past the last key of what a row reads exactly
     raw: dict[int, list[tuple[int, Tensor]]] = field(default_factory=dict)  # layer: those keys, from a position
     waiting: dict[int, Tensor] = field(default_factory=dict)  # layer: its newest keys, of a block that is not full
@@ -91,6 +100,8 @@ class QuantizedPass:
         """Compare the keys that this chunk settles, and the layer once its last chunk has come."""
         stop = tap.start + tap.k.shape[1]
         self.q.setdefault(tap.layer, []).append(tap.q[:, self.rows.index(tap.start, stop, tap.q.device)])
+        for recorder in self.of_queries:
+            recorder.on_queries(tap.layer, tap.q, self.rounding)
         self._keep_raw(tap, stop)
         k = self.reference.k[tap.layer]
         here = settled_keys(self.rounding.block, tap.start, stop, self.frame.length)
@@ -100,21 +111,43 @@ class QuantizedPass:
         if settled < raw.shape[1]:
             self.waiting[tap.layer] = raw[:, settled:]
         if here.start < here.stop:
-            self._book(KeysRead(tap.layer, here.start, k[:, here], self._rounded(tap, here.start, here.stop),
-                                received=raw[:, :settled], receiver=self.rounding))  # fmt: skip
+            self._book(
+                KeysRead(
+                    tap.layer,
+                    here.start,
+                    k[:, here],
+                    self._rounded(tap, here.start, here.stop),
+                    received=raw[:, :settled],
+                    receiver=self.rounding,
+                )
+            )
         if stop < self.frame.length:
             return
         tail = first_exact_key(self.rounding.block, self.frame.length - 1)
         if tail < self.frame.length:
-            self._book(KeysRead(tap.layer, tail, k[:, tail:], self._exact(tap, tail, self.frame.length), in_cache=False,
-                                received=raw[:, settled:], receiver=self.rounding))  # fmt: skip
+            self._book(
+                KeysRead(
+                    tap.layer,
+                    tail,
+                    k[:, tail:],
+                    self._exact(tap, tail, self.frame.length),
+                    in_cache=False,
+                    received=raw[:, settled:],
+                    receiver=self.rounding,
+                )
+            )
         q, q_hat = (torch.cat(kept.pop(tap.layer), dim=1) for kept in (self.reference.q, self.q))
         pair = LayerPair(
-            tap, q, self.rounding.q(q_hat, tap.layer), k,
-            lambda a, b: self._rounded(tap, a, b), lambda a, b: self._exact(tap, a, b), self.rounding.block,
-        )  # fmt: skip
-        for recorder in self.of_layers:
-            recorder.on_layer_pair(pair)
+            tap,
+            q,
+            self.rounding.q(q_hat, tap.layer),
+            k,
+            lambda a, b: self._rounded(tap, a, b),
+            lambda a, b: self._exact(tap, a, b),
+            self.rounding.block,
+        )
+        for whole in self.of_layers:
+            whole.on_layer_pair(pair)
         del self.reference.k[tap.layer]
         self.raw.pop(tap.layer, None)
         self.waiting.pop(tap.layer, None)

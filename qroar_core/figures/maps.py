@@ -40,8 +40,14 @@ def column_at(panel: int, column: float, count: int) -> float:
     return panel * (1 + BETWEEN) + (column + 0.5) / count
 
 
-def side_by_side(panels: Sequence[Panel], rows: list[str], unit: str, *, middle: float | None = None,
-                 span: tuple[float, float] | None = None) -> go.Figure:  # fmt: skip
+def side_by_side(
+    panels: Sequence[Panel],
+    rows: list[str],
+    unit: str,
+    *,
+    middle: float | None = None,
+    span: tuple[float, float] | None = None,
+) -> go.Figure:
     """Maps in one row with a shared vertical axis and one colour bar; around `middle` the scale is diverging.
 
     A panel's columns share its width; row i stands at y = i, from the top.
@@ -53,8 +59,8 @@ def side_by_side(panels: Sequence[Panel], rows: list[str], unit: str, *, middle:
     for at, panel in enumerate(panels):
         count = len(panel.columns)
         for i, name in enumerate(rows):
-            z[i] += [*([None] if at else []), *panel.z[i]]
-            told = [f"{name}, {panel.word} {c}: {_number(v)} {unit}" for c, v in zip(panel.columns, panel.z[i])]
+            z[i] += [*([None] if at else []), *map(_brief, panel.z[i])]
+            told = [f"{name}, {panel.word} {c}: {_number(v)}" for c, v in zip(panel.columns, panel.z[i])]
             hover[i] += [*([""] if at else []), *told]
         edges += [column_at(at, c - 0.5, count) for c in range(count + 1)]
         step = -(-count * len(panels) * (2 + max(map(len, panel.columns))) // LABEL_ROOM)
@@ -64,9 +70,18 @@ def side_by_side(panels: Sequence[Panel], rows: list[str], unit: str, *, middle:
         notes.append(_title(titles[at], at))
     gap = int(max(len(panel.columns) for panel in panels) <= GAPS)
     figure = go.Figure(
-        go.Heatmap(z=z, x=edges, y=list(range(len(rows))), coloraxis="coloraxis", xgap=gap, ygap=1, hovertext=hover,
-                   hovertemplate="%{hovertext}<extra></extra>", hoverongaps=False)
-    )  # fmt: skip
+        go.Heatmap(
+            z=z,
+            x=edges,
+            y=list(range(len(rows))),
+            coloraxis="coloraxis",
+            xgap=gap,
+            ygap=1,
+            hovertext=hover,
+            hovertemplate=f"%{{hovertext}} {unit}<extra></extra>",  # said once, not in every cell
+            hoverongaps=False,
+        )
+    )
     axes = list(dict.fromkeys(panel.axis for panel in panels))
     words = axes[0] if len(axes) == 1 else f"left: {axes[0]}; right: {axes[-1]}"
     framed(figure, words, "", height=map_height(len(rows)) + 30, legend=False)
@@ -80,8 +95,9 @@ def side_by_side(panels: Sequence[Panel], rows: list[str], unit: str, *, middle:
     return figure
 
 
-def colour_axis(maps: Sequence[Rows], unit: str, middle: float | None = None,
-                span: tuple[float, float] | None = None) -> dict:  # fmt: skip
+def colour_axis(
+    maps: Sequence[Rows], unit: str, middle: float | None = None, span: tuple[float, float] | None = None
+) -> dict:
     """One colour scale for several maps."""
     bar = {"title": {"text": unit}, "thickness": 14}
     known = [v for z in maps for row in z for v in row if v is not None]
@@ -100,9 +116,19 @@ def clickable(figure: go.Figure, x: list[float], y: list[float], data: list, tex
     hidden = {"marker": {"opacity": 0}}
     figure.data[0].update(hoverinfo="skip", hovertemplate=None, hovertext=None)
     figure.add_trace(
-        go.Scatter(x=x, y=y, mode="markers", customdata=data, text=text, marker={"opacity": 0, "size": 12},
-                   selected=hidden, unselected=hidden, hovertemplate="%{text}<extra></extra>", showlegend=False)
-    )  # fmt: skip
+        go.Scatter(
+            x=x,
+            y=y,
+            mode="markers",
+            customdata=data,
+            text=text,
+            marker={"opacity": 0, "size": 12},
+            selected=hidden,
+            unselected=hidden,
+            hovertemplate="%{text}<extra></extra>",
+            showlegend=False,
+        )
+    )
     figure.layout.hoverdistance = -1  # the nearest cell's point, however far its centre
 
 
@@ -119,9 +145,14 @@ def crossed(figure: go.Figure, cells: Sequence[tuple[float, float, float]], name
     shares = [min(1.0, max(0.0, (v - low) / ((high - low) or 1.0))) for *_, v in cells]
     inks = [ink_on(colour) for colour in (sample_colorscale(scale, shares) if shares else [])]
     figure.add_scatter(
-        x=[x for x, *_ in cells], y=[y for _, y, _ in cells], mode="markers", name=name, hoverinfo="skip",
-        marker={"symbol": "x-thin", "size": 7, "line": {"color": inks, "width": 1.5}}, showlegend=False,
-    )  # fmt: skip
+        x=[x for x, *_ in cells],
+        y=[y for _, y, _ in cells],
+        mode="markers",
+        name=name,
+        hoverinfo="skip",
+        marker={"symbol": "x-thin", "size": 7, "line": {"color": inks, "width": 1.5}},
+        showlegend=False,
+    )
 
 
 def _lines(title: str, panels: int) -> list[str]:
@@ -131,13 +162,26 @@ def _lines(title: str, panels: int) -> list[str]:
 
 def _title(lines: list[str], panel: int) -> dict:
     """Above the middle of a panel."""
-    return {"text": "<br>".join(lines), "x": panel * (1 + BETWEEN) + 0.5, "yref": "paper", "y": 1, "yanchor": "bottom",
-            "yshift": 2, "showarrow": False, "font": {"size": 13}}  # fmt: skip
+    return {
+        "text": "<br>".join(lines),
+        "x": panel * (1 + BETWEEN) + 0.5,
+        "yref": "paper",
+        "y": 1,
+        "yanchor": "bottom",
+        "yshift": 2,
+        "showarrow": False,
+        "font": {"size": 13},
+    }
 
 
 def _row_ticks(rows: list[str]) -> dict:
     step = -(-len(rows) // ROW_LABELS)
     return {"tickvals": list(range(0, len(rows), step)), "ticktext": rows[::step]}
+
+
+def _brief(value: Number) -> Number:
+    """As many digits as a colour and a hover can show, and more: with all of them half of a large map is digits."""
+    return None if value is None else float(f"{value:.6g}")
 
 
 def _number(value: Number) -> str:

@@ -66,8 +66,16 @@ def counted_on(sample: Sample | None, estimates: bool = True) -> str:
     return sample.sentence if estimates else sample.model_copy(update={"error": "", "seed": None}).sentence
 
 
-def framed(figure: go.Figure, x: str, y: str, *, height: int = HEIGHT, log_x: bool = False, log_y: bool = False,
-           legend: bool = True) -> go.Figure:  # fmt: skip
+def framed(
+    figure: go.Figure,
+    x: str,
+    y: str,
+    *,
+    height: int = HEIGHT,
+    log_x: bool = False,
+    log_y: bool = False,
+    legend: bool = True,
+) -> go.Figure:
     """Axis titles with units, a legend above, no background of its own; returns `figure`."""
     figure.update_layout(
         template="none",
@@ -85,17 +93,30 @@ def framed(figure: go.Figure, x: str, y: str, *, height: int = HEIGHT, log_x: bo
     return figure
 
 
-def heatmap(z: Sequence[Sequence[float | None]], x: list[str], y: list[str], unit: str, *, middle: float | None = None,
-            hover: str = "%{y}, %{x}: %{z:.3f}") -> go.Heatmap:  # fmt: skip
+def heatmap(
+    z: Sequence[Sequence[float | None]],
+    x: list[str],
+    y: list[str],
+    unit: str,
+    *,
+    middle: float | None = None,
+    hover: str = "%{y}, %{x}: %{z:.3f}",
+) -> go.Heatmap:
     """A map with its colour bar; around `middle` the scale is diverging and symmetric."""
     colours: dict = {"colorscale": SEQUENTIAL}
     if middle is not None:
         reach = max((abs(v - middle) for row in z for v in row if v is not None), default=0.0) or 1.0
         colours = {"colorscale": DIVERGING, "zmin": middle - reach, "zmax": middle + reach}
     return go.Heatmap(
-        z=z, x=x, y=y, colorbar={"title": {"text": unit}, "thickness": 14}, xgap=1, ygap=1,
-        hovertemplate=hover + f" {unit}<extra></extra>", **colours,
-    )  # fmt: skip
+        z=z,
+        x=x,
+        y=y,
+        colorbar={"title": {"text": unit}, "thickness": 14},
+        xgap=1,
+        ygap=1,
+        hovertemplate=hover + f" {unit}<extra></extra>",
+        **colours,
+    )
 
 
 def map_height(rows: int) -> int:
@@ -109,10 +130,30 @@ def band_names(bands: list[Band]) -> list[str]:
 
 
 def upright(figure: go.Figure, names: Sequence[str], panels: int) -> None:
-    """Labels of bands stand upright, and as many of them as fit side by side into the narrowest figure."""
-    widest = max(len(line) for name in names for line in name.split("<br>"))
-    step = -(-len(names) * widest * LETTER * panels // ACROSS)
-    figure.update_xaxes(tickmode="array", tickvals=list(names[::step]), tickangle=0, tickfont={"size": 11})
+    """Labels of bands stand upright with a letter's room between them in the narrowest figure.
+
+    Where the pairs of all bands do not fit, every second one has them, or fewer; the indices are narrower. What is said
+    of a mark under the mouse keeps the whole name.
+    """
+    for trace in figure.data:
+        if "%{x}" in (trace.hovertemplate or ""):
+            trace.update(customdata=list(names), hovertemplate=trace.hovertemplate.replace("%{x}", "%{customdata}"))
+    indices = [name.partition("<br>")[0] for name in names]
+    step = _every(indices, panels)
+    pairs = step * -(-_every([name.partition("<br>")[2] for name in names], panels) // step)
+    shown = range(0, len(names), step)
+    figure.update_xaxes(
+        tickmode="array",
+        tickvals=[names[i] for i in shown],
+        ticktext=[names[i] if i % pairs == 0 else indices[i] for i in shown],
+        tickangle=0,
+        tickfont={"size": 11},
+    )
+
+
+def _every(labels: Sequence[str], panels: int) -> int:
+    """The step at which labels, each with a letter's room, fit side by side."""
+    return -(-len(labels) * (max(map(len, labels)) + 1) * LETTER * panels // ACROSS)
 
 
 def bin_names(edges: list[int]) -> list[str]:

@@ -49,11 +49,20 @@ def write_on_cells(figure: go.Figure, scale: str, low: float, high: float) -> No
     across = list(cells.x)
     if len(across) > len(cells.z[0]):  # edges
         across = [(left + right) / 2 for left, right in zip(across, across[1:])]
-    written = [(x, y, value, word) for y, values, words in zip(cells.y, cells.z, cells.text)
-               for x, value, word in zip(across, values, words) if value is not None and word]  # fmt: skip
+    written = [
+        (x, y, value, word)
+        for y, values, words in zip(cells.y, cells.z, cells.text)
+        for x, value, word in zip(across, values, words)
+        if value is not None and word
+    ]
     shares = [min(1.0, max(0.0, (value - low) / ((high - low) or 1.0))) for _, _, value, _ in written]
     inks = [ink_on(colour) for colour in (sample_colorscale(scale, shares) if shares else [])]
     figure.add_scatter(
-        x=[x for x, *_ in written], y=[y for _, y, *_ in written], text=[word for *_, word in written], mode="text",
-        textfont={"color": inks, "size": SIZE}, hoverinfo="skip", showlegend=False,
-    )  # fmt: skip
+        x=[x for x, *_ in written],
+        y=[y for _, y, *_ in written],
+        text=[word for *_, word in written],
+        mode="text",
+        textfont={"color": inks, "size": SIZE},
+        hoverinfo="skip",
+        showlegend=False,
+    )

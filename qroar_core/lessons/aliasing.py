@@ -6,17 +6,17 @@ from functools import lru_cache
 
 from torch import Tensor
 
+from qroar_core.interpolations.bands import Bands, partition
 from qroar_core.lessons.heads import REMEMBERED, Head, interpolated, native
+from qroar_core.lessons.result import Aliasing, Kernel
 from qroar_core.maths.aliasing import band_kernel
-from qroar_core.maths.bands import Bands, partition
-from qroar_core.results.lessons import Aliasing, Kernel
-from qroar_core.specs import BandSpec, RopeMethod
+from qroar_core.specs import BandSpec
 
 BUCKETS = 1025  # about as many as a screen has pixels; distances 0..1024 one by one
 
 
 @lru_cache(REMEMBERED)
-def aliasing(head: Head, method: RopeMethod, factor: float, bands: int, reach: int) -> Aliasing:
+def aliasing(head: Head, method: str, factor: float, bands: int, reach: int) -> Aliasing:
     """C_b(D) for D = 0..reach before and after `method` of `factor`, in `bands` bands of equal count."""
     inv_freq = native(head)
     cut = partition(inv_freq, head.original_context, BandSpec(bands))

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from qroar_core.lessons.heads import REMEMBERED, Head, native, wavelength
+from qroar_core.lessons.result import Clocks
 from qroar_core.maths.rope import cos_sin
-from qroar_core.results.lessons import Clocks
 
 CIRCLE = 2 * torch.pi
 

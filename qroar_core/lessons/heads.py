@@ -6,14 +6,15 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from qroar_core.maths.bands import turns_per_window
+from qroar_core.interpolations.bands import turns_per_window
+from qroar_core.interpolations.frequencies import Rope
+from qroar_core.interpolations.plain import plain_rope
+from qroar_core.interpolations.registry import methods, stretching
 from qroar_core.maths.rope import static_ntk
-from qroar_core.models.rope import Rope
-from qroar_core.models.rope_plain import plain_rope
-from qroar_core.specs import RopeMethod, RopeSpec
+from qroar_core.specs import RopeSpec
 
 REMEMBERED = 32  # answers of each lesson that stay, for the page that asks again at every click
-METHODS: tuple[RopeMethod, ...] = ("linear", "ntk", "dynamic", "yarn", "longrope", "llama3")
+METHODS = tuple(stretching())
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +64,8 @@ def stretched(head: Head, factor: float) -> int:
     return round(factor * head.original_context)
 
 
-def interpolated(head: Head, method: RopeMethod, factor: float) -> Rope:
+def interpolated(head: Head, method: str, factor: float) -> Rope:
     """omega_i(s) and the attention factor as transformers sets them for a context of s L0 tokens."""
-    listed = longrope_example(head.n_pairs, factor) if method == "longrope" else None
+    listed = longrope_example(head.n_pairs, factor) if methods()[method].takes_lists else None
     spec = RopeSpec(method, factor, long_factor=listed)
     return plain_rope(head.theta, head.head_dim, head.original_context, spec, stretched(head, factor))

@@ -7,14 +7,15 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from qroar_core.interpolations.bands import Bands, band_of_channel
 from qroar_core.lessons.heads import REMEMBERED
-from qroar_core.maths.bands import Bands, band_of_channel
-from qroar_core.maths.levels import GRIDS, Storage, code_span
-from qroar_core.maths.quantize import fake_quantize
-from qroar_core.maths.rescale import Scales, channel_gains
+from qroar_core.lessons.result import SharedStep
 from qroar_core.maths.rope import cos_sin, rotate, split_pairs, static_ntk
-from qroar_core.results.lessons import SharedStep
+from qroar_core.quantizers.fake_quantize import fake_quantize
+from qroar_core.quantizers.grid import Storage
+from qroar_core.quantizers.grids import GRIDS
 from qroar_core.specs import QuantizerSpec
+from qroar_core.transforms.scales import Scales, channel_gains
 
 HEAD_DIM, THETA = 16, 10_000.0
 BANDS: Bands = ((0, 3), (4, 7))  # the faster four pairs are the loud band
@@ -42,14 +43,14 @@ def shared_step(bits: int, loudness: float, log2_g: float) -> SharedStep:
     error = _logit_rms(q, noise) / size
     best = int(error[: len(grid)].argmin())
 
-    step = GRIDS[spec.levels](k[-1], -1, bits, Storage(k.dtype), None).step  # (tokens, 1)
+    step = GRIDS[spec.levels].grid(k[-1], -1, bits, Storage(k.dtype), None).step  # (tokens, 1)
     loud, quiet = _pairs(k[-1] / step)
     loud_codes, quiet_codes = _pairs(fake_quantize(k[-1], spec) / step)
     return SharedStep(
         bits=bits,
         loudness=loudness,
         log2_g=log2_g,
-        top=round(code_span(spec)),
+        top=round(GRIDS[spec.levels].largest_code(spec.bits)),
         loud=[(x, y) for x, y in loud.tolist()],
         quiet=[(x, y) for x, y in quiet.tolist()],
         loud_levels=len(loud_codes.round().unique()),

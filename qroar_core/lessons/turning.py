@@ -7,9 +7,10 @@ from functools import lru_cache
 import torch
 
 from qroar_core.lessons.heads import REMEMBERED
-from qroar_core.maths.levels import GRIDS, Storage, code_span
-from qroar_core.maths.quantize import fake_quantize
-from qroar_core.results.lessons import Turning
+from qroar_core.lessons.result import Turning
+from qroar_core.quantizers.fake_quantize import fake_quantize
+from qroar_core.quantizers.grid import Storage
+from qroar_core.quantizers.grids import GRIDS
 from qroar_core.specs import QuantizerSpec
 
 ANGLES = 720  # half a degree apart
@@ -29,9 +30,9 @@ def turning(bits: int, length: float, other: float, degrees: float) -> Turning:
     pair = length * torch.stack((angle.cos(), angle.sin()), dim=1)  # (angles, 2)
     token = torch.cat((pair, torch.full((ANGLES, 1), other, dtype=torch.float64)), dim=1)  # (angles, 3)
     rounded = fake_quantize(token, spec)[:, :2]
-    step = GRIDS[spec.levels](token, -1, bits, Storage(token.dtype), None).step[:, 0]
+    step = GRIDS[spec.levels].grid(token, -1, bits, Storage(token.dtype), None).step[:, 0]
     at = round(degrees * ANGLES / 360) % ANGLES
-    top = round(code_span(spec))
+    top = round(GRIDS[spec.levels].largest_code(spec.bits))
     return Turning(
         bits=bits,
         length=length,

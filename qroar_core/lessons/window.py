@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+from qroar_core.interpolations.bands import turns_per_window
 from qroar_core.lessons.heads import REMEMBERED, Head, native, wavelength
+from qroar_core.lessons.result import Window
 from qroar_core.maths.aliasing import unseen_phase_fraction
-from qroar_core.maths.bands import turns_per_window
-from qroar_core.results.lessons import Window
 
 
 @lru_cache(REMEMBERED)

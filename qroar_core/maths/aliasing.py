@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from qroar_core.maths.bands import Bands, turns_per_window
+from qroar_core.interpolations.bands import Bands, turns_per_window
 
 BLOCK_DISTANCES = 8192  # distances whose cosines are held at once
 RISE = 1e-12  # a smaller rise of the kernel is rounding

@@ -1,16 +1,13 @@
 """The cached objective: how far quantized K moves attention, for scales not yet applied.
 
 From q rows, k and v captured once, the damage of any scales g is computed without a forward pass, row by row and
-summed over the query heads that read one KV head. Four judges say what damage is (`Judge`):
+summed over the query heads that read one KV head. With the moved logits  l^(g) = scaling * q^(g) . k^(g),  weights
+p^(g) = softmax(l^(g))  and output  o^(g) = p^(g) v,  a file of `maths/error_metrics` says what damage is.
 
-    logits     mean over the keys a row sees of (l^(g) - l)^2,    l^(g) = scaling * q^(g) . k^(g)
-    rows       KL(p || p^(g)),                                    p^(g) = softmax(l^(g))
-    output     | o^(g) - o |^2,                                   o^(g) = p^(g) v
-    projected  | W_O,h (o^(g) - o) |^2
-
-Keys that a cache of blocks still holds exactly when a row's query reads (`held_exact`) are exact in it, V always is.
-Layers and KV heads are independent, so all are searched side by side. With straight-through rounding each judge has a
-gradient in log2 g. `benchmarks/objectives.py` asks which of them tells the NLL of unseen text beforehand.
+Keys that a cache of blocks still holds exactly when a row's query reads (quantizers.exact_keys) are exact
+in it, V always is.
+Layers and KV heads are independent, so all are searched side by side. With straight-through rounding each metric has
+a gradient in log2 g. `benchmarks/objectives.py` asks which of them tells the NLL of unseen text beforehand.
 """
 
 from __future__ import annotations
@@ -20,14 +17,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from qroar_core.maths.held_exact import first_exact_key
-from qroar_core.maths.quantize import calibrated_coordinates, fake_quantize, fake_quantize_ste
-from qroar_core.maths.rescale import turned
+from qroar_core.maths.error_metric import MovedRows
+from qroar_core.maths.error_metrics import error_metrics
 from qroar_core.maths.rope import Pairing, rotate, unrotate
 from qroar_core.maths.softmax_rule import PLAIN, SoftmaxRule
-from qroar_core.specs import Judge, Mode, QuantizerSpec, QuantSpec
-
-MOST = 80.0  # a logit's move that is still told from a larger one: float32 ends at e^88
+from qroar_core.quantizers.exact_keys import first_exact_key
+from qroar_core.quantizers.fake_quantize import calibrated_coordinates, fake_quantize, fake_quantize_ste
+from qroar_core.specs import Mode, QuantizerSpec, QuantSpec
+from qroar_core.transforms.scales import turned
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,12 +49,6 @@ class CapturedLayer:
     still: bool = False
     gate: Tensor | None = None
 
-    def seen_by_w_o(self, moved: Tensor, pick: Tensor | None = None) -> Tensor:
-        """A change of the rows' attention output, (n_heads, R, head_dim), as W_O gets it."""
-        if self.gate is None:
-            return moved
-        return moved * (self.gate if pick is None else self.gate[:, pick])
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Setup:
@@ -74,7 +65,7 @@ class Setup:
     pairing: Pairing
     cos: Tensor
     sin: Tensor
-    judge: Judge
+    error_metric: str  # a file of maths/error_metrics
 
 
 def channel_log2(log2_g: Tensor, band: Tensor) -> Tensor:
@@ -92,8 +83,15 @@ def scales_and_angles(point: Tensor, pairs: int) -> tuple[Tensor, Tensor | None]
     return (point[..., :-pairs], point[..., -pairs:]) if point.shape[-1] > pairs else (point, None)
 
 
-def attention_error(layer: CapturedLayer, log2_g: Tensor, metric: Tensor, setup: Setup, *, pick: Tensor | None = None,
-                    reference: bool = False) -> Tensor:  # fmt: skip
+def attention_error(
+    layer: CapturedLayer,
+    log2_g: Tensor,
+    metric: Tensor,
+    setup: Setup,
+    *,
+    pick: Tensor | None = None,
+    reference: bool = False,
+) -> Tensor:
     """E(g) of every KV head of one layer on one window, row by row; (n_kv_heads, R), differentiable in log2_g.
 
     Args:
@@ -102,48 +100,26 @@ def attention_error(layer: CapturedLayer, log2_g: Tensor, metric: Tensor, setup:
         pick: which rows to use, int64; None takes all.
         reference: leave the quantizers out (what `shared` scales do to the unquantized logits).
     """
-    q, rows, out = layer.q, layer.rows, layer.out
+    q, rows, out, gate = layer.q, layer.rows, layer.out, layer.gate
     if pick is not None:
-        q, rows, out = q[:, pick], rows[pick], out[:, pick]
-    last = int(rows.max()) + 1
-    kv, d = layer.k.shape[0], q.shape[-1]
-    apart = distance(rows, last, layer.k.device)
-    logits = _moved(layer, q, rows, log2_g, setup, reference)
-    if setup.judge in ("logits", "rows"):
-        exact = _logits(q.reshape(kv, -1, d), layer.k[:, :last], len(rows), setup)
-        return (_logits_apart if setup.judge == "logits" else _rows_apart)(layer.rule, exact, logits, apart)
-    p = layer.rule.weights(logits, apart)
-    moved = torch.matmul(p.flatten(1, 2), layer.v[:, :last]).view(len(q), len(rows), -1) - out
-    if setup.judge == "output":
-        return moved.square().sum(-1).view(kv, -1, len(rows)).sum(1)
-    moved = layer.seen_by_w_o(moved, pick)
-    return (torch.matmul(moved, metric) * moved).sum(-1).view(kv, -1, len(rows)).sum(1)
+        q, rows, out, gate = q[:, pick], rows[pick], out[:, pick], None if gate is None else gate[:, pick]
+    last, kv, d = int(rows.max()) + 1, layer.k.shape[0], q.shape[-1]
+    moved = MovedRows(
+        layer.rule,
+        _moved(layer, q, rows, log2_g, setup, reference),
+        distance(rows, last, layer.k.device),
+        layer.v[:, :last],
+        out,
+        gate,
+        metric,
+        lambda: _logits(q.reshape(kv, -1, d), layer.k[:, :last], len(rows), setup),
+    )
+    return error_metrics()[setup.error_metric].error(moved)
 
 
 def _logits(q: Tensor, k: Tensor, rows: int, setup: Setup) -> Tensor:
     """q (n_kv_heads, group * R, head_dim) and k (n_kv_heads, keys, head_dim) -> (n_kv_heads, group, R, keys)."""
     return torch.matmul(q, k.mT).mul_(setup.scaling).view(k.shape[0], -1, rows, k.shape[1])
-
-
-def _logits_apart(rule: SoftmaxRule, exact: Tensor, logits: Tensor, apart: Tensor) -> Tensor:
-    visible = rule.visible(apart)
-    return ((logits - exact).square().masked_fill(~visible, 0).sum(-1) / visible.sum(-1)).sum(1)
-
-
-def _rows_apart(rule: SoftmaxRule, exact: Tensor, logits: Tensor, apart: Tensor) -> Tensor:
-    """KL of each row, a sink counted as one more key: ln sum p e^d - sum p d of the moves d of its logits.
-
-    Around their mean m it is ln(1 + sum p (e^(d - m) - 1)), which loses no digits where the moves are small.
-    """
-    p = rule.weights(exact, apart)
-    if rule.softcap is not None:
-        exact, logits = rule.capped(exact), rule.capped(logits)
-    moves = (logits - exact).masked_fill(~rule.visible(apart), 0)
-    mean = (p * moves).sum(-1, keepdim=True)
-    grown = (p * (moves - mean).clamp(max=MOST).expm1()).sum(-1)
-    if rule.sinks is not None:
-        grown = grown + (1 - p.sum(-1)) * (-mean[..., 0]).expm1()
-    return grown.log1p().sum(1)
 
 
 def _moved(layer: CapturedLayer, q: Tensor, rows: Tensor, log2_g: Tensor, setup: Setup, reference: bool) -> Tensor:

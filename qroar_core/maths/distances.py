@@ -45,8 +45,9 @@ class DrawnPairs:
         return by_row.std(0) / len(by_row) ** 0.5
 
 
-def drawn_pairs(length: int, law: DistanceLaw, window: int | None, seed: int, rows: int = ROWS,
-                keys: int = KEYS) -> DrawnPairs:  # fmt: skip
+def drawn_pairs(
+    length: int, law: DistanceLaw, window: int | None, seed: int, rows: int = ROWS, keys: int = KEYS
+) -> DrawnPairs:
     """Pairs (m, n <= m) of a context of `length` tokens under `law`: all of them up to `rows` tokens, else a sample.
 
     A sample takes one row at random from each of `rows` strata of equal mass, and in the row one key from each of

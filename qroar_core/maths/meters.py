@@ -8,7 +8,7 @@ from torch import Tensor
 CPU = torch.device("cpu")
 
 
-def home(device: torch.device) -> torch.device:
+def accumulator_device(device: torch.device) -> torch.device:
     """Where float64 sums over tensors of `device` are kept: there, or on the CPU where it knows no float64 (mps)."""
     return CPU if device.type == "mps" else device
 
@@ -24,7 +24,7 @@ class Meter:
             return
         for name, kept in list(vars(self).items()):
             if isinstance(kept, Tensor):
-                setattr(self, name, kept.to(home(device) if kept.dtype == torch.float64 else device))
+                setattr(self, name, kept.to(accumulator_device(device) if kept.dtype == torch.float64 else device))
         self.at = device
 
 

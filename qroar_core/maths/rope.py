@@ -14,6 +14,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from qroar_core.interpolations.methods.ntk import ntk_theta
+
 Pairing = Literal["half", "interleaved"]
 
 
@@ -80,8 +82,3 @@ def static_ntk(theta: float, rotary_dim: int, factor: float) -> Tensor:
     """
     exponent = torch.arange(0, rotary_dim, 2, dtype=torch.float64) / rotary_dim
     return ntk_theta(theta, rotary_dim, factor) ** -exponent
-
-
-def ntk_theta(theta: float, rotary_dim: int, factor: float) -> float:
-    """The larger base of static NTK scaling: theta * s^(r / (r - 2))."""
-    return float(theta * factor ** (rotary_dim / (rotary_dim - 2)))

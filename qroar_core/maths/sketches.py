@@ -40,8 +40,15 @@ class LogHistogram(Meter):
         dtype: of the counts; int32 halves the memory of streams that stay under 2^31 values a bin.
     """
 
-    def __init__(self, shape: tuple[int, ...], *, sub_bits: int = 5, low: int = -14, high: int = 16,
-                 dtype: torch.dtype = torch.int64) -> None:  # fmt: skip
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        *,
+        sub_bits: int = 5,
+        low: int = -14,
+        high: int = 16,
+        dtype: torch.dtype = torch.int64,
+    ) -> None:
         if not 1 <= sub_bits <= 10 or not -126 <= low < high <= 127:
             raise ValueError(f"need sub_bits in 1..10 and -126 <= low < high <= 127: {sub_bits}, {low}, {high}")
         self.shape, self.sub_bits, self.low, self.high = tuple(shape), sub_bits, low, high

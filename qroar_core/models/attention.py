@@ -12,18 +12,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
-from transformers import AttentionInterface
+from transformers import AttentionInterface, PretrainedConfig
 
 from qroar_core.maths.softmax_rule import SoftmaxRule
 from qroar_core.models.geometry import Geometry
-
-if TYPE_CHECKING:  # a family may need this module
-    from qroar_core.models.loaded import LoadedModel
 
 NAME = "qroar_stream"
 MASK_ENTRIES = 1 << 22  # query rows x query heads of a KV head x keys per block
@@ -53,9 +50,9 @@ def stream_attention(
     active = _ACTIVE.get()
     if active is None:
         raise RuntimeError("qroar_stream attention ran outside open_stream")
-    stream, geometry, arrival = active
-    if arrival is not None:
-        query, key = query[..., arrival], key[..., arrival]
+    stream, geometry, channel_order_in = active
+    if channel_order_in is not None:
+        query, key = query[..., channel_order_in], key[..., channel_order_in]
     factor = scaling if scaling is not None else float(query.shape[-1] ** -0.5)
     rule = SoftmaxRule(kwargs.get("sliding_window"), kwargs.get("softcap"), kwargs.get("s_aux"))
     out = stream.attend(geometry.attention_layer(module.layer_idx), query, key, value, factor, rule)
@@ -66,11 +63,15 @@ AttentionInterface.register(NAME, stream_attention)
 
 
 @contextmanager
-def attention_by(stream: Attends, loaded: LoadedModel) -> Iterator[None]:
-    """Route a model's attention through `stream`, rotated channels first; its own implementation returns afterwards."""
-    config, arrival = loaded.model.config, loaded.family.arrival(loaded.geometry)
+def attention_by(
+    stream: Attends, config: PretrainedConfig, geometry: Geometry, channel_order_in: Tensor | None
+) -> Iterator[None]:
+    """Route the attention of the model of `config` through `stream`, rotated channels first (`channel_order_in`).
+
+    Its own implementation returns afterwards.
+    """
     before = config._attn_implementation_internal
-    token = _ACTIVE.set((stream, loaded.geometry, arrival))
+    token = _ACTIVE.set((stream, geometry, channel_order_in))
     config._attn_implementation_internal = NAME
     try:
         yield

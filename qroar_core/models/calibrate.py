@@ -11,12 +11,12 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from qroar_core.maths.placing import gathered
-from qroar_core.maths.quantize import calibrated_coordinates
 from qroar_core.maths.rope import unrotate
+from qroar_core.maths.scatter_gather import gathered
 from qroar_core.models.condition import StaticRange
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.stream import AttentionTap, Condition, drain, open_stream
+from qroar_core.quantizers.fake_quantize import calibrated_coordinates
 from qroar_core.specs import QuantSpec
 
 

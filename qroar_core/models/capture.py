@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from qroar_core.maths.attention_error import CapturedLayer, output_metric, output_of
-from qroar_core.maths.placing import gathered
 from qroar_core.maths.positions import Sampled
+from qroar_core.maths.scatter_gather import gathered
 from qroar_core.models.gates import Gates, gates_of
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.stream import AttentionTap, Condition, Stream, drain, open_stream
-from qroar_core.progress import OnStep, Step, ignore
+from qroar_core.progress import OnStep, Step, no_progress
 from qroar_core.specs import RopeSpec
 
 FIRST_ROW = 32  # rows before this see too few keys to tell quantizers apart
@@ -66,8 +66,17 @@ class _Keeper:
         pass
 
 
-def capture(loaded: LoadedModel, rope: RopeSpec, ids: Tensor, query_rows: int, *, chunk: int = 512, seed: int = 0,
-            on_step: OnStep = ignore, first_row: int = 0) -> Capture:  # fmt: skip
+def capture(
+    loaded: LoadedModel,
+    rope: RopeSpec,
+    ids: Tensor,
+    query_rows: int,
+    *,
+    chunk: int = 512,
+    seed: int = 0,
+    on_step: OnStep = no_progress,
+    first_row: int = 0,
+) -> Capture:
     """Read ids (windows, length) once, unquantized, under `rope`.
 
     Args:

@@ -18,6 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from qroar_core.models.checkpoint_files import has, table_in
+
 HARMLESS = {"_name_or_path", "transformers_version", "torch_dtype", "dtype", "use_cache"}  # keys that compute nothing
 MOST_THREADS = 8  # hashing leaves Python's lock, so that it takes as long as reading memory does
 
@@ -37,9 +39,8 @@ def checksum(model: Any, tokenizer: Any, folder: Path | None = None) -> str:
 
 
 def _config(model: Any, folder: Path | None) -> bytes:
-    file = folder / "config.json" if folder is not None else None
-    if file is not None and file.is_file():
-        said = json.loads(file.read_text(encoding="utf-8"))
+    if folder is not None and has(folder, "config.json"):
+        said = table_in(folder / "config.json")
     else:
         said = model.config.to_dict()
     ends = getattr(model.generation_config, "eos_token_id", None)  # it may say other than the config

@@ -65,8 +65,9 @@ def bytes_a_token(tokenizer: Any, document: LargeDocument) -> float:
     return known[document]
 
 
-def excerpt(tokenizer: Any, document: LargeDocument, first: int, last: int, share: float,
-            tokens: int) -> tuple[Tensor, int, int, bool]:  # fmt: skip
+def excerpt(
+    tokenizer: Any, document: LargeDocument, first: int, last: int, share: float, tokens: int
+) -> tuple[Tensor, int, int, bool]:
     """`tokens` tokens in a row from between two bytes of a large document.
 
     Args:
@@ -88,9 +89,10 @@ def excerpt(tokenizer: Any, document: LargeDocument, first: int, last: int, shar
             return ids[:tokens], at, stop, changed
         if stop - at >= last - first:
             raise BadText(
-                f"bytes {first} to {last} hold {len(ids)} tokens, one window needs {tokens}", where=document.name,
+                f"bytes {first} to {last} hold {len(ids)} tokens, one window needs {tokens}",
+                where=document.name,
                 do="ask for fewer windows or a shorter length",
-            )  # fmt: skip
+            )
         need *= 2
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from qroar_core.maths.rescale import Scales
 from qroar_core.specs import QuantSpec, RopeSpec
+from qroar_core.transforms.scales import Scales
 
 
 @dataclass(frozen=True, slots=True, eq=False)

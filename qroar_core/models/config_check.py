@@ -20,48 +20,72 @@ LARGEST_THETA = 1e12  # a thousand times the largest in use: no token of a text 
 LARGEST_FACTOR = 1 << 16  # of a stretch
 LARGEST_EPSILON = 0.1  # of a norm's variance, which is about 1; real ones end at 1e-3
 REQUIRED = ("hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
-POSITIVE = (*REQUIRED, "intermediate_size", "num_key_value_heads", "head_dim", "max_position_embeddings",
-            "num_local_experts", "n_routed_experts", "num_experts_per_tok", "sliding_window",
-            "num_kv_heads", "sliding_window_pattern", "_sliding_window_pattern",
-            "initial_context_length", "original_max_position_embeddings")  # fmt: skip
-OPTIONAL = ("num_key_value_heads", "head_dim", "sliding_window", "intermediate_size", "num_kv_heads",  # may be null
-            "sliding_window_pattern", "_sliding_window_pattern", "original_max_position_embeddings")  # fmt: skip
+STEPS = ("decoder_sparse_step", "full_attention_interval", "n_group", "topk_group")  # what is counted or chosen
+POSITIVE = (
+    *REQUIRED,
+    "intermediate_size",
+    "num_key_value_heads",
+    "head_dim",
+    "max_position_embeddings",
+    "num_local_experts",
+    "n_routed_experts",
+    "num_experts_per_tok",
+    "sliding_window",
+    "num_kv_heads",
+    "sliding_window_pattern",
+    "_sliding_window_pattern",
+    "initial_context_length",
+    "original_max_position_embeddings",
+    *STEPS,
+)
+OPTIONAL = (
+    "num_key_value_heads",
+    "head_dim",
+    "sliding_window",
+    "intermediate_size",
+    "num_kv_heads",  # may be null
+    "sliding_window_pattern",
+    "_sliding_window_pattern",
+    "original_max_position_embeddings",
+    *STEPS,
+)
 EXPERTS = ("num_local_experts", "num_experts_per_tok")
 ROPE_BLOCKS = ("rope_parameters", "rope_scaling")
 
 Test = Callable[[Any], bool]
 
 
-def _number(x: Any) -> bool:
+def is_number(x: Any) -> bool:
+    """A finite number that is no truth value."""
     return isinstance(x, int | float) and not isinstance(x, bool) and abs(x) <= sys.float_info.max  # never NaN
 
 
 def _at_least(least: float) -> Test:
-    return lambda x: _number(x) and x >= least
+    return lambda x: is_number(x) and x >= least
 
 
 def _above(least: float) -> Test:
-    return lambda x: _number(x) and x > least
+    return lambda x: is_number(x) and x > least
 
 
 def _whole(x: Any) -> bool:
-    return _number(x) and 0 < x < LARGEST and float(x).is_integer()
+    return is_number(x) and 0 < x < LARGEST and float(x).is_integer()
 
 
 def _positive_list(x: Any) -> bool:
-    return isinstance(x, list) and bool(x) and all(_number(one) and one > 0 for one in x)
+    return isinstance(x, list) and bool(x) and all(is_number(one) and one > 0 for one in x)
 
 
 ROPE: dict[str, tuple[Test, str]] = {  # keys of a RoPE block, and what may stand there
     "rope_theta": (lambda x: _above(1)(x) and x <= LARGEST_THETA, f"a number above 1, at most {LARGEST_THETA:g}"),
     "factor": (lambda x: _at_least(1)(x) and x <= LARGEST_FACTOR, f"a number of at least 1, at most {LARGEST_FACTOR}"),
     "original_max_position_embeddings": (_whole, "a whole number of tokens"),
-    "partial_rotary_factor": (lambda x: _number(x) and 0 < x <= 1, "a number above 0, at most 1"),
+    "partial_rotary_factor": (lambda x: is_number(x) and 0 < x <= 1, "a number above 0, at most 1"),
     "attention_factor": (_above(0), "a number above 0"),
     "beta_fast": (_above(0), "a number above 0"),
     "beta_slow": (_above(0), "a number above 0"),
-    "mscale": (_number, "a number"),
-    "mscale_all_dim": (_number, "a number"),
+    "mscale": (_at_least(0), "a number of at least 0"),  # negative ones can make YaRN divide by 0
+    "mscale_all_dim": (_at_least(0), "a number of at least 0"),
     "low_freq_factor": (_above(0), "a number above 0"),
     "high_freq_factor": (_above(0), "a number above 0"),
     "short_factor": (_positive_list, "a list of numbers above 0"),
@@ -73,8 +97,16 @@ ROPE: dict[str, tuple[Test, str]] = {  # keys of a RoPE block, and what may stan
     "type": (lambda x: isinstance(x, str), "a name"),
     "finetuned": (lambda x: isinstance(x, bool), "true or false"),  # of YaRN's own configs; changes nothing
 }
-MAY_BE_NULL = ("attention_factor", "beta_fast", "beta_slow", "mscale", "mscale_all_dim", "partial_rotary_factor",
-               "original_max_position_embeddings", "factor")  # fmt: skip
+MAY_BE_NULL = (
+    "attention_factor",
+    "beta_fast",
+    "beta_slow",
+    "mscale",
+    "mscale_all_dim",
+    "partial_rotary_factor",
+    "original_max_position_embeddings",
+    "factor",
+)
 NEEDED = {
     "linear": ("factor",),
     "dynamic": ("factor",),
@@ -84,8 +116,19 @@ NEEDED = {
 }
 USES = {"beta_fast": ("yarn",), "high_freq_factor": ("llama3",)}
 USUAL = {"beta_fast": 32, "beta_slow": 1}  # where a config does not say
-SCALING = ("factor", "short_factor", "long_factor", "low_freq_factor", "high_freq_factor", "attention_factor",
-           "beta_fast", "beta_slow", "mscale", "mscale_all_dim")  # fmt: skip
+SCALING = (
+    "factor",
+    "short_factor",
+    "long_factor",
+    "low_freq_factor",
+    "high_freq_factor",
+    "attention_factor",
+    "beta_fast",
+    "beta_slow",
+    "mscale",
+    "mscale_all_dim",
+)
+UNLIMITED = ("time_step_limit.1",)  # as transformers 4 writes Mamba's largest step
 NEUTRAL: tuple[Any, ...] = (None, False, 0, "", "none", [], {})
 EPSILON = re.compile(r"(^|_)(eps|epsilon)$")  # what a norm adds under its root
 
@@ -94,6 +137,7 @@ def check_raw(raw: dict[str, Any], where: str) -> None:
     """Raises BadCheckpoint where a number of config.json is missing, of a wrong kind or out of range."""
     _refuse_non_finite(raw, "", where)
     aliases = _aliases(raw.get("model_type"))
+    dense = raw.get("model_type") == "granitemoehybrid" and not any(map(raw.get, EXPERTS))  # it says 0 of both
     for name in REQUIRED:
         if not any(raw.get(key) is not None for key in (name, *aliases.get(name, ()))):
             raise BadCheckpoint(f"config.json has no {name}", where=where, do="fetch it again; no size is made up")
@@ -101,26 +145,29 @@ def check_raw(raw: dict[str, Any], where: str) -> None:
         for key in (name, *aliases.get(name, ())):
             value = raw.get(key)
             unused = value == 0 and (
-                (key == "sliding_window" and raw.get("use_sliding_window") is False)
-                or (name in EXPERTS and raw.get("model_type") == "granitemoehybrid")  # a dense one says 0 of both
+                (key == "sliding_window" and raw.get("use_sliding_window") is False) or (name in EXPERTS and dense)
             )
             if key in raw and not _whole(value) and not (value is None and name in OPTIONAL) and not unused:
-                raise _wrong(key, value, "a whole number above 0", where)
+                raise wrong(key, value, "a whole number above 0", where)
     pad: Any = raw.get("pad_token_id")
     rows: Any = raw.get("vocab_size")
-    if _number(pad) and _number(rows) and pad >= rows:
-        raise _wrong("pad_token_id", pad, f"below the embedding's {rows} rows", where)
+    if is_number(pad) and is_number(rows) and pad >= rows:
+        raise wrong("pad_token_id", pad, f"below the embedding's {rows} rows", where)
     for key in ("rope_theta", "rope_local_base_freq", "rotary_emb_base"):
         if key in raw and not ROPE["rope_theta"][0](raw[key]):
-            raise _wrong(key, raw[key], ROPE["rope_theta"][1], where)
+            raise wrong(key, raw[key], ROPE["rope_theta"][1], where)
     for key in ("partial_rotary_factor", "rotary_pct"):
         if raw.get(key) is not None and not ROPE["partial_rotary_factor"][0](raw[key]):
-            raise _wrong(key, raw[key], ROPE["partial_rotary_factor"][1], where)
+            raise wrong(key, raw[key], ROPE["partial_rotary_factor"][1], where)
     for key in raw:
         if isinstance(raw[key], int | float) and abs(raw[key]) > LARGEST and not re.search("token|theta", key):
-            raise _wrong(key, raw[key], f"a number up to {LARGEST}", where)
-        if EPSILON.search(key) and raw[key] is not None and not (_number(raw[key]) and 0 < raw[key] < LARGEST_EPSILON):
-            raise _wrong(key, raw[key], f"a number above 0, below {LARGEST_EPSILON}", where)
+            raise wrong(key, raw[key], f"a number up to {LARGEST}", where)
+        if (
+            EPSILON.search(key)
+            and raw[key] is not None
+            and not (is_number(raw[key]) and 0 < raw[key] < LARGEST_EPSILON)
+        ):
+            raise wrong(key, raw[key], f"a number above 0, below {LARGEST_EPSILON}", where)
     for key in ROPE_BLOCKS:
         if raw.get(key) is not None:
             _check_rope(raw[key], key, where)
@@ -131,17 +178,17 @@ def check_raw(raw: dict[str, Any], where: str) -> None:
 
 
 def _refuse_non_finite(value: Any, at: str, where: str) -> None:
-    """Python reads NaN and Infinity, which JSON does not have; nowhere in a config do they mean anything."""
+    """Python reads NaN and Infinity, which JSON does not have; they mean nothing in a config but "no limit"."""
     inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, one in inner:
         _refuse_non_finite(one, f"{at}.{key}" if at else str(key), where)
-    if isinstance(value, float) and not _number(value):
-        raise _wrong(at, value, "a finite number", where)
+    if isinstance(value, float) and not is_number(value) and not (at in UNLIMITED and value > 0):
+        raise wrong(at, value, "a finite number", where)
 
 
 def _check_rope(block: Any, name: str, where: str) -> None:
     if not isinstance(block, dict):
-        raise _wrong(name, block, "a table", where)
+        raise wrong(name, block, "a table", where)
     inner = {key: value for key, value in block.items() if isinstance(value, dict)}
     if inner and len(inner) == len(block):  # a block for every kind of layer
         for kind, one in inner.items():
@@ -154,7 +201,7 @@ def _check_rope(block: Any, name: str, where: str) -> None:
                 continue
             raise UnsupportedModel(f"{name}.{key} is not known", where=where, do="check config.json")
         if not test(value) and not (value is None and key in MAY_BE_NULL):
-            raise _wrong(f"{name}.{key}", value, allowed, where)
+            raise wrong(f"{name}.{key}", value, allowed, where)
     said = [str(block[key]) for key in ("rope_type", "type") if block.get(key) is not None]
     kinds = ["longrope" if kind == "su" else kind for kind in said]  # Phi-3's first name of it
     if len(set(kinds)) > 1:
@@ -181,7 +228,7 @@ def _refuse_longer(raw: dict[str, Any], key: str, where: str) -> None:
     block: Any = raw.get(key)
     original: Any = block.get("original_max_position_embeddings") if isinstance(block, dict) else None
     context: Any = raw.get("max_position_embeddings")
-    if _number(original) and _number(context) and original > context:
+    if is_number(original) and is_number(context) and original > context:
         said = f"{key}.original_max_position_embeddings is {original:g}, max_position_embeddings {context:g}"
         raise BadCheckpoint(said, where=where, do="check config.json")
 
@@ -206,6 +253,7 @@ def _aliases(model_type: Any) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def _wrong(key: str, value: Any, allowed: str, where: str) -> BadCheckpoint:
+def wrong(key: str, value: Any, allowed: str, where: str) -> BadCheckpoint:
+    """The refusal of one key of config.json."""
     said = json.dumps(value, default=str)[:40]  # as the file spells it: null, true, "4.0"
     return BadCheckpoint(f"{key} is {said}, {allowed} belongs there", where=where, do="check config.json")

@@ -14,8 +14,10 @@ from qroar_core.errors import UnsupportedModel
 from qroar_core.models.config_check import EPSILON, NEUTRAL
 
 COMPUTES = re.compile(  # words in a key that changes what a model computes
-    r"softcap|soft_cap|logit_cap|multiplier|(logit|embedding|residual|attention|attn|emb|depth)s?_(scale|scaling)"
-    r"|scale_(emb|depth|attn)|^mup_|dim_model_base|window|clip_|clamp|bidirectional|is_causal|alibi|^rope_|rotary"
+    r"softcap|soft_cap|logit_cap|multiplier|(?<!init)(?<!initializer)(?<!lora)_scal(e|es|ing)(_factor)?$"
+    r"|^scale_(emb|depth|attn|logit|resid)|^mup_|dim_model_base|window|clip_|clamp|bidirectional|causal|prefix_lm|alibi|^rope_|rotary|use_rope$"
+    r"|^att(entio)?n_(types?|pattern)$|layer_switch|interleaved_layers|(local|global|cross|sparse|parallel)_att"
+    r"|normali[sz]e_emb|emb(edding)?s?_norm"
     r"|theta|_eps$|epsilon|qk_norm|qk_layernorm|experts|no_rope|nope_|sinks?$|query_pre_attn|attention_chunk"
     r"|temperature_tuning|parallel_residual|position_embedding_type|ntk|mscale|yarn|dual_chunk|swiglu_|moe_layer_freq"
     r"|scoring_func"
@@ -25,32 +27,35 @@ FACTOR = re.compile(r"(factor|scale|scaling|multiplier)$")  # of these 1 changes
 INERT: dict[str, tuple[Any, ...]] = {  # keys of that sound, and the values under which they change nothing
     "scale_attn_weights": (True, None),
     "rope_interleaved": (False, None),
-    "is_causal": (True, None),
+    "attention_type": ("causal", "full", "full_attention", None),
+    "attn_type": ("causal", "full", "full_attention", None),
+    "order_of_interleaved_layers": ("local_attn_first", None),
     "position_embedding_type": ("rope", "rotary", "absolute", "rope_gptj", None),  # the last is Cohere's own name
     "swiglu_limit": (None,),
     "swiglu_alpha": (None,),
     "moe_layer_freq": (1, None),
     "attn_rotary_emb": (),  # Bamba says partial_rotary_factor too
-    "sliding_window_pattern": (),  # of Gemma 3 and Cohere 2, beside layer_types
     "rotary_pct": (1, None),
 }
+ON = re.compile(r"^(is_|use_)?(causal(_mask|_attention)?|rope|rotary(_emb(edding)?s?)?)$")  # true changes nothing
+EVERY = ("sliding_window_pattern", "layer_switch")  # one layer in so many reads the whole context
 REPEATS = {  # keys that say again what another entry says, and which
     "experts_per_token": "num_experts_per_tok",
     "num_experts_per_token": "num_experts_per_tok",
     "sliding_window_size": "sliding_window",
     "partial_rotary_factor": "partial_rotary_factor",  # of a RoPE block
     "rope_pct": "partial_rotary_factor",
-    "rope_theta": "rope_theta",
-    "rope_local_base_freq": "rope_theta",
-    "rotary_emb_base": "rope_theta",
+    "hidden_act": "hidden_activation",
+    "hidden_activation": "hidden_act",
 }
 FIXED: dict[str, dict[str, Any]] = {  # what a family's code computes whatever its config says
     "deepseek_v2": {"scoring_func": "softmax", "norm_topk_prob": False},
     "deepseek_v3": {"scoring_func": "sigmoid", "topk_method": "noaux_tc"},
     "gpt_oss": {"hidden_act": "silu"},
-    "starcoder2": {"norm_type": "layer_norm"},
+    "starcoder2": {"norm_type": "layer_norm", "mlp_type": "default"},
     **{kind: {"use_qk_norm": True} for kind in ("qwen3", "qwen3_moe", "qwen3_next", "olmo2", "gemma3_text")},
-    **{kind: {"rope_interleaved": True} for kind in ("cohere", "cohere2")},
+    "cohere": {"rope_interleaved": True},
+    "cohere2": {"rope_interleaved": True, "use_gated_activation": True, "use_parallel_block": True},
 }
 DUAL_CHUNK = "dual_chunk_attention_config"
 
@@ -67,6 +72,8 @@ def check_keys(raw: dict[str, Any], config: Any, where: str) -> None:
             wrong = value not in (fixed[key], None)
         elif key in REPEATS and value is not None:
             wrong = _says_otherwise(key, value, config, blocks, key in known)
+        elif key in EVERY and value is not None:
+            wrong = not _every(value, config) and not _idle(key, raw, config)
         elif key == "layer_types":
             wrong = key not in known and not _one_kind(value, config)
         elif key == "use_sliding_window" and key not in known:
@@ -77,6 +84,7 @@ def check_keys(raw: dict[str, Any], config: Any, where: str) -> None:
             continue
         else:
             usual = NEUTRAL + ((1,) if FACTOR.search(key) else ())
+            usual = (True, None) if ON.search(key) else usual
             said = value in INERT.get(key, usual) or INERT.get(key) == ()
             wrong = not said and not _idle(key, raw, config)
         if wrong:
@@ -102,10 +110,11 @@ def _rope_blocks(config: Any) -> list[dict[str, Any]]:
 def _says_otherwise(key: str, value: Any, config: Any, blocks: list[dict[str, Any]], known: bool) -> bool:
     """Is what a repeating key says not what the config computes with?"""
     entry = REPEATS[key]
-    if entry in ("partial_rotary_factor", "rope_theta"):
-        said = [block.get(entry, 1.0 if entry == "partial_rotary_factor" else None) for block in blocks]
-        return not known and said != [None] and value not in said
-    return not known and bool(value != getattr(config, entry, None))
+    if entry == "partial_rotary_factor":
+        return not known and value not in [block.get(entry, 1.0) for block in blocks]
+    held = getattr(config, entry, None)
+    unheard = held is None and entry in REPEATS  # the family has neither name
+    return not known and not unheard and bool(value != held)
 
 
 def _window(config: Any) -> Any:
@@ -114,6 +123,14 @@ def _window(config: Any) -> Any:
 
 def _slides(config: Any, known: set[str]) -> bool:
     return "sliding_window" in known and (_window(config) or 1 << 31) < config.max_position_embeddings
+
+
+def _every(count: Any, config: Any) -> bool:
+    """Are every `count`-th layer, and no others, those that read the whole context?"""
+    kinds = getattr(config, "layer_types", None) or ["full_attention"] * config.num_hidden_layers
+    if not isinstance(count, int) or count < 1:
+        return False
+    return all((kind == "full_attention") == ((i + 1) % count == 0) for i, kind in enumerate(kinds))
 
 
 def _one_kind(kinds: Any, config: Any) -> bool:

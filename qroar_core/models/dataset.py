@@ -21,9 +21,17 @@ from qroar_core.errors import BadSpec, BadText
 from qroar_core.models.text_files import ENDS, Document, lines_as_lf, thirds
 
 OPTION = "--dataset"
+PATHS = ("/", "./", "../", "~")  # how a path begins that cannot be a name on the hub
 MOST = 32 * 2**20  # characters of documents that are read
-READERS = {".jsonl": ("json", {}), ".ndjson": ("json", {}), ".json": ("json", {}), ".csv": ("csv", {}),
-           ".tsv": ("csv", {"delimiter": "\t"}), ".parquet": ("parquet", {}), ".txt": ("text", {})}  # fmt: skip
+READERS = {
+    ".jsonl": ("json", {}),
+    ".ndjson": ("json", {}),
+    ".json": ("json", {}),
+    ".csv": ("csv", {}),
+    ".tsv": ("csv", {"delimiter": "\t"}),
+    ".parquet": ("parquet", {}),
+    ".txt": ("text", {}),
+}
 TURN = ("heldout", "calibration", "development", "heldout", "calibration", "development", "calibration", "heldout")
 
 
@@ -46,17 +54,39 @@ class Dataset:
 
 
 def parse(asked: str) -> Asked:
-    """Take the option's value apart.
+    """Take the option's value apart. The longest NAME that lies on this disk counts, colons in it included.
 
     Raises:
-        BadSpec: no field, or too many parts.
+        BadSpec: no field, too many parts, or the path of nothing.
     """
-    first, *rest = asked.split(":")
+    first, *rest = _name_and_rest(asked.split(":"))
     if not first or not rest or len(rest) > 3 or not rest[-1]:
-        raise BadSpec(f"{asked!r} is not NAME[:CONFIG[:SPLIT]]:FIELD", where=OPTION,
-                      do="write for example notes.jsonl:text or org/name:config:test:text")  # fmt: skip
+        raise BadSpec(
+            f"{asked!r} is not NAME[:CONFIG[:SPLIT]]:FIELD",
+            where=OPTION,
+            do="write for example notes.jsonl:text or org/name:config:test:text",
+        )
     config, split = (*rest[:-1], "", "")[:2]
     return Asked(first, config, split, rest[-1])
+
+
+def _name_and_rest(parts: list[str]) -> list[str]:
+    """The parts between colons, those of a path on this disk joined."""
+    for count in range(len(parts) - 1, 1, -1):
+        name = ":".join(parts[:count])
+        if _lies_here(name):
+            return [name, *parts[count:]]
+    if parts[0].startswith(PATHS) and any("/" in part for part in parts[1:]) and not _lies_here(parts[0]):
+        last = max(i for i, part in enumerate(parts) if "/" in part)  # a path that has colons in it
+        raise BadSpec("no such file or folder", where=":".join(parts[: last + 1]), do="check the path")
+    return parts
+
+
+def _lies_here(name: str) -> bool:
+    try:
+        return bool(name) and Path(name).expanduser().exists()
+    except (OSError, RuntimeError, ValueError):  # no path at all, or one of nobody's home
+        return False
 
 
 @lru_cache(maxsize=1)
@@ -117,8 +147,17 @@ def _rows(what: Asked) -> Iterable[dict[str, Any]]:
     path = Path(what.name).expanduser()
     reader, options = READERS.get(path.suffix.lower(), ("", {})) if path.is_file() else ("", {})
     if path.is_file() and not reader:
-        raise BadSpec(f"no reader for a {path.suffix or 'nameless'} file", where=what.name,
-                      do=f"give one of {', '.join(READERS)}, or --text FILE")  # fmt: skip
+        raise BadSpec(
+            f"no reader for a {path.suffix or 'nameless'} file",
+            where=what.name,
+            do=f"give one of {', '.join(READERS)}, or --text FILE",
+        )
+    if reader and what.config not in ("", "default"):
+        raise BadSpec(
+            f"a file has no config, {what.config!r} means nothing for it",
+            where=what.name,
+            do=f"write {OPTION} {':'.join(filter(None, (what.name, what.split and f':{what.split}', what.field)))}",
+        )
     for name in ("datasets", "huggingface_hub"):  # what they log of a fault or a try is said in the one line
         logging.getLogger(name).setLevel(logging.CRITICAL)
     datasets.disable_progress_bars()
@@ -126,30 +165,40 @@ def _rows(what: Asked) -> Iterable[dict[str, Any]]:
         if reader:
             found = datasets.load_dataset(reader, data_files=str(path), streaming=True, **options)
         else:
-            found = datasets.load_dataset(str(path) if path.is_dir() else what.name, what.config or None,
-                                          streaming=True)  # fmt: skip
+            found = datasets.load_dataset(
+                str(path) if path.is_dir() else what.name, what.config or None, streaming=True
+            )
     except Exception as error:
         raise _unreadable(what, error) from error
     splits = list(found)
     if what.split and what.split not in splits:
         raise BadSpec(f"no split {what.split!r}", where=what.name, do=f"choose one of {', '.join(splits)}")
     if not what.split and len(splits) > 1:
-        raise BadSpec(f"it has the splits {', '.join(splits)}", where=what.name,
-                      do=f"name one: {OPTION} {what.name}:{what.config}:{splits[-1]}:{what.field}")  # fmt: skip
+        raise BadSpec(
+            f"it has the splits {', '.join(splits)}",
+            where=what.name,
+            do=f"name one: {OPTION} {what.name}:{what.config}:{splits[-1]}:{what.field}",
+        )
     return found[what.split or splits[0]]  # type: ignore[no-any-return]
 
 
 def _text(row: dict[str, Any], what: Asked, number: int) -> str:
     texts = [name for name, value in row.items() if isinstance(value, str)]
     if what.field not in row:
-        raise BadSpec(f"no field {what.field!r}", where=what.name,
-                      do=f"choose one of {', '.join(texts)}" if texts else "give a dataset with a field of text")
+        raise BadSpec(
+            f"no field {what.field!r}",
+            where=what.name,
+            do=f"choose one of {', '.join(texts)}" if texts else "give a dataset with a field of text",
+        )
     value = row[what.field]
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise BadSpec(f"the field {what.field!r} of row {number} holds {type(value).__name__}, not text",
-                      where=what.name, do=f"choose one of {', '.join(texts)}" if texts else "make it text in every row")
+        raise BadSpec(
+            f"the field {what.field!r} of row {number} holds {type(value).__name__}, not text",
+            where=what.name,
+            do=f"choose one of {', '.join(texts)}" if texts else "make it text in every row",
+        )
     return value
 
 
@@ -158,5 +207,8 @@ def _unreadable(what: Asked, error: Exception) -> BadText:
         return BadText("it holds no rows", where=what.name, do="give a dataset with text in it")
     said = " ".join(str(error).split())[:200] or type(error).__name__
     here = Path(what.name).expanduser().exists()
-    return BadText(f"cannot be read ({said})", where=what.name,
-                   do="check the file, or the config" if here else "check the name, the config and the connection")
+    return BadText(
+        f"cannot be read ({said})",
+        where=what.name,
+        do="check the file, or the config" if here else "check the name, the config and the connection",
+    )

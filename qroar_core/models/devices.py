@@ -40,8 +40,11 @@ def choose_devices(name: str) -> list[torch.device]:
     """
     if name == BALANCED:
         if len(gpus()) < 2:
-            raise BadSpec(f"balanced spreads a model over GPUs, this machine has {len(gpus())}", where="--device",
-                          do="choose auto")  # fmt: skip
+            raise BadSpec(
+                f"balanced spreads a model over GPUs, this machine has {len(gpus())}",
+                where="--device",
+                do="choose auto",
+            )
         return gpus()
     if name == "auto":
         cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
@@ -49,8 +52,9 @@ def choose_devices(name: str) -> list[torch.device]:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise BadSpec(f"unknown device {name!r}", where="--device",
-                      do="choose auto, balanced, cpu, cuda or mps") from error  # fmt: skip
+        raise BadSpec(
+            f"unknown device {name!r}", where="--device", do="choose auto, balanced, cpu, cuda or mps"
+        ) from error
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if not there.get(device.type, False):
         raise BadSpec(f"device {name} is not available here", where="--device", do="choose auto or cpu")

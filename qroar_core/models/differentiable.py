@@ -3,7 +3,7 @@
 `models.stream` rounds and keeps; here one window passes whole, scales are applied to q and k after RoPE
 (both channels of a pair share a scale, so that this is the same as scaled weights), and rounding passes the
 gradient straight through. Activations of every layer are held for the way back: for windows of some hundred
-tokens, not for a long context. A residual cache holds its newest tokens exactly, as `maths.held_exact` says.
+tokens, not for a long context. A residual cache holds its newest tokens exactly, as `quantizers.exact_keys` says.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from qroar_core.interpolations.frequencies import Rope, layer_ropes, rope_set, ropes_of
 from qroar_core.maths.attention_error import channel_log2, rounded, scales_and_angles
-from qroar_core.maths.held_exact import first_exact_key, next_rounding
-from qroar_core.maths.rescale import turned
 from qroar_core.maths.rope import rotate, unrotate
 from qroar_core.maths.softmax_rule import SoftmaxRule
 from qroar_core.models.attention import attention_by, block_with_gradient
 from qroar_core.models.condition import Condition
 from qroar_core.models.kv_store import block_of
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.models.patch import parameters_under, replaced, rounded_inputs
-from qroar_core.models.rope import Rope, layer_ropes, rope_set, ropes_of
+from qroar_core.models.patch import parameters_under, replaced_parameters, rounded_inputs
+from qroar_core.quantizers.exact_keys import first_exact_key, next_rounding
 from qroar_core.specs import Mode, QuantizerSpec
+from qroar_core.transforms.scales import turned
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -101,8 +101,14 @@ class Trainable:
 
 
 @contextmanager
-def open_trainable(loaded: LoadedModel, condition: Condition, length: int, band: Tensor, mode: Mode,
-                   weights: dict[str, Tensor] | None = None) -> Iterator[Trainable]:  # fmt: skip
+def open_trainable(
+    loaded: LoadedModel,
+    condition: Condition,
+    length: int,
+    band: Tensor,
+    mode: Mode,
+    weights: dict[str, Tensor] | None = None,
+) -> Iterator[Trainable]:
     """Put `condition` (its scales aside) on the model; `hidden` may be called with any log2 g meanwhile.
 
     The way back belongs inside the block: autograd looks the weights up again. They return bit for bit after it.
@@ -113,11 +119,11 @@ def open_trainable(loaded: LoadedModel, condition: Condition, length: int, band:
     """
     with loaded.lock, ExitStack() as stack:
         new = parameters_under(loaded, None, condition.quant.weights) if weights is None else weights
-        stack.enter_context(replaced(loaded.model, new))
+        stack.enter_context(replaced_parameters(loaded.model, new))
         stack.enter_context(rounded_inputs(loaded, condition.quant.activations))
         ropes = ropes_of(loaded, condition.rope, length)
         stack.enter_context(rope_set(loaded, ropes))
         made = Trainable(loaded, condition, layer_ropes(loaded.geometry, ropes), band.to(loaded.device), mode)
-        stack.enter_context(attention_by(made, loaded))
-        stack.enter_context(loaded.family.routed(loaded.model))
+        stack.enter_context(attention_by(made, *loaded.routing))
+        stack.enter_context(loaded.family.intercept_attention(loaded.model))
         yield made

@@ -24,6 +24,7 @@ from qroar_core.models.formats.stored import StoredTensor
 from qroar_core.models.quiet import quiet_transformers
 from qroar_core.models.size_check import check_values, held_layers
 
+EAGER = "eager"  # experts one by one: torch's grouped product, transformers' first choice, has no float64
 SEQUENTIAL = "HF_DEACTIVATE_ASYNC_LOAD"  # transformers then reads one tensor at a time
 HARMLESS = {  # tensors that are no part of the model, and why nothing is lost with them
     r"(^|\.)rotary_emb\.inv_freq$": "frequencies, which follow from the config",
@@ -53,6 +54,7 @@ def filled(config: Any, stored: Mapping[str, StoredTensor], dtype: torch.dtype, 
     watched = {name: _Watched(one) for name, one in stored.items()}
     model, info = _built(config, watched, dtype, family, where)
     unused = {name for name, one in watched.items() if not one.used and not harmless(name, config, family)}
+    unused = {name for name in unused if not _adds_nothing(stored[name])}
     beside = f"; {len(unused)} others have no place in it, first {min(unused)}" if unused else ""
     _refuse("are missing", info["missing_keys"], where, beside)
     _refuse("have another shape than config.json says", {key for key, *_ in info["mismatched_keys"]}, where)
@@ -72,6 +74,11 @@ def harmless(name: str, config: Any, family: Family) -> str:
     if layer and isinstance(more, int) and 0 <= int(layer[1]) - config.num_hidden_layers < more:
         return "a layer past num_hidden_layers that guesses several tokens"
     return ""
+
+
+def _adds_nothing(one: StoredTensor) -> bool:
+    """A bias of zeros that old AutoGPTQ made up for a layer of a model without it."""
+    return one.bias and not bool(one[...].any())
 
 
 class _Watched:
@@ -104,6 +111,7 @@ def _built(config: Any, stored: Mapping[str, _Watched], dtype: torch.dtype, fami
                 state_dict=dict(stored),
                 dtype=dtype,
                 attn_implementation=family.implementation,
+                **({"experts_implementation": EAGER} if dtype == torch.float64 else {}),
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # refused by name
             )

@@ -16,10 +16,12 @@ from torch import Tensor
 
 from qroar_core.errors import NonFinite, QRoarError
 from qroar_core.models.condition import Condition
-from qroar_core.specs.words import setting_words
+from qroar_core.specs.labels import setting_words
 
-LIMITS = {torch.float16: "float16 ends at 65504: take --dtype bfloat16 or float32",
-          torch.bfloat16: "take --dtype float32"}  # fmt: skip
+LIMITS = {
+    torch.float16: "float16 ends at 65504: take --dtype bfloat16 or float32",
+    torch.bfloat16: "take --dtype float32",
+}
 WEIGHTS = "the checkpoint's own weights overflow: check it, or fetch it again"
 SCALED = "or scales closer to 1"
 ROPE = "check rope_theta and the factors of its rope_parameters, or choose another --rope and --factor"
@@ -89,9 +91,10 @@ def require_finite_parameters(parameters: Mapping[str, Tensor], dtype: torch.dty
         return
     name = next(name for name, value in parameters.items() if not bool(value.isfinite().all()))
     raise NonFinite(
-        f"{name} times its scales is not finite", where=str(dtype).removeprefix("torch."),
+        f"{name} times its scales is not finite",
+        where=str(dtype).removeprefix("torch."),
         do=f"{LIMITS.get(dtype, 'search within narrower bounds')}, {SCALED}",
-    )  # fmt: skip
+    )
 
 
 def require_finite_rope(inv_freq: Tensor, attention_factor: float, words: str) -> None:

@@ -6,11 +6,10 @@ tensor does not read it.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 from qroar_core.errors import BadCheckpoint
+from qroar_core.models.checkpoint_files import has, table_in
 
 FILE = "generation_config.json"
 
@@ -21,17 +20,9 @@ def generation_ends(folder: Path) -> int | list[int] | None:
     Raises:
         BadCheckpoint: a file that cannot be read, or ends that are no ids.
     """
-    path = folder / FILE
-    if not path.is_file():
+    if not has(folder, FILE):
         return None
-    try:
-        raw: Any = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(raw, dict):
-            raise ValueError("it is no table")
-    except (OSError, ValueError) as error:
-        message = " ".join(str(error).split())[:160]
-        raise BadCheckpoint(f"{FILE} cannot be read ({message})", where=str(folder), do="fetch it again") from error
-    ends = raw.get("eos_token_id")
+    ends = table_in(folder / FILE).get("eos_token_id")
     if ends is not None and not all(type(one) is int for one in (ends if isinstance(ends, list) else [ends])):
         raise BadCheckpoint(
             f"{FILE}: eos_token_id is {str(ends)[:40]!r}, ids belong there", where=str(folder), do="fetch it again"

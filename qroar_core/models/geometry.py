@@ -8,7 +8,7 @@ from typing import Protocol
 from torch import Tensor
 
 from qroar_core.errors import BadSpec
-from qroar_core.maths.bands import Bands, band_of_channel
+from qroar_core.interpolations.bands import Bands, band_of_channel
 from qroar_core.maths.rope import Pairing
 from qroar_core.specs import Granularity, QuantSpec
 

@@ -52,9 +52,12 @@ def _started(asked: str, model: HubModel, complaints: IO[bytes]) -> subprocess.P
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     return subprocess.Popen(
         [sys.executable, "-m", "qroar_core.models.hub_download", json.dumps({"asked": asked, **asdict(model)})],
-        stdout=subprocess.PIPE, stderr=complaints, text=True, start_new_session=True,  # a Ctrl-C comes here alone
+        stdout=subprocess.PIPE,
+        stderr=complaints,
+        text=True,
+        start_new_session=True,  # a Ctrl-C comes here alone
         env=os.environ | {"PYTHONPATH": os.pathsep.join(paths), "HF_HUB_DISABLE_PROGRESS_BARS": "1"},
-    )  # fmt: skip
+    )
 
 
 def _listen(stream: IO[str] | None, said: queue.SimpleQueue[dict[str, Any] | None]) -> None:

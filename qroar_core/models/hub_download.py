@@ -24,9 +24,11 @@ from huggingface_hub.errors import EntryNotFoundError, RevisionNotFoundError, Re
 from huggingface_hub.file_download import repo_folder_name
 
 from qroar_core.errors import BadCheckpoint, QRoarError
+from qroar_core.models.checkpoint_files import limit
 from qroar_core.models.hub_errors import explained, is_transport
-from qroar_core.models.hub_files import chosen
+from qroar_core.models.hub_files import INDEX, chosen
 from qroar_core.models.typed import HubModel
+from qroar_core.plain_file import read_bytes
 
 CHUNK = 2**18  # bytes between two reports; huggingface_hub's 10 MiB are a minute on a slow line
 TRIES = 5  # failed connections in a row, without a byte between them, before the download is given up
@@ -100,7 +102,7 @@ def download(asked: str, model: HubModel, say: Say) -> dict[str, str]:
         etags = {file.rfilename: file.lfs.sha256 if file.lfs else file.blob_id for file in info.siblings or ()}
 
         def read(name: str) -> bytes:
-            return Path(hf_hub_download(model.repo, name, revision=info.sha)).read_bytes()
+            return read_bytes(Path(hf_hub_download(model.repo, name, revision=info.sha)), limit(INDEX))
 
         names = chosen(sizes, read, asked, model.repo, model.quant, model.file)
         missing = [name for name in names if not _there(model.repo, str(info.sha), name, etags[name])]
@@ -147,8 +149,9 @@ def _require_room(asked: str, needed: int) -> None:
     if needed > free:
         raise BadCheckpoint(
             f"{_amount(needed)} are to be downloaded and {_amount(free)} are free on the disk of {place}",
-            where=asked, do="free some room, or set HF_HOME to a folder on a larger disk",
-        )  # fmt: skip
+            where=asked,
+            do="free some room, or set HF_HOME to a folder on a larger disk",
+        )
 
 
 def _amount(count: int) -> str:
@@ -170,7 +173,9 @@ def _cached(asked: str, model: HubModel, why: Exception) -> dict[str, str] | Non
     if not names:
         return None
     try:
-        wanted = chosen(names, lambda name: (folder / name).read_bytes(), asked, model.repo, model.quant, model.file)
+        wanted = chosen(
+            names, lambda name: read_bytes(folder / name, limit(INDEX)), asked, model.repo, model.quant, model.file
+        )
     except QRoarError as lack:
         held = f"has only a part of it ({lack.what})"
         reason = explained(why, asked, model, held)

@@ -5,27 +5,31 @@ A repository is a folder with safetensors, a shelf of GGUF files of which one is
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterable
 from pathlib import PurePosixPath
 
 from qroar_core.errors import BadCheckpoint, UnsupportedModel
+from qroar_core.models.byte_order_mark import LONGEST, not_read
+from qroar_core.plain_file import parsed
 
+CONFIG, TOKENIZER, LISTS = "config.json", "tokenizer.json", ("vocab.json", "merges.txt")
 INDEX = "model.safetensors.index.json"
 ADAPTER = "adapter_config.json"
 TEXTS = (".json", ".jinja", ".txt", ".model")  # config, tokenizer and templates
 PICKLES = (".bin", ".pt", ".pth")
 SHARD = re.compile(r"-(\d{5})-of-(\d{5})(?=\.gguf$)", re.IGNORECASE)
-QUANT = re.compile(r"(?<![A-Za-z0-9])((?:UD-)?(?:I?Q\d|TQ\d|BF16|F16|F32|FP16|FP32|MXFP4|NVFP4)(?:_[A-Za-z0-9]+)*)$",
-                   re.IGNORECASE)  # fmt: skip
+QUANT = re.compile(
+    r"(?<![A-Za-z0-9])((?:UD-)?(?:I?Q\d|TQ\d|BF16|F16|F32|FP16|FP32|MXFP4|NVFP4)(?:_[A-Za-z0-9]+)*)$", re.IGNORECASE
+)
 BESIDE = ("mmproj", "imatrix", "mtp-", "eagle3-", "dflash-", "dspark-")  # no models of their own, as llama.cpp has it
 ADAPTERS = re.compile(r"(?:^|[-_.])(?:lora|adapter)(?:[-_.]|$)", re.IGNORECASE)
 MOST_NAMED = 12  # files or quantizations that one line names
 
 
-def chosen(files: Iterable[str], read: Callable[[str], bytes], asked: str, repo: str,
-           quant: str = "", file: str = "") -> list[str]:  # fmt: skip
+def chosen(
+    files: Iterable[str], read: Callable[[str], bytes], asked: str, repo: str, quant: str = "", file: str = ""
+) -> list[str]:
     """Names of the files to fetch, weights last: while weights are missing nobody takes the rest for a whole model.
 
     Args:
@@ -47,7 +51,8 @@ def chosen(files: Iterable[str], read: Callable[[str], bytes], asked: str, repo:
         return _shards(_of_quant(quant, names, asked, repo), names, asked)
     top = [name for name in names if "/" not in name and not name.startswith(("consolidated", "."))]
     weights = _safetensors(top, read, asked)
-    if weights:
+    if weights and CONFIG in top:
+        _require_tokenizer(top, asked)
         return [name for name in top if name.endswith(TEXTS) and name not in weights] + weights
     if ADAPTER in top:
         return [ADAPTER]  # what its base is stands there
@@ -59,9 +64,19 @@ def chosen(files: Iterable[str], read: Callable[[str], bytes], asked: str, repo:
         raise UnsupportedModel(
             f"only pickled weights ({pickles[0]})", where=asked, do="convert them to safetensors first"
         )
-    raise BadCheckpoint(
-        "neither safetensors nor GGUF files at its top", where=asked, do="name a repository that holds a model"
-    )
+    held = f"it has safetensors and no {CONFIG}" if weights else "neither safetensors nor GGUF files"
+    raise BadCheckpoint(f"{held} at its top", where=asked, do="name a repository that holds a model")
+
+
+def _require_tokenizer(top: list[str], asked: str) -> None:
+    """Before gigabytes come: a model whose way of cutting text nothing says is not measured."""
+    if TOKENIZER not in top and not set(LISTS) <= set(top):
+        raise BadCheckpoint(
+            f"it has safetensors and no {TOKENIZER} at its top",
+            where=asked,
+            do="download it, save its tokenizer with transformers' AutoTokenizer and save_pretrained, and give the "
+            "folder",
+        )
 
 
 def _safetensors(top: list[str], read: Callable[[str], bytes], asked: str) -> list[str]:
@@ -69,16 +84,25 @@ def _safetensors(top: list[str], read: Callable[[str], bytes], asked: str) -> li
     indices = [name for name in top if name.endswith(".safetensors.index.json")]
     index = INDEX if INDEX in indices else indices[0] if len(indices) == 1 else None
     if index is not None:
-        try:
-            places = set(json.loads(read(index))["weight_map"].values())
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise BadCheckpoint(f"{index} is no index of weights", where=asked, do="tell its author") from error
+        places = _places(index, read(index), asked)
         if missing := sorted(map(str, places - set(top))):
             raise BadCheckpoint(f"{index} names {missing[0]}, which is not there", where=asked, do="tell its author")
         return sorted(places)
     if "model.safetensors" in top:
         return ["model.safetensors"]
     return [name for name in top if name.endswith(".safetensors") and not name.startswith("adapter_")]
+
+
+def _places(index: str, content: bytes, asked: str) -> set[str]:
+    """The files that an index of weights names."""
+    try:
+        return set(parsed(content)["weight_map"].values())
+    except ValueError as error:
+        what, how = not_read(index, content[:LONGEST], error)
+        mended = f", or download the repository, save that file {how} and give the folder" if how else ""
+        raise BadCheckpoint(what, where=asked, do=f"tell its author{mended}") from error
+    except (KeyError, TypeError, AttributeError) as error:
+        raise BadCheckpoint(f"{index} is no index of weights", where=asked, do="tell its author") from error
 
 
 def is_model(name: str) -> bool:
@@ -127,9 +151,10 @@ def _of_quant(quant: str, names: list[str], asked: str, repo: str) -> str:
         raise BadCheckpoint(f"no GGUF file of {quant}; it holds {shelf}", where=asked, do=f"name one: {repo}{example}")
     if len(found) > 1:
         raise BadCheckpoint(
-            f"{len(found)} GGUF files of {quant}: {', '.join(found[:MOST_NAMED])}", where=asked,
+            f"{len(found)} GGUF files of {quant}: {', '.join(found[:MOST_NAMED])}",
+            where=asked,
             do=f"name the file, as in {repo}/{found[0]}",
-        )  # fmt: skip
+        )
     return found[0]
 
 

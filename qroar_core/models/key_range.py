@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from qroar_core.maths.placing import gathered
+from qroar_core.maths.scatter_gather import gathered
 from qroar_core.models.condition import Condition
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.stream import AttentionTap, drain, open_stream
-from qroar_core.progress import OnStep, Step, ignore
+from qroar_core.progress import OnStep, Step, no_progress
 from qroar_core.specs import RopeSpec
 
 
@@ -27,8 +27,9 @@ class _Reach:
         pass
 
 
-def key_absmax(loaded: LoadedModel, rope: RopeSpec, ids: Tensor, *, chunk: int = 512,
-               on_step: OnStep = ignore) -> Tensor:  # fmt: skip
+def key_absmax(
+    loaded: LoadedModel, rope: RopeSpec, ids: Tensor, *, chunk: int = 512, on_step: OnStep = no_progress
+) -> Tensor:
     """Largest |k| after RoPE, unquantized, over ids (windows, length); (layers, n_kv_heads, head_dim)."""
     reach = _Reach()
     with open_stream(loaded, Condition(rope), ids.shape[1], chunk=chunk) as stream:

@@ -1,7 +1,7 @@
 """The stream's own key/value cache: preallocated, quantized the way a real cache is.
 
 A token's K and V are rounded when they enter the cache; with a residual (KIVI) they enter in full
-precision and a whole block is rounded once it is full: what a query reads is `maths.held_exact`'s to say.
+precision and a whole block is rounded once it is full: what a query reads is `quantizers.exact_keys`'s to say.
 Preallocation keeps the memory beyond model and cache independent of the length: nothing is ever concatenated.
 """
 
@@ -14,19 +14,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from qroar_core.maths.held_exact import first_exact_key
-from qroar_core.maths.quantize import fake_quantize
 from qroar_core.maths.rope import rotate, split_pairs, unrotate
-from qroar_core.maths.steps import squared_step
 from qroar_core.models.geometry import Geometry
+from qroar_core.quantizers.exact_keys import first_exact_key
+from qroar_core.quantizers.fake_quantize import fake_quantize
+from qroar_core.quantizers.steps import squared_step
 from qroar_core.specs import QuantizerSpec
 
 CosSin = Callable[[int, int], tuple[Tensor, Tensor]]  # first and past-the-last position -> (t, rotary_dim // 2) each
 Rounder = Callable[[Tensor, int], Tensor]  # (B, heads, t, head_dim) and its first position -> the same, rounded
 
 
-def rounder(spec: QuantizerSpec | None, geometry: Geometry, cos_sin: CosSin,
-            absmax: Tensor | None) -> Rounder | None:  # fmt: skip
+def rounder(spec: QuantizerSpec | None, geometry: Geometry, cos_sin: CosSin, absmax: Tensor | None) -> Rounder | None:
     """The cache's rounding as a function of new tokens, or None in full precision.
 
     Args:
@@ -47,8 +46,9 @@ def rounder(spec: QuantizerSpec | None, geometry: Geometry, cos_sin: CosSin,
     return round_before if spec.before_rope else round_after
 
 
-def pair_steps(spec: QuantizerSpec | None, geometry: Geometry, cos_sin: CosSin,
-               absmax: Tensor | None) -> Rounder | None:  # fmt: skip
+def pair_steps(
+    spec: QuantizerSpec | None, geometry: Geometry, cos_sin: CosSin, absmax: Tensor | None
+) -> Rounder | None:
     """As `rounder`, but gives the squared step of each RoPE pair: the mean over its two coordinates.
 
     A rotation keeps that mean, so for quantizers that act before RoPE it is theirs times the squared attention factor.
@@ -90,7 +90,7 @@ def block_of(spec: QuantizerSpec | None) -> int:
 
 
 @dataclass(slots=True, eq=False)
-class Half:
+class QuantizedCache:
     """The K half or the V half of one layer's cache."""
 
     store: Tensor  # (B, n_kv_heads, length, head_dim)
@@ -115,8 +115,9 @@ class Half:
             self.rounded_to = full
 
 
-def allocate(geometry: Geometry, batch: int, length: int, dtype: torch.dtype,
-             devices: Sequence[torch.device]) -> list[tuple[Tensor, Tensor]]:  # fmt: skip
+def allocate(
+    geometry: Geometry, batch: int, length: int, dtype: torch.dtype, devices: Sequence[torch.device]
+) -> list[tuple[Tensor, Tensor]]:
     """The whole cache, zeroed: K (batch, n_kv_heads, length, head_dim) and V (..., value_dim) of every layer.
 
     One block a device, because the C library hands a block this large back to the system when it is freed; sixty
@@ -127,7 +128,9 @@ def allocate(geometry: Geometry, batch: int, length: int, dtype: torch.dtype,
     """
     widest = max(geometry.head_dim, geometry.value_dim)
     shape = (2, batch, geometry.n_kv_heads, length, widest)
-    rest = {device: iter(torch.zeros(count, *shape, dtype=dtype, device=device))
-            for device, count in Counter(devices).items()}  # fmt: skip
+    rest = {
+        device: iter(torch.zeros(count, *shape, dtype=dtype, device=device))
+        for device, count in Counter(devices).items()
+    }
     layers = (next(rest[device]) for device in devices)
     return [(k[..., : geometry.head_dim], v[..., : geometry.value_dim]) for k, v in layers]

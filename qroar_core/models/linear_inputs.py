@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from qroar_core.models.condition import Condition
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.stream import drain, open_stream
-from qroar_core.progress import OnStep, Step, ignore
+from qroar_core.progress import OnStep, Step, no_progress
 from qroar_core.specs import RopeSpec
 
 HESSIAN_BYTES = 2 << 30  # of all H of one pass
@@ -74,8 +74,15 @@ class _Listener:
         self.passing.clear()
 
 
-def linear_inputs(loaded: LoadedModel, rope: RopeSpec, ids: Tensor, *, chunk: int = 512, on_step: OnStep = ignore,
-                  memory: int = HESSIAN_BYTES) -> Iterator[LinearInputs]:  # fmt: skip
+def linear_inputs(
+    loaded: LoadedModel,
+    rope: RopeSpec,
+    ids: Tensor,
+    *,
+    chunk: int = 512,
+    on_step: OnStep = no_progress,
+    memory: int = HESSIAN_BYTES,
+) -> Iterator[LinearInputs]:
     """The inputs of all linears of the decoder layers over ids (windows, length), in the order they are met.
 
     A linear that no token reaches (an expert of a mixture) is not among them.

@@ -89,8 +89,14 @@ class LlamaCpp(_Server):
 
     def _complete(self, ids: Sequence[int], count: int, probabilities: int, **options: Any) -> list[dict]:
         """Tokens made, each with its probabilities; the server leaves out those that end inside a character."""
-        request = {"prompt": [int(i) for i in ids], "n_predict": count, "n_probs": probabilities, "temperature": 0.0,
-                   "cache_prompt": True, "post_sampling_probs": False} | options  # fmt: skip
+        request = {
+            "prompt": [int(i) for i in ids],
+            "n_predict": count,
+            "n_probs": probabilities,
+            "temperature": 0.0,
+            "cache_prompt": True,
+            "post_sampling_probs": False,
+        } | options
         answer = self.server.handle_completions(request)
         if "choices" not in answer:
             raise BadCheckpoint(f"llama.cpp answered {str(answer)[:160]}", where="xllamacpp")

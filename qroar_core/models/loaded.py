@@ -9,46 +9,80 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from transformers import PretrainedConfig
 
-from qroar_core.maths.rescale import Scales
 from qroar_core.models.families import Family, QKSlot
 from qroar_core.models.file_stamp import Stamp, stamp_of
 from qroar_core.models.geometry import Geometry
+from qroar_core.transforms.scales import Scales
 
 FINGERPRINT_SAMPLES = 256  # about as many values are hashed per tensor, evenly spaced
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class LoadedModel:
     """A causal language model on its device, with everything needed to run, patch and restore it.
 
     `lock` is held by every stream and every change of parameters: one job at a time.
-    `applied` holds the scales a person applied to these weights, if any (models.patch).
+
+    Attributes:
+        model: the transformers model.
+        tokenizer: its tokenizer.
+        family: where this architecture keeps q, k and RoPE.
+        geometry: layers, heads, channels, RoPE pairs and the native window.
+        name: short, for people.
+        source: what was loaded: a name, a folder, a file.
+        fingerprint: of a sample of the weights: what scales are made for.
+        checksum: of weights, config and tokenizer (models.checksum): what a measured number belongs to.
+        device: where token ids go in; layers may lie on others (`device_of`).
+        dtype: of the weights.
+        note: what the reader must know about this checkpoint, as "dequantized from Q4_1".
+        template: folder with the tokenizer's own files, copied on export.
+        file: the GGUF file that was read; what `source` names on the hub may be another by now.
+        stamp: of the files when they were read; () for a model that was built in memory.
+        lock: see above.
+        applied: the scales that a person has applied to these weights (models.patch); None: none.
+        applied_under: what `applied` was made for, as who applied it says it; None where nobody said.
+        originals: the weights that `applied` has replaced.
     """
 
-    model: Any  # transformers PreTrainedModel
+    model: Any
     tokenizer: Any
     family: Family
     geometry: Geometry
     name: str
     source: str
-    fingerprint: str  # of a sample of the weights: what scales are made for
-    checksum: str  # of weights, config and tokenizer (models.checksum): what a measured number belongs to
-    device: torch.device  # where token ids go in; layers may lie on others (`device_of`)
+    fingerprint: str
+    checksum: str
+    device: torch.device
     dtype: torch.dtype
-    note: str = ""  # what the reader must know about this checkpoint: "dequantized from Q4_1"
-    template: Path | None = None  # folder with the tokenizer's own files, copied on export
-    file: Path | None = None  # the GGUF file that was read; what `source` names on the hub may be another by now
-    stamp: Stamp = ()  # of the files when they were read; () for a model that was built in memory
+    note: str = ""
+    template: Path | None = None
+    file: Path | None = None
+    stamp: Stamp = ()
     lock: Any = field(default_factory=threading.RLock)
     applied: Scales | None = None
-    applied_under: Any = None  # what `applied` was made for, as who applied it says it; None where nobody said
+    applied_under: Any = None
     originals: dict[str, torch.Tensor] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        geo = self.geometry
+        note = f", {self.note}" if self.note else ""
+        return (
+            f"Model {self.name!r} ({geo.family}): {geo.n_layers} layers, {geo.n_heads} heads on {geo.n_kv_heads} KV "
+            f"heads of {geo.head_dim} channels, {geo.n_pairs} RoPE pairs, native window {geo.original_context:,} "
+            f"tokens; {geo.parameters:,} parameters, {str(self.dtype).removeprefix('torch.')} on {self.device}{note}"
+        )
 
     def files_changed(self) -> bool:
         """Are the files that this model was read from other ones now?"""
         return bool(self.stamp) and stamp_of(self.template, self.file) != self.stamp
+
+    @property
+    def routing(self) -> tuple[PretrainedConfig, Geometry, Tensor | None]:
+        """What `models.attention.attention_by` needs of a model to hand its attention to a stream."""
+        return self.model.config, self.geometry, self.family.channel_order_in(self.geometry)
 
     def parameter_names(self) -> set[str]:
         """State-dict keys of all parameters."""

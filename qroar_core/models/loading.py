@@ -6,16 +6,19 @@ missing or non-finite weights is refused rather than filled in.
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from typing import Any
 
 import torch
 
 from qroar_core.errors import BadCheckpoint, BadSpec, OutOfMemory, QRoarError, UnsupportedModel
+from qroar_core.models.checkpoint_files import check_files, has, table_in
 from qroar_core.models.checksum import checksum
 from qroar_core.models.config_check import check_raw
 from qroar_core.models.config_keys import check_keys, remark
+from qroar_core.models.config_rope import check_rope, restated
+from qroar_core.models.config_scales import check_scales, refuse_scales_of_layers
+from qroar_core.models.device_map import spread
 from qroar_core.models.devices import choose_devices
 from qroar_core.models.families import Family, family_of
 from qroar_core.models.file_stamp import stamp_of
@@ -27,9 +30,8 @@ from qroar_core.models.loaded import LoadedModel, fingerprint
 from qroar_core.models.quiet import quiet_transformers
 from qroar_core.models.size_check import check_sizes
 from qroar_core.models.sources import Source, locate
-from qroar_core.models.spreading import spread
 from qroar_core.models.tokenizer import read_tokenizer
-from qroar_core.progress import OnStep, Step, ignore, patiently
+from qroar_core.progress import OnStep, Step, no_progress, run_cancellable
 
 DTYPES = {
     "float32": torch.float32,
@@ -48,7 +50,7 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
     return DTYPES[name]
 
 
-def load_model(source: str, *, device: str = "auto", dtype: str = "auto", on_step: OnStep = ignore) -> LoadedModel:
+def load_model(source: str, *, device: str = "auto", dtype: str = "auto", on_step: OnStep = no_progress) -> LoadedModel:
     """Load a checkpoint for inference.
 
     Raises:
@@ -61,27 +63,29 @@ def load_model(source: str, *, device: str = "auto", dtype: str = "auto", on_ste
     on_step(Step("load", 0, 4, f"find {source}"))
     found = locate(source, on_step)
     stamp = stamp_of(found.folder, found.file)  # before anything is read: a change from here on shows
+    check_files(found.folder)  # before gigabytes of weights; the tokenizer is read last
     raw = _raw_config(found)
     family = family_of(_architectures(raw, found), found.label)  # before transformers, which knows fewer reasons
     check_raw(raw, str(found.folder / "config.json"))
-    shapes = patiently(found.shapes, on_step, Step("load", 0, 4, "read the headers"))
+    shapes = run_cancellable(found.shapes, on_step, Step("load", 0, 4, "read the headers"))
     check_sizes(raw, shapes, family.layers_at, str(found.folder))
     config = read_config(found, raw)
     family = family_of(config.architectures, found.label)
     _refuse_layout(family, config, str(found.folder / "config.json"))  # before gigabytes are read
     read = Step("load", 1, 4, "read weights")
-    stored, note = patiently(found.tensors, on_step, read)
+    stored, note = run_cancellable(found.tensors, on_step, read)
     found = replace(found, note="; ".join(filter(None, (note, remark(raw)))))
-    model = patiently(lambda: filled(config, stored, kind, family, str(found.folder)), on_step, read)
+    model = run_cancellable(lambda: filled(config, stored, kind, family, str(found.folder)), on_step, read)
+    refuse_scales_of_layers(model, str(found.folder / "config.json"))
     ends = generation_ends(found.folder)
     if ends is not None:
         model.generation_config.eos_token_id = ends
-    patiently(lambda: refuse_non_finite(model, found.label), on_step, Step("load", 2, 4, "check weights"))
+    run_cancellable(lambda: refuse_non_finite(model, found.label), on_step, Step("load", 2, 4, "check weights"))
     tokenizer = _read_tokenizer(found, model)
     move = Step("load", 3, 4, f"move to {' and '.join(map(str, devices))}")
-    loaded = patiently(lambda: as_loaded(model, tokenizer, family, found, *devices), on_step, move)
+    loaded = run_cancellable(lambda: as_loaded(model, tokenizer, family, found, *devices), on_step, move)
     loaded.stamp = stamp
-    patiently(lambda: _refuse_what_does_not_run(loaded), on_step, move)
+    run_cancellable(lambda: _refuse_what_does_not_run(loaded), on_step, move)
     on_step(Step("load", 4, 4, "loaded"))
     return loaded
 
@@ -151,16 +155,9 @@ def as_loaded(model: Any, tokenizer: Any, family: Family, found: Source, *device
 
 
 def _raw_config(found: Source) -> dict[str, Any]:
-    path = found.folder / "config.json"
-    if not path.is_file():
+    if not has(found.folder, "config.json"):
         raise BadCheckpoint("no config.json", where=str(found.folder), do="give a Hugging Face model folder")
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(raw, dict):
-            raise ValueError("it is not a table")
-    except (ValueError, OSError) as error:
-        raise BadCheckpoint(f"config.json cannot be read: {_message(error)}", where=str(found.folder)) from error
-    return raw
+    return table_in(found.folder / "config.json")
 
 
 def read_config(found: Source, raw: dict[str, Any]) -> Any:
@@ -175,15 +172,23 @@ def read_config(found: Source, raw: dict[str, Any]) -> Any:
     from transformers import AutoConfig
 
     path = found.folder / "config.json"
-    family_of(_architectures(raw, found), found.label)
+    family = family_of(_architectures(raw, found), found.label)
     check_raw(raw, str(path))
+    said = restated(raw)
+    if said is not raw:
+        check_raw(said, str(path))
     quantization_of(found.folder)  # says what is wrong with settings that transformers would fall over
     try:
         with quiet_transformers():
-            config = AutoConfig.from_pretrained(found.folder, trust_remote_code=False)
+            if said is raw:
+                config = AutoConfig.from_pretrained(found.folder, trust_remote_code=False)
+            else:
+                config = AutoConfig.for_model(**said)
     except Exception as error:  # configs compute: whatever numbers that do not fit together make them raise
         raise BadCheckpoint(f"config.json cannot be read: {_message(error)}", where=str(found.folder)) from error
     check_keys(raw, config, str(path))
+    check_scales(config, str(path))
+    check_rope(raw, config, family, str(path))
     if getattr(config, "head_dim", 0) is None:  # Mixtral's, which transformers' YaRN cannot do without
         config.head_dim = config.hidden_size // config.num_attention_heads
     for key in QUANTIZATION_KEYS:  # the tensors of `found` are dequantized while they are read
@@ -194,7 +199,9 @@ def read_config(found: Source, raw: dict[str, Any]) -> Any:
 def _architectures(raw: dict[str, Any], found: Source) -> list[str] | None:
     names = raw.get("architectures")
     if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
-        raise BadCheckpoint("architectures in config.json is no list of names", where=str(found.folder))
+        raise BadCheckpoint(
+            "architectures in config.json is no list of names", where=str(found.folder), do="check config.json"
+        )
     return names
 
 

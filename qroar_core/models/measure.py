@@ -1,7 +1,7 @@
 """Run windows under a condition and keep a few numbers per target token, at any length in the same memory.
 
 Each chunk's predictions are scored while it passes; neither logits nor hidden states of a window are ever whole.
-What a divergence needs of the reference waits in a `States` file: the first condition writes it (`keep`), the
+What a divergence needs of the reference waits in a `HiddenStateFile` file: the first condition writes it (`keep`), the
 others are compared with it (`against`).
 """
 
@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from qroar_core.models.finite import require_finite
+from qroar_core.models.hidden_state_file import HiddenStateFile
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.score import Divergence, last_hidden, nll_and_divergence, predicting, token_nll
-from qroar_core.models.states import States
 from qroar_core.models.stream import Condition, Piece, Stream, open_stream
-from qroar_core.progress import OnStep, Step, ignore
+from qroar_core.progress import OnStep, Step, no_progress
 
 SCORES = ("the NLL", "the KL to the reference")  # columns that must be numbers; the third is true or false
 BATCH_TOKENS = 2048  # short windows are read several at a time, up to this many tokens a pass
@@ -37,9 +37,18 @@ class Measured:
         return self.nll.double().mean(dim=1).tolist()
 
 
-def measure(loaded: LoadedModel, condition: Condition, ids: Tensor, targets: int, *, chunk: int = 512,
-            what: str = "", on_step: OnStep = ignore, keep: States | None = None,
-            against: States | None = None) -> Measured:  # fmt: skip
+def measure(
+    loaded: LoadedModel,
+    condition: Condition,
+    ids: Tensor,
+    targets: int,
+    *,
+    chunk: int = 512,
+    what: str = "",
+    on_step: OnStep = no_progress,
+    keep: HiddenStateFile | None = None,
+    against: HiddenStateFile | None = None,
+) -> Measured:
     """Score the last `targets` tokens of every window in ids (windows, length) under `condition`.
 
     Args:

@@ -13,7 +13,7 @@ from dataclasses import replace
 import torch
 
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.models.patch import replaced
+from qroar_core.models.patch import replaced_parameters
 
 
 @contextmanager
@@ -28,5 +28,5 @@ def in_format(loaded: LoadedModel, dtype: torch.dtype) -> Iterator[LoadedModel]:
     with loaded.lock:
         own = {name: p.data for name, p in loaded.model.named_parameters()} | loaded.originals
         rounded = {name: x.to(dtype) for name, x in own.items() if x.is_floating_point()}
-        with replaced(loaded.model, rounded):
+        with replaced_parameters(loaded.model, rounded):
             yield replace(loaded, dtype=dtype, applied=None, originals={})

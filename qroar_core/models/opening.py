@@ -1,8 +1,9 @@
 """What stands in front of every window of text: the beginning-of-sequence token (BOS), or nothing.
 
 A model that was trained with BOS reads far worse without it, so a window starts as its tokenizer starts a text. Whether
-the tokenizer does so is asked of the tokenizer itself, not of a config. A window of L tokens is then BOS and L - 1
-tokens of text. BOS is given, never predicted.
+the tokenizer does so is asked of the tokenizer itself, not of a config. The one token that it puts there is BOS, also
+where the config names another. A window of L tokens is then BOS and L - 1 tokens of text. BOS is given, never
+predicted.
 """
 
 from __future__ import annotations
@@ -14,10 +15,8 @@ import torch
 from torch import Tensor
 
 from qroar_core.errors import BadSpec
-from qroar_core.models.token_ids import embedding_rows
+from qroar_core.models.token_ids import embedding_rows, put_around
 from qroar_core.specs import Bos
-
-PROBE = "a"  # a text of one letter, coded with and without what the tokenizer puts around a text
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +46,19 @@ class Opening:
 
 def adds_bos(tokenizer: Any) -> bool:
     """Does the tokenizer put BOS, and nothing else, before a text?"""
+    return len(_put_before(tokenizer)) == 1
+
+
+def bos_id(tokenizer: Any) -> int | None:
+    """The one token that the tokenizer puts before a text, else the one that is named as BOS."""
     put = _put_before(tokenizer)
-    return len(put) == 1 and put[0] == tokenizer.bos_token_id
+    return put[0] if len(put) == 1 else getattr(tokenizer, "bos_token_id", None)
+
+
+def bos_word(tokenizer: Any) -> str | None:
+    """`bos_id` as a word; None where there is none."""
+    token = bos_id(tokenizer)
+    return None if token is None else _words(tokenizer, [token])
 
 
 def opening(tokenizer: Any, bos: Bos) -> Opening:
@@ -56,8 +66,9 @@ def opening(tokenizer: Any, bos: Bos) -> Opening:
 
     Raises:
         BadSpec: `on` with a tokenizer that has no BOS token, or one that the model's embedding has no row for.
+        BadCheckpoint: a tokenizer that gives no token for any text.
     """
-    token = getattr(tokenizer, "bos_token_id", None)
+    token = bos_id(tokenizer)
     if bos == "on" and token is None:
         raise BadSpec("the tokenizer has no BOS token", where="--bos on", do="drop it, or choose --bos off")
     if token is not None and (bos == "on" or (bos == "auto" and adds_bos(tokenizer))):
@@ -79,14 +90,8 @@ def starts(ids: Tensor, length: int, opening: int) -> Tensor:
 
 def _put_before(tokenizer: Any) -> list[int]:
     """Special tokens that the tokenizer puts before a text."""
-    if not hasattr(tokenizer, "all_special_ids"):  # no tokenizer of transformers: a test's own
-        return []
-    bare, dressed = (list(tokenizer(PROBE, add_special_tokens=add)["input_ids"]) for add in (False, True))
-    special = set(tokenizer.all_special_ids)
-    at = next((i for i in range(len(dressed)) if dressed[i : i + len(bare)] == bare), None)
-    if at is None:  # the text itself is coded another way behind a special token
-        at = next((i for i, token in enumerate(dressed) if token not in special), len(dressed))
-    return dressed[:at]
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    return [] if backend is None else put_around(backend)[0]  # None: a test's own
 
 
 def _words(tokenizer: Any, ids: list[int]) -> str:

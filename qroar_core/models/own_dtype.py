@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from qroar_core.models.checkpoint_files import has, table_in
 from qroar_core.models.loaded import LoadedModel
 
 STORED = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
@@ -22,7 +23,7 @@ def own_dtype(loaded: LoadedModel) -> torch.dtype | None:
     folder = loaded.template
     if folder is None:
         return None
-    config = _table(folder / "config.json")
+    config = table_in(folder / "config.json") if has(folder, "config.json") else {}
     stored = {STORED[name] for path in sorted(folder.glob("*.safetensors")) for name in _formats(path)}
     if not stored or config.get("quantization_config"):
         return None
@@ -59,14 +60,6 @@ def _holding(kinds: set[torch.dtype]) -> torch.dtype:
     for other in others:
         widest = torch.promote_types(widest, other)  # of float16 and bfloat16: float32
     return widest
-
-
-def _table(path: Path) -> dict:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
 
 
 def _formats(path: Path) -> set[str]:

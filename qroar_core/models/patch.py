@@ -14,13 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from qroar_core.errors import BadScales
-from qroar_core.maths.quantize import fake_quantize_ste
-from qroar_core.maths.rescale import Scales, channel_gains, turned
 from qroar_core.maths.rope import Pairing
-from qroar_core.maths.weights import fake_quantize_weight
 from qroar_core.models.finite import require_finite_parameters
 from qroar_core.models.geometry import Described
+from qroar_core.quantizers.fake_quantize import fake_quantize_ste
+from qroar_core.quantizers.weights import fake_quantize_weight
 from qroar_core.specs import QuantizerSpec, WeightQuantSpec
+from qroar_core.transforms.scales import Scales, channel_gains, turned
 
 if TYPE_CHECKING:  # a GGUF file is copied without transformers
     from qroar_core.models.families import QKSlot
@@ -28,7 +28,7 @@ if TYPE_CHECKING:  # a GGUF file is copied without transformers
 
 
 @contextmanager
-def replaced(model: nn.Module, new: dict[str, Tensor]) -> Iterator[None]:
+def replaced_parameters(model: nn.Module, new: dict[str, Tensor]) -> Iterator[None]:
     """Run with parameters `new` (name -> tensor of the same shape); the originals return afterwards."""
     parameters = dict(model.named_parameters())
     old = {name: parameters[name].data for name in new}
@@ -42,7 +42,9 @@ def replaced(model: nn.Module, new: dict[str, Tensor]) -> Iterator[None]:
 
 
 @contextmanager
-def standing_in(loaded: LoadedModel, new: dict[str, Tensor], divide: dict[str, Tensor] | None = None) -> Iterator[None]:
+def substituted_weights(
+    loaded: LoadedModel, new: dict[str, Tensor], divide: dict[str, Tensor] | None = None
+) -> Iterator[None]:
     """Run with parameters `new` as if they were the checkpoint's own; what a person applied is lifted for the while.
 
     Every condition, search and measurement inside starts from them: scales are multiplied into them, quantizers
@@ -60,7 +62,7 @@ def standing_in(loaded: LoadedModel, new: dict[str, Tensor], divide: dict[str, T
             for name, s in (divide or {}).items():
                 linear = linears[name]
                 hooks.append(linear.register_forward_pre_hook(_divided_by(s.to(linear.weight.device, loaded.dtype))))
-            with replaced(loaded.model, originals | new):
+            with replaced_parameters(loaded.model, originals | new):
                 yield
         finally:
             for hook in hooks:
@@ -72,8 +74,8 @@ def standing_in(loaded: LoadedModel, new: dict[str, Tensor], divide: dict[str, T
 def rounded_inputs(loaded: LoadedModel, spec: QuantizerSpec | None) -> Iterator[None]:
     """Run with the inputs of every linear of the decoder layers rounded, one scale a token; None rounds nothing.
 
-    Gradients pass straight through. It comes after what `standing_in` divides by, which the norm before a linear has
-    inside it.
+    Gradients pass straight through. It comes after what `substituted_weights` divides by, which the norm before a
+    linear has inside it.
     """
     if spec is None:
         yield
@@ -137,8 +139,14 @@ def scaled_parameters(loaded: LoadedModel, scales: Scales) -> dict[str, Tensor]:
     return new
 
 
-def _scale_slot(new: dict[str, Tensor], parameters: dict[str, Tensor], slot: QKSlot, per_head: Tensor,
-                angles: Tensor | None, pairing: Pairing) -> None:  # fmt: skip
+def _scale_slot(
+    new: dict[str, Tensor],
+    parameters: dict[str, Tensor],
+    slot: QKSlot,
+    per_head: Tensor,
+    angles: Tensor | None,
+    pairing: Pairing,
+) -> None:
     """Multiply gains (heads, head_dim) into one slot: rows of its projection, or its norm's gain; then turn its pairs.
 
     angles: (n_kv_heads, pairs) rad or None; query heads follow their KV head. A norm's gain can take none.
@@ -175,8 +183,12 @@ def quantized_parameters(loaded: LoadedModel, spec: WeightQuantSpec, base: dict[
     Experts kept in one tensor are matrices too, one an expert; routers stay, as quantized checkpoints leave them.
     """
     new = dict(base)
-    linear = {id(m.weight) for layer in loaded.family.layers(loaded.model) for m in layer.modules()
-              if isinstance(m, nn.Linear)}  # fmt: skip
+    linear = {
+        id(m.weight)
+        for layer in loaded.family.layers(loaded.model)
+        for m in layer.modules()
+        if isinstance(m, nn.Linear)
+    }
     stacked = _stacked_experts(loaded)
     for name, parameter in loaded.model.named_parameters():
         source = base.get(name, parameter.data)
@@ -189,8 +201,9 @@ def quantized_parameters(loaded: LoadedModel, spec: WeightQuantSpec, base: dict[
     return new
 
 
-def parameters_under(loaded: LoadedModel, scales: Scales | None,
-                     weights: WeightQuantSpec | None = None) -> dict[str, Tensor]:  # fmt: skip
+def parameters_under(
+    loaded: LoadedModel, scales: Scales | None, weights: WeightQuantSpec | None = None
+) -> dict[str, Tensor]:
     """Parameters to run with, where they differ from the loaded: the checkpoint's own, then scaled, then rounded."""
     new = dict(loaded.originals)
     if scales is not None and not scales.is_identity:

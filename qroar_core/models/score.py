@@ -69,8 +69,9 @@ def divergence(loaded: LoadedModel, reference: Tensor, other: Tensor) -> Diverge
 
 
 @torch.inference_mode()
-def nll_and_divergence(loaded: LoadedModel, reference: Tensor, other: Tensor,
-                       targets: Tensor) -> tuple[Tensor, Divergence]:  # fmt: skip
+def nll_and_divergence(
+    loaded: LoadedModel, reference: Tensor, other: Tensor, targets: Tensor
+) -> tuple[Tensor, Divergence]:
     """`token_nll` of `other` and its divergence from `reference`, from one projection of each."""
     shape = targets.shape
     a, b, wanted = reference.flatten(0, 1), other.flatten(0, 1), targets.flatten()

@@ -22,20 +22,20 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot, pad
 
-from qroar_core.maths.held_exact import next_rounding
-from qroar_core.maths.meters import home
-from qroar_core.maths.placing import gathered
-from qroar_core.maths.quantize import fake_quantize
+from qroar_core.interpolations.frequencies import Rope, layer_ropes, rope_set, ropes_of
+from qroar_core.maths.meters import accumulator_device
+from qroar_core.maths.scatter_gather import gathered
 from qroar_core.maths.softmax_rule import SoftmaxRule
 from qroar_core.models.attention import attention_by, block_with_gradient, causal_block
 from qroar_core.models.condition import Condition
 from qroar_core.models.finite import non_finite
 from qroar_core.models.kv_store import block_of, rounder
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.models.patch import parameters_under, replaced
-from qroar_core.models.rope import Rope, layer_ropes, rope_set, ropes_of
+from qroar_core.models.patch import parameters_under, replaced_parameters
 from qroar_core.models.score import LOGIT_ENTRIES, logits_of
-from qroar_core.progress import OnStep, Step, ignore
+from qroar_core.progress import OnStep, Step, no_progress
+from qroar_core.quantizers.exact_keys import next_rounding
+from qroar_core.quantizers.fake_quantize import fake_quantize
 
 TOGETHER = 8  # tokens; neighbours' errors are alike in slow pairs
 
@@ -96,8 +96,15 @@ class _Probed:
         return x if spec is None else fake_quantize(x, spec, absmax=None if ranges is None else ranges[layer])
 
 
-def second_order_kl(loaded: LoadedModel, condition: Condition, ids: Tensor, parts: Tensor, *, seed: int = 0,
-                    on_step: OnStep = ignore) -> Tensor:  # fmt: skip
+def second_order_kl(
+    loaded: LoadedModel,
+    condition: Condition,
+    ids: Tensor,
+    parts: Tensor,
+    *,
+    seed: int = 0,
+    on_step: OnStep = no_progress,
+) -> Tensor:
     """KL(reference || one layer's one part rounded) of every layer and part, nats per token, to second order.
 
     Args:
@@ -110,7 +117,7 @@ def second_order_kl(loaded: LoadedModel, condition: Condition, ids: Tensor, part
         NonFinite: an activation, a logit or a gradient that is no number.
     """
     generator, count = torch.Generator().manual_seed(seed), int(parts.max()) + 1
-    total = [torch.zeros(count, dtype=torch.float64, device=home(device)) for device in loaded.devices()]
+    total = [torch.zeros(count, dtype=torch.float64, device=accumulator_device(device)) for device in loaded.devices()]
     with _open(loaded, condition, ids.shape[1]) as model:
         for w, window in enumerate(ids):
             on_step(Step("sensitivity", w, len(ids), f"backward pass {w + 1} of {len(ids)}"))
@@ -136,7 +143,7 @@ def _squares(moved: Tensor, part: Tensor, count: int) -> Tensor:
     """
     blocks = pad(moved, (0, 0, 0, -moved.shape[1] % TOGETHER)).unflatten(1, (-1, TOGETHER)).sum(2)
     of_channel = one_hot(part, count).to(blocks)  # (head_dim, count)
-    return (blocks @ of_channel).to(home(moved.device), torch.float64).square().sum((0, 1))
+    return (blocks @ of_channel).to(accumulator_device(moved.device), torch.float64).square().sum((0, 1))
 
 
 def _score_gradient(loaded: LoadedModel, hidden: Tensor, generator: torch.Generator) -> Tensor:
@@ -164,10 +171,10 @@ def _drawn(p: Tensor, generator: torch.Generator) -> Tensor:
 @contextmanager
 def _open(loaded: LoadedModel, condition: Condition, length: int) -> Iterator[_Probed]:
     with loaded.lock, ExitStack() as stack:
-        stack.enter_context(replaced(loaded.model, parameters_under(loaded, condition.scales, None)))
+        stack.enter_context(replaced_parameters(loaded.model, parameters_under(loaded, condition.scales, None)))
         ropes = ropes_of(loaded, condition.rope, length)
         stack.enter_context(rope_set(loaded, ropes))
         model = _Probed(loaded, condition, layer_ropes(loaded.geometry, ropes))
-        stack.enter_context(attention_by(model, loaded))
-        stack.enter_context(loaded.family.routed(loaded.model))
+        stack.enter_context(attention_by(model, *loaded.routing))
+        stack.enter_context(loaded.family.intercept_attention(loaded.model))
         yield model

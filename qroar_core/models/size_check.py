@@ -33,8 +33,9 @@ def held_layers(names: Iterable[str]) -> int:
     return max((int(found[1]) for name in names if (found := LAYER.search(name))), default=-1) + 1
 
 
-def check_sizes(raw: dict[str, Any], shapes: Shapes, layers_at: str, where: str,
-                width: re.Pattern[str] = WIDTH) -> None:  # fmt: skip
+def check_sizes(
+    raw: dict[str, Any], shapes: Shapes, layers_at: str, where: str, width: re.Pattern[str] = WIDTH
+) -> None:
     """Before a config is read: no more layers than the file has, no width past its longest side.
 
     Args:

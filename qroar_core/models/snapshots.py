@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qroar_core.models.hub_files import SHARD
+from qroar_core.plain_file import read_text
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
+REF = 1024  # bytes that a branch's file may have: it holds a commit
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +30,14 @@ class Snapshot:
 
     @property
     def label(self) -> str:
-        """A short name: the repository's; for a GGUF file its owner's and the file's."""
-        if self.inside.lower().endswith(".gguf"):
-            stem = SHARD.sub("", self.inside.split("/")[-1])[: -len(".gguf")]
-            return "/".join((*self.repo.split("/")[:-1], stem))
-        return "/".join(filter(None, (self.repo, self.inside)))
+        """What it is called: the repository; with a file in it behind, a GGUF file without suffix and shard.
+
+        Repositories of one owner hold files of one name, so a file's name alone tells no model.
+        """
+        inside = self.inside
+        if inside.lower().endswith(".gguf"):
+            inside = SHARD.sub("", inside)[: -len(".gguf")]
+        return "/".join(filter(None, (self.repo, inside)))
 
 
 def snapshot_of(path: Path) -> Snapshot | None:
@@ -47,10 +52,18 @@ def snapshot_of(path: Path) -> Snapshot | None:
     return None
 
 
+def snapshots_in(storage: Path) -> list[Path]:
+    """The snapshots of a repository's folder in the cache (models--org--name), newest last; empty for any other."""
+    if not storage.name.startswith("models--"):
+        return []
+    found = [path for path in storage.glob("snapshots/*") if COMMIT.fullmatch(path.name) and path.is_dir()]
+    return sorted(found, key=lambda path: path.stat().st_mtime)
+
+
 def _revisions(storage: Path, commit: str) -> tuple[str, ...]:
     refs = storage / "refs"
     try:
         files = [path for path in sorted(refs.rglob("*")) if path.is_file() and path.suffix != ".tmp"]
-        return tuple(path.relative_to(refs).as_posix() for path in files if path.read_text().strip() == commit)
+        return tuple(path.relative_to(refs).as_posix() for path in files if read_text(path, REF).strip() == commit)
     except (OSError, ValueError):  # a cache that cannot be read in full still names the commit
         return ()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +11,13 @@ from qroar_core.bundled import ASSETS
 from qroar_core.errors import BadCheckpoint, UnsupportedModel
 from qroar_core.models.cache import cache_dir as cache_dir  # many ask for it here
 from qroar_core.models.cache import cache_errors
-from qroar_core.models.formats.gguf_source import is_gguf
+from qroar_core.models.checkpoint_files import has, table_in
+from qroar_core.models.formats.gguf_source import is_gguf, label_of
 from qroar_core.models.formats.stored import StoredTensor
-from qroar_core.models.hub_files import ADAPTER, SHARD
-from qroar_core.models.snapshots import snapshot_of
+from qroar_core.models.hub_files import ADAPTER
+from qroar_core.models.snapshots import snapshot_of, snapshots_in
 from qroar_core.models.typed import FORMS, hub_model, typed_path
-from qroar_core.progress import OnStep, Step, ignore, patiently
+from qroar_core.progress import OnStep, Step, no_progress, run_cancellable
 
 DEMO = ASSETS / "demo"
 
@@ -51,15 +51,18 @@ class Source:
             BadCheckpoint: weights that are missing, pickled or cannot be read.
             UnsupportedModel: weights quantized in a way that is not known here.
         """
-        from qroar_core.models.formats.quantized_folder import stored_tensors
+        from qroar_core.models.formats.folder_tensors import refuse_second_copy
+        from qroar_core.models.formats.quantized_folder import stored_tensors, unapplied
 
         if self.stored is not None:
             return self.stored(), self.note
+        refuse_second_copy(self.folder)
         tensors, label = stored_tensors(self.folder)
-        return tensors, "; ".join(filter(None, (label and f"dequantized from {label}", self.note)))
+        said = f"dequantized from {label}" if label else unapplied(self.folder)
+        return tensors, "; ".join(filter(None, (said, self.note)))
 
 
-def locate(asked: str, on_step: OnStep = ignore) -> Source:
+def locate(asked: str, on_step: OnStep = no_progress) -> Source:
     """Turn MODEL into a folder on disk.
 
     Raises:
@@ -84,9 +87,10 @@ def locate(asked: str, on_step: OnStep = ignore) -> Source:
     if path.suffix.lower() == ".gguf":
         raise BadCheckpoint("no such file", where=asked, do="check the path")
     raise BadCheckpoint(
-        "no such model", where=asked,
+        "no such model",
+        where=asked,
         do=f"give demo, smollm2, a folder, a GGUF file or a hub id ({FORMS})",
-    )  # fmt: skip
+    )
 
 
 def _from_path(path: Path, asked: str, on_step: OnStep) -> Source:
@@ -96,17 +100,24 @@ def _from_path(path: Path, asked: str, on_step: OnStep) -> Source:
     if path.is_dir():
         return _from_folder(path, asked, snapshot.label if snapshot else path.resolve().name, note)
     if path.is_file() and is_gguf(path):  # a pipe would wait for a writer
-        return _from_gguf(path, asked, snapshot.label if snapshot else _gguf_label(path), on_step, note)
+        return _from_gguf(path, asked, label_of(path), on_step, note)
     raise BadCheckpoint("not a checkpoint", where=asked, do="give a Hugging Face folder or a GGUF file")
 
 
 def _from_folder(path: Path, asked: str, label: str, note: str = "") -> Source:
     refuse_adapter(path)
-    if not (path / "config.json").is_file() and (files := sorted(path.glob("*.gguf"))):
+    if not has(path, "config.json") and (files := sorted(path.glob("*.gguf"))):
         raise BadCheckpoint(
             f"it holds GGUF files and no config.json: {', '.join(p.name for p in files[:12])}",
-            where=str(path), do=f"name one, as in {path / files[0].name}",
-        )  # fmt: skip
+            where=str(path),
+            do=f"name one, as in {path / files[0].name}",
+        )
+    if not (path / "config.json").is_file() and (commits := snapshots_in(path.resolve())):
+        raise BadCheckpoint(
+            "it is the hub's store of a repository, not a checkpoint",
+            where=str(path),
+            do=f"give one of its snapshots, as in {commits[-1]}",
+        )
     return Source(asked, label, path, note=note)
 
 
@@ -116,14 +127,10 @@ def refuse_adapter(folder: Path) -> None:
     Raises:
         UnsupportedModel: the folder holds an adapter that is not merged.
     """
-    file = folder / ADAPTER
-    if not file.is_file():
+    if not has(folder, ADAPTER):
         return
-    try:
-        said = json.loads(file.read_text())
-        base, kind = str(said.get("base_model_name_or_path") or ""), str(said.get("peft_type") or "LORA")
-    except (OSError, ValueError, AttributeError) as error:
-        raise BadCheckpoint(f"{ADAPTER} cannot be read ({type(error).__name__})", where=str(folder)) from error
+    said = table_in(folder / ADAPTER)
+    base, kind = str(said.get("base_model_name_or_path") or ""), str(said.get("peft_type") or "LORA")
     kind = "a LoRA adapter" if kind == "LORA" else f"an adapter ({kind})"
     raise UnsupportedModel(
         f"it is {kind} for {base or 'a base model that it does not name'}",
@@ -132,23 +139,13 @@ def refuse_adapter(folder: Path) -> None:
     )
 
 
-def _gguf_label(path: Path) -> str:
-    """A file's name without what is no name in it; for one without a suffix the name in its header."""
-    if path.suffix.lower() == ".gguf":
-        return SHARD.sub("", path.name)[: -len(".gguf")] or path.stem
-    from qroar_core.models.formats.gguf_header import read_header
-
-    name = read_header(path).get("general.name")
-    return name.replace("/", "-")[:60] if isinstance(name, str) and name.strip() else path.name[:20]
-
-
 def _from_gguf(path: Path, asked: str, label: str, on_step: OnStep, note: str = "") -> Source:
     from qroar_core.models.formats.gguf.opened import open_gguf
     from qroar_core.models.formats.gguf.template import template_folder
 
-    step = Step("load", 0, 4, f"read {path.name}")
-    opened = patiently(lambda: open_gguf(path), on_step, step)
+    step = Step("load", 0, 4, f"read {label}")
+    opened = run_cancellable(lambda: open_gguf(path), on_step, step)
     with cache_errors():
-        folder = patiently(lambda: template_folder(opened, cache_dir()), on_step, step)
+        folder = run_cancellable(lambda: template_folder(opened, cache_dir()), on_step, step)
     note = "; ".join(filter(None, (f"dequantized from GGUF ({opened.label})", note)))
     return Source(asked, label, folder, note=note, stored=lambda: dict(opened.tensors), file=path)

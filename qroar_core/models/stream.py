@@ -18,18 +18,18 @@ from torch import Tensor
 from transformers import Cache
 
 from qroar_core.errors import BadSpec
-from qroar_core.maths.held_exact import next_rounding
-from qroar_core.maths.quantize import fake_quantize
+from qroar_core.interpolations.frequencies import Rope, layer_ropes, rope_set, ropes_of
 from qroar_core.maths.softmax_rule import SoftmaxRule
 from qroar_core.models.attention import attention_by, causal_block, rows_at_once
 from qroar_core.models.condition import Condition
 from qroar_core.models.finite import Watch
-from qroar_core.models.kv_store import Half, allocate, block_of, followed_by, on_channels, rounder
+from qroar_core.models.kv_store import QuantizedCache, allocate, block_of, followed_by, on_channels, rounder
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.memory import require_room
-from qroar_core.models.patch import parameters_under, replaced, rounded_inputs
-from qroar_core.models.rope import Rope, layer_ropes, rope_set, ropes_of
+from qroar_core.models.patch import parameters_under, replaced_parameters, rounded_inputs
 from qroar_core.models.tap import AttentionTap, Observer
+from qroar_core.quantizers.exact_keys import next_rounding
+from qroar_core.quantizers.fake_quantize import fake_quantize
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,7 +50,7 @@ class Stream:
     length: int
     chunk: int
     observers: Sequence[Observer] = ()
-    halves: list[tuple[Half, Half]] = field(default_factory=list)
+    halves: list[tuple[QuantizedCache, QuantizedCache]] = field(default_factory=list)
     hooks: list = field(default_factory=list)
     state: Cache | None = None  # of layers that carry one instead of K and V
     start: int = 0  # position of the chunk under way
@@ -87,7 +87,7 @@ class Stream:
             if self.halves is halves:
                 self.close()
 
-    def begin(self, batch: int = 1, observers: Sequence[Observer] = ()) -> list[tuple[Half, Half]]:
+    def begin(self, batch: int = 1, observers: Sequence[Observer] = ()) -> list[tuple[QuantizedCache, QuantizedCache]]:
         """Start a run at position 0 with an empty cache, which is returned; `feed` gives it tokens."""
         self.close()
         self.halves = self._allocate(batch)
@@ -149,11 +149,20 @@ class Stream:
             for row in range(q.shape[0]):
                 observer.on_attention(
                     AttentionTap(
-                        layer, row, self.start, q[row], k[row], v[row],
-                        kept_k.store[row, :, :end], kept_v.store[row, :, :end], out[row],
-                        *self.turns[turning], scaling, rule,
+                        layer,
+                        row,
+                        self.start,
+                        q[row],
+                        k[row],
+                        v[row],
+                        kept_k.store[row, :, :end],
+                        kept_v.store[row, :, :end],
+                        out[row],
+                        *self.turns[turning],
+                        scaling,
+                        rule,
                     )
-                )  # fmt: skip
+                )
         return out
 
     def _round_active(self, x: Tensor, layer: int, which: str) -> Tensor:
@@ -164,7 +173,7 @@ class Stream:
         rounded = fake_quantize(x, spec, absmax=None if static is None else static[layer])
         return rounded if only is None else torch.where(only[layer].to(x.device), rounded, x)
 
-    def _allocate(self, batch: int) -> list[tuple[Half, Half]]:
+    def _allocate(self, batch: int) -> list[tuple[QuantizedCache, QuantizedCache]]:
         loaded, quant, static = self.loaded, self.condition.quant, self.condition.static
         k_range, v_range = (static.k, static.v) if static is not None else (None, None)
         halves = []
@@ -177,7 +186,9 @@ class Stream:
             if quant.qk is not None and (quant.k is None or quant.k.block_tokens == 1):
                 k_round = followed_by(k_round, partial(self._round_active, layer=layer, which="k_active"))
             k_round = on_channels(k_round, self.condition.only, layer)
-            halves.append((Half(k, k_round, block_of(quant.k)), Half(v, v_round, block_of(quant.v))))
+            halves.append(
+                (QuantizedCache(k, k_round, block_of(quant.k)), QuantizedCache(v, v_round, block_of(quant.v)))
+            )
         return halves
 
     def _hooks(self) -> list:
@@ -195,8 +206,9 @@ class Stream:
 
 
 @contextmanager
-def open_stream(loaded: LoadedModel, condition: Condition, length: int, *, chunk: int = 512,
-                batch: int = 1) -> Iterator[Stream]:  # fmt: skip
+def open_stream(
+    loaded: LoadedModel, condition: Condition, length: int, *, chunk: int = 512, batch: int = 1
+) -> Iterator[Stream]:
     """Put `condition` on the model and run texts of up to `length` tokens under it.
 
     Scales that a person applied to the loaded weights are lifted for the while: a condition always
@@ -217,14 +229,16 @@ def open_stream(loaded: LoadedModel, condition: Condition, length: int, *, chunk
     chunk = -(-min(chunk, length) // block) * block
     require_room(loaded, length, batch, quant.weights is not None)
     with loaded.lock, ExitStack() as stack:
-        stack.enter_context(replaced(loaded.model, parameters_under(loaded, condition.scales, quant.weights)))
+        stack.enter_context(
+            replaced_parameters(loaded.model, parameters_under(loaded, condition.scales, quant.weights))
+        )
         stack.enter_context(rounded_inputs(loaded, quant.activations))
         ropes = ropes_of(loaded, condition.rope, length)
         stack.enter_context(rope_set(loaded, ropes))
         stream = Stream(loaded, condition, layer_ropes(loaded.geometry, ropes), length, chunk)
         stack.callback(stream.close)
-        stack.enter_context(attention_by(stream, loaded))
-        stack.enter_context(loaded.family.routed(loaded.model))
+        stack.enter_context(attention_by(stream, *loaded.routing))
+        stack.enter_context(loaded.family.intercept_attention(loaded.model))
         yield stream
 
 

@@ -20,7 +20,7 @@ class AttentionTap:
     q: Tensor  # (n_heads, t, head_dim), unquantized
     k: Tensor  # (n_kv_heads, t, head_dim), unquantized
     v: Tensor
-    k_seen: Tensor  # (n_kv_heads, start + t, head_dim), as the cache holds it behind the chunk: maths.held_exact;
+    k_seen: Tensor  # (n_kv_heads, start + t, head_dim), as the cache holds it behind the chunk: quantizers.exact_keys;
     # rounded for q k too, where that is and the cache rounds single tokens
     v_seen: Tensor
     out: Tensor  # (n_heads, t, head_dim)

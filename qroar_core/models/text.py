@@ -148,8 +148,17 @@ def bos_of(documents: Documents) -> Bos:
     return documents[0].bos if documents else "auto"
 
 
-def windows(tokenizer: Any, documents: Documents, length: int, count: int, seed: int = 0, *,
-            fewer: bool = False, least: int = 1, apart_from: Windows | None = None) -> Windows:  # fmt: skip
+def windows(
+    tokenizer: Any,
+    documents: Documents,
+    length: int,
+    count: int,
+    seed: int = 0,
+    *,
+    fewer: bool = False,
+    least: int = 1,
+    apart_from: Windows | None = None,
+) -> Windows:
     """`count` windows of `length` tokens, spread over documents first and then within them.
 
     Windows of one document do not overlap. The seed moves their offsets.

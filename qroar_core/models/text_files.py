@@ -18,8 +18,14 @@ LARGE = 8 * 2**20  # bytes of a file past which only the parts that are needed a
 HEAD = 2**20  # bytes of a large file that are looked at before anything else
 BINARY_SHARE = 0.05  # replacement and control characters past which a file is called binary
 CONTROL = bytes(c for c in range(32) if c not in b"\n\r\t\f")
-TABLES = {".jsonl": "JSON lines", ".ndjson": "JSON lines", ".json": "JSON", ".csv": "CSV", ".tsv": "CSV",
-          ".parquet": "parquet"}  # fmt: skip
+TABLES = {
+    ".jsonl": "JSON lines",
+    ".ndjson": "JSON lines",
+    ".json": "JSON",
+    ".csv": "CSV",
+    ".tsv": "CSV",
+    ".parquet": "parquet",
+}
 ENDS = "line ends other than LF read as LF"
 
 
@@ -58,9 +64,10 @@ class LargeDocument:
             text = codecs.getincrementaldecoder("utf-8-sig" if not first else "utf-8")().decode(raw[skipped:])
         except UnicodeDecodeError as error:
             raise BadText(
-                f"not UTF-8 text at byte {first + skipped + error.start}", where=str(self.path),
+                f"not UTF-8 text at byte {first + skipped + error.start}",
+                where=str(self.path),
                 do="give a plain text file",
-            ) from error  # fmt: skip
+            ) from error
         _refuse_binary(raw, text, self.path)
         return lines_as_lf(text), "\r" in text
 
@@ -160,6 +167,7 @@ def _refuse_table(path: Path, head: bytes) -> None:
     if kind:
         fields = f"; text fields: {', '.join(named)}"[:200] if named else ""
         raise BadText(
-            f"{kind}, not a text{fields}", where=str(path),
+            f"{kind}, not a text{fields}",
+            where=str(path),
             do=f"name the field that holds the text: --dataset {path}:{named[0] if named else 'FIELD'}",
-        )  # fmt: skip
+        )

@@ -7,13 +7,15 @@ is checked here, where it becomes ids.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from qroar_core.errors import BadText
+from qroar_core.errors import BadCheckpoint, BadText
 
 _ROWS: WeakKeyDictionary[Any, int] = WeakKeyDictionary()  # rows of the embedding behind a tokenizer
 _INSIDE: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()  # see `_without_first_space`
+PROBES = ("a", "A", "0")  # texts that most tokenizers give a token for
 
 
 def know_rows(tokenizer: Any, rows: int) -> None:
@@ -53,6 +55,37 @@ def token_ids(tokenizer: Any, text: str, *, inside: bool = False, where: str = "
             do="give a text without it, or a checkpoint whose embedding was extended",
         )
     return list(ids)
+
+
+def put_around(backend: Any, where: str = "") -> tuple[list[int], list[int]]:
+    """Ids that a tokenizers object puts before a text, and behind it.
+
+    It is asked with a text that it has a token for: a vocabulary of amino acids has none for "a", a normalizer may
+    drop any letter, and what it makes of no token at all does not show on which side of the text it stands.
+
+    Raises:
+        BadCheckpoint: it gives no token for any of its own words.
+    """
+    for text in _probes(backend):
+        coded = backend.encode(text)
+        own = [i for i, put in enumerate(coded.special_tokens_mask) if not put]
+        if own:
+            return list(coded.ids[: own[0]]), list(coded.ids[own[-1] + 1 :])
+    raise BadCheckpoint(
+        "its tokenizer gives no token for any word of its vocabulary",
+        where=where,
+        do="look at the normalizer, pre_tokenizer and post_processor of tokenizer.json",
+    )
+
+
+def _probes(backend: Any) -> Iterator[str]:
+    """Texts to ask a tokenizer with: usual ones, its vocabulary, and the words added to it."""
+    yield from PROBES
+    for word, number in sorted(backend.get_vocab(with_added_tokens=False).items(), key=lambda each: each[1]):
+        yield word
+        yield backend.decode([number], skip_special_tokens=False)  # without the marks of a byte alphabet
+    for token in backend.get_added_tokens_decoder().values():
+        yield token.content
 
 
 def adds_first_space(tokenizer: Any) -> bool:

@@ -10,13 +10,14 @@ key as false takes nothing away from tokenizer.json.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from qroar_core.errors import BadCheckpoint
+from qroar_core.models.byte_order_mark import beginning_of, mark_in, not_read, saved_or
+from qroar_core.models.checkpoint_files import TEMPLATE, check_files, has, table_in, text_in
 from qroar_core.models.quiet import quiet_transformers
-from qroar_core.models.token_ids import know_rows
+from qroar_core.models.token_ids import know_rows, put_around
 
 LAW, CONFIG = "tokenizer.json", "tokenizer_config.json"
 TEMPLATE_FILES = ("chat_template.jinja", "chat_template.json")
@@ -36,8 +37,9 @@ def read_tokenizer(folder: Path, where: str, rows: int | None = None) -> Any:
         BadCheckpoint: no tokenizer.json and nothing that says as much, files that cannot be read, or a word of
             ordinary text whose id lies past the embedding.
     """
-    config = _table(folder / "special_tokens_map.json", where) | _table(folder / CONFIG, where)
-    if (folder / LAW).is_file():
+    check_files(folder)
+    config = _table(folder, "special_tokens_map.json", where) | _table(folder, CONFIG, where)
+    if has(folder, LAW):
         tokenizer = _as_it_is(folder, config, where)
     else:
         tokenizer = _from_lists(folder, config, where)
@@ -54,21 +56,14 @@ def tokenizer_files(folder: Path) -> list[Path]:
     return [path for path in (*(folder / name for name in names), *sorted(extra)) if path.is_file()]
 
 
-def _table(path: Path, where: str) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(content, dict):
-            raise ValueError("it is not a table")
-        return content
-    except (OSError, ValueError) as error:
-        raise _unread(path.name, error, where) from error
+def _table(folder: Path, name: str, where: str) -> dict[str, Any]:
+    return table_in(folder / name, where) if has(folder, name) else {}
 
 
-def _unread(name: str, error: BaseException, where: str) -> BadCheckpoint:
-    message = " ".join(str(error).split())[:160] or type(error).__name__
-    return BadCheckpoint(f"{name} cannot be read ({message})", where=where, do="fetch the checkpoint again")
+def _unread(path: Path, error: BaseException, where: str, beside: str = "") -> BadCheckpoint:
+    beginning = beginning_of(path)  # a plain file: `check_files` has looked at it
+    what, how = not_read(path.name if mark_in(beginning) else f"{path.name}{beside}", beginning, error)
+    return BadCheckpoint(what, where=where, do=saved_or(how, "fetch the checkpoint again"))
 
 
 def _as_it_is(folder: Path, config: dict[str, Any], where: str) -> Any:
@@ -78,7 +73,7 @@ def _as_it_is(folder: Path, config: dict[str, Any], where: str) -> Any:
     try:
         backend = Tokenizer.from_file(str(folder / LAW))
     except Exception as error:  # tokenizers raises nothing narrower
-        raise _unread(LAW, error, where) from error
+        raise _unread(folder / LAW, error, where) from error
     backend.no_truncation()
     backend.no_padding()
     named = {name: _content(config.get(name), f"{CONFIG}: {name}", where) for name in SPECIAL}
@@ -89,7 +84,7 @@ def _as_it_is(folder: Path, config: dict[str, Any], where: str) -> Any:
         raise BadCheckpoint(
             f"{LAW} cuts text at random (dropout {backend.model.dropout:g})", where=where, do="set its dropout to null"
         )
-    if put and _first(backend) is None:
+    if put and _first(backend, where) is None:
         if "bos_token" not in known:
             raise BadCheckpoint(
                 f"{CONFIG} says add_bos_token, {LAW} has no token {named['bos_token']!r}",
@@ -97,7 +92,7 @@ def _as_it_is(folder: Path, config: dict[str, Any], where: str) -> Any:
                 do="set bos_token",
             )
         _put_bos(backend, known["bos_token"])
-    if "bos_token" not in known and (first := _first(backend)):
+    if "bos_token" not in known and (first := _first(backend, where)):
         known["bos_token"] = first  # no file names it, tokenizer.json puts it before every text
     with quiet_transformers():
         tokenizer: Any = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.BPE()), **known)
@@ -109,14 +104,16 @@ def _as_it_is(folder: Path, config: dict[str, Any], where: str) -> Any:
 def _content(token: Any, what: str, where: str) -> str | None:
     text = token.get("content") if isinstance(token, dict) else token
     if text is not None and not isinstance(text, str):
-        raise BadCheckpoint(f"{what} is {repr(token)[:60]}, a text belongs there", where=where)
+        raise BadCheckpoint(
+            f"{what} is {repr(token)[:60]}, a text belongs there", where=where, do="fetch the checkpoint again"
+        )
     return text
 
 
-def _first(backend: Any) -> str | None:
+def _first(backend: Any, where: str) -> str | None:
     """The special token that a text begins with."""
-    coded = backend.encode("a")
-    return str(coded.tokens[0]) if coded.special_tokens_mask[:1] == [1] else None
+    before, _ = put_around(backend, where)
+    return str(backend.id_to_token(before[0])) if before else None
 
 
 def _put_bos(backend: Any, bos: str) -> None:
@@ -130,19 +127,19 @@ def _put_bos(backend: Any, bos: str) -> None:
 def _chat_template(folder: Path, config: dict[str, Any], where: str) -> str | dict[str, str] | None:
     """A template, or several by name; a file of its own comes before the config's entry."""
     said = config.get("chat_template")
-    if (folder / TEMPLATE_FILES[0]).is_file():
-        try:
-            said = (folder / TEMPLATE_FILES[0]).read_text(encoding="utf-8")
-        except (OSError, ValueError) as error:
-            raise _unread(TEMPLATE_FILES[0], error, where) from error
-    elif (folder / TEMPLATE_FILES[1]).is_file():
-        said = _table(folder / TEMPLATE_FILES[1], where).get("chat_template")
+    if has(folder, TEMPLATE_FILES[0]):
+        said = text_in(folder / TEMPLATE_FILES[0], where)
+    elif has(folder, TEMPLATE_FILES[1]):
+        said = table_in(folder / TEMPLATE_FILES[1], where).get("chat_template")
     try:
         named = {entry["name"]: entry["template"] for entry in said} if isinstance(said, list) else said
     except (KeyError, TypeError):
         named = 0
-    if named is not None and not isinstance(named, (str, dict)):
+    texts = () if named is None else named.values() if isinstance(named, dict) else (named,)
+    if not all(isinstance(text, str) for text in texts):
         raise BadCheckpoint(f"{CONFIG}: chat_template is no text", where=where, do="fetch the checkpoint again")
+    if any(len(text) > TEMPLATE for text in texts):  # it may stand in a file that is large for good reason
+        raise BadCheckpoint(f"its chat template is longer than {TEMPLATE:,} characters", where=where, do="remove it")
     return named
 
 
@@ -159,7 +156,7 @@ def _from_lists(folder: Path, config: dict[str, Any], where: str) -> Any:
         with quiet_transformers():
             return getattr(transformers, name).from_pretrained(folder, trust_remote_code=False)
     except Exception as error:  # tokenizers raises nothing narrower
-        raise _unread("vocab.json or merges.txt", error, where) from error
+        raise _unread(folder / "vocab.json", error, where, " or merges.txt") from error
 
 
 def _refuse_words_past(tokenizer: Any, rows: int, where: str) -> None:

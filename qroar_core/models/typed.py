@@ -47,6 +47,8 @@ def typed_path(asked: str) -> Path:
     Raises:
         BadCheckpoint: it cannot be one.
     """
+    if not asked.strip():
+        raise BadCheckpoint("no name and no path", where="model", do="name one")  # Path("") is the folder one is in
     try:
         path = Path(asked).expanduser()
         path.exists()  # a name too long for the file system raises here

@@ -5,23 +5,32 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from qroar_core import controls, diagnose, replicate
-from qroar_core.maths.rescale import Scales
+from qroar_core.diagnostics import run as diagnose
+from qroar_core.diagnostics.result import Diagnosis
+from qroar_core.evidence.controls import run as controls
+from qroar_core.evidence.controls.result import Controls
+from qroar_core.evidence.replication import run as replicate
+from qroar_core.evidence.replication.result import Replication
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.text import SPLITS, Texts, split
-from qroar_core.progress import OnStep, Step, ignore
-from qroar_core.results import Diagnosis
-from qroar_core.results.controls import Controls
-from qroar_core.results.replication import Replication
+from qroar_core.progress import OnStep, Step, no_progress
 from qroar_core.runs.setting import Setting
-from qroar_core.searching.frame import Frame
-from qroar_core.searching.seek import seek
+from qroar_core.scale_search.find_scales import find_scales
+from qroar_core.scale_search.problem import SearchProblem
 from qroar_core.specs import ControlSpec, QuantSpec, ReplicationSpec, RopeSpec
-from qroar_core.specs.words import setting_words
+from qroar_core.specs.labels import setting_words
+from qroar_core.transforms.scales import Scales
 
 
-def control(loaded: LoadedModel, setting: Setting, scales: Scales, spec: ControlSpec, texts: Texts,
-            diagnosis: Diagnosis | None = None, on_step: OnStep = ignore) -> Controls:  # fmt: skip
+def control(
+    loaded: LoadedModel,
+    setting: Setting,
+    scales: Scales,
+    spec: ControlSpec,
+    texts: Texts,
+    diagnosis: Diagnosis | None = None,
+    on_step: OnStep = no_progress,
+) -> Controls:
     """Search with the other seeds and on the other texts that `spec` names, then measure every control.
 
     Args:
@@ -36,18 +45,24 @@ def control(loaded: LoadedModel, setting: Setting, scales: Scales, spec: Control
     for seed in spec.seeds:
         with_seed = replace(setting.search, seed=seed)
         say = _saying(on_step, f"search with seed {seed}")
-        found = seek(loaded, setting.rope, setting.quant, with_seed, texts, diagnosis, say)
+        found = find_scales(loaded, setting.rope, setting.quant, with_seed, texts, diagnosis, say)
         others.setdefault(controls.OTHER_SEEDS, []).append(found)
     for collection in spec.collections:
         elsewhere = {name: split(name, collection, setting.bos_word) for name in SPLITS}
         say = _saying(on_step, f"search on {collection}")
-        others[collection] = [seek(loaded, setting.rope, setting.quant, setting.search, elsewhere, None, say)]
+        others[collection] = [find_scales(loaded, setting.rope, setting.quant, setting.search, elsewhere, None, say)]
     spec = replace(spec, length=spec.length or setting.search.length)
     return controls.run(loaded, setting.rope, setting.quant, scales, spec, texts["heldout"], on_step, others=others)
 
 
-def replication(loaded: LoadedModel, setting: Setting, pairs: Sequence[tuple[RopeSpec, QuantSpec]],
-                spec: ReplicationSpec, texts: Texts, on_step: OnStep = ignore) -> Replication:  # fmt: skip
+def replication(
+    loaded: LoadedModel,
+    setting: Setting,
+    pairs: Sequence[tuple[RopeSpec, QuantSpec]],
+    spec: ReplicationSpec,
+    texts: Texts,
+    on_step: OnStep = no_progress,
+) -> Replication:
     """Diagnose and search under every interpolation and quantizer of `pairs`, then test the claims.
 
     Args:
@@ -57,8 +72,8 @@ def replication(loaded: LoadedModel, setting: Setting, pairs: Sequence[tuple[Rop
     for rope, quant in pairs:
         say = _saying(on_step, setting_words(rope, quant))
         diagnosis = diagnose.run(loaded, rope, quant, setting.diagnosis, texts["calibration"], say)
-        found = seek(loaded, rope, quant, setting.search, texts, diagnosis, say)
-        verdict = Frame(loaded, rope, quant, setting.search, {}).verdict
+        found = find_scales(loaded, rope, quant, setting.search, texts, diagnosis, say)
+        verdict = SearchProblem(loaded, rope, quant, setting.search, {}).verdict
         note = verdict.reason.rstrip(".") if verdict.acts == "no" else replicate.NO_SCALES
         cases.append(replicate.Case(rope, quant, found, diagnosis, note))
     spec = replace(

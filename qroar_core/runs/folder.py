@@ -10,25 +10,49 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
-from qroar_core import __version__
 from qroar_core.errors import BadOutput
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.own_rope import replaced_rope
-from qroar_core.models.scales_file import identity_of, temporary_prefix, write_atomically
+from qroar_core.plain_file import is_there, reason
 from qroar_core.result import Result, rounded
-from qroar_core.results.manifest import CHECKSUM_COVERS, Manifest
+from qroar_core.runs.manifest import CHECKSUM_COVERS, Manifest
 from qroar_core.runs.setting import Setting
 from qroar_core.specs import DiagnosisSpec, EvaluationSpec, SearchSpec
+from qroar_core.transforms.file import identity_of, temporary_prefix, write_atomically
+from qroar_core.version import VERSION
 
 R = TypeVar("R", bound=Result)
 DEFAULTS: dict[str, Any] = {"diagnosis": DiagnosisSpec(), "search": SearchSpec(), "evaluation": EvaluationSpec()}
-FILES = ("manifest.json", "diagnosis.json", "scales_found.json", "scales_smooth_attention.json", "scales_mad.json",
-         "scales_rotation.json", "search.json", "evaluation.json", "scales.json", "report.html")  # fmt: skip
+FILES = (
+    "manifest.json",
+    "diagnosis.json",
+    "scales_found.json",
+    "scales_smooth_attention.json",
+    "scales_mad.json",
+    "scales_rotation.json",
+    "search.json",
+    "evaluation.json",
+    "scales.json",
+    "report.html",
+)
 UNTUNED = "evaluation_untuned.json"  # the dashboard's, where the quantized model was measured before any search
 RETRIEVALS = {True: "retrieval.json", False: "retrieval_untuned.json"}  # with scales, before any search
 SEVERAL = ("league", "controls", "replicate", "predict")  # stages of which a run holds a STAGE-DIGEST.json a question
 CHECKSUMS = "2026-11-28"  # since then a run knows its model by all that decides its numbers
 PACKAGES = ("torch", "transformers", "numpy", "pandas", "plotly", "streamlit")
+
+
+def has(folder: Path, name: str) -> bool:
+    """Does a run hold this file?
+
+    Raises:
+        BadOutput: something stands there that is no plain file; taken for an absent one, its stage would run again.
+    """
+    try:
+        return is_there(folder / name)
+    except OSError as error:
+        said = f"cannot be read: {reason(error)}"
+        raise BadOutput(said, where=str(folder / name), do="remove it, or choose another run") from error
 
 
 class RunFolder:
@@ -49,7 +73,7 @@ class RunFolder:
         _sweep(path)
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             existing = path / "manifest.json"
-            if not existing.is_file():
+            if not has(path, existing.name):
                 raise BadOutput("exists and is not a run", where=str(path), do="choose a new folder")
             found = Manifest.from_file(existing, BadOutput)
             other = _other(found, wanted)
@@ -63,9 +87,12 @@ class RunFolder:
         return folder
 
     def load(self, name: str, kind: type[R]) -> R | None:
-        """A finished result, or None when the stage has to run."""
-        path = self.path / name
-        return kind.from_file(path, BadOutput) if path.is_file() else None
+        """A finished result, or None when the stage has to run.
+
+        Raises:
+            BadOutput: what stands there cannot be read.
+        """
+        return kind.from_file(self.path / name, BadOutput) if has(self.path, name) else None
 
     def save(self, name: str, content: Result | str, stage: str, seconds: float) -> None:
         """Write a stage's file, then note the stage in the manifest."""
@@ -104,8 +131,12 @@ def _filled(noted: Any) -> Any:
     """A manifest's entry with the options that are younger than it: a run made without them has their defaults."""
     if not isinstance(noted, dict):
         return noted
-    return {part: json.loads(json.dumps(rounded(asdict(DEFAULTS[part])))) | specs
-            if part in DEFAULTS and isinstance(specs, dict) else specs for part, specs in noted.items()}  # fmt: skip
+    return {
+        part: json.loads(json.dumps(rounded(asdict(DEFAULTS[part])))) | specs
+        if part in DEFAULTS and isinstance(specs, dict)
+        else specs
+        for part, specs in noted.items()
+    }
 
 
 def _sweep(path: Path) -> None:
@@ -122,8 +153,10 @@ def _plain(noted: Any) -> Any:
     left_out = {"quant": ("name",)}
     return {
         part: {name: value for name, value in specs.items() if name not in left_out.get(part, ("fewer",))}
-        if isinstance(specs, dict) else specs for part, specs in noted.items()
-    }  # fmt: skip
+        if isinstance(specs, dict)
+        else specs
+        for part, specs in noted.items()
+    }
 
 
 def manifest_of(loaded: LoadedModel, setting: Setting, command: str) -> Manifest:
@@ -133,7 +166,7 @@ def manifest_of(loaded: LoadedModel, setting: Setting, command: str) -> Manifest
     device = torch.cuda.get_device_name() if loaded.device.type == "cuda" else f"{loaded.device} {platform.processor()}"
     specs: dict[str, Any] = json.loads(json.dumps(rounded(setting.as_dict())))
     return Manifest(
-        versions={"qroar": __version__, "python": platform.python_version()} | {p: version(p) for p in PACKAGES},
+        versions={"qroar": VERSION, "python": platform.python_version()} | {p: version(p) for p in PACKAGES},
         command=command,
         model=identity_of(loaded).model_dump(),
         specs=specs,

@@ -9,21 +9,26 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from qroar_core import diagnose, evaluate, retrieve, search
+from qroar_core.diagnostics import run as diagnose
+from qroar_core.diagnostics.result import Diagnosis
 from qroar_core.errors import BadOutput
-from qroar_core.maths.rescale import Scales, identity
+from qroar_core.evaluation import run as evaluate
+from qroar_core.evaluation.result import Evaluation
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.models.scales_file import from_file, to_file
 from qroar_core.models.text import Texts
-from qroar_core.progress import OnStep, ignore
+from qroar_core.progress import OnStep, no_progress
 from qroar_core.result import rounded
-from qroar_core.results import Diagnosis, Evaluation, SearchReport
-from qroar_core.results.retrieval import Retrieval
-from qroar_core.runs.folder import RETRIEVALS, RunFolder
+from qroar_core.retrieval import run as retrieve
+from qroar_core.retrieval.result import Retrieval
+from qroar_core.runs.folder import RETRIEVALS, RunFolder, has
 from qroar_core.runs.report import report_html
 from qroar_core.runs.setting import Setting
-from qroar_core.search import SearchOutcome
+from qroar_core.scale_search import run as search
+from qroar_core.scale_search.result import SearchReport
+from qroar_core.scale_search.run import SearchOutcome
 from qroar_core.specs import RetrievalSpec
+from qroar_core.transforms.file import from_file, to_file
+from qroar_core.transforms.scales import Scales, identity
 
 Made = TypeVar("Made", Diagnosis, SearchOutcome, Evaluation, Retrieval)
 ROTATED = "scales_rotation.json"
@@ -42,14 +47,21 @@ class Run:
     retrieved: Retrieval | None = None
 
 
-def run(loaded: LoadedModel, setting: Setting, texts: Texts, folder: RunFolder,
-        on_step: OnStep = ignore, *, retrieval: RetrievalSpec | None = None,
-        storage: Path | None = None) -> Run:  # fmt: skip
+def run(
+    loaded: LoadedModel,
+    setting: Setting,
+    texts: Texts,
+    folder: RunFolder,
+    on_step: OnStep = no_progress,
+    *,
+    retrieval: RetrievalSpec | None = None,
+    storage: Path | None = None,
+) -> Run:
     """Run every stage whose file is missing from `folder` and return all results.
 
     Args:
         retrieval: also hide numbers in held-out text and ask for them; a folder that has this retrieval keeps it.
-        storage: a file through which processes share the search's candidates; see `search.run`.
+        storage: a file through which processes share the search's candidates; see `scale_search.run.run`.
     Raises:
         Cancelled: raised by `on_step`; finished stages stay on disk.
     """
@@ -57,30 +69,50 @@ def run(loaded: LoadedModel, setting: Setting, texts: Texts, folder: RunFolder,
         evaluate.must_rotate(setting.quant)
     diagnosis = folder.load("diagnosis.json", Diagnosis) or _made(
         lambda: diagnose.run(loaded, setting.rope, setting.quant, setting.diagnosis, texts["calibration"], on_step),
-        lambda d, s: folder.save("diagnosis.json", d, "diagnose", s))  # fmt: skip
+        lambda d, s: folder.save("diagnosis.json", d, "diagnose", s),
+    )
     outcome = load_search(folder.path, lambda path: from_file(path, loaded)[0]) or _made(
-        lambda: search.run(loaded, setting.rope, setting.quant, setting.search, texts, diagnosis, on_step,
-                           storage=storage),
-        lambda o, s: save_search(folder, loaded, setting, o, s))  # fmt: skip
+        lambda: search.run(
+            loaded, setting.rope, setting.quant, setting.search, texts, diagnosis, on_step, storage=storage
+        ),
+        lambda o, s: save_search(folder, loaded, setting, o, s),
+    )
     found, report = outcome.found, outcome.report
     turned = None
     if setting.evaluation.rotation_scales:
         turned = rotation_scales(loaded, setting, texts, folder, on_step, rotated_storage(storage))
     evaluation = folder.load("evaluation.json", Evaluation) or _made(
-        lambda: evaluate.run(loaded, setting.rope, setting.quant, found, outcome.smooth, setting.evaluation,
-                             texts["heldout"], on_step, rotation_tuned=turned),
-        lambda e, s: folder.save("evaluation.json", e, "evaluate", s))  # fmt: skip
+        lambda: evaluate.run(
+            loaded,
+            setting.rope,
+            setting.quant,
+            found,
+            outcome.smooth,
+            setting.evaluation,
+            texts["heldout"],
+            on_step,
+            rotation_tuned=turned,
+        ),
+        lambda e, s: folder.save("evaluation.json", e, "evaluate", s),
+    )
     kept = settle(folder, loaded, setting, outcome, evaluation)
     retrieved = folder.load(RETRIEVALS[True], Retrieval)
     if retrieval is not None and (retrieved is None or not same(retrieved, retrieval)):
         (folder.path / "report.html").unlink(missing_ok=True)  # it does not tell of this retrieval
         retrieved = _made(
             lambda: retrieve.run(loaded, setting.rope, setting.quant, found, retrieval, texts["heldout"], on_step),
-            lambda r, s: folder.save(RETRIEVALS[True], r, "retrieve", s))  # fmt: skip
+            lambda r, s: folder.save(RETRIEVALS[True], r, "retrieve", s),
+        )
     if not (folder.path / "report.html").exists():
         started = time.perf_counter()
-        text = report_html(folder.manifest, diagnosis, report, to_file(loaded, setting.rope, setting.quant, found),
-                           evaluation, retrieved=retrieved)  # fmt: skip
+        text = report_html(
+            folder.manifest,
+            diagnosis,
+            report,
+            to_file(loaded, setting.rope, setting.quant, found),
+            evaluation,
+            retrieved=retrieved,
+        )
         folder.save("report.html", text, "report", time.perf_counter() - started)
     return Run(diagnosis, report, found, kept, evaluation, retrieved)
 
@@ -95,8 +127,9 @@ def rotated_storage(storage: Path | None) -> Path | None:
     return None if storage is None else storage.with_name(storage.name + ".rotation")
 
 
-def rotation_scales(loaded: LoadedModel, setting: Setting, texts: Texts, folder: RunFolder,
-                    on_step: OnStep, storage: Path | None = None) -> Scales:  # fmt: skip
+def rotation_scales(
+    loaded: LoadedModel, setting: Setting, texts: Texts, folder: RunFolder, on_step: OnStep, storage: Path | None = None
+) -> Scales:
     """Scales searched under the rotated quantizer, from `folder` where a run before wrote them.
 
     Their bounds come from the pressure alone: the diagnosis saw K on axes that the rotation leaves.
@@ -107,9 +140,10 @@ def rotation_scales(loaded: LoadedModel, setting: Setting, texts: Texts, folder:
         content = to_file(loaded, setting.rope, quant, outcome.found, _summary(outcome.report))
         folder.save(ROTATED, content, "search under rotation", seconds)
 
-    if not path.is_file():
-        _made(lambda: search.run(loaded, setting.rope, quant, setting.search, texts, None, on_step, storage=storage),
-              save)  # fmt: skip
+    if not has(folder.path, ROTATED):
+        _made(
+            lambda: search.run(loaded, setting.rope, quant, setting.search, texts, None, on_step, storage=storage), save
+        )
     return from_file(path, loaded)[0]
 
 
@@ -121,8 +155,9 @@ def _made(make: Callable[[], Made], save: Callable[[Made, float], None]) -> Made
     return made
 
 
-def save_search(folder: RunFolder, loaded: LoadedModel, setting: Setting, outcome: SearchOutcome,
-                seconds: float) -> None:  # fmt: skip
+def save_search(
+    folder: RunFolder, loaded: LoadedModel, setting: Setting, outcome: SearchOutcome, seconds: float
+) -> None:
     """Write what a search found: its scales to the last bit, and its report last, which marks it whole."""
     for name, what in SEARCHED.items():
         content = to_file(loaded, setting.rope, setting.quant, getattr(outcome, what), _summary(outcome.report))
@@ -136,7 +171,7 @@ def load_search(path: Path, read: Callable[[Path], Scales]) -> SearchOutcome | N
     Raises:
         QRoarError: a file is there and cannot be read.
     """
-    if not all((path / name).is_file() for name in ("search.json", *SEARCHED)):
+    if not all(has(path, name) for name in ("search.json", *SEARCHED)):
         return None
     report = SearchReport.from_file(path / "search.json", BadOutput)
     scales = {what: read(path / name) for name, what in SEARCHED.items()}
@@ -144,15 +179,16 @@ def load_search(path: Path, read: Callable[[Path], Scales]) -> SearchOutcome | N
     return SearchOutcome(scales["found"], kept, scales["smooth"], scales["mad"], report)
 
 
-def settle(folder: RunFolder, loaded: LoadedModel, setting: Setting, outcome: SearchOutcome,
-           evaluation: Evaluation) -> Scales:  # fmt: skip
+def settle(
+    folder: RunFolder, loaded: LoadedModel, setting: Setting, outcome: SearchOutcome, evaluation: Evaluation
+) -> Scales:
     """The scales worth keeping, in scales.json: what was found, or identity.
 
     The search decides, on development text. Held-out text only reports, and takes back what shows no gain there.
     """
     good = outcome.report.chosen == "found" and (evaluation.gain is None or evaluation.gain.significant)
     kept = outcome.found if good else _identity_like(outcome.found)
-    if not (folder.path / "scales.json").is_file():
+    if not has(folder.path, "scales.json"):
         content = to_file(loaded, setting.rope, setting.quant, kept, _summary(outcome.report))
         folder.save("scales.json", content, "settle", 0.0)
     return kept

@@ -14,14 +14,21 @@ import pandas as pd
 
 from qroar_core.diagnostics.bands import figure as bands
 from qroar_core.diagnostics.null import NullRow
-from qroar_core.figures import Picture, continuations, quality, retrieval
+from qroar_core.diagnostics.result import Diagnosis
+from qroar_core.evaluation import continuations_figure, figure_kl
+from qroar_core.evaluation.continuations_result import Continuations
+from qroar_core.evaluation.gap import tuned_share
+from qroar_core.evaluation.result import Evaluation
+from qroar_core.evaluation.two_gains import kept_words, why_different
+from qroar_core.figures import Picture
 from qroar_core.figures.gallery import gallery
 from qroar_core.figures.nulls import null_table
 from qroar_core.figures.readable import THEMED
-from qroar_core.results import Continuations, Diagnosis, Evaluation, Manifest, ScalesFile, SearchReport
-from qroar_core.results.gap import tuned_share
-from qroar_core.results.retrieval import Retrieval
-from qroar_core.results.two_gains import kept_words, why_different
+from qroar_core.retrieval import figure as retrieval
+from qroar_core.retrieval.result import Retrieval
+from qroar_core.runs.manifest import Manifest
+from qroar_core.scale_search.result import SearchReport
+from qroar_core.transforms.result import ScalesFile
 
 STYLE = """
 :root { color-scheme: light dark; }
@@ -49,9 +56,16 @@ TABLE_ROWS = 400  # longer tables are cut here; the JSON files hold every number
 PLOT = {"displaylogo": False, "responsive": True}
 
 
-def report_html(manifest: Manifest, diagnosis: Diagnosis, search: SearchReport, scales: ScalesFile,
-                evaluation: Evaluation, continued: Continuations | None = None,
-                unspelled: Sequence[str] = (), retrieved: Retrieval | None = None) -> str:  # fmt: skip
+def report_html(
+    manifest: Manifest,
+    diagnosis: Diagnosis,
+    search: SearchReport,
+    scales: ScalesFile,
+    evaluation: Evaluation,
+    continued: Continuations | None = None,
+    unspelled: Sequence[str] = (),
+    retrieved: Retrieval | None = None,
+) -> str:
     """The whole report as one HTML document that needs no network.
 
     Args:
@@ -60,18 +74,21 @@ def report_html(manifest: Manifest, diagnosis: Diagnosis, search: SearchReport, 
         unspelled: fields of the setting that the manifest's command does not say.
         retrieved: numbers hidden in held-out text, where somebody asked for them.
     """
-    chapters = {title: [_figure(p) for p in pictures] for title, pictures in
-                gallery(diagnosis, search, scales, evaluation).items()}  # fmt: skip
+    chapters = {
+        title: [_figure(p) for p in pictures]
+        for title, pictures in gallery(diagnosis, search, scales, evaluation).items()
+    }
     chapters["Bands"] = [_bands(diagnosis), *chapters["Bands"]]
     if nulls := diagnosis.null_rows():
         chapters["Nulls"] = [_nulls(nulls)]
     chapters["Evaluation"] = [_counts(evaluation), *chapters["Evaluation"]]
     if continued is not None:
-        chapters["Continuations"] = [_continued(continued), _figure(continuations.certainty(continued))]
+        chapters["Continuations"] = [_continued(continued), _figure(continuations_figure.certainty(continued))]
     if retrieved is not None:
         chapters["Retrieval"] = [_found_again(retrieved), *(_figure(p) for p in retrieval.gallery(retrieved))]
-    body = "".join(f'<h2 id="{_anchor(title)}">{_text(title)}</h2>\n{"".join(parts)}'
-                   for title, parts in chapters.items())  # fmt: skip
+    body = "".join(
+        f'<h2 id="{_anchor(title)}">{_text(title)}</h2>\n{"".join(parts)}' for title, parts in chapters.items()
+    )
     links = "".join(f'<a href="#{_anchor(title)}">{_text(title)}</a>' for title in (*chapters, "Settings"))
     name = _text(str(manifest.model["name"]))
     missing = f" It leaves out {_text(', '.join(unspelled))}: see the settings." if unspelled else ""
@@ -82,7 +99,7 @@ def report_html(manifest: Manifest, diagnosis: Diagnosis, search: SearchReport, 
 <title>Q-ROAR: {name}</title>
 <style>{STYLE}</style><script>{_plotly()}</script></head><body>
 <h1>Q-ROAR on {name}</h1>
-<p class="finding">{_text(_sentence(evaluation.sentence))}</p>
+<p class="finding">{_text(_sentence(evaluation.finding))}</p>
 <p>{_text(search.verdict.reason)}</p>
 <p>In the search, before this evaluation: {_text(search.reason.rstrip("."))}.</p>
 {_two_gains(search, evaluation)}{turned}
@@ -99,8 +116,11 @@ def report_html(manifest: Manifest, diagnosis: Diagnosis, search: SearchReport, 
 def _two_gains(search: SearchReport, evaluation: Evaluation) -> str:
     """Which scales are kept, why the two gains differ, and the share of the gap; what there is of it."""
     share = tuned_share(evaluation)
-    said = [kept_words(search, evaluation), why_different(search, evaluation),
-            f"NLL gap recovered: {share.words}" if share else ""]  # fmt: skip
+    said = [
+        kept_words(search, evaluation),
+        why_different(search, evaluation),
+        f"NLL gap recovered: {share.words}" if share else "",
+    ]
     return "".join(f"<p>{_text(_sentence(words))}</p>" for words in said if words)
 
 
@@ -120,8 +140,7 @@ def _bands(diagnosis: Diagnosis) -> str:
     frame = bands.table(diagnosis)
     known, titles = bands.order(frame), bands.short_titles()
     shown = frame.assign(**bands.shortened(diagnosis))[known].rename(columns=titles)
-    said = "".join(f"<li><strong>{_text(titles[name])}</strong>: {_text(bands.helps()[name])}</li>"
-                   for name in known)  # fmt: skip
+    said = "".join(f"<li><strong>{_text(titles[name])}</strong>: {_text(bands.helps()[name])}</li>" for name in known)
     return (
         "<h3>What does every diagnostic say of each band?</h3>"
         f'<div class="scroll">{_table(shown)}</div>'
@@ -141,8 +160,8 @@ def _table(frame: pd.DataFrame) -> str:
 
 
 def _counts(evaluation: Evaluation) -> str:
-    table = quality.readable(quality.table(evaluation)).to_html(index=False, border=0, classes="counts")
-    full = quality.closeness(evaluation)
+    table = figure_kl.readable(figure_kl.table(evaluation)).to_html(index=False, border=0, classes="counts")
+    full = figure_kl.closeness(evaluation)
     every = "" if full is None else _table(full)
     return (
         f'<h3>Measured as llama.cpp measures</h3><div class="scroll">{table}</div>'
@@ -158,8 +177,8 @@ def _counts(evaluation: Evaluation) -> str:
 
 def _continued(found: Continuations) -> str:
     cards = [
-        f"<div><strong>{_text(continuations.name_of(row))}</strong>: "
-        f"{_text(continuations.departure(row, found.rows[0]))}<p>{continuations.marked(row)}</p></div>"
+        f"<div><strong>{_text(continuations_figure.name_of(row))}</strong>: "
+        f"{_text(continuations_figure.departure(row, found.rows[0]))}<p>{continuations_figure.marked(row)}</p></div>"
         for row in found.rows
     ]
     if found.actual:

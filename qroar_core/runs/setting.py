@@ -8,7 +8,7 @@ from typing import Any
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.opening import opening
 from qroar_core.models.own_rope import NONE, own_rope
-from qroar_core.presets import for_family
+from qroar_core.quantizers.presets.llama_cpp import for_family
 from qroar_core.specs import (
     BandSpec,
     Bos,
@@ -61,8 +61,13 @@ class Setting:
         return {name: spec for name, spec in asdict(self).items() if name not in left_out}
 
 
-def default_setting(loaded: LoadedModel, rope: RopeSpec | None = None, quant: QuantSpec | None = None,
-                    length: int | None = None, bos: Bos = "auto") -> Setting:  # fmt: skip
+def default_setting(
+    loaded: LoadedModel,
+    rope: RopeSpec | None = None,
+    quant: QuantSpec | None = None,
+    length: int | None = None,
+    bos: Bos = "auto",
+) -> Setting:
     """Fill in what was not asked.
 
     Without a RoPE the demo gets YaRN x4, other models keep their own; without a quantizer it is the

@@ -1,30 +1,32 @@
 """What a person may ask for: frozen, hashable, validated at construction. Specs are the cache keys.
 
 Units: lengths in tokens, `factor` is the PI scale s (dimensionless), bits per stored number.
-Names follow DESIGN.md section 7; the command line's options spell these fields.
+Names follow docs/method.md section 7; the command line's options spell these fields.
 """
 
+from qroar_core.interpolations.spec import METHODS as ROPE_METHODS
+from qroar_core.interpolations.spec import RopeSpec
+from qroar_core.quantizers.spec import QuantizerSpec, QuantSpec, ScaleAxis, ScaleDtype, WeightQuantSpec
 from qroar_core.specs.evidence import CONTROL_DTYPES, ControlSpec, ReplicationSpec
-from qroar_core.specs.league import METHODS, LeagueSpec, Method
 from qroar_core.specs.outliers import OUTLIER_PARAMETERS, OutlierRule
-from qroar_core.specs.quant import Levels, QuantizerSpec, QuantSpec, ScaleAxis, ScaleDtype, WeightQuantSpec
-from qroar_core.specs.rope import METHOD_NAMES, RopeMethod, RopeSpec
+from qroar_core.specs.remedies import REMEDIES, ComparisonSpec
 from qroar_core.specs.stages import (
     BANDS,
-    JUDGES,
+    ERROR_METRICS,
+    OBJECTIVES,
+    SEARCH_METHODS,
     BandSpec,
     ContinuationSpec,
     DiagnosisSpec,
     DistanceLaw,
     EvaluationSpec,
     Granularity,
-    Judge,
     Mode,
-    Objective,
     Partition,
     PredictionSpec,
     RetrievalSpec,
     RetrievalTask,
+    Sampler,
     SearchSpec,
 )
 from qroar_core.specs.texts import Bos
@@ -32,24 +34,22 @@ from qroar_core.specs.texts import Bos
 __all__ = [
     "BANDS",
     "CONTROL_DTYPES",
-    "JUDGES",
-    "METHODS",
-    "METHOD_NAMES",
+    "ERROR_METRICS",
+    "OBJECTIVES",
     "OUTLIER_PARAMETERS",
+    "REMEDIES",
+    "ROPE_METHODS",
+    "SEARCH_METHODS",
     "BandSpec",
     "Bos",
+    "ComparisonSpec",
     "ContinuationSpec",
     "ControlSpec",
     "DiagnosisSpec",
     "DistanceLaw",
     "EvaluationSpec",
     "Granularity",
-    "Judge",
-    "LeagueSpec",
-    "Levels",
-    "Method",
     "Mode",
-    "Objective",
     "OutlierRule",
     "Partition",
     "PredictionSpec",
@@ -58,8 +58,8 @@ __all__ = [
     "ReplicationSpec",
     "RetrievalSpec",
     "RetrievalTask",
-    "RopeMethod",
     "RopeSpec",
+    "Sampler",
     "ScaleAxis",
     "ScaleDtype",
     "SearchSpec",

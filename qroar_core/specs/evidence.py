@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from qroar_core.checks import Compact, at_least
 from qroar_core.errors import BadSpec
-from qroar_core.specs.checks import at_least
 
 CONTROL_DTYPES = ("bfloat16", "float16")
 
 
-@dataclass(frozen=True, slots=True)
-class ControlSpec:
+@dataclass(frozen=True, slots=True, repr=False)
+class ControlSpec(Compact):
     """Which controls stand beside the tuned scales, on which windows of held-out text."""
 
     length: int | None = None  # tokens a window; None: the native window times the factor
@@ -36,8 +36,8 @@ class ControlSpec:
         _confident(self.confidence)
 
 
-@dataclass(frozen=True, slots=True)
-class ReplicationSpec:
+@dataclass(frozen=True, slots=True, repr=False)
+class ReplicationSpec(Compact):
     """On which windows of held-out text the papers' claims are tested, and the bounds that two of them need."""
 
     length: int | None = None  # long context L, tokens; None: the native window times the factor

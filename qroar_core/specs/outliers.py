@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from qroar_core.checks import at_least, one_of
 from qroar_core.errors import BadSpec
-from qroar_core.specs.checks import at_least, one_of
 
 OutlierRule = Literal["iqr", "mad", "percentile"]
 OUTLIER_PARAMETERS: dict[str, float] = {  # of each rule, where nobody asks
@@ -27,8 +27,10 @@ def outlier_parameter(rule: str, asked: float | None) -> float | None:
     if rule != "percentile":
         at_least(f"the parameter of the outlier rule {rule}", asked, 0.0)
     elif not 0.5 <= asked < 1:
-        raise BadSpec(f"the percentile of the outlier rule must lie in [0.5, 1), got {asked:g}",
-                      do="write it as a share, for example 0.99")  # fmt: skip
+        raise BadSpec(
+            f"the percentile of the outlier rule must lie in [0.5, 1), got {asked:g}",
+            do="write it as a share, for example 0.99",
+        )
     return None if asked == OUTLIER_PARAMETERS[rule] else float(asked)
 
 

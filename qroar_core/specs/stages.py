@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from pathlib import Path
+from typing import Literal
 
+from qroar_core.checks import Compact, at_least, member_of, one_of
 from qroar_core.errors import BadSpec
-from qroar_core.specs.checks import at_least, one_of
+from qroar_core.members import names_in
 from qroar_core.specs.outliers import OutlierRule, outlier_parameter
 
 Partition = Literal["count", "log", "turns"]
 Mode = Literal["symmetric", "shared"]
 Granularity = Literal["model", "layer", "kv_head"]
-Objective = Literal["cached", "full", "kl"]
-Judge = Literal["logits", "rows", "output", "projected"]
-JUDGES: tuple[Judge, ...] = get_args(Judge)
 DistanceLaw = Literal["causal", "uniform"]
+Sampler = Literal["tpe", "grid", "random"]
+_CORE = Path(__file__).parents[1]  # names of files; the folders' registries say what they are
+ERROR_METRICS = names_in(_CORE / "maths" / "error_metrics")
+OBJECTIVES = names_in(_CORE / "scale_search" / "objectives")
+SEARCH_METHODS = names_in(_CORE / "scale_search" / "methods")
 RetrievalTask = Literal["passkey", "needles"]
 WIDEST = 16.0  # octaves a scale may go by hand: past that float16 weights overflow
 MOST_CHOICES = 32  # named needles of the multi-key retrieval
@@ -24,9 +28,16 @@ MOST_CHOICES = 32  # named needles of the multi-key retrieval
 BANDS = 8  # where nobody asks
 
 
-@dataclass(frozen=True, slots=True)
-class BandSpec:
-    """How RoPE pairs are grouped into contiguous bands (DESIGN section 2)."""
+@dataclass(frozen=True, slots=True, repr=False)
+class BandSpec(Compact):
+    """How RoPE pairs are grouped into contiguous bands (docs/method.md section 2).
+
+    Args:
+        count: bands a head, at least 1 and at most one a pair.
+        partition: `count` (equal numbers of pairs), `log` (equal spans of log frequency), `turns` (YaRN's regions).
+    Raises:
+        BadSpec: no band, or an unknown partition.
+    """
 
     count: int = BANDS
     partition: Partition = "count"
@@ -41,9 +52,9 @@ class BandSpec:
         return cls(min(BANDS, pairs), partition)
 
 
-@dataclass(frozen=True, slots=True)
-class DiagnosisSpec:
-    """What to measure and where. None lengths are filled from the model (see diagnose.plan)."""
+@dataclass(frozen=True, slots=True, repr=False)
+class DiagnosisSpec(Compact):
+    """What to measure and where. None lengths are filled from the model (see diagnostics.run.plan)."""
 
     length: int | None = None  # long context L, tokens
     short_length: int | None = None  # length of each short window, at most L0
@@ -67,24 +78,23 @@ class DiagnosisSpec:
         one_of("distance law", self.law, DistanceLaw)
         if not 0 < self.eps < 0.5:
             raise BadSpec(f"eps must lie in (0, 0.5), got {self.eps}")
-        for name in ("paired_tokens", "windows", "query_rows", "position_bins", "chunk",
-                     "null_draws"):  # fmt: skip
+        for name in ("paired_tokens", "windows", "query_rows", "position_bins", "chunk", "null_draws"):
             at_least(name, getattr(self, name), 1)
         for name in ("length", "short_length"):
             if getattr(self, name) is not None:
                 at_least(name, getattr(self, name), 2)
 
 
-@dataclass(frozen=True, slots=True)
-class SearchSpec:
-    """Which scales to search and how (DESIGN section 4)."""
+@dataclass(frozen=True, slots=True, repr=False)
+class SearchSpec(Compact):
+    """Which scales to search and how (docs/method.md section 4)."""
 
     mode: Mode = "symmetric"
     granularity: Granularity = "kv_head"
     angles: bool = False  # also turn every RoPE pair of q and k by one angle
-    objective: Objective = "cached"
-    judge: Judge = "rows"  # of the cached objective: what damage to attention is (maths/attention_error)
-    method: Literal["gradient", "coordinate", "optuna"] = "gradient"
+    objective: str = "cached"  # a name of OBJECTIVES
+    judge: str = "rows"  # of the cached objective, what damage to attention is: a name of ERROR_METRICS
+    method: str = "gradient"  # a name of SEARCH_METHODS
     bands: BandSpec = BandSpec()
     length: int | None = None  # tokens per window
     windows: int = 6
@@ -100,7 +110,7 @@ class SearchSpec:
     trials: int = 40  # optuna trials / full-objective candidates
     query_rows: int = 64
     guard_tau: float = 0.01  # nats a candidate may cost at short context
-    sampler: Literal["tpe", "grid", "random"] = "tpe"
+    sampler: Sampler = "tpe"
     shrink: float = 0.0  # cost, as a share of identity's error, of log2 g at the bound its band's pressure sets
     seed: int = 0
     bounds: tuple[tuple[float, float], ...] | None = None  # log2 g (low, high) per band by hand; None: diagnosed
@@ -109,19 +119,24 @@ class SearchSpec:
     def __post_init__(self) -> None:
         one_of("mode", self.mode, Mode)
         one_of("granularity", self.granularity, Granularity)
-        one_of("objective", self.objective, Objective)
-        one_of("judge", self.judge, Judge)
-        one_of("method", self.method, Literal["gradient", "coordinate", "optuna"])
-        one_of("sampler", self.sampler, Literal["tpe", "grid", "random"])
-        for name in ("windows", "grid_points", "sweeps", "steps", "polish_steps", "polish_windows", "trials",
-                     "query_rows"):  # fmt: skip
+        member_of("objective", self.objective, OBJECTIVES)
+        member_of("error metric", self.judge, ERROR_METRICS)
+        member_of("method", self.method, SEARCH_METHODS)
+        one_of("sampler", self.sampler, Sampler)
+        for name in (
+            "windows",
+            "grid_points",
+            "sweeps",
+            "steps",
+            "polish_steps",
+            "polish_windows",
+            "trials",
+            "query_rows",
+        ):
             at_least(name, getattr(self, name), 1)
         at_least("polish_length", self.polish_length, 2)
-        if self.angles and (self.method != "gradient" or self.objective == "full"):
-            raise BadSpec("angles are searched by gradients only", where="--angles",
-                          do="take --method gradient and an objective other than full")  # fmt: skip
         for name in ("kappa0", "eta", "tau_tail", "guard_tau", "shrink"):
-            at_least(name, getattr(self, name), 0.0)
+            at_least({"shrink": "the l2 penalty"}.get(name, name), getattr(self, name), 0.0)
         if self.grid_points % 2 == 0:
             raise BadSpec(f"grid_points must be odd so that 1 is on the grid, got {self.grid_points}")
         if self.bounds is not None:
@@ -138,8 +153,8 @@ class SearchSpec:
                 )
 
 
-@dataclass(frozen=True, slots=True)
-class EvaluationSpec:
+@dataclass(frozen=True, slots=True, repr=False)
+class EvaluationSpec(Compact):
     """Where the conditions are compared. Same target tokens at every length."""
 
     lengths: tuple[int, ...] = ()  # empty: the native window, and the searched length
@@ -168,8 +183,8 @@ class EvaluationSpec:
             raise BadSpec(f"a stride of {self.stride} needs lengths above that, got {min(self.lengths)}")
 
 
-@dataclass(frozen=True, slots=True)
-class ContinuationSpec:
+@dataclass(frozen=True, slots=True, repr=False)
+class ContinuationSpec(Compact):
     """Which prompt is continued, and how far."""
 
     length: int | None = None  # prompt and continuation together, at most; None: the window the interpolation promises
@@ -185,8 +200,8 @@ class ContinuationSpec:
             at_least("length", self.length, self.tokens + 1)
 
 
-@dataclass(frozen=True, slots=True)
-class RetrievalSpec:
+@dataclass(frozen=True, slots=True, repr=False)
+class RetrievalSpec(Compact):
     """What is hidden in how much text, how deep, and how often it is asked for."""
 
     tasks: tuple[RetrievalTask, ...] = ("passkey", "needles")
@@ -221,8 +236,8 @@ class RetrievalSpec:
             raise BadSpec(f"confidence must lie in (0.5, 1), got {self.confidence}")
 
 
-@dataclass(frozen=True, slots=True)
-class PredictionSpec:
+@dataclass(frozen=True, slots=True, repr=False)
+class PredictionSpec(Compact):
     """On how much text each band is rounded alone, and how much the finer map by layer and band reads."""
 
     length: int | None = None  # tokens per window; None: the diagnosis's long context

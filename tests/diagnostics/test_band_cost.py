@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "models"))
-from families_table import CASES, loaded_of
-
-from qroar_core import diagnose
+from qroar_core.diagnostics import run as diagnose
+from qroar_core.diagnostics.band_table import band_table
 from qroar_core.diagnostics.bands import observe
 from qroar_core.diagnostics.bands.figure import EVEN, alone
 from qroar_core.diagnostics.bands.measure import KEY_BLOCK, part_costs
 from qroar_core.diagnostics.bands.observe import shuffled
 from qroar_core.diagnostics.bands.result import BandCost, uneven
-from qroar_core.maths.quantize import fake_quantize
 from qroar_core.maths.softmax_rule import PLAIN, SoftmaxRule
 from qroar_core.models.sensitivity import second_order_kl
 from qroar_core.models.stream import Condition, open_stream
 from qroar_core.models.text import Document, windows
+from qroar_core.quantizers.fake_quantize import fake_quantize
 from qroar_core.specs import BandSpec, DiagnosisSpec, QuantizerSpec, QuantSpec, RopeSpec
+from tests.models.families_table import CASES, loaded_of
 
 TEXT = [Document("a", "".join(chr(97 + (i * i + 3 * i) % 26) for i in range(900)))]
-SPEC = DiagnosisSpec(length=96, short_length=32, paired_tokens=16, windows=2, bands=BandSpec(4), chunk=40,
-                     query_rows=9)  # fmt: skip
+SPEC = DiagnosisSpec(length=96, short_length=32, paired_tokens=16, windows=2, bands=BandSpec(4), chunk=40, query_rows=9)
 YARN, INT4 = RopeSpec("yarn", 2.0), QuantSpec(k=QuantizerSpec(4))
 LEVELS = {"int8": 127, "int4": 7}
 
@@ -101,8 +97,10 @@ def hold(found, loaded, part_channels, still=()):
             seen = k[:, : rows.max() + 1]
             error = ((by_hand(seen, levels) - seen.astype(np.float64)) ** 2).sum((0, 1))
             for part, channels in enumerate(part_channels(layer)):
-                told = [getattr(found.band_cost, name)[probe][layer][part] for name in
-                        ("noise", "attention_kl", "error_share")]  # fmt: skip
+                told = [
+                    getattr(found.band_cost, name)[probe][layer][part]
+                    for name in ("noise", "attention_kl", "error_share")
+                ]
                 if len(channels) == 0:
                     assert told == [None] * 3
                     continue
@@ -126,7 +124,8 @@ def test_int4_in_force_and_int4_alone_agree_on_the_noise_of_every_band(tiny):
     """The logit noise of the quantizer in force is the sum of the bands' own, so each band's is the probe's."""
     found = diagnose.run(tiny(), YARN, INT4, SPEC, TEXT)
     assert np.array(found.band_cost.noise["int4"])[:, :4].astype(float) == pytest.approx(
-        np.array(found.logit_noise.by_band), rel=1e-5)  # fmt: skip
+        np.array(found.logit_noise.by_band), rel=1e-5
+    )
 
 
 @pytest.mark.parametrize("name", ["smollm3", "gpt_neox"])
@@ -145,15 +144,18 @@ def test_channels_without_rotation_are_a_part_of_their_own(byte_tokenizer, token
             assert min(row[:2]) > 0
             assert (row[2] is None) == (geo.rotary_dim == geo.head_dim)
     assert cost.channels == [half, half, geo.head_dim - geo.rotary_dim]
-    rest = found.band_table()[-1]
+    rest = band_table(found)[-1]
     assert rest.band is None
     assert rest.pressure_rad is None
     known = [row[2] for row in cost.noise["int4"] if row[2] is not None]
     assert rest.int4_noise_nats == pytest.approx(np.sqrt(np.mean(np.square(known))))
 
 
-@pytest.mark.parametrize("rule", [PLAIN, SoftmaxRule(window=700), SoftmaxRule(softcap=3.0),
-                                  SoftmaxRule(sinks=torch.tensor([0.5, -1.0, 2.0, 0.0]))], ids=str)  # fmt: skip
+@pytest.mark.parametrize(
+    "rule",
+    [PLAIN, SoftmaxRule(window=700), SoftmaxRule(softcap=3.0), SoftmaxRule(sinks=torch.tensor([0.5, -1.0, 2.0, 0.0]))],
+    ids=str,
+)
 def test_over_several_blocks_of_keys_under_every_softmax(rule):
     draw = torch.Generator().manual_seed(3)
     rows = torch.tensor([0, 5, 900, KEY_BLOCK, 1500, 2100])
@@ -162,8 +164,9 @@ def test_over_several_blocks_of_keys_under_every_softmax(rule):
     found = part_costs(q, rows, k, lambda x: torch.from_numpy(by_hand(x.numpy(), 7)), parts, 0.4, rule)
     sinks = None if rule.sinks is None else rule.sinks.numpy()
     for at, channels in enumerate(parts[:2]):
-        noise, kl = dense(q.numpy(), k.numpy(), rows.numpy(), channels.numpy(), 7, 0.4, rule.window, rule.softcap,
-                          sinks)  # fmt: skip
+        noise, kl = dense(
+            q.numpy(), k.numpy(), rows.numpy(), channels.numpy(), 7, 0.4, rule.window, rule.softcap, sinks
+        )
         assert float(found.noise[at]) == pytest.approx(noise, rel=1e-6)
         assert float(found.kl[at]) == pytest.approx(kl, rel=1e-6)
     assert found.noise[2].isnan()
@@ -215,7 +218,8 @@ def test_the_standard_error_of_a_bands_noise_is_that_of_rows_left_out_one_by_one
     assert found.band_cost.noise_error["int4"][0] == pytest.approx(expected, rel=0.1)
     error = alone(found).figure.data
     assert list(next(t for t in error if t.name == "int4 alone").error_y.array) == pytest.approx(
-        found.band_cost.noise_error["int4"])  # fmt: skip
+        found.band_cost.noise_error["int4"]
+    )
 
 
 def test_chunks_do_not_matter(tiny):
@@ -256,10 +260,12 @@ def test_a_band_whose_q_is_large_stands_out_of_its_null_and_an_even_one_does_not
     loud = diagnose.run(loaded, YARN, INT4, replace(SPEC, null_draws=8), TEXT)
     assert alone(loud).title.startswith("Band 2 alone makes the most logit noise: ")
     cost = BandCost(
-        noise={"int4": [[1.0, 1.01, 0.99, 1.0, None]] * 2}, attention_kl={"int4": [[0.1] * 4 + [None]] * 2},
-        error_share={"int4": [[0.25] * 4 + [None]] * 2}, channels=[4, 4, 4, 4, 0],
+        noise={"int4": [[1.0, 1.01, 0.99, 1.0, None]] * 2},
+        attention_kl={"int4": [[0.1] * 4 + [None]] * 2},
+        error_share={"int4": [[0.25] * 4 + [None]] * 2},
+        channels=[4, 4, 4, 4, 0],
         null={"int4": [[[1.0, 1.02, 0.98, 1.0]] * 2, [[1.0, 0.97, 1.02, 1.01]] * 2]},
-    )  # fmt: skip
+    )
     even = loud.model_copy(update={"band_cost": cost})
     assert alone(even).title == EVEN
     bars, null = alone(even).figure.data

@@ -110,7 +110,8 @@ def test_layers_that_share_their_rows_do_not_shrink_the_standard_error_as_indepe
     meter = LogitNoiseMeter(BAND, L, SCALING)
     meter.update(q[:, rows], rows, k, k_hat, q_hat[:, rows])
     assert noise_of([meter] * 4, "local").rms_by_distance_error == pytest.approx(
-        noise_of([meter], "local").rms_by_distance_error)  # fmt: skip
+        noise_of([meter], "local").rms_by_distance_error
+    )
 
 
 def test_the_error_of_growth_is_that_of_redrawn_rows():
@@ -262,9 +263,8 @@ def test_the_null_is_what_drawn_errors_of_that_energy_average_to(window, quantiz
         pieces = [SCALING * product[..., b == BAND].sum(-1) for b in (0, 1, -1)] + [SCALING * product.sum(-1)]
         total = total + torch.stack([x.square() for x in pieces]) / draws  # (4, H, R, L)
         spread += torch.stack([pieces[3][:, i, s].var(-1, correction=0).mean() for i, s in enumerate(seen)]) / draws
-    if not quantized_q:  # an error of q is one and the same for all keys, which the spread's null leaves aside
-        assert found.null_std.tolist() == pytest.approx(spread.sqrt().tolist(), rel=0.04, abs=1e-12)
-        assert float(found.null_std[0]) == 0.0  # one key does not spread
+    assert found.null_std.tolist() == pytest.approx(spread.sqrt().tolist(), rel=0.04, abs=1e-12)
+    assert float(found.null_std[0]) == 0.0  # one key does not spread
     for at in range(len(rows)):
         expected = total[:, :, at, seen[at]].mean((1, 2)).sqrt()
         assert found.null[at].tolist() == pytest.approx(expected.tolist(), rel=0.04)
@@ -368,13 +368,23 @@ def test_the_null_of_the_kl_is_half_the_variance_of_blind_errors_under_a_rows_we
     """Written out in float64: mean error energies over the cells counted, weights of every row, p (1 - p)."""
     q, k, q_hat, k_hat = tensors()
     q_hat = q_hat if quantized_q else q
-    rule = {"window": SoftmaxRule(10), "cap": SoftmaxRule(softcap=1.0),
-            "sinks": SoftmaxRule(sinks=torch.tensor([0.5, -0.5, 1.0, 0.0]))}.get(name, SoftmaxRule())  # fmt: skip
+    rule = {
+        "window": SoftmaxRule(10),
+        "cap": SoftmaxRule(softcap=1.0),
+        "sinks": SoftmaxRule(sinks=torch.tensor([0.5, -0.5, 1.0, 0.0])),
+    }.get(name, SoftmaxRule())
     block = 16 if name == "blocks" else 1
     meter = LogitNoiseMeter(BAND, L, SCALING, rule)
     for at in (ROWS[:3], ROWS[3:]):
-        meter.update(q[:, at], at, k, k_hat, q_hat[:, at] if quantized_q else None, key_block=7 if block == 1 else 32,
-                     cache_block=block)  # fmt: skip
+        meter.update(
+            q[:, at],
+            at,
+            k,
+            k_hat,
+            q_hat[:, at] if quantized_q else None,
+            key_block=7 if block == 1 else 32,
+            cache_block=block,
+        )
     found = meter.result()
     cells = {m: [n for n in range(m + 1) if m - n < (rule.window or L)] for m in ROWS.tolist()}
 
@@ -382,8 +392,9 @@ def test_the_null_of_the_kl_is_half_the_variance_of_blind_errors_under_a_rows_we
         return block > 1 and n >= m // block * block
 
     def energy(kv):
-        errors = [float((k_hat[kv, n].double() - k[kv, n]).square().sum()) for m in cells for n in cells[m]
-                  if not exact(m, n)]  # fmt: skip
+        errors = [
+            float((k_hat[kv, n].double() - k[kv, n]).square().sum()) for m in cells for n in cells[m] if not exact(m, n)
+        ]
         return sum(errors) / len(errors)
 
     for at, m in enumerate(sorted(cells)):
@@ -400,11 +411,41 @@ def test_the_null_of_the_kl_is_half_the_variance_of_blind_errors_under_a_rows_we
             for i, n in enumerate(cells[m]):
                 of_k = 0.0 if exact(m, n) else energy(h // 2)
                 square = float(q_hat[h, m].double().square().sum()) * of_k
-                square += of_q * float(keys.square().sum()) / len(keys)
                 kl += SCALING**2 / D * square * float(slope[i] ** 2 * p[i] * (1 - p[i])) / 2 / HEADS
+            moved = slope[:, None] * keys  # a query's error is one for all keys: the weights' covariance of these
+            covariance = torch.einsum("n,na,nb->ab", p, moved, moved) - torch.outer(p @ moved, p @ moved)
+            kl += SCALING**2 / D * of_q * float(covariance.trace()) / 2 / HEADS
         assert float(found.null_kl[at]) == pytest.approx(kl, rel=1e-4, abs=1e-9)
         alone = m == 0 and name != "sinks"  # a single weight of 1 moves with no error
         assert (kl == 0) is (alone or (block > m and block > 1 and not quantized_q))
+
+
+@pytest.mark.parametrize("errors", ["k", "q", "both"])
+@pytest.mark.parametrize("cap", [None, 4.0])
+def test_noise_that_is_its_own_null_has_the_kl_and_spread_of_it(errors, cap):
+    """Simulated: an error of one size in a random direction for each key and each query, keys far from the origin."""
+    g = torch.Generator().manual_seed(1)
+    q, k = torch.randn(8, 200, 32, generator=g), torch.randn(4, 200, 32, generator=g) + 2
+    rows = torch.arange(20, 200, 4)
+    seen = []
+    for _ in range(6):
+        meter = LogitNoiseMeter(torch.zeros(32).long(), 200, 0.2, SoftmaxRule(softcap=cap))
+        k_hat = k + 0.4 * sphere(g, *k.shape).float() if errors != "q" else k
+        q_hat = q[:, rows] + 0.4 * sphere(g, 8, len(rows), 32).float() if errors != "k" else None
+        meter.update(q[:, rows], rows, k, k_hat, q_hat, key_block=30)
+        found = meter.result()
+        pairs = (
+            (found.kl, found.null_kl),
+            (found.noise_std**2, found.null_std**2),
+            (found.rms**2, found.null[:, -1] ** 2),
+        )
+        seen.append([[float(x.mean()) for x in pair] for pair in pairs])
+    kl, spread, square = torch.tensor(seen).mean(0).tolist()
+    assert kl[0] == pytest.approx(kl[1], rel=0.05)
+    assert spread[0] == pytest.approx(spread[1], rel=0.05)
+    assert square[0] == pytest.approx(square[1], rel=0.05)
+    if errors == "q":  # nearly all of such noise is a shift of its row
+        assert spread[1] < 0.4 * square[1]
 
 
 def test_the_kl_of_blind_noise_is_its_null_and_that_of_noise_where_the_weight_is_is_not():

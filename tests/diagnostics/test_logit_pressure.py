@@ -99,8 +99,16 @@ def context(pairing: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 def meter_of(drawn, pairing="half", draws=1, seed=0):
     ln_s = math.log(3.0)
     slope = torch.tensor([-(i / 3) * w for i, w in enumerate(omega(ln_s))], dtype=torch.float64)
-    return LogitChangeMeter(slope, drawn, torch.tensor(BAND), scaling=SCALING, pairing=pairing,
-                            factor_slope=0.1 / factor(ln_s), draws=draws, seed=seed)  # fmt: skip
+    return LogitChangeMeter(
+        slope,
+        drawn,
+        torch.tensor(BAND),
+        scaling=SCALING,
+        pairing=pairing,
+        factor_slope=0.1 / factor(ln_s),
+        draws=draws,
+        seed=seed,
+    )
 
 
 def law_mean(each, law):
@@ -151,8 +159,14 @@ def test_parts_that_all_push_one_way_stand_far_above_the_null_and_opposed_ones_f
         k = torch.zeros(1, length, 2 * pairs, dtype=torch.float64)
         q[..., :pairs] = 1.0
         k[..., pairs:] = torch.tensor([sign**i for i in range(pairs)]).double()
-        meter = LogitChangeMeter(torch.ones(pairs).double(), drawn, torch.zeros(pairs, dtype=torch.int64), scaling=1.0,
-                                 pairing="half", draws=5)  # fmt: skip
+        meter = LogitChangeMeter(
+            torch.ones(pairs).double(),
+            drawn,
+            torch.zeros(pairs, dtype=torch.int64),
+            scaling=1.0,
+            pairing="half",
+            draws=5,
+        )
         meter.update(q, 0, k)
         found = meter.result()
         three = found.moved[:, -1], found.parts.sum(1), found.null[0, :, -1]

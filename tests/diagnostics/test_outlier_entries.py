@@ -8,7 +8,7 @@ from qroar_core.diagnostics.outliers.entries import EDGES, EntryMeter
 
 KV, L, D = 2, 400, 16
 BAND = torch.tensor([0] * 4 + [1] * 8 + [-1] * 4)
-BIN = 2 ** (1 / 32) - 1  # what a limit is known to: 2.2 %
+BIN = 2 ** (1 / 32) - 1  # 2.2 %; a limit is known to one and a half
 
 
 def signal(seed: int = 0) -> torch.Tensor:
@@ -54,6 +54,34 @@ def test_the_limit_is_that_of_all_tokens_to_one_bin(rule, parameter):
     for head, at in enumerate(limits):
         exact = exact_limit(x[head].abs().double().numpy().ravel(), rule, parameter)
         assert EDGES[at] == pytest.approx(exact, rel=1.5 * BIN)
+
+
+def test_where_magnitudes_are_sparse_the_limit_is_known_to_the_gap_between_two():
+    """Of 2,064 heavy-tailed values the 0.999 quantile lies in a gap of several bins, anywhere for all one can tell."""
+    off = []
+    for seed in range(30):
+        x = torch.from_numpy(np.random.default_rng(seed).standard_t(3, (1, 129, D))).float()
+        meter = EntryMeter(1, BAND, ())
+        meter.see(x)
+        (at,) = meter.result().limits("percentile", 0.999)
+        values = np.sort(x.abs().double().numpy().ravel())
+        rank = int(0.999 * (len(values) - 1))
+        margin = 1 + 1.5 * BIN
+        assert values[rank] / margin <= EDGES[at] <= values[rank + 1] * margin
+        off.append(abs(EDGES[at] / np.quantile(values, 0.999) - 1))
+    assert max(off) > 2 * BIN  # so a bin is not what it is known to
+
+
+@pytest.mark.parametrize("parameter", [3.5, 10.0])
+@pytest.mark.parametrize("spread", [0.1, 0.2, 0.5, 1.0])
+def test_a_mad_is_finer_than_the_bins_that_it_is_read_from(spread, parameter):
+    """Magnitudes near 3: a bin is 0.07 wide there, as wide as the narrowest MAD."""
+    noise = torch.randn(1, 5000, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    x = (3 + spread * noise).float()
+    meter = EntryMeter(1, torch.zeros(4, dtype=torch.int64), ())
+    meter.see(x)
+    (at,) = meter.result().limits("mad", parameter)
+    assert EDGES[at] == pytest.approx(exact_limit(x.abs().double().numpy().ravel(), "mad", parameter), rel=0.6 * BIN)
 
 
 @pytest.mark.parametrize(("rule", "parameter"), RULES)

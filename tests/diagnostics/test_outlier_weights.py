@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from qroar_core.diagnostics.outliers.weights import matrices_of, quantizers
-from qroar_core.maths.rescale import identity
 from qroar_core.specs import WeightQuantSpec
+from qroar_core.transforms.scales import identity
 
 BAND = torch.tensor([0] * 4 + [1] * 4 + [0] * 4 + [1] * 4)  # half pairing, two bands of four pairs
 

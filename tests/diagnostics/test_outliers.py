@@ -207,8 +207,11 @@ def test_chance_counts_are_those_of_the_rows_of_a_normal_matrix_and_of_channels_
     for _ in range(600):
         m = np.abs(draw.standard_normal((64, 300)) * 0.02).mean(1)
         q1, q2, q3 = np.quantile(m, [0.25, 0.5, 0.75])
-        far = {"iqr": q3 + parameter * (q3 - q1), "percentile": np.quantile(m, min(parameter, 1.0)),
-               "mad": q2 + parameter / 0.6745 * np.median(np.abs(m - q2))}[rule]  # fmt: skip
+        far = {
+            "iqr": q3 + parameter * (q3 - q1),
+            "percentile": np.quantile(m, min(parameter, 1.0)),
+            "mad": q2 + parameter / 0.6745 * np.median(np.abs(m - q2)),
+        }[rule]
         counts.append((m > far).sum())
     mean, spread = rules.chance_count(64, rule, parameter)
     assert mean == pytest.approx(np.mean(counts), abs=4 * np.std(counts) / 600**0.5 + 0.03)

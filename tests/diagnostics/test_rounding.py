@@ -8,8 +8,8 @@ import torch
 from qroar_core.diagnostics.angle_blind import AngleBlind
 from qroar_core.diagnostics.rounding.measure import RoundingMeter
 from qroar_core.diagnostics.rounding.table import roundings_of
-from qroar_core.maths.quantize import fake_quantize
-from qroar_core.maths.steps import ends_of
+from qroar_core.quantizers.fake_quantize import fake_quantize
+from qroar_core.quantizers.steps import ends_of
 from qroar_core.specs import QuantizerSpec
 
 BAND = torch.tensor([0, 1, 1, 0, 1, 1, -1])  # half pairing of three pairs, channel 6 is not rotated

@@ -150,8 +150,9 @@ def test_the_null_of_a_bin_is_the_spread_of_shuffled_rows():
     relative = (e[0].double().square().sum(1) / 4).numpy()
     rng = np.random.default_rng(0)
     members = [np.array([m * BINS // L for m in range(L)]) == p for p in range(BINS)]
-    drawn = np.array([[shuffled[m].mean() for m in members]
-                      for shuffled in (rng.permutation(relative) for _ in range(4000))])  # fmt: skip
+    drawn = np.array(
+        [[shuffled[m].mean() for m in members] for shuffled in (rng.permutation(relative) for _ in range(4000))]
+    )
     assert found.null_se[0].numpy() == pytest.approx(drawn.std(0), rel=0.05)
     assert np.full(BINS, float(found.overall[0])) == pytest.approx(drawn.mean(0), rel=0.01)
 
@@ -199,5 +200,7 @@ def test_a_layer_that_takes_back_half_of_what_it_inherits():
     found = similarity_of(measured(x, e)).accumulation
     assert (found.inherited[0], found.added[0]) == (0.0, pytest.approx(0.01, rel=1e-5))
     assert (found.inherited[1], found.added[1], found.cross[1]) == (
-        pytest.approx(0.01, rel=1e-5), pytest.approx(0.0025, rel=1e-5), pytest.approx(-0.01, rel=1e-5)
-    )  # fmt: skip
+        pytest.approx(0.01, rel=1e-5),
+        pytest.approx(0.0025, rel=1e-5),
+        pytest.approx(-0.01, rel=1e-5),
+    )

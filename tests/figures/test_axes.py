@@ -1,30 +1,34 @@
 """Ticks of logarithmic axes, and lines that can be told apart."""
 
-import planted
 import pytest
 
 from qroar_core.diagnostics.aliasing import figure as aliasing
-from qroar_core.figures import quality
+from qroar_core.evaluation import figure_kl
 from qroar_core.figures.picture import line_of
 from qroar_core.figures.ticks import log_ticks
+from tests.helpers import planted
 
 
-@pytest.mark.parametrize(("values", "ticks"), [
-    ((0.03, 4.0), [0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5]),  # two decades: 1, 2, 5
-    ((0.02, 0.11), [0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.2]),  # less than one
-    ((0.02, 0.05), [0.01, 0.02, 0.03, 0.04, 0.05, 0.06]),
-    ((0.02, 0.035), [0.015, 0.02, 0.025, 0.03, 0.035, 0.04]),  # less than twofold
-    ((3.0,), [2.5, 3, 3.5]),  # one value: its neighbours say where it is
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("values", "ticks"),
+    [
+        ((0.03, 4.0), [0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5]),  # two decades: 1, 2, 5
+        ((0.02, 0.11), [0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.2]),  # less than one
+        ((0.02, 0.05), [0.01, 0.02, 0.03, 0.04, 0.05, 0.06]),
+        ((0.02, 0.035), [0.015, 0.02, 0.025, 0.03, 0.035, 0.04]),  # less than twofold
+        ((3.0,), [2.5, 3, 3.5]),  # one value: its neighbours say where it is
+    ],
+)
 def test_at_least_four_round_numbers_within_the_span_and_one_beyond_each_end(values, ticks):
     assert log_ticks(values) == ticks
 
 
 def test_divergence_has_its_ticks_from_the_values_it_shows():
     evaluation = planted.evaluation()
-    rows = [row.model_copy(update={"kl_mean": 0.02, "kl_p99": 0.035}) if row.kl_mean else row
-            for row in evaluation.rows]  # fmt: skip
-    axis = quality.divergence(evaluation.model_copy(update={"rows": rows})).figure.layout.xaxis
+    rows = [
+        row.model_copy(update={"kl_mean": 0.02, "kl_p99": 0.035}) if row.kl_mean else row for row in evaluation.rows
+    ]
+    axis = figure_kl.divergence(evaluation.model_copy(update={"rows": rows})).figure.layout.xaxis
     assert list(axis.tickvals) == [0.015, 0.02, 0.025, 0.03, 0.035, 0.04]
     assert list(axis.ticktext) == ["0.015", "0.02", "0.025", "0.03", "0.035", "0.04"]
 

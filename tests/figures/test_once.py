@@ -3,10 +3,9 @@
 import gc
 import weakref
 
-import planted
-
 from qroar_core.diagnostics.outliers import figure as outliers
 from qroar_core.figures.once import once
+from tests.helpers import planted
 
 
 class Result:
@@ -47,8 +46,9 @@ def test_forgotten_with_its_result():
 def test_a_changed_copy_of_a_diagnosis_is_drawn_anew():
     before = planted.diagnosis()
     map_before = before.outliers.maps["k/post"]
-    louder = [[[[1e6 if v is not None else None for v in row] for row in head] for head in layer]
-              for layer in map_before]  # fmt: skip
+    louder = [
+        [[[1e6 if v is not None else None for v in row] for row in head] for head in layer] for layer in map_before
+    ]
     after = before.model_copy(
         update={"outliers": before.outliers.model_copy(update={"maps": {**before.outliers.maps, "k/post": louder}})}
     )

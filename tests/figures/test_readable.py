@@ -1,47 +1,55 @@
 """Every figure without colour and on any cell: traces differ by shape, words stand out, ticks have one size."""
 
+import itertools
+
 import numpy as np
-import planted
-import planted_evidence
-import planted_league
-import planted_prediction
-import planted_retrieval
 import plotly.graph_objects as go
 import pytest
 from plotly.colors import sample_colorscale
 
 from qroar_core.diagnostics.bands import figure as band_figures
-from qroar_core.figures import controls, gallery, league, maps, picture, prediction, replication, retrieval, runs
+from qroar_core.evidence.controls import figure as controls
+from qroar_core.evidence.prediction import figure as prediction
+from qroar_core.evidence.replication import figure as replication
+from qroar_core.figures import gallery, maps, picture, runs
 from qroar_core.figures.apart import look, panel_of, tell_apart, told_by_shape
 from qroar_core.figures.lessons import aliasing as aliasing_figures
-from qroar_core.figures.lessons import bends as bends_figures
 from qroar_core.figures.lessons import clocks as clocks_figures
+from qroar_core.figures.lessons import interpolations as bends_figures
 from qroar_core.figures.lessons import shared_step as shared_step_figures
 from qroar_core.figures.lessons import turning as turning_figures
 from qroar_core.figures.lessons import window as window_figures
 from qroar_core.figures.readable import BLACK, WHITE, contrast, ink_on, write_on_cells
 from qroar_core.figures.ticks import plain_ticks
 from qroar_core.lessons.aliasing import aliasing
-from qroar_core.lessons.bends import bends
 from qroar_core.lessons.clocks import clocks
 from qroar_core.lessons.heads import HEADS
+from qroar_core.lessons.interpolations import bends
 from qroar_core.lessons.shared_step import shared_step
 from qroar_core.lessons.turning import turning
 from qroar_core.lessons.window import window
+from qroar_core.remedies import figure as league
+from qroar_core.retrieval import figure as retrieval
+from tests.helpers import planted, planted_comparison, planted_evidence, planted_prediction, planted_retrieval
 
 LEAST = 4.5  # WCAG 2, level AA
 
 
 def pictures():
-    yield from (p for of in gallery.gallery(planted.diagnosis(), planted.report(), planted.scales("kv_head"),
-                                            planted.evaluation()).values() for p in of)  # fmt: skip
+    yield from (
+        p
+        for of in gallery.gallery(
+            planted.diagnosis(), planted.report(), planted.scales("kv_head"), planted.evaluation()
+        ).values()
+        for p in of
+    )
     yield band_figures.alone(planted.diagnosis())
     proof, file = planted.evaluation(), planted.scales("kv_head")
     yield from (runs.gains([("one", proof), ("two", proof)]), runs.scales([("one", file), ("two", file)]))
     yield from (drawn(planted_evidence.controls()) for drawn in (controls.forest, controls.number_formats))
     yield replication.matrix(planted_evidence.replication())
     yield from prediction.pictures(planted_prediction.prediction())
-    yield from (drawn(planted_league.league()) for drawn in (league.gains, league.on_top))
+    yield from (drawn(planted_comparison.league()) for drawn in (league.gains, league.on_top))
     yield from (retrieval.by_condition(planted_retrieval.retrieval(), "passkey", score) for score in retrieval.SCORES)
     head = HEADS[0]
     yield from (clocks_figures.clocks(clocks(head, 300, 8, 1)), window_figures.window(window(head, 16384)))
@@ -107,8 +115,10 @@ def test_a_long_logarithmic_axis_has_its_decades_only(last, step):
     assert figure.layout.yaxis.dtick is None
 
 
-@pytest.mark.parametrize(("values", "ticks"), [([0.12, 0.9], [0.1, 0.2, 0.3, 0.5, 0.7, 1]),
-                                               ([0.004, 0.02], [0.003, 0.005, 0.007, 0.01, 0.02, 0.03])])  # fmt: skip
+@pytest.mark.parametrize(
+    ("values", "ticks"),
+    [([0.12, 0.9], [0.1, 0.2, 0.3, 0.5, 0.7, 1]), ([0.004, 0.02], [0.003, 0.005, 0.007, 0.01, 0.02, 0.03])],
+)
 def test_upright_ticks_of_a_short_logarithmic_axis_leave_room_for_each_other(values, ticks):
     figure = go.Figure(go.Scatter(x=values, y=values))
     figure.update_xaxes(type="log")
@@ -204,13 +214,34 @@ def test_no_error_bar_is_left_the_colour_that_a_dark_page_has(drawn):
 
 
 @pytest.mark.parametrize(
-    ("count", "pairs", "panels", "named"), [(8, 4, 2, 8), (8, 4, 1, 8), (16, 4, 2, 8), (8, 16, 2, 4)]
+    ("count", "pairs", "panels", "indices", "with_pairs"),
+    [(8, 4, 2, 8, 4), (8, 4, 1, 8, 8), (16, 4, 2, 8, 4), (8, 16, 2, 8, 4), (64, 1, 1, 22, 11), (1, 64, 2, 1, 1)],
 )
-def test_labels_of_bands_stand_upright_and_fit_side_by_side(count, pairs, panels, named):
+def test_labels_of_bands_stand_upright_with_room_between_them(count, pairs, panels, indices, with_pairs):
     names = [f"{i}<br>{i * pairs}–{(i + 1) * pairs - 1}" for i in range(count)]
-    figure = picture.framed(go.Figure(go.Bar(x=names, y=[1] * count)), "", "")
+    figure = picture.framed(go.Figure(go.Bar(x=names, y=[1] * count, hovertemplate="band %{x}")), "", "")
     picture.upright(figure, names, panels)
     axis = figure.layout.xaxis
-    assert (axis.tickangle, len(axis.tickvals), axis.tickvals[0]) == (0, named, names[0])
-    widest = max(len(line) for name in names for line in name.split("<br>"))
-    assert len(axis.tickvals) * widest * picture.LETTER <= picture.ACROSS / panels
+    assert (figure.data[0].hovertemplate, list(figure.data[0].customdata)) == ("band %{customdata}", names)
+    both = [text for text in axis.ticktext if "<br>" in text]
+    assert (axis.tickangle, len(axis.ticktext), len(both), axis.ticktext[0]) == (0, indices, with_pairs, names[0])
+    for place, text in zip(axis.tickvals, axis.ticktext, strict=True):
+        assert text in (place, place.partition("<br>")[0])
+    pitch = picture.ACROSS / panels / count  # pixels from one band to the next
+    for line in (0, 1):
+        at = [
+            (names.index(p), t.split("<br>")[line])
+            for p, t in zip(axis.tickvals, axis.ticktext, strict=True)
+            if t.count("<br>") >= line
+        ]
+        for (left, one), (right, other) in itertools.pairwise(at):
+            free = (right - left) * pitch - (len(one) + len(other)) / 2 * picture.LETTER
+            assert free >= picture.LETTER, (one, other)
+
+
+def test_a_map_says_its_unit_once_and_sends_no_more_digits_than_show():
+    one = maps.Panel("", [[1 / 3, None]], ["a", "b"], "x", "channel")
+    (trace,) = maps.side_by_side([one], ["layer 0"], "nats").data
+    assert [list(row) for row in trace.z] == [[0.333333, None]]
+    assert [list(row) for row in trace.hovertext] == [["layer 0, channel a: 0.3333", "layer 0, channel b: no data"]]
+    assert trace.hovertemplate == "%{hovertext} nats<extra></extra>"

@@ -18,15 +18,21 @@ def summed(omega, first, last, reach):
 def highest_side_peak(kernel):
     """Highest point above both neighbours, past the first rise; None if none."""
     rises = [d for d in range(1, len(kernel)) if kernel[d] > kernel[d - 1] + 1e-12]
-    tops = [d for d in range(1, len(kernel) - 1) if rises and d >= rises[0]
-            and kernel[d] > kernel[d - 1] and kernel[d] >= kernel[d + 1]]  # fmt: skip
+    tops = [
+        d
+        for d in range(1, len(kernel) - 1)
+        if rises and d >= rises[0] and kernel[d] > kernel[d - 1] and kernel[d] >= kernel[d + 1]
+    ]
     return max(tops, key=lambda d: kernel[d]) if tops else None
 
 
-@pytest.mark.parametrize(("method", "omega"), [
-    ("linear", NATIVE / 4),
-    ("ntk", (10_000.0 * 4 ** (128 / 126)) ** (-PAIRS / 64)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("method", "omega"),
+    [
+        ("linear", NATIVE / 4),
+        ("ntk", (10_000.0 * 4 ** (128 / 126)) ** (-PAIRS / 64)),
+    ],
+)
 def test_kernels_and_side_peaks_by_direct_sum(method, omega):
     reach = 1024
     shown = aliasing(HEADS[0], method, 4.0, 8, reach)

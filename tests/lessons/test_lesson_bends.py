@@ -8,9 +8,9 @@ from transformers import LlamaConfig
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 from qroar_core.errors import BadSpec, UnsupportedModel
-from qroar_core.lessons.bends import bends
+from qroar_core.interpolations.plain import plain_rope
 from qroar_core.lessons.heads import HEADS, METHODS, Head, interpolated, longrope_example
-from qroar_core.models.rope_plain import plain_rope
+from qroar_core.lessons.interpolations import bends
 from qroar_core.specs import RopeSpec
 
 
@@ -31,9 +31,12 @@ def transformers_module(head, method, factor):
             "long_factor": [1 + (factor - 1) * i / (pairs - 1) for i in range(pairs)],
         }
     config = LlamaConfig(
-        hidden_size=head.head_dim, num_attention_heads=1, head_dim=head.head_dim,
-        max_position_embeddings=head.original_context, rope_parameters=block,
-    )  # fmt: skip
+        hidden_size=head.head_dim,
+        num_attention_heads=1,
+        head_dim=head.head_dim,
+        max_position_embeddings=head.original_context,
+        rope_parameters=block,
+    )
     rotary = LlamaRotaryEmbedding(config)
     rotary(torch.zeros(1), torch.arange(int(factor * head.original_context))[None])
     return rotary.inv_freq, rotary.attention_scaling

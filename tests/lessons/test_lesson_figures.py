@@ -6,15 +6,15 @@ import plotly.io
 import pytest
 
 from qroar_core.figures.lessons import aliasing as aliasing_figures
-from qroar_core.figures.lessons import bends as bends_figures
 from qroar_core.figures.lessons import clocks as clocks_figures
+from qroar_core.figures.lessons import interpolations as bends_figures
 from qroar_core.figures.lessons import shared_step as shared_step_figures
 from qroar_core.figures.lessons import turning as turning_figures
 from qroar_core.figures.lessons import window as window_figures
 from qroar_core.lessons.aliasing import aliasing
-from qroar_core.lessons.bends import bends
 from qroar_core.lessons.clocks import clocks
 from qroar_core.lessons.heads import HEADS
+from qroar_core.lessons.interpolations import bends
 from qroar_core.lessons.shared_step import shared_step
 from qroar_core.lessons.turning import turning
 from qroar_core.lessons.window import window

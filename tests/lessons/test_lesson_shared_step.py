@@ -58,8 +58,10 @@ def test_points_and_levels_are_those_of_k_over_its_tokens_step(log2_g):
     shown = shared_step(4, 8.0, log2_g)
     scaled = by_hand(4, 8.0, log2_g)[2]
     assert shown.top == 7
-    for points, levels, (first, last) in ((shown.loud, shown.loud_levels, BANDS[0]),
-                                          (shown.quiet, shown.quiet_levels, BANDS[1])):  # fmt: skip
+    for points, levels, (first, last) in (
+        (shown.loud, shown.loud_levels, BANDS[0]),
+        (shown.quiet, shown.quiet_levels, BANDS[1]),
+    ):
         z = scaled[:, first : last + 1].ravel()
         np.testing.assert_allclose(points, np.stack((z.real, z.imag), 1), atol=1e-10)
         assert levels == len(np.unique(np.round(np.concatenate((z.real, z.imag)))))

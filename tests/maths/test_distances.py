@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
+from qroar_core.interpolations.pressure import mean_distance
 from qroar_core.maths.distances import drawn_pairs
-from qroar_core.maths.pressure import mean_distance
 
 CASES = [("causal", None), ("causal", 9), ("uniform", None), ("uniform", 9), ("causal", 150), ("uniform", 150)]
 

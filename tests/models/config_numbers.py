@@ -1,6 +1,6 @@
 """Loads folders again and again, one number of config.json changed at a time, under a limit of memory.
 
-    python config_numbers.py STRIDE FOLDER ...
+    python -m tests.models.config_numbers STRIDE FOLDER ...
 
 Prints a line of JSON for every change: what was changed, how it ended, how long it took. It runs in a process of its
 own, because memory can be limited for a whole process only.
@@ -66,8 +66,14 @@ def main(folders, stride):
                 how, said = "refused", str(error)
             except Exception as error:
                 how, said = "escaped", f"{type(error).__name__}: {str(error)[:200]}"
-            line = {"folder": folder.name, "path": ".".join(map(str, path)), "value": str(value), "how": how,
-                    "seconds": time.process_time() - started, "said": said}  # fmt: skip
+            line = {
+                "folder": folder.name,
+                "path": ".".join(map(str, path)),
+                "value": str(value),
+                "how": how,
+                "seconds": time.process_time() - started,
+                "said": said,
+            }
             sys.stdout.write(json.dumps(line) + "\n")
             sys.stdout.flush()
         (folder / "config.json").write_text(json.dumps(raw))

@@ -93,8 +93,9 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
             repo = "/".join(parts[2:4] if api else parts[:2])
             if repo not in hub.repos:
                 bad = "Authorization" in self.headers and hub.private
-                return self.say(401 if not bad else 404, X_Error_Code="RepoNotFound",
-                                X_Error_Message="Repository not found")  # fmt: skip
+                return self.say(
+                    401 if not bad else 404, X_Error_Code="RepoNotFound", X_Error_Message="Repository not found"
+                )
             if api:
                 revision = "/".join(parts[5:]) if parts[4:5] == ["revision"] else "main"
                 return self.listing(repo, revision)
@@ -108,8 +109,10 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
             if files is None:
                 return self.say(404, X_Error_Code="RevisionNotFound", X_Error_Message="Invalid rev id")
             commit = revision if len(revision) == 40 else commit_of(revision)
-            siblings = [{"rfilename": name, "size": hub.told_size or len(data), "blobId": "0" * 40}
-                        for name, data in files.items()]  # fmt: skip
+            siblings = [
+                {"rfilename": name, "size": hub.told_size or len(data), "blobId": "0" * 40}
+                for name, data in files.items()
+            ]
             body = {"id": repo, "sha": commit, "siblings": siblings, "private": False, "tags": [], "downloads": 1}
             return self.say(200, json.dumps(body).encode(), Content_Type="application/json")
 
@@ -118,13 +121,19 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
             if files is None:
                 return self.say(404, X_Error_Code="RevisionNotFound", X_Error_Message="Invalid rev id")
             if hub.gated:
-                return self.say(403 if "Authorization" in self.headers else 401, X_Error_Code="GatedRepo",
-                                X_Error_Message="Access to this model is restricted")  # fmt: skip
+                return self.say(
+                    403 if "Authorization" in self.headers else 401,
+                    X_Error_Code="GatedRepo",
+                    X_Error_Message="Access to this model is restricted",
+                )
             if name not in files:
                 return self.say(404, X_Error_Code="EntryNotFound", X_Error_Message="Entry not found")
             data, start = files[name], 0
-            headers = {"ETag": f'"{hashlib.sha256(data).hexdigest()}"', "Accept-Ranges": "bytes",
-                       "X-Repo-Commit": revision if len(revision) == 40 else commit_of(revision)}  # fmt: skip
+            headers = {
+                "ETag": f'"{hashlib.sha256(data).hexdigest()}"',
+                "Accept-Ranges": "bytes",
+                "X-Repo-Commit": revision if len(revision) == 40 else commit_of(revision),
+            }
             if asked := self.headers.get("Range"):
                 start = int(asked.split("=")[1].split("-")[0])
                 headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"

@@ -19,9 +19,14 @@ from torch.utils._pytree import tree_leaves, tree_map
 ONE, TWO = torch.device("meta:0"), torch.device("meta:1")
 COPIES = ("aten._to_copy.default", "aten.copy_.default")
 READS = (  # the shape of what comes out, or a value, is asked for
-    "aten._local_scalar_dense.default", "aten.equal.default", "aten.nonzero.default", "aten.bincount.default",
-    "aten.masked_select.default", "aten._unique2.default", "aten.repeat_interleave.Tensor",
-)  # fmt: skip
+    "aten._local_scalar_dense.default",
+    "aten.equal.default",
+    "aten.nonzero.default",
+    "aten.bincount.default",
+    "aten.masked_select.default",
+    "aten._unique2.default",
+    "aten.repeat_interleave.Tensor",
+)
 INDEXED = ("aten.index", "aten._index_put", "aten._unsafe_index")
 
 
@@ -90,9 +95,11 @@ class Machine(TorchDispatchMode):
             kwargs["device"] = torch.device("cpu")
             if device.type == "meta" and device.index is None:
                 device = ONE
-        if tensors and tensors[-1].device.type == "meta" and (
-            name in READS or (name in COPIES and device.type == "cpu") or _masks(name, args)
-        ):  # fmt: skip
+        if (
+            tensors
+            and tensors[-1].device.type == "meta"
+            and (name in READS or (name in COPIES and device.type == "cpu") or _masks(name, args))
+        ):
             self._note()
         out = func(*tree_map(_held, args), **tree_map(_held, kwargs))
         if device.type == "cpu":

@@ -13,9 +13,24 @@ import torch
 from safetensors.torch import save_file
 
 GROUP = 16
-NF4 = [-1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453, -0.28444138169288635, -0.18477343022823334,
-       -0.09105003625154495, 0.0, 0.07958029955625534, 0.16093020141124725, 0.24611230194568634, 0.33791524171829224,
-       0.44070982933044434, 0.5626170039176941, 0.7229568362236023, 1.0]  # fmt: skip
+NF4 = [
+    -1.0,
+    -0.6961928009986877,
+    -0.5250730514526367,
+    -0.39491748809814453,
+    -0.28444138169288635,
+    -0.18477343022823334,
+    -0.09105003625154495,
+    0.0,
+    0.07958029955625534,
+    0.16093020141124725,
+    0.24611230194568634,
+    0.33791524171829224,
+    0.44070982933044434,
+    0.5626170039176941,
+    0.7229568362236023,
+    1.0,
+]
 
 
 def rtn(weight, bits, group, symmetric=False):
@@ -46,9 +61,11 @@ def gptq(weight, bits=4):
     codes, zero, scale = rtn(weight, bits, GROUP)
     g_idx = torch.arange(weight.shape[1]) // GROUP
     parts = {
-        "qweight": words(codes, bits).T.contiguous(), "scales": scale.T.half().contiguous(),
-        "qzeros": words(zero.T - 1, bits), "g_idx": g_idx.to(torch.int32),
-    }  # fmt: skip
+        "qweight": words(codes, bits).T.contiguous(),
+        "scales": scale.T.half().contiguous(),
+        "qzeros": words(zero.T - 1, bits),
+        "g_idx": g_idx.to(torch.int32),
+    }
     return parts, (codes - zero[:, g_idx]) * scale[:, g_idx]
 
 
@@ -94,9 +111,11 @@ def doubled(parts, weight):
     codes = torch.stack((parts["weight"][:, 0] >> 4, parts["weight"][:, 0] & 15), 1).flatten().long()
     whole = (torch.tensor(NF4)[codes].unflatten(0, (-1, 64)) * again[:, None]).view(weight.shape)
     return parts | {
-        "weight.absmax": inner.to(torch.uint8), "weight.nested_absmax": outer, "weight.nested_quant_map": table,
+        "weight.absmax": inner.to(torch.uint8),
+        "weight.nested_absmax": outer,
+        "weight.nested_quant_map": table,
         "weight.quant_state.bitsandbytes__nf4": torch.tensor(list(json.dumps(state).encode()), dtype=torch.uint8),
-    }, whole  # fmt: skip
+    }, whole
 
 
 def bitsandbytes(form, weight):
@@ -203,13 +222,22 @@ def quantization_config(form):
     if form == "awq":
         return {"quant_method": "awq", "bits": 4, "group_size": GROUP, "version": "gemm", "zero_point": True}
     if form in BITSANDBYTES:
-        return {"quant_method": "bitsandbytes", "load_in_8bit": form.endswith("int8"),
-                "load_in_4bit": not form.endswith("int8"), "bnb_4bit_quant_type": "nf4",
-                "bnb_4bit_use_double_quant": form == "nf4 double"}  # fmt: skip
+        return {
+            "quant_method": "bitsandbytes",
+            "load_in_8bit": form.endswith("int8"),
+            "load_in_4bit": not form.endswith("int8"),
+            "bnb_4bit_quant_type": "nf4",
+            "bnb_4bit_use_double_quant": form == "nf4 double",
+        }
     name = {"int8": "int-quantized", "fp8": "float-quantized"}.get(form, "pack-quantized")
     plan = scheme(form).model_dump(mode="json")
-    return {"quant_method": "compressed-tensors", "format": name, "quantization_status": "compressed",
-            "config_groups": {"group_0": plan | {"format": name}}, "ignore": ["lm_head"]}  # fmt: skip
+    return {
+        "quant_method": "compressed-tensors",
+        "format": name,
+        "quantization_status": "compressed",
+        "config_groups": {"group_0": plan | {"format": name}},
+        "ignore": ["lm_head"],
+    }
 
 
 def write_quantized(folder, loaded, form, dtype=torch.float16):

@@ -17,13 +17,26 @@ from safetensors.torch import load_file, save_file
 
 DEMO = Path(__file__).parents[2] / "assets" / "demo"
 PERMUTED = ("q_proj", "k_proj")
-NAMES = {"self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v",
-         "self_attn.o_proj": "attn_output", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up",
-         "mlp.down_proj": "ffn_down", "input_layernorm": "attn_norm",
-         "post_attention_layernorm": "ffn_norm"}  # fmt: skip
+NAMES = {
+    "self_attn.q_proj": "attn_q",
+    "self_attn.k_proj": "attn_k",
+    "self_attn.v_proj": "attn_v",
+    "self_attn.o_proj": "attn_output",
+    "mlp.gate_proj": "ffn_gate",
+    "mlp.up_proj": "ffn_up",
+    "mlp.down_proj": "ffn_down",
+    "input_layernorm": "attn_norm",
+    "post_attention_layernorm": "ffn_norm",
+}
 YARN = {"rope_type": "yarn", "rope_theta": 1e4, "factor": "4.0", "original_max_position_embeddings": 256}
-LLAMA3 = {"rope_type": "llama3", "rope_theta": 1e4, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
-          "original_max_position_embeddings": 128}  # fmt: skip
+LLAMA3 = {
+    "rope_type": "llama3",
+    "rope_theta": 1e4,
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 128,
+}
 DIVISORS = np.linspace(1, 8, 32).astype(np.float32)  # rope_freqs.weight of the case of that name
 
 
@@ -230,8 +243,14 @@ def _gptq(tensors):
 
 CLASS = {"tokenizer_class": "GPT2Tokenizer", "bos_token": "<|endoftext|>", "eos_token": "<|endoftext|>"}
 MODELOPT = {"producer": {"name": "modelopt", "version": "0.17.0"}, "quantization": {"quant_algo": "FP8"}}
-GPTQ = {"quant_method": "gptq", "bits": 4, "group_size": 32, "sym": True, "desc_act": False,
-        "checkpoint_format": "gptq"}  # fmt: skip
+GPTQ = {
+    "quant_method": "gptq",
+    "bits": 4,
+    "group_size": 32,
+    "sym": True,
+    "desc_act": False,
+    "checkpoint_format": "gptq",
+}
 F32 = T.FLOAT32
 INPUTS = {
     "plain": _gguf(),

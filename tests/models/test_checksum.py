@@ -53,11 +53,16 @@ def talk_otherwise(config):
 
 @pytest.mark.parametrize(
     ("file", "change"),
-    [("config.json", set_theta), ("config.json", set_eps), ("generation_config.json", end_elsewhere),
-     ("tokenizer.json", merge_less), ("tokenizer_config.json", begin_otherwise),
-     ("tokenizer_config.json", talk_otherwise)],
+    [
+        ("config.json", set_theta),
+        ("config.json", set_eps),
+        ("generation_config.json", end_elsewhere),
+        ("tokenizer.json", merge_less),
+        ("tokenizer_config.json", begin_otherwise),
+        ("tokenizer_config.json", talk_otherwise),
+    ],
     ids=lambda x: getattr(x, "__name__", x),
-)  # fmt: skip
+)
 def test_what_changes_the_function_or_the_text_is_another_model(demo, folder, file, change):
     if not (folder / file).exists():
         (folder / file).write_text("{}")

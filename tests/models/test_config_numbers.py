@@ -14,17 +14,19 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 import transformers
-from config_numbers import VALUES, numbers, with_value
-from gguf_files import write_model
-from hub_configs import HUB
-from test_hub_configs import random_model
 
 from qroar_core.errors import BadCheckpoint, QRoarError
+from qroar_core.models.config_scales import refuse_scales_of_layers
 from qroar_core.models.formats.gguf.opened import open_gguf
 from qroar_core.models.loading import load_model
 from qroar_core.models.size_check import check_sizes
 from qroar_core.models.sources import DEMO
+from tests.models.config_numbers import VALUES, numbers, with_value
+from tests.models.gguf_files import write_model
+from tests.models.hub_configs import HUB
+from tests.models.hub_folders import random_model
 
 ROOT = Path(__file__).parents[2]
 OWN = re.compile(  # what a config alone decides, within the bounds that it is checked against
@@ -36,17 +38,24 @@ OWN = re.compile(  # what a config alone decides, within the bounds that it is c
 
 def outcomes(folders, stride):
     """What `config_numbers` found, a table a change."""
-    script = Path(__file__).with_name("config_numbers.py")
-    done = subprocess.run([sys.executable, str(script), str(stride), *map(str, folders)], cwd=ROOT, text=True,
-                          capture_output=True, env=os.environ | {"PYTHONPATH": str(ROOT)})  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.models.config_numbers", str(stride), *map(str, folders)],
+        cwd=ROOT,
+        text=True,
+        capture_output=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 def check(found):
     assert [one for one in found if one["how"] == "escaped"] == []
-    assert [(one["folder"], one["path"], one["value"]) for one in found
-            if one["how"] == "other" and not OWN.search(one["path"])] == []  # fmt: skip
+    assert [
+        (one["folder"], one["path"], one["value"])
+        for one in found
+        if one["how"] == "other" and not OWN.search(one["path"])
+    ] == []
     lines = [one["said"] for one in found if one["how"] == "refused"]
     assert [line for line in lines if "\n" in line or len(line) > 500 or line.count(" ") < 4] == []
     for one in found:
@@ -102,8 +111,18 @@ SHAPES = {"model.embed_tokens.weight": (512, 64), "model.layers.1.self_attn.q_pr
 def test_a_size_past_the_header_is_refused_before_the_config_is_read(said, message):
     with pytest.raises(BadCheckpoint, match=message):
         check_sizes(said, SHAPES, "model.layers", "here")
-    check_sizes({"num_hidden_layers": 2, "hidden_size": 64, "vocab_size": 512, "sliding_window_size": 10**6,
-                 "max_length": 10**6}, SHAPES, "model.layers", "here")  # fmt: skip
+    check_sizes(
+        {
+            "num_hidden_layers": 2,
+            "hidden_size": 64,
+            "vocab_size": 512,
+            "sliding_window_size": 10**6,
+            "max_length": 10**6,
+        },
+        SHAPES,
+        "model.layers",
+        "here",
+    )
 
 
 def test_layers_past_the_header_never_reach_transformers(tmp_path, monkeypatch):
@@ -117,8 +136,15 @@ def test_layers_past_the_header_never_reach_transformers(tmp_path, monkeypatch):
         load_model(str(folder), device="cpu")
 
 
-GGUF_SIZES = ("block_count", "embedding_length", "feed_forward_length", "attention.head_count",
-              "attention.head_count_kv", "attention.key_length", "rope.dimension_count")  # fmt: skip
+GGUF_SIZES = (
+    "block_count",
+    "embedding_length",
+    "feed_forward_length",
+    "attention.head_count",
+    "attention.head_count_kv",
+    "attention.key_length",
+    "rope.dimension_count",
+)
 
 
 @pytest.mark.parametrize("key", GGUF_SIZES)
@@ -141,8 +167,9 @@ def with_entry(path, key, value):
 
     header = read_header(path)
     entries = header.entries | {key: entry(key, 4, value)}
-    return header_bytes(entries.values(), header.tensors.values(), header.alignment) + (
-        path.read_bytes()[header.data_start :]
+    return (
+        header_bytes(entries.values(), header.tensors.values(), header.alignment)
+        + (path.read_bytes()[header.data_start :])
     )
 
 
@@ -151,3 +178,96 @@ def test_every_number_of_a_config_is_tried():
     assert list(numbers(raw)) == [("a",), ("c", "d", 0), ("c", "d", 1)]
     assert with_value(raw, ("c", "d", 1), 1e9) == {"a": 1, "b": True, "c": {"d": [2.0, 10**9]}, "e": None}
     assert len(VALUES) == 6
+
+
+SCALES = {  # folder of HUB: keys that logits, activations or experts are multiplied or divided by, or their root taken
+    "Gemma2": (
+        "query_pre_attn_scalar",
+        "attn_logit_softcapping",
+        "final_logit_softcapping",
+        "rms_norm_eps",
+        "head_dim",
+    ),
+    "Gemma3-1b": ("query_pre_attn_scalar", "final_logit_softcapping", "attn_logit_softcapping", "rms_norm_eps"),
+    "Granite3": ("attention_multiplier", "embedding_multiplier", "residual_multiplier", "logits_scaling"),
+    "Granite4-H": (
+        "num_experts_per_tok",
+        "attention_multiplier",
+        "embedding_multiplier",
+        "residual_multiplier",
+        "logits_scaling",
+    ),
+    "CommandR": ("logit_scale", "layer_norm_eps"),
+    "DSV3": (
+        "routed_scaling_factor",
+        "rope_scaling.mscale_all_dim",
+        "rope_scaling.factor",
+        "rms_norm_eps",
+        "topk_group",
+        "n_group",
+    ),
+    "FalconH1": (
+        "key_multiplier",
+        "lm_head_multiplier",
+        "attention_out_multiplier",
+        "mlp_multipliers.0",
+        "rms_norm_eps",
+    ),
+    "gpt-oss": ("swiglu_limit", "rms_norm_eps"),
+    "Qwen2-MoE": ("decoder_sparse_step",),
+    "Qwen3-Next": ("full_attention_interval", "decoder_sparse_step"),
+}
+
+
+def path_of(key):
+    return tuple(int(part) if part.isdigit() else part for part in key.split("."))
+
+
+@pytest.mark.parametrize("name", SCALES)
+def test_a_scale_that_is_no_number_above_0_is_refused_by_its_name(hub_folders, name):
+    (folder,) = hub_folders([name])
+    load_model(str(folder), device="cpu", dtype="float32")
+    answered = []
+    for key in SCALES[name]:
+        for value in (0, -1, -0.5, float("nan"), float("inf"), -float("inf")):
+            if "mscale" in key and value == 0:
+                continue  # no factor on attention
+            (folder / "config.json").write_text(json.dumps(with_value(HUB[name], path_of(key), value)))
+            with pytest.raises(BadCheckpoint) as caught:
+                load_model(str(folder), device="cpu", dtype="float32")
+            answered.append((str(caught.value), key.removesuffix(".0")))
+    assert [(said, key) for said, key in answered if not re.search(rf"{key}(\.0)? is|'{key}'", said)] == []
+
+
+def test_a_cap_of_null_is_off(hub_folders):
+    (folder,) = hub_folders(["Gemma2"])
+    off = HUB["Gemma2"] | {"attn_logit_softcapping": None, "final_logit_softcapping": None}
+    (folder / "config.json").write_text(json.dumps(off))
+    assert load_model(str(folder), device="cpu", dtype="float32").model.config.attn_logit_softcapping is None
+
+
+@pytest.mark.parametrize("value", [0, 0.0, -0.25, complex(0, 1), float("nan"), float("inf")])
+def test_a_scale_that_a_layer_computed_is_looked_at_whatever_its_key_is_called(value):
+    model = torch.nn.Sequential(torch.nn.Linear(2, 2))
+    model[0].scaling = 0.25
+    model[0].unlimited = (0.0, float("inf"))
+    refuse_scales_of_layers(model, "m")
+    model[0].scaling = value
+    with pytest.raises(BadCheckpoint, match=r"^m: 0\.scaling becomes .*; check the numbers in config.json"):
+        refuse_scales_of_layers(model, "m")
+
+
+def test_the_largest_step_of_mamba_may_be_infinite(hub_folders):
+    (folder,) = hub_folders(["Granite4-H"])
+    plain = load_model(str(folder), device="cpu", dtype="float32")
+    for steps in ([0.0, float("inf")], [0.0, {"__float__": "Infinity"}]):  # of transformers 4 and 5
+        (folder / "config.json").write_text(json.dumps(HUB["Granite4-H"] | {"time_step_limit": steps}))
+        loaded = load_model(str(folder), device="cpu", dtype="float32")
+        assert loaded.model.config.time_step_limit == (0.0, float("inf"))
+        ids = torch.arange(1, 17)[None]
+        with torch.no_grad():
+            assert torch.equal(loaded.model(ids).logits, plain.model(ids).logits)
+    for steps in ([0.5, 0.1], [-1.0, 2.0], [0.0, -float("inf")], [0.0]):
+        (folder / "config.json").write_text(json.dumps(HUB["Granite4-H"] | {"time_step_limit": steps}))
+        with pytest.raises(BadCheckpoint, match="time_step_limit"):
+            load_model(str(folder), device="cpu", dtype="float32")

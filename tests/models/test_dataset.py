@@ -20,12 +20,15 @@ def fresh(monkeypatch, tmp_path):
     dataset_documents.cache_clear()
 
 
-@pytest.mark.parametrize(("asked", "parts"), [
-    ("a.jsonl:text", ("a.jsonl", "", "", "text")),
-    ("org/name:config:text", ("org/name", "config", "", "text")),
-    ("org/name:config:test:text", ("org/name", "config", "test", "text")),
-    ("org/name::test:text", ("org/name", "", "test", "text")),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("asked", "parts"),
+    [
+        ("a.jsonl:text", ("a.jsonl", "", "", "text")),
+        ("org/name:config:text", ("org/name", "config", "", "text")),
+        ("org/name:config:test:text", ("org/name", "config", "test", "text")),
+        ("org/name::test:text", ("org/name", "", "test", "text")),
+    ],
+)
 def test_the_option_is_taken_apart(asked, parts):
     got = parse(asked)
     assert (got.name, got.config, got.split, got.field) == parts
@@ -70,8 +73,10 @@ def test_one_or_two_documents_are_cut_in_three(monkeypatch):
     Rows(monkeypatch, train=rows("a" * 80, "", "b" * 160, None))
     parts = dataset_documents("x:text").parts
     assert {n: [d.text for d in found] for n, found in parts.items()} == {
-        "calibration": ["a" * 30, "b" * 60], "development": ["a" * 20, "b" * 40], "heldout": ["a" * 30, "b" * 60],
-    }  # fmt: skip
+        "calibration": ["a" * 30, "b" * 60],
+        "development": ["a" * 20, "b" * 40],
+        "heldout": ["a" * 30, "b" * 60],
+    }
 
 
 def test_rows_are_read_until_there_is_enough_and_the_label_says_how_many(monkeypatch):
@@ -94,11 +99,14 @@ def test_line_ends_are_read_as_lf_and_noted(monkeypatch):
     assert {d.note for d in documents} == {"line ends other than LF read as LF"}
 
 
-@pytest.mark.parametrize(("field", "message"), [
-    ("body", "no field 'body'; choose one of text, blank"),
-    ("n", "the field 'n' of row 1 holds int, not text; choose one of text, blank"),
-    ("blank", "the field 'blank' holds no text; name another field"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("field", "message"),
+    [
+        ("body", "no field 'body'; choose one of text, blank"),
+        ("n", "the field 'n' of row 1 holds int, not text; choose one of text, blank"),
+        ("blank", "the field 'blank' holds no text; name another field"),
+    ],
+)
 def test_a_field_without_text_is_refused(monkeypatch, field, message):
     Rows(monkeypatch, train=[{"text": "a", "n": 1, "blank": ""}])
     with pytest.raises((BadSpec, BadText)) as error:
@@ -156,6 +164,45 @@ def test_what_the_real_library_cannot_read_is_one_line(tmp_path):
     (tmp_path / "a.doc").write_text("x")
     with pytest.raises(BadSpec, match=r"no reader for a \.doc file; give one of \.jsonl"):
         dataset_documents(f"{tmp_path / 'a.doc'}:text")
+
+
+@pytest.mark.parametrize("place", ["a:b", "a:b:c:d", "b::x", "c:"])
+def test_a_name_with_colons_that_lies_here_is_a_name(tmp_path, place):
+    folder = tmp_path / place
+    folder.mkdir()
+    path = folder / "x:y.jsonl"
+    path.write_text("")
+    for asked, rest in ((":text", ("", "", "text")), (":c:text", ("c", "", "text")), ("::s:text", ("", "s", "text"))):
+        for name in (str(path), str(folder)):
+            got = parse(f"{name}{asked}")
+            assert (got.name, got.config, got.split, got.field) == (name, *rest)
+    with pytest.raises(BadSpec, match="is not NAME"):
+        parse(f"{path}:a:b:c:d")
+    with pytest.raises(BadSpec) as error:
+        parse(f"{folder}/none.jsonl:text")
+    assert str(error.value) == f"{folder}/none.jsonl: no such file or folder; check the path"
+
+
+def test_a_file_with_a_colon_in_its_folder_is_read_by_the_real_library(tmp_path):
+    pytest.importorskip("datasets")
+    path = tmp_path / "a:b" / "x.jsonl"
+    path.parent.mkdir()
+    path.write_text("".join(json.dumps(row) + "\n" for row in LINES))
+    assert [d.text for d in dataset_documents(f"{path}:text").parts["development"]] == [
+        LINES[i]["text"] for i in (2, 5)
+    ]
+
+
+@pytest.mark.parametrize(("more", "instead"), [("junk", ""), ("junk:train", "::train")])
+def test_a_config_of_a_file_is_refused(tmp_path, more, instead):
+    pytest.importorskip("datasets")
+    path = tmp_path / "ok.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in LINES))
+    with pytest.raises(BadSpec) as error:
+        dataset_documents(f"{path}:{more}:text")
+    what = "a file has no config, 'junk' means nothing for it"
+    assert str(error.value) == f"{path}: {what}; write --dataset {path}{instead}:text"
+    assert dataset_documents(f"{path}{instead}:text").label.startswith(f"dataset {path}{instead}:text (10 rows")
 
 
 def test_a_field_that_is_text_in_some_rows_alone_is_refused_with_the_row(monkeypatch):

@@ -2,15 +2,15 @@
 
 import pytest
 import torch
-from families_table import CASES, WIDE, loaded_of
 
-from qroar_core.maths.bands import band_of_channel, partition
-from qroar_core.maths.rescale import Scales
+from qroar_core.interpolations.bands import band_of_channel, partition
+from qroar_core.interpolations.frequencies import native_inv_freq
 from qroar_core.models.condition import Condition
 from qroar_core.models.differentiable import open_trainable
-from qroar_core.models.rope import native_inv_freq
 from qroar_core.models.stream import open_stream
 from qroar_core.specs import BandSpec, QuantizerSpec, QuantSpec
+from qroar_core.transforms.scales import Scales
+from tests.models.families_table import CASES, WIDE, loaded_of
 
 INT4 = QuantSpec(k=QuantizerSpec(4))
 TOKENS = 24

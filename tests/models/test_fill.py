@@ -6,9 +6,7 @@ import json
 
 import pytest
 import torch
-from families_table import CASES, config_of, model_of
-from largest_tensor import LargestTensor
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import LlamaConfig
 
 from qroar_core.errors import QRoarError
@@ -18,6 +16,9 @@ from qroar_core.models.families import BY_ARCHITECTURE, family_of
 from qroar_core.models.fill import filled, refuse_non_finite
 from qroar_core.models.formats.folder_tensors import headers
 from qroar_core.models.formats.stored import StoredTensor
+from qroar_core.models.loading import load_model
+from tests.helpers.largest_tensor import LargestTensor
+from tests.models.families_table import CASES, config_of, model_of
 
 ALL = pytest.mark.parametrize("name", CASES)
 
@@ -126,8 +127,10 @@ def test_two_tensors_for_one_weight_are_refused(saved):
 
 def test_sizes_past_the_file_are_refused_before_anything_is_built(saved):
     config, tensors, _ = saved("llama, 1 KV head")
-    for key, message in (("num_hidden_layers", "says 1000000000 layers, the weights hold 2"),
-                         ("vocab_size", "a model of 60000012150 values, the weights hold 27510")):  # fmt: skip
+    for key, message in (
+        ("num_hidden_layers", "says 1000000000 layers, the weights hold 2"),
+        ("vocab_size", "a model of 60000012150 values, the weights hold 27510"),
+    ):
         with pytest.raises(QRoarError, match=message):
             fill(type(config).from_dict(config.to_dict() | {key: 10**9}), tensors)
 
@@ -142,23 +145,33 @@ def test_a_familys_own_config_passes_the_check(name):
 
 
 WRONG = {
-    'rope_parameters.factor is "4.0", a number of at least 1': {"rope_parameters": {
-        "rope_type": "yarn", "rope_theta": 1e4, "factor": "4.0"}},
-    "rope_parameters.factor is missing, linear needs it": {"rope_parameters": {
-        "rope_type": "linear", "rope_theta": 1e4, "factor": None}},
-    "rope_parameters.rope_theta is null, a number above 1": {"rope_parameters": {
-        "rope_type": "default", "rope_theta": None}},
+    'rope_parameters.factor is "4.0", a number of at least 1': {
+        "rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4, "factor": "4.0"}
+    },
+    "rope_parameters.factor is missing, linear needs it": {
+        "rope_parameters": {"rope_type": "linear", "rope_theta": 1e4, "factor": None}
+    },
+    "rope_parameters.rope_theta is null, a number above 1": {
+        "rope_parameters": {"rope_type": "default", "rope_theta": None}
+    },
     "rope_parameters.rope_theta is 0": {"rope_parameters": {"rope_type": "default", "rope_theta": 0}},
     r"rope_parameters.rope_theta is \[10000.0\]": {"rope_parameters": {"rope_theta": [1e4]}},
     "rope_parameters.rope_theta is Infinity": {"rope_parameters": {"rope_theta": float("inf")}},
     "rope_theta is -10000.0": {"rope_theta": -1e4},
     "rope_theta is null": {"rope_theta": None},
     'rope_scaling is "linear", a table belongs': {"rope_scaling": "linear"},
-    r"rope_parameters.long_factor is \[1.0, 0.0\]": {"rope_parameters": {
-        "rope_type": "longrope", "rope_theta": 1e4, "short_factor": [1.0], "long_factor": [1.0, 0.0]}},
+    r"rope_parameters.long_factor is \[1.0, 0.0\]": {
+        "rope_parameters": {
+            "rope_type": "longrope",
+            "rope_theta": 1e4,
+            "short_factor": [1.0],
+            "long_factor": [1.0, 0.0],
+        }
+    },
     "rope_parameters.attn_factor is not known": {"rope_parameters": {"rope_theta": 1e4, "attn_factor": 1.2}},
-    "rope_parameters.full_attention.factor is missing": {"rope_parameters": {
-        "full_attention": {"rope_type": "yarn", "rope_theta": 1e4}}},
+    "rope_parameters.full_attention.factor is missing": {
+        "rope_parameters": {"full_attention": {"rope_type": "yarn", "rope_theta": 1e4}}
+    },
     "num_attention_heads is 0, a whole number above 0": {"num_attention_heads": 0},
     "num_attention_heads is true": {"num_attention_heads": True},
     "hidden_size is 48.5": {"hidden_size": 48.5},
@@ -168,7 +181,7 @@ WRONG = {
     "rms_norm_eps is 0, a number above 0, below 0.1": {"rms_norm_eps": 0},
     'rms_norm_eps is "1e-5"': {"rms_norm_eps": "1e-5"},
     "partial_rotary_factor is 1.5": {"partial_rotary_factor": 1.5},
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("message", WRONG)
@@ -181,14 +194,32 @@ def test_a_number_of_a_wrong_kind_is_named(message):
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("attn_logit_softcapping", 30.0), ("final_logit_softcapping", 20.0), ("logit_scale", 0.3), ("clip_qkv", 8.0),
-     ("embedding_multiplier", 12.0), ("residual_multiplier", 0.2), ("attention_multiplier", 0.01),
-     ("sliding_window", 512), ("use_bidirectional_attention", True), ("is_causal", False), ("use_qk_norm", True),
-     ("num_experts", 8), ("alibi", True), ("layer_norm_eps_scale_multiplier", 2.0), ("no_rope_layers", [1, 0]),
-     ("attention_chunk_size", 128), ("dual_chunk_attention_config", {"chunk_size": 8}), ("norm_eps", 3e-4),
-     ("scoring_func", "softmax"), ("theta", 5e5), ("scale_emb", 12), ("rope_interleaved", True),
-     ("attn_temperature_tuning", True)],
-)  # fmt: skip
+    [
+        ("attn_logit_softcapping", 30.0),
+        ("final_logit_softcapping", 20.0),
+        ("logit_scale", 0.3),
+        ("clip_qkv", 8.0),
+        ("embedding_multiplier", 12.0),
+        ("residual_multiplier", 0.2),
+        ("attention_multiplier", 0.01),
+        ("sliding_window", 512),
+        ("use_bidirectional_attention", True),
+        ("is_causal", False),
+        ("use_qk_norm", True),
+        ("num_experts", 8),
+        ("alibi", True),
+        ("layer_norm_eps_scale_multiplier", 2.0),
+        ("no_rope_layers", [1, 0]),
+        ("attention_chunk_size", 128),
+        ("dual_chunk_attention_config", {"chunk_size": 8}),
+        ("norm_eps", 3e-4),
+        ("scoring_func", "softmax"),
+        ("theta", 5e5),
+        ("scale_emb", 12),
+        ("rope_interleaved", True),
+        ("attn_temperature_tuning", True),
+    ],
+)
 def test_a_key_that_llama_does_not_compute_is_refused_unless_neutral(key, value):
     raw = json.loads(config_of(CASES["llama, 1 KV head"]).to_json_string())
 
@@ -203,22 +234,39 @@ def test_a_key_that_llama_does_not_compute_is_refused_unless_neutral(key, value)
 
 
 PEOPLE_HAVE = {  # what checkpoints on the hub say beside a family's own keys: all of it changes nothing
-    "llama, 1 KV head": {"is_llama_config": True, "rope_interleaved": False, "rope_scaling": None, "bias": False,
-                         "transformers.js_config": {"kv_cache_dtype": {}}, "max_sequence_length": 9},
-    "starcoder2": {"activation_function": "gelu_pytorch_tanh", "attention_softmax_in_fp32": True,
-                   "norm_type": "layer_norm", "mlp_type": "default", "scale_attention_softmax_in_fp32": True,
-                   "scale_attn_weights": True},
+    "llama, 1 KV head": {
+        "is_llama_config": True,
+        "rope_interleaved": False,
+        "rope_scaling": None,
+        "bias": False,
+        "transformers.js_config": {"kv_cache_dtype": {}},
+        "max_sequence_length": 9,
+    },
+    "starcoder2": {
+        "activation_function": "gelu_pytorch_tanh",
+        "attention_softmax_in_fp32": True,
+        "norm_type": "layer_norm",
+        "mlp_type": "default",
+        "scale_attention_softmax_in_fp32": True,
+        "scale_attn_weights": True,
+    },
     "stablelm": {"rotary_scaling_factor": 1.0, "rope_pct": 0.25, "norm_eps": 1e-5, "tie_word_embeddings": False},
-    "cohere2": {"position_embedding_type": "rope_gptj", "order_of_interleaved_layers": "local_attn_first",
-                "rotary_pct": 1.0, "layer_switch": 4, "cache_implementation": "hybrid"},
+    "cohere2": {
+        "position_embedding_type": "rope_gptj",
+        "order_of_interleaved_layers": "local_attn_first",
+        "rotary_pct": 1.0,
+        "layer_switch": 2,  # as its layer_types here, one full layer in two
+        "cache_implementation": "hybrid",
+    },
     "gpt_oss": {"experts_per_token": 2, "initial_context_length": 4096, "swiglu_limit": 7.0},
     "deepseek_v2": {"moe_layer_freq": 1, "scoring_func": "softmax", "seq_aux": True, "aux_loss_alpha": 0.001},
     "deepseek_v3": {"moe_layer_freq": 1, "scoring_func": "sigmoid", "topk_method": "noaux_tc", "ep_size": 1},
     "lfm2": {"block_norm_eps": 1e-5, "theta": 1e4, "use_pos_enc": True, "block_use_swiglu": True},
-    "bamba": {"attn_rotary_emb": 8}, "gemma3": {"sliding_window_pattern": 2, "attn_logit_softcapping": None},
+    "bamba": {"attn_rotary_emb": 8},
+    "gemma3": {"sliding_window_pattern": 2, "attn_logit_softcapping": None},
     "phi3": {"interpolate_factor": 1, "lm_head_bias": False, "full_attn_mod": 1, "auto_map": {}},
     "qwen2": {"use_sliding_window": False, "sliding_window": 131072, "max_window_layers": 70},
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", PEOPLE_HAVE)
@@ -236,8 +284,6 @@ def test_an_architecture_of_another_model_type_is_refused(saved, tmp_path):
     model.save_pretrained(tmp_path)
     path = tmp_path / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"architectures": ["MistralForCausalLM"]}))
-    from qroar_core.models.loading import load_model
-
     with pytest.raises(QRoarError, match=r"MistralForCausalLM, its model_type llama makes a LlamaForCausalLM"):
         load_model(str(tmp_path), device="cpu")
 
@@ -248,8 +294,6 @@ ODD = (None, 0, -1, "x", [], {}, 1e9, 10**12, True, 3, 0.5, float("nan"), [0])
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["llama, 1 KV head", "falcon", "deepseek_v2", "lfm2_moe"])
 def test_whatever_stands_at_a_key_ends_in_one_line_or_in_a_model_that_runs(saved, name, tmp_path, byte_tokenizer):
-    from qroar_core.models.loading import load_model
-
     _, _, model = saved(name)
     model.save_pretrained(tmp_path)
     byte_tokenizer.save_pretrained(tmp_path)
@@ -288,6 +332,37 @@ def test_an_index_is_the_law(saved, tmp_path):
     index.unlink()
     with pytest.raises(QRoarError, match=r"safetensors files .* and no model.safetensors.index.json"):
         headers(tmp_path)
+
+
+def test_a_second_copy_beside_an_index_must_be_the_same_tensors(saved, tmp_path, byte_tokenizer):
+    _, tensors, model = saved("llama, 1 KV head")
+    byte_tokenizer.save_pretrained(tmp_path)
+    model.save_pretrained(tmp_path, max_shard_size="20KB")
+    sharded = load_model(str(tmp_path), device="cpu").checksum
+    single, last = tmp_path / "model.safetensors", max(tensors)
+    held = {name: value.contiguous().clone() for name, value in tensors.items()}
+    save_file(held, single)
+    assert load_model(str(tmp_path), device="cpu").checksum == sharded
+    other = held[last].clone()
+    other.view(-1)[-1] += 1
+    for changed, message in (
+        (held | {last: other}, f"{last} has other values"),
+        (held | {last: held[last].double()}, f"{last} is F64 .* or F32"),
+        (held | {last: held[last][None]}, f"{last} is F32 .* or F32"),
+        ({name: value for name, value in held.items() if name != last}, f"only the latter holds {last}"),
+        (held | {"model.extra": other}, "only the former holds model.extra"),
+    ):
+        save_file(changed, single)
+        with pytest.raises(QRoarError, match=message) as caught:
+            load_model(str(tmp_path), device="cpu")
+        assert "remove model.safetensors, which transformers reads, or model.safetensors.index.json" in str(
+            caught.value
+        )
+    for shard in tmp_path.glob("model-*.safetensors"):
+        shard.unlink()
+    save_file(held, single)  # the index names the single file
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": dict.fromkeys(held, single.name)}))
+    assert load_model(str(tmp_path), device="cpu").checksum == sharded
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64])

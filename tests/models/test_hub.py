@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import re
 import signal
 import subprocess
@@ -13,8 +14,6 @@ from pathlib import Path
 
 import gguf
 import pytest
-from gguf_files import write_model
-from hub_server import Hub, commit_of
 
 from qroar_core.errors import BadCheckpoint, Cancelled, QRoarError
 from qroar_core.jobs import Manager
@@ -23,7 +22,9 @@ from qroar_core.models.formats.gguf_source import gguf_of
 from qroar_core.models.loading import load_model
 from qroar_core.models.sources import DEMO, locate
 from qroar_core.models.typed import HubModel, parse
-from qroar_core.progress import cancellable, ignore
+from qroar_core.progress import cancellable, no_progress
+from tests.models.gguf_files import write_model
+from tests.models.hub_server import Hub, commit_of
 
 pytestmark = pytest.mark.slow  # every download begins a process
 ROOT = Path(__file__).parents[2]
@@ -65,9 +66,7 @@ def test_a_folder_loads_with_the_files_it_needs_and_no_others(served, demo):
     loaded = load_model("org/demo", device="cpu", on_step=steps.append)
     assert loaded.fingerprint == demo.fingerprint
     assert loaded.name == "org/demo"
-    assert loaded.note == (
-        f"org/demo on the Hugging Face hub, revision main, commit {commit_of('main')[:12]}"
-    )
+    assert loaded.note == (f"org/demo on the Hugging Face hub, revision main, commit {commit_of('main')[:12]}")
     assert served.fetched() == ["chat_template.jinja", *FOLDER[:3], "model.safetensors"]
     assert (loaded.template / "chat_template.jinja").read_bytes() == b"{{ x }}"
     told = [step for step in steps if step.stage == "download" and step.total > 1]
@@ -78,12 +77,29 @@ def test_a_folder_loads_with_the_files_it_needs_and_no_others(served, demo):
 
 def test_only_the_shards_that_the_index_names(served):
     index = b'{"weight_map": {"a": "model-1.safetensors"}}'
-    served.put("org/big", {"config.json": b"{}", "model.safetensors.index.json": index, "model-1.safetensors": b"1",
-                           "model-2.safetensors": b"2"})  # fmt: skip
-    folder = hub.fetch("org/big", HubModel("org/big"), ignore)
+    served.put(
+        "org/big",
+        {
+            "config.json": b"{}",
+            "tokenizer.json": b"{}",
+            "model.safetensors.index.json": index,
+            "model-1.safetensors": b"1",
+            "model-2.safetensors": b"2",
+        },
+    )
+    folder = hub.fetch("org/big", HubModel("org/big"), no_progress)
     assert sorted(p.name for p in folder.iterdir()) == [
-        "config.json", "model-1.safetensors", "model.safetensors.index.json"
-    ]  # fmt: skip
+        "config.json",
+        "model-1.safetensors",
+        "model.safetensors.index.json",
+        "tokenizer.json",
+    ]
+
+
+def test_weights_without_a_config_are_not_downloaded(served, tmp_path):
+    served.put("org/bare", {name: (DEMO / name).read_bytes() for name in FOLDER[1:]})
+    assert line_of("org/bare").startswith("it has safetensors and no config.json at its top; name a repository")
+    assert served.fetched() == []
 
 
 def test_a_broken_connection_is_resumed_where_it_broke(served):
@@ -136,9 +152,13 @@ def test_a_revision_by_branch_and_by_commit(served):
 def shelf(served, tmp_path, loaded=None):
     """A repository of GGUF files, one of them split."""
     paths = {kind: write_model(tmp_path / f"{kind}.gguf", gguf.GGMLQuantizationType[kind]) for kind in ("Q8_0", "F16")}
-    files = {"config.json": b"{}", "mmproj-F16.gguf": b"x", "Tiny.Q8_0.gguf": paths["Q8_0"].read_bytes(),
-             "f16/Tiny-F16-00001-of-00002.gguf": paths["F16"].read_bytes(),
-             "f16/Tiny-F16-00002-of-00002.gguf": b"GGUF the second"}  # fmt: skip
+    files = {
+        "config.json": b"{}",
+        "mmproj-F16.gguf": b"x",
+        "Tiny.Q8_0.gguf": paths["Q8_0"].read_bytes(),
+        "f16/Tiny-F16-00001-of-00002.gguf": paths["F16"].read_bytes(),
+        "f16/Tiny-F16-00002-of-00002.gguf": b"GGUF the second",
+    }
     served.put("org/shelf", files)
     served.put("org/shelf", files | {"Tiny.Q8_0.gguf": b"GGUF of next"}, "next")
     return files
@@ -167,7 +187,7 @@ def test_a_gguf_repository_says_what_it_holds(served, tmp_path):
 
 
 def test_a_gguf_from_the_hub_is_read_and_named(served, tiny, tmp_path, monkeypatch):
-    from test_gguf import write_gguf
+    from tests.models.formats.smollm2_gguf import write_gguf
 
     monkeypatch.setenv("QROAR_CACHE", str(tmp_path / "cache"))
     original, path = tiny(hidden_size=64, head_dim=32), tmp_path / "tiny.gguf"
@@ -175,8 +195,59 @@ def test_a_gguf_from_the_hub_is_read_and_named(served, tiny, tmp_path, monkeypat
     served.put("org/tiny", {"Tiny-F16.gguf": path.read_bytes(), "Tiny-Q8_0.gguf": b"GGUF"})
     loaded = load_model("org/tiny:f16", device="cpu")
     assert loaded.geometry == original.geometry
-    assert loaded.name == "org/Tiny-F16"
+    assert loaded.name == "org/tiny/Tiny-F16"
     assert loaded.note.endswith(f"org/tiny on the Hugging Face hub, revision main, commit {commit_of('main')[:12]}")
+
+
+def test_files_of_one_name_in_several_repositories_are_never_taken_for_each_other(served, tiny, tmp_path, monkeypatch):
+    """Three models of the same sizes, hence the same header, under one file name: weights alone tell them apart."""
+    from pages.views.export_choice import default_folder
+    from qroar_core.exporters import gguf_copy, gguf_write
+    from qroar_core.exporters.folder import NOTE
+    from qroar_core.runs.setting import default_setting
+    from qroar_core.runs.store import run_name
+    from qroar_core.specs import RopeSpec
+    from tests.models.formats.smollm2_gguf import write_gguf
+
+    monkeypatch.setenv("QROAR_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    models, asked = {}, {}
+    for seed, (repo, file) in enumerate(
+        [("org1/a", "model-F16.gguf"), ("org1/b", "model-F16.gguf"), ("org2/b", "x/model-F16.gguf")]
+    ):
+        models[repo] = tiny(hidden_size=64, head_dim=32, seed=seed)
+        write_gguf(tmp_path / "model.gguf", models[repo], gguf.GGMLQuantizationType.F16)
+        served.put(repo, {file: (tmp_path / "model.gguf").read_bytes()})
+        asked[f"{repo}:F16"] = repo
+        asked[f"{repo}/{file}"] = repo
+    loaded = {typed: load_model(typed, device="cpu") for typed in asked}
+    for typed, repo in asked.items():
+        mine = loaded[typed].model.get_input_embeddings().weight
+        assert float((mine - models[repo].model.get_input_embeddings().weight).abs().max()) < 1e-2
+    names = {repo: {loaded[typed].name for typed in asked if asked[typed] == repo} for repo in models}
+    assert names == {
+        "org1/a": {"org1/a/model-F16"},
+        "org1/b": {"org1/b/model-F16"},
+        "org2/b": {"org2/b/x/model-F16"},
+    }
+    of_each = [loaded[f"{repo}:F16"] for repo in models]
+    for telling in (
+        lambda one: one.checksum,
+        lambda one: one.fingerprint,
+        lambda one: run_name(one, default_setting(one)),
+        lambda one: run_name(one, default_setting(one)).rpartition("-")[0],  # readable, without its digest
+        default_folder,
+        lambda one: gguf_write.file_name(one, "gguf-f16"),
+        lambda one: gguf_copy.file_name(one.file),
+    ):
+        told = [telling(one) for one in of_each]
+        assert len(set(told)) == 3, told
+    first = of_each[0]
+    assert default_folder(first) == "runs/org1--a--model-F16-qroar"
+    assert gguf_copy.file_name(first.file) == "org1--a--model-F16.gguf"
+    out = gguf_copy.run(first.file, None, RopeSpec("linear", 2.0), tmp_path / "out")
+    assert json.loads((out / NOTE).read_text())["from"]["name"] == "org1/a/model-F16"
+    assert (out / "org1--a--model-F16.gguf").is_file()
 
 
 def test_gated_repositories_say_where_and_what(served, monkeypatch):

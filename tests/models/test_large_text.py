@@ -196,7 +196,7 @@ def test_characters_of_several_bytes_are_cut_whole(large):
 
 
 def test_prompts_hide_numbers_in_a_large_text(large, messages):
-    from qroar_core.retrieving.prompts import prompts
+    from qroar_core.retrieval.prompts import prompts
 
     tokenizer = merged(messages)
     tokenizer.chat_template = None
@@ -232,8 +232,14 @@ def test_half_a_gigabyte_starts_in_little_memory(tmp_path):
         "peak = re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1]\n"  # ru_maxrss knows the parent's
         "print(time.perf_counter() - began, peak)\n"
     )
-    out = subprocess.run([sys.executable, "-c", script, str(path)], cwd=ROOT, capture_output=True, text=True,
-                         check=True, env=os.environ | {"OMP_NUM_THREADS": "1"})  # fmt: skip
+    out = subprocess.run(
+        [sys.executable, "-c", script, str(path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
     seconds, kibibytes = map(float, out.stdout.split())
     assert seconds < 30
     assert kibibytes < MIB

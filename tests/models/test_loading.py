@@ -9,8 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from qroar_core import load
 from qroar_core.errors import BadCheckpoint, BadSpec, Cancelled, UnsupportedModel
+from qroar_core.models import load
 from qroar_core.models.devices import choose_device
 from qroar_core.models.loading import choose_dtype, load_model
 from qroar_core.progress import Step
@@ -155,7 +155,26 @@ BAD = {  # what is done to a good folder: the error, and words its line must hol
     ),
     "no config": (without("config.json"), BadCheckpoint, "no config.json; give"),
     "config not JSON": (write("config.json", b"{"), BadCheckpoint, "config.json cannot be read"),
-    "config not UTF-8": (write("config.json", b"\xff\xfe{"), BadCheckpoint, "config.json cannot be read"),
+    "config not UTF-8": (
+        write("config.json", b"\xff\xfe{"),
+        BadCheckpoint,
+        "config.json begins with the byte order mark of UTF-16; save it as UTF-8 without",
+    ),
+    "config with a mark": (
+        write("config.json", b"\xef\xbb\xbf{}"),
+        BadCheckpoint,
+        "config.json begins with a byte order mark; save it as UTF-8 without",
+    ),
+    "generation config with a mark": (
+        write("generation_config.json", b"\xef\xbb\xbf{}"),
+        BadCheckpoint,
+        "generation_config.json begins with a byte order mark; save it as UTF-8 without",
+    ),
+    "quantization with a mark": (
+        write("hf_quant_config.json", b"\xef\xbb\xbf{}"),
+        BadCheckpoint,
+        "hf_quant_config.json begins with a byte order mark; save it as UTF-8 without",
+    ),
     "config not a table": (write("config.json", b"[]"), BadCheckpoint, "config.json cannot be read"),
     "config of words": (
         lambda folder: edit_config(folder, hidden_size="big"),
@@ -176,6 +195,11 @@ BAD = {  # what is done to a good folder: the error, and words its line must hol
         lambda folder: edit_config(folder, architectures=["FooForCausalLM"], model_type="foo"),
         UnsupportedModel,
         "unknown attention layout",
+    ),
+    "architectures of one word": (
+        lambda folder: edit_config(folder, architectures="LlamaForCausalLM"),
+        BadCheckpoint,
+        "architectures in config.json is no list of names; check config.json",
     ),
     "no architecture": (
         lambda folder: edit_config(folder, architectures=None),
@@ -313,8 +337,11 @@ def test_names_with_a_prefix_are_shown(saved):
     tensors = load_file(folder / WEIGHTS)
     save_file({f"_orig_mod.{name}": value for name, value in tensors.items()}, folder / WEIGHTS)
     count = len(tensors)
-    with pytest.raises(BadCheckpoint, match=f"{count} weights are missing, .*; {count} others have no place in it, "
-                                            r"first _orig_mod\.lm_head\.weight"):  # fmt: skip
+    with pytest.raises(
+        BadCheckpoint,
+        match=f"{count} weights are missing, .*; {count} others have no place in it, "
+        r"first _orig_mod\.lm_head\.weight",
+    ):
         load_model(str(folder), device="cpu")
 
 

@@ -8,7 +8,7 @@ import psutil
 import pytest
 import torch
 
-from qroar_core import diagnose
+from qroar_core.diagnostics import run as diagnose
 from qroar_core.errors import OutOfMemory
 from qroar_core.models import memory
 from qroar_core.models.text import Document
@@ -26,14 +26,20 @@ def written(root: Path, files: dict[str, object]) -> Path:
 
 
 def v2(where: str, most: object, used: int, inactive: int = 0) -> dict[str, object]:
-    return {f"sys/fs/cgroup{where}/memory.max": most, f"sys/fs/cgroup{where}/memory.current": used,
-            f"sys/fs/cgroup{where}/memory.stat": f"anon 1\ninactive_file {inactive}"}  # fmt: skip
+    return {
+        f"sys/fs/cgroup{where}/memory.max": most,
+        f"sys/fs/cgroup{where}/memory.current": used,
+        f"sys/fs/cgroup{where}/memory.stat": f"anon 1\ninactive_file {inactive}",
+    }
 
 
 def v1(where: str, most: object, used: int, inactive: int = 0) -> dict[str, object]:
     at = f"sys/fs/cgroup/memory{where}"
-    return {f"{at}/memory.limit_in_bytes": most, f"{at}/memory.usage_in_bytes": used,
-            f"{at}/memory.stat": f"inactive_file 7\ntotal_inactive_file {inactive}"}  # fmt: skip
+    return {
+        f"{at}/memory.limit_in_bytes": most,
+        f"{at}/memory.usage_in_bytes": used,
+        f"{at}/memory.stat": f"inactive_file 7\ntotal_inactive_file {inactive}",
+    }
 
 
 @pytest.mark.parametrize(
@@ -52,7 +58,7 @@ def v1(where: str, most: object, used: int, inactive: int = 0) -> dict[str, obje
         ({"proc/self/cgroup": "nonsense"}, []),
         ({}, []),  # not Linux
     ],
-)  # fmt: skip
+)
 def test_what_the_groups_leave(tmp_path, files, left):
     assert memory.container_bytes(written(tmp_path, files)) == left
 

@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from qroar_core.maths.rescale import Scales
 from qroar_core.models.loading import load_model
 from qroar_core.models.measure import measure
 from qroar_core.models.number_format import in_format
 from qroar_core.models.patch import apply_scales
 from qroar_core.models.stream import Condition
 from qroar_core.specs import QuantizerSpec, QuantSpec, RopeSpec
+from qroar_core.transforms.scales import Scales
 
 INT4 = Condition(RopeSpec("yarn", 2.0), QuantSpec(k=QuantizerSpec(4)))
 

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from qroar_core.maths.quantize import fake_quantize
 from qroar_core.models.condition import Condition
 from qroar_core.models.stream import drain, open_stream
+from qroar_core.quantizers.fake_quantize import fake_quantize
 from qroar_core.specs import QuantizerSpec, QuantSpec, RopeSpec
 
 LENGTH, CHUNK = 40, 24

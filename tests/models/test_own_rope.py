@@ -10,15 +10,20 @@ import json
 import pytest
 import torch
 
-from qroar_core import export
-from qroar_core.exporting.card import CARD
+from qroar_core.exporters import hf
+from qroar_core.exporters.card import CARD
+from qroar_core.interpolations.frequencies import rope_of
 from qroar_core.models.own_rope import exported_context, native_from, own_rope, replaced_rope, replacing
-from qroar_core.models.rope import rope_of
 from qroar_core.specs import RopeSpec
 
 THETA = {"rope_theta": 10_000.0}
-LLAMA3 = THETA | {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
-                  "original_max_position_embeddings": 32}  # fmt: skip
+LLAMA3 = THETA | {
+    "rope_type": "llama3",
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 32,
+}
 YARN = THETA | {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16}
 LISTS = {"long_factor": [2.0] * 8, "short_factor": [1.0] * 8}
 
@@ -38,11 +43,13 @@ def llama3(tiny):
         (THETA | {"rope_type": "linear", "factor": 2.5}, "linear x2.5"),
         (THETA | {"rope_type": "dynamic", "factor": 2.0}, "dynamic x2"),
         (THETA | LISTS | {"rope_type": "longrope", "original_max_position_embeddings": 16}, "longrope x4 (from 16)"),
-        (THETA | LISTS | {"rope_type": "longrope", "factor": 3.0, "original_max_position_embeddings": 16},
-         "longrope x3 (from 16)"),
+        (
+            THETA | LISTS | {"rope_type": "longrope", "factor": 3.0, "original_max_position_embeddings": 16},
+            "longrope x3 (from 16)",
+        ),
     ],
     ids=lambda x: x if isinstance(x, str) else "",
-)  # fmt: skip
+)
 def test_it_is_called_as_its_config_says(tiny, block, words):
     loaded = tiny(rope_parameters=dict(block))
     assert own_rope(loaded) == words
@@ -54,11 +61,18 @@ def gemma3(full):
     from transformers import Gemma3ForCausalLM, Gemma3TextConfig
 
     config = Gemma3TextConfig(
-        vocab_size=64, hidden_size=32, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
-        num_key_value_heads=1, head_dim=16, max_position_embeddings=64, sliding_window=8,
+        vocab_size=64,
+        hidden_size=32,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=16,
+        max_position_embeddings=64,
+        sliding_window=8,
         layer_types=["sliding_attention", "full_attention"],
         rope_parameters={"sliding_attention": THETA | {"rope_type": "default"}, "full_attention": full},
-    )  # fmt: skip
+    )
     return Gemma3ForCausalLM(config)
 
 
@@ -99,16 +113,23 @@ def test_a_result_says_what_was_replaced(llama3):
 
 @pytest.mark.parametrize(
     ("rope", "context"),
-    [(RopeSpec(), 256), (RopeSpec("yarn", 1.0), 256), (RopeSpec("yarn", 2.0), 256), (RopeSpec("yarn", 16.0), 512),
-     (RopeSpec("linear", 2.0), 256), (RopeSpec("ntk", 2.0), 256), (RopeSpec("llama3", 16.0), 512),
-     (RopeSpec("dynamic", 2.0), 32),  # transformers counts from this very entry
-     (RopeSpec("longrope", 2.0, long_factor=(2.0,) * 8), 64)],  # vLLM divides this entry by the native window
+    [
+        (RopeSpec(), 256),
+        (RopeSpec("yarn", 1.0), 256),
+        (RopeSpec("yarn", 2.0), 256),
+        (RopeSpec("yarn", 16.0), 512),
+        (RopeSpec("linear", 2.0), 256),
+        (RopeSpec("ntk", 2.0), 256),
+        (RopeSpec("llama3", 16.0), 512),
+        (RopeSpec("dynamic", 2.0), 32),  # transformers counts from this very entry
+        (RopeSpec("longrope", 2.0, long_factor=(2.0,) * 8), 64),
+    ],  # vLLM divides this entry by the native window
     ids=lambda x: f"{x.method} x{x.factor:g}" if isinstance(x, RopeSpec) else str(x),
-)  # fmt: skip
+)
 def test_an_export_never_promises_less_and_reloads_with_the_frequencies_measured(llama3, tmp_path, rope, context):
     from transformers import AutoModelForCausalLM
 
-    folder = export.run(llama3, rope, None, tmp_path / "out")
+    folder = hf.run(llama3, rope, None, tmp_path / "out")
     again = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     assert again.config.max_position_embeddings == context
     rotary, longest = again.model.rotary_emb, 300
@@ -123,9 +144,9 @@ def test_a_window_given_by_hand_counts(llama3):
 
 
 def test_card_and_note_say_what_was_replaced_and_what_was_kept(llama3, tmp_path):
-    folder = export.run(llama3, RopeSpec("yarn", 2.0), None, tmp_path / "yarn")
+    folder = hf.run(llama3, RopeSpec("yarn", 2.0), None, tmp_path / "yarn")
     card = (folder / CARD).read_text()
     assert "written into `rope_parameters` of config.json; it replaces the source's own llama3 x8 (from 32)." in card
     assert json.loads((folder / "qroar.json").read_text())["replaces"] == "llama3 x8 (from 32)"
-    kept = export.run(llama3, RopeSpec(), None, tmp_path / "kept")
+    kept = hf.run(llama3, RopeSpec(), None, tmp_path / "kept")
     assert "RoPE: as in the source, its own llama3 x8 (from 32) kept." in (kept / CARD).read_text()

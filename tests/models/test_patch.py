@@ -8,12 +8,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qroar_core.errors import BadScales
-from qroar_core.maths.bands import band_of_channel, partition
-from qroar_core.maths.rescale import Scales, channel_gains, from_nested, identity, pooled
+from qroar_core.interpolations.bands import band_of_channel, partition
 from qroar_core.maths.rope import cos_sin, rotate
-from qroar_core.models.patch import apply_scales, quantized_parameters, replaced, scaled_parameters, undo_scales
+from qroar_core.models.patch import (
+    apply_scales,
+    quantized_parameters,
+    replaced_parameters,
+    scaled_parameters,
+    undo_scales,
+)
 from qroar_core.models.stream import Condition, open_stream
 from qroar_core.specs import BandSpec, WeightQuantSpec
+from qroar_core.transforms.scales import Scales, channel_gains, from_nested, identity, pooled
 
 FAMILIES = ["llama", "mistral", "qwen2"]
 BANDS = ((0, 1), (2, 4), (5, 7))  # of 8 pairs
@@ -133,7 +139,7 @@ def test_without_its_biases_a_scaled_qwen2_is_wrong(tiny, ids):
         "self_attn.q_proj.bias",
         "self_attn.q_proj.weight",
     ]
-    with replaced(loaded.model, {name: tensor for name, tensor in new.items() if not name.endswith("bias")}):
+    with replaced_parameters(loaded.model, {name: tensor for name, tensor in new.items() if not name.endswith("bias")}):
         forgotten, _ = attention_logits(loaded, tokens)
     assert (forgotten - before).abs().max() > 1e-2
 
@@ -258,7 +264,7 @@ def test_quantized_weights_come_from_the_scaled_ones_and_go_away(tiny, ids):
         codes = new[name] / step
         torch.testing.assert_close(codes, codes.round(), rtol=0, atol=1e-4)
         assert ((new[name] - source).abs() <= step / 2 * (1 + 1e-5)).all()
-    with replaced(loaded.model, new):
+    with replaced_parameters(loaded.model, new):
         assert all(loaded.model.get_parameter(name).data_ptr() == tensor.data_ptr() for name, tensor in new.items())
     assert all(torch.equal(p, before[name]) for name, p in loaded.model.named_parameters())
 

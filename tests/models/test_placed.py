@@ -4,24 +4,26 @@ from dataclasses import replace
 
 import pytest
 import torch
-from families_table import CASES, VOCAB, loaded_of
-from placed import ONE, TWO, Placed, placed, put
 
-from qroar_core import diagnose, export, league, predict, retrieve, search
+from qroar_core.diagnostics import run as diagnose
 from qroar_core.errors import BadSpec, OutOfMemory
+from qroar_core.evidence.prediction import run as predict
+from qroar_core.exporters import hf
 from qroar_core.models.calibrate import calibrated
 from qroar_core.models.condition import Condition
+from qroar_core.models.device_map import spread
 from qroar_core.models.devices import choose_devices, device_names
 from qroar_core.models.loading import load_model
 from qroar_core.models.measure import measure
 from qroar_core.models.memory import length_that_fits
-from qroar_core.models.spreading import spread
 from qroar_core.models.text import Document
-from qroar_core.searching.seek import seek
+from qroar_core.remedies import run as league
+from qroar_core.retrieval import run as retrieve
+from qroar_core.scale_search import run as search
 from qroar_core.specs import (
     BandSpec,
+    ComparisonSpec,
     DiagnosisSpec,
-    LeagueSpec,
     PredictionSpec,
     QuantizerSpec,
     QuantSpec,
@@ -30,6 +32,8 @@ from qroar_core.specs import (
     SearchSpec,
     WeightQuantSpec,
 )
+from tests.models.families_table import CASES, VOCAB, loaded_of
+from tests.models.placed import ONE, TWO, Placed, placed, put
 
 pytestmark = pytest.mark.slow
 
@@ -139,9 +143,19 @@ def test_every_quantizer_computes_where_its_layer_is(tiny, placements, ids, quan
 
 @pytest.mark.parametrize("objective", ["cached", "kl", "full"])
 def test_a_search_finds_there_what_it_finds_here(tiny, placements, objective):
-    spec = SearchSpec(bands=BandSpec(4), length=96, windows=2, steps=6, query_rows=16, objective=objective,
-                      angles=objective != "full", polish_steps=3, polish_windows=2, polish_length=48,
-                      trials=4)  # fmt: skip
+    spec = SearchSpec(
+        bands=BandSpec(4),
+        length=96,
+        windows=2,
+        steps=6,
+        query_rows=16,
+        objective=objective,
+        angles=objective != "full",
+        polish_steps=3,
+        polish_windows=2,
+        polish_length=48,
+        trials=4,
+    )
     here = search.run(tiny(layers=4), YARN, K4V4, spec, TEXTS)
     with placed():
         there = search.run(placements(), YARN, K4V4, spec, TEXTS)
@@ -176,7 +190,7 @@ def test_hidden_numbers_are_found_there_as_here(tiny, placements):
 def test_a_spread_model_is_written_and_loaded_again(tiny, placements, tmp_path):
     expected = tiny()
     with placed():
-        export.run(placements(layers=2), RopeSpec(), None, tmp_path / "out")
+        hf.run(placements(layers=2), RopeSpec(), None, tmp_path / "out")
     again = load_model(str(tmp_path / "out"), device="cpu", dtype="float32")
     assert again.fingerprint == expected.fingerprint
 
@@ -202,7 +216,7 @@ def test_balanced_needs_gpus_and_asks_for_all_of_them(monkeypatch):
 
 
 def test_weights_that_no_gpus_hold_are_refused(tiny, monkeypatch):
-    monkeypatch.setattr("qroar_core.models.spreading.free_bytes", lambda device: 40_000)
+    monkeypatch.setattr("qroar_core.models.device_map.free_bytes", lambda device: 40_000)
     with pytest.raises(OutOfMemory, match="meta:0 and meta:1: the weights do not fit"):
         spread(tiny().model, [ONE, TWO])
 
@@ -210,11 +224,17 @@ def test_weights_that_no_gpus_hold_are_refused(tiny, monkeypatch):
 def test_rivals_stand_there_as_here(tiny, placements):
     quant = QuantSpec(WeightQuantSpec(3, "group", 16), QuantizerSpec(3), activations=QuantizerSpec(4))
     search_spec = SearchSpec(bands=BandSpec(4), length=96, windows=1, steps=2, query_rows=8)
-    spec = LeagueSpec(("smooth_attention", "awq", "gptq", "smoothquant"), search=search_spec, windows=2,
-                      calibration_windows=1, chunk=32, band_scales=False)  # fmt: skip
-    here = league.run(tiny(layers=4, dtype=torch.float64), YARN, quant, spec, TEXTS, seek=seek)
+    spec = ComparisonSpec(
+        ("smooth_attention", "awq", "gptq", "smoothquant"),
+        search=search_spec,
+        windows=2,
+        calibration_windows=1,
+        chunk=32,
+        band_scales=False,
+    )
+    here = league.run(tiny(layers=4, dtype=torch.float64), YARN, quant, spec, TEXTS)
     with placed():
-        there = league.run(placements(dtype=torch.float64), YARN, quant, spec, TEXTS, seek=seek)
+        there = league.run(placements(dtype=torch.float64), YARN, quant, spec, TEXTS)
     for a, b in zip(there.standings, here.standings, strict=True):
         assert a.window_nll == pytest.approx(b.window_nll, abs=1e-4), a.method
     assert len({row.nll for row in here.standings}) == 5

@@ -8,22 +8,31 @@ from __future__ import annotations
 
 import pytest
 import torch
-from real_inputs import DEMO, DIVISORS, INPUTS, LLAMA3, build, rounded_gptq, weights
 from tokenizers import Tokenizer
 
-from qroar_core import evaluate
 from qroar_core.errors import QRoarError
+from qroar_core.evaluation import run as evaluate
 from qroar_core.models.loading import load_model
 from qroar_core.models.text import Document, encode, split, windows
 from qroar_core.specs import EvaluationSpec, QuantSpec, RopeSpec
+from tests.models.real_inputs import DEMO, DIVISORS, INPUTS, LLAMA3, build, rounded_gptq, weights
 
 SPEC = EvaluationSpec(lengths=(64,), windows=16)
 RIGHT = {  # the demo itself at half precision
-    "plain": "same", "split": "same", "adds BOS": "bos", "its own llama3": "llama3",
-    "rope.scale_linear": "linear", "a factor without a type": "linear", "linear": "linear", "rope_freqs": "divisors",
-    "GPT2Tokenizer with digits": "digits", "modelopt FP8": "fp8", "GPTQ v2 zeros that say v1": "gptq",
-    "pre deepseek-coder": "deepseek-coder", "tokens past the embedding": "same",
-}  # fmt: skip
+    "plain": "same",
+    "split": "same",
+    "adds BOS": "bos",
+    "its own llama3": "llama3",
+    "rope.scale_linear": "linear",
+    "a factor without a type": "linear",
+    "linear": "linear",
+    "rope_freqs": "divisors",
+    "GPT2Tokenizer with digits": "digits",
+    "modelopt FP8": "fp8",
+    "GPTQ v2 zeros that say v1": "gptq",
+    "pre deepseek-coder": "deepseek-coder",
+    "tokens past the embedding": "same",
+}
 REFUSED = {
     "split, the second shard is gone": "demo-00002-of-00002.gguf",
     "a layer's matrix is missing": r"blk\.2\.ffn_up\.weight",
@@ -133,7 +142,12 @@ def test_a_token_past_the_embedding_is_named_when_a_text_holds_it(tmp_path):
     loaded = load_model(str(build("tokens past the embedding", tmp_path)), device="cpu")
     with pytest.raises(QRoarError, match=r"<\|im_start\|>.*2048.*2048 rows") as error:
         evaluate.run(
-            loaded, RopeSpec(), QuantSpec(), None, None, EvaluationSpec(lengths=(64,), windows=2),
+            loaded,
+            RopeSpec(),
+            QuantSpec(),
+            None,
+            None,
+            EvaluationSpec(lengths=(64,), windows=2),
             [Document("chat", "<|im_start|> a word and another " * 100)],
-        )  # fmt: skip
+        )
     assert "\n" not in str(error.value)

@@ -4,16 +4,16 @@ from dataclasses import replace
 
 import pytest
 import torch
-from families_table import CASES, loaded_of, model_of
 
-from qroar_core.maths.bands import band_of_channel, partition
+from qroar_core.interpolations.bands import band_of_channel, partition
+from qroar_core.interpolations.frequencies import native_inv_freq
 from qroar_core.models.calibrate import calibrated
 from qroar_core.models.condition import Condition
-from qroar_core.models.rope import native_inv_freq
 from qroar_core.models.score import logits_of
 from qroar_core.models.sensitivity import TOGETHER, second_order_kl
 from qroar_core.models.stream import open_stream
 from qroar_core.specs import BandSpec, QuantizerSpec, QuantSpec, RopeSpec
+from tests.models.families_table import CASES, loaded_of, model_of
 
 YARN = RopeSpec("yarn", 2.0)
 

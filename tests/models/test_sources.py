@@ -9,7 +9,6 @@ import shutil
 from types import SimpleNamespace
 
 import pytest
-from gguf_files import write_model
 
 from qroar_core.errors import BadCheckpoint, BadOutput, QRoarError, UnsupportedModel
 from qroar_core.models import smollm2
@@ -18,6 +17,7 @@ from qroar_core.models.formats.gguf import opened, template
 from qroar_core.models.formats.gguf.template import template_folder
 from qroar_core.models.formats.gguf_source import gguf_of, is_gguf
 from qroar_core.models.sources import DEMO, locate
+from tests.models.gguf_files import write_model
 
 SET = "set QROAR_CACHE to a folder that can be written"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -50,6 +50,41 @@ def test_a_gguf_is_known_by_its_first_bytes(tmp_path, unconverted):
     assert locate(str(tmp_path / "Big-00001-of-00002.gguf")).label == "Big"
     shutil.copyfile(named, tmp_path / "shouted.GGUF")
     assert locate(str(tmp_path / "shouted.GGUF")).label == "shouted"
+
+
+def test_the_store_of_a_repository_names_its_newest_snapshot(tmp_path):
+    store = tmp_path / "models--org--name"
+    for at, commit in enumerate(("b" * 40, "a" * 40)):
+        (store / "snapshots" / commit).mkdir(parents=True)
+        os.utime(store / "snapshots" / commit, (at, at))
+    said = line_of(store)
+    assert said.endswith(f"not a checkpoint; give one of its snapshots, as in {store / 'snapshots' / ('a' * 40)}")
+    assert locate(str(tmp_path)).folder == tmp_path  # whose config.json its reader misses
+
+
+def test_a_gguf_is_called_by_the_type_of_its_layers():
+    """An embedding of most values, stored finer, gives no name: Gemma 3's Q4_K_M files are so."""
+    tensors = {
+        "token_embd.weight": Stand("Q8_0", (1000, 64)),
+        "blk.0.ffn_up.weight": Stand("Q4_K", (64, 64)),
+        "blk.0.ffn_down.weight": Stand("Q6_K", (64, 32)),
+        "blk.0.attn_norm.weight": Stand("F32", (64 * 64 * 9,)),
+    }
+    assert label_of(tensors) == "Q4_K"
+    floats = {name: Stand("F16", one.shape) if name.startswith("blk") else one for name, one in tensors.items()}
+    assert label_of(floats) == "Q8_0"
+    assert label_of({"blk.0.x": Stand("BF16", (2,))}) == "BF16"
+
+
+def label_of(tensors):
+    return opened.Opened(SimpleNamespace(tensors=tensors), None, {}, {}).label
+
+
+class Stand:
+    """A tensor of a GGUF header: its type and its shape."""
+
+    def __init__(self, kind, shape):
+        self.info, self.shape = SimpleNamespace(kind=SimpleNamespace(name=kind)), shape
 
 
 def test_a_suffix_makes_no_gguf(tmp_path):
@@ -111,7 +146,7 @@ def test_a_place_in_the_hubs_cache_has_its_repositorys_name(tmp_path, unconverte
     assert (found.label, found.note, found.folder) == ("org/name", words, folder)
     write_model(folder / "name-Q8_0.gguf")
     found = locate(str(folder / "name-Q8_0.gguf"))
-    assert (found.label, found.note) == ("org/name-Q8_0", f"dequantized from GGUF (Q8_0); {words}")
+    assert (found.label, found.note) == ("org/name/name-Q8_0", f"dequantized from GGUF (Q8_0); {words}")
 
 
 def test_info_shows_the_repository_and_the_revision(tmp_path, capfd):

@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from qroar_core.errors import BadSpec
-from qroar_core.maths.rescale import Scales
 from qroar_core.models.condition import Condition
-from qroar_core.models.patch import apply_scales, parameters_under, standing_in
+from qroar_core.models.patch import apply_scales, parameters_under, substituted_weights
 from qroar_core.models.stream import open_stream
 from qroar_core.specs import QuantizerSpec, QuantSpec, RopeSpec
+from qroar_core.transforms.scales import Scales
 
 W = "model.layers.0.mlp.up_proj.weight"
 
@@ -31,9 +31,9 @@ def test_a_scale_in_the_weight_and_out_of_the_inputs_changes_nothing(tiny, ids):
     before, at = hidden(loaded, text), address(loaded, W)
     own = loaded.model.get_parameter(W).data
     s = torch.linspace(-3, 3, own.shape[1]).double().exp2()
-    with standing_in(loaded, {W: own * s}, {W: s}):
+    with substituted_weights(loaded, {W: own * s}, {W: s}):
         assert torch.allclose(hidden(loaded, text), before, atol=1e-11)
-    with standing_in(loaded, {W: own * s}):  # without the division it is another model
+    with substituted_weights(loaded, {W: own * s}):  # without the division it is another model
         assert not torch.allclose(hidden(loaded, text), before, atol=1e-2)
     assert torch.equal(hidden(loaded, text), before)
     assert address(loaded, W) == at
@@ -48,10 +48,10 @@ def test_scales_that_a_person_applied_are_lifted_and_come_back(tiny, ids):
     apply_scales(loaded, scales, "their setting")
     name = "model.layers.0.self_attn.q_proj.weight"
     applied, at = loaded.model.get_parameter(name).data, address(loaded, name)
-    with standing_in(loaded, {}):
+    with substituted_weights(loaded, {}):
         assert (loaded.applied, loaded.applied_under) == (scales, "their setting")  # pages go on saying so
         assert torch.equal(hidden(loaded, text), plain)
-        with standing_in(loaded, {name: applied * 2}):
+        with substituted_weights(loaded, {name: applied * 2}):
             assert torch.equal(loaded.model.get_parameter(name).data, applied * 2)
             assert parameters_under(loaded, None) == {}  # what stands in is the checkpoint's own now
     assert (loaded.applied, loaded.applied_under) == (scales, "their setting")
@@ -61,7 +61,7 @@ def test_scales_that_a_person_applied_are_lifted_and_come_back(tiny, ids):
 def test_an_error_inside_restores_too(tiny):
     loaded = tiny()
     own, at = loaded.model.get_parameter(W).data, address(loaded, W)
-    with pytest.raises(ZeroDivisionError), standing_in(loaded, {W: own * 2}, {W: torch.ones(own.shape[1])}):
+    with pytest.raises(ZeroDivisionError), substituted_weights(loaded, {W: own * 2}, {W: torch.ones(own.shape[1])}):
         1 / 0  # noqa: B018
     assert address(loaded, W) == at
     assert hooks(loaded) == []
@@ -87,7 +87,7 @@ def test_rounding_sees_the_divided_inputs(tiny, ids):
     loaded, taken = tiny(dtype=torch.float64), {}
     module = loaded.model.model.layers[0].mlp.up_proj
     s = torch.linspace(-2, 2, 48).double().exp2()
-    with standing_in(loaded, {W: module.weight.data * s}, {W: s}):
+    with substituted_weights(loaded, {W: module.weight.data * s}, {W: s}):
         after = module.register_forward_hook(lambda m, args, out: taken.update(x=args[0]))
         before = module.register_forward_pre_hook(lambda m, args: taken.update(raw=args[0]), prepend=True)
         hidden(loaded, ids(32), QuantSpec(activations=QuantizerSpec(4)))

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from qroar_core.errors import BadSpec
-from qroar_core.models.rope import rope_parameters
+from qroar_core.interpolations.frequencies import rope_parameters
 from qroar_core.models.score import last_hidden, logits_of, token_nll
 from qroar_core.models.stream import Condition, open_stream
 from qroar_core.specs import RopeSpec

@@ -82,11 +82,11 @@ def dense_hidden(loaded, tokens, k=same, v=same, q=same, k_active=same, before_r
     everyone = torch.arange(len(tokens))
     x = body.embed_tokens.weight[tokens]
     for layer in body.layers:
-        attention, normed = layer.self_attn, norm(x, layer.input_layernorm.weight)
+        attention, has_qk_norm = layer.self_attn, norm(x, layer.input_layernorm.weight)
         heads = []
         turning = (attention.q_proj, True), (attention.k_proj, not before_rope), (attention.v_proj, False)
         for projection, turned in turning:
-            flat = normed @ projection.weight.T + (0 if projection.bias is None else projection.bias)
+            flat = has_qk_norm @ projection.weight.T + (0 if projection.bias is None else projection.bias)
             heads.append([turn(h, everyone) if turned else h for h in flat.split(geo.head_dim, -1)])
         queries, keys, values = heads
         out = torch.zeros(len(tokens), geo.n_heads, geo.head_dim, dtype=torch.float64)
@@ -101,8 +101,8 @@ def dense_hidden(loaded, tokens, k=same, v=same, q=same, k_active=same, before_r
                     weights = (logits - logits.max()).exp()
                     out[t, head] = weights / weights.sum() @ seen_v
         x = x + out.flatten(1) @ attention.o_proj.weight.T
-        normed = norm(x, layer.post_attention_layernorm.weight)
-        gate, up = normed @ layer.mlp.gate_proj.weight.T, normed @ layer.mlp.up_proj.weight.T
+        has_qk_norm = norm(x, layer.post_attention_layernorm.weight)
+        gate, up = has_qk_norm @ layer.mlp.gate_proj.weight.T, has_qk_norm @ layer.mlp.up_proj.weight.T
         x = x + (gate * gate.sigmoid() * up) @ layer.mlp.down_proj.weight.T
     return norm(x, body.norm.weight)
 

@@ -6,14 +6,14 @@ import gc
 
 import pytest
 import torch
-from largest_tensor import LargestTensor
 
 from qroar_core.errors import Cancelled, OutOfMemory
-from qroar_core.maths.rescale import Scales
 from qroar_core.models import memory
 from qroar_core.models.patch import apply_scales, undo_scales
 from qroar_core.models.stream import Condition, drain, open_stream
 from qroar_core.specs import QuantizerSpec, QuantSpec, RopeSpec, WeightQuantSpec
+from qroar_core.transforms.scales import Scales
+from tests.helpers.largest_tensor import LargestTensor
 
 BANDS = ((0, 3), (4, 7))
 LENGTH = 40

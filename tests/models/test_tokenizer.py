@@ -7,7 +7,6 @@ import shutil
 
 import pytest
 import torch
-from small_vocabularies import sentencepiece, texts, write_gguf
 from tokenizers import Tokenizer, normalizers, pre_tokenizers
 
 from qroar_core.errors import BadCheckpoint, BadSpec, BadText
@@ -18,6 +17,7 @@ from qroar_core.models.sources import DEMO
 from qroar_core.models.text import Document, encode
 from qroar_core.models.token_ids import adds_first_space, token_ids
 from qroar_core.models.tokenizer import read_tokenizer
+from tests.models.small_vocabularies import sentencepiece, texts, write_gguf
 
 CLASSES = (
     *("GPT2Tokenizer", "GPT2TokenizerFast", "Qwen2Tokenizer", "Qwen2TokenizerFast", "CohereTokenizer"),
@@ -114,8 +114,14 @@ def test_a_config_changes_no_token_of_tokenizer_json(tmp_path):
 
 def test_a_stored_truncation_or_padding_cuts_nothing(tmp_path):
     short = {"max_length": 3, "strategy": "LongestFirst", "stride": 0, "direction": "Right"}
-    pad = {"strategy": {"Fixed": 9}, "direction": "Right", "pad_to_multiple_of": None, "pad_id": 0, "pad_type_id": 0,
-           "pad_token": ENDS}  # fmt: skip
+    pad = {
+        "strategy": {"Fixed": 9},
+        "direction": "Right",
+        "pad_to_multiple_of": None,
+        "pad_id": 0,
+        "pad_type_id": 0,
+        "pad_token": ENDS,
+    }
     ours = read_tokenizer(folder(tmp_path / "m", truncation=short, padding=pad), "m")
     assert len(ours("a b c d")["input_ids"]) == 4
     assert ours.backend_tokenizer.encode("a b c d").ids == ours("a b c d")["input_ids"]
@@ -130,8 +136,9 @@ def test_a_template_of_its_own_file_comes_before_the_configs(tmp_path):
     assert read_tokenizer(path, "m").chat_template == "jinja"
     several = [{"name": "default", "template": "one"}, {"name": "tool_use", "template": "two"}]
     assert read_tokenizer(folder(tmp_path / "n", {"chat_template": several}), "n").chat_template == {
-        "default": "one", "tool_use": "two",
-    }  # fmt: skip
+        "default": "one",
+        "tool_use": "two",
+    }
 
 
 def test_special_tokens_map_names_what_the_config_does_not(tmp_path):
@@ -178,7 +185,15 @@ def test_lists_are_read_through_a_class_that_says_how_text_is_cut(tmp_path, name
         ({"tokenizer.json": "[]"}, "m: tokenizer.json cannot be read"),
         ({"tokenizer_config.json": "{", "tokenizer.json": "law"}, "m: tokenizer_config.json cannot be read"),
         ({"tokenizer_config.json": "[]", "tokenizer.json": "law"}, "m: tokenizer_config.json cannot be read"),
-        ({"tokenizer_config.json": '{"bos_token": 3}', "tokenizer.json": "law"}, "bos_token is 3, a text belongs"),
+        ({"tokenizer.json": "\ufeff{}"}, "m: tokenizer.json begins with a byte order mark; save it as UTF-8 without"),
+        (
+            {"tokenizer_config.json": "\ufeff{}", "tokenizer.json": "law"},
+            "m: tokenizer_config.json begins with a byte order mark; save it as UTF-8 without",
+        ),
+        (
+            {"tokenizer_config.json": '{"bos_token": 3}', "tokenizer.json": "law"},
+            "bos_token is 3, a text belongs there; fetch",
+        ),
         ({"tokenizer_config.json": '{"chat_template": [1]}', "tokenizer.json": "law"}, "chat_template is no text"),
     ],
 )
@@ -255,8 +270,10 @@ def test_a_loaded_model_knows_its_rows(demo):
 
 def test_bos_past_the_embedding_is_named_before_the_model_sees_it(tmp_path):
     flags = {"special": True, "single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
-    put = {"single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}, *BOS["single"][1:]],
-           "special_tokens": {"<s>": {"id": "<s>", "ids": [2048], "tokens": ["<s>"]}}}  # fmt: skip
+    put = {
+        "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}, *BOS["single"][1:]],
+        "special_tokens": {"<s>": {"id": "<s>", "ids": [2048], "tokens": ["<s>"]}},
+    }
     added = [{"id": 0, "content": ENDS, **flags}, {"id": 2048, "content": "<s>", **flags}]
     ours = folder(tmp_path, {"bos_token": "<s>"}, added_tokens=added, post_processor=BOS | put)
     for bos in ("auto", "on"):

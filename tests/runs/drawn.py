@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from qroar_core.cli import show, show_evidence
+from qroar_core.cli import tables, tables_of_evidence
+from qroar_core.diagnostics.band_table import band_table, to_csv
 from qroar_core.diagnostics.bands import figure as bands
 from qroar_core.diagnostics.dilation import figure as dilation
 from qroar_core.diagnostics.logit_noise import figure as noise
@@ -10,14 +11,20 @@ from qroar_core.diagnostics.logit_noise import figure_split
 from qroar_core.diagnostics.outliers import figure as outliers
 from qroar_core.diagnostics.outliers import figure_rules
 from qroar_core.diagnostics.tails import figure as tails
-from qroar_core.figures import angles, controls, league, prediction, quality, replication, retrieval, runs
-from qroar_core.figures import evaluation as evaluated
-from qroar_core.figures import scales as scaled
-from qroar_core.figures import search_trace as trace
+from qroar_core.evaluation import figure as evaluated
+from qroar_core.evaluation import figure_kl
+from qroar_core.evaluation.headline import headline
+from qroar_core.evidence.controls import figure as controls
+from qroar_core.evidence.prediction import figure as prediction
+from qroar_core.evidence.replication import figure as replication
+from qroar_core.figures import runs
 from qroar_core.figures.gallery import diagnosed
-from qroar_core.figures.headline import headline
 from qroar_core.figures.nulls import null_table
-from qroar_core.results.band_table import to_csv
+from qroar_core.remedies import figure as league
+from qroar_core.retrieval import figure as retrieval
+from qroar_core.scale_search import figure as trace
+from qroar_core.transforms import figure as scaled
+from qroar_core.transforms import figure_angles
 
 
 def of_diagnosis(found):
@@ -25,7 +32,7 @@ def of_diagnosis(found):
     bands.alone(found)
     bands.order(bands.table(found))
     bands.shortened(found)
-    to_csv(found.band_table())
+    to_csv(band_table(found))
     null_table(found.null_rows())
     noise.by_position(found, found)
     noise.by_distance(found, found)
@@ -52,13 +59,13 @@ def of_evaluation(found):
     evaluated.gain_and_attribution(found)
     evaluated.by_position(found)
     headline(found)
-    quality.readable(quality.table(found))
-    quality.closeness(found)
-    quality.divergence(found)
-    quality.rotation(found)
+    figure_kl.readable(figure_kl.table(found))
+    figure_kl.closeness(found)
+    figure_kl.divergence(found)
+    figure_kl.rotation(found)
     runs.gains([("a", found), ("b", found)])
-    show.evaluation(found, False)
-    show.evaluation(found, True)
+    tables.evaluation(found, False)
+    tables.evaluation(found, True)
 
 
 def of_search(found):
@@ -68,7 +75,7 @@ def of_search(found):
 
 def of_scales(found):
     scaled.by_layer_and_band(found)
-    angles.by_layer_and_pair(found)
+    figure_angles.by_layer_and_pair(found)
     runs.scales([("a", found), ("b", found)])
 
 
@@ -76,33 +83,33 @@ def of_retrieval(found):
     retrieval.gallery(found)
     for task in found.tasks:
         retrieval.answers(found, task)
-    show.retrieval(found, False)
-    show.retrieval(found, True)
+    tables.retrieval(found, False)
+    tables.retrieval(found, True)
 
 
 def of_league(found):
     league.table(found)
     league.gains(found)
     league.on_top(found)
-    show.league(found, False)
-    show.league(found, True)
+    tables.comparison(found, False)
+    tables.comparison(found, True)
 
 
 def of_controls(found):
     controls.forest(found)
     controls.number_formats(found)
-    show_evidence.controls(found, False)
-    show_evidence.controls(found, True)
+    tables_of_evidence.controls(found, False)
+    tables_of_evidence.controls(found, True)
 
 
 def of_replication(found):
     replication.matrix(found)
     replication.table(found)
-    show_evidence.replication(found, False)
-    show_evidence.replication(found, True)
+    tables_of_evidence.replication(found, False)
+    tables_of_evidence.replication(found, True)
 
 
 def of_prediction(found):
     prediction.pictures(found)
-    show.prediction(found, False)
-    show.prediction(found, True)
+    tables.prediction(found, False)
+    tables.prediction(found, True)

@@ -10,31 +10,36 @@ import contextlib
 import io
 import json
 import math
+import os
 import zlib
 from dataclasses import replace
 from pathlib import Path
+from threading import Thread
 from typing import get_args, get_origin
 
-import drawn
 import pytest
-from mutations import mutations
-from test_library import keep_all, keys
-from test_library_evidence import keep
 
-from pages.parts.choice import restored
-from pages.parts.history import _line
+from pages.state.choice import restored
+from pages.views.runs import _line
 from qroar_core.axes import Axes, _said, contradiction
+from qroar_core.diagnostics.result import Diagnosis
 from qroar_core.errors import BadOutput, QRoarError
+from qroar_core.evaluation.result import Evaluation
+from qroar_core.evidence.controls.result import Controls
+from qroar_core.evidence.prediction.result import Prediction
+from qroar_core.evidence.replication.result import Replication
+from qroar_core.remedies.result import Comparison
 from qroar_core.result import Result
-from qroar_core.results import Diagnosis, Evaluation, ScalesFile, SearchReport
-from qroar_core.results.controls import Controls
-from qroar_core.results.league import League
-from qroar_core.results.prediction import Prediction
-from qroar_core.results.replication import Replication
-from qroar_core.results.retrieval import Retrieval
-from qroar_core.runs.entry import read_entry
-from qroar_core.runs.library import Library
-from tests.figures import planted, planted_evidence, planted_league, planted_prediction, planted_retrieval
+from qroar_core.retrieval.result import Retrieval
+from qroar_core.runs.record import read_record
+from qroar_core.runs.store import RunStore
+from qroar_core.scale_search.result import SearchReport
+from qroar_core.transforms.result import ScalesFile
+from tests.helpers import planted, planted_comparison, planted_evidence, planted_prediction, planted_retrieval
+from tests.runs import drawn
+from tests.runs.kept import keep_all, keys
+from tests.runs.kept_evidence import keep
+from tests.runs.mutations import mutations
 
 FILES = {  # of a run: a whole one, and what is drawn from it
     "diagnosis.json": (planted.diagnosis, drawn.of_diagnosis),
@@ -44,12 +49,18 @@ FILES = {  # of a run: a whole one, and what is drawn from it
     "scales, of the model": (lambda: planted.scales("model"), drawn.of_scales),
     "evaluation.json": (planted.evaluation, drawn.of_evaluation),
     "retrieval.json": (planted_retrieval.retrieval, drawn.of_retrieval),
-    "league": (planted_league.league, drawn.of_league),
+    "league": (planted_comparison.league, drawn.of_league),
     "controls": (planted_evidence.controls, drawn.of_controls),
     "replicate": (planted_evidence.replication, drawn.of_replication),
     "predict": (planted_prediction.prediction, drawn.of_prediction),
 }
 SAMPLE = 12  # one change in so many, in the quick test
+WHY = {
+    "pipe": "it is a pipe, no plain file",
+    "link to /dev/null": "it is a device, no plain file",
+    "link to itself": "Too many levels of symbolic links",
+    "folder": "it is a folder, no plain file",
+}
 COSTLY = 5  # ... times so many of a diagnosis, of which thirty figures are drawn
 OLDER = Path(__file__).parent / "older" / "diagnosis.json"
 
@@ -137,10 +148,10 @@ def with_changes(result, folder, **changes):
         (planted.diagnosis, {"dilation__absmax__0__0": []}, "dilation.absmax: no bin in it"),
         (planted.evaluation, {"rows": []}, "rows: no row in it"),
         (planted.evaluation, {"rows__0__nll": math.nan}, "rows.0.nll: a number that is not finite"),
-        (planted_league.league, {"standings__0__window_nll": [2.0]}, "standings.0.window_nll: 1 by window"),
+        (planted_comparison.league, {"standings__0__window_nll": [2.0]}, "standings.0.window_nll: 1 by window"),
     ],
     ids=lambda value: getattr(value, "__name__", str(value)),
-)  # fmt: skip
+)
 def test_what_is_wrong_is_said(tmp_path, make, changes, said):
     line = with_changes(make(), tmp_path, **changes)
     if said != "logit_noise.position":
@@ -157,17 +168,17 @@ def every_result(kind=Result):
 
 def test_every_list_of_a_result_says_what_it_is_indexed_by():
     """A field added without it would be a list of any length in a foreign file."""
-    read = (Diagnosis, Evaluation, ScalesFile, SearchReport, Controls, League, Prediction, Replication, Retrieval)
+    read = (Diagnosis, Evaluation, ScalesFile, SearchReport, Controls, Comparison, Prediction, Replication, Retrieval)
     assert set(read) <= set(every_result())
     bare = [
         f"{kind.__name__}.{name}"
         for kind in set(every_result())
         for name, field in kind.model_fields.items()
-        if _has_list(field.annotation) and not any(isinstance(one, Axes) for one in field.metadata)
+        if _has_list(field.annotation)
+        and not any(isinstance(one, Axes) for one in field.metadata)
         and not list(_said(field.annotation))
-    ]  # fmt: skip
+    ]
     assert bare == []
-
 
 
 def _has_list(kind):
@@ -201,7 +212,7 @@ def test_a_contradictory_run_is_unreadable_and_the_others_stay(root, loaded, set
     keep_all(other, setting)
     theirs = keys(other, setting)
     change(folder / name, **entries)
-    library = Library()
+    library = RunStore()
     problems = {entry.path: entry.problem for entry in library.entries()}
     assert said in problems.pop(folder)
     assert "\n" not in "".join(problems.values())
@@ -215,6 +226,28 @@ def test_a_contradictory_run_is_unreadable_and_the_others_stay(root, loaded, set
     assert all(library.get(key) is not None for what, key in theirs.items() if what != "untuned")
 
 
+@pytest.mark.parametrize("kind", WHY)
+def test_a_run_whose_manifest_is_no_plain_file_is_unreadable_at_once(root, loaded, setting, kind):
+    """A pipe would be waited for, a device read without end: with them every page would stand still."""
+    keep_all(loaded, setting)
+    (folder,) = root.iterdir()
+    manifest = folder / "manifest.json"
+    manifest.unlink()
+    if kind == "pipe":
+        os.mkfifo(manifest)
+    elif kind == "folder":
+        manifest.mkdir()
+    else:
+        manifest.symlink_to("/dev/null" if kind == "link to /dev/null" else manifest)
+    said = []
+    reader = Thread(target=lambda: said.extend(entry.problem for entry in RunStore().entries()), daemon=True)
+    reader.start()
+    reader.join(5)
+    assert said == [
+        f"{manifest}: cannot be read: {WHY[kind]}; remove it, or choose another run",
+    ]
+
+
 def test_a_contradictory_file_is_not_copied_into_another_run(root, loaded, setting):
     asked, _ = keep_all(loaded, setting)
     (folder,) = root.iterdir()
@@ -224,8 +257,8 @@ def test_a_contradictory_file_is_not_copied_into_another_run(root, loaded, setti
     keep("predict", loaded, longer)
     (new,) = set(root.iterdir()) - {folder}
     assert not (new / "diagnosis.json").exists()
-    assert read_entry(new).problem == ""
-    assert Library().get(asked["diagnose"]) is None
+    assert read_record(new).problem == ""
+    assert RunStore().get(asked["diagnose"]) is None
 
 
 def in_the_list(loaded, setting, root, stride):
@@ -238,7 +271,7 @@ def in_the_list(loaded, setting, root, stride):
         if zlib.crc32(what.encode()) % stride:
             continue
         file.write_text(text)
-        entry = read_entry(folder)
+        entry = read_record(folder)
         if entry.problem:
             problems.append(entry.problem)
         else:
@@ -277,7 +310,10 @@ def test_an_error_below_zero_a_count_of_nothing_and_a_share_above_one_are_named(
 
 def test_the_gain_is_of_windows_and_at_a_confidence():
     found = planted.evaluation()
-    for name, value, line in (("windows", 0, "gain.windows: 0 is below 1"), ("length", 0, "gain.length: 0 is below 1"),
-                              ("confidence", 2.0, "gain.confidence: 2 is above 1")):  # fmt: skip
+    for name, value, line in (
+        ("windows", 0, "gain.windows: 0 is below 1"),
+        ("length", 0, "gain.length: 0 is below 1"),
+        ("confidence", 2.0, "gain.confidence: 2 is above 1"),
+    ):
         gain = found.gain.model_copy(update={name: value})
         assert contradiction(found.model_copy(update={"gain": gain})) == line

@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from qroar_core import controls, diagnose, replicate
-from qroar_core.maths.rescale import identity
+from qroar_core.diagnostics import run as diagnose
+from qroar_core.evidence.controls import run as controls
+from qroar_core.evidence.replication import run as replicate
 from qroar_core.models.text import SPLITS, Document, split
 from qroar_core.runs import evidence
 from qroar_core.runs.setting import default_setting
@@ -19,6 +20,7 @@ from qroar_core.specs import (
     SearchSpec,
     WeightQuantSpec,
 )
+from qroar_core.transforms.scales import identity
 
 INT4 = QuantSpec(k=QuantizerSpec(4))
 YARN = RopeSpec("yarn", 2.0)
@@ -43,7 +45,7 @@ def setting(tiny):
 def test_seeds_keep_text_and_bounds_and_other_texts_keep_neither(setting, monkeypatch):
     loaded, setting = setting
     sought, given = [], {}
-    monkeypatch.setattr(evidence, "seek", lambda *a: sought.append(a) or len(sought))
+    monkeypatch.setattr(evidence, "find_scales", lambda *a: sought.append(a) or len(sought))
     monkeypatch.setattr(controls, "run", lambda *a, **kw: given.update(kw, spec=a[4], texts=a[5]))
     spec = ControlSpec(seeds=(7, 8), collections=("novels",), windows=3)
     evidence.control(loaded, setting, "the tuned", spec, TEXTS, "the diagnosis")
@@ -60,7 +62,7 @@ def test_every_setting_is_diagnosed_and_searched_on_calibration_text(setting, mo
     seen, kept = [], {}
     none = identity(2, 2, ((0, 3), (4, 7)))
     monkeypatch.setattr(diagnose, "run", lambda *a: seen.append(a) or ("diagnosis", a[1].method))
-    monkeypatch.setattr(evidence, "seek", lambda *a: seen.append(a) or none)
+    monkeypatch.setattr(evidence, "find_scales", lambda *a: seen.append(a) or none)
     monkeypatch.setattr(
         replicate, "run", lambda loaded, cases, spec, *a: kept.update(cases=cases, spec=spec, texts=a[0])
     )
@@ -83,7 +85,7 @@ def test_both_run_for_real_on_a_tiny_model(setting):
     result = evidence.replication(loaded, setting, [(YARN, INT4)], ReplicationSpec(windows=3), TEXTS, steps.append)
     assert [claim.name for claim in result.cases[0].claims][:3] == ["amplified", "amplified_long", "pressure"]
     assert any(step.what.startswith("YaRN ×2, K int4 per token: ") for step in steps)
-    scales = evidence.seek(loaded, YARN, INT4, replace(setting.search, guard_tau=10.0), TEXTS)
+    scales = evidence.find_scales(loaded, YARN, INT4, replace(setting.search, guard_tau=10.0), TEXTS)
     assert not scales.is_identity
     found = evidence.control(loaded, setting, scales, ControlSpec(seeds=(1,), windows=3, shuffles=1, dtypes=()), TEXTS)
     assert {control.kind for control in found.controls} >= {"tuned", "unquantized", "bands", "heads", "seed"}

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from qroar_core.errors import BadOutput
-from qroar_core.results import Manifest
 from qroar_core.runs.folder import RunFolder
+from qroar_core.runs.manifest import Manifest
 from qroar_core.runs.setting import default_setting
 from qroar_core.specs import QuantizerSpec, QuantSpec, RopeSpec
 
@@ -134,7 +134,7 @@ def test_an_unfinished_stage_has_no_result(tiny, tmp_path):
 
 def test_a_run_of_before_there_was_a_choice_of_bos_is_opened_as_one_without(tiny, tmp_path):
     """Its manifest says nothing of BOS, nor of who asked for the windows."""
-    from qroar_core.runs.entry import read_entry
+    from qroar_core.runs.record import read_record
 
     loaded = tiny()
     opened(tmp_path / "run", loaded).save("report.html", "<html></html>", "report", 1.0)
@@ -145,14 +145,14 @@ def test_a_run_of_before_there_was_a_choice_of_bos_is_opened_as_one_without(tiny
         del manifest["specs"][stage]["fewer"]
     path.write_text(json.dumps(manifest))
     setting = default_setting(loaded, YARN)
-    assert read_entry(path.parent).setting == setting
+    assert read_record(path.parent).setting == setting
     assert opened(path.parent, loaded).manifest.specs == manifest["specs"]
     with pytest.raises(BadOutput, match=r"another setting \(bos\)"):
         RunFolder.open(path.parent, loaded, replace(setting, bos=True), "python -m qroar_core run x")
 
 
 def test_bos_is_a_run_of_its_own(tiny):
-    from qroar_core.runs.library import run_name
+    from qroar_core.runs.store import run_name
 
     loaded = tiny()
     plain = default_setting(loaded, YARN)

@@ -4,30 +4,27 @@ from __future__ import annotations
 
 import html
 import json
-import sys
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "figures"))
-
-import planted
-import planted_prediction
-
-from qroar_core import diagnose
+from qroar_core.diagnostics import run as diagnose
 from qroar_core.diagnostics.aliasing import figure as aliasing
+from qroar_core.diagnostics.band_table import band_table
 from qroar_core.diagnostics.bands import figure as bands
 from qroar_core.diagnostics.bands.result import BandCost
 from qroar_core.diagnostics.outliers import figure_weights as outlier_weights
+from qroar_core.diagnostics.result import Diagnosis
 from qroar_core.diagnostics.sample import Sample
-from qroar_core.figures import prediction as drawn
+from qroar_core.evidence.prediction import figure as drawn
+from qroar_core.evidence.prediction.result import Prediction
 from qroar_core.figures.gallery import diagnosed
 from qroar_core.figures.picture import FROM_FREQUENCIES, FROM_WEIGHTS, OLDER
 from qroar_core.models.text import Document
-from qroar_core.results import Diagnosis, Manifest
-from qroar_core.results.prediction import Prediction
+from qroar_core.runs.manifest import Manifest
 from qroar_core.runs.report import report_html
 from qroar_core.specs import BandSpec, DiagnosisSpec, QuantizerSpec, QuantSpec, RopeSpec
+from tests.helpers import planted, planted_prediction
 
 OLD = Path(__file__).parent / "older" / "diagnosis.json"  # of b951c7e: demo, YaRN x4, K int4, 256 tokens, 2 bands
 TEXT = [Document("a", "".join(chr(97 + (i * i + 3 * i) % 26) for i in range(900)))]
@@ -40,8 +37,9 @@ def old():
 
 @pytest.fixture
 def fresh(tiny):
-    spec = DiagnosisSpec(length=128, short_length=32, paired_tokens=16, windows=3, bands=BandSpec(3), eps=0.02,
-                         query_rows=9)  # fmt: skip
+    spec = DiagnosisSpec(
+        length=128, short_length=32, paired_tokens=16, windows=3, bands=BandSpec(3), eps=0.02, query_rows=9
+    )
     return diagnose.run(tiny(), RopeSpec("yarn", 2.0), QuantSpec(k=QuantizerSpec(4)), spec, TEXT)
 
 
@@ -51,11 +49,11 @@ def test_the_file_is_small_and_holds_no_younger_field():
 
 
 def test_it_opens_with_its_table_of_bands(old):
-    rows = old.band_table()
+    rows = band_table(old)
     assert [(row.first_pair, row.last_pair) for row in rows] == [(0, 15), (16, 31)]
     assert rows[0].pressure_rad == old.bands[0].interpolation_pressure
     assert rows[0].int4_noise_nats is None
-    assert bands.sample(old) == OLDER
+    assert bands.sample(old) == f"{OLDER} Amplitude and phase errors:{old.pair_error.older}"
     assert bands.alone(old) is None
     assert old.null_rows("band_cost") == []
 
@@ -101,37 +99,66 @@ def test_tokens_rows_draws_and_seeds_are_those_of_the_run(fresh):
     assert of("Does the noise on the logits grow") == "Counted on 128 tokens, 9 sampled query rows."
     assert of("How far do the hidden states drift").startswith("Counted on 128 tokens, 127 sampled rows of hidden")
     assert "query rows" not in of("How far do the hidden states drift")
-    assert of("How large do keys get") == "Counted on 128 tokens; the null was drawn once (seed 0)."
-    assert of("with sides swapped") == (
-        "Counted on 48 tokens, 3 windows; the interval is a 95 % bootstrap over windows (seed 0)."
+    assert (
+        of("How large do keys get")
+        == "Counted on 128 tokens read by the unquantized model; the null was drawn once (seed 0)."
     )
-    assert of("peaks at") == "Counted on 128 tokens."  # no null is drawn there
-    assert bands.sample(fresh) == "Counted on 128 tokens, 9 sampled query rows; the null was drawn once (seed 0)."
+    assert of("with sides swapped") == (
+        "Counted on 48 tokens read by the unquantized model, 3 windows; the interval is a 95 % bootstrap over windows "
+        "(seed 0)."
+    )
+    assert of("peaks at") == "Counted on 128 tokens read by the unquantized model."  # no null is drawn there
+    counted = "Counted on 128 tokens read by the unquantized model, 9 sampled query rows"
+    assert bands.sample(fresh) == f"{counted}; the null was drawn once (seed 0)."
 
 
 def test_the_figure_and_the_table_of_bands_say_what_they_were_counted_on(fresh):
     bars = "bars are standard errors over the sampled rows"
     null = "the null was drawn once (seed 0)."
-    assert bands.alone(fresh).sample == f"Counted on 128 tokens, 9 sampled query rows; {bars}; {null}"
-    assert bands.sample(fresh) == f"Counted on 128 tokens, 9 sampled query rows; {null}"
+    assert (
+        bands.alone(fresh).sample
+        == f"Counted on 128 tokens read by the unquantized model, 9 sampled query rows; {bars}; {null}"
+    )
+    assert bands.sample(fresh) == f"Counted on 128 tokens read by the unquantized model, 9 sampled query rows; {null}"
 
 
 def test_its_report_says_so_above_the_table(old):
-    manifest = Manifest(versions={}, command="x", model={"name": "demo"}, specs={}, seed=0, device="cpu",
-                        dtype="float32", text="messages")  # fmt: skip
+    manifest = Manifest(
+        versions={},
+        command="x",
+        model={"name": "demo"},
+        specs={},
+        seed=0,
+        device="cpu",
+        dtype="float32",
+        text="messages",
+    )
     told = report_html(manifest, old, planted.report(), planted.scales(), planted.evaluation())
     chapter = told.partition('<h2 id="bands">')[2].partition("<h2 ")[0]
-    assert f"<p>{html.escape(OLDER)}</p>" in chapter
+    assert f"<p>{html.escape(OLDER)} Amplitude and phase errors:" in chapter
     assert "<th>ρ_A k</th>" in chapter
     assert "<th>int4 alone: logit noise, nats</th>" not in chapter
 
 
 def test_the_reports_chapter_of_nulls_comes_with_rows():
-    cost = BandCost(noise={"int4": [[1.0, 2.0, None]] * 2}, attention_kl={"int4": [[0.1, 0.2, None]] * 2},
-                    error_share={"int4": [[0.5, 0.5, None]] * 2}, channels=[4, 4, 0],
-                    null={"int4": [[[1.0, 1.25]] * 2, [[1.0, 1.5]] * 2]}, sample=Sample(tokens=64, rows=2))  # fmt: skip
-    manifest = Manifest(versions={}, command="x", model={"name": "demo"}, specs={}, seed=0, device="cpu",
-                        dtype="float32", text="messages")  # fmt: skip
+    cost = BandCost(
+        noise={"int4": [[1.0, 2.0, None]] * 2},
+        attention_kl={"int4": [[0.1, 0.2, None]] * 2},
+        error_share={"int4": [[0.5, 0.5, None]] * 2},
+        channels=[4, 4, 0],
+        null={"int4": [[[1.0, 1.25]] * 2, [[1.0, 1.5]] * 2]},
+        sample=Sample(tokens=64, rows=2),
+    )
+    manifest = Manifest(
+        versions={},
+        command="x",
+        model={"name": "demo"},
+        specs={},
+        seed=0,
+        device="cpu",
+        dtype="float32",
+        text="messages",
+    )
     found = planted.diagnosis().model_copy(update={"band_cost": cost})
     told = report_html(manifest, found, planted.report(), planted.scales(), planted.evaluation())
     chapter = told.partition('<h2 id="nulls">')[2].partition("<h2 ")[0]

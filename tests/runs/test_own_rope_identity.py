@@ -5,14 +5,14 @@ import shutil
 
 import pytest
 
-from pages.parts.work.keys import stage_key
+from pages.jobs.stage import stage_key
 from qroar_core.errors import BadOutput
 from qroar_core.models.loading import load_model
 from qroar_core.models.sources import DEMO
-from qroar_core.runs.entry import read_entry
 from qroar_core.runs.folder import RunFolder
-from qroar_core.runs.library import run_name
+from qroar_core.runs.record import read_record
 from qroar_core.runs.setting import default_setting
+from qroar_core.runs.store import run_name
 from qroar_core.specs import RopeSpec
 
 
@@ -44,4 +44,4 @@ def test_the_same_weights_with_an_interpolation_of_their_own_are_another_run(bot
     with pytest.raises(BadOutput, match=r"another setting \(own_rope\)"):
         RunFolder.open(tmp_path / "run", linear, two, "x")
     RunFolder.open(tmp_path / "other", linear, two, "x")
-    assert read_entry(tmp_path / "other").setting == two
+    assert read_record(tmp_path / "other").setting == two

@@ -1,25 +1,26 @@
 """report.html from planted results: everything is in it, and nothing is loaded from anywhere."""
 
 import re
-import sys
 from html.parser import HTMLParser
-from pathlib import Path
 
 import pytest
 
-sys.path[:0] = [str(Path(__file__).parents[1] / "figures")]
+from qroar_core.evaluation.continuations_result import Continuation, Continuations
+from qroar_core.figures.gallery import gallery
+from qroar_core.runs.manifest import Manifest
+from qroar_core.runs.report import report_html
+from tests.helpers import hostile, planted
 
-import hostile  # noqa: E402
-import planted  # noqa: E402
-
-from qroar_core.figures.gallery import gallery  # noqa: E402
-from qroar_core.results import Continuations, Manifest  # noqa: E402
-from qroar_core.results.continuations import Continuation  # noqa: E402
-from qroar_core.runs.report import report_html  # noqa: E402
-
-MANIFEST = Manifest(versions={"torch": "2.13.0", "qroar": "9.9"}, command="python -m qroar_core run demo --k int3",
-                    model={"name": "tiny <b>"}, specs={"rope": {"method": "yarn"}}, seed=7, device="cpu x",
-                    dtype="float32", text="messages")  # fmt: skip
+MANIFEST = Manifest(
+    versions={"torch": "2.13.0", "qroar": "9.9"},
+    command="python -m qroar_core run demo --k int3",
+    model={"name": "tiny <b>"},
+    specs={"rope": {"method": "yarn"}},
+    seed=7,
+    device="cpu x",
+    dtype="float32",
+    text="messages",
+)
 LOADING = {"src", "href", "data", "action", "poster", "srcset", "formaction", "background", "xlink:href"}
 
 
@@ -54,12 +55,24 @@ def read(text):
 
 def continued():
     def row(model, scales, tokens, departs_at):
-        return Continuation(model=model, scales=scales, tokens=tokens, pieces=[f"w{t} " for t in tokens],
-                            log_prob=[-0.5] * len(tokens), departs_at=departs_at)  # fmt: skip
+        return Continuation(
+            model=model,
+            scales=scales,
+            tokens=tokens,
+            pieces=[f"w{t} " for t in tokens],
+            log_prob=[-0.5] * len(tokens),
+            departs_at=departs_at,
+        )
 
-    return Continuations(prompt_tokens=9, left_out=0, prompt_end="so it <ended>", origin="a, tokens 0 to 8",
-                         actual="on", length=12, rows=[row("reference", "identity", [1, 2, 3], None),
-                                          row("quantized", "identity", [1, 5, 3], 1)])  # fmt: skip
+    return Continuations(
+        prompt_tokens=9,
+        left_out=0,
+        prompt_end="so it <ended>",
+        origin="a, tokens 0 to 8",
+        actual="on",
+        length=12,
+        rows=[row("reference", "identity", [1, 2, 3], None), row("quantized", "identity", [1, 5, 3], 1)],
+    )
 
 
 def built(**more):
@@ -80,13 +93,21 @@ def test_nothing_is_loaded_from_anywhere():
 def test_hostile_results_make_no_element_and_no_link():
     """The same elements as of harmless results: every foreign string is text, in the figures too."""
     evaluation = planted.evaluation().model_copy(update={"rotation": planted.rotation()})
-    manifest = MANIFEST.model_copy(update={"model": {"name": hostile.ALL}, "text": hostile.ALL, "source": hostile.ALL,
-                                           "command": hostile.ALL, "device": hostile.ALL})  # fmt: skip
+    manifest = MANIFEST.model_copy(
+        update={
+            "model": {"name": hostile.ALL},
+            "text": hostile.ALL,
+            "source": hostile.ALL,
+            "command": hostile.ALL,
+            "device": hostile.ALL,
+        }
+    )
     texts = continued().model_copy(update={"prompt_end": hostile.ALL, "origin": hostile.ALL, "actual": hostile.ALL})
     rows = [row.model_copy(update={"pieces": [hostile.ALL] * len(row.pieces)}) for row in texts.rows]
     results = [hostile.poisoned(one) for one in (planted.diagnosis(), planted.report())]
-    bad = report_html(manifest, *results, planted.scales(), hostile.poisoned(evaluation),
-                      texts.model_copy(update={"rows": rows}))  # fmt: skip
+    bad = report_html(
+        manifest, *results, planted.scales(), hostile.poisoned(evaluation), texts.model_copy(update={"rows": rows})
+    )
     page = read(bad)
     assert page.found == []
     assert page.elements == read(built(continued=continued())).elements

@@ -4,19 +4,23 @@
 """
 
 import time
+from dataclasses import replace
 
 import pytest
-from test_library import outcome
 
-from pages.parts.work import evaluating, staging
-from qroar_core import diagnose, evaluate, search
+from pages import jobs
+from pages.jobs import stage
 from qroar_core.__main__ import main
+from qroar_core.diagnostics import run as diagnose
+from qroar_core.evaluation import run as evaluate
+from qroar_core.evaluation.result import Evaluation
 from qroar_core.jobs import Manager
-from qroar_core.results import Evaluation
 from qroar_core.runs import pipeline
 from qroar_core.runs.folder import RunFolder
-from qroar_core.runs.library import Library
-from tests.figures import planted, planted_evidence, planted_league, planted_prediction, planted_retrieval
+from qroar_core.runs.store import RunStore
+from qroar_core.scale_search import run as search
+from tests.helpers import planted, planted_comparison, planted_evidence, planted_prediction, planted_retrieval
+from tests.runs.kept import outcome
 
 MEASURED, WRITTEN = 17.87551, 17.8755
 PATIENCE = 20.0  # seconds
@@ -34,9 +38,18 @@ def timed():
 
 
 @pytest.mark.parametrize(
-    "made", [planted.diagnosis, long_digits, planted.report, planted_league.league, planted_evidence.controls,
-             planted_evidence.replication, planted_prediction.prediction, planted_retrieval.retrieval],
-)  # fmt: skip
+    "made",
+    [
+        planted.diagnosis,
+        long_digits,
+        planted.report,
+        planted_comparison.league,
+        planted_evidence.controls,
+        planted_evidence.replication,
+        planted_prediction.prediction,
+        planted_retrieval.retrieval,
+    ],
+)
 def test_every_result_is_what_its_file_gives_back(made, tmp_path):
     result, file = made(), tmp_path / "result.json"
     file.write_text(result.to_json())
@@ -58,20 +71,19 @@ def test_a_resumed_run_has_the_numbers_of_the_first(loaded, setting, tmp_path, m
 
 
 def test_a_page_has_the_numbers_it_has_after_a_restart(root, loaded, setting, monkeypatch):
-    shelf, jobs = Library(), Manager(shelf=Library().get)
-    monkeypatch.setattr(staging, "library", lambda: shelf)
-    monkeypatch.setattr(staging, "manager", lambda: jobs)
-    asked = evaluating.key(loaded, setting, None)
-    staging.submit(asked, lambda *a, on_step: long_digits(), loaded, setting, label="Evaluate")
+    shelf, manager = RunStore(), Manager(shelf=RunStore().get)
+    monkeypatch.setattr(stage, "library", lambda: shelf)
+    monkeypatch.setattr(stage, "manager", lambda: manager)
+    asked = replace(jobs.evaluate, run=lambda *a, on_step: long_digits()).start(loaded, setting, None)
     end = time.monotonic() + PATIENCE
-    while not jobs.idle() and time.monotonic() < end:
+    while not manager.idle() and time.monotonic() < end:
         time.sleep(0.005)
-    assert jobs.result(asked).rows[0].ppl == WRITTEN
-    assert jobs.result(asked) == Library().get(asked)
+    assert manager.result(asked).rows[0].ppl == WRITTEN
+    assert manager.result(asked) == RunStore().get(asked)
 
 
 def test_a_command_shows_what_it_wrote(capsys, loaded, tmp_path, monkeypatch):
-    from qroar_core import load
+    from qroar_core.models import load
 
     monkeypatch.setattr(load, "run", lambda *a, **kw: loaded)
     monkeypatch.setattr(evaluate, "run", lambda *a, **kw: long_digits())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import plotly.graph_objects as go
 
+from qroar_core.diagnostics.result import Diagnosis
 from qroar_core.figures.picture import (
     BAND_AXIS,
     BLUE,
@@ -16,7 +17,6 @@ from qroar_core.figures.picture import (
     framed,
     line_of,
 )
-from qroar_core.results import Diagnosis
 
 LEAST_SHOWN = 0.005  # a smaller share prints as 0 %
 ALIKE = 0.02  # side peaks that differ by less are called as high
@@ -31,30 +31,50 @@ def kernel(diagnosis: Diagnosis) -> Picture:
     for band in bands:
         if shown.null is not None:
             figure.add_scatter(
-                x=shown.null.distance, y=shown.null.high[band.index], mode="lines", name=NULL, legendgroup=NULL,
-                showlegend=band is bands[0], line={"color": GREY, "dash": "dot", "width": 1},
+                x=shown.null.distance,
+                y=shown.null.high[band.index],
+                mode="lines",
+                name=NULL,
+                legendgroup=NULL,
+                showlegend=band is bands[0],
+                line={"color": GREY, "dash": "dot", "width": 1},
                 hovertemplate=f"band {band.index}, distance %{{x}}: %{{y:.3f}}<extra>{NULL}</extra>",
-            )  # fmt: skip
+            )
     for band in bands:
         high = shown.high[band.index]
         figure.add_scatter(
-            x=shown.distance, y=high, mode="lines", name=f"band {band.index}",
+            x=shown.distance,
+            y=high,
+            mode="lines",
+            name=f"band {band.index}",
             line={**line_of(band.index), "width": 1.8},
             hovertemplate=f"band {band.index}, distance %{{x}}: %{{y:.3f}}<extra></extra>",
-        )  # fmt: skip
+        )
     peaks = [(b.index, shown.side_peak_at[b.index], b.side_peak) for b in bands if b.side_peak is not None]
     figure.add_scatter(
-        x=[at for _, at, _ in peaks], y=[height for *_, height in peaks], mode="markers", name="highest side peak",
-        marker={"symbol": "circle-open", "size": 11, "line": {"width": 2},
-                "color": [line_of(band)["color"] for band, *_ in peaks]},
+        x=[at for _, at, _ in peaks],
+        y=[height for *_, height in peaks],
+        mode="markers",
+        name="highest side peak",
+        marker={
+            "symbol": "circle-open",
+            "size": 11,
+            "line": {"width": 2},
+            "color": [line_of(band)["color"] for band, *_ in peaks],
+        },
         customdata=[band for band, *_ in peaks],
         hovertemplate="band %{customdata}, distance %{x}: %{y:.3f}<extra>highest side peak</extra>",
-    )  # fmt: skip
+    )
     framed(figure, "distance, tokens", "likeness to distance 0 (kernel C_b)", log_x=True)
     table = pd.DataFrame(
         [
-            {"band": b.index, "kernel": "interpolated", "distance": d, "low": shown.low[b.index][i],
-             "high": shown.high[b.index][i]}
+            {
+                "band": b.index,
+                "kernel": "interpolated",
+                "distance": d,
+                "low": shown.low[b.index][i],
+                "high": shown.high[b.index][i],
+            }
             for b in bands
             for i, d in enumerate(shown.distance)
         ]
@@ -64,7 +84,7 @@ def kernel(diagnosis: Diagnosis) -> Picture:
             if shown.null is not None
             for i, d in enumerate(shown.null.distance)
         ]
-    )  # fmt: skip
+    )
     null = (
         " The null, grey and dotted, is the same kernel of the native RoPE, as far as the model saw in training: a "
         "side peak that stands there too comes from neither the interpolation nor a longer context."
@@ -90,18 +110,34 @@ def unseen(diagnosis: Diagnosis) -> Picture:
             (b.index, b.turns, b.unseen_phase, b.compression, b.side_peak, native and native.side_peak[b.index])
             for b in diagnosis.bands
         ],
-        columns=["band", "native_turns_per_native_window", "unseen_phase", "compression", "side_peak",
-                 "null_native_side_peak"],
-    )  # fmt: skip
+        columns=[
+            "band",
+            "native_turns_per_native_window",
+            "unseen_phase",
+            "compression",
+            "side_peak",
+            "null_native_side_peak",
+        ],
+    )
     figure = go.Figure()
     for column, name, colour, null, dash in (
         ("unseen_phase", "phases never seen in training", PINK, 0.0, "dot"),
         ("compression", "frequency left, ω(s)/ω", BLUE, 1.0, "dash"),
     ):
-        figure.add_bar(x=names, y=table[column], name=name, marker={"color": colour},
-                       hovertemplate=f"band %{{x}}: %{{y:.3f}}<extra>{name}</extra>")  # fmt: skip
-        figure.add_scatter(x=names, y=[null] * len(names), mode="lines", name=f"null: {name}",
-                           line={"color": GREY, "dash": dash, "width": 1.5})  # fmt: skip
+        figure.add_bar(
+            x=names,
+            y=table[column],
+            name=name,
+            marker={"color": colour},
+            hovertemplate=f"band %{{x}}: %{{y:.3f}}<extra>{name}</extra>",
+        )
+        figure.add_scatter(
+            x=names,
+            y=[null] * len(names),
+            mode="lines",
+            name=f"null: {name}",
+            line={"color": GREY, "dash": dash, "width": 1.5},
+        )
     framed(figure, BAND_AXIS, "share, 0 to 1")
     worst = table["unseen_phase"].max()
     title = (

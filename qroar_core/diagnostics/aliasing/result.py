@@ -45,8 +45,13 @@ class Kernel(Result):
         if self.null is None:
             return []
         return [
-            NullRow(diagnostic="Aliasing", quantity=f"highest side peak of the kernel, band {b}",
-                    measured=peak, null=native, control=NATIVE if native is not None else f"{NATIVE}, without one")
+            NullRow(
+                diagnostic="Aliasing",
+                quantity=f"highest side peak of the kernel, band {b}",
+                measured=peak,
+                null=native,
+                control=NATIVE if native is not None else f"{NATIVE}, without one",
+            )
             for b, (peak, native) in enumerate(zip(self.side_peak, self.null.side_peak, strict=True))
             if peak is not None or native is not None
-        ]  # fmt: skip
+        ]

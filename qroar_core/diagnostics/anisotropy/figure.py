@@ -7,14 +7,15 @@ import math
 import pandas as pd
 import plotly.graph_objects as go
 
-from qroar_core.diagnostics.anisotropy.result import DRAWN, OTHER_LAYER, SAME_VECTOR, SWAPPED, Anisotropy
+from qroar_core.diagnostics.anisotropy.result import DRAWN, OTHER_LAYER, SAME_VECTOR, SCALED, SWAPPED, Anisotropy
+from qroar_core.diagnostics.result import Diagnosis
 from qroar_core.figures.picture import GREY, Picture, colour_of, counted_on, framed
 from qroar_core.result import LayerBand
-from qroar_core.results import Diagnosis
 
 ERRORS = 2  # standard errors that the mean over layers and bands must be above the null
 NULL_LINE = dict.fromkeys((SWAPPED, OTHER_LAYER, SAME_VECTOR), "null: errors of other pairs") | {
-    DRAWN: "null: noise that does not depend on the angle"}  # fmt: skip
+    DRAWN: "null: noise that does not depend on the angle"
+}
 NULL_MEANING = {
     SWAPPED: "The null (grey, dotted) gives each pair the error of another pair of its band in another KV head: it "
     "knows nothing of the angle, and repeats where tokens repeat. ",
@@ -25,16 +26,24 @@ NULL_MEANING = {
     DRAWN: "The null (grey, dotted) is normal noise as large as the rounding's, drawn anew at the same pairs. Equal "
     "tokens have equal errors, so chance reaches further than this null shows. ",
 }
+LEVEL = "Errors so given are scaled to the pair's own mean, so that a pair that errs more is not taken for its angle. "
+NO_LEVEL = (
+    "This file is from before 2026-11-29: its null does not keep each pair's own mean error, so that a pair that errs "
+    "more may be taken for its angle. "
+)
 OVER = {
     "step": "squared error of a pair over its squared step",
     "error": "squared error of a pair over its vector's mean squared error",
     None: "mean squared error of the pair",  # an older file
 }
+OTHER_AXES = (
+    "The setting rounds K before RoPE, on other axes: how its error depends on the angle there does not show here. "
+)
 NORMALISED = {
     "step": "Each pair's error is divided by the squared step it was rounded with (mean of its two coordinates; behind "
     "a Hadamard rotation that of its vector; of 8-bit floats the distance between levels). ",
-    "error": "Weights have no step on K, so each pair's error is divided by the mean squared error of its head's "
-    "vector at that token. ",
+    "error": "The error includes that of weights or activations, which have no step on K, also where a cache rounds K "
+    "too. So each pair's is divided by the mean squared error of its head's vector at that token, not by a step. ",
     None: "",
 }
 
@@ -48,16 +57,25 @@ def by_angle(diagnosis: Diagnosis) -> Picture | None:
     figure = go.Figure()
     for band, error in enumerate(seen.error):
         figure.add_scatter(
-            x=degrees, y=error, mode="lines", name=f"band {band}", line={"color": colour_of(band, len(seen.error))},
+            x=degrees,
+            y=error,
+            mode="lines",
+            name=f"band {band}",
+            line={"color": colour_of(band, len(seen.error))},
             hovertemplate=f"band {band}, %{{x:.0f}}°: %{{y:.4g}}<extra></extra>",
-        )  # fmt: skip
+        )
     beside = [] if seen.null is None else [(seen.null.control, error) for error in seen.null.error]
     for band, (control, error) in enumerate(beside):
         figure.add_scatter(
-            x=degrees, y=error, mode="lines", name=NULL_LINE.get(control, "null"), legendgroup="null",
-            showlegend=band == 0, line={"color": GREY, "dash": "dot", "width": 1},
+            x=degrees,
+            y=error,
+            mode="lines",
+            name=NULL_LINE.get(control.removesuffix(SCALED), "null"),
+            legendgroup="null",
+            showlegend=band == 0,
+            line={"color": GREY, "dash": "dot", "width": 1},
             hovertemplate=f"null of band {band}, %{{x:.0f}}°: %{{y:.4g}}<extra></extra>",
-        )  # fmt: skip
+        )
     framed(figure, "angle of the pair from its first axis, degrees", OVER[seen.over])
     figure.update_yaxes(rangemode="tozero")
     table = pd.DataFrame(
@@ -76,7 +94,7 @@ def by_angle(diagnosis: Diagnosis) -> Picture | None:
 
 
 def _title(seen: Anisotropy) -> str:
-    question = "Does a pair's error depend on its angle?"
+    question = f"Does a pair's error depend on its angle{' after RoPE' * seen.before_rope}?"
     typical, null = seen.typical, seen.null_typical
     if typical is None:
         return f"{question} Too few pairs to tell"
@@ -93,13 +111,17 @@ def _title(seen: Anisotropy) -> str:
 def _how_to_read(diagnosis: Diagnosis, seen: Anisotropy) -> str:
     if seen.null is None:
         return "A flat line is an isotropic quantizer. RoPE turns a pair, so its error changes along the text."
+    control = seen.null.control.removesuffix(SCALED)
     lone = seen.null.control == SWAPPED and diagnosis.n_kv_heads == 1  # a file from before `OTHER_LAYER`
-    meaning = NULL_MEANING.get(SAME_VECTOR if lone else seen.null.control, "")
+    meaning = NULL_MEANING.get(SAME_VECTOR if lone else control, "")
+    if control != DRAWN:
+        meaning += LEVEL if control != seen.null.control else NO_LEVEL
     return (
         "Error by where K's pairs stand after RoPE, from 0° (all on the first axis) to 90° (all on the second). "
-        f"{NORMALISED[seen.over]}A flat line does not depend on the angle. {meaning}Lines are "
-        "means over layers; the title gives means over layers and bands, and says yes where the difference is more "
-        f"than {ERRORS} standard errors (±, over layers and bands) above 0.{_largest(diagnosis, seen, seen.null.ratio)}"
+        f"{OTHER_AXES * seen.before_rope}{NORMALISED[seen.over]}A flat line does not depend on the angle. {meaning}"
+        "Lines are means over layers; the title gives means over layers and bands, and says yes where the difference "
+        f"is more than {ERRORS} standard errors (±, over layers and bands) above 0."
+        f"{_largest(diagnosis, seen, seen.null.ratio)}"
     )
 
 

@@ -42,7 +42,7 @@ class Anisotropy:
 class Seen(NamedTuple):
     """Some tokens of one layer, (heads, tokens, pairs): angle bin, whether the pair counts, and its divided error."""
 
-    cell: Tensor
+    angle: Tensor  # int32
     counts: Tensor
     relative: Tensor
 
@@ -57,8 +57,9 @@ class AnisotropyMeter(Meter):
         swapped: whose error each pair takes in the null; None: no null.
     """
 
-    def __init__(self, band_of_pair: Tensor, pairing: Pairing, angles: int = 16,
-                 swapped: Swapped | None = None) -> None:  # fmt: skip
+    def __init__(
+        self, band_of_pair: Tensor, pairing: Pairing, angles: int = 16, swapped: Swapped | None = None
+    ) -> None:
         if angles < 2:
             raise ValueError(f"angles must be >= 2, got {angles}")
         self.band_of_pair, self.pairing, self.angles = band_of_pair, pairing, angles
@@ -68,7 +69,9 @@ class AnisotropyMeter(Meter):
         self.sums = torch.zeros(2, self.cells + 1, dtype=torch.float64)  # error, pairs
         self.tokens = 0  # that counted
         self.by_step = True  # False: divided by the error of the head's vector, as there is no step
-        self.nulls = [AnisotropyMeter(band_of_pair, pairing, angles) for _ in (swapped.partners if swapped else ())]
+        self.nulls = (
+            [NullMeter(band_of_pair, swapped.heads, angles) for _ in swapped.partners] if swapped is not None else []
+        )
 
     def update(self, x: Tensor, quantized: Tensor, step: Tensor | None = None, keep: Tensor | None = None) -> Seen:
         """Add x and its quantized version, both (heads, tokens, head_dim) on the quantizer's axes.
@@ -90,12 +93,14 @@ class AnisotropyMeter(Meter):
         size = error.mean(-1, keepdim=True).expand_as(error) / 2 if step is None else step.float()
         angle = torch.atan2(b.abs(), a.abs()).mul_(self.angles / (math.pi / 2))
         cell = angle.to(torch.int32).clamp_(max=self.angles - 1)  # pi/2 itself belongs to the last
-        cell += (self.band_of_pair * self.angles).to(cell)
         counts = (size > 0) & ((a != 0) | (b != 0))
         if keep is not None:
             counts &= keep.to(counts.device)[:, None]
         seen = Seen(cell, counts, error / size)
-        self._book(torch.where(counts, cell, self.cells), seen.relative)
+        cell = torch.where(counts, cell + (self.band_of_pair * self.angles).to(cell), self.cells)
+        flat = torch.where(counts, seen.relative, 0.0).reshape(-1)  # a step of 0 divides to nan
+        for row, weight in enumerate((flat, None)):
+            self.sums[row] += tally(cell.reshape(-1), self.cells + 1, weight).to(self.sums)
         if self.swapped is not None and self.swapped.source != "layer":
             self.book_null(seen, seen)
         return seen
@@ -103,29 +108,64 @@ class AnisotropyMeter(Meter):
     def book_null(self, own: Seen, other: Seen) -> None:
         """Book errors of `other` beside the angles of `own`, tokens of this layer; both hold the same tokens."""
         assert self.swapped is not None
-        device = own.cell.device
+        device = own.angle.device
         counts, relative = other.counts.to(device), other.relative.to(device)
         for of, null in zip(self.swapped.on(device), self.nulls):
-            there = own.counts & _taken(counts, of)
-            null.follow(device)
-            null._book(torch.where(there, own.cell, self.cells), _taken(relative, of))
-
-    def _book(self, cell: Tensor, error: Tensor) -> None:
-        flat = torch.where(cell < self.cells, error, 0.0).reshape(-1)  # a step of 0 divides to nan
-        for row, weight in enumerate((flat, None)):
-            self.sums[row] += tally(cell.reshape(-1), self.cells + 1, weight).to(self.sums)
+            null.book(own, own.counts & _taken(counts, of), _taken(relative, of))
 
     def result(self) -> Anisotropy:
         """Energies by angle so far."""
         self.follow(CPU)
-        error, count = self.sums[:, : self.cells].reshape(2, self.bands, self.angles)
-        mean = error / count
-        enough = count >= MIN_PAIRS
-        worst = mean.masked_fill(~enough, -math.inf).amax(1)
-        best = mean.masked_fill(~enough, math.inf).amin(1)
-        ratio = torch.where(enough.any(1), worst / best, math.nan)
-        centre = (torch.arange(self.angles, dtype=torch.float64) + 0.5) * (math.pi / 2 / self.angles)
-        return Anisotropy(centre, mean, count.long(), ratio)
+        return _by_angle(*self.sums[:, : self.cells].reshape(2, self.bands, self.angles))
+
+
+class NullMeter(Meter):
+    """Streams the null of one layer: other pairs' errors at each pair's angles, scaled to the pair's own mean error.
+
+    The scale is known at the end, so errors are kept pair by pair; their number does not grow with the context.
+
+    Args:
+        band_of_pair: int64 (rotary_dim // 2,). heads: of K. angles: bins over 0..pi/2.
+    """
+
+    def __init__(self, band_of_pair: Tensor, heads: int, angles: int) -> None:
+        self.band, self.angles = band_of_pair.repeat(heads), angles  # of (head, pair)
+        self.cells = len(self.band) * angles  # one more takes what does not count
+        self.sums = torch.zeros(2, self.cells + 1, dtype=torch.float64)  # error of others, pairs
+        self.own = torch.zeros(len(self.band), dtype=torch.float64)  # sum of the pair's own errors
+
+    def book(self, own: Seen, there: Tensor, error: Tensor) -> None:
+        """Add other pairs' errors (heads, tokens, pairs) where `there`, beside the angles of `own`."""
+        self.follow(own.angle.device)
+        heads, _, pairs = own.angle.shape
+        at = torch.arange(heads * pairs, device=own.angle.device, dtype=torch.int32).view(heads, 1, pairs)
+        cell = torch.where(there, at * self.angles + own.angle, self.cells).reshape(-1)
+        for row, weight in enumerate((torch.where(there, error, 0.0).reshape(-1), None)):
+            self.sums[row] += tally(cell, self.cells + 1, weight).to(self.sums)
+        self.own += torch.where(there, own.relative, 0.0).sum(1).flatten().to(self.own)
+
+    def result(self) -> Anisotropy:
+        """Energies by angle so far; where the other pair has no error, the pair's mean error at all of its angles."""
+        self.follow(CPU)
+        error, count = self.sums[:, : self.cells].reshape(2, len(self.band), self.angles)
+        taken = error.sum(1)
+        mean = (self.own / count.sum(1)).nan_to_num(0.0)
+        scaled = error * torch.where(taken > 0, self.own / taken, 0.0)[:, None]
+        scaled = torch.where(taken[:, None] > 0, scaled, mean[:, None] * count)
+        both = torch.zeros(2, int(self.band.max()) + 1, self.angles, dtype=torch.float64)
+        return _by_angle(*both.index_add_(1, self.band, torch.stack([scaled, count])))
+
+
+def _by_angle(error: Tensor, count: Tensor) -> Anisotropy:
+    """From sums of errors and their number, (bands, angles)."""
+    mean = error / count
+    enough = count >= MIN_PAIRS
+    worst = mean.masked_fill(~enough, -math.inf).amax(1)
+    best = mean.masked_fill(~enough, math.inf).amin(1)
+    ratio = torch.where(enough.any(1), worst / best, math.nan)
+    angles = error.shape[1]
+    centre = (torch.arange(angles, dtype=torch.float64) + 0.5) * (math.pi / 2 / angles)
+    return Anisotropy(centre, mean, count.long(), ratio)
 
 
 def _taken(x: Tensor, of: Tensor) -> Tensor:

@@ -6,15 +6,15 @@ from dataclasses import dataclass, field
 
 from qroar_core.diagnostics.anisotropy.measure import AnisotropyMeter, Seen
 from qroar_core.diagnostics.anisotropy.swapped import Swapped
-from qroar_core.diagnostics.frame import Frame, KeysRead
 from qroar_core.diagnostics.key_recorder import KeyRecorder
+from qroar_core.diagnostics.measurement import KeysRead, Measurement
 
 
 @dataclass(slots=True, eq=False)
 class AnisotropyRecorder(KeyRecorder):
     """Every layer's quantized K against its own."""
 
-    frame: Frame
+    frame: Measurement
     meters: list[AnisotropyMeter] = field(init=False)
     turning: list[int] = field(init=False)  # layers with RoPE, in the order in which a chunk passes them
     before: dict[int, Seen] = field(default_factory=dict)  # of the layer before, by position of the first token
@@ -25,11 +25,13 @@ class AnisotropyRecorder(KeyRecorder):
         self.turning = [layer for layer in range(geo.n_layers) if layer not in geo.without_rope]
         several = len(self.turning)
         self.meters = [
-            AnisotropyMeter(frame.pair_band, geo.pairing,
-                            swapped=Swapped(frame.pair_band, geo.n_kv_heads, layer, spec.seed, spec.null_draws,
-                                            several))
+            AnisotropyMeter(
+                frame.pair_band,
+                geo.pairing,
+                swapped=Swapped(frame.pair_band, geo.n_kv_heads, layer, spec.seed, spec.null_draws, several),
+            )
             for layer in range(geo.n_layers)
-        ]  # fmt: skip
+        ]
 
     def on_keys(self, keys: KeysRead) -> None:
         """Book these keys' errors; the pass of a quantized model brings its K beside the reference's."""

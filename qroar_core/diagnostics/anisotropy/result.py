@@ -18,6 +18,9 @@ OTHER_LAYER = "the same errors, each beside the angle of another pair of its ban
 SAME_VECTOR = "the same errors, each beside the angle of another pair of its band in the same vector"
 
 
+SCALED = ", scaled to the pair's own mean error"  # since 2026-11-29; without it the null takes pairs for angles
+
+
 class AngleBlindNoise(Result):
     """Errors of the same size that do not see the angle."""
 
@@ -41,6 +44,7 @@ class Anisotropy(Result):
     error: Annotated[list[PerBand], axes("band", "angle")]
     ratio: LayerBand  # worst angle over best, [layer][band]
     over: Literal["step", "error"] | None = None  # divided by the squared step, or the vector's mean squared error
+    before_rope: bool = False  # K is rounded before RoPE, so on other axes than those that the angle is from
     null: AngleBlindNoise | None = None
     sample: Sample | None = None
 
@@ -83,14 +87,20 @@ class Anisotropy(Result):
         if null is None:
             return []
         return [
-            NullRow(diagnostic="Axis anisotropy", quantity=f"worst over best angle, {what} of all layers and bands",
-                    measured=measured, null=middle, low=min(drawn, default=None), high=max(drawn, default=None),
-                    control=null.control)
+            NullRow(
+                diagnostic="Axis anisotropy",
+                quantity=f"worst over best angle, {what} of all layers and bands",
+                measured=measured,
+                null=middle,
+                low=min(drawn, default=None),
+                high=max(drawn, default=None),
+                control=null.control,
+            )
             for what, measured, middle, drawn in (
                 ("mean", self.typical, self.null_typical, [x for x in null.typical if x is not None]),
                 ("largest", self.largest, self.null_largest, [x for x in null.largest if x is not None]),
             )
-        ]  # fmt: skip
+        ]
 
 
 def _mean(values: Iterable[Number]) -> Number:

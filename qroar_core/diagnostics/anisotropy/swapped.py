@@ -1,8 +1,11 @@
 """The null of anisotropy: the same errors, each beside the angle of another pair.
 
 Every pair takes the error of another pair of its band, which turns at another frequency, in another KV head, whose
-step is another. The errors keep their sizes, and what repeats in the text repeats in them too, but none of them knows
-the angle it is booked under. Noise drawn anew for every token would not do: equal tokens have nearly equal keys and
+step is another, scaled so that its mean is the pair's own. For pairs differ in their error (one that is under half a
+step loses all of itself) and in the angles at which they stand (a slow one holds few), and what differs by pair is not
+yet the angle's. What repeats in the text repeats in the errors too, but none of them knows the angle it is booked
+under.
+Noise drawn anew for every token would not do: equal tokens have nearly equal keys and
 errors, so fewer of the errors are independent than there are tokens, and chance reaches further than such noise shows.
 With a single KV head it is another pair's of another layer, at the same tokens. A model of one head and one layer has
 only other pairs of the same vector, whose step the pair's own angle may have set.

@@ -7,16 +7,29 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from qroar_core.diagnostics.anisotropy.measure import AnisotropyMeter
-from qroar_core.diagnostics.anisotropy.result import OTHER_LAYER, SAME_VECTOR, SWAPPED, AngleBlindNoise, Anisotropy
+from qroar_core.diagnostics.anisotropy.measure import AnisotropyMeter, NullMeter
+from qroar_core.diagnostics.anisotropy.result import (
+    OTHER_LAYER,
+    SAME_VECTOR,
+    SCALED,
+    SWAPPED,
+    AngleBlindNoise,
+    Anisotropy,
+)
 from qroar_core.diagnostics.listed import listed
 from qroar_core.diagnostics.sample import Sample
 
-CONTROLS = {"head": SWAPPED, "layer": OTHER_LAYER, "vector": SAME_VECTOR}
+CONTROLS = {"head": SWAPPED + SCALED, "layer": OTHER_LAYER + SCALED, "vector": SAME_VECTOR + SCALED}
 
 
-def anisotropy_of(meters: Sequence[AnisotropyMeter], still: Sequence[int] = ()) -> Anisotropy:
-    """Mean error by angle over layers, and each layer's worst angle over its best; `still` ones have no pairs."""
+def anisotropy_of(
+    meters: Sequence[AnisotropyMeter], still: Sequence[int] = (), before_rope: bool = False
+) -> Anisotropy:
+    """Mean error by angle over layers, and each layer's worst angle over its best; `still` ones have no pairs.
+
+    Args:
+        before_rope: whether K is rounded before RoPE; the angle is always that after it.
+    """
     angle, error, ratio = _pooled(meters, still)
     draws = [_pooled([m.nulls[draw] for m in meters], still) for draw in range(len(meters[0].nulls))]
     turning = next(m for i, m in enumerate(meters) if i not in still)
@@ -24,13 +37,14 @@ def anisotropy_of(meters: Sequence[AnisotropyMeter], still: Sequence[int] = ()) 
         angle=listed(angle),
         error=listed(error),
         ratio=listed(ratio),
+        before_rope=before_rope,
         over="step" if turning.by_step else "error",
         null=_null(draws, CONTROLS[turning.swapped.source]) if draws and turning.swapped else None,
         sample=turning.swapped.sample(turning.tokens) if turning.swapped else Sample(tokens=turning.tokens),
     )
 
 
-def _pooled(meters: Sequence[AnisotropyMeter], still: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
+def _pooled(meters: Sequence[AnisotropyMeter | NullMeter], still: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
     found = [m.result() for m in meters]
     error = torch.stack([f.error for i, f in enumerate(found) if i not in still])
     ratio = torch.stack([f.ratio for f in found])

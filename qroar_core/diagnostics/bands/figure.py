@@ -8,23 +8,13 @@ from statistics import fmean
 import pandas as pd
 from plotly.subplots import make_subplots
 
+from qroar_core.diagnostics.band_labels import FIRST, SPANS, WITHIN, band_name, span
+from qroar_core.diagnostics.band_table import BandRow, band_table
 from qroar_core.diagnostics.bands.result import BandCost, uneven
-from qroar_core.figures.picture import (
-    BAND_AXIS,
-    BLUE,
-    GREY,
-    ORANGE,
-    Picture,
-    band_names,
-    counted_on,
-    framed,
-    upright,
-)
+from qroar_core.diagnostics.result import Diagnosis
+from qroar_core.evidence.prediction.result import Prediction
+from qroar_core.figures.picture import BAND_AXIS, BLUE, GREY, ORANGE, Picture, band_names, counted_on, framed, upright
 from qroar_core.result import LayerBand
-from qroar_core.results import Diagnosis
-from qroar_core.results.band_table import BandRow
-from qroar_core.results.band_words import FIRST, SPANS, WITHIN, band_name, span
-from qroar_core.results.prediction import Prediction
 
 COLOUR = {"int8": BLUE, "int4": ORANGE}
 NULL = "null: channels assigned to bands at random"
@@ -34,7 +24,7 @@ UNKNOWN = "What does each band do to the logits when it alone is rounded?"
 
 def table(diagnosis: Diagnosis, prediction: Prediction | None = None) -> pd.DataFrame:
     """`Diagnosis.band_table` as a frame; numbers that are missing are NaN."""
-    rows = [row.model_dump() for row in diagnosis.band_table(prediction)]
+    rows = [row.model_dump() for row in band_table(diagnosis, prediction)]
     frame = pd.DataFrame(rows, columns=list(BandRow.model_fields))
     whole = ["band", "first_pair", "last_pair"]
     floats = [name for name in frame if name not in ("layers", *whole)]
@@ -58,7 +48,7 @@ def helps() -> dict[str, str]:
 
 def shortened(diagnosis: Diagnosis, prediction: Prediction | None = None) -> dict[str, list[str]]:
     """Column -> what stands in its cells where two or three columns are shown as one; the numbers stay in the frame."""
-    rows = diagnosis.band_table(prediction)
+    rows = band_table(diagnosis, prediction)
     spans = {near: [span(getattr(row, near), getattr(row, far)) for row in rows] for near, (_, far) in SPANS.items()}
     return {"band": [band_name(row) for row in rows]} | spans
 
@@ -76,7 +66,9 @@ def sample(diagnosis: Diagnosis) -> str:
     shown = diagnosis.band_cost.sample if diagnosis.band_cost else None
     if shown is not None:
         shown = shown.model_copy(update={"error": shown.error.rpartition("; ")[2]})  # a table draws no bars
-    return counted_on(shown)
+    errors = [diagnosis.pair_error, *(group.pair_error for group in diagnosis.groups)]
+    older = next((one.older for one in errors if one is not None and one.older), "")
+    return counted_on(shown) + (f" Amplitude and phase errors:{older}" if older else "")
 
 
 def alone(diagnosis: Diagnosis, prediction: Prediction | None = None) -> Picture | None:
@@ -89,14 +81,29 @@ def alone(diagnosis: Diagnosis, prediction: Prediction | None = None) -> Picture
     for col, (probe, layers) in enumerate(cost.noise.items(), 1):
         known = cost.noise_error
         error = {"type": "data", "array": known[probe], "color": GREY} if known else None
-        figure.add_bar(x=names, y=_pooled([row[:-1] for row in layers]), name=f"{probe} alone", row=1, col=col,
-                       error_y=error,
-                       marker={"color": COLOUR.get(probe, GREY)},
-                       hovertemplate=f"%{{y:.4g}} nats<extra>{probe} alone</extra>")  # fmt: skip
+        figure.add_bar(
+            x=names,
+            y=_pooled([row[:-1] for row in layers]),
+            name=f"{probe} alone",
+            row=1,
+            col=col,
+            error_y=error,
+            marker={"color": COLOUR.get(probe, GREY)},
+            hovertemplate=f"%{{y:.4g}} nats<extra>{probe} alone</extra>",
+        )
         if probe in cost.null:
-            figure.add_scatter(x=names, y=_null(cost, probe), name=NULL, legendgroup=NULL, showlegend=col == 1, row=1,
-                               col=col, mode="lines+markers", line={"color": GREY, "dash": "dot"},
-                               hovertemplate=f"%{{y:.4g}} nats<extra>null, {probe}</extra>")  # fmt: skip
+            figure.add_scatter(
+                x=names,
+                y=_null(cost, probe),
+                name=NULL,
+                legendgroup=NULL,
+                showlegend=col == 1,
+                row=1,
+                col=col,
+                mode="lines+markers",
+                line={"color": GREY, "dash": "dot"},
+                hovertemplate=f"%{{y:.4g}} nats<extra>null, {probe}</extra>",
+            )
     framed(figure, BAND_AXIS, "RMS logit error, nats")
     upright(figure, names, len(cost.noise))
     return Picture(

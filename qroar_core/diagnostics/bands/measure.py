@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from qroar_core.maths.meters import home
+from qroar_core.maths.meters import accumulator_device
 from qroar_core.maths.running_softmax import grown
 from qroar_core.maths.softmax_rule import SoftmaxRule
 
@@ -48,15 +48,22 @@ class _Softmaxes:
     count: Tensor  # (R,), of (head, key)
 
     @classmethod
-    def of(cls, parts: int, weighed: int, heads: int, rows: int, sinks: Tensor | None,
-           device: torch.device) -> _Softmaxes:  # fmt: skip
+    def of(
+        cls, parts: int, weighed: int, heads: int, rows: int, sinks: Tensor | None, device: torch.device
+    ) -> _Softmaxes:
         def full(value: float, *shape: int) -> Tensor:
             return torch.full(shape, value, dtype=torch.float64, device=device)
 
         shape = (heads, rows)
-        found = cls(full(-torch.inf, *shape), full(0.0, *shape), full(-torch.inf, weighed, *shape),
-                    full(0.0, weighed, *shape), full(0.0, weighed, *shape), full(0.0, parts, rows),
-                    full(0.0, rows))  # fmt: skip
+        found = cls(
+            full(-torch.inf, *shape),
+            full(0.0, *shape),
+            full(-torch.inf, weighed, *shape),
+            full(0.0, weighed, *shape),
+            full(0.0, weighed, *shape),
+            full(0.0, parts, rows),
+            full(0.0, rows),
+        )
         if sinks is not None:  # an entry of every softmax that no error moves
             at = sinks.to(device, torch.float64)[:, None]
             found.top, found.z = at.expand(shape).clone(), full(1.0, *shape)
@@ -74,8 +81,16 @@ class _Softmaxes:
         return (moved - exact - self.cross / self.z).clamp(min=0).mean((1, 2))
 
 
-def part_costs(q: Tensor, rows: Tensor, k: Tensor, rounded: Callable[[Tensor], Tensor], parts: Sequence[Tensor],
-               scaling: float, rule: SoftmaxRule, weighed: int | None = None) -> PartCost:  # fmt: skip
+def part_costs(
+    q: Tensor,
+    rows: Tensor,
+    k: Tensor,
+    rounded: Callable[[Tensor], Tensor],
+    parts: Sequence[Tensor],
+    scaling: float,
+    rule: SoftmaxRule,
+    weighed: int | None = None,
+) -> PartCost:
     """Cost of rounding each part of K's channels alone.
 
     Args:
@@ -84,7 +99,7 @@ def part_costs(q: Tensor, rows: Tensor, k: Tensor, rounded: Callable[[Tensor], T
         parts: channels of each part, int64.
         weighed: how many of the first parts get their KL too; the noise alone costs no exponentials. None: all.
     """
-    device, last = home(q.device), int(rows.max()) + 1
+    device, last = accumulator_device(q.device), int(rows.max()) + 1
     q, rows = q.to(device, torch.float64) * scaling, rows.to(device)
     heads, count = q.shape[:2]
     weighed = len(parts) if weighed is None else weighed
@@ -111,10 +126,26 @@ def _only_with_channels(found: Tensor, parts: Sequence[Tensor]) -> Tensor:
     return torch.stack([one if len(channels) else one * torch.nan for one, channels in zip(found, parts, strict=True)])
 
 
-def _block(sums: _Softmaxes, at: slice, q: Tensor, k: Tensor, error: Tensor, parts: Sequence[Tensor],
-           rule: SoftmaxRule, visible: Tensor, weighed: int) -> None:  # fmt: skip
-    mine = _Softmaxes(sums.top[:, at], sums.z[:, at], sums.top_hat[:, :, at], sums.z_hat[:, :, at],
-                      sums.cross[:, :, at], sums.square[:, at], sums.count[at])  # fmt: skip
+def _block(
+    sums: _Softmaxes,
+    at: slice,
+    q: Tensor,
+    k: Tensor,
+    error: Tensor,
+    parts: Sequence[Tensor],
+    rule: SoftmaxRule,
+    visible: Tensor,
+    weighed: int,
+) -> None:
+    mine = _Softmaxes(
+        sums.top[:, at],
+        sums.z[:, at],
+        sums.top_hat[:, :, at],
+        sums.z_hat[:, :, at],
+        sums.cross[:, :, at],
+        sums.square[:, at],
+        sums.count[at],
+    )
     raw = _logits(q, k)
     logits = raw if rule.softcap is None else rule.capped(raw)
     weight, top, z, before = grown(mine.top, mine.z, logits.masked_fill(~visible, -torch.inf))

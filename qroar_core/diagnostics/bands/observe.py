@@ -9,17 +9,17 @@ import torch
 from torch import Tensor
 
 from qroar_core.diagnostics.bands.measure import PartCost, part_costs
-from qroar_core.diagnostics.frame import Chunk, Frame
+from qroar_core.diagnostics.measurement import Chunk, Measurement
 from qroar_core.diagnostics.outliers.observe import PROBES
 from qroar_core.maths.positions import Sampled
-from qroar_core.maths.quantize import fake_quantize
+from qroar_core.quantizers.fake_quantize import fake_quantize
 
 
 @dataclass(slots=True, eq=False)
 class BandCostRecorder:
     """Of every layer: the cost of each part under the probes."""
 
-    frame: Frame
+    frame: Measurement
     rows: Sampled
     costs: dict[int, dict[str, PartCost]] = field(default_factory=dict)  # layer -> probe -> cost
     nulls: dict[int, dict[str, list[Tensor]]] = field(default_factory=dict)  # layer -> probe -> noise of each draw
@@ -36,8 +36,7 @@ class BandCostRecorder:
         tap, parts = chunk.tap, self.parts(chunk.tap.layer)
         if chunk.sampled_q is None:
             return
-        cost = partial(part_costs, chunk.sampled_q, self.rows.positions, tap.k_seen, scaling=tap.scaling,
-                       rule=tap.rule)  # fmt: skip
+        cost = partial(part_costs, chunk.sampled_q, self.rows.positions, tap.k_seen, scaling=tap.scaling, rule=tap.rule)
         probes = {name: partial(fake_quantize, spec=spec) for name, spec in PROBES.items()}
         turns, seed = tap.layer not in self.frame.geometry.without_rope, self.frame.spec.seed
         draws = [shuffled(parts, seed, tap.layer, draw) for draw in range(self.frame.spec.null_draws if turns else 0)]

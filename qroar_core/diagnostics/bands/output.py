@@ -5,22 +5,28 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from qroar_core.diagnostics.frame import Frame
 from qroar_core.diagnostics.listed import listed
+from qroar_core.diagnostics.measurement import Measurement
 from qroar_core.diagnostics.outliers.observe import PROBES
-from qroar_core.maths.rescale import Scales
 from qroar_core.models.condition import Condition
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.sensitivity import second_order_kl
-from qroar_core.progress import OnStep, ignore
+from qroar_core.progress import OnStep, no_progress
 from qroar_core.result import LayerBand
 from qroar_core.specs import QuantSpec, RopeSpec
+from qroar_core.transforms.scales import Scales
 
 TOKENS = 1024  # of the long context, from its start: a backward pass keeps what grows with the square of the length
 
 
-def output_costs(loaded: LoadedModel, rope: RopeSpec, scales: Scales | None, ids: Tensor, frame: Frame,
-                 on_step: OnStep = ignore) -> tuple[dict[str, LayerBand], int]:  # fmt: skip
+def output_costs(
+    loaded: LoadedModel,
+    rope: RopeSpec,
+    scales: Scales | None,
+    ids: Tensor,
+    frame: Measurement,
+    on_step: OnStep = no_progress,
+) -> tuple[dict[str, LayerBand], int]:
     """Probe -> [layer][part] KL(exact || rounded) of the next token, nats per token, and the tokens it was counted on.
 
     Args:

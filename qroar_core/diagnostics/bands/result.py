@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from typing import Annotated, ClassVar
 
 from qroar_core.axes import axes
+from qroar_core.diagnostics.aliasing.result import NATIVE
 from qroar_core.diagnostics.null import NullRow
 from qroar_core.diagnostics.sample import Sample
 from qroar_core.result import LayerBand, Number, PerBand, Result
 
 SLOWEST = 1e-30  # rad/token, of any pair: a frequency is above 0
-NATIVE = "the model's native RoPE, not stretched"
 
 
 class Band(Result):
@@ -49,18 +49,26 @@ class Pairs(Result):
 
 
 def null_rows(bands: list[Band]) -> list[NullRow]:
-    """The band that is furthest from each quantity's null: what the native RoPE shows within its own window."""
+    """The band that is furthest from each quantity's null: what the native RoPE shows within its own window.
+
+    Interpolation pressure itself has none. It is a sensitivity, which is not 0 where a method stretches nothing yet, at
+    s = 1; what is 0 there is the phase displacement.
+    """
     asked = (
-        ("Interpolation pressure", "interpolation_pressure", "rad if the stretch grows 2.7 times", 0.0, max),
         ("Interpolation pressure", "phase_displacement", "phase displacement, rad", 0.0, max),
         ("Aliasing", "unseen_phase", "share of phases never seen in training", 0.0, max),
         ("Aliasing", "compression", "frequency left, interpolated over native", 1.0, min),
     )
     return [
-        NullRow(diagnostic=diagnostic, quantity=f"{words}, {'highest' if worst is max else 'lowest'} band",
-                measured=worst(getattr(band, name) for band in bands), null=null, control=NATIVE)
+        NullRow(
+            diagnostic=diagnostic,
+            quantity=f"{words}, {'highest' if worst is max else 'lowest'} band",
+            measured=worst(getattr(band, name) for band in bands),
+            null=null,
+            control=NATIVE,
+        )
         for diagnostic, name, words, null, worst in asked
-    ]  # fmt: skip
+    ]
 
 
 class BandCost(Result):

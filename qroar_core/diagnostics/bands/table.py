@@ -11,7 +11,7 @@ from qroar_core.diagnostics.listed import listed
 from qroar_core.diagnostics.outliers.observe import PROBES
 from qroar_core.diagnostics.sample import ROW_ERRORS, Sample, null_drawn
 from qroar_core.diagnostics.standard_error import residuals, root_error
-from qroar_core.maths.placing import gathered
+from qroar_core.maths.scatter_gather import gathered
 from qroar_core.result import LayerBand, PerBand
 
 
@@ -31,13 +31,19 @@ def band_cost_of(recorder: BandCostRecorder) -> BandCost:
         noise_error={name: _noise_error(recorder, name) for name in PROBES},
         channels=_channels(recorder),
         null={
-            name: [listed(gathered([recorder.nulls[i][name][draw] if i in recorder.nulls else still
-                                    for i in layers])) for draw in range(frame.spec.null_draws)]
+            name: [
+                listed(gathered([recorder.nulls[i][name][draw] if i in recorder.nulls else still for i in layers]))
+                for draw in range(frame.spec.null_draws)
+            ]
             for name in PROBES
         },
-        sample=Sample(tokens=frame.length, rows=len(recorder.rows.positions), seed=frame.spec.seed,
-                      error=f"bars are {ROW_ERRORS}; {null_drawn(frame.spec.null_draws)}"),
-    )  # fmt: skip
+        sample=Sample(
+            tokens=frame.length,
+            rows=len(recorder.rows.positions),
+            seed=frame.spec.seed,
+            error=f"bars are {ROW_ERRORS}; {null_drawn(frame.spec.null_draws)}",
+        ),
+    )
 
 
 def _noise_error(recorder: BandCostRecorder, probe: str) -> PerBand:

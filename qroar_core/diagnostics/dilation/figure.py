@@ -5,18 +5,9 @@ from __future__ import annotations
 import pandas as pd
 import plotly.graph_objects as go
 
+from qroar_core.diagnostics.result import Diagnosis
 from qroar_core.figures.maps import Panel, column_at, crossed, side_by_side
-from qroar_core.figures.picture import (
-    BLUE,
-    GREY,
-    POSITION_AXIS,
-    SEQUENTIAL,
-    Picture,
-    bin_names,
-    counted_on,
-    framed,
-)
-from qroar_core.results import Diagnosis
+from qroar_core.figures.picture import BLUE, GREY, POSITION_AXIS, SEQUENTIAL, Picture, bin_names, counted_on, framed
 
 NULL = "null: tokens assigned to bins at random"
 
@@ -28,8 +19,10 @@ def by_position(diagnosis: Diagnosis, layer: int) -> Picture:
     rows = [f"band {b.index}" for b in diagnosis.bands]
     panel = Panel("", seen.absmax[layer], bins, POSITION_AXIS, "positions")
     figure = side_by_side([panel], rows, "|k|")
-    figure.update_traces(customdata=seen.bits_lost[layer],
-                         hovertemplate="%{hovertext}<br>%{customdata:+.2f} bits lost<extra></extra>")  # fmt: skip
+    figure.update_traces(
+        customdata=seen.bits_lost[layer],
+        hovertemplate="%{hovertext} |k|<br>%{customdata:+.2f} bits lost<extra></extra>",
+    )
     table = pd.DataFrame(
         [
             {
@@ -41,16 +34,23 @@ def by_position(diagnosis: Diagnosis, layer: int) -> Picture:
                 "bits_lost": seen.bits_lost[layer][b.index][i],
             }
             | {f"quantile_{q}": values[layer][b.index][i] for q, values in seen.quantiles.items()}
-            | {f"absmax_null_{end}": getattr(null, f"absmax_{end}")[layer][b.index] if null else None
-               for end in ("low", "high")}
+            | {"quantile_relative_bound": seen.quantile_bound}
+            | {
+                f"absmax_null_{end}": getattr(null, f"absmax_{end}")[layer][b.index] if null else None
+                for end in ("low", "high")
+            }
             for b in diagnosis.bands
             for i, name in enumerate(bins)
         ]
-    )  # fmt: skip
+    )
     if null is not None:
         low, high = null.absmax_low[layer], null.absmax_high[layer]
-        inside = [(column_at(0, i, len(bins)), band, v) for band, row in enumerate(seen.absmax[layer])
-                  for i, v in enumerate(row) if v is not None and _within(v, low[band], high[band])]  # fmt: skip
+        inside = [
+            (column_at(0, i, len(bins)), band, v)
+            for band, row in enumerate(seen.absmax[layer])
+            for i, v in enumerate(row)
+            if v is not None and _within(v, low[band], high[band])
+        ]
         crossed(figure, inside, NULL, SEQUENTIAL)
     return Picture(
         f"How large do keys get by position? (layer {diagnosis.layer_number(layer)}{_lost(diagnosis, layer)})",
@@ -58,7 +58,8 @@ def by_position(diagnosis: Diagnosis, layer: int) -> Picture:
         table,
         "Largest |k| after RoPE over the layer's KV heads. Bits lost: log2 of that range over the short "
         "context's, the resolution that a quantizer with one step for all positions loses. In the table rms and "
-        f"quantiles are over all KV heads. {_reading(diagnosis, 'A cross marks cells inside the null')}",
+        f"quantiles are over all KV heads, quantiles within {seen.quantile_bound:.1%} of their value. "
+        f"{_reading(diagnosis, 'A cross marks cells inside the null')}",
         counted_on(seen.sample),
     )
 
@@ -72,20 +73,44 @@ def of_band(diagnosis: Diagnosis, layer: int, band: int) -> Picture:
     outside: list[int] = []
     if null is not None:
         low, high = null.absmax_low[layer][band], null.absmax_high[layer][band]
-        figure.add_scatter(x=[*middle, *middle[::-1]], y=[high] * len(middle) + [low] * len(middle), fill="toself",
-                           mode="lines", line={"color": GREY, "width": 0}, name=NULL, hoverinfo="skip")  # fmt: skip
+        figure.add_scatter(
+            x=[*middle, *middle[::-1]],
+            y=[high] * len(middle) + [low] * len(middle),
+            fill="toself",
+            mode="lines",
+            line={"color": GREY, "width": 0},
+            name=NULL,
+            hoverinfo="skip",
+        )
         outside = [i for i, v in enumerate(values) if v is not None and not _within(v, low, high)]
-    figure.add_scatter(x=middle, y=values, mode="lines+markers", name="largest |k|", line={"color": BLUE, "width": 2.5},
-                       hovertemplate="%{x:,.0f}: %{y:.4g}<extra></extra>")  # fmt: skip
+    figure.add_scatter(
+        x=middle,
+        y=values,
+        mode="lines+markers",
+        name="largest |k|",
+        line={"color": BLUE, "width": 2.5},
+        hovertemplate="%{x:,.0f}: %{y:.4g}<extra></extra>",
+    )
     framed(figure, POSITION_AXIS, "largest |k|", legend=True)
-    table = pd.DataFrame({"positions": bin_names(edges), "absmax": values,
-                          "bits_lost": seen.bits_lost[layer][band], "outside_null": [i in outside for i, _ in
-                                                                                     enumerate(values)]})  # fmt: skip
+    table = pd.DataFrame(
+        {
+            "positions": bin_names(edges),
+            "absmax": values,
+            "bits_lost": seen.bits_lost[layer][band],
+            "outside_null": [i in outside for i, _ in enumerate(values)],
+        }
+    )
     where = f"layer {diagnosis.layer_number(layer)}, band {band}"
     chance = _outside_by_chance(diagnosis)
-    found = "Range of keys by position" if null is None else (
-        f"{len(outside)} of {len(values)} position bins lie outside the null ({chance:.1f} by chance)" if outside
-        else "No position bin lies outside the null")  # fmt: skip
+    found = (
+        "Range of keys by position"
+        if null is None
+        else (
+            f"{len(outside)} of {len(values)} position bins lie outside the null ({chance:.1f} by chance)"
+            if outside
+            else "No position bin lies outside the null"
+        )
+    )
     return Picture(
         f"{found} ({where})",
         figure,
@@ -128,6 +153,8 @@ def _reading(diagnosis: Diagnosis, first: str) -> str:
     """What the null is, in one sentence."""
     if diagnosis.dilation.null is None:
         return "This file holds no null."
-    return (f"{first}: the ranges of bins when tokens are assigned to them at random, so that position means nothing. "
-            f"By chance {_outside_by_chance(diagnosis):.1f} of {len(diagnosis.position_edges) - 1} bins of a band lie "
-            "outside it.")  # fmt: skip
+    return (
+        f"{first}: the ranges of bins when tokens are assigned to them at random, so that position means nothing. "
+        f"By chance {_outside_by_chance(diagnosis):.1f} of {len(diagnosis.position_edges) - 1} bins of a band lie "
+        "outside it."
+    )

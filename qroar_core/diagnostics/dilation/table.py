@@ -17,8 +17,9 @@ from qroar_core.diagnostics.sample import Sample, null_drawn
 QUANTILES = (0.5, 0.99, 0.999)
 
 
-def dilation_of(maps: Sequence[ChannelMeter], seen: DilationRecorder, channel_band: Tensor,
-                reference: slice) -> Dilation:  # fmt: skip
+def dilation_of(
+    maps: Sequence[ChannelMeter], seen: DilationRecorder, channel_band: Tensor, reference: slice
+) -> Dilation:
     """Ranges of K after RoPE by position, against the bins of the short context.
 
     Args:
@@ -34,6 +35,7 @@ def dilation_of(maps: Sequence[ChannelMeter], seen: DilationRecorder, channel_ba
         rms=listed(torch.stack([f.rms.square().mean(0).sqrt() for f in found])),
         bits_lost=listed(torch.stack([f.bits_lost.amax(0) for f in found])),
         quantiles={str(q): listed(torch.stack([t[i].T for t in by_bin])) for i, q in enumerate(QUANTILES)},
+        quantile_bound=seen.quantiles[0].histogram.relative_bound,
         null=_null(seen, reference),
         sample=Sample(tokens=seen.frame.length, seed=asked.seed, error=null_drawn(asked.null_draws)),
     )
@@ -49,6 +51,7 @@ def _null(seen: DilationRecorder, reference: slice) -> DilationNull:
         high.append(shown.nan_to_num(nan=-torch.inf).amax(1))
         largest.append(lost.where(lost.isfinite(), -torch.inf).flatten(1).amax(1))
     return DilationNull(
-        absmax_low=listed(torch.stack(low)), absmax_high=listed(torch.stack(high)),
+        absmax_low=listed(torch.stack(low)),
+        absmax_high=listed(torch.stack(high)),
         largest=listed(torch.stack(largest, 1)),
-    )  # fmt: skip
+    )

@@ -12,23 +12,21 @@ from plotly.subplots import make_subplots
 
 from qroar_core.diagnostics.logit_noise.figure_words import NO_NOISE, further, grown, of_kl, won
 from qroar_core.diagnostics.logit_noise.result import LogitNoise
+from qroar_core.diagnostics.result import Diagnosis
 from qroar_core.diagnostics.sample import ROW_ERRORS, which_errors
 from qroar_core.figures.maps import Panel, side_by_side
 from qroar_core.figures.picture import BLUE, COLOURS, GREY, ORANGE, Picture, counted_on, framed
-from qroar_core.results import Diagnosis
 
 ZERO_DISTANCE = 0.5  # where distance 0 stands on a log axis
 NULL = "null: random errors of the same size"
 STYLES = {"quantized": (ORANGE, "solid"), "tuned": (BLUE, "solid"), "reference": (GREY, "dash"), NULL: (GREY, "dot")}
 BLIND = (
     " The dotted line is the null: the same figure for random errors, as large as those of their layer and head are on "
-    "average here, in a random direction and alike at every position. It moves only as queries (and, "
-    "where queries are rounded, keys) get longer or shorter."
+    "average here, in a random direction, one for each key and one for each query, and alike at every position. It "
+    "moves only as queries (and, where queries are rounded, keys) get longer or shorter."
 )
 REST = "no rotation"
-PARTS = (
-    " The squares of parts need not add up to the square of the whole: the parts of one logit may agree or cancel."
-)
+PARTS = " The squares of parts need not add up to the square of the whole: the parts of one logit may agree or cancel."
 
 
 def models(diagnosis: Diagnosis, tuned: Diagnosis | None = None) -> dict[str, LogitNoise]:
@@ -40,8 +38,10 @@ def models(diagnosis: Diagnosis, tuned: Diagnosis | None = None) -> dict[str, Lo
 def against(tuned: Diagnosis | None) -> str:
     """What the zero line is, and for `shared` scales that the tuned one is not the same."""
     if tuned is not None and tuned.scales_mode == "shared":
-        return (" The dashed zero line is the reference; shared scales change the logits themselves, so tuned is held "
-                "against its own reference: the unquantized model with the same scales.")  # fmt: skip
+        return (
+            " The dashed zero line is the reference; shared scales change the logits themselves, so tuned is held "
+            "against its own reference: the unquantized model with the same scales."
+        )
     return " The dashed zero line is the reference."
 
 
@@ -55,8 +55,11 @@ def by_position(diagnosis: Diagnosis, tuned: Diagnosis | None = None) -> Picture
     for name, noise in seen.items():
         for col, values, what in ((1, noise.rms, "RMS logit error"), (2, noise.attention_kl, "attention KL")):
             _line(figure, name, noise.position, values, f"position %{{x}}, {what}: %{{y:.4g}} nats", col)
-        tables.append(pd.DataFrame({"model": name, "position": noise.position, "rms": noise.rms,
-                                    "attention_kl": noise.attention_kl}))  # fmt: skip
+        tables.append(
+            pd.DataFrame(
+                {"model": name, "position": noise.position, "rms": noise.rms, "attention_kl": noise.attention_kl}
+            )
+        )
     for col in (1, 2):
         _zero(figure, seen["quantized"].position, col)
     null = seen["quantized"].null
@@ -64,8 +67,14 @@ def by_position(diagnosis: Diagnosis, tuned: Diagnosis | None = None) -> Picture
         _line(figure, NULL, seen["quantized"].position, null.rms, "position %{x}, random errors: %{y:.4g} nats", 1)
         tables[0]["null_rms"] = null.rms
         if null.attention_kl:
-            _line(figure, NULL, seen["quantized"].position, null.attention_kl,
-                  "position %{x}, random errors: KL %{y:.4g} nats", 2)  # fmt: skip
+            _line(
+                figure,
+                NULL,
+                seen["quantized"].position,
+                null.attention_kl,
+                "position %{x}, random errors: KL %{y:.4g} nats",
+                2,
+            )
             tables[0]["null_attention_kl"] = null.attention_kl
     framed(figure, "query position, tokens", "", log_x=True)
     figure.update_yaxes(title_text="RMS logit error, nats", rangemode="tozero", row=1, col=1)
@@ -82,7 +91,7 @@ def by_position(diagnosis: Diagnosis, tuned: Diagnosis | None = None) -> Picture
         + against(tuned)
         + (f"{BLIND} A line that rises faster is damage that comes with length.{of_kl(null)}" if null else ""),
         counted_on(seen["quantized"].sample),
-    )  # fmt: skip
+    )
 
 
 def by_group(diagnosis: Diagnosis) -> Picture | None:
@@ -95,23 +104,41 @@ def by_group(diagnosis: Diagnosis) -> Picture | None:
     for at, (group, noise) in enumerate(seen):
         for col, values, what in ((1, noise.rms, "RMS logit error"), (2, noise.attention_kl, "attention KL")):
             figure.add_scatter(
-                x=whole.position, y=values, name=group.name, legendgroup=group.name, showlegend=col == 1,
-                mode="lines+markers", line={"color": COLOURS[at % len(COLOURS)]}, row=1, col=col,
+                x=whole.position,
+                y=values,
+                name=group.name,
+                legendgroup=group.name,
+                showlegend=col == 1,
+                mode="lines+markers",
+                line={"color": COLOURS[at % len(COLOURS)]},
+                row=1,
+                col=col,
                 hovertemplate=f"{group.name}<br>position %{{x}}, {what}: %{{y:.4g}} nats<extra></extra>",
-            )  # fmt: skip
+            )
     for group, noise in seen:
         if noise.null is not None:
             figure.add_scatter(
-                x=whole.position, y=noise.null.rms, name=f"null: {group.name}", mode="lines", row=1, col=1,
+                x=whole.position,
+                y=noise.null.rms,
+                name=f"null: {group.name}",
+                mode="lines",
+                row=1,
+                col=1,
                 line={"color": GREY, "dash": "dot"},
                 hovertemplate=f"null of {group.name}<br>position %{{x}}: %{{y:.4g}} nats<extra></extra>",
-            )  # fmt: skip
+            )
             if noise.null.attention_kl:
                 figure.add_scatter(
-                    x=whole.position, y=noise.null.attention_kl, mode="lines", row=1, col=2, showlegend=False,
-                    line={"color": GREY, "dash": "dot"}, name=f"null: {group.name}, KL",
+                    x=whole.position,
+                    y=noise.null.attention_kl,
+                    mode="lines",
+                    row=1,
+                    col=2,
+                    showlegend=False,
+                    line={"color": GREY, "dash": "dot"},
+                    name=f"null: {group.name}, KL",
                     hovertemplate=f"null of {group.name}<br>position %{{x}}: KL %{{y:.4g}} nats<extra></extra>",
-                )  # fmt: skip
+                )
     framed(figure, "query position, tokens", "", log_x=True)
     figure.update_yaxes(title_text="RMS logit error, nats", rangemode="tozero", row=1, col=1)
     figure.update_yaxes(title_text="KL of the attention weights, nats", rangemode="tozero", row=1, col=2)
@@ -121,9 +148,15 @@ def by_group(diagnosis: Diagnosis) -> Picture | None:
         figure,
         pd.concat(
             [
-                pd.DataFrame({"layers": group.name, "position": whole.position, "rms": noise.rms,
-                              "attention_kl": noise.attention_kl}
-                             | ({"null_rms": noise.null.rms} if noise.null else {}))
+                pd.DataFrame(
+                    {
+                        "layers": group.name,
+                        "position": whole.position,
+                        "rms": noise.rms,
+                        "attention_kl": noise.attention_kl,
+                    }
+                    | ({"null_rms": noise.null.rms} if noise.null else {})
+                )
                 for group, noise in seen
             ],
             ignore_index=True,
@@ -131,11 +164,14 @@ def by_group(diagnosis: Diagnosis) -> Picture | None:
         "One line a group of layers with the same RoPE and attention span, over its own layers "
         f"({which_errors(whole.kind)})."
         + (" No query of a layer with a window meets noise from further back than that." if _windows(diagnosis) else "")
-        + (" Dotted grey, one line a group: the null, errors of the same energy at a random angle and alike at every "
-           "position."
-           if seen[0][1].null else ""),
+        + (
+            " Dotted grey, one line a group: the null, errors of the same energy at a random angle and alike at every "
+            f"position.{seen[0][1].null.older}"
+            if seen[0][1].null
+            else ""
+        ),
         counted_on(whole.sample),
-    )  # fmt: skip
+    )
 
 
 def by_distance(diagnosis: Diagnosis, tuned: Diagnosis | None = None) -> Picture | None:
@@ -155,8 +191,15 @@ def by_distance(diagnosis: Diagnosis, tuned: Diagnosis | None = None) -> Picture
     _zero(figure, places, 1)
     null = seen["quantized"].null
     if null is not None:
-        _line(figure, NULL, places, null.rms_by_distance, "from distance %{text}, random errors: %{y:.4g} nats", 1,
-              distance)  # fmt: skip
+        _line(
+            figure,
+            NULL,
+            places,
+            null.rms_by_distance,
+            "from distance %{text}, random errors: %{y:.4g} nats",
+            1,
+            distance,
+        )
         tables[0]["null_rms"] = null.rms_by_distance
     framed(figure, "distance from query to key, tokens (start of each doubling)", "RMS logit error, nats", log_x=True)
     figure.update_xaxes(tickvals=places, ticktext=[str(d) for d in distance])
@@ -201,12 +244,18 @@ def by_layer_and_band(diagnosis: Diagnosis, tuned: Diagnosis | None = None) -> P
         table,
         "Each cell is the RMS of that band's part of the logit error, over the sampled query rows."
         + PARTS
-        + (f" The column {REST} holds channels that RoPE leaves alone, and all of a layer without it."
-           if noise.unrotated else "")
-        + (" The last map is the null: errors of the same energy, spread alike over all channels of a layer and head."
-           if noise.null_by_band else ""),
+        + (
+            f" The column {REST} holds channels that RoPE leaves alone, and all of a layer without it."
+            if noise.unrotated
+            else ""
+        )
+        + (
+            " The last map is the null: errors of the same energy, spread alike over all channels of a layer and head."
+            if noise.null_by_band
+            else ""
+        ),
         counted_on(noise.sample),
-    )  # fmt: skip
+    )
 
 
 def _windows(diagnosis: Diagnosis) -> bool:
@@ -220,9 +269,19 @@ def _with_rest(by_band: list, rest: list) -> list[list]:
 
 def _line(figure: go.Figure, name: str, x: list, y: list, hover: str, col: int, text: list | None = None) -> None:
     colour, dash = STYLES[name]
-    figure.add_scatter(x=x, y=y, name=name, legendgroup=name, showlegend=col == 1, mode="lines+markers", text=text,
-                       line={"color": colour, "dash": dash}, hovertemplate=f"{hover}<extra>{name}</extra>",
-                       row=1, col=col)  # fmt: skip
+    figure.add_scatter(
+        x=x,
+        y=y,
+        name=name,
+        legendgroup=name,
+        showlegend=col == 1,
+        mode="lines+markers",
+        text=text,
+        line={"color": colour, "dash": dash},
+        hovertemplate=f"{hover}<extra>{name}</extra>",
+        row=1,
+        col=col,
+    )
 
 
 def _zero(figure: go.Figure, x: list, col: int) -> None:

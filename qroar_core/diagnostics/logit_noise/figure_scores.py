@@ -6,9 +6,9 @@ import pandas as pd
 from plotly.subplots import make_subplots
 
 from qroar_core.diagnostics.logit_noise.figure import NULL
+from qroar_core.diagnostics.result import Diagnosis
 from qroar_core.figures.picture import BLUE, GREY, ORANGE, Picture, counted_on, framed, heatmap
 from qroar_core.result import Number
-from qroar_core.results import Diagnosis
 
 
 def scores(diagnosis: Diagnosis) -> Picture | None:
@@ -17,12 +17,22 @@ def scores(diagnosis: Diagnosis) -> Picture | None:
     if noise is None or not noise.logit_std or noise.null is None:
         return None
     figure = make_subplots(1, 2, horizontal_spacing=0.16)
-    lines = (("reference's logits", noise.logit_std, BLUE, "solid"), ("noise", noise.noise_std, ORANGE, "solid"),
-             (NULL, noise.null.noise_std, GREY, "dot"))  # fmt: skip
+    lines = (
+        ("reference's logits", noise.logit_std, BLUE, "solid"),
+        ("noise", noise.noise_std, ORANGE, "solid"),
+        (NULL, noise.null.noise_std, GREY, "dot"),
+    )
     for name, values, colour, dash in lines:
-        figure.add_scatter(x=noise.position, y=[v or None for v in values], name=name, mode="lines+markers", row=1,
-                           col=1, line={"color": colour, "dash": dash},
-                           hovertemplate=f"position %{{x}}, {name}: %{{y:.4g}} nats<extra></extra>")  # fmt: skip
+        figure.add_scatter(
+            x=noise.position,
+            y=[v or None for v in values],
+            name=name,
+            mode="lines+markers",
+            row=1,
+            col=1,
+            line={"color": colour, "dash": dash},
+            hovertemplate=f"position %{{x}}, {name}: %{{y:.4g}} nats<extra></extra>",
+        )
     each = [_over(n, s) for n, s in zip(noise.noise_std_by_layer, noise.logit_std_by_layer, strict=True)]
     positions = [str(p) for p in noise.position]
     map_of_layers = heatmap(each, positions, diagnosis.layer_names(), "of the logits'<br>spread")
@@ -38,12 +48,20 @@ def scores(diagnosis: Diagnosis) -> Picture | None:
     ]
     table = pd.concat(
         [
-            pd.DataFrame({"layer": layer, "position": noise.position, "logit_std": signal, "noise_std": own,
-                          "noise_over_logits": _over(own, signal), "null_noise_std": null})
+            pd.DataFrame(
+                {
+                    "layer": layer,
+                    "position": noise.position,
+                    "logit_std": signal,
+                    "noise_std": own,
+                    "noise_over_logits": _over(own, signal),
+                    "null_noise_std": null,
+                }
+            )
             for layer, signal, own, null in rows
         ],
         ignore_index=True,
-    )  # fmt: skip
+    )
     last, blind = _over(noise.noise_std, noise.logit_std)[-1], _over(noise.null.noise_std, noise.logit_std)[-1]
     known = last is not None and blind is not None
     return Picture(
@@ -54,7 +72,8 @@ def scores(diagnosis: Diagnosis) -> Picture | None:
         "Left: standard deviation over the keys that a query sees, averaged over heads and layers, of the "
         "reference's logits and of what quantization adds to them, before a cap where there is one. A shift of all "
         "logits of a query is in neither, as no softmax sees it. The dotted line is the null: errors of the layer's "
-        "and head's mean energy at a random angle, drawn for each key alone. Right: noise over logits in each layer.",
+        "and head's mean energy at a random angle, one for each key and one for each query. Right: noise over logits "
+        f"in each layer.{noise.null.older}",
         counted_on(noise.sample),
     )
 

@@ -6,9 +6,9 @@ import pandas as pd
 
 from qroar_core.diagnostics.logit_noise.figure import PARTS, REST
 from qroar_core.diagnostics.logit_noise.result import LogitNoise, NoiseNull
+from qroar_core.diagnostics.result import Diagnosis
 from qroar_core.figures.maps import Panel, side_by_side
 from qroar_core.figures.picture import Picture, counted_on
-from qroar_core.results import Diagnosis
 
 
 def split(diagnosis: Diagnosis, rows: str = "band", name: str = "quantized") -> Picture | None:
@@ -26,29 +26,49 @@ def split(diagnosis: Diagnosis, rows: str = "band", name: str = "quantized") -> 
     if rows == "band":
         both: list[tuple[str, LogitNoise | NoiseNull]] = [("RMS", noise)]
         both += [("null", noise.null)] if noise.null else []
-        panels = [Panel(f"{title} by position", _rows(one.by_band_position, one.unrotated_position), positions, at,
-                        "position") for title, one in both]  # fmt: skip
-        panels += [Panel(f"{title} by distance", _rows(one.by_band_distance, one.unrotated_distance), distances,
-                         "distance, tokens", "from distance") for title, one in both]  # fmt: skip
+        panels = [
+            Panel(
+                f"{title} by position", _rows(one.by_band_position, one.unrotated_position), positions, at, "position"
+            )
+            for title, one in both
+        ]
+        panels += [
+            Panel(
+                f"{title} by distance",
+                _rows(one.by_band_distance, one.unrotated_distance),
+                distances,
+                "distance, tokens",
+                "from distance",
+            )
+            for title, one in both
+        ]
         numbers = [str(b.index) for b in diagnosis.bands] + [REST] * bool(noise.unrotated_position)
     else:
-        panels = [Panel("RMS logit error", noise.by_layer, positions, at, "position"),
-                  *([Panel("null of RMS", noise.null_by_layer, positions, at, "position")] if noise.null_by_layer
-                    else []),
-                  Panel("attention KL", noise.kl_by_layer, positions, at, "position"),
-                  *([Panel("null of KL", noise.null_kl_by_layer, positions, at, "position")]
-                    if noise.null_kl_by_layer else [])]  # fmt: skip
+        panels = [
+            Panel("RMS logit error", noise.by_layer, positions, at, "position"),
+            *([Panel("null of RMS", noise.null_by_layer, positions, at, "position")] if noise.null_by_layer else []),
+            Panel("attention KL", noise.kl_by_layer, positions, at, "position"),
+            *(
+                [Panel("null of KL", noise.null_kl_by_layer, positions, at, "position")]
+                if noise.null_kl_by_layer
+                else []
+            ),
+        ]
         numbers = [str(diagnosis.layer_number(i)) for i in range(len(noise.by_layer))]
     names = [number if number == REST else f"{rows} {number}" for number in numbers]
     table = pd.DataFrame(
         [
-            {rows: number if rows == "band" else int(number), panel.word.removeprefix("from "): panel.columns[j],
-             "measure": panel.title, "nats": value}
+            {
+                rows: number if rows == "band" else int(number),
+                panel.word.removeprefix("from "): panel.columns[j],
+                "measure": panel.title,
+                "nats": value,
+            }
             for panel in panels
             for number, row in zip(numbers, panel.z)
             for j, value in enumerate(row)
         ]
-    )  # fmt: skip
+    )
     known = [(v, i) for i, row in enumerate(panels[0].z) for v in row[len(row) // 2 :] if v is not None]
     most, row_of_it = max(known, default=(0.0, 0))
     loudest = "channels without rotation" if names[row_of_it] == REST else names[row_of_it]
@@ -59,15 +79,20 @@ def split(diagnosis: Diagnosis, rows: str = "band", name: str = "quantized") -> 
         table,
         f"One row a {rows}, all maps on one scale. A row that brightens to the right gets noisier further out."
         + (_of_bands(noise) if rows == "band" else "")
-        + (" Maps called null show random errors of the layer's and head's mean energy at a random angle, alike "
-           "at every position and in every band." + _kl(noise, rows)
-           if noise.null else ""),
+        + (
+            " Maps called null show random errors of the layer's and head's mean energy at a random angle, alike "
+            "at every position and in every band." + _kl(noise, rows)
+            if noise.null
+            else ""
+        ),
         counted_on(noise.sample),
-    )  # fmt: skip
+    )
 
 
 def _kl(noise: LogitNoise, rows: str) -> str:
-    return " The KL has none in this older file." if rows == "layer" and not noise.null_kl_by_layer else ""
+    if rows != "layer" or noise.null is None:
+        return ""
+    return noise.null.older if noise.null_kl_by_layer else " The KL has none in this older file."
 
 
 def _rows(bands: list, rest: list) -> list[list]:
@@ -78,6 +103,8 @@ def _rows(bands: list, rest: list) -> list[list]:
 def _of_bands(noise: LogitNoise) -> str:
     """What the rows are and that they do not add up."""
     still = any(None in row for row in noise.by_band)
-    return " Layers without RoPE are left out." * still + (
-        f" The row {REST} holds the channels that RoPE leaves alone." if noise.unrotated_position else ""
-    ) + PARTS
+    return (
+        " Layers without RoPE are left out." * still
+        + (f" The row {REST} holds the channels that RoPE leaves alone." if noise.unrotated_position else "")
+        + PARTS
+    )

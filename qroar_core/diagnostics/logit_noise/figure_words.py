@@ -11,8 +11,10 @@ def of_kl(null: NoiseNull) -> str:
     """What the null of the KL is."""
     if not null.attention_kl:
         return " The KL of this file, from an older version, has no null."
-    return (" For the KL it holds to second order in the noise: half the variance that such errors have under a row's "
-            "weights. Where a row reads every key exactly, both are 0.")  # fmt: skip
+    return (
+        " For the KL it holds to second order in the noise: half the variance that such errors have under a row's "
+        "weights. Where a row reads every key exactly and queries have no errors, both are 0." + null.older
+    )
 
 
 def won(seen: dict[str, LogitNoise]) -> str:

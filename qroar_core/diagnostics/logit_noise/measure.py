@@ -21,9 +21,9 @@ from torch import Tensor
 from qroar_core.diagnostics.logit_noise.blind import BlindNoise
 from qroar_core.diagnostics.logit_noise.row_sums import RowSums
 from qroar_core.diagnostics.standard_error import residuals
-from qroar_core.maths.held_exact import first_exact_key
-from qroar_core.maths.meters import CPU, Meter, home
+from qroar_core.maths.meters import CPU, Meter, accumulator_device
 from qroar_core.maths.softmax_rule import PLAIN, SoftmaxRule
+from qroar_core.quantizers.exact_keys import first_exact_key
 
 BLOCK_ELEMENTS = 1_000_000  # (band, head, row, key) products held at once
 KEY_BLOCK = 1024  # keys taken at once: what is held does not grow with the context
@@ -39,7 +39,7 @@ class LogitNoise:
     distance: (distance bins,) int64, first distance of each octave, 2^j - 1. rms_by_distance: (distance
         bins,);
     band_rms_by_distance: (bands, distance bins); NaN in bins without samples.
-    distance_residual: (distance bins, rows), of the mean square behind rms_by_distance (see standard_error.py).
+    distance_residual: (distance bins, rows), of the mean square behind rms_by_distance (see standard_error.py beside).
     rest_rms, rest_rms_by_distance: the same of the channels in no band; None where there are none.
     logit_std, noise_std: (rows,) of the reference's logits and of their noise over the keys of a row, root of the mean
         variance over heads; a shift of all logits of a row is not in them.
@@ -90,12 +90,20 @@ class LogitNoiseMeter(Meter):
         self.distance_sum = torch.zeros(len(members) + 1, octaves, dtype=torch.float64)
         self.distance_count = torch.zeros(octaves, dtype=torch.float64)
         self.rows: list[Tensor] = []  # (rows, parts + 5): position, parts, whole, KL, variances of logit and noise
-        self.spreads: list[Tensor] = []  # (2, heads, rows) of each update, see RowSums.spread
+        self.spreads: list[Tensor] = []  # (3, heads, rows) of each update, see RowSums.spread
         self.blind = BlindNoise(len(members), len(band_of_channel), octaves, scaling, rule)
 
-    def update(self, q: Tensor, rows: Tensor, k: Tensor, k_hat: Tensor | KeysOf, q_hat: Tensor | None = None,
-               key_block: int = KEY_BLOCK, cache_block: int = 1,
-               exact_keys: KeysOf | None = None) -> None:  # fmt: skip
+    def update(
+        self,
+        q: Tensor,
+        rows: Tensor,
+        k: Tensor,
+        k_hat: Tensor | KeysOf,
+        q_hat: Tensor | None = None,
+        key_block: int = KEY_BLOCK,
+        cache_block: int = 1,
+        exact_keys: KeysOf | None = None,
+    ) -> None:
         """Add sampled query rows against every key they see.
 
         Args:
@@ -105,7 +113,7 @@ class LogitNoiseMeter(Meter):
                 second K of the whole length is ever held.
             key_block: keys taken at once.
             q_hat: quantized q, or None where q is not quantized.
-            cache_block: tokens that the cache rounds together: which keys a row reads exactly says maths.held_exact.
+            cache_block: tokens that the cache rounds together: quantizers.exact_keys says which a row reads exactly.
             exact_keys: gives those, as k_hat does where it is a function; None: they are the reference's.
         Raises:
             ValueError: a row sees keys that are not there.
@@ -116,10 +124,12 @@ class LogitNoiseMeter(Meter):
             raise ValueError(f"row {int(rows.max())} needs as many keys, got {k.shape[1]}")
         self.follow(q.device)
         rows, order = rows.sort()
-        at, order = rows.to(home(q.device)), order.to(q.device)
+        at, order = rows.to(accumulator_device(q.device)), order.to(q.device)
         q = q[:, order].float()
         q_hat = q if q_hat is None else q_hat[:, order].float()
-        seen = RowSums(len(self.channels) + 1, q.shape[0], len(rows), len(self.distance_count), at.device)
+        rounds_q, parts = q_hat is not q, len(self.channels) + 1
+        width = q.shape[-1] if rounds_q else 0
+        seen = RowSums(parts, q.shape[0], len(rows), len(self.distance_count), at.device, width)
         if self.rule.sinks is not None:
             seen.add_sinks(self.rule.sinks)
         exact_from = first_exact_key(cache_block, rows)
@@ -129,7 +139,8 @@ class LogitNoiseMeter(Meter):
             here = k[:, start:stop].float()
             rounded = k_hat(start, stop) if callable(k_hat) else k_hat[:, start:stop]
             k_error = self._by_part((rounded.float() - here).mT)  # (parts, KV, channels, keys)
-            k_parts = None if q_hat is q else self._by_part(here.mT)
+            k_parts = self._by_part(here.mT) if rounds_q else None
+            keys = here.to(at.device, torch.float64) if rounds_q else None
             held_here = cache_block > 1 and bool(((exact_from < stop) & (rows >= start)).any())
             exact_error = None  # of keys that some row reads exactly; None: they have none
             if held_here and exact_keys is not None:
@@ -148,7 +159,7 @@ class LogitNoiseMeter(Meter):
                         noise = torch.where(held, self._parts(q_hat[:, block], exact_error), noise)
                 if k_parts is not None:
                     noise += self._parts(q_hat[:, block] - q[:, block], k_parts)
-                self._block(seen, block, self._logits(q[:, block], here), noise, at[block], start, held)
+                self._block(seen, block, self._logits(q[:, block], here), noise, at[block], start, held, keys)
         self.rows.append(seen.table(at))
         self.octaves.append(seen.by_octave)
         self.spreads.append(seen.spread())
@@ -169,9 +180,21 @@ class LogitNoiseMeter(Meter):
         grouped = (q * self.scaling).reshape(k_parts.shape[1], -1, q.shape[-1])
         return (self._by_part(grouped.mT).mT @ k_parts).reshape(len(k_parts), *q.shape[:2], -1)
 
-    def _block(self, seen: RowSums, block: slice, logits: Tensor, parts: Tensor, rows: Tensor, start: int,
-               held: Tensor | None) -> None:  # fmt: skip
-        """Book logits (H, R, N) and their noise (parts, H, R, N) of rows (R,) against keys start .. start + N - 1."""
+    def _block(
+        self,
+        seen: RowSums,
+        block: slice,
+        logits: Tensor,
+        parts: Tensor,
+        rows: Tensor,
+        start: int,
+        held: Tensor | None,
+        of_query: Tensor | None,
+    ) -> None:
+        """Book logits (H, R, N) and their noise (parts, H, R, N) of rows (R,) against keys start .. start + N - 1.
+
+        `of_query`: those keys (KV, N, head_dim), which a query's error meets; None: q is not quantized.
+        """
         heads, _, keys = logits.shape
         distance = rows[:, None] - torch.arange(start, start + keys, device=rows.device)  # (R, N)
         visible = self.rule.visible(distance)
@@ -185,7 +208,8 @@ class LogitNoiseMeter(Meter):
             slope = 1 - (exact / self.rule.softcap).tanh().square()
             noise = self.rule.capped(exact + noise) - self.rule.capped(exact)
             exact = self.rule.capped(exact)
-        seen.add_softmax(block, exact, noise, visible, slope, None if held is None else held.to(rows.device))
+        held = None if held is None else held.to(rows.device)
+        seen.add_softmax(block, exact, noise, visible, slope, held, of_query)
         # heads summed: (parts + 1, R, N), the whole noise last
         square = torch.cat([parts.square_().sum(1), whole.square_().sum(0)[None]]).double()
         seen.square[:, block] += square.sum(-1)
@@ -205,7 +229,7 @@ class LogitNoiseMeter(Meter):
         order = table[:, 0].argsort()
         table = table[order]
         by_part, by_distance = table[:, 1 : 1 + parts].sqrt(), (self.distance_sum / self.distance_count).sqrt()
-        null, null_by_distance, varies = self.blind.result(order)
+        null, null_by_distance, null_variance = self.blind.result(order)
         none = torch.zeros(2, 0, len(self.distance_count), dtype=torch.float64)
         octaves = torch.cat([none, *(one.to(CPU) for one in self.octaves)], 1)[:, order].mT  # (2, octaves, rows)
         rest = parts > self.bands
@@ -224,6 +248,6 @@ class LogitNoiseMeter(Meter):
             noise_std=table[:, 4 + parts].sqrt(),
             null=torch.cat([null, null.sum(1, keepdim=True)], 1).sqrt(),
             null_by_distance=torch.cat([null_by_distance, null_by_distance.sum(0, keepdim=True)]).sqrt(),
-            null_std=(null.sum(1) * varies).sqrt(),
+            null_std=null_variance.sqrt(),
             null_kl=self.blind.kl([spread.to(CPU) for spread in self.spreads], order),
         )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from qroar_core.diagnostics.frame import Chunk, Frame, Rounding
 from qroar_core.diagnostics.logit_noise.measure import KEY_BLOCK, LogitNoiseMeter
+from qroar_core.diagnostics.measurement import Chunk, Measurement, Rounding
 from qroar_core.diagnostics.quantized_pass import LayerPair
 from qroar_core.maths.positions import Sampled
 
@@ -14,7 +14,7 @@ from qroar_core.maths.positions import Sampled
 class LocalNoise:
     """Each layer's own q and k, rounded: errors of earlier layers are not in it."""
 
-    frame: Frame
+    frame: Measurement
     rounding: Rounding
     rows: Sampled
     meters: list[LogitNoiseMeter | None] = field(init=False)
@@ -31,10 +31,15 @@ class LocalNoise:
         q_hat = None if rounding.quant.qk is None else rounding.q(q, tap.layer)
         block = rounding.block
         meter.update(
-            q, self.rows.positions, tap.k_seen, lambda a, b: rounding.k(tap.k_seen[:, a:b], a, tap.layer), q_hat,
-            key_block=-(-KEY_BLOCK // block) * block, cache_block=block,
+            q,
+            self.rows.positions,
+            tap.k_seen,
+            lambda a, b: rounding.k(tap.k_seen[:, a:b], a, tap.layer),
+            q_hat,
+            key_block=-(-KEY_BLOCK // block) * block,
+            cache_block=block,
             exact_keys=None if q_hat is None else lambda a, b: rounding.exact_k(tap.k_seen[:, a:b], tap.layer),
-        )  # fmt: skip
+        )
         self.meters[tap.layer] = meter
 
 
@@ -42,7 +47,7 @@ class LocalNoise:
 class PropagatedNoise:
     """Logit noise through the whole model: the reference's q and K against those of the quantized pass."""
 
-    frame: Frame
+    frame: Measurement
     rows: Sampled
     meters: list[LogitNoiseMeter | None] = field(init=False)
 
@@ -52,6 +57,7 @@ class PropagatedNoise:
     def on_layer_pair(self, pair: LayerPair) -> None:
         """Count the sampled queries of one layer against every key that they see."""
         meter = LogitNoiseMeter(self.frame.channel_band, self.frame.length, pair.tap.scaling, pair.tap.rule)
-        meter.update(pair.q, self.rows.positions, pair.k, pair.rounded, pair.q_hat,
-                     cache_block=pair.block, exact_keys=pair.exact)  # fmt: skip
+        meter.update(
+            pair.q, self.rows.positions, pair.k, pair.rounded, pair.q_hat, cache_block=pair.block, exact_keys=pair.exact
+        )
         self.meters[pair.tap.layer] = meter

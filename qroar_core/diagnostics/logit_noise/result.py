@@ -11,14 +11,22 @@ from qroar_core.diagnostics.null import NullRow
 from qroar_core.diagnostics.sample import Sample
 from qroar_core.result import LayerBand, Number, PerBand, Result
 
-BLIND = "errors of the layer's and head's mean energy at a random angle, the same at every position"
+BLIND = (
+    "errors of the layer's and head's mean energy at a random angle, one for each key and one for each query, "
+    "the same at every position"
+)
+OLDER = (
+    " This file is from before 2026-11-29: where queries have errors too, its nulls of the KL and of the spread draw "
+    "one anew for each key, and are too high."
+)
 
 
 class NoiseNull(Result):
     """What the curves show for blind noise: each error with its layer's and head's mean energy, at a random angle.
 
     The energy of key errors is the mean over the (sampled query, key it sees) cells that the curves count, that of
-    query errors the mean over the sampled rows. In closed form; nothing is drawn.
+    query errors the mean over the sampled rows. A key's error is its own, a query's one for its whole row. In closed
+    form; nothing is drawn.
     """
 
     rms: Annotated[list[Number], axes("row")]
@@ -30,6 +38,12 @@ class NoiseNull(Result):
     by_band_distance: Annotated[list[PerBand], axes("band", "distance")] = []
     unrotated_position: Annotated[list[Number], axes("row")] = []
     unrotated_distance: Annotated[list[Number], axes("distance")] = []
+    one_error_a_query: bool = False  # False: an older file, whose KL and spread take a query's error to differ by key
+
+    @property
+    def older(self) -> str:
+        """What captions say of an older file."""
+        return "" if self.one_error_a_query else OLDER
 
 
 class LogitNoise(Result):
@@ -70,8 +84,9 @@ class LogitNoise(Result):
 
     def contradictions(self) -> Iterator[str]:
         """A null without what it is a null of."""
-        if self.null is not None and not (self.noise_std and self.logit_std and self.null.by_band_position
-                                          and self.null.by_band_distance):  # fmt: skip
+        if self.null is not None and not (
+            self.noise_std and self.logit_std and self.null.by_band_position and self.null.by_band_distance
+        ):
             yield "null: without noise_std, logit_std or its bands"
 
     def null_rows(self) -> list[NullRow]:
@@ -81,23 +96,40 @@ class LogitNoise(Result):
         null = self.null
         pairs = [
             ("RMS at the later half of the sampled rows over the earlier half", growth(self.rms), growth(null.rms)),
-            ("RMS at the far half of the distances over the near half", growth(self.rms_by_distance),
-             growth(null.rms_by_distance)),
-            ("loudest band over the mean of bands, RMS over rows", _loudest(self.by_band_position),
-             _loudest(null.by_band_position)),
-            ("spread of the noise over spread of the logits, last row", _ratio(self.noise_std[-1], self.logit_std[-1]),
-             _ratio(null.noise_std[-1], self.logit_std[-1])),
-        ]  # fmt: skip
+            (
+                "RMS at the far half of the distances over the near half",
+                growth(self.rms_by_distance),
+                growth(null.rms_by_distance),
+            ),
+            (
+                "loudest band over the mean of bands, RMS over rows",
+                _loudest(self.by_band_position),
+                _loudest(null.by_band_position),
+            ),
+        ]
         rows = [
             NullRow(diagnostic="Logit noise", quantity=what, measured=measured, null=blind, control=BLIND)
             for what, measured, blind in pairs
         ]
+        rows.append(
+            NullRow(
+                diagnostic="Logit noise",
+                quantity="spread of the noise over spread of the logits, last row",
+                measured=_ratio(self.noise_std[-1], self.logit_std[-1]),
+                null=_ratio(null.noise_std[-1], self.logit_std[-1]),
+                control=f"{BLIND}.{null.older}" if null.older else BLIND,
+            )
+        )
         if null.attention_kl:
             rows.append(
-                NullRow(diagnostic="Logit noise", quantity="attention KL, nats, mean over the sampled rows",
-                        measured=_mean(self.attention_kl), null=_mean(null.attention_kl),
-                        control=f"{BLIND}; second order in the noise")
-            )  # fmt: skip
+                NullRow(
+                    diagnostic="Logit noise",
+                    quantity="attention KL, nats, mean over the sampled rows",
+                    measured=_mean(self.attention_kl),
+                    null=_mean(null.attention_kl),
+                    control=f"{BLIND}; second order in the noise" + f".{null.older}" * bool(null.older),
+                )
+            )
         return rows
 
 

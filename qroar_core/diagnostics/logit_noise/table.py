@@ -102,5 +102,6 @@ def noise_curves(found: Sequence[Noise], turning: Sequence[Noise]) -> NoiseCurve
             by_band_distance=of_turning([f.null_by_distance[:bands] for f in turning]),
             unrotated_position=of_turning([f.null[:, bands] for f in rest]),
             unrotated_distance=of_turning([f.null_by_distance[bands] for f in rest]),
+            one_error_a_query=True,
         ),
     )

@@ -5,37 +5,34 @@ from __future__ import annotations
 import pandas as pd
 import plotly.graph_objects as go
 
-from qroar_core.diagnostics.outliers.figure_channels import (
-    band_of_channel,
-    channel_names,
-    pair_of_channel,
-    runs,
-)
+from qroar_core.diagnostics.outliers.figure_channels import band_of_channel, channel_names, pair_of_channel, runs
+from qroar_core.diagnostics.result import Diagnosis
 from qroar_core.diagnostics.tails.figure import NAMES
-from qroar_core.figures.maps import (
-    Number,
-    clickable,
-    colour_axis,
-    frame,
-    pooled,
-    pooled_edges,
-    pooled_map,
-)
+from qroar_core.figures.maps import Number, clickable, colour_axis, frame, pooled, pooled_edges, pooled_map
 from qroar_core.figures.once import once
 from qroar_core.figures.picture import POSITION_AXIS, Picture, bin_names, counted_on, framed, heatmap
-from qroar_core.results import Diagnosis
 
 PANELS, COLUMNS = 12, 6  # layers in one overview, and in a row of it
 PANEL_CELLS = 32, 16  # channels x positions an overview panel is pooled to
 TITLE_CELLS = 6  # empty rows that hold a panel's title
 MAP_POSITIONS = 256  # position bins the large map is pooled to
-NORMAL = "The null: how far as many normal values of the head's RMS reach (in the table for every layer). "
+NORMAL = (
+    "The null: the same maximum, were the values of every head normal with its RMS, with the central 95 % in brackets "
+    "(in the table for every layer). "
+)
+ENDS = {"": "median", "_low": "low", "_high": "high"}
 LABEL_PIXELS = 13  # height a band's name needs beside the large map
 
 
 def pages(diagnosis: Diagnosis) -> int:
     """How many overviews show all layers."""
     return -(-len(diagnosis.outliers.maps["k/post"]) // PANELS)
+
+
+def page_label(diagnosis: Diagnosis, page: int) -> str:
+    """The layers of one overview, by the numbers that the model gives them: `0–11`."""
+    first, last = page * PANELS, min(len(diagnosis.outliers.maps["k/post"]), (page + 1) * PANELS) - 1
+    return f"{diagnosis.layer_number(first)}–{diagnosis.layer_number(last)}"
 
 
 def loudest_layer(diagnosis: Diagnosis, which: str) -> int:
@@ -52,10 +49,14 @@ def loudest_head(diagnosis: Diagnosis, which: str, layer: int) -> int:
 def peaks(diagnosis: Diagnosis, which: str) -> pd.DataFrame:
     """The largest entry of every layer and where it is; one line a layer."""
     bins = bin_names(diagnosis.position_edges)
-    maps, null = diagnosis.outliers.maps[which], diagnosis.outliers.peak_null.get(which)
-    rows = [_peak(heads, diagnosis.layer_number(i), bins) for i, heads in enumerate(maps)]
-    if null:
-        rows = [row | {"null_peak": null[i][row["kv_head"]]} for i, row in enumerate(rows)]
+    outliers = diagnosis.outliers
+    rows = [_peak(heads, diagnosis.layer_number(i), bins) for i, heads in enumerate(outliers.maps[which])]
+    if which in outliers.peak_values:
+        nulls = [outliers.peak_by_chance(which, [i]) for i in range(len(rows))]
+        rows = [
+            row | {f"null_peak{end}": getattr(null, name, None) for end, name in ENDS.items()}
+            for row, null in zip(rows, nulls, strict=True)
+        ]
     return pd.DataFrame(rows)
 
 
@@ -70,7 +71,7 @@ def layers(diagnosis: Diagnosis, which: str, page: int = 0, picked: int | None =
     of = f" (layers {first}–{last} of {len(table)}{kind})" if len(table) > PANELS else ""
     return Picture(
         f"{NAMES[which]} peaks at {top['peak']:.3g}: layer {top['layer']}, KV head {top['kv_head']}, "
-        f"channel {top['channel']}{_normal(top.get('null_peak'))}{of}",
+        f"channel {top['channel']}{_normal(diagnosis, which)}{of}",
         figure,
         table,
         "Each panel is one layer: channels from top to bottom, positions from left to right, brightest where |x| is "
@@ -81,9 +82,11 @@ def layers(diagnosis: Diagnosis, which: str, page: int = 0, picked: int | None =
     )
 
 
-def _normal(null: float | None) -> str:
-    """The null of a peak, for a title; nothing in an older file."""
-    return "" if null is None or pd.isna(null) else f"; normal values of that RMS reach {null:.3g}"
+@once
+def _normal(diagnosis: Diagnosis, which: str) -> str:
+    """The null of the highest peak of all layers, for a title; nothing in an older file."""
+    chance = diagnosis.outliers.peak_by_chance(which, range(len(diagnosis.outliers.maps[which])))
+    return "" if chance is None else f"; normal values of every head's RMS reach {chance}"
 
 
 @once
@@ -114,12 +117,22 @@ def channel_map(diagnosis: Diagnosis, which: str, layer: int, head: int) -> Pict
     table.insert(0, "channel", range(len(z)))
     table.insert(1, "pair", pair_of_channel(diagnosis))
     table.insert(2, "band", band_of_channel(diagnosis))
-    twice = "every band appears twice, as channels i and i + r/2" if diagnosis.pairing == "half" else (
-        "pairs are neighbours (2i, 2i + 1), so every band is one stretch")  # fmt: skip
+    twice = (
+        "every band appears twice, as channels i and i + r/2"
+        if diagnosis.pairing == "half"
+        else ("pairs are neighbours (2i, 2i + 1), so every band is one stretch")
+    )
     null = diagnosis.outliers.peak_null.get(which)
-    reach = "" if not null else (
-        f" The largest |x| is {max((v for row in z for v in row if v is not None), default=0.0):.3g}; as many normal "
-        f"values of this head's RMS reach {null[layer][head] or 0.0:.3g} (the null).")  # fmt: skip
+    reach = ""
+    if null:
+        largest = max((v for row in z for v in row if v is not None), default=0.0)
+        reach = (
+            f" The largest |x| is {largest:.3g}; as many normal values of this head's RMS reach "
+            f"{null[layer][head] or 0.0:.3g} (the null)."
+        )
+        every = diagnosis.outliers.peak_by_chance(which, range(len(null)))
+        if every is not None and largest >= diagnosis.outliers.largest_of(which):
+            reach += f" This head was chosen as the loudest of all: the loudest of all by chance reaches {every}."
     return Picture(
         f"Which channels of {NAMES[which]} stand out? (layer {diagnosis.layer_number(layer)}, KV head {head})",
         figure,
@@ -144,10 +157,20 @@ def _tiled(panels: dict[int, list[list[Number]]], table: pd.DataFrame, picked: i
             sheet[top + i][left : left + wide] = row
         peak = table.iloc[layer]
         points.append((left + wide / 2 - 0.5, top + tall / 2 - 0.5))
-        hover.append(f"layer {peak['layer']}, KV head {peak['kv_head']}: {peak['peak']:.4g} in "
-                     f"channel {peak['channel']}, positions {peak['positions']}")  # fmt: skip
-        titles.append({"text": f"layer {peak['layer']}, head {peak['kv_head']}", "x": points[-1][0], "y": top - 0.5,
-                       "yanchor": "bottom", "showarrow": False, "font": {"size": 12}})  # fmt: skip
+        hover.append(
+            f"layer {peak['layer']}, KV head {peak['kv_head']}: {peak['peak']:.4g} in "
+            f"channel {peak['channel']}, positions {peak['positions']}"
+        )
+        titles.append(
+            {
+                "text": f"layer {peak['layer']}, head {peak['kv_head']}",
+                "x": points[-1][0],
+                "y": top - 0.5,
+                "yanchor": "bottom",
+                "showarrow": False,
+                "font": {"size": 12},
+            }
+        )
         if layer == picked:
             frames.append(frame(left - 0.5, top - 0.5, left + wide - 0.5, top + tall - 0.5))
     figure = go.Figure(go.Heatmap(z=sheet, coloraxis="coloraxis", hoverongaps=False))
@@ -155,9 +178,12 @@ def _tiled(panels: dict[int, list[list[Number]]], table: pd.DataFrame, picked: i
     framed(figure, "position within each panel →", "← channel", height=70 + 165 * rows, legend=False)
     bare = {"showticklabels": False, "showgrid": False, "ticks": ""}
     figure.update_layout(
-        xaxis={**bare, "range": [-0.5, len(sheet[0]) - 0.5]}, yaxis={**bare, "range": [len(sheet) - 0.5, -0.5]},
-        annotations=titles, shapes=frames, margin={"t": 6, "l": 40, "b": 40},
-    )  # fmt: skip
+        xaxis={**bare, "range": [-0.5, len(sheet[0]) - 0.5]},
+        yaxis={**bare, "range": [len(sheet) - 0.5, -0.5]},
+        annotations=titles,
+        shapes=frames,
+        margin={"t": 6, "l": 40, "b": 40},
+    )
     return figure
 
 
@@ -179,12 +205,29 @@ def _draw_bands(figure: go.Figure, diagnosis: Diagnosis, pixels: float) -> None:
     lines, names = [], []
     for run in runs(diagnosis):
         if run.first > 0:
-            lines.append({"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": run.first - 0.5,
-                          "y1": run.first - 0.5, "line": {"color": "#FFFFFF", "width": 1.5}})  # fmt: skip
+            lines.append(
+                {
+                    "type": "line",
+                    "xref": "paper",
+                    "x0": 0,
+                    "x1": 1,
+                    "y0": run.first - 0.5,
+                    "y1": run.first - 0.5,
+                    "line": {"color": "#FFFFFF", "width": 1.5},
+                }
+            )
         middle = (run.first + run.last) / 2
         if middle * pixels >= free:
-            names.append({"xref": "paper", "x": 1.005, "xanchor": "left", "y": middle, "showarrow": False,
-                          "font": {"size": 11},
-                          "text": "no rotation" if run.band is None else f"band {run.band}"})  # fmt: skip
+            names.append(
+                {
+                    "xref": "paper",
+                    "x": 1.005,
+                    "xanchor": "left",
+                    "y": middle,
+                    "showarrow": False,
+                    "font": {"size": 11},
+                    "text": "no rotation" if run.band is None else f"band {run.band}",
+                }
+            )
             free = middle * pixels + LABEL_PIXELS
     figure.update_layout(shapes=lines, annotations=names)

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 import pandas as pd
 import plotly.graph_objects as go
 
+from qroar_core.diagnostics.outliers.result_chance import largest_even
+from qroar_core.diagnostics.result import Diagnosis
 from qroar_core.figures.maps import Panel, column_at, side_by_side
-from qroar_core.result import LayerBand
-from qroar_core.results import Diagnosis
+from qroar_core.result import LayerBand, PerBand
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,15 +59,28 @@ def channel_names(diagnosis: Diagnosis) -> list[str]:
 
 def draw_edges(figure: go.Figure, diagnosis: Diagnosis, panels: int) -> None:
     """Edges between bands as vertical lines through maps whose columns are channels."""
-    figure.update_layout(shapes=[
-        {"type": "line", "x0": x, "x1": x, "yref": "paper", "y0": 0, "y1": 1, "line": {"color": "#FFFFFF", "width": 1}}
-        for panel in range(panels) for run in runs(diagnosis) if run.first > 0
-        for x in [column_at(panel, run.first - 0.5, diagnosis.head_dim)]
-    ])  # fmt: skip
+    figure.update_layout(
+        shapes=[
+            {
+                "type": "line",
+                "x0": x,
+                "x1": x,
+                "yref": "paper",
+                "y0": 0,
+                "y1": 1,
+                "line": {"color": "#FFFFFF", "width": 1},
+            }
+            for panel in range(panels)
+            for run in runs(diagnosis)
+            if run.first > 0
+            for x in [column_at(panel, run.first - 0.5, diagnosis.head_dim)]
+        ]
+    )
 
 
-def even_shares(diagnosis: Diagnosis, shares: Mapping[str, LayerBand], named: Callable[[str], str],
-                axis: str) -> tuple[go.Figure, dict[str, float]]:  # fmt: skip
+def even_shares(
+    diagnosis: Diagnosis, shares: Mapping[str, LayerBand], named: Callable[[str], str], axis: str
+) -> tuple[go.Figure, dict[str, float]]:
     """Shares by layer and channel, each over an even share, side by side; and the largest of each map.
 
     Args:
@@ -74,10 +88,19 @@ def even_shares(diagnosis: Diagnosis, shares: Mapping[str, LayerBand], named: Ca
     """
     even = {name: [[None if v is None else v * len(row) for v in row] for row in z] for name, z in shares.items()}
     columns = [str(c) for c in range(diagnosis.head_dim)]
-    figure = side_by_side([Panel(named(name), z, columns, axis, "channel") for name, z in even.items()],
-                          diagnosis.layer_names(), "times an even share")  # fmt: skip
+    figure = side_by_side(
+        [Panel(named(name), z, columns, axis, "channel") for name, z in even.items()],
+        diagnosis.layer_names(),
+        "times an even share",
+    )
     draw_edges(figure, diagnosis, len(even))
     return figure, {name: max((v or 0.0 for row in z for v in row), default=0.0) for name, z in even.items()}
+
+
+def by_chance(diagnosis: Diagnosis, spreads: Mapping[str, PerBand], name: str) -> str:
+    """How far the largest channel of all layers reaches by chance, for a title; nothing in an older file."""
+    chance = largest_even([v for v in spreads.get(name, []) if v is not None], diagnosis.head_dim)
+    return "" if chance is None else f" ({chance} by chance)"
 
 
 def channel_table(diagnosis: Diagnosis, shares: Mapping[str, LayerBand]) -> pd.DataFrame:

@@ -6,16 +6,19 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from qroar_core.diagnostics.outliers.figure_channels import band_of_channel, channel_table, even_shares
+from qroar_core.diagnostics.outliers.figure_channels import band_of_channel, by_chance, channel_table, even_shares
 from qroar_core.diagnostics.outliers.result import mean_of
+from qroar_core.diagnostics.result import Diagnosis
+from qroar_core.diagnostics.sample import PROPAGATED, which_errors
 from qroar_core.diagnostics.tails.figure import NAMES
 from qroar_core.figures.maps import Panel, Rows, side_by_side
 from qroar_core.figures.once import once
 from qroar_core.figures.picture import Picture, counted_on
 from qroar_core.result import LayerBand
-from qroar_core.results import Diagnosis
 
 RULE_WORDS = {"iqr": "IQR, fence", "mad": "MAD, threshold", "percentile": "percentile"}
+IN_FORCE = "in force"  # as the file calls the setting's own quantizers
+ALONE = " Each layer's keys are those of the unquantized model: no error of earlier layers is in them."
 DEALT = "null: positions split at random"
 
 
@@ -38,20 +41,35 @@ def counts(diagnosis: Diagnosis, which: str) -> Picture | None:
     if which not in found.count:
         return None
     return band_counts(
-        diagnosis, found.count[which], found.magnitude[which], f"channels of {NAMES[which]}", "channels",
-        counted_on(found.sample, estimates=False), found.heads_of(which),
+        diagnosis,
+        found.count[which],
+        found.magnitude[which],
+        f"channels of {NAMES[which]}",
+        "channels",
+        counted_on(found.sample, estimates=False),
+        found.heads_of(which),
         "channels whose mean |x| over the whole context is an outlier among all channels of their head",
-    )  # fmt: skip
+    )
 
 
-def band_counts(diagnosis: Diagnosis, count: LayerBand, times: LayerBand, what: str, unit: str, sample: str,
-                heads: int, meaning: str) -> Picture:  # fmt: skip
+def band_counts(
+    diagnosis: Diagnosis,
+    count: LayerBand,
+    times: LayerBand,
+    what: str,
+    unit: str,
+    sample: str,
+    heads: int,
+    meaning: str,
+) -> Picture:
     """Outlier `what` by layer and band beside as many spread evenly over channels, and beside what chance gives."""
     width = [band_of_channel(diagnosis).count(b.index) for b in diagnosis.bands]
     shuffled = [[None if v is None else _total([row]) * w / sum(width) for v, w in zip(row, width)] for row in count]
     columns = [str(b.index) for b in diagnosis.bands]
-    panels = [Panel(f"outlier {unit}", count, columns, "band", "band"),
-              Panel("null: channels shuffled", shuffled, columns, "band", "band")]  # fmt: skip
+    panels = [
+        Panel(f"outlier {unit}", count, columns, "band", "band"),
+        Panel("null: channels shuffled", shuffled, columns, "band", "band"),
+    ]
     one = diagnosis.outliers.by_chance
     chance = [[None if v is None else heads * (c or 0.0) for v, c in zip(row, one)] for row in count] if one else []
     panels += [Panel("null: all channels alike", chance, columns, "band", "band")] if chance else []
@@ -61,16 +79,23 @@ def band_counts(diagnosis: Diagnosis, count: LayerBand, times: LayerBand, what: 
     largest = max((v for row in times for v in row if v is not None), default=None)
     title = f"None of the {what} stands out ({rule_words(diagnosis)}){beside}"
     if total:
-        title = (f"{what[0].upper()}{what[1:]} that stand out: {total:.0f}{beside}, of which "
-                 f"{most:.0f} in band {by_band.index(most)}, by up to {largest:.3g} times their head's median")
-    alike = (f" Right, the other null: how many the rule finds by chance where the {unit} of a head are all alike and "
-             "differ as numbers of one normal distribution do." * bool(chance))  # fmt: skip
+        title = (
+            f"{what[0].upper()}{what[1:]} that stand out: {total:.0f}{beside}, of which "
+            f"{most:.0f} in band {by_band.index(most)}, by up to {largest:.3g} times their head's median"
+        )
+    alike = (
+        f" Right, the other null: how many the rule finds by chance where the {unit} of a head are all alike and "
+        "differ as numbers of one normal distribution do." * bool(chance)
+    )
     same = " A percentile calls the same share outliers in every head." * (diagnosis.outliers.rule == "percentile")
     return Picture(
         title,
         side_by_side(panels, diagnosis.layer_names(), unit),
-        _by_band(diagnosis, {unit: count, f"{unit}_null": shuffled, "times_median": times}
-                 | ({f"{unit}_by_chance": chance} if chance else {})),
+        _by_band(
+            diagnosis,
+            {unit: count, f"{unit}_null": shuffled, "times_median": times}
+            | ({f"{unit}_by_chance": chance} if chance else {}),
+        ),
         f"Left: {meaning} (rule: {rule_words(diagnosis)}), of all heads. Beside it the null: as many outliers spread "
         f"evenly over the channels of all bands, as shuffling the channels would on average.{alike}{same}",
         sample=sample,
@@ -100,18 +125,24 @@ def shift(diagnosis: Diagnosis, which: str) -> Picture:
     )
     without = sum(value is None for row in same for value in row)
     empty = f" {without} of {len(table)} heads have no outlier channel early or late: they are empty and not counted."
-    null = (" Nulls: the same positions split at random into two groups of the same sizes, so that only chance tells "
-            "them apart." * (which in found.jaccard_null))  # fmt: skip
+    null = (
+        " Nulls: the same positions split at random into two groups of the same sizes, so that only chance tells "
+        "them apart." * (which in found.jaccard_null)
+    )
     return Picture(
         _shift_title(diagnosis, which),
-        side_by_side([Panel(name, z, columns, "KV head", "KV head") for name, z in maps], diagnosis.layer_names(),
-                     "share", span=(0.0, 1.0)),
+        side_by_side(
+            [Panel(name, z, columns, "KV head", "KV head") for name, z in maps],
+            diagnosis.layer_names(),
+            "share",
+            span=(0.0, 1.0),
+        ),
         table,
         f"Jaccard index 1: the same channels stand out at the first and at the last positions; 0: none of them does. "
         f"Mass moved: the part of the outliers' magnitude found in other channels far out (rule: "
         f"{rule_words(diagnosis)}).{null}{empty * (without > 0)}",
         sample=counted_on(found.sample),
-    )  # fmt: skip
+    )
 
 
 def _shift_title(diagnosis: Diagnosis, which: str) -> str:
@@ -134,21 +165,32 @@ def error_share(diagnosis: Diagnosis) -> Picture:
     """Share of each band's quantization error that outlier entries carry, quantizer by quantizer."""
     found = diagnosis.outliers
     columns = [str(b.index) for b in diagnosis.bands]
-    shown, twice = _distinct(found.error_share, found.still_exact)
+    shown, twice = _distinct(diagnosis, found.error_share)
     panels = [Panel(f"of the {_short(name)} error", z, columns, "band", "band") for name, z in shown.items()]
     panels.append(Panel("null: of the entries", found.entry_share, columns, "band", "band"))
     named = {f"{name.replace(' ', '_')}_error": z for name, z in found.error_share.items()}
+    named["entries"] = found.entry_share
     means = {name: mean_of(z) or 0.0 for name, z in shown.items()}
+    apart, own = "", means.get(IN_FORCE)
+    if own is not None and found.which_keys:  # counted on other keys, so beside another null
+        panels.append(Panel("null: of the setting's", found.entry_share_in_force, columns, "band", "band"))
+        named["in_force_entries"] = found.entry_share_in_force
+        means.pop(IN_FORCE)
+        apart = (
+            f"; of the keys that the setting's quantizer rounds, {mean_of(found.entry_share_in_force) or 0:.1%} and "
+            f"{own:.1%} of its error"
+        )
     parts = " and ".join(f"{mean:.1%} of the {_error(name)}" for name, mean in means.items())
     return Picture(
-        f"Outliers are {mean_of(found.entry_share) or 0:.1%} of the entries and carry {parts}",
+        f"Outliers are {mean_of(found.entry_share) or 0:.1%} of the entries and carry {parts}{apart}",
         side_by_side(panels, diagnosis.layer_names(), "share"),
-        _by_band(diagnosis, named | {"entries": found.entry_share}),
+        _by_band(diagnosis, named),
         f"Share of K's squared rounding error that lies on outliers, by layer and band (rule: "
-        f"{rule_words(diagnosis)}, over all entries of a head; its limit is known to 2.2 %); the title gives means "
+        f"{rule_words(diagnosis)}, over all entries of a head; its limit is known to about 3 %, and where "
+        "magnitudes are sparse to the gap between two); the title gives means "
         "over layers and bands. Null: as many entries chosen at random carry their own share. Above it, outliers are "
         "rounded worse than the rest; "
-        f"below it, the rest is rounded with a coarser step because of their range.{twice}",
+        f"below it, the rest is rounded with a coarser step because of their range.{ALONE}{twice}",
         sample=counted_on(found.sample, estimates=False),
     )
 
@@ -159,46 +201,66 @@ def error_by_channel(diagnosis: Diagnosis) -> Picture | None:
     found = diagnosis.outliers
     if not found.error_by_channel:
         return None
-    shown, twice = _distinct(found.error_by_channel, found.still_exact)
+    shown, twice = _distinct(diagnosis, found.error_by_channel)
     figure, largest = even_shares(diagnosis, shown, lambda name: f"{_short(name)} error", "channel of the head")
-    parts = [f"{times:.3g} times its even share of the {_error(name)}" for name, times in largest.items()]
+    parts = [
+        f"{times:.3g} times its even share of the {_error(name)}{by_chance(diagnosis, found.error_spread, name)}"
+        for name, times in largest.items()
+    ]
     return Picture(
         f"One channel of K carries up to {' and '.join(parts)}",
         figure,
         channel_table(diagnosis, found.error_by_channel),
         "Squared rounding error of every channel, of all KV heads, over what it would be if all channels carried the "
-        "same; the null is 1, and by chance the largest cell stands somewhat above it. Lines are band "
-        "edges. A quantizer with one step for all channels rounds them about "
-        f"alike, whatever their magnitude, unless they are smaller than the step.{twice}",
+        "same. By chance (the null): the largest cell if every vector's errors were dealt to its channels at random, "
+        "with the central 95 % in brackets. Lines are band edges. A quantizer with one step for all channels rounds "
+        f"them about alike, whatever their magnitude, unless they are smaller than the step.{ALONE}{twice}",
         sample=counted_on(found.sample, estimates=False),
     )
 
 
-def _distinct(named: Mapping[str, LayerBand], still_exact: int) -> tuple[dict[str, LayerBand], str]:
+def _distinct(diagnosis: Diagnosis, named: Mapping[str, LayerBand]) -> tuple[dict[str, LayerBand], str]:
     """Without the setting's quantizer where it makes no error, or in every cell that of int8 or int4, and in words
-    why; and which keys it leaves exact."""
-    mine = named.get("in force")
+    why; and which keys its error is of."""
+    mine = named.get(IN_FORCE)
     if mine is None:
         return dict(named), ""
-    probes = {name: z for name, z in named.items() if name != "in force"}
+    probes = {name: z for name, z in named.items() if name != IN_FORCE}
     if not any(v for row in mine for v in row):
         return probes, " The setting's quantizer rounds no key of this context, so it is not drawn."
     twin = next((name for name, z in probes.items() if z == mine), None)
     if twin is not None:
         return probes, f" The setting's quantizer errs as {twin} does in every cell, so it is not drawn again."
-    if still_exact:
-        said = (f" The setting's quantizer leaves the newest {still_exact:,} keys exact: its error is of the keys that "
-                "the context's last query reads rounded, int8's, int4's and the null are of all keys.")  # fmt: skip
-        return dict(named), said
-    return dict(named), ""
+    found = diagnosis.outliers
+    if found.which_keys:
+        both = named is found.error_share
+        but = "But the" if found.of_quantized_model else "The"
+        return dict(named), (
+            f" {but} setting's error{' and its null are' if both else ' is'} of the {found.which_keys}; int8's and "
+            f"int4's{' and the other null' * both} are of all keys of the unquantized model."
+        )
+    return dict(named), "" if found.entry_share_in_force else _older_keys(diagnosis)
+
+
+def _older_keys(diagnosis: Diagnosis) -> str:
+    """What the setting's error is of in a file that does not know the keys that its quantizer is given."""
+    said, exact, noise = "", diagnosis.outliers.still_exact, diagnosis.logit_noise
+    if exact:
+        said = (
+            f" The setting's quantizer leaves the newest {exact:,} keys exact: its error is of the keys that the "
+            "context's last query reads rounded, int8's, int4's and the null are of all keys."
+        )
+    if noise is not None and which_errors(noise.kind) == PROPAGATED:
+        said += " This file is older: the setting's error is counted on the keys of the unquantized model too."
+    return said
 
 
 def _error(quantizer: str) -> str:
-    return "error of the setting's quantizer" if quantizer == "in force" else f"{quantizer} error"
+    return "error of the setting's quantizer" if quantizer == IN_FORCE else f"{quantizer} error"
 
 
 def _short(quantizer: str) -> str:
-    return "setting's" if quantizer == "in force" else quantizer
+    return "setting's" if quantizer == IN_FORCE else quantizer
 
 
 def _by_band(diagnosis: Diagnosis, named: Mapping[str, Rows]) -> pd.DataFrame:

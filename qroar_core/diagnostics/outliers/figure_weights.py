@@ -6,6 +6,7 @@ import pandas as pd
 
 from qroar_core.diagnostics.outliers.figure_channels import (
     band_of_channel,
+    by_chance,
     channel_names,
     channel_table,
     draw_edges,
@@ -14,10 +15,10 @@ from qroar_core.diagnostics.outliers.figure_channels import (
 )
 from qroar_core.diagnostics.outliers.figure_rules import band_counts, rule_words
 from qroar_core.diagnostics.outliers.result import mean_of
+from qroar_core.diagnostics.result import Diagnosis
 from qroar_core.figures.maps import Panel, pooled, pooled_edges, side_by_side
 from qroar_core.figures.once import once
 from qroar_core.figures.picture import FROM_WEIGHTS, Picture, bin_names
-from qroar_core.results import Diagnosis
 
 COLUMNS = 128  # cells that input columns are pooled to
 WIDTHS = ("int8", "int4")
@@ -25,16 +26,18 @@ WIDTHS = ("int8", "int4")
 
 def loudest_layer(diagnosis: Diagnosis, matrix: str) -> int:
     """The layer whose largest row stands out most from its head's median row."""
-    found = diagnosis.outliers.matrix_maps[matrix]
-    return max(range(len(found.rows)), key=lambda i: max(times for times, _ in found.times_median(i)))
+    return diagnosis.outliers.matrix_maps[matrix].loudest_layer()
 
 
 def every(diagnosis: Diagnosis) -> list[Picture]:
     """All pictures of W_Q and W_K, rows of the layer that stands out most; none where a file has no matrices."""
     drawn = []
     for matrix in diagnosis.outliers.matrix_maps:
-        drawn += [rows(diagnosis, matrix, loudest_layer(diagnosis, matrix)), columns(diagnosis, matrix),
-                  counts(diagnosis, matrix)]  # fmt: skip
+        drawn += [
+            rows(diagnosis, matrix, loudest_layer(diagnosis, matrix)),
+            columns(diagnosis, matrix),
+            counts(diagnosis, matrix),
+        ]
         for bits in WIDTHS:
             drawn += [error_share(diagnosis, matrix, bits), error_by_channel(diagnosis, matrix, bits)]
     return drawn
@@ -47,10 +50,15 @@ def rows(diagnosis: Diagnosis, matrix: str, layer: int) -> Picture:
     heads, by_head = found.rows[layer], found.times_median(layer)
     best = max(range(len(heads)), key=lambda h: by_head[h][0])
     times, channel = by_head[best]
+    picked = layer == found.loudest_layer()  # the largest of all layers, so chance is given as many
+    chance = f"{found.by_chance(len(found.rows) if picked else 1)} by chance{', largest of all layers' * picked}"
     columns = [name.removeprefix("channel ") for name in channel_names(diagnosis)]
     numbers = [str(c) for c in range(diagnosis.head_dim)]
-    figure = side_by_side([Panel("", heads, numbers, "output channel of the head", "channel")],
-                          [f"head {h}" for h in range(len(heads))], "mean |w|")  # fmt: skip
+    figure = side_by_side(
+        [Panel("", heads, numbers, "output channel of the head", "channel")],
+        [f"head {h}" for h in range(len(heads))],
+        "mean |w|",
+    )
     draw_edges(figure, diagnosis, 1)
     table = pd.DataFrame(
         [
@@ -61,12 +69,13 @@ def rows(diagnosis: Diagnosis, matrix: str, layer: int) -> Picture:
     ).astype({"pair": "Int64", "band": "Int64"})
     return Picture(
         f"Rows of {matrix} in layer {diagnosis.layer_number(layer)}: channel {columns[channel]}, of head {best} is "
-        f"{times:.3g} times its head's median row ({found.largest_by_chance(layer):.3g} by chance)",
+        f"{times:.3g} times its head's median row ({chance})",
         figure,
         table,
         "Each cell is the mean |w| of the row of weights that makes one channel of one head. A bright column is a "
-        "channel that is large in every head. Lines are band edges. By chance (the null): the largest row over the "
-        "median one of as many rows of normal weights, as long as these.",
+        "channel that is large in every head. Lines are band edges. By chance (the null): the largest row over "
+        "its head's median one among as many heads of normal weights, as long as these, with the central 95 % in "
+        "brackets; in the layer that stands out most, the largest over as many layers.",
         sample=FROM_WEIGHTS,
     )
 
@@ -78,8 +87,11 @@ def columns(diagnosis: Diagnosis, matrix: str) -> Picture:
     width = len(found[0])
     edges = pooled_edges(list(range(width + 1)), COLUMNS)
     names = bin_names(edges) if width > COLUMNS else [str(c) for c in range(width)]
-    figure = side_by_side([Panel("", [pooled(row, COLUMNS) for row in found], names, "input column", "column")],
-                          diagnosis.layer_names(), "mean |w|")  # fmt: skip
+    figure = side_by_side(
+        [Panel("", [pooled(row, COLUMNS) for row in found], names, "input column", "column")],
+        diagnosis.layer_names(),
+        "mean |w|",
+    )
     shares = " and ".join(f"{value:.1%} of the {_said(name)}" for name, value in _means(by_rule.column_error_share))
     count = sum(v or 0 for v in by_rule.columns)
     table = pd.DataFrame(
@@ -93,23 +105,31 @@ def columns(diagnosis: Diagnosis, matrix: str) -> Picture:
     dealt = "" if chance is None else f" ({chance * len(found):.1f} by chance)"
     return Picture(
         f"Input columns of {matrix} that stand out: {count:.0f}{dealt}, {share:.1%} of all; they carry {shares}"
-        if count else f"No input column of {matrix} stands out ({rule_words(diagnosis)}){dealt}",
+        if count
+        else f"No input column of {matrix} stands out ({rule_words(diagnosis)}){dealt}",
         figure,
         table,
         f"Mean |w| of the weights that read one channel of the hidden state, the largest of each cell. Outliers by "
         f"{rule_words(diagnosis)} over all columns of the matrix. Null: as many columns chosen at random carry their "
         "own share of the error; by chance: as many as stand out among as many numbers of one normal distribution.",
         sample=FROM_WEIGHTS,
-    )  # fmt: skip
+    )
 
 
 @once
 def counts(diagnosis: Diagnosis, matrix: str) -> Picture:
     """How many rows stand out in every band, and how far."""
     found = diagnosis.outliers.matrices[matrix]
-    return band_counts(diagnosis, found.count, found.magnitude, f"rows of {matrix}", "rows", FROM_WEIGHTS,
-                       diagnosis.outliers.heads_of(matrix),
-                       "rows whose mean |w| is an outlier among all rows of their head")  # fmt: skip
+    return band_counts(
+        diagnosis,
+        found.count,
+        found.magnitude,
+        f"rows of {matrix}",
+        "rows",
+        FROM_WEIGHTS,
+        diagnosis.outliers.heads_of(matrix),
+        "rows whose mean |w| is an outlier among all rows of their head",
+    )
 
 
 @once
@@ -143,16 +163,20 @@ def error_share(diagnosis: Diagnosis, matrix: str, bits: str) -> Picture:
 @once
 def error_by_channel(diagnosis: Diagnosis, matrix: str, bits: str) -> Picture:
     """How unevenly the rounding error of the weights lies over channels, for every scale of one width."""
-    shown = _of_width(diagnosis.outliers.matrix_maps[matrix].error_by_channel, bits)
+    kept = diagnosis.outliers.matrix_maps[matrix]
+    shown = _of_width(kept.error_by_channel, bits)
     figure, largest = even_shares(diagnosis, shown, _scale, "output channel of the head")
-    parts = [f"{times:.3g} times its even share of the {_error(name)}" for name, times in largest.items()]
+    parts = [
+        f"{times:.3g} times its even share of the {_error(name)}{by_chance(diagnosis, kept.error_spread, name)}"
+        for name, times in largest.items()
+    ]
     return Picture(
         f"One channel's rows of {matrix} carry up to {_listed(parts)}",
         figure,
         channel_table(diagnosis, shown),
         "Squared rounding error of the rows of every channel, of all heads, over what it would be if all channels "
-        "carried the same; the null is 1, and by chance the largest cell stands somewhat above it. Lines are band "
-        "edges.",
+        "carried the same. By chance (the null): the largest cell if the errors of one input were dealt to a head's "
+        "channels at random, with the central 95 % in brackets. Lines are band edges.",
         sample=FROM_WEIGHTS,
     )
 

@@ -7,13 +7,12 @@ the number of heads.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
-from statistics import NormalDist
 
 import torch
 from torch import Tensor
 
+from qroar_core.diagnostics.outliers.result_chance import peak_of_normal
 from qroar_core.maths.meters import CPU, Meter
 from qroar_core.maths.positions import PositionBins
 
@@ -49,8 +48,12 @@ class ChannelMaps:
         """The largest |x| of each head, were its values normal and of the same RMS: median of draws, (n_kv_heads,)."""
         weight = self.count.double()
         rms = ((self.rms.square() * weight).sum((1, 2)) / weight.sum() / self.rms.shape[1]).sqrt()
-        values = float(weight.sum()) * self.rms.shape[1]
-        return rms * NormalDist().inv_cdf(1 + math.expm1(math.log(0.5) / values) / 2)
+        return rms * peak_of_normal(self.values)
+
+    @property
+    def values(self) -> int:
+        """How many values of each head were seen."""
+        return int(self.count.sum()) * self.rms.shape[1]
 
 
 @dataclass(slots=True, eq=False)

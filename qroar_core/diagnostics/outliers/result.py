@@ -3,55 +3,19 @@
 from __future__ import annotations
 
 import math
-import statistics
-from collections.abc import Iterator
-from statistics import NormalDist
-from typing import Annotated, ClassVar
+from collections.abc import Iterator, Sequence
+from typing import Annotated
 
 from qroar_core.axes import ANY, Sizes, axes
 from qroar_core.diagnostics.null import NullRow
+from qroar_core.diagnostics.outliers.result_chance import Reach, largest_normal, peak_of_normal
+from qroar_core.diagnostics.outliers.result_matrices import MatrixByRule, MatrixMap
+from qroar_core.diagnostics.outliers.result_uneven import OF_INPUTS, OF_VECTORS, called, uneven_rows
 from qroar_core.diagnostics.sample import Sample
 from qroar_core.diagnostics.tails.result import WORDS
 from qroar_core.result import LayerBand, Number, PerBand, Result
 
-# standard deviation over mean of |w| of one normal weight; over the square root of their number, of their mean
-ROW_SPREAD = math.sqrt(math.pi / 2 - 1)
 ALIKE = "all channels of a head, or rows, drawn from one normal distribution; 2 standard deviations"
-
-
-class MatrixMap(Result):
-    """W_Q or W_K whatever the rule."""
-
-    LOCAL: ClassVar = ("head", "column")
-
-    # [layer][head][channel], mean |w| of an output row
-    rows: Annotated[list[LayerBand], axes("layer", "head", "channel")]
-    columns: Annotated[LayerBand, axes("layer", "column")]  # [layer][column], mean |w| of an input column
-    # quantizer -> [layer][channel], part of the matrix's rounding error
-    error_by_channel: Annotated[dict[str, LayerBand], axes("layer", "channel")]
-
-    def times_median(self, layer: int) -> list[tuple[float, int]]:
-        """Of every head: its largest row over its median one, and that row's channel."""
-        return [_times(head) for head in self.rows[layer]]
-
-    def largest_by_chance(self, layer: int) -> float:
-        """The largest row of a layer over the median one, were all weights drawn from one normal distribution."""
-        inputs, count = len(self.columns[layer]), sum(map(len, self.rows[layer]))
-        return 1 + ROW_SPREAD / math.sqrt(inputs) * NormalDist().inv_cdf(0.5 ** (1 / count))
-
-
-class MatrixByRule(Result):
-    """Outlier rows and columns of W_Q or W_K; [layer][band] of rows, [layer] of columns."""
-
-    count: LayerBand  # outlier rows of all heads
-    magnitude: LayerBand  # mean |w| of the largest over its head's median row
-    row_share: LayerBand  # outlier rows over all
-    error_share: dict[str, LayerBand]  # quantizer -> part of the band's rounding error on outlier rows
-    columns: Annotated[PerBand, axes("layer")]  # outlier columns
-    column_share: Annotated[PerBand, axes("layer")]  # over all
-    # quantizer -> part of the rounding error on outlier columns
-    column_error_share: Annotated[dict[str, PerBand], axes("layer")]
-    columns_by_chance: Number = None  # outlier columns of a layer, were they alike; None: an older file
 
 
 class OutliersByRule(Result):
@@ -63,9 +27,12 @@ class OutliersByRule(Result):
     jaccard: Annotated[dict[str, LayerBand], axes("layer", "kv_head")]
     mass_moved: Annotated[dict[str, LayerBand], axes("layer", "kv_head")]
     error_share: dict[str, LayerBand]  # "int8", "int4", "in force" -> [layer][band]; None without rotation
-    entry_share: LayerBand  # [layer][band]
+    entry_share: LayerBand  # [layer][band], of all keys of the unquantized model, as int8 and int4 are
     # |k| above which an entry counts, [layer][kv_head]
     entry_limit: Annotated[LayerBand, axes("layer", "kv_head")] = []
+    # of the keys that the quantizers "in force" round, and of all keys of their model; empty: none, or an older file
+    entry_share_in_force: LayerBand = []
+    entry_limit_in_force: Annotated[LayerBand, axes("layer", "kv_head")] = []
     count: dict[str, LayerBand] = {}  # [layer][band]: outlier channels of all KV heads, over the whole context
     magnitude: dict[str, LayerBand] = {}  # [layer][band]: mean |x| of the largest over its head's median channel
     # [layer][kv_head]: channels that stand out early or late, or both
@@ -96,6 +63,8 @@ class OutliersByRule(Result):
         for one, within in (*pairs, ("share_null", "stand_out")):
             if not getattr(self, one).keys() <= getattr(self, within).keys():
                 yield f"{one}: of a tensor that {within} does not have"
+        if self.entry_share_in_force and "in force" not in self.error_share:
+            yield "entry_share_in_force: of no quantizer"
         if not self.jaccard.keys() | self.count.keys() <= WORDS.keys():
             yield f"jaccard or count: not of the tensors {', '.join(WORDS)}"
         for matrix, of in self.matrices.items():
@@ -120,11 +89,16 @@ class Outliers(OutliersByRule):
     others: Annotated[list[OutliersByRule], axes(ANY)] = []
     # of K: quantizer -> [layer][channel], part of the layer's error
     error_by_channel: Annotated[dict[str, LayerBand], axes("layer", "channel")] = {}
+    # quantizer -> [layer], standard deviation of a channel's part over an even one, were every vector's errors dealt to
+    # its channels at random; empty: an older file
+    error_spread: Annotated[dict[str, PerBand], axes("layer")] = {}
     # largest |x| of normal values of a head's RMS, median over draws; empty: an older file
     peak_null: Annotated[dict[str, LayerBand], axes("layer", "kv_head")] = {}
+    peak_values: dict[str, int] = {}  # how many values of a head that is of; empty: an older file
     matrix_maps: dict[str, MatrixMap] = {}  # "W_Q", "W_K"
     no_matrices: str = ""  # why W_Q and W_K are not there
     still_exact: int = 0  # newest keys that the cache still holds exactly at the end: not in the error "in force"
+    of_quantized_model: bool = False  # whether the keys "in force" are those of the model with quantized weights
     disjoint: bool = True  # False: the short context is the whole one, so nothing late is held against it
     sample: Sample | None = None
 
@@ -138,8 +112,10 @@ class Outliers(OutliersByRule):
         for rule in (self, *self.others):
             if rule.matrices.keys() != self.matrix_maps.keys():
                 yield "matrices: not those of matrix_maps"
-            elif any(rule.matrices[name].error_share.keys() != kept.error_by_channel.keys()
-                     for name, kept in self.matrix_maps.items()):  # fmt: skip
+            elif any(
+                rule.matrices[name].error_share.keys() != kept.error_by_channel.keys()
+                for name, kept in self.matrix_maps.items()
+            ):
                 yield "matrices: not the quantizers of matrix_maps"
 
     def parameters(self, rule: str) -> list[float]:
@@ -157,6 +133,20 @@ class Outliers(OutliersByRule):
                 return self.model_copy(update=dict(found))
         raise KeyError(f"outliers were not counted by {rule} {parameter:g}")
 
+    def null_of(self, quantizer: str) -> LayerBand:
+        """The share of outliers among the entries that a quantizer's error is of, [layer][band]."""
+        return self.entry_share_in_force if quantizer == "in force" and self.entry_share_in_force else self.entry_share
+
+    @property
+    def which_keys(self) -> str:
+        """The keys that the error "in force" is of, where they are not those of int8 and int4; else empty."""
+        if not self.entry_share_in_force:
+            return ""
+        whose = "keys of the quantized model" if self.of_quantized_model else "keys"
+        if self.still_exact:
+            return f"{whose} that the context's last query reads rounded (all but the newest {self.still_exact:,})"
+        return f"{whose}, as its quantizer is given them" if self.of_quantized_model else ""
+
     def heads_of(self, name: str) -> int:
         """KV heads of a tensor ("k/post"), or heads of a matrix ("W_Q")."""
         return len(self.matrix_maps[name].rows[0]) if name in self.matrix_maps else len(self.maps[name][0])
@@ -166,77 +156,126 @@ class Outliers(OutliersByRule):
         found = [
             max((v for channel in head for v in channel if v is not None), default=0.0) / null
             for heads, nulls in zip(self.maps[which], self.peak_null.get(which, []))
-            for head, null in zip(heads, nulls, strict=True) if null
-        ]  # fmt: skip
+            for head, null in zip(heads, nulls, strict=True)
+            if null
+        ]
         return max(found, default=None)
+
+    def peak_by_chance(self, which: str, layers: Sequence[int]) -> Reach | None:
+        """The largest |x| of these layers, were the values of each head normal with its RMS; None in an older file."""
+        values = self.peak_values.get(which)
+        if values is None:
+            return None
+        return largest_normal(
+            (null / peak_of_normal(values) for i in layers for null in self.peak_null[which][i] if null), values
+        )
+
+    def largest_of(self, which: str) -> float:
+        """The largest |x| of all layers and heads."""
+        return max(
+            (v for heads in self.maps[which] for z in heads for row in z for v in row if v is not None), default=0.0
+        )
+
+    def _times_normal_row(self, which: str) -> NullRow:
+        """The same of every head over its own median: a maximum over all of them."""
+        values, heads = self.peak_values.get(which), sum(1 for row in self.peak_null[which] for null in row if null)
+        chance = largest_normal([1 / peak_of_normal(values)] * heads, values) if values else None
+        return NullRow(
+            diagnostic="Outliers",
+            quantity=f"largest |x| of {WORDS[which]} over that of normal values, largest over layers and heads",
+            measured=self.times_normal(which),
+            null=chance.median if chance else None,
+            low=chance.low if chance else None,
+            high=chance.high if chance else None,
+            control="normal values, as many as each head has: the same maximum, its median and central 95 %"
+            if chance
+            else "this file is from before 2026-11-29: it does not know how many values a head has",
+        )
 
     def _by_chance(self, name: str, what: str, count: LayerBand) -> NullRow:
         turning = [row for row in count if any(v is not None for v in row)]
         heads = self.heads_of(name) * len(turning)
         mean = heads * sum(v or 0.0 for v in self.by_chance)
         off = 2 * math.sqrt(heads) * (self.by_chance_spread or 0.0)
-        return NullRow(diagnostic="Outliers", quantity=f"{what} that stand out, all layers and heads",
-                       measured=sum(v or 0.0 for row in turning for v in row), null=mean, low=max(0.0, mean - off),
-                       high=mean + off, control=ALIKE)  # fmt: skip
+        return NullRow(
+            diagnostic="Outliers",
+            quantity=f"{what} that stand out, all layers and heads",
+            measured=sum(v or 0.0 for row in turning for v in row),
+            null=mean,
+            low=max(0.0, mean - off),
+            high=mean + off,
+            control=ALIKE,
+        )
 
     def null_rows(self) -> list[NullRow]:
         """Outlier channels early and late, and the error of outlier entries, each beside chance."""
         rows = []
         if self.by_chance:
-            rows += [self._by_chance(which, f"channels of {WORDS[which]}", found)
-                     for which, found in self.count.items()]  # fmt: skip
+            rows += [
+                self._by_chance(which, f"channels of {WORDS[which]}", found) for which, found in self.count.items()
+            ]
             rows += [self._by_chance(name, f"rows of {name}", of.count) for name, of in self.matrices.items()]
-        for which in self.peak_null:
-            rows.append(
-                NullRow(diagnostic="Outliers", quantity=f"largest |x| of {WORDS[which]} over that of normal values, "
-                        "largest over layers and heads", measured=self.times_normal(which), null=1.0,
-                        control="normal values of the head's RMS, as many as it has")
-            )  # fmt: skip
+        rows += [self._times_normal_row(which) for which in self.peak_null]
         if self.by_chance:
             for name, kept in self.matrix_maps.items():
-                loud = max(range(len(kept.rows)), key=lambda i: max(kept.times_median(i)))
+                chance = kept.by_chance(len(kept.rows))
                 rows.append(
-                    NullRow(diagnostic="Outliers", quantity=f"largest row of {name} over its head's median row",
-                            measured=max(kept.times_median(loud))[0], null=kept.largest_by_chance(loud),
-                            control="a layer of normal weights of the same size, median over draws")
-                )  # fmt: skip
+                    NullRow(
+                        diagnostic="Outliers",
+                        quantity=f"largest row of {name} over its head's median row, largest over layers and heads",
+                        measured=max(kept.times_median(kept.loudest_layer()))[0],
+                        null=chance.median,
+                        low=chance.low,
+                        high=chance.high,
+                        control="normal weights, as many heads and rows: the same maximum, its median and central 95 %",
+                    )
+                )
+        rows += uneven_rows("K's error", self.error_by_channel, self.error_spread, OF_VECTORS)
+        for name, kept in self.matrix_maps.items():
+            rows += uneven_rows(f"the error of {name}", kept.error_by_channel, kept.error_spread, OF_INPUTS)
         for which, (mean, low, high) in self.share_null.items():
             rows.append(
-                NullRow(diagnostic="Outliers", measured=self.share_of_both(which), null=mean, low=low, high=high,
-                        quantity=f"of the channels of {WORDS[which]} that stand out early or late, the share of both",
-                        control="the same positions split at random into two groups of the same sizes")
-            )  # fmt: skip
+                NullRow(
+                    diagnostic="Outliers",
+                    measured=self.share_of_both(which),
+                    null=mean,
+                    low=low,
+                    high=high,
+                    quantity=f"of the channels of {WORDS[which]} that stand out early or late, the share of both",
+                    control="the same positions split at random into two groups of the same sizes",
+                )
+            )
         for name, shares in self.error_share.items() if self.sample is not None else ():
+            which = self.which_keys if name == "in force" else ""
             rows.append(
-                NullRow(diagnostic="Outliers", measured=mean_of(shares), null=mean_of(self.entry_share),
-                        quantity=f"{_called(name)}: share of K's error on outlier entries, mean over layers and bands",
-                        control="as many entries chosen at random")
-            )  # fmt: skip
+                NullRow(
+                    diagnostic="Outliers",
+                    measured=mean_of(shares),
+                    null=mean_of(self.null_of(name)),
+                    quantity=f"{called(name)}: share of K's error on outlier entries, mean over layers and bands"
+                    + (f", of the {which}" if which else ""),
+                    control="as many entries chosen at random" + (", of the same keys" if which else ""),
+                )
+            )
         for matrix, of in self.matrices.items():
             for name, shares in of.error_share.items():
                 rows.append(
-                    NullRow(diagnostic="Outliers", measured=mean_of(shares), null=mean_of(of.row_share),
-                            quantity=f"{matrix}, {_called(name)}: share of the weights' error on outlier rows, mean "
-                            "over layers and bands", control="as many rows chosen at random")
-                )  # fmt: skip
+                    NullRow(
+                        diagnostic="Outliers",
+                        measured=mean_of(shares),
+                        null=mean_of(of.row_share),
+                        quantity=f"{matrix}, {called(name)}: share of the weights' error on outlier rows, mean "
+                        "over layers and bands",
+                        control="as many rows chosen at random",
+                    )
+                )
         return rows
-
-
-def _times(row: list) -> tuple[float, int]:
-    """The largest row over the median one, and its channel."""
-    top = max(range(len(row)), key=lambda c: row[c] or 0.0)
-    middle = statistics.median(v or 0.0 for v in row)
-    return ((row[top] or 0.0) / middle if middle else 0.0), top
 
 
 def _of_both_widths(quantizers: dict[str, LayerBand]) -> bool:
     """Names such as `int8 per tensor`, some of either width; beside them the setting's own."""
     named = quantizers.keys() - {"in force"}
     return {name.partition(" ")[0] for name in named if name.partition(" ")[2]} == {"int8", "int4"}
-
-
-def _called(quantizer: str) -> str:
-    return "the setting's quantizer" if quantizer == "in force" else quantizer
 
 
 def mean_of(table: LayerBand) -> Number:

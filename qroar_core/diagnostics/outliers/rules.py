@@ -25,8 +25,11 @@ OFFERED = {  # parameters that a diagnosis is counted under beside the one asked
 
 def offered(rule: str, parameter: float) -> list[tuple[str, float]]:
     """Every rule with the parameters that a diagnosis counts, the asked one among them."""
-    return [(name, value) for name, values in OFFERED.items()
-            for value in sorted({*values, *([parameter] if name == rule else [])})]  # fmt: skip
+    return [
+        (name, value)
+        for name, values in OFFERED.items()
+        for value in sorted({*values, *([parameter] if name == rule else [])})
+    ]
 
 
 def outlier_limit(magnitude: Tensor, rule: str = "iqr", parameter: float | None = None) -> Tensor:
@@ -99,8 +102,9 @@ def chance_count(channels: int, rule: str, parameter: float) -> tuple[float, flo
     return float(count.mean()), float(count.std())
 
 
-def standing_out(magnitude: Tensor, band_of_channel: Tensor, rule: str = "iqr",
-                 parameter: float | None = None) -> tuple[Tensor, Tensor]:  # fmt: skip
+def standing_out(
+    magnitude: Tensor, band_of_channel: Tensor, rule: str = "iqr", parameter: float | None = None
+) -> tuple[Tensor, Tensor]:
     """Outlier channels by band: how many, and how large the largest is beside an ordinary channel.
 
     The rule runs over all channels of a head; ordinary is the head's median channel.

@@ -51,31 +51,43 @@ class Channels:
         return cls(early, late, whole, torch.stack([f.dealt for f in found if f.dealt is not None], 2))
 
 
-def outliers_of(sides: Mapping[str, Sequence[ChannelMeter]], errors: Sequence[EntryMeter], deal: Deal | None,
-                band_of_channel: Tensor, spec: DiagnosisSpec, still: Sequence[int] = (),
-                matrices: Mapping[str, Matrix] | None = None, no_matrices: str = "",
-                still_exact: int = 0) -> Outliers:  # fmt: skip
+def outliers_of(
+    sides: Mapping[str, Sequence[ChannelMeter]],
+    errors: Sequence[EntryMeter],
+    own: Sequence[EntryMeter],
+    deal: Deal | None,
+    band_of_channel: Tensor,
+    spec: DiagnosisSpec,
+    still: Sequence[int] = (),
+    matrices: Mapping[str, Matrix] | None = None,
+    no_matrices: str = "",
+    still_exact: int = 0,
+    of_quantized_model: bool = False,
+) -> Outliers:
     """Channel maps, how outlier channels move, and what share of the error outliers carry.
 
     Args:
         sides: "k/post" and so on -> the channel maps of every layer.
-        errors: of every layer.
+        errors: of the probes, of every layer.
+        own: of the setting's quantizers, on the keys that they are given; empty where they round none.
         deal: the early and the late bins, and their positions dealt at random; None: there is nothing late.
         still: layers without RoPE, which have no bands.
         matrices: W_Q and W_K; or why they are not there.
         still_exact: newest keys that the cache still holds exactly at the end.
+        of_quantized_model: whether `own` is of the keys of a model with quantized weights.
     """
     matrices = matrices or {}
-    maps, channels, peaks = {}, {}, {}
+    maps, channels, peaks, values = {}, {}, {}, {}
     for side, meters in sides.items():
         found = [meter.result() for meter in meters]
         maps[side] = listed(significant(torch.stack([f.maximum for f in found])))
         channels[side] = Channels.of(found, deal)
         peaks[side] = listed(significant(torch.stack([f.normal_peak() for f in found])))
-    entries = [meter.result() for meter in errors]
+        values[side] = found[0].values
+    entries, mine_alone = ([meter.result() for meter in meters] for meters in (errors, own))
     asked = spec.outlier_rule, parameter_in_force(spec.outlier_rule, spec.outlier_parameter)
     others = [
-        by_rule(channels, entries, band_of_channel, *rule, still).model_copy(
+        by_rule(channels, entries, mine_alone, band_of_channel, *rule, still).model_copy(
             update={"matrices": {name: m.by_rule(band_of_channel, *rule, still) for name, m in matrices.items()}}
         )
         for rule in offered(*asked)
@@ -86,54 +98,98 @@ def outliers_of(sides: Mapping[str, Sequence[ChannelMeter]], errors: Sequence[En
         **dict(mine),
         maps=maps,
         peak_null=peaks,
+        peak_values=values,
         others=others,
-        error_by_channel={name: listed(significant(_channel_shares(entries, at)))
-                          for at, name in enumerate(entries[0].variants)},
+        error_by_channel={
+            name: listed(significant(_channel_shares(of, at)))
+            for of in (entries, mine_alone)
+            for at, name in enumerate(of[0].variants if of else ())
+        },
+        error_spread={
+            name: listed(torch.tensor([one.spread_by_chance(at) for one in of]))
+            for of in (entries, mine_alone)
+            for at, name in enumerate(of[0].variants if of else ())
+        },
         matrix_maps={name: matrix.map() for name, matrix in matrices.items()},
         no_matrices=no_matrices,
         still_exact=still_exact,
+        of_quantized_model=of_quantized_model,
         disjoint=deal is not None,
         sample=Sample(tokens=tokens, seed=spec.seed, error=_said(spec.null_draws) if deal else ""),
-    )  # fmt: skip
+    )
 
 
 def _said(draws: int) -> str:
     return f"the null was drawn {'once' if draws == 1 else f'{draws} times'}"
 
 
-def by_rule(channels: Mapping[str, Channels], entries: Sequence[Entries], band_of_channel: Tensor, rule: str,
-            parameter: float, still: Sequence[int]) -> OutliersByRule:  # fmt: skip
+def by_rule(
+    channels: Mapping[str, Channels],
+    entries: Sequence[Entries],
+    own: Sequence[Entries],
+    band_of_channel: Tensor,
+    rule: str,
+    parameter: float,
+    still: Sequence[int],
+) -> OutliersByRule:
     """Everything that one rule says."""
     fields: dict[str, dict[str, Any]] = {
-        name: {} for name in ("jaccard", "mass_moved", "stand_out", "jaccard_null", "mass_moved_null",
-                                            "share_null", "count", "magnitude")
+        name: {}
+        for name in (
+            "jaccard",
+            "mass_moved",
+            "stand_out",
+            "jaccard_null",
+            "mass_moved_null",
+            "share_null",
+            "count",
+            "magnitude",
+        )
     }
     for side, of in channels.items():
         shift, null = (outlier_shift(a, b, rule, parameter) for a, b in ((of.early, of.late), of.dealt))
-        for name, value in (("jaccard", shift.jaccard), ("mass_moved", shift.mass_moved),
-                            ("stand_out", shift.either), ("jaccard_null", null.jaccard.nanmean(0)),
-                            ("mass_moved_null", null.mass_moved.nanmean(0))):  # fmt: skip
+        for name, value in (
+            ("jaccard", shift.jaccard),
+            ("mass_moved", shift.mass_moved),
+            ("stand_out", shift.either),
+            ("jaccard_null", null.jaccard.nanmean(0)),
+            ("mass_moved_null", null.mass_moved.nanmean(0)),
+        ):
             fields[name][side] = listed(value)
         share = null.both.sum((1, 2)) / null.either.sum((1, 2))  # (draws,)
         fields["share_null"][side] = listed(torch.stack((share.mean(), share.min(), share.max())))
         bands = [standing_out(m, band_of_channel, rule, parameter) for m in of.whole]
         count, magnitude = (torch.stack(values) for values in zip(*bands))
         fields["count"][side], fields["magnitude"][side] = (_turning(v, still) for v in (count, magnitude))
-    limits = [e.limits(rule, parameter) for e in entries]
-    shares = [e.shares(at) for e, at in zip(entries, limits)]
-    error = torch.from_numpy(np.stack([s[0] for s in shares], 1))  # (variants, layers, bands)
+    error_share, entry_share, entry_limit = _of_entries(entries, rule, parameter, still)
+    own_error, own_share, own_limit = _of_entries(own, rule, parameter, still) if own else ({}, [], [])
     chance, spread = chance_count(len(band_of_channel), rule, parameter)
     share = by_band(torch.ones(len(band_of_channel)), band_of_channel) / len(band_of_channel)
     inside = float(share.sum())  # of a head's channels that turn: its count is thinned to them
     return OutliersByRule(
         rule=rule,
         parameter=parameter,
-        error_share={name: _turning(error[at], still) for at, name in enumerate(entries[0].variants)},
-        entry_share=_turning(torch.from_numpy(np.stack([s[1] for s in shares])), still),
+        error_share=error_share | own_error,
+        entry_share=entry_share,
+        entry_limit=entry_limit,
+        entry_share_in_force=own_share,
+        entry_limit_in_force=own_limit,
         by_chance=listed(chance * share),
         by_chance_spread=math.sqrt(inside**2 * spread**2 + inside * (1 - inside) * chance),
-        entry_limit=listed(significant(torch.tensor(EDGES[np.array(limits)]))),
         **fields,
+    )
+
+
+def _of_entries(
+    entries: Sequence[Entries], rule: str, parameter: float, still: Sequence[int]
+) -> tuple[dict[str, list], list, list]:
+    """Of every layer's entries: outliers' share of each quantizer's error and of the entries, and their limit."""
+    limits = [e.limits(rule, parameter) for e in entries]
+    error, share = (np.stack(tables, -2) for tables in zip(*(e.shares(at) for e, at in zip(entries, limits))))
+    return (
+        {name: _turning(torch.from_numpy(error[at]), still) for at, name in enumerate(entries[0].variants)},
+        _turning(torch.from_numpy(share), still),
+        listed(significant(torch.from_numpy(EDGES[np.array(limits)]))),
     )
 
 

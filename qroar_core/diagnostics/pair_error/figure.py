@@ -6,9 +6,9 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from qroar_core.diagnostics.pair_error.result import PairErrors
+from qroar_core.diagnostics.result import Diagnosis
 from qroar_core.figures.picture import GREY, Picture, bin_names, colour_of, counted_on, framed
 from qroar_core.result import PerBand
-from qroar_core.results import Diagnosis
 
 NULL = "null: the same errors at a random angle"
 EQUAL = "length error as large as angle error in rad"
@@ -21,45 +21,69 @@ def amplitude_and_phase(diagnosis: Diagnosis, tuned: Diagnosis | None = None) ->
         return None
     shown = {"quantized": seen} | ({"tuned": tuned.pair_error} if tuned and tuned.pair_error else {})
     table = pd.concat([_table(diagnosis, name, errors) for name, errors in shown.items()], ignore_index=True)
-    points = {name: _points(errors.phase, errors.amplitude) for name, errors in shown.items()}
-    null = _points(seen.null.phase, seen.null.amplitude) if seen.null else []
-    reach = 1.1 * max((v for group in (*points.values(), null) for point in group for v in point if v is not None),
-                      default=1.0)  # fmt: skip
+    points = {
+        name: list(zip(errors.phase_by_band(), errors.amplitude_by_band(), strict=True))
+        for name, errors in shown.items()
+    }
+    null = list(zip(seen.phase_by_band(seen.null), seen.amplitude_by_band(seen.null), strict=True)) if seen.null else []
+    reach = 1.1 * max(
+        (v for group in (*points.values(), null) for point in group for v in point if v is not None), default=1.0
+    )
     figure = go.Figure()
-    figure.add_scatter(x=[0, reach], y=[0, reach], mode="lines", name=EQUAL, hoverinfo="skip",
-                       line={"color": GREY, "width": 1})  # fmt: skip
-    names, zeroed = list(points), _zeroed_by_band(seen)
+    figure.add_scatter(
+        x=[0, reach], y=[0, reach], mode="lines", name=EQUAL, hoverinfo="skip", line={"color": GREY, "width": 1}
+    )
+    names, zeroed = list(points), seen.zeroed_by_band()
     for band in range(len(seen.amplitude)):
         phase, amplitude = zip(*(points[name][band] for name in names), strict=True)
         lost = zeroed[band] if zeroed else None
         to_zero = "" if lost is None else f"<br>{lost:.2%} of its quantized pairs are zero"
         figure.add_scatter(
-            x=phase, y=amplitude, mode="lines+markers+text", showlegend=False, customdata=names,
-            text=[str(band), *[""] * (len(names) - 1)], textposition="top right", line={"color": GREY, "width": 1},
-            marker={"color": colour_of(band, len(seen.amplitude)), "size": 13,
-                    "symbol": ["circle", "diamond-open"][: len(names)], "line": {"width": 2}},
+            x=phase,
+            y=amplitude,
+            mode="lines+markers+text",
+            showlegend=False,
+            customdata=names,
+            text=[str(band), *[""] * (len(names) - 1)],
+            textposition="top right",
+            line={"color": GREY, "width": 1},
+            marker={
+                "color": colour_of(band, len(seen.amplitude)),
+                "size": 13,
+                "symbol": ["circle", "diamond-open"][: len(names)],
+                "line": {"width": 2},
+            },
             hovertemplate=f"band {band}, %{{customdata}}<br>angle %{{x:.4g}} rad<br>length %{{y:.4g}}{to_zero}"
             "<extra></extra>",
-        )  # fmt: skip
+        )
     if null:
         figure.add_scatter(
-            x=[p[0] for p in null], y=[p[1] for p in null], mode="lines+markers", name=NULL,
-            customdata=list(range(len(null))), line={"color": GREY, "dash": "dot"},
+            x=[p[0] for p in null],
+            y=[p[1] for p in null],
+            mode="lines+markers",
+            name=NULL,
+            customdata=list(range(len(null))),
+            line={"color": GREY, "dash": "dot"},
             marker={"color": GREY, "symbol": "x-thin-open", "size": 9},
             hovertemplate="null of band %{customdata}<br>angle %{x:.4g} rad<br>length %{y:.4g}<extra></extra>",
-        )  # fmt: skip
+        )
     framed(figure, "angle error: RMS, rad", "length error: RMS of quantized / exact − 1", height=420)
     figure.update_xaxes(range=[0, reach])
     figure.update_yaxes(range=[0, reach])
+    older = next((errors.older for errors in shown.values() if errors.older), "")
     also = " Filled: quantized; open: tuned; a line joins the two." if len(names) > 1 else ""
-    how = ("Each quantized pair of K as a complex number against the exact one; one point a band (its number beside "
-           "it), root mean square over layers and positions. Above the thin line the length error is the larger, below "
-           "it the angle error."
-           f"{_lost(seen, zeroed)}{also}")  # fmt: skip
+    how = (
+        "Each quantized pair of K as a complex number against the exact one; one point a band (its number beside "
+        "it), root mean square over the pairs of all layers and positions that are rounded. Above the thin line the "
+        "length error is the larger, below it the angle error."
+        f"{_lost(seen, zeroed)}{also}{older}"
+    )
     if null:
-        how += (" The null (grey crosses, dotted from band to band) is the same errors, each pair's turned to a random "
-                "angle: where they are small, half of their energy is length, and the thin line is where they stand. A "
-                "band above its cross loses more length than such errors would.")  # fmt: skip
+        how += (
+            " The null (grey crosses, dotted from band to band) is the same errors, each pair's turned to a random "
+            "angle: where they are small, half of their energy is length, and the thin line is where they stand. A "
+            "band above its cross loses more length than such errors would."
+        )
     return Picture(_title(seen), figure, table, how, counted_on(seen.sample))
 
 
@@ -82,24 +106,11 @@ def _lost(seen: PairErrors, zeroed: PerBand) -> str:
     if seen.zeroed_share == 0:
         return " No pair is rounded to zero."
     band = max(range(len(zeroed)), key=lambda b: zeroed[b] or 0.0)
-    return (f" Pairs rounded to zero have lost their angle: their length error is 1, and the angle error leaves "
-            f"them out. They are {seen.zeroed_share:.2%} of all pairs, most in band {band} "
-            f"({zeroed[band]:.2%}).")  # fmt: skip
-
-
-def _zeroed_by_band(seen: PairErrors) -> PerBand:
-    rows = seen.zeroed or []
-    return [sum(there) / len(there) if (there := [v for v in row if v is not None]) else None for row in rows]
-
-
-def _points(phase: list[PerBand], amplitude: list[PerBand]) -> list[tuple[float | None, float | None]]:
-    """Of each band: root mean square over positions."""
-
-    def rms(row: PerBand) -> float | None:
-        there = [v * v for v in row if v is not None]
-        return (sum(there) / len(there)) ** 0.5 if there else None
-
-    return [(rms(p), rms(a)) for p, a in zip(phase, amplitude, strict=True)]
+    return (
+        f" Pairs rounded to zero have lost their angle: their length error is 1, and the angle error leaves "
+        f"them out. They are {seen.zeroed_share:.2%} of all pairs, most in band {band} "
+        f"({zeroed[band]:.2%})."
+    )
 
 
 def _table(diagnosis: Diagnosis, name: str, seen: PairErrors) -> pd.DataFrame:
@@ -114,6 +125,8 @@ def _table(diagnosis: Diagnosis, name: str, seen: PairErrors) -> pd.DataFrame:
                 "phase_rad": seen.phase[b][i],
                 "length_share": seen.length_share[b][i],
                 "zeroed_share": seen.zeroed[b][i] if seen.zeroed else None,
+                "pairs": seen.pairs[b][i] if seen.pairs else None,
+                "pairs_with_phase": seen.with_phase[b][i] if seen.with_phase else None,
                 "null_amplitude": null.amplitude[b][i] if null else None,
                 "null_phase_rad": null.phase[b][i] if null else None,
                 "null_length_share": null.length_share[b][i] if null else None,

@@ -57,8 +57,14 @@ class PairErrorMeter(Meter):
         layer, blind: what those angles are drawn for and from; None: no null.
     """
 
-    def __init__(self, band_of_pair: Tensor, pairing: Pairing, bins: PositionBins, layer: int = 0,
-                 blind: AngleBlind | None = None) -> None:  # fmt: skip
+    def __init__(
+        self,
+        band_of_pair: Tensor,
+        pairing: Pairing,
+        bins: PositionBins,
+        layer: int = 0,
+        blind: AngleBlind | None = None,
+    ) -> None:
         self.band_of_pair, self.pairing, self.bins = band_of_pair, pairing, bins
         self.layer, self.blind = layer, blind
         self.sums = torch.zeros(len(FIELDS), len(band_of_pair), bins.count, dtype=torch.float64)
@@ -97,12 +103,16 @@ class PairErrorMeter(Meter):
             for row, field in enumerate(fields):
                 self.sums[row, :, p] += field[:, cut].sum((0, 1)).to(self.sums)
 
-    def result(self) -> PairError:
-        """Errors so far."""
+    def totals(self) -> dict[str, Tensor]:
+        """The sums so far by name, (bands, bins) each; CPU float64."""
         self.follow(CPU)
         bands = int(self.band_of_pair.max()) + 1
         total = torch.zeros(len(FIELDS), bands, self.bins.count, dtype=torch.float64)
-        s = dict(zip(FIELDS, total.index_add_(1, self.band_of_pair, self.sums), strict=True))
+        return dict(zip(FIELDS, total.index_add_(1, self.band_of_pair, self.sums), strict=True))
+
+    def result(self) -> PairError:
+        """Errors so far."""
+        s = self.totals()
         return PairError(
             (s["amplitude_square"] / s["pairs"]).sqrt(),
             s["amplitude"] / s["pairs"],

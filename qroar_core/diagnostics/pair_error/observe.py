@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import partial
 
-from qroar_core.diagnostics.frame import Frame, KeysRead
 from qroar_core.diagnostics.key_recorder import KeyRecorder, blind_meters
+from qroar_core.diagnostics.measurement import KeysRead, Measurement
 from qroar_core.diagnostics.pair_error.measure import PairErrorMeter
 
 
@@ -14,7 +14,7 @@ from qroar_core.diagnostics.pair_error.measure import PairErrorMeter
 class PairErrorRecorder(KeyRecorder):
     """Every layer's quantized K against its own."""
 
-    frame: Frame
+    frame: Measurement
     meters: list[PairErrorMeter] = field(init=False)
 
     def __post_init__(self) -> None:

@@ -15,13 +15,15 @@ from qroar_core.diagnostics.sample import Sample
 
 
 def pair_errors_of(meters: Sequence[PairErrorMeter]) -> PairErrors:
-    """Layers pooled: RMS of RMS, mean of shares by band and position; `share` is of the energy of all."""
+    """Sums and counts pooled over layers; `length_share` alone is a mean over them, and `share` of all energy."""
     first = meters[0]
     draws = [[m.nulls[draw] for m in meters] for draw in range(len(first.nulls))]
     found = _pooled(meters)
     share, zeroed = _shares(meters)
+    counts = {name: found[name].long().tolist() for name in ("pairs", "with_phase")}
     return PairErrors(
         **{name: listed(found[name]) for name in ("amplitude", "phase", "length_share", "zeroed")},
+        **counts,
         share=share,
         zeroed_share=zeroed,
         null=_null(draws) if draws else None,
@@ -30,16 +32,16 @@ def pair_errors_of(meters: Sequence[PairErrorMeter]) -> PairErrors:
 
 
 def _pooled(meters: Sequence[PairErrorMeter]) -> dict[str, Tensor]:
-    found = [m.result() for m in meters]
-
-    def mean(name: str, power: int = 1) -> Tensor:
-        return torch.stack([getattr(f, name) for f in found]).pow(power).nanmean(0).pow(1 / power)
-
+    """By band and position: root mean squares over the pairs of all layers, and how many they are."""
+    by_layer = [m.totals() for m in meters]
+    s = {name: torch.stack([totals[name] for totals in by_layer]).sum(0) for name in FIELDS}
     return {
-        "amplitude": mean("amplitude_rms", 2),
-        "phase": mean("phase_rms", 2),
-        "length_share": mean("length_share"),
-        "zeroed": mean("zeroed"),
+        "amplitude": (s["amplitude_square"] / s["pairs"]).sqrt(),
+        "phase": (s["phase_square"] / s["turned"]).sqrt(),
+        "length_share": torch.stack([m.result().length_share for m in meters]).nanmean(0),
+        "zeroed": s["zeroed"] / s["pairs"],
+        "pairs": s["pairs"],
+        "with_phase": s["turned"],
     }
 
 

@@ -10,24 +10,18 @@ from plotly.subplots import make_subplots
 
 from qroar_core.diagnostics.bands.result import Band
 from qroar_core.diagnostics.pressure.result import LogitChange
-from qroar_core.figures.picture import (
-    BAND_AXIS,
-    BLUE,
-    GREY,
-    ORANGE,
-    Picture,
-    band_names,
-    counted_on,
-    framed,
-    upright,
-)
-from qroar_core.results import Diagnosis
+from qroar_core.diagnostics.result import Diagnosis
+from qroar_core.figures.picture import BAND_AXIS, BLUE, GREY, ORANGE, Picture, band_names, counted_on, framed, upright
 
 ANGLE_AXIS = "angle moved if s grows 2.7 times, rad"
 LOGIT_AXIS = "logit moved if s grows 2.7 times, nats"
 ANGLE_WORDS = "how far an angle moves if the stretch s grows 2.7 times (e times, at the rate it moves now)"
+SENSITIVITY = (
+    "That is a sensitivity: 0 where the interpolation leaves pairs alone, but not at s = 1, where nothing is stretched "
+    "yet. So it has no null: compare bands with each other."
+)
 LAW_WORDS = {"causal": "every query and the keys that it sees", "uniform": "every distance alike"}
-NULL, STILL = "null: random signs", "null: native RoPE"
+NULL = "null: random signs"
 APART = 0.1  # share of the null, and
 ERRORS = 2  # standard errors: the change must be further from its null than both, or it is called chance
 
@@ -39,13 +33,25 @@ def by_band(diagnosis: Diagnosis) -> Picture:
     plain = [b.interpolation_pressure for b in bands]
     moved = change.by_band if change else [b.logit_weighted_pressure for b in bands]
     figure = make_subplots(1, 2, horizontal_spacing=0.12)
-    figure.add_bar(x=names, y=plain, marker={"color": BLUE}, name="angle",
-                   hovertemplate="band %{x}: %{y:.4g} rad<extra></extra>", row=1, col=1)  # fmt: skip
-    figure.add_bar(x=names, y=moved, marker={"color": ORANGE}, name="logit" if change else "upper bound on the logit",
-                   error_y={"type": "data", "array": change.error, "color": GREY} if change else None,
-                   hovertemplate="band %{x}: %{y:.4g} nats<extra></extra>", row=1, col=2)  # fmt: skip
-    figure.add_scatter(x=names, y=[0] * len(names), mode="lines", line={"color": GREY, "dash": "dot"},
-                       name=STILL, row=1, col=1)  # fmt: skip
+    figure.add_bar(
+        x=names,
+        y=plain,
+        marker={"color": BLUE},
+        name="angle",
+        hovertemplate="band %{x}: %{y:.4g} rad<extra></extra>",
+        row=1,
+        col=1,
+    )
+    figure.add_bar(
+        x=names,
+        y=moved,
+        marker={"color": ORANGE},
+        name="logit" if change else "upper bound on the logit",
+        error_y={"type": "data", "array": change.error, "color": GREY} if change else None,
+        hovertemplate="band %{x}: %{y:.4g} nats<extra></extra>",
+        row=1,
+        col=2,
+    )
     if change:
         _beside(figure, names, change)
     framed(figure, BAND_AXIS, "")
@@ -61,8 +67,8 @@ def by_band(diagnosis: Diagnosis) -> Picture:
         found if any(plain) else "No interpolation moves the angles of these bands",
         figure,
         _table(bands, change),
-        f"Left: {ANGLE_WORDS}, mean over pairs and distances in {diagnosis.length:,} tokens; the null, native "
-        f"RoPE, is 0. {_right(change) if change else OLD_RIGHT}",
+        f"Left: {ANGLE_WORDS}, mean over pairs and distances in {diagnosis.length:,} tokens. {SENSITIVITY} "
+        f"{_right(change) if change else OLD_RIGHT}",
         counted_on(change.sample if change else None),
     )
 
@@ -98,38 +104,66 @@ def _against(change: LogitChange) -> str:
 def _beside(figure: go.Figure, names: list[str], change: LogitChange) -> None:
     """Null and bound of every band."""
     low, high = zip(*change.null_range, strict=True)
-    spread = {"type": "data", "array": [h - n for h, n in zip(high, change.null)],
-              "arrayminus": [n - lo for lo, n in zip(low, change.null)], "color": GREY}  # fmt: skip
+    spread = {
+        "type": "data",
+        "array": [h - n for h, n in zip(high, change.null)],
+        "arrayminus": [n - lo for lo, n in zip(low, change.null)],
+        "color": GREY,
+    }
     figure.add_scatter(
-        x=names, y=change.null, name=NULL, mode="lines+markers", line={"color": GREY, "dash": "dot"}, error_y=spread,
-        marker={"size": 5}, hovertemplate=f"band %{{x}}: %{{y:.4g}} nats<extra>{NULL}</extra>", row=1, col=2,
-    )  # fmt: skip
+        x=names,
+        y=change.null,
+        name=NULL,
+        mode="lines+markers",
+        line={"color": GREY, "dash": "dot"},
+        error_y=spread,
+        marker={"size": 5},
+        hovertemplate=f"band %{{x}}: %{{y:.4g}} nats<extra>{NULL}</extra>",
+        row=1,
+        col=2,
+    )
     figure.add_scatter(
-        x=names, y=change.bound, name="upper bound", mode="markers", row=1, col=2,
+        x=names,
+        y=change.bound,
+        name="upper bound",
+        mode="markers",
+        row=1,
+        col=2,
         marker={"symbol": "circle-open", "size": 9, "color": GREY, "line": {"width": 2}},
         hovertemplate="band %{x}: at most %{y:.4g} nats<extra>upper bound</extra>",
-    )  # fmt: skip
+    )
 
 
 def _table(bands: list[Band], change: LogitChange | None) -> pd.DataFrame:
     """Every number of a band; which frequencies a wavelength or turns are under stands in the column's name."""
     rows = []
     for b in bands:
-        row = {"band": b.index, "pairs": f"{b.first_pair}–{b.last_pair}",
-               "interpolation_pressure": b.interpolation_pressure,
-               "phase_displacement": b.phase_displacement}  # fmt: skip
+        row = {
+            "band": b.index,
+            "pairs": f"{b.first_pair}–{b.last_pair}",
+            "interpolation_pressure": b.interpolation_pressure,
+            "phase_displacement": b.phase_displacement,
+        }
         if change:
-            row |= {"logit_change": change.by_band[b.index], "logit_change_standard_error": change.error[b.index],
-                    "null_random_signs": change.null[b.index]}  # fmt: skip
-        rows.append(row | {
-            "logit_change_bound": b.logit_weighted_pressure,
-            "native_turns_per_native_window": b.turns,
-            "native_wavelength_min": b.native_wavelength_min,
-            "native_wavelength_max": b.native_wavelength_max,
-            "interpolated_wavelength_min": b.wavelength_min,
-            "interpolated_wavelength_max": b.wavelength_max,
-            "compression": b.compression, "unseen_phase": b.unseen_phase, "side_peak": b.side_peak,
-        })  # fmt: skip
+            row |= {
+                "logit_change": change.by_band[b.index],
+                "logit_change_standard_error": change.error[b.index],
+                "null_random_signs": change.null[b.index],
+            }
+        rows.append(
+            row
+            | {
+                "logit_change_bound": b.logit_weighted_pressure,
+                "native_turns_per_native_window": b.turns,
+                "native_wavelength_min": b.native_wavelength_min,
+                "native_wavelength_max": b.native_wavelength_max,
+                "interpolated_wavelength_min": b.wavelength_min,
+                "interpolated_wavelength_max": b.wavelength_max,
+                "compression": b.compression,
+                "unseen_phase": b.unseen_phase,
+                "side_peak": b.side_peak,
+            }
+        )
     return pd.DataFrame(rows)
 
 
@@ -160,20 +194,24 @@ def by_pair(diagnosis: Diagnosis) -> Picture:
         start=1,
     ):
         figure.add_scatter(
-            x=wavelength, y=table[column], name=name, mode="lines+markers", line={"color": colour},
-            customdata=table["pair"], row=1, col=at,
+            x=wavelength,
+            y=table[column],
+            name=name,
+            mode="lines+markers",
+            line={"color": colour},
+            customdata=table["pair"],
+            row=1,
+            col=at,
             hovertemplate=f"pair %{{customdata}}, %{{x:.4g}} tokens: %{{y:.4g}} {unit}<extra>{name}</extra>",
-        )  # fmt: skip
-        figure.add_hline(y=0, line={"color": GREY, "dash": "dot", "width": 1}, row=1, col=at)
-    figure.add_scatter(x=wavelength[:1], y=[0], mode="lines", line={"color": GREY, "dash": "dot", "width": 1},
-                       name=STILL, row=1, col=1)  # fmt: skip
+        )
     if change and any(change.pair_error):
         figure.data[1].update(error_y={"type": "data", "array": change.pair_error, "thickness": 1})
     framed(figure, "native wavelength of the pair, tokens", "", log_x=True)
     figure.update_yaxes(title_text=ANGLE_AXIS, row=1, col=1)
     figure.update_yaxes(title_text=LOGIT_AXIS, row=1, col=2)
-    turns, moves = (wavelength[_top(values)] for values in
-                    (pairs.interpolation_pressure, pairs.logit_weighted_pressure))  # fmt: skip
+    turns, moves = (
+        wavelength[_top(values)] for values in (pairs.interpolation_pressure, pairs.logit_weighted_pressure)
+    )
     found = f"Angles change most at a wavelength of {turns:,.0f} tokens, logits at {moves:,.0f}"
     return Picture(
         found if any(pairs.interpolation_pressure) else "No interpolation turns these pairs",
@@ -181,8 +219,9 @@ def by_pair(diagnosis: Diagnosis) -> Picture:
         table,
         f"Each point is a RoPE pair, fast ones left, at {diagnosis.length:,} tokens. Left: {ANGLE_WORDS}. Right: how "
         "far this pair alone moves the logits, with the model's own q and k; pairs move them in either direction, so "
-        "together they move a logit by no more than the sum of these points. The null, the native RoPE, is 0 on both "
-        "sides.",
+        "together they move a logit by no more than the sum of these points. Both are sensitivities: 0 where the "
+        "interpolation leaves a pair alone, but not at s = 1, where nothing is stretched yet. So they have no null: "
+        "compare pairs with each other.",
         counted_on(change.sample if change else None, estimates=bool(change and any(change.pair_error))),
     )
 

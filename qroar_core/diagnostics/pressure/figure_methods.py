@@ -21,8 +21,8 @@ from qroar_core.figures.picture import (
     map_height,
 )
 from qroar_core.figures.readable import write_on_cells
-from qroar_core.results.pressure import MethodPressure, Pressures
-from qroar_core.specs import METHOD_NAMES
+from qroar_core.interpolations.registry import label_of
+from qroar_core.interpolations.result import MethodPressure, Pressures
 
 HALF_TURN = math.pi  # rad: a pair displaced by this much points the other way
 ROUNDING = 1e-6  # share of a pair's own phase; a smaller displacement is float32 rounding of its frequency
@@ -39,20 +39,32 @@ def by_pair(found: Pressures) -> Picture:
         name, line = _label(shown), _line(shown, at)
         for column, values, unit in ((1, shown.pressure, "rad"), (2, shown.displacement, "rad")):
             figure.add_scatter(
-                x=wavelength, y=[v if v > least else None for v, least in zip(values, rounding, strict=True)],
-                name=name, legendgroup=name,
-                showlegend=column == 1, mode="lines+markers", line=line, marker={"size": 4 + 3 * shown.chosen},
+                x=wavelength,
+                y=[v if v > least else None for v, least in zip(values, rounding, strict=True)],
+                name=name,
+                legendgroup=name,
+                showlegend=column == 1,
+                mode="lines+markers",
+                line=line,
+                marker={"size": 4 + 3 * shown.chosen},
                 customdata=list(range(len(wavelength))),
                 hovertemplate=f"pair %{{customdata}}, %{{x:.4g}} tokens: %{{y:.4g}} {unit}<extra>{name}</extra>",
-                row=1, col=column,
-            )  # fmt: skip
+                row=1,
+                col=column,
+            )
         rows += [
-            {"method": name, "chosen": shown.chosen, "pair": i, "native_wavelength_tokens": wavelength[i],
-             "interpolated_wavelength_tokens": 2 * math.pi / shown.inv_freq[i],
-             "pressure_rad_per_efold": shown.pressure[i], "displacement_rad": shown.displacement[i],
-             "inv_freq_rad_per_token": shown.inv_freq[i]}
+            {
+                "method": name,
+                "chosen": shown.chosen,
+                "pair": i,
+                "native_wavelength_tokens": wavelength[i],
+                "interpolated_wavelength_tokens": 2 * math.pi / shown.inv_freq[i],
+                "pressure_rad_per_efold": shown.pressure[i],
+                "displacement_rad": shown.displacement[i],
+                "inv_freq_rad_per_token": shown.inv_freq[i],
+            }
             for i in range(len(wavelength))
-        ]  # fmt: skip
+        ]
     framed(figure, "native wavelength of the pair, tokens", "", height=420, log_x=True, log_y=True)
     figure.update_yaxes(title_text=ANGLE_AXIS, row=1, col=1, exponentformat="power")
     figure.update_yaxes(title_text="phase displacement, rad", row=1, col=2, exponentformat="power")
@@ -65,8 +77,8 @@ def by_pair(found: Pressures) -> Picture:
         "Each point is a RoPE pair, fast ones left; the vertical line is the native window. Left: how far its angle "
         "moves if the stretch s grows 2.7 times (e times, at the rate it moves now), mean over the distances. Right: "
         "how far the angle is from where training had it, the dotted line at half a turn. "
-        "The null is the native RoPE: 0 for every pair. Axes are logarithmic: a pair that a method leaves there has no "
-        "point.",
+        "A method that has stretched nothing yet, at s = 1, is at 0 on the right alone: on the left is a sensitivity, "
+        "0 only for pairs that no s moves. Axes are logarithmic: a pair at 0 has no point.",
         _closed_form(found),
     )
 
@@ -81,29 +93,40 @@ def by_band(found: Pressures) -> Picture:
     seen = [v for row in logs for v in row if v is not None] or [0.0]
     ticks = list(range(math.floor(min(seen)), math.ceil(max(seen)) + 1))
     drawn.update(
-        text=[[f"{v:.3g}" if v > 0 else "" for v in row] for row in rows], hoverongaps=False,
-        colorbar={"title": {"text": "angle<br>moved, rad"}, "thickness": 14, "tickvals": ticks,
-                  "ticktext": [f"{10.0**t:g}" for t in ticks]},
-    )  # fmt: skip
+        text=[[f"{v:.3g}" if v > 0 else "" for v in row] for row in rows],
+        hoverongaps=False,
+        colorbar={
+            "title": {"text": "angle<br>moved, rad"},
+            "thickness": 14,
+            "tickvals": ticks,
+            "ticktext": [f"{10.0**t:g}" for t in ticks],
+        },
+    )
     figure = go.Figure(drawn)
     write_on_cells(figure, SEQUENTIAL, min(seen), max(seen))
     framed(figure, "band (pairs first–last, fast to slow)", "", height=map_height(len(rows)), legend=False)
     figure.update_yaxes(autorange="reversed", automargin=True)
     table = pd.DataFrame(
         [
-            {"method": label, "chosen": m.chosen, "band": b, "pairs": f"{first}–{last}",
-             "pressure_rad_per_efold": m.band_pressure[b], "displacement_rad": m.band_displacement[b]}
+            {
+                "method": label,
+                "chosen": m.chosen,
+                "band": b,
+                "pairs": f"{first}–{last}",
+                "pressure_rad_per_efold": m.band_pressure[b],
+                "displacement_rad": m.band_displacement[b],
+            }
             for label, m in zip(labels, found.methods, strict=True)
             for b, (first, last) in enumerate(found.bands)
         ]
-    )  # fmt: skip
-    absent = "".join(f" {METHOD_NAMES[name]} is not shown: {why}." for name, why in found.absent.items())
+    )
+    absent = "".join(f" {label_of(name)} is not shown: {why}." for name, why in found.absent.items())
     return Picture(
         _band_title(found),
         figure,
         table,
         "How far the angles of a band's pairs move if the stretch s grows 2.7 times, mean over pairs and distances; a "
-        f"cell without colour is a band that the method leaves as the null has it, the native RoPE: at 0.{absent}",
+        f"cell without colour is a band that the method leaves as native RoPE has it: at 0.{absent}",
         _closed_form(found),
     )
 
@@ -117,13 +140,13 @@ def _closed_form(found: Pressures) -> str:
 
 
 def _label(shown: MethodPressure) -> str:
-    own = METHOD_NAMES[shown.method] if shown.method == "default" else f"{METHOD_NAMES[shown.method]} ×{shown.factor:g}"
+    own = label_of(shown.method) if shown.method == "default" else f"{label_of(shown.method)} ×{shown.factor:g}"
     return f"{own} (chosen)" if shown.chosen else own
 
 
 def _named(shown: MethodPressure) -> str:
     """The method at the head of a title."""
-    name = METHOD_NAMES[shown.method]
+    name = label_of(shown.method)
     return name[:1].upper() + name[1:]
 
 
@@ -160,7 +183,7 @@ def _band_title(found: Pressures) -> str:
             return f"No method moves a band at {found.length:,} tokens"
         least = min(shown, key=lambda m: max(m.band_pressure))
         peak = max(least.band_pressure)
-        return f"At ×{found.factor:g}, {METHOD_NAMES[least.method]} has the lowest peak pressure: {peak:.3g} rad"
+        return f"At ×{found.factor:g}, {label_of(least.method)} has the lowest peak pressure: {peak:.3g} rad"
     said = f"{_named(own)} moves band {_top(own)} most"
     if linear is None or linear is own:
         return f"{said}, with {max(own.band_pressure):.3g} rad"

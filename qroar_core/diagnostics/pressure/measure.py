@@ -86,8 +86,18 @@ class LogitChangeMeter(Meter):
         seed: of the null's signs. draws: how many times they are drawn.
     """
 
-    def __init__(self, slope: Tensor, drawn: DrawnPairs, band: Tensor, *, scaling: float, pairing: Pairing,
-                 factor_slope: float = 0.0, seed: int = 0, draws: int = 1) -> None:  # fmt: skip
+    def __init__(
+        self,
+        slope: Tensor,
+        drawn: DrawnPairs,
+        band: Tensor,
+        *,
+        scaling: float,
+        pairing: Pairing,
+        factor_slope: float = 0.0,
+        seed: int = 0,
+        draws: int = 1,
+    ) -> None:
         self.slope, self.drawn, self.scaling, self.pairing = slope, drawn, scaling, pairing
         self.factor_slope, self.seed, self.draws = factor_slope, seed, draws
         self.member = torch.nn.functional.one_hot(band).to(torch.float32)  # (r/2, bands)
@@ -114,9 +124,14 @@ class LogitChangeMeter(Meter):
         keys = self.drawn.keys[here]
         distance = (self.drawn.rows[here, None] - keys).to(q.device)
         parts = logit_slope_parts(
-            q, k[:, keys.to(k.device)], distance, self.slope, scaling=self.scaling, pairing=self.pairing,
+            q,
+            k[:, keys.to(k.device)],
+            distance,
+            self.slope,
+            scaling=self.scaling,
+            pairing=self.pairing,
             factor_slope=self.factor_slope,
-        )  # fmt: skip
+        )
         weight = self.drawn.key_weight[here].to(parts)
         self.parts[here] = _mean(parts.abs(), weight).to(self.parts)
         self.moved[here] = self._moved(parts, weight)

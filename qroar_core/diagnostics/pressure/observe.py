@@ -7,20 +7,20 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from qroar_core.diagnostics.frame import Chunk, Frame
+from qroar_core.diagnostics.measurement import Chunk, Measurement
 from qroar_core.diagnostics.pressure.measure import LogitChangeMeter
+from qroar_core.interpolations.frequencies import LayerGroupRope
+from qroar_core.interpolations.pressure import attention_factor_slope, frequency_slope
 from qroar_core.maths.distances import DrawnPairs, drawn_pairs
 from qroar_core.maths.positions import Sampled
-from qroar_core.maths.pressure import attention_factor_slope, frequency_slope
-from qroar_core.models.rope import Turning
 
 
 @dataclass(slots=True, eq=False)
 class PressureRecorder:
     """The change of the logits of every layer that turns, over pairs drawn under the diagnosis' distance law."""
 
-    frame: Frame
-    turnings: Sequence[Turning]
+    frame: Measurement
+    turnings: Sequence[LayerGroupRope]
     meters: list[LogitChangeMeter | None] = field(init=False)
     slopes: dict[int, tuple[Tensor, float]] = field(default_factory=dict)  # d omega and d ln a by d ln s, by layer
     windows: dict[int, int | None] = field(default_factory=dict)  # sliding, by layer
@@ -57,6 +57,12 @@ class PressureRecorder:
         slope, factor_slope = self.slopes[chunk.tap.layer]
         spec = self.frame.spec
         return LogitChangeMeter(
-            slope, drawn, self.frame.pair_band, scaling=chunk.tap.scaling, pairing=self.frame.geometry.pairing,
-            factor_slope=factor_slope, seed=hash((spec.seed, chunk.tap.layer)), draws=spec.null_draws,
-        )  # fmt: skip
+            slope,
+            drawn,
+            self.frame.pair_band,
+            scaling=chunk.tap.scaling,
+            pairing=self.frame.geometry.pairing,
+            factor_slope=factor_slope,
+            seed=hash((spec.seed, chunk.tap.layer)),
+            draws=spec.null_draws,
+        )

@@ -48,7 +48,14 @@ class LogitChange(Result):
             for b, (moved, null, ends) in enumerate(zip(self.by_band, self.null, self.null_range, strict=True))
         ]
         return [
-            NullRow(diagnostic="Logit change under the interpolation", quantity=f"{what}, {GROWN}", measured=moved,
-                    null=null, low=low, high=high, control=SIGNS)
+            NullRow(
+                diagnostic="Logit change under the interpolation",
+                quantity=f"{what}, {GROWN}",
+                measured=moved,
+                null=null,
+                low=low,
+                high=high,
+                control=SIGNS,
+            )
             for what, moved, null, (low, high) in found
-        ]  # fmt: skip
+        ]

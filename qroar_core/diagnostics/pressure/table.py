@@ -27,9 +27,11 @@ def logit_change_of(recorder: PressureRecorder, layers: Sequence[int]) -> tuple[
     bound = torch.zeros_like(mean[:-1]).index_add_(0, recorder.frame.pair_band, parts)
     ranges = list(zip(low.tolist(), high.tolist(), strict=True))
     length = recorder.frame.length
-    sample = Sample(tokens=length, seed=spec.seed) if drawn.whole else Sample(
-        tokens=length, rows=len(drawn.rows), keys=drawn.keys.shape[1], seed=spec.seed, error=ERROR
-    )  # fmt: skip
+    sample = (
+        Sample(tokens=length, seed=spec.seed)
+        if drawn.whole
+        else Sample(tokens=length, rows=len(drawn.rows), keys=drawn.keys.shape[1], seed=spec.seed, error=ERROR)
+    )
     change = LogitChange(
         law=spec.law,
         in_all=float(mean[-1]),

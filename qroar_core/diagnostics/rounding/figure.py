@@ -5,11 +5,11 @@ from __future__ import annotations
 import pandas as pd
 import plotly.graph_objects as go
 
+from qroar_core.diagnostics.result import Diagnosis
 from qroar_core.diagnostics.rounding.result import LayerHead, RoundedTensor, mean
 from qroar_core.diagnostics.sample import PROPAGATED
 from qroar_core.figures.picture import BLUE, GREY, ORANGE, Picture, counted_on, framed
 from qroar_core.result import PerBand
-from qroar_core.results import Diagnosis
 
 LEAST = 1e-4  # a smaller share that is not 0 would print as 0.00%
 NULL = "null: errors at random angles"
@@ -26,20 +26,34 @@ def lengths(diagnosis: Diagnosis) -> Picture | None:
             ("mean", tensor.norm_mean, tensor.null_norm_mean, 1, BLUE),
             ("RMS", tensor.norm_rms, tensor.null_norm_rms, 2, ORANGE),
         ):
-            figure.add_scatter(x=names, y=_by_layer(values, power), mode="lines+markers", name=f"{name}, {what}",
-                               marker={"symbol": symbol}, line={"color": colour})  # fmt: skip
-            figure.add_scatter(x=names, y=_by_layer(null, power), mode="lines", name=f"{NULL} ({name}, {what})",
-                               line={"color": GREY, "dash": "dot" if what == "mean" else "dash"})  # fmt: skip
+            figure.add_scatter(
+                x=names,
+                y=_by_layer(values, power),
+                mode="lines+markers",
+                name=f"{name}, {what}",
+                marker={"symbol": symbol},
+                line={"color": colour},
+            )
+            figure.add_scatter(
+                x=names,
+                y=_by_layer(null, power),
+                mode="lines",
+                name=f"{NULL} ({name}, {what})",
+                line={"color": GREY, "dash": "dot" if what == "mean" else "dash"},
+            )
     framed(figure, "layer", "length after over before, minus 1")
     how = (
-        "Length of a head's whole vector after RoPE, quantized over exact, minus 1, of all tokens and KV heads. The "
-        "null turns each pair's error to a random angle, which lengthens vectors a little."
+        "Length of a head's whole vector after RoPE, quantized over exact, minus 1, of all KV heads and all tokens "
+        "that are counted below. The null turns each pair's error to a random angle, which lengthens vectors a little."
     )
+    if seen.q is not None and seen.q_rows is not None:
+        how += f" Lengths and differences of q are of the {seen.q_rows:,} sampled query rows, not of all tokens."
     for name, tensor in seen.tensors().items():
         how += _ends(name, tensor, diagnosis)
     how += (
         " The table adds the differences of single coordinates: largest, root mean square, 0.99 quantile over the "
-        "value itself (1: it became zero), and largest over the vector's largest."
+        "value itself (1: it became zero; within 0.1 %), and largest over the vector's largest. These differences have "
+        "no null: at a random angle a pair's error is as large by construction, and without a quantizer it is 0."
     )
     return Picture(_title(seen.k), figure, _table(diagnosis), how, counted_on(seen.sample))
 
@@ -60,7 +74,7 @@ def _ends(name: str, tensor: RoundedTensor, diagnosis: Diagnosis) -> str:
     for values, what, none in (
         (tensor.clipped, "of {}'s values lie beyond the grid's end", "No value of {} lies beyond the grid's end"),
         (tensor.zeroed, "of {}'s values that are not zero become zero", "No value of {} that is not zero becomes zero"),
-    ):  # fmt: skip
+    ):
         share = mean(values)
         if share is None:
             continue
@@ -74,7 +88,12 @@ def _ends(name: str, tensor: RoundedTensor, diagnosis: Diagnosis) -> str:
         parts.append(found[:1].upper() + found[1:])
     seen = diagnosis.rounding
     if parts and seen is not None and seen.sample is not None and seen.sample.compares == PROPAGATED:
-        parts.append(f"These shares are of {name} as the quantizer is given it, behind the errors of earlier layers")
+        every = " at all tokens," * (name == "q" and seen.q_rows is not None)
+        parts.append(
+            f"These shares are of {name} as the quantizer is given it,{every} behind the errors of earlier layers"
+        )
+    if parts:  # a random angle would not do: what is given to the grid decides, not its error
+        parts.append("Shares have no null but 0: they count values by the grid itself, and without one none is touched")
     return "".join(f" {part}." for part in parts)
 
 
@@ -91,19 +110,22 @@ def _table(diagnosis: Diagnosis) -> pd.DataFrame:
     rows = []
     seen = diagnosis.rounding
     assert seen is not None
+    every = None if seen.sample is None else seen.sample.tokens
     for name, tensor in seen.tensors().items():
+        tokens = seen.q_rows if name == "q" and seen.q_rows is not None else every
         for i in range(len(tensor.rms)):
             layer = diagnosis.layer_number(i)
             for head in range(len(tensor.rms[i])):
-                row = {"tensor": name, "layer": layer, "of": f"KV head {head}"}
+                row = {"tensor": name, "layer": layer, "of": f"KV head {head}", "tokens": tokens}
                 rows.append(row | {column: getattr(tensor, field)[i][head] for field, column in COLUMNS.items()})
             bands = list(zip(tensor.band_largest[i], tensor.band_rms[i], strict=True))
             parts = [(f"band {b}", *values) for b, values in enumerate(bands)]
             for of, largest, rms in [*parts, ("channels without rotation", tensor.rest_largest[i], tensor.rest_rms[i])]:
                 if rms is not None:
-                    row = {"tensor": name, "layer": layer, "of": of, "largest_difference": largest, "rms": rms}
+                    row = {"tensor": name, "layer": layer, "of": of, "tokens": tokens}
+                    row |= {"largest_difference": largest, "rms": rms}
                     rows.append({**dict.fromkeys(COLUMNS.values()), **row})
-    return pd.DataFrame(rows, columns=["tensor", "layer", "of", *COLUMNS.values()])
+    return pd.DataFrame(rows, columns=["tensor", "layer", "of", "tokens", *COLUMNS.values()])
 
 
 COLUMNS = {

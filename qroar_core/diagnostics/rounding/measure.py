@@ -16,7 +16,7 @@ from qroar_core.diagnostics.angle_blind import AngleBlind
 from qroar_core.maths.meters import CPU, Meter
 from qroar_core.maths.rope import Pairing
 from qroar_core.maths.sketches import LogHistogram
-from qroar_core.maths.steps import Ends
+from qroar_core.quantizers.steps import Ends
 
 QUANTILE = 0.99  # of the error relative to the value
 
@@ -77,8 +77,9 @@ class RoundingMeter(Meter):
         layer, blind: what the angles are drawn for and from; None: no null.
     """
 
-    def __init__(self, kv_heads: int, band_of_channel: Tensor, pairing: Pairing, layer: int = 0,
-                 blind: AngleBlind | None = None) -> None:  # fmt: skip
+    def __init__(
+        self, kv_heads: int, band_of_channel: Tensor, pairing: Pairing, layer: int = 0, blind: AngleBlind | None = None
+    ) -> None:
         self.pairing, self.layer, self.blind = pairing, layer, blind
         bands = int(band_of_channel.max()) + 1
         self.part = torch.where(band_of_channel < 0, bands, band_of_channel)  # the last: no rotation
@@ -92,8 +93,9 @@ class RoundingMeter(Meter):
         self.nulls = [NormMeter(kv_heads) for _ in range(blind.draws if blind else 0)]
         self.tokens = 0  # that counted
 
-    def update(self, start: int, x: Tensor, quantized: Tensor, ends: Ends | None = None,
-               keep: Tensor | None = None) -> None:  # fmt: skip
+    def update(
+        self, start: int, x: Tensor, quantized: Tensor, ends: Ends | None = None, keep: Tensor | None = None
+    ) -> None:
         """Add x and its quantized version, both (heads, tokens, head_dim), from position `start`.
 
         Args:
@@ -123,8 +125,15 @@ class RoundingMeter(Meter):
         cell = torch.arange(len(x), device=x.device) * kv_heads // len(x)
         self.to_value.update(error / x.abs(), torch.where((x != 0) & counted[:, None], cell[:, None, None], -1))
         if ends is not None:
-            found = torch.stack([torch.ones_like(ends.nonzero), *ends]) & counted[:, None]
-            self.ends += found.unflatten(1, (kv_heads, -1)).sum((2, 3, 4)).to(self.ends)
+            self.count_ends(ends, counted)
+
+    def count_ends(self, ends: Ends, counted: Tensor | None = None) -> None:
+        """Add what became of values at the grid's ends, (heads, tokens, head_dim); counted: bool (tokens,)."""
+        self.follow(ends.nonzero.device)
+        found = torch.stack([torch.ones_like(ends.nonzero), *ends])
+        if counted is not None:
+            found &= counted[:, None]
+        self.ends += found.unflatten(1, (len(self.square), -1)).sum((2, 3, 4)).to(self.ends)
 
     def result(self) -> Rounded:
         """What was found so far."""

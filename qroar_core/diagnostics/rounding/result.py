@@ -35,10 +35,15 @@ class RoundedTensor(Result):
 
 
 class Roundings(Result):
-    """What quantization does to the coordinates of K and q, and to the lengths of their vectors."""
+    """What quantization does to the coordinates of K and q, and to the lengths of their vectors.
+
+    With quantized weights both are those of the quantized model against those of the unquantized one.
+    """
 
     k: RoundedTensor
-    q: RoundedTensor | None = None  # None: q is not quantized
+    q: RoundedTensor | None = None  # None: q does not change, or an older file with quantized weights
+    # sampled query rows that q's errors and lengths are of, beside its clipped and zeroed values of all; None: all rows
+    q_rows: int | None = None
     sample: Sample | None = None
 
     def tensors(self) -> dict[str, RoundedTensor]:
@@ -47,16 +52,21 @@ class Roundings(Result):
 
     def null_rows(self) -> list[NullRow]:
         """Mean and RMS distortion of the length, over layers and heads, beside their null."""
+        rows = "" if self.q_rows is None else f", {self.q_rows:,} sampled query rows"
         return [
-            NullRow(diagnostic="Rounding", quantity=f"{name}: {what} of |v^|/|v| - 1 over layers and KV heads",
-                    measured=measured, null=null,
-                    control="errors of the same size, each pair's turned to a random angle")
+            NullRow(
+                diagnostic="Rounding",
+                quantity=f"{name}: {what} of |v^|/|v| - 1 over layers and KV heads{rows if name == 'q' else ''}",
+                measured=measured,
+                null=null,
+                control="errors of the same size, each pair's turned to a random angle",
+            )
             for name, tensor in self.tensors().items()
             for what, measured, null in (
                 ("mean", mean(tensor.norm_mean), mean(tensor.null_norm_mean)),
                 ("RMS", mean(tensor.norm_rms, 2), mean(tensor.null_norm_rms, 2)),
             )
-        ]  # fmt: skip
+        ]
 
 
 def mean(values: LayerHead, power: int = 1) -> Number:

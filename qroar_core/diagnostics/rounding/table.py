@@ -15,12 +15,19 @@ from qroar_core.diagnostics.sample import Sample
 BY_HEAD = ("largest", "rms", "relative_to_value", "relative_to_vector", "norm_mean", "norm_rms", "clipped", "zeroed")
 
 
-def roundings_of(k: Sequence[RoundingMeter], q: Sequence[RoundingMeter], still: Sequence[int] = ()) -> Roundings:
-    """Of every layer's meters; `q` empty where q is not quantized, `still` the layers without RoPE."""
+def roundings_of(
+    k: Sequence[RoundingMeter], q: Sequence[RoundingMeter], still: Sequence[int] = (), q_sampled: bool = False
+) -> Roundings:
+    """Of every layer's meters; `q` empty where q does not change, `still` the layers without RoPE.
+
+    Args:
+        q_sampled: whether the errors of q are of sampled rows alone.
+    """
     first = k[0]
     return Roundings(
         k=_tensor(k, still),
         q=_tensor(q, still) if q else None,
+        q_rows=q[0].tokens if q and q_sampled else None,
         sample=first.blind.sample(first.tokens) if first.blind else Sample(tokens=first.tokens),
     )
 

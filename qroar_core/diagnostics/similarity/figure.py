@@ -6,11 +6,11 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from qroar_core.diagnostics.result import Diagnosis
 from qroar_core.diagnostics.similarity.result import Accumulation, HiddenSimilarity
 from qroar_core.figures.maps import Panel, side_by_side
 from qroar_core.figures.picture import BLUE, GREEN, GREY, ORANGE, POSITION_AXIS, Picture, bin_names, counted_on, framed
 from qroar_core.result import Number
-from qroar_core.results import Diagnosis
 
 NULL = "null: rows shuffled over positions"
 MEANING = (
@@ -34,14 +34,18 @@ def hidden_states(diagnosis: Diagnosis) -> Picture | None:
     panels = [Panel("", seen.sqnr_db, bins, POSITION_AXIS, "positions")]
     if seen.layer_sqnr_db:
         null = [[value] * len(bins) for value in seen.layer_sqnr_db]
-        panels = [Panel("measured", seen.sqnr_db, bins, POSITION_AXIS, "positions"),
-                  Panel(NULL, null, bins, POSITION_AXIS, "positions")]  # fmt: skip
+        panels = [
+            Panel("measured", seen.sqnr_db, bins, POSITION_AXIS, "positions"),
+            Panel(NULL, null, bins, POSITION_AXIS, "positions"),
+        ]
     return Picture(
         "How far do the hidden states drift from the reference?",
         side_by_side(panels, diagnosis.layer_names(), "dB"),
         _table(diagnosis, seen, bins),
         f"{MEANING} The right map is the null, one value a layer: what its bins show when its rows are shuffled over "
-        "positions." if seen.layer_sqnr_db else OLDER_MEANING,
+        "positions."
+        if seen.layer_sqnr_db
+        else OLDER_MEANING,
         counted_on(seen.sample),
     )
 
@@ -57,10 +61,14 @@ def by_position(diagnosis: Diagnosis) -> Picture | None:
     _band(figure, bins, seen.null_low[-1], seen.null_high[-1], NULL)
     above, below = _bars(seen.sqnr_db[-1], seen.sqnr_low[-1], seen.sqnr_high[-1])
     figure.add_scatter(
-        x=bins, y=seen.sqnr_db[-1], mode="lines+markers", name=layer, line={"color": ORANGE},
+        x=bins,
+        y=seen.sqnr_db[-1],
+        mode="lines+markers",
+        name=layer,
+        line={"color": ORANGE},
         error_y={"type": "data", "symmetric": False, "array": above, "arrayminus": below, "color": ORANGE},
         hovertemplate="positions %{x}: %{y:.1f} dB<extra></extra>",
-    )  # fmt: skip
+    )
     framed(figure, POSITION_AXIS, "signal over error of the layer's output (SQNR), dB")
     figure.update_xaxes(nticks=8, tickangle=0)
     known = [i for i, v in enumerate(seen.sqnr_db[-1]) if v is not None]
@@ -82,22 +90,53 @@ def accumulation(diagnosis: Diagnosis) -> Picture | None:
     parts, layers = seen.accumulation, [diagnosis.layer_number(i) for i in range(len(seen.accumulation.added))]
     figure = make_subplots(1, 2, horizontal_spacing=0.12)
     whole = parts.whole()
-    for name, values, colour in (("whole error", whole, GREEN), ("inherited", parts.inherited, BLUE),
-                                 ("added", parts.added, ORANGE)):  # fmt: skip
-        figure.add_scatter(x=layers, y=[v or None for v in values], name=name, mode="lines+markers",
-                           line={"color": colour}, row=1, col=1,
-                           hovertemplate=f"layer %{{x}}, {name}: %{{y:.3g}}<extra></extra>")  # fmt: skip
-    figure.add_scatter(x=layers, y=parts.share_added, name="share added", mode="lines+markers", row=1, col=2,
-                       line={"color": ORANGE, "dash": "dash"},
-                       error_y={"type": "data", "array": parts.share_added_error, "color": ORANGE},
-                       hovertemplate="layer %{x}, share added: %{y:.3f}<extra></extra>")  # fmt: skip
-    figure.add_scatter(x=layers, y=parts.share_null(), name="null: every layer adds the same", mode="lines", row=1,
-                       col=2, line={"color": GREY, "dash": "dot"})  # fmt: skip
+    for name, values, colour in (
+        ("whole error", whole, GREEN),
+        ("inherited", parts.inherited, BLUE),
+        ("added", parts.added, ORANGE),
+    ):
+        figure.add_scatter(
+            x=layers,
+            y=[v or None for v in values],
+            name=name,
+            mode="lines+markers",
+            line={"color": colour},
+            row=1,
+            col=1,
+            hovertemplate=f"layer %{{x}}, {name}: %{{y:.3g}}<extra></extra>",
+        )
+    figure.add_scatter(
+        x=layers,
+        y=parts.share_added,
+        name="share added",
+        mode="lines+markers",
+        row=1,
+        col=2,
+        line={"color": ORANGE, "dash": "dash"},
+        error_y={"type": "data", "array": parts.share_added_error, "color": ORANGE},
+        hovertemplate="layer %{x}, share added: %{y:.3f}<extra></extra>",
+    )
+    figure.add_scatter(
+        x=layers,
+        y=parts.share_null(),
+        name="null: every layer adds the same",
+        mode="lines",
+        row=1,
+        col=2,
+        line={"color": GREY, "dash": "dot"},
+    )
     off = parts.cross_share_null()
     _band(figure, layers, [None if v is None else -v for v in off], off, "null: added at random", col=2)
-    figure.add_scatter(x=layers, y=parts.cross_share(), name="cross term", mode="lines+markers", row=1, col=2,
-                       line={"color": BLUE, "dash": "dash"},
-                       hovertemplate="layer %{x}, cross term: %{y:.3f}<extra></extra>")  # fmt: skip
+    figure.add_scatter(
+        x=layers,
+        y=parts.cross_share(),
+        name="cross term",
+        mode="lines+markers",
+        row=1,
+        col=2,
+        line={"color": BLUE, "dash": "dash"},
+        hovertemplate="layer %{x}, cross term: %{y:.3f}<extra></extra>",
+    )
     framed(figure, "layer", "")
     figure.update_yaxes(title_text="error energy over the reference's", type="log", row=1, col=1)
     figure.update_yaxes(title_text="share of added + inherited", row=1, col=2)
@@ -136,6 +175,7 @@ def _drift(seen: HiddenSimilarity, last: int | None) -> str:
 
 def _bars(middle: list[Number], low: list[Number], high: list[Number]) -> tuple[list[Number], list[Number]]:
     """How far the bars reach up and down."""
+
     def length(a: Number, b: Number) -> Number:
         return None if a is None or b is None else a - b
 
@@ -145,15 +185,31 @@ def _bars(middle: list[Number], low: list[Number], high: list[Number]) -> tuple[
 def _band(figure: go.Figure, x: list, low: list[Number], high: list[Number], name: str, col: int | None = None) -> None:
     place = {} if col is None else {"row": 1, "col": col}
     line = {"color": GREY, "dash": "dot", "width": 1}
-    figure.add_scatter(x=x, y=low, mode="lines", line=line, showlegend=False, legendgroup=name, hoverinfo="skip",
-                       name=name, **place)  # fmt: skip
-    figure.add_scatter(x=x, y=high, mode="lines", line=line, fill="tonexty", fillcolor="rgba(138,138,138,0.2)",
-                       legendgroup=name, hoverinfo="skip", name=name, **place)  # fmt: skip
+    figure.add_scatter(
+        x=x, y=low, mode="lines", line=line, showlegend=False, legendgroup=name, hoverinfo="skip", name=name, **place
+    )
+    figure.add_scatter(
+        x=x,
+        y=high,
+        mode="lines",
+        line=line,
+        fill="tonexty",
+        fillcolor="rgba(138,138,138,0.2)",
+        legendgroup=name,
+        hoverinfo="skip",
+        name=name,
+        **place,
+    )
 
 
 def _table(diagnosis: Diagnosis, seen: HiddenSimilarity, bins: list[str]) -> pd.DataFrame:
-    extra = {"low_db": seen.sqnr_low, "high_db": seen.sqnr_high, "null_low_db": seen.null_low,
-             "null_high_db": seen.null_high, "pooled_db": seen.pooled_sqnr_db}  # fmt: skip
+    extra = {
+        "low_db": seen.sqnr_low,
+        "high_db": seen.sqnr_high,
+        "null_low_db": seen.null_low,
+        "null_high_db": seen.null_high,
+        "pooled_db": seen.pooled_sqnr_db,
+    }
     return pd.DataFrame(
         [
             {"layer": diagnosis.layer_number(i), "positions": bins[j], "sqnr_db": value, "cosine": seen.cosine[i][j]}
@@ -165,9 +221,17 @@ def _table(diagnosis: Diagnosis, seen: HiddenSimilarity, bins: list[str]) -> pd.
 
 
 def _parts_table(layers: list[int], parts: Accumulation, whole: list[Number]) -> pd.DataFrame:
-    return pd.DataFrame({
-        "layer": layers, "error": whole, "inherited": parts.inherited, "added": parts.added, "cross": parts.cross,
-        "share_added": parts.share_added, "share_added_2se": parts.share_added_error,
-        "null_share_added": parts.share_null(), "cross_share": parts.cross_share(),
-        "null_cross_share_2se": parts.cross_share_null(),
-    })  # fmt: skip
+    return pd.DataFrame(
+        {
+            "layer": layers,
+            "error": whole,
+            "inherited": parts.inherited,
+            "added": parts.added,
+            "cross": parts.cross,
+            "share_added": parts.share_added,
+            "share_added_2se": parts.share_added_error,
+            "null_share_added": parts.share_null(),
+            "cross_share": parts.cross_share(),
+            "null_cross_share_2se": parts.cross_share_null(),
+        }
+    )

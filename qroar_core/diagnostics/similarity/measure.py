@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from qroar_core.maths.meters import home
+from qroar_core.maths.meters import accumulator_device
 from qroar_core.maths.positions import PositionBins
 
 # 20 log10(2^24): fp32 cannot show a smaller difference; a mean without any error counts as this many dB
@@ -70,8 +70,9 @@ class SimilarityMeter:
         self.bins = bins
         self.tables: list[list[Tensor]] = [[] for _ in range(n_layers)]  # (rows, FIELDS)
 
-    def update(self, layer: int, positions: Tensor, reference: Tensor, error: Tensor,
-               before: Tensor | None = None) -> None:  # fmt: skip
+    def update(
+        self, layer: int, positions: Tensor, reference: Tensor, error: Tensor, before: Tensor | None = None
+    ) -> None:
         """Add a layer's outputs at `positions` (rows,).
 
         Args:
@@ -82,7 +83,7 @@ class SimilarityMeter:
         x, e = reference.detach().to(error.dtype), error.detach()
         entering = torch.zeros_like(e) if before is None else before.detach().to(e)
         y, added = x + e, e - entering
-        place = home(x.device)
+        place = accumulator_device(x.device)
         dot, energy, other, size, inherited, own, cross = (
             (a * b).sum(-1).to(place, torch.float64)
             for a, b in ((x, y), (x, x), (y, y), (e, e), (entering, entering), (added, added), (2 * entering, added))
@@ -94,8 +95,10 @@ class SimilarityMeter:
 
     def result(self) -> Similarity:
         """Similarities so far."""
-        layers = [torch.cat(tables).cpu() if tables else torch.zeros(0, len(FIELDS), dtype=torch.float64)
-                  for tables in self.tables]  # fmt: skip
+        layers = [
+            torch.cat(tables).cpu() if tables else torch.zeros(0, len(FIELDS), dtype=torch.float64)
+            for tables in self.tables
+        ]
         found = [self._layer(table) for table in layers]
         columns = {name: torch.stack([f[name] for f in found]) for name in found[0]}
         parts = columns.pop("layer_parts").T

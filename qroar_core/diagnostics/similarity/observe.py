@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from qroar_core.diagnostics.frame import Frame
+from qroar_core.diagnostics.measurement import Measurement
 from qroar_core.diagnostics.similarity.measure import SimilarityMeter
 from qroar_core.maths.positions import PositionBins, Sampled
 from qroar_core.models.stream import AttentionTap
@@ -35,10 +35,10 @@ def drawn_rows(bins: PositionBins, count: int, seed: int) -> Tensor:
 class HiddenRows:
     """Layer outputs at sampled positions: kept in the reference pass, compared in the quantized one."""
 
-    frame: Frame
+    frame: Measurement
     seed: int
     rows: Sampled = field(init=False)
-    kept: dict[tuple[int, int], Tensor] = field(default_factory=dict)
+    kept: dict[int, Tensor] = field(default_factory=dict)  # layer -> (rows, hidden_size), made once for all chunks
     meter: SimilarityMeter | None = None  # set: compare instead of keep
     before: Tensor | None = None  # error of the layer just seen, which the next one inherits
 
@@ -52,14 +52,16 @@ class HiddenRows:
         """Keep or compare the sampled rows of this chunk."""
         stop = start + hidden.shape[0]
         picked = hidden[self.rows.index(start, stop, hidden.device)]
+        here = self.rows.inside(start, stop)
         if self.meter is None:
-            self.kept[layer, start] = picked
+            if layer not in self.kept:
+                self.kept[layer] = picked.new_empty(len(self.rows.listed), picked.shape[1])
+            self.kept[layer][here] = picked
             return
-        reference = self.kept.pop((layer, start))
+        reference = self.kept[layer][here]
         wide = torch.promote_types(picked.dtype, torch.float32)
         error = picked.to(wide) - reference.to(wide)
         if layer == 0:
             self.before = None
-        positions = self.rows.positions[self.rows.inside(start, stop)]
-        self.meter.update(layer, positions, reference, error, self.before)
+        self.meter.update(layer, self.rows.positions[here], reference, error, self.before)
         self.before = error

@@ -81,21 +81,31 @@ class HiddenSimilarity(Result):
         off = parts.cross_share_null()[-1]
         return [
             NullRow(
-                diagnostic="Hidden states", quantity="SQNR in the last position bin, last layer, dB",
-                measured=self.sqnr_db[-1][-1], null=self.layer_sqnr_db[-1], low=self.null_low[-1][-1],
-                high=self.null_high[-1][-1], control="rows assigned to position bins at random; 2 standard errors",
+                diagnostic="Hidden states",
+                quantity="SQNR in the last position bin, last layer, dB",
+                measured=self.sqnr_db[-1][-1],
+                null=self.layer_sqnr_db[-1],
+                low=self.null_low[-1][-1],
+                high=self.null_high[-1][-1],
+                control="rows assigned to position bins at random; 2 standard errors",
             ),
             NullRow(
-                diagnostic="Error accumulation", quantity="share that the last layer adds",
-                measured=parts.share_added[-1], null=parts.share_null()[-1],
+                diagnostic="Error accumulation",
+                quantity="share that the last layer adds",
+                measured=parts.share_added[-1],
+                null=parts.share_null()[-1],
                 control="every layer adds the same energy at random to what it inherits",
             ),
             NullRow(
-                diagnostic="Error accumulation", quantity="cross term over added and inherited, last layer",
-                measured=parts.cross_share()[-1], null=0.0, low=None if off is None else -off, high=off,
+                diagnostic="Error accumulation",
+                quantity="cross term over added and inherited, last layer",
+                measured=parts.cross_share()[-1],
+                null=0.0,
+                low=None if off is None else -off,
+                high=off,
                 control="sign of what the layer adds drawn for each row; 2 standard errors",
             ),
-        ]  # fmt: skip
+        ]
 
 
 def _over(part: list[Number], *whole: list[Number]) -> list[Number]:

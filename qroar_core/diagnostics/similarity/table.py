@@ -37,6 +37,7 @@ def similarity_of(meter: SimilarityMeter, seed: int | None = None) -> HiddenSimi
             added_by_bin=listed(found.added),
             cross_by_bin=listed(found.cross),
         ),
-        sample=Sample(tokens=meter.bins.length, rows=found.rows, rows_of="rows of hidden states", seed=seed,
-                      error=SHOWN),
+        sample=Sample(
+            tokens=meter.bins.length, rows=found.rows, rows_of="rows of hidden states", seed=seed, error=SHOWN
+        ),
     )

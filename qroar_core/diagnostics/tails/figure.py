@@ -10,13 +10,15 @@ import math
 import pandas as pd
 import plotly.graph_objects as go
 
+from qroar_core.diagnostics.result import Diagnosis
 from qroar_core.diagnostics.tails.result import RHO, WORDS, largest_null
 from qroar_core.figures.maps import Panel, clickable, column_at, crossed, frame, side_by_side
 from qroar_core.figures.picture import BLUE, DIVERGING, GREY, ORANGE, Picture, counted_on, framed
-from qroar_core.results import Diagnosis
 
 NAMES = WORDS
 INSIDE = "null: no further than with sides swapped"
+ENOUGH = 6  # windows: their sides are swapped 64 ways, so that the measured one can be among the outer 5 %
+ENOUGH_UNPAIRED = 4  # windows of either side: halves of 8 are chosen 70 ways
 UNPAIRED = ("long and short windows assigned", "long and short windows dealt")  # dealt: as older files say it
 Cell = tuple[str, int, int, int]  # "k/post", layer, KV head, band
 
@@ -48,21 +50,37 @@ def overview(diagnosis: Diagnosis, picked: Cell | None = None) -> Picture:
         for band, ratio in enumerate(row)
     ]
     clickable(
-        figure, [column_at(at, band, count) for at, _, _, band, _ in cells], [layer for _, _, layer, _, _ in cells],
+        figure,
+        [column_at(at, band, count) for at, _, _, band, _ in cells],
+        [layer for _, _, layer, _, _ in cells],
         [[which, layer, band] for _, which, layer, band, _ in cells],
-        [f"{label(which)}, layer {diagnosis.layer_number(layer)}, band {band}: {_times(ratio)}"
-         f"{_null_words(diagnosis, which, layer, band)}" for _, which, layer, band, ratio in cells],
-    )  # fmt: skip
-    crossed(figure, [(column_at(at, band, count), layer, ratio) for at, which, layer, band, ratio in cells
-                     if ratio is not None and _inside(diagnosis, which, layer, band)], INSIDE, DIVERGING)  # fmt: skip
+        [
+            f"{label(which)}, layer {diagnosis.layer_number(layer)}, band {band}: {_times(ratio)}"
+            f"{_null_words(diagnosis, which, layer, band)}"
+            for _, which, layer, band, ratio in cells
+        ],
+    )
+    crossed(
+        figure,
+        [
+            (column_at(at, band, count), layer, ratio)
+            for at, which, layer, band, ratio in cells
+            if ratio is not None and _inside(diagnosis, which, layer, band)
+        ],
+        INSIDE,
+        DIVERGING,
+    )
     if picked is not None:
         which, layer, _, band = picked
         left, right = (column_at(kept.index(which), edge, count) for edge in (band - 0.5, band + 0.5))
         figure.update_layout(shapes=[frame(left, layer - 0.5, right, layer + 0.5)])
     worst = max((_worst(diagnosis, which) for which in kept), key=lambda cell: _ratio(diagnosis, cell))
-    rows = [{"tensor": x.upper(), **_cell_row(diagnosis, x, layer, band)}
-            for x in dict.fromkeys(which[0] for which in kept)
-            for layer in range(len(diagnosis.layer_names())) for band in range(count)]  # fmt: skip
+    rows = [
+        {"tensor": x.upper(), **_cell_row(diagnosis, x, layer, band)}
+        for x in dict.fromkeys(which[0] for which in kept)
+        for layer in range(len(diagnosis.layer_names()))
+        for band in range(count)
+    ]
     return Picture(
         _headline(diagnosis, worst, kept),
         figure,
@@ -90,27 +108,47 @@ def survival(diagnosis: Diagnosis, cell: Cell) -> Picture:
         level = getattr(seen, side)[layer][head][band]
         points = sorted({(p, v) for p, v in zip([*curves.share, eps], [*values, level]) if v}, reverse=True)
         figure.add_scatter(
-            x=[v for _, v in points], y=[p for p, _ in points], mode="lines", name=name,
+            x=[v for _, v in points],
+            y=[p for p, _ in points],
+            mode="lines",
+            name=name,
             line={"color": colour, "dash": dash, "width": 2.5},
             hovertemplate=f"%{{y:.3~%}} of entries above %{{x:.4g}}<extra>{side}</extra>",
-        )  # fmt: skip
+        )
         figure.add_scatter(
-            x=[level], y=[eps], mode="markers", showlegend=False,
+            x=[level],
+            y=[eps],
+            mode="markers",
+            showlegend=False,
             marker={"color": colour, "size": 11, "symbol": "diamond"},
             hovertemplate=f"exceeded by {100 * eps:g} % of values, {side}: %{{x:.6g}}<extra></extra>",
-        )  # fmt: skip
+        )
         rows += [{"context": side, "share_above": p, "value": v} for p, v in points]
     null = seen.null
     near = seen.short[layer][head][band]
     if null and near and (low := null.low[layer][head][band]) and (high := null.high[layer][head][band]):
-        figure.add_vrect(x0=near * low, x1=near * high, fillcolor=GREY, opacity=0.25, line_width=0, layer="below",
-                         name="null: the long quantile with sides swapped", showlegend=True)  # fmt: skip
+        figure.add_vrect(
+            x0=near * low,
+            x1=near * high,
+            fillcolor=GREY,
+            opacity=0.25,
+            line_width=0,
+            layer="below",
+            name="null: the long quantile with sides swapped",
+            showlegend=True,
+        )
         rows += [{"context": "null", "share_above": eps, "value": near * end} for end in (low, high)]
     framed(figure, f"size of a value, |{which[0]}|", "share of entries above", log_x=True, log_y=True, height=420)
     figure.update_yaxes(tickformat=".3~%", dtick=1)
     figure.add_hline(y=eps, line={"color": GREY, "dash": "dot"})
-    figure.add_annotation(text=f"the largest {100 * eps:g} % of values", xref="paper", x=0.01, y=math.log10(eps),
-                          yanchor="bottom", showarrow=False)  # fmt: skip
+    figure.add_annotation(
+        text=f"the largest {100 * eps:g} % of values",
+        xref="paper",
+        x=0.01,
+        y=math.log10(eps),
+        yanchor="bottom",
+        showarrow=False,
+    )
     return Picture(
         f"{NAMES[which]}, layer {diagnosis.layer_number(layer)}, head {head}, band {band}: {_finding(diagnosis, cell)}",
         figure,
@@ -140,8 +178,10 @@ def _cell_row(diagnosis: Diagnosis, tensor: str, layer: int, band: int) -> dict:
         row[f"{name}_kv_head"] = at
         row |= {f"{name}_{f}": getattr(table, f)[layer][at][band] for f in ("low", "high", "long", "short")}
         row[f"{name}_over_native_rope"] = table.native[layer][at][band] if table.native else None
-        row |= {f"{name}_null_{end}": getattr(table.null, f"map_{end}")[layer][band] if table.null else None
-                for end in ("low", "high")}  # fmt: skip
+        row |= {
+            f"{name}_null_{end}": getattr(table.null, f"map_{end}")[layer][band] if table.null else None
+            for end in ("low", "high")
+        }
     return row
 
 
@@ -154,6 +194,8 @@ def _headline(diagnosis: Diagnosis, worst: Cell, kept: list[str]) -> str:
     if ratio > expected[1]:
         return f"{found}, beyond the largest cell with sides swapped ({_times(expected[1])})"
     chance = f"{_times(expected[1])} with sides swapped"
+    if diagnosis.windows < _enough(diagnosis):
+        return f"Too few windows to tell ({diagnosis.windows}): {_times(ratio)} at most ({where}), {chance}"
     return f"No tail is inflated beyond chance: {_times(ratio)} at most ({where}), {chance}"
 
 
@@ -161,17 +203,31 @@ def _null_reading(diagnosis: Diagnosis, cell: Cell | None = None) -> str:
     """What the null is, in one sentence, and what it cannot show."""
     if any(table.null is None for table in diagnosis.tails.values()):
         return "This file holds no null."
-    few = " With fewer than 6 windows no cell can lie outside it." if diagnosis.windows < 6 else ""
+    enough = _enough(diagnosis)
+    few = f" With fewer than {enough} windows no cell can lie outside it." if diagnosis.windows < enough else ""
     if cell is not None:
-        return ("The grey band is the null: from the orange diamond on, the ratios that 95 % of the ways to swap the "
-                f"long and the short side of windows give, that is, if length changes nothing.{few}")  # fmt: skip
-    return ("A cross marks cells inside the null, the 95 % range of their ratio where the long and the short side "
-            f"of windows are swapped, that is, if length changes nothing.{few}")  # fmt: skip
+        return (
+            "The grey band is the null: from the orange diamond on, the ratios that 95 % of the ways to swap the "
+            f"long and the short side of windows give, that is, if length changes nothing.{few}"
+        )
+    return (
+        "A cross marks cells inside the null, the 95 % range of their ratio where the long and the short side "
+        f"of windows are swapped, that is, if length changes nothing.{few}"
+    )
+
+
+def _unpaired(diagnosis: Diagnosis) -> bool:
+    null = next(iter(diagnosis.tails.values())).null
+    return null is not None and null.control.startswith(UNPAIRED)
+
+
+def _enough(diagnosis: Diagnosis) -> int:
+    """Windows from which on a cell can lie outside the null."""
+    return ENOUGH_UNPAIRED if _unpaired(diagnosis) else ENOUGH
 
 
 def _read(diagnosis: Diagnosis) -> str:
-    control = next(iter(diagnosis.tails.values())).null
-    if control is not None and control.control.startswith(UNPAIRED):
+    if _unpaired(diagnosis):
         return "Tokens deep in the long context, and others at the end of short ones."
     return "The same tokens read twice, deep in the long context and at the end of a short one."
 
@@ -209,15 +265,20 @@ def _finding(diagnosis: Diagnosis, cell: Cell) -> str:
     least, most = seen.null.low[layer][head][band], seen.null.high[layer][head][band]
     if least is None or most is None:
         return found
+    if diagnosis.windows < _enough(diagnosis) and least <= ratio <= most:
+        return f"{found}; too few windows to tell from the null {least:.2f} to {most:.2f}"
     return f"{found}; {'inside' if least <= ratio <= most else 'outside'} the null {least:.2f} to {most:.2f}"
 
 
 def _worst(diagnosis: Diagnosis, which: str) -> Cell:
     ratio = diagnosis.tails[which].ratio
     known = [
-        (v, (which, i, h, b)) for i, heads in enumerate(ratio) for h, row in enumerate(heads) for b, v in enumerate(row)
+        (v, (which, i, h, b))
+        for i, heads in enumerate(ratio)
+        for h, row in enumerate(heads)
+        for b, v in enumerate(row)
         if v is not None
-    ]  # fmt: skip
+    ]
     return max(known, key=lambda pair: pair[0], default=(1.0, (which, 0, 0, 0)))[1]
 
 

@@ -133,7 +133,7 @@ def tail_inflation(
         TailInflation over shape[1:].
     Raises:
         ValueError: cells differ, or windows differ while paired.
-    Source: DESIGN section 3.2; percentile bootstrap, Efron 1979.
+    Source: docs/method.md section 3.2; percentile bootstrap, Efron 1979.
     """
     if long.shape[1:] != short.shape[1:] or (paired and long.shape != short.shape):
         raise ValueError(f"cells differ: long {long.shape}, short {short.shape}, paired={paired}")

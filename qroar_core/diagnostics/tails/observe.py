@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from qroar_core.diagnostics.frame import SIDES, Frame, sides_of
+from qroar_core.diagnostics.measurement import SIDES, Measurement, sides_of
 from qroar_core.diagnostics.tails.measure import BandTails
 from qroar_core.models.stream import AttentionTap
 
@@ -15,7 +15,7 @@ from qroar_core.models.stream import AttentionTap
 class PairedTails:
     """Tails of the paired tokens, in the long pass or (`short_length` set) in a batch of short windows."""
 
-    frame: Frame
+    frame: Measurement
     short_length: int | None = None
     first_window: int = 0  # of the batch being read
     tails: dict[str, list[BandTails]] = field(init=False)

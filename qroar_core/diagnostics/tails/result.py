@@ -81,10 +81,17 @@ def null_rows(tails: Mapping[str, TailTable]) -> list[NullRow]:
             continue
         low, high = range_of(table.null.largest)
         draws = table.null.largest
-        rows.append(NullRow(
-            diagnostic="Tails", quantity=f"{RHO[which.split('/')[1]]} of {words}, largest cell", measured=table.largest,
-            null=math.fsum(draws) / len(draws), low=low, high=high, control=table.null.control,
-        ))  # fmt: skip
+        rows.append(
+            NullRow(
+                diagnostic="Tails",
+                quantity=f"{RHO[which.split('/')[1]]} of {words}, largest cell",
+                measured=table.largest,
+                null=math.fsum(draws) / len(draws),
+                low=low,
+                high=high,
+                control=table.null.control,
+            )
+        )
     return rows
 
 

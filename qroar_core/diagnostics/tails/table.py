@@ -20,8 +20,9 @@ SWAPPED = "long and short side of each window swapped, {} ways; the largest of a
 DEALT = "long and short windows assigned to the two sides at random, {} times; the largest of all cells each time"
 
 
-def tail_table(long: Sequence[BandTails], short: Sequence[BandTails], native: Sequence[BandTails] | None,
-               spec: DiagnosisSpec) -> TailTable:  # fmt: skip
+def tail_table(
+    long: Sequence[BandTails], short: Sequence[BandTails], native: Sequence[BandTails] | None, spec: DiagnosisSpec
+) -> TailTable:
     """Tail inflation of one tensor on one side of RoPE, layer by layer.
 
     Args:
@@ -50,9 +51,13 @@ def _null(drawn: Tensor, paired: bool) -> TailNull:
     known = drawn.where(drawn.isfinite(), 0.0)  # a cell without values, or with nothing but zeros on one side
     map_low, map_high = null_range(known.amax(2))
     return TailNull(
-        low=listed(low), high=listed(high), map_low=listed(map_low), map_high=listed(map_high),
-        largest=known.flatten(1).amax(1).tolist(), control=(SWAPPED if paired else DEALT).format(len(drawn)),
-    )  # fmt: skip
+        low=listed(low),
+        high=listed(high),
+        map_low=listed(map_low),
+        map_high=listed(map_high),
+        largest=known.flatten(1).amax(1).tolist(),
+        control=(SWAPPED if paired else DEALT).format(len(drawn)),
+    )
 
 
 def survival_of(long: Sequence[BandTails], short: Sequence[BandTails], spec: DiagnosisSpec) -> Survival:

@@ -1,1 +1,1 @@
-"""Figures of the Learn page, one file a lesson, from the dataclasses of `results/lessons.py`."""
+"""Figures of the Learn page, one file a lesson, from the dataclasses of `lessons/result.py`."""

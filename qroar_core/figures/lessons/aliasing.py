@@ -7,8 +7,8 @@ import plotly.graph_objects as go
 
 from qroar_core.figures.once import once
 from qroar_core.figures.picture import BLUE, ORANGE, Picture, framed
-from qroar_core.results.lessons import Aliasing, Kernel
-from qroar_core.specs import METHOD_NAMES
+from qroar_core.interpolations.registry import label_of
+from qroar_core.lessons.result import Aliasing, Kernel
 
 SHADE = {BLUE: "rgba(0,114,178,0.25)", ORANGE: "rgba(230,159,0,0.3)"}
 NATIVE = "no interpolation"
@@ -43,31 +43,52 @@ def kernel(shown: Aliasing, band: int) -> Picture:
         else f"Band {band} (pairs {first}–{last}) has no side peak up to {reach:,} tokens"
     )
     width = f" A point covers {shown.bucket} distances, lowest to highest." if shown.bucket > 1 else ""
-    return Picture(title, figure, table,
-                   "C_b(D) is the mean of cos(ω D) over the band's pairs: 1 means a token at that distance looks like "
-                   f"one at distance 0. A diamond marks the highest peak away from 0.{width}")  # fmt: skip
+    return Picture(
+        title,
+        figure,
+        table,
+        "C_b(D) is the mean of cos(ω D) over the band's pairs: 1 means a token at that distance looks like "
+        f"one at distance 0. A diamond marks the highest peak away from 0.{width}",
+    )
 
 
 def _name(shown: Aliasing) -> str:
-    return f"{METHOD_NAMES[shown.method]} ×{shown.factor:g}"
+    return f"{label_of(shown.method)} ×{shown.factor:g}"
 
 
 def _curve(figure: go.Figure, shown: Aliasing, found: Kernel, band: int, label: str, colour: str, dash: str) -> None:
     line = {"color": colour, "dash": dash, "width": 1.6}
     if shown.bucket > 1:
-        figure.add_scatter(x=shown.distance, y=found.low[band], mode="lines", line={**line, "width": 0.5},
-                           hoverinfo="skip", showlegend=False, legendgroup=label)  # fmt: skip
+        figure.add_scatter(
+            x=shown.distance,
+            y=found.low[band],
+            mode="lines",
+            line={**line, "width": 0.5},
+            hoverinfo="skip",
+            showlegend=False,
+            legendgroup=label,
+        )
     figure.add_scatter(
-        x=shown.distance, y=found.high[band], mode="lines", name=label, line=line, legendgroup=label,
-        fill="tonexty" if shown.bucket > 1 else None, fillcolor=SHADE[colour],
+        x=shown.distance,
+        y=found.high[band],
+        mode="lines",
+        name=label,
+        line=line,
+        legendgroup=label,
+        fill="tonexty" if shown.bucket > 1 else None,
+        fillcolor=SHADE[colour],
         hovertemplate=f"{label}, distance %{{x:,}}: %{{y:.3f}}<extra></extra>",
-    )  # fmt: skip
+    )
     if found.peak[band] is not None:
         figure.add_scatter(
-            x=[found.peak_at[band]], y=[found.peak[band]], mode="markers", legendgroup=label, showlegend=False,
+            x=[found.peak_at[band]],
+            y=[found.peak[band]],
+            mode="markers",
+            legendgroup=label,
+            showlegend=False,
             marker={"color": colour, "size": 13, "symbol": "diamond", "line": {"width": 1.5, "color": "white"}},
             hovertemplate=f"{label}, highest side peak: %{{y:.3f}} at %{{x:,}} tokens<extra></extra>",
-        )  # fmt: skip
+        )
 
 
 @once
@@ -80,9 +101,13 @@ def peaks(shown: Aliasing) -> Picture:
         (shown.scaled, _name(shown), ORANGE),
     ):
         figure.add_bar(
-            x=bands, y=found.peak, name=label, marker={"color": colour}, customdata=found.peak_at,
+            x=bands,
+            y=found.peak,
+            name=label,
+            marker={"color": colour},
+            customdata=found.peak_at,
             hovertemplate=f"band %{{x}}, {label}: %{{y:.3f}} at %{{customdata:,}} tokens<extra></extra>",
-        )  # fmt: skip
+        )
     framed(figure, "band, fast to slow", "highest side peak of C_b", height=420)
     figure.update_xaxes(type="category")
     table = pd.DataFrame(
@@ -91,7 +116,11 @@ def peaks(shown: Aliasing) -> Picture:
             for b, pairs in enumerate(shown.bands)
         ],
         columns=["band", "first_pair", "last_pair", "native_peak", "native_at", "interpolated_peak", "interpolated_at"],
-    )  # fmt: skip
-    return Picture("Which bands take far for near?", figure, table,
-                   "A tall bar means some far distance looks to the band almost like distance 0. No bar: no side peak "
-                   "within the distances drawn.")  # fmt: skip
+    )
+    return Picture(
+        "Which bands take far for near?",
+        figure,
+        table,
+        "A tall bar means some far distance looks to the band almost like distance 0. No bar: no side peak "
+        "within the distances drawn.",
+    )

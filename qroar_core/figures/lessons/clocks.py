@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 
 from qroar_core.figures.once import once
 from qroar_core.figures.picture import BLUE, GREY, ORANGE, Picture, framed
-from qroar_core.results.lessons import Clocks
+from qroar_core.lessons.result import Clocks
 
 SPACING = 2.3  # between the centres of clocks of radius 1
 WEDGE_RADIUS = 0.55
@@ -27,8 +27,15 @@ def clocks(shown: Clocks) -> Picture:
     first, *_ = moves = [_moving(shown, frame) for frame in range(len(shown.positions))]
     hand = {"mode": "lines", "hoverinfo": "skip"}
     figure = go.Figure()
-    figure.add_scatter(**first[0], mode="lines", fill="toself", fillcolor="rgba(138,138,138,0.35)", line={"width": 0},
-                       hoverinfo="skip", name="angle between them")  # fmt: skip
+    figure.add_scatter(
+        **first[0],
+        mode="lines",
+        fill="toself",
+        fillcolor="rgba(138,138,138,0.35)",
+        line={"width": 0},
+        hoverinfo="skip",
+        name="angle between them",
+    )
     figure.add_scatter(**first[1], **hand, name="key", line={"color": BLUE, "width": 4})
     figure.add_scatter(**first[2], **hand, name="query", line={"color": ORANGE, "width": 4})
     figure.add_scatter(**first[3], mode="text", textfont={"size": 15}, hoverinfo="skip", showlegend=False)
@@ -39,8 +46,9 @@ def clocks(shown: Clocks) -> Picture:
         for f, move in enumerate(moves)
     ]
     framed(figure, "RoPE pair, fast to slow, and the tokens it takes for one turn", "", height=310)
-    names = [f"<b>pair {pair}</b><br>{_tokens(length)}"
-             for pair, length in zip(shown.pairs, shown.wavelength, strict=True)]  # fmt: skip
+    names = [
+        f"<b>pair {pair}</b><br>{_tokens(length)}" for pair, length in zip(shown.pairs, shown.wavelength, strict=True)
+    ]
     centres = [SPACING * c for c in range(len(shown.pairs))]
     figure.update_xaxes(tickvals=centres, ticktext=names, showgrid=False, range=[-1.15, centres[-1] + 1.15])
     figure.update_yaxes(visible=False, scaleanchor="x", range=[-1.15, 1.75], constrain="domain", constraintoward="top")
@@ -112,12 +120,24 @@ def _tokens(wavelength: float) -> str:
 
 def _buttons() -> dict:
     def button(label: str, frames: list | None, duration: int) -> dict:
-        how = {"frame": {"duration": duration, "redraw": True}, "transition": {"duration": 0},
-               "fromcurrent": True, "mode": "immediate"}  # fmt: skip
+        how = {
+            "frame": {"duration": duration, "redraw": True},
+            "transition": {"duration": 0},
+            "fromcurrent": True,
+            "mode": "immediate",
+        }
         return {"label": label, "method": "animate", "args": [frames, how]}
 
     return {
-        "type": "buttons", "direction": "left", "x": 0, "xanchor": "left", "y": 0, "yanchor": "top",
-        "bgcolor": "rgba(138,138,138,0.15)", "bordercolor": GREY, "pad": {"t": 44}, "showactive": False,
+        "type": "buttons",
+        "direction": "left",
+        "x": 0,
+        "xanchor": "left",
+        "y": 0,
+        "yanchor": "top",
+        "bgcolor": "rgba(138,138,138,0.15)",
+        "bordercolor": GREY,
+        "pad": {"t": 44},
+        "showactive": False,
         "buttons": [button("▶ Play", None, FRAME_MS), button("❚❚ Pause", [None], 0)],
-    }  # fmt: skip
+    }

@@ -10,7 +10,7 @@ from plotly.subplots import make_subplots
 
 from qroar_core.figures.once import once
 from qroar_core.figures.picture import BLUE, GREY, ORANGE, Picture, framed
-from qroar_core.results.lessons import Window
+from qroar_core.lessons.result import Window
 
 
 @once
@@ -33,17 +33,30 @@ def window(shown: Window) -> Picture:
     for never, name, colour in ((False, "completes a turn in training", BLUE), (True, "never does", ORANGE)):
         here = [i for i in pairs if slow[i] is never]
         figure.add_scatter(
-            x=here, y=[shown.wavelength[i] for i in here], customdata=[shown.turns[i] for i in here], mode="markers",
-            name=name, marker={"color": colour, "size": 8, "symbol": "diamond" if never else "circle"},
+            x=here,
+            y=[shown.wavelength[i] for i in here],
+            customdata=[shown.turns[i] for i in here],
+            mode="markers",
+            name=name,
+            marker={"color": colour, "size": 8, "symbol": "diamond" if never else "circle"},
             hovertemplate="pair %{x}: one turn in %{y:,.1f} tokens, %{customdata:,.2f} turns in the native "
-            "window<extra></extra>", row=1, col=1,
-        )  # fmt: skip
+            "window<extra></extra>",
+            row=1,
+            col=1,
+        )
     for share, name, colour in ((shown.seen, "angles seen", BLUE), (shown.new, "angles new at L", ORANGE)):
         figure.add_bar(
-            x=pairs, y=share, name=name, marker={"color": colour, "line": {"width": 0}}, customdata=shown.unseen,
+            x=pairs,
+            y=share,
+            name=name,
+            marker={"color": colour, "line": {"width": 0}},
+            customdata=shown.unseen,
             hovertemplate=f"pair %{{x}}, {name}: %{{y:.1%}} of the circle; %{{customdata:.1%}} of the distances up to "
-            "L meet a new angle<extra></extra>", row=2, col=1, showlegend=False,
-        )  # fmt: skip
+            "L meet a new angle<extra></extra>",
+            row=2,
+            col=1,
+            showlegend=False,
+        )
     framed(figure, "", "", height=480)
     figure.update_layout(barmode="stack", bargap=0.15, legend={"traceorder": "normal"})
     figure.update_xaxes(title_text="RoPE pair, fast to slow", row=2, col=1)
@@ -64,8 +77,9 @@ def window(shown: Window) -> Picture:
 def _level(figure: go.Figure, tokens: int, words: str, dash: str) -> None:
     """A named horizontal line in the upper panel."""
     figure.add_hline(y=tokens, line={"color": GREY, "dash": dash}, row=1, col=1)
-    figure.add_annotation(x=0, y=math.log10(tokens), text=words, showarrow=False, xanchor="left", yanchor="bottom",
-                          row=1, col=1)  # fmt: skip
+    figure.add_annotation(
+        x=0, y=math.log10(tokens), text=words, showarrow=False, xanchor="left", yanchor="bottom", row=1, col=1
+    )
 
 
 def _finding(shown: Window, slow: int) -> str:
@@ -73,6 +87,8 @@ def _finding(shown: Window, slow: int) -> str:
     fresh = sum(share > 0 for share in shown.new)
     if not slow:
         return f"Every pair completes a turn in {shown.original_context:,} tokens"
-    return f"{count}; at {shown.length:,} all {fresh} meet new angles" if fresh == slow else (
-        f"{count}; at {shown.length:,} {fresh or 'none'} of them meet new angles"
-    )  # fmt: skip
+    return (
+        f"{count}; at {shown.length:,} all {fresh} meet new angles"
+        if fresh == slow
+        else (f"{count}; at {shown.length:,} {fresh or 'none'} of them meet new angles")
+    )

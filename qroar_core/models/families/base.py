@@ -76,14 +76,14 @@ class Family:
             n_kv_heads=n_kv,
             head_dim=head_dim,
             rotary_dim=dims.pop(),
-            pairing=self.turned_pairs(config),
+            pairing=self.rope_pairing_of(config),
             theta=float(rope["rope_theta"]),
             original_context=int(native),
             hidden_size=config.hidden_size,
             vocab_size=config.vocab_size,
             parameters=parameters,
             finest="layer" if (self.gain_shared or latent) and n_kv > 1 else "kv_head",
-            scaled_gain=self.normed(config),
+            scaled_gain=self.has_qk_norm(config),
             rope_kinds=kinds,
             without_rope=still,
             thetas=tuple(float(blocks[kind]["rope_theta"]) for kind in kinds),
@@ -120,7 +120,7 @@ class Family:
         """Channels of the latent that K and V are made of, 0 where they are projected directly."""
         return 0
 
-    def turned_pairs(self, config: Any) -> Pairing:
+    def rope_pairing_of(self, config: Any) -> Pairing:
         """Which channels make a RoPE pair."""
         return self.pairing
 
@@ -166,7 +166,7 @@ class Family:
         names = [f"{kind}_inv_freq" for kind in self.rope_kinds(model.config)] or ["inv_freq"]
         return {2 * getattr(self.rotary(model), name).numel() for name in names}
 
-    def arrival(self, geometry: Geometry) -> Tensor | None:
+    def channel_order_in(self, geometry: Geometry) -> Tensor | None:
         """Where each channel of q and k, rotated ones first, stands when the attention function gets them, int64
         (head_dim,); None where they come that way."""
         return None
@@ -181,7 +181,7 @@ class Family:
         return model.get_output_embeddings()(hidden)
 
     @contextmanager
-    def routed(self, model: nn.Module) -> Iterator[None]:
+    def intercept_attention(self, model: nn.Module) -> Iterator[None]:
         """Run with every attention asking transformers' attention interface; most families always do."""
         yield
 
@@ -199,15 +199,16 @@ class Family:
         rows = torch.arange(geometry.n_kv_heads * geometry.head_dim)
         return self._slot(layer, "k_proj", rows, geometry, names, self.norms and self.norms[1])
 
-    def normed(self, config: Any) -> bool:
+    def has_qk_norm(self, config: Any) -> bool:
         """Whether q and k are normed between projection and RoPE; an option in a few families."""
         return self.norms is not None
 
     def _stem(self, layer: int) -> str:
         return f"{self.layers_at}.{layer}.{self.attention}"
 
-    def _slot(self, layer: int, projection: str, rows: Tensor, geometry: Geometry, names: set[str],
-              norm: str | None = None) -> QKSlot:  # fmt: skip
+    def _slot(
+        self, layer: int, projection: str, rows: Tensor, geometry: Geometry, names: set[str], norm: str | None = None
+    ) -> QKSlot:
         """The slot made of `rows` of one projection, its bias, and the gain of the norm behind it."""
         stem = f"{self._stem(layer)}.{projection}"
         gain = f"{self._stem(layer)}.{norm}.weight" if norm and geometry.scaled_gain else None

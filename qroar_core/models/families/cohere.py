@@ -18,7 +18,7 @@ class Cohere(Family):
         """Multiplied by logit_scale."""
         return model.get_output_embeddings()(hidden) * model.config.logit_scale
 
-    def normed(self, config: Any) -> bool:
+    def has_qk_norm(self, config: Any) -> bool:
         """Command R has no norms, Command R+ does."""
         return bool(config.use_qk_norm)
 

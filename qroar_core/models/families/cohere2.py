@@ -12,7 +12,7 @@ from qroar_core.models.families.cohere import Cohere
 class Cohere2(Cohere):
     """A layer rotates where it has a window: those that read the whole context have no bands and take no scale."""
 
-    def normed(self, config: Any) -> bool:
+    def has_qk_norm(self, config: Any) -> bool:
         """This family has no norm on q and k."""
         return False
 

@@ -53,11 +53,11 @@ class DeepSeek(Family):
         """The latent that a cache holds."""
         return config.kv_lora_rank
 
-    def turned_pairs(self, config: Any) -> Pairing:
+    def rope_pairing_of(self, config: Any) -> Pairing:
         """V3 has an option for it, V2 has not."""
         return "interleaved" if getattr(config, "rope_interleave", True) else "half"
 
-    def arrival(self, geometry: Geometry) -> Tensor | None:
+    def channel_order_in(self, geometry: Geometry) -> Tensor | None:
         """Rotated channels come last, and V3's as two halves."""
         plain, turned = geometry.head_dim - geometry.rotary_dim, torch.arange(geometry.rotary_dim)
         if self.rejoined and geometry.pairing == "interleaved":

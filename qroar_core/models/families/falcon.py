@@ -50,7 +50,7 @@ class Falcon(Family):
         return self._slot(layer, "query_key_value", _blocks(geometry)[:, -2].flatten(), geometry, names)
 
     @contextmanager
-    def routed(self, model: nn.Module) -> Iterator[None]:
+    def intercept_attention(self, model: nn.Module) -> Iterator[None]:
         """Every attention module asks the stream; their own forwards return afterwards."""
         geometry = self.geometry(model.config, 0)
         modules: list[Any] = [model.get_submodule(self._stem(i)) for i in range(geometry.n_layers)]

@@ -59,8 +59,15 @@ def packing(block: Mapping[str, Any], where: str) -> Packing:
     if size != -1 and size < 1:
         raise unknown(f"{LABEL} in groups of {size}", where)
     require_known(block, (*READ, *HARMLESS), where, LABEL)
-    return Packing(LABEL, "qweight", "scales", 1, lambda p: _shape(p, size), lambda p: _weight(p, size),
-                   required=("qweight", "scales", "qzeros"))  # fmt: skip
+    return Packing(
+        LABEL,
+        "qweight",
+        "scales",
+        1,
+        lambda p: _shape(p, size),
+        lambda p: _weight(p, size),
+        required=("qweight", "scales", "qzeros"),
+    )
 
 
 def _shape(parts: Parts, group_size: int) -> tuple[int, int]:

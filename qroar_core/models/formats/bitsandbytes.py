@@ -44,15 +44,32 @@ def packing(block: Mapping[str, Any], where: str) -> Packing:
         raise unknown("its weights are quantized already (bitsandbytes): this kind of it", where)
     require_known(block, KEYS, where, f"bitsandbytes {kind}")
     if kind == "int8":
-        return Packing("bitsandbytes int8", "weight", "SCB", 0, _int8_shape, int8_weight, ("weight", "SCB"),
-                       ("weight_format",), early=("weight_format",), activations=True)  # fmt: skip
+        return Packing(
+            "bitsandbytes int8",
+            "weight",
+            "SCB",
+            0,
+            _int8_shape,
+            int8_weight,
+            ("weight", "SCB"),
+            ("weight_format",),
+            early=("weight_format",),
+            activations=True,
+        )
     nested = NESTED if block.get("bnb_4bit_use_double_quant") else ()
     state = f"weight.quant_state.bitsandbytes__{kind}"
     return Packing(
-        f"bitsandbytes {kind}", "weight", "weight.absmax", 0, lambda p: _int4_shape(p, kind),
-        lambda p: int4_weight(p, kind), ("weight", "weight.absmax", "weight.quant_map", state, *nested),
-        early=(state,), flat=BLOCK, fixed=DOUBLE if nested else "",
-    )  # fmt: skip
+        f"bitsandbytes {kind}",
+        "weight",
+        "weight.absmax",
+        0,
+        lambda p: _int4_shape(p, kind),
+        lambda p: int4_weight(p, kind),
+        ("weight", "weight.absmax", "weight.quant_map", state, *nested),
+        early=(state,),
+        flat=BLOCK,
+        fixed=DOUBLE if nested else "",
+    )
 
 
 def _kind_of(block: Mapping[str, Any]) -> str:

@@ -40,8 +40,20 @@ CODES = {"int": torch.int8, "float": torch.float8_e4m3fn}
 ZERO_TYPES = (torch.int8, torch.float8_e4m3fn, *REAL)
 READ = ("quant_method", "format", "config_groups", "sparsity_config", "transform_config", "quantization_status")
 HARMLESS = ("ignore", "kv_cache_scheme", "global_compression_ratio", "version", "quantization_scheme", "producer")
-WEIGHTS = ("num_bits", "type", "symmetric", "group_size", "strategy", "block_structure", "dynamic", "actorder",
-           "scale_dtype", "zp_dtype", "observer", "observer_kwargs")  # fmt: skip
+WEIGHTS = (
+    "num_bits",
+    "type",
+    "symmetric",
+    "group_size",
+    "strategy",
+    "block_structure",
+    "dynamic",
+    "actorder",
+    "scale_dtype",
+    "zp_dtype",
+    "observer",
+    "observer_kwargs",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +73,8 @@ class Scheme:
         return block_of(self.strategy, shape, self.group_size, self.structure)
 
 
-def packing(block: Mapping[str, Any], where: str) -> Packing:
-    """The format of a config's compressed-tensors settings.
+def packings(block: Mapping[str, Any], where: str) -> list[Packing]:
+    """The format of a config's compressed-tensors settings; empty where only the cache is quantized.
 
     Raises:
         UnsupportedModel: settings not known here, or several weight schemes.
@@ -72,6 +84,8 @@ def packing(block: Mapping[str, Any], where: str) -> Packing:
         inner = block.get(key) or {}
         if inner != {} and not (isinstance(inner, dict) and inner.get("format") == "dense"):
             raise unknown(f"{NAME} with a {key}", where)
+    if block.get("config_groups") == {} and block.get("kv_cache_scheme"):
+        return []
     if block.get("quantization_status", "compressed") not in ("compressed", None):
         raise unknown(f"{NAME} with quantization_status {str(block['quantization_status'])[:40]}", where)
     groups = block.get("config_groups")
@@ -88,7 +102,7 @@ def packing(block: Mapping[str, Any], where: str) -> Packing:
     if len(schemes) > 1:
         raise UnsupportedModel(f"{NAME} with {len(schemes)} weight schemes", where=where, do="one is known here")
     active = any(g.get("input_activations") for g in groups)
-    return _packing(schemes.pop(), active)
+    return [_packing(schemes.pop(), active)]
 
 
 def _scheme(weights: Mapping[str, Any], form: str, where: str) -> Scheme:
@@ -116,9 +130,16 @@ def _scheme(weights: Mapping[str, Any], form: str, where: str) -> Scheme:
     if order not in (None, False, "weight", "static", "group", "dynamic"):
         raise unknown(f"{NAME} with actorder {str(order)[:20]}", where)
     symmetric = yes_or_no(weights, "symmetric", where, NAME)
-    return Scheme(form, bits, kind, strategy, size if strategy == "group" else 0,
-                  (structure[0], structure[1]) if strategy == "block" else (0, 0), symmetric is not False,
-                  order in ("group", "dynamic"))  # fmt: skip
+    return Scheme(
+        form,
+        bits,
+        kind,
+        strategy,
+        size if strategy == "group" else 0,
+        (structure[0], structure[1]) if strategy == "block" else (0, 0),
+        symmetric is not False,
+        order in ("group", "dynamic"),
+    )
 
 
 def _packing(scheme: Scheme, active: bool) -> Packing:
@@ -130,12 +151,32 @@ def _packing(scheme: Scheme, active: bool) -> Packing:
     if scheme.form == "pack-quantized":
         index = ("weight_g_idx",)
         required = ("weight_packed", "weight_scale", "weight_shape", *zero, *(index if scheme.act_order else ()))
-        return Packing(label, "weight_packed", "weight_scale", 0, lambda p: _packed_shape(p, scheme),
-                       lambda p: _packed(p, scheme), required, () if scheme.act_order else index, unused,
-                       early=("weight_shape",), activations=active)  # fmt: skip
-    return Packing(label, "weight", "weight_scale", 0, lambda p: _plain_shape(p, scheme), lambda p: _plain(p, scheme),
-                   ("weight", "weight_scale", *zero), loose, unused, fixed=SHARED[scheme.strategy],
-                   activations=active)  # fmt: skip
+        return Packing(
+            label,
+            "weight_packed",
+            "weight_scale",
+            0,
+            lambda p: _packed_shape(p, scheme),
+            lambda p: _packed(p, scheme),
+            required,
+            () if scheme.act_order else index,
+            unused,
+            early=("weight_shape",),
+            activations=active,
+        )
+    return Packing(
+        label,
+        "weight",
+        "weight_scale",
+        0,
+        lambda p: _plain_shape(p, scheme),
+        lambda p: _plain(p, scheme),
+        ("weight", "weight_scale", *zero),
+        loose,
+        unused,
+        fixed=SHARED[scheme.strategy],
+        activations=active,
+    )
 
 
 def _require_scale(parts: Parts, shape: tuple[int, int], scheme: Scheme) -> tuple[int, int]:

@@ -6,11 +6,11 @@ AutoAWQ and ModelOpt write a file of their own, beside or instead of it. Where t
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from qroar_core.errors import BadCheckpoint
+from qroar_core.models.checkpoint_files import has, table_in
 from qroar_core.models.formats.awq import OLD_NAMES
 
 KEYS = ("quantization_config", "compression_config")  # of config.json
@@ -26,9 +26,8 @@ def quantization_of(folder: Path) -> dict[str, Any] | None:
     """
     found = [(f"config.json {key}", block) for key, block in _in_config(folder)]
     for name, read in ((GPTQ_FILE, _gptq), (AWQ_FILE, _awq), (MODELOPT_FILE, _modelopt)):
-        path = folder / name
-        if path.is_file():
-            found.append((name, read(_table(path))))
+        if has(folder, name):
+            found.append((name, read(table_in(folder / name))))
     if not found:
         return None
     (first, block), *others = found
@@ -40,12 +39,9 @@ def quantization_of(folder: Path) -> dict[str, Any] | None:
 
 
 def _in_config(folder: Path) -> list[tuple[str, dict[str, Any]]]:
-    try:
-        raw = json.loads((folder / "config.json").read_text())
-    except (OSError, ValueError):
-        return []  # whoever reads the config says what is wrong with it
-    if not isinstance(raw, dict):
-        return []
+    if not has(folder, "config.json"):
+        return []  # whoever needs one says so
+    raw = table_in(folder / "config.json")
     tables = [table for table in (raw, raw.get("text_config")) if isinstance(table, dict)]
     places = [(key, table.get(key)) for table in tables for key in KEYS]
     for key, block in places:
@@ -64,17 +60,6 @@ def _named(key: str, block: dict[str, Any]) -> dict[str, Any]:
     return block
 
 
-def _table(path: Path) -> dict[str, Any]:
-    try:
-        raw = json.loads(path.read_text())
-        if not isinstance(raw, dict):
-            raise ValueError("no table")
-        return raw
-    except (OSError, ValueError) as error:
-        message = " ".join(str(error).split())[:120]
-        raise BadCheckpoint(f"cannot be read ({message})", where=str(path), do="fetch it again") from error
-
-
 def _gptq(raw: dict[str, Any]) -> dict[str, Any]:
     return {"quant_method": "gptq"} | raw
 
@@ -89,10 +74,22 @@ def _modelopt(raw: dict[str, Any]) -> dict[str, Any]:
 
 def _require_agreement(folder: Path, one: tuple[str, dict[str, Any]], other: tuple[str, dict[str, Any]]) -> None:
     """Two declarations say the same of every key that changes the numbers, where both have it."""
-    keys = ("quant_method", "bits", "group_size", "sym", "desc_act", "checkpoint_format", "version", "zero_point",
-            "quant_algo", "config_groups")  # fmt: skip
-    flat = [block | block["quantization"] if isinstance(block.get("quantization"), dict) else block
-            for _, block in (one, other)]  # fmt: skip
+    keys = (
+        "quant_method",
+        "bits",
+        "group_size",
+        "sym",
+        "desc_act",
+        "checkpoint_format",
+        "version",
+        "zero_point",
+        "quant_algo",
+        "config_groups",
+    )
+    flat = [
+        block | block["quantization"] if isinstance(block.get("quantization"), dict) else block
+        for _, block in (one, other)
+    ]
     for key in keys:
         said = [block.get(key) for block in flat]
         if None not in said and str(said[0]).lower() != str(said[1]).lower():

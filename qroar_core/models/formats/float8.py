@@ -36,22 +36,45 @@ SHARED = {
 }
 MODELOPT = {"FP8": "tensor", "FP8_PER_CHANNEL_PER_TOKEN": "channel", "FP8_PB_WO": "block"}
 MODELOPT_BLOCK = (128, 128)
-PLAIN = ("quant_method", "activation_scheme", "weight_block_size", "modules_to_not_convert", "ignored_layers", "fmt",
-         "scale_fmt", "expert_dtype", "dequantize", "kv_cache_scheme")  # fmt: skip
+PLAIN = (
+    "quant_method",
+    "activation_scheme",
+    "weight_block_size",
+    "modules_to_not_convert",
+    "ignored_layers",
+    "fmt",
+    "scale_fmt",
+    "expert_dtype",
+    "dequantize",
+    "kv_cache_scheme",
+)
 
 
 def modelopt(block: Mapping[str, Any], where: str) -> list[Packing]:
-    """ModelOpt's hf_quant_config.json, or what config.json repeats of it."""
+    """ModelOpt's hf_quant_config.json, or what config.json repeats of it; empty where only the cache is quantized."""
     inner = block.get("quantization", block)
     inner = inner if isinstance(inner, dict) else {}
     algorithm = str(inner.get("quant_algo"))
+    whole = "quant_algo" in inner and inner["quant_algo"] is None and not inner.get("config_groups")
     label = f"ModelOpt {algorithm[:40]}"
-    if algorithm.upper() not in MODELOPT:
-        raise unknown(f"its weights are quantized already ({label})", where)
-    known = ("quant_algo", "kv_cache_quant_algo", "exclude_modules", "config_groups", "ignore", "kv_cache_scheme",
-             "producer", "quant_method", "quantization")  # fmt: skip
+    if algorithm.upper() not in MODELOPT and not whole:
+        said = label if inner.get("quant_algo") is not None else "ModelOpt that names no quant_algo"
+        raise unknown(f"its weights are quantized already (modelopt): {said}", where)
+    known = (
+        "quant_algo",
+        "kv_cache_quant_algo",
+        "exclude_modules",
+        "config_groups",
+        "ignore",
+        "kv_cache_scheme",
+        "producer",
+        "quant_method",
+        "quantization",
+    )
     for part in (block, inner):
         require_known(part, known, where, label)
+    if whole:
+        return []
     strategy = MODELOPT[algorithm.upper()]
     return [_packing(label, strategy, "weight_scale", MODELOPT_BLOCK, ("input_scale",), strategy != "block")]
 
@@ -82,8 +105,9 @@ def fbgemm(block: Mapping[str, Any], where: str) -> list[Packing]:
     return [_packing("FBGEMM FP8", "channel", "weight_scale", (0, 0), ("input_scale_ub",), True)]
 
 
-def block_of(strategy: str, shape: tuple[int, int], group_size: int = 0, structure: tuple[int, int] = (0, 0)
-             ) -> tuple[int, int]:  # fmt: skip
+def block_of(
+    strategy: str, shape: tuple[int, int], group_size: int = 0, structure: tuple[int, int] = (0, 0)
+) -> tuple[int, int]:
     """(outputs, inputs) of a weight of `shape` that share a scale."""
     return {"tensor": shape, "channel": (1, shape[1]), "group": (1, group_size), "block": structure}[strategy]
 
@@ -93,8 +117,9 @@ def grid_of(shape: tuple[int, int], block: tuple[int, int]) -> tuple[int, int]:
     return -(-shape[0] // block[0]), -(-shape[1] // block[1])
 
 
-def _packing(label: str, strategy: str, scale: str, structure: tuple[int, int], unused: tuple[str, ...],
-             activations: bool) -> Packing:  # fmt: skip
+def _packing(
+    label: str, strategy: str, scale: str, structure: tuple[int, int], unused: tuple[str, ...], activations: bool
+) -> Packing:
     def shape(parts: Parts) -> tuple[int, int]:
         found = require_matrix(parts, "weight", CODES)
         grid = grid_of(found, block_of(strategy, found, structure=structure))
@@ -108,5 +133,15 @@ def _packing(label: str, strategy: str, scale: str, structure: tuple[int, int], 
         block = block_of(strategy, found, structure=structure)
         return dequantized(parts["weight"], parts[scale].float().view(grid_of(found, block)), None, block)
 
-    return Packing(label, "weight", scale, 0, shape, weight, ("weight", scale), unused=unused,
-                   fixed=SHARED[strategy], activations=activations)  # fmt: skip
+    return Packing(
+        label,
+        "weight",
+        scale,
+        0,
+        shape,
+        weight,
+        ("weight", scale),
+        unused=unused,
+        fixed=SHARED[strategy],
+        activations=activations,
+    )

@@ -1,20 +1,22 @@
 """The tensors of a Hugging Face folder: which safetensors files count, and every tensor in them, read when asked.
 
-An index is the law where there is one; beside it a `consolidated.safetensors` or another copy does not count.
+An index is the law where there is one; beside it a `consolidated.safetensors` does not count. A `model.safetensors`
+beside the shards of an index is what transformers 5 reads: it must be the same tensors.
 """
 
 from __future__ import annotations
 
-import json
+import math
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from qroar_core.errors import BadCheckpoint
+from qroar_core.models.checkpoint_files import has, table_in
 from qroar_core.models.formats.gguf_source import LFS
 from qroar_core.models.formats.stored import StoredTensor
 
@@ -28,9 +30,9 @@ def weight_files(folder: Path) -> list[Path]:
     Raises:
         BadCheckpoint: none, only pickled ones, several without an index, or an index that names a missing file.
     """
-    if (folder / INDEX).is_file():
+    if has(folder, INDEX):
         return [_shard(folder, name) for name in sorted(set(_index(folder).values()))]
-    files = sorted(path for path in folder.glob("*.safetensors") if path.is_file())
+    files = sorted(path for path in folder.glob("*.safetensors") if has(folder, path.name))
     if folder / WEIGHTS in files:
         return [folder / WEIGHTS]
     if len(files) == 1 and not files[0].name.startswith("adapter_"):
@@ -74,7 +76,7 @@ def headers(folder: Path) -> dict[str, Placed]:
             if name in found:
                 raise BadCheckpoint(f"{name} lies in two files", where=str(folder), do="fetch the checkpoint again")
             found[name] = one
-    if (folder / INDEX).is_file():
+    if has(folder, INDEX):
         said, place = _index(folder), {name: one.path.name for name, one in found.items()}
         wrong = sorted(name for name in said.keys() | place.keys() if said.get(name) != place.get(name))
         if wrong:
@@ -84,6 +86,41 @@ def headers(folder: Path) -> dict[str, Placed]:
                 do="fetch the checkpoint again",
             )
     return found
+
+
+def refuse_second_copy(folder: Path) -> None:
+    """A model.safetensors beside other files that the index names: one reader takes the one, another the others.
+
+    Reads both where their headers agree.
+
+    Raises:
+        BadCheckpoint: they differ in a tensor, or a file cannot be read.
+    """
+    if not (has(folder, INDEX) and has(folder, WEIGHTS)) or folder / WEIGHTS in weight_files(folder):
+        return
+    single, shards = _names(folder / WEIGHTS), headers(folder)
+    odd = min(single.keys() ^ shards.keys(), default=None)
+    if odd is not None:
+        raise _second_copy(folder, f"only {'the former' if odd in single else 'the latter'} holds {odd}")
+    pairs = [(name, one, shards[name]) for name, one in single.items()]
+    for name, one, other in pairs:
+        if (one.dtype, one.shape) != (other.dtype, other.shape):
+            raise _second_copy(folder, f"{name} is {one.dtype} {list(one.shape)}, or {other.dtype} {list(other.shape)}")
+    for name, one, other in sorted(pairs, key=lambda pair: math.prod(pair[1].shape)):  # the first to differ is cheap
+        if not one.path.samefile(other.path) and not torch.equal(*(_bytes(at.path, name) for at in (one, other))):
+            raise _second_copy(folder, f"{name} has other values")
+
+
+def _second_copy(folder: Path, difference: str) -> BadCheckpoint:
+    return BadCheckpoint(
+        f"it holds two checkpoints, {WEIGHTS} and the files of {INDEX}: {difference}",
+        where=str(folder),
+        do=f"remove {WEIGHTS}, which transformers reads, or {INDEX} and its files",
+    )
+
+
+def _bytes(path: Path, name: str) -> Tensor:
+    return read_tensor(path, name).reshape(-1).view(torch.uint8)
 
 
 def read_tensor(path: Path, name: str) -> Tensor:
@@ -116,19 +153,15 @@ def _unreadable(path: Path, error: Exception) -> BadCheckpoint:
 
 
 def _index(folder: Path) -> dict[str, str]:
-    try:
-        table: Any = json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"]
-        if not table or not all(isinstance(x, str) for pair in table.items() for x in pair):
-            raise ValueError("weight_map names no files")
-        return table
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    table = table_in(folder / INDEX).get("weight_map")
+    if not table or not isinstance(table, dict) or not all(isinstance(name, str) for name in table.values()):
         raise BadCheckpoint(
-            f"{INDEX} cannot be read ({str(error)[:120]})", where=str(folder), do="fetch the checkpoint again"
-        ) from error
+            f"{INDEX} cannot be read (weight_map names no files)", where=str(folder), do="fetch the checkpoint again"
+        )
+    return table
 
 
 def _shard(folder: Path, name: str) -> Path:
-    path = folder / name
-    if Path(name).name != name or not path.is_file():
+    if Path(name).name != name or not has(folder, name):
         raise BadCheckpoint(f"{INDEX} names {name[:80]}, which is not there", where=str(folder), do="fetch it")
-    return path
+    return folder / name

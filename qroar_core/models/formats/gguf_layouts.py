@@ -41,8 +41,17 @@ def row_order(head_dim: int, permuted: bool) -> np.ndarray:
     return order.reshape(2, head_dim // 2).T.reshape(-1) if permuted else order  # (2, d/2) -> (d/2, 2)
 
 
-HF_LAYER = ("input_layernorm", "post_attention_layernorm", "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj",
-            "self_attn.o_proj", "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj")  # fmt: skip
+HF_LAYER = (
+    "input_layernorm",
+    "post_attention_layernorm",
+    "self_attn.q_proj",
+    "self_attn.k_proj",
+    "self_attn.v_proj",
+    "self_attn.o_proj",
+    "mlp.gate_proj",
+    "mlp.up_proj",
+    "mlp.down_proj",
+)
 HF_TOP = ("model.embed_tokens", "model.norm", "lm_head")
 
 

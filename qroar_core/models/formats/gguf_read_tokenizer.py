@@ -62,9 +62,10 @@ def _byte_level(vocabulary: Vocabulary, where: str) -> tuple[dict[str, Any], boo
     rule = SPLIT_RULES.get(vocabulary.pre)
     if rule is None:
         raise UnsupportedModel(
-            f"its split rule {vocabulary.pre[:40]!r} ({Key.PRE}) is not known", where=where,
+            f"its split rule {vocabulary.pre[:40]!r} ({Key.PRE}) is not known",
+            where=where,
             do="give the Hugging Face checkpoint of this model",
-        )  # fmt: skip
+        )
     steps = [_split(step) for step in rule.steps]
     whole = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
     if rule.steps[-1] == GPT2:

@@ -34,7 +34,7 @@ def gguf_rope(block: dict[str, Any], architecture: str, head_dim: int, context: 
     """The keys that make llama.cpp compute what transformers computes from `block`.
 
     Args:
-        block: `rope_parameters` of a config, or of models.rope.rope_parameters.
+        block: `rope_parameters` of a config, or of interpolations.frequencies.rope_parameters.
         architecture: GGUF's name, the prefix of the keys.
         head_dim: rotated channels.
         context: tokens the result promises, llama.cpp's `context_length`.

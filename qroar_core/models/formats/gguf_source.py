@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from qroar_core.errors import BadCheckpoint
+from qroar_core.models.hub_files import SHARD
+from qroar_core.models.snapshots import snapshot_of
 from qroar_core.models.typed import hub_model, typed_path
-from qroar_core.progress import OnStep, ignore
+from qroar_core.progress import OnStep, no_progress
 
 MAGIC = b"GGUF"
 LFS = b"version https://git-lfs"
@@ -33,7 +35,23 @@ def is_gguf(path: Path) -> bool:
     raise BadCheckpoint(f"not a readable GGUF file ({what})", where=str(path), do="fetch it again")
 
 
-def gguf_of(asked: str, on_step: OnStep = ignore) -> Path | None:
+def label_of(path: Path) -> str:
+    """What a GGUF file is called: on the hub by its repository too, else by its file or, without a suffix, its header.
+
+    Raises:
+        BadCheckpoint: a file without a suffix whose header cannot be read.
+    """
+    if snapshot := snapshot_of(path):
+        return snapshot.label
+    if path.suffix.lower() == ".gguf":
+        return SHARD.sub("", path.name)[: -len(".gguf")] or path.stem
+    from qroar_core.models.formats.gguf_header import read_header
+
+    name = read_header(path).get("general.name")
+    return name.replace("/", "-")[:60] if isinstance(name, str) and name.strip() else path.name[:20]
+
+
+def gguf_of(asked: str, on_step: OnStep = no_progress) -> Path | None:
     """The GGUF file behind what a person typed; None for the demo, folders and repositories of safetensors.
 
     One that a name on the hub means is fetched where it is not in the cache.

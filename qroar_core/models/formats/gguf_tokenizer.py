@@ -16,6 +16,8 @@ from gguf import GGUFValueType, Keys, TokenType
 from qroar_core.errors import UnsupportedModel
 from qroar_core.models.formats.gguf_parts import Entry, entry
 from qroar_core.models.formats.gguf_splits import DIGIT, GPT2, RULE_NAMES
+from qroar_core.models.opening import bos_id
+from qroar_core.models.token_ids import put_around
 
 NORMALIZERS = {"qwen2": ("NFC",)}  # llama.cpp does none; its own converter accepts this one
 
@@ -108,17 +110,16 @@ def _tokens(content: dict[str, Any], vocab_size: int) -> tuple[list[str], list[i
 def _special(tokenizer: Any) -> list[Entry]:
     """Ids of the special tokens, and which of them a text gets."""
     ids = {
-        Keys.Tokenizer.BOS_ID: tokenizer.bos_token_id,
+        Keys.Tokenizer.BOS_ID: bos_id(tokenizer),
         Keys.Tokenizer.EOS_ID: tokenizer.eos_token_id,
         Keys.Tokenizer.UNK_ID: tokenizer.unk_token_id,
         Keys.Tokenizer.PAD_ID: tokenizer.pad_token_id,
     }
     keys = [entry(key, GGUFValueType.UINT32, int(i)) for key, i in ids.items() if i is not None]
-    bare = tokenizer("a", add_special_tokens=False)["input_ids"]
-    dressed = tokenizer("a")["input_ids"]
+    before, behind = put_around(tokenizer.backend_tokenizer)
     for key, given in (
-        (Keys.Tokenizer.ADD_BOS, dressed[:1] != bare[:1] and dressed[:1] == [tokenizer.bos_token_id]),
-        (Keys.Tokenizer.ADD_EOS, dressed[-1:] != bare[-1:] and dressed[-1:] == [tokenizer.eos_token_id]),
+        (Keys.Tokenizer.ADD_BOS, before[:1] == [bos_id(tokenizer)]),
+        (Keys.Tokenizer.ADD_EOS, behind[-1:] == [tokenizer.eos_token_id]),
     ):
         keys.append(entry(key, GGUFValueType.BOOL, given))
     return keys

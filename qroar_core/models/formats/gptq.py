@@ -41,8 +41,20 @@ from qroar_core.models.formats.packing import (
 
 BITS = (2, 3, 4, 8)
 VERSIONS = {None: 1, "gptq": 1, "gptq_v2": 2}
-READ = ("quant_method", "method", "bits", "group_size", "sym", "desc_act", "checkpoint_format", "format", "dynamic",
-        "pack_dtype", "is_marlin_format", "awq_gemm_checkpoint")  # fmt: skip
+READ = (
+    "quant_method",
+    "method",
+    "bits",
+    "group_size",
+    "sym",
+    "desc_act",
+    "checkpoint_format",
+    "format",
+    "dynamic",
+    "pack_dtype",
+    "is_marlin_format",
+    "awq_gemm_checkpoint",
+)
 HARMLESS = (  # how the codes were found, or who found them: nothing that changes what they stand for
     *("damp_percent", "damp_auto_increment", "static_groups", "true_sequential", "model_name_or_path", "lm_head"),
     *("model_file_base_name", "act_group_aware", "mse", "meta", "dataset", "tokenizer", "batch_size", "pad_token_id"),
@@ -76,9 +88,15 @@ def packing(block: Mapping[str, Any], where: str) -> Packing:
     """
     settings = _settings(block, where)
     return Packing(
-        settings.label, "qweight", "scales", 1, lambda p: _shape(p, settings), lambda p: _weight(p, settings),
-        required=("qweight", "scales", "qzeros"), optional=("g_idx",),
-    )  # fmt: skip
+        settings.label,
+        "qweight",
+        "scales",
+        1,
+        lambda p: _shape(p, settings),
+        lambda p: _weight(p, settings),
+        required=("qweight", "scales", "qzeros"),
+        optional=("g_idx",),
+    )
 
 
 def _settings(block: Mapping[str, Any], where: str) -> Settings:
@@ -101,8 +119,13 @@ def _settings(block: Mapping[str, Any], where: str) -> Settings:
         raise unknown(f"{label} in the layout of another kernel (marlin or AWQ)", where)
     _require_one_setting(block, where, label)
     require_known(block, (*READ, *HARMLESS), where, label)
-    return Settings(bits, size, yes_or_no(block, "sym", where, label), yes_or_no(block, "desc_act", where, label),
-                    VERSIONS[next(iter(forms.values()), None)])  # fmt: skip
+    return Settings(
+        bits,
+        size,
+        yes_or_no(block, "sym", where, label),
+        yes_or_no(block, "desc_act", where, label),
+        VERSIONS[next(iter(forms.values()), None)],
+    )
 
 
 def _require_one_setting(block: Mapping[str, Any], where: str, label: str) -> None:

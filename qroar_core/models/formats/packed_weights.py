@@ -12,7 +12,7 @@ FORMATS: dict[str, Callable[[Mapping[str, Any], str], list[Packing]]] = {
     "gptq": lambda block, where: [gptq.packing(block, where)],
     "awq": lambda block, where: [awq.packing(block, where)],
     "bitsandbytes": lambda block, where: [bitsandbytes.packing(block, where)],
-    "compressed-tensors": lambda block, where: [compressed.packing(block, where)],
+    "compressed-tensors": compressed.packings,
     "mxfp4": lambda block, where: [mxfp4.packing(block, where)],
     "modelopt": float8.modelopt,
     "fp8": float8.plain,
@@ -21,7 +21,8 @@ FORMATS: dict[str, Callable[[Mapping[str, Any], str], list[Packing]]] = {
 
 
 def packings_of(block: Mapping[str, Any], where: str) -> list[Packing]:
-    """The format that a quantization config names; more than one where the tensors' names decide.
+    """The format that a quantization config names; more than one where the tensors' names decide, none where
+    its weights stay in full precision.
 
     Raises:
         UnsupportedModel: a format, or settings of one, that are not known here.

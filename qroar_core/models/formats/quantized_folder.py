@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,9 +27,21 @@ from qroar_core.models.formats.stored import StoredTensor
 
 FLOATS = ("F64", "F32", "F16", "BF16")  # what a tensor that is not quantized holds
 CODES = ("I8", "U8", "I16", "U16", "I32", "U32", "I64", "U64", "BOOL")
-DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I8": torch.int8,
-          "U8": torch.uint8, "I16": torch.int16, "I32": torch.int32, "I64": torch.int64, "BOOL": torch.bool,
-          "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2, "F8_E8M0": torch.float8_e8m0fnu}  # fmt: skip
+DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "I16": torch.int16,
+    "I32": torch.int32,
+    "I64": torch.int64,
+    "BOOL": torch.bool,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+    "F8_E8M0": torch.float8_e8m0fnu,
+}
 SIGNS = re.compile(  # of a quantized layer, in the names that formats give their parts
     r"(_scales?|_scale_inv|_scale_2|_scale_ub|global_scale|_zero_point|_packed|_g_idx|_blocks|absmax|quant_map"
     r"|[._]SCB|\.(scales|qweight|qzeros|qscales|g_idx|scb|weight_format|codebooks|codes|qdata|scale|zero|zeros|zp|wf))$"
@@ -45,25 +58,34 @@ def stored_tensors(folder: Path) -> tuple[dict[str, StoredTensor], str]:
         BadCheckpoint: files that cannot be read or contradict the config.
     """
     placed, block = headers(folder), quantization_of(folder)
-    if block is None:
-        _require_plain(placed, folder, "no file of the folder says how")
-        return {name: at.stored(name) for name, at in placed.items()}, ""
-    packing = _packing(placed, folder, block)
+    packings = packings_of(block, str(folder)) if block is not None else []
+    if not packings:
+        why = "no file of the folder says how" if block is None else "its config says that none is quantized"
+        whole = {name: at for name, at in placed.items() if block is None or not name.endswith(CACHE)}
+        _require_plain(whole, folder, why)
+        return {name: at.stored(name) for name, at in whole.items()}, ""
+    packing = _written(placed, packings)
     found = layers(placed, packing, folder)
     inside = {_full(stem, suffix, packing) for stem, parts in found.items() for suffix in parts}
     cache = {name for name in placed if name.endswith(CACHE) and name not in inside}
     rest = {name: at for name, at in placed.items() if name not in inside | cache}
     _require_plain(rest, folder, f"it is no part of a {packing.label} layer")
     _require_no_other_part(rest, found, packing, folder)
-    empty = _made_up_biases(rest, found)
-    tensors = {name: at.stored(name) for name, at in rest.items() if name not in empty}
+    biases = {f"{stem}.bias" for stem in found}
+    tensors = {name: replace(at.stored(name), bias=name in biases) for name, at in rest.items()}
     for stem, parts in found.items():
         name = f"{stem}{packing.weight}"
         if name in tensors:
             raise BadCheckpoint(f"{name} lies beside its own quantized parts", where=str(folder), do="fetch it again")
         shape = layer_shape(folder, packing, stem, parts)
         tensors[name] = StoredTensor(shape, partial(weight, folder, packing, stem, parts))
-    return tensors, _label(packing, bool(cache))
+    return tensors, _label(packing, found, bool(cache))
+
+
+def unapplied(folder: Path) -> str:
+    """What a folder whose weights are in full precision asks for beside them, which is not done; often empty."""
+    asked = quantization_of(folder) is not None and any(name.endswith(CACHE) for name in headers(folder))
+    return "its K/V cache scales are not applied" if asked else ""
 
 
 def packing_of(folder: Path) -> Packing:
@@ -76,17 +98,24 @@ def packing_of(folder: Path) -> Packing:
     block = quantization_of(folder)
     if block is None:
         raise UnsupportedModel("no file of it says that it is quantized", where=str(folder), do="choose --format hf")
-    return _packing(headers(folder), folder, block)
-
-
-def _packing(placed: dict[str, Placed], folder: Path, block: dict[str, Any]) -> Packing:
     packings = packings_of(block, str(folder))
+    if not packings:
+        raise UnsupportedModel("none of its weights is quantized", where=str(folder), do="choose --format hf")
+    return _written(headers(folder), packings)
+
+
+def _written(placed: dict[str, Placed], packings: list[Packing]) -> Packing:
+    """The one of several packings whose names the tensors have."""
     return next((p for p in packings if any(name.endswith(f"{p.joint}{p.scales}") for name in placed)), packings[0])
 
 
-def _label(packing: Packing, cache: bool) -> str:
-    left = [*(["activation"] if packing.activations else []), *(["K/V cache"] if cache else [])]
-    return f"{packing.label} (its {' and '.join(left)} scales are not applied)" if left else packing.label
+def _label(packing: Packing, found: dict[str, dict[str, Placed]], cache: bool) -> str:
+    scales = any(suffix in packing.unused for parts in found.values() for suffix in parts)
+    left = [*(["activation"] if scales else []), *(["K/V cache"] if cache else [])]
+    said = [f"its {' and '.join(left)} scales are not applied"] if left else []
+    if packing.activations and not scales:
+        said.append("its kernels quantize activations as they come, here they stay exact")
+    return f"{packing.label} ({'; '.join(said)})" if said else packing.label
 
 
 def layers(placed: dict[str, Placed], packing: Packing, folder: Path) -> dict[str, dict[str, Placed]]:
@@ -128,17 +157,6 @@ def _require_no_other_part(rest: Iterable[str], found: dict[str, Any], packing: 
             )
 
 
-def _made_up_biases(rest: dict[str, Placed], found: Iterable[str]) -> set[str]:
-    """Old AutoGPTQ gives every quantized layer a bias of zeros, whatever the model: they add nothing and are left out.
-
-    A model that has a bias there is then refused for missing it.
-    """
-    names = {f"{stem}.bias" for stem in found}
-    if not names <= rest.keys() or any(bool(read_tensor(rest[n].path, n).ne(0).any()) for n in sorted(names)):
-        return set()
-    return names
-
-
 def _require_plain(placed: dict[str, Placed], folder: Path, why: str) -> None:
     """Refuse a tensor that belongs to a quantized layer of some format; `why` says what is wrong with it here."""
     for name, at in sorted(placed.items()):
@@ -154,11 +172,14 @@ def _require_plain(placed: dict[str, Placed], folder: Path, why: str) -> None:
 def layer_shape(folder: Path, packing: Packing, stem: str, parts: dict[str, Placed]) -> tuple[int, ...]:
     """A layer's shape, from headers and the small parts that tell it."""
     with _refusing(folder, packing, stem):
-        return packing.shape({
-            suffix: read_tensor(at.path, _full(stem, suffix, packing)) if suffix in packing.early
-            else torch.empty(at.shape, dtype=DTYPES[at.dtype], device="meta")
-            for suffix, at in parts.items()
-        })  # fmt: skip
+        return packing.shape(
+            {
+                suffix: read_tensor(at.path, _full(stem, suffix, packing))
+                if suffix in packing.early
+                else torch.empty(at.shape, dtype=DTYPES[at.dtype], device="meta")
+                for suffix, at in parts.items()
+            }
+        )
 
 
 def weight(folder: Path, packing: Packing, stem: str, parts: dict[str, Placed]) -> Tensor:

@@ -20,10 +20,13 @@ class StoredTensor:
     Args:
         shape: as `values` returns it, outputs first.
         values: reads the tensor: in the file's own float type, or float32 where the file holds codes.
+        bias: it is added to what a quantized layer gives. Old AutoGPTQ writes one beside every such layer, of zeros
+            where the model has none: those add nothing.
     """
 
     shape: tuple[int, ...]
     values: Callable[[], Tensor]
+    bias: bool = False
 
     def __getitem__(self, index: EllipsisType) -> Tensor:
         return self.values()

@@ -14,13 +14,13 @@ import gguf
 import torch
 from torch import Tensor, nn
 
-from gguf_zoo.building import build, round_to, state, stored_kind
-from gguf_zoo.dense import DENSE
-from gguf_zoo.experts import EXPERTS
-from gguf_zoo.header import add_keys, add_tokenizer, keys_of, rope_tensors
-from gguf_zoo.kind import LAYER, ROOT, Kind
-from gguf_zoo.layer_norms import LAYER_NORMS
-from gguf_zoo.rms_norms import RMS_NORMS
+from tests.models.gguf_zoo.building import build, round_to, state, stored_kind
+from tests.models.gguf_zoo.dense import DENSE
+from tests.models.gguf_zoo.experts import EXPERTS
+from tests.models.gguf_zoo.header import add_keys, add_tokenizer, keys_of, rope_tensors
+from tests.models.gguf_zoo.kind import LAYER, ROOT, Kind
+from tests.models.gguf_zoo.layer_norms import LAYER_NORMS
+from tests.models.gguf_zoo.rms_norms import RMS_NORMS
 
 KINDS: dict[str, Kind] = DENSE | RMS_NORMS | LAYER_NORMS | EXPERTS
 FILE_TYPES = {kind.name.partition("_")[2]: kind for kind in gguf.LlamaFileType}

@@ -8,7 +8,7 @@ import torch
 import transformers
 from torch import Tensor, nn
 
-from gguf_zoo.kind import CONTEXT, SIZES, Kind, rope_parameters
+from tests.models.gguf_zoo.kind import CONTEXT, SIZES, Kind, rope_parameters
 
 ORIGINAL = 128  # tokens, where a RoPE scaling says what window it stretches
 LINEAR = {"rope_type": "linear", "factor": 4.0}
@@ -21,10 +21,13 @@ SCALED = {
     "yarn, betas": YARN | {"beta_fast": 9.0, "beta_slow": 2.0},
     "yarn, attention factor": YARN | {"attention_factor": 1.4},
     "llama3": {
-        "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+        "rope_type": "llama3",
+        "factor": 8.0,
+        "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0,
         "original_max_position_embeddings": ORIGINAL,
     },
-}  # fmt: skip
+}
 FLOAT32 = ("mlp.gate.weight", "router.weight", "shared_expert_gate.weight", "conv.conv.weight")  # kept so in a file
 
 
@@ -53,9 +56,12 @@ def longrope(kind: Kind) -> dict:
     pairs = int(head_dim * rope_parameters(kind).get("partial_rotary_factor", 1.0)) // 2
     original = sizes.get("original_max_position_embeddings", ORIGINAL)
     return {
-        "rope_type": "longrope", "original_max_position_embeddings": original, "factor": CONTEXT / original,
-        "short_factor": [1.0 + 0.02 * i for i in range(pairs)], "long_factor": [1.0 + 0.9 * i for i in range(pairs)],
-    }  # fmt: skip
+        "rope_type": "longrope",
+        "original_max_position_embeddings": original,
+        "factor": CONTEXT / original,
+        "short_factor": [1.0 + 0.02 * i for i in range(pairs)],
+        "long_factor": [1.0 + 0.9 * i for i in range(pairs)],
+    }
 
 
 def _randomize(model: nn.Module, kind: Kind, seed: int) -> None:

@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
-from gguf_zoo.dense import llama_keys
-from gguf_zoo.kind import THETA, VOCAB, Kind, llama_rows
+from tests.models.gguf_zoo.dense import llama_keys
+from tests.models.gguf_zoo.kind import THETA, VOCAB, Kind, llama_rows
 
 
 def stacked(part: str, tensor: Tensor, config: Any) -> dict[str, Tensor] | None:
@@ -132,32 +132,60 @@ DEEPSEEK |= {
 MIXTRAL = {"num_local_experts": 4, "num_experts_per_tok": 2, "rms_norm_eps": 2e-5, "head_dim": 32}
 QWEN = {"num_experts": 6, "num_experts_per_tok": 2, "moe_intermediate_size": 96, "rms_norm_eps": 2e-5}
 YARN = {
-    "rope_type": "yarn", "rope_theta": THETA, "factor": 8.0, "original_max_position_embeddings": 64,
-    "beta_fast": 32.0, "beta_slow": 1.0,
-}  # fmt: skip
+    "rope_type": "yarn",
+    "rope_theta": THETA,
+    "factor": 8.0,
+    "original_max_position_embeddings": 64,
+    "beta_fast": 32.0,
+    "beta_slow": 1.0,
+}
 LATENT = {
-    "num_key_value_heads": 4, "kv_lora_rank": 32, "qk_nope_head_dim": 32, "qk_rope_head_dim": 32, "v_head_dim": 32,
-    "n_routed_experts": 6, "num_experts_per_tok": 2, "moe_intermediate_size": 64, "n_shared_experts": 2,
-    "first_k_dense_replace": 1, "rms_norm_eps": 1e-6,
-}  # fmt: skip
+    "num_key_value_heads": 4,
+    "kv_lora_rank": 32,
+    "qk_nope_head_dim": 32,
+    "qk_rope_head_dim": 32,
+    "v_head_dim": 32,
+    "n_routed_experts": 6,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 64,
+    "n_shared_experts": 2,
+    "first_k_dense_replace": 1,
+    "rms_norm_eps": 1e-6,
+}
 V2 = LATENT | {
-    "q_lora_rank": 64, "n_group": 1, "topk_group": 1, "routed_scaling_factor": 1.5,
+    "q_lora_rank": 64,
+    "n_group": 1,
+    "topk_group": 1,
+    "routed_scaling_factor": 1.5,
     "rope_parameters": YARN | {"mscale": 0.707, "mscale_all_dim": 0.707},
-}  # fmt: skip
+}
 LITE = V2 | {"q_lora_rank": None, "num_hidden_layers": 27, "hidden_size": 64, "intermediate_size": 96}
 V3 = LATENT | {
-    "q_lora_rank": 64, "n_routed_experts": 8, "n_group": 2, "topk_group": 1, "routed_scaling_factor": 2.5,
+    "q_lora_rank": 64,
+    "n_routed_experts": 8,
+    "n_group": 2,
+    "topk_group": 1,
+    "routed_scaling_factor": 2.5,
     "rope_parameters": YARN | {"mscale": 1.0, "mscale_all_dim": 1.0},
-}  # fmt: skip
+}
 GPT_OSS = {
-    "num_hidden_layers": 4, "head_dim": 32, "num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": 9,
+    "num_hidden_layers": 4,
+    "head_dim": 32,
+    "num_local_experts": 4,
+    "num_experts_per_tok": 2,
+    "sliding_window": 9,
     "rms_norm_eps": 2e-5,
-}  # fmt: skip
+}
 RIGHT = {"experts.gate_up_proj": 1, "experts.down_proj": 1}
 EXPERTS = {
     "mixtral": Kind("llama", "Mixtral", MIXTRAL, llama_keys, MOE, mixtral),
     "mixtral, separate experts": Kind(
-        "llama", "Mixtral", MIXTRAL, llama_keys, MOE, mixtral_apart,
+        "llama",
+        "Mixtral",
+        MIXTRAL,
+        llama_keys,
+        MOE,
+        mixtral_apart,
         without="llama.cpp has left off reading separate experts",
     ),
     "qwen2moe": Kind(
@@ -167,14 +195,22 @@ EXPERTS = {
         "qwen3moe", "Qwen3Moe", QWEN | {"head_dim": 64, "norm_topk_prob": True}, qwen3_moe_keys, MOE, stacked
     ),
     "gpt-oss": Kind(
-        "gpt-oss", "GptOss", GPT_OSS | {"rope_parameters": YARN | {"truncate": False}}, gpt_oss_keys,
-        {"mlp.router": "ffn_gate_inp", "post_attention_layernorm": "post_attention_norm"}, gpt_oss,
+        "gpt-oss",
+        "GptOss",
+        GPT_OSS | {"rope_parameters": YARN | {"truncate": False}},
+        gpt_oss_keys,
+        {"mlp.router": "ffn_gate_inp", "post_attention_layernorm": "post_attention_norm"},
+        gpt_oss,
         rounded_along=RIGHT,
         without="llama.cpp rounds the bounds of YaRN's ramp to whole pairs, gpt-oss does not, and no key says which",
     ),
     "gpt-oss, whole bounds": Kind(
-        "gpt-oss", "GptOss", GPT_OSS | {"rope_parameters": YARN | {"truncate": True}}, gpt_oss_keys,
-        {"mlp.router": "ffn_gate_inp", "post_attention_layernorm": "post_attention_norm"}, gpt_oss,
+        "gpt-oss",
+        "GptOss",
+        GPT_OSS | {"rope_parameters": YARN | {"truncate": True}},
+        gpt_oss_keys,
+        {"mlp.router": "ffn_gate_inp", "post_attention_layernorm": "post_attention_norm"},
+        gpt_oss,
         rounded_along=RIGHT,
     ),
     "deepseek2": Kind(
@@ -188,4 +224,4 @@ EXPERTS = {
     "deepseek2, V3": Kind(
         "deepseek2", "DeepseekV3", V3, deepseek_keys, DEEPSEEK, deepseek, unblocked=("kv_b_proj.weight",)
     ),
-}  # fmt: skip
+}

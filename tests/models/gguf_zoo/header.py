@@ -10,7 +10,7 @@ import gguf
 import torch
 from torch import Tensor
 
-from gguf_zoo.kind import Kind
+from tests.models.gguf_zoo.kind import Kind
 
 DEMO = Path(__file__).parents[3] / "assets" / "demo" / "tokenizer.json"
 

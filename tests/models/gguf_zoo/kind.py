@@ -13,10 +13,18 @@ THETA = 7_000.0
 BASE_10000 = {"rope_type": "default", "rope_theta": 10_000.0}  # where the file does not say the base
 CONTEXT = 512
 SIZES = {
-    "vocab_size": VOCAB, "hidden_size": 128, "intermediate_size": 192, "num_hidden_layers": 3,
-    "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": CONTEXT,
-    "tie_word_embeddings": False, "bos_token_id": 0, "eos_token_id": 0, "pad_token_id": None,
-}  # fmt: skip
+    "vocab_size": VOCAB,
+    "hidden_size": 128,
+    "intermediate_size": 192,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": CONTEXT,
+    "tie_word_embeddings": False,
+    "bos_token_id": 0,
+    "eos_token_id": 0,
+    "pad_token_id": None,
+}
 LAYER = {  # module of a transformers layer: tensor of a GGUF block; the usual names
     "input_layernorm": "attn_norm",
     "self_attn.q_proj": "attn_q",

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gguf_zoo.kind import BASE_10000, TABLE, THETA, VOCAB, Kind
+from tests.models.gguf_zoo.kind import BASE_10000, TABLE, THETA, VOCAB, Kind
 
 ERF = "transformers' gelu is exact, llama.cpp's is the tanh form from a float16 table"
 
@@ -80,15 +80,22 @@ def gpt_neox_rows(part: str, tensor: Tensor, config: Any) -> dict[str, Tensor] |
 
 
 def cohere_keys(config: Any) -> dict[str, Any]:
-    return {"logit_scale": config.logit_scale, "rope.scaling.type": "none", "attention.key_length": None,
-            "attention.value_length": None}  # fmt: skip
+    return {
+        "logit_scale": config.logit_scale,
+        "rope.scaling.type": "none",
+        "attention.key_length": None,
+        "attention.value_length": None,
+    }
 
 
 def cohere2_keys(config: Any) -> dict[str, Any]:
     return {
-        "logit_scale": config.logit_scale, "rope.scaling.type": "none", "vocab_size": VOCAB,
-        "attention.sliding_window": config.sliding_window, "rope.dimension_count": config.head_dim,
-    }  # fmt: skip
+        "logit_scale": config.logit_scale,
+        "rope.scaling.type": "none",
+        "vocab_size": VOCAB,
+        "attention.sliding_window": config.sliding_window,
+        "rope.dimension_count": config.head_dim,
+    }
 
 
 FALCON = {
@@ -107,39 +114,73 @@ QUARTER = BASE_10000 | {"partial_rotary_factor": 0.25}
 
 def falcon(options: dict) -> Kind:
     return Kind(
-        "falcon", "Falcon", {"layer_norm_epsilon": 3e-5, "rope_parameters": BASE_10000} | options, falcon_keys, FALCON,
-        falcon_rows, FALCON_ROOT, layers="transformer.h", apart=1e-2, why_apart=ERF,
-    )  # fmt: skip
+        "falcon",
+        "Falcon",
+        {"layer_norm_epsilon": 3e-5, "rope_parameters": BASE_10000} | options,
+        falcon_keys,
+        FALCON,
+        falcon_rows,
+        FALCON_ROOT,
+        layers="transformer.h",
+        apart=1e-2,
+        why_apart=ERF,
+    )
 
 
 def gpt_neox(options: dict) -> Kind:
     return Kind(
-        "gptneox", "GPTNeoX", {"layer_norm_eps": 3e-5, "rope_parameters": QUARTER} | options, gpt_neox_keys, NEOX,
-        gpt_neox_rows, NEOX_ROOT, layers="gpt_neox.layers", apart=1e-2, why_apart=ERF,
-    )  # fmt: skip
+        "gptneox",
+        "GPTNeoX",
+        {"layer_norm_eps": 3e-5, "rope_parameters": QUARTER} | options,
+        gpt_neox_keys,
+        NEOX,
+        gpt_neox_rows,
+        NEOX_ROOT,
+        layers="gpt_neox.layers",
+        apart=1e-2,
+        why_apart=ERF,
+    )
 
 
 LAYER_NORMS = {
     "starcoder2": Kind(
-        "starcoder2", "Starcoder2", {"norm_epsilon": 4e-5, "tie_word_embeddings": True}, starcoder2_keys,
-        {"mlp.c_fc": "ffn_up", "mlp.c_proj": "ffn_down"}, apart=1e-2, why_apart=TABLE,
+        "starcoder2",
+        "Starcoder2",
+        {"norm_epsilon": 4e-5, "tie_word_embeddings": True},
+        starcoder2_keys,
+        {"mlp.c_fc": "ffn_up", "mlp.c_proj": "ffn_down"},
+        apart=1e-2,
+        why_apart=TABLE,
     ),
     "stablelm": Kind(
-        "stablelm", "StableLm",
-        {"layer_norm_eps": 2e-5, "use_qkv_bias": True, "rope_parameters": QUARTER}, stablelm_keys,
+        "stablelm",
+        "StableLm",
+        {"layer_norm_eps": 2e-5, "use_qkv_bias": True, "rope_parameters": QUARTER},
+        stablelm_keys,
     ),
     "stablelm, parallel, norms of heads": Kind(
-        "stablelm", "StableLm",
-        {"use_parallel_residual": True, "qk_layernorm": True, "rope_parameters": QUARTER}, stablelm_keys,
+        "stablelm",
+        "StableLm",
+        {"use_parallel_residual": True, "qk_layernorm": True, "rope_parameters": QUARTER},
+        stablelm_keys,
         change=stablelm_norms,
     ),
-    "falcon": falcon({
-        "new_decoder_architecture": True, "num_kv_heads": 2, "num_ln_in_parallel_attn": 2, "tie_word_embeddings": False,
-    }),
-    "falcon, one norm": falcon({
-        "new_decoder_architecture": True, "num_kv_heads": 2, "num_ln_in_parallel_attn": 1,
-        "tie_word_embeddings": False,
-    }),
+    "falcon": falcon(
+        {
+            "new_decoder_architecture": True,
+            "num_kv_heads": 2,
+            "num_ln_in_parallel_attn": 2,
+            "tie_word_embeddings": False,
+        }
+    ),
+    "falcon, one norm": falcon(
+        {
+            "new_decoder_architecture": True,
+            "num_kv_heads": 2,
+            "num_ln_in_parallel_attn": 1,
+            "tie_word_embeddings": False,
+        }
+    ),
     "falcon, multi-query": falcon({"multi_query": True, "num_kv_heads": None, "tie_word_embeddings": True}),
     "gptneox": gpt_neox({}),
     "gptneox, serial": gpt_neox({"use_parallel_residual": False}),
@@ -147,19 +188,29 @@ LAYER_NORMS = {
         "command-r", "Cohere", {"layer_norm_eps": 2e-5, "logit_scale": 0.5, "tie_word_embeddings": True}, cohere_keys
     ),
     "command-r, norms of heads": Kind(
-        "command-r", "Cohere",
+        "command-r",
+        "Cohere",
         {
-            "hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 64, "use_qk_norm": True,
-            "logit_scale": 0.5, "tie_word_embeddings": True,
+            "hidden_size": 64,
+            "intermediate_size": 64,
+            "num_hidden_layers": 64,
+            "use_qk_norm": True,
+            "logit_scale": 0.5,
+            "tie_word_embeddings": True,
         },
         cohere_keys,
     ),
     "cohere2": Kind(
-        "cohere2", "Cohere2",
+        "cohere2",
+        "Cohere2",
         {
-            "num_hidden_layers": 5, "sliding_window": 9, "layer_norm_eps": 2e-5, "logit_scale": 0.5,
-            "tie_word_embeddings": True, "rope_parameters": {"rope_type": "default", "rope_theta": THETA},
+            "num_hidden_layers": 5,
+            "sliding_window": 9,
+            "layer_norm_eps": 2e-5,
+            "logit_scale": 0.5,
+            "tie_word_embeddings": True,
+            "rope_parameters": {"rope_type": "default", "rope_theta": THETA},
         },
         cohere2_keys,
     ),
-}  # fmt: skip
+}

@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
-from gguf_zoo.dense import llama_keys
-from gguf_zoo.kind import THETA, VOCAB, Kind, llama_rows
+from tests.models.gguf_zoo.dense import llama_keys
+from tests.models.gguf_zoo.kind import THETA, VOCAB, Kind, llama_rows
 
 
 def granite_keys(config: Any) -> dict[str, Any]:
@@ -32,9 +32,12 @@ def lfm2_keys(config: Any) -> dict[str, Any]:
         width = -(-width // config.block_multiple_of) * config.block_multiple_of
     attends = [config.num_key_value_heads if kind == "full_attention" else 0 for kind in config.layer_types]
     return {
-        "attention.head_count_kv": attends, "feed_forward_length": width, "shortconv.l_cache": config.conv_L_cache,
-        "attention.layer_norm_rms_epsilon": config.norm_eps, "vocab_size": VOCAB,
-    }  # fmt: skip
+        "attention.head_count_kv": attends,
+        "feed_forward_length": width,
+        "shortconv.l_cache": config.conv_L_cache,
+        "attention.layer_norm_rms_epsilon": config.norm_eps,
+        "vocab_size": VOCAB,
+    }
 
 
 def lfm2_kernel(part: str, tensor: Tensor, config: Any) -> dict[str, Tensor] | None:
@@ -56,24 +59,36 @@ LFM2 = {
 }
 RMS_NORMS = {
     "granite": Kind(
-        "granite", "Granite",
+        "granite",
+        "Granite",
         {
-            "attention_multiplier": 0.09, "embedding_multiplier": 3.0, "residual_multiplier": 0.6,
-            "logits_scaling": 0.7, "rms_norm_eps": 2e-5, "tie_word_embeddings": True, "attention_bias": True,
+            "attention_multiplier": 0.09,
+            "embedding_multiplier": 3.0,
+            "residual_multiplier": 0.6,
+            "logits_scaling": 0.7,
+            "rms_norm_eps": 2e-5,
+            "tie_word_embeddings": True,
+            "attention_bias": True,
         },
-        granite_keys, change=llama_rows,
+        granite_keys,
+        change=llama_rows,
     ),
     "olmo2": Kind(
-        "olmo2", "Olmo2", {"rms_norm_eps": 2e-5},
+        "olmo2",
+        "Olmo2",
+        {"rms_norm_eps": 2e-5},
         names={
             "post_attention_layernorm": "post_attention_norm",
             "post_feedforward_layernorm": "post_ffw_norm",
         },
     ),
     "glm4": Kind(
-        "glm4", "Glm4",
+        "glm4",
+        "Glm4",
         {
-            "head_dim": 32, "attention_bias": True, "rms_norm_eps": 2e-5,
+            "head_dim": 32,
+            "attention_bias": True,
+            "rms_norm_eps": 2e-5,
             "rope_parameters": {"rope_type": "default", "rope_theta": THETA, "partial_rotary_factor": 0.5},
         },
         glm4_keys,
@@ -84,15 +99,26 @@ RMS_NORMS = {
         },
     ),
     "smollm3": Kind(
-        "smollm3", "SmolLM3", {"num_hidden_layers": 5, "rms_norm_eps": 2e-5, "tie_word_embeddings": True}, llama_keys,
+        "smollm3",
+        "SmolLM3",
+        {"num_hidden_layers": 5, "rms_norm_eps": 2e-5, "tie_word_embeddings": True},
+        llama_keys,
         change=llama_rows,
     ),
     "lfm2": Kind(
-        "lfm2", "Lfm2",
+        "lfm2",
+        "Lfm2",
         {
-            "num_hidden_layers": 4, "layer_types": ["conv", "full_attention", "conv", "full_attention"],
-            "block_multiple_of": 64, "norm_eps": 3e-5, "conv_L_cache": 4, "tie_word_embeddings": True,
+            "num_hidden_layers": 4,
+            "layer_types": ["conv", "full_attention", "conv", "full_attention"],
+            "block_multiple_of": 64,
+            "norm_eps": 3e-5,
+            "conv_L_cache": 4,
+            "tie_word_embeddings": True,
         },
-        lfm2_keys, LFM2, lfm2_kernel, {"model.embedding_norm": "token_embd_norm"},
+        lfm2_keys,
+        LFM2,
+        lfm2_kernel,
+        {"model.embedding_norm": "token_embd_norm"},
     ),
-}  # fmt: skip
+}

@@ -7,7 +7,6 @@ Source: ggml-org/llama.cpp src/llama-model.cpp (load_hparams): what a key means,
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -31,6 +30,7 @@ NEUTRAL = {  # values by which a key says that there is no such thing; llama.cpp
     "expert_shared_count": 0,
     "nextn_predict_layers": 0,
 }
+LARGEST_REAL = float(np.finfo(np.float32).max)
 LARGEST = 1 << 31  # of any size
 REQUIRED: Any = object()  # no constant stands in for the key
 
@@ -86,7 +86,7 @@ class Metadata:
     def real(self, key: str, default: Any = REQUIRED, least: float = 0.0) -> float:
         """A finite number, as the shortest decimal that is the stored float32."""
         value = self._value(key, default)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < least:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= LARGEST_REAL:
             raise self.wrong(key, value)
         return float(str(np.float32(value)))
 

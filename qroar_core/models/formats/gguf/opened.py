@@ -41,12 +41,20 @@ class Opened:
 
     @property
     def label(self) -> str:
-        """The quantized type of most values, or the float type where nothing is quantized."""
-        kinds: Counter[str] = Counter()
-        for source in self.files.tensors.values():
-            kinds[source.info.kind.name] += math.prod(source.shape)
-        quantized = Counter({kind: n for kind, n in kinds.items() if kind not in FLOATS})
-        return (quantized or kinds).most_common(1)[0][0]
+        """The quantized type of most values of the layers, or else of all; the float type where none is quantized.
+
+        An embedding of many rows is most of a small model, and often stored finer than the layers.
+        """
+        layers, kinds = Counter[str](), Counter[str]()
+        for name, source in self.files.tensors.items():
+            kind, values = source.info.kind.name, math.prod(source.shape)
+            kinds[kind] += values
+            layers[kind] += values if name.startswith("blk.") else 0
+        for counted in (layers, kinds):
+            quantized = Counter({kind: n for kind, n in counted.items() if kind not in FLOATS and n})
+            if quantized:
+                return quantized.most_common(1)[0][0]
+        return kinds.most_common(1)[0][0]
 
 
 def open_gguf(path: Path) -> Opened:

@@ -105,9 +105,14 @@ def _per_pair(short: np.ndarray, long: np.ndarray, attention: float, original: i
 
 
 def _yarn(
-    meta: Metadata, factor: float, original: int, attention: float, betas: tuple[float, float], log_multiplier: float,
+    meta: Metadata,
+    factor: float,
+    original: int,
+    attention: float,
+    betas: tuple[float, float],
+    log_multiplier: float,
     mla: bool,
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     if factor < 1:
         raise meta.wrong("rope.scaling.factor", factor)
     block: dict[str, Any] = {
@@ -120,9 +125,10 @@ def _yarn(
     if mla:
         if not log_multiplier or attention != 1:
             raise UnsupportedModel(
-                f"YaRN without {meta.full('rope.scaling.yarn_log_multiplier')}", where=meta.where,
+                f"YaRN without {meta.full('rope.scaling.yarn_log_multiplier')}",
+                where=meta.where,
                 do="convert the model again with a recent llama.cpp",
-            )  # fmt: skip
+            )
         mscale = float(str(np.float32(log_multiplier / 0.1)))  # the converter writes 0.1 * mscale_all_dim
         return block | {"mscale": mscale, "mscale_all_dim": mscale}
     if attention != 1:

@@ -54,4 +54,3 @@ def _key(opened: Opened) -> str:
         with path.open("rb") as file:
             digest.update(file.read(read_header(path).data_start))
     return digest.hexdigest()[:16]
-

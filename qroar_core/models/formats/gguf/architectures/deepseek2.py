@@ -19,19 +19,23 @@ from qroar_core.models.formats.stored import StoredTensor
 
 SOFTMAX, SIGMOID = 1, 2
 CORRECTION = "exp_probs_b.bias"  # of the scores, when experts are chosen
-LAYER = MLP | {
-    "attn_norm": "input_layernorm",
-    "attn_q": "self_attn.q_proj",
-    "attn_q_a": "self_attn.q_a_proj",
-    "attn_q_a_norm": "self_attn.q_a_layernorm",
-    "attn_q_b": "self_attn.q_b_proj",
-    "attn_kv_a_mqa": "self_attn.kv_a_proj_with_mqa",
-    "attn_kv_a_norm": "self_attn.kv_a_layernorm",
-    "attn_kv_b": "self_attn.kv_b_proj",
-    "attn_output": "self_attn.o_proj",
-    "ffn_norm": "post_attention_layernorm",
-    "ffn_gate_inp": "mlp.gate",
-} | {f"ffn_{x}_shexp": f"mlp.shared_experts.{x}_proj" for x in ("gate", "up", "down")}  # fmt: skip
+LAYER = (
+    MLP
+    | {
+        "attn_norm": "input_layernorm",
+        "attn_q": "self_attn.q_proj",
+        "attn_q_a": "self_attn.q_a_proj",
+        "attn_q_a_norm": "self_attn.q_a_layernorm",
+        "attn_q_b": "self_attn.q_b_proj",
+        "attn_kv_a_mqa": "self_attn.kv_a_proj_with_mqa",
+        "attn_kv_a_norm": "self_attn.kv_a_layernorm",
+        "attn_kv_b": "self_attn.kv_b_proj",
+        "attn_output": "self_attn.o_proj",
+        "ffn_norm": "post_attention_layernorm",
+        "ffn_gate_inp": "mlp.gate",
+    }
+    | {f"ffn_{x}_shexp": f"mlp.shared_experts.{x}_proj" for x in ("gate", "up", "down")}
+)
 
 
 def config(meta: Metadata, files: GgufFiles) -> Config:
@@ -39,8 +43,11 @@ def config(meta: Metadata, files: GgufFiles) -> Config:
     found = sizes(meta, files)
     heads = found["num_attention_heads"]
     split = meta.has("attention.key_length_mla")
-    key, value = ("attention.key_length_mla", "attention.value_length_mla") if split else (
-        "attention.key_length", "attention.value_length")  # fmt: skip
+    key, value = (
+        ("attention.key_length_mla", "attention.value_length_mla")
+        if split
+        else ("attention.key_length", "attention.value_length")
+    )
     width, rank, turned = meta.size(key), meta.size("attention.kv_lora_rank"), meta.size("rope.dimension_count")
     if split:
         meta.only("attention.key_length", rank + turned)

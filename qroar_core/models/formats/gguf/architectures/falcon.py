@@ -16,7 +16,7 @@ from qroar_core.models.formats.gguf.architecture import (
     reordered,
     sizes,
     whole_rotary,
-)  # fmt: skip
+)
 from qroar_core.models.formats.gguf.files import GgufFiles
 from qroar_core.models.formats.gguf.metadata import Metadata
 from qroar_core.models.formats.gguf.rope import rope_parameters

@@ -12,7 +12,7 @@ from qroar_core.models.formats.gguf.architecture import (
     partial_rotary,
     reordered,
     sizes,
-)  # fmt: skip
+)
 from qroar_core.models.formats.gguf.files import GgufFiles
 from qroar_core.models.formats.gguf.metadata import Metadata
 

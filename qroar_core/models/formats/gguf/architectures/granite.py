@@ -17,12 +17,16 @@ def config(meta: Metadata, files: GgufFiles) -> Config:
     found = decoder(meta, files, "GraniteForCausalLM", "granite")
     if found["head_dim"] != found["hidden_size"] // found["num_attention_heads"]:
         raise meta.wrong("attention.key_length", found["head_dim"])
-    return found | biases(files) | {
-        "embedding_multiplier": meta.real("embedding_scale"),
-        "attention_multiplier": meta.real("attention.scale"),
-        "residual_multiplier": meta.real("residual_scale"),
-        "logits_scaling": meta.real("logit_scale"),
-    }  # fmt: skip
+    return (
+        found
+        | biases(files)
+        | {
+            "embedding_multiplier": meta.real("embedding_scale"),
+            "attention_multiplier": meta.real("attention.scale"),
+            "residual_multiplier": meta.real("residual_scale"),
+            "logits_scaling": meta.real("logit_scale"),
+        }
+    )
 
 
 GRANITE = Architecture(

@@ -15,7 +15,7 @@ from qroar_core.models.formats.gguf.architecture import (
     Config,
     decoder,
     has,
-)  # fmt: skip
+)
 from qroar_core.models.formats.gguf.experts import expert_layers
 from qroar_core.models.formats.gguf.files import GgufFiles
 from qroar_core.models.formats.gguf.metadata import Metadata

@@ -13,12 +13,16 @@ STEP = 4  # llama.cpp's n_no_rope_layer_step
 def config(meta: Metadata, files: GgufFiles) -> Config:
     """SmolLM3's config."""
     found = decoder(meta, files, "SmolLM3ForCausalLM", "smollm3")
-    return found | biases(files) | {
-        "no_rope_layers": [int((i + 1) % STEP != 0) for i in range(found["num_hidden_layers"])],
-        "no_rope_layer_interval": STEP,
-        "use_sliding_window": False,
-        "sliding_window": None,
-    }  # fmt: skip
+    return (
+        found
+        | biases(files)
+        | {
+            "no_rope_layers": [int((i + 1) % STEP != 0) for i in range(found["num_hidden_layers"])],
+            "no_rope_layer_interval": STEP,
+            "use_sliding_window": False,
+            "sliding_window": None,
+        }
+    )
 
 
 SMOLLM3 = Architecture(

@@ -1,0 +1,1 @@
+"""Controls: each returns what a person asks for, as a spec."""

@@ -1,0 +1,64 @@
+"""Which remedies are compared: the controls of the Remedies page."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import streamlit as st
+
+from pages.forms.build_spec import counted, made
+from pages.state.session import beside, keep_beside
+from pages.state.widget_state import chosen, fill, number
+from pages.views.glossary import term_help
+from pages.views.status_bar import verdict_for
+from qroar_core.escape import literal
+from qroar_core.models.loaded import LoadedModel
+from qroar_core.remedies.applicable import applicable_remedies, searches
+from qroar_core.remedies.methods import BY_NAME
+from qroar_core.runs.setting import Setting
+from qroar_core.specs import ComparisonSpec, SearchSpec
+
+
+def comparison_form(setting: Setting) -> ComparisonSpec:
+    """This visitor's spec; another quantizer offers other remedies, and all of them again."""
+    offered = [one.method for one in applicable_remedies(setting.quant, ())[1:]]
+    fresh = ComparisonSpec(
+        search=setting.search,
+        windows=setting.evaluation.windows,
+        seed=setting.evaluation.seed,
+        fewer=setting.evaluation.fewer,
+    )
+    same, spec = beside("league", setting.quant, fresh)
+    spec = replace(spec, search=setting.search) if same else fresh
+    shown = tuple(m for m in spec.methods if m in offered) or tuple(offered)
+    fill(
+        "league",
+        spec,
+        {"league methods": list(shown), "league windows": spec.windows, "league band scales": spec.band_scales},
+    )
+    one, two = st.columns([3, 1], vertical_alignment="bottom")
+    picked = one.multiselect(
+        "Remedies",
+        offered,
+        format_func=lambda method: BY_NAME[method].name,
+        key="league methods",
+        help=term_help("Remedy"),
+        placeholder="all that apply" if offered else "none applies to this quantizer",
+    )
+    windows = number(two, "Windows of text", 2, 256, "league windows", help=term_help("Window"))
+    each = "two searches a remedy: alone, and with angles" if setting.search.angles else "one search a remedy"
+    banded = st.checkbox(f"Search band scales under each ({literal(each)})", key="league band scales")
+    methods = () if len(picked) == len(offered) else tuple(m for m in offered if m in picked)
+    spec = made(lambda: replace(spec, methods=methods, **counted(spec, windows), band_scales=bool(banded)), spec)
+    asked = (replace(spec, search=SearchSpec()), replace(fresh, search=SearchSpec()))
+    keep_beside(setting.quant, chosen("league", spec), league=asked)
+    return spec
+
+
+def conditions(loaded: LoadedModel, setting: Setting, spec: ComparisonSpec) -> tuple[int, int]:
+    """How many conditions are measured, the reference among them, and how many searches are made."""
+    entered = applicable_remedies(setting.quant, spec.methods)
+    scales = replace(setting, search=replace(setting.search, angles=False))  # under whom scales act, angles are tried
+    acting = [one for one in entered if verdict_for(loaded, replace(scales, quant=one.quant)).acts != "no"]
+    searched = sum(len(searches(spec, one.method)) for one in acting)
+    return 1 + len(entered) + searched, searched

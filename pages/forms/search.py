@@ -1,0 +1,131 @@
+"""What the search for scales looks for, and how."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import get_args
+
+import streamlit as st
+
+from pages.forms.build_spec import counted, made
+from pages.state.widget_state import fill, menu, number
+from pages.views.glossary import term_help
+from qroar_core.maths.error_metrics import error_metrics
+from qroar_core.scale_search.registry import methods, objectives, reads, require_angles, takes_angles
+from qroar_core.specs import Granularity, Mode, SearchSpec
+
+MODE_WORDS = {"symmetric": "symmetric: q · g, k / g", "shared": "shared: q · g, k · g (changes the logits' size)"}
+GRANULARITY_WORDS = {"model": "one for the whole model", "layer": "per layer", "kv_head": "per layer and KV head"}
+ANGLES_HELP = (
+    "One angle per RoPE pair beside one scale per band. Turns of a plane commute with RoPE's, so nothing changes in "
+    "full precision and at run time, but the values suit the quantizer better. It needs an unquantized checkpoint."
+)
+NORMED = "This model normalises q and k before RoPE; the norm's gain can take scales, not angles."
+ONLY_GRADIENTS = "Angles are searched by gradients only: choose that method, and an objective other than full."
+
+
+def search_form(spec: SearchSpec, norms: bool = False) -> SearchSpec:
+    """What is searched and how. `norms`: the model normalises q and k before RoPE, so that no pair can be turned."""
+    fill(
+        "search",
+        spec,
+        {
+            "mode": spec.mode,
+            "granularity": spec.granularity,
+            "angles": spec.angles,
+            "method": spec.method,
+            "goal": spec.objective,
+            "search windows": spec.windows,
+            "kappa0": spec.kappa0,
+            "steps": spec.steps,
+            "sweeps": spec.sweeps,
+            "grid": spec.grid_points,
+            "trials": spec.trials,
+            "polish": spec.polish_steps,
+            "shrink": spec.shrink,
+            "judge": spec.judge,
+        },
+    )
+    one, two = st.columns(2)
+    modes, grains = list(get_args(Mode)), list(get_args(Granularity))
+    mode = menu(one, "Mode", modes, "mode", format_func=MODE_WORDS.__getitem__, help=term_help("Mode"))
+    grain = menu(
+        two,
+        "Scale granularity",
+        grains,
+        "granularity",
+        format_func=GRANULARITY_WORDS.__getitem__,
+        help=term_help("Granularity"),
+    )
+    free = takes_angles(st.session_state["method"], st.session_state["goal"])  # chosen below
+    angles = st.toggle(
+        "Also search pair angles",
+        st.session_state["angles"],
+        key="angles",
+        disabled=norms or not free,
+        help=NORMED if norms else ANGLES_HELP if free else ONLY_GRADIENTS,
+    )
+    with st.expander("Options"):
+        three, four = st.columns([1, 2])
+        five, six, seven = st.columns(3)
+        method = menu(three, "Method", list(methods()), "method")
+        goal = menu(four, "Objective", list(objectives()), "goal", format_func=lambda name: objectives()[name].label)
+        read = partial(reads, replace(spec, method=method, objective=goal))
+        windows = number(five, "Windows of text", 1, 64, "search windows")
+        kappa = number(six, "Largest |log2 g|", 0.0, 8.0, "kappa0", step=0.5, help=term_help("Bounds"))
+        steps = number(seven, "Gradient steps", 1, 1000, "steps", disabled=not read("steps"))
+        sweeps = number(five, "Sweeps", 1, 10, "sweeps", disabled=not read("sweeps"))
+        points = number(six, "Grid points", 3, 65, "grid", step=2, disabled=not read("grid_points"))
+        trials = number(seven, "Trials", 1, 2000, "trials", disabled=not read("trials"))
+        eight, nine, ten = st.columns([1, 1, 2])
+        polish = number(
+            eight,
+            "Refinement steps",
+            1,
+            1000,
+            "polish",
+            disabled=not read("polish_steps"),
+            help="For the kl objective: each step reads one window forward and backward.",
+        )
+        shrink = number(
+            nine,
+            "Regularisation towards 1",
+            0.0,
+            1.0,
+            "shrink",
+            step=0.01,
+            help="Penalty for scales far from 1: what scales at all their bounds add, as a share "
+            "of the error without scales. Bands the interpolation moves more pay more.",
+        )
+        judge = menu(
+            ten,
+            "Attention error metric",
+            list(error_metrics()),
+            "judge",
+            format_func=lambda name: f"{name}: {error_metrics()[name].label}",
+            help=term_help("Attention error metric"),
+        )
+
+    def build() -> SearchSpec:
+        asked = replace(
+            spec,
+            mode=mode,
+            granularity=grain,
+            angles=angles,
+            method=method,
+            objective=goal,
+            judge=judge,
+            **counted(spec, windows),
+            kappa0=kappa,
+            steps=int(steps),
+            sweeps=int(sweeps),
+            grid_points=int(points),
+            polish_steps=int(polish),
+            trials=int(trials),
+            shrink=shrink,
+        )
+        require_angles(asked)
+        return asked
+
+    return made(build, spec)

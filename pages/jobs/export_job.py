@@ -1,0 +1,67 @@
+"""Queue writing a folder in a format that a runtime loads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from pages.jobs.stage import stage_key
+from pages.state.job_key import JobKey
+from pages.state.session import manager
+from qroar_core.cli.reproduce import export_command
+from qroar_core.exporters import w4a16
+from qroar_core.exporters.formats import FORMATS
+from qroar_core.exporters.writers import writer_of
+from qroar_core.models.loaded import LoadedModel
+from qroar_core.models.loading import DTYPES
+from qroar_core.models.writable import require_writable_folder
+from qroar_core.runs.setting import Setting
+from qroar_core.transforms.scales import Scales
+
+
+def key(
+    loaded: LoadedModel, setting: Setting, scales: Scales | None, folder: Path, format: str, dtype: str
+) -> JobKey[Path]:
+    """All that decides what is written and where: another choice of any of it is another export."""
+    values = None if scales is None else scales.digest
+    return JobKey((*stage_key("export", loaded, setting), setting, values, format, dtype, str(folder)))
+
+
+def folder_of(key: JobKey[Path]) -> Path:
+    """Where the export of this key writes to."""
+    return Path(str(key[-1]))
+
+
+def start(
+    loaded: LoadedModel, setting: Setting, scales: Scales | None, folder: Path, format: str = "hf", dtype: str = "auto"
+) -> JobKey[Path]:
+    """Queue writing the folder; returns its key. The same folder can be asked again.
+
+    `dtype` is what the person chose to load in; `auto` keeps the checkpoint's own number format. Its note
+    says the command that repeats it, with the scales.json that the page offers beside it.
+
+    Raises:
+        BadOutput: the folder cannot be written.
+    """
+    require_writable_folder(folder)  # before the weights are scaled and packed
+    mine = key(loaded, setting, scales, folder, format, dtype)
+    file = None if scales is None or scales.is_identity else "scales.json"
+    command = export_command(loaded, setting, format, str(folder), file)
+    manager().submit(
+        mine,
+        partial(_writer(loaded, format, dtype), command=command),
+        loaded,
+        setting.rope,
+        scales,
+        folder,
+        label=f"Export {loaded.name}",
+        device=str(loaded.device),
+        again=True,
+    )
+    return mine
+
+
+def _writer(loaded: LoadedModel, format: str, dtype: str) -> Callable[..., Path]:
+    groups = w4a16.group_sizes(loaded)[0] if FORMATS[format].takes_group_size else None
+    return writer_of(format, group_size=groups, dtype=DTYPES.get(dtype))

@@ -1,1 +1,0 @@
-"""The Learn page: one file a step, each a question, controls, a figure and its answer."""

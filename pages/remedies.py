@@ -1,0 +1,49 @@
+"""Remedies: the ones in use, beside band scales and with band scales on top, compared in one run."""
+
+from functools import partial
+
+import streamlit as st
+
+from pages import jobs
+from pages.forms.comparison import comparison_form, conditions
+from pages.state.clicks import pressed
+from pages.state.widget_state import delivered
+from pages.views import glossary
+from pages.views.comparison import show_comparison
+from pages.views.job_progress import result_or_progress, running
+from pages.views.require import require_model
+from pages.views.status_bar import status_bar
+
+glossary.title("Compare remedies")
+loaded, setting = require_model()
+status_bar(loaded, setting)
+st.markdown(
+    "Band scales are not the only remedy. Every remedy that applies to this quantizer is measured on the same held-out "
+    "windows, alone and together with band scales that are searched for it."
+)
+if setting.quant.is_none:
+    st.info("Nothing is quantized, so there is nothing to repair. Choose a quantizer on the Start page.")
+    st.page_link("pages/start.py", label="Go to Start", icon=":material/upload:")
+    st.stop()
+spec = comparison_form(setting)
+key = jobs.compare.key(loaded, setting, spec)
+if pressed(
+    "Run the comparison",
+    partial(jobs.compare.start, loaded, setting, spec),
+    type="primary",
+    disabled=running(key),
+    icon=":material/play_arrow:",
+):
+    st.rerun()
+measured, searched = conditions(loaded, setting, spec)
+st.caption(
+    f"{measured:d} conditions on {spec.windows:d} windows of {setting.search.length:,} tokens each; "
+    f"{searched:d} searches for band scales."
+)
+result = result_or_progress(key)
+if result is not None:
+    show_comparison(result)
+elif not running(key):
+    st.info("Not run for this setting yet. **Run the comparison** prepares, searches and evaluates each remedy.")
+delivered()
+st.page_link("pages/export.py", label="Next: export", icon=":material/arrow_forward:")

@@ -1,0 +1,1 @@
+"""What a visitor has chosen, clicked and opened; no widget of its own."""

@@ -1,0 +1,206 @@
+"""What one visitor has chosen, as a frozen value that also fits into the address line.
+
+The address is untrusted: every parameter is validated by the specs themselves, and what does not
+validate is dropped, never guessed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Annotated, Any, get_args
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from qroar_core.models.loaded import LoadedModel
+from qroar_core.models.opening import bos_id
+from qroar_core.models.text import COLLECTIONS
+from qroar_core.runs.record import RunRecord
+from qroar_core.runs.setting import Setting, default_setting
+from qroar_core.runs.store import NAME
+from qroar_core.specs import (
+    BandSpec,
+    Bos,
+    ComparisonSpec,
+    ControlSpec,
+    DiagnosisSpec,
+    EvaluationSpec,
+    Mode,
+    PredictionSpec,
+    QuantSpec,
+    ReplicationSpec,
+    RetrievalSpec,
+    RopeSpec,
+    SearchSpec,
+)
+
+LEAST_LENGTH = 32  # tokens; shorter contexts measure nothing
+REACH = 6.0  # octaves a scale by hand may go
+ADDRESS_LIMIT = 4000  # characters of one parameter; longer ones are dropped
+
+
+@dataclass(frozen=True, slots=True)
+class ByHand:
+    """Scales set by hand, log2 g per band, and the bands and the mode that they belong to."""
+
+    bands: tuple[tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]], ...]
+    mode: Mode
+    log2_g: tuple[Annotated[float, Field(ge=-REACH, le=REACH, allow_inf_nan=False)], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """Under which settings the papers' claims are tested, and on how much text."""
+
+    ropes: tuple[RopeSpec, ...]
+    quants: tuple[QuantSpec, ...]
+    spec: ReplicationSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """None means the default of `runs.setting.default_setting` for the loaded model.
+
+    `text` is an embedded collection, or the label of a reopened run's own text. `run` names the run folder
+    that all of this was opened from; a change of anything else empties it (session.choose), but of what is asked
+    beside the setting: see `BESIDE`.
+    """
+
+    model: str = ""
+    device: str = "auto"
+    dtype: str = "auto"
+    length: int | None = None  # context length L, tokens
+    bands: BandSpec = BandSpec()
+    rope: RopeSpec | None = None
+    quant: QuantSpec | None = None
+    diagnosis: DiagnosisSpec | None = None
+    search: SearchSpec | None = None
+    evaluation: EvaluationSpec | None = None
+    text: str = "messages"
+    bos: Bos = "auto"  # do windows start with BOS
+    run: str = ""
+    retrieval: RetrievalSpec | None = None
+    league: ComparisonSpec | None = None  # its search is the setting's
+    controls: ControlSpec | None = None
+    prediction: PredictionSpec | None = None
+    prediction_bands: BandSpec | None = None
+    hand: ByHand | None = None
+    compared: tuple[str, ...] = ()  # names of runs
+    claims: Claims | None = None
+
+
+# Fields that say nothing of the setting:
+BESIDE = ("retrieval", "league", "controls", "prediction", "prediction_bands", "hand", "compared", "claims")
+_TEXT = ("model", "device", "dtype", "text", "bos", "run")
+_KNOWN = {  # what plain text from outside must look like
+    "text": re.compile("|".join(COLLECTIONS)),
+    "bos": re.compile("|".join(get_args(Bos))),
+    "run": NAME,
+}
+_KINDS: tuple[Any, ...] = (  # of the fields, in their order: classes and annotations, which share no type
+    str,
+    str,
+    str,
+    Annotated[int, Field(ge=LEAST_LENGTH)],
+    BandSpec,
+    RopeSpec,
+    QuantSpec,
+    DiagnosisSpec,
+    SearchSpec,
+    EvaluationSpec,
+    str,
+    Bos,
+    str,
+    RetrievalSpec,
+    ComparisonSpec,
+    ControlSpec,
+    PredictionSpec,
+    BandSpec,
+    ByHand,
+    tuple[Annotated[str, Field(pattern=rf"^{NAME.pattern}$")], ...],
+    Claims,
+)
+_ADAPTERS: dict[str, TypeAdapter] = {f.name: TypeAdapter(kind) for f, kind in zip(fields(Choice), _KINDS, strict=True)}
+
+
+def to_address(choice: Choice) -> dict[str, str]:
+    """Query parameters of everything that is not a default: plain text, or JSON of a spec's own non-defaults."""
+    out = {}
+    for name, adapter in _ADAPTERS.items():
+        value = getattr(choice, name)
+        if value in (None, getattr(Choice(), name)):
+            continue
+        out[name] = value if name in _TEXT else adapter.dump_json(value, exclude_defaults=True).decode()
+    return out
+
+
+def from_address(parameters: Mapping[str, str]) -> Choice:
+    """Inverse of `to_address`; anything unknown or invalid is left at its default."""
+    known: dict[str, Any] = {}
+    for name, adapter in _ADAPTERS.items():
+        text = parameters.get(name, "")
+        if not text or len(text) > ADDRESS_LIMIT or (name in _KNOWN and not _KNOWN[name].fullmatch(text)):
+            continue
+        try:
+            known[name] = text if name in _TEXT else adapter.validate_json(text)
+        except (ValidationError, TypeError):
+            continue
+    return Choice(**known)
+
+
+def restored(entry: RunRecord) -> Choice:
+    """The choice under which a run on disk was made; its model is loaded as it was then."""
+    assert entry.setting is not None  # callers have a readable run
+    return replace(as_choice(entry.setting, Choice(model=entry.source, dtype=entry.dtype)), run=entry.name)
+
+
+def as_choice(setting: Setting, now: Choice) -> Choice:
+    """This setting as a choice, of the model of `now`."""
+    return replace(
+        now,
+        length=setting.search.length,
+        bands=setting.search.bands,
+        rope=setting.rope,
+        quant=setting.quant,
+        diagnosis=setting.diagnosis,
+        search=setting.search,
+        evaluation=setting.evaluation,
+        text=setting.text,
+        bos=setting.bos_word,
+        run="",
+    )
+
+
+def bos_of(choice: Choice, loaded: LoadedModel) -> Bos:
+    """How windows of this model's text start; a BOS that was chosen for another model means nothing without one."""
+    return "auto" if choice.bos == "on" and bos_id(loaded.tokenizer) is None else choice.bos
+
+
+def setting_of(choice: Choice, loaded: LoadedModel) -> Setting:
+    """All specs of the stages for this choice and model. Bands and length are one choice for all of them.
+
+    An address may leave any field out: a length that a spec leaves open is that of the model's own setting.
+    """
+    base = default_setting(loaded, choice.rope, choice.quant, choice.length, bos_of(choice, loaded))
+    diagnosis, search = choice.diagnosis or base.diagnosis, choice.search or base.search
+    evaluation = choice.evaluation or base.evaluation
+    bands = base.search.bands if choice.bands == BandSpec() else choice.bands  # fewer where the model has fewer pairs
+    same_length = diagnosis.length == base.diagnosis.length
+    return replace(
+        base,
+        diagnosis=replace(
+            diagnosis,
+            bands=bands,
+            length=base.diagnosis.length,
+            short_length=(diagnosis.short_length if same_length else None) or base.diagnosis.short_length,
+        ),
+        search=replace(
+            search,
+            bands=bands,
+            length=base.search.length,
+            bounds=search.bounds if search.bands == bands else None,  # bounds belong to their bands
+        ),
+        evaluation=replace(evaluation, lengths=evaluation.lengths or base.evaluation.lengths),
+        text=choice.text,
+    )

@@ -1,0 +1,1 @@
+"""What shows results, jobs and the setting."""

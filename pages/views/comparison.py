@@ -1,0 +1,86 @@
+"""What a comparison of remedies says: the sentences, the figures, and what each remedy asks of the runtime."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from pages.views.boxes import findings
+from pages.views.render import picture
+from qroar_core.escape import literal
+from qroar_core.evaluation.gap import remedy_share
+from qroar_core.remedies import figure as drawn
+from qroar_core.remedies.remedy import FREE
+from qroar_core.remedies.result import Comparison
+
+
+def show_comparison(result: Comparison) -> None:
+    """The findings first, the table, then the figures."""
+    own = [row for row in result.standings if row.method == "plain" and row.band_scales]
+    good = any(row.gain_low is not None and row.gain_low > 0 for row in own)
+    findings(good, result.sentences)
+    st.caption(f"{literal(result.text)}. Neither calibration nor search has read the held-out documents.")
+    with st.container(border=True):
+        st.markdown("#### The table")
+        st.dataframe(_readable(result), hide_index=True, key="league", height="content")
+        st.caption(
+            f"The reference, unquantized, has PPL {result.reference_ppl:.3f}. Gap: the share of the NLL that "
+            "quantization costs which a remedy recovers, with its interval; it may be zero where the gain is "
+            "not significant."
+        )
+    with st.container(border=True):
+        st.markdown("#### What does each remedy need from the runtime?")
+        st.table(_asks(result).map(literal).set_index("remedy"))
+    picture(drawn.gains(result), "league gains")
+    picture(drawn.on_top(result), "league on top")
+
+
+def _readable(result: Comparison) -> pd.DataFrame:
+    shares = [remedy_share(result, row) for row in result.standings]
+    rows = [
+        {
+            "remedy": row.name,
+            "PPL": f"{row.ppl:.3f}",
+            "gap": share.words if share else "",
+            "gain, nats": _with(row.gain, row.gain_low, row.gain_high),
+            "band scales add": "exact no-op" if row.no_op else _with(row.added, row.added_low, row.added_high),
+        }
+        for row, share in zip(result.standings, shares, strict=True)
+    ]
+    return pd.DataFrame(rows)
+
+
+def _asks(result: Comparison) -> pd.DataFrame:
+    """What each remedy asks of the runtime; band scales like any that is free."""
+    rows = [
+        {
+            "remedy": row.name,
+            "cost at run time": row.about.run_time,
+            "change in the runtime": row.about.runtime_change,
+            "as published in": row.about.source,
+        }
+        for row in result.standings
+        if not row.band_scales and row.method != "plain"
+    ]
+    own = [
+        {
+            "remedy": "band scales",
+            "cost at run time": FREE,
+            "change in the runtime": "nothing: inside W_Q and W_K",
+            "as published in": "Q-ROAR, arXiv 2509.14391",
+        }
+    ]
+    if any(row.angles for row in result.standings):
+        own.append(
+            {
+                "remedy": "pair angles",
+                "cost at run time": FREE,
+                "change in the runtime": "nothing: inside W_Q and W_K, before those are quantized",
+                "as published in": "FPTQuant, arXiv 2506.04985, its pre-RoPE transform",
+            }
+        )
+    return pd.DataFrame([*own, *rows])
+
+
+def _with(mean: float | None, low: float | None, high: float | None) -> str:
+    return "" if mean is None else f"{mean:+.4f} [{low:+.4f}, {high:+.4f}]"

@@ -1,0 +1,101 @@
+"""What an evaluation says, from the sentence down to the counts."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from pages.forms.setting import TEXT_WORDS
+from pages.views.boxes import capital, finding
+from pages.views.render import numbers, picture
+from qroar_core.escape import code, literal
+from qroar_core.evaluation import figure as evaluation
+from qroar_core.evaluation import figure_kl
+from qroar_core.evaluation.headline import Headline, headline
+from qroar_core.evaluation.result import Evaluation
+from qroar_core.evaluation.two_gains import decided_on_held_out, kept_words, why_different
+from qroar_core.runs.setting import Setting
+from qroar_core.scale_search.result import SearchReport
+
+
+def show_evaluation(result: Evaluation, setting: Setting, searched: SearchReport | None) -> None:
+    """The finding, the numbers to see first, the counts, and every figure. `searched`: of the tuned scales."""
+    if result.caveat:
+        finding(None, capital(result.sentence), f".  \nBut {literal(result.caveat)}.")
+    else:
+        finding(result.gain is not None and result.gain.significant, capital(result.sentence))
+    named = f", {TEXT_WORDS[setting.text]}" if setting.text in TEXT_WORDS else ""
+    st.caption(
+        f"Measured on held-out text of {code(setting.text)}{literal(named)}: {literal(_unread(searched))} "
+        f"{literal(result.text)}."
+    )
+    if searched is not None:
+        said = " ".join(map(_sentence, (kept_words(searched, result), _differ(searched, result))))
+        st.markdown(literal(said))
+    with st.container(horizontal=True, key="headline"):  # as wide as its words, in more rows where there is no room
+        for number in headline(result):
+            _box(number)
+    with st.container(border=True):
+        st.markdown("#### Measured as llama.cpp measures")
+        st.dataframe(
+            figure_kl.readable(figure_kl.table(result)),
+            hide_index=True,
+            key="counts",
+            height="content",
+            column_config={"condition": st.column_config.TextColumn(width=240)},
+        )
+        st.caption(
+            "± is the standard error over windows; that of the ln ratio is paired, the same window under both. "
+            "KL is to the reference's prediction, in nats per token. A Hadamard rotation "
+            "must be done by the runtime."
+        )
+        everything = figure_kl.closeness(result)
+        if everything is not None:
+            with st.expander("Every number of llama.cpp's KL report"):
+                numbers(everything, "closeness")
+                st.caption(
+                    "Δp is how the true token's probability moves, in percentage points; percentiles are over "
+                    "tokens, standard errors over windows."
+                )
+    picture(evaluation.perplexity_by_length(result), "ppl")
+    picture(evaluation.cost_by_length(result), "cost")
+    picture(evaluation.by_position(result), "position")
+    picture(evaluation.gain_and_attribution(result), "gain")
+    picture(figure_kl.rotation(result), "rotation")
+    picture(figure_kl.divergence(result), "divergence")
+
+
+def _box(number: Headline) -> None:
+    """A number with its interval; without a large figure where it may be zero."""
+    beside = literal(number.beside) if number.beside else None
+    if not number.muted:
+        st.metric(
+            literal(number.name),
+            literal(number.value),
+            beside,
+            delta_color="off",
+            delta_arrow="off",
+            help=literal(number.meaning),
+            border=True,
+            width="content",
+        )
+        return
+    with st.container(border=True, width="content", key="muted headline"):
+        st.markdown(f"{literal(number.name)}  \n:gray[{literal(number.value)}]", help=literal(number.meaning))
+        st.caption(literal(number.beside))
+
+
+def _differ(searched: SearchReport, result: Evaluation) -> str:
+    return why_different(searched, result, "Tune", "this page")
+
+
+def _unread(searched: SearchReport | None) -> str:
+    if searched is not None and decided_on_held_out(searched):
+        return (
+            "documents that the diagnosis has not read; the search is of an older version, which decided on "
+            "windows of them whether to keep its scales."
+        )
+    return "documents that neither the diagnosis nor the search has read, nor its decision whether to keep the scales."
+
+
+def _sentence(words: str) -> str:
+    return f"{words[:1].upper()}{words[1:]}." if words else ""

@@ -1,0 +1,45 @@
+"""A `Picture` on the page: finding, figure, how to read it, numbers."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import pandas as pd
+import streamlit as st
+
+from qroar_core.escape import literal
+from qroar_core.figures import Picture
+
+HEAD, TALLEST = 38, 680  # pixels of a table with high rows: its heading, and all of it
+
+
+def picture(shown: Picture | None, key: str, table: bool = True, **chart: Any) -> None:
+    """Draw one picture with its table; None draws nothing. `key` is unique on the page, `chart` goes to Streamlit.
+
+    A picture that is drawn anew every second goes without its table: that would be sent every second, too.
+    """
+    if shown is None:
+        return
+    with st.container(border=True):
+        st.markdown(f"#### {literal(shown.title)}")
+        st.plotly_chart(shown.figure, key=key, alt=shown.alt, config={"displaylogo": False}, **chart)
+        st.caption(literal(f"{shown.how_to_read} {shown.sample}"))
+        if table:
+            with st.expander("The numbers"):
+                numbers(shown.table, key)
+
+
+def numbers(table: pd.DataFrame, key: str, columns: dict[str, Any] | None = None, height: int | None = None) -> None:
+    """A table with its CSV to download; `columns` is Streamlit's column_config, `height` pixels of a row.
+
+    In a row of more than one line's height, long words take several lines, and the table is higher for it.
+    """
+    whole: int | Literal["auto"] = "auto" if height is None else min(HEAD + height * len(table), TALLEST)
+    st.dataframe(table, hide_index=True, key=f"{key} table", column_config=columns, row_height=height, height=whole)
+    download(table, key)
+
+
+def download(table: pd.DataFrame, key: str) -> None:
+    """The button under a table."""
+    csv = table.to_csv(index=False)
+    st.download_button("Download as CSV", csv, f"{key}.csv", "text/csv", key=f"{key} csv", on_click="ignore")

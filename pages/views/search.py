@@ -1,0 +1,80 @@
+"""Start, watch, cancel and resume the search; then its verdict."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from pages import jobs
+from pages.state.clicks import pressed
+from pages.state.foreign_runs import source_of
+from pages.state.session import manager
+from pages.views.boxes import capital, finding
+from pages.views.job_progress import result_or_progress, running
+from pages.views.render import picture
+from qroar_core.escape import literal
+from qroar_core.models.loaded import LoadedModel
+from qroar_core.runs.setting import Setting
+from qroar_core.scale_search import figure as search_trace
+from qroar_core.scale_search.outcome import SearchOutcome
+from qroar_core.scale_search.result import SearchReport, Verdict
+
+
+def run_search(loaded: LoadedModel, setting: Setting, said: Verdict) -> SearchOutcome | None:
+    """The outcome of the search, finished or cancelled with a best so far; None when there is neither."""
+    key = jobs.search.key(loaded, setting)
+    partial: SearchOutcome | None = manager().partial(key)
+    if partial is not None:
+        return _cancelled(loaded, setting, partial)
+    done = jobs.search.result(loaded, setting) is not None and source_of(key) is None
+    first = "primary" if said.acts == "yes" else "secondary"
+    why = "Searched already: another setting or other bounds make another search." if done else None
+    if pressed(
+        "Start the search",
+        lambda: jobs.search.start(loaded, setting),
+        type=first,
+        disabled=done or running(key),
+        icon=":material/play_arrow:",
+        help=why,
+    ):
+        st.rerun()
+    outcome = result_or_progress(key, lambda details: _live(details, setting.search.objective))
+    if outcome is not None:
+        _verdict(outcome.report)
+    elif not running(key):
+        st.info(
+            "No search under this setting yet. It starts with the diagnosis its bounds come from, if that is "
+            "missing. Scales can be tried by hand below without one."
+        )
+    return outcome
+
+
+def _cancelled(loaded: LoadedModel, setting: Setting, partial: SearchOutcome) -> SearchOutcome:
+    report = partial.report
+    left = 1 - report.objective_found / report.objective_identity
+    st.info(
+        f"Tune {literal(loaded.name)}: cancelled. **Best so far kept, its gain not measured**: {report.trials:d} "
+        f"candidates lower the {literal(report.objective)} objective by {left:.1%}. Resume tries only what is left, "
+        "then checks short context and development text.",
+        icon=":material/pause_circle:",
+    )
+    with st.container(horizontal=True):
+        if pressed(
+            "Resume", lambda: jobs.search.start(loaded, setting, partial), type="primary", icon=":material/resume:"
+        ):
+            st.rerun()
+        if pressed("Start over", lambda: jobs.search.start(loaded, setting), icon=":material/restart_alt:"):
+            st.rerun()
+    return partial
+
+
+def _live(details: tuple, objective: str) -> None:
+    """Best so far and every candidate, while the search runs."""
+    seen = search_trace.candidates_of(details)
+    if seen:
+        st.metric(f"Best of {len(seen):d} candidates so far", f"{seen[-1].best:.5g}")
+        picture(search_trace.candidates(seen, objective), "live", table=False)
+
+
+def _verdict(report: SearchReport) -> None:
+    good = report.chosen == "found"
+    finding(good, capital(f"{report.reason}."), " The scales are kept." if good else "")

@@ -1,0 +1,41 @@
+"""Shared checks of specs: one line for a value outside what the software can compute."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from dataclasses import MISSING, fields
+from typing import Any, get_args
+
+from qroar_core.errors import BadSpec
+
+
+def one_of(name: str, value: object, kind: Any) -> None:
+    """Raises BadSpec, listing the known values, when `value` is not one of the Literal `kind`."""
+    member_of(name, value, get_args(kind))
+
+
+def member_of(name: str, value: object, known: Collection[str]) -> None:
+    """Raises BadSpec, listing the known values, when `value` is not one of them."""
+    if value not in known:
+        raise BadSpec(f"unknown {name} {value!r}", do=f"choose one of {', '.join(known)}")
+
+
+def at_least(name: str, value: float, least: float) -> None:
+    """Raises BadSpec when `value` is below `least`, NaN, or infinite."""
+    if not least <= value < math.inf:
+        raise BadSpec(f"{name} must be at least {least} and finite, got {value}")
+
+
+class Compact:
+    """`repr` of a frozen dataclass by what differs from its defaults: `RopeSpec(method='yarn', factor=4.0)`."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        said = []
+        for field in fields(self):  # type: ignore[arg-type]
+            value = getattr(self, field.name)
+            if field.default is MISSING or value != field.default:
+                said.append(f"{field.name}={value!r}")
+        return f"{type(self).__name__}({', '.join(said)})"

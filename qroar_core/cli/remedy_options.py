@@ -1,0 +1,25 @@
+"""The options of `compare` as a spec."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qroar_core.errors import BadSpec
+from qroar_core.specs import ComparisonSpec
+
+
+def comparison_spec(options: dict[str, Any]) -> ComparisonSpec:
+    """The spec, without its search and windows: those depend on the model.
+
+    Raises:
+        BadSpec: names the option.
+    """
+    asked = options.get("methods")
+    try:
+        return ComparisonSpec(
+            methods=tuple(asked.split(",")) if asked else (),
+            band_scales=not options.get("no_band_scales"),
+            seed=options.get("seed", 0),
+        )
+    except BadSpec as problem:
+        raise BadSpec(problem.what, where="--methods", do=problem.do) from None

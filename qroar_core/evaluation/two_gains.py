@@ -1,0 +1,64 @@
+"""What the search's decision and the evaluation say together: which scales are kept, and why two gains differ."""
+
+from __future__ import annotations
+
+import re
+
+from qroar_core.evaluation.result import Evaluation
+from qroar_core.scale_search.gain import on_held_out
+from qroar_core.scale_search.result import SearchReport
+
+OLDER = re.compile(r"([+-]\d+\.\d+) nats \[[^\]]*\] on (\d+ held-out windows?)")  # until 2026-11 held-out text decided
+
+
+def decided_on_held_out(report: SearchReport) -> bool:
+    """True of runs of older versions, whose decision read windows of the text that an evaluation reports on."""
+    return report.decision is None and OLDER.search(report.reason) is not None
+
+
+def kept_words(report: SearchReport, evaluation: Evaluation) -> str:
+    """Which scales are kept and by which two numbers, one sentence; empty where nothing was tuned."""
+    gain = evaluation.gain
+    if gain is None:
+        return ""
+    there = "the search decided"
+    if report.decision is not None or decided_on_held_out(report):
+        there += f" on {'held-out' if report.decision is None else 'development'} text"
+    here = "the evaluation on held-out text"
+    said = "a gain that is significant over windows but not over documents" if evaluation.caveat else ""
+    if report.chosen == "found" and gain.significant:
+        return f"kept: the scales found, as {there}; {here} shows {said or 'a significant gain too'}"
+    if report.chosen == "found":
+        return f"kept: identity; {there} to keep the scales, but {here} shows no significant gain and takes them back"
+    if gain.significant:
+        return (
+            f"kept: identity, as {there}; {here} shows {said or 'a significant gain'} of the scales found, but "
+            "held-out text only reports and can only take scales back"
+        )
+    return f"kept: identity, as {there}; {here} shows no significant gain either"
+
+
+def why_different(
+    report: SearchReport, evaluation: Evaluation, there: str = "the search", here: str = "this evaluation"
+) -> str:
+    """Why an evaluation's gain is not that of the search's decision, one sentence; empty where one is missing.
+
+    Args:
+        there, here: what the two are called where it is said.
+    """
+    gain, decision = evaluation.gain, report.decision
+    older = OLDER.search(report.reason)
+    if gain is None or (decision is None and older is None):
+        return ""
+    read = on_held_out(gain.windows, gain.length, evaluation.targets, evaluation.stride)
+    if evaluation.targets < gain.length - 1:
+        read += ", those with the most text before them"
+    if decision is not None:
+        number, text, apart = f"{decision.gain:+.4f}", decision.where, "different documents"
+    else:
+        assert older is not None
+        number, text, apart = older[1], f"{older[2]}, every token but the first scored", "different tokens"
+    return (
+        f"{there}'s {number} nats and {here}'s {gain.delta_nll:+.4f} nats for the same scales differ because they "
+        f"are measured on {apart}: {there}'s on {text}; {here}'s on {read}"
+    )

@@ -1,0 +1,1 @@
+"""Is the gain real? Controls, replication over texts and seeds, and whether diagnostics predict cost."""

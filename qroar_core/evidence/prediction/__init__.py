@@ -1,0 +1,1 @@
+"""Do the diagnostics predict which band costs?"""

@@ -1,0 +1,116 @@
+"""The model card of an exported folder: what was changed, in words, below what the card said before."""
+
+from __future__ import annotations
+
+import codecs
+from pathlib import Path
+from typing import Any
+
+from qroar_core.errors import BadCheckpoint
+from qroar_core.escape import literal, one_line
+from qroar_core.plain_file import MIB, is_there, read_bytes, reason
+
+CARD = "README.md"
+LARGEST = 16 * MIB  # bytes of a card
+NONE = "none"  # how an interpolation is called that is none
+GGUF = "gguf"  # the format of a scaled copy, and the beginning of those that write a file anew
+GRAIN = {"model": "for the whole model", "layer": "per layer", "kv_head": "per layer and KV head"}
+EFFECT = {
+    "symmetric": "W_Q times g, W_K over g: in full precision no logit changes, only what a quantized K cache loses",
+    "shared": "W_Q and W_K times g, which multiplies each band's part of the logits by g^2",
+}
+
+
+def write_card(folder: Path, note: dict[str, Any], before: Path | None) -> None:
+    """README.md of `folder`: the card found in `before`, then a section of what `note` says was changed.
+
+    Args:
+        note: see `exporters.folder.note_of`.
+        before: folder of the source checkpoint, None where it has none.
+    """
+    head, odd = _card_of(before)
+    lines = [
+        head.rstrip() or f"# {literal(note['from']['name'])}",
+        "",
+        "## What was changed",
+        "",
+        f"By {note['made_by']}; `qroar.json` holds every number and hash.",
+        "",
+    ]
+    lines += [f"- {line}" for line in (*_scales(note), *_rope(note), *_weights(note), *odd)]
+    if note["command"]:
+        lines += ["", "Repeat it:", "", f"    {one_line(note['command'])}"]
+    (folder / CARD).write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _card_of(before: Path | None) -> tuple[str, list[str]]:
+    """The card in a folder, "" without one, and what there is to say about how it was read."""
+    old = before / CARD if before else None
+    try:
+        if old is None or not is_there(old):
+            return "", []
+        content = read_bytes(old, LARGEST)
+    except OSError as error:
+        raise BadCheckpoint(f"{CARD} cannot be read ({reason(error)})", where=str(before), do="remove it") from error
+    try:
+        return content.decode("utf-8-sig"), []
+    except UnicodeDecodeError:
+        kind = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "latin-1"
+        said = f"This card: the source's is not UTF-8; it was read as {kind} and is UTF-8 now."
+        return content.decode(kind, errors="replace"), [said]
+
+
+def _scales(note: dict[str, Any]) -> list[str]:
+    scales = note["scales"]
+    if scales is None or not note["changed"]:
+        return ["Scales: none."]
+    flat = _numbers(scales["g"])
+    where = ", ".join(sorted({_within_layer(name) for name in note["changed"]}))
+    return [
+        f"Scales: one g per frequency band ({len(scales['bands'])} bands, {GRAIN[scales['granularity']]}), "
+        f"{min(flat):.3g} to {max(flat):.3g}, multiplied into {literal(where)}. {EFFECT[scales['mode']]}.",
+        *_angles(scales),
+    ]
+
+
+def _angles(scales: dict[str, Any]) -> list[str]:
+    if not scales.get("angles"):
+        return []
+    flat = _numbers(scales["angles"])
+    return [
+        f"Angles: every RoPE pair of q and k turned by one more angle ({len(flat)} in all, "
+        f"{GRAIN[scales['granularity']]}): turns of one plane commute with RoPE's, so no logit changes."
+    ]
+
+
+def _within_layer(name: str) -> str:
+    """A tensor's name without its layer: q_proj.weight of a checkpoint, attn_q.weight of a GGUF file."""
+    return name.split(".self_attn.")[-1] if not name.startswith("blk.") else name.split(".", 2)[2]
+
+
+def _rope(note: dict[str, Any]) -> list[str]:
+    rope, own = note["rope"], note.get("own_rope")
+    if rope["method"] == "default":
+        return [f"RoPE: as in the source{f', its own {literal(own)} kept' if own not in (None, NONE) else ''}."]
+    where = "the file's metadata" if note["format"].startswith(GGUF) else "`rope_parameters` of config.json"
+    replaces = f"; it replaces the source's own {literal(note['replaces'])}" if note.get("replaces") else ""
+    return [f"RoPE: {rope['method']} x{rope['factor']:g}, written into {where}{replaces}."]
+
+
+def _weights(note: dict[str, Any]) -> list[str]:
+    spec, format = note.get("weights"), note["format"]
+    if format == GGUF:
+        return ["Weights: the source file's own, every code byte for byte; scales went into block scales."]
+    if format.startswith(GGUF):
+        return [f"Weights: stored as {format.removeprefix(f'{GGUF}-').upper()}, vectors as F32."]
+    if spec is None:
+        return [f"Weights: {literal(note['dtype'])}."] if note.get("dtype") else []
+    return [
+        f"Weights: the linear layers of the decoder rounded to int{spec['bits']}, one scale per {spec['group_size']} "
+        "inputs of an output row; embeddings, norms and the output projection are not. Such a quantizer commutes "
+        "with row scales, Q(g w) = g Q(w): symmetric scales change nothing here, they act on the K cache."
+    ]
+
+
+def _numbers(nested: Any) -> list[float]:
+    return [x for part in nested for x in _numbers(part)] if isinstance(nested, list) else [float(nested)]

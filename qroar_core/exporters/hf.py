@@ -1,0 +1,79 @@
+"""Stage 5: the scaled model as a folder that plain transformers (and vLLM) load unchanged.
+
+The scales are multiplied into W_Q and W_K (and their biases), the position interpolation is written
+into config.json, the tokenizer goes along, and `qroar.json` and the model card say what was changed.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from qroar_core.errors import BadSpec
+from qroar_core.exporters.card import write_card
+from qroar_core.exporters.checkpoint import changed_parts, save
+from qroar_core.exporters.folder import new_folder, note_of, origin_of, write_note
+from qroar_core.exporters.formats import written_by
+from qroar_core.interpolations.frequencies import require_writable
+from qroar_core.models.loaded import LoadedModel
+from qroar_core.models.own_dtype import word, written_dtype
+from qroar_core.models.patch import parameters_under, replaced_parameters
+from qroar_core.progress import OnStep, Step, no_progress
+from qroar_core.specs import RopeSpec
+from qroar_core.transforms.scales import Scales
+
+
+def run(
+    loaded: LoadedModel,
+    rope: RopeSpec,
+    scales: Scales | None,
+    folder: Path | str,
+    *,
+    format: str = "hf",
+    dtype: torch.dtype | None = None,
+    command: str = "",
+    on_step: OnStep = no_progress,
+) -> Path:
+    """Write the checkpoint; returns its folder. `scales` None exports the interpolation alone.
+
+    Args:
+        dtype: the number format that was asked for; None keeps the checkpoint's own, where what is loaded holds it.
+        command: the line that repeats it, kept in qroar.json.
+    Raises:
+        BadOutput: the folder exists, or cannot be written.
+        BadSpec: an unknown format, or an interpolation this family's config cannot say.
+    """
+    if format not in (mine := written_by("hf")):
+        raise BadSpec(f"unknown format {format!r}", where="--format", do=f"choose one of {', '.join(mine)}")
+    require_writable(loaded.model.config, loaded.geometry, rope)
+    folder = Path(folder).expanduser()
+    on_step(Step("export", 0, 3, "scale weights"))
+    written, why = written_dtype(loaded, dtype)
+    changed = [] if scales is None or scales.is_identity else changed_parts(loaded)
+    with new_folder(folder, sum(p.numel() for p in loaded.model.parameters()) * written.itemsize) as built:
+        with loaded.lock, replaced_parameters(loaded.model, parameters_under(loaded, scales)):
+            on_step(Step("export", 1, 3, "write weights"))
+            if written == loaded.dtype:
+                save(loaded, rope, built)
+            else:
+                tensors = {name: _in(value, written) for name, value in loaded.model.state_dict().items()}
+                save(loaded, rope, built, tensors, {"dtype": word(written)})
+        on_step(Step("export", 2, 3, "write tokenizer and manifest"))
+        note = note_of(
+            origin_of(loaded, rope), rope, scales, format=format, command=command, changed=changed, dtype=why
+        )
+        write_card(built, note, loaded.template)
+        write_note(built, note)
+    on_step(Step("export", 3, 3, "done"))
+    return folder
+
+
+def _in(value: Tensor, dtype: torch.dtype) -> Tensor:
+    return value.detach().to("cpu", dtype if value.is_floating_point() else value.dtype)
+
+
+def offered(loaded: LoadedModel) -> str | None:
+    """Every model has a folder."""
+    return ""

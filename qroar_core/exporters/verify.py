@@ -1,0 +1,200 @@
+"""What was exported, read again and held against what it was made of.
+
+Four questions: are the files the ones that were written (hashes), does a scaled GGUF copy still hold the
+source's codes and g times its rows, does the export's tokenizer give the source's tokens, and does the export,
+reloaded, give the logits of the source model with the same scales and interpolation. What cannot be asked here
+is said, never passed over.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from qroar_core.errors import BadCheckpoint, BadScales, BadSpec, QRoarError
+from qroar_core.exporters import verify_tokenizer
+from qroar_core.exporters.folder import NOTE
+from qroar_core.exporters.formats import FORMATS
+from qroar_core.exporters.gguf_compare import compare
+from qroar_core.models.formats.digest import sha256
+from qroar_core.models.formats.gguf_header import read_header
+from qroar_core.models.llama_cpp import LlamaCpp, available
+from qroar_core.models.loaded import LoadedModel
+from qroar_core.models.loading import load_model
+from qroar_core.models.measure import hidden_states
+from qroar_core.models.opening import opening
+from qroar_core.models.score import divergence, token_nll
+from qroar_core.models.stream import Condition
+from qroar_core.models.text import encode, split
+from qroar_core.plain_file import MIB, read_json
+from qroar_core.progress import OnStep, Step, no_progress
+from qroar_core.specs import QuantSpec, RopeSpec, WeightQuantSpec
+from qroar_core.transforms.file import rope_from
+from qroar_core.transforms.scales import Scales, from_nested
+
+TOKENS, SCORED = 96, 64  # tokens of the embedded text that are read, and scored at their end
+LARGEST_NOTE = 64 * MIB  # every scale and every file's hash
+KL_BOUND = 1e-3  # nats, mean: rounding of the written dtype stays far below
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One question and its answer; `passed` None where it could not be asked."""
+
+    question: str
+    answer: str
+    passed: bool | None
+
+
+def run(asked: Path | str, on_step: OnStep = no_progress) -> list[Check]:
+    """Verify an exported folder, or the .gguf file in one.
+
+    Raises:
+        BadCheckpoint: nothing there that this software exported, or files that cannot be read.
+    """
+    folder = Path(asked).expanduser()
+    if folder.is_file():
+        folder = folder.parent
+    note = _note(folder)
+    on_step(Step("verify", 0, 3, "hashes"))
+    checks = _hashes(folder, note)
+    if any(check.passed is False for check in checks):
+        return checks  # another file's logits would say nothing
+    on_step(Step("verify", 1, 3, "reload"))
+    if note.get("format") == "gguf":
+        checks += _copy(folder, note)
+    else:
+        checks += _logits(folder, note)
+    on_step(Step("verify", 3, 3, "done"))
+    return checks
+
+
+def _note(folder: Path) -> dict[str, Any]:
+    path = folder / NOTE
+    try:
+        note = read_json(path, LARGEST_NOTE)
+        if not isinstance(note, dict) or not isinstance(note.get("files"), dict) or not note["files"]:
+            raise ValueError("it lists no files")
+        for name, said in note["files"].items():
+            pure = PurePosixPath(name)
+            if pure.is_absolute() or ".." in pure.parts or "\\" in name or not isinstance(said, dict):
+                raise ValueError(f"it lists {name[:60]!r}, no file of this folder")
+        return note
+    except FileNotFoundError as error:
+        raise BadCheckpoint(f"no {NOTE}", where=str(folder), do="give a folder that `export` wrote") from error
+    except (OSError, ValueError) as error:
+        raise BadCheckpoint(f"{NOTE} cannot be read ({str(error)[:120]})", where=str(folder)) from error
+
+
+def _hashes(folder: Path, note: dict[str, Any]) -> list[Check]:
+    checks = []
+    for name, said in note["files"].items():
+        path = folder / name
+        if not path.is_file() or not path.resolve().is_relative_to(folder.resolve()):
+            checks.append(Check(f"{name} is there", "missing", False))
+            continue
+        same = sha256(path) == said.get("sha256")
+        checks.append(Check(f"{name} is as written", "same hash" if same else "changed since", same))
+    return checks
+
+
+def _copy(folder: Path, note: dict[str, Any]) -> list[Check]:
+    """A GGUF whose scales were edited, against the file it was made of."""
+    said = note.get("from", {})
+    source = Path(str(said.get("file", "")))
+    if not source.is_file() or sha256(source) != said.get("sha256"):
+        return [Check("codes and rows against the source", f"{source} is gone or changed", None)]
+    interpolated = rope_from(note["rope"]).method != "default"
+    found = compare(source, _gguf_in(folder), _scales(note), interpolated=interpolated)
+    return [
+        Check(*verify_tokenizer.keys(source, _gguf_in(folder))),
+        Check("tensors that must not change", f"{found.untouched} byte for byte", found.others_same),
+        Check("codes of attn_q and attn_k", f"{found.edited} tensors byte for byte", found.codes_same),
+        Check("rows against g times the source", f"within {found.half_steps:.3f} half steps", found.half_steps <= 1),
+    ]
+
+
+def _logits(folder: Path, note: dict[str, Any]) -> list[Check]:
+    """The reloaded export against the source model under the same scales and interpolation, and its tokenizer."""
+    question = "logits against the source model"
+    try:
+        source = load_model(_source_of(note), device="cpu", dtype="float32")
+        if source.fingerprint != note.get("from", {}).get("fingerprint"):
+            raise BadCheckpoint("another model or dtype than the export was made of", where=source.name)
+    except QRoarError as error:
+        return [Check(question, f"not compared: {error}"[:160], None)]
+    rope, scales = rope_from(note["rope"]), _scales(note)
+    ids = _ids(source)
+    states = hidden_states(source, Condition(rope, _weights(note), scales), ids, SCORED)
+    wanted = token_nll(source, states, ids[:, -SCORED:])
+    if str(note.get("format", "hf")).startswith("gguf"):
+        path = _gguf_in(folder)
+        tokens = verify_tokenizer.tokens(source.tokenizer, verify_tokenizer.of_gguf(path))
+        return [Check(*tokens), _in_llama_cpp(path, str(note["format"]), ids, wanted)]
+    again = load_model(str(folder), device="cpu", dtype="float32")
+    files = verify_tokenizer.files(source.template, folder)
+    tokens = verify_tokenizer.tokens(source.tokenizer, again.tokenizer)
+    again_states = hidden_states(again, Condition(RopeSpec()), ids, SCORED)
+    apart = divergence(source, states, again_states)
+    largest = float((token_nll(again, again_states, ids[:, -SCORED:]) - wanted).abs().max())
+    kl, same = float(apart.kl.mean()), float(apart.same_top1.float().mean())
+    answer = f"mean KL {kl:.2e} nats, same top-1 {same:.1%}, largest |d ln p| {largest:.2e}"
+    logits = Check(question, answer, kl <= KL_BOUND and largest <= 100 * KL_BOUND)
+    return [Check(*files), Check(*tokens), logits]
+
+
+def _source_of(note: dict[str, Any]) -> str:
+    """What to load again: the GGUF file that was read, as long as it is there; else what was asked for then."""
+    file = note.get("file")
+    if isinstance(file, str) and Path(file).is_file():
+        return file
+    return str(note.get("source") or note.get("from", {}).get("name"))
+
+
+def _in_llama_cpp(path: Path, format: str, ids: Tensor, wanted: Tensor) -> Check:
+    question = "log-probabilities in llama.cpp"
+    if not available():
+        return Check(question, "not compared: pip install xllamacpp", None)
+    found = LlamaCpp(path, ids.shape[1] + 8).log_probabilities(ids[0].tolist(), ids.shape[1] - SCORED)
+    apart = (torch.tensor(found).double() + wanted[0].double()).abs()
+    answer = f"mean |d ln p| {float(apart.mean()):.4f}, largest {float(apart.max()):.4f} nats over {SCORED} tokens"
+    return Check(question, answer, bool(apart.mean() <= FORMATS[format].llama_cpp_bound))
+
+
+def _ids(loaded: LoadedModel) -> Tensor:
+    start = opening(loaded.tokenizer, "auto")
+    return start.before(encode(loaded.tokenizer, split("heldout")[0])[: TOKENS - len(start)])[None]
+
+
+def _gguf_in(folder: Path) -> Path:
+    files = sorted(folder.glob("*.gguf"))
+    if len(files) != 1:
+        raise BadCheckpoint(
+            f"{len(files)} .gguf files where one belongs", where=str(folder), do="write the export again"
+        )
+    read_header(files[0])
+    return files[0]
+
+
+def _weights(note: dict[str, Any]) -> QuantSpec:
+    """What the export rounded its weights to, if it did."""
+    block = note.get("weights")
+    try:
+        return QuantSpec(weights=None if block is None else WeightQuantSpec(**block))
+    except (TypeError, BadSpec) as error:
+        raise BadCheckpoint(f"its weights are not understood ({error})"[:160], where=NOTE) from error
+
+
+def _scales(note: dict[str, Any]) -> Scales | None:
+    block, model = note.get("scales"), note.get("from", {})
+    if block is None:
+        return None
+    try:
+        bands = tuple((int(first), int(last)) for first, last in block["bands"])
+        return from_nested(block["g"], block["mode"], block["granularity"], bands, model["layers"], model["kv_heads"])
+    except (KeyError, TypeError, ValueError, BadScales) as error:
+        raise BadCheckpoint(f"its scales are not understood ({error})"[:160], where=NOTE) from error

@@ -1,0 +1,52 @@
+"""Which writer a format has, and for which models. A writer is imported when it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from qroar_core.errors import BadSpec
+from qroar_core.exporters.formats import FORMATS, written_by
+
+if TYPE_CHECKING:
+    import torch
+
+    from qroar_core.models.loaded import LoadedModel
+
+
+def writer_of(format: str, *, group_size: int | None = None, dtype: torch.dtype | None = None) -> Callable[..., Path]:
+    """`write(loaded, rope, scales, folder, command=..., on_step=...)` of a loaded model in this format.
+
+    Args:
+        group_size: inputs of a row that share a scale, where the format takes it.
+        dtype: the number format of the weights, where the format takes it; None keeps the checkpoint's own.
+    Raises:
+        BadSpec: an unknown format.
+    """
+    ways = [name for name in FORMATS if name not in written_by("gguf_copy")]  # that one edits a file, not a model
+    if format not in ways:
+        raise BadSpec(f"unknown format {format!r}", where="format", do=f"choose one of {', '.join(ways)}")
+    about, options = FORMATS[format], dict[str, Any]()
+    if about.takes_group_size:
+        options["group_size"] = group_size
+    if about.takes_dtype:
+        options["dtype"] = dtype
+    return partial(_module(format).run, format=format, **options)
+
+
+def offered(loaded: LoadedModel) -> dict[str, str]:
+    """The formats that any loaded model is written in and this one can be, in the words of a menu."""
+    found = {name: _module(name).offered(loaded) for name, format in FORMATS.items() if not format.copies}
+    return {
+        name: f"{FORMATS[name].what}{added and f', {added}'}: {FORMATS[name].readers}"
+        for name, added in found.items()
+        if added is not None
+    }
+
+
+def _module(format: str) -> ModuleType:
+    return import_module(f"qroar_core.exporters.{FORMATS[format].writer}")

@@ -1,0 +1,94 @@
+"""Lesson 3: the frequencies under every position interpolation."""
+
+from __future__ import annotations
+
+import pandas as pd
+from plotly.subplots import make_subplots
+
+from qroar_core.figures.once import once
+from qroar_core.figures.picture import BLUE, GREEN, GREY, ORANGE, PINK, RED, SKY, Picture, framed
+from qroar_core.interpolations.registry import label_of
+from qroar_core.lessons.result import Bend, Bends
+
+STYLES = (  # a colour and a dash for every line beside the orange one, so that overlapping lines stay apart
+    *((GREY, "solid"), (BLUE, "solid"), (SKY, "dot"), (RED, "solid"), (PINK, "dashdot"), (GREEN, "dash")),
+    *((GREY, "dash"), (BLUE, "dash"), (SKY, "dashdot"), (RED, "dash"), (PINK, "dot"), (GREEN, "dot")),
+)
+
+
+@once
+def bends(shown: Bends) -> Picture:
+    """Frequency, and the share left of the native one, by pair; a line a method."""
+    pairs = list(range(len(shown.native)))
+    figure = make_subplots(rows=1, cols=2, horizontal_spacing=0.12)
+    figure.add_scatter(
+        x=pairs,
+        y=shown.native,
+        mode="lines",
+        name="no interpolation",
+        line={"color": ORANGE, "width": 5},
+        opacity=0.5,
+        hovertemplate="pair %{x}: %{y:.3g} rad/token<extra>no interpolation</extra>",
+        row=1,
+        col=1,
+    )
+    for at, bend in enumerate(shown.methods):
+        colour, dash = STYLES[at % len(STYLES)]
+        label = f"{label_of(bend.method)}, a = {bend.attention_factor:.3g}"
+        style = {"mode": "lines", "name": label, "legendgroup": bend.method, "line": {"color": colour, "dash": dash}}
+        for column, y, unit in ((1, bend.inv_freq, "%{y:.3g} rad/token"), (2, bend.compression, "%{y:.4f} of ω")):
+            figure.add_scatter(
+                x=pairs,
+                y=y,
+                showlegend=column == 2,
+                **style,
+                row=1,
+                col=column,
+                hovertemplate=f"pair %{{x}}: {unit}<extra>{label_of(bend.method)}</extra>",
+            )
+    framed(figure, "RoPE pair, fast to slow", "", height=430)
+    figure.update_layout(margin={"t": 90})
+    figure.update_yaxes(title_text="frequency ω(s), rad/token", type="log", dtick=1, exponentformat="e", col=1)
+    figure.update_yaxes(title_text="frequency left, ω(s) / ω", rangemode="tozero", col=2)
+    return Picture(
+        _finding(shown),
+        figure,
+        _table(shown),
+        f"Every method at factor s = {shown.factor:g}, for a context of {shown.length:,} tokens. On the right 1 means "
+        "a pair is left alone, 1/s that it is slowed in full; a is the attention factor on cos and sin. LongRoPE's "
+        "list is an example that rises evenly from 1 to s; real lists come with a checkpoint.",
+    )
+
+
+def _finding(shown: Bends) -> str:
+    alone = [label_of(b.method) for b in shown.methods if untouched(b) > 1]
+    if shown.factor == 1 or not alone:
+        return "At factor 1 no method changes anything"
+    return f"{' and '.join(alone)} leave the fast pairs alone; linear slows them like all others"
+
+
+def untouched(bend: Bend) -> int:
+    """Pairs whose frequency is the native one, up to float32."""
+    return sum(abs(left - 1) < 1e-6 for left in bend.compression)
+
+
+def _table(shown: Bends) -> pd.DataFrame:
+    return pd.DataFrame(
+        [
+            (label_of(b.method), b.attention_factor, i, *numbers)
+            for b in shown.methods
+            for i, numbers in enumerate(zip(shown.wavelength, shown.native, b.inv_freq, b.compression, strict=True))
+        ],
+        columns=["method", "attention_factor", "pair", "wavelength_tokens", "omega_native", "omega", "omega_left"],
+    )
+
+
+def summary(shown: Bends) -> pd.DataFrame:
+    """One row a method: attention factor, pairs left alone, share left of the fastest and slowest frequency."""
+    return pd.DataFrame(
+        [
+            (label_of(b.method), b.attention_factor, untouched(b), b.compression[0], b.compression[-1])
+            for b in shown.methods
+        ],
+        columns=["method", "attention factor a(s)", "pairs left alone", "fastest pair, ω(s)/ω", "slowest pair, ω(s)/ω"],
+    )

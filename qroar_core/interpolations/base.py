@@ -1,0 +1,117 @@
+"""What one position interpolation says about itself: a file of `interpolations/methods` is one of them.
+
+Tensors appear in annotations alone and torch is imported inside the functions that need it, so that the command line
+can list the methods without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from qroar_core.interpolations.spec import RopeSpec
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Interpolation:
+    """One position interpolation at work.
+
+    Args:
+        spec: method and factor s.
+        native: omega_i before interpolation, rad/token, descending; (rotary_dim // 2,).
+        scaled: omega_i(s) as the model runs it; same shape.
+        original_context: L0, tokens; `spec.original_context` overrides it.
+        length: L, tokens: what dynamic NTK and LongRoPE choose their frequencies by.
+    Raises:
+        ValueError: shapes differ, or a native frequency is not positive.
+    """
+
+    spec: RopeSpec
+    native: Tensor
+    scaled: Tensor
+    original_context: int
+    length: int
+
+    def __post_init__(self) -> None:
+        if self.native.ndim != 1 or self.native.shape != self.scaled.shape:
+            raise ValueError(f"frequencies must be 1-D alike: {tuple(self.native.shape)}, {tuple(self.scaled.shape)}")
+        if not bool((self.native > 0).all()):
+            raise ValueError("native frequencies must be positive")
+
+    @property
+    def context(self) -> int:
+        """L0 in force, tokens."""
+        return self.spec.original_context or self.original_context
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a method's block of `rope_parameters` is made from."""
+
+    spec: RopeSpec
+    theta: float  # RoPE base of the checkpoint
+    rotary_dim: int  # channels, two a pair
+    context: int  # L0 in force, tokens
+    native: Mapping[str, Any]  # the checkpoint's own block
+
+    @property
+    def pairs(self) -> int:
+        """RoPE pairs a head."""
+        return self.rotary_dim // 2
+
+    def block(self, kind: str, **more: Any) -> dict[str, Any]:
+        """transformers' block of this kind at the asked factor."""
+        return {"rope_type": kind, "factor": float(self.spec.factor)} | more
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """A field of RopeSpec that one method alone reads, and what a form says about it."""
+
+    field: str
+    help: str
+
+
+def _none(at: Interpolation) -> float:
+    return 0.0
+
+
+def _nothing_to_say(spec: RopeSpec, native: int) -> tuple[list[str], str]:
+    return [], ""
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One position interpolation: its formula, its names, what it writes and what runtimes make of it.
+
+    Args:
+        label: as menus, tables and figures call it.
+        place: where it stands in menus and tables; smaller comes first.
+        source: paper or code of the formula.
+        parameters: the block of transformers' `rope_parameters` beside rope_theta; what an export writes too.
+        slope: d omega_i / d ln s, rad/token per e-fold of the factor, (pairs,), float64, <= 0.
+        attention_factor_slope: d ln a / d ln s of the factor a(s) on cos and sin.
+        has_attention_factor: it multiplies cos and sin by an a(s) that is not 1.
+        reads_window: it counts from the native window L0, which can then be asked for.
+        takes_lists: it needs a factor per pair, from the checkpoint or given.
+        factor_shown: the factor that its frequencies hold at, where that is not the one asked for.
+        options: fields of RopeSpec of its own.
+        llama_cpp: options of llama-server, and a sentence about them, for a spec and the native window.
+    """
+
+    label: str
+    place: int
+    source: str
+    parameters: Callable[[Asked], dict[str, Any]]
+    slope: Callable[[Interpolation], Tensor]
+    attention_factor_slope: Callable[[Interpolation], float] = _none
+    has_attention_factor: bool = False
+    reads_window: bool = False
+    takes_lists: bool = False
+    factor_shown: Callable[[Interpolation], float] = lambda at: at.spec.factor
+    options: tuple[Option, ...] = ()
+    llama_cpp: Callable[[RopeSpec, int], tuple[list[str], str]] = _nothing_to_say

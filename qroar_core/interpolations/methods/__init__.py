@@ -1,0 +1,1 @@
+"""One file a position interpolation; the name of the file is the name of the method."""

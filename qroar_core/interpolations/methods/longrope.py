@@ -1,0 +1,76 @@
+"""LongRoPE: a factor per pair, found by search for one checkpoint and shipped with it."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from qroar_core.errors import BadSpec
+from qroar_core.interpolations.base import Asked, Interpolation, Method
+from qroar_core.interpolations.spec import RopeSpec
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def _parameters(asked: Asked) -> dict[str, Any]:
+    """Raises BadSpec where no list is to be had, or one of a wrong length."""
+    spec, pairs = asked.spec, asked.pairs
+    long = spec.long_factor or asked.native.get("long_factor")
+    short = spec.short_factor or asked.native.get("short_factor") or [1.0] * pairs
+    if long is None:
+        raise BadSpec(
+            "LongRoPE needs a factor per pair and this checkpoint ships none",
+            where="--rope longrope",
+            do=f"pass --longrope-factors FILE, a JSON with long_factor and short_factor ({pairs} each)",
+        )
+    for name, numbers in (("long_factor", long), ("short_factor", short)):
+        if len(numbers) != pairs:
+            raise BadSpec(f"{name} has {len(numbers)} numbers, this model has {pairs} pairs", where="longrope")
+        if not all(n > 0 for n in numbers):
+            raise BadSpec(f"{name} must be positive", where="longrope")
+    lists = {"long_factor": [float(n) for n in long], "short_factor": [float(n) for n in short]}
+    return asked.block("longrope", original_max_position_embeddings=int(asked.context), **lists)
+
+
+def list_factor(at: Interpolation) -> float:
+    """The factor s at which the list holds: as asked, or L/L0 when none was asked for."""
+    return at.spec.factor if at.spec.factor > 1 else max(at.length / at.context, 1.0)
+
+
+def _slope(at: Interpolation) -> Tensor:
+    """omega / lambda_i with lambda_i searched at one s only  ->  -(ln lambda_i / ln s) omega(s).
+
+    Between 1 and s the path is taken as geometric, lambda_i(s') = lambda_i^(ln s' / ln s): the one that
+    starts at no interpolation, meets the list, and is linear interpolation when all lambda_i = s. Up to
+    L0 the short list holds whatever s is: slope 0.
+    """
+    if at.length <= at.context:
+        return at.native.double() * 0
+    ln_lambda = (at.native.double() / at.scaled.double()).log()
+    return -ln_lambda / math.log(list_factor(at)) * at.scaled.double()
+
+
+def _attention_factor_slope(at: Interpolation) -> float:
+    """Of a(s) = sqrt(1 + ln s / ln L0)."""
+    s = at.spec.factor
+    return 1 / (2 * math.log(at.context * s)) if s > 1 else 0.0
+
+
+def _llama_cpp(spec: RopeSpec, native: int) -> tuple[list[str], str]:
+    return [], "llama.cpp knows LongRoPE for Phi-3 alone: elsewhere this interpolation cannot be served there."
+
+
+METHOD = Method(
+    "LongRoPE",
+    50,
+    "arXiv 2402.13753",
+    _parameters,
+    _slope,
+    attention_factor_slope=_attention_factor_slope,
+    has_attention_factor=True,
+    reads_window=True,
+    takes_lists=True,
+    factor_shown=list_factor,
+    llama_cpp=_llama_cpp,
+)

@@ -1,0 +1,85 @@
+"""YaRN: fast pairs left alone, slow ones interpolated, a ramp between, and a factor on cos and sin."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from qroar_core.errors import BadSpec
+from qroar_core.interpolations.base import Asked, Interpolation, Method, Option
+from qroar_core.interpolations.spec import RopeSpec
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+RAMP_SINGULARITY = 0.001  # transformers' guard against a ramp of zero width
+TEMPERATURE = 0.1  # YaRN's attention factor is 0.1 ln s + 1: arXiv 2309.00071, eq. 22
+
+
+def ramp(native: Tensor, context: int, beta_fast: float = 32.0, beta_slow: float = 1.0) -> Tensor:
+    """gamma_i: 1 where YaRN leaves a pair alone, 0 where it interpolates fully, linear in i between.
+
+    The borders are the pair indices that make beta_fast and beta_slow turns per window, rounded outward.
+
+    Args:
+        native: omega_i = theta^(-2i/r), rad/token; (rotary_dim // 2,), at least 2.
+        context: L0, tokens.
+    Returns:
+        float64, (rotary_dim // 2,).
+    Source: arXiv 2309.00071 section 3.2, as transformers 5.23 computes it (`truncate` true).
+    """
+    import torch
+
+    pairs = native.numel()
+    if pairs < 2:
+        raise BadSpec(f"yarn needs at least 2 RoPE pairs, got {pairs}")
+    step = math.log(float(native[0]) / float(native[-1])) / (pairs - 1)  # 2 ln(theta) / r
+
+    def index_of(turns: float) -> float:
+        return math.log(float(native[0]) * context / (2 * math.pi * turns)) / step
+
+    low = max(math.floor(index_of(beta_fast)), 0)
+    high = float(min(math.ceil(index_of(beta_slow)), 2 * pairs - 1))
+    if low == high:
+        high += RAMP_SINGULARITY
+    return 1 - ((torch.arange(pairs, dtype=torch.float64) - low) / (high - low)).clamp(0, 1)
+
+
+def _parameters(asked: Asked) -> dict[str, Any]:
+    betas = {"beta_fast": asked.spec.beta_fast, "beta_slow": asked.spec.beta_slow}
+    return asked.block("yarn", original_max_position_embeddings=int(asked.context), **betas)
+
+
+def _slope(at: Interpolation) -> Tensor:
+    """omega (gamma + (1 - gamma)/s)  ->  -(1 - gamma) omega / s."""
+    kept = ramp(at.native, at.context, at.spec.beta_fast, at.spec.beta_slow)
+    return -(1 - kept) * at.native.double() / at.spec.factor
+
+
+def _attention_factor_slope(at: Interpolation) -> float:
+    """Of a(s) = 0.1 ln s + 1."""
+    return TEMPERATURE / (1 + TEMPERATURE * math.log(at.spec.factor))
+
+
+def _llama_cpp(spec: RopeSpec, native: int) -> tuple[list[str], str]:
+    words = ["--rope-scaling", "yarn", "--rope-scale", f"{spec.factor:g}", "--yarn-orig-ctx", str(native)]
+    if (spec.beta_fast, spec.beta_slow) != (RopeSpec().beta_fast, RopeSpec().beta_slow):
+        words += ["--yarn-beta-fast", f"{spec.beta_fast:g}", "--yarn-beta-slow", f"{spec.beta_slow:g}"]
+    return words, "Without --yarn-orig-ctx it would take the extended window for the trained one."
+
+
+METHOD = Method(
+    "YaRN",
+    40,
+    "arXiv 2309.00071 section 3.2",
+    _parameters,
+    _slope,
+    attention_factor_slope=_attention_factor_slope,
+    has_attention_factor=True,
+    reads_window=True,
+    options=(
+        Option("beta_fast", "Pairs with more turns per native window stay as they are."),
+        Option("beta_slow", "Pairs with fewer turns are interpolated fully."),
+    ),
+    llama_cpp=_llama_cpp,
+)

@@ -1,0 +1,25 @@
+"""Every position interpolation there is: the files of `interpolations/methods`, found by themselves."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from qroar_core.interpolations.base import Method
+from qroar_core.interpolations.spec import METHODS
+from qroar_core.members import members_of
+
+
+@cache
+def methods() -> dict[str, Method]:
+    """Name -> method, the checkpoint's own first."""
+    return members_of("qroar_core.interpolations.methods", METHODS, "METHOD")
+
+
+def stretching() -> dict[str, Method]:
+    """The methods that stretch RoPE: all but the checkpoint's own."""
+    return {name: method for name, method in methods().items() if name != "default"}
+
+
+def label_of(method: str) -> str:
+    """As menus, tables and figures call it."""
+    return methods()[method].label

@@ -1,0 +1,61 @@
+"""Which position interpolation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from qroar_core.checks import Compact, at_least
+from qroar_core.errors import BadSpec
+from qroar_core.members import names_in
+
+MOST = 1e7  # a longer window than any memory holds; past 1e300 the window itself overflows
+# names of files, the checkpoint's own first; interpolations/registry.py says what they are
+METHODS = tuple(sorted(names_in(Path(__file__).parent / "methods"), key=lambda name: (name != "default", name)))
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class RopeSpec(Compact):
+    """A position interpolation.
+
+    Args:
+        method: `default`: the checkpoint's own RoPE, exactly as it ships; else a name of METHODS, such as `yarn`.
+        factor: the scale s that the window is stretched by, at least 1.
+        original_context: tokens of the window that is stretched. None: the model's native window L0.
+        beta_fast, beta_slow: YaRN's (arXiv 2309.00071), turns per native window: pairs with more than the first stay as
+            they are, pairs with fewer than the second are interpolated fully.
+        low_freq_factor, high_freq_factor: llama3's, likewise: the lower border and the upper one.
+        long_factor, short_factor: LongRoPE's, past and inside the native window: what each pair's frequency is divided
+            by, one number a pair. None: the checkpoint's own lists.
+    Raises:
+        BadSpec: an unknown method, or numbers that it cannot take.
+    """
+
+    method: str = "default"  # a name of METHODS
+    factor: float = 1.0
+    original_context: int | None = None
+    beta_fast: float = 32.0
+    beta_slow: float = 1.0
+    low_freq_factor: float = 1.0  # as shipped with Llama 3.1
+    high_freq_factor: float = 4.0
+    long_factor: tuple[float, ...] | None = None
+    short_factor: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise BadSpec(f"unknown rope method {self.method!r}", do=f"choose one of {', '.join(METHODS)}")
+        at_least("factor", self.factor, 1.0)
+        if self.factor > MOST:
+            raise BadSpec(f"factor must be at most {MOST:g}, got {self.factor:g}")
+        if self.method == "default" and self.factor != 1.0:
+            raise BadSpec(
+                f"factor {self.factor} needs a method",
+                where="--rope default",
+                do=f"choose --rope {', '.join(name for name in METHODS if name != 'default')}, or drop --factor",
+            )
+        if self.original_context is not None:
+            at_least("original_context", self.original_context, 2)
+        if not self.beta_fast > self.beta_slow > 0:
+            raise BadSpec(f"need beta_fast > beta_slow > 0, got {self.beta_fast}, {self.beta_slow}")
+        if not self.high_freq_factor > self.low_freq_factor > 0:
+            raise BadSpec("need high_freq_factor > low_freq_factor > 0")

@@ -1,0 +1,1 @@
+"""What rounds numbers: grids, fake quantization, rotations, weight quantizers and the presets of runtimes."""

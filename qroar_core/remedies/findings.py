@@ -1,0 +1,176 @@
+"""What the window means of a comparison say: who gains, what band scales add, where they are the free choice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from qroar_core.remedies.methods import BY_NAME
+from qroar_core.remedies.result import RemedyRow
+from qroar_core.result import exp
+from qroar_core.statistics.intervals import Interval, mean_interval, paired_interval
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A remedy's mean NLL of each window, nats per token."""
+
+    method: str
+    window_nll: list[float]
+    band_scales: bool = False
+    no_op: str = ""
+    angles: bool = False
+
+
+def remedy_rows(reference: Sequence[float], played: Sequence[Measured], confidence: float) -> list[RemedyRow]:
+    """Rows from window means; `played` holds plain, and every method without band scales before it with them."""
+    plain = next(one.window_nll for one in played if one.method == "plain" and not one.band_scales)
+    gap = paired_interval(plain, reference, confidence)
+    alone = {one.method: one.window_nll for one in played if not one.band_scales}
+    rows = []
+    for one in played:
+        over = mean_interval(one.window_nll, confidence)
+        row = RemedyRow(
+            method=one.method,
+            band_scales=one.band_scales,
+            angles=one.angles,
+            nll=over.mean,
+            nll_se=over.se,
+            ppl=exp(over.mean),
+            no_op=one.no_op,
+            window_nll=one.window_nll,
+        )
+        if one.window_nll is not plain:
+            gain = paired_interval(plain, one.window_nll, confidence)
+            share = gain.mean / gap.mean if gap.low > 0 else None
+            row = row.model_copy(
+                update={"gain": gain.mean, "gain_low": gain.low, "gain_high": gain.high, "gap_recovered": share}
+            )
+        if one.band_scales:
+            added = paired_interval(alone[one.method], one.window_nll, confidence)
+            row = row.model_copy(update={"added": added.mean, "added_low": added.low, "added_high": added.high})
+        rows.append(row)
+    return rows
+
+
+def sentences(reference: Sequence[float], rows: Sequence[RemedyRow], length: int, confidence: float) -> list[str]:
+    """Where band scales are the free choice, where they add to another remedy, and where they do not."""
+    by_key = {row.key: row for row in rows}
+    plain, bands = by_key["plain"], by_key.get("plain+")
+    gap = paired_interval(plain.window_nll, reference, confidence)
+    if gap.low <= 0:
+        return [f"At {length} tokens this quantizer costs nothing significant ({_nats(gap)}): nothing to repair"]
+    said = [f"At {length} tokens this quantizer costs {_nats(gap)}; {_best(rows)}"]
+    if bands is not None:
+        turned = by_key.get("plain++")
+        best = turned if turned is not None and turned.nll < bands.nll else bands
+        said.append(_free_choice(best, rows, confidence))
+        if turned is not None:
+            said.append(_turning(bands, turned, confidence))
+        said += _against_rotation(best, by_key.get("rotation"), confidence)
+    elif plain.no_op:
+        said.append(f"Band scales alone cannot act here. {plain.no_op.rstrip('.')}")
+    return said + _on_top(rows)
+
+
+def _best(rows: Sequence[RemedyRow]) -> str:
+    tried = [row for row in rows if row.gain is not None]
+    won = [row for row in tried if row.gain_low is not None and row.gain_low > 0]
+    if not tried:
+        return "nothing else was measured"
+    if not won:
+        return "no remedy recovers anything significant"
+    best = max(won, key=lambda row: row.gain or 0.0)
+    return f"most of it is recovered by {best.name}: {_gain(best)}"
+
+
+def _free_choice(bands: RemedyRow, rows: Sequence[RemedyRow], confidence: float) -> str:
+    """Band scales, with angles where those were searched, against what else costs nothing at run time."""
+    what = bands.top
+    if bands.gain_low is None or bands.gain_low <= 0:
+        won = _interval(bands.gain, bands.gain_low, bands.gain_high)
+        return f"{what[:1].upper()}{what[1:]} alone gain nothing significant ({won})"
+    rivals = [row for row in rows if row.about.free and not row.band_scales and row.gain is not None]
+    head = f"Where the runtime does not rotate, {what} are free and recover {_gain(bands)}"
+    if not rivals:
+        return f"{head}: they are the free choice"
+    best = min(rivals, key=lambda row: row.nll)
+    stands, nats = _stands(paired_interval(best.window_nll, bands.window_nll, confidence))
+    return (
+        head
+        + {
+            "ahead": f", {nats} more than {best.name}: they are the free choice",
+            "behind": f"; {best.name}, free as well, gains {nats} more",
+            "unproven": f"; {best.name}, free as well, is not significantly different ({nats})",
+        }[stands]
+    )
+
+
+def _turning(bands: RemedyRow, turned: RemedyRow, confidence: float) -> str:
+    """What turning the pairs does beyond scaling them."""
+    stands, nats = _stands(paired_interval(bands.window_nll, turned.window_nll, confidence))
+    return (
+        "Turning the pairs too "
+        + {
+            "ahead": f"gains {nats} more than the scales alone",
+            "behind": f"costs {nats}: keep to the scales alone",
+            "unproven": f"is not significantly different from the scales alone ({nats})",
+        }[stands]
+    )
+
+
+def _against_rotation(bands: RemedyRow, rotation: RemedyRow | None, confidence: float) -> list[str]:
+    if rotation is None:
+        return []
+    stands, nats = _stands(paired_interval(bands.window_nll, rotation.window_nll, confidence))
+    said = {
+        "ahead": f"gains {nats} more than {bands.top}",
+        "behind": f"gains {nats} less than {bands.top}",
+        "unproven": f"is not significantly different from {bands.top} ({nats})",
+    }
+    return [f"A rotation, which the runtime must do for every token, {said[stands]}"]
+
+
+def _on_top(rows: Sequence[RemedyRow]) -> list[str]:
+    """One sentence for each way band scales, and those with angles, stand to the other remedies."""
+    said = []
+    added = [row for row in rows if row.band_scales and row.method != "plain" and row.added_low is not None]
+    for angles, who in ((False, "Band scales"), (True, "Band scales and angles")):
+        mine = [row for row in added if row.angles == angles]
+        for words, chosen in (
+            ("add", [r for r in mine if (r.added_low or 0.0) > 0]),
+            ("add nothing significant", [r for r in mine if (r.added_low or 0.0) <= 0 <= (r.added_high or 0.0)]),
+            ("cost", [r for r in mine if (r.added_high or 0.0) < 0]),
+        ):
+            if chosen:
+                parts = [f"{BY_NAME[r.method].name} ({_interval(r.added, r.added_low, r.added_high)})" for r in chosen]
+                said.append(f"{who} {words} on top of {_listed(parts)}")
+    still = [BY_NAME[row.method].name for row in rows if row.no_op and row.method != "plain"]
+    if still:
+        said.append(f"Band scales are an exact no-op under {_listed(still)}: no two bands share a scale there")
+    return said
+
+
+def _listed(parts: Sequence[str]) -> str:
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def _gain(row: RemedyRow) -> str:
+    share = f", {row.gap_recovered:.0%} of it" if row.gap_recovered is not None else ""
+    return f"{_interval(row.gain, row.gain_low, row.gain_high)}{share}"
+
+
+def _stands(won: Interval) -> tuple[Literal["ahead", "behind", "unproven"], str]:
+    """What an interval of nats won proves, and the interval in words: turned round where it is a loss."""
+    if won.high < 0:
+        return "behind", _nats(Interval(-won.mean, -won.high, -won.low, won.se))
+    return "ahead" if won.low > 0 else "unproven", _nats(won)
+
+
+def _nats(interval: Interval) -> str:
+    return _interval(interval.mean, interval.low, interval.high)
+
+
+def _interval(mean: float | None, low: float | None, high: float | None) -> str:
+    return f"{mean:+.4f} nats [{low:+.4f}, {high:+.4f}]"

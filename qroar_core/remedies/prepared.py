@@ -1,0 +1,77 @@
+"""What a remedy puts in place of the checkpoint's parameters, made from calibration text.
+
+A scale s on input channels goes into W's columns, and the inputs are divided by it; a real checkpoint has 1/s inside
+the norm or linear before. So only linears are scaled whose inputs such a neighbour can take it for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from qroar_core.members import names_in
+from qroar_core.models.linear_inputs import LinearInputs, linear_inputs
+from qroar_core.models.loaded import LoadedModel
+from qroar_core.progress import OnStep, Step
+from qroar_core.specs import QuantSpec, RopeSpec, WeightQuantSpec
+
+PREPARED = names_in(Path(__file__).parent / "prepare")  # remedies that change parameters
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared:
+    """The quantizers to run under, and what stands in for the checkpoint's parameters (models.patch.standing_in)."""
+
+    quant: QuantSpec
+    parameters: dict[str, Tensor] = field(default_factory=dict)
+    divide: dict[str, Tensor] = field(default_factory=dict)  # name of a linear's weight -> what divides its inputs
+
+    def scale_inputs(self, own: dict[str, Tensor], s: Tensor) -> None:
+        """Put s on the input channels of these weights, and have their inputs divided by it."""
+        for name, w in own.items():
+            self.parameters[name] = (w.to(s) * s).to(w.dtype)
+            self.divide[name] = s
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RemedyInputs:
+    """The model without anybody's scales, its setting, and calibration windows (count, length)."""
+
+    loaded: LoadedModel
+    rope: RopeSpec
+    quant: QuantSpec
+    ids: Tensor
+    chunk: int
+    on_step: OnStep
+
+    @property
+    def weights(self) -> WeightQuantSpec:
+        """The weight quantizer, for remedies that only apply where there is one."""
+        assert self.quant.weights is not None
+        return self.quant.weights
+
+    def inputs(self, what: str) -> Iterator[tuple[LinearInputs, dict[str, Tensor], Tensor]]:
+        """Inputs of linears, the weights that read them by name, and those stacked by rows."""
+        parameters = dict(self.loaded.model.named_parameters())
+        for inputs in linear_inputs(self.loaded, self.rope, self.ids, chunk=self.chunk, on_step=self.on_step):
+            self.on_step(Step("measure", 1, 1, f"{what} {inputs.weights[0].removesuffix('.weight')}"))
+            own = {name: parameters[name].data for name in inputs.weights}
+            yield inputs, own, torch.cat(list(own.values()))
+
+    def outputs(self) -> set[str]:
+        """Weights of the attention's output projections."""
+        geo, family = self.loaded.geometry, self.loaded.family
+        return {family.output_projection(geo.decoder_layer(layer)) for layer in range(geo.n_layers)}
+
+
+def prepared(method: str, bench: RemedyInputs) -> Prepared:
+    """Make what a remedy needs. The model stays as it is."""
+    if method not in PREPARED:
+        return Prepared(bench.quant)
+    made: Prepared = import_module(f"qroar_core.remedies.prepare.{method}").prepare(bench)
+    return made

@@ -1,0 +1,48 @@
+"""What a remedy says about itself: a file of `remedies/methods` is one of them.
+
+A remedy is either other quantizers, which it names here, or other parameters: those a file of the same name in
+`remedies/prepare` makes from calibration text. So nothing else has to know it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from qroar_core.quantizers.spec import QuantSpec
+
+FREE = "none"  # at run time
+
+
+@dataclass(frozen=True, slots=True)
+class Remedy:
+    """A remedy in words, and where it applies.
+
+    Args:
+        name: as menus, tables and figures call it.
+        place: where it stands in menus and tables; smaller comes first.
+        group: what it acts on.
+        run_time: what it costs at every token.
+        runtime_change: what the runtime must have.
+        source: paper or code, and its parameters.
+        under: the quantizers that it runs under in place of those asked for; None where it does not apply to these.
+        needs: what it needs, for the line that refuses it.
+        free: no run-time cost and nothing to change in the runtime.
+        takes_angles: pair angles can be searched on top of it.
+    """
+
+    name: str
+    place: int
+    group: str
+    run_time: str
+    runtime_change: str
+    source: str
+    under: Callable[[QuantSpec], QuantSpec | None]
+    needs: str = ""
+    free: bool = True
+    takes_angles: bool = True
+
+
+def where_weights_are_rounded_by_row(quant: QuantSpec) -> QuantSpec | None:
+    """`Remedy.under` of what replaces rounded weights: no scale may be shared by all rows of a matrix."""
+    return quant if quant.weights is not None and quant.weights.scale != "tensor" else None

@@ -1,0 +1,82 @@
+"""A comparison: remedies side by side, alone and with band scales on top, and what each asks of the runtime."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AfterValidator
+
+from qroar_core.axes import ANY, axes
+from qroar_core.remedies.methods import BY_NAME
+from qroar_core.remedies.remedy import Remedy
+from qroar_core.result import Result, Unbounded
+
+
+def _known(method: str) -> str:
+    if method not in BY_NAME:
+        raise ValueError(f"unknown remedy {method!r}")
+    return method
+
+
+class RemedyRow(Result):
+    """One remedy on the held-out windows. NLL in nats per token, intervals paired over windows.
+
+    `gain` is the plain quantizer's NLL minus this one's; `gap_recovered` its share of what quantization costs, None
+    where that cost is not significant. `added` is the same remedy's NLL without band scales minus this one's, only
+    where `band_scales`; `angles`: every pair is turned too. `no_op` says why band scales cannot act on top of this
+    remedy.
+    """
+
+    method: Annotated[str, AfterValidator(_known)]
+    band_scales: bool = False
+    angles: bool = False  # only with band scales
+    nll: float
+    nll_se: float
+    ppl: Unbounded
+    gain: float | None = None  # None on plain itself
+    gain_low: float | None = None
+    gain_high: float | None = None
+    gap_recovered: float | None = None
+    added: float | None = None
+    added_low: float | None = None
+    added_high: float | None = None
+    no_op: str = ""
+    window_nll: Annotated[list[float], axes("window")]
+
+    @property
+    def about(self) -> Remedy:
+        """The remedy in words."""
+        return BY_NAME[self.method]
+
+    @property
+    def name(self) -> str:
+        """The remedy's name, with what is on top."""
+        if not self.band_scales:
+            return self.about.name
+        return self.top if self.method == "plain" else f"{self.about.name} + {self.top}"
+
+    @property
+    def top(self) -> str:
+        """What is on top, in words; empty where nothing is."""
+        return f"band scales{' and angles' * self.angles}" if self.band_scales else ""
+
+    @property
+    def key(self) -> str:
+        """Method, and `+` where band scales are on top, `++` where angles are too."""
+        return self.method + "+" * (self.band_scales + self.angles)
+
+
+class Comparison(Result):
+    """Every remedy measured; `standings` in the order of the methods, each alone, with band scales, with angles."""
+
+    reference_nll: float
+    reference_ppl: Unbounded
+    reference_window_nll: Annotated[list[float], axes("window")]
+    gap: float  # plain minus reference, nats per token
+    gap_low: float
+    gap_high: float
+    standings: Annotated[list[RemedyRow], axes("standing")]
+    sentences: Annotated[list[str], axes(ANY)]  # the findings in plain words
+    length: int
+    confidence: float
+    text: str  # windows, digest, seed; what was calibrated and searched on

@@ -1,0 +1,164 @@
+"""Which file of a run folder holds the result of a job's key.
+
+Most stages ask what the run's setting says, and have one file each. A comparison, controls, claims and a prediction ask
+for more: a run holds one file of such a stage for every question, named by the stage and a digest of the question. A
+retrieval asks for more too, but a run has one, the last; its file says what was asked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Hashable
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from typing import Any
+
+from qroar_core.diagnostics.result import Diagnosis
+from qroar_core.evaluation.result import Evaluation
+from qroar_core.evidence.controls.result import Controls
+from qroar_core.evidence.prediction.result import Prediction
+from qroar_core.evidence.replication.result import Replication
+from qroar_core.remedies.result import Comparison
+from qroar_core.result import Result, rounded
+from qroar_core.retrieval.result import Retrieval
+from qroar_core.runs.folder import RETRIEVALS, SEVERAL, UNTUNED
+from qroar_core.runs.pipeline import SEARCHED
+from qroar_core.runs.setting import Setting
+from qroar_core.scale_search.outcome import SearchOutcome
+from qroar_core.specs import (
+    ComparisonSpec,
+    ControlSpec,
+    DiagnosisSpec,
+    EvaluationSpec,
+    PredictionSpec,
+    QuantSpec,
+    ReplicationSpec,
+    RetrievalSpec,
+    RopeSpec,
+    SearchSpec,
+)
+
+SPECS = {
+    RopeSpec: "rope",
+    QuantSpec: "quant",
+    DiagnosisSpec: "diagnosis",
+    SearchSpec: "search",
+    EvaluationSpec: "evaluation",
+}
+MORE: dict[Any, tuple[type, ...]] = {  # what a stage asks beyond the setting, by type; the rest must be the setting's
+    "retrieve": (RetrievalSpec,),
+    "league": (ComparisonSpec,),
+    "controls": (ControlSpec,),
+    "replicate": (ReplicationSpec, tuple),
+    "predict": (PredictionSpec, DiagnosisSpec),
+}
+COMPARED = 4096  # pairs of specs that are remembered
+DIAGNOSED = ("diagnosis.json",)
+TUNED = (*DIAGNOSED, *SEARCHED, "search.json")
+EARLIER = {  # by kind of file: those of earlier stages that belong beside it
+    "diagnosis.json": (),
+    "search.json": DIAGNOSED,
+    UNTUNED: DIAGNOSED,
+    "evaluation.json": TUNED,
+    RETRIEVALS[True]: TUNED,
+    RETRIEVALS[False]: (),
+    "league": (),
+    "controls": TUNED,
+    "replicate": (),
+    "predict": DIAGNOSED,
+}
+KINDS: dict[str, type[Result]] = {
+    "diagnosis.json": Diagnosis,
+    "evaluation.json": Evaluation,
+    UNTUNED: Evaluation,
+    RETRIEVALS[True]: Retrieval,
+    RETRIEVALS[False]: Retrieval,
+    "league": Comparison,
+    "controls": Controls,
+    "replicate": Replication,
+    "predict": Prediction,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Tuned:
+    """Which scales a stage measures: the digests of what a search found and of its SmoothAttention baseline.
+
+    A stage behind a search has this in its key, so that scales opened from elsewhere or found by another search under
+    the same setting never answer for one another.
+    """
+
+    digest: str
+
+    @classmethod
+    def of(cls, outcome: SearchOutcome) -> Tuned:
+        """The scales of a search's outcome, finished or read from its files."""
+        return cls(f"{outcome.found.digest} {outcome.smooth.digest}")
+
+
+def file_of(key: Hashable) -> str | None:
+    """The file that holds the result of `key` in the runs that it `fits`; None when no run has such a stage."""
+    if not isinstance(key, tuple) or not key:
+        return None
+    stage, specs = key[0], key[5:]
+    if stage in SEVERAL:
+        asked = json.dumps([_spelled(spec) for spec in specs if isinstance(spec, MORE[stage])])
+        return f"{stage}-{hashlib.sha256(asked.encode()).hexdigest()[:8]}.json"
+    tuned = any(isinstance(spec, SearchSpec) for spec in specs)
+    files = {
+        "diagnose": "diagnosis.json",
+        "search": "search.json",
+        "evaluate": "evaluation.json" if tuned else UNTUNED,
+        "retrieve": RETRIEVALS[tuned],
+    }
+    return files.get(stage)
+
+
+def fits(key: Hashable, setting: Setting) -> bool:
+    """Does a stage's key hold nothing but what the setting says and what the stage asks beyond it?"""
+    if not isinstance(key, tuple) or not key:
+        return False
+    beyond = (Tuned, *MORE.get(key[0], ()))
+    said = [spec for spec in key[5:] if spec is not None and not isinstance(spec, beyond)]
+    return all(type(spec) in SPECS and _alike(spec, getattr(setting, SPECS[type(spec)])) for spec in said)
+
+
+def tuned_in(key: Hashable) -> Tuned | None:
+    """The scales that a key names, None for a stage without a search before it."""
+    return next((part for part in key if isinstance(part, Tuned)), None) if isinstance(key, tuple) else None
+
+
+def kind_of(name: str) -> str:
+    """What a run's file is: its own name, or the stage where a run holds several."""
+    return name.partition("-")[0]
+
+
+def answers(result: Any, key: Hashable) -> bool:
+    """Is this what the key asks? A run folder has one retrieval, of the spec asked last."""
+    if not isinstance(result, Retrieval):
+        return True
+    asked = [spec for spec in key if isinstance(spec, RetrievalSpec)] if isinstance(key, tuple) else []
+    return [plain(spec) for spec in asked] == [json.dumps(rounded(result.spec), sort_keys=True)]
+
+
+def plain(spec: Any) -> str:
+    """What a spec decides, as text: floats as in a manifest, without display names and who asked for the windows."""
+    return json.dumps(rounded(_deciding(asdict(spec))), sort_keys=True)
+
+
+@lru_cache(maxsize=COMPARED)
+def _alike(one: Any, other: Any) -> bool:
+    """Do two specs decide the same? Every key that a page asks for is compared with every run on disk."""
+    return plain(one) == plain(other)
+
+
+def _deciding(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    return {name: _deciding(inner) for name, inner in value.items() if name not in ("name", "fewer")}
+
+
+def _spelled(asked: Any) -> Any:
+    """A spec as its `plain` text, a tuple of them as a list."""
+    return [_spelled(one) for one in asked] if isinstance(asked, tuple) else plain(asked)

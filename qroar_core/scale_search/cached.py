@@ -1,0 +1,112 @@
+"""All layers' and heads' cached errors at once, relative to identity: what the methods minimise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from qroar_core.maths.attention_error import Setup, attention_error
+from qroar_core.maths.scatter_gather import gathered, sent
+from qroar_core.models.capture import Capture
+from qroar_core.scale_search.l2_penalty import price
+from qroar_core.specs import Granularity
+from qroar_core.transforms.scales import pooled
+
+Report = Callable[..., None]  # step, label, objective, and the best so far (left out where only a few rows were seen)
+
+
+@dataclass(slots=True, eq=False)
+class CachedObjective:
+    """E(g) / E(identity) per layer and KV head, on captured windows, and the price of leaving 1 if there is one.
+
+    `log2_g` is (layers, n_kv_heads, bands), on the host as all that is returned; each layer is computed where it was
+    captured, and the host waits once a window. The scalar objective is the mean over layers and heads.
+    """
+
+    capture: Capture
+    setup: Setup
+    granularity: Granularity
+    pull: Tensor | None = None  # (layers, bands); see scale_search/l2_penalty.py
+    identity: Tensor = field(init=False)  # (windows, layers, kv, rows): E at identity
+
+    def __post_init__(self) -> None:
+        bands = int(self.setup.band.max()) + 1
+        layers, kv = len(self.capture.metric), self.capture.k_absmax.shape[1]
+        zero = torch.zeros(layers, kv, bands)
+        self.identity = torch.stack([self._window(w, zero) for w in range(len(self.capture.windows))])
+
+    @property
+    def devices(self) -> list[torch.device]:
+        """Of every layer."""
+        return [layer.k.device for layer in self.capture.windows[0]]
+
+    @property
+    def unit(self) -> Granularity:
+        """What may be chosen by itself: heads of a layer may not where one scale over the layer couples them."""
+        quant = self.setup.quant
+        coupled = any(s is not None and s.needs_calibration for s in (quant.k, quant.qk))
+        return "layer" if coupled and self.granularity == "kv_head" else self.granularity
+
+    @property
+    def floor(self) -> Tensor:
+        """E at identity over all windows, (layers, kv), kept off zero."""
+        return self.identity.sum((0, 3)).clamp_min(1e-30)
+
+    def per_head(self, log2_g: Tensor) -> Tensor:
+        """E(g)/E(identity), (layers, n_kv_heads), over all windows and rows."""
+        if not log2_g.any():
+            return torch.ones(log2_g.shape[:2])
+        with torch.no_grad():
+            total = torch.as_tensor(sum(self._window(w, log2_g).sum(-1) for w in range(len(self.capture.windows))))
+        exact = (total == 0) & (self.identity.sum((0, 3)) == 0)  # nothing to repair, and nothing is damaged
+        relative = (total / self.floor).masked_fill(exact, 1.0)
+        return relative if self.pull is None else relative + price(log2_g, self.pull[:, None])
+
+    def value(self, log2_g: Tensor) -> float:
+        """The scalar objective; 1 at identity."""
+        return float(self.per_head(log2_g).mean())
+
+    def gradient(self, log2_g: Tensor, window: int, pick: Tensor) -> tuple[Tensor, float]:
+        """d log E / d log2 g of every head on some rows of one window, pooled to the granularity.
+
+        The second value is the scalar objective on just these rows.
+        """
+        slopes, errors = [], []
+        layers = self.capture.windows[window]
+        floor = self.identity[window][..., pick].sum(-1).clamp_min(1e-30)
+        for i, (layer, mine) in enumerate(zip(layers, sent(log2_g, self.devices), strict=True)):
+            x = mine.clone().requires_grad_(True)
+            with torch.enable_grad():
+                here = attention_error(layer, x, self.capture.metric[i], self.setup, pick=pick).sum(-1)
+                paid = 0.0 if self.pull is None else floor[i].to(here) * price(x.to(here), self.pull[i].to(here))
+                (here + paid).clamp_min(1e-30).log().sum().backward()
+            slopes.append(torch.as_tensor(x.grad))
+            errors.append((here + paid).detach())
+        relative = gathered(errors) / floor
+        return pooled(gathered(slopes), self.granularity), float(relative.mean())
+
+    def _window(self, w: int, log2_g: Tensor) -> Tensor:
+        layers = self.capture.windows[w]
+        each = zip(layers, sent(log2_g, self.devices), self.capture.metric, strict=True)
+        with torch.no_grad():
+            return gathered([attention_error(layer, mine, metric, self.setup) for layer, mine, metric in each])
+
+
+def choose(options: list[Tensor], errors: list[Tensor], granularity: Granularity) -> tuple[Tensor, Tensor]:
+    """Of several (layers, kv, bands) candidates with their per-head errors, the best for each unit shared.
+
+    Returns the mixture and its per-head errors. The first option wins ties, so identity first means
+    identity unless something is better.
+    """
+    shared = torch.stack([_shared(e, granularity) for e in errors])  # (options, layers, kv)
+    best = shared.argmin(0)
+    stacked = torch.stack(options)  # (options, layers, kv, bands)
+    mixture = stacked.gather(0, best[None, :, :, None].expand(1, *stacked.shape[1:]))[0]
+    return mixture, torch.stack(errors).gather(0, best[None])[0]
+
+
+def _shared(error: Tensor, granularity: Granularity) -> Tensor:
+    return pooled(error[..., None], granularity)[..., 0]

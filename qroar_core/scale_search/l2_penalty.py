@@ -1,0 +1,23 @@
+"""Scales pulled towards 1: a quadratic price on log2 g, higher in bands under more interpolation pressure.
+
+A search on little text follows its noise; a band that pressure gives a narrow window should need better reasons to
+leave 1. With kappa_b the half-width that the pressure alone gives band b (transforms/bounds), a head pays
+
+    shrink * mean_b (log2 g_b / kappa_b)^2
+
+on top of its relative error: `shrink` is what scales at all their bounds cost, as a share of identity's error.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+
+def pull(shrink: float, half_width: Tensor) -> Tensor:
+    """shrink / (bands * kappa_b^2), of half-widths kappa (..., bands) in log2; same shape."""
+    return (shrink / half_width.square() / half_width.shape[-1]).float()
+
+
+def price(log2_g: Tensor, pull: Tensor) -> Tensor:
+    """sum_b pull_b (log2 g_b)^2; (..., bands) -> (...). What lies behind the bands, angles, is free."""
+    return (pull * log2_g[..., : pull.shape[-1]].square()).sum(-1)

@@ -1,0 +1,1 @@
+"""What scores a candidate: one file an objective, found by itself; its name is `SearchSpec.objective`."""

@@ -1,0 +1,206 @@
+"""What every part of the search stands on: the model under one setting, its bands, texts, bounds and starts."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from qroar_core.diagnostics.result import Diagnosis
+from qroar_core.interpolations.bands import Bands
+from qroar_core.interpolations.frequencies import bands_of, layer_group_ropes, rope_of
+from qroar_core.interpolations.pressure import frequency_slope, interpolation_pressure, mean_distance
+from qroar_core.maths.attention_error import Setup
+from qroar_core.models.applicability import applicability_on, reads_all_exactly
+from qroar_core.models.capture import Capture, capture
+from qroar_core.models.layer_groups import layer_groups
+from qroar_core.models.loaded import LoadedModel
+from qroar_core.models.text import Texts, Windows, windows
+from qroar_core.progress import OnStep
+from qroar_core.quantizers.exact_keys import first_rounded_row
+from qroar_core.scale_search.cached import CachedObjective
+from qroar_core.scale_search.l2_penalty import pull
+from qroar_core.scale_search.result import Verdict
+from qroar_core.specs import QuantSpec, RopeSpec, SearchSpec
+from qroar_core.transforms.baselines import mad_clipped, smooth_attention
+from qroar_core.transforms.bounds import log2_bounds
+from qroar_core.transforms.scales import Scales, identity, pooled
+
+
+@dataclass(slots=True, eq=False)
+class SearchProblem:
+    """One model, one setting, the texts."""
+
+    loaded: LoadedModel
+    rope: RopeSpec
+    quant: QuantSpec
+    spec: SearchSpec
+    texts: Texts
+    bands: Bands = field(init=False)
+    length: int = field(init=False)  # tokens per window
+
+    def __post_init__(self) -> None:
+        self.loaded.geometry.require_granularity(self.spec.granularity)
+        self.loaded.geometry.require_cache(self.quant)
+        if self.spec.angles:
+            self.loaded.geometry.require_turns()
+        self.bands = bands_of(self.loaded, self.spec.bands)
+        self.length = self.spec.length or int(self.loaded.geometry.original_context * self.rope.factor)
+
+    @property
+    def none(self) -> Scales:
+        """Scales that change nothing."""
+        geo = self.loaded.geometry
+        return identity(geo.n_layers, geo.n_kv_heads, self.bands, self.spec.mode, self.spec.granularity)
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether scales can act here at all."""
+        return applicability_on(
+            self.loaded.geometry, self.quant, self.spec.mode, self.bands, self.spec.angles, self.length
+        )
+
+    @property
+    def all_exact(self) -> bool:
+        """True when K is quantized, but no query of a window reads any key rounded."""
+        return reads_all_exactly(self.quant, self.length)
+
+    @property
+    def weights_only(self) -> bool:
+        """True when no q or k is read rounded, so that the cached objective sees nothing."""
+        return self.quant.qk is None and (self.quant.k is None or self.all_exact)
+
+    @property
+    def pull(self) -> Tensor | None:
+        """What leaving 1 costs each layer and band, (layers, bands), by the bounds that pressure alone would set."""
+        spec = self.spec
+        if spec.shrink == 0 or spec.kappa0 == 0:
+            return None
+        return pull(spec.shrink, replace(self, spec=replace(spec, bounds=None)).bounds(None)[..., 1])
+
+    def read(self, split: str, length: int, count: int, *, fewer: bool = False) -> Windows:
+        """Windows of one split; `fewer`: as many of them as the text holds."""
+        return windows(self.loaded.tokenizer, self.texts[split], length, count, self.spec.seed, fewer=fewer)
+
+    def windows(self, split: str, length: int, count: int, *, fewer: bool = False) -> Tensor:
+        """Token windows of one split, (count, length)."""
+        return self.read(split, length, count, fewer=fewer).ids
+
+    def calibration(self) -> Windows:
+        """What the search reads."""
+        return self.read("calibration", self.length, self.spec.windows, fewer=self.spec.fewer)
+
+    def development(self) -> Windows:
+        """What the full objective reads."""
+        return self.read("development", self.length, min(2, self.spec.windows), fewer=True)
+
+    def scales(self, point: Tensor) -> Scales:
+        """log2 g (layers, kv, bands), and the angles of the pairs behind it where they are searched, as Scales."""
+        at, granularity, bands = point.double().cpu(), self.spec.granularity, len(self.bands)
+        one = {"model": at[:1, :1], "layer": at[:, :1], "kv_head": at}[granularity]  # exp2 may round like inputs apart
+        at = one.expand_as(at)
+        angles = at[..., bands:].contiguous() if self.spec.angles else None
+        return Scales(self.spec.mode, granularity, self.bands, at[..., :bands].exp2().contiguous(), angles)
+
+    def limits(self, bounds: Tensor) -> Tensor:
+        """Bounds of log2 g, (layers, bands, 2), and none for the angles behind it where they are searched."""
+        if not self.spec.angles:
+            return bounds
+        free = torch.tensor([-math.inf, math.inf], dtype=bounds.dtype)
+        return torch.cat((bounds, free.expand(len(bounds), self.loaded.geometry.n_pairs, 2)), dim=1)
+
+    def captured(self, ids: Tensor, on_step: OnStep) -> Capture:
+        """q, k and v of windows of text, q at sampled rows that read some key rounded."""
+        return capture(
+            self.loaded,
+            self.rope,
+            ids,
+            self.spec.query_rows,
+            seed=self.spec.seed,
+            on_step=on_step,
+            first_row=first_rounded_row(self.quant),
+        )
+
+    def objective(self, taken: Capture) -> CachedObjective:
+        """The cached objective on what was captured."""
+        geo = self.loaded.geometry
+        band = geo.channel_band(self.bands).to(self.loaded.device)
+        setup = Setup(
+            self.quant, self.spec.mode, band, taken.scaling, geo.pairing, taken.cos, taken.sin, self.spec.judge
+        )
+        return CachedObjective(taken, setup, self.spec.granularity)
+
+    def starts(self, taken: Capture) -> dict[str, Tensor]:
+        """Identity and the statistics-only scales, as log2 g (layers, kv, bands)."""
+        band = self.loaded.geometry.channel_band(self.bands)
+        ranges = torch.stack([taken.k_absmax[..., band == b].amax(-1) for b in range(len(self.bands))], -1)
+        named = {"smooth_attention": smooth_attention(ranges), "mad": mad_clipped(ranges)}
+        logs = {name: pooled(g.log2().float(), self.spec.granularity) for name, g in named.items()}
+        if self.spec.angles:
+            pairs = self.loaded.geometry.n_pairs
+            logs = {name: torch.cat((x, x.new_zeros(*x.shape[:2], pairs)), dim=-1) for name, x in logs.items()}
+        zero = torch.zeros_like(logs["mad"])
+        if self.spec.mode == "shared":  # a temperature: K's range says nothing about it
+            return {"identity": zero, **{name: zero.clone() for name in logs}}
+        return {"identity": zero, **logs, "equal ranges": 2 * logs["smooth_attention"]}
+
+    def pressure(self) -> Tensor:
+        """Interpolation pressure of each band in every layer, rad per e-fold of scale; (layers, bands), float64.
+
+        Each group of layers turns by its own frequencies and meets the distances its window lets it see; layers that
+        are not rotated, or that no interpolation touches, are under none.
+        """
+        out = torch.zeros(self.loaded.geometry.n_layers, len(self.bands), dtype=torch.float64)
+        for turning in layer_group_ropes(self.loaded, self.rope, self.length):
+            distance = mean_distance(self.length, "causal", turning.group.window)
+            per_pair = interpolation_pressure(frequency_slope(turning.at), distance)
+            out[list(turning.group.layers)] = torch.stack([per_pair[a : b + 1].mean() for a, b in self.bands])
+        return out
+
+    def bounds(self, diagnosis: Diagnosis | None) -> Tensor:
+        """log2 g bounds, (layers, bands, 2), float64: by hand, else from pressure and diagnosed tail inflation."""
+        spec, layers = self.spec, self.loaded.geometry.n_layers
+        if spec.bounds is not None:
+            return torch.tensor(spec.bounds, dtype=torch.float64).expand(layers, -1, -1)
+        tails = torch.ones(layers, len(self.bands), dtype=torch.float64)
+        if diagnosis is not None and [(b.first_pair, b.last_pair) for b in diagnosis.bands] == list(self.bands):
+            for x in ("k",) if spec.mode == "symmetric" else ("q", "k"):
+                table = diagnosis.tail_inflation["post"][x]
+                ratio = torch.tensor([[v if v else 1.0 for v in row] for row in table], dtype=torch.float64)
+                tails = torch.maximum(tails, ratio)
+        if spec.granularity == "model":  # one scale for all layers keeps to the narrowest
+            tails = tails.clamp_min(1).amin(0, keepdim=True).expand_as(tails)
+        pressure = self.pressure()
+        typical = float(pressure[self._leading].quantile(0.5))
+        if spec.granularity == "model":
+            pressure = pressure[self._leading].expand_as(pressure)
+        return log2_bounds(
+            pressure, tails, spec.mode, kappa0=spec.kappa0, eta=spec.eta, tau=spec.tau_tail, median=typical
+        )
+
+    @property
+    def _leading(self) -> int:
+        """A layer of the group that sees furthest under the interpolation: its bands are under the most pressure."""
+        return layer_groups(self.loaded.geometry)[0].layers[0]
+
+    def plan(self, diagnosis: Diagnosis | None) -> SearchPlan:
+        """What a search would start from."""
+        waves = (2 * math.pi / rope_of(self.loaded, self.rope, self.length).inv_freq.double()).tolist()
+        return SearchPlan(
+            self.none,
+            self.pressure()[self._leading],
+            [(waves[a], waves[b]) for a, b in self.bands],
+            self.bounds(diagnosis),
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SearchPlan:
+    """Bands of a search before anything is read: identity, pressure, wavelengths in tokens, log2 g bounds."""
+
+    none: Scales
+    pressure: Tensor  # (bands,), rad per e-fold, of the layers that see furthest
+    wavelengths: list[tuple[float, float]]  # shortest and longest of each band
+    bounds: Tensor  # (layers, bands, 2)

@@ -1,0 +1,58 @@
+"""Every objective and method of the search: the files of `objectives` and `methods`, found by themselves."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from qroar_core.errors import BadSpec
+from qroar_core.members import members_of
+from qroar_core.scale_search.objective import Objective
+from qroar_core.scale_search.search_method import SearchMethod
+from qroar_core.specs import OBJECTIVES, SEARCH_METHODS, SearchSpec
+
+
+@cache
+def objectives() -> dict[str, Objective]:
+    """Name, as in `SearchSpec.objective` -> objective, in the order of menus."""
+    return members_of("qroar_core.scale_search.objectives", OBJECTIVES, "OBJECTIVE")
+
+
+@cache
+def methods() -> dict[str, SearchMethod]:
+    """Name, as in `SearchSpec.method` -> method, in the order of menus."""
+    return members_of("qroar_core.scale_search.methods", SEARCH_METHODS, "METHOD")
+
+
+def reads(spec: SearchSpec, field: str) -> bool:
+    """True where a field that not every search reads is read under this method and objective."""
+    return field in methods()[spec.method].reads or field in objectives()[spec.objective].reads
+
+
+def takes_angles(method: str, objective: str) -> bool:
+    """True where the angles of pairs can be searched too."""
+    return methods()[method].angles and objectives()[objective].angles
+
+
+def require_angles(spec: SearchSpec) -> None:
+    """Raises BadSpec where angles are asked for under a method or an objective that cannot search them."""
+    if spec.angles and not takes_angles(spec.method, spec.objective):
+        able = " or ".join(name for name, method in methods().items() if method.angles)
+        unable = " and ".join(name for name, objective in objectives().items() if not objective.angles)
+        raise BadSpec(
+            "angles are searched by gradients only",
+            where="--angles",
+            do=f"take --method {able} and an objective other than {unable}",
+        )
+
+
+def require_shareable(spec: SearchSpec) -> None:
+    """Raises BadSpec where each candidate follows from the one before, so that processes have nothing to share."""
+    for kind, asked, known, do in (
+        ("method", spec.method, methods(), "add --method"),
+        ("objective", spec.objective, objectives(), "choose --objective"),
+    ):
+        if not known[asked].independent:
+            able = " or ".join(name for name, one in known.items() if one.independent)
+            raise BadSpec(
+                f"the {asked} {kind} goes step by step and cannot be shared", where="--storage", do=f"{do} {able}"
+            )

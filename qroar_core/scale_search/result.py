@@ -1,0 +1,55 @@
+"""What a search tried and found, apart from the scales themselves."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from qroar_core.axes import ANY, axes
+from qroar_core.result import Result, Unbounded
+from qroar_core.scale_search.gain import Decision
+
+
+class Verdict(Result):
+    """Whether scales can act under a quantizer at all, said before any search.
+
+    acts: `yes` they can repair quantization; `temperature` only a logit temperature that acts on the
+    unquantized model alike (shared mode); `no` an exact no-op.
+    """
+
+    acts: Literal["yes", "temperature", "no"]
+    reason: str
+
+
+class Candidate(Result):
+    """One point of the search's history."""
+
+    step: int
+    label: str  # "identity", "smooth_attention", "gradient step 12", "layer 3 band 2 g=0.84"
+    objective: Unbounded  # infinite: its scales overflowed
+    best: float
+
+
+class SearchReport(Result):
+    """How the winner was found. `bounds` are log2 g, [layer or 0][band][low, high]."""
+
+    verdict: Verdict
+    method: str
+    objective: str
+    objective_identity: float
+    objective_found: float
+    history: Annotated[list[Candidate], axes(ANY)]
+    bounds: Annotated[list[list[tuple[float, float]]], axes("entry", "band", "ends")]
+    trials: int
+    seconds: float
+    forward_seconds: float  # one bare forward pass over the text the search used
+    forward_equivalents: float  # seconds / forward_seconds
+    guard: str  # what the short-context guard said
+    text: str  # windows used: split, count, length, digest
+    chosen: Literal["found", "identity"]
+    reason: str  # why this was chosen, one sentence
+    decision: Decision | None = None  # the gain that decided; None where none was measured, and in older runs
+
+    @property
+    def cancelled(self) -> bool:
+        """True where the search was cancelled before its gain was measured."""
+        return self.reason.startswith("cancelled")

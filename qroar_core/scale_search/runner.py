@@ -1,0 +1,209 @@
+"""The course of one search: begin, read, descend, guard, decide; and what a cancelled one has by then."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from qroar_core.diagnostics.result import Diagnosis
+from qroar_core.errors import Cancelled
+from qroar_core.models.capture import Capture
+from qroar_core.models.own_rope import replacing
+from qroar_core.models.score import forward_seconds
+from qroar_core.models.text import Windows
+from qroar_core.progress import OnStep, Step
+from qroar_core.quantizers.exact_keys import what_a_query_reads
+from qroar_core.scale_search import messages as telling
+from qroar_core.scale_search.distributed import tries_of
+from qroar_core.scale_search.gain import Decision
+from qroar_core.scale_search.guard import WindowScorer, guarded
+from qroar_core.scale_search.objective import FIRST, Refinement
+from qroar_core.scale_search.outcome import SearchOutcome
+from qroar_core.scale_search.problem import SearchProblem
+from qroar_core.scale_search.registry import methods, objectives, require_angles
+from qroar_core.scale_search.result import Candidate, SearchReport
+from qroar_core.scale_search.state import AdamState, SearchState
+from qroar_core.scale_search.validation import TooLittleText, decide
+from qroar_core.statistics.intervals import NO_GAIN
+from qroar_core.transforms.scales import Scales
+
+GUARD_WINDOWS = 4
+CANCELLED = "cancelled before its gain was measured on development text"
+
+
+class SearchRunner:
+    """One search under way."""
+
+    def __init__(
+        self, frame: SearchProblem, on_step: OnStep, resume: SearchOutcome | None, storage: Path | None = None
+    ) -> None:
+        require_angles(frame.spec)
+        self.frame, self.spec, self.on_step, self.resume, self.storage = frame, frame.spec, on_step, resume, storage
+        self.history: list[Candidate] = list(resume.report.history) if resume else []
+        self.spent = resume.report.seconds if resume else 0.0
+        self.bench = WindowScorer(frame.loaded, frame.rope, frame.quant, on_step)
+        self.descent: SearchState | None = None
+        self.whole: Refinement | None = None
+        self.starts: dict[str, Tensor] = {}
+        self.began = self.idle = 0.0
+        self.windows = self.bounds = self.limits = torch.empty(0)
+        self.read = Windows(self.windows, ())
+
+    def outcome(self, diagnosis: Diagnosis | None) -> SearchOutcome:
+        frame = self.frame
+        if not self.begin(diagnosis):
+            report = telling.untouched(frame, self.bounds)
+            return SearchOutcome(frame.none, frame.none, frame.none, frame.none, report)
+        self.idle = self.bare()
+        self.began = time.perf_counter()
+        try:
+            value, log2_g = self.descend(self.captured())
+            self.spent += time.perf_counter() - self.began
+            self.began = 0.0
+            before, after = value(torch.zeros_like(log2_g)), value(log2_g)
+            searched = frame.scales(log2_g)
+            found, guard = self.guard(searched)
+            if not torch.equal(found.point, searched.point):
+                after = value(found.point.float())
+            kept, reason, decision = self.decide(found)
+        except Cancelled as stop:
+            raise Cancelled(stop.where, partial=self.partial()) from stop
+        idle = (self.idle + self.bare()) / 2
+        report = self.told(before, after, guard, "identity" if kept.is_identity else "found", reason, idle)
+        report = report.model_copy(update={"decision": decision})
+        return self.made(found, kept, report)
+
+    def bare(self) -> float:
+        """Seconds of one window's bare forward pass: what the search's cost is counted in."""
+        return forward_seconds(self.frame.loaded, self.windows[:1])
+
+    def begin(self, diagnosis: Diagnosis | None) -> bool:
+        """Bounds and text; False where scales cannot act."""
+        frame, spec = self.frame, self.spec
+        self.bounds = frame.bounds(diagnosis)
+        if frame.verdict.acts == "no":
+            return False
+        self.limits = frame.limits(self.bounds)
+        objectives()[spec.objective].require_seen(frame)
+        self.read = frame.calibration()
+        self.windows = self.read.ids
+        self.tries = tries_of(self.storage, frame, self.bounds, self.on_step)
+        return True
+
+    def captured(self) -> Capture:
+        """q, k and v of the calibration text, and where to start from."""
+        taken = self.frame.captured(self.windows, self.on_step)
+        self.starts = self.frame.starts(taken)
+        return taken
+
+    def descend(self, taken: Capture) -> tuple[Callable[[Tensor], float], Tensor]:
+        """The objective that decides, and log2 g found under it."""
+        frame, resume = self.frame, self.resume
+        base = self.starts["identity"]
+        before = resume.found.point.float() if resume else None
+        in_whole = resume is not None and resume.report.objective != FIRST
+        value: Callable[[Tensor], float] = lambda x: 1.0  # noqa: E731 (replaced wherever there is an objective)
+        if not frame.weights_only:
+            objective = frame.objective(taken)
+            objective.pull = frame.pull
+            value = objective.value
+            if not in_whole:
+                state = replace(resume.state) if resume and resume.state else None
+                past = tuple(self.history)
+                self.descent = SearchState(
+                    objective, self.limits, self.spec, self.note, past, before, state, self.tries(FIRST)
+                )
+                begin = {name: x for name, x in self.starts.items() if name != "mad"}  # a baseline, never a good start
+                methods()[self.spec.method].descend(self.descent, begin)
+                base = self.descent.best
+        refine = objectives()[self.spec.objective].refine
+        if refine is not None:
+            state = replace(resume.state) if in_whole and resume and resume.state else None
+            self.whole = refine(frame, self.limits, self.note, state, self.tries(self.spec.objective))
+            past = tuple(self.history) if in_whole else ()
+            self.history = list(past)
+            base = before if in_whole and before is not None else base
+            return self.whole.value, self.whole.run(base, past)
+        return value, base
+
+    def note(self, step: int, label: str, value: float, best: float | None = None) -> None:
+        """Keep a candidate and show it; may raise Cancelled. Without `best` the value is of a few rows only."""
+        if best is None:
+            best = self.history[-1].best if self.history else value
+        candidate = Candidate(step=step, label=label, objective=value, best=best)
+        self.history.append(candidate)
+        total = telling.total(self.spec, len(self.frame.bands), self.whole)
+        self.on_step(Step("search", min(step, total), total, label, candidate))
+
+    def guard(self, found: Scales) -> tuple[Scales, str]:
+        """The short-context guard on development text."""
+        frame = self.frame
+        short = max(2, min(frame.loaded.geometry.original_context, frame.length // 4))
+        text = frame.read("development", short, GUARD_WINDOWS, fewer=True)
+        kept, sentence = guarded(self.bench, found, text.ids, self.spec.guard_tau)
+        if len(text) < GUARD_WINDOWS:
+            sentence += f", on {text.counted}"
+        return (kept if kept is not None else frame.none), sentence
+
+    def decide(self, found: Scales) -> tuple[Scales, str, Decision | None]:
+        """Keep `found` only if development text that the search has not read shows a gain."""
+        if found.is_identity:
+            return self.frame.none, f"{NO_GAIN}, the search found nothing better or the guard rejected it", None
+        try:
+            decision = decide(self.bench, self.frame, found)
+        except TooLittleText as problem:
+            return self.frame.none, f"not decided: keep identity, {problem.what}", None
+        if decision.significant:
+            return found, f"significant gain: {decision.measured}", decision
+        return self.frame.none, f"{NO_GAIN} ({decision.measured})", decision
+
+    def partial(self) -> SearchOutcome | None:
+        """What a cancelled search has by now: the best exact candidate, unguarded and undecided."""
+        objective, state = FIRST, self.descent.state if self.descent is not None else None
+        if self.whole is not None and self.whole.started:
+            objective, state = self.spec.objective, self.whole.settled()
+            best, value = self.whole.best, self.whole.value
+            before, after = value(torch.zeros_like(best)), value(best)
+        elif self.descent is not None and self.descent.started:
+            self.descent.settle()
+            best, before, after = self.descent.best, 1.0, self.descent.value
+        else:
+            return self.resume
+        self.spent += time.perf_counter() - self.began if self.began else 0.0
+        report = self.told(before, after, "not asked: cancelled before its end", "identity", CANCELLED, self.idle)
+        report = report.model_copy(update={"objective": objective})
+        return self.made(self.frame.scales(best), self.frame.none, report, state)
+
+    def told(self, before: float, after: float, guard: str, chosen: str, reason: str, idle: float) -> SearchReport:
+        """The report; `idle` is one window's bare forward pass, seconds."""
+        spec, once = self.spec, idle * len(self.windows)
+        text = f"{self.read.counted_as('calibration')} of {self.frame.length} tokens, digest {self.read.digest}, "
+        text += f"seed {spec.seed}{self.read.noted}{replacing(self.frame.loaded, self.frame.rope)}"
+        text += what_a_query_reads(self.frame.quant)
+        method = ", ".join(filter(None, (spec.method, objectives()[spec.objective].words)))
+        return SearchReport(
+            verdict=self.frame.verdict,
+            method=method,
+            objective=spec.objective,
+            objective_identity=before,
+            objective_found=after,
+            history=self.history,
+            bounds=self.bounds.tolist(),
+            trials=len(self.history),
+            seconds=self.spent,
+            forward_seconds=once,
+            forward_equivalents=self.spent / once,
+            guard=guard,
+            text=text,
+            chosen="found" if chosen == "found" else "identity",
+            reason=reason,
+        )
+
+    def made(self, found: Scales, kept: Scales, report: SearchReport, state: AdamState | None = None) -> SearchOutcome:
+        smooth, mad = (self.frame.scales(self.starts[name]) for name in ("smooth_attention", "mad"))
+        return SearchOutcome(found, kept, smooth, mad, report, state)

@@ -1,0 +1,143 @@
+"""`Setup`: which interpolation, which quantizers, how much context, which text. What every stage takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+from qroar_core.errors import BadSpec
+from qroar_core.interpolations.frequencies import bands_of
+from qroar_core.models.loaded import LoadedModel
+from qroar_core.models.text import Texts
+from qroar_core.models.text_choice import text_label, texts_of
+from qroar_core.quantizers.parse import INT_BITS, parse_activation, parse_cache_option, parse_weights
+from qroar_core.quantizers.presets import WEIGHT_PRESETS
+from qroar_core.quantizers.spec import QuantizerSpec, QuantSpec, ScaleAxis
+from qroar_core.runs.setting import Setting, default_setting
+from qroar_core.specs import BandSpec, Bos, RopeSpec
+
+INTEGERS = f"choose one of {', '.join(f'int{bits}' for bits in INT_BITS)}"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Setup:
+    """What is measured, on any model.
+
+    What stays None is filled in by `resolve` for a model, as the command line does.
+
+    Args:
+        rope: the interpolation. None: YaRN x4 for the demo model, the checkpoint's own RoPE for every other.
+        quantization: what is quantized; see `quantization`. None: the K cache at int4, a scale per token and head.
+        length: context in tokens. None: what the interpolation promises, at most 2,048 on a CPU, 16,384 on a GPU.
+        bands: frequency bands, or how RoPE pairs are grouped into them. None: 8, or as many as there are pairs.
+        text: an embedded collection (`messages`, `technical`, `novels`) or a text file.
+        bos: whether every window starts with the BOS token; `auto`: where the tokenizer puts it before a text.
+        seed: of everything that is drawn: windows, query rows, nulls, proposals of the search.
+    """
+
+    rope: RopeSpec | None = None
+    quantization: QuantSpec | None = None
+    length: int | None = None
+    bands: BandSpec | int | None = None
+    text: str | Path = "messages"
+    bos: Bos = "auto"
+    seed: int = 0
+
+    def __repr__(self) -> str:
+        given = [f"{f.name}={getattr(self, f.name)!r}" for f in fields(self) if getattr(self, f.name) != f.default]
+        return f"Setup({', '.join(given)})"
+
+    def resolve(self, model: LoadedModel) -> Setting:
+        """Everything that decides a run's numbers on this model.
+
+        Raises:
+            BadSpec: a length that the interpolation does not reach or that is too short, or bands that do not fit.
+        """
+        length = self.length
+        if length is not None and length < 8:
+            raise BadSpec(f"{length} tokens are too few to diagnose", where="Setup(length=...)", do="give at least 8")
+        base = default_setting(model, self.rope, self.quantization, length, self.bos)
+        bands = BandSpec(self.bands) if isinstance(self.bands, int) else self.bands or base.search.bands
+        bands_of(model, bands)
+        return replace(
+            base,
+            diagnosis=replace(base.diagnosis, bands=bands, seed=self.seed),
+            search=replace(base.search, bands=bands, seed=self.seed),
+            evaluation=replace(base.evaluation, seed=self.seed),
+            text=text_label(str(self.text)),
+        )
+
+    def texts(self) -> Texts:
+        """Documents of "calibration", "development" and "heldout"."""
+        return texts_of(str(self.text), bos=self.bos)
+
+
+def quantization(
+    k: str | None = None,
+    v: str | None = None,
+    kv: str | None = None,
+    weights: str | None = None,
+    qk: str | None = None,
+    activations: str | None = None,
+    *,
+    kv_scale: ScaleAxis | None = None,
+    group_size: int | None = None,
+    kv_rotation: bool = False,
+    k_before_rope: bool = False,
+    weight_scale: str = "channel",
+    weight_group: int = 128,
+) -> QuantSpec:
+    """What is quantized, in the words of the command line: `quantization(kv="int4")`, `quantization(kv="q4_0")`.
+
+    Args:
+        k, v: `int2` to `int8`, or a runtime's cache by name (`quantizers.presets.KV_PRESETS`). None: full precision.
+        kv: the same for both.
+        weights: `int2` to `int8`, or a weight format (`quantizers.presets.WEIGHT_PRESETS`).
+        qk: `int2` to `int8` for q and k where they enter the logits.
+        activations: `int2` to `int8` for what every linear layer reads, one scale a token.
+        kv_scale: what shares a scale in an intN cache: `token` (and head), `block` of channels, `channel` of a group of
+            tokens, `tensor`.
+        group_size: channels of a block, or tokens of a channel's group; 32 where it is not given.
+        kv_rotation: a Hadamard rotation of each head before rounding, undone after.
+        k_before_rope: K is quantized before its rotation by RoPE.
+        weight_scale: `tensor`, `channel` (a row) or `group` of inputs of a row.
+        weight_group: inputs of a row that share a scale, of `group` alone.
+    Raises:
+        BadSpec: an unknown word, or options that exclude each other; the message lists what there is.
+    """
+    if kv is not None and (k is not None or v is not None):
+        raise BadSpec("kv names K and V together", where="quantization(kv=...)", do="give kv, or k and v")
+    k, v = (kv, kv) if kv is not None else (k, v)
+    rotation = "hadamard" if kv_rotation else None
+
+    def cache(text: str | None, tensor: str) -> QuantizerSpec | None:
+        return parse_cache_option(
+            text or "none",
+            tensor,  # type: ignore[arg-type]
+            kv_scale=kv_scale,
+            group_size=group_size,
+            kv_rotation=rotation,  # type: ignore[arg-type]
+            where=f"quantization({tensor}=...)",
+        )
+
+    if k in (None, "none") and v in (None, "none") and (kv_scale or group_size or kv_rotation or k_before_rope):
+        raise BadSpec("nothing in the cache is quantized", where="quantization", do='add kv="int4"')
+    key, value = cache(k, "k"), cache(v, "v")
+    if k_before_rope:
+        if key is None:
+            raise BadSpec("needs a K quantizer", where="quantization(k_before_rope=...)", do='add k="int4"')
+        key = replace(key, before_rope=True)
+    return QuantSpec(
+        weights=parse_weights(
+            weights or "none",
+            weight_scale,
+            weight_group,
+            where="quantization(weights=...)",
+            do=f"{INTEGERS}, {', '.join(WEIGHT_PRESETS)}",
+        ),
+        k=key,
+        v=value,
+        qk=parse_activation(qk or "none", where="quantization(qk=...)", do=INTEGERS),
+        activations=parse_activation(activations or "none", where="quantization(activations=...)", do=INTEGERS),
+        name=k if k is not None and k == v else "",
+    )

@@ -1,0 +1,47 @@
+"""Specs in a few words, for strips, menus, tables and figures."""
+
+from __future__ import annotations
+
+from qroar_core.interpolations.registry import label_of
+from qroar_core.interpolations.spec import RopeSpec
+from qroar_core.quantizers.grids import GRIDS
+from qroar_core.quantizers.spec import QuantizerSpec, QuantSpec, WeightQuantSpec
+
+
+def setting_words(rope: RopeSpec, quant: QuantSpec) -> str:
+    """`YaRN ×4, K int4 per token`."""
+    return f"{rope_words(rope)}, {quant_words(quant)}"
+
+
+def rope_words(rope: RopeSpec) -> str:
+    """`YaRN ×4`."""
+    return "own RoPE" if rope.method == "default" else f"{label_of(rope.method)} ×{rope.factor:g}"
+
+
+def quantizer_words(spec: QuantizerSpec) -> str:
+    """`int4 per token, Hadamard`."""
+    levels = GRIDS[spec.levels].label if GRIDS[spec.levels].floating else f"int{spec.bits}"
+    group = f" of {spec.group_size}" if spec.group_size else ""
+    extra = [", Hadamard"] if spec.rotation == "hadamard" else []
+    extra += [", before RoPE"] if spec.before_rope else []
+    return f"{levels} per {spec.scale}{group}{''.join(extra)}"
+
+
+def weight_words(spec: WeightQuantSpec) -> str:
+    """`int4 per group of 128`."""
+    group = f" of {spec.group_size}" if spec.scale == "group" else ""
+    return f"int{spec.bits} per {spec.scale}{group}"
+
+
+def quant_words(quant: QuantSpec) -> str:
+    """`K int4 per token, V int4 per token`."""
+    if quant.is_none:
+        return "nothing quantized"
+    parts = [f"weights {weight_words(quant.weights)}"] if quant.weights else []
+    if quant.k and quant.k == quant.v:
+        parts.append(f"K and V {quantizer_words(quant.k)}")
+    else:
+        parts += [f"{name} {quantizer_words(spec)}" for name, spec in (("K", quant.k), ("V", quant.v)) if spec]
+    parts += [f"q and k {quantizer_words(quant.qk)}"] if quant.qk else []
+    parts += [f"linear inputs {quantizer_words(quant.activations)}"] if quant.activations else []
+    return "; ".join(parts)

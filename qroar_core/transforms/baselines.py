@@ -1,0 +1,57 @@
+"""Scales from statistics alone, no search: baselines to beat and starting points (docs/method.md section 4).
+
+Both read only how large K is per band; g multiplies q and divides k (`symmetric`). A common factor
+of all bands of a head changes nothing, so every head's scales have geometric mean 1.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+ALPHA = 0.5  # QServe's migration strength, arXiv 2405.04532 section 4.2
+MAD_LIMIT = 3.0  # robust standard deviations past which a band counts as an outlier
+MAD_TO_SIGMA = 1.4826  # a normal distribution's standard deviation in MADs
+
+
+def centred(g: Tensor) -> Tensor:
+    """g divided by each head's geometric mean over bands."""
+    log = g.double().log()
+    return (log - log.mean(-1, keepdim=True)).exp()
+
+
+def smooth_attention(k_absmax: Tensor, alpha: float = ALPHA) -> Tensor:
+    """SmoothAttention per band: g_b = max |k_b|^alpha.
+
+    Args:
+        k_absmax: largest |k| of each band's channels on calibration text, after RoPE (where pair
+            channels share their range); (..., bands), >= 0.
+        alpha: 0 leaves K as it is, 1 gives every band the same range.
+    Returns:
+        g, (..., bands), float64, geometric mean 1 per head.
+    Source: QServe, arXiv 2405.04532, section 4.2 (lambda_i = max(|K_i|)^alpha), here per band.
+    """
+    floor = k_absmax.double().amax(-1, keepdim=True).clamp_min(1e-30) * 1e-6  # a dead band must not become 0
+    return centred(torch.maximum(k_absmax.double(), floor) ** alpha)
+
+
+def mad_clipped(k_absmax: Tensor, limit: float = MAD_LIMIT) -> Tensor:
+    """Shrink only outlier bands: those past median + limit robust sigmas come down to that line.
+
+    With log2 a_b the band ranges of a head, sigma = 1.4826 MAD(log2 a): g_b = a_b / line where
+    a_b > line, 1 elsewhere. Unlike SmoothAttention it leaves ordinary bands alone.
+
+    Args:
+        k_absmax: as in `smooth_attention`.
+    Returns:
+        g, (..., bands), float64; not centred, so an ordinary band's scale is exactly 1.
+    """
+    level = k_absmax.double().clamp_min(1e-30).log2()
+    middle = _median(level)
+    sigma = MAD_TO_SIGMA * _median((level - middle).abs())
+    return (level - (middle + limit * sigma)).clamp_min(0).exp2()
+
+
+def _median(x: Tensor) -> Tensor:
+    """Median over the last axis, mean of the middle two when even (torch takes the lower)."""
+    return x.quantile(0.5, dim=-1, keepdim=True)

@@ -1,0 +1,109 @@
+"""scales.json: the search's product, exact to the last bit (g is never rounded)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
+
+from qroar_core.axes import ANY, axes
+from qroar_core.result import Result
+
+
+class ModelIdentity(BaseModel):
+    """Which model the scales belong to."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    name: str
+    fingerprint: str
+    family: str
+    layers: int  # with attention
+    kv_heads: int
+    head_dim: int
+    rotary_dim: int
+    pairing: Literal["half", "interleaved"]
+    # of a hybrid: number of each layer, all of them with attention, in its decoder
+    decoder_layers: Annotated[list[int], axes("layer")] = []
+
+    def contradictions(self) -> Iterator[str]:
+        """Sizes that no model has."""
+        if self.layers < 1 or self.kv_heads < 1:
+            yield f"model: {self.layers} layers with {self.kv_heads} KV heads"
+        if not 2 <= self.rotary_dim <= self.head_dim or self.rotary_dim % 2:
+            yield f"model.rotary_dim: {self.rotary_dim}, head_dim is {self.head_dim}"
+        if self.decoder_layers and len(self.decoder_layers) != self.layers:
+            yield f"model.decoder_layers: {len(self.decoder_layers)} of {self.layers} layers"
+
+    def layer_number(self, layer: int) -> int:
+        """What people call layer `layer`."""
+        return self.decoder_layers[layer] if self.decoder_layers else layer
+
+    @model_serializer(mode="wrap")
+    def _short(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without decoder_layers where every layer has attention."""
+        return {name: value for name, value in written(self).items() if name != "decoder_layers" or value}
+
+
+class ScalesFile(Result):
+    """docs/method.md section 7: `g` nested to the granularity, `bands` as inclusive [first_pair, last_pair]."""
+
+    format: Literal["qroar-scales"] = "qroar-scales"
+    version: Literal[1, 2] = 1  # 2: with angles, which who reads g alone would leave out
+    model: ModelIdentity
+    rope: dict[str, Any]
+    quantization: dict[str, Any]
+    mode: Literal["symmetric", "shared"]
+    granularity: Literal["model", "layer", "kv_head"]
+    bands: Annotated[list[tuple[int, int]], axes("band")] = Field(min_length=1)
+    g: Annotated[list[Any], axes(ANY)]
+    angles: Annotated[list[Any] | None, axes(ANY)] = None  # rad, one per RoPE pair, nested like g
+    search: dict[str, Any] = {}
+
+    def contradictions(self) -> Iterator[str]:
+        """Tables that are not those of the granularity, scales that are no scales."""
+        who = self.model
+        yield from who.contradictions()
+        pairs = who.rotary_dim // 2
+        yield from band_order(self.bands, pairs)
+        outer = {"model": (), "layer": (who.layers,), "kv_head": (who.layers, who.kv_heads)}[self.granularity]
+        for name, last, what in (("g", len(self.bands), "band"), ("angles", pairs, "pair")):
+            table = getattr(self, name)
+            shape = (*outer, last)
+            if table is not None and not _has_shape(table, shape):
+                per = {"model": what, "layer": f"layer and {what}", "kv_head": f"layer, KV head and {what}"}
+                words = " x ".join(map(str, shape))
+                yield f"{name}: no table of {words} numbers, one per {per[self.granularity]}"
+        if not all(g > 0 for g in flat(self.g)):
+            yield "g: a scale that is not above 0"
+
+    def to_json(self) -> str:
+        """Like every result, but g and the angles keep all their digits; no angles, no word of them."""
+        left_out = {"angles"} if self.angles is None else set()
+        return json.dumps(self.model_dump(mode="json", exclude=left_out), indent=1) + "\n"
+
+
+def flat(table: list[Any]) -> Iterator[Any]:
+    """The numbers of a nested list."""
+    for one in table:
+        if isinstance(one, list):
+            yield from flat(one)
+        else:
+            yield one
+
+
+def band_order(bands: Sequence[tuple[int, int]], pairs: int) -> Iterator[str]:
+    """What is wrong with bands, inclusive (first, last), that must cover `pairs` RoPE pairs one after the other."""
+    ends = [end for first, last in bands for end in (first, last + 1)]
+    if ends != sorted(ends) or ends[1:-1:2] != ends[2::2] or (ends[0], ends[-1]) != (0, pairs):
+        yield f"bands: not one after the other over {pairs} RoPE pairs"
+    elif any(first > last for first, last in bands):
+        yield "bands: one without a pair"
+
+
+def _has_shape(table: Any, shape: tuple[int, ...]) -> bool:
+    if not shape:
+        return isinstance(table, int | float) and not isinstance(table, bool)
+    return isinstance(table, list) and len(table) == shape[0] and all(_has_shape(one, shape[1:]) for one in table)

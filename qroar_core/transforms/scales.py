@@ -1,0 +1,159 @@
+"""Band scales and what they do to q and k channels (docs/method.md section 4).
+
+`symmetric`: q channels of band b times g_b, k channels times 1/g_b; both channels of a pair share
+one g, which commutes with the rotation, so no full-precision logit changes. `shared`: both times
+g_b, a temperature g_b^2 per band. Channels past rotary_dim belong to no band and keep gain 1.
+
+Pair angles go one step further: q and k of a RoPE pair are turned by one more angle. Turns of a plane commute
+with RoPE's and with each other, so that no full-precision logit changes either, but the quantizer's axes lie
+elsewhere. Scale and angle together are the pre-RoPE transform of FPTQuant (arXiv 2506.04985, section 3).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from qroar_core.errors import BadScales
+from qroar_core.interpolations.bands import Bands, band_of_channel
+from qroar_core.maths.rope import Pairing, rotate
+from qroar_core.specs import Granularity, Mode
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scales:
+    """One positive scale per band, and, where `angles` is given, one angle per RoPE pair.
+
+    `g` is (n_layers, n_kv_heads, bands), `angles` (n_layers, n_kv_heads, rotary_dim // 2) rad; float64, whatever
+    the granularity.
+    """
+
+    mode: Mode
+    granularity: Granularity
+    bands: Bands
+    g: Tensor
+    angles: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if self.g.ndim != 3 or self.g.shape[-1] != len(self.bands):
+            raise BadScales(f"g must be (layers, kv_heads, {len(self.bands)}), got {tuple(self.g.shape)}")
+        if not bool(torch.isfinite(self.g).all()) or not bool((self.g > 0).all()):
+            raise BadScales("every g must be finite and positive")
+        pairs = self.bands[-1][1] + 1
+        if self.angles is not None and tuple(self.angles.shape) != (*self.g.shape[:2], pairs):
+            raise BadScales(f"angles must be {(*self.g.shape[:2], pairs)}, got {tuple(self.angles.shape)}")
+        if self.angles is not None and not bool(torch.isfinite(self.angles).all()):
+            raise BadScales("every angle must be finite")
+
+    @property
+    def turns(self) -> bool:
+        """True when some pair is turned."""
+        return self.angles is not None and bool(self.angles.any())
+
+    @property
+    def is_identity(self) -> bool:
+        """True when every scale is exactly 1 and no pair is turned."""
+        return bool((self.g == 1).all()) and not self.turns
+
+    @property
+    def point(self) -> Tensor:
+        """Where a search stands: log2 g, then the angles where there are some; (layers, kv, bands [+ pairs])."""
+        log2_g = self.g.log2()
+        return log2_g if self.angles is None else torch.cat((log2_g, self.angles), dim=-1)
+
+    @property
+    def digest(self) -> str:
+        """16 hex digits of what the scales do: mode, bands and every number, wherever they came from."""
+        said = hashlib.sha256(f"{self.mode} {self.bands} {tuple(self.point.shape)}".encode())
+        said.update(self.point.double().cpu().contiguous().numpy().tobytes())
+        return said.hexdigest()[:16]
+
+    def nested(self) -> list:
+        """g nested to the granularity: [band], [layer][band] or [layer][kv_head][band]."""
+        return self._nested(self.g)
+
+    def nested_angles(self) -> list | None:
+        """The angles nested like g, None without any."""
+        return None if self.angles is None else self._nested(self.angles)
+
+    def toward_identity(self, share: float) -> Scales:
+        """`share` of the way from identity to these scales: g^share, angles times share."""
+        return replace(self, g=self.g**share, angles=None if self.angles is None else self.angles * share)
+
+    def _nested(self, table: Tensor) -> list:
+        if self.granularity == "model":
+            return table[0, 0].tolist()
+        return (table[:, 0] if self.granularity == "layer" else table).tolist()
+
+
+def identity(
+    n_layers: int, n_kv_heads: int, bands: Bands, mode: Mode = "symmetric", granularity: Granularity = "kv_head"
+) -> Scales:
+    """Scales that change nothing."""
+    return Scales(mode, granularity, bands, torch.ones(n_layers, n_kv_heads, len(bands), dtype=torch.float64))
+
+
+def from_nested(
+    nested: list,
+    mode: Mode,
+    granularity: Granularity,
+    bands: Bands,
+    n_layers: int,
+    n_kv_heads: int,
+    angles: list | None = None,
+) -> Scales:
+    """Inverse of `Scales.nested` and `Scales.nested_angles`.
+
+    Raises:
+        BadScales: the nesting is ragged or does not fit the granularity and model.
+    """
+    heads = (n_layers, n_kv_heads)
+    g = _table("g", nested, granularity, heads, len(bands))
+    turned = None if angles is None else _table("angles", angles, granularity, heads, bands[-1][1] + 1)
+    return Scales(mode, granularity, bands, g, turned)
+
+
+def _table(name: str, nested: list, granularity: Granularity, heads: tuple[int, int], width: int) -> Tensor:
+    shape = {"model": (), "layer": heads[:1], "kv_head": heads}[granularity]
+    try:
+        table = torch.tensor(nested, dtype=torch.float64)
+    except (TypeError, ValueError) as error:
+        raise BadScales(f"{name} is not a table of numbers: {error}") from error
+    if tuple(table.shape) != (*shape, width):
+        raise BadScales(f"{name} has shape {tuple(table.shape)}, granularity {granularity} needs {(*shape, width)}")
+    return table.reshape(*shape, *([1] * (2 - len(shape))), width).expand(*heads, width).contiguous()
+
+
+def require_scales_alone(scales: Scales) -> None:
+    """Raises BadScales where pairs are turned: that mixes rows, which finished codes cannot take."""
+    if scales.turns:
+        raise BadScales(
+            "these scales also turn RoPE pairs, which mixes rows of W_Q and W_K; finished codes stay as they are",
+            do="search without --angles, or export from the unquantized checkpoint",
+        )
+
+
+def turned(x: Tensor, angles: Tensor, pairing: Pairing) -> Tensor:
+    """Every pair of x (..., T, head_dim) turned by its angle, rad (..., pairs); channels past the pairs stay."""
+    at = angles[..., None, :]
+    return rotate(x, at.cos(), at.sin(), pairing)
+
+
+def pooled(log2_g: Tensor, granularity: Granularity) -> Tensor:
+    """Average log2 g (layers, kv_heads, bands) over what the granularity shares; same shape."""
+    dims = {"model": (0, 1), "layer": (1,), "kv_head": ()}[granularity]
+    return log2_g.mean(dims, keepdim=True).expand_as(log2_g) if dims else log2_g
+
+
+def channel_gains(
+    scales: Scales, head_dim: int, rotary_dim: int, pairing: Pairing, n_heads: int
+) -> tuple[Tensor, Tensor]:
+    """Gains on q and k channels: (layers, n_heads, head_dim) and (layers, n_kv_heads, head_dim), float64."""
+    band = band_of_channel(scales.bands, head_dim, rotary_dim, pairing)
+    padded = torch.cat((scales.g, torch.ones_like(scales.g[..., :1])), dim=-1)  # last: channels without a band
+    per_kv = padded[..., torch.where(band >= 0, band, len(scales.bands))]  # (layers, kv, head_dim)
+    q_gain = per_kv.repeat_interleave(n_heads // per_kv.shape[1], dim=1)
+    return q_gain, (1 / per_kv if scales.mode == "symmetric" else per_kv)

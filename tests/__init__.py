@@ -1,0 +1,1 @@
+"""The tests: a folder for each folder of qroar_core, and pages."""

@@ -1,0 +1,146 @@
+"""What the command line says of texts and windows: too few for the default, too few for a number, tables, BOS."""
+
+import json
+import shutil
+
+import pytest
+
+from qroar_core.models.sources import DEMO
+from qroar_core.models.text import split
+from tests.cli.command import printed, refused
+
+SHORT = ("--kv", "int8", "--lengths", "64")
+NAME = "<|endoftext|>"
+
+
+@pytest.fixture
+def text(tmp_path):
+    """`text(characters)` -> a file of so many."""
+
+    def build(characters, newline="\n"):
+        path = tmp_path / "mine.txt"
+        whole = "\n".join(d.text for d in split("heldout"))[:characters]
+        path.write_bytes(whole.replace("\n", newline).encode())
+        return path
+
+    return build
+
+
+@pytest.fixture(scope="module")
+def adds_bos(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model") / "adds_bos"
+    shutil.copytree(DEMO, folder)
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    tokenizer["post_processor"] = {
+        "type": "TemplateProcessing",
+        "single": [{"SpecialToken": {"id": NAME, "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+        "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
+        "special_tokens": {NAME: {"id": NAME, "ids": [0], "tokens": [NAME]}},
+    }
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    return folder
+
+
+def evaluation(capfd, *arguments):
+    return json.loads(printed(capfd, "evaluate", *arguments, *SHORT, "--json"))
+
+
+def test_windows_that_nobody_asked_for_are_as_many_as_the_text_holds(capfd, text):
+    path = text(3000)  # its held-out part has about 400 tokens, the default is 16 windows
+    said = evaluation(capfd, "demo", "--text", path)["text"]
+    held = int(said.split()[0])
+    assert 4 <= held < 16
+    assert said.startswith(f"{held} windows (all that the text holds, 16 by default), 63 targets each, digest ")
+
+
+def test_a_number_that_is_too_many_is_refused_and_one_that_fits_is_taken(capfd, text):
+    path = text(3000)
+    line = refused(capfd, "evaluate", "demo", "--text", path, *SHORT, "--windows", 16)
+    assert "windows of 64 tokens, 16 are asked; give a longer text, fewer windows (--windows) or a shorter" in line
+    assert evaluation(capfd, "demo", "--text", path, "--windows", 3)["text"].startswith("3 windows, 63 targets each")
+
+
+def test_one_window_is_too_few_for_an_interval_whoever_chose_it(capfd, text):
+    line = refused(capfd, "evaluate", "demo", "--text", text(700), *SHORT)
+    assert "the text holds 1 window of 64 tokens, at least 2 are needed; give a longer text or a shorter length" in line
+
+
+@pytest.mark.parametrize("command", ["evaluate", "run", "compare", "controls", "replicate", "predict"])
+def test_one_window_asked_is_refused_where_an_interval_is_made(capfd, command):
+    line = refused(capfd, command, "demo", "--k", "int4", "--windows", 1)
+    assert line == "--windows: one window gives no interval; give at least 2"
+
+
+def test_line_ends_of_windows_are_read_as_lf_and_said(capfd, text):
+    plain = evaluation(capfd, "demo", "--text", text(3000))
+    dos = evaluation(capfd, "demo", "--text", text(3000, "\r\n"))
+    old = evaluation(capfd, "demo", "--text", text(3000, "\r"))
+    assert dos["rows"] == old["rows"] == plain["rows"]
+    assert dos["text"] == old["text"] == f"{plain['text']}, line ends other than LF read as LF"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "kind", "names"),
+    [
+        ("a.jsonl", b'{"id": 1, "text": "one"}\n{"id": 2, "text": "two"}\n', "JSON lines", "text"),
+        ("a.txt", b'\xef\xbb\xbf{"title": "x", "body": "one"}\n', "JSON lines", "title, body"),
+        ("a.json", b'[{"text": "one"}]', "JSON", ""),
+        ("a.csv", b"id,text\n1,one\n", "CSV", ""),
+        ("a.TSV", b"id\ttext\n1\tone\n", "CSV", ""),
+        ("a.bin", b"PAR1\0\0\0\0PAR1", "parquet", ""),
+    ],
+)
+def test_a_table_is_no_text_and_the_line_says_how_to_read_it(capfd, tmp_path, name, content, kind, names):
+    path = tmp_path / name
+    path.write_bytes(content)
+    line = refused(capfd, "evaluate", "demo", "--text", path, *SHORT)
+    field = names.split(", ")[0] or "FIELD"
+    fields = f"; text fields: {names}" if names else ""
+    assert line == (f"{path}: {kind}, not a text{fields}; name the field that holds the text: --dataset {path}:{field}")
+
+
+def test_a_text_that_only_looks_like_a_table_at_its_start_is_read(capfd, tmp_path):
+    from qroar_core.models.text import open_text
+
+    path = tmp_path / "program.txt"
+    path.write_text("{ not json }\nbut a text\n")
+    assert open_text(path).text == "{ not json }\nbut a text\n"
+
+
+def test_bos_is_in_the_result_and_its_option_changes_it(capfd, adds_bos):
+    auto, on, off = (evaluation(capfd, adds_bos, "--bos", bos) for bos in ("auto", "on", "off"))
+    demo = evaluation(capfd, "demo", "--rope", "default")
+    assert auto == on
+    assert auto["text"].endswith(f", each window starts with {NAME}")
+    assert off["text"] == f"{demo['text']}, no window starts with {NAME}, which the tokenizer puts before a text"
+    assert off["rows"] == demo["rows"]
+    assert off["rows"][0]["nll"] == pytest.approx(3.0635, abs=1e-4)
+    assert auto["rows"][0]["nll"] != off["rows"][0]["nll"]
+
+
+def test_bos_is_refused_where_there_is_none(capfd, tmp_path):
+    folder = tmp_path / "none"
+    shutil.copytree(DEMO, folder)
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    config["bos_token"] = None
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    line = refused(capfd, "evaluate", folder, *SHORT, "--bos", "on")
+    assert line == "--bos on: the tokenizer has no BOS token; drop it, or choose --bos off"
+    assert "unknown value 'yes'; choose one of auto, on, off" in refused(capfd, "evaluate", folder, "--bos", "yes")
+
+
+def test_a_run_remembers_how_its_windows_start(capfd, adds_bos, tmp_path):
+    from qroar_core.runs.record import read_record
+
+    small = ("--length", 64, "--k", "int3", "--windows", 2, "--out", tmp_path / "out")
+    printed(capfd, "run", adds_bos, *small)
+    entry = read_record(tmp_path / "out")
+    assert entry.setting.bos
+    assert entry.manifest.specs["bos"] is True
+    assert "holds a run with another setting (bos)" in refused(capfd, "run", adds_bos, *small, "--bos", "off")
+    printed(capfd, "run", adds_bos, *small, "--bos", "on")  # the same windows: resumed
+
+
+def test_text_and_dataset_are_one_too_many(capfd):
+    line = refused(capfd, "evaluate", "demo", "--text", "novels", "--dataset", "a.jsonl:text")
+    assert line == "--dataset: --text names the texts too; give one of the two"

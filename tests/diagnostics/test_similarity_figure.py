@@ -1,0 +1,75 @@
+"""Figures of the hidden states: each caption and title true of one result and false of another."""
+
+from __future__ import annotations
+
+import pytest
+
+from qroar_core.diagnostics.similarity import figure as similarity
+from qroar_core.figures.picture import OLDER
+from tests.diagnostics.hidden_states import accumulated, found
+from tests.helpers import planted
+
+
+@pytest.mark.parametrize(
+    ("last", "says"),
+    [
+        (18.0, "Yes: 18.0 dB in the last bin, 20.0 dB over all"),
+        (19.5, "No more than shuffled rows show: 19.5 dB in the last bin, 20.0 dB over all"),
+        (23.0, "No, less: 23.0 dB in the last bin, 20.0 dB over all"),
+    ],
+)
+def test_the_title_says_what_stands_out_of_the_null(last, says):
+    picture = similarity.by_position(found(last))
+    assert picture.title == f"Does the output of layer 1 drift further with position? {says}"
+    low, high, measured = picture.figure.data
+    assert (list(low.y), list(high.y), list(measured.y)) == ([19.0, 19.0], [21.5, 21.5], [21.0, last])
+    assert (list(measured.error_y.array), list(measured.error_y.arrayminus)) == ([1.5, 1.5], [1.0, 1.0])
+    assert high.name.startswith("null: ")
+    assert picture.table.query("layer == 1")["null_high_db"].tolist() == [21.5, 21.5]
+    assert "63 sampled query rows; bars (seed 0)" in picture.sample
+
+
+def test_the_map_stands_beside_its_null():
+    shown = similarity.hidden_states(found(18.0))
+    assert [list(row) for row in shown.figure.data[0].z] == [[30, 30, None, 30, 30], [21, 18, None, 20, 20]]
+    assert "Position 0 attends to itself alone and is left out" in shown.how_to_read
+
+
+def test_the_layer_that_adds_most_is_named_with_its_nulls():
+    picture = similarity.accumulation(found(18.0))
+    assert picture.title.endswith("Layer 1 adds most, 75% of what is there beside what it inherits")
+    whole, inherited, added, share, null, low, high, cross = picture.figure.data
+    assert list(whole.y) == pytest.approx([0.01, 0.044])
+    assert (list(inherited.y), list(added.y)) == ([None, 0.01], [0.01, 0.03])
+    assert (list(share.y), list(null.y)) == ([1.0, 0.75], [1.0, 0.5])
+    assert (list(cross.y), list(high.y), list(low.y)) == (pytest.approx([0, 0.1]), [0.0, 0.05], [0.0, -0.05])
+    assert picture.table["error"].tolist() == pytest.approx([0.01, 0.044])
+    first = found(18.0, accumulation=accumulated(added=(0.2, 0.03)))
+    assert "Layer 0 adds most, 100%" in similarity.accumulation(first).title
+    exact = found(
+        18.0,
+        accumulation=accumulated((0.0, 0.0), (0.0, 0.0), (0.0, 0.0)).model_copy(update={"share_added": [None, None]}),
+    )
+    assert similarity.accumulation(exact).title == "Where does the error of the hidden states come from? There is none"
+    assert "Layers without attention" not in picture.how_to_read
+    hybrid = found(18.0).model_copy(update={"decoder_layers": [3, 7]})
+    assert "Layers without attention count with the next one shown" in similarity.accumulation(hybrid).how_to_read
+    assert similarity.accumulation(hybrid).table["layer"].tolist() == [3, 7]
+
+
+def test_null_rows_name_measured_and_null():
+    rows = found(18.0).hidden.null_rows()
+    assert [(r.measured, r.null, r.low, r.high) for r in rows] == [
+        (18.0, 20.0, 19.0, 21.5),
+        (0.75, 0.5, None, None),
+        (pytest.approx(0.1), 0.0, -0.05, 0.05),
+    ]
+
+
+def test_an_older_file_draws_the_map_and_says_that_it_is_old():
+    older = planted.diagnosis()
+    assert similarity.hidden_states(older).sample == OLDER
+    assert similarity.by_position(older) is None
+    assert similarity.accumulation(older) is None
+    assert older.hidden.null_rows() == []
+    assert similarity.by_position(planted.diagnosis(quantized=False)) is None

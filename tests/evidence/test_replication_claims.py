@@ -1,0 +1,126 @@
+"""The claims' rules: every verdict in a case made for it, figures against numpy and scipy."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy.stats import t, ttest_rel
+
+from qroar_core.evidence.replication.claims import (
+    CLAIMS,
+    amplified,
+    perplexity,
+    pressure,
+    short_context,
+    tails,
+    untestable,
+)
+from tests.helpers import planted
+
+SURE = 0.9
+BASE = np.random.default_rng(8).normal(3.0, 0.4, 7)
+WOBBLE = np.array([3, -3, 2, -2, 1, -1, 0]) * 0.001  # mean 0
+
+
+def near(shift, by=1):
+    return (BASE + shift + by * WOBBLE).tolist()
+
+
+def interval(before, after):
+    found = ttest_rel(before, after).confidence_interval(SURE)
+    return float(found.low), float(found.high)
+
+
+@pytest.mark.parametrize(("more", "verdict"), [(0.05, "holds"), (-0.05, "does not hold"), (0.0, "undecided")])
+def test_amplification_is_the_difference_of_two_costs(more, verdict):
+    here, natively = near(0.1 + more), near(0.1, -1)
+    claim = amplified("amplified", here, natively, SURE, "at 64 tokens")
+    assert claim.verdict == verdict
+    assert claim.value.mean == pytest.approx(more)
+    assert (claim.value.low, claim.value.high) == pytest.approx(interval(here, natively))
+    assert f"{np.mean(here):+.4f} nats under the interpolation, {np.mean(natively):+.4f} natively" in claim.detail
+
+
+@pytest.mark.parametrize(("cost", "verdict"), [(0.002, "holds"), (0.0099, "undecided"), (0.02, "does not hold")])
+def test_short_context_is_kept_only_if_the_whole_interval_is_below_the_tolerance(cost, verdict):
+    claim = short_context(near(0.3), near(0.3 + cost, -1), 0.01, SURE, 64)
+    assert (claim.verdict, claim.value.mean) == (verdict, pytest.approx(cost))
+    assert claim.detail == "tolerance 0.01 nats, at 64 tokens"
+
+
+@pytest.mark.parametrize(
+    ("gain", "verdict"), [(0.2, "holds"), (0.0726, "undecided"), (0.03, "does not hold"), (0.0, "does not hold")]
+)
+def test_perplexity_must_fall_by_the_least_share_claimed(gain, verdict):
+    before, after = near(0.5), near(0.5 - gain, -1)
+    claim = perplexity(before, after, 0.07, SURE, 1024)
+    assert claim.verdict == verdict
+    assert claim.value.mean == pytest.approx(100 * (1 - math.exp(np.mean(after)) / math.exp(np.mean(before))))
+    low, high = interval(before, after)
+    assert (claim.value.low, claim.value.high) == pytest.approx(
+        (100 * (1 - math.exp(-low)), 100 * (1 - math.exp(-high)))
+    )
+
+
+def test_no_scales_cut_nothing_and_say_why():
+    claim = perplexity(near(0.5), near(0.5), 0.07, SURE, 1024, "an exact no-op; ")
+    assert (claim.verdict, claim.value.mean, claim.value.low, claim.value.high) == ("does not hold", 0, 0, 0)
+    assert claim.detail == "an exact no-op; +0.0000 nats at 1024 tokens"
+
+
+def diagnosed(pressures=None, ratio=None, low=None, high=None):
+    """Twelve pairs from fast to slow, two layers of two heads and two bands."""
+    base = planted.diagnosis()
+    found = base.pairs.model_copy(
+        update={
+            "native_inv_freq": [2.0**-i for i in range(12)],
+            "interpolation_pressure": pressures or [float(12 - i) for i in range(12)],
+            "logit_weighted_pressure": list(range(12)),
+        }
+    )
+    update = {"pairs": found}
+    if ratio:
+        table = base.tails["k/post"].model_copy(update={"ratio": ratio, "low": low or ratio, "high": high or ratio})
+        update["tails"] = base.tails | {"k/post": table}
+    return base.model_copy(update=update)
+
+
+def test_pressure_is_a_rank_correlation_with_frequency():
+    falling = pressure("pressure", diagnosed(), SURE)  # the fast pairs are under most
+    assert (falling.verdict, falling.value.mean) == ("holds", pytest.approx(1.0))
+    assert "over 12 RoPE pairs; the highest pressure is on pair 0" in falling.detail
+    rising = pressure("weighted_pressure", diagnosed(), SURE)
+    assert (rising.verdict, rising.value.mean) == ("does not hold", pytest.approx(-1.0))
+    mixed = [3.0, 7.0, 1.0, 12.0, 5.0, 10.0, 2.0, 9.0, 11.0, 4.0, 8.0, 6.0]
+    claim = pressure("pressure", diagnosed(mixed), SURE)
+    ranks = np.argsort(np.argsort(mixed))
+    assert claim.value.mean == pytest.approx(np.corrcoef(np.arange(12)[::-1], ranks)[0, 1])
+    assert claim.verdict == "undecided"
+    assert pressure("pressure", diagnosed([1.0] * 12), SURE).verdict == "not testable here"
+    assert pressure("pressure", None, SURE).detail == "nothing was diagnosed"
+
+
+def test_tails_are_a_geometric_mean_with_an_interval_over_layers():
+    ratio = [[[1.2, 1.4], [1.1, None]], [[1.3, 1.3], [1.5, 1.2]]]
+    low = [[[1.1, 1.3], [0.9, None]], [[1.2, 1.2], [1.4, 0.8]]]
+    claim = tails("tails_k", diagnosed(ratio=ratio, low=low), SURE)
+    layers = [np.mean(np.log([1.2, 1.4, 1.1])), np.mean(np.log([1.3, 1.3, 1.5, 1.2]))]
+    reach = t.ppf(0.95, 1) * np.std(layers, ddof=1) / math.sqrt(2)
+    assert claim.value.mean == pytest.approx(math.exp(np.mean(layers)))
+    assert claim.value.low == pytest.approx(math.exp(np.mean(layers) - reach))
+    assert claim.verdict == ("holds" if claim.value.low > 1 else "undecided")
+    assert claim.detail.startswith("5 of 7 cells of layer, head and band clearly above 1, 0 clearly below")
+    shrunk = tails("tails_k", diagnosed(ratio=[[[0.8, 0.8], [0.8, 0.8]], [[0.81, 0.81], [0.81, 0.81]]]), SURE)
+    assert shrunk.verdict == "does not hold"
+    assert "0 of 8 cells of layer, head and band clearly above 1, 8 clearly below" in shrunk.detail
+
+
+def test_one_layer_has_no_interval():
+    claim = tails("tails_k", diagnosed(ratio=[[[1.2, 1.4], [1.1, 1.0]]]), SURE)
+    assert (claim.verdict, claim.value) == ("not testable here", None)
+
+
+def test_every_claim_states_its_rule():
+    assert {rule.unit for rule in CLAIMS.values()} == {"nats", "rho", "times", "%"}
+    assert all(rule.statement and rule.rule for rule in CLAIMS.values())
+    assert untestable("perplexity", "because").detail == "because"

@@ -1,0 +1,423 @@
+"""Results made by hand, with numbers a test can name."""
+
+from __future__ import annotations
+
+import math
+
+from qroar_core.diagnostics.aliasing.result import Kernel, NativeKernel
+from qroar_core.diagnostics.anisotropy.result import SWAPPED, AngleBlindNoise, Anisotropy
+from qroar_core.diagnostics.bands.result import Band, Pairs
+from qroar_core.diagnostics.dilation.result import Dilation
+from qroar_core.diagnostics.logit_noise.result import LogitNoise
+from qroar_core.diagnostics.outliers.result import Outliers, OutliersByRule
+from qroar_core.diagnostics.outliers.result_matrices import MatrixByRule, MatrixMap
+from qroar_core.diagnostics.pair_error.result import PairErrors, RandomAngle
+from qroar_core.diagnostics.pressure.result import LogitChange
+from qroar_core.diagnostics.result import Diagnosis
+from qroar_core.diagnostics.rounding.result import RoundedTensor, Roundings
+from qroar_core.diagnostics.sample import Sample
+from qroar_core.diagnostics.similarity.result import HiddenSimilarity
+from qroar_core.diagnostics.tails.result import Survival, TailTable
+from qroar_core.evaluation.result import Attribution, Evaluation, Gain, PositionCurve, RotationFinding, Row
+from qroar_core.scale_search.gain import Decision
+from qroar_core.scale_search.result import Candidate, SearchReport, Verdict
+from qroar_core.statistics.intervals import paired_interval
+from qroar_core.transforms.result import ModelIdentity, ScalesFile
+
+SAMPLE = Sample(tokens=64, seed=0, error="the null is the mean of 2 draws")
+
+
+def row(length, model, scales, nll, se=0.01):
+    return Row(
+        length=length,
+        model=model,
+        scales=scales,
+        nll=nll,
+        nll_se=se,
+        ppl=math.exp(nll),
+        tokens=2048,
+        kl_mean=0.1,
+        kl_p99=1.0,
+        same_top1=0.9,
+    )
+
+
+def rotation(added=0.05):
+    return RotationFinding(
+        delta_nll=0.4,
+        ci_low=0.35,
+        ci_high=0.45,
+        recovered=0.8,
+        added=added,
+        added_ci_low=added - 0.02,
+        added_ci_high=added + 0.02,
+        sentence="a Hadamard rotation recovers +0.4000 nats; scales add +0.0500 on top",
+    )
+
+
+def evaluation(significant=True):
+    rows = [
+        row(length, model, scales, nll + 0.1 * (length == 1024))
+        for length in (256, 1024)
+        for model, scales, nll in (
+            ("reference", "identity", 2.0),
+            ("reference", "tuned", 2.0),
+            ("quantized", "identity", 2.5),
+            ("quantized", "tuned", 2.25),
+            ("quantized", "smooth_attention", 2.4),
+            ("quantized", "rotation", 2.2),
+        )
+    ]
+    low = 0.2 if significant else -0.1
+    return Evaluation(
+        rows=rows,
+        gain=Gain(
+            length=1024, delta_nll=0.25, ci_low=low, ci_high=0.3, significant=significant, windows=16, confidence=0.95
+        ),
+        attribution=Attribution(quantization_repair=0.24, retuning=0.01, repair_ci_low=0.19, repair_ci_high=0.29),
+        gap_recovered=0.5 if significant else None,
+        smooth_attention_gap_recovered=0.2,
+        sentence="significant gain: +0.2500 nats"
+        if significant
+        else "no significant gain: keep identity (+0.2500 nats)",
+        text="16 windows, 128 targets each, digest abcd1234, seed 0",
+        window_nll={f"{r.length}/{r.model}/{r.scales}": [r.nll - 0.2, r.nll + 0.2, r.nll] for r in rows},
+        positions=PositionCurve(
+            position=[900, 960, 1020],
+            curves={"reference/identity": [2.0, 2.1, 2.2], "quantized/tuned": [2.2, 2.3, 2.4]},
+        ),
+    )
+
+
+def scattered():
+    """45 % of a gap of 0.5 nats are recovered, but the windows disagree: the gain's interval includes zero."""
+    won, lost = (0.025, 0.425, 0.225), (0.5, 0.5, 0.5)
+    plain = (2.5, 2.6, 2.7)
+    nll = {
+        "quantized/identity": list(plain),
+        "quantized/tuned": [a - b for a, b in zip(plain, won, strict=True)],
+        "reference/identity": [a - b for a, b in zip(plain, lost, strict=True)],
+    }
+    gain = paired_interval(nll["quantized/identity"], nll["quantized/tuned"])
+    update = {
+        "gain": Gain(
+            length=1024,
+            delta_nll=gain.mean,
+            ci_low=gain.low,
+            ci_high=gain.high,
+            significant=False,
+            windows=3,
+            confidence=0.95,
+        ),
+        "gap_recovered": 0.45,
+        "window_nll": {f"1024/{key}": means for key, means in nll.items()},
+        "sentence": f"no significant gain: keep identity ({gain.mean:+.4f} nats)",
+    }
+    return evaluation().model_copy(update=update)
+
+
+def decision(gain=0.0166, spread=0.005):
+    return Decision(
+        gain=gain,
+        low=gain - spread,
+        high=gain + spread,
+        windows=8,
+        length=1024,
+        targets=1023,
+        text="8 development windows of 1024 tokens",
+    )
+
+
+def report(chosen="found", n=5):
+    history = [Candidate(step=0, label="identity", objective=1.0, best=1.0)]
+    history += [
+        Candidate(step=i, label=f"gradient step {i}", objective=1 - i / n + 0.3 * (i % 2), best=1 - i / n)
+        for i in range(1, n)
+    ]
+    return SearchReport(
+        verdict=Verdict(acts="yes", reason="Scales can act: planted."),
+        method="gradient",
+        objective="cached",
+        objective_identity=1.0,
+        objective_found=0.2,
+        history=history,
+        bounds=[[(-1.0, 1.0), (-0.5, 0.5)]],
+        trials=n,
+        seconds=3.0,
+        forward_seconds=1.0,
+        forward_equivalents=3.0,
+        guard="short context costs +0.001 nats",
+        text="4 windows",
+        chosen=chosen,
+        reason={"found": "significant gain: +0.25 nats"}.get(chosen, "no significant gain: keep identity (+0.01 nats)"),
+    )
+
+
+def scales(granularity="kv_head", g=None):
+    g = (
+        g
+        or {
+            "model": [2.0, 0.5],
+            "layer": [[2.0, 0.5], [1.0, 1.0]],
+            "kv_head": [[[2.0, 0.5], [1.0, 1.0]], [[4.0, 1.0], [1.0, 0.25]]],
+        }[granularity]
+    )
+    return ScalesFile(
+        model=ModelIdentity(
+            name="tiny", fingerprint="f", family="llama", layers=2, kv_heads=2, head_dim=8, rotary_dim=8, pairing="half"
+        ),
+        rope={},
+        quantization={},
+        mode="symmetric",
+        granularity=granularity,
+        bands=[(0, 1), (2, 3)],
+        g=g,
+    )
+
+
+def diagnosis(quantized=True, pairing="half"):
+    """Two layers, two KV heads, two bands of two pairs, two position bins."""
+    table = TailTable(
+        ratio=[[[1.0, 1.5], [0.9, 1.2]], [[1.1, 1.0], [1.0, 2.0]]],
+        low=[[[0.9, 1.3], [0.8, 1.1]], [[1.0, 0.9], [0.9, 1.7]]],
+        high=[[[1.1, 1.7], [1.0, 1.3]], [[1.2, 1.1], [1.1, 2.4]]],
+        long=[[[2.0, 3.0], [2.0, 3.0]], [[2.0, 3.0], [2.0, 4.0]]],
+        short=[[[2.0, 2.0], [2.0, 2.5]], [[2.0, 3.0], [2.0, 2.0]]],
+        native=None,
+    )
+    largest = [[1.0, 1.5], [1.1, 2.0]]
+    by_bin = [[[1.0, 2.0], [3.0, 4.0]], [[1.5, 2.5], [3.5, None]]]
+    maps = [[[[1.0, 2.0]] * 8, [[1.0, 3.0]] * 8]] * 2
+    sides = ("q/pre", "q/post", "k/pre", "k/post")
+    near = [[[[0.1, 1.0, 2.0, None], [0.1, 1.0, 2.0, None]]] * 2] * 2  # [layer][kv_head][band][share]
+    far = [[[[0.1, 1.0, 2.0, None], [0.2, 1.5, 4.0, 4.5]]] * 2] * 2
+    return Diagnosis(
+        bands=[band(0, 0, 1, pressure=0.5, weighted=0.02), band(1, 2, 3, pressure=4.0, weighted=0.01)],
+        tail_inflation={side: {"q": largest, "k": largest} for side in ("pre", "post")},
+        logit_noise=LogitNoise(
+            position=[16, 64],
+            rms=[0.1, 0.2],
+            attention_kl=[0.01, 0.03],
+            distance=[1, 32],
+            rms_by_distance=[0.1, 0.4],
+            by_layer=[[0.1, 0.2], [0.1, 0.2]],
+            kl_by_layer=[[0.0, 0.02], [0.02, 0.04]],
+            by_band=[[0.1, 0.3], [0.05, 0.2]],
+            by_band_position=[[0.05, 0.1], [0.08, 0.17]],
+            by_band_distance=[[0.04, 0.2], [0.09, None]],
+            kind="local",
+        )
+        if quantized
+        else None,
+        pair_error=PairErrors(
+            amplitude=[[0.1, 0.2], [0.3, 0.3]],
+            phase=[[0.1, 0.1], [0.2, 0.4]],
+            length_share=[[0.5, 0.5], [0.25, 0.75]],
+            zeroed=[[0.0, 0.0], [0.1, 0.3]],
+            share=0.625,
+            zeroed_share=0.1,
+            null=RandomAngle(
+                amplitude=[[0.1, 0.1], [0.2, 0.2]],
+                phase=[[0.1, 0.1], [0.2, 0.2]],
+                length_share=[[0.5, 0.5], [0.5, 0.5]],
+                share=0.5,
+                share_low=0.48,
+                share_high=0.52,
+            ),
+            sample=SAMPLE,
+        )
+        if quantized
+        else None,
+        verdict=Verdict(acts="yes", reason="Scales can act: planted."),
+        pairs=Pairs(
+            native_inv_freq=[1.0, 0.1, 0.01, 0.001],
+            inv_freq=[1.0, 0.1, 0.005, 0.00025],
+            turns=[40.0, 4.0, 0.4, 0.04],
+            interpolation_pressure=[0.0, 1.0, 3.0, 5.0],
+            phase_displacement=[0.0, 0.5, 2.0, 3.0],
+            logit_weighted_pressure=[0.0, 0.04, 0.02, 0.0],
+            unseen_phase=[0.0, 0.0, 0.2, 0.6],
+            attention_factor=1.1,
+        ),
+        kernel=Kernel(
+            distance=[1, 8, 64],
+            low=[[0.9, -0.5, -0.6], [1.0, 0.9, 0.2]],
+            high=[[1.0, 0.2, 0.7], [1.0, 0.95, 0.3]],
+            side_peak_at=[64, 8],
+            side_peak=[None, None],
+            null=NativeKernel(
+                distance=[1, 4, 16],
+                high=[[1.0, 0.1, 0.5], [1.0, 0.97, 0.6]],
+                side_peak=[0.5, None],
+                side_peak_at=[16, -1],
+            ),
+        ),
+        logit_change=logit_change(),
+        tails={side: table for side in sides},
+        survival={
+            side: Survival(share=[0.9, 0.5, 0.01, 0.001], long=far, short=near, body_bound=0.015625) for side in sides
+        },
+        dilation=Dilation(
+            absmax=by_bin, rms=by_bin, bits_lost=[[[0.0, 0.5], [0.0, 1.25]]] * 2, quantiles={"0.5": by_bin}
+        ),
+        anisotropy=Anisotropy(
+            angle=[0.0, math.pi / 4],
+            error=[[1.0, 3.0], [1.0, 1.5]],
+            ratio=[[3.0, 1.5], [2.0, None]],
+            over="step",
+            null=AngleBlindNoise(
+                error=[[0.17, 0.16], [0.16, 0.17]],
+                ratio=[[1.05, 1.1], [1.1, None]],
+                largest=[1.0, 1.2],
+                typical=[1.0, 1.2],
+                control=SWAPPED,
+            ),
+            sample=SAMPLE,
+        )
+        if quantized
+        else None,
+        rounding=Roundings(k=rounded_tensor(), q=rounded_tensor(norm=0.001), sample=SAMPLE) if quantized else None,
+        outliers=outliers({side: maps for side in sides}),
+        hidden=HiddenSimilarity(cosine=[[1.0, 0.99], [0.99, 0.98]], sqnr_db=[[40.0, 30.0], [20.0, 10.0]])
+        if quantized
+        else None,
+        position_edges=[0, 32, 64],
+        length=64,
+        short_length=16,
+        windows=2,
+        paired_tokens=8,
+        eps=0.01,
+        text="planted",
+        pairing=pairing,
+        rotary_dim=8,
+        head_dim=8,
+        n_kv_heads=2,
+        scales_mode=None,
+    )
+
+
+def logit_change(in_all=0.02, null=0.024, error=0.001):
+    return LogitChange(
+        law="causal",
+        in_all=in_all,
+        in_all_error=error,
+        in_all_bound=0.03,
+        in_all_null=null,
+        in_all_null_range=(null, null),
+        by_band=[0.015, 0.007],
+        error=[0.0005, 0.0002],
+        bound=[0.02, 0.01],
+        null=[0.016, 0.006],
+        null_range=[(0.015, 0.018), (0.005, 0.007)],
+        layers=[0, 1],
+        by_layer=[[0.02, 0.004], [0.01, 0.01]],
+        sample=Sample(tokens=64, rows=16, keys=8, seed=0, error="planted error"),
+    )
+
+
+def rounded_tensor(norm=-0.02, zeroed=0.25, clipped=0.0):
+    """Two layers, two KV heads, two bands; the second layer's numbers are twice the first's."""
+
+    def heads(value):
+        return [[value, value], [2 * value, 2 * value]]
+
+    return RoundedTensor(
+        largest=heads(0.5),
+        rms=heads(0.1),
+        relative_to_value=heads(1.0),
+        relative_to_vector=heads(0.07),
+        norm_mean=heads(norm),
+        norm_rms=heads(0.03),
+        clipped=heads(clipped),
+        zeroed=heads(zeroed),
+        band_largest=heads(0.5),
+        band_rms=heads(0.1),
+        rest_largest=[None, None],
+        rest_rms=[None, None],
+        null_norm_mean=heads(0.004),
+        null_norm_rms=heads(0.02),
+    )
+
+
+def matrix(heads=2):
+    """Head 0 of layer 0 has one large row, channel 2; column 1 of 4 is large."""
+    shares = {
+        "int8 per tensor": [[0.0, 0.25], [0.0, 0.0]],
+        "int4 per tensor": [[0.0, 0.2], [0.0, 0.0]],
+        "int4 per channel": [[0.0, 0.8], [0.0, 0.0]],
+    }
+    even = [[0.125] * 8] * 2
+    loud = [[1.0, 1.0, 6.0, *[1.0] * 5], *[[1.0] * 8] * (heads - 1)]
+    found = MatrixMap(
+        rows=[loud, [[1.0] * 8] * heads],
+        columns=[[1.0, 4.0, 1.0, 1.0], [1.0] * 4],
+        error_by_channel={name: even for name in shares}
+        | {"int4 per channel": [[0.05, 0.05, 0.65, *[0.05] * 5], [0.125] * 8]},
+    )
+    by_rule = MatrixByRule(
+        count=[[0.0, 1.0], [0.0, 0.0]],
+        magnitude=[[None, 6.0], [None, None]],
+        row_share=[[0.0, 0.125], [0.0, 0.0]],
+        error_share=shares,
+        columns=[1.0, 0.0],
+        column_share=[0.25, 0.0],
+        column_error_share={name: [0.5, 0.0] for name in shares},
+    )
+    return found, by_rule
+
+
+def outliers(maps):
+    by_iqr = OutliersByRule(
+        rule="iqr",
+        parameter=1.5,
+        jaccard={"k/post": [[1.0, 0.5], [0.25, 0.0]]},
+        mass_moved={"k/post": [[0.0, 0.1], [0.3, 1.0]]},
+        error_share={"int4": [[0.5, 0.1], [0.2, None]]},
+        entry_share=[[0.05, 0.0], [0.01, 0.0]],
+        entry_limit=[[2.0, 2.0], [2.5, 2.5]],
+        count={"k/post": [[1, 2], [0, 1]]},
+        magnitude={"k/post": [[2.0, 5.0], [None, 3.0]]},
+        stand_out={"k/post": [[2, 4], [4, 1]]},
+        jaccard_null={"k/post": [[1.0, 0.9], [0.8, 1.0]]},
+        mass_moved_null={"k/post": [[0.0, 0.05], [0.1, 0.0]]},
+        share_null={"k/post": [0.9, 0.85, 0.95]},
+        matrices={"W_Q": matrix(4)[1], "W_K": matrix()[1]},
+    )
+    strict = by_iqr.model_copy(
+        update={
+            "parameter": 3.0,
+            "jaccard": {"k/post": [[1.0, None], [None, None]]},
+            "mass_moved": {"k/post": [[0.0, None], [None, None]]},
+            "stand_out": {"k/post": [[2, 0], [0, 0]]},
+        }
+    )
+    by_mad = by_iqr.model_copy(update={"rule": "mad", "parameter": 3.5, "entry_share": [[0.1, 0.1], [0.1, 0.1]]})
+    return Outliers(
+        **dict(by_iqr),
+        maps=maps,
+        others=[by_iqr, strict, by_mad],
+        error_by_channel={"int4": [[0.125] * 8, [0.3, *[0.1] * 7]]},
+        sample=Sample(tokens=64, seed=0),
+        matrix_maps={"W_Q": matrix(4)[0], "W_K": matrix()[0]},
+    )
+
+
+def band(index, first, last, pressure, weighted):
+    return Band(
+        index=index,
+        first_pair=first,
+        last_pair=last,
+        wavelength_min=6.0,
+        wavelength_max=60.0,
+        turns=4.0,
+        interpolation_pressure=pressure,
+        phase_displacement=1.0,
+        logit_weighted_pressure=weighted,
+        side_peak=None,
+        unseen_phase=0.1 * index,
+        compression=1.0 / (1 + index),
+        native_wavelength_min=5.0,
+        native_wavelength_max=50.0,
+        logit_change=(0.015, 0.007)[index % 2],
+        logit_change_error=(0.0005, 0.0002)[index % 2],
+    )

@@ -1,0 +1,166 @@
+"""The library's functions against the stages they call, the command line's words, and files read back."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import qroar_core as qroar
+from qroar_core.cli.settings import quant_spec
+from qroar_core.diagnostics import run as diagnose
+from qroar_core.errors import BadScales, BadSpec, QRoarError
+from qroar_core.evaluation import run as evaluate
+from qroar_core.models.text_files import Document
+from qroar_core.specs import BandSpec, QuantizerSpec, QuantSpec, RopeSpec
+from qroar_core.transforms.file import from_file
+
+ROOT = Path(__file__).parents[2]
+INT4 = QuantSpec(k=QuantizerSpec(4), name="int4")
+
+
+@pytest.fixture(scope="module")
+def texts():
+    letters = "".join(chr(97 + (i * i) % 26) for i in range(6000))
+    return {name: [Document(name, letters[i:])] for i, name in enumerate(("calibration", "development", "heldout"))}
+
+
+@pytest.fixture
+def setup(monkeypatch, texts):
+    monkeypatch.setattr(qroar.Setup, "texts", lambda self: texts)
+    return qroar.Setup(rope=qroar.Rope("yarn", factor=2), quantization=qroar.quantization(k="int4"), length=96, bands=3)
+
+
+def test_importing_the_package_loads_no_torch_and_every_name_is_there():
+    code = "import qroar_core as q, sys; assert 'torch' not in sys.modules; [getattr(q, n) for n in q.__all__]"
+    code += "; print(*dir(q))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert set(qroar.__all__) <= set(done.stdout.split())
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        qroar.nonsense  # noqa: B018
+
+
+def test_a_setup_fills_in_for_a_model_what_it_leaves_open(tiny, setup):
+    model = tiny()
+    setting = setup.resolve(model)
+    assert (setting.rope, setting.quant) == (RopeSpec("yarn", 2.0), INT4)
+    assert (setting.search.length, setting.diagnosis.length, max(setting.evaluation.lengths)) == (96, 96, 96)
+    assert setting.search.bands == setting.diagnosis.bands == BandSpec(3)
+    open_one = qroar.Setup(seed=5).resolve(model)
+    assert open_one.rope == RopeSpec()
+    assert open_one.quant == INT4
+    assert open_one.search.length == model.geometry.original_context  # its own RoPE promises no more
+    assert {open_one.search.seed, open_one.diagnosis.seed, open_one.evaluation.seed} == {5}
+    assert repr(qroar.Setup(seed=5)) == "Setup(seed=5)"
+    with pytest.raises(QRoarError, match="bands"):
+        qroar.Setup(bands=99).resolve(model)
+    with pytest.raises(BadSpec, match="too few"):
+        qroar.Setup(length=4).resolve(model)
+
+
+@pytest.mark.parametrize(
+    ("words", "options"),
+    [
+        ({"k": "int4"}, {"k": "int4"}),
+        ({"kv": "q4_0"}, {"kv": "q4_0"}),
+        ({"k": "int3", "v": "int4"}, {"k": "int3", "v": "int4"}),
+        ({"kv": "int4", "kv_scale": "block", "group_size": 16}, {"kv": "int4", "kv_scale": "block", "group_size": 16}),
+        ({"k": "int4", "kv_rotation": True}, {"k": "int4", "kv_rotation": "hadamard"}),
+        ({"k": "int4", "k_before_rope": True}, {"k": "int4", "k_before_rope": True}),
+        ({"weights": "int4", "weight_scale": "group"}, {"weights": "int4", "weight_scale": "group"}),
+        ({"weights": "w4a16", "qk": "int8"}, {"weights": "w4a16", "qk": "int8"}),
+        ({"k": "kivi2", "activations": "int8"}, {"k": "kivi2", "activations": "int8"}),
+    ],
+)
+def test_quantization_takes_the_words_of_the_command_line(words, options):
+    asked = qroar.quantization(**words)
+    assert asked == quant_spec(options)
+    assert asked.name == quant_spec(options).name
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ({"k": "int9"}, r"quantization\(k=...\): unknown cache quantizer 'int9'; choose one of none, int2"),
+        ({"weights": "q4"}, r"quantization\(weights=...\): unknown value 'q4'; choose one of int2, .*w4a16"),
+        ({"kv": "int4", "k": "int8"}, "give kv, or k and v"),
+        ({"kv_scale": "block"}, "nothing in the cache is quantized"),
+        ({"v": "int4", "k_before_rope": True}, 'add k="int4"'),
+    ],
+)
+def test_a_word_it_does_not_know_gets_one_line(words, line):
+    with pytest.raises(BadSpec, match=line) as refused:
+        qroar.quantization(**words)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_diagnosis_is_the_stages_with_figures_a_table_and_a_file(tiny, setup, texts, tmp_path):
+    model = tiny(head_dim=32)
+    found = qroar.diagnose(model, setup)
+    setting = setup.resolve(model)
+    plain = diagnose.run(model, setting.rope, setting.quant, setting.diagnosis, texts["calibration"]).as_written()
+    assert found.model_dump(exclude={"seconds"}) == plain.model_dump(exclude={"seconds"})
+    names = found.figures()
+    assert {"pressure", "tails", "logit_noise", "outliers", "pair_error"} <= set(names)
+    (picture,) = found.pictures("pressure")
+    figure = found.plot("pressure")
+    assert figure.layout.title.text == picture.title
+    assert len(figure.data) == len(picture.figure.data)
+    assert found.table()["band"].tolist() == [0, 1, 2]
+    assert found.text in repr(found)
+    assert repr(found).startswith("Diagnosis: 3 bands")
+    again = qroar.Diagnosis.load(found.save(tmp_path / "diagnosis.json"))
+    assert again == found
+    with pytest.raises(BadSpec, match="no figure 'noise'; choose one of pressure"):
+        found.plot("noise")
+
+
+def test_a_search_a_transform_and_an_evaluation_go_round_through_their_files(tiny, setup, texts, tmp_path):
+    model = tiny(head_dim=32)
+    found = qroar.search(model, setup, windows=2)
+    path = found.found.save(tmp_path / "scales.json")
+    read = qroar.Transform.load(path)
+    assert torch.equal(read.scales(model).g, found.outcome.found.g)
+    assert torch.equal(from_file(path, model)[0].g, found.outcome.found.g)  # what every command reads
+    assert found.transform.is_identity == (found.report.chosen == "identity")
+    assert found.report.reason in found.summary()
+    assert found.report.reason in repr(found)
+    setting = setup.resolve(model)
+    mine = qroar.evaluate(model, setup, read, windows=2, rotation=False)
+    asked = setting.evaluation.__class__(lengths=setting.evaluation.lengths, windows=2, rotation=False)
+    plain = evaluate.run(
+        model, setting.rope, setting.quant, found.outcome.found, None, asked, texts["heldout"]
+    ).as_written()
+    assert mine.window_nll == plain.window_nll
+    assert mine.sentence == plain.sentence
+    assert mine.sentence in mine.summary()
+    assert "quantized, tuned" in mine.summary()
+    with pytest.raises(BadScales, match="made for"):
+        qroar.evaluate(tiny(seed=7, head_dim=32), setup, read)
+
+
+def test_an_export_holds_the_scales_and_refuses_what_it_cannot_write(tiny, setup, tmp_path):
+    from safetensors.torch import load_file
+
+    model = tiny(head_dim=32)
+    found = qroar.search(model, setup, windows=2)
+    g = found.outcome.found
+    folder = qroar.export(model, setup, found.found, tmp_path / "out")
+    written = load_file(folder / "model.safetensors")["model.layers.0.self_attn.k_proj.weight"]
+    own = model.model.model.layers[0].self_attn.k_proj.weight
+    channel = g.bands[0][0]
+    assert torch.allclose(written[channel], own[channel] / g.g[0, 0, 0].float(), rtol=1e-6)
+    with pytest.raises(BadSpec, match="unknown format 'onnx'; choose one of hf, w4a16"):
+        qroar.export(model, setup, None, tmp_path / "other", format="onnx")
+    with pytest.raises(BadSpec, match="hf has no group size"):
+        qroar.export(model, setup, None, tmp_path / "other", group_size=32)
+    assert not (tmp_path / "other").exists()
+
+
+def test_reprs_say_what_the_thing_is(tiny):
+    model = tiny()
+    geo = model.geometry
+    assert f"{geo.n_layers} layers, {geo.n_heads} heads on {geo.n_kv_heads} KV heads" in repr(model)
+    assert repr(qroar.Rope("yarn", factor=4)) == "RopeSpec(method='yarn', factor=4)"
+    assert repr(qroar.quantization(k="int4")) == "QuantSpec(k=QuantizerSpec(bits=4))"

@@ -1,0 +1,159 @@
+"""Export without a browser: what is offered when, the report from memory, and the recipes for other runtimes."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from qroar_core.quantizers.presets import preset_quant
+from qroar_core.runs.setting import default_setting
+from qroar_core.specs import QuantizerSpec, QuantSpec, RopeSpec
+from tests.pages.visitor import clicked, go, texts
+
+pytestmark = pytest.mark.slow
+
+
+def done(app, page, label):
+    go(app, page)
+    clicked(app, label)
+
+
+def downloads(app):
+    return [d.label for d in app.get("download_button")]
+
+
+def links(app):
+    return [link.proto.label for link in app.get("page_link")]
+
+
+def test_the_report_says_what_is_missing_and_where_to_make_it(loaded_app):
+    go(loaded_app, "export")
+    assert "The report needs a diagnosis and a search and an evaluation of this setting first." in texts(loaded_app)
+    assert {"Go and make a diagnosis", "Go and make a search", "Go and make an evaluation"} <= set(links(loaded_app))
+    done(loaded_app, "tune", "Start the search")  # makes the diagnosis too
+    go(loaded_app, "export")
+    assert "The report needs an evaluation of this setting first." in texts(loaded_app)
+    assert downloads(loaded_app) == ["Download scales.json"]
+
+
+def test_the_report_is_offered_once_everything_is_there_and_built_from_it(loaded_app, demo_model):
+    from pages import jobs
+    from pages.state import session
+    from pages.views.report import build_report
+
+    done(loaded_app, "tune", "Start the search")
+    done(loaded_app, "evaluate", "Evaluate")
+    go(loaded_app, "export")
+    assert downloads(loaded_app) == ["Download scales.json", "Download report.html"]
+    assert loaded_app.code[1].value == "python -m qroar_core run demo --rope yarn --factor 4 --k int4 --out runs/again"
+    setting = default_setting(demo_model)
+    outcome = jobs.search.result(demo_model, setting)
+    proof = jobs.evaluate.result(demo_model, setting, outcome)
+    text = build_report(demo_model, setting, jobs.diagnose.result(demo_model, setting), outcome, proof)
+    assert "Significant gain: +0.2500 nats." in text
+    assert "python -m qroar_core run demo --rope yarn --factor 4 --k int4 --out runs/again" in text
+    assert demo_model.fingerprint in text
+    assert text.count("Plotly.newPlot(") > 12
+    assert session.manager().idle()
+
+
+def test_a_setting_that_no_option_spells_is_named_beside_the_command(loaded_app):
+    go(loaded_app, "tune")
+    loaded_app.number_input(key="kappa0").set_value(2.5).run()
+    done(loaded_app, "tune", "Start the search")
+    done(loaded_app, "evaluate", "Evaluate")
+    go(loaded_app, "export")
+    assert "repeats all of it (no option sets search.kappa0: the command takes the default)" in texts(loaded_app)
+
+
+def test_every_runtime_has_a_recipe_before_and_after_writing(loaded_app, tmp_path, monkeypatch):
+    monkeypatch.setenv("QROAR_ROOTS", str(tmp_path))
+    go(loaded_app, "export")
+    labels = [tab.label for tab in loaded_app.tabs]
+    assert labels == ["transformers 5.23.0", "vLLM 0.33", "llama.cpp commit 00dc805"]
+    loaded_app.text_input(key="folder").set_value(str(tmp_path / "new"))
+    clicked(loaded_app, "Write the checkpoint")
+    assert loaded_app.success[0].value.startswith(f"Written to `{tmp_path / 'new'}`")
+    python, serve, convert = (tab.code[0].value for tab in loaded_app.tabs)
+    assert f"AutoModelForCausalLM.from_pretrained('{tmp_path / 'new'}')" in python
+    assert serve == f"vllm serve {tmp_path / 'new'} --max-model-len 1024"
+    first, second = convert.splitlines()
+    assert first == f"python convert_hf_to_gguf.py {tmp_path / 'new'} --outfile {tmp_path / 'new'}.gguf --outtype f16"
+    assert second == (
+        f"LLAMA_ATTN_ROT_DISABLE=1 llama-server -m {tmp_path / 'new'}.gguf -c 1024 --rope-scaling yarn "
+        "--rope-scale 4 --yarn-orig-ctx 256 --cache-type-k q4_0"
+    )
+    assert "q4_0 has a scale per 32 channels" in texts(loaded_app)
+    namespace = {}
+    exec(python, namespace)  # what is shown is what works
+    assert namespace["model"].config.rope_parameters["factor"] == 4.0
+
+
+def test_every_format_is_written_and_shown_how_to_load(loaded_app, demo_model, tmp_path, monkeypatch):
+    monkeypatch.setenv("QROAR_ROOTS", str(tmp_path))
+    go(loaded_app, "export")
+    formats = loaded_app.selectbox(key="export format")
+    assert formats.options[1] == "W4A16 folder, groups of 64: vLLM, transformers with compressed-tensors"
+    assert len(formats.options) == 6
+    formats.set_value("w4a16").run()
+    assert "symmetric scales change no 4-bit code" in texts(loaded_app)
+    assert [tab.label for tab in loaded_app.tabs] == ["transformers 5.23.0", "vLLM 0.33"]
+    loaded_app.text_input(key="folder").set_value(str(tmp_path / "packed"))
+    clicked(loaded_app, "Write the checkpoint")
+    config = json.loads((tmp_path / "packed" / "config.json").read_text())
+    assert config["quantization_config"]["config_groups"]["group_0"]["weights"]["group_size"] == 64
+    loaded_app.selectbox(key="export format").set_value("gguf-q8_0").run()
+    loaded_app.text_input(key="folder").set_value(str(tmp_path / "served"))
+    clicked(loaded_app, "Write the checkpoint")
+    (tab,) = loaded_app.tabs
+    file = tmp_path / "served" / "demo-Q8_0.gguf"
+    assert tab.code[0].value == f"LLAMA_ATTN_ROT_DISABLE=1 llama-server -m {file} -c 1024 --cache-type-k q4_0"
+    assert file.is_file()
+
+
+INT4 = QuantizerSpec(4)
+
+
+@pytest.mark.parametrize(
+    ("rope", "quant", "words", "notes"),
+    [
+        (
+            RopeSpec("yarn", 2.0, beta_fast=16.0),
+            preset_quant("q4_0"),
+            "--rope-scaling yarn --rope-scale 2 --yarn-orig-ctx 256 --yarn-beta-fast 16 --yarn-beta-slow 1 "
+            "--cache-type-k q4_0 --cache-type-v q4_0 -fa on",
+            "needs flash attention",
+        ),
+        (
+            RopeSpec("linear", 2.5),
+            preset_quant("q8_0-norot"),
+            "--rope-scaling linear --rope-scale 2.5 --cache-type-k q8_0 --cache-type-v q8_0 -fa on",
+            "turns that off",
+        ),
+        (RopeSpec("ntk", 4.0), QuantSpec(k=INT4), "--cache-type-k q4_0", "q4_0 has a scale per 32 channels"),
+        (RopeSpec("dynamic", 4.0), QuantSpec(), "", "llama.cpp has no dynamic NTK"),
+        (RopeSpec("ntk", 4.0), QuantSpec(k=QuantizerSpec(3)), "", "no 3-bit cache for K; q4_0 is its smallest"),
+    ],
+    ids=["yarn q4_0", "linear q8_0 unrotated", "ntk int4", "dynamic", "ntk int3"],
+)
+def test_llama_cpp_gets_the_options_that_mean_this_setting(demo_model, rope, quant, words, notes):
+    from pages.views.serving import recipes
+
+    setting = replace(default_setting(demo_model), rope=rope, quant=quant)
+    recipe = recipes(Path("out"), demo_model, setting)["llama.cpp commit 00dc805"]
+    serve = recipe.code.splitlines()[1]
+    assert serve.split("-c 1024")[1].strip() == words
+    assert any(notes in note for note in recipe.notes)
+    rotated = quant.k is None or quant.k.rotation == "hadamard" or not words  # no quantized cache, nothing to turn off
+    assert serve.startswith("LLAMA_ATTN_ROT_DISABLE=1 ") == (not rotated)
+
+
+@pytest.mark.parametrize(("preset", "words"), [("fp8", "--kv-cache-dtype fp8"), ("q8_0", "")])
+def test_vllm_gets_its_own_cache_or_is_said_to_have_none_like_it(demo_model, preset, words):
+    from pages.views.serving import recipes
+
+    setting = replace(default_setting(demo_model), quant=preset_quant(preset))
+    recipe = recipes(Path("out"), demo_model, setting)["vLLM 0.33"]
+    assert recipe.code == f"vllm serve out --max-model-len 1024 {words}".strip()
+    assert any("measure what you will serve" in note for note in recipe.notes) == (not words)

@@ -1,0 +1,145 @@
+"""The Learn page in a fresh dashboard: no model, six questions, figures that follow their sliders."""
+
+import json
+import math
+
+import pytest
+
+from pages.views.lessons.step import QUESTIONS
+from tests.pages.visitor import go, texts
+
+pytestmark = pytest.mark.slow
+
+SLIDERS = {  # key: extremes
+    "learn_position": (0, 8192),
+    "learn_distance": (0, 64),
+    "learn_bits": (2, 8),
+    "learn_pair": (0.25, 4.0),
+    "learn_other": (0.0, 16.0),
+    "learn_angle": (0, 360),
+    "learn_g": (-2.0, 6.0),
+    "learn_loud": (1.0, 16.0),
+    "learn_scale_bits": (2, 8),
+}
+STEPPED = {
+    "learn_stride": (1, 256),
+    "learn_length": (1.0, 32.0),
+    "learn_factor": (1.0, 32.0),
+    "learn_alias_factor": (1.0, 32.0),
+    "learn_reach": (64, 16384),
+    "learn_band": (0, 7),
+}
+
+
+@pytest.fixture
+def learn(app):
+    go(app, "learn")
+    return fine(app)
+
+
+def fine(app):
+    assert not app.exception, [(e.value, e.stack_trace) for e in app.exception]
+    return app
+
+
+def table(app, column):
+    """The one table with this column."""
+    (found,) = [d.value for d in app.dataframe if column in d.value.columns]
+    return found
+
+
+def test_without_a_model_it_asks_six_questions_and_draws_seven_figures(learn):
+    assert [s.value for s in learn.subheader] == [f"{n}. {text}" for n, text in enumerate(QUESTIONS.values(), 1)]
+    assert len(QUESTIONS) == 6
+    assert [e.label for e in learn.expander].count("The answer") == 6
+    charts = learn.get("plotly_chart")
+    assert len(charts) == 7
+    for chart in charts:
+        assert len(chart.proto.alt) > 80
+        assert chart.proto.alt.endswith(".")
+    assert not learn.info
+    assert not learn.warning
+    for anchor in QUESTIONS:
+        assert f"(#{anchor})" in texts(learn)
+
+
+def test_every_control_has_a_label_and_a_stable_key(learn):
+    assert {s.key: (s.min, s.max) for s in learn.slider} == SLIDERS
+    assert {s.key for s in learn.select_slider} == set(STEPPED)
+    assert {s.key for s in learn.selectbox} == {"learn_head", "learn_method"}
+    labels = [w.label for kind in (learn.slider, learn.select_slider, learn.selectbox) for w in kind]
+    assert all(labels)
+    assert len(set(labels)) == len(labels)
+
+
+def test_clock_table_follows_position_and_distance(learn):
+    learn.slider(key="learn_position").set_value(1000)
+    fine(learn.slider(key="learn_distance").set_value(5).run())
+    shown = table(learn, "key_degrees")
+    for _, row in shown.iterrows():
+        omega = 10_000.0 ** (-row["pair"] / 64)
+        assert row["key_degrees"] == pytest.approx(math.degrees(omega * 1000) % 360, abs=1e-6)
+        assert row["between_degrees"] == pytest.approx(math.degrees(omega * 5) % 360, abs=1e-6)
+    figure = json.loads(learn.get("plotly_chart")[0].proto.spec)
+    assert len(figure["frames"]) == 60
+    assert figure["frames"][3]["data"][3]["text"] == ["key at position 1003, query at position 1008"]
+
+
+def test_context_and_factor_move_their_tables(learn):
+    learn.select_slider(key="learn_length").set_value(8.0)
+    fine(learn.select_slider(key="learn_factor").set_value(8.0).run())
+    windows = table(learn, "circle_new")
+    last = 10_000.0 ** (-63 / 64) / (2 * math.pi)  # turns per token of the slowest pair
+    assert windows["circle_new"].iloc[63] == pytest.approx(last * (32768 - 4096), rel=1e-9)
+    methods = table(learn, "attention factor a(s)").set_index("method")
+    assert methods.loc["YaRN", "attention factor a(s)"] == pytest.approx(0.1 * math.log(8) + 1)
+    assert methods.loc["linear", "fastest pair, ω(s)/ω"] == pytest.approx(1 / 8)
+
+
+def test_aliasing_follows_method_band_and_reach(learn):
+    learn.selectbox(key="learn_method").set_value("linear")
+    learn.select_slider(key="learn_band").set_value(5)
+    fine(learn.select_slider(key="learn_reach").set_value(256).run())
+    shown = table(learn, "interpolated_high").set_index("distance")
+    omega = [10_000.0 ** (-i / 64) / 4 for i in range(40, 48)]
+    assert shown["interpolated_high"][200] == pytest.approx(sum(math.cos(w * 200) for w in omega) / 8, abs=1e-6)
+    assert len(shown) == 257
+
+
+def test_bits_and_neighbour_set_the_step(learn):
+    learn.slider(key="learn_bits").set_value(3)
+    fine(learn.slider(key="learn_other").set_value(4.5).run())
+    shown = table(learn, "angle_degrees")
+    assert shown["step"].tolist() == pytest.approx([1.5] * len(shown))
+    assert shown["error"].iloc[0] == pytest.approx(0.5)  # (1, 0) goes to (1.5, 0)
+    assert shown["error"].iloc[90] == pytest.approx(1.0)  # 45 degrees: both coordinates under half a step
+    fine(learn.slider(key="learn_other").set_value(7.0).run())
+    assert "int3 rounds the whole pair to zero" in texts(learn)
+
+
+def test_scale_shows_the_error_at_g_the_least_error_and_that_logits_stay(learn):
+    fine(learn.slider(key="learn_g").set_value(2.0).run())
+    shown = table(learn, "logit_error")
+    here, least, change = (m.value for m in learn.metric)
+    assert here == f"{shown.set_index('log2_g')['logit_error'][2.0]:.2%}"
+    assert least == f"{shown['logit_error'].min():.2%}"
+    assert learn.metric[1].label.endswith(f"log2 g = {shown['log2_g'][shown['logit_error'].idxmin()]:g}")
+    assert 0 < float(change) < 1e-12
+
+
+@pytest.mark.parametrize(("head", "end"), [(0, 0), (0, 1), (1, 1), (3, 1)])
+def test_no_slider_extreme_breaks_a_figure(learn, head, end):
+    learn.selectbox(key="learn_head").select_index(head).run()
+    for slider in learn.slider:
+        slider.set_value((slider.min, slider.max)[end])
+    for key, extremes in STEPPED.items():
+        learn.select_slider(key=key).set_value(extremes[end])
+    fine(learn.run())
+    assert len(learn.get("plotly_chart")) == 7
+
+
+def test_a_smaller_head_takes_a_far_position_back(learn):
+    learn.slider(key="learn_position").set_value(8192).run()
+    fine(learn.selectbox(key="learn_head").select_index(3).run())
+    assert learn.slider(key="learn_position").max == 512
+    assert learn.slider(key="learn_position").value <= 512

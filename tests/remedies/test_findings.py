@@ -1,0 +1,164 @@
+"""Numbers and sentences of a league: intervals by scipy, and every way a remedy can stand to band scales."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from qroar_core.remedies.findings import Measured, remedy_rows, sentences
+from qroar_core.remedies.result import Comparison
+
+HARD = np.array([2.0, 2.4, 1.8, 2.1, 2.2, 1.9])
+NOISE = {  # small differences that do not line up between remedies
+    "plain": [0.0, 0.02, -0.02, 0.01, -0.01, 0.0],
+    "plain+": [0.01, -0.02, 0.0, 0.02, 0.0, -0.01],
+    "smooth_attention": [-0.01, 0.0, 0.02, -0.02, 0.01, 0.0],
+    "rotation": [0.0, -0.01, 0.01, 0.0, -0.02, 0.02],
+    "rotation+": [0.02, 0.01, 0.0, -0.01, 0.0, -0.02],
+    "plain++": [0.02, 0.0, 0.01, -0.01, -0.02, 0.0],
+    "rotation++": [-0.01, -0.02, 0.0, 0.0, 0.02, 0.01],
+    "gptq": [-0.02, 0.0, -0.01, 0.01, 0.02, 0.0],
+    "gptq+": [0.01, 0.02, -0.02, 0.0, -0.01, 0.0],
+}
+
+
+def rows(**cost):
+    """Standings from nats above the reference."""
+    played = [
+        Measured(
+            key.rstrip("+"), (HARD + nats + np.array(NOISE[key])).tolist(), key.endswith("+"), "", key.endswith("++")
+        )
+        for key, nats in {k.replace("_turned", "++").replace("_on", "+"): v for k, v in cost.items()}.items()
+    ]
+    return remedy_rows(HARD.tolist(), played, 0.95)
+
+
+def said(**cost):
+    return sentences(HARD.tolist(), rows(**cost), 1024, 0.95)
+
+
+def test_gains_are_paired_intervals_and_shares_of_the_gap():
+    plain, bands, turned, both = rows(plain=0.5, plain_on=0.3, rotation=0.2, rotation_on=0.1)
+    assert plain.gain is None
+    assert plain.key == "plain"
+    for row, other, mean, low, high in (
+        (bands, plain, bands.gain, bands.gain_low, bands.gain_high),
+        (turned, plain, turned.gain, turned.gain_low, turned.gain_high),
+        (both, plain, both.gain, both.gain_low, both.gain_high),
+        (both, turned, both.added, both.added_low, both.added_high),
+    ):
+        apart = np.array(other.window_nll) - np.array(row.window_nll)
+        expected = stats.t.interval(0.95, 5, apart.mean(), stats.sem(apart))
+        assert (mean, low, high) == pytest.approx((apart.mean(), *expected))
+    assert (turned.added, bands.added) == (None, bands.gain)
+    gap = np.mean(plain.window_nll) - HARD.mean()
+    assert both.gap_recovered == pytest.approx(both.gain / gap)
+    assert (bands.name, turned.name, both.name) == (
+        "band scales",
+        "Hadamard rotation of q and k",
+        "Hadamard rotation of q and k + band scales",
+    )
+
+
+def test_the_free_choice():
+    one = said(plain=0.5, plain_on=0.2, smooth_attention=0.4)
+    assert one[0].endswith("most of it is recovered by band scales: +0.3000 nats [+0.2770, +0.3230], 60% of it")
+    assert "more than SmoothAttention: they are the free choice" in one[1]
+    two = said(plain=0.5, plain_on=0.4, smooth_attention=0.2)
+    assert "SmoothAttention, free as well, gains +0.2000 nats" in two[1]
+    three = said(plain=0.5, plain_on=0.4, smooth_attention=0.401)
+    assert "SmoothAttention, free as well, is not significantly different" in three[1]
+    four = said(plain=0.5, plain_on=0.4, rotation=0.2)  # a rotation is not free
+    assert four[1].endswith("they are the free choice")
+    five = said(plain=0.5, plain_on=0.499)
+    assert five[1].startswith("Band scales alone gain nothing significant (+0.0010 nats")
+
+
+@pytest.mark.parametrize(
+    ("turned", "words"),
+    [
+        (0.1, "gains +0.2000 nats"),
+        (0.45, "gains +0.1500 nats"),
+        (0.301, "not significantly different from band scales"),
+    ],
+)
+def test_against_a_rotation(turned, words):
+    one = said(plain=0.5, plain_on=0.3, rotation=turned)[2]
+    assert one.startswith("A rotation, which the runtime must do for every token,")
+    assert words in one
+    assert ("less than band scales" in one) == (turned == 0.45)
+
+
+@pytest.mark.parametrize(
+    ("on", "words"),
+    [
+        (0.1, "Band scales add on top of Hadamard"),
+        (0.2, "Band scales add nothing significant on top of Hadamard"),
+        (0.3, "Band scales cost on top of Hadamard"),
+    ],
+)
+def test_on_top_of_a_rotation(on, words):
+    assert said(plain=0.5, plain_on=0.3, rotation=0.2, rotation_on=on)[3].startswith(words)
+
+
+@pytest.mark.parametrize(
+    ("turned", "best", "words"),
+    [
+        (0.1, "band scales and angles", "gains +0.2000 nats LOW more than the scales alone"),
+        (0.301, "band scales", "is not significantly different from the scales alone (-0.0010 nats LOW)"),
+        (0.4, "band scales", "costs +0.1000 nats LOW: keep to the scales alone"),
+    ],
+)
+def test_turning_pairs_is_told_beside_the_scales_alone(turned, best, words):
+    _, free, turning, rotated, *_ = said(plain=0.5, plain_on=0.3, plain_turned=turned, rotation=0.2, rotation_on=0.1)
+    assert free.startswith(f"Where the runtime does not rotate, {best} are free")
+    apart = turned - 0.3 + np.array(NOISE["plain++"]) - np.array(NOISE["plain+"])
+    low, high = stats.t.interval(0.95, 5, apart.mean(), stats.sem(apart))
+    low, high = (low, high) if turned == 0.4 else (-high, -low)
+    assert turning == f"Turning the pairs too {words.replace('LOW', f'[{low:+.4f}, {high:+.4f}]')}"
+    assert rotated.endswith(f"than {best}")
+    assert ("less" in rotated) == (turned == 0.1)
+
+
+def test_angles_on_top_of_a_remedy_have_a_sentence_of_their_own():
+    made = rows(plain=0.5, plain_on=0.3, rotation=0.2, rotation_on=0.2, rotation_turned=0.1)
+    *_, scales, both = sentences(HARD.tolist(), made, 1024, 0.95)
+    assert scales.startswith("Band scales add nothing significant on top of Hadamard")
+    assert both.startswith("Band scales and angles add on top of Hadamard rotation of q and k (+0.1000 nats")
+    turned = made[-1]
+    assert (turned.key, turned.name) == ("rotation++", "Hadamard rotation of q and k + band scales and angles")
+    assert turned.added == pytest.approx(np.mean(np.array(made[2].window_nll) - np.array(turned.window_nll)))
+
+
+def test_remedies_of_one_kind_share_a_sentence():
+    *_, last = said(plain=0.5, plain_on=0.3, rotation=0.2, rotation_on=0.1, gptq=0.3, gptq_on=0.1)
+    assert last.startswith("Band scales add on top of Hadamard rotation of q and k (+0.1000 nats")
+    assert " and GPTQ (+0.2000 nats" in last
+
+
+def test_where_scales_cannot_act():
+    still = [
+        Measured("plain", (HARD + 0.5).tolist(), no_op="Symmetric scales are an exact no-op here: rows."),
+        Measured("gptq", (HARD + 0.2 + 0.01 * HARD).tolist(), no_op="the same"),
+    ]
+    found = sentences(HARD.tolist(), remedy_rows(HARD.tolist(), still, 0.95), 512, 0.95)
+    assert "most of it is recovered by GPTQ" in found[0]
+    assert found[1] == "Band scales alone cannot act here. Symmetric scales are an exact no-op here: rows"
+    assert found[2].startswith("Band scales are an exact no-op under GPTQ")
+
+
+def test_a_quantizer_that_costs_nothing():
+    assert said(plain=0.001, plain_on=0.0) == [
+        "At 1024 tokens this quantizer costs nothing significant (+0.0010 nats [-0.0138, +0.0158]): nothing to repair"
+    ]
+    (_, bands) = rows(plain=0.001, plain_on=0.0)
+    assert bands.gap_recovered is None
+
+
+def test_a_league_is_a_file(tmp_path):
+    from tests.helpers import planted_comparison
+
+    made = planted_comparison.league()
+    (tmp_path / "league.json").write_text(made.to_json())
+    again = Comparison.from_file(tmp_path / "league.json")
+    assert [row.key for row in again.standings] == [row.key for row in made.standings]
+    assert again.standings[1].gain == pytest.approx(made.standings[1].gain, rel=1e-5)

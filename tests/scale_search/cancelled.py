@@ -1,0 +1,26 @@
+"""A search that is cancelled after some candidates."""
+
+import pytest
+
+from qroar_core.errors import Cancelled
+from qroar_core.scale_search import run as search
+from qroar_core.specs import RopeSpec
+from tests.scale_search.searching import INT4, TEXTS
+
+ROPE = RopeSpec("yarn", 2.0)
+
+
+def stopped(loaded, spec, label, nth=1, **more):
+    """What is left of a search that is cancelled at the n-th step of this label."""
+    left = [nth]
+
+    def cancel(step):
+        if step.what.startswith(label):
+            left[0] -= 1
+            if not left[0]:
+                raise Cancelled("search")
+
+    with pytest.raises(Cancelled) as caught:
+        search.run(loaded, ROPE, INT4, spec, TEXTS, on_step=cancel, **more)
+    assert caught.value.where == "search"
+    return caught.value.partial

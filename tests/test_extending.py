@@ -1,0 +1,196 @@
+"""The examples of docs/extending.md: each file, dropped into a copy of the package, is in every list and measured."""
+
+import json
+import math
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+EXAMPLE = re.compile(r"^`(qroar_core/\S+)`\n\n```python\n(.*?)```$", re.M | re.S)
+EXAMPLES = dict(EXAMPLE.findall((ROOT / "docs" / "extending.md").read_text()))
+EVALUATE = ["evaluate", "demo", "--lengths", "512", "--windows", "2", "--rope", "yarn", "--factor", "4", "--json"]
+LEVELS_MENU = """
+from pages.forms import quantizer
+print({name: levels.label for name, levels in quantizer.GRIDS.items()})
+"""
+
+
+@pytest.fixture
+def with_file(tmp_path):
+    """Makes a copy of the package with one example in it; runs Python there and returns what it prints."""
+    for name in ("qroar_core", "pages"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "assets").symlink_to(ROOT / "assets")
+
+    def dropped(path):
+        assert not (tmp_path / path).exists()
+        (tmp_path / path).write_text(EXAMPLES[path])
+
+        def run(*words):
+            command = [sys.executable, *words]
+            environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+            done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+            assert done.returncode == 0, done.stderr
+            return done.stdout
+
+        return run
+
+    return dropped
+
+
+@pytest.mark.slow
+def test_an_interpolation(with_file):
+    run = with_file("qroar_core/interpolations/methods/cooler_yarn.py")
+    assert "cooler_yarn" in run("-m", "qroar_core", "diagnose", "--help")
+    menu = "from pages.views.replication import METHODS; from pages.forms.setting import methods; "
+    menu += "print(METHODS, methods())"
+    assert run("-c", menu).count("cooler_yarn") == 2
+    cooler = json.loads(run("-m", "qroar_core", *EVALUATE[:7], "cooler_yarn", *EVALUATE[8:], "--k=int8"))
+    plain = json.loads(run("-m", "qroar_core", *EVALUATE, "--k=int8"))
+    assert cooler["rows"][0]["nll"] != plain["rows"][0]["nll"]
+    pressures = """
+from qroar_core.interpolations.frequencies import rope_of
+from qroar_core.interpolations.pressure_of_methods import pressures
+from qroar_core.models.load import run
+from qroar_core.specs import BandSpec, RopeSpec
+found = {m.method: m for m in pressures(run("demo"), RopeSpec("yarn", 4.0), 4.0, 1024, "causal", BandSpec(4)).methods}
+print(found["cooler_yarn"].band_pressure == found["yarn"].band_pressure, found["cooler_yarn"].factor)
+print(*(rope_of(run("demo"), RopeSpec(name, 4.0), 1024).attention_factor for name in ("cooler_yarn", "yarn")))
+"""
+    assert run("-c", pressures).split() == ["True", "4.0", "1.0", str(0.1 * math.log(4) + 1)]
+
+
+@pytest.mark.slow
+def test_a_quantizer_preset(with_file):
+    run = with_file("qroar_core/quantizers/presets/my_runtime.py")
+    mine = json.loads(run("-m", "qroar_core", *EVALUATE, "--kv", "mine5"))
+    options = ["--kv", "int5", "--kv-scale", "block", "--group-size", "16"]  # the same with scales in float32
+    near = json.loads(run("-m", "qroar_core", *EVALUATE, *options))
+    quantized = [row["nll"] for found in (mine, near) for row in found["rows"] if row["model"] == "quantized"][::2]
+    assert quantized[0] != quantized[1]
+    assert abs(quantized[0] - quantized[1]) < 0.02
+    menu = "from pages.forms import quantization; print(quantization.__dict__)"
+    assert "mine5" in run("-c", menu)
+    library = "import qroar_core; print(qroar_core.quantization(kv='mine5'))"
+    assert run("-c", library).strip().endswith("name='mine5')")
+
+
+@pytest.mark.slow
+def test_a_grid_of_levels(with_file):
+    run = with_file("qroar_core/quantizers/grids/powers.py")
+    assert "'powers': 'power of two'" in run("-c", LEVELS_MENU)
+    rounded = """
+import json, torch
+from qroar_core.quantizers.fake_quantize import fake_quantize
+from qroar_core.specs import QuantizerSpec
+torch.manual_seed(0)
+x = torch.randn(5, 64, dtype=torch.float64)
+print(json.dumps([x.tolist(), fake_quantize(x, QuantizerSpec(4, levels="powers")).tolist()]))
+"""
+    for x, found in zip(*json.loads(run("-c", rounded))):
+        step = 2.0 ** math.ceil(math.log2(max(map(abs, x)) / 7))
+        assert found == [step * round(v / step) for v in x]  # ties to even, as Python rounds too
+
+
+SEARCH_MENUS = """
+from pages.forms import search
+print([*search.objectives()], [*search.methods()], [metric.label for metric in search.error_metrics().values()])
+"""
+SEARCHED = """
+import json
+import qroar_core as qroar
+from qroar_core.specs import BandSpec, SearchSpec
+model = qroar.load("demo")
+spec = SearchSpec(bands=BandSpec(4), length=256, windows=2, steps=6, trials=4, grid_points=3, **{asked!r})
+found = qroar.search(model, qroar.Setup(quantization=qroar.quantization(k="int3")), spec=spec)
+report = found.report
+print(json.dumps([report.method, report.objective_identity, report.objective_found, [c.label for c in report.history]]))
+"""
+
+
+def searched(run, **asked):
+    return json.loads(run("-c", SEARCHED.replace("{asked!r}", repr(asked))).splitlines()[-1])
+
+
+@pytest.mark.slow
+def test_an_attention_error_metric(with_file):
+    run = with_file("qroar_core/maths/error_metrics/largest.py")
+    assert "largest" in run("-m", "qroar_core", "search", "--help")
+    assert "'largest square error of a logit']" in run("-c", SEARCH_MENUS)
+    mine, usual = searched(run, judge="largest"), searched(run, judge="logits")
+    assert mine[1] == usual[1] == 1.0
+    assert mine[2] < 1
+    assert mine[2] != usual[2]
+    lone = """
+import torch
+from qroar_core.maths.error_metric import MovedRows
+from qroar_core.maths.error_metrics import error_metrics
+from qroar_core.maths.softmax_rule import PLAIN
+logits, apart = torch.tensor([[[[1.0, 5.0, 9.0]]]]), torch.tensor([[1, 0, -1]])  # the third key is not seen yet
+none = torch.zeros(1, 1, 1)
+moved = MovedRows(PLAIN, logits, apart, none, none, None, none, lambda: logits - 2 * apart)
+print(error_metrics()["largest"].error(moved))
+"""
+    assert run("-c", lone).strip() == "tensor([[4.]])"
+
+
+@pytest.mark.slow
+def test_a_search_method(with_file):
+    run = with_file("qroar_core/scale_search/methods/shaken.py")
+    assert "shaken" in run("-m", "qroar_core", "search", "--help")
+    assert "'optuna', 'shaken']" in run("-c", SEARCH_MENUS)
+    method, before, after, labels = searched(run, method="shaken")
+    assert method == "shaken"
+    assert labels[-6:] == [f"shaken {step}" for step in range(1, 7)]
+    assert after <= before == 1.0
+
+
+@pytest.mark.slow
+def test_a_search_objective(with_file):
+    run = with_file("qroar_core/scale_search/objectives/worst.py")
+    assert "worst" in run("-m", "qroar_core", "search", "--help")
+    assert "'kl', 'worst']" in run("-c", SEARCH_MENUS)
+    method, worst, _, _ = searched(run, objective="worst", method="optuna")
+    assert method == "optuna, on the worst window"
+    windows = """
+import qroar_core as qroar
+from qroar_core.models.measure import measure
+from qroar_core.models.stream import Condition
+from qroar_core.scale_search.problem import SearchProblem
+from qroar_core.specs import SearchSpec
+setup = qroar.Setup(quantization=qroar.quantization(k="int3"))
+setting = setup.resolve(model := qroar.load("demo"))
+problem = SearchProblem(model, setting.rope, setting.quant, SearchSpec(length=256, windows=2), setup.texts())
+for ids in problem.development().ids:
+    print(float(measure(model, Condition(setting.rope, setting.quant), ids[None], 255).nll.double().mean()))
+"""
+    assert worst == pytest.approx(max(map(float, run("-c", windows).split())), rel=1e-6)
+
+
+@pytest.mark.slow
+def test_a_remedy(with_file):
+    run = with_file("qroar_core/remedies/methods/wider_keys.py")
+    menu = """
+from pages.forms.comparison import BY_NAME, applicable_remedies
+from qroar_core.specs import QuantizerSpec, QuantSpec
+print([BY_NAME[one.method].name for one in applicable_remedies(QuantSpec(k=QuantizerSpec(3)), ())])
+"""
+    assert "'one bit more for K']" in run("-c", menu)
+    asked = ["compare", "demo", "--length", "256", "--windows", "3", "--no-band-scales", "--json", "--k"]
+    found = json.loads(run("-m", "qroar_core", *asked, "int3", "--methods", "wider_keys"))
+    plain, wider = found["standings"]
+    assert (plain["method"], wider["method"]) == ("plain", "wider_keys")
+    four = json.loads(run("-m", "qroar_core", *asked, "int4", "--methods", "rotation"))
+    assert wider["window_nll"] == four["standings"][0]["window_nll"]  # int4 as it is
+
+
+def test_every_example_is_tried_here():
+    tried = Path(__file__).read_text()
+    assert EXAMPLES
+    assert [path for path in EXAMPLES if f'with_file("{path}")' not in tried] == []
