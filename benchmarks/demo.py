@@ -12,8 +12,8 @@ from qroar_core.evaluation import run as evaluate
 from qroar_core.evaluation.result import Row
 from qroar_core.models import load
 from qroar_core.models.text import SPLITS, split
-from qroar_core.runs.setting import INT3_K, INT4_K, default_setting
 from qroar_core.scale_search import run as search
+from qroar_core.setting import INT3_K, INT4_K, default_setting
 from qroar_core.specs import EvaluationSpec, RopeSpec
 from qroar_core.statistics.intervals import paired_interval
 

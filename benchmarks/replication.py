@@ -12,7 +12,7 @@ from qroar_core.models import load
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.text import SPLITS, split
 from qroar_core.runs.evidence import replication
-from qroar_core.runs.setting import INT3_K, INT4_K, Setting, default_setting
+from qroar_core.setting import INT3_K, INT4_K, Setting, default_setting
 from qroar_core.specs import QuantSpec, ReplicationSpec, RopeSpec, WeightQuantSpec
 
 YARN4 = RopeSpec("yarn", 4.0)

@@ -13,7 +13,7 @@ from qroar_core.models.text_choice import text_label, texts_of
 from qroar_core.quantizers.parse import INT_BITS, parse_activation, parse_cache_option, parse_weights
 from qroar_core.quantizers.presets import WEIGHT_PRESETS
 from qroar_core.quantizers.spec import QuantizerSpec, QuantSpec, ScaleAxis
-from qroar_core.runs.setting import Setting, default_setting
+from qroar_core.setting import Setting, default_setting
 from qroar_core.specs import BandSpec, Bos, RopeSpec
 
 INTEGERS = f"choose one of {', '.join(f'int{bits}' for bits in INT_BITS)}"

@@ -99,6 +99,8 @@ def layer_of(module: str) -> str:
         return "faces"
     if part in ("library", "setup") or not rest:  # the package itself offers what the library has, when it is asked for
         return "library"
+    if part == "setting":
+        return "models"
     if part in GROUND or part.startswith("__"):  # the package itself: __init__, __version__
         return "ground"
     if rest in (["quantizers"], ["transforms"], ["interpolations"], ["evidence"]):  # the folder's own docstring

@@ -19,7 +19,7 @@ from pages.views.job_progress import result_or_progress
 from pages.views.labels import whole_setting_words
 from qroar_core.escape import code, literal
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.runs.setting import Setting
+from qroar_core.setting import Setting
 from qroar_core.transforms.scales import Scales
 
 ASKED = "the change of weights that was asked last"  # session: an AskedChange

@@ -15,8 +15,8 @@ from pages.state.choice import REACH
 from pages.state.clicks import carried_out
 from qroar_core.diagnostics.result import Diagnosis
 from qroar_core.escape import literal
-from qroar_core.runs.setting import Setting
 from qroar_core.scale_search.problem import SearchPlan
+from qroar_core.setting import Setting
 
 FIXED = ("band", "pairs", "wavelength", "pressure", "tail_k", "tail_q", "noise")
 Bounds = tuple[tuple[float, float], ...]

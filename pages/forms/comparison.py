@@ -15,7 +15,7 @@ from qroar_core.escape import literal
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.remedies.applicable import applicable_remedies, searches
 from qroar_core.remedies.methods import BY_NAME
-from qroar_core.runs.setting import Setting
+from qroar_core.setting import Setting
 from qroar_core.specs import ComparisonSpec, SearchSpec
 
 

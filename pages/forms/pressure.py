@@ -13,7 +13,7 @@ from qroar_core.interpolations.pressure_of_methods import pressures
 from qroar_core.interpolations.result import Pressures
 from qroar_core.models.layer_groups import LayerGroup
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.runs.setting import Setting
+from qroar_core.setting import Setting
 from qroar_core.specs import DistanceLaw
 
 LONGEST = 2**24  # tokens

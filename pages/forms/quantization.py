@@ -12,7 +12,7 @@ from qroar_core.errors import QRoarError
 from qroar_core.escape import literal
 from qroar_core.quantizers.presets import KV_PRESETS, WEIGHT_PRESETS, preset_names, preset_quant
 from qroar_core.quantizers.presets.llama_cpp import for_family
-from qroar_core.runs.setting import INT3_K, INT4_K
+from qroar_core.setting import INT3_K, INT4_K
 from qroar_core.specs import QuantizerSpec, QuantSpec
 
 BY_HAND = "every option by hand …"

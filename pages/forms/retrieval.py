@@ -16,7 +16,7 @@ from qroar_core.escape import literal
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.retrieval.figure import TASK_WORDS
 from qroar_core.retrieval.prompts import chat_template, shortest
-from qroar_core.runs.setting import Setting
+from qroar_core.setting import Setting
 from qroar_core.specs import RetrievalSpec, RetrievalTask
 
 DEPTHS = (0.0, 0.1, 0.25, 0.4, 0.5, 0.6, 0.75, 0.9, 1.0)  # offered

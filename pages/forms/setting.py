@@ -25,8 +25,8 @@ from qroar_core.interpolations.registry import label_of, methods
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.opening import adds_bos, bos_word
 from qroar_core.models.own_rope import replaced_rope
-from qroar_core.runs.setting import Setting
 from qroar_core.runs.setting_presets import SETTING_PRESETS, preset_in_force
+from qroar_core.setting import Setting
 from qroar_core.specs import BANDS, BandSpec, Bos, Partition, RopeSpec
 
 T = TypeVar("T")

@@ -27,12 +27,12 @@ from qroar_core.remedies.result import Comparison
 from qroar_core.retrieval import run as retrieval
 from qroar_core.retrieval.result import Retrieval
 from qroar_core.runs import evidence
-from qroar_core.runs.setting import Setting
 from qroar_core.scale_search import run as scale_search
 from qroar_core.scale_search.gain import Decision
 from qroar_core.scale_search.manual_scales import Probe
 from qroar_core.scale_search.outcome import SearchOutcome
 from qroar_core.scale_search.registry import objectives
+from qroar_core.setting import Setting
 from qroar_core.specs import (
     ComparisonSpec,
     ContinuationSpec,

@@ -11,7 +11,7 @@ from qroar_core.errors import BadScales
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.patch import apply_scales, undo_scales
 from qroar_core.progress import OnStep, Step
-from qroar_core.runs.setting import Setting
+from qroar_core.setting import Setting
 from qroar_core.transforms.scales import Scales
 
 

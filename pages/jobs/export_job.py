@@ -16,7 +16,7 @@ from qroar_core.exporters.writers import writer_of
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.loading import DTYPES
 from qroar_core.models.writable import require_writable_folder
-from qroar_core.runs.setting import Setting
+from qroar_core.setting import Setting
 from qroar_core.transforms.scales import Scales
 
 

@@ -19,9 +19,9 @@ from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.memory import out_of_memory, ran_out
 from qroar_core.models.text import SPLITS, Texts, split
 from qroar_core.progress import OnStep
-from qroar_core.runs.setting import Setting
 from qroar_core.runs.stage_files import Tuned
 from qroar_core.scale_search.outcome import SearchOutcome
+from qroar_core.setting import Setting
 from qroar_core.specs.labels import setting_words
 
 Asked = ParamSpec("Asked")

@@ -17,8 +17,8 @@ from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.opening import bos_id
 from qroar_core.models.text import COLLECTIONS
 from qroar_core.runs.record import RunRecord
-from qroar_core.runs.setting import Setting, default_setting
 from qroar_core.runs.store import NAME
+from qroar_core.setting import Setting, default_setting
 from qroar_core.specs import (
     BandSpec,
     Bos,
@@ -60,7 +60,7 @@ class Claims:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """None means the default of `runs.setting.default_setting` for the loaded model.
+    """None means the default of `setting.default_setting` for the loaded model.
 
     `text` is an embedded collection, or the label of a reopened run's own text. `run` names the run folder
     that all of this was opened from; a change of anything else empties it (session.choose), but of what is asked

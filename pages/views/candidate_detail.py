@@ -16,9 +16,9 @@ from pages.views.job_progress import result_or_progress, running
 from pages.views.render import picture
 from qroar_core.escape import literal
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.runs.setting import Setting
 from qroar_core.scale_search.outcome import SearchOutcome
 from qroar_core.scale_search.problem import SearchPlan
+from qroar_core.setting import Setting
 from qroar_core.statistics.intervals import NO_GAIN
 from qroar_core.transforms import figure as drawn
 from qroar_core.transforms import figure_angles

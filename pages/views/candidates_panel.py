@@ -16,10 +16,10 @@ from pages.views.candidate_detail import candidate_detail
 from pages.views.job_progress import result_or_progress, running
 from qroar_core.escape import literal
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.runs.setting import Setting
 from qroar_core.scale_search import run as search
 from qroar_core.scale_search.manual_scales import Probe
 from qroar_core.scale_search.outcome import SearchOutcome
+from qroar_core.setting import Setting
 from qroar_core.transforms.scales import Scales
 
 PICK = "scales in view"

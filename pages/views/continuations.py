@@ -16,8 +16,8 @@ from qroar_core.escape import literal
 from qroar_core.evaluation import continuations_figure as drawn
 from qroar_core.evaluation.continuations_result import Continuations
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.runs.setting import Setting
 from qroar_core.scale_search.outcome import SearchOutcome
+from qroar_core.setting import Setting
 from qroar_core.specs import ContinuationSpec
 
 HELD_OUT, OWN = "a held-out window of the current length", "my own text"

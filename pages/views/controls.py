@@ -22,8 +22,8 @@ from qroar_core.evidence.controls.result import Controls
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.loading import DTYPES
 from qroar_core.models.text import COLLECTIONS
-from qroar_core.runs.setting import Setting
 from qroar_core.scale_search.outcome import SearchOutcome
+from qroar_core.setting import Setting
 from qroar_core.specs import CONTROL_DTYPES, ControlSpec
 
 

@@ -13,8 +13,8 @@ from qroar_core.evaluation import figure_kl
 from qroar_core.evaluation.headline import Headline, headline
 from qroar_core.evaluation.result import Evaluation
 from qroar_core.evaluation.two_gains import decided_on_held_out, kept_words, why_different
-from qroar_core.runs.setting import Setting
 from qroar_core.scale_search.result import SearchReport
+from qroar_core.setting import Setting
 
 
 def show_evaluation(result: Evaluation, setting: Setting, searched: SearchReport | None) -> None:

@@ -30,8 +30,8 @@ from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.loading import DTYPES
 from qroar_core.models.own_dtype import written_dtype
 from qroar_core.models.own_rope import NONE, own_rope, replaced_rope
-from qroar_core.runs.setting import Setting
 from qroar_core.scale_search.outcome import SearchOutcome
+from qroar_core.setting import Setting
 from qroar_core.transforms.file import to_file
 from qroar_core.transforms.scales import Scales
 

@@ -8,8 +8,8 @@ from qroar_core.disk_name import disk_name
 from qroar_core.evaluation.result import Evaluation
 from qroar_core.interpolations.frequencies import bands_of
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.runs.setting import Setting
 from qroar_core.scale_search.outcome import SearchOutcome
+from qroar_core.setting import Setting
 from qroar_core.transforms.scales import Scales, identity
 
 

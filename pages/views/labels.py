@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from qroar_core.job import Snapshot
-from qroar_core.runs.setting import Setting
+from qroar_core.setting import Setting
 from qroar_core.specs.labels import quant_words, quantizer_words, rope_words, setting_words, weight_words
 
 __all__ = [

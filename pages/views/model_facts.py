@@ -14,7 +14,7 @@ from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.memory import free_bytes
 from qroar_core.models.own_dtype import own_dtype, word
 from qroar_core.models.own_rope import native_from, own_rope
-from qroar_core.runs.setting import Setting
+from qroar_core.setting import Setting
 
 _HYBRID = "Those with attention; the model's other layers have no q and k to measure or scale."
 

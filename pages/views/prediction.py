@@ -22,7 +22,7 @@ from qroar_core.evidence.prediction import figure as drawn
 from qroar_core.evidence.prediction.result import Prediction
 from qroar_core.evidence.prediction.run import require_bands
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.runs.setting import Setting
+from qroar_core.setting import Setting
 from qroar_core.specs import DiagnosisSpec, PredictionSpec
 
 COUNTS = (4, 8, 16, 32)  # bands offered

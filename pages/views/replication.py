@@ -22,7 +22,7 @@ from qroar_core.escape import literal
 from qroar_core.evidence.replication import figure as drawn
 from qroar_core.interpolations.registry import stretching
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.runs.setting import INT3_K, INT4_K, Setting
+from qroar_core.setting import INT3_K, INT4_K, Setting
 from qroar_core.specs import QuantSpec, ReplicationSpec, RopeSpec, WeightQuantSpec
 
 METHODS = tuple(name for name, method in stretching().items() if not method.takes_lists)  # need nothing but a factor

@@ -10,8 +10,8 @@ from qroar_core.evaluation.result import Evaluation
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.runs.folder import manifest_of
 from qroar_core.runs.report import report_html
-from qroar_core.runs.setting import Setting
 from qroar_core.scale_search.outcome import SearchOutcome
+from qroar_core.setting import Setting
 from qroar_core.transforms.file import to_file
 
 

@@ -23,7 +23,7 @@ from qroar_core.errors import QRoarError
 from qroar_core.escape import literal
 from qroar_core.interpolations.frequencies import bands_of, rope_of
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.runs.setting import Setting
+from qroar_core.setting import Setting
 
 
 def require_model() -> tuple[LoadedModel, Setting]:

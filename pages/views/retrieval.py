@@ -10,7 +10,7 @@ from pages.views.render import numbers, picture
 from qroar_core.escape import code, literal
 from qroar_core.retrieval import figure as drawn
 from qroar_core.retrieval.result import Retrieval
-from qroar_core.runs.setting import Setting
+from qroar_core.setting import Setting
 
 
 def show_retrieval(result: Retrieval, setting: Setting) -> None:

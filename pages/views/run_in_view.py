@@ -7,7 +7,7 @@ from pages.state.foreign_runs import run_of
 from qroar_core.evaluation.result import Evaluation
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.runs.record import RunRecord
-from qroar_core.runs.setting import Setting
+from qroar_core.setting import Setting
 
 
 def runs_shown(loaded: LoadedModel, setting: Setting) -> list[RunRecord]:

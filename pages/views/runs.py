@@ -27,8 +27,8 @@ from qroar_core.evaluation.result import Evaluation
 from qroar_core.figures import runs as drawn
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.runs.record import RunRecord
-from qroar_core.runs.setting import Setting
 from qroar_core.runs.store import runs_root
+from qroar_core.setting import Setting
 
 SHOWN = 200  # runs in the table and the menus, newest first
 SETTING, LINE, LETTERS = 250, 19, 33  # pixels of the column and of a line in it, letters that a line surely holds

@@ -13,10 +13,10 @@ from pages.views.job_progress import result_or_progress, running
 from pages.views.render import picture
 from qroar_core.escape import literal
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.runs.setting import Setting
 from qroar_core.scale_search import figure as search_trace
 from qroar_core.scale_search.outcome import SearchOutcome
 from qroar_core.scale_search.result import SearchReport, Verdict
+from qroar_core.setting import Setting
 
 
 def run_search(loaded: LoadedModel, setting: Setting, said: Verdict) -> SearchOutcome | None:

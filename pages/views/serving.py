@@ -18,7 +18,7 @@ from qroar_core.interpolations.registry import methods
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.quantizers.presets import KV_PRESETS
 from qroar_core.quantizers.presets.llama_cpp import for_family
-from qroar_core.runs.setting import Setting
+from qroar_core.setting import Setting
 from qroar_core.specs import QuantSpec, RopeSpec
 
 VLLM, LLAMA_CPP = "0.33", "commit 00dc805"  # the versions whose documentation was read

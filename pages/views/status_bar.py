@@ -19,8 +19,8 @@ from qroar_core.interpolations.frequencies import bands_of
 from qroar_core.models.applicability import applicability_on
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.own_rope import NONE, own_rope, replaced_rope
-from qroar_core.runs.setting import Setting
 from qroar_core.scale_search.result import Verdict
+from qroar_core.setting import Setting
 from qroar_core.specs import RopeSpec
 
 VERDICTS: dict[str, tuple[str, Literal["green", "orange", "gray"], str]] = {  # words, colour, icon

@@ -16,7 +16,7 @@ from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.loading import choose_dtype
 from qroar_core.quantizers.presets import KV_PRESETS, WEIGHT_PRESETS
 from qroar_core.quantizers.presets.llama_cpp import for_family
-from qroar_core.runs.setting import Setting
+from qroar_core.setting import Setting
 from qroar_core.specs import BandSpec, QuantizerSpec, QuantSpec
 
 GROUPS = (SETTING, BANDS, OUTLIERS, DIAGNOSE, SEARCH, SLIDING, ROTATION)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:  # a command that reads no model starts without torch
     from qroar_core.models.loaded import LoadedModel
     from qroar_core.models.text import Texts
     from qroar_core.runs.folder import RunFolder
-    from qroar_core.runs.setting import Setting
+    from qroar_core.setting import Setting
 
 
 def whole(loaded: LoadedModel, setting: Setting, texts: Texts, options: dict[str, Any], folder: RunFolder) -> None:

@@ -14,9 +14,9 @@ from qroar_core.errors import Cancelled
 if TYPE_CHECKING:  # a command that reads no model starts without torch
     from qroar_core.models.loaded import LoadedModel
     from qroar_core.models.text import Texts
-    from qroar_core.runs.setting import Setting
     from qroar_core.scale_search.outcome import SearchOutcome
     from qroar_core.scale_search.result import SearchReport
+    from qroar_core.setting import Setting
     from qroar_core.transforms.scales import Scales
 
 

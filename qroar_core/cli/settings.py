@@ -35,7 +35,7 @@ from qroar_core.specs import (
 
 if TYPE_CHECKING:  # a command that reads no model starts without torch
     from qroar_core.models.loaded import LoadedModel
-    from qroar_core.runs.setting import Setting
+    from qroar_core.setting import Setting
 
 NULL_DRAWS = 8  # of --null
 INTEGERS = "choose none or int2..int8"
@@ -97,7 +97,7 @@ def setting_of(options: dict[str, Any], loaded: LoadedModel) -> Setting:
     """Every spec of a command; what was not asked comes from `default_setting` of the model."""
     from qroar_core.evaluation.run import must_rotate
     from qroar_core.interpolations.frequencies import bands_of
-    from qroar_core.runs.setting import Setting, default_setting
+    from qroar_core.setting import Setting, default_setting
 
     check(options)
     rope, quant = rope_spec(options), quant_spec(options)

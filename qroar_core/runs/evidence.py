@@ -14,9 +14,9 @@ from qroar_core.evidence.replication.result import Replication
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.text import SPLITS, Texts, split
 from qroar_core.progress import OnStep, Step, no_progress
-from qroar_core.runs.setting import Setting
 from qroar_core.scale_search.find_scales import find_scales
 from qroar_core.scale_search.problem import SearchProblem
+from qroar_core.setting import Setting
 from qroar_core.specs import ControlSpec, QuantSpec, ReplicationSpec, RopeSpec
 from qroar_core.specs.labels import setting_words
 from qroar_core.transforms.scales import Scales

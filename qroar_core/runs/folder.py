@@ -16,7 +16,7 @@ from qroar_core.models.own_rope import replaced_rope
 from qroar_core.plain_file import is_there, reason
 from qroar_core.result import Result, rounded
 from qroar_core.runs.manifest import CHECKSUM_COVERS, Manifest
-from qroar_core.runs.setting import Setting
+from qroar_core.setting import Setting
 from qroar_core.specs import DiagnosisSpec, EvaluationSpec, SearchSpec
 from qroar_core.transforms.file import identity_of, temporary_prefix, write_atomically
 from qroar_core.version import VERSION

@@ -22,10 +22,10 @@ from qroar_core.retrieval import run as retrieve
 from qroar_core.retrieval.result import Retrieval
 from qroar_core.runs.folder import RETRIEVALS, RunFolder, has
 from qroar_core.runs.report import report_html
-from qroar_core.runs.setting import Setting
 from qroar_core.scale_search import run as search
 from qroar_core.scale_search.result import SearchReport
 from qroar_core.scale_search.run import SearchOutcome
+from qroar_core.setting import Setting
 from qroar_core.specs import RetrievalSpec
 from qroar_core.transforms.file import from_file, to_file
 from qroar_core.transforms.scales import Scales, identity

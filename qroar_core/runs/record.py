@@ -16,8 +16,8 @@ from qroar_core.result import Result, rounded
 from qroar_core.runs.folder import SEVERAL, has
 from qroar_core.runs.manifest import Manifest
 from qroar_core.runs.run_files import check_run, stamp
-from qroar_core.runs.setting import Setting
 from qroar_core.scale_search.result import SearchReport
+from qroar_core.setting import Setting
 from qroar_core.transforms.result import ScalesFile
 
 R = TypeVar("R", bound=Result)

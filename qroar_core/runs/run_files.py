@@ -16,9 +16,9 @@ from qroar_core.result import Result
 from qroar_core.runs.folder import RETRIEVALS, SEVERAL, UNTUNED, has
 from qroar_core.runs.manifest import Manifest
 from qroar_core.runs.pipeline import ROTATED, SEARCHED
-from qroar_core.runs.setting import Setting
 from qroar_core.runs.stage_files import KINDS, kind_of
 from qroar_core.scale_search.result import SearchReport
+from qroar_core.setting import Setting
 from qroar_core.transforms.result import ScalesFile
 from qroar_core.transforms.scales import Scales, from_nested
 

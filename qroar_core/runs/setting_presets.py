@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.quantizers.presets import preset_quant
 from qroar_core.quantizers.presets.llama_cpp import for_family
-from qroar_core.runs.setting import INT3_K, INT4_K
+from qroar_core.setting import INT3_K, INT4_K
 from qroar_core.specs import QuantSpec, RopeSpec
 
 

@@ -24,8 +24,8 @@ from qroar_core.result import Result, rounded
 from qroar_core.retrieval.result import Retrieval
 from qroar_core.runs.folder import RETRIEVALS, SEVERAL, UNTUNED
 from qroar_core.runs.pipeline import SEARCHED
-from qroar_core.runs.setting import Setting
 from qroar_core.scale_search.outcome import SearchOutcome
+from qroar_core.setting import Setting
 from qroar_core.specs import (
     ComparisonSpec,
     ControlSpec,

@@ -26,8 +26,8 @@ from qroar_core.runs.folder import UNTUNED, RunFolder
 from qroar_core.runs.pipeline import SEARCHED, load_search, save_search, settle
 from qroar_core.runs.record import RunRecord, read_record
 from qroar_core.runs.run_files import scales_in
-from qroar_core.runs.setting import Setting
 from qroar_core.runs.stage_files import EARLIER, KINDS, SPECS, Tuned, answers, file_of, fits, kind_of, plain, tuned_in
+from qroar_core.setting import Setting
 from qroar_core.transforms.file import write_atomically
 
 NAME = re.compile(r"\w[\w.-]{0,119}")  # of a run folder: no path leads out of the root by it

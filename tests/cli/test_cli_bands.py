@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from qroar_core.__main__ import main
-from qroar_core.runs.setting import default_setting
+from qroar_core.setting import default_setting
 from qroar_core.specs import BandSpec, QuantSpec, RopeSpec
 from qroar_core.transforms.file import to_file
 from qroar_core.transforms.scales import Scales

@@ -13,7 +13,7 @@ from qroar_core.interpolations.frequencies import native_inv_freq
 from qroar_core.maths.rope import unrotate
 from qroar_core.models.stream import Condition, open_stream
 from qroar_core.models.text import Document, split, windows
-from qroar_core.runs.setting import default_setting
+from qroar_core.setting import default_setting
 from qroar_core.specs import BandSpec, DiagnosisSpec, QuantizerSpec, QuantSpec, RopeSpec, WeightQuantSpec
 from qroar_core.transforms.scales import Scales, identity
 

@@ -20,7 +20,7 @@ from qroar_core.exporters import checkpoint, hf
 from qroar_core.models.patch import apply_scales, undo_scales
 from qroar_core.models.score import last_hidden, logits_of
 from qroar_core.models.stream import Condition, open_stream
-from qroar_core.runs.setting import default_setting
+from qroar_core.setting import default_setting
 from qroar_core.specs import RopeSpec
 from qroar_core.transforms.scales import Scales
 

@@ -204,8 +204,8 @@ def test_files_of_one_name_in_several_repositories_are_never_taken_for_each_othe
     from pages.views.export_choice import default_folder
     from qroar_core.exporters import gguf_copy, gguf_write
     from qroar_core.exporters.folder import NOTE
-    from qroar_core.runs.setting import default_setting
     from qroar_core.runs.store import run_name
+    from qroar_core.setting import default_setting
     from qroar_core.specs import RopeSpec
     from tests.models.formats.smollm2_gguf import write_gguf
 

@@ -6,7 +6,7 @@ import pytest
 
 from qroar_core.runs.folder import RunFolder
 from qroar_core.runs.pipeline import run
-from qroar_core.runs.setting import default_setting
+from qroar_core.setting import default_setting
 from tests.helpers import planted
 from tests.pages import visitor
 

@@ -11,7 +11,7 @@ from pages.state.choice import Choice
 from pages.state.session import manager
 from pages.views import status_bar
 from qroar_core.jobs import Manager
-from qroar_core.runs.setting import default_setting
+from qroar_core.setting import default_setting
 
 
 @pytest.fixture

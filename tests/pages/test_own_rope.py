@@ -10,7 +10,7 @@ from qroar_core.__main__ import main
 from qroar_core.evaluation.result import Evaluation
 from qroar_core.runs.folder import manifest_of
 from qroar_core.runs.manifest import Manifest
-from qroar_core.runs.setting import default_setting
+from qroar_core.setting import default_setting
 from qroar_core.specs import RopeSpec
 from tests.cli.command import printed
 from tests.pages import visitor

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from qroar_core.quantizers.presets import preset_quant
-from qroar_core.runs.setting import default_setting
+from qroar_core.setting import default_setting
 from qroar_core.specs import QuantizerSpec, QuantSpec, RopeSpec
 from tests.pages.visitor import clicked, go, texts
 

@@ -8,8 +8,8 @@ from pages.state.session import library
 from qroar_core.evidence.prediction import run as predict
 from qroar_core.remedies import run as league
 from qroar_core.runs import evidence
-from qroar_core.runs.setting import default_setting
 from qroar_core.runs.store import RunStore
+from qroar_core.setting import default_setting
 from qroar_core.specs import ComparisonSpec
 from tests.helpers import planted_comparison, planted_evidence, planted_prediction
 from tests.pages.visitor import button, clicked, go, read, settled, texts

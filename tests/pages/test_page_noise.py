@@ -11,8 +11,8 @@ from pages.jobs.applied_scales import Applied
 from pages.state.session import manager
 from qroar_core.diagnostics.logit_noise.result import NoiseCurves
 from qroar_core.diagnostics.result import LayerGroup
-from qroar_core.runs.setting import default_setting
 from qroar_core.scale_search.run import SearchOutcome
+from qroar_core.setting import default_setting
 from qroar_core.specs import RopeSpec
 from qroar_core.transforms.scales import identity
 from tests.diagnostics.hidden_states import found
@@ -119,7 +119,7 @@ def test_nothing_quantized_nothing_to_show(loaded_app, stages):
 
 
 def test_a_job_is_known_by_what_its_scales_do(demo_model):
-    from qroar_core.runs.setting import default_setting
+    from qroar_core.setting import default_setting
 
     setting = default_setting(demo_model)
     a, b = identity(4, 2, ((0, 15), (16, 31))), identity(4, 2, ((0, 15), (16, 31)))

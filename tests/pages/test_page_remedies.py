@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from pages.forms.comparison import conditions
-from qroar_core.runs.setting import default_setting
+from qroar_core.setting import default_setting
 from qroar_core.specs import ComparisonSpec
 from tests.helpers import planted_comparison
 from tests.pages.visitor import clicked, go, read, texts

@@ -12,8 +12,8 @@ from pages.jobs.applied_scales import Applied
 from pages.state import session
 from pages.state.session import manager
 from qroar_core.models.patch import apply_scales, undo_scales
-from qroar_core.runs.setting import default_setting
 from qroar_core.runs.store import RunStore, runs_root
+from qroar_core.setting import default_setting
 from qroar_core.specs import RopeSpec
 from qroar_core.transforms.scales import identity
 from tests.helpers import planted

@@ -17,8 +17,8 @@ from qroar_core.evaluation.result import DocumentGain
 from qroar_core.progress import Step
 from qroar_core.runs.folder import RunFolder
 from qroar_core.runs.record import read_record
-from qroar_core.runs.setting import default_setting
 from qroar_core.runs.store import runs_root
+from qroar_core.setting import default_setting
 from qroar_core.specs import EvaluationSpec, QuantizerSpec, QuantSpec, RopeSpec
 from tests.helpers import planted
 from tests.pages.visitor import button, clicked, go, read, settled, texts, unevaluated

@@ -16,7 +16,7 @@ from pages.views.labels import quant_words, rope_words, seconds_words
 from pages.views.status_bar import verdict_for
 from qroar_core.__main__ import main
 from qroar_core.quantizers.presets import preset_names, preset_quant
-from qroar_core.runs.setting import default_setting
+from qroar_core.setting import default_setting
 from qroar_core.specs import BandSpec, DiagnosisSpec, EvaluationSpec, QuantizerSpec, QuantSpec, RopeSpec, SearchSpec
 from qroar_core.transforms.file import to_file
 from qroar_core.transforms.scales import Scales

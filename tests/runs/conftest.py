@@ -2,7 +2,7 @@
 
 import pytest
 
-from qroar_core.runs.setting import default_setting
+from qroar_core.setting import default_setting
 from qroar_core.specs import QuantizerSpec, QuantSpec, RopeSpec
 
 

@@ -9,7 +9,7 @@ from qroar_core.evidence.controls import run as controls
 from qroar_core.evidence.replication import run as replicate
 from qroar_core.models.text import SPLITS, Document, split
 from qroar_core.runs import evidence
-from qroar_core.runs.setting import default_setting
+from qroar_core.setting import default_setting
 from qroar_core.specs import (
     ControlSpec,
     EvaluationSpec,

@@ -9,7 +9,7 @@ import pytest
 from qroar_core.errors import BadOutput
 from qroar_core.runs.folder import RunFolder
 from qroar_core.runs.manifest import Manifest
-from qroar_core.runs.setting import default_setting
+from qroar_core.setting import default_setting
 from qroar_core.specs import QuantizerSpec, QuantSpec, RopeSpec
 
 YARN = RopeSpec("yarn", 2.0)

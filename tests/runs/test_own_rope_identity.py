@@ -11,8 +11,8 @@ from qroar_core.models.loading import load_model
 from qroar_core.models.sources import DEMO
 from qroar_core.runs.folder import RunFolder
 from qroar_core.runs.record import read_record
-from qroar_core.runs.setting import default_setting
 from qroar_core.runs.store import run_name
+from qroar_core.setting import default_setting
 from qroar_core.specs import RopeSpec
 
 
