@@ -17,6 +17,7 @@ from qroar_core.models.text import SPLITS, split, windows
 from qroar_core.progress import no_progress
 from qroar_core.scale_search.find_scales import find_scales
 from qroar_core.scale_search.guard import WindowScorer
+from qroar_core.setting import Setting
 from qroar_core.specs import QuantSpec, SearchSpec
 from qroar_core.statistics.intervals import paired_interval
 
@@ -45,7 +46,7 @@ def measured(loaded: LoadedModel, name: Name, collection: str) -> None:
     )
     lost = paired_interval(identity, reference).mean
     for angles, searched in ((False, "scales"), (True, "scales and angles")):
-        found = find_scales(loaded, ROPE, quant, SearchSpec(length=LENGTH, angles=angles), texts)
+        found = find_scales(loaded, Setting(ROPE, quant, search=SearchSpec(length=LENGTH, angles=angles)), texts)
         tuned = WindowScorer(loaded, ROPE, quant, no_progress).nll(ids, found, "")
         gain = paired_interval(identity, tuned)
         ppl = [f"{math.exp(fmean(nll)):.3f}" for nll in (reference, identity, tuned, rotation)]

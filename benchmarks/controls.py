@@ -8,12 +8,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from benchmarks.checkpoint import smollm2_loaded
+from qroar_core.evidence.controls import run as controls
 from qroar_core.evidence.controls.findings import measured
 from qroar_core.evidence.controls.result import Controls, Estimate
 from qroar_core.models import load
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.text import SPLITS, split
-from qroar_core.runs.evidence import control
 from qroar_core.scale_search.find_scales import find_scales
 from qroar_core.setting import INT4_K, Setting, default_setting
 from qroar_core.specs import ControlSpec, RopeSpec
@@ -39,8 +39,8 @@ def on_smollm2() -> None:
 def controlled(loaded: LoadedModel, setting: Setting, spec: ControlSpec) -> None:
     """Search without a diagnosis, as `python -m qroar_core controls` does, and print."""
     texts = {name: split(name, setting.text) for name in SPLITS}
-    found = find_scales(loaded, setting.rope, setting.quant, setting.search, texts)
-    result = control(loaded, setting, found, spec, texts)
+    found = find_scales(loaded, setting, texts)
+    result = controls.run(loaded, setting, found, spec, texts)
     print(
         f"**{loaded.name}, {setting_words(setting.rope, setting.quant)}**, held-out text of `{setting.text}`: "
         f"{result.text}.\n"

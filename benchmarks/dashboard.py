@@ -136,19 +136,15 @@ def _plant(app: Any, sizes: Mapping[str, int]) -> None:
     short = replace(setting.search, length=256, steps=8, windows=1)
     small = diagnose.run(
         loaded,
-        setting.rope,
-        setting.quant,
-        replace(setting.diagnosis, length=1024, short_length=256, windows=2),
+        replace(setting, diagnosis=replace(setting.diagnosis, length=1024, short_length=256, windows=2)),
         texts["calibration"],
     )
-    outcome = search.run(loaded, setting.rope, setting.quant, short, texts)
+    outcome = search.run(loaded, replace(setting, search=short), texts)
     proof = evaluate.run(
         loaded,
-        setting.rope,
-        setting.quant,
+        replace(setting, evaluation=replace(setting.evaluation, lengths=(256,), windows=2)),
         outcome.found,
         outcome.smooth,
-        replace(setting.evaluation, lengths=(256,), windows=2),
         texts["heldout"],
     )
     shown = inflated(small, setting.diagnosis.length, **sizes)

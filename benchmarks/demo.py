@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.clock import seconds
@@ -13,7 +14,7 @@ from qroar_core.evaluation.result import Row
 from qroar_core.models import load
 from qroar_core.models.text import SPLITS, split
 from qroar_core.scale_search import run as search
-from qroar_core.setting import INT3_K, INT4_K, default_setting
+from qroar_core.setting import INT3_K, INT4_K, Setting, default_setting
 from qroar_core.specs import EvaluationSpec, RopeSpec
 from qroar_core.statistics.intervals import paired_interval
 
@@ -43,9 +44,11 @@ def card() -> None:
     print("|---|---|---|---|---|---|---|")
     said = []
     for bits, quant in ((4, INT4_K), (3, INT3_K)):
-        outcome = search.run(loaded, setting.rope, quant, setting.search, texts)
-        plain = evaluate.run(loaded, RopeSpec(), quant, None, None, spec, texts["heldout"])
-        yarn = evaluate.run(loaded, setting.rope, quant, outcome.found, outcome.smooth, spec, texts["heldout"])
+        outcome = search.run(loaded, replace(setting, quant=quant), texts)
+        plain = evaluate.run(loaded, Setting(RopeSpec(), quant, evaluation=spec), None, None, texts["heldout"])
+        yarn = evaluate.run(
+            loaded, Setting(setting.rope, quant, evaluation=spec), outcome.found, outcome.smooth, texts["heldout"]
+        )
         for name, result in (("default", plain), (yarn_name, yarn)):
             for row in result.rows:
                 if row.model == "reference" and (bits == 3 or row.scales == "tuned"):

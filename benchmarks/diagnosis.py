@@ -6,6 +6,7 @@ from benchmarks.checkpoint import smollm2_loaded
 from benchmarks.clock import bare_forward, seconds
 from qroar_core.diagnostics import run as diagnose
 from qroar_core.models.text import split
+from qroar_core.setting import Setting
 from qroar_core.specs import DiagnosisSpec, QuantizerSpec, QuantSpec, RopeSpec
 
 ROPE, INT4 = RopeSpec("yarn", 2.0), QuantSpec(k=QuantizerSpec(4))
@@ -16,9 +17,9 @@ def main() -> None:
     """Print the ratio: whole diagnosis over long + quantized long + short + native short bare passes."""
     loaded = smollm2_loaded()
     documents = split("calibration")
-    plan = diagnose.plan(loaded, ROPE, INT4, SPEC, documents)
+    plan = diagnose.plan(loaded, Setting(ROPE, INT4, diagnosis=SPEC), documents)
     before = bare_forward(loaded, plan.ids[None]), bare_forward(loaded, plan.short_ids)
-    took = seconds(lambda: diagnose.run(loaded, ROPE, INT4, SPEC, documents))
+    took = seconds(lambda: diagnose.run(loaded, Setting(ROPE, INT4, diagnosis=SPEC), documents))
     after = bare_forward(loaded, plan.ids[None]), bare_forward(loaded, plan.short_ids)
     long, short = ((a + b) / 2 for a, b in zip(before, after, strict=True))
     needed = 2 * long + 2 * short

@@ -30,6 +30,7 @@ from qroar_core.models.score import forward_seconds
 from qroar_core.models.stream import Condition
 from qroar_core.models.text import SPLITS, split, windows
 from qroar_core.scale_search import run as search
+from qroar_core.setting import Setting
 from qroar_core.specs import DiagnosisSpec, EvaluationSpec, QuantizerSpec, QuantSpec, RopeSpec, SearchSpec
 
 SHORT, LONG = 2048, 16384
@@ -156,13 +157,13 @@ def at_length(loaded: LoadedModel, case: Case) -> str:
     clock = [time.perf_counter()]
     with peak() as memory:
         asked = DiagnosisSpec(length=case.length, short_length=case.short)
-        diagnosis = diagnose.run(loaded, case.rope, INT4, asked, texts["calibration"])
+        diagnosis = diagnose.run(loaded, Setting(case.rope, INT4, diagnosis=asked), texts["calibration"])
         clock.append(time.perf_counter())
         spec = SearchSpec(length=case.length, windows=case.calibration)
-        outcome = search.run(loaded, case.rope, INT4, spec, texts, diagnosis)
+        outcome = search.run(loaded, Setting(case.rope, INT4, search=spec), texts, diagnosis)
         clock.append(time.perf_counter())
         proof = EvaluationSpec(lengths=(case.length,), windows=2, rotation=False)
-        result = evaluate.run(loaded, case.rope, INT4, outcome.found, None, proof, texts["heldout"])
+        result = evaluate.run(loaded, Setting(case.rope, INT4, evaluation=proof), outcome.found, None, texts["heldout"])
         clock.append(time.perf_counter())
     ppl = {(row.model, row.scales): row.ppl for row in result.rows}
     shown = [ppl["reference", "identity"], ppl["quantized", "identity"], ppl.get(("quantized", "tuned"))]

@@ -30,6 +30,7 @@ from qroar_core.models.measure import measure
 from qroar_core.models.stream import Condition
 from qroar_core.models.text import Document, Windows, split, windows, windows_held
 from qroar_core.scale_search.find_scales import find_scales
+from qroar_core.setting import Setting
 from qroar_core.specs import QuantSpec, RopeSpec, SearchSpec
 from qroar_core.transforms.file import from_file, to_file, write_atomically
 from qroar_core.transforms.scales import Scales
@@ -137,7 +138,7 @@ class Passes:
         """Search the scales of a remedy on calibration text, and keep them."""
         assert remedy.search is not None
         texts, began = self._search_texts(block, remedy.search), time.perf_counter()
-        found = find_scales(self.loaded, self.rope, block.quant, remedy.search, texts)
+        found = find_scales(self.loaded, Setting(self.rope, block.quant, search=remedy.search), texts)
         about = {
             "what": self._search_what(block, remedy.search),
             "seconds": round(time.perf_counter() - began, 1),

@@ -26,6 +26,7 @@ from qroar_core.models.stream import Condition
 from qroar_core.models.text import SPLITS, split, windows
 from qroar_core.quantizers.presets import KV_PRESETS
 from qroar_core.scale_search import run as search
+from qroar_core.setting import Setting
 from qroar_core.specs import QuantSpec, RopeSpec, SearchSpec
 from qroar_core.statistics.intervals import NO_GAIN, paired_interval
 from qroar_core.transforms.file import from_file, to_file
@@ -54,7 +55,7 @@ def searched(loaded: LoadedModel, preset: str, folder: Path) -> tuple[Path, str]
     """scales.json found under a preset's K cache, and the search's own verdict on them."""
     quant = QuantSpec(k=KV_PRESETS[preset].k)
     texts = {name: split(name, COLLECTION) for name in SPLITS}
-    outcome = search.run(loaded, ROPE, quant, SEARCH, texts)
+    outcome = search.run(loaded, Setting(ROPE, quant, search=SEARCH), texts)
     path = folder / f"{preset}.json"
     path.write_text(to_file(loaded, ROPE, quant, outcome.found).to_json())
     return path, outcome.report.reason

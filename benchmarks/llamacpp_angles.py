@@ -19,6 +19,7 @@ from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.text import SPLITS, split, windows
 from qroar_core.quantizers.presets import KV_PRESETS
 from qroar_core.scale_search.find_scales import find_scales
+from qroar_core.setting import Setting
 from qroar_core.specs import QuantSpec
 from qroar_core.transforms.scales import Scales
 
@@ -34,7 +35,8 @@ def main() -> None:
     texts = {name: split(name, COLLECTION) for name in SPLITS}
     quant = QuantSpec(k=KV_PRESETS[PRESET].k)
     tuned = {
-        angles: find_scales(loaded, ROPE, quant, replace(SEARCH, angles=angles), texts) for angles in (False, True)
+        angles: find_scales(loaded, Setting(ROPE, quant, search=replace(SEARCH, angles=angles)), texts)
+        for angles in (False, True)
     }
     with tempfile.TemporaryDirectory() as scratch:
         proof(loaded, Path(scratch), {"identity": None, "scales": tuned[False], "scales and angles": tuned[True]})

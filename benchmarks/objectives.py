@@ -27,6 +27,7 @@ from qroar_core.scale_search.find_scales import find_scales
 from qroar_core.scale_search.guard import WindowScorer
 from qroar_core.scale_search.problem import SearchProblem
 from qroar_core.scale_search.state import clamp
+from qroar_core.setting import Setting
 from qroar_core.specs import QuantizerSpec, QuantSpec, RopeSpec, SearchSpec
 from qroar_core.statistics.correlation import spearman
 from qroar_core.transforms.scales import Scales
@@ -87,7 +88,7 @@ def ranked(loaded: LoadedModel, case: Case) -> None:
     texts = {name: split(name, case.text) for name in SPLITS}
     spec = SearchSpec(length=case.length, windows=WINDOWS)
     found = {
-        judge: find_scales(loaded, case.rope, case.quant, replace(spec, judge=judge), texts)
+        judge: find_scales(loaded, Setting(case.rope, case.quant, search=replace(spec, judge=judge)), texts)
         for judge in error_metrics()
     }
     frame = SearchProblem(loaded, case.rope, case.quant, spec, texts)

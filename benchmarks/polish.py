@@ -14,6 +14,7 @@ from qroar_core.evaluation import run as evaluate
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.text import SPLITS, split, windows
 from qroar_core.scale_search import run as search
+from qroar_core.setting import Setting
 from qroar_core.specs import BandSpec, EvaluationSpec, SearchSpec
 
 BANDS = 32
@@ -36,9 +37,9 @@ def polished(loaded: LoadedModel, name: Name, collection: str) -> None:
     words, quant = SETTINGS[name]
     texts = {part: split(part, collection) for part in SPLITS}
     spec = SearchSpec(objective="kl", bands=BandSpec(BANDS), length=LENGTH)
-    outcome = search.run(loaded, ROPE, quant, spec, texts)
+    outcome = search.run(loaded, Setting(ROPE, quant, search=spec), texts)
     asked = EvaluationSpec(lengths=(LENGTH,), windows=WINDOWS, rotation=False)
-    result = evaluate.run(loaded, ROPE, quant, outcome.found, None, asked, texts["heldout"])
+    result = evaluate.run(loaded, Setting(ROPE, quant, evaluation=asked), outcome.found, None, texts["heldout"])
     ppl = {(row.model, row.scales): row.ppl for row in result.rows}
     gain, history = result.gain, {c.label: c.objective for c in outcome.report.history}
     if gain is None or result.gap_recovered is None:

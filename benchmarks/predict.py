@@ -21,6 +21,7 @@ from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.measure import hidden_states
 from qroar_core.models.score import divergence
 from qroar_core.models.text import split, windows
+from qroar_core.setting import Setting
 from qroar_core.specs import BandSpec, DiagnosisSpec, PredictionSpec, QuantizerSpec, QuantSpec, RopeSpec
 from qroar_core.statistics.correlation import spearman
 
@@ -68,8 +69,8 @@ def measured(loaded: LoadedModel, case: Case) -> None:
     """Print one setting's sentences and tables."""
     quant = QuantSpec(k=QuantizerSpec(case.bits))
     asked = DiagnosisSpec(length=case.spec.length, bands=BandSpec(case.bands))
-    diagnosis = diagnose.run(loaded, case.rope, quant, asked, split("calibration", case.text))
-    result = predict.run(loaded, case.rope, quant, case.spec, split("heldout", case.text), diagnosis)
+    diagnosis = diagnose.run(loaded, Setting(case.rope, quant, diagnosis=asked), split("calibration", case.text))
+    result = predict.run(loaded, Setting(case.rope, quant), case.spec, split("heldout", case.text), diagnosis)
     print(
         f"### {case.name}\n\n{result.text}, `{case.text}`; the map: {result.kl_windows} windows of "
         f"{result.kl_length} tokens.\n\n{result.headline}.\n"

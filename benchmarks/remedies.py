@@ -11,6 +11,7 @@ from benchmarks.int4_int3_w4 import LENGTH, ROPE, SETTINGS, Name
 from qroar_core.models.text import SPLITS, split
 from qroar_core.remedies import run as comparison
 from qroar_core.remedies.result import RemedyRow
+from qroar_core.setting import Setting
 from qroar_core.specs import ComparisonSpec, SearchSpec
 
 WINDOWS, CALIBRATION, COLLECTION = 6, 4, "technical"
@@ -24,7 +25,7 @@ def main(name: Name) -> None:
     search = SearchSpec(length=LENGTH, windows=CALIBRATION, angles=True)
     words, quant = SETTINGS[name]
     spec = ComparisonSpec(METHODS[name], search=search, windows=WINDOWS, calibration_windows=CALIBRATION)
-    result = comparison.run(loaded, ROPE, quant, spec, texts)
+    result = comparison.run(loaded, Setting(ROPE, quant), spec, texts)
     print(f"{words}. {result.text[:1].upper()}{result.text[1:]}.\n")
     print("| remedy | ppl | gap recovered | gain, nats | band scales add | at run time | change in the runtime |")
     print("|---|---|---|---|---|---|---|")

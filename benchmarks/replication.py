@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from benchmarks.checkpoint import smollm2_loaded
+from qroar_core.evidence.replication import run as replicate
 from qroar_core.evidence.replication.claims import CLAIMS
 from qroar_core.evidence.replication.figure import value_words
 from qroar_core.models import load
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.text import SPLITS, split
-from qroar_core.runs.evidence import replication
 from qroar_core.setting import INT3_K, INT4_K, Setting, default_setting
 from qroar_core.specs import QuantSpec, ReplicationSpec, RopeSpec, WeightQuantSpec
 
@@ -44,7 +44,7 @@ def replicated(
 ) -> None:
     """Print claims x settings, and below it what each figure rests on."""
     texts = {name: split(name, setting.text) for name in SPLITS}
-    result = replication(loaded, setting, pairs, ReplicationSpec(windows=windows), texts)
+    result = replicate.run(loaded, setting, pairs, ReplicationSpec(windows=windows), texts)
     print(
         f"**{loaded.name}**, held-out text of `{setting.text}`: {result.text}; short context {result.short_length}, "
         f"native window {result.native} tokens.\n"

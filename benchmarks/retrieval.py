@@ -20,6 +20,7 @@ from qroar_core.retrieval.findings import QUANTIZED, REFERENCE, TUNED, compared
 from qroar_core.retrieval.prompts import prompts
 from qroar_core.retrieval.result import Retrieval, Trial
 from qroar_core.scale_search.find_scales import find_scales
+from qroar_core.setting import Setting
 from qroar_core.specs import QuantSpec, RetrievalSpec, SearchSpec
 from qroar_core.transforms.scales import Scales
 
@@ -41,10 +42,12 @@ def tabled(loaded: LoadedModel, collection: str, words: str, quant: QuantSpec) -
 
     def asked(under: QuantSpec, scales: Scales | None) -> Retrieval:
         print(".", end="", file=sys.stderr, flush=True)
-        return retrieve.run(loaded, ROPE, under, scales, SPEC, texts["heldout"])
+        return retrieve.run(loaded, Setting(ROPE, under), scales, SPEC, texts["heldout"])
 
     def searched(angles: bool) -> Retrieval:
-        return asked(quant, find_scales(loaded, ROPE, quant, SearchSpec(length=LENGTH, angles=angles), texts))
+        return asked(
+            quant, find_scales(loaded, Setting(ROPE, quant, search=SearchSpec(length=LENGTH, angles=angles)), texts)
+        )
 
     scales = searched(angles=False)
     rows = [

@@ -16,6 +16,7 @@ from qroar_core.progress import no_progress
 from qroar_core.scale_search.find_scales import find_scales
 from qroar_core.scale_search.guard import WindowScorer
 from qroar_core.scale_search.problem import SearchProblem
+from qroar_core.setting import Setting
 from qroar_core.specs import QuantSpec, SearchSpec
 from qroar_core.statistics.intervals import paired_interval
 
@@ -47,7 +48,7 @@ def main(case: Case) -> None:
         free: list[float] = []
         for shrink in PULLS:
             spec = replace(plain, windows=windows, shrink=shrink)
-            found = find_scales(loaded, case.rope, case.quant, spec, texts)
+            found = find_scales(loaded, Setting(case.rope, case.quant, search=spec), texts)
             here = {name: quantized.nll(ids, found, "") for name, ids in read.items()}
             won = [
                 f"{paired_interval(identity[name], here[name]).mean / lost:.1%}"

@@ -11,6 +11,7 @@ from qroar_core.evaluation.result import Evaluation
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.text import SPLITS, split, windows
 from qroar_core.scale_search import run as search
+from qroar_core.setting import Setting
 from qroar_core.specs import EvaluationSpec, QuantizerSpec, QuantSpec, RopeSpec, SearchSpec
 
 LENGTH, WINDOWS = 2048, 8
@@ -30,17 +31,15 @@ def measured(loaded: LoadedModel, collection: str) -> None:
     """Search on the collection's calibration documents, evaluate on its held-out ones."""
     texts = {name: split(name, collection) for name in SPLITS}
     spec = SearchSpec(length=LENGTH)
-    outcome = search.run(loaded, ROPE, INT4, spec, texts)
+    outcome = search.run(loaded, Setting(ROPE, INT4, search=spec), texts)
     used = windows(loaded.tokenizer, texts["calibration"], LENGTH, spec.windows, spec.seed).ids
     bare = statistics.median([bare_forward(loaded, used) for _ in range(3)])
-    turned = search.run(loaded, ROPE, ROTATED, spec, texts)
+    turned = search.run(loaded, Setting(ROPE, ROTATED, search=spec), texts)
     result = evaluate.run(
         loaded,
-        ROPE,
-        INT4,
+        Setting(ROPE, INT4, evaluation=EvaluationSpec(lengths=(LENGTH,), windows=WINDOWS)),
         outcome.found,
         outcome.smooth,
-        EvaluationSpec(lengths=(LENGTH,), windows=WINDOWS),
         texts["heldout"],
         rotation_tuned=turned.found,
     )

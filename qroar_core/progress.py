@@ -61,6 +61,11 @@ def subprogress(on_step: OnStep, first: float, last: float, total: float) -> OnS
     return report
 
 
+def within(on_step: OnStep, what: str) -> OnStep:
+    """Steps of a stage that another stage calls, under the name of what it serves."""
+    return lambda step: on_step(Step(step.stage, step.done, step.total, f"{what}: {step.what}"))
+
+
 def run_cancellable(call: Callable[[], T], on_step: OnStep, step: Step) -> T:
     """`call()`, which reports nothing itself, with `on_step(step)` at every look, so that it can be given up.
 

@@ -28,7 +28,7 @@ INT3_K = QuantSpec(k=QuantizerSpec(3), name="int3 K cache")
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """Everything that decides a run's numbers, besides the model.
+    """Everything that decides a run's numbers, besides the model: what every stage takes.
 
     `text` names the texts: an embedded collection (models.text.COLLECTIONS), or a file with its hash. `bos`: every
     window of text starts with the tokenizer's BOS token. Runs of before there was a choice have none. `own_rope`: the
@@ -37,9 +37,9 @@ class Setting:
 
     rope: RopeSpec
     quant: QuantSpec
-    diagnosis: DiagnosisSpec
-    search: SearchSpec
-    evaluation: EvaluationSpec
+    diagnosis: DiagnosisSpec = DiagnosisSpec()
+    search: SearchSpec = SearchSpec()
+    evaluation: EvaluationSpec = EvaluationSpec()
     text: str = "messages"
     bos: bool = False
     own_rope: str = ""

@@ -251,12 +251,14 @@ def stages(monkeypatch, demo_model, tmp_path_factory):
     from qroar_core.transforms.scales import identity
     from tests.helpers import planted
 
-    def fake_search(loaded, rope, quant, spec, texts, diagnosis=None, on_step=None, resume=None, storage=None):
-        pairs, count = loaded.geometry.n_pairs, spec.bands.count
+    def fake_search(loaded, setting, texts, diagnosis=None, on_step=None, resume=None, storage=None):
+        pairs, count = loaded.geometry.n_pairs, setting.search.bands.count
         cuts = [round(i * pairs / count) for i in range(count + 1)]
         bands = tuple((a, b - 1) for a, b in zip(cuts, cuts[1:]))
-        none = identity(loaded.geometry.n_layers, loaded.geometry.n_kv_heads, bands, spec.mode, spec.granularity)
-        turned = torch.full((*none.g.shape[:2], pairs), 0.5, dtype=torch.float64) if spec.angles else None
+        none = identity(
+            loaded.geometry.n_layers, loaded.geometry.n_kv_heads, bands, setting.search.mode, setting.search.granularity
+        )
+        turned = torch.full((*none.g.shape[:2], pairs), 0.5, dtype=torch.float64) if setting.search.angles else None
         found = type(none)(none.mode, none.granularity, none.bands, none.g * 2, turned)
         return search.SearchOutcome(found, found, none, none, planted.report())
 

@@ -16,9 +16,11 @@ from qroar_core.evaluation import continuations
 from qroar_core.evaluation import run as evaluation
 from qroar_core.evaluation.continuations_result import Continuations
 from qroar_core.evaluation.result import Evaluation
+from qroar_core.evidence.controls import run as controls
 from qroar_core.evidence.controls.result import Controls
 from qroar_core.evidence.prediction import run as prediction
 from qroar_core.evidence.prediction.result import Prediction
+from qroar_core.evidence.replication import run as replication
 from qroar_core.evidence.replication.result import Replication
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.progress import OnStep, subprogress
@@ -26,7 +28,6 @@ from qroar_core.remedies import run as remedies
 from qroar_core.remedies.result import Comparison
 from qroar_core.retrieval import run as retrieval
 from qroar_core.retrieval.result import Retrieval
-from qroar_core.runs import evidence
 from qroar_core.scale_search import run as scale_search
 from qroar_core.scale_search.gain import Decision
 from qroar_core.scale_search.manual_scales import Probe
@@ -53,9 +54,7 @@ DIAGNOSIS_SHARE = 0.1  # of a prediction, for a diagnosis in bands of its own
 
 def _diagnose(loaded: LoadedModel, setting: Setting, scales: Scales | None = None, *, on_step: OnStep) -> Diagnosis:
     calibration = texts(setting)["calibration"]
-    return diagnostics.run(
-        loaded, setting.rope, setting.quant, setting.diagnosis, calibration, on_step=on_step, scales=scales
-    )
+    return diagnostics.run(loaded, setting, calibration, on_step=on_step, scales=scales)
 
 
 def _diagnosed(setting: Setting, scales: Scales | None = None) -> tuple[Hashable, ...]:
@@ -74,9 +73,7 @@ def _search(
     before: tuple[Diagnosis],
     on_step: OnStep,
 ) -> SearchOutcome:
-    return scale_search.run(
-        loaded, setting.rope, setting.quant, setting.search, texts(setting), *before, on_step=on_step, resume=resume
-    )
+    return scale_search.run(loaded, setting, texts(setting), *before, on_step=on_step, resume=resume)
 
 
 def _searched(setting: Setting, resume: SearchOutcome | None = None) -> tuple[Hashable, ...]:
@@ -91,7 +88,7 @@ search = Stage(
 def _search_rotated(loaded: LoadedModel, setting: Setting, on_step: OnStep) -> SearchOutcome:
     """No diagnosis widens the bounds: it saw K on axes that the rotation leaves."""
     turned = evaluation.must_rotate(setting.quant)
-    return scale_search.run(loaded, setting.rope, turned, setting.search, texts(setting), None, on_step=on_step)
+    return scale_search.run(loaded, replace(setting, quant=turned), texts(setting), None, on_step=on_step)
 
 
 def _searched_rotated(setting: Setting) -> tuple[Hashable, ...]:
@@ -111,10 +108,8 @@ def _evaluate(
 ) -> Evaluation:
     return evaluation.run(
         loaded,
-        setting.rope,
-        setting.quant,
+        setting,
         *_scales_of(outcome),
-        setting.evaluation,
         texts(setting)["heldout"],
         on_step=on_step,
         rotation_tuned=before[0].found if before else None,
@@ -152,7 +147,7 @@ def _retrieve(
     loaded: LoadedModel, setting: Setting, outcome: SearchOutcome | None, spec: RetrievalSpec, on_step: OnStep
 ) -> Retrieval:
     scales, documents = _scales_of(outcome)[0], texts(setting)["heldout"]
-    return retrieval.run(loaded, setting.rope, setting.quant, scales, spec, documents, on_step=on_step)
+    return retrieval.run(loaded, setting, scales, spec, documents, on_step=on_step)
 
 
 def _retrieved(setting: Setting, outcome: SearchOutcome | None, spec: RetrievalSpec) -> tuple[Hashable, ...]:
@@ -163,7 +158,7 @@ retrieve = Stage("retrieve", "Retrieval with {model}", _retrieved, _retrieve)
 
 
 def _compare(loaded: LoadedModel, setting: Setting, spec: ComparisonSpec, on_step: OnStep) -> Comparison:
-    return remedies.run(loaded, setting.rope, setting.quant, spec, texts(setting), on_step=on_step)
+    return remedies.run(loaded, setting, spec, texts(setting), on_step=on_step)
 
 
 def _compared(setting: Setting, spec: ComparisonSpec) -> tuple[Hashable, ...]:
@@ -182,7 +177,7 @@ def _control(
     before: tuple[Diagnosis],
     on_step: OnStep,
 ) -> Controls:
-    return evidence.control(loaded, setting, outcome.found, spec, texts(setting), *before, on_step=on_step)
+    return controls.run(loaded, setting, outcome.found, spec, texts(setting), *before, on_step=on_step)
 
 
 def _controlled(setting: Setting, outcome: SearchOutcome, spec: ControlSpec) -> tuple[Hashable, ...]:
@@ -201,7 +196,7 @@ control = Stage(
 def _replicate(
     loaded: LoadedModel, setting: Setting, pairs: Pairs, spec: ReplicationSpec, on_step: OnStep
 ) -> Replication:
-    return evidence.replication(loaded, setting, pairs, spec, texts(setting), on_step=on_step)
+    return replication.run(loaded, setting, pairs, spec, texts(setting), on_step=on_step)
 
 
 def _replicated(setting: Setting, pairs: Pairs, spec: ReplicationSpec) -> tuple[Hashable, ...]:
@@ -224,9 +219,9 @@ def _predict(
     documents, rest = texts(setting), on_step
     if not before:
         first, rest = subprogress(on_step, 0, DIAGNOSIS_SHARE, 1), subprogress(on_step, DIAGNOSIS_SHARE, 1, 1)
-        made = diagnostics.run(loaded, setting.rope, setting.quant, asked, documents["calibration"], on_step=first)
+        made = diagnostics.run(loaded, replace(setting, diagnosis=asked), documents["calibration"], on_step=first)
         before = (made.as_written(),)
-    return prediction.run(loaded, setting.rope, setting.quant, spec, documents["heldout"], before[0], on_step=rest)
+    return prediction.run(loaded, setting, spec, documents["heldout"], before[0], on_step=rest)
 
 
 def _predicted(setting: Setting, asked: DiagnosisSpec, spec: PredictionSpec) -> tuple[Hashable, ...]:
@@ -241,7 +236,7 @@ predict = Stage("predict", "Cost of single bands of {model}", _predicted, _predi
 
 
 def _probe(loaded: LoadedModel, setting: Setting, on_step: OnStep) -> Probe:
-    return scale_search.probe(loaded, setting.rope, setting.quant, setting.search, texts(setting), on_step)
+    return scale_search.probe(loaded, setting, texts(setting), on_step)
 
 
 def _probed(setting: Setting) -> tuple[Hashable, ...]:
@@ -255,9 +250,7 @@ probe = Stage("probe", "Read q and k of {model}", _probed, _probe, kept=False, a
 
 
 def _measure_gain(loaded: LoadedModel, setting: Setting, scales: Scales, on_step: OnStep) -> Decision:
-    return scale_search.measure_gain(
-        loaded, setting.rope, setting.quant, setting.search, scales, texts(setting), on_step
-    )
+    return scale_search.measure_gain(loaded, setting, scales, texts(setting), on_step)
 
 
 def _gained(setting: Setting, scales: Scales) -> tuple[Hashable, ...]:

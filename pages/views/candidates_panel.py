@@ -37,7 +37,7 @@ def candidates_panel(loaded: LoadedModel, setting: Setting, outcome: SearchOutco
 def _desk(loaded: LoadedModel, setting: Setting, outcome: SearchOutcome | None, probe: Probe | None) -> None:
     sees = setting.quant.k is not None or setting.quant.qk is not None
     diagnosis = jobs.diagnose.result(loaded, setting)
-    plan = search.plan(loaded, setting.rope, setting.quant, setting.search, diagnosis)
+    plan = search.plan(loaded, setting, diagnosis)
     st.subheader("Bands, bounds and scales by hand")
     bands_table(setting, plan, diagnosis)
     if not sees:

@@ -84,9 +84,7 @@ def diagnose(options: dict) -> None:
     setting = setting_of(options, loaded)
     scales = from_file(options["scales"], loaded)[0] if options.get("scales") else None
     with tables.progress() as on_step:
-        result = stage.run(
-            loaded, setting.rope, setting.quant, setting.diagnosis, texts["calibration"], on_step, scales=scales
-        )
+        result = stage.run(loaded, setting, texts["calibration"], on_step, scales=scales)
     result = written(folder, "diagnosis.json", result)
     write_bands(csv, band_table(result))
     say_bands(options, loaded)
@@ -121,11 +119,9 @@ def evaluate(options: dict) -> None:
     with tables.progress() as on_step:
         result = stage.run(
             loaded,
-            setting.rope,
-            setting.quant,
+            setting,
             scales,
             None,
-            setting.evaluation,
             texts["heldout"],
             on_step,
             rotation_tuned=_rotation_scales(options, loaded),
@@ -148,7 +144,7 @@ def retrieve(options: dict) -> None:
     spec = replace(spec, lengths=setting.evaluation.lengths)
     scales = from_file(options["scales"], loaded)[0] if options.get("scales") else None
     with tables.progress() as on_step:
-        result = stage.run(loaded, setting.rope, setting.quant, scales, spec, texts["heldout"], on_step)
+        result = stage.run(loaded, setting, scales, spec, texts["heldout"], on_step)
     result = written(folder, "retrieval.json", result)
     tables.retrieval(result, options["json"])
 
@@ -165,7 +161,7 @@ def compare(options: dict) -> None:
     setting = setting_of(options, loaded)
     spec = replace(spec, search=setting.search, windows=setting.evaluation.windows, fewer=setting.evaluation.fewer)
     with tables.progress() as on_step:
-        result = stage.run(loaded, setting.rope, setting.quant, spec, texts, on_step)
+        result = stage.run(loaded, setting, spec, texts, on_step)
     result = written(folder, "comparison.json", result)
     say_bands(options, loaded)
     tables.comparison(result, options["json"])

@@ -21,7 +21,7 @@ from qroar_core.specs import ControlSpec, QuantSpec, ReplicationSpec, RopeSpec
 @takes(MODEL, SETTING, BANDS, OUTLIERS, SEARCH, EVALUATE[:1], CONTROLS, OUT, intervals=True)
 def controls(options: dict) -> None:
     """Measure what else the gain could come from: any spread of scales, retuning, text, seed, number format."""
-    from qroar_core.runs.evidence import control
+    from qroar_core.evidence.controls import run as stage
     from qroar_core.scale_search.find_scales import find_scales
     from qroar_core.transforms.file import from_file
 
@@ -33,8 +33,8 @@ def controls(options: dict) -> None:
         if options.get("scales"):
             scales = from_file(options["scales"], loaded)[0]
         else:
-            scales = find_scales(loaded, setting.rope, setting.quant, setting.search, texts, None, on_step)
-        result = control(loaded, setting, scales, spec, texts, None, on_step)
+            scales = find_scales(loaded, setting, texts, None, on_step)
+        result = stage.run(loaded, setting, scales, spec, texts, None, on_step)
     result = written(folder, "controls.json", result)
     say_bands(options, loaded)
     tables_of_evidence.controls(result, options["json"])
@@ -44,7 +44,7 @@ def controls(options: dict) -> None:
 @takes(MODEL, SETTING, BANDS, OUTLIERS, SEARCH, REPLICATE, OUT, intervals=True)
 def replicate(options: dict) -> None:
     """Test the papers' claims on this model, setting by setting."""
-    from qroar_core.runs.evidence import replication
+    from qroar_core.evidence.replication import run as stage
 
     folder, texts = new_folder(options), documents(options)
     with about("--tolerance"):
@@ -55,7 +55,7 @@ def replicate(options: dict) -> None:
     spec = replace(spec, windows=setting.evaluation.windows, fewer=setting.evaluation.fewer)
     with progress() as on_step:
         pairs = pairs_of(options, setting.rope, setting.quant)
-        result = replication(loaded, setting, pairs, spec, texts, on_step)
+        result = stage.run(loaded, setting, pairs, spec, texts, on_step)
     result = written(folder, "replication.json", result)
     say_bands(options, loaded)
     tables_of_evidence.replication(result, options["json"])

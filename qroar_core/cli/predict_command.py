@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from qroar_core.cli import tables, tables_of_bands
 from qroar_core.cli.root import load_model, new_csv, new_folder, say_bands, write_bands, written
 from qroar_core.cli.settings import setting_of
@@ -24,8 +26,8 @@ def predict(options: dict) -> None:
         length=asked.length, windows=setting.evaluation.windows, seed=asked.seed, fewer=setting.evaluation.fewer
     )
     with tables.progress() as on_step:
-        diagnosis = diagnose.run(loaded, setting.rope, setting.quant, asked, texts["calibration"], on_step).as_written()
-        result = stage.run(loaded, setting.rope, setting.quant, spec, texts["heldout"], diagnosis, on_step)
+        diagnosis = diagnose.run(loaded, replace(setting, diagnosis=asked), texts["calibration"], on_step).as_written()
+        result = stage.run(loaded, setting, spec, texts["heldout"], diagnosis, on_step)
     written(folder, "diagnosis.json", diagnosis)
     result = written(folder, "prediction.json", result)
     rows = band_table(diagnosis, result)

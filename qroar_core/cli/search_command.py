@@ -39,9 +39,7 @@ def searched(
 
     try:
         with tables.progress() as shown, graceful_sigint(shown) as on_step, workers(options):
-            outcome = stage.run(
-                loaded, setting.rope, setting.quant, setting.search, texts, None, on_step, storage=storage_of(options)
-            )
+            outcome = stage.run(loaded, setting, texts, None, on_step, storage=storage_of(options))
     except Cancelled as stop:
         if isinstance(stop.partial, stage.SearchOutcome):
             write(stop.partial.found, stop.partial.report, partial=True)

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -88,12 +89,12 @@ def _share(options: dict[str, Any], diagnosis: Path | None) -> None:
             _while_wanted(Step("search", 0, 1))
             time.sleep(LOOK)
         bounding = Diagnosis.from_file(diagnosis)
-    search.join(loaded, setting.rope, setting.quant, setting.search, texts, storage, bounding, _while_wanted)
+    search.join(loaded, setting, texts, storage, bounding, _while_wanted)
     if setting.evaluation.rotation_scales:
         beside = rotated_storage(storage)
         assert beside is not None
         quant = evaluate.must_rotate(setting.quant)
-        search.join(loaded, setting.rope, quant, setting.search, texts, beside, None, _while_wanted)
+        search.join(loaded, replace(setting, quant=quant), texts, beside, None, _while_wanted)
 
 
 def _while_wanted(step: Step) -> None:

@@ -35,6 +35,7 @@ from qroar_core.models.stream import Condition, Observer, Stream, open_stream
 from qroar_core.models.text import Documents, windows
 from qroar_core.progress import OnStep, Step, no_progress, subprogress
 from qroar_core.quantizers.exact_keys import what_a_query_reads
+from qroar_core.setting import Setting
 from qroar_core.specs import DiagnosisSpec, QuantSpec, RopeSpec
 from qroar_core.transforms.scales import Scales
 
@@ -56,15 +57,14 @@ class DiagnosisPlan:
     text: str
 
 
-def plan(
-    loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, spec: DiagnosisSpec, documents: Documents
-) -> DiagnosisPlan:
+def plan(loaded: LoadedModel, setting: Setting, documents: Documents) -> DiagnosisPlan:
     """Fill in what the spec leaves open and pick the text.
 
     Raises:
         BadSpec: short windows that do not fit, or a cache quantizer where the cache holds no K and V.
         BadText: too little text.
     """
+    rope, quant, spec = setting.rope, setting.quant, setting.diagnosis
     loaded.geometry.require_cache(quant)
     native = loaded.geometry.original_context
     length = spec.length or min(int(native * rope.factor), 4096)
@@ -117,14 +117,12 @@ def _paired_windows(
 
 def run(
     loaded: LoadedModel,
-    rope: RopeSpec,
-    quant: QuantSpec,
-    spec: DiagnosisSpec,
+    setting: Setting,
     documents: Documents,
     on_step: OnStep = no_progress,
     scales: Scales | None = None,
 ) -> Diagnosis:
-    """All nine diagnostics of `loaded` under `rope` and `quant`.
+    """All nine diagnostics of `loaded` under the setting's interpolation and quantizers.
 
     Args:
         scales: put into W_Q and W_K for every pass, the reference's too, and taken out again bit for bit.
@@ -134,7 +132,7 @@ def run(
         OutOfMemory: names the length that does.
     """
     with loaded.lock:
-        return _Run(loaded, rope, quant, plan(loaded, rope, quant, spec, documents), on_step, scales).result()
+        return _Run(loaded, setting.rope, setting.quant, plan(loaded, setting, documents), on_step, scales).result()
 
 
 class _Run:

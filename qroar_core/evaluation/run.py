@@ -32,6 +32,7 @@ from qroar_core.progress import OnStep, Step, no_progress, subprogress
 from qroar_core.quantizers.exact_keys import what_a_query_reads
 from qroar_core.result import exp
 from qroar_core.scale_search.gain import on_held_out
+from qroar_core.setting import Setting
 from qroar_core.specs import EvaluationSpec, QuantSpec, RopeSpec
 from qroar_core.statistics.intervals import mean_interval
 from qroar_core.transforms.scales import Scales
@@ -52,11 +53,9 @@ class _Named:
 
 def run(
     loaded: LoadedModel,
-    rope: RopeSpec,
-    quant: QuantSpec,
+    setting: Setting,
     tuned: Scales | None,
     smooth: Scales | None,
-    spec: EvaluationSpec,
     documents: Documents,
     on_step: OnStep = no_progress,
     *,
@@ -72,6 +71,7 @@ def run(
         BadText: too little text for the windows asked.
         BadSpec: targets or a stride that fill the shortest length, or scales for a rotation that does not apply.
     """
+    rope, quant, spec = setting.rope, setting.quant, setting.evaluation
     lengths = spec.lengths or default_lengths(loaded, rope)
     targets, stride = scored(spec, lengths)
     texts = windows(

@@ -73,9 +73,7 @@ def diagnose(
     asked = spec or replace(setting.diagnosis, null_draws=null_draws, band_cost=band_cost)
     found = diagnose_stage.run(
         model,
-        setting.rope,
-        setting.quant,
-        asked,
+        replace(setting, diagnosis=asked),
         setup.texts()["calibration"],
         on_step,
         scales=None if transform is None else transform.scales(model),
@@ -120,9 +118,7 @@ def search(
         windows=windows or setting.search.windows,
         fewer=windows is None,
     )
-    outcome = search_stage.run(
-        model, setting.rope, setting.quant, asked, setup.texts(), diagnosis, on_step
-    ).as_written()
+    outcome = search_stage.run(model, replace(setting, search=asked), setup.texts(), diagnosis, on_step).as_written()
     summary = outcome.report.model_dump(exclude={"history", "bounds"})
 
     def written(scales: Scales) -> Transform:
@@ -172,11 +168,9 @@ def evaluate(
     )
     found = evaluate_stage.run(
         model,
-        setting.rope,
-        setting.quant,
+        replace(setting, evaluation=asked),
         None if transform is None else transform.scales(model),
         None if smooth_attention is None else smooth_attention.scales(model),
-        asked,
         setup.texts()["heldout"],
         on_step,
     )
@@ -206,7 +200,7 @@ def retrieve(
     setting = setup.resolve(model)
     asked = spec or RetrievalSpec(lengths=tuple(lengths) or setting.evaluation.lengths, trials=trials, seed=setup.seed)
     scales = None if transform is None else transform.scales(model)
-    found = retrieve_stage.run(model, setting.rope, setting.quant, scales, asked, setup.texts()["heldout"], on_step)
+    found = retrieve_stage.run(model, setting, scales, asked, setup.texts()["heldout"], on_step)
     return Retrieval.of(found.as_written())
 
 
@@ -237,7 +231,7 @@ def compare(
         fewer=True,
         seed=setup.seed,
     )
-    found = remedies_stage.run(model, setting.rope, setting.quant, asked, setup.texts(), on_step)
+    found = remedies_stage.run(model, setting, asked, setup.texts(), on_step)
     return Comparison.of(found.as_written())
 
 

@@ -33,6 +33,7 @@ from qroar_core.remedies.prepared import RemedyInputs, prepared
 from qroar_core.remedies.result import Comparison
 from qroar_core.result import exp
 from qroar_core.scale_search.find_scales import find_scales
+from qroar_core.setting import Setting
 from qroar_core.specs import ComparisonSpec, QuantSpec, RopeSpec
 from qroar_core.statistics.intervals import mean_interval, paired_interval
 
@@ -41,8 +42,7 @@ SEARCH_UNITS, READY_UNITS = 3, 2  # of progress; measuring a condition is one
 
 def run(
     loaded: LoadedModel,
-    rope: RopeSpec,
-    quant: QuantSpec,
+    setting: Setting,
     spec: ComparisonSpec,
     texts: Texts,
     on_step: OnStep = no_progress,
@@ -55,10 +55,10 @@ def run(
         BadText: too little text. BadSpec: nothing is quantized, or a method asked for that does not apply.
         Cancelled: raised by `on_step`; nothing stays changed.
     """
-    entered = applicable_remedies(quant, spec.methods)
+    entered = applicable_remedies(setting.quant, spec.methods)
     try:
         with substituted_weights(loaded, {}):  # without scales that a person applied
-            return _Comparison(loaded, rope, spec, texts, on_step, entered).played()
+            return _Comparison(loaded, setting.rope, spec, texts, on_step, entered).played()
     except Cancelled as stop:
         raise Cancelled("comparison") from stop  # what one search had found is no part of a comparison
 
@@ -137,7 +137,7 @@ class _Comparison:
         name, what = BY_NAME[method].name, f"band scales{' and angles' * angles}"
         with self.part(SEARCH_UNITS, f"{what} under {name}") as on_step:
             search = replace(self.spec.search, angles=angles)
-            found = find_scales(self.loaded, self.rope, quant, search, self.texts, on_step=on_step)
+            found = find_scales(self.loaded, Setting(self.rope, quant, search=search), self.texts, on_step=on_step)
         nll = self.nll(Condition(self.rope, quant, found), f"{name} and {what}")
         return Measured(method, nll, band_scales=True, angles=angles)
 

@@ -26,7 +26,8 @@ from qroar_core.retrieval.answers import outcome_of
 from qroar_core.retrieval.findings import QUANTIZED, REFERENCE, TUNED, findings
 from qroar_core.retrieval.prompts import Prompt, chat_template, prompts
 from qroar_core.retrieval.result import Retrieval, Trial
-from qroar_core.specs import QuantSpec, RetrievalSpec, RopeSpec
+from qroar_core.setting import Setting
+from qroar_core.specs import RetrievalSpec, RopeSpec
 from qroar_core.transforms.scales import Scales
 
 
@@ -42,8 +43,7 @@ class _Named:
 
 def run(
     loaded: LoadedModel,
-    rope: RopeSpec,
-    quant: QuantSpec,
+    setting: Setting,
     scales: Scales | None,
     spec: RetrievalSpec,
     documents: Documents,
@@ -59,6 +59,7 @@ def run(
     Raises:
         BadText: documents shorter than a length, or a chat template that cannot be applied.
     """
+    rope, quant = setting.rope, setting.quant
     lengths = spec.lengths or default_lengths(loaded, rope)
     named = [_Named(REFERENCE, Condition(rope))]
     if not quant.is_none:

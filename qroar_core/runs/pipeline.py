@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -68,13 +68,11 @@ def run(
     if setting.evaluation.rotation_scales:
         evaluate.must_rotate(setting.quant)
     diagnosis = folder.load("diagnosis.json", Diagnosis) or _made(
-        lambda: diagnose.run(loaded, setting.rope, setting.quant, setting.diagnosis, texts["calibration"], on_step),
+        lambda: diagnose.run(loaded, setting, texts["calibration"], on_step),
         lambda d, s: folder.save("diagnosis.json", d, "diagnose", s),
     )
     outcome = load_search(folder.path, lambda path: from_file(path, loaded)[0]) or _made(
-        lambda: search.run(
-            loaded, setting.rope, setting.quant, setting.search, texts, diagnosis, on_step, storage=storage
-        ),
+        lambda: search.run(loaded, setting, texts, diagnosis, on_step, storage=storage),
         lambda o, s: save_search(folder, loaded, setting, o, s),
     )
     found, report = outcome.found, outcome.report
@@ -82,17 +80,7 @@ def run(
     if setting.evaluation.rotation_scales:
         turned = rotation_scales(loaded, setting, texts, folder, on_step, rotated_storage(storage))
     evaluation = folder.load("evaluation.json", Evaluation) or _made(
-        lambda: evaluate.run(
-            loaded,
-            setting.rope,
-            setting.quant,
-            found,
-            outcome.smooth,
-            setting.evaluation,
-            texts["heldout"],
-            on_step,
-            rotation_tuned=turned,
-        ),
+        lambda: evaluate.run(loaded, setting, found, outcome.smooth, texts["heldout"], on_step, rotation_tuned=turned),
         lambda e, s: folder.save("evaluation.json", e, "evaluate", s),
     )
     kept = settle(folder, loaded, setting, outcome, evaluation)
@@ -100,7 +88,7 @@ def run(
     if retrieval is not None and (retrieved is None or not same(retrieved, retrieval)):
         (folder.path / "report.html").unlink(missing_ok=True)  # it does not tell of this retrieval
         retrieved = _made(
-            lambda: retrieve.run(loaded, setting.rope, setting.quant, found, retrieval, texts["heldout"], on_step),
+            lambda: retrieve.run(loaded, setting, found, retrieval, texts["heldout"], on_step),
             lambda r, s: folder.save(RETRIEVALS[True], r, "retrieve", s),
         )
     if not (folder.path / "report.html").exists():
@@ -141,9 +129,7 @@ def rotation_scales(
         folder.save(ROTATED, content, "search under rotation", seconds)
 
     if not has(folder.path, ROTATED):
-        _made(
-            lambda: search.run(loaded, setting.rope, quant, setting.search, texts, None, on_step, storage=storage), save
-        )
+        _made(lambda: search.run(loaded, replace(setting, quant=quant), texts, None, on_step, storage=storage), save)
     return from_file(path, loaded)[0]
 
 

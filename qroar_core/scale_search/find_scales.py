@@ -14,15 +14,13 @@ from qroar_core.progress import OnStep, no_progress
 from qroar_core.scale_search.gain import Decision
 from qroar_core.scale_search.problem import SearchProblem
 from qroar_core.scale_search.runner import SearchRunner
-from qroar_core.specs import QuantSpec, RopeSpec, SearchSpec
+from qroar_core.setting import Setting
 from qroar_core.transforms.scales import Scales
 
 
 def find_scales(
     loaded: LoadedModel,
-    rope: RopeSpec,
-    quant: QuantSpec,
-    spec: SearchSpec,
+    setting: Setting,
     texts: Texts,
     diagnosis: Diagnosis | None = None,
     on_step: OnStep = no_progress,
@@ -34,8 +32,9 @@ def find_scales(
     Raises:
         BadText: too little text. BadSpec: an objective that cannot see the quantizer.
     """
+    problem = SearchProblem(loaded, setting.rope, setting.quant, setting.search, texts)
     with loaded.lock:
-        return _Undecided(SearchProblem(loaded, rope, quant, spec, texts), on_step, None).outcome(diagnosis).found
+        return _Undecided(problem, on_step, None).outcome(diagnosis).found
 
 
 class _Undecided(SearchRunner):

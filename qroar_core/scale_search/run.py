@@ -21,15 +21,13 @@ from qroar_core.scale_search.outcome import SearchOutcome
 from qroar_core.scale_search.problem import SearchPlan, SearchProblem
 from qroar_core.scale_search.runner import SearchRunner
 from qroar_core.scale_search.validation import decide
-from qroar_core.specs import QuantSpec, RopeSpec, SearchSpec
+from qroar_core.setting import Setting
 from qroar_core.transforms.scales import Scales
 
 
 def run(
     loaded: LoadedModel,
-    rope: RopeSpec,
-    quant: QuantSpec,
-    spec: SearchSpec,
+    setting: Setting,
     texts: Texts,
     diagnosis: Diagnosis | None = None,
     on_step: OnStep = no_progress,
@@ -49,16 +47,14 @@ def run(
         Cancelled: raised by `on_step`; its `partial` is the outcome so far, or None before any candidate.
     """
     with loaded.lock:
-        return SearchRunner(SearchProblem(loaded, rope, quant, spec, texts), on_step, resume, storage).outcome(
-            diagnosis
-        )
+        return SearchRunner(
+            SearchProblem(loaded, setting.rope, setting.quant, setting.search, texts), on_step, resume, storage
+        ).outcome(diagnosis)
 
 
 def join(
     loaded: LoadedModel,
-    rope: RopeSpec,
-    quant: QuantSpec,
-    spec: SearchSpec,
+    setting: Setting,
     texts: Texts,
     storage: Path,
     diagnosis: Diagnosis | None = None,
@@ -66,35 +62,31 @@ def join(
 ) -> None:
     """Work on a shared search until each of its candidates is finished; what came out is `run`'s to say."""
     with loaded.lock:
-        helper = SearchRunner(SearchProblem(loaded, rope, quant, spec, texts), on_step, None, storage)
+        helper = SearchRunner(
+            SearchProblem(loaded, setting.rope, setting.quant, setting.search, texts), on_step, None, storage
+        )
         if helper.begin(diagnosis):
             helper.descend(helper.captured())
 
 
-def plan(
-    loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, spec: SearchSpec, diagnosis: Diagnosis | None = None
-) -> SearchPlan:
+def plan(loaded: LoadedModel, setting: Setting, diagnosis: Diagnosis | None = None) -> SearchPlan:
     """What a search would start from; reads no text."""
-    return SearchProblem(loaded, rope, quant, spec, {}).plan(diagnosis)
+    return SearchProblem(loaded, setting.rope, setting.quant, setting.search, {}).plan(diagnosis)
 
 
-def probe(
-    loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, spec: SearchSpec, texts: Texts, on_step: OnStep = no_progress
-) -> Probe:
+def probe(loaded: LoadedModel, setting: Setting, texts: Texts, on_step: OnStep = no_progress) -> Probe:
     """Read calibration text once, to try any scales afterwards without a forward pass.
 
     Raises:
         BadText: too little text. BadSpec: nothing is quantized that the cached error could see.
     """
     with loaded.lock:
-        return Probe.read(SearchProblem(loaded, rope, quant, spec, texts), on_step)
+        return Probe.read(SearchProblem(loaded, setting.rope, setting.quant, setting.search, texts), on_step)
 
 
 def measure_gain(
     loaded: LoadedModel,
-    rope: RopeSpec,
-    quant: QuantSpec,
-    spec: SearchSpec,
+    setting: Setting,
     scales: Scales,
     texts: Texts,
     on_step: OnStep = no_progress,
@@ -105,6 +97,5 @@ def measure_gain(
         BadText: too little text for it.
     """
     with loaded.lock:
-        return decide(
-            WindowScorer(loaded, rope, quant, on_step), SearchProblem(loaded, rope, quant, spec, texts), scales
-        )
+        problem = SearchProblem(loaded, setting.rope, setting.quant, setting.search, texts)
+        return decide(WindowScorer(loaded, setting.rope, setting.quant, on_step), problem, scales)

@@ -7,6 +7,7 @@ import torch
 from benchmarks.synthetic import inflated
 from qroar_core.axes import contradiction
 from qroar_core.diagnostics import run as diagnose
+from qroar_core.setting import Setting
 from qroar_core.specs import RopeSpec
 from tests.helpers import planted
 from tests.models.families_table import CASES, loaded_of
@@ -24,7 +25,7 @@ def found(byte_tokenizer, tokenizer_folder):
 
     def small(name, rope):
         loaded = loaded_of(CASES[name], byte_tokenizer, tokenizer_folder, dtype=torch.float32)
-        return diagnose.run(loaded, rope, INT4, SMALL, TEXT)
+        return diagnose.run(loaded, Setting(rope, INT4, diagnosis=SMALL), TEXT)
 
     return {
         "alike": small("starcoder2", RopeSpec("yarn", 2.0)),

@@ -12,7 +12,8 @@ from tests.helpers import planted_evidence
 
 @pytest.fixture
 def asks(stages):
-    from qroar_core.runs import evidence
+    from qroar_core.evidence.controls import run as controls
+    from qroar_core.evidence.replication import run as replicate
     from qroar_core.scale_search import find_scales
     from qroar_core.transforms.scales import identity
 
@@ -26,12 +27,12 @@ def asks(stages):
         asked["replication"].append((setting, pairs, spec))
         return planted_evidence.replication()
 
-    def sought(loaded, rope, quant, spec, texts, diagnosis, on_step):
-        asked["seek"].append((rope, quant, spec))
+    def sought(loaded, setting, texts, diagnosis, on_step):
+        asked["seek"].append((setting.rope, setting.quant, setting.search))
         return identity(1, 1, ((0, 1),))
 
-    stages.patch(evidence, "control", control)
-    stages.patch(evidence, "replication", replication)
+    stages.patch(controls, "run", control)
+    stages.patch(replicate, "run", replication)
     stages.patch(find_scales, "find_scales", sought)
     return asked
 

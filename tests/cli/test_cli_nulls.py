@@ -17,8 +17,8 @@ from tests.helpers.planted_nulls import with_nulls
 def asked(stages):
     specs = []
 
-    def run(loaded, rope, quant, spec, documents, on_step=None, **kw):
-        specs.append(spec)
+    def run(loaded, setting, documents, on_step=None, **kw):
+        specs.append(setting.diagnosis)
         return with_nulls()
 
     stages.patch(stages.diagnose, "run", run)

@@ -16,8 +16,8 @@ def asks(stages):
 
     asked = []
 
-    def fake(loaded, rope, quant, spec, documents, diagnosis, on_step=None):
-        asked.append((rope, quant, spec, [d.name for d in documents], diagnosis))
+    def fake(loaded, setting, spec, documents, diagnosis, on_step=None):
+        asked.append((setting.rope, setting.quant, spec, [d.name for d in documents], diagnosis))
         return planted_prediction.prediction()
 
     stages.patch(predict, "run", fake)

@@ -131,8 +131,8 @@ def asks(stages):
 
     asked = []
 
-    def fake(loaded, rope, quant, scales, spec, documents, on_step=None):
-        asked.append((rope, quant, scales, spec))
+    def fake(loaded, setting, scales, spec, documents, on_step=None):
+        asked.append((setting.rope, setting.quant, scales, spec))
         return planted_retrieval.retrieval().model_copy(update={"spec": asdict(spec)})
 
     stages.patch(retrieve, "run", fake)

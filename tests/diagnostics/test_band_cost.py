@@ -20,6 +20,7 @@ from qroar_core.models.sensitivity import second_order_kl
 from qroar_core.models.stream import Condition, open_stream
 from qroar_core.models.text import Document, windows
 from qroar_core.quantizers.fake_quantize import fake_quantize
+from qroar_core.setting import Setting
 from qroar_core.specs import BandSpec, DiagnosisSpec, QuantizerSpec, QuantSpec, RopeSpec
 from tests.models.families_table import CASES, loaded_of
 
@@ -112,7 +113,7 @@ def hold(found, loaded, part_channels, still=()):
 
 def test_every_band_alone_is_what_a_dense_computation_says(tiny):
     loaded = tiny()
-    found = diagnose.run(loaded, YARN, INT4, SPEC, TEXT)
+    found = diagnose.run(loaded, Setting(YARN, INT4, diagnosis=SPEC), TEXT)
     pairs = np.arange(8).reshape(4, 2)
     hold(found, loaded, lambda layer: [*(np.concatenate([p, p + 8]) for p in pairs), np.array([], int)])
     assert found.band_cost.channels == [4, 4, 4, 4, 0]
@@ -122,7 +123,7 @@ def test_every_band_alone_is_what_a_dense_computation_says(tiny):
 
 def test_int4_in_force_and_int4_alone_agree_on_the_noise_of_every_band(tiny):
     """The logit noise of the quantizer in force is the sum of the bands' own, so each band's is the probe's."""
-    found = diagnose.run(tiny(), YARN, INT4, SPEC, TEXT)
+    found = diagnose.run(tiny(), Setting(YARN, INT4, diagnosis=SPEC), TEXT)
     assert np.array(found.band_cost.noise["int4"])[:, :4].astype(float) == pytest.approx(
         np.array(found.logit_noise.by_band), rel=1e-5
     )
@@ -133,7 +134,7 @@ def test_channels_without_rotation_are_a_part_of_their_own(byte_tokenizer, token
     loaded = loaded_of(CASES[name], byte_tokenizer, tokenizer_folder, dtype=torch.float32)
     geo = loaded.geometry
     spec = replace(SPEC, bands=BandSpec(2), length=48, short_length=16, paired_tokens=8, chunk=20)
-    found = diagnose.run(loaded, RopeSpec(), INT4, spec, TEXT)
+    found = diagnose.run(loaded, Setting(RopeSpec(), INT4, diagnosis=spec), TEXT)
     half, cost = geo.rotary_dim // 2, found.band_cost
     for layer, row in enumerate(cost.noise["int4"]):
         if layer in geo.without_rope:
@@ -195,7 +196,7 @@ def test_rounding_is_done_once_a_probe_however_often_the_null_is_drawn(tiny, mon
     def calls(draws):
         made = []
         monkeypatch.setattr(observe, "fake_quantize", lambda x, spec: made.append(1) or fake_quantize(x, spec))
-        diagnose.run(tiny(), YARN, INT4, replace(SPEC, null_draws=draws), TEXT)
+        diagnose.run(tiny(), Setting(YARN, INT4, diagnosis=replace(SPEC, null_draws=draws)), TEXT)
         return len(made)
 
     assert calls(1) == calls(5)
@@ -204,7 +205,7 @@ def test_rounding_is_done_once_a_probe_however_often_the_null_is_drawn(tiny, mon
 def test_the_standard_error_of_a_bands_noise_is_that_of_rows_left_out_one_by_one(tiny):
     loaded = tiny()
     spec = replace(SPEC, query_rows=24)
-    found = diagnose.run(loaded, YARN, INT4, spec, TEXT)
+    found = diagnose.run(loaded, Setting(YARN, INT4, diagnosis=spec), TEXT)
     keep, rows = kept_of(loaded, spec), np.array(found.logit_noise.position)
     channels = np.array([0, 1, 8, 9])  # band 0
     by_row = np.zeros(len(rows))
@@ -223,7 +224,7 @@ def test_the_standard_error_of_a_bands_noise_is_that_of_rows_left_out_one_by_one
 
 
 def test_chunks_do_not_matter(tiny):
-    one, other = (diagnose.run(tiny(), YARN, INT4, replace(SPEC, chunk=c), TEXT) for c in (16, 96))
+    one, other = (diagnose.run(tiny(), Setting(YARN, INT4, diagnosis=replace(SPEC, chunk=c)), TEXT) for c in (16, 96))
     for name in ("noise", "attention_kl", "error_share"):
         a, b = (np.array([getattr(r.band_cost, name)[p] for p in LEVELS], float)[..., :4] for r in (one, other))
         assert a == pytest.approx(b, rel=1e-4)
@@ -241,7 +242,9 @@ def test_the_null_deals_the_bands_channels_and_no_others():
 
 
 def test_more_draws_give_more_nulls_and_the_first_is_the_same(tiny):
-    one, three = (diagnose.run(tiny(), YARN, INT4, replace(SPEC, null_draws=n), TEXT) for n in (1, 3))
+    one, three = (
+        diagnose.run(tiny(), Setting(YARN, INT4, diagnosis=replace(SPEC, null_draws=n)), TEXT) for n in (1, 3)
+    )
     assert len(three.band_cost.null["int4"]) == 3
     assert three.band_cost.null["int4"][0] == one.band_cost.null["int4"][0]
     assert three.band_cost.null["int4"][1] != three.band_cost.null["int4"][0]
@@ -257,7 +260,7 @@ def test_a_band_whose_q_is_large_stands_out_of_its_null_and_an_even_one_does_not
     for layer in loaded.model.model.layers:
         weight = layer.self_attn.q_proj.weight.data.view(4, 16, -1)
         weight[:, [4, 5, 12, 13]] *= 8  # pairs 4 and 5, band 2
-    loud = diagnose.run(loaded, YARN, INT4, replace(SPEC, null_draws=8), TEXT)
+    loud = diagnose.run(loaded, Setting(YARN, INT4, diagnosis=replace(SPEC, null_draws=8)), TEXT)
     assert alone(loud).title.startswith("Band 2 alone makes the most logit noise: ")
     cost = BandCost(
         noise={"int4": [[1.0, 1.01, 0.99, 1.0, None]] * 2},
@@ -278,8 +281,8 @@ def test_a_band_whose_q_is_large_stands_out_of_its_null_and_an_even_one_does_not
 
 def test_the_output_cost_is_asked_for_and_is_the_second_order_kl(tiny):
     loaded = tiny()
-    found = diagnose.run(loaded, YARN, INT4, replace(SPEC, band_cost=True), TEXT)
-    assert diagnose.run(loaded, YARN, INT4, SPEC, TEXT).band_cost.output_kl is None
+    found = diagnose.run(loaded, Setting(YARN, INT4, diagnosis=replace(SPEC, band_cost=True)), TEXT)
+    assert diagnose.run(loaded, Setting(YARN, INT4, diagnosis=SPEC), TEXT).band_cost.output_kl is None
     ids = windows(loaded.tokenizer, TEXT, SPEC.length, 1, SPEC.seed).ids
     part = torch.arange(16).remainder(8).div(2, rounding_mode="floor").repeat(2, 1)
     wanted = second_order_kl(loaded, Condition(YARN, INT4), ids, part, seed=0)

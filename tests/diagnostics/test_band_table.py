@@ -16,6 +16,7 @@ from qroar_core.diagnostics.bands.result import BandCost
 from qroar_core.diagnostics.pair_error.figure import amplitude_and_phase
 from qroar_core.diagnostics.result import LayerGroup
 from qroar_core.models.text import Document
+from qroar_core.setting import Setting
 from qroar_core.specs import BandSpec, DiagnosisSpec, QuantizerSpec, QuantSpec, RopeSpec
 from tests.helpers import planted, planted_prediction
 
@@ -35,7 +36,7 @@ SPEC = DiagnosisSpec(
 
 @pytest.fixture
 def found(tiny):
-    return diagnose.run(tiny(), RopeSpec("yarn", 2.0), QuantSpec(k=QuantizerSpec(4)), SPEC, TEXT)
+    return diagnose.run(tiny(), Setting(RopeSpec("yarn", 2.0), QuantSpec(k=QuantizerSpec(4)), diagnosis=SPEC), TEXT)
 
 
 def array(nested):
@@ -246,7 +247,7 @@ def test_what_does_not_turn_is_called_so_and_has_no_span():
 
 
 def test_nothing_quantized_leaves_its_columns_empty_and_keeps_the_probes(tiny):
-    found = diagnose.run(tiny(), RopeSpec("yarn", 2.0), QuantSpec(), SPEC, TEXT)
+    found = diagnose.run(tiny(), Setting(RopeSpec("yarn", 2.0), QuantSpec(), diagnosis=SPEC), TEXT)
     for row in band_table(found):
         assert row.logit_noise_nats is None
         assert row.amplitude_error is None

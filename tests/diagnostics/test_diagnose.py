@@ -13,7 +13,7 @@ from qroar_core.interpolations.frequencies import native_inv_freq
 from qroar_core.maths.rope import unrotate
 from qroar_core.models.stream import Condition, open_stream
 from qroar_core.models.text import Document, split, windows
-from qroar_core.setting import default_setting
+from qroar_core.setting import Setting, default_setting
 from qroar_core.specs import BandSpec, DiagnosisSpec, QuantizerSpec, QuantSpec, RopeSpec, WeightQuantSpec
 from qroar_core.transforms.scales import Scales, identity
 
@@ -25,8 +25,8 @@ SPEC = DiagnosisSpec(length=128, short_length=32, paired_tokens=16, windows=4, e
 
 def test_a_planted_outlier_band_is_where_the_damage_is(planted):
     case = planted(layer=1, kv_head=0, band=2, factor=32.0)
-    found = diagnose.run(case.loaded, YARN, INT4, SPEC, TEXT)
-    clean = diagnose.run(case.plain, YARN, INT4, SPEC, TEXT)
+    found = diagnose.run(case.loaded, Setting(YARN, INT4, diagnosis=SPEC), TEXT)
+    clean = diagnose.run(case.plain, Setting(YARN, INT4, diagnosis=SPEC), TEXT)
     # its channels stand out of the maps ...
     maps = torch.tensor(found.outliers.maps["k/post"], dtype=torch.float64)  # (layers, heads, channels, bins)
     loud = maps.amax(-1)[1, 0]
@@ -45,7 +45,7 @@ def test_a_planted_outlier_band_is_where_the_damage_is(planted):
 
 def test_tails_are_equal_where_nothing_depends_on_the_context(tiny):
     """One layer's q and k before RoPE are the token's own: rho_W is 1 in every window, whatever stands before it."""
-    found = diagnose.run(tiny(layers=1), RopeSpec(), QuantSpec(), SPEC, TEXT)
+    found = diagnose.run(tiny(layers=1), Setting(RopeSpec(), QuantSpec(), diagnosis=SPEC), TEXT)
     for x in ("q", "k"):
         table = found.tails[f"{x}/pre"]
         assert torch.tensor(table.ratio).flatten().tolist() == pytest.approx([1.0] * 8, abs=1e-5)
@@ -79,7 +79,7 @@ def test_no_short_window_is_the_start_of_the_long_context(length, short, asked, 
 
 def test_post_rope_tails_hold_their_invariants(tiny):
     """RoPE keeps pair norms up to a(s), so post-RoPE tails lie within a(s)/sqrt 2 .. a(s) sqrt 2 of pre."""
-    found = diagnose.run(tiny(dtype=torch.float64), YARN, INT4, SPEC, TEXT)
+    found = diagnose.run(tiny(dtype=torch.float64), Setting(YARN, INT4, diagnosis=SPEC), TEXT)
     a = found.pairs.attention_factor
     assert a == pytest.approx(0.1 * math.log(2) + 1)
     for x in ("q", "k"):
@@ -92,7 +92,7 @@ def test_post_rope_tails_hold_their_invariants(tiny):
 def test_logit_noise_equals_a_dense_computation(tiny):
     """Oracle: full float64 logits of the last layer from the stream's own q and k, rounded by hand."""
     loaded = tiny(dtype=torch.float64)
-    found = diagnose.run(loaded, YARN, INT4, SPEC, TEXT)
+    found = diagnose.run(loaded, Setting(YARN, INT4, diagnosis=SPEC), TEXT)
     kept = {}
 
     class Keep:
@@ -115,7 +115,7 @@ def test_logit_noise_equals_a_dense_computation(tiny):
 
 
 def test_weight_noise_is_measured_through_the_model(tiny):
-    found = diagnose.run(tiny(), YARN, QuantSpec(weights=WeightQuantSpec(4)), SPEC, TEXT)
+    found = diagnose.run(tiny(), Setting(YARN, QuantSpec(weights=WeightQuantSpec(4)), diagnosis=SPEC), TEXT)
     assert found.logit_noise.kind == "that include those of earlier layers"
     assert min(found.logit_noise.rms) > 0
     assert found.pair_error is not None
@@ -123,14 +123,14 @@ def test_weight_noise_is_measured_through_the_model(tiny):
 
 
 def test_without_a_quantizer_nothing_is_blamed_on_one(tiny):
-    found = diagnose.run(tiny(), YARN, QuantSpec(), SPEC, TEXT)
+    found = diagnose.run(tiny(), Setting(YARN, QuantSpec(), diagnosis=SPEC), TEXT)
     assert (found.logit_noise, found.pair_error, found.hidden, found.anisotropy) == (None,) * 4
     assert found.verdict.acts == "no"
 
 
 def test_an_almost_exact_quantizer_leaves_hidden_states_alone(tiny):
-    coarse = diagnose.run(tiny(), YARN, INT4, SPEC, TEXT)
-    fine = diagnose.run(tiny(), YARN, QuantSpec(k=QuantizerSpec(8)), SPEC, TEXT)
+    coarse = diagnose.run(tiny(), Setting(YARN, INT4, diagnosis=SPEC), TEXT)
+    fine = diagnose.run(tiny(), Setting(YARN, QuantSpec(k=QuantizerSpec(8)), diagnosis=SPEC), TEXT)
     worst = min(v for layer in fine.hidden.sqnr_db for v in layer)
     assert worst > max(v for v in coarse.hidden.sqnr_db[1]) - 3
     ratio = torch.tensor(coarse.logit_noise.rms).mean() / torch.tensor(fine.logit_noise.rms).mean()
@@ -140,14 +140,14 @@ def test_an_almost_exact_quantizer_leaves_hidden_states_alone(tiny):
 def test_the_file_reads_back_as_it_was(tiny, tmp_path):
     from qroar_core.result import rounded
 
-    found = diagnose.run(tiny(), YARN, INT4, SPEC, TEXT)
+    found = diagnose.run(tiny(), Setting(YARN, INT4, diagnosis=SPEC), TEXT)
     path = tmp_path / "diagnosis.json"
     path.write_text(found.to_json())
     assert rounded(Diagnosis.from_file(path).model_dump()) == rounded(found.model_dump())
 
 
 def test_every_layer_head_and_band_is_there(tiny):
-    found = diagnose.run(tiny(), YARN, INT4, SPEC, TEXT)
+    found = diagnose.run(tiny(), Setting(YARN, INT4, diagnosis=SPEC), TEXT)
     assert [b.index for b in found.bands] == [0, 1, 2, 3]
     for table in found.tails.values():
         assert torch.tensor(table.ratio).shape == (2, 2, 4)
@@ -181,8 +181,8 @@ def gathered(loaded, rope, ids, length, chunk):
 def test_survival_curves_are_the_quantiles_of_the_paired_tokens(tiny, side):
     """Oracle: all q and k gathered whole, the paired tokens cut out by hand, sorted."""
     loaded = tiny()
-    found = diagnose.run(loaded, YARN, INT4, SPEC, TEXT)
-    plan = diagnose.plan(loaded, YARN, INT4, SPEC, TEXT)
+    found = diagnose.run(loaded, Setting(YARN, INT4, diagnosis=SPEC), TEXT)
+    plan = diagnose.plan(loaded, Setting(YARN, INT4, diagnosis=SPEC), TEXT)
     paired = SPEC.paired_tokens
     long = gathered(loaded, YARN, plan.ids[None], 128, 128)
     short = gathered(loaded, YARN, plan.short_ids, 32, 32)
@@ -219,8 +219,8 @@ def random_scales(loaded, spec, seed=0, mode="symmetric"):
 def test_symmetric_scales_leave_the_reference_logits_and_shrink_k_by_exactly_g(tiny):
     loaded = tiny("qwen2", dtype=torch.float64)
     scales = random_scales(loaded, SPEC)
-    plain = diagnose.run(loaded, YARN, QuantSpec(), SPEC, TEXT)
-    tuned = diagnose.run(loaded, YARN, QuantSpec(), SPEC, TEXT, scales=scales)
+    plain = diagnose.run(loaded, Setting(YARN, QuantSpec(), diagnosis=SPEC), TEXT)
+    tuned = diagnose.run(loaded, Setting(YARN, QuantSpec(), diagnosis=SPEC), TEXT, scales=scales)
     assert (plain.scales_mode, tuned.scales_mode) == (None, "symmetric")
     assert tuned.logit_noise is None
     # every logit's part by pair, and so every logit, is what it was
@@ -239,8 +239,8 @@ def test_symmetric_scales_are_compared_with_the_same_reference(tiny):
     """A quantizer with one scale per channel commutes with them: the noise must be the very same."""
     loaded = tiny(dtype=torch.float64)
     quant = QuantSpec(k=QuantizerSpec(4, scale="channel", group_size=32))
-    plain = diagnose.run(loaded, YARN, quant, SPEC, TEXT)
-    tuned = diagnose.run(loaded, YARN, quant, SPEC, TEXT, scales=random_scales(loaded, SPEC))
+    plain = diagnose.run(loaded, Setting(YARN, quant, diagnosis=SPEC), TEXT)
+    tuned = diagnose.run(loaded, Setting(YARN, quant, diagnosis=SPEC), TEXT, scales=random_scales(loaded, SPEC))
     for name in ("rms", "attention_kl", "rms_by_distance"):
         before, after = (getattr(d.logit_noise, name) for d in (plain, tuned))
         assert after == pytest.approx(before, rel=1e-4)
@@ -250,9 +250,9 @@ def test_symmetric_scales_are_compared_with_the_same_reference(tiny):
 def test_shared_scales_have_a_reference_of_their_own(tiny):
     loaded = tiny(dtype=torch.float64)
     scales = random_scales(loaded, SPEC, mode="shared")
-    found = diagnose.run(loaded, YARN, INT4, SPEC, TEXT, scales=scales)
+    found = diagnose.run(loaded, Setting(YARN, INT4, diagnosis=SPEC), TEXT, scales=scales)
     assert found.scales_mode == "shared"
-    again = diagnose.run(loaded, YARN, INT4, SPEC, TEXT)
+    again = diagnose.run(loaded, Setting(YARN, INT4, diagnosis=SPEC), TEXT)
     assert found.pairs.logit_weighted_pressure[1] != pytest.approx(again.pairs.logit_weighted_pressure[1], rel=0.01)
 
 
@@ -261,9 +261,9 @@ def test_scales_repair_a_planted_band_and_leave_the_weights_bit_for_bit(planted)
     before = {name: p.detach().clone() for name, p in case.loaded.model.named_parameters()}
     scales = identity(2, 2, case.bands)
     scales.g[case.layer, case.kv_head, case.band] = case.factor
-    sick = diagnose.run(case.loaded, YARN, INT4, SPEC, TEXT)
-    cured = diagnose.run(case.loaded, YARN, INT4, SPEC, TEXT, scales=scales)
-    healthy = diagnose.run(case.plain, YARN, INT4, SPEC, TEXT)
+    sick = diagnose.run(case.loaded, Setting(YARN, INT4, diagnosis=SPEC), TEXT)
+    cured = diagnose.run(case.loaded, Setting(YARN, INT4, diagnosis=SPEC), TEXT, scales=scales)
+    healthy = diagnose.run(case.plain, Setting(YARN, INT4, diagnosis=SPEC), TEXT)
     assert cured.logit_noise.rms == pytest.approx(healthy.logit_noise.rms, rel=1e-4)  # powers of two: the same model
     assert max(sick.logit_noise.rms) > 2 * max(cured.logit_noise.rms)
     for now, then in zip(cured.hidden.sqnr_db, healthy.hidden.sqnr_db, strict=True):  # the quantized pass has them too
@@ -275,19 +275,19 @@ def test_scales_repair_a_planted_band_and_leave_the_weights_bit_for_bit(planted)
         raise Cancelled("diagnose")
 
     with pytest.raises(Cancelled):
-        diagnose.run(case.loaded, YARN, INT4, SPEC, TEXT, on_step=stop, scales=scales)
+        diagnose.run(case.loaded, Setting(YARN, INT4, diagnosis=SPEC), TEXT, on_step=stop, scales=scales)
     assert all(torch.equal(p, before[name]) for name, p in case.loaded.model.named_parameters())
 
 
 def test_scales_of_another_model_are_refused(tiny):
     with pytest.raises(BadScales, match="this model has"):
-        diagnose.run(tiny(layers=3), YARN, INT4, SPEC, TEXT, scales=random_scales(tiny(), SPEC))
+        diagnose.run(tiny(layers=3), Setting(YARN, INT4, diagnosis=SPEC), TEXT, scales=random_scales(tiny(), SPEC))
 
 
 @pytest.mark.parametrize("name", ["by_layer", "kl_by_layer", "by_band_position", "by_band_distance"])
 def test_noise_taken_apart_adds_up_to_the_whole(tiny, name):
     """Layers pool to the curves; a quantizer that hits one band alone leaves the others silent."""
-    found = diagnose.run(tiny(), YARN, INT4, SPEC, TEXT).logit_noise
+    found = diagnose.run(tiny(), Setting(YARN, INT4, diagnosis=SPEC), TEXT).logit_noise
     table = torch.tensor(getattr(found, name))
     if name == "by_layer":
         assert table.square().mean(0).sqrt().tolist() == pytest.approx(found.rms)
@@ -311,29 +311,33 @@ def test_cancel_restores_the_model(tiny):
         raise Cancelled("diagnose")
 
     with pytest.raises(Cancelled):
-        diagnose.run(loaded, YARN, INT4, SPEC, TEXT, on_step=cancel)
+        diagnose.run(loaded, Setting(YARN, INT4, diagnosis=SPEC), TEXT, on_step=cancel)
     assert loaded.model.config._attn_implementation == before[0]
     assert torch.equal(loaded.model.model.rotary_emb.inv_freq, before[1])
 
 
 def test_windows_that_do_not_fit_are_one_line(tiny):
     with pytest.raises(BadText, match="longest document has 900 tokens, one window needs 4000"):
-        diagnose.run(tiny(), YARN, INT4, DiagnosisSpec(length=4000), TEXT)
+        diagnose.run(tiny(), Setting(YARN, INT4, diagnosis=DiagnosisSpec(length=4000)), TEXT)
     with pytest.raises(BadSpec, match="short windows of 100 tokens exceed the native window 64"):
-        diagnose.run(tiny(), YARN, INT4, DiagnosisSpec(length=128, short_length=100), TEXT)
+        diagnose.run(tiny(), Setting(YARN, INT4, diagnosis=DiagnosisSpec(length=128, short_length=100)), TEXT)
     for short, length in ((48, 48), (48, 63)):
         with pytest.raises(BadSpec, match=rf"{length} tokens leave no room for two .* of 48 .* at least 64 or shorter"):
-            diagnose.run(tiny(), YARN, INT4, DiagnosisSpec(length=length, short_length=short), TEXT)
+            diagnose.run(tiny(), Setting(YARN, INT4, diagnosis=DiagnosisSpec(length=length, short_length=short)), TEXT)
     for paired in (True, False):
         with pytest.raises(BadSpec, match=r"one short window gives no interval.*at least 2 short windows"):
-            diagnose.run(tiny(), YARN, INT4, DiagnosisSpec(length=128, short_length=32, windows=1, paired=paired), TEXT)
+            diagnose.run(
+                tiny(),
+                Setting(YARN, INT4, diagnosis=DiagnosisSpec(length=128, short_length=32, windows=1, paired=paired)),
+                TEXT,
+            )
 
 
 @pytest.mark.parametrize("length", [32, 64, 128, 256])
 def test_every_length_that_the_pages_offer_has_two_windows_that_are_not_the_prefix(demo, length):
     """With what a new setting asks: the demo's at 128 tokens compared the prefix with itself."""
     setting = default_setting(demo, length=length)
-    plan = diagnose.plan(demo, setting.rope, setting.quant, setting.diagnosis, split("calibration"))
+    plan = diagnose.plan(demo, setting, split("calibration"))
     assert len(plan.ends) >= 2
     opening = plan.ids[: plan.short_length]
     assert not any(torch.equal(row, opening) for row in plan.short_ids)

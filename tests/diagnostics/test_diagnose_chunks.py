@@ -18,6 +18,7 @@ from qroar_core.diagnostics import run as diagnose
 from qroar_core.models.loading import load_model
 from qroar_core.models.text import Document, split
 from qroar_core.quantizers.presets import KV_PRESETS
+from qroar_core.setting import Setting
 from qroar_core.specs import BandSpec, DiagnosisSpec, QuantizerSpec, QuantSpec, RopeSpec, WeightQuantSpec
 
 TOLERANCE = 1e-5  # relative; of decibels and nats near 0 the same, absolute
@@ -54,7 +55,7 @@ def diagnosed(loaded, rope: RopeSpec, quant: QuantSpec, spec: DiagnosisSpec, tex
     for chunk, batch in CHUNKS.values():
         monkeypatch.setattr(diagnose, "SHORT_BATCH_TOKENS", batch * spec.short_length)
         asked = DiagnosisSpec(**{**vars_of(spec), "chunk": chunk})
-        kept = diagnose.run(loaded, rope, quant, asked, text).model_dump(mode="json")
+        kept = diagnose.run(loaded, Setting(rope, quant, diagnosis=asked), text).model_dump(mode="json")
         out.append(dict(leaves({name: value for name, value in kept.items() if name != "seconds"})))
     return out
 

@@ -18,6 +18,7 @@ from qroar_core.diagnostics.result import Diagnosis
 from qroar_core.models.stream import Condition, open_stream
 from qroar_core.models.text import windows
 from qroar_core.scale_search.problem import SearchProblem
+from qroar_core.setting import Setting
 from qroar_core.specs import QuantSpec, RopeSpec, WeightQuantSpec
 from qroar_core.transforms.bounds import log2_bounds
 from tests.models.families_table import CASES, SLIDES, loaded_of
@@ -77,7 +78,7 @@ def kl_by_hand(logits, error):
 
 def test_noise_of_a_group_is_that_of_its_own_layers(build):
     loaded = build("gemma3", **THREE)
-    found = diagnose.run(loaded, ROPE, INT4, SPEC, TEXT)
+    found = diagnose.run(loaded, Setting(ROPE, INT4, diagnosis=SPEC), TEXT)
     layers = taken(loaded)
     assert [g.layers for g in found.groups] == [[1], [0, 2]]
     for group in found.groups:
@@ -119,7 +120,7 @@ def pairs_of(layer):
 
 def test_pair_errors_of_a_group_are_those_of_its_own_layers(build):
     loaded = build("gemma3", **THREE)
-    found = diagnose.run(loaded, ROPE, INT4, SPEC, TEXT)
+    found = diagnose.run(loaded, Setting(ROPE, INT4, diagnosis=SPEC), TEXT)
     layers = taken(loaded)
     for group in found.groups:
         for band, (first, last) in enumerate(BANDS):
@@ -142,7 +143,7 @@ def test_pair_errors_of_a_group_are_those_of_its_own_layers(build):
 
 def test_anisotropy_of_a_group_is_that_of_its_own_layers(build):
     loaded = build("gemma3", **THREE)
-    found = diagnose.run(loaded, ROPE, INT4, SPEC, TEXT)
+    found = diagnose.run(loaded, Setting(ROPE, INT4, diagnosis=SPEC), TEXT)
     layers = taken(loaded)
     bins = len(found.anisotropy.angle)
     for group in found.groups:
@@ -158,14 +159,14 @@ def test_anisotropy_of_a_group_is_that_of_its_own_layers(build):
             assert [x for x in group.anisotropy.error[band] if x is not None] == pytest.approx(
                 expected[np.isfinite(expected)], rel=1e-3
             )
-    longer = diagnose.run(loaded, ROPE, INT4, replace(SPEC, length=300, chunk=100), TEXT)
+    longer = diagnose.run(loaded, Setting(ROPE, INT4, diagnosis=replace(SPEC, length=300, chunk=100)), TEXT)
     for group in longer.groups:  # enough pairs at every angle for a ratio
         assert group.anisotropy.ratio == [longer.anisotropy.ratio[i] for i in group.layers]
         assert all(x > 1 for row in group.anisotropy.ratio for x in row)
 
 
 def test_a_view_of_a_group_shows_its_errors_and_leaves_layer_maps_whole(build, tmp_path):
-    found = diagnose.run(build("gemma3", **THREE), ROPE, INT4, SPEC, TEXT)
+    found = diagnose.run(build("gemma3", **THREE), Setting(ROPE, INT4, diagnosis=SPEC), TEXT)
     path = tmp_path / "diagnosis.json"
     path.write_text(found.to_json())
     again = Diagnosis.from_file(path)
@@ -184,7 +185,7 @@ def test_a_view_of_a_group_shows_its_errors_and_leaves_layer_maps_whole(build, t
 
 def test_layers_without_rope_have_noise_but_no_pairs(build):
     loaded = build("smollm3")
-    found = diagnose.run(loaded, ROPE, INT4, SPEC, TEXT)
+    found = diagnose.run(loaded, Setting(ROPE, INT4, diagnosis=SPEC), TEXT)
     turning, still = found.groups
     assert still.layers == [1, 3]
     assert (still.pair_error, still.anisotropy, still.noise.by_band_position) == (None, None, [])
@@ -192,12 +193,16 @@ def test_layers_without_rope_have_noise_but_no_pairs(build):
     assert still.noise.rms == pytest.approx(expected, rel=1e-9)
     # the pooled figures speak of layers that have pairs
     assert (found.pair_error, found.anisotropy.error) == (turning.pair_error, turning.anisotropy.error)
-    longer = diagnose.run(loaded, ROPE, INT4, replace(SPEC, length=300, chunk=100), TEXT).anisotropy.ratio
+    longer = diagnose.run(
+        loaded, Setting(ROPE, INT4, diagnosis=replace(SPEC, length=300, chunk=100)), TEXT
+    ).anisotropy.ratio
     assert [row == [None] * 2 for row in longer] == [False, True, False, True]
 
 
 def test_quantized_weights_give_every_group_its_propagated_noise(build):
-    found = diagnose.run(build("gemma3", **THREE), ROPE, QuantSpec(weights=WeightQuantSpec(4)), SPEC, TEXT)
+    found = diagnose.run(
+        build("gemma3", **THREE), Setting(ROPE, QuantSpec(weights=WeightQuantSpec(4)), diagnosis=SPEC), TEXT
+    )
     assert found.logit_noise.kind == "that include those of earlier layers"
     for group in found.groups:
         own = [found.logit_noise.by_layer[i] for i in group.layers]

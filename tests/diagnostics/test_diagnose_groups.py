@@ -21,6 +21,7 @@ from qroar_core.models.stream import Condition, open_stream
 from qroar_core.models.text import windows
 from qroar_core.result import rounded
 from qroar_core.scale_search import run as search
+from qroar_core.setting import Setting
 from qroar_core.specs import BandSpec, EvaluationSpec, RopeSpec
 from tests.models.families_table import CASES, CONTEXT, loaded_of, model_of
 from tests.models.small_specs import ASKED, INT4, SMALL, TEXT, TEXTS
@@ -92,7 +93,7 @@ def check_group(group, native, scaled, slope, window):
 
 def test_gemma3_is_diagnosed_group_by_group(build):
     """Full attention at theta 10,000 under the interpolation, sliding layers at theta 100 as they ship."""
-    found = diagnose.run(build("gemma3"), RopeSpec("linear", 3.0), INT4, SMALL, TEXT)
+    found = diagnose.run(build("gemma3"), Setting(RopeSpec("linear", 3.0), INT4, diagnosis=SMALL), TEXT)
     full, sliding = found.groups
     assert (full.layers, sliding.layers) == ([1], [0])
     assert (full.theta, sliding.theta) == (10_000.0, 100.0)
@@ -106,7 +107,7 @@ def test_gemma3_is_diagnosed_group_by_group(build):
 
 def test_a_checkpoint_whose_full_layers_ship_interpolated_keeps_them_so(build):
     """Under its own RoPE the small Gemma 3's full layers turn at half speed: displaced, but under no pressure."""
-    full, sliding = diagnose.run(build("gemma3"), RopeSpec(), INT4, SMALL, TEXT).groups
+    full, sliding = diagnose.run(build("gemma3"), Setting(RopeSpec(), INT4, diagnosis=SMALL), TEXT).groups
     check_group(full, omega(1e4), omega(1e4) / 2, 0 * omega(1e4), None)
     check_group(sliding, omega(100), omega(100), 0 * omega(100), W)
 
@@ -114,7 +115,7 @@ def test_a_checkpoint_whose_full_layers_ship_interpolated_keeps_them_so(build):
 @pytest.mark.parametrize("name", ["gemma2", "gpt_oss"])
 def test_layers_with_a_window_count_distances_within_it(build, name):
     native = {"rope_parameters": {"rope_type": "default", "rope_theta": 10_000.0}}
-    found = diagnose.run(build(name, **native), RopeSpec("linear", 3.0), INT4, SMALL, TEXT)
+    found = diagnose.run(build(name, **native), Setting(RopeSpec("linear", 3.0), INT4, diagnosis=SMALL), TEXT)
     full, sliding = found.groups
     assert (full.layers, sliding.layers) == ([1], [0])
     assert full.interpolated
@@ -124,7 +125,7 @@ def test_layers_with_a_window_count_distances_within_it(build, name):
 
 
 def test_layers_without_rope_have_no_bands(build):
-    found = diagnose.run(build("smollm3"), RopeSpec("linear", 3.0), INT4, SMALL, TEXT)
+    found = diagnose.run(build("smollm3"), Setting(RopeSpec("linear", 3.0), INT4, diagnosis=SMALL), TEXT)
     turning, still = found.groups
     assert (turning.layers, still.layers) == ([0, 2], [1, 3])
     check_group(turning, omega(1e4), omega(1e4) / 3, omega(1e4) / 3, None)
@@ -133,7 +134,7 @@ def test_layers_without_rope_have_no_bands(build):
 
 
 def test_cohere2_rotates_where_it_slides(build):
-    found = diagnose.run(build("cohere2"), RopeSpec("linear", 3.0), INT4, SMALL, TEXT)
+    found = diagnose.run(build("cohere2"), Setting(RopeSpec("linear", 3.0), INT4, diagnosis=SMALL), TEXT)
     sliding, still = found.groups
     assert (sliding.layers, still.layers, still.bands) == ([0], [1], [])
     check_group(sliding, omega(1e4), omega(1e4) / 3, omega(1e4) / 3, W)
@@ -143,7 +144,9 @@ def test_phases_a_window_never_showed_in_training_are_new(build):
     """LongRoPE lists under 1 speed pairs up: within the window of 12 they now turn past what 12 tokens showed."""
     lists = {"long_factor": (0.5, 0.25, 0.8), "short_factor": (1.0,) * 3}
     spec = replace(SMALL, bands=BandSpec(3))
-    found = diagnose.run(build("phi3, longrope, partial"), RopeSpec("longrope", 2.0, **lists), INT4, spec, TEXT)
+    found = diagnose.run(
+        build("phi3, longrope, partial"), Setting(RopeSpec("longrope", 2.0, **lists), INT4, diagnosis=spec), TEXT
+    )
     native = 10_000.0 ** (-2 * np.arange(3) / 6)
     expected = unseen(native, native / lists["long_factor"], 12, 12)
     assert [b.unseen_phase for b in found.bands] == pytest.approx(expected, abs=1e-4)
@@ -152,10 +155,10 @@ def test_phases_a_window_never_showed_in_training_are_new(build):
 
 def test_one_group_needs_no_table_of_its_own(build):
     """All layers alike, with and without a window: the top level says it all."""
-    plain = diagnose.run(build("qwen2"), RopeSpec("linear", 3.0), INT4, SMALL, TEXT)
+    plain = diagnose.run(build("qwen2"), Setting(RopeSpec("linear", 3.0), INT4, diagnosis=SMALL), TEXT)
     assert plain.groups == []
     assert plain.of_group(0) is plain
-    sliding = diagnose.run(build("mistral, window"), RopeSpec("linear", 3.0), INT4, SMALL, TEXT)
+    sliding = diagnose.run(build("mistral, window"), Setting(RopeSpec("linear", 3.0), INT4, diagnosis=SMALL), TEXT)
     assert sliding.groups == []
     expected = by_band(omega(1e4) / 3 * mean_distance(13))
     assert [b.interpolation_pressure for b in sliding.bands] == pytest.approx(expected, rel=FP32)
@@ -166,7 +169,7 @@ def test_the_logit_change_of_each_group_from_its_layers_own_q_and_k(build, name)
     """Oracle: d logit / d ln s of every visible (m, n) by turning k a little further, in float64."""
     loaded = build(name)
     rope = RopeSpec("linear", 3.0)
-    found = diagnose.run(loaded, rope, INT4, SMALL, TEXT)
+    found = diagnose.run(loaded, Setting(rope, INT4, diagnosis=SMALL), TEXT)
     kept = {}
 
     class Keep:
@@ -205,7 +208,7 @@ def test_the_logit_change_of_each_group_from_its_layers_own_q_and_k(build, name)
 
 
 def test_the_file_keeps_the_groups_and_a_view_shows_one_of_them(build, tmp_path):
-    found = diagnose.run(build("gemma3"), RopeSpec("linear", 3.0), INT4, SMALL, TEXT)
+    found = diagnose.run(build("gemma3"), Setting(RopeSpec("linear", 3.0), INT4, diagnosis=SMALL), TEXT)
     path = tmp_path / "diagnosis.json"
     path.write_text(found.to_json())
     again = Diagnosis.from_file(path)
@@ -222,7 +225,7 @@ def test_the_file_keeps_the_groups_and_a_view_shows_one_of_them(build, tmp_path)
     del old["groups"]  # a file written before layers were grouped
     path.write_text(json.dumps(old))
     assert Diagnosis.from_file(path).groups == []
-    still = diagnose.run(build("smollm3"), RopeSpec(), INT4, SMALL, TEXT)
+    still = diagnose.run(build("smollm3"), Setting(RopeSpec(), INT4, diagnosis=SMALL), TEXT)
     with pytest.raises(IndexError, match="layer group 1 is not rotated"):
         still.of_group(1)
 
@@ -267,12 +270,16 @@ def test_gemma3_goes_all_the_way_from_folder_to_verified_export(byte_tokenizer, 
     byte_tokenizer.save_pretrained(folder)
     loaded = load_model(str(folder), device="cpu", dtype="float32")
     rope = RopeSpec("linear", 3.0)
-    found = diagnose.run(loaded, rope, INT4, SMALL, TEXT)
-    outcome = search.run(loaded, rope, INT4, ASKED, TEXTS, diagnosis=found)
+    found = diagnose.run(loaded, Setting(rope, INT4, diagnosis=SMALL), TEXT)
+    outcome = search.run(loaded, Setting(rope, INT4, search=ASKED), TEXTS, diagnosis=found)
     assert outcome.report.objective_found < 1.0
     assert outcome.found.g.shape == (2, 2, 2)
     measured = evaluate.run(
-        loaded, rope, INT4, outcome.found, outcome.smooth, EvaluationSpec(lengths=(40,), windows=2), TEXT
+        loaded,
+        Setting(rope, INT4, evaluation=EvaluationSpec(lengths=(40,), windows=2)),
+        outcome.found,
+        outcome.smooth,
+        TEXT,
     )
     nll = {(row.model, row.scales): row.nll for row in measured.rows}
     assert nll["reference", "tuned"] == pytest.approx(nll["reference", "identity"], abs=1e-4)

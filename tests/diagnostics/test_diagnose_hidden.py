@@ -14,6 +14,7 @@ from qroar_core.diagnostics.similarity.observe import HIDDEN_ROWS, drawn_rows
 from qroar_core.maths.positions import PositionBins
 from qroar_core.models.stream import Condition, open_stream
 from qroar_core.models.text import Document, windows
+from qroar_core.setting import Setting
 from qroar_core.specs import BandSpec, DiagnosisSpec, QuantizerSpec, QuantSpec, RopeSpec, WeightQuantSpec
 
 TEXT = [Document("a", "".join(chr(97 + (i * i + 3 * i) % 26) for i in range(900)))]
@@ -45,7 +46,7 @@ def outputs(loaded, condition, length=256):
 @pytest.mark.parametrize("which", QUANTS)
 def test_every_number_by_hand(tiny, which):
     loaded = tiny(dtype=torch.float64)
-    found = diagnose.run(loaded, YARN, QUANTS[which], SPEC, TEXT).hidden
+    found = diagnose.run(loaded, Setting(YARN, QUANTS[which], diagnosis=SPEC), TEXT).hidden
     x, y = (outputs(loaded, c) for c in (Condition(YARN), Condition(YARN, QUANTS[which])))
     relative = ((y - x) ** 2).sum(-1) / (x**2).sum(-1)  # (layers, positions)
     rows = drawn_rows(PositionBins(256, 4), HIDDEN_ROWS, seed=0).numpy()
@@ -73,7 +74,9 @@ def test_every_number_by_hand(tiny, which):
 def test_chunks_do_not_matter_and_the_seed_does(tiny):
     loaded = tiny(dtype=torch.float64)
     a, b, c = (
-        diagnose.run(loaded, YARN, QUANTS["K int4"], replace(SPEC, chunk=chunk, seed=seed), TEXT).hidden
+        diagnose.run(
+            loaded, Setting(YARN, QUANTS["K int4"], diagnosis=replace(SPEC, chunk=chunk, seed=seed)), TEXT
+        ).hidden
         for chunk, seed in ((48, 0), (256, 0), (48, 1))
     )
     assert np.array(a.sqnr_db) == pytest.approx(np.array(b.sqnr_db), rel=1e-9)

@@ -8,6 +8,7 @@ import pytest
 from qroar_core.diagnostics import run as diagnose
 from qroar_core.models import load
 from qroar_core.models.text import Document, split
+from qroar_core.setting import Setting
 from qroar_core.specs import DiagnosisSpec, QuantizerSpec, QuantSpec, RopeSpec
 from tests.helpers.largest_tensor import LargestTensor
 
@@ -57,7 +58,7 @@ def test_four_times_the_length_makes_no_larger_tensor(quant):
     for length in (2048, 8192):
         spec = DiagnosisSpec(length=length, short_length=256, windows=4)
         with LargestTensor(length) as mode:
-            diagnose.run(loaded, RopeSpec("yarn", 4.0), quant, spec, text)
+            diagnose.run(loaded, Setting(RopeSpec("yarn", 4.0), quant, diagnosis=spec), text)
         assert len(mode.caches) >= 1
         seen[length] = mode.largest, mode.op
     assert seen[8192][0] <= 1.1 * seen[2048][0], seen

@@ -14,6 +14,7 @@ import torch
 from qroar_core.diagnostics import run as diagnose
 from qroar_core.models.stream import Condition, open_stream
 from qroar_core.models.text import windows
+from qroar_core.setting import Setting
 from qroar_core.specs import QuantizerSpec, QuantSpec, RopeSpec
 from tests.models.families_table import CASES, loaded_of
 from tests.models.small_specs import INT4, SMALL, TEXT
@@ -76,7 +77,7 @@ def noise_at(layer, row, window, channels=slice(None)):
 def test_bands_are_of_layers_and_channels_that_turn(build, family):
     loaded = build(family)
     turning, bands, rest = BY_HAND[family]
-    found, layers = diagnose.run(loaded, ROPE, INT4, SPEC, TEXT).logit_noise, taken(loaded)
+    found, layers = diagnose.run(loaded, Setting(ROPE, INT4, diagnosis=SPEC), TEXT).logit_noise, taken(loaded)
     window = WINDOW.get(family)
     if bands is not None:
         for band, channels in enumerate(bands):
@@ -109,7 +110,7 @@ def test_bands_are_of_layers_and_channels_that_turn(build, family):
 def test_the_null_has_the_energy_of_the_cells_counted(build, family, qk):
     loaded = build(family)
     quant = QuantSpec(qk=QuantizerSpec(8)) if qk else INT4
-    found, layers = diagnose.run(loaded, ROPE, quant, SPEC, TEXT).logit_noise, taken(loaded, qk)
+    found, layers = diagnose.run(loaded, Setting(ROPE, quant, diagnosis=SPEC), TEXT).logit_noise, taken(loaded, qk)
     window = WINDOW.get(family)
     by_layer = []
     for i, (q, k, q_hat, k_hat, scaling) in sorted(layers.items()):
@@ -131,7 +132,9 @@ def test_the_null_has_the_energy_of_the_cells_counted(build, family, qk):
 
 def test_the_null_of_rounded_keys_holds_the_measured_noise_where_nothing_is_to_see(build):
     """Random weights round alike at every angle and position: measured noise stays near the null."""
-    found = diagnose.run(build("smollm3"), ROPE, INT4, replace(SPEC, length=300, chunk=100), TEXT).logit_noise
+    found = diagnose.run(
+        build("smollm3"), Setting(ROPE, INT4, diagnosis=replace(SPEC, length=300, chunk=100)), TEXT
+    ).logit_noise
     ratio = np.array(found.rms) / np.array(found.null.rms)
     assert 0.8 < np.sqrt((ratio**2).mean()) < 1.25
     assert [r.diagnostic for r in found.null_rows()] == ["Logit noise"] * 5
@@ -143,7 +146,9 @@ def test_no_number_depends_on_the_chunk(build):
     quant = QuantSpec(k=QuantizerSpec(4), qk=QuantizerSpec(8))
     for family in ("smollm3", "stablelm, parallel"):
         a, b = (
-            diagnose.run(build(family), ROPE, quant, replace(SPEC, chunk=chunk), TEXT).logit_noise.model_dump()
+            diagnose.run(
+                build(family), Setting(ROPE, quant, diagnosis=replace(SPEC, chunk=chunk)), TEXT
+            ).logit_noise.model_dump()
             for chunk in (17, 80)
         )
         assert same(a, b) == []

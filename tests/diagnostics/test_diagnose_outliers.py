@@ -9,6 +9,7 @@ import torch
 from qroar_core.diagnostics import run as diagnose
 from qroar_core.diagnostics.result import Diagnosis
 from qroar_core.models.text import Document, windows
+from qroar_core.setting import Setting
 from qroar_core.specs import BandSpec, DiagnosisSpec, QuantizerSpec, QuantSpec, RopeSpec
 
 TEXT = [Document("a", "".join(chr(97 + (i * i + 3 * i) % 26) for i in range(900)))]
@@ -32,7 +33,7 @@ def seen(tiny):
 def made(loaded):
     for layer, channel in ((0, 3), (1, 9)):
         loaded.model.model.layers[layer].self_attn.k_proj.weight.data[channel] *= 12
-    found = diagnose.run(loaded, RopeSpec(), INT4, SPEC, TEXT)
+    found = diagnose.run(loaded, Setting(RopeSpec(), INT4, diagnosis=SPEC), TEXT)
     ids = windows(loaded.tokenizer, TEXT, 64, 1, 0).ids
     with torch.no_grad():
         cache = loaded.model(ids, use_cache=True).past_key_values
@@ -98,7 +99,7 @@ def test_entries_of_the_cache_and_their_int4_error(seen, rule, parameter):
 @pytest.mark.parametrize("chunk", [7, 16, 33])
 def test_nothing_about_outliers_depends_on_the_chunk(seen, chunk):
     loaded, found, _ = seen
-    other = diagnose.run(loaded, RopeSpec(), INT4, replace(SPEC, chunk=chunk), TEXT).outliers
+    other = diagnose.run(loaded, Setting(RopeSpec(), INT4, diagnosis=replace(SPEC, chunk=chunk)), TEXT).outliers
     same(found.outliers.model_dump(), other.model_dump())
 
 
@@ -119,7 +120,7 @@ def same(a, b):
 def test_the_rule_asked_for_is_the_one_in_the_file_and_survives_it(seen, tmp_path):
     loaded, found, _ = seen
     spec = replace(SPEC, outlier_rule="percentile", outlier_parameter=0.8)
-    asked = diagnose.run(loaded, RopeSpec(), INT4, spec, TEXT)
+    asked = diagnose.run(loaded, Setting(RopeSpec(), INT4, diagnosis=spec), TEXT)
     assert (asked.outliers.rule, asked.outliers.parameter) == ("percentile", 0.8)
     assert (found.outliers.rule, found.outliers.parameter) == ("iqr", 1.5)
     # a fifth of 16 channels lies above the 0.8 quantile, in each of two heads
@@ -133,7 +134,9 @@ def test_the_rule_asked_for_is_the_one_in_the_file_and_survives_it(seen, tmp_pat
 
 def test_draws_of_the_null_follow_the_seed_and_their_number(seen):
     loaded, found, _ = seen
-    several = diagnose.run(loaded, RopeSpec(), INT4, replace(SPEC, null_draws=5, outlier_parameter=0.5), TEXT).outliers
+    several = diagnose.run(
+        loaded, Setting(RopeSpec(), INT4, diagnosis=replace(SPEC, null_draws=5, outlier_parameter=0.5)), TEXT
+    ).outliers
     assert "the null was drawn 5 times" in several.sample.sentence
     mean, low, high = several.share_null["k/post"]
     assert low <= mean <= high
@@ -143,7 +146,7 @@ def test_draws_of_the_null_follow_the_seed_and_their_number(seen):
 
 def test_a_context_that_is_all_short_has_nothing_to_compare(tiny):
     spec = replace(SPEC, length=64, short_length=32, windows=2, position_bins=1)
-    found = diagnose.run(tiny(), RopeSpec(), QuantSpec(), spec, TEXT).outliers
+    found = diagnose.run(tiny(), Setting(RopeSpec(), QuantSpec(), diagnosis=spec), TEXT).outliers
     assert not found.disjoint
     assert found.jaccard["k/post"] == [[None, None], [None, None]]
     assert found.share_null["k/post"] == [None, None, None]
@@ -153,7 +156,7 @@ def test_a_context_that_is_all_short_has_nothing_to_compare(tiny):
 
 def test_chance_holds_where_nothing_was_planted_and_not_where_something_was(seen, tiny):
     """Rows of W_K of normal weights stand out as often as chance says; one made twelve times larger does not."""
-    plain = diagnose.run(tiny(seed=1), RopeSpec(), INT4, SPEC, TEXT).outliers
+    plain = diagnose.run(tiny(seed=1), Setting(RopeSpec(), INT4, diagnosis=SPEC), TEXT).outliers
     rows = {r.quantity: r for r in plain.null_rows()}
     for matrix in ("W_Q", "W_K"):
         row = rows[f"rows of {matrix} that stand out, all layers and heads"]

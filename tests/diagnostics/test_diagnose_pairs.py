@@ -12,6 +12,7 @@ from qroar_core.diagnostics.pair_error.figure import amplitude_and_phase
 from qroar_core.models import load
 from qroar_core.models.stream import Condition, open_stream
 from qroar_core.models.text import Document, split, windows
+from qroar_core.setting import Setting
 from qroar_core.specs import BandSpec, DiagnosisSpec, QuantizerSpec, QuantSpec, RopeSpec
 
 TEXT = [Document("a", "".join(chr(97 + (i * i + 3 * i) % 26) for i in range(900)))]
@@ -94,7 +95,7 @@ KINDS = {
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_pair_by_hand(tiny, kind):
     loaded = tiny(dtype=torch.float64)
-    found = diagnose.run(loaded, YARN, QuantSpec(k=KINDS[kind]), SPEC, TEXT)
+    found = diagnose.run(loaded, Setting(YARN, QuantSpec(k=KINDS[kind]), diagnosis=SPEC), TEXT)
     cells = np.zeros((2, BANDS, ANGLES)), np.zeros((2, BANDS, ANGLES))  # error over squared step, pairs
     length = energy = zeroed = 0.0
     layers = kept_of(loaded)
@@ -150,7 +151,7 @@ def test_whole_bands_are_the_flat_mean_over_every_pair_that_is_rounded(tiny, kin
     """Table, figure and null rows in bins that are rounded in part, with more or fewer pairs that become zero."""
     loaded = tiny(dtype=torch.float64)
     quant = QuantSpec(k=replace(KINDS[kind], bits=bits))
-    found = diagnose.run(loaded, YARN, quant, replace(SPEC, position_bins=3), TEXT)
+    found = diagnose.run(loaded, Setting(YARN, quant, diagnosis=replace(SPEC, position_bins=3)), TEXT)
     amplitude, phase, kept = [], [], []
     for _, k, cos, sin in kept_of(loaded).values():
         out, _ = rounded(kind, k, cos, sin, bits)
@@ -179,14 +180,14 @@ def test_whole_bands_are_the_flat_mean_over_every_pair_that_is_rounded(tiny, kin
 def test_q_is_there_where_it_is_quantized_and_the_coarser_step_counts(tiny):
     loaded = tiny(dtype=torch.float64)
     quant = QuantSpec(k=QuantizerSpec(8), qk=QuantizerSpec(4))
-    found = diagnose.run(loaded, YARN, quant, SPEC, TEXT)
+    found = diagnose.run(loaded, Setting(YARN, quant, diagnosis=SPEC), TEXT)
     for layer, (q, k, _, _) in kept_of(loaded).items():
         out, _ = by_token(q, 4)
         off = np.abs(out - q).reshape(2, -1)  # two query heads a KV head
         assert found.rounding.q.largest[layer] == pytest.approx(off.max(1), rel=1e-4)
         assert found.rounding.q.zeroed[layer] == pytest.approx((out == 0).reshape(2, -1).mean(1), abs=1e-9)
         assert found.rounding.k.zeroed[layer] == pytest.approx((by_token(k, 8)[0] == 0).mean((1, 2)), abs=1e-9)
-    alone = diagnose.run(loaded, YARN, QuantSpec(k=QuantizerSpec(4)), SPEC, TEXT)
+    alone = diagnose.run(loaded, Setting(YARN, QuantSpec(k=QuantizerSpec(4)), diagnosis=SPEC), TEXT)
     for one, other in zip(found.anisotropy.error, alone.anisotropy.error, strict=True):
         there = [(a, b) for a, b in zip(one, other, strict=True) if a is not None]
         assert np.mean([a for a, _ in there]) == pytest.approx(np.mean([b for _, b in there]), rel=0.1)
@@ -195,12 +196,15 @@ def test_q_is_there_where_it_is_quantized_and_the_coarser_step_counts(tiny):
 def test_chunk_size_changes_no_number(tiny):
     loaded = tiny(dtype=torch.float64)
     quant = QuantSpec(k=QuantizerSpec(4), qk=QuantizerSpec(4))
-    one, other = (diagnose.run(loaded, YARN, quant, replace(SPEC, chunk=c, null_draws=2), TEXT) for c in (128, 24))
+    one, other = (
+        diagnose.run(loaded, Setting(YARN, quant, diagnosis=replace(SPEC, chunk=c, null_draws=2)), TEXT)
+        for c in (128, 24)
+    )
     for name in ("anisotropy", "pair_error", "rounding"):
         a, b = (getattr(d, name).model_dump() for d in (one, other))
         assert flat(a) == pytest.approx(flat(b), rel=1e-4, abs=1e-7), name
     assert one.anisotropy.null.largest == pytest.approx(other.anisotropy.null.largest, rel=1e-5)
-    again = diagnose.run(loaded, YARN, quant, replace(SPEC, seed=1, null_draws=2), TEXT)
+    again = diagnose.run(loaded, Setting(YARN, quant, diagnosis=replace(SPEC, seed=1, null_draws=2)), TEXT)
     assert again.anisotropy.sample.seed == 1
     assert again.anisotropy.null.largest != one.anisotropy.null.largest
 
@@ -218,7 +222,7 @@ def test_the_demos_pairs_by_hand():
     """int4 a token on the demo model: the headline figures of the three diagnostics, and what noise shows there."""
     loaded = load.run("demo", device="cpu", dtype="float32")
     spec = DiagnosisSpec(length=256, short_length=64, paired_tokens=32, windows=2, chunk=100)
-    found = diagnose.run(loaded, YARN, QuantSpec(k=QuantizerSpec(4)), spec, split("development"))
+    found = diagnose.run(loaded, Setting(YARN, QuantSpec(k=QuantizerSpec(4)), diagnosis=spec), split("development"))
     kept, half = {}, loaded.geometry.head_dim // 2
 
     class Keep:

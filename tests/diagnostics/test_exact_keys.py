@@ -18,6 +18,7 @@ from qroar_core.quantizers.exact_keys import first_exact_key, still_exact, what_
 from qroar_core.quantizers.presets import preset_quant
 from qroar_core.result import Result
 from qroar_core.retrieval import run as retrieve
+from qroar_core.setting import Setting
 from qroar_core.specs import (
     BandSpec,
     DiagnosisSpec,
@@ -122,8 +123,8 @@ def test_every_error_of_keys_is_that_of_the_cache_run_token_by_token(tiny, monke
     """Logit noise at every sampled row; amplitude, phase and anisotropy on what the last query reads rounded."""
     quant, block, rounded = PRESETS[name]
     loaded, kept, spec = tiny(dtype=torch.float64, head_dim=HEAD), kept_keys(monkeypatch), replace(SPEC, chunk=chunk)
-    found = diagnose.run(loaded, YARN, quant, spec, TEXT).logit_noise
-    plan = diagnose.plan(loaded, YARN, quant, spec, TEXT)
+    found = diagnose.run(loaded, Setting(YARN, quant, diagnosis=spec), TEXT).logit_noise
+    plan = diagnose.plan(loaded, Setting(YARN, quant, diagnosis=spec), TEXT)
     count = {1: 300, 128: 256, 32: 288}[block]
     for layer, (q, k, scaling) in enumerate(taken(loaded, Condition(YARN), plan.ids)):
         seen = reads(k, block, rounded, found.position)
@@ -142,9 +143,9 @@ def test_the_error_of_the_settings_quantizer_is_of_the_keys_read_rounded_and_tha
     """Parts of K's squared error by channel, from the cache that takes one token at a time, after the last one."""
     quant, block, rounded = PRESETS[name]
     loaded = tiny(dtype=torch.float64, head_dim=HEAD)
-    found = diagnose.run(loaded, YARN, quant, SPEC, TEXT).outliers
+    found = diagnose.run(loaded, Setting(YARN, quant, diagnosis=SPEC), TEXT).outliers
     assert found.still_exact == (44 if block > 1 else 0)
-    plan = diagnose.plan(loaded, YARN, quant, SPEC, TEXT)
+    plan = diagnose.plan(loaded, Setting(YARN, quant, diagnosis=SPEC), TEXT)
     for layer, (_, k, _) in enumerate(taken(loaded, Condition(YARN), plan.ids)):
         read = reads(k, block, rounded, [299])[299]
         assert torch.equal(read[:, 256:], k[:, 256:]) is (block > 1)
@@ -169,11 +170,11 @@ def test_the_error_of_the_settings_quantizer_is_of_the_keys_read_rounded_and_tha
 
 def test_a_context_inside_the_tail_has_no_noise_and_no_errors_of_keys(tiny):
     loaded, spec = tiny(head_dim=HEAD), replace(SPEC, length=128)
-    found = diagnose.run(loaded, YARN, preset_quant("kivi2"), spec, TEXT)
+    found = diagnose.run(loaded, Setting(YARN, preset_quant("kivi2"), diagnosis=spec), TEXT)
     assert not any(found.logit_noise.rms)
     assert not any(found.logit_noise.attention_kl)
     assert (found.pair_error, found.anisotropy) == (None, None)
-    longer = diagnose.run(loaded, YARN, preset_quant("kivi2"), replace(spec, length=129), TEXT)
+    longer = diagnose.run(loaded, Setting(YARN, preset_quant("kivi2"), diagnosis=replace(spec, length=129)), TEXT)
     assert longer.logit_noise.rms[-1] > 0.01
     assert longer.pair_error is not None
 
@@ -213,9 +214,9 @@ def test_errors_through_the_model_compare_both_passes_as_the_cache_holds_them(ti
     rounded, active = rounded or same, active or same
     loaded, kept = tiny(dtype=torch.float64), kept_keys(monkeypatch)
     spec = replace(SPEC, length=128, chunk=chunk)
-    found = diagnose.run(loaded, YARN, quant, spec, TEXT)
+    found = diagnose.run(loaded, Setting(YARN, quant, diagnosis=spec), TEXT)
     assert found.logit_noise.kind == "that include those of earlier layers"
-    ids = diagnose.plan(loaded, YARN, quant, spec, TEXT).ids
+    ids = diagnose.plan(loaded, Setting(YARN, quant, diagnosis=spec), TEXT).ids
     passes = zip(*(taken(loaded, Condition(YARN, q), ids, 128) for q in (QuantSpec(), quant)), strict=True)
     for layer, ((q, k, scaling), (q_own, k_own, _)) in enumerate(passes):
         seen, q_hat = reads(k_own, block, rounded, found.logit_noise.position), active(q_own)
@@ -231,7 +232,7 @@ def test_errors_through_the_model_compare_both_passes_as_the_cache_holds_them(ti
 def test_weights_add_to_the_errors_of_the_cache(tiny):
     loaded, spec = tiny(), replace(SPEC, length=64)
     k, weights, both = (
-        diagnose.run(loaded, YARN, quant, spec, TEXT).pair_error.phase
+        diagnose.run(loaded, Setting(YARN, quant, diagnosis=spec), TEXT).pair_error.phase
         for quant in (
             QuantSpec(k=QuantizerSpec(3)),
             QuantSpec(weights=WeightQuantSpec(4)),
@@ -259,8 +260,8 @@ def test_with_quantized_weights_ends_are_those_of_the_keys_that_the_cache_receiv
     }[name]
     quant = replace(quant, weights=WeightQuantSpec(4))
     loaded, spec = tiny(dtype=torch.float64, head_dim=HEAD), replace(SPEC, chunk=64)
-    found = diagnose.run(loaded, YARN, quant, spec, TEXT).rounding.k
-    plan = diagnose.plan(loaded, YARN, quant, spec, TEXT)
+    found = diagnose.run(loaded, Setting(YARN, quant, diagnosis=spec), TEXT).rounding.k
+    plan = diagnose.plan(loaded, Setting(YARN, quant, diagnosis=spec), TEXT)
     exact = taken(loaded, Condition(YARN), plan.ids)
     for layer, (_, k, _) in enumerate(taken(loaded, Condition(YARN, quant), plan.ids)):
         if rounded is None:
@@ -294,7 +295,9 @@ def test_the_kept_reference_is_freed_layer_by_layer(tiny, monkeypatch):
 
     monkeypatch.setattr(PropagatedNoise, "on_layer_pair", watched)
     monkeypatch.setattr(QuantizedPass, "__post_init__", noticed)
-    diagnose.run(tiny(layers=3), YARN, QuantSpec(weights=WeightQuantSpec(4)), replace(SPEC, length=64), TEXT)
+    diagnose.run(
+        tiny(layers=3), Setting(YARN, QuantSpec(weights=WeightQuantSpec(4)), diagnosis=replace(SPEC, length=64)), TEXT
+    )
     assert left == [[0, 1, 2], [1, 2], [2]]
     assert passes[0].reference.k == {}
 
@@ -359,9 +362,9 @@ def test_stages_say_what_their_queries_read(tiny):
     trials = RetrievalSpec(lengths=(200,), depths=(0.5,), trials=1)
     for quant in (kivi, plain):
         texts = [
-            diagnose.run(loaded, YARN, quant, asked, TEXT).text,
-            evaluate.run(loaded, YARN, quant, None, None, windows, TWO_TEXTS).text,
-            retrieve.run(loaded, YARN, quant, None, trials, TWO_TEXTS).text,
+            diagnose.run(loaded, Setting(YARN, quant, diagnosis=asked), TEXT).text,
+            evaluate.run(loaded, Setting(YARN, quant, evaluation=windows), None, None, TWO_TEXTS).text,
+            retrieve.run(loaded, Setting(YARN, quant), None, trials, TWO_TEXTS).text,
         ]
         assert [said in text for text in texts] == [quant is kivi] * 3
 
@@ -387,9 +390,9 @@ def test_a_sample_says_which_error_and_how_many_keys_are_left_out():
 
 
 def test_figures_of_keys_say_it(tiny):
-    local = diagnose.run(tiny(head_dim=HEAD), YARN, preset_quant("kivi2"), SPEC, TEXT)
+    local = diagnose.run(tiny(head_dim=HEAD), Setting(YARN, preset_quant("kivi2"), diagnosis=SPEC), TEXT)
     both = QuantSpec(weights=WeightQuantSpec(4), k=BLOCKS)
-    through = diagnose.run(tiny(), YARN, both, replace(SPEC, length=64), TEXT)
+    through = diagnose.run(tiny(), Setting(YARN, both, diagnosis=replace(SPEC, length=64)), TEXT)
     for found, tokens, exact, kind in ((local, 256, (44, 0), LOCAL), (through, 64, (0, 16), PROPAGATED)):
         for sample in (found.pair_error.sample, found.anisotropy.sample, found.rounding.sample):
             assert (sample.tokens, sample.compares) == (tokens, kind)
@@ -399,7 +402,9 @@ def test_figures_of_keys_say_it(tiny):
         said = [f"{x.sample.tokens:,} tokens read by the unquantized model" in x.sample.sentence for x in alone]
         assert said == [True] * 12  # whatever is quantized, a cache alone too
         assert not found.hidden.sample.of_unquantized
-    assert not diagnose.run(tiny(), YARN, QuantSpec(), replace(SPEC, length=64), TEXT).dilation.sample.of_unquantized
+    assert not diagnose.run(
+        tiny(), Setting(YARN, QuantSpec(), diagnosis=replace(SPEC, length=64)), TEXT
+    ).dilation.sample.of_unquantized
     assert through.anisotropy.over == "error"
     assert (local.outliers.still_exact, through.outliers.still_exact) == (44, 16)  # of outliers: each layer's own
 

@@ -17,6 +17,7 @@ from transformers.models.llama.modeling_llama import apply_rotary_pos_emb, rotat
 from qroar_core.diagnostics import run as diagnose
 from qroar_core.models.stream import Condition, open_stream
 from qroar_core.models.text import Document, windows
+from qroar_core.setting import Setting
 from qroar_core.specs import BandSpec, DiagnosisSpec, QuantSpec, RopeSpec
 
 TEXT = [Document("a", "".join(chr(97 + (i * i + 3 * i) % 26) for i in range(900)))]
@@ -113,7 +114,7 @@ def test_the_logits_own_change_under_every_method(tiny, method, law):
     loaded = tiny("llama", dtype=torch.float64)
     context = loaded.geometry.original_context
     rope = spec_of(method)
-    found = diagnose.run(loaded, rope, QuantSpec(), replace(SPEC, law=law), TEXT)
+    found = diagnose.run(loaded, Setting(rope, QuantSpec(), diagnosis=replace(SPEC, law=law)), TEXT)
     in_all, by_band, by_pair = change(loaded, rope, method, L, law, found.bands, context)
     moved = found.logit_change
     assert (moved.law, moved.in_all_error, moved.error) == (law, 0.0, [0.0] * 3)
@@ -150,7 +151,7 @@ def check_frequencies(found, method, law, context):
 def test_a_longer_context_is_sampled_within_the_standard_error(tiny, law):
     loaded = tiny("llama", dtype=torch.float64, layers=1)
     length, rope = 300, spec_of("yarn")
-    result = diagnose.run(loaded, rope, QuantSpec(), replace(SPEC, length=length, law=law), TEXT)
+    result = diagnose.run(loaded, Setting(rope, QuantSpec(), diagnosis=replace(SPEC, length=length, law=law)), TEXT)
     found = result.logit_change
     exact = change(loaded, rope, "yarn", length, law, result.bands, loaded.geometry.original_context)
     truth, by_band, by_pair = (x.tolist() for x in exact)
@@ -166,7 +167,7 @@ def test_nothing_moves_under_the_native_rope(tiny):
     """The null of every figure of this page: what it shows when nothing is stretched."""
     loaded = tiny("llama", dtype=torch.float64)
     context = loaded.geometry.original_context
-    found = diagnose.run(loaded, RopeSpec(), QuantSpec(), replace(SPEC, length=context), TEXT)
+    found = diagnose.run(loaded, Setting(RopeSpec(), QuantSpec(), diagnosis=replace(SPEC, length=context)), TEXT)
     assert found.logit_change.in_all == found.logit_change.in_all_null == found.logit_change.in_all_bound == 0
     for band in found.bands:
         assert (band.interpolation_pressure, band.logit_change) == (0, 0)
@@ -183,8 +184,10 @@ def test_nothing_moves_under_the_native_rope(tiny):
 
 def test_a_pair_that_is_a_band_of_its_own_has_the_bands_standard_error(tiny):
     spec = replace(SPEC, length=200, bands=BandSpec(8))
-    change = diagnose.run(tiny(), spec_of("yarn"), QuantSpec(), spec, TEXT).logit_change
+    change = diagnose.run(tiny(), Setting(spec_of("yarn"), QuantSpec(), diagnosis=spec), TEXT).logit_change
     assert change.pair_error == pytest.approx(change.error)
     assert max(change.pair_error) > 0
-    whole = diagnose.run(tiny(), spec_of("yarn"), QuantSpec(), replace(SPEC, bands=BandSpec(8)), TEXT).logit_change
+    whole = diagnose.run(
+        tiny(), Setting(spec_of("yarn"), QuantSpec(), diagnosis=replace(SPEC, bands=BandSpec(8))), TEXT
+    ).logit_change
     assert whole.pair_error == [0.0] * 8  # every pair of tokens was counted

@@ -11,6 +11,7 @@ from qroar_core.diagnostics.null import NullRow
 from qroar_core.diagnostics.result import WHOLE
 from qroar_core.models.text import Document
 from qroar_core.result import Result
+from qroar_core.setting import Setting
 from qroar_core.specs import BandSpec, DiagnosisSpec, QuantizerSpec, QuantSpec, RopeSpec, WeightQuantSpec
 from tests.helpers import planted
 
@@ -77,7 +78,7 @@ def fresh(tiny):
         query_rows=9,
         null_draws=3,
     )
-    return diagnose.run(tiny(), RopeSpec("yarn", 2.0), QuantSpec(k=QuantizerSpec(4)), spec, TEXT)
+    return diagnose.run(tiny(), Setting(RopeSpec("yarn", 2.0), QuantSpec(k=QuantizerSpec(4)), diagnosis=spec), TEXT)
 
 
 def test_every_diagnostic_has_a_null(fresh):
@@ -89,12 +90,12 @@ def test_every_diagnostic_has_a_null(fresh):
 def test_what_no_interpolation_stretches_reads_its_null_within_its_own_window(tiny, method):
     """At s = 1 frequencies are the native ones: what is held against native RoPE must not differ from it."""
     spec = DiagnosisSpec(length=64, short_length=16, paired_tokens=8, windows=2, bands=BandSpec(2), query_rows=5)
-    found = diagnose.run(tiny(), RopeSpec(method, 1.0), QuantSpec(), spec, TEXT)
+    found = diagnose.run(tiny(), Setting(RopeSpec(method, 1.0), QuantSpec(), diagnosis=spec), TEXT)
     rows = found.null_rows("bands", "kernel")
     assert len(rows) >= 3
     assert [r.measured for r in rows] == pytest.approx([r.null for r in rows], rel=1e-4, abs=1e-4)
     if method != "dynamic":  # what is a sensitivity is largest there, and is no such row
-        stretched = diagnose.run(tiny(), RopeSpec(method, 2.0), QuantSpec(), spec, TEXT)
+        stretched = diagnose.run(tiny(), Setting(RopeSpec(method, 2.0), QuantSpec(), diagnosis=spec), TEXT)
         pressures = [max(b.interpolation_pressure for b in d.bands) for d in (found, stretched)]
         assert pressures[0] > pressures[1] > 0
 
@@ -127,7 +128,9 @@ def test_a_null_that_was_drawn_once_has_no_range():
 def test_rows_of_errors_say_which_errors(tiny, weights):
     """Each layer alone where the cache alone is rounded, with those of earlier layers where weights are."""
     spec = DiagnosisSpec(length=64, short_length=16, paired_tokens=8, windows=2, bands=BandSpec(2), query_rows=5)
-    found = diagnose.run(tiny(), RopeSpec("yarn", 2.0), QuantSpec(weights=weights, k=QuantizerSpec(4)), spec, TEXT)
+    found = diagnose.run(
+        tiny(), Setting(RopeSpec("yarn", 2.0), QuantSpec(weights=weights, k=QuantizerSpec(4)), diagnosis=spec), TEXT
+    )
     said = "; each layer measured alone" if weights is None else "; with errors of earlier layers"
     for part in ("logit_noise", "pair_error", "anisotropy", "rounding"):
         rows = found.null_rows(part)

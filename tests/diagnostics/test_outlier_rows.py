@@ -5,6 +5,7 @@ import torch
 
 from qroar_core.diagnostics import run as diagnose
 from qroar_core.diagnostics.outliers.weights import matrices_of, unavailable
+from qroar_core.setting import Setting
 from qroar_core.specs import QuantSpec, RopeSpec
 from tests.models.families_table import CASES, loaded_of
 from tests.models.small_specs import INT4, SMALL, TEXT
@@ -92,13 +93,13 @@ def test_layers_without_rope_have_no_bands(build):
     loaded = build("smollm3")
     still = loaded.geometry.without_rope
     assert still
-    found = diagnose.run(loaded, RopeSpec(), INT4, SMALL, TEXT).outliers
+    found = diagnose.run(loaded, Setting(RopeSpec(), INT4, diagnosis=SMALL), TEXT).outliers
     for layer in range(loaded.geometry.n_layers):
         for table in (found.count["k/post"], found.entry_share, found.error_share["int4"], found.matrices["W_K"].count):
             assert (table[layer] == [None, None]) == (layer in still)
 
 
 def test_a_whole_diagnosis_says_why_latent_attention_has_no_rows(build):
-    found = diagnose.run(build("deepseek_v2"), RopeSpec(), QuantSpec(), SMALL, TEXT).outliers
+    found = diagnose.run(build("deepseek_v2"), Setting(RopeSpec(), QuantSpec(), diagnosis=SMALL), TEXT).outliers
     assert found.matrices == found.matrix_maps == {}
     assert "latent" in found.no_matrices

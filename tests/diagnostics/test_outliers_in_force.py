@@ -11,6 +11,7 @@ from qroar_core.diagnostics import run as diagnose
 from qroar_core.diagnostics.rounding.figure import lengths
 from qroar_core.models.text import Document
 from qroar_core.quantizers.presets import preset_quant
+from qroar_core.setting import Setting
 from qroar_core.specs import BandSpec, DiagnosisSpec, QuantizerSpec, QuantSpec, RopeSpec, WeightQuantSpec
 
 LENGTH, HEAD, BANDS = 300, 64, 4
@@ -94,8 +95,8 @@ def test_the_error_in_force_is_of_the_keys_of_the_model_with_quantized_weights(t
     quant, block, rounded = CACHES[name]
     loaded = made(tiny)
     quant = replace(quant, weights=WEIGHTS, v=None)
-    found = diagnose.run(loaded, RopeSpec(), quant, SPEC, TEXT).outliers
-    ids = diagnose.plan(loaded, RopeSpec(), quant, SPEC, TEXT).ids
+    found = diagnose.run(loaded, Setting(RopeSpec(), quant, diagnosis=SPEC), TEXT).outliers
+    ids = diagnose.plan(loaded, Setting(RopeSpec(), quant, diagnosis=SPEC), TEXT).ids
     rounded_by_hand(loaded.model)
     read = LENGTH if block == 1 else (LENGTH - 1) // block * block
     for layer, k in enumerate(keys_of(loaded.model, ids, rounded, block)):
@@ -114,7 +115,7 @@ def test_the_error_in_force_is_of_the_keys_of_the_model_with_quantized_weights(t
             assert found.error_share["in force"][layer][band] == pytest.approx(share, rel=2e-3, abs=1e-6)
             null = float(far[..., here].double().mean())
             assert found.entry_share_in_force[layer][band] == pytest.approx(null, rel=2e-3)
-    exact = diagnose.run(made(tiny), RopeSpec(), replace(quant, weights=None), SPEC, TEXT)
+    exact = diagnose.run(made(tiny), Setting(RopeSpec(), replace(quant, weights=None), diagnosis=SPEC), TEXT)
     for probe in ("int8", "int4"):
         assert found.error_by_channel[probe] == exact.outliers.error_by_channel[probe]
     assert found.entry_share == exact.outliers.entry_share
@@ -149,8 +150,8 @@ def test_with_quantized_weights_q_is_that_of_the_quantized_model(tiny, monkeypat
     """Clipped and zeroed values of every query; errors and lengths at the sampled rows, which is said."""
     loaded = made(tiny)
     quant = QuantSpec(weights=WEIGHTS, qk=CLIPS if rounds else None)
-    found = diagnose.run(loaded, RopeSpec(), quant, SPEC, TEXT)
-    ids = diagnose.plan(loaded, RopeSpec(), quant, SPEC, TEXT).ids
+    found = diagnose.run(loaded, Setting(RopeSpec(), quant, diagnosis=SPEC), TEXT)
+    ids = diagnose.plan(loaded, Setting(RopeSpec(), quant, diagnosis=SPEC), TEXT).ids
     exact = queries_of(loaded, ids, monkeypatch)
     rounded_by_hand(loaded.model)
     rows, seen = found.logit_noise.position, found.rounding

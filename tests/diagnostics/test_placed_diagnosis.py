@@ -16,6 +16,7 @@ from qroar_core.models.device_map import spread
 from qroar_core.models.key_range import key_absmax
 from qroar_core.models.linear_inputs import linear_inputs
 from qroar_core.quantizers.fake_quantize import fake_quantize, fake_quantize_ste
+from qroar_core.setting import Setting
 from qroar_core.specs import BandSpec, DiagnosisSpec, QuantizerSpec, QuantSpec, RopeSpec, WeightQuantSpec
 from tests.models.families_table import CASES, loaded_of
 from tests.models.placed import ONE, TWO, placed, put
@@ -56,7 +57,7 @@ def diagnosed(loaded, quant, chunk):
         position_bins=4,
         query_rows=6,
     )
-    return diagnose.run(loaded, YARN, quant, spec, TEXT).model_dump(mode="json")
+    return diagnose.run(loaded, Setting(YARN, quant, diagnosis=spec), TEXT).model_dump(mode="json")
 
 
 def differing(found, expected, at=""):

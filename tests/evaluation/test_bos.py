@@ -16,9 +16,10 @@ import torch
 from qroar_core.diagnostics import run as diagnose
 from qroar_core.evaluation import continuations
 from qroar_core.evaluation import run as evaluate
-from qroar_core.evidence.controls import run as controls
+from qroar_core.evidence.controls.measure import measure_controls
 from qroar_core.evidence.prediction import run as predict
-from qroar_core.evidence.replication import run as replicate
+from qroar_core.evidence.replication import measure as replicate
+from qroar_core.evidence.replication.measure import Case, measure_claims
 from qroar_core.exporters import verify
 from qroar_core.models.loading import load_model
 from qroar_core.models.sources import DEMO
@@ -28,6 +29,7 @@ from qroar_core.retrieval import run as retrieve
 from qroar_core.scale_search import run as search
 from qroar_core.scale_search.manual_scales import Probe
 from qroar_core.scale_search.problem import SearchProblem
+from qroar_core.setting import Setting
 from qroar_core.specs import (
     BandSpec,
     ComparisonSpec,
@@ -103,7 +105,7 @@ def only_bos(first, least=1):
 def test_diagnosis(loaded, texts, paired):
     spec = DiagnosisSpec(length=160, short_length=40, paired_tokens=40, windows=3, bands=BandSpec(2), paired=paired)
     with contexts(loaded) as first:
-        result = diagnose.run(loaded, YARN, INT3, spec, texts["calibration"])
+        result = diagnose.run(loaded, Setting(YARN, INT3, diagnosis=spec), texts["calibration"])
     only_bos(first, 1 + 3 + 3 + 1)  # long, short under YaRN and natively, long quantized
     assert result.text.endswith(SAID)
     assert result.paired_tokens == 39  # BOS takes one place of a short window
@@ -111,7 +113,7 @@ def test_diagnosis(loaded, texts, paired):
 
 def test_paired_windows_end_where_they_did(loaded, texts):
     spec = DiagnosisSpec(length=160, short_length=40, paired_tokens=16, windows=4, bands=BandSpec(2))
-    plan = diagnose.plan(loaded, YARN, INT3, spec, texts["calibration"])
+    plan = diagnose.plan(loaded, Setting(YARN, INT3, diagnosis=spec), texts["calibration"])
     assert plan.spec.paired_tokens == 16
     for end, short in zip(plan.ends, plan.short_ids.tolist(), strict=True):
         assert short == [BOS, *plan.ids.tolist()[end - 39 : end]]
@@ -121,7 +123,7 @@ def test_paired_windows_end_where_they_did(loaded, texts):
 def test_search_its_guard_and_its_proof(loaded, texts, objective):
     spec = replace(SEARCH, objective=objective, method="coordinate" if objective == "full" else "gradient")
     with contexts(loaded) as first:
-        report = search.run(loaded, YARN, INT3, spec, texts).report
+        report = search.run(loaded, Setting(YARN, INT3, search=spec), texts).report
     only_bos(first, 8)
     assert report.text.endswith(SAID)
 
@@ -136,7 +138,11 @@ def test_the_probe(loaded, texts):
 def test_evaluation(loaded, texts, stride):
     with contexts(loaded) as first:
         result = evaluate.run(
-            loaded, YARN, INT3, None, None, EvaluationSpec((48, 96), windows=3, stride=stride), texts["heldout"]
+            loaded,
+            Setting(YARN, INT3, evaluation=EvaluationSpec((48, 96), windows=3, stride=stride)),
+            None,
+            None,
+            texts["heldout"],
         )
     only_bos(first, 2 * 3 * 3)
     assert result.text.endswith(SAID)
@@ -147,7 +153,7 @@ def test_remedies(loaded, texts, remedy):
     quant = QuantSpec(weights=WeightQuantSpec(4), k=QuantizerSpec(3), activations=QuantizerSpec(8))
     spec = ComparisonSpec((remedy,), search=SEARCH, windows=2, calibration_windows=1, band_scales=remedy == "gptq")
     with contexts(loaded) as first:
-        result = league.run(loaded, YARN, quant, spec, texts)
+        result = league.run(loaded, Setting(YARN, quant), spec, texts)
     only_bos(first, 6)
     assert result.text.endswith(SAID)
 
@@ -157,19 +163,23 @@ def test_controls_claims_and_prediction(loaded, texts):
     scales = frame.scales(torch.full_like(frame.none.point, 0.25).float())
     assert isinstance(scales, Scales)
     with contexts(loaded) as first:
-        made = controls.run(
-            loaded, YARN, INT3, scales, ControlSpec(length=96, windows=2, shuffles=1, dtypes=()), texts["heldout"]
+        made = measure_controls(
+            loaded,
+            Setting(YARN, INT3),
+            scales,
+            ControlSpec(length=96, windows=2, shuffles=1, dtypes=()),
+            texts["heldout"],
         )
         asked = DiagnosisSpec(length=96, short_length=48, paired_tokens=16, windows=2, bands=BandSpec(2))
-        diagnosis = diagnose.run(loaded, YARN, INT3, asked, texts["calibration"])
-        claims = replicate.run(
+        diagnosis = diagnose.run(loaded, Setting(YARN, INT3, diagnosis=asked), texts["calibration"])
+        claims = measure_claims(
             loaded,
-            [replicate.Case(YARN, INT3, scales, diagnosis)],
+            [Case(YARN, INT3, scales, diagnosis)],
             ReplicationSpec(length=300, short_length=40, windows=2),
             texts["heldout"],
         )
         alone = PredictionSpec(96, windows=2, grid_windows=1)
-        told = predict.run(loaded, YARN, INT3, alone, texts["heldout"], diagnosis)
+        told = predict.run(loaded, Setting(YARN, INT3), alone, texts["heldout"], diagnosis)
     only_bos(first, 30)
     for result in (made, claims, told):
         assert result.text.endswith(SAID)
@@ -187,7 +197,7 @@ def test_short_contexts_of_a_replication_are_the_text_cut_in_pieces(loaded, text
 def test_prompts(loaded, texts):
     retrieval = RetrievalSpec(("passkey",), (200,), (0.5,), trials=1, choices=3)
     with contexts(loaded) as first:
-        got = retrieve.run(loaded, YARN, INT3, None, retrieval, texts["heldout"])
+        got = retrieve.run(loaded, Setting(YARN, INT3), None, retrieval, texts["heldout"])
         held = continuations.run(loaded, YARN, INT3, None, None, ContinuationSpec(64, 4), texts["heldout"])
         own = continuations.run(
             loaded, YARN, INT3, None, None, ContinuationSpec(64, 4, prompt="The state of"), texts["heldout"]
@@ -222,9 +232,9 @@ def test_bos_that_the_chat_template_alone_writes_is_said(loaded, texts):
     loaded.tokenizer.chat_template = "{{ bos_token }}{% for m in messages %}{{ m.content }}{% endfor %}"
     try:
         with contexts(loaded) as first:
-            written = retrieve.run(loaded, YARN, INT3, None, spec, off).text
+            written = retrieve.run(loaded, Setting(YARN, INT3), None, spec, off).text
         only_bos(first)
-        bare = retrieve.run(loaded, YARN, INT3, None, replace(spec, chat=False), off).text
+        bare = retrieve.run(loaded, Setting(YARN, INT3), None, replace(spec, chat=False), off).text
     finally:
         loaded.tokenizer.chat_template = None
     assert written.endswith(f"seed 0, each prompt starts with {NAME}, which the chat template writes")
@@ -246,7 +256,11 @@ def own_nll(loaded, ids):
 def test_evaluation_is_that_of_transformers_on_bos_and_the_text(loaded, texts):
     """Same targets at both lengths; the text's tokens are those of the tokenizer without special tokens."""
     result = evaluate.run(
-        loaded, RopeSpec(), QuantSpec(), None, None, EvaluationSpec((32, 64), windows=3, seed=4), texts["heldout"]
+        loaded,
+        Setting(RopeSpec(), QuantSpec(), evaluation=EvaluationSpec((32, 64), windows=3, seed=4)),
+        None,
+        None,
+        texts["heldout"],
     )
     coded = {d.name: loaded.tokenizer(d.text, add_special_tokens=False)["input_ids"] for d in texts["heldout"]}
     got = windows(loaded.tokenizer, texts["heldout"], 64, 3, 4)
@@ -261,11 +275,9 @@ def test_evaluation_is_that_of_transformers_on_bos_and_the_text(loaded, texts):
 def test_sliding_windows_score_the_same_targets_behind_bos(loaded, texts):
     result = evaluate.run(
         loaded,
-        RopeSpec(),
-        QuantSpec(),
+        Setting(RopeSpec(), QuantSpec(), evaluation=EvaluationSpec((32,), windows=2, targets=24, stride=8)),
         None,
         None,
-        EvaluationSpec((32,), windows=2, targets=24, stride=8),
         texts["heldout"],
     )
     text = windows(loaded.tokenizer, texts["heldout"], 48, 2).ids[:, 1:]  # 31 + 24 - 8 tokens of text
@@ -277,6 +289,10 @@ def test_sliding_windows_score_the_same_targets_behind_bos(loaded, texts):
 def test_bos_is_never_a_target(loaded, texts):
     """All 63 tokens of text are targets of a window of 64, and no more."""
     result = evaluate.run(
-        loaded, RopeSpec(), QuantSpec(), None, None, EvaluationSpec((64,), windows=2), texts["heldout"]
+        loaded,
+        Setting(RopeSpec(), QuantSpec(), evaluation=EvaluationSpec((64,), windows=2)),
+        None,
+        None,
+        texts["heldout"],
     )
     assert result.rows[0].tokens == 2 * 63

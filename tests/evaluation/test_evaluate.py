@@ -9,6 +9,7 @@ import torch
 from qroar_core.errors import BadSpec, BadText
 from qroar_core.evaluation import run as evaluate
 from qroar_core.models.text import Document, windows
+from qroar_core.setting import Setting
 from qroar_core.specs import EvaluationSpec, QuantizerSpec, QuantSpec, RopeSpec
 from qroar_core.statistics.intervals import mean_interval, paired_interval
 from qroar_core.transforms.scales import Scales, identity
@@ -33,7 +34,7 @@ def repairing(case):
 def test_reference_nll_is_transformers_own_on_the_same_targets(tiny):
     loaded = tiny()
     spec = EvaluationSpec(lengths=(32, 96), windows=4, targets=16)
-    result = evaluate.run(loaded, RopeSpec(), QuantSpec(), None, None, spec, TEXT)
+    result = evaluate.run(loaded, Setting(RopeSpec(), QuantSpec(), evaluation=spec), None, None, TEXT)
     ids = windows(loaded.tokenizer, TEXT, 96, 4).ids
     for length in (32, 96):
         with torch.inference_mode():
@@ -52,7 +53,7 @@ def test_reference_nll_is_transformers_own_on_the_same_targets(tiny):
 def test_kl_matches_a_float64_sum_over_the_vocabulary(planted):
     case = planted()
     spec = EvaluationSpec(lengths=(64,), windows=2, targets=8, rotation=False)
-    result = evaluate.run(case.loaded, RopeSpec(), INT4, repairing(case), None, spec, TEXT)
+    result = evaluate.run(case.loaded, Setting(RopeSpec(), INT4, evaluation=spec), repairing(case), None, TEXT)
     from qroar_core.models.stream import Condition, open_stream
 
     ids = windows(case.loaded.tokenizer, TEXT, 64, 2).ids
@@ -76,7 +77,7 @@ def test_kl_matches_a_float64_sum_over_the_vocabulary(planted):
 def test_the_planted_outlier_is_repaired_and_attributed_to_quantization(planted):
     case = planted(factor=32.0)
     spec = EvaluationSpec(lengths=(64,), windows=8, rotation=False)
-    result = evaluate.run(case.loaded, RopeSpec(), INT4, repairing(case), None, spec, TEXT)
+    result = evaluate.run(case.loaded, Setting(RopeSpec(), INT4, evaluation=spec), repairing(case), None, TEXT)
     kl = {s: row(result, 64, "quantized", s).kl_mean for s in ("identity", "tuned")}
     assert kl["tuned"] < 0.5 * kl["identity"]
     assert result.attribution.retuning == pytest.approx(0.0, abs=1e-4)  # symmetric scales do not move the reference
@@ -87,7 +88,7 @@ def test_identity_as_tuned_is_no_significant_gain(tiny):
     loaded = tiny()
     same = identity(2, 2, ((0, 3), (4, 7)))
     spec = EvaluationSpec(lengths=(64,), windows=4, rotation=False)
-    result = evaluate.run(loaded, RopeSpec(), INT4, same, None, spec, TEXT)
+    result = evaluate.run(loaded, Setting(RopeSpec(), INT4, evaluation=spec), same, None, TEXT)
     assert result.gain.delta_nll == 0.0
     assert not result.gain.significant
     assert result.sentence.startswith("no significant gain: keep identity")
@@ -107,7 +108,7 @@ def test_paired_interval_is_students_t_on_differences():
 def test_rotation_is_measured_beside_the_rest_only_where_it_applies(tiny):
     loaded = tiny()
     spec = EvaluationSpec(lengths=(64,), windows=2)
-    result = evaluate.run(loaded, RopeSpec(), INT4, None, None, spec, TEXT)
+    result = evaluate.run(loaded, Setting(RopeSpec(), INT4, evaluation=spec), None, None, TEXT)
     assert row(result, 64, "quantized", "rotation").nll != row(result, 64, "quantized", "identity").nll
     assert evaluate.rotated(QuantSpec(k=QuantizerSpec(4, scale="channel", group_size=8))) is None
     assert evaluate.rotated(QuantSpec(v=QuantizerSpec(4))) is None
@@ -115,12 +116,16 @@ def test_rotation_is_measured_beside_the_rest_only_where_it_applies(tiny):
 
 def test_too_short_a_text_says_what_fits(tiny):
     with pytest.raises(BadText, match=r"longest document has 900 tokens, one window needs 2000; .*at most 900"):
-        evaluate.run(tiny(), RopeSpec(), INT4, None, None, EvaluationSpec(lengths=(2000,), windows=2), TEXT)
+        evaluate.run(
+            tiny(), Setting(RopeSpec(), INT4, evaluation=EvaluationSpec(lengths=(2000,), windows=2)), None, None, TEXT
+        )
 
 
 def test_targets_that_fill_the_shortest_length_are_refused(tiny):
     with pytest.raises(BadSpec, match="32 targets need a length above that"):
-        evaluate.run(tiny(), RopeSpec(), INT4, None, None, EvaluationSpec(lengths=(32, 64), targets=32), TEXT)
+        evaluate.run(
+            tiny(), Setting(RopeSpec(), INT4, evaluation=EvaluationSpec(lengths=(32, 64), targets=32)), None, None, TEXT
+        )
 
 
 def test_rotation_with_scales_of_its_own_equals_the_tuned_row_of_the_rotated_quantizer(planted):
@@ -128,13 +133,15 @@ def test_rotation_with_scales_of_its_own_equals_the_tuned_row_of_the_rotated_qua
     case = planted(factor=32.0)
     spec = EvaluationSpec(lengths=(64,), windows=4)
     scales = repairing(case)
-    both = evaluate.run(case.loaded, RopeSpec(), INT4, None, None, spec, TEXT, rotation_tuned=scales)
-    alone = evaluate.run(case.loaded, RopeSpec(), evaluate.rotated(INT4), scales, None, spec, TEXT)
+    both = evaluate.run(
+        case.loaded, Setting(RopeSpec(), INT4, evaluation=spec), None, None, TEXT, rotation_tuned=scales
+    )
+    alone = evaluate.run(case.loaded, Setting(RopeSpec(), evaluate.rotated(INT4), evaluation=spec), scales, None, TEXT)
     assert row(both, 64, "quantized", "rotation_tuned").nll == row(alone, 64, "quantized", "tuned").nll
     assert row(both, 64, "quantized", "rotation").nll == row(alone, 64, "quantized", "identity").nll
     assert both.rotation.added == pytest.approx(alone.gain.delta_nll)
     assert (both.rotation.added_ci_low, both.rotation.added_ci_high) == (alone.gain.ci_low, alone.gain.ci_high)
-    plain = evaluate.run(case.loaded, RopeSpec(), INT4, None, None, spec, TEXT)
+    plain = evaluate.run(case.loaded, Setting(RopeSpec(), INT4, evaluation=spec), None, None, TEXT)
     assert "rotation_tuned" not in {r.scales for r in plain.rows}
     assert plain.rotation.added is None
 
@@ -146,11 +153,9 @@ def test_scales_for_a_rotation_that_does_not_apply_are_refused(tiny, quant):
     with pytest.raises(BadSpec, match="does not apply to this K quantizer, or it has one"):
         evaluate.run(
             tiny(),
-            RopeSpec(),
-            quant,
+            Setting(RopeSpec(), quant, evaluation=EvaluationSpec(lengths=(64,), windows=2)),
             None,
             None,
-            EvaluationSpec(lengths=(64,), windows=2),
             TEXT,
             rotation_tuned=identity(2, 2, ((0, 3), (4, 7))),
         )
@@ -165,7 +170,7 @@ def test_the_cost_by_position_pairs_windows_at_every_point(tiny):
 
     loaded = tiny()
     spec = EvaluationSpec(lengths=(96,), windows=5, targets=70, rotation=False)
-    found = evaluate.run(loaded, RopeSpec(), INT4, None, None, spec, TEXT).positions
+    found = evaluate.run(loaded, Setting(RopeSpec(), INT4, evaluation=spec), None, None, TEXT).positions
     ids = windows(loaded.tokenizer, TEXT, 96, 5).ids
     conditions = (Condition(), Condition(quant=INT4))
     nll = [measure(loaded, condition, ids, 70).nll.double().numpy() for condition in conditions]

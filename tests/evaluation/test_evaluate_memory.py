@@ -8,6 +8,7 @@ from qroar_core.evaluation import run as evaluate
 from qroar_core.models import hidden_state_file as states_module
 from qroar_core.models.hidden_state_file import HiddenStateFile
 from qroar_core.models.text import Document, windows
+from qroar_core.setting import Setting
 from qroar_core.specs import EvaluationSpec, QuantizerSpec, QuantSpec, RopeSpec
 from tests.helpers.largest_tensor import LargestTensor
 
@@ -23,7 +24,7 @@ def test_no_tensor_but_the_cache_grows_with_the_length(tiny, monkeypatch, stride
     for length in (256, 1024):
         spec = EvaluationSpec(lengths=(length,), windows=2, stride=stride, targets=128 if stride else None, chunk=32)
         with LargestTensor(length) as mode:
-            found = evaluate.run(loaded, RopeSpec(), INT4, None, None, spec, TEXT)
+            found = evaluate.run(loaded, Setting(RopeSpec(), INT4, evaluation=spec), None, None, TEXT)
         assert len(found.rows) == 3
         largest[length], ops[length] = mode.largest, mode.op
     assert largest[1024] <= 1.1 * largest[256], (largest, ops)
@@ -33,7 +34,7 @@ def test_the_reference_is_projected_once_for_itself_and_once_for_each_other(tiny
     loaded, rows = tiny(), []
     loaded.model.lm_head.register_forward_hook(lambda module, args, out: rows.append(out.numel() // out.shape[-1]))
     spec = EvaluationSpec(lengths=(64,), windows=3, targets=20)
-    found = evaluate.run(loaded, RopeSpec(), INT4, None, None, spec, TEXT)
+    found = evaluate.run(loaded, Setting(RopeSpec(), INT4, evaluation=spec), None, None, TEXT)
     assert [r.scales for r in found.rows] == ["identity", "identity", "rotation"]
     assert sum(rows) == (1 + 2 + 2) * 3 * 20
 
@@ -64,7 +65,7 @@ def test_a_cancel_inside_a_window_leaves_no_file(tiny, opened, tmp_path):
 
     spec = EvaluationSpec(lengths=(1024,), windows=2, chunk=64, rotation=False)
     with pytest.raises(Cancelled):
-        evaluate.run(loaded, RopeSpec(), INT4, None, None, spec, TEXT, on_step=stop)
+        evaluate.run(loaded, Setting(RopeSpec(), INT4, evaluation=spec), None, None, TEXT, on_step=stop)
     assert seen == sorted(seen)
     assert seen[-1] < 0.65
     assert [file.closed for file in opened] == [True]
@@ -74,7 +75,7 @@ def test_a_cancel_inside_a_window_leaves_no_file(tiny, opened, tmp_path):
 
 def test_finished_evaluations_leave_no_file(tiny, opened, tmp_path):
     spec = EvaluationSpec(lengths=(32, 64), windows=2)
-    evaluate.run(tiny(), RopeSpec(), INT4, None, None, spec, TEXT)
+    evaluate.run(tiny(), Setting(RopeSpec(), INT4, evaluation=spec), None, None, TEXT)
     assert [file.closed for file in opened] == [True, True]
     assert list(tmp_path.iterdir()) == []
 
@@ -106,5 +107,11 @@ def test_a_full_disk_says_where_and_what_to_do():
 def test_the_same_windows_as_ever(tiny):
     """Full windows end where they always did, so that results stay comparable."""
     loaded = tiny()
-    found = evaluate.run(loaded, RopeSpec(), QuantSpec(), None, None, EvaluationSpec(lengths=(32, 64), windows=2), TEXT)
+    found = evaluate.run(
+        loaded,
+        Setting(RopeSpec(), QuantSpec(), evaluation=EvaluationSpec(lengths=(32, 64), windows=2)),
+        None,
+        None,
+        TEXT,
+    )
     assert f"digest {windows(loaded.tokenizer, TEXT, 64, 2).digest}" in found.text

@@ -11,6 +11,7 @@ from qroar_core.errors import BadSpec, BadText
 from qroar_core.evaluation import run as evaluate
 from qroar_core.models.stream import Condition, open_stream
 from qroar_core.models.text import Document, windows
+from qroar_core.setting import Setting
 from qroar_core.specs import EvaluationSpec, QuantizerSpec, QuantSpec, RopeSpec
 
 TEXT = [
@@ -57,7 +58,7 @@ def under(loaded, condition, chunk):
 def test_sliding_windows_score_as_the_guide_does(tiny, quant):
     loaded = tiny(dtype=torch.float64)
     spec = EvaluationSpec(lengths=LENGTHS, windows=4, targets=TARGETS, stride=STRIDE, chunk=20, rotation=False)
-    found = evaluate.run(loaded, RopeSpec(), quant, None, None, spec, TEXT)
+    found = evaluate.run(loaded, Setting(RopeSpec(), quant, evaluation=spec), None, None, TEXT)
     texts = windows(loaded.tokenizer, TEXT, LENGTHS[1] + TARGETS - STRIDE, 4).ids
     for length in LENGTHS:
         nll, ref_nll, kl, same = [], [], [], []
@@ -101,11 +102,13 @@ def test_sliding_by_all_targets_is_a_full_window(tiny):
     one, other = (
         evaluate.run(
             loaded,
-            RopeSpec(),
-            INT4,
+            Setting(
+                RopeSpec(),
+                INT4,
+                evaluation=EvaluationSpec(lengths=(48, 96), windows=3, targets=16, stride=stride, rotation=False),
+            ),
             None,
             None,
-            EvaluationSpec(lengths=(48, 96), windows=3, targets=16, stride=stride, rotation=False),
             TEXT,
         )
         for stride in (None, 16)
@@ -142,15 +145,13 @@ def test_a_stride_that_cannot_be_is_refused(tiny):
     with pytest.raises(BadSpec, match="stride must be at least 1"):
         EvaluationSpec(stride=0)
     with pytest.raises(BadSpec, match="a stride of 64 needs a length above that"):  # the native window is 64
-        evaluate.run(tiny(), RopeSpec(), INT4, None, None, EvaluationSpec(stride=64), TEXT)
+        evaluate.run(tiny(), Setting(RopeSpec(), INT4, evaluation=EvaluationSpec(stride=64)), None, None, TEXT)
     with pytest.raises(BadText, match="one window needs 1012"):  # 512 read by the first window, 500 by the others
         evaluate.run(
             tiny(),
-            RopeSpec(),
-            INT4,
+            Setting(RopeSpec(), INT4, evaluation=EvaluationSpec(lengths=(512,), targets=600, stride=100, windows=2)),
             None,
             None,
-            EvaluationSpec(lengths=(512,), targets=600, stride=100, windows=2),
             TEXT,
         )
 
@@ -159,7 +160,7 @@ def test_more_targets_than_the_shortest_length_holds(tiny):
     """Only sliding windows can: each target still sees at least length - stride tokens."""
     spec = EvaluationSpec(lengths=(32,), windows=2, targets=60, stride=10, rotation=False)
     loaded = tiny(dtype=torch.float64)
-    found = evaluate.run(loaded, RopeSpec(), QuantSpec(), None, None, spec, TEXT)
+    found = evaluate.run(loaded, Setting(RopeSpec(), QuantSpec(), evaluation=spec), None, None, TEXT)
     assert [row.tokens for row in found.rows] == [120]
     scores = []
     for ids in windows(loaded.tokenizer, TEXT, 32 + 60 - 10, 2).ids:

@@ -5,11 +5,12 @@ import torch
 
 from qroar_core.diagnostics import run as diagnose
 from qroar_core.evaluation import continuations
-from qroar_core.evidence.controls import run as controls
+from qroar_core.evidence.controls.measure import measure_controls
 from qroar_core.evidence.prediction import run as predict
 from qroar_core.interpolations.frequencies import bands_of
 from qroar_core.models.text import Document
 from qroar_core.remedies import run as league
+from qroar_core.setting import Setting
 from qroar_core.specs import (
     BandSpec,
     ComparisonSpec,
@@ -35,16 +36,16 @@ SAID = "; the cache holds keys of the newest 1 to 16 tokens exactly and older on
 
 def predicted(loaded, quant):
     asked = DiagnosisSpec(length=64, short_length=32, paired_tokens=16, windows=2, eps=0.02, bands=BandSpec(2))
-    found = diagnose.run(loaded, YARN, quant, asked, TEXTS)
+    found = diagnose.run(loaded, Setting(YARN, quant, diagnosis=asked), TEXTS)
     spec = PredictionSpec(length=64, windows=2, grid_windows=0)
-    return predict.run(loaded, YARN, quant, spec, TEXTS, found).text
+    return predict.run(loaded, Setting(YARN, quant), spec, TEXTS, found).text
 
 
 def controlled(loaded, quant):
     bands = bands_of(loaded, BandSpec(2))
     scales = Scales("symmetric", "kv_head", bands, torch.full((2, 2, 2), 2.0, dtype=torch.float64))
     spec = ControlSpec(length=64, windows=2, shuffles=1, dtypes=())
-    return controls.run(loaded, YARN, quant, scales, spec, TEXTS).text
+    return measure_controls(loaded, Setting(YARN, quant), scales, spec, TEXTS).text
 
 
 def continued(loaded, quant):
@@ -61,7 +62,7 @@ def played(loaded, quant, methods=("smooth_attention",)):
         band_scales=False,
     )
     texts = {"heldout": TEXTS[:1], "calibration": TEXTS[1:], "development": TEXTS[1:]}
-    return league.run(loaded, YARN, quant, spec, texts).text
+    return league.run(loaded, Setting(YARN, quant), spec, texts).text
 
 
 @pytest.mark.parametrize("stage", [predicted, controlled, continued, played])

@@ -5,11 +5,12 @@ import torch
 
 from qroar_core.errors import BadScales, BadSpec, Cancelled
 from qroar_core.evaluation import run as evaluate
-from qroar_core.evidence.controls import run as controls
+from qroar_core.evidence.controls import measure as controls
 from qroar_core.models.measure import measure
 from qroar_core.models.number_format import in_format
 from qroar_core.models.stream import Condition
 from qroar_core.models.text import Document, windows
+from qroar_core.setting import Setting
 from qroar_core.specs import ControlSpec, EvaluationSpec, QuantizerSpec, QuantSpec, RopeSpec
 from qroar_core.transforms.scales import Scales, identity
 from qroar_core.transforms.shuffled import shuffled_bands, shuffled_heads
@@ -29,7 +30,7 @@ def repairing(case, factor=None, mode="symmetric"):
 
 
 def result_of(case, scales, **others):
-    return controls.run(case.loaded, ROPE, INT4, scales, SPEC, TEXT, others=others)
+    return controls.measure_controls(case.loaded, Setting(ROPE, INT4), scales, SPEC, TEXT, others=others)
 
 
 def test_every_condition_is_what_its_name_says(planted):
@@ -56,7 +57,7 @@ def test_the_gain_is_the_evaluations_and_a_planted_repair_passes_every_control(p
     scales = repairing(case)
     result = result_of(case, scales)
     spec = EvaluationSpec(lengths=(64,), windows=4, rotation=False)
-    told = evaluate.run(case.loaded, ROPE, INT4, scales, None, spec, TEXT)
+    told = evaluate.run(case.loaded, Setting(ROPE, INT4, evaluation=spec), scales, None, TEXT)
     by_kind = {c.kind: c for c in result.controls}
     gain = by_kind["tuned"].gain
     assert (gain.mean, gain.low) == pytest.approx((told.gain.delta_nll, told.gain.ci_low))
@@ -115,15 +116,15 @@ def test_nothing_to_control_is_refused(planted):
     case = planted()
     none = identity(2, 2, case.bands)
     with pytest.raises(BadScales, match="identity"):
-        controls.run(case.loaded, ROPE, INT4, none, SPEC, TEXT)
+        controls.measure_controls(case.loaded, Setting(ROPE, INT4), none, SPEC, TEXT)
     with pytest.raises(BadSpec, match="nothing is quantized"):
-        controls.run(case.loaded, ROPE, QuantSpec(), repairing(case), SPEC, TEXT)
+        controls.measure_controls(case.loaded, Setting(ROPE, QuantSpec()), repairing(case), SPEC, TEXT)
 
 
 def test_progress_reaches_its_end_and_a_cancel_leaves_the_weights(planted):
     case, steps = planted(), []
     before = {name: p.data.clone() for name, p in case.loaded.model.named_parameters()}
-    controls.run(case.loaded, ROPE, INT4, repairing(case), SPEC, TEXT, steps.append)
+    controls.measure_controls(case.loaded, Setting(ROPE, INT4), repairing(case), SPEC, TEXT, steps.append)
     shares = [step.fraction for step in steps]
     assert shares == sorted(shares)
     assert shares[-1] == 1.0
@@ -133,5 +134,5 @@ def test_progress_reaches_its_end_and_a_cancel_leaves_the_weights(planted):
             raise Cancelled(step.stage)
 
     with pytest.raises(Cancelled):
-        controls.run(case.loaded, ROPE, INT4, repairing(case), SPEC, TEXT, stop)
+        controls.measure_controls(case.loaded, Setting(ROPE, INT4), repairing(case), SPEC, TEXT, stop)
     assert all(torch.equal(p.data, before[name]) for name, p in case.loaded.model.named_parameters())

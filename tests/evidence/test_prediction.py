@@ -9,6 +9,7 @@ from qroar_core.evidence.prediction import run as predict
 from qroar_core.evidence.prediction.result import Prediction
 from qroar_core.models.text import Document, windows
 from qroar_core.quantizers.fake_quantize import fake_quantize
+from qroar_core.setting import Setting
 from qroar_core.specs import (
     BandSpec,
     DiagnosisSpec,
@@ -27,8 +28,8 @@ SPEC = PredictionSpec(length=96, windows=3, grid_windows=2, grid_length=64, chun
 
 
 def predicted(loaded, quant=INT4, spec=SPEC, asked=ASKED, **rest):
-    diagnosis = diagnose.run(loaded, YARN, quant, asked, TEXT)
-    return predict.run(loaded, YARN, quant, spec, TEXT, diagnosis, **rest)
+    diagnosis = diagnose.run(loaded, Setting(YARN, quant, diagnosis=asked), TEXT)
+    return predict.run(loaded, Setting(YARN, quant), spec, TEXT, diagnosis, **rest)
 
 
 def oracle(loaded, ids, round_k):
@@ -54,8 +55,8 @@ def oracle(loaded, ids, round_k):
 def test_the_cost_of_a_band_is_that_of_transformers_with_its_channels_rounded(tiny):
     """Under the checkpoint's own RoPE, so that transformers needs no help; pair p is channels p and p + 8."""
     loaded = tiny(dtype=torch.float64)
-    diagnosis = diagnose.run(loaded, RopeSpec(), INT4, ASKED, TEXT)
-    found = predict.run(loaded, RopeSpec(), INT4, SPEC, TEXT, diagnosis)
+    diagnosis = diagnose.run(loaded, Setting(RopeSpec(), INT4, diagnosis=ASKED), TEXT)
+    found = predict.run(loaded, Setting(RopeSpec(), INT4), SPEC, TEXT, diagnosis)
     ids = windows(loaded.tokenizer, TEXT, SPEC.length, SPEC.windows, SPEC.seed).ids
     for w, window in enumerate(ids):
         exact = oracle(loaded, window, lambda layer, k: k)
@@ -117,8 +118,8 @@ def test_unrotated_channels_are_a_part_of_their_own(byte_tokenizer, tokenizer_fo
         bands = BandSpec(2)
         asked = DiagnosisSpec(length=64, short_length=32, paired_tokens=16, windows=2, eps=0.05, bands=bands)
         spec = PredictionSpec(length=64, windows=2, grid_windows=1, grid_length=48)
-        diagnosis = diagnose.run(loaded, RopeSpec(), INT4, asked, TEXT)
-        found = predict.run(loaded, RopeSpec(), INT4, spec, TEXT, diagnosis)
+        diagnosis = diagnose.run(loaded, Setting(RopeSpec(), INT4, diagnosis=asked), TEXT)
+        found = predict.run(loaded, Setting(RopeSpec(), INT4), spec, TEXT, diagnosis)
         assert [part.name for part in found.parts] == ["band 0", "band 1", "unrotated channels"]
         assert [row == [None, None] for row in found.kl] == [i in geo.without_rope for i in range(geo.n_layers)]
 
@@ -136,18 +137,18 @@ REFUSED = {
 def test_what_has_no_band_alone_is_refused_with_the_reason(tiny, name):
     quant, said = REFUSED[name]
     loaded = tiny()
-    diagnosis = diagnose.run(loaded, YARN, INT4, ASKED, TEXT)
+    diagnosis = diagnose.run(loaded, Setting(YARN, INT4, diagnosis=ASKED), TEXT)
     with pytest.raises(BadSpec, match=said):
-        predict.run(loaded, YARN, quant, SPEC, TEXT, diagnosis)
+        predict.run(loaded, Setting(YARN, quant), SPEC, TEXT, diagnosis)
 
 
 def test_a_diagnosis_of_another_model_and_too_little_text_are_refused(tiny):
-    diagnosis = diagnose.run(tiny(layers=1), YARN, INT4, ASKED, TEXT)
+    diagnosis = diagnose.run(tiny(layers=1), Setting(YARN, INT4, diagnosis=ASKED), TEXT)
     with pytest.raises(BadSpec, match="of another model"):
-        predict.run(tiny(), YARN, INT4, SPEC, TEXT, diagnosis)
-    fits = diagnose.run(tiny(), YARN, INT4, ASKED, TEXT)
+        predict.run(tiny(), Setting(YARN, INT4), SPEC, TEXT, diagnosis)
+    fits = diagnose.run(tiny(), Setting(YARN, INT4, diagnosis=ASKED), TEXT)
     with pytest.raises(BadText):
-        predict.run(tiny(), YARN, INT4, PredictionSpec(length=2000), TEXT, fits)
+        predict.run(tiny(), Setting(YARN, INT4), PredictionSpec(length=2000), TEXT, fits)
 
 
 def test_progress_runs_from_zero_to_one_and_a_cancelled_run_leaves_the_model_alone(tiny):

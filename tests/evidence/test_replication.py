@@ -9,11 +9,12 @@ from scipy import stats
 
 from qroar_core.errors import BadSpec
 from qroar_core.evaluation import run as evaluate
-from qroar_core.evidence.replication import run as replicate
-from qroar_core.evidence.replication.run import Case
+from qroar_core.evidence.replication import measure as replicate
+from qroar_core.evidence.replication.measure import Case, measure_claims
 from qroar_core.models.measure import measure
 from qroar_core.models.stream import Condition
 from qroar_core.models.text import Document, windows
+from qroar_core.setting import Setting
 from qroar_core.specs import EvaluationSpec, QuantizerSpec, QuantSpec, ReplicationSpec, RopeSpec
 from qroar_core.transforms.scales import Scales, identity
 from tests.helpers import planted as drawn
@@ -34,7 +35,7 @@ def tuned(case, mode="symmetric"):
 
 
 def claims_of(loaded, case, spec=SPEC):
-    (result,) = replicate.run(loaded, [case], spec, TEXT).cases
+    (result,) = measure_claims(loaded, [case], spec, TEXT).cases
     return {claim.name: claim for claim in result.claims}
 
 
@@ -43,7 +44,7 @@ def costs(loaded, rope, length, targets, spec=SPEC):
     asked = EvaluationSpec(lengths=(length,), windows=spec.windows, targets=targets, rotation=False)
     ids = windows(loaded.tokenizer, TEXT, spec.length, spec.windows).ids
     cut = [Document(f"{i}", loaded.tokenizer.decode(row[-length:].tolist())) for i, row in enumerate(ids)]
-    nll = evaluate.run(loaded, rope, INT4, None, None, asked, cut).window_nll
+    nll = evaluate.run(loaded, Setting(rope, INT4, evaluation=asked), None, None, cut).window_nll
     return [q - r for q, r in zip(*(nll[f"{length}/{m}/identity"] for m in ("quantized", "reference")), strict=True)]
 
 
@@ -78,7 +79,7 @@ def test_perplexity_is_cut_as_the_evaluation_counts_it(planted):
     scales = tuned(case)
     claims = claims_of(case.loaded, Case(YARN, INT4, scales))
     asked = EvaluationSpec(lengths=(200,), windows=4, rotation=False)
-    found = evaluate.run(case.loaded, YARN, INT4, scales, None, asked, TEXT)
+    found = evaluate.run(case.loaded, Setting(YARN, INT4, evaluation=asked), scales, None, TEXT)
     ppl = {row.scales: row.ppl for row in found.rows if row.model == "quantized"}
     assert claims["perplexity"].value.mean == pytest.approx(100 * (1 - ppl["tuned"] / ppl["identity"]), abs=1e-4)
     before, after = (found.window_nll[f"200/quantized/{which}"] for which in ("identity", "tuned"))
@@ -120,7 +121,7 @@ def test_a_condition_two_settings_share_is_measured_once(planted, monkeypatch):
 
     monkeypatch.setattr(replicate, "measure", counted)
     pairs = [Case(RopeSpec(method, 4.0), INT4, tuned(case)) for method in ("yarn", "linear")]
-    result = replicate.run(case.loaded, pairs, SPEC, TEXT)
+    result = measure_claims(case.loaded, pairs, SPEC, TEXT)
     assert [c.name for c in result.cases] == ["YaRN ×4, K int4 per token", "linear ×4, K int4 per token"]
     assert len(seen) == len(set(seen)) == 14  # 2 under the own RoPE, 6 under each interpolation
     assert sum(method == "default" for method, *_ in seen) == 2
@@ -129,9 +130,9 @@ def test_a_condition_two_settings_share_is_measured_once(planted, monkeypatch):
 def test_impossible_questions_are_refused(planted):
     case = planted()
     with pytest.raises(BadSpec, match="quantize something"):
-        replicate.run(case.loaded, [Case(YARN, QuantSpec(), tuned(case))], SPEC, TEXT)
+        measure_claims(case.loaded, [Case(YARN, QuantSpec(), tuned(case))], SPEC, TEXT)
     with pytest.raises(BadSpec, match="quantize something"):
-        replicate.run(case.loaded, [], SPEC, TEXT)
+        measure_claims(case.loaded, [], SPEC, TEXT)
     long = ReplicationSpec(length=200, short_length=NATIVE + 1, windows=2)
     with pytest.raises(BadSpec, match="must lie within the native window 64"):
-        replicate.run(case.loaded, [Case(YARN, INT4, tuned(case))], long, TEXT)
+        measure_claims(case.loaded, [Case(YARN, INT4, tuned(case))], long, TEXT)

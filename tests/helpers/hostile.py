@@ -89,11 +89,13 @@ def stages():
     from qroar_core.transforms.scales import identity
     from tests.helpers import planted, planted_comparison, planted_evidence, planted_prediction, planted_retrieval
 
-    def found(loaded, rope, quant, spec, texts, *args, **rest):
-        pairs, count = loaded.geometry.n_pairs, spec.bands.count
+    def found(loaded, setting, texts, *args, **rest):
+        pairs, count = loaded.geometry.n_pairs, setting.search.bands.count
         cuts = [round(i * pairs / count) for i in range(count + 1)]
         bands = tuple((a, b - 1) for a, b in zip(cuts, cuts[1:]))
-        none = identity(loaded.geometry.n_layers, loaded.geometry.n_kv_heads, bands, spec.mode, spec.granularity)
+        none = identity(
+            loaded.geometry.n_layers, loaded.geometry.n_kv_heads, bands, setting.search.mode, setting.search.granularity
+        )
         tuned = type(none)(none.mode, none.granularity, none.bands, none.g * 2, None)
         return search.SearchOutcome(tuned, tuned, none, none, poisoned(planted.report()))
 
@@ -125,8 +127,8 @@ def stages():
         "retrieval.run.run": poisoned(planted_retrieval.retrieval()),
         "evidence.prediction.run.run": poisoned(planted_prediction.prediction()),
         "evaluation.continuations.run": texts,
-        "runs.evidence.control": poisoned(planted_evidence.controls()),
-        "runs.evidence.replication": poisoned(planted_evidence.replication()),
+        "evidence.controls.run.run": poisoned(planted_evidence.controls()),
+        "evidence.replication.run.run": poisoned(planted_evidence.replication()),
         "models.load.run": opened,
     }
     answers = {f"qroar_core.{at}": lambda *args, result=result, **rest: result for at, result in results.items()}

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -99,7 +100,7 @@ def test_a_diagnosis_is_the_stages_with_figures_a_table_and_a_file(tiny, setup, 
     model = tiny(head_dim=32)
     found = qroar.diagnose(model, setup)
     setting = setup.resolve(model)
-    plain = diagnose.run(model, setting.rope, setting.quant, setting.diagnosis, texts["calibration"]).as_written()
+    plain = diagnose.run(model, setting, texts["calibration"]).as_written()
     assert found.model_dump(exclude={"seconds"}) == plain.model_dump(exclude={"seconds"})
     names = found.figures()
     assert {"pressure", "tails", "logit_noise", "outliers", "pair_error"} <= set(names)
@@ -130,7 +131,7 @@ def test_a_search_a_transform_and_an_evaluation_go_round_through_their_files(tin
     mine = qroar.evaluate(model, setup, read, windows=2, rotation=False)
     asked = setting.evaluation.__class__(lengths=setting.evaluation.lengths, windows=2, rotation=False)
     plain = evaluate.run(
-        model, setting.rope, setting.quant, found.outcome.found, None, asked, texts["heldout"]
+        model, replace(setting, evaluation=asked), found.outcome.found, None, texts["heldout"]
     ).as_written()
     assert mine.window_nll == plain.window_nll
     assert mine.sentence == plain.sentence

@@ -12,6 +12,7 @@ from qroar_core.diagnostics import run as diagnose
 from qroar_core.errors import OutOfMemory
 from qroar_core.models import memory
 from qroar_core.models.text import Document
+from qroar_core.setting import Setting
 from qroar_core.specs import DiagnosisSpec, QuantizerSpec, QuantSpec, RopeSpec, WeightQuantSpec
 
 GIB = 1 << 30
@@ -80,7 +81,7 @@ def test_the_references_keys_that_a_diagnosis_keeps_are_counted(monkeypatch, tin
 
     def asked(quant, free):
         monkeypatch.setattr(memory, "free_bytes", lambda device: free / memory.HEADROOM)
-        diagnose.run(loaded, RopeSpec("yarn", 2.0), quant, spec, text, on_step=begun.append)
+        diagnose.run(loaded, Setting(RopeSpec("yarn", 2.0), quant, diagnosis=spec), text, on_step=begun.append)
 
     cache = 128 * 512  # 512 bytes a token: 2 layers, 2 KV heads, 16 channels, K and V, float32
     asked(QuantSpec(k=QuantizerSpec(4)), cache + 1)
@@ -110,7 +111,7 @@ def test_the_kept_keys_are_as_large_as_counted(monkeypatch, tiny):
     monkeypatch.setattr(QuantizedPass, "__post_init__", noticed)
     loaded, text = tiny(), [Document("a", "".join(chr(97 + i * i % 26) for i in range(300)))]
     spec = DiagnosisSpec(length=128, short_length=32, windows=2, paired_tokens=16, eps=0.05)
-    diagnose.run(loaded, RopeSpec("yarn", 2.0), QuantSpec(activations=QuantizerSpec(8)), spec, text)
+    diagnose.run(loaded, Setting(RopeSpec("yarn", 2.0), QuantSpec(activations=QuantizerSpec(8)), diagnosis=spec), text)
     monkeypatch.setattr(memory, "free_bytes", lambda device: 3 * 10**8)
     with_keys, without = memory.length_that_fits(loaded, keys_kept=True), memory.length_that_fits(loaded)
     room = 3 * 10**8 * memory.HEADROOM

@@ -20,6 +20,7 @@ from qroar_core.models.text import Document
 from qroar_core.remedies import run as league
 from qroar_core.retrieval import run as retrieve
 from qroar_core.scale_search import run as search
+from qroar_core.setting import Setting
 from qroar_core.specs import (
     BandSpec,
     ComparisonSpec,
@@ -156,9 +157,9 @@ def test_a_search_finds_there_what_it_finds_here(tiny, placements, objective):
         polish_length=48,
         trials=4,
     )
-    here = search.run(tiny(layers=4), YARN, K4V4, spec, TEXTS)
+    here = search.run(tiny(layers=4), Setting(YARN, K4V4, search=spec), TEXTS)
     with placed():
-        there = search.run(placements(), YARN, K4V4, spec, TEXTS)
+        there = search.run(placements(), Setting(YARN, K4V4, search=spec), TEXTS)
     assert torch.allclose(there.found.point, here.found.point, atol=1e-3)
     assert there.report.objective_found == pytest.approx(here.report.objective_found, abs=1e-4)
     assert not here.found.is_identity
@@ -171,7 +172,7 @@ def test_a_gradient_step_waits_once_a_device(placements):
         loaded = placements()
         for steps in (2, 6):
             machine.waits.clear()
-            search.run(loaded, YARN, K4V4, replace(spec, steps=steps), TEXTS)
+            search.run(loaded, Setting(YARN, K4V4, search=replace(spec, steps=steps)), TEXTS)
             waited.append(sum(machine.waits.values()))
     devices = len(set(loaded.devices()))
     assert waited[1] - waited[0] == 4 * 2 * devices  # the slopes, and the errors they are reported with
@@ -179,9 +180,9 @@ def test_a_gradient_step_waits_once_a_device(placements):
 
 def test_hidden_numbers_are_found_there_as_here(tiny, placements):
     spec = RetrievalSpec(lengths=(192,), depths=(0.5,), trials=2, tasks=("passkey",))
-    here = retrieve.run(tiny(layers=4), YARN, K4V4, None, spec, TEXTS["heldout"])
+    here = retrieve.run(tiny(layers=4), Setting(YARN, K4V4), None, spec, TEXTS["heldout"])
     with placed():
-        there = retrieve.run(placements(), YARN, K4V4, None, spec, TEXTS["heldout"])
+        there = retrieve.run(placements(), Setting(YARN, K4V4), None, spec, TEXTS["heldout"])
     assert len(there.cells) == len(here.cells)
     for a, b in zip(there.cells, here.cells, strict=True):
         assert a.log_prob == pytest.approx(b.log_prob, abs=1e-3)
@@ -232,9 +233,9 @@ def test_rivals_stand_there_as_here(tiny, placements):
         chunk=32,
         band_scales=False,
     )
-    here = league.run(tiny(layers=4, dtype=torch.float64), YARN, quant, spec, TEXTS)
+    here = league.run(tiny(layers=4, dtype=torch.float64), Setting(YARN, quant), spec, TEXTS)
     with placed():
-        there = league.run(placements(dtype=torch.float64), YARN, quant, spec, TEXTS)
+        there = league.run(placements(dtype=torch.float64), Setting(YARN, quant), spec, TEXTS)
     for a, b in zip(there.standings, here.standings, strict=True):
         assert a.window_nll == pytest.approx(b.window_nll, abs=1e-4), a.method
     assert len({row.nll for row in here.standings}) == 5
@@ -245,8 +246,10 @@ def test_bands_alone_cost_there_what_they_cost_here(tiny, placements):
     asked = DiagnosisSpec(length=96, short_length=32, paired_tokens=16, bands=BandSpec(4), chunk=32)
 
     def predicted(loaded):
-        diagnosis = diagnose.run(loaded, YARN, QuantSpec(k=QuantizerSpec(4)), asked, TEXTS["calibration"])
-        return predict.run(loaded, YARN, QuantSpec(k=QuantizerSpec(4)), spec, TEXTS["heldout"], diagnosis)
+        diagnosis = diagnose.run(
+            loaded, Setting(YARN, QuantSpec(k=QuantizerSpec(4)), diagnosis=asked), TEXTS["calibration"]
+        )
+        return predict.run(loaded, Setting(YARN, QuantSpec(k=QuantizerSpec(4))), spec, TEXTS["heldout"], diagnosis)
 
     here = predicted(tiny(layers=4, dtype=torch.float64))
     with placed():

@@ -14,6 +14,7 @@ from qroar_core.errors import QRoarError
 from qroar_core.evaluation import run as evaluate
 from qroar_core.models.loading import load_model
 from qroar_core.models.text import Document, encode, split, windows
+from qroar_core.setting import Setting
 from qroar_core.specs import EvaluationSpec, QuantSpec, RopeSpec
 from tests.models.real_inputs import DEMO, DIVISORS, INPUTS, LLAMA3, build, rounded_gptq, weights
 
@@ -52,7 +53,7 @@ def nll():
     """`nll(loaded)` -> reference NLL of the evaluation at 64 tokens."""
 
     def of(loaded):
-        result = evaluate.run(loaded, RopeSpec(), QuantSpec(), None, None, SPEC, split("heldout"))
+        result = evaluate.run(loaded, Setting(RopeSpec(), QuantSpec(), evaluation=SPEC), None, None, split("heldout"))
         return result.rows[0].nll, result
 
     return of
@@ -143,11 +144,9 @@ def test_a_token_past_the_embedding_is_named_when_a_text_holds_it(tmp_path):
     with pytest.raises(QRoarError, match=r"<\|im_start\|>.*2048.*2048 rows") as error:
         evaluate.run(
             loaded,
-            RopeSpec(),
-            QuantSpec(),
+            Setting(RopeSpec(), QuantSpec(), evaluation=EvaluationSpec(lengths=(64,), windows=2)),
             None,
             None,
-            EvaluationSpec(lengths=(64,), windows=2),
             [Document("chat", "<|im_start|> a word and another " * 100)],
         )
     assert "\n" not in str(error.value)

@@ -73,8 +73,8 @@ def test_what_the_evidence_page_measured_joins_the_table(loaded_app, stages):
 def test_draws_and_the_output_cost_are_options_of_the_diagnosis(loaded_app, stages):
     asked = []
 
-    def run(loaded, rope, quant, spec, *a, **kw):
-        asked.append(spec)
+    def run(loaded, setting, *a, **kw):
+        asked.append(setting.search)
         return planted.diagnosis()
 
     stages.patch(stages.diagnose, "run", run)

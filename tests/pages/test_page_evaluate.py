@@ -68,9 +68,13 @@ def continues(stages):
 
     asked = []
 
-    def fake(loaded, rope, quant, tuned, smooth, spec, documents, on_step=None):
-        asked.append((spec, tuned, smooth))
-        return continued() if not spec.prompt else continued("your own text").model_copy(update={"actual": ""})
+    def fake(loaded, setting, tuned, smooth, documents, on_step=None):
+        asked.append((setting.evaluation, tuned, smooth))
+        return (
+            continued()
+            if not setting.evaluation.prompt
+            else continued("your own text").model_copy(update={"actual": ""})
+        )
 
     stages.patch(continuations, "run", fake)
     return asked
@@ -174,12 +178,12 @@ def test_the_second_search_runs_under_the_rotated_quantizer_and_its_scales_are_m
     searched, measured = [], []
     search = stages.search.run
 
-    def noting(loaded, rope, quant, spec, documents, diagnosis=None, on_step=None, **kw):
-        searched.append((quant.k.rotation, diagnosis))
-        return search(loaded, rope, quant, spec, documents, diagnosis, on_step=on_step)
+    def noting(loaded, setting, documents, diagnosis=None, on_step=None, **kw):
+        searched.append((setting.quant.k.rotation, diagnosis))
+        return search(loaded, setting, documents, diagnosis, on_step=on_step)
 
-    def evaluating(loaded, rope, quant, tuned, smooth, spec, documents, on_step=None, rotation_tuned=None):
-        measured.append((quant.k.rotation, rotation_tuned))
+    def evaluating(loaded, setting, tuned, smooth, documents, on_step=None, rotation_tuned=None):
+        measured.append((setting.quant.k.rotation, rotation_tuned))
         return planted.evaluation()
 
     stages.patch(stages.search, "run", noting)

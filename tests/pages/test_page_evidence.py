@@ -17,7 +17,8 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture
 def asks(stages):
     """Both compositions answer with planted results and note what they were asked."""
-    from qroar_core.runs import evidence
+    from qroar_core.evidence.controls import run as controls
+    from qroar_core.evidence.replication import run as replicate
 
     asked = {"control": [], "replication": []}
 
@@ -29,8 +30,8 @@ def asks(stages):
         asked["replication"].append((pairs, spec))
         return planted_evidence.replication()
 
-    stages.patch(evidence, "control", control)
-    stages.patch(evidence, "replication", replication)
+    stages.patch(controls, "run", control)
+    stages.patch(replicate, "run", replication)
     return asked
 
 

@@ -5,9 +5,10 @@ import streamlit as st
 
 from pages import jobs
 from pages.state.session import library
+from qroar_core.evidence.controls import run as controls
 from qroar_core.evidence.prediction import run as predict
+from qroar_core.evidence.replication import run as replicate
 from qroar_core.remedies import run as league
-from qroar_core.runs import evidence
 from qroar_core.runs.store import RunStore
 from qroar_core.setting import default_setting
 from qroar_core.specs import ComparisonSpec
@@ -65,8 +66,8 @@ def test_the_run_in_view_says_that_it_holds_a_league(planted_file, loaded_app):
 
 
 def test_controls_claims_and_a_prediction_come_back_after_a_restart(loaded_app, stages):
-    stages.patch(evidence, "control", lambda *a, **kw: planted_evidence.controls())
-    stages.patch(evidence, "replication", lambda *a, **kw: planted_evidence.replication())
+    stages.patch(controls, "run", lambda *a, **kw: planted_evidence.controls())
+    stages.patch(replicate, "run", lambda *a, **kw: planted_evidence.replication())
     stages.patch(predict, "run", lambda *a, **kw: planted_prediction.prediction())
     page = go(loaded_app, "tune")
     button(page, "Start the search").click().run()
@@ -75,7 +76,7 @@ def test_controls_claims_and_a_prediction_come_back_after_a_restart(loaded_app, 
         clicked(page, label)
     shown = [m.value for m in page.markdown if m.value.startswith("#### ")]
     assert len(shown) >= 4
-    for module, name in ((evidence, "control"), (evidence, "replication"), (predict, "run"), (stages.search, "run")):
+    for module, name in ((controls, "run"), (replicate, "run"), (predict, "run"), (stages.search, "run")):
         stages.patch(module, name, never)
     go(restarted(page), "evidence")
     assert [m.value for m in page.markdown if m.value.startswith("#### ")] == shown
@@ -88,7 +89,7 @@ def test_controls_claims_and_a_prediction_come_back_after_a_restart(loaded_app, 
     page.number_input(key="replication windows").set_value(7).run()
     clicked(page, "Test the claims")
     assert "an internal error" in page.error[0].value  # other windows: asked anew, and nobody may run here
-    stages.patch(evidence, "replication", lambda *a, **kw: planted_evidence.replication())
+    stages.patch(replicate, "run", lambda *a, **kw: planted_evidence.replication())
     button(page, "Test the claims").click().run()
     go(settled(page), "runs")
     assert "Its controls, 2 sets of claims, prediction" in labels(page)

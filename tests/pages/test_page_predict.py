@@ -19,11 +19,11 @@ def asks(stages):
 
     asked = []
 
-    def diagnosed(loaded, rope, quant, spec, documents, on_step=None, **kw):
-        asked.append(("diagnose", spec, [d.name for d in documents]))
+    def diagnosed(loaded, setting, documents, on_step=None, **kw):
+        asked.append(("diagnose", setting.diagnosis, [d.name for d in documents]))
         return planted.diagnosis()
 
-    def fake(loaded, rope, quant, spec, documents, diagnosis, on_step=None):
+    def fake(loaded, setting, spec, documents, diagnosis, on_step=None):
         asked.append(("predict", spec, [d.name for d in documents]))
         return planted_prediction.prediction()
 

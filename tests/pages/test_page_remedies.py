@@ -21,8 +21,8 @@ def asks(stages):
 
     asked = []
 
-    def fake(loaded, rope, quant, spec, texts, on_step=None):
-        asked.append((rope, quant, spec, sorted(texts)))
+    def fake(loaded, setting, spec, texts, on_step=None):
+        asked.append((setting.rope, setting.quant, spec, sorted(texts)))
         return planted_comparison.league()
 
     stages.patch(league, "run", fake)

@@ -17,7 +17,7 @@ def asks(stages):
 
     asked = []
 
-    def fake(loaded, rope, quant, scales, spec, documents, on_step=None):
+    def fake(loaded, setting, scales, spec, documents, on_step=None):
         asked.append((spec, scales, [d.name for d in documents]))
         return planted_retrieval.retrieval()
 

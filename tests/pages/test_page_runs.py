@@ -422,7 +422,7 @@ def test_texts_of_the_setting_reach_the_stages_and_the_key(loaded_app, stages):
 
     read = []
 
-    def diagnose(loaded, rope, quant, spec, documents, on_step=None, **kwargs):
+    def diagnose(loaded, setting, documents, on_step=None, **kwargs):
         read.append(documents[0].name)
         return planted.diagnosis()
 

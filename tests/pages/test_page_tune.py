@@ -167,7 +167,7 @@ def test_the_gain_of_a_candidate_is_measured_once_and_says_on_what(tune, stages)
 
     asked = []
 
-    def measured(loaded, rope, quant, spec, scales, texts, on_step):
+    def measured(loaded, setting, scales, texts, on_step):
         asked.append(scales)
         return Decision(
             gain=0.1,
@@ -193,7 +193,7 @@ def test_the_gain_of_a_candidate_is_measured_once_and_says_on_what(tune, stages)
 def cancelled_search(calls):
     """Cancelled with a best so far, unless it resumes from one; then it is done."""
 
-    def run(loaded, rope, quant, spec, texts, diagnosis=None, on_step=None, resume=None):
+    def run(loaded, setting, texts, diagnosis=None, on_step=None, resume=None):
         calls.append(resume)
         geo = loaded.geometry
         bands = tuple((4 * b, 4 * b + 3) for b in range(8))

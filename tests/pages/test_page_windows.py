@@ -16,8 +16,8 @@ pytestmark = pytest.mark.slow
 def test_sliding_windows_are_asked_for_and_kept_in_the_address(loaded_app, stages):
     asked = []
 
-    def evaluating(loaded, rope, quant, tuned, smooth, spec, documents, on_step=None, rotation_tuned=None):
-        asked.append(spec.stride)
+    def evaluating(loaded, setting, tuned, smooth, documents, on_step=None, rotation_tuned=None):
+        asked.append(setting.evaluation.stride)
         return planted.evaluation()
 
     stages.patch(stages.evaluate, "run", evaluating)

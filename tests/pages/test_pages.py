@@ -20,7 +20,7 @@ JOBS = {  # page, button, the stage behind it
     "evaluate": ("evaluate", "Evaluate", "qroar_core.evaluation.run.run"),
     "league": ("remedies", "Run the comparison", "qroar_core.remedies.run.run"),
     "retrieve": ("retrieval", "Test retrieval", "qroar_core.retrieval.run.run"),
-    "replicate": ("evidence", "Test the claims", "qroar_core.runs.evidence.replication"),
+    "replicate": ("evidence", "Test the claims", "qroar_core.evidence.replication.run.run"),
     "predict": ("evidence", "Round each band alone", "qroar_core.evidence.prediction.run.run"),
 }
 

@@ -20,6 +20,7 @@ from qroar_core.remedies.prepare.awq import awq_search
 from qroar_core.remedies.prepare.gptq import gptq
 from qroar_core.remedies.prepared import RemedyInputs, prepared
 from qroar_core.scale_search.find_scales import find_scales
+from qroar_core.setting import Setting
 from qroar_core.specs import BandSpec, ComparisonSpec, QuantizerSpec, QuantSpec, RopeSpec, SearchSpec, WeightQuantSpec
 from qroar_core.transforms.scales import Scales
 
@@ -57,10 +58,10 @@ def test_rows_are_the_conditions_measured_by_hand(planted, monkeypatch):
 
     def found(model, rope, under, spec, texts, on_step):
         asked.append((rope, under, spec))
-        return find_scales(model, rope, under, spec, texts, on_step=on_step)
+        return find_scales(model, Setting(rope, under, search=spec), texts, on_step=on_step)
 
     monkeypatch.setattr(league, "find_scales", found)
-    result = league.run(loaded, YARN, quant, SPEC, TEXTS)
+    result = league.run(loaded, Setting(YARN, quant), SPEC, TEXTS)
     assert ordered(result) == [
         "plain",
         "plain+",
@@ -79,15 +80,17 @@ def test_rows_are_the_conditions_measured_by_hand(planted, monkeypatch):
     assert rows["per_channel"].window_nll == pytest.approx(by_hand(loaded, QuantSpec(k=kivi)))
     assert [one[1] for one in asked] == [quant, quant, turned]
     assert {one[2] for one in asked} == {SEARCH}
-    scales = find_scales(loaded, YARN, turned, SEARCH, TEXTS)
+    scales = find_scales(loaded, Setting(YARN, turned, search=SEARCH), TEXTS)
     assert rows["rotation+"].window_nll == pytest.approx(by_hand(loaded, turned, scales))
     best = rows["plain+"]
-    assert best.window_nll == pytest.approx(by_hand(loaded, quant, find_scales(loaded, YARN, quant, SEARCH, TEXTS)))
+    assert best.window_nll == pytest.approx(
+        by_hand(loaded, quant, find_scales(loaded, Setting(YARN, quant, search=SEARCH), TEXTS))
+    )
     read = windows(loaded.tokenizer, TEXTS["calibration"], 96, 2, 0).ids
     smoothed = prepared("smooth_attention", RemedyInputs(loaded, YARN, quant, read, 32, no_progress))
     with substituted_weights(loaded, smoothed.parameters):
         assert rows["smooth_attention"].window_nll == pytest.approx(by_hand(loaded, quant))
-        on_top = find_scales(loaded, YARN, quant, SEARCH, TEXTS)
+        on_top = find_scales(loaded, Setting(YARN, quant, search=SEARCH), TEXTS)
         assert rows["smooth_attention+"].window_nll == pytest.approx(by_hand(loaded, quant, on_top))
     apart = [a - b for a, b in zip(rows["plain"].window_nll, best.window_nll, strict=True)]
     assert best.gain == best.added == pytest.approx(sum(apart) / 4)
@@ -195,7 +198,7 @@ def test_band_scales_on_gptq_weights_are_gptq_of_scaled_weights(tiny, ids):
 def test_weights_alone_are_no_place_for_band_scales(tiny, monkeypatch):
     monkeypatch.setattr(league, "find_scales", lambda *a, **b: pytest.fail("searched where scales cannot act"))
     loaded = tiny()
-    result = league.run(loaded, YARN, QuantSpec(W3), SPEC, TEXTS)
+    result = league.run(loaded, Setting(YARN, QuantSpec(W3)), SPEC, TEXTS)
     assert ordered(result) == ["plain", "awq", "gptq"]
     assert all("Q(g w) = g Q(w)" in row.no_op for row in result.standings)
     assert result.standings[0].window_nll == pytest.approx(by_hand(loaded, QuantSpec(W3)))
@@ -238,7 +241,7 @@ def test_without_band_scales_nothing_is_searched(tiny, monkeypatch):
     monkeypatch.setattr(league, "find_scales", lambda *a, **b: pytest.fail("searched where nobody asked"))
     spec = ComparisonSpec(("rotation",), band_scales=False, search=SEARCH, windows=2, calibration_windows=1)
     steps = []
-    result = league.run(tiny(), YARN, QuantSpec(k=K4), spec, TEXTS, steps.append)
+    result = league.run(tiny(), Setting(YARN, QuantSpec(k=K4)), spec, TEXTS, steps.append)
     assert ordered(result) == ["plain", "rotation"]
     done = [step.done for step in steps]
     assert done == sorted(done)
@@ -253,20 +256,20 @@ def test_angles_are_searched_beside_the_scales_alone_and_never_under_finished_co
 
     def found(model, rope, under, search, texts, on_step):
         asked.append((under.weights, search))
-        return find_scales(model, rope, under, search, texts, on_step=on_step)
+        return find_scales(model, Setting(rope, under, search=search), texts, on_step=on_step)
 
     monkeypatch.setattr(league, "find_scales", found)
     steps = []
     spec = replace(SPEC, methods=("rotation", "gptq"), search=turning)
-    result = league.run(loaded, YARN, quant, spec, TEXTS, steps.append)
+    result = league.run(loaded, Setting(YARN, quant), spec, TEXTS, steps.append)
     assert ordered(result) == ["plain", "plain+", "plain++", "rotation", "rotation+", "rotation++", "gptq", "gptq+"]
     w4 = quant.weights
     assert asked == [(w4, SEARCH), (w4, turning), (w4, SEARCH), (w4, turning), (None, SEARCH)]
     rows = {row.key: row for row in result.standings}
-    scales = find_scales(loaded, YARN, quant, turning, TEXTS)
+    scales = find_scales(loaded, Setting(YARN, quant, search=turning), TEXTS)
     assert scales.angles is not None
     assert rows["plain++"].window_nll == pytest.approx(by_hand(loaded, quant, scales))
-    alone = find_scales(loaded, YARN, quant, SEARCH, TEXTS)
+    alone = find_scales(loaded, Setting(YARN, quant, search=SEARCH), TEXTS)
     assert rows["plain+"].window_nll == pytest.approx(by_hand(loaded, quant, alone))
     assert (steps[-1].done, steps[-1].total) == (30, 30)  # the reference, 3 x (readied, alone), 5 x (search, measure)
 
@@ -283,8 +286,7 @@ def test_a_cancelled_league_leaves_the_model_as_it_was(tiny, method):
     with pytest.raises(Cancelled) as caught:
         league.run(
             loaded,
-            YARN,
-            EVERYTHING,
+            Setting(YARN, EVERYTHING),
             ComparisonSpec((method,), search=SEARCH, windows=2, calibration_windows=1),
             TEXTS,
             stop,

@@ -13,6 +13,7 @@ from qroar_core.models.text import Document
 from qroar_core.retrieval import run as retrieve
 from qroar_core.retrieval.answers import outcome_of
 from qroar_core.retrieval.prompts import prompts
+from qroar_core.setting import Setting
 from qroar_core.specs import QuantizerSpec, QuantSpec, RetrievalSpec, RopeSpec
 from qroar_core.transforms.scales import Scales
 from tests.evaluation.generated import HELDOUT, KIVI, generated, transformers_demo
@@ -42,7 +43,7 @@ def plain_log_prob(model, ids, answer):
 )
 def test_the_reference_is_transformers_own_forward_and_generate(demo, rope, block, length):
     spec = RetrievalSpec(lengths=(length,), depths=(0.5,), trials=2, choices=3, chunk=128)
-    result = retrieve.run(demo, rope, QuantSpec(), None, spec, HELDOUT)
+    result = retrieve.run(demo, Setting(rope, QuantSpec()), None, spec, HELDOUT)
     model = transformers_demo(block)
     asked = list(prompts(demo.tokenizer, HELDOUT, spec, length))
     assert len(result.trials) == len(asked) == 4
@@ -94,7 +95,7 @@ def test_scales_that_repair_bring_the_reference_back_on_the_same_trials(planted)
     g = torch.ones(2, 2, len(case.bands), dtype=torch.float64)
     g[case.layer, case.kv_head, case.band] = case.factor
     tuned = Scales("symmetric", "kv_head", case.bands, g)
-    result = retrieve.run(case.loaded, RopeSpec(), QuantSpec(k=QuantizerSpec(6)), tuned, SMALL, TEXT)
+    result = retrieve.run(case.loaded, Setting(RopeSpec(), QuantSpec(k=QuantizerSpec(6))), tuned, SMALL, TEXT)
     by = {
         who: [t for t in result.trials if (t.model, t.scales) == who]
         for who in (("reference", "identity"), ("quantized", "identity"), ("quantized", "tuned"))
@@ -117,14 +118,14 @@ def test_scales_that_repair_bring_the_reference_back_on_the_same_trials(planted)
 
 def test_prompts_that_do_not_fit_are_counted_and_never_run(tiny):
     spec = RetrievalSpec(tasks=("needles",), lengths=(200, 520), depths=(0.5,), trials=2, choices=3, slack=4)
-    result = retrieve.run(tiny(), RopeSpec(), QuantSpec(), None, spec, TEXT)
+    result = retrieve.run(tiny(), Setting(RopeSpec(), QuantSpec()), None, spec, TEXT)
     short, long, total = result.cells
     assert (short.length, short.trials, short.unfit, short.hit_low, short.log_prob) == (200, 0, 2, None, None)
     assert (long.length, long.trials, long.unfit) == (520, 2, 0)
     assert (total.length, total.trials, total.unfit) == (None, 2, 2)
     assert {t.length for t in result.trials} == {520}
     assert "2 more prompts did not fit" in result.findings[0].sentence
-    nothing = retrieve.run(tiny(), RopeSpec(), INT3, None, RetrievalSpec(lengths=(200,), trials=1), TEXT)
+    nothing = retrieve.run(tiny(), Setting(RopeSpec(), INT3), None, RetrievalSpec(lengths=(200,), trials=1), TEXT)
     assert nothing.trials == []
     assert [f.sentence for f in nothing.findings] == [
         "Passkey: no prompt fits into these lengths (5 tried): choose longer ones",
@@ -134,14 +135,14 @@ def test_prompts_that_do_not_fit_are_counted_and_never_run(tiny):
 
 def test_a_quantizer_with_a_static_range_is_calibrated(tiny):
     quant = QuantSpec(k=QuantizerSpec(8, scale="tensor"))
-    result = retrieve.run(tiny(), RopeSpec(), quant, None, SMALL, TEXT)
+    result = retrieve.run(tiny(), Setting(RopeSpec(), quant), None, SMALL, TEXT)
     assert [t.model for t in result.trials].count("quantized") == 8
 
 
 def test_a_result_is_itself_again_from_its_file(tiny, tmp_path):
     from qroar_core.retrieval.result import Retrieval
 
-    result = retrieve.run(tiny(), RopeSpec(), INT3, None, SMALL, TEXT)
+    result = retrieve.run(tiny(), Setting(RopeSpec(), INT3), None, SMALL, TEXT)
     (tmp_path / "retrieval.json").write_text(result.to_json())
     again = Retrieval.from_file(tmp_path / "retrieval.json")
     assert again.to_json() == result.to_json()
@@ -161,12 +162,12 @@ def test_cancel_stops_inside_a_prompt_and_leaves_the_model_as_it_was(tiny):
 
     spec = RetrievalSpec(lengths=(500,), depths=(0.5,), trials=1, choices=2, chunk=64)
     with pytest.raises(Cancelled):
-        retrieve.run(loaded, RopeSpec("linear", 2.0), QuantSpec(k=INT3.k), None, spec, TEXT, on_step=stop)
+        retrieve.run(loaded, Setting(RopeSpec("linear", 2.0), QuantSpec(k=INT3.k)), None, spec, TEXT, on_step=stop)
     done = [step.fraction for step in seen]
     assert done == sorted(done)
     assert "passkey 50% deep" in seen[0].what
     assert all(torch.equal(p, before[name]) for name, p in loaded.model.named_parameters())
     assert loaded.model.config._attn_implementation_internal == "sdpa"
     seen = [None] * 1000
-    retrieve.run(loaded, RopeSpec(), INT3, None, spec, TEXT, on_step=seen.append)
+    retrieve.run(loaded, Setting(RopeSpec(), INT3), None, spec, TEXT, on_step=seen.append)
     assert 0.95 < seen[-1].fraction <= 1

@@ -23,6 +23,7 @@ from qroar_core.figures.picture import FROM_FREQUENCIES, FROM_WEIGHTS, OLDER
 from qroar_core.models.text import Document
 from qroar_core.runs.manifest import Manifest
 from qroar_core.runs.report import report_html
+from qroar_core.setting import Setting
 from qroar_core.specs import BandSpec, DiagnosisSpec, QuantizerSpec, QuantSpec, RopeSpec
 from tests.helpers import planted, planted_prediction
 
@@ -40,7 +41,7 @@ def fresh(tiny):
     spec = DiagnosisSpec(
         length=128, short_length=32, paired_tokens=16, windows=3, bands=BandSpec(3), eps=0.02, query_rows=9
     )
-    return diagnose.run(tiny(), RopeSpec("yarn", 2.0), QuantSpec(k=QuantizerSpec(4)), spec, TEXT)
+    return diagnose.run(tiny(), Setting(RopeSpec("yarn", 2.0), QuantSpec(k=QuantizerSpec(4)), diagnosis=spec), TEXT)
 
 
 def test_the_file_is_small_and_holds_no_younger_field():

@@ -4,6 +4,7 @@ import pytest
 
 from qroar_core.errors import Cancelled
 from qroar_core.scale_search import run as search
+from qroar_core.setting import Setting
 from qroar_core.specs import RopeSpec
 from tests.scale_search.searching import INT4, TEXTS
 
@@ -21,6 +22,6 @@ def stopped(loaded, spec, label, nth=1, **more):
                 raise Cancelled("search")
 
     with pytest.raises(Cancelled) as caught:
-        search.run(loaded, ROPE, INT4, spec, TEXTS, on_step=cancel, **more)
+        search.run(loaded, Setting(ROPE, INT4, search=spec), TEXTS, on_step=cancel, **more)
     assert caught.value.where == "search"
     return caught.value.partial

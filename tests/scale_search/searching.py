@@ -4,6 +4,7 @@ import torch
 
 from qroar_core.models.text import Document
 from qroar_core.scale_search import run as search
+from qroar_core.setting import Setting
 from qroar_core.specs import BandSpec, QuantizerSpec, QuantSpec, RopeSpec, SearchSpec
 
 INT4 = QuantSpec(k=QuantizerSpec(4))
@@ -25,7 +26,7 @@ def asked(**options):
 
 
 def run(loaded, spec, quant=INT4, texts=TEXTS, **more):
-    return search.run(loaded, RopeSpec(), quant, spec, texts, **more)
+    return search.run(loaded, Setting(RopeSpec(), quant, search=spec), texts, **more)
 
 
 def plant(loaded, places, factor=32.0):

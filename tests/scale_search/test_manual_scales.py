@@ -9,6 +9,7 @@ from qroar_core.scale_search import manual_scales as probing
 from qroar_core.scale_search import run as search
 from qroar_core.scale_search.guard import WindowScorer
 from qroar_core.scale_search.problem import SearchProblem
+from qroar_core.setting import Setting
 from qroar_core.specs import QuantizerSpec, QuantSpec, RopeSpec
 from qroar_core.specs import WeightQuantSpec as Weights
 from tests.scale_search.searching import INT4, TEXTS, asked, plant
@@ -54,7 +55,7 @@ def recomputed(probe, per_band):
 
 @pytest.fixture
 def probe(tiny):
-    return search.probe(plant(tiny(head_dim=32), [(1, 0)]), ROPE, INT4, asked(judge="rows"), TEXTS)
+    return search.probe(plant(tiny(head_dim=32), [(1, 0)]), Setting(ROPE, INT4, search=asked(judge="rows")), TEXTS)
 
 
 def test_error_by_hand_is_the_recomputed_one(probe):
@@ -76,7 +77,10 @@ def test_one_band_alone_is_the_error_with_the_others_at_1(probe):
 
 def test_statistics_only_scales_are_those_of_the_search_on_the_same_text(tiny):
     loaded = plant(tiny(head_dim=32), [(1, 0)])
-    probe, out = search.probe(loaded, ROPE, INT4, asked(), TEXTS), search.run(loaded, ROPE, INT4, asked(), TEXTS)
+    probe, out = (
+        search.probe(loaded, Setting(ROPE, INT4, search=asked()), TEXTS),
+        search.run(loaded, Setting(ROPE, INT4, search=asked()), TEXTS),
+    )
     assert torch.equal(probe.smooth.g, out.smooth.g)
     assert torch.equal(probe.mad.g, out.mad.g)
     assert (probe.windows, probe.rows) == (2, 16)
@@ -89,7 +93,7 @@ def test_a_slow_machine_gets_fewer_windows_and_rows_and_says_so(tiny, monkeypatc
     loaded = plant(tiny(head_dim=32), [(1, 0)])
     monkeypatch.setattr(probing, "BUDGET", 1e-9)
     monkeypatch.setattr(probing, "LEAST_ROWS", 4)
-    few = search.probe(loaded, ROPE, INT4, asked(judge="rows"), TEXTS)
+    few = search.probe(loaded, Setting(ROPE, INT4, search=asked(judge="rows")), TEXTS)
     assert (few.windows, few.rows) == (1, 4)
     assert all(x.q.shape[1] == x.out.shape[1] == len(x.rows) == 4 for x in few.objective.capture.windows[0])
     assert few.value(few.scales(BY_HAND)) == pytest.approx(recomputed(few, BY_HAND), rel=1e-3)
@@ -98,7 +102,7 @@ def test_a_slow_machine_gets_fewer_windows_and_rows_and_says_so(tiny, monkeypatc
 @pytest.mark.parametrize("quant", [QuantSpec(), QuantSpec(weights=Weights(4)), QuantSpec(v=QuantizerSpec(4))])
 def test_where_the_cached_error_sees_nothing_it_is_refused_in_one_line(tiny, quant):
     with pytest.raises(BadSpec, match="scales by hand: the cached error sees K, q") as caught:
-        search.probe(tiny(), ROPE, quant, asked(), TEXTS)
+        search.probe(tiny(), Setting(ROPE, quant, search=asked()), TEXTS)
     assert "\n" not in str(caught.value)
 
 
@@ -110,8 +114,8 @@ def test_scales_by_hand_are_one_finite_number_a_band(probe, wrong):
 
 def test_a_gain_is_measured_on_the_windows_by_which_the_search_decides(tiny):
     loaded = plant(tiny(head_dim=32), [(1, 0)])
-    out = search.run(loaded, ROPE, INT4, asked(), TEXTS)
-    decision = search.measure_gain(loaded, ROPE, INT4, asked(), out.found, TEXTS)
+    out = search.run(loaded, Setting(ROPE, INT4, search=asked()), TEXTS)
+    decision = search.measure_gain(loaded, Setting(ROPE, INT4, search=asked()), out.found, TEXTS)
     assert decision.measured in out.report.reason
     assert decision.as_written() == out.as_written().report.decision
     ids = WindowScorer(loaded, ROPE, INT4, lambda step: None)

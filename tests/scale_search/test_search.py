@@ -17,6 +17,7 @@ from qroar_core.scale_search.cached import CachedObjective
 from qroar_core.scale_search.guard import WindowScorer
 from qroar_core.scale_search.methods import gradient
 from qroar_core.scale_search.objectives.full import FullObjective
+from qroar_core.setting import Setting
 from qroar_core.specs import BandSpec, EvaluationSpec, QuantizerSpec, QuantSpec, RopeSpec
 from qroar_core.specs import WeightQuantSpec as Weights
 from qroar_core.transforms.scales import Scales
@@ -123,7 +124,7 @@ def test_on_a_trained_model_the_repair_is_proven_and_both_objectives_agree(demo)
     g[:, :, BAND] = 1 / 16  # k of the band times 16, q divided by it
     spec = asked(length=128, guard_tau=0.01, steps=30)
     with replaced_parameters(demo.model, scaled_parameters(demo, Scales("symmetric", "kv_head", bands, g))):
-        out = search.run(demo, RopeSpec(), INT4, spec, texts)
+        out = search.run(demo, Setting(RopeSpec(), INT4, search=spec), texts)
         ids = windows(demo.tokenizer, texts["calibration"], 128, 2).ids
         taken = capture(demo, RopeSpec(), ids, 16)
         geo = demo.geometry
@@ -168,7 +169,7 @@ def test_shared_scales_are_a_temperature_of_the_reference(tiny):
             list(stream.run(ids, (Keep(),)))
     assert torch.allclose(logits[1], 1.25**2 * logits[0], rtol=1e-4, atol=1e-4)
     spec = EvaluationSpec(lengths=(64,), windows=4, rotation=False)
-    result = evaluate.run(loaded, RopeSpec(), INT4, hot, None, spec, TEXTS["heldout"])
+    result = evaluate.run(loaded, Setting(RopeSpec(), INT4, evaluation=spec), hot, None, TEXTS["heldout"])
     nll = {r.scales: r.nll for r in result.rows if r.model == "reference"}
     assert abs(result.attribution.retuning) > 1e-3
     assert result.attribution.retuning == pytest.approx(nll["identity"] - nll["tuned"], abs=1e-6)
@@ -224,7 +225,7 @@ def test_cancel_leaves_the_model_bit_for_bit(tiny, stop):
     objective = "full" if stop.startswith("sweep") else "cached"
     spec = asked(objective=objective, trials=20, grid_points=3, steps=5)
     with pytest.raises(Cancelled):
-        search.run(loaded, RopeSpec("yarn", 2.0), INT4, spec, TEXTS, on_step=cancel)
+        search.run(loaded, Setting(RopeSpec("yarn", 2.0), INT4, search=spec), TEXTS, on_step=cancel)
     assert len(reached) == 1
     assert all(torch.equal(p, state[name]) for name, p in loaded.model.state_dict().items())
     assert {name: p.data_ptr() for name, p in loaded.model.named_parameters()} == pointers

@@ -14,6 +14,7 @@ from qroar_core.scale_search.cached import CachedObjective
 from qroar_core.scale_search.methods.gradient import gradient
 from qroar_core.scale_search.registry import require_angles
 from qroar_core.scale_search.state import SearchState
+from qroar_core.setting import Setting
 from qroar_core.specs import QuantizerSpec, QuantSpec, RopeSpec, SearchSpec, WeightQuantSpec
 from tests.scale_search.cancelled import ROPE, stopped
 from tests.scale_search.searching import INT4, METHODS, TEXTS, asked, run
@@ -103,8 +104,8 @@ def test_one_angle_for_the_layer_where_the_scale_is_the_layers(tiny):
 
 def test_a_cancelled_search_goes_on_with_its_angles(tiny):
     spec = asked(angles=True, steps=24)
-    whole, left = search.run(tiny(), ROPE, INT4, spec, TEXTS), stopped(tiny(), spec, "gradient step 11")
-    again = search.run(tiny(), ROPE, INT4, spec, TEXTS, resume=left)
+    whole, left = search.run(tiny(), Setting(ROPE, INT4, search=spec), TEXTS), stopped(tiny(), spec, "gradient step 11")
+    again = search.run(tiny(), Setting(ROPE, INT4, search=spec), TEXTS, resume=left)
     assert whole.found.turns
     best = whole.report.objective_found
     assert left.found.turns or left.state.x.any()
@@ -128,7 +129,7 @@ def test_rounded_weights_and_the_kl_objective_exclude_angles(tiny):
     quant = QuantSpec(weights=WeightQuantSpec(4), k=QuantizerSpec(4))
     spec = asked(angles=True, objective="kl")
     with pytest.raises(BadSpec, match="turned rows round apart"):
-        search.run(tiny(), RopeSpec(), quant, spec, TEXTS)
+        search.run(tiny(), Setting(RopeSpec(), quant, search=spec), TEXTS)
 
 
 def test_a_polish_moves_angles_too(tiny):

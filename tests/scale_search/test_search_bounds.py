@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from qroar_core.diagnostics import run as diagnose
 from qroar_core.scale_search import run as search
+from qroar_core.setting import Setting
 from qroar_core.specs import BandSpec, DiagnosisSpec, RopeSpec
 from tests.scale_search.searching import INT4, METHODS, TEXTS, asked, plant, run
 
@@ -37,7 +38,9 @@ def test_found_scales_stay_within_the_reported_bounds(
         trials=6,
         grid_points=3,
     )
-    out = search.run(loaded, RopeSpec("yarn", 2.0), INT4, spec, TEXTS, inflated(diagnosis, table, table))
+    out = search.run(
+        loaded, Setting(RopeSpec("yarn", 2.0), INT4, search=spec), TEXTS, inflated(diagnosis, table, table)
+    )
     bounds = torch.tensor(out.report.bounds, dtype=torch.float64)  # (layers, bands, 2)
     log2_g = out.found.g.log2()
     assert bool((log2_g >= bounds[:, None, :, 0] - 1e-6).all())
@@ -50,7 +53,7 @@ def test_found_scales_stay_within_the_reported_bounds(
 def diagnosed(tiny):
     loaded = plant(tiny(), [(1, 0)])
     spec = DiagnosisSpec(length=128, short_length=32, paired_tokens=16, windows=2, eps=0.02, bands=BandSpec(4))
-    return loaded, diagnose.run(loaded, RopeSpec("yarn", 2.0), INT4, spec, TEXTS["calibration"])
+    return loaded, diagnose.run(loaded, Setting(RopeSpec("yarn", 2.0), INT4, diagnosis=spec), TEXTS["calibration"])
 
 
 def inflated(diagnosis, q, k):
@@ -67,7 +70,9 @@ def test_inflated_tails_widen_the_side_that_shrinks_them(diagnosed, mode):
     spec = asked(mode=mode, steps=1, tau_tail=0.5)
     flat, wide = (
         torch.tensor(
-            search.run(loaded, RopeSpec("yarn", 2.0), INT4, spec, TEXTS, inflated(diagnosis, *tails)).report.bounds
+            search.run(
+                loaded, Setting(RopeSpec("yarn", 2.0), INT4, search=spec), TEXTS, inflated(diagnosis, *tails)
+            ).report.bounds
         )
         for tails in ((ONES, ONES), (q, k))
     )
@@ -104,7 +109,7 @@ BY_HAND = ((-0.25, 0.5), (0.0, 0.0), (-1.0, 3.0), (0.0, 1.5))
 def test_bounds_by_hand_replace_the_diagnosed_and_are_kept_exactly(diagnosed, method, objective):
     loaded, diagnosis = diagnosed
     spec = asked(method=method, objective=objective, bounds=BY_HAND, steps=30, trials=12, grid_points=3)
-    out = search.run(loaded, RopeSpec("yarn", 2.0), INT4, spec, TEXTS, diagnosis)
+    out = search.run(loaded, Setting(RopeSpec("yarn", 2.0), INT4, search=spec), TEXTS, diagnosis)
     assert out.report.bounds == [list(BY_HAND)] * 2
     log2_g = out.found.g.float().log2()
     for band, (low, high) in enumerate(BY_HAND):

@@ -13,6 +13,7 @@ from qroar_core.models.stream import open_stream
 from qroar_core.models.text import SPLITS, split
 from qroar_core.scale_search import run as search
 from qroar_core.scale_search.objectives.kl import KLObjective
+from qroar_core.setting import Setting
 from qroar_core.specs import BandSpec, QuantizerSpec, QuantSpec, RopeSpec, SearchSpec, WeightQuantSpec
 from qroar_core.transforms.scales import Scales
 from tests.scale_search.cancelled import ROPE, stopped
@@ -182,11 +183,11 @@ def test_its_gradient_is_the_finite_difference(tiny, ids, granularity):
 def test_windows_whose_keys_are_all_read_exactly_are_refused(hurt, residual, refused):
     quant = QuantSpec(k=QuantizerSpec(4, residual=residual))
     if not refused:
-        found = search.run(hurt, ROPE, quant, polished(), TEXTS).report
+        found = search.run(hurt, Setting(ROPE, quant, search=polished()), TEXTS).report
         assert found.objective_identity > 0
         return
     with pytest.raises(BadSpec, match="in 48 tokens every query reads all keys exactly") as caught:
-        search.run(hurt, ROPE, quant, polished(), TEXTS)
+        search.run(hurt, Setting(ROPE, quant, search=polished()), TEXTS)
     assert "\n" not in str(caught.value)
     assert "make length and polish_length longer than 48" in str(caught.value)
 
@@ -201,7 +202,7 @@ def hurt(tiny):
 
 
 def test_it_starts_from_the_cached_result_and_ends_no_worse(hurt):
-    out = search.run(hurt, ROPE, INT4, polished(), TEXTS)
+    out = search.run(hurt, Setting(ROPE, INT4, search=polished()), TEXTS)
     history = {c.label: c.objective for c in out.report.history}
     assert list(history)[:3] == ["identity", "cached result", "polish step 1"]
     assert sum(label.startswith("polish step") for label in history) == 10
@@ -218,7 +219,7 @@ def test_on_a_trained_model_it_wins_more_than_the_cached_objective(demo):
     spec = SearchSpec(
         objective="kl", bands=BandSpec(32), length=1024, windows=2, steps=1, polish_windows=4, polish_length=512
     )
-    report = search.run(demo, RopeSpec("yarn", 4.0), INT4, spec, texts).report
+    report = search.run(demo, Setting(RopeSpec("yarn", 4.0), INT4, search=spec), texts).report
     history = {c.label: c.objective for c in report.history}
     assert history["polish result"] < 0.95 * history["cached result"]
     assert history["cached result"] < 0.6 * history["identity"]
@@ -227,7 +228,7 @@ def test_on_a_trained_model_it_wins_more_than_the_cached_objective(demo):
 
 @pytest.mark.parametrize("granularity", ["layer", "model"])
 def test_the_granularity_holds(hurt, granularity):
-    g = search.run(hurt, ROPE, INT4, polished(granularity=granularity), TEXTS).found.g
+    g = search.run(hurt, Setting(ROPE, INT4, search=polished(granularity=granularity)), TEXTS).found.g
     assert torch.equal(g[:, 0], g[:, 1])
     assert torch.equal(g[0], g[1]) or granularity == "layer"
 
@@ -235,13 +236,13 @@ def test_the_granularity_holds(hurt, granularity):
 def test_cancelled_and_resumed_it_ends_where_it_would_have(hurt):
     spec = polished()
     before = {name: p.data.clone() for name, p in hurt.model.named_parameters()}
-    whole = search.run(hurt, ROPE, INT4, spec, TEXTS)
+    whole = search.run(hurt, Setting(ROPE, INT4, search=spec), TEXTS)
     left = stopped(hurt, spec, "polish step", 6)
     assert left.report.objective == "kl"
     assert left.report.history == whole.report.history[: len(left.report.history)]
     assert left.report.objective_found <= min(c.best for c in left.report.history)
     assert all(torch.equal(p.data, before[name]) for name, p in hurt.model.named_parameters())
-    again = search.run(hurt, ROPE, INT4, spec, TEXTS, resume=left)
+    again = search.run(hurt, Setting(ROPE, INT4, search=spec), TEXTS, resume=left)
     assert [c.label for c in again.report.history] == [c.label for c in whole.report.history]
     assert [c.objective for c in again.report.history] == pytest.approx([c.objective for c in whole.report.history])
     assert again.report.objective_found <= whole.report.objective_found
@@ -265,7 +266,7 @@ def test_a_cancel_inside_the_pass_restores_the_model(hurt, ids):
 @pytest.mark.parametrize("weights", [WeightQuantSpec(4, scale="tensor"), WeightQuantSpec(4)])
 def test_where_only_rounded_weights_would_move_it_is_refused(tiny, weights):
     with pytest.raises(BadSpec, match="--objective full") as caught:
-        search.run(tiny(), ROPE, QuantSpec(weights=weights), polished(mode="shared"), TEXTS)
+        search.run(tiny(), Setting(ROPE, QuantSpec(weights=weights), search=polished(mode="shared")), TEXTS)
     assert "\n" not in str(caught.value)
 
 

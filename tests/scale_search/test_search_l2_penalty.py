@@ -11,6 +11,7 @@ from qroar_core.scale_search.cached import CachedObjective
 from qroar_core.scale_search.methods.coordinate import coordinate
 from qroar_core.scale_search.problem import SearchProblem
 from qroar_core.scale_search.state import SearchState
+from qroar_core.setting import Setting
 from qroar_core.specs import RopeSpec, SearchSpec
 from tests.scale_search.searching import INT4, TEXTS, asked, plant
 
@@ -101,7 +102,7 @@ def test_the_gradient_is_that_of_the_logarithm_of_error_and_price(hurt):
 @pytest.mark.parametrize(("method", "little"), [("gradient", 0.01), ("coordinate", 0.3)])
 def test_a_strong_pull_leaves_every_scale_at_1_and_a_weak_one_most_of_the_gain(hurt, method, little):
     free, weak, strong = (
-        search.run(hurt, ROPE, INT4, asked(method=method, steps=30, shrink=shrink), TEXTS)
+        search.run(hurt, Setting(ROPE, INT4, search=asked(method=method, steps=30, shrink=shrink)), TEXTS)
         for shrink in (0.0, little, 1e6)
     )
     assert strong.found.g.log2().abs().max() < 1e-3

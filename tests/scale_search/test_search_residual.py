@@ -5,8 +5,7 @@ import torch
 
 from qroar_core.diagnostics import run as diagnose
 from qroar_core.errors import BadSpec
-from qroar_core.evidence.replication import run as replicate
-from qroar_core.evidence.replication.run import Case
+from qroar_core.evidence.replication.measure import Case, measure_claims
 from qroar_core.interpolations.frequencies import bands_of
 from qroar_core.models.capture import FIRST_ROW
 from qroar_core.models.stream import Condition
@@ -14,6 +13,7 @@ from qroar_core.remedies import run as league
 from qroar_core.scale_search import manual_scales as probing
 from qroar_core.scale_search import run as search
 from qroar_core.scale_search.problem import SearchProblem
+from qroar_core.setting import Setting
 from qroar_core.specs import (
     BandSpec,
     ComparisonSpec,
@@ -43,7 +43,7 @@ def test_the_error_of_no_scales_is_that_of_the_cache_run_token_by_token(tiny, mo
     monkeypatch.setattr(probing, "BUDGET", float("inf"))
     loaded, quant = tiny(dtype=torch.float64), in_blocks(residual)
     frame = SearchProblem(loaded, ROPE, quant, asked(), TEXTS)
-    objective = search.probe(loaded, ROPE, quant, asked(), TEXTS).objective
+    objective = search.probe(loaded, Setting(ROPE, quant, search=asked()), TEXTS).objective
     for w, ids in enumerate(frame.windows("calibration", 64, 2)):
         rows = objective.capture.windows[w][0].rows.tolist()
         assert min(rows) >= max(residual, FIRST_ROW)  # earlier ones read no key rounded
@@ -57,14 +57,17 @@ def test_the_error_of_no_scales_is_that_of_the_cache_run_token_by_token(tiny, mo
 
 def test_the_planted_band_is_found_behind_a_tail(tiny):
     loaded = plant(tiny(head_dim=32), [(1, 0)])
-    out = search.run(loaded, ROPE, in_blocks(48, 4), asked(), TEXTS)
+    out = search.run(loaded, Setting(ROPE, in_blocks(48, 4), search=asked()), TEXTS)
     assert out.report.objective_found < 0.85
     assert out.report.objective_identity == 1.0
     assert out.report.text.endswith(
         "as if tokens came one at a time (KIVI and transformers read a prompt exactly and round it afterwards)"
     )
     assert SAID.format(48) in out.report.text
-    assert "the cache holds" not in search.run(loaded, ROPE, QuantSpec(k=QuantizerSpec(4)), asked(), TEXTS).report.text
+    assert (
+        "the cache holds"
+        not in search.run(loaded, Setting(ROPE, QuantSpec(k=QuantizerSpec(4)), search=asked()), TEXTS).report.text
+    )
 
 
 @pytest.mark.parametrize("objective", ["cached", "full", "kl"])
@@ -72,7 +75,7 @@ def test_where_every_query_reads_all_keys_exactly_nothing_is_searched(tiny, obje
     def silent(step):
         raise AssertionError(f"worked: {step}")
 
-    out = search.run(tiny(), ROPE, in_blocks(64), asked(objective=objective), {}, on_step=silent)
+    out = search.run(tiny(), Setting(ROPE, in_blocks(64), search=asked(objective=objective)), {}, on_step=silent)
     assert (out.report.verdict.acts, out.report.chosen, out.report.trials) == ("no", "identity", 0)
     assert out.report.verdict.reason == (
         "Scales can repair nothing here: in 64 tokens every query reads all keys exactly, for the cache rounds blocks "
@@ -100,12 +103,12 @@ def test_one_token_more_or_another_quantizer_leaves_something_to_repair(tiny):
     assert "every query reads all keys exactly" in verdicts["weights by row"].reason
     assert "every channel has its own scale" in verdicts["channels"].reason
     with pytest.raises(BadSpec, match="add --objective full"):
-        search.run(loaded, ROPE, in_blocks(64, weights=WEIGHTS), asked(), TEXTS)
+        search.run(loaded, Setting(ROPE, in_blocks(64, weights=WEIGHTS), search=asked()), TEXTS)
 
 
 def test_scales_by_hand_ask_for_a_longer_text_in_one_line(tiny):
     with pytest.raises(BadSpec, match="in 64 tokens every query reads all keys exactly") as caught:
-        search.probe(tiny(), ROPE, in_blocks(64), asked(), TEXTS)
+        search.probe(tiny(), Setting(ROPE, in_blocks(64), search=asked()), TEXTS)
     assert "make the searched length longer than 64" in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -114,7 +117,7 @@ def test_heads_without_any_error_count_as_1_whatever_their_scales(tiny):
     loaded = tiny()
     attention = loaded.model.model.layers[1].self_attn
     attention.k_proj.weight.data[:16] = 0  # K of the first KV head
-    objective = search.probe(loaded, ROPE, QuantSpec(k=QuantizerSpec(4)), asked(), TEXTS).objective
+    objective = search.probe(loaded, Setting(ROPE, QuantSpec(k=QuantizerSpec(4)), search=asked()), TEXTS).objective
     found = objective.per_head(torch.full((2, 2, 4), 0.5) * torch.tensor([1.0, -1, 1, -1]))
     assert float(found[1, 0]) == 1.0
     assert bool((found != 1.0).flatten()[[0, 1, 3]].all())
@@ -126,7 +129,7 @@ def test_a_replication_says_what_a_query_reads_under_each_quantizer(tiny):
     spec = ReplicationSpec(length=64, short_length=16, windows=2)
 
     def text(*quants):
-        return replicate.run(loaded, [Case(ROPE, quant, none) for quant in quants], spec, TEXTS["heldout"]).text
+        return measure_claims(loaded, [Case(ROPE, quant, none) for quant in quants], spec, TEXTS["heldout"]).text
 
     plain = QuantSpec(k=QuantizerSpec(4))
     assert "the cache holds" not in text(plain)
@@ -140,18 +143,21 @@ def test_a_replication_says_what_a_query_reads_under_each_quantizer(tiny):
 def test_a_diagnosis_and_a_comparison_say_the_same_before_any_search(tiny, monkeypatch):
     loaded, why = tiny(), "in 64 tokens every query reads all keys exactly"
     spec = DiagnosisSpec(length=64, short_length=16, paired_tokens=16, windows=2, eps=0.05, bands=BandSpec(2))
-    verdicts = [diagnose.run(loaded, ROPE, in_blocks(n), spec, TEXTS["calibration"]).verdict for n in (64, 63)]
+    verdicts = [
+        diagnose.run(loaded, Setting(ROPE, in_blocks(n), diagnosis=spec), TEXTS["calibration"]).verdict
+        for n in (64, 63)
+    ]
     assert [found.acts for found in verdicts] == ["no", "yes"]
     assert why in verdicts[0].reason
     league_spec = ComparisonSpec(search=asked(), windows=2, calibration_windows=1, methods=("rotation",))
     for tokens in (64, 63):
         sought = []
 
-        def found(loaded, rope, quant, *rest, sought=sought, **more):
-            sought.append(quant)
+        def found(loaded, setting, *rest, sought=sought, **more):
+            sought.append(setting.quant)
             return identity(2, 2, bands_of(loaded, BandSpec(4)), "symmetric", "kv_head")
 
         monkeypatch.setattr(league, "find_scales", found)
-        rows = league.run(loaded, ROPE, in_blocks(tokens), league_spec, TEXTS).standings
+        rows = league.run(loaded, Setting(ROPE, in_blocks(tokens)), league_spec, TEXTS).standings
         assert [why in row.no_op for row in rows if not row.band_scales] == [tokens == 64] * 2
         assert len(sought) == (0 if tokens == 64 else 2)

@@ -7,6 +7,7 @@ from qroar_core.models.capture import capture
 from qroar_core.scale_search import run as search
 from qroar_core.scale_search import state as descent
 from qroar_core.scale_search.problem import SearchProblem
+from qroar_core.setting import Setting
 from tests.scale_search.cancelled import ROPE, stopped
 from tests.scale_search.searching import INT4, TEXTS, asked, plant
 
@@ -33,7 +34,7 @@ SPECS = {
 @pytest.mark.parametrize("method", SPECS)
 def test_cancel_keeps_the_best_and_resume_ends_no_worse(hurt, method):
     spec, label, nth = SPECS[method]
-    whole = search.run(hurt, ROPE, INT4, spec, TEXTS)
+    whole = search.run(hurt, Setting(ROPE, INT4, search=spec), TEXTS)
     left = stopped(hurt, spec, label, nth)
     report = left.report
     assert report.history == whole.report.history[: len(report.history)]
@@ -43,7 +44,7 @@ def test_cancel_keeps_the_best_and_resume_ends_no_worse(hurt, method):
     assert report.objective_found <= min(c.best for c in report.history) < 1
     assert report.objective_found == pytest.approx(exact(hurt, spec, left.found), rel=1e-5)
     assert torch.equal(left.smooth.g, whole.smooth.g)
-    again = search.run(hurt, ROPE, INT4, spec, TEXTS, resume=left)
+    again = search.run(hurt, Setting(ROPE, INT4, search=spec), TEXTS, resume=left)
     assert [c.step for c in again.report.history] == [c.step for c in whole.report.history]
     assert again.report.history[: len(report.history)] == report.history
     assert again.report.objective_found <= report.objective_found
@@ -61,7 +62,7 @@ def test_a_gradient_search_read_back_without_its_state_goes_on_from_its_scales(h
     spec, label, nth = SPECS["gradient"]
     left = stopped(hurt, spec, label, nth)
     bare = search.SearchOutcome(left.found, left.kept, left.smooth, left.mad, left.report)
-    again = search.run(hurt, ROPE, INT4, spec, TEXTS, resume=bare)
+    again = search.run(hurt, Setting(ROPE, INT4, search=spec), TEXTS, resume=bare)
     assert len(again.report.history) == 3 + 12 + 1
     assert again.report.objective_found <= left.report.objective_found
 
@@ -72,18 +73,18 @@ def test_an_expensive_iterate_is_not_evaluated_on_cancel(hurt, monkeypatch):
     left = stopped(hurt, spec, label, nth)
     starts = min(c.best for c in left.report.history if c.step == 0)
     assert left.report.objective_found == pytest.approx(starts)  # the best exact candidate, no claim beyond it
-    again = search.run(hurt, ROPE, INT4, spec, TEXTS, resume=left)
-    assert again.report.history == search.run(hurt, ROPE, INT4, spec, TEXTS).report.history
+    again = search.run(hurt, Setting(ROPE, INT4, search=spec), TEXTS, resume=left)
+    assert again.report.history == search.run(hurt, Setting(ROPE, INT4, search=spec), TEXTS).report.history
 
 
 def test_cancel_in_the_decision_keeps_all_that_was_searched(hurt):
     spec = asked(steps=12)
-    whole = search.run(hurt, ROPE, INT4, spec, TEXTS)
+    whole = search.run(hurt, Setting(ROPE, INT4, search=spec), TEXTS)
     left = stopped(hurt, spec, "gain: tuned")
     assert left.report.history == whole.report.history
     assert torch.equal(left.found.g, whole.found.g)
     assert left.kept.is_identity
-    again = search.run(hurt, ROPE, INT4, spec, TEXTS, resume=left)
+    again = search.run(hurt, Setting(ROPE, INT4, search=spec), TEXTS, resume=left)
     assert torch.equal(again.found.g, whole.found.g)
     assert (again.report.history, again.report.reason) == (whole.report.history, whole.report.reason)
 
@@ -98,17 +99,19 @@ def test_cancel_before_any_candidate_leaves_what_was_resumed(hurt):
 @pytest.mark.parametrize("method", ["coordinate", "optuna"])
 def test_the_full_search_is_cancelled_and_resumed_too(hurt, method):
     spec = asked(objective="full", method=method, trials=6, grid_points=3)
-    whole = search.run(hurt, ROPE, INT4, spec, TEXTS)
+    whole = search.run(hurt, Setting(ROPE, INT4, search=spec), TEXTS)
     label = "sweep" if method == "coordinate" else "trial"
     cached = sum(
         c.label.startswith(label)
-        for c in search.run(hurt, ROPE, INT4, asked(method=method, trials=6, grid_points=3), TEXTS).report.history
+        for c in search.run(
+            hurt, Setting(ROPE, INT4, search=asked(method=method, trials=6, grid_points=3)), TEXTS
+        ).report.history
     )
     left = stopped(hurt, spec, label, cached + 3)
     assert left.report.objective == "full"
     assert left.report.history == whole.report.history[: len(left.report.history)]
     assert left.report.objective_found == min(c.objective for c in left.report.history)
-    again = search.run(hurt, ROPE, INT4, spec, TEXTS, resume=left)
+    again = search.run(hurt, Setting(ROPE, INT4, search=spec), TEXTS, resume=left)
     assert len(again.report.history) == len(whole.report.history)
     assert again.report.objective_found <= left.report.objective_found
     if method == "coordinate":

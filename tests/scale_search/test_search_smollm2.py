@@ -12,6 +12,7 @@ from qroar_core.models.patch import apply_scales, undo_scales
 from qroar_core.models.text import SPLITS, split, windows
 from qroar_core.scale_search import run as search
 from qroar_core.scale_search.guard import WindowScorer
+from qroar_core.setting import Setting
 from qroar_core.specs import QuantizerSpec, QuantSpec, RopeSpec, SearchSpec
 
 YARN, INT4 = RopeSpec("yarn", 2.0), QuantSpec(k=QuantizerSpec(4))
@@ -23,7 +24,7 @@ def test_scales_repair_a_real_models_int4_cache(smollm2, monkeypatch):
     monkeypatch.setattr("qroar_core.scale_search.validation.WINDOWS", 3)
     texts = {name: split(name, "technical") for name in SPLITS}
     spec = SearchSpec(length=2048, windows=2, steps=24)
-    outcome = search.run(smollm2, YARN, INT4, spec, texts)
+    outcome = search.run(smollm2, Setting(YARN, INT4, search=spec), texts)
     held = windows(smollm2.tokenizer, texts["heldout"], 2048, 3).ids
     bench = WindowScorer(smollm2, YARN, INT4, lambda step: None)
     plain = WindowScorer(smollm2, YARN, QuantSpec(), lambda step: None)

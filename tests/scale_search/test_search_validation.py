@@ -9,6 +9,7 @@ from qroar_core.scale_search import run as search
 from qroar_core.scale_search import validation
 from qroar_core.scale_search.guard import WindowScorer
 from qroar_core.scale_search.problem import SearchProblem
+from qroar_core.setting import Setting
 from qroar_core.specs import BandSpec, QuantizerSpec, QuantSpec, RopeSpec, SearchSpec
 from qroar_core.statistics.intervals import paired_interval
 
@@ -42,13 +43,13 @@ def gained(loaded, scales, ids):
 @pytest.mark.parametrize(("tokens", "held"), [(650, 3), (900, 4), (1900, 8)])
 def test_the_gain_is_measured_on_as_many_windows_as_there_are(planted, tokens, held):
     case = planted(factor=32.0)
-    outcome = search.run(case.loaded, RopeSpec(), INT4, spec(), texts(tokens))
+    outcome = search.run(case.loaded, Setting(RopeSpec(), INT4, search=spec()), texts(tokens))
     fewer = " (all that the text holds, 8 by default)" if held < 8 else ""
     assert f"on {held} development windows{fewer} of 200 tokens, every" in outcome.report.reason
     read = windows(case.loaded.tokenizer, texts(tokens)["development"], 200, held)
     gain = gained(case.loaded, outcome.found, read.ids)
     assert f"{gain.mean:+.4f} nats [{gain.low:+.4f}, {gain.high:+.4f}]" in outcome.report.reason
-    again = search.measure_gain(case.loaded, RopeSpec(), INT4, spec(), outcome.found, texts(tokens))
+    again = search.measure_gain(case.loaded, Setting(RopeSpec(), INT4, search=spec()), outcome.found, texts(tokens))
     assert (again.gain, again.low, again.high, again.windows) == (gain.mean, gain.low, gain.high, held)
     assert not torch.equal(outcome.found.g, torch.ones_like(outcome.found.g))
 
@@ -57,7 +58,7 @@ def test_the_gain_is_measured_on_as_many_windows_as_there_are(planted, tokens, h
 def test_shorter_windows_decide_where_the_text_holds_no_two_of_the_searched_length(planted, documents, length):
     """The longest of which it holds two: half of one document, or the whole of the second longest."""
     case, texts_ = planted(factor=32.0), texts(*documents)
-    outcome = search.run(case.loaded, RopeSpec(), INT4, spec(), texts_)
+    outcome = search.run(case.loaded, Setting(RopeSpec(), INT4, search=spec()), texts_)
     said, held = outcome.report.decision, windows(case.loaded.tokenizer, texts_["development"], length, 2).ids
     assert (said.windows, said.length, said.targets) == (2, length, length - 1)
     assert (
@@ -71,7 +72,7 @@ def test_shorter_windows_decide_where_the_text_holds_no_two_of_the_searched_leng
 
 def test_where_not_even_a_quarter_of_the_length_is_there_twice_identity_is_kept_and_it_is_said(planted):
     case, short = planted(factor=32.0), texts(99)
-    outcome = search.run(case.loaded, RopeSpec(), INT4, spec(), short)
+    outcome = search.run(case.loaded, Setting(RopeSpec(), INT4, search=spec()), short)
     assert outcome.report.reason == (
         "not decided: keep identity, development text holds no two windows of at least 50 tokens, so no gain can be "
         "measured"
@@ -80,9 +81,9 @@ def test_where_not_even_a_quarter_of_the_length_is_there_twice_identity_is_kept_
     assert outcome.kept.is_identity
     assert not outcome.found.is_identity
     with pytest.raises(BadText, match="holds no two windows of at least 50 tokens") as caught:
-        search.measure_gain(case.loaded, RopeSpec(), INT4, spec(), outcome.found, short)
+        search.measure_gain(case.loaded, Setting(RopeSpec(), INT4, search=spec()), outcome.found, short)
     assert "\n" not in str(caught.value)
-    assert search.run(case.loaded, RopeSpec(), INT4, spec(), texts(100)).report.decision.length == 50
+    assert search.run(case.loaded, Setting(RopeSpec(), INT4, search=spec()), texts(100)).report.decision.length == 50
 
 
 def full(**more):
@@ -104,7 +105,7 @@ def test_what_the_full_objective_has_read_does_not_decide(planted, seed):
     assert not places(read) & places(deciding)
     plain = validation.decision_windows(SearchProblem(case.loaded, RopeSpec(), INT4, spec(seed=seed), texts_))
     assert places(read) & places(plain)  # an objective that reads none of it leaves all of it
-    outcome = search.run(case.loaded, RopeSpec(), INT4, full(seed=seed), texts_)
+    outcome = search.run(case.loaded, Setting(RopeSpec(), INT4, search=full(seed=seed)), texts_)
     gain = gained(case.loaded, outcome.found, deciding.ids)
     said = outcome.report.decision
     if said is not None:
@@ -115,7 +116,9 @@ def test_what_the_full_objective_has_read_does_not_decide(planted, seed):
 
 def test_where_the_full_objective_leaves_too_little_identity_is_kept_and_it_is_said(planted):
     case = planted(factor=32.0)
-    outcome = search.run(case.loaded, RopeSpec(), INT4, full(), texts(210, 220))  # 10 and 20 tokens are left
+    outcome = search.run(
+        case.loaded, Setting(RopeSpec(), INT4, search=full()), texts(210, 220)
+    )  # 10 and 20 tokens are left
     assert not outcome.found.is_identity
     assert outcome.kept.is_identity
     assert outcome.report.reason == (
@@ -127,5 +130,7 @@ def test_where_the_full_objective_leaves_too_little_identity_is_kept_and_it_is_s
 @pytest.mark.parametrize("objective", ["cached", "full", "kl"])
 def test_no_search_reads_held_out_documents(planted, objective):
     asked = spec(objective=objective, trials=2, grid_points=3, polish_steps=1)
-    outcome = search.run(planted(factor=32.0).loaded, RopeSpec(), INT4, asked, texts(1900))  # NoHeldout would complain
+    outcome = search.run(
+        planted(factor=32.0).loaded, Setting(RopeSpec(), INT4, search=asked), texts(1900)
+    )  # NoHeldout would complain
     assert outcome.found.is_identity or outcome.report.decision.windows >= 6

@@ -15,6 +15,7 @@ from qroar_core.scale_search import run as search
 from qroar_core.scale_search import shared_study
 from qroar_core.scale_search.optuna_candidates import GENERATION, Proposals, sequential
 from qroar_core.scale_search.shared_study import SharedStudy
+from qroar_core.setting import Setting
 from qroar_core.specs import RopeSpec, SearchSpec
 from tests.scale_search.searching import INT4, TEXTS, asked, plant
 from tests.scale_search.toy_study import BOUNDS, SETTING, alone, logged, proposals, toiling, toy
@@ -211,9 +212,9 @@ def plain(report):
 @pytest.mark.parametrize("sampler", ["tpe", "random"])
 def test_a_search_with_a_storage_ends_as_one_without(hurt, tmp_path, objective, sampler):
     spec = asked(method="optuna", objective=objective, sampler=sampler, trials=9)
-    bare = search.run(hurt, ROPE, INT4, spec, TEXTS)
-    shared = search.run(hurt, ROPE, INT4, spec, TEXTS, storage=tmp_path / "s")
-    again = search.run(hurt, ROPE, INT4, spec, TEXTS, storage=tmp_path / "s")  # everything is known
+    bare = search.run(hurt, Setting(ROPE, INT4, search=spec), TEXTS)
+    shared = search.run(hurt, Setting(ROPE, INT4, search=spec), TEXTS, storage=tmp_path / "s")
+    again = search.run(hurt, Setting(ROPE, INT4, search=spec), TEXTS, storage=tmp_path / "s")  # everything is known
     assert torch.equal(bare.found.g, shared.found.g)
     assert torch.equal(bare.found.g, again.found.g)
     assert plain(bare.report) == plain(shared.report) == plain(again.report)
@@ -222,28 +223,28 @@ def test_a_search_with_a_storage_ends_as_one_without(hurt, tmp_path, objective, 
 
 def test_a_cancelled_shared_search_keeps_its_best_and_goes_on(hurt, tmp_path):
     spec = asked(method="optuna", trials=9)
-    whole = search.run(hurt, ROPE, INT4, spec, TEXTS)
+    whole = search.run(hurt, Setting(ROPE, INT4, search=spec), TEXTS)
 
     def cancel(step):
         if step.what == "trial 5":
             raise Cancelled("search")
 
     with pytest.raises(Cancelled) as caught:
-        search.run(hurt, ROPE, INT4, spec, TEXTS, on_step=cancel, storage=tmp_path / "s")
+        search.run(hurt, Setting(ROPE, INT4, search=spec), TEXTS, on_step=cancel, storage=tmp_path / "s")
     left = caught.value.partial
     assert left.report.history == whole.report.history[: len(left.report.history)]
     assert left.report.objective_found == min(c.best for c in left.report.history)
-    again = search.run(hurt, ROPE, INT4, spec, TEXTS, storage=tmp_path / "s")
+    again = search.run(hurt, Setting(ROPE, INT4, search=spec), TEXTS, storage=tmp_path / "s")
     assert plain(again.report) == plain(whole.report)
 
 
 def test_join_only_fills_the_storage(hurt, tmp_path, monkeypatch):
     spec = asked(method="optuna", objective="full", trials=5)
-    assert search.join(hurt, ROPE, INT4, spec, TEXTS, tmp_path / "s") is None
+    assert search.join(hurt, Setting(ROPE, INT4, search=spec), TEXTS, tmp_path / "s") is None
     monkeypatch.setattr(SharedStudy, "_claim", lambda *a: pytest.fail("evaluated again"))
-    shared = search.run(hurt, ROPE, INT4, spec, TEXTS, storage=tmp_path / "s")
+    shared = search.run(hurt, Setting(ROPE, INT4, search=spec), TEXTS, storage=tmp_path / "s")
     monkeypatch.undo()
-    assert plain(shared.report) == plain(search.run(hurt, ROPE, INT4, spec, TEXTS).report)
+    assert plain(shared.report) == plain(search.run(hurt, Setting(ROPE, INT4, search=spec), TEXTS).report)
 
 
 @pytest.mark.parametrize("what", ["quantizer", "rope", "search", "text"])
@@ -251,7 +252,7 @@ def test_a_search_under_another_setting_is_refused(hurt, tmp_path, what):
     from qroar_core.specs import QuantizerSpec, QuantSpec
 
     spec = asked(method="optuna", trials=2)
-    search.run(hurt, ROPE, INT4, spec, TEXTS, storage=tmp_path / "s")
+    search.run(hurt, Setting(ROPE, INT4, search=spec), TEXTS, storage=tmp_path / "s")
     rope, quant, texts = ROPE, INT4, TEXTS
     if what == "quantizer":
         quant = QuantSpec(k=QuantizerSpec(3))
@@ -263,15 +264,15 @@ def test_a_search_under_another_setting_is_refused(hurt, tmp_path, what):
         texts = TEXTS | {"calibration": TEXTS["heldout"]}
     named = {"search": r"search option \(trials\)"}.get(what, what)
     with pytest.raises(BadOutput, match=f"holds a search with another {named};"):
-        search.run(hurt, rope, quant, spec, texts, storage=tmp_path / "s")
+        search.run(hurt, Setting(rope, quant, search=spec), texts, storage=tmp_path / "s")
 
 
 def test_a_name_of_the_quantizer_is_no_other_setting(hurt, tmp_path):
     from dataclasses import replace
 
     spec = asked(method="optuna", trials=2)
-    search.run(hurt, ROPE, INT4, spec, TEXTS, storage=tmp_path / "s")
-    search.run(hurt, ROPE, replace(INT4, name="mine"), spec, TEXTS, storage=tmp_path / "s")
+    search.run(hurt, Setting(ROPE, INT4, search=spec), TEXTS, storage=tmp_path / "s")
+    search.run(hurt, Setting(ROPE, replace(INT4, name="mine"), search=spec), TEXTS, storage=tmp_path / "s")
 
 
 @pytest.mark.parametrize(
@@ -284,7 +285,7 @@ def test_a_name_of_the_quantizer_is_no_other_setting(hurt, tmp_path):
 )
 def test_a_search_that_goes_step_by_step_cannot_be_shared(hurt, tmp_path, options, said):
     with pytest.raises(BadSpec, match=said):
-        search.run(hurt, ROPE, INT4, asked(**options), TEXTS, storage=tmp_path / "s")
+        search.run(hurt, Setting(ROPE, INT4, search=asked(**options)), TEXTS, storage=tmp_path / "s")
     assert not (tmp_path / "s").exists()
 
 
@@ -294,7 +295,7 @@ def searching(model, path, objective, out: Path):
 
     loaded = load_model(str(model), device="cpu", dtype="float32")
     spec = asked(method="optuna", objective=objective, trials=8)
-    outcome = search.run(loaded, ROPE, INT4, spec, TEXTS, storage=path)
+    outcome = search.run(loaded, Setting(ROPE, INT4, search=spec), TEXTS, storage=path)
     out.write_text(json.dumps([outcome.found.g.tolist(), plain(outcome.report)], sort_keys=True))
 
 
@@ -310,5 +311,5 @@ def test_two_processes_with_a_model_on_disk_find_what_one_finds(hurt, byte_token
     first, second = (json.loads(out.read_text()) for out in outs)
     assert first == second
     spec = asked(method="optuna", objective=objective, trials=8)
-    one = search.run(hurt, ROPE, INT4, spec, TEXTS)
+    one = search.run(hurt, Setting(ROPE, INT4, search=spec), TEXTS)
     assert first == json.loads(json.dumps([one.found.g.tolist(), plain(one.report)]))

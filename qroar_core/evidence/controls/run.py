@@ -1,160 +1,49 @@
-"""Controls: what else could the gain of the tuned scales come from? Each possibility on the same held-out windows.
-
-The same scales on the unquantized model (retuning?), the same values in other bands or heads (any spread of scales?),
-scales searched on other text or with another seed (luck?), and all of it in other number formats (a poor reference?).
-Every interval is paired window by window against the same model without scales.
-"""
+"""The controls beside tuned scales: search again with other seeds and on other texts, then measure all of it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import replace
 
-from torch import Tensor
-
-from qroar_core.errors import BadScales, BadSpec, NonFinite
-from qroar_core.evidence.controls.findings import (
-    QUANTIZED,
-    REFERENCE,
-    TUNED,
-    UNQUANTIZED,
-    controls_of,
-    findings,
-    precision_of,
-)
-from qroar_core.evidence.controls.result import Controls, Precision
-from qroar_core.models.calibrate import calibrated
+from qroar_core.diagnostics.result import Diagnosis
+from qroar_core.evidence.controls.measure import OTHER_SEEDS, measure_controls
+from qroar_core.evidence.controls.result import Controls
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.models.loading import DTYPES
-from qroar_core.models.measure import measure
-from qroar_core.models.number_format import in_format
-from qroar_core.models.own_rope import replacing
-from qroar_core.models.stream import Condition
-from qroar_core.models.text import Documents, windows
-from qroar_core.progress import OnStep, Step, no_progress, subprogress
-from qroar_core.quantizers.exact_keys import what_a_query_reads
-from qroar_core.specs import ControlSpec, QuantSpec, RopeSpec
+from qroar_core.models.text import SPLITS, Texts, split
+from qroar_core.progress import OnStep, no_progress, within
+from qroar_core.scale_search.find_scales import find_scales
+from qroar_core.setting import Setting
+from qroar_core.specs import ControlSpec
 from qroar_core.transforms.scales import Scales
-from qroar_core.transforms.shuffled import shuffled_bands, shuffled_heads
-
-OTHER_SEEDS = "other seeds"  # name of the scales that searches with other seeds found
 
 
 def run(
     loaded: LoadedModel,
-    rope: RopeSpec,
-    quant: QuantSpec,
+    setting: Setting,
     scales: Scales,
     spec: ControlSpec,
-    documents: Documents,
+    texts: Texts,
+    diagnosis: Diagnosis | None = None,
     on_step: OnStep = no_progress,
-    *,
-    others: Mapping[str, Sequence[Scales]] | None = None,
 ) -> Controls:
-    """Measure every control.
+    """Search with the other seeds and on the other texts that `spec` names, then measure every control.
 
     Args:
-        scales: the tuned ones, found under `rope` and `quant`.
-        documents: held-out text.
-        others: scales of other searches under the same setting: `OTHER_SEEDS` -> one a seed, or the name of the
-            text they were searched on -> one.
+        scales: the tuned ones.
+        texts: documents of each split; the held-out ones are what everything is measured on.
+        diagnosis: what widened the bounds of the search behind `scales`. Searches on other text go without: it saw
+            the text they must not see.
     Raises:
-        BadText: too little text. BadSpec: nothing is quantized. BadScales: identity, which has nothing to control.
+        BadText: too little text, or an unknown collection.
     """
-    if quant.is_none:
-        raise BadSpec("nothing is quantized: there is no gain to control", where="controls", do="choose a quantizer")
-    if scales.is_identity:
-        raise BadScales("the scales are identity: there is no gain to control", where="controls", do="search first")
-    length = spec.length or int(loaded.geometry.original_context * rope.factor)
-    texts = windows(loaded.tokenizer, documents, length, spec.windows, spec.seed, fewer=spec.fewer, least=2)
-    asked = _asked(loaded, scales, spec, others or {})
-    formats = [DTYPES[name] for name in spec.dtypes if DTYPES[name] != loaded.dtype]
-    total = sum(map(len, asked.values())) + 2 + 3 * len(formats)
-    bench = _Bench(loaded, rope, quant, texts.ids, spec.chunk, on_step, total)
-    nll = {name: [bench.nll(QuantSpec(), one, name) for one in sets] for name, sets in _unquantized(scales).items()}
-    nll |= {name: [bench.nll(quant, one, name) for one in sets] for name, sets in asked.items()}
-    controls = controls_of(nll, spec.confidence)
-    precisions = []
-    if formats:
-        precisions.append(precision_of(_word(loaded.dtype), nll, nll[REFERENCE][0], spec.confidence, loaded=True))
-    precisions += [_in_format(bench, name, scales, nll, spec.confidence) for name in formats]
-    return Controls(
-        spec=asdict(spec),
-        mode=scales.mode,
-        length=length,
-        windows=len(texts),
-        confidence=spec.confidence,
-        text=f"{texts.counted} of {length} tokens, digest {texts.digest}, seed {spec.seed}{texts.noted}"
-        f"{replacing(loaded, rope)}{what_a_query_reads(quant)}",
-        controls=controls,
-        precisions=precisions,
-        findings=findings(controls, precisions, scales.mode),
-        window_nll=nll,
-    )
-
-
-@dataclass(slots=True, eq=False)
-class _Bench:
-    """One model, one setting, the held-out windows; counts its passes."""
-
-    loaded: LoadedModel
-    rope: RopeSpec
-    quant: QuantSpec
-    ids: Tensor  # (windows, length)
-    chunk: int
-    on_step: OnStep
-    total: int
-    done: int = field(default=0)
-
-    def nll(self, quant: QuantSpec, scales: Scales | None, what: str, loaded: LoadedModel | None = None) -> list[float]:
-        """Mean NLL of every window (all tokens but the first), nats per token."""
-        loaded = loaded or self.loaded
-
-        def renamed(step: Step) -> None:
-            self.on_step(Step("controls", step.done, step.total, what))
-
-        step = subprogress(renamed, self.done, self.done + 1, self.total)
-        condition = calibrated(loaded, Condition(self.rope, quant, scales), self.ids[:1], self.chunk)
-        seen = measure(loaded, condition, self.ids, self.ids.shape[1] - 1, chunk=self.chunk, what=what, on_step=step)
-        self.done += 1
-        return seen.per_window
-
-
-def _unquantized(scales: Scales) -> dict[str, list[Scales | None]]:
-    return {REFERENCE: [None], UNQUANTIZED: [scales]}
-
-
-def _asked(
-    loaded: LoadedModel, scales: Scales, spec: ControlSpec, others: Mapping[str, Sequence[Scales]]
-) -> dict[str, list[Scales | None]]:
-    """What the quantized model is measured under: condition -> scales of each draw."""
-    seeds = [spec.seed + i for i in range(spec.shuffles)]
-    asked: dict[str, list[Scales | None]] = {QUANTIZED: [None], TUNED: [scales]}
-    asked["shuffled bands"] = [shuffled_bands(scales, seed) for seed in seeds]
-    heads = [shuffled_heads(scales, seed, loaded.geometry.without_rope) for seed in seeds]
-    if None not in heads:
-        asked["shuffled heads"] = heads
-    return asked | {name: list(sets) for name, sets in others.items() if sets}
-
-
-def _in_format(bench: _Bench, dtype, scales: Scales, nll: Mapping, confidence: float) -> Precision:
-    """Reference, quantized and tuned in another number format, or why this device cannot."""
-    word = _word(dtype)
-    try:
-        with in_format(bench.loaded, dtype) as loaded:
-            here = {
-                REFERENCE: [bench.nll(QuantSpec(), None, f"reference in {word}", loaded)],
-                QUANTIZED: [bench.nll(bench.quant, None, f"quantized in {word}", loaded)],
-                TUNED: [bench.nll(bench.quant, scales, f"tuned in {word}", loaded)],
-            }
-    except NonFinite:
-        return Precision(dtype=word, loaded=False, problem="its numbers overflow: the NLL is not finite")
-    except RuntimeError as problem:  # torch names the operation that a device lacks in this format
-        if "not implemented for" not in str(problem):
-            raise
-        return Precision(dtype=word, loaded=False, problem=f"{bench.loaded.device} does not compute in it")
-    return precision_of(word, here, nll[REFERENCE][0], confidence, loaded=False)
-
-
-def _word(dtype) -> str:
-    return str(dtype).removeprefix("torch.")
+    others: dict[str, list[Scales]] = {}
+    for seed in spec.seeds:
+        with_seed = replace(setting.search, seed=seed)
+        say = within(on_step, f"search with seed {seed}")
+        found = find_scales(loaded, replace(setting, search=with_seed), texts, diagnosis, say)
+        others.setdefault(OTHER_SEEDS, []).append(found)
+    for collection in spec.collections:
+        elsewhere = {name: split(name, collection, setting.bos_word) for name in SPLITS}
+        say = within(on_step, f"search on {collection}")
+        others[collection] = [find_scales(loaded, setting, elsewhere, None, say)]
+    spec = replace(spec, length=spec.length or setting.search.length)
+    return measure_controls(loaded, setting, scales, spec, texts["heldout"], on_step, others=others)

@@ -39,7 +39,8 @@ from qroar_core.models.text import Documents, windows
 from qroar_core.progress import OnStep, Step, no_progress, subprogress
 from qroar_core.quantizers.exact_keys import what_a_query_reads
 from qroar_core.result import LayerBand
-from qroar_core.specs import PredictionSpec, QuantSpec, RopeSpec
+from qroar_core.setting import Setting
+from qroar_core.specs import PredictionSpec, QuantSpec
 from qroar_core.statistics.correlation import spearman
 
 UNROTATED = "unrotated channels"
@@ -48,8 +49,7 @@ BACKWARD = 3.0  # forward passes that a window of the map costs, about
 
 def run(
     loaded: LoadedModel,
-    rope: RopeSpec,
-    quant: QuantSpec,
+    setting: Setting,
     spec: PredictionSpec,
     documents: Documents,
     diagnosis: Diagnosis,
@@ -64,6 +64,7 @@ def run(
         BadSpec: quantizers of which a band alone is not defined, or a diagnosis of other bands or layers.
         BadText: too little text.
     """
+    rope, quant = setting.rope, setting.quant
     require_bands(quant)
     loaded.geometry.require_cache(quant)
     bands = _bands_of(loaded, diagnosis)

@@ -8,6 +8,7 @@ import torch
 from qroar_core.axes import contradiction
 from qroar_core.diagnostics import run as diagnose
 from qroar_core.diagnostics.result import Diagnosis
+from qroar_core.setting import Setting
 from qroar_core.specs import QuantizerSpec, QuantSpec, RopeSpec
 from tests.models.families_table import CASES, loaded_of
 from tests.models.small_specs import SMALL, TEXT
@@ -22,7 +23,7 @@ WHOLE = QuantSpec(qk=QuantizerSpec(8))  # of both tensors, and of families whose
 def test_a_diagnosis_of_any_family_is_read_again(byte_tokenizer, tokenizer_folder, tmp_path, name):
     loaded = loaded_of(CASES[name], byte_tokenizer, tokenizer_folder, dtype=torch.float32)
     rope = RopeSpec() if "yarn" in name else RopeSpec("linear", 2.0)  # DeepSeek's own may not be replaced
-    found = diagnose.run(loaded, rope, WHOLE, SMALL, TEXT)
+    found = diagnose.run(loaded, Setting(rope, WHOLE, diagnosis=SMALL), TEXT)
     assert contradiction(found) == ""
     file = tmp_path / "diagnosis.json"
     file.write_text(found.to_json())

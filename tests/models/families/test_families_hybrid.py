@@ -24,6 +24,7 @@ from qroar_core.models.stream import Condition, open_stream
 from qroar_core.models.text import Document
 from qroar_core.scale_search import run as search
 from qroar_core.scale_search.problem import SearchProblem
+from qroar_core.setting import Setting
 from qroar_core.specs import BandSpec, DiagnosisSpec, EvaluationSpec, QuantizerSpec, QuantSpec, RopeSpec, SearchSpec
 from qroar_core.transforms.scales import from_nested
 from tests.models.families.noise import ROWS, noise_of
@@ -259,22 +260,22 @@ def test_the_cached_error_is_that_of_the_scaled_model(build, name):
 def test_it_is_diagnosed_searched_and_evaluated(build, name):
     loaded, case = build(name, torch.float32), CASES[name]
     rope = RopeSpec("yarn", 2.0)
-    found = diagnose.run(loaded, rope, INT4, SMALL, TEXT)
+    found = diagnose.run(loaded, Setting(rope, INT4, diagnosis=SMALL), TEXT)
     assert found.decoder_layers == list(case.decoder)
     assert [found.layer_number(layer) for layer in range(case.layers)] == list(places(case))
     assert found.verdict.acts == "yes"
-    own = diagnose.run(loaded, RopeSpec(), INT4, ROWS, TEXT).logit_noise
+    own = diagnose.run(loaded, Setting(RopeSpec(), INT4, diagnosis=ROWS), TEXT).logit_noise
     assert own.rms == pytest.approx(noise_of(loaded, own.position, 4), rel=1e-3)
     for per_layer in (found.logit_noise.by_band, found.tail_inflation["post"]["k"], found.hidden.sqnr_db):
         assert len(per_layer) == case.layers
-    outcome = search.run(loaded, rope, INT4, ASKED, TEXTS, diagnosis=found)
+    outcome = search.run(loaded, Setting(rope, INT4, search=ASKED), TEXTS, diagnosis=found)
     assert outcome.report.trials > 0
     assert outcome.report.objective_found <= 1.0
     g = random_g(case)[:, 0].tolist()
     pairs = case.rotary_dim // 2
     tuned = from_nested(g, "symmetric", "layer", ((0, 0), (1, pairs - 1)), case.layers, case.kv_heads)
     spec = EvaluationSpec(lengths=(40,), windows=2, rotation=False)
-    measured = evaluate.run(loaded, rope, INT4, tuned, None, spec, TEXT)
+    measured = evaluate.run(loaded, Setting(rope, INT4, evaluation=spec), tuned, None, TEXT)
     nll = {(row.model, row.scales): row.nll for row in measured.rows}
     assert nll["reference", "tuned"] == pytest.approx(nll["reference", "identity"], abs=1e-3)
     assert nll["quantized", "tuned"] != pytest.approx(nll["quantized", "identity"], abs=1e-5)

@@ -19,6 +19,7 @@ from qroar_core.models.patch import scaled_parameters
 from qroar_core.models.stream import Condition, open_stream
 from qroar_core.scale_search import run as search
 from qroar_core.scale_search.problem import SearchProblem
+from qroar_core.setting import Setting
 from qroar_core.specs import EvaluationSpec, QuantizerSpec, QuantSpec, RopeSpec, WeightQuantSpec
 from qroar_core.transforms.scales import Scales, from_nested
 from tests.models.families.noise import ROWS, noise_of
@@ -77,9 +78,9 @@ def test_a_quantizer_of_a_cache_that_does_not_exist_is_refused_by_every_stage(bu
 
     for stage in (
         streamed,
-        lambda: diagnose.run(loaded, RopeSpec(), quant, SMALL, []),
-        lambda: search.run(loaded, RopeSpec(), quant, ASKED, {}),
-        lambda: evaluate.run(loaded, RopeSpec(), quant, None, None, spec, TEXT),
+        lambda: diagnose.run(loaded, Setting(RopeSpec(), quant, diagnosis=SMALL), []),
+        lambda: search.run(loaded, Setting(RopeSpec(), quant, search=ASKED), {}),
+        lambda: evaluate.run(loaded, Setting(RopeSpec(), quant, evaluation=spec), None, None, TEXT),
     ):
         with pytest.raises(
             BadSpec, match="--kv: deepseek_v3's cache holds a latent and one rotated key per token, not K and V of its"
@@ -92,7 +93,7 @@ def test_an_interpolation_over_one_that_sets_the_softmax_scale_is_refused(build,
     loaded = build("deepseek_v3, yarn, in halves")
     for ask in (
         lambda: hf.run(loaded, RopeSpec("yarn", 4.0), None, tmp_path / "out"),
-        lambda: diagnose.run(loaded, RopeSpec("linear", 2.0), ACTIVE, SMALL, TEXT),
+        lambda: diagnose.run(loaded, Setting(RopeSpec("linear", 2.0), ACTIVE, diagnosis=SMALL), TEXT),
     ):
         with pytest.raises(BadSpec, match=r"own interpolation's factor \(mscale_all_dim\).*keep --rope default"):
             ask()
@@ -104,20 +105,20 @@ def test_it_is_diagnosed_searched_and_evaluated(build, name):
     loaded, case = build(name), CASES[name]
     own_only = "mscale_all_dim" in loaded.model.config.rope_parameters
     rope = RopeSpec() if own_only else RopeSpec("linear", 2.0)
-    found = diagnose.run(loaded, rope, ACTIVE, SMALL, TEXT)
+    found = diagnose.run(loaded, Setting(rope, ACTIVE, diagnosis=SMALL), TEXT)
     assert (found.rotary_dim, found.head_dim, found.n_kv_heads) == (6, case.head_dim, case.kv_heads)
     assert found.verdict.acts == "yes"
-    own = diagnose.run(loaded, RopeSpec(), ACTIVE, ROWS, TEXT).logit_noise
+    own = diagnose.run(loaded, Setting(RopeSpec(), ACTIVE, diagnosis=ROWS), TEXT).logit_noise
     assert own.rms == pytest.approx(noise_of(loaded, own.position, ACTIVE.qk.bits, ACTIVE.qk.bits), rel=1e-3)
     keys = torch.tensor(found.outliers.maps["k/pre"])[:, :, :6]  # the rotated key is the same for all heads
     assert torch.equal(keys, keys[:, :1].expand_as(keys))
-    outcome = search.run(loaded, rope, ACTIVE, ASKED, TEXTS, diagnosis=found)
+    outcome = search.run(loaded, Setting(rope, ACTIVE, search=ASKED), TEXTS, diagnosis=found)
     assert outcome.report.trials > 0
     assert outcome.report.objective_found <= 1.0
     assert torch.equal(outcome.found.g, outcome.found.g[:, :1].expand_as(outcome.found.g))
     spec = EvaluationSpec(lengths=(40,), windows=2, rotation=False)
     tuned = from_nested([[4.0, 0.5], [2.0, 8.0]], "symmetric", "layer", ((0, 0), (1, 2)), 2, case.kv_heads)
-    measured = evaluate.run(loaded, rope, ACTIVE, tuned, None, spec, TEXT)
+    measured = evaluate.run(loaded, Setting(rope, ACTIVE, evaluation=spec), tuned, None, TEXT)
     nll = {(row.model, row.scales): row.nll for row in measured.rows}
     assert nll["reference", "tuned"] == pytest.approx(nll["reference", "identity"], abs=1e-4)
     assert nll["quantized", "tuned"] != pytest.approx(nll["quantized", "identity"], abs=1e-5)
@@ -175,7 +176,11 @@ def test_scales_on_q_and_k_with_a_gradient_are_those_in_the_weights(build, name)
 
 def test_weights_that_share_one_scale_a_matrix_feel_the_scales(build):
     """kv_a_proj_with_mqa holds the latent's rows and the rotated key's: one scale for all of them."""
-    found = diagnose.run(build("deepseek_v2"), RopeSpec(), QuantSpec(weights=WeightQuantSpec(4, "tensor")), SMALL, TEXT)
+    found = diagnose.run(
+        build("deepseek_v2"),
+        Setting(RopeSpec(), QuantSpec(weights=WeightQuantSpec(4, "tensor")), diagnosis=SMALL),
+        TEXT,
+    )
     assert found.verdict.acts == "yes"
     assert "weights share one scale a matrix" in found.verdict.reason
 

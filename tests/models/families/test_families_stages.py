@@ -18,6 +18,7 @@ from qroar_core.models.patch import check_scales
 from qroar_core.models.stream import Condition, open_stream
 from qroar_core.scale_search import run as search
 from qroar_core.scale_search.problem import SearchProblem
+from qroar_core.setting import Setting
 from qroar_core.specs import BandSpec, EvaluationSpec, QuantizerSpec, QuantSpec, RopeSpec, SearchSpec, WeightQuantSpec
 from qroar_core.transforms.scales import Scales
 from tests.models.families.noise import ROWS, noise_of
@@ -66,7 +67,7 @@ def build(byte_tokenizer, tokenizer_folder):
 )
 def test_a_family_is_diagnosed_with_the_noise_of_transformers_own_q_and_k(build, name):
     loaded, case = build(name), CASES[name]
-    found = diagnose.run(loaded, RopeSpec(), INT4, ROWS, TEXT)
+    found = diagnose.run(loaded, Setting(RopeSpec(), INT4, diagnosis=ROWS), TEXT)
     assert (found.pairing, found.rotary_dim, found.n_kv_heads) == (case.pairing, case.rotary_dim, case.kv_heads)
     assert len(found.pairs.turns) == case.rotary_dim // 2
     assert found.logit_noise.rms == pytest.approx(noise_of(loaded, found.logit_noise.position, 4), rel=1e-3)
@@ -75,14 +76,14 @@ def test_a_family_is_diagnosed_with_the_noise_of_transformers_own_q_and_k(build,
 
 def test_noise_of_a_window_counts_keys_in_the_window_only(build):
     """A query at a late position sees 13 keys at most, so no distance beyond the window has samples."""
-    found = diagnose.run(build("mistral, window"), RopeSpec(), INT4, SMALL, TEXT)
+    found = diagnose.run(build("mistral, window"), Setting(RopeSpec(), INT4, diagnosis=SMALL), TEXT)
     by_octave = found.logit_noise.rms_by_distance
     assert [x is not None and math.isfinite(x) for x in by_octave] == [True] * 4 + [False] * (len(by_octave) - 4)
 
 
 def test_a_layer_without_rope_is_diagnosed_as_what_it_is(build):
     """Its q and k are the same before and after RoPE, and no interpolation presses on it."""
-    found = diagnose.run(build("smollm3"), RopeSpec("yarn", 2.0), INT4, SMALL, TEXT)
+    found = diagnose.run(build("smollm3"), Setting(RopeSpec("yarn", 2.0), INT4, diagnosis=SMALL), TEXT)
     for x in ("q", "k"):
         pre, post = found.tails[f"{x}/pre"].long, found.tails[f"{x}/post"].long
         assert [pre[layer] == post[layer] for layer in range(4)] == [False, True, False, True]
@@ -141,7 +142,7 @@ def test_they_are_evaluated_all_the_same(build, name):
     g = torch.full((case.layers, case.kv_heads, 1), 2.0, dtype=torch.float64)
     tuned = Scales("symmetric", "model", ((0, case.rotary_dim // 2 - 1),), g)
     spec = EvaluationSpec(lengths=(40,), windows=2, rotation=False)
-    found = evaluate.run(loaded, RopeSpec("linear", 2.0), INT4, tuned, None, spec, TEXT)
+    found = evaluate.run(loaded, Setting(RopeSpec("linear", 2.0), INT4, evaluation=spec), tuned, None, TEXT)
     nll = {(row.model, row.scales): row.nll for row in found.rows}
     assert nll["reference", "tuned"] == pytest.approx(nll["reference", "identity"], abs=1e-4)
     assert nll["quantized", "identity"] != pytest.approx(nll["reference", "identity"], abs=1e-4)
@@ -152,9 +153,11 @@ def test_a_search_per_head_is_refused_where_the_gain_is_shared_and_per_layer_it_
     with pytest.raises(
         BadSpec, match=r"--granularity kv_head: qwen3 shares its QK-norm gain .* choose --granularity layer"
     ):
-        search.run(loaded, RopeSpec(), INT4, SearchSpec(bands=BandSpec(2), granularity="kv_head"), {})  # no text read
+        search.run(
+            loaded, Setting(RopeSpec(), INT4, search=SearchSpec(bands=BandSpec(2), granularity="kv_head")), {}
+        )  # no text read
     before = {name: p.clone() for name, p in loaded.model.named_parameters()}
-    outcome = search.run(loaded, RopeSpec(), INT4, ASKED, TEXTS)
+    outcome = search.run(loaded, Setting(RopeSpec(), INT4, search=ASKED), TEXTS)
     assert outcome.found.granularity == "layer"
     assert torch.equal(outcome.found.g, outcome.found.g[:, :1].expand_as(outcome.found.g))
     assert all(torch.equal(p, before[name]) for name, p in loaded.model.named_parameters())
@@ -197,8 +200,8 @@ def test_a_scale_in_the_gain_never_meets_the_weight_quantizer(build):
     """One scale a matrix: with rows of W scaled it could act, with the gain scaled it cannot; the verdict says so."""
     weights = QuantSpec(weights=WeightQuantSpec(4, "tensor"))
     for name, acts in (("qwen3", "no"), ("llama, 1 KV head", "yes")):
-        found = diagnose.run(build(name), RopeSpec(), weights, SMALL, TEXT)
+        found = diagnose.run(build(name), Setting(RopeSpec(), weights, diagnosis=SMALL), TEXT)
         assert found.verdict.acts == acts
-    outcome = search.run(build("qwen3"), RopeSpec(), weights, ASKED, TEXTS)
+    outcome = search.run(build("qwen3"), Setting(RopeSpec(), weights, search=ASKED), TEXTS)
     assert outcome.report.trials == 0
     assert "gain of the QK-norm" in outcome.report.verdict.reason

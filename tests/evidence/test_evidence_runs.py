@@ -7,8 +7,9 @@ import pytest
 from qroar_core.diagnostics import run as diagnose
 from qroar_core.evidence.controls import run as controls
 from qroar_core.evidence.replication import run as replicate
+from qroar_core.evidence.replication.measure import NO_SCALES
 from qroar_core.models.text import SPLITS, Document, split
-from qroar_core.runs import evidence
+from qroar_core.scale_search.find_scales import find_scales
 from qroar_core.setting import default_setting
 from qroar_core.specs import (
     ControlSpec,
@@ -45,13 +46,13 @@ def setting(tiny):
 def test_seeds_keep_text_and_bounds_and_other_texts_keep_neither(setting, monkeypatch):
     loaded, setting = setting
     sought, given = [], {}
-    monkeypatch.setattr(evidence, "find_scales", lambda *a: sought.append(a) or len(sought))
-    monkeypatch.setattr(controls, "run", lambda *a, **kw: given.update(kw, spec=a[4], texts=a[5]))
+    monkeypatch.setattr(controls, "find_scales", lambda *a: sought.append(a) or len(sought))
+    monkeypatch.setattr(controls, "measure_controls", lambda *a, **kw: given.update(kw, spec=a[3], texts=a[4]))
     spec = ControlSpec(seeds=(7, 8), collections=("novels",), windows=3)
-    evidence.control(loaded, setting, "the tuned", spec, TEXTS, "the diagnosis")
-    assert [(a[3].seed, a[5]) for a in sought] == [(7, "the diagnosis"), (8, "the diagnosis"), (0, None)]
-    assert sought[0][4] is TEXTS
-    assert sought[2][4] == {name: split(name, "novels", "off") for name in SPLITS}
+    controls.run(loaded, setting, "the tuned", spec, TEXTS, "the diagnosis")
+    assert [(a[1].search.seed, a[3]) for a in sought] == [(7, "the diagnosis"), (8, "the diagnosis"), (0, None)]
+    assert sought[0][2] is TEXTS
+    assert sought[2][2] == {name: split(name, "novels", "off") for name in SPLITS}
     assert given["others"] == {"other seeds": [1, 2], "novels": [3]}
     assert given["spec"].length == 64
     assert given["texts"] is TEXTS["heldout"]
@@ -61,17 +62,17 @@ def test_every_setting_is_diagnosed_and_searched_on_calibration_text(setting, mo
     loaded, setting = setting
     seen, kept = [], {}
     none = identity(2, 2, ((0, 3), (4, 7)))
-    monkeypatch.setattr(diagnose, "run", lambda *a: seen.append(a) or ("diagnosis", a[1].method))
-    monkeypatch.setattr(evidence, "find_scales", lambda *a: seen.append(a) or none)
+    monkeypatch.setattr(diagnose, "run", lambda *a: seen.append(a) or ("diagnosis", a[1].rope.method))
+    monkeypatch.setattr(replicate, "find_scales", lambda *a: seen.append(a) or none)
     monkeypatch.setattr(
-        replicate, "run", lambda loaded, cases, spec, *a: kept.update(cases=cases, spec=spec, texts=a[0])
+        replicate, "measure_claims", lambda loaded, cases, spec, *a: kept.update(cases=cases, spec=spec, texts=a[0])
     )
     pairs = [(YARN, INT4), (RopeSpec("linear", 2.0), QuantSpec(weights=WeightQuantSpec(4)))]
-    evidence.replication(loaded, setting, pairs, ReplicationSpec(windows=3), TEXTS)
-    assert seen[0][4] is TEXTS["calibration"]
-    assert [a[5] for a in (seen[1], seen[3])] == [("diagnosis", "yarn"), ("diagnosis", "linear")]
+    replicate.run(loaded, setting, pairs, ReplicationSpec(windows=3), TEXTS)
+    assert seen[0][2] is TEXTS["calibration"]
+    assert [a[3] for a in (seen[1], seen[3])] == [("diagnosis", "yarn"), ("diagnosis", "linear")]
     assert [(c.rope.method, c.diagnosis[1]) for c in kept["cases"]] == [("yarn", "yarn"), ("linear", "linear")]
-    assert kept["cases"][0].note == replicate.NO_SCALES
+    assert kept["cases"][0].note == NO_SCALES
     assert kept["cases"][1].note.startswith(
         "Symmetric scales are an exact no-op here: weights have a scale per output row"
     )
@@ -82,11 +83,11 @@ def test_every_setting_is_diagnosed_and_searched_on_calibration_text(setting, mo
 def test_both_run_for_real_on_a_tiny_model(setting):
     loaded, setting = setting
     steps = []
-    result = evidence.replication(loaded, setting, [(YARN, INT4)], ReplicationSpec(windows=3), TEXTS, steps.append)
+    result = replicate.run(loaded, setting, [(YARN, INT4)], ReplicationSpec(windows=3), TEXTS, steps.append)
     assert [claim.name for claim in result.cases[0].claims][:3] == ["amplified", "amplified_long", "pressure"]
     assert any(step.what.startswith("YaRN ×2, K int4 per token: ") for step in steps)
-    scales = evidence.find_scales(loaded, YARN, INT4, replace(setting.search, guard_tau=10.0), TEXTS)
+    scales = find_scales(loaded, replace(setting, search=replace(setting.search, guard_tau=10.0)), TEXTS)
     assert not scales.is_identity
-    found = evidence.control(loaded, setting, scales, ControlSpec(seeds=(1,), windows=3, shuffles=1, dtypes=()), TEXTS)
+    found = controls.run(loaded, setting, scales, ControlSpec(seeds=(1,), windows=3, shuffles=1, dtypes=()), TEXTS)
     assert {control.kind for control in found.controls} >= {"tuned", "unquantized", "bands", "heads", "seed"}
     assert found.precisions == []
