@@ -66,6 +66,47 @@ print(*(rope_of(run("demo"), RopeSpec(name, 4.0), 1024).attention_factor for nam
     assert run("-c", pressures).split() == ["True", "4.0", "1.0", str(0.1 * math.log(4) + 1)]
 
 
+SEED_OSS = """
+import sys, torch, transformers
+folder = sys.argv[1]
+torch.manual_seed(0)
+tokenizer = transformers.AutoTokenizer.from_pretrained(sys.argv[2])
+sizes = {"vocab_size": len(tokenizer), "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4}
+sizes |= {"num_key_value_heads": 2, "head_dim": 16, "max_position_embeddings": 64, "initializer_range": 0.3}
+model = transformers.SeedOssForCausalLM(transformers.SeedOssConfig(**sizes)).double().eval()
+model.save_pretrained(folder)
+tokenizer.save_pretrained(folder)
+import qroar_core as qroar
+from qroar_core.interpolations.bands import partition
+from qroar_core.models.stream import Condition
+from qroar_core.models.measure import measure
+from qroar_core.specs import BandSpec, RopeSpec
+from qroar_core.transforms.scales import identity
+loaded = qroar.load(folder, dtype="float64")
+ids = torch.randint(3, 300, (1, 48))
+with torch.no_grad():
+    losses = torch.nn.functional.cross_entropy(model(ids).logits[0, :-1], ids[0, 1:], reduction="none")
+scales = identity(2, 2, ((0, 3), (4, 7)), "symmetric", "kv_head")
+scales.g.copy_(1 + torch.rand_like(scales.g))
+apart = [measure(loaded, Condition(RopeSpec(), scales=s), ids, 47).nll[0].double() - losses for s in (None, scales)]
+print(loaded.geometry.family, *(float(difference.abs().max()) < 1e-9 for difference in apart))
+"""
+
+
+@pytest.mark.slow
+def test_a_rope_family(with_file, tmp_path):
+    run = with_file("qroar_core/models/families/seed_oss.py")
+    assert run("-c", SEED_OSS, str(tmp_path / "seed"), str(ROOT / "assets" / "demo")).split() == [
+        "seed_oss",
+        *["True"] * 2,
+    ]
+    said = run("-m", "qroar_core", "info", str(tmp_path / "seed"))
+    assert "seed_oss" in said
+    tables = "from benchmarks import families; (found,) = [f for f in families.FAMILIES if f.name == 'seed_oss']; print(*families.described(families.small(found)))"
+    (tmp_path / "benchmarks").symlink_to(ROOT / "benchmarks")
+    assert run("-c", tables).startswith("seed_oss half all channels none kv_head")
+
+
 @pytest.mark.slow
 def test_a_quantizer_preset(with_file):
     run = with_file("qroar_core/quantizers/presets/my_runtime.py")

@@ -1,4 +1,4 @@
-"""One small file a family, registered by the architecture name its config carries.
+"""One small file a family, found by itself and registered by the architecture name its config carries.
 
 An architecture not listed here is refused: rewriting the rows of a layout one has only guessed
 would corrupt a model silently.
@@ -6,46 +6,23 @@ would corrupt a model silently.
 
 from __future__ import annotations
 
-from qroar_core.errors import UnsupportedModel
-from qroar_core.models.families.bamba import BAMBA
-from qroar_core.models.families.base import Family
-from qroar_core.models.families.cohere import COHERE
-from qroar_core.models.families.cohere2 import COHERE2
-from qroar_core.models.families.deepseek import DEEPSEEK_V2, DEEPSEEK_V3
-from qroar_core.models.families.falcon import FALCON
-from qroar_core.models.families.falcon_h1 import FALCON_H1
-from qroar_core.models.families.gemma2 import GEMMA2
-from qroar_core.models.families.gemma3 import GEMMA3
-from qroar_core.models.families.glm4 import GLM4
-from qroar_core.models.families.gpt_neox import GPT_NEOX
-from qroar_core.models.families.gpt_oss import GPT_OSS
-from qroar_core.models.families.granite import GRANITE
-from qroar_core.models.families.granitemoehybrid import GRANITE_HYBRID
-from qroar_core.models.families.lfm2 import LFM2
-from qroar_core.models.families.lfm2_moe import LFM2_MOE
-from qroar_core.models.families.llama import LLAMA
-from qroar_core.models.families.mistral import MISTRAL
-from qroar_core.models.families.mixtral import MIXTRAL
-from qroar_core.models.families.olmo2 import OLMO2
-from qroar_core.models.families.phi3 import PHI3
-from qroar_core.models.families.qwen2 import QWEN2
-from qroar_core.models.families.qwen2_moe import QWEN2_MOE
-from qroar_core.models.families.qwen3 import QWEN3
-from qroar_core.models.families.qwen3_5 import QWEN3_5
-from qroar_core.models.families.qwen3_5_moe import QWEN3_5_MOE
-from qroar_core.models.families.qwen3_moe import QWEN3_MOE
-from qroar_core.models.families.qwen3_next import QWEN3_NEXT
-from qroar_core.models.families.slot import QKSlot
-from qroar_core.models.families.smollm3 import SMOLLM3
-from qroar_core.models.families.stablelm import STABLELM
-from qroar_core.models.families.starcoder2 import STARCODER2
+from importlib import import_module
+from pathlib import Path
 
-FAMILIES: tuple[Family, ...] = (
-    *(LLAMA, MISTRAL, QWEN2, QWEN2_MOE, QWEN3, MIXTRAL, QWEN3_MOE, GRANITE, STARCODER2, STABLELM, PHI3),
-    *(GPT_NEOX, OLMO2, SMOLLM3, COHERE, COHERE2, GLM4, GEMMA2, GEMMA3, FALCON, GPT_OSS),
-    *(DEEPSEEK_V2, DEEPSEEK_V3),
-    *(QWEN3_NEXT, QWEN3_5, QWEN3_5_MOE, LFM2, LFM2_MOE, BAMBA, FALCON_H1, GRANITE_HYBRID),
-)
+from qroar_core.errors import UnsupportedModel
+from qroar_core.members import names_in
+from qroar_core.models.families.base import Family
+from qroar_core.models.families.slot import QKSlot
+
+
+def _found() -> tuple[Family, ...]:
+    """Every `Family` that a file of this folder defines, by the name of its file."""
+    modules = [import_module(f"{__name__}.{name}") for name in names_in(Path(__file__).parent)]
+    members = [value for module in modules for value in vars(module).values() if isinstance(value, Family)]
+    return tuple(dict.fromkeys(members))
+
+
+FAMILIES = _found()
 BY_ARCHITECTURE: dict[str, Family] = {name: family for family in FAMILIES for name in family.architectures}
 
 NO_ROPE = {  # architectures people try whose positions are not rotary
