@@ -71,8 +71,9 @@ import sys, torch, transformers
 folder = sys.argv[1]
 torch.manual_seed(0)
 tokenizer = transformers.AutoTokenizer.from_pretrained(sys.argv[2])
-sizes = {"vocab_size": len(tokenizer), "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4}
-sizes |= {"num_key_value_heads": 2, "head_dim": 16, "max_position_embeddings": 64, "initializer_range": 0.3}
+sizes = {"vocab_size": len(tokenizer), "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2}
+sizes |= {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16, "max_position_embeddings": 64}
+sizes |= {"initializer_range": 0.3}
 model = transformers.SeedOssForCausalLM(transformers.SeedOssConfig(**sizes)).double().eval()
 model.save_pretrained(folder)
 tokenizer.save_pretrained(folder)
@@ -102,7 +103,11 @@ def test_a_rope_family(with_file, tmp_path):
     ]
     said = run("-m", "qroar_core", "info", str(tmp_path / "seed"))
     assert "seed_oss" in said
-    tables = "from benchmarks import families; (found,) = [f for f in families.FAMILIES if f.name == 'seed_oss']; print(*families.described(families.small(found)))"
+    tables = """
+from benchmarks import families
+(found,) = [family for family in families.FAMILIES if family.name == "seed_oss"]
+print(*families.described(families.small(found)))
+"""
     (tmp_path / "benchmarks").symlink_to(ROOT / "benchmarks")
     assert run("-c", tables).startswith("seed_oss half all channels none kv_head")
 

@@ -28,30 +28,34 @@ def comparison_form(setting: Setting) -> ComparisonSpec:
         seed=setting.evaluation.seed,
         fewer=setting.evaluation.fewer,
     )
-    same, spec = beside("league", setting.quant, fresh)
+    same, spec = beside("comparison", setting.quant, fresh)
     spec = replace(spec, search=setting.search) if same else fresh
     shown = tuple(m for m in spec.methods if m in offered) or tuple(offered)
     fill(
-        "league",
+        "comparison",
         spec,
-        {"league methods": list(shown), "league windows": spec.windows, "league band scales": spec.band_scales},
+        {
+            "comparison methods": list(shown),
+            "comparison windows": spec.windows,
+            "comparison band scales": spec.band_scales,
+        },
     )
     one, two = st.columns([3, 1], vertical_alignment="bottom")
     picked = one.multiselect(
         "Remedies",
         offered,
         format_func=lambda method: BY_NAME[method].name,
-        key="league methods",
+        key="comparison methods",
         help=term_help("Remedy"),
         placeholder="all that apply" if offered else "none applies to this quantizer",
     )
-    windows = number(two, "Windows of text", 2, 256, "league windows", help=term_help("Window"))
+    windows = number(two, "Windows of text", 2, 256, "comparison windows", help=term_help("Window"))
     each = "two searches a remedy: alone, and with angles" if setting.search.angles else "one search a remedy"
-    banded = st.checkbox(f"Search band scales under each ({literal(each)})", key="league band scales")
+    banded = st.checkbox(f"Search band scales under each ({literal(each)})", key="comparison band scales")
     methods = () if len(picked) == len(offered) else tuple(m for m in offered if m in picked)
     spec = made(lambda: replace(spec, methods=methods, **counted(spec, windows), band_scales=bool(banded)), spec)
     asked = (replace(spec, search=SearchSpec()), replace(fresh, search=SearchSpec()))
-    keep_beside(setting.quant, chosen("league", spec), league=asked)
+    keep_beside(setting.quant, chosen("comparison", spec), comparison=asked)
     return spec
 
 

@@ -165,7 +165,7 @@ def _compared(setting: Setting, spec: ComparisonSpec) -> tuple[Hashable, ...]:
     return (spec,)
 
 
-compare = Stage("league", "Compare remedies for {model}", _compared, _compare)
+compare = Stage("compare", "Compare remedies for {model}", _compared, _compare)
 
 
 def _control(

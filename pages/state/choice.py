@@ -81,7 +81,7 @@ class Choice:
     bos: Bos = "auto"  # do windows start with BOS
     run: str = ""
     retrieval: RetrievalSpec | None = None
-    league: ComparisonSpec | None = None  # its search is the setting's
+    comparison: ComparisonSpec | None = None  # its search is the setting's
     controls: ControlSpec | None = None
     prediction: PredictionSpec | None = None
     prediction_bands: BandSpec | None = None
@@ -91,7 +91,8 @@ class Choice:
 
 
 # Fields that say nothing of the setting:
-BESIDE = ("retrieval", "league", "controls", "prediction", "prediction_bands", "hand", "compared", "claims")
+BESIDE = ("retrieval", "comparison", "controls", "prediction", "prediction_bands", "hand", "compared", "claims")
+FORMERLY = {"comparison": "league"}  # parameters of links of before 2026-11-29
 _TEXT = ("model", "device", "dtype", "text", "bos", "run")
 _KNOWN = {  # what plain text from outside must look like
     "text": re.compile("|".join(COLLECTIONS)),
@@ -139,7 +140,7 @@ def from_address(parameters: Mapping[str, str]) -> Choice:
     """Inverse of `to_address`; anything unknown or invalid is left at its default."""
     known: dict[str, Any] = {}
     for name, adapter in _ADAPTERS.items():
-        text = parameters.get(name, "")
+        text = parameters.get(name, "") or parameters.get(FORMERLY.get(name, name), "")
         if not text or len(text) > ADDRESS_LIMIT or (name in _KNOWN and not _KNOWN[name].fullmatch(text)):
             continue
         try:

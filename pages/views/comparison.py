@@ -22,7 +22,7 @@ def show_comparison(result: Comparison) -> None:
     st.caption(f"{literal(result.text)}. Neither calibration nor search has read the held-out documents.")
     with st.container(border=True):
         st.markdown("#### The table")
-        st.dataframe(_readable(result), hide_index=True, key="league", height="content")
+        st.dataframe(_readable(result), hide_index=True, key="comparison", height="content")
         st.caption(
             f"The reference, unquantized, has PPL {result.reference_ppl:.3f}. Gap: the share of the NLL that "
             "quantization costs which a remedy recovers, with its interval; it may be zero where the gain is "
@@ -31,8 +31,8 @@ def show_comparison(result: Comparison) -> None:
     with st.container(border=True):
         st.markdown("#### What does each remedy need from the runtime?")
         st.table(_asks(result).map(literal).set_index("remedy"))
-    picture(drawn.gains(result), "league gains")
-    picture(drawn.on_top(result), "league on top")
+    picture(drawn.gains(result), "comparison gains")
+    picture(drawn.on_top(result), "comparison on top")
 
 
 def _readable(result: Comparison) -> pd.DataFrame:

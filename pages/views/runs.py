@@ -43,7 +43,7 @@ COLUMNS = {
 }
 OTHERS = 3  # runs of the setting in view that have a button; the rest are in the menu
 BESIDE = {  # stage: what a run holds of it, one and several
-    "league": ("comparison of remedies", "comparisons of remedies"),
+    "compare": ("comparison of remedies", "comparisons of remedies"),
     "controls": ("controls", "sets of controls"),
     "replicate": ("claims", "sets of claims"),
     "predict": ("prediction", "predictions"),
@@ -103,7 +103,7 @@ def opened(loaded: LoadedModel, setting: Setting) -> None:
         st.page_link("pages/pressure.py", label="Its diagnosis" if done else "Diagnose it", icon=":material/speed:")
         st.page_link("pages/tune.py", label="Its scales", icon=":material/tune:")
         st.page_link("pages/evaluate.py", label="Its evaluation", icon=":material/balance:")
-        _link_beside("pages/remedies.py", mine, ("league",), ":material/leaderboard:")
+        _link_beside("pages/remedies.py", mine, ("compare",), ":material/leaderboard:")
         _link_beside("pages/evidence.py", mine, ("controls", "replicate", "predict"), ":material/fact_check:")
     _offer_others([entry for entry in mine if not is_foreign(entry)])
 

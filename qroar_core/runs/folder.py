@@ -37,7 +37,8 @@ FILES = (
 )
 UNTUNED = "evaluation_untuned.json"  # the dashboard's, where the quantized model was measured before any search
 RETRIEVALS = {True: "retrieval.json", False: "retrieval_untuned.json"}  # with scales, before any search
-SEVERAL = ("league", "controls", "replicate", "predict")  # stages of which a run holds a STAGE-DIGEST.json a question
+SEVERAL = ("compare", "controls", "replicate", "predict")  # stages of which a run holds a STAGE-DIGEST.json a question
+FORMERLY = {"compare": "league"}  # the names of such stages in runs of before 2026-11-29
 CHECKSUMS = "2026-11-28"  # since then a run knows its model by all that decides its numbers
 PACKAGES = ("torch", "transformers", "numpy", "pandas", "plotly", "streamlit")
 
@@ -53,6 +54,19 @@ def has(folder: Path, name: str) -> bool:
     except OSError as error:
         said = f"cannot be read: {reason(error)}"
         raise BadOutput(said, where=str(folder / name), do="remove it, or choose another run") from error
+
+
+def lying(folder: Path, name: str) -> Path:
+    """Where a run's file lies: under its name, or the one that an older version gave it."""
+    stage, _, rest = name.partition("-")
+    former = folder / f"{FORMERLY.get(stage, stage)}-{rest}"
+    return former if rest and former.is_file() and not (folder / name).is_file() else folder / name
+
+
+def answers_of(folder: Path, stage: str) -> list[str]:
+    """Names of the files of a stage of which a run holds several, sorted; those of older versions too."""
+    names = (stage, FORMERLY.get(stage, stage))
+    return sorted({path.name for name in names for path in folder.glob(f"{name}-*.json")})
 
 
 class RunFolder:

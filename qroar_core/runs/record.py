@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from qroar_core.errors import BadOutput, QRoarError
 from qroar_core.evaluation.result import Evaluation
 from qroar_core.result import Result, rounded
-from qroar_core.runs.folder import SEVERAL, has
+from qroar_core.runs.folder import SEVERAL, answers_of, has
 from qroar_core.runs.manifest import Manifest
 from qroar_core.runs.run_files import check_run, stamp
 from qroar_core.scale_search.result import SearchReport
@@ -85,7 +85,7 @@ class RunRecord:
 
     def beside(self) -> dict[str, set[str]]:
         """Comparisons, controls, claims and predictions of this run: stage -> its files; none where there are none."""
-        files = {stage: {path.name for path in self.path.glob(f"{stage}-*.json")} for stage in SEVERAL}
+        files = {stage: set(answers_of(self.path, stage)) for stage in SEVERAL}
         return {stage: names for stage, names in files.items() if names}
 
     def _read(self, name: str, kind: type[R]) -> R | None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from qroar_core.errors import BadOutput, BadScales, QRoarError
 from qroar_core.plain_file import reason
 from qroar_core.result import Result
-from qroar_core.runs.folder import RETRIEVALS, SEVERAL, UNTUNED, has
+from qroar_core.runs.folder import FORMERLY, RETRIEVALS, SEVERAL, UNTUNED, answers_of, has
 from qroar_core.runs.manifest import Manifest
 from qroar_core.runs.pipeline import ROTATED, SEARCHED
 from qroar_core.runs.stage_files import KINDS, kind_of
@@ -70,7 +70,7 @@ def check_run(folder: Path, manifest: Manifest, setting: Setting) -> None:
 
 def _names(folder: Path) -> list[str]:
     """Files of results that lie in the folder, whatever they are."""
-    several = [path.name for stage in SEVERAL for path in sorted(folder.glob(f"{stage}-*.json"))]
+    several = [name for stage in SEVERAL for name in answers_of(folder, stage)]
     return [name for name in (*(name for name in RESULTS if "." in name), *SCALES, *several) if has(folder, name)]
 
 
@@ -80,7 +80,8 @@ def _missing(folder: Path, manifest: Manifest) -> list[str]:
     lacking = [name for name in wanted if not has(folder, name)]
     if "retrieve" in manifest.stages and not any(has(folder, name) for name in RETRIEVALS.values()):
         lacking.append(RETRIEVALS[True])
-    several = [stage for stage in SEVERAL if stage in manifest.stages and not any(folder.glob(f"{stage}-*.json"))]
+    noted = [stage for stage in SEVERAL if {stage, FORMERLY.get(stage)} & set(manifest.stages)]
+    several = [stage for stage in noted if not answers_of(folder, stage)]
     return lacking + [f"{stage}-….json" for stage in several]
 
 

@@ -22,7 +22,7 @@ from qroar_core.evidence.replication.result import Replication
 from qroar_core.remedies.result import Comparison
 from qroar_core.result import Result, rounded
 from qroar_core.retrieval.result import Retrieval
-from qroar_core.runs.folder import RETRIEVALS, SEVERAL, UNTUNED
+from qroar_core.runs.folder import FORMERLY, RETRIEVALS, SEVERAL, UNTUNED
 from qroar_core.runs.pipeline import SEARCHED
 from qroar_core.scale_search.outcome import SearchOutcome
 from qroar_core.setting import Setting
@@ -48,7 +48,7 @@ SPECS = {
 }
 MORE: dict[Any, tuple[type, ...]] = {  # what a stage asks beyond the setting, by type; the rest must be the setting's
     "retrieve": (RetrievalSpec,),
-    "league": (ComparisonSpec,),
+    "compare": (ComparisonSpec,),
     "controls": (ControlSpec,),
     "replicate": (ReplicationSpec, tuple),
     "predict": (PredictionSpec, DiagnosisSpec),
@@ -63,7 +63,7 @@ EARLIER = {  # by kind of file: those of earlier stages that belong beside it
     "evaluation.json": TUNED,
     RETRIEVALS[True]: TUNED,
     RETRIEVALS[False]: (),
-    "league": (),
+    "compare": (),
     "controls": TUNED,
     "replicate": (),
     "predict": DIAGNOSED,
@@ -74,7 +74,7 @@ KINDS: dict[str, type[Result]] = {
     UNTUNED: Evaluation,
     RETRIEVALS[True]: Retrieval,
     RETRIEVALS[False]: Retrieval,
-    "league": Comparison,
+    "compare": Comparison,
     "controls": Controls,
     "replicate": Replication,
     "predict": Prediction,
@@ -131,7 +131,8 @@ def tuned_in(key: Hashable) -> Tuned | None:
 
 def kind_of(name: str) -> str:
     """What a run's file is: its own name, or the stage where a run holds several."""
-    return name.partition("-")[0]
+    stage = name.partition("-")[0]
+    return next((now for now, before in FORMERLY.items() if before == stage), stage)
 
 
 def answers(result: Any, key: Hashable) -> bool:

@@ -22,7 +22,7 @@ from qroar_core.disk_name import disk_name
 from qroar_core.errors import BadOutput, QRoarError
 from qroar_core.models.file_stamp import Stamp, stamps
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.runs.folder import UNTUNED, RunFolder
+from qroar_core.runs.folder import UNTUNED, RunFolder, lying
 from qroar_core.runs.pipeline import SEARCHED, load_search, save_search, settle
 from qroar_core.runs.record import RunRecord, read_record
 from qroar_core.runs.run_files import scales_in
@@ -184,7 +184,7 @@ def _holds(entry: RunRecord, name: str, key: Hashable, sound: bool = True) -> bo
     tuned = tuned_in(key)
     if not fits(key, entry.setting) or (sound and entry.checked().problem):
         return False
-    return (entry.path / name).is_file() and (tuned is None or _tuned(entry.path) == tuned)
+    return lying(entry.path, name).is_file() and (tuned is None or _tuned(entry.path) == tuned)
 
 
 def _answered(entry: RunRecord, name: str, key: Hashable) -> Any:
@@ -210,13 +210,13 @@ def _tuned_then(path: Path, then: Stamp) -> Tuned | None:
 
 
 def _load(entry: RunRecord, name: str) -> Any:
-    return _loaded_then(entry.path, name, entry.fingerprint, stamps(entry.path / file for file in _files(name)))
+    return _loaded_then(entry.path, name, entry.fingerprint, stamps(lying(entry.path, file) for file in _files(name)))
 
 
 @lru_cache(maxsize=READ)
 def _loaded_then(path: Path, name: str, fingerprint: str, then: Stamp) -> Any:
     if kind := KINDS.get(kind_of(name)):
-        return kind.from_file(path / name, BadOutput)
+        return kind.from_file(lying(path, name), BadOutput)
     return load_search(path, partial(scales_in, fingerprint=fingerprint))
 
 

@@ -31,6 +31,6 @@ def test_json_holds_the_interval_of_the_share(capsys):
 
 
 def test_a_comparison_shows_which_shares_may_be_zero(capsys):
-    tables.comparison(planted_comparison.league({"plain": 0.5, "rotation": 0.499}), False)
+    tables.comparison(planted_comparison.comparison({"plain": 0.5, "rotation": 0.499}), False)
     (line,) = [line for line in capsys.readouterr().out.splitlines() if "Hadamard rotation of q and k  " in line]
     assert "not significant (0% [-" in line

@@ -16,7 +16,7 @@ from qroar_core.evaluation.result import Evaluation
 from qroar_core.evidence.replication.claims import perplexity
 from qroar_core.evidence.replication.result import Claim
 from qroar_core.models.text import split
-from qroar_core.remedies import figure as league_figures
+from qroar_core.remedies import figure as comparison_figures
 from qroar_core.remedies.result import Comparison
 from qroar_core.result import exp
 from qroar_core.specs import ContinuationSpec, QuantizerSpec, QuantSpec, RopeSpec
@@ -109,7 +109,7 @@ def test_a_perplexity_past_float_is_infinite_in_the_table_the_json_and_the_file(
     assert headline(kept)[0].value == "inf"
 
 
-def test_a_league_with_infinite_perplexity_is_written_and_read(capfd, endless, tmp_path):
+def test_a_comparison_with_infinite_perplexity_is_written_and_read(capfd, endless, tmp_path):
     printed(
         capfd,
         "compare",
@@ -123,10 +123,10 @@ def test_a_league_with_infinite_perplexity_is_written_and_read(capfd, endless, t
         "--out",
         tmp_path / "l",
     )
-    league = Comparison.from_file(tmp_path / "l" / "comparison.json")
-    assert league.reference_ppl == math.inf
-    assert league.standings[0].ppl == math.inf
-    assert league_figures.table(league)["ppl"][0] == math.inf
+    made = Comparison.from_file(tmp_path / "l" / "comparison.json")
+    assert made.reference_ppl == math.inf
+    assert made.standings[0].ppl == math.inf
+    assert comparison_figures.table(made)["ppl"][0] == math.inf
 
 
 def test_exp_is_e_to_the_power_of_and_infinite_past_float():

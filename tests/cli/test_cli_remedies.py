@@ -11,15 +11,15 @@ from tests.helpers import planted_comparison
 
 @pytest.fixture
 def asks(stages):
-    from qroar_core.remedies import run as league
+    from qroar_core.remedies import run as compare
 
     asked = []
 
     def fake(loaded, setting, spec, texts, on_step=None):
         asked.append((setting.rope, setting.quant, spec))
-        return planted_comparison.league()
+        return planted_comparison.comparison()
 
-    stages.patch(league, "run", fake)
+    stages.patch(compare, "run", fake)
     return asked
 
 
@@ -50,7 +50,7 @@ def test_options_become_the_spec_and_the_result_a_file_and_a_table(capfd, asks, 
     assert (rope.method, quant.weights.bits, quant.k.bits, quant.activations.bits) == ("yarn", 4, 3, 8)
     assert (spec.methods, spec.band_scales, spec.seed) == (("rotation", "smooth_attention"), False, 4)
     assert (spec.windows, spec.search.bands.count, spec.search.seed) == (5, 4, 4)
-    made = planted_comparison.league()
+    made = planted_comparison.comparison()
     assert Comparison.from_file(tmp_path / "l" / "comparison.json").sentences == made.sentences
     for row in made.standings:
         assert any(line.strip().split("  ")[0] == row.name and f"{row.ppl:.3f}" in line for line in out.splitlines())

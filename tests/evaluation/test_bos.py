@@ -24,7 +24,7 @@ from qroar_core.exporters import verify
 from qroar_core.models.loading import load_model
 from qroar_core.models.sources import DEMO
 from qroar_core.models.text import SPLITS, encode, split, windows
-from qroar_core.remedies import run as league
+from qroar_core.remedies import run as compare
 from qroar_core.retrieval import run as retrieve
 from qroar_core.scale_search import run as search
 from qroar_core.scale_search.manual_scales import Probe
@@ -153,7 +153,7 @@ def test_remedies(loaded, texts, remedy):
     quant = QuantSpec(weights=WeightQuantSpec(4), k=QuantizerSpec(3), activations=QuantizerSpec(8))
     spec = ComparisonSpec((remedy,), search=SEARCH, windows=2, calibration_windows=1, band_scales=remedy == "gptq")
     with contexts(loaded) as first:
-        result = league.run(loaded, Setting(YARN, quant), spec, texts)
+        result = compare.run(loaded, Setting(YARN, quant), spec, texts)
     only_bos(first, 6)
     assert result.text.endswith(SAID)
 

@@ -36,15 +36,15 @@ def test_the_ends_are_those_of_a_t_test_of_what_is_left_over(evaluation):
 
 
 def test_a_remedy_is_measured_against_the_plain_quantizer_and_the_reference():
-    league = planted_comparison.league()
-    rows = {row.key: row for row in league.standings}
-    assert remedy_share(league, rows["plain"]) is None
-    known = {key: remedy_share(league, row) for key, row in rows.items() if key != "plain"}
+    made = planted_comparison.comparison()
+    rows = {row.key: row for row in made.standings}
+    assert remedy_share(made, rows["plain"]) is None
+    known = {key: remedy_share(made, row) for key, row in rows.items() if key != "plain"}
     for key, share in known.items():
-        means = (rows["plain"].window_nll, rows[key].window_nll, league.reference_window_nll)
+        means = (rows["plain"].window_nll, rows[key].window_nll, made.reference_window_nll)
         assert stats.ttest_1samp(left_over(*means, share.low), 0.0).pvalue == pytest.approx(0.05, rel=1e-6)
         assert share.significant == (rows[key].gain_low > 0)
-    weak = planted_comparison.league({"plain": 0.5, "rotation": 0.499})  # less than the windows differ by
+    weak = planted_comparison.comparison({"plain": 0.5, "rotation": 0.499})  # less than the windows differ by
     share = remedy_share(weak, weak.standings[1])
     assert not share.significant
     assert share.words == f"not significant (0% [{share.low:.0%}, {share.high:.0%}])"

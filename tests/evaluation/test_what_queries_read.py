@@ -9,7 +9,7 @@ from qroar_core.evidence.controls.measure import measure_controls
 from qroar_core.evidence.prediction import run as predict
 from qroar_core.interpolations.frequencies import bands_of
 from qroar_core.models.text import Document
-from qroar_core.remedies import run as league
+from qroar_core.remedies import run as compare
 from qroar_core.setting import Setting
 from qroar_core.specs import (
     BandSpec,
@@ -62,7 +62,7 @@ def played(loaded, quant, methods=("smooth_attention",)):
         band_scales=False,
     )
     texts = {"heldout": TEXTS[:1], "calibration": TEXTS[1:], "development": TEXTS[1:]}
-    return league.run(loaded, Setting(YARN, quant), spec, texts).text
+    return compare.run(loaded, Setting(YARN, quant), spec, texts).text
 
 
 @pytest.mark.parametrize("stage", [predicted, controlled, continued, played])
@@ -72,7 +72,7 @@ def test_it_is_said_where_the_newest_keys_are_exact_and_only_there(tiny, stage):
     assert "the cache holds" not in stage(loaded, PLAIN)
 
 
-def test_a_league_says_it_of_the_remedy_that_brings_such_a_cache(tiny):
+def test_a_comparison_says_it_of_the_remedy_that_brings_such_a_cache(tiny):
     """Per-channel K is KIVI's: it keeps the newest 128 tokens, whatever cache it is put in the place of."""
     loaded, brought = tiny(), "; under K per channel before RoPE the cache holds keys of the newest 1 to 128 tokens"
     for quant in (PLAIN, RESIDUAL):

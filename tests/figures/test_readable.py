@@ -28,7 +28,7 @@ from qroar_core.lessons.interpolations import bends
 from qroar_core.lessons.shared_step import shared_step
 from qroar_core.lessons.turning import turning
 from qroar_core.lessons.window import window
-from qroar_core.remedies import figure as league
+from qroar_core.remedies import figure as comparison_figure
 from qroar_core.retrieval import figure as retrieval
 from tests.helpers import planted, planted_comparison, planted_evidence, planted_prediction, planted_retrieval
 
@@ -49,7 +49,7 @@ def pictures():
     yield from (drawn(planted_evidence.controls()) for drawn in (controls.forest, controls.number_formats))
     yield replication.matrix(planted_evidence.replication())
     yield from prediction.pictures(planted_prediction.prediction())
-    yield from (drawn(planted_comparison.league()) for drawn in (league.gains, league.on_top))
+    yield from (drawn(planted_comparison.comparison()) for drawn in (comparison_figure.gains, comparison_figure.on_top))
     yield from (retrieval.by_condition(planted_retrieval.retrieval(), "passkey", score) for score in retrieval.SCORES)
     head = HEADS[0]
     yield from (clocks_figures.clocks(clocks(head, 300, 8, 1)), window_figures.window(window(head, 16384)))

@@ -123,7 +123,7 @@ def stages():
     results = {
         "diagnostics.run.run": poisoned(planted.diagnosis()),
         "evaluation.run.run": poisoned(planted.evaluation().model_copy(update={"rotation": planted.rotation()})),
-        "remedies.run.run": poisoned(planted_comparison.league()),
+        "remedies.run.run": poisoned(planted_comparison.comparison()),
         "retrieval.run.run": poisoned(planted_retrieval.retrieval()),
         "evidence.prediction.run.run": poisoned(planted_prediction.prediction()),
         "evaluation.continuations.run": texts,

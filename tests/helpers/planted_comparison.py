@@ -1,4 +1,4 @@
-"""A league made by hand, with window means whose differences can be named."""
+"""A comparison made by hand, with window means whose differences can be named."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def played(cost=None):
     return out
 
 
-def league(cost=None):
+def comparison(cost=None):
     made = played(cost)
     rows = remedy_rows(HARD, made, 0.95)
     gap = paired_interval(made[0].window_nll, HARD)

@@ -17,7 +17,7 @@ from qroar_core.models.loading import load_model
 from qroar_core.models.measure import measure
 from qroar_core.models.memory import length_that_fits
 from qroar_core.models.text import Document
-from qroar_core.remedies import run as league
+from qroar_core.remedies import run as compare
 from qroar_core.retrieval import run as retrieve
 from qroar_core.scale_search import run as search
 from qroar_core.setting import Setting
@@ -233,9 +233,9 @@ def test_rivals_stand_there_as_here(tiny, placements):
         chunk=32,
         band_scales=False,
     )
-    here = league.run(tiny(layers=4, dtype=torch.float64), Setting(YARN, quant), spec, TEXTS)
+    here = compare.run(tiny(layers=4, dtype=torch.float64), Setting(YARN, quant), spec, TEXTS)
     with placed():
-        there = league.run(placements(dtype=torch.float64), Setting(YARN, quant), spec, TEXTS)
+        there = compare.run(placements(dtype=torch.float64), Setting(YARN, quant), spec, TEXTS)
     for a, b in zip(there.standings, here.standings, strict=True):
         assert a.window_nll == pytest.approx(b.window_nll, abs=1e-4), a.method
     assert len({row.nll for row in here.standings}) == 5

@@ -41,7 +41,7 @@ WHOLE = {  # every field that an address holds as JSON, and the pages that compu
         ("evaluate", "retrieval", "remedies", "evidence", "export", "runs"),
     ),
     "retrieval": (RetrievalSpec(lengths=(256, 512), trials=6), ("retrieval",)),
-    "league": (ComparisonSpec(methods=("rotation",), windows=4), ("remedies",)),
+    "comparison": (ComparisonSpec(methods=("rotation",), windows=4), ("remedies",)),
     "controls": (ControlSpec(length=768, collections=("novels",)), ("evidence",)),
     "prediction": (PredictionSpec(length=768, windows=4), ("evidence", "bands")),
     "prediction_bands": (BandSpec(4, "log"), ("evidence", "bands")),

@@ -1,4 +1,4 @@
-"""Leagues, controls, claims and predictions that outlive the server: shown again where the form asks the same."""
+"""Comparisons, controls, claims and predictions that outlive the server: shown again where the form asks the same."""
 
 import pytest
 import streamlit as st
@@ -8,7 +8,7 @@ from pages.state.session import library
 from qroar_core.evidence.controls import run as controls
 from qroar_core.evidence.prediction import run as predict
 from qroar_core.evidence.replication import run as replicate
-from qroar_core.remedies import run as league
+from qroar_core.remedies import run as compare
 from qroar_core.runs.store import RunStore
 from qroar_core.setting import default_setting
 from qroar_core.specs import ComparisonSpec
@@ -31,12 +31,12 @@ def restarted(app):
 
 @pytest.fixture
 def planted_file(stages, demo_model):
-    """A league that an earlier server wrote, as the form asks it at first."""
+    """A comparison that an earlier server wrote, as the form asks it at first."""
     setting = default_setting(demo_model)
     spec = ComparisonSpec(search=setting.search, windows=setting.evaluation.windows, seed=setting.evaluation.seed)
-    result = planted_comparison.league().model_copy(update={"text": "windows of an earlier day"})
+    result = planted_comparison.comparison().model_copy(update={"text": "windows of an earlier day"})
     RunStore().keep(jobs.compare.key(demo_model, setting, spec), demo_model, setting, result, 1200.0)
-    stages.patch(league, "run", never)
+    stages.patch(compare, "run", never)
     return spec
 
 
@@ -44,20 +44,20 @@ def never(*args, **kwargs):
     raise AssertionError("a stage ran")
 
 
-def test_a_league_of_an_earlier_server_is_shown_where_the_form_asks_for_it(planted_file, loaded_app):
+def test_a_comparison_of_an_earlier_server_is_shown_where_the_form_asks_for_it(planted_file, loaded_app):
     page = go(loaded_app, "remedies")
     assert "windows of an earlier day" in texts(page)
-    assert all(sentence in read(page.success[0].value) for sentence in planted_comparison.league().sentences)
+    assert all(sentence in read(page.success[0].value) for sentence in planted_comparison.comparison().sentences)
     assert list(page.dataframe[0].value["remedy"])[:2] == ["no remedy", "band scales"]
-    page.number_input(key="league windows").set_value(planted_file.windows + 1).run()
+    page.number_input(key="comparison windows").set_value(planted_file.windows + 1).run()
     assert "Not run for this setting yet" in texts(page)
-    page.number_input(key="league windows").set_value(planted_file.windows).run()
+    page.number_input(key="comparison windows").set_value(planted_file.windows).run()
     assert "windows of an earlier day" in texts(page)
     settled(restarted(page))
     assert "windows of an earlier day" in texts(go(page, "remedies"))
 
 
-def test_the_run_in_view_says_that_it_holds_a_league(planted_file, loaded_app):
+def test_the_run_in_view_says_that_it_holds_a_comparison(planted_file, loaded_app):
     page = go(loaded_app, "runs")
     assert labels(page)[1:5] == ["Diagnose it", "Its scales", "Its evaluation", "Its comparison of remedies"]
     (link,) = [link for link in page.get("page_link") if link.proto.label == "Its comparison of remedies"]
@@ -84,7 +84,7 @@ def test_controls_claims_and_a_prediction_come_back_after_a_restart(loaded_app, 
     assert set(entry.manifest.stages) == {"diagnose", "search", "controls", "replicate", "predict"}
     go(page, "runs")
     its = [label for label in labels(page) if label.startswith("Its")]
-    assert its == ["Its diagnosis", "Its scales", "Its evaluation", "Its controls, claims, prediction"]  # no league
+    assert its == ["Its diagnosis", "Its scales", "Its evaluation", "Its controls, claims, prediction"]  # no comparison
     page = go(page, "evidence")
     page.number_input(key="replication windows").set_value(7).run()
     clicked(page, "Test the claims")

@@ -17,15 +17,15 @@ pytestmark = pytest.mark.slow
 @pytest.fixture
 def asks(stages):
     """The stage answers with a planted result and notes what it was asked."""
-    from qroar_core.remedies import run as league
+    from qroar_core.remedies import run as compare
 
     asked = []
 
     def fake(loaded, setting, spec, texts, on_step=None):
         asked.append((setting.rope, setting.quant, spec, sorted(texts)))
-        return planted_comparison.league()
+        return planted_comparison.comparison()
 
-    stages.patch(league, "run", fake)
+    stages.patch(compare, "run", fake)
     return asked
 
 
@@ -35,25 +35,25 @@ def page(app):
 
 def test_it_offers_what_applies_and_says_what_a_click_costs(loaded_app):
     page(loaded_app)
-    chosen = loaded_app.multiselect(key="league methods")
+    chosen = loaded_app.multiselect(key="comparison methods")
     assert chosen.value == ["smooth_attention", "per_channel", "rotation"]
     assert chosen.options == ["SmoothAttention", "K per channel before RoPE", "Hadamard rotation of q and k"]
     assert "8 conditions on 16 windows of 1,024 tokens each; 3 searches for band scales." in texts(loaded_app)
     assert "Not run for this setting yet" in texts(loaded_app)
-    loaded_app.checkbox(key="league band scales").set_value(False).run()
+    loaded_app.checkbox(key="comparison band scales").set_value(False).run()
     assert "5 conditions on 16 windows of 1,024 tokens each; 0 searches" in texts(loaded_app)
 
 
 def test_a_click_measures_and_shows_sentences_table_and_figures(loaded_app, asks):
     page(loaded_app)
-    loaded_app.multiselect(key="league methods").set_value(["rotation"]).run()
-    loaded_app.number_input(key="league windows").set_value(6).run()
+    loaded_app.multiselect(key="comparison methods").set_value(["rotation"]).run()
+    loaded_app.number_input(key="comparison windows").set_value(6).run()
     clicked(loaded_app, "Run the comparison")
     ((rope, quant, spec, splits),) = asks
     assert (rope.method, quant.k.bits, splits) == ("yarn", 4, ["calibration", "development", "heldout"])
     assert (spec.methods, spec.windows, spec.band_scales, spec.search.length) == (("rotation",), 6, True, 1024)
     said = read(loaded_app.success[0].value)
-    for sentence in planted_comparison.league().sentences:
+    for sentence in planted_comparison.comparison().sentences:
         assert sentence in said
     table = loaded_app.dataframe[0].value
     assert list(table["remedy"])[:2] == ["no remedy", "band scales"]
@@ -67,7 +67,7 @@ def test_a_click_measures_and_shows_sentences_table_and_figures(loaded_app, asks
     assert len(loaded_app.get("plotly_chart")) == 2
     go(loaded_app, "export")
     page(loaded_app)  # the form is as it was left, and the result is still there
-    assert loaded_app.multiselect(key="league methods").value == ["rotation"]
+    assert loaded_app.multiselect(key="comparison methods").value == ["rotation"]
     assert len(loaded_app.get("plotly_chart")) == 2
 
 
@@ -78,7 +78,7 @@ def test_all_that_apply_is_said_as_none(loaded_app, asks):
 
 
 @pytest.mark.parametrize(("angles", "counts"), [(False, (8, 3)), (True, (11, 6))])
-def test_the_conditions_promised_are_those_the_league_plays(demo, angles, counts):
+def test_the_conditions_promised_are_those_the_comparison_makes(demo, angles, counts):
     """By hand: the reference, four remedies, and scales, then angles, on the three of them that scales can act on."""
     setting = default_setting(demo)
     setting = replace(setting, search=replace(setting.search, angles=angles))

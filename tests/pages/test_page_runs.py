@@ -19,7 +19,7 @@ from qroar_core.runs.folder import RunFolder
 from qroar_core.runs.record import read_record
 from qroar_core.runs.store import runs_root
 from qroar_core.setting import default_setting
-from qroar_core.specs import EvaluationSpec, QuantizerSpec, QuantSpec, RopeSpec
+from qroar_core.specs import ComparisonSpec, EvaluationSpec, QuantizerSpec, QuantSpec, RopeSpec
 from tests.helpers import planted
 from tests.pages.visitor import button, clicked, go, read, settled, texts, unevaluated
 
@@ -415,6 +415,9 @@ def test_run_and_text_in_the_address_and_back():
     assert to_address(chosen) == {"model": "demo", "text": "technical", "run": "demo-0123456789"}
     assert from_address(to_address(chosen)) == chosen
     assert from_address({"text": "/etc/passwd", "run": "../x"}) == Choice()
+    older = to_address(replace(chosen, comparison=ComparisonSpec(windows=4)))
+    older["league"] = older.pop("comparison")  # as links of before 2026-11-29 have it
+    assert from_address(older) == replace(chosen, comparison=ComparisonSpec(windows=4))
 
 
 def test_texts_of_the_setting_reach_the_stages_and_the_key(loaded_app, stages):

@@ -18,7 +18,7 @@ JOBS = {  # page, button, the stage behind it
     "diagnose": ("pressure", "Diagnose", "qroar_core.diagnostics.run.run"),
     "search": ("tune", "Start the search", "qroar_core.scale_search.run.run"),
     "evaluate": ("evaluate", "Evaluate", "qroar_core.evaluation.run.run"),
-    "league": ("remedies", "Run the comparison", "qroar_core.remedies.run.run"),
+    "compare": ("remedies", "Run the comparison", "qroar_core.remedies.run.run"),
     "retrieve": ("retrieval", "Test retrieval", "qroar_core.retrieval.run.run"),
     "replicate": ("evidence", "Test the claims", "qroar_core.evidence.replication.run.run"),
     "predict": ("evidence", "Round each band alone", "qroar_core.evidence.prediction.run.run"),

@@ -1,4 +1,4 @@
-"""The league against conditions measured by hand, and each remedy against what it must be."""
+"""The comparison against conditions measured by hand, and each remedy against what it must be."""
 
 import math
 from dataclasses import replace
@@ -14,7 +14,7 @@ from qroar_core.models.patch import substituted_weights
 from qroar_core.models.text import Document, windows
 from qroar_core.progress import no_progress
 from qroar_core.quantizers.weights import fake_quantize_weight
-from qroar_core.remedies import run as league
+from qroar_core.remedies import run as compare
 from qroar_core.remedies.applicable import applicable_remedies
 from qroar_core.remedies.prepare.awq import awq_search
 from qroar_core.remedies.prepare.gptq import gptq
@@ -41,7 +41,7 @@ TEXTS = {name: [Document(name, writing(seed))] for seed, name in enumerate(("cal
 
 
 def by_hand(loaded, quant, scales=None):
-    """Window means of one condition on the league's held-out windows."""
+    """Window means of one condition on the comparison's held-out windows."""
     held = windows(loaded.tokenizer, TEXTS["heldout"], 96, 4, 0).ids
     return measure(loaded, Condition(YARN, quant, scales), held, 95).per_window
 
@@ -60,8 +60,8 @@ def test_rows_are_the_conditions_measured_by_hand(planted, monkeypatch):
         asked.append((rope, under, spec))
         return find_scales(model, Setting(rope, under, search=spec), texts, on_step=on_step)
 
-    monkeypatch.setattr(league, "find_scales", found)
-    result = league.run(loaded, Setting(YARN, quant), SPEC, TEXTS)
+    monkeypatch.setattr(compare, "find_scales", found)
+    result = compare.run(loaded, Setting(YARN, quant), SPEC, TEXTS)
     assert ordered(result) == [
         "plain",
         "plain+",
@@ -179,7 +179,7 @@ def test_a_readied_model_is_the_same_model_in_full_precision(tiny, ids, method):
 
 
 def test_band_scales_on_gptq_weights_are_gptq_of_scaled_weights(tiny, ids):
-    """What a league measures on top of GPTQ is what a checkpoint made the other way round would give."""
+    """What a comparison measures on top of GPTQ is what a checkpoint made the other way round would give."""
     loaded, text = tiny(dtype=torch.float64), ids(2, 64)
     bands = ((0, 3), (4, 7))
     scales = Scales("symmetric", "kv_head", bands, torch.linspace(-2, 2, 8).double().exp2().view(2, 2, 2))
@@ -196,9 +196,9 @@ def test_band_scales_on_gptq_weights_are_gptq_of_scaled_weights(tiny, ids):
 
 
 def test_weights_alone_are_no_place_for_band_scales(tiny, monkeypatch):
-    monkeypatch.setattr(league, "find_scales", lambda *a, **b: pytest.fail("searched where scales cannot act"))
+    monkeypatch.setattr(compare, "find_scales", lambda *a, **b: pytest.fail("searched where scales cannot act"))
     loaded = tiny()
-    result = league.run(loaded, Setting(YARN, QuantSpec(W3)), SPEC, TEXTS)
+    result = compare.run(loaded, Setting(YARN, QuantSpec(W3)), SPEC, TEXTS)
     assert ordered(result) == ["plain", "awq", "gptq"]
     assert all("Q(g w) = g Q(w)" in row.no_op for row in result.standings)
     assert result.standings[0].window_nll == pytest.approx(by_hand(loaded, QuantSpec(W3)))
@@ -238,10 +238,10 @@ def test_what_does_not_apply_is_refused_by_name():
 
 
 def test_without_band_scales_nothing_is_searched(tiny, monkeypatch):
-    monkeypatch.setattr(league, "find_scales", lambda *a, **b: pytest.fail("searched where nobody asked"))
+    monkeypatch.setattr(compare, "find_scales", lambda *a, **b: pytest.fail("searched where nobody asked"))
     spec = ComparisonSpec(("rotation",), band_scales=False, search=SEARCH, windows=2, calibration_windows=1)
     steps = []
-    result = league.run(tiny(), Setting(YARN, QuantSpec(k=K4)), spec, TEXTS, steps.append)
+    result = compare.run(tiny(), Setting(YARN, QuantSpec(k=K4)), spec, TEXTS, steps.append)
     assert ordered(result) == ["plain", "rotation"]
     done = [step.done for step in steps]
     assert done == sorted(done)
@@ -258,10 +258,10 @@ def test_angles_are_searched_beside_the_scales_alone_and_never_under_finished_co
         asked.append((under.weights, search))
         return find_scales(model, Setting(rope, under, search=search), texts, on_step=on_step)
 
-    monkeypatch.setattr(league, "find_scales", found)
+    monkeypatch.setattr(compare, "find_scales", found)
     steps = []
     spec = replace(SPEC, methods=("rotation", "gptq"), search=turning)
-    result = league.run(loaded, Setting(YARN, quant), spec, TEXTS, steps.append)
+    result = compare.run(loaded, Setting(YARN, quant), spec, TEXTS, steps.append)
     assert ordered(result) == ["plain", "plain+", "plain++", "rotation", "rotation+", "rotation++", "gptq", "gptq+"]
     w4 = quant.weights
     assert asked == [(w4, SEARCH), (w4, turning), (w4, SEARCH), (w4, turning), (None, SEARCH)]
@@ -275,7 +275,7 @@ def test_angles_are_searched_beside_the_scales_alone_and_never_under_finished_co
 
 
 @pytest.mark.parametrize("method", ["gptq", "smoothquant", "smooth_attention"])
-def test_a_cancelled_league_leaves_the_model_as_it_was(tiny, method):
+def test_a_cancelled_comparison_leaves_the_model_as_it_was(tiny, method):
     loaded = tiny()
     before = {name: p.data.clone() for name, p in loaded.model.named_parameters()}
 
@@ -284,7 +284,7 @@ def test_a_cancelled_league_leaves_the_model_as_it_was(tiny, method):
             raise Cancelled("comparison")
 
     with pytest.raises(Cancelled) as caught:
-        league.run(
+        compare.run(
             loaded,
             Setting(YARN, EVERYTHING),
             ComparisonSpec((method,), search=SEARCH, windows=2, calibration_windows=1),

@@ -1,4 +1,4 @@
-"""Numbers and sentences of a league: intervals by scipy, and every way a remedy can stand to band scales."""
+"""Numbers and sentences of a comparison: intervals by scipy, and every way a remedy can stand to band scales."""
 
 import numpy as np
 import pytest
@@ -154,11 +154,11 @@ def test_a_quantizer_that_costs_nothing():
     assert bands.gap_recovered is None
 
 
-def test_a_league_is_a_file(tmp_path):
+def test_a_comparison_is_a_file(tmp_path):
     from tests.helpers import planted_comparison
 
-    made = planted_comparison.league()
-    (tmp_path / "league.json").write_text(made.to_json())
-    again = Comparison.from_file(tmp_path / "league.json")
+    made = planted_comparison.comparison()
+    (tmp_path / "comparison.json").write_text(made.to_json())
+    again = Comparison.from_file(tmp_path / "comparison.json")
     assert [row.key for row in again.standings] == [row.key for row in made.standings]
     assert again.standings[1].gain == pytest.approx(made.standings[1].gain, rel=1e-5)

@@ -20,7 +20,7 @@ from qroar_core.evidence.replication import figure as replication
 from qroar_core.figures import runs
 from qroar_core.figures.gallery import diagnosed
 from qroar_core.figures.nulls import null_table
-from qroar_core.remedies import figure as league
+from qroar_core.remedies import figure as comparison_figure
 from qroar_core.retrieval import figure as retrieval
 from qroar_core.scale_search import figure as trace
 from qroar_core.transforms import figure as scaled
@@ -87,10 +87,10 @@ def of_retrieval(found):
     tables.retrieval(found, True)
 
 
-def of_league(found):
-    league.table(found)
-    league.gains(found)
-    league.on_top(found)
+def of_comparison(found):
+    comparison_figure.table(found)
+    comparison_figure.gains(found)
+    comparison_figure.on_top(found)
     tables.comparison(found, False)
     tables.comparison(found, True)
 

@@ -17,7 +17,7 @@ from tests.runs.kept import YARN, keys, outcome
 K4, K3 = QuantSpec(k=QuantizerSpec(4)), QuantSpec(k=QuantizerSpec(3))
 PAIRS = ((YARN, K4), (RopeSpec("linear", 2.0), K4))
 RESULTS = {
-    "league": planted_comparison.league,
+    "compare": planted_comparison.comparison,
     "controls": planted_evidence.controls,
     "replicate": planted_evidence.replication,
     "predict": planted_prediction.prediction,
@@ -27,7 +27,7 @@ RESULTS = {
 def key(stage, loaded, setting, windows=6):
     """The question as its page asks it."""
     return {
-        "league": lambda: jobs.compare.key(loaded, setting, ComparisonSpec(search=setting.search, windows=windows)),
+        "compare": lambda: jobs.compare.key(loaded, setting, ComparisonSpec(search=setting.search, windows=windows)),
         "controls": lambda: jobs.control.key(loaded, setting, outcome(loaded), ControlSpec(windows=windows)),
         "replicate": lambda: jobs.replicate.key(loaded, setting, PAIRS, ReplicationSpec(windows=windows)),
         "predict": lambda: jobs.predict.key(loaded, setting, setting.diagnosis, PredictionSpec(windows=windows)),

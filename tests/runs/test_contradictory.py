@@ -49,7 +49,7 @@ FILES = {  # of a run: a whole one, and what is drawn from it
     "scales, of the model": (lambda: planted.scales("model"), drawn.of_scales),
     "evaluation.json": (planted.evaluation, drawn.of_evaluation),
     "retrieval.json": (planted_retrieval.retrieval, drawn.of_retrieval),
-    "league": (planted_comparison.league, drawn.of_league),
+    "compare": (planted_comparison.comparison, drawn.of_comparison),
     "controls": (planted_evidence.controls, drawn.of_controls),
     "replicate": (planted_evidence.replication, drawn.of_replication),
     "predict": (planted_prediction.prediction, drawn.of_prediction),
@@ -148,7 +148,7 @@ def with_changes(result, folder, **changes):
         (planted.diagnosis, {"dilation__absmax__0__0": []}, "dilation.absmax: no bin in it"),
         (planted.evaluation, {"rows": []}, "rows: no row in it"),
         (planted.evaluation, {"rows__0__nll": math.nan}, "rows.0.nll: a number that is not finite"),
-        (planted_comparison.league, {"standings__0__window_nll": [2.0]}, "standings.0.window_nll: 1 by window"),
+        (planted_comparison.comparison, {"standings__0__window_nll": [2.0]}, "standings.0.window_nll: 1 by window"),
     ],
     ids=lambda value: getattr(value, "__name__", str(value)),
 )

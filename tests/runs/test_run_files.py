@@ -31,17 +31,17 @@ NAMES = (
     "scales_rotation.json",
     "retrieval.json",
     "retrieval_untuned.json",
-    "league",
+    "compare",
     "controls",
 )
-MADE = ("diagnosis.json", "evaluation.json", "scales.json", "scales_found.json", "scales_mad.json", "league")
+MADE = ("diagnosis.json", "evaluation.json", "scales.json", "scales_found.json", "scales_mad.json", "compare")
 
 
 @pytest.fixture
 def run(root, loaded, setting):
     """A run with every file there may be, its folder, and what its stages are asked by."""
     asked, _ = keep_all(loaded, setting)
-    for stage in ("league", "controls"):
+    for stage in ("compare", "controls"):
         asked[stage], _ = keep(stage, loaded, setting)
     (folder,) = root.iterdir()
     (folder / "evaluation_untuned.json").write_bytes((folder / "evaluation.json").read_bytes())
@@ -213,12 +213,12 @@ def test_a_run_that_has_not_changed_is_read_once(run, loaded, setting, monkeypat
 
 
 def test_a_damaged_file_keeps_no_new_result_off_the_disk(run, loaded, setting):
-    """The league is not what an evaluation needs: it is written beside it, and the run says what is wrong with it."""
+    """An evaluation does not need the comparison: it is written beside it, and the run says what is wrong with it."""
     from tests.helpers import planted
 
     folder, asked = run
-    file_of(folder, "league").write_text("{}")
+    file_of(folder, "compare").write_text("{}")
     (folder / "evaluation.json").unlink()
     RunStore().keep(asked["evaluate"], loaded, setting, planted.evaluation(), 1.0)
     assert (folder / "evaluation.json").is_file()
-    unreadable(folder, asked, "league")
+    unreadable(folder, asked, "compare")

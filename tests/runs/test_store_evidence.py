@@ -1,4 +1,4 @@
-"""Leagues, controls, claims and predictions on the shelf: each found again by its very question, also after a kill."""
+"""Comparisons, controls, claims and predictions on disk: each found again by its very question, also after a kill."""
 
 import json
 from dataclasses import replace
@@ -48,7 +48,7 @@ def test_another_question_of_the_same_run_is_not_answered(root, loaded, setting,
     keep(stage, loaded, setting)
     assert RunStore().get(key(stage, loaded, setting, windows=7)) is None
     other = {
-        "league": lambda: jobs.compare.key(
+        "compare": lambda: jobs.compare.key(
             loaded, setting, ComparisonSpec(search=replace(setting.search, kappa0=3.0), windows=6)
         ),
         "controls": lambda: jobs.control.key(loaded, setting, outcome(loaded), ControlSpec(windows=6, seeds=(1,))),
@@ -115,7 +115,7 @@ def test_floats_and_names_ask_what_they_ask_in_a_manifest(root, loaded, setting)
     """Sixth digits are all that a manifest keeps, and a quantizer's display name decides no number."""
     third = replace(setting.search, kappa0=10 / 3)
     asked = jobs.compare.key(loaded, setting, ComparisonSpec(search=third))
-    RunStore().keep(asked, loaded, setting, planted_comparison.league(), 1.0)
+    RunStore().keep(asked, loaded, setting, planted_comparison.comparison(), 1.0)
     back = ComparisonSpec(search=replace(third, kappa0=3.33333))
     assert RunStore().get(jobs.compare.key(loaded, setting, back)) is not None
     assert (
@@ -128,12 +128,23 @@ def test_floats_and_names_ask_what_they_ask_in_a_manifest(root, loaded, setting)
     assert RunStore().get(jobs.replicate.key(loaded, setting, turned, ReplicationSpec(windows=6))) is None
 
 
-def test_a_league_is_answered_under_any_budget_of_the_runs_own_search(root, loaded, setting):
+def test_a_comparison_is_answered_under_any_budget_of_the_runs_own_search(root, loaded, setting):
     """Its own spec says everything that it searches with; other bands on the Tune page leave it be."""
-    asked, _ = keep("league", loaded, setting)
+    asked, _ = keep("compare", loaded, setting)
     other = replace(setting, search=replace(setting.search, seed=1))
     spec = asked[-1]
     assert RunStore().get(jobs.compare.key(loaded, other, spec)) is not None
+
+
+def test_a_comparison_of_an_older_version_is_found_under_the_name_it_had(root, loaded, setting):
+    asked, file = keep("compare", loaded, setting)
+    before = file.rename(file.with_name(file.name.replace("compare-", "league-")))
+    manifest = file.parent / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"compare"', '"league"'))
+    assert content(RunStore().get(asked)) == content(planted_comparison.comparison())
+    assert read_record(file.parent).beside() == {"compare": {before.name}}
+    before.unlink()
+    assert "compare-….json is missing" in read_record(file.parent).problem
 
 
 def test_a_prediction_in_bands_of_its_own_is_kept_beside_that_in_the_runs(root, loaded, setting):
@@ -158,7 +169,7 @@ def test_controls_bring_along_the_search_they_belong_to(root, loaded, setting):
     assert {p.name for p in file.parent.iterdir()} == searched | {"manifest.json", file.name}
     for name in searched:
         assert (file.parent / name).read_text() == (folder_of(loaded, setting) / name).read_text()
-    for stage, brought in (("league", set()), ("replicate", set()), ("predict", {"diagnosis.json"})):
+    for stage, brought in (("compare", set()), ("replicate", set()), ("predict", {"diagnosis.json"})):
         alone = replace(longer, evaluation=replace(setting.evaluation, windows=20 + len(stage)))
         _, file = keep(stage, loaded, alone)
         assert {p.name for p in file.parent.iterdir()} == brought | {"manifest.json", file.name}

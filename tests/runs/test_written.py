@@ -43,7 +43,7 @@ def timed():
         planted.diagnosis,
         long_digits,
         planted.report,
-        planted_comparison.league,
+        planted_comparison.comparison,
         planted_evidence.controls,
         planted_evidence.replication,
         planted_prediction.prediction,

@@ -9,7 +9,7 @@ from qroar_core.evidence.replication.measure import Case, measure_claims
 from qroar_core.interpolations.frequencies import bands_of
 from qroar_core.models.capture import FIRST_ROW
 from qroar_core.models.stream import Condition
-from qroar_core.remedies import run as league
+from qroar_core.remedies import run as compare
 from qroar_core.scale_search import manual_scales as probing
 from qroar_core.scale_search import run as search
 from qroar_core.scale_search.problem import SearchProblem
@@ -149,7 +149,7 @@ def test_a_diagnosis_and_a_comparison_say_the_same_before_any_search(tiny, monke
     ]
     assert [found.acts for found in verdicts] == ["no", "yes"]
     assert why in verdicts[0].reason
-    league_spec = ComparisonSpec(search=asked(), windows=2, calibration_windows=1, methods=("rotation",))
+    comparison_spec = ComparisonSpec(search=asked(), windows=2, calibration_windows=1, methods=("rotation",))
     for tokens in (64, 63):
         sought = []
 
@@ -157,7 +157,7 @@ def test_a_diagnosis_and_a_comparison_say_the_same_before_any_search(tiny, monke
             sought.append(setting.quant)
             return identity(2, 2, bands_of(loaded, BandSpec(4)), "symmetric", "kv_head")
 
-        monkeypatch.setattr(league, "find_scales", found)
-        rows = league.run(loaded, Setting(ROPE, in_blocks(tokens)), league_spec, TEXTS).standings
+        monkeypatch.setattr(compare, "find_scales", found)
+        rows = compare.run(loaded, Setting(ROPE, in_blocks(tokens)), comparison_spec, TEXTS).standings
         assert [why in row.no_op for row in rows if not row.band_scales] == [tokens == 64] * 2
         assert len(sought) == (0 if tokens == 64 else 2)

@@ -131,7 +131,7 @@ def test_what_is_asked_beside_the_setting_is_there_after_a_reload(page):
     go(page, "Remedies")
     typed(page, "Windows of text", 5)
     page.keyboard.press("Tab")
-    soon(page, lambda: (asked(page, "league") or {}).get("windows"), 5)
+    soon(page, lambda: (asked(page, "comparison") or {}).get("windows"), 5)
     reloaded(page, "Remedies")
     soon(page, lambda: field(page, "Windows of text").input_value(), "5")
     go(page, "Evidence")
