@@ -169,8 +169,10 @@ def test_controls_bring_along_the_search_they_belong_to(root, loaded, setting):
     assert {p.name for p in file.parent.iterdir()} == searched | {"manifest.json", file.name}
     for name in searched:
         assert (file.parent / name).read_text() == (folder_of(loaded, setting) / name).read_text()
-    for stage, brought in (("compare", set()), ("replicate", set()), ("predict", {"diagnosis.json"})):
-        alone = replace(longer, evaluation=replace(setting.evaluation, windows=20 + len(stage)))
+    for other, (stage, brought) in enumerate(
+        (("compare", set()), ("replicate", set()), ("predict", {"diagnosis.json"}))
+    ):
+        alone = replace(longer, evaluation=replace(setting.evaluation, windows=20 + other))
         _, file = keep(stage, loaded, alone)
         assert {p.name for p in file.parent.iterdir()} == brought | {"manifest.json", file.name}
 
