@@ -56,9 +56,9 @@ def test_rows_are_the_conditions_measured_by_hand(planted, monkeypatch):
     quant = QuantSpec(k=K4)
     asked = []
 
-    def found(model, rope, under, spec, texts, on_step):
-        asked.append((rope, under, spec))
-        return find_scales(model, Setting(rope, under, search=spec), texts, on_step=on_step)
+    def found(model, setting, texts, on_step):
+        asked.append((setting.rope, setting.quant, setting.search))
+        return find_scales(model, setting, texts, on_step=on_step)
 
     monkeypatch.setattr(compare, "find_scales", found)
     result = compare.run(loaded, Setting(YARN, quant), SPEC, TEXTS)
@@ -254,9 +254,9 @@ def test_angles_are_searched_beside_the_scales_alone_and_never_under_finished_co
     turning = replace(SEARCH, angles=True)
     asked = []
 
-    def found(model, rope, under, search, texts, on_step):
-        asked.append((under.weights, search))
-        return find_scales(model, Setting(rope, under, search=search), texts, on_step=on_step)
+    def found(model, setting, texts, on_step):
+        asked.append((setting.quant.weights, setting.search))
+        return find_scales(model, setting, texts, on_step=on_step)
 
     monkeypatch.setattr(compare, "find_scales", found)
     steps = []
