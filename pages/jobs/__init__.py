@@ -131,9 +131,7 @@ def _continue(
     loaded: LoadedModel, setting: Setting, outcome: SearchOutcome | None, spec: ContinuationSpec, on_step: OnStep
 ) -> Continuations:
     documents = texts(setting)["heldout"]
-    return continuations.run(
-        loaded, setting.rope, setting.quant, *_scales_of(outcome), spec, documents, on_step=on_step
-    )
+    return continuations.run(loaded, setting, *_scales_of(outcome), spec, documents, on_step=on_step)
 
 
 def _continued(setting: Setting, outcome: SearchOutcome | None, spec: ContinuationSpec) -> tuple[Hashable, ...]:

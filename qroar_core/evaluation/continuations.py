@@ -20,7 +20,8 @@ from qroar_core.models.opening import opening
 from qroar_core.models.text import Document, Documents, bos_of, encode, windows
 from qroar_core.progress import OnStep, Step, no_progress
 from qroar_core.quantizers.exact_keys import what_a_query_reads
-from qroar_core.specs import ContinuationSpec, QuantSpec, RopeSpec
+from qroar_core.setting import Setting
+from qroar_core.specs import ContinuationSpec
 from qroar_core.transforms.scales import Scales
 
 SHOWN_TOKENS = 120  # of the prompt's end
@@ -37,8 +38,7 @@ class _Prompt:
 
 def run(
     loaded: LoadedModel,
-    rope: RopeSpec,
-    quant: QuantSpec,
+    setting: Setting,
     tuned: Scales | None,
     smooth: Scales | None,
     spec: ContinuationSpec,
@@ -55,6 +55,7 @@ def run(
     Raises:
         BadText: a prompt without a token, or documents shorter than the length.
     """
+    rope, quant = setting.rope, setting.quant
     window = spec.length or int(loaded.geometry.original_context * rope.factor)
     prompt = _prompt(loaded, spec, window, documents)
     named = [("reference", "identity", Condition(rope))]

@@ -19,6 +19,7 @@ from qroar_core.models.text import split
 from qroar_core.remedies import figure as comparison_figures
 from qroar_core.remedies.result import Comparison
 from qroar_core.result import exp
+from qroar_core.setting import Setting
 from qroar_core.specs import ContinuationSpec, QuantizerSpec, QuantSpec, RopeSpec
 from qroar_core.transforms.file import to_file
 from qroar_core.transforms.scales import Scales
@@ -72,7 +73,7 @@ def test_continuations_refuse_a_logit_that_is_no_number(tiny):
     loaded = grown(tiny(dtype=torch.float16), "lm_head.weight", 20_000.0)
     spec = ContinuationSpec(length=14, tokens=4, prompt="ten more l")
     with pytest.raises(NonFinite, match="a logit at position 9 is not finite"):
-        continuations.run(loaded, RopeSpec(), INT4, None, None, spec, split("heldout"))
+        continuations.run(loaded, Setting(RopeSpec(), INT4), None, None, spec, split("heldout"))
 
 
 def test_an_export_whose_scaled_weight_overflows_writes_nothing(capfd, loads, tiny, tmp_path):

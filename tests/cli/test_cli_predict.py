@@ -54,9 +54,9 @@ def test_options_become_the_spec_and_the_result_files_and_a_table(capfd, asks, s
     ((rope, quant, spec, documents, diagnosis),) = asks
     assert (rope.method, quant.k.bits) == ("yarn", 3)
     assert (spec.length, spec.windows, spec.seed) == (512, 5, 3)
-    assert diagnosed[0][3].bands.count == 16
+    assert diagnosed[0][1].diagnosis.bands.count == 16
     assert "1900-McKinley-1.txt" in documents  # held out
-    assert "1900-McKinley-1.txt" not in [d.name for d in diagnosed[0][4]]
+    assert "1900-McKinley-1.txt" not in [d.name for d in diagnosed[0][2]]
     result = planted_prediction.prediction()
     assert Prediction.from_file(tmp_path / "p" / "prediction.json").findings == result.findings
     assert Diagnosis.from_file(tmp_path / "p" / "diagnosis.json").bands == diagnosis.bands

@@ -198,9 +198,9 @@ def test_prompts(loaded, texts):
     retrieval = RetrievalSpec(("passkey",), (200,), (0.5,), trials=1, choices=3)
     with contexts(loaded) as first:
         got = retrieve.run(loaded, Setting(YARN, INT3), None, retrieval, texts["heldout"])
-        held = continuations.run(loaded, YARN, INT3, None, None, ContinuationSpec(64, 4), texts["heldout"])
+        held = continuations.run(loaded, Setting(YARN, INT3), None, None, ContinuationSpec(64, 4), texts["heldout"])
         own = continuations.run(
-            loaded, YARN, INT3, None, None, ContinuationSpec(64, 4, prompt="The state of"), texts["heldout"]
+            loaded, Setting(YARN, INT3), None, None, ContinuationSpec(64, 4, prompt="The state of"), texts["heldout"]
         )
     only_bos(first, 2 + 4)
     assert got.text.endswith(f"each prompt starts with {NAME}")

@@ -13,6 +13,7 @@ from qroar_core.models.score import logits_of
 from qroar_core.models.stream import open_stream
 from qroar_core.models.text import Document, windows
 from qroar_core.quantizers.fake_quantize import fake_quantize
+from qroar_core.setting import Setting
 from qroar_core.specs import ContinuationSpec, QuantizerSpec, QuantSpec, RopeSpec
 from qroar_core.transforms.scales import Scales, identity
 from tests.evaluation.generated import HELDOUT, KIVI, generated, transformers_demo
@@ -32,7 +33,7 @@ TEXT = [Document("a", "".join(chr(97 + (i * i + 3 * i) % 26) for i in range(900)
 )
 def test_the_reference_is_transformers_own_generate_token_for_token(demo, rope, block, length):
     spec = ContinuationSpec(length=length, tokens=40, chunk=128)
-    result = continuations.run(demo, rope, QuantSpec(), None, None, spec, HELDOUT)
+    result = continuations.run(demo, Setting(rope, QuantSpec()), None, None, spec, HELDOUT)
     ids = windows(demo.tokenizer, HELDOUT, length, 1).ids[0]
     (row,) = result.rows
     assert row.tokens == generated(transformers_demo(block), ids[: length - 40], 40)
@@ -77,7 +78,7 @@ def brute(loaded, spec, ids, tokens):
 def test_a_quantized_continuation_equals_a_loop_without_cache(tiny):
     loaded = tiny()
     spec = ContinuationSpec(length=140, tokens=30, chunk=32)
-    result = continuations.run(loaded, RopeSpec(), INT3, None, None, spec, TEXT)
+    result = continuations.run(loaded, Setting(RopeSpec(), INT3), None, None, spec, TEXT)
     ids = windows(loaded.tokenizer, TEXT, 140, 1).ids[0, :110]
     tokens, log_prob = brute(loaded, INT3, ids, 30)
     reference, quantized = result.rows
@@ -95,7 +96,7 @@ def test_every_step_equals_a_new_stream_over_the_whole_prefix(tiny, quant):
     """For caches whose newest tokens stay raw the loop over the prefix says when a block is rounded."""
     loaded = tiny("qwen2")
     spec = ContinuationSpec(length=90, tokens=20, chunk=24)
-    quantized = continuations.run(loaded, RopeSpec("linear", 2.0), quant, None, None, spec, TEXT).rows[1]
+    quantized = continuations.run(loaded, Setting(RopeSpec("linear", 2.0), quant), None, None, spec, TEXT).rows[1]
     ids = windows(loaded.tokenizer, TEXT, 90, 1).ids[0, :70]
     for token, log_prob in zip(quantized.tokens, quantized.log_prob, strict=True):
         with open_stream(loaded, Condition(RopeSpec("linear", 2.0), quant), 90) as stream:
@@ -113,7 +114,7 @@ def test_scales_that_repair_bring_the_reference_back(planted):
     tuned, none = Scales("symmetric", "kv_head", case.bands, g), identity(2, 2, case.bands)
     spec = ContinuationSpec(length=100, tokens=12)
     quant = QuantSpec(k=QuantizerSpec(8))
-    rows = continuations.run(case.loaded, RopeSpec(), quant, tuned, none, spec, TEXT).rows
+    rows = continuations.run(case.loaded, Setting(RopeSpec(), quant), tuned, none, spec, TEXT).rows
     assert [(r.model, r.scales) for r in rows] == [
         ("reference", "identity"),
         ("quantized", "identity"),
@@ -129,21 +130,23 @@ def test_scales_that_repair_bring_the_reference_back(planted):
 def test_it_stops_where_the_model_ends_the_text(tiny):
     loaded = tiny()
     spec = ContinuationSpec(length=60, tokens=20)
-    free = continuations.run(loaded, RopeSpec(), QuantSpec(), None, None, spec, TEXT).rows[0].tokens
+    free = continuations.run(loaded, Setting(RopeSpec(), QuantSpec()), None, None, spec, TEXT).rows[0].tokens
     loaded.model.generation_config.eos_token_id = [free[4]]
-    stopped = continuations.run(loaded, RopeSpec(), QuantSpec(), None, None, spec, TEXT).rows[0].tokens
+    stopped = continuations.run(loaded, Setting(RopeSpec(), QuantSpec()), None, None, spec, TEXT).rows[0].tokens
     assert stopped == free[: free.index(free[4]) + 1]
 
 
 def test_an_own_prompt_keeps_its_end_and_says_what_did_not_fit(tiny):
     loaded = tiny()
     spec = ContinuationSpec(length=30, tokens=10, prompt="".join(chr(97 + i % 26) for i in range(50)))
-    result = continuations.run(loaded, RopeSpec(), QuantSpec(), None, None, spec, [])
+    result = continuations.run(loaded, Setting(RopeSpec(), QuantSpec()), None, None, spec, [])
     assert (result.prompt_tokens, result.left_out) == (20, 30)
     assert result.prompt_end == spec.prompt[-20:]
     assert result.actual == ""
     with pytest.raises(BadText, match="leave no room for a prompt in 64; ask for fewer"):
-        continuations.run(loaded, RopeSpec(), QuantSpec(), None, None, ContinuationSpec(tokens=64, prompt="a"), [])
+        continuations.run(
+            loaded, Setting(RopeSpec(), QuantSpec()), None, None, ContinuationSpec(tokens=64, prompt="a"), []
+        )
 
 
 def test_a_character_cut_across_tokens_comes_whole(byte_tokenizer):
@@ -163,7 +166,7 @@ def test_cancel_stops_at_the_next_token_and_leaves_the_model_as_it_was(tiny):
 
     spec = ContinuationSpec(length=60, tokens=20)
     with pytest.raises(Cancelled):
-        continuations.run(loaded, RopeSpec("linear", 2.0), INT3, None, None, spec, TEXT, on_step=stop)
+        continuations.run(loaded, Setting(RopeSpec("linear", 2.0), INT3), None, None, spec, TEXT, on_step=stop)
     assert len(seen) == 5
     assert seen == sorted(seen)
     assert all(torch.equal(p, before[name]) for name, p in loaded.model.named_parameters())

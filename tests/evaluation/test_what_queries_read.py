@@ -50,7 +50,7 @@ def controlled(loaded, quant):
 
 def continued(loaded, quant):
     spec = ContinuationSpec(length=64, tokens=4)
-    return continuations.run(loaded, YARN, quant, None, None, spec, TEXTS).origin
+    return continuations.run(loaded, Setting(YARN, quant), None, None, spec, TEXTS).origin
 
 
 def played(loaded, quant, methods=("smooth_attention",)):

@@ -74,7 +74,7 @@ def test_draws_and_the_output_cost_are_options_of_the_diagnosis(loaded_app, stag
     asked = []
 
     def run(loaded, setting, *a, **kw):
-        asked.append(setting.search)
+        asked.append(setting.diagnosis)
         return planted.diagnosis()
 
     stages.patch(stages.diagnose, "run", run)

@@ -68,13 +68,9 @@ def continues(stages):
 
     asked = []
 
-    def fake(loaded, setting, tuned, smooth, documents, on_step=None):
-        asked.append((setting.evaluation, tuned, smooth))
-        return (
-            continued()
-            if not setting.evaluation.prompt
-            else continued("your own text").model_copy(update={"actual": ""})
-        )
+    def fake(loaded, setting, tuned, smooth, spec, documents, on_step=None):
+        asked.append((spec, tuned, smooth))
+        return continued() if not spec.prompt else continued("your own text").model_copy(update={"actual": ""})
 
     stages.patch(continuations, "run", fake)
     return asked

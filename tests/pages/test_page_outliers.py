@@ -87,7 +87,7 @@ def test_another_rule_in_the_options_asks_for_a_new_diagnosis(loaded_app, stages
     app = diagnosed(loaded_app)
     asked = []
     whole = planted.diagnosis()
-    stages.patch(stages.diagnose, "run", lambda loaded, rope, quant, spec, *a, **kw: asked.append(spec) or whole)
+    stages.patch(stages.diagnose, "run", lambda loaded, setting, *a, **kw: asked.append(setting.diagnosis) or whole)
     app.selectbox(key="outlier rule asked").set_value("percentile").run()
     app.number_input(key="outlier parameter asked percentile").set_value(0.97).run()
     clicked(app, "Diagnose")

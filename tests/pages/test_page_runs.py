@@ -329,9 +329,9 @@ def test_two_visitors_with_different_settings_get_their_own_results(loaded_app, 
 
     asked = []
 
-    def tell(loaded, rope, *args, on_step=None, **kwargs):
-        asked.append(rope)
-        rows = [r.model_copy(update={"ppl": rope.factor}) for r in planted.evaluation().rows]
+    def tell(loaded, setting, *args, on_step=None, **kwargs):
+        asked.append(setting.rope)
+        rows = [r.model_copy(update={"ppl": setting.rope.factor}) for r in planted.evaluation().rows]
         return planted.evaluation().model_copy(update={"rows": rows})
 
     stages.patch(stages.evaluate, "run", tell)

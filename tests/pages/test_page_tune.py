@@ -78,7 +78,7 @@ def test_typed_bounds_go_into_the_spec_and_the_address(tune, stages):
     assert "Bounds set by hand, the same in every layer" in texts(tune)
     seen = []
     real = stages.search.run
-    stages.patch(stages.search, "run", lambda *a, **k: (seen.append(a[3]), real(*a, **k))[1])
+    stages.patch(stages.search, "run", lambda *a, **k: (seen.append(a[1].search), real(*a, **k))[1])
     clicked(tune, "Start the search")
     assert seen[0].bounds == tuple(map(tuple, wanted))
     button(tune, "Back to the diagnosed bounds").click().run()
