@@ -34,8 +34,9 @@ class Similarity:
     """By layer and position bin; CPU float64, (layers, bins), NaN in empty bins.
 
     cosine: mean over rows of <x, y> / (|x| |y|); cosine_null: the same of errors as large at a random direction, and
-        cosine_null_se how far the mean over a bin's rows is from it by chance. error: mean over rows of |x - y|^2 / |x|^2, and error_se its standard
-        error, NaN for a single row. pooled: sum |x - y|^2 / sum |x|^2, ruled by the longest rows.
+        cosine_null_se: how far the mean over a bin's rows is from it by chance.
+    error: mean over rows of |x - y|^2 / |x|^2, and error_se its standard error, NaN for a single row. pooled: sum
+        |x - y|^2 / sum |x|^2, ruled by the longest rows.
     inherited, added, cross: means over rows, each over |x|^2; they sum to `error`.
     null_se: of `error` around `overall` (layers,), its mean over all rows of a layer, were rows dealt to bins at
         random, as many to each as it has.
