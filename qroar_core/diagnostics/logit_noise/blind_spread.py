@@ -66,16 +66,17 @@ class BlindSpread:
     def end(self) -> None:
         """All keys of the rows have come."""
         if len(self.products):
-            before = self.products.cumsum(0)  # up to and with each stretch
+            before = self.products.cumsum_(0)  # up to and with each stretch
             low = torch.bucketize(self.first, self.edges, right=True) - 1  # the stretch before the first key
             high = torch.bucketize(self.at, self.edges, right=True)
-            seen = before[high] - before[low] * (low >= 0).to(before)[:, None, None, None, None]
             weight = 1 / (self.at + 1 - self.first).double().square()
-            group = self.q_hat.shape[1] // seen.shape[2]
-            norm = (seen.square().sum((-1, -2)) * weight[:, None, None]).sum(0)
-            self.of_queries += norm.repeat_interleave(group, -1)
-            size = seen.diagonal(dim1=-2, dim2=-1).sum(-1).movedim(0, -1).repeat_interleave(group, 1)
-            self.of_both += (self.q_hat.square().sum(-1) * size * weight).sum(-1)
+            group = self.q_hat.shape[1] // before.shape[2]
+            for row, (a, b) in enumerate(zip(low.tolist(), high.tolist(), strict=True)):  # one by one: they are large
+                seen = before[b] - before[a] if a >= 0 else before[b]  # (parts, KV, channels, channels)
+                norm, size = seen.square().sum((-1, -2)), seen.diagonal(dim1=-2, dim2=-1).sum(-1)
+                self.of_queries += norm.repeat_interleave(group, -1) * weight[row]
+                asked = self.q_hat[:, :, row].square().sum(-1)
+                self.of_both += asked * size.repeat_interleave(group, -1) * weight[row]
         self.products, self.q_hat = self.products[:0], self.q_hat[:0]
 
     def variance(self, unit: float, rows: int, k_error: Tensor, q_error: Tensor) -> Tensor:
