@@ -16,6 +16,8 @@ exactly have an E_k each. The three sums are kept, for E_k and E_q are known at 
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from torch import Tensor
 
@@ -29,11 +31,11 @@ class BlindSpread:
     """
 
     def __init__(self, parts: int, n_kv_heads: int, heads: int, device: torch.device) -> None:
-        wide = {"dtype": torch.float64, "device": device}
-        self.of_keys = torch.zeros(parts, 2, n_kv_heads, **wide)  # read rounded, read exactly
-        self.of_queries = torch.zeros(parts, heads, **wide)
-        self.of_both = torch.zeros(parts, heads, **wide)
-        self.products = torch.zeros(0, **wide)  # (stretches, parts, KV, channels, channels), sum of k k^T of each
+        none = torch.zeros(0, dtype=torch.float64, device=device)
+        self.of_keys = none.new_zeros(parts, 2, n_kv_heads)  # read rounded, read exactly
+        self.of_queries = none.new_zeros(parts, heads)
+        self.of_both = none.new_zeros(parts, heads)
+        self.q_hat = self.products = none  # (stretches, parts, KV, channels, channels), sum of k k^T of each
         self.edges = torch.zeros(0, dtype=torch.long, device=device)  # between the stretches
 
     def begin(self, at: Tensor, exact_from: Tensor, window: int | None, q_hat: Tensor, kv: int) -> None:
@@ -45,12 +47,14 @@ class BlindSpread:
         weight = 1 / (at + 1 - first).double()
         exact = torch.maximum(exact_from, first).clamp(max=at + 1)
         grouped = q_hat.unflatten(1, (kv, -1)).flatten(2, 3)  # (parts, KV, heads of it * R, channels)
-        square = (grouped @ grouped.mT).square()
         many = grouped.shape[2] // len(at)
         for i, (low, high) in enumerate(((first, exact), (exact, at + 1))):
             both = torch.minimum(high[:, None], high) - torch.maximum(low[:, None], low)
             shared = both.clamp(min=0).double() * weight[:, None] * weight
-            self.of_keys[:, i] += (square * shared.repeat(many, many)).sum((-1, -2))
+            shared = shared.repeat(many, many)
+            for part, group in itertools.product(range(len(grouped)), range(kv)):  # one by one: of all rows by all rows
+                one = grouped[part, group]
+                self.of_keys[part, i, group] += ((one @ one.T).square_() * shared).sum()
 
     def add_keys(self, keys: Tensor, start: int) -> None:
         """Take in a block of keys (parts, KV, channels, N) from position `start`, where queries have errors."""
