@@ -45,6 +45,8 @@ def shown(value: float | None, error: float | None = None, digits: int = PLAIN, 
     if error and value and math.isfinite(error) and math.isfinite(value):
         first = math.floor(math.log10(abs(value)))  # place of the number's own first digit
         places = min(max(-_place(error), FEWEST - 1 - first), MOST - 1 - first)
+        if value == round(value) and error >= 0.5:  # a count
+            places = min(places, 0)
         return f"{round(value, places):.{max(places, 0)}f}"
     return f"{float(f'{value:.{digits}g}'):.10g}"
 
