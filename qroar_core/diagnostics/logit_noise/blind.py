@@ -61,16 +61,16 @@ class BlindNoise:
         self.spread: BlindSpread | None = None
 
     def add_rows(
-        self, at: Tensor, q: Tensor, q_hat: Tensor, channels: Tensor, n_kv_heads: int, exact_from: Tensor | None = None
+        self, rows: Tensor, at: Tensor, q: Tensor, q_hat: Tensor, channels: Tensor, n_kv_heads: int, exact_from: Tensor
     ) -> None:
         """Take in sampled rows (R,); q and q^ (heads, R, head_dim), channels (parts, widest part).
 
         Args:
-            exact_from: the first key that each row reads exactly, (R,); None: they read all rounded.
+            rows, at: positions, on the CPU and where the sums are.
+            exact_from: the first key that each row reads exactly, (R,), on the CPU.
         """
         square = torch.nn.functional.pad(q_hat, (0, 1)).square()
         by_part = square[..., channels].sum(-1).movedim(-1, 0).to(at.device, torch.float64)  # (parts, heads, R)
-        exact_from = at + 1 if exact_from is None else exact_from
         keys = torch.zeros(self.parts, n_kv_heads, len(at), dtype=torch.float64, device=at.device)
         whole = torch.zeros(*keys.shape[:2], channels.shape[1], len(at), dtype=torch.float64, device=at.device)
         if not self.seen:
@@ -81,9 +81,9 @@ class BlindNoise:
         if self.spread is None:
             self.spread = BlindSpread(self.parts, n_kv_heads, q.shape[0], at.device)
         parted = torch.nn.functional.pad(q_hat, (0, 1))[..., channels].movedim(-2, 0)  # (parts, heads, R, channels)
-        self.spread.begin(at, exact_from, self.rule.window, parted.to(at.device, torch.float64), n_kv_heads)
+        self.spread.begin(rows, exact_from, self.rule.window, parted.to(at.device, torch.float64), n_kv_heads)
         self.q_error += (q_hat - q).square().sum((1, 2)).to(at.device, torch.float64)
-        self.seen.append((at, by_part, keys, exact_from, whole))
+        self.seen.append((at, by_part, keys, exact_from.to(at.device), whole))
 
     def add_keys(self, k_error: Tensor, k_parts: Tensor | None, start: int, exact_error: Tensor | None = None) -> None:
         """Take in a block of keys as the last rows see them.

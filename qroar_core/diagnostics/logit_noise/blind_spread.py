@@ -36,10 +36,11 @@ class BlindSpread:
         self.of_queries = none.new_zeros(parts, heads)
         self.of_both = none.new_zeros(parts, heads)
         self.q_hat = self.products = none  # (stretches, parts, KV, channels, channels), sum of k k^T of each
-        self.edges = torch.zeros(0, dtype=torch.long, device=device)  # between the stretches
+        # between stretches of keys; positions stay on the CPU, for nothing may wait for the device
+        self.edges = torch.zeros(0, dtype=torch.long)
 
     def begin(self, at: Tensor, exact_from: Tensor, window: int | None, q_hat: Tensor, kv: int) -> None:
-        """Take in sampled rows: positions and first exact key (R,), q^ by part (parts, heads, R, channels)."""
+        """Take in sampled rows: positions, first exact key (R,) on the CPU; q^ by part (parts, heads, R, channels)."""
         first = torch.zeros_like(at) if window is None else (at + 1 - window).clamp(min=0)
         self.at, self.first, self.q_hat = at, first, q_hat
         self.edges = torch.cat([first, at + 1]).unique()
@@ -51,7 +52,7 @@ class BlindSpread:
         for i, (low, high) in enumerate(((first, exact), (exact, at + 1))):
             both = torch.minimum(high[:, None], high) - torch.maximum(low[:, None], low)
             shared = both.clamp(min=0).double() * weight[:, None] * weight
-            shared = shared.repeat(many, many)
+            shared = shared.to(q_hat.device).repeat(many, many)
             for part, group in itertools.product(range(len(grouped)), range(kv)):  # one by one: of all rows by all rows
                 one = grouped[part, group]
                 self.of_keys[part, i, group] += ((one @ one.T).square_() * shared).sum()
@@ -61,11 +62,12 @@ class BlindSpread:
         if not len(self.products):
             parts, kv, channels, _ = keys.shape
             self.products = keys.new_zeros(len(self.edges) + 1, parts, kv, channels, channels)
-        position = torch.arange(start, start + keys.shape[-1], device=keys.device)
-        stretch = torch.bucketize(position, self.edges, right=True)
-        for one in stretch.unique().tolist():
-            here = keys[..., stretch == one]
-            self.products[one] += here @ here.mT
+        edges = [0, *self.edges.tolist(), start + keys.shape[-1]]
+        for stretch, (first, stop) in enumerate(itertools.pairwise(edges)):
+            a, b = max(first - start, 0), min(stop - start, keys.shape[-1])
+            if a < b:
+                here = keys[..., a:b]
+                self.products[stretch] += here @ here.mT
 
     def end(self) -> None:
         """All keys of the rows have come."""
@@ -73,7 +75,7 @@ class BlindSpread:
             before = self.products.cumsum_(0)  # up to and with each stretch
             low = torch.bucketize(self.first, self.edges, right=True) - 1  # the stretch before the first key
             high = torch.bucketize(self.at, self.edges, right=True)
-            weight = 1 / (self.at + 1 - self.first).double().square()
+            weight = (1 / (self.at + 1 - self.first).double().square()).tolist()
             group = self.q_hat.shape[1] // before.shape[2]
             for row, (a, b) in enumerate(zip(low.tolist(), high.tolist(), strict=True)):  # one by one: they are large
                 seen = before[b] - before[a] if a >= 0 else before[b]  # (parts, KV, channels, channels)

@@ -134,7 +134,7 @@ class LogitNoiseMeter(Meter):
         if self.rule.sinks is not None:
             seen.add_sinks(self.rule.sinks)
         exact_from = first_exact_key(cache_block, rows)
-        self.blind.add_rows(at, q, q_hat, self.channels, k.shape[0], exact_from.to(at.device))
+        self.blind.add_rows(rows, at, q, q_hat, self.channels, k.shape[0], exact_from)
         for start in range(0, int(rows[-1]) + 1, key_block):
             stop = min(start + key_block, int(rows[-1]) + 1)
             here = k[:, start:stop].float()
