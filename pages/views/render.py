@@ -9,7 +9,9 @@ import streamlit as st
 
 from qroar_core.escape import literal
 from qroar_core.figures import Picture
+from qroar_core.statistics.digits import LARGEST, OF_LARGEST
 
+MAGNITUDE = f"%.{LARGEST}g"  # of the largest of a sample; the CSV holds all digits
 HEAD, TALLEST = 38, 680  # pixels of a table with high rows: its heading, and all of it
 
 
@@ -34,6 +36,9 @@ def numbers(table: pd.DataFrame, key: str, columns: dict[str, Any] | None = None
 
     In a row of more than one line's height, long words take several lines, and the table is higher for it.
     """
+    columns = {name: st.column_config.NumberColumn(format=MAGNITUDE) for name in table if name in OF_LARGEST} | (
+        columns or {}
+    )
     whole: int | Literal["auto"] = "auto" if height is None else min(HEAD + height * len(table), TALLEST)
     st.dataframe(table, hide_index=True, key=f"{key} table", column_config=columns, row_height=height, height=whole)
     download(table, key)

@@ -51,11 +51,13 @@ def diagnosis(result: Diagnosis, as_json: bool, nulls: bool = False) -> None:
     if nulls:
         null_table(null_rows)
     if result.logit_change is not None:
-        change = result.logit_change
+        from qroar_core.statistics.digits import shown
+
+        change, error = result.logit_change, result.logit_change.in_all_error
         line(
-            f"All bands together move a logit by {change.in_all:.4g} ± {change.in_all_error:.2g} nats if the stretch "
-            f"grows 2.7 times (upper bound {change.in_all_bound:.4g}; with random signs "
-            f"{change.in_all_null:.4g})"
+            f"All bands together move a logit by {shown(change.in_all, error)} ± {change.in_all_error:.2g} nats if the "
+            f"stretch grows 2.7 times (upper bound {shown(change.in_all_bound, error)}; with random signs "
+            f"{shown(change.in_all_null, error)})"
         )
     line(result.text)
     line(result.verdict.reason)
@@ -73,6 +75,9 @@ def bands(rows: Sequence[BandRow]) -> None:
 
 def null_table(rows: Sequence[NullRow]) -> None:
     """Each diagnostic beside what it shows when there is nothing to see."""
+    from qroar_core.figures.nulls import null_words
+
+    words = [null_words(row, none="none") for row in rows]
     _table(
         "Each diagnostic beside its null: what it shows when there is nothing to see",
         ["diagnostic", "quantity", "measured", "null", "range", "control"],
@@ -80,12 +85,12 @@ def null_table(rows: Sequence[NullRow]) -> None:
             [
                 row.diagnostic,
                 row.quantity,
-                _shown(row.measured, ".4g"),
-                _shown(row.null, ".4g"),
-                _range(row),
+                said["measured"],
+                said["null"],
+                "" if row.low is None or row.high is None else f"{said['low']} to {said['high']}",
                 row.control,
             ]
-            for row in rows
+            for row, said in zip(rows, words, strict=True)
         ],
     )
 
@@ -105,7 +110,3 @@ def _with_band(result: Diagnosis, row: BandRow) -> dict[str, Any]:
     views = {group.name: group.bands for group in result.groups}
     own = views.get(row.layers, result.bands)
     return (own[row.band].model_dump() if row.band is not None else {}) | row.model_dump()
-
-
-def _range(row: NullRow) -> str:
-    return "" if row.low is None or row.high is None else f"{row.low:.4g} to {row.high:.4g}"

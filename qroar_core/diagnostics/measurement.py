@@ -87,6 +87,14 @@ class KeysRead:
         rounded = by is not None and (by.quant.qk is not None or (self.in_cache and by.quant.k is not None))
         return self.handed if rounded else None
 
+    @property
+    def axes(self) -> Tensor | None:
+        """The keys before RoPE where the cache's quantizer rounds them there; None: its axes are those of k itself."""
+        by = self._by
+        if by is None or by.quant.k is None or not by.quant.k.before_rope:
+            return None
+        return by.before_rope(self.k, self.start, self.layer)
+
     @cached_property
     def ends(self) -> Ends | None:
         """Which values of those that the quantizers are given are clipped or become zero; None where there are none."""
@@ -165,10 +173,14 @@ class Rounding:
         """Which values of K are clipped or become zero: by the cache's quantizer, or qk's where it has none."""
         if self.quant.k is None or not in_cache:
             return self.ends(k, layer, "k_active")
-        cos_sin, absmax = self._cache_needs(layer)
         if self.quant.k.before_rope:
-            k = unrotate(k, *cos_sin(start, start + k.shape[1]), self.geometry.pairing)
-        return ends_of(k, self.quant.k, absmax=absmax)
+            k = self.before_rope(k, start, layer)
+        return ends_of(k, self.quant.k, absmax=self._cache_needs(layer)[1])
+
+    def before_rope(self, k: Tensor, start: int, layer: int) -> Tensor:
+        """K (n_kv_heads, t, head_dim) from position `start` as it was before RoPE."""
+        cos_sin, _ = self._cache_needs(layer)
+        return unrotate(k, *cos_sin(start, start + k.shape[1]), self.geometry.pairing)
 
     def ends(self, x: Tensor, layer: int, which: str) -> Ends | None:
         """The same of q ("q") or of K as qk rounds it ("k_active"); None without quantized activations."""

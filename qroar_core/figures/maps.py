@@ -14,6 +14,7 @@ import plotly.graph_objects as go
 
 from qroar_core.figures.picture import DIVERGING, GREEN, SEQUENTIAL, framed, map_height
 from qroar_core.figures.readable import ink_on
+from qroar_core.statistics.digits import shown
 
 GAPS = 24  # columns up to which cells stand apart
 BETWEEN = 0.06  # empty space between two panels, in panel widths
@@ -33,6 +34,7 @@ class Panel:
     columns: list[str]
     axis: str  # title of the horizontal axis, with its unit
     word: str  # before a column's name in the hover: "band", "positions"
+    digits: int = 4  # significant ones of a value in the hover
 
 
 def column_at(panel: int, column: float, count: int) -> float:
@@ -60,7 +62,7 @@ def side_by_side(
         count = len(panel.columns)
         for i, name in enumerate(rows):
             z[i] += [*([None] if at else []), *map(_brief, panel.z[i])]
-            told = [f"{name}, {panel.word} {c}: {_number(v)}" for c, v in zip(panel.columns, panel.z[i])]
+            told = [f"{name}, {panel.word} {c}: {_number(v, panel.digits)}" for c, v in zip(panel.columns, panel.z[i])]
             hover[i] += [*([""] if at else []), *told]
         edges += [column_at(at, c - 0.5, count) for c in range(count + 1)]
         step = -(-count * len(panels) * (2 + max(map(len, panel.columns))) // LABEL_ROOM)
@@ -184,8 +186,8 @@ def _brief(value: Number) -> Number:
     return None if value is None else float(f"{value:.6g}")
 
 
-def _number(value: Number) -> str:
-    return "no data" if value is None else f"{value:.4g}"
+def _number(value: Number, digits: int) -> str:
+    return shown(value, digits=digits, none="no data")
 
 
 def pooled(values: Sequence[Number], most: int) -> list[Number]:

@@ -22,12 +22,13 @@ from qroar_core.evaluation.result import Evaluation
 from qroar_core.evaluation.two_gains import kept_words, why_different
 from qroar_core.figures import Picture
 from qroar_core.figures.gallery import gallery
-from qroar_core.figures.nulls import null_table
+from qroar_core.figures.nulls import in_words
 from qroar_core.figures.readable import THEMED
 from qroar_core.retrieval import figure as retrieval
 from qroar_core.retrieval.result import Retrieval
 from qroar_core.runs.manifest import Manifest
 from qroar_core.scale_search.result import SearchReport
+from qroar_core.statistics.digits import OF_LARGEST, largest
 from qroar_core.transforms.result import ScalesFile
 
 STYLE = """
@@ -151,12 +152,13 @@ def _bands(diagnosis: Diagnosis) -> str:
 def _nulls(rows: Sequence[NullRow]) -> str:
     return (
         "<p>Each diagnostic beside what the same quantity reads when there is nothing to see; low and high span the "
-        f'draws of the null, where there are several.</p><div class="scroll">{_table(null_table(rows))}</div>'
+        f'draws of the null, where there are several.</p><div class="scroll">{_table(in_words(rows))}</div>'
     )
 
 
 def _table(frame: pd.DataFrame) -> str:
-    return frame.to_html(index=False, border=0, float_format=lambda x: f"{x:.5g}", na_rep="")
+    magnitudes = {name: largest for name in frame if name in OF_LARGEST}
+    return frame.to_html(index=False, border=0, float_format=lambda x: f"{x:.5g}", na_rep="", formatters=magnitudes)
 
 
 def _counts(evaluation: Evaluation) -> str:

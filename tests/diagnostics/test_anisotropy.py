@@ -200,6 +200,42 @@ def test_a_pair_that_errs_more_at_the_few_angles_where_it_stands_is_not_taken_fo
         assert all(answered(draw, seed, spread, quiet, sees=True) for seed in range(3))
 
 
+@pytest.mark.parametrize("heads", [1, 2])
+def test_where_every_partner_is_exact_the_null_shows_as_much_chance_as_rounding_at_random_does(heads):
+    """The other pair of each head has no error: a flat null would read 1 though chance alone shows more."""
+    band, shown, null = torch.zeros(2, dtype=torch.int64), [], []
+    for seed in range(40):
+        draw = torch.Generator().manual_seed(seed)
+        x = torch.randn(heads, 1600, 4, generator=draw)
+        noise = torch.rand(x.shape, generator=draw) - 0.5
+        noise[..., [1, 3]] = 0
+        meter = AnisotropyMeter(band, "half", 16, Swapped(band, heads, 0, seed, 1))
+        for here in (slice(0, 700), slice(700, 1600)):
+            meter.update(x[:, here], (x + noise)[:, here], unit_step(x[:, here]))
+        found = anisotropy_of([meter])
+        assert (found.null.lone, found.null.pairs) == (heads, 2 * heads)
+        # half of the pairs of each angle are exact: their errors are 0 in the null, too
+        assert sum(found.null.error[0]) / 16 == pytest.approx(1 / 12, rel=0.15)
+        shown.append(found.typical)
+        null.append(found.null_typical)
+    assert sum(shown) / 40 > 1.15
+    assert sum(null) / 40 == pytest.approx(sum(shown) / 40, rel=0.03)
+
+
+def test_a_partner_that_is_never_rounded_is_replaced_as_well():
+    x = torch.randn(1, 3000, 4, generator=torch.Generator().manual_seed(1))
+    noise = torch.rand(x.shape, generator=torch.Generator().manual_seed(2)) - 0.5
+    band, step = torch.zeros(2, dtype=torch.int64), unit_step(x).clone()
+    step[..., 1] = 0
+    meter = AnisotropyMeter(band, "half", 8, Swapped(band, 1, 0, 0, 2))
+    meter.update(x, x + noise, step)
+    found = anisotropy_of([meter])
+    assert found.null.lone == 1
+    assert all(1 < ratio < 1.5 for ratio in found.null.largest)
+    assert found.null.largest[0] != found.null.largest[1]
+    assert found.null.error[0] == pytest.approx([1 / 6] * 8, rel=0.2)
+
+
 def test_every_pair_takes_the_error_of_another_one_of_its_band_in_another_head():
     band = torch.tensor([0, 1, 1, 1, 2, 2])
     swapped, again, other = (Swapped(band, 3, layer, 5, 4) for layer in (1, 1, 2))
@@ -335,6 +371,7 @@ class Planted:
     k: torch.Tensor
     k_hat: torch.Tensor
     step: torch.Tensor | None
+    axes = None
 
 
 @pytest.mark.parametrize("chunk", [150, 40])

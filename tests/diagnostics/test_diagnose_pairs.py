@@ -104,7 +104,8 @@ def test_every_pair_by_hand(tiny, kind):
         if kind in ("channel", "before"):
             k, out, square = k[:, : L - 32], out[:, : L - 32], square[:, : L - 32]
         z, w = (x[..., :HALF] + 1j * x[..., HALF:] for x in (k, out))
-        angle = np.arctan2(np.abs(z.imag), np.abs(z.real))
+        axes = z / (cos + 1j * sin)[: z.shape[1]] if kind == "before" else z  # the axes that the quantizer rounds
+        angle = np.arctan2(np.abs(axes.imag), np.abs(axes.real))
         at = np.minimum((angle / (np.pi / 2) * ANGLES).astype(int), ANGLES - 1)
         band = np.broadcast_to(np.arange(HALF) // 2, at.shape)
         np.add.at(cells[0][layer], (band, at), np.abs(w - z) ** 2 / square)
@@ -137,7 +138,7 @@ def test_every_pair_by_hand(tiny, kind):
     assert found.pair_error.share == pytest.approx(length / energy, rel=1e-4)
     assert found.pair_error.zeroed_share == pytest.approx(zeroed, abs=1e-9)
     assert found.rounding.q is None
-    assert found.anisotropy.before_rope is (kind == "before")
+    assert found.anisotropy.before_rope is found.anisotropy.angle_before_rope is (kind == "before")
     assert (found.anisotropy.over, found.anisotropy.sample.tokens) == ("step", L - 32 * (kind in ("channel", "before")))
 
 

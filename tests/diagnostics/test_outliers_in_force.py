@@ -175,5 +175,6 @@ def test_with_quantized_weights_q_is_that_of_the_quantized_model(tiny, monkeypat
     said = lengths(found)
     assert f"are of the {len(rows)} sampled query rows, not of all tokens" in said.how_to_read
     assert ("These shares are of q as the quantizer is given it, at all tokens" in said.how_to_read) is rounds
+    assert ("No quantizer rounds q itself here" in said.how_to_read) is not rounds
     assert said.table.groupby("tensor")["tokens"].first().to_dict() == {"K": LENGTH, "q": len(rows)}
     assert any(row.quantity.endswith(f", {len(rows)} sampled query rows") for row in seen.null_rows())

@@ -197,12 +197,31 @@ def test_a_share_that_is_not_zero_is_never_printed_as_zero():
     assert " 0.00%" not in text
 
 
-@pytest.mark.parametrize("before", [True, False])
-def test_a_quantizer_before_rope_has_other_axes_than_the_angle_shown(before):
-    seen = D.anisotropy.model_copy(update={"before_rope": before})
+@pytest.mark.parametrize(
+    ("before", "own", "asked", "where"),
+    [
+        (False, False, "on its angle?", "after RoPE, from 0°"),
+        (True, False, "on its angle after RoPE?", "after RoPE, from 0°"),  # an older file
+        (True, True, "on its angle before RoPE?", "before RoPE, from 0°"),
+    ],
+)
+def test_which_axes_the_angles_are_on_is_said(before, own, asked, where):
+    seen = D.anisotropy.model_copy(update={"before_rope": before, "angle_before_rope": own})
     picture = by_angle(seen_with(anisotropy=seen))
-    asked = (
-        "Does a pair's error depend on its angle after RoPE?" if before else "Does a pair's error depend on its angle?"
-    )
-    assert picture.title.startswith(asked)
-    assert ("The setting rounds K before RoPE, on other axes" in picture.how_to_read) is before
+    assert picture.title.startswith(f"Does a pair's error depend {asked}")
+    assert where in picture.how_to_read
+    assert ("The setting rounds K before RoPE, on other axes" in picture.how_to_read) is (before and not own)
+    assert ("so these are its quantizer's axes" in picture.how_to_read) is own
+
+
+def test_pairs_whose_partner_has_no_error_are_counted_in_words():
+    null = D.anisotropy.null.model_copy(update={"lone": 3, "pairs": 1024})
+    seen = D.anisotropy.model_copy(update={"null": null})
+    assert "For 3 of 1,024 pairs the other pair has no error" in by_angle(seen_with(anisotropy=seen)).how_to_read
+    assert all("for 3 of 1,024 pairs, whose partner has none" in row.control for row in seen.null_rows())
+    assert "pair has no error" not in by_angle(D).how_to_read
+
+
+def test_a_missing_null_has_its_reason():
+    seen = D.anisotropy.model_copy(update={"null": None})
+    assert "with one RoPE pair a head there is no other pair" in by_angle(seen_with(anisotropy=seen)).how_to_read

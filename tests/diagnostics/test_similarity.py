@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from qroar_core.diagnostics.similarity.blind import random_direction_cosine
 from qroar_core.diagnostics.similarity.measure import EXACT_DB, SimilarityMeter, decibels
 from qroar_core.diagnostics.similarity.observe import drawn_rows
 from qroar_core.diagnostics.similarity.table import similarity_of
@@ -98,6 +99,63 @@ def test_bins_without_rows_are_none():
     assert found.cosine[0][1:] == found.sqnr_low[0][1:] == found.accumulation.added_by_bin[0][1:] == [None] * 3
 
 
+# the cosine's null
+
+
+def cosines_of(x, e):
+    y = x + e
+    return (x * y).sum(-1) / np.linalg.norm(x, axis=-1) / np.linalg.norm(y, axis=-1)
+
+
+@pytest.mark.parametrize("rho", [1e-3, 0.1, 1.0, 3.0])
+@pytest.mark.parametrize("dim", [2, 3, 24, 576])
+def test_the_cosine_of_errors_at_a_random_direction_by_drawing(rho, dim):
+    rng = np.random.default_rng(0)
+    e = rng.standard_normal((40_000, dim))
+    e *= rho / np.linalg.norm(e, axis=-1, keepdims=True)
+    x = np.zeros((1, dim))
+    x[0, 0] = 1
+    drawn = cosines_of(x, e)
+    mean, variance = random_direction_cosine(torch.tensor([rho], dtype=torch.float64), dim)
+    assert abs(float(mean) - drawn.mean()) < 4 * drawn.std() / 200
+    assert float(variance) == pytest.approx(drawn.var(), rel=0.05)
+
+
+def test_the_cosine_of_a_random_direction_at_its_ends():
+    mean, variance = random_direction_cosine(torch.tensor([0.0, math.inf], dtype=torch.float64), 64)
+    assert mean.tolist() == pytest.approx([1.0, 0.0], abs=1e-12)
+    assert variance.tolist() == pytest.approx([0.0, 1 / 64], abs=1e-9)
+
+
+@pytest.mark.parametrize("along", [0.0, -1.0])
+def test_the_cosine_null_holds_errors_of_random_direction_and_not_those_that_point_against_the_row(along):
+    """Errors of very different sizes in one bin, each row with its own; `along` adds a part that shrinks the row."""
+    g = torch.Generator().manual_seed(11)
+    x = torch.randn(1, 600, 48, generator=g, dtype=torch.float64)
+    e = torch.randn(1, 600, 48, generator=g, dtype=torch.float64) * torch.rand(600, 1, generator=g)
+    e = e + along * 0.6 * torch.rand(600, 1, generator=g) * x
+    meter = measured(x, e, bins=3, cuts=(slice(0, 250), slice(250, 600)))
+    found = similarity_of(meter)
+    rng, shown = np.random.default_rng(1), []
+    size = np.linalg.norm(e[0].numpy(), axis=-1, keepdims=True)
+    for _ in range(300):
+        other = rng.standard_normal((600, 48))
+        drawn = cosines_of(x[0].numpy(), other * size / np.linalg.norm(other, axis=-1, keepdims=True))
+        shown.append(drawn.reshape(3, 200).mean(1))
+    low, high = found.cosine_null_low[0], found.cosine_null_high[0]
+    assert found.cosine_null[0] == pytest.approx(np.mean(shown, 0), abs=5e-4)
+    assert [(b - a) / 4 for a, b in zip(low, high)] == pytest.approx(np.std(shown, 0), rel=0.15)
+    off = [abs(c - (a + b) / 2) / ((b - a) / 4) for a, c, b in zip(low, found.cosine[0], high)]  # standard errors
+    assert max(off) < 3 if along == 0 else min(off) > 4
+    (row,) = (r for r in found.null_rows() if r.quantity.startswith("cosine"))
+    assert (row.measured, row.null, row.low, row.high) == (
+        found.cosine[0][-1],
+        found.cosine_null[0][-1],
+        low[-1],
+        high[-1],
+    )
+
+
 # sampled rows
 
 
@@ -168,11 +226,11 @@ def test_the_null_holds_rows_that_do_not_drift_and_lets_those_that_do_stand_out(
 
     still, found = outside(0.0)
     assert still <= 2  # of 16 at two standard errors
-    (row,) = (r for r in found.null_rows() if r.diagnostic == "Hidden states")
+    (row,) = (r for r in found.null_rows() if r.quantity.startswith("SQNR"))
     assert row.low < row.measured < row.high
     drifting, found = outside(3.0)
     assert drifting >= 10
-    (row,) = (r for r in found.null_rows() if r.diagnostic == "Hidden states")
+    (row,) = (r for r in found.null_rows() if r.quantity.startswith("SQNR"))
     assert row.measured < row.low
 
 

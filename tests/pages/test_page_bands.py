@@ -54,7 +54,7 @@ def test_the_table_holds_every_column_with_its_name_and_hides_what_is_unknown(lo
     beside = app.dataframe[1].value
     assert beside["control"].tolist() == [row.control for row in with_nulls().null_rows()]
     (dealt,) = beside[beside["control"] == "the same error, its channels assigned to the bands at random"].itertuples()
-    assert (dealt.measured, dealt.null) == pytest.approx((2 / 2.5**0.5, 1.140506), rel=1e-5)
+    assert (dealt.measured, dealt.null) == ("1.26", "1.14")  # of 1.2649 and 1.1405, beside a range of 0.07
 
 
 def test_what_the_evidence_page_measured_joins_the_table(loaded_app, stages):

@@ -26,7 +26,7 @@ def test_it_opens_on_the_loudest_layer_and_head_with_band_edges(loaded_app):
         "Outliers are 1.5% of the entries and carry 26.7% of the int4 error",
         "One channel of K carries up to 2.4 times its even share of the int4 error",
         "Rows of W_Q in layer 0: channel 2: pair 2, band 1, of head 0 is 6 times its head's median row "
-        "(2.22 [1.74, 3.22] by chance, largest of all layers)",
+        "(2.2 [1.7, 3.2] by chance, largest of all layers)",
         "Input columns of W_Q that stand out: 1, 12.5% of all; they carry 25.0% of the int4 per tensor error and 25.0% "
         "of the int4 per channel error",
         "Rows of W_Q that stand out: 1, of which 1 in band 1, by up to 6 times their head's median",

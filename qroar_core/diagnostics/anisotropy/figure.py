@@ -36,9 +36,19 @@ OVER = {
     "error": "squared error of a pair over its vector's mean squared error",
     None: "mean squared error of the pair",  # an older file
 }
-OTHER_AXES = (
-    "The setting rounds K before RoPE, on other axes: how its error depends on the angle there does not show here. "
+OWN_AXES = (
+    "The setting's cache rounds K before RoPE, so these are its quantizer's axes; what RoPE does to a pair afterwards "
+    "turns its error with it. Activations that are rounded too are so after RoPE, on other axes. "
 )
+OTHER_AXES = (
+    "The setting rounds K before RoPE, on other axes, and this file is from before 2026-11-30: how its error depends "
+    "on the angle there does not show here; diagnose again. "
+)
+LONE = (
+    "For {lone:,} of {pairs:,} pairs the other pair has no error at all: theirs are rounding errors drawn at random, "
+    "as many at each angle as the pair has there. "
+)
+NO_NULL = " There is no null: with one RoPE pair a head there is no other pair whose error could be taken."
 NORMALISED = {
     "step": "Each pair's error is divided by the squared step it was rounded with (mean of its two coordinates; behind "
     "a Hadamard rotation that of its vector; of 8-bit floats the distance between levels). ",
@@ -94,7 +104,8 @@ def by_angle(diagnosis: Diagnosis) -> Picture | None:
 
 
 def _title(seen: Anisotropy) -> str:
-    question = f"Does a pair's error depend on its angle{' after RoPE' * seen.before_rope}?"
+    where = " before RoPE" if seen.angle_before_rope else " after RoPE" * seen.before_rope
+    question = f"Does a pair's error depend on its angle{where}?"
     typical, null = seen.typical, seen.null_typical
     if typical is None:
         return f"{question} Too few pairs to tell"
@@ -110,19 +121,28 @@ def _title(seen: Anisotropy) -> str:
 
 def _how_to_read(diagnosis: Diagnosis, seen: Anisotropy) -> str:
     if seen.null is None:
-        return "A flat line is an isotropic quantizer. RoPE turns a pair, so its error changes along the text."
+        reason = "" if seen.sample is None else NO_NULL
+        return f"A flat line is an isotropic quantizer. RoPE turns a pair, so its error changes along the text.{reason}"
     control = seen.null.control.removesuffix(SCALED)
     lone = seen.null.control == SWAPPED and diagnosis.n_kv_heads == 1  # a file from before `OTHER_LAYER`
     meaning = NULL_MEANING.get(SAME_VECTOR if lone else control, "")
+    if seen.null.lone:
+        meaning += LONE.format(lone=seen.null.lone, pairs=seen.null.pairs)
     if control != DRAWN:
         meaning += LEVEL if control != seen.null.control else NO_LEVEL
     return (
-        "Error by where K's pairs stand after RoPE, from 0° (all on the first axis) to 90° (all on the second). "
-        f"{OTHER_AXES * seen.before_rope}{NORMALISED[seen.over]}A flat line does not depend on the angle. {meaning}"
+        f"Error by where K's pairs stand {'before' if seen.angle_before_rope else 'after'} RoPE, from 0° (all on the "
+        f"first axis) to 90° (all on the second). {_axes(seen)}{NORMALISED[seen.over]}"
+        f"A flat line does not depend on the angle. {meaning}"
         "Lines are means over layers; the title gives means over layers and bands, and says yes where the difference "
         f"is more than {ERRORS} standard errors (±, over layers and bands) above 0."
         f"{_largest(diagnosis, seen, seen.null.ratio)}"
     )
+
+
+def _axes(seen: Anisotropy) -> str:
+    """Which axes the angles are on, where the setting rounds K before RoPE."""
+    return OWN_AXES if seen.angle_before_rope else OTHER_AXES * seen.before_rope
 
 
 def _largest(diagnosis: Diagnosis, seen: Anisotropy, null: LayerBand) -> str:

@@ -36,7 +36,7 @@ class AnisotropyRecorder(KeyRecorder):
     def on_keys(self, keys: KeysRead) -> None:
         """Book these keys' errors; the pass of a quantized model brings its K beside the reference's."""
         meter = self.meters[keys.layer]
-        seen = meter.update(keys.k, keys.k_hat, keys.step)
+        seen = meter.update(keys.k, keys.k_hat, keys.step, axes=keys.axes)
         if meter.swapped is None or meter.swapped.source != "layer" or keys.layer not in self.turning:
             return
         at = self.turning.index(keys.layer)

@@ -30,6 +30,15 @@ class AngleBlindNoise(Result):
     # the mean ratio over layers and bands, draw by draw
     typical: Annotated[list[Number], axes("draw")] = []
     control: str = DRAWN  # what was done
+    lone: int = 0  # pairs, of all layers and heads, whose partner has no error: theirs are drawn; mean over draws
+    pairs: int = 0  # how many there are; 0: an older file
+
+    @property
+    def drawn_instead(self) -> str:
+        """For how many pairs errors are drawn, as their partner has none; nothing where every partner has some."""
+        if not self.lone:
+            return ""
+        return f"; for {self.lone:,} of {self.pairs:,} pairs, whose partner has none, rounding errors drawn at random"
 
 
 class Anisotropy(Result):
@@ -44,7 +53,10 @@ class Anisotropy(Result):
     error: Annotated[list[PerBand], axes("band", "angle")]
     ratio: LayerBand  # worst angle over best, [layer][band]
     over: Literal["step", "error"] | None = None  # divided by the squared step, or the vector's mean squared error
-    before_rope: bool = False  # K is rounded before RoPE, so on other axes than those that the angle is from
+    before_rope: bool = False  # K is rounded before RoPE
+    # the angles are those before RoPE, on the axes of the quantizer that rounds K there; where `before_rope` alone is
+    # true, in an older file, they are those after it
+    angle_before_rope: bool = False
     null: AngleBlindNoise | None = None
     sample: Sample | None = None
 
@@ -94,7 +106,7 @@ class Anisotropy(Result):
                 null=middle,
                 low=min(drawn, default=None),
                 high=max(drawn, default=None),
-                control=null.control,
+                control=f"{null.control}{null.drawn_instead}",
             )
             for what, measured, middle, drawn in (
                 ("mean", self.typical, self.null_typical, [x for x in null.typical if x is not None]),

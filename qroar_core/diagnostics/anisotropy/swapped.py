@@ -7,6 +7,8 @@ yet the angle's. What repeats in the text repeats in the errors too, but none of
 under.
 Noise drawn anew for every token would not do: equal tokens have nearly equal keys and
 errors, so fewer of the errors are independent than there are tokens, and chance reaches further than such noise shows.
+A partner without any error (all of its values are levels of the grid, or zero) lends none: its pair takes errors drawn
+at its own angles, of its own mean (`measure.NullMeter`).
 With a single KV head it is another pair's of another layer, at the same tokens. A model of one head and one layer has
 only other pairs of the same vector, whose step the pair's own angle may have set.
 """
@@ -66,6 +68,10 @@ class Swapped:
     def source(self) -> Literal["head", "layer", "vector"]:
         """Where the other pair is: in another head, in another layer, or in the same vector."""
         return "head" if self.heads > 1 else "layer" if self.layers > 1 else "vector"
+
+    def spare(self, draw: int) -> int:
+        """Seed of the errors that pairs take in a draw where their partner has none."""
+        return (self.seed * 1_000_003 + self.layer) * 1_009 + draw
 
     def on(self, device: torch.device) -> list[Tensor]:
         """The partners where `device` is."""

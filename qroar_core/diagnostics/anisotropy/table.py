@@ -28,7 +28,7 @@ def anisotropy_of(
     """Mean error by angle over layers, and each layer's worst angle over its best; `still` ones have no pairs.
 
     Args:
-        before_rope: whether K is rounded before RoPE; the angle is always that after it.
+        before_rope: whether K is rounded before RoPE, and the angles are of those axes.
     """
     angle, error, ratio = _pooled(meters, still)
     draws = [_pooled([m.nulls[draw] for m in meters], still) for draw in range(len(meters[0].nulls))]
@@ -38,8 +38,11 @@ def anisotropy_of(
         error=listed(error),
         ratio=listed(ratio),
         before_rope=before_rope,
+        angle_before_rope=before_rope,
         over="step" if turning.by_step else "error",
-        null=_null(draws, CONTROLS[turning.swapped.source]) if draws and turning.swapped else None,
+        null=_null(draws, CONTROLS[turning.swapped.source], *_lone(meters, still))
+        if draws and turning.swapped
+        else None,
         sample=turning.swapped.sample(turning.tokens) if turning.swapped else Sample(tokens=turning.tokens),
     )
 
@@ -52,7 +55,13 @@ def _pooled(meters: Sequence[AnisotropyMeter | NullMeter], still: Sequence[int])
     return found[0].angle, error.nanmean(0), ratio
 
 
-def _null(draws: list[tuple[Tensor, Tensor, Tensor]], control: str) -> AngleBlindNoise:
+def _lone(meters: Sequence[AnisotropyMeter], still: Sequence[int]) -> tuple[int, int]:
+    """Pairs whose partner has no error, mean over draws, and all pairs."""
+    drawn = torch.stack([torch.stack([n.drawn() for n in m.nulls]) for i, m in enumerate(meters) if i not in still])
+    return round(float(drawn.double().sum() / drawn.shape[1])), drawn[:, 0].numel()
+
+
+def _null(draws: list[tuple[Tensor, Tensor, Tensor]], control: str, lone: int, pairs: int) -> AngleBlindNoise:
     error, ratio = (torch.stack([draw[part] for draw in draws]) for part in (1, 2))
     cells = ratio.flatten(1)
     known = cells.isfinite()
@@ -64,4 +73,6 @@ def _null(draws: list[tuple[Tensor, Tensor, Tensor]], control: str) -> AngleBlin
         largest=listed(largest),
         typical=listed(typical),
         control=control,
+        lone=lone,
+        pairs=pairs,
     )

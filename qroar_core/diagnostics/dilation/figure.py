@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 from qroar_core.diagnostics.result import Diagnosis
 from qroar_core.figures.maps import Panel, column_at, crossed, side_by_side
 from qroar_core.figures.picture import BLUE, GREY, POSITION_AXIS, SEQUENTIAL, Picture, bin_names, counted_on, framed
+from qroar_core.statistics.digits import HOVER, LARGEST
 
 NULL = "null: tokens assigned to bins at random"
 
@@ -17,7 +18,7 @@ def by_position(diagnosis: Diagnosis, layer: int) -> Picture:
     seen, null = diagnosis.dilation, diagnosis.dilation.null
     bins = bin_names(diagnosis.position_edges)
     rows = [f"band {b.index}" for b in diagnosis.bands]
-    panel = Panel("", seen.absmax[layer], bins, POSITION_AXIS, "positions")
+    panel = Panel("", seen.absmax[layer], bins, POSITION_AXIS, "positions", LARGEST)
     figure = side_by_side([panel], rows, "|k|")
     figure.update_traces(
         customdata=seen.bits_lost[layer],
@@ -89,7 +90,7 @@ def of_band(diagnosis: Diagnosis, layer: int, band: int) -> Picture:
         mode="lines+markers",
         name="largest |k|",
         line={"color": BLUE, "width": 2.5},
-        hovertemplate="%{x:,.0f}: %{y:.4g}<extra></extra>",
+        hovertemplate="%{x:,.0f}: %{y:" + HOVER + "}<extra></extra>",
     )
     framed(figure, POSITION_AXIS, "largest |k|", legend=True)
     table = pd.DataFrame(

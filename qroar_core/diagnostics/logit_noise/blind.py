@@ -25,6 +25,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from qroar_core.diagnostics.logit_noise.blind_spread import BlindSpread
 from qroar_core.maths.meters import CPU
 from qroar_core.maths.softmax_rule import SoftmaxRule
 
@@ -57,14 +58,16 @@ class BlindNoise:
         # of each update: positions (R,), |q^|^2 (parts, heads, R), sum of |k|^2 over the keys seen (parts, KV, R), the
         # first key that is read exactly (R,), and the sum of those keys (parts, KV, channels, R)
         self.seen: list[tuple[Tensor, Tensor, Tensor, Tensor, Tensor]] = []
+        self.spread: BlindSpread | None = None
 
     def add_rows(
-        self, at: Tensor, q: Tensor, q_hat: Tensor, channels: Tensor, n_kv_heads: int, exact_from: Tensor | None = None
+        self, rows: Tensor, at: Tensor, q: Tensor, q_hat: Tensor, channels: Tensor, n_kv_heads: int, exact_from: Tensor
     ) -> None:
         """Take in sampled rows (R,); q and q^ (heads, R, head_dim), channels (parts, widest part).
 
         Args:
-            exact_from: the first key that each row reads exactly, (R,); None: they read all rounded.
+            rows, at: positions, on the CPU and where the sums are.
+            exact_from: the first key that each row reads exactly, (R,), on the CPU.
         """
         square = torch.nn.functional.pad(q_hat, (0, 1)).square()
         by_part = square[..., channels].sum(-1).movedim(-1, 0).to(at.device, torch.float64)  # (parts, heads, R)
@@ -75,8 +78,12 @@ class BlindNoise:
             self.k_error = torch.zeros(2, n_kv_heads, dtype=torch.float64, device=at.device)
             self.far = torch.zeros(self.parts, n_kv_heads, self.octaves, dtype=torch.float64, device=at.device)
             self.cells = self.cells.to(at.device)
+        if self.spread is None:
+            self.spread = BlindSpread(self.parts, n_kv_heads, q.shape[0], at.device)
+        parted = torch.nn.functional.pad(q_hat, (0, 1))[..., channels].movedim(-2, 0)  # (parts, heads, R, channels)
+        self.spread.begin(rows, exact_from, self.rule.window, parted.to(at.device, torch.float64), n_kv_heads)
         self.q_error += (q_hat - q).square().sum((1, 2)).to(at.device, torch.float64)
-        self.seen.append((at, by_part, keys, at + 1 if exact_from is None else exact_from, whole))
+        self.seen.append((at, by_part, keys, exact_from.to(at.device), whole))
 
     def add_keys(self, k_error: Tensor, k_parts: Tensor | None, start: int, exact_error: Tensor | None = None) -> None:
         """Take in a block of keys as the last rows see them.
@@ -98,6 +105,8 @@ class BlindNoise:
         if k_parts is None:
             return
         exact = k_parts.to(at.device, torch.float64)
+        assert self.spread is not None
+        self.spread.add_keys(exact, start)
         size = exact.square().sum(2)  # (parts, KV, N)
         keys += size @ visible.T
         whole += exact @ visible.T
@@ -105,6 +114,19 @@ class BlindNoise:
         by_octave = torch.zeros(visible.shape[1], self.octaves, dtype=torch.float64, device=at.device)
         by_octave.scatter_add_(1, octave.T, visible.T)
         self.far += size @ by_octave
+
+    def end_rows(self) -> None:
+        """All keys that the last rows see have come."""
+        assert self.spread is not None
+        self.spread.end()
+
+    def chance(self) -> Tensor:
+        """Variance over drawn errors of every part's mean square over rows, heads and keys, (parts,); CPU float64."""
+        if self.spread is None:
+            return torch.full((self.parts,), torch.nan, dtype=torch.float64)
+        rows = sum(len(one[0]) for one in self.seen)
+        k_error = self.k_error / self.cells.clamp(min=1)[:, None]
+        return self.spread.variance(self.unit, rows, k_error, self.q_error / rows).to(CPU)
 
     def result(self, order: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Expected squares, mean over heads and keys, CPU float64.

@@ -45,7 +45,7 @@ class LogitNoise:
         variance over heads; a shift of all logits of a row is not in them.
     null: the same figures for blind noise (see blind.py): of rms, rms_by_band and rest_rms as one (rows, parts + 1),
         and by distance as one (parts + 1, distance bins), the whole noise last. null_std: of noise_std, null_kl: of kl,
-        (rows,).
+        (rows,). null_chance: (parts,) variance over drawn errors of a part's mean square over all rows.
     """
 
     position: Tensor
@@ -64,6 +64,7 @@ class LogitNoise:
     null_by_distance: Tensor
     null_std: Tensor
     null_kl: Tensor
+    null_chance: Tensor
 
 
 class LogitNoiseMeter(Meter):
@@ -133,7 +134,7 @@ class LogitNoiseMeter(Meter):
         if self.rule.sinks is not None:
             seen.add_sinks(self.rule.sinks)
         exact_from = first_exact_key(cache_block, rows)
-        self.blind.add_rows(at, q, q_hat, self.channels, k.shape[0], exact_from.to(at.device))
+        self.blind.add_rows(rows, at, q, q_hat, self.channels, k.shape[0], exact_from)
         for start in range(0, int(rows[-1]) + 1, key_block):
             stop = min(start + key_block, int(rows[-1]) + 1)
             here = k[:, start:stop].float()
@@ -160,6 +161,7 @@ class LogitNoiseMeter(Meter):
                 if k_parts is not None:
                     noise += self._parts(q_hat[:, block] - q[:, block], k_parts)
                 self._block(seen, block, self._logits(q[:, block], here), noise, at[block], start, held, keys)
+        self.blind.end_rows()
         self.rows.append(seen.table(at))
         self.octaves.append(seen.by_octave)
         self.spreads.append(seen.spread())
@@ -249,5 +251,6 @@ class LogitNoiseMeter(Meter):
             null=torch.cat([null, null.sum(1, keepdim=True)], 1).sqrt(),
             null_by_distance=torch.cat([null_by_distance, null_by_distance.sum(0, keepdim=True)]).sqrt(),
             null_std=null_variance.sqrt(),
+            null_chance=self.blind.chance(),
             null_kl=self.blind.kl([spread.to(CPU) for spread in self.spreads], order),
         )

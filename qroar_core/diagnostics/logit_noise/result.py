@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Iterator
 from typing import Annotated
 
@@ -19,6 +20,8 @@ OLDER = (
     " This file is from before 2026-11-29: where queries have errors too, its nulls of the KL and of the spread draw "
     "one anew for each key, and are too high."
 )
+
+DRAWS = 1000  # of the loudest band by chance
 
 
 class NoiseNull(Result):
@@ -38,7 +41,30 @@ class NoiseNull(Result):
     by_band_distance: Annotated[list[PerBand], axes("band", "distance")] = []
     unrotated_position: Annotated[list[Number], axes("row")] = []
     unrotated_distance: Annotated[list[Number], axes("distance")] = []
+    # standard deviation over drawn errors of each band's mean square over rows, nats^2; empty: a file from before
+    # 2026-11-30, or layers that do not turn
+    by_band_chance: PerBand = []
     one_error_a_query: bool = False  # False: an older file, whose KL and spread take a query's error to differ by key
+
+    def loudest(self) -> tuple[Number, Number, Number]:
+        """Loudest band over the mean of bands by blind noise: mean over drawn errors and the ends of the central 95 %.
+
+        Each band's mean square is drawn from the gamma distribution of its mean and standard deviation, always alike;
+        bands hold different channels, whose errors are independent. Without the standard deviations: the ratio of the
+        expected ones, and no ends.
+        """
+        plain = _loudest(self.by_band_position)
+        means = [_rms([v for v in row if v is not None]) for row in self.by_band_position]
+        if plain is None or not self.by_band_chance or any(not m or not s for m, s in zip(means, self.by_band_chance)):
+            return plain, None, None
+        sizes = [(m * m, s) for m, s in zip(means, self.by_band_chance, strict=True) if m and s]
+        source, found = random.Random(0), []
+        for _ in range(DRAWS):
+            bands = [math.sqrt(source.gammavariate((m / s) ** 2, s * s / m)) for m, s in sizes]
+            found.append(max(bands) * len(bands) / math.fsum(bands))
+        found.sort()
+        off = DRAWS // 40
+        return math.fsum(found) / DRAWS, found[off], found[-1 - off]
 
     @property
     def older(self) -> str:
@@ -101,16 +127,23 @@ class LogitNoise(Result):
                 growth(self.rms_by_distance),
                 growth(null.rms_by_distance),
             ),
-            (
-                "loudest band over the mean of bands, RMS over rows",
-                _loudest(self.by_band_position),
-                _loudest(null.by_band_position),
-            ),
         ]
         rows = [
             NullRow(diagnostic="Logit noise", quantity=what, measured=measured, null=blind, control=BLIND)
             for what, measured, blind in pairs
         ]
+        middle, low, high = null.loudest()
+        rows.append(
+            NullRow(
+                diagnostic="Logit noise",
+                quantity="loudest band over the mean of bands, RMS over rows",
+                measured=_loudest(self.by_band_position),
+                null=middle,
+                low=low,
+                high=high,
+                control=BLIND if low is None else f"{BLIND}; mean and central 95 % over such errors",
+            )
+        )
         rows.append(
             NullRow(
                 diagnostic="Logit noise",

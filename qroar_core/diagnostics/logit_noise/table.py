@@ -66,6 +66,13 @@ def _distance_error(found: Sequence[Noise]) -> Any:
     return listed(root_error(mean, torch.stack([f.distance_residual for f in found]).nanmean(0)))
 
 
+def _chance(turning: Sequence[Noise], bands: int) -> Any:
+    """Standard deviation over drawn errors of each band's mean square over rows and layers, whose errors differ."""
+    if not turning:
+        return []
+    return listed(torch.stack([f.null_chance[:bands] for f in turning]).sum(0).sqrt() / len(turning))
+
+
 def _over_rows(x: Tensor) -> Tensor:
     return x.square().mean(0).sqrt()
 
@@ -102,6 +109,7 @@ def noise_curves(found: Sequence[Noise], turning: Sequence[Noise]) -> NoiseCurve
             by_band_distance=of_turning([f.null_by_distance[:bands] for f in turning]),
             unrotated_position=of_turning([f.null[:, bands] for f in rest]),
             unrotated_distance=of_turning([f.null_by_distance[bands] for f in rest]),
+            by_band_chance=_chance(turning, bands),
             one_error_a_query=True,
         ),
     )

@@ -11,6 +11,7 @@ from qroar_core.diagnostics.tails.figure import NAMES
 from qroar_core.figures.maps import Number, clickable, colour_axis, frame, pooled, pooled_edges, pooled_map
 from qroar_core.figures.once import once
 from qroar_core.figures.picture import POSITION_AXIS, Picture, bin_names, counted_on, framed, heatmap
+from qroar_core.statistics.digits import HOVER, largest
 
 PANELS, COLUMNS = 12, 6  # layers in one overview, and in a row of it
 PANEL_CELLS = 32, 16  # channels x positions an overview panel is pooled to
@@ -70,7 +71,7 @@ def layers(diagnosis: Diagnosis, which: str, page: int = 0, picked: int | None =
     kind = " with attention" if diagnosis.decoder_layers else ""
     of = f" (layers {first}–{last} of {len(table)}{kind})" if len(table) > PANELS else ""
     return Picture(
-        f"{NAMES[which]} peaks at {top['peak']:.3g}: layer {top['layer']}, KV head {top['kv_head']}, "
+        f"{NAMES[which]} peaks at {largest(top['peak'])}: layer {top['layer']}, KV head {top['kv_head']}, "
         f"channel {top['channel']}{_normal(diagnosis, which)}{of}",
         figure,
         table,
@@ -102,7 +103,7 @@ def channel_map(diagnosis: Diagnosis, which: str, layer: int, head: int) -> Pict
     z = diagnosis.outliers.maps[which][layer][head]
     bins = bin_names(pooled_edges(diagnosis.position_edges, MAP_POSITIONS))
     names = channel_names(diagnosis)
-    hover = "%{y}<br>positions %{x}: |x| up to %{z:.4g}"
+    hover = "%{y}<br>positions %{x}: |x| up to %{z:" + HOVER + "}"
     figure = go.Figure(heatmap([pooled(row, MAP_POSITIONS) for row in z], bins, names, "", hover=hover))
     height = min(900, max(520, 5 * len(z)))
     framed(figure, POSITION_AXIS, "channel of the head", height=height, legend=False)
@@ -125,13 +126,13 @@ def channel_map(diagnosis: Diagnosis, which: str, layer: int, head: int) -> Pict
     null = diagnosis.outliers.peak_null.get(which)
     reach = ""
     if null:
-        largest = max((v for row in z for v in row if v is not None), default=0.0)
+        top = max((v for row in z for v in row if v is not None), default=0.0)
         reach = (
-            f" The largest |x| is {largest:.3g}; as many normal values of this head's RMS reach "
-            f"{null[layer][head] or 0.0:.3g} (the null)."
+            f" The largest |x| is {largest(top)}; as many normal values of this head's RMS reach "
+            f"{largest(null[layer][head] or 0.0)} (the null)."
         )
         every = diagnosis.outliers.peak_by_chance(which, range(len(null)))
-        if every is not None and largest >= diagnosis.outliers.largest_of(which):
+        if every is not None and top >= diagnosis.outliers.largest_of(which):
             reach += f" This head was chosen as the loudest of all: the loudest of all by chance reaches {every}."
     return Picture(
         f"Which channels of {NAMES[which]} stand out? (layer {diagnosis.layer_number(layer)}, KV head {head})",
@@ -158,7 +159,7 @@ def _tiled(panels: dict[int, list[list[Number]]], table: pd.DataFrame, picked: i
         peak = table.iloc[layer]
         points.append((left + wide / 2 - 0.5, top + tall / 2 - 0.5))
         hover.append(
-            f"layer {peak['layer']}, KV head {peak['kv_head']}: {peak['peak']:.4g} in "
+            f"layer {peak['layer']}, KV head {peak['kv_head']}: {largest(peak['peak'])} in "
             f"channel {peak['channel']}, positions {peak['positions']}"
         )
         titles.append(

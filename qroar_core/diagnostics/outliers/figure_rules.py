@@ -15,6 +15,7 @@ from qroar_core.figures.maps import Panel, Rows, side_by_side
 from qroar_core.figures.once import once
 from qroar_core.figures.picture import Picture, counted_on
 from qroar_core.result import LayerBand
+from qroar_core.statistics.digits import largest
 
 RULE_WORDS = {"iqr": "IQR, fence", "mad": "MAD, threshold", "percentile": "percentile"}
 IN_FORCE = "in force"  # as the file calls the setting's own quantizers
@@ -76,12 +77,12 @@ def band_counts(
     beside = f" ({_total(chance):.1f} by chance)" if chance else ""
     by_band = [_total([[row[b]] for row in count]) for b in range(len(columns))]
     total, most = sum(by_band), max(by_band, default=0.0)
-    largest = max((v for row in times for v in row if v is not None), default=None)
+    farthest = max((v for row in times for v in row if v is not None), default=None)
     title = f"None of the {what} stands out ({rule_words(diagnosis)}){beside}"
     if total:
         title = (
             f"{what[0].upper()}{what[1:]} that stand out: {total:.0f}{beside}, of which "
-            f"{most:.0f} in band {by_band.index(most)}, by up to {largest:.3g} times their head's median"
+            f"{most:.0f} in band {by_band.index(most)}, by up to {largest(farthest)} times their head's median"
         )
     alike = (
         f" Right, the other null: how many the rule finds by chance where the {unit} of a head are all alike and "
@@ -202,10 +203,10 @@ def error_by_channel(diagnosis: Diagnosis) -> Picture | None:
     if not found.error_by_channel:
         return None
     shown, twice = _distinct(diagnosis, found.error_by_channel)
-    figure, largest = even_shares(diagnosis, shown, lambda name: f"{_short(name)} error", "channel of the head")
+    figure, most = even_shares(diagnosis, shown, lambda name: f"{_short(name)} error", "channel of the head")
     parts = [
-        f"{times:.3g} times its even share of the {_error(name)}{by_chance(diagnosis, found.error_spread, name)}"
-        for name, times in largest.items()
+        f"{largest(times)} times its even share of the {_error(name)}{by_chance(diagnosis, found.error_spread, name)}"
+        for name, times in most.items()
     ]
     return Picture(
         f"One channel of K carries up to {' and '.join(parts)}",

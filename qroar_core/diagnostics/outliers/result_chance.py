@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
+from qroar_core.statistics.digits import ranged
+
 NORMAL = NormalDist()
 TAIL = 0.025  # of either side that a range leaves out
 STEPS = 60  # of a bisection
@@ -30,7 +32,7 @@ class Reach:
     high: float
 
     def __str__(self) -> str:
-        return f"{self.median:.3g} [{self.low:.3g}, {self.high:.3g}]"
+        return ranged(self.median, self.low, self.high)
 
 
 def _reach(log_below: Callable[[float], float], low: float, high: float) -> Reach:

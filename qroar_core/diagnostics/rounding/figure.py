@@ -87,6 +87,9 @@ def _ends(name: str, tensor: RoundedTensor, diagnosis: Diagnosis) -> str:
         found = f"{_percent(share)} {what.format(name)}, {where}"
         parts.append(found[:1].upper() + found[1:])
     seen = diagnosis.rounding
+    if not parts and seen is not None and seen.sample is not None:
+        parts.append(f"No quantizer rounds {name} itself here, so there are no shares of its values at the grid's ends")
+        return f" {parts[0]}."
     if parts and seen is not None and seen.sample is not None and seen.sample.compares == PROPAGATED:
         every = " at all tokens," * (name == "q" and seen.q_rows is not None)
         parts.append(

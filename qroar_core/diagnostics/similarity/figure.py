@@ -18,6 +18,10 @@ MEANING = (
     "is a difference of a tenth, higher is better. The cosine in the table is a plain mean over rows. Position 0 "
     "attends to itself alone and is left out."
 )
+COSINE = (
+    " The null of the cosine, with 2 standard errors over the directions: each row's error as large, at a random "
+    "direction. A lower cosine is of errors that point against the row, a higher one of errors that stretch it."
+)
 
 OLDER_MEANING = (
     "Signal over error energy in dB: 20 dB is a difference of a tenth, higher is better. This file averages decibels, "
@@ -43,7 +47,7 @@ def hidden_states(diagnosis: Diagnosis) -> Picture | None:
         side_by_side(panels, diagnosis.layer_names(), "dB"),
         _table(diagnosis, seen, bins),
         f"{MEANING} The right map is the null, one value a layer: what its bins show when its rows are shuffled over "
-        "positions."
+        f"positions.{COSINE * bool(seen.cosine_null)}"
         if seen.layer_sqnr_db
         else OLDER_MEANING,
         counted_on(seen.sample),
@@ -77,7 +81,7 @@ def by_position(diagnosis: Diagnosis) -> Picture | None:
         figure,
         _table(diagnosis, seen, bins),
         f"{MEANING} The grey band is the null: where a bin of as many rows falls when the layer's rows are shuffled "
-        "over positions.",
+        f"over positions.{COSINE * bool(seen.cosine_null)}",
         counted_on(seen.sample),
     )
 
@@ -209,6 +213,9 @@ def _table(diagnosis: Diagnosis, seen: HiddenSimilarity, bins: list[str]) -> pd.
         "null_low_db": seen.null_low,
         "null_high_db": seen.null_high,
         "pooled_db": seen.pooled_sqnr_db,
+        "null_cosine": seen.cosine_null,
+        "null_cosine_low": seen.cosine_null_low,
+        "null_cosine_high": seen.cosine_null_high,
     }
     return pd.DataFrame(
         [

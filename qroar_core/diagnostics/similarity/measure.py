@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from qroar_core.diagnostics.similarity.blind import random_direction_cosine
 from qroar_core.maths.meters import accumulator_device
 from qroar_core.maths.positions import PositionBins
 
@@ -32,8 +33,10 @@ FIELDS = ("position", "cosine", "energy", "error", "inherited", "added", "cross"
 class Similarity:
     """By layer and position bin; CPU float64, (layers, bins), NaN in empty bins.
 
-    cosine: mean over rows of <x, y> / (|x| |y|). error: mean over rows of |x - y|^2 / |x|^2, and error_se its standard
-        error, NaN for a single row. pooled: sum |x - y|^2 / sum |x|^2, ruled by the longest rows.
+    cosine: mean over rows of <x, y> / (|x| |y|); cosine_null: the same of errors as large at a random direction, and
+        cosine_null_se: how far the mean over a bin's rows is from it by chance.
+    error: mean over rows of |x - y|^2 / |x|^2, and error_se its standard error, NaN for a single row. pooled: sum
+        |x - y|^2 / sum |x|^2, ruled by the longest rows.
     inherited, added, cross: means over rows, each over |x|^2; they sum to `error`.
     null_se: of `error` around `overall` (layers,), its mean over all rows of a layer, were rows dealt to bins at
         random, as many to each as it has.
@@ -43,6 +46,8 @@ class Similarity:
     """
 
     cosine: Tensor
+    cosine_null: Tensor
+    cosine_null_se: Tensor
     error: Tensor
     error_se: Tensor
     pooled: Tensor
@@ -68,6 +73,7 @@ class SimilarityMeter:
 
     def __init__(self, n_layers: int, bins: PositionBins) -> None:
         self.bins = bins
+        self.hidden = 2  # channels of a row
         self.tables: list[list[Tensor]] = [[] for _ in range(n_layers)]  # (rows, FIELDS)
 
     def update(
@@ -81,6 +87,7 @@ class SimilarityMeter:
         A zero vector has cosine 1 with another zero and 0 with anything else.
         """
         x, e = reference.detach().to(error.dtype), error.detach()
+        self.hidden = x.shape[-1]
         entering = torch.zeros_like(e) if before is None else before.detach().to(e)
         y, added = x + e, e - entering
         place = accumulator_device(x.device)
@@ -118,6 +125,7 @@ class SimilarityMeter:
             return torch.stack([x[cell].mean() for cell in cells])
 
         n = torch.stack([cell.sum() for cell in cells]).double()
+        blind, chance = random_direction_cosine((row["error"] / energy).nan_to_num(0.0, torch.inf).sqrt(), self.hidden)
         error, count = relative["error"], float(len(table))
         spread = error.var(correction=0) if count else error.new_tensor(math.nan)
         inherited, added, cross = relative["inherited"], relative["added"], relative["cross"]
@@ -125,6 +133,8 @@ class SimilarityMeter:
         rest = added - share * (added + inherited)
         return {
             "cosine": by_bin(row["cosine"]),
+            "cosine_null": by_bin(blind),
+            "cosine_null_se": (by_bin(chance) / n).sqrt(),
             "error": by_bin(error),
             "error_se": torch.stack([_standard_error(error[cell]) for cell in cells]),
             "pooled": torch.stack([row["error"][cell].sum() / energy[cell].sum() for cell in cells]),

@@ -10,6 +10,8 @@ from qroar_core.diagnostics.null import NullRow
 from qroar_core.diagnostics.sample import Sample
 from qroar_core.result import Number, Result
 
+RANDOM_DIRECTION = "errors as large as each row's own at a random direction; 2 standard errors over the directions"
+
 
 class Accumulation(Result):
     """Each layer's output error split into what entered the layer and what changed in it, over the reference's energy.
@@ -52,6 +54,11 @@ class HiddenSimilarity(Result):
     """Each layer's output, reference against quantized, [layer][bin] unless said."""
 
     cosine: Annotated[list[list[Number]], axes("layer", "bin")]  # mean over rows
+    # for errors as large at a random direction, and 2 standard errors of a bin of as many rows on either side of it;
+    # empty: a file from before 2026-11-30
+    cosine_null: Annotated[list[list[Number]], axes("layer", "bin")] = []
+    cosine_null_low: Annotated[list[list[Number]], axes("layer", "bin")] = []
+    cosine_null_high: Annotated[list[list[Number]], axes("layer", "bin")] = []
     # of the mean relative error |x - y|^2 / |x|^2 over rows; 144.5 without any error
     sqnr_db: Annotated[list[list[Number]], axes("layer", "bin")]
     sqnr_low: Annotated[list[list[Number]], axes("layer", "bin")] = []  # 2 standard errors of that mean, as the next
@@ -70,6 +77,9 @@ class HiddenSimilarity(Result):
         parts = (self.sqnr_low, self.sqnr_high, self.layer_sqnr_db, self.null_low, self.null_high)
         if any(parts) and not all(parts):
             yield "sqnr_low, sqnr_high, layer_sqnr_db, null_low and null_high: only some of them are there"
+        cosine = (self.cosine_null, self.cosine_null_low, self.cosine_null_high)
+        if any(cosine) and not all(cosine):
+            yield "cosine_null, cosine_null_low and cosine_null_high: only some of them are there"
         if self.accumulation is not None and not all(parts):
             yield "accumulation: without the nulls beside it"
 
@@ -77,6 +87,19 @@ class HiddenSimilarity(Result):
         """The last layer's last bin, its share of what is added, and its cross term, each beside its null."""
         if self.accumulation is None:
             return []
+        blind = (
+            NullRow(
+                diagnostic="Hidden states",
+                quantity="cosine in the last position bin, last layer",
+                measured=self.cosine[-1][-1],
+                null=self.cosine_null[-1][-1],
+                low=self.cosine_null_low[-1][-1],
+                high=self.cosine_null_high[-1][-1],
+                control=RANDOM_DIRECTION,
+            )
+            if self.cosine_null
+            else None
+        )
         parts = self.accumulation
         off = parts.cross_share_null()[-1]
         return [
@@ -89,6 +112,7 @@ class HiddenSimilarity(Result):
                 high=self.null_high[-1][-1],
                 control="rows assigned to position bins at random; 2 standard errors",
             ),
+            *([blind] if blind else []),
             NullRow(
                 diagnostic="Error accumulation",
                 quantity="share that the last layer adds",

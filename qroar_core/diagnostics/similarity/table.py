@@ -17,8 +17,12 @@ def similarity_of(meter: SimilarityMeter, seed: int | None = None) -> HiddenSimi
     low, high = (found.overall[:, None] + sign * BAND * found.null_se for sign in (1, -1))
     se = BAND * found.error_se
     inherited, added, cross = found.layer_parts
+    chance = BAND * found.cosine_null_se
     return HiddenSimilarity(
         cosine=listed(found.cosine),
+        cosine_null=listed(found.cosine_null),
+        cosine_null_low=listed(found.cosine_null - chance),
+        cosine_null_high=listed((found.cosine_null + chance).clamp(max=1)),
         sqnr_db=listed(decibels(found.error)),
         sqnr_low=listed(decibels(found.error + se)),
         sqnr_high=listed(decibels(found.error - se)),

@@ -1,0 +1,68 @@
+"""How many digits of a measured number are shown: as many as its sample supports. CSV and JSON hold all of them.
+
+Where an error or the range of a null is known, to the place of that error's first digit, of its second where the first
+is a 1 (the rule of the Particle Data Group). The largest value of a sample is that of one token, channel or row, and
+other text has another: two digits. Anything else: three.
+"""
+
+from __future__ import annotations
+
+import math
+
+LARGEST = 2  # significant digits of the largest value of a sample
+PLAIN = 3
+FEWEST, MOST = 2, 6  # significant digits beside an error; files hold six
+HOVER = f".{LARGEST}r"  # d3's form for the same in plotly, never as a power of ten
+
+# columns of tables that hold the largest of a sample: of tokens, of channels or of cells
+OF_LARGEST = frozenset(
+    {
+        "peak",
+        "null_peak",
+        "null_peak_low",
+        "null_peak_high",
+        "absmax",
+        "absmax_null_low",
+        "absmax_null_high",
+        "times_median",
+        "largest_difference",
+        "largest_over_vector",
+        "outlier_magnitude_q",
+        "outlier_magnitude_k",
+    }
+)
+
+
+def shown(value: float | None, error: float | None = None, digits: int = PLAIN, none: str = "") -> str:
+    """A number in words, never as a power of ten from 0.0001 to a billion.
+
+    Args:
+        error: standard error or half the range that the number is held against; None or 0: not known.
+        digits: significant ones, where no error is known. none: what stands where there is no number.
+    """
+    if value is None or value != value:
+        return none
+    if error and value and math.isfinite(error) and math.isfinite(value):
+        first = math.floor(math.log10(abs(value)))  # place of the number's own first digit
+        places = min(max(-_place(error), FEWEST - 1 - first), MOST - 1 - first)
+        if value == round(value) and error >= 0.5:  # a count
+            places = min(places, 0)
+        return f"{round(value, places):.{max(places, 0)}f}"
+    return f"{float(f'{value:.{digits}g}'):.10g}"
+
+
+def largest(value: float | None, none: str = "") -> str:
+    """The largest value of a sample, in words."""
+    return shown(value, digits=LARGEST, none=none)
+
+
+def ranged(middle: float, low: float, high: float) -> str:
+    """For example: 4.5 [4.2, 4.9]."""
+    error = (high - low) / 2
+    return f"{shown(middle, error)} [{shown(low, error)}, {shown(high, error)}]"
+
+
+def _place(error: float) -> int:
+    """Power of ten of the last digit that an error supports."""
+    first = math.floor(math.log10(error))
+    return first - (float(f"{error:.1e}") < 2 * 10.0**first)
