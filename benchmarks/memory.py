@@ -19,11 +19,13 @@ from qroar_core.diagnostics import run as diagnose
 from qroar_core.models import load
 from qroar_core.models.memory import cache_bytes_per_token
 from qroar_core.models.text import Document, split
+from qroar_core.setting import Setting
 from qroar_core.specs import DiagnosisSpec, QuantizerSpec, QuantSpec, RopeSpec
 length = int(sys.argv[1])
 loaded = load.run("smollm2", device="cpu", dtype="float32")
 text = [Document("all", "\\n".join(d.text for d in split("calibration")))]
-plan = diagnose.plan(loaded, RopeSpec("yarn", 2.0), QuantSpec(), DiagnosisSpec(length=length, short_length=512), text)
+rope, asked = RopeSpec("yarn", 2.0), DiagnosisSpec(length=length, short_length=512)
+plan = diagnose.plan(loaded, Setting(rope, QuantSpec(), diagnosis=asked), text)
 gc.collect()
 before = psutil.Process().memory_info().rss
 peak_before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -35,8 +37,7 @@ def watch():
         peak = max(peak, psutil.Process().memory_info().rss)
         time.sleep(0.005)
 t = threading.Thread(target=watch); t.start()
-diagnose.run(loaded, RopeSpec("yarn", 2.0), QuantSpec(k=QuantizerSpec(4)),
-             DiagnosisSpec(length=length, short_length=512), text)
+diagnose.run(loaded, Setting(rope, QuantSpec(k=QuantizerSpec(4)), diagnosis=asked), text)
 stop = True; t.join()
 cache = length * cache_bytes_per_token(loaded)
 print(json.dumps({"extra": peak - before, "cache": cache, "digest": digest_of(plan.ids)}))

@@ -23,12 +23,13 @@ from qroar_core.diagnostics import run as diagnose
 from qroar_core.models import load
 from qroar_core.models.memory import cache_bytes_per_token
 from qroar_core.models.text import Document, split
+from qroar_core.setting import Setting
 from qroar_core.specs import DiagnosisSpec, QuantizerSpec, QuantSpec, RopeSpec
 length, rope = int(sys.argv[1]), RopeSpec("yarn", 4.0)
 loaded = load.run("demo", device="cpu", dtype="float32")
 text = [Document("all", "\\n".join(document.text for document in split("calibration")))]
 spec = DiagnosisSpec(length=length, short_length=256, windows=4)
-diagnose.plan(loaded, rope, QuantSpec(), spec, text)
+diagnose.plan(loaded, Setting(rope, QuantSpec(), diagnosis=spec), text)
 gc.collect()
 resident = psutil.Process().memory_info
 before = peak = resident().rss
@@ -40,7 +41,7 @@ def watch():
         time.sleep(0.002)
 thread = threading.Thread(target=watch)
 thread.start()
-diagnose.run(loaded, rope, QuantSpec(k=QuantizerSpec(4)), spec, text)
+diagnose.run(loaded, Setting(rope, QuantSpec(k=QuantizerSpec(4)), diagnosis=spec), text)
 stop = True
 thread.join()
 print(peak - before - length * cache_bytes_per_token(loaded))
