@@ -11,13 +11,16 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from qroar_core.errors import NonFinite
 from qroar_core.exporters.older_readers import with_older_names, without_rope_beside
 from qroar_core.interpolations.frequencies import rope_parameters
 from qroar_core.models.checkpoint_files import check_files, has, table_in
 from qroar_core.models.generation import FILE
 from qroar_core.models.loaded import LoadedModel
+from qroar_core.models.own_dtype import word
 from qroar_core.models.own_rope import exported_context
 from qroar_core.models.quiet import quiet_transformers
 from qroar_core.models.tokenizer import LAW, tokenizer_files
@@ -79,6 +82,24 @@ def _config(loaded: LoadedModel, rope: RopeSpec) -> Any:
         if hasattr(written, "original_max_position_embeddings"):  # Phi-3 says it here, too, and believes this one
             written.original_max_position_embeddings = native
     return written
+
+
+def narrowed(name: str, value: Tensor, dtype: torch.dtype) -> Tensor:
+    """A tensor of the model on the CPU, in the number format that it is written in where it holds numbers.
+
+    Raises:
+        NonFinite: a value past the end of that format.
+    """
+    if not value.is_floating_point():
+        return value.detach().cpu()
+    new = value.detach().to("cpu", dtype)
+    if not bool(new.isfinite().all()):
+        raise NonFinite(
+            f"{name} holds {float(value.abs().amax()):.3g}, {word(dtype)} ends at {torch.finfo(dtype).max:.3g}",
+            where="export",
+            do=f"add --dtype {'bfloat16' if dtype == torch.float16 else 'float32'}",
+        )
+    return new
 
 
 def changed_parts(loaded: LoadedModel) -> list[str]:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import torch
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFValueType, Keys, LlamaFileType
 from gguf.quants import quantize
 from torch import Tensor
@@ -22,6 +23,7 @@ from qroar_core.errors import BadCheckpoint, BadSpec, UnsupportedModel
 from qroar_core.exporters.card import write_card
 from qroar_core.exporters.folder import LONGEST_NAME, new_folder, note_of, origin_of, write_note
 from qroar_core.exporters.formats import written_by
+from qroar_core.exporters.forward_pass import require_finite_pass
 from qroar_core.interpolations.frequencies import rope_parameters
 from qroar_core.models.formats.gguf_header import read_header
 from qroar_core.models.formats.gguf_layouts import LAYOUTS, Layout, gguf_names, row_order
@@ -37,6 +39,7 @@ from qroar_core.specs import RopeSpec
 from qroar_core.transforms.scales import Scales
 
 Kind = GGMLQuantizationType
+FLOAT16 = float(np.finfo(np.float16).max)
 KINDS = (
     (Kind.F16, LlamaFileType.MOSTLY_F16),
     (Kind.BF16, LlamaFileType.MOSTLY_BF16),
@@ -47,6 +50,13 @@ TYPES: dict[str, tuple[Kind, LlamaFileType]] = dict(zip(written_by("gguf_write")
 FAMILIES = {"llama": "llama", "mistral": "llama", "qwen2": "qwen2"}  # family: llama.cpp's architecture
 ENDS = ("token_embd.weight", "output.weight")  # kept at Q8_0 in a Q4_0 file
 ROWS = 2048  # quantized at a time
+LARGEST = {  # number that a tensor may hold; a block's is what its codes reach with the largest scale in float16
+    Kind.F32: ("float32", float(np.finfo(np.float32).max)),
+    Kind.BF16: ("bfloat16", float(torch.finfo(torch.bfloat16).max)),
+    Kind.F16: ("float16", FLOAT16),
+    Kind.Q8_0: ("Q8_0, whose block scales are float16,", 127 * FLOAT16),
+    Kind.Q4_0: ("Q4_0, whose block scales are float16,", 8 * FLOAT16),
+}
 QUANTIZATION_VERSION = 2  # of the block formats, as GGML_QNT_VERSION
 
 
@@ -65,7 +75,7 @@ def run(
     Raises:
         UnsupportedModel: a family or tokenizer whose GGUF layout is not known here.
         BadSpec: an unknown format, or an interpolation llama.cpp does not have.
-        BadCheckpoint: a weight beyond float16's range.
+        BadCheckpoint: a weight beyond what the format holds. NonFinite: the model's own numbers overflow.
         BadOutput: the folder exists, or cannot be written.
     """
     if format not in TYPES:
@@ -80,6 +90,9 @@ def run(
         head = header_bytes(_entries(loaded, layout, format, turned), infos, DEFAULT_ALIGNMENT)
         end = infos[-1].offset + padded(infos[-1].nbytes, DEFAULT_ALIGNMENT)
         with new_folder(folder, len(head) + end) as scratch:
+            require_finite_pass(loaded, rope, scales)
+            for info in infos:
+                _require_held(weights[info.name], info)
             with (scratch / file_name(loaded, format)).open("xb") as file:
                 file.write(head)
                 for i, info in enumerate(infos):
@@ -168,8 +181,6 @@ def _infos(
     loaded: LoadedModel, layout: Layout, weights: dict[str, Tensor], kind: Kind, turned: GgufRope
 ) -> list[TensorInfo]:
     if turned.divisors is not None:
-        import torch
-
         weights[ROPE_FREQS] = torch.from_numpy(turned.divisors)
     infos, offset = [], 0
     for name, tensor in weights.items():
@@ -191,11 +202,15 @@ def _pieces(tensor: Tensor, info: TensorInfo) -> Iterator[np.ndarray]:
     """The tensor's bytes, some rows at a time."""
     for start in range(0, len(tensor), ROWS):
         rows = tensor[start : start + ROWS].detach().float().cpu().numpy()
-        if info.kind == Kind.F16 and float(np.abs(rows).max()) > float(np.finfo(np.float16).max):
-            raise BadCheckpoint(
-                f"it holds {float(np.abs(rows).max()):.3g}, float16 ends at 65504", where=info.name, do="use gguf-bf16"
-            )
         yield quantize(np.ascontiguousarray(rows), info.kind)
+
+
+def _require_held(tensor: Tensor, info: TensorInfo) -> None:
+    """Refuse a tensor whose largest number its kind would store as infinity."""
+    largest, (kind, end) = float(tensor.detach().abs().amax()), LARGEST[info.kind]
+    if largest > end:
+        do = "use hf" if info.kind in (Kind.F32, Kind.BF16) else "use gguf-bf16"
+        raise BadCheckpoint(f"it holds {largest:.3g}, {kind} ends at {end:.6g}", where=info.name, do=do)
 
 
 def _entries(loaded: LoadedModel, layout: Layout, format: str, turned: GgufRope) -> list[Entry]:

@@ -9,13 +9,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from qroar_core.errors import BadSpec
 from qroar_core.exporters.card import write_card
-from qroar_core.exporters.checkpoint import changed_parts, save
+from qroar_core.exporters.checkpoint import changed_parts, narrowed, save
 from qroar_core.exporters.folder import new_folder, note_of, origin_of, write_note
 from qroar_core.exporters.formats import written_by
+from qroar_core.exporters.forward_pass import require_finite_pass
 from qroar_core.interpolations.frequencies import require_writable
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.own_dtype import word, written_dtype
@@ -43,6 +43,7 @@ def run(
         command: the line that repeats it, kept in qroar.json.
     Raises:
         BadOutput: the folder exists, or cannot be written.
+        NonFinite: the model's own numbers overflow, or a weight leaves the format it is written in.
         BadSpec: an unknown format, or an interpolation this family's config cannot say.
     """
     if format not in (mine := written_by("hf")):
@@ -53,12 +54,13 @@ def run(
     written, why = written_dtype(loaded, dtype)
     changed = [] if scales is None or scales.is_identity else changed_parts(loaded)
     with new_folder(folder, sum(p.numel() for p in loaded.model.parameters()) * written.itemsize) as built:
+        require_finite_pass(loaded, rope, scales)
         with loaded.lock, replaced_parameters(loaded.model, parameters_under(loaded, scales)):
             on_step(Step("export", 1, 3, "write weights"))
             if written == loaded.dtype:
                 save(loaded, rope, built)
             else:
-                tensors = {name: _in(value, written) for name, value in loaded.model.state_dict().items()}
+                tensors = {name: narrowed(name, value, written) for name, value in loaded.model.state_dict().items()}
                 save(loaded, rope, built, tensors, {"dtype": word(written)})
         on_step(Step("export", 2, 3, "write tokenizer and manifest"))
         note = note_of(
@@ -68,10 +70,6 @@ def run(
         write_note(built, note)
     on_step(Step("export", 3, 3, "done"))
     return folder
-
-
-def _in(value: Tensor, dtype: torch.dtype) -> Tensor:
-    return value.detach().to("cpu", dtype if value.is_floating_point() else value.dtype)
 
 
 def offered(loaded: LoadedModel) -> str | None:

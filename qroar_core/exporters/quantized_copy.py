@@ -22,6 +22,7 @@ from torch import Tensor
 from qroar_core.errors import BadCheckpoint, BadScales, BadSpec, UnsupportedModel
 from qroar_core.exporters.card import write_card
 from qroar_core.exporters.folder import NOTE, new_folder, note_of, origin_of, write_note
+from qroar_core.exporters.forward_pass import require_finite_pass
 from qroar_core.exporters.older_readers import with_older_names, without_rope_beside
 from qroar_core.interpolations.frequencies import require_writable, rope_parameters
 from qroar_core.models.checkpoint_files import check_files
@@ -59,6 +60,7 @@ def run(
         UnsupportedModel: a layout whose rows are not one projection's own, or a format not known here.
         BadScales: scales that do not fit, or that the stored type cannot follow.
         BadOutput: the folder exists, or cannot be written.
+        NonFinite: the model's own numbers overflow.
     """
     source, folder = loaded.template, Path(folder).expanduser()  # of a hub id: the snapshot that was read
     if source is None or not quantization_of(source):
@@ -73,6 +75,7 @@ def run(
     files = [path for path in sorted(source.iterdir()) if path.is_file() and path.name != NOTE]
     files = [path for path in files if path.suffix != ".safetensors" or path in weights]
     with new_folder(folder, sum(path.stat().st_size for path in files)) as scratch:
+        require_finite_pass(loaded, rope, scales)
         for path in files:
             on_step(Step("export", 1, 3, path.name))
             shutil.copyfile(path, scratch / path.name)

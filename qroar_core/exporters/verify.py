@@ -19,24 +19,21 @@ from qroar_core.errors import BadCheckpoint, BadScales, BadSpec, QRoarError
 from qroar_core.exporters import verify_tokenizer
 from qroar_core.exporters.folder import NOTE
 from qroar_core.exporters.formats import FORMATS
+from qroar_core.exporters.forward_pass import SCORED, sample_ids, scored
 from qroar_core.exporters.gguf_compare import compare
 from qroar_core.models.formats.digest import sha256
 from qroar_core.models.formats.gguf_header import read_header
 from qroar_core.models.llama_cpp import LlamaCpp, available
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.loading import load_model
-from qroar_core.models.measure import hidden_states
-from qroar_core.models.opening import opening
-from qroar_core.models.score import divergence, token_nll
+from qroar_core.models.score import divergence
 from qroar_core.models.stream import Condition
-from qroar_core.models.text import encode, split
 from qroar_core.plain_file import MIB, read_json
 from qroar_core.progress import OnStep, Step, no_progress
 from qroar_core.specs import QuantSpec, RopeSpec, WeightQuantSpec
 from qroar_core.transforms.file import rope_from
 from qroar_core.transforms.scales import Scales, from_nested
 
-TOKENS, SCORED = 96, 64  # tokens of the embedded text that are read, and scored at their end
 LARGEST_NOTE = 64 * MIB  # every scale and every file's hash
 KL_BOUND = 1e-3  # nats, mean: rounding of the written dtype stays far below
 
@@ -128,9 +125,8 @@ def _logits(folder: Path, note: dict[str, Any]) -> list[Check]:
     except QRoarError as error:
         return [Check(question, f"not compared: {error}"[:160], None)]
     rope, scales = rope_from(note["rope"]), _scales(note)
-    ids = _ids(source)
-    states = hidden_states(source, Condition(rope, _weights(note), scales), ids, SCORED)
-    wanted = token_nll(source, states, ids[:, -SCORED:])
+    ids = sample_ids(source)
+    states, wanted = scored(source, Condition(rope, _weights(note), scales), ids)
     if str(note.get("format", "hf")).startswith("gguf"):
         path = _gguf_in(folder)
         tokens = verify_tokenizer.tokens(source.tokenizer, verify_tokenizer.of_gguf(path))
@@ -138,9 +134,9 @@ def _logits(folder: Path, note: dict[str, Any]) -> list[Check]:
     again = load_model(str(folder), device="cpu", dtype="float32")
     files = verify_tokenizer.files(source.template, folder)
     tokens = verify_tokenizer.tokens(source.tokenizer, again.tokenizer)
-    again_states = hidden_states(again, Condition(RopeSpec()), ids, SCORED)
+    again_states, found = scored(again, Condition(RopeSpec()), ids)
     apart = divergence(source, states, again_states)
-    largest = float((token_nll(again, again_states, ids[:, -SCORED:]) - wanted).abs().max())
+    largest = float((found - wanted).abs().max())
     kl, same = float(apart.kl.mean()), float(apart.same_top1.float().mean())
     answer = f"mean KL {kl:.2e} nats, same top-1 {same:.1%}, largest |d ln p| {largest:.2e}"
     logits = Check(question, answer, kl <= KL_BOUND and largest <= 100 * KL_BOUND)
@@ -161,13 +157,11 @@ def _in_llama_cpp(path: Path, format: str, ids: Tensor, wanted: Tensor) -> Check
         return Check(question, "not compared: pip install xllamacpp", None)
     found = LlamaCpp(path, ids.shape[1] + 8).log_probabilities(ids[0].tolist(), ids.shape[1] - SCORED)
     apart = (torch.tensor(found).double() + wanted[0].double()).abs()
+    bad = int((~apart.isfinite()).sum())
+    if bad:
+        return Check(question, f"llama.cpp gives no finite number for {bad} of {SCORED} tokens", False)
     answer = f"mean |d ln p| {float(apart.mean()):.4f}, largest {float(apart.max()):.4f} nats over {SCORED} tokens"
     return Check(question, answer, bool(apart.mean() <= FORMATS[format].llama_cpp_bound))
-
-
-def _ids(loaded: LoadedModel) -> Tensor:
-    start = opening(loaded.tokenizer, "auto")
-    return start.before(encode(loaded.tokenizer, split("heldout")[0])[: TOKENS - len(start)])[None]
 
 
 def _gguf_in(folder: Path) -> Path:

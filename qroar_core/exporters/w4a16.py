@@ -19,8 +19,9 @@ from torch import Tensor, nn
 
 from qroar_core.errors import BadSpec, UnsupportedModel
 from qroar_core.exporters.card import write_card
-from qroar_core.exporters.checkpoint import changed_parts, save
+from qroar_core.exporters.checkpoint import changed_parts, narrowed, save
 from qroar_core.exporters.folder import new_folder, note_of, origin_of, write_note
+from qroar_core.exporters.forward_pass import require_finite_pass
 from qroar_core.interpolations.frequencies import require_writable
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.own_dtype import own_dtype, word
@@ -55,6 +56,7 @@ def run(
         BadSpec: a group size that does not divide a layer's inputs, or an interpolation the config cannot say.
         UnsupportedModel: weights that are no linear layers, such as experts kept in one tensor.
         BadOutput: the folder exists, or cannot be written.
+        NonFinite: the model's own numbers overflow, or a weight leaves the format it is written in.
     """
     require_writable(loaded.model.config, loaded.geometry, rope)
     spec = WeightQuantSpec(BITS, "group", GROUP_SIZE if group_size is None else group_size, full_range=True)
@@ -65,6 +67,7 @@ def run(
     changed = [] if scales is None or scales.is_identity else changed_parts(loaded)
     need = sum(p.numel() for p in loaded.model.parameters()) * dtype.itemsize
     with new_folder(folder, need) as built:
+        require_finite_pass(loaded, rope, scales)
         with loaded.lock, replaced_parameters(loaded.model, parameters_under(loaded, scales)):
             tensors = dict(_tensors(loaded, linear, spec, dtype, on_step))
             on_step(Step("export", 2, 3, "write weights"))
@@ -139,12 +142,12 @@ def _tensors(
         stem = name.removesuffix(".weight")
         if stem in linear:
             on_step(Step("export", 1 + i / len(kept), 3, f"pack {stem}"))
-            yield from ((f"{stem}.{part}", t) for part, t in _packed(value.detach(), spec, dtype).items())
+            yield from ((f"{stem}.{part}", t) for part, t in _packed(stem, value.detach(), spec, dtype).items())
         else:
-            yield name, value.detach().to("cpu", dtype if value.is_floating_point() else value.dtype)
+            yield name, narrowed(name, value, dtype)
 
 
-def _packed(weight: Tensor, spec: WeightQuantSpec, dtype: torch.dtype) -> dict[str, Tensor]:
+def _packed(name: str, weight: Tensor, spec: WeightQuantSpec, dtype: torch.dtype) -> dict[str, Tensor]:
     """The library's parts of one weight (out, in): weight_packed, weight_scale (out, groups), weight_shape.
 
     The library leaves a group's negative extreme, which lies on the tie -7.5, to rounding noise; a step 2^-20
@@ -158,7 +161,8 @@ def _packed(weight: Tensor, spec: WeightQuantSpec, dtype: torch.dtype) -> dict[s
     groups = wide.unflatten(1, (-1, spec.group_size))  # (out, groups, group_size)
     step, _ = calculate_qparams(groups.amin(-1), groups.amax(-1), scheme.weights)  # (out, groups)
     parts = PackedQuantizationCompressor.compress({"weight": wide, "weight_scale": step * (1 - TIE)}, scheme)
-    return {name: value.contiguous() for name, value in (parts | {"weight_scale": step.to(dtype)}).items()}
+    parts |= {"weight_scale": narrowed(f"{name}.weight_scale", step, dtype)}
+    return {part: value.contiguous() for part, value in parts.items()}
 
 
 def _scheme(spec: WeightQuantSpec) -> Any:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 import os
 import urllib.request
 from collections.abc import Iterator, Sequence
@@ -110,16 +111,16 @@ class LlamaCpp(_Server):
         """The likeliest next tokens and their ln p, nats. `whole`: a token whose text is whole characters."""
         forced = {} if whole is None else {"logit_bias": [[whole, FORCED]]}
         made = self._complete(ids, 1, count, **forced)
-        return {token["id"]: token["logprob"] for token in made[0]["top_logprobs"]} if made else {}
+        return {token["id"]: _number(token["logprob"]) for token in made[0]["top_logprobs"]} if made else {}
 
     def log_probabilities(self, ids: Sequence[int], first: int) -> list[float]:
-        """ln p of each of ids[first:] given all tokens before it, nats."""
+        """ln p of each of ids[first:] given all tokens before it, nats; NaN where llama.cpp has no number for it."""
         found, whole = [], None
         for at in range(first, len(ids)):
             wanted = int(ids[at])
             made = self._complete(ids[:at], 1, 1, logit_bias=[[wanted, FORCED]])
             if made and made[0]["id"] == wanted:
-                found.append(made[0]["logprob"])
+                found.append(_number(made[0]["logprob"]))
                 whole = wanted
                 continue
             every = self.top(ids[:at], EVERY, whole)
@@ -152,6 +153,11 @@ class LlamaCppStates(_Server):
         if found.ndim != 2 or len(found) != len(ids):
             raise BadCheckpoint(f"llama.cpp gives {tuple(found.shape)} for {len(ids)} tokens", where="xllamacpp")
         return found
+
+
+def _number(logprob: Any) -> float:
+    """JSON has no NaN: the server writes null for it."""
+    return float(logprob) if isinstance(logprob, int | float) else math.nan
 
 
 @contextmanager

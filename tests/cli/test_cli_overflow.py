@@ -87,6 +87,40 @@ def test_an_export_whose_scaled_weight_overflows_writes_nothing(capfd, loads, ti
     assert not list(tmp_path.glob(".o-*"))
 
 
+@pytest.mark.parametrize("format", ["hf", "w4a16", "gguf-bf16"])
+def test_an_export_of_a_model_that_overflows_by_itself_says_the_line_of_every_stage(
+    capfd, loads, tiny, demo, tmp_path, format
+):
+    """Every weight is a fine number; q . k is past float32. The layer is named by hand: q and k are the second's."""
+    loaded = loads(tiny(hidden_size=64, head_dim=32, vocab_size=len(demo.tokenizer)))
+    loaded.tokenizer = demo.tokenizer
+    for name in ("q_proj", "k_proj"):
+        grown(loaded, f"model.layers.1.self_attn.{name}.weight", 1e20)
+    small = ("--group-size", 32) if format == "w4a16" else ()
+    line = refused(capfd, "export", "demo", "--format", format, *small, "--out", tmp_path / "o")
+    assert "the attention output of layer 1 at position 0 is not finite; the checkpoint's own weights overflow" in line
+    assert list(tmp_path.iterdir()) == []
+    said = refused(capfd, "evaluate", "demo", "--length", 96, "--k", "int4")
+    assert said.rpartition("; ")[2] == line.rpartition("; ")[2]
+    assert "of layer 1 at position 0 is not finite" in said
+
+
+def test_an_export_that_overflows_the_files_own_format_writes_nothing(capfd, loads, tiny, tmp_path, monkeypatch):
+    """Loaded as float32 from a float16 file; the scales carry a row past 65504."""
+    from qroar_core.exporters import hf
+
+    loaded = loads(tiny())
+    monkeypatch.setattr(hf, "written_dtype", lambda *_: (torch.float16, "float16, as the checkpoint has them"))
+    geo = loaded.geometry
+    times = torch.full((geo.n_layers, geo.n_kv_heads, 1), 2.0**20)
+    scales = Scales("symmetric", "model", ((0, geo.n_pairs - 1),), times)
+    (tmp_path / "s.json").write_text(to_file(loaded, RopeSpec(), INT4, scales).to_json())
+    line = refused(capfd, "export", "demo", "--scales", tmp_path / "s.json", "--out", tmp_path / "o")
+    assert line.startswith("export: model.layers.0.self_attn.q_proj.weight holds ")
+    assert line.endswith(", float16 ends at 6.55e+04; add --dtype bfloat16")
+    assert [path.name for path in tmp_path.iterdir()] == ["s.json"]
+
+
 @pytest.fixture
 def endless(loads, tiny):
     """A head so large that the mean NLL lies above 709.8 nats: its perplexity is past every float."""

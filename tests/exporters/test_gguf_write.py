@@ -212,6 +212,39 @@ def test_what_llama_cpp_would_compute_otherwise_is_refused(small, tiny, tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("format", "name", "end", "message"),
+    [  # a block's scale is its largest number over 127, over 8; float16 ends at 65504
+        ("gguf-q8_0", "mlp.up_proj", 127 * 65504.0, "Q8_0, whose block scales are float16, ends at 8.31901e.06"),
+        ("gguf-q4_0", "mlp.up_proj", 8 * 65504.0, "Q4_0, whose block scales are float16, ends at 524032"),
+        ("gguf-q4_0", "self_attn.q_proj", 8 * 65504.0, "Q4_0, whose block scales are float16, ends at 524032"),
+    ],
+)
+def test_no_block_scale_becomes_infinite(small, tmp_path, monkeypatch, format, name, end, message):
+    """Up to the end the gguf library's own reader finds finite numbers; past it nothing is written."""
+    monkeypatch.setattr(gguf_write, "require_finite_pass", lambda *_: None)
+    loaded = small()
+    weight = dict(loaded.model.named_parameters())[f"model.layers.1.{name}.weight"].data
+    for sign in (1, -1):
+        weight[3, 3] = sign * end
+        folder = gguf_write.run(loaded, RopeSpec(), None, tmp_path / f"{sign}", format=format)
+        for tensor in gguf.GGUFReader(next(folder.glob("*.gguf"))).tensors:
+            values = gguf.dequantize(tensor.data, tensor.tensor_type)
+            assert np.isfinite(values).all(), tensor.name
+        weight[3, 3] = sign * end * 1.01
+        with pytest.raises(BadCheckpoint, match=rf"blk.1.\w+.weight: it holds .*, {message}; use gguf-bf16"):
+            gguf_write.run(loaded, RopeSpec(), None, tmp_path / "out", format=format)
+    assert {path.name for path in tmp_path.iterdir()} == {"1", "-1"}
+
+
+def test_bfloat16_has_an_end_too():
+    """float32 ends 0.4% above it."""
+    info = gguf_write.TensorInfo("a", (2, 1), gguf_write.Kind.BF16, 0)
+    gguf_write._require_held(torch.tensor([[3.389e38, 1.0]]), info)
+    with pytest.raises(BadCheckpoint, match=r"a: it holds 3.4e.38, bfloat16 ends at 3.38953e.38; use hf"):
+        gguf_write._require_held(torch.tensor([[-3.4e38, 1.0]]), info)
+
+
 SPLITS = {
     "sentencepiece": ({"model": {"type": "BPE", "byte_fallback": True}}, "is BPE with byte fallback"),
     "wordpiece": ({"model": {"type": "WordPiece"}}, "is WordPiece"),

@@ -164,6 +164,22 @@ def test_a_gguf_is_asked_in_llama_cpp(demo, tmp_path):
     assert answers(verify.run(folder))["log-probabilities in llama.cpp"][1] is False
 
 
+def test_a_gguf_that_gives_llama_cpp_no_numbers_fails(demo, tmp_path):
+    """An infinite block scale, as versions before wrote it: the server answers null for every ln p."""
+    pytest.importorskip("xllamacpp")
+    folder = gguf_write.run(demo, RopeSpec(), None, tmp_path / "out", format="gguf-q8_0")
+    path = next(folder.glob("*.gguf"))
+    tensor = next(t for t in gguf.GGUFReader(path).tensors if t.name == "blk.0.attn_v.weight")
+    content, at = bytearray(path.read_bytes()), int(tensor.data_offset)
+    content[at : at + 2] = np.array([np.inf], "<f2").tobytes()
+    path.write_bytes(content)
+    renoted(folder)
+    assert answers(verify.run(folder))["log-probabilities in llama.cpp"] == (
+        "llama.cpp gives no finite number for 64 of 64 tokens",
+        False,
+    )
+
+
 def test_without_llama_cpp_it_says_so(demo, tmp_path, monkeypatch):
     folder = gguf_write.run(demo, RopeSpec(), None, tmp_path / "out", format="gguf-f16")
     monkeypatch.setattr(verify, "available", lambda: False)
