@@ -15,6 +15,7 @@ from qroar_core.errors import BadCheckpoint, BadText
 
 _ROWS: WeakKeyDictionary[Any, int] = WeakKeyDictionary()  # rows of the embedding behind a tokenizer
 _INSIDE: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()  # see `_without_first_space`
+EXTENDED = "give a checkpoint whose embedding was extended"
 PROBES = ("a", "A", "0")  # texts that most tokenizers give a token for
 
 
@@ -31,12 +32,15 @@ def embedding_rows(tokenizer: Any) -> int | None:
         return None
 
 
-def token_ids(tokenizer: Any, text: str, *, inside: bool = False, where: str = "") -> list[int]:
+def token_ids(
+    tokenizer: Any, text: str, *, inside: bool = False, where: str = "", do: str = "give a text without it"
+) -> list[int]:
     """Token ids of a text without special tokens around it.
 
     Args:
         inside: the text stands in the middle of another, so it gets no first space of the tokenizer's own
             (SentencePiece writes one before every text).
+        where, do: for the message: whose text it is, and what helps but another checkpoint.
     Raises:
         BadText: it holds a token that the model's embedding has no row for.
     """
@@ -52,7 +56,7 @@ def token_ids(tokenizer: Any, text: str, *, inside: bool = False, where: str = "
             f"it holds the token {tokenizer.convert_ids_to_tokens(past)!r} with id {past}, the model's embedding has "
             f"{rows} rows",
             where=where or "text",
-            do="give a text without it, or a checkpoint whose embedding was extended",
+            do=", or ".join(filter(None, (do, EXTENDED))),
         )
     return list(ids)
 

@@ -26,6 +26,7 @@ from qroar_core.specs import Bos, RetrievalSpec, RetrievalTask
 
 WORD_STARTS = "Ġ▁Ċ \n"  # how byte-level and SentencePiece tokens write the white space before a word
 FILLER = "QROAR-FILLER"  # stands for the text while a chat template is applied
+WITHOUT_TEMPLATE = 'ask without it (--no-chat, or "Ask through the chat template" off)'
 BEFORE = 64  # tokens of a large text before the filler, in which a word start is looked for
 LOOKED_AT = 5  # draws that say how long a prompt is at least
 DRAWS = 10_000  # numbers tried until enough of them have equally many tokens
@@ -127,12 +128,13 @@ def _taken(parts: _Parts) -> int:
     return parts.budget + len(parts.before) + len(parts.after) + sum(map(len, parts.needles))
 
 
-def _coded(tokenizer: Any, text: str, *, inside: bool = True) -> Tensor:
+def _coded(tokenizer: Any, text: str, *, inside: bool = True, where: str = "retrieval prompt", do: str = "") -> Tensor:
     """Token ids of a piece of prompt, `inside` it unless it is the first.
 
-    Special tokens stand only where a chat template wrote them.
+    Special tokens stand only where a chat template wrote them. No other text changes what a prompt asks in: `do` says
+    what does.
     """
-    return torch.tensor(token_ids(tokenizer, text, inside=inside, where="retrieval prompt"), dtype=torch.int64)
+    return torch.tensor(token_ids(tokenizer, text, inside=inside, where=where, do=do), dtype=torch.int64)
 
 
 def _numbers(tokenizer: Any, draw: random.Random, count: int) -> tuple[list[str], list[Tensor]]:
@@ -163,20 +165,22 @@ def _frame(tokenizer: Any, words: Wording, key: str, chat: bool) -> tuple[Tensor
     """What stands before the text and behind it, the answer's beginning included."""
     asked = f"{words.preface}\n\n{FILLER}\n\n{words.question.format(key=key)}"
     lead = words.lead.format(key=key)
-    if chat and chat_template(tokenizer):
-        try:
-            whole = tokenizer.apply_chat_template(
-                [{"role": "user", "content": asked}], tokenize=False, add_generation_prompt=True
-            )
-            before, after = whole.split(FILLER)
-        except Exception as error:  # templates are programs of other people
-            why = f"{type(error).__name__}: {error}".splitlines()[0][:120]
-            raise BadText(
-                f"its chat template cannot be applied ({why})", where="retrieval", do="ask without it: --no-chat"
-            ) from error
-        return _coded(tokenizer, before, inside=False), _coded(tokenizer, after + lead)
-    before, after = asked.split(FILLER)
-    return _coded(tokenizer, before, inside=False), _coded(tokenizer, f"{after} {lead}")
+    first, last = asked.split(FILLER)
+    plain = _coded(tokenizer, first, inside=False), _coded(tokenizer, f"{last} {lead}")
+    if not (chat and chat_template(tokenizer)):
+        return plain
+    try:
+        whole = tokenizer.apply_chat_template(
+            [{"role": "user", "content": asked}], tokenize=False, add_generation_prompt=True
+        )
+        before, after = whole.split(FILLER)
+    except Exception as error:  # templates are programs of other people
+        why = f"{type(error).__name__}: {error}".splitlines()[0][:120]
+        raise BadText(
+            f"its chat template cannot be applied ({why})", where="retrieval", do=WITHOUT_TEMPLATE
+        ) from error
+    said = {"where": "chat template", "do": WITHOUT_TEMPLATE}  # without it the same words have just been coded
+    return _coded(tokenizer, before, inside=False, **said), _coded(tokenizer, after + lead, **said)
 
 
 def chat_template(tokenizer: Any) -> bool:

@@ -169,7 +169,7 @@ def test_a_gguf_that_gives_llama_cpp_no_numbers_fails(demo, tmp_path):
     pytest.importorskip("xllamacpp")
     folder = gguf_write.run(demo, RopeSpec(), None, tmp_path / "out", format="gguf-q8_0")
     path = next(folder.glob("*.gguf"))
-    tensor = next(t for t in gguf.GGUFReader(path).tensors if t.name == "blk.0.attn_v.weight")
+    tensor = next(t for t in gguf.GGUFReader(path).tensors if t.name == "blk.1.ffn_down.weight")
     content, at = bytearray(path.read_bytes()), int(tensor.data_offset)
     content[at : at + 2] = np.array([np.inf], "<f2").tobytes()
     path.write_bytes(content)

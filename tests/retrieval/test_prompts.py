@@ -10,6 +10,7 @@ from qroar_core.errors import BadSpec, BadText
 from qroar_core.models.formats.gguf_header import read_header
 from qroar_core.models.formats.gguf_read_tokenizer import write_tokenizer
 from qroar_core.models.text import Document, split
+from qroar_core.models.token_ids import know_rows
 from qroar_core.models.tokenizer import read_tokenizer
 from qroar_core.retrieval.answers import outcome_of
 from qroar_core.retrieval.prompts import prompt, prompts
@@ -104,8 +105,27 @@ def test_a_chat_template_wraps_the_question_and_the_answer_begins_behind_it(byte
     plain = chatty.decode(prompt(chatty, TEXT, RetrievalSpec(chat=False), "passkey", 900, 0.5, 0).ids.tolist())
     assert plain.endswith("in the text above? The pass key is")
     chatty.chat_template = "{{ raise_exception('no') }}"
-    with pytest.raises(BadText, match=r"chat template cannot be applied .*no.*; ask without it: --no-chat"):
+    with pytest.raises(BadText, match=r"chat template cannot be applied .*no.*; ask without it \(--no-chat, or"):
         prompt(chatty, TEXT, RetrievalSpec(), "passkey", 900, 0.5, 0)
+
+
+def test_a_token_past_the_embedding_names_what_holds_it_and_what_helps(byte_tokenizer):
+    """The template's end mark is token 256 of an embedding of 256 rows; then a digit of every prompt is past it."""
+    chatty = copy.deepcopy(byte_tokenizer)
+    chatty.chat_template = TEMPLATE
+    chatty.add_tokens(["[end]"], special_tokens=True)
+    know_rows(chatty, 256)
+    with pytest.raises(BadText) as caught:
+        prompt(chatty, TEXT, RetrievalSpec(), "passkey", 900, 0.5, 0)
+    assert str(caught.value) == (
+        "chat template: it holds the token '[end]' with id 256, the model's embedding has 256 rows; ask without it "
+        '(--no-chat, or "Ask through the chat template" off), or give a checkpoint whose embedding was extended'
+    )
+    assert prompt(chatty, TEXT, RetrievalSpec(chat=False), "passkey", 900, 0.5, 0).ids is not None  # as it says
+    know_rows(chatty, 100)
+    for chat in (True, False):  # neither another text nor no template helps: the question itself cannot be asked
+        with pytest.raises(BadText, match=r"^retrieval prompt: .* 100 rows; give a checkpoint whose embedding was ext"):
+            prompt(chatty, TEXT, RetrievalSpec(chat=chat), "passkey", 900, 0.5, 0)
 
 
 def test_the_bos_that_a_tokenizer_puts_before_a_text_comes_first_and_once(byte_tokenizer):
