@@ -18,7 +18,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from qroar_core.models.formats.packing import REAL, Packing, Parts, require_known, require_matrix, require_part, unknown
+from qroar_core.models.formats.packing import (
+    REAL,
+    Packing,
+    Parts,
+    require_known,
+    require_matrix,
+    require_part,
+    require_scales,
+    unknown,
+)
 
 BLOCK, NESTED_BLOCK = 64, 256  # values of a weight, and absmax of a double-quantized one, that share a scale
 LEVELS, NESTED_LEVELS = 16, 256
@@ -92,6 +101,7 @@ def _int8_shape(parts: Parts) -> tuple[int, int]:
 def int8_weight(parts: Parts) -> Tensor:
     """float32 (out, in) of an LLM.int8() layer."""
     _int8_shape(parts)
+    require_scales("SCB", parts["SCB"].float())
     return parts["weight"].float().mul_((parts["SCB"].float() / LARGEST)[:, None])
 
 
@@ -138,6 +148,7 @@ def int4_weight(parts: Parts, kind: str) -> Tensor:
 def _absmax(parts: Parts, state: Mapping[str, Any]) -> Tensor:
     absmax = parts["weight.absmax"]
     if "weight.nested_absmax" not in parts:
+        require_scales("absmax", absmax.float())
         return absmax.float()
     outer = parts["weight.nested_absmax"].float().repeat_interleave(NESTED_BLOCK)[: len(absmax)]
     return parts["weight.nested_quant_map"].float()[absmax.int()] * outer + float(state["nested_offset"])

@@ -28,6 +28,7 @@ from qroar_core.models.formats.packing import (
     require_known,
     require_matrix,
     require_part,
+    require_scales,
     unknown,
     unpacked,
     whole,
@@ -208,7 +209,14 @@ def _plain(parts: Parts, scheme: Scheme) -> Tensor:
             raise ValueError("it has zero points, and the config says symmetric")
         zero = None
     zero = None if zero is None else zero.view(grid)
-    return dequantized(parts["weight"], parts["weight_scale"].view(grid), zero, block)
+    scale = parts["weight_scale"].view(grid)
+    require_scales(
+        "weight_scale",
+        scale.float(),
+        lambda other: dequantized(parts["weight"], other, zero, block),
+        signed=scheme.kind == "int",
+    )
+    return dequantized(parts["weight"], scale, zero, block)
 
 
 def _packed_shape(parts: Parts, scheme: Scheme) -> tuple[int, int]:
@@ -239,8 +247,13 @@ def _packed(parts: Parts, scheme: Scheme) -> Tensor:
     index = parts.get("weight_g_idx")
     if index is not None and bool((index >= 0).all()):
         require_groups_in_order(index, scheme.block(shape)[1], ordered=not scheme.act_order)
-        if scheme.act_order:
-            return by_index(codes, scale, zero, index)
     elif scheme.act_order:
         raise ValueError("weight_g_idx is empty, and the config says actorder group")
-    return dequantized(codes.contiguous(), scale, zero, scheme.block(shape))
+
+    def times(other: Tensor) -> Tensor:
+        if scheme.act_order and index is not None:
+            return by_index(codes, other, zero, index)
+        return dequantized(codes.contiguous(), other, zero, scheme.block(shape))
+
+    require_scales("weight_scale", scale.float(), times, signed=True)
+    return times(scale)

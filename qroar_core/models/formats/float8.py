@@ -23,6 +23,7 @@ from qroar_core.models.formats.packing import (
     require_known,
     require_matrix,
     require_part,
+    require_scales,
     unknown,
 )
 
@@ -131,7 +132,9 @@ def _packing(
     def weight(parts: Parts) -> Tensor:
         found = shape(parts)
         block = block_of(strategy, found, structure=structure)
-        return dequantized(parts["weight"], parts[scale].float().view(grid_of(found, block)), None, block)
+        scales = parts[scale].float().view(grid_of(found, block))
+        require_scales(scale, scales, lambda other: dequantized(parts["weight"], other, None, block))
+        return dequantized(parts["weight"], scales, None, block)
 
     return Packing(
         label,

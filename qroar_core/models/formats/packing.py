@@ -164,6 +164,27 @@ def dequantized(codes: Tensor, scale: Tensor, zero: Tensor | None, block: tuple[
     return wide.mul_(over(scale)).view(out, inputs)
 
 
+def require_scales(
+    name: str, scale: Tensor, under: Callable[[Tensor], Tensor] | None = None, *, signed: bool = False
+) -> None:
+    """Raises ValueError for scales that no writer of a format makes: its other readers would compute with them.
+
+    Args:
+        name: what the file calls them.
+        scale: as they are multiplied.
+        under: the layer's codes less their zero points times what stands in the place of `scale`. A scale of 0 is
+            refused where it wipes out codes; None: a writer may leave any codes under it.
+        signed: a writer of this format (AutoRound, symmetric integers) also makes negative ones.
+    """
+    bad = ~scale.isfinite() if signed else ~(scale.isfinite() & (scale >= 0))
+    if bool(bad.any()):
+        count = f"{int(bad.sum())} of {bad.numel()} scales, first " if bad.numel() > 1 else ""
+        raise ValueError(f"{name} holds {count}{float(scale[bad][0]):g}, where a positive, finite number belongs")
+    still = scale == 0
+    if under is not None and bool(still.any()) and bool(under(still.float()).ne(0).any()):
+        raise ValueError(f"{name} is 0 over codes that are not: where a positive, finite number belongs")
+
+
 def by_index(codes: Tensor, scale: Tensor, zero: Tensor, group: Tensor) -> Tensor:
     """The same, where `group` (in,) names the group of every input: inputs in another order than the groups."""
     at = group.long()

@@ -199,4 +199,6 @@ def _refusing(folder: Path, packing: Packing, stem: str) -> Iterator[None]:
         yield
     except (RuntimeError, ValueError, IndexError, KeyError, TypeError, OverflowError) as error:
         message = " ".join(str(error).split())[:200]
-        raise BadCheckpoint(f"{stem} is no {packing.label} layer ({message})", where=str(folder)) from error
+        raise BadCheckpoint(
+            f"{stem} is no {packing.label} layer ({message})", where=str(folder), do="fetch it again"
+        ) from error

@@ -64,6 +64,7 @@ def stated(**changes):
 
 
 DAMAGES = {
+    "an absmax below 0": lambda t: t[K1 + ".absmax"][:1].neg_(),
     "absmax short": lambda t: t.update({K1 + ".absmax": t[K1 + ".absmax"][:-1].clone()}),
     "codes short": lambda t: t.update({K1: t[K1][:-1].clone()}),
     "codes of floats": lambda t: t.update({K1: t[K1].float()}),
@@ -91,6 +92,13 @@ def test_damaged_layers_are_one_line(tiny, folder, tmp_path, name):
         load_model(str(folder), device="cpu")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "cache").exists()
+
+
+def test_a_row_maximum_below_zero_is_refused():
+    parts = {"weight": torch.ones(2, 4, dtype=torch.int8), "SCB": torch.tensor([1.0, 127.0])}
+    assert torch.equal(int8_weight(parts), torch.tensor([[1 / 127] * 4, [1.0] * 4]))
+    with pytest.raises(ValueError, match="SCB holds 1 of 2 scales, first -1, where a positive, finite number belongs"):
+        int8_weight(parts | {"SCB": torch.tensor([1.0, -1.0])})
 
 
 def test_flat_scales_that_are_no_whole_rows_are_refused(tiny, folder, tmp_path):

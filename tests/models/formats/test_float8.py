@@ -253,6 +253,56 @@ def test_every_strategy_is_read_as_its_own_library_reads_it(tmp_path, options, s
         assert torch.equal(read(folder_of(tmp_path / "x", zeros, quantized(**scheme(**options))))[0], found)
 
 
+BAD_SCALES = {
+    "modelopt fp8": ("weight_scale", {"hf_quant_config": modelopt("FP8")}),
+    "autofp8": ("weight_scale", {"config": quantized(quant_method="fp8")}),
+    "block fp8": ("weight_scale_inv", {"config": quantized(quant_method="fp8", weight_block_size=[32, 48])}),
+    "fbgemm fp8": ("weight_scale", {"config": quantized(quant_method="fbgemm_fp8")}),
+    "fp8": ("weight_scale", {"config": quantized(**scheme("float-quantized", strategy="channel", type="float"))}),
+    "int8": ("weight_scale", {"config": quantized(**scheme(strategy="channel"))}),
+}
+
+
+@pytest.mark.parametrize("form", BAD_SCALES)
+@pytest.mark.parametrize("bad", [0.0, -0.01, float("inf"), float("nan")])
+def test_a_scale_that_no_writer_makes_is_refused(tmp_path, form, bad):
+    """Read, a scale of 0 is a layer of zeros and one below 0 a layer turned round, both without a word."""
+    name, said = BAD_SCALES[form]
+    make = eight_bit_float if form in EIGHT_BIT_FLOATS else lambda kind, w: compressed(kind, w, torch.float32)
+    parts, wanted = make(form, weight())
+    torch.testing.assert_close(read(folder_of(tmp_path / "x", parts, **said))[0], wanted.double(), rtol=1e-5, atol=1e-7)
+    parts[name].flatten()[-1:] = bad  # a view: one of all
+    if form == "int8" and bad == -0.01:  # AutoRound's symmetric integers have such scales
+        turned = read(folder_of(tmp_path / "x", parts, **said))[0][-1]
+        torch.testing.assert_close(turned, parts["weight"][-1].double() * -0.01, rtol=1e-6, atol=0)
+        return
+    with pytest.raises(BadCheckpoint, match=rf"a is no .* layer \({name} .*a positive, finite number belongs\); fetch"):
+        read(folder_of(tmp_path / "x", parts, **said))
+
+
+@pytest.mark.parametrize("form", ["pack4", "pack4 asymmetric"])
+def test_a_packed_group_with_a_scale_of_zero_is_refused(tmp_path, form):
+    parts, wanted = compressed(form, weight(), torch.float32)
+    options = {"num_bits": 4, "strategy": "group", "group_size": 16, "symmetric": form == "pack4"}
+    said = quantized(**scheme("pack-quantized", **options))
+    found = read(folder_of(tmp_path / "x", parts, said))[0]
+    torch.testing.assert_close(found, wanted.double(), rtol=1e-6, atol=1e-7)
+    assert found[3, 16:32].any()
+    parts["weight_scale"][3, 1] = 0
+    with pytest.raises(BadCheckpoint, match="weight_scale is 0 over codes that are not: where a positive, finite"):
+        read(folder_of(tmp_path / "x", parts, said))
+
+
+@pytest.mark.parametrize("form", BAD_SCALES)
+def test_a_scale_of_zero_over_codes_of_zero_is_a_block_of_zeros(tmp_path, form):
+    name, said = BAD_SCALES[form]
+    make = eight_bit_float if form in EIGHT_BIT_FLOATS else lambda kind, w: compressed(kind, w, torch.float32)
+    parts, _ = make(form, weight())
+    parts["weight"] = torch.zeros_like(parts["weight"].float()).to(parts["weight"].dtype)
+    parts[name].flatten()[-1:] = 0.0
+    assert not read(folder_of(tmp_path / "x", parts, **said))[0].any()
+
+
 @pytest.mark.parametrize("form", ["modelopt fp8", "block fp8"])
 def test_rows_that_share_a_scale_are_not_scaled(tiny, tmp_path, form):
     (tmp_path / "in").mkdir()
