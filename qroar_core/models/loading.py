@@ -6,6 +6,7 @@ missing or non-finite weights is refused rather than filled in.
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -71,7 +72,7 @@ def load_model(source: str, *, device: str = "auto", dtype: str = "auto", on_ste
     check_sizes(raw, shapes, family.layers_at, str(found.folder))
     config = read_config(found, raw)
     family = family_of(config.architectures, found.label)
-    _refuse_layout(family, config, str(found.folder / "config.json"))  # before gigabytes are read
+    _refuse_layout(family, config, found)  # before gigabytes are read
     read = Step("load", 1, 4, "read weights")
     stored, note = run_cancellable(found.tensors, on_step, read)
     found = replace(found, note="; ".join(filter(None, (note, remark(raw)))))
@@ -90,13 +91,17 @@ def load_model(source: str, *, device: str = "auto", dtype: str = "auto", on_ste
     return loaded
 
 
-def _refuse_layout(family: Family, config: Any, where: str) -> None:
+def _refuse_layout(family: Family, config: Any, found: Source) -> None:
+    """A family knows no folder: what it refuses is said of the file that the person can look at."""
+    where, do = str(found.folder / "config.json"), "check config.json"
+    if found.file is not None:
+        where, do = str(found.file), "fetch it again"
     try:
         family.geometry(config, 0)
-    except QRoarError:
-        raise
+    except QRoarError as error:
+        raise type(error)(error.what, where=where, do=error.do or do) from error
     except Exception as error:  # arithmetic on numbers that do not fit together
-        raise BadCheckpoint(f"its numbers do not fit together: {_message(error)}", where=where) from error
+        raise BadCheckpoint(f"its numbers do not fit together: {_message(error)}", where=where, do=do) from error
 
 
 @torch.inference_mode()
@@ -148,7 +153,7 @@ def as_loaded(model: Any, tokenizer: Any, family: Family, found: Source, *device
         raise UnsupportedModel(
             f"its config asks for {loaded.geometry.rotary_dim} rotated channels, "
             f"{family.name} turns {', '.join(map(str, sorted(turned)))}",
-            where=found.label,
+            where=str(found.file or found.folder / "config.json"),
             do="check partial_rotary_factor",
         )
     return loaded
@@ -185,7 +190,8 @@ def read_config(found: Source, raw: dict[str, Any]) -> Any:
             else:
                 config = AutoConfig.for_model(**said)
     except Exception as error:  # configs compute: whatever numbers that do not fit together make them raise
-        raise BadCheckpoint(f"config.json cannot be read: {_message(error)}", where=str(found.folder)) from error
+        what, do = _not_taken(said, error)
+        raise BadCheckpoint(what, where=str(found.folder), do=do) from error
     check_keys(raw, config, str(path))
     check_scales(config, str(path))
     check_rope(raw, config, family, str(path))
@@ -194,6 +200,15 @@ def read_config(found: Source, raw: dict[str, Any]) -> Any:
     for key in QUANTIZATION_KEYS:  # the tensors of `found` are dequantized while they are read
         config.__dict__.pop(key, None)
     return config
+
+
+def _not_taken(raw: dict[str, Any], error: Exception) -> tuple[str, str]:
+    """What is wrong with a config that transformers refuses, and what to do: it takes no 256.0 for 256."""
+    named = re.search(r"field '(\w+)'", str(error))
+    value = raw.get(named[1]) if named else None
+    if named and isinstance(value, float) and value.is_integer():
+        return f"{named[1]} in config.json is {value}, not a whole number", f"write {int(value)} there"
+    return f"config.json cannot be read: {_message(error)}", "check config.json"
 
 
 def _architectures(raw: dict[str, Any], found: Source) -> list[str] | None:

@@ -181,10 +181,25 @@ BAD = {  # what is done to a good folder: the error, and words its line must hol
         BadCheckpoint,
         'hidden_size is "big", a whole number above 0 belongs there; check',
     ),
+    "a size with a point": (
+        lambda folder: edit_config(folder, max_position_embeddings=64.0),
+        BadCheckpoint,
+        r"max_position_embeddings in config\.json is 64\.0, not a whole number; write 64 there$",
+    ),
+    "an optional size with a point": (
+        lambda folder: edit_config(folder, num_key_value_heads=2.0),
+        BadCheckpoint,
+        r"num_key_value_heads in config\.json is 2\.0, not a whole number; write 2 there$",
+    ),
+    "a name where a switch belongs": (
+        lambda folder: edit_config(folder, attention_bias="yes"),
+        BadCheckpoint,
+        r"config\.json cannot be read: .*attention_bias.*; check config\.json$",
+    ),
     "heads that do not divide": (
         lambda folder: edit_config(folder, num_key_value_heads=3),
         UnsupportedModel,
-        "4 query heads over 3 KV heads",
+        r"/config\.json: 4 query heads over 3 KV heads do not divide; check num_attention_heads and num_key_value_heads$",
     ),
     "an unknown architecture": (
         lambda folder: edit_config(folder, architectures=["FooForCausalLM"]),
@@ -210,7 +225,7 @@ BAD = {  # what is done to a good folder: the error, and words its line must hol
     "a partial rotation the family ignores": (
         rope(partial_rotary_factor=0.5),
         UnsupportedModel,
-        "asks for 8 rotated channels, llama turns 16; check",
+        r"/config\.json: its config asks for 8 rotated channels, llama turns 16; remove partial_rotary_factor, or check",
     ),
     "an unknown rope type": (rope(rope_type="wat"), UnsupportedModel, "unknown rope_type 'wat'"),
     "a rope type without its numbers": (

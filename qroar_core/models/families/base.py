@@ -59,10 +59,16 @@ class Family:
         latent = self.latent_dim(config)
         dims = {self._rotary_dim(block, self.rotating(config)) for block in blocks.values()}
         if len(dims) > 1:
-            raise UnsupportedModel(f"its layers rotate {sorted(dims)} channels, all must alike", where=self.name)
+            raise UnsupportedModel(
+                f"its layers rotate {sorted(dims)} channels, all must alike",
+                where=self.name,
+                do="check partial_rotary_factor",
+            )
         if config.num_attention_heads % n_kv:
             raise UnsupportedModel(
-                f"{config.num_attention_heads} query heads over {n_kv} KV heads", where="config.json"
+                f"{config.num_attention_heads} query heads over {n_kv} KV heads do not divide",
+                where="config.json",
+                do="check num_attention_heads and num_key_value_heads",
             )
         unturned = self.without_rope(config)
         still = tuple(i for i, layer in enumerate(attending) if layer in unturned)
@@ -237,7 +243,7 @@ class Family:
             raise UnsupportedModel(
                 f"its config asks for {rotary_dim} rotated channels, {self.name} turns {head_dim}",
                 where="config.json",
-                do="check partial_rotary_factor",
+                do="remove partial_rotary_factor, or check that the architecture is right",
             )
         return rotary_dim
 

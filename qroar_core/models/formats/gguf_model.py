@@ -117,6 +117,7 @@ def _geometry(path: Path, header: Header, layout: Layout) -> Geometry:
         raise UnsupportedModel(
             f"{heads} query heads over {n_kv} KV heads, {rotary} of {head_dim} channels rotated: no layout known here",
             where=str(path),
+            do=ELSEWHERE,
         )
     theta = header.get(f"{arch}.rope.freq_base", 10_000.0)
     if not isinstance(theta, float) or not 1 < theta < math.inf:
