@@ -30,8 +30,8 @@ TYPED = {
 }
 EXPLAINED = {
     GGUF: "Any GGUF file, also one without a suffix, as Ollama keeps them.",
-    HUB: "Type `org/name` for a folder of safetensors, `org/name:Q4_K_M` or `org/name/file.gguf` for a GGUF, each with "
-    "`@revision` after the name for another branch, tag or commit; what is not in the cache is downloaded.",
+    HUB: "Type `org/name` for a folder of safetensors, `org/name:Q4_K_M` or `org/name/file.gguf` for a GGUF, each also "
+    "with `@revision` at its end for another branch, tag or commit; what is not in the cache is downloaded.",
 }
 QUESTION = "Where does your long-context model lose, and what can be repaired?"
 WELCOME = (

@@ -37,7 +37,7 @@ MODEL = [
             str,
             typer.Argument(
                 help="demo, smollm2, a folder, a GGUF file, or on the Hugging Face hub org/name, org/name:Q4_K_M, "
-                "org/name/file.gguf, each with @revision after the name",
+                "org/name/file.gguf, each also with @revision at its end",
                 metavar="MODEL",
             ),
         ],

@@ -104,7 +104,7 @@ def download(asked: str, model: HubModel, say: Say) -> dict[str, str]:
         def read(name: str) -> bytes:
             return read_bytes(Path(hf_hub_download(model.repo, name, revision=info.sha)), limit(INDEX))
 
-        names = chosen(sizes, read, asked, model.repo, model.quant, model.file)
+        names = chosen(sizes, read, asked, model.named, model.quant, model.file)
         missing = [name for name in names if not _there(model.repo, str(info.sha), name, etags[name])]
         total = sum(sizes[name] for name in missing)
         _require_room(asked, total)
@@ -174,7 +174,7 @@ def _cached(asked: str, model: HubModel, why: Exception) -> dict[str, str] | Non
         return None
     try:
         wanted = chosen(
-            names, lambda name: read_bytes(folder / name, limit(INDEX)), asked, model.repo, model.quant, model.file
+            names, lambda name: read_bytes(folder / name, limit(INDEX)), asked, model.named, model.quant, model.file
         )
     except QRoarError as lack:
         held = f"has only a part of it ({lack.what})"

@@ -36,7 +36,7 @@ def chosen(
         files: everything the repository holds.
         read: fetches one small file's content; called for the index of the weights alone.
         asked: what the person typed, named in errors.
-        repo: org/name.
+        repo: org/name, as errors write it: with @revision where one was asked for.
         quant: a quantization's name, as in org/name:Q4_K_M.
         file: the path of a GGUF file in the repository.
 

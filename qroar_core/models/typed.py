@@ -8,13 +8,14 @@ from pathlib import Path
 
 from qroar_core.errors import BadCheckpoint
 
+REVISION = r"refs/pr/\d+|\w[\w.+/-]*?"
 NAME = r"\w[\w.-]{0,95}"  # as long as the hub allows
 FORM = re.compile(
-    rf"(?P<repo>{NAME}/{NAME})(?:@(?P<revision>refs/pr/\d+|\w[\w.+/-]*?))?"
-    r"(?::(?P<quant>\w[\w.-]*)|/(?P<file>[^\0\r\n\\]+\.gguf))?",
+    rf"(?P<repo>{NAME}/{NAME})(?:@(?P<revision>{REVISION}))?"
+    rf"(?::(?P<quant>\w[\w.-]*)|/(?P<file>[^\0\r\n\\]+\.gguf))?(?:@(?P<last>{REVISION}))?",
     re.IGNORECASE,
 )
-FORMS = "org/name, org/name:Q4_K_M, org/name/file.gguf, org/name@revision"
+FORMS = "org/name, org/name:Q4_K_M, org/name/file.gguf, each also with @revision at its end"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,16 +27,25 @@ class HubModel:
     quant: str = ""
     file: str = ""
 
+    @property
+    def named(self) -> str:
+        """`org/name`, or `org/name@revision`: what a quantization or a file is written behind."""
+        return f"{self.repo}@{self.revision}" if self.revision else self.repo
+
 
 def parse(asked: str) -> HubModel | None:
     """What a person typed as a name on the hub, or None where it cannot be one.
 
-    `org/name`, `org/name:Q4_K_M`, `org/name/folder/file.gguf`; each with `@revision` after the name.
+    `org/name`, `org/name:Q4_K_M`, `org/name/folder/file.gguf`; each with `@revision` at its end, or behind `org/name`.
     """
     found = FORM.fullmatch(asked)
     if found is None:
         return None
     said = {key: value or "" for key, value in found.groupdict().items()}
+    last = said.pop("last")
+    if last and said["revision"]:
+        return None
+    said["revision"] = last or said["revision"]
     if any(part in ("", ".", "..") for key in ("revision", "file") if said[key] for part in said[key].split("/")):
         return None
     return HubModel(**said)

@@ -171,6 +171,8 @@ def test_a_gguf_by_its_quantization_by_its_path_and_split(served, tmp_path):
     assert served.fetched() == ["Tiny.Q8_0.gguf"]
     assert gguf_of("org/shelf/Tiny.Q8_0.gguf") == one
     assert gguf_of("org/shelf@next:Q8_0").read_bytes() == b"GGUF of next"
+    assert gguf_of("org/shelf:Q8_0@next").read_bytes() == b"GGUF of next"
+    assert line_of("org/shelf:Q5_0@next").endswith("it holds Q8_0, F16; name one: org/shelf@next:Q8_0")
     first = gguf_of("org/shelf:F16")
     assert first.name == "Tiny-F16-00001-of-00002.gguf"
     assert first.with_name("Tiny-F16-00002-of-00002.gguf").read_bytes() == b"GGUF the second"

@@ -199,6 +199,9 @@ def test_what_lies_beside_a_model_is_none():
         ("org/name@feature/x:UD-Q4_K_XL", HubModel("org/name", "feature/x", "UD-Q4_K_XL")),
         ("org/name@refs/pr/3/sub/a b.gguf", HubModel("org/name", "refs/pr/3", file="sub/a b.gguf")),
         ("org/name@main/a.gguf", HubModel("org/name", "main", file="a.gguf")),
+        ("org/name:Q4_K_M@main", HubModel("org/name", "main", quant="Q4_K_M")),
+        ("org/name/sub/a b.gguf@refs/pr/3", HubModel("org/name", "refs/pr/3", file="sub/a b.gguf")),
+        ("org/name/a@b.gguf", HubModel("org/name", file="a@b.gguf")),
         ("org/name/sub/a.GGUF", HubModel("org/name", file="sub/a.GGUF")),
         *(
             (typed, None)
@@ -215,6 +218,9 @@ def test_what_lies_beside_a_model_is_none():
                 "org/name@",
                 "org/name/../a.gguf",
                 "org/name@../x",
+                "org/name:Q4_K_M@",
+                "org/name:Q4_K_M@a/../b",
+                "org/name@v1:Q4_K_M@v2",
                 "org/name@a//b",
                 "org/na me",
                 "org/name\0",
