@@ -40,8 +40,8 @@ def findings(nll: Means, length: int, confidence: float, documents: Sequence[str
         [a - b for a, b in zip(ref, ref_tuned, strict=True)],
         confidence,
     )
-    significant = gain.low > 0
-    recovered = gain.mean / gap.mean if gap.low > 0 else None
+    significant = gain.above_zero
+    recovered = gain.mean / gap.mean if gap.above_zero else None
     share = None if recovered is None else Share(recovered, share_of_gap(before, tuned, ref, confidence), significant)
     return out | {
         "gain": Gain(
@@ -75,13 +75,13 @@ def by_document(
     if won is None:
         return None
     count = len(set(documents))
-    verb = "stands" if won.low > 0 else "is not significant"
+    verb = "stands" if won.above_zero else "is not significant"
     return DocumentGain(
         documents=count,
         delta_nll=won.mean,
         ci_low=won.low,
         ci_high=won.high,
-        significant=won.low > 0,
+        significant=won.above_zero,
         sentence=f"counted over {count} documents instead of {len(before)} windows, the gain {verb}: {_measured(won)}",
     )
 
@@ -96,11 +96,11 @@ def rotation(nll: Means, gap: Interval, length: int, confidence: float) -> Rotat
     if before is None or turned is None:
         return None
     won = paired_interval(before, turned, confidence)
-    recovered = won.mean / gap.mean if gap.low > 0 else None
+    recovered = won.mean / gap.mean if gap.above_zero else None
     head = f"a Hadamard rotation recovers {_measured(won)} at {length} tokens"
     if recovered is not None:
         head += f", {recovered:.0%} of what quantization lost"
-    if won.high < 0:
+    if won.below_zero:
         head = f"a Hadamard rotation costs {_measured(_turned(won))} at {length} tokens"
     elif not won.excludes_zero:
         head = f"a Hadamard rotation changes nothing significant ({_measured(won)} at {length} tokens)"
@@ -108,9 +108,9 @@ def rotation(nll: Means, gap: Interval, length: int, confidence: float) -> Rotat
     if both is None:
         return RotationFinding(delta_nll=won.mean, ci_low=won.low, ci_high=won.high, recovered=recovered, sentence=head)
     on_top = paired_interval(turned, both, confidence)
-    if on_top.low > 0:
+    if on_top.above_zero:
         tail = f"scales searched under it add {_measured(on_top)} on top"
-    elif on_top.high < 0:
+    elif on_top.below_zero:
         tail = f"scales searched under it cost {_measured(_turned(on_top))} on top"
     else:
         tail = f"scales searched under it add nothing significant ({_measured(on_top)})"

@@ -52,7 +52,7 @@ class Row(Result):
 class Gain(Result):
     """Quantized identity minus quantized tuned, nats per token, paired over windows.
 
-    `significant` means the interval excludes zero and the gain is positive.
+    `significant` means the interval lies above zero, in the digits that are shown.
     """
 
     length: Count

@@ -1,4 +1,4 @@
-"""A short text through the model that is about to be written: one whose numbers overflow is refused, as in any stage."""
+"""A short text through a model before it is written: it is refused where its numbers overflow, as in any stage."""
 
 from __future__ import annotations
 

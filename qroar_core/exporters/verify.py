@@ -24,7 +24,6 @@ from qroar_core.exporters.gguf_compare import compare
 from qroar_core.models.formats.digest import sha256
 from qroar_core.models.formats.gguf_header import read_header
 from qroar_core.models.llama_cpp import LlamaCpp, available
-from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.loading import load_model
 from qroar_core.models.score import divergence
 from qroar_core.models.stream import Condition

@@ -9,7 +9,7 @@ from typing import Literal
 from qroar_core.remedies.methods import BY_NAME
 from qroar_core.remedies.result import RemedyRow
 from qroar_core.result import exp
-from qroar_core.statistics.intervals import Interval, mean_interval, paired_interval
+from qroar_core.statistics.intervals import Interval, mean_interval, paired_interval, shows_above_zero
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ def remedy_rows(reference: Sequence[float], played: Sequence[Measured], confiden
         )
         if one.window_nll is not plain:
             gain = paired_interval(plain, one.window_nll, confidence)
-            share = gain.mean / gap.mean if gap.low > 0 else None
+            share = gain.mean / gap.mean if gap.above_zero else None
             row = row.model_copy(
                 update={"gain": gain.mean, "gain_low": gain.low, "gain_high": gain.high, "gap_recovered": share}
             )
@@ -59,7 +59,7 @@ def sentences(reference: Sequence[float], rows: Sequence[RemedyRow], length: int
     by_key = {row.key: row for row in rows}
     plain, bands = by_key["plain"], by_key.get("plain+")
     gap = paired_interval(plain.window_nll, reference, confidence)
-    if gap.low <= 0:
+    if not gap.above_zero:
         return [f"At {length} tokens this quantizer costs nothing significant ({_nats(gap)}): nothing to repair"]
     said = [f"At {length} tokens this quantizer costs {_nats(gap)}; {_best(rows)}"]
     if bands is not None:
@@ -76,7 +76,7 @@ def sentences(reference: Sequence[float], rows: Sequence[RemedyRow], length: int
 
 def _best(rows: Sequence[RemedyRow]) -> str:
     tried = [row for row in rows if row.gain is not None]
-    won = [row for row in tried if row.gain_low is not None and row.gain_low > 0]
+    won = [row for row in tried if row.gain_low is not None and shows_above_zero(row.gain_low)]
     if not tried:
         return "nothing else was measured"
     if not won:
@@ -88,7 +88,7 @@ def _best(rows: Sequence[RemedyRow]) -> str:
 def _free_choice(bands: RemedyRow, rows: Sequence[RemedyRow], confidence: float) -> str:
     """Band scales, with angles where those were searched, against what else costs nothing at run time."""
     what = bands.top
-    if bands.gain_low is None or bands.gain_low <= 0:
+    if bands.gain_low is None or not shows_above_zero(bands.gain_low):
         won = _interval(bands.gain, bands.gain_low, bands.gain_high)
         return f"{what[:1].upper()}{what[1:]} alone gain nothing significant ({won})"
     rivals = [row for row in rows if row.about.free and not row.band_scales and row.gain is not None]
@@ -138,11 +138,10 @@ def _on_top(rows: Sequence[RemedyRow]) -> list[str]:
     added = [row for row in rows if row.band_scales and row.method != "plain" and row.added_low is not None]
     for angles, who in ((False, "Band scales"), (True, "Band scales and angles")):
         mine = [row for row in added if row.angles == angles]
-        for words, chosen in (
-            ("add", [r for r in mine if (r.added_low or 0.0) > 0]),
-            ("add nothing significant", [r for r in mine if (r.added_low or 0.0) <= 0 <= (r.added_high or 0.0)]),
-            ("cost", [r for r in mine if (r.added_high or 0.0) < 0]),
-        ):
+        add = [r for r in mine if shows_above_zero(r.added_low or 0.0)]
+        cost = [r for r in mine if shows_above_zero(-(r.added_high or 0.0))]
+        neither = [r for r in mine if r not in (*add, *cost)]
+        for words, chosen in (("add", add), ("add nothing significant", neither), ("cost", cost)):
             if chosen:
                 parts = [f"{BY_NAME[r.method].name} ({_interval(r.added, r.added_low, r.added_high)})" for r in chosen]
                 said.append(f"{who} {words} on top of {_listed(parts)}")
@@ -163,9 +162,9 @@ def _gain(row: RemedyRow) -> str:
 
 def _stands(won: Interval) -> tuple[Literal["ahead", "behind", "unproven"], str]:
     """What an interval of nats won proves, and the interval in words: turned round where it is a loss."""
-    if won.high < 0:
+    if won.below_zero:
         return "behind", _nats(Interval(-won.mean, -won.high, -won.low, won.se))
-    return "ahead" if won.low > 0 else "unproven", _nats(won)
+    return "ahead" if won.above_zero else "unproven", _nats(won)
 
 
 def _nats(interval: Interval) -> str:

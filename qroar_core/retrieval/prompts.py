@@ -176,9 +176,7 @@ def _frame(tokenizer: Any, words: Wording, key: str, chat: bool) -> tuple[Tensor
         before, after = whole.split(FILLER)
     except Exception as error:  # templates are programs of other people
         why = f"{type(error).__name__}: {error}".splitlines()[0][:120]
-        raise BadText(
-            f"its chat template cannot be applied ({why})", where="retrieval", do=WITHOUT_TEMPLATE
-        ) from error
+        raise BadText(f"its chat template cannot be applied ({why})", where="retrieval", do=WITHOUT_TEMPLATE) from error
     said = {"where": "chat template", "do": WITHOUT_TEMPLATE}  # without it the same words have just been coded
     return _coded(tokenizer, before, inside=False, **said), _coded(tokenizer, after + lead, **said)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from qroar_core.result import Result
+from qroar_core.statistics.intervals import shows_above_zero
 
 
 def scored(targets: int, length: int) -> str:
@@ -35,8 +36,8 @@ class Decision(Result):
 
     @property
     def significant(self) -> bool:
-        """True where the scales win."""
-        return self.low > 0
+        """True where the scales win, in the digits that are shown."""
+        return shows_above_zero(self.low)
 
     @property
     def where(self) -> str:

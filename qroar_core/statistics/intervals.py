@@ -15,6 +15,12 @@ from scipy import stats
 
 FEWEST_DOCUMENTS = 3  # an interval over fewer says nothing
 NO_GAIN = "no significant gain: keep identity"  # said wherever an interval includes zero
+DIGITS = 4  # of nats, wherever they are shown
+
+
+def shows_above_zero(nats: float) -> bool:
+    """Is a number of nats above zero as it is shown? One that reads +0.0000 recovers nothing that matters."""
+    return round(nats, DIGITS) > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +33,19 @@ class Interval:
     se: float
 
     @property
+    def above_zero(self) -> bool:
+        """Of nats: the whole interval lies above zero, in the digits that are shown."""
+        return shows_above_zero(self.low)
+
+    @property
+    def below_zero(self) -> bool:
+        """Of nats: the whole interval lies below zero, in the digits that are shown."""
+        return shows_above_zero(-self.high)
+
+    @property
     def excludes_zero(self) -> bool:
-        """True when zero lies outside the interval."""
-        return self.low > 0 or self.high < 0
+        """Of nats: zero lies outside the interval, in the digits that are shown."""
+        return self.above_zero or self.below_zero
 
 
 def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval:

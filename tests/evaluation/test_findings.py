@@ -70,6 +70,33 @@ def test_what_scales_add_on_top_of_the_rotation_is_said_plainly(nll, shift, word
     assert "% of what quantization lost; scales" in sentence
 
 
+@pytest.mark.parametrize(("won", "said"), [(0.00003, False), (0.00007, True)])
+def test_an_interval_that_shows_as_zero_is_no_gain(nll, won, said):
+    """Of degenerate text: every window wins the same nothing, so the interval is a point beside zero."""
+    before = nll["quantized/identity"]
+    for which in ("tuned", "rotation"):
+        nll[f"quantized/{which}"] = [a - won for a in before]
+    nll["quantized/rotation_tuned"] = [a - 2 * won for a in before]
+    documents = ["a", "a", "b", "b", "c", "c", "c"]
+    found = findings(nll, 1024, CONFIDENCE, documents)
+    assert found["gain"].ci_low > 0
+    assert found["gain"].significant is said
+    assert found["gain_by_document"].significant is said
+    if said:
+        assert found["sentence"].startswith("significant gain: +0.0001 nats [+0.0001, +0.0001]")
+        assert found["rotation"].sentence.startswith("a Hadamard rotation recovers +0.0001 nats [+0.0001, +0.0001]")
+        assert "searched under it add +0.0001" in found["rotation"].sentence
+        nll["quantized/rotation"] = [a + won for a in before]
+        assert findings(nll, 1024, CONFIDENCE)["rotation"].sentence.startswith("a Hadamard rotation costs +0.0001")
+        return
+    assert found["sentence"].startswith("no significant gain: keep identity (+0.0000 nats [+0.0000, +0.0000]")
+    assert "gain is not significant: +0.0000" in found["gain_by_document"].sentence
+    assert found["rotation"].sentence == (
+        "a Hadamard rotation changes nothing significant (+0.0000 nats [+0.0000, +0.0000] at 1024 tokens); "
+        "scales searched under it add nothing significant (+0.0000 nats [+0.0000, +0.0000])"
+    )
+
+
 def test_a_rotation_that_does_nothing_is_called_that(nll):
     nll["quantized/rotation"] = [a + 0.01 * (-1) ** i for i, a in enumerate(nll["quantized/identity"])]
     del nll["quantized/rotation_tuned"]

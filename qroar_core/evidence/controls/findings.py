@@ -108,8 +108,8 @@ def _average(values: Sequence[float]) -> float:
 
 
 def _tuned(gain: Estimate) -> ControlFinding:
-    words = f"the tuned scales gain {measured(gain)}" if gain.low > 0 else f"{NO_GAIN} ({measured(gain)})"
-    return ControlFinding(about="tuned", sentence=words, good=True if gain.low > 0 else None)
+    words = f"the tuned scales gain {measured(gain)}" if gain.above_zero else f"{NO_GAIN} ({measured(gain)})"
+    return ControlFinding(about="tuned", sentence=words, good=True if gain.above_zero else None)
 
 
 def _unquantized(gain: Estimate, tuned: Estimate, mode: Mode) -> ControlFinding:
@@ -123,10 +123,10 @@ def _unquantized(gain: Estimate, tuned: Estimate, mode: Mode) -> ControlFinding:
             "nothing: they are not exact in this number format"
         )
         return ControlFinding(about="unquantized", sentence=words, good=still)
-    if gain.low > 0:
-        share = f", {gain.mean / tuned.mean:.0%} of the gain" if tuned.low > 0 else ""
+    if gain.above_zero:
+        share = f", {gain.mean / tuned.mean:.0%} of the gain" if tuned.above_zero else ""
         words, good = f"gain {measured(gain)}{share}: that part is retuning, not repair of quantization", False
-    elif gain.high < 0:
+    elif gain.below_zero:
         words, good = f"cost {measured(_turned(gain))}: what they gain under quantization is more than retuning", True
     else:
         words, good = f"change nothing significant ({measured(gain)}): no retuning is seen", True
@@ -140,10 +140,10 @@ def _shuffled(control: Control) -> ControlFinding:
         "heads": ("among heads and layers", "which head gets which scales"),
     }[control.kind]
     head = f"shuffled {where}, the scales"
-    if control.lost.low > 0:
+    if control.lost.above_zero:
         rest = f"and then {_rest(control.gain)}" if control.gain.excludes_zero else "and then gain nothing significant"
         words, good = f"lose {measured(control.lost)} {rest}: {what} matters", True
-    elif control.lost.high < 0:
+    elif control.lost.below_zero:
         words, good = f"gain {measured(_turned(control.lost))} more: {what} is not what helps", False
     else:
         words, good = f"lose nothing significant ({measured(control.lost)}): it is not shown that {what} matters", None
@@ -159,17 +159,17 @@ def _searched(control: Control, tuned: Estimate) -> ControlFinding:
     spread = f", {control.least:+.4f} to {control.most:+.4f} by single searches" if control.draws > 1 else ""
     if control.gain.low == control.gain.high == 0:  # the very same model
         said = f"{control.name}, nothing but identity is kept: no scales are better there, or the guard rejects them"
-        return ControlFinding(about=control.kind, sentence=said, good=False if tuned.low > 0 else None)
+        return ControlFinding(about=control.kind, sentence=said, good=False if tuned.above_zero else None)
     head = f"scales {control.name} gain {measured(control.gain)}{spread}"
-    kept = f", {control.gain.mean / tuned.mean:.0%} of the gain" if tuned.low > 0 else ""
+    kept = f", {control.gain.mean / tuned.mean:.0%} of the gain" if tuned.above_zero else ""
     what = "the text it was searched on" if control.kind == "text" else "the seed of the search"
-    if control.lost.low > 0:
+    if control.lost.above_zero:
         tail = f"; {measured(control.lost)} less than the tuned: {what} matters"
-    elif control.lost.high < 0:
+    elif control.lost.below_zero:
         tail = f"; {measured(_turned(control.lost))} more than the tuned: {what} matters"
     else:
         tail = f"; no significant difference to the tuned ({measured(control.lost)})"
-    good = control.gain.low > 0 if tuned.low > 0 else None
+    good = control.gain.above_zero if tuned.above_zero else None
     return ControlFinding(about=control.kind, sentence=f"{head}{kept}{tail}", good=good)
 
 
@@ -181,13 +181,15 @@ def _precisions(precisions: Sequence[Precision]) -> ControlFinding:
             said.append(f"{one.dtype} is left out ({one.problem})")
             continue
         said.append(f"in {one.dtype} the scales gain {measured(one.gain)}")
-        if one.gain.low <= 0:
+        if not one.gain.above_zero:
             good = False
-        if one.above.high < 0:
+        if one.above.below_zero:
             said[-1] += f", and the quantized model beats its own reference by {measured(_turned(one.above))}: "
             said[-1] += "that reference is poor, not the quantized model good"
             good = False
-        elif one.reference is not None and one.reference.low > 0 and one.reference.mean > NOTABLE * one.cost.mean > 0:
+        elif (
+            one.reference is not None and one.reference.above_zero and one.reference.mean > NOTABLE * one.cost.mean > 0
+        ):
             said[-1] += f", but its reference alone costs {measured(one.reference)}: compare with the loaded format"
             good = False
     return ControlFinding(about="dtype", sentence="; ".join(said), good=good)

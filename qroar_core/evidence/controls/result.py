@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from qroar_core.axes import ANY, Sizes, axes
 from qroar_core.result import Result, Unbounded
+from qroar_core.statistics.intervals import shows_above_zero
 
 Kind = Literal["tuned", "unquantized", "bands", "heads", "text", "seed"]
 
@@ -19,9 +20,19 @@ class Estimate(Result):
     high: Unbounded
 
     @property
+    def above_zero(self) -> bool:
+        """The whole interval lies above zero, in the digits that are shown."""
+        return shows_above_zero(self.low)
+
+    @property
+    def below_zero(self) -> bool:
+        """The whole interval lies below zero, in the digits that are shown."""
+        return shows_above_zero(-self.high)
+
+    @property
     def excludes_zero(self) -> bool:
-        """True when zero lies outside the interval."""
-        return self.low > 0 or self.high < 0
+        """Zero lies outside the interval, in the digits that are shown."""
+        return self.above_zero or self.below_zero
 
 
 class Control(Result):
