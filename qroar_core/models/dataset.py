@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from qroar_core.errors import BadSpec, BadText
-from qroar_core.models.text_files import ENDS, Document, lines_as_lf, thirds
+from qroar_core.models.text_files import ENDS, Document, lines_as_lf, open_text, thirds
 
 OPTION = "--dataset"
 PATHS = ("/", "./", "../", "~")  # how a path begins that cannot be a name on the hub
@@ -152,6 +152,8 @@ def _rows(what: Asked) -> Iterable[dict[str, Any]]:
             where=what.name,
             do=f"give one of {', '.join(READERS)}, or --text FILE",
         )
+    if reader == "text":
+        open_text(path)  # a table under that name is refused: its lines are no texts
     if reader and what.config not in ("", "default"):
         raise BadSpec(
             f"a file has no config, {what.config!r} means nothing for it",

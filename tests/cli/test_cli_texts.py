@@ -5,6 +5,8 @@ import shutil
 
 import pytest
 
+from qroar_core.errors import BadText
+from qroar_core.models.dataset import dataset_documents
 from qroar_core.models.sources import DEMO
 from qroar_core.models.text import split
 from tests.cli.command import printed, refused
@@ -96,7 +98,69 @@ def test_a_table_is_no_text_and_the_line_says_how_to_read_it(capfd, tmp_path, na
     line = refused(capfd, "evaluate", "demo", "--text", path, *SHORT)
     field = names.split(", ")[0] or "FIELD"
     fields = f"; text fields: {names}" if names else ""
-    assert line == (f"{path}: {kind}, not a text{fields}; name the field that holds the text: --dataset {path}:{field}")
+    rename = {"a.txt": ".jsonl", "a.bin": ".parquet"}.get(name)  # --dataset goes by the name
+    do = f"name the field that holds the text: --dataset {path.with_suffix(rename) if rename else path}:{field}"
+    do = f"rename it to end in {rename} and {do}" if rename else do
+    assert line == f"{path}: {kind}, not a text{fields}; {do}"
+
+
+SENTENCE = 'A long one, with commas, and a ""quotation"" of'
+
+
+@pytest.mark.parametrize(
+    ("separator", "kind", "suffix"), [(",", "CSV", ".csv"), ("\t", "CSV with tabs", ".tsv")], ids=["comma", "tab"]
+)
+@pytest.mark.parametrize("large", [False, True])
+def test_a_csv_under_another_name_is_recognised(tmp_path, separator, kind, suffix, large):
+    from qroar_core.models.text import open_text
+
+    path, rows = tmp_path / "a.txt", 300_000 if large else 20
+    lines = [separator.join((str(i), f"t{i}", f'"{SENTENCE}\n{i}"')) for i in range(rows)]
+    path.write_text(separator.join(("id", "title", "body")) + "\n" + "\n".join(lines))
+    with pytest.raises(BadText) as error:
+        open_text(path)
+    renamed = path.with_suffix(suffix)
+    assert str(error.value) == (
+        f"{path}: {kind}, not a text; text fields: body, title; rename it to end in {suffix} and name the field that "
+        f"holds the text: --dataset {renamed}:body"
+    )
+    if not large:
+        with pytest.raises(BadText, match=f"{kind}, not a text"):  # nor are its lines texts
+            dataset_documents(f"{path}:text")
+        path.rename(renamed)
+        parts = dataset_documents(f"{renamed}:body").parts
+        assert sum(len(part) for part in parts.values()) == rows
+
+
+PROSE = {  # each near to a table and none
+    "a verse with two commas a line": "".join(f"Oh, line {i}, and more\n" for i in range(60)),
+    "equal commas below a sentence": "Below stand some names, dates, and places of them.\n" + "x, y, z\n" * 60,
+    "no names above": "".join(f"{i},{i + 1},{i + 2}\n" for i in range(60)),
+    "the same name twice": "a,a,b\n" + "x,y,z\n" * 60,
+    "one line of another number": "a,b,c\n" + "x,y,z\n" * 40 + "x,y\n" + "x,y,z\n" * 40,
+    "too few rows": "a,b,c\n" + "x,y,z\n" * 19,
+    "two fields": "a,b\n" + "x,y\n" * 60,
+    "a quotation that does not end": 'a,b,c\n"' + "x,y,z\n" * 60,
+    "code": "\n".join(f"\tf(a, b, {i})" for i in range(60)),
+}
+
+
+@pytest.mark.parametrize("name", PROSE)
+def test_prose_with_separators_is_read(tmp_path, name):
+    from qroar_core.models.text import open_text
+
+    (tmp_path / "a.txt").write_text(PROSE[name])
+    assert open_text(tmp_path / "a.txt").text == PROSE[name]
+
+
+def test_no_embedded_text_is_taken_for_a_table():
+    from qroar_core.bundled import ASSETS
+    from qroar_core.models.text import open_text
+
+    paths = sorted((ASSETS / "text").rglob("*.txt"))
+    assert len(paths) > 20
+    for path in paths:
+        assert open_text(path).text
 
 
 def test_a_text_that_only_looks_like_a_table_at_its_start_is_read(capfd, tmp_path):
