@@ -11,6 +11,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -177,8 +178,9 @@ def _frame(tokenizer: Any, words: Wording, key: str, chat: bool) -> tuple[Tensor
     except Exception as error:  # templates are programs of other people
         why = f"{type(error).__name__}: {error}".splitlines()[0][:120]
         raise BadText(f"its chat template cannot be applied ({why})", where="retrieval", do=WITHOUT_TEMPLATE) from error
-    said = {"where": "chat template", "do": WITHOUT_TEMPLATE}  # without it the same words have just been coded
-    return _coded(tokenizer, before, inside=False, **said), _coded(tokenizer, after + lead, **said)
+    # without it the same words have just been coded
+    named = partial(_coded, tokenizer, where="chat template", do=WITHOUT_TEMPLATE)
+    return named(before, inside=False), named(after + lead)
 
 
 def chat_template(tokenizer: Any) -> bool:
