@@ -54,8 +54,8 @@ LARGEST = {  # number that a tensor may hold; a block's is what its codes reach 
     Kind.F32: ("float32", float(np.finfo(np.float32).max)),
     Kind.BF16: ("bfloat16", float(torch.finfo(torch.bfloat16).max)),
     Kind.F16: ("float16", FLOAT16),
-    Kind.Q8_0: ("Q8_0, whose block scales are float16,", 127 * FLOAT16),
-    Kind.Q4_0: ("Q4_0, whose block scales are float16,", 8 * FLOAT16),
+    Kind.Q8_0: ("a Q8_0 block with its float16 scale", 127 * FLOAT16),
+    Kind.Q4_0: ("a Q4_0 block with its float16 scale", 8 * FLOAT16),
 }
 QUANTIZATION_VERSION = 2  # of the block formats, as GGML_QNT_VERSION
 

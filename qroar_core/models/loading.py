@@ -153,7 +153,7 @@ def as_loaded(model: Any, tokenizer: Any, family: Family, found: Source, *device
         raise UnsupportedModel(
             f"its config asks for {loaded.geometry.rotary_dim} rotated channels, "
             f"{family.name} turns {', '.join(map(str, sorted(turned)))}",
-            where=str(found.file or found.folder / "config.json"),
+            where=found.label,
             do="check partial_rotary_factor",
         )
     return loaded

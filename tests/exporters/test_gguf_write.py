@@ -215,9 +215,9 @@ def test_what_llama_cpp_would_compute_otherwise_is_refused(small, tiny, tmp_path
 @pytest.mark.parametrize(
     ("format", "name", "end", "message"),
     [  # a block's scale is its largest number over 127, over 8; float16 ends at 65504
-        ("gguf-q8_0", "mlp.up_proj", 127 * 65504.0, "Q8_0, whose block scales are float16, ends at 8.31901e.06"),
-        ("gguf-q4_0", "mlp.up_proj", 8 * 65504.0, "Q4_0, whose block scales are float16, ends at 524032"),
-        ("gguf-q4_0", "self_attn.q_proj", 8 * 65504.0, "Q4_0, whose block scales are float16, ends at 524032"),
+        ("gguf-q8_0", "mlp.up_proj", 127 * 65504.0, "a Q8_0 block with its float16 scale ends at 8.31901e.06"),
+        ("gguf-q4_0", "mlp.up_proj", 8 * 65504.0, "a Q4_0 block with its float16 scale ends at 524032"),
+        ("gguf-q4_0", "self_attn.q_proj", 8 * 65504.0, "a Q4_0 block with its float16 scale ends at 524032"),
     ],
 )
 def test_no_block_scale_becomes_infinite(small, tmp_path, monkeypatch, format, name, end, message):
