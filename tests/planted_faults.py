@@ -212,7 +212,7 @@ FAULTS = (
     Fault(
         "a gap whose interval includes zero is shared out all the same",
         "remedies/findings.py",
-        "gain.mean / gap.mean if gap.low > 0 else None",
+        "gain.mean / gap.mean if gap.above_zero else None",
         "gain.mean / gap.mean if gap.high > 0 else None",
         "remedies/test_findings.py",
     ),

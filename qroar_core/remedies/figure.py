@@ -11,6 +11,7 @@ from qroar_core.evaluation.figure import won_back
 from qroar_core.evaluation.gap import remedy_share
 from qroar_core.figures.picture import BLUE, GREEN, GREY, ORANGE, PINK, RED, SKY, Picture, framed
 from qroar_core.remedies.result import Comparison, RemedyRow
+from qroar_core.statistics.intervals import shows_above_zero
 
 LOOKS = {  # (free of run-time cost, what is on top): name, colour, marker
     (True, ""): ("free at run time", BLUE, "circle"),
@@ -66,7 +67,7 @@ def gains(comparison: Comparison) -> Picture | None:
     framed(figure, "nats per token recovered (right of 0 is better)", "", height=150 + ROW * len(rows))
     figure.update_yaxes(categoryorder="array", categoryarray=order[::-1], automargin=True)
     figure.add_vline(x=0, line={"color": GREY, "width": 1})
-    if comparison.gap_low > 0:
+    if shows_above_zero(comparison.gap_low):
         figure.add_vline(
             x=comparison.gap,
             line={"color": GREY, "width": 1, "dash": "dash"},
