@@ -20,6 +20,7 @@ from torch import Tensor
 from qroar_core.maths.error_metric import MovedRows
 from qroar_core.maths.error_metrics import error_metrics
 from qroar_core.maths.rope import Pairing, rotate, unrotate
+from qroar_core.maths.scale_point import ScalesAndAngles
 from qroar_core.maths.softmax_rule import PLAIN, SoftmaxRule
 from qroar_core.quantizers.exact_keys import first_exact_key
 from qroar_core.quantizers.fake_quantize import calibrated_coordinates, fake_quantize, fake_quantize_ste
@@ -33,7 +34,8 @@ class CapturedLayer:
 
     q: (n_heads, R, head_dim) rows; rows: their positions, int64 (R,). k, v: (n_kv_heads, T, head_dim).
     out: (n_heads, R, head_dim) unquantized attention output of the rows, under the same RoPE.
-    rule: the layer's softmax. cos, sin: (T, rotary_dim // 2) of a layer that turns at its own speed, None for Setup's.
+    rule: the layer's softmax. cos, sin: (T, rotary_dim // 2) of a layer
+        that turns at its own speed, None for those of ErrorSetup.
     still: the layer carries no RoPE, so that its channels are in no band and take no scale.
     gate: (n_heads, R, head_dim), what the rows' output is multiplied by before W_O; None where nothing is.
     """
@@ -51,7 +53,7 @@ class CapturedLayer:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Setup:
+class ErrorSetup:
     """What stays the same for every candidate.
 
     band: int64 (head_dim,), band of each channel, -1 for none. metric: W_O,h^T W_O,h per layer,
@@ -75,27 +77,19 @@ def channel_log2(log2_g: Tensor, band: Tensor) -> Tensor:
     return padded[..., torch.where(band >= 0, band, log2_g.shape[-1])]
 
 
-def scales_and_angles(point: Tensor, pairs: int) -> tuple[Tensor, Tensor | None]:
-    """`Scales.point` of one layer, (kv, bands [+ pairs]), as log2 g and the angles, None without any.
-
-    Bands never outnumber pairs, so the width alone tells: nothing is read from the device.
-    """
-    return (point[..., :-pairs], point[..., -pairs:]) if point.shape[-1] > pairs else (point, None)
-
-
 def attention_error(
     layer: CapturedLayer,
-    log2_g: Tensor,
+    point: Tensor,
     metric: Tensor,
-    setup: Setup,
+    setup: ErrorSetup,
     *,
     pick: Tensor | None = None,
     reference: bool = False,
 ) -> Tensor:
-    """E(g) of every KV head of one layer on one window, row by row; (n_kv_heads, R), differentiable in log2_g.
+    """E(g) of every KV head of one layer on one window, row by row; (n_kv_heads, R), differentiable in the point.
 
     Args:
-        log2_g: (n_kv_heads, bands), with the angles of the pairs behind it where pairs are turned.
+        point: (n_kv_heads, bands [+ pairs]), see scale_point.
         metric: (n_heads, head_dim, head_dim).
         pick: which rows to use, int64; None takes all.
         reference: leave the quantizers out (what `shared` scales do to the unquantized logits).
@@ -106,7 +100,7 @@ def attention_error(
     last, kv, d = int(rows.max()) + 1, layer.k.shape[0], q.shape[-1]
     moved = MovedRows(
         layer.rule,
-        _moved(layer, q, rows, log2_g, setup, reference),
+        _moved(layer, q, rows, point, setup, reference),
         distance(rows, last, layer.k.device),
         layer.v[:, :last],
         out,
@@ -117,18 +111,18 @@ def attention_error(
     return error_metrics()[setup.error_metric].error(moved)
 
 
-def _logits(q: Tensor, k: Tensor, rows: int, setup: Setup) -> Tensor:
+def _logits(q: Tensor, k: Tensor, rows: int, setup: ErrorSetup) -> Tensor:
     """q (n_kv_heads, group * R, head_dim) and k (n_kv_heads, keys, head_dim) -> (n_kv_heads, group, R, keys)."""
     return torch.matmul(q, k.mT).mul_(setup.scaling).view(k.shape[0], -1, rows, k.shape[1])
 
 
-def _moved(layer: CapturedLayer, q: Tensor, rows: Tensor, log2_g: Tensor, setup: Setup, reference: bool) -> Tensor:
+def _moved(layer: CapturedLayer, q: Tensor, rows: Tensor, point: Tensor, setup: ErrorSetup, reference: bool) -> Tensor:
     """Logits of q rows (n_heads, R, head_dim) as the runtime multiplies them under these scales, as `_logits`.
 
     Where K is rounded in blocks, each row reads the keys of the block that its own is in as they are.
     """
     last = int(rows.max()) + 1
-    q, k = _scaled(layer, q, log2_g, setup, last)
+    q, k = _scaled(layer, q, point, setup, last)
     if reference:
         return _logits(q, k, len(rows), setup)
     spec, active = setup.quant.k, setup.quant.qk
@@ -141,14 +135,14 @@ def _moved(layer: CapturedLayer, q: Tensor, rows: Tensor, log2_g: Tensor, setup:
     return torch.where(held, _logits(q, _active(k, active), len(rows), setup), logits)
 
 
-def _scaled(layer: CapturedLayer, q: Tensor, log2_g: Tensor, setup: Setup, last: int) -> tuple[Tensor, Tensor]:
+def _scaled(layer: CapturedLayer, q: Tensor, point: Tensor, setup: ErrorSetup, last: int) -> tuple[Tensor, Tensor]:
     """q rows (n_heads, R, head_dim) and the first `last` keys under these scales and angles, before any rounding.
 
     Returns:
         q (n_kv_heads, group * R, head_dim), k (n_kv_heads, last, head_dim).
     """
     kv, _, d = layer.k.shape
-    log2_g, angles = scales_and_angles(log2_g.to(layer.k.device), setup.cos.shape[-1])
+    log2_g, angles = ScalesAndAngles.of(point.to(layer.k.device), setup.cos.shape[-1])
     band = torch.full_like(setup.band, -1) if layer.still else setup.band
     up = channel_log2(log2_g, band)[:, None].exp2()  # (kv, 1, d)
     q = q.reshape(kv, -1, d) * up
@@ -170,7 +164,7 @@ def _active(x: Tensor, spec: QuantizerSpec | None) -> Tensor:
     return x if spec is None else rounded(x, spec)
 
 
-def _cached(k: Tensor, layer: CapturedLayer, setup: Setup, last: int) -> Tensor:
+def _cached(k: Tensor, layer: CapturedLayer, setup: ErrorSetup, last: int) -> Tensor:
     """K as the cache gives it back once it has rounded all of it."""
     spec = setup.quant.k
     if spec is None:

@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 
 from qroar_core.interpolations.frequencies import Rope, layer_ropes, rope_set, ropes_of
-from qroar_core.maths.attention_error import channel_log2, rounded, scales_and_angles
+from qroar_core.maths.attention_error import channel_log2, rounded
 from qroar_core.maths.rope import rotate, unrotate
+from qroar_core.maths.scale_point import ScalesAndAngles
 from qroar_core.maths.softmax_rule import SoftmaxRule
 from qroar_core.models.attention import attention_by, block_with_gradient
 from qroar_core.models.condition import Condition
@@ -58,11 +59,11 @@ class Trainable:
     ropes: list[Rope]  # of each layer
     band: Tensor  # int64 (head_dim,), band of each channel, -1 for none
     mode: Mode
-    log2_g: Tensor = field(default_factory=lambda: torch.empty(0))
+    point: Tensor = field(default_factory=lambda: torch.empty(0))
 
-    def hidden(self, ids: Tensor, log2_g: Tensor) -> Tensor:
-        """Final hidden states (T, hidden_size) of one window ids (T,) under log2 g (layers, kv, bands [+ angles])."""
-        self.log2_g = log2_g.to(self.loaded.device, torch.promote_types(self.loaded.dtype, torch.float32))
+    def hidden(self, ids: Tensor, point: Tensor) -> Tensor:
+        """Final hidden states (T, hidden_size) of one window ids (T,) at a point (layers, kv, bands [+ pairs])."""
+        self.point = point.to(self.loaded.device, torch.promote_types(self.loaded.dtype, torch.float32))
         ids = ids[None].to(self.loaded.device)
         at = torch.arange(ids.shape[1], device=ids.device)[None]
         out = self.loaded.family.decoder(self.loaded.model)(input_ids=ids, position_ids=at, use_cache=False)
@@ -72,7 +73,7 @@ class Trainable:
         """Called by transformers through models.attention."""
         quant = self.condition.quant
         if layer not in self.loaded.geometry.without_rope:
-            log2_g, angles = scales_and_angles(self.log2_g[layer].to(q.device), self.loaded.geometry.n_pairs)
+            log2_g, angles = ScalesAndAngles.of(self.point[layer].to(q.device), self.loaded.geometry.n_pairs)
             group, pairing = q.shape[1] // k.shape[1], self.loaded.geometry.pairing
             up = channel_log2(log2_g, self.band)[:, None].exp2()  # (kv, 1, head_dim)
             down = 1 / up if self.mode == "symmetric" else up
@@ -109,7 +110,7 @@ def open_trainable(
     mode: Mode,
     weights: dict[str, Tensor] | None = None,
 ) -> Iterator[Trainable]:
-    """Put `condition` (its scales aside) on the model; `hidden` may be called with any log2 g meanwhile.
+    """Put `condition` (its scales aside) on the model; `hidden` may be called at any point meanwhile.
 
     The way back belongs inside the block: autograd looks the weights up again. They return bit for bit after it.
 

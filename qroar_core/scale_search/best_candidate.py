@@ -25,19 +25,19 @@ class BestCandidate:
 
     @property
     def best(self) -> Tensor:
-        """The best candidate's log2 g, (layers, kv, bands)."""
+        """The best candidate's point, (layers, kv, bands [+ pairs])."""
         assert self._best is not None  # identity is offered first
         return self._best
 
-    def value(self, log2_g: Tensor) -> float:
+    def value(self, point: Tensor) -> float:
         """The objective of any scales; cheap when asked again."""
         raise NotImplementedError
 
-    def offer(self, log2_g: Tensor) -> float:
+    def offer(self, point: Tensor) -> float:
         """Evaluate a candidate and keep it if it is the best; returns its value."""
-        reached = self.value(log2_g)
+        reached = self.value(point)
         if self._best is None or reached < self.value(self._best):
-            self._best = log2_g
+            self._best = point
         return reached
 
     def begin(self, base: Tensor, report: Report, past: Sequence[Candidate]) -> None:

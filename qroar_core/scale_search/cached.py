@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from qroar_core.maths.attention_error import Setup, attention_error
+from qroar_core.maths.attention_error import ErrorSetup, attention_error
 from qroar_core.maths.scatter_gather import gathered, sent
 from qroar_core.models.capture import Capture
 from qroar_core.scale_search.l2_penalty import price
@@ -22,12 +22,12 @@ Report = Callable[..., None]  # step, label, objective, and the best so far (lef
 class CachedObjective:
     """E(g) / E(identity) per layer and KV head, on captured windows, and the price of leaving 1 if there is one.
 
-    `log2_g` is (layers, n_kv_heads, bands), on the host as all that is returned; each layer is computed where it was
+    `point` is (layers, n_kv_heads, bands [+ pairs]), on the host as all that is returned; each layer is computed where it was
     captured, and the host waits once a window. The scalar objective is the mean over layers and heads.
     """
 
     capture: Capture
-    setup: Setup
+    setup: ErrorSetup
     granularity: Granularity
     pull: Tensor | None = None  # (layers, bands); see scale_search/l2_penalty.py
     identity: Tensor = field(init=False)  # (windows, layers, kv, rows): E at identity
@@ -55,21 +55,21 @@ class CachedObjective:
         """E at identity over all windows, (layers, kv), kept off zero."""
         return self.identity.sum((0, 3)).clamp_min(1e-30)
 
-    def per_head(self, log2_g: Tensor) -> Tensor:
+    def per_head(self, point: Tensor) -> Tensor:
         """E(g)/E(identity), (layers, n_kv_heads), over all windows and rows."""
-        if not log2_g.any():
-            return torch.ones(log2_g.shape[:2])
+        if not point.any():
+            return torch.ones(point.shape[:2])
         with torch.no_grad():
-            total = torch.as_tensor(sum(self._window(w, log2_g).sum(-1) for w in range(len(self.capture.windows))))
+            total = torch.as_tensor(sum(self._window(w, point).sum(-1) for w in range(len(self.capture.windows))))
         exact = (total == 0) & (self.identity.sum((0, 3)) == 0)  # nothing to repair, and nothing is damaged
         relative = (total / self.floor).masked_fill(exact, 1.0)
-        return relative if self.pull is None else relative + price(log2_g, self.pull[:, None])
+        return relative if self.pull is None else relative + price(point, self.pull[:, None])
 
-    def value(self, log2_g: Tensor) -> float:
+    def value(self, point: Tensor) -> float:
         """The scalar objective; 1 at identity."""
-        return float(self.per_head(log2_g).mean())
+        return float(self.per_head(point).mean())
 
-    def gradient(self, log2_g: Tensor, window: int, pick: Tensor) -> tuple[Tensor, float]:
+    def gradient(self, point: Tensor, window: int, pick: Tensor) -> tuple[Tensor, float]:
         """d log E / d log2 g of every head on some rows of one window, pooled to the granularity.
 
         The second value is the scalar objective on just these rows.
@@ -77,7 +77,7 @@ class CachedObjective:
         slopes, errors = [], []
         layers = self.capture.windows[window]
         floor = self.identity[window][..., pick].sum(-1).clamp_min(1e-30)
-        for i, (layer, mine) in enumerate(zip(layers, sent(log2_g, self.devices), strict=True)):
+        for i, (layer, mine) in enumerate(zip(layers, sent(point, self.devices), strict=True)):
             x = mine.clone().requires_grad_(True)
             with torch.enable_grad():
                 here = attention_error(layer, x, self.capture.metric[i], self.setup, pick=pick).sum(-1)
@@ -88,9 +88,9 @@ class CachedObjective:
         relative = gathered(errors) / floor
         return pooled(gathered(slopes), self.granularity), float(relative.mean())
 
-    def _window(self, w: int, log2_g: Tensor) -> Tensor:
+    def _window(self, w: int, point: Tensor) -> Tensor:
         layers = self.capture.windows[w]
-        each = zip(layers, sent(log2_g, self.devices), self.capture.metric, strict=True)
+        each = zip(layers, sent(point, self.devices), self.capture.metric, strict=True)
         with torch.no_grad():
             return gathered([attention_error(layer, mine, metric, self.setup) for layer, mine, metric in each])
 

@@ -18,6 +18,6 @@ def pull(shrink: float, half_width: Tensor) -> Tensor:
     return (shrink / half_width.square() / half_width.shape[-1]).float()
 
 
-def price(log2_g: Tensor, pull: Tensor) -> Tensor:
+def price(point: Tensor, pull: Tensor) -> Tensor:
     """sum_b pull_b (log2 g_b)^2; (..., bands) -> (...). What lies behind the bands, angles, is free."""
-    return (pull * log2_g[..., : pull.shape[-1]].square()).sum(-1)
+    return (pull * point[..., : pull.shape[-1]].square()).sum(-1)

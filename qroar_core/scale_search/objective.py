@@ -30,13 +30,13 @@ class Refinement(Protocol):
 
     @property
     def best(self) -> Tensor:
-        """log2 g of the best candidate, (layers, kv, bands)."""
+        """The point of the best candidate, (layers, kv, bands [+ pairs])."""
 
-    def value(self, log2_g: Tensor) -> float:
+    def value(self, point: Tensor) -> float:
         """The objective of any scales; cheap when asked again."""
 
     def run(self, base: Tensor, past: Sequence[Candidate] = ()) -> Tensor:
-        """From `base`, or from identity where that is better; returns log2 g. `past`: of the part it continues."""
+        """From `base`, or from identity where that is better; returns the point. `past`: of the part it continues."""
 
     def settled(self) -> AdamState | None:
         """On cancel: say what can still be said of the last candidate; where a gradient method stands."""

@@ -12,7 +12,7 @@ from qroar_core.diagnostics.result import Diagnosis
 from qroar_core.interpolations.bands import Bands
 from qroar_core.interpolations.frequencies import bands_of, layer_group_ropes, rope_of
 from qroar_core.interpolations.pressure import frequency_slope, interpolation_pressure, mean_distance
-from qroar_core.maths.attention_error import Setup
+from qroar_core.maths.attention_error import ErrorSetup
 from qroar_core.models.applicability import applicability_on, reads_all_exactly
 from qroar_core.models.capture import Capture, capture
 from qroar_core.models.layer_groups import layer_groups
@@ -97,7 +97,7 @@ class SearchProblem:
         return self.read("development", self.length, min(2, self.spec.windows), fewer=True)
 
     def scales(self, point: Tensor) -> Scales:
-        """log2 g (layers, kv, bands), and the angles of the pairs behind it where they are searched, as Scales."""
+        """A point of the search, (layers, kv, bands [+ pairs]), as Scales."""
         at, granularity, bands = point.double().cpu(), self.spec.granularity, len(self.bands)
         one = {"model": at[:1, :1], "layer": at[:, :1], "kv_head": at}[granularity]  # exp2 may round like inputs apart
         at = one.expand_as(at)
@@ -127,7 +127,7 @@ class SearchProblem:
         """The cached objective on what was captured."""
         geo = self.loaded.geometry
         band = geo.channel_band(self.bands).to(self.loaded.device)
-        setup = Setup(
+        setup = ErrorSetup(
             self.quant, self.spec.mode, band, taken.scaling, geo.pairing, taken.cos, taken.sin, self.spec.judge
         )
         return CachedObjective(taken, setup, self.spec.granularity)

@@ -62,11 +62,11 @@ class SearchRunner:
         self.idle = self.bare()
         self.began = time.perf_counter()
         try:
-            value, log2_g = self.descend(self.captured())
+            value, point = self.descend(self.captured())
             self.spent += time.perf_counter() - self.began
             self.began = 0.0
-            before, after = value(torch.zeros_like(log2_g)), value(log2_g)
-            searched = frame.scales(log2_g)
+            before, after = value(torch.zeros_like(point)), value(point)
+            searched = frame.scales(point)
             found, guard = self.guard(searched)
             if not torch.equal(found.point, searched.point):
                 after = value(found.point.float())

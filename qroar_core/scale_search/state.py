@@ -77,7 +77,7 @@ class SearchState:
 
     @property
     def best(self) -> Tensor:
-        """log2 g, (layers, kv, bands)."""
+        """The best point, (layers, kv, bands [+ pairs])."""
         assert self._best is not None  # every method offers identity first
         return self._best
 
@@ -87,24 +87,24 @@ class SearchState:
         assert self._error is not None
         return float(self._error.mean())
 
-    def clamp(self, log2_g: Tensor) -> Tensor:
+    def clamp(self, point: Tensor) -> Tensor:
         """Into the bounds."""
-        return clamp(log2_g, self.bounds)
+        return clamp(point, self.bounds)
 
-    def offer(self, log2_g: Tensor) -> Tensor:
+    def offer(self, point: Tensor) -> Tensor:
         """Evaluate a candidate, clamped, exactly and keep it wherever it is better; returns its error per head."""
-        log2_g, started = self.clamp(log2_g), time.perf_counter()
-        error = self.objective.per_head(log2_g)
+        point, started = self.clamp(point), time.perf_counter()
+        error = self.objective.per_head(point)
         self.seconds = time.perf_counter() - started
-        self.take(log2_g, error)
+        self.take(point, error)
         return error
 
-    def take(self, log2_g: Tensor, error: Tensor) -> None:
+    def take(self, point: Tensor, error: Tensor) -> None:
         """Keep a candidate inside the bounds wherever its error per head, (layers, kv), is less."""
         if self._best is None or self._error is None:
-            self._best, self._error = log2_g, error
+            self._best, self._error = point, error
         else:  # the earlier one wins ties: identity unless something is better
-            kept = choose([self._best, log2_g], [self._error, error], self.objective.unit)
+            kept = choose([self._best, point], [self._error, error], self.objective.unit)
             self._best, self._error = kept
 
     def tried(self, label: str) -> int:
@@ -117,6 +117,6 @@ class SearchState:
             self.offer(self.state.mean)
 
 
-def clamp(log2_g: Tensor, bounds: Tensor) -> Tensor:
+def clamp(point: Tensor, bounds: Tensor) -> Tensor:
     """Into [low, high] of every layer and band; bounds (layers, bands, 2)."""
-    return log2_g.clamp(bounds[:, None, :, 0].to(log2_g), bounds[:, None, :, 1].to(log2_g))
+    return point.clamp(bounds[:, None, :, 0].to(point), bounds[:, None, :, 1].to(point))

@@ -20,6 +20,7 @@ from torch import Tensor
 from qroar_core.errors import BadScales
 from qroar_core.interpolations.bands import Bands, band_of_channel
 from qroar_core.maths.rope import Pairing, rotate
+from qroar_core.maths.scale_point import ScalesAndAngles
 from qroar_core.specs import Granularity, Mode
 
 
@@ -61,8 +62,7 @@ class Scales:
     @property
     def point(self) -> Tensor:
         """Where a search stands: log2 g, then the angles where there are some; (layers, kv, bands [+ pairs])."""
-        log2_g = self.g.log2()
-        return log2_g if self.angles is None else torch.cat((log2_g, self.angles), dim=-1)
+        return ScalesAndAngles(self.g.log2(), self.angles).point
 
     @property
     def digest(self) -> str:

@@ -9,7 +9,7 @@ import torch
 
 from qroar_core.maths.attention_error import (
     CapturedLayer,
-    Setup,
+    ErrorSetup,
     attention_error,
     channel_log2,
     output_metric,
@@ -50,7 +50,7 @@ def setup(quant, mode):
     angle = [[OMEGA[p] * m for p in range(3)] for m in range(T)]
     cos = torch.tensor([[FACTOR * math.cos(a) for a in row] for row in angle], dtype=torch.float64)
     sin = torch.tensor([[FACTOR * math.sin(a) for a in row] for row in angle], dtype=torch.float64)
-    return Setup(quant, mode, torch.tensor(BAND), SCALING, "half", cos, sin, "projected")
+    return ErrorSetup(quant, mode, torch.tensor(BAND), SCALING, "half", cos, sin, "projected")
 
 
 class ByHand:

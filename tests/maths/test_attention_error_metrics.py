@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from qroar_core.maths.attention_error import CapturedLayer, Setup, attention_error
+from qroar_core.maths.attention_error import CapturedLayer, ErrorSetup, attention_error
 from qroar_core.maths.softmax_rule import SoftmaxRule
 from qroar_core.specs import ERROR_METRICS, QuantizerSpec, QuantSpec
 
@@ -26,7 +26,7 @@ def case(rule=PLAIN):
     )
     metric = torch.randn(HEADS, D, D, generator=generator, dtype=torch.float64)
     band = torch.tensor([0, 0, 1, 1] * 2)
-    setup = Setup(
+    setup = ErrorSetup(
         QuantSpec(k=QuantizerSpec(4)),
         "symmetric",
         band,

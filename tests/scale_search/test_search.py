@@ -9,7 +9,7 @@ from qroar_core.errors import BadSpec, Cancelled
 from qroar_core.evaluation import run as evaluate
 from qroar_core.interpolations.bands import band_of_channel, partition
 from qroar_core.interpolations.frequencies import native_inv_freq
-from qroar_core.maths.attention_error import Setup
+from qroar_core.maths.attention_error import ErrorSetup
 from qroar_core.models.stream import Condition, open_stream
 from qroar_core.models.text import windows
 from qroar_core.scale_search import run as search
@@ -129,7 +129,7 @@ def test_on_a_trained_model_the_repair_is_proven_and_both_objectives_agree(demo)
         taken = capture(demo, RopeSpec(), ids, 16)
         geo = demo.geometry
         band = band_of_channel(bands, geo.head_dim, geo.rotary_dim, geo.pairing)
-        setup = Setup(INT4, "symmetric", band, taken.scaling, geo.pairing, taken.cos, taken.sin, "rows")
+        setup = ErrorSetup(INT4, "symmetric", band, taken.scaling, geo.pairing, taken.cos, taken.sin, "rows")
         cached = CachedObjective(taken, setup, "kv_head")
         full = FullObjective(demo, RopeSpec(), INT4, spec, bands, ids, (32, 128))
         repair = torch.zeros(4, 2, 4)

@@ -7,7 +7,7 @@ import torch
 
 from qroar_core.errors import BadSpec
 from qroar_core.interpolations.bands import band_of_channel
-from qroar_core.maths.attention_error import CapturedLayer, Setup, attention_error, output_of
+from qroar_core.maths.attention_error import CapturedLayer, ErrorSetup, attention_error, output_of
 from qroar_core.models.capture import Capture
 from qroar_core.scale_search import run as search
 from qroar_core.scale_search.cached import CachedObjective
@@ -36,7 +36,7 @@ def lying_on_an_axis(tokens=48, seed=0):
 def objective_of(layer):
     cos = torch.ones(layer.k.shape[1], 2)
     band = band_of_channel(BANDS, 4, 4, "half")
-    setup = Setup(INT4, "symmetric", band, 0.5, "half", cos, torch.zeros_like(cos), "projected")
+    setup = ErrorSetup(INT4, "symmetric", band, 0.5, "half", cos, torch.zeros_like(cos), "projected")
     taken = Capture([[layer]], [torch.eye(4)[None]], layer.k.abs().amax(1)[None], 0.5, cos, torch.zeros_like(cos))
     return CachedObjective(taken, setup, "kv_head")
 

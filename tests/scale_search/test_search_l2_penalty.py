@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from qroar_core.maths.attention_error import Setup
+from qroar_core.maths.attention_error import ErrorSetup
 from qroar_core.models.capture import Capture
 from qroar_core.scale_search import l2_penalty
 from qroar_core.scale_search import run as search
@@ -34,7 +34,7 @@ class Bowl(CachedObjective):
 
 def bowl(pull=PULL):
     band = torch.tensor([0, 1, 0, 1])
-    setup = Setup(INT4, "symmetric", band, 1.0, "half", torch.zeros(1, 4), torch.zeros(1, 4), "rows")
+    setup = ErrorSetup(INT4, "symmetric", band, 1.0, "half", torch.zeros(1, 4), torch.zeros(1, 4), "rows")
     taken = Capture([[]], [torch.eye(4)[None]], torch.ones(1, 1, 4), 1.0, setup.cos, setup.sin)
     return Bowl(taken, setup, "kv_head", pull)
 

@@ -10,7 +10,7 @@ import torch
 
 from qroar_core.errors import BadScales, BadSpec
 from qroar_core.exporters import hf
-from qroar_core.maths.attention_error import Setup, attention_error
+from qroar_core.maths.attention_error import ErrorSetup, attention_error
 from qroar_core.models.capture import capture
 from qroar_core.models.patch import apply_scales, scaled_parameters, substituted_weights, undo_scales
 from qroar_core.models.stream import Condition
@@ -179,7 +179,7 @@ def test_the_cached_error_turns_as_the_weights_do(build, tokens, name):
         with substituted_weights(loaded, scaled_parameters(loaded, scales)):
             moved = capture(loaded, RopeSpec(), tokens, 30)
     int4, pairing = QuantSpec(k=QuantizerSpec(4)), case.pairing
-    setup = Setup(int4, "symmetric", band, plain.scaling, pairing, plain.cos, plain.sin, "rows")
+    setup = ErrorSetup(int4, "symmetric", band, plain.scaling, pairing, plain.cos, plain.sin, "rows")
     here = attention_error(plain.windows[0][0], scales.point[0].float(), plain.metric[0], setup)
     nothing = torch.zeros(case.kv_heads, len(scales.bands))
     there = attention_error(moved.windows[0][0], nothing, plain.metric[0], setup)

@@ -46,15 +46,15 @@ class FullObjective:
     passes: int = 0
     known: dict[bytes, float] = field(default_factory=dict)
 
-    def tell(self, log2_g: Tensor, reached: float) -> None:
+    def tell(self, point: Tensor, reached: float) -> None:
         """Remember a value that was measured elsewhere."""
-        self.known.setdefault(log2_g.numpy().tobytes(), reached)
+        self.known.setdefault(point.numpy().tobytes(), reached)
 
-    def value(self, log2_g: Tensor) -> float:
+    def value(self, point: Tensor) -> float:
         """NLL of these scales; remembered, since sweeps come back to the same point."""
-        key = log2_g.numpy().tobytes()
+        key = point.numpy().tobytes()
         if key not in self.known:
-            scales = Scales(self.spec.mode, self.spec.granularity, self.bands, log2_g.double().exp2())
+            scales = Scales(self.spec.mode, self.spec.granularity, self.bands, point.double().exp2())
             try:
                 self.known[key] = self.measured(scales)
             except NonFinite:
@@ -83,9 +83,9 @@ class FullSearch(BestCandidate):
     report: Report
     tries: TrialRunner = sequential
 
-    def value(self, log2_g: Tensor) -> float:
+    def value(self, point: Tensor) -> float:
         """The objective of any scales."""
-        return self.objective.value(log2_g)
+        return self.objective.value(point)
 
     def run(self, base: Tensor, past: Sequence[Candidate] = ()) -> Tensor:
         """Identity and `base` are tried first. `past`: of a search this one continues; `base` is what it had found."""

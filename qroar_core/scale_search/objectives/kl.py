@@ -57,24 +57,24 @@ class KLObjective:
         self.reference = hidden_states(self.loaded, Condition(self.condition.rope), self.ids, self.ids.shape[1] - 1)
         self.weights = parameters_under(self.loaded, None, self.condition.quant.weights)
 
-    def value(self, log2_g: Tensor) -> float:
+    def value(self, point: Tensor) -> float:
         """Exact, over all windows; remembered."""
-        key = log2_g.contiguous().numpy().tobytes()
+        key = point.contiguous().numpy().tobytes()
         if key not in self.known:
             with torch.no_grad(), self._open() as model:
                 each = [
-                    divergence(self.loaded, self.reference[w, None], model.hidden(ids, log2_g)[None, :-1]).kl.double()
+                    divergence(self.loaded, self.reference[w, None], model.hidden(ids, point)[None, :-1]).kl.double()
                     for w, ids in enumerate(self.ids)
                 ]
             reached = float(torch.stack(each).mean())
-            if not math.isfinite(reached) and not bool(log2_g.any()):
+            if not math.isfinite(reached) and not bool(point.any()):
                 raise self._overflow("the KL to the reference")
             self.known[key] = reached if math.isfinite(reached) else math.inf  # scales that overflow are never the best
         return self.known[key]
 
-    def gradient(self, log2_g: Tensor, window: int) -> tuple[Tensor, float]:
+    def gradient(self, point: Tensor, window: int) -> tuple[Tensor, float]:
         """d KL / d log2 g on one window, pooled to the granularity, (layers, kv, bands); and the KL there."""
-        x = log2_g.clone().requires_grad_(True)
+        x = point.clone().requires_grad_(True)
         with torch.enable_grad(), self._open() as model:
             hidden = model.hidden(self.ids[window], x)[:-1]
             slope, kl = kl_gradient(self.loaded, self.reference[window], hidden.detach())
@@ -102,14 +102,14 @@ class Polish(BestCandidate):
     state: AdamState | None = None
     seconds: float = 0.0  # of the last exact evaluation
 
-    def value(self, log2_g: Tensor) -> float:
+    def value(self, point: Tensor) -> float:
         """The objective of any scales."""
-        return self.objective.value(log2_g)
+        return self.objective.value(point)
 
-    def offer(self, log2_g: Tensor) -> float:
+    def offer(self, point: Tensor) -> float:
         """As `BestCandidate.offer`, and remember how long it took."""
         began = time.perf_counter()
-        reached = BestCandidate.offer(self, log2_g)
+        reached = BestCandidate.offer(self, point)
         self.seconds = time.perf_counter() - began
         return reached
 
