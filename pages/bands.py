@@ -12,7 +12,7 @@ glossary.title("Bands")
 loaded, setting, result = require.diagnosis()
 predicted = prediction.kept(loaded, setting)
 with st.container(border=True):
-    st.markdown("#### What does every diagnostic say of each band?")
+    st.subheader("What does every diagnostic say of each band?")
     band_table.table(result, predicted)
     download(bands.table(result, predicted), "bands")
     asked = "" if predicted else " The Evidence page measures what rounding a band alone costs; it is then shown here."

@@ -6,7 +6,7 @@ from pages.forms.layer_group import layer_group, of_group
 from pages.forms.pressure import compared
 from pages.views import glossary, require
 from pages.views.nulls import nulls
-from pages.views.render import picture
+from pages.views.render import findings_first, folded, picture
 from pages.views.require import require_model
 from pages.views.status_bar import status_bar
 from qroar_core.diagnostics.aliasing import figure as aliasing
@@ -18,16 +18,19 @@ loaded, setting = require_model()
 status_bar(loaded, setting)
 
 group = layer_group(loaded)
-found = compared(loaded, setting, group)
-if found is not None:
-    picture(pressure_methods.by_pair(found), "methods-by-pair")
-    picture(pressure_methods.by_band(found), "methods-by-band")
+with findings_first():
+    found = compared(loaded, setting, group)
+    if found is not None:
+        picture(pressure_methods.by_band(found), "methods-by-band")
+        with folded("The same for every RoPE pair"):
+            picture(pressure_methods.by_pair(found), "methods-by-pair")
 
-st.subheader(f"The same, measured with this model's own q and k at {setting.search.length:,} tokens")
-result = of_group(require.diagnosis_below(loaded, setting)[2], loaded, group)
-picture(pressure.by_band(result), "pressure-by-band")
-picture(pressure.by_pair(result), "pressure-by-pair")
-picture(aliasing.unseen(result), "unseen-phases")
-picture(aliasing.kernel(result), "band-kernel")
+    st.header(f"The same, measured with this model's own q and k at {setting.search.length:,} tokens", divider="gray")
+    result = of_group(require.diagnosis_below(loaded, setting)[2], loaded, group)
+    picture(pressure.by_band(result), "pressure-by-band")
+    picture(aliasing.unseen(result), "unseen-phases")
+    with folded("Every RoPE pair, and which distances each band cannot tell apart"):
+        picture(pressure.by_pair(result), "pressure-by-pair")
+        picture(aliasing.kernel(result), "band-kernel")
 nulls(result, "bands", "logit_change", "kernel")
 st.page_link("pages/tails.py", label="Next: tails", icon=":material/arrow_forward:")

@@ -41,6 +41,6 @@ if outcome is not None:
     with st.expander("The search in numbers"):
         numbers(search_trace.summary(outcome.report), "search")
     st.page_link("pages/evaluate.py", label="Next: evaluate", icon=":material/arrow_forward:")
-st.subheader("Runs to compare and restore")
+st.header("Runs to compare and restore")
 show_runs(loaded, setting)
 delivered()

@@ -38,7 +38,7 @@ def _desk(loaded: LoadedModel, setting: Setting, outcome: SearchOutcome | None, 
     sees = setting.quant.k is not None or setting.quant.qk is not None
     diagnosis = jobs.diagnose.result(loaded, setting)
     plan = search.plan(loaded, setting, diagnosis)
-    st.subheader("Bands, bounds and scales by hand")
+    st.header("Bands, bounds and scales by hand")
     bands_table(setting, plan, diagnosis)
     if not sees:
         st.caption("Scales by hand have no cached error here: neither the K cache nor q and k are quantized.")
@@ -52,7 +52,7 @@ def _desk(loaded: LoadedModel, setting: Setting, outcome: SearchOutcome | None, 
         errors(probe, offered)
         alone(probe, manual)
         st.caption(literal(measured(probe)))
-    st.subheader("Scales to look at and to apply")
+    st.header("Scales to look at and to apply")
     picked = _pick(loaded, setting, offered, sees)
     if picked in offered:
         candidate_detail(loaded, setting, plan, outcome, offered, picked)

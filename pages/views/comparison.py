@@ -21,7 +21,7 @@ def show_comparison(result: Comparison) -> None:
     findings(good, result.sentences)
     st.caption(f"{literal(result.text)}. Neither calibration nor search has read the held-out documents.")
     with st.container(border=True):
-        st.markdown("#### The table")
+        st.subheader("The table")
         st.dataframe(_readable(result), hide_index=True, key="comparison", height="content")
         st.caption(
             f"The reference, unquantized, has PPL {result.reference_ppl:.3f}. Gap: the share of the NLL that "
@@ -29,7 +29,7 @@ def show_comparison(result: Comparison) -> None:
             "not significant."
         )
     with st.container(border=True):
-        st.markdown("#### What does each remedy need from the runtime?")
+        st.subheader("What does each remedy need from the runtime?")
         st.table(_asks(result).map(literal).set_index("remedy"))
     picture(drawn.gains(result), "comparison gains")
     picture(drawn.on_top(result), "comparison on top")

@@ -28,7 +28,7 @@ TEXT = "white-space: pre-wrap; overflow-wrap: anywhere; font-family: monospace; 
 
 def continuations(loaded: LoadedModel, setting: Setting, outcome: SearchOutcome | None) -> None:
     """The form, its job and what came of it."""
-    st.subheader("The same prompt, continued by each model")
+    st.header("The same prompt, continued by each model")
     spec = _form(setting)
     key = jobs.continue_prompt.key(loaded, setting, outcome, spec)
     if pressed(

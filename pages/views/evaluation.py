@@ -6,7 +6,7 @@ import streamlit as st
 
 from pages.forms.setting import TEXT_WORDS
 from pages.views.boxes import capital, finding
-from pages.views.render import numbers, picture
+from pages.views.render import findings_first, folded, numbers, picture
 from qroar_core.escape import code, literal
 from qroar_core.evaluation import figure as evaluation
 from qroar_core.evaluation import figure_kl
@@ -34,8 +34,21 @@ def show_evaluation(result: Evaluation, setting: Setting, searched: SearchReport
     with st.container(horizontal=True, key="headline"):  # as wide as its words, in more rows where there is no room
         for number in headline(result):
             _box(number)
+    with findings_first():
+        picture(evaluation.perplexity_by_length(result), "ppl")
+        picture(evaluation.gain_and_attribution(result), "gain")
+        picture(figure_kl.rotation(result), "rotation")
+    _counts(result)
+    with folded("What quantization costs by length and by position, and how far predictions move"):
+        picture(evaluation.cost_by_length(result), "cost")
+        picture(evaluation.by_position(result), "position")
+        picture(figure_kl.divergence(result), "divergence")
+
+
+def _counts(result: Evaluation) -> None:
+    """The table that llama.cpp's perplexity tool prints, of the same quantities."""
     with st.container(border=True):
-        st.markdown("#### Measured as llama.cpp measures")
+        st.subheader("Measured as llama.cpp measures", anchor="counts")
         st.dataframe(
             figure_kl.readable(figure_kl.table(result)),
             hide_index=True,
@@ -56,12 +69,6 @@ def show_evaluation(result: Evaluation, setting: Setting, searched: SearchReport
                     "Δp is how the true token's probability moves, in percentage points; percentiles are over "
                     "tokens, standard errors over windows."
                 )
-    picture(evaluation.perplexity_by_length(result), "ppl")
-    picture(evaluation.cost_by_length(result), "cost")
-    picture(evaluation.by_position(result), "position")
-    picture(evaluation.gain_and_attribution(result), "gain")
-    picture(figure_kl.rotation(result), "rotation")
-    picture(figure_kl.divergence(result), "divergence")
 
 
 def _box(number: Headline) -> None:

@@ -23,7 +23,7 @@ def weight_outliers(by_rule: Diagnosis, of: Hashable) -> None:
         by_rule: with outliers by the rule picked on the page.
         of: what was diagnosed.
     """
-    st.subheader("Outliers of W_Q and W_K")
+    st.header("Outliers of W_Q and W_K")
     found = by_rule.outliers
     if not found.matrix_maps:
         why = found.no_matrices or "this diagnosis is from an older version; diagnose again"

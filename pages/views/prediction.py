@@ -30,7 +30,7 @@ COUNTS = (4, 8, 16, 32)  # bands offered
 
 def draw(loaded: LoadedModel, setting: Setting) -> None:
     """The whole section."""
-    st.subheader("Do the diagnostics predict?")
+    st.header("Do the diagnostics predict?")
     st.markdown(
         "Each band of K is rounded alone, the others left exact, and what that costs in NLL is ranked against each "
         "diagnostic of the band."

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Literal
 
 import pandas as pd
@@ -15,6 +18,38 @@ MAGNITUDE = f"%.{LARGEST}g"  # of the largest of a sample; the CSV holds all dig
 HEAD, TALLEST = 38, 680  # pixels of a table with high rows: its heading, and all of it
 
 
+_FOUND: ContextVar[list[tuple[str, str]] | None] = ContextVar("found", default=None)
+
+
+@contextmanager
+def findings_first() -> Iterator[None]:
+    """What the page found, in one list above its figures: each finding is a link to its figure.
+
+    The list is filled when the figures are drawn. Of a single finding there is none, and figures inside `folded` are
+    not in it: a link cannot open them.
+    """
+    place, found = st.container(), list[tuple[str, str]]()
+    token = _FOUND.set(found)
+    try:
+        yield
+    finally:
+        _FOUND.reset(token)
+    if len(found) > 1:
+        with place.container(border=True):
+            st.markdown("**On this page**\n" + "\n".join(f"- [{literal(title)}](#{key})" for key, title in found))
+
+
+@contextmanager
+def folded(what: str) -> Iterator[None]:
+    """Figures that answer what few readers ask, behind one line that says what they show."""
+    token = _FOUND.set(None)
+    try:
+        with st.expander(what, icon=":material/unfold_more:"):
+            yield
+    finally:
+        _FOUND.reset(token)
+
+
 def picture(shown: Picture | None, key: str, table: bool = True, **chart: Any) -> None:
     """Draw one picture with its table; None draws nothing. `key` is unique on the page, `chart` goes to Streamlit.
 
@@ -22,8 +57,10 @@ def picture(shown: Picture | None, key: str, table: bool = True, **chart: Any) -
     """
     if shown is None:
         return
+    if (found := _FOUND.get()) is not None:
+        found.append((key, shown.title))
     with st.container(border=True):
-        st.markdown(f"#### {literal(shown.title)}")
+        st.subheader(literal(shown.title), anchor=key)
         st.plotly_chart(shown.figure, key=key, alt=shown.alt, config={"displaylogo": False}, **chart)
         st.caption(literal(f"{shown.how_to_read} {shown.sample}"))
         if table:

@@ -31,7 +31,7 @@ OFFERED = (INT4_K, INT3_K, QuantSpec(weights=WeightQuantSpec(4)))
 
 def replication(loaded: LoadedModel, setting: Setting) -> None:
     """The whole section."""
-    st.subheader("Do the papers' claims hold here?")
+    st.header("Do the papers' claims hold here?")
     st.markdown(
         "Each claim is a rule with a threshold, tested on this model and text under every setting chosen, with its "
         "figure and interval. What the interval leaves open is called undecided."

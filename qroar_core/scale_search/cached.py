@@ -22,8 +22,8 @@ Report = Callable[..., None]  # step, label, objective, and the best so far (lef
 class CachedObjective:
     """E(g) / E(identity) per layer and KV head, on captured windows, and the price of leaving 1 if there is one.
 
-    `point` is (layers, n_kv_heads, bands [+ pairs]), on the host as all that is returned; each layer is computed where it was
-    captured, and the host waits once a window. The scalar objective is the mean over layers and heads.
+    `point` is (layers, n_kv_heads, bands [+ pairs]), on the host as all that is returned; each layer is computed
+    where it was captured, and the host waits once a window. The scalar objective is the mean over layers and heads.
     """
 
     capture: Capture

@@ -74,12 +74,12 @@ def test_controls_claims_and_a_prediction_come_back_after_a_restart(loaded_app, 
     go(settled(page), "evidence")
     for label in ("Run the controls", "Test the claims", "Round each band alone"):
         clicked(page, label)
-    shown = [m.value for m in page.markdown if m.value.startswith("#### ")]
+    shown = [heading.value for heading in page.subheader]
     assert len(shown) >= 4
     for module, name in ((controls, "run"), (replicate, "run"), (predict, "run"), (stages.search, "run")):
         stages.patch(module, name, never)
     go(restarted(page), "evidence")
-    assert [m.value for m in page.markdown if m.value.startswith("#### ")] == shown
+    assert [heading.value for heading in page.subheader] == shown
     (entry,) = library().entries()
     assert set(entry.manifest.stages) == {"diagnose", "search", "controls", "replicate", "predict"}
     go(page, "runs")

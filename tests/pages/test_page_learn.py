@@ -49,7 +49,7 @@ def table(app, column):
 
 
 def test_without_a_model_it_asks_six_questions_and_draws_seven_figures(learn):
-    assert [s.value for s in learn.subheader] == [f"{n}. {text}" for n, text in enumerate(QUESTIONS.values(), 1)]
+    assert [s.value for s in learn.header] == [f"{n}. {text}" for n, text in enumerate(QUESTIONS.values(), 1)]
     assert len(QUESTIONS) == 6
     assert [e.label for e in learn.expander].count("The answer") == 6
     charts = learn.get("plotly_chart")

@@ -270,8 +270,8 @@ def test_two_runs_side_by_side(loaded_app, by_command, plain_report, demo_model)
     assert not loaded_app.get("plotly_chart")
     menu = loaded_app.multiselect(key="compare")
     menu.select(str(runs_root() / "one")).select(str(runs_root() / "two")).run()
-    titles = [m.value for m in loaded_app.markdown if m.value.startswith("#### ")]
-    assert titles == ["#### two gains most", "#### Do the runs scale the same bands?"]
+    titles = [heading.value for heading in loaded_app.subheader]
+    assert titles == ["two gains most", "Do the runs scale the same bands?"]
     gains = loaded_app.dataframe[1].value.set_index("run")["gain_nats"].to_dict()
     assert gains == {"one": 0.25, "two": 0.27}
 

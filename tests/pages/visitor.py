@@ -66,13 +66,23 @@ def read(markdown):
 
 def texts(app):
     """Everything the page says in boxes, captions and markdown."""
-    kinds = (app.info, app.success, app.warning, app.error, app.caption, app.markdown, app.title)
+    kinds = (
+        app.info,
+        app.success,
+        app.warning,
+        app.error,
+        app.caption,
+        app.markdown,
+        app.title,
+        app.header,
+        app.subheader,
+    )
     return "\n".join(read(e.value) for kind in kinds for e in kind)
 
 
 def titles(app):
     """What stands above the figures."""
-    return [read(m.value).removeprefix("#### ") for m in app.markdown if m.value.startswith("#### ")]
+    return [read(heading.value) for heading in app.subheader]
 
 
 class Held:

@@ -36,7 +36,7 @@ def contents() -> None:
 def question(anchor: str) -> None:
     """Heading of a step."""
     number = list(QUESTIONS).index(anchor) + 1
-    st.subheader(f"{number}. {QUESTIONS[anchor]}", anchor=anchor, divider="gray")
+    st.header(f"{number}. {QUESTIONS[anchor]}", anchor=anchor, divider="gray")
 
 
 def answer(text: str, key: str) -> None:
