@@ -1,11 +1,11 @@
-"""Work by keyboard alone: where the focus is after what was pressed has gone, and that the next Tab goes on from there."""
+"""By keyboard alone: where the focus is after what was pressed has gone, and that the next Tab goes on from there."""
 
 import shutil
 
 import pytest
 
 from tests.pages.browser import walk
-from tests.pages.browser.walk import LONG, PAGES, ROOT, SHORT, settle, soon
+from tests.pages.browser.walk import LONG, PAGES, ROOT, settle, soon
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 FOCUS = """() => {
