@@ -153,7 +153,7 @@ def give_back_on_failure(now: Choice) -> None:
 
 
 def _why_it_failed(now: Choice) -> None:
-    if SAID in st.session_state:
+    if SAID in st.session_state and manager().result(load_key(now)) is not None:
         refused(st.session_state[SAID], f". {literal(short_name(now.model))} is still loaded.")
 
 

@@ -67,6 +67,23 @@ def test_after_a_load_out_of_a_popover_it_is_on_the_title(page, dashboard):
     goes_on(page, "H1", "another")
 
 
+def test_a_load_that_fails_at_once_says_so_in_its_popover_and_leaves_it_on_the_button(page, dashboard):
+    entered(page, page.get_by_role("button", name="Another model"))
+    page.get_by_text("Folder", exact=True).click()
+    field = page.get_by_label("Folder with config.json and safetensors")
+    field.fill(str(dashboard.home / "nowhere"))
+    field.press("Tab")
+    settle(page)
+    entered(page, page.get_by_role("button", name="Load", exact=True))
+    inside = page.get_by_test_id("stPopoverBody").get_by_test_id("stAlert").filter(has_text="no such model")
+    inside.wait_for(timeout=LONG)
+    settle(page)
+    box = inside.bounding_box()
+    words = "([x, y]) => document.elementFromPoint(x, y).closest('[data-testid=stAlert]')?.innerText ?? ''"
+    assert "nowhere" in page.evaluate(words, [box["x"] + box["width"] / 2, box["y"] + box["height"] / 2])
+    assert page.evaluate(FOCUS) == ["BUTTON", "Load"]
+
+
 def test_while_a_search_runs_and_when_it_has_ended_it_is_on_the_title(page, dashboard):
     page.goto(f'{dashboard.address}/tune?model=demo&search={{"steps":20}}')
     start = page.get_by_role("button", name="Start the search")
