@@ -41,11 +41,13 @@ if __name__ == "__main__":
     st.set_page_config(page_title="Q-ROAR", page_icon=str(ICON), layout="wide", initial_sidebar_state=200)
     from pages.state import session
     from pages.state.main_area import draw_into_the_page
+    from pages.views.focus import keep_focus
     from pages.views.job_queue import job_queue
     from pages.views.theme import apply_theme
 
     draw_into_the_page()
     apply_theme()
+    keep_focus()
     session.enter()  # before the navigation: what is in the address by then goes into one history entry with the page
     page = st.navigation(pages(), expanded=True)  # else the queue below folds the last pages away
     job_queue()

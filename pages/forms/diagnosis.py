@@ -8,12 +8,11 @@ from typing import get_args
 import streamlit as st
 
 from pages.forms.build_spec import made
+from pages.forms.outlier_rule import PARAMETER_WORDS
 from pages.state.widget_state import fill, menu, number, switch
 from pages.views.glossary import term_help
 from qroar_core.specs import DiagnosisSpec, DistanceLaw, OutlierRule
 from qroar_core.specs.outliers import parameter_in_force
-
-PARAMETER_OF = {"iqr": "Fence, interquartile ranges", "mad": "Modified z-score", "percentile": "Quantile"}
 
 
 def diagnosis_form(spec: DiagnosisSpec) -> DiagnosisSpec:
@@ -42,7 +41,7 @@ def diagnosis_form(spec: DiagnosisSpec) -> DiagnosisSpec:
         law = menu(three, "Weighting of distances", list(get_args(DistanceLaw)), "law")
         rule = menu(one, "Outlier rule", rules, "outlier rule asked", help=term_help("Outlier"))
         limit = number(
-            two, PARAMETER_OF[rule], 0.0, 1.0 if rule == "percentile" else 100.0, f"outlier parameter asked {rule}"
+            two, PARAMETER_WORDS[rule], 0.0, 1.0 if rule == "percentile" else 100.0, f"outlier parameter asked {rule}"
         )
         draws = number(
             three,

@@ -100,6 +100,7 @@ def other_model(now: Choice) -> None:
             st.caption(EXPLAINED[kind])
     else:
         st.caption("SmolLM2-135M-Instruct: 135 M parameters, fetched once from PyPI, 93 MB.")
+    _why_it_failed(now)  # here too: the popover that is still open covers the line on the page
     one, two = st.columns(2)
     free = free_memory()
     words = {name: f"{name}, {size / 2**30:.1f} GiB free" for name, size in free.items()}
@@ -148,7 +149,11 @@ def give_back_on_failure(now: Choice) -> None:
         st.session_state[SAID] = over.error or f"{over.label}: cancelled"
         choose(before)
         st.rerun()
-    if SAID in st.session_state:
+    _why_it_failed(now)
+
+
+def _why_it_failed(now: Choice) -> None:
+    if SAID in st.session_state and manager().result(load_key(now)) is not None:
         refused(st.session_state[SAID], f". {literal(short_name(now.model))} is still loaded.")
 
 

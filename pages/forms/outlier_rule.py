@@ -12,7 +12,11 @@ from qroar_core.diagnostics.outliers import figure_rules
 from qroar_core.diagnostics.result import Diagnosis
 
 RULE_WORDS = {"iqr": "interquartile range (IQR)", "mad": "median deviation (MAD)", "percentile": "percentile"}
-PARAMETER_WORDS = {"iqr": "Fence above Q3, interquartile ranges", "mad": "Modified z-score", "percentile": "Quantile"}
+PARAMETER_WORDS = {
+    "iqr": "Limit above the upper quartile, interquartile ranges",
+    "mad": "Modified z-score",
+    "percentile": "Quantile",
+}
 
 
 def by_rule(result: Diagnosis, of: Hashable) -> Diagnosis:

@@ -14,9 +14,9 @@ from pages.views.glossary import term_help
 from qroar_core.maths.error_metrics import error_metrics
 from qroar_core.scale_search.registry import methods, objectives, reads, require_angles, takes_angles
 from qroar_core.specs import Granularity, Mode, SearchSpec
+from qroar_core.specs.labels import GRANULARITY_WORDS
 
 MODE_WORDS = {"symmetric": "symmetric: q · g, k / g", "shared": "shared: q · g, k · g (changes the logits' size)"}
-GRANULARITY_WORDS = {"model": "one for the whole model", "layer": "per layer", "kv_head": "per layer and KV head"}
 ANGLES_HELP = (
     "One angle per RoPE pair beside one scale per band. Turns of a plane commute with RoPE's, so nothing changes in "
     "full precision and at run time, but the values suit the quantizer better. It needs an unquantized checkpoint."

@@ -28,16 +28,12 @@ from qroar_core.models.own_rope import replaced_rope
 from qroar_core.runs.setting_presets import SETTING_PRESETS, preset_in_force
 from qroar_core.setting import Setting
 from qroar_core.specs import BANDS, BandSpec, Bos, Partition, RopeSpec
+from qroar_core.specs.labels import TEXT_WORDS
 
 T = TypeVar("T")
 MOST = 1e7  # upper end of number fields; an address may hold anything
 BORDERS = tuple(option.field for method in methods().values() for option in method.options)
 FIRST_FACTOR = 4.0  # offered when a method is chosen for the first time
-TEXT_WORDS = {
-    "messages": "messages of US presidents",
-    "technical": "the Python language reference",
-    "novels": "novels of Jane Austen",
-}
 PARTITION_WORDS = {"count": "equal count of pairs", "log": "equal log-frequency", "turns": "by turns per native window"}
 
 

@@ -16,6 +16,8 @@ from urllib.parse import urlsplit
 
 import streamlit as st
 
+from pages.views.focus import SCRIPT
+
 Message = MutableMapping[str, Any]
 HOST = re.compile(r"[A-Za-z0-9.:\[\]_-]{1,255}")
 POLICY = (
@@ -92,7 +94,8 @@ async def _refuse(kind: str, why: bytes, receive: Callable, send: Callable) -> N
 
 
 def _inline_scripts() -> str:
-    """Hashes of the scripts that stand in Streamlit's own page: no other inline script may run."""
+    """Hashes of the scripts in Streamlit's own page, and of the one that keeps the focus: no other may run inline."""
     page = (Path(st.__file__).parent / "static" / "index.html").read_text(encoding="utf-8")
     scripts = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
-    return "".join(f" 'sha256-{base64.b64encode(hashlib.sha256(s.encode()).digest()).decode()}'" for s in scripts)
+    sources = (base64.b64encode(hashlib.sha256(s.encode()).digest()).decode() for s in (*scripts, SCRIPT))
+    return "".join(f" 'sha256-{source}'" for source in sources)

@@ -12,6 +12,7 @@ from qroar_core.evaluation.gap import remedy_share
 from qroar_core.remedies import figure as drawn
 from qroar_core.remedies.remedy import FREE
 from qroar_core.remedies.result import Comparison
+from qroar_core.specs.labels import checksum_words
 
 
 def show_comparison(result: Comparison) -> None:
@@ -19,7 +20,9 @@ def show_comparison(result: Comparison) -> None:
     own = [row for row in result.standings if row.method == "plain" and row.band_scales]
     good = any(row.gain_low is not None and row.gain_low > 0 for row in own)
     findings(good, result.sentences)
-    st.caption(f"{literal(result.text)}. Neither calibration nor search has read the held-out documents.")
+    st.caption(
+        f"{literal(checksum_words(result.text))}. Neither calibration nor search has read the held-out documents."
+    )
     with st.container(border=True):
         st.subheader("The table")
         st.dataframe(_readable(result), hide_index=True, key="comparison", height="content")

@@ -9,7 +9,6 @@ import streamlit as st
 
 from pages import jobs
 from pages.forms.build_spec import counted, made
-from pages.forms.setting import TEXT_WORDS
 from pages.state.clicks import pressed
 from pages.state.session import beside, keep_beside
 from pages.state.widget_state import chosen, fill, number
@@ -25,6 +24,7 @@ from qroar_core.models.text import COLLECTIONS
 from qroar_core.scale_search.outcome import SearchOutcome
 from qroar_core.setting import Setting
 from qroar_core.specs import CONTROL_DTYPES, ControlSpec
+from qroar_core.specs.labels import TEXT_WORDS, checksum_words
 
 
 def controls(loaded: LoadedModel, setting: Setting, outcome: SearchOutcome | None) -> None:
@@ -61,7 +61,7 @@ def controls(loaded: LoadedModel, setting: Setting, outcome: SearchOutcome | Non
 def _shown(result: Controls) -> None:
     for found in result.findings:
         finding(found.good, capital(f"{found.sentence}."))
-    st.caption(f"Held-out text: {literal(result.text)}. Paired intervals at {result.confidence:.0%}.")
+    st.caption(f"Held-out text: {literal(checksum_words(result.text))}. Paired intervals at {result.confidence:.0%}.")
     picture(drawn.forest(result), "controls")
     picture(drawn.number_formats(result), "number formats")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import streamlit as st
 
-from pages.forms.setting import TEXT_WORDS
 from pages.views.boxes import capital, finding
 from pages.views.render import findings_first, folded, numbers, picture
 from qroar_core.escape import code, literal
@@ -15,6 +14,7 @@ from qroar_core.evaluation.result import Evaluation
 from qroar_core.evaluation.two_gains import decided_on_held_out, kept_words, why_different
 from qroar_core.scale_search.result import SearchReport
 from qroar_core.setting import Setting
+from qroar_core.specs.labels import TEXT_WORDS, checksum_words
 
 
 def show_evaluation(result: Evaluation, setting: Setting, searched: SearchReport | None) -> None:
@@ -26,7 +26,7 @@ def show_evaluation(result: Evaluation, setting: Setting, searched: SearchReport
     named = f", {TEXT_WORDS[setting.text]}" if setting.text in TEXT_WORDS else ""
     st.caption(
         f"Measured on held-out text of {code(setting.text)}{literal(named)}: {literal(_unread(searched))} "
-        f"{literal(result.text)}."
+        f"{literal(checksum_words(result.text))}."
     )
     if searched is not None:
         said = " ".join(map(_sentence, (kept_words(searched, result), _differ(searched, result))))

@@ -34,13 +34,14 @@ TERMS = {  # title of a page, or its name in the menu: the terms of art that it 
     ),
     "Evaluate": (
         *("Held-out", "Reference", "Perplexity", "NLL", "Gain", "Gap", "Gap recovered", "Interval", "Window"),
-        *("Attribution", "Retuning", "KL", "Hadamard rotation"),
+        *("Attribution", "Retuning", "KL", "Hadamard rotation", "Text checksum"),
     ),
     "Compare remedies": (
         *("Remedy", "SmoothAttention", "Hadamard rotation", "AWQ", "GPTQ", "Held-out", "Gap recovered", "Interval"),
+        "Text checksum",
     ),
-    "Retrieval": ("Passkey", "Needle", "Held-out", "McNemar"),
-    "Evidence": ("Controls", "Gain", "Gap", "Interval", "rho_W, rho_A", "Spearman's rho", "Identity"),
+    "Retrieval": ("Passkey", "Needle", "Held-out", "McNemar", "Text checksum"),
+    "Evidence": ("Controls", "Gain", "Gap", "Interval", "rho_W, rho_A", "Spearman's rho", "Identity", "Text checksum"),
     "Export": ("Scale", "Transform", "Identity", "Interpolation", "QK-norm", "GGUF", "W4A16"),
     "Runs": ("Gain", "Gap recovered", "Interval", "Verdict"),
 }

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from qroar_core.job import Snapshot
 from qroar_core.setting import Setting
-from qroar_core.specs.labels import quant_words, quantizer_words, rope_words, setting_words, weight_words
+from qroar_core.specs.labels import (
+    GRANULARITY_WORDS,
+    TEXT_WORDS,
+    quant_words,
+    quantizer_words,
+    rope_words,
+    setting_words,
+    weight_words,
+)
 
 __all__ = [
     "TENSOR_WORDS",
@@ -43,7 +51,7 @@ def seconds_words(seconds: float) -> str:
 
 
 def whole_setting_words(setting: Setting) -> str:
-    """`YaRN ×4 · K int3 per token · 1024 tokens · 8 bands · symmetric per kv_head · messages`."""
+    """`YaRN ×4 · K int3 per token · 1024 tokens · 8 bands · symmetric scales, per layer · method gradient · novels`."""
     spec = setting.search
     return " · ".join(
         (
@@ -51,9 +59,9 @@ def whole_setting_words(setting: Setting) -> str:
             quant_words(setting.quant),
             f"{spec.length} tokens",
             f"{spec.bands.count} bands",
-            f"{spec.mode} per {spec.granularity}",
-            spec.method,
-            setting.text,
+            f"{spec.mode} scales, {GRANULARITY_WORDS[spec.granularity]}",
+            f"method {spec.method}",
+            TEXT_WORDS.get(setting.text, setting.text),
         )
     )
 

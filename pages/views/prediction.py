@@ -9,7 +9,6 @@ import streamlit as st
 
 from pages import jobs
 from pages.forms.build_spec import counted, made
-from pages.forms.setting import TEXT_WORDS
 from pages.state.clicks import pressed
 from pages.state.session import beside, keep_beside
 from pages.state.widget_state import chosen, fill, number
@@ -24,6 +23,7 @@ from qroar_core.evidence.prediction.run import require_bands
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.setting import Setting
 from qroar_core.specs import DiagnosisSpec, PredictionSpec
+from qroar_core.specs.labels import TEXT_WORDS, checksum_words
 
 COUNTS = (4, 8, 16, 32)  # bands offered
 
@@ -68,7 +68,7 @@ def _shown(result: Prediction, setting: Setting) -> None:
     named = f", {TEXT_WORDS[setting.text]}" if setting.text in TEXT_WORDS else ""
     st.caption(
         f"Costs on held-out text of {code(setting.text)}{literal(named)}; diagnosed on calibration "
-        f"text. {literal(result.text)}."
+        f"text. {literal(checksum_words(result.text))}."
     )
     for at, shown in enumerate(drawn.pictures(result)):
         picture(shown, f"prediction {at}")

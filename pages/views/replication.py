@@ -24,6 +24,7 @@ from qroar_core.interpolations.registry import stretching
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.setting import INT3_K, INT4_K, Setting
 from qroar_core.specs import QuantSpec, ReplicationSpec, RopeSpec, WeightQuantSpec
+from qroar_core.specs.labels import checksum_words
 
 METHODS = tuple(name for name, method in stretching().items() if not method.takes_lists)  # need nothing but a factor
 OFFERED = (INT4_K, INT3_K, QuantSpec(weights=WeightQuantSpec(4)))
@@ -55,7 +56,9 @@ def replication(loaded: LoadedModel, setting: Setting) -> None:
     result = result_or_progress(key)
     if result is not None:
         picture(drawn.matrix(result), "replication")
-        st.caption(f"Held-out text: {literal(result.text)}. Scales and bounds come from calibration text.")
+        st.caption(
+            f"Held-out text: {literal(checksum_words(result.text))}. Scales and bounds come from calibration text."
+        )
 
 
 def _kept_form(setting: Setting) -> tuple[Pairs, ReplicationSpec]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import streamlit as st
 
-from pages.forms.setting import TEXT_WORDS
 from pages.views.boxes import finding
 from pages.views.render import numbers, picture
 from qroar_core.escape import code, literal
 from qroar_core.retrieval import figure as drawn
 from qroar_core.retrieval.result import Retrieval
 from qroar_core.setting import Setting
+from qroar_core.specs.labels import TEXT_WORDS, checksum_words
 
 
 def show_retrieval(result: Retrieval, setting: Setting) -> None:
@@ -22,7 +22,7 @@ def show_retrieval(result: Retrieval, setting: Setting) -> None:
     named = f", {TEXT_WORDS[setting.text]}" if setting.text in TEXT_WORDS else ""
     st.caption(
         f"Hidden in held-out text of {code(setting.text)}{literal(named)}; asked {literal(asked)}. "
-        f"{literal(result.text)}. "
+        f"{literal(checksum_words(result.text))}. "
         "The same trials under every condition, so differences are paired."
     )
     retrieves = any(cell.hits for cell in result.cells if cell.model == "reference")

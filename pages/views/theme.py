@@ -25,6 +25,9 @@ STYLE = f"""<style>
 [data-testid="stMultiSelectTagsContainer"] {{ flex-wrap: wrap !important; mask-image: none !important; }}
 :has(> [data-testid="stMultiSelectTagsContainer"]) {{ max-height: none !important; height: auto !important; }}
 [data-testid="stButtonGroup"] [role="radiogroup"] {{ flex-wrap: wrap !important; mask-image: none !important; }}
+[data-testid="stMain"] :is(h1, h2, h3, h4):focus-visible {{
+  outline: none; box-shadow: 0 0 0 2px currentColor; border-radius: 4px;  /* see focus.py */
+}}
 [data-testid="stFullScreenFrame"]:has([data-testid="stPlotlyChart"]) {{ min-width: {ROOM}px; }}
 [data-testid="stSidebarContent"]:not(:has([data-testid="stSidebarUserContent"] :is(p, button)))
   [data-testid="stSidebarNavSeparator"] {{ visibility: hidden; }}

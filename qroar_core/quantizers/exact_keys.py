@@ -67,6 +67,6 @@ def what_a_query_reads(quant: QuantSpec) -> str:
         blocks = {" and ".join(blocks): next(iter(blocks.values()))}
     newest = ", ".join(f"{names} of the newest 1 to {block} tokens" for names, block in blocks.items())
     return (
-        f"; the cache holds {newest} exactly and older ones rounded, within a prompt too, as if tokens came one at a "
-        "time (KIVI and transformers read a prompt exactly and round it afterwards)"
+        f"; the cache holds {newest} exactly and older ones rounded, while a prompt is read too (KIVI and transformers "
+        "read the whole prompt exactly and round it then)"
     )

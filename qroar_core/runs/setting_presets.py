@@ -25,7 +25,9 @@ class SettingPreset:
 
 SETTING_PRESETS: dict[str, SettingPreset] = {
     "4x YaRN, int4 K cache": SettingPreset(
-        RopeSpec("yarn", 4.0), INT4_K, "One scale a token over all bands: one band of large values coarsens all."
+        RopeSpec("yarn", 4.0),
+        INT4_K,
+        "All bands of a token share one rounding step, so one band with large values makes it coarser for all.",
     ),
     "4x YaRN, int3 K cache": SettingPreset(
         RopeSpec("yarn", 4.0), INT3_K, "The same with half the levels: how far can a cache go?"

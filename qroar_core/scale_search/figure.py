@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 
 from qroar_core.figures.picture import BLUE, GREY, ORANGE, Picture, framed
 from qroar_core.scale_search.result import Candidate, SearchReport
+from qroar_core.specs.labels import checksum_words
 
 DRAWN = 2000  # candidates; past this every n-th is drawn, the best and the last always
 
@@ -83,7 +84,7 @@ def summary(report: SearchReport) -> pd.DataFrame:
         "candidates tried": str(report.trials),
         "time": f"{report.seconds:.1f} s = {report.forward_equivalents:.2f} bare forward passes",
         "short-context guard": report.guard,
-        "text": report.text,
+        "text": checksum_words(report.text),
         "kept": report.chosen,
         "why": report.reason,
     }

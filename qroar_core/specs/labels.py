@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+import re
+
 from qroar_core.interpolations.registry import label_of
 from qroar_core.interpolations.spec import RopeSpec
 from qroar_core.quantizers.grids import GRIDS
 from qroar_core.quantizers.spec import QuantizerSpec, QuantSpec, WeightQuantSpec
+
+TEXT_WORDS = {
+    "messages": "messages of US presidents",
+    "technical": "the Python language reference",
+    "novels": "novels of Jane Austen",
+}
+GRANULARITY_WORDS = {"model": "one for the whole model", "layer": "per layer", "kv_head": "per layer and KV head"}
+
+
+def checksum_words(sentence: str) -> str:
+    """What a result was read on, for a reader: its `digest 46451bed` is the text's checksum."""
+    return re.sub(r"\bdigest (?=[0-9a-f]{8}\b)", "text checksum ", sentence)
 
 
 def setting_words(rope: RopeSpec, quant: QuantSpec) -> str:

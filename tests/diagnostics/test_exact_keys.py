@@ -347,7 +347,7 @@ def test_behind_a_prompt_of_whole_blocks_transformers_holds_the_same_keys_exactl
 def test_what_is_read_is_said_where_the_newest_tokens_are_exact():
     said = what_a_query_reads(preset_quant("kivi2"))
     assert said.startswith("; the cache holds keys and values of the newest 1 to 128 tokens exactly and older ones")
-    assert "within a prompt too, as if tokens came one at a time" in said
+    assert "while a prompt is read too (KIVI and transformers read the whole prompt exactly and round it then)" in said
     assert "holds values of the newest 1 to 32 tokens" in what_a_query_reads(QuantSpec(v=QuantizerSpec(4, residual=32)))
     apart = QuantSpec(k=BLOCKS, v=QuantizerSpec(4, residual=40))
     assert "keys of the newest 1 to 24 tokens, values of the newest 1 to 40" in what_a_query_reads(apart)

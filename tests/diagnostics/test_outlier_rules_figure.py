@@ -49,7 +49,7 @@ def test_heads_without_outliers_are_left_out_and_said():
     assert picture.title.startswith("Of the channels of K after RoPE that stand out early or late, 100% do both")
     assert panel(picture, 0) == [[1.0, None], [None, None]]
     assert "3 of 4 heads have no outlier channel early or late" in picture.how_to_read
-    assert "IQR, fence 3)" in picture.how_to_read
+    assert "IQR, fence 3." in picture.how_to_read
     none = with_outliers(jaccard={"k/post": [[None] * 2] * 2}, stand_out={"k/post": [[0, 0]] * 2})
     assert rules.shift(none, "k/post").title == "No channel of K after RoPE stands out early or late (IQR, fence 1.5)"
 
@@ -273,9 +273,9 @@ def test_maps_say_how_far_normal_values_of_the_same_rms_reach():
     tops = np.array([[np.nanmax(np.array(z, float)) for z in heads] for heads in known_maps.outliers.maps["k/post"]])
     loudest, other = (np.unravel_index(at, tops.shape) for at in (tops.argmax(), tops.argmin()))
     assert tops.max() > tops.min()
-    said = f"chosen as the loudest of all: the loudest of all by chance reaches {every}."
+    said = f" No head has a larger value; in random data of the same size the largest would be {every}."
     assert said in maps.channel_map(known_maps, "k/post", *map(int, loudest)).how_to_read
-    assert "loudest" not in maps.channel_map(known_maps, "k/post", *map(int, other)).how_to_read
+    assert "No head" not in maps.channel_map(known_maps, "k/post", *map(int, other)).how_to_read
     row, unknown = (
         next(r for r in d.outliers.null_rows() if r.quantity.startswith("largest |x| of K after RoPE"))
         for d in (with_outliers(**known), with_outliers(peak_null=null))

@@ -95,7 +95,7 @@ def test_the_counts_are_llama_cpps_and_every_figure_is_there(loaded_app, stages)
         "How far do the predictions move from the reference's?",
     ]
     assert "held-out text of `messages`, messages of US presidents" in texts(loaded_app)
-    assert "digest abcd1234" in texts(loaded_app)
+    assert "text checksum abcd1234" in texts(loaded_app)
 
 
 def test_an_insignificant_gain_is_said_plainly(loaded_app, stages):

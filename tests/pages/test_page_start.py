@@ -324,9 +324,10 @@ def test_a_failed_load_is_one_line_and_the_model_before_stays(loaded_app, stages
     clicked(loaded_app, "Load")
     run(loaded_app)
     assert loaded_app.title[0].value == "demo"
-    assert read(loaded_app.error[0].value) == (
-        "nobody/nothing: no config.json; give a Hugging Face model folder. demo is still loaded."
-    )
+    said = "nobody/nothing: no config.json; give a Hugging Face model folder. demo is still loaded."
+    assert [read(error.value) for error in loaded_app.error] == [said, said]
+    inside = [error.value for popover in loaded_app.get("popover") for error in popover.get("error")]
+    assert [read(value) for value in inside] == [said]  # the open popover covers the line on the page
     assert address(loaded_app)["model"] == "demo"
     assert loaded_app.text_input(key="typed").value == "nobody/nothing"
     assert not button(loaded_app, "Load").disabled

@@ -12,11 +12,11 @@ from pages.jobs import export_job
 from pages.state.choice import Choice, from_address, setting_of, to_address
 from pages.state.paths import OutsideRoots, confined, model_source
 from pages.views.export_choice import default_folder, offered
-from pages.views.labels import quant_words, rope_words, seconds_words
+from pages.views.labels import quant_words, rope_words, seconds_words, whole_setting_words
 from pages.views.status_bar import verdict_for
 from qroar_core.__main__ import main
 from qroar_core.quantizers.presets import preset_names, preset_quant
-from qroar_core.setting import default_setting
+from qroar_core.setting import Setting, default_setting
 from qroar_core.specs import BandSpec, DiagnosisSpec, EvaluationSpec, QuantizerSpec, QuantSpec, RopeSpec, SearchSpec
 from qroar_core.transforms.file import to_file
 from qroar_core.transforms.scales import Scales
@@ -95,6 +95,11 @@ def test_words():
     both = QuantizerSpec(4, scale="block", group_size=32, rotation="hadamard")
     assert quant_words(QuantSpec(k=both, v=both)) == "K and V int4 per block of 32, Hadamard"
     assert quant_words(QuantSpec()) == "nothing quantized"
+    asked = Setting(RopeSpec("yarn", 4.0), QuantSpec(), search=SearchSpec(length=1024), text="technical")
+    assert whole_setting_words(asked) == (
+        "YaRN ×4 · nothing quantized · 1024 tokens · 8 bands · symmetric scales, per layer and KV head · "
+        "method gradient · the Python language reference"
+    )
     assert [seconds_words(s) for s in (0.4, 59, 125)] == ["0 s", "59 s", "2 min 05 s"]
 
 

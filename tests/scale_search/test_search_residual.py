@@ -61,7 +61,7 @@ def test_the_planted_band_is_found_behind_a_tail(tiny):
     assert out.report.objective_found < 0.85
     assert out.report.objective_identity == 1.0
     assert out.report.text.endswith(
-        "as if tokens came one at a time (KIVI and transformers read a prompt exactly and round it afterwards)"
+        "while a prompt is read too (KIVI and transformers read the whole prompt exactly and round it then)"
     )
     assert SAID.format(48) in out.report.text
     assert (

@@ -165,7 +165,7 @@ def by_group(diagnosis: Diagnosis) -> Picture | None:
         f"({which_errors(whole.kind)})."
         + (" No query of a layer with a window meets noise from further back than that." if _windows(diagnosis) else "")
         + (
-            " Dotted grey, one line a group: the null, errors of the same energy at a random angle and alike at every "
+            " Dotted grey, one line a group: the null, random errors of the same average size, alike at every "
             f"position.{seen[0][1].null.older}"
             if seen[0][1].null
             else ""

@@ -71,8 +71,8 @@ def scores(diagnosis: Diagnosis) -> Picture | None:
         table,
         "Left: standard deviation over the keys that a query sees, averaged over heads and layers, of the "
         "reference's logits and of what quantization adds to them, before a cap where there is one. A shift of all "
-        "logits of a query is in neither, as no softmax sees it. The dotted line is the null: errors of the layer's "
-        "and head's mean energy at a random angle, one for each key and one for each query. Right: noise over logits "
+        "logits of a query is in neither, as no softmax sees it. The dotted line is the null: random errors of the "
+        "same average size in each layer and head, one for each key and one for each query. Right: noise over logits "
         f"in each layer.{noise.null.older}",
         counted_on(noise.sample),
     )

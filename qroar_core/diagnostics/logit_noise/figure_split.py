@@ -80,8 +80,8 @@ def split(diagnosis: Diagnosis, rows: str = "band", name: str = "quantized") -> 
         f"One row a {rows}, all maps on one scale. A row that brightens to the right gets noisier further out."
         + (_of_bands(noise) if rows == "band" else "")
         + (
-            " Maps called null show random errors of the layer's and head's mean energy at a random angle, alike "
-            "at every position and in every band." + _kl(noise, rows)
+            " Maps called null show random errors of the same average size, alike at every position and in every "
+            "band." + _kl(noise, rows)
             if noise.null
             else ""
         ),

@@ -12,8 +12,8 @@ def of_kl(null: NoiseNull) -> str:
     if not null.attention_kl:
         return " The KL of this file, from an older version, has no null."
     return (
-        " For the KL it holds to second order in the noise: half the variance that such errors have under a row's "
-        "weights. Where a row reads every key exactly and queries have no errors, both are 0." + null.older
+        " For the KL the null is an approximation, good for small errors. Where a row reads every key exactly and "
+        "queries have no errors, both are 0." + null.older
     )
 
 

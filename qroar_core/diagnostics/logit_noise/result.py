@@ -13,7 +13,7 @@ from qroar_core.diagnostics.sample import Sample
 from qroar_core.result import LayerBand, Number, PerBand, Result
 
 BLIND = (
-    "errors of the layer's and head's mean energy at a random angle, one for each key and one for each query, "
+    "random errors of the same average size in each layer and head, one for each key and one for each query, "
     "the same at every position"
 )
 OLDER = (
@@ -160,7 +160,7 @@ class LogitNoise(Result):
                     quantity="attention KL, nats, mean over the sampled rows",
                     measured=_mean(self.attention_kl),
                     null=_mean(null.attention_kl),
-                    control=f"{BLIND}; second order in the noise" + f".{null.older}" * bool(null.older),
+                    control=f"{BLIND}; an approximation, good for small errors" + f".{null.older}" * bool(null.older),
                 )
             )
         return rows

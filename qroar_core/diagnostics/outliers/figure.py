@@ -133,7 +133,7 @@ def channel_map(diagnosis: Diagnosis, which: str, layer: int, head: int) -> Pict
         )
         every = diagnosis.outliers.peak_by_chance(which, range(len(null)))
         if every is not None and top >= diagnosis.outliers.largest_of(which):
-            reach += f" This head was chosen as the loudest of all: the loudest of all by chance reaches {every}."
+            reach += f" No head has a larger value; in random data of the same size the largest would be {every}."
     return Picture(
         f"Which channels of {NAMES[which]} stand out? (layer {diagnosis.layer_number(layer)}, KV head {head})",
         figure,

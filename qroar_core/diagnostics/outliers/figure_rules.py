@@ -139,9 +139,10 @@ def shift(diagnosis: Diagnosis, which: str) -> Picture:
             span=(0.0, 1.0),
         ),
         table,
-        f"Jaccard index 1: the same channels stand out at the first and at the last positions; 0: none of them does. "
-        f"Mass moved: the part of the outliers' magnitude found in other channels far out (rule: "
-        f"{rule_words(diagnosis)}).{null}{empty * (without > 0)}",
+        "Jaccard index: of the channels that stand out at the first or at the last positions, the share that does at "
+        "both; 1 is all of them, 0 none. Mass moved: the share of the outliers' total size that lies in other channels "
+        f"at the last positions than at the first. Rule for what stands out: {rule_words(diagnosis)}."
+        f"{null}{empty * (without > 0)}",
         sample=counted_on(found.sample),
     )
 

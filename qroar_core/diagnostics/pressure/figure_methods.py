@@ -77,8 +77,8 @@ def by_pair(found: Pressures) -> Picture:
         "Each point is a RoPE pair, fast ones left; the vertical line is the native window. Left: how far its angle "
         "moves if the stretch s grows 2.7 times (e times, at the rate it moves now), mean over the distances. Right: "
         "how far the angle is from where training had it, the dotted line at half a turn. "
-        "A method that has stretched nothing yet, at s = 1, is at 0 on the right alone: on the left is a sensitivity, "
-        "0 only for pairs that no s moves. Axes are logarithmic: a pair at 0 has no point.",
+        "Without stretching (s = 1) the right figure is 0; the left shows what a first bit of stretching would do. "
+        "Axes are logarithmic: a pair at 0 has no point.",
         _closed_form(found),
     )
 

@@ -14,8 +14,8 @@ from qroar_core.result import Number
 
 NULL = "null: rows shuffled over positions"
 MEANING = (
-    "Each sampled row's error energy over its own energy, averaged over the rows of a bin and then put into dB: 20 dB "
-    "is a difference of a tenth, higher is better. The cosine in the table is a plain mean over rows. Position 0 "
+    "Each sampled row's error energy over its own energy, averaged over the rows of a bin, in dB. 20 dB: the error "
+    "is a tenth of the value; higher is better. The cosine in the table is a plain mean over rows. Position 0 "
     "attends to itself alone and is left out."
 )
 COSINE = (
@@ -24,8 +24,8 @@ COSINE = (
 )
 
 OLDER_MEANING = (
-    "Signal over error energy in dB: 20 dB is a difference of a tenth, higher is better. This file averages decibels, "
-    "of few rows a bin, and counts position 0, which attends to itself alone."
+    "Signal over error energy in dB. 20 dB: the error is a tenth of the value; higher is better. This file averages "
+    "decibels, of few rows a bin, and counts position 0, which attends to itself alone."
 )
 
 
@@ -154,8 +154,9 @@ def accumulation(diagnosis: Diagnosis) -> Picture | None:
         figure,
         _parts_table(layers, parts, whole),
         "Left: the error that enters a layer (inherited), what the layer changes in it (added) and the whole, over the "
-        f"energy of the reference's output.{between} Right: added over added plus inherited; the cross term closes the "
-        "sum, and below zero a layer takes back part of what it inherits. Nulls: every layer adds the same energy "
+        f"energy of the reference's output.{between} Right: added over added plus inherited. The two parts do not "
+        "add up exactly: the cross term is what is missing, and below zero the layer cancels part of the earlier "
+        "error. Nulls: every layer adds the same energy "
         "(dotted line), or the sign of what is added is drawn for each row (band around zero).",
         counted_on(seen.sample),
     )

@@ -8,7 +8,7 @@ from qroar_core.diagnostics.similarity.measure import SimilarityMeter, decibels
 from qroar_core.diagnostics.similarity.result import Accumulation, HiddenSimilarity
 
 BAND = 2  # standard errors on either side
-SHOWN = "bars and bands are 2 standard errors over the sampled rows (delta method)"
+SHOWN = "bars and bands are 2 standard errors over the sampled rows"
 
 
 def similarity_of(meter: SimilarityMeter, seed: int | None = None) -> HiddenSimilarity:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from qroar_core.evidence.controls.result import Control, ControlFinding, Estimate, Kind, Precision
 from qroar_core.specs import Mode
+from qroar_core.specs.labels import TEXT_WORDS
 from qroar_core.statistics.intervals import NO_GAIN, paired_interval
 
 Draws = Sequence[Sequence[float]]  # [draw][window], mean NLL in nats
@@ -27,6 +28,7 @@ NAMES = {
     "shuffled heads": "shuffled among heads and layers",
     "other seeds": "searched with other seeds",
 }
+ON = "searched on "  # and the name of a text
 ROUNDING = 1e-3  # nats that rounding scaled weights may move the unquantized model
 NOTABLE = 0.1  # share of quantization's cost from which a number format's own loss spoils it as a reference
 
@@ -45,7 +47,7 @@ def controls_of(nll: Means, confidence: float) -> list[Control]:
         out.append(
             Control(
                 kind=kind,
-                name=NAMES.get(name, f"searched on {name}"),
+                name=NAMES.get(name, f"{ON}{name}"),
                 draws=len(draws),
                 gain=paired(here, mean, confidence),
                 least=min(each),
@@ -157,10 +159,12 @@ def _rest(gain: Estimate) -> str:
 def _searched(control: Control, tuned: Estimate) -> ControlFinding:
     assert control.lost is not None
     spread = f", {control.least:+.4f} to {control.most:+.4f} by single searches" if control.draws > 1 else ""
+    read = control.name.removeprefix(ON)
+    name = f"on {TEXT_WORDS.get(read, read)}" if control.kind == "text" else control.name.removeprefix("searched ")
     if control.gain.low == control.gain.high == 0:  # the very same model
-        said = f"{control.name}, nothing but identity is kept: no scales are better there, or the guard rejects them"
+        said = f"a search {name} found no scales worth keeping: none are better there, or the guard rejects them"
         return ControlFinding(about=control.kind, sentence=said, good=False if tuned.above_zero else None)
-    head = f"scales {control.name} gain {measured(control.gain)}{spread}"
+    head = f"scales searched {name} gain {measured(control.gain)}{spread}"
     kept = f", {control.gain.mean / tuned.mean:.0%} of the gain" if tuned.above_zero else ""
     what = "the text it was searched on" if control.kind == "text" else "the seed of the search"
     if control.lost.above_zero:
