@@ -23,6 +23,9 @@ def show_evaluation(result: Evaluation, setting: Setting, searched: SearchReport
         finding(None, capital(result.sentence), f".  \nBut {literal(result.caveat)}.")
     else:
         finding(result.gain is not None and result.gain.significant, capital(result.sentence))
+    with st.container(horizontal=True, key="headline"):  # as wide as its words, in more rows where there is no room
+        for number in headline(result):
+            _box(number)
     named = f", {TEXT_WORDS[setting.text]}" if setting.text in TEXT_WORDS else ""
     st.caption(
         f"Measured on held-out text of {code(setting.text)}{literal(named)}: {literal(_unread(searched))} "
@@ -31,9 +34,6 @@ def show_evaluation(result: Evaluation, setting: Setting, searched: SearchReport
     if searched is not None:
         said = " ".join(map(_sentence, (kept_words(searched, result), _differ(searched, result))))
         st.markdown(literal(said))
-    with st.container(horizontal=True, key="headline"):  # as wide as its words, in more rows where there is no room
-        for number in headline(result):
-            _box(number)
     with findings_first():
         picture(evaluation.perplexity_by_length(result), "ppl")
         picture(evaluation.gain_and_attribution(result), "gain")

@@ -93,7 +93,7 @@ def test_a_click_right_after_typing_counts(page, dashboard):
     go(page, "Pressure")
     typed(page, "Window L, tokens", 640)
     pressed(page, page.get_by_role("button", name="Diagnose", exact=True))
-    page.locator(".st-key-band-kernel").wait_for(timeout=LONG)
+    page.locator(".st-key-unseen-phases").wait_for(timeout=LONG)
     assert dashboard.jobs()[-1] == "Diagnose demo"
     go(page, "Tune")
     page.get_by_text("Options", exact=True).click()

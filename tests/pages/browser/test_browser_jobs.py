@@ -199,5 +199,5 @@ def a_run(dashboard, page):
     """The folder of a run on disk, made by a diagnosis where there is none."""
     if not dashboard.runs.is_dir() or not any(dashboard.runs.iterdir()):
         page.get_by_role("button", name="Diagnose", exact=True).click()
-        page.locator(".st-key-band-kernel").wait_for(timeout=LONG)
+        page.locator(".st-key-unseen-phases").wait_for(timeout=LONG)
     return next(path for path in dashboard.runs.iterdir() if path.is_dir())

@@ -124,7 +124,7 @@ def diagnose(page, dashboard):
     for words in ("demo", "YaRN ×4", "K int4 per token", "1024 tokens", "weights as loaded", "Rescaling can act here"):
         assert words in strip(page).inner_text()
     page.get_by_role("button", name="Diagnose", exact=True).click()
-    chart(page, "band-kernel").wait_for(timeout=LONG)
+    chart(page, "unseen-phases").wait_for(timeout=LONG)
     diagnosis = walk.read_json(walk.the_run(dashboard.runs), "diagnosis.json")
     bands = diagnosis["bands"]
     plain, moved, *beside = drawn(page, "pressure-by-band")
