@@ -260,13 +260,13 @@ def stages(monkeypatch, demo_model, tmp_path_factory):
         )
         turned = torch.full((*none.g.shape[:2], pairs), 0.5, dtype=torch.float64) if setting.search.angles else None
         found = type(none)(none.mode, none.granularity, none.bands, none.g * 2, turned)
-        return search.SearchOutcome(found, found, none, none, planted.report())
+        return search.SearchOutcome(found, found, none, none, planted.searched(setting, count))
 
     monkeypatch.setenv("QROAR_RUNS", str(tmp_path_factory.mktemp("runs")))
     monkeypatch.setattr(load, "run", lambda source, on_step=None, **kw: demo_model)
     monkeypatch.setattr(diagnose, "run", lambda *a, on_step=None, **kw: planted.diagnosis(), raising=False)
     monkeypatch.setattr(search, "run", fake_search, raising=False)
-    monkeypatch.setattr(evaluate, "run", lambda *a, on_step=None, **kw: planted.evaluation())
+    monkeypatch.setattr(evaluate, "run", lambda loaded, setting, *a, **kw: planted.under(setting))
     st.cache_resource.clear()
     yield SimpleNamespace(diagnose=diagnose, search=search, evaluate=evaluate, load=load, patch=monkeypatch.setattr)
     undo_scales(demo_model)

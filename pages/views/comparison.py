@@ -9,19 +9,25 @@ from pages.views.boxes import findings
 from pages.views.render import picture
 from qroar_core.escape import literal
 from qroar_core.evaluation.gap import remedy_share
+from qroar_core.evaluation.result import Evaluation
+from qroar_core.evaluation.two_gains import why_beside
 from qroar_core.remedies import figure as drawn
+from qroar_core.remedies.findings import bands_help
 from qroar_core.remedies.remedy import FREE
 from qroar_core.remedies.result import Comparison
 from qroar_core.specs.labels import checksum_words
 
 
-def show_comparison(result: Comparison) -> None:
-    """The findings first, the table, then the figures."""
-    own = [row for row in result.standings if row.method == "plain" and row.band_scales]
-    good = any(row.gain_low is not None and row.gain_low > 0 for row in own)
-    findings(good, result.sentences)
+def show_comparison(result: Comparison, evaluation: Evaluation | None = None) -> None:
+    """The findings first, the table, then the figures. `evaluation`: of the tuned scales under the same setting."""
+    findings(bands_help(result), result.sentences)
+    own = next((row for row in result.standings if row.key == "plain+"), None)
+    if evaluation is not None and own is not None and own.gain is not None:
+        said = why_beside(evaluation, own.gain, len(own.window_nll), result.length, same=False)
+        if said:
+            st.caption(f"{literal(said)}.")
     st.caption(
-        f"{literal(checksum_words(result.text))}. Neither calibration nor search has read the held-out documents."
+        f"{literal(checksum_words(result.measured_on))}. Neither calibration nor search has read the held-out documents."
     )
     with st.container(border=True):
         st.subheader("The table")

@@ -16,6 +16,8 @@ from pages.views.boxes import capital, finding
 from pages.views.job_progress import result_or_progress, running
 from pages.views.render import picture
 from qroar_core.escape import literal
+from qroar_core.evaluation.result import Evaluation
+from qroar_core.evaluation.two_gains import why_beside
 from qroar_core.evidence.controls import figure as drawn
 from qroar_core.evidence.controls.result import Controls
 from qroar_core.models.loaded import LoadedModel
@@ -56,14 +58,25 @@ def controls(loaded: LoadedModel, setting: Setting, outcome: SearchOutcome | Non
     result = result_or_progress(key)
     if result is not None:
         _shown(result)
+        _beside(result, jobs.evaluate.result(loaded, setting, outcome))
 
 
 def _shown(result: Controls) -> None:
     for found in result.findings:
         finding(found.good, capital(f"{found.sentence}."))
-    st.caption(f"Held-out text: {literal(checksum_words(result.text))}. Paired intervals at {result.confidence:.0%}.")
+    st.caption(
+        f"Held-out text: {literal(checksum_words(result.measured_on))}. Paired intervals over windows at {result.confidence:.0%}."
+    )
     picture(drawn.forest(result), "controls")
     picture(drawn.number_formats(result), "number formats")
+
+
+def _beside(result: Controls, evaluation: Evaluation | None) -> None:
+    """Why Evaluate shows another gain of the same scales, where it has shown one."""
+    gain = next(one.gain.mean for one in result.controls if one.kind == "tuned")
+    said = why_beside(evaluation, gain, result.windows, result.length) if evaluation is not None else ""
+    if said:
+        st.caption(f"{literal(said)}.")
 
 
 def _kept_form(loaded: LoadedModel, setting: Setting) -> ControlSpec:

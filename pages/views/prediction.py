@@ -68,7 +68,7 @@ def _shown(result: Prediction, setting: Setting) -> None:
     named = f", {TEXT_WORDS[setting.text]}" if setting.text in TEXT_WORDS else ""
     st.caption(
         f"Costs on held-out text of {code(setting.text)}{literal(named)}; diagnosed on calibration "
-        f"text. {literal(checksum_words(result.text))}."
+        f"text. {literal(checksum_words(result.measured_on))}."
     )
     for at, shown in enumerate(drawn.pictures(result)):
         picture(shown, f"prediction {at}")

@@ -57,7 +57,7 @@ def replication(loaded: LoadedModel, setting: Setting) -> None:
     if result is not None:
         picture(drawn.matrix(result), "replication")
         st.caption(
-            f"Held-out text: {literal(checksum_words(result.text))}. Scales and bounds come from calibration text."
+            f"Held-out text: {literal(checksum_words(result.measured_on))}. Scales and bounds come from calibration text."
         )
 
 

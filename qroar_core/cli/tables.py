@@ -194,7 +194,7 @@ def comparison(result: Comparison, as_json: bool) -> None:
         return
     header = ["remedy", "ppl", "gap recovered", "gain, nats", "band scales add", "at run time", "change in the runtime"]
     reference = ["reference", f"{result.reference_ppl:.3f}", *[""] * 5]
-    _table(result.text, header, [reference, *(_comparison_row(result, row) for row in result.standings)])
+    _table(result.measured_on, header, [reference, *(_comparison_row(result, row) for row in result.standings)])
     for sentence in result.sentences:
         line(sentence)
 
@@ -223,7 +223,7 @@ def prediction(result: Prediction, as_json: bool) -> None:
         ]
         for p in [*result.parts, result.whole]
     ]
-    _table(result.text, ["rounded", "pairs", "cost, nats per token", f"{result.confidence:.0%}"], parts)
+    _table(result.measured_on, ["rounded", "pairs", "cost, nats per token", f"{result.confidence:.0%}"], parts)
     rows = [
         [f"{d.words} (baseline)" if d.baseline else d.words, _rho(d.by_band), _rho(d.by_cell)]
         for d in result.diagnostics

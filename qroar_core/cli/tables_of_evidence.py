@@ -22,7 +22,11 @@ def controls(result: Controls, as_json: bool) -> None:
         [one.name, f"{one.draws}", measured(one.gain), f"{one.least:+.4f}", f"{one.most:+.4f}", _known(one.lost)]
         for one in result.controls
     ]
-    _table(result.text, ["scales", "draws", "nats gained", "least", "most", "less than tuned"], rows)
+    _table(
+        f"{result.measured_on}, intervals over windows",
+        ["scales", "draws", "nats gained", "least", "most", "less than tuned"],
+        rows,
+    )
     if result.precisions:
         formats = [
             [one.dtype, *map(_known, (one.reference, one.cost, one.above)), one.problem] for one in result.precisions
@@ -43,7 +47,7 @@ def replication(result: Replication, as_json: bool) -> None:
         return
     for case in result.cases:
         rows = [[CLAIMS[one.name].statement, one.verdict, value_words(one), one.detail] for one in case.claims]
-        _table(f"{case.name}; {result.text}", ["claim", "verdict", "figure", "detail"], rows)
+        _table(f"{case.name}; {result.measured_on}", ["claim", "verdict", "figure", "detail"], rows)
 
 
 def _known(found: Estimate | None) -> str:

@@ -62,3 +62,25 @@ def why_different(
         f"{there}'s {number} nats and {here}'s {gain.delta_nll:+.4f} nats for the same scales differ because they "
         f"are measured on {apart}: {there}'s on {text}; {here}'s on {read}"
     )
+
+
+def why_beside(evaluation: Evaluation, gain: float, windows: int, length: int, *, same: bool = True) -> str:
+    """Why an evaluation's gain is not that of this page, which scores all targets of its own windows, one sentence.
+
+    Empty where nothing was tuned, or where the two are the same number.
+
+    Args:
+        gain, windows, length: of the page, all on held-out text.
+        same: the scales are those that the evaluation measures; False: they were searched again for this page.
+    """
+    other = evaluation.gain
+    if other is None or f"{other.delta_nll:+.4f}" == f"{gain:+.4f}":
+        return ""
+    here = on_held_out(windows, length, length - 1, None)
+    there = on_held_out(other.windows, other.length, evaluation.targets, evaluation.stride)
+    apart = "on other targets" if here != there else "on the same windows"
+    more = "" if same else ", with scales that were searched again"
+    return (
+        f"This page's {gain:+.4f} nats and Evaluate's {other.delta_nll:+.4f} nats differ because they are measured "
+        f"{apart}{more}: here on {here}; there on {there}"
+    )

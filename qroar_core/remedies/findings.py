@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from qroar_core.evaluation.findings import by_document
+from qroar_core.evaluation.result import DocumentGain
 from qroar_core.remedies.methods import BY_NAME
-from qroar_core.remedies.result import RemedyRow
+from qroar_core.remedies.result import Comparison, RemedyRow
 from qroar_core.result import exp
 from qroar_core.statistics.intervals import Interval, mean_interval, paired_interval, shows_above_zero
 
@@ -54,8 +56,26 @@ def remedy_rows(reference: Sequence[float], played: Sequence[Measured], confiden
     return rows
 
 
-def sentences(reference: Sequence[float], rows: Sequence[RemedyRow], length: int, confidence: float) -> list[str]:
-    """Where band scales are the free choice, where they add to another remedy, and where they do not."""
+def bands_help(comparison: Comparison) -> bool:
+    """Do band scales alone gain significantly, over windows and, where those are known, over documents?"""
+    plain, *others = comparison.standings
+    own = [row for row in others if row.method == "plain" and (row.gain_low or 0.0) > 0]
+    over = [_counted(plain, row, comparison.documents, comparison.confidence) for row in own]
+    return any(one is None or one.significant for one in over)
+
+
+def sentences(
+    reference: Sequence[float],
+    rows: Sequence[RemedyRow],
+    length: int,
+    confidence: float,
+    documents: Sequence[str] = (),
+) -> list[str]:
+    """Where band scales are the free choice, where they add to another remedy, and where they do not.
+
+    Args:
+        documents: the document of each window; empty: not known.
+    """
     by_key = {row.key: row for row in rows}
     plain, bands = by_key["plain"], by_key.get("plain+")
     gap = paired_interval(plain.window_nll, reference, confidence)
@@ -66,12 +86,21 @@ def sentences(reference: Sequence[float], rows: Sequence[RemedyRow], length: int
         turned = by_key.get("plain++")
         best = turned if turned is not None and turned.nll < bands.nll else bands
         said.append(_free_choice(best, rows, confidence))
+        over = _counted(plain, best, documents, confidence) if (best.gain_low or 0.0) > 0 else None
+        if over is not None:
+            but = "" if over.significant else "But "
+            said.append(f"{but}{over.sentence}" if but else f"{over.sentence[:1].upper()}{over.sentence[1:]}")
         if turned is not None:
             said.append(_turning(bands, turned, confidence))
         said += _against_rotation(best, by_key.get("rotation"), confidence)
     elif plain.no_op:
         said.append(f"Band scales alone cannot act here. {plain.no_op.rstrip('.')}")
     return said + _on_top(rows)
+
+
+def _counted(plain: RemedyRow, row: RemedyRow, documents: Sequence[str], confidence: float) -> DocumentGain | None:
+    """A remedy's gain with documents as the unit, as an evaluation counts it; None where they are too few."""
+    return by_document(plain.window_nll, row.window_nll, documents, confidence) if documents else None
 
 
 def _best(rows: Sequence[RemedyRow]) -> str:

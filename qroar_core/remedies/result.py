@@ -10,6 +10,7 @@ from qroar_core.axes import ANY, axes
 from qroar_core.remedies.methods import BY_NAME
 from qroar_core.remedies.remedy import Remedy
 from qroar_core.result import Result, Unbounded
+from qroar_core.scale_search.gain import targets_of
 
 
 def _known(method: str) -> str:
@@ -80,3 +81,9 @@ class Comparison(Result):
     length: int
     confidence: float
     text: str  # windows, digest, seed; what was calibrated and searched on
+    documents: Annotated[list[str], axes("window")] = []  # of each window; older runs do not say
+
+    @property
+    def measured_on(self) -> str:
+        """The windows, what of them is scored, and what an interval is over."""
+        return f"{self.text}. On held-out text {targets_of(self.length - 1, self.length)}; intervals over windows"

@@ -74,13 +74,14 @@ class _Comparison:
     heldout: Tensor = field(init=False)  # (windows, length)
     calibration: Tensor = field(init=False)
     text: str = field(init=False)
+    documents: list[str] = field(init=False)  # of each held-out window
     done: int = 0  # units of progress
 
     def __post_init__(self) -> None:
         spec, length, tokenizer = self.spec, self.length, self.loaded.tokenizer
         held = windows(tokenizer, self.texts["heldout"], length, spec.windows, spec.seed, fewer=spec.fewer, least=2)
         read = windows(tokenizer, self.texts["calibration"], length, spec.calibration_windows, spec.seed, fewer=True)
-        self.heldout, self.calibration = held.ids, read.ids
+        self.heldout, self.calibration, self.documents = held.ids, read.ids, held.documents
         self.text = (
             f"{held.counted_as('held-out')} of {length} tokens, digest {held.digest}, seed {spec.seed}; "
             f"calibrated on {read.counted} of other documents, digest {read.digest}{held.noted}"
@@ -114,10 +115,11 @@ class _Comparison:
             gap_low=gap.low,
             gap_high=gap.high,
             standings=rows,
-            sentences=sentences(reference, rows, self.length, confidence),
+            sentences=sentences(reference, rows, self.length, confidence, self.documents),
             length=self.length,
             confidence=confidence,
             text=self.text,
+            documents=self.documents,
         )
 
     def both(self, remedy: Applied) -> list[Measured]:

@@ -31,7 +31,9 @@ class Manifest(Result):
     source: str = ""  # what to load: the model as it was asked for
     replaces: str = ""  # the checkpoint's own interpolation, where the run's takes its place
     checksum: str = ""  # of weights, config and tokenizer; "" from before 2026-11-28: a sample of the weights was known
-    covers: int = 1  # what the checksum is taken over; 1: not special tokens and chat template
+    covers: Annotated[int, axes(least=1)] = (
+        1  # what the checksum is taken over; 1: not special tokens and chat template
+    )
     date: str = ""  # when the run was begun, ISO 8601, UTC
 
     @property

@@ -13,6 +13,7 @@ from pathlib import Path
 from qroar_core.errors import BadOutput, BadScales, QRoarError
 from qroar_core.plain_file import reason
 from qroar_core.result import Result
+from qroar_core.runs.agreement import READ, disagreement
 from qroar_core.runs.folder import FORMERLY, RETRIEVALS, SEVERAL, UNTUNED, answers_of, has
 from qroar_core.runs.manifest import Manifest
 from qroar_core.runs.pipeline import ROTATED, SEARCHED
@@ -66,6 +67,9 @@ def check_run(folder: Path, manifest: Manifest, setting: Setting) -> None:
             raise BadOutput(problem)
     for name in _missing(folder, manifest):
         raise BadOutput(f"{name} is missing, its manifest says that it was made", where=str(folder), do=AGAIN)
+    stamps = tuple((name, *stamp(folder / name)) for name in READ if has(folder, name))
+    if problem := _disagreement(folder, stamps, setting):
+        raise BadOutput(problem)
 
 
 def _names(folder: Path) -> list[str]:
@@ -108,6 +112,13 @@ def _problem(path: Path, changed: int, size: int, asked: tuple[tuple[str, object
     except QRoarError as problem:
         return str(problem)
     return ""
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _disagreement(folder: Path, stamps: tuple[tuple[str, int, int], ...], setting: Setting) -> str:
+    """What the files of a run say against each other; "" where they agree."""
+    problem = disagreement(folder, setting)
+    return f"{problem}; {AGAIN}" if problem else ""
 
 
 def _other_scales(path: Path, asked: tuple[tuple[str, object], ...]) -> str:

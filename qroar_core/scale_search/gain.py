@@ -11,6 +11,13 @@ def scored(targets: int, length: int) -> str:
     return "every token but the first scored" if targets == length - 1 else f"the last {targets} tokens of each scored"
 
 
+def targets_of(targets: int, length: int) -> str:
+    """Which targets of a window are scored, in the words of a sample."""
+    if targets == length - 1:
+        return f"all {targets:,} targets of each window scored"
+    return f"the last {targets:,} targets of each window scored"
+
+
 def on_held_out(windows: int, length: int, targets: int, stride: int | None) -> str:
     """What an evaluation measures on, in the words of a decision."""
     if stride is None:

@@ -11,7 +11,7 @@ from tests.helpers import planted, planted_comparison
 @pytest.mark.parametrize(
     ("result", "words"),
     [
-        (planted.evaluation(), "50% [50%, 50%]"),
+        (planted.evaluation(), "50% [40%, 60%]"),
         (planted.scattered(), "not significant (45% [-54%, 144%])"),
     ],
 )

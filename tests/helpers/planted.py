@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from scipy import stats
+
 from qroar_core.diagnostics.aliasing.result import Kernel, NativeKernel
 from qroar_core.diagnostics.anisotropy.result import SWAPPED, AngleBlindNoise, Anisotropy
 from qroar_core.diagnostics.bands.result import Band, Pairs
@@ -19,15 +21,18 @@ from qroar_core.diagnostics.sample import Sample
 from qroar_core.diagnostics.similarity.result import HiddenSimilarity
 from qroar_core.diagnostics.tails.result import Survival, TailTable
 from qroar_core.evaluation.result import Attribution, Evaluation, Gain, PositionCurve, RotationFinding, Row
+from qroar_core.evaluation.run import scored
 from qroar_core.scale_search.gain import Decision
+from qroar_core.scale_search.registry import objectives
 from qroar_core.scale_search.result import Candidate, SearchReport, Verdict
-from qroar_core.statistics.intervals import paired_interval
+from qroar_core.statistics.intervals import mean_interval, paired_interval
 from qroar_core.transforms.result import ModelIdentity, ScalesFile
 
 SAMPLE = Sample(tokens=64, seed=0, error="the null is the mean of 2 draws")
+TUNED = ("quantized", "tuned")
 
 
-def row(length, model, scales, nll, se=0.01):
+def row(length, model, scales, nll, se=0.01, tokens=2048):
     return Row(
         length=length,
         model=model,
@@ -35,7 +40,7 @@ def row(length, model, scales, nll, se=0.01):
         nll=nll,
         nll_se=se,
         ppl=math.exp(nll),
-        tokens=2048,
+        tokens=tokens,
         kl_mean=0.1,
         kl_p99=1.0,
         same_top1=0.9,
@@ -55,65 +60,100 @@ def rotation(added=0.05):
     )
 
 
-def evaluation(significant=True):
-    rows = [
-        row(length, model, scales, nll + 0.1 * (length == 1024))
-        for length in (256, 1024)
-        for model, scales, nll in (
-            ("reference", "identity", 2.0),
-            ("reference", "tuned", 2.0),
-            ("quantized", "identity", 2.5),
-            ("quantized", "tuned", 2.25),
-            ("quantized", "smooth_attention", 2.4),
-            ("quantized", "rotation", 2.2),
-        )
-    ]
-    low = 0.2 if significant else -0.1
+CONDITIONS = (  # model, scales, NLL: the last of all lengths has 0.1 nats more
+    ("reference", "identity", 2.0),
+    ("reference", "tuned", 1.99),
+    ("quantized", "identity", 2.5),
+    ("quantized", "tuned", 2.25),
+    ("quantized", "smooth_attention", 2.4),
+    ("quantized", "rotation", 2.2),
+)
+
+
+def spread(mean, se, n):
+    """Values of `n` windows with this mean and standard error: every other one as much above as the next below."""
+    signs = [1 - 2 * (i % 2) if i < n - n % 2 else 0 for i in range(n)]
+    unit = math.sqrt(sum(x * x for x in signs) / (n - 1) / n)
+    return [mean + sign * se / unit for sign in signs]
+
+
+def reach(se, n):
+    """Half width of Student's interval at 95 %."""
+    return float(stats.t.ppf(0.975, n - 1)) * se
+
+
+def evaluation(significant=True, lengths=(256, 1024), targets=128, windows=16, stride=None):
+    """A gain of 0.25 +- 0.05 nats over windows, or +- 0.35; everything in it follows from its window means."""
+    half = 0.05 if significant else 0.35
+    se = 0.01 - half / reach(1.0, windows)  # of all but the tuned, whose own is 0.01: windows that rise fall there
+    rows, means = [], {}
+    for length in lengths:
+        for model, scales, nll in CONDITIONS:
+            mean, own = nll + 0.1 * (length == max(lengths) > 256), 0.01 if (model, scales) == TUNED else se
+            means[f"{length}/{model}/{scales}"] = spread(mean, own, windows)
+            rows.append(row(length, model, scales, mean, abs(own), targets * windows))
+    low, high = 0.25 - half, 0.25 + half
+    words = f"+0.2500 nats [{low:+.4f}, {high:+.4f}]"
     return Evaluation(
         rows=rows,
         gain=Gain(
-            length=1024, delta_nll=0.25, ci_low=low, ci_high=0.3, significant=significant, windows=16, confidence=0.95
+            length=max(lengths),
+            delta_nll=0.25,
+            ci_low=low,
+            ci_high=high,
+            significant=significant,
+            windows=windows,
+            confidence=0.95,
         ),
-        attribution=Attribution(quantization_repair=0.24, retuning=0.01, repair_ci_low=0.19, repair_ci_high=0.29),
+        attribution=Attribution(
+            quantization_repair=0.24, retuning=0.01, repair_ci_low=0.24 - half, repair_ci_high=0.24 + half
+        ),
         gap_recovered=0.5 if significant else None,
         smooth_attention_gap_recovered=0.2,
-        sentence="significant gain: +0.2500 nats"
-        if significant
-        else "no significant gain: keep identity (+0.2500 nats)",
-        text="16 windows, 128 targets each, digest abcd1234, seed 0",
-        window_nll={f"{r.length}/{r.model}/{r.scales}": [r.nll - 0.2, r.nll + 0.2, r.nll] for r in rows},
+        sentence=f"significant gain: {words}" if significant else f"no significant gain: keep identity ({words})",
+        text=f"{windows} windows, {targets} targets each, digest abcd1234, seed 0",
+        stride=stride,
+        window_nll=means,
         positions=PositionCurve(
-            position=[900, 960, 1020],
+            position=[max(lengths) - back for back in (124, 64, 4)] if max(lengths) > 124 else [1, 2, 3],
             curves={"reference/identity": [2.0, 2.1, 2.2], "quantized/tuned": [2.2, 2.3, 2.4]},
         ),
     )
 
 
+def under(setting, significant=True):
+    """The evaluation that a run of this setting may hold."""
+    spec = setting.evaluation
+    lengths = spec.lengths or (256, 1024)
+    return evaluation(significant, lengths, scored(spec, lengths)[0], min(16, spec.windows), spec.stride)
+
+
 def scattered():
     """45 % of a gap of 0.5 nats are recovered, but the windows disagree: the gain's interval includes zero."""
-    won, lost = (0.025, 0.425, 0.225), (0.5, 0.5, 0.5)
-    plain = (2.5, 2.6, 2.7)
-    nll = {
-        "quantized/identity": list(plain),
-        "quantized/tuned": [a - b for a, b in zip(plain, won, strict=True)],
-        "reference/identity": [a - b for a, b in zip(plain, lost, strict=True)],
-    }
-    gain = paired_interval(nll["quantized/identity"], nll["quantized/tuned"])
+    won = (0.025, 0.425, 0.225)
+    whole = evaluation(windows=3)
+    means = {}
+    for one in whole.rows:
+        key = f"{one.length}/{one.model}/{one.scales}"
+        middle = {"quantized/tuned": 2.5}.get(f"{one.model}/{one.scales}", one.nll - 0.1 * (one.length == 1024))
+        means[key] = [middle + 0.1 * i - (won[i] if key.endswith("quantized/tuned") else 0) for i in range(3)]
+    rows = []
+    for one in whole.rows:
+        over = mean_interval(means[f"{one.length}/{one.model}/{one.scales}"])
+        rows.append(one.model_copy(update={"nll": over.mean, "nll_se": over.se, "ppl": math.exp(over.mean)}))
+    gain = paired_interval(means["1024/quantized/identity"], means["1024/quantized/tuned"])
+    words = f"{gain.mean:+.4f} nats [{gain.low:+.4f}, {gain.high:+.4f}]"
+    ends = {"ci_low": gain.low, "ci_high": gain.high}
+    parts = {"quantization_repair": gain.mean - 0.01, "retuning": 0.01}
     update = {
-        "gain": Gain(
-            length=1024,
-            delta_nll=gain.mean,
-            ci_low=gain.low,
-            ci_high=gain.high,
-            significant=False,
-            windows=3,
-            confidence=0.95,
-        ),
+        "rows": rows,
+        "gain": whole.gain.model_copy(update={"delta_nll": gain.mean, "significant": False, **ends}),
+        "attribution": Attribution(**parts, repair_ci_low=gain.low - 0.01, repair_ci_high=gain.high - 0.01),
         "gap_recovered": 0.45,
-        "window_nll": {f"1024/{key}": means for key, means in nll.items()},
-        "sentence": f"no significant gain: keep identity ({gain.mean:+.4f} nats)",
+        "window_nll": means,
+        "sentence": f"no significant gain: keep identity ({words})",
     }
-    return evaluation().model_copy(update=update)
+    return whole.model_copy(update=update)
 
 
 def decision(gain=0.0166, spread=0.005):
@@ -128,7 +168,23 @@ def decision(gain=0.0166, spread=0.005):
     )
 
 
+def searched(setting, bands, chosen="found"):
+    """The report that a run of this setting may hold."""
+    spec = setting.search
+    method = ", ".join(filter(None, (spec.method, objectives()[spec.objective].words)))
+    said = {"method": method, "objective": spec.objective, "bounds": [[(-1.0, 1.0)] * bands]}
+    decided = report(chosen).decision
+    if decided is not None and spec.length and spec.length < decided.length:
+        length = spec.length
+        decided = decided.model_copy(
+            update={"length": length, "targets": length - 1, "text": f"8 development windows of {length} tokens"}
+        )
+        said |= {"decision": decided, "reason": f"significant gain: {decided.measured}"}
+    return report(chosen).model_copy(update=said)
+
+
 def report(chosen="found", n=5):
+    decided = decision() if chosen == "found" else None
     history = [Candidate(step=0, label="identity", objective=1.0, best=1.0)]
     history += [
         Candidate(step=i, label=f"gradient step {i}", objective=1 - i / n + 0.3 * (i % 2), best=1 - i / n)
@@ -149,7 +205,10 @@ def report(chosen="found", n=5):
         guard="short context costs +0.001 nats",
         text="4 windows",
         chosen=chosen,
-        reason={"found": "significant gain: +0.25 nats"}.get(chosen, "no significant gain: keep identity (+0.01 nats)"),
+        reason="no significant gain: keep identity (+0.01 nats)"
+        if decided is None
+        else f"significant gain: {decided.measured}",
+        decision=decided,
     )
 
 

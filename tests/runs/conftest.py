@@ -1,9 +1,11 @@
 """What the tests of the shelf share: an empty root for runs, a tiny model and its setting."""
 
+from dataclasses import replace
+
 import pytest
 
 from qroar_core.setting import default_setting
-from qroar_core.specs import QuantizerSpec, QuantSpec, RopeSpec
+from qroar_core.specs import BandSpec, QuantizerSpec, QuantSpec, RopeSpec
 
 
 @pytest.fixture
@@ -20,4 +22,8 @@ def loaded(tiny):
 
 @pytest.fixture
 def setting(loaded):
-    return default_setting(loaded, RopeSpec("yarn", 2.0), QuantSpec(k=QuantizerSpec(4)))
+    """Of what is planted: two bands, evaluated at 256 and 1,024 tokens."""
+    made = default_setting(loaded, RopeSpec("yarn", 2.0), QuantSpec(k=QuantizerSpec(4)))
+    evaluation = replace(made.evaluation, lengths=(256, 1024), windows=16, targets=128)
+    search = replace(made.search, bands=BandSpec(2), length=1024)
+    return replace(made, search=search, evaluation=evaluation)

@@ -3,12 +3,14 @@
 import json
 import subprocess
 import sys
+from dataclasses import asdict
 
 import pytest
 
 from qroar_core.diagnostics.result import Diagnosis
 from qroar_core.errors import BadOutput
 from qroar_core.evaluation.result import Evaluation
+from qroar_core.evaluation.run import rotated
 from qroar_core.result import Result
 from qroar_core.runs.folder import RunFolder
 from qroar_core.runs.manifest import Manifest
@@ -45,7 +47,8 @@ def run(root, loaded, setting):
         asked[stage], _ = keep(stage, loaded, setting)
     (folder,) = root.iterdir()
     (folder / "evaluation_untuned.json").write_bytes((folder / "evaluation.json").read_bytes())
-    (folder / "scales_rotation.json").write_bytes((folder / "scales_mad.json").read_bytes())
+    turned = json.loads((folder / "scales_mad.json").read_text()) | {"quantization": asdict(rotated(setting.quant))}
+    (folder / "scales_rotation.json").write_text(json.dumps(turned))
     for name in ("retrieval.json", "retrieval_untuned.json"):
         (folder / name).write_text(planted_retrieval.retrieval().to_json())
     assert RunStore().entries()[0].problem == ""
@@ -162,6 +165,7 @@ import resource, sys
 from pathlib import Path
 from qroar_core.errors import QRoarError
 from qroar_core.evaluation.result import Evaluation
+from qroar_core.evaluation.run import rotated
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 before = peak()
 try:

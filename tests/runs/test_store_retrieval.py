@@ -20,8 +20,7 @@ def loaded(tiny, tmp_path, monkeypatch):
     return tiny()
 
 
-def test_the_last_retrieval_of_a_run_comes_back_and_only_for_its_own_question(loaded, tmp_path):
-    setting = default_setting(loaded, YARN, QuantSpec(k=QuantizerSpec(4)))
+def test_the_last_retrieval_of_a_run_comes_back_and_only_for_its_own_question(loaded, setting, tmp_path):
     origin = (setting.search, setting.diagnosis)
     result = made.retrieval()
     tuned, untuned = (

@@ -3,6 +3,7 @@
 17.87551 is written as 17.8755; three decimals of the one are 17.876, of the other 17.875.
 """
 
+import math
 import time
 from dataclasses import replace
 
@@ -22,14 +23,15 @@ from qroar_core.scale_search import run as search
 from tests.helpers import planted, planted_comparison, planted_evidence, planted_prediction, planted_retrieval
 from tests.runs.kept import outcome
 
-MEASURED, WRITTEN = 17.87551, 17.8755
+MEASURED, WRITTEN = math.exp(2.0), 7.38906
 PATIENCE = 20.0  # seconds
 
 
 def long_digits():
     """A planted evaluation whose perplexities have more digits than a file keeps."""
     result = planted.evaluation()
-    return result.model_copy(update={"rows": [row.model_copy(update={"ppl": MEASURED}) for row in result.rows]})
+    assert result.rows[0].ppl == MEASURED
+    return result
 
 
 def timed():

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from qroar_core.evaluation.findings import by_document
+from qroar_core.evaluation.result import DocumentGain
 from qroar_core.evidence.controls.result import Control, ControlFinding, Estimate, Kind, Precision
 from qroar_core.specs import Mode
 from qroar_core.specs.labels import TEXT_WORDS
@@ -75,11 +77,22 @@ def precision_of(
     )
 
 
-def findings(controls: Sequence[Control], precisions: Sequence[Precision], mode: Mode) -> list[ControlFinding]:
-    """One sentence a control, one about the number formats."""
+def counted(nll: Means, documents: Sequence[str], confidence: float) -> DocumentGain | None:
+    """The gain of the tuned scales with documents as the unit, as an evaluation counts it."""
+    return by_document(nll[QUANTIZED][0], nll[TUNED][0], documents, confidence) if documents else None
+
+
+def findings(
+    controls: Sequence[Control], precisions: Sequence[Precision], mode: Mode, over: DocumentGain | None = None
+) -> list[ControlFinding]:
+    """One sentence a control, one about the number formats.
+
+    Args:
+        over: the tuned gain over documents; None where they are not known or fewer than three.
+    """
     by_kind = {control.kind: control for control in controls}
     tuned = by_kind["tuned"].gain
-    said = [_tuned(tuned)]
+    said = [_tuned(tuned, over)]
     for control in controls:
         if control.kind == "unquantized":
             said.append(_unquantized(control.gain, tuned, mode))
@@ -109,9 +122,14 @@ def _average(values: Sequence[float]) -> float:
     return math.fsum(values) / len(values)
 
 
-def _tuned(gain: Estimate) -> ControlFinding:
-    words = f"the tuned scales gain {measured(gain)}" if gain.above_zero else f"{NO_GAIN} ({measured(gain)})"
-    return ControlFinding(about="tuned", sentence=words, good=True if gain.above_zero else None)
+def _tuned(gain: Estimate, over: DocumentGain | None) -> ControlFinding:
+    """Windows of one document are alike: a gain that documents do not bear out is none that stands."""
+    if not gain.above_zero:
+        return ControlFinding(about="tuned", sentence=f"{NO_GAIN} ({measured(gain)})", good=None)
+    words = f"the tuned scales gain {measured(gain)}"
+    if over is not None and not over.significant:
+        return ControlFinding(about="tuned", sentence=f"{words}. But {over.sentence}", good=None)
+    return ControlFinding(about="tuned", sentence=words + (f"; {over.sentence}" if over else ""), good=True)
 
 
 def _unquantized(gain: Estimate, tuned: Estimate, mode: Mode) -> ControlFinding:

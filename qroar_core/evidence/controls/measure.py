@@ -19,6 +19,7 @@ from qroar_core.evidence.controls.findings import (
     TUNED,
     UNQUANTIZED,
     controls_of,
+    counted,
     findings,
     precision_of,
 )
@@ -89,8 +90,9 @@ def measure_controls(
         f"{replacing(loaded, rope)}{what_a_query_reads(quant)}",
         controls=controls,
         precisions=precisions,
-        findings=findings(controls, precisions, scales.mode),
+        findings=findings(controls, precisions, scales.mode, counted(nll, texts.documents, spec.confidence)),
         window_nll=nll,
+        documents=texts.documents,
     )
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from qroar_core.axes import ANY, Sizes, axes
 from qroar_core.result import Result, Unbounded
+from qroar_core.scale_search.gain import targets_of
 from qroar_core.statistics.intervals import shows_above_zero
 
 Kind = Literal["tuned", "unquantized", "bands", "heads", "text", "seed"]
@@ -85,6 +86,12 @@ class Controls(Result):
     precisions: Annotated[list[Precision], axes(ANY)]
     findings: Annotated[list[ControlFinding], axes(ANY)]
     window_nll: Annotated[dict[str, list[list[float]]], axes(ANY, "window")]
+    documents: Annotated[list[str], axes("window")] = []  # of each window; older runs do not say
+
+    @property
+    def measured_on(self) -> str:
+        """The windows, and what of them is scored."""
+        return f"{self.text}, {targets_of(self.length - 1, self.length)}"
 
     def sizes(self) -> Sizes:
         """Lengths that other fields name."""

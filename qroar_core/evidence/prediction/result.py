@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from qroar_core.axes import ANY, Sizes, axes
 from qroar_core.diagnostics.sample import Sample
 from qroar_core.result import LayerBand, Number, PerBand, Result
+from qroar_core.scale_search.gain import targets_of
 
 
 class Cost(Result):
@@ -83,6 +84,11 @@ class Prediction(Result):
     def sizes(self) -> Sizes:
         """Lengths that other fields name."""
         return {"band": (len(self.bands), "parts"), "window": (self.windows, "windows")}
+
+    @property
+    def measured_on(self) -> str:
+        """The windows, and what of them is scored."""
+        return f"{self.text}, {targets_of(self.length - 1, self.length)}"
 
     def contradictions(self) -> Iterator[str]:
         """What the figures take for granted."""

@@ -47,6 +47,11 @@ class Replication(Result):
     text: str
     cases: Annotated[list[Case], axes("case")]
 
+    @property
+    def measured_on(self) -> str:
+        """The windows, and what of them is scored."""
+        return f"{self.text}, every target of each window scored, intervals over windows"
+
     def contradictions(self) -> Iterator[str]:
         """Settings that are not all asked the same, each claim once."""
         for case in self.cases:

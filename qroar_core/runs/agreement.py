@@ -1,0 +1,139 @@
+"""What the files of one run say of each other: scales of the search's report, results of the manifest's setting.
+
+Each file may be in order, and the run still be put together from two. Only what one file must repeat of another is
+compared; what an older version did not write is not asked.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from qroar_core.errors import BadOutput
+from qroar_core.evaluation.contradictions import contradictions_of as of_evaluation
+from qroar_core.evaluation.result import Evaluation
+from qroar_core.evaluation.run import rotated, scored
+from qroar_core.result import rounded
+from qroar_core.runs.folder import UNTUNED, has
+from qroar_core.runs.pipeline import ROTATED, SEARCHED
+from qroar_core.scale_search.contradictions import contradictions_of as of_search
+from qroar_core.scale_search.objective import FIRST
+from qroar_core.scale_search.result import SearchReport
+from qroar_core.setting import Setting
+from qroar_core.transforms.result import ScalesFile, flat
+
+REPORT, PROOF, KEPT, FOUND = "search.json", "evaluation.json", "scales.json", "scales_found.json"
+READ = (REPORT, PROOF, UNTUNED, KEPT, *SEARCHED, ROTATED)  # what is compared
+LENGTH = re.compile(r"of (\d+) tokens, digest")
+
+
+def disagreement(folder: Path, setting: Setting) -> str:
+    """The first thing that does not fit, with its file in front; empty where everything does.
+
+    Raises:
+        BadOutput: a file cannot be read.
+    """
+    report = SearchReport.from_file(folder / REPORT, BadOutput) if has(folder, REPORT) else None
+    scales = {
+        name: ScalesFile.from_file(folder / name, BadOutput) for name in (KEPT, *SEARCHED, ROTATED) if has(folder, name)
+    }
+    proofs = {name: Evaluation.from_file(folder / name, BadOutput) for name in (PROOF, UNTUNED) if has(folder, name)}
+    for name, content in scales.items():
+        for problem in _scales(content, setting, turned=name == ROTATED):
+            return f"{folder / name}: {problem}"
+    if report is not None:
+        for problem in (*of_search(report), *_search(report, scales.get(FOUND), setting)):
+            return f"{folder / REPORT}: {problem}"
+    for name, proof in proofs.items():
+        for problem in (*of_evaluation(proof), *_evaluation(proof, setting)):
+            return f"{folder / name}: {problem}"
+    if KEPT in scales and FOUND in scales and report is not None:
+        for problem in _kept(scales[KEPT], scales[FOUND], report, proofs.get(PROOF)):
+            return f"{folder / KEPT}: {problem}"
+    return ""
+
+
+def _scales(content: ScalesFile, setting: Setting, *, turned: bool) -> Iterator[str]:
+    """Made under the run's interpolation and quantizers, in its bands."""
+    quant = rotated(setting.quant) if turned else setting.quant
+    for noted, spec, word in ((content.rope, setting.rope, "rope"), (content.quantization, quant, "quantization")):
+        yield from _differences(word, _plain(noted), None if spec is None else _plain(asdict(spec)))
+    if len(content.bands) != setting.search.bands.count:
+        yield f"bands: {len(content.bands)}, its manifest says {setting.search.bands.count}"
+
+
+def _search(report: SearchReport, found: ScalesFile | None, setting: Setting) -> Iterator[str]:
+    spec = setting.search
+    said = LENGTH.search(report.text)
+    if said and spec.length and int(said[1]) != spec.length:
+        yield f"text: windows of {said[1]} tokens, its manifest says {spec.length}"
+    if report.decision is not None and spec.length and report.decision.length > spec.length:
+        yield f"decision.length: {report.decision.length}, its manifest says {spec.length}"
+    if report.method != "none":  # where scales cannot act, nothing is searched
+        if report.method.partition(",")[0] != spec.method:
+            yield f"method: {report.method[:40]}, its manifest says {spec.method}"
+        if report.objective != spec.objective and not (report.cancelled and report.objective == FIRST):
+            yield f"objective: {report.objective[:40]}, its manifest says {spec.objective}"
+    if found is not None and len(report.bounds) not in (1, found.model.layers):
+        yield f"bounds: of {len(report.bounds)} layers, {FOUND} has {found.model.layers}"
+    if found is not None and len(report.bounds[0]) != len(found.bands):
+        yield f"bounds: of {len(report.bounds[0])} bands, {FOUND} has {len(found.bands)}"
+
+
+def _evaluation(proof: Evaluation, setting: Setting) -> Iterator[str]:
+    """Its lengths, windows, targets, stride and remedies are those that the setting asks for."""
+    spec = setting.evaluation
+    lengths = list(dict.fromkeys(row.length for row in proof.rows))
+    if lengths != list(dict.fromkeys(spec.lengths)):
+        yield f"rows: of {_listed(lengths)} tokens, its manifest says {_listed(spec.lengths)}"
+        return
+    if "stride" in proof.model_fields_set and proof.stride != spec.stride:
+        yield f"stride: {proof.stride}, its manifest says {spec.stride}"
+    counts = {len(values) for values in proof.window_nll.values()} | ({proof.gain.windows} if proof.gain else set())
+    for count in counts:
+        if count > spec.windows:
+            yield f"windows: {count}, its manifest says {spec.windows}"
+        targets = scored(spec, spec.lengths)[0]
+        if proof.rows[0].tokens != count * targets:
+            yield f"rows.0.tokens: {proof.rows[0].tokens}, its manifest says {count} windows of {targets} targets"
+    if proof.gain is not None and proof.gain.confidence != spec.confidence:
+        yield f"gain.confidence: {proof.gain.confidence:g}, its manifest says {spec.confidence:g}"
+    there = {row.scales for row in proof.rows}
+    if "rotation" in there and not (spec.rotation or spec.rotation_scales):
+        yield "rows: a rotation, which its manifest does not ask for"
+    if "rotation_tuned" in there and not spec.rotation_scales:
+        yield "rows: scales under a rotation, which its manifest does not ask for"
+
+
+def _kept(kept: ScalesFile, found: ScalesFile, report: SearchReport, proof: Evaluation | None) -> Iterator[str]:
+    """The scales kept are those found or identity: by the decision, and by what held-out text takes back."""
+    is_found = (kept.g, kept.angles) == (found.g, found.angles)
+    is_identity = all(g == 1 for g in flat(kept.g)) and not any(flat(kept.angles or []))
+    good = report.chosen == "found" and (proof is None or proof.gain is None or proof.gain.significant)
+    if not (is_found if good else is_identity):
+        what = "those found" if is_found else "identity" if is_identity else "neither those found nor identity"
+        yield f"g: {what}, {REPORT} and {PROOF} say that {'those found are' if good else 'identity is'} kept"
+
+
+def _plain(noted: dict[str, Any]) -> dict[str, Any]:
+    """A spec as a file has it."""
+    plain: dict[str, Any] = json.loads(json.dumps(rounded(noted)))
+    return plain
+
+
+def _differences(at: str, said: Any, wanted: Any) -> Iterator[str]:
+    """What was noted otherwise. Options younger than the file are not in it, and display names decide nothing."""
+    if isinstance(said, dict) and isinstance(wanted, dict):
+        for name, value in said.items():
+            if name != "name":
+                yield from _differences(f"{at}.{name}", value, wanted.get(name))
+    elif said != wanted:
+        yield f"{at}: {json.dumps(said)[:60]}, its manifest says {json.dumps(wanted)[:60]}"
+
+
+def _listed(lengths: Any) -> str:
+    return ", ".join(map(str, lengths)) or "none"
