@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from qroar_core.evaluation.result import Evaluation
-from qroar_core.evaluation.two_gains import decided_on_held_out, kept_words, why_different
+from qroar_core.evaluation.two_gains import decided_on_held_out, kept_words, why_beside, why_different
 from qroar_core.scale_search.result import SearchReport
 from tests.helpers import planted
 
@@ -73,3 +73,14 @@ def test_a_run_of_before_opens_and_says_that_held_out_text_decided():
         "evaluation's on 4 held-out windows of 256 tokens, the last 32 tokens of each scored, those with the most text "
         "before them"
     )
+
+
+def test_another_page_says_why_its_gain_of_the_same_scales_is_another_number():
+    assert why_beside(planted.evaluation(), 0.0257, 16, 1024) == (
+        "This page's +0.0257 nats and Evaluate's +0.2500 nats differ because they are measured on other targets: here "
+        "on 16 held-out windows of 1024 tokens, every token but the first scored; there on 16 held-out windows of 1024 "
+        "tokens, the last 128 tokens of each scored"
+    )
+    assert ", with scales that were searched again:" in why_beside(planted.evaluation(), 0.0257, 16, 1024, same=False)
+    assert why_beside(planted.evaluation(), 0.25, 16, 1024) == ""
+    assert why_beside(planted.evaluation().model_copy(update={"gain": None}), 0.0257, 16, 1024) == ""

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_rel
 
-from qroar_core.evidence.controls.findings import controls_of, findings, precision_of
+from qroar_core.evidence.controls.findings import controls_of, counted, findings, precision_of
+from tests.helpers import planted_evidence
 
 SURE = 0.9
 BASE = np.random.default_rng(3).normal(3.0, 0.5, 6)  # windows differ far more than conditions
@@ -163,3 +164,28 @@ def test_overflow_is_said_and_not_counted():
     one = precision_of("float16", nll, BASE.tolist(), SURE, loaded=False)
     assert (one.gain, one.cost) == (None, None)
     assert "float16 is left out (its numbers overflow" in sentences(means(), precisions=[one])["dtype"][1]
+
+
+@pytest.mark.parametrize(
+    ("documents", "good", "words"),
+    [
+        (["a", "a", "b", "b", "c", "c"], None, "But counted over 3 documents instead of 6 windows, the gain is not"),
+        (["a", "b", "c", "d", "e", "f"], True, "; counted over 6 documents instead of 6 windows, the gain stands: +0.5"),
+        (["a", "a", "a", "b", "b", "b"], True, "+0.5"),
+        ([], True, "+0.5"),
+    ],
+)
+def test_a_gain_that_documents_do_not_bear_out_is_not_said_to_stand(documents, good, words):
+    """Gains of 0.1, 0.5 and 0.9 in three documents: over six windows t is 3.8, over three documents 2.2 (needs 4.3)."""
+    before = BASE + 0.5 + np.repeat([-0.4, 0.0, 0.4], 2)
+    nll = means(**{"quantized/identity": [before.tolist()], "quantized/tuned": [BASE.tolist()]})
+    assert ttest_rel(before, BASE).pvalue < 0.05 < ttest_rel([0.1, 0.5, 0.9], [0.0] * 3).pvalue
+    made = controls_of(nll, 0.95)
+    found = findings(made, [], "symmetric", counted(nll, documents, 0.95))[0]
+    assert found.good is good
+    assert words in found.sentence
+    assert found.sentence.startswith("the tuned scales gain +0.5000 nats")
+
+
+def test_controls_say_which_targets_they_score():
+    assert planted_evidence.controls().measured_on == "3 planted windows, all 1,023 targets of each window scored"

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from qroar_core.remedies.findings import Measured, remedy_rows, sentences
+from qroar_core.remedies.findings import Measured, bands_help, remedy_rows, sentences
 from qroar_core.remedies.result import Comparison
+from tests.helpers import planted_comparison
 
 HARD = np.array([2.0, 2.4, 1.8, 2.1, 2.2, 1.9])
 NOISE = {  # small differences that do not line up between remedies
@@ -162,3 +163,34 @@ def test_a_comparison_is_a_file(tmp_path):
     again = Comparison.from_file(tmp_path / "comparison.json")
     assert [row.key for row in again.standings] == [row.key for row in made.standings]
     assert again.standings[1].gain == pytest.approx(made.standings[1].gain, rel=1e-5)
+
+
+def of_documents(documents):
+    """Band scales that gain 0.1, 0.5 and 0.9 nats, two windows each."""
+    won = np.repeat([0.1, 0.5, 0.9], 2)
+    plain = Measured("plain", (HARD + 1.0 + won).tolist())
+    made = remedy_rows(HARD.tolist(), [plain, Measured("plain", (HARD + 1.0).tolist(), True)], 0.95)
+    told = sentences(HARD.tolist(), made, 1024, 0.95, documents)
+    whole = planted_comparison.comparison()
+    return whole.model_copy(update={"standings": made, "sentences": told, "documents": documents})
+
+
+@pytest.mark.parametrize(
+    ("documents", "good", "words"),
+    [
+        (["a", "a", "b", "b", "c", "c"], False, "But counted over 3 documents instead of 6 windows, the gain is not sig"),
+        (["a", "b", "c", "d", "e", "f"], True, "Counted over 6 documents instead of 6 windows, the gain stands: +0.5"),
+        ([], True, "band scales are free"),
+    ],
+)
+def test_band_scales_help_where_documents_bear_it_out(documents, good, words):
+    """Over six windows t is 3.8, over three documents 2.2, which needs 4.3."""
+    found = of_documents(documents)
+    assert bands_help(found) is good
+    assert any(words in sentence for sentence in found.sentences)
+
+
+def test_a_comparison_says_which_targets_it_scores_and_what_its_intervals_are_over():
+    assert planted_comparison.comparison().measured_on.endswith(
+        "seed 0. On held-out text all 1,023 targets of each window scored; intervals over windows"
+    )

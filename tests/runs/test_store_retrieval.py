@@ -7,8 +7,6 @@ import pytest
 from pages.jobs.stage import stage_key
 from qroar_core.result import rounded
 from qroar_core.runs.store import RunStore
-from qroar_core.setting import default_setting
-from qroar_core.specs import QuantizerSpec, QuantSpec
 from tests.helpers import planted
 from tests.helpers import planted_retrieval as made
 from tests.runs.kept import YARN, keys, outcome
