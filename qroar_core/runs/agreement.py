@@ -75,9 +75,9 @@ def _search(report: SearchReport, found: ScalesFile | None, setting: Setting) ->
         yield f"decision.length: {report.decision.length}, its manifest says {spec.length}"
     if report.method != "none":  # where scales cannot act, nothing is searched
         if report.method.partition(",")[0] != spec.method:
-            yield f"method: {report.method[:40]}, its manifest says {spec.method}"
+            yield f"method: another, its manifest says {spec.method}"
         if report.objective != spec.objective and not (report.cancelled and report.objective == FIRST):
-            yield f"objective: {report.objective[:40]}, its manifest says {spec.objective}"
+            yield f"objective: another, its manifest says {spec.objective}"
     if found is not None and len(report.bounds) not in (1, found.model.layers):
         yield f"bounds: of {len(report.bounds)} layers, {FOUND} has {found.model.layers}"
     if found is not None and len(report.bounds[0]) != len(found.bands):

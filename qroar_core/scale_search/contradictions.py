@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from qroar_core.scale_search.gain import Decision
+from qroar_core.scale_search.gain import Decision, nats
 from qroar_core.scale_search.result import SearchReport
 
 KEPT = "significant gain"  # how the reason begins where scales are kept
@@ -17,7 +17,7 @@ def contradictions_of(report: SearchReport) -> Iterator[str]:
     """What contradicts itself, in a few words each; nothing where all of it follows."""
     found, decision = report.chosen == "found", report.decision
     if found != report.reason.startswith(KEPT):
-        yield f"reason: {report.reason[:60]!r}, chosen is {report.chosen}"
+        yield f"reason: {'not ' * found}that of scales that are kept, chosen is {report.chosen}"
     if decision is None:
         if found and not OLDER.search(report.reason):
             yield "decision: none, though scales were kept"
@@ -26,7 +26,8 @@ def contradictions_of(report: SearchReport) -> Iterator[str]:
         if found != decision.significant:
             yield f"chosen: {report.chosen}, decision.low is {decision.low:g}"
         elif decision.measured not in report.reason and not _rounded_alike(decision, report.reason):
-            yield f"reason: does not say what its numbers say ({decision.measured})"
+            words = nats(decision.gain, decision.low, decision.high)
+            yield f"reason: does not say what the decision says ({words} and on which text)"
     if any(low > high for bands in report.bounds for low, high in bands):
         yield "bounds: a lower one above the higher"
     if report.trials != len(report.history):
@@ -45,7 +46,7 @@ def _decision(decision: Decision) -> Iterator[str]:
         yield f"decision.gain: {decision.gain:g}, its interval is around {middle:g}"
     said = COUNTED.match(decision.text)
     if said and (int(said[1]), int(said[2])) != (decision.windows, decision.length):
-        yield f"decision.text: {said[0]}, the decision has {decision.windows} of {decision.length} tokens"
+        yield f"decision.text: {said[1]} windows of {said[2]}, decision has {decision.windows} of {decision.length}"
 
 
 def _rounded_alike(decision: Decision, reason: str) -> bool:

@@ -170,7 +170,11 @@ def test_overflow_is_said_and_not_counted():
     ("documents", "good", "words"),
     [
         (["a", "a", "b", "b", "c", "c"], None, "But counted over 3 documents instead of 6 windows, the gain is not"),
-        (["a", "b", "c", "d", "e", "f"], True, "; counted over 6 documents instead of 6 windows, the gain stands: +0.5"),
+        (
+            ["a", "b", "c", "d", "e", "f"],
+            True,
+            "; counted over 6 documents instead of 6 windows, the gain stands: +0.5",
+        ),
         (["a", "a", "a", "b", "b", "b"], True, "+0.5"),
         ([], True, "+0.5"),
     ],

@@ -81,6 +81,8 @@ CLICKS = {
 def poisoned(stages):
     for at, answer in hostile.stages().items():
         stages.patch(at, answer)
+    # words that do not fit their numbers make a run unreadable, and so no longer reach a page; here they must
+    stages.patch("qroar_core.runs.run_files._disagreement", lambda *_: "")
 
 
 def strings(message, path=""):

@@ -178,7 +178,11 @@ def of_documents(documents):
 @pytest.mark.parametrize(
     ("documents", "good", "words"),
     [
-        (["a", "a", "b", "b", "c", "c"], False, "But counted over 3 documents instead of 6 windows, the gain is not sig"),
+        (
+            ["a", "a", "b", "b", "c", "c"],
+            False,
+            "But counted over 3 documents instead of 6 windows, the gain is not sig",
+        ),
         (["a", "b", "c", "d", "e", "f"], True, "Counted over 6 documents instead of 6 windows, the gain stands: +0.5"),
         ([], True, "band scales are free"),
     ],
