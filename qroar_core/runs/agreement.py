@@ -18,8 +18,7 @@ from qroar_core.evaluation.contradictions import contradictions_of as of_evaluat
 from qroar_core.evaluation.result import Evaluation
 from qroar_core.evaluation.run import rotated, scored
 from qroar_core.result import rounded
-from qroar_core.runs.folder import UNTUNED, has
-from qroar_core.runs.pipeline import ROTATED, SEARCHED
+from qroar_core.runs.folder import ROTATED, SEARCHED, UNTUNED, has
 from qroar_core.scale_search.contradictions import contradictions_of as of_search
 from qroar_core.scale_search.objective import FIRST
 from qroar_core.scale_search.result import SearchReport
@@ -28,6 +27,7 @@ from qroar_core.transforms.result import ScalesFile, flat
 
 REPORT, PROOF, KEPT, FOUND = "search.json", "evaluation.json", "scales.json", "scales_found.json"
 READ = (REPORT, PROOF, UNTUNED, KEPT, *SEARCHED, ROTATED)  # what is compared
+AGAIN = "the run contradicts itself; make it again"
 LENGTH = re.compile(r"of (\d+) tokens, digest")
 
 

@@ -35,6 +35,8 @@ FILES = (
     "scales.json",
     "report.html",
 )
+ROTATED = "scales_rotation.json"
+SEARCHED = {"scales_found.json": "found", "scales_smooth_attention.json": "smooth", "scales_mad.json": "mad"}
 UNTUNED = "evaluation_untuned.json"  # the dashboard's, where the quantized model was measured before any search
 RETRIEVALS = {True: "retrieval.json", False: "retrieval_untuned.json"}  # with scales, before any search
 SEVERAL = ("compare", "controls", "replicate", "predict")  # stages of which a run holds a STAGE-DIGEST.json a question

@@ -20,7 +20,8 @@ from qroar_core.progress import OnStep, no_progress
 from qroar_core.result import rounded
 from qroar_core.retrieval import run as retrieve
 from qroar_core.retrieval.result import Retrieval
-from qroar_core.runs.folder import RETRIEVALS, RunFolder, has
+from qroar_core.runs.agreement import AGAIN, disagreement
+from qroar_core.runs.folder import RETRIEVALS, ROTATED, SEARCHED, RunFolder, has
 from qroar_core.runs.report import report_html
 from qroar_core.scale_search import run as search
 from qroar_core.scale_search.result import SearchReport
@@ -31,8 +32,6 @@ from qroar_core.transforms.file import from_file, to_file
 from qroar_core.transforms.scales import Scales, identity
 
 Made = TypeVar("Made", Diagnosis, SearchOutcome, Evaluation, Retrieval)
-ROTATED = "scales_rotation.json"
-SEARCHED = {"scales_found.json": "found", "scales_smooth_attention.json": "smooth", "scales_mad.json": "mad"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,7 +63,10 @@ def run(
         storage: a file through which processes share the search's candidates; see `scale_search.run.run`.
     Raises:
         Cancelled: raised by `on_step`; finished stages stay on disk.
+        BadOutput: what finished stages left there contradicts itself.
     """
+    if problem := disagreement(folder.path, setting):
+        raise BadOutput(f"{problem}; {AGAIN}")
     if setting.evaluation.rotation_scales:
         evaluate.must_rotate(setting.quant)
     diagnosis = folder.load("diagnosis.json", Diagnosis) or _made(

@@ -13,10 +13,9 @@ from pathlib import Path
 from qroar_core.errors import BadOutput, BadScales, QRoarError
 from qroar_core.plain_file import reason
 from qroar_core.result import Result
-from qroar_core.runs.agreement import READ, disagreement
-from qroar_core.runs.folder import FORMERLY, RETRIEVALS, SEVERAL, UNTUNED, answers_of, has
+from qroar_core.runs.agreement import AGAIN, READ, disagreement
+from qroar_core.runs.folder import FORMERLY, RETRIEVALS, ROTATED, SEARCHED, SEVERAL, UNTUNED, answers_of, has
 from qroar_core.runs.manifest import Manifest
-from qroar_core.runs.pipeline import ROTATED, SEARCHED
 from qroar_core.runs.stage_files import KINDS, kind_of
 from qroar_core.scale_search.result import SearchReport
 from qroar_core.setting import Setting
@@ -34,7 +33,6 @@ MADE = {  # stage of a manifest: its file. Of a search, which is noted with its 
     "search under rotation": ROTATED,
     "settle": "scales.json",
 }
-AGAIN = "the run contradicts itself; make it again"
 
 
 def scales_in(path: Path, fingerprint: str = "") -> Scales:

@@ -22,8 +22,7 @@ from qroar_core.evidence.replication.result import Replication
 from qroar_core.remedies.result import Comparison
 from qroar_core.result import Result, rounded
 from qroar_core.retrieval.result import Retrieval
-from qroar_core.runs.folder import FORMERLY, RETRIEVALS, SEVERAL, UNTUNED
-from qroar_core.runs.pipeline import SEARCHED
+from qroar_core.runs.folder import FORMERLY, RETRIEVALS, SEARCHED, SEVERAL, UNTUNED
 from qroar_core.scale_search.outcome import SearchOutcome
 from qroar_core.setting import Setting
 from qroar_core.specs import (

@@ -22,8 +22,8 @@ from qroar_core.disk_name import disk_name
 from qroar_core.errors import BadOutput, QRoarError
 from qroar_core.models.file_stamp import Stamp, stamps
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.runs.folder import UNTUNED, RunFolder, lying
-from qroar_core.runs.pipeline import SEARCHED, load_search, save_search, settle
+from qroar_core.runs.folder import SEARCHED, UNTUNED, RunFolder, lying
+from qroar_core.runs.pipeline import load_search, save_search, settle
 from qroar_core.runs.record import RunRecord, read_record
 from qroar_core.runs.run_files import scales_in
 from qroar_core.runs.stage_files import EARLIER, KINDS, SPECS, Tuned, answers, file_of, fits, kind_of, plain, tuned_in

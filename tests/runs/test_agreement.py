@@ -5,8 +5,11 @@ from dataclasses import replace
 
 import pytest
 
+from qroar_core.errors import BadOutput
 from qroar_core.evaluation.contradictions import contradictions_of
 from qroar_core.evaluation.result import Evaluation
+from qroar_core.runs import pipeline
+from qroar_core.runs.folder import RunFolder
 from qroar_core.runs.record import read_record
 from tests.helpers import planted
 from tests.runs.kept import keep_all
@@ -215,3 +218,9 @@ def test_an_older_evaluation_without_window_means_is_asked_nothing_of_them():
     for younger in ("window_nll", "stride", "positions", "rotation", "documents", "gain_by_document"):
         del content[younger]
     assert list(contradictions_of(Evaluation.model_validate(content))) == []
+
+
+def test_a_run_that_contradicts_itself_is_not_resumed(folder, loaded, setting):
+    change(folder / E, sentence="")
+    with pytest.raises(BadOutput, match=r"evaluation\.json: sentence: does not say what its numbers say"):
+        pipeline.run(loaded, setting, {}, RunFolder.open(folder, loaded, setting, "made in a test"))
