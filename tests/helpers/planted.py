@@ -20,6 +20,7 @@ from qroar_core.diagnostics.rounding.result import RoundedTensor, Roundings
 from qroar_core.diagnostics.sample import Sample
 from qroar_core.diagnostics.similarity.result import HiddenSimilarity
 from qroar_core.diagnostics.tails.result import Survival, TailTable
+from qroar_core.evaluation.findings import by_document
 from qroar_core.evaluation.result import Attribution, Evaluation, Gain, PositionCurve, RotationFinding, Row
 from qroar_core.evaluation.run import scored
 from qroar_core.scale_search.gain import Decision
@@ -82,23 +83,25 @@ def reach(se, n):
     return float(stats.t.ppf(0.975, n - 1)) * se
 
 
-def evaluation(significant=True, lengths=(256, 1024), targets=128, windows=16, stride=None):
-    """A gain of 0.25 +- 0.05 nats over windows, or +- 0.35; everything in it follows from its window means."""
+def evaluation(significant=True, lengths=(256, 1024), targets=128, windows=16, stride=None, won=0.25):
+    """A gain of `won` +- 0.05 nats over windows, or +- 0.35; everything in it follows from its window means."""
     half = 0.05 if significant else 0.35
     se = 0.01 - half / reach(1.0, windows)  # of all but the tuned, whose own is 0.01: windows that rise fall there
     rows, means = [], {}
     for length in lengths:
         for model, scales, nll in CONDITIONS:
-            mean, own = nll + 0.1 * (length == max(lengths) > 256), 0.01 if (model, scales) == TUNED else se
+            mean, own = nll + 0.1 * (length == max(lengths) > 256), se
+            if (model, scales) == TUNED:
+                mean, own = mean + 0.25 - won, 0.01
             means[f"{length}/{model}/{scales}"] = spread(mean, own, windows)
             rows.append(row(length, model, scales, mean, abs(own), targets * windows))
-    low, high = 0.25 - half, 0.25 + half
-    words = f"+0.2500 nats [{low:+.4f}, {high:+.4f}]"
+    low, high = won - half, won + half
+    words = f"{won:+.4f} nats [{low:+.4f}, {high:+.4f}]"
     return Evaluation(
         rows=rows,
         gain=Gain(
             length=max(lengths),
-            delta_nll=0.25,
+            delta_nll=won,
             ci_low=low,
             ci_high=high,
             significant=significant,
@@ -106,9 +109,12 @@ def evaluation(significant=True, lengths=(256, 1024), targets=128, windows=16, s
             confidence=0.95,
         ),
         attribution=Attribution(
-            quantization_repair=0.24, retuning=0.01, repair_ci_low=0.24 - half, repair_ci_high=0.24 + half
+            quantization_repair=won - 0.01,
+            retuning=0.01,
+            repair_ci_low=won - 0.01 - half,
+            repair_ci_high=won - 0.01 + half,
         ),
-        gap_recovered=0.5 if significant else None,
+        gap_recovered=won / 0.5 if significant else None,
         smooth_attention_gap_recovered=0.2,
         sentence=f"significant gain: {words}" if significant else f"no significant gain: keep identity ({words})",
         text=f"{windows} windows, {targets} targets each, digest abcd1234, seed 0",
@@ -119,6 +125,25 @@ def evaluation(significant=True, lengths=(256, 1024), targets=128, windows=16, s
             curves={"reference/identity": [2.0, 2.1, 2.2], "quantized/tuned": [2.2, 2.3, 2.4]},
         ),
     )
+
+
+def shifted(result, by):
+    """The same with every NLL `by` nats higher: gains and shares stay."""
+    rows = [r.model_copy(update={"nll": r.nll + by, "ppl": math.exp(r.nll + by)}) for r in result.rows]
+    means = {name: [value + by for value in values] for name, values in result.window_nll.items()}
+    return result.model_copy(update={"rows": rows, "window_nll": means})
+
+
+def over_documents():
+    """The gain by three documents: 0.34 nats in one, 0.16 in two, and so not significant over them."""
+    whole = evaluation()
+    documents = ["b" if i % 2 else "a" if i < 8 else "c" for i in range(16)]
+    before, tuned = (whole.window_nll[f"1024/quantized/{name}"] for name in ("identity", "tuned"))
+    if before[0] - tuned[0] > 0.25:  # windows whose gain is high make one document, the others two
+        documents = ["b" if i % 2 == 0 else "a" if i < 8 else "c" for i in range(16)]
+    counted = by_document(before, tuned, documents, 0.95)
+    assert not counted.significant
+    return whole.model_copy(update={"documents": documents, "gain_by_document": counted})
 
 
 def under(setting, significant=True):

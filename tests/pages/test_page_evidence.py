@@ -74,12 +74,24 @@ def test_a_click_runs_the_controls_of_the_tuned_scales(loaded_app, asks):
     result = planted_evidence.controls()
     for finding in result.findings:
         assert any(finding.sentence[1:] in text for text in said)
+    assert "all 1,023 targets of each window scored. Paired intervals over windows at 95%" in texts(loaded_app)
+    assert "Evaluate's" not in texts(loaded_app)
     assert titles(loaded_app)[0].startswith("Shuffled among the bands of each head, the scales lose +0.2500 nats")
     assert titles(loaded_app)[1] == "Does the gain depend on the number format of the reference?"
     go(loaded_app, "export")
     page(loaded_app)  # the form is as it was left, and the result is still there
     assert loaded_app.number_input(key="controls seeds").value == 3
     assert len(loaded_app.get("plotly_chart")) == 2
+
+
+def test_it_says_why_evaluate_has_another_gain_of_the_same_scales(loaded_app, asks):
+    tuned(loaded_app)
+    go(loaded_app, "evaluate")
+    clicked(loaded_app, "Evaluate")
+    page(loaded_app)
+    clicked(loaded_app, "Run the controls")
+    said = "This page's +0.2000 nats and Evaluate's +0.2500 nats differ because they are measured on other targets"
+    assert said in texts(loaded_app)
 
 
 def test_identity_has_no_gain_to_control(loaded_app, stages):

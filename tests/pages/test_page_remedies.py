@@ -55,6 +55,7 @@ def test_a_click_measures_and_shows_sentences_table_and_figures(loaded_app, asks
     said = read(loaded_app.success[0].value)
     for sentence in planted_comparison.comparison().sentences:
         assert sentence in said
+    assert "On held-out text all 1,023 targets of each window scored; intervals over windows" in texts(loaded_app)
     table = loaded_app.dataframe[0].value
     assert list(table["remedy"])[:2] == ["no remedy", "band scales"]
     assert table["band scales add"][4] == "exact no-op"

@@ -224,7 +224,8 @@ def test_cancel_keeps_the_best_and_resume_goes_on_from_it(tune, stages, demo_mod
     clicked(tune, "Resume")
     assert calls[0] is None
     assert calls[1].report.reason == CANCELLED
-    assert "**Significant gain: +0.25 nats.** The scales are kept." in tune.success[0].value
+    assert tune.success[0].value.startswith("**Significant gain: +0.0166 nats")
+    assert tune.success[0].value.endswith(".** The scales are kept.")
     assert button(tune, "Start the search").disabled  # this setting is searched
 
 
@@ -272,7 +273,7 @@ def test_a_button_pressed_in_the_run_that_takes_a_typed_number_counts(tune, stag
     tune.number_input(key="steps").set_value(7)
     clicked(tune, "Start the search")
     assert json.loads(tune.query_params["search"])["steps"] == 7
-    assert "**Significant gain: +0.25 nats.**" in tune.success[0].value
+    assert "**Significant gain: +0.0166 nats" in tune.success[0].value
 
 
 def test_where_scales_cannot_act_it_is_said_first_and_the_search_is_secondary(loaded_app):
@@ -321,7 +322,7 @@ def test_candidates_are_named_in_order_and_recognized_by_their_values():
         (MAD, mad),
         (HAND, manual),
     ]
-    assert "significant gain: +0.25 nats" in offered[FOUND][1]
+    assert "significant gain: +0.0166 nats" in offered[FOUND][1]
     assert candidates(None, None) == {}
     assert list(candidates(None, manual)) == [HAND]
     assert name_of(scales_of(3.0), offered) == SMOOTH

@@ -7,6 +7,7 @@ import shutil
 import pytest
 
 from pages.state.session import manager
+from qroar_core.evaluation.result import Evaluation
 from qroar_core.runs.store import runs_root
 from tests.helpers import planted
 from tests.pages.visitor import clicked, go, open_folder, texts, unevaluated, visit
@@ -25,8 +26,8 @@ def run_of(written):
         made.append(name)
         path = written((root or runs_root()) / name)
         _rewrite(path / "manifest.json", lambda said: said.update(date=f"2026-11-{len(made):02d}T00:00:00+00:00"))
-        _rewrite(path / "search.json", lambda said: said.update(reason=f"{said['reason']} of {name}"))
-        _rewrite(path / "evaluation.json", lambda said: [_raise(row, len(made)) for row in said["rows"]])
+        _rewrite(path / "search.json", lambda said: _name(said, name))
+        _rewrite(path / "evaluation.json", lambda said: _raise(said, len(made)))
         return path
 
     return make
@@ -38,9 +39,13 @@ def _rewrite(path, change):
     path.write_text(json.dumps(said))
 
 
-def _raise(row, by):
-    row["nll"] += by / 10
-    row["ppl"] = math.exp(row["nll"])
+def _name(said, name):
+    said["reason"] = said["reason"].replace("1024 tokens", f"1024 tokens of {name}")
+    said["decision"]["text"] += f" of {name}"
+
+
+def _raise(said, by):
+    said.update(json.loads(planted.shifted(Evaluation.model_validate(said), by / 10).to_json()))
 
 
 def ppl(which):

@@ -159,7 +159,8 @@ def test_tune_shows_scales_and_verdict_then_applies_and_undoes(loaded_app, demo_
     before = demo_model.model.model.layers[0].self_attn.q_proj.weight.clone()
     go(loaded_app, "tune")
     clicked(loaded_app, "Start the search")
-    assert "**Significant gain: +0.25 nats.** The scales are kept." in loaded_app.success[0].value
+    assert loaded_app.success[0].value.startswith("**Significant gain: +0.0166 nats")
+    assert ".** The scales are kept." in loaded_app.success[0].value
     assert titles(loaded_app) == [
         "How far is each band scaled?",
         "The best scales lower the objective by 80.0%",
