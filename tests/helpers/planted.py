@@ -146,11 +146,11 @@ def over_documents():
     return whole.model_copy(update={"documents": documents, "gain_by_document": counted})
 
 
-def under(setting, significant=True):
+def under(setting, significant=True, won=0.25):
     """The evaluation that a run of this setting may hold."""
     spec = setting.evaluation
     lengths = spec.lengths or (256, 1024)
-    return evaluation(significant, lengths, scored(spec, lengths)[0], min(16, spec.windows), spec.stride)
+    return evaluation(significant, lengths, scored(spec, lengths)[0], min(16, spec.windows), spec.stride, won)
 
 
 def scattered():

@@ -51,7 +51,7 @@ def test_the_report_is_offered_once_everything_is_there_and_built_from_it(loaded
     outcome = jobs.search.result(demo_model, setting)
     proof = jobs.evaluate.result(demo_model, setting, outcome)
     text = build_report(demo_model, setting, jobs.diagnose.result(demo_model, setting), outcome, proof)
-    assert "Significant gain: +0.2500 nats." in text
+    assert "Significant gain: +0.2500 nats" in text
     assert "python -m qroar_core run demo --rope yarn --factor 4 --k int4 --out runs/again" in text
     assert demo_model.fingerprint in text
     assert text.count("Plotly.newPlot(") > 12

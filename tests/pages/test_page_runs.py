@@ -252,7 +252,8 @@ def test_broken_folders_are_listed_and_the_good_ones_stay(loaded_app, by_command
 def test_two_runs_side_by_side(loaded_app, by_command, plain_report, demo_model):
     by_command(runs_root() / "one")
     shutil.copytree(runs_root() / "one", runs_root() / "two")
-    (runs_root() / "two" / "evaluation.json").write_text(planted.evaluation(won=0.27).to_json())
+    other = planted.under(read_record(runs_root() / "two").setting, won=0.27)
+    (runs_root() / "two" / "evaluation.json").write_text(other.to_json())
     go(loaded_app, "runs")
     assert not loaded_app.get("plotly_chart")
     menu = loaded_app.multiselect(key="compare")
