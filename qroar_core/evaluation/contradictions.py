@@ -18,7 +18,7 @@ from scipy import stats
 from qroar_core.evaluation.findings import Means, findings
 from qroar_core.evaluation.result import Closeness, Evaluation, Row
 from qroar_core.evaluation.sentences import DIGIT, sentences_against
-from qroar_core.scale_search.gain import on_held_out
+from qroar_core.scale_search.gain import contradicts, on_held_out
 from qroar_core.statistics.intervals import mean_interval
 
 REFERENCE, PLAIN = "reference/identity", "quantized/identity"
@@ -34,7 +34,7 @@ def contradictions_of(found: Evaluation) -> Iterator[str]:
     yield from _positions(found)
     if found.window_nll:
         yield from _findings(found)
-    elif found.gain is not None and found.gain.significant != (found.gain.ci_low > 0):
+    elif found.gain is not None and contradicts(found.gain.significant, found.gain.ci_low):
         yield f"gain.significant: {found.gain.significant}, ci_low is {found.gain.ci_low:g}"
 
 
@@ -187,7 +187,7 @@ def _findings(found: Evaluation) -> Iterator[str]:
         yield from _share("rotation.recovered", found.rotation.recovered, means.get("quantized/rotation"), means, gap)
     for name in ("gain", "gain_by_document"):
         one = getattr(found, name)
-        if one is not None and one.significant != (one.ci_low > 0):
+        if one is not None and contradicts(one.significant, one.ci_low):
             yield f"{name}.significant: {one.significant}, ci_low is {one.ci_low:g}"
     open_ = slack.whole()
     yield from sentences_against(found, again, (open_, open_ / max(gap[1], 1e-9)))

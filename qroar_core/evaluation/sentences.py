@@ -27,7 +27,10 @@ def sentences_against(found: Evaluation, again: dict, left: tuple[float, float])
     for name in ("gain_by_document", "rotation"):
         one, other = getattr(found, name), again.get(name)
         if one is not None and other is not None:
-            head = other.sentence.partition(":")[0] if name == "gain_by_document" else "a Hadamard rotation "
+            head = "a Hadamard rotation "
+            if name == "gain_by_document":
+                count = f"{one.documents} documents instead of {len(found.documents)} windows"
+                head = f"counted over {count}, the gain {'stands' if one.significant else 'is not significant'}: "
             ends = (one.delta_nll, one.ci_low, one.ci_high)
             turned = name == "rotation" and one.ci_high < 0
             numbers = nats(-ends[0], -ends[2], -ends[1]) if turned else nats(*ends)

@@ -59,7 +59,7 @@ def remedy_rows(reference: Sequence[float], played: Sequence[Measured], confiden
 def bands_help(comparison: Comparison) -> bool:
     """Do band scales alone gain significantly, over windows and, where those are known, over documents?"""
     plain, *others = comparison.standings
-    own = [row for row in others if row.method == "plain" and (row.gain_low or 0.0) > 0]
+    own = [row for row in others if row.method == "plain" and shows_above_zero(row.gain_low or 0.0)]
     over = [_counted(plain, row, comparison.documents, comparison.confidence) for row in own]
     return any(one is None or one.significant for one in over)
 
@@ -86,7 +86,7 @@ def sentences(
         turned = by_key.get("plain++")
         best = turned if turned is not None and turned.nll < bands.nll else bands
         said.append(_free_choice(best, rows, confidence))
-        over = _counted(plain, best, documents, confidence) if (best.gain_low or 0.0) > 0 else None
+        over = _counted(plain, best, documents, confidence) if shows_above_zero(best.gain_low or 0.0) else None
         if over is not None:
             but = "" if over.significant else "But "
             said.append(f"{but}{over.sentence}" if but else f"{over.sentence[:1].upper()}{over.sentence[1:]}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from qroar_core.scale_search.gain import Decision, nats
+from qroar_core.scale_search.gain import Decision, contradicts, nats
 from qroar_core.scale_search.result import SearchReport
 
 KEPT = "significant gain"  # how the reason begins where scales are kept
@@ -23,7 +23,7 @@ def contradictions_of(report: SearchReport) -> Iterator[str]:
             yield "decision: none, though scales were kept"
     else:
         yield from _decision(decision)
-        if found != decision.significant:
+        if contradicts(found, decision.low):
             yield f"chosen: {report.chosen}, decision.low is {decision.low:g}"
         elif decision.measured not in report.reason and not _rounded_alike(decision, report.reason):
             words = nats(decision.gain, decision.low, decision.high)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from qroar_core.result import Result
 from qroar_core.statistics.intervals import shows_above_zero
 
+SHOWN = 1e-4  # nats, the least that is shown; from its half on a number is shown above zero
+
 
 def scored(targets: int, length: int) -> str:
     """Which tokens of a window are predicted and counted."""
@@ -16,6 +18,15 @@ def targets_of(targets: int, length: int) -> str:
     if targets == length - 1:
         return f"all {targets:,} targets of each window scored"
     return f"the last {targets:,} targets of each window scored"
+
+
+def contradicts(significant: bool, low: float) -> bool:
+    """Can this not be said of an interval from `low` up?
+
+    Until 2026-11-29 it was significant above zero, since then where it is above zero as it is shown: of an end
+    between the two either may have been said.
+    """
+    return low <= 0 if significant else low > SHOWN
 
 
 def on_held_out(windows: int, length: int, targets: int, stride: int | None) -> str:

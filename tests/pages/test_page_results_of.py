@@ -11,6 +11,7 @@ from pages import jobs
 from pages.jobs.applied_scales import Applied
 from pages.state import session
 from pages.state.session import manager
+from qroar_core.evaluation.result import Evaluation
 from qroar_core.models.patch import apply_scales, undo_scales
 from qroar_core.runs.store import RunStore, runs_root
 from qroar_core.setting import default_setting
@@ -212,11 +213,8 @@ def test_a_folder_from_elsewhere_that_is_gone_or_made_anew_is_not_answered_from_
     open_folder(loaded_app, path)
     go(loaded_app, "evaluate")
     assert [m.value for m in loaded_app.metric][:3] == PPL
-    said = json.loads((path / "evaluation.json").read_text())
-    for row in said["rows"]:
-        row["nll"] += 0.5
-        row["ppl"] = math.exp(row["nll"])
-    (path / "evaluation.json").write_text(json.dumps(said))
+    file = path / "evaluation.json"
+    file.write_text(planted.shifted(Evaluation.from_file(file), 0.5).to_json())
     loaded_app.run()
     assert [m.value for m in loaded_app.metric][:3] == [f"{math.exp(x + 0.5):.3f}" for x in (2.1, 2.6, 2.35)]
     shutil.rmtree(path)

@@ -11,6 +11,7 @@ from qroar_core.evaluation.result import Evaluation
 from qroar_core.runs import pipeline
 from qroar_core.runs.folder import RunFolder
 from qroar_core.runs.record import read_record
+from qroar_core.scale_search.gain import contradicts
 from tests.helpers import planted
 from tests.runs.kept import keep_all
 
@@ -224,3 +225,8 @@ def test_a_run_that_contradicts_itself_is_not_resumed(folder, loaded, setting):
     change(folder / E, sentence="")
     with pytest.raises(BadOutput, match=r"evaluation\.json: sentence: does not say what its numbers say"):
         pipeline.run(loaded, setting, {}, RunFolder.open(folder, loaded, setting, "made in a test"))
+
+
+@pytest.mark.parametrize(("low", "either"), [(-1e-9, False), (0.0, False), (3e-5, True), (2e-4, False)])
+def test_an_end_that_shows_as_zero_was_significant_in_older_files_and_is_not_now(low, either):
+    assert (contradicts(True, low), contradicts(False, low)) == ((False, False) if either else (low <= 0, low > 0))
