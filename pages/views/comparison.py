@@ -26,9 +26,8 @@ def show_comparison(result: Comparison, evaluation: Evaluation | None = None) ->
         said = why_beside(evaluation, own.gain, len(own.window_nll), result.length, same=False)
         if said:
             st.caption(f"{literal(said)}.")
-    st.caption(
-        f"{literal(checksum_words(result.measured_on))}. Neither calibration nor search has read the held-out documents."
-    )
+    where = literal(checksum_words(result.measured_on))
+    st.caption(f"{where}. Neither calibration nor search has read the held-out documents.")
     with st.container(border=True):
         st.subheader("The table")
         st.dataframe(_readable(result), hide_index=True, key="comparison", height="content")

@@ -64,9 +64,8 @@ def controls(loaded: LoadedModel, setting: Setting, outcome: SearchOutcome | Non
 def _shown(result: Controls) -> None:
     for found in result.findings:
         finding(found.good, capital(f"{found.sentence}."))
-    st.caption(
-        f"Held-out text: {literal(checksum_words(result.measured_on))}. Paired intervals over windows at {result.confidence:.0%}."
-    )
+    where = literal(checksum_words(result.measured_on))
+    st.caption(f"Held-out text: {where}. Paired intervals over windows at {result.confidence:.0%}.")
     picture(drawn.forest(result), "controls")
     picture(drawn.number_formats(result), "number formats")
 

@@ -56,9 +56,8 @@ def replication(loaded: LoadedModel, setting: Setting) -> None:
     result = result_or_progress(key)
     if result is not None:
         picture(drawn.matrix(result), "replication")
-        st.caption(
-            f"Held-out text: {literal(checksum_words(result.measured_on))}. Scales and bounds come from calibration text."
-        )
+        where = literal(checksum_words(result.measured_on))
+        st.caption(f"Held-out text: {where}. Scales and bounds come from calibration text.")
 
 
 def _kept_form(setting: Setting) -> tuple[Pairs, ReplicationSpec]:
