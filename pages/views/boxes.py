@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import streamlit as st
 
@@ -50,3 +50,8 @@ def unless_refused(start: Callable[[], object]) -> bool:
         refused(problem)
         return False
     return True
+
+
+def links(above: str, found: Sequence[tuple[str, str]]) -> None:
+    """A list of links to headings of the page, each an anchor and the words shown."""
+    st.markdown(f"**{literal(above)}**\n" + "\n".join(f"- [{literal(words)}](#{anchor})" for anchor, words in found))

@@ -31,7 +31,7 @@ from qroar_core.specs.labels import TEXT_WORDS, checksum_words
 
 def controls(loaded: LoadedModel, setting: Setting, outcome: SearchOutcome | None) -> None:
     """The whole section; without tuned scales it says where they come from."""
-    st.subheader("Controls")
+    st.header("Controls")
     st.markdown(
         "Where does the gain come from? Would random scales have done as well? Would scales without a quantizer, "
         "another text or another seed? Is the reference poor? Each is measured beside the gain, on the same held-out "

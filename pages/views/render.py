@@ -10,6 +10,7 @@ from typing import Any, Literal
 import pandas as pd
 import streamlit as st
 
+from pages.views.boxes import links
 from qroar_core.escape import literal
 from qroar_core.figures import Picture
 from qroar_core.statistics.digits import LARGEST, OF_LARGEST
@@ -36,7 +37,7 @@ def findings_first() -> Iterator[None]:
         _FOUND.reset(token)
     if len(found) > 1:
         with place.container(border=True):
-            st.markdown("**On this page**\n" + "\n".join(f"- [{literal(title)}](#{key})" for key, title in found))
+            links("On this page", found)
 
 
 @contextmanager
@@ -44,7 +45,7 @@ def folded(what: str) -> Iterator[None]:
     """Figures that answer what few readers ask, behind one line that says what they show."""
     token = _FOUND.set(None)
     try:
-        with st.expander(what, icon=":material/unfold_more:"):
+        with st.expander(literal(what), icon=":material/unfold_more:"):
             yield
     finally:
         _FOUND.reset(token)

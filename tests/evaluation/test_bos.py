@@ -20,7 +20,7 @@ from qroar_core.evidence.controls.measure import measure_controls
 from qroar_core.evidence.prediction import run as predict
 from qroar_core.evidence.replication import measure as replicate
 from qroar_core.evidence.replication.measure import Case, measure_claims
-from qroar_core.exporters import verify
+from qroar_core.exporters import forward_pass
 from qroar_core.models.loading import load_model
 from qroar_core.models.sources import DEMO
 from qroar_core.models.text import SPLITS, encode, split, windows
@@ -241,9 +241,9 @@ def test_bos_that_the_chat_template_alone_writes_is_said(loaded, texts):
     assert bare.endswith(f"seed 0, no prompt starts with {NAME}, which the tokenizer puts before a text")
 
 
-def test_verify_compares_windows_that_start_with_bos(loaded):
-    ids = verify._ids(loaded)[0].tolist()
-    assert ids == [BOS, *encode(loaded.tokenizer, split("heldout")[0])[: verify.TOKENS - 1].tolist()]
+def test_exports_are_tried_on_a_window_that_starts_with_bos(loaded):
+    ids = forward_pass.sample_ids(loaded)[0].tolist()
+    assert ids == [BOS, *encode(loaded.tokenizer, split("heldout")[0])[: forward_pass.TOKENS - 1].tolist()]
 
 
 def own_nll(loaded, ids):

@@ -39,8 +39,8 @@ def linear(factor, mean_distance):
 
 def test_plain_pressure_is_there_before_any_diagnosis(page):
     assert titles(page) == [
-        "YaRN moves pairs with a wavelength of 15 tokens most, and leaves 1 of 32 pairs alone",
         "YaRN moves band 1 most, linear band 0: 7.3 against 58.3 rad",
+        "YaRN moves pairs with a wavelength of 15 tokens most, and leaves 1 of 32 pairs alone",
     ]
     assert len(page.get("plotly_chart")) == 2
     np.testing.assert_allclose(by_band(page, "linear ×4"), linear(4, 1023 / 3), rtol=1e-5)
@@ -76,7 +76,7 @@ def test_a_new_setting_brings_its_own_window_and_factor(page):
     run(page)
     assert page.number_input(key="pressure factor").value == 8.0
     assert page.number_input(key="pressure length").value == 2048
-    assert titles(page)[1].startswith("Linear moves band 0 most, with ")
+    assert titles(page)[0].startswith("Linear moves band 0 most, with ")
     np.testing.assert_allclose(by_band(page, "linear ×8 (chosen)"), linear(8, 2047 / 3), rtol=1e-5)
 
 
@@ -98,7 +98,7 @@ def test_under_own_rope_the_methods_are_compared_all_the_same(page):
     run(page)
     page.switch_page("pages/pressure.py")
     run(page)
-    assert titles(page)[0] == "What would ×4 do to each wavelength?"
+    assert titles(page)[1] == "What would ×4 do to each wavelength?"
     assert not by_band(page, "the checkpoint's own (chosen)").any()
     np.testing.assert_allclose(by_band(page, "linear ×4"), linear(4, 255 / 3), rtol=1e-5)
 
@@ -122,7 +122,7 @@ def test_the_diagnosis_comes_below_and_leaves_the_plain_part(page):
     run(page)
     assert len(page.get("plotly_chart")) == 6
     assert titles(page)[2] == "The angles of band 1 change most, and band 0 moves the logits most"
-    drawn = json.loads(page.get("plotly_chart")[0].proto.spec)
+    drawn = json.loads(page.get("plotly_chart")[1].proto.spec)
     assert drawn["layout"]["xaxis"]["title"]["text"] == "native wavelength of the pair, tokens"
 
 
