@@ -39,6 +39,16 @@ def pages() -> dict[str, list]:
 
 if __name__ == "__main__":
     st.set_page_config(page_title="Q-ROAR", page_icon=str(ICON), layout="wide", initial_sidebar_state=200)
+    from pages.server import preload
+    from pages.state.headings import HEADINGS
+
+    if preload.is_missing():  # a new server: its first heading does not wait for PyTorch and transformers
+        page = st.navigation(pages(), expanded=True)
+        st.title(HEADINGS.get(page.title, page.title))
+        with st.spinner("Importing PyTorch and transformers"):
+            preload.import_once()
+        st.rerun()
+
     from pages.state import session
     from pages.state.main_area import draw_into_the_page
     from pages.views.focus import keep_focus
@@ -56,9 +66,9 @@ else:
     from starlette.middleware import Middleware
     from streamlit.starlette import App
 
+    from pages.server import preload
     from pages.server.guard import Guard
-    from pages.server.preload import import_all
     from pages.server.shutdown import until_the_end
 
-    import_all()  # before a first tab opens
+    preload.serve()
     server = App(__file__, middleware=[Middleware(Guard)], lifespan=until_the_end)

@@ -11,6 +11,7 @@ import streamlit as st
 from pages.jobs import load_job
 from pages.state.choice import Choice
 from pages.state.clicks import pressed
+from pages.state.headings import HEADINGS
 from pages.state.session import choice, choose, load_key, manager
 from pages.views.boxes import refused, unless_refused
 from pages.views.glossary import terms_button
@@ -33,7 +34,6 @@ EXPLAINED = {
     HUB: "Type `org/name` for a folder of safetensors, `org/name:Q4_K_M` or `org/name/file.gguf` for a GGUF, each also "
     "with `@revision` at its end for another branch, tag or commit; what is not in the cache is downloaded.",
 }
-QUESTION = "Where does your long-context model lose, and what can be repaired?"
 WELCOME = (
     ":material/search: **See** which frequency bands suffer when RoPE is stretched and weights or cache are quantized.",
     ":material/tune: **Repair** a part of it with one scale per band in W_Q and W_K: no retraining, no run-time cost.",
@@ -60,7 +60,7 @@ def demo_button(now: Choice) -> None:
 def model_title(loaded: LoadedModel | None) -> None:
     """The model's name, or what this software answers."""
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.title(QUESTION if loaded is None else literal(short_name(loaded.name, 30)))
+        st.title(HEADINGS["Start"] if loaded is None else literal(short_name(loaded.name, 30)))
         terms_button("Start")
 
 

@@ -101,7 +101,7 @@ def test_below_a_heading_it_goes_to_that_heading(page):
     walk.go(page, "Evaluate")
     entered(page, page.get_by_role("button", name="Continue the prompt"))
     page.get_by_role("button", name="Cancel").first.wait_for(timeout=LONG)
-    goes_on(page, "H3", "The same prompt, continued by each model")
+    goes_on(page, "H2", "The same prompt, continued by each model")
     page.get_by_role("button", name="Cancel").first.wait_for(timeout=LONG, state="detached")
 
 

@@ -16,6 +16,13 @@ COLD = {
     "tune": "Tune",
     "learn": "The mechanism by hand",
 }
+LISTED = """
+window.listed = new Set();
+new MutationObserver(() => {
+  for (const link of document.querySelectorAll('[data-testid=stSidebarNavLink]'))
+    window.listed.add(link.innerText.trim().split('\\n').pop());
+}).observe(document, {subtree: true, childList: true, characterData: true});
+"""
 LIVE = re.compile(r"Best of \d+ candidates so far")
 ENDS = 15  # seconds within which a server with a running job ends
 
@@ -40,10 +47,13 @@ def test_three_visitors_at_once_on_a_new_server(dashboard, visit):
     dashboard.start()
     pages = [visit() for _ in COLD]
     for page, path in zip(pages, COLD, strict=True):
+        page.add_init_script(LISTED)
         page.goto(f"{dashboard.address}/{path}", wait_until="commit")
     for page, heading in zip(pages, COLD.values(), strict=True):
         page.get_by_role("heading", level=1, name=heading).wait_for(timeout=LONG)
         assert page.get_by_test_id("stException").count() == 0
+        listed = page.evaluate("() => [...window.listed]")
+        assert set(listed) == set(PAGES)  # never the files of pages/ by their names
     assert "Error" not in dashboard.log.read_text()
 
 

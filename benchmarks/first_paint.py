@@ -1,0 +1,57 @@
+"""How long a new server takes until its first heading is seen, and until the demo model is diagnosed.
+
+In turns with an app of one line, `st.title("Start")`, on the same machine in the same run: seconds from the start of
+the process to the heading in Chromium.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROUNDS = 5
+ONE_LINE = 'import streamlit as st\n\nst.title("Start")\n'
+
+
+def main() -> None:
+    """Print the seconds of every round, their medians and the ratio."""
+    from playwright.sync_api import sync_playwright
+
+    from tests.pages.browser import walk
+    from tests.pages.browser.conftest import ROOT, Dashboard
+
+    chromium = os.environ.get("QROAR_CHROMIUM") or next(filter(None, map(shutil.which, ("chromium", "google-chrome"))))
+    seconds: dict[str, list[float]] = {"one line": [], "dashboard": [], "demo diagnosed": []}
+    with sync_playwright() as driver:
+        for _ in range(ROUNDS):
+            for name in ("one line", "dashboard"):
+                with tempfile.TemporaryDirectory() as home:
+                    script = Path(home) / "one_line.py"
+                    script.write_text(ONE_LINE)
+                    browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+                    tab = browser.new_page()
+                    began = time.monotonic()
+                    up = Dashboard(Path(home), script=script if name == "one line" else ROOT / "app.py")
+                    try:
+                        tab.goto(up.address)
+                        tab.get_by_role("heading", level=1).first.wait_for(timeout=walk.LONG)
+                        seconds[name].append(time.monotonic() - began)
+                        if name == "dashboard":
+                            walk.load_demo(tab)
+                            walk.go(tab, "Noise")
+                            walk.press(tab, "Diagnose")
+                            walk.chart(tab, "noise-by-position").wait_for(timeout=walk.LONG)
+                            seconds["demo diagnosed"].append(time.monotonic() - began)
+                    finally:
+                        browser.close()
+                        up.stop()
+    print("| seconds | median | rounds |\n|---|---|---|")
+    for name, took in seconds.items():
+        print(f"| {name} | {statistics.median(took):.1f} | {', '.join(f'{s:.1f}' for s in took)} |")
+    ratio = statistics.median(seconds["dashboard"]) / statistics.median(seconds["one line"])
+    sys.stdout.write(f"\nThe first heading takes {ratio:.2f} times what the app of one line takes.\n")
