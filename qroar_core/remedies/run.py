@@ -58,7 +58,7 @@ def run(
     entered = applicable_remedies(setting.quant, spec.methods)
     try:
         with substituted_weights(loaded, {}):  # without scales that a person applied
-            return _Comparison(loaded, setting.rope, spec, texts, on_step, entered).played()
+            return _Comparison(loaded, setting.rope, spec, texts, on_step, entered).result()
     except Cancelled as stop:
         raise Cancelled("comparison") from stop  # what one search had found is no part of a comparison
 
@@ -99,7 +99,7 @@ class _Comparison:
         tops = sum(len(searches(self.spec, one.method)) for one in self.entered)
         return 1 + len(self.entered) * (READY_UNITS + 1) + tops * (SEARCH_UNITS + 1)
 
-    def played(self) -> Comparison:
+    def result(self) -> Comparison:
         """Every remedy in turn."""
         reference = self.nll(Condition(self.rope), "reference")
         made = [one for remedy in self.entered for one in self.both(remedy)]
