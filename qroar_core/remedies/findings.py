@@ -25,13 +25,13 @@ class Measured:
     angles: bool = False
 
 
-def remedy_rows(reference: Sequence[float], played: Sequence[Measured], confidence: float) -> list[RemedyRow]:
-    """Rows from window means; `played` holds plain, and every method without band scales before it with them."""
-    plain = next(one.window_nll for one in played if one.method == "plain" and not one.band_scales)
+def remedy_rows(reference: Sequence[float], measured: Sequence[Measured], confidence: float) -> list[RemedyRow]:
+    """Rows from window means; `measured` holds plain, and every method without band scales before it with them."""
+    plain = next(one.window_nll for one in measured if one.method == "plain" and not one.band_scales)
     gap = paired_interval(plain, reference, confidence)
-    alone = {one.method: one.window_nll for one in played if not one.band_scales}
+    alone = {one.method: one.window_nll for one in measured if not one.band_scales}
     rows = []
-    for one in played:
+    for one in measured:
         over = mean_interval(one.window_nll, confidence)
         row = RemedyRow(
             method=one.method,

@@ -18,7 +18,7 @@ from qroar_core.models.score import forward_seconds
 from qroar_core.models.text import Windows
 from qroar_core.progress import OnStep, Step
 from qroar_core.quantizers.exact_keys import what_a_query_reads
-from qroar_core.scale_search import messages as telling
+from qroar_core.scale_search import messages
 from qroar_core.scale_search.distributed import tries_of
 from qroar_core.scale_search.gain import Decision
 from qroar_core.scale_search.guard import WindowScorer, guarded
@@ -57,7 +57,7 @@ class SearchRunner:
     def outcome(self, diagnosis: Diagnosis | None) -> SearchOutcome:
         frame = self.frame
         if not self.begin(diagnosis):
-            report = telling.untouched(frame, self.bounds)
+            report = messages.untouched(frame, self.bounds)
             return SearchOutcome(frame.none, frame.none, frame.none, frame.none, report)
         self.idle = self.bare()
         self.began = time.perf_counter()
@@ -137,7 +137,7 @@ class SearchRunner:
             best = self.history[-1].best if self.history else value
         candidate = Candidate(step=step, label=label, objective=value, best=best)
         self.history.append(candidate)
-        total = telling.total(self.spec, len(self.frame.bands), self.whole)
+        total = messages.total(self.spec, len(self.frame.bands), self.whole)
         self.on_step(Step("search", min(step, total), total, label, candidate))
 
     def guard(self, found: Scales) -> tuple[Scales, str]:
