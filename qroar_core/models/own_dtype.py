@@ -31,6 +31,16 @@ def own_dtype(loaded: LoadedModel) -> torch.dtype | None:
     return _holding(stored) if stored else None
 
 
+def kept_dtype(loaded: LoadedModel) -> torch.dtype | None:
+    """The format that an export keeps: the files' own, as `own_dtype`.
+
+    Float16 files whose config.json says a wider format are written in that one: float16 ends at 65504 and loses digits
+    below 6e-5, which a scaled weight may reach. Bfloat16 has the range of float32.
+    """
+    own, named = own_dtype(loaded), config_dtype(loaded)
+    return named if own == torch.float16 and named in (torch.float32, torch.float64) else own
+
+
 def own_words(loaded: LoadedModel) -> str:
     """`bfloat16`, or `bfloat16; its config.json says float32`: what the files hold; "" where `own_dtype` is None."""
     stored, named = _stored(loaded), config_dtype(loaded)
@@ -53,13 +63,15 @@ def written_dtype(loaded: LoadedModel, asked: torch.dtype | None = None) -> tupl
     Args:
         asked: the format a person asked to load and write in; None where nobody did.
     """
-    own, mine, held = own_dtype(loaded), loaded.dtype, own_words(loaded)
+    own, mine, held = kept_dtype(loaded), loaded.dtype, own_words(loaded)
     if asked is not None:
         return asked, f"{word(asked)}, as asked" + ("" if held in ("", word(asked)) else f"; the checkpoint has {held}")
     if own is None:
         return mine, f"{word(mine)}, as loaded: the checkpoint holds no plain numbers of its own"
     if _holding({own, mine}) != mine:
         return mine, f"{word(mine)}, as loaded; the checkpoint has {held}"
+    if own != own_dtype(loaded):
+        return own, f"{word(own)}, as its config.json says; the checkpoint's files have {word(own_dtype(loaded))}"
     if len(_stored(loaded)) > 1:
         return own, f"{word(own)}, which holds all that the checkpoint has: {held}"
     return own, held.replace(word(own), f"{word(own)}, as the checkpoint has them", 1)
@@ -70,7 +82,7 @@ def announced_dtype(loaded: LoadedModel, written: torch.dtype, asked: torch.dtyp
 
     Readers compute in it: they are to treat the export as they treat its source.
     """
-    kept = asked is None and written == own_dtype(loaded)
+    kept = asked is None and written == kept_dtype(loaded)
     return (config_dtype(loaded) if kept else None) or written
 
 

@@ -149,13 +149,22 @@ def test_a_format_that_was_asked_for_is_what_the_config_says(folder, tmp_path):
     assert f"Weights: {said}." in (out / "README.md").read_text()
 
 
-def test_the_demo_is_exported_as_large_as_it_is(demo, tmp_path):
-    out = hf.run(demo, RopeSpec("yarn", 2.0), None, tmp_path / "out")
+def test_a_tied_output_matrix_is_written_once_where_an_export_narrows(demo, tmp_path):
+    out = hf.run(demo, RopeSpec("yarn", 2.0), None, tmp_path / "out", dtype=torch.float16)
     before, after = (load_file(path / "model.safetensors") for path in (demo.template, out))
-    assert before.keys() == after.keys()  # the tied output matrix once
+    assert before.keys() == after.keys()
     assert all(after[name].dtype == torch.float16 and torch.equal(before[name], after[name]) for name in before)
-    said = "Weights: float16, as the checkpoint has them; its config.json says float32."
-    assert said in (out / "README.md").read_text()
+
+
+def test_float16_files_under_a_wider_config_are_written_as_wide_and_it_is_said(capfd, demo, tmp_path):
+    """The demo: a scaled weight may leave float16, and no full-precision logit is to change by more than 1e-3."""
+    assert main(["info", "demo", "--json"]) == 0
+    assert json.loads(capfd.readouterr().out)["checkpoint_dtype"] == "float16; its config.json says float32"
+    assert main(["export", "demo", "--rope", "yarn", "--factor", "2", "--out", str(tmp_path / "out")]) == 0
+    assert capfd.readouterr().err == ""
+    assert stored(tmp_path / "out") == {"F32"}
+    said = "Weights: float32, as its config.json says; the checkpoint's files have float16."
+    assert said in (tmp_path / "out" / "README.md").read_text()
 
 
 def test_without_files_of_plain_numbers_it_is_what_was_loaded(tiny):
