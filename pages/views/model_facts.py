@@ -12,7 +12,7 @@ from pages.views.status_bar import VERDICTS, verdict_for
 from qroar_core.escape import literal
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.memory import free_bytes
-from qroar_core.models.own_dtype import own_dtype, word
+from qroar_core.models.own_dtype import own_words
 from qroar_core.models.own_rope import native_from, own_rope
 from qroar_core.setting import Setting
 
@@ -59,8 +59,8 @@ def model_table(loaded: LoadedModel) -> None:
         "fingerprint of the weights": loaded.fingerprint,
         "checksum of weights, config and tokenizer": loaded.checksum,
     }
-    if own := own_dtype(loaded):
-        facts["dtype of the checkpoint"] = word(own)
+    if own := own_words(loaded):
+        facts["dtype of the checkpoint"] = own
     if loaded.source != loaded.name:
         facts["source"] = loaded.source
     if loaded.note:

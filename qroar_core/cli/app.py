@@ -215,7 +215,8 @@ def verify(
     tables.verification(checks, as_json)
     wrong = [check for check in checks if check.passed is False]
     if wrong:
-        raise BadCheckpoint(f"{len(wrong)} of {len(checks)} checks failed", where=what, do="export it again")
+        remedies = " or ".join(dict.fromkeys(check.do for check in wrong))
+        raise BadCheckpoint(f"{len(wrong)} of {len(checks)} checks failed", where=what, do=remedies)
 
 
 @app.command()

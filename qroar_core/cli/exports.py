@@ -35,13 +35,13 @@ def writer(options: dict[str, Any]) -> Callable[..., Path]:
 def tell_about(loaded: LoadedModel, rope: RopeSpec, options: dict[str, Any]) -> None:
     """Once it is written, say what an export changed unasked: the checkpoint's own interpolation, its number format."""
     from qroar_core.models.loading import DTYPES
-    from qroar_core.models.own_dtype import own_dtype, written_dtype
+    from qroar_core.models.own_dtype import kept_dtype, written_dtype
     from qroar_core.models.own_rope import own_rope, replaced_rope
 
     _tell_rope(f"{rope.method} x{rope.factor:g}", own_rope(loaded), replaced_rope(loaded, rope))
     if FORMATS[options["format"]].takes_dtype:
         dtype, why = written_dtype(loaded, DTYPES.get(options["dtype"]))
-        if dtype != own_dtype(loaded):
+        if dtype != kept_dtype(loaded):
             tables.note(f"weights were written as {why}")
 
 

@@ -23,7 +23,7 @@ def model(loaded: LoadedModel, as_json: bool) -> None:
     """The model's sizes."""
     from dataclasses import asdict
 
-    from qroar_core.models.own_dtype import own_dtype, word
+    from qroar_core.models.own_dtype import own_words, word
     from qroar_core.models.own_rope import native_from, own_rope
 
     facts = {
@@ -36,7 +36,7 @@ def model(loaded: LoadedModel, as_json: bool) -> None:
         "original_context_from": native_from(loaded),
         "device": str(loaded.device),
         "dtype": word(loaded.dtype),
-        "checkpoint_dtype": word(own) if (own := own_dtype(loaded)) else "",
+        "checkpoint_dtype": own_words(loaded),
         "note": loaded.note,
     }
     _print(facts) if as_json else _facts(loaded.name, facts)

@@ -84,6 +84,21 @@ def _config(loaded: LoadedModel, rope: RopeSpec) -> Any:
     return written
 
 
+def all_narrowed(model: Any, dtype: torch.dtype) -> dict[str, Tensor]:
+    """The model's tensors in the number format that they are written in; those that share memory still share it.
+
+    A tied output matrix is then written once, as `save_pretrained` does with the model's own.
+    """
+    once: dict[tuple[int, torch.Size], Tensor] = {}
+    tensors = {}
+    for name, value in model.state_dict().items():
+        at = (value.data_ptr(), value.shape)
+        if at not in once:
+            once[at] = narrowed(name, value, dtype)
+        tensors[name] = once[at]
+    return tensors
+
+
 def narrowed(name: str, value: Tensor, dtype: torch.dtype) -> Tensor:
     """A tensor of the model on the CPU, in the number format that it is written in where it holds numbers.
 

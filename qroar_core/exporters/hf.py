@@ -12,13 +12,13 @@ import torch
 
 from qroar_core.errors import BadSpec
 from qroar_core.exporters.card import write_card
-from qroar_core.exporters.checkpoint import changed_parts, narrowed, save
+from qroar_core.exporters.checkpoint import all_narrowed, changed_parts, save
 from qroar_core.exporters.folder import new_folder, note_of, origin_of, write_note
 from qroar_core.exporters.formats import written_by
 from qroar_core.exporters.forward_pass import require_finite_pass
 from qroar_core.interpolations.frequencies import require_writable
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.models.own_dtype import word, written_dtype
+from qroar_core.models.own_dtype import announced_dtype, word, written_dtype
 from qroar_core.models.patch import parameters_under, replaced_parameters
 from qroar_core.progress import OnStep, Step, no_progress
 from qroar_core.specs import RopeSpec
@@ -39,7 +39,8 @@ def run(
     """Write the checkpoint; returns its folder. `scales` None exports the interpolation alone.
 
     Args:
-        dtype: the number format that was asked for; None keeps the checkpoint's own, where what is loaded holds it.
+        dtype: the number format that was asked for; None keeps that of the checkpoint's files, where what is loaded
+            holds it.
         command: the line that repeats it, kept in qroar.json.
     Raises:
         BadOutput: the folder exists, or cannot be written.
@@ -57,11 +58,8 @@ def run(
         require_finite_pass(loaded, rope, scales)
         with loaded.lock, replaced_parameters(loaded.model, parameters_under(loaded, scales)):
             on_step(Step("export", 1, 3, "write weights"))
-            if written == loaded.dtype:
-                save(loaded, rope, built)
-            else:
-                tensors = {name: narrowed(name, value, written) for name, value in loaded.model.state_dict().items()}
-                save(loaded, rope, built, tensors, {"dtype": word(written)})
+            tensors = None if written == loaded.dtype else all_narrowed(loaded.model, written)
+            save(loaded, rope, built, tensors, {"dtype": word(announced_dtype(loaded, written, dtype))})
         on_step(Step("export", 2, 3, "write tokenizer and manifest"))
         note = note_of(
             origin_of(loaded, rope), rope, scales, format=format, command=command, changed=changed, dtype=why

@@ -34,16 +34,18 @@ from qroar_core.transforms.file import rope_from
 from qroar_core.transforms.scales import Scales, from_nested
 
 LARGEST_NOTE = 64 * MIB  # every scale and every file's hash
+PLAIN = ("gguf-bf16", "gguf-f16")  # no block of weights shares a step there
 KL_BOUND = 1e-3  # nats, mean: rounding of the written dtype stays far below
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One question and its answer; `passed` None where it could not be asked."""
+    """One question and its answer; `passed` None where it could not be asked; `do`: what helps where it is False."""
 
     question: str
     answer: str
     passed: bool | None
+    do: str = "export it again"
 
 
 def run(asked: Path | str, on_step: OnStep = no_progress) -> list[Check]:
@@ -158,7 +160,9 @@ def _in_llama_cpp(path: Path, format: str, ids: Tensor, wanted: Tensor) -> Check
     apart = (torch.tensor(found).double() + wanted[0].double()).abs()
     bad = int((~apart.isfinite()).sum())
     if bad:
-        return Check(question, f"llama.cpp gives no finite number for {bad} of {SCORED} tokens", False)
+        others = " or ".join(name for name in PLAIN if name != format)
+        do = f"export it in another format: --format {others}"  # the same export again would give the same
+        return Check(question, f"llama.cpp gives no finite number for {bad} of {SCORED} tokens", False, do)
     answer = f"mean |d ln p| {float(apart.mean()):.4f}, largest {float(apart.max()):.4f} nats over {SCORED} tokens"
     return Check(question, answer, bool(apart.mean() <= FORMATS[format].llama_cpp_bound))
 

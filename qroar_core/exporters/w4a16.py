@@ -24,7 +24,7 @@ from qroar_core.exporters.folder import new_folder, note_of, origin_of, write_no
 from qroar_core.exporters.forward_pass import require_finite_pass
 from qroar_core.interpolations.frequencies import require_writable
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.models.own_dtype import own_dtype, word
+from qroar_core.models.own_dtype import kept_dtype, word
 from qroar_core.models.patch import parameters_under, replaced_parameters
 from qroar_core.progress import OnStep, Step, no_progress
 from qroar_core.quantizers.weights import TIE
@@ -63,7 +63,7 @@ def run(
     linear = _linear_layers(loaded, spec.group_size)
     folder = Path(folder).expanduser()
     on_step(Step("export", 0, 3, "scale weights"))
-    dtype = next((kind for kind in (loaded.dtype, own_dtype(loaded)) if kind in SIXTEEN), torch.bfloat16)
+    dtype = next((kind for kind in (loaded.dtype, kept_dtype(loaded)) if kind in SIXTEEN), torch.bfloat16)
     changed = [] if scales is None or scales.is_identity else changed_parts(loaded)
     need = sum(p.numel() for p in loaded.model.parameters()) * dtype.itemsize
     with new_folder(folder, need) as built:

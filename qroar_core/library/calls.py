@@ -41,7 +41,7 @@ def load(
     Args:
         source: `demo`, `smollm2`, a checkpoint folder, a GGUF file, or a name on the hub.
         device: `auto`, `cpu`, `cuda`, `cuda:0`, `mps`.
-        dtype: `auto` (the checkpoint's own on a GPU, float32 on a CPU), `float32`, `bfloat16`, `float16`.
+        dtype: `auto` (bfloat16 on a GPU, float32 on a CPU), `float32`, `bfloat16`, `float16`.
         on_step: called with a `Step` as the work goes on; see qroar_core.progress.
     Raises:
         BadCheckpoint: something in the files that would not be read exactly as it is meant; the message says what.

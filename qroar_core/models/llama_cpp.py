@@ -31,6 +31,7 @@ NO_ROTATION = "LLAMA_ATTN_ROT_DISABLE"
 K_TYPES = {"f16": 1, "q8_0": 8, "q4_0": 2}  # ggml_type
 FORCED = 1e6  # a bias that no logit outweighs
 EVERY = 1 << 20  # more tokens than any vocabulary
+NO_NUMBER = -1e37  # nats; at or below, it stands for ln 0 and is no measurement
 PATIENCE = 600  # seconds for one window
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # the server is this machine's own
 
@@ -156,8 +157,8 @@ class LlamaCppStates(_Server):
 
 
 def _number(logprob: Any) -> float:
-    """JSON has no NaN: the server writes null for it."""
-    return float(logprob) if isinstance(logprob, int | float) else math.nan
+    """JSON has no NaN and no infinity: the server writes null for the one, -FLT_MAX for ln 0."""
+    return float(logprob) if isinstance(logprob, int | float) and logprob > NO_NUMBER else math.nan
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Which number format a checkpoint is stored in, and which one an export of it is written in.
 
 On a CPU everything is loaded as float32. Numbers that came from bfloat16 go back to it without loss, so an export
-keeps the checkpoint's own format unless another one was asked for, and says what it writes.
+keeps the format that the checkpoint's files hold unless another one was asked for, and says what it writes.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import struct
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -18,19 +19,42 @@ from qroar_core.models.loaded import LoadedModel
 STORED = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
+NAMES = ("float64", "float32", "float16", "bfloat16")
+
+
 def own_dtype(loaded: LoadedModel) -> torch.dtype | None:
-    """The widest format of the checkpoint's files and of its config.json; None where its files hold codes, or none."""
-    folder = loaded.template
-    if folder is None:
-        return None
-    config = table_in(folder / "config.json") if has(folder, "config.json") else {}
-    stored = {STORED[name] for path in sorted(folder.glob("*.safetensors")) for name in _formats(path)}
-    if not stored or config.get("quantization_config"):
-        return None
+    """The format that holds every number of the checkpoint's files; None where they hold codes, or there are none.
+
+    What config.json says is the format to compute in. It adds no digits to the files, and may say another.
+    """
+    stored = _stored(loaded)
+    return _holding(stored) if stored else None
+
+
+def kept_dtype(loaded: LoadedModel) -> torch.dtype | None:
+    """The format that an export keeps: the files' own, as `own_dtype`.
+
+    Float16 files whose config.json says a wider format are written in that one: float16 ends at 65504 and loses digits
+    below 6e-5, which a scaled weight may reach. Bfloat16 has the range of float32.
+    """
+    own, named = own_dtype(loaded), config_dtype(loaded)
+    return named if own == torch.float16 and named in (torch.float32, torch.float64) else own
+
+
+def own_words(loaded: LoadedModel) -> str:
+    """`bfloat16`, or `bfloat16; its config.json says float32`: what the files hold; "" where `own_dtype` is None."""
+    stored, named = _stored(loaded), config_dtype(loaded)
+    if not stored:
+        return ""
+    held = " and ".join(sorted(map(word, stored)))
+    return held if named in (None, *stored) else f"{held}; its config.json says {word(named)}"
+
+
+def config_dtype(loaded: LoadedModel) -> torch.dtype | None:
+    """The format that config.json says; None where it says none."""
+    config = _config(loaded)
     named = config.get("dtype") or config.get("torch_dtype")
-    if named in ("float64", "float32", "float16", "bfloat16"):
-        stored.add(getattr(torch, named))
-    return _holding(stored)
+    return getattr(torch, named) if named in NAMES else None
 
 
 def written_dtype(loaded: LoadedModel, asked: torch.dtype | None = None) -> tuple[torch.dtype, str]:
@@ -39,19 +63,44 @@ def written_dtype(loaded: LoadedModel, asked: torch.dtype | None = None) -> tupl
     Args:
         asked: the format a person asked to load and write in; None where nobody did.
     """
-    own, mine = own_dtype(loaded), loaded.dtype
+    own, mine, held = kept_dtype(loaded), loaded.dtype, own_words(loaded)
     if asked is not None:
-        return asked, f"{word(asked)}, as asked" + ("" if own in (None, asked) else f"; the checkpoint has {word(own)}")
+        return asked, f"{word(asked)}, as asked" + ("" if held in ("", word(asked)) else f"; the checkpoint has {held}")
     if own is None:
         return mine, f"{word(mine)}, as loaded: the checkpoint holds no plain numbers of its own"
-    if _holding({own, mine}) == mine:
-        return own, f"{word(own)}, as the checkpoint has them"
-    return mine, f"{word(mine)}, as loaded; the checkpoint has {word(own)}"
+    if _holding({own, mine}) != mine:
+        return mine, f"{word(mine)}, as loaded; the checkpoint has {held}"
+    if own != own_dtype(loaded):
+        return own, f"{word(own)}, as its config.json says; the checkpoint's files have {word(own_dtype(loaded))}"
+    if len(_stored(loaded)) > 1:
+        return own, f"{word(own)}, which holds all that the checkpoint has: {held}"
+    return own, held.replace(word(own), f"{word(own)}, as the checkpoint has them", 1)
+
+
+def announced_dtype(loaded: LoadedModel, written: torch.dtype, asked: torch.dtype | None) -> torch.dtype:
+    """What an export's config.json says: as its source's does where the weights are written as the source's files.
+
+    Readers compute in it: they are to treat the export as they treat its source.
+    """
+    kept = asked is None and written == kept_dtype(loaded)
+    return (config_dtype(loaded) if kept else None) or written
 
 
 def word(dtype: torch.dtype | None) -> str:
     """`bfloat16`."""
     return str(dtype).removeprefix("torch.")
+
+
+def _config(loaded: LoadedModel) -> dict[str, Any]:
+    folder = loaded.template
+    return table_in(folder / "config.json") if folder is not None and has(folder, "config.json") else {}
+
+
+def _stored(loaded: LoadedModel) -> set[torch.dtype]:
+    """The float formats of the checkpoint's files; none where they hold codes."""
+    if loaded.template is None or _config(loaded).get("quantization_config"):
+        return set()
+    return {STORED[name] for path in sorted(loaded.template.glob("*.safetensors")) for name in _formats(path)}
 
 
 def _holding(kinds: set[torch.dtype]) -> torch.dtype:

@@ -7,31 +7,17 @@ fields (JSON lines, CSV, parquet) is no text itself and is refused; `--dataset` 
 from __future__ import annotations
 
 import codecs
-import csv
-import io
-import json
-import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from qroar_core.errors import BadText
+from qroar_core.models.text_tables import SEPARATORS, TABLES, TABS, fields_of_csv, table_in
 from qroar_core.specs import Bos
 
 LARGE = 8 * 2**20  # bytes of a file past which only the parts that are needed are read and coded
 HEAD = 2**20  # bytes of a large file that are looked at before anything else
 BINARY_SHARE = 0.05  # replacement and control characters past which a file is called binary
 CONTROL = bytes(c for c in range(32) if c not in b"\n\r\t\f")
-TABLES = {
-    ".jsonl": "JSON lines",
-    ".ndjson": "JSON lines",
-    ".json": "JSON",
-    ".csv": "CSV",
-    ".tsv": "CSV",
-    ".parquet": "parquet",
-}
-TABS = "CSV with tabs"
-FIELDS, ROWS = 3, 20  # of a table that is not called one, at least
-NAME = re.compile(r"[^\W\d][\w .()/-]{0,39}")  # of a column
 ENDS = "line ends other than LF read as LF"
 
 
@@ -159,10 +145,12 @@ def _refuse_binary(raw: bytes, text: str, path: Path) -> None:
 
 def _refuse_table(path: Path, head: bytes) -> None:
     """Raises BadText for a file whose texts are fields; names the fields where they are easily known."""
-    kind, named = _table_in(head)
-    own = TABLES.get(path.suffix.lower(), "")
+    own, whole = TABLES.get(path.suffix.lower(), ""), len(head) < HEAD
+    kind, named = table_in(head, whole=whole)
     if not (kind or own):
         return
+    if not kind and (separator := SEPARATORS.get(path.suffix.lower())):
+        named = fields_of_csv(head, separator, whole=whole)
     fields = f"; text fields: {', '.join(named)}"[:200] if named else ""
     do = f"name the field that holds the text: --dataset {{}}:{named[0] if named else 'FIELD'}"
     suffix = next((end for end, form in TABLES.items() if form == kind), "")
@@ -172,47 +160,3 @@ def _refuse_table(path: Path, head: bytes) -> None:
         suffix = ".tsv" if kind == TABS else suffix
         do = f"rename it to end in {suffix} and {do.format(path.with_suffix(suffix))}"
     raise BadText(f"{own or kind}, not a text{fields}", where=str(path), do=do)
-
-
-def _table_in(head: bytes) -> tuple[str, list[str]]:
-    """Which table of texts a file begins as, whatever it is called, and its text fields; "" for none."""
-    if head[:4] == b"PAR1":
-        return "parquet", []
-    first = head.lstrip(b"\xef\xbb\xbf \r\n\t").split(b"\n", 1)[0]
-    try:
-        row = json.loads(first) if first.startswith(b"{") else None
-    except ValueError:  # also: not UTF-8
-        row = None
-    if isinstance(row, dict):
-        return "JSON lines", [str(name) for name, value in row.items() if isinstance(value, str)]
-    text = head.decode("utf-8-sig", errors="ignore")
-    for kind, separator in ((TABS, "\t"), ("CSV", ",")):
-        rows = _rows(text, separator, whole=len(head) < HEAD)
-        if rows:
-            return kind, _text_fields(rows)
-    return "", []
-
-
-def _rows(text: str, separator: str, *, whole: bool) -> list[list[str]]:
-    """The rows of separated values, a line of names first; [] for prose.
-
-    Prose has no ROWS lines in a row that all hold equally many separators, two at least, below a line of short names
-    without a number among them, nor a space before one: prose has it behind its commas.
-    """
-    if text.partition("\n")[0].count(separator) < FIELDS - 1:
-        return []
-    try:
-        rows = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=separator) if row]
-    except csv.Error:
-        return []
-    rows = rows if whole else rows[:-1]  # the last is cut off somewhere
-    names = rows[0] if len(rows) > ROWS else []
-    fine = len(set(names)) == len(names) >= FIELDS and all(NAME.fullmatch(name) for name in names)
-    return rows if fine and all(len(row) == len(names) for row in rows) else []
-
-
-def _text_fields(rows: list[list[str]]) -> list[str]:
-    """Names of the columns that hold words, the longest texts first."""
-    columns = {name: values for name, *values in zip(*rows, strict=True)}
-    worded = {n: sum(map(len, v)) for n, v in columns.items() if any(c.isalpha() for c in "".join(v))}
-    return sorted(worded, key=lambda name: -worded[name])

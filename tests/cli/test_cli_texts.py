@@ -86,9 +86,15 @@ def test_line_ends_of_windows_are_read_as_lf_and_said(capfd, text):
     [
         ("a.jsonl", b'{"id": 1, "text": "one"}\n{"id": 2, "text": "two"}\n', "JSON lines", "text"),
         ("a.txt", b'\xef\xbb\xbf{"title": "x", "body": "one"}\n', "JSON lines", "title, body"),
-        ("a.json", b'[{"text": "one"}]', "JSON", ""),
-        ("a.csv", b"id,text\n1,one\n", "CSV", ""),
-        ("a.TSV", b"id\ttext\n1\tone\n", "CSV", ""),
+        ("a.json", b'[{"text": "one"}]', "JSON", "text"),
+        ("a.json", b'{"not": [', "JSON", ""),
+        ("a.csv", b"id,text\n1,one\n", "CSV", "text"),
+        ("a.csv", b'title,text\nx,"one,\ntwo"\n\ny\n', "CSV", "text, title"),
+        ("a.csv", b"text\nfirst row\n", "CSV", "text"),
+        ("a.csv", b",text\n0,one\n", "CSV", "text"),
+        ("a.csv", b"1,one\n2,two\n", "CSV", ""),
+        ("a.csv", b"id,text\n", "CSV", ""),
+        ("a.TSV", b"id\ttext\n1\tone\n", "CSV", "text"),
         ("a.bin", b"PAR1\0\0\0\0PAR1", "parquet", ""),
     ],
 )
@@ -132,6 +138,43 @@ def test_a_csv_under_another_name_is_recognised(tmp_path, separator, kind, suffi
         assert sum(len(part) for part in parts.values()) == rows
 
 
+WORDS = "It was late, and nobody came. The lamp burned on."
+
+
+@pytest.mark.parametrize("large", [False, True])
+@pytest.mark.parametrize("kind", ["label,text", "text\tlabel", "index,text", "index,label,text", "array", "pretty"])
+def test_tables_that_pandas_and_json_write_are_recognised_under_another_name(tmp_path, kind, large):
+    pandas = pytest.importorskip("pandas")
+    from qroar_core.models.text import open_text
+
+    path, count = tmp_path / "a.txt", 30_000 if large else 200
+    table = pandas.DataFrame({"label": [i % 2 for i in range(count)], "text": [f"{WORDS} {i}" for i in range(count)]})
+    if kind in ("array", "pretty"):
+        path.write_text(json.dumps(table.to_dict("records"), indent=2 if kind == "pretty" else None))
+    elif kind == "text\tlabel":
+        table[["text", "label"]].to_csv(path, sep="\t", index=False)
+    else:
+        kept = table[["text"]] if kind == "index,text" else table
+        kept.to_csv(path, index=kind.startswith("index"))
+    said, suffix = {
+        "array": ("JSON", ".json"),
+        "pretty": ("JSON", ".json"),
+        "text\tlabel": ("CSV with tabs", ".tsv"),
+    }.get(kind, ("CSV", ".csv"))
+    renamed = path.with_suffix(suffix)
+    with pytest.raises(BadText) as error:
+        open_text(path)
+    assert str(error.value) == (
+        f"{path}: {said}, not a text; text fields: text; rename it to end in {suffix} and name the field that holds "
+        f"the text: --dataset {renamed}:text"
+    )
+    if not large:
+        path.rename(renamed)
+        with pytest.raises(BadText, match=f"; text fields: text; name the field .* {renamed}:text"):
+            open_text(renamed)
+        assert sum(len(part) for part in dataset_documents(f"{renamed}:text").parts.values()) == count
+
+
 PROSE = {  # each near to a table and none
     "a verse with two commas a line": "".join(f"Oh, line {i}, and more\n" for i in range(60)),
     "equal commas below a sentence": "Below stand some names, dates, and places of them.\n" + "x, y, z\n" * 60,
@@ -139,7 +182,19 @@ PROSE = {  # each near to a table and none
     "the same name twice": "a,a,b\n" + "x,y,z\n" * 60,
     "one line of another number": "a,b,c\n" + "x,y,z\n" * 40 + "x,y\n" + "x,y,z\n" * 40,
     "too few rows": "a,b,c\n" + "x,y,z\n" * 19,
-    "two fields": "a,b\n" + "x,y\n" * 60,
+    "two fields without texts": "a,b\n" + "x,y\n" * 60,
+    "a verse with one comma a line": "Moon,river\n" + "Oh moon, so pale tonight\n" * 60,
+    "a verse below a line without a space": "Oh moon,oh river\n" + "Oh moon,so pale tonight\n" * 60,
+    "fewer than twenty rows of two": "label,text\n" + "1,so pale tonight\n" * 19,
+    "a tab before every line": "\ttext\n" + "\tan indented line of words\n" * 60,
+    "the same unnamed value twice": ",text\n" + "0,one line of words\n" * 60,
+    "dialogue": "Anna,Ben\n" + "".join(f'Well, "it is {i}," she said.\n' for i in range(60)),
+    "a table drawn in markdown": "| label | text |\n|---|---|\n" + "| 1 | so, pale tonight |\n" * 60,
+    "a list of JSON before prose": '[{"text": "one"}]\nis how a row looks.\n',
+    "a JSON array of numbers": "[[1, 2], [3, 4]]\n",
+    "a JSON array of objects and numbers": '[{"text": "one"}, 2]\n',
+    "brackets": "[{citation needed}] is what they wrote.\n",
+    "a program of dictionaries": "[{'text': one}, {'text': two}]\n",
     "a quotation that does not end": 'a,b,c\n"' + "x,y,z\n" * 60,
     "code": "\n".join(f"\tf(a, b, {i})" for i in range(60)),
 }

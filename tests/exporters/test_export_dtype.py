@@ -92,12 +92,79 @@ def test_what_is_written_and_what_is_said(folder, tmp_path, dtype, asked, kind, 
         ({}, torch.bfloat16),
         ({"config": None}, torch.bfloat16),
         ({"norms": torch.float32}, torch.float32),  # the widest: nothing is lost
-        ({"files": torch.float16, "config": "float32"}, torch.float32),
+        ({"files": torch.float16, "config": "float32"}, torch.float16),  # a config adds no digits to its files
+        ({"files": torch.float32, "config": "bfloat16"}, torch.float32),
         ({"files": torch.float16, "config": None, "norms": torch.bfloat16}, torch.float32),  # neither holds the other
     ],
 )
 def test_the_own_format_holds_every_number_of_the_checkpoint(folder, options, own):
     assert own_dtype(load.run(str(folder(**options)), device="cpu")) == own
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "has", "words"),
+    [
+        (
+            {"config": "float32"},
+            "BF16",
+            "bfloat16; its config.json says float32",
+            "bfloat16, as the checkpoint has them; its config.json says float32",
+        ),
+        (
+            {"files": torch.float32},
+            "F32",
+            "float32; its config.json says bfloat16",
+            "float32, as the checkpoint has them; its config.json says bfloat16",
+        ),
+        (
+            {"norms": torch.float32},
+            "F32",
+            "bfloat16 and float32",
+            "float32, which holds all that the checkpoint has: bfloat16 and float32",
+        ),
+        ({"config": None}, "BF16", "bfloat16", "bfloat16, as the checkpoint has them"),
+    ],
+)
+def test_the_files_decide_what_is_written_and_the_config_is_said(capfd, folder, tmp_path, options, kind, has, words):
+    source, out = folder(**options), tmp_path / "out"
+    capfd.readouterr()  # transformers' own bar, of making it
+    assert main(["info", str(source), "--json"]) == 0
+    assert json.loads(capfd.readouterr().out)["checkpoint_dtype"] == has
+    assert main(["export", str(source), "--rope", "yarn", "--factor", "2", "--out", str(out)]) == 0
+    assert stored(out) == {kind}
+    assert f"Weights: {words}." in (out / "README.md").read_text()
+    before, after = load_file(source / "model.safetensors"), load_file(out / "model.safetensors")
+    assert all(torch.equal(after[name], before[name].to(after[name].dtype)) for name in before)
+    named = options.get("config", "bfloat16")  # readers compute in it: as they do for the source
+    assert json.loads((out / "config.json").read_text())["dtype"] == (named or "bfloat16")
+    assert main(["verify", str(out)]) == 0
+
+
+def test_a_format_that_was_asked_for_is_what_the_config_says(folder, tmp_path):
+    loaded = load.run(str(folder(config="float32")), device="cpu")
+    out = hf.run(loaded, RopeSpec(), None, tmp_path / "out", dtype=torch.float16)
+    assert stored(out) == {"F16"}
+    assert json.loads((out / "config.json").read_text())["dtype"] == "float16"
+    said = "float16, as asked; the checkpoint has bfloat16; its config.json says float32"
+    assert f"Weights: {said}." in (out / "README.md").read_text()
+
+
+def test_a_tied_output_matrix_is_written_once_where_an_export_narrows(demo, tmp_path):
+    out = hf.run(demo, RopeSpec("yarn", 2.0), None, tmp_path / "out", dtype=torch.float16)
+    before, after = (load_file(path / "model.safetensors") for path in (demo.template, out))
+    assert before.keys() == after.keys()
+    assert all(after[name].dtype == torch.float16 and torch.equal(before[name], after[name]) for name in before)
+
+
+def test_float16_files_under_a_wider_config_are_written_as_wide_and_it_is_said(capfd, demo, tmp_path):
+    """The demo: a scaled weight may leave float16, and no full-precision logit is to change by more than 1e-3."""
+    assert main(["info", "demo", "--json"]) == 0
+    assert json.loads(capfd.readouterr().out)["checkpoint_dtype"] == "float16; its config.json says float32"
+    assert main(["export", "demo", "--rope", "yarn", "--factor", "2", "--out", str(tmp_path / "out")]) == 0
+    assert capfd.readouterr().err == ""
+    assert stored(tmp_path / "out") == {"F32"}
+    said = "Weights: float32, as its config.json says; the checkpoint's files have float16."
+    assert said in (tmp_path / "out" / "README.md").read_text()
 
 
 def test_without_files_of_plain_numbers_it_is_what_was_loaded(tiny):

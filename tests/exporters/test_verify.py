@@ -13,6 +13,7 @@ from qroar_core.errors import BadCheckpoint
 from qroar_core.exporters import gguf_copy, gguf_write, hf, verify
 from qroar_core.exporters.folder import write_note
 from qroar_core.exporters.gguf_compare import compare
+from qroar_core.models.llama_cpp import LlamaCpp
 from qroar_core.specs import RopeSpec
 from qroar_core.transforms.scales import Scales
 from tests.exporters.scales_file import write_scales
@@ -178,6 +179,30 @@ def test_a_gguf_that_gives_llama_cpp_no_numbers_fails(demo, tmp_path):
         "llama.cpp gives no finite number for 64 of 64 tokens",
         False,
     )
+
+
+@pytest.mark.parametrize(("format", "other"), [("gguf-q8_0", "gguf-bf16 or gguf-f16"), ("gguf-bf16", "gguf-f16")])
+def test_the_number_that_llama_cpp_has_for_ln_0_is_no_measurement(capfd, demo, tmp_path, monkeypatch, format, other):
+    """Its server writes -FLT_MAX there: of 64 tokens, three have it, one has null and one an ordinary small ln p."""
+    from qroar_core.__main__ import main
+
+    folder = gguf_write.run(demo, RopeSpec(), None, tmp_path / "out", format=format)
+    made = iter([-3.4028234663852886e38] * 3 + [None, -103.0] + [-1.0] * 59)
+
+    class Answers(LlamaCpp):
+        def __init__(self, *_):
+            pass
+
+        def _complete(self, ids, count, probabilities, **options):
+            return [{"id": options["logit_bias"][0][0], "logprob": next(made)}]
+
+    monkeypatch.setattr(verify, "available", lambda: True)
+    monkeypatch.setattr(verify, "LlamaCpp", Answers)
+    monkeypatch.setattr(verify.verify_tokenizer, "tokens", lambda *_: ("tokens", "the same", True))
+    assert main(["verify", str(folder)]) == 2
+    out, err = capfd.readouterr()
+    assert "llama.cpp gives no finite number for 4 of 64 tokens" in " ".join(out.replace("│", " ").split())
+    assert err.endswith(f"checks failed; export it in another format: --format {other}\n")
 
 
 def test_without_llama_cpp_it_says_so(demo, tmp_path, monkeypatch):
