@@ -46,9 +46,7 @@ class _Softmaxes:
     count: Tensor  # (R,), of (head, key)
 
     @classmethod
-    def of(
-        cls, parts: int, heads: int, rows: int, sinks: Tensor | None, device: torch.device
-    ) -> _Softmaxes:
+    def of(cls, parts: int, heads: int, rows: int, sinks: Tensor | None, device: torch.device) -> _Softmaxes:
         def full(value: float, *shape: int) -> Tensor:
             return torch.full(shape, value, dtype=torch.float64, device=device)
 
@@ -91,7 +89,8 @@ def part_costs(
     """Cost of rounding each part of K's channels alone.
 
     Args:
-        q: (heads, R, head_dim) at positions `rows` (R,), ascending, on the CPU; k: (n_kv_heads, N, head_dim), N > max(rows).
+        q: (heads, R, head_dim) at positions `rows` (R,), ascending, on the CPU.
+        k: (n_kv_heads, N, head_dim), N > max(rows).
         rounded: K of some tokens as a quantizer gives it back.
         parts: channels of each part, int64.
     """
@@ -115,7 +114,8 @@ def part_costs(
             _block(sums, block, q[:, block], here, error, parts, rule, rule.visible(distance))
     square = sums.square / sums.count
     found = (square.mean(1).sqrt(), sums.kl(), energy, square)
-    return PartCost(*(_only_with_channels(x, parts) for x in found), products.mean)
+    noise, kl, energy, square = (_only_with_channels(x, parts) for x in found)
+    return PartCost(noise, kl, energy, square, products.mean)
 
 
 def _only_with_channels(found: Tensor, parts: Sequence[Tensor]) -> Tensor:

@@ -16,7 +16,7 @@ from torch import Tensor
 from qroar_core.errors import BadSpec
 from qroar_core.specs import OUTLIER_PARAMETERS
 
-CHANCE_NUMBERS = 2**24  # normal numbers that a chance count is read from
+CHANCE_NUMBERS = 2**23  # normal numbers that a chance count is read from
 CHANCE_BLOCK = 2**20  # of them held at once
 MAD_TO_SIGMA = 0.6745  # 0.75 quantile of the standard normal: MAD of a normal is 0.6745 sigma
 OFFERED = {  # parameters that a diagnosis is counted under beside the one asked for, for the page's slider
@@ -99,16 +99,17 @@ def chance_count(channels: int, rule: str, parameter: float) -> tuple[float, flo
     Whatever its mean and width: a rule's limit moves with them. The mean |x| of a channel over many tokens, and the
     mean |w| of a row over many inputs, are such numbers where all channels or rows are alike.
 
-    Counted in 2^24 / channels draws, so that the mean's standard error is the standard deviation over the root of that:
-    0.4 % of the mean for 64 to 128 channels and a fence of 1.5, and 0.0001 outliers where there are 0.001.
+    Counted in 2^23 / channels draws, so that the mean's standard error is the standard deviation over the root of that:
+    0.6 % of the mean or less for 64 channels or more and a fence of 1.5, and 0.0002 outliers where there are 0.001.
     """
-    known = _counts(channels).get((rule, parameter))
-    return known or _counts(channels, (rule, parameter))[rule, parameter]
+    usual = _counts(channels)
+    asked = rule, parameter
+    return usual[asked] if asked in usual else _counts(channels, asked)[asked]
 
 
 @lru_cache(maxsize=64)
 def _counts(channels: int, asked: tuple[str, float] | None = None) -> dict[tuple[str, float], tuple[float, float]]:
-    """`chance_count` of what is asked, or of every rule and parameter that is offered: draws are sorted once for all."""
+    """`chance_count` of what is asked, or of all that is offered: draws are sorted once for all."""
     wanted = [asked] if asked else [(rule, value) for rule, values in OFFERED.items() for value in values]
     draws, each = max(16, CHANCE_NUMBERS // channels), max(1, CHANCE_BLOCK // channels)
     source = np.random.default_rng(0)
