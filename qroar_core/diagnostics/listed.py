@@ -7,7 +7,11 @@ from typing import Any
 
 from torch import Tensor
 
-MAP_DIGITS = 4  # significant digits of the channel maps, the largest part of the file
+from qroar_core.result import DIGITS
+
+# significant digits of the maps of largest |x|, most of a large model's file: two more would make it a quarter larger,
+# and the largest of a sample, which other text moves by percents, is shown with two
+MAP_DIGITS = 4
 
 
 def listed(x: Tensor) -> Any:
@@ -23,7 +27,7 @@ def _nest(flat: list, shape: tuple[int, ...]) -> Any:
     return [_nest(flat[i * step : (i + 1) * step], shape[1:]) for i in range(shape[0])]
 
 
-def significant(x: Tensor) -> Tensor:
-    """To MAP_DIGITS significant digits."""
-    size = 10 ** (MAP_DIGITS - 1 - x.double().abs().clamp_min(1e-30).log10().floor())
+def significant(x: Tensor, digits: int = DIGITS) -> Tensor:
+    """To this many significant digits: those of files, by default."""
+    size = 10 ** (digits - 1 - x.double().abs().clamp_min(1e-30).log10().floor())
     return (x.double() * size).round() / size

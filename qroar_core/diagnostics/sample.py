@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 from qroar_core.result import Result
+from qroar_core.specs import DiagnosisSpec
+from qroar_core.statistics.chance import ENOUGH
 
 # which error logit noise, amplitude, phase and anisotropy show
 PROPAGATED = "that include those of earlier layers"
@@ -47,6 +49,11 @@ class Sample(Result):
                 f" (the newest {self.exact_counted:,} keys, which the cache still holds exactly, have no others)"
             )
         return f"Counted on {', '.join(parts)}{compares}{error}{seed}."
+
+
+def answered_by(spec: DiagnosisSpec) -> int:
+    """Draws of a null that a title answers yes or no by: as many as that takes, whatever the others have."""
+    return max(spec.null_draws, ENOUGH)
 
 
 def null_drawn(draws: int) -> str:

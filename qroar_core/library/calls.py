@@ -63,7 +63,7 @@ def diagnose(
 
     Args:
         transform: measure the model with it in W_Q and W_K; None: as it is.
-        null_draws: draws of each random null.
+        null_draws: draws of each random null; those that a title answers yes or no by are drawn 19 times or more.
         band_cost: also round each band alone and measure what it costs (a pass a band).
         spec: everything else that can be asked (`qroar_core.specs.DiagnosisSpec`), in place of what `setup` says.
     Raises:

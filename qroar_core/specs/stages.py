@@ -68,7 +68,8 @@ class DiagnosisSpec(Compact):
     position_bins: int = 16
     chunk: int = 512
     seed: int = 0
-    null_draws: int = 1  # how often the null of each diagnostic is drawn, where it is random
+    # how often the null of each diagnostic is drawn, where it is random; 19 times or more where a title answers by it
+    null_draws: int = 1
     outlier_rule: OutlierRule = "iqr"
     outlier_parameter: float | None = None  # fence, modified z-score or quantile; None: the rule's usual one
     band_cost: bool = False  # also what each band alone costs the output, by a backward pass a probe

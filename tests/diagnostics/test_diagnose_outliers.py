@@ -132,6 +132,29 @@ def test_the_rule_asked_for_is_the_one_in_the_file_and_survives_it(seen, tmp_pat
     assert again.outliers.parameters("percentile") == [0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999]
 
 
+def digits(value):
+    """Significant digits that any number of nested lists is written with, at most."""
+    if isinstance(value, list):
+        return max(map(digits, value), default=0)
+    return len(f"{value:.9e}".partition("e")[0].replace(".", "").strip("-0")) if value else 0
+
+
+def test_files_hold_six_digits_and_maps_four(seen):
+    """Sizes of outlier channels and their maps, against K in transformers' own cache."""
+    _, found, keys = seen
+    written = found.as_written().outliers
+    sizes, maps = written.magnitude["k/post"], written.maps["k/post"]
+    assert (digits(sizes), digits(written.error_share["int4"]), digits(written.matrix_maps["W_K"].rows)) == (6, 6, 6)
+    assert digits(maps) == 4
+    for layer, k in enumerate(keys):
+        mean = np.abs(k).mean(1)  # (KV, channels)
+        times = mean / np.median(mean, 1)[:, None] * (mean > np.array([limit(row) for row in mean])[:, None])
+        assert max(v for v in sizes[layer] if v is not None) == pytest.approx(times.max(), rel=6e-6)
+        largest = np.abs(k).reshape(len(k), 16, 4, -1).max(2).swapaxes(1, 2)  # (KV, channels, bins)
+        assert np.array(maps[layer]) == pytest.approx(largest, rel=5.1e-4)
+        assert np.array(maps[layer]) != pytest.approx(largest, rel=1e-5)
+
+
 def test_draws_of_the_null_follow_the_seed_and_their_number(seen):
     loaded, found, _ = seen
     several = diagnose.run(

@@ -94,18 +94,27 @@ def cost(int4, *draws):
     ("found", "title"),
     [
         (
-            cost((1.0, 3.0), (1.0, 1.5), (1.5, 1.0)),
+            cost((1.0, 3.0), *[(1.0, 1.5), (1.5, 1.0)] * 10),
             "Band 1 alone makes the most logit noise: 1.34 times the RMS of all bands, 1.18 by chance",
         ),
         (
-            cost((3.0, 1.0), (1.0, 1.5)),
+            cost((3.0, 1.0), *[(1.0, 1.5)] * 19),
             "Band 0 alone makes the most logit noise: 1.34 times the RMS of all bands, 1.18 by chance",
         ),
-        (cost((1.0, 3.0), (1.0, 1.5), (1.0, 9.0)), bands.EVEN),  # one draw is as uneven
+        (cost((1.0, 3.0), *[(1.0, 1.5)] * 18, (1.0, 9.0)), bands.EVEN),  # one of 19 draws is as uneven
+        (
+            cost((1.0, 3.0), *[(1.0, 1.5)] * 38, (1.0, 9.0)),
+            "Band 1 alone makes the most logit noise: 1.34 times the RMS of all bands, 1.18 by chance",
+        ),  # one of 39
+        (
+            cost((1.0, 3.0), (1.0, 1.5)),
+            f"{bands.UNKNOWN} Most in band 1, 1.34 times the RMS of all bands, 1.18 by chance: "
+            "1 draw of the null cannot tell",
+        ),
         (cost((1.0, 3.0)), bands.UNKNOWN),  # no null, so nothing is claimed
     ],
 )
-def test_a_band_is_called_loud_only_where_no_draw_of_the_null_is_as_uneven(found, title):
+def test_a_band_is_called_loud_only_where_one_draw_of_the_null_in_twenty_is_as_uneven(found, title):
     assert bands.alone(D.model_copy(update={"band_cost": found})).title == title
 
 

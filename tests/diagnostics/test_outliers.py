@@ -220,6 +220,31 @@ def test_chance_counts_are_those_of_the_rows_of_a_normal_matrix_and_of_channels_
         assert (mean, spread) == (7.0, 0.0)
 
 
+@pytest.mark.parametrize("channels", [64, 128])
+def test_chance_counts_are_known_as_well_as_they_say(channels):
+    """Held against as many draws of numpy's own, in float64 and of another generator; the rules written out."""
+    draw, draws = np.random.Generator(np.random.MT19937(11)), 2**22 // channels
+    x = draw.standard_normal((draws, channels))
+    q1, q2, q3 = np.quantile(x, [0.25, 0.5, 0.75], axis=1)
+    mad = np.median(np.abs(x - q2[:, None]), 1)
+    for (rule, parameter), limit in {
+        ("iqr", 1.5): q3 + 1.5 * (q3 - q1),
+        ("iqr", 3.0): q3 + 3 * (q3 - q1),
+        ("mad", 3.5): q2 + 3.5 / 0.6745 * mad,
+        ("mad", 4.2): q2 + 4.2 / 0.6745 * mad,  # not among those offered
+    }.items():
+        counts = (x > limit[:, None]).sum(1)
+        mean, spread = rules.chance_count(channels, rule, parameter)
+        error, theirs = spread / (rules.CHANCE_NUMBERS // channels) ** 0.5, counts.std() / draws**0.5
+        assert mean == pytest.approx(counts.mean(), abs=3.5 * (error**2 + theirs**2) ** 0.5)
+        assert spread == pytest.approx(counts.std(), rel=0.15 if mean > 0.01 else 0.4)
+        if (rule, parameter) == ("iqr", 1.5):
+            assert error < 0.006 * mean
+        if parameter == 3.0:
+            assert 0.001 < mean < 0.003
+            assert error < 0.0004
+
+
 def test_the_peak_of_normal_values_is_the_median_of_the_largest_of_as_many():
     """Two heads of 4 channels of 50 tokens in two uneven bins, drawn 2,000 times by numpy at the head's RMS."""
     x = torch.randn(2, 50, 4, generator=torch.Generator().manual_seed(0))

@@ -15,6 +15,7 @@ from qroar_core.diagnostics.result import Diagnosis
 from qroar_core.evidence.prediction.result import Prediction
 from qroar_core.figures.picture import BAND_AXIS, BLUE, GREY, ORANGE, Picture, band_names, counted_on, framed, upright
 from qroar_core.result import LayerBand
+from qroar_core.statistics.chance import ENOUGH, LEVEL, stands_out, too_few
 
 COLOUR = {"int8": BLUE, "int4": ORANGE}
 NULL = "null: channels assigned to bands at random"
@@ -112,25 +113,39 @@ def alone(diagnosis: Diagnosis, prediction: Prediction | None = None) -> Picture
         table(diagnosis, prediction),
         "K is rounded per token and KV head, then all but one band is made exact again; each bar is the root mean "
         "square over the layers with RoPE. The null assigns the same channels, with their errors, to the bands at "
-        "random: a band on its line costs what any channels of that number would cost.",
+        "random: a band on its line costs what any channels of that number would cost." + _decided(cost),
         counted_on(cost.sample),
     )
 
 
 def _finding(cost: BandCost) -> str:
-    """Names the loudest band under the coarsest probe where it is louder than in every draw of the null."""
+    """Names the loudest band under the coarsest probe where bands of random channels are seldom as uneven."""
     probe = next(reversed(cost.noise))
     layers = [row[:-1] for row in cost.noise[probe]]
     measured = uneven(layers)
     drawn = [found for draw in cost.null.get(probe, []) if (found := uneven(draw)) is not None]
     if measured is None or not drawn:
         return UNKNOWN
-    if measured <= max(drawn):
+    found = stands_out([measured], [[one] for one in drawn])
+    if found is False:
         return EVEN
     pooled = _pooled(layers)
     loudest = max(range(len(pooled)), key=lambda b: pooled[b] or 0.0)
     chance = f"{measured:.2f} times the RMS of all bands, {fmean(drawn):.2f} by chance"
+    if found is None:
+        return f"{UNKNOWN} Most in band {loudest}, {chance}: {too_few(len(drawn))}"
     return f"Band {loudest} alone makes the most logit noise: {chance}"
+
+
+def _decided(cost: BandCost) -> str:
+    """How the title answers whether a band is louder than chance."""
+    draws = len(cost.null.get(next(reversed(cost.noise)), []))
+    if draws < ENOUGH:
+        return ""
+    return (
+        f" The title names a band where the loudest is further above the RMS of all than in {1 - LEVEL:.0%} of "
+        f"{draws} such draws; at most {LEVEL:.0%} of titles do by chance."
+    )
 
 
 def _null(cost: BandCost, probe: str) -> list[float | None]:

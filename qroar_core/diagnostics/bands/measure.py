@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from qroar_core.diagnostics.bands.channel_products import ChannelProducts
 from qroar_core.maths.meters import accumulator_device
 from qroar_core.maths.running_softmax import grown
 from qroar_core.maths.softmax_rule import SoftmaxRule
@@ -29,28 +30,23 @@ class PartCost:
     kl: Tensor  # KL(exact || rounded) of the attention row, mean over heads and rows, nats
     energy: Tensor  # squared error of K, summed over KV heads and keys
     square: Tensor  # (parts, rows), mean square of the logit error of each row: `noise` is the root of its mean
-
-    def first(self, parts: int) -> PartCost:
-        """Of the first `parts` alone."""
-        return PartCost(self.noise[:parts], self.kl[:parts], self.energy[:parts], self.square[:parts])
+    products: Tensor  # (head_dim, head_dim), of which `noise_of` reads the noise of any other part
 
 
 @dataclass(slots=True, eq=False)
 class _Softmaxes:
-    """Running sums of some rows: the exact softmax, and one more for every part that is weighed."""
+    """Running sums of some rows: the exact softmax, and one more for every part."""
 
     top: Tensor  # (H, R)
     z: Tensor
-    top_hat: Tensor  # (weighed, H, R)
+    top_hat: Tensor  # (parts, H, R)
     z_hat: Tensor
     cross: Tensor  # sum of the exact weights times the part's error
     square: Tensor  # (parts, R)
     count: Tensor  # (R,), of (head, key)
 
     @classmethod
-    def of(
-        cls, parts: int, weighed: int, heads: int, rows: int, sinks: Tensor | None, device: torch.device
-    ) -> _Softmaxes:
+    def of(cls, parts: int, heads: int, rows: int, sinks: Tensor | None, device: torch.device) -> _Softmaxes:
         def full(value: float, *shape: int) -> Tensor:
             return torch.full(shape, value, dtype=torch.float64, device=device)
 
@@ -58,16 +54,16 @@ class _Softmaxes:
         found = cls(
             full(-torch.inf, *shape),
             full(0.0, *shape),
-            full(-torch.inf, weighed, *shape),
-            full(0.0, weighed, *shape),
-            full(0.0, weighed, *shape),
+            full(-torch.inf, parts, *shape),
+            full(0.0, parts, *shape),
+            full(0.0, parts, *shape),
             full(0.0, parts, rows),
             full(0.0, rows),
         )
         if sinks is not None:  # an entry of every softmax that no error moves
             at = sinks.to(device, torch.float64)[:, None]
             found.top, found.z = at.expand(shape).clone(), full(1.0, *shape)
-            found.top_hat, found.z_hat = at.expand(weighed, *shape).clone(), full(1.0, weighed, *shape)
+            found.top_hat, found.z_hat = at.expand(parts, *shape).clone(), full(1.0, parts, *shape)
         return found
 
     def add(self, part: int, logits: Tensor, error: Tensor, before: Tensor, weight: Tensor) -> None:
@@ -76,7 +72,7 @@ class _Softmaxes:
         _, self.top_hat[part], self.z_hat[part], _ = grown(self.top_hat[part], self.z_hat[part], logits + error)
 
     def kl(self) -> Tensor:
-        """(weighed,): KL = -E[e] - ln Z + ln Z^, mean over heads and rows; rounding may dip below 0."""
+        """(parts,): KL = -E[e] - ln Z + ln Z^, mean over heads and rows; rounding may dip below 0."""
         exact, moved = self.top + self.z.log(), self.top_hat + self.z_hat.log()
         return (moved - exact - self.cross / self.z).clamp(min=0).mean((1, 2))
 
@@ -89,36 +85,37 @@ def part_costs(
     parts: Sequence[Tensor],
     scaling: float,
     rule: SoftmaxRule,
-    weighed: int | None = None,
 ) -> PartCost:
     """Cost of rounding each part of K's channels alone.
 
     Args:
-        q: (heads, R, head_dim) at positions `rows` (R,), on the CPU; k: (n_kv_heads, N, head_dim), N > max(rows).
+        q: (heads, R, head_dim) at positions `rows` (R,), ascending, on the CPU.
+        k: (n_kv_heads, N, head_dim), N > max(rows).
         rounded: K of some tokens as a quantizer gives it back.
         parts: channels of each part, int64.
-        weighed: how many of the first parts get their KL too; the noise alone costs no exponentials. None: all.
     """
     device, last = accumulator_device(q.device), int(rows.max()) + 1
-    q, rows = q.to(device, torch.float64) * scaling, rows.to(device)
+    q = q.to(device, torch.float64) * scaling
+    products = ChannelProducts(q, rows, rule, last, KEY_BLOCK)
+    rows = rows.to(device)
     heads, count = q.shape[:2]
-    weighed = len(parts) if weighed is None else weighed
-    sums = _Softmaxes.of(len(parts), weighed, heads, count, rule.sinks, device)
+    sums = _Softmaxes.of(len(parts), heads, count, rule.sinks, device)
     energy = torch.zeros(len(parts), dtype=torch.float64, device=device)
     for start in range(0, last, KEY_BLOCK):
         here = k[:, start : min(start + KEY_BLOCK, last)]
         error = (rounded(here).float() - here.float()).to(device, torch.float64)
+        products.add(start, error)
         here = here.to(device, torch.float64)
         energy += torch.stack([error[..., channels].square().sum() for channels in parts])
         size = max(1, ELEMENTS // (heads * here.shape[1]))
         for first in range(0, count, size):
             block = slice(first, first + size)
             distance = rows[block, None] - torch.arange(start, start + here.shape[1], device=device)
-            _block(sums, block, q[:, block], here, error, parts, rule, rule.visible(distance), weighed)
+            _block(sums, block, q[:, block], here, error, parts, rule, rule.visible(distance))
     square = sums.square / sums.count
-    noise = square.mean(1).sqrt()
-    kl = torch.cat([sums.kl(), torch.full_like(noise[weighed:], torch.nan)])
-    return PartCost(*(_only_with_channels(x, parts) for x in (noise, kl, energy, square)))
+    found = (square.mean(1).sqrt(), sums.kl(), energy, square)
+    noise, kl, energy, square = (_only_with_channels(x, parts) for x in found)
+    return PartCost(noise, kl, energy, square, products.mean)
 
 
 def _only_with_channels(found: Tensor, parts: Sequence[Tensor]) -> Tensor:
@@ -135,7 +132,6 @@ def _block(
     parts: Sequence[Tensor],
     rule: SoftmaxRule,
     visible: Tensor,
-    weighed: int,
 ) -> None:
     mine = _Softmaxes(
         sums.top[:, at],
@@ -155,9 +151,8 @@ def _block(
             continue
         noise = _logits(q[..., channels], error[..., channels]).masked_fill_(~visible, 0.0)
         mine.square[part] += noise.square().sum((0, 2))
-        if part < weighed:
-            moved = noise if rule.softcap is None else rule.capped(raw + noise) - logits
-            mine.add(part, logits.masked_fill(~visible, -torch.inf), moved, before, weight)
+        moved = noise if rule.softcap is None else rule.capped(raw + noise) - logits
+        mine.add(part, logits.masked_fill(~visible, -torch.inf), moved, before, weight)
     sums.top[:, at], sums.z[:, at] = top, z
 
 

@@ -8,9 +8,11 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from qroar_core.diagnostics.bands.channel_products import noise_of
 from qroar_core.diagnostics.bands.measure import PartCost, part_costs
 from qroar_core.diagnostics.measurement import Chunk, Measurement
 from qroar_core.diagnostics.outliers.observe import PROBES
+from qroar_core.maths.meters import CPU
 from qroar_core.maths.positions import Sampled
 from qroar_core.quantizers.fake_quantize import fake_quantize
 
@@ -22,7 +24,6 @@ class BandCostRecorder:
     frame: Measurement
     rows: Sampled
     costs: dict[int, dict[str, PartCost]] = field(default_factory=dict)  # layer -> probe -> cost
-    nulls: dict[int, dict[str, list[Tensor]]] = field(default_factory=dict)  # layer -> probe -> noise of each draw
 
     def parts(self, layer: int) -> list[Tensor]:
         """Channels of every band, then those without rotation: all of a layer that does not turn."""
@@ -38,14 +39,15 @@ class BandCostRecorder:
             return
         cost = partial(part_costs, chunk.sampled_q, self.rows.positions, tap.k_seen, scaling=tap.scaling, rule=tap.rule)
         probes = {name: partial(fake_quantize, spec=spec) for name, spec in PROBES.items()}
-        turns, seed = tap.layer not in self.frame.geometry.without_rope, self.frame.spec.seed
-        draws = [shuffled(parts, seed, tap.layer, draw) for draw in range(self.frame.spec.null_draws if turns else 0)]
-        every = [*parts, *(part for dealt in draws for part in dealt)]  # in one call: K is rounded once
-        found = {name: cost(rounded=rounded, parts=every, weighed=len(parts)) for name, rounded in probes.items()}
-        self.costs[tap.layer] = {name: one.first(len(parts)) for name, one in found.items()}
-        if turns:
-            size = len(self.frame.bands)
-            self.nulls[tap.layer] = {name: list(one.noise[len(parts) :].split(size)) for name, one in found.items()}
+        self.costs[tap.layer] = {name: cost(rounded=rounded, parts=parts) for name, rounded in probes.items()}
+
+    def null(self, probe: str, draw: int) -> list[Tensor]:
+        """Of every layer, each band's noise with channels dealt to the bands at random; NaN without RoPE."""
+        seed, found = self.frame.spec.seed, []
+        for layer in sorted(self.costs):
+            dealt = shuffled(self.parts(layer), seed, layer, draw)
+            found.append(noise_of(self.costs[layer][probe].products.to(CPU), dealt))
+        return found
 
 
 def shuffled(parts: list[Tensor], seed: int, layer: int, draw: int) -> list[Tensor]:

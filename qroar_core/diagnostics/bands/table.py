@@ -9,7 +9,7 @@ from qroar_core.diagnostics.bands.observe import BandCostRecorder
 from qroar_core.diagnostics.bands.result import BandCost
 from qroar_core.diagnostics.listed import listed
 from qroar_core.diagnostics.outliers.observe import PROBES
-from qroar_core.diagnostics.sample import ROW_ERRORS, Sample, null_drawn
+from qroar_core.diagnostics.sample import ROW_ERRORS, Sample, answered_by, null_drawn
 from qroar_core.diagnostics.standard_error import residuals, root_error
 from qroar_core.maths.scatter_gather import gathered
 from qroar_core.result import LayerBand, PerBand
@@ -23,7 +23,6 @@ def band_cost_of(recorder: BandCostRecorder) -> BandCost:
         return listed(gathered([getattr(recorder.costs[layer][name], field) for layer in layers]))
 
     shares = {name: listed(gathered([_share(recorder.costs[i][name].energy) for i in layers])) for name in PROBES}
-    still = torch.full((len(frame.bands),), torch.nan, dtype=torch.float64)
     return BandCost(
         noise={name: of(name, "noise") for name in PROBES},
         attention_kl={name: of(name, "kl") for name in PROBES},
@@ -31,17 +30,14 @@ def band_cost_of(recorder: BandCostRecorder) -> BandCost:
         noise_error={name: _noise_error(recorder, name) for name in PROBES},
         channels=_channels(recorder),
         null={
-            name: [
-                listed(gathered([recorder.nulls[i][name][draw] if i in recorder.nulls else still for i in layers]))
-                for draw in range(frame.spec.null_draws)
-            ]
+            name: [listed(torch.stack(recorder.null(name, draw))) for draw in range(answered_by(frame.spec))]
             for name in PROBES
         },
         sample=Sample(
             tokens=frame.length,
             rows=len(recorder.rows.positions),
             seed=frame.spec.seed,
-            error=f"bars are {ROW_ERRORS}; {null_drawn(frame.spec.null_draws)}",
+            error=f"bars are {ROW_ERRORS}; {null_drawn(answered_by(frame.spec))}",
         ),
     )
 

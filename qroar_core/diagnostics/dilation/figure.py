@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from statistics import fmean
+
 import pandas as pd
 import plotly.graph_objects as go
 
 from qroar_core.diagnostics.result import Diagnosis
 from qroar_core.figures.maps import Panel, column_at, crossed, side_by_side
 from qroar_core.figures.picture import BLUE, GREY, POSITION_AXIS, SEQUENTIAL, Picture, bin_names, counted_on, framed
+from qroar_core.statistics.chance import ENOUGH, LEVEL, furthest_out, stands_out, too_few
 from qroar_core.statistics.digits import HOVER, LARGEST
 
 NULL = "null: tokens assigned to bins at random"
@@ -60,7 +63,7 @@ def by_position(diagnosis: Diagnosis, layer: int) -> Picture:
         "Largest |k| after RoPE over the layer's KV heads. Bits lost: log2 of that range over the short "
         "context's, the resolution that a quantizer with one step for all positions loses. In the table rms and "
         f"quantiles are over all KV heads, quantiles within {seen.quantile_bound:.1%} of their value. "
-        f"{_reading(diagnosis, 'A cross marks cells inside the null')}",
+        f"{_reading(diagnosis, 'A cross marks cells inside the null')}{_decided(diagnosis)}",
         counted_on(seen.sample),
     )
 
@@ -72,6 +75,7 @@ def of_band(diagnosis: Diagnosis, layer: int, band: int) -> Picture:
     values = seen.absmax[layer][band]
     figure = go.Figure()
     outside: list[int] = []
+    under: list[int] = []  # a range that shrinks loses no bits
     if null is not None:
         low, high = null.absmax_low[layer][band], null.absmax_high[layer][band]
         figure.add_scatter(
@@ -84,6 +88,7 @@ def of_band(diagnosis: Diagnosis, layer: int, band: int) -> Picture:
             hoverinfo="skip",
         )
         outside = [i for i, v in enumerate(values) if v is not None and not _within(v, low, high)]
+        under = [i for i in outside if low is not None and (values[i] or 0.0) < low]
     figure.add_scatter(
         x=middle,
         y=values,
@@ -103,11 +108,12 @@ def of_band(diagnosis: Diagnosis, layer: int, band: int) -> Picture:
     )
     where = f"layer {diagnosis.layer_number(layer)}, band {band}"
     chance = _outside_by_chance(diagnosis)
+    below = f", {len(under)} of them below it" if under else ""
     found = (
         "Range of keys by position"
         if null is None
         else (
-            f"{len(outside)} of {len(values)} position bins lie outside the null ({chance:.1f} by chance)"
+            f"{len(outside)} of {len(values)} position bins lie outside the null{below} ({chance:.1f} by chance)"
             if outside
             else "No position bin lies outside the null"
         )
@@ -136,18 +142,27 @@ def _within(value: float | None, low: float | None, high: float | None) -> bool:
 
 
 def _lost(diagnosis: Diagnosis, layer: int) -> str:
-    """The most bits lost of a layer beside the most where tokens are dealt at random."""
-    seen = diagnosis.dilation
-    worst = max((v for row in seen.bits_lost[layer] for v in row if v is not None), default=None)
+    """Whether a band of a layer loses more bits than where tokens are dealt at random, and how many."""
+    seen, null = diagnosis.dilation, diagnosis.dilation.null
+    bands = [max((v for v in row if v is not None), default=None) for row in seen.bits_lost[layer]]
+    worst = max((v for v in bands if v is not None), default=None)
     if worst is None:
         return ""
-    drawn = [row[layer] for row in seen.null.largest] if seen.null else []
-    known = [v for v in drawn if v is not None]
-    if not known:
+    whole = [v for row in (null.largest if null else []) if (v := row[layer]) is not None]
+    if not whole:
         return f", up to {worst:.2f} bits lost"
-    if worst <= max(known):
-        return f", no more bits lost than by chance: {worst:.2f}, {max(known):.2f} with random bins"
-    return f", up to {worst:.2f} bits lost, {max(known):.2f} with random bins"
+    by_band = [row[layer] for row in null.lost] if null else []
+    found = stands_out(bands, by_band) if by_band else stands_out([worst], [[v] for v in whole])
+    if found and by_band:
+        band = furthest_out(bands, by_band)
+        drawn = fmean(v for row in by_band if (v := row[band]) is not None)
+        return f", band {band} loses up to {bands[band]:.2f} bits, {drawn:.2f} with random bins"
+    dealt = f"{fmean(whole):.2f} with random bins"
+    if found is None:
+        return f", up to {worst:.2f} bits lost, {dealt}: {too_few(len(whole))}"
+    if found:
+        return f", up to {worst:.2f} bits lost, {dealt}"
+    return f", no more bits lost than by chance: up to {worst:.2f}, {dealt}"
 
 
 def _reading(diagnosis: Diagnosis, first: str) -> str:
@@ -158,4 +173,15 @@ def _reading(diagnosis: Diagnosis, first: str) -> str:
         f"{first}: the ranges of bins when tokens are assigned to them at random, so that position means nothing. "
         f"By chance {_outside_by_chance(diagnosis):.1f} of {len(diagnosis.position_edges) - 1} bins of a band lie "
         "outside it."
+    )
+
+
+def _decided(diagnosis: Diagnosis) -> str:
+    """How the title answers whether bits are lost."""
+    null = diagnosis.dilation.null
+    if null is None or len(null.largest) < ENOUGH:
+        return ""
+    return (
+        f" The title says that bits are lost where a band's most, in standard deviations of its null, exceeds every "
+        f"band's in {1 - LEVEL:.0%} of {len(null.largest)} draws; at most {LEVEL:.0%} of titles do by chance."
     )

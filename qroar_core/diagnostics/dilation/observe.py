@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from qroar_core.diagnostics.dilation.measure import DealtRange, QuantilesByPosition
 from qroar_core.diagnostics.measurement import Chunk, Measurement
+from qroar_core.diagnostics.sample import answered_by
 
 
 @dataclass(slots=True, eq=False)
@@ -21,7 +22,7 @@ class DilationRecorder:
 
     def __post_init__(self) -> None:
         frame, layers = self.frame, range(self.frame.geometry.n_layers)
-        seed, draws = frame.spec.seed, frame.spec.null_draws
+        seed, draws = frame.spec.seed, answered_by(frame.spec)
         self.quantiles = [QuantilesByPosition(frame.bins, frame.channel_band) for _ in layers]
         self.nulls = [
             DealtRange(frame.geometry.n_kv_heads, frame.bins, frame.channel_band, seed, draws) for _ in layers

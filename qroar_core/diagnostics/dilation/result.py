@@ -22,6 +22,8 @@ class DilationNull(Result):
     absmax_low: LayerBand  # [layer][band], least over bins and draws of the largest over KV heads
     absmax_high: LayerBand
     largest: Annotated[list[PerBand], axes("draw", "layer")]  # [draw][layer]: the most bits lost of all bands and bins
+    # [draw][layer][band]: the most bits lost of all bins; empty: an older file
+    lost: Annotated[list[LayerBand], axes("draw", "layer", "band")] = []
 
 
 class Dilation(Result):

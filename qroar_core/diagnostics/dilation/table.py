@@ -12,7 +12,7 @@ from qroar_core.diagnostics.dilation.observe import DilationRecorder
 from qroar_core.diagnostics.dilation.result import Dilation, DilationNull
 from qroar_core.diagnostics.listed import listed
 from qroar_core.diagnostics.outliers.measure import ChannelMeter
-from qroar_core.diagnostics.sample import Sample, null_drawn
+from qroar_core.diagnostics.sample import Sample, answered_by, null_drawn
 
 QUANTILES = (0.5, 0.99, 0.999)
 
@@ -37,21 +37,22 @@ def dilation_of(
         quantiles={str(q): listed(torch.stack([t[i].T for t in by_bin])) for i, q in enumerate(QUANTILES)},
         quantile_bound=seen.quantiles[0].histogram.relative_bound,
         null=_null(seen, reference),
-        sample=Sample(tokens=seen.frame.length, seed=asked.seed, error=null_drawn(asked.null_draws)),
+        sample=Sample(tokens=seen.frame.length, seed=asked.seed, error=null_drawn(answered_by(asked))),
     )
 
 
 def _null(seen: DilationRecorder, reference: slice) -> DilationNull:
-    """Least and greatest range by layer and band, and the most bits lost of each draw and layer."""
-    low, high, largest = [], [], []
+    """Least and greatest range by layer and band, and the most bits lost of each draw, layer and band."""
+    low, high, most = [], [], []
     for meter in seen.nulls:
         absmax, lost = meter.result(reference)  # (draws, KV, bands, bins)
         shown = absmax.amax(1).movedim(1, 0).flatten(1)  # (bands, draws * bins)
         low.append(shown.nan_to_num(nan=torch.inf).amin(1))
         high.append(shown.nan_to_num(nan=-torch.inf).amax(1))
-        largest.append(lost.where(lost.isfinite(), -torch.inf).flatten(1).amax(1))
+        most.append(lost.where(lost.isfinite(), -torch.inf).amax((1, 3)))  # (draws, bands)
     return DilationNull(
         absmax_low=listed(torch.stack(low)),
         absmax_high=listed(torch.stack(high)),
-        largest=listed(torch.stack(largest, 1)),
+        largest=listed(torch.stack(most, 1).amax(2)),
+        lost=listed(torch.stack(most, 1)),
     )

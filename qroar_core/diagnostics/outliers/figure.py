@@ -21,6 +21,7 @@ NORMAL = (
     "The null: the same maximum, were the values of every head normal with its RMS, with the central 95 % in brackets "
     "(in the table for every layer). "
 )
+FOUR = "Files hold four significant digits of this map."
 ENDS = {"": "median", "_low": "low", "_high": "high"}
 LABEL_PIXELS = 13  # height a band's name needs beside the large map
 
@@ -78,7 +79,7 @@ def layers(diagnosis: Diagnosis, which: str, page: int = 0, picked: int | None =
         "Each panel is one layer: channels from top to bottom, positions from left to right, brightest where |x| is "
         "largest, of the KV head with the layer's highest peak. Click a panel to see it large. "
         + (NORMAL if "null_peak" in table else "")
-        + "Which channels stand out, and whether they are the same far out, is held against nulls below.",
+        + f"Which channels stand out, and whether they are the same far out, is held against nulls below. {FOUR}",
         sample=counted_on(diagnosis.outliers.sample, estimates=False),
     )
 
@@ -139,7 +140,7 @@ def channel_map(diagnosis: Diagnosis, which: str, layer: int, head: int) -> Pict
         figure,
         table.astype({"pair": "Int64", "band": "Int64"}),
         "A bright row is a channel that stands out; a row that brightens to the right grows with position; how much "
-        f"of either chance shows is in the figures below.{reach} Lines are band edges: {twice}.",
+        f"of either chance shows is in the figures below.{reach} Lines are band edges: {twice}. {FOUR}",
         sample=counted_on(diagnosis.outliers.sample, estimates=False),
     )
 

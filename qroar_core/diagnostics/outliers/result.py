@@ -83,7 +83,7 @@ class OutliersByRule(Result):
 class Outliers(OutliersByRule):
     """Channel x position maps (largest |x|), and outliers by the rule that was asked for."""
 
-    # "k/post" -> [layer][kv_head][channel][bin]
+    # "k/post" -> [layer][kv_head][channel][bin], four significant digits
     maps: Annotated[dict[str, list[list[list[PerBand]]]], axes("layer", "kv_head", "channel", "bin")]
     # the same by other rules and parameters, the asked one among them
     others: Annotated[list[OutliersByRule], axes(ANY)] = []

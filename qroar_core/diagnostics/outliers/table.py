@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from qroar_core.diagnostics.listed import listed, significant
+from qroar_core.diagnostics.listed import MAP_DIGITS, listed, significant
 from qroar_core.diagnostics.outliers.entries import EDGES, Entries, EntryMeter
 from qroar_core.diagnostics.outliers.measure import ChannelMaps, ChannelMeter, Deal
 from qroar_core.diagnostics.outliers.result import Outliers, OutliersByRule
@@ -80,7 +80,7 @@ def outliers_of(
     maps, channels, peaks, values = {}, {}, {}, {}
     for side, meters in sides.items():
         found = [meter.result() for meter in meters]
-        maps[side] = listed(significant(torch.stack([f.maximum for f in found])))
+        maps[side] = listed(significant(torch.stack([f.maximum for f in found]), MAP_DIGITS))
         channels[side] = Channels.of(found, deal)
         peaks[side] = listed(significant(torch.stack([f.normal_peak() for f in found])))
         values[side] = found[0].values
