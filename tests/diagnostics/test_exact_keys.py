@@ -7,10 +7,10 @@ import torch
 from transformers.cache_utils import QuantizedLayer
 
 from qroar_core.diagnostics import run as diagnose
-from qroar_core.diagnostics.similarity import figure as similarity
 from qroar_core.diagnostics.assemble import LOCAL, PROPAGATED
 from qroar_core.diagnostics.pair_error.observe import PairErrorRecorder
 from qroar_core.diagnostics.sample import Sample, about_errors
+from qroar_core.diagnostics.similarity import figure as similarity
 from qroar_core.evaluation import run as evaluate
 from qroar_core.models.measure import measure
 from qroar_core.models.stream import Condition, open_stream

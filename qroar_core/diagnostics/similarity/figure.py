@@ -153,7 +153,7 @@ def accumulation(diagnosis: Diagnosis) -> Picture | None:
     return Picture(
         "Where does the error of the hidden states come from? "
         + (f"Layer {layers[loudest]} adds most" if parts.added[loudest] else "There is none")
-        + ("" if share is None else f", {share:.0%} of what it adds and inherits together"),
+        + ("" if share is None or not parts.added[loudest] else f", {share:.0%} of what it adds and inherits together"),
         figure,
         _parts_table(layers, parts, whole),
         "Left: the error that enters a layer (inherited), what the layer changes in it (added) and the whole, over the "
