@@ -53,7 +53,7 @@ MATHS = {  # files on tensors alone, in the folder of what they compute
     "quantizers": {"fake_quantize", "hadamard", "weights", "steps", "applicability", "exact_keys"},
     "evaluation": {"kl_report"},
 }
-MODELS = {"transforms": {"file"}, "interpolations": {"frequencies", "plain", "pressure_of_methods"}}
+MODELS = {"transforms": {"file"}, "interpolations": {"frequencies", "own", "plain", "pressure_of_methods"}}
 SPECS = {"quantizers": {"spec", "parse"}, "interpolations": {"spec"}}
 MEMBERS = {
     "interpolations": {"base", "registry", "methods"},

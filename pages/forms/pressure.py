@@ -9,6 +9,7 @@ import streamlit as st
 from pages.state.widget_state import fill, menu, number
 from pages.views.boxes import refused
 from qroar_core.errors import QRoarError
+from qroar_core.interpolations.own import in_force
 from qroar_core.interpolations.pressure_of_methods import pressures
 from qroar_core.interpolations.result import Pressures
 from qroar_core.models.layer_groups import LayerGroup
@@ -22,7 +23,7 @@ LAW_WORDS = {
     "causal": "causal: each query and its keys",
     "uniform": "uniform: every distance equally",
 }
-WITHOUT_METHOD = 4.0  # the factor the methods are compared at while none is in force
+WITHOUT_METHOD = 4.0  # the factor the methods are compared at while none is in force, the checkpoint's own included
 
 
 def compared(loaded: LoadedModel, setting: Setting, group: LayerGroup) -> Pressures | None:
@@ -31,7 +32,8 @@ def compared(loaded: LoadedModel, setting: Setting, group: LayerGroup) -> Pressu
         st.info("These layers keep the RoPE they ship with: no interpolation changes them.", icon=":material/info:")
         return None
     rope = setting.rope
-    factor = WITHOUT_METHOD if rope.method == "default" else min(rope.factor, MOST)
+    stretched, _ = in_force(loaded, rope, group.kind)
+    factor = WITHOUT_METHOD if stretched.method == "default" else min(stretched.factor, MOST)
     length = min(setting.search.length or loaded.geometry.original_context, LONGEST)
     fill(
         "pressure",

@@ -51,11 +51,11 @@ def diagnosis(result: Diagnosis, as_json: bool, nulls: bool = False) -> None:
     if nulls:
         null_table(null_rows)
     if result.logit_change is not None:
-        from qroar_core.statistics.digits import shown
+        from qroar_core.statistics.digits import shown, within
 
         change, error = result.logit_change, result.logit_change.in_all_error
         line(
-            f"All bands together move a logit by {shown(change.in_all, error)} ± {change.in_all_error:.2g} nats if the "
+            f"All bands together move a logit by {within(change.in_all, error)} nats if the "
             f"stretch grows 2.7 times (upper bound {shown(change.in_all_bound, error)}; with random signs "
             f"{shown(change.in_all_null, error)})"
         )

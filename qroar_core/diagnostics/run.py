@@ -2,8 +2,8 @@
 
 The long context is read once under the interpolation, unquantized; every meter rides on that pass,
 and the chosen quantizers are applied to the q and k it shows. The paired short windows are read once
-under the interpolation and once under the checkpoint's own RoPE, and the long context once more
-quantized, for the hidden states.
+under the interpolation and once under native RoPE, without any interpolation (none where that is the one in use, or
+cannot be had), and the long context once more quantized, for the hidden states.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from qroar_core.diagnostics.similarity.observe import HiddenRows
 from qroar_core.diagnostics.tails.observe import PairedTails
 from qroar_core.errors import BadSpec
 from qroar_core.interpolations.frequencies import bands_of, layer_group_ropes
+from qroar_core.interpolations.own import without_interpolation
 from qroar_core.maths.positions import PositionBins, Sampled, log_spaced
 from qroar_core.maths.sketches import TopTail
 from qroar_core.models.calibrate import calibrated
@@ -152,7 +153,9 @@ class _Run:
         self.seconds: dict[str, float] = {}
         self.done, self.what = 0, ""
         short = plan.short_ids.numel()
-        self.total = plan.length * (1 if quant.is_none else 2) + short * (1 if rope == RopeSpec() else 2)
+        native = without_interpolation(loaded)
+        self.native = None if native == rope else native  # what the native pass runs with; None: there is none
+        self.total = plan.length * (1 if quant.is_none else 2) + short * (1 if self.native is None else 2)
         geo = loaded.geometry
         self.bands = bands_of(loaded, plan.spec.bands)
         widest = max(last - first + 1 for first, last in self.bands) * 2
@@ -185,7 +188,7 @@ class _Run:
             riding: list[Observer] = [long_tails, long, *([] if self.quant.is_none else [hidden])]
             self._read("long", stream, self.plan.ids[None], riding + ([kept] if kept else []))
         short = self._short("short", self.rope)
-        native = None if self.rope == RopeSpec() else self._short("native", RopeSpec())
+        native = None if self.native is None else self._short("native", self.native)
         if not self.quant.is_none:
             hidden.meter = SimilarityMeter(self.loaded.geometry.n_layers, self.frame.bins)
             with open_stream(self.loaded, quantized, self.plan.length, chunk=self.plan.chunk) as stream:

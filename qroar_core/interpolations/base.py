@@ -7,7 +7,7 @@ can list the methods without it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from qroar_core.interpolations.spec import RopeSpec
@@ -26,6 +26,8 @@ class Interpolation:
         scaled: omega_i(s) as the model runs it; same shape.
         original_context: L0, tokens; `spec.original_context` overrides it.
         length: L, tokens: what dynamic NTK and LongRoPE choose their frequencies by.
+        kept: the checkpoint's own block of rope_parameters where the setting keeps it and `spec` is read from it: it
+            may hold more than a spec does.
     Raises:
         ValueError: shapes differ, or a native frequency is not positive.
     """
@@ -35,6 +37,7 @@ class Interpolation:
     scaled: Tensor
     original_context: int
     length: int
+    kept: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.native.ndim != 1 or self.native.shape != self.scaled.shape:
@@ -84,6 +87,10 @@ def _nothing_to_say(spec: RopeSpec, native: int) -> tuple[list[str], str]:
     return [], ""
 
 
+def _no_options(block: Mapping[str, Any]) -> dict[str, Any]:
+    return {}
+
+
 @dataclass(frozen=True, slots=True)
 class Method:
     """One position interpolation: its formula, its names, what it writes and what runtimes make of it.
@@ -100,6 +107,7 @@ class Method:
         takes_lists: it needs a factor per pair, from the checkpoint or given.
         factor_shown: the factor that its frequencies hold at, where that is not the one asked for.
         options: fields of RopeSpec of its own.
+        own_options: these fields as a checkpoint's block of this kind has them: the way back from `parameters`.
         llama_cpp: options of llama-server, and a sentence about them, for a spec and the native window.
     """
 
@@ -114,4 +122,5 @@ class Method:
     takes_lists: bool = False
     factor_shown: Callable[[Interpolation], float] = lambda at: at.spec.factor
     options: tuple[Option, ...] = ()
+    own_options: Callable[[Mapping[str, Any]], dict[str, Any]] = _no_options
     llama_cpp: Callable[[RopeSpec, int], tuple[list[str], str]] = _nothing_to_say

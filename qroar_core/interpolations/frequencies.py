@@ -19,6 +19,7 @@ from torch import Tensor
 from qroar_core.errors import BadSpec
 from qroar_core.interpolations.bands import Bands, partition
 from qroar_core.interpolations.base import Asked, Interpolation
+from qroar_core.interpolations.own import in_force
 from qroar_core.interpolations.registry import methods
 from qroar_core.maths.rope import cos_sin, static_ntk
 from qroar_core.models.finite import require_finite_rope
@@ -175,7 +176,7 @@ def bands_of(loaded: LoadedModel, spec: BandSpec) -> Bands:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LayerGroupRope:
-    """How one group of layers turns under an interpolation."""
+    """How one group of layers turns under an interpolation, of the checkpoint's own where the setting keeps it."""
 
     group: LayerGroup
     at: Interpolation
@@ -190,8 +191,10 @@ def layer_group_ropes(loaded: LoadedModel, spec: RopeSpec, length: int) -> tuple
         if group.rotated:
             rope = ropes[group.kind]
             native = static_ntk(group.theta, geo.rotary_dim, 1.0)
-            own = spec if group.interpolated else RopeSpec()
-            at = Interpolation(own, native, rope.inv_freq.double(), geo.original_context, length)
+            # another interpolation than the checkpoint's leaves the other groups alone
+            untouched = spec.method != "default" and not group.interpolated
+            stretched, kept = (RopeSpec(), {}) if untouched else in_force(loaded, spec, group.kind)
+            at = Interpolation(stretched, native, rope.inv_freq.double(), geo.original_context, length, kept)
             out.append(LayerGroupRope(group, at, rope.attention_factor))
     return tuple(out)
 

@@ -16,6 +16,7 @@ from qroar_core.errors import BadSpec
 from qroar_core.interpolations.bands import Bands
 from qroar_core.interpolations.base import Interpolation
 from qroar_core.interpolations.frequencies import bands_of, native_inv_freq, rope_of
+from qroar_core.interpolations.own import in_force
 from qroar_core.interpolations.pressure import (
     frequency_slope,
     interpolation_pressure,
@@ -40,8 +41,8 @@ def pressures(
 ) -> Pressures:
     """Every method at `factor` on this model; the one in force with its own options.
 
-    LongRoPE's list was searched at one factor, so it stays at its own: the setting's, or L/L0 when only
-    the checkpoint brings a list. The checkpoint's own RoPE is listed when it is what is in force.
+    LongRoPE's list was searched at one factor, so it stays at its own: the setting's, else the checkpoint's, or L/L0
+    where neither has one. The checkpoint's own RoPE is listed when it is what is in force, at its own factor.
 
     Args:
         rope: the setting's interpolation; the others take its options (betas, frequency factors, lists).
@@ -56,17 +57,18 @@ def pressures(
     cut = bands_of(loaded, bands)
     window = (group or layer_groups(geo)[0]).window
     distance = mean_distance(length, law, window)
+    own, _ = in_force(loaded, RopeSpec(), geo.interpolated_kind)
     found, absent = [], {}
     for method in (*(("default",) if rope.method == "default" else ()), *stretching()):
-        spec = _spec(rope, method, factor)
+        spec = _spec(rope, own, method, factor)
         try:
             scaled = rope_of(loaded, spec, length).inv_freq.double()
         except BadSpec as problem:
             absent[method] = problem.what
             continue
-        at = Interpolation(spec, native, scaled, geo.original_context, length)
-        shown = methods()[method].factor_shown(at)
-        found.append(_measured(at, cut, distance, shown, method == rope.method))
+        stretched, kept = in_force(loaded, spec, geo.interpolated_kind)
+        at = Interpolation(stretched, native, scaled, geo.original_context, length, kept)
+        found.append(_measured(method, at, cut, distance, method == rope.method))
     return Pressures(
         length=length,
         original_context=geo.original_context,
@@ -80,20 +82,21 @@ def pressures(
     )
 
 
-def _spec(rope: RopeSpec, method: str, factor: float) -> RopeSpec:
+def _spec(rope: RopeSpec, own: RopeSpec, method: str, factor: float) -> RopeSpec:
     if method == "default":
         return rope
     if methods()[method].takes_lists:  # lists hold at the factor that they were searched at
-        return rope if rope.method == method else replace(rope, method=method, factor=1.0)
+        searched = own.factor if own.method == method else 1.0
+        return rope if rope.method == method else replace(rope, method=method, factor=searched)
     return replace(rope, method=method, factor=factor)
 
 
-def _measured(at: Interpolation, bands: Bands, distance: float, factor: float, chosen: bool) -> MethodPressure:
+def _measured(method: str, at: Interpolation, bands: Bands, distance: float, chosen: bool) -> MethodPressure:
     pressure = interpolation_pressure(frequency_slope(at), distance)
     displacement = phase_displacement(at.native, at.scaled, distance)
     return MethodPressure(
-        method=at.spec.method,
-        factor=factor,
+        method=method,
+        factor=methods()[at.spec.method].factor_shown(at),
         chosen=chosen,
         inv_freq=at.scaled.tolist(),
         pressure=pressure.tolist(),

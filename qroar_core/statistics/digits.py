@@ -62,6 +62,16 @@ def ranged(middle: float, low: float, high: float) -> str:
     return f"{shown(middle, error)} [{shown(low, error)}, {shown(high, error)}]"
 
 
+def within(value: float, error: float) -> str:
+    """A number and its error to one place, for example: 30.1 ± 1.0."""
+    said = shown(value, error)
+    if not error or not math.isfinite(error):
+        return said
+    places = len(said.partition(".")[2]) or min(-_place(error), 0)
+    rounded = round(error, places)
+    return f"{said} ± {rounded:.{max(places, 0)}f}" if rounded else f"{said} ± {error:.1g}"
+
+
 def _place(error: float) -> int:
     """Power of ten of the last digit that an error supports."""
     first = math.floor(math.log10(error))

@@ -106,9 +106,9 @@ def test_gemma3_is_diagnosed_group_by_group(build):
 
 
 def test_a_checkpoint_whose_full_layers_ship_interpolated_keeps_them_so(build):
-    """Under its own RoPE the small Gemma 3's full layers turn at half speed: displaced, but under no pressure."""
+    """Under its own RoPE the small Gemma 3's full layers turn at half speed, and move as its own linear x2 does."""
     full, sliding = diagnose.run(build("gemma3"), Setting(RopeSpec(), INT4, diagnosis=SMALL), TEXT).groups
-    check_group(full, omega(1e4), omega(1e4) / 2, 0 * omega(1e4), None)
+    check_group(full, omega(1e4), omega(1e4) / 2, omega(1e4) / 2, None)
     check_group(sliding, omega(100), omega(100), 0 * omega(100), W)
 
 

@@ -285,7 +285,7 @@ def test_anisotropy_is_drawn_in_degrees():
     assert list(drawn("anisotropy").figure.data[0].x) == pytest.approx([0, 45])
     assert [t.name for t in drawn("anisotropy").figure.data[2:]] == ["null: errors of other pairs"] * 2
     assert list(drawn("anisotropy").figure.data[3].y) == [0.16, 0.17]
-    assert drawn("anisotropy").title.endswith("Yes: worst over best 2.17, null 1.08, difference 1.08 ± 0.46")
+    assert drawn("anisotropy").title.endswith("Yes: worst over best 2.17, null 1.08, difference 1.1 ± 0.5")
 
 
 def test_without_a_quantizer_the_noise_pictures_are_absent():

@@ -10,6 +10,7 @@ from qroar_core.diagnostics import run as diagnose
 from qroar_core.diagnostics.assemble import LOCAL, PROPAGATED
 from qroar_core.diagnostics.pair_error.observe import PairErrorRecorder
 from qroar_core.diagnostics.sample import Sample, about_errors
+from qroar_core.diagnostics.similarity import figure as similarity
 from qroar_core.evaluation import run as evaluate
 from qroar_core.models.measure import measure
 from qroar_core.models.stream import Condition, open_stream
@@ -174,9 +175,11 @@ def test_a_context_inside_the_tail_has_no_noise_and_no_errors_of_keys(tiny):
     assert not any(found.logit_noise.rms)
     assert not any(found.logit_noise.attention_kl)
     assert (found.pair_error, found.anisotropy) == (None, None)
+    assert similarity.by_position(found).title.endswith("? Not at all: no sampled row has an error")
     longer = diagnose.run(loaded, Setting(YARN, preset_quant("kivi2"), diagnosis=replace(spec, length=129)), TEXT)
     assert longer.logit_noise.rms[-1] > 0.01
     assert longer.pair_error is not None
+    assert "Not at all" not in similarity.by_position(longer).title
 
 
 # weights and activations change q and K before any cache does

@@ -144,10 +144,10 @@ def test_where_there_is_no_noise_no_band_layer_or_group_is_named():
 
 
 def test_which_error_the_noise_is_stands_in_the_caption():
-    assert "sampled query rows (local)" in noise.by_position(D).how_to_read
+    assert "sampled query rows (errors local)" in noise.by_position(D).how_to_read
     through = D.logit_noise.model_copy(update={"kind": "propagated"})
     picture = noise.by_position(D.model_copy(update={"logit_noise": through}))
-    assert "sampled query rows (propagated)" in picture.how_to_read
+    assert "sampled query rows (errors propagated)" in picture.how_to_read
 
 
 def test_an_older_map_of_hidden_states_says_how_it_averaged_and_claims_no_null():

@@ -43,7 +43,7 @@ def test_position_and_distance_draw_their_null_and_say_what_it_is():
     assert {t.line.color for t in newer.figure.data if t.name == NULL} == {GREY}
     assert newer.table["null_attention_kl"].tolist() == [0.01, 0.02]
     assert "has no null" not in newer.how_to_read
-    assert "second order" in newer.how_to_read
+    assert "an approximation, good for small errors" in newer.how_to_read
     kl = mended(null=BLIND.model_copy(update={"attention_kl": [0.01, 0.02]}), attention_kl=[0.02, 0.06])
     row = kl.logit_noise.null_rows()[-1]
     assert (row.measured, row.null) == (pytest.approx(0.04), pytest.approx(0.015))
@@ -55,7 +55,7 @@ def test_position_and_distance_draw_their_null_and_say_what_it_is():
         null=BLIND.model_copy(update={"rms": [0.2] * 4}),
     )
     grown = noise.by_position(four)
-    assert grown.title.endswith("2.53 ± 0.76 × from the earlier rows to the later, 1.00 × for random errors")
+    assert grown.title.endswith("2.5 ± 0.8 × from the earlier rows to the later, 1.00 × for random errors")
     assert "± is the standard error over rows" in grown.how_to_read
     late = mended(rms=[0.0, 0.4], null=BLIND)
     assert noise.by_position(late).title.endswith("with position? None at the earlier rows")
@@ -167,6 +167,8 @@ def test_scores_name_the_noise_as_a_share_of_the_logits_spread():
     table = picture.table
     assert table["layer"].tolist() == ["all"] * 2 + ["0"] * 2 + ["1"] * 2
     assert table["noise_over_logits"].tolist() == pytest.approx([0.05, 0.075, 0.1, 0.05, 0.25, 0.25])
+    # as test_logit_noise.py and test_diagnose_noise.py measure it: the root of a mean variance, no mean of deviations
+    assert "(the root of the variance's mean over heads and layers)" in picture.how_to_read
     louder = scores(mended(noise_std=[0.1, 1.0]))
     assert "25.0% of their spread" in louder.title
 

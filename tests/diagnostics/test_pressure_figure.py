@@ -55,9 +55,9 @@ def test_the_title_goes_by_the_logits_change_and_not_by_its_bound():
 @pytest.mark.parametrize(
     ("in_all", "error", "said"),
     [
-        (0.012, 0.001, "0.012 ± 0.001 nats, less far than with random signs (0.024): their parts cancel."),
-        (0.029, 0.001, "0.029 ± 0.001 nats, further than with random signs (0.024): their parts add up."),
-        (0.023, 0.001, "0.023 ± 0.001 nats, about as far as with random signs (0.024)."),
+        (0.012, 0.001, "0.0120 ± 0.0010 nats, less far than with random signs (0.0240): their parts cancel."),
+        (0.029, 0.001, "0.0290 ± 0.0010 nats, further than with random signs (0.0240): their parts add up."),
+        (0.023, 0.001, "0.0230 ± 0.0010 nats, about as far as with random signs (0.0240)."),
         (0.012, 0.007, "0.012 ± 0.007 nats, about as far as with random signs (0.024)."),
         (0.012, 0.0, "0.012 nats, less far than with random signs (0.024): their parts cancel."),
     ],

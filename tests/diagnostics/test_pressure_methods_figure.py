@@ -83,6 +83,19 @@ def test_a_band_left_alone_has_no_colour_and_no_number():
     assert drawn.text[1][0] == ""
 
 
+def test_a_checkpoints_own_interpolation_is_what_is_in_force():
+    own = shown("default", [0.0, 4.0, 6.0, 2.0], [0.0, 12.0, 18.0, 6.0], chosen=True)
+    found = result(own, LINEAR)
+    assert pressure_methods.by_pair(found).figure.data[0].name == "the checkpoint's own ×4 (chosen)"
+    assert pressure_methods.by_pair(found).title == (
+        "The checkpoint's own interpolation moves pairs with a wavelength of 628 tokens most, and leaves 1 of 4 pairs "
+        "alone"
+    )
+    assert pressure_methods.by_band(found).title == (
+        "The checkpoint's own interpolation moves band 1 most, linear band 0: 4 against 44 rad"
+    )
+
+
 def test_under_the_checkpoints_own_rope_the_methods_are_compared():
     own = shown("default", [0.0] * 4, [0.0] * 4, chosen=True, factor=1.0)
     none = result(own, LINEAR, shown("yarn", [0.0, 4.0, 6.0, 2.0], [0.0] * 4))

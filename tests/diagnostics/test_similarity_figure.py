@@ -29,6 +29,18 @@ def test_the_title_says_what_stands_out_of_the_null(last, says):
     assert "63 sampled query rows; bars (seed 0)" in picture.sample
 
 
+def test_where_nothing_is_rounded_no_figure_compares_decibels():
+    """As of a cache that still holds every key of a short context exactly."""
+    none = accumulated(added=(0.0, 0.0), inherited=(0.0, 0.0), cross=(0.0, 0.0))
+    for drawn in (similarity.by_position, similarity.hidden_states):
+        picture = drawn(found(144.494, accumulation=none))
+        assert picture.title.endswith("? Not at all: no sampled row has an error")
+        assert "where float32 cannot show a smaller error: there is none" in picture.how_to_read
+        assert "Not at all" not in drawn(found(18.0)).title
+        assert "there is none" not in drawn(found(18.0)).how_to_read
+    assert similarity.accumulation(found(144.494, accumulation=none)).title.endswith("from? There is none")
+
+
 def test_the_map_stands_beside_its_null():
     shown = similarity.hidden_states(found(18.0))
     assert [list(row) for row in shown.figure.data[0].z] == [[30, 30, None, 30, 30], [21, 18, None, 20, 20]]
@@ -37,7 +49,7 @@ def test_the_map_stands_beside_its_null():
 
 def test_the_layer_that_adds_most_is_named_with_its_nulls():
     picture = similarity.accumulation(found(18.0))
-    assert picture.title.endswith("Layer 1 adds most, 75% of what is there beside what it inherits")
+    assert picture.title.endswith("Layer 1 adds most, 75% of what it adds and inherits together")
     whole, inherited, added, share, null, low, high, cross = picture.figure.data
     assert list(whole.y) == pytest.approx([0.01, 0.044])
     assert (list(inherited.y), list(added.y)) == ([None, 0.01], [0.01, 0.03])

@@ -96,8 +96,23 @@ def test_unpaired_windows_leave_something_outside_from_four_on(windows):
     d = with_null([2.0] * 256, spread=2.5, windows=windows)
     dealt = {which: table.null.model_copy(update={"control": DEALT}) for which, table in d.tails.items()}
     tables = {which: table.model_copy(update={"null": dealt[which]}) for which, table in d.tails.items()}
-    title = tails.overview(d.model_copy(update={"tails": tables})).title
+    unpaired = d.model_copy(update={"tails": tables})
+    title = tails.overview(unpaired).title
     assert title.startswith("No tail is inflated" if windows >= 4 else "Too few windows to tell (3)")
+    assert title.endswith("2.00 × with windows assigned to sides at random")
+    for picture in (tails.overview(unpaired), tails.survival(unpaired, ("k/post", 1, 1, 1))):
+        said = [picture.title, picture.how_to_read, *(trace.name or "" for trace in picture.figure.data)]
+        said += [shape.name or "" for shape in picture.figure.layout.shapes]
+        assert not any("swap" in words for words in said)
+        assert any("at random" in words or "assign windows" in words for words in said)
+
+
+def test_what_native_means_is_said_where_it_is_in_the_table():
+    said = "short under native RoPE, that is without any interpolation, the checkpoint's own included"
+    natives = {which: table.model_copy(update={"native": table.ratio}) for which, table in D.tails.items()}
+    assert said in tails.overview(D.model_copy(update={"tails": natives})).how_to_read
+    without = {which: table.model_copy(update={"native": None}) for which, table in D.tails.items()}
+    assert "native" not in tails.overview(D.model_copy(update={"tails": without})).how_to_read
 
 
 def test_pictures_say_their_sample_or_that_they_are_old():

@@ -13,6 +13,7 @@ from qroar_core.diagnostics.aliasing import figure as aliasing
 from qroar_core.diagnostics.band_table import band_table
 from qroar_core.diagnostics.bands import figure as bands
 from qroar_core.diagnostics.bands.result import BandCost
+from qroar_core.diagnostics.outliers import figure as outliers
 from qroar_core.diagnostics.outliers import figure_weights as outlier_weights
 from qroar_core.diagnostics.result import Diagnosis
 from qroar_core.diagnostics.sample import Sample
@@ -57,6 +58,17 @@ def test_it_opens_with_its_table_of_bands(old):
     assert bands.sample(old) == f"{OLDER} Amplitude and phase errors:{old.pair_error.older}"
     assert bands.alone(old) is None
     assert old.null_rows("band_cost") == []
+
+
+def test_no_caption_points_to_a_null_that_it_does_not_hold(old, fresh):
+    for picture in (outliers.layers(old, "k/post"), outliers.channel_map(old, "k/post", 0, 0)):
+        assert "This file holds no null of which channels stand out." in picture.how_to_read
+        assert "below" not in picture.how_to_read
+    for picture in (outliers.layers(fresh, "k/post"), outliers.channel_map(fresh, "k/post", 0, 0)):
+        assert "and whether they are the same far out, is held against nulls below." in picture.how_to_read
+    counts = old.outliers.model_copy(update={"count": fresh.outliers.count})
+    said = outliers.layers(old.model_copy(update={"outliers": counts}), "k/post").how_to_read
+    assert "Which channels stand out is held against nulls below." in said
 
 
 def test_every_figure_of_it_is_drawn(old):

@@ -7,7 +7,7 @@ from qroar_core.diagnostics.null import NullRow
 from qroar_core.diagnostics.outliers import figure as outliers
 from qroar_core.figures.nulls import in_words, null_table
 from qroar_core.runs.report import _table
-from qroar_core.statistics.digits import largest, ranged, shown
+from qroar_core.statistics.digits import largest, ranged, shown, within
 from tests.helpers import planted
 
 
@@ -36,6 +36,22 @@ from tests.helpers import planted
 )
 def test_as_many_digits_as_the_error_supports(value, error, words):
     assert shown(value, error) == words
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "words"),
+    [
+        (30.1234, 1.02, "30.1 ± 1.0"),  # to the second digit of an error that begins with a 1
+        (20.7123, 0.68, "20.7 ± 0.7"),
+        (1234.56, 22.0, "1230 ± 20"),
+        (1234.56, 220.0, "1200 ± 200"),
+        (0.7123, 3.0, "0.71 ± 3.00"),
+        (30.1, 0.0, "30.1"),
+        (2.0, 1e-9, "2.00000 ± 1e-09"),
+    ],
+)
+def test_a_number_and_its_error_end_at_one_place(value, error, words):
+    assert within(value, error) == words
 
 
 def test_a_largest_value_has_two_digits():

@@ -11,6 +11,7 @@ from qroar_core.diagnostics.anisotropy.result import DRAWN, OTHER_LAYER, SAME_VE
 from qroar_core.diagnostics.result import Diagnosis
 from qroar_core.figures.picture import GREY, Picture, colour_of, counted_on, framed
 from qroar_core.result import LayerBand
+from qroar_core.statistics.digits import within
 
 ERRORS = 2  # standard errors that the mean over layers and bands must be above the null
 NULL_LINE = dict.fromkeys((SWAPPED, OTHER_LAYER, SAME_VECTOR), "null: errors of other pairs") | {
@@ -116,7 +117,7 @@ def _title(seen: Anisotropy) -> str:
         return f"{question} Too few layers and bands to tell: worst over best {typical:.2f}, null {null:.2f}"
     above, error = found
     answer = "Yes" if above > ERRORS * error else "Not more than by chance"
-    return f"{question} {answer}: worst over best {typical:.2f}, null {null:.2f}, difference {above:.2f} ± {error:.2f}"
+    return f"{question} {answer}: worst over best {typical:.2f}, null {null:.2f}, difference {within(above, error)}"
 
 
 def _how_to_read(diagnosis: Diagnosis, seen: Anisotropy) -> str:
@@ -135,7 +136,7 @@ def _how_to_read(diagnosis: Diagnosis, seen: Anisotropy) -> str:
         f"first axis) to 90° (all on the second). {_axes(seen)}{NORMALISED[seen.over]}"
         f"A flat line does not depend on the angle. {meaning}"
         "Lines are means over layers; the title gives means over layers and bands, and says yes where the difference "
-        f"is more than {ERRORS} standard errors (±, over layers and bands) above 0."
+        f"is more than {ERRORS} standard errors above 0; ± is one standard error, over layers and bands."
         f"{_largest(diagnosis, seen, seen.null.ratio)}"
     )
 

@@ -85,8 +85,8 @@ def by_position(diagnosis: Diagnosis, tuned: Diagnosis | None = None) -> Picture
         f"{'.' * bool(growth_said and won_said)}{won_said}",
         figure,
         pd.concat(tables, ignore_index=True),
-        f"Quantized minus reference at sampled query rows ({which_errors(seen['quantized'].kind)}). Over layers: the "
-        "root of the mean square of the error, the mean of the KL."
+        f"Quantized minus reference at sampled query rows (errors {which_errors(seen['quantized'].kind)}). Over "
+        "layers: the root of the mean square of the error, the mean of the KL."
         + (" ± is the standard error over rows." if " ± " in growth_said else "")
         + against(tuned)
         + (f"{BLIND} A line that rises faster is damage that comes with length.{of_kl(null)}" if null else ""),
@@ -162,7 +162,7 @@ def by_group(diagnosis: Diagnosis) -> Picture | None:
             ignore_index=True,
         ),
         "One line a group of layers with the same RoPE and attention span, over its own layers "
-        f"({which_errors(whole.kind)})."
+        f"(errors {which_errors(whole.kind)})."
         + (" No query of a layer with a window meets noise from further back than that." if _windows(diagnosis) else "")
         + (
             " Dotted grey, one line a group: the null, random errors of the same average size, alike at every "

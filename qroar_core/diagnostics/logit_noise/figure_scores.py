@@ -69,11 +69,12 @@ def scores(diagnosis: Diagnosis) -> Picture | None:
         + (f" {last:.1%} of their spread at the last position, {blind:.1%} for random errors" if known else ""),
         figure,
         table,
-        "Left: standard deviation over the keys that a query sees, averaged over heads and layers, of the "
+        "Left: standard deviation over the keys that a query sees (the root of the variance's mean over heads and "
+        "layers) of the "
         "reference's logits and of what quantization adds to them, before a cap where there is one. A shift of all "
         "logits of a query is in neither, as no softmax sees it. The dotted line is the null: random errors of the "
         "same average size in each layer and head, one for each key and one for each query. Right: noise over logits "
-        f"in each layer.{noise.null.older}",
+        f"in each layer, by the root of its heads' mean variance.{noise.null.older}",
         counted_on(noise.sample),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from qroar_core.diagnostics.logit_noise.result import LogitNoise, NoiseNull, growth, growth_error
+from qroar_core.statistics.digits import within
 
 NO_NOISE = "There is none"
 
@@ -32,9 +33,9 @@ def grown(noise: LogitNoise) -> str:
     measured, blind, error = growth(noise.rms), growth(noise.null.rms), growth_error(noise.rms)
     if measured is None:
         return " None at the earlier rows" if any(noise.rms) else f" {NO_NOISE}"
-    within = "" if error is None else f" ± {error:.2f}"
+    times = f"{measured:.2f}" if error is None else within(measured, error)
     beside = "" if blind is None else f", {blind:.2f} × for random errors"
-    return f" {measured:.2f}{within} × from the earlier rows to the later{beside}"
+    return f" {times} × from the earlier rows to the later{beside}"
 
 
 def further(noise: LogitNoise) -> str:

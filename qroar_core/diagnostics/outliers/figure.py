@@ -79,9 +79,20 @@ def layers(diagnosis: Diagnosis, which: str, page: int = 0, picked: int | None =
         "Each panel is one layer: channels from top to bottom, positions from left to right, brightest where |x| is "
         "largest, of the KV head with the layer's highest peak. Click a panel to see it large. "
         + (NORMAL if "null_peak" in table else "")
-        + f"Which channels stand out, and whether they are the same far out, is held against nulls below. {FOUR}",
+        + f"{_below(diagnosis, which)} {FOUR}",
         sample=counted_on(diagnosis.outliers.sample, estimates=False),
     )
+
+
+def _below(diagnosis: Diagnosis, which: str) -> str:
+    """What the figures further down hold against nulls: in an older file less, or nothing."""
+    found = diagnosis.outliers
+    stand, same = which in found.count, which in found.jaccard_null
+    if stand and same:
+        return "Which channels stand out, and whether they are the same far out, is held against nulls below."
+    if stand:
+        return "Which channels stand out is held against nulls below."
+    return "This file holds no null of which channels stand out."
 
 
 @once
@@ -139,8 +150,8 @@ def channel_map(diagnosis: Diagnosis, which: str, layer: int, head: int) -> Pict
         f"Which channels of {NAMES[which]} stand out? (layer {diagnosis.layer_number(layer)}, KV head {head})",
         figure,
         table.astype({"pair": "Int64", "band": "Int64"}),
-        "A bright row is a channel that stands out; a row that brightens to the right grows with position; how much "
-        f"of either chance shows is in the figures below.{reach} Lines are band edges: {twice}. {FOUR}",
+        "A bright row is a channel that stands out; a row that brightens to the right grows with position. "
+        f"{_below(diagnosis, which)}{reach} Lines are band edges: {twice}. {FOUR}",
         sample=counted_on(diagnosis.outliers.sample, estimates=False),
     )
 

@@ -12,6 +12,7 @@ from qroar_core.diagnostics.bands.result import Band
 from qroar_core.diagnostics.pressure.result import LogitChange
 from qroar_core.diagnostics.result import Diagnosis
 from qroar_core.figures.picture import BAND_AXIS, BLUE, GREY, ORANGE, Picture, band_names, counted_on, framed, upright
+from qroar_core.statistics.digits import shown, within
 
 ANGLE_AXIS = "angle moved if s grows 2.7 times, rad"
 LOGIT_AXIS = "logit moved if s grows 2.7 times, nats"
@@ -83,19 +84,19 @@ def _right(change: LogitChange) -> str:
     """The right side in words: what is shown, what bounds it, and what the null says of it."""
     if not change.in_all_bound:
         return "Right: how far this model's own logits move with it. None moves, and so no null either."
-    within = f" ± {change.in_all_error:.2g}" if change.in_all_error else ""
+    error = change.in_all_error
     return (
         f"Right: how far this model's own logits move with it, mean over {LAW_WORDS[change.law]}, by the pairs of one "
-        f"band. All together move a logit by {change.in_all:.3g}{within} nats, {_against(change)}. Ring: the "
-        f"bound, reached if all pairs move it in one direction ({change.in_all_bound:.3g} for all bands). Null: each "
-        "pair's part with a random sign."
+        f"band. All together move a logit by {within(change.in_all, error)} nats, {_against(change)}. Ring: the "
+        f"bound, reached if all pairs move it in one direction ({shown(change.in_all_bound, error)} for all bands). "
+        "Null: each pair's part with a random sign."
     )
 
 
 def _against(change: LogitChange) -> str:
     """What all pairs do together, beside pairs with random signs."""
     apart = change.in_all - change.in_all_null
-    null = f"with random signs ({change.in_all_null:.3g})"
+    null = f"with random signs ({shown(change.in_all_null, change.in_all_error)})"
     if abs(apart) <= max(APART * change.in_all_null, ERRORS * change.in_all_error):
         return f"about as far as {null}"
     return f"further than {null}: their parts add up" if apart > 0 else f"less far than {null}: their parts cancel"

@@ -140,13 +140,14 @@ def _closed_form(found: Pressures) -> str:
 
 
 def _label(shown: MethodPressure) -> str:
-    own = label_of(shown.method) if shown.method == "default" else f"{label_of(shown.method)} ×{shown.factor:g}"
+    plain = shown.method == "default" and not _stretches(shown)
+    own = label_of(shown.method) if plain else f"{label_of(shown.method)} ×{shown.factor:g}"
     return f"{own} (chosen)" if shown.chosen else own
 
 
 def _named(shown: MethodPressure) -> str:
     """The method at the head of a title."""
-    name = label_of(shown.method)
+    name = label_of(shown.method) + " interpolation" * (shown.method == "default")
     return name[:1].upper() + name[1:]
 
 
@@ -157,8 +158,13 @@ def _line(shown: MethodPressure, at: int) -> dict:
     return {"color": others[at % len(others)], "width": 1.8, "dash": DASHES[at % len(DASHES)]}
 
 
+def _stretches(shown: MethodPressure) -> bool:
+    """Whether it is an interpolation: the checkpoint's own RoPE is none where nothing moves with its factor."""
+    return shown.method != "default" or shown.factor > 1
+
+
 def _chosen(found: Pressures) -> MethodPressure | None:
-    return next((m for m in found.methods if m.chosen and m.method != "default"), None)
+    return next((m for m in found.methods if m.chosen and _stretches(m)), None)
 
 
 def _pair_title(found: Pressures) -> str:

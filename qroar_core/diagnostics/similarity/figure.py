@@ -18,6 +18,8 @@ MEANING = (
     "is a tenth of the value; higher is better. The cosine in the table is a plain mean over rows. Position 0 "
     "attends to itself alone and is left out."
 )
+NO_ERROR = "Not at all: no sampled row has an error"
+EXACT = " Decibels end where float32 cannot show a smaller error: there is none."
 COSINE = (
     " The null of the cosine, with 2 standard errors over the directions: each row's error as large, at a random "
     "direction. A lower cosine is of errors that point against the row, a higher one of errors that stretch it."
@@ -43,11 +45,11 @@ def hidden_states(diagnosis: Diagnosis) -> Picture | None:
             Panel(NULL, null, bins, POSITION_AXIS, "positions"),
         ]
     return Picture(
-        "How far do the hidden states drift from the reference?",
+        f"How far do the hidden states drift from the reference?{_none(seen)}",
         side_by_side(panels, diagnosis.layer_names(), "dB"),
         _table(diagnosis, seen, bins),
         f"{MEANING} The right map is the null, one value a layer: what its bins show when its rows are shuffled over "
-        f"positions.{COSINE * bool(seen.cosine_null)}"
+        f"positions.{_cosine(seen)}"
         if seen.layer_sqnr_db
         else OLDER_MEANING,
         counted_on(seen.sample),
@@ -76,12 +78,13 @@ def by_position(diagnosis: Diagnosis) -> Picture | None:
     framed(figure, POSITION_AXIS, "signal over error of the layer's output (SQNR), dB")
     figure.update_xaxes(nticks=8, tickangle=0)
     known = [i for i, v in enumerate(seen.sqnr_db[-1]) if v is not None]
+    found = _none(seen) or _drift(seen, known[-1] if known else None)
     return Picture(
-        f"Does the output of {layer} drift further with position? {_drift(seen, known[-1] if known else None)}",
+        f"Does the output of {layer} drift further with position?{found}",
         figure,
         _table(diagnosis, seen, bins),
         f"{MEANING} The grey band is the null: where a bin of as many rows falls when the layer's rows are shuffled "
-        f"over positions.{COSINE * bool(seen.cosine_null)}",
+        f"over positions.{_cosine(seen)}",
         counted_on(seen.sample),
     )
 
@@ -150,7 +153,7 @@ def accumulation(diagnosis: Diagnosis) -> Picture | None:
     return Picture(
         "Where does the error of the hidden states come from? "
         + (f"Layer {layers[loudest]} adds most" if parts.added[loudest] else "There is none")
-        + ("" if share is None else f", {share:.0%} of what is there beside what it inherits"),
+        + ("" if share is None or not parts.added[loudest] else f", {share:.0%} of what it adds and inherits together"),
         figure,
         _parts_table(layers, parts, whole),
         "Left: the error that enters a layer (inherited), what the layer changes in it (added) and the whole, over the "
@@ -162,20 +165,31 @@ def accumulation(diagnosis: Diagnosis) -> Picture | None:
     )
 
 
+def _cosine(seen: HiddenSimilarity) -> str:
+    """The end of a caption: the cosine's null, and which decibels stand for no error."""
+    return COSINE * bool(seen.cosine_null) + EXACT * bool(_none(seen))
+
+
+def _none(seen: HiddenSimilarity) -> str:
+    """The finding where no sampled row of any layer has an error, as where a cache holds all of them exactly."""
+    whole = seen.accumulation.whole() if seen.accumulation else []
+    return f" {NO_ERROR}" if whole and not any(v is None or v for v in whole) else ""
+
+
 def _drift(seen: HiddenSimilarity, last: int | None) -> str:
     """The finding: the last bin that has rows against the null's band."""
     if last is None:
-        return "No data"
+        return " No data"
     value, low, high = seen.sqnr_db[-1][last], seen.null_low[-1][last], seen.null_high[-1][last]
     whole = seen.layer_sqnr_db[-1]
     if value is None or whole is None:
-        return "No data"
+        return " No data"
     numbers = f"{value:.1f} dB in the last bin, {whole:.1f} dB over all"
     if low is not None and value < low:
-        return f"Yes: {numbers}"
+        return f" Yes: {numbers}"
     if high is not None and value > high:
-        return f"No, less: {numbers}"
-    return f"No more than shuffled rows show: {numbers}"
+        return f" No, less: {numbers}"
+    return f" No more than shuffled rows show: {numbers}"
 
 
 def _bars(middle: list[Number], low: list[Number], high: list[Number]) -> tuple[list[Number], list[Number]]:

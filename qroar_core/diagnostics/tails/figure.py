@@ -11,15 +11,12 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from qroar_core.diagnostics.result import Diagnosis
+from qroar_core.diagnostics.tails.figure_words import control, enough, null_reading, over_native, windows_read
 from qroar_core.diagnostics.tails.result import RHO, WORDS, largest_null
 from qroar_core.figures.maps import Panel, clickable, column_at, crossed, frame, side_by_side
 from qroar_core.figures.picture import BLUE, DIVERGING, GREY, ORANGE, Picture, counted_on, framed
 
 NAMES = WORDS
-INSIDE = "null: no further than with sides swapped"
-ENOUGH = 6  # windows: their sides are swapped 64 ways, so that the measured one can be among the outer 5 %
-ENOUGH_UNPAIRED = 4  # windows of either side: halves of 8 are chosen 70 ways
-UNPAIRED = ("long and short windows assigned", "long and short windows dealt")  # dealt: as older files say it
 Cell = tuple[str, int, int, int]  # "k/post", layer, KV head, band
 
 
@@ -67,7 +64,7 @@ def overview(diagnosis: Diagnosis, picked: Cell | None = None) -> Picture:
             for at, which, layer, band, ratio in cells
             if ratio is not None and _inside(diagnosis, which, layer, band)
         ],
-        INSIDE,
+        f"null: no further than {control(diagnosis)}",
         DIVERGING,
     )
     if picked is not None:
@@ -90,7 +87,7 @@ def overview(diagnosis: Diagnosis, picked: Cell | None = None) -> Picture:
         "grows most. rho_W divides the sizes of q and k as W_Q and W_K put them out, before RoPE; rho_A those after "
         "RoPE, on the axes that are rounded. Above 1 the band needs more range at long context, and every channel "
         "that shares its scale is rounded more coarsely. "
-        f"Click a cell for its two distributions. {_null_reading(diagnosis)}",
+        f"Click a cell for its two distributions. {over_native(diagnosis)}{null_reading(diagnosis)}",
         counted_on(diagnosis.tails[kept[0]].sample) if kept else "",
     )
 
@@ -135,7 +132,7 @@ def survival(diagnosis: Diagnosis, cell: Cell) -> Picture:
             opacity=0.25,
             line_width=0,
             layer="below",
-            name="null: the long quantile with sides swapped",
+            name=f"null: the long quantile {control(diagnosis)}",
             showlegend=True,
         )
         rows += [{"context": "null", "share_above": eps, "value": near * end} for end in (low, high)]
@@ -154,9 +151,9 @@ def survival(diagnosis: Diagnosis, cell: Cell) -> Picture:
         f"{NAMES[which]}, layer {diagnosis.layer_number(layer)}, head {head}, band {band}: {_finding(diagnosis, cell)}",
         figure,
         pd.DataFrame(rows),
-        f"{_read(diagnosis)} Where the blue line runs right of the orange, values are larger at long context; "
+        f"{windows_read(diagnosis)} Where the blue line runs right of the orange, values are larger at long context; "
         f"{RHO[which.split('/')[1]]} is the ratio between the diamonds. Values are exact beyond the level and within "
-        f"{curves.body_bound:.0%} before it. {_null_reading(diagnosis, cell)}",
+        f"{curves.body_bound:.0%} before it. {null_reading(diagnosis, of_cell=True)}",
         counted_on(seen.sample),
     )
 
@@ -193,44 +190,11 @@ def _headline(diagnosis: Diagnosis, worst: Cell, kept: list[str]) -> str:
     if expected is None:
         return found
     if ratio > expected[1]:
-        return f"{found}, beyond the largest cell with sides swapped ({_times(expected[1])})"
-    chance = f"{_times(expected[1])} with sides swapped"
-    if diagnosis.windows < _enough(diagnosis):
+        return f"{found}, beyond the largest cell {control(diagnosis)} ({_times(expected[1])})"
+    chance = f"{_times(expected[1])} {control(diagnosis)}"
+    if diagnosis.windows < enough(diagnosis):
         return f"Too few windows to tell ({diagnosis.windows}): {_times(ratio)} at most ({where}), {chance}"
     return f"No tail is inflated beyond chance: {_times(ratio)} at most ({where}), {chance}"
-
-
-def _null_reading(diagnosis: Diagnosis, cell: Cell | None = None) -> str:
-    """What the null is, in one sentence, and what it cannot show."""
-    if any(table.null is None for table in diagnosis.tails.values()):
-        return "This file holds no null."
-    enough = _enough(diagnosis)
-    few = f" With fewer than {enough} windows no cell can lie outside it." if diagnosis.windows < enough else ""
-    if cell is not None:
-        return (
-            "The grey band is the null: from the orange diamond on, the ratios that 95 % of the ways to swap the "
-            f"long and the short side of windows give, that is, if length changes nothing.{few}"
-        )
-    return (
-        "A cross marks cells inside the null, the 95 % range of their ratio where the long and the short side "
-        f"of windows are swapped, that is, if length changes nothing.{few}"
-    )
-
-
-def _unpaired(diagnosis: Diagnosis) -> bool:
-    null = next(iter(diagnosis.tails.values())).null
-    return null is not None and null.control.startswith(UNPAIRED)
-
-
-def _enough(diagnosis: Diagnosis) -> int:
-    """Windows from which on a cell can lie outside the null."""
-    return ENOUGH_UNPAIRED if _unpaired(diagnosis) else ENOUGH
-
-
-def _read(diagnosis: Diagnosis) -> str:
-    if _unpaired(diagnosis):
-        return "Tokens deep in the long context, and others at the end of short ones."
-    return "The same tokens read twice, deep in the long context and at the end of a short one."
 
 
 def _inside(diagnosis: Diagnosis, which: str, layer: int, band: int) -> bool:
@@ -266,7 +230,7 @@ def _finding(diagnosis: Diagnosis, cell: Cell) -> str:
     least, most = seen.null.low[layer][head][band], seen.null.high[layer][head][band]
     if least is None or most is None:
         return found
-    if diagnosis.windows < _enough(diagnosis) and least <= ratio <= most:
+    if diagnosis.windows < enough(diagnosis) and least <= ratio <= most:
         return f"{found}; too few windows to tell from the null {least:.2f} to {most:.2f}"
     return f"{found}; {'inside' if least <= ratio <= most else 'outside'} the null {least:.2f} to {most:.2f}"
 

@@ -46,7 +46,7 @@ class TailTable(Result):
     high: LayerHeadBand
     long: LayerHeadBand  # the quantile itself at long context
     short: LayerHeadBand
-    native: LayerHeadBand | None  # long under this PI over short under the checkpoint's own RoPE
+    native: LayerHeadBand | None  # long under this PI over short under native RoPE, without any interpolation
     null: TailNull | None = None  # None: from an older version
     sample: Sample | None = None
 

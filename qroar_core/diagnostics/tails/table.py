@@ -27,7 +27,7 @@ def tail_table(
 
     Args:
         long, short: the same tokens (unpaired: as many) at long and at short context under one interpolation.
-        native: at short context under the checkpoint's own RoPE; None: that is the one in use.
+        native: at short context under native RoPE, without any interpolation; None: not measured.
         spec: its tail probability, pairing and seed, and how many tokens of a window were compared.
     """
     eps, paired, both = spec.eps, spec.paired, list(zip(long, short, strict=True))

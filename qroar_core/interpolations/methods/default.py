@@ -15,7 +15,7 @@ def _parameters(asked: Asked) -> dict[str, Any]:
 
 
 def _slope(at: Interpolation) -> Tensor:
-    """Nothing moves with the factor."""
+    """Plain RoPE has no factor. A checkpoint's own interpolation is its method's (`interpolations/own.py`)."""
     return at.native.double() * 0
 
 

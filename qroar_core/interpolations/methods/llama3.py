@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from qroar_core.interpolations.base import Asked, Interpolation, Method, Option
@@ -28,6 +29,10 @@ def _slope(at: Interpolation) -> Tensor:
     return -(1 - ((turns - low) / (high - low)).clamp(0, 1)) * at.native.double() / at.spec.factor
 
 
+def _own_options(block: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: float(block[name]) for name in ("low_freq_factor", "high_freq_factor")}
+
+
 def _llama_cpp(spec: RopeSpec, native: int) -> tuple[list[str], str]:
     return [], "The converter writes llama3's frequency factors into the GGUF of a Llama model."
 
@@ -43,5 +48,6 @@ METHOD = Method(
         Option("low_freq_factor", "Pairs with fewer turns per native window are interpolated fully."),
         Option("high_freq_factor", "Pairs with more turns stay as they are."),
     ),
+    own_options=_own_options,
     llama_cpp=_llama_cpp,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from qroar_core.errors import BadSpec
@@ -52,9 +53,15 @@ def _slope(at: Interpolation) -> Tensor:
 
 
 def _attention_factor_slope(at: Interpolation) -> float:
-    """Of a(s) = sqrt(1 + ln s / ln L0)."""
+    """Of a(s) = sqrt(1 + ln s / ln L0); a checkpoint may fix it."""
+    if at.kept.get("attention_factor") is not None:
+        return 0.0
     s = at.spec.factor
     return 1 / (2 * math.log(at.context * s)) if s > 1 else 0.0
+
+
+def _own_options(block: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: tuple(float(n) for n in block[name]) for name in ("long_factor", "short_factor")}
 
 
 def _llama_cpp(spec: RopeSpec, native: int) -> tuple[list[str], str]:
@@ -72,5 +79,6 @@ METHOD = Method(
     reads_window=True,
     takes_lists=True,
     factor_shown=list_factor,
+    own_options=_own_options,
     llama_cpp=_llama_cpp,
 )

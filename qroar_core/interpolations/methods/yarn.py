@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from qroar_core.errors import BadSpec
@@ -16,17 +17,19 @@ RAMP_SINGULARITY = 0.001  # transformers' guard against a ramp of zero width
 TEMPERATURE = 0.1  # YaRN's attention factor is 0.1 ln s + 1: arXiv 2309.00071, eq. 22
 
 
-def ramp(native: Tensor, context: int, beta_fast: float = 32.0, beta_slow: float = 1.0) -> Tensor:
+def ramp(
+    native: Tensor, context: int, beta_fast: float = 32.0, beta_slow: float = 1.0, truncate: bool = True
+) -> Tensor:
     """gamma_i: 1 where YaRN leaves a pair alone, 0 where it interpolates fully, linear in i between.
 
-    The borders are the pair indices that make beta_fast and beta_slow turns per window, rounded outward.
+    The borders are the pair indices that make beta_fast and beta_slow turns per window, rounded outward if `truncate`.
 
     Args:
         native: omega_i = theta^(-2i/r), rad/token; (rotary_dim // 2,), at least 2.
         context: L0, tokens.
     Returns:
         float64, (rotary_dim // 2,).
-    Source: arXiv 2309.00071 section 3.2, as transformers 5.23 computes it (`truncate` true).
+    Source: arXiv 2309.00071 section 3.2, as transformers 5.23 computes it.
     """
     import torch
 
@@ -38,8 +41,10 @@ def ramp(native: Tensor, context: int, beta_fast: float = 32.0, beta_slow: float
     def index_of(turns: float) -> float:
         return math.log(float(native[0]) * context / (2 * math.pi * turns)) / step
 
-    low = max(math.floor(index_of(beta_fast)), 0)
-    high = float(min(math.ceil(index_of(beta_slow)), 2 * pairs - 1))
+    low, high = index_of(beta_fast), index_of(beta_slow)
+    if truncate:
+        low, high = math.floor(low), math.ceil(high)
+    low, high = max(low, 0.0), float(min(high, 2 * pairs - 1))
     if low == high:
         high += RAMP_SINGULARITY
     return 1 - ((torch.arange(pairs, dtype=torch.float64) - low) / (high - low)).clamp(0, 1)
@@ -52,13 +57,32 @@ def _parameters(asked: Asked) -> dict[str, Any]:
 
 def _slope(at: Interpolation) -> Tensor:
     """omega (gamma + (1 - gamma)/s)  ->  -(1 - gamma) omega / s."""
-    kept = ramp(at.native, at.context, at.spec.beta_fast, at.spec.beta_slow)
-    return -(1 - kept) * at.native.double() / at.spec.factor
+    truncate = bool(at.kept.get("truncate", True))
+    alone = ramp(at.native, at.context, at.spec.beta_fast, at.spec.beta_slow, truncate)
+    return -(1 - alone) * at.native.double() / at.spec.factor
 
 
 def _attention_factor_slope(at: Interpolation) -> float:
-    """Of a(s) = 0.1 ln s + 1."""
-    return TEMPERATURE / (1 + TEMPERATURE * math.log(at.spec.factor))
+    """Of a(s) = 0.1 ln s + 1; a checkpoint may fix it, or have DeepSeek's quotient of two such factors.
+
+    The softmax scale that DeepSeek derives from its factor is held.
+    """
+    if at.kept.get("attention_factor") is not None:
+        return 0.0
+    above, below = at.kept.get("mscale"), at.kept.get("mscale_all_dim")
+    if not (above and below):
+        return _log_slope(at.spec.factor, 1.0)
+    return _log_slope(at.spec.factor, float(above)) - _log_slope(at.spec.factor, float(below))
+
+
+def _log_slope(factor: float, mscale: float) -> float:
+    """d ln / d ln s of 0.1 m ln s + 1."""
+    return TEMPERATURE * mscale / (1 + TEMPERATURE * mscale * math.log(factor))
+
+
+def _own_options(block: Mapping[str, Any]) -> dict[str, Any]:
+    """Borders of 0 or none are transformers' own."""
+    return {name: float(block[name]) for name in ("beta_fast", "beta_slow") if block.get(name)}
 
 
 def _llama_cpp(spec: RopeSpec, native: int) -> tuple[list[str], str]:
@@ -81,5 +105,6 @@ METHOD = Method(
         Option("beta_fast", "Pairs with more turns per native window stay as they are."),
         Option("beta_slow", "Pairs with fewer turns are interpolated fully."),
     ),
+    own_options=_own_options,
     llama_cpp=_llama_cpp,
 )
