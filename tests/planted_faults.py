@@ -65,8 +65,8 @@ FAULTS = (
     Fault(
         "the slope of YaRN's frequencies has the wrong sign",
         "interpolations/methods/yarn.py",
-        "return -(1 - kept) * at.native",
-        "return (1 - kept) * at.native",
+        "return -(1 - alone) * at.native.double()",
+        "return (1 - alone) * at.native.double()",
         "interpolations/test_pressure.py",
     ),
     Fault(
