@@ -137,7 +137,7 @@ def test_every_figure_and_table_is_there_with_the_settings():
     assert '"seed": 7' in said
     assert "2.13.0" in said
     assert "A Hadamard rotation recovers +0.4000 nats" in said
-    assert "Significant gain: +0.2500 nats." in said
+    assert "Significant gain: +0.2500 nats [+0.2000, +0.3000]." in said
 
 
 def test_plotly_stands_in_the_file_once():
