@@ -31,7 +31,9 @@ ASSETS = ROOT / "assets"
 SEEN = ASSETS / "pictures.json"
 WIDTH, TALL, MARGIN = 1280, 6000, 8  # pixels: a laptop's window, more than any page, below the last box
 BOX = "e => e.closest('[data-testid=stLayoutWrapper]').getBoundingClientRect().bottom"
-TITLES = "all => all.filter(e => e.checkVisibility()).map(e => e.innerText.trim())"
+TITLES = """all => all
+  .filter(e => e.checkVisibility() || e.closest('[data-testid=stExpander]'))  // those folded away, too
+  .map(e => e.textContent.trim())"""
 
 
 @dataclass(frozen=True)
