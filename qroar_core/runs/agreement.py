@@ -113,6 +113,8 @@ def _kept(kept: ScalesFile, found: ScalesFile, report: SearchReport, proof: Eval
     """The scales kept are those found or identity: by the decision, and by what held-out text takes back."""
     is_found = (kept.g, kept.angles) == (found.g, found.angles)
     is_identity = all(g == 1 for g in flat(kept.g)) and not any(flat(kept.angles or []))
+    if proof is None and report.chosen == "found" and is_identity:
+        return  # an evaluation took them back, and its file was removed to be made again
     good = report.chosen == "found" and (proof is None or proof.gain is None or proof.gain.significant)
     if not (is_found if good else is_identity):
         what = "those found" if is_found else "identity" if is_identity else "neither those found nor identity"

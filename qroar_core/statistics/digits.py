@@ -74,5 +74,5 @@ def within(value: float, error: float) -> str:
 
 def _place(error: float) -> int:
     """Power of ten of the last digit that an error supports."""
-    first = math.floor(math.log10(error))
-    return first - (float(f"{error:.1e}") < 2 * 10.0**first)
+    first = math.floor(math.log10(abs(error)))
+    return first - (float(f"{abs(error):.1e}") < 2 * 10.0**first)

@@ -86,7 +86,7 @@ def test_the_best_of_a_stopped_search_is_written_and_marked(capfd, monkeypatch, 
     whole, steps = search.run, []
 
     def run(*arguments, **more):
-        on_step = arguments[6]
+        on_step = arguments[4]
 
         def stop_at_the_fourth(step):
             steps.append(step.what)
@@ -94,7 +94,7 @@ def test_the_best_of_a_stopped_search_is_written_and_marked(capfd, monkeypatch, 
                 os.kill(os.getpid(), signal.SIGINT)
             on_step(step)
 
-        return whole(*arguments[:6], stop_at_the_fourth, **more)
+        return whole(*arguments[:4], stop_at_the_fourth, **more)
 
     monkeypatch.setattr(load, "run", lambda source, **kw: demo)
     monkeypatch.setattr(search, "run", run)
