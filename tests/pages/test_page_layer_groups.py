@@ -51,8 +51,9 @@ def linear(app):
 def test_layers_an_interpolation_leaves_alone_say_so(page, stages):
     assert picker(page).options == [FULL, SLIDING]
     assert f"This model's layers come in 2 groups: {FULL}; {SLIDING}. A window bounds" in texts(page)
-    length = page.number_input(key="pressure length").value
-    np.testing.assert_allclose(linear(page), OMEGA / 4 * (length - 1) / 3, rtol=1e-5)
+    length, factor = (page.number_input(key=f"pressure {name}").value for name in ("length", "factor"))
+    np.testing.assert_allclose(linear(page), OMEGA / factor * (length - 1) / 3, rtol=1e-5)
+    assert factor == 2.0  # the checkpoint's own
     whole = planted.diagnosis()
     slow = [b.model_copy(update={"interpolation_pressure": 0.0}) for b in whole.bands]
     common = {"theta": 1e4, "pairs": whole.pairs, "kernel": whole.kernel}
