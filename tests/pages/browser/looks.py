@@ -100,7 +100,8 @@ OUTSIDE = """() => {
     if (getComputedStyle(at).overflowX !== 'visible') return true; return false; };  // scrolls by itself
   const cut = [...main.querySelectorAll('.main-svg :is(.g-xtitle, .g-ytitle, .g-x2title, .g-y2title, .legend) text')]
     .filter(e => { const a = e.getBoundingClientRect(), b = e.closest('.js-plotly-plot').getBoundingClientRect();
-      return a.width && (a.left < b.left - 2 || a.right > b.right + 2 || a.top < b.top - 2 || a.bottom > b.bottom + 2);
+      return a.width && e.checkVisibility()  // figures folded away have no room to keep to
+        && (a.left < b.left - 2 || a.right > b.right + 2 || a.top < b.top - 2 || a.bottom > b.bottom + 2);
     })
     .map(e => e.textContent);
   const wide = [...main.querySelectorAll('button, a, p, h1, h2, h3, h4, input, [data-testid=stMetric]')]
