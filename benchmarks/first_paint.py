@@ -6,8 +6,6 @@ the process to the heading in Chromium.
 
 from __future__ import annotations
 
-import os
-import shutil
 import statistics
 import sys
 import tempfile
@@ -25,7 +23,9 @@ def main() -> None:
     from tests.pages.browser import walk
     from tests.pages.browser.conftest import ROOT, Dashboard
 
-    chromium = os.environ.get("QROAR_CHROMIUM") or next(filter(None, map(shutil.which, ("chromium", "google-chrome"))))
+    chromium = walk.chromium_path()
+    if chromium is None:
+        sys.exit("benchmarks firstpaint: no Chromium here; apt-get install chromium")
     seconds: dict[str, list[float]] = {"one line": [], "dashboard": [], "demo diagnosed": []}
     with sync_playwright() as driver:
         for _ in range(ROUNDS):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from qroar_core.evaluation.result import Evaluation
 from qroar_core.remedies.result import Comparison, RemedyRow
-from qroar_core.statistics.intervals import Interval, ratio_interval, shows_above_zero
+from qroar_core.statistics.intervals import Interval, ratio_interval, shows_apart_from_zero
 
 NOT_SIGNIFICANT = "not significant"
 
@@ -67,7 +67,7 @@ def tuned_share(evaluation: Evaluation) -> Share | None:
     before, after, reference = means
     known = before and after and reference
     interval = share_of_gap(before, after, reference, gain.confidence) if known else None  # type: ignore[arg-type]
-    return Share(mean, interval, shows_above_zero(gain.ci_low) or shows_above_zero(-gain.ci_high))
+    return Share(mean, interval, shows_apart_from_zero(gain.ci_low, gain.ci_high))
 
 
 def remedy_share(comparison: Comparison, row: RemedyRow) -> Share | None:
@@ -76,4 +76,4 @@ def remedy_share(comparison: Comparison, row: RemedyRow) -> Share | None:
         return None
     plain = next(one for one in comparison.standings if one.key == "plain")
     interval = share_of_gap(plain.window_nll, row.window_nll, comparison.reference_window_nll, comparison.confidence)
-    return Share(row.gap_recovered, interval, shows_above_zero(row.gain_low) or shows_above_zero(-row.gain_high))
+    return Share(row.gap_recovered, interval, shows_apart_from_zero(row.gain_low, row.gain_high))

@@ -67,7 +67,7 @@ def lying(folder: Path, name: str) -> Path:
 
 def answers_of(folder: Path, stage: str) -> list[str]:
     """Names of the files of a stage of which a run holds several, sorted; those of older versions too."""
-    names = (stage, FORMERLY.get(stage, stage))
+    names = {stage, FORMERLY.get(stage, stage)}
     return sorted({path.name for name in names for path in folder.glob(f"{name}-*.json")})
 
 

@@ -32,7 +32,7 @@ def find_scales(
     Raises:
         BadText: too little text. BadSpec: an objective that cannot see the quantizer.
     """
-    problem = SearchProblem(loaded, setting.rope, setting.quant, setting.search, texts)
+    problem = SearchProblem.of(loaded, setting, texts)
     with loaded.lock:
         return _Undecided(problem, on_step, None).outcome(diagnosis).found
 

@@ -23,6 +23,7 @@ from qroar_core.quantizers.exact_keys import first_rounded_row
 from qroar_core.scale_search.cached import CachedObjective
 from qroar_core.scale_search.l2_penalty import pull
 from qroar_core.scale_search.result import Verdict
+from qroar_core.setting import Setting
 from qroar_core.specs import QuantSpec, RopeSpec, SearchSpec
 from qroar_core.transforms.baselines import mad_clipped, smooth_attention
 from qroar_core.transforms.bounds import log2_bounds
@@ -40,6 +41,11 @@ class SearchProblem:
     texts: Texts
     bands: Bands = field(init=False)
     length: int = field(init=False)  # tokens per window
+
+    @classmethod
+    def of(cls, loaded: LoadedModel, setting: Setting, texts: Texts) -> SearchProblem:
+        """What the search of a setting is about."""
+        return cls(loaded, setting.rope, setting.quant, setting.search, texts)
 
     def __post_init__(self) -> None:
         self.loaded.geometry.require_granularity(self.spec.granularity)

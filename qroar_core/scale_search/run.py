@@ -47,9 +47,7 @@ def run(
         Cancelled: raised by `on_step`; its `partial` is the outcome so far, or None before any candidate.
     """
     with loaded.lock:
-        return SearchRunner(
-            SearchProblem(loaded, setting.rope, setting.quant, setting.search, texts), on_step, resume, storage
-        ).outcome(diagnosis)
+        return SearchRunner(SearchProblem.of(loaded, setting, texts), on_step, resume, storage).outcome(diagnosis)
 
 
 def join(
@@ -62,16 +60,14 @@ def join(
 ) -> None:
     """Work on a shared search until each of its candidates is finished; what came out is `run`'s to say."""
     with loaded.lock:
-        helper = SearchRunner(
-            SearchProblem(loaded, setting.rope, setting.quant, setting.search, texts), on_step, None, storage
-        )
+        helper = SearchRunner(SearchProblem.of(loaded, setting, texts), on_step, None, storage)
         if helper.begin(diagnosis):
             helper.descend(helper.captured())
 
 
 def plan(loaded: LoadedModel, setting: Setting, diagnosis: Diagnosis | None = None) -> SearchPlan:
     """What a search would start from; reads no text."""
-    return SearchProblem(loaded, setting.rope, setting.quant, setting.search, {}).plan(diagnosis)
+    return SearchProblem.of(loaded, setting, {}).plan(diagnosis)
 
 
 def probe(loaded: LoadedModel, setting: Setting, texts: Texts, on_step: OnStep = no_progress) -> Probe:
@@ -81,7 +77,7 @@ def probe(loaded: LoadedModel, setting: Setting, texts: Texts, on_step: OnStep =
         BadText: too little text. BadSpec: nothing is quantized that the cached error could see.
     """
     with loaded.lock:
-        return Probe.read(SearchProblem(loaded, setting.rope, setting.quant, setting.search, texts), on_step)
+        return Probe.read(SearchProblem.of(loaded, setting, texts), on_step)
 
 
 def measure_gain(
@@ -97,5 +93,5 @@ def measure_gain(
         BadText: too little text for it.
     """
     with loaded.lock:
-        problem = SearchProblem(loaded, setting.rope, setting.quant, setting.search, texts)
+        problem = SearchProblem.of(loaded, setting, texts)
         return decide(WindowScorer(loaded, setting.rope, setting.quant, on_step), problem, scales)

@@ -23,14 +23,17 @@ def shows_above_zero(nats: float) -> bool:
     return round(nats, DIGITS) > 0
 
 
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """Mean of a sample with its confidence interval and standard error."""
+def shows_apart_from_zero(low: float, high: float) -> bool:
+    """Does zero lie outside an interval of nats, in the digits that are shown?"""
+    return shows_above_zero(low) or shows_above_zero(-high)
 
-    mean: float
+
+class IntervalOfNats:
+    """Where an interval lies: what every kind of result that has `low` and `high` in nats says of them."""
+
+    __slots__ = ()
     low: float
     high: float
-    se: float
 
     @property
     def above_zero(self) -> bool:
@@ -45,7 +48,17 @@ class Interval:
     @property
     def excludes_zero(self) -> bool:
         """Of nats: zero lies outside the interval, in the digits that are shown."""
-        return self.above_zero or self.below_zero
+        return shows_apart_from_zero(self.low, self.high)
+
+
+@dataclass(frozen=True, slots=True)
+class Interval(IntervalOfNats):
+    """Mean of a sample with its confidence interval and standard error."""
+
+    mean: float
+    low: float
+    high: float
+    se: float
 
 
 def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval:

@@ -12,8 +12,6 @@ from __future__ import annotations
 import io
 import json
 import math
-import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -73,9 +71,7 @@ def main() -> None:
     from tests.pages.browser import walk
     from tests.pages.browser.conftest import Dashboard
 
-    chromium = os.environ.get("QROAR_CHROMIUM") or next(
-        filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-    )
+    chromium = walk.chromium_path()
     if chromium is None:
         sys.exit("tests.pages.pictures: no Chromium here; apt-get install chromium")
     with tempfile.TemporaryDirectory() as home, sync_playwright() as driver:

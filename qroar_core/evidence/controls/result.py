@@ -8,32 +8,17 @@ from typing import Annotated, Any, Literal
 from qroar_core.axes import ANY, Sizes, axes
 from qroar_core.result import Result, Unbounded
 from qroar_core.scale_search.gain import targets_of
-from qroar_core.statistics.intervals import shows_above_zero
+from qroar_core.statistics.intervals import IntervalOfNats
 
 Kind = Literal["tuned", "unquantized", "bands", "heads", "text", "seed"]
 
 
-class Estimate(Result):
+class Estimate(Result, IntervalOfNats):
     """A mean over windows of text with its interval, paired window by window."""
 
     mean: Unbounded
     low: Unbounded
     high: Unbounded
-
-    @property
-    def above_zero(self) -> bool:
-        """The whole interval lies above zero, in the digits that are shown."""
-        return shows_above_zero(self.low)
-
-    @property
-    def below_zero(self) -> bool:
-        """The whole interval lies below zero, in the digits that are shown."""
-        return shows_above_zero(-self.high)
-
-    @property
-    def excludes_zero(self) -> bool:
-        """Zero lies outside the interval, in the digits that are shown."""
-        return self.above_zero or self.below_zero
 
 
 class Control(Result):

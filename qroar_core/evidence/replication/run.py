@@ -37,7 +37,7 @@ def run(
         under = replace(setting, rope=rope, quant=quant)
         diagnosis = diagnose.run(loaded, under, texts["calibration"], say)
         found = find_scales(loaded, under, texts, diagnosis, say)
-        verdict = SearchProblem(loaded, rope, quant, setting.search, {}).verdict
+        verdict = SearchProblem.of(loaded, under, {}).verdict
         note = verdict.reason.rstrip(".") if verdict.acts == "no" else NO_SCALES
         cases.append(Case(rope, quant, found, diagnosis, note))
     spec = replace(

@@ -141,8 +141,9 @@ def literals(tmp_path_factory):
 def chromium():
     """Debian's Chromium; the test is skipped where there is none."""
     playwright = pytest.importorskip("playwright.sync_api")
-    named = os.environ.get("QROAR_CHROMIUM")
-    found = named or next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    from tests.pages.browser.walk import chromium_path
+
+    found = chromium_path()
     if found is None:
         pytest.skip("no Chromium here: apt-get install chromium")
     with playwright.sync_playwright() as driver:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -27,6 +28,12 @@ PAGES = {
     "Export": "Export",
     "Runs": "Runs",
 }
+
+
+def chromium_path():
+    """The browser that the environment names, else the first that is installed; None where there is none."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    return os.environ.get("QROAR_CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
 
 
 def go(page, name, heading=None):
