@@ -114,7 +114,7 @@ def test_tokens_rows_draws_and_seeds_are_those_of_the_run(fresh):
     assert "query rows" not in of("How far do the hidden states drift")
     assert (
         of("How large do keys get")
-        == "Counted on 128 tokens read by the unquantized model; the null was drawn once (seed 0)."
+        == "Counted on 128 tokens read by the unquantized model; the null was drawn 19 times (seed 0)."
     )
     assert of("with sides swapped") == (
         "Counted on 48 tokens read by the unquantized model, 3 windows; the interval is a 95 % bootstrap over windows "
@@ -122,12 +122,12 @@ def test_tokens_rows_draws_and_seeds_are_those_of_the_run(fresh):
     )
     assert of("peaks at") == "Counted on 128 tokens read by the unquantized model."  # no null is drawn there
     counted = "Counted on 128 tokens read by the unquantized model, 9 sampled query rows"
-    assert bands.sample(fresh) == f"{counted}; the null was drawn once (seed 0)."
+    assert bands.sample(fresh) == f"{counted}; the null was drawn 19 times (seed 0)."
 
 
 def test_the_figure_and_the_table_of_bands_say_what_they_were_counted_on(fresh):
     bars = "bars are standard errors over the sampled rows"
-    null = "the null was drawn once (seed 0)."
+    null = "the null was drawn 19 times (seed 0)."
     assert (
         bands.alone(fresh).sample
         == f"Counted on 128 tokens read by the unquantized model, 9 sampled query rows; {bars}; {null}"
