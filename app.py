@@ -44,7 +44,7 @@ if __name__ == "__main__":
 
     if preload.is_missing():  # a new server: its first heading does not wait for PyTorch and transformers
         page = st.navigation(pages(), expanded=True)
-        st.title(HEADINGS.get(page.title, page.title))
+        st.title(HEADINGS[page.title])
         with st.spinner("Importing PyTorch and transformers"):
             preload.import_once()
         st.rerun()

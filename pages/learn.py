@@ -3,7 +3,6 @@
 import streamlit as st
 
 from pages.state import session
-from pages.state.headings import HEADINGS
 from pages.views import glossary
 from pages.views.lessons.aliasing import aliasing_step
 from pages.views.lessons.clocks import clocks_step
@@ -14,7 +13,7 @@ from pages.views.lessons.turning import turning_step
 from pages.views.lessons.window import window_step
 
 session.choice()  # on a new server whose first address is this page, it brings the menu and the look of app.py
-glossary.title(HEADINGS["Learn"])
+glossary.title("Learn")
 st.write(
     "Why quantization costs more at long context, and what one scale per frequency band can do about it. Six "
     "questions; play with each figure before you open its answer. No model is needed: every number here comes from the "

@@ -7,7 +7,6 @@ import streamlit as st
 from pages import jobs
 from pages.forms.comparison import comparison_form, conditions
 from pages.state.clicks import pressed
-from pages.state.headings import HEADINGS
 from pages.state.widget_state import delivered
 from pages.views import glossary
 from pages.views.comparison import show_comparison
@@ -15,7 +14,7 @@ from pages.views.job_progress import result_or_progress, running
 from pages.views.require import require_model
 from pages.views.status_bar import status_bar
 
-glossary.title(HEADINGS["Remedies"])
+glossary.title("Remedies")
 loaded, setting = require_model()
 status_bar(loaded, setting)
 st.markdown(

@@ -1,7 +1,18 @@
-"""Headings of pages that are not their names in the menu; app.py shows them before anything large is imported."""
+"""The heading of every page by its name in the menu; app.py shows it before anything large is imported."""
 
 HEADINGS = {
     "Start": "Where does your long-context model lose, and what can be repaired?",  # without a model
     "Learn": "The mechanism by hand",
+    "Bands": "Bands",
+    "Pressure": "Pressure",
+    "Tails": "Tails",
+    "Outliers": "Outliers",
+    "Noise": "Noise",
+    "Tune": "Tune",
+    "Evaluate": "Evaluate",
     "Remedies": "Compare remedies",
+    "Retrieval": "Retrieval",
+    "Evidence": "Evidence",
+    "Export": "Export",
+    "Runs": "Runs",
 }

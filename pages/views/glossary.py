@@ -7,13 +7,14 @@ from functools import cache
 
 import streamlit as st
 
+from pages.state.headings import HEADINGS
 from qroar_core.bundled import HOME
 from qroar_core.escape import literal
 
 FILE = HOME / "docs" / "glossary.md"
-TERMS = {  # title of a page, or its name in the menu: the terms of art that it uses, what it is about first
+TERMS = {  # name of a page in the menu: the terms of art that it uses, what it is about first
     "Start": ("RoPE", "Interpolation", "Native window", "Quantizer", "K/V cache", "Band", "Verdict"),
-    "The mechanism by hand": (
+    "Learn": (
         *("RoPE", "Pair", "Native window", "Interpolation", "Attention factor", "Aliasing"),
         *("Quantizer", "Step", "Anisotropy", "Band", "Scale"),
     ),
@@ -36,7 +37,7 @@ TERMS = {  # title of a page, or its name in the menu: the terms of art that it 
         *("Held-out", "Reference", "Perplexity", "NLL", "Gain", "Gap", "Gap recovered", "Interval", "Window"),
         *("Attribution", "Retuning", "KL", "Hadamard rotation", "Text checksum"),
     ),
-    "Compare remedies": (
+    "Remedies": (
         *("Remedy", "SmoothAttention", "Hadamard rotation", "AWQ", "GPTQ", "Held-out", "Gap recovered", "Interval"),
         "Text checksum",
     ),
@@ -62,9 +63,9 @@ def term_help(term: str) -> str:
 
 
 def title(page: str) -> None:
-    """A page's title, and beside it the terms that the page uses."""
+    """A page's heading by its name in the menu, and beside it the terms that the page uses."""
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.title(literal(page))
+        st.title(HEADINGS[page])
         terms_button(page)
 
 

@@ -56,10 +56,9 @@ def test_every_page_has_its_terms():
 
 @pytest.mark.parametrize("page", ["Start", "Learn", "Tails", "Runs"])
 def test_a_page_shows_the_glossarys_sentence_of_each_of_its_terms(app, page):
-    of = {"Learn": "The mechanism by hand"}.get(page, page)
     go(app, page.lower())
     shown = [m.value for m in app.markdown]
-    for term in glossary.TERMS[of]:
+    for term in glossary.TERMS[page]:
         body = TEXT.split(f"\n## {term}\n\n")[1].split("\n\n## ")[0]
         assert f"**{term}**: {' '.join(body.split())}" in shown
 
