@@ -12,7 +12,7 @@ from qroar_core.errors import BadOutput, BadScales, QRoarError
 from qroar_core.models.geometry import Described
 from qroar_core.models.patch import check_scales
 from qroar_core.specs import QuantSpec, RopeSpec
-from qroar_core.transforms.result import ModelIdentity, ScalesFile
+from qroar_core.transforms.result import GroupMap, ModelIdentity, ScalesFile
 from qroar_core.transforms.scales import Scales, from_nested
 
 if TYPE_CHECKING:  # a GGUF file is copied without transformers
@@ -48,7 +48,11 @@ def to_file(
         bands=list(scales.bands),
         g=scales.nested(),
         angles=scales.nested_angles(),
-        version=1 if scales.angles is None else 2,
+        maps=[
+            GroupMap(first=of.first, last=of.last, still=of.still, rest=of.rest, matrix=scales.nested_as(one))
+            for of, one in zip(scales.groups, scales.maps, strict=True)
+        ],
+        version=3 if scales.maps else 1 if scales.angles is None else 2,
         search=search or {},
     )
 
@@ -77,8 +81,12 @@ def scales_for(content: ScalesFile, loaded: Described, where: str) -> Scales:
             where=where,
             do="search scales for this model",
         )
-    if (content.version == 2) != (content.angles is not None):
-        raise BadScales("version 2 has angles, version 1 has none", where=where, do="give a file this software wrote")
+    if content.version != (3 if content.maps else 1 if content.angles is None else 2):
+        raise BadScales(
+            "version 1 has scales alone, version 2 angles too, version 3 maps besides",
+            where=where,
+            do="give a file this software wrote",
+        )
     geo = loaded.geometry
     try:
         scales = from_nested(
@@ -89,6 +97,7 @@ def scales_for(content: ScalesFile, loaded: Described, where: str) -> Scales:
             geo.n_layers,
             geo.n_kv_heads,
             content.angles,
+            content.maps,
         )
         check_scales(loaded, scales)
     except BadScales as error:
