@@ -6,6 +6,7 @@ from dataclasses import FrozenInstanceError, asdict, fields, replace
 import pytest
 
 from qroar_core.errors import BadSpec
+from qroar_core.interpolations.tie import Tie
 from qroar_core.specs import (
     BandSpec,
     ComparisonSpec,
@@ -59,6 +60,7 @@ CHANGES = [
             "high_freq_factor": 8.0,
             "long_factor": (1.0,),
             "short_factor": (1.0,),
+            "tie": (Tie(2, 3),),
         },
     ),
     (WeightQuantSpec(4), {"bits": 8, "scale": "tensor", "group_size": 32, "symmetric": False, "full_range": True}),

@@ -50,6 +50,13 @@ SETTING = [
     _option("rope", str | None, None, "position interpolation", metavar="|".join(ROPE_METHODS)),
     _option("factor", float | None, None, "interpolation factor s"),
     _option("longrope_factors", str | None, None, "JSON with long_factor and short_factor", metavar="FILE"),
+    _option(
+        "tie",
+        str | None,
+        None,
+        "groups of RoPE pairs that turn at one frequency, 0: stand still",
+        metavar="FIRST-LAST[:TURN],...",
+    ),
     _option("weights", str, "none", "weight quantizer", metavar="none|intN"),
     _option("weight_scale", str, "channel", "granularity of the weight scales", metavar="tensor|channel|group"),
     _option("group_size", int | None, None, "inputs, channels or tokens per group"),

@@ -14,7 +14,6 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +23,7 @@ from qroar_core.errors import BadOutput
 from qroar_core.models.formats.digest import sha256
 from qroar_core.models.own_rope import own_rope, replaced_rope
 from qroar_core.specs import RopeSpec
+from qroar_core.specs.written import written
 from qroar_core.transforms.file import identity_of
 from qroar_core.transforms.scales import Scales
 from qroar_core.version import VERSION
@@ -153,7 +153,7 @@ def note_of(
         "format": format,
         "command": command,
         **origin,
-        "rope": asdict(rope),
+        "rope": written(rope),
         "scales": None
         if scales is None
         else {

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from qroar_core.scale_search.contradictions import contradictions_of as of_searc
 from qroar_core.scale_search.objective import FIRST
 from qroar_core.scale_search.result import SearchReport
 from qroar_core.setting import Setting
+from qroar_core.specs.written import written
 from qroar_core.transforms.result import ScalesFile, flat
 
 REPORT, PROOF, KEPT, FOUND = "search.json", "evaluation.json", "scales.json", "scales_found.json"
@@ -61,7 +61,7 @@ def _scales(content: ScalesFile, setting: Setting, *, turned: bool) -> Iterator[
     """Made under the run's interpolation and quantizers, in its bands."""
     quant = rotated(setting.quant) if turned else setting.quant
     for noted, spec, word in ((content.rope, setting.rope, "rope"), (content.quantization, quant, "quantization")):
-        yield from _differences(word, _plain(noted), None if spec is None else _plain(asdict(spec)))
+        yield from _differences(word, _plain(noted), None if spec is None else _plain(written(spec)))
     if len(content.bands) != setting.search.bands.count:
         yield f"bands: {len(content.bands)}, its manifest says {setting.search.bands.count}"
 

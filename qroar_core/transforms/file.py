@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qroar_core.errors import BadOutput, BadScales, QRoarError
+from qroar_core.interpolations.spec import rope_of_block
 from qroar_core.models.geometry import Described
 from qroar_core.models.patch import check_scales
 from qroar_core.specs import QuantSpec, RopeSpec
+from qroar_core.specs.written import written
 from qroar_core.transforms.result import GroupMap, ModelIdentity, ScalesFile
 from qroar_core.transforms.scales import Scales, from_nested
 
@@ -41,7 +43,7 @@ def to_file(
     """The file's content; the specs are written as they are, so a run can be repeated from it."""
     return ScalesFile(
         model=identity_of(loaded),
-        rope=asdict(rope),
+        rope=written(rope),
         quantization=asdict(quant),
         mode=scales.mode,
         granularity=scales.granularity,
@@ -114,8 +116,7 @@ def rope_from(block: dict[str, Any]) -> RopeSpec:
         BadScales: keys or values this version does not know.
     """
     try:
-        fields: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in block.items()}
-        return RopeSpec(**fields)
+        return rope_of_block(block)
     except (TypeError, QRoarError) as error:
         raise BadScales(f"its rope block is not understood ({error})", do="name --rope and --factor") from error
 
