@@ -146,6 +146,7 @@ SEARCH = [
     ),
     _option("mode", str, "symmetric", "q times g and k over g, or both times g", metavar="symmetric|shared"),
     _option("angles", bool, False, "also search an angle for every RoPE pair of q and k", "--angles"),
+    _option("maps", bool, False, "angles, and a matrix for each group of channels that turn alike", "--maps"),
     _option("objective", str, "cached", "objective that scores a candidate", metavar="|".join(OBJECTIVES)),
     _option(
         "error_metric",

@@ -125,7 +125,8 @@ def setting_of(options: dict[str, Any], loaded: LoadedModel) -> Setting:
     search = SearchSpec(
         **{field: options[name] for name, field in SEARCH_FIELDS.items() if name in options},
         granularity=options.get("granularity") or base.search.granularity,
-        angles=bool(options.get("angles", False)),
+        angles=bool(options.get("angles") or options.get("maps")),
+        maps=bool(options.get("maps")),
         bands=bands,
         length=length,
         windows=base.search.windows if windows is None else windows,

@@ -70,6 +70,7 @@ def _scales(note: dict[str, Any]) -> list[str]:
         f"Scales: one g per frequency band ({len(scales['bands'])} bands, {GRAIN[scales['granularity']]}), "
         f"{min(flat):.3g} to {max(flat):.3g}, multiplied into {literal(where)}. {EFFECT[scales['mode']]}.",
         *_angles(scales),
+        *_maps(scales),
     ]
 
 
@@ -81,6 +82,20 @@ def _angles(scales: dict[str, Any]) -> list[str]:
         f"Angles: every RoPE pair of q and k turned by one more angle ({len(flat)} in all, "
         f"{GRAIN[scales['granularity']]}): turns of one plane commute with RoPE's, so no logit changes."
     ]
+
+
+def _maps(scales: dict[str, Any]) -> list[str]:
+    return [
+        f"Map: {_channels(one)} mixed by a matrix ({GRAIN[scales['granularity']]}) in K and by its inverse in q: "
+        "it commutes with RoPE, so no logit changes."
+        for one in scales.get("maps", [])
+    ]
+
+
+def _channels(one: dict[str, Any]) -> str:
+    pairs = f"RoPE pairs {one['first']} to {one['last']}" if one["last"] >= one["first"] else ""
+    rest = f"{one['rest']} channels past the rotated ones" if one["rest"] else ""
+    return " and ".join(filter(None, (pairs, rest)))
 
 
 def _within_layer(name: str) -> str:

@@ -24,7 +24,7 @@ from qroar_core.models.formats.digest import sha256
 from qroar_core.models.own_rope import own_rope, replaced_rope
 from qroar_core.specs import RopeSpec
 from qroar_core.specs.written import written
-from qroar_core.transforms.file import identity_of
+from qroar_core.transforms.file import identity_of, maps_of
 from qroar_core.transforms.scales import Scales
 from qroar_core.version import VERSION
 
@@ -162,6 +162,7 @@ def note_of(
             "bands": scales.bands,
             "g": scales.nested(),
             "angles": scales.nested_angles(),
+            **({"maps": [one.model_dump() for one in maps_of(scales)]} if scales.maps else {}),
         },
         "changed": changed,
         **({"dtype": dtype} if dtype else {}),

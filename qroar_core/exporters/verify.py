@@ -31,6 +31,7 @@ from qroar_core.plain_file import MIB, read_json
 from qroar_core.progress import OnStep, Step, no_progress
 from qroar_core.specs import QuantSpec, RopeSpec, WeightQuantSpec
 from qroar_core.transforms.file import rope_from
+from qroar_core.transforms.result import GroupMap
 from qroar_core.transforms.scales import Scales, from_nested
 
 LARGEST_NOTE = 64 * MIB  # every scale and every file's hash
@@ -192,6 +193,8 @@ def _scales(note: dict[str, Any]) -> Scales | None:
         return None
     try:
         bands = tuple((int(first), int(last)) for first, last in block["bands"])
-        return from_nested(block["g"], block["mode"], block["granularity"], bands, model["layers"], model["kv_heads"])
+        maps = [GroupMap(**one) for one in block.get("maps", [])]
+        size = model["layers"], model["kv_heads"]
+        return from_nested(block["g"], block["mode"], block["granularity"], bands, *size, block.get("angles"), maps)
     except (KeyError, TypeError, ValueError, BadScales) as error:
         raise BadCheckpoint(f"its scales are not understood ({error})"[:160], where=NOTE) from error

@@ -69,7 +69,9 @@ class ChannelGroup:
 
     def commutes(self, matrix: Tensor) -> bool:
         """True where a matrix (..., size, size) commutes with the group's turning: any does where nothing turns."""
-        return self.still or torch.equal(self.matrix(self.numbers_of(matrix)), matrix)
+        n = self.pairs
+        real = torch.equal(matrix[..., :n, :n], matrix[..., n:, n:])
+        return self.still or (real and torch.equal(matrix[..., :n, n:], -matrix[..., n:, :n]))
 
 
 def numbers_in(groups: tuple[ChannelGroup, ...]) -> int:

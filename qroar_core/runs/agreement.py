@@ -23,7 +23,7 @@ from qroar_core.scale_search.objective import FIRST
 from qroar_core.scale_search.result import SearchReport
 from qroar_core.setting import Setting
 from qroar_core.specs.written import written
-from qroar_core.transforms.result import ScalesFile, flat
+from qroar_core.transforms.result import ScalesFile
 
 REPORT, PROOF, KEPT, FOUND = "search.json", "evaluation.json", "scales.json", "scales_found.json"
 READ = (REPORT, PROOF, UNTUNED, KEPT, *SEARCHED, ROTATED)  # what is compared
@@ -111,8 +111,8 @@ def _evaluation(proof: Evaluation, setting: Setting) -> Iterator[str]:
 
 def _kept(kept: ScalesFile, found: ScalesFile, report: SearchReport, proof: Evaluation | None) -> Iterator[str]:
     """The scales kept are those found or identity: by the decision, and by what held-out text takes back."""
-    is_found = (kept.g, kept.angles) == (found.g, found.angles)
-    is_identity = all(g == 1 for g in flat(kept.g)) and not any(flat(kept.angles or []))
+    is_found = (kept.g, kept.angles, kept.maps) == (found.g, found.angles, found.maps)
+    is_identity = kept.is_identity
     if proof is None and report.chosen == "found" and is_identity:
         return  # an evaluation took them back, and its file was removed to be made again
     good = report.chosen == "found" and (proof is None or proof.gain is None or proof.gain.significant)

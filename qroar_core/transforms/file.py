@@ -50,13 +50,18 @@ def to_file(
         bands=list(scales.bands),
         g=scales.nested(),
         angles=scales.nested_angles(),
-        maps=[
-            GroupMap(first=of.first, last=of.last, still=of.still, rest=of.rest, matrix=scales.nested_as(one))
-            for of, one in zip(scales.groups, scales.maps, strict=True)
-        ],
+        maps=maps_of(scales),
         version=3 if scales.maps else 1 if scales.angles is None else 2,
         search=search or {},
     )
+
+
+def maps_of(scales: Scales) -> list[GroupMap]:
+    """The maps as a file has them."""
+    return [
+        GroupMap(first=of.first, last=of.last, still=of.still, rest=of.rest, matrix=scales.nested_as(one))
+        for of, one in zip(scales.groups, scales.maps, strict=True)
+    ]
 
 
 def from_file(path: Path | str, loaded: Described) -> tuple[Scales, ScalesFile]:

@@ -110,6 +110,11 @@ class ScalesFile(Result):
         if len(taken) != len(set(taken)) or sum(one.rest > 0 for one in self.maps) > 1:
             yield "maps: two of them hold the same channels"
 
+    @property
+    def is_identity(self) -> bool:
+        """True when every scale is 1, no pair is turned and nothing is mixed: the model as it is."""
+        return all(g == 1 for g in flat(self.g)) and not any(flat(self.angles or [])) and not self.maps
+
     def to_json(self) -> str:
         """Like every result, but all numbers keep all their digits; no angles or maps, no word of them."""
         left_out = {name for name in ("angles", "maps") if not getattr(self, name)}
