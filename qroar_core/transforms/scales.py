@@ -183,7 +183,7 @@ def require_scales_alone(scales: Scales) -> None:
     """Raises BadScales where pairs are turned: that mixes rows, which finished codes cannot take."""
     if scales.turns:
         raise BadScales(
-            "these scales also turn or mix RoPE pairs, which mixes rows of W_Q and W_K: finished codes stay",
+            "these scales mix rows of W_Q and W_K, as turned pairs and maps do; finished codes stay as they are",
             do="search without --angles and --maps, or export from the unquantized checkpoint",
         )
 
