@@ -142,11 +142,13 @@ def note_of(
     command: str,
     changed: list[str],
     dtype: str = "",
+    factor: float = 1.0,
 ) -> dict[str, Any]:
     """What was made of what.
 
     Args:
-        origin: see `origin_of`. changed: names of what the scales changed. dtype: see models.own_dtype.written_dtype.
+        origin: see `origin_of`. changed: names of what scales and `factor` changed.
+        dtype: see models.own_dtype.written_dtype. factor: see exporters.written_rope.WrittenRope.
     """
     return {
         "made_by": f"qroar {VERSION}",
@@ -166,6 +168,7 @@ def note_of(
         },
         "changed": changed,
         **({"dtype": dtype} if dtype else {}),
+        **({"factor": factor} if factor != 1 else {}),
     }
 
 

@@ -69,26 +69,24 @@ def rope_parameters(config: Any, geometry: Geometry, spec: RopeSpec) -> dict[str
     return _block(native, geometry, spec)
 
 
-def require_writable(config: Any, geometry: Geometry, spec: RopeSpec) -> None:
-    """Raises BadSpec where transformers would not load a config that asks for `spec`: Phi-3's takes LongRoPE only.
+def require_loadable(config: Any, parameters: dict[str, Any], what: str, where: str, do: str) -> None:
+    """Raises BadSpec where transformers would not load a config with these `rope_parameters`.
 
-    Also what `rope_parameters` raises.
+    Phi-3's, for one, takes LongRoPE only.
+
+    Args:
+        what: they say. where, do: see `errors.QRoarError`.
     """
     from huggingface_hub.errors import StrictDataclassError
 
     from qroar_core.models.quiet import quiet_transformers  # a GGUF file is copied without transformers
 
-    if spec.method == "default":
-        return
-    asked = rope_parameters(config, geometry, spec)
     try:
         with quiet_transformers():
-            type(config).from_dict(config.to_dict() | {"rope_parameters": asked})
+            type(config).from_dict(config.to_dict() | {"rope_parameters": parameters})
     except (ValueError, TypeError, KeyError, StrictDataclassError) as error:
         raise BadSpec(
-            f"transformers' {config.model_type} configuration takes no {spec.method} RoPE: none could load it",
-            where=f"--rope {spec.method}",
-            do="export with --rope default, ntk or longrope",
+            f"transformers' {config.model_type} configuration takes no {what}: none could load it", where=where, do=do
         ) from error
 
 
