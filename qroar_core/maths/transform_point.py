@@ -24,14 +24,15 @@ class TransformParts(NamedTuple):
     def of(cls, point: Tensor, pairs: int, groups: tuple[ChannelGroup, ...] = ()) -> TransformParts:
         """From a point (..., bands [+ pairs [+ numbers of the groups]]).
 
-        Bands never outnumber pairs, so that the width alone tells: nothing is read from the device.
+        Bands never outnumber pairs, so that the width alone tells whether there is more: nothing is read from the
+        device.
         """
+        if point.shape[-1] <= pairs:
+            return cls(point, None)
         matrices: list[Tensor] = []
         for group in reversed(groups):
             point, numbers = point[..., : -group.numbers], point[..., -group.numbers :]
             matrices.insert(0, group.matrix(numbers))
-        if point.shape[-1] <= pairs:
-            return cls(point, None)
         return cls(point[..., :-pairs], point[..., -pairs:], tuple(matrices))
 
     def point(self, groups: tuple[ChannelGroup, ...] = ()) -> Tensor:

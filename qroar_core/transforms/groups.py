@@ -54,6 +54,15 @@ def require_maps(geometry: Geometry, rope: RopeSpec) -> None:
         )
 
 
+def takes_maps(geometry: Geometry, rope: RopeSpec) -> bool:
+    """True where a search of maps has something to find."""
+    try:
+        require_maps(geometry, rope)
+    except BadSpec:
+        return False
+    return True
+
+
 def require_alike(geometry: Geometry, rope: RopeSpec, scales: Scales | None) -> None:
     """Raises BadScales where a map mixes channels that do not turn alike under `rope`: the model would be another."""
     if scales is None or not scales.mixes:

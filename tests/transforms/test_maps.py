@@ -110,7 +110,8 @@ def test_applied_maps_are_undone_bit_for_bit(build):
     kept = {name: p.detach().clone() for name, p in loaded.model.named_parameters()}
     apply_scales(loaded, with_maps(loaded, case, tied(case)))
     changed = [name for name, p in loaded.model.named_parameters() if not torch.equal(p, kept[name])]
-    assert changed and all("q_proj" in name or "k_proj" in name for name in changed)
+    assert changed
+    assert all("q_proj" in name or "k_proj" in name for name in changed)
     undo_scales(loaded)
     assert all(torch.equal(p, kept[name]) for name, p in loaded.model.named_parameters())
 
@@ -123,7 +124,8 @@ def test_a_file_keeps_every_digit_and_older_versions_open(build, tmp_path):
     content = to_file(loaded, rope, QuantSpec(), scales)
     (tmp_path / "scales.json").write_text(content.to_json())
     again, read = from_file(tmp_path / "scales.json", loaded)
-    assert read.version == 3 and again.groups == scales.groups
+    assert read.version == 3
+    assert again.groups == scales.groups
     assert all(torch.equal(a, b) for a, b in zip(again.maps, scales.maps, strict=True))
     assert again.digest == scales.digest
     bare = json.loads(content.to_json())
@@ -172,9 +174,7 @@ def test_a_spreading_start_is_orthonormal_and_even(group, still):
         torch.testing.assert_close(size, torch.full((4, 4), 0.25, dtype=torch.float64))
 
 
-@pytest.mark.parametrize(
-    ("name", "words"), [("qwen3", "cannot mix channels"), ("llama, 1 KV head", "no map commutes")]
-)
+@pytest.mark.parametrize(("name", "words"), [("qwen3", "cannot mix channels"), ("llama, 1 KV head", "no map commutes")])
 def test_a_search_of_maps_is_refused_where_there_can_be_none(build, name, words):
     with pytest.raises(BadSpec, match=words):
         require_maps(build(name).geometry, RopeSpec("linear", 2.0))
