@@ -120,8 +120,8 @@ def _llama_cpp_rope(rope: RopeSpec, native: int) -> tuple[list[str], str]:
     """Options of llama-server, and what to say about them."""
     if rope.tie:
         return [], (
-            "llama.cpp's converter drops the factors per pair that tied pairs are written as: choose a GGUF format "
-            "above instead."
+            "llama.cpp's converter keeps the factors per pair, which tied pairs are written as, for Phi-3 alone: for "
+            "other models choose a GGUF format above."
         )
     return methods()[rope.method].llama_cpp(rope, rope.original_context or native)
 
