@@ -124,14 +124,16 @@ def _tied(note: dict[str, Any]) -> str:
     else:
         replaces = f" in place of the source's own {literal(note['replaces'])}" if note.get("replaces") else ""
         method = f"{rope.method} x{rope.factor:g}{replaces}"
-    where = (
-        "`rope_freqs.weight`, a divisor per pair"
-        if note["format"].startswith(GGUF)
-        else "`rope_parameters` of config.json as LongRoPE with a factor per pair, both lists equal"
-    )
     factor = note.get("factor", 1.0)
     folded = f"; its attention factor {factor:.6g} is multiplied into W_Q and W_K" if factor != 1 else ""
-    return f"RoPE: {method}, {ties_words(rope.tie)}, written into {where}{folded}."
+    return f"RoPE: {method}, {ties_words(rope.tie)}, written into {tied_place(note['format'])}{folded}."
+
+
+def tied_place(format: str) -> str:
+    """Where a format has the frequencies of tied pairs."""
+    if format.startswith(GGUF):
+        return "`rope_freqs.weight`, a divisor per pair"
+    return "`rope_parameters` of config.json as LongRoPE with a factor per pair, both lists equal"
 
 
 def _weights(note: dict[str, Any]) -> list[str]:

@@ -81,9 +81,10 @@ def require_loadable(config: Any, parameters: dict[str, Any], what: str, where: 
 
     from qroar_core.models.quiet import quiet_transformers  # a GGUF file is copied without transformers
 
+    asked = copy.deepcopy(parameters)  # transformers writes into the blocks that it is given
     try:
         with quiet_transformers():
-            type(config).from_dict(config.to_dict() | {"rope_parameters": parameters})
+            type(config).from_dict(config.to_dict() | {"rope_parameters": asked})
     except (ValueError, TypeError, KeyError, StrictDataclassError) as error:
         raise BadSpec(
             f"transformers' {config.model_type} configuration takes no {what}: none could load it", where=where, do=do
