@@ -103,6 +103,9 @@ def _evaluation(proof: Evaluation, setting: Setting) -> Iterator[str]:
     if proof.gain is not None and proof.gain.confidence != spec.confidence:
         yield f"gain.confidence: {proof.gain.confidence:g}, its manifest says {spec.confidence:g}"
     there = {row.scales for row in proof.rows}
+    if ("untied" in there) != bool(setting.rope.tie):
+        held = "a model without a tie" if "untied" in there else "no model without a tie"
+        yield f"rows: {held}, its manifest ties {len(setting.rope.tie)} groups of pairs"
     if "rotation" in there and not (spec.rotation or spec.rotation_scales):
         yield "rows: a rotation, which its manifest does not ask for"
     if "rotation_tuned" in there and not spec.rotation_scales:
