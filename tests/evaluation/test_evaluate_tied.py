@@ -1,4 +1,4 @@
-"""Tied pairs in an evaluation: their cost is measured apart, and what is won is counted from the model without a tie."""
+"""Tied pairs in an evaluation: their cost is measured apart, and gains are counted from the model without a tie."""
 
 from __future__ import annotations
 
