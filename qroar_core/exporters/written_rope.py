@@ -11,6 +11,7 @@ model_executor/layers/rotary_embedding/phi3_long_rope_scaled_rope.py; ggml-org/l
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -118,11 +119,16 @@ def require_one_list(block: dict[str, Any]) -> None:
 def divisors(rope: Rope, base: float) -> Tensor:
     """base^(-2i/r) / omega_i, float32, (pairs,): what runtimes divide the frequencies of this base by.
 
-    Counted from the powers in float32, as transformers and vLLM multiply them again.
+    transformers and vLLM multiply them by powers in float32 and take the reciprocal; of the nearest float32 numbers the
+    one is taken that gives omega_i back best, as a phase error grows with the position.
     """
-    pairs = rope.inv_freq.numel()
+    pairs, wanted = rope.inv_freq.numel(), rope.inv_freq.clamp_min(STILL)
     powers = base ** (torch.arange(0, 2 * pairs, 2, dtype=torch.int64).float() / (2 * pairs))
-    return (1 / (rope.inv_freq.double().clamp_min(STILL) * powers.double())).float()
+    near = (1 / (wanted.double() * powers.double())).float()
+    up, down = (torch.nextafter(near, torch.tensor(end)) for end in (math.inf, 0.0))
+    tried = torch.stack((near, up, down))
+    best = (1 / (tried * powers) - wanted).abs().argmin(0)
+    return tried.gather(0, best[None])[0]
 
 
 def folding(geometry: Geometry, factor: float) -> Scales | None:

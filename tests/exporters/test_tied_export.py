@@ -109,7 +109,7 @@ def test_the_config_says_what_both_readers_take_for_a_factor_of_one(tiny, tmp_pa
     factors = torch.tensor(block["long_factor"], dtype=torch.float32)
     vllm = 1.0 / (factors * block["rope_theta"] ** (torch.arange(0, 16, 2, dtype=torch.float) / 16))
     wanted = rope_of(loaded, YARN, 256).inv_freq
-    torch.testing.assert_close(vllm[:6], wanted[:6], rtol=3e-7, atol=0)
+    torch.testing.assert_close(vllm[:6], wanted[:6], rtol=1.2e-7, atol=0)  # one step of float32
     assert bool((vllm[6:].double() * 1e7 < 1e-6).all())  # rad after ten million tokens
     assert bool(factors.isfinite().all())
 
