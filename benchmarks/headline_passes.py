@@ -32,6 +32,7 @@ from qroar_core.models.text import Document, Windows, split, windows, windows_he
 from qroar_core.scale_search.find_scales import find_scales
 from qroar_core.setting import Setting
 from qroar_core.specs import QuantSpec, RopeSpec, SearchSpec
+from qroar_core.specs.written import written
 from qroar_core.transforms.file import from_file, to_file, write_atomically
 from qroar_core.transforms.scales import Scales
 
@@ -195,7 +196,7 @@ class Passes:
             "device": self.loaded.device.type,
             "torch": version("torch"),
             "transformers": version("transformers"),
-            "rope": asdict(self.rope),
+            "rope": written(self.rope),
             "quantization": asdict(quant),
         }
 

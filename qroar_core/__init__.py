@@ -31,6 +31,7 @@ from qroar_core.version import VERSION as __version__  # noqa: F401
 
 if TYPE_CHECKING:
     from qroar_core.errors import QRoarError as QRoarError
+    from qroar_core.interpolations.tie import parse_ties as ties
     from qroar_core.library.calls import compare as compare
     from qroar_core.library.calls import diagnose as diagnose
     from qroar_core.library.calls import evaluate as evaluate
@@ -56,12 +57,13 @@ _WHERE = {
     **dict.fromkeys(("Setup", "quantization"), "setup"),
     "Model": "models.loaded:LoadedModel",
     "Rope": "specs:RopeSpec",
+    "ties": "interpolations.tie:parse_ties",
     "Bands": "specs:BandSpec",
     "QRoarError": "errors",
 }
 __all__ = ["Bands", "Comparison", "Diagnosis", "Evaluation", "Model", "QRoarError", "Retrieval", "Rope", "Search"]
 __all__ += ["Setup", "Transform", "compare", "diagnose", "evaluate", "export", "load", "quantization", "retrieve"]
-__all__ += ["search"]
+__all__ += ["search", "ties"]
 
 
 def __getattr__(name: str) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from qroar_core.models.loaded import LoadedModel
@@ -19,6 +19,7 @@ from qroar_core.specs import (
     RopeSpec,
     SearchSpec,
 )
+from qroar_core.specs.written import written
 
 CPU_LENGTH, GPU_LENGTH = 2048, 16384  # default context, tokens, unless the PI's own window is shorter
 DEMO_ROPE = RopeSpec("yarn", 4.0)
@@ -58,7 +59,7 @@ class Setting:
     def as_dict(self) -> dict[str, Any]:
         """The specs, for the manifest; equal settings give equal dicts. The text has its own line there."""
         left_out = ("text", *(name for name in ("bos", "own_rope") if not getattr(self, name)))
-        return {name: spec for name, spec in asdict(self).items() if name not in left_out}
+        return {name: spec for name, spec in written(self).items() if name not in left_out}
 
 
 def default_setting(

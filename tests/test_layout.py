@@ -49,12 +49,12 @@ FINDINGS = {  # files that turn numbers into results, and need no tensor
 }
 MATHS = {  # files on tensors alone, in the folder of what they compute
     "transforms": {"scales", "baselines", "bounds", "shuffled"},
-    "interpolations": {"pressure", "bands"},
+    "interpolations": {"pressure", "bands", "tied_frequencies"},
     "quantizers": {"fake_quantize", "hadamard", "weights", "steps", "applicability", "exact_keys"},
     "evaluation": {"kl_report"},
 }
-MODELS = {"transforms": {"file"}, "interpolations": {"frequencies", "own", "plain", "pressure_of_methods"}}
-SPECS = {"quantizers": {"spec", "parse"}, "interpolations": {"spec"}}
+MODELS = {"transforms": {"file", "groups"}, "interpolations": {"frequencies", "own", "plain", "pressure_of_methods"}}
+SPECS = {"quantizers": {"spec", "parse"}, "interpolations": {"spec", "tie"}}
 MEMBERS = {
     "interpolations": {"base", "registry", "methods"},
     "remedies": {"remedy", "methods"},

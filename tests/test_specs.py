@@ -6,6 +6,7 @@ from dataclasses import FrozenInstanceError, asdict, fields, replace
 import pytest
 
 from qroar_core.errors import BadSpec
+from qroar_core.interpolations.tie import Tie
 from qroar_core.specs import (
     BandSpec,
     ComparisonSpec,
@@ -59,6 +60,7 @@ CHANGES = [
             "high_freq_factor": 8.0,
             "long_factor": (1.0,),
             "short_factor": (1.0,),
+            "tie": (Tie(2, 3),),
         },
     ),
     (WeightQuantSpec(4), {"bits": 8, "scale": "tensor", "group_size": 32, "symmetric": False, "full_range": True}),
@@ -162,8 +164,9 @@ def test_every_field_is_part_of_the_key(spec, field, value):
 def test_the_changes_above_cover_every_field():
     for spec, changes in CHANGES:
         left = {f.name for f in fields(spec)} - set(changes)
-        assert left <= {"static_scale", "fewer"}, type(spec).__name__  # tested below
+        assert left <= {"static_scale", "fewer", "maps"}, type(spec).__name__  # tested below
     assert QuantizerSpec(8, scale="tensor", static_scale=0.5) != QuantizerSpec(8, scale="tensor")
+    assert SearchSpec(angles=True, maps=True) != SearchSpec(angles=True)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TypedDict
 
@@ -93,7 +94,9 @@ def _let_go(setting: Setting, typed: Typed) -> None:
 
 
 def _tokens(count: float) -> str:
-    """`6.28`, `117`, `2.5k`, `79k`."""
+    """`6.28`, `117`, `2.5k`, `79k`; `∞` of pairs that stand still."""
+    if count == math.inf:
+        return "∞"
     if count < 1000:
         return f"{count:.3g}"
     return f"{count / 1000:.1f}k" if count < 10_000 else f"{count / 1000:.0f}k"

@@ -25,8 +25,22 @@ NORMED = "This model normalises q and k before RoPE; the norm's gain can take sc
 ONLY_GRADIENTS = "Angles are searched by gradients only: choose that method, and an objective other than full."
 
 
-def search_form(spec: SearchSpec, norms: bool = False) -> SearchSpec:
-    """What is searched and how. `norms`: the model normalises q and k before RoPE, so that no pair can be turned."""
+MAPS_HELP = (
+    "A matrix for each group of channels that turn alike: tied pairs, and channels past the rotated ones. It commutes "
+    "with RoPE, so nothing changes at run time, and it spreads large values over the group. It needs angles."
+)
+NOTHING_ALIKE = (
+    "Every RoPE pair turns at a frequency of its own here: tie neighbouring slow pairs in the sidebar first."
+)
+
+
+def search_form(spec: SearchSpec, norms: bool = False, alike: bool = False) -> SearchSpec:
+    """What is searched and how.
+
+    Args:
+        norms: the model normalises q and k before RoPE, so that no pair can be turned.
+        alike: some of its channels turn alike under the interpolation, so that a map may mix them.
+    """
     fill(
         "search",
         spec,
@@ -34,6 +48,7 @@ def search_form(spec: SearchSpec, norms: bool = False) -> SearchSpec:
             "mode": spec.mode,
             "granularity": spec.granularity,
             "angles": spec.angles,
+            "maps": spec.maps,
             "method": spec.method,
             "goal": spec.objective,
             "search windows": spec.windows,
@@ -65,6 +80,13 @@ def search_form(spec: SearchSpec, norms: bool = False) -> SearchSpec:
         key="angles",
         disabled=norms or not free,
         help=NORMED if norms else ANGLES_HELP if free else ONLY_GRADIENTS,
+    )
+    maps = st.toggle(
+        "Also mix channels that turn alike",
+        st.session_state["maps"],
+        key="maps",
+        disabled=norms or not alike or not angles,
+        help=NORMED if norms else MAPS_HELP if alike else NOTHING_ALIKE,
     )
     with st.expander("Options"):
         three, four = st.columns([1, 2])
@@ -113,6 +135,7 @@ def search_form(spec: SearchSpec, norms: bool = False) -> SearchSpec:
             mode=mode,
             granularity=grain,
             angles=angles,
+            maps=maps and angles and alike,
             method=method,
             objective=goal,
             judge=judge,

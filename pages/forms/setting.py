@@ -22,6 +22,7 @@ from qroar_core.errors import QRoarError
 from qroar_core.escape import literal
 from qroar_core.interpolations.frequencies import bands_of, rope_of
 from qroar_core.interpolations.registry import label_of, methods
+from qroar_core.interpolations.tie import EXAMPLE, parse_ties, ties_text
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.opening import adds_bos, bos_word
 from qroar_core.models.own_rope import replaced_rope
@@ -57,7 +58,7 @@ def preset_pills(loaded: LoadedModel, setting: Setting) -> None:
 
 
 def rope_form(loaded: LoadedModel, rope: RopeSpec, length: int) -> RopeSpec:
-    """Method, factor, and the options of that method alone."""
+    """Method, factor, tied pairs, and the options of that method alone."""
     _fill_rope(rope)
     left, right = st.columns([2, 1])
     method = left.selectbox(
@@ -67,6 +68,13 @@ def rope_form(loaded: LoadedModel, rope: RopeSpec, length: int) -> RopeSpec:
     factor = number(right, "Factor s", 1.0, MOST, "factor", step=0.5, disabled=own)
     options: dict[str, Any] = {}
     about = methods()[method]
+    st.text_input(
+        "Tied pairs",
+        key="tied pairs",
+        placeholder=f"none; {EXAMPLE}",
+        help=f"{term_help('Tied frequencies')} Written as first-last[:turn] from 0 to {loaded.geometry.n_pairs - 1:d}, "
+        "separated by commas; a turn of 0 holds the group still.",
+    )
     if about.reads_window:
         with st.expander("Advanced", expanded=about.takes_lists):
             options = _options(loaded, rope, method, length)
@@ -74,8 +82,9 @@ def rope_form(loaded: LoadedModel, rope: RopeSpec, length: int) -> RopeSpec:
     def build() -> RopeSpec:
         if about.takes_lists:
             options["long_factor"], options["short_factor"] = parse_lists(st.session_state["factor lists"])
-        spec = RopeSpec(method, 1.0 if own else factor, **options)
-        rope_of(loaded, spec, length)  # refuses lists of a wrong length
+        tie = parse_ties(st.session_state["tied pairs"])
+        spec = RopeSpec(method, 1.0 if own else factor, tie=tie, **options)
+        rope_of(loaded, spec, length)  # refuses lists of a wrong length, and pairs that the model lacks
         return spec
 
     replaced = replaced_rope(loaded, RopeSpec(method))  # whatever the factor
@@ -97,6 +106,7 @@ def _fill_rope(rope: RopeSpec) -> None:
             "native window": min(rope.original_context or 0, int(MOST)),
             **{name: min(float(getattr(rope, name)), MOST) for name in BORDERS},
             "factor lists": write_lists(rope.long_factor, rope.short_factor),
+            "tied pairs": ties_text(rope.tie),
         },
     )
 

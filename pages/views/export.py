@@ -24,6 +24,7 @@ from qroar_core.cli.reproduce import evaluate_command, run_command
 from qroar_core.errors import QRoarError
 from qroar_core.escape import code, literal
 from qroar_core.evaluation.result import Evaluation
+from qroar_core.exporters.card import tied_place
 from qroar_core.exporters.formats import FORMATS
 from qroar_core.exporters.writers import offered
 from qroar_core.models.loaded import LoadedModel
@@ -137,6 +138,11 @@ def checkpoint(loaded: LoadedModel, setting: Setting, scales: Scales) -> None:
         st.caption(f"{literal(rope_words(setting.rope))} replaces the checkpoint's own {literal(replaced)}.")
     elif (own := own_rope(loaded)) != NONE:
         st.caption(f"The checkpoint's own interpolation is kept: {literal(own)}.")
+    if setting.rope.tie:
+        st.caption(
+            f"Frequencies of tied pairs go into {tied_place(format)}; an attention factor other than 1 is multiplied "
+            "into W_Q and W_K."
+        )
     with st.form("checkpoint"):
         typed = st.text_input("New folder", export_choice.default_folder(loaded), key="folder")
         said = _said()

@@ -13,9 +13,11 @@ from qroar_core.escape import literal
 
 FILE = HOME / "docs" / "glossary.md"
 TERMS = {  # name of a page in the menu: the terms of art that it uses, what it is about first
-    "Start": ("RoPE", "Interpolation", "Native window", "Quantizer", "K/V cache", "Band", "Verdict"),
+    "Start": (
+        *("RoPE", "Interpolation", "Native window", "Tied frequencies", "Quantizer", "K/V cache", "Band", "Verdict"),
+    ),
     "Learn": (
-        *("RoPE", "Pair", "Native window", "Interpolation", "Attention factor", "Aliasing"),
+        *("RoPE", "Pair", "Native window", "Interpolation", "Attention factor", "Tied frequencies", "Aliasing"),
         *("Quantizer", "Step", "Anisotropy", "Band", "Scale"),
     ),
     "Bands": (
@@ -43,7 +45,7 @@ TERMS = {  # name of a page in the menu: the terms of art that it uses, what it 
     ),
     "Retrieval": ("Passkey", "Needle", "Held-out", "McNemar", "Text checksum"),
     "Evidence": ("Controls", "Gain", "Gap", "Interval", "rho_W, rho_A", "Spearman's rho", "Identity", "Text checksum"),
-    "Export": ("Scale", "Transform", "Identity", "Interpolation", "QK-norm", "GGUF", "W4A16"),
+    "Export": ("Scale", "Transform", "Identity", "Interpolation", "Tied frequencies", "QK-norm", "GGUF", "W4A16"),
     "Runs": ("Gain", "Gap recovered", "Interval", "Verdict"),
 }
 

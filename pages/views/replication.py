@@ -66,11 +66,12 @@ def _kept_form(setting: Setting) -> tuple[Pairs, ReplicationSpec]:
     own = setting.rope.method == "default"
     other = "linear" if setting.rope.method != "linear" else "yarn"
     factor = FIRST_FACTOR if own else setting.rope.factor
-    offered = [RopeSpec(method, factor) for method in METHODS] + ([] if own else [setting.rope])
+    tie = setting.rope.tie
+    offered = [RopeSpec(method, factor, tie=tie) for method in METHODS] + ([] if own else [setting.rope])
     ropes = {rope_words(rope): rope for rope in offered}
     quants = {quant_words(quant): quant for quant in (*OFFERED, setting.quant)}
     fresh = Claims(
-        (*(() if own else (setting.rope,)), RopeSpec(other, factor)),
+        (*(() if own else (setting.rope,)), RopeSpec(other, factor, tie=tie)),
         (setting.quant,),
         ReplicationSpec(windows=setting.evaluation.windows, fewer=setting.evaluation.fewer),
     )

@@ -75,6 +75,8 @@ def _transformers(folder: Path, setting: Setting, format: str) -> Recipe:
 def _vllm(folder: Path, loaded: LoadedModel, setting: Setting) -> Recipe:
     words = ["vllm", "serve", str(folder), "--max-model-len", str(setting.search.length)]
     notes = ["The interpolation is read from rope_parameters in config.json; no --hf-overrides are needed."]
+    if setting.rope.tie and loaded.geometry.pairing == "interleaved":
+        notes.append("vLLM reads factors per pair for pairs in halves only: it refuses this model with tied pairs.")
     if setting.quant == _named("fp8", loaded.model.config.model_type):
         words += ["--kv-cache-dtype", "fp8"]
     elif setting.quant.k is not None or setting.quant.v is not None:
@@ -116,6 +118,11 @@ def _llama_cpp_file(file: Path, loaded: LoadedModel, setting: Setting) -> Recipe
 
 def _llama_cpp_rope(rope: RopeSpec, native: int) -> tuple[list[str], str]:
     """Options of llama-server, and what to say about them."""
+    if rope.tie:
+        return [], (
+            "llama.cpp's converter keeps the factors per pair, which tied pairs are written as, for Phi-3 alone: for "
+            "other models choose a GGUF format above."
+        )
     return methods()[rope.method].llama_cpp(rope, rope.original_context or native)
 
 

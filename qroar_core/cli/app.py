@@ -171,7 +171,9 @@ app.command()(takes(MODEL, SETTING, BANDS, OUTLIERS, WINDOWS, DIAGNOSE, CSV, OUT
 
 
 @app.command()
-@takes(MODEL, [p for p in SETTING if p.name in ("rope", "factor", "longrope_factors")], EVALUATE[:1], EXPORT, OUT)
+@takes(
+    MODEL, [p for p in SETTING if p.name in ("rope", "factor", "longrope_factors", "tie")], EVALUATE[:1], EXPORT, OUT
+)
 def export(options: dict) -> None:
     """Write a checkpoint with scales and interpolation inside: for transformers, vLLM or llama.cpp."""
     from qroar_core.cli.exports import copy, repeats, tell_about, writer

@@ -35,9 +35,10 @@ def check_specs(
         raise BadSpec(f"must lie in 0 to {SEEDS - 1}, got {seed}", where="--seed", do="give another number")
     given = {
         field: options[name]
-        for name, field in (SEARCH_FIELDS | {"angles": "angles"}).items()
+        for name, field in (SEARCH_FIELDS | {"angles": "angles", "maps": "maps"}).items()
         if name != "trials" and options.get(name) is not None
     }
+    given["angles"] = bool(given.get("angles") or given.get("maps"))
     # fewer bounds than usual may be one for every pair the model has: that is known once it is read
     count = options.get("bands") or (min(len(bounds), BANDS) if bounds else BANDS)
     with about("--l2-penalty"):  # a list of words was checked before, and a clash names its option itself

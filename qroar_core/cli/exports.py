@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from qroar_core.cli import tables
 from qroar_core.errors import BadSpec
 from qroar_core.exporters.formats import FORMATS, written_by
+from qroar_core.interpolations.spec import rope_of_block
+from qroar_core.interpolations.tie import ties_words
 from qroar_core.specs import RopeSpec
 
 if TYPE_CHECKING:  # a command that reads no model starts without torch
@@ -38,21 +40,31 @@ def tell_about(loaded: LoadedModel, rope: RopeSpec, options: dict[str, Any]) -> 
     from qroar_core.models.own_dtype import kept_dtype, written_dtype
     from qroar_core.models.own_rope import own_rope, replaced_rope
 
-    _tell_rope(f"{rope.method} x{rope.factor:g}", own_rope(loaded), replaced_rope(loaded, rope))
+    _tell_rope(rope, own_rope(loaded), replaced_rope(loaded, rope))
     if FORMATS[options["format"]].takes_dtype:
         dtype, why = written_dtype(loaded, DTYPES.get(options["dtype"]))
         if dtype != kept_dtype(loaded):
             tables.note(f"weights were written as {why}")
 
 
-def _tell_rope(rope: str, own: str, replaced: str) -> None:
-    """Whether the interpolation that the checkpoint has itself was kept or replaced; nothing where it has none."""
+def _tell_rope(rope: RopeSpec, own: str, replaced: str) -> None:
+    """Whether the interpolation that the checkpoint has itself was kept or replaced, and how tied pairs are written.
+
+    Nothing where it has none and none are tied.
+    """
     from qroar_core.models.own_rope import NONE
 
     if replaced:
-        tables.note(f"the checkpoint's own interpolation was replaced: {rope} replaces {replaced}")
+        tables.note(
+            f"the checkpoint's own interpolation was replaced: {rope.method} x{rope.factor:g} replaces {replaced}"
+        )
     elif own != NONE:
         tables.note(f"the checkpoint's own interpolation was kept: {own}")
+    if rope.tie:
+        tables.note(
+            f"pairs {ties_words(rope.tie)}: frequencies are written as a divisor per pair, and the attention factor, "
+            "where it is not 1, is in W_Q and W_K"
+        )
 
 
 def repeats(options: dict[str, Any]) -> str:
@@ -86,6 +98,5 @@ def copy(options: dict[str, Any], rope: RopeSpec | None) -> Path:
             source, options.get("scales"), rope, options["out"], command=repeats(options), on_step=on_step
         )
     note = json.loads((folder / NOTE).read_text(encoding="utf-8"))
-    written = f"{note['rope']['method']} x{note['rope']['factor']:g}"
-    _tell_rope(written, note["own_rope"], note["replaces"])
+    _tell_rope(rope_of_block(note["rope"]), note["own_rope"], note["replaces"])
     return folder

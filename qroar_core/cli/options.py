@@ -50,6 +50,13 @@ SETTING = [
     _option("rope", str | None, None, "position interpolation", metavar="|".join(ROPE_METHODS)),
     _option("factor", float | None, None, "interpolation factor s"),
     _option("longrope_factors", str | None, None, "JSON with long_factor and short_factor", metavar="FILE"),
+    _option(
+        "tie",
+        str | None,
+        None,
+        "groups of RoPE pairs that turn at one frequency, 0: stand still",
+        metavar="FIRST-LAST[:TURN],...",
+    ),
     _option("weights", str, "none", "weight quantizer", metavar="none|intN"),
     _option("weight_scale", str, "channel", "granularity of the weight scales", metavar="tensor|channel|group"),
     _option("group_size", int | None, None, "inputs, channels or tokens per group"),
@@ -139,6 +146,7 @@ SEARCH = [
     ),
     _option("mode", str, "symmetric", "q times g and k over g, or both times g", metavar="symmetric|shared"),
     _option("angles", bool, False, "also search an angle for every RoPE pair of q and k", "--angles"),
+    _option("maps", bool, False, "angles, and a matrix for each group of channels that turn alike", "--maps"),
     _option("objective", str, "cached", "objective that scores a candidate", metavar="|".join(OBJECTIVES)),
     _option(
         "error_metric",

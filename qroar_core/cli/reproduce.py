@@ -12,6 +12,7 @@ from typing import Any
 from qroar_core.cli.options import BANDS, DIAGNOSE, OUTLIERS, ROTATION, SEARCH, SETTING, SLIDING
 from qroar_core.cli.settings import NULL_DRAWS, setting_of
 from qroar_core.errors import QRoarError
+from qroar_core.interpolations.tie import ties_text
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.loading import choose_dtype
 from qroar_core.quantizers.presets import KV_PRESETS, WEIGHT_PRESETS
@@ -42,7 +43,7 @@ def evaluate_command(loaded: LoadedModel, setting: Setting, scales: str) -> tupl
 
 def export_command(loaded: LoadedModel, setting: Setting, format: str, out: str, scales: str | None) -> str:
     """The `export` command that writes this folder again; a scales file says its interpolation itself."""
-    rope = {name: value for name, value in options_of(loaded, setting).items() if name in ("rope", "factor")}
+    rope = {name: value for name, value in options_of(loaded, setting).items() if name in ("rope", "factor", "tie")}
     chosen = {"scales": scales} if scales else rope
     words = ["export", loaded.source, *_words({"format": format, **chosen}), *_dtype(loaded), "--out", out]
     return f"python -m qroar_core {shlex.join(words)}"
@@ -55,6 +56,7 @@ def options_of(loaded: LoadedModel, setting: Setting) -> dict[str, Any]:
     options: dict[str, Any] = {
         "rope": rope.method,
         "factor": None if rope.method == "default" else rope.factor,
+        "tie": ties_text(rope.tie) or None,
         **_cache(setting.quant, family),
         **_weights(setting.quant),
         "qk": f"int{setting.quant.qk.bits}" if setting.quant.qk else "none",
@@ -72,7 +74,8 @@ def options_of(loaded: LoadedModel, setting: Setting) -> dict[str, Any]:
         "band_cost": setting.diagnosis.band_cost,
         "granularity": search.granularity,
         "mode": search.mode,
-        "angles": search.angles,
+        "angles": search.angles and not search.maps,
+        "maps": search.maps,
         "objective": search.objective,
         "error_metric": search.judge,
         "method": search.method,

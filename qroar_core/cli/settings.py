@@ -10,6 +10,7 @@ from qroar_core.cli.parse import bounds_of, lengths_of, longrope_file
 from qroar_core.cli.texts import text_label
 from qroar_core.errors import BadSpec
 from qroar_core.exporters.formats import FORMATS
+from qroar_core.interpolations.tie import parse_ties
 from qroar_core.quantizers.parse import parse_activation, parse_cache_option, parse_weights
 from qroar_core.specs import (
     ERROR_METRICS,
@@ -124,7 +125,8 @@ def setting_of(options: dict[str, Any], loaded: LoadedModel) -> Setting:
     search = SearchSpec(
         **{field: options[name] for name, field in SEARCH_FIELDS.items() if name in options},
         granularity=options.get("granularity") or base.search.granularity,
-        angles=bool(options.get("angles", False)),
+        angles=bool(options.get("angles") or options.get("maps")),
+        maps=bool(options.get("maps")),
         bands=bands,
         length=length,
         windows=base.search.windows if windows is None else windows,
@@ -168,7 +170,15 @@ def rope_spec(options: dict[str, Any]) -> RopeSpec | None:
     """None when neither --rope nor --factor was given."""
     method, factor = options.get("rope"), options.get("factor")
     lists: dict[str, Any] = longrope_file(options.get("longrope_factors"))
+    with about("--tie"):
+        tie = parse_ties(options.get("tie") or "")
     if method is None and factor is None:
+        if tie:
+            raise BadSpec(
+                "tied pairs change an interpolation, and none is named",
+                where="--tie",
+                do="add --rope default for the checkpoint's own, or --rope yarn --factor 2",
+            )
         if lists:
             raise BadSpec("factor lists need --rope longrope", where="--longrope-factors")
         return None
@@ -179,7 +189,7 @@ def rope_spec(options: dict[str, Any]) -> RopeSpec | None:
     if method not in ("default",) and factor is None:
         raise BadSpec(f"--rope {method} needs a factor", do="add --factor, for example --factor 2")
     with about("--factor"):
-        return RopeSpec(method=method, factor=factor if factor is not None else 1.0, **lists)
+        return RopeSpec(method=method, factor=factor if factor is not None else 1.0, tie=tie, **lists)
 
 
 def quant_spec(options: dict[str, Any]) -> QuantSpec | None:

@@ -140,6 +140,8 @@ def evaluation(result: Evaluation, as_json: bool) -> None:
         line(result.gain_by_document.sentence)
     if result.rotation:
         line(result.rotation.sentence)
+    if result.tie:
+        line(result.tie.sentence)
 
 
 def _gap_interval(share: Share | None) -> dict[str, float | None]:

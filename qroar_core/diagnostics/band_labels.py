@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from qroar_core.diagnostics.band_table import BandRow
 
 # two columns that stand as one: the shown column, its name, and the column that holds its other end
@@ -26,5 +28,5 @@ def span(low: float | None, high: float | None) -> str:
 
 
 def _short(value: float) -> str:
-    """Three significant digits, never as a power of ten."""
-    return f"{float(f'{value:.3g}'):.10g}"
+    """Three significant digits, never as a power of ten; of pairs that stand still ∞."""
+    return "∞" if value == math.inf else f"{float(f'{value:.3g}'):.10g}"

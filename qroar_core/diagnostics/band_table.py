@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from qroar_core.result import LayerBand, Number, Result, rounded
+from qroar_core.result import LayerBand, Number, Result, Unbounded, rounded
 
 if TYPE_CHECKING:
     from qroar_core.diagnostics.bands.result import Band, Pairs
@@ -56,8 +56,10 @@ class BandRow(Result):
     last_pair: int | None = _column("last pair", "RoPE pairs of the band.")
     native_wavelength_min_tokens: Number = _column("native wavelength from, tokens", "Under the checkpoint's own RoPE.")
     native_wavelength_max_tokens: Number = _column("native wavelength to, tokens", "Under the checkpoint's own RoPE.")
-    wavelength_min_tokens: Number = _column("wavelength from, tokens", "Under the interpolation.")
-    wavelength_max_tokens: Number = _column("wavelength to, tokens", "Under the interpolation.")
+    wavelength_min_tokens: Unbounded | None = _column("wavelength from, tokens", "Under the interpolation.")
+    wavelength_max_tokens: Unbounded | None = _column(
+        "wavelength to, tokens", "Under the interpolation; ∞: pairs stand still."
+    )
     turns: Number = _column("native turns", "Full turns per native window, mean over pairs.")
     pressure_rad: Number = _column(
         "pressure, rad", "How far the angles move if the stretch grows 2.7 times, mean over pairs."
@@ -260,12 +262,16 @@ def _nll(diagnosis: Diagnosis, prediction: Prediction | None) -> dict[Any, dict[
 
 
 def to_csv(rows: Sequence[BandRow]) -> str:
-    """The table as a CSV with one line a band; empty cells where a number is missing."""
+    """The table as a CSV with one line a band; empty cells where a number is missing, inf where one is infinite."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(BandRow.model_fields)
-    writer.writerows([["" if v is None else rounded(v) for v in row.model_dump().values()] for row in rows])
+    writer.writerows([[_cell(v) for v in row.model_dump().values()] for row in rows])
     return out.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    return "" if value is None else value if value == math.inf else rounded(value)
 
 
 def _at(table: LayerBand | None, layers: Iterable[int], part: int) -> list[Number]:

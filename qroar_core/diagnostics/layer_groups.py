@@ -35,6 +35,7 @@ from qroar_core.interpolations.pressure import (
     mean_distance,
     phase_displacement,
 )
+from qroar_core.interpolations.tie import wavelength_of
 from qroar_core.maths.aliasing import band_kernel, compression, unseen_phase_fraction
 from qroar_core.models.geometry import Geometry
 from qroar_core.models.layer_groups import layer_groups
@@ -178,8 +179,8 @@ def _bands(bands: Bands, pairs: Pairs, side_peak: PerBand, change: LogitChange) 
                 index=b,
                 first_pair=first,
                 last_pair=last,
-                wavelength_min=2 * math.pi / max(pairs.inv_freq[here]),
-                wavelength_max=2 * math.pi / min(pairs.inv_freq[here]),
+                wavelength_min=wavelength_of(max(pairs.inv_freq[here])),
+                wavelength_max=wavelength_of(min(pairs.inv_freq[here])),
                 turns=mean(pairs.turns),
                 interpolation_pressure=mean(pairs.interpolation_pressure),
                 phase_displacement=mean(pairs.phase_displacement),
@@ -187,8 +188,8 @@ def _bands(bands: Bands, pairs: Pairs, side_peak: PerBand, change: LogitChange) 
                 side_peak=side_peak[b],
                 unseen_phase=mean(pairs.unseen_phase),
                 compression=float(ratio[here].mean()),
-                native_wavelength_min=2 * math.pi / max(pairs.native_inv_freq[here]),
-                native_wavelength_max=2 * math.pi / min(pairs.native_inv_freq[here]),
+                native_wavelength_min=wavelength_of(max(pairs.native_inv_freq[here])),
+                native_wavelength_max=wavelength_of(min(pairs.native_inv_freq[here])),
                 logit_change=change.by_band[b],
                 logit_change_error=change.error[b],
             )

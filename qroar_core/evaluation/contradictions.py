@@ -167,6 +167,8 @@ def _findings(found: Evaluation) -> Iterator[str]:
         ("gain_by_document", ("delta_nll", "ci_low", "ci_high"), pairs[0]),
         ("rotation", ("delta_nll", "ci_low", "ci_high"), (PLAIN, "quantized/rotation")),
         ("rotation", ("added", "added_ci_low", "added_ci_high"), ("quantized/rotation", "quantized/rotation_tuned")),
+        ("tie", ("cost", "cost_low", "cost_high"), (REFERENCE, "reference/untied")),
+        ("tie", ("delta_nll", "ci_low", "ci_high"), ("quantized/untied", "quantized/tuned")),
     ):
         if name not in found.model_fields_set or (name == "gain_by_document" and not found.documents):
             continue
@@ -185,6 +187,10 @@ def _findings(found: Evaluation) -> Iterator[str]:
         yield from _share(name, getattr(found, name), means.get(win), means, gap)
     if found.rotation is not None:
         yield from _share("rotation.recovered", found.rotation.recovered, means.get("quantized/rotation"), means, gap)
+    if found.tie is not None and again["tie"] is not None:
+        said, follows = found.tie.recovered, again["tie"].recovered
+        if (said is None) != (follows is None) or (said is not None and not _near(said, follows, 0.01 * abs(follows))):
+            yield f"tie.recovered: {said}, its windows have {follows}"
     for name in ("gain", "gain_by_document"):
         one = getattr(found, name)
         if one is not None and contradicts(one.significant, one.ci_low):

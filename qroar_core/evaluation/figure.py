@@ -24,6 +24,8 @@ NAMES = {
     ("quantized", "smooth_attention"): ("quantized, SmoothAttention", ORANGE, "triangle-up"),
     ("quantized", "rotation"): (f"quantized, Hadamard rotation{BY_RUNTIME}", PINK, "star"),
     ("quantized", "rotation_tuned"): ("quantized, rotation and scales", GREY, "cross"),
+    ("reference", "untied"): ("reference, no pairs tied", BLUE, "circle-cross-open"),
+    ("quantized", "untied"): ("quantized, no pairs tied", RED, "square-cross-open"),
 }
 
 

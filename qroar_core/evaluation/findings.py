@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from qroar_core.evaluation.gap import Share, share_of_gap
-from qroar_core.evaluation.result import Attribution, DocumentGain, Gain, PositionCurve, RotationFinding
+from qroar_core.evaluation.result import Attribution, DocumentGain, Gain, PositionCurve, RotationFinding, TieFinding
 from qroar_core.statistics.intervals import NO_GAIN, Interval, clustered_interval, paired_interval
 
 Means = dict[str, list[float]]  # "model/scales" -> mean NLL of each window, nats
@@ -21,7 +21,7 @@ def findings(nll: Means, length: int, confidence: float, documents: Sequence[str
     where = f"on {where}" if where else f"at {length} tokens"
     before, ref = nll.get("quantized/identity"), nll["reference/identity"]
     tuned, ref_tuned = nll.get("quantized/tuned"), nll.get("reference/tuned")
-    out: dict = {"gain": None, "attribution": None, "gap_recovered": None}
+    out: dict = {"gain": None, "attribution": None, "gap_recovered": None, "tie": tie(nll, confidence)}
     if documents:
         out["documents"] = list(documents)
     if before is None:
@@ -123,6 +123,38 @@ def rotation(nll: Means, gap: Interval, length: int, confidence: float) -> Rotat
         added_ci_low=on_top.low,
         added_ci_high=on_top.high,
         sentence=f"{head}; {tail}",
+    )
+
+
+def tie(nll: Means, confidence: float) -> TieFinding | None:
+    """What tied pairs cost in full precision, and the tuned scales counted from the model without a tie.
+
+    None where nothing was measured without a tie.
+    """
+    untied = nll.get("reference/untied")
+    if untied is None:
+        return None
+    cost = paired_interval(nll["reference/identity"], untied, confidence)
+    verb = "costs" if cost.above_zero else "gains" if cost.below_zero else "changes nothing significant:"
+    shown = _turned(cost) if cost.below_zero else cost
+    sentence = f"tying the pairs alone {verb} {_measured(shown)} without a quantizer"
+    ends = {"cost": cost.mean, "cost_low": cost.low, "cost_high": cost.high}
+    before, tuned = nll.get("quantized/untied"), nll.get("quantized/tuned")
+    if before is None or tuned is None:
+        return TieFinding(**ends, sentence=sentence)
+    gain = paired_interval(before, tuned, confidence)
+    lost = paired_interval(before, untied, confidence)
+    recovered = gain.mean / lost.mean if lost.above_zero else None
+    said = "gain" if gain.above_zero else "lose" if gain.below_zero else "change nothing significant:"
+    counted = f"{_measured(_turned(gain) if gain.below_zero else gain)}"
+    share = "" if recovered is None or not gain.above_zero else f", {recovered:.0%} of what quantization costs there"
+    return TieFinding(
+        **ends,
+        delta_nll=gain.mean,
+        ci_low=gain.low,
+        ci_high=gain.high,
+        recovered=recovered,
+        sentence=f"{sentence}; counted from the model without a tie, tie and scales together {said} {counted}{share}",
     )
 
 

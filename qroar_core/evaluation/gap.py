@@ -56,18 +56,25 @@ def share_of_gap(
 
 
 def tuned_share(evaluation: Evaluation) -> Share | None:
-    """What the tuned scales recover of the gap; None where nothing was tuned, or the gap itself is not significant."""
-    gain, mean = evaluation.gain, evaluation.gap_recovered
-    if gain is None or mean is None:
+    """What the tuned scales recover of the gap; None where nothing was tuned, or the gap itself is not significant.
+
+    Where pairs are tied it is counted from the model without a tie: what the tie costs counts against them.
+    """
+    gain, mean, tie = evaluation.gain, evaluation.gap_recovered, evaluation.tie
+    if gain is None:
         return None
-    means = [
+    start, low, high = "identity", gain.ci_low, gain.ci_high
+    if tie is not None and tie.ci_low is not None and tie.ci_high is not None:
+        start, mean, low, high = "untied", tie.recovered, tie.ci_low, tie.ci_high
+    if mean is None:
+        return None
+    before, after, reference = (
         evaluation.window_nll.get(f"{gain.length}/{which}")
-        for which in ("quantized/identity", "quantized/tuned", "reference/identity")
-    ]
-    before, after, reference = means
+        for which in (f"quantized/{start}", "quantized/tuned", f"reference/{start}")
+    )
     known = before and after and reference
     interval = share_of_gap(before, after, reference, gain.confidence) if known else None  # type: ignore[arg-type]
-    return Share(mean, interval, shows_apart_from_zero(gain.ci_low, gain.ci_high))
+    return Share(mean, interval, shows_apart_from_zero(low, high))
 
 
 def remedy_share(comparison: Comparison, row: RemedyRow) -> Share | None:

@@ -38,7 +38,8 @@ class Row(Result):
 
     length: Count
     model: Literal["reference", "quantized"]
-    scales: Literal["identity", "tuned", "smooth_attention", "rotation", "rotation_tuned"]
+    # untied: without scales, and with no pairs tied
+    scales: Literal["identity", "tuned", "smooth_attention", "rotation", "rotation_tuned", "untied"]
     nll: float
     nll_se: float
     ppl: Unbounded
@@ -103,6 +104,24 @@ class RotationFinding(Result):
     sentence: str
 
 
+class TieFinding(Result):
+    """What tied pairs cost, and what is left of the tuned scales' gain, counted from the model without a tie.
+
+    `cost`: reference minus the reference without a tie. `delta_nll`: the quantized model without a tie or scales minus
+    the tuned one; None where nothing was tuned. Both nats per token, paired over windows. `recovered`: that gain as a
+    share of what quantization costs the model without a tie.
+    """
+
+    cost: float
+    cost_low: float
+    cost_high: float
+    delta_nll: float | None = None
+    ci_low: float | None = None
+    ci_high: float | None = None
+    recovered: float | None = None
+    sentence: str
+
+
 class PositionCurve(Result):
     """NLL by position in the window, over the scored targets of the longest length, nats.
 
@@ -131,6 +150,7 @@ class Evaluation(Result):
     window_nll: Annotated[dict[str, list[float]], axes("window")] = {}
     positions: PositionCurve | None = None
     rotation: RotationFinding | None = None
+    tie: TieFinding | None = None
     documents: Annotated[list[str], axes("window")] = []  # of each window
     gain_by_document: DocumentGain | None = None  # None with fewer than three documents
 
@@ -148,7 +168,8 @@ class Evaluation(Result):
     @property
     def finding(self) -> str:
         """The sentence with its caveat: a significant gain is never said without what speaks against it."""
-        return f"{self.sentence}. But {self.caveat}" if self.caveat else self.sentence
+        said = f"{self.sentence}. But {self.caveat}" if self.caveat else self.sentence
+        return f"{said}; {self.tie.sentence}" if self.tie is not None else said
 
     @property
     def targets(self) -> int:

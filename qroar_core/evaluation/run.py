@@ -1,8 +1,8 @@
 """Stage 4: the conditions side by side on text the search never saw.
 
-{reference, quantized} x {identity, tuned} plus SmoothAttention and a Hadamard rotation without and
-with scales of its own, at every length on the same target tokens: each window ends at the same place
-and only sees more or less of what came before.
+{reference, quantized} x {identity, tuned} plus SmoothAttention and a Hadamard rotation without and with scales of its
+own, and where pairs are tied the model without a tie, at every length on the same target tokens: each window ends at
+the same place and only sees more or less of what came before.
 
 Full windows score all targets of a text in one window of `length` tokens. Sliding ones (a `stride`) move on by
 `stride` tokens and score the last `stride` of each window, so that every target sees at least length - stride
@@ -175,9 +175,14 @@ def _conditions(
     turned = rotated(quant) if rotation_tuned is None else must_rotate(quant)
     if not rotation and rotation_tuned is None:
         turned = None
+    untied = replace(rope, tie=())
+    if rope.tie:
+        named.append(_Named("reference", "untied", Condition(untied)))
     if quant.is_none:
         return named
     named.append(_Named("quantized", "identity", Condition(rope, quant)))
+    if rope.tie:
+        named.append(_Named("quantized", "untied", Condition(untied, quant)))
     for label, scales in (("tuned", tuned), ("smooth_attention", smooth)):
         if scales is not None:
             named.append(_Named("quantized", label, Condition(rope, quant, scales)))

@@ -35,6 +35,8 @@ def sentences_against(found: Evaluation, again: dict, left: tuple[float, float])
             turned = name == "rotation" and one.ci_high < 0
             numbers = nats(-ends[0], -ends[2], -ends[1]) if turned else nats(*ends)
             heads[f"{name}.sentence"], wanted[f"{name}.sentence"] = (head, numbers), other.sentence
+    if found.tie is not None and again.get("tie") is not None:
+        heads["tie.sentence"], wanted["tie.sentence"] = (again["tie"].sentence, ""), again["tie"].sentence
     for name, follows in wanted.items():
         said = found.sentence if name == "sentence" else getattr(found, name.partition(".")[0]).sentence
         head, numbers = heads[name]

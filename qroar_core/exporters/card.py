@@ -8,6 +8,8 @@ from typing import Any
 
 from qroar_core.errors import BadCheckpoint
 from qroar_core.escape import literal, one_line
+from qroar_core.interpolations.spec import rope_of_block
+from qroar_core.interpolations.tie import ties_words
 from qroar_core.plain_file import MIB, is_there, read_bytes, reason
 
 CARD = "README.md"
@@ -62,14 +64,15 @@ def _card_of(before: Path | None) -> tuple[str, list[str]]:
 
 def _scales(note: dict[str, Any]) -> list[str]:
     scales = note["scales"]
-    if scales is None or not note["changed"]:
+    flat = [] if scales is None else _numbers(scales["g"])
+    if scales is None or not note["changed"] or (set(flat) == {1.0} and not scales.get("angles")):
         return ["Scales: none."]
-    flat = _numbers(scales["g"])
     where = ", ".join(sorted({_within_layer(name) for name in note["changed"]}))
     return [
         f"Scales: one g per frequency band ({len(scales['bands'])} bands, {GRAIN[scales['granularity']]}), "
         f"{min(flat):.3g} to {max(flat):.3g}, multiplied into {literal(where)}. {EFFECT[scales['mode']]}.",
         *_angles(scales),
+        *_maps(scales),
     ]
 
 
@@ -83,6 +86,20 @@ def _angles(scales: dict[str, Any]) -> list[str]:
     ]
 
 
+def _maps(scales: dict[str, Any]) -> list[str]:
+    return [
+        f"Map: {_channels(one)} mixed by a matrix ({GRAIN[scales['granularity']]}) in K and by its inverse in q: "
+        "it commutes with RoPE, so no logit changes."
+        for one in scales.get("maps", [])
+    ]
+
+
+def _channels(one: dict[str, Any]) -> str:
+    pairs = f"RoPE pairs {one['first']} to {one['last']}" if one["last"] >= one["first"] else ""
+    rest = f"{one['rest']} channels past the rotated ones" if one["rest"] else ""
+    return " and ".join(filter(None, (pairs, rest)))
+
+
 def _within_layer(name: str) -> str:
     """A tensor's name without its layer: q_proj.weight of a checkpoint, attn_q.weight of a GGUF file."""
     return name.split(".self_attn.")[-1] if not name.startswith("blk.") else name.split(".", 2)[2]
@@ -90,11 +107,33 @@ def _within_layer(name: str) -> str:
 
 def _rope(note: dict[str, Any]) -> list[str]:
     rope, own = note["rope"], note.get("own_rope")
+    if rope.get("tie"):
+        return [_tied(note)]
     if rope["method"] == "default":
         return [f"RoPE: as in the source{f', its own {literal(own)} kept' if own not in (None, NONE) else ''}."]
     where = "the file's metadata" if note["format"].startswith(GGUF) else "`rope_parameters` of config.json"
     replaces = f"; it replaces the source's own {literal(note['replaces'])}" if note.get("replaces") else ""
     return [f"RoPE: {rope['method']} x{rope['factor']:g}, written into {where}{replaces}."]
+
+
+def _tied(note: dict[str, Any]) -> str:
+    """Tied pairs, and where their frequencies and the attention factor went."""
+    rope, own = rope_of_block(note["rope"]), note.get("own_rope")
+    if rope.method == "default":
+        method = "the source's own" + (f" {literal(own)}" if own not in (None, NONE) else "")
+    else:
+        replaces = f" in place of the source's own {literal(note['replaces'])}" if note.get("replaces") else ""
+        method = f"{rope.method} x{rope.factor:g}{replaces}"
+    factor = note.get("factor", 1.0)
+    folded = f"; its attention factor {factor:.6g} is multiplied into W_Q and W_K" if factor != 1 else ""
+    return f"RoPE: {method}, {ties_words(rope.tie)}, written into {tied_place(note['format'])}{folded}."
+
+
+def tied_place(format: str) -> str:
+    """Where a format has the frequencies of tied pairs."""
+    if format.startswith(GGUF):
+        return "`rope_freqs.weight`, a divisor per pair"
+    return "`rope_parameters` of config.json as LongRoPE with a factor per pair, both lists equal"
 
 
 def _weights(note: dict[str, Any]) -> list[str]:

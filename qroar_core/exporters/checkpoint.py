@@ -16,22 +16,20 @@ from torch import Tensor
 
 from qroar_core.errors import NonFinite
 from qroar_core.exporters.older_readers import with_older_names, without_rope_beside
-from qroar_core.interpolations.frequencies import rope_parameters
+from qroar_core.exporters.written_rope import WrittenRope
 from qroar_core.models.checkpoint_files import check_files, has, table_in
 from qroar_core.models.generation import FILE
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.own_dtype import word
-from qroar_core.models.own_rope import exported_context
 from qroar_core.models.quiet import quiet_transformers
 from qroar_core.models.tokenizer import LAW, tokenizer_files
-from qroar_core.specs import RopeSpec
 
 SHARD = "5GB"  # largest file of weights; a larger model comes in several, with an index
 
 
 def save(
     loaded: LoadedModel,
-    rope: RopeSpec,
+    rope: WrittenRope,
     folder: Path,
     tensors: dict[str, Tensor] | None = None,
     config: dict[str, Any] | None = None,
@@ -39,6 +37,7 @@ def save(
     """Write the model as it is patched now. Its own config stays in place: pages read it while this runs.
 
     Args:
+        rope: how the config says its interpolation.
         tensors: what to write instead of the model's own parameters, by the names of the checkpoint.
         config: entries of config.json to set.
     """
@@ -52,7 +51,7 @@ def save(
     path, source = folder / "config.json", loaded.template
     own = table_in(source / path.name) if source and has(source, path.name) else {}
     said = json.loads(path.read_text())
-    if rope.method != "default":
+    if rope.changed:
         said = without_rope_beside(said, loaded.model.config)
     said = with_older_names(said, own, loaded.model.config.attribute_map)
     path.write_text(json.dumps(said | (config or {}), indent=2) + "\n")
@@ -71,16 +70,15 @@ def _copy_tokenizer(loaded: LoadedModel, folder: Path) -> None:
         shutil.copyfile(path, target)
 
 
-def _config(loaded: LoadedModel, rope: RopeSpec) -> Any:
+def _config(loaded: LoadedModel, rope: WrittenRope) -> Any:
     written = copy.deepcopy(loaded.model.config)
-    written.rope_parameters = rope_parameters(loaded.model.config, loaded.geometry, rope)
+    written.rope_parameters = rope.parameters
     if getattr(written, "head_dim", 0) is None:  # transformers' YaRN cannot do without it
         written.head_dim = loaded.geometry.head_dim
-    if rope.method != "default":
-        native = rope.original_context or loaded.geometry.original_context
-        written.max_position_embeddings = exported_context(written.max_position_embeddings, loaded.geometry, rope)
+    if rope.changed:
+        written.max_position_embeddings = rope.context
         if hasattr(written, "original_max_position_embeddings"):  # Phi-3 says it here, too, and believes this one
-            written.original_max_position_embeddings = native
+            written.original_max_position_embeddings = rope.native
     return written
 
 

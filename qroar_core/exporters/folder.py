@@ -14,7 +14,6 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +23,8 @@ from qroar_core.errors import BadOutput
 from qroar_core.models.formats.digest import sha256
 from qroar_core.models.own_rope import own_rope, replaced_rope
 from qroar_core.specs import RopeSpec
-from qroar_core.transforms.file import identity_of
+from qroar_core.specs.written import written
+from qroar_core.transforms.file import identity_of, maps_of
 from qroar_core.transforms.scales import Scales
 from qroar_core.version import VERSION
 
@@ -142,18 +142,20 @@ def note_of(
     command: str,
     changed: list[str],
     dtype: str = "",
+    factor: float = 1.0,
 ) -> dict[str, Any]:
     """What was made of what.
 
     Args:
-        origin: see `origin_of`. changed: names of what the scales changed. dtype: see models.own_dtype.written_dtype.
+        origin: see `origin_of`. changed: names of what scales and `factor` changed.
+        dtype: see models.own_dtype.written_dtype. factor: see exporters.written_rope.WrittenRope.
     """
     return {
         "made_by": f"qroar {VERSION}",
         "format": format,
         "command": command,
         **origin,
-        "rope": asdict(rope),
+        "rope": written(rope),
         "scales": None
         if scales is None
         else {
@@ -162,9 +164,11 @@ def note_of(
             "bands": scales.bands,
             "g": scales.nested(),
             "angles": scales.nested_angles(),
+            **({"maps": [one.model_dump() for one in maps_of(scales)]} if scales.maps else {}),
         },
         "changed": changed,
         **({"dtype": dtype} if dtype else {}),
+        **({"factor": factor} if factor != 1 else {}),
     }
 
 

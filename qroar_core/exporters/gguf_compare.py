@@ -37,9 +37,13 @@ class Compared:
     half_steps: float
 
 
-def compare(source: Path, copy: Path, scales: Scales | None, *, interpolated: bool = False) -> Compared:
+def compare(
+    source: Path, copy: Path, scales: Scales | None, *, factor: float = 1.0, interpolated: bool = False
+) -> Compared:
     """Every tensor of both files, but those of the interpolation where the copy got one of its own.
 
+    Args:
+        factor: what q and k were multiplied by beside `scales` (exporters.written_rope.WrittenRope).
     Raises:
         BadCheckpoint: the files do not hold the same tensors.
     """
@@ -50,7 +54,7 @@ def compare(source: Path, copy: Path, scales: Scales | None, *, interpolated: bo
     shapes = {t.name: (t.shape, t.kind) for t in infos}
     if {t.name: (t.shape, t.kind) for t in new.tensors.values() if t.name not in past} != shapes:
         raise BadCheckpoint(f"its tensors are not those of {label_of(source)}", where=str(copy))
-    gains = {} if scales is None or scales.is_identity else row_gains(model, scales)
+    gains = row_gains(model, scales, factor)
     others_same = codes_same = True
     worst = 0.0
     with source.open("rb") as a, copy.open("rb") as b:

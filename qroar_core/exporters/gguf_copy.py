@@ -20,13 +20,14 @@ from qroar_core.disk_name import disk_name
 from qroar_core.errors import BadScales
 from qroar_core.exporters.card import write_card
 from qroar_core.exporters.folder import LONGEST_NAME, new_folder, note_of, write_note
+from qroar_core.exporters.written_rope import divisors, require_one_list, written_gains
 from qroar_core.interpolations.frequencies import rope_parameters
 from qroar_core.models.formats.digest import sha256
 from qroar_core.models.formats.gguf_blocks import require_scalable, scale_rows
 from qroar_core.models.formats.gguf_header import read_header
 from qroar_core.models.formats.gguf_model import ROPE_FREQS, ROPE_TENSORS, GgufModel, understood
 from qroar_core.models.formats.gguf_parts import TensorInfo, header_bytes, padded
-from qroar_core.models.formats.gguf_rope import GgufRope, gguf_rope
+from qroar_core.models.formats.gguf_rope import GgufRope, gguf_rope, per_pair_rope
 from qroar_core.models.formats.gguf_source import label_of
 from qroar_core.models.geometry import Geometry
 from qroar_core.models.own_rope import NONE, exported_context, words_of
@@ -35,7 +36,7 @@ from qroar_core.progress import OnStep, Step, no_progress
 from qroar_core.specs import RopeSpec
 from qroar_core.transforms.file import from_file, identity_of, rope_from
 from qroar_core.transforms.result import ScalesFile
-from qroar_core.transforms.scales import Scales, channel_gains, require_scales_alone
+from qroar_core.transforms.scales import Scales, require_scales_alone
 
 CHUNK = 1 << 20  # bytes of rows in memory at a time
 COPY = 1 << 20  # bytes the kernel is asked to copy at a time
@@ -76,12 +77,13 @@ def run(
     on_step(Step("export", 0, 4, "read the header"))
     model = understood(source, read_header(source))
     scales, rope, identity = _scales(model, scales_file, rope)
-    edited = _edited(model, scales)
+    turned, factor = _interpolation(model, rope)
+    edited = _edited(model, scales, factor)
     with new_folder(folder, source.stat().st_size + COPY) as scratch:
         target = scratch / file_name(source)
         with source.open("rb") as old, target.open("xb") as new:
             on_step(Step("export", 1, 4, "copy"))
-            begins = _copy(model, _interpolation(model, rope), old, new)
+            begins = _copy(model, turned, old, new)
             on_step(Step("export", 2, 4, "scale attn_q and attn_k"))
             for info, gains in edited:
                 _scale(model, info, gains, old, new, begins[info.name])
@@ -92,7 +94,7 @@ def run(
         own = words_of(model.own_rope, _context(model))
         origin |= {"own_rope": own, "replaces": own if rope.method != "default" and own != NONE else ""}
         changed = [info.name for info, _ in edited]
-        note = note_of(origin, rope, scales, format="gguf", command=command, changed=changed)
+        note = note_of(origin, rope, scales, format="gguf", command=command, changed=changed, factor=factor)
         write_card(scratch, note, None)  # a README beside the source may be about anything
         write_note(scratch, note)
     on_step(Step("export", 4, 4, "done"))
@@ -128,11 +130,16 @@ def _fingerprint_in(path: Path | str) -> str:
     return ScalesFile.from_file(Path(path), BadScales).model.fingerprint
 
 
-def row_gains(model: GgufModel, scales: Scales) -> dict[str, np.ndarray]:
-    """Gain of every row of every attn_q and attn_k tensor, in the file's row order; float64, (rows,)."""
+def row_gains(model: GgufModel, scales: Scales | None, factor: float = 1.0) -> dict[str, np.ndarray]:
+    """Gain of every row of every attn_q and attn_k tensor, in the file's row order; float64, (rows,).
+
+    Empty where neither scales nor the attention factor change anything.
+    """
     geo, order = model.geometry, model.row_order()
-    gains = channel_gains(scales, geo.head_dim, geo.rotary_dim, geo.pairing, geo.n_heads)
+    gains = written_gains(geo, scales, factor)
     named: dict[str, np.ndarray] = {}
+    if gains is None:
+        return named
     for layer in range(geo.n_layers):
         if layer in geo.without_rope:
             continue
@@ -142,24 +149,38 @@ def row_gains(model: GgufModel, scales: Scales) -> dict[str, np.ndarray]:
     return named
 
 
-def _edited(model: GgufModel, scales: Scales | None) -> list[tuple[TensorInfo, np.ndarray]]:
+def _edited(model: GgufModel, scales: Scales | None, factor: float) -> list[tuple[TensorInfo, np.ndarray]]:
     """Tensors to change and their rows' gains; refuses a type before anything is written."""
-    if scales is None or scales.is_identity:
-        return []
-    require_scales_alone(scales)
-    edited = [(model.header.tensors[name], gains) for name, gains in row_gains(model, scales).items()]
+    if scales is not None:
+        require_scales_alone(scales)
+    edited = [(model.header.tensors[name], gains) for name, gains in row_gains(model, scales, factor).items()]
     for info, gains in edited:
         require_scalable(info.name, info.kind, gains)
     return edited
 
 
-def _interpolation(model: GgufModel, rope: RopeSpec) -> GgufRope | None:
-    if rope.method == "default":
-        return None
-    geo = model.geometry
-    config = SimpleNamespace(rope_parameters={"rope_type": "default", "rope_theta": geo.theta})
+def _interpolation(model: GgufModel, rope: RopeSpec) -> tuple[GgufRope | None, float]:
+    """Keys and divisors to set, None where the file's own stay, and what q and k are multiplied by."""
+    if rope.method == "default" and not rope.tie:
+        return None, 1.0
+    geo, architecture = model.geometry, model.layout.architecture
     context = exported_context(_context(model), geo, rope)
-    return gguf_rope(rope_parameters(config, geo, rope), model.layout.architecture, geo.head_dim, context)
+    if rope.tie:
+        return _tied(model, rope, context)
+    config = SimpleNamespace(rope_parameters={"rope_type": "default", "rope_theta": geo.theta})
+    return gguf_rope(rope_parameters(config, geo, rope), architecture, geo.head_dim, context), 1.0
+
+
+def _tied(model: GgufModel, rope: RopeSpec, context: int) -> tuple[GgufRope, float]:
+    """Frequencies are transformers' own, which is imported for them alone."""
+    from qroar_core.interpolations.plain import plain_config, plain_rope
+
+    geo = model.geometry
+    config = plain_config(geo.theta, geo.head_dim, geo.original_context, model.own_rope)
+    require_one_list(rope_parameters(config, geo, rope))
+    found = plain_rope(geo.theta, geo.head_dim, geo.original_context, rope, context, model.own_rope)
+    divided = divisors(found, geo.theta).numpy()
+    return per_pair_rope(divided, geo.theta, model.layout.architecture, context), found.attention_factor
 
 
 def _context(model: GgufModel) -> int:

@@ -24,16 +24,16 @@ from qroar_core.exporters.card import write_card
 from qroar_core.exporters.folder import LONGEST_NAME, new_folder, note_of, origin_of, write_note
 from qroar_core.exporters.formats import written_by
 from qroar_core.exporters.forward_pass import require_finite_pass
-from qroar_core.interpolations.frequencies import rope_parameters
+from qroar_core.exporters.written_rope import divisors, require_one_list, written_gains, written_parameters
+from qroar_core.interpolations.frequencies import rope_of, rope_parameters
 from qroar_core.models.formats.gguf_header import read_header
 from qroar_core.models.formats.gguf_layouts import LAYOUTS, Layout, gguf_names, row_order
 from qroar_core.models.formats.gguf_model import ELSEWHERE, ROPE_FREQS
 from qroar_core.models.formats.gguf_parts import DEFAULT_ALIGNMENT, Entry, TensorInfo, entry, header_bytes, padded
-from qroar_core.models.formats.gguf_rope import GgufRope, gguf_rope
+from qroar_core.models.formats.gguf_rope import GgufRope, gguf_rope, per_pair_rope
 from qroar_core.models.formats.gguf_tokenizer import tokenizer_entries
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.own_rope import exported_context
-from qroar_core.models.patch import parameters_under
 from qroar_core.progress import OnStep, Step, no_progress
 from qroar_core.specs import RopeSpec
 from qroar_core.transforms.scales import Scales
@@ -83,9 +83,9 @@ def run(
     folder = Path(folder).expanduser()
     layout = _layout(loaded)
     on_step(Step("export", 0, 3, "describe"))
-    turned = _rope(loaded, layout, rope)
+    turned, factor = _rope(loaded, layout, rope)
     with loaded.lock:
-        weights = _weights(loaded, layout, scales)
+        weights = _weights(loaded, layout, scales, factor)
         infos = _infos(loaded, layout, weights, TYPES[format][0], turned)
         head = header_bytes(_entries(loaded, layout, format, turned), infos, DEFAULT_ALIGNMENT)
         end = infos[-1].offset + padded(infos[-1].nbytes, DEFAULT_ALIGNMENT)
@@ -103,8 +103,10 @@ def run(
                 file.flush()
                 os.fsync(file.fileno())
             on_step(Step("export", 2, 3, "hash"))
-            changed = [] if scales is None or scales.is_identity else ["attn_q", "attn_k"]
-            note = note_of(origin_of(loaded, rope), rope, scales, format=format, command=command, changed=changed)
+            changed = [] if written_gains(loaded.geometry, scales, factor) is None else ["attn_q", "attn_k"]
+            note = note_of(
+                origin_of(loaded, rope), rope, scales, format=format, command=command, changed=changed, factor=factor
+            )
             write_card(scratch, note, loaded.template)
             write_note(scratch, note)
     on_step(Step("export", 3, 3, "done"))
@@ -143,18 +145,25 @@ def _layout(loaded: LoadedModel) -> Layout:
     return LAYOUTS[FAMILIES[name]]
 
 
-def _rope(loaded: LoadedModel, layout: Layout, rope: RopeSpec) -> GgufRope:
+def _rope(loaded: LoadedModel, layout: Layout, rope: RopeSpec) -> tuple[GgufRope, float]:
+    """The file's keys and divisors, and what q and k are multiplied by."""
     config, geo = loaded.model.config, loaded.geometry
     context = exported_context(config.max_position_embeddings, geo, rope)
     window = getattr(config, "sliding_window", None)
     if window and (layout.architecture == "llama" or getattr(config, "use_sliding_window", False)):
         context = min(context, window)  # llama.cpp reads the whole context in these: the same up to the window
-    return gguf_rope(rope_parameters(config, geo, rope), layout.architecture, geo.head_dim, context)
+    block = rope_parameters(config, geo, rope)
+    if not rope.tie:
+        return gguf_rope(block, layout.architecture, geo.head_dim, context), 1.0
+    require_one_list(block)
+    found = rope_of(loaded, rope, context)
+    divided = divisors(found, geo.theta).numpy()
+    return per_pair_rope(divided, geo.theta, layout.architecture, context), found.attention_factor
 
 
-def _weights(loaded: LoadedModel, layout: Layout, scales: Scales | None) -> dict[str, Tensor]:
+def _weights(loaded: LoadedModel, layout: Layout, scales: Scales | None, factor: float) -> dict[str, Tensor]:
     """GGUF name -> tensor, scales inside, in the order of the model; W_Q and W_K still in Hugging Face order."""
-    new = parameters_under(loaded, scales)
+    new = written_parameters(loaded, scales, factor)
     names = {hf: name for name, hf in gguf_names(layout, loaded.geometry.n_layers).items()}
     weights = {}
     for hf, parameter in loaded.model.named_parameters():  # a tied output projection comes once

@@ -16,10 +16,10 @@ from qroar_core.exporters.checkpoint import all_narrowed, changed_parts, save
 from qroar_core.exporters.folder import new_folder, note_of, origin_of, write_note
 from qroar_core.exporters.formats import written_by
 from qroar_core.exporters.forward_pass import require_finite_pass
-from qroar_core.interpolations.frequencies import require_writable
+from qroar_core.exporters.written_rope import written_gains, written_parameters, written_rope
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.own_dtype import announced_dtype, word, written_dtype
-from qroar_core.models.patch import parameters_under, replaced_parameters
+from qroar_core.models.patch import replaced_parameters
 from qroar_core.progress import OnStep, Step, no_progress
 from qroar_core.specs import RopeSpec
 from qroar_core.transforms.scales import Scales
@@ -49,20 +49,27 @@ def run(
     """
     if format not in (mine := written_by("hf")):
         raise BadSpec(f"unknown format {format!r}", where="--format", do=f"choose one of {', '.join(mine)}")
-    require_writable(loaded.model.config, loaded.geometry, rope)
+    said = written_rope(loaded, rope)
     folder = Path(folder).expanduser()
     on_step(Step("export", 0, 3, "scale weights"))
     written, why = written_dtype(loaded, dtype)
-    changed = [] if scales is None or scales.is_identity else changed_parts(loaded)
+    changed = [] if written_gains(loaded.geometry, scales, said.factor) is None else changed_parts(loaded)
     with new_folder(folder, sum(p.numel() for p in loaded.model.parameters()) * written.itemsize) as built:
         require_finite_pass(loaded, rope, scales)
-        with loaded.lock, replaced_parameters(loaded.model, parameters_under(loaded, scales)):
+        with loaded.lock, replaced_parameters(loaded.model, written_parameters(loaded, scales, said.factor)):
             on_step(Step("export", 1, 3, "write weights"))
             tensors = None if written == loaded.dtype else all_narrowed(loaded.model, written)
-            save(loaded, rope, built, tensors, {"dtype": word(announced_dtype(loaded, written, dtype))})
+            save(loaded, said, built, tensors, {"dtype": word(announced_dtype(loaded, written, dtype))})
         on_step(Step("export", 2, 3, "write tokenizer and manifest"))
         note = note_of(
-            origin_of(loaded, rope), rope, scales, format=format, command=command, changed=changed, dtype=why
+            origin_of(loaded, rope),
+            rope,
+            scales,
+            format=format,
+            command=command,
+            changed=changed,
+            dtype=why,
+            factor=said.factor,
         )
         write_card(built, note, loaded.template)
         write_note(built, note)

@@ -24,7 +24,7 @@ from qroar_core.exporters.card import write_card
 from qroar_core.exporters.folder import NOTE, new_folder, note_of, origin_of, write_note
 from qroar_core.exporters.forward_pass import require_finite_pass
 from qroar_core.exporters.older_readers import with_older_names, without_rope_beside
-from qroar_core.interpolations.frequencies import require_writable, rope_parameters
+from qroar_core.exporters.written_rope import WrittenRope, written_gains, written_rope
 from qroar_core.models.checkpoint_files import check_files
 from qroar_core.models.config_rope import WINDOW, restated
 from qroar_core.models.families import QKSlot
@@ -33,11 +33,10 @@ from qroar_core.models.formats.folder_tensors import headers, read_tensor, weigh
 from qroar_core.models.formats.packing import Packing
 from qroar_core.models.formats.quantized_folder import layer_shape, layers, packing_of
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.models.own_rope import exported_context
 from qroar_core.models.patch import check_scales
 from qroar_core.progress import OnStep, Step, no_progress
 from qroar_core.specs import RopeSpec
-from qroar_core.transforms.scales import Scales, channel_gains, require_scales_alone
+from qroar_core.transforms.scales import Scales, require_scales_alone
 
 ELSEWHERE = "scale the full-precision checkpoint and quantize it again"
 HALF_STEP = {torch.float16: 2.0**-11, torch.bfloat16: 2.0**-8, torch.float32: 2.0**-24}
@@ -67,9 +66,9 @@ def run(
         raise BadSpec(
             f"{loaded.source} is no folder with quantized weights", where="--format quantized", do="choose hf or gguf"
         )
-    require_writable(loaded.model.config, loaded.geometry, rope)
+    said = written_rope(loaded, rope)
     on_step(Step("export", 0, 3, "scale"))
-    new = _edits(loaded, source, packing_of(source), scales)
+    new = _edits(loaded, source, packing_of(source), scales, said.factor)
     check_files(source)
     weights = weight_files(source)  # another copy of them, as consolidated.safetensors, would stay unscaled
     files = [path for path in sorted(source.iterdir()) if path.is_file() and path.name != NOTE]
@@ -81,25 +80,29 @@ def run(
             shutil.copyfile(path, scratch / path.name)
         for path in weight_files(scratch):
             _write(path, {name: value for name, value in new.items() if name in _header(path)[0]})
-        _write_config(loaded, rope, scratch / "config.json")
+        _write_config(loaded, said, scratch / "config.json")
         on_step(Step("export", 2, 3, "hash"))
         origin = origin_of(loaded, rope) | {"source": str(source.resolve())}
-        note = note_of(origin, rope, scales, format=format, command=command, changed=sorted(new))
+        note = note_of(origin, rope, scales, format=format, command=command, changed=sorted(new), factor=said.factor)
         write_card(scratch, note, source)
         write_note(scratch, note)
     on_step(Step("export", 3, 3, "done"))
     return folder
 
 
-def _edits(loaded: LoadedModel, source: Path, packing: Packing, scales: Scales | None) -> dict[str, Tensor]:
+def _edits(
+    loaded: LoadedModel, source: Path, packing: Packing, scales: Scales | None, factor: float
+) -> dict[str, Tensor]:
     """Name -> new value of every tensor to change."""
-    if scales is None or scales.is_identity:
+    geo = loaded.geometry
+    gains = written_gains(geo, scales, factor)
+    if gains is None:
         return {}
-    check_scales(loaded, scales)
-    require_scales_alone(scales)
-    geo, placed = loaded.geometry, headers(source)
+    if scales is not None:
+        check_scales(loaded, scales)
+        require_scales_alone(scales)
+    placed = headers(source)
     found, places = layers(placed, packing, source), {name: at.path for name, at in placed.items()}
-    gains = channel_gains(scales, geo.head_dim, geo.rotary_dim, geo.pairing, geo.n_heads)
     new: dict[str, Tensor] = {}
     for layer, slots in enumerate(loaded.slots()):
         if layer in geo.without_rope:
@@ -217,21 +220,20 @@ def _write(path: Path, new: dict[str, Tensor]) -> None:
         os.fsync(file.fileno())
 
 
-def _write_config(loaded: LoadedModel, rope: RopeSpec, path: Path) -> None:
+def _write_config(loaded: LoadedModel, rope: WrittenRope, path: Path) -> None:
     """The interpolation into config.json; one that is kept is written anew where transformers does not read it as said.
 
     Gemma 3's `type` would be no interpolation to transformers, and Phi-3's `su` an unknown one.
     """
     raw = json.loads(path.read_text())
-    kept = rope.method == "default"
-    if kept and restated(raw) is raw:
+    if not rope.changed and restated(raw) is raw:
         return
-    geo, config = loaded.geometry, loaded.model.config
-    new = without_rope_beside(raw, config) | {"rope_parameters": rope_parameters(config, geo, rope)}
-    if not kept:
-        new["max_position_embeddings"] = exported_context(config.max_position_embeddings, geo, rope)
+    config = loaded.model.config
+    new = without_rope_beside(raw, config) | {"rope_parameters": rope.parameters}
+    if rope.changed:
+        new["max_position_embeddings"] = rope.context
     if hasattr(type(config), WINDOW):  # Phi-3's, which believes it
-        new[WINDOW] = getattr(config, WINDOW) if kept else rope.original_context or geo.original_context
+        new[WINDOW] = rope.native if rope.changed else getattr(config, WINDOW)
     if getattr(type(config), "head_dim", 0) is None:  # null is its default, and YaRN cannot do without it
-        new["head_dim"] = geo.head_dim
+        new["head_dim"] = loaded.geometry.head_dim
     path.write_text(json.dumps(with_older_names(new, raw, config.attribute_map), indent=2) + "\n")

@@ -8,6 +8,7 @@ is said, never passed over.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -31,6 +32,7 @@ from qroar_core.plain_file import MIB, read_json
 from qroar_core.progress import OnStep, Step, no_progress
 from qroar_core.specs import QuantSpec, RopeSpec, WeightQuantSpec
 from qroar_core.transforms.file import rope_from
+from qroar_core.transforms.result import GroupMap
 from qroar_core.transforms.scales import Scales, from_nested
 
 LARGEST_NOTE = 64 * MIB  # every scale and every file's hash
@@ -106,8 +108,9 @@ def _copy(folder: Path, note: dict[str, Any]) -> list[Check]:
     source = Path(str(said.get("file", "")))
     if not source.is_file() or sha256(source) != said.get("sha256"):
         return [Check("codes and rows against the source", f"{source} is gone or changed", None)]
-    interpolated = rope_from(note["rope"]).method != "default"
-    found = compare(source, _gguf_in(folder), _scales(note), interpolated=interpolated)
+    rope = rope_from(note["rope"])
+    interpolated = rope.method != "default" or bool(rope.tie)
+    found = compare(source, _gguf_in(folder), _scales(note), factor=_factor(note), interpolated=interpolated)
     return [
         Check(*verify_tokenizer.keys(source, _gguf_in(folder))),
         Check("tensors that must not change", f"{found.untouched} byte for byte", found.others_same),
@@ -186,12 +189,22 @@ def _weights(note: dict[str, Any]) -> QuantSpec:
         raise BadCheckpoint(f"its weights are not understood ({error})"[:160], where=NOTE) from error
 
 
+def _factor(note: dict[str, Any]) -> float:
+    """What q and k were multiplied by beside the scales."""
+    factor = note.get("factor", 1.0)
+    if not isinstance(factor, float) or not 0 < factor < math.inf:
+        raise BadCheckpoint(f"its factor is {str(factor)[:40]}, no number above 0", where=NOTE, do="export it again")
+    return factor
+
+
 def _scales(note: dict[str, Any]) -> Scales | None:
     block, model = note.get("scales"), note.get("from", {})
     if block is None:
         return None
     try:
         bands = tuple((int(first), int(last)) for first, last in block["bands"])
-        return from_nested(block["g"], block["mode"], block["granularity"], bands, model["layers"], model["kv_heads"])
+        maps = [GroupMap(**one) for one in block.get("maps", [])]
+        size = model["layers"], model["kv_heads"]
+        return from_nested(block["g"], block["mode"], block["granularity"], bands, *size, block.get("angles"), maps)
     except (KeyError, TypeError, ValueError, BadScales) as error:
         raise BadCheckpoint(f"its scales are not understood ({error})"[:160], where=NOTE) from error

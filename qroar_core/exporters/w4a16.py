@@ -22,10 +22,10 @@ from qroar_core.exporters.card import write_card
 from qroar_core.exporters.checkpoint import changed_parts, narrowed, save
 from qroar_core.exporters.folder import new_folder, note_of, origin_of, write_note
 from qroar_core.exporters.forward_pass import require_finite_pass
-from qroar_core.interpolations.frequencies import require_writable
+from qroar_core.exporters.written_rope import written_gains, written_parameters, written_rope
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.own_dtype import kept_dtype, word
-from qroar_core.models.patch import parameters_under, replaced_parameters
+from qroar_core.models.patch import replaced_parameters
 from qroar_core.progress import OnStep, Step, no_progress
 from qroar_core.quantizers.weights import TIE
 from qroar_core.specs import RopeSpec, WeightQuantSpec
@@ -58,21 +58,21 @@ def run(
         BadOutput: the folder exists, or cannot be written.
         NonFinite: the model's own numbers overflow, or a weight leaves the format it is written in.
     """
-    require_writable(loaded.model.config, loaded.geometry, rope)
+    said = written_rope(loaded, rope)
     spec = WeightQuantSpec(BITS, "group", GROUP_SIZE if group_size is None else group_size, full_range=True)
     linear = _linear_layers(loaded, spec.group_size)
     folder = Path(folder).expanduser()
     on_step(Step("export", 0, 3, "scale weights"))
     dtype = next((kind for kind in (loaded.dtype, kept_dtype(loaded)) if kind in SIXTEEN), torch.bfloat16)
-    changed = [] if scales is None or scales.is_identity else changed_parts(loaded)
+    changed = [] if written_gains(loaded.geometry, scales, said.factor) is None else changed_parts(loaded)
     need = sum(p.numel() for p in loaded.model.parameters()) * dtype.itemsize
     with new_folder(folder, need) as built:
         require_finite_pass(loaded, rope, scales)
-        with loaded.lock, replaced_parameters(loaded.model, parameters_under(loaded, scales)):
+        with loaded.lock, replaced_parameters(loaded.model, written_parameters(loaded, scales, said.factor)):
             tensors = dict(_tensors(loaded, linear, spec, dtype, on_step))
             on_step(Step("export", 2, 3, "write weights"))
             config = {"dtype": str(dtype).removeprefix("torch."), "quantization_config": _config(loaded, linear, spec)}
-            save(loaded, rope, built, tensors, config)
+            save(loaded, said, built, tensors, config)
         note = note_of(
             origin_of(loaded, rope),
             rope,
@@ -81,6 +81,7 @@ def run(
             command=command,
             changed=changed,
             dtype=f"{word(dtype)}, what is not packed",
+            factor=said.factor,
         )
         note["weights"] = asdict(spec)
         write_card(built, note, loaded.template)

@@ -23,11 +23,12 @@ class Interpolation:
     Args:
         spec: method and factor s.
         native: omega_i before interpolation, rad/token, descending; (rotary_dim // 2,).
-        scaled: omega_i(s) as the model runs it; same shape.
+        scaled: omega_i(s) as the model runs it; same shape. 0 for a pair that stands still.
         original_context: L0, tokens; `spec.original_context` overrides it.
         length: L, tokens: what dynamic NTK and LongRoPE choose their frequencies by.
         kept: the checkpoint's own block of rope_parameters where the setting keeps it and `spec` is read from it: it
             may hold more than a spec does.
+        untied: omega_i(s) of the method before `spec.tie` made frequencies equal. None: `scaled`, as nothing is tied.
     Raises:
         ValueError: shapes differ, or a native frequency is not positive.
     """
@@ -38,12 +39,15 @@ class Interpolation:
     original_context: int
     length: int
     kept: Mapping[str, Any] = field(default_factory=dict)
+    untied: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.native.ndim != 1 or self.native.shape != self.scaled.shape:
             raise ValueError(f"frequencies must be 1-D alike: {tuple(self.native.shape)}, {tuple(self.scaled.shape)}")
         if not bool((self.native > 0).all()):
             raise ValueError("native frequencies must be positive")
+        if self.spec.tie and self.untied is None:
+            raise ValueError("tied pairs need the frequencies that they had before")
 
     @property
     def context(self) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -21,6 +21,7 @@ from qroar_core.interpolations.bands import Bands, partition
 from qroar_core.interpolations.base import Asked, Interpolation
 from qroar_core.interpolations.own import in_force
 from qroar_core.interpolations.registry import methods
+from qroar_core.interpolations.tied_frequencies import tied
 from qroar_core.maths.rope import cos_sin, static_ntk
 from qroar_core.models.finite import require_finite_rope
 from qroar_core.models.geometry import Geometry
@@ -37,10 +38,14 @@ KEPT = ("partial_rotary_factor", "mrope_section", "mrope_interleaved")  # of rop
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rope:
-    """inv_freq in rad/token, float32 as transformers keeps it, (rotary_dim // 2,); factor on cos and sin."""
+    """inv_freq in rad/token, float32 as transformers keeps it, (rotary_dim // 2,); factor on cos and sin.
+
+    A pair that stands still has 0.
+    """
 
     inv_freq: Tensor
     attention_factor: float
+    untied: Tensor | None = None  # inv_freq of the method before pairs were tied; None: nothing is tied
 
     def cos_sin(self, start: int, stop: int, device: torch.device) -> tuple[Tensor, Tensor]:
         """cos and sin of positions start .. stop - 1, (stop - start, rotary_dim // 2) each, on `device`."""
@@ -64,26 +69,25 @@ def rope_parameters(config: Any, geometry: Geometry, spec: RopeSpec) -> dict[str
     return _block(native, geometry, spec)
 
 
-def require_writable(config: Any, geometry: Geometry, spec: RopeSpec) -> None:
-    """Raises BadSpec where transformers would not load a config that asks for `spec`: Phi-3's takes LongRoPE only.
+def require_loadable(config: Any, parameters: dict[str, Any], what: str, where: str, do: str) -> None:
+    """Raises BadSpec where transformers would not load a config with these `rope_parameters`.
 
-    Also what `rope_parameters` raises.
+    Phi-3's, for one, takes LongRoPE only.
+
+    Args:
+        what: they say. where, do: see `errors.QRoarError`.
     """
     from huggingface_hub.errors import StrictDataclassError
 
     from qroar_core.models.quiet import quiet_transformers  # a GGUF file is copied without transformers
 
-    if spec.method == "default":
-        return
-    asked = rope_parameters(config, geometry, spec)
+    asked = copy.deepcopy(parameters)  # transformers writes into the blocks that it is given
     try:
         with quiet_transformers():
             type(config).from_dict(config.to_dict() | {"rope_parameters": asked})
     except (ValueError, TypeError, KeyError, StrictDataclassError) as error:
         raise BadSpec(
-            f"transformers' {config.model_type} configuration takes no {spec.method} RoPE: none could load it",
-            where=f"--rope {spec.method}",
-            do="export with --rope default, ntk or longrope",
+            f"transformers' {config.model_type} configuration takes no {what}: none could load it", where=where, do=do
         ) from error
 
 
@@ -107,11 +111,14 @@ def rope_for(
     """Frequencies and attention factor of `spec` for a context of `length` tokens.
 
     Dynamic NTK and LongRoPE depend on the length; they are fixed to what transformers uses when the
-    whole context is read in one forward pass.
+    whole context is read in one forward pass. Pairs are tied after that, on the kind of layers that an interpolation
+    changes; the attention factor stays.
 
     Args:
         default: the rotary module's own `compute_default_rope_parameters(config)`.
         layers: the kind of layers asked about, where each kind has a block of rope_parameters of its own.
+    Raises:
+        BadSpec: as `rope_parameters`, or tied pairs that the model does not have. NonFinite: no frequencies.
     """
     from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
@@ -135,7 +142,11 @@ def rope_for(
         if kind == "dynamic" and length > patched.max_position_embeddings:
             seq_len = torch.tensor(length)  # as its module calls it: the base then grows in float32
         inv_freq, attention = ROPE_INIT_FUNCTIONS[kind](patched, None, seq_len=seq_len, **mine)
-    found = Rope(inv_freq.detach().float().cpu(), float(attention))
+    alone = inv_freq.detach().float().cpu()
+    if not spec.tie or layers != geometry.interpolated_kind:
+        found = Rope(alone, float(attention))
+    else:
+        found = Rope(tied(alone, spec.tie).float(), float(attention), alone)
     require_finite_rope(found.inv_freq, found.attention_factor, rope_words(spec))
     return found
 
@@ -194,9 +205,27 @@ def layer_group_ropes(loaded: LoadedModel, spec: RopeSpec, length: int) -> tuple
             # another interpolation than the checkpoint's leaves the other groups alone
             untouched = spec.method != "default" and not group.interpolated
             stretched, kept = (RopeSpec(), {}) if untouched else in_force(loaded, spec, group.kind)
-            at = Interpolation(stretched, native, rope.inv_freq.double(), geo.original_context, length, kept)
-            out.append(LayerGroupRope(group, at, rope.attention_factor))
+            out.append(LayerGroupRope(group, _at(stretched, native, rope, geo, length, kept), rope.attention_factor))
     return tuple(out)
+
+
+def interpolation_of(loaded: LoadedModel, spec: RopeSpec, length: int) -> Interpolation:
+    """`spec` at work on the layers that it changes, for a context of `length` tokens.
+
+    Raises:
+        BadSpec, NonFinite: as `rope_for`.
+    """
+    rope = rope_of(loaded, spec, length)
+    stretched, kept = in_force(loaded, spec, loaded.geometry.interpolated_kind)
+    return _at(stretched, native_inv_freq(loaded), rope, loaded.geometry, length, kept)
+
+
+def _at(
+    spec: RopeSpec, native: Tensor, rope: Rope, geometry: Geometry, length: int, kept: Mapping[str, Any]
+) -> Interpolation:
+    untied = None if rope.untied is None else rope.untied.double()
+    spec = replace(spec, tie=() if untied is None else spec.tie)  # other layers' pairs are not tied
+    return Interpolation(spec, native, rope.inv_freq.double(), geometry.original_context, length, kept, untied)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ factor is another question: a checkpoint that ships YaRN x4 moves as `--rope yar
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from qroar_core.errors import BadSpec
@@ -60,7 +61,7 @@ def in_force(loaded: LoadedModel, spec: RopeSpec, kind: str) -> tuple[RopeSpec, 
     if spec.method != "default":
         return spec, {}
     block = own_block(loaded, kind)
-    return own_spec(block, loaded.model.config.max_position_embeddings), block
+    return replace(own_spec(block, loaded.model.config.max_position_embeddings), tie=spec.tie), block
 
 
 def without_interpolation(loaded: LoadedModel) -> RopeSpec | None:

@@ -33,16 +33,28 @@ class PlainConfig:
         """Called by every initialiser to fill gaps; `rope_parameters` of interpolations/frequencies.py leaves none."""
 
 
-def plain_rope(theta: float, head_dim: int, original_context: int, spec: RopeSpec, length: int) -> Rope:
+def plain_config(theta: float, head_dim: int, original_context: int, own: dict[str, Any] | None = None) -> PlainConfig:
+    """A config of such a head; see `plain_rope`."""
+    return PlainConfig(head_dim, head_dim, original_context, own or {"rope_type": "default", "rope_theta": theta})
+
+
+def plain_rope(
+    theta: float,
+    head_dim: int,
+    original_context: int,
+    spec: RopeSpec,
+    length: int,
+    own: dict[str, Any] | None = None,
+) -> Rope:
     """`rope_for` of a Llama head that rotates all its channels, for a context of `length` tokens.
 
     Args:
         theta: RoPE base. head_dim: channels, even, >= 4. original_context: L0, tokens.
+        own: the `rope_parameters` that it has itself; None: no interpolation.
     Raises:
         UnsupportedModel: head_dim odd or under 4. BadSpec: as `rope_for`.
     """
-    native = {"rope_type": "default", "rope_theta": theta}
-    config = PlainConfig(head_dim, head_dim, original_context, native)
+    config = plain_config(theta, head_dim, original_context, own)
     return rope_for(config, LLAMA.geometry(config, parameters=0), spec, length, _default)
 
 

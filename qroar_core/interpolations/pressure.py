@@ -8,17 +8,27 @@ is what runs. A pair under high pressure is one whose phase the interpolation, n
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from torch import Tensor
 
 from qroar_core.errors import BadSpec
 from qroar_core.interpolations.base import Interpolation
 from qroar_core.interpolations.registry import methods
+from qroar_core.interpolations.tied_frequencies import tied_slope
 from qroar_core.specs import DistanceLaw
 
 
 def frequency_slope(at: Interpolation) -> Tensor:
-    """d omega_i / d ln s, rad/token per e-fold of scale; <= 0, float64, (rotary_dim // 2,)."""
-    return methods()[at.spec.method].slope(at)
+    """d omega_i / d ln s, rad/token per e-fold of scale; <= 0, float64, (rotary_dim // 2,).
+
+    Of tied pairs it is their group's: omega_group times the mean of slope_j / omega_j over its pairs.
+    """
+    slope = methods()[at.spec.method].slope
+    if at.untied is None:
+        return slope(at)
+    alone = replace(at, spec=replace(at.spec, tie=()), scaled=at.untied, untied=None)
+    return tied_slope(slope(alone), at.untied, at.spec.tie)
 
 
 def attention_factor_slope(at: Interpolation) -> float:

@@ -15,7 +15,7 @@ from torch import Tensor
 from qroar_core.errors import BadSpec
 from qroar_core.interpolations.bands import Bands
 from qroar_core.interpolations.base import Interpolation
-from qroar_core.interpolations.frequencies import bands_of, native_inv_freq, rope_of
+from qroar_core.interpolations.frequencies import bands_of, interpolation_of, native_inv_freq
 from qroar_core.interpolations.own import in_force
 from qroar_core.interpolations.pressure import (
     frequency_slope,
@@ -45,7 +45,7 @@ def pressures(
     where neither has one. The checkpoint's own RoPE is listed when it is what is in force, at its own factor.
 
     Args:
-        rope: the setting's interpolation; the others take its options (betas, frequency factors, lists).
+        rope: the setting's interpolation; the others take its options (betas, frequency factors, lists, ties).
         factor: s, >= 1.
         length: L, tokens: the window that distances are drawn from, and what dynamic NTK and LongRoPE go by.
         group: which of the layers that an interpolation changes; None: the first. Distances keep to their window.
@@ -62,12 +62,10 @@ def pressures(
     for method in (*(("default",) if rope.method == "default" else ()), *stretching()):
         spec = _spec(rope, own, method, factor)
         try:
-            scaled = rope_of(loaded, spec, length).inv_freq.double()
+            at = interpolation_of(loaded, spec, length)
         except BadSpec as problem:
             absent[method] = problem.what
             continue
-        stretched, kept = in_force(loaded, spec, geo.interpolated_kind)
-        at = Interpolation(stretched, native, scaled, geo.original_context, length, kept)
         found.append(_measured(method, at, cut, distance, method == rope.method))
     return Pressures(
         length=length,

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from qroar_core.checks import Compact, at_least
 from qroar_core.errors import BadSpec
+from qroar_core.interpolations.tie import Tie, require_apart
 from qroar_core.members import names_in
 
 MOST = 1e7  # a longer window than any memory holds; past 1e300 the window itself overflows
@@ -27,6 +30,7 @@ class RopeSpec(Compact):
         low_freq_factor, high_freq_factor: llama3's, likewise: the lower border and the upper one.
         long_factor, short_factor: LongRoPE's, past and inside the native window: what each pair's frequency is divided
             by, one number a pair. None: the checkpoint's own lists.
+        tie: groups of neighbouring pairs that turn at one frequency, whatever the method.
     Raises:
         BadSpec: an unknown method, or numbers that it cannot take.
     """
@@ -40,6 +44,7 @@ class RopeSpec(Compact):
     high_freq_factor: float = 4.0
     long_factor: tuple[float, ...] | None = None
     short_factor: tuple[float, ...] | None = None
+    tie: tuple[Tie, ...] = ()
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
@@ -59,3 +64,16 @@ class RopeSpec(Compact):
             raise BadSpec(f"need beta_fast > beta_slow > 0, got {self.beta_fast}, {self.beta_slow}")
         if not self.high_freq_factor > self.low_freq_factor > 0:
             raise BadSpec("need high_freq_factor > low_freq_factor > 0")
+        require_apart(self.tie)
+
+
+def rope_of_block(block: Mapping[str, Any]) -> RopeSpec:
+    """The spec that a file's block of plain values says, lists for tuples.
+
+    Raises:
+        TypeError: keys that a spec does not have. BadSpec: values that it cannot take.
+    """
+    fields: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in block.items()}
+    if "tie" in fields:
+        fields["tie"] = tuple(Tie(**group) for group in fields["tie"])
+    return RopeSpec(**fields)

@@ -10,6 +10,7 @@ from qroar_core.interpolations.bands import turns_per_window
 from qroar_core.interpolations.frequencies import Rope
 from qroar_core.interpolations.plain import plain_rope
 from qroar_core.interpolations.registry import methods, stretching
+from qroar_core.interpolations.tie import Tie
 from qroar_core.maths.rope import static_ntk
 from qroar_core.specs import RopeSpec
 
@@ -64,8 +65,8 @@ def stretched(head: Head, factor: float) -> int:
     return round(factor * head.original_context)
 
 
-def interpolated(head: Head, method: str, factor: float) -> Rope:
-    """omega_i(s) and the attention factor as transformers sets them for a context of s L0 tokens."""
+def interpolated(head: Head, method: str, factor: float, tie: tuple[Tie, ...] = ()) -> Rope:
+    """omega_i(s) and the attention factor as transformers sets them for a context of s L0 tokens, then tied."""
     listed = longrope_example(head.n_pairs, factor) if methods()[method].takes_lists else None
-    spec = RopeSpec(method, factor, long_factor=listed)
+    spec = RopeSpec(method, factor, long_factor=listed, tie=tie)
     return plain_rope(head.theta, head.head_dim, head.original_context, spec, stretched(head, factor))

@@ -57,6 +57,7 @@ class Bends:
     native: list[float]  # rad/token
     wavelength: list[float]
     methods: list[Bend]
+    tied: str = ""  # which pairs, in words; a pair that stands still has frequency 0
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)

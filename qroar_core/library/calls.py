@@ -87,6 +87,7 @@ def search(
     *,
     diagnosis: PlainDiagnosis | None = None,
     angles: bool = False,
+    maps: bool = False,
     mode: Mode = "symmetric",
     granularity: Granularity | None = None,
     objective: str = "cached",
@@ -99,6 +100,7 @@ def search(
     Args:
         diagnosis: inflated tails widen the bounds of their bands; without one the pressure alone sets them.
         angles: also search one angle a RoPE pair.
+        maps: and a matrix for each group of channels that turn alike (tied pairs); angles come with it.
         mode: `symmetric` (q times g, k divided by it: exact in full precision) or `shared` (both times g).
         granularity: one set of scales a `model`, `layer` or `kv_head`; None: the finest that is exact for this family.
         objective: `cached` (the error of attention on captured text), `full` (NLL) or `kl` (to the whole model).
@@ -111,7 +113,8 @@ def search(
     setting = setup.resolve(model)
     asked = spec or replace(
         setting.search,
-        angles=angles,
+        angles=angles or maps,
+        maps=maps,
         mode=mode,
         granularity=granularity or setting.search.granularity,
         objective=objective,

@@ -153,11 +153,6 @@ class Transform(ScalesFile):
         """
         return scales_for(self, model, "transform")
 
-    @property
-    def is_identity(self) -> bool:
-        """True when every scale is 1 and no pair is turned: the model as it is."""
-        return all(g == 1 for g in flat(self.g)) and not any(flat(self.angles or []))
-
     def plot(self, name: str = "scales"):
         """`scales` by layer and band, or `angles` by layer and pair."""
         picture = scaled.by_layer_and_band(self) if name == "scales" else figure_angles.by_layer_and_pair(self)
@@ -171,6 +166,7 @@ class Transform(ScalesFile):
         low, high = min(flat(self.g)), max(flat(self.g))
         per = {"model": "model", "layer": "layer", "kv_head": "layer and KV head"}[self.granularity]
         turned = "" if self.angles is None else ", with an angle per RoPE pair"
+        turned += f" and {len(self.maps)} maps" if self.maps else ""
         return (
             f"Transform for {self.model.name}: {self.mode} scales from {low:.3g} to {high:.3g}, "
             f"{len(self.bands)} bands per {per}{turned}"

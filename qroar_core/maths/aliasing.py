@@ -28,6 +28,7 @@ def compression(native: Tensor, scaled: Tensor) -> Tensor:
 def unseen_phase_fraction(native: Tensor, scaled: Tensor, original_context: int, length: int) -> Tensor:
     """Share of the distances 0..L whose phase omega_i(s) D mod 2 pi lies outside the arc met in training.
 
+    A pair that stands still meets no phase but 0, which training had: share 0.
     Seen arc: 0..omega_i L0, the whole circle from one turn on (share 0). With A = omega_i(s) L radians
     travelled, T full turns and a rest: (T (2 pi - seen) + max(0, rest - seen)) / A. D is taken as continuous.
 
@@ -44,7 +45,7 @@ def unseen_phase_fraction(native: Tensor, scaled: Tensor, original_context: int,
     travelled = scaled.double() * length
     full = (travelled / circle).floor()
     outside = full * (circle - seen) + (travelled - full * circle - seen).clamp(min=0)
-    return outside / travelled
+    return outside / travelled.where(travelled > 0, 1.0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -17,11 +17,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from qroar_core.maths.channel_groups import ChannelGroup, whole_head
 from qroar_core.maths.error_metric import MovedRows
 from qroar_core.maths.error_metrics import error_metrics
 from qroar_core.maths.rope import Pairing, rotate, unrotate
-from qroar_core.maths.scale_point import ScalesAndAngles
 from qroar_core.maths.softmax_rule import PLAIN, SoftmaxRule
+from qroar_core.maths.transform_point import TransformParts
 from qroar_core.quantizers.exact_keys import first_exact_key
 from qroar_core.quantizers.fake_quantize import calibrated_coordinates, fake_quantize, fake_quantize_ste
 from qroar_core.specs import Mode, QuantizerSpec, QuantSpec
@@ -68,6 +69,7 @@ class ErrorSetup:
     cos: Tensor
     sin: Tensor
     error_metric: str  # a file of maths/error_metrics
+    groups: tuple[ChannelGroup, ...] = ()  # whose matrices stand in a point
 
 
 def channel_log2(log2_g: Tensor, band: Tensor) -> Tensor:
@@ -89,7 +91,7 @@ def attention_error(
     """E(g) of every KV head of one layer on one window, row by row; (n_kv_heads, R), differentiable in the point.
 
     Args:
-        point: (n_kv_heads, bands [+ pairs]), see scale_point.
+        point: (n_kv_heads, bands [+ pairs [+ numbers of the groups]]), see transform_point.
         metric: (n_heads, head_dim, head_dim).
         pick: which rows to use, int64; None takes all.
         reference: leave the quantizers out (what `shared` scales do to the unquantized logits).
@@ -142,14 +144,25 @@ def _scaled(layer: CapturedLayer, q: Tensor, point: Tensor, setup: ErrorSetup, l
         q (n_kv_heads, group * R, head_dim), k (n_kv_heads, last, head_dim).
     """
     kv, _, d = layer.k.shape
-    log2_g, angles = ScalesAndAngles.of(point.to(layer.k.device), setup.cos.shape[-1])
+    pairs = setup.cos.shape[-1]
+    log2_g, angles, matrices = TransformParts.of(point.to(layer.k.device), pairs, setup.groups)
     band = torch.full_like(setup.band, -1) if layer.still else setup.band
     up = channel_log2(log2_g, band)[:, None].exp2()  # (kv, 1, d)
     q = q.reshape(kv, -1, d) * up
     k = layer.k[:, :last] * (1 / up if setup.mode == "symmetric" else up)
     if angles is not None and not layer.still:
         q, k = turned(q, angles, setup.pairing), turned(k, angles, setup.pairing)
+    if matrices and not layer.still:
+        q, k = mapped(q, k, whole_head(setup.groups, matrices, d, 2 * pairs, setup.pairing))
     return q, k
+
+
+def mapped(q: Tensor, k: Tensor, matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """q (..., rows, head_dim) and k (..., tokens, head_dim) under a matrix on k (..., head_dim, head_dim).
+
+    q' = M^-T q, as rows q M^-1; k' = M k, as rows k M^T: their products stay.
+    """
+    return q @ torch.linalg.inv(matrix), k @ matrix.mT
 
 
 def rounded(x: Tensor, spec: QuantizerSpec) -> Tensor:

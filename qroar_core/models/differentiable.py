@@ -16,10 +16,11 @@ import torch
 from torch import Tensor
 
 from qroar_core.interpolations.frequencies import Rope, layer_ropes, rope_set, ropes_of
-from qroar_core.maths.attention_error import channel_log2, rounded
+from qroar_core.maths.attention_error import channel_log2, mapped, rounded
+from qroar_core.maths.channel_groups import ChannelGroup, whole_head
 from qroar_core.maths.rope import rotate, unrotate
-from qroar_core.maths.scale_point import ScalesAndAngles
 from qroar_core.maths.softmax_rule import SoftmaxRule
+from qroar_core.maths.transform_point import TransformParts
 from qroar_core.models.attention import attention_by, block_with_gradient
 from qroar_core.models.condition import Condition
 from qroar_core.models.kv_store import block_of
@@ -59,10 +60,11 @@ class Trainable:
     ropes: list[Rope]  # of each layer
     band: Tensor  # int64 (head_dim,), band of each channel, -1 for none
     mode: Mode
+    groups: tuple[ChannelGroup, ...]
     point: Tensor = field(default_factory=lambda: torch.empty(0))
 
     def hidden(self, ids: Tensor, point: Tensor) -> Tensor:
-        """Final hidden states (T, hidden_size) of one window ids (T,) at a point (layers, kv, bands [+ pairs])."""
+        """Final hidden states (T, hidden_size) of one window ids (T,) at a point of maths/transform_point."""
         self.point = point.to(self.loaded.device, torch.promote_types(self.loaded.dtype, torch.float32))
         ids = ids[None].to(self.loaded.device)
         at = torch.arange(ids.shape[1], device=ids.device)[None]
@@ -73,14 +75,20 @@ class Trainable:
         """Called by transformers through models.attention."""
         quant = self.condition.quant
         if layer not in self.loaded.geometry.without_rope:
-            log2_g, angles = ScalesAndAngles.of(self.point[layer].to(q.device), self.loaded.geometry.n_pairs)
-            group, pairing = q.shape[1] // k.shape[1], self.loaded.geometry.pairing
+            geo = self.loaded.geometry
+            log2_g, angles, matrices = TransformParts.of(self.point[layer].to(q.device), geo.n_pairs, self.groups)
+            group, pairing = q.shape[1] // k.shape[1], geo.pairing
             up = channel_log2(log2_g, self.band)[:, None].exp2()  # (kv, 1, head_dim)
             down = 1 / up if self.mode == "symmetric" else up
             q, k = (q * up.repeat_interleave(group, 0)).to(q.dtype), (k * down).to(k.dtype)
             if angles is not None:
                 q = turned(q, angles.repeat_interleave(group, 0), pairing).to(q.dtype)
                 k = turned(k, angles, pairing).to(k.dtype)
+            if matrices:
+                matrix = whole_head(self.groups, matrices, geo.head_dim, geo.rotary_dim, pairing)
+                each = q.unflatten(1, (k.shape[1], group)).flatten(2, 3)  # (B, kv, group * T, head_dim)
+                each, mixed = mapped(each.to(matrix.dtype), k.to(matrix.dtype), matrix)
+                q, k = each.unflatten(2, (group, -1)).flatten(1, 2).to(q.dtype), mixed.to(k.dtype)
         k_hat, v_hat = self._rounded(k, quant.k, layer), self._rounded(v, quant.v, layer)
         if quant.qk is not None:
             q, k, k_hat = (rounded(x, quant.qk) for x in (q, k, k_hat))
@@ -109,6 +117,7 @@ def open_trainable(
     band: Tensor,
     mode: Mode,
     weights: dict[str, Tensor] | None = None,
+    groups: tuple[ChannelGroup, ...] = (),
 ) -> Iterator[Trainable]:
     """Put `condition` (its scales aside) on the model; `hidden` may be called at any point meanwhile.
 
@@ -124,7 +133,7 @@ def open_trainable(
         stack.enter_context(rounded_inputs(loaded, condition.quant.activations))
         ropes = ropes_of(loaded, condition.rope, length)
         stack.enter_context(rope_set(loaded, ropes))
-        made = Trainable(loaded, condition, layer_ropes(loaded.geometry, ropes), band.to(loaded.device), mode)
+        made = Trainable(loaded, condition, layer_ropes(loaded.geometry, ropes), band.to(loaded.device), mode, groups)
         stack.enter_context(attention_by(made, *loaded.routing))
         stack.enter_context(loaded.family.intercept_attention(loaded.model))
         yield made

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from qroar_core.interpolations.tie import Tie, ties_words
 from qroar_core.models.geometry import Geometry
 from qroar_core.specs import RopeSpec
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:  # a GGUF file is copied without transformers
     from qroar_core.models.loaded import LoadedModel
 
 NONE = "none"  # plain theta^(-2i/r)
+ALIKE = 1e-6  # relative: factors are float32
+STILL = 1e-12  # rad/token of a pair that is written to stand still
 
 
 def own_rope(loaded: LoadedModel) -> str:
@@ -77,7 +80,10 @@ def exported_context(own: int, geometry: Geometry, rope: RopeSpec) -> int:
 
 
 def words_of(block: dict[str, Any], context: int) -> str:
-    """One `rope_parameters` block, `llama3 x8 (from 8192)`. `context`: max_position_embeddings beside it."""
+    """One `rope_parameters` block, `llama3 x8 (from 8192)`. `context`: max_position_embeddings beside it.
+
+    Of a list of factors it says which pairs it ties: `longrope x1 (from 16384), tied 20–21, still 26–31`.
+    """
     kind = block.get("rope_type", "default")
     if kind == "default":
         return NONE
@@ -85,4 +91,22 @@ def words_of(block: dict[str, Any], context: int) -> str:
     factor = block.get("factor")
     if factor is None and native:  # as transformers takes it for YaRN and LongRoPE
         factor = context / native
-    return f"{kind}{f' x{factor:g}' if factor else ''}{f' (from {native})' if native else ''}"
+    tied = ties_words(_ties_of(block))
+    return f"{kind}{f' x{factor:g}' if factor else ''}{f' (from {native})' if native else ''}{tied and f', {tied}'}"
+
+
+def _ties_of(block: dict[str, Any]) -> list[Tie]:
+    """Groups of neighbouring pairs that turn alike, or stand still, under a list of factors that holds at any length.
+
+    So an export of tied pairs is known again (exporters/written_rope.py).
+    """
+    factors, theta = block.get("long_factor"), block.get("rope_theta")
+    if not factors or factors != block.get("short_factor") or not theta:
+        return []
+    count = len(factors)
+    omega = [theta ** (-i / count) / factor for i, factor in enumerate(factors)]
+    edges = [i for i in range(1, count) if abs(omega[i] / omega[i - 1] - 1) > ALIKE]
+    groups = zip([0, *edges], [*(edge - 1 for edge in edges), count - 1], strict=True)
+    ties = [Tie(first, last, 0.0 if omega[first] < STILL else 1.0) for first, last in groups if last > first]
+    alone = [Tie(i, i, 0.0) for i in range(count) if omega[i] < STILL and not any(t.first <= i <= t.last for t in ties)]
+    return sorted([*ties, *alone], key=lambda tie: tie.first)

@@ -20,7 +20,7 @@ from qroar_core.models.geometry import Described
 from qroar_core.quantizers.fake_quantize import fake_quantize_ste
 from qroar_core.quantizers.weights import fake_quantize_weight
 from qroar_core.specs import QuantizerSpec, WeightQuantSpec
-from qroar_core.transforms.scales import Scales, channel_gains, turned
+from qroar_core.transforms.scales import Scales, channel_gains, head_maps, turned
 
 if TYPE_CHECKING:  # a GGUF file is copied without transformers
     from qroar_core.models.families import QKSlot
@@ -118,7 +118,7 @@ def check_scales(loaded: Described, scales: Scales) -> None:
 def scaled_parameters(loaded: LoadedModel, scales: Scales) -> dict[str, Tensor]:
     """W_Q, W_K, their biases or QK-norm gains with `scales` multiplied in, in the model's dtype.
 
-    Products are formed in float32 (float64 models: float64) and rounded once. A layer without RoPE has no
+    Products are formed in float32 (float64 models, and maps: float64) and rounded once. A layer without RoPE has no
     bands: its weights stay as they are whatever g says.
 
     Raises:
@@ -127,14 +127,17 @@ def scaled_parameters(loaded: LoadedModel, scales: Scales) -> dict[str, Tensor]:
     check_scales(loaded, scales)
     geo = loaded.geometry
     gains = channel_gains(scales, geo.head_dim, geo.rotary_dim, geo.pairing, geo.n_heads)
+    maps = head_maps(scales, geo.head_dim, geo.rotary_dim, geo.pairing)
     parameters = {name: p.data for name, p in loaded.model.named_parameters()} | loaded.originals
     new: dict[str, Tensor] = {}
     for layer, slots in enumerate(loaded.slots()):
         if layer in geo.without_rope:
             continue
         angles = scales.angles[layer] if scales.angles is not None else None
-        for slot, gain in zip(slots, gains, strict=True):
-            _scale_slot(new, parameters, slot, gain[layer], angles, geo.pairing)
+        on_k = None if maps is None else maps[layer]
+        on_q = None if on_k is None else torch.linalg.inv(on_k).mT
+        for slot, gain, matrix in zip(slots, gains, (on_q, on_k), strict=True):
+            _scale_slot(new, parameters, slot, gain[layer], angles, matrix, geo.pairing)
     require_finite_parameters(new, loaded.dtype)
     return new
 
@@ -145,11 +148,13 @@ def _scale_slot(
     slot: QKSlot,
     per_head: Tensor,
     angles: Tensor | None,
+    matrix: Tensor | None,
     pairing: Pairing,
 ) -> None:
-    """Multiply gains (heads, head_dim) into one slot: rows of its projection, or its norm's gain; then turn its pairs.
+    """Multiply gains (heads, head_dim) into one slot: rows of its projection, or its norm's gain; turn, then mix pairs.
 
-    angles: (n_kv_heads, pairs) rad or None; query heads follow their KV head. A norm's gain can take none.
+    angles: (n_kv_heads, pairs) rad or None; matrix: (n_kv_heads, head_dim, head_dim) or None. Query heads follow
+    their KV head. A norm's gain can take neither.
     """
     if slot.norm_gain is not None:
         source = parameters[slot.norm_gain]
@@ -166,7 +171,9 @@ def _scale_slot(
         column = gain.to(wide) if source.ndim == 1 else gain.to(wide)[:, None]
         wide, rows = wide.clone(), slot.rows.to(wide.device)
         here = wide[rows] * column
-        wide[rows] = here if angles is None else _turned_rows(here, slot, per_head.shape[0], angles, pairing)
+        if angles is not None:
+            here = _turned_rows(here, slot, per_head.shape[0], angles, pairing)
+        wide[rows] = here if matrix is None else _mixed_rows(here, slot, per_head.shape[0], matrix)
         new[name] = wide.to(source.dtype)
 
 
@@ -175,6 +182,14 @@ def _turned_rows(rows: Tensor, slot: QKSlot, heads: int, angles: Tensor, pairing
     each = angles[:1] if slot.shared else angles.repeat_interleave(heads // angles.shape[0], 0)
     channels_last = rows.view(len(each), rows.shape[0] // len(each), -1).mT
     return turned(channels_last, each.to(rows), pairing).mT.reshape(rows.shape)
+
+
+def _mixed_rows(rows: Tensor, slot: QKSlot, heads: int, matrix: Tensor) -> Tensor:
+    """Rows (heads * channels, in) of a weight, or a bias (heads * channels,), with the channels of each head mixed."""
+    each = matrix[:1] if slot.shared else matrix.repeat_interleave(heads // matrix.shape[0], 0)
+    by_head = rows.view(len(each), rows.shape[0] // len(each), -1).double()
+    channels = by_head.shape[1]  # of a shared key: the rotated ones
+    return (each[:, :channels, :channels].to(rows.device) @ by_head).to(rows.dtype).reshape(rows.shape)
 
 
 def quantized_parameters(loaded: LoadedModel, spec: WeightQuantSpec, base: dict[str, Tensor]) -> dict[str, Tensor]:

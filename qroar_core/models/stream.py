@@ -30,6 +30,7 @@ from qroar_core.models.patch import parameters_under, replaced_parameters, round
 from qroar_core.models.tap import AttentionTap, Observer
 from qroar_core.quantizers.exact_keys import next_rounding
 from qroar_core.quantizers.fake_quantize import fake_quantize
+from qroar_core.transforms.groups import require_alike
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -223,6 +224,7 @@ def open_stream(
     """
     quant = condition.quant
     loaded.geometry.require_cache(quant)
+    require_alike(loaded.geometry, condition.rope, condition.scales)
     if condition.static is None and any(s and s.needs_calibration for s in (quant.k, quant.v, quant.qk)):
         raise BadSpec("a per-tensor cache scale must be calibrated first", where="--kv-scale tensor")
     block = quant.block_tokens

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,8 @@ from qroar_core.scale_search.contradictions import contradictions_of as of_searc
 from qroar_core.scale_search.objective import FIRST
 from qroar_core.scale_search.result import SearchReport
 from qroar_core.setting import Setting
-from qroar_core.transforms.result import ScalesFile, flat
+from qroar_core.specs.written import written
+from qroar_core.transforms.result import ScalesFile
 
 REPORT, PROOF, KEPT, FOUND = "search.json", "evaluation.json", "scales.json", "scales_found.json"
 READ = (REPORT, PROOF, UNTUNED, KEPT, *SEARCHED, ROTATED)  # what is compared
@@ -61,7 +61,7 @@ def _scales(content: ScalesFile, setting: Setting, *, turned: bool) -> Iterator[
     """Made under the run's interpolation and quantizers, in its bands."""
     quant = rotated(setting.quant) if turned else setting.quant
     for noted, spec, word in ((content.rope, setting.rope, "rope"), (content.quantization, quant, "quantization")):
-        yield from _differences(word, _plain(noted), None if spec is None else _plain(asdict(spec)))
+        yield from _differences(word, _plain(noted), None if spec is None else _plain(written(spec)))
     if len(content.bands) != setting.search.bands.count:
         yield f"bands: {len(content.bands)}, its manifest says {setting.search.bands.count}"
 
@@ -103,6 +103,9 @@ def _evaluation(proof: Evaluation, setting: Setting) -> Iterator[str]:
     if proof.gain is not None and proof.gain.confidence != spec.confidence:
         yield f"gain.confidence: {proof.gain.confidence:g}, its manifest says {spec.confidence:g}"
     there = {row.scales for row in proof.rows}
+    if ("untied" in there) != bool(setting.rope.tie):
+        held = "a model without a tie" if "untied" in there else "no model without a tie"
+        yield f"rows: {held}, its manifest ties {len(setting.rope.tie)} groups of pairs"
     if "rotation" in there and not (spec.rotation or spec.rotation_scales):
         yield "rows: a rotation, which its manifest does not ask for"
     if "rotation_tuned" in there and not spec.rotation_scales:
@@ -111,8 +114,8 @@ def _evaluation(proof: Evaluation, setting: Setting) -> Iterator[str]:
 
 def _kept(kept: ScalesFile, found: ScalesFile, report: SearchReport, proof: Evaluation | None) -> Iterator[str]:
     """The scales kept are those found or identity: by the decision, and by what held-out text takes back."""
-    is_found = (kept.g, kept.angles) == (found.g, found.angles)
-    is_identity = all(g == 1 for g in flat(kept.g)) and not any(flat(kept.angles or []))
+    is_found = (kept.g, kept.angles, kept.maps) == (found.g, found.angles, found.maps)
+    is_identity = kept.is_identity
     if proof is None and report.chosen == "found" and is_identity:
         return  # an evaluation took them back, and its file was removed to be made again
     good = report.chosen == "found" and (proof is None or proof.gain is None or proof.gain.significant)

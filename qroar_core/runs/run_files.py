@@ -46,7 +46,14 @@ def scales_in(path: Path, fingerprint: str = "") -> Scales:
         raise BadScales("made for another model", where=str(path), do="search scales for this model")
     who = content.model
     return from_nested(
-        content.g, content.mode, content.granularity, tuple(content.bands), who.layers, who.kv_heads, content.angles
+        content.g,
+        content.mode,
+        content.granularity,
+        tuple(content.bands),
+        who.layers,
+        who.kv_heads,
+        content.angles,
+        content.maps,
     )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Hashable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -37,6 +37,7 @@ from qroar_core.specs import (
     RopeSpec,
     SearchSpec,
 )
+from qroar_core.specs.written import written
 
 SPECS = {
     RopeSpec: "rope",
@@ -144,7 +145,7 @@ def answers(result: Any, key: Hashable) -> bool:
 
 def plain(spec: Any) -> str:
     """What a spec decides, as text: floats as in a manifest, without display names and who asked for the windows."""
-    return json.dumps(rounded(_deciding(asdict(spec))), sort_keys=True)
+    return json.dumps(rounded(_deciding(written(spec))), sort_keys=True)
 
 
 @lru_cache(maxsize=COMPARED)

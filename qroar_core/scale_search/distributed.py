@@ -15,6 +15,7 @@ from qroar_core.scale_search.optuna_candidates import TrialRunner, sequential
 from qroar_core.scale_search.problem import SearchProblem
 from qroar_core.scale_search.registry import objectives, require_shareable
 from qroar_core.scale_search.shared_study import SharedStudy
+from qroar_core.specs.written import written
 
 
 def tries_of(
@@ -42,7 +43,7 @@ def deciding(frame: SearchProblem, bounds: Tensor) -> dict[str, Any]:
     return {
         "model": frame.loaded.checksum,
         "dtype": str(frame.loaded.dtype),
-        "rope": asdict(frame.rope),
+        "rope": written(frame.rope),
         "quantizer": quant,
         "text": {split: hashlib.sha256(ids.numpy().tobytes()).hexdigest() for split, ids in texts.items()},
         **{f"search option ({name})": value for name, value in asdict(frame.spec).items() if name != "fewer"},

@@ -13,6 +13,8 @@ from qroar_core.interpolations.bands import Bands
 from qroar_core.interpolations.frequencies import bands_of, layer_group_ropes, rope_of
 from qroar_core.interpolations.pressure import frequency_slope, interpolation_pressure, mean_distance
 from qroar_core.maths.attention_error import ErrorSetup
+from qroar_core.maths.channel_groups import ChannelGroup, numbers_in
+from qroar_core.maths.transform_point import TransformParts
 from qroar_core.models.applicability import applicability_on, reads_all_exactly
 from qroar_core.models.capture import Capture, capture
 from qroar_core.models.layer_groups import layer_groups
@@ -25,8 +27,9 @@ from qroar_core.scale_search.l2_penalty import pull
 from qroar_core.scale_search.result import Verdict
 from qroar_core.setting import Setting
 from qroar_core.specs import QuantSpec, RopeSpec, SearchSpec
-from qroar_core.transforms.baselines import mad_clipped, smooth_attention
+from qroar_core.transforms.baselines import mad_clipped, smooth_attention, spreading
 from qroar_core.transforms.bounds import log2_bounds
+from qroar_core.transforms.groups import groups_of, require_maps
 from qroar_core.transforms.scales import Scales, identity, pooled
 
 
@@ -52,6 +55,8 @@ class SearchProblem:
         self.loaded.geometry.require_cache(self.quant)
         if self.spec.angles:
             self.loaded.geometry.require_turns()
+        if self.spec.maps:
+            require_maps(self.loaded.geometry, self.rope)
         self.bands = bands_of(self.loaded, self.spec.bands)
         self.length = self.spec.length or int(self.loaded.geometry.original_context * self.rope.factor)
 
@@ -60,6 +65,11 @@ class SearchProblem:
         """Scales that change nothing."""
         geo = self.loaded.geometry
         return identity(geo.n_layers, geo.n_kv_heads, self.bands, self.spec.mode, self.spec.granularity)
+
+    @property
+    def groups(self) -> tuple[ChannelGroup, ...]:
+        """The channels that maps are searched for; empty without any."""
+        return groups_of(self.loaded.geometry, self.rope) if self.spec.maps else ()
 
     @property
     def verdict(self) -> Verdict:
@@ -103,19 +113,20 @@ class SearchProblem:
         return self.read("development", self.length, min(2, self.spec.windows), fewer=True)
 
     def scales(self, point: Tensor) -> Scales:
-        """A point of the search, (layers, kv, bands [+ pairs]), as Scales."""
-        at, granularity, bands = point.double().cpu(), self.spec.granularity, len(self.bands)
+        """A point of the search (see maths/transform_point) as Scales."""
+        at, granularity = point.double().cpu(), self.spec.granularity
         one = {"model": at[:1, :1], "layer": at[:, :1], "kv_head": at}[granularity]  # exp2 may round like inputs apart
         at = one.expand_as(at)
-        angles = at[..., bands:].contiguous() if self.spec.angles else None
-        return Scales(self.spec.mode, granularity, self.bands, at[..., :bands].exp2().contiguous(), angles)
+        log2_g, angles, maps = TransformParts.of(at, self.loaded.geometry.n_pairs, self.groups)
+        turns = None if angles is None else angles.contiguous()
+        return Scales(self.spec.mode, granularity, self.bands, log2_g.exp2().contiguous(), turns, self.groups, maps)
 
     def limits(self, bounds: Tensor) -> Tensor:
-        """Bounds of log2 g, (layers, bands, 2), and none for the angles behind it where they are searched."""
+        """Bounds of log2 g, (layers, bands, 2), and none for the angles and maps behind it where they are searched."""
         if not self.spec.angles:
             return bounds
         free = torch.tensor([-math.inf, math.inf], dtype=bounds.dtype)
-        return torch.cat((bounds, free.expand(len(bounds), self.loaded.geometry.n_pairs, 2)), dim=1)
+        return torch.cat((bounds, free.expand(len(bounds), self._behind, 2)), dim=1)
 
     def captured(self, ids: Tensor, on_step: OnStep) -> Capture:
         """q, k and v of windows of text, q at sampled rows that read some key rounded."""
@@ -134,23 +145,35 @@ class SearchProblem:
         geo = self.loaded.geometry
         band = geo.channel_band(self.bands).to(self.loaded.device)
         setup = ErrorSetup(
-            self.quant, self.spec.mode, band, taken.scaling, geo.pairing, taken.cos, taken.sin, self.spec.judge
+            *(self.quant, self.spec.mode, band, taken.scaling, geo.pairing, taken.cos, taken.sin, self.spec.judge),
+            groups=self.groups,
         )
         return CachedObjective(taken, setup, self.spec.granularity)
 
     def starts(self, taken: Capture) -> dict[str, Tensor]:
-        """Identity and the statistics-only scales, as log2 g (layers, kv, bands)."""
+        """Identity, the statistics-only scales, and these with maps that spread each group, as points of the search."""
         band = self.loaded.geometry.channel_band(self.bands)
         ranges = torch.stack([taken.k_absmax[..., band == b].amax(-1) for b in range(len(self.bands))], -1)
         named = {"smooth_attention": smooth_attention(ranges), "mad": mad_clipped(ranges)}
         logs = {name: pooled(g.log2().float(), self.spec.granularity) for name, g in named.items()}
         if self.spec.angles:
-            pairs = self.loaded.geometry.n_pairs
-            logs = {name: torch.cat((x, x.new_zeros(*x.shape[:2], pairs)), dim=-1) for name, x in logs.items()}
+            logs = {name: torch.cat((x, x.new_zeros(*x.shape[:2], self._behind)), dim=-1) for name, x in logs.items()}
         zero = torch.zeros_like(logs["mad"])
         if self.spec.mode == "shared":  # a temperature: K's range says nothing about it
             return {"identity": zero, **{name: zero.clone() for name in logs}}
-        return {"identity": zero, **logs, "equal ranges": 2 * logs["smooth_attention"]}
+        equal = {"equal ranges": 2 * logs["smooth_attention"]}
+        if self.groups:
+            spread = torch.cat([group.numbers_of(spreading(group)) for group in self.groups]).to(zero)
+            for name in ("smooth_attention", "equal ranges"):
+                point = (logs | equal)[name].clone()
+                point[..., -len(spread) :] = spread
+                equal[f"{name}, spread"] = point
+        return {"identity": zero, **logs, **equal}
+
+    @property
+    def _behind(self) -> int:
+        """How many numbers of a point stand behind log2 g."""
+        return self.loaded.geometry.n_pairs * self.spec.angles + numbers_in(self.groups)
 
     def pressure(self) -> Tensor:
         """Interpolation pressure of each band in every layer, rad per e-fold of scale; (layers, bands), float64.

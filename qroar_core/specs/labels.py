@@ -6,6 +6,7 @@ import re
 
 from qroar_core.interpolations.registry import label_of
 from qroar_core.interpolations.spec import RopeSpec
+from qroar_core.interpolations.tie import ties_words
 from qroar_core.quantizers.grids import GRIDS
 from qroar_core.quantizers.spec import QuantizerSpec, QuantSpec, WeightQuantSpec
 
@@ -28,8 +29,9 @@ def setting_words(rope: RopeSpec, quant: QuantSpec) -> str:
 
 
 def rope_words(rope: RopeSpec) -> str:
-    """`YaRN ×4`."""
-    return "own RoPE" if rope.method == "default" else f"{label_of(rope.method)} ×{rope.factor:g}"
+    """`YaRN ×4`; `YaRN ×2, tied 20–21, 22–25, still 26–31`."""
+    method = "own RoPE" if rope.method == "default" else f"{label_of(rope.method)} ×{rope.factor:g}"
+    return f"{method}, {ties_words(rope.tie)}" if rope.tie else method
 
 
 def quantizer_words(spec: QuantizerSpec) -> str:

@@ -93,6 +93,7 @@ class SearchSpec(Compact):
     mode: Mode = "symmetric"
     granularity: Granularity = "kv_head"
     angles: bool = False  # also turn every RoPE pair of q and k by one angle
+    maps: bool = False  # and mix channels that turn alike, as tied pairs do, by a matrix
     objective: str = "cached"  # a name of OBJECTIVES
     judge: str = "rows"  # of the cached objective, what damage to attention is: a name of ERROR_METRICS
     method: str = "gradient"  # a name of SEARCH_METHODS
@@ -124,6 +125,8 @@ class SearchSpec(Compact):
         member_of("error metric", self.judge, ERROR_METRICS)
         member_of("method", self.method, SEARCH_METHODS)
         one_of("sampler", self.sampler, Sampler)
+        if self.maps and not self.angles:
+            raise BadSpec("maps are searched together with the angles of pairs", where="--maps", do="add --angles")
         for name in (
             "windows",
             "grid_points",

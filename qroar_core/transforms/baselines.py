@@ -1,4 +1,4 @@
-"""Scales from statistics alone, no search: baselines to beat and starting points (docs/method.md section 4).
+"""Scales, and maps, from statistics alone, no search: baselines to beat and starting points (docs/method.md section 4).
 
 Both read only how large K is per band; g multiplies q and divides k (`symmetric`). A common factor
 of all bands of a head changes nothing, so every head's scales have geometric mean 1.
@@ -6,8 +6,12 @@ of all bands of a head changes nothing, so every head's scales have geometric me
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
+
+from qroar_core.maths.channel_groups import ChannelGroup
 
 ALPHA = 0.5  # QServe's migration strength, arXiv 2405.04532 section 4.2
 MAD_LIMIT = 3.0  # robust standard deviations past which a band counts as an outlier
@@ -33,6 +37,24 @@ def smooth_attention(k_absmax: Tensor, alpha: float = ALPHA) -> Tensor:
     """
     floor = k_absmax.double().amax(-1, keepdim=True).clamp_min(1e-30) * 1e-6  # a dead band must not become 0
     return centred(torch.maximum(k_absmax.double(), floor) ** alpha)
+
+
+def spreading(group: ChannelGroup) -> Tensor:
+    """A map that spreads what lies in one channel evenly over its group: where a search of maps starts.
+
+    Pairs that turn: the discrete Fourier transform, each pair one complex number. Channels that do not: a random
+    orthonormal matrix, always the same. Both keep q and k as long as they are.
+
+    Returns:
+        (size, size), float64, as `ChannelGroup` writes it.
+    """
+    if group.still:
+        drawn = torch.randn(group.size, group.size, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+        return torch.linalg.qr(drawn).Q
+    step = torch.arange(group.pairs, dtype=torch.float64)
+    angle = 2 * math.pi * torch.outer(step, step) / group.pairs
+    cos, sin = angle.cos() / math.sqrt(group.pairs), angle.sin() / math.sqrt(group.pairs)
+    return torch.cat((torch.cat((cos, -sin), -1), torch.cat((sin, cos), -1)))
 
 
 def mad_clipped(k_absmax: Tensor, limit: float = MAD_LIMIT) -> Tensor:

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qroar_core.errors import BadOutput, BadScales, QRoarError
+from qroar_core.interpolations.spec import rope_of_block
 from qroar_core.models.geometry import Described
 from qroar_core.models.patch import check_scales
 from qroar_core.specs import QuantSpec, RopeSpec
-from qroar_core.transforms.result import ModelIdentity, ScalesFile
+from qroar_core.specs.written import written
+from qroar_core.transforms.result import GroupMap, ModelIdentity, ScalesFile
 from qroar_core.transforms.scales import Scales, from_nested
 
 if TYPE_CHECKING:  # a GGUF file is copied without transformers
@@ -41,16 +43,25 @@ def to_file(
     """The file's content; the specs are written as they are, so a run can be repeated from it."""
     return ScalesFile(
         model=identity_of(loaded),
-        rope=asdict(rope),
+        rope=written(rope),
         quantization=asdict(quant),
         mode=scales.mode,
         granularity=scales.granularity,
         bands=list(scales.bands),
         g=scales.nested(),
         angles=scales.nested_angles(),
-        version=1 if scales.angles is None else 2,
+        maps=maps_of(scales),
+        version=3 if scales.maps else 1 if scales.angles is None else 2,
         search=search or {},
     )
+
+
+def maps_of(scales: Scales) -> list[GroupMap]:
+    """The maps as a file has them."""
+    return [
+        GroupMap(first=of.first, last=of.last, still=of.still, rest=of.rest, matrix=scales.nested_as(one))
+        for of, one in zip(scales.groups, scales.maps, strict=True)
+    ]
 
 
 def from_file(path: Path | str, loaded: Described) -> tuple[Scales, ScalesFile]:
@@ -77,8 +88,12 @@ def scales_for(content: ScalesFile, loaded: Described, where: str) -> Scales:
             where=where,
             do="search scales for this model",
         )
-    if (content.version == 2) != (content.angles is not None):
-        raise BadScales("version 2 has angles, version 1 has none", where=where, do="give a file this software wrote")
+    if content.version != (3 if content.maps else 1 if content.angles is None else 2):
+        raise BadScales(
+            "version 1 has scales alone, version 2 angles too, version 3 maps besides",
+            where=where,
+            do="give a file this software wrote",
+        )
     geo = loaded.geometry
     try:
         scales = from_nested(
@@ -89,6 +104,7 @@ def scales_for(content: ScalesFile, loaded: Described, where: str) -> Scales:
             geo.n_layers,
             geo.n_kv_heads,
             content.angles,
+            content.maps,
         )
         check_scales(loaded, scales)
     except BadScales as error:
@@ -105,8 +121,7 @@ def rope_from(block: dict[str, Any]) -> RopeSpec:
         BadScales: keys or values this version does not know.
     """
     try:
-        fields: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in block.items()}
-        return RopeSpec(**fields)
+        return rope_of_block(block)
     except (TypeError, QRoarError) as error:
         raise BadScales(f"its rope block is not understood ({error})", do="name --rope and --factor") from error
 

@@ -47,11 +47,31 @@ class ModelIdentity(BaseModel):
         return {name: value for name, value in written(self).items() if name != "decoder_layers" or value}
 
 
+class GroupMap(BaseModel):
+    """The matrix of one group of channels that turn alike (`maths/channel_groups`), nested like g.
+
+    `matrix`: on first coordinates of the pairs, then second ones, then `rest` channels past rotary_dim.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    first: int
+    last: int
+    still: bool
+    rest: int = 0
+    matrix: Annotated[list[Any], axes(ANY)]
+
+    @property
+    def size(self) -> int:
+        """Channels of it."""
+        return 2 * (self.last - self.first + 1) + self.rest
+
+
 class ScalesFile(Result):
     """docs/method.md section 7: `g` nested to the granularity, `bands` as inclusive [first_pair, last_pair]."""
 
     format: Literal["qroar-scales"] = "qroar-scales"
-    version: Literal[1, 2] = 1  # 2: with angles, which who reads g alone would leave out
+    version: Literal[1, 2, 3] = 1  # 2: with angles, 3: with maps too; who reads g alone would leave them out
     model: ModelIdentity
     rope: dict[str, Any]
     quantization: dict[str, Any]
@@ -60,6 +80,7 @@ class ScalesFile(Result):
     bands: Annotated[list[tuple[int, int]], axes("band")] = Field(min_length=1)
     g: Annotated[list[Any], axes(ANY)]
     angles: Annotated[list[Any] | None, axes(ANY)] = None  # rad, one per RoPE pair, nested like g
+    maps: list[GroupMap] = []
     search: dict[str, Any] = {}
 
     def contradictions(self) -> Iterator[str]:
@@ -78,10 +99,25 @@ class ScalesFile(Result):
                 yield f"{name}: no table of {words} numbers, one per {per[self.granularity]}"
         if not all(g > 0 for g in flat(self.g)):
             yield "g: a scale that is not above 0"
+        for at, one in enumerate(self.maps):
+            if not 0 <= one.first <= one.last + 1 <= pairs or one.rest not in (0, who.head_dim - who.rotary_dim):
+                yield f"maps[{at}]: pairs {one.first} to {one.last} and {one.rest} more channels are not of this model"
+            elif one.rest and not one.still:
+                yield f"maps[{at}]: channels past rotary_dim do not turn, the group does"
+            elif not _has_shape(one.matrix, (*outer, one.size, one.size)):
+                yield f"maps[{at}].matrix: no table of {' x '.join(map(str, (*outer, one.size, one.size)))} numbers"
+        taken = [pair for one in self.maps for pair in range(one.first, one.last + 1)]
+        if len(taken) != len(set(taken)) or sum(one.rest > 0 for one in self.maps) > 1:
+            yield "maps: two of them hold the same channels"
+
+    @property
+    def is_identity(self) -> bool:
+        """True when every scale is 1, no pair is turned and nothing is mixed: the model as it is."""
+        return all(g == 1 for g in flat(self.g)) and not any(flat(self.angles or [])) and not self.maps
 
     def to_json(self) -> str:
-        """Like every result, but g and the angles keep all their digits; no angles, no word of them."""
-        left_out = {"angles"} if self.angles is None else set()
+        """Like every result, but all numbers keep all their digits; no angles or maps, no word of them."""
+        left_out = {name for name in ("angles", "maps") if not getattr(self, name)}
         return json.dumps(self.model_dump(mode="json", exclude=left_out), indent=1) + "\n"
 
 

@@ -7,29 +7,47 @@ g_b, a temperature g_b^2 per band. Channels past rotary_dim belong to no band an
 Pair angles go one step further: q and k of a RoPE pair are turned by one more angle. Turns of a plane commute
 with RoPE's and with each other, so that no full-precision logit changes either, but the quantizer's axes lie
 elsewhere. Scale and angle together are the pre-RoPE transform of FPTQuant (arXiv 2506.04985, section 3).
+
+Maps are the last step that the rule allows: a matrix M on k, and its inverse's transpose on q, over channels that turn
+alike (`maths/channel_groups`). They act after scales and angles.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from qroar_core.errors import BadScales
 from qroar_core.interpolations.bands import Bands, band_of_channel
+from qroar_core.maths.channel_groups import ChannelGroup, whole_head
 from qroar_core.maths.rope import Pairing, rotate
-from qroar_core.maths.scale_point import ScalesAndAngles
+from qroar_core.maths.transform_point import TransformParts
 from qroar_core.specs import Granularity, Mode
+
+WORST_CONDITION = 1e6  # of a map: past it an inverse in float32 keeps no digit
+
+
+class WrittenMap(Protocol):
+    """A map as a file has it: its group, and its matrix nested like g."""
+
+    first: int
+    last: int
+    still: bool
+    rest: int
+    matrix: list
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scales:
-    """One positive scale per band, and, where `angles` is given, one angle per RoPE pair.
+    """One positive scale per band, and, where given, one angle per RoPE pair and one matrix per group of channels.
 
-    `g` is (n_layers, n_kv_heads, bands), `angles` (n_layers, n_kv_heads, rotary_dim // 2) rad; float64, whatever
-    the granularity.
+    `g` is (n_layers, n_kv_heads, bands), `angles` (n_layers, n_kv_heads, rotary_dim // 2) rad, each of `maps`
+    (n_layers, n_kv_heads, size, size) of the group at its place in `groups`; float64, whatever the granularity.
     """
 
     mode: Mode
@@ -37,6 +55,8 @@ class Scales:
     bands: Bands
     g: Tensor
     angles: Tensor | None = None
+    groups: tuple[ChannelGroup, ...] = ()
+    maps: tuple[Tensor, ...] = ()
 
     def __post_init__(self) -> None:
         if self.g.ndim != 3 or self.g.shape[-1] != len(self.bands):
@@ -48,42 +68,62 @@ class Scales:
             raise BadScales(f"angles must be {(*self.g.shape[:2], pairs)}, got {tuple(self.angles.shape)}")
         if self.angles is not None and not bool(torch.isfinite(self.angles).all()):
             raise BadScales("every angle must be finite")
+        if len(self.groups) != len(self.maps) or (self.maps and self.angles is None):
+            raise BadScales(f"need a map for each of {len(self.groups)} groups, and angles beside them")
+        for group, one in zip(self.groups, self.maps, strict=True):
+            self._check_map(group, one)
+
+    def _check_map(self, group: ChannelGroup, one: Tensor) -> None:
+        shape = (*self.g.shape[:2], group.size, group.size)
+        if tuple(one.shape) != shape:
+            raise BadScales(f"the map of pairs {group.first} to {group.last} must be {shape}, got {tuple(one.shape)}")
+        if not bool(torch.isfinite(one).all()) or not bool((torch.linalg.cond(one) < WORST_CONDITION).all()):
+            raise BadScales(f"the map of pairs {group.first} to {group.last} cannot be undone")
+        if not group.commutes(one):
+            raise BadScales(f"the map of pairs {group.first} to {group.last} does not commute with their turning")
 
     @property
     def turns(self) -> bool:
-        """True when some pair is turned."""
-        return self.angles is not None and bool(self.angles.any())
+        """True when rows are mixed: some pair is turned, or some map is not 1."""
+        return self.angles is not None and (bool(self.angles.any()) or self.mixes)
+
+    @property
+    def mixes(self) -> bool:
+        """True when some map is not 1."""
+        return any(not torch.equal(one, torch.eye(one.shape[-1]).to(one).expand_as(one)) for one in self.maps)
 
     @property
     def is_identity(self) -> bool:
-        """True when every scale is exactly 1 and no pair is turned."""
+        """True when every scale is exactly 1, no pair is turned and no map is other than 1."""
         return bool((self.g == 1).all()) and not self.turns
 
     @property
     def point(self) -> Tensor:
-        """Where a search stands: log2 g, then the angles where there are some; (layers, kv, bands [+ pairs])."""
-        return ScalesAndAngles(self.g.log2(), self.angles).point
+        """Where a search stands, (layers, kv, bands [+ pairs [+ numbers of the groups]]); see maths/transform_point."""
+        return TransformParts(self.g.log2(), self.angles, self.maps).point(self.groups)
 
     @property
     def digest(self) -> str:
         """16 hex digits of what the scales do: mode, bands and every number, wherever they came from."""
-        said = hashlib.sha256(f"{self.mode} {self.bands} {tuple(self.point.shape)}".encode())
+        groups = f" {self.groups}" if self.groups else ""
+        said = hashlib.sha256(f"{self.mode} {self.bands} {tuple(self.point.shape)}{groups}".encode())
         said.update(self.point.double().cpu().contiguous().numpy().tobytes())
         return said.hexdigest()[:16]
 
     def nested(self) -> list:
         """g nested to the granularity: [band], [layer][band] or [layer][kv_head][band]."""
-        return self._nested(self.g)
+        return self.nested_as(self.g)
 
     def nested_angles(self) -> list | None:
         """The angles nested like g, None without any."""
-        return None if self.angles is None else self._nested(self.angles)
+        return None if self.angles is None else self.nested_as(self.angles)
 
     def toward_identity(self, share: float) -> Scales:
-        """`share` of the way from identity to these scales: g^share, angles times share."""
+        """`share` of the way from identity to these scales: g^share, angles times share; maps stay as they are."""
         return replace(self, g=self.g**share, angles=None if self.angles is None else self.angles * share)
 
-    def _nested(self, table: Tensor) -> list:
+    def nested_as(self, table: Tensor) -> list:
+        """A table (layers, kv_heads, ...) as lists, nested to the granularity."""
         if self.granularity == "model":
             return table[0, 0].tolist()
         return (table[:, 0] if self.granularity == "layer" else table).tolist()
@@ -104,8 +144,9 @@ def from_nested(
     n_layers: int,
     n_kv_heads: int,
     angles: list | None = None,
+    maps: Sequence[WrittenMap] = (),
 ) -> Scales:
-    """Inverse of `Scales.nested` and `Scales.nested_angles`.
+    """Inverse of `Scales.nested` and `Scales.nested_angles`, and of `nested_as` for each map.
 
     Raises:
         BadScales: the nesting is ragged or does not fit the granularity and model.
@@ -113,26 +154,37 @@ def from_nested(
     heads = (n_layers, n_kv_heads)
     g = _table("g", nested, granularity, heads, len(bands))
     turned = None if angles is None else _table("angles", angles, granularity, heads, bands[-1][1] + 1)
-    return Scales(mode, granularity, bands, g, turned)
+    groups = tuple(ChannelGroup(one.first, one.last, one.still, one.rest) for one in maps)
+    sizes = [(group.size, group.size) for group in groups]
+    tables = [_table("a map", one.matrix, granularity, heads, *size) for one, size in zip(maps, sizes, strict=True)]
+    return Scales(mode, granularity, bands, g, turned, groups, tuple(tables))
 
 
-def _table(name: str, nested: list, granularity: Granularity, heads: tuple[int, int], width: int) -> Tensor:
+def _table(name: str, nested: list, granularity: Granularity, heads: tuple[int, int], *width: int) -> Tensor:
     shape = {"model": (), "layer": heads[:1], "kv_head": heads}[granularity]
     try:
         table = torch.tensor(nested, dtype=torch.float64)
     except (TypeError, ValueError) as error:
         raise BadScales(f"{name} is not a table of numbers: {error}") from error
-    if tuple(table.shape) != (*shape, width):
-        raise BadScales(f"{name} has shape {tuple(table.shape)}, granularity {granularity} needs {(*shape, width)}")
-    return table.reshape(*shape, *([1] * (2 - len(shape))), width).expand(*heads, width).contiguous()
+    if tuple(table.shape) != (*shape, *width):
+        raise BadScales(f"{name} has shape {tuple(table.shape)}, granularity {granularity} needs {(*shape, *width)}")
+    return table.reshape(*shape, *([1] * (2 - len(shape))), *width).expand(*heads, *width).contiguous()
+
+
+def head_maps(scales: Scales, head_dim: int, rotary_dim: int, pairing: Pairing) -> Tensor | None:
+    """The maps of all groups as one matrix on k's channels, (layers, n_kv_heads, head_dim, head_dim), float64.
+
+    None where there are none. q takes the inverse's transpose.
+    """
+    return whole_head(scales.groups, scales.maps, head_dim, rotary_dim, pairing) if scales.mixes else None
 
 
 def require_scales_alone(scales: Scales) -> None:
     """Raises BadScales where pairs are turned: that mixes rows, which finished codes cannot take."""
     if scales.turns:
         raise BadScales(
-            "these scales also turn RoPE pairs, which mixes rows of W_Q and W_K; finished codes stay as they are",
-            do="search without --angles, or export from the unquantized checkpoint",
+            "these scales mix rows of W_Q and W_K, as turned pairs and maps do; finished codes stay as they are",
+            do="search without --angles and --maps, or export from the unquantized checkpoint",
         )
 
 

@@ -16,19 +16,19 @@ from qroar_core.transforms.scales import Scales
 
 
 def shuffled_bands(scales: Scales, seed: int) -> Scales:
-    """Every unit's scales in a drawn order over its bands, one drawing a unit; pair angles stay where they are."""
+    """Every unit's scales in a drawn order over its bands, one drawing a unit; angles and maps stay where they are."""
     units = _units(scales, scales.g)
     order = torch.rand(units.shape, generator=torch.Generator().manual_seed(seed)).argsort(-1)
     return replace(scales, g=_spread(units.gather(-1, order), scales.g))
 
 
 def shuffled_heads(scales: Scales, seed: int, still: Collection[int] = ()) -> Scales | None:
-    """Every unit's scales, and its pair angles with them, given to a drawn unit; None where all units share one set.
+    """Every unit's scales, angles and maps given to a drawn unit; None where all units share one set.
 
     Args:
         still: layers without RoPE, whose scales do nothing; they take no part.
     """
-    layers, heads, _ = _units(scales, scales.g).shape
+    layers, heads, *_ = _units(scales, scales.g).shape
     moving = torch.tensor([layer for layer in range(layers) if layer not in still])
     count = len(moving) * heads
     if count < 2:
@@ -40,7 +40,8 @@ def shuffled_heads(scales: Scales, seed: int, still: Collection[int] = ()) -> Sc
         units[moving] = units[moving].flatten(0, 1)[order].unflatten(0, (len(moving), heads))
         return _spread(units, whole)
 
-    return replace(scales, g=moved(scales.g), angles=None if scales.angles is None else moved(scales.angles))
+    turns = None if scales.angles is None else moved(scales.angles)
+    return replace(scales, g=moved(scales.g), angles=turns, maps=tuple(moved(one) for one in scales.maps))
 
 
 def _units(scales: Scales, whole: Tensor) -> Tensor:

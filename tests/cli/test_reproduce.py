@@ -7,6 +7,7 @@ import pytest
 
 from qroar_core.cli.reproduce import evaluate_command, run_command
 from qroar_core.cli.settings import setting_of
+from qroar_core.interpolations.tie import Tie
 from qroar_core.quantizers.presets import preset_quant
 from qroar_core.quantizers.presets.llama_cpp import for_family
 from qroar_core.setting import default_setting
@@ -64,6 +65,8 @@ CASES = {
     "all": {"quant": QuantSpec(weights=WeightQuantSpec(8, "tensor", 128), k=INT4, qk=QuantizerSpec(8))},
     "rope": {"rope": RopeSpec("linear", 2.5), "length": 300},
     "own rope": {"rope": RopeSpec()},
+    "tied": {"rope": RopeSpec("yarn", 4.0, tie=(Tie(20, 21), Tie(22, 25, 0.85), Tie(26, 31, 0.0)))},
+    "own rope, tied": {"rope": RopeSpec(tie=(Tie(26, 31, 0.0),))},
     "search": {
         "search": {
             "mode": "shared",

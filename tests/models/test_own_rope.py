@@ -26,6 +26,18 @@ LLAMA3 = THETA | {
 }
 YARN = THETA | {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16}
 LISTS = {"long_factor": [2.0] * 8, "short_factor": [1.0] * 8}
+ALIKE = dict.fromkeys(LISTS, [2.0] * 8)
+FACTORS = [
+    1.0,
+    1.0,
+    10 ** (1 / 4),
+    10 ** (-1 / 4),
+    1.0,
+    1.0,
+    1e14 * 10**-3.0,
+    1e14 * 10**-3.5,
+]  # theta^(1/8) = 10^(1/2)
+TIED = dict.fromkeys(LISTS, FACTORS)
 
 
 @pytest.fixture
@@ -46,6 +58,14 @@ def llama3(tiny):
         (
             THETA | LISTS | {"rope_type": "longrope", "factor": 3.0, "original_max_position_embeddings": 16},
             "longrope x3 (from 16)",
+        ),
+        (
+            THETA | ALIKE | {"rope_type": "longrope", "factor": 3.0, "original_max_position_embeddings": 16},
+            "longrope x3 (from 16)",
+        ),
+        (
+            THETA | TIED | {"rope_type": "longrope", "factor": 1.0, "original_max_position_embeddings": 64},
+            "longrope x1 (from 64), tied 2–3, still 6–7",
         ),
     ],
     ids=lambda x: x if isinstance(x, str) else "",

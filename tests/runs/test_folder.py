@@ -7,8 +7,10 @@ from dataclasses import replace
 import pytest
 
 from qroar_core.errors import BadOutput
+from qroar_core.interpolations.tie import Tie
 from qroar_core.runs.folder import RunFolder
 from qroar_core.runs.manifest import Manifest
+from qroar_core.runs.record import read_record
 from qroar_core.setting import default_setting
 from qroar_core.specs import QuantizerSpec, QuantSpec, RopeSpec
 
@@ -54,6 +56,27 @@ def test_another_run_is_refused(tiny, tmp_path, change, what):
     opened(tmp_path / "run", tiny()).save("report.html", "<html></html>", "report", 1.0)
     with pytest.raises(BadOutput, match=re.escape(f"holds a run with another {what}; choose a new folder")):
         opened(tmp_path / "run", tiny(), **change)
+
+
+def test_a_run_of_tied_pairs_is_read_and_taken_up_again_and_another_tie_is_another_run(tiny, tmp_path):
+    tied = RopeSpec("yarn", 2.0, tie=(Tie(2, 3, 0.85), Tie(6, 7, 0.0)))
+    opened(tmp_path / "run", tiny(), tied).save("report.html", "<html></html>", "report", 1.0)
+    assert opened(tmp_path / "run", tiny(), tied).manifest.stages == {"report": 1.0}
+    assert read_record(tmp_path / "run", thorough=False).setting.rope == tied
+    for other in (YARN, replace(tied, tie=tied.tie[:1])):
+        with pytest.raises(BadOutput, match=r"another setting \(rope\)"):
+            opened(tmp_path / "run", tiny(), other)
+
+
+def test_a_run_of_before_there_were_ties_is_taken_up_without_any(tiny, tmp_path):
+    first = opened(tmp_path / "run", tiny())
+    first.save("report.html", "<html></html>", "report", 1.0)
+    assert list(json.loads((first.path / "manifest.json").read_text())["specs"]["rope"]) == [
+        *("method", "factor", "original_context", "beta_fast", "beta_slow", "low_freq_factor", "high_freq_factor"),
+        *("long_factor", "short_factor"),
+    ]
+    assert read_record(first.path, thorough=False).setting.rope == YARN
+    assert opened(tmp_path / "run", tiny()).manifest.stages == {"report": 1.0}
 
 
 def test_a_run_of_before_an_option_is_taken_up_at_its_default_and_no_other(tiny, tmp_path):

@@ -97,7 +97,7 @@ def test_angles_are_searched_beside_scales_and_only_help(tiny):
 
 
 def test_one_angle_for_the_layer_where_the_scale_is_the_layers(tiny):
-    found = run(tiny(), asked(angles=True, granularity="layer", steps=60, judge="projected")).found
+    found = run(tiny(), asked(angles=True, granularity="layer", steps=60)).found
     assert torch.equal(found.angles, found.angles[:, :1].expand_as(found.angles))
     assert found.turns
 

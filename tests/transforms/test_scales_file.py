@@ -97,8 +97,9 @@ def set_at(*keys):
     ("change", "message"),
     [
         (set_at("model", "fingerprint", "0" * 16), r"made for tiny-llama \(0{16}\), this model is tiny-llama"),
-        (set_at("version", 3), "version"),
-        (set_at("version", 2), "version 2 has angles, version 1 has none"),
+        (set_at("version", 4), "version"),
+        (set_at("version", 3), "version 3 maps besides"),
+        (set_at("version", 2), "version 1 has scales alone, version 2 angles too"),
         (set_at("version", "1"), "version"),
         (set_at("format", "other"), "format"),
         (set_at("mode", "both"), "mode"),

@@ -9,7 +9,7 @@ from qroar_core.axes import axes
 from qroar_core.diagnostics.aliasing.result import NATIVE
 from qroar_core.diagnostics.null import NullRow
 from qroar_core.diagnostics.sample import Sample
-from qroar_core.result import LayerBand, Number, PerBand, Result
+from qroar_core.result import LayerBand, Number, PerBand, Result, Unbounded
 
 SLOWEST = 1e-30  # rad/token, of any pair: a frequency is above 0
 
@@ -20,8 +20,8 @@ class Band(Result):
     index: int
     first_pair: int
     last_pair: int
-    wavelength_min: float  # tokens, under the interpolation, as the next
-    wavelength_max: float
+    wavelength_min: Unbounded  # tokens, under the interpolation, as the next; infinite for pairs that stand still
+    wavelength_max: Unbounded
     turns: float  # mean full turns per native window at the native frequencies
     interpolation_pressure: float
     phase_displacement: float  # rad
@@ -39,7 +39,7 @@ class Pairs(Result):
     """The same per RoPE pair, for the figures that need the finer grain."""
 
     native_inv_freq: Annotated[list[float], axes("pair", least=SLOWEST)]  # rad/token
-    inv_freq: Annotated[list[float], axes("pair", least=SLOWEST)]
+    inv_freq: Annotated[list[float], axes("pair", least=0.0)]  # 0: it stands still
     turns: Annotated[list[float], axes("pair")]  # per native window at the native frequencies
     interpolation_pressure: Annotated[list[float], axes("pair")]
     phase_displacement: Annotated[list[float], axes("pair")]

@@ -12,6 +12,7 @@ from qroar_core.diagnostics.bands.result import Band
 from qroar_core.diagnostics.pressure.result import LogitChange
 from qroar_core.diagnostics.result import Diagnosis
 from qroar_core.figures.picture import BAND_AXIS, BLUE, GREY, ORANGE, Picture, band_names, counted_on, framed, upright
+from qroar_core.interpolations.tie import wavelength_of
 from qroar_core.statistics.digits import shown, within
 
 ANGLE_AXIS = "angle moved if s grows 2.7 times, rad"
@@ -176,7 +177,7 @@ def by_pair(diagnosis: Diagnosis) -> Picture:
         {
             "pair": range(len(wavelength)),
             "native_wavelength_tokens": wavelength,
-            "interpolated_wavelength_tokens": [2 * math.pi / w for w in pairs.inv_freq],
+            "interpolated_wavelength_tokens": [wavelength_of(w) for w in pairs.inv_freq],
             "native_turns_per_native_window": pairs.turns,
             "interpolation_pressure": pairs.interpolation_pressure,
             "phase_displacement": pairs.phase_displacement,

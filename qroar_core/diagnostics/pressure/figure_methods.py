@@ -23,6 +23,7 @@ from qroar_core.figures.picture import (
 from qroar_core.figures.readable import write_on_cells
 from qroar_core.interpolations.registry import label_of
 from qroar_core.interpolations.result import MethodPressure, Pressures
+from qroar_core.interpolations.tie import wavelength_of
 
 HALF_TURN = math.pi  # rad: a pair displaced by this much points the other way
 ROUNDING = 1e-6  # share of a pair's own phase; a smaller displacement is float32 rounding of its frequency
@@ -58,7 +59,7 @@ def by_pair(found: Pressures) -> Picture:
                 "chosen": shown.chosen,
                 "pair": i,
                 "native_wavelength_tokens": wavelength[i],
-                "interpolated_wavelength_tokens": 2 * math.pi / shown.inv_freq[i],
+                "interpolated_wavelength_tokens": wavelength_of(shown.inv_freq[i]),
                 "pressure_rad_per_efold": shown.pressure[i],
                 "displacement_rad": shown.displacement[i],
                 "inv_freq_rad_per_token": shown.inv_freq[i],

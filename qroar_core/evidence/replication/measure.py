@@ -28,6 +28,7 @@ from qroar_core.progress import OnStep, Step, no_progress, subprogress
 from qroar_core.quantizers.exact_keys import what_a_query_reads
 from qroar_core.specs import QuantSpec, ReplicationSpec, RopeSpec
 from qroar_core.specs.labels import quant_words, rope_words, setting_words
+from qroar_core.specs.written import written
 from qroar_core.transforms.scales import Scales
 
 OWN = RopeSpec()
@@ -160,7 +161,7 @@ def _tested(bench: _Bench, case: Case, spec: ReplicationSpec) -> results.Case:
     ]
     return results.Case(
         name=setting_words(case.rope, case.quant),
-        rope=asdict(case.rope),
+        rope=written(case.rope),
         quantization=asdict(case.quant),
         claims=claims,
     )

@@ -56,7 +56,8 @@ def bends(shown: Bends) -> Picture:
         _table(shown),
         f"Every method at factor s = {shown.factor:g}, for a context of {shown.length:,} tokens. On the right 1 means "
         "a pair is left alone, 1/s that it is slowed in full; a is the attention factor on cos and sin. LongRoPE's "
-        "list is an example that rises evenly from 1 to s; real lists come with a checkpoint.",
+        "list is an example that rises evenly from 1 to s; real lists come with a checkpoint."
+        + (f" Pairs {shown.tied}: a group turns at the geometric mean of its pairs; still is 0." if shown.tied else ""),
     )
 
 

@@ -24,7 +24,7 @@ BETA_FAST, BETA_SLOW = 32.0, 1.0  # llama.cpp's defaults, and the paper's
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GgufRope:
-    """Keys to set, and llama3's divisors per pair (float32) where there are any."""
+    """Keys to set, and divisors per pair (float32), of llama3 or of tied pairs, where there are any."""
 
     entries: tuple[Entry, ...]
     divisors: np.ndarray | None = None
@@ -73,6 +73,24 @@ def gguf_rope(block: dict[str, Any], architecture: str, head_dim: int, context: 
             keys.append(key(Keys.Rope.SCALING_YARN_BETA_FAST, GGUFValueType.FLOAT32, float(fast)))
             keys.append(key(Keys.Rope.SCALING_YARN_BETA_SLOW, GGUFValueType.FLOAT32, float(slow)))
     return GgufRope(tuple(keys))
+
+
+def per_pair_rope(divisors: np.ndarray, theta: float, architecture: str, context: int) -> GgufRope:
+    """The keys under which llama.cpp divides each pair's frequency theta^(-2i/r) by its own number.
+
+    Args:
+        divisors: float32, > 0, (head_dim / 2,).
+    Raises:
+        BadSpec: an architecture that does not load them.
+    """
+    if architecture != "llama":  # others do not load the tensor
+        raise BadSpec(
+            f"llama.cpp reads no frequency per pair (rope_freqs.weight) for {architecture}",
+            where="tied pairs",
+            do="choose --format hf, or export without --tie",
+        )
+    plain = gguf_rope({"rope_theta": theta}, architecture, 2 * len(divisors), context)
+    return GgufRope(plain.entries, divisors)
 
 
 def _llama3_divisors(block: dict[str, Any], head_dim: int) -> np.ndarray:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from qroar_core.errors import BadSpec, NonFinite
 from qroar_core.interpolations.bands import Bands
+from qroar_core.maths.channel_groups import ChannelGroup
 from qroar_core.models.condition import Condition
 from qroar_core.models.differentiable import Trainable, open_trainable
 from qroar_core.models.finite import non_finite
@@ -49,6 +50,7 @@ class KLObjective:
     spec: SearchSpec
     bands: Bands
     ids: Tensor  # (windows, length)
+    groups: tuple[ChannelGroup, ...] = ()  # whose matrices stand in a point
     reference: Tensor = field(init=False)  # final hidden states, (windows, length - 1, hidden_size)
     weights: dict[str, Tensor] = field(init=False)
     known: dict[bytes, float] = field(default_factory=dict)
@@ -89,7 +91,9 @@ class KLObjective:
 
     def _open(self) -> AbstractContextManager[Trainable]:
         band = self.loaded.geometry.channel_band(self.bands)
-        return open_trainable(self.loaded, self.condition, self.ids.shape[1], band, self.spec.mode, self.weights)
+        return open_trainable(
+            self.loaded, self.condition, self.ids.shape[1], band, self.spec.mode, self.weights, self.groups
+        )
 
 
 @dataclass(slots=True, eq=False)
@@ -170,9 +174,8 @@ def _refine(
             do=f"make length and polish_length longer than {quant.k.block_tokens}",
         )
     text = frame.windows("calibration", length, spec.polish_windows, fewer=True)
-    return Polish(
-        KLObjective(frame.loaded, Condition(frame.rope, quant), spec, frame.bands, text), bounds, report, state
-    )
+    objective = KLObjective(frame.loaded, Condition(frame.rope, quant), spec, frame.bands, text, frame.groups)
+    return Polish(objective, bounds, report, state)
 
 
 OBJECTIVE = Objective(

@@ -1,0 +1,84 @@
+"""Which channels of a model's heads turn alike under an interpolation, so that a map may mix them."""
+
+from __future__ import annotations
+
+from qroar_core.errors import BadScales, BadSpec
+from qroar_core.maths.channel_groups import ChannelGroup
+from qroar_core.models.geometry import Geometry
+from qroar_core.specs import RopeSpec
+from qroar_core.transforms.scales import Scales
+
+
+def groups_of(geometry: Geometry, rope: RopeSpec) -> tuple[ChannelGroup, ...]:
+    """Tied pairs, and channels past rotary_dim, which never turn: these join the pairs that stand still, or are alone.
+
+    Empty where nothing turns alike.
+    """
+    rest = geometry.head_dim - geometry.rotary_dim
+    groups = []
+    for tie in rope.tie:
+        still = tie.turn == 0
+        groups.append(ChannelGroup(tie.first, tie.last, still, rest if still else 0))
+        rest = 0 if still else rest
+    if rest:
+        groups.append(ChannelGroup(geometry.n_pairs, geometry.n_pairs - 1, still=True, rest=rest))
+    return tuple(groups)
+
+
+def require_maps(geometry: Geometry, rope: RopeSpec) -> None:
+    """Raises BadSpec where a search could find no map: nothing turns alike, or the layout takes none."""
+    where = "--maps"
+    if geometry.scaled_gain:
+        raise BadSpec(
+            f"{geometry.family} normalises q and k before RoPE, and the norm's gain cannot mix channels",
+            where=where,
+            do="search scales alone",
+        )
+    if geometry.latent_dim:
+        raise BadSpec(
+            f"{geometry.family}'s cache holds a latent and one rotated key per token, no K of its heads to be mixed",
+            where=where,
+            do="search scales alone",
+        )
+    if len(set(geometry.rope_kinds)) > 1:
+        raise BadSpec(
+            f"layers of {geometry.family} turn by frequencies of their own, and a map fits one of them",
+            where=where,
+            do="search scales and angles",
+        )
+    if not groups_of(geometry, rope):
+        raise BadSpec(
+            "every RoPE pair turns at a frequency of its own, so no map commutes with them",
+            where=where,
+            do="tie neighbouring slow pairs, for example --tie 22-25,26-31:0",
+        )
+
+
+def takes_maps(geometry: Geometry, rope: RopeSpec) -> bool:
+    """True where a search of maps has something to find."""
+    try:
+        require_maps(geometry, rope)
+    except BadSpec:
+        return False
+    return True
+
+
+def require_alike(geometry: Geometry, rope: RopeSpec, scales: Scales | None) -> None:
+    """Raises BadScales where a map mixes channels that do not turn alike under `rope`: the model would be another."""
+    if scales is None or not scales.mixes:
+        return
+    for group in scales.groups:
+        if not any(_within(group, other) for other in groups_of(geometry, rope)):
+            pairs = f"pairs {group.first} to {group.last}" if group.pairs else "channels past the rotated ones"
+            turning = "do not turn" if group.still else "share one frequency"
+            raise BadScales(
+                f"these scales mix {pairs} as if they {turning}, which they do not under this interpolation",
+                where="scales",
+                do="run with the --tie that they were searched under",
+            )
+
+
+def _within(group: ChannelGroup, other: ChannelGroup) -> bool:
+    """True where all that `group` mixes belongs to `other`."""
+    inside = not group.pairs or other.first <= group.first <= group.last <= other.last
+    return inside and group.rest in (0, other.rest) and (other.still or not group.still)
