@@ -85,7 +85,7 @@ def welcome(now: Choice) -> None:
     if Path(LEARN).is_file() or (HOME / LEARN).is_file():
         st.page_link(LEARN, label="No model needed: learn how it works, in six steps", icon=":material/school:")
     with st.container(border=True):
-        st.subheader("Your own model")
+        st.header("Your own model")
         other_model(now)
 
 

@@ -40,7 +40,7 @@ SAID = "last export"  # session: a LastClick
 
 def scales_file(loaded: LoadedModel, setting: Setting, scales: Scales, outcome: SearchOutcome | None) -> None:
     """scales.json and the command that measures it again."""
-    st.subheader("scales.json")
+    st.header("scales.json")
     st.caption("The scales alone, with the model, setting and search they belong to. A few kilobytes.")
     content = to_file(loaded, setting.rope, setting.quant, scales, export_choice.search_facts(outcome))
     st.download_button(
@@ -71,7 +71,7 @@ class LastClick(TypedDict, total=False):
 
 def report(loaded: LoadedModel, setting: Setting, outcome: SearchOutcome | None, proof: Evaluation | None) -> None:
     """report.html, once there is everything to report."""
-    st.subheader("report.html")
+    st.header("report.html")
     diagnosis = jobs.diagnose.result(loaded, setting)
     missing = [
         ("a diagnosis", "pressure", diagnosis),
@@ -120,7 +120,7 @@ def _made_by(loaded: LoadedModel, setting: Setting, outcome: SearchOutcome | Non
 
 def checkpoint(loaded: LoadedModel, setting: Setting, scales: Scales) -> None:
     """The whole checkpoint into a new folder."""
-    st.subheader("Checkpoint folder")
+    st.header("Checkpoint folder")
     st.caption("Scales in W_Q and W_K, the interpolation in the config, the tokenizer, and a file with every hash.")
     known = offered(loaded)
     format = st.selectbox("Format", list(known), format_func=known.__getitem__, key="export format")
@@ -191,7 +191,7 @@ def _written(loaded: LoadedModel, setting: Setting, scales: Scales, format: str,
 
 def _loading(folder: Path | None, loaded: LoadedModel, setting: Setting, format: str) -> None:
     """How each runtime loads what is in `folder`; None: nothing is there yet, so there is no command to give."""
-    st.markdown("**How to load it**")
+    st.subheader("How to load it")
     known = serving.recipes(folder or Path(), loaded, setting, format)
     for tab, recipe in zip(st.tabs([literal(name) for name in known]), known.values(), strict=True):
         if folder is None:
