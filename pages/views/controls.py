@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 
 import streamlit as st
 
@@ -46,14 +45,14 @@ def controls(loaded: LoadedModel, setting: Setting, outcome: SearchOutcome | Non
         return
     spec = _kept_form(loaded, setting)
     key = jobs.control.key(loaded, setting, outcome, spec)
-    if pressed(
+    if click := pressed(
         "Run the controls",
-        partial(jobs.control.start, loaded, setting, outcome, spec),
         type="primary",
         disabled=running(key),
         icon=":material/play_arrow:",
     ):
-        st.rerun()
+        jobs.control.start(loaded, setting, outcome, spec)
+        click.over()
     st.caption(literal(_cost(loaded, spec)))
     result = result_or_progress(key)
     if result is not None:

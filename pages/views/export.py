@@ -156,8 +156,8 @@ def checkpoint(loaded: LoadedModel, setting: Setting, scales: Scales) -> None:
                 said["refused"] = (typed, str(problem))
             return "refused" not in said
 
-        if pressed("Write the checkpoint", start, "", st.form_submit_button, icon=":material/save:", disabled=busy):
-            st.rerun()
+        if click := pressed("Write the checkpoint", "", st.form_submit_button, icon=":material/save:", disabled=busy):
+            click.over(redraw=start())
         asked_for, why = said.get("refused", (None, ""))
         if asked_for == typed:
             refused(why)

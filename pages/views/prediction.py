@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 
 import streamlit as st
 
@@ -42,14 +41,14 @@ def draw(loaded: LoadedModel, setting: Setting) -> None:
         return
     asked, spec = _kept_form(loaded, setting)
     key = jobs.predict.key(loaded, setting, asked, spec)
-    if pressed(
+    if click := pressed(
         "Round each band alone",
-        partial(jobs.predict.start, loaded, setting, asked, spec),
         type="primary",
         disabled=running(key),
         icon=":material/play_arrow:",
     ):
-        st.rerun()
+        jobs.predict.start(loaded, setting, asked, spec)
+        click.over()
     map_words = f", and backward passes over {spec.grid_windows} for the map by layer" if spec.grid_windows else ""
     st.caption(
         f"A diagnosis in these bands, then {asked.bands.count + 2:d} passes over {spec.windows:d} windows of "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 
 import streamlit as st
 
@@ -42,14 +41,14 @@ def replication(loaded: LoadedModel, setting: Setting) -> None:
         return
     pairs, spec = _kept_form(setting)
     key = jobs.replicate.key(loaded, setting, pairs, spec)
-    if pressed(
+    if click := pressed(
         "Test the claims",
-        partial(jobs.replicate.start, loaded, setting, pairs, spec),
         type="primary",
         disabled=running(key),
         icon=":material/play_arrow:",
     ):
-        st.rerun()
+        jobs.replicate.start(loaded, setting, pairs, spec)
+        click.over()
     st.caption(
         f"{len(pairs):d} settings; each takes a diagnosis, a search and up to 8 passes over {spec.windows:d} windows."
     )
