@@ -18,8 +18,7 @@ from gguf import GGMLQuantizationType
 
 from qroar_core.disk_name import disk_name
 from qroar_core.errors import BadScales
-from qroar_core.exporters.card import write_card
-from qroar_core.exporters.folder import LONGEST_NAME, new_folder, note_of, write_note
+from qroar_core.exporters.folder import LONGEST_NAME, new_folder, note_of, write_about
 from qroar_core.interpolations.frequencies import rope_parameters
 from qroar_core.models.formats.digest import sha256
 from qroar_core.models.formats.gguf_blocks import require_scalable, scale_rows
@@ -93,8 +92,7 @@ def run(
         origin |= {"own_rope": own, "replaces": own if rope.method != "default" and own != NONE else ""}
         changed = [info.name for info, _ in edited]
         note = note_of(origin, rope, scales, format="gguf", command=command, changed=changed)
-        write_card(scratch, note, None)  # a README beside the source may be about anything
-        write_note(scratch, note)
+        write_about(scratch, note, None)  # a README beside the source may be about anything
     on_step(Step("export", 4, 4, "done"))
     return folder
 

@@ -20,8 +20,7 @@ from torch import Tensor
 
 from qroar_core.disk_name import disk_name
 from qroar_core.errors import BadCheckpoint, BadSpec, UnsupportedModel
-from qroar_core.exporters.card import write_card
-from qroar_core.exporters.folder import LONGEST_NAME, new_folder, note_of, origin_of, write_note
+from qroar_core.exporters.folder import LONGEST_NAME, new_folder, note_of, origin_of, write_about
 from qroar_core.exporters.formats import written_by
 from qroar_core.exporters.forward_pass import require_finite_pass
 from qroar_core.interpolations.frequencies import rope_parameters
@@ -105,8 +104,7 @@ def run(
             on_step(Step("export", 2, 3, "hash"))
             changed = [] if scales is None or scales.is_identity else ["attn_q", "attn_k"]
             note = note_of(origin_of(loaded, rope), rope, scales, format=format, command=command, changed=changed)
-            write_card(scratch, note, loaded.template)
-            write_note(scratch, note)
+            write_about(scratch, note, loaded.template)
     on_step(Step("export", 3, 3, "done"))
     return folder
 
