@@ -318,7 +318,7 @@ WRONG = [  # one per rule and way round it
     ("qroar_core/scale_search/run.py", "import transformers", "stages imports transformers"),
     ("qroar_core/scale_search/run.py", "from qroar_core.runs import folder", "stages imports"),
     ("qroar_core/figures/new.py", "from torch import Tensor", "figures imports torch"),
-    ("qroar_core/figures/new.py", "from qroar_core.models import loading", "figures imports"),
+    ("qroar_core/figures/new.py", "from qroar_core.models import load", "figures imports"),
     ("qroar_core/figures/new.py", "from qroar_core.interpolations.bands import partition", "figures imports"),
     ("qroar_core/figures/new.py", "importlib.import_module('streamlit')", "figures imports streamlit"),
     ("qroar_core/figures/lessons/new.py", "from qroar_core.lessons.clocks import clocks", "figures imports"),

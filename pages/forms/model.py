@@ -19,8 +19,8 @@ from pages.views.no_model import absent_words
 from qroar_core.bundled import HOME
 from qroar_core.escape import literal
 from qroar_core.models.devices import choose_device, free_memory
+from qroar_core.models.load import DTYPES
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.models.loading import DTYPES
 
 SMOLLM2, FOLDER, GGUF, HUB = "SmolLM2", "Folder", ".gguf", "Hub id"
 TYPED = {

@@ -26,8 +26,8 @@ from qroar_core.escape import code, literal
 from qroar_core.evaluation.result import Evaluation
 from qroar_core.exporters.formats import FORMATS
 from qroar_core.exporters.writers import offered
+from qroar_core.models.load import DTYPES
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.models.loading import DTYPES
 from qroar_core.models.own_dtype import written_dtype
 from qroar_core.models.own_rope import NONE, own_rope, replaced_rope
 from qroar_core.scale_search.outcome import SearchOutcome

@@ -11,7 +11,7 @@ import pytest
 from qroar_core.errors import BadCheckpoint
 from qroar_core.exporters.card import card_of
 from qroar_core.models.checkpoint_files import MOST, TEMPLATE, limit, table_in
-from qroar_core.models.loading import load_model
+from qroar_core.models.load import run as load_model
 from qroar_core.models.sources import DEMO
 from qroar_core.models.tokenizer import read_tokenizer
 from tests.helpers.strange_files import DEEP, NO_FILES, at_once, pipe, sparse
@@ -81,7 +81,7 @@ MEASURED = """
 import resource, sys
 from pathlib import Path
 from qroar_core.errors import QRoarError
-from qroar_core.models.loading import load_model
+from qroar_core.models.load import run as load_model
 load_model("demo", device="cpu")
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for folder in Path(sys.argv[1]).iterdir():
