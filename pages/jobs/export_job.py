@@ -6,8 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from pages.jobs.stage import stage_key
-from pages.state.job_key import JobKey
+from pages.state.job_key import JobKey, stage_key
 from pages.state.session import manager
 from qroar_core.cli.reproduce import export_command
 from qroar_core.exporters import w4a16

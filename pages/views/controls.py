@@ -8,6 +8,7 @@ import streamlit as st
 
 from pages import jobs
 from pages.forms.build_spec import counted, made
+from pages.jobs import evidence
 from pages.state.clicks import pressed
 from pages.state.session import beside, keep_beside
 from pages.state.widget_state import chosen, fill, number
@@ -44,14 +45,14 @@ def controls(loaded: LoadedModel, setting: Setting, outcome: SearchOutcome | Non
         st.info("The search found no scales but identity: there is no gain to check.")
         return
     spec = _kept_form(loaded, setting)
-    key = jobs.control.key(loaded, setting, outcome, spec)
+    key = evidence.control.key(loaded, setting, outcome, spec)
     if click := pressed(
         "Run the controls",
         type="primary",
         disabled=running(key),
         icon=":material/play_arrow:",
     ):
-        jobs.control.start(loaded, setting, outcome, spec)
+        evidence.control.start(loaded, setting, outcome, spec)
         click.over()
     st.caption(literal(_cost(loaded, spec)))
     result = result_or_progress(key)

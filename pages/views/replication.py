@@ -6,10 +6,9 @@ from dataclasses import replace
 
 import streamlit as st
 
-from pages import jobs
 from pages.forms.build_spec import counted, made
 from pages.forms.setting import FIRST_FACTOR
-from pages.jobs import Pairs
+from pages.jobs import evidence
 from pages.state.choice import Claims
 from pages.state.clicks import pressed
 from pages.state.session import beside, keep_beside
@@ -40,14 +39,14 @@ def replication(loaded: LoadedModel, setting: Setting) -> None:
         st.info("Nothing is quantized under this setting: choose a quantizer on the Start page.")
         return
     pairs, spec = _kept_form(setting)
-    key = jobs.replicate.key(loaded, setting, pairs, spec)
+    key = evidence.replicate.key(loaded, setting, pairs, spec)
     if click := pressed(
         "Test the claims",
         type="primary",
         disabled=running(key),
         icon=":material/play_arrow:",
     ):
-        jobs.replicate.start(loaded, setting, pairs, spec)
+        evidence.replicate.start(loaded, setting, pairs, spec)
         click.over()
     st.caption(
         f"{len(pairs):d} settings; each takes a diagnosis, a search and up to 8 passes over {spec.windows:d} windows."
@@ -59,7 +58,7 @@ def replication(loaded: LoadedModel, setting: Setting) -> None:
         st.caption(f"Held-out text: {where}. Scales and bounds come from calibration text.")
 
 
-def _kept_form(setting: Setting) -> tuple[Pairs, ReplicationSpec]:
+def _kept_form(setting: Setting) -> tuple[evidence.Pairs, ReplicationSpec]:
     """What is tested; made anew when the setting's interpolation, quantizer or evaluation windows change."""
     near = (setting.rope, setting.quant, setting.evaluation.windows)
     own = setting.rope.method == "default"

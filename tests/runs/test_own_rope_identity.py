@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from pages.jobs.stage import stage_key
+from pages.state.job_key import stage_key
 from qroar_core.errors import BadOutput
 from qroar_core.models.load import run as load_model
 from qroar_core.models.sources import DEMO
