@@ -8,6 +8,7 @@ import streamlit as st
 from pages.views.render import download, picture
 from qroar_core.diagnostics.registry import figures_of, on_page, parts_of
 from qroar_core.diagnostics.result import Diagnosis
+from qroar_core.escape import literal
 from qroar_core.figures.by_group import Draw
 from qroar_core.figures.nulls import in_words, null_table
 from qroar_core.figures.once import once
@@ -22,7 +23,7 @@ def rest_of_page(page: str, result: Diagnosis, every_null: bool = False) -> None
     """
     for name, diagnostic in on_page(page).items():
         if name in result.others:
-            st.header(diagnostic.label, divider="gray")
+            st.header(literal(diagnostic.label), divider="gray")
             figures: dict[str, Draw] = figures_of(name)
             for key, draw in figures.items():
                 for i, shown in enumerate(draw(result)):
