@@ -68,7 +68,6 @@ else:
 
     from pages.server import preload
     from pages.server.guard import Guard
-    from pages.server.shutdown import until_the_end
 
     preload.serve()
-    server = App(__file__, middleware=[Middleware(Guard)], lifespan=until_the_end)
+    server = App(__file__, middleware=[Middleware(Guard)], lifespan=preload.from_the_start)

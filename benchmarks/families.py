@@ -14,8 +14,8 @@ import transformers
 from torch.overrides import TorchFunctionMode
 
 from qroar_core.models.families import FAMILIES, Family
+from qroar_core.models.load import as_loaded
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.models.loading import as_loaded
 from qroar_core.models.patch import replaced_parameters, scaled_parameters
 from qroar_core.models.score import logits_of
 from qroar_core.models.sources import Source

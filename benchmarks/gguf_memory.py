@@ -14,7 +14,7 @@ import gc, json, sys, threading, time
 import psutil, torch
 from qroar_core.models.families import family_of
 from qroar_core.models.fill import filled
-from qroar_core.models.loading import read_config
+from qroar_core.models.load import read_config
 from qroar_core.models.sources import locate
 dtype = getattr(torch, sys.argv[1])
 found = locate("smollm2")

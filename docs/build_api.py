@@ -18,6 +18,7 @@ from pdoc.doc_types import empty
 from pydantic_core import PydanticUndefined
 
 import qroar_core
+from qroar_core.diagnostics.registry import diagnostics, figures_of
 
 
 def public() -> Module:
@@ -43,7 +44,18 @@ def _member(page: Module, name: str, found: object) -> Doc:
             one.default_value = empty if one.default_value is PydanticUndefined else one.default_value
     # set here, else only a heading would stay of what a base class has
     shown.__dict__["own_members"] = [one for one in ours if not (isinstance(one, Variable) and one.is_classvar)]
+    if name == "Diagnosis":
+        shown.__dict__["docstring"] = f"{shown.docstring}\n\n{diagnostics_table()}"
     return shown
+
+
+def diagnostics_table() -> str:
+    """Every diagnostic with the page that shows it and the names of its figures, in Markdown."""
+    rows = [
+        f"| {one.label} | {one.page} | {', '.join(f'`{figure}`' for figure in figures_of(name))} |"
+        for name, one in diagnostics().items()
+    ]
+    return "\n".join(["| diagnostic | page | figures for `plot` |", "|---|---|---|", *rows])
 
 
 def build(folder: Path) -> Path:

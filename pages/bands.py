@@ -3,8 +3,8 @@
 import streamlit as st
 
 from pages.views import band_table, glossary, prediction, require
-from pages.views.nulls import nulls
 from pages.views.render import download, picture
+from pages.views.rest_of_page import rest_of_page
 from qroar_core.diagnostics.bands import figure as bands
 from qroar_core.escape import literal
 
@@ -22,5 +22,5 @@ with st.container(border=True):
         f"{asked} {literal(bands.sample(result))}"
     )
 picture(bands.alone(result, predicted), "bands-alone", table=False)
-nulls(result)
+rest_of_page("Bands", result, every_null=True)
 st.page_link("pages/pressure.py", label="Next: pressure", icon=":material/arrow_forward:")

@@ -1,7 +1,6 @@
 """Evaluate: what the scales are worth on text that neither search nor decision has read."""
 
 from dataclasses import replace
-from functools import partial
 
 import streamlit as st
 
@@ -34,14 +33,14 @@ if outcome is None:
     st.page_link("pages/tune.py", label="Tune first", icon=":material/arrow_back:")
 
 key = jobs.evaluate.key(loaded, setting, outcome)
-if pressed(
+if click := pressed(
     "Evaluate",
-    partial(jobs.evaluate.start, loaded, setting, outcome),
     type="primary",
     disabled=running(key),
     icon=":material/play_arrow:",
 ):
-    st.rerun()
+    jobs.evaluate.start(loaded, setting, outcome)
+    click.over()
 if setting.evaluation.rotation_scales:
     result_or_progress(jobs.search_rotated.key(loaded, setting))
 result = result_or_progress(key)

@@ -4,8 +4,8 @@ import streamlit as st
 
 from pages.forms.layer_group import errors_of
 from pages.views import glossary, require
-from pages.views.nulls import nulls
 from pages.views.render import findings_first, folded, picture
+from pages.views.rest_of_page import rest_of_page
 from qroar_core.diagnostics.anisotropy import figure as anisotropy
 from qroar_core.diagnostics.logit_noise import figure as noise
 from qroar_core.diagnostics.logit_noise import figure_scores, figure_split
@@ -29,21 +29,20 @@ with findings_first():
     picture(noise.by_layer_and_band(result, tuned), "noise-by-band")
     picture(pair_error.amplitude_and_phase(result, tuned), "pair-error")
     picture(similarity.accumulation(result), "error-accumulation")
-
-with folded("By distance, by layer, in attention weights and hidden states, and by angle"):
-    picture(noise.by_distance(result, tuned), "noise-by-distance")
-    picture(figure_scores.scores(result), "noise-scores")
-    shown = noise.models(result, tuned)
-    if shown:
-        with st.container(horizontal=True):
-            kinds = ["band", "layer"]
-            rows = st.segmented_control("Split by", kinds, default="band", key="split rows", required=True)
-            name = st.segmented_control("Model", list(shown), default="quantized", key="split model", required=True)
-        split = figure_split.split(tuned if tuned is not None and name == "tuned" else result, rows, name)
-        picture(split, "noise-split")
-    picture(anisotropy.by_angle(result), "anisotropy")
-    picture(rounding.lengths(result), "lengths")
-    picture(similarity.hidden_states(result), "hidden-states")
-    picture(similarity.by_position(result), "hidden-by-position")
-nulls(result, "logit_noise", "pair_error", "anisotropy", "rounding", "hidden")
+    with folded("By distance, by layer, in attention weights and hidden states, and by angle"):
+        picture(noise.by_distance(result, tuned), "noise-by-distance")
+        picture(figure_scores.scores(result), "noise-scores")
+        shown = noise.models(result, tuned)
+        if shown:
+            with st.container(horizontal=True):
+                kinds = ["band", "layer"]
+                rows = st.segmented_control("Split by", kinds, default="band", key="split rows", required=True)
+                name = st.segmented_control("Model", list(shown), default="quantized", key="split model", required=True)
+            split = figure_split.split(tuned if tuned is not None and name == "tuned" else result, rows, name)
+            picture(split, "noise-split")
+        picture(anisotropy.by_angle(result), "anisotropy")
+        picture(rounding.lengths(result), "lengths")
+        picture(similarity.hidden_states(result), "hidden-states")
+        picture(similarity.by_position(result), "hidden-by-position")
+    rest_of_page("Noise", result)
 st.page_link("pages/tune.py", label="Next: tune", icon=":material/arrow_forward:")

@@ -9,8 +9,8 @@ from pages.forms import outlier_rule
 from pages.state import selection
 from pages.state.widget_state import one_of
 from pages.views import glossary, outlier_weights, require
-from pages.views.nulls import nulls
 from pages.views.render import picture
+from pages.views.rest_of_page import rest_of_page
 from qroar_core.diagnostics.outliers import figure as outliers
 from qroar_core.diagnostics.outliers import figure_rules as rules
 from qroar_core.diagnostics.tails.figure import NAMES
@@ -56,5 +56,5 @@ picture(rules.shift(by_rule, which), "outlier-shift")
 picture(rules.error_share(by_rule), "outlier-error")
 picture(rules.error_by_channel(result), "outlier-channels")
 outlier_weights.weight_outliers(by_rule, of)
-nulls(result, "outliers")
+rest_of_page("Outliers", result)
 st.page_link("pages/noise.py", label="Next: noise", icon=":material/arrow_forward:")

@@ -5,9 +5,9 @@ import streamlit as st
 from pages.forms.layer_group import layer_group, of_group
 from pages.forms.pressure import compared
 from pages.views import glossary, require
-from pages.views.nulls import nulls
 from pages.views.render import findings_first, folded, picture
 from pages.views.require import require_model
+from pages.views.rest_of_page import rest_of_page
 from pages.views.status_bar import status_bar
 from qroar_core.diagnostics.aliasing import figure as aliasing
 from qroar_core.diagnostics.pressure import figure as pressure
@@ -32,5 +32,5 @@ with findings_first():
     with folded("Every RoPE pair, and which distances each band cannot tell apart"):
         picture(pressure.by_pair(result), "pressure-by-pair")
         picture(aliasing.kernel(result), "band-kernel")
-nulls(result, "bands", "logit_change", "kernel")
+    rest_of_page("Pressure", result)
 st.page_link("pages/tails.py", label="Next: tails", icon=":material/arrow_forward:")

@@ -1,7 +1,5 @@
 """Remedies: the ones in use, beside band scales and with band scales on top, compared in one run."""
 
-from functools import partial
-
 import streamlit as st
 
 from pages import jobs
@@ -27,14 +25,14 @@ if setting.quant.is_none:
     st.stop()
 spec = comparison_form(setting)
 key = jobs.compare.key(loaded, setting, spec)
-if pressed(
+if click := pressed(
     "Run the comparison",
-    partial(jobs.compare.start, loaded, setting, spec),
     type="primary",
     disabled=running(key),
     icon=":material/play_arrow:",
 ):
-    st.rerun()
+    jobs.compare.start(loaded, setting, spec)
+    click.over()
 measured, searched = conditions(loaded, setting, spec)
 st.caption(
     f"{measured:d} conditions on {spec.windows:d} windows of {setting.search.length:,} tokens each; "

@@ -1,7 +1,5 @@
 """Retrieval: does each model still find what is hidden in its context, however deep and however long?"""
 
-from functools import partial
-
 import streamlit as st
 
 from pages import jobs
@@ -27,14 +25,14 @@ if outcome is None:
 
 key = jobs.retrieve.key(loaded, setting, outcome, spec)
 conditions = 1 if setting.quant.is_none else 2 if outcome is None else 3
-if pressed(
+if click := pressed(
     "Test retrieval",
-    partial(jobs.retrieve.start, loaded, setting, outcome, spec),
     type="primary",
     disabled=running(key),
     icon=":material/play_arrow:",
 ):
-    st.rerun()
+    jobs.retrieve.start(loaded, setting, outcome, spec)
+    click.over()
 longest = max(spec.lengths)
 st.caption(f"{prompt_count(spec):,} prompts under {conditions:d} conditions, each of up to {longest:,} tokens.")
 result = result_or_progress(key)

@@ -33,7 +33,7 @@ fits = room(loaded, now.text, bos_of(now, loaded))
 model_facts.model_metrics(loaded, fits)
 
 setting = require_setting(loaded)
-st.subheader("The setting")
+st.header("The setting")
 preset_pills(loaded, setting)
 model_facts.verdict_box(loaded, setting)
 st.page_link("pages/tune.py", label="Search scales for this setting", icon=":material/tune:")

@@ -6,8 +6,8 @@ from pages import jobs
 from pages.state import selection
 from pages.state.widget_state import one_of
 from pages.views import glossary, require
-from pages.views.nulls import nulls
 from pages.views.render import picture
+from pages.views.rest_of_page import rest_of_page
 from qroar_core.diagnostics.dilation import figure as dilation
 from qroar_core.diagnostics.tails import figure as tails
 
@@ -44,5 +44,5 @@ selection.remember("tail cell", of, *MENUS)
 picture(tails.survival(result, picked), "survival")
 picture(dilation.by_position(result, picked[1]), "range-by-position")
 picture(dilation.of_band(result, picked[1], picked[3]), "range-of-band")
-nulls(result, "tails", "survival", "dilation")
+rest_of_page("Tails", result)
 st.page_link("pages/outliers.py", label="Next: outliers", icon=":material/arrow_forward:")

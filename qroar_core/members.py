@@ -1,4 +1,5 @@
-"""How a registry finds its members by itself: one file of a folder is one member, and its name is the member's.
+"""How a registry finds its members by itself: one file of a folder is one member, and its name is the member's;
+where a member takes several files, one folder.
 
 A name is known without importing anything; the members are imported when somebody asks what they are.
 """
@@ -15,6 +16,11 @@ from typing import Any
 def names_in(folder: Path) -> tuple[str, ...]:
     """Names of the files of `folder`, sorted."""
     return tuple(sorted(module.name for module in iter_modules([str(folder)])))
+
+
+def folders_in(folder: Path) -> tuple[str, ...]:
+    """Names of the packages of `folder`, sorted, where a member is a folder of files."""
+    return tuple(sorted(module.name for module in iter_modules([str(folder)]) if module.ispkg))
 
 
 def members_of(package: str, names: Sequence[str], attribute: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.opening import opening
 from qroar_core.models.own_rope import NONE, own_rope
+from qroar_core.models.text import SPLITS, Texts, split
 from qroar_core.quantizers.presets.llama_cpp import for_family
 from qroar_core.specs import (
     BandSpec,
@@ -55,6 +56,14 @@ class Setting:
     def bos_word(self) -> Bos:
         """What documents of this setting's text are told (models.text)."""
         return "on" if self.bos else "off"
+
+    def texts(self) -> Texts:
+        """Calibration, development and held-out documents of the collection.
+
+        Raises:
+            BadText: the text is no embedded collection: a run of the command line on a file of its own.
+        """
+        return {name: split(name, self.text, self.bos_word) for name in SPLITS}
 
     def as_dict(self) -> dict[str, Any]:
         """The specs, for the manifest; equal settings give equal dicts. The text has its own line there."""

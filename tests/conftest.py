@@ -112,7 +112,7 @@ def tiny(byte_tokenizer, tokenizer_folder) -> Callable:
     import torch
 
     from qroar_core.models.families import family_of
-    from qroar_core.models.loading import as_loaded
+    from qroar_core.models.load import as_loaded
     from qroar_core.models.sources import Source
 
     def build(family="llama", dtype=None, layers=2, head_dim=16, seed=0, **options):
@@ -187,7 +187,7 @@ def planted(tiny) -> Callable:
 @pytest.fixture(scope="session")
 def demo():
     """The embedded demo model, float32 on the CPU. Shared: undo what you apply."""
-    from qroar_core.models.loading import load_model
+    from qroar_core.models.load import run as load_model
 
     return load_model("demo", device="cpu", dtype="float32")
 
@@ -195,7 +195,7 @@ def demo():
 @pytest.fixture(scope="session")
 def smollm2():
     """SmolLM2-135M, fetched when absent (mark the test `smollm2` and `slow`). Shared."""
-    from qroar_core.models.loading import load_model
+    from qroar_core.models.load import run as load_model
     from qroar_core.models.smollm2 import fetch
 
     fetch()
@@ -263,12 +263,14 @@ def stages(monkeypatch, demo_model, tmp_path_factory):
         return search.SearchOutcome(found, found, none, none, planted.searched(setting, count))
 
     monkeypatch.setenv("QROAR_RUNS", str(tmp_path_factory.mktemp("runs")))
+    real_load = load.run
     monkeypatch.setattr(load, "run", lambda source, on_step=None, **kw: demo_model)
     monkeypatch.setattr(diagnose, "run", lambda *a, on_step=None, **kw: planted.diagnosis(), raising=False)
     monkeypatch.setattr(search, "run", fake_search, raising=False)
     monkeypatch.setattr(evaluate, "run", lambda loaded, setting, *a, **kw: planted.under(setting))
     st.cache_resource.clear()
-    yield SimpleNamespace(diagnose=diagnose, search=search, evaluate=evaluate, load=load, patch=monkeypatch.setattr)
+    made = {"load": load, "real_load": real_load, "patch": monkeypatch.setattr}
+    yield SimpleNamespace(diagnose=diagnose, search=search, evaluate=evaluate, **made)
     undo_scales(demo_model)
 
 

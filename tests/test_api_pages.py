@@ -109,6 +109,16 @@ def test_inherited_methods_of_a_result_are_shown(page):
     assert "PydanticUndefined" not in page.words["Evaluation"]
 
 
+def test_every_diagnostic_is_listed_with_its_page_and_figures(page):
+    said = page.words["Diagnosis"]
+    assert "Cost of each band Bands band_cost" in said
+    for folder in (ROOT / "qroar_core" / "diagnostics").iterdir():
+        for call in ast.walk(ast.parse((folder / "__init__.py").read_text())) if folder.is_dir() else ():
+            if isinstance(call, ast.Call):
+                label, _, shown_on, *_ = (getattr(argument, "value", None) for argument in call.args)
+                assert f"{label} {shown_on} " in said
+
+
 def test_a_warning_ends_the_build(tmp_path):
     """A type that nothing defines, in a public docstring's signature."""
     (tmp_path / "sitecustomize.py").write_text(

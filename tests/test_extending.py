@@ -1,4 +1,4 @@
-"""The examples of docs/extending.md: each file, dropped into a copy of the package, is in every list and measured."""
+"""The examples of docs/extending.md: each, dropped into a copy of the package, is in every list and measured."""
 
 import json
 import math
@@ -23,14 +23,16 @@ print({name: levels.label for name, levels in quantizer.GRIDS.items()})
 
 @pytest.fixture
 def with_file(tmp_path):
-    """Makes a copy of the package with one example in it; runs Python there and returns what it prints."""
+    """Makes a copy of the package with the files of one example in it; runs Python there and returns what it prints."""
     for name in ("qroar_core", "pages"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "assets").symlink_to(ROOT / "assets")
 
-    def dropped(path):
-        assert not (tmp_path / path).exists()
-        (tmp_path / path).write_text(EXAMPLES[path])
+    def dropped(*paths):
+        for path in paths:
+            assert not (tmp_path / path).exists()
+            (tmp_path / path).parent.mkdir(exist_ok=True)
+            (tmp_path / path).write_text(EXAMPLES[path])
 
         def run(*words):
             command = [sys.executable, *words]
@@ -144,6 +146,81 @@ print(json.dumps([x.tolist(), fake_quantize(x, QuantizerSpec(4, levels="powers")
         assert found == [step * round(v / step) for v in x]  # ties to even, as Python rounds too
 
 
+DIAGNOSED = """
+import json, sys
+import torch
+import qroar_core as qroar
+from qroar_core.diagnostics.key_norms.result import KeyNorms
+from qroar_core.models.stream import Condition, open_stream
+from qroar_core.models.text import windows
+from qroar_core.specs import BandSpec, DiagnosisSpec, RopeSpec
+model, setup = qroar.load("demo"), qroar.Setup(rope=qroar.Rope(), quantization=qroar.quantization(k="int4"))
+spec = DiagnosisSpec(length=256, short_length=64, windows=2, bands=BandSpec(4), position_bins=5)
+qroar.diagnose(model, setup, spec=spec).save(sys.argv[1])
+found = qroar.Diagnosis.load(sys.argv[1])
+kept = {}
+class Keep:
+    def on_attention(self, tap): kept[tap.layer] = tap.k_seen.clone()
+    def on_layer(self, *_): pass
+ids = windows(model.tokenizer, setup.texts()["calibration"], 256, 1, spec.seed).ids
+with open_stream(model, Condition(RopeSpec()), 256, chunk=256) as stream:
+    list(stream.run(ids, [Keep()]))
+norms = torch.stack([kept[layer] for layer in sorted(kept)]).double().norm(dim=-1)  # (layers, KV heads, tokens)
+print(json.dumps([norms.tolist(), found.position_edges, found.other(KeyNorms).length]))
+print(found.plot("key_norms").layout.title.text)
+"""
+SHOWN = """
+import sys
+from pathlib import Path
+from streamlit.testing.v1 import AppTest
+from qroar_core.diagnostics.result import Diagnosis
+from qroar_core.figures.gallery import diagnosed
+print([picture.title for picture in diagnosed(Diagnosis.from_file(Path(sys.argv[1])))])
+page = f'''
+from pathlib import Path
+from pages.views.rest_of_page import rest_of_page
+from qroar_core.diagnostics.result import Diagnosis
+rest_of_page("Tails", Diagnosis.from_file(Path({sys.argv[1]!r})))
+'''
+app = AppTest.from_string(page, default_timeout=60).run()
+assert not app.exception, app.exception
+print([one.value for one in (*app.header, *app.subheader)])
+print({*app.dataframe[-1].value["diagnostic"]})
+"""
+
+
+@pytest.mark.slow
+def test_a_diagnostic(with_file, tmp_path):
+    run = with_file(
+        "qroar_core/diagnostics/key_norms/__init__.py",
+        "qroar_core/diagnostics/key_norms/result.py",
+        "qroar_core/diagnostics/key_norms/measure.py",
+        "qroar_core/diagnostics/key_norms/figure.py",
+    )
+    assert "key norms" in " ".join(run("-m", "qroar_core", "diagnose", "--help").split())
+    file = str(tmp_path / "diagnosis.json")
+    numbers, title = run("-c", DIAGNOSED, file).splitlines()
+    norms, edges, found = json.loads(numbers)
+    for heads, row in zip(norms, found, strict=True):
+        bins = [[norm for head in heads for norm in head[a:b]] for a, b in zip(edges, edges[1:])]
+        assert row == pytest.approx([math.sqrt(math.fsum(v * v for v in one) / len(one)) for one in bins], rel=1e-5)
+    assert title.startswith("Keys are ")
+    report, page, nulls = run("-c", SHOWN, file).splitlines()
+    assert title in report
+    assert page == f"['Key norms', '{title}']"
+    assert "'Key norms'" in nulls
+    asked = ["diagnose", "demo", "--length", "256", "--k", "int4", "--null"]
+    said = run("-m", "qroar_core", *asked)
+    assert "Key norms" in said
+    assert "Keys are " in said
+    (tmp_path / "docs").symlink_to(ROOT / "docs")
+    table = run("-c", "from docs.build_api import diagnostics_table; print(diagnostics_table())")
+    assert "| Key norms | Tails | `key_norms` |" in table.splitlines()
+    (tmp_path / "qroar_core" / "diagnostics" / "key_norms").rename(tmp_path / "elsewhere")
+    with pytest.raises(AssertionError, match="'key_norms' is no diagnostic of this installation"):
+        run("-c", SHOWN, file)
+
+
 SEARCH_MENUS = """
 from pages.forms import search
 print([*search.objectives()], [*search.methods()], [metric.label for metric in search.error_metrics().values()])
@@ -239,4 +316,4 @@ print([BY_NAME[one.method].name for one in applicable_remedies(QuantSpec(k=Quant
 def test_every_example_is_tried_here():
     tried = Path(__file__).read_text()
     assert EXAMPLES
-    assert [path for path in EXAMPLES if f'with_file("{path}")' not in tried] == []
+    assert [path for path in EXAMPLES if tried.count(f'"{path}"') != 1] == []

@@ -59,6 +59,7 @@ MEMBERS = {
     "interpolations": {"base", "registry", "methods"},
     "remedies": {"remedy", "methods"},
     "quantizers": {"preset", "presets", "grid", "grids", "float8"},
+    "diagnostics": {"diagnostic", "registry"},
 }  # what there is of a kind; listed without torch
 LAYERS = {  # layer: the layers it may import besides itself; of stages, only those before it
     "ground": {"members"},
@@ -105,7 +106,7 @@ def layer_of(module: str) -> str:
         return "ground"
     if rest in (["quantizers"], ["transforms"], ["interpolations"], ["evidence"]):  # the folder's own docstring
         return "ground"
-    if {*rest[1:2]} & MEMBERS.get(part, set()):
+    if {*rest[1:2]} & MEMBERS.get(part, set()) or is_diagnostic(rest):
         return "members"
     file = rest[-1]
     for layer, files in (("maths", MATHS), ("models", MODELS), ("ground", SPECS)):
@@ -118,6 +119,11 @@ def layer_of(module: str) -> str:
     if stage_of(module):
         return "stages"
     return {name: name for name in ("maths", "models", "lessons", "runs")}[part]
+
+
+def is_diagnostic(rest: list[str]) -> bool:
+    """What the folder of a diagnostic says of itself, in its __init__.py."""
+    return rest[0] == "diagnostics" and len(rest) == 2 and (ROOT / PACKAGE / Path(*rest)).is_dir()
 
 
 def stage_of(module: str) -> str | None:
@@ -312,7 +318,7 @@ WRONG = [  # one per rule and way round it
     ("qroar_core/scale_search/run.py", "import transformers", "stages imports transformers"),
     ("qroar_core/scale_search/run.py", "from qroar_core.runs import folder", "stages imports"),
     ("qroar_core/figures/new.py", "from torch import Tensor", "figures imports torch"),
-    ("qroar_core/figures/new.py", "from qroar_core.models import loading", "figures imports"),
+    ("qroar_core/figures/new.py", "from qroar_core.models import load", "figures imports"),
     ("qroar_core/figures/new.py", "from qroar_core.interpolations.bands import partition", "figures imports"),
     ("qroar_core/figures/new.py", "importlib.import_module('streamlit')", "figures imports streamlit"),
     ("qroar_core/figures/lessons/new.py", "from qroar_core.lessons.clocks import clocks", "figures imports"),
@@ -320,6 +326,7 @@ WRONG = [  # one per rule and way round it
     ("qroar_core/lessons/new.py", "from qroar_core.scale_search import run", "lessons imports"),
     ("qroar_core/lessons/new.py", "import transformers", "lessons imports transformers"),
     ("qroar_core/scale_search/run.py", "from qroar_core.lessons import clocks", "stages imports"),
+    ("qroar_core/diagnostics/tails/__init__.py", "from qroar_core.diagnostics.tails import measure", "members imports"),
     ("qroar_core/runs/new.py", "from qroar_core.lessons import clocks", "runs imports"),
     ("qroar_core/runs/new.py", "import streamlit", "runs imports streamlit"),
     ("qroar_core/runs/new.py", "from qroar_core.__main__ import main", "runs imports"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import streamlit as st
@@ -20,8 +19,8 @@ from pages.views.no_model import absent_words
 from qroar_core.bundled import HOME
 from qroar_core.escape import literal
 from qroar_core.models.devices import choose_device, free_memory
+from qroar_core.models.load import DTYPES
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.models.loading import DTYPES
 
 SMOLLM2, FOLDER, GGUF, HUB = "SmolLM2", "Folder", ".gguf", "Hub id"
 TYPED = {
@@ -46,15 +45,14 @@ LINKED = "the model of a link that was loaded here"  # session: its load key
 
 def demo_button(now: Choice) -> None:
     """One click to a loaded model. Of one type always: another type is another element, and the focus would be gone."""
-    if pressed(
+    if click := pressed(
         "Demo model",
-        lambda: _load(replace(_without_model(now), model="demo")),
         "demo model",
         type="primary",
         icon=":material/play_arrow:",
         help="3.5 M parameters, part of this software",
     ):
-        st.rerun()
+        click.over(redraw=_load(replace(_without_model(now), model="demo")))
 
 
 def model_title(loaded: LoadedModel | None) -> None:
@@ -85,7 +83,7 @@ def welcome(now: Choice) -> None:
     if Path(LEARN).is_file() or (HOME / LEARN).is_file():
         st.page_link(LEARN, label="No model needed: learn how it works, in six steps", icon=":material/school:")
     with st.container(border=True):
-        st.subheader("Your own model")
+        st.header("Your own model")
         other_model(now)
 
 
@@ -116,8 +114,8 @@ def other_model(now: Choice) -> None:
         model = "smollm2" if kind == SMOLLM2 else f"./{typed}" if local else typed
         return _load(replace(_without_model(now), model=model, device=device, dtype=dtype))
 
-    if pressed("Load", start, icon=":material/upload:"):
-        st.rerun()
+    if click := pressed("Load", icon=":material/upload:"):
+        click.over(redraw=start())
 
 
 def reload_button(now: Choice) -> None:
@@ -130,8 +128,8 @@ def reload_button(now: Choice) -> None:
     with st.container(horizontal=True, vertical_alignment="center", key="chosen model"):  # always: a place of its own
         if now.model and (job is None or st.session_state.get(LINKED) == key):
             label = f"{name} is loaded" if job is not None and job.state == "done" else f"Load {name}"
-            if pressed(label, partial(_load_linked, now), "load the chosen", icon=":material/upload:"):
-                st.rerun()
+            if click := pressed(label, "load the chosen", icon=":material/upload:"):
+                click.over(redraw=_load_linked(now))
         if now.model and job is None:
             st.info(literal(absent_words(now)))
 

@@ -1,29 +1,30 @@
-"""What runs behind a button: of every stage what it computes, what its numbers depend on and what it needs first.
+"""What runs behind a button: one way to queue a stage, to name its job and to find its result again, and every stage.
 
-`jobs.diagnose.start(...)` queues, `.key(...)` names and `.result(...)` finds again; see `stage`.
+`jobs.diagnose.start(...)` queues, `.key(...)` names and `.result(...)` finds again. A job's key says what it computes,
+so that a reload, another page or a second tab finds it again. What runs in the worker never calls Streamlit. Stages of
+the Evidence page are in `evidence`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from dataclasses import replace
+import traceback
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
-from pages.jobs.stage import Stage, origin, texts
-from pages.state.job_key import JobKey
+from pages.state.foreign_runs import marked, result_of
+from pages.state.job_key import JobKey, origin, stage_key
+from pages.state.session import asked_here, library, manager
 from qroar_core.diagnostics import run as diagnostics
 from qroar_core.diagnostics.result import Diagnosis
 from qroar_core.evaluation import continuations
 from qroar_core.evaluation import run as evaluation
 from qroar_core.evaluation.continuations_result import Continuations
 from qroar_core.evaluation.result import Evaluation
-from qroar_core.evidence.controls import run as controls
-from qroar_core.evidence.controls.result import Controls
-from qroar_core.evidence.prediction import run as prediction
-from qroar_core.evidence.prediction.result import Prediction
-from qroar_core.evidence.replication import run as replication
-from qroar_core.evidence.replication.result import Replication
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.progress import OnStep, subprogress
+from qroar_core.models.memory import out_of_memory, ran_out
+from qroar_core.progress import OnStep
 from qroar_core.remedies import run as remedies
 from qroar_core.remedies.result import Comparison
 from qroar_core.retrieval import run as retrieval
@@ -37,23 +38,83 @@ from qroar_core.setting import Setting
 from qroar_core.specs import (
     ComparisonSpec,
     ContinuationSpec,
-    ControlSpec,
-    DiagnosisSpec,
-    PredictionSpec,
-    QuantSpec,
-    ReplicationSpec,
     RetrievalSpec,
-    RopeSpec,
     SearchSpec,
 )
+from qroar_core.specs.labels import setting_words
 from qroar_core.transforms.scales import Scales
 
-Pairs = tuple[tuple[RopeSpec, QuantSpec], ...]
-DIAGNOSIS_SHARE = 0.1  # of a prediction, for a diagnosis in bands of its own
+Asked = ParamSpec("Asked")
+Found = TypeVar("Found")
+
+
+@dataclass(frozen=True, slots=True)
+class Stage(Generic[Asked, Found]):
+    """One stage: `key`, `start` and `result` take the model, the setting and whatever else this stage is asked with."""
+
+    name: str  # in the key; `runs.stage_files` knows it too
+    label: str  # with {model}
+    depends: Callable[Concatenate[Setting, Asked], tuple[Hashable, ...]]  # what of it all the numbers depend on
+    run: Callable[..., Found]  # of all that, `on_step`, and `before`: the results of what it needs, if anything
+    needs: Callable[..., tuple[JobKey, ...]] = lambda *_: ()  # queues what must come before; its keys
+    kept: bool = True  # in a run folder; else in memory alone
+    alone: bool = False  # whether other results of this stage leave the memory for it
+
+    def key(self, loaded: LoadedModel, setting: Setting, *asked: Asked.args, **named: Asked.kwargs) -> JobKey[Found]:
+        """What this stage would compute for this model and setting on its texts."""
+        return JobKey(stage_key(self.name, loaded, setting, *self.depends(setting, *asked, **named)))
+
+    def result(self, loaded: LoadedModel, setting: Setting, *asked: Asked.args, **named: Asked.kwargs) -> Found | None:
+        """The finished result, if there is one, of this server, an earlier one or a run that the visitor opened."""
+        return result_of(self.key(loaded, setting, *asked, **named))
+
+    def marked(self, loaded: LoadedModel, setting: Setting, *asked: Asked.args, **named: Asked.kwargs) -> Found | None:
+        """The same to be shown: that of a run which the visitor opened stands under a line that says so."""
+        return marked(self.key(loaded, setting, *asked, **named))
+
+    def start(self, loaded: LoadedModel, setting: Setting, *asked: Asked.args, **named: Asked.kwargs) -> JobKey[Found]:
+        """Queue it behind what it needs, unless it is there already; returns its key."""
+        key, mine = self.key(loaded, setting, *asked, **named), asked_here()  # behind which nothing ends a run
+        before = self.needs(loaded, setting, *asked)
+        if self.alone:
+            manager().release(self.name, but=key)
+        work = partial(self.run, loaded, setting, *asked, **named)
+        manager().submit(
+            key,
+            partial(_within_memory, work, loaded, setting) if self.kept else partial(_after, work),
+            label=self.label.format(model=loaded.name),
+            device=str(loaded.device),
+            keep=partial(library().keep, key, loaded, setting) if self.kept else None,
+            needs=before,
+            about=f"{setting_words(setting.rope, setting.quant)}, {setting.search.length} tokens",
+        )
+        mine.add(key)
+        return key
+
+
+def _after(work: Callable[..., Found], *before: Any, on_step: OnStep) -> Found:
+    return work(before=before, on_step=on_step) if before else work(on_step=on_step)
+
+
+def _within_memory(
+    work: Callable[..., Any], loaded: LoadedModel, setting: Setting, *before: Any, on_step: OnStep
+) -> object:
+    """The stage's result as its file gives it back: after a restart a page shows the same digits.
+
+    Out of memory anywhere inside the stage becomes one line that names the length that fits.
+    """
+    try:
+        return _after(work, *before, on_step=on_step).as_written()
+    except Exception as fault:
+        if not ran_out(fault):
+            raise
+        traceback.clear_frames(fault.__traceback__)  # they hold the tensors that filled the memory
+        asked = max(setting.search.length or 0, setting.diagnosis.length or 0, *setting.evaluation.lengths)
+        raise out_of_memory(loaded, asked) from None
 
 
 def _diagnose(loaded: LoadedModel, setting: Setting, scales: Scales | None = None, *, on_step: OnStep) -> Diagnosis:
-    calibration = texts(setting)["calibration"]
+    calibration = setting.texts()["calibration"]
     return diagnostics.run(loaded, setting, calibration, on_step=on_step, scales=scales)
 
 
@@ -73,7 +134,7 @@ def _search(
     before: tuple[Diagnosis],
     on_step: OnStep,
 ) -> SearchOutcome:
-    return scale_search.run(loaded, setting, texts(setting), *before, on_step=on_step, resume=resume)
+    return scale_search.run(loaded, setting, setting.texts(), *before, on_step=on_step, resume=resume)
 
 
 def _searched(setting: Setting, resume: SearchOutcome | None = None) -> tuple[Hashable, ...]:
@@ -88,7 +149,7 @@ search = Stage(
 def _search_rotated(loaded: LoadedModel, setting: Setting, on_step: OnStep) -> SearchOutcome:
     """No diagnosis widens the bounds: it saw K on axes that the rotation leaves."""
     turned = evaluation.must_rotate(setting.quant)
-    return scale_search.run(loaded, replace(setting, quant=turned), texts(setting), None, on_step=on_step)
+    return scale_search.run(loaded, replace(setting, quant=turned), setting.texts(), None, on_step=on_step)
 
 
 def _searched_rotated(setting: Setting) -> tuple[Hashable, ...]:
@@ -110,7 +171,7 @@ def _evaluate(
         loaded,
         setting,
         *_scales_of(outcome),
-        texts(setting)["heldout"],
+        setting.texts()["heldout"],
         on_step=on_step,
         rotation_tuned=before[0].found if before else None,
     )
@@ -130,7 +191,7 @@ evaluate = Stage("evaluate", "Evaluate {model}", _evaluated, _evaluate, _second_
 def _continue(
     loaded: LoadedModel, setting: Setting, outcome: SearchOutcome | None, spec: ContinuationSpec, on_step: OnStep
 ) -> Continuations:
-    documents = texts(setting)["heldout"]
+    documents = setting.texts()["heldout"]
     return continuations.run(loaded, setting, *_scales_of(outcome), spec, documents, on_step=on_step)
 
 
@@ -144,7 +205,7 @@ continue_prompt = Stage("continue", "Continue a prompt with {model}", _continued
 def _retrieve(
     loaded: LoadedModel, setting: Setting, outcome: SearchOutcome | None, spec: RetrievalSpec, on_step: OnStep
 ) -> Retrieval:
-    scales, documents = _scales_of(outcome)[0], texts(setting)["heldout"]
+    scales, documents = _scales_of(outcome)[0], setting.texts()["heldout"]
     return retrieval.run(loaded, setting, scales, spec, documents, on_step=on_step)
 
 
@@ -156,7 +217,7 @@ retrieve = Stage("retrieve", "Retrieval with {model}", _retrieved, _retrieve)
 
 
 def _compare(loaded: LoadedModel, setting: Setting, spec: ComparisonSpec, on_step: OnStep) -> Comparison:
-    return remedies.run(loaded, setting, spec, texts(setting), on_step=on_step)
+    return remedies.run(loaded, setting, spec, setting.texts(), on_step=on_step)
 
 
 def _compared(setting: Setting, spec: ComparisonSpec) -> tuple[Hashable, ...]:
@@ -166,75 +227,8 @@ def _compared(setting: Setting, spec: ComparisonSpec) -> tuple[Hashable, ...]:
 compare = Stage("compare", "Compare remedies for {model}", _compared, _compare)
 
 
-def _control(
-    loaded: LoadedModel,
-    setting: Setting,
-    outcome: SearchOutcome,
-    spec: ControlSpec,
-    *,
-    before: tuple[Diagnosis],
-    on_step: OnStep,
-) -> Controls:
-    return controls.run(loaded, setting, outcome.found, spec, texts(setting), *before, on_step=on_step)
-
-
-def _controlled(setting: Setting, outcome: SearchOutcome, spec: ControlSpec) -> tuple[Hashable, ...]:
-    return spec, *origin(setting, outcome)
-
-
-control = Stage(
-    "controls",
-    "Controls with {model}",
-    _controlled,
-    _control,
-    lambda loaded, setting, *_: (diagnose.start(loaded, setting),),
-)
-
-
-def _replicate(
-    loaded: LoadedModel, setting: Setting, pairs: Pairs, spec: ReplicationSpec, on_step: OnStep
-) -> Replication:
-    return replication.run(loaded, setting, pairs, spec, texts(setting), on_step=on_step)
-
-
-def _replicated(setting: Setting, pairs: Pairs, spec: ReplicationSpec) -> tuple[Hashable, ...]:
-    return spec, pairs, setting.search, setting.diagnosis
-
-
-replicate = Stage("replicate", "Test the claims with {model}", _replicated, _replicate)
-
-
-def _predict(
-    loaded: LoadedModel,
-    setting: Setting,
-    asked: DiagnosisSpec,
-    spec: PredictionSpec,
-    *,
-    before: tuple[Diagnosis, ...] = (),
-    on_step: OnStep,
-) -> Prediction:
-    """A diagnosis in other bands than the setting's is no run of its own, and made on the way."""
-    documents, rest = texts(setting), on_step
-    if not before:
-        first, rest = subprogress(on_step, 0, DIAGNOSIS_SHARE, 1), subprogress(on_step, DIAGNOSIS_SHARE, 1, 1)
-        made = diagnostics.run(loaded, replace(setting, diagnosis=asked), documents["calibration"], on_step=first)
-        before = (made.as_written(),)
-    return prediction.run(loaded, setting, spec, documents["heldout"], before[0], on_step=rest)
-
-
-def _predicted(setting: Setting, asked: DiagnosisSpec, spec: PredictionSpec) -> tuple[Hashable, ...]:
-    return spec, asked
-
-
-def _own_diagnosis(loaded: LoadedModel, setting: Setting, asked: DiagnosisSpec, *_: object) -> tuple[JobKey, ...]:
-    return (diagnose.start(loaded, setting),) if asked == setting.diagnosis else ()
-
-
-predict = Stage("predict", "Cost of single bands of {model}", _predicted, _predict, _own_diagnosis)
-
-
 def _probe(loaded: LoadedModel, setting: Setting, on_step: OnStep) -> Probe:
-    return scale_search.probe(loaded, setting, texts(setting), on_step)
+    return scale_search.probe(loaded, setting, setting.texts(), on_step)
 
 
 def _probed(setting: Setting) -> tuple[Hashable, ...]:
@@ -248,7 +242,7 @@ probe = Stage("probe", "Read q and k of {model}", _probed, _probe, kept=False, a
 
 
 def _measure_gain(loaded: LoadedModel, setting: Setting, scales: Scales, on_step: OnStep) -> Decision:
-    return scale_search.measure_gain(loaded, setting, scales, texts(setting), on_step)
+    return scale_search.measure_gain(loaded, setting, scales, setting.texts(), on_step)
 
 
 def _gained(setting: Setting, scales: Scales) -> tuple[Hashable, ...]:

@@ -6,15 +6,14 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from pages.jobs.stage import stage_key
-from pages.state.job_key import JobKey
+from pages.state.job_key import JobKey, stage_key
 from pages.state.session import manager
 from qroar_core.cli.reproduce import export_command
 from qroar_core.exporters import w4a16
 from qroar_core.exporters.formats import FORMATS
 from qroar_core.exporters.writers import writer_of
+from qroar_core.models.load import DTYPES
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.models.loading import DTYPES
 from qroar_core.models.writable import require_writable_folder
 from qroar_core.setting import Setting
 from qroar_core.transforms.scales import Scales

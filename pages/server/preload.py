@@ -1,4 +1,4 @@
-"""All that the pages share takes seconds to import: a new server imports it behind the first heading that it shows.
+"""All that the pages share takes seconds to import: a new server begins when it listens, and shows a heading meanwhile.
 
 It is imported by one thread, and every other tab waits for it. Tabs that open at once would otherwise import the same
 modules from several ends, and Python ends such a deadlock by an ImportError or by handing out a module that is half
@@ -9,10 +9,16 @@ import importlib
 import pkgutil
 import threading
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
 
 from streamlit.runtime.pages_manager import PagesManager
 
-SENT = 0.2  # seconds in which what a run has drawn reaches the browser: an import may hold the interpreter for longer
+from pages.server.shutdown import until_the_end
+
+SENT = 0.2  # seconds for the server to listen, or for what a run has drawn to reach the browser: an import may hold the
+# interpreter for longer
 _LOCK = threading.Lock()
 _missing = False
 
@@ -27,13 +33,21 @@ def serve() -> None:
     PagesManager.uses_pages_directory = False
 
 
+@asynccontextmanager
+async def from_the_start(server: Any) -> AsyncIterator[None]:
+    """While the server runs: what its pages need is imported while the first browser still loads the page."""
+    threading.Thread(target=import_once, name="qroar-preload", daemon=True).start()
+    async with until_the_end(server):
+        yield
+
+
 def is_missing() -> bool:
     """Has this server still to import what its pages need?"""
     return _missing
 
 
 def import_once() -> None:
-    """Import it, or wait for the tab that does."""
+    """Import it, or wait for the thread that does."""
     global _missing
     time.sleep(SENT)
     with _LOCK:

@@ -11,6 +11,7 @@ messages that come at once are then one run, and what ends a callback is a rerun
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import wraps
 from typing import Any
 
@@ -23,28 +24,39 @@ PRESSED = "buttons that were clicked"  # session: key -> (page, label)
 LEFT = "clicks that came to nothing"  # session: label -> the page that says so
 
 
-def pressed(
-    label: str, start: Callable[[], object], key: str = "", button: Callable[..., Any] | None = None, **rest: Any
-) -> bool:
-    """Draw a button; for a click call `start`, once its run comes here. True where `start` went through.
+@dataclass(frozen=True, slots=True)
+class Click:
+    """A click that a run of its page has come to."""
 
-    The click is forgotten only behind `start`: Streamlit may end a run wherever it touches the session, and the next
-    run then calls `start` again. What cannot be done twice, such as queueing a job, which may be over by then, comes
-    last in it, behind every touch.
+    noted: dict[str, tuple[str, str]]
+    key: str
+
+    def over(self, redraw: bool = True) -> None:
+        """What it asked for is done: forget it, and draw the page anew.
+
+        Args:
+            redraw: False where it was refused; who refused it says why.
+        """
+        self.noted.pop(self.key, None)
+        if redraw:
+            st.rerun()
+
+
+def pressed(label: str, key: str = "", button: Callable[..., Any] | None = None, **rest: Any) -> Click | None:
+    """Draw a button; the click, where there was one. Do what it asks for, then say that it is `over`.
+
+    Streamlit may end a run wherever it touches the session, and the next run then finds the click here again, until it
+    is over. What cannot be done twice, such as queueing a job, which may be over by then, comes last, behind every
+    touch.
 
     Args:
-        start: what the click asks for; it returns False where that was refused, and says why itself.
         key: of the button, or else its label: what else is said of it may change under a click.
         button: draws it; `st.button` if None.
     """
     key = key or label
     noted = st.session_state.setdefault(PRESSED, {})
     (button or st.button)(label, key=key, on_click=noted.__setitem__, args=(key, (_page(), label)), **rest)
-    if key not in noted:
-        return False
-    done = start()
-    noted.pop(key, None)
-    return done is not False
+    return Click(noted, key) if key in noted else None
 
 
 def carried_out(callback: Callable[..., None]) -> Callable[..., None]:

@@ -22,8 +22,8 @@ from qroar_core.errors import QRoarError
 from qroar_core.escape import literal
 from qroar_core.jobs import Manager
 from qroar_core.models.devices import choose_devices
+from qroar_core.models.load import choose_dtype
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.models.loading import choose_dtype
 from qroar_core.runs.store import RunStore
 
 T = TypeVar("T")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import streamlit as st
 
 from pages import jobs
@@ -74,14 +72,14 @@ def _measure(loaded: LoadedModel, setting: Setting, scales: Scales) -> None:
     if jobs.measure_gain.result(loaded, setting, scales) is not None:
         return
     idle = scales.is_identity or running(jobs.measure_gain.key(loaded, setting, scales))
-    if pressed(
+    if click := pressed(
         "Measure the gain",
-        partial(jobs.measure_gain.start, loaded, setting, scales),
         icon=":material/balance:",
         disabled=idle,
         help="On development text",
     ):
-        st.rerun()
+        jobs.measure_gain.start(loaded, setting, scales)
+        click.over()
 
 
 def _gain_words(loaded: LoadedModel, setting: Setting, scales: Scales) -> str:

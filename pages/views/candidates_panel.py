@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import streamlit as st
 
 from pages import jobs
@@ -63,10 +61,9 @@ def _desk(loaded: LoadedModel, setting: Setting, outcome: SearchOutcome | None, 
 def _offer_to_read(loaded: LoadedModel, setting: Setting) -> None:
     busy = running(jobs.probe.key(loaded, setting))
     with st.container(horizontal=True, vertical_alignment="center"):
-        if pressed(
-            "Try scales by hand", partial(jobs.probe.start, loaded, setting), icon=":material/touch_app:", disabled=busy
-        ):
-            st.rerun()
+        if click := pressed("Try scales by hand", icon=":material/touch_app:", disabled=busy):
+            jobs.probe.start(loaded, setting)
+            click.over()
         st.caption("Reads calibration text once; then every scale you drag or type shows its error at once.")
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import streamlit as st
 
 from pages.jobs import load_job
@@ -24,7 +22,5 @@ def changed_files(loaded: LoadedModel) -> None:
             "model as it was read.",
             icon=":material/sync_problem:",
         )
-        if pressed(
-            "Load it again", partial(unless_refused, lambda: load_job.start(choice())), icon=":material/refresh:"
-        ):
-            st.rerun()
+        if click := pressed("Load it again", icon=":material/refresh:"):
+            click.over(redraw=unless_refused(lambda: load_job.start(choice())))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 from dataclasses import replace
-from functools import partial
 
 import streamlit as st
 
@@ -31,13 +30,13 @@ def continuations(loaded: LoadedModel, setting: Setting, outcome: SearchOutcome 
     st.header("The same prompt, continued by each model")
     spec = _form(setting)
     key = jobs.continue_prompt.key(loaded, setting, outcome, spec)
-    if pressed(
+    if click := pressed(
         "Continue the prompt",
-        partial(jobs.continue_prompt.start, loaded, setting, outcome, spec),
         disabled=running(key),
         icon=":material/edit_note:",
     ):
-        st.rerun()
+        jobs.continue_prompt.start(loaded, setting, outcome, spec)
+        click.over()
     found = result_or_progress(key)
     if found is not None:
         _show(found)

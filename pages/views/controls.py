@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 
 import streamlit as st
 
 from pages import jobs
 from pages.forms.build_spec import counted, made
+from pages.jobs import evidence
 from pages.state.clicks import pressed
 from pages.state.session import beside, keep_beside
 from pages.state.widget_state import chosen, fill, number
@@ -20,8 +20,8 @@ from qroar_core.evaluation.result import Evaluation
 from qroar_core.evaluation.two_gains import why_beside
 from qroar_core.evidence.controls import figure as drawn
 from qroar_core.evidence.controls.result import Controls
+from qroar_core.models.load import DTYPES
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.models.loading import DTYPES
 from qroar_core.models.text import COLLECTIONS
 from qroar_core.scale_search.outcome import SearchOutcome
 from qroar_core.setting import Setting
@@ -45,15 +45,15 @@ def controls(loaded: LoadedModel, setting: Setting, outcome: SearchOutcome | Non
         st.info("The search found no scales but identity: there is no gain to check.")
         return
     spec = _kept_form(loaded, setting)
-    key = jobs.control.key(loaded, setting, outcome, spec)
-    if pressed(
+    key = evidence.control.key(loaded, setting, outcome, spec)
+    if click := pressed(
         "Run the controls",
-        partial(jobs.control.start, loaded, setting, outcome, spec),
         type="primary",
         disabled=running(key),
         icon=":material/play_arrow:",
     ):
-        st.rerun()
+        evidence.control.start(loaded, setting, outcome, spec)
+        click.over()
     st.caption(literal(_cost(loaded, spec)))
     result = result_or_progress(key)
     if result is not None:

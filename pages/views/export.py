@@ -27,8 +27,8 @@ from qroar_core.evaluation.result import Evaluation
 from qroar_core.exporters.card import tied_place
 from qroar_core.exporters.formats import FORMATS
 from qroar_core.exporters.writers import offered
+from qroar_core.models.load import DTYPES
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.models.loading import DTYPES
 from qroar_core.models.own_dtype import written_dtype
 from qroar_core.models.own_rope import NONE, own_rope, replaced_rope
 from qroar_core.scale_search.outcome import SearchOutcome
@@ -41,7 +41,7 @@ SAID = "last export"  # session: a LastClick
 
 def scales_file(loaded: LoadedModel, setting: Setting, scales: Scales, outcome: SearchOutcome | None) -> None:
     """scales.json and the command that measures it again."""
-    st.subheader("scales.json")
+    st.header("scales.json")
     st.caption("The scales alone, with the model, setting and search they belong to. A few kilobytes.")
     content = to_file(loaded, setting.rope, setting.quant, scales, export_choice.search_facts(outcome))
     st.download_button(
@@ -72,7 +72,7 @@ class LastClick(TypedDict, total=False):
 
 def report(loaded: LoadedModel, setting: Setting, outcome: SearchOutcome | None, proof: Evaluation | None) -> None:
     """report.html, once there is everything to report."""
-    st.subheader("report.html")
+    st.header("report.html")
     diagnosis = jobs.diagnose.result(loaded, setting)
     missing = [
         ("a diagnosis", "pressure", diagnosis),
@@ -121,7 +121,7 @@ def _made_by(loaded: LoadedModel, setting: Setting, outcome: SearchOutcome | Non
 
 def checkpoint(loaded: LoadedModel, setting: Setting, scales: Scales) -> None:
     """The whole checkpoint into a new folder."""
-    st.subheader("Checkpoint folder")
+    st.header("Checkpoint folder")
     st.caption("Scales in W_Q and W_K, the interpolation in the config, the tokenizer, and a file with every hash.")
     known = offered(loaded)
     format = st.selectbox("Format", list(known), format_func=known.__getitem__, key="export format")
@@ -162,8 +162,8 @@ def checkpoint(loaded: LoadedModel, setting: Setting, scales: Scales) -> None:
                 said["refused"] = (typed, str(problem))
             return "refused" not in said
 
-        if pressed("Write the checkpoint", start, "", st.form_submit_button, icon=":material/save:", disabled=busy):
-            st.rerun()
+        if click := pressed("Write the checkpoint", "", st.form_submit_button, icon=":material/save:", disabled=busy):
+            click.over(redraw=start())
         asked_for, why = said.get("refused", (None, ""))
         if asked_for == typed:
             refused(why)
@@ -197,7 +197,7 @@ def _written(loaded: LoadedModel, setting: Setting, scales: Scales, format: str,
 
 def _loading(folder: Path | None, loaded: LoadedModel, setting: Setting, format: str) -> None:
     """How each runtime loads what is in `folder`; None: nothing is there yet, so there is no command to give."""
-    st.markdown("**How to load it**")
+    st.subheader("How to load it")
     known = serving.recipes(folder or Path(), loaded, setting, format)
     for tab, recipe in zip(st.tabs([literal(name) for name in known]), known.values(), strict=True):
         if folder is None:

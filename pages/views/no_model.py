@@ -32,9 +32,8 @@ def _offer(picked: Choice, gone: bool) -> None:
     name = literal(short_name(picked.model))
     if gone:
         st.info(f"{literal(absent_words(picked))} Your setting is kept, and finished results come back with the model.")
-    start = partial(unless_refused, partial(load_job.start, picked))
-    if pressed(f"Load {name}", start, "load the chosen", type="primary", icon=":material/upload:"):
-        st.rerun()
+    if click := pressed(f"Load {name}", "load the chosen", type="primary", icon=":material/upload:"):
+        click.over(redraw=unless_refused(partial(load_job.start, picked)))
 
 
 def absent_words(picked: Choice) -> str:

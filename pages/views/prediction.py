@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 
 import streamlit as st
 
-from pages import jobs
 from pages.forms.build_spec import counted, made
+from pages.jobs import evidence
 from pages.state.clicks import pressed
 from pages.state.session import beside, keep_beside
 from pages.state.widget_state import chosen, fill, number
@@ -41,15 +40,15 @@ def draw(loaded: LoadedModel, setting: Setting) -> None:
         st.info(f"Not under this setting: {literal(problem.what)}. Choose another quantizer on the Start page.")
         return
     asked, spec = _kept_form(loaded, setting)
-    key = jobs.predict.key(loaded, setting, asked, spec)
-    if pressed(
+    key = evidence.predict.key(loaded, setting, asked, spec)
+    if click := pressed(
         "Round each band alone",
-        partial(jobs.predict.start, loaded, setting, asked, spec),
         type="primary",
         disabled=running(key),
         icon=":material/play_arrow:",
     ):
-        st.rerun()
+        evidence.predict.start(loaded, setting, asked, spec)
+        click.over()
     map_words = f", and backward passes over {spec.grid_windows} for the map by layer" if spec.grid_windows else ""
     st.caption(
         f"A diagnosis in these bands, then {asked.bands.count + 2:d} passes over {spec.windows:d} windows of "
@@ -78,7 +77,7 @@ def kept(loaded: LoadedModel, setting: Setting) -> Prediction | None:
     """This visitor's prediction in the setting's own bands, marked if from elsewhere; None: not made yet."""
     _, (asked, spec) = _remembered(setting)
     same = asked.bands == setting.diagnosis.bands
-    return jobs.predict.marked(loaded, setting, asked, spec) if same else None
+    return evidence.predict.marked(loaded, setting, asked, spec) if same else None
 
 
 def _kept_form(loaded: LoadedModel, setting: Setting) -> tuple[DiagnosisSpec, PredictionSpec]:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 
 import streamlit as st
 
-from pages import jobs
 from pages.forms.build_spec import counted, made
 from pages.forms.setting import FIRST_FACTOR
-from pages.jobs import Pairs
+from pages.jobs import evidence
 from pages.state.choice import Claims
 from pages.state.clicks import pressed
 from pages.state.session import beside, keep_beside
@@ -41,15 +39,15 @@ def replication(loaded: LoadedModel, setting: Setting) -> None:
         st.info("Nothing is quantized under this setting: choose a quantizer on the Start page.")
         return
     pairs, spec = _kept_form(setting)
-    key = jobs.replicate.key(loaded, setting, pairs, spec)
-    if pressed(
+    key = evidence.replicate.key(loaded, setting, pairs, spec)
+    if click := pressed(
         "Test the claims",
-        partial(jobs.replicate.start, loaded, setting, pairs, spec),
         type="primary",
         disabled=running(key),
         icon=":material/play_arrow:",
     ):
-        st.rerun()
+        evidence.replicate.start(loaded, setting, pairs, spec)
+        click.over()
     st.caption(
         f"{len(pairs):d} settings; each takes a diagnosis, a search and up to 8 passes over {spec.windows:d} windows."
     )
@@ -60,7 +58,7 @@ def replication(loaded: LoadedModel, setting: Setting) -> None:
         st.caption(f"Held-out text: {where}. Scales and bounds come from calibration text.")
 
 
-def _kept_form(setting: Setting) -> tuple[Pairs, ReplicationSpec]:
+def _kept_form(setting: Setting) -> tuple[evidence.Pairs, ReplicationSpec]:
     """What is tested; made anew when the setting's interpolation, quantizer or evaluation windows change."""
     near = (setting.rope, setting.quant, setting.evaluation.windows)
     own = setting.rope.method == "default"

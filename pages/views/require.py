@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 
 import streamlit as st
 
@@ -74,14 +73,16 @@ def diagnosis_below(loaded: LoadedModel, setting: Setting) -> tuple[LoadedModel,
         setting = replace(setting, diagnosis=spec)
     key = jobs.diagnose.key(loaded, setting)
     mine = jobs.diagnose.result(loaded, setting) is not None and source_of(key) is None
-    if not mine and pressed(
-        "Diagnose",
-        partial(jobs.diagnose.start, loaded, setting),
-        type="primary",
-        disabled=running(key),
-        icon=":material/play_arrow:",
+    if not mine and (
+        click := pressed(
+            "Diagnose",
+            type="primary",
+            disabled=running(key),
+            icon=":material/play_arrow:",
+        )
     ):
-        st.rerun()
+        jobs.diagnose.start(loaded, setting)
+        click.over()
     result = result_or_progress(key)
     delivered()
     if result is None:
@@ -112,13 +113,15 @@ def tuned_diagnosis(loaded: LoadedModel, setting: Setting) -> Diagnosis | None:
         return None
     key = jobs.diagnose.key(loaded, setting, scales)
     found = jobs.diagnose.result(loaded, setting, scales)
-    if found is None and pressed(
-        "Overlay the tuned scales",
-        partial(jobs.diagnose_scaled.start, loaded, setting, scales),
-        disabled=running(key),
-        icon=":material/layers:",
+    if found is None and (
+        click := pressed(
+            "Overlay the tuned scales",
+            disabled=running(key),
+            icon=":material/layers:",
+        )
     ):
-        st.rerun()
+        jobs.diagnose_scaled.start(loaded, setting, scales)
+        click.over()
     found = result_or_progress(key)
     if found is not None and outcome is not None and outcome.report.chosen != "found":
         st.caption(f"The tuned scales are what the search found and did not keep: {literal(outcome.report.reason)}.")

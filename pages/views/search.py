@@ -28,15 +28,15 @@ def run_search(loaded: LoadedModel, setting: Setting, said: Verdict) -> SearchOu
     done = jobs.search.result(loaded, setting) is not None and source_of(key) is None
     first = "primary" if said.acts == "yes" else "secondary"
     why = "Searched already: another setting or other bounds make another search." if done else None
-    if pressed(
+    if click := pressed(
         "Start the search",
-        lambda: jobs.search.start(loaded, setting),
         type=first,
         disabled=done or running(key),
         icon=":material/play_arrow:",
         help=why,
     ):
-        st.rerun()
+        jobs.search.start(loaded, setting)
+        click.over()
     outcome = result_or_progress(key, lambda details: _live(details, setting.search.objective))
     if outcome is not None:
         _verdict(outcome.report)
@@ -58,12 +58,12 @@ def _cancelled(loaded: LoadedModel, setting: Setting, partial: SearchOutcome) ->
         icon=":material/pause_circle:",
     )
     with st.container(horizontal=True):
-        if pressed(
-            "Resume", lambda: jobs.search.start(loaded, setting, partial), type="primary", icon=":material/resume:"
-        ):
-            st.rerun()
-        if pressed("Start over", lambda: jobs.search.start(loaded, setting), icon=":material/restart_alt:"):
-            st.rerun()
+        if click := pressed("Resume", type="primary", icon=":material/resume:"):
+            jobs.search.start(loaded, setting, partial)
+            click.over()
+        if click := pressed("Start over", icon=":material/restart_alt:"):
+            jobs.search.start(loaded, setting)
+            click.over()
     return partial
 
 

@@ -34,6 +34,7 @@ from qroar_core.cli.predict_command import predict
 from qroar_core.cli.root import app, load_model, new_csv, new_folder, run_folder, say_bands, write_bands, written
 from qroar_core.cli.settings import check, setting_of
 from qroar_core.cli.texts import documents
+from qroar_core.diagnostics.registry import diagnostics
 from qroar_core.disk_name import disk_name
 from qroar_core.errors import BadCheckpoint, BadScales, BadSpec
 
@@ -71,10 +72,13 @@ def fetch(what: str = typer.Argument(metavar="smollm2")) -> None:
     tables.line(str(path))
 
 
-@app.command()
+@app.command(
+    help=f"Measure every diagnostic, by frequency band: {', '.join(d.label.lower() for d in diagnostics().values())}.",
+    short_help="Measure every diagnostic, by frequency band.",
+)
 @takes(MODEL, SETTING, BANDS, OUTLIERS, DIAGNOSE, EVALUATE[:1], CSV, OUT)
 def diagnose(options: dict) -> None:
-    """Measure all nine diagnostics, by frequency band."""
+    """Measure every diagnostic, by frequency band."""
     from qroar_core.diagnostics import run as stage
     from qroar_core.diagnostics.band_table import band_table
     from qroar_core.transforms.file import from_file

@@ -13,8 +13,8 @@ from qroar_core.cli.options import BANDS, DIAGNOSE, OUTLIERS, ROTATION, SEARCH, 
 from qroar_core.cli.settings import NULL_DRAWS, setting_of
 from qroar_core.errors import QRoarError
 from qroar_core.interpolations.tie import ties_text
+from qroar_core.models.load import choose_dtype
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.models.loading import choose_dtype
 from qroar_core.quantizers.presets import KV_PRESETS, WEIGHT_PRESETS
 from qroar_core.quantizers.presets.llama_cpp import for_family
 from qroar_core.setting import Setting

@@ -39,7 +39,7 @@ PEAK = "side_peak"  # always shown: none is an answer
 
 
 def diagnosis(result: Diagnosis, as_json: bool, nulls: bool = False) -> None:
-    """The table of bands, with --null the nulls below it, and whether scales can act."""
+    """The table of bands, with --null the nulls below it, what other diagnostics found, and whether scales can act."""
     from qroar_core.diagnostics.band_table import band_table
 
     rows, null_rows = band_table(result), result.null_rows() if nulls else []
@@ -59,6 +59,8 @@ def diagnosis(result: Diagnosis, as_json: bool, nulls: bool = False) -> None:
             f"stretch grows 2.7 times (upper bound {shown(change.in_all_bound, error)}; with random signs "
             f"{shown(change.in_all_null, error)})"
         )
+    for found in result.others.values():
+        line(found.finding)
     line(result.text)
     line(result.verdict.reason)
 

@@ -14,7 +14,7 @@ from qroar_core.diagnostics.dilation.table import dilation_of
 from qroar_core.diagnostics.layer_groups import Counted, Errors, groups_of
 from qroar_core.diagnostics.logit_noise.observe import LocalNoise, PropagatedNoise
 from qroar_core.diagnostics.logit_noise.table import noise_of
-from qroar_core.diagnostics.measurement import SIDES, Measurement, Rounding
+from qroar_core.diagnostics.measurement import SIDES, Measurement, OtherRecorder, Rounding
 from qroar_core.diagnostics.outliers.measure import Deal
 from qroar_core.diagnostics.outliers.observe import OutlierRecorder
 from qroar_core.diagnostics.outliers.table import compared, outliers_of
@@ -22,6 +22,7 @@ from qroar_core.diagnostics.outliers.weights import matrices_of, unavailable
 from qroar_core.diagnostics.pair_error.observe import PairErrorRecorder
 from qroar_core.diagnostics.pair_error.table import pair_errors_of
 from qroar_core.diagnostics.pressure.observe import PressureRecorder
+from qroar_core.diagnostics.registry import others, part_of
 from qroar_core.diagnostics.result import Diagnosis
 from qroar_core.diagnostics.rounding.observe import RoundingRecorder
 from qroar_core.diagnostics.rounding.table import roundings_of
@@ -52,6 +53,7 @@ class Recorders:
     noise: LocalNoise | None
     propagated: PropagatedNoise | None  # set: the quantized pass feeds it, and anisotropy and pair errors
     band_cost: BandCostRecorder
+    others: dict[str, OtherRecorder]  # of diagnostics that fill no field of Diagnosis, by their names
 
     @classmethod
     def of(
@@ -66,6 +68,7 @@ class Recorders:
         propagates = rounding.quant.changes_projections
         compares = propagates or rounding.rounds_keys(frame.length)
         halves = compared(frame.short_bins(short_length), frame.bins.count)
+        kinds: dict[str, type[OtherRecorder]] = {name: part_of(name, "measure", "RECORDER") for name in others()}
         deal = Deal(frame.bins, *halves, frame.spec.null_draws, frame.spec.seed) if halves else None
         return cls(
             OutlierRecorder(frame, deal, rounding.rounds_logits, propagates),
@@ -77,6 +80,7 @@ class Recorders:
             LocalNoise(frame, rounding, rows) if rounding.rounds_logits and not propagates else None,
             PropagatedNoise(frame, rows) if propagates else None,
             BandCostRecorder(frame, rows),
+            {name: recorder(frame) for name, recorder in kinds.items()},
         )
 
     def of_keys(self) -> list[Any]:
@@ -92,7 +96,7 @@ class Recorders:
     def on_long_pass(self) -> list[Any]:
         """Those that ride on the long pass."""
         local = [] if self.propagated else [*self.of_keys(), *([self.noise] if self.noise else [])]
-        return [self.outliers, self.dilation, self.pressure, self.band_cost, *local]
+        return [self.outliers, self.dilation, self.pressure, self.band_cost, *self.others.values(), *local]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -191,6 +195,7 @@ def assemble(
         decoder_layers=list(geo.decoder_layers),
         scales_mode=passes.scales.mode if passes.scales is not None else None,
         text=plan.text,
+        others={name: recorder.result() for name, recorder in local.others.items()},
         seconds=seconds,
     )
     return found if quant.is_none else _of_unquantized(found)
@@ -203,7 +208,8 @@ def _of_unquantized(found: Diagnosis) -> Diagnosis:
         g if g.logit_change is None else g.model_copy(update={"logit_change": of_unquantized(g.logit_change)})
         for g in found.groups
     ]
-    tables = {name: {at: of_unquantized(t) for at, t in getattr(found, name).items()} for name in ("tails", "survival")}
+    by_name = ("tails", "survival", "others")
+    tables = {name: {at: of_unquantized(t) for at, t in getattr(found, name).items()} for name in by_name}
     single = {name: of_unquantized(value) for name, value in one.items() if value is not None}
     return found.model_copy(update=single | tables | {"groups": groups})
 

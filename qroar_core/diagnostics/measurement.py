@@ -10,6 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from qroar_core.diagnostics.result_base import DiagnosticResult
 from qroar_core.interpolations.bands import Bands, band_of_pair
 from qroar_core.maths.positions import PositionBins, Sampled
 from qroar_core.maths.rope import unrotate
@@ -245,6 +246,16 @@ class Recorder(Protocol):
 
     def on_chunk(self, chunk: Chunk) -> None:
         """Take in one layer's chunk; chunks of a layer come in order of position."""
+        ...
+
+
+class OtherRecorder(Recorder, Protocol):
+    """What a diagnostic that has no field in `Diagnosis` rides on the long pass with, and what it found there."""
+
+    def __init__(self, frame: Measurement) -> None: ...
+
+    def result(self) -> DiagnosticResult:
+        """After the last chunk of the last layer."""
         ...
 
 

@@ -7,9 +7,9 @@ are indexed as named; None stands where there is no data (an empty bin, a tensor
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, SerializeAsAny
 
 from qroar_core.axes import Sizes, axes
 from qroar_core.diagnostics.aliasing.result import Kernel
@@ -22,6 +22,8 @@ from qroar_core.diagnostics.null import NullRow
 from qroar_core.diagnostics.outliers.result import Outliers
 from qroar_core.diagnostics.pair_error.result import PairErrors
 from qroar_core.diagnostics.pressure.result import LogitChange
+from qroar_core.diagnostics.registry import diagnostics, others, part_of
+from qroar_core.diagnostics.result_base import DiagnosticResult
 from qroar_core.diagnostics.rounding.result import Roundings
 from qroar_core.diagnostics.sample import briefly
 from qroar_core.diagnostics.similarity.result import HiddenSimilarity
@@ -32,6 +34,18 @@ from qroar_core.result import LayerBand, Result
 from qroar_core.scale_search.result import Verdict
 from qroar_core.specs import Mode
 from qroar_core.transforms.result import band_order
+
+AnyOther = TypeVar("AnyOther", bound=DiagnosticResult)
+
+
+def _typed(found: object) -> object:
+    """Results of a file as those of their diagnostics: the name says which."""
+    if not isinstance(found, dict):
+        return found
+    if unknown := sorted(found.keys() - set(others())):
+        raise ValueError(f"{unknown[0]!r} is no diagnostic of this installation")
+    kinds: dict[str, type[DiagnosticResult]] = {name: part_of(name, "result", "RESULT") for name in found}
+    return {name: kinds[name].model_validate(value) for name, value in found.items()}
 
 
 class LayerGroup(Result):
@@ -62,7 +76,7 @@ class LayerGroup(Result):
 
 
 class Diagnosis(Result):
-    """The nine diagnostics of docs/method.md section 3."""
+    """The diagnostics of docs/method.md section 3."""
 
     MOST: ClassVar[int] = 512 * MIB  # 16 numbers a channel, head, layer and tensor: of 40 layers by 40 KV heads 160 MB
 
@@ -99,6 +113,8 @@ class Diagnosis(Result):
     decoder_layers: Annotated[list[int], axes("layer")] = []
     scales_mode: Mode | None  # of the scales in W_Q and W_K while measuring; None: the checkpoint's own weights
     text: str
+    # of diagnostics that have no field here, by the name of their folder; none: there are no others, or an older file
+    others: Annotated[dict[str, SerializeAsAny[DiagnosticResult]], BeforeValidator(_typed)] = {}
     of_one_group: bool = Field(default=False, exclude=True, repr=False)  # a view by `of_group`; in no file
     seconds: dict[str, float] = {}  # wall time of each pass, and of the bare passes it is compared with
 
@@ -137,6 +153,10 @@ class Diagnosis(Result):
         if any(not 0 <= layer < layers for change in changes if change is not None for layer in change.layers):
             yield f"logit_change.layers: not among {layers} layers"
 
+    def other(self, kind: type[AnyOther]) -> AnyOther | None:
+        """The result of a diagnostic that has no field here; None where it was not measured, as in an older file."""
+        return next((found for found in self.others.values() if isinstance(found, kind)), None)
+
     def layer_number(self, layer: int) -> int:
         """What people call layer `layer`: its number in the decoder, where others without attention stand between."""
         return self.decoder_layers[layer] if self.decoder_layers else layer
@@ -146,17 +166,20 @@ class Diagnosis(Result):
         return [f"layer {self.layer_number(i)}" for i in range(len(self.dilation.absmax))]
 
     def null_rows(self, *parts: str) -> list[NullRow]:
-        """Every diagnostic beside its null: what each of `parts` (names of fields; none: all of them) says for itself.
+        """Every diagnostic beside its null: what each of `parts` says for itself.
 
-        A part says it by a method `null_rows` of its class, and the entries of a dict are asked one by one. The view of
-        one layer group gives only rows of that group, unless others are named: those speak of all layers. A null that
-        was drawn once has no range.
+        A part is a field's name or one of `others`; none: all of them, or in the view of one layer group those of it.
+
+        It says it by a method `null_rows` of its class, and the entries of a dict are asked one by one. Parts that
+        `of_group` leaves whole speak of all layers. A null that was drawn once has no range.
         """
         rows = []
-        for name in parts or (OF_GROUP if self.of_one_group else type(self).model_fields):
-            part = getattr(self, name)
+        every = [*(name for name in type(self).model_fields if name != "others"), *self.others]
+        of_frequencies = {name for one in diagnostics().values() if one.frequencies for name in one.fields}
+        for name in parts or (OF_GROUP if self.of_one_group else every):
+            part = self.others.get(name) if name in others() else getattr(self, name)
             own = WHOLE.get(name)
-            apart = self._turning() if name in FREQUENCIES and not self.of_one_group else {}
+            apart = self._turning() if name in of_frequencies and not self.of_one_group else {}
             for group, view in apart.items():
                 rows += _named(group, view.null_rows(name))
             if not apart:
@@ -198,7 +221,6 @@ class Diagnosis(Result):
 
 
 OWN = ("pair_error", "anisotropy", "logit_change")  # a group's own result in place of the whole model's
-FREQUENCIES = ("bands", "kernel", "logit_change")  # of the first group where layers differ, so each is asked
 OF_GROUP = ("bands", "kernel", "logit_noise", *OWN)  # what speaks of a group's layers alone in its view
 # fields whose null speaks of all their entries at once, the worst band for example
 WHOLE: dict[str, Callable[[Any], list[NullRow]]] = {"bands": band_nulls, "tails": tail_nulls}

@@ -1,4 +1,4 @@
-"""Stage 2: the nine diagnostics of docs/method.md section 3, in one streamed pass and its short windows.
+"""Stage 2: the diagnostics of docs/method.md section 3, in one streamed pass and its short windows.
 
 The long context is read once under the interpolation, unquantized; every meter rides on that pass,
 and the chosen quantizers are applied to the q and k it shows. The paired short windows are read once
@@ -123,7 +123,7 @@ def run(
     on_step: OnStep = no_progress,
     scales: Scales | None = None,
 ) -> Diagnosis:
-    """All nine diagnostics of `loaded` under the setting's interpolation and quantizers.
+    """All diagnostics of `loaded` under the setting's interpolation and quantizers.
 
     Args:
         scales: put into W_Q and W_K for every pass, the reference's too, and taken out again bit for bit.

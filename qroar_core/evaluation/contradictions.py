@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
-from scipy import stats
+from scipy.special import stdtrit  # Student's t; scipy.stats takes half a second to import
 
 from qroar_core.evaluation.findings import Means, findings
 from qroar_core.evaluation.result import Closeness, Evaluation, Row
@@ -242,7 +242,7 @@ class _Slack:
         """Of an interval's half width over `count` units, each of which is `open_` off at most."""
         if count < 2:
             return 0.0
-        return float(stats.t.ppf(0.5 + self.confidence / 2, count - 1)) * open_ / math.sqrt(count - 1)
+        return float(stdtrit(count - 1, 0.5 + self.confidence / 2)) * open_ / math.sqrt(count - 1)
 
     def differences(
         self, name: str, mine: object, wanted: object, fields: tuple[str, ...], used: Sequence[str], by_document: bool

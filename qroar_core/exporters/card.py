@@ -23,14 +23,14 @@ EFFECT = {
 }
 
 
-def write_card(folder: Path, note: dict[str, Any], before: Path | None) -> None:
-    """README.md of `folder`: the card found in `before`, then a section of what `note` says was changed.
+def card_of(note: dict[str, Any], before: Path | None) -> str:
+    """Text of a README.md: the card found in `before`, then a section of what `note` says was changed.
 
     Args:
         note: see `exporters.folder.note_of`.
         before: folder of the source checkpoint, None where it has none.
     """
-    head, odd = _card_of(before)
+    head, odd = _found(before)
     lines = [
         head.rstrip() or f"# {literal(note['from']['name'])}",
         "",
@@ -42,10 +42,10 @@ def write_card(folder: Path, note: dict[str, Any], before: Path | None) -> None:
     lines += [f"- {line}" for line in (*_scales(note), *_rope(note), *_weights(note), *odd)]
     if note["command"]:
         lines += ["", "Repeat it:", "", f"    {one_line(note['command'])}"]
-    (folder / CARD).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return "\n".join(lines) + "\n"
 
 
-def _card_of(before: Path | None) -> tuple[str, list[str]]:
+def _found(before: Path | None) -> tuple[str, list[str]]:
     """The card in a folder, "" without one, and what there is to say about how it was read."""
     old = before / CARD if before else None
     try:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError
 
 from qroar_core.errors import BadOutput
+from qroar_core.exporters.card import CARD, card_of
 from qroar_core.models.formats.digest import sha256
 from qroar_core.models.own_rope import own_rope, replaced_rope
 from qroar_core.specs import RopeSpec
@@ -120,6 +121,16 @@ def _alive(pid: int) -> bool:
     except PermissionError:
         pass
     return True
+
+
+def write_about(folder: Path, note: dict[str, Any], before: Path | None) -> None:
+    """What a folder says of itself: README.md, then qroar.json with the hash of every file.
+
+    Args:
+        note: see `note_of`. before: folder of the source checkpoint, whose card goes on; None where it has none.
+    """
+    (folder / CARD).write_text(card_of(note, before), encoding="utf-8")
+    write_note(folder, note)
 
 
 def write_note(folder: Path, content: dict[str, Any]) -> None:

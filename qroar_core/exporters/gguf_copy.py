@@ -18,8 +18,7 @@ from gguf import GGMLQuantizationType
 
 from qroar_core.disk_name import disk_name
 from qroar_core.errors import BadScales
-from qroar_core.exporters.card import write_card
-from qroar_core.exporters.folder import LONGEST_NAME, new_folder, note_of, write_note
+from qroar_core.exporters.folder import LONGEST_NAME, new_folder, note_of, write_about
 from qroar_core.exporters.written_rope import divisors, require_one_list, written_gains
 from qroar_core.interpolations.frequencies import rope_parameters
 from qroar_core.models.formats.digest import sha256
@@ -95,8 +94,7 @@ def run(
         origin |= {"own_rope": own, "replaces": own if rope.method != "default" and own != NONE else ""}
         changed = [info.name for info, _ in edited]
         note = note_of(origin, rope, scales, format="gguf", command=command, changed=changed, factor=factor)
-        write_card(scratch, note, None)  # a README beside the source may be about anything
-        write_note(scratch, note)
+        write_about(scratch, note, None)  # a README beside the source may be about anything
     on_step(Step("export", 4, 4, "done"))
     return folder
 

@@ -20,8 +20,7 @@ from torch import Tensor
 
 from qroar_core.disk_name import disk_name
 from qroar_core.errors import BadCheckpoint, BadSpec, UnsupportedModel
-from qroar_core.exporters.card import write_card
-from qroar_core.exporters.folder import LONGEST_NAME, new_folder, note_of, origin_of, write_note
+from qroar_core.exporters.folder import LONGEST_NAME, new_folder, note_of, origin_of, write_about
 from qroar_core.exporters.formats import written_by
 from qroar_core.exporters.forward_pass import require_finite_pass
 from qroar_core.exporters.written_rope import divisors, require_one_list, written_gains, written_parameters
@@ -107,8 +106,7 @@ def run(
             note = note_of(
                 origin_of(loaded, rope), rope, scales, format=format, command=command, changed=changed, factor=factor
             )
-            write_card(scratch, note, loaded.template)
-            write_note(scratch, note)
+            write_about(scratch, note, loaded.template)
     on_step(Step("export", 3, 3, "done"))
     return folder
 

@@ -1,28 +1,39 @@
-"""Stage 5: the scaled model as a folder that plain transformers (and vLLM) load unchanged.
+"""Stage 5: the scaled model as a Hugging Face folder that plain transformers (and vLLM) load unchanged.
 
-The scales are multiplied into W_Q and W_K (and their biases), the position interpolation is written
-into config.json, the tokenizer goes along, and `qroar.json` and the model card say what was changed.
+The scales are multiplied into W_Q and W_K (and their biases), the position interpolation is written into config.json,
+weights come in shards, the tokenizer and the source's generation_config.json go along, and `qroar.json` and the model
+card say what was changed.
 """
 
 from __future__ import annotations
 
+import copy
+import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
 
-from qroar_core.errors import BadSpec
-from qroar_core.exporters.card import write_card
-from qroar_core.exporters.checkpoint import all_narrowed, changed_parts, save
-from qroar_core.exporters.folder import new_folder, note_of, origin_of, write_note
+from qroar_core.errors import BadSpec, NonFinite
+from qroar_core.exporters.folder import new_folder, note_of, origin_of, write_about
 from qroar_core.exporters.formats import written_by
 from qroar_core.exporters.forward_pass import require_finite_pass
-from qroar_core.exporters.written_rope import written_gains, written_parameters, written_rope
+from qroar_core.exporters.older_readers import with_older_names, without_rope_beside
+from qroar_core.exporters.written_rope import WrittenRope, written_gains, written_parameters, written_rope
+from qroar_core.models.checkpoint_files import check_files, has, table_in
+from qroar_core.models.generation import FILE
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.own_dtype import announced_dtype, word, written_dtype
 from qroar_core.models.patch import replaced_parameters
+from qroar_core.models.quiet import quiet_transformers
+from qroar_core.models.tokenizer import LAW, tokenizer_files
 from qroar_core.progress import OnStep, Step, no_progress
 from qroar_core.specs import RopeSpec
 from qroar_core.transforms.scales import Scales
+
+SHARD = "5GB"  # largest file of weights; a larger model comes in several, with an index
 
 
 def run(
@@ -71,8 +82,7 @@ def run(
             dtype=why,
             factor=said.factor,
         )
-        write_card(built, note, loaded.template)
-        write_note(built, note)
+        write_about(built, note, loaded.template)
     on_step(Step("export", 3, 3, "done"))
     return folder
 
@@ -80,3 +90,98 @@ def run(
 def offered(loaded: LoadedModel) -> str | None:
     """Every model has a folder."""
     return ""
+
+
+def save(
+    loaded: LoadedModel,
+    rope: WrittenRope,
+    folder: Path,
+    tensors: dict[str, Tensor] | None = None,
+    config: dict[str, Any] | None = None,
+) -> None:
+    """Write the model as it is patched now. Its own config stays in place: pages read it while this runs.
+
+    Args:
+        rope: how the config says its interpolation.
+        tensors: what to write instead of the model's own parameters, by the names of the checkpoint.
+        config: entries of config.json to set.
+    """
+    model = copy.copy(loaded.model)  # the same parameters under another config
+    model.config = _config(loaded, rope)
+    with quiet_transformers():
+        model.save_pretrained(folder, state_dict=tensors, max_shard_size=SHARD)
+    _copy_tokenizer(loaded, folder)
+    if loaded.template is not None and has(loaded.template, FILE):
+        shutil.copyfile(loaded.template / FILE, folder / FILE)  # in place of what transformers made of the config
+    path, source = folder / "config.json", loaded.template
+    own = table_in(source / path.name) if source and has(source, path.name) else {}
+    said = json.loads(path.read_text())
+    if rope.changed:
+        said = without_rope_beside(said, loaded.model.config)
+    said = with_older_names(said, own, loaded.model.config.attribute_map)
+    path.write_text(json.dumps(said | (config or {}), indent=2) + "\n")
+
+
+def _copy_tokenizer(loaded: LoadedModel, folder: Path) -> None:
+    """The checkpoint's own tokenizer files, byte for byte; written anew where it had no tokenizer.json."""
+    source = loaded.template
+    if source is None or not has(source, LAW):
+        loaded.tokenizer.save_pretrained(folder)
+        return
+    check_files(source)  # they may have changed since they were read
+    for path in tokenizer_files(source):
+        target = folder / path.relative_to(source)
+        target.parent.mkdir(exist_ok=True)
+        shutil.copyfile(path, target)
+
+
+def _config(loaded: LoadedModel, rope: WrittenRope) -> Any:
+    written = copy.deepcopy(loaded.model.config)
+    written.rope_parameters = rope.parameters
+    if getattr(written, "head_dim", 0) is None:  # transformers' YaRN cannot do without it
+        written.head_dim = loaded.geometry.head_dim
+    if rope.changed:
+        written.max_position_embeddings = rope.context
+        if hasattr(written, "original_max_position_embeddings"):  # Phi-3 says it here, too, and believes this one
+            written.original_max_position_embeddings = rope.native
+    return written
+
+
+def all_narrowed(model: Any, dtype: torch.dtype) -> dict[str, Tensor]:
+    """The model's tensors in the number format that they are written in; those that share memory still share it.
+
+    A tied output matrix is then written once, as `save_pretrained` does with the model's own.
+    """
+    once: dict[tuple[int, torch.Size], Tensor] = {}
+    tensors = {}
+    for name, value in model.state_dict().items():
+        at = (value.data_ptr(), value.shape)
+        if at not in once:
+            once[at] = narrowed(name, value, dtype)
+        tensors[name] = once[at]
+    return tensors
+
+
+def narrowed(name: str, value: Tensor, dtype: torch.dtype) -> Tensor:
+    """A tensor of the model on the CPU, in the number format that it is written in where it holds numbers.
+
+    Raises:
+        NonFinite: a value past the end of that format.
+    """
+    if not value.is_floating_point():
+        return value.detach().cpu()
+    new = value.detach().to("cpu", dtype)
+    if not bool(new.isfinite().all()):
+        raise NonFinite(
+            f"{name} holds {float(value.abs().amax()):.3g}, {word(dtype)} ends at {torch.finfo(dtype).max:.3g}",
+            where="export",
+            do=f"add --dtype {'bfloat16' if dtype == torch.float16 else 'float32'}",
+        )
+    return new
+
+
+def changed_parts(loaded: LoadedModel) -> list[str]:
+    """The modules of an attention layer that scales change: projections, or the norms whose gains take the scale."""
+    first = next(i for i in range(loaded.geometry.n_layers) if i not in loaded.geometry.without_rope)
+    names = [slot.norm_gain or slot.weight for slot in loaded.slots()[first]]
+    return list(dict.fromkeys(name.split(".")[-2] for name in names))

@@ -20,8 +20,7 @@ import torch
 from torch import Tensor
 
 from qroar_core.errors import BadCheckpoint, BadScales, BadSpec, UnsupportedModel
-from qroar_core.exporters.card import write_card
-from qroar_core.exporters.folder import NOTE, new_folder, note_of, origin_of, write_note
+from qroar_core.exporters.folder import NOTE, new_folder, note_of, origin_of, write_about
 from qroar_core.exporters.forward_pass import require_finite_pass
 from qroar_core.exporters.older_readers import with_older_names, without_rope_beside
 from qroar_core.exporters.written_rope import WrittenRope, written_gains, written_rope
@@ -84,8 +83,7 @@ def run(
         on_step(Step("export", 2, 3, "hash"))
         origin = origin_of(loaded, rope) | {"source": str(source.resolve())}
         note = note_of(origin, rope, scales, format=format, command=command, changed=sorted(new), factor=said.factor)
-        write_card(scratch, note, source)
-        write_note(scratch, note)
+        write_about(scratch, note, source)
     on_step(Step("export", 3, 3, "done"))
     return folder
 

@@ -22,10 +22,10 @@ from qroar_core.exporters.folder import NOTE
 from qroar_core.exporters.formats import FORMATS
 from qroar_core.exporters.forward_pass import SCORED, sample_ids, scored
 from qroar_core.exporters.gguf_compare import compare
+from qroar_core.models import load
 from qroar_core.models.formats.digest import sha256
 from qroar_core.models.formats.gguf_header import read_header
 from qroar_core.models.llama_cpp import LlamaCpp, available
-from qroar_core.models.loading import load_model
 from qroar_core.models.score import divergence
 from qroar_core.models.stream import Condition
 from qroar_core.plain_file import MIB, read_json
@@ -123,7 +123,7 @@ def _logits(folder: Path, note: dict[str, Any]) -> list[Check]:
     """The reloaded export against the source model under the same scales and interpolation, and its tokenizer."""
     question = "logits against the source model"
     try:
-        source = load_model(_source_of(note), device="cpu", dtype="float32")
+        source = load.run(_source_of(note), device="cpu", dtype="float32")
         if source.fingerprint != note.get("from", {}).get("fingerprint"):
             raise BadCheckpoint("another model or dtype than the export was made of", where=source.name)
     except QRoarError as error:
@@ -135,7 +135,7 @@ def _logits(folder: Path, note: dict[str, Any]) -> list[Check]:
         path = _gguf_in(folder)
         tokens = verify_tokenizer.tokens(source.tokenizer, verify_tokenizer.of_gguf(path))
         return [Check(*tokens), _in_llama_cpp(path, str(note["format"]), ids, wanted)]
-    again = load_model(str(folder), device="cpu", dtype="float32")
+    again = load.run(str(folder), device="cpu", dtype="float32")
     files = verify_tokenizer.files(source.template, folder)
     tokens = verify_tokenizer.tokens(source.tokenizer, again.tokenizer)
     again_states, found = scored(again, Condition(RopeSpec()), ids)

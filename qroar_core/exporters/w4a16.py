@@ -18,10 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from qroar_core.errors import BadSpec, UnsupportedModel
-from qroar_core.exporters.card import write_card
-from qroar_core.exporters.checkpoint import changed_parts, narrowed, save
-from qroar_core.exporters.folder import new_folder, note_of, origin_of, write_note
+from qroar_core.exporters.folder import new_folder, note_of, origin_of, write_about
 from qroar_core.exporters.forward_pass import require_finite_pass
+from qroar_core.exporters.hf import changed_parts, narrowed, save
 from qroar_core.exporters.written_rope import written_gains, written_parameters, written_rope
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.own_dtype import kept_dtype, word
@@ -84,8 +83,7 @@ def run(
             factor=said.factor,
         )
         note["weights"] = asdict(spec)
-        write_card(built, note, loaded.template)
-        write_note(built, note)
+        write_about(built, note, loaded.template)
     on_step(Step("export", 3, 3, "done"))
     return folder
 

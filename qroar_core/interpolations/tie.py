@@ -72,6 +72,8 @@ def require_pairs(ties: Sequence[Tie], pairs: int) -> None:
 def parse_ties(text: str) -> tuple[Tie, ...]:
     """The groups of `20-21,22-25:0.9,26-31:0`, each `first-last[:turn]`; the inverse of `ties_text`.
 
+    Args:
+        text: groups of RoPE pairs, both ends included, separated by commas.
     Raises:
         BadSpec: what is not understood, in one line.
     """

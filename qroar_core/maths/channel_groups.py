@@ -21,7 +21,7 @@ class ChannelGroup:
 
     Args:
         still: they do not turn at all.
-        rest: channels past rotary_dim that belong to it too, which never turn; only where `still`.
+        rest: channels past rotary_dim, which never turn; only where `still` and there are no pairs.
     """
 
     first: int

@@ -12,37 +12,31 @@ import json
 import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from qroar_core.models.checkpoint_files import has, table_in
-
 HARMLESS = {"_name_or_path", "transformers_version", "torch_dtype", "dtype", "use_cache"}  # keys that compute nothing
 MOST_THREADS = 8  # hashing leaves Python's lock, so that it takes as long as reading memory does
 
 
-def checksum(model: Any, tokenizer: Any, folder: Path | None = None) -> str:
+def checksum(model: Any, tokenizer: Any, config: dict[str, Any] | None = None) -> str:
     """16 hex digits of SHA-256 over all weights in the dtype they were loaded in, the config and the tokenizer.
 
     Args:
         model: a transformers model, its weights in host memory.
         tokenizer: a transformers tokenizer, or None for a model without one.
-        folder: holds the config.json as it was read; without one the model's own config counts.
+        config: config.json as it was read; without one the model's own config counts.
     """
     digest = hashlib.sha256()
-    for part in (_config(model, folder), _tokenizer(tokenizer), *_weights(model)):
+    for part in (_config(model, config), _tokenizer(tokenizer), *_weights(model)):
         digest.update(hashlib.sha256(part).digest())
     return digest.hexdigest()[:16]
 
 
-def _config(model: Any, folder: Path | None) -> bytes:
-    if folder is not None and has(folder, "config.json"):
-        said = table_in(folder / "config.json")
-    else:
-        said = model.config.to_dict()
+def _config(model: Any, config: dict[str, Any] | None) -> bytes:
+    said = model.config.to_dict() if config is None else config
     ends = getattr(model.generation_config, "eos_token_id", None)  # it may say other than the config
     return json.dumps([_deciding(said), ends], sort_keys=True, default=str).encode()
 

@@ -40,6 +40,8 @@ class LoadedModel:
         note: what the reader must know about this checkpoint, as "dequantized from Q4_1".
         template: folder with the tokenizer's own files, copied on export.
         file: the GGUF file that was read; what `source` names on the hub may be another by now.
+        config: config.json as it was read; None for a model without one.
+        stored: number formats of the folder's tensors, as safetensors spells them; none of a GGUF file.
         stamp: of the files when they were read; () for a model that was built in memory.
         lock: see above.
         applied: the scales that a person has applied to these weights (models.patch); None: none.
@@ -60,6 +62,8 @@ class LoadedModel:
     note: str = ""
     template: Path | None = None
     file: Path | None = None
+    config: dict[str, Any] | None = None
+    stored: frozenset[str] = frozenset()
     stamp: Stamp = ()
     lock: Any = field(default_factory=threading.RLock)
     applied: Scales | None = None

@@ -7,7 +7,7 @@ others are compared with it (`against`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor
 from qroar_core.models.finite import require_finite
 from qroar_core.models.hidden_state_file import HiddenStateFile
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.models.score import Divergence, last_hidden, nll_and_divergence, predicting, token_nll
+from qroar_core.models.score import Divergence, nll_and_divergence, token_nll
 from qroar_core.models.stream import Condition, Piece, Stream, open_stream
 from qroar_core.progress import OnStep, Step, no_progress
 
@@ -94,6 +94,23 @@ def hidden_states(loaded: LoadedModel, condition: Condition, ids: Tensor, target
     with open_stream(loaded, condition, length, batch=batch) as stream:
         kept = [last_hidden(stream.run(ids[i : i + batch]), length, targets) for i in range(0, count, batch)]
     return torch.cat(kept)
+
+
+def predicting(pieces: Iterable[Piece], total: int, targets: int) -> Iterator[tuple[int, Tensor]]:
+    """Of a window of `total` tokens the states that predict its last `targets`: (first target, (B, t, hidden_size)).
+
+    The hidden state at position p predicts token p + 1, so positions total-targets-1 .. total-2.
+    """
+    first, last = total - targets - 1, total - 1
+    for piece in pieces:
+        a, b = max(first, piece.start), min(last, piece.start + piece.hidden.shape[1])
+        if b > a:
+            yield a - first, piece.hidden[:, a - piece.start : b - piece.start]
+
+
+def last_hidden(pieces: Iterable[Piece], total: int, targets: int) -> Tensor:
+    """All of `predicting` at once, (B, targets, hidden_size): for short windows."""
+    return torch.cat([hidden for _, hidden in predicting(pieces, total, targets)], dim=1)
 
 
 def _batch(ids: Tensor) -> int:

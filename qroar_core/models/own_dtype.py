@@ -6,14 +6,8 @@ keeps the format that the checkpoint's files hold unless another one was asked f
 
 from __future__ import annotations
 
-import json
-import struct
-from pathlib import Path
-from typing import Any
-
 import torch
 
-from qroar_core.models.checkpoint_files import has, table_in
 from qroar_core.models.loaded import LoadedModel
 
 STORED = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
@@ -52,7 +46,7 @@ def own_words(loaded: LoadedModel) -> str:
 
 def config_dtype(loaded: LoadedModel) -> torch.dtype | None:
     """The format that config.json says; None where it says none."""
-    config = _config(loaded)
+    config = loaded.config or {}
     named = config.get("dtype") or config.get("torch_dtype")
     return getattr(torch, named) if named in NAMES else None
 
@@ -91,16 +85,11 @@ def word(dtype: torch.dtype | None) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def _config(loaded: LoadedModel) -> dict[str, Any]:
-    folder = loaded.template
-    return table_in(folder / "config.json") if folder is not None and has(folder, "config.json") else {}
-
-
 def _stored(loaded: LoadedModel) -> set[torch.dtype]:
     """The float formats of the checkpoint's files; none where they hold codes."""
-    if loaded.template is None or _config(loaded).get("quantization_config"):
+    if (loaded.config or {}).get("quantization_config"):
         return set()
-    return {STORED[name] for path in sorted(loaded.template.glob("*.safetensors")) for name in _formats(path)}
+    return {STORED[name] for name in loaded.stored & STORED.keys()}
 
 
 def _holding(kinds: set[torch.dtype]) -> torch.dtype:
@@ -109,11 +98,3 @@ def _holding(kinds: set[torch.dtype]) -> torch.dtype:
     for other in others:
         widest = torch.promote_types(widest, other)  # of float16 and bfloat16: float32
     return widest
-
-
-def _formats(path: Path) -> set[str]:
-    """Float formats of the tensors of a safetensors file."""
-    with path.open("rb") as file:
-        (length,) = struct.unpack("<Q", file.read(8))
-        entries = json.loads(file.read(length))
-    return {entry["dtype"] for name, entry in entries.items() if name != "__metadata__"} & set(STORED)

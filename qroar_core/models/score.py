@@ -7,14 +7,12 @@ waits for an accelerator: results stay on the device of the states.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.models.stream import Piece
 
 LOGIT_ENTRIES = 1 << 23  # tokens x vocabulary per slice (32 MiB of float32)
 
@@ -25,23 +23,6 @@ class Divergence:
 
     kl: Tensor
     same_top1: Tensor
-
-
-def predicting(pieces: Iterable[Piece], total: int, targets: int) -> Iterator[tuple[int, Tensor]]:
-    """Of a window of `total` tokens the states that predict its last `targets`: (first target, (B, t, hidden_size)).
-
-    The hidden state at position p predicts token p + 1, so positions total-targets-1 .. total-2.
-    """
-    first, last = total - targets - 1, total - 1
-    for piece in pieces:
-        a, b = max(first, piece.start), min(last, piece.start + piece.hidden.shape[1])
-        if b > a:
-            yield a - first, piece.hidden[:, a - piece.start : b - piece.start]
-
-
-def last_hidden(pieces: Iterable[Piece], total: int, targets: int) -> Tensor:
-    """All of `predicting` at once, (B, targets, hidden_size): for short windows."""
-    return torch.cat([hidden for _, hidden in predicting(pieces, total, targets)], dim=1)
 
 
 def logits_of(loaded: LoadedModel, hidden: Tensor) -> Tensor:

@@ -32,6 +32,7 @@ class Source:
     note: str = ""  # what the reader must know about it
     stored: Callable[[], dict[str, StoredTensor]] | None = None  # its tensors, where the folder's own are not they
     file: Path | None = None  # the GGUF file, where it is one
+    config: dict[str, Any] | None = None  # config.json as it lies in the folder, once it has been read
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of every tensor as it lies in the file, packed or not; reads headers alone.
@@ -43,6 +44,14 @@ class Source:
 
         placed: dict[str, Any] = dict(headers(self.folder)) if self.stored is None else self.stored()
         return {name: one.shape for name, one in placed.items()}
+
+    def formats(self) -> frozenset[str]:
+        """The number formats of the tensors in the folder, as safetensors spells them; none of a GGUF file."""
+        from qroar_core.models.formats.folder_tensors import headers
+
+        if self.stored is not None or self.folder is None or not any(self.folder.glob("*.safetensors")):
+            return frozenset()
+        return frozenset(one.dtype for one in headers(self.folder).values())
 
     def tensors(self) -> tuple[dict[str, StoredTensor], str]:
         """Every tensor by its Hugging Face name, read when asked, and what must be known about them.
@@ -57,8 +66,8 @@ class Source:
         if self.stored is not None:
             return self.stored(), self.note
         refuse_second_copy(self.folder)
-        tensors, label = stored_tensors(self.folder)
-        said = f"dequantized from {label}" if label else unapplied(self.folder)
+        tensors, label = stored_tensors(self.folder, self.config)
+        said = f"dequantized from {label}" if label else unapplied(self.folder, self.config)
         return tensors, "; ".join(filter(None, (said, self.note)))
 
 

@@ -27,7 +27,8 @@ class SearchMethod:
         count: how many candidates it reports, by the spec and the number of bands.
         reads: the fields of `SearchSpec` that only this method, and others that name them, read.
         angles: it can also search the angles of pairs.
-        independent: its candidates do not follow from the best so far, so that processes can share them.
+        independent: its candidates do not follow from the best so far, so that processes can share them; an
+            objective that looks at the whole model then takes Optuna's candidates too, else it sweeps over the bands.
     """
 
     place: int

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 FIELLER = 1.06  # variance of Fisher's z of Spearman's rho, times n - 3
 LEAST = 4  # points an interval needs
@@ -40,6 +39,8 @@ def spearman(x: Numbers, y: Numbers, confidence: float = 0.95) -> Correlation | 
         None under four points, or where one side is the same everywhere.
     Source: Fieller, Hartley and Pearson, Biometrika 44 (1957).
     """
+    from scipy import stats  # takes half a second to import: not at every server's start
+
     a, b = _paired(x, y)
     n = len(a)
     if n < LEAST or _flat(a) or _flat(b):
@@ -80,6 +81,8 @@ def spearman_of_grid(
 
 
 def _rho(a: np.ndarray, b: np.ndarray) -> float | None:
+    from scipy import stats  # takes half a second to import: not at every server's start
+
     known = ~np.isnan(a) & ~np.isnan(b)
     a, b = a[known], b[known]
     if len(a) < LEAST or _flat(a) or _flat(b):

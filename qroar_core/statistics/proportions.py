@@ -5,8 +5,6 @@ Few trials near 0 or 1 are the rule here, where the normal interval has no width
 
 from __future__ import annotations
 
-from scipy import stats
-
 
 def wilson(hits: int, trials: int, confidence: float = 0.95) -> tuple[float, float] | None:
     """Wilson's score interval of a proportion, without continuity correction; None without a trial.
@@ -15,6 +13,8 @@ def wilson(hits: int, trials: int, confidence: float = 0.95) -> tuple[float, flo
 
     Source: Wilson, JASA 22 (1927).
     """
+    from scipy import stats  # takes half a second to import: not at every server's start
+
     if not trials:
         return None
     found = stats.binomtest(hits, trials).proportion_ci(confidence, method="wilson")
@@ -26,4 +26,6 @@ def mcnemar(gained: int, lost: int) -> float:
 
     Source: McNemar, Psychometrika 12 (1947), in its exact binomial form.
     """
+    from scipy import stats  # takes half a second to import: not at every server's start
+
     return float(stats.binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0

@@ -10,17 +10,12 @@ from qroar_core.transforms.scales import Scales
 
 
 def groups_of(geometry: Geometry, rope: RopeSpec) -> tuple[ChannelGroup, ...]:
-    """Tied pairs, and channels past rotary_dim, which never turn: these join the pairs that stand still, or are alone.
+    """Tied pairs, and channels past rotary_dim, which never turn; empty where nothing turns alike.
 
-    Empty where nothing turns alike.
+    Those channels do not join the pairs that stand still: an attention factor multiplies rotated channels alone.
     """
-    rest = geometry.head_dim - geometry.rotary_dim
-    groups = []
-    for tie in rope.tie:
-        still = tie.turn == 0
-        groups.append(ChannelGroup(tie.first, tie.last, still, rest if still else 0))
-        rest = 0 if still else rest
-    if rest:
+    groups = [ChannelGroup(tie.first, tie.last, still=tie.turn == 0) for tie in rope.tie]
+    if rest := geometry.head_dim - geometry.rotary_dim:
         groups.append(ChannelGroup(geometry.n_pairs, geometry.n_pairs - 1, still=True, rest=rest))
     return tuple(groups)
 
@@ -80,5 +75,6 @@ def require_alike(geometry: Geometry, rope: RopeSpec, scales: Scales | None) -> 
 
 def _within(group: ChannelGroup, other: ChannelGroup) -> bool:
     """True where all that `group` mixes belongs to `other`."""
-    inside = not group.pairs or other.first <= group.first <= group.last <= other.last
-    return inside and group.rest in (0, other.rest) and (other.still or not group.still)
+    if group.rest or other.rest:
+        return group.rest == other.rest
+    return other.first <= group.first <= group.last <= other.last and (other.still or not group.still)

@@ -102,8 +102,10 @@ class ScalesFile(Result):
         for at, one in enumerate(self.maps):
             if not 0 <= one.first <= one.last + 1 <= pairs or one.rest not in (0, who.head_dim - who.rotary_dim):
                 yield f"maps[{at}]: pairs {one.first} to {one.last} and {one.rest} more channels are not of this model"
-            elif one.rest and not one.still:
-                yield f"maps[{at}]: channels past rotary_dim do not turn, the group does"
+            elif one.rest and (not one.still or one.last >= one.first):
+                yield f"maps[{at}]: channels past rotary_dim do not turn, and are a group of their own"
+            elif not one.rest and one.last < one.first:
+                yield f"maps[{at}]: no channels"
             elif not _has_shape(one.matrix, (*outer, one.size, one.size)):
                 yield f"maps[{at}].matrix: no table of {' x '.join(map(str, (*outer, one.size, one.size)))} numbers"
         taken = [pair for one in self.maps for pair in range(one.first, one.last + 1)]

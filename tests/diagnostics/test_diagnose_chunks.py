@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from qroar_core.diagnostics import run as diagnose
-from qroar_core.models.loading import load_model
+from qroar_core.models.load import run as load_model
 from qroar_core.models.text import Document, split
 from qroar_core.quantizers.presets import KV_PRESETS
 from qroar_core.setting import Setting

@@ -16,7 +16,7 @@ from qroar_core.evaluation import run as evaluate
 from qroar_core.exporters import hf, verify
 from qroar_core.models.geometry import Geometry
 from qroar_core.models.layer_groups import LayerGroup, layer_groups
-from qroar_core.models.loading import load_model
+from qroar_core.models.load import run as load_model
 from qroar_core.models.stream import Condition, open_stream
 from qroar_core.models.text import windows
 from qroar_core.result import rounded

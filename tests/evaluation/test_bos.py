@@ -21,7 +21,7 @@ from qroar_core.evidence.prediction import run as predict
 from qroar_core.evidence.replication import measure as replicate
 from qroar_core.evidence.replication.measure import Case, measure_claims
 from qroar_core.exporters import forward_pass
-from qroar_core.models.loading import load_model
+from qroar_core.models.load import run as load_model
 from qroar_core.models.sources import DEMO
 from qroar_core.models.text import SPLITS, encode, split, windows
 from qroar_core.remedies import run as compare

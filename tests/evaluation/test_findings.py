@@ -114,4 +114,10 @@ def test_a_rotation_that_harms_is_called_a_cost(nll):
 
 def test_nothing_quantized_says_so():
     found = findings({"reference/identity": [1.0, 2.0]}, 64, 0.95)
-    assert found == {"gain": None, "attribution": None, "gap_recovered": None, "tie": None, "sentence": "nothing is quantized"}
+    assert found == {
+        "gain": None,
+        "attribution": None,
+        "gap_recovered": None,
+        "tie": None,
+        "sentence": "nothing is quantized",
+    }

@@ -16,9 +16,10 @@ import pytest
 import torch
 
 from qroar_core.errors import BadOutput, BadSpec, Cancelled
-from qroar_core.exporters import checkpoint, hf
+from qroar_core.exporters import hf
+from qroar_core.models.measure import last_hidden
 from qroar_core.models.patch import apply_scales, undo_scales
-from qroar_core.models.score import last_hidden, logits_of
+from qroar_core.models.score import logits_of
 from qroar_core.models.stream import Condition, open_stream
 from qroar_core.setting import default_setting
 from qroar_core.specs import RopeSpec
@@ -171,8 +172,8 @@ def test_the_sources_own_card_comes_first(tiny, tmp_path):
 def test_a_large_model_comes_in_shards_that_transformers_joins(tiny, ids, tmp_path, monkeypatch):
     from transformers import AutoModelForCausalLM
 
-    assert checkpoint.SHARD == "5GB"
-    monkeypatch.setattr(checkpoint, "SHARD", "40KB")
+    assert hf.SHARD == "5GB"
+    monkeypatch.setattr(hf, "SHARD", "40KB")
     loaded, tokens, scales = tiny(), ids(1, 40), random_scales("shared")
     folder = hf.run(loaded, RopeSpec(), scales, tmp_path / "out")
     shards = sorted(folder.glob("model-*.safetensors"))

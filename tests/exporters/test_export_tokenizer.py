@@ -12,7 +12,7 @@ from qroar_core.exporters import gguf_copy, gguf_write, hf, quantized_copy, veri
 from qroar_core.exporters.folder import write_note
 from qroar_core.models.decode import end_tokens
 from qroar_core.models.formats.declared import AWQ_FILE, MODELOPT_FILE
-from qroar_core.models.loading import load_model
+from qroar_core.models.load import run as load_model
 from qroar_core.models.sources import DEMO
 from qroar_core.specs import RopeSpec
 from tests.models.gguf_files import write_model

@@ -11,7 +11,7 @@ import torch
 from qroar_core.errors import UnsupportedModel
 from qroar_core.exporters import gguf_copy
 from qroar_core.models.formats.gguf.architectures import ARCHITECTURES
-from qroar_core.models.loading import load_model
+from qroar_core.models.load import run as load_model
 from qroar_core.models.patch import scaled_parameters
 from qroar_core.specs import QuantSpec, RopeSpec
 from qroar_core.transforms.file import to_file

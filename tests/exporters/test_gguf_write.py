@@ -12,7 +12,7 @@ import torch
 
 from qroar_core.errors import BadCheckpoint, BadOutput, BadSpec, Cancelled, UnsupportedModel
 from qroar_core.exporters import gguf_write, verify
-from qroar_core.models.loading import load_model
+from qroar_core.models.load import run as load_model
 from qroar_core.models.patch import apply_scales, replaced_parameters, scaled_parameters, undo_scales
 from qroar_core.specs import RopeSpec
 from qroar_core.transforms.scales import Scales

@@ -13,7 +13,7 @@ import torch
 import transformers
 
 from qroar_core.exporters import hf, quantized_copy, verify, w4a16
-from qroar_core.models.loading import load_model
+from qroar_core.models.load import run as load_model
 from qroar_core.specs import RopeSpec
 from tests.models.hub_configs import HUB
 from tests.models.hub_folders import IDS

@@ -42,7 +42,7 @@ def main(folders, stride):
     import torch
 
     from qroar_core.errors import QRoarError
-    from qroar_core.models.loading import load_model
+    from qroar_core.models.load import run as load_model
 
     ids = torch.arange(1, 65)[None] % 250
 

@@ -602,7 +602,7 @@ def model_of(case, seed=0, dtype=torch.float64, **changes):
 def loaded_of(case, tokenizer, folder, model=None, **options):
     """The case as a LoadedModel."""
     from qroar_core.models.families import family_of
-    from qroar_core.models.loading import as_loaded
+    from qroar_core.models.load import as_loaded
     from qroar_core.models.sources import Source
 
     model = model if model is not None else model_of(case, **options)

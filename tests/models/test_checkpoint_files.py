@@ -9,9 +9,9 @@ import sys
 import pytest
 
 from qroar_core.errors import BadCheckpoint
-from qroar_core.exporters.card import write_card
+from qroar_core.exporters.card import card_of
 from qroar_core.models.checkpoint_files import MOST, TEMPLATE, limit, table_in
-from qroar_core.models.loading import load_model
+from qroar_core.models.load import run as load_model
 from qroar_core.models.sources import DEMO
 from qroar_core.models.tokenizer import read_tokenizer
 from tests.helpers.strange_files import DEEP, NO_FILES, at_once, pipe, sparse
@@ -81,7 +81,7 @@ MEASURED = """
 import resource, sys
 from pathlib import Path
 from qroar_core.errors import QRoarError
-from qroar_core.models.loading import load_model
+from qroar_core.models.load import run as load_model
 load_model("demo", device="cpu")
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for folder in Path(sys.argv[1]).iterdir():
@@ -135,7 +135,7 @@ def test_real_files_lie_far_below_every_limit():
 def test_a_card_that_is_no_file_is_not_waited_for(tmp_path):
     pipe(tmp_path / "README.md")
     with at_once(), pytest.raises(BadCheckpoint, match=r"README.md cannot be read \(it is a pipe"):
-        write_card(tmp_path, {}, tmp_path)
+        card_of({}, tmp_path)
 
 
 MARKED = {  # a shell or an editor saved it anew: what it begins with, and what that is called

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from qroar_core.models.checksum import checksum
-from qroar_core.models.loading import load_model
+from qroar_core.models.load import run as load_model
 from qroar_core.models.sources import DEMO
 
 

@@ -20,7 +20,7 @@ import transformers
 from qroar_core.errors import BadCheckpoint, QRoarError
 from qroar_core.models.config_scales import refuse_scales_of_layers
 from qroar_core.models.formats.gguf.opened import open_gguf
-from qroar_core.models.loading import load_model
+from qroar_core.models.load import run as load_model
 from qroar_core.models.size_check import check_sizes
 from qroar_core.models.sources import DEMO
 from tests.models.config_numbers import VALUES, numbers, with_value
@@ -131,7 +131,7 @@ def test_layers_past_the_header_never_reach_transformers(tmp_path, monkeypatch):
     shutil.copytree(DEMO, folder)
     raw = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(raw | {"num_hidden_layers": 10**9}))
-    monkeypatch.setattr("qroar_core.models.loading.read_config", None)  # not callable
+    monkeypatch.setattr("qroar_core.models.load.read_config", None)  # not callable
     with pytest.raises(BadCheckpoint, match="the weights hold 4"):
         load_model(str(folder), device="cpu")
 

@@ -15,7 +15,8 @@ import transformers
 
 from qroar_core.errors import QRoarError
 from qroar_core.models.families import family_of
-from qroar_core.models.loading import load_model, read_config
+from qroar_core.models.load import read_config
+from qroar_core.models.load import run as load_model
 from qroar_core.models.own_rope import own_rope
 from qroar_core.models.sources import Source
 from tests.models.hub_configs import HUB

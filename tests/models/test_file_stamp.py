@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from qroar_core.models.file_stamp import stamp_of
-from qroar_core.models.loading import load_model
+from qroar_core.models.load import run as load_model
 from qroar_core.models.sources import DEMO
 
 

@@ -16,7 +16,7 @@ from qroar_core.models.families import BY_ARCHITECTURE, family_of
 from qroar_core.models.fill import filled, refuse_non_finite
 from qroar_core.models.formats.folder_tensors import headers
 from qroar_core.models.formats.stored import StoredTensor
-from qroar_core.models.loading import load_model
+from qroar_core.models.load import run as load_model
 from tests.helpers.largest_tensor import LargestTensor
 from tests.models.families_table import CASES, config_of, model_of
 

@@ -9,7 +9,8 @@ import torch
 import transformers
 
 from qroar_core.errors import QRoarError
-from qroar_core.models.loading import load_model, read_config
+from qroar_core.models.load import read_config
+from qroar_core.models.load import run as load_model
 from qroar_core.models.sources import Source
 from tests.models.hub_configs import HUB
 from tests.models.hub_folders import IDS

@@ -12,7 +12,8 @@ from safetensors.torch import load_file, save_file
 from qroar_core.errors import BadCheckpoint, BadSpec, Cancelled, UnsupportedModel
 from qroar_core.models import load
 from qroar_core.models.devices import choose_device
-from qroar_core.models.loading import choose_dtype, load_model
+from qroar_core.models.load import choose_dtype
+from qroar_core.models.load import run as load_model
 from qroar_core.progress import Step
 
 WEIGHTS = "model.safetensors"

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from qroar_core.models.loading import load_model
+from qroar_core.models.load import run as load_model
 from qroar_core.models.measure import measure
 from qroar_core.models.number_format import in_format
 from qroar_core.models.patch import apply_scales

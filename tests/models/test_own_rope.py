@@ -98,7 +98,7 @@ def gemma3(full):
 
 def loaded_gemma3(full, byte_tokenizer, folder):
     from qroar_core.models.families import family_of
-    from qroar_core.models.loading import as_loaded
+    from qroar_core.models.load import as_loaded
     from qroar_core.models.sources import Source
 
     model = gemma3(full)

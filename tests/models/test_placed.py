@@ -13,7 +13,7 @@ from qroar_core.models.calibrate import calibrated
 from qroar_core.models.condition import Condition
 from qroar_core.models.device_map import spread
 from qroar_core.models.devices import choose_devices, device_names
-from qroar_core.models.loading import load_model
+from qroar_core.models.load import run as load_model
 from qroar_core.models.measure import measure
 from qroar_core.models.memory import length_that_fits
 from qroar_core.models.text import Document

@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 
 from qroar_core.errors import QRoarError
 from qroar_core.evaluation import run as evaluate
-from qroar_core.models.loading import load_model
+from qroar_core.models.load import run as load_model
 from qroar_core.models.text import Document, encode, split, windows
 from qroar_core.setting import Setting
 from qroar_core.specs import EvaluationSpec, QuantSpec, RopeSpec

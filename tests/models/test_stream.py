@@ -9,7 +9,8 @@ import torch
 
 from qroar_core.errors import BadSpec
 from qroar_core.interpolations.frequencies import rope_parameters
-from qroar_core.models.score import last_hidden, logits_of, token_nll
+from qroar_core.models.measure import last_hidden
+from qroar_core.models.score import logits_of, token_nll
 from qroar_core.models.stream import Condition, open_stream
 from qroar_core.specs import RopeSpec
 

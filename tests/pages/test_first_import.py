@@ -1,4 +1,4 @@
-"""A new server listens before it has imported anything large; one thread imports all that the pages share."""
+"""A new server listens before it has imported anything large; a thread then imports all that the pages share."""
 
 import subprocess
 import sys
@@ -10,11 +10,15 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 SERVER = """
-import sys
+import asyncio, sys
 import app
 from pages.server import preload
 print(type(app.server).__name__, preload.is_missing(), *(name in sys.modules for name in ("torch", "transformers")))
-preload.import_once()
+async def served():
+    async with preload.from_the_start(app.server):
+        while preload.is_missing():
+            await asyncio.sleep(0.1)
+asyncio.run(served())
 print(preload.is_missing(), *sorted(name for name in sys.modules if name.startswith("pages.")))
 """
 

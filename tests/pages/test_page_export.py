@@ -27,6 +27,13 @@ def links(app):
     return [link.proto.label for link in app.get("page_link")]
 
 
+def test_sections_are_headers(loaded_app):
+    assert [one.value for one in loaded_app.header] == ["The setting"]
+    go(loaded_app, "export")
+    assert [one.value for one in loaded_app.header] == ["scales.json", "report.html", "Checkpoint folder"]
+    assert [one.value for one in loaded_app.subheader] == ["How to load it"]
+
+
 def test_the_report_says_what_is_missing_and_where_to_make_it(loaded_app):
     go(loaded_app, "export")
     assert "The report needs a diagnosis and a search and an evaluation of this setting first." in texts(loaded_app)

@@ -350,16 +350,14 @@ def test_a_model_that_was_replaced_comes_back_with_one_click(loaded_app):
 
 
 def test_cancel_is_heard_while_weights_are_read(app, stages, monkeypatch):
-    from qroar_core.models import loading
-
     reading, end = threading.Event(), threading.Event()
 
     def slow(*args):
         reading.set()
         end.wait(30)
 
-    monkeypatch.setattr(loading, "filled", slow)
-    stages.patch(stages.load, "run", loading.load_model)
+    monkeypatch.setattr(stages.load, "filled", slow)
+    stages.patch(stages.load, "run", stages.real_load)
     button(app, "Demo model").click().run()
     assert reading.wait(10)
     key, asked = load_key(Choice(model="demo")), time.monotonic()

@@ -2,7 +2,7 @@
 
 import torch
 
-from pages.jobs.stage import origin, stage_key
+from pages.state.job_key import origin, stage_key
 from qroar_core.runs.store import RunStore
 from qroar_core.scale_search.run import SearchOutcome
 from qroar_core.specs import RopeSpec

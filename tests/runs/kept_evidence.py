@@ -1,6 +1,7 @@
 """Results of the stages behind a search, kept in the store of runs."""
 
 from pages import jobs
+from pages.jobs import evidence
 from qroar_core.runs.store import RunStore, run_name, runs_root
 from qroar_core.specs import (
     ComparisonSpec,
@@ -28,9 +29,9 @@ def key(stage, loaded, setting, windows=6):
     """The question as its page asks it."""
     return {
         "compare": lambda: jobs.compare.key(loaded, setting, ComparisonSpec(search=setting.search, windows=windows)),
-        "controls": lambda: jobs.control.key(loaded, setting, outcome(loaded), ControlSpec(windows=windows)),
-        "replicate": lambda: jobs.replicate.key(loaded, setting, PAIRS, ReplicationSpec(windows=windows)),
-        "predict": lambda: jobs.predict.key(loaded, setting, setting.diagnosis, PredictionSpec(windows=windows)),
+        "controls": lambda: evidence.control.key(loaded, setting, outcome(loaded), ControlSpec(windows=windows)),
+        "replicate": lambda: evidence.replicate.key(loaded, setting, PAIRS, ReplicationSpec(windows=windows)),
+        "predict": lambda: evidence.predict.key(loaded, setting, setting.diagnosis, PredictionSpec(windows=windows)),
     }[stage]()
 
 

@@ -5,9 +5,9 @@ import shutil
 
 import pytest
 
-from pages.jobs.stage import stage_key
+from pages.state.job_key import stage_key
 from qroar_core.errors import BadOutput
-from qroar_core.models.loading import load_model
+from qroar_core.models.load import run as load_model
 from qroar_core.models.sources import DEMO
 from qroar_core.runs.folder import RunFolder
 from qroar_core.runs.record import read_record

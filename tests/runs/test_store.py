@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from pages.jobs.stage import origin, stage_key
+from pages.state.job_key import origin, stage_key
 from qroar_core.errors import BadOutput
 from qroar_core.result import rounded
 from qroar_core.runs import store as shelf_module

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from pages import jobs
+from pages.jobs import evidence
 from qroar_core.jobs import Manager
 from qroar_core.result import rounded
 from qroar_core.runs.folder import SEVERAL
@@ -51,9 +52,9 @@ def test_another_question_of_the_same_run_is_not_answered(root, loaded, setting,
         "compare": lambda: jobs.compare.key(
             loaded, setting, ComparisonSpec(search=replace(setting.search, kappa0=3.0), windows=6)
         ),
-        "controls": lambda: jobs.control.key(loaded, setting, outcome(loaded), ControlSpec(windows=6, seeds=(1,))),
-        "replicate": lambda: jobs.replicate.key(loaded, setting, PAIRS[:1], ReplicationSpec(windows=6)),
-        "predict": lambda: jobs.predict.key(
+        "controls": lambda: evidence.control.key(loaded, setting, outcome(loaded), ControlSpec(windows=6, seeds=(1,))),
+        "replicate": lambda: evidence.replicate.key(loaded, setting, PAIRS[:1], ReplicationSpec(windows=6)),
+        "predict": lambda: evidence.predict.key(
             loaded, setting, replace(setting.diagnosis, bands=BandSpec(4)), PredictionSpec(windows=6)
         ),
     }[stage]()
@@ -123,9 +124,9 @@ def test_floats_and_names_ask_what_they_ask_in_a_manifest(root, loaded, setting)
     )
     keep("replicate", loaded, setting)
     called = tuple((rope, replace(quant, name="int4 K cache")) for rope, quant in PAIRS)
-    assert RunStore().get(jobs.replicate.key(loaded, setting, called, ReplicationSpec(windows=6))) is not None
+    assert RunStore().get(evidence.replicate.key(loaded, setting, called, ReplicationSpec(windows=6))) is not None
     turned = PAIRS[::-1]
-    assert RunStore().get(jobs.replicate.key(loaded, setting, turned, ReplicationSpec(windows=6))) is None
+    assert RunStore().get(evidence.replicate.key(loaded, setting, turned, ReplicationSpec(windows=6))) is None
 
 
 def test_a_comparison_is_answered_under_any_budget_of_the_runs_own_search(root, loaded, setting):
@@ -150,7 +151,7 @@ def test_a_comparison_of_an_older_version_is_found_under_the_name_it_had(root, l
 def test_a_prediction_in_bands_of_its_own_is_kept_beside_that_in_the_runs(root, loaded, setting):
     _, file = keep("predict", loaded, setting)
     finer = replace(setting.diagnosis, bands=BandSpec(4))
-    asked = jobs.predict.key(loaded, setting, finer, PredictionSpec(windows=6))
+    asked = evidence.predict.key(loaded, setting, finer, PredictionSpec(windows=6))
     result = planted_prediction.prediction(bands=4)
     RunStore().keep(asked, loaded, setting, result, 1.0)
     assert content(RunStore().get(asked)) == content(result)

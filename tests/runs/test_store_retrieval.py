@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from pages.jobs.stage import stage_key
+from pages.state.job_key import stage_key
 from qroar_core.result import rounded
 from qroar_core.runs.store import RunStore
 from tests.helpers import planted

@@ -10,7 +10,6 @@ from dataclasses import replace
 import pytest
 
 from pages import jobs
-from pages.jobs import stage
 from qroar_core.__main__ import main
 from qroar_core.diagnostics import run as diagnose
 from qroar_core.evaluation import run as evaluate
@@ -76,8 +75,8 @@ def test_a_resumed_run_has_the_numbers_of_the_first(loaded, setting, tmp_path, m
 
 def test_a_page_has_the_numbers_it_has_after_a_restart(root, loaded, setting, monkeypatch):
     shelf, manager = RunStore(), Manager(shelf=RunStore().get)
-    monkeypatch.setattr(stage, "library", lambda: shelf)
-    monkeypatch.setattr(stage, "manager", lambda: manager)
+    monkeypatch.setattr(jobs, "library", lambda: shelf)
+    monkeypatch.setattr(jobs, "manager", lambda: manager)
     asked = replace(jobs.evaluate, run=lambda *a, on_step: long_digits()).start(loaded, setting, None)
     end = time.monotonic() + PATIENCE
     while not manager.idle() and time.monotonic() < end:

@@ -1,5 +1,7 @@
 """A cancelled search keeps the best it has seen, and goes on where it stopped."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -141,3 +143,22 @@ def test_full_coordinate_descent_never_moves_on_from_a_worse_candidate():
         (3, 1.5, 1.0),
         (4, 1.5, 1.0),
     ]  # candidate 2 is 0 octaves: -2 + 2; 3 and 4 are (-2, -1) and (-2, 1)
+
+
+@pytest.mark.parametrize(("independent", "count", "label"), [(True, 40, "trial 0"), (False, 16, "sweep 1, band 0")])
+def test_the_full_objective_asks_what_a_method_says_of_itself(monkeypatch, independent, count, label):
+    """Whatever its name: candidates that do not follow from the best so far are proposed, others swept."""
+    from qroar_core.scale_search.objectives import full
+
+    class Planted(full.FullObjective):
+        def value(self, log2_g):
+            return 1.0
+
+    method = replace(full.methods()["coordinate"], independent=independent)
+    monkeypatch.setattr(full, "methods", lambda: {"coordinate": method})
+    spec = asked(objective="full", method="coordinate", grid_points=9, trials=40)
+    objective = Planted(None, ROPE, INT4, spec, ((0, 1), (2, 3)), torch.zeros(1, 4), (4,))
+    search = full.FullSearch(objective, torch.tensor([[[-1.0, 1.0]] * 2]), lambda *a: None)
+    search.begin(torch.zeros(1, 1, 2), search.report, ())
+    assert search.count() == count
+    assert next(iter(search._candidates([])))[1].startswith(label)

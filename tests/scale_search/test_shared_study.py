@@ -291,7 +291,7 @@ def test_a_search_that_goes_step_by_step_cannot_be_shared(hurt, tmp_path, option
 
 def searching(model, path, objective, out: Path):
     """A whole search in a process of its own."""
-    from qroar_core.models.loading import load_model
+    from qroar_core.models.load import run as load_model
 
     loaded = load_model(str(model), device="cpu", dtype="float32")
     spec = asked(method="optuna", objective=objective, trials=8)

@@ -35,11 +35,11 @@ def tokens():
     return torch.randint(0, VOCAB, (1, LENGTH), generator=torch.Generator().manual_seed(5))
 
 
-def tied(case):
+def tied(case, method="linear"):
     """An interpolation under which two groups of pairs turn alike: one turning, the slowest still."""
     pairs = case.rotary_dim // 2
     ties = (Tie(0, 1), Tie(pairs - 2, pairs - 1, 0.0)) if pairs >= 4 else (Tie(0, pairs - 1, 0.0),)
-    return RopeSpec("linear", 2.0, tie=ties)
+    return RopeSpec(method, 2.0, tie=ties)
 
 
 def with_maps(loaded, case, rope, seed=0):
@@ -58,17 +58,17 @@ def with_maps(loaded, case, rope, seed=0):
 @pytest.mark.parametrize("name", TAKING)
 def test_maps_leave_all_logits_and_a_neighbour_outside_the_rule_does_not(build, tokens, name):
     loaded, case = build(name), CASES[name]
-    rope = tied(case)
+    rope = tied(case, "yarn")  # YaRN's factor is on rotated channels alone
     scales = with_maps(loaded, case, rope)
     with WIDE():
         plain = streamed(loaded, tokens, Condition(rope))
         torch.testing.assert_close(streamed(loaded, tokens, Condition(rope, QuantSpec(), scales)), plain, **EXACT)
         with pytest.raises(BadScales, match="which they do not under this interpolation"):
-            streamed(loaded, tokens, Condition(RopeSpec("linear", 2.0), QuantSpec(), scales))
+            streamed(loaded, tokens, Condition(replace(rope, tie=()), QuantSpec(), scales))
         monkey = pytest.MonkeyPatch()
         with monkey.context() as patched:  # the same maps where the pairs turn at frequencies of their own
             patched.setattr("qroar_core.models.stream.require_alike", lambda *_: None)
-            untied = Condition(RopeSpec("linear", 2.0))
+            untied = Condition(replace(rope, tie=()))
             outside = streamed(loaded, tokens, replace(untied, scales=scales))
             without = streamed(loaded, tokens, untied)
     assert float((outside - without).abs().max()) > 1e-3

@@ -6,6 +6,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from qroar_core.diagnostics.result import Diagnosis
+from qroar_core.figures.by_group import of_frequencies
 from qroar_core.figures.picture import (
     BAND_AXIS,
     BLUE,
@@ -170,3 +171,6 @@ def _kernel_title(diagnosis: Diagnosis) -> str:
         return f"{found}, and not at all for native RoPE in its own window"
     level = "as high" if abs(height - native) < ALIKE else f"to {native:.2f}"
     return f"{found}, {level} for native RoPE in its own window"
+
+
+FIGURES = {"aliasing": of_frequencies(unseen), "aliasing_kernel": of_frequencies(kernel)}

@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 
 from qroar_core.diagnostics.anisotropy.result import DRAWN, OTHER_LAYER, SAME_VECTOR, SCALED, SWAPPED, Anisotropy
 from qroar_core.diagnostics.result import Diagnosis
+from qroar_core.figures.by_group import each_group
 from qroar_core.figures.picture import GREY, Picture, colour_of, counted_on, framed
 from qroar_core.result import LayerBand
 from qroar_core.statistics.digits import within
@@ -154,3 +155,6 @@ def _largest(diagnosis: Diagnosis, seen: Anisotropy, null: LayerBand) -> str:
     beside = null[layer][band]
     chance = "" if beside is None else f", where the null is {beside:.2f}"
     return f" Worst over best is largest in layer {diagnosis.layer_number(layer)}, band {band}: {value:.2f}{chance}."
+
+
+FIGURES = {"anisotropy": each_group(by_angle)}

@@ -13,6 +13,7 @@ from qroar_core.diagnostics.band_table import BandRow, band_table
 from qroar_core.diagnostics.bands.result import BandCost, uneven
 from qroar_core.diagnostics.result import Diagnosis
 from qroar_core.evidence.prediction.result import Prediction
+from qroar_core.figures.by_group import Draw
 from qroar_core.figures.picture import BAND_AXIS, BLUE, GREY, ORANGE, Picture, band_names, counted_on, framed, upright
 from qroar_core.result import LayerBand
 from qroar_core.statistics.chance import ENOUGH, LEVEL, stands_out, too_few
@@ -159,3 +160,6 @@ def _pooled(layers: LayerBand) -> list[float | None]:
     """RMS over layers."""
     columns = ([v for v in column if v is not None] for column in zip(*layers))
     return [math.sqrt(math.fsum(v * v for v in column) / len(column)) if column else None for column in columns]
+
+
+FIGURES: dict[str, Draw] = {"band_cost": lambda diagnosis: [alone(diagnosis)]}

@@ -8,6 +8,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from qroar_core.diagnostics.result import Diagnosis
+from qroar_core.diagnostics.tails.figure import worst_cell
 from qroar_core.figures.maps import Panel, column_at, crossed, side_by_side
 from qroar_core.figures.picture import BLUE, GREY, POSITION_AXIS, SEQUENTIAL, Picture, bin_names, counted_on, framed
 from qroar_core.statistics.chance import ENOUGH, LEVEL, furthest_out, stands_out, too_few
@@ -185,3 +186,11 @@ def _decided(diagnosis: Diagnosis) -> str:
         f" The title says that bits are lost where a band's most, in standard deviations of its null, exceeds every "
         f"band's in {1 - LEVEL:.0%} of {len(null.largest)} draws; at most {LEVEL:.0%} of titles do by chance."
     )
+
+
+def _where_tails_grow_most(diagnosis: Diagnosis) -> list[Picture | None]:
+    _, layer, _, band = worst_cell(diagnosis)
+    return [by_position(diagnosis, layer), of_band(diagnosis, layer, band)]
+
+
+FIGURES = {"dilation": _where_tails_grow_most}

@@ -14,6 +14,7 @@ from qroar_core.diagnostics.logit_noise.figure_words import NO_NOISE, further, g
 from qroar_core.diagnostics.logit_noise.result import LogitNoise
 from qroar_core.diagnostics.result import Diagnosis
 from qroar_core.diagnostics.sample import ROW_ERRORS, which_errors
+from qroar_core.figures.by_group import Draw, each_group
 from qroar_core.figures.maps import Panel, side_by_side
 from qroar_core.figures.picture import BLUE, COLOURS, GREY, ORANGE, Picture, counted_on, framed
 
@@ -287,3 +288,11 @@ def _line(figure: go.Figure, name: str, x: list, y: list, hover: str, col: int, 
 def _zero(figure: go.Figure, x: list, col: int) -> None:
     """The reference: without noise by definition."""
     _line(figure, "reference", [x[0], x[-1]], [0.0, 0.0], "reference: 0 by definition", col)
+
+
+FIGURES: dict[str, Draw] = {
+    "logit_noise_by_group": lambda diagnosis: [by_group(diagnosis)],
+    "logit_noise": each_group(by_position),
+    "logit_noise_by_layer": lambda diagnosis: [by_layer_and_band(diagnosis)],
+    "logit_noise_by_distance": each_group(by_distance),
+}

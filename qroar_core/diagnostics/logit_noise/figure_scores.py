@@ -7,6 +7,7 @@ from plotly.subplots import make_subplots
 
 from qroar_core.diagnostics.logit_noise.figure import NULL
 from qroar_core.diagnostics.result import Diagnosis
+from qroar_core.figures.by_group import each_group
 from qroar_core.figures.picture import BLUE, GREY, ORANGE, Picture, counted_on, framed, heatmap
 from qroar_core.result import Number
 
@@ -81,3 +82,6 @@ def scores(diagnosis: Diagnosis) -> Picture | None:
 
 def _over(part: list[Number], whole: list[Number]) -> list[Number]:
     return [None if a is None or not b else a / b for a, b in zip(part, whole, strict=True)]
+
+
+FIGURES = {"attention_scores": each_group(scores)}

@@ -7,6 +7,7 @@ import pandas as pd
 from qroar_core.diagnostics.logit_noise.figure import PARTS, REST
 from qroar_core.diagnostics.logit_noise.result import LogitNoise, NoiseNull
 from qroar_core.diagnostics.result import Diagnosis
+from qroar_core.figures.by_group import Draw, each_group
 from qroar_core.figures.maps import Panel, side_by_side
 from qroar_core.figures.picture import Picture, counted_on
 
@@ -108,3 +109,9 @@ def _of_bands(noise: LogitNoise) -> str:
         + (f" The row {REST} holds the channels that RoPE leaves alone." if noise.unrotated_position else "")
         + PARTS
     )
+
+
+FIGURES: dict[str, Draw] = {
+    "logit_noise_split": each_group(split),
+    "logit_noise_split_by_layer": lambda diagnosis: [split(diagnosis, "layer")],
+}

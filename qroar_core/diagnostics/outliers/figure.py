@@ -244,3 +244,12 @@ def _draw_bands(figure: go.Figure, diagnosis: Diagnosis, pixels: float) -> None:
             )
             free = middle * pixels + LABEL_PIXELS
     figure.update_layout(shapes=lines, annotations=names)
+
+
+def _loudest(diagnosis: Diagnosis) -> list[Picture | None]:
+    which, layer = "k/post", loudest_layer(diagnosis, "k/post")
+    overview = [layers(diagnosis, which, page) for page in range(pages(diagnosis))]
+    return [*overview, channel_map(diagnosis, which, layer, loudest_head(diagnosis, which, layer))]
+
+
+FIGURES = {"outliers": _loudest}

@@ -11,6 +11,7 @@ from qroar_core.diagnostics.outliers.result import mean_of
 from qroar_core.diagnostics.result import Diagnosis
 from qroar_core.diagnostics.sample import PROPAGATED, which_errors
 from qroar_core.diagnostics.tails.figure import NAMES
+from qroar_core.figures.by_group import Draw
 from qroar_core.figures.maps import Panel, Rows, side_by_side
 from qroar_core.figures.once import once
 from qroar_core.figures.picture import Picture, counted_on
@@ -278,3 +279,10 @@ def _by_band(diagnosis: Diagnosis, named: Mapping[str, Rows]) -> pd.DataFrame:
 
 def _total(rows: Rows) -> float:
     return sum(v for row in rows for v in row if v is not None)
+
+
+FIGURES: dict[str, Draw] = {
+    "outlier_counts": lambda diagnosis: [counts(diagnosis, which) for which in diagnosis.outliers.count],
+    "outlier_shift": lambda diagnosis: [shift(diagnosis, which) for which in diagnosis.outliers.jaccard],
+    "outlier_error": lambda diagnosis: [error_share(diagnosis), error_by_channel(diagnosis)],
+}

@@ -16,6 +16,7 @@ from qroar_core.diagnostics.outliers.figure_channels import (
 from qroar_core.diagnostics.outliers.figure_rules import band_counts, rule_words
 from qroar_core.diagnostics.outliers.result import mean_of
 from qroar_core.diagnostics.result import Diagnosis
+from qroar_core.figures.by_group import Draw
 from qroar_core.figures.maps import Panel, pooled, pooled_edges, side_by_side
 from qroar_core.figures.once import once
 from qroar_core.figures.picture import FROM_WEIGHTS, Picture, bin_names
@@ -206,3 +207,6 @@ def _means(named: dict) -> list[tuple[str, float]]:
 
 def _listed(parts: list[str]) -> str:
     return ", ".join(parts[:-1]) + (" and " if parts[1:] else "") + parts[-1]
+
+
+FIGURES: dict[str, Draw] = {"outlier_weights": lambda diagnosis: list(every(diagnosis))}

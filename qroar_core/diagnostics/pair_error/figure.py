@@ -7,6 +7,7 @@ import plotly.graph_objects as go
 
 from qroar_core.diagnostics.pair_error.result import PairErrors
 from qroar_core.diagnostics.result import Diagnosis
+from qroar_core.figures.by_group import each_group
 from qroar_core.figures.picture import GREY, Picture, bin_names, colour_of, counted_on, framed
 from qroar_core.result import PerBand
 
@@ -135,3 +136,6 @@ def _table(diagnosis: Diagnosis, name: str, seen: PairErrors) -> pd.DataFrame:
             for i, positions in enumerate(bins)
         ]
     )
+
+
+FIGURES = {"pair_error": each_group(amplitude_and_phase)}

@@ -11,6 +11,7 @@ from plotly.subplots import make_subplots
 from qroar_core.diagnostics.bands.result import Band
 from qroar_core.diagnostics.pressure.result import LogitChange
 from qroar_core.diagnostics.result import Diagnosis
+from qroar_core.figures.by_group import of_frequencies
 from qroar_core.figures.picture import BAND_AXIS, BLUE, GREY, ORANGE, Picture, band_names, counted_on, framed, upright
 from qroar_core.interpolations.tie import wavelength_of
 from qroar_core.statistics.digits import shown, within
@@ -230,3 +231,6 @@ def by_pair(diagnosis: Diagnosis) -> Picture:
 
 def _top(values: list[float]) -> int:
     return max(range(len(values)), key=values.__getitem__)
+
+
+FIGURES = {"pressure": of_frequencies(by_band), "pressure_by_pair": of_frequencies(by_pair)}

@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 from qroar_core.diagnostics.result import Diagnosis
 from qroar_core.diagnostics.rounding.result import LayerHead, RoundedTensor, mean
 from qroar_core.diagnostics.sample import PROPAGATED
+from qroar_core.figures.by_group import Draw
 from qroar_core.figures.picture import BLUE, GREY, ORANGE, Picture, counted_on, framed
 from qroar_core.result import PerBand
 
@@ -143,3 +144,6 @@ COLUMNS = {
     "clipped": "clipped_share",
     "zeroed": "zeroed_share",
 }
+
+
+FIGURES: dict[str, Draw] = {"rounding": lambda diagnosis: [lengths(diagnosis)]}

@@ -8,6 +8,7 @@ from plotly.subplots import make_subplots
 
 from qroar_core.diagnostics.result import Diagnosis
 from qroar_core.diagnostics.similarity.result import Accumulation, HiddenSimilarity
+from qroar_core.figures.by_group import Draw
 from qroar_core.figures.maps import Panel, side_by_side
 from qroar_core.figures.picture import BLUE, GREEN, GREY, ORANGE, POSITION_AXIS, Picture, bin_names, counted_on, framed
 from qroar_core.result import Number
@@ -257,3 +258,9 @@ def _parts_table(layers: list[int], parts: Accumulation, whole: list[Number]) ->
             "null_cross_share_2se": parts.cross_share_null(),
         }
     )
+
+
+FIGURES: dict[str, Draw] = {
+    "hidden_states": lambda diagnosis: [hidden_states(diagnosis), by_position(diagnosis)],
+    "error_accumulation": lambda diagnosis: [accumulation(diagnosis)],
+}

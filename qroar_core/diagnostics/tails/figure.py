@@ -13,6 +13,7 @@ import plotly.graph_objects as go
 from qroar_core.diagnostics.result import Diagnosis
 from qroar_core.diagnostics.tails.figure_words import control, enough, null_reading, over_native, windows_read
 from qroar_core.diagnostics.tails.result import RHO, WORDS, largest_null
+from qroar_core.figures.by_group import Draw
 from qroar_core.figures.maps import Panel, clickable, column_at, crossed, frame, side_by_side
 from qroar_core.figures.picture import BLUE, DIVERGING, GREY, ORANGE, Picture, counted_on, framed
 
@@ -258,3 +259,9 @@ def _kept(diagnosis: Diagnosis) -> list[str]:
 
 def _times(ratio: float | None) -> str:
     return "no data" if ratio is None else f"{ratio:.2f} ×"
+
+
+FIGURES: dict[str, Draw] = {
+    "tails": lambda diagnosis: [overview(diagnosis)],
+    "tails_survival": lambda diagnosis: [survival(diagnosis, worst_cell(diagnosis))],
+}

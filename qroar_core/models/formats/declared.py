@@ -18,13 +18,15 @@ GPTQ_FILE, AWQ_FILE, MODELOPT_FILE = "quantize_config.json", "quant_config.json"
 NEEDED = ("bits", "group_size", "sym", "desc_act")  # what AutoGPTQ's file has to say
 
 
-def quantization_of(folder: Path) -> dict[str, Any] | None:
+def quantization_of(folder: Path, config: dict[str, Any] | None = None) -> dict[str, Any] | None:
     """The settings that a folder declares, with a `quant_method`; None where it declares none.
 
+    Args:
+        config: config.json, where it has been read before.
     Raises:
         BadCheckpoint: settings that are no table, or two that contradict each other.
     """
-    found = [(f"config.json {key}", block) for key, block in _in_config(folder)]
+    found = [(f"config.json {key}", block) for key, block in _in_config(folder, config)]
     for name, read in ((GPTQ_FILE, _gptq), (AWQ_FILE, _awq), (MODELOPT_FILE, _modelopt)):
         if has(folder, name):
             found.append((name, read(table_in(folder / name))))
@@ -38,10 +40,10 @@ def quantization_of(folder: Path) -> dict[str, Any] | None:
     return block
 
 
-def _in_config(folder: Path) -> list[tuple[str, dict[str, Any]]]:
-    if not has(folder, "config.json"):
+def _in_config(folder: Path, raw: dict[str, Any] | None) -> list[tuple[str, dict[str, Any]]]:
+    if raw is None and not has(folder, "config.json"):
         return []  # whoever needs one says so
-    raw = table_in(folder / "config.json")
+    raw = table_in(folder / "config.json") if raw is None else raw
     tables = [table for table in (raw, raw.get("text_config")) if isinstance(table, dict)]
     places = [(key, table.get(key)) for table in tables for key in KEYS]
     for key, block in places:

@@ -50,14 +50,16 @@ SIGNS = re.compile(  # of a quantized layer, in the names that formats give thei
 CACHE = (".k_scale", ".v_scale", ".kv_scale")  # of an attention's cache, under itself or its k_proj and v_proj
 
 
-def stored_tensors(folder: Path) -> tuple[dict[str, StoredTensor], str]:
+def stored_tensors(folder: Path, config: dict[str, Any] | None = None) -> tuple[dict[str, StoredTensor], str]:
     """Every weight of a folder by its Hugging Face name, and what the quantized ones were ("" where none are).
 
+    Args:
+        config: config.json, where it has been read before.
     Raises:
         UnsupportedModel: a format not known here, or tensors of one that no file declares.
         BadCheckpoint: files that cannot be read or contradict the config.
     """
-    placed, block = headers(folder), quantization_of(folder)
+    placed, block = headers(folder), quantization_of(folder, config)
     packings = packings_of(block, str(folder)) if block is not None else []
     if not packings:
         why = "no file of the folder says how" if block is None else "its config says that none is quantized"
@@ -82,9 +84,9 @@ def stored_tensors(folder: Path) -> tuple[dict[str, StoredTensor], str]:
     return tensors, _label(packing, found, bool(cache))
 
 
-def unapplied(folder: Path) -> str:
+def unapplied(folder: Path, config: dict[str, Any] | None = None) -> str:
     """What a folder whose weights are in full precision asks for beside them, which is not done; often empty."""
-    asked = quantization_of(folder) is not None and any(name.endswith(CACHE) for name in headers(folder))
+    asked = quantization_of(folder, config) is not None and any(name.endswith(CACHE) for name in headers(folder))
     return "its K/V cache scales are not applied" if asked else ""
 
 

@@ -1,4 +1,4 @@
-"""A tensor that lies in a file until it is asked for: what every reader hands to `models.loading`.
+"""A tensor that lies in a file until it is asked for: what every reader hands to `models.load`.
 
 transformers takes such objects in the place of tensors (it writes `tensor[...]` when it wants the values), so a
 model is filled one tensor at a time: memory holds the model and one tensor, whatever the file's format.

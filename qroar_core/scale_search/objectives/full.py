@@ -25,6 +25,7 @@ from qroar_core.scale_search.cached import Report
 from qroar_core.scale_search.objective import Objective
 from qroar_core.scale_search.optuna_candidates import Proposals, TrialRunner, grid_of, sequential, swept
 from qroar_core.scale_search.problem import SearchProblem
+from qroar_core.scale_search.registry import methods
 from qroar_core.scale_search.result import Candidate
 from qroar_core.scale_search.state import AdamState, clamp
 from qroar_core.specs import QuantSpec, RopeSpec, SearchSpec
@@ -76,7 +77,7 @@ class FullObjective:
 
 @dataclass(slots=True, eq=False)
 class FullSearch(BestCandidate):
-    """Coordinate descent (or Optuna) over one factor per band."""
+    """Coordinate descent over one factor per band, or Optuna for a method whose candidates are independent."""
 
     objective: FullObjective
     bounds: Tensor  # (layers, bands, 2)
@@ -103,11 +104,15 @@ class FullSearch(BestCandidate):
     def count(self) -> int:
         """As many as were asked for, or as sweeps over the grid have."""
         spec = self.objective.spec
-        return spec.trials if spec.method == "optuna" else min(spec.trials, swept(spec, len(self.objective.bands)))
+        return spec.trials if self._independent else min(spec.trials, swept(spec, len(self.objective.bands)))
+
+    @property
+    def _independent(self) -> bool:
+        return methods()[self.objective.spec.method].independent
 
     def _candidates(self, told: list[float]) -> Iterable[tuple[Tensor, str]]:
         spec = self.objective.spec
-        if spec.method == "optuna":
+        if self._independent:
             yield from self._proposed(self.best, told)
             return
         number = 0

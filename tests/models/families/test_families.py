@@ -295,8 +295,8 @@ def test_quantized_experts_are_rounded_matrix_by_matrix(build):
 
 
 def test_loading_a_saved_family_from_its_folder(byte_tokenizer, tmp_path, tokens):
-    """Through `load_model`, with the attention implementation the family needs."""
-    from qroar_core.models.loading import load_model
+    """Through `load.run`, with the attention implementation the family needs."""
+    from qroar_core.models.load import run as load_model
 
     for name in ("gpt_oss", "gemma2", "falcon", "phi3, longrope, partial", "cohere2", "deepseek_v2", "deepseek_v3"):
         model = model_of(CASES[name], dtype=torch.float32)

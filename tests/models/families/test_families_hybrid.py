@@ -283,7 +283,7 @@ def test_it_is_diagnosed_searched_and_evaluated(build, name):
 
 @pytest.mark.parametrize("name", ["qwen3_next", "qwen3_5", "lfm2"])
 def test_a_saved_hybrid_is_loaded_from_its_folder(byte_tokenizer, tmp_path, tokens, name):
-    from qroar_core.models.loading import load_model
+    from qroar_core.models.load import run as load_model
 
     model = model_of(CASES[name], dtype=torch.float32)
     model.save_pretrained(tmp_path)

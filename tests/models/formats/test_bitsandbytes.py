@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from qroar_core.errors import BadCheckpoint, UnsupportedModel
 from qroar_core.exporters import quantized_copy
 from qroar_core.models.formats.bitsandbytes import int4_weight, int8_weight
-from qroar_core.models.loading import load_model
+from qroar_core.models.load import run as load_model
 from qroar_core.specs import RopeSpec
 from qroar_core.transforms.scales import Scales
 from tests.models.quantized_folders import nf4, write_quantized

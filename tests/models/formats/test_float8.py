@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from qroar_core.errors import BadCheckpoint, QRoarError, UnsupportedModel
 from qroar_core.exporters import quantized_copy
 from qroar_core.models.formats.quantized_folder import SIGNS, packing_of, stored_tensors
-from qroar_core.models.loading import load_model
+from qroar_core.models.load import run as load_model
 from qroar_core.specs import RopeSpec
 from qroar_core.transforms.scales import Scales
 from tests.models.families_table import CASES, loaded_of

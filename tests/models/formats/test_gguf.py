@@ -14,7 +14,7 @@ import torch
 
 from qroar_core.errors import BadCheckpoint, BadOutput, Cancelled, UnsupportedModel
 from qroar_core.models import smollm2
-from qroar_core.models.loading import load_model
+from qroar_core.models.load import run as load_model
 from tests.models.formats.smollm2_gguf import write_gguf
 
 

@@ -15,7 +15,7 @@ import torch
 from qroar_core.errors import UnsupportedModel
 from qroar_core.models.formats.gguf.opened import open_gguf
 from qroar_core.models.llama_cpp import LlamaCpp, available
-from qroar_core.models.loading import load_model
+from qroar_core.models.load import run as load_model
 from tests.models.gguf_zoo import KINDS, write
 from tests.models.gguf_zoo.building import state
 

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from qroar_core.errors import BadCheckpoint, UnsupportedModel
 from qroar_core.models.formats.gptq import packing
 from qroar_core.models.formats.quantized_folder import stored_tensors
-from qroar_core.models.loading import load_model
+from qroar_core.models.load import run as load_model
 from tests.models.hub_configs import HUB
 from tests.models.hub_folders import IDS, random_model
 from tests.models.quantized_folders import GROUP, gptq, words
@@ -263,7 +263,7 @@ def test_the_cases_read_as_brute_force_reads_them(name, tmp_path, monkeypatch, d
     monkeypatch.delitem(sys.modules, "build", raising=False)
     import build
 
-    from qroar_core.models.loading import load_model
+    from qroar_core.models.load import run as load_model
     from qroar_core.models.measure import measure
     from qroar_core.models.stream import Condition
     from qroar_core.models.text import encode, split

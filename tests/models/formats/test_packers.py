@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file
 
 from qroar_core.exporters import quantized_copy
-from qroar_core.models.loading import load_model
+from qroar_core.models.load import run as load_model
 from qroar_core.specs import RopeSpec
 from qroar_core.transforms.scales import Scales
 from tests.models.quantized_folders import GROUP, awq, gptq, rtn, write_quantized

@@ -12,7 +12,7 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-from qroar_core.models.loading import load_model
+from qroar_core.models.load import run as load_model
 from tests.models.hub_configs import HUB
 from tests.models.hub_folders import IDS, random_model
 from tests.models.quantized_folders import awq, eight_bit_float, gptq, nf4, quantization_config

@@ -144,7 +144,7 @@ CONFIGS = [
 
 @pytest.mark.parametrize("content", CONFIGS)
 def test_a_config_that_is_no_config(folder, tmp_path, content):
-    from qroar_core.models.loading import load_model
+    from qroar_core.models.load import run as load_model
 
     (folder("gptq4") / "config.json").write_text(content)
     with pytest.raises(QRoarError) as caught:

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from qroar_core.errors import QRoarError
 from qroar_core.models.formats.quantized_folder import stored_tensors
-from qroar_core.models.loading import load_model
+from qroar_core.models.load import run as load_model
 from tests.models.quantized_folders import BITSANDBYTES, EIGHT_BIT_FLOATS, FORMS, write_quantized
 
 pytest.importorskip("compressed_tensors")
