@@ -83,7 +83,7 @@ def reach(se, n):
     return float(stats.t.ppf(0.975, n - 1)) * se
 
 
-def evaluation(significant=True, lengths=(256, 1024), targets=128, windows=16, stride=None, won=0.25):
+def evaluation(significant=True, lengths=(256, 1024), targets=128, windows=16, stride=None, won=0.25, seed=0):
     """A gain of `won` +- 0.05 nats over windows, or +- 0.35; everything in it follows from its window means."""
     half = 0.05 if significant else 0.35
     se = 0.01 - half / reach(1.0, windows)  # of all but the tuned, whose own is 0.01: windows that rise fall there
@@ -117,7 +117,7 @@ def evaluation(significant=True, lengths=(256, 1024), targets=128, windows=16, s
         gap_recovered=won / 0.5 if significant else None,
         smooth_attention_gap_recovered=0.2,
         sentence=f"significant gain: {words}" if significant else f"no significant gain: keep identity ({words})",
-        text=f"{windows} windows, {targets} targets each, digest abcd1234, seed 0",
+        text=f"{windows} windows, {targets} targets each, digest abcd1234, seed {seed}",
         stride=stride,
         window_nll=means,
         positions=position_curve(rows, max(lengths), stride or targets),
@@ -163,7 +163,7 @@ def under(setting, significant=True, won=0.25):
     """The evaluation that a run of this setting may hold."""
     spec = setting.evaluation
     lengths = spec.lengths or (256, 1024)
-    return evaluation(significant, lengths, scored(spec, lengths)[0], min(16, spec.windows), spec.stride, won)
+    return evaluation(significant, lengths, scored(spec, lengths)[0], spec.windows, spec.stride, won, spec.seed)
 
 
 def scattered():
@@ -226,7 +226,8 @@ def report(chosen="found", n=5):
     decided = decision() if chosen == "found" else None
     history = [Candidate(step=0, label="identity", objective=1.0, best=1.0)]
     history += [
-        Candidate(step=i, label=f"trial {i}", objective=1 - i / n + 0.3 * (i % 2), best=1 - i / n) for i in range(1, n)
+        Candidate(step=i, label=f"candidate {i}", objective=1 - i / n + 0.3 * (i % 2), best=1 - i / n)
+        for i in range(1, n)
     ]
     return SearchReport(
         verdict=Verdict(acts="yes", reason="Scales can act: planted."),
