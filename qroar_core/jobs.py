@@ -128,6 +128,11 @@ class Manager:
             jobs = [job for name in devices for job in (self._running.get(name), *self._queues.get(name, ())) if job]
             return [self._snapshot(job) for job in jobs]
 
+    def keys(self) -> list[Hashable]:
+        """Keys of all jobs in memory, the newest last."""
+        with self._lock:
+            return list(self._jobs)
+
     def busy(self, device: str | None = None) -> Snapshot | None:
         """The job running on `device` (on any device for None), or None."""
         with self._lock:
