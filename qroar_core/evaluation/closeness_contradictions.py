@@ -9,16 +9,25 @@ from itertools import pairwise
 
 from qroar_core.evaluation.result import Closeness
 from qroar_core.evaluation.sentences import DIGIT
+from qroar_core.statistics.intervals import mean_interval
 
 
-def closeness_against(close: Closeness, windows: int) -> Iterator[str]:
+def closeness_against(
+    close: Closeness, windows: int, mine: list[float] | None = None, reference: list[float] | None = None
+) -> Iterator[str]:
     """What contradicts itself, in a few words each.
 
     Args:
         windows: that the errors are over; 0 where nothing says how many.
+        mine, reference: mean NLL of every window under the condition and its reference; None: not known.
     """
     yield from _percentiles(close)
     yield from _means(close, windows)
+    if mine and reference and len(mine) == len(reference) > 1 and close.ln_ratio_se is not None:
+        apart = mean_interval([one - other for one, other in zip(mine, reference, strict=True)]).se
+        open_ = DIGIT * (max(map(abs, mine)) + max(map(abs, reference))) / math.sqrt(len(mine) - 1)
+        if abs(close.ln_ratio_se - apart) > open_ + DIGIT * (close.ln_ratio_se + apart) + 1e-12:
+            yield f"ln_ratio_se: {close.ln_ratio_se:g}, its windows have {apart:g}"
 
 
 def _percentiles(close: Closeness) -> Iterator[str]:

@@ -82,13 +82,8 @@ def _row(found: Evaluation, i: int, row: Row) -> Iterator[str]:
     for name, other in (("kl_mean", row.close.kl_mean), ("same_top1", row.close.same_top1)):
         if getattr(row, name) is not None and not _near(getattr(row, name), other):
             yield f"rows.{i}.{name}: {getattr(row, name):g}, close has {other:g}"
-    yield from (f"rows.{i}.close.{problem}" for problem in closeness_against(row.close, _count(found)))
-    ref = found.window_nll.get(f"{row.length}/{REFERENCE}")
-    if means and ref and len(means) == len(ref) > 1 and row.close.ln_ratio_se is not None:
-        apart = mean_interval([mine - other for mine, other in zip(means, ref, strict=True)]).se
-        slack = (_left_open(means) + _left_open(ref)) / math.sqrt(len(means) - 1)
-        if not _near(row.close.ln_ratio_se, apart, slack):
-            yield f"rows.{i}.close.ln_ratio_se: {row.close.ln_ratio_se:g}, its windows have {apart:g}"
+    other = found.window_nll.get(f"{row.length}/{REFERENCE}")
+    yield from (f"rows.{i}.close.{said}" for said in closeness_against(row.close, _count(found), means, other))
     if row.kl_p99 is not None and not _near(row.kl_p99, row.close.kl.get("99", math.nan)):
         yield f"rows.{i}.kl_p99: {row.kl_p99:g}, close has another"
     beside = [one for one in found.rows if one.length == row.length and (one.model, one.scales) == _split(REFERENCE)]
