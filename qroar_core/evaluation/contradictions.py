@@ -158,10 +158,9 @@ def _along_positions(found: Evaluation, curve: PositionCurve) -> Iterator[str]:
         return
     scored, points = found.stride or found.rows[0].tokens // count, len(curve.position)
     each = [scored // points + (i < scored % points) for i in range(points)]  # targets, dealt as evenly as can be
-    for row in found.rows:
-        along = (
-            curve.curves.get(f"{row.model}/{row.scales}", []) if row.length == max(r.length for r in found.rows) else []
-        )
+    longest = max(row.length for row in found.rows)
+    for row in (one for one in found.rows if one.length == longest):
+        along = curve.curves.get(f"{row.model}/{row.scales}", [])
         mean = sum(n * nll for n, nll in zip(each, along)) / scored
         if along and not _near(mean, row.nll, _left_open(along)):
             yield f"positions.curves.{row.model}/{row.scales}: {mean:g} on average, its row has {row.nll:g}"
