@@ -62,6 +62,7 @@ class Job:
     details: deque = field(default_factory=lambda: deque(maxlen=KEPT_DETAILS))
     started: float = 0.0
     passed: float = 0.0  # when the current pass began
+    first: tuple[float, float] | None = None  # when its first step came, and the share of the pass then done
     ended: float = 0.0
     result: Any = None
     error: str = ""

@@ -26,7 +26,8 @@ from qroar_core.job import Job, Snapshot, State
 from qroar_core.progress import Step, cancellable
 
 KEPT = 32  # finished jobs, results included, that stay until newer ones push them out
-ESTIMATE_FROM = 0.02  # share of a job done before its time left is worth saying
+ESTIMATE_FROM = 0.05  # share of a pass done behind its first step before its time left is worth saying
+AT_ONCE = 0.1  # ... or done with its first step, whose time has what only a beginning takes
 
 log = logging.getLogger("qroar.jobs")
 
@@ -127,6 +128,11 @@ class Manager:
             jobs = [job for name in devices for job in (self._running.get(name), *self._queues.get(name, ())) if job]
             return [self._snapshot(job) for job in jobs]
 
+    def keys(self) -> list[Hashable]:
+        """Keys of all jobs in memory, the newest last."""
+        with self._lock:
+            return list(self._jobs)
+
     def busy(self, device: str | None = None) -> Snapshot | None:
         """The job running on `device` (on any device for None), or None."""
         with self._lock:
@@ -171,7 +177,7 @@ class Manager:
         end = job.ended or time.monotonic()
         seconds = end - job.started if job.started else 0.0
         done = job.step.fraction if job.step else 0.0
-        left = (end - job.passed) * (1 - done) / done if job.state == "running" and done >= ESTIMATE_FROM else None
+        left = _left(job, done, end) if job.state == "running" else None
         ahead: list[Job] = []
         if job.state == "queued":
             before = [self._running[job.device]] if job.device in self._running else []
@@ -225,8 +231,10 @@ class Manager:
         def on_step(step: Step) -> None:
             with self._lock:
                 if job.step is not None and (step.stage != job.step.stage or step.fraction < job.step.fraction):
-                    job.passed = time.monotonic()
+                    job.passed, job.first = time.monotonic(), None
                 job.step = step
+                if job.first is None and step.fraction > 0:
+                    job.first = (time.monotonic(), step.fraction)
                 if step.detail is not None:
                     job.details.append(step.detail)
 
@@ -278,3 +286,14 @@ class Manager:
         finished = [key for key, other in self._jobs.items() if other.state not in ("queued", "running")]
         for key in finished[: max(0, len(finished) - self._kept)]:
             del self._jobs[key]
+
+
+def _left(job: Job, done: float, now: float) -> float | None:
+    """Seconds that the pass still takes at its pace since its first step; None while that is not worth saying.
+
+    Before the first step lies what is done once, such as the first look at the weights: it says nothing of the rest.
+    """
+    began, first = job.first or (now, done)
+    if done - first >= ESTIMATE_FROM:
+        return (now - began) * (1 - done) / (done - first)
+    return (now - job.passed) * (1 - done) / done if done >= AT_ONCE else None

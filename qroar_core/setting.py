@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from qroar_core.interpolations.own import promised_length
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.opening import opening
 from qroar_core.models.own_rope import NONE, own_rope
@@ -81,8 +82,9 @@ def default_setting(
     """Fill in what was not asked.
 
     Without a RoPE the demo gets YaRN x4, other models keep their own; without a quantizer it is the
-    K cache in int4 per token and head. The length is what the interpolation promises, at most 2,048 tokens on a
-    CPU and 16,384 on a GPU. Windows start with BOS where the tokenizer puts it before a text.
+    K cache in int4 per token and head. The length is what the interpolation promises (the checkpoint's own
+    where that is kept), at most 2,048 tokens on a CPU and 16,384 on a GPU. Windows start with BOS where the
+    tokenizer puts it before a text.
 
     Raises:
         BadSpec: bos `on` with a tokenizer that has no BOS token.
@@ -90,7 +92,7 @@ def default_setting(
     if rope is None:
         rope = DEMO_ROPE if loaded.source == "demo" else RopeSpec()
     native = loaded.geometry.original_context
-    promised = int(native * rope.factor)
+    promised = promised_length(loaded, rope)
     if length is None:
         length = min(promised, CPU_LENGTH if loaded.device.type == "cpu" else GPU_LENGTH)
     bands = BandSpec.default(loaded.geometry.n_pairs)

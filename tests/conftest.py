@@ -247,6 +247,7 @@ def stages(monkeypatch, demo_model, tmp_path_factory):
     from qroar_core.evaluation import run as evaluate
     from qroar_core.models import load
     from qroar_core.models.patch import undo_scales
+    from qroar_core.runs import agreement
     from qroar_core.scale_search import run as search
     from qroar_core.transforms.scales import identity
     from tests.helpers import planted
@@ -266,6 +267,7 @@ def stages(monkeypatch, demo_model, tmp_path_factory):
     real_load = load.run
     monkeypatch.setattr(load, "run", lambda source, on_step=None, **kw: demo_model)
     monkeypatch.setattr(diagnose, "run", lambda *a, on_step=None, **kw: planted.diagnosis(), raising=False)
+    monkeypatch.setattr(agreement, "_diagnosis", lambda file, spec: iter(()))  # planted: two bands, whatever is asked
     monkeypatch.setattr(search, "run", fake_search, raising=False)
     monkeypatch.setattr(evaluate, "run", lambda loaded, setting, *a, **kw: planted.under(setting))
     st.cache_resource.clear()

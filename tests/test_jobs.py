@@ -349,6 +349,26 @@ def test_time_left_is_what_the_pace_so_far_promises(manager):
     assert now.seconds_left == pytest.approx(3 * now.seconds)
 
 
+def test_time_left_leaves_out_what_a_beginning_takes(manager):
+    """Planted: half a second before the first step, then 20 ms for each of 50 steps."""
+    held, reached = threading.Event(), threading.Event()
+
+    def slow_to_begin(on_step=no_progress):
+        time.sleep(0.5)
+        for i in range(1, 11):
+            on_step(Step("evaluate", i, 50))
+            time.sleep(0.02)
+        reached.set()
+        held.wait(PATIENCE)
+
+    manager.submit("slow", slow_to_begin, label="Slow")
+    assert reached.wait(PATIENCE)
+    now = manager.snapshot("slow")
+    held.set()
+    assert now.step.fraction == 0.2
+    assert 0.5 < now.seconds_left < 1.8  # 40 steps of 20 ms and this machine's delays; 2.8 with the beginning
+
+
 def test_time_left_starts_anew_with_every_pass(manager):
     gate = Gate()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import get_args
+from typing import Any, get_args
 
 import streamlit as st
 
@@ -32,6 +32,23 @@ MAPS_HELP = (
 NOTHING_ALIKE = (
     "Every RoPE pair turns at a frequency of its own here: tie neighbouring slow pairs in the sidebar first."
 )
+HELP = {  # of the options that not every search reads
+    "steps": "How often gradients move the scales.",
+    "sweeps": "How often all bands are gone through.",
+    "grid_points": "Scales that are tried for a band, from one bound to the other.",
+    "trials": "How many candidates are measured at most.",
+    "polish_steps": "Each step reads one window forward and backward.",
+}
+
+
+def _unless_read(spec: SearchSpec, field: str) -> dict[str, Any]:
+    """Of a number that not every search reads: its help, and why it is disabled where it is."""
+    if reads(spec, field):
+        return {"disabled": False, "help": HELP[field]}
+    able = [f"the method {name}" for name, one in methods().items() if field in one.reads]
+    able += [f"the objective {name}" for name, one in objectives().items() if field in one.reads]
+    now = f"the method {spec.method} with the objective {spec.objective} does not read it"
+    return {"disabled": True, "help": f"{HELP[field]} Disabled: {now}; {' or '.join(able)} would."}
 
 
 def search_form(spec: SearchSpec, norms: bool = False, alike: bool = False) -> SearchSpec:
@@ -93,13 +110,13 @@ def search_form(spec: SearchSpec, norms: bool = False, alike: bool = False) -> S
         five, six, seven = st.columns(3)
         method = menu(three, "Method", list(methods()), "method")
         goal = menu(four, "Objective", list(objectives()), "goal", format_func=lambda name: objectives()[name].label)
-        read = partial(reads, replace(spec, method=method, objective=goal))
+        unless_read = partial(_unless_read, replace(spec, method=method, objective=goal))
         windows = number(five, "Windows of text", 1, 64, "search windows")
         kappa = number(six, "Largest |log2 g|", 0.0, 8.0, "kappa0", step=0.5, help=term_help("Bounds"))
-        steps = number(seven, "Gradient steps", 1, 1000, "steps", disabled=not read("steps"))
-        sweeps = number(five, "Sweeps", 1, 10, "sweeps", disabled=not read("sweeps"))
-        points = number(six, "Grid points", 3, 65, "grid", step=2, disabled=not read("grid_points"))
-        trials = number(seven, "Trials", 1, 2000, "trials", disabled=not read("trials"))
+        steps = number(seven, "Gradient steps", 1, 1000, "steps", **unless_read("steps"))
+        sweeps = number(five, "Sweeps", 1, 10, "sweeps", **unless_read("sweeps"))
+        points = number(six, "Grid points", 3, 65, "grid", step=2, **unless_read("grid_points"))
+        trials = number(seven, "Trials", 1, 2000, "trials", **unless_read("trials"))
         eight, nine, ten = st.columns([1, 1, 2])
         polish = number(
             eight,
@@ -107,8 +124,7 @@ def search_form(spec: SearchSpec, norms: bool = False, alike: bool = False) -> S
             1,
             1000,
             "polish",
-            disabled=not read("polish_steps"),
-            help="For the kl objective: each step reads one window forward and backward.",
+            **unless_read("polish_steps"),
         )
         shrink = number(
             nine,

@@ -154,7 +154,8 @@ def length_form(loaded: LoadedModel, length: int | None, setting: Setting, fits:
         key="length",
         placeholder=f"{setting.search.length:,}, from the interpolation",
         on_change=_take_length,
-        help=f"Empty: the native window of {native:,} tokens times s, at most 2,048 on a CPU and 16,384 on a GPU.",
+        help=f"Empty: what the interpolation promises, the native window of {native:,} tokens times its factor; "
+        "at most 2,048 on a CPU and 16,384 on a GPU.",
     )
     asked = setting.search.length or 0  # the caption is always there: one that comes and goes would move a button away
     if asked > fits.tokens:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import partial
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
@@ -29,6 +29,7 @@ from qroar_core.remedies import run as remedies
 from qroar_core.remedies.result import Comparison
 from qroar_core.retrieval import run as retrieval
 from qroar_core.retrieval.result import Retrieval
+from qroar_core.runs.stage_files import Tuned
 from qroar_core.scale_search import run as scale_search
 from qroar_core.scale_search.gain import Decision
 from qroar_core.scale_search.manual_scales import Probe
@@ -46,6 +47,7 @@ from qroar_core.transforms.scales import Scales
 
 Asked = ParamSpec("Asked")
 Found = TypeVar("Found")
+SAID_ONCE = ("length", "short_length", "granularity")  # options that the setting decides, or the model
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +88,29 @@ class Stage(Generic[Asked, Found]):
             device=str(loaded.device),
             keep=partial(library().keep, key, loaded, setting) if self.kept else None,
             needs=before,
-            about=f"{setting_words(setting.rope, setting.quant)}, {setting.search.length} tokens",
+            about=_about(setting, self.depends(setting, *asked, **named)),
         )
         mine.add(key)
         return key
+
+
+def _about(setting: Setting, depends: tuple[Hashable, ...]) -> str:
+    """The setting in few words, and what of the stage's own options is not as it comes: jobs of one label differ in it.
+
+    Lengths and bands are one choice for all stages, and stand in front.
+    """
+    bands = setting.search.bands
+    words = [
+        setting_words(setting.rope, setting.quant),
+        f"{setting.search.length} tokens",
+        f"{bands.count} bands by {bands.partition}",
+    ]
+    for spec in (one for one in depends if is_dataclass(one) and not isinstance(one, Tuned)):
+        for option in fields(spec):
+            value = getattr(spec, option.name)
+            if isinstance(value, bool | int | float | str) and option.compare and value != option.default:
+                words += [] if option.name in SAID_ONCE else [f"{option.name} {value}"]
+    return ", ".join(dict.fromkeys(words))
 
 
 def _after(work: Callable[..., Found], *before: Any, on_step: OnStep) -> Found:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Hashable
 from functools import partial
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from pages.state.job_key import JobKey, stage_key
 from pages.state.session import manager
 from qroar_core.cli.reproduce import export_command
 from qroar_core.exporters import w4a16
+from qroar_core.exporters.folder import NOTE
 from qroar_core.exporters.formats import FORMATS
 from qroar_core.exporters.writers import writer_of
 from qroar_core.models.load import DTYPES
@@ -21,20 +24,51 @@ from qroar_core.transforms.scales import Scales
 
 def key(
     loaded: LoadedModel, setting: Setting, scales: Scales | None, folder: Path, format: str, dtype: str
-) -> JobKey[Path]:
+) -> JobKey[Written]:
     """All that decides what is written and where: another choice of any of it is another export."""
     values = None if scales is None else scales.digest
     return JobKey((*stage_key("export", loaded, setting), setting, values, format, dtype, str(folder)))
 
 
-def folder_of(key: JobKey[Path]) -> Path:
+class Written(NamedTuple):
+    """What an export wrote: the folder, and the SHA-256 of its note, which has the hash of every file beside it."""
+
+    folder: Path
+    note: str
+
+    @property
+    def stands(self) -> bool:
+        """Is that still what lies there? Somebody else may have written there since."""
+        return note_digest(self.folder) == self.note
+
+
+def note_digest(folder: Path) -> str:
+    """SHA-256 of the folder's qroar.json; "" where there is none."""
+    try:
+        return hashlib.sha256((folder / NOTE).read_bytes()).hexdigest()
+    except OSError:
+        return ""
+
+
+def elsewhere(key: JobKey[Written]) -> JobKey[Written] | None:
+    """The newest export like this one, into whichever folder: asked by somebody else, or here before a reload."""
+    alike = (other for other in reversed(manager().keys()) if isinstance(other, tuple) and other[:-1] == key[:-1])
+    return next((JobKey(other) for other in alike if _lives(other)), None)
+
+
+def _lives(key: Hashable) -> bool:
+    now = manager().snapshot(key)
+    return now is not None and now.state in ("queued", "running", "done")
+
+
+def folder_of(key: JobKey[Written]) -> Path:
     """Where the export of this key writes to."""
     return Path(str(key[-1]))
 
 
 def start(
     loaded: LoadedModel, setting: Setting, scales: Scales | None, folder: Path, format: str = "hf", dtype: str = "auto"
-) -> JobKey[Path]:
+) -> JobKey[Written]:
     """Queue writing the folder; returns its key. The same folder can be asked again.
 
     `dtype` is what the person chose to load in; `auto` keeps the checkpoint's own number format. Its note
@@ -49,7 +83,7 @@ def start(
     command = export_command(loaded, setting, format, str(folder), file)
     manager().submit(
         mine,
-        partial(_writer(loaded, format, dtype), command=command),
+        partial(_write, _writer(loaded, format, dtype), command=command),
         loaded,
         setting.rope,
         scales,
@@ -59,6 +93,11 @@ def start(
         again=True,
     )
     return mine
+
+
+def _write(writer: Callable[..., Path], *args: Any, **named: Any) -> Written:
+    folder = writer(*args, **named)
+    return Written(folder, note_digest(folder))
 
 
 def _writer(loaded: LoadedModel, format: str, dtype: str) -> Callable[..., Path]:

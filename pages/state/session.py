@@ -123,7 +123,7 @@ def asked_here() -> set[Hashable]:
 
 
 def is_asked_here(key: Hashable) -> bool:
-    """Did this visitor ask for it, perhaps as others did?"""
+    """Did this session ask for it, perhaps as others did? A reload begins another session."""
     return key in st.session_state.get(ASKED, ())
 
 

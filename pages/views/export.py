@@ -10,6 +10,7 @@ import streamlit as st
 
 from pages import jobs
 from pages.jobs import export_job
+from pages.jobs.export_job import Written
 from pages.state import session
 from pages.state.clicks import pressed
 from pages.state.foreign_runs import source_of
@@ -25,6 +26,7 @@ from qroar_core.errors import QRoarError
 from qroar_core.escape import code, literal
 from qroar_core.evaluation.result import Evaluation
 from qroar_core.exporters.card import tied_place
+from qroar_core.exporters.folder import NOTE
 from qroar_core.exporters.formats import FORMATS
 from qroar_core.exporters.writers import offered
 from qroar_core.models.load import DTYPES
@@ -66,7 +68,7 @@ class LastClick(TypedDict, total=False):
     next run would then be refused the folder that this very export writes.
     """
 
-    key: JobKey[Path]
+    key: JobKey[Written]
     refused: tuple[str, str]  # what was typed, and why
 
 
@@ -153,7 +155,7 @@ def checkpoint(loaded: LoadedModel, setting: Setting, scales: Scales) -> None:
             try:
                 folder = confined(typed)
                 same = last == export_job.key(loaded, setting, scales, folder, format, asked)
-                if same and (running(last) or serving.main_file(folder, loaded, format).is_file()):
+                if last is not None and same and (running(last) or _lies(last, loaded, format)):
                     return True  # a double click: what the first one wrote is no reason to refuse
                 said.pop("key", None)
                 said["key"] = export_job.start(loaded, setting, scales, folder, format, asked)
@@ -180,19 +182,31 @@ def _written(loaded: LoadedModel, setting: Setting, scales: Scales, format: str,
 
     Another choice above is another export: what the last one wrote is then not shown, only its progress is.
     """
-    last = _said().get("key")
+    last, whose = _said().get("key"), ""
+    if last is None and "refused" not in _said():  # a reload begins another session, which knows of no click
+        last = export_job.elsewhere(export_job.key(loaded, setting, scales, Path(), format, dtype))
+        whose = ", asked elsewhere or before a reload"
     if last is None:
         return None
     folder = export_job.folder_of(last)
     mine = last == export_job.key(loaded, setting, scales, folder, format, dtype)
     if not (mine or running(last)) or result_or_progress(last) is None or not mine:
         return None
-    if not serving.main_file(folder, loaded, format).is_file():
-        st.warning(f"What was written to {code(folder)} is not there any more.")
+    if not _lies(last, loaded, format):
+        if not whose:
+            there = (folder / NOTE).is_file()
+            other = ": another export, or a changed one, lies there now. Choose another folder to write this one again"
+            st.warning(f"What was written to {code(folder)} is not there any more{other * there}.")
         return None
     rest = "Plain transformers loads it; nothing" if FORMATS[format].writer == "hf" else "Nothing"
-    st.success(f"Written to {code(folder)}. {rest} of this software is needed.")
+    st.success(f"Written to {code(folder)}{whose}. {rest} of this software is needed.")
     return folder
+
+
+def _lies(key: JobKey[Written], loaded: LoadedModel, format: str) -> bool:
+    """Does its folder hold what this export wrote, by its note, and the file without which nothing loads it?"""
+    done = session.manager().result(key)
+    return done is not None and done.stands and serving.main_file(done.folder, loaded, format).is_file()
 
 
 def _loading(folder: Path | None, loaded: LoadedModel, setting: Setting, format: str) -> None:

@@ -85,5 +85,8 @@ def _one(job: Snapshot, at: int) -> None:
 
 
 def _whose(job: Snapshot) -> str:
-    """The setting, and whether it is this visitor's: two people may ask for one thing under two settings."""
-    return f"{job.about}; {'asked by you' if is_asked_here(job.key) else 'asked by somebody else'}"
+    """The setting, and whether it was asked here: two people may ask for one thing under two settings.
+
+    What a session has asked for goes with it: a visitor's own job of before a reload looks like another person's.
+    """
+    return f"{job.about}; {'asked by you' if is_asked_here(job.key) else 'asked elsewhere or before a reload'}"

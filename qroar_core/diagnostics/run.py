@@ -24,7 +24,7 @@ from qroar_core.diagnostics.similarity.observe import HiddenRows
 from qroar_core.diagnostics.tails.observe import PairedTails
 from qroar_core.errors import BadSpec
 from qroar_core.interpolations.frequencies import bands_of, layer_group_ropes
-from qroar_core.interpolations.own import without_interpolation
+from qroar_core.interpolations.own import promised_length, without_interpolation
 from qroar_core.maths.positions import PositionBins, Sampled, log_spaced
 from qroar_core.maths.sketches import TopTail
 from qroar_core.models.calibrate import calibrated
@@ -68,7 +68,7 @@ def plan(loaded: LoadedModel, setting: Setting, documents: Documents) -> Diagnos
     rope, quant, spec = setting.rope, setting.quant, setting.diagnosis
     loaded.geometry.require_cache(quant)
     native = loaded.geometry.original_context
-    length = spec.length or min(int(native * rope.factor), 4096)
+    length = spec.length or min(promised_length(loaded, rope), 4096)
     short = spec.short_length or min(native, max(2, length // 4))
     if short > min(native, length):
         raise BadSpec(f"short windows of {short} tokens exceed the native window {native} or the length {length}")

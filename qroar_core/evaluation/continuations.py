@@ -12,6 +12,7 @@ from torch import Tensor
 
 from qroar_core.errors import BadText
 from qroar_core.evaluation.continuations_result import Continuation, Continuations
+from qroar_core.interpolations.own import promised_length
 from qroar_core.models.calibrate import calibrated
 from qroar_core.models.condition import Condition
 from qroar_core.models.decode import added_text, decode
@@ -56,7 +57,7 @@ def run(
         BadText: a prompt without a token, or documents shorter than the length.
     """
     rope, quant = setting.rope, setting.quant
-    window = spec.length or int(loaded.geometry.original_context * rope.factor)
+    window = spec.length or promised_length(loaded, rope)
     prompt = _prompt(loaded, spec, window, documents)
     named = [("reference", "identity", Condition(rope))]
     if not quant.is_none:

@@ -15,8 +15,9 @@ from itertools import pairwise
 
 from scipy.special import stdtrit  # Student's t; scipy.stats takes half a second to import
 
+from qroar_core.evaluation.closeness_contradictions import closeness_against
 from qroar_core.evaluation.findings import Means, findings
-from qroar_core.evaluation.result import Closeness, Evaluation, Row
+from qroar_core.evaluation.result import Evaluation, PositionCurve, Row
 from qroar_core.evaluation.sentences import DIGIT, sentences_against
 from qroar_core.scale_search.gain import contradicts, on_held_out
 from qroar_core.statistics.intervals import mean_interval
@@ -81,7 +82,8 @@ def _row(found: Evaluation, i: int, row: Row) -> Iterator[str]:
     for name, other in (("kl_mean", row.close.kl_mean), ("same_top1", row.close.same_top1)):
         if getattr(row, name) is not None and not _near(getattr(row, name), other):
             yield f"rows.{i}.{name}: {getattr(row, name):g}, close has {other:g}"
-    yield from (f"rows.{i}.close.{problem}" for problem in _percentiles(row.close))
+    other = found.window_nll.get(f"{row.length}/{REFERENCE}")
+    yield from (f"rows.{i}.close.{said}" for said in closeness_against(row.close, _count(found), means, other))
     if row.kl_p99 is not None and not _near(row.kl_p99, row.close.kl.get("99", math.nan)):
         yield f"rows.{i}.kl_p99: {row.kl_p99:g}, close has another"
     beside = [one for one in found.rows if one.length == row.length and (one.model, one.scales) == _split(REFERENCE)]
@@ -89,13 +91,10 @@ def _row(found: Evaluation, i: int, row: Row) -> Iterator[str]:
         yield f"rows.{i}.close.ln_ratio: {row.close.ln_ratio:g}, the rows have {row.nll - beside[0].nll:g}"
 
 
-def _percentiles(close: Closeness) -> Iterator[str]:
-    for name in ("kl", "delta_p"):
-        table = getattr(close, name)
-        if not table or any(not re.fullmatch(r"\d{1,3}(\.\d+)?", key) for key in table):
-            yield f"{name}: no percentiles"
-        elif any(low > high for low, high in pairwise(table[key] for key in sorted(table, key=float))):
-            yield f"{name}: a percentile below a lower one"
+def _count(found: Evaluation) -> int:
+    """Windows, or texts where windows slided; 0 where no file says."""
+    said = TEXT.match(found.text)
+    return len(next(iter(found.window_nll.values()), [])) or (int(said[1]) if said else 0)
 
 
 def _windows(found: Evaluation) -> Iterator[str]:
@@ -143,6 +142,28 @@ def _positions(found: Evaluation) -> Iterator[str]:
     for name, lows in curve.cost_low.items():
         if any(low > high for low, high in zip(lows, curve.cost_high.get(name, lows), strict=True)):
             yield f"positions.cost_low.{name}: above cost_high"
+            continue
+        here = curve.curves[name], curve.curves[REFERENCE], lows, curve.cost_high[name]
+        for i, (mine, other, low, high) in enumerate(zip(*here, strict=True)):
+            open_ = 2 * DIGIT * (abs(mine) + abs(other) + abs(low) + abs(high)) + 1e-12
+            if abs((low + high) / 2 - (mine - other)) > open_:
+                yield f"positions.cost_low.{name}.{i}: around {(low + high) / 2:g}, the curves have {mine - other:g}"
+                break
+    yield from _along_positions(found, curve)
+
+
+def _along_positions(found: Evaluation, curve: PositionCurve) -> Iterator[str]:
+    """The mean along a curve, each point by the targets it stands for, is the NLL of its row."""
+    if not (count := _count(found)):
+        return
+    scored, points = found.stride or found.rows[0].tokens // count, len(curve.position)
+    each = [scored // points + (i < scored % points) for i in range(points)]  # targets, dealt as evenly as can be
+    longest = max(row.length for row in found.rows)
+    for row in (one for one in found.rows if one.length == longest):
+        along = curve.curves.get(f"{row.model}/{row.scales}", [])
+        mean = sum(n * nll for n, nll in zip(each, along)) / scored
+        if along and not _near(mean, row.nll, _left_open(along)):
+            yield f"positions.curves.{row.model}/{row.scales}: {mean:g} on average, its row has {row.nll:g}"
 
 
 def _findings(found: Evaluation) -> Iterator[str]:

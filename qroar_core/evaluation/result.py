@@ -9,6 +9,9 @@ from qroar_core.result import Result, Unbounded
 
 Count = Annotated[int, axes(least=1)]
 Share = Annotated[float, axes(least=0, most=1)]
+NotNegative = Annotated[float, axes(least=0)]
+Correlation = Annotated[float, axes(least=-1, most=1)]
+Points = Annotated[float, axes(least=-100, most=100)]  # a change of a probability, percentage points
 
 
 class Closeness(Result):
@@ -20,15 +23,15 @@ class Closeness(Result):
 
     ln_ratio: float  # ln(PPL / PPL of the reference)
     ln_ratio_se: float | None
-    correlation: float | None  # of the two NLL over tokens
-    kl_mean: float
+    correlation: Correlation | None  # of the two NLL over tokens
+    kl_mean: NotNegative
     kl_mean_se: float | None
-    kl: dict[str, float]
-    delta_p_mean: float
+    kl: dict[str, NotNegative]
+    delta_p_mean: Points
     delta_p_mean_se: float | None
-    delta_p_rms: float
+    delta_p_rms: Annotated[float, axes(least=0, most=100)]
     delta_p_rms_se: float | None
-    delta_p: dict[str, float]
+    delta_p: dict[str, Points]
     same_top1: Share
     same_top1_se: float | None
 
@@ -44,8 +47,8 @@ class Row(Result):
     nll_se: float
     ppl: Unbounded
     tokens: Count
-    kl_mean: float | None = None
-    kl_p99: float | None = None
+    kl_mean: NotNegative | None = None
+    kl_p99: NotNegative | None = None
     same_top1: Share | None = None
     close: Closeness | None = None
 

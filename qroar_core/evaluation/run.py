@@ -20,6 +20,7 @@ from qroar_core.errors import BadSpec
 from qroar_core.evaluation.findings import findings, position_curve
 from qroar_core.evaluation.kl_report import kl_report
 from qroar_core.evaluation.result import Evaluation, Row
+from qroar_core.interpolations.own import promised_length
 from qroar_core.models.calibrate import calibrated
 from qroar_core.models.hidden_state_file import HiddenStateFile
 from qroar_core.models.loaded import LoadedModel
@@ -157,8 +158,8 @@ def sliding(ids: Tensor, length: int, targets: int, stride: int, opening: int = 
 
 def default_lengths(loaded: LoadedModel, rope: RopeSpec) -> tuple[int, ...]:
     """The native window and, under a PI, the window it promises."""
-    native = loaded.geometry.original_context
-    return (native,) if rope.factor == 1.0 else (native, int(native * rope.factor))
+    native, promised = loaded.geometry.original_context, promised_length(loaded, rope)
+    return (native,) if promised == native else (native, promised)
 
 
 def _conditions(

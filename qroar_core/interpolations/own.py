@@ -73,3 +73,24 @@ def without_interpolation(loaded: LoadedModel) -> RopeSpec | None:
     if block.get("rope_type", "default") == "default":
         return RopeSpec()
     return None if block.get("mscale_all_dim") else PLAIN
+
+
+def promised_length(loaded: LoadedModel, spec: RopeSpec) -> int:
+    """The longest context that `spec` is made for, tokens: the native window times its factor.
+
+    `default` keeps the checkpoint's own interpolation, and what that promises. Without a window before the stretch in
+    its block, max_position_embeddings may be either (models/own_rope.py), so it is taken as it stands; but for dynamic
+    NTK, which counts from it. An interpolation that is not known here promises no more than the config says.
+    """
+    native = loaded.geometry.original_context
+    if spec.method != "default":
+        return int(native * spec.factor)
+    longest = max(native, int(loaded.model.config.max_position_embeddings))
+    block = own_block(loaded, loaded.geometry.interpolated_kind)
+    try:
+        own = own_spec(block, longest)
+    except BadSpec:
+        return longest
+    if not (block.get(WINDOW) or own.method == "dynamic"):
+        return longest
+    return max(longest, int((own.original_context or native) * own.factor))

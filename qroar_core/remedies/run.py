@@ -16,6 +16,7 @@ from torch import Tensor
 
 from qroar_core.errors import Cancelled
 from qroar_core.interpolations.frequencies import bands_of
+from qroar_core.interpolations.own import promised_length
 from qroar_core.models.applicability import applicability_on
 from qroar_core.models.calibrate import calibrated
 from qroar_core.models.loaded import LoadedModel
@@ -91,7 +92,7 @@ class _Comparison:
     @property
     def length(self) -> int:
         """Tokens per window."""
-        return self.spec.search.length or int(self.loaded.geometry.original_context * self.rope.factor)
+        return self.spec.search.length or promised_length(self.loaded, self.rope)
 
     @property
     def total(self) -> int:

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
+from qroar_core.interpolations.own import promised_length
 from qroar_core.models.cache_snapshot import forced_log_prob
 from qroar_core.models.calibrate import calibrated
 from qroar_core.models.condition import Condition
@@ -105,8 +106,8 @@ def run(
 
 def default_lengths(loaded: LoadedModel, rope: RopeSpec) -> tuple[int, ...]:
     """The native window and, under a PI, the window it promises."""
-    native = loaded.geometry.original_context
-    return (native,) if rope.factor == 1.0 else (native, int(native * rope.factor))
+    native, promised = loaded.geometry.original_context, promised_length(loaded, rope)
+    return (native,) if promised == native else (native, promised)
 
 
 def _start_said(loaded: LoadedModel, documents: Documents, every: list[Prompt]) -> str:

@@ -7,28 +7,38 @@ compared; what an older version did not write is not asked.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from qroar_core.diagnostics.result import Diagnosis
 from qroar_core.errors import BadOutput
 from qroar_core.evaluation.contradictions import contradictions_of as of_evaluation
 from qroar_core.evaluation.result import Evaluation
 from qroar_core.evaluation.run import rotated, scored
+from qroar_core.plain_file import read_json
 from qroar_core.result import rounded
 from qroar_core.runs.folder import ROTATED, SEARCHED, UNTUNED, has
+from qroar_core.scale_search.contradictions import GUARD
 from qroar_core.scale_search.contradictions import contradictions_of as of_search
 from qroar_core.scale_search.objective import FIRST
+from qroar_core.scale_search.optuna_candidates import swept
 from qroar_core.scale_search.result import SearchReport
 from qroar_core.setting import Setting
+from qroar_core.specs import DiagnosisSpec, EvaluationSpec, SearchSpec
 from qroar_core.specs.written import written
 from qroar_core.transforms.result import ScalesFile
 
 REPORT, PROOF, KEPT, FOUND = "search.json", "evaluation.json", "scales.json", "scales_found.json"
-READ = (REPORT, PROOF, UNTUNED, KEPT, *SEARCHED, ROTATED)  # what is compared
+DIAGNOSED = "diagnosis.json"
+READ = (REPORT, PROOF, UNTUNED, KEPT, *SEARCHED, ROTATED, DIAGNOSED)  # what is compared
 AGAIN = "the run contradicts itself; make it again"
 LENGTH = re.compile(r"of (\d+) tokens, digest")
+SEED = re.compile(r", seed (\d+)")
+READ_OF = r"(\d+) {}windows?( \(all that the text holds, \d+ by default\))?"
+CALIBRATION, HELD_OUT = re.compile(READ_OF.format("calibration ")), re.compile(READ_OF.format("") + ", ")
 
 
 def disagreement(folder: Path, setting: Setting) -> str:
@@ -51,6 +61,8 @@ def disagreement(folder: Path, setting: Setting) -> str:
     for name, proof in proofs.items():
         for problem in (*of_evaluation(proof), *_evaluation(proof, setting)):
             return f"{folder / name}: {problem}"
+    for problem in _diagnosis(folder / DIAGNOSED, setting.diagnosis) if has(folder, DIAGNOSED) else ():
+        return f"{folder / DIAGNOSED}: {problem}"
     if KEPT in scales and FOUND in scales and report is not None:
         for problem in _kept(scales[KEPT], scales[FOUND], report, proofs.get(PROOF)):
             return f"{folder / KEPT}: {problem}"
@@ -78,10 +90,59 @@ def _search(report: SearchReport, found: ScalesFile | None, setting: Setting) ->
             yield f"method: another, its manifest says {spec.method}"
         if report.objective != spec.objective and not (report.cancelled and report.objective == FIRST):
             yield f"objective: another, its manifest says {spec.objective}"
+        yield from _text(CALIBRATION, report.text, spec)
+        yield from _candidates(report, spec)
+        guard = GUARD.fullmatch(report.guard)
+        if guard is not None and float(guard[5]) != spec.guard_tau:
+            yield f"guard: allows {guard[5]}, its manifest says {spec.guard_tau:g}"
+        if found is not None and (found.angles is not None) != spec.angles:
+            yield f"angles: {FOUND} has {'some' if found.angles else 'none'}, its manifest says {spec.angles}"
     if found is not None and len(report.bounds) not in (1, found.model.layers):
         yield f"bounds: of {len(report.bounds)} layers, {FOUND} has {found.model.layers}"
     if found is not None and len(report.bounds[0]) != len(found.bands):
         yield f"bounds: of {len(report.bounds[0])} bands, {FOUND} has {len(found.bands)}"
+
+
+def _text(read: re.Pattern[str], text: str, spec: SearchSpec | EvaluationSpec) -> Iterator[str]:
+    """How many windows of which seed were read: never more than asked, and fewer only where the text holds no more."""
+    if (said := read.match(text)) is not None:
+        count, all_there_is = int(said[1]), bool(said[2])
+        if count > spec.windows or (count < spec.windows and not all_there_is):
+            yield f"text: {count} windows, its manifest says {spec.windows}"
+    if (noted := SEED.search(text)) is not None and int(noted[1]) != spec.seed:
+        yield f"text: seed {noted[1]}, its manifest says {spec.seed}"
+
+
+def _candidates(report: SearchReport, spec: SearchSpec) -> Iterator[str]:
+    """As many candidates as the method's own number says, or fewer where the search was cancelled."""
+    points = swept(spec, spec.bands.count)
+    first = {"gradient": ("gradient step", spec.steps), "coordinate": ("sweep", points)}
+    label, most = {
+        FIRST: first.get(spec.method, ("trial", spec.trials)),
+        "full": ("trial", spec.trials) if spec.method == "optuna" else ("sweep", min(spec.trials, points)),
+        "kl": ("polish step", spec.polish_steps),
+    }.get(report.objective, ("", 0))
+    count = sum(bool(label) and one.label.startswith(label) for one in report.history)
+    if count > most or (0 < count < most and not report.cancelled):
+        yield f"history: {count} times {label}, its manifest says {most}"
+
+
+def _diagnosis(file: Path, spec: DiagnosisSpec) -> Iterator[str]:
+    """Its length, windows and bands are those asked for. It may be large: it was validated, and is not kept."""
+    found = read_json(file, Diagnosis.MOST)
+    for name in ("length", "short_length"):
+        if (asked := getattr(spec, name)) and found[name] != asked:
+            yield f"{name}: {found[name]}, its manifest says {asked}"
+    for name in ("windows", "paired_tokens"):  # fewer where they would share tokens
+        if found[name] > getattr(spec, name):
+            yield f"{name}: {found[name]}, its manifest says {getattr(spec, name)}"
+    drawn = (found["dilation"].get("sample") or {}).get("seed")  # None: nothing was drawn, or an older file
+    if drawn not in (None, spec.seed):
+        yield f"dilation.sample.seed: {drawn}, its manifest says {spec.seed}"
+    if len(found["bands"]) != spec.bands.count:
+        yield f"bands: {len(found['bands'])}, its manifest says {spec.bands.count}"
+    if not math.isclose(found["eps"], spec.eps, rel_tol=1e-5):
+        yield f"eps: {found['eps']:g}, its manifest says {spec.eps:g}"
 
 
 def _evaluation(proof: Evaluation, setting: Setting) -> Iterator[str]:
@@ -91,6 +152,7 @@ def _evaluation(proof: Evaluation, setting: Setting) -> Iterator[str]:
     if lengths != list(dict.fromkeys(spec.lengths)):
         yield f"rows: of {_listed(lengths)} tokens, its manifest says {_listed(spec.lengths)}"
         return
+    yield from _text(HELD_OUT, proof.text, spec)
     if "stride" in proof.model_fields_set and proof.stride != spec.stride:
         yield f"stride: {proof.stride}, its manifest says {spec.stride}"
     counts = {len(values) for values in proof.window_nll.values()} | ({proof.gain.windows} if proof.gain else set())

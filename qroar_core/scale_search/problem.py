@@ -11,6 +11,7 @@ from torch import Tensor
 from qroar_core.diagnostics.result import Diagnosis
 from qroar_core.interpolations.bands import Bands
 from qroar_core.interpolations.frequencies import bands_of, layer_group_ropes, rope_of
+from qroar_core.interpolations.own import promised_length
 from qroar_core.interpolations.pressure import frequency_slope, interpolation_pressure, mean_distance
 from qroar_core.maths.attention_error import ErrorSetup
 from qroar_core.maths.channel_groups import ChannelGroup, numbers_in
@@ -58,7 +59,7 @@ class SearchProblem:
         if self.spec.maps:
             require_maps(self.loaded.geometry, self.rope)
         self.bands = bands_of(self.loaded, self.spec.bands)
-        self.length = self.spec.length or int(self.loaded.geometry.original_context * self.rope.factor)
+        self.length = self.spec.length or promised_length(self.loaded, self.rope)
 
     @property
     def none(self) -> Scales:

@@ -83,7 +83,7 @@ def reach(se, n):
     return float(stats.t.ppf(0.975, n - 1)) * se
 
 
-def evaluation(significant=True, lengths=(256, 1024), targets=128, windows=16, stride=None, won=0.25):
+def evaluation(significant=True, lengths=(256, 1024), targets=128, windows=16, stride=None, won=0.25, seed=0):
     """A gain of `won` +- 0.05 nats over windows, or +- 0.35; everything in it follows from its window means."""
     half = 0.05 if significant else 0.35
     se = 0.01 - half / reach(1.0, windows)  # of all but the tuned, whose own is 0.01: windows that rise fall there
@@ -117,13 +117,24 @@ def evaluation(significant=True, lengths=(256, 1024), targets=128, windows=16, s
         gap_recovered=won / 0.5 if significant else None,
         smooth_attention_gap_recovered=0.2,
         sentence=f"significant gain: {words}" if significant else f"no significant gain: keep identity ({words})",
-        text=f"{windows} windows, {targets} targets each, digest abcd1234, seed 0",
+        text=f"{windows} windows, {targets} targets each, digest abcd1234, seed {seed}",
         stride=stride,
         window_nll=means,
-        positions=PositionCurve(
-            position=[max(lengths) - back for back in (124, 64, 4)] if max(lengths) > 124 else [1, 2, 3],
-            curves={"reference/identity": [2.0, 2.1, 2.2], "quantized/tuned": [2.2, 2.3, 2.4]},
-        ),
+        positions=position_curve(rows, max(lengths), stride or targets),
+    )
+
+
+def position_curve(rows, length, scored):
+    """Three points that rise by 0.1 nats each, those of a row around its NLL; as few as there are targets."""
+    points = min(3, scored)
+    each = [scored // points + (i < scored % points) for i in range(points)]
+    low = sum(n * 0.1 * i for i, n in enumerate(each)) / scored  # from the first point to the mean
+    middle = {f"{r.model}/{r.scales}": r.nll for r in rows if r.length == length}
+    shown = ("reference/identity", "quantized/tuned")
+    back = (124, 64, 4)[:points]
+    return PositionCurve(
+        position=[length - b for b in back] if length > 124 else [1, 2, 3][:points],
+        curves={name: [middle[name] - low + 0.1 * i for i in range(points)] for name in shown},
     )
 
 
@@ -131,7 +142,9 @@ def shifted(result, by):
     """The same with every NLL `by` nats higher: gains and shares stay."""
     rows = [r.model_copy(update={"nll": r.nll + by, "ppl": math.exp(r.nll + by)}) for r in result.rows]
     means = {name: [value + by for value in values] for name, values in result.window_nll.items()}
-    return result.model_copy(update={"rows": rows, "window_nll": means})
+    curves = {name: [value + by for value in values] for name, values in result.positions.curves.items()}
+    positions = result.positions.model_copy(update={"curves": curves})
+    return result.model_copy(update={"rows": rows, "window_nll": means, "positions": positions})
 
 
 def over_documents():
@@ -150,7 +163,7 @@ def under(setting, significant=True, won=0.25):
     """The evaluation that a run of this setting may hold."""
     spec = setting.evaluation
     lengths = spec.lengths or (256, 1024)
-    return evaluation(significant, lengths, scored(spec, lengths)[0], min(16, spec.windows), spec.stride, won)
+    return evaluation(significant, lengths, scored(spec, lengths)[0], spec.windows, spec.stride, won, spec.seed)
 
 
 def scattered():
@@ -172,6 +185,7 @@ def scattered():
     parts = {"quantization_repair": gain.mean - 0.01, "retuning": 0.01}
     update = {
         "rows": rows,
+        "positions": position_curve(rows, 1024, 128),
         "gain": whole.gain.model_copy(update={"delta_nll": gain.mean, "significant": False, **ends}),
         "attribution": Attribution(**parts, repair_ci_low=gain.low - 0.01, repair_ci_high=gain.high - 0.01),
         "gap_recovered": 0.45,
@@ -212,7 +226,7 @@ def report(chosen="found", n=5):
     decided = decision() if chosen == "found" else None
     history = [Candidate(step=0, label="identity", objective=1.0, best=1.0)]
     history += [
-        Candidate(step=i, label=f"gradient step {i}", objective=1 - i / n + 0.3 * (i % 2), best=1 - i / n)
+        Candidate(step=i, label=f"candidate {i}", objective=1 - i / n + 0.3 * (i % 2), best=1 - i / n)
         for i in range(1, n)
     ]
     return SearchReport(
@@ -227,7 +241,7 @@ def report(chosen="found", n=5):
         seconds=3.0,
         forward_seconds=1.0,
         forward_equivalents=3.0,
-        guard="short context costs +0.001 nats",
+        guard="costs +0.0010 nats at 256 tokens, allowed 0.01",
         text="4 windows",
         chosen=chosen,
         reason="no significant gain: keep identity (+0.01 nats)"

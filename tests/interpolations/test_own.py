@@ -16,7 +16,7 @@ from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 from qroar_core.diagnostics import run as diagnose
 from qroar_core.errors import BadSpec
 from qroar_core.interpolations.frequencies import layer_group_ropes
-from qroar_core.interpolations.own import own_spec, without_interpolation
+from qroar_core.interpolations.own import own_spec, promised_length, without_interpolation
 from qroar_core.interpolations.pressure import attention_factor_slope, frequency_slope
 from qroar_core.interpolations.pressure_of_methods import pressures
 from qroar_core.models.text import Document
@@ -176,3 +176,22 @@ def test_a_block_is_read_back_as_it_was_asked_for():
     with pytest.raises(BadSpec, match="how proportional RoPE moves with its factor is not known"):
         own_spec({"rope_type": "proportional", "factor": 2.0}, 128)
     assert own_spec({"rope_type": "proportional"}, 128) == RopeSpec()
+
+
+@pytest.mark.parametrize(
+    ("block", "longest", "asked", "promised"),
+    [
+        ({"rope_type": "default"}, 128, RopeSpec(), 128),
+        ({"rope_type": "default"}, 128, RopeSpec("linear", 2.0), 256),
+        ({"rope_type": "yarn", "factor": 4.0} | WINDOW, 128, RopeSpec(), 128),
+        ({"rope_type": "yarn", "factor": 4.0} | WINDOW, 128, RopeSpec("yarn", 2.0), 64),  # of its native 32, replaced
+        ({"rope_type": "yarn", "factor": 4.0} | WINDOW, 32, RopeSpec(), 128),  # a config that did not raise it
+        ({"rope_type": "llama3", "factor": 8.0} | BLOCKS["llama3"], 512, RopeSpec(), 512),  # as Llama 3.1: more than x8
+        ({"rope_type": "longrope", "factor": 4.0} | BLOCKS["longrope"], 128, RopeSpec(), 128),
+        ({"rope_type": "linear", "factor": 4.0}, 128, RopeSpec(), 128),  # the config names no window before
+        ({"rope_type": "dynamic", "factor": 4.0}, 32, RopeSpec(), 128),  # counts from max_position_embeddings
+    ],
+)
+def test_the_context_that_an_interpolation_promises(tiny, block, longest, asked, promised):
+    loaded = tiny(rope_parameters={"rope_theta": THETA} | block, max_position_embeddings=longest)
+    assert promised_length(loaded, asked) == promised

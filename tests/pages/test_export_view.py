@@ -1,6 +1,7 @@
 """What the Export page says was written belongs to the choice above it, and is there."""
 
 import shutil
+import threading
 import time
 
 import pytest
@@ -9,7 +10,7 @@ from streamlit.runtime.scriptrunner_utils.script_requests import RerunData
 
 from pages.jobs import export_job
 from pages.state.session import manager
-from tests.pages.visitor import button, clicked, go, read, texts
+from tests.pages.visitor import button, clicked, go, read, settled, texts, visit
 
 pytestmark = pytest.mark.slow
 GONE = "Nothing is written yet under this choice"
@@ -136,3 +137,41 @@ def test_a_name_as_long_as_a_disk_takes_is_written(page, tmp_path):
     write(page, tmp_path / name)
     assert written(page) == f"Written to `{tmp_path / name}`"
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_another_persons_export_in_the_same_folder_is_not_this_one(page, tmp_path):
+    """Two tabs: what the first wrote is removed, and the second writes a folder of another setting there."""
+    other = visit(page, model="demo", rope='{"method":"linear","factor":2}')
+    shutil.rmtree(tmp_path / "one")
+    go(other, "export")
+    write(other, tmp_path / "one")
+    assert written(other) == f"Written to `{tmp_path / 'one'}`"
+    page.run()
+    assert "another export, or a changed one, lies there now" in read(page.warning[-1].value)
+    assert (written(page), commands(page)) == (None, [])
+    write(page, tmp_path / "one")  # and it is no double click either
+    assert "already exists" in read(page.error[0].value)
+
+
+def test_an_export_of_before_a_reload_is_said_to_be_written(page, tmp_path):
+    again = go(visit(page, model="demo"), "export")
+    assert written(again) == f"Written to `{tmp_path / 'one'}`, asked elsewhere or before a reload"
+    assert str(tmp_path / "one") in commands(again)[0]
+    other = go(visit(page, model="demo", rope='{"method":"linear","factor":2}'), "export")
+    assert (written(other), commands(other)) == (None, [])
+    shutil.rmtree(tmp_path / "one")
+    assert (written(again.run()), len(again.warning)) == (None, 0)
+
+
+def test_an_export_that_a_reload_has_overtaken_is_shown_until_it_is_written(page, tmp_path, monkeypatch):
+    held = threading.Event()
+    real = export_job._write
+    monkeypatch.setattr(export_job, "_write", lambda *args, **named: held.wait(30) and real(*args, **named))
+    page.text_input(key="folder").set_value(str(tmp_path / "two"))
+    button(page, "Write the checkpoint").click().run()
+    again = go(visit(page, model="demo"), "export")
+    assert [b.label for b in again.button if b.label == "Cancel"] != []
+    assert written(again) is None
+    held.set()
+    settled(again)
+    assert written(again) == f"Written to `{tmp_path / 'two'}`, asked elsewhere or before a reload"

@@ -101,3 +101,30 @@ def test_the_start_page_shows_it_and_what_replaces_it(app, llama3):
     app.switch_page("pages/noise.py")
     app.run()
     assert "YaRN ×4, replaces llama3 x8 (from 128)" in visitor.texts(app)
+
+
+@pytest.fixture
+def reopened(tiny, stages):
+    """As an export of YaRN x4 from 256 tokens is, opened again: every page loads it."""
+    block = {"rope_theta": 10_000.0, "rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 256}
+    loaded = tiny(rope_parameters=block, max_position_embeddings=1024)
+    stages.patch(stages.load, "run", lambda source, on_step=None, **options: loaded)
+    return loaded
+
+
+def test_a_run_is_as_long_as_the_checkpoints_own_interpolation_promises(reopened):
+    made = default_setting(reopened)
+    assert (made.search.length, made.diagnosis.length, made.evaluation.lengths) == (1024, 1024, (256, 1024))
+    assert default_setting(reopened, RopeSpec("linear", 2.0)).search.length == 512  # in its place, from 256
+
+
+def test_pages_measure_the_length_that_the_checkpoints_own_interpolation_promises(app, reopened):
+    """On Start, in the strip, among Evaluate's lengths and in what Pressure shows of it."""
+    visitor.button(app, "Demo model").click().run()
+    app = visitor.settled(app)
+    assert app.number_input(key="length").placeholder == "1,024, from the interpolation"
+    visitor.go(app, "pressure")
+    assert ["1024 tokens" in visitor.texts(app), "own RoPE: yarn x4 (from 256)" in visitor.texts(app)] == [True, True]
+    visitor.go(app, "evaluate")
+    assert app.multiselect(key="lengths").value == [256, 1024]
+    assert "1024" in app.multiselect(key="lengths").options

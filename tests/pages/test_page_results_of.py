@@ -331,6 +331,9 @@ def test_scales_set_by_hand_are_no_finding_and_say_so(loaded_app, demo_model):
     assert ":orange-badge[scales applied: set by hand]" in texts(go(loaded_app, "tune"))
 
 
+ELSEWHERE = "elsewhere or before a reload"
+
+
 def test_two_jobs_of_one_label_say_their_setting_and_whose_they_are(loaded_app, stages):
     held = Held(planted.diagnosis())
     stages.patch(stages.diagnose, "run", held)
@@ -340,12 +343,31 @@ def test_two_jobs_of_one_label_say_their_setting_and_whose_they_are(loaded_app, 
     wait_for_step(loaded_app)
     for app in (loaded_app, other):
         app.switch_page("app.py").run()  # which draws the queue
-    mine, theirs = "YaRN ×4, K int4 per token, 1024 tokens", "linear ×2, K int4 per token, 512 tokens"
-    for app, whose in ((loaded_app, ("you", "somebody else")), (other, ("somebody else", "you"))):
+    mine, theirs = (
+        "YaRN ×4, K int4 per token, 1024 tokens, 8 bands by count",
+        "linear ×2, K int4 per token, 512 tokens, 8 bands by count",
+    )
+    for app, whose in ((loaded_app, ("by you", ELSEWHERE)), (other, (ELSEWHERE, "by you"))):
         said = [read(e.value) for e in app.sidebar.caption]
-        assert [f"{mine}; asked by {whose[0]}", f"{theirs}; asked by {whose[1]}"] == [x for x in said if "asked" in x]
+        assert [f"{mine}; asked {whose[0]}", f"{theirs}; asked {whose[1]}"] == [x for x in said if "asked" in x]
         cancels = [b.help for b in app.sidebar.button if b.label == "Cancel"]
         assert [mine in read(cancels[0]), theirs in read(cancels[1])] == [True, True]
+    held.open.set()
+    settled(loaded_app)
+
+
+def test_two_jobs_that_differ_in_bands_or_in_an_option_of_the_stage_read_apart(loaded_app, stages):
+    held = Held(planted.diagnosis())
+    stages.patch(stages.diagnose, "run", held)
+    bands = visit(loaded_app, model="demo", bands='{"count":4}')
+    windows = visit(loaded_app, model="demo", diagnosis='{"windows":5}')
+    for app in (loaded_app, bands, windows):
+        button(go(app, "pressure"), "Diagnose").click().run()
+    wait_for_step(loaded_app)
+    loaded_app.switch_page("app.py").run()
+    said = [read(e.value).partition(";")[0] for e in loaded_app.sidebar.caption if "asked" in e.value]
+    head = "YaRN ×4, K int4 per token, 1024 tokens"
+    assert said == [f"{head}, 8 bands by count", f"{head}, 4 bands by count", f"{head}, 8 bands by count, windows 5"]
     held.open.set()
     settled(loaded_app)
 

@@ -328,3 +328,20 @@ def test_candidates_are_named_in_order_and_recognized_by_their_values():
     assert name_of(scales_of(3.0), offered) == SMOOTH
     assert name_of(scales_of(9.0), offered) == "other scales"
     assert name_of(None, offered) == ""
+
+
+def test_a_disabled_option_says_why_and_what_would_read_it(tune):
+    """The default is gradients under the cached objective."""
+    why = "Disabled: the method gradient with the objective cached does not read it; "
+    for key, able in {
+        "sweeps": "the method coordinate or the objective full would.",
+        "grid": "the method coordinate or the objective full would.",
+        "trials": "the method optuna or the objective full would.",
+        "polish": "the objective kl would.",
+    }.items():
+        field = tune.number_input(key=key)
+        assert (field.disabled, field.help.endswith(why + able)) == (True, True), field.help
+    tune.selectbox(key="method").set_value("coordinate").run()
+    assert not tune.number_input(key="sweeps").disabled
+    assert "Disabled" not in tune.number_input(key="sweeps").help
+    assert "the method coordinate with the objective cached does not read it" in tune.number_input(key="steps").help

@@ -26,4 +26,5 @@ def setting(loaded):
     made = default_setting(loaded, RopeSpec("yarn", 2.0), QuantSpec(k=QuantizerSpec(4)))
     evaluation = replace(made.evaluation, lengths=(256, 1024), windows=16, targets=128)
     search = replace(made.search, bands=BandSpec(2), length=1024)
-    return replace(made, search=search, evaluation=evaluation)
+    asked = {"length": 64, "short_length": 16, "windows": 2, "paired_tokens": 8, "eps": 0.01, "bands": BandSpec(2)}
+    return replace(made, diagnosis=replace(made.diagnosis, **asked), search=search, evaluation=evaluation)

@@ -9,13 +9,24 @@ from qroar_core.errors import BadOutput
 from qroar_core.evaluation.contradictions import contradictions_of
 from qroar_core.evaluation.result import Evaluation
 from qroar_core.runs import pipeline
+from qroar_core.runs.agreement import _search
 from qroar_core.runs.folder import RunFolder
 from qroar_core.runs.record import read_record
 from qroar_core.scale_search.gain import contradicts
+from qroar_core.scale_search.result import Candidate
+from qroar_core.setting import Setting
+from qroar_core.specs import QuantSpec, RopeSpec, SearchSpec
 from tests.helpers import planted
 from tests.runs.kept import keep_all
 
-E, S, F, K, M = "evaluation.json", "search.json", "scales_found.json", "scales.json", "manifest.json"
+D, E, S, F, K, M = (
+    "diagnosis.json",
+    "evaluation.json",
+    "search.json",
+    "scales_found.json",
+    "scales.json",
+    "manifest.json",
+)
 TUNED = "1024/quantized/tuned"
 
 
@@ -105,7 +116,11 @@ EDITS = [
     (E, lambda c: c.update(sentence=c["sentence"].replace("0.2500", "0.9999")), "sentence: does not say"),
     (E, lambda c: c.update(sentence="no" + c["sentence"][3:]), "sentence: does not say"),
     (E, lambda c: c.update(text=c["text"].replace("16", "9")), "windows: window_nll has 16"),
-    (E, lambda c: c.update(stride=64), "stride: 64, its manifest says null|stride: 64, its manifest says None"),
+    (
+        E,
+        lambda c: c.update(stride=64),
+        "stride: 64, its manifest says null|stride: 64, its manifest says None|positions.curves",
+    ),
     (E, lambda c: c["positions"]["position"].reverse(), "positions.position: not in rising order"),
     (E, said("positions", position=[1, 2, 99999]), "positions.position: beyond the longest length"),
     (E, said("positions", curves={}), "positions.curves: none of reference/identity"),
@@ -137,7 +152,7 @@ EDITS = [
     (S, lambda c: c.update(trials=3), "trials: 3, history has 5"),
     (S, said("verdict", acts="no"), "verdict: scales cannot act, and yet they were searched"),
     (S, lambda c: c.update(method="grid"), "method: another, its manifest says gradient"),
-    (S, lambda c: c.update(objective="kl"), "objective: another, its manifest says cached"),
+    (S, lambda c: c.update(objective="kl"), "nothing below 1 was reached|objective: another, its manifest says cached"),
     (F, said("rope", factor=3.0), "rope.factor: 3.0, its manifest says 2.0"),
     (F, lambda c: c["quantization"]["k"].update(bits=2), "quantization.k.bits: 2, its manifest says 4"),
     (
@@ -147,12 +162,25 @@ EDITS = [
     ),
     (K, lambda c: c["g"][0][0].__setitem__(0, 3.0), "g: neither those found nor identity"),
     (M, lambda c: c["specs"]["evaluation"].update(lengths=[128, 512]), "its manifest says 128, 512"),
-    (M, lambda c: c["specs"]["evaluation"].update(windows=4), "windows: 16, its manifest says 4"),
+    (M, lambda c: c["specs"]["evaluation"].update(windows=4), "text: 16 windows, its manifest says 4"),
     (M, lambda c: c["specs"]["evaluation"].update(targets=64), "its manifest says 16 windows of 64 targets"),
     (M, lambda c: c["specs"]["evaluation"].update(rotation=False), "rows: a rotation, which its manifest does not ask"),
     (M, lambda c: c["specs"]["search"]["bands"].update(count=4), "bands: 2, its manifest says 4"),
     (M, lambda c: c["specs"]["search"].update(length=512), "decision.length: 1024, its manifest says 512"),
     (M, lambda c: c.update(covers=-1), "covers: -1 is below 1"),
+    (
+        M,
+        lambda c: c["specs"]["search"].update(angles=True),
+        "angles: scales_found.json has none, its manifest says True",
+    ),
+    (M, lambda c: c["specs"]["search"].update(guard_tau=0.5), "guard: allows 0.01, its manifest says 0.5"),
+    (M, lambda c: c["specs"]["evaluation"].update(windows=20), "text: 16 windows, its manifest says 20"),
+    (M, lambda c: c["specs"]["evaluation"].update(seed=7), "text: seed 0, its manifest says 7"),
+    (M, lambda c: c["specs"]["diagnosis"].update(length=128), "length: 64, its manifest says 128"),
+    (M, lambda c: c["specs"]["diagnosis"].update(windows=1), "windows: 2, its manifest says 1"),
+    (M, lambda c: c["specs"]["diagnosis"].update(eps=0.1), "eps: 0.01, its manifest says 0.1"),
+    (D, said("dilation", sample={"tokens": 64, "seed": 3}), "dilation.sample.seed: 3, its manifest says 0"),
+    (M, lambda c: c["specs"]["diagnosis"]["bands"].update(count=15), "bands: 2, its manifest says 15"),
 ]
 
 
@@ -172,6 +200,55 @@ def test_an_edit_makes_the_run_unreadable_with_the_reason(folder, name, edit, pr
     assert any(words in found for words in problem.split("|")), found
     assert "\n" not in found
     assert read_record(folder).setting is None
+
+
+def report(label, count, **entries):
+    """A search's report with so many candidates of a label, as a file has it."""
+    history = [Candidate(step=i, label=f"{label} {i}", objective=1.0, best=1.0) for i in range(1, count + 1)]
+    return planted.report().model_copy(update={"history": history, **entries})
+
+
+TEXT = "6 calibration windows of 1024 tokens, digest 1347168e, seed 0"
+FEWER = "6 calibration windows (all that the text holds, 13 by default) of 1024 tokens, digest 1347168e, seed 0"
+
+
+@pytest.mark.parametrize(
+    ("spec", "entries", "problems"),
+    [
+        ({"steps": 17}, {"label": "gradient step", "count": 200}, ["history: 200 times gradient step"]),
+        ({"steps": 400}, {"label": "gradient step", "count": 200}, ["history: 200 times gradient step"]),
+        ({"steps": 400}, {"label": "gradient step", "count": 200, "reason": "cancelled"}, []),
+        ({"steps": 200}, {"label": "gradient step", "count": 200}, []),
+        ({"method": "optuna", "trials": 9}, {"label": "trial", "count": 8, "method": "optuna"}, ["history: 8 times"]),
+        ({"method": "coordinate"}, {"label": "sweep 1, band", "count": 64, "method": "coordinate"}, []),
+        (
+            {"method": "coordinate"},
+            {"label": "sweep 1, band", "count": 63, "method": "coordinate"},
+            ["history: 63"],
+        ),
+        ({"objective": "full"}, {"label": "sweep 1, band", "count": 40, "objective": "full"}, []),
+        (
+            {"objective": "full", "trials": 41},
+            {"label": "sweep", "count": 40, "objective": "full"},
+            ["history: 40"],
+        ),
+        ({"objective": "kl"}, {"label": "polish step", "count": 64, "objective": "kl"}, []),
+        (
+            {"objective": "kl"},
+            {"label": "polish step", "count": 65, "objective": "kl"},
+            ["history: 65 times"],
+        ),
+        ({"windows": 6}, {"text": TEXT}, []),
+        ({"windows": 5, "fewer": True}, {"text": TEXT}, ["text: 6 windows, its manifest says 5"]),
+        ({"windows": 13, "fewer": True}, {"text": TEXT}, ["text: 6 windows, its manifest says 13"]),
+        ({"windows": 13, "fewer": True}, {"text": FEWER}, []),
+        ({"windows": 6, "seed": 9}, {"text": TEXT}, ["text: seed 0, its manifest says 9"]),
+    ],
+)
+def test_a_search_is_of_the_setting_that_its_manifest_says(spec, entries, problems):
+    made = report(**({"label": "candidate", "count": 5} | entries))
+    found = list(_search(made, None, Setting(RopeSpec(), QuantSpec(), search=SearchSpec(length=1024, **spec))))
+    assert [one for one, start in zip(found, problems, strict=True) if not one.startswith(start)] == []
 
 
 def test_the_others_stay(folder, loaded, setting):

@@ -24,6 +24,7 @@ from qroar_core.evidence.controls.findings import (
     precision_of,
 )
 from qroar_core.evidence.controls.result import Controls, Precision
+from qroar_core.interpolations.own import promised_length
 from qroar_core.models.calibrate import calibrated
 from qroar_core.models.load import DTYPES
 from qroar_core.models.loaded import LoadedModel
@@ -67,7 +68,7 @@ def measure_controls(
         raise BadSpec("nothing is quantized: there is no gain to control", where="controls", do="choose a quantizer")
     if scales.is_identity:
         raise BadScales("the scales are identity: there is no gain to control", where="controls", do="search first")
-    length = spec.length or int(loaded.geometry.original_context * rope.factor)
+    length = spec.length or promised_length(loaded, rope)
     texts = windows(loaded.tokenizer, documents, length, spec.windows, spec.seed, fewer=spec.fewer, least=2)
     asked = _asked(loaded, scales, spec, others or {})
     formats = [DTYPES[name] for name in spec.dtypes if DTYPES[name] != loaded.dtype]

@@ -18,6 +18,7 @@ from qroar_core.errors import BadSpec
 from qroar_core.evidence.replication import result as results
 from qroar_core.evidence.replication.claims import amplified, perplexity, pressure, short_context, tails, untestable
 from qroar_core.evidence.replication.result import Claim, Replication
+from qroar_core.interpolations.own import promised_length
 from qroar_core.models.calibrate import calibrated
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.measure import measure
@@ -65,7 +66,7 @@ def measure_claims(
     if not cases or any(case.quant.is_none for case in cases):
         raise BadSpec("a replication needs settings that quantize something", where="replicate")
     native = loaded.geometry.original_context
-    length = spec.length or int(native * max(case.rope.factor for case in cases))
+    length = spec.length or max(promised_length(loaded, case.rope) for case in cases)
     short = spec.short_length or min(native, max(2, length // 4))
     if short > min(native, length - 1):
         raise BadSpec(

@@ -1,0 +1,71 @@
+"""What of one condition's closeness to the reference cannot be: percentiles, means and errors against each other."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from itertools import pairwise
+
+from qroar_core.evaluation.result import Closeness
+from qroar_core.evaluation.sentences import DIGIT
+from qroar_core.statistics.intervals import mean_interval
+
+
+def closeness_against(
+    close: Closeness, windows: int, mine: list[float] | None = None, reference: list[float] | None = None
+) -> Iterator[str]:
+    """What contradicts itself, in a few words each.
+
+    Args:
+        windows: that the errors are over; 0 where nothing says how many.
+        mine, reference: mean NLL of every window under the condition and its reference; None: not known.
+    """
+    yield from _percentiles(close)
+    yield from _means(close, windows)
+    if mine and reference and len(mine) == len(reference) > 1 and close.ln_ratio_se is not None:
+        apart = mean_interval([one - other for one, other in zip(mine, reference, strict=True)]).se
+        open_ = DIGIT * (max(map(abs, mine)) + max(map(abs, reference))) / math.sqrt(len(mine) - 1)
+        if abs(close.ln_ratio_se - apart) > open_ + DIGIT * (close.ln_ratio_se + apart) + 1e-12:
+            yield f"ln_ratio_se: {close.ln_ratio_se:g}, its windows have {apart:g}"
+
+
+def _percentiles(close: Closeness) -> Iterator[str]:
+    for name in ("kl", "delta_p"):
+        table = getattr(close, name)
+        if not table or any(not re.fullmatch(r"\d{1,3}(\.\d+)?", key) for key in table):
+            yield f"{name}: no percentiles"
+        elif any(low > high for low, high in pairwise(table[key] for key in sorted(table, key=float))):
+            yield f"{name}: a percentile below a lower one"
+
+
+def _means(close: Closeness, windows: int) -> Iterator[str]:
+    """A mean lies within its percentiles, and its error over windows is at most what numbers within them can have.
+
+    Of numbers in [low, high] with mean m the variance is at most (m - low) (high - m) (Bhatia and Davis, 2000).
+    """
+    least, most = close.delta_p.get("0", -100.0), close.delta_p.get("100", 100.0)
+    widest = max(abs(least), abs(most))
+    kl_most = close.kl.get("100", math.inf)
+    for name, mean, se, low, high in (
+        ("kl_mean", close.kl_mean, close.kl_mean_se, 0.0, kl_most),
+        ("delta_p_mean", close.delta_p_mean, close.delta_p_mean_se, least, most),
+        ("same_top1", close.same_top1, close.same_top1_se, 0.0, 1.0),
+        ("delta_p_rms", close.delta_p_rms, None, 0.0, widest),
+    ):
+        slack = 2 * DIGIT * max(abs(mean), abs(low), abs(high) if math.isfinite(high) else 0.0) + 1e-9
+        if not low - slack <= mean <= high + slack:
+            yield f"{name}: {mean:g}, of numbers from {low:g} to {high:g}"
+        elif se is not None and windows > 1 and math.isfinite(high):
+            yield from _error_within(name, se, (mean - low + slack) * (high - mean + slack), windows)
+    if close.delta_p_rms_se is not None and windows > 1 and "0" in close.delta_p and "100" in close.delta_p:
+        room = (
+            widest**2 * (1 + 4 * DIGIT) + 1e-9 - close.delta_p_rms**2
+        )  # of squares: the error of their mean over 2 rms
+        yield from _error_within("delta_p_rms", close.delta_p_rms_se, max(room, 0.0) / 4, windows)
+
+
+def _error_within(name: str, se: float, variance: float, windows: int) -> Iterator[str]:
+    most = math.sqrt(variance / (windows - 1))
+    if se > most * (1 + 4 * DIGIT) + 1e-9:
+        yield f"{name}_se: {se:g}, over {windows} windows at most {most:g}"
