@@ -36,7 +36,7 @@ _RHO = (
 )
 _MOST = "The same, largest over layers and KV heads: a maximum over many cells lies above 1 by chance alone."
 _BEFORE, _AFTER = "before RoPE", "after RoPE, on the quantizer's axes"
-_OUTLIERS = "Outlier channels of {x} of the unquantized model after RoPE in the band, summed over layers and KV heads."
+_OUTLIERS = "Outlier channels of {x} of the unquantized model after RoPE in the band, summed over layers and heads."
 _SIZE = "Mean |{x}| of the largest outlier channel of the band over its head's median channel; largest over layers."
 _ALONE = "K of the unquantized model rounded per token and KV head, symmetric, and all but this band put back; "
 _ERRORS = (

@@ -86,7 +86,7 @@ def overview(diagnosis: Diagnosis, picked: Cell | None = None) -> Picture:
         f"at {diagnosis.short_length:,}: the size that only so many exceed, long over short, of the KV head where it "
         "grows most. rho_W divides the sizes of q and k as W_Q and W_K put them out, before RoPE; rho_A those after "
         "RoPE, on the axes that are rounded. Above 1 the band needs more range at long context, and every channel "
-        "that shares its scale is rounded more coarsely. "
+        "that shares its scale is rounded more coarsely. Query heads that read one KV head count together. "
         f"Click a cell for its two distributions. {over_native(diagnosis)}{null_reading(diagnosis)}",
         counted_on(diagnosis.tails[kept[0]].sample) if kept else "",
     )
