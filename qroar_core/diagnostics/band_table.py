@@ -69,6 +69,9 @@ class BandRow(Result):
         "logit pressure, nats",
         "How far this band moves the logits if the stretch grows 2.7 times, under the distance law of the diagnosis.",
     )
+    logit_pressure_error_nats: Number = _column(
+        "standard error of logit pressure, nats", "Over windows of the text, as in the figure of the pressure."
+    )
     logit_pressure_bound_nats: Number = _column(
         "bound on logit pressure, nats",
         "Sum of the mean absolute parts of the band's pairs: it moves the logits no further.",
