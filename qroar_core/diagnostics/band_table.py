@@ -70,7 +70,7 @@ class BandRow(Result):
         "How far this band moves the logits if the stretch grows 2.7 times, under the distance law of the diagnosis.",
     )
     logit_pressure_error_nats: Number = _column(
-        "standard error of logit pressure, nats", "Over windows of the text, as in the figure of the pressure."
+        "standard error of logit pressure, nats", "Over the sampled query rows."
     )
     logit_pressure_bound_nats: Number = _column(
         "bound on logit pressure, nats",
@@ -185,6 +185,7 @@ def _row(
         unseen_phase=band.unseen_phase,
         side_peak=band.side_peak,
         logit_pressure_nats=getattr(band, "logit_change", None),
+        logit_pressure_error_nats=getattr(band, "logit_change_error", None),
         logit_pressure_bound_nats=band.logit_weighted_pressure,
         **{
             f"rho_{side}_{x}{end}": pool(head[b] for i in layers for head in diagnosis.tails[f"{x}/{place}"].ratio[i])
