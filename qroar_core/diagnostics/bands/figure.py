@@ -48,7 +48,7 @@ def helps() -> dict[str, str]:
 
 
 def shortened(diagnosis: Diagnosis, prediction: Prediction | None = None) -> dict[str, list[str]]:
-    """Column -> words in its cells: several columns as one, or digits as the error has them. The frame keeps numbers."""
+    """Column -> words in its cells, several columns as one or digits as the error has them; the frame keeps numbers."""
     rows = band_table(diagnosis, prediction)
     spans = {near: [span(getattr(row, near), getattr(row, far)) for row in rows] for near, (_, far) in SPANS.items()}
     exact = {name: [digits(row, name) for row in rows] for name in ERRORS}

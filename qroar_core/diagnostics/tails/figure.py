@@ -159,7 +159,7 @@ def survival(diagnosis: Diagnosis, cell: Cell) -> Picture:
         f"{windows_read(diagnosis)} Where the blue line runs right of the orange, values are larger at long context; "
         f"{RHO[which.split('/')[1]]} is the ratio between the diamonds. Values are exact beyond the level and within "
         f"{curves.body_bound:.0%} before it. {null_reading(diagnosis, of_cell=True)}"
-        + f" This cell holds too few values to show the largest {100 * eps:g} %, which is less than one of them: there is "
+        + f" This cell holds too few values to show the largest {100 * eps:g} %, less than one of them: there is "
         "no diamond, and the ratio is of the largest values." * short_of,
         counted_on(seen.sample),
     )
