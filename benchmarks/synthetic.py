@@ -138,8 +138,8 @@ class _Scope:
         return [self.model(one, i) if isinstance(one, BaseModel) else one for i, one in enumerate(entries)]
 
     def size(self, name: str, small: int) -> int:
-        """Of an axis; heads of a matrix grow as KV heads do."""
-        return round(small * self.more_heads) if name == "head" else self.sizes.get(name, small)
+        """Of an axis; heads of a matrix or a tensor grow as KV heads do."""
+        return round(small * self.more_heads) if name.startswith("head") else self.sizes.get(name, small)
 
 
 def _continued(numbers: list[int], count: int) -> list[int]:

@@ -8,7 +8,7 @@ from pages import jobs
 from pages.forms import outlier_rule
 from pages.state import selection
 from pages.state.widget_state import one_of
-from pages.views import glossary, outlier_weights, require
+from pages.views import glossary, outlier_head, outlier_weights, require
 from pages.views.render import picture
 from pages.views.rest_of_page import rest_of_page
 from qroar_core.diagnostics.outliers import figure as outliers
@@ -34,7 +34,7 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
 
 
 def panel(data: list) -> dict:
-    """A clicked panel as menu values, with the KV head that it shows."""
+    """A clicked panel as menu values, with the head that it shows."""
     return {"outlier layer": data[0], "outlier head": outliers.loudest_head(result, which, data[0])}
 
 
@@ -47,7 +47,7 @@ picture(
 with st.container(horizontal=True, vertical_alignment="bottom"):
     layers, number = range(len(result.outliers.maps[FIRST])), lambda i: str(result.layer_number(i))
     layer = st.selectbox("Layer", layers, key="outlier layer", width=120, format_func=number)
-    head = st.selectbox("KV head", range(result.n_kv_heads), key="outlier head", width=120)
+    head = outlier_head.menu(result, which, layer)
 selection.remember("outlier map", of, *MENUS)
 picture(outliers.channel_map(result, which, layer, head), "outlier-map")
 by_rule = outlier_rule.by_rule(result, of)

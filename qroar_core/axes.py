@@ -27,7 +27,8 @@ Scopes = tuple[tuple[frozenset[str] | None, Sizes], ...]  # innermost first; Non
 class Axes:
     """What a nested list is indexed by, outermost first.
 
-    A list may be empty where its field is empty by default, where `empty` says so, or along `ANY`.
+    A list may be empty where its field is empty by default, where `empty` says so, or along `ANY`. In a dict `{}` is
+    the key: lists of one key are equally long, those of another may differ.
     """
 
     names: tuple[str, ...]
@@ -132,9 +133,10 @@ def _check(value: Any, names: tuple[str, ...], rule: Axes, at: str, scopes: Scop
         if value or not rule.empty:
             _check_list(value, names, rule, at, scopes)
     elif isinstance(value, dict):
-        each = Axes(rule.names, False, rule.least, rule.most)  # the table may be empty, what stands in it may not
         for key, inner in value.items():
-            _check(inner, names, each, _under(at, str(key)[:40]), scopes)
+            of_key = tuple(name.replace("{}", str(key)[:40]) for name in names)
+            each = Axes(of_key, False, rule.least, rule.most)  # the table may be empty, what stands in it may not
+            _check(inner, of_key, each, _under(at, str(key)[:40]), scopes)
     elif isinstance(value, BaseModel):
         _check_model(value, at, scopes)
     elif isinstance(value, int | float):

@@ -26,7 +26,7 @@ from qroar_core.interpolations.tie import EXAMPLE, parse_ties, ties_text
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.opening import adds_bos, bos_word
 from qroar_core.models.own_rope import replaced_rope
-from qroar_core.runs.setting_presets import SETTING_PRESETS, preset_in_force
+from qroar_core.runs.setting_presets import SETTING_PRESETS, preset_in_force, what_it_shows
 from qroar_core.setting import Setting
 from qroar_core.specs import BANDS, BandSpec, Bos, Partition, RopeSpec
 from qroar_core.specs.labels import TEXT_WORDS
@@ -53,7 +53,7 @@ def preset_pills(loaded: LoadedModel, setting: Setting) -> None:
     mine = preset_in_force(loaded, setting.rope, setting.quant)
     st.session_state["preset"] = mine
     st.pills("Common setups", list(SETTING_PRESETS), key="preset", on_change=clicked)
-    why = SETTING_PRESETS[mine].why if mine else "The setting below is none of these; every option is there."
+    why = what_it_shows(loaded, mine) if mine else "The setting below is none of these; every option is there."
     st.caption(literal(why))
 
 

@@ -6,13 +6,11 @@ from collections.abc import Callable
 
 import streamlit as st
 
-from pages.views.render import MAGNITUDE
 from qroar_core.diagnostics.bands import figure as bands
 from qroar_core.diagnostics.result import Diagnosis
 from qroar_core.evidence.prediction.result import Prediction
-from qroar_core.statistics.digits import OF_LARGEST
-
-DIGITS = "%.4g"  # shown; the CSV holds all
+from qroar_core.statistics.digits import OF_LARGEST, largest
+from qroar_core.statistics.digits import shown as digits
 
 
 def table(result: Diagnosis, predicted: Prediction | None) -> None:
@@ -25,9 +23,7 @@ def table(result: Diagnosis, predicted: Prediction | None) -> None:
             styled = styled.format(_always(said), subset=([row], [name]), na_rep=said)
     shown = {name: st.column_config.Column(titles[name], help=helps[name]) for name in frame}
     for name in frame.select_dtypes("float").columns.difference(list(cells)):
-        shown[name] = st.column_config.NumberColumn(
-            titles[name], help=helps[name], format=MAGNITUDE if name in OF_LARGEST else DIGITS
-        )
+        styled = styled.format(largest if name in OF_LARGEST else digits, subset=[name], na_rep="")
     st.dataframe(styled, hide_index=True, key="bands table", column_config=shown, column_order=bands.order(frame))
 
 

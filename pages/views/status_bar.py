@@ -18,7 +18,7 @@ from qroar_core.escape import literal
 from qroar_core.interpolations.frequencies import bands_of
 from qroar_core.models.applicability import applicability_on
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.models.own_rope import NONE, own_rope, replaced_rope
+from qroar_core.models.own_rope import NONE, is_own, own_rope, replaced_rope
 from qroar_core.scale_search.result import Verdict
 from qroar_core.setting import Setting
 from qroar_core.specs import RopeSpec
@@ -113,6 +113,8 @@ def _origin(under: Applied) -> str:
 def _rope_words(loaded: LoadedModel, rope: RopeSpec) -> str:
     """The interpolation, and the checkpoint's own: in force, or replaced."""
     replaced, own = replaced_rope(loaded, rope), own_rope(loaded)
+    if rope.method != "default" and is_own(loaded, rope):
+        return f"{rope_words(rope)}, the checkpoint's own"
     if replaced:
         return f"{rope_words(rope)}, replaces {replaced}"
     return rope_words(rope) if rope.method != "default" or own == NONE else f"{rope_words(rope)}: {own}"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from qroar_core.cli.tables import _print, _shown, _table, line
+from qroar_core.cli.tables import _print, _table, line
 
 if TYPE_CHECKING:
     from qroar_core.diagnostics.band_table import BandRow
@@ -98,12 +98,12 @@ def null_table(rows: Sequence[NullRow]) -> None:
 
 
 def _line(row: BandRow, known: Sequence[str]) -> list[str]:
-    from qroar_core.diagnostics.band_labels import SPANS, band_name, span
+    from qroar_core.diagnostics.band_labels import SPANS, band_name, digits, span
 
     return [
         band_name(row),
         *(span(getattr(row, near), getattr(row, far)) for near, (_, far) in SPANS.items()),
-        *(_shown(getattr(row, name), ".4g") for name in known),
+        *(digits(row, name, none="none") for name in known),
     ]
 
 

@@ -36,7 +36,7 @@ _RHO = (
 )
 _MOST = "The same, largest over layers and KV heads: a maximum over many cells lies above 1 by chance alone."
 _BEFORE, _AFTER = "before RoPE", "after RoPE, on the quantizer's axes"
-_OUTLIERS = "Outlier channels of {x} of the unquantized model after RoPE in the band, summed over layers and KV heads."
+_OUTLIERS = "Outlier channels of {x} of the unquantized model after RoPE in the band, summed over layers and heads."
 _SIZE = "Mean |{x}| of the largest outlier channel of the band over its head's median channel; largest over layers."
 _ALONE = "K of the unquantized model rounded per token and KV head, symmetric, and all but this band put back; "
 _ERRORS = (
@@ -70,6 +70,9 @@ class BandRow(Result):
     logit_pressure_nats: Number = _column(
         "logit pressure, nats",
         "How far this band moves the logits if the stretch grows 2.7 times, under the distance law of the diagnosis.",
+    )
+    logit_pressure_error_nats: Number = _column(
+        "standard error of logit pressure, nats", "Over the sampled query rows."
     )
     logit_pressure_bound_nats: Number = _column(
         "bound on logit pressure, nats",
@@ -184,6 +187,7 @@ def _row(
         unseen_phase=band.unseen_phase,
         side_peak=band.side_peak,
         logit_pressure_nats=getattr(band, "logit_change", None),
+        logit_pressure_error_nats=getattr(band, "logit_change_error", None),
         logit_pressure_bound_nats=band.logit_weighted_pressure,
         **{
             f"rho_{side}_{x}{end}": pool(head[b] for i in layers for head in diagnosis.tails[f"{x}/{place}"].ratio[i])

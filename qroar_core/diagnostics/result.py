@@ -78,7 +78,7 @@ class LayerGroup(Result):
 class Diagnosis(Result):
     """The diagnostics of docs/method.md section 3."""
 
-    MOST: ClassVar[int] = 512 * MIB  # 16 numbers a channel, head, layer and tensor: of 40 layers by 40 KV heads 160 MB
+    MOST: ClassVar[int] = 512 * MIB  # 16 numbers a channel, head, layer and tensor: of 40 layers by 40 heads 160 MB
 
     bands: Annotated[list[Band], axes("band")]
     # pre (rho_W, before RoPE) | post (rho_A, after it) -> q|k -> [layer][band], largest over KV heads
@@ -121,7 +121,7 @@ class Diagnosis(Result):
     def sizes(self) -> Sizes:
         """Lengths that other fields name."""
         return {
-            "kv_head": (self.n_kv_heads, "n_kv_heads"),
+            **dict.fromkeys(("kv_head", "head of k/pre", "head of k/post"), (self.n_kv_heads, "n_kv_heads")),
             "channel": (self.head_dim, "head_dim"),
             "pair": (self.rotary_dim // 2, "half of rotary_dim"),
             "bin": (len(self.position_edges) - 1, "position_edges"),
@@ -145,6 +145,8 @@ class Diagnosis(Result):
                 yield f"{name}: not the tensors {', '.join(WORDS)}"
         if any(set(self.tail_inflation.get(side, ())) != {"q", "k"} for side in ("pre", "post")):
             yield "tail_inflation: not q and k, pre and post"
+        if any(len(layers[0]) % self.n_kv_heads for layers in self.outliers.maps.values() if layers):
+            yield f"outliers.maps: heads that {self.n_kv_heads} KV heads do not share evenly"
         layers = len(self.dilation.absmax)
         told = sorted(layer for group in self.groups for layer in group.layers)
         if self.groups and told != list(range(layers)):

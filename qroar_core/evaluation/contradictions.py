@@ -82,8 +82,8 @@ def _row(found: Evaluation, i: int, row: Row) -> Iterator[str]:
     for name, other in (("kl_mean", row.close.kl_mean), ("same_top1", row.close.same_top1)):
         if getattr(row, name) is not None and not _near(getattr(row, name), other):
             yield f"rows.{i}.{name}: {getattr(row, name):g}, close has {other:g}"
-    other = found.window_nll.get(f"{row.length}/{REFERENCE}")
-    yield from (f"rows.{i}.close.{said}" for said in closeness_against(row.close, _count(found), means, other))
+    plain = found.window_nll.get(f"{row.length}/{REFERENCE}")
+    yield from (f"rows.{i}.close.{said}" for said in closeness_against(row.close, _count(found), means, plain))
     if row.kl_p99 is not None and not _near(row.kl_p99, row.close.kl.get("99", math.nan)):
         yield f"rows.{i}.kl_p99: {row.kl_p99:g}, close has another"
     beside = [one for one in found.rows if one.length == row.length and (one.model, one.scales) == _split(REFERENCE)]

@@ -17,6 +17,7 @@ from torch import Tensor
 from qroar_core.interpolations.bands import Bands, turns_per_window
 
 BLOCK_DISTANCES = 8192  # distances whose cosines are held at once
+ROUNDING = 1e-6  # a smaller share of new phases is float32 rounding of a frequency
 RISE = 1e-12  # a smaller rise of the kernel is rounding
 
 
@@ -45,7 +46,8 @@ def unseen_phase_fraction(native: Tensor, scaled: Tensor, original_context: int,
     travelled = scaled.double() * length
     full = (travelled / circle).floor()
     outside = full * (circle - seen) + (travelled - full * circle - seen).clamp(min=0)
-    return outside / travelled.where(travelled > 0, 1.0)
+    share = outside / travelled.where(travelled > 0, 1.0)
+    return share.where(share > ROUNDING, 0.0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

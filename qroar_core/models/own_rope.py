@@ -11,8 +11,11 @@ window is max_position_embeddings then, and `native_from` says that it may not b
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from qroar_core.interpolations.frequencies import rope_parameters
+from qroar_core.interpolations.own import own_spec
 from qroar_core.interpolations.tie import Tie, ties_words
 from qroar_core.models.geometry import Geometry
 from qroar_core.specs import RopeSpec
@@ -37,7 +40,7 @@ def own_rope(loaded: LoadedModel) -> str:
 
 def replaced_rope(loaded: LoadedModel, rope: RopeSpec) -> str:
     """What `rope` takes the place of, `llama3 x8 (from 8192)`; empty where it replaces nothing."""
-    if rope.method == "default":
+    if rope.method == "default" or is_own(loaded, rope):
         return ""
     block = loaded.family.rope_blocks(loaded.model.config)[loaded.geometry.interpolated_kind]
     words = words_of(block, loaded.model.config.max_position_embeddings)
@@ -47,7 +50,23 @@ def replaced_rope(loaded: LoadedModel, rope: RopeSpec) -> str:
 def replacing(loaded: LoadedModel, rope: RopeSpec) -> str:
     """`; yarn x2 replaces llama3 x8 (from 8192)`, to stand behind what a result says of its text; often empty."""
     replaced = replaced_rope(loaded, rope)
+    if rope.method != "default" and is_own(loaded, rope):
+        return f"; {rope.method} x{rope.factor:g} is the checkpoint's own"
     return f"; {rope.method} x{rope.factor:g} replaces {replaced}" if replaced else ""
+
+
+def is_own(loaded: LoadedModel, rope: RopeSpec) -> bool:
+    """Whether `rope` asks for exactly what the checkpoint ships with: every number of its block, and no other."""
+    config, kind = loaded.model.config, loaded.geometry.interpolated_kind
+    block = loaded.family.rope_blocks(config)[kind]
+    if rope.tie or block.get("rope_type", "default") != rope.method or block.get("mscale_all_dim"):
+        return False
+    asked = replace(rope, original_context=rope.original_context or loaded.geometry.original_context)
+    if rope.method == "default" or own_spec(block, config.max_position_embeddings) != asked:
+        return rope.method == "default"
+    written = rope_parameters(config, loaded.geometry, rope)
+    written = written[kind] if kind else written
+    return all(written.get(name) == value for name, value in block.items() if value is not None)
 
 
 def native_from(loaded: LoadedModel) -> str:

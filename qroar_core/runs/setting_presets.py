@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from qroar_core.models.loaded import LoadedModel
+from qroar_core.models.own_rope import NONE, own_rope
 from qroar_core.quantizers.presets import preset_quant
 from qroar_core.quantizers.presets.llama_cpp import for_family
 from qroar_core.setting import INT3_K, INT4_K
@@ -51,6 +52,14 @@ SETTING_PRESETS: dict[str, SettingPreset] = {
         RopeSpec("yarn", 4.0), preset_quant("w4a16"), "Weights alone, a scale per row and group: rescaling is a no-op."
     ),
 }
+
+
+def what_it_shows(loaded: LoadedModel, name: str) -> str:
+    """A preset in a sentence, on this model: its own interpolation is none that the quantized one is free of."""
+    preset, own = SETTING_PRESETS[name], own_rope(loaded)
+    if preset.rope.method != "default" or own == NONE:
+        return preset.why
+    return f"The checkpoint as it is, quantized, with the interpolation that it ships with ({own})."
 
 
 def preset_in_force(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec) -> str | None:

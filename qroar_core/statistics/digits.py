@@ -11,7 +11,7 @@ import math
 
 LARGEST = 2  # significant digits of the largest value of a sample
 PLAIN = 3
-FEWEST, MOST = 2, 6  # significant digits beside an error; files hold six
+COUNT, MOST = 2, 6  # significant digits beside an error: fewest of a count, which is exact; files hold six
 HOVER = f".{LARGEST}r"  # d3's form for the same in plotly, never as a power of ten
 
 # columns of tables that hold the largest of a sample: of tokens, of channels or of cells
@@ -44,10 +44,10 @@ def shown(value: float | None, error: float | None = None, digits: int = PLAIN, 
         return none
     if error and value and math.isfinite(error) and math.isfinite(value):
         first = math.floor(math.log10(abs(value)))  # place of the number's own first digit
-        places = min(max(-_place(error), FEWEST - 1 - first), MOST - 1 - first)
+        places = min(-_place(error), MOST - 1 - first)
         if value == round(value) and error >= 0.5:  # a count
-            places = min(places, 0)
-        return f"{round(value, places):.{max(places, 0)}f}"
+            places = min(max(places, COUNT - 1 - first), 0)
+        return f"{round(value, places) + 0.0:.{max(places, 0)}f}"  # + 0: no minus before a 0
     return f"{float(f'{value:.{digits}g}'):.10g}"
 
 

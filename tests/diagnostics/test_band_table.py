@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from qroar_core.diagnostics import run as diagnose
-from qroar_core.diagnostics.band_labels import band_name, span
+from qroar_core.diagnostics.band_labels import band_name, digits, span
 from qroar_core.diagnostics.band_table import BandRow, band_table, to_csv
 from qroar_core.diagnostics.bands.figure import helps, order, sample, short_titles, shortened, table, titles
 from qroar_core.diagnostics.bands.result import BandCost
@@ -41,6 +41,21 @@ def found(tiny):
 
 def array(nested):
     return np.array(nested, dtype=float)
+
+
+def test_numbers_are_shown_with_the_digits_that_their_sample_supports():
+    row = band_table(planted.diagnosis())[0].model_copy(
+        update={
+            "logit_pressure_nats": 3.2562,
+            "logit_pressure_error_nats": 0.32,
+            "turns": 1304.21,
+            "outlier_magnitude_k": 5.4321,
+            "side_peak": None,
+        }
+    )
+    names = ("logit_pressure_nats", "turns", "outlier_magnitude_k", "side_peak")
+    assert [digits(row, name, "none") for name in names] == ["3.3", "1300", "5.4", "none"]
+    assert shortened(planted.diagnosis())["logit_pressure_nats"] == ["0.0150", "0.0070"]  # +- 0.0005 and 0.0002
 
 
 def test_every_column_is_what_the_diagnosis_holds(found):
@@ -89,6 +104,7 @@ def test_every_column_is_what_the_diagnosis_holds(found):
         known = {name for name in left if told[name] is not None} - {"layers", "band"}
         assert known <= {
             "logit_pressure_nats",
+            "logit_pressure_error_nats",
             "outliers_q",
             "outliers_k",
             "outlier_magnitude_q",

@@ -8,6 +8,7 @@ import torch
 
 from qroar_core.diagnostics import run as diagnose
 from qroar_core.diagnostics.result import Diagnosis
+from qroar_core.diagnostics.tails.result import WORDS
 from qroar_core.models.text import Document, windows
 from qroar_core.setting import Setting
 from qroar_core.specs import BandSpec, DiagnosisSpec, QuantizerSpec, QuantSpec, RopeSpec
@@ -130,6 +131,48 @@ def test_the_rule_asked_for_is_the_one_in_the_file_and_survives_it(seen, tmp_pat
     again = Diagnosis.from_file(path)
     assert again.outliers.under("percentile", 0.8).count == asked.outliers.count
     assert again.outliers.parameters("percentile") == [0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999]
+
+
+@pytest.mark.parametrize("side", ["q/pre", "q/post"])
+def test_queries_are_counted_by_query_head_as_rows_of_w_q_are(tiny, side):
+    """One channel of three query heads, two of which read one KV head, made larger; q by transformers itself."""
+    loaded = tiny(num_attention_heads=6, num_key_value_heads=2)
+    layers = loaded.model.model.layers
+    for head, channel in ((0, 3), (1, 9), (4, 14)):
+        layers[0].self_attn.q_proj.weight.data[head * 16 + channel] *= 3
+    found = diagnose.run(loaded, Setting(RopeSpec(), INT4, diagnosis=SPEC), TEXT).outliers
+    ids, put_out = windows(loaded.tokenizer, TEXT, 64, 1, 0).ids, []
+    hooks = [layer.self_attn.q_proj.register_forward_hook(lambda *a: put_out.append(a[-1])) for layer in layers]
+    with torch.no_grad():
+        loaded.model(ids)
+        cos, sin = loaded.model.model.rotary_emb(put_out[0], torch.arange(64)[None])
+    for hook in hooks:
+        hook.remove()
+    for layer, flat in enumerate(put_out):
+        q = flat[0].unflatten(-1, (6, 16)).transpose(0, 1)
+        if side == "q/post":
+            q = q * cos[0] + torch.cat((-q[..., 8:], q[..., :8]), -1) * sin[0]
+        size = q.abs().double().numpy()  # (6, tokens, 16)
+        count, early, late = [0] * 4, size[:, :16].mean(1), size[:, 48:].mean(1)
+        for head in range(6):
+            whole = size[head].mean(0)
+            for c in np.flatnonzero(whole > limit(whole)):
+                count[c % 8 // 2] += 1
+            near, far = (set(np.flatnonzero(m[head] > limit(m[head]))) for m in (early, late))
+            jaccard = len(near & far) / len(near | far) if near | far else None
+            assert found.jaccard[side][layer][head] == (jaccard if jaccard is None else pytest.approx(jaccard))
+            assert np.array(found.maps[side][layer][head]) == pytest.approx(
+                size[head].reshape(16, 4, 16).max(1).T, rel=1e-3
+            )
+            rms = np.sqrt((size[head] ** 2).mean())
+            assert found.peak_null[side][layer][head] / rms == pytest.approx(3.397, rel=1e-3)  # of 1,024 normal values
+        assert found.count[side][layer] == count
+        assert len(found.maps[side][layer]) == 6
+    assert sum(found.count["q/pre"][0]) >= 3
+    every = {r.quantity: r.null for r in found.null_rows()}
+
+    by_chance = every[f"channels of {WORDS[side]} that stand out, all layers and heads"]
+    assert by_chance == every["rows of W_Q that stand out, all layers and heads"]  # as many heads
 
 
 def digits(value):

@@ -131,6 +131,33 @@ def test_the_picked_cell_is_framed():
     assert (frame.y0, frame.y1) == (0.5, 1.5)
 
 
+def test_a_level_that_is_less_than_one_value_is_not_marked():
+    curves = D.survival["k/post"]
+    gone = [
+        [[[v if p > D.eps else None for p, v in zip(curves.share, band)] for band in head] for head in layer]
+        for layer in curves.long
+    ]
+    short = D.model_copy(
+        update={
+            "survival": D.survival
+            | {
+                "k/post": curves.model_copy(
+                    update={
+                        "share": [*curves.share[:-1], D.eps],
+                        "long": [[[[*band[:-1], None] for band in head] for head in layer] for layer in gone],
+                    }
+                )
+            }
+        }
+    )
+    picture = tails.survival(short, ("k/post", 1, 1, 1))
+    diamonds = [trace for trace in picture.figure.data if trace.mode == "markers"]
+    assert diamonds[0].x == (None,)
+    assert (D.eps, "long") not in set(zip(picture.table["share_above"], picture.table["context"]))
+    assert "less than one of them: there is no diamond" in picture.how_to_read
+    assert "no diamond" not in drawn("survival").how_to_read
+
+
 def test_survival_curves_pass_the_marked_level_and_title_gives_the_interval():
     picture = drawn("survival")
     long, long_mark, short, short_mark = picture.figure.data

@@ -25,7 +25,7 @@ def signal() -> torch.Tensor:
 
 
 def measured(x, reference=slice(0, 1), band=BAND):
-    meter = ChannelMeter(KV, D, PositionBins(L, BINS))
+    meter = ChannelMeter(len(x), D, PositionBins(L, BINS))
     meter.update(0, x[:, :23])
     meter.update(23, x[:, 23:])
     return dilation(meter.result(), band, reference)
@@ -34,16 +34,16 @@ def measured(x, reference=slice(0, 1), band=BAND):
 def test_every_number_by_loop():
     x = signal()
     found = measured(x, slice(0, 2))
-    for kv in range(KV):
+    for head in range(HEADS):
         for b in range(2):
-            cells = [x[2 * kv : 2 * kv + 2, 16 * p : 16 * p + 16][..., b == BAND].double().numpy() for p in range(BINS)]
+            cells = [x[head, 16 * p : 16 * p + 16][..., b == BAND].double().numpy() for p in range(BINS)]
             reference = math.sqrt(np.abs(cells[0]).max() * np.abs(cells[1]).max())
             for p, cell in enumerate(cells):
                 absmax, rms = np.abs(cell).max(), math.sqrt((cell**2).mean())
-                assert float(found.absmax[kv, b, p]) == pytest.approx(absmax, rel=1e-6)
-                assert float(found.rms[kv, b, p]) == pytest.approx(rms, rel=1e-6)
-                assert float(found.bits_lost[kv, b, p]) == pytest.approx(math.log2(absmax / reference), abs=1e-6)
-                assert float(found.crest_bits[kv, b, p]) == pytest.approx(math.log2(absmax / rms / 3**0.5), abs=1e-6)
+                assert float(found.absmax[head, b, p]) == pytest.approx(absmax, rel=1e-6)
+                assert float(found.rms[head, b, p]) == pytest.approx(rms, rel=1e-6)
+                assert float(found.bits_lost[head, b, p]) == pytest.approx(math.log2(absmax / reference), abs=1e-6)
+                assert float(found.crest_bits[head, b, p]) == pytest.approx(math.log2(absmax / rms / 3**0.5), abs=1e-6)
 
 
 def test_a_doubled_range_costs_the_quantizer_the_bit_it_says():
@@ -61,7 +61,7 @@ def test_a_doubled_range_costs_the_quantizer_the_bit_it_says():
 
 
 def test_empty_bins_are_nan_and_an_empty_reference_is_refused():
-    meter = ChannelMeter(KV, D, PositionBins(L, BINS))
+    meter = ChannelMeter(HEADS, D, PositionBins(L, BINS))
     meter.update(0, signal()[:, :16])
     found = dilation(meter.result(), BAND, slice(0, 2))
     assert bool(found.bits_lost[..., 1:].isnan().all())

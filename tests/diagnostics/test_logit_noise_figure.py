@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from qroar_core.diagnostics.logit_noise import figure as noise
+from qroar_core.diagnostics.logit_noise import figure_words
 from qroar_core.diagnostics.logit_noise.figure import NULL
 from qroar_core.diagnostics.logit_noise.figure_scores import scores
 from qroar_core.diagnostics.logit_noise.figure_split import split
@@ -103,17 +104,23 @@ def test_channels_without_rotation_are_a_column_of_the_map():
     picture = noise.by_layer_and_band(D)
     assert cells(picture, 0, 3) == [[0.1, 0.3, 0.2], [0.05, 0.2, 0.7]]
     assert cells(picture, 1, 3) == [[0.1, 0.1, 0.05], [0.1, None, 0.06]]
-    assert picture.title == "Which band makes the noise? Most in layer 1, channels without rotation"
+    assert picture.title == (
+        "Which band makes the noise? Most in layer 1, channels without rotation, beside what its share of channels "
+        "would make (11.67 times its null)"
+    )
     assert picture.table["band"].tolist() == ["0", "1", "no rotation"] * 2
     assert picture.table["null_rms"].tolist()[:3] == [0.1, 0.1, 0.05]
     assert "The column no rotation holds" in picture.how_to_read
     assert "need not add up" in picture.how_to_read
     turning = noise.by_layer_and_band(TURNS)
     assert cells(turning, 0, 2) == [[0.1, 0.3], [0.05, 0.2]]
-    assert turning.title == "Which band makes the noise? Most in layer 0, band 1"
+    assert turning.title == (
+        "Which band makes the noise? Most in layer 0, band 1, beside what its share of channels would make "
+        "(3.00 times its null)"
+    )
     assert "no rotation" not in turning.how_to_read
     quiet = noise.by_layer_and_band(mended(unrotated=[0.2, 0.1]))
-    assert quiet.title == "Which band makes the noise? Most in layer 0, band 1"
+    assert "Most in layer 0, channels without rotation, beside" in quiet.title  # 4 times its null, band 1 only 3
 
 
 def test_and_a_row_of_the_maps_by_position_and_distance():
@@ -123,12 +130,50 @@ def test_and_a_row_of_the_maps_by_position_and_distance():
     assert panels[1] == [[0.1, 0.1], [0.11, 0.12], [0.01, 0.02]]
     assert panels[2] == [[0.04, 0.2], [0.09, None], [0.5, 0.5]]
     assert panels[3] == [[0.1, 0.1], [0.12, 0.13], [0.03, 0.04]]
-    assert picture.title.endswith("at the farthest, most from channels without rotation")
+    assert picture.title.endswith(
+        "at the farthest, most from channels without rotation, beside what its share of channels would make "
+        "(30.00 times its null)"
+    )
     assert picture.table.query("measure == 'null by distance'")["nats"].tolist() == [0.1, 0.1, 0.12, 0.13, 0.03, 0.04]
     assert list(dict.fromkeys(picture.table["band"])) == ["0", "1", "no rotation"]
     assert len(cells(split(TURNS), 0, 2)) == 2
-    assert split(TURNS).title.endswith("at the farthest, most from band 1")
+    assert split(TURNS).title.endswith(
+        "at the farthest, most from band 1, beside what its share of channels would make (1.42 times its null)"
+    )
     assert "no rotation" not in split(TURNS).how_to_read
+
+
+def test_a_wide_band_is_not_named_for_its_width_and_none_where_none_is_above_its_null():
+    """Channels without rotation make most and as much as so many would; band 0 makes little, but twice its share."""
+    wide = noise.by_layer_and_band(
+        mended(
+            by_band=[[0.2, 0.1], [0.1, 0.1]],
+            null_by_band=[[0.1, 0.1], [0.1, 0.1]],
+            unrotated=[0.9, 0.9],
+            null_unrotated=[0.9, 0.9],
+        )
+    )
+    assert "Most in layer 0, band 0, beside" in wide.title
+    assert "(2.00 times its null)" in wide.title
+    assert "furthest above its null in proportion" in wide.how_to_read
+    even = {"by_band": [[0.1, 0.1]] * 2, "null_by_band": [[0.1, 0.1]] * 2, "unrotated": [0.9] * 2}
+    found = noise.by_layer_and_band(mended(**even, null_unrotated=[0.9] * 2))
+    assert found.title == "Which band makes the noise? None makes more than its share of channels would"
+
+
+def test_a_cell_inside_its_nulls_spread_is_not_named():
+    cells = [("a", 1.3, 1.0, 0.2), ("b", 1.1, 1.0, 0.2)]  # 1.96 standard deviations of one of two cells: 1.39
+    assert figure_words.loudest(cells) == "None makes more than its share of channels would"
+    assert figure_words.loudest([("a", 1.5, 1.0, 0.2), cells[1]]).startswith("Most in a")
+    assert figure_words.loudest([("a", 1.0, None, None), ("b", 2.0, None, None)]) == "Most in b"
+    null = D.logit_noise.null.model_copy(update={"by_band_position": [[0.1, 0.1]], "by_band_chance": [0.002]})
+    spreads = figure_words.band_spreads(D.logit_noise.model_copy(update={"null": null}), 4)
+    assert spreads == [pytest.approx(2 * 0.002 / 0.02)]  # d rms = d square / (2 rms); a quarter of the sample: double
+
+
+def test_far_keys_without_noise_are_said_to_have_none():
+    quiet = noise.by_distance(mended(rms_by_distance=[0.0] * len(D.logit_noise.rms_by_distance)))
+    assert quiet.title == "Are far keys noisier than near ones? There is none"
 
 
 def test_layers_without_rope_are_said_to_be_left_out_where_there_are_any():

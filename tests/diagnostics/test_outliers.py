@@ -20,10 +20,8 @@ def signal(seed: int = 0) -> torch.Tensor:
     return torch.randn(HEADS, L, D, generator=torch.Generator().manual_seed(seed))
 
 
-def maps_of(
-    x: torch.Tensor, kv: int = KV, bins: int = 7, chunks: tuple[int, ...] = (9, 30, 11)
-) -> outliers.ChannelMaps:
-    meter, start = outliers.ChannelMeter(kv, x.shape[-1], PositionBins(L, bins)), 0
+def maps_of(x: torch.Tensor, bins: int = 7, chunks: tuple[int, ...] = (9, 30, 11)) -> outliers.ChannelMaps:
+    meter, start = outliers.ChannelMeter(len(x), x.shape[-1], PositionBins(L, bins)), 0
     for part in x.split(list(chunks), 1):
         meter.update(start, part)
         start += part.shape[1]
@@ -35,12 +33,12 @@ def test_maps_are_the_plain_reductions_of_each_cell():
     found = maps_of(x)
     for p in range(7):
         here = [m for m in range(L) if m * 7 // L == p]
-        for kv in range(KV):
-            part = x[2 * kv : 2 * kv + 2, here].reshape(-1, D).double().numpy()
+        for head in range(HEADS):
+            part = x[head, here].double().numpy()
             assert int(found.count[p]) == len(part)
-            assert found.mean_abs[kv, :, p].numpy() == pytest.approx(np.abs(part).mean(0), rel=1e-6)
-            assert found.rms[kv, :, p].numpy() == pytest.approx(np.sqrt((part**2).mean(0)), rel=1e-6)
-            assert found.maximum[kv, :, p].numpy() == pytest.approx(np.abs(part).max(0), rel=1e-6)
+            assert found.mean_abs[head, :, p].numpy() == pytest.approx(np.abs(part).mean(0), rel=1e-6)
+            assert found.rms[head, :, p].numpy() == pytest.approx(np.sqrt((part**2).mean(0)), rel=1e-6)
+            assert found.maximum[head, :, p].numpy() == pytest.approx(np.abs(part).max(0), rel=1e-6)
 
 
 PARAMETERS = [("iqr", None), ("iqr", 3.0), ("mad", None), ("mad", 2.0), ("percentile", None), ("percentile", 0.9)]
@@ -144,7 +142,7 @@ def test_late_bins_never_overlap_the_short_context():
 def dealt(x: torch.Tensor, draws: int = 40, chunks: tuple[int, ...] = (9, 30, 11)):
     bins = PositionBins(L, 7)
     deal = outliers.Deal(bins, slice(0, 3), slice(4, 7), draws, seed=3)
-    meter, start = outliers.ChannelMeter(KV, D, bins, deal), 0
+    meter, start = outliers.ChannelMeter(len(x), D, bins, deal), 0
     for part in x.split(list(chunks), 1):
         meter.update(start, part)
         start += part.shape[1]
@@ -162,9 +160,9 @@ def test_dealt_groups_are_of_the_sizes_of_early_and_late_and_hold_their_position
         assert first < near | far
         second = (near | far) - first
         for group, positions in enumerate((first, second)):
-            for kv in range(KV):
-                part = x[2 * kv : 2 * kv + 2, sorted(positions)].double().abs().numpy().reshape(-1, D).mean(0)
-                assert found.dealt[group, draw, kv].numpy() == pytest.approx(part, rel=1e-5)
+            for head in range(HEADS):
+                part = x[head, sorted(positions)].double().abs().numpy().mean(0)
+                assert found.dealt[group, draw, head].numpy() == pytest.approx(part, rel=1e-5)
     assert not torch.equal(deal.first[0], deal.first[1])
     again = dealt(x, draws=2, chunks=(50,))[1]
     assert torch.allclose(again.dealt, found.dealt, rtol=1e-6)

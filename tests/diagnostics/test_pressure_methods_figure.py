@@ -103,6 +103,25 @@ def test_under_the_checkpoints_own_rope_the_methods_are_compared():
     assert pressure_methods.by_band(none).title == "At ×4, YaRN has the lowest peak pressure: 4 rad"
 
 
+def test_frequencies_that_differ_but_do_not_change_with_the_factor_are_not_called_left_alone():
+    """LongRoPE inside its native window: the short list is not 1 and no function of the factor."""
+    fixed = shown("longrope", [0.0] * 4, [0.0, 0.2, 0.3, 0.35], chosen=True)
+    pairs, bands = pressure_methods.by_pair(result(fixed)), pressure_methods.by_band(result(fixed))
+    assert pairs.title == (
+        "LongRoPE: frequencies are not the native ones, but do not change with the factor at 1,024 tokens"
+    )
+    assert bands.title == "No method's frequencies change with the factor at 1,024 tokens"
+    assert "not so under LongRoPE ×4 (chosen)" in bands.how_to_read
+    some = pressure_methods.by_pair(result(shown("longrope", [0, 0, 1.0, 2.0], [0, 0.2, 1.0, 2.0], chosen=True))).title
+    assert some.endswith(
+        "and leaves 1 of 4 pairs alone; 1 have other frequencies than native RoPE, which do not change with the factor"
+    )
+    alone = shown("longrope", [0.0] * 4, [1e-9] * 4, chosen=True)
+    assert pressure_methods.by_pair(result(alone)).title == "LongRoPE moves no pair at 1,024 tokens"
+    assert pressure_methods.by_band(result(alone)).title == "No method moves a band at 1,024 tokens"
+    assert "not so under" not in pressure_methods.by_band(result(alone)).how_to_read
+
+
 def test_nothing_moves_is_said():
     still = result(shown("dynamic", [0.0] * 4, [0.0] * 4, chosen=True))
     assert pressure_methods.by_pair(still).title == "Dynamic NTK moves no pair at 1,024 tokens"

@@ -48,6 +48,15 @@ def brute_side_peak(values):
     return (max(peaks)[0], -max(peaks)[1]) if peaks else None
 
 
+def test_float32_rounding_of_a_frequency_makes_no_phase_new():
+    """One turn in the native window, up to the last digit of float32; the same frequencies at the same length."""
+    native = torch.tensor([2 * math.pi / 128, 0.004]).double()
+    rounded = native * (1 - 6e-8)
+    assert aliasing.unseen_phase_fraction(rounded, native, 128, 128).tolist() == [0.0, 0.0]
+    assert aliasing.unseen_phase_fraction(rounded, native, 128, 1024)[0] == 0.0
+    assert aliasing.unseen_phase_fraction(rounded, native, 128, 129)[1] == pytest.approx(1 / 129, rel=1e-4)
+
+
 def test_kernel_and_side_peak_by_python(monkeypatch):
     monkeypatch.setattr(aliasing, "BLOCK_DISTANCES", 97)  # several blocks, none aligned
     omega = [10_000 ** (-i / 16) for i in range(16)]

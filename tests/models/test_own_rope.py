@@ -14,6 +14,7 @@ from qroar_core.exporters import hf
 from qroar_core.exporters.card import CARD
 from qroar_core.interpolations.frequencies import rope_of
 from qroar_core.models.own_rope import exported_context, native_from, own_rope, replaced_rope, replacing
+from qroar_core.runs.setting_presets import SETTING_PRESETS, what_it_shows
 from qroar_core.specs import RopeSpec
 
 THETA = {"rope_theta": 10_000.0}
@@ -75,6 +76,32 @@ def test_it_is_called_as_its_config_says(tiny, block, words):
     assert own_rope(loaded) == words
     assert replaced_rope(loaded, RopeSpec("linear", 2.0)) == ("" if words == "none" else words)
     assert replaced_rope(loaded, RopeSpec()) == ""
+
+
+def test_what_the_checkpoint_ships_with_is_its_own_and_replaces_nothing(tiny):
+    loaded = tiny(rope_parameters=dict(YARN))
+    for same in (RopeSpec("yarn", 4.0), RopeSpec("yarn", 4.0, 16)):
+        assert replaced_rope(loaded, same) == ""
+        assert replacing(loaded, same) == "; yarn x4 is the checkpoint's own"
+        assert torch.equal(rope_of(loaded, same, 64).inv_freq, rope_of(loaded, RopeSpec(), 64).inv_freq)
+    for other in (RopeSpec("yarn", 2.0), RopeSpec("yarn", 4.0, 32), RopeSpec("yarn", 4.0, beta_fast=8.0)):
+        assert replacing(loaded, other) == f"; yarn x{other.factor:g} replaces yarn x4 (from 16)"
+    narrow = tiny(rope_parameters=YARN | {"beta_fast": 8.0})
+    assert "replaces" in replacing(narrow, RopeSpec("yarn", 4.0))
+    assert "own" in replacing(narrow, RopeSpec("yarn", 4.0, beta_fast=8.0))
+    louder = tiny(rope_parameters=YARN | {"attention_factor": 1.5})
+    assert "replaces" in replacing(louder, RopeSpec("yarn", 4.0))
+    assert replacing(tiny(), RopeSpec("yarn", 4.0)) == ""
+    assert replacing(loaded, RopeSpec()) == ""
+
+
+def test_the_preset_of_native_rope_names_the_interpolation_that_a_checkpoint_ships_with(tiny):
+    name = "native RoPE, int4 K cache"
+    assert what_it_shows(tiny(), name) == SETTING_PRESETS[name].why
+    said = what_it_shows(tiny(rope_parameters=dict(YARN)), name)
+    assert said == "The checkpoint as it is, quantized, with the interpolation that it ships with (yarn x4 (from 16))."
+    other = "2x YaRN, int4 K cache"
+    assert what_it_shows(tiny(rope_parameters=dict(YARN)), other) == SETTING_PRESETS[other].why
 
 
 def gemma3(full):

@@ -14,6 +14,7 @@ from qroar_core.diagnostics.band_table import band_table
 from qroar_core.diagnostics.bands import figure as bands
 from qroar_core.diagnostics.bands.result import BandCost
 from qroar_core.diagnostics.outliers import figure as outliers
+from qroar_core.diagnostics.outliers import figure_rules as outlier_rules
 from qroar_core.diagnostics.outliers import figure_weights as outlier_weights
 from qroar_core.diagnostics.result import Diagnosis
 from qroar_core.diagnostics.sample import Sample
@@ -48,6 +49,17 @@ def fresh(tiny):
 def test_the_file_is_small_and_holds_no_younger_field():
     assert OLD.stat().st_size < 200_000
     assert "band_cost" not in json.loads(OLD.read_text())
+
+
+def test_it_says_that_query_heads_are_pooled_where_every_one_counts_by_itself_now(old, fresh):
+    assert len(old.outliers.maps["q/post"][0]) == len(old.outliers.maps["k/post"][0])
+    for which, said in (("q/post", True), ("k/post", False)):
+        for draw in (outliers.layers, lambda d, w: outliers.channel_map(d, w, 0, 0), outlier_rules.shift):
+            assert ("query heads that read one KV head are pooled" in draw(old, which).how_to_read) == said
+            assert "are pooled" not in draw(fresh, which).how_to_read
+    assert len(fresh.outliers.maps["q/post"][0]) == 2 * len(fresh.outliers.maps["k/post"][0])
+    assert "query head" in outliers.layers(fresh, "q/post").title
+    assert "KV head" in outliers.layers(old, "q/post").title
 
 
 def test_it_opens_with_its_table_of_bands(old):

@@ -10,7 +10,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from qroar_core.diagnostics.logit_noise.figure_words import NO_NOISE, further, grown, of_kl, won
+from qroar_core.diagnostics.logit_noise import figure_words as words
 from qroar_core.diagnostics.logit_noise.result import LogitNoise
 from qroar_core.diagnostics.result import Diagnosis
 from qroar_core.diagnostics.sample import ROW_ERRORS, which_errors
@@ -26,7 +26,7 @@ BLIND = (
     "average here, in a random direction, one for each key and one for each query, and alike at every position. It "
     "moves only as queries (and, where queries are rounded, keys) get longer or shorter."
 )
-REST = "no rotation"
+REST, STILL = "no rotation", "channels without rotation"
 PARTS = " The squares of parts need not add up to the square of the whole: the parts of one logit may agree or cancel."
 
 
@@ -80,7 +80,7 @@ def by_position(diagnosis: Diagnosis, tuned: Diagnosis | None = None) -> Picture
     framed(figure, "query position, tokens", "", log_x=True)
     figure.update_yaxes(title_text="RMS logit error, nats", rangemode="tozero", row=1, col=1)
     figure.update_yaxes(title_text="KL of the attention weights, nats", rangemode="tozero", row=1, col=2)
-    growth_said, won_said = grown(seen["quantized"]), won(seen)
+    growth_said, won_said = words.grown(seen["quantized"]), words.won(seen)
     return Picture(
         f"Does the noise on the logits grow with position?{growth_said}"
         f"{'.' * bool(growth_said and won_said)}{won_said}",
@@ -90,7 +90,7 @@ def by_position(diagnosis: Diagnosis, tuned: Diagnosis | None = None) -> Picture
         "layers: the root of the mean square of the error, the mean of the KL."
         + (" ± is the standard error over rows." if " ± " in growth_said else "")
         + against(tuned)
-        + (f"{BLIND} A line that rises faster is damage that comes with length.{of_kl(null)}" if null else ""),
+        + (f"{BLIND} A line that rises faster is damage that comes with length.{words.of_kl(null)}" if null else ""),
         counted_on(seen["quantized"].sample),
     )
 
@@ -143,9 +143,9 @@ def by_group(diagnosis: Diagnosis) -> Picture | None:
     framed(figure, "query position, tokens", "", log_x=True)
     figure.update_yaxes(title_text="RMS logit error, nats", rangemode="tozero", row=1, col=1)
     figure.update_yaxes(title_text="KL of the attention weights, nats", rangemode="tozero", row=1, col=2)
-    loudest, own = max(seen, key=lambda pair: sum(v or 0.0 for v in pair[1].rms))
+    most, own = max(seen, key=lambda pair: sum(v or 0.0 for v in pair[1].rms))
     return Picture(
-        f"Which layers make the noise? {f'Most: {loudest.name}' if any(own.rms) else NO_NOISE}",
+        f"Which layers make the noise? {f'Most: {most.name}' if any(own.rms) else words.NO_NOISE}",
         figure,
         pd.concat(
             [
@@ -206,7 +206,7 @@ def by_distance(diagnosis: Diagnosis, tuned: Diagnosis | None = None) -> Picture
     figure.update_xaxes(tickvals=places, ticktext=[str(d) for d in distance])
     figure.update_yaxes(rangemode="tozero")
     return Picture(
-        f"Are far keys noisier than near ones?{further(seen['quantized'])}",
+        f"Are far keys noisier than near ones?{words.further(seen['quantized'])}",
         figure,
         pd.concat(tables, ignore_index=True),
         f"The same error by how far back the key stands, at the sampled query rows.{against(tuned)}"
@@ -234,13 +234,20 @@ def by_layer_and_band(diagnosis: Diagnosis, tuned: Diagnosis | None = None) -> P
             for b in range(len(row))
         ]
     )
-    known = [(v, i, b) for i, row in enumerate(panels[0].z) for b, v in enumerate(row) if v is not None]
-    most, layer, band = max(known, default=(0.0, 0, 0))
-    what = f"layer {diagnosis.layer_number(layer)}, " + (
-        "channels without rotation" if columns[band] == REST else f"band {band}"
-    )
+    nulls = cells.get(NULL)
+    spreads = words.band_spreads(noise, sum(any(v is not None for v in row) for row in noise.by_band))
+    found = [
+        (
+            f"layer {diagnosis.layer_number(i)}, {STILL if columns[b] == REST else f'band {columns[b]}'}",
+            v,
+            nulls[i][b] if nulls else None,
+            spreads[b] if b < len(spreads) else None,
+        )
+        for i, row in enumerate(panels[0].z)
+        for b, v in enumerate(row)
+    ]
     return Picture(
-        f"Which band makes the noise? {f'Most in {what}' if most else NO_NOISE}",
+        f"Which band makes the noise? {words.loudest(found)}",
         side_by_side(panels, diagnosis.layer_names(), "nats"),
         table,
         "Each cell is the RMS of that band's part of the logit error, over the sampled query rows."
@@ -252,6 +259,8 @@ def by_layer_and_band(diagnosis: Diagnosis, tuned: Diagnosis | None = None) -> P
         )
         + (
             " The last map is the null: errors of the same energy, spread alike over all channels of a layer and head."
+            + words.JUDGED
+            + words.SPREAD * bool(spreads)
             if noise.null_by_band
             else ""
         ),

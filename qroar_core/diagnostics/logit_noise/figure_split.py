@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import math
+
 import pandas as pd
 
-from qroar_core.diagnostics.logit_noise.figure import PARTS, REST
+from qroar_core.diagnostics.logit_noise.figure import PARTS, REST, STILL
+from qroar_core.diagnostics.logit_noise.figure_words import JUDGED, SHARE, SPREAD, band_spreads, loudest
 from qroar_core.diagnostics.logit_noise.result import LogitNoise, NoiseNull
 from qroar_core.diagnostics.result import Diagnosis
 from qroar_core.figures.by_group import Draw, each_group
 from qroar_core.figures.maps import Panel, side_by_side
 from qroar_core.figures.picture import Picture, counted_on
+from qroar_core.result import Number
+
+ALIKE = "random errors of its size"
 
 
 def split(diagnosis: Diagnosis, rows: str = "band", name: str = "quantized") -> Picture | None:
@@ -70,10 +76,20 @@ def split(diagnosis: Diagnosis, rows: str = "band", name: str = "quantized") -> 
             for j, value in enumerate(row)
         ]
     )
-    known = [(v, i) for i, row in enumerate(panels[0].z) for v in row[len(row) // 2 :] if v is not None]
-    most, row_of_it = max(known, default=(0.0, 0))
-    loudest = "channels without rotation" if names[row_of_it] == REST else names[row_of_it]
-    found = f"at the farthest, most from {loudest}" if most else "none at the farthest"
+    nulls = panels[1].z if panels[1].title.startswith("null") else None
+    spreads = band_spreads(noise, 2) if rows == "band" else []
+    late = [
+        (
+            STILL if name == REST else name,
+            _late(panels[0].z[i]),
+            _late(nulls[i]) if nulls else None,
+            spreads[i] if i < len(spreads) else None,
+        )
+        for i, name in enumerate(names)
+    ]
+    found = "none at the farthest"
+    if any(cell[1] for cell in late):
+        found = f"at the farthest, {loudest(late, 'most from', SHARE if rows == 'band' else ALIKE)}"
     return Picture(
         f"Where in the context does each {rows} make its noise? {name.capitalize()}: {found}",
         side_by_side(panels, names, "nats"),
@@ -82,12 +98,18 @@ def split(diagnosis: Diagnosis, rows: str = "band", name: str = "quantized") -> 
         + (_of_bands(noise) if rows == "band" else "")
         + (
             " Maps called null show random errors of the same average size, alike at every position and in every "
-            "band." + _kl(noise, rows)
+            "band." + _kl(noise, rows) + JUDGED + SPREAD * bool(spreads)
             if noise.null
             else ""
         ),
         counted_on(noise.sample),
     )
+
+
+def _late(row: Sequence[Number]) -> Number:
+    """RMS of the later half of a row."""
+    known = [v for v in row[len(row) // 2 :] if v is not None]
+    return math.sqrt(math.fsum(v * v for v in known) / len(known)) if known else None
 
 
 def _kl(noise: LogitNoise, rows: str) -> str:

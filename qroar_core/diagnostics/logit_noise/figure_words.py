@@ -2,10 +2,56 @@
 
 from __future__ import annotations
 
+import math
+from statistics import NormalDist
+
 from qroar_core.diagnostics.logit_noise.result import LogitNoise, NoiseNull, growth, growth_error
+from qroar_core.result import Number
+from qroar_core.statistics.chance import LEVEL
 from qroar_core.statistics.digits import within
 
 NO_NOISE = "There is none"
+SHARE = "its share of channels"
+NORMAL = NormalDist()
+Cell = tuple[str, Number, Number, Number]  # name, RMS, that of its null, and the null's spread over it
+JUDGED = (
+    " The title names what is furthest above its null in proportion, not what is largest: a wide band makes more noise "
+    "because it is wide."
+)
+SPREAD = (
+    f" It is named if it lies further above than its null's spread reaches in {1 - LEVEL:.0%} of cases, the largest of "
+    "as many cells."
+)
+
+
+def loudest(cells: list[Cell], most: str = "Most in", beside_it: str = SHARE) -> str:
+    """The cell furthest above its null in proportion, for a title; the plain maximum in a file without nulls."""
+    known = [cell for cell in cells if cell[1] is not None]
+    if not any(cell[1] for cell in known):
+        return NO_NOISE
+    beside = [(value / null, name, spread) for name, value, null, spread in known if value is not None and null]
+    if not beside:
+        return f"{most} {max(known, key=lambda cell: cell[1] or 0.0)[0]}"
+    ratio, name, spread = max(beside, key=lambda one: one[0])
+    reach = NORMAL.inv_cdf(1 - LEVEL / len(beside)) * (spread or 0.0)
+    if ratio <= 1 + reach:
+        return f"None makes more than {beside_it} would"
+    return f"{most} {name}, beside what {beside_it} would make ({ratio:.2f} times its null)"
+
+
+def band_spreads(noise: LogitNoise, parts: float = 1.0) -> list[Number]:
+    """Standard deviation of every band's RMS under the null over that RMS; empty in an older file.
+
+    Args:
+        parts: of this many equal parts of the sample, one layer of several or half of the rows, the RMS of one.
+    """
+    null = noise.null
+    if null is None or not null.by_band_chance:
+        return []
+    squares = [[v * v for v in row if v is not None] for row in null.by_band_position]
+    means = [math.fsum(row) / len(row) if row else 0.0 for row in squares]
+    chances = zip(null.by_band_chance, means, strict=True)
+    return [math.sqrt(parts) * s / (2 * mean) if s and mean else None for s, mean in chances]
 
 
 def of_kl(null: NoiseNull) -> str:
@@ -42,6 +88,8 @@ def further(noise: LogitNoise) -> str:
     """The same of the farther half of the distances and the nearer one."""
     measured = growth(noise.rms_by_distance)
     blind = growth(noise.null.rms_by_distance) if noise.null else None
+    if not any(noise.rms_by_distance):
+        return f" {NO_NOISE}"
     if measured is None or blind is None:
         return ""
     return f" {measured:.2f} × from the nearer octaves to the farther, {blind:.2f} × for random errors"

@@ -43,8 +43,8 @@ def loudest_layer(diagnosis: Diagnosis, which: str) -> int:
 
 
 def loudest_head(diagnosis: Diagnosis, which: str, layer: int) -> int:
-    """The KV head with the highest peak of the layer."""
-    return int(peaks(diagnosis, which)["kv_head"][layer])
+    """The head with the highest peak of the layer."""
+    return int(peaks(diagnosis, which)["head"][layer])
 
 
 @once
@@ -65,21 +65,21 @@ def peaks(diagnosis: Diagnosis, which: str) -> pd.DataFrame:
 def layers(diagnosis: Diagnosis, which: str, page: int = 0, picked: int | None = None) -> Picture:
     """One small channel x position map a layer, of the head with the highest peak; panels can be clicked."""
     table, small = peaks(diagnosis, which), _panels(diagnosis, which, page)
-    figure = _tiled(small, table, picked)
+    figure = _tiled(small, table, picked, diagnosis.outliers.head_word(which))
     figure.update_layout(coloraxis=colour_axis(list(small.values()), f"|{which[0]}|"))
-    top = table.iloc[int(table["peak"].argmax())]
+    top, head = table.iloc[int(table["peak"].argmax())], diagnosis.outliers.head_word(which)
     first, last = (diagnosis.layer_number(edge) for edge in (min(small), max(small)))
     kind = " with attention" if diagnosis.decoder_layers else ""
     of = f" (layers {first}–{last} of {len(table)}{kind})" if len(table) > PANELS else ""
     return Picture(
-        f"{NAMES[which]} peaks at {largest(top['peak'])}: layer {top['layer']}, KV head {top['kv_head']}, "
+        f"{NAMES[which]} peaks at {largest(top['peak'])}: layer {top['layer']}, {head} {top['head']}, "
         f"channel {top['channel']}{_normal(diagnosis, which)}{of}",
         figure,
         table,
         "Each panel is one layer: channels from top to bottom, positions from left to right, brightest where |x| is "
-        "largest, of the KV head with the layer's highest peak. Click a panel to see it large. "
+        f"largest, of the {head} with the layer's highest peak. Click a panel to see it large. "
         + (NORMAL if "null_peak" in table else "")
-        + f"{_below(diagnosis, which)} {FOUR}",
+        + f"{_below(diagnosis, which)} {FOUR}{diagnosis.outliers.pooled(which)}",
         sample=counted_on(diagnosis.outliers.sample, estimates=False),
     )
 
@@ -105,14 +105,15 @@ def _normal(diagnosis: Diagnosis, which: str) -> str:
 @once
 def _panels(diagnosis: Diagnosis, which: str, page: int) -> dict[int, list[list[Number]]]:
     """Layer -> small map of its loudest head."""
-    maps, heads = diagnosis.outliers.maps[which], peaks(diagnosis, which)["kv_head"]
+    maps, heads = diagnosis.outliers.maps[which], peaks(diagnosis, which)["head"]
     shown = range(page * PANELS, min((page + 1) * PANELS, len(maps)))
     return {layer: pooled_map(maps[layer][heads[layer]], *PANEL_CELLS) for layer in shown}
 
 
 def channel_map(diagnosis: Diagnosis, which: str, layer: int, head: int) -> Picture:
     """Largest |x| of every channel by position bin, with the band edges drawn. `which` such as "k/post"."""
-    z = diagnosis.outliers.maps[which][layer][head]
+    outliers = diagnosis.outliers
+    z, word = outliers.maps[which][layer][head], outliers.head_word(which)
     bins = bin_names(pooled_edges(diagnosis.position_edges, MAP_POSITIONS))
     names = channel_names(diagnosis)
     hover = "%{y}<br>positions %{x}: |x| up to %{z:" + HOVER + "}"
@@ -135,7 +136,7 @@ def channel_map(diagnosis: Diagnosis, which: str, layer: int, head: int) -> Pict
         if diagnosis.pairing == "half"
         else ("pairs are neighbours (2i, 2i + 1), so every band is one stretch")
     )
-    null = diagnosis.outliers.peak_null.get(which)
+    null = outliers.peak_null.get(which)
     reach = ""
     if null:
         top = max((v for row in z for v in row if v is not None), default=0.0)
@@ -143,20 +144,20 @@ def channel_map(diagnosis: Diagnosis, which: str, layer: int, head: int) -> Pict
             f" The largest |x| is {largest(top)}; as many normal values of this head's RMS reach "
             f"{largest(null[layer][head] or 0.0)} (the null)."
         )
-        every = diagnosis.outliers.peak_by_chance(which, range(len(null)))
-        if every is not None and top >= diagnosis.outliers.largest_of(which):
+        every = outliers.peak_by_chance(which, range(len(null)))
+        if every is not None and top >= outliers.largest_of(which):
             reach += f" No head has a larger value; in random data of the same size the largest would be {every}."
     return Picture(
-        f"Which channels of {NAMES[which]} stand out? (layer {diagnosis.layer_number(layer)}, KV head {head})",
+        f"Which channels of {NAMES[which]} stand out? (layer {diagnosis.layer_number(layer)}, {word} {head})",
         figure,
         table.astype({"pair": "Int64", "band": "Int64"}),
         "A bright row is a channel that stands out; a row that brightens to the right grows with position. "
-        f"{_below(diagnosis, which)}{reach} Lines are band edges: {twice}. {FOUR}",
-        sample=counted_on(diagnosis.outliers.sample, estimates=False),
+        f"{_below(diagnosis, which)}{reach} Lines are band edges: {twice}. {FOUR}{outliers.pooled(which)}",
+        sample=counted_on(outliers.sample, estimates=False),
     )
 
 
-def _tiled(panels: dict[int, list[list[Number]]], table: pd.DataFrame, picked: int | None) -> go.Figure:
+def _tiled(panels: dict[int, list[list[Number]]], table: pd.DataFrame, picked: int | None, head: str) -> go.Figure:
     """Layer -> map, laid out in rows as one heatmap with empty cells between."""
     tall, wide = (len(z := next(iter(panels.values()))), len(z[0]))
     columns = min(COLUMNS, len(panels))
@@ -171,12 +172,12 @@ def _tiled(panels: dict[int, list[list[Number]]], table: pd.DataFrame, picked: i
         peak = table.iloc[layer]
         points.append((left + wide / 2 - 0.5, top + tall / 2 - 0.5))
         hover.append(
-            f"layer {peak['layer']}, KV head {peak['kv_head']}: {largest(peak['peak'])} in "
+            f"layer {peak['layer']}, {head} {peak['head']}: {largest(peak['peak'])} in "
             f"channel {peak['channel']}, positions {peak['positions']}"
         )
         titles.append(
             {
-                "text": f"layer {peak['layer']}, head {peak['kv_head']}",
+                "text": f"layer {peak['layer']}, head {peak['head']}",
                 "x": points[-1][0],
                 "y": top - 0.5,
                 "yanchor": "bottom",
@@ -209,7 +210,7 @@ def _peak(heads: list, layer: int, bins: list[str]) -> dict:
             if top > best[0]:
                 best = (top, head, channel, row.index(top))
     peak, head, channel, at = best
-    return {"layer": layer, "kv_head": head, "channel": channel, "positions": bins[at], "peak": peak}
+    return {"layer": layer, "head": head, "channel": channel, "positions": bins[at], "peak": peak}
 
 
 def _draw_bands(figure: go.Figure, diagnosis: Diagnosis, pixels: float) -> None:

@@ -51,6 +51,7 @@ def counts(diagnosis: Diagnosis, which: str) -> Picture | None:
         counted_on(found.sample, estimates=False),
         found.heads_of(which),
         "channels whose mean |x| over the whole context is an outlier among all channels of their head",
+        found.pooled(which),
     )
 
 
@@ -63,6 +64,7 @@ def band_counts(
     sample: str,
     heads: int,
     meaning: str,
+    pooled: str = "",
 ) -> Picture:
     """Outlier `what` by layer and band beside as many spread evenly over channels, and beside what chance gives."""
     width = [band_of_channel(diagnosis).count(b.index) for b in diagnosis.bands]
@@ -99,18 +101,18 @@ def band_counts(
             | ({f"{unit}_by_chance": chance} if chance else {}),
         ),
         f"Left: {meaning} (rule: {rule_words(diagnosis)}), of all heads. Beside it the null: as many outliers spread "
-        f"evenly over the channels of all bands, as shuffling the channels would on average.{alike}{same}",
+        f"evenly over the channels of all bands, as shuffling the channels would on average.{alike}{same}{pooled}",
         sample=sample,
     )
 
 
 @once
 def shift(diagnosis: Diagnosis, which: str) -> Picture:
-    """Whether the channels that stand out at short positions are those that do at long ones, by KV head."""
+    """Whether the channels that stand out at short positions are those that do at long ones, by head."""
     found = diagnosis.outliers
     same, moved = found.jaccard[which], found.mass_moved[which]
     nulls = {"jaccard_null": found.jaccard_null, "mass_moved_null": found.mass_moved_null}
-    columns = [str(h) for h in range(max(map(len, same)))]
+    columns, head = [str(h) for h in range(max(map(len, same)))], found.head_word(which)
     maps: list[tuple[str, Rows]] = [("same channels (Jaccard)", same)]
     if which in found.jaccard_null:
         maps.append((DEALT, found.jaccard_null[which]))
@@ -119,7 +121,7 @@ def shift(diagnosis: Diagnosis, which: str) -> Picture:
         maps.append((DEALT, found.mass_moved_null[which]))
     table = pd.DataFrame(
         [
-            {"layer": diagnosis.layer_number(i), "kv_head": h, "jaccard": value, "mass_moved": moved[i][h]}
+            {"layer": diagnosis.layer_number(i), "head": h, "jaccard": value, "mass_moved": moved[i][h]}
             | {name: z[which][i][h] for name, z in nulls.items() if which in z}
             for i, row in enumerate(same)
             for h, value in enumerate(row)
@@ -134,7 +136,7 @@ def shift(diagnosis: Diagnosis, which: str) -> Picture:
     return Picture(
         _shift_title(diagnosis, which),
         side_by_side(
-            [Panel(name, z, columns, "KV head", "KV head") for name, z in maps],
+            [Panel(name, z, columns, head, head) for name, z in maps],
             diagnosis.layer_names(),
             "share",
             span=(0.0, 1.0),
@@ -143,7 +145,7 @@ def shift(diagnosis: Diagnosis, which: str) -> Picture:
         "Jaccard index: of the channels that stand out at the first or at the last positions, the share that does at "
         "both; 1 is all of them, 0 none. Mass moved: the share of the outliers' total size that lies in other channels "
         f"at the last positions than at the first. Rule for what stands out: {rule_words(diagnosis)}."
-        f"{null}{empty * (without > 0)}",
+        f"{null}{empty * (without > 0)}{found.pooled(which)}",
         sample=counted_on(found.sample),
     )
 

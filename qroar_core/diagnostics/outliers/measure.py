@@ -1,8 +1,7 @@
 """Magnitudes of channels by position, streamed over one long context.
 
 `ChannelMeter` reduces a stream of q, k or their pre-RoPE projections to maps of channel x position bin;
-dilation reads the same maps. Query heads are pooled into the KV head they read: n_kv_heads rows, whatever
-the number of heads.
+dilation reads the same maps. Every head is counted by itself, also query heads that read one KV head.
 """
 
 from __future__ import annotations
@@ -19,11 +18,10 @@ from qroar_core.maths.positions import PositionBins
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ChannelMaps:
-    """Magnitudes by KV head, channel and position bin; CPU float64, (n_kv_heads, head_dim, bins); 0 in empty
-    bins.
+    """Magnitudes by head, channel and position bin; CPU float64, (heads, head_dim, bins); 0 in empty bins.
 
-    count: tokens (times query heads per KV head) in each bin, (bins,). dealt: mean |x| over each of two groups of
-    positions dealt at random, (2, draws, n_kv_heads, head_dim); None where none were dealt.
+    count: tokens in each bin, (bins,). dealt: mean |x| over each of two groups of positions dealt at random, (2, draws,
+    heads, head_dim); None where none were dealt.
     """
 
     mean_abs: Tensor
@@ -34,7 +32,7 @@ class ChannelMaps:
     dealt: Tensor | None = None
 
     def mean_over(self, bins: slice) -> Tensor:
-        """Mean |x| of every channel over the tokens of a range of bins, (n_kv_heads, head_dim).
+        """Mean |x| of every channel over the tokens of a range of bins, (heads, head_dim).
 
         Raises:
             ValueError: a range without tokens.
@@ -45,7 +43,7 @@ class ChannelMaps:
         return (self.mean_abs[..., bins] * weight).sum(-1) / weight.sum()
 
     def normal_peak(self) -> Tensor:
-        """The largest |x| of each head, were its values normal and of the same RMS: median of draws, (n_kv_heads,)."""
+        """The largest |x| of each head, were its values normal and of the same RMS: median of draws, (heads,)."""
         weight = self.count.double()
         rms = ((self.rms.square() * weight).sum((1, 2)) / weight.sum() / self.rms.shape[1]).sqrt()
         return rms * peak_of_normal(self.values)
@@ -91,25 +89,23 @@ class Deal:
 class ChannelMeter(Meter):
     """Streams ChannelMaps of one tensor of one layer."""
 
-    def __init__(self, n_kv_heads: int, head_dim: int, bins: PositionBins, deal: Deal | None = None) -> None:
+    def __init__(self, heads: int, head_dim: int, bins: PositionBins, deal: Deal | None = None) -> None:
         self.bins, self.deal = bins, deal
         self.sum_abs, self.sum_square, self.maximum = (
-            torch.zeros(bins.count, n_kv_heads, head_dim, dtype=torch.float64) for _ in range(3)
+            torch.zeros(bins.count, heads, head_dim, dtype=torch.float64) for _ in range(3)
         )
         self.count = torch.zeros(bins.count, dtype=torch.int64)
-        self.sum_dealt = torch.zeros(deal.draws if deal else 0, n_kv_heads, head_dim, dtype=torch.float64)
+        self.sum_dealt = torch.zeros(deal.draws if deal else 0, heads, head_dim, dtype=torch.float64)
 
     def update(self, start: int, x: Tensor) -> None:
         """Add x (heads, tokens, head_dim) whose first token sits at position `start`."""
         self.follow(x.device)
-        kv, head_dim = self.maximum.shape[1:]
         magnitude = x.detach().abs().float()
         if self.deal is not None:
-            pooled = magnitude.reshape(kv, -1, *x.shape[1:]).sum(1)  # (KV, tokens, head_dim)
-            first = self.deal.of(start, x.shape[1], pooled)
-            self.sum_dealt += torch.einsum("nt,ktd->nkd", first, pooled).to(self.sum_dealt)
+            first = self.deal.of(start, x.shape[1], magnitude)
+            self.sum_dealt += torch.einsum("nt,htd->nhd", first, magnitude).to(self.sum_dealt)
         for p, cut in self.bins.segments(start, x.shape[1]):
-            part = magnitude[:, cut].reshape(kv, -1, head_dim)  # (KV, group * tokens, head_dim)
+            part = magnitude[:, cut]
             self.sum_abs[p] += part.sum(1).to(self.sum_abs)
             self.sum_square[p] += part.square().sum(1).to(self.sum_square)
             self.maximum[p] = torch.maximum(self.maximum[p], part.amax(1).to(self.maximum))

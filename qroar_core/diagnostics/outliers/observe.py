@@ -33,8 +33,9 @@ class OutlierRecorder(KeyRecorder):
 
     def __post_init__(self) -> None:
         geo = self.frame.geometry
+        heads = {"q": geo.n_heads, "k": geo.n_kv_heads}
         self.maps = {
-            side: [ChannelMeter(geo.n_kv_heads, geo.head_dim, self.frame.bins, self.deal) for _ in range(geo.n_layers)]
+            side: [ChannelMeter(heads[side[0]], geo.head_dim, self.frame.bins, self.deal) for _ in range(geo.n_layers)]
             for side in SIDES
         }
         self.errors = self._entries(*PROBES)

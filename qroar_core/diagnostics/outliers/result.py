@@ -15,7 +15,9 @@ from qroar_core.diagnostics.sample import Sample
 from qroar_core.diagnostics.tails.result import WORDS
 from qroar_core.result import LayerBand, Number, PerBand, Result
 
+HEAD = "head of {}"  # KV heads of K; query heads of Q, in an older file pooled into the KV head that they read
 ALIKE = "all channels of a head, or rows, drawn from one normal distribution; 2 standard deviations"
+POOLED = " This file is older: query heads that read one KV head are pooled here and count as one head."
 
 
 class OutliersByRule(Result):
@@ -23,9 +25,9 @@ class OutliersByRule(Result):
 
     rule: str  # iqr, mad or percentile
     parameter: float | None = None  # fence, modified z-score or quantile; None: an older file, the rule's usual one
-    # "k/post" -> [layer][kv_head]; None: no channel stands out, early or late
-    jaccard: Annotated[dict[str, LayerBand], axes("layer", "kv_head")]
-    mass_moved: Annotated[dict[str, LayerBand], axes("layer", "kv_head")]
+    # "k/post" -> [layer][head]; None: no channel stands out, early or late
+    jaccard: Annotated[dict[str, LayerBand], axes("layer", HEAD)]
+    mass_moved: Annotated[dict[str, LayerBand], axes("layer", HEAD)]
     error_share: dict[str, LayerBand]  # "int8", "int4", "in force" -> [layer][band]; None without rotation
     entry_share: LayerBand  # [layer][band], of all keys of the unquantized model, as int8 and int4 are
     # |k| above which an entry counts, [layer][kv_head]
@@ -33,14 +35,14 @@ class OutliersByRule(Result):
     # of the keys that the quantizers "in force" round, and of all keys of their model; empty: none, or an older file
     entry_share_in_force: LayerBand = []
     entry_limit_in_force: Annotated[LayerBand, axes("layer", "kv_head")] = []
-    count: dict[str, LayerBand] = {}  # [layer][band]: outlier channels of all KV heads, over the whole context
+    count: dict[str, LayerBand] = {}  # [layer][band]: outlier channels of all heads, over the whole context
     magnitude: dict[str, LayerBand] = {}  # [layer][band]: mean |x| of the largest over its head's median channel
-    # [layer][kv_head]: channels that stand out early or late, or both
-    stand_out: Annotated[dict[str, LayerBand], axes("layer", "kv_head")] = {}
+    # [layer][head]: channels that stand out early or late, or both
+    stand_out: Annotated[dict[str, LayerBand], axes("layer", HEAD)] = {}
     # `jaccard` of positions dealt at random, mean over draws
-    jaccard_null: Annotated[dict[str, LayerBand], axes("layer", "kv_head")] = {}
+    jaccard_null: Annotated[dict[str, LayerBand], axes("layer", HEAD)] = {}
     # `mass_moved` of the same; empty: an older file
-    mass_moved_null: Annotated[dict[str, LayerBand], axes("layer", "kv_head")] = {}
+    mass_moved_null: Annotated[dict[str, LayerBand], axes("layer", HEAD)] = {}
     matrices: dict[str, MatrixByRule] = {}  # "W_Q", "W_K"
     # outlier channels of one head in each band by chance, were its channels, or rows, alike; empty: an older file
     by_chance: Annotated[PerBand, axes("band")] = []
@@ -83,8 +85,8 @@ class OutliersByRule(Result):
 class Outliers(OutliersByRule):
     """Channel x position maps (largest |x|), and outliers by the rule that was asked for."""
 
-    # "k/post" -> [layer][kv_head][channel][bin], four significant digits
-    maps: Annotated[dict[str, list[list[list[PerBand]]]], axes("layer", "kv_head", "channel", "bin")]
+    # "k/post" -> [layer][head][channel][bin], four significant digits
+    maps: Annotated[dict[str, list[list[list[PerBand]]]], axes("layer", HEAD, "channel", "bin")]
     # the same by other rules and parameters, the asked one among them
     others: Annotated[list[OutliersByRule], axes(ANY)] = []
     # of K: quantizer -> [layer][channel], part of the layer's error
@@ -93,9 +95,10 @@ class Outliers(OutliersByRule):
     # its channels at random; empty: an older file
     error_spread: Annotated[dict[str, PerBand], axes("layer")] = {}
     # largest |x| of normal values of a head's RMS, median over draws; empty: an older file
-    peak_null: Annotated[dict[str, LayerBand], axes("layer", "kv_head")] = {}
+    peak_null: Annotated[dict[str, LayerBand], axes("layer", HEAD)] = {}
     peak_values: dict[str, int] = {}  # how many values of a head that is of; empty: an older file
     matrix_maps: dict[str, MatrixMap] = {}  # "W_Q", "W_K"
+    by_query_head: bool = False  # False: an older file, where Q is pooled over query heads that read one KV head
     no_matrices: str = ""  # why W_Q and W_K are not there
     still_exact: int = 0  # newest keys that the cache still holds exactly at the end: not in the error "in force"
     of_quantized_model: bool = False  # whether the keys "in force" are those of the model with quantized weights
@@ -109,6 +112,9 @@ class Outliers(OutliersByRule):
             yield f"maps: not of the tensors {', '.join(WORDS)}"
         if not self.error_share:
             yield "error_share: nothing in it"
+        for which, matrix in ((which, f"W_{which[0].upper()}") for which in self.maps if self.by_query_head):
+            if matrix in self.matrix_maps and self.heads_of(which) != self.heads_of(matrix):
+                yield f"maps.{which}: not of the heads of {matrix}"
         for rule in (self, *self.others):
             if rule.matrices.keys() != self.matrix_maps.keys():
                 yield "matrices: not those of matrix_maps"
@@ -148,8 +154,18 @@ class Outliers(OutliersByRule):
         return f"{whose}, as its quantizer is given them" if self.of_quantized_model else ""
 
     def heads_of(self, name: str) -> int:
-        """KV heads of a tensor ("k/post"), or heads of a matrix ("W_Q")."""
+        """Heads of a tensor ("k/post") or of a matrix ("W_Q")."""
         return len(self.matrix_maps[name].rows[0]) if name in self.matrix_maps else len(self.maps[name][0])
+
+    def head_word(self, which: str) -> str:
+        """What the heads of a tensor ("q/post") are."""
+        return "query head" if which.startswith("q") and self.by_query_head else "KV head"
+
+    def pooled(self, which: str) -> str:
+        """What captions say of Q in an older file; nothing where every head is counted by itself."""
+        rows = self.matrix_maps["W_Q"].rows[0] if "W_Q" in self.matrix_maps else None
+        alone = self.by_query_head or not which.startswith("q") or (rows and len(rows) == len(self.maps[which][0]))
+        return "" if alone else POOLED
 
     def times_normal(self, which: str) -> Number:
         """The largest |x| over that of normal values of its head's RMS, largest over layers and heads."""

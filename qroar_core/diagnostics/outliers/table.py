@@ -30,9 +30,9 @@ def compared(early: slice, count: int) -> tuple[slice, slice] | None:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Channels:
-    """Mean |x| of every channel of one tensor, (layers, n_kv_heads, head_dim), over three sets of positions.
+    """Mean |x| of every channel of one tensor, (layers, heads, head_dim), over three sets of positions.
 
-    dealt: the same of two groups dealt at random, (2, draws, layers, n_kv_heads, head_dim).
+    dealt: the same of two groups dealt at random, (2, draws, layers, heads, head_dim).
     """
 
     early: Tensor
@@ -111,6 +111,7 @@ def outliers_of(
             for at, name in enumerate(of[0].variants if of else ())
         },
         matrix_maps={name: matrix.map() for name, matrix in matrices.items()},
+        by_query_head=True,
         no_matrices=no_matrices,
         still_exact=still_exact,
         of_quantized_model=of_quantized_model,

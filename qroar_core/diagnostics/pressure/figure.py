@@ -20,10 +20,11 @@ ANGLE_AXIS = "angle moved if s grows 2.7 times, rad"
 LOGIT_AXIS = "logit moved if s grows 2.7 times, nats"
 ANGLE_WORDS = "how far an angle moves if the stretch s grows 2.7 times (e times, at the rate it moves now)"
 SENSITIVITY = (
-    "That is a sensitivity: 0 where the interpolation leaves pairs alone, but not at s = 1, where nothing is stretched "
-    "yet. So it has no null: compare bands with each other."
+    "That is a sensitivity: 0 where frequencies do not change with the factor, but not at s = 1, where nothing is "
+    "stretched yet. So it has no null: compare bands with each other."
 )
 LAW_WORDS = {"causal": "every query and the keys that it sees", "uniform": "every distance alike"}
+NATIVE = 1e-6  # relative difference of a frequency from the native one that is float32 rounding
 NULL = "null: random signs"
 APART = 0.1  # share of the null, and
 ERRORS = 2  # standard errors: the change must be further from its null than both, or it is called chance
@@ -67,7 +68,7 @@ def by_band(diagnosis: Diagnosis) -> Picture:
     if not change:
         found = f"The angles of band {turns} change most, and {then} has the highest bound on the logits' change"
     return Picture(
-        found if any(plain) else "No interpolation moves the angles of these bands",
+        found if any(plain) else _unmoved(diagnosis, "No interpolation moves the angles of these bands"),
         figure,
         _table(bands, change),
         f"Left: {ANGLE_WORDS}, mean over pairs and distances in {diagnosis.length:,} tokens. {SENSITIVITY} "
@@ -217,16 +218,24 @@ def by_pair(diagnosis: Diagnosis) -> Picture:
     )
     found = f"Angles change most at a wavelength of {turns:,.0f} tokens, logits at {moves:,.0f}"
     return Picture(
-        found if any(pairs.interpolation_pressure) else "No interpolation turns these pairs",
+        found if any(pairs.interpolation_pressure) else _unmoved(diagnosis, "No interpolation turns these pairs"),
         figure,
         table,
         f"Each point is a RoPE pair, fast ones left, at {diagnosis.length:,} tokens. Left: {ANGLE_WORDS}. Right: how "
         "far this pair alone moves the logits, with the model's own q and k; pairs move them in either direction, so "
-        "together they move a logit by no more than the sum of these points. Both are sensitivities: 0 where the "
-        "interpolation leaves a pair alone, but not at s = 1, where nothing is stretched yet. So they have no null: "
-        "compare pairs with each other.",
+        "together they move a logit by no more than the sum of these points. Both are sensitivities: 0 where a "
+        "frequency does not change with the factor, but not at s = 1, where nothing is stretched yet. So they have no "
+        "null: compare pairs with each other.",
         counted_on(change.sample if change else None, estimates=bool(change and any(change.pair_error))),
     )
+
+
+def _unmoved(diagnosis: Diagnosis, alone: str) -> str:
+    """Where nothing changes with the factor: `alone` if frequencies are the native ones."""
+    pairs = diagnosis.pairs
+    if all(math.isclose(a, b, rel_tol=NATIVE) for a, b in zip(pairs.inv_freq, pairs.native_inv_freq, strict=True)):
+        return alone
+    return "These frequencies are not the native ones, but do not change with the factor here"
 
 
 def _top(values: list[float]) -> int:

@@ -79,7 +79,8 @@ def by_pair(found: Pressures) -> Picture:
         "moves if the stretch s grows 2.7 times (e times, at the rate it moves now), mean over the distances. Right: "
         "how far the angle is from where training had it, the dotted line at half a turn. "
         "Without stretching (s = 1) the right figure is 0; the left shows what a first bit of stretching would do. "
-        "Axes are logarithmic: a pair at 0 has no point.",
+        "Axes are logarithmic: a pair at 0 has no point. Without one left, but with one right, its frequency differs "
+        "from the native one and does not change with the factor here.",
         _closed_form(found),
     )
 
@@ -127,7 +128,7 @@ def by_band(found: Pressures) -> Picture:
         figure,
         table,
         "How far the angles of a band's pairs move if the stretch s grows 2.7 times, mean over pairs and distances; a "
-        f"cell without colour is a band that the method leaves as native RoPE has it: at 0.{absent}",
+        f"cell without colour is a band at 0: {_uncoloured(found)}.{absent}",
         _closed_form(found),
     )
 
@@ -173,11 +174,21 @@ def _pair_title(found: Pressures) -> str:
     if own is None:
         return f"What would ×{found.factor:g} do to each wavelength?"
     name, most = _named(own), max(own.pressure)
+    moved = [
+        d > ROUNDING * w * found.mean_distance for d, w in zip(own.displacement, found.native_inv_freq, strict=True)
+    ]
     if most == 0:
-        return f"{name} moves no pair at {found.length:,} tokens"
-    at = own.pressure.index(most)
-    still = sum(v <= STILL * most for v in own.pressure)
-    spared = f"and leaves {still} of {len(own.pressure)} pairs alone" if still else "and leaves no pair alone"
+        if any(moved):
+            return f"{name}: frequencies are not the native ones, but do not change with the factor at {_tokens(found)}"
+        return f"{name} moves no pair at {_tokens(found)}"
+    at, of = own.pressure.index(most), len(own.pressure)
+    alone, fixed = (
+        sum(v <= STILL * most and there == elsewhere for v, elsewhere in zip(own.pressure, moved, strict=True))
+        for there in (False, True)
+    )
+    spared = f"and leaves {alone} of {of} pairs alone" if alone else "and leaves no pair alone"
+    if fixed:
+        spared += f"; {fixed} have other frequencies than native RoPE, which do not change with the factor"
     peak = 2 * math.pi / found.native_inv_freq[at]
     return f"{name} moves pairs with a wavelength of {peak:,.0f} tokens most, {spared}"
 
@@ -187,7 +198,9 @@ def _band_title(found: Pressures) -> str:
     if own is None or max(own.band_pressure) == 0:
         shown = [m for m in found.methods if max(m.band_pressure) > 0]
         if not shown:
-            return f"No method moves a band at {found.length:,} tokens"
+            if any(_fixed(m) for m in found.methods):
+                return f"No method's frequencies change with the factor at {_tokens(found)}"
+            return f"No method moves a band at {_tokens(found)}"
         least = min(shown, key=lambda m: max(m.band_pressure))
         peak = max(least.band_pressure)
         return f"At ×{found.factor:g}, {label_of(least.method)} has the lowest peak pressure: {peak:.3g} rad"
@@ -196,6 +209,23 @@ def _band_title(found: Pressures) -> str:
         return f"{said}, with {max(own.band_pressure):.3g} rad"
     against = f"{max(own.band_pressure):.3g} against {max(linear.band_pressure):.3g} rad"
     return f"{said}, linear band {_top(linear)}: {against}"
+
+
+def _tokens(found: Pressures) -> str:
+    return f"{found.length:,} tokens"
+
+
+def _fixed(shown: MethodPressure) -> bool:
+    """Whether a band has other frequencies than the native ones that do not change with the factor."""
+    bands = zip(shown.band_pressure, shown.band_displacement, strict=True)
+    return any(p == 0 and d > ROUNDING for p, d in bands)
+
+
+def _uncoloured(found: Pressures) -> str:
+    """What a pressure of 0 means of the methods shown."""
+    fixed = [_label(m) for m in found.methods if _fixed(m)]
+    said = "its frequencies do not change with the factor here, most often because they are the native ones"
+    return said + (f" (not so under {', '.join(fixed)})" if fixed else "")
 
 
 def _top(shown: MethodPressure) -> int:

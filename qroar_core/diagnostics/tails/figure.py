@@ -87,7 +87,7 @@ def overview(diagnosis: Diagnosis, picked: Cell | None = None) -> Picture:
         f"at {diagnosis.short_length:,}: the size that only so many exceed, long over short, of the KV head where it "
         "grows most. rho_W divides the sizes of q and k as W_Q and W_K put them out, before RoPE; rho_A those after "
         "RoPE, on the axes that are rounded. Above 1 the band needs more range at long context, and every channel "
-        "that shares its scale is rounded more coarsely. "
+        "that shares its scale is rounded more coarsely. Query heads that read one KV head count together. "
         f"Click a cell for its two distributions. {over_native(diagnosis)}{null_reading(diagnosis)}",
         counted_on(diagnosis.tails[kept[0]].sample) if kept else "",
     )
@@ -98,14 +98,19 @@ def survival(diagnosis: Diagnosis, cell: Cell) -> Picture:
     which, layer, head, band = cell
     curves, seen, eps = diagnosis.survival[which], diagnosis.tails[which], diagnosis.eps
     figure = go.Figure()
-    rows = []
+    rows, short_of = [], False
     for side, name, colour, dash in (
         ("long", f"long, {diagnosis.length} tokens", BLUE, "solid"),
         ("short", f"short, {diagnosis.short_length} tokens", ORANGE, "dash"),
     ):
         values = getattr(curves, side)[layer][head][band]
         level = getattr(seen, side)[layer][head][band]
-        points = sorted({(p, v) for p, v in zip([*curves.share, eps], [*values, level]) if v}, reverse=True)
+        few = any(
+            v is None and p >= eps for p, v in zip(curves.share, values, strict=True)
+        )  # fewer values than 1 / eps
+        short_of |= few
+        of_curve = [*zip(curves.share, values), *([] if few else [(eps, level)])]
+        points = sorted({(p, v) for p, v in of_curve if v}, reverse=True)
         figure.add_scatter(
             x=[v for _, v in points],
             y=[p for p, _ in points],
@@ -115,7 +120,7 @@ def survival(diagnosis: Diagnosis, cell: Cell) -> Picture:
             hovertemplate=f"%{{y:.3~%}} of entries above %{{x:.4g}}<extra>{side}</extra>",
         )
         figure.add_scatter(
-            x=[level],
+            x=[None if few else level],
             y=[eps],
             mode="markers",
             showlegend=False,
@@ -154,7 +159,9 @@ def survival(diagnosis: Diagnosis, cell: Cell) -> Picture:
         pd.DataFrame(rows),
         f"{windows_read(diagnosis)} Where the blue line runs right of the orange, values are larger at long context; "
         f"{RHO[which.split('/')[1]]} is the ratio between the diamonds. Values are exact beyond the level and within "
-        f"{curves.body_bound:.0%} before it. {null_reading(diagnosis, of_cell=True)}",
+        f"{curves.body_bound:.0%} before it. {null_reading(diagnosis, of_cell=True)}"
+        + f" This cell holds too few values to show the largest {100 * eps:g} %, less than one of them: there is "
+        "no diamond, and the ratio is of the largest values." * short_of,
         counted_on(seen.sample),
     )
 

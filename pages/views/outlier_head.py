@@ -1,0 +1,18 @@
+"""The menu of heads on the Outliers page: query heads of Q, KV heads of K."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from qroar_core.diagnostics.outliers.figure import loudest_head
+from qroar_core.diagnostics.result import Diagnosis
+
+KEY = "outlier head"
+
+
+def menu(result: Diagnosis, which: str, layer: int) -> int:
+    """The head that the large map shows; the loudest one where the tensor shown before had more of them."""
+    heads, word = range(result.outliers.heads_of(which)), result.outliers.head_word(which)
+    if st.session_state[KEY] not in heads:
+        st.session_state[KEY] = loudest_head(result, which, layer)
+    return st.selectbox(word[0].upper() + word[1:], heads, key=KEY, width=120)
