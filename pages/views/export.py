@@ -142,8 +142,8 @@ def checkpoint(loaded: LoadedModel, setting: Setting, scales: Scales) -> None:
         st.caption(f"The checkpoint's own interpolation is kept: {literal(own)}.")
     if setting.rope.tie:
         st.caption(
-            f"Frequencies of tied pairs go into {tied_place(format)}; an attention factor other than 1 is multiplied "
-            "into W_Q and W_K."
+            f"Frequencies of tied pairs go into {literal(tied_place(format))}; an attention factor other than 1 is "
+            "multiplied into W_Q and W_K."
         )
     with st.form("checkpoint"):
         typed = st.text_input("New folder", export_choice.default_folder(loaded), key="folder")

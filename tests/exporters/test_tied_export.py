@@ -12,7 +12,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from qroar_core.models.loading import load_model
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from qroar_core.errors import BadSpec
@@ -20,8 +19,10 @@ from qroar_core.exporters import gguf_write, hf, quantized_copy, verify, w4a16
 from qroar_core.exporters.written_rope import divisors, folding, written_parameters, written_rope
 from qroar_core.interpolations.frequencies import rope_of
 from qroar_core.interpolations.tie import Tie
+from qroar_core.models.load import run as load_model
+from qroar_core.models.measure import last_hidden
 from qroar_core.models.patch import apply_scales, undo_scales
-from qroar_core.models.score import last_hidden, logits_of
+from qroar_core.models.score import logits_of
 from qroar_core.models.stream import Condition, open_stream
 from qroar_core.specs import QuantSpec, RopeSpec, WeightQuantSpec
 from qroar_core.transforms.scales import Scales
