@@ -196,10 +196,10 @@ def _written(loaded: LoadedModel, setting: Setting, scales: Scales, format: str,
         if not whose:
             there = (folder / NOTE).is_file()
             other = ": another export, or a changed one, lies there now. Choose another folder to write this one again"
-            st.warning(f"What was written to {code(folder)} is not there any more{other * there}.")
+            st.warning(f"What was written to {code(folder)} is not there any more{literal(other * there)}.")
         return None
     rest = "Plain transformers loads it; nothing" if FORMATS[format].writer == "hf" else "Nothing"
-    st.success(f"Written to {code(folder)}{whose}. {rest} of this software is needed.")
+    st.success(f"Written to {code(folder)}{literal(whose)}. {rest} of this software is needed.")
     return folder
 
 

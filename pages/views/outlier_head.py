@@ -6,6 +6,7 @@ import streamlit as st
 
 from qroar_core.diagnostics.outliers.figure import loudest_head
 from qroar_core.diagnostics.result import Diagnosis
+from qroar_core.escape import literal
 
 KEY = "outlier head"
 
@@ -15,4 +16,4 @@ def menu(result: Diagnosis, which: str, layer: int) -> int:
     heads, word = range(result.outliers.heads_of(which)), result.outliers.head_word(which)
     if st.session_state[KEY] not in heads:
         st.session_state[KEY] = loudest_head(result, which, layer)
-    return st.selectbox(word[0].upper() + word[1:], heads, key=KEY, width=120)
+    return st.selectbox(literal(word[0].upper() + word[1:]), heads, key=KEY, width=120)

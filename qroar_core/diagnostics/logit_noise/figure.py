@@ -36,16 +36,6 @@ def models(diagnosis: Diagnosis, tuned: Diagnosis | None = None) -> dict[str, Lo
     return {name: noise for name, noise in seen.items() if noise is not None}
 
 
-def against(tuned: Diagnosis | None) -> str:
-    """What the zero line is, and for `shared` scales that the tuned one is not the same."""
-    if tuned is not None and tuned.scales_mode == "shared":
-        return (
-            " The dashed zero line is the reference; shared scales change the logits themselves, so tuned is held "
-            "against its own reference: the unquantized model with the same scales."
-        )
-    return " The dashed zero line is the reference."
-
-
 def by_position(diagnosis: Diagnosis, tuned: Diagnosis | None = None) -> Picture | None:
     """RMS of the logit error and KL of the attention rows by query position. None when nothing is quantized."""
     seen = models(diagnosis, tuned)
@@ -89,7 +79,7 @@ def by_position(diagnosis: Diagnosis, tuned: Diagnosis | None = None) -> Picture
         f"Quantized minus reference at sampled query rows (errors {which_errors(seen['quantized'].kind)}). Over "
         "layers: the root of the mean square of the error, the mean of the KL."
         + (" ± is the standard error over rows." if " ± " in growth_said else "")
-        + against(tuned)
+        + words.against(tuned)
         + (f"{BLIND} A line that rises faster is damage that comes with length.{words.of_kl(null)}" if null else ""),
         counted_on(seen["quantized"].sample),
     )
@@ -209,7 +199,7 @@ def by_distance(diagnosis: Diagnosis, tuned: Diagnosis | None = None) -> Picture
         f"Are far keys noisier than near ones?{words.further(seen['quantized'])}",
         figure,
         pd.concat(tables, ignore_index=True),
-        f"The same error by how far back the key stands, at the sampled query rows.{against(tuned)}"
+        f"The same error by how far back the key stands, at the sampled query rows.{words.against(tuned)}"
         + (BLIND if null else "")
         + (f" Bars are {ROW_ERRORS}." if seen["quantized"].rms_by_distance_error else ""),
         counted_on(seen["quantized"].sample),

@@ -6,6 +6,7 @@ import math
 from statistics import NormalDist
 
 from qroar_core.diagnostics.logit_noise.result import LogitNoise, NoiseNull, growth, growth_error
+from qroar_core.diagnostics.result import Diagnosis
 from qroar_core.result import Number
 from qroar_core.statistics.chance import LEVEL
 from qroar_core.statistics.digits import within
@@ -93,3 +94,13 @@ def further(noise: LogitNoise) -> str:
     if measured is None or blind is None:
         return ""
     return f" {measured:.2f} × from the nearer octaves to the farther, {blind:.2f} × for random errors"
+
+
+def against(tuned: Diagnosis | None) -> str:
+    """What the zero line is, and for `shared` scales that the tuned one is not the same."""
+    if tuned is not None and tuned.scales_mode == "shared":
+        return (
+            " The dashed zero line is the reference; shared scales change the logits themselves, so tuned is held "
+            "against its own reference: the unquantized model with the same scales."
+        )
+    return " The dashed zero line is the reference."
