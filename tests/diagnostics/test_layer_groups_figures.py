@@ -41,7 +41,8 @@ def test_a_model_of_one_group_is_drawn_as_before():
 
 def test_layers_that_no_interpolation_changes_are_not_said_to_turn(grouped):
     still = [b.model_copy(update={"interpolation_pressure": 0.0}) for b in grouped.bands]
-    pairs = grouped.pairs.model_copy(update={"interpolation_pressure": [0.0] * 4})
+    native = {"inv_freq": grouped.pairs.native_inv_freq}
+    pairs = grouped.pairs.model_copy(update={"interpolation_pressure": [0.0] * 4, **native})
     first, second, *_ = gallery.by_layer_group(planted.diagnosis().model_copy(update={"bands": still, "pairs": pairs}))
     assert first.title == "No interpolation moves the angles of these bands"
     assert second.title == "No interpolation turns these pairs"
