@@ -30,8 +30,10 @@ from benchmarks import (
     retrieval,
     shrink,
     smollm2,
+    transforms,
 )
 from benchmarks.int4_int3_w4 import NAMES, TEXTS
+from qroar_core.models.text import COLLECTIONS
 
 Part = Callable[..., None]
 PARTS: dict[str, Part] = {
@@ -54,6 +56,7 @@ PARTS: dict[str, Part] = {
     "shrink.smollm2": partial(shrink.main, shrink.SMOLLM2),
     **{f"polish.{name}.{text}": partial(polish.main, name, text) for name in NAMES for text in TEXTS[name]},
     **{f"angles.{name}.{text}": partial(angles.main, name, text) for name in NAMES for text in TEXTS[name]},
+    **{f"transforms.{text}": partial(transforms.main, text) for text in COLLECTIONS},
     **{
         f"retrieval.{name}.{text}": partial(retrieval.main, name, text)
         for name in retrieval.SETTINGS_ASKED

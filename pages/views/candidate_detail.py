@@ -19,7 +19,7 @@ from qroar_core.scale_search.problem import SearchPlan
 from qroar_core.setting import Setting
 from qroar_core.statistics.intervals import NO_GAIN
 from qroar_core.transforms import figure as drawn
-from qroar_core.transforms import figure_angles
+from qroar_core.transforms import figure_angles, figure_maps
 from qroar_core.transforms.file import to_file
 from qroar_core.transforms.scales import Scales, pooled
 
@@ -58,6 +58,9 @@ def candidate_detail(
     turned = figure_angles.by_layer_and_pair(content)
     if turned is not None:
         picture(turned, "pair angles")
+    mixed = figure_maps.by_layer_and_group(content)
+    if mixed is not None:
+        picture(mixed, "maps")
 
 
 @carried_out

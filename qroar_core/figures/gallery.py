@@ -12,7 +12,7 @@ from qroar_core.figures.picture import Picture
 from qroar_core.scale_search import figure as search_trace
 from qroar_core.scale_search.result import SearchReport
 from qroar_core.transforms import figure as scaled
-from qroar_core.transforms import figure_angles
+from qroar_core.transforms import figure_angles, figure_maps
 from qroar_core.transforms.result import ScalesFile
 
 OF: dict[str, dict[str, Draw]] = {name: figures_of(name) for name in diagnostics()}  # figures of each diagnostic
@@ -35,6 +35,7 @@ def gallery(
     tuned = [
         scaled.by_layer_and_band(scales),
         figure_angles.by_layer_and_pair(scales),
+        figure_maps.by_layer_and_group(scales),
         search_trace.candidates(search.history, search.objective),
     ]
     return {

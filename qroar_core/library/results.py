@@ -32,7 +32,7 @@ from qroar_core.scale_search import figure as trace
 from qroar_core.scale_search.outcome import SearchOutcome
 from qroar_core.scale_search.result import SearchReport
 from qroar_core.transforms import figure as scaled
-from qroar_core.transforms import figure_angles
+from qroar_core.transforms import figure_angles, figure_maps
 from qroar_core.transforms.file import scales_for, write_atomically
 from qroar_core.transforms.result import ScalesFile, flat
 from qroar_core.transforms.scales import Scales
@@ -154,10 +154,16 @@ class Transform(ScalesFile):
         return scales_for(self, model, "transform")
 
     def plot(self, name: str = "scales"):
-        """`scales` by layer and band, or `angles` by layer and pair."""
-        picture = scaled.by_layer_and_band(self) if name == "scales" else figure_angles.by_layer_and_pair(self)
-        if picture is None or name not in ("scales", "angles"):
-            raise BadScales(f"no figure {name!r} of this transform", where="plot", do="choose scales, or search angles")
+        """`scales` by layer and band, `angles` by layer and pair, or `maps` by layer and group."""
+        draw = {
+            "scales": scaled.by_layer_and_band,
+            "angles": figure_angles.by_layer_and_pair,
+            "maps": figure_maps.by_layer_and_group,
+        }.get(name)
+        picture = None if draw is None else draw(self)
+        if picture is None:
+            do = "choose scales, or search angles or maps"
+            raise BadScales(f"no figure {name!r} of this transform", where="plot", do=do)
         return titled(picture)
 
     def __repr__(self) -> str:
@@ -196,7 +202,7 @@ class Search:
     outcome: SearchOutcome
 
     def plot(self, name: str = "candidates"):
-        """`candidates`: the objective by step; `scales` and `angles`: what was found."""
+        """`candidates`: the objective by step; `scales`, `angles` and `maps`: what was found."""
         if name == "candidates":
             return titled(trace.candidates(self.report.history, self.report.objective))
         return self.found.plot(name)
