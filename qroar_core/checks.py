@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 from dataclasses import MISSING, fields
+from numbers import Real
 from typing import Any, get_args
 
 from qroar_core.errors import BadSpec
@@ -21,8 +22,15 @@ def member_of(name: str, value: object, known: Collection[str]) -> None:
         raise BadSpec(f"unknown {name} {value!r}", do=f"choose one of {', '.join(known)}")
 
 
+def of_kind(name: str, value: object, kinds: type | tuple[type, ...], words: str, do: str = "") -> None:
+    """Raises BadSpec when `value` is of none of the kinds; True and False are no numbers."""
+    if not isinstance(value, kinds) or (isinstance(value, bool) and kinds is not bool):
+        raise BadSpec(f"{name} must be {words}, got {value!r}"[:160], do=do)
+
+
 def at_least(name: str, value: float, least: float) -> None:
-    """Raises BadSpec when `value` is below `least`, NaN, or infinite."""
+    """Raises BadSpec when `value` is no number, below `least`, NaN, or infinite."""
+    of_kind(name, value, Real, "a number")
     if not least <= value < math.inf:
         raise BadSpec(f"{name} must be at least {least} and finite, got {value}")
 

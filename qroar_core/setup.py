@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
+from qroar_core.checks import at_least, of_kind, one_of
 from qroar_core.errors import BadSpec
 from qroar_core.interpolations.frequencies import bands_of
 from qroar_core.models.loaded import LoadedModel
@@ -43,6 +44,25 @@ class Setup:
     bos: Bos = "auto"
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        """Refuse what no model could make right.
+
+        Raises:
+            BadSpec: a value of a wrong kind, an unknown word, or a seed below 0.
+        """
+        for name, kinds, words, do in (
+            ("rope", RopeSpec, "an interpolation", 'give qroar.Rope("yarn", factor=4)'),
+            ("quantization", QuantSpec, "what is quantized", 'give qroar.quantization(kv="int4")'),
+            ("length", int, "a whole number of tokens", ""),
+            ("bands", (int, BandSpec), "a whole number, or bands", ""),
+        ):
+            if getattr(self, name) is not None:
+                of_kind(f"Setup({name}=...)", getattr(self, name), kinds, words, do)
+        of_kind("Setup(text=...)", self.text, (str, Path), "an embedded collection or a text file")
+        of_kind("Setup(seed=...)", self.seed, int, "a whole number")
+        at_least("Setup(seed=...)", self.seed, 0)
+        one_of("bos", self.bos, Bos)
+
     def __repr__(self) -> str:
         given = [f"{f.name}={getattr(self, f.name)!r}" for f in fields(self) if getattr(self, f.name) != f.default]
         return f"Setup({', '.join(given)})"
@@ -52,6 +72,7 @@ class Setup:
 
         Raises:
             BadSpec: a length that the interpolation does not reach or that is too short, or bands that do not fit.
+            BadText: a text file that cannot be read.
         """
         length = self.length
         if length is not None and length < 8:

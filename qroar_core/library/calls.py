@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+from qroar_core.checks import of_kind
 from qroar_core.diagnostics import run as diagnose_stage
 from qroar_core.diagnostics.result import Diagnosis as PlainDiagnosis
 from qroar_core.errors import BadSpec
@@ -19,6 +21,7 @@ from qroar_core.progress import OnStep, no_progress
 from qroar_core.remedies import run as remedies_stage
 from qroar_core.retrieval import run as retrieve_stage
 from qroar_core.scale_search import run as search_stage
+from qroar_core.setting import Setting
 from qroar_core.setup import Setup
 from qroar_core.specs import (
     ComparisonSpec,
@@ -69,14 +72,14 @@ def diagnose(
     Raises:
         BadText: too little text. BadSpec: windows that do not fit, or a quantizer that this model's cache cannot take.
     """
-    setting = setup.resolve(model)
+    setting = _resolved(model, setup)
     asked = spec or replace(setting.diagnosis, null_draws=null_draws, band_cost=band_cost)
     found = diagnose_stage.run(
         model,
         replace(setting, diagnosis=asked),
         setup.texts()["calibration"],
         on_step,
-        scales=None if transform is None else transform.scales(model),
+        scales=_scales(transform, model),
     )
     return Diagnosis.of(found.as_written())
 
@@ -110,7 +113,7 @@ def search(
         BadText: too little text. BadSpec: an objective that cannot see the quantizer.
         Cancelled: raised by `on_step`.
     """
-    setting = setup.resolve(model)
+    setting = _resolved(model, setup)
     asked = spec or replace(
         setting.search,
         angles=angles or maps,
@@ -118,7 +121,7 @@ def search(
         mode=mode,
         granularity=granularity or setting.search.granularity,
         objective=objective,
-        windows=windows or setting.search.windows,
+        windows=setting.search.windows if windows is None else windows,
         fewer=windows is None,
     )
     outcome = search_stage.run(model, replace(setting, search=asked), setup.texts(), diagnosis, on_step).as_written()
@@ -161,19 +164,19 @@ def evaluate(
     Raises:
         BadText: too little text. BadScales: a transform of another model.
     """
-    setting = setup.resolve(model)
+    setting = _resolved(model, setup)
     asked = spec or replace(
         setting.evaluation,
-        lengths=tuple(lengths) or setting.evaluation.lengths,
-        windows=windows or setting.evaluation.windows,
+        lengths=_several("lengths", lengths) or setting.evaluation.lengths,
+        windows=setting.evaluation.windows if windows is None else windows,
         fewer=windows is None,
         rotation=rotation,
     )
     found = evaluate_stage.run(
         model,
         replace(setting, evaluation=asked),
-        None if transform is None else transform.scales(model),
-        None if smooth_attention is None else smooth_attention.scales(model),
+        _scales(transform, model),
+        _scales(smooth_attention, model),
         setup.texts()["heldout"],
         on_step,
     )
@@ -200,9 +203,11 @@ def retrieve(
     Raises:
         BadText: documents shorter than a length.
     """
-    setting = setup.resolve(model)
-    asked = spec or RetrievalSpec(lengths=tuple(lengths) or setting.evaluation.lengths, trials=trials, seed=setup.seed)
-    scales = None if transform is None else transform.scales(model)
+    setting = _resolved(model, setup)
+    asked = spec or RetrievalSpec(
+        lengths=_several("lengths", lengths) or setting.evaluation.lengths, trials=trials, seed=setup.seed
+    )
+    scales = _scales(transform, model)
     found = retrieve_stage.run(model, setting, scales, asked, setup.texts()["heldout"], on_step)
     return Retrieval.of(found.as_written())
 
@@ -225,9 +230,9 @@ def compare(
     Raises:
         BadText: too little text. BadSpec: nothing is quantized, or a remedy that does not apply.
     """
-    setting = setup.resolve(model)
+    setting = _resolved(model, setup)
     asked = spec or ComparisonSpec(
-        methods=tuple(remedies),
+        methods=_several("remedies", remedies),
         band_scales=band_scales,
         search=setting.search,
         windows=setting.evaluation.windows,
@@ -260,9 +265,28 @@ def export(
         BadOutput: the folder exists or cannot be written. BadSpec: a format this model cannot be written in.
         BadScales: a transform of another model.
     """
-    rope = setup.resolve(model).rope
-    scales = None if transform is None else transform.scales(model)
+    rope = _resolved(model, setup).rope
+    scales = _scales(transform, model)
     if group_size is not None and format in FORMATS and not FORMATS[format].takes_group_size:
         raise BadSpec(f"{format} has no group size", where="export(group_size=...)", do="drop it, or take w4a16")
     write = writer_of(format, group_size=group_size)
     return write(model, rope, scales, folder, on_step=on_step)
+
+
+def _resolved(model: LoadedModel, setup: Setup) -> Setting:
+    of_kind("model", model, LoadedModel, "a loaded model", 'give what qroar.load("demo") returns')
+    of_kind("setup", setup, Setup, "a setup", "give qroar.Setup(...)")
+    return setup.resolve(model)
+
+
+def _scales(transform: Transform | None, model: LoadedModel) -> Scales | None:
+    if transform is None:
+        return None
+    of_kind("transform", transform, Transform, "a transform", "give what a search found, or qroar.Transform.load(path)")
+    return transform.scales(model)
+
+
+def _several(name: str, values: Sequence[Any]) -> tuple[Any, ...]:
+    if isinstance(values, str) or not isinstance(values, Sequence):
+        raise BadSpec(f"{name} must be a list, got {values!r}", do=f"give {name}=[{values!r}]")
+    return tuple(values)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Self
 
 import pandas as pd
+import plotly.graph_objects as go
 
 from qroar_core.diagnostics import result as diagnosed
 from qroar_core.diagnostics.band_table import BandRow, band_table
@@ -153,7 +154,7 @@ class Transform(ScalesFile):
         """
         return scales_for(self, model, "transform")
 
-    def plot(self, name: str = "scales"):
+    def plot(self, name: str = "scales") -> go.Figure:
         """`scales` by layer and band, `angles` by layer and pair, or `maps` by layer and group."""
         draw = {
             "scales": scaled.by_layer_and_band,
@@ -178,6 +179,9 @@ class Transform(ScalesFile):
             f"{len(self.bands)} bands per {per}{turned}"
         )
 
+    def __str__(self) -> str:
+        return repr(self)
+
     def _repr_html_(self) -> str:
         return f"<p>{html.escape(repr(self))}</p>"
 
@@ -201,7 +205,7 @@ class Search:
     report: SearchReport
     outcome: SearchOutcome
 
-    def plot(self, name: str = "candidates"):
+    def plot(self, name: str = "candidates") -> go.Figure:
         """`candidates`: the objective by step; `scales`, `angles` and `maps`: what was found."""
         if name == "candidates":
             return titled(trace.candidates(self.report.history, self.report.objective))

@@ -9,7 +9,6 @@ from typing import Self
 
 import pandas as pd
 import plotly.graph_objects as go
-from pydantic import BaseModel
 
 from qroar_core.errors import BadOutput, BadSpec
 from qroar_core.figures.picture import Picture
@@ -92,7 +91,8 @@ class Shown(Result):
     def __repr__(self) -> str:
         return f"{type(self).__name__}: {self._headline()}"
 
-    __str__ = BaseModel.__str__
+    def __str__(self) -> str:
+        return self.summary()
 
     def _repr_html_(self) -> str:
         lines = "<br>".join(html.escape(line) for line in self._headline().splitlines())

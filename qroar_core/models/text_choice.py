@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import replace
 from pathlib import Path
 
+from qroar_core.errors import BadText
 from qroar_core.models.text import COLLECTIONS, SPLITS, Texts, open_text, split, thirds
 from qroar_core.specs import Bos
 
@@ -30,12 +31,23 @@ def texts_of(text: str = "messages", *, bos: Bos = "auto", dataset: str | None =
 
 
 def text_label(text: str = "messages", dataset: str | None = None) -> str:
-    """How a run names its text; a file also by its content, so that a run on an edited one is not taken up again."""
+    """How a run names its text; a file also by its content, so that a run on an edited one is not taken up again.
+
+    Raises:
+        BadText: a file that cannot be read.
+    """
     if dataset is not None:
         from qroar_core.models.dataset import dataset_documents
 
         return dataset_documents(dataset).label
     if text in COLLECTIONS:
         return text
-    with Path(text).open("rb") as file:
-        return f"{text} (sha256 {hashlib.file_digest(file, 'sha256').hexdigest()[:8]})"
+    try:
+        with Path(text).open("rb") as file:
+            return f"{text} (sha256 {hashlib.file_digest(file, 'sha256').hexdigest()[:8]})"
+    except (OSError, ValueError) as error:  # ValueError: a name with a null byte
+        raise BadText(
+            getattr(error, "strerror", None) or "cannot be read",
+            where=text,
+            do=f"choose {', '.join(COLLECTIONS)}, or name a text file",
+        ) from error

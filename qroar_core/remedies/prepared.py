@@ -25,7 +25,7 @@ PREPARED = names_in(Path(__file__).parent / "prepare")  # remedies that change p
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prepared:
-    """The quantizers to run under, and what stands in for the checkpoint's parameters (models.patch.standing_in)."""
+    """The quantizers to run under, and what replaces the checkpoint's parameters (models.patch.substituted_weights)."""
 
     quant: QuantSpec
     parameters: dict[str, Tensor] = field(default_factory=dict)

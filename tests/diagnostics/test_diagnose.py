@@ -153,7 +153,8 @@ def test_every_layer_head_and_band_is_there(tiny):
         assert torch.tensor(table.ratio).shape == (2, 2, 4)
         assert torch.tensor(table.native).shape == (2, 2, 4)
     assert torch.tensor(found.tail_inflation["post"]["k"]).shape == (2, 4)
-    assert torch.tensor(found.outliers.maps["q/pre"]).shape == (2, 2, 16, 16)
+    assert torch.tensor(found.outliers.maps["q/pre"]).shape == (2, 4, 16, 16)  # q by query head
+    assert torch.tensor(found.outliers.maps["k/pre"]).shape == (2, 2, 16, 16)
     assert torch.tensor(found.dilation.absmax).shape == (2, 4, 16)
     assert (found.pairing, found.rotary_dim, found.head_dim, found.n_kv_heads) == ("half", 16, 16, 2)
 

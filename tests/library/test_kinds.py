@@ -1,0 +1,56 @@
+"""Values of a wrong kind, and counts of zero, get one line that says what to give, and no default."""
+
+from __future__ import annotations
+
+import pytest
+
+import qroar_core as qroar
+from qroar_core.errors import BadSpec, BadText
+from qroar_core.specs import RopeSpec
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"rope": "yarn"}, "must be an interpolation, got 'yarn'.*qroar.Rope"),
+        ({"quantization": "int4"}, "must be what is quantized, got 'int4'.*qroar.quantization"),
+        ({"length": "256"}, "must be a whole number of tokens, got '256'"),
+        ({"length": True}, "must be a whole number of tokens"),
+        ({"bands": 2.5}, "must be a whole number, or bands"),
+        ({"text": 7}, "must be an embedded collection or a text file"),
+        ({"seed": 1.5}, "must be a whole number, got 1.5"),
+        ({"seed": -1}, "at least 0"),
+        ({"bos": "maybe"}, "unknown bos 'maybe'.*choose one of auto"),
+    ],
+)
+def test_a_setup_of_wrong_kinds_is_refused_when_it_is_made(wrong, words):
+    with pytest.raises(BadSpec, match=words):
+        qroar.Setup(**wrong)
+
+
+def test_a_factor_that_is_no_number_is_refused():
+    with pytest.raises(BadSpec, match="factor must be a number, got '4'"):
+        RopeSpec("yarn", factor="4")
+
+
+def test_a_text_file_that_is_not_there_is_one_line(tiny):
+    setup = qroar.Setup(text="nofile.txt", quantization=qroar.quantization(k="int4"))
+    with pytest.raises(BadText, match=r"nofile\.txt: No such file.*choose messages, technical, novels"):
+        setup.resolve(tiny())
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda m, s: qroar.diagnose("demo", s), "model must be a loaded model, got 'demo'.*qroar.load"),
+        (lambda m, s: qroar.diagnose(m, "yarn"), "setup must be a setup"),
+        (lambda m, s: qroar.evaluate(m, s, "scales.json"), "transform must be a transform, got 'scales.json'"),
+        (lambda m, s: qroar.evaluate(m, s, lengths=256), r"lengths must be a list, got 256.*lengths=\[256\]"),
+        (lambda m, s: qroar.compare(m, s, remedies="awq"), r"remedies must be a list, got 'awq'"),
+        (lambda m, s: qroar.evaluate(m, s, windows=0), "windows must be at least"),
+        (lambda m, s: qroar.search(m, s, windows=0), "windows must be at least"),
+    ],
+)
+def test_a_call_with_a_wrong_kind_or_no_windows_is_refused(tiny, call, words):
+    with pytest.raises(BadSpec, match=words):
+        call(tiny(), qroar.Setup(length=64, quantization=qroar.quantization(k="int4")))
