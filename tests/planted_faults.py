@@ -114,8 +114,8 @@ FAULTS = (
     Fault(
         "a Student interval has one degree of freedom too many",
         "statistics/intervals.py",
-        "float(stats.t.ppf(0.5 + confidence / 2, n - 1)) * se\n    return Interval(mean,",
-        "float(stats.t.ppf(0.5 + confidence / 2, n)) * se\n    return Interval(mean,",
+        "float(stdtrit(n - 1, 0.5 + confidence / 2)) * se\n",
+        "float(stdtrit(n, 0.5 + confidence / 2)) * se\n",
         "statistics",
     ),
     Fault(
@@ -261,8 +261,8 @@ FAULTS = (
     Fault(
         "the library's export leaves out the interpolation",
         "library/calls.py",
-        "    rope = setup.resolve(model).rope\n",
-        "    rope = type(setup.resolve(model).rope)()\n",
+        "    rope = _resolved(model, setup).rope\n",
+        "    rope = type(_resolved(model, setup).rope)()\n",
         "library/test_readme.py",
         slow=True,
     ),

@@ -80,7 +80,7 @@ class ScalesFile(Result):
     bands: Annotated[list[tuple[int, int]], axes("band")] = Field(min_length=1)
     g: Annotated[list[Any], axes(ANY)]
     angles: Annotated[list[Any] | None, axes(ANY)] = None  # rad, one per RoPE pair, nested like g
-    maps: list[GroupMap] = []
+    maps: Annotated[list[GroupMap], axes("map", empty=True)] = []
     search: dict[str, Any] = {}
 
     def contradictions(self) -> Iterator[str]:

@@ -72,7 +72,7 @@ def test_another_setting_model_or_text_is_not_answered(root, loaded, setting, st
     ]
     if stage in ("controls", "replicate"):  # what the key takes from the setting and no spec of its own repeats
         others.append(replace(setting, search=replace(setting.search, seed=1)))
-        others.append(replace(setting, diagnosis=replace(setting.diagnosis, eps=0.01)))
+        others.append(replace(setting, diagnosis=replace(setting.diagnosis, eps=0.02)))
     for other in others:
         assert RunStore().get(key(stage, loaded, other)) is None
     assert RunStore().get(key(stage, tiny(seed=1), setting)) is None
