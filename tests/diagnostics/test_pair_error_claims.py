@@ -30,7 +30,7 @@ def test_the_angle_is_said_to_matter_only_where_it_is_above_the_null_by_two_stan
     # differences 0.1 and 0.14: mean 0.12, standard error 0.04 / sqrt 2 / sqrt 2 = 0.02
     assert titled(1.1, 1.34).endswith("Yes: worst over best 1.22, null 1.10, difference 0.12 ± 0.02")
     # 2.0 and -0.1: as far above the null on average as anything, but not twice their standard error of 1.05
-    assert titled(3.0, 1.1).endswith("Not more than by chance: worst over best 2.05, null 1.10, difference 0.95 ± 1.05")
+    assert titled(3.0, 1.1).endswith("Not more than by chance: worst over best 2.05, null 1.10, difference 1.0 ± 1.0")
     assert "Not more than by chance" in titled(0.9, 1.1)
     assert "more than 2 standard errors above 0; ± is one standard error" in by_angle(D).how_to_read
     assert titled(3.0, None).endswith("Too few layers and bands to tell: worst over best 3.00, null 1.10")

@@ -142,7 +142,7 @@ def test_an_export_from_the_page_says_the_command_that_repeats_it(demo_model, tm
     monkeypatch.setattr(export_job, "manager", lambda: fake)
     for name, chosen in (("plain", None), ("scaled", scales)):
         export_job.start(demo_model, setting, chosen, tmp_path / name, "gguf-q8_0")
-        written = asked["work"](*asked["args"])
+        written = asked["work"](*asked["args"]).folder
         note = json.loads((written / "qroar.json").read_text())
         assert f"    {note['command']}\n" in (written / "README.md").read_text()
         words = shlex.split(note["command"])
