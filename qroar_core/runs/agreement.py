@@ -95,8 +95,13 @@ def _search(report: SearchReport, found: ScalesFile | None, setting: Setting) ->
         guard = GUARD.fullmatch(report.guard)
         if guard is not None and float(guard[5]) != spec.guard_tau:
             yield f"guard: allows {guard[5]}, its manifest says {spec.guard_tau:g}"
-        if found is not None and (found.angles is not None) != spec.angles:
-            yield f"angles: {FOUND} has {'some' if found.angles else 'none'}, its manifest says {spec.angles}"
+        if found is not None and not found.is_identity:  # what the guard rejects leaves scales of 1, without either
+            for name, there, asked in (
+                ("angles", found.angles is not None, spec.angles),
+                ("maps", bool(found.maps), spec.maps),
+            ):
+                if there != asked:
+                    yield f"{name}: {FOUND} has {'some' if there else 'none'}, its manifest says {asked}"
     if found is not None and len(report.bounds) not in (1, found.model.layers):
         yield f"bounds: of {len(report.bounds)} layers, {FOUND} has {found.model.layers}"
     if found is not None and len(report.bounds[0]) != len(found.bands):

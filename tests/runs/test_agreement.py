@@ -16,6 +16,8 @@ from qroar_core.scale_search.gain import contradicts
 from qroar_core.scale_search.result import Candidate
 from qroar_core.setting import Setting
 from qroar_core.specs import QuantSpec, RopeSpec, SearchSpec
+from qroar_core.transforms.file import to_file
+from qroar_core.transforms.scales import identity
 from tests.helpers import planted
 from tests.runs.kept import keep_all
 
@@ -249,6 +251,21 @@ def test_a_search_is_of_the_setting_that_its_manifest_says(spec, entries, proble
     made = report(**({"label": "candidate", "count": 5} | entries))
     found = list(_search(made, None, Setting(RopeSpec(), QuantSpec(), search=SearchSpec(length=1024, **spec))))
     assert [one for one, start in zip(found, problems, strict=True) if not one.startswith(start)] == []
+
+
+def test_a_search_with_angles_whose_guard_rejects_them_leaves_scales_without_any(loaded):
+    geo, made = loaded.geometry, report(label="candidate", count=5)
+    spec = SearchSpec(length=1024, angles=True)
+    setting = Setting(RopeSpec(), QuantSpec(), search=spec)
+    one = identity(geo.n_layers, geo.n_kv_heads, ((0, geo.n_pairs - 1),))
+    rejected = to_file(loaded, RopeSpec(), QuantSpec(), one)
+    assert not [found for found in _search(made, rejected, setting) if found.startswith("angles")]
+    moved = to_file(loaded, RopeSpec(), QuantSpec(), replace(one, g=one.g * 2))
+    for field in ("angles", "maps"):
+        asked = replace(setting, search=replace(spec, maps=field == "maps"))
+        assert [found for found in _search(made, moved, asked) if found.startswith(field)] == [
+            f"{field}: scales_found.json has none, its manifest says True"
+        ]
 
 
 def test_the_others_stay(folder, loaded, setting):
