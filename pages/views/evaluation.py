@@ -23,7 +23,7 @@ def show_evaluation(result: Evaluation, setting: Setting, searched: SearchReport
         finding(None, capital(result.sentence), f".  \nBut {literal(result.caveat)}.")
     else:
         finding(result.gain is not None and result.gain.significant, capital(result.sentence))
-    if result.tie is not None:
+    if result.tie is not None and result.tie.sentence not in result.caveat:
         finding(result.tie.ci_low is not None and result.tie.ci_low > 0, capital(result.tie.sentence))
     with st.container(horizontal=True, key="headline"):  # as wide as its words, in more rows where there is no room
         for number in headline(result):

@@ -195,7 +195,7 @@ def _significance(evaluation: Evaluation | None) -> str:
     if evaluation is None or evaluation.gain is None:
         return "not evaluated"
     if evaluation.caveat:
-        return "over windows, not over documents"
+        return evaluation.holds_only
     return "yes" if evaluation.gain.significant else "no: keep identity"
 
 

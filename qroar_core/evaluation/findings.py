@@ -146,7 +146,7 @@ def tie(nll: Means, confidence: float) -> TieFinding | None:
     lost = paired_interval(before, untied, confidence)
     recovered = gain.mean / lost.mean if lost.above_zero else None
     said = "gain" if gain.above_zero else "lose" if gain.below_zero else "change nothing significant:"
-    counted = f"{_measured(_turned(gain) if gain.below_zero else gain)}"
+    counted = _measured(_turned(gain) if gain.below_zero else gain)
     share = "" if recovered is None or not gain.above_zero else f", {recovered:.0%} of what quantization costs there"
     return TieFinding(
         **ends,

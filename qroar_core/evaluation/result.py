@@ -159,20 +159,31 @@ class Evaluation(Result):
 
     @property
     def caveat(self) -> str:
-        """What documents as the unit say against a gain that is significant over windows; "" where they do not.
+        """What speaks against a gain that is significant over windows; "" where nothing does.
 
-        Windows of one document are alike: fewer, larger units are the harder question.
+        Windows of one document are alike: documents as the unit are the harder question. And what a tie costs has to
+        be won back first.
         """
-        counted = self.gain_by_document
-        if self.gain is None or not self.gain.significant or counted is None or counted.significant:
+        if self.gain is None or not self.gain.significant:
             return ""
-        return counted.sentence
+        counted, tie = self.gain_by_document, self.tie
+        against = [] if counted is None or counted.significant else [counted.sentence]
+        against += [] if tie is None or tie.ci_low is None or tie.ci_low > 0 else [tie.sentence]
+        return "; ".join(against)
+
+    @property
+    def holds_only(self) -> str:
+        """Where a significant gain with a caveat holds and where it does not, in a few words; "" without a caveat."""
+        if not self.caveat:
+            return ""
+        by_document = self.gain_by_document is not None and not self.gain_by_document.significant
+        return "over windows, not over documents" if by_document else "under the tie, not beside the model without it"
 
     @property
     def finding(self) -> str:
         """The sentence with its caveat: a significant gain is never said without what speaks against it."""
         said = f"{self.sentence}. But {self.caveat}" if self.caveat else self.sentence
-        return f"{said}; {self.tie.sentence}" if self.tie is not None else said
+        return f"{said}; {self.tie.sentence}" if self.tie is not None and self.tie.sentence not in said else said
 
     @property
     def targets(self) -> int:

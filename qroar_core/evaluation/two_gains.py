@@ -25,7 +25,8 @@ def kept_words(report: SearchReport, evaluation: Evaluation) -> str:
     if report.decision is not None or decided_on_held_out(report):
         there += f" on {'held-out' if report.decision is None else 'development'} text"
     here = "the evaluation on held-out text"
-    said = "a gain that is significant over windows but not over documents" if evaluation.caveat else ""
+    only = evaluation.holds_only.replace(", not", " but not")
+    said = f"a gain that is significant {only}" if only else ""
     if report.chosen == "found" and gain.significant:
         return f"kept: the scales found, as {there}; {here} shows {said or 'a significant gain too'}"
     if report.chosen == "found":

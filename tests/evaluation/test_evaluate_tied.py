@@ -9,7 +9,7 @@ import torch
 
 from qroar_core.evaluation import run as evaluate
 from qroar_core.evaluation.contradictions import contradictions_of
-from qroar_core.evaluation.findings import tie
+from qroar_core.evaluation.findings import findings, tie
 from qroar_core.evaluation.gap import tuned_share
 from qroar_core.interpolations.tie import Tie
 from qroar_core.models.measure import measure
@@ -85,6 +85,28 @@ def test_a_tie_that_costs_more_than_is_won_is_a_loss():
     found = tie(means(**{"quantized/tuned": 2.5}), 0.95)
     assert "tie and scales together lose +0.1000 nats" in found.sentence
     assert "%" not in found.sentence
+
+
+def test_a_gain_that_does_not_win_the_tie_back_is_never_said_without_it(tiny):
+    """A tie that costs 1 nat and more, scales that win 0.2 of it back: significant under the tie, a loss beside."""
+    loaded = tiny()
+    geo = loaded.geometry
+    scales = Scales(
+        "symmetric", "kv_head", ((0, 7),), torch.full((geo.n_layers, geo.n_kv_heads, 1), 2.0, dtype=torch.float64)
+    )
+    measured = evaluate.run(loaded, Setting(TIED, INT4, evaluation=SPEC), scales, None, TEXT)
+    tied = {"reference/identity": 3.0, "quantized/identity": 3.4, "quantized/tuned": 3.2, "reference/tuned": 3.0}
+    nll = means(**tied)
+    result = measured.model_copy(update=findings(nll, 64, 0.95))
+    assert result.gain.significant
+    assert result.caveat == result.tie.sentence
+    assert "tie and scales together lose +0.8000 nats" in result.caveat
+    assert result.finding == f"{result.sentence}. But {result.tie.sentence}"
+    assert result.holds_only == "under the tie, not beside the model without it"
+    won = measured.model_copy(update=findings(means(), 64, 0.95))
+    assert won.gain.significant
+    assert won.caveat == won.holds_only == ""
+    assert won.finding == f"{won.sentence}; {won.tie.sentence}"
 
 
 def test_the_headline_share_is_counted_from_the_model_without_a_tie(tiny):
