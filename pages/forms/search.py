@@ -11,6 +11,7 @@ import streamlit as st
 from pages.forms.build_spec import counted, made
 from pages.state.widget_state import fill, menu, number
 from pages.views.glossary import term_help
+from qroar_core.escape import literal
 from qroar_core.maths.error_metrics import error_metrics
 from qroar_core.scale_search.registry import methods, objectives, reads, require_angles, takes_angles
 from qroar_core.specs import Granularity, Mode, SearchSpec
@@ -28,9 +29,6 @@ ONLY_GRADIENTS = "Angles are searched by gradients only: choose that method, and
 MAPS_HELP = (
     "A matrix for each group of channels that turn alike: tied pairs, and channels past the rotated ones. It commutes "
     "with RoPE, so nothing changes at run time, and it spreads large values over the group. It needs angles."
-)
-NOTHING_ALIKE = (
-    "Every RoPE pair turns at a frequency of its own here: tie neighbouring slow pairs in the sidebar first."
 )
 HELP = {  # of the options that not every search reads
     "steps": "How often gradients move the scales.",
@@ -51,12 +49,12 @@ def _unless_read(spec: SearchSpec, field: str) -> dict[str, Any]:
     return {"disabled": True, "help": f"{HELP[field]} Disabled: {now}; {' or '.join(able)} would."}
 
 
-def search_form(spec: SearchSpec, norms: bool = False, alike: bool = False) -> SearchSpec:
+def search_form(spec: SearchSpec, norms: bool = False, no_maps: str = "") -> SearchSpec:
     """What is searched and how.
 
     Args:
         norms: the model normalises q and k before RoPE, so that no pair can be turned.
-        alike: some of its channels turn alike under the interpolation, so that a map may mix them.
+        no_maps: why there can be no map, as no channels turn alike or the layout takes none; empty: there can.
     """
     fill(
         "search",
@@ -102,8 +100,8 @@ def search_form(spec: SearchSpec, norms: bool = False, alike: bool = False) -> S
         "Also mix channels that turn alike",
         st.session_state["maps"],
         key="maps",
-        disabled=norms or not alike or not angles,
-        help=NORMED if norms else MAPS_HELP if alike else NOTHING_ALIKE,
+        disabled=bool(no_maps) or not angles,
+        help=f"{MAPS_HELP} Disabled: {literal(no_maps)}." if no_maps else MAPS_HELP,
     )
     with st.expander("Options"):
         three, four = st.columns([1, 2])
@@ -151,7 +149,7 @@ def search_form(spec: SearchSpec, norms: bool = False, alike: bool = False) -> S
             mode=mode,
             granularity=grain,
             angles=angles,
-            maps=maps and angles and alike,
+            maps=maps and angles and not no_maps,
             method=method,
             objective=goal,
             judge=judge,

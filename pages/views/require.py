@@ -23,7 +23,7 @@ from qroar_core.escape import literal
 from qroar_core.interpolations.frequencies import bands_of, rope_of
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.setting import Setting
-from qroar_core.transforms.groups import takes_maps
+from qroar_core.transforms.groups import why_no_maps
 
 
 def require_model() -> tuple[LoadedModel, Setting]:
@@ -41,7 +41,7 @@ def require_setting(loaded: LoadedModel) -> Setting:
         setting = setting_of(session.choice(), loaded)
         if setting.search.angles:
             loaded.geometry.require_turns()
-        if setting.search.maps and not takes_maps(loaded.geometry, setting.rope):  # the switch on Tune is greyed, too
+        if setting.search.maps and why_no_maps(loaded.geometry, setting.rope):  # the switch on Tune is greyed, too
             setting = replace(setting, search=replace(setting.search, maps=False))
         bands_of(loaded, setting.search.bands)
         rope_of(loaded, setting.rope, setting.search.length or loaded.geometry.original_context)

@@ -49,13 +49,13 @@ def require_maps(geometry: Geometry, rope: RopeSpec) -> None:
         )
 
 
-def takes_maps(geometry: Geometry, rope: RopeSpec) -> bool:
-    """True where a search of maps has something to find."""
+def why_no_maps(geometry: Geometry, rope: RopeSpec) -> str:
+    """Why a search could find no map, and what to do; empty where it has something to find."""
     try:
         require_maps(geometry, rope)
-    except BadSpec:
-        return False
-    return True
+    except BadSpec as refusal:
+        return f"{refusal.what}; {refusal.do}"
+    return ""
 
 
 def require_alike(geometry: Geometry, rope: RopeSpec, scales: Scales | None) -> None:

@@ -17,7 +17,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -28,18 +27,9 @@ from qroar_core.maths.channel_groups import ChannelGroup, whole_head
 from qroar_core.maths.rope import Pairing, rotate
 from qroar_core.maths.transform_point import TransformParts
 from qroar_core.specs import Granularity, Mode
+from qroar_core.transforms.result import GroupMap
 
 WORST_CONDITION = 1e6  # of a map: past it an inverse in float32 keeps no digit
-
-
-class WrittenMap(Protocol):
-    """A map as a file has it: its group, and its matrix nested like g."""
-
-    first: int
-    last: int
-    still: bool
-    rest: int
-    matrix: list
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -144,7 +134,7 @@ def from_nested(
     n_layers: int,
     n_kv_heads: int,
     angles: list | None = None,
-    maps: Sequence[WrittenMap] = (),
+    maps: Sequence[GroupMap] = (),
 ) -> Scales:
     """Inverse of `Scales.nested` and `Scales.nested_angles`, and of `nested_as` for each map.
 

@@ -20,12 +20,10 @@ from qroar_core.exporters.written_rope import divisors, folding, written_paramet
 from qroar_core.interpolations.frequencies import rope_of
 from qroar_core.interpolations.tie import Tie
 from qroar_core.models.load import run as load_model
-from qroar_core.models.measure import last_hidden
 from qroar_core.models.patch import apply_scales, undo_scales
-from qroar_core.models.score import logits_of
-from qroar_core.models.stream import Condition, open_stream
+from qroar_core.models.stream import Condition
 from qroar_core.specs import QuantSpec, RopeSpec, WeightQuantSpec
-from qroar_core.transforms.scales import Scales
+from tests.exporters.test_export import logits_under, random_scales
 from tests.models.families_table import CASES, loaded_of
 
 TIES = (Tie(2, 3), Tie(4, 5, 0.5), Tie(6, 7, 0.0))
@@ -37,23 +35,11 @@ ROPES = (
     RopeSpec(tie=TIES),
 )
 by_method = pytest.mark.parametrize("rope", ROPES, ids=lambda rope: rope.method)
-BANDS = ((0, 3), (4, 7))
 
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("QROAR_CACHE", str(tmp_path / "cache"))
-
-
-def random_scales(mode="symmetric"):
-    generator = torch.Generator().manual_seed(3)
-    g = (torch.rand(2, 2, 2, generator=generator, dtype=torch.float64) * 2 - 1).exp2()
-    return Scales(mode, "kv_head", BANDS, g)
-
-
-def logits_under(loaded, condition, ids):
-    with open_stream(loaded, condition, ids.shape[1]) as stream:
-        return logits_of(loaded, last_hidden(stream.run(ids), ids.shape[1], ids.shape[1] - 1)[0])
 
 
 def by_hand(loaded, rope, ids):

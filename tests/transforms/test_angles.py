@@ -18,7 +18,7 @@ from qroar_core.specs import QuantSpec, RopeSpec
 from qroar_core.transforms.file import from_file, to_file
 from qroar_core.transforms.scales import Scales, turned
 from tests.models.families.scaled import EXACT, Taps, bands_of, pair_of, scales_of, streamed
-from tests.models.families_table import CASES, LENGTH, VOCAB, WIDE, loaded_of, plain_logits
+from tests.models.families_table import CASES, WIDE, plain_logits
 
 ON_WEIGHTS = [
     name
@@ -40,17 +40,6 @@ ON_WEIGHTS = [
     and not case.options.get("use_qk_norm")
 ]
 TURNED = pytest.mark.parametrize("name", ON_WEIGHTS)
-
-
-@pytest.fixture
-def build(byte_tokenizer, tokenizer_folder):
-    """`build(name)` -> LoadedModel of a case of the table."""
-    return lambda name: loaded_of(CASES[name], byte_tokenizer, tokenizer_folder)
-
-
-@pytest.fixture
-def tokens():
-    return torch.randint(0, VOCAB, (1, LENGTH), generator=torch.Generator().manual_seed(5))
 
 
 def with_angles(case, mode="symmetric", seed=0):

@@ -18,21 +18,10 @@ from qroar_core.transforms.baselines import spreading
 from qroar_core.transforms.file import from_file, to_file
 from qroar_core.transforms.groups import groups_of, require_maps
 from tests.models.families.scaled import EXACT, Taps, streamed
-from tests.models.families_table import CASES, LENGTH, VOCAB, WIDE, loaded_of
+from tests.models.families_table import CASES, WIDE
 from tests.transforms.test_angles import ON_WEIGHTS, with_angles
 
 TAKING = [name for name in ON_WEIGHTS if not name.startswith("deepseek")]
-
-
-@pytest.fixture
-def build(byte_tokenizer, tokenizer_folder):
-    """`build(name)` -> LoadedModel of a case of the table."""
-    return lambda name: loaded_of(CASES[name], byte_tokenizer, tokenizer_folder)
-
-
-@pytest.fixture
-def tokens():
-    return torch.randint(0, VOCAB, (1, LENGTH), generator=torch.Generator().manual_seed(5))
 
 
 def tied(case, method="linear"):
