@@ -62,7 +62,9 @@ def comparison_form(setting: Setting) -> ComparisonSpec:
 def conditions(loaded: LoadedModel, setting: Setting, spec: ComparisonSpec) -> tuple[int, int]:
     """How many conditions are measured, the reference among them, and how many searches are made."""
     entered = applicable_remedies(setting.quant, spec.methods)
-    scales = replace(setting, search=replace(setting.search, angles=False))  # under whom scales act, angles are tried
+    scales = replace(
+        setting, search=setting.search.without_maps(angles=False)
+    )  # under whom scales act, angles are tried
     acting = [one for one in entered if verdict_for(loaded, replace(scales, quant=one.quant)).acts != "no"]
     searched = sum(len(searches(spec, one.method)) for one in acting)
     return 1 + len(entered) + searched, searched

@@ -154,7 +154,7 @@ def retrieve(options: dict) -> None:
 
 
 @app.command()
-@takes(MODEL, SETTING, BANDS, OUTLIERS, SEARCH, COMPARE, OUT, intervals=True)
+@takes(MODEL, SETTING, BANDS, OUTLIERS, [p for p in SEARCH if p.name != "maps"], COMPARE, OUT, intervals=True)
 def compare(options: dict) -> None:
     """Compare the remedies in use, with and without band scales, in one table with intervals."""
     from qroar_core.cli.remedy_options import comparison_spec

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -139,7 +139,7 @@ class _Comparison:
         """Band scales, and angles where asked, searched on the model as it stands now."""
         name, what = BY_NAME[method].name, f"band scales{' and angles' * angles}"
         with self.part(SEARCH_UNITS, f"{what} under {name}") as on_step:
-            search = replace(self.spec.search, angles=angles)
+            search = self.spec.search.without_maps(angles)
             found = find_scales(self.loaded, Setting(self.rope, quant, search=search), self.texts, on_step=on_step)
         nll = self.nll(Condition(self.rope, quant, found), f"{name} and {what}")
         return Measured(method, nll, band_scales=True, angles=angles)

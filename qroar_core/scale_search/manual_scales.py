@@ -82,14 +82,14 @@ class Probe:
 
     def value(self, scales: Scales) -> float:
         """E(scales) / E(identity), the mean over layers and KV heads."""
-        point = scales.point.float()
+        point = scales.point_among(self.objective.setup.groups).float()
         key = point.numpy().tobytes()
         if key not in self.known:
             self.known[key] = self.objective.value(point)
         return self.known[key]
 
     def alone(self, scales: Scales) -> list[float]:
-        """The error with one band's scales and angles only, all other bands as they were; (bands,)."""
+        """The error with one band's scales and angles only, no maps, all other bands as they were; (bands,)."""
         out = []
         for band, (first, last) in enumerate(scales.bands):
             g, angles = torch.ones_like(scales.g), None
@@ -97,7 +97,7 @@ class Probe:
             if scales.angles is not None:
                 angles = torch.zeros_like(scales.angles)
                 angles[..., first : last + 1] = scales.angles[..., first : last + 1]
-            out.append(self.value(replace(scales, g=g, angles=angles)))
+            out.append(self.value(replace(scales, g=g, angles=angles, groups=(), maps=())))
         return out
 
 

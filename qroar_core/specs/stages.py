@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -145,6 +145,10 @@ class SearchSpec(Compact):
             raise BadSpec(f"grid_points must be odd so that 1 is on the grid, got {self.grid_points}")
         if self.bounds is not None:
             self._check_bounds(self.bounds)
+
+    def without_maps(self, angles: bool) -> SearchSpec:
+        """The same search of scales alone, or of scales and angles."""
+        return replace(self, angles=angles, maps=False)
 
     def _check_bounds(self, bounds: tuple[tuple[float, float], ...]) -> None:
         if len(bounds) != self.bands.count:

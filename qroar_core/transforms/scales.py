@@ -92,6 +92,14 @@ class Scales:
         """Where a search stands, (layers, kv, bands [+ pairs [+ numbers of the groups]]); see maths/transform_point."""
         return TransformParts(self.g.log2(), self.angles, self.maps).point(self.groups)
 
+    def point_among(self, groups: tuple[ChannelGroup, ...]) -> Tensor:
+        """The same point where a search has maps of these groups: those that these scales lack are identity, zero."""
+        if self.groups or not groups:
+            return self.point
+        angles = self.g.new_zeros(*self.g.shape[:2], self.bands[-1][1] + 1) if self.angles is None else self.angles
+        behind = self.g.new_zeros(*self.g.shape[:2], sum(group.numbers for group in groups))
+        return torch.cat((self.g.log2(), angles, behind), dim=-1)
+
     @property
     def digest(self) -> str:
         """16 hex digits of what the scales do: mode, bands and every number, wherever they came from."""

@@ -113,3 +113,20 @@ def test_maps_without_angles_or_without_a_tie_are_refused(tiny):
         SearchSpec(maps=True)
     with pytest.raises(BadSpec, match="a frequency of its own"):
         run(tiny(), rope=replace(TIED, tie=()), angles=True, maps=True)
+
+
+def test_scales_by_hand_are_held_against_maps_of_the_search_in_one_probe(tiny, monkeypatch):
+    """The probe's value of the maps found is the search's own; scales alone are worth what they are without maps."""
+    from qroar_core.scale_search import manual_scales
+
+    monkeypatch.setattr(manual_scales, "BUDGET", 1e9)  # no row is left out
+    setting = Setting(TIED, INT4, search=asked(angles=True, maps=True, steps=12))
+    found = search.run(tiny(), setting, TEXTS)
+    probe = search.probe(tiny(), setting, TEXTS)
+    plain = search.probe(tiny(), replace(setting, search=setting.search.without_maps(angles=False)), TEXTS)
+    assert probe.value(found.found) == pytest.approx(found.report.objective_found, rel=0.2)  # of fewer windows
+    assert probe.value(found.found) < 0.9
+    hand = probe.scales((0.5, -0.5, 0.25, 0.0))
+    assert probe.value(hand) == pytest.approx(plain.value(hand), rel=1e-6)
+    assert probe.value(probe.smooth) == pytest.approx(plain.value(plain.smooth), rel=1e-6)
+    assert probe.alone(hand) == pytest.approx(plain.alone(hand), rel=1e-6)

@@ -1,0 +1,42 @@
+"""Maps on the Tune page: greyed out without a tie, searched and drawn with one, and in no other page's way."""
+
+import pytest
+
+from tests.pages.visitor import clicked, go, texts
+
+pytestmark = pytest.mark.slow
+
+LABEL = "Also mix channels that turn alike"
+
+
+def toggle(app, label=LABEL):
+    return next(t for t in app.toggle if t.label == label)
+
+
+def whole(app):
+    assert not app.exception, [(e.value, e.stack_trace) for e in app.exception]
+    return app
+
+
+def test_without_a_tie_the_switch_is_greyed_and_says_what_to_do(loaded_app):
+    go(loaded_app, "tune")
+    assert toggle(loaded_app).disabled
+    assert "every RoPE pair turns at a frequency of its own" in toggle(loaded_app).help
+    assert "tie neighbouring slow pairs" in toggle(loaded_app).help
+
+
+def test_with_a_tie_it_is_the_searchs_and_every_page_opens(loaded_app):
+    loaded_app.text_input(key="tied pairs").set_value("22-25,26-31:0").run()
+    go(loaded_app, "tune")
+    assert toggle(loaded_app).disabled  # angles come first
+    toggle(loaded_app, "Also search pair angles").set_value(True).run()
+    whole(toggle(loaded_app).set_value(True).run())
+    assert loaded_app.session_state["choice"].search.maps
+    whole(clicked(loaded_app, "Start the search"))
+    for page in ("evaluate", "remedies", "evidence", "retrieval", "export", "noise", "runs", "start"):
+        go(loaded_app, page)
+        whole(loaded_app)
+    whole(loaded_app.text_input(key="tied pairs").set_value("").run())
+    go(loaded_app, "tune")
+    assert toggle(whole(loaded_app)).disabled
+    assert "YaRN ×4" in texts(loaded_app)
