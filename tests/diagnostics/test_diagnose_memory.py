@@ -67,9 +67,16 @@ def test_four_times_the_length_makes_no_larger_tensor(quant):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="what is given back to the system is glibc's to decide")
 def test_four_times_the_length_makes_no_larger_process():
-    """Small tensors that stay, between large ones that go, once made the process grow: by 25 to 40 MiB here."""
-    beyond = {}
-    for length in (2048, 8192):
-        done = subprocess.run([sys.executable, "-c", RESIDENT, str(length)], check=True, capture_output=True, text=True)
-        beyond[length] = int(done.stdout.split()[-1]) / MIB
-    assert beyond[8192] - beyond[2048] < 16, beyond
+    """Small tensors that stay, between large ones that go, once made the process grow: by 25 to 40 MiB here.
+
+    Gaps in the heap only ever add to what a process holds, 5 to 30 MiB from one run to the next: the least counts.
+    """
+    beyond: dict[int, list[float]] = {2048: [], 8192: []}
+    for _ in range(4):
+        for length, seen in beyond.items():
+            command = [sys.executable, "-c", RESIDENT, str(length)]
+            done = subprocess.run(command, check=True, capture_output=True, text=True)
+            seen.append(int(done.stdout.split()[-1]) / MIB)
+        if min(beyond[8192]) - min(beyond[2048]) < 16:
+            return
+    raise AssertionError(beyond)

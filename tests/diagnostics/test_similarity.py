@@ -84,6 +84,14 @@ def test_an_error_below_what_fp32_resolves_counts_as_exact():
     assert similarity_of(found).sqnr_db == [[EXACT_DB]]
 
 
+def test_what_arithmetic_leaves_of_exact_rows_is_no_interval():
+    """One row of four with an error of 1e-16, as float64 leaves it: the bin is exact, at both ends of its interval."""
+    e = torch.zeros(4, 4, dtype=torch.float64)
+    e[2, 0] = 1e-16
+    shown = similarity_of(measured([torch.ones(4, 4, dtype=torch.float64)], [e], bins=1, cuts=(slice(0, 4),)))
+    assert (shown.sqnr_low, shown.sqnr_db, shown.sqnr_high) == ([[EXACT_DB]],) * 3
+
+
 def test_zero_vectors():
     meter = measured([torch.zeros(1, 4), torch.ones(1, 4)], [torch.zeros(1, 4), -torch.ones(1, 4)], 1, (slice(0, 1),))
     found = meter.result()

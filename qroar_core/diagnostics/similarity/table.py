@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import torch
+
 from qroar_core.diagnostics.listed import listed
 from qroar_core.diagnostics.sample import Sample
-from qroar_core.diagnostics.similarity.measure import SimilarityMeter, decibels
+from qroar_core.diagnostics.similarity.measure import EXACT_DB, SimilarityMeter, decibels
 from qroar_core.diagnostics.similarity.result import Accumulation, HiddenSimilarity
 
 BAND = 2  # standard errors on either side
@@ -15,7 +17,8 @@ def similarity_of(meter: SimilarityMeter, seed: int | None = None) -> HiddenSimi
     """Cosine and SQNR of every layer's output by position bin, and what each layer adds to the error."""
     found = meter.result()
     low, high = (found.overall[:, None] + sign * BAND * found.null_se for sign in (1, -1))
-    se = BAND * found.error_se
+    # what float arithmetic leaves where nothing was rounded is no spread
+    se = torch.where(decibels(found.error) == EXACT_DB, 0.0, BAND * found.error_se)
     inherited, added, cross = found.layer_parts
     chance = BAND * found.cosine_null_se
     return HiddenSimilarity(

@@ -34,7 +34,7 @@ TEXTS = (
     + """
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), out = [];
   const off = 'script, style, noscript, canvas, [aria-hidden=true], :disabled, [aria-disabled=true], ' +
-    '[data-testid=stIconMaterial], [data-testid=stSkipToContent]';  // what is switched off may be pale
+    'label:has(:disabled), [data-testid=stIconMaterial], [data-testid=stSkipToContent]';  // off: may be pale
   const judge = (words, e, colour, opacity) => {
     const ground = below(e.closest('[data-testid=stSliderThumbValue]') ? e.closest('[data-testid=stSlider]') : e);
     const top = [...parsed(colour)]; top[3] *= opacity;
