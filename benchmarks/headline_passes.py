@@ -32,7 +32,7 @@ from qroar_core.models.text import Document, Windows, split, windows, windows_he
 from qroar_core.scale_search.find_scales import find_scales
 from qroar_core.setting import Setting
 from qroar_core.specs import QuantSpec, RopeSpec, SearchSpec
-from qroar_core.specs.written import written
+from qroar_core.specs.written import FORMERLY, YOUNGER, written
 from qroar_core.transforms.file import from_file, to_file, write_atomically
 from qroar_core.transforms.scales import Scales
 
@@ -41,6 +41,7 @@ SEED = 0
 STRETCHES = 8  # of a window, whose means are kept one by one
 FEWEST_WINDOWS = 2  # one alone has no interval
 ROOT = Path(__file__).parents[1]
+KEPT_AS = {now: before for before, now in FORMERLY.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,10 +230,12 @@ def readable(loaded: LoadedModel, collection: str, part: str, length: int, least
 
 
 def told(spec: Any) -> Any:
-    """A spec as plain values, without the fields that do not tell it from another."""
+    """A spec as plain values, without the fields that do not tell it from another; named as in the kept files."""
     if not is_dataclass(spec):
         return spec
-    return {one.name: told(getattr(spec, one.name)) for one in fields(spec) if one.compare}
+    values = {one.name: getattr(spec, one.name) for one in fields(spec) if one.compare}
+    younger = [name for name, usual in YOUNGER.items() if values.get(name) == usual]
+    return {KEPT_AS.get(name, name): told(value) for name, value in values.items() if name not in younger}
 
 
 def key_of(what: object) -> str:

@@ -1,9 +1,9 @@
 """Which objective tells the NLL of unseen text beforehand? Rank correlation over random scales, for every setting.
 
-Scales are drawn around what a search by each judge found: a random share of the way from identity to there and past
-it, plus noise on every band of every head. Each draw is judged on captured attention (maths/attention_error) and by
-the NLL of the whole model, both on calibration text, against the NLL of development text, by which the default was
-chosen, and of held-out text, which no choice has seen.
+Scales are drawn around what a search by each error metric found: a random share of the way from identity to there
+and past it, plus noise on every band of every head. Each draw is judged on captured attention (maths/attention_error)
+and by the NLL of the whole model, both on calibration text, against the NLL of development text, by which the default
+was chosen, and of held-out text, which no choice has seen.
 """
 
 from __future__ import annotations
@@ -88,28 +88,28 @@ def ranked(loaded: LoadedModel, case: Case) -> None:
     texts = {name: split(name, case.text) for name in SPLITS}
     spec = SearchSpec(length=case.length, windows=WINDOWS)
     found = {
-        judge: find_scales(loaded, Setting(case.rope, case.quant, search=replace(spec, judge=judge)), texts)
-        for judge in error_metrics()
+        metric: find_scales(loaded, Setting(case.rope, case.quant, search=replace(spec, error_metric=metric)), texts)
+        for metric in error_metrics()
     }
-    frame = SearchProblem(loaded, case.rope, case.quant, spec, texts)
-    taken = capture(loaded, case.rope, frame.windows("calibration", case.length, WINDOWS), spec.query_rows)
-    read = {name: frame.windows(name, case.length, WINDOWS) for name in SPLITS}
+    problem = SearchProblem(loaded, case.rope, case.quant, spec, texts)
+    taken = capture(loaded, case.rope, problem.windows("calibration", case.length, WINDOWS), spec.query_rows)
+    read = {name: problem.windows(name, case.length, WINDOWS) for name in SPLITS}
     reference = WindowScorer(loaded, case.rope, QuantSpec(), lambda step: None)
-    bench = WindowScorer(loaded, case.rope, case.quant, lambda step: None)
-    objective = frame.objective(taken)
-    points = [found[judge].g.log2().float() for judge in error_metrics()]
+    scorer = WindowScorer(loaded, case.rope, case.quant, lambda step: None)
+    objective = problem.objective(taken)
+    points = [found[metric].g.log2().float() for metric in error_metrics()]
     base = judgements(taken, objective, torch.zeros_like(points[0]))
     columns: dict[str, list[float]] = {name: [] for name in (*WORDS, *UNSEEN)}
-    for draw in draws(points, frame.bounds(None)):
-        scales = frame.scales(draw)
+    for draw in draws(points, problem.bounds(None)):
+        scales = problem.scales(draw)
         here = judgements(taken, objective, draw)
-        for judge in error_metrics():
-            columns[judge].append(float((here[judge] / base[judge].clamp_min(1e-30)).mean()))
-        columns["nll"].append(nll(bench, read["calibration"], scales))
+        for metric in error_metrics():
+            columns[metric].append(float((here[metric] / base[metric].clamp_min(1e-30)).mean()))
+        columns["nll"].append(nll(scorer, read["calibration"], scales))
         for name in UNSEEN:
-            columns[name].append(nll(bench, read[name], scales))
+            columns[name].append(nll(scorer, read[name], scales))
         print(".", end="", file=sys.stderr, flush=True)
-    won = {name: recovered(bench, reference, read[name], found, frame.none) for name in UNSEEN}
+    won = {name: recovered(scorer, reference, read[name], found, problem.none) for name in UNSEEN}
     print(
         f"**{case.name}** ({DRAWS} random scale sets, {WINDOWS} windows of {case.length} tokens of `{case.text}` "
         f"each, seed 0; digests of the tokens: {', '.join(f'{n} {digest_of(ids)}' for n, ids in read.items())})\n"
@@ -121,7 +121,7 @@ def ranked(loaded: LoadedModel, case: Case) -> None:
     for name, words in WORDS.items():
         cells = [rho(columns[name], columns[other]) for other in UNSEEN]
         cells += [f"{won[other][name]:.1%}" if name in found else "" for other in UNSEEN]
-        said = f"{words} (the default)" if name == SearchSpec().judge else words
+        said = f"{words} (the default)" if name == SearchSpec().error_metric else words
         print(f"| {said} | {' | '.join(cells)} |")
     print(flush=True)
 
@@ -135,11 +135,11 @@ def rho(told: list[float], counted: list[float]) -> str:
 
 
 def recovered(
-    bench: WindowScorer, reference: WindowScorer, ids: Tensor, found: dict[str, Scales], none: Scales
+    scorer: WindowScorer, reference: WindowScorer, ids: Tensor, found: dict[str, Scales], none: Scales
 ) -> dict:
-    """Share of what quantization costs these windows that each judge's scales win back."""
-    exact, plain = nll(reference, ids, none), nll(bench, ids, none)
-    return {judge: (plain - nll(bench, ids, scales)) / (plain - exact) for judge, scales in found.items()}
+    """Share of what quantization costs these windows that each error metric's scales win back."""
+    exact, plain = nll(reference, ids, none), nll(scorer, ids, none)
+    return {metric: (plain - nll(scorer, ids, scales)) / (plain - exact) for metric, scales in found.items()}
 
 
 def draws(found: list[Tensor], bounds: Tensor) -> list[Tensor]:
@@ -154,11 +154,11 @@ def draws(found: list[Tensor], bounds: Tensor) -> list[Tensor]:
 
 
 def judgements(taken: Capture, objective: CachedObjective, log2_g: Tensor) -> dict[str, Tensor]:
-    """Every judge's error, (layers, kv), summed over windows and rows."""
+    """Every error metric's error, (layers, kv), summed over windows and rows."""
     with torch.no_grad():
         found = {}
-        for judge in error_metrics():
-            setup = replace(objective.setup, error_metric=judge)
+        for metric in error_metrics():
+            setup = replace(objective.setup, error_metric=metric)
             each = [
                 torch.stack(
                     [
@@ -168,10 +168,10 @@ def judgements(taken: Capture, objective: CachedObjective, log2_g: Tensor) -> di
                 )
                 for window in taken.windows
             ]
-            found[judge] = torch.stack(each).sum(0)
+            found[metric] = torch.stack(each).sum(0)
     return found
 
 
-def nll(bench: WindowScorer, ids: Tensor, scales: Scales) -> float:
+def nll(scorer: WindowScorer, ids: Tensor, scales: Scales) -> float:
     """Mean NLL under the quantizer and these scales, nats per token."""
-    return statistics.fmean(bench.nll(ids, scales, ""))
+    return statistics.fmean(scorer.nll(ids, scales, ""))

@@ -30,7 +30,7 @@ def main(name: Name) -> None:
     print("| remedy | ppl | gap recovered | gain, nats | band scales add | at run time | change in the runtime |")
     print("|---|---|---|---|---|---|---|")
     print(f"| reference | {result.reference_ppl:.3f} | | | | | |")
-    for row in result.standings:
+    for row in result.rows:
         print(line(row))
     print("\n" + "\n".join(f"- {sentence}." for sentence in result.sentences) + "\n", flush=True)
 

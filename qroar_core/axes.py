@@ -69,7 +69,7 @@ def indexed_fields(kind: type[BaseModel]) -> tuple[IndexedField, ...]:
         if field.exclude:
             continue
         outermost = (one for one in reversed(field.metadata) if isinstance(one, Axes))  # a type's own come first
-        said = next(chain(outermost, _said(field.annotation)), Axes(()))
+        said = next(chain(outermost, _axes_of(field.annotation)), Axes(()))
         unset = not field.is_required() and not field.get_default(call_default_factory=True)
         least = max(said.least, 0.0) if name == "se" or name.endswith("_se") else said.least
         rule = Axes(said.names, said.empty or unset, least, said.most)
@@ -84,13 +84,13 @@ def _intervals(kind: type[BaseModel]) -> tuple[tuple[str, str], ...]:
     return tuple((low, high) for low, high in ends if high in kind.model_fields)
 
 
-def _said(kind: Any) -> Iterator[Axes]:
+def _axes_of(kind: Any) -> Iterator[Axes]:
     """The `Axes` in a type, outermost first."""
     for one in reversed(getattr(kind, "__metadata__", ())):
         if isinstance(one, Axes):
             yield one
     for inner in getattr(kind, "__args__", ()):
-        yield from _said(inner)
+        yield from _axes_of(inner)
 
 
 class _Wrong(Exception):

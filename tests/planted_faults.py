@@ -163,8 +163,8 @@ FAULTS = (
     Fault(
         "the price of scales is summed over bands, not averaged",
         "scale_search/l2_penalty.py",
-        "shrink / half_width.square() / half_width.shape[-1]",
-        "shrink / half_width.square()",
+        "l2_penalty / half_width.square() / half_width.shape[-1]",
+        "l2_penalty / half_width.square()",
         "scale_search/test_search_l2_penalty.py",
     ),
     Fault(

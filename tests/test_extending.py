@@ -246,7 +246,7 @@ def test_an_attention_error_metric(with_file):
     run = with_file("qroar_core/maths/error_metrics/largest.py")
     assert "largest" in run("-m", "qroar_core", "search", "--help")
     assert "'largest square error of a logit']" in run("-c", SEARCH_MENUS)
-    mine, usual = searched(run, judge="largest"), searched(run, judge="logits")
+    mine, usual = searched(run, error_metric="largest"), searched(run, error_metric="logits")
     assert mine[1] == usual[1] == 1.0
     assert mine[2] < 1
     assert mine[2] != usual[2]
@@ -307,10 +307,10 @@ print([BY_NAME[one.method].name for one in applicable_remedies(QuantSpec(k=Quant
     assert "'one bit more for K']" in run("-c", menu)
     asked = ["compare", "demo", "--length", "256", "--windows", "3", "--no-band-scales", "--json", "--k"]
     found = json.loads(run("-m", "qroar_core", *asked, "int3", "--methods", "wider_keys"))
-    plain, wider = found["standings"]
+    plain, wider = found["rows"]
     assert (plain["method"], wider["method"]) == ("plain", "wider_keys")
     four = json.loads(run("-m", "qroar_core", *asked, "int4", "--methods", "rotation"))
-    assert wider["window_nll"] == four["standings"][0]["window_nll"]  # int4 as it is
+    assert wider["window_nll"] == four["rows"][0]["window_nll"]  # int4 as it is
 
 
 def test_every_example_is_tried_here():

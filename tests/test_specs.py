@@ -112,9 +112,9 @@ CHANGES = [
             "bands": BandSpec(2),
             "length": 64,
             "windows": 2,
-            "kappa0": 2.0,
-            "eta": 0.5,
-            "tau_tail": 0.5,
+            "max_log2_scale": 2.0,
+            "pressure_weight": 0.5,
+            "tail_weight": 0.5,
             "grid_points": 5,
             "sweeps": 2,
             "steps": 10,
@@ -125,8 +125,8 @@ CHANGES = [
             "query_rows": 8,
             "guard_tau": 0.1,
             "sampler": "random",
-            "judge": "logits",
-            "shrink": 0.1,
+            "error_metric": "logits",
+            "l2_penalty": 0.1,
             "angles": True,
             "seed": 1,
             "bounds": ((-1.0, 1.0),) * 8,
@@ -256,7 +256,7 @@ REFUSED = [
     ),
     *(
         (SearchSpec, {n: v}, f"{n} must be at least 0.0")
-        for n in ("kappa0", "eta", "tau_tail", "guard_tau")
+        for n in ("max_log2_scale", "pressure_weight", "tail_weight", "guard_tau")
         for v in (-0.1, NAN)
     ),
     (SearchSpec, {"grid_points": 8}, "grid_points must be odd so that 1 is on the grid, got 8"),

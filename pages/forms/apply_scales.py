@@ -42,7 +42,7 @@ def patch_buttons(
     Args:
         scales: what Apply puts in, or None when nothing is chosen. offered: names what is in.
     """
-    asked = _asked()
+    asked = _asked_change()
     if asked.pop("now", False):
         st.rerun()  # the whole page: its strip and its queue
     under = loaded.applied_under
@@ -92,17 +92,17 @@ def _start(
     undone: Scales | None = None,
 ) -> None:
     """Called before the page is drawn again: a button that another's change has disabled since would lose the click."""
-    asked = _asked()
+    asked = _asked_change()
     asked["key"], asked["now"] = applied_scales.start(loaded, scales, applied, undone), True
 
 
 @carried_out
 def _go_to(setting: Setting) -> None:
     session.choose(as_choice(setting, session.choice()))
-    _asked()["now"] = True
+    _asked_change()["now"] = True
 
 
-def _asked() -> AskedChange:
+def _asked_change() -> AskedChange:
     asked: AskedChange = st.session_state.setdefault(ASKED, {})
     return asked
 

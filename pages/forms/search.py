@@ -67,14 +67,14 @@ def search_form(spec: SearchSpec, norms: bool = False, no_maps: str = "") -> Sea
             "method": spec.method,
             "goal": spec.objective,
             "search windows": spec.windows,
-            "kappa0": spec.kappa0,
+            "max_log2_scale": spec.max_log2_scale,
             "steps": spec.steps,
             "sweeps": spec.sweeps,
             "grid": spec.grid_points,
             "trials": spec.trials,
             "polish": spec.polish_steps,
-            "shrink": spec.shrink,
-            "judge": spec.judge,
+            "l2_penalty": spec.l2_penalty,
+            "error_metric": spec.error_metric,
         },
     )
     one, two = st.columns(2)
@@ -110,7 +110,7 @@ def search_form(spec: SearchSpec, norms: bool = False, no_maps: str = "") -> Sea
         goal = menu(four, "Objective", list(objectives()), "goal", format_func=lambda name: objectives()[name].label)
         unless_read = partial(_unless_read, replace(spec, method=method, objective=goal))
         windows = number(five, "Windows of text", 1, 64, "search windows")
-        kappa = number(six, "Largest |log2 g|", 0.0, 8.0, "kappa0", step=0.5, help=term_help("Bounds"))
+        kappa = number(six, "Largest |log2 g|", 0.0, 8.0, "max_log2_scale", step=0.5, help=term_help("Bounds"))
         steps = number(seven, "Gradient steps", 1, 1000, "steps", **unless_read("steps"))
         sweeps = number(five, "Sweeps", 1, 10, "sweeps", **unless_read("sweeps"))
         points = number(six, "Grid points", 3, 65, "grid", step=2, **unless_read("grid_points"))
@@ -124,21 +124,21 @@ def search_form(spec: SearchSpec, norms: bool = False, no_maps: str = "") -> Sea
             "polish",
             **unless_read("polish_steps"),
         )
-        shrink = number(
+        l2_penalty = number(
             nine,
             "Regularisation towards 1",
             0.0,
             1.0,
-            "shrink",
+            "l2_penalty",
             step=0.01,
             help="Penalty for scales far from 1: what scales at all their bounds add, as a share "
             "of the error without scales. Bands the interpolation moves more pay more.",
         )
-        judge = menu(
+        error_metric = menu(
             ten,
             "Attention error metric",
             list(error_metrics()),
-            "judge",
+            "error_metric",
             format_func=lambda name: f"{name}: {error_metrics()[name].label}",
             help=term_help("Attention error metric"),
         )
@@ -152,15 +152,15 @@ def search_form(spec: SearchSpec, norms: bool = False, no_maps: str = "") -> Sea
             maps=maps and angles and not no_maps,
             method=method,
             objective=goal,
-            judge=judge,
+            error_metric=error_metric,
             **counted(spec, windows),
-            kappa0=kappa,
+            max_log2_scale=kappa,
             steps=int(steps),
             sweeps=int(sweeps),
             grid_points=int(points),
             polish_steps=int(polish),
             trials=int(trials),
-            shrink=shrink,
+            l2_penalty=l2_penalty,
         )
         require_angles(asked)
         return asked

@@ -254,7 +254,7 @@ def _probe(loaded: LoadedModel, setting: Setting, on_step: OnStep) -> Probe:
 
 def _probed(setting: Setting) -> tuple[Hashable, ...]:
     """What is read depends on the text and the bands, not on how a search would go; maps are tried where it has any."""
-    names = ["objective", "method", "sampler", "kappa0", "grid_points", "sweeps", "steps", "trials"]
+    names = ["objective", "method", "sampler", "max_log2_scale", "grid_points", "sweeps", "steps", "trials"]
     names += [] if setting.search.maps else ["angles"]
     plain = SearchSpec()
     return (replace(setting.search, bounds=None, **{name: getattr(plain, name) for name in names}),)

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Annotated, Any, get_args
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter
+from pydantic_core import from_json
 
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.opening import bos_id
@@ -34,6 +35,7 @@ from qroar_core.specs import (
     RopeSpec,
     SearchSpec,
 )
+from qroar_core.specs.written import under_todays_names
 
 LEAST_LENGTH = 32  # tokens; shorter contexts measure nothing
 REACH = 6.0  # octaves a scale by hand may go
@@ -144,8 +146,8 @@ def from_address(parameters: Mapping[str, str]) -> Choice:
         if not text or len(text) > ADDRESS_LIMIT or (name in _KNOWN and not _KNOWN[name].fullmatch(text)):
             continue
         try:
-            known[name] = text if name in _TEXT else adapter.validate_json(text)
-        except (ValidationError, TypeError):
+            known[name] = text if name in _TEXT else adapter.validate_python(under_todays_names(from_json(text)))
+        except (ValueError, TypeError):  # a ValidationError is a ValueError
             continue
     return Choice(**known)
 

@@ -21,7 +21,7 @@ from qroar_core.specs.labels import checksum_words
 def show_comparison(result: Comparison, evaluation: Evaluation | None = None) -> None:
     """The findings first, the table, then the figures. `evaluation`: of the tuned scales under the same setting."""
     findings(bands_help(result), result.sentences)
-    own = next((row for row in result.standings if row.key == "plain+"), None)
+    own = next((row for row in result.rows if row.key == "plain+"), None)
     if evaluation is not None and own is not None and own.gain is not None:
         said = why_beside(evaluation, own.gain, len(own.window_nll), result.length, same=False)
         if said:
@@ -44,7 +44,7 @@ def show_comparison(result: Comparison, evaluation: Evaluation | None = None) ->
 
 
 def _readable(result: Comparison) -> pd.DataFrame:
-    shares = [remedy_share(result, row) for row in result.standings]
+    shares = [remedy_share(result, row) for row in result.rows]
     rows = [
         {
             "remedy": row.name,
@@ -53,7 +53,7 @@ def _readable(result: Comparison) -> pd.DataFrame:
             "gain, nats": _with(row.gain, row.gain_low, row.gain_high),
             "band scales add": "exact no-op" if row.no_op else _with(row.added, row.added_low, row.added_high),
         }
-        for row, share in zip(result.standings, shares, strict=True)
+        for row, share in zip(result.rows, shares, strict=True)
     ]
     return pd.DataFrame(rows)
 
@@ -67,7 +67,7 @@ def _asks(result: Comparison) -> pd.DataFrame:
             "change in the runtime": row.about.runtime_change,
             "as published in": row.about.source,
         }
-        for row in result.standings
+        for row in result.rows
         if not row.band_scales and row.method != "plain"
     ]
     own = [
@@ -78,7 +78,7 @@ def _asks(result: Comparison) -> pd.DataFrame:
             "as published in": "Q-ROAR, arXiv 2509.14391",
         }
     ]
-    if any(row.angles for row in result.standings):
+    if any(row.angles for row in result.rows):
         own.append(
             {
                 "remedy": "pair angles",

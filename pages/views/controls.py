@@ -57,11 +57,11 @@ def controls(loaded: LoadedModel, setting: Setting, outcome: SearchOutcome | Non
     st.caption(literal(_cost(loaded, spec)))
     result = result_or_progress(key)
     if result is not None:
-        _shown(result)
+        _render(result)
         _beside(result, jobs.evaluate.result(loaded, setting, outcome))
 
 
-def _shown(result: Controls) -> None:
+def _render(result: Controls) -> None:
     for found in result.findings:
         finding(found.good, capital(f"{found.sentence}."))
     where = literal(checksum_words(result.measured_on))

@@ -147,7 +147,7 @@ def checkpoint(loaded: LoadedModel, setting: Setting, scales: Scales) -> None:
         )
     with st.form("checkpoint"):
         typed = st.text_input("New folder", export_choice.default_folder(loaded), key="folder")
-        said = _said()
+        said = _last_click()
         busy = running(said.get("key", ()))
 
         def start() -> bool:
@@ -172,7 +172,7 @@ def checkpoint(loaded: LoadedModel, setting: Setting, scales: Scales) -> None:
     _loading(_written(loaded, setting, scales, format, asked), loaded, setting, format)
 
 
-def _said() -> LastClick:
+def _last_click() -> LastClick:
     said: LastClick = st.session_state.setdefault(SAID, {})
     return said
 
@@ -182,8 +182,8 @@ def _written(loaded: LoadedModel, setting: Setting, scales: Scales, format: str,
 
     Another choice above is another export: what the last one wrote is then not shown, only its progress is.
     """
-    last, whose = _said().get("key"), ""
-    if last is None and "refused" not in _said():  # a reload begins another session, which knows of no click
+    last, whose = _last_click().get("key"), ""
+    if last is None and "refused" not in _last_click():  # a reload begins another session, which knows of no click
         last = export_job.elsewhere(export_job.key(loaded, setting, scales, Path(), format, dtype))
         whose = ", asked elsewhere or before a reload"
     if last is None:

@@ -56,10 +56,10 @@ def draw(loaded: LoadedModel, setting: Setting) -> None:
     )
     result = result_or_progress(key)
     if result is not None:
-        _shown(result, setting)
+        _render(result, setting)
 
 
-def _shown(result: Prediction, setting: Setting) -> None:
+def _render(result: Prediction, setting: Setting) -> None:
     pressure = next(d for d in result.diagnostics if d.name == "interpolation_pressure")
     proven = pressure.by_band is not None and pressure.by_band.low > 0
     finding(proven, f"{result.headline}.")

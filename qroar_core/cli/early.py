@@ -14,11 +14,8 @@ from qroar_core.specs import BANDS, BandSpec, EvaluationSpec, SearchSpec
 from qroar_core.specs.outliers import outlier_parameter
 
 SCALES = ("scales", "rotation_scales")  # options that name a scales file; `run`'s --rotation-scales is a switch
-SEARCH_FIELDS = {  # option: field of the search's spec
-    **{name: name for name in ("mode", "objective", "method", "sampler", "trials")},
-    "error_metric": "judge",
-    "l2_penalty": "shrink",
-}
+# options that are fields of the search's spec
+SEARCH_FIELDS = ("mode", "objective", "method", "sampler", "trials", "error_metric", "l2_penalty")
 SEEDS = 1 << 32  # Optuna's samplers take no others
 
 
@@ -34,8 +31,8 @@ def check_specs(
     if not 0 <= seed < SEEDS:
         raise BadSpec(f"must lie in 0 to {SEEDS - 1}, got {seed}", where="--seed", do="give another number")
     given = {
-        field: options[name]
-        for name, field in (SEARCH_FIELDS | {"angles": "angles", "maps": "maps"}).items()
+        name: options[name]
+        for name in (*SEARCH_FIELDS, "angles", "maps")
         if name != "trials" and options.get(name) is not None
     }
     given["angles"] = bool(given.get("angles") or given.get("maps"))

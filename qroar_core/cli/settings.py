@@ -123,7 +123,7 @@ def setting_of(options: dict[str, Any], loaded: LoadedModel) -> Setting:
         bands_of(loaded, bands)
     lengths = lengths_of(options.get("lengths")) or base.evaluation.lengths
     search = SearchSpec(
-        **{field: options[name] for name, field in SEARCH_FIELDS.items() if name in options},
+        **{name: options[name] for name in SEARCH_FIELDS if name in options},
         granularity=options.get("granularity") or base.search.granularity,
         angles=bool(options.get("angles") or options.get("maps")),
         maps=bool(options.get("maps")),

@@ -69,7 +69,7 @@ def _print(content: Any) -> None:
     line(json.dumps(rounded(content), indent=1))
 
 
-def _shown(value: float | None, form: str) -> str:
+def _formatted(value: float | None, form: str) -> str:
     return "none" if value is None else format(value, form)
 
 
@@ -123,8 +123,8 @@ def evaluation(result: Evaluation, as_json: bool) -> None:
             r.scales,
             f"{r.ppl:.3f}",
             f"{r.nll:.4f} ±{r.nll_se:.4f}",
-            _shown(r.kl_mean, ".4f"),
-            _shown(r.same_top1, ".1%"),
+            _formatted(r.kl_mean, ".4f"),
+            _formatted(r.same_top1, ".1%"),
         ]
         for r in result.rows
     ]
@@ -196,7 +196,7 @@ def comparison(result: Comparison, as_json: bool) -> None:
         return
     header = ["remedy", "ppl", "gap recovered", "gain, nats", "band scales add", "at run time", "change in the runtime"]
     reference = ["reference", f"{result.reference_ppl:.3f}", *[""] * 5]
-    _table(result.measured_on, header, [reference, *(_comparison_row(result, row) for row in result.standings)])
+    _table(result.measured_on, header, [reference, *(_comparison_row(result, row) for row in result.rows)])
     for sentence in result.sentences:
         line(sentence)
 

@@ -101,7 +101,7 @@ def rotation(nll: Means, gap: Interval, length: int, confidence: float) -> Rotat
     if recovered is not None:
         head += f", {recovered:.0%} of what quantization lost"
     if won.below_zero:
-        head = f"a Hadamard rotation costs {_measured(_turned(won))} at {length} tokens"
+        head = f"a Hadamard rotation costs {_measured(_as_cost(won))} at {length} tokens"
     elif not won.excludes_zero:
         head = f"a Hadamard rotation changes nothing significant ({_measured(won)} at {length} tokens)"
     both = nll.get("quantized/rotation_tuned")
@@ -111,7 +111,7 @@ def rotation(nll: Means, gap: Interval, length: int, confidence: float) -> Rotat
     if on_top.above_zero:
         tail = f"scales searched under it add {_measured(on_top)} on top"
     elif on_top.below_zero:
-        tail = f"scales searched under it cost {_measured(_turned(on_top))} on top"
+        tail = f"scales searched under it cost {_measured(_as_cost(on_top))} on top"
     else:
         tail = f"scales searched under it add nothing significant ({_measured(on_top)})"
     return RotationFinding(
@@ -136,7 +136,7 @@ def tie(nll: Means, confidence: float) -> TieFinding | None:
         return None
     cost = paired_interval(nll["reference/identity"], untied, confidence)
     verb = "costs" if cost.above_zero else "gains" if cost.below_zero else "changes nothing significant:"
-    shown = _turned(cost) if cost.below_zero else cost
+    shown = _as_cost(cost) if cost.below_zero else cost
     sentence = f"tying the pairs alone {verb} {_measured(shown)} without a quantizer"
     ends = {"cost": cost.mean, "cost_low": cost.low, "cost_high": cost.high}
     before, tuned = nll.get("quantized/untied"), nll.get("quantized/tuned")
@@ -146,7 +146,7 @@ def tie(nll: Means, confidence: float) -> TieFinding | None:
     lost = paired_interval(before, untied, confidence)
     recovered = gain.mean / lost.mean if lost.above_zero else None
     said = "gain" if gain.above_zero else "lose" if gain.below_zero else "change nothing significant:"
-    counted = _measured(_turned(gain) if gain.below_zero else gain)
+    counted = _measured(_as_cost(gain) if gain.below_zero else gain)
     share = "" if recovered is None or not gain.above_zero else f", {recovered:.0%} of what quantization costs there"
     return TieFinding(
         **ends,
@@ -181,7 +181,7 @@ def position_curve(
     )
 
 
-def _turned(won: Interval) -> Interval:
+def _as_cost(won: Interval) -> Interval:
     """What is won as what it costs."""
     return Interval(-won.mean, -won.high, -won.low, won.se)
 

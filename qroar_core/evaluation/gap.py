@@ -81,6 +81,6 @@ def remedy_share(comparison: Comparison, row: RemedyRow) -> Share | None:
     """What a remedy recovers of the gap; None on the plain quantizer, or where the gap itself is not significant."""
     if row.gap_recovered is None or row.gain_low is None or row.gain_high is None:
         return None
-    plain = next(one for one in comparison.standings if one.key == "plain")
+    plain = next(one for one in comparison.rows if one.key == "plain")
     interval = share_of_gap(plain.window_nll, row.window_nll, comparison.reference_window_nll, comparison.confidence)
     return Share(row.gap_recovered, interval, shows_apart_from_zero(row.gain_low, row.gain_high))

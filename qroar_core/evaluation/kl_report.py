@@ -13,13 +13,13 @@ import math
 import torch
 from torch import Tensor
 
-from qroar_core.evaluation.result import Closeness
+from qroar_core.evaluation.result import KLReport
 
 KL_AT = (0.5, 0.9, 0.95, 0.99, 0.999, 1.0)
 DELTA_P_AT = (0.0, 0.001, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 0.999, 1.0)
 
 
-def kl_report(reference: Tensor, nll: Tensor, kl: Tensor, same_top1: Tensor) -> Closeness:
+def kl_report(reference: Tensor, nll: Tensor, kl: Tensor, same_top1: Tensor) -> KLReport:
     """Everything about one condition against the reference.
 
     Args:
@@ -31,7 +31,7 @@ def kl_report(reference: Tensor, nll: Tensor, kl: Tensor, same_top1: Tensor) -> 
     rms, square_se = math.sqrt(float(moved.square().mean())), _se(moved.square())
     both = torch.stack((reference.flatten(), nll.flatten()))
     spread = bool((both.std(-1) > 0).all())
-    return Closeness(
+    return KLReport(
         ln_ratio=float((nll - reference).mean()),
         ln_ratio_se=_se(nll - reference),
         correlation=float(torch.corrcoef(both)[0, 1]) if spread else None,

@@ -14,7 +14,7 @@ Correlation = Annotated[float, axes(least=-1, most=1)]
 Points = Annotated[float, axes(least=-100, most=100)]  # a change of a probability, percentage points
 
 
-class Closeness(Result):
+class KLReport(Result):
     """One condition against the reference's predictions, as llama.cpp's perplexity tool has it (kl_report.py).
 
     KL in nats, delta_p (change of the true token's probability) in percentage points. `kl` and `delta_p` are
@@ -50,7 +50,7 @@ class Row(Result):
     kl_mean: NotNegative | None = None
     kl_p99: NotNegative | None = None
     same_top1: Share | None = None
-    close: Closeness | None = None
+    close: KLReport | None = None
 
 
 class Gain(Result):

@@ -30,7 +30,7 @@ def card_of(note: dict[str, Any], before: Path | None) -> str:
         note: see `exporters.folder.note_of`.
         before: folder of the source checkpoint, None where it has none.
     """
-    head, odd = _found(before)
+    head, odd = _card_before(before)
     lines = [
         head.rstrip() or f"# {literal(note['from']['name'])}",
         "",
@@ -45,7 +45,7 @@ def card_of(note: dict[str, Any], before: Path | None) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _found(before: Path | None) -> tuple[str, list[str]]:
+def _card_before(before: Path | None) -> tuple[str, list[str]]:
     """The card in a folder, "" without one, and what there is to say about how it was read."""
     old = before / CARD if before else None
     try:

@@ -172,7 +172,7 @@ def check_raw(raw: dict[str, Any], where: str) -> None:
         if raw.get(key) is not None:
             _check_rope(raw[key], key, where)
         _refuse_longer(raw, key, where)
-    one, other = (_said(raw.get(key)) for key in ROPE_BLOCKS)
+    one, other = (_rope_entries(raw.get(key)) for key in ROPE_BLOCKS)
     if any(one[key] != other[key] for key in one.keys() & other.keys()):
         raise BadCheckpoint(f"{' and '.join(ROPE_BLOCKS)} differ", where=where, do="remove the wrong one")
 
@@ -233,7 +233,7 @@ def _refuse_longer(raw: dict[str, Any], key: str, where: str) -> None:
         raise BadCheckpoint(said, where=where, do="check config.json")
 
 
-def _said(block: Any) -> dict[str, Any]:
+def _rope_entries(block: Any) -> dict[str, Any]:
     """A RoPE block's entries, its kind under one name."""
     if not isinstance(block, dict):
         return {}

@@ -72,11 +72,11 @@ class _Server:
         """The token ids llama.cpp makes of a text, with what it puts around it or without."""
         request = {"content": text, "add_special": add_special, "parse_special": parse_special}
         try:
-            return [int(i) for i in self._asked("/tokenize", request)["tokens"]]
+            return [int(i) for i in self._post("/tokenize", request)["tokens"]]
         except (OSError, ValueError, LookupError, TypeError) as error:
             raise BadCheckpoint(f"llama.cpp gives no tokens ({str(error)[:120]})", where="xllamacpp") from error
 
-    def _asked(self, what: str, request: dict[str, Any]) -> Any:
+    def _post(self, what: str, request: dict[str, Any]) -> Any:
         """The server's answer over HTTP."""
         body = json.dumps(request).encode()
         asked = urllib.request.Request(
@@ -148,7 +148,7 @@ class LlamaCppStates(_Server):
             BadCheckpoint: the server answers with something else.
         """
         try:
-            found = torch.tensor(self._asked("/embedding", {"content": [int(i) for i in ids]})[0]["embedding"])
+            found = torch.tensor(self._post("/embedding", {"content": [int(i) for i in ids]})[0]["embedding"])
         except (OSError, ValueError, LookupError, TypeError) as error:
             raise BadCheckpoint(f"llama.cpp gives no hidden states ({str(error)[:120]})", where="xllamacpp") from error
         if found.ndim != 2 or len(found) != len(ids):

@@ -63,7 +63,7 @@ def measure(
         for first in range(0, count, batch):
             here = ids[first : first + batch].to(loaded.device)
             parts: list[list[Tensor]] = []
-            pieces = _told(stream, here, first, count, what, on_step)
+            pieces = _with_steps(stream, here, first, count, what, on_step)
             for target, hidden in predicting(pieces, length, targets):
                 start = length - targets + target
                 wanted = here[:, start : start + hidden.shape[1]]
@@ -118,7 +118,7 @@ def _batch(ids: Tensor) -> int:
     return max(1, min(ids.shape[0], BATCH_TOKENS // ids.shape[1]))
 
 
-def _told(stream: Stream, ids: Tensor, first: int, count: int, what: str, on_step: OnStep) -> Iterator[Piece]:
+def _with_steps(stream: Stream, ids: Tensor, first: int, count: int, what: str, on_step: OnStep) -> Iterator[Piece]:
     """The pieces of windows `first`.. of `count`, and a step before each: a long window can be given up anywhere."""
     windows, length = ids.shape
     on_step(Step("measure", first * length, count * length, what))

@@ -26,7 +26,7 @@ ROW = 34  # pixels
 
 def table(comparison: Comparison) -> pd.DataFrame:
     """One row a remedy; the plain quantizer has no gain over itself."""
-    return pd.DataFrame([_line(comparison, row) for row in comparison.standings])
+    return pd.DataFrame([_line(comparison, row) for row in comparison.rows])
 
 
 def _line(comparison: Comparison, row: RemedyRow) -> dict:
@@ -55,7 +55,7 @@ def _line(comparison: Comparison, row: RemedyRow) -> dict:
 
 def gains(comparison: Comparison) -> Picture | None:
     """NLL that each remedy recovers of the plain quantizer, best first. None where plain stands alone."""
-    rows = sorted((row for row in comparison.standings if row.gain is not None), key=lambda row: -(row.gain or 0.0))
+    rows = sorted((row for row in comparison.rows if row.gain is not None), key=lambda row: -(row.gain or 0.0))
     if not rows:
         return None
     figure = go.Figure()
@@ -113,7 +113,7 @@ def _points(comparison: Comparison, rows: Sequence[RemedyRow], colour: str, symb
 
 def on_top(comparison: Comparison) -> Picture | None:
     """What band scales searched under each remedy add to it. None where none were measured."""
-    rows = [row for row in comparison.standings if row.added is not None]
+    rows = [row for row in comparison.rows if row.added is not None]
     if not rows:
         return None
     names = [f"{'angles too, ' * row.angles}on {row.about.name}" for row in rows]

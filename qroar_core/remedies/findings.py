@@ -58,7 +58,7 @@ def remedy_rows(reference: Sequence[float], measured: Sequence[Measured], confid
 
 def bands_help(comparison: Comparison) -> bool:
     """Do band scales alone gain significantly, over windows and, where those are known, over documents?"""
-    plain, *others = comparison.standings
+    plain, *others = comparison.rows
     own = [row for row in others if row.method == "plain" and shows_above_zero(row.gain_low or 0.0)]
     over = [_counted(plain, row, comparison.documents, comparison.confidence) for row in own]
     return any(one is None or one.significant for one in over)

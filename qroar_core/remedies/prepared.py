@@ -69,9 +69,9 @@ class RemedyInputs:
         return {family.output_projection(geo.decoder_layer(layer)) for layer in range(geo.n_layers)}
 
 
-def prepared(method: str, bench: RemedyInputs) -> Prepared:
+def prepared(method: str, given: RemedyInputs) -> Prepared:
     """Make what a remedy needs. The model stays as it is."""
     if method not in PREPARED:
-        return Prepared(bench.quant)
-    made: Prepared = import_module(f"qroar_core.remedies.prepare.{method}").prepare(bench)
+        return Prepared(given.quant)
+    made: Prepared = import_module(f"qroar_core.remedies.prepare.{method}").prepare(given)
     return made

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, AliasChoices, Field
 
 from qroar_core.axes import ANY, axes
 from qroar_core.remedies.methods import BY_NAME
@@ -67,8 +67,11 @@ class RemedyRow(Result):
         return self.method + "+" * (self.band_scales + self.angles)
 
 
+OLDER_ROWS = "standings"  # their name in files of before 2026-11-30
+
+
 class Comparison(Result):
-    """Every remedy measured; `standings` in the order of the methods, each alone, with band scales, with angles."""
+    """Every remedy measured; `rows` in the order of the methods, each alone, with band scales, with angles."""
 
     reference_nll: float
     reference_ppl: Unbounded
@@ -76,7 +79,7 @@ class Comparison(Result):
     gap: float  # plain minus reference, nats per token
     gap_low: float
     gap_high: float
-    standings: Annotated[list[RemedyRow], axes("standing")]
+    rows: Annotated[list[RemedyRow], axes("remedy"), Field(validation_alias=AliasChoices("rows", OLDER_ROWS))]
     sentences: Annotated[list[str], axes(ANY)]  # the findings in plain words
     length: int
     confidence: float

@@ -115,7 +115,7 @@ class _Comparison:
             gap=gap.mean,
             gap_low=gap.low,
             gap_high=gap.high,
-            standings=rows,
+            rows=rows,
             sentences=sentences(reference, rows, self.length, confidence, self.documents),
             length=self.length,
             confidence=confidence,
@@ -127,8 +127,8 @@ class _Comparison:
         """One remedy alone, and with band scales searched under it where those can act."""
         method, name, no_op = remedy.method, BY_NAME[remedy.method].name, self.no_op(remedy.quant)
         with self.part(READY_UNITS, name) as on_step:
-            bench = RemedyInputs(self.loaded, self.rope, remedy.quant, self.calibration, self.spec.chunk, on_step)
-            ready = prepared(method, bench)
+            given = RemedyInputs(self.loaded, self.rope, remedy.quant, self.calibration, self.spec.chunk, on_step)
+            ready = prepared(method, given)
         with substituted_weights(self.loaded, ready.parameters, ready.divide):
             alone = Measured(method, self.nll(Condition(self.rope, ready.quant), name), no_op=no_op)
             if no_op or not self.spec.band_scales:

@@ -60,7 +60,7 @@ def by_condition(result: Retrieval, task: Task, score: Score) -> Picture:
     lines = {NAMES[who][0]: {(c.length, c.depth): c for c in mine if (c.model, c.scales) == who} for who in names}
     figure = _maps(
         result,
-        {name: _shown(cells, _cell(score)) for name, cells in lines.items()},
+        {name: _drawn_cells(cells, _cell(score)) for name, cells in lines.items()},
         UNITS[score],
         span=None if score == "log_prob" else (0.0, 1.0),
     )
@@ -81,7 +81,7 @@ def differences(result: Retrieval, task: Task, score: Score) -> Picture | None:
     cells = {(c.length, c.depth, c.model, c.scales): c for c in result.cells if c.task == task}
     names = list(dict.fromkeys(apart.what for apart in mine))
     panels = {
-        MINUS[what]: _shown({(d.length, d.depth): d for d in mine if d.what == what}, _apart(score, cells))
+        MINUS[what]: _drawn_cells({(d.length, d.depth): d for d in mine if d.what == what}, _apart(score, cells))
         for what in names
     }
     figure = _maps(result, panels, UNITS[score], middle=0.0)
@@ -151,7 +151,7 @@ def _maps(
     return figure
 
 
-def _shown(cells: dict, show: Callable) -> dict:
+def _drawn_cells(cells: dict, show: Callable) -> dict:
     """(length, depth) -> _Shown, without the totals."""
     return {place: show(cell) for place, cell in cells.items() if place[0] is not None and cell.trials}
 

@@ -85,7 +85,7 @@ def run(
                     def on_token(fed: int, before: int = done, what: str = what) -> None:
                         on_step(Step("retrieve", before + fed, total, what))
 
-                    trials.append(_asked(loaded, stream, one.who, p, on_token))
+                    trials.append(_trial(loaded, stream, one.who, p, on_token))
                     done += len(p.ids) + p.budget  # type: ignore[arg-type]
     said = _start_said(loaded, documents, every)
     places = [(length, depth) for length in lengths for depth in spec.depths]
@@ -119,7 +119,7 @@ def _start_said(loaded: LoadedModel, documents: Documents, every: list[Prompt]) 
     return start.said("prompt")
 
 
-def _asked(
+def _trial(
     loaded: LoadedModel, stream: Stream, who: tuple[str, str], p: Prompt, on_token: Callable[[int], None]
 ) -> Trial:
     """One prompt: read, every candidate scored, one answer generated."""

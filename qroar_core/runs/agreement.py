@@ -64,7 +64,7 @@ def disagreement(folder: Path, setting: Setting) -> str:
     for problem in _diagnosis(folder / DIAGNOSED, setting.diagnosis) if has(folder, DIAGNOSED) else ():
         return f"{folder / DIAGNOSED}: {problem}"
     if KEPT in scales and FOUND in scales and report is not None:
-        for problem in _kept(scales[KEPT], scales[FOUND], report, proofs.get(PROOF)):
+        for problem in _kept_scales(scales[KEPT], scales[FOUND], report, proofs.get(PROOF)):
             return f"{folder / KEPT}: {problem}"
     return ""
 
@@ -179,7 +179,7 @@ def _evaluation(proof: Evaluation, setting: Setting) -> Iterator[str]:
         yield "rows: scales under a rotation, which its manifest does not ask for"
 
 
-def _kept(kept: ScalesFile, found: ScalesFile, report: SearchReport, proof: Evaluation | None) -> Iterator[str]:
+def _kept_scales(kept: ScalesFile, found: ScalesFile, report: SearchReport, proof: Evaluation | None) -> Iterator[str]:
     """The scales kept are those found or identity: by the decision, and by what held-out text takes back."""
     is_found = (kept.g, kept.angles, kept.maps) == (found.g, found.angles, found.maps)
     is_identity = kept.is_identity

@@ -69,11 +69,11 @@ def run(
         raise BadOutput(f"{problem}; {AGAIN}")
     if setting.evaluation.rotation_scales:
         evaluate.must_rotate(setting.quant)
-    diagnosis = folder.load("diagnosis.json", Diagnosis) or _made(
+    diagnosis = folder.load("diagnosis.json", Diagnosis) or _made_and_saved(
         lambda: diagnose.run(loaded, setting, texts["calibration"], on_step),
         lambda d, s: folder.save("diagnosis.json", d, "diagnose", s),
     )
-    outcome = load_search(folder.path, lambda path: from_file(path, loaded)[0]) or _made(
+    outcome = load_search(folder.path, lambda path: from_file(path, loaded)[0]) or _made_and_saved(
         lambda: search.run(loaded, setting, texts, diagnosis, on_step, storage=storage),
         lambda o, s: save_search(folder, loaded, setting, o, s),
     )
@@ -81,7 +81,7 @@ def run(
     turned = None
     if setting.evaluation.rotation_scales:
         turned = rotation_scales(loaded, setting, texts, folder, on_step, rotated_storage(storage))
-    evaluation = folder.load("evaluation.json", Evaluation) or _made(
+    evaluation = folder.load("evaluation.json", Evaluation) or _made_and_saved(
         lambda: evaluate.run(loaded, setting, found, outcome.smooth, texts["heldout"], on_step, rotation_tuned=turned),
         lambda e, s: folder.save("evaluation.json", e, "evaluate", s),
     )
@@ -89,7 +89,7 @@ def run(
     retrieved = folder.load(RETRIEVALS[True], Retrieval)
     if retrieval is not None and (retrieved is None or not same(retrieved, retrieval)):
         (folder.path / "report.html").unlink(missing_ok=True)  # it does not tell of this retrieval
-        retrieved = _made(
+        retrieved = _made_and_saved(
             lambda: retrieve.run(loaded, setting, found, retrieval, texts["heldout"], on_step),
             lambda r, s: folder.save(RETRIEVALS[True], r, "retrieve", s),
         )
@@ -131,11 +131,13 @@ def rotation_scales(
         folder.save(ROTATED, content, "search under rotation", seconds)
 
     if not has(folder.path, ROTATED):
-        _made(lambda: search.run(loaded, replace(setting, quant=quant), texts, None, on_step, storage=storage), save)
+        _made_and_saved(
+            lambda: search.run(loaded, replace(setting, quant=quant), texts, None, on_step, storage=storage), save
+        )
     return from_file(path, loaded)[0]
 
 
-def _made(make: Callable[[], Made], save: Callable[[Made, float], None]) -> Made:
+def _made_and_saved(make: Callable[[], Made], save: Callable[[Made, float], None]) -> Made:
     """What a stage makes, saved: as its file gives it back, so that a resumed run is the same."""
     started = time.perf_counter()
     made = make().as_written()

@@ -18,6 +18,7 @@ from qroar_core.runs.manifest import Manifest
 from qroar_core.runs.run_files import check_run, stamp
 from qroar_core.scale_search.result import SearchReport
 from qroar_core.setting import Setting
+from qroar_core.specs.written import under_todays_names
 from qroar_core.transforms.result import ScalesFile
 
 R = TypeVar("R", bound=Result)
@@ -141,8 +142,9 @@ def _understood(path: Path, changed: int, size: int) -> tuple[Manifest, Setting]
 
 def _setting(manifest: Manifest, path: Path) -> Setting:
     try:
-        setting = _SETTING.validate_python(manifest.specs | {"text": manifest.text})
-        if not _said(manifest.specs, rounded(setting.as_dict())):
+        specs = under_todays_names(manifest.specs)
+        setting = _SETTING.validate_python(specs | {"text": manifest.text})
+        if not _holds(specs, rounded(setting.as_dict())):
             raise BadOutput("specs: an option not known here", where=str(path), do="use the version it names")
         if left := _left_open(setting):
             raise BadOutput(f"specs: {left} is left open", where=str(path), do="a run says at which length it was made")
@@ -165,11 +167,11 @@ def _left_open(setting: Setting) -> str:
     return next((name for name, length in lengths.items() if not length), "")
 
 
-def _said(noted: Any, understood: Any) -> bool:
+def _holds(noted: Any, understood: Any) -> bool:
     """Does `understood` hold everything that was `noted`? It may hold more: options younger than the run."""
     if isinstance(noted, dict):
         known = understood if isinstance(understood, dict) else {}
-        return all(name in known and _said(value, known[name]) for name, value in noted.items())
+        return all(name in known and _holds(value, known[name]) for name, value in noted.items())
     return bool(noted == understood)
 
 

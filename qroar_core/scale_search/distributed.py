@@ -19,7 +19,7 @@ from qroar_core.specs.written import written
 
 
 def tries_of(
-    storage: Path | None, frame: SearchProblem, bounds: Tensor, on_step: OnStep
+    storage: Path | None, problem: SearchProblem, bounds: Tensor, on_step: OnStep
 ) -> Callable[[str], TrialRunner]:
     """How each phase of the search evaluates its candidates: in this process, or shared through `storage`.
 
@@ -28,25 +28,25 @@ def tries_of(
     """
     if storage is None:
         return lambda phase: sequential
-    require_shareable(frame.spec)
-    return SharedStudy(storage, deciding(frame, bounds), on_step).phase
+    require_shareable(problem.spec)
+    return SharedStudy(storage, deciding(problem, bounds), on_step).phase
 
 
-def deciding(frame: SearchProblem, bounds: Tensor) -> dict[str, Any]:
+def deciding(problem: SearchProblem, bounds: Tensor) -> dict[str, Any]:
     """Everything that decides a shared search's numbers, by the name a person would look for."""
     import optuna
 
-    quant = {name: part for name, part in asdict(frame.quant).items() if name != "name"}
-    texts = {"calibration": frame.calibration().ids}
-    if objectives()[frame.spec.objective].reads_development:
-        texts["development"] = frame.development().ids
+    quant = {name: part for name, part in asdict(problem.quant).items() if name != "name"}
+    texts = {"calibration": problem.calibration().ids}
+    if objectives()[problem.spec.objective].reads_development:
+        texts["development"] = problem.development().ids
     return {
-        "model": frame.loaded.checksum,
-        "dtype": str(frame.loaded.dtype),
-        "rope": written(frame.rope),
+        "model": problem.loaded.checksum,
+        "dtype": str(problem.loaded.dtype),
+        "rope": written(problem.rope),
         "quantizer": quant,
         "text": {split: hashlib.sha256(ids.numpy().tobytes()).hexdigest() for split, ids in texts.items()},
-        **{f"search option ({name})": value for name, value in asdict(frame.spec).items() if name != "fewer"},
+        **{f"search option ({name})": value for name, value in asdict(problem.spec).items() if name != "fewer"},
         "diagnosis": bounds.tolist(),
-        "version of Optuna": optuna.__version__ if frame.spec.sampler == "tpe" else "",
+        "version of Optuna": optuna.__version__ if problem.spec.sampler == "tpe" else "",
     }

@@ -33,16 +33,16 @@ class WindowScorer:
         return measure(self.loaded, condition, ids, ids.shape[1] - 1, what=what, on_step=self.on_step).per_window
 
 
-def guarded(bench: WindowScorer, scales: Scales, short: Tensor, tau: float) -> tuple[Scales | None, str]:
+def guarded(scorer: WindowScorer, scales: Scales, short: Tensor, tau: float) -> tuple[Scales | None, str]:
     """Scales that cost at most `tau` nats at short context, halved toward identity until they do.
 
     Returns the scales, or None when even a quarter of the way costs too much, and a sentence.
     """
-    before = bench.nll(short, None, "guard: identity")
+    before = scorer.nll(short, None, "guard: identity")
     for share, words in ((1.0, ""), (0.5, "halved toward identity, "), (0.25, "quartered toward identity, ")):
         tried = scales.toward_identity(share)
         try:
-            cost = -paired_interval(before, bench.nll(short, tried, "guard: tuned")).mean
+            cost = -paired_interval(before, scorer.nll(short, tried, "guard: tuned")).mean
         except NonFinite:
             cost = math.inf
         if cost <= tau:

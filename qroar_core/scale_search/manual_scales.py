@@ -45,32 +45,32 @@ class Probe:
     known: dict[bytes, float] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, frame: SearchProblem, on_step: OnStep) -> Probe:
+    def read(cls, problem: SearchProblem, on_step: OnStep) -> Probe:
         """Capture, and leave out rows until one evaluation keeps to its budget."""
-        if frame.all_exact:
+        if problem.all_exact:
             raise BadSpec(
-                why_exact(frame.quant, frame.length),
+                why_exact(problem.quant, problem.length),
                 where="scales by hand",
-                do=f"make the searched length longer than {first_rounded_row(frame.quant)}",
+                do=f"make the searched length longer than {first_rounded_row(problem.quant)}",
             )
-        if frame.weights_only:
+        if problem.weights_only:
             raise BadSpec(
                 "the cached error sees K, q and their quantizers only, and none of these is quantized",
                 where="scales by hand",
                 do="choose a K cache or q/k quantizer, or search on the full objective",
             )
-        ids = frame.windows("calibration", frame.length, min(PROBE_WINDOWS, frame.spec.windows), fewer=True)
-        taken = frame.captured(ids, subprogress(on_step, 0, len(ids), len(ids) + 1))
-        starts = frame.starts(taken)
-        objective, seconds = _timed(frame, taken, starts["smooth_attention"])
+        ids = problem.windows("calibration", problem.length, min(PROBE_WINDOWS, problem.spec.windows), fewer=True)
+        taken = problem.captured(ids, subprogress(on_step, 0, len(ids), len(ids) + 1))
+        starts = problem.starts(taken)
+        objective, seconds = _timed(problem, taken, starts["smooth_attention"])
         for keep_rows in (True, False):  # first windows are left out, then rows
             if seconds > BUDGET:
                 on_step(Step("search", len(ids), len(ids) + 1, "leave out rows"))
                 taken = replace(taken, windows=taken.windows[:1]) if keep_rows else _thinned(taken, BUDGET / seconds)
-                objective, seconds = _timed(frame, taken, starts["smooth_attention"])
-        smooth, mad = (frame.scales(starts[name]) for name in ("smooth_attention", "mad"))
+                objective, seconds = _timed(problem, taken, starts["smooth_attention"])
+        smooth, mad = (problem.scales(starts[name]) for name in ("smooth_attention", "mad"))
         rows = len(taken.windows[0][0].rows)
-        return cls(objective, smooth, mad, frame.length, len(taken.windows), rows, seconds)
+        return cls(objective, smooth, mad, problem.length, len(taken.windows), rows, seconds)
 
     def scales(self, per_band: tuple[float, ...]) -> Scales:
         """One log2 g per band, the same in every layer and head, as Scales.
@@ -113,8 +113,8 @@ def by_hand(like: Scales, per_band: tuple[float, ...]) -> Scales:
     return Scales(like.mode, "model", like.bands, log2_g.exp2().expand_as(like.g).contiguous())
 
 
-def _timed(frame: SearchProblem, taken: Capture, log2_g: Tensor) -> tuple[CachedObjective, float]:
-    objective = frame.objective(taken)
+def _timed(problem: SearchProblem, taken: Capture, log2_g: Tensor) -> tuple[CachedObjective, float]:
+    objective = problem.objective(taken)
     started = time.perf_counter()
     objective.value(log2_g + 0.01)  # anything but identity, which is known without a look
     return objective, time.perf_counter() - started

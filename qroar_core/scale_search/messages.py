@@ -12,10 +12,10 @@ from qroar_core.specs import SearchSpec
 from qroar_core.statistics.intervals import NO_GAIN
 
 
-def untouched(frame: SearchProblem, bounds: Tensor) -> SearchReport:
+def untouched(problem: SearchProblem, bounds: Tensor) -> SearchReport:
     """The report where scales cannot act: nothing was searched."""
     return SearchReport(
-        verdict=frame.verdict,
+        verdict=problem.verdict,
         method="none",
         objective="none",
         objective_identity=1.0,

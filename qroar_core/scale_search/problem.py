@@ -93,9 +93,9 @@ class SearchProblem:
     def pull(self) -> Tensor | None:
         """What leaving 1 costs each layer and band, (layers, bands), by the bounds that pressure alone would set."""
         spec = self.spec
-        if spec.shrink == 0 or spec.kappa0 == 0:
+        if spec.l2_penalty == 0 or spec.max_log2_scale == 0:
             return None
-        return pull(spec.shrink, replace(self, spec=replace(spec, bounds=None)).bounds(None)[..., 1])
+        return pull(spec.l2_penalty, replace(self, spec=replace(spec, bounds=None)).bounds(None)[..., 1])
 
     def read(self, split: str, length: int, count: int, *, fewer: bool = False) -> Windows:
         """Windows of one split; `fewer`: as many of them as the text holds."""
@@ -146,7 +146,16 @@ class SearchProblem:
         geo = self.loaded.geometry
         band = geo.channel_band(self.bands).to(self.loaded.device)
         setup = ErrorSetup(
-            *(self.quant, self.spec.mode, band, taken.scaling, geo.pairing, taken.cos, taken.sin, self.spec.judge),
+            *(
+                self.quant,
+                self.spec.mode,
+                band,
+                taken.scaling,
+                geo.pairing,
+                taken.cos,
+                taken.sin,
+                self.spec.error_metric,
+            ),
             groups=self.groups,
         )
         return CachedObjective(taken, setup, self.spec.granularity)
@@ -207,7 +216,13 @@ class SearchProblem:
         if spec.granularity == "model":
             pressure = pressure[self._leading].expand_as(pressure)
         return log2_bounds(
-            pressure, tails, spec.mode, kappa0=spec.kappa0, eta=spec.eta, tau=spec.tau_tail, median=typical
+            pressure,
+            tails,
+            spec.mode,
+            max_log2_scale=spec.max_log2_scale,
+            pressure_weight=spec.pressure_weight,
+            tau=spec.tail_weight,
+            median=typical,
         )
 
     @property

@@ -40,13 +40,19 @@ class SearchRunner:
     """One search under way."""
 
     def __init__(
-        self, frame: SearchProblem, on_step: OnStep, resume: SearchOutcome | None, storage: Path | None = None
+        self, problem: SearchProblem, on_step: OnStep, resume: SearchOutcome | None, storage: Path | None = None
     ) -> None:
-        require_angles(frame.spec)
-        self.frame, self.spec, self.on_step, self.resume, self.storage = frame, frame.spec, on_step, resume, storage
+        require_angles(problem.spec)
+        self.problem, self.spec, self.on_step, self.resume, self.storage = (
+            problem,
+            problem.spec,
+            on_step,
+            resume,
+            storage,
+        )
         self.history: list[Candidate] = list(resume.report.history) if resume else []
         self.spent = resume.report.seconds if resume else 0.0
-        self.bench = WindowScorer(frame.loaded, frame.rope, frame.quant, on_step)
+        self.scorer = WindowScorer(problem.loaded, problem.rope, problem.quant, on_step)
         self.descent: SearchState | None = None
         self.whole: Refinement | None = None
         self.starts: dict[str, Tensor] = {}
@@ -55,10 +61,10 @@ class SearchRunner:
         self.read = Windows(self.windows, ())
 
     def outcome(self, diagnosis: Diagnosis | None) -> SearchOutcome:
-        frame = self.frame
+        problem = self.problem
         if not self.begin(diagnosis):
-            report = messages.untouched(frame, self.bounds)
-            return SearchOutcome(frame.none, frame.none, frame.none, frame.none, report)
+            report = messages.untouched(problem, self.bounds)
+            return SearchOutcome(problem.none, problem.none, problem.none, problem.none, report)
         self.idle = self.bare()
         self.began = time.perf_counter()
         try:
@@ -66,7 +72,7 @@ class SearchRunner:
             self.spent += time.perf_counter() - self.began
             self.began = 0.0
             before, after = value(torch.zeros_like(point)), value(point)
-            searched = frame.scales(point)
+            searched = problem.scales(point)
             found, guard = self.guard(searched)
             if not torch.equal(found.point, searched.point):
                 after = value(found.point.float())
@@ -80,37 +86,37 @@ class SearchRunner:
 
     def bare(self) -> float:
         """Seconds of one window's bare forward pass: what the search's cost is counted in."""
-        return forward_seconds(self.frame.loaded, self.windows[:1])
+        return forward_seconds(self.problem.loaded, self.windows[:1])
 
     def begin(self, diagnosis: Diagnosis | None) -> bool:
         """Bounds and text; False where scales cannot act."""
-        frame, spec = self.frame, self.spec
-        self.bounds = frame.bounds(diagnosis)
-        if frame.verdict.acts == "no":
+        problem, spec = self.problem, self.spec
+        self.bounds = problem.bounds(diagnosis)
+        if problem.verdict.acts == "no":
             return False
-        self.limits = frame.limits(self.bounds)
-        objectives()[spec.objective].require_seen(frame)
-        self.read = frame.calibration()
+        self.limits = problem.limits(self.bounds)
+        objectives()[spec.objective].require_seen(problem)
+        self.read = problem.calibration()
         self.windows = self.read.ids
-        self.tries = tries_of(self.storage, frame, self.bounds, self.on_step)
+        self.tries = tries_of(self.storage, problem, self.bounds, self.on_step)
         return True
 
     def captured(self) -> Capture:
         """q, k and v of the calibration text, and where to start from."""
-        taken = self.frame.captured(self.windows, self.on_step)
-        self.starts = self.frame.starts(taken)
+        taken = self.problem.captured(self.windows, self.on_step)
+        self.starts = self.problem.starts(taken)
         return taken
 
     def descend(self, taken: Capture) -> tuple[Callable[[Tensor], float], Tensor]:
         """The objective that decides, and log2 g found under it."""
-        frame, resume = self.frame, self.resume
+        problem, resume = self.problem, self.resume
         base = self.starts["identity"]
         before = resume.found.point.float() if resume else None
         in_whole = resume is not None and resume.report.objective != FIRST
         value: Callable[[Tensor], float] = lambda x: 1.0  # noqa: E731 (replaced wherever there is an objective)
-        if not frame.weights_only:
-            objective = frame.objective(taken)
-            objective.pull = frame.pull
+        if not problem.weights_only:
+            objective = problem.objective(taken)
+            objective.pull = problem.pull
             value = objective.value
             if not in_whole:
                 state = replace(resume.state) if resume and resume.state else None
@@ -124,7 +130,7 @@ class SearchRunner:
         refine = objectives()[self.spec.objective].refine
         if refine is not None:
             state = replace(resume.state) if in_whole and resume and resume.state else None
-            self.whole = refine(frame, self.limits, self.note, state, self.tries(self.spec.objective))
+            self.whole = refine(problem, self.limits, self.note, state, self.tries(self.spec.objective))
             past = tuple(self.history) if in_whole else ()
             self.history = list(past)
             base = before if in_whole and before is not None else base
@@ -137,30 +143,30 @@ class SearchRunner:
             best = self.history[-1].best if self.history else value
         candidate = Candidate(step=step, label=label, objective=value, best=best)
         self.history.append(candidate)
-        total = messages.total(self.spec, len(self.frame.bands), self.whole)
+        total = messages.total(self.spec, len(self.problem.bands), self.whole)
         self.on_step(Step("search", min(step, total), total, label, candidate))
 
     def guard(self, found: Scales) -> tuple[Scales, str]:
         """The short-context guard on development text."""
-        frame = self.frame
-        short = max(2, min(frame.loaded.geometry.original_context, frame.length // 4))
-        text = frame.read("development", short, GUARD_WINDOWS, fewer=True)
-        kept, sentence = guarded(self.bench, found, text.ids, self.spec.guard_tau)
+        problem = self.problem
+        short = max(2, min(problem.loaded.geometry.original_context, problem.length // 4))
+        text = problem.read("development", short, GUARD_WINDOWS, fewer=True)
+        kept, sentence = guarded(self.scorer, found, text.ids, self.spec.guard_tau)
         if len(text) < GUARD_WINDOWS:
             sentence += f", on {text.counted}"
-        return (kept if kept is not None else frame.none), sentence
+        return (kept if kept is not None else problem.none), sentence
 
     def decide(self, found: Scales) -> tuple[Scales, str, Decision | None]:
         """Keep `found` only if development text that the search has not read shows a gain."""
         if found.is_identity:
-            return self.frame.none, f"{NO_GAIN}, the search found nothing better or the guard rejected it", None
+            return self.problem.none, f"{NO_GAIN}, the search found nothing better or the guard rejected it", None
         try:
-            decision = decide(self.bench, self.frame, found)
-        except TooLittleText as problem:
-            return self.frame.none, f"not decided: keep identity, {problem.what}", None
+            decision = decide(self.scorer, self.problem, found)
+        except TooLittleText as refusal:
+            return self.problem.none, f"not decided: keep identity, {refusal.what}", None
         if decision.significant:
             return found, f"significant gain: {decision.measured}", decision
-        return self.frame.none, f"{NO_GAIN} ({decision.measured})", decision
+        return self.problem.none, f"{NO_GAIN} ({decision.measured})", decision
 
     def partial(self) -> SearchOutcome | None:
         """What a cancelled search has by now: the best exact candidate, unguarded and undecided."""
@@ -177,17 +183,17 @@ class SearchRunner:
         self.spent += time.perf_counter() - self.began if self.began else 0.0
         report = self.told(before, after, "not asked: cancelled before its end", "identity", CANCELLED, self.idle)
         report = report.model_copy(update={"objective": objective})
-        return self.made(self.frame.scales(best), self.frame.none, report, state)
+        return self.made(self.problem.scales(best), self.problem.none, report, state)
 
     def told(self, before: float, after: float, guard: str, chosen: str, reason: str, idle: float) -> SearchReport:
         """The report; `idle` is one window's bare forward pass, seconds."""
         spec, once = self.spec, idle * len(self.windows)
-        text = f"{self.read.counted_as('calibration')} of {self.frame.length} tokens, digest {self.read.digest}, "
-        text += f"seed {spec.seed}{self.read.noted}{replacing(self.frame.loaded, self.frame.rope)}"
-        text += what_a_query_reads(self.frame.quant)
+        text = f"{self.read.counted_as('calibration')} of {self.problem.length} tokens, digest {self.read.digest}, "
+        text += f"seed {spec.seed}{self.read.noted}{replacing(self.problem.loaded, self.problem.rope)}"
+        text += what_a_query_reads(self.problem.quant)
         method = ", ".join(filter(None, (spec.method, objectives()[spec.objective].words)))
         return SearchReport(
-            verdict=self.frame.verdict,
+            verdict=self.problem.verdict,
             method=method,
             objective=spec.objective,
             objective_identity=before,
@@ -205,5 +211,5 @@ class SearchRunner:
         )
 
     def made(self, found: Scales, kept: Scales, report: SearchReport, state: AdamState | None = None) -> SearchOutcome:
-        smooth, mad = (self.frame.scales(self.starts[name]) for name in ("smooth_attention", "mad"))
+        smooth, mad = (self.problem.scales(self.starts[name]) for name in ("smooth_attention", "mad"))
         return SearchOutcome(found, kept, smooth, mad, report, state)

@@ -24,48 +24,57 @@ class TooLittleText(BadText):
     """Development text does not hold what a decision needs."""
 
 
-def decision_windows(frame: SearchProblem) -> Windows:
+def decision_windows(problem: SearchProblem) -> Windows:
     """Up to eight windows of development text, of the searched length or of the longest of which it holds two.
 
     Raises:
         TooLittleText: not even two of a quarter of the searched length that the search has not read.
     """
-    documents, read = frame.texts["development"], _read_by_the_objective(frame)
-    length = longest_held(frame.loaded.tokenizer, documents, frame.length, FEWEST, read)
-    least = max(2, frame.length // SHORTEST)
+    documents, read = problem.texts["development"], _read_by_the_objective(problem)
+    length = longest_held(problem.loaded.tokenizer, documents, problem.length, FEWEST, read)
+    least = max(2, problem.length // SHORTEST)
     if length < least:
-        beside = "" if read is None else f" beside what the {frame.spec.objective} objective has read ({read.counted})"
+        beside = (
+            "" if read is None else f" beside what the {problem.spec.objective} objective has read ({read.counted})"
+        )
         raise TooLittleText(
             f"development text holds no two windows of at least {least} tokens{beside}, so no gain can be measured",
             do="give a longer text or a shorter length",
         )
     return windows(
-        frame.loaded.tokenizer, documents, length, WINDOWS, frame.spec.seed, fewer=True, least=FEWEST, apart_from=read
+        problem.loaded.tokenizer,
+        documents,
+        length,
+        WINDOWS,
+        problem.spec.seed,
+        fewer=True,
+        least=FEWEST,
+        apart_from=read,
     )
 
 
-def decide(bench: WindowScorer, frame: SearchProblem, scales: Scales) -> Decision:
+def decide(scorer: WindowScorer, problem: SearchProblem, scales: Scales) -> Decision:
     """Measure the gain.
 
     Raises:
         TooLittleText: see `decision_windows`.
     """
-    texts = decision_windows(frame)
-    before = bench.nll(texts.ids, None, "gain: identity")
-    gain = paired_interval(before, bench.nll(texts.ids, scales, "gain: tuned"))
+    texts = decision_windows(problem)
+    before = scorer.nll(texts.ids, None, "gain: identity")
+    gain = paired_interval(before, scorer.nll(texts.ids, scales, "gain: tuned"))
     length = texts.ids.shape[1]
-    if length < frame.length:
-        shorter = f"(the longest of which the text holds two; searched at {frame.length} tokens)"
+    if length < problem.length:
+        shorter = f"(the longest of which the text holds two; searched at {problem.length} tokens)"
         where = f"{len(texts)} development windows of {length} tokens {shorter}"
     else:
         where = f"{texts.counted_as('development')} of {length} tokens"
-    if _read_by_the_objective(frame) is not None:
+    if _read_by_the_objective(problem) is not None:
         where += ", apart from those that the search has read"
     return Decision(
         gain=gain.mean, low=gain.low, high=gain.high, windows=len(texts), length=length, targets=length - 1, text=where
     )
 
 
-def _read_by_the_objective(frame: SearchProblem) -> Windows | None:
+def _read_by_the_objective(problem: SearchProblem) -> Windows | None:
     """Development text that must not decide; None where the objective reads none of it."""
-    return frame.development() if objectives()[frame.spec.objective].reads_development else None
+    return problem.development() if objectives()[problem.spec.objective].reads_development else None

@@ -95,14 +95,14 @@ class SearchSpec(Compact):
     angles: bool = False  # also turn every RoPE pair of q and k by one angle
     maps: bool = False  # and mix channels that turn alike, as tied pairs do, by a matrix
     objective: str = "cached"  # a name of OBJECTIVES
-    judge: str = "rows"  # of the cached objective, what damage to attention is: a name of ERROR_METRICS
+    error_metric: str = "rows"  # of the cached objective, what damage to attention is: a name of ERROR_METRICS
     method: str = "gradient"  # a name of SEARCH_METHODS
     bands: BandSpec = BandSpec()
     length: int | None = None  # tokens per window
     windows: int = 6
-    kappa0: float = 4.0  # |log2 g| bound of a band without pressure
-    eta: float = 0.1  # how much pressure narrows it
-    tau_tail: float = 1.0  # how much an inflated tail widens it
+    max_log2_scale: float = 4.0  # |log2 g| bound of a band without pressure
+    pressure_weight: float = 0.1  # how much pressure narrows it
+    tail_weight: float = 1.0  # how much an inflated tail widens it
     grid_points: int = 9  # odd: log-spaced, 1 included
     sweeps: int = 1
     steps: int = 60  # gradient steps
@@ -113,7 +113,7 @@ class SearchSpec(Compact):
     query_rows: int = 64
     guard_tau: float = 0.01  # nats a candidate may cost at short context
     sampler: Sampler = "tpe"
-    shrink: float = 0.0  # cost, as a share of identity's error, of log2 g at the bound its band's pressure sets
+    l2_penalty: float = 0.0  # cost, as a share of identity's error, of log2 g at the bound its band's pressure sets
     seed: int = 0
     bounds: tuple[tuple[float, float], ...] | None = None  # log2 g (low, high) per band by hand; None: diagnosed
     fewer: bool = field(default=False, compare=False)  # nobody asked for so many: take what the text holds
@@ -122,7 +122,7 @@ class SearchSpec(Compact):
         one_of("mode", self.mode, Mode)
         one_of("granularity", self.granularity, Granularity)
         member_of("objective", self.objective, OBJECTIVES)
-        member_of("error metric", self.judge, ERROR_METRICS)
+        member_of("error metric", self.error_metric, ERROR_METRICS)
         member_of("method", self.method, SEARCH_METHODS)
         one_of("sampler", self.sampler, Sampler)
         if self.maps and not self.angles:
@@ -139,8 +139,8 @@ class SearchSpec(Compact):
         ):
             at_least(name, getattr(self, name), 1)
         at_least("polish_length", self.polish_length, 2)
-        for name in ("kappa0", "eta", "tau_tail", "guard_tau", "shrink"):
-            at_least({"shrink": "the l2 penalty"}.get(name, name), getattr(self, name), 0.0)
+        for name in ("max_log2_scale", "pressure_weight", "tail_weight", "guard_tau", "l2_penalty"):
+            at_least(name, getattr(self, name), 0.0)
         if self.grid_points % 2 == 0:
             raise BadSpec(f"grid_points must be odd so that 1 is on the grid, got {self.grid_points}")
         if self.bounds is not None:

@@ -5,7 +5,19 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-YOUNGER = {"tie": ()}  # fields that older files lack, and what they mean where they are left out
+YOUNGER: dict[str, Any] = {
+    "tie": (),
+    "maps": False,
+}  # fields that older files lack, and what they mean where they are left out
+
+
+FORMERLY = {  # fields of the search in files and links of before 2026-11-30
+    "judge": "error_metric",
+    "kappa0": "max_log2_scale",
+    "eta": "pressure_weight",
+    "tau_tail": "tail_weight",
+    "shrink": "l2_penalty",
+}
 
 
 def written(spec: Any) -> dict[str, Any]:
@@ -18,3 +30,10 @@ def written(spec: Any) -> dict[str, Any]:
 
 def _without_younger(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return {name: value for name, value in pairs if name not in YOUNGER or value != YOUNGER[name]}
+
+
+def under_todays_names(noted: Any) -> Any:
+    """What an older file or link holds of specs, with every field under the name that it has now."""
+    if not isinstance(noted, dict):
+        return noted
+    return {FORMERLY.get(name, name): under_todays_names(value) for name, value in noted.items()}

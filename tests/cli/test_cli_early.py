@@ -40,7 +40,7 @@ def no_loading(monkeypatch):
             ("search", "--angles", "--method", "coordinate"),
             "--angles: angles are searched by gradients only; take --method gradient and an objective other than full",
         ),
-        (("search", "--l2-penalty", "nan"), "--l2-penalty: the l2 penalty must be at least 0.0 and finite, got nan"),
+        (("search", "--l2-penalty", "nan"), "--l2-penalty: l2_penalty must be at least 0.0 and finite, got nan"),
         (("search", "--seed", "-1"), "--seed: must lie in 0 to 4294967295, got -1; give another number"),
         (("evaluate", "--seed", 1 << 32), "--seed: must lie in 0 to 4294967295, got 4294967296; give another number"),
         (

@@ -160,7 +160,7 @@ def test_a_comparison_with_infinite_perplexity_is_written_and_read(capfd, endles
     )
     made = Comparison.from_file(tmp_path / "l" / "comparison.json")
     assert made.reference_ppl == math.inf
-    assert made.standings[0].ppl == math.inf
+    assert made.rows[0].ppl == math.inf
     assert comparison_figures.table(made)["ppl"][0] == math.inf
 
 

@@ -52,7 +52,7 @@ def test_options_become_the_spec_and_the_result_a_file_and_a_table(capfd, asks, 
     assert (spec.windows, spec.search.bands.count, spec.search.seed) == (5, 4, 4)
     made = planted_comparison.comparison()
     assert Comparison.from_file(tmp_path / "l" / "comparison.json").sentences == made.sentences
-    for row in made.standings:
+    for row in made.rows:
         assert any(line.strip().split("  ")[0] == row.name and f"{row.ppl:.3f}" in line for line in out.splitlines())
     assert "no-op" in out
     for sentence in made.sentences:
@@ -63,8 +63,8 @@ def test_without_options_all_that_apply_take_part(capfd, asks):
     told = json.loads(printed(capfd, "compare", "demo", "--json"))
     assert asks[0][2].methods == ()
     assert asks[0][2].band_scales is True
-    assert told["standings"][1]["method"] == "plain"
-    assert told["standings"][1]["band_scales"] is True
+    assert told["rows"][1]["method"] == "plain"
+    assert told["rows"][1]["band_scales"] is True
 
 
 @pytest.mark.parametrize(

@@ -162,9 +162,9 @@ def test_evaluation_json_has_the_contracts_fields_and_adds_up(finished):
 def test_the_decision_is_the_gain_on_development_windows(finished, demo):
     said = read(finished, "search.json")["decision"]
     ids = windows(demo.tokenizer, split("development"), 256, 8).ids
-    bench = WindowScorer(demo, RopeSpec("yarn", 4.0), QuantSpec(k=QuantizerSpec(3)), lambda step: None)
+    scorer = WindowScorer(demo, RopeSpec("yarn", 4.0), QuantSpec(k=QuantizerSpec(3)), lambda step: None)
     scales = from_file(finished / "scales_found.json", demo)[0]
-    gains = torch.tensor(bench.nll(ids, None, "")) - torch.tensor(bench.nll(ids, scales, ""))
+    gains = torch.tensor(scorer.nll(ids, None, "")) - torch.tensor(scorer.nll(ids, scales, ""))
     reach = 2.364624 * float(gains.double().std()) / 8**0.5  # Student's t, 7 degrees of freedom
     mean = float(gains.double().mean())
     found = (said["gain"], said["low"], said["high"])

@@ -76,7 +76,7 @@ CASES = {
             "bands": BandSpec(4, "log"),
         }
     },
-    "judge": {"search": {"judge": "logits"}},
+    "error_metric": {"search": {"error_metric": "logits"}},
     "text": {"text": "technical"},
     "bounds": {"search": {"bands": BandSpec(2), "bounds": ((-1.5, 2.0), (-0.25, 0.25))}},
 }
@@ -147,7 +147,7 @@ def test_draws_of_the_nulls_and_the_output_cost_are_spelled(demo, monkeypatch):
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"search": {"kappa0": 2.0}}, ["search.kappa0"]),
+        ({"search": {"max_log2_scale": 2.0}}, ["search.max_log2_scale"]),
         ({"rope": RopeSpec("yarn", 4.0, beta_fast=16.0)}, ["rope.beta_fast"]),
         ({"quant": QuantSpec(k=QuantizerSpec(4, residual=32))}, ["quant.k.residual"]),
     ],

@@ -213,7 +213,7 @@ def test_quantized_weights_give_every_group_its_propagated_noise(build):
 
 # bounds
 
-BOUNDED = replace(ASKED, eta=2.0, kappa0=3.0)
+BOUNDED = replace(ASKED, pressure_weight=2.0, max_log2_scale=3.0)
 
 
 def distance(window):
@@ -260,5 +260,5 @@ def test_layers_without_rope_are_under_no_pressure(build):
 def test_a_median_from_elsewhere_replaces_that_of_the_bands():
     tails = torch.ones(2, 2)
     pressure = torch.tensor([[1.0, 3.0], [0.0, 2.0]])
-    found = log2_bounds(pressure, tails, "symmetric", kappa0=4.0, eta=1.0, tau=1.0, median=1.0)
+    found = log2_bounds(pressure, tails, "symmetric", max_log2_scale=4.0, pressure_weight=1.0, tau=1.0, median=1.0)
     np.testing.assert_allclose(found[..., 1], [[2.0, 1.0], [4.0, 4 / 3]])

@@ -187,8 +187,8 @@ def test_controls_claims_and_prediction(loaded, texts):
 
 def test_short_contexts_of_a_replication_are_the_text_cut_in_pieces(loaded, texts):
     ids = windows(loaded.tokenizer, texts["heldout"], 300, 2).ids
-    bench = replicate._Bench(loaded, ids, 1, 40, 512, lambda step: None, 1)
-    got = bench.pieces(RopeSpec(), QuantSpec())
+    scorer = replicate._Scorer(loaded, ids, 1, 40, 512, lambda step: None, 1)
+    got = scorer.pieces(RopeSpec(), QuantSpec())
     assert got.shape == (2, 7, 39)  # 7 x 39 of 299 tokens of text
     piece = torch.tensor([[BOS, *ids[1, 300 - 2 * 39 : 300 - 39].tolist()]])
     assert torch.allclose(got[1, 5], own_nll(loaded, piece)[0].double(), atol=2e-5)

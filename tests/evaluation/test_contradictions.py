@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from qroar_core.axes import contradiction
-from qroar_core.evaluation.closeness_contradictions import closeness_against
 from qroar_core.evaluation.contradictions import contradictions_of
 from qroar_core.evaluation.findings import position_curve
 from qroar_core.evaluation.kl_report import kl_report
-from qroar_core.evaluation.result import Closeness, Evaluation
+from qroar_core.evaluation.kl_report_contradictions import closeness_against
+from qroar_core.evaluation.result import Evaluation, KLReport
 from tests.helpers import planted
 
 WINDOWS = 4
@@ -45,7 +45,7 @@ def closeness(seed=0, windows=WINDOWS):
     ],
 )
 def test_a_number_that_closeness_cannot_have_is_said(change, problem):
-    broken = Closeness.model_validate(closeness().model_dump() | change)
+    broken = KLReport.model_validate(closeness().model_dump() | change)
     found = [contradiction(broken), *closeness_against(broken, WINDOWS)]
     assert any(one.startswith(problem) for one in found), found
 

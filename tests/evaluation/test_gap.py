@@ -37,7 +37,7 @@ def test_the_ends_are_those_of_a_t_test_of_what_is_left_over(evaluation):
 
 def test_a_remedy_is_measured_against_the_plain_quantizer_and_the_reference():
     made = planted_comparison.comparison()
-    rows = {row.key: row for row in made.standings}
+    rows = {row.key: row for row in made.rows}
     assert remedy_share(made, rows["plain"]) is None
     known = {key: remedy_share(made, row) for key, row in rows.items() if key != "plain"}
     for key, share in known.items():
@@ -45,7 +45,7 @@ def test_a_remedy_is_measured_against_the_plain_quantizer_and_the_reference():
         assert stats.ttest_1samp(left_over(*means, share.low), 0.0).pvalue == pytest.approx(0.05, rel=1e-6)
         assert share.significant == (rows[key].gain_low > 0)
     weak = planted_comparison.comparison({"plain": 0.5, "rotation": 0.499})  # less than the windows differ by
-    share = remedy_share(weak, weak.standings[1])
+    share = remedy_share(weak, weak.rows[1])
     assert not share.significant
     assert share.words == f"not significant (0% [{share.low:.0%}, {share.high:.0%}])"
 

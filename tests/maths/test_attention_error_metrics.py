@@ -53,7 +53,7 @@ def rounded(x, bits):
 def by_hand(layer, metric, setup, rule):
     """Loops: each query head, each row, each key it sees; keys of a row's own block of `residual` are not rounded."""
     active = setup.quant.qk
-    found = {judge: [0.0] * KV for judge in ERROR_METRICS}
+    found = {error_metric: [0.0] * KV for error_metric in ERROR_METRICS}
     for head in range(HEADS):
         kv = head // (HEADS // KV)
         g = [2.0 ** float(LOG2_G[kv, b]) for b in setup.band.tolist()]
@@ -95,11 +95,13 @@ RULES = {
 def test_every_judge_by_its_definition(rule):
     layer, metric, setup = case(rule)
     wanted = by_hand(layer, metric, setup, rule)
-    for judge in ERROR_METRICS:
-        found = attention_error(layer, LOG2_G, metric, replace(setup, error_metric=judge))
-        assert found.sum(1).tolist() == pytest.approx(wanted[judge], rel=1e-9), judge
-        some = attention_error(layer, LOG2_G, metric, replace(setup, error_metric=judge), pick=torch.tensor([0, 2]))
-        assert torch.allclose(some, found[:, [0, 2]], rtol=1e-9), judge
+    for error_metric in ERROR_METRICS:
+        found = attention_error(layer, LOG2_G, metric, replace(setup, error_metric=error_metric))
+        assert found.sum(1).tolist() == pytest.approx(wanted[error_metric], rel=1e-9), error_metric
+        some = attention_error(
+            layer, LOG2_G, metric, replace(setup, error_metric=error_metric), pick=torch.tensor([0, 2])
+        )
+        assert torch.allclose(some, found[:, [0, 2]], rtol=1e-9), error_metric
 
 
 HELD = {
@@ -115,22 +117,24 @@ def test_keys_that_the_cache_still_holds_exactly_are_not_counted_as_rounded(name
     layer, metric, setup = case(rule)
     setup = replace(setup, quant=HELD[name])
     wanted = by_hand(layer, metric, setup, rule)
-    for judge in ERROR_METRICS:
-        found = attention_error(layer, LOG2_G, metric, replace(setup, error_metric=judge))
-        assert found.sum(1).tolist() == pytest.approx(wanted[judge], rel=1e-9), judge
-        some = attention_error(layer, LOG2_G, metric, replace(setup, error_metric=judge), pick=torch.tensor([0, 2]))
-        assert torch.allclose(some, found[:, [0, 2]], rtol=1e-9, atol=1e-15), judge
-        if judge in ("logits", "rows") and name == "block of 6":
+    for error_metric in ERROR_METRICS:
+        found = attention_error(layer, LOG2_G, metric, replace(setup, error_metric=error_metric))
+        assert found.sum(1).tolist() == pytest.approx(wanted[error_metric], rel=1e-9), error_metric
+        some = attention_error(
+            layer, LOG2_G, metric, replace(setup, error_metric=error_metric), pick=torch.tensor([0, 2])
+        )
+        assert torch.allclose(some, found[:, [0, 2]], rtol=1e-9, atol=1e-15), error_metric
+        if error_metric in ("logits", "rows") and name == "block of 6":
             assert found[:, 0].tolist() == pytest.approx([0, 0], abs=1e-12)
             if rule.window is None:  # within a window of 4 tokens row 9 sees none but those of its own block
                 assert float(found[:, 1].min()) > 1e-4
 
 
-@pytest.mark.parametrize("judge", ERROR_METRICS)
-def test_every_judge_has_a_gradient(judge):
+@pytest.mark.parametrize("error_metric", ERROR_METRICS)
+def test_every_judge_has_a_gradient(error_metric):
     """Oracle: central differences without rounding, where nothing is straight-through: shared scales move logits."""
     layer, metric, setup = case()
-    smooth = replace(setup, quant=QuantSpec(), mode="shared", error_metric=judge)
+    smooth = replace(setup, quant=QuantSpec(), mode="shared", error_metric=error_metric)
 
     def value(x):
         return attention_error(layer, x, metric, smooth).sum()

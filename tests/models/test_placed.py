@@ -236,9 +236,9 @@ def test_rivals_stand_there_as_here(tiny, placements):
     here = compare.run(tiny(layers=4, dtype=torch.float64), Setting(YARN, quant), spec, TEXTS)
     with placed():
         there = compare.run(placements(dtype=torch.float64), Setting(YARN, quant), spec, TEXTS)
-    for a, b in zip(there.standings, here.standings, strict=True):
+    for a, b in zip(there.rows, here.rows, strict=True):
         assert a.window_nll == pytest.approx(b.window_nll, abs=1e-4), a.method
-    assert len({row.nll for row in here.standings}) == 5
+    assert len({row.nll for row in here.rows}) == 5
 
 
 def test_bands_alone_cost_there_what_they_cost_here(tiny, placements):

@@ -14,15 +14,15 @@ def page():
     from qroar_core.specs import DiagnosisSpec, EvaluationSpec, SearchSpec
 
     search = SearchSpec(
-        kappa0=9,
+        max_log2_scale=9,
         windows=100,
-        shrink=2.0,
+        l2_penalty=2.0,
         steps=5000,
         sweeps=20,
         grid_points=99,
         trials=9000,
         polish_steps=3000,
-        judge="output",
+        error_metric="output",
         method="coordinate",
     )
     diagnosis = DiagnosisSpec(windows=100, eps=5e-3)
@@ -47,9 +47,9 @@ def test_a_spec_from_elsewhere_is_shown_as_it_is(app):
     assert app.session_state["made"] == app.session_state["given"]
     assert app.number_input(key="search windows").value == 100
     assert app.selectbox(key="eps").value == 5e-3
-    assert app.number_input(key="shrink").max == 2.0
+    assert app.number_input(key="l2_penalty").max == 2.0
 
 
 def test_the_pull_towards_1_is_set_here(app):
-    app.number_input(key="shrink").set_value(0.03).run()
-    assert app.session_state["made"][0].shrink == 0.03
+    app.number_input(key="l2_penalty").set_value(0.03).run()
+    assert app.session_state["made"][0].l2_penalty == 0.03

@@ -68,7 +68,7 @@ def test_controls_of_terms_have_the_glossarys_words(loaded_app):
     assert loaded_app.number_input(key="bands").help == glossary.term_help("Band")
     go(loaded_app, "tune")
     assert loaded_app.selectbox(key="granularity").help == glossary.term_help("Granularity")
-    assert loaded_app.selectbox(key="judge").help == glossary.term_help("Attention error metric")
+    assert loaded_app.selectbox(key="error_metric").help == glossary.term_help("Attention error metric")
 
 
 def test_the_wheel_carries_the_glossary_where_the_pages_look_for_it():

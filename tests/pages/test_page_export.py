@@ -67,11 +67,13 @@ def test_the_report_is_offered_once_everything_is_there_and_built_from_it(loaded
 
 def test_a_setting_that_no_option_spells_is_named_beside_the_command(loaded_app):
     go(loaded_app, "tune")
-    loaded_app.number_input(key="kappa0").set_value(2.5).run()
+    loaded_app.number_input(key="max_log2_scale").set_value(2.5).run()
     done(loaded_app, "tune", "Start the search")
     done(loaded_app, "evaluate", "Evaluate")
     go(loaded_app, "export")
-    assert "repeats all of it (no option sets search.kappa0: the command takes the default)" in texts(loaded_app)
+    assert "repeats all of it (no option sets search.max_log2_scale: the command takes the default)" in texts(
+        loaded_app
+    )
 
 
 def test_every_runtime_has_a_recipe_before_and_after_writing(loaded_app, tmp_path, monkeypatch):

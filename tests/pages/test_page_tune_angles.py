@@ -56,6 +56,6 @@ def test_a_norm_before_rope_greys_the_switch():
 
 
 def test_what_the_cached_objective_counts_is_chosen_here(tune):
-    tune.selectbox(key="judge").set_value("logits").run()
-    assert tune.session_state["choice"].search.judge == "logits"
-    assert "logits: mean square error of the logits" in tune.selectbox(key="judge").options
+    tune.selectbox(key="error_metric").set_value("logits").run()
+    assert tune.session_state["choice"].search.error_metric == "logits"
+    assert "logits: mean square error of the logits" in tune.selectbox(key="error_metric").options

@@ -27,7 +27,7 @@ from qroar_core.transforms.scales import Scales
 YARN = RopeSpec("yarn", 2.0)
 K4, W3 = QuantizerSpec(4), WeightQuantSpec(3, "group", 16)
 EVERYTHING = QuantSpec(W3, k=QuantizerSpec(3), activations=QuantizerSpec(4))
-SEARCH = SearchSpec(bands=BandSpec(4), length=96, windows=2, steps=8, query_rows=16, judge="projected")
+SEARCH = SearchSpec(bands=BandSpec(4), length=96, windows=2, steps=8, query_rows=16, error_metric="projected")
 SPEC = ComparisonSpec(search=SEARCH, windows=4, calibration_windows=2, chunk=32)
 
 
@@ -47,7 +47,7 @@ def by_hand(loaded, quant, scales=None):
 
 
 def ordered(result):
-    return [row.key for row in result.standings]
+    return [row.key for row in result.rows]
 
 
 def test_rows_are_the_conditions_measured_by_hand(planted, monkeypatch):
@@ -71,7 +71,7 @@ def test_rows_are_the_conditions_measured_by_hand(planted, monkeypatch):
         "rotation",
         "rotation+",
     ]
-    rows = {row.key: row for row in result.standings}
+    rows = {row.key: row for row in result.rows}
     turned = QuantSpec(k=QuantizerSpec(4, rotation="hadamard"))
     assert result.reference_window_nll == pytest.approx(by_hand(loaded, QuantSpec()))
     assert rows["plain"].window_nll == pytest.approx(by_hand(loaded, quant))
@@ -200,12 +200,12 @@ def test_weights_alone_are_no_place_for_band_scales(tiny, monkeypatch):
     loaded = tiny()
     result = compare.run(loaded, Setting(YARN, QuantSpec(W3)), SPEC, TEXTS)
     assert ordered(result) == ["plain", "awq", "gptq"]
-    assert all("Q(g w) = g Q(w)" in row.no_op for row in result.standings)
-    assert result.standings[0].window_nll == pytest.approx(by_hand(loaded, QuantSpec(W3)))
+    assert all("Q(g w) = g Q(w)" in row.no_op for row in result.rows)
+    assert result.rows[0].window_nll == pytest.approx(by_hand(loaded, QuantSpec(W3)))
     own = {name: p.data for name, p in loaded.model.named_parameters()}
     rtn = {n: fake_quantize_weight(w, W3) for n, w in own.items() if "_proj" in n}
     with substituted_weights(loaded, rtn):
-        assert result.standings[0].window_nll == pytest.approx(by_hand(loaded, QuantSpec()))
+        assert result.rows[0].window_nll == pytest.approx(by_hand(loaded, QuantSpec()))
 
 
 @pytest.mark.parametrize(
@@ -265,7 +265,7 @@ def test_angles_are_searched_beside_the_scales_alone_and_never_under_finished_co
     assert ordered(result) == ["plain", "plain+", "plain++", "rotation", "rotation+", "rotation++", "gptq", "gptq+"]
     w4 = quant.weights
     assert asked == [(w4, SEARCH), (w4, turning), (w4, SEARCH), (w4, turning), (None, SEARCH)]
-    rows = {row.key: row for row in result.standings}
+    rows = {row.key: row for row in result.rows}
     scales = find_scales(loaded, Setting(YARN, quant, search=turning), TEXTS)
     assert scales.angles is not None
     assert rows["plain++"].window_nll == pytest.approx(by_hand(loaded, quant, scales))

@@ -23,7 +23,7 @@ def test_gains_best_first_free_and_not_free_apart():
     assert list(traces["free at run time"].y) == ["SmoothAttention"]
     assert list(traces["free, with band scales"].y) == ["band scales", "SmoothAttention + band scales"]
     assert set(traces["the runtime must do it"].y) == {names[0], names[2]}
-    by_name = {row.name: row for row in made.standings}
+    by_name = {row.name: row for row in made.rows}
     for trace in traces.values():
         for i, name in enumerate(trace.y):
             row = by_name[name]
@@ -33,7 +33,7 @@ def test_gains_best_first_free_and_not_free_apart():
     assert made.gap in [line.x0 for line in shown.figure.layout.shapes]
     assert shown.figure.layout.xaxis.title.text == "nats per token recovered (right of 0 is better)"
     assert len(shown.figure.to_json()) < PAYLOAD_LIMIT
-    assert list(shown.table["ppl"]) == [row.ppl for row in made.standings]
+    assert list(shown.table["ppl"]) == [row.ppl for row in made.rows]
     assert shown.table.iloc[0].isna()["gain_nats"]
 
 
@@ -42,7 +42,7 @@ def test_what_band_scales_add_is_coloured_by_what_is_proven():
     shown = drawn.on_top(made)
     bar = shown.figure.data[0]
     assert list(bar.y) == ["on no remedy", "on SmoothAttention", "on Hadamard rotation of q and k"]
-    assert list(bar.x) == [row.added for row in made.standings if row.added is not None]
+    assert list(bar.x) == [row.added for row in made.rows if row.added is not None]
     assert list(bar.marker.color) == [drawn.GREEN, drawn.GREY, drawn.GREEN]
 
 

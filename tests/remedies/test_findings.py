@@ -161,8 +161,8 @@ def test_a_comparison_is_a_file(tmp_path):
     made = planted_comparison.comparison()
     (tmp_path / "comparison.json").write_text(made.to_json())
     again = Comparison.from_file(tmp_path / "comparison.json")
-    assert [row.key for row in again.standings] == [row.key for row in made.standings]
-    assert again.standings[1].gain == pytest.approx(made.standings[1].gain, rel=1e-5)
+    assert [row.key for row in again.rows] == [row.key for row in made.rows]
+    assert again.rows[1].gain == pytest.approx(made.rows[1].gain, rel=1e-5)
 
 
 def of_documents(documents):
@@ -172,7 +172,7 @@ def of_documents(documents):
     made = remedy_rows(HARD.tolist(), [plain, Measured("plain", (HARD + 1.0).tolist(), True)], 0.95)
     told = sentences(HARD.tolist(), made, 1024, 0.95, documents)
     whole = planted_comparison.comparison()
-    return whole.model_copy(update={"standings": made, "sentences": told, "documents": documents})
+    return whole.model_copy(update={"rows": made, "sentences": told, "documents": documents})
 
 
 @pytest.mark.parametrize(

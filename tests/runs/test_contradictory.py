@@ -21,7 +21,7 @@ import pytest
 
 from pages.state.choice import restored
 from pages.views.runs import _line
-from qroar_core.axes import Axes, _said, contradiction
+from qroar_core.axes import Axes, _axes_of, contradiction
 from qroar_core.diagnostics.result import Diagnosis
 from qroar_core.errors import BadOutput, QRoarError
 from qroar_core.evaluation.result import Evaluation
@@ -148,7 +148,7 @@ def with_changes(result, folder, **changes):
         (planted.diagnosis, {"dilation__absmax__0__0": []}, "dilation.absmax: no bin in it"),
         (planted.evaluation, {"rows": []}, "rows: no row in it"),
         (planted.evaluation, {"rows__0__nll": math.nan}, "rows.0.nll: a number that is not finite"),
-        (planted_comparison.comparison, {"standings__0__window_nll": [2.0]}, "standings.0.window_nll: 1 by window"),
+        (planted_comparison.comparison, {"rows__0__window_nll": [2.0]}, "rows.0.window_nll: 1 by window"),
     ],
     ids=lambda value: getattr(value, "__name__", str(value)),
 )
@@ -176,7 +176,7 @@ def test_every_list_of_a_result_says_what_it_is_indexed_by():
         for name, field in kind.model_fields.items()
         if _has_list(field.annotation)
         and not any(isinstance(one, Axes) for one in field.metadata)
-        and not list(_said(field.annotation))
+        and not list(_axes_of(field.annotation))
     ]
     assert bare == []
 

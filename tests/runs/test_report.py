@@ -158,10 +158,10 @@ def test_continuations_are_side_by_side_with_the_departure_marked():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("left", [(), ("search.kappa0", "rope.beta_fast")])
+@pytest.mark.parametrize("left", [(), ("search.max_log2_scale", "rope.beta_fast")])
 def test_what_the_command_leaves_out_is_said(left):
     said = "".join(read(built(unspelled=left)).text)
-    assert ("It leaves out search.kappa0, rope.beta_fast: see the settings." in said) == bool(left)
+    assert ("It leaves out search.max_log2_scale, rope.beta_fast: see the settings." in said) == bool(left)
 
 
 def test_the_report_says_which_scales_are_kept_and_why_two_gains_differ():

@@ -50,7 +50,7 @@ def test_another_question_of_the_same_run_is_not_answered(root, loaded, setting,
     assert RunStore().get(key(stage, loaded, setting, windows=7)) is None
     other = {
         "compare": lambda: jobs.compare.key(
-            loaded, setting, ComparisonSpec(search=replace(setting.search, kappa0=3.0), windows=6)
+            loaded, setting, ComparisonSpec(search=replace(setting.search, max_log2_scale=3.0), windows=6)
         ),
         "controls": lambda: evidence.control.key(loaded, setting, outcome(loaded), ControlSpec(windows=6, seeds=(1,))),
         "replicate": lambda: evidence.replicate.key(loaded, setting, PAIRS[:1], ReplicationSpec(windows=6)),
@@ -114,13 +114,14 @@ def test_two_questions_live_in_one_run(root, loaded, setting, stage):
 
 def test_floats_and_names_ask_what_they_ask_in_a_manifest(root, loaded, setting):
     """Sixth digits are all that a manifest keeps, and a quantizer's display name decides no number."""
-    third = replace(setting.search, kappa0=10 / 3)
+    third = replace(setting.search, max_log2_scale=10 / 3)
     asked = jobs.compare.key(loaded, setting, ComparisonSpec(search=third))
     RunStore().keep(asked, loaded, setting, planted_comparison.comparison(), 1.0)
-    back = ComparisonSpec(search=replace(third, kappa0=3.33333))
+    back = ComparisonSpec(search=replace(third, max_log2_scale=3.33333))
     assert RunStore().get(jobs.compare.key(loaded, setting, back)) is not None
     assert (
-        RunStore().get(jobs.compare.key(loaded, setting, ComparisonSpec(search=replace(third, kappa0=3.3333)))) is None
+        RunStore().get(jobs.compare.key(loaded, setting, ComparisonSpec(search=replace(third, max_log2_scale=3.3333))))
+        is None
     )
     keep("replicate", loaded, setting)
     called = tuple((rope, replace(quant, name="int4 K cache")) for rope, quant in PAIRS)

@@ -21,7 +21,14 @@ TEXTS = {"calibration": document(1, 3), "development": document(2, 7), "heldout"
 
 def asked(**options):
     """Small and quick, with a guard that lets everything pass."""
-    small = {"bands": BandSpec(4), "length": 64, "windows": 2, "query_rows": 16, "kappa0": 6.0, "guard_tau": 100.0}
+    small = {
+        "bands": BandSpec(4),
+        "length": 64,
+        "windows": 2,
+        "query_rows": 16,
+        "max_log2_scale": 6.0,
+        "guard_tau": 100.0,
+    }
     return SearchSpec(**(small | options))
 
 

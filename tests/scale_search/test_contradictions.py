@@ -96,7 +96,7 @@ SPECS = {
     "gradient": (asked(steps=6), "gradient step", 4),
     "coordinate": (asked(method="coordinate", grid_points=3), "sweep", 3),
     "optuna": (asked(method="optuna", trials=6), "trial", 4),
-    "one scale for all": (asked(steps=6, granularity="model", shrink=0.1), "gradient step", 4),
+    "one scale for all": (asked(steps=6, granularity="model", l2_penalty=0.1), "gradient step", 4),
     "angles": (asked(steps=6, angles=True), "gradient step", 4),
     "full": (asked(objective="full", method="coordinate", trials=4, grid_points=3), "sweep 1, band 1", 3),
     "full, optuna": (asked(objective="full", method="optuna", trials=4), "trial", 6),

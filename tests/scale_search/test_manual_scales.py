@@ -55,7 +55,9 @@ def recomputed(probe, per_band):
 
 @pytest.fixture
 def probe(tiny):
-    return search.probe(plant(tiny(head_dim=32), [(1, 0)]), Setting(ROPE, INT4, search=asked(judge="rows")), TEXTS)
+    return search.probe(
+        plant(tiny(head_dim=32), [(1, 0)]), Setting(ROPE, INT4, search=asked(error_metric="rows")), TEXTS
+    )
 
 
 def test_error_by_hand_is_the_recomputed_one(probe):
@@ -93,7 +95,7 @@ def test_a_slow_machine_gets_fewer_windows_and_rows_and_says_so(tiny, monkeypatc
     loaded = plant(tiny(head_dim=32), [(1, 0)])
     monkeypatch.setattr(probing, "BUDGET", 1e-9)
     monkeypatch.setattr(probing, "LEAST_ROWS", 4)
-    few = search.probe(loaded, Setting(ROPE, INT4, search=asked(judge="rows")), TEXTS)
+    few = search.probe(loaded, Setting(ROPE, INT4, search=asked(error_metric="rows")), TEXTS)
     assert (few.windows, few.rows) == (1, 4)
     assert all(x.q.shape[1] == x.out.shape[1] == len(x.rows) == 4 for x in few.objective.capture.windows[0])
     assert few.value(few.scales(BY_HAND)) == pytest.approx(recomputed(few, BY_HAND), rel=1e-3)

@@ -18,12 +18,12 @@ from tests.scale_search.searching import INT4, METHODS, TEXTS, asked, plant, run
     granularity=st.sampled_from(["model", "layer", "kv_head"]),
     mode=st.sampled_from(["symmetric", "shared"]),
     objective=st.sampled_from(["cached", "full"]),
-    kappa0=st.floats(0.05, 3),
-    eta=st.floats(0, 2),
+    max_log2_scale=st.floats(0.05, 3),
+    pressure_weight=st.floats(0, 2),
     inflation=st.lists(st.floats(0.25, 8), min_size=8, max_size=8),
 )
 def test_found_scales_stay_within_the_reported_bounds(
-    diagnosed, method, granularity, mode, objective, kappa0, eta, inflation
+    diagnosed, method, granularity, mode, objective, max_log2_scale, pressure_weight, inflation
 ):
     loaded, diagnosis = diagnosed
     table = [inflation[:4], inflation[4:]]
@@ -32,8 +32,8 @@ def test_found_scales_stay_within_the_reported_bounds(
         granularity=granularity,
         mode=mode,
         objective=objective,
-        kappa0=kappa0,
-        eta=eta,
+        max_log2_scale=max_log2_scale,
+        pressure_weight=pressure_weight,
         steps=6,
         trials=6,
         grid_points=3,
@@ -67,7 +67,7 @@ ONES = [[1.0] * 4] * 2
 def test_inflated_tails_widen_the_side_that_shrinks_them(diagnosed, mode):
     loaded, diagnosis = diagnosed
     q, k = [[1, 1, 8, 1], [1, 1, 1, 1]], [[1, 4, 1, 1], [1, 1, 1, 0.5]]
-    spec = asked(mode=mode, steps=1, tau_tail=0.5)
+    spec = asked(mode=mode, steps=1, tail_weight=0.5)
     flat, wide = (
         torch.tensor(
             search.run(

@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from qroar_core.models.capture import capture
-from qroar_core.scale_search import problem as frame
-from qroar_core.scale_search import validation
+from qroar_core.scale_search import problem, validation
 from qroar_core.scale_search.guard import WindowScorer, guarded
 from qroar_core.specs import RopeSpec
 from qroar_core.transforms.scales import Scales
@@ -106,13 +105,13 @@ def test_what_the_guard_rejects_is_never_measured(monkeypatch, tiny):
 
 def test_two_splits_are_read_for_what_they_are_for_and_the_third_never(monkeypatch, tiny):
     seen = {}
-    original = frame.windows
+    original = problem.windows
 
     def spy(tokenizer, documents, length, count, seed=0, **fewer):
         seen.setdefault(documents[0].name, []).append((count, length))
         return original(tokenizer, documents, length, count, seed, **fewer)
 
-    for module in (frame, validation):
+    for module in (problem, validation):
         monkeypatch.setattr(module, "windows", spy)
     run(plant(tiny(head_dim=32), [(1, 0)]), asked())
     assert seen == {"1": [(2, 64)], "2": [(4, 16), (8, 64)]}
@@ -134,7 +133,7 @@ def test_the_objective_reported_is_that_of_the_scales_offered(monkeypatch, tiny,
     )
     out = run(loaded, asked(guard_tau=0.5))
     assert torch.allclose(out.found.g.log2(), share * searched.found.g.log2())
-    taken = frame.SearchProblem(loaded, RopeSpec(), INT4, asked(), TEXTS)
+    taken = problem.SearchProblem(loaded, RopeSpec(), INT4, asked(), TEXTS)
     ids = taken.windows("calibration", 64, 2)
     objective = taken.objective(capture(loaded, RopeSpec(), ids, 16))
     assert out.report.objective_found == pytest.approx(objective.value(out.found.g.log2().float()), rel=1e-5)

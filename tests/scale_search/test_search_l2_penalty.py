@@ -71,13 +71,13 @@ def hurt(tiny):
 
 
 def test_the_pull_is_the_spec_over_the_pressure_widths(hurt):
-    spec = asked(kappa0=3.0, eta=0.5, shrink=0.2)
-    frame = SearchProblem(hurt, ROPE, INT4, spec, TEXTS)
-    pressure = frame.pressure().expand(2, 4)
-    kappa = 3.0 / (1 + 0.5 * pressure / frame.pressure().flatten().view(-1, 4)[0].quantile(0.5))
-    assert torch.allclose(frame.pull.double(), 0.2 / kappa.square() / 4)
-    by_hand = asked(kappa0=3.0, eta=0.5, shrink=0.2, bounds=((-1.0, 1.0),) * 4)
-    assert torch.equal(SearchProblem(hurt, ROPE, INT4, by_hand, TEXTS).pull, frame.pull)
+    spec = asked(max_log2_scale=3.0, pressure_weight=0.5, l2_penalty=0.2)
+    problem = SearchProblem(hurt, ROPE, INT4, spec, TEXTS)
+    pressure = problem.pressure().expand(2, 4)
+    kappa = 3.0 / (1 + 0.5 * pressure / problem.pressure().flatten().view(-1, 4)[0].quantile(0.5))
+    assert torch.allclose(problem.pull.double(), 0.2 / kappa.square() / 4)
+    by_hand = asked(max_log2_scale=3.0, pressure_weight=0.5, l2_penalty=0.2, bounds=((-1.0, 1.0),) * 4)
+    assert torch.equal(SearchProblem(hurt, ROPE, INT4, by_hand, TEXTS).pull, problem.pull)
     assert SearchProblem(hurt, ROPE, INT4, asked(), TEXTS).pull is None
 
 
@@ -85,8 +85,8 @@ def test_the_gradient_is_that_of_the_logarithm_of_error_and_price(hurt):
     """Against central differences of the two parts, on the same rows."""
     from qroar_core.models.capture import capture
 
-    frame = SearchProblem(hurt, ROPE, INT4, asked(), TEXTS)
-    objective = frame.objective(capture(hurt, ROPE, frame.windows("calibration", 64, 2), 16))
+    problem = SearchProblem(hurt, ROPE, INT4, asked(), TEXTS)
+    objective = problem.objective(capture(hurt, ROPE, problem.windows("calibration", 64, 2), 16))
     x = torch.full((2, 2, 4), 0.3)
     every = torch.arange(16)
     bare, _ = objective.gradient(x, 0, every)
@@ -102,8 +102,8 @@ def test_the_gradient_is_that_of_the_logarithm_of_error_and_price(hurt):
 @pytest.mark.parametrize(("method", "little"), [("gradient", 0.01), ("coordinate", 0.3)])
 def test_a_strong_pull_leaves_every_scale_at_1_and_a_weak_one_most_of_the_gain(hurt, method, little):
     free, weak, strong = (
-        search.run(hurt, Setting(ROPE, INT4, search=asked(method=method, steps=30, shrink=shrink)), TEXTS)
-        for shrink in (0.0, little, 1e6)
+        search.run(hurt, Setting(ROPE, INT4, search=asked(method=method, steps=30, l2_penalty=l2_penalty)), TEXTS)
+        for l2_penalty in (0.0, little, 1e6)
     )
     assert strong.found.g.log2().abs().max() < 1e-3
     sizes = [float(out.found.g.log2().square().mean()) for out in (free, weak)]

@@ -42,9 +42,9 @@ def test_the_error_of_no_scales_is_that_of_the_cache_run_token_by_token(tiny, mo
     """KL of the attention rows at every row that the search samples."""
     monkeypatch.setattr(probing, "BUDGET", float("inf"))
     loaded, quant = tiny(dtype=torch.float64), in_blocks(residual)
-    frame = SearchProblem(loaded, ROPE, quant, asked(), TEXTS)
+    problem = SearchProblem(loaded, ROPE, quant, asked(), TEXTS)
     objective = search.probe(loaded, Setting(ROPE, quant, search=asked()), TEXTS).objective
-    for w, ids in enumerate(frame.windows("calibration", 64, 2)):
+    for w, ids in enumerate(problem.windows("calibration", 64, 2)):
         rows = objective.capture.windows[w][0].rows.tolist()
         assert min(rows) >= max(residual, FIRST_ROW)  # earlier ones read no key rounded
         for layer, (q, k, scaling) in enumerate(taken(loaded, Condition(ROPE), ids, 64)):
@@ -158,6 +158,6 @@ def test_a_diagnosis_and_a_comparison_say_the_same_before_any_search(tiny, monke
             return identity(2, 2, bands_of(loaded, BandSpec(4)), "symmetric", "kv_head")
 
         monkeypatch.setattr(compare, "find_scales", found)
-        rows = compare.run(loaded, Setting(ROPE, in_blocks(tokens)), comparison_spec, TEXTS).standings
+        rows = compare.run(loaded, Setting(ROPE, in_blocks(tokens)), comparison_spec, TEXTS).rows
         assert [why in row.no_op for row in rows if not row.band_scales] == [tokens == 64] * 2
         assert len(sought) == (0 if tokens == 64 else 2)

@@ -16,9 +16,9 @@ from tests.scale_search.searching import INT4, TEXTS, asked, plant
 
 def exact(loaded, spec, scales):
     """The cached objective of scales, captured and evaluated afresh."""
-    frame = SearchProblem(loaded, ROPE, INT4, spec, TEXTS)
-    ids = frame.windows("calibration", frame.length, spec.windows)
-    return frame.objective(capture(loaded, ROPE, ids, spec.query_rows)).value(scales.g.log2().float())
+    problem = SearchProblem(loaded, ROPE, INT4, spec, TEXTS)
+    ids = problem.windows("calibration", problem.length, spec.windows)
+    return problem.objective(capture(loaded, ROPE, ids, spec.query_rows)).value(scales.g.log2().float())
 
 
 @pytest.fixture

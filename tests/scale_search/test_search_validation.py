@@ -97,8 +97,8 @@ def places(read):
 @pytest.mark.parametrize("seed", range(4))
 def test_what_the_full_objective_has_read_does_not_decide(planted, seed):
     case, texts_ = planted(factor=32.0), texts(900, 500)
-    frame = SearchProblem(case.loaded, RopeSpec(), INT4, full(seed=seed), texts_)
-    read, deciding = frame.development(), validation.decision_windows(frame)
+    problem = SearchProblem(case.loaded, RopeSpec(), INT4, full(seed=seed), texts_)
+    read, deciding = problem.development(), validation.decision_windows(problem)
     assert len(places(read)) == 2 * 200
     assert len(places(deciding)) == len(deciding) * 200
     assert len(deciding) >= 2

@@ -43,16 +43,18 @@ def test_mad_shrinks_only_the_outlier_band():
 def test_bounds_match_the_formula_and_always_contain_one():
     pressure = torch.tensor([0.0, 1.0, 3.0])
     tails = torch.tensor([[1.0, 2.0, 0.5]])
-    low_high = log2_bounds(pressure, tails, "symmetric", kappa0=2.0, eta=0.5, tau=1.0)
+    low_high = log2_bounds(pressure, tails, "symmetric", max_log2_scale=2.0, pressure_weight=0.5, tau=1.0)
     # median pressure 1: kappa = 2, 2/1.5, 2/2.5; tails widen the upper side by log2 max(TIR, 1)
     assert low_high[0, :, 0].tolist() == pytest.approx([-2.0, -4 / 3, -0.8])
     assert low_high[0, :, 1].tolist() == pytest.approx([2.0, 4 / 3 + 1, 0.8])
-    shared = log2_bounds(pressure, tails, "shared", kappa0=2.0, eta=0.5, tau=1.0)
+    shared = log2_bounds(pressure, tails, "shared", max_log2_scale=2.0, pressure_weight=0.5, tau=1.0)
     assert shared[0, :, 0].tolist() == pytest.approx([-2.0, -4 / 3 - 1, -0.8])
     assert shared[0, :, 1].tolist() == pytest.approx([2.0, 4 / 3, 0.8])
 
 
 def test_bounds_without_interpolation_are_the_plain_kappa():
-    low_high = log2_bounds(torch.zeros(4), torch.ones(2, 4), "symmetric", kappa0=3.0, eta=9.0, tau=1.0)
+    low_high = log2_bounds(
+        torch.zeros(4), torch.ones(2, 4), "symmetric", max_log2_scale=3.0, pressure_weight=9.0, tau=1.0
+    )
     assert low_high[..., 0].eq(-3).all()
     assert low_high[..., 1].eq(3).all()

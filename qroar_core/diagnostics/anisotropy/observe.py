@@ -14,21 +14,21 @@ from qroar_core.diagnostics.measurement import KeysRead, Measurement
 class AnisotropyRecorder(KeyRecorder):
     """Every layer's quantized K against its own."""
 
-    frame: Measurement
+    problem: Measurement
     meters: list[AnisotropyMeter] = field(init=False)
     turning: list[int] = field(init=False)  # layers with RoPE, in the order in which a chunk passes them
     before: dict[int, Seen] = field(default_factory=dict)  # of the layer before, by position of the first token
 
     def __post_init__(self) -> None:
-        geo, frame = self.frame.geometry, self.frame
-        spec = frame.spec
+        geo, problem = self.problem.geometry, self.problem
+        spec = problem.spec
         self.turning = [layer for layer in range(geo.n_layers) if layer not in geo.without_rope]
         several = len(self.turning)
         self.meters = [
             AnisotropyMeter(
-                frame.pair_band,
+                problem.pair_band,
                 geo.pairing,
-                swapped=Swapped(frame.pair_band, geo.n_kv_heads, layer, spec.seed, spec.null_draws, several),
+                swapped=Swapped(problem.pair_band, geo.n_kv_heads, layer, spec.seed, spec.null_draws, several),
             )
             for layer in range(geo.n_layers)
         ]

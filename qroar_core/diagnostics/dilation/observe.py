@@ -16,16 +16,16 @@ from qroar_core.diagnostics.sample import answered_by
 class DilationRecorder:
     """Quantiles of |k| after RoPE of every layer, and the null of its range by position."""
 
-    frame: Measurement
+    problem: Measurement
     quantiles: list[QuantilesByPosition] = field(init=False)
     nulls: list[DealtRange] = field(init=False)
 
     def __post_init__(self) -> None:
-        frame, layers = self.frame, range(self.frame.geometry.n_layers)
-        seed, draws = frame.spec.seed, answered_by(frame.spec)
-        self.quantiles = [QuantilesByPosition(frame.bins, frame.channel_band) for _ in layers]
+        problem, layers = self.problem, range(self.problem.geometry.n_layers)
+        seed, draws = problem.spec.seed, answered_by(problem.spec)
+        self.quantiles = [QuantilesByPosition(problem.bins, problem.channel_band) for _ in layers]
         self.nulls = [
-            DealtRange(frame.geometry.n_kv_heads, frame.bins, frame.channel_band, seed, draws) for _ in layers
+            DealtRange(problem.geometry.n_kv_heads, problem.bins, problem.channel_band, seed, draws) for _ in layers
         ]
 
     def on_chunk(self, chunk: Chunk) -> None:

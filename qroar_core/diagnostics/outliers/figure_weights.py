@@ -93,7 +93,9 @@ def columns(diagnosis: Diagnosis, matrix: str) -> Picture:
         diagnosis.layer_names(),
         "mean |w|",
     )
-    shares = " and ".join(f"{value:.1%} of the {_said(name)}" for name, value in _means(by_rule.column_error_share))
+    shares = " and ".join(
+        f"{value:.1%} of the {_error_words(name)}" for name, value in _means(by_rule.column_error_share)
+    )
     count = sum(v or 0 for v in by_rule.columns)
     table = pd.DataFrame(
         [
@@ -191,13 +193,17 @@ def _scale(quantizer: str) -> str:
     return "as the setting rounds" if quantizer == "in force" else quantizer.split(" ", 1)[1]
 
 
-def _said(quantizer: str) -> str:
+def _error_words(quantizer: str) -> str:
     return "error of the setting's quantizer" if quantizer == "in force" else f"{quantizer} error"
 
 
 def _error(quantizer: str) -> str:
     """The setting's own has a width of its own, whatever the figure's."""
-    return _said(quantizer) if quantizer == "in force" else f"{quantizer.split(' ', 1)[0]} error {_scale(quantizer)}"
+    return (
+        _error_words(quantizer)
+        if quantizer == "in force"
+        else f"{quantizer.split(' ', 1)[0]} error {_scale(quantizer)}"
+    )
 
 
 def _means(named: dict) -> list[tuple[str, float]]:

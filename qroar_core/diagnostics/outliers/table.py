@@ -116,11 +116,11 @@ def outliers_of(
         still_exact=still_exact,
         of_quantized_model=of_quantized_model,
         disjoint=deal is not None,
-        sample=Sample(tokens=tokens, seed=spec.seed, error=_said(spec.null_draws) if deal else ""),
+        sample=Sample(tokens=tokens, seed=spec.seed, error=_draws_words(spec.null_draws) if deal else ""),
     )
 
 
-def _said(draws: int) -> str:
+def _draws_words(draws: int) -> str:
     return f"the null was drawn {'once' if draws == 1 else f'{draws} times'}"
 
 

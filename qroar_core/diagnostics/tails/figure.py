@@ -33,7 +33,7 @@ def label(which: str) -> str:
 
 def overview(diagnosis: Diagnosis, picked: Cell | None = None) -> Picture:
     """Four maps of the ratio of 1 - eps quantiles, long over short, largest over KV heads; cells can be clicked."""
-    kept, count = _kept(diagnosis), len(diagnosis.bands)
+    kept, count = _kinds_measured(diagnosis), len(diagnosis.bands)
     panels = []
     for which in kept:
         tensor, side = which.split("/")
@@ -260,7 +260,7 @@ def _ratio(diagnosis: Diagnosis, cell: Cell) -> float:
     return diagnosis.tails[which].ratio[layer][head][band] or 0.0
 
 
-def _kept(diagnosis: Diagnosis) -> list[str]:
+def _kinds_measured(diagnosis: Diagnosis) -> list[str]:
     return [which for which in NAMES if which in diagnosis.tails]
 
 

@@ -54,7 +54,7 @@ def forest(result: Controls) -> Picture:
             "symbol": ["circle" if c.gain.excludes_zero else "circle-open" for c in controls],
         },
         error_x=_bars([c.gain for c in controls]) | {"color": GREY},
-        hovertext=[_told(control) for control in controls],
+        hovertext=[_hover_words(control) for control in controls],
         hovertemplate="%{hovertext}<extra></extra>",
     )
     framed(
@@ -120,7 +120,7 @@ def _name(control: Control) -> str:
     return f"{control.name}{count}"
 
 
-def _told(control: Control) -> str:
+def _hover_words(control: Control) -> str:
     lines = [f"{control.name}: {measured(control.gain)}"]
     if control.draws > 1:
         lines.append(f"single draws {control.least:+.4f} to {control.most:+.4f}")

@@ -147,7 +147,7 @@ def _unquantized(gain: Estimate, tuned: Estimate, mode: Mode) -> ControlFinding:
         share = f", {gain.mean / tuned.mean:.0%} of the gain" if tuned.above_zero else ""
         words, good = f"gain {measured(gain)}{share}: that part is retuning, not repair of quantization", False
     elif gain.below_zero:
-        words, good = f"cost {measured(_turned(gain))}: what they gain under quantization is more than retuning", True
+        words, good = f"cost {measured(_as_cost(gain))}: what they gain under quantization is more than retuning", True
     else:
         words, good = f"change nothing significant ({measured(gain)}): no retuning is seen", True
     return ControlFinding(about="unquantized", sentence=f"on the unquantized model the same scales {words}", good=good)
@@ -164,14 +164,14 @@ def _shuffled(control: Control) -> ControlFinding:
         rest = f"and then {_rest(control.gain)}" if control.gain.excludes_zero else "and then gain nothing significant"
         words, good = f"lose {measured(control.lost)} {rest}: {what} matters", True
     elif control.lost.below_zero:
-        words, good = f"gain {measured(_turned(control.lost))} more: {what} is not what helps", False
+        words, good = f"gain {measured(_as_cost(control.lost))} more: {what} is not what helps", False
     else:
         words, good = f"lose nothing significant ({measured(control.lost)}): it is not shown that {what} matters", None
     return ControlFinding(about=control.kind, sentence=f"{head} {words}", good=good)
 
 
 def _rest(gain: Estimate) -> str:
-    return f"gain {measured(gain)}" if gain.mean > 0 else f"cost {measured(_turned(gain))}"
+    return f"gain {measured(gain)}" if gain.mean > 0 else f"cost {measured(_as_cost(gain))}"
 
 
 def _searched(control: Control, tuned: Estimate) -> ControlFinding:
@@ -188,7 +188,7 @@ def _searched(control: Control, tuned: Estimate) -> ControlFinding:
     if control.lost.above_zero:
         tail = f"; {measured(control.lost)} less than the tuned: {what} matters"
     elif control.lost.below_zero:
-        tail = f"; {measured(_turned(control.lost))} more than the tuned: {what} matters"
+        tail = f"; {measured(_as_cost(control.lost))} more than the tuned: {what} matters"
     else:
         tail = f"; no significant difference to the tuned ({measured(control.lost)})"
     good = control.gain.above_zero if tuned.above_zero else None
@@ -206,7 +206,7 @@ def _precisions(precisions: Sequence[Precision]) -> ControlFinding:
         if not one.gain.above_zero:
             good = False
         if one.above.below_zero:
-            said[-1] += f", and the quantized model beats its own reference by {measured(_turned(one.above))}: "
+            said[-1] += f", and the quantized model beats its own reference by {measured(_as_cost(one.above))}: "
             said[-1] += "that reference is poor, not the quantized model good"
             good = False
         elif (
@@ -217,6 +217,6 @@ def _precisions(precisions: Sequence[Precision]) -> ControlFinding:
     return ControlFinding(about="dtype", sentence="; ".join(said), good=good)
 
 
-def _turned(found: Estimate) -> Estimate:
+def _as_cost(found: Estimate) -> Estimate:
     """What is won as what it costs."""
     return Estimate(mean=-found.mean, low=-found.high, high=-found.low)

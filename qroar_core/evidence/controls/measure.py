@@ -70,17 +70,17 @@ def measure_controls(
         raise BadScales("the scales are identity: there is no gain to control", where="controls", do="search first")
     length = spec.length or promised_length(loaded, rope)
     texts = windows(loaded.tokenizer, documents, length, spec.windows, spec.seed, fewer=spec.fewer, least=2)
-    asked = _asked(loaded, scales, spec, others or {})
+    asked = _conditions(loaded, scales, spec, others or {})
     formats = [DTYPES[name] for name in spec.dtypes if DTYPES[name] != loaded.dtype]
     total = sum(map(len, asked.values())) + 2 + 3 * len(formats)
-    bench = _Bench(loaded, rope, quant, texts.ids, spec.chunk, on_step, total)
-    nll = {name: [bench.nll(QuantSpec(), one, name) for one in sets] for name, sets in _unquantized(scales).items()}
-    nll |= {name: [bench.nll(quant, one, name) for one in sets] for name, sets in asked.items()}
+    scorer = _Scorer(loaded, rope, quant, texts.ids, spec.chunk, on_step, total)
+    nll = {name: [scorer.nll(QuantSpec(), one, name) for one in sets] for name, sets in _unquantized(scales).items()}
+    nll |= {name: [scorer.nll(quant, one, name) for one in sets] for name, sets in asked.items()}
     controls = controls_of(nll, spec.confidence)
     precisions = []
     if formats:
         precisions.append(precision_of(_word(loaded.dtype), nll, nll[REFERENCE][0], spec.confidence, loaded=True))
-    precisions += [_in_format(bench, name, scales, nll, spec.confidence) for name in formats]
+    precisions += [_in_format(scorer, name, scales, nll, spec.confidence) for name in formats]
     return Controls(
         spec=asdict(spec),
         mode=scales.mode,
@@ -98,7 +98,7 @@ def measure_controls(
 
 
 @dataclass(slots=True, eq=False)
-class _Bench:
+class _Scorer:
     """One model, one setting, the held-out windows; counts its passes."""
 
     loaded: LoadedModel
@@ -128,7 +128,7 @@ def _unquantized(scales: Scales) -> dict[str, list[Scales | None]]:
     return {REFERENCE: [None], UNQUANTIZED: [scales]}
 
 
-def _asked(
+def _conditions(
     loaded: LoadedModel, scales: Scales, spec: ControlSpec, others: Mapping[str, Sequence[Scales]]
 ) -> dict[str, list[Scales | None]]:
     """What the quantized model is measured under: condition -> scales of each draw."""
@@ -141,22 +141,22 @@ def _asked(
     return asked | {name: list(sets) for name, sets in others.items() if sets}
 
 
-def _in_format(bench: _Bench, dtype, scales: Scales, nll: Mapping, confidence: float) -> Precision:
+def _in_format(scorer: _Scorer, dtype, scales: Scales, nll: Mapping, confidence: float) -> Precision:
     """Reference, quantized and tuned in another number format, or why this device cannot."""
     word = _word(dtype)
     try:
-        with in_format(bench.loaded, dtype) as loaded:
+        with in_format(scorer.loaded, dtype) as loaded:
             here = {
-                REFERENCE: [bench.nll(QuantSpec(), None, f"reference in {word}", loaded)],
-                QUANTIZED: [bench.nll(bench.quant, None, f"quantized in {word}", loaded)],
-                TUNED: [bench.nll(bench.quant, scales, f"tuned in {word}", loaded)],
+                REFERENCE: [scorer.nll(QuantSpec(), None, f"reference in {word}", loaded)],
+                QUANTIZED: [scorer.nll(scorer.quant, None, f"quantized in {word}", loaded)],
+                TUNED: [scorer.nll(scorer.quant, scales, f"tuned in {word}", loaded)],
             }
     except NonFinite:
         return Precision(dtype=word, loaded=False, problem="its numbers overflow: the NLL is not finite")
     except RuntimeError as problem:  # torch names the operation that a device lacks in this format
         if "not implemented for" not in str(problem):
             raise
-        return Precision(dtype=word, loaded=False, problem=f"{bench.loaded.device} does not compute in it")
+        return Precision(dtype=word, loaded=False, problem=f"{scorer.loaded.device} does not compute in it")
     return precision_of(word, here, nll[REFERENCE][0], confidence, loaded=False)
 
 

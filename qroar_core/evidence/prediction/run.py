@@ -87,7 +87,7 @@ def run(
         for i, (name, condition) in enumerate(conditions.items()):
             step = subprogress(_as_predict(on_step), i * texts.ids.numel(), (i + 1) * texts.ids.numel(), total)
             nll[name] = measure(
-                loaded, condition, texts.ids, length - 1, chunk=spec.chunk, what=_asked(name), on_step=step
+                loaded, condition, texts.ids, length - 1, chunk=spec.chunk, what=_condition_words(name), on_step=step
             ).per_window
         kl: LayerBand = []
         if len(near):
@@ -172,7 +172,7 @@ def _bands_of(loaded: LoadedModel, diagnosis: Diagnosis) -> Bands:
     return bands
 
 
-def _asked(name: str) -> str:
+def _condition_words(name: str) -> str:
     return name if name == REFERENCE else f"{name} rounded"
 
 

@@ -37,7 +37,7 @@ def matrix(result: Replication) -> Picture:
             showscale=False,
             xgap=3,
             ygap=3,
-            hovertext=[[_told(claim, case) for claim, case in zip(row, result.cases)] for row in cells],
+            hovertext=[[_hover_words(claim, case) for claim, case in zip(row, result.cases)] for row in cells],
             hovertemplate="%{hovertext}<extra></extra>",
         )
     )
@@ -45,7 +45,7 @@ def matrix(result: Replication) -> Picture:
         x=[x for _ in rows for x in range(count)],
         y=[y for y in range(len(rows)) for _ in range(count)],
         mode="text",
-        text=[_shown(claim, count <= ROOMY) for row in cells for claim in row],
+        text=[_cell_words(claim, count <= ROOMY) for row in cells for claim in row],
         textfont={"size": 11},
         hoverinfo="skip",
         showlegend=False,
@@ -104,7 +104,7 @@ def _figure(claim: Claim) -> list[str]:
     return [f"{mean} {unit}", f"[{low}, {high}]"]
 
 
-def _shown(claim: Claim, roomy: bool) -> str:
+def _cell_words(claim: Claim, roomy: bool) -> str:
     return "<br>".join([f"<b>{claim.verdict}</b>", *(_figure(claim) if roomy else [])])
 
 
@@ -112,7 +112,7 @@ def _claim(case: Case, name: str) -> Claim:
     return next(claim for claim in case.claims if claim.name == name)
 
 
-def _told(claim: Claim, case: Case) -> str:
+def _hover_words(claim: Claim, case: Case) -> str:
     rule = CLAIMS[claim.name]
     said = [f"<b>{rule.statement}</b>: {claim.verdict}", case.name, value_words(claim), claim.detail, rule.rule]
     return "<br>".join(_wrapped(line, 80) for line in said if line)

@@ -74,8 +74,8 @@ def measure_claims(
             where="replicate",
         )
     texts = windows(loaded.tokenizer, documents, length, spec.windows, spec.seed, fewer=spec.fewer, least=2)
-    bench = _Bench(loaded, texts.ids, texts.opening, short, spec.chunk, on_step, total=MOST_PASSES * len(cases))
-    tested = [_tested(bench, case, spec) for case in cases]
+    scorer = _Scorer(loaded, texts.ids, texts.opening, short, spec.chunk, on_step, total=MOST_PASSES * len(cases))
+    tested = [_tested(scorer, case, spec) for case in cases]
     return Replication(
         spec=asdict(spec),
         length=length,
@@ -101,7 +101,7 @@ def _reads(quants: Sequence[QuantSpec]) -> str:
 
 
 @dataclass(slots=True, eq=False)
-class _Bench:
+class _Scorer:
     """The held-out windows and what was measured on them: NLL token by token, nats."""
 
     loaded: LoadedModel
@@ -150,15 +150,15 @@ class _Bench:
         return seen
 
 
-def _tested(bench: _Bench, case: Case, spec: ReplicationSpec) -> results.Case:
+def _tested(scorer: _Scorer, case: Case, spec: ReplicationSpec) -> results.Case:
     """All claims of one setting."""
     sure = spec.confidence
     claims = [
-        *_amplified(bench, case, sure),
+        *_amplified(scorer, case, sure),
         *(_pressure(name, case, sure) for name in ("pressure", "weighted_pressure")),
         *(tails(name, case.diagnosis, sure) for name in ("tails_k", "tails_q")),  # type: ignore[arg-type]
-        _short(bench, case, spec),
-        _perplexity(bench, case, spec),
+        _short(scorer, case, spec),
+        _perplexity(scorer, case, spec),
     ]
     return results.Case(
         name=setting_words(case.rope, case.quant),
@@ -174,21 +174,21 @@ def _pressure(name, case: Case, confidence: float) -> Claim:
     return pressure(name, case.diagnosis, confidence)
 
 
-def _amplified(bench: _Bench, case: Case, confidence: float) -> list[Claim]:
+def _amplified(scorer: _Scorer, case: Case, confidence: float) -> list[Claim]:
     if case.rope == OWN:
         return [untestable(name, "nothing is interpolated") for name in ("amplified", "amplified_long")]
-    if bench.within:
-        length = bench.ids.shape[1]
-        here, own = (_means(_cost(bench.long, rope, case.quant)) for rope in (case.rope, OWN))
-        why = f"{length} tokens lie within the native window of {bench.loaded.geometry.original_context}"
+    if scorer.within:
+        length = scorer.ids.shape[1]
+        here, own = (_means(_cost(scorer.long, rope, case.quant)) for rope in (case.rope, OWN))
+        why = f"{length} tokens lie within the native window of {scorer.loaded.geometry.original_context}"
         return [amplified("amplified", here, own, confidence, f"at {length} tokens"), untestable("amplified_long", why)]
-    short = [_cost(bench.pieces, rope, case.quant) for rope in (case.rope, OWN)]
-    last = bench.short // 2  # target tokens that have at least half the short context before them
-    far = _cost(bench.long, case.rope, case.quant)[:, -last:]
+    short = [_cost(scorer.pieces, rope, case.quant) for rope in (case.rope, OWN)]
+    last = scorer.short // 2  # target tokens that have at least half the short context before them
+    far = _cost(scorer.long, case.rope, case.quant)[:, -last:]
     near = short[1][:, -1, -last:]
-    where = f"the last {last} tokens of {bench.ids.shape[1]} and of {bench.short}"
+    where = f"the last {last} tokens of {scorer.ids.shape[1]} and of {scorer.short}"
     return [
-        amplified("amplified", _means(short[0]), _means(short[1]), confidence, f"at {bench.short} tokens"),
+        amplified("amplified", _means(short[0]), _means(short[1]), confidence, f"at {scorer.short} tokens"),
         amplified("amplified_long", _means(far), _means(near), confidence, where),
     ]
 
@@ -198,21 +198,21 @@ def _cost(read, rope: RopeSpec, quant: QuantSpec) -> Tensor:
     return read(rope, quant) - read(rope, QuantSpec())
 
 
-def _short(bench: _Bench, case: Case, spec: ReplicationSpec) -> Claim:
+def _short(scorer: _Scorer, case: Case, spec: ReplicationSpec) -> Claim:
     if case.scales.is_identity:
         return untestable("short_context", case.note)
     if case.scales.mode != "symmetric":
         return untestable("short_context", f"the scales are {case.scales.mode}, the claim is about symmetric ones")
-    before, after = (bench.pieces(case.rope, case.quant, scales) for scales in (None, case.scales))
-    return short_context(_means(before), _means(after), spec.tolerance, spec.confidence, bench.short)
+    before, after = (scorer.pieces(case.rope, case.quant, scales) for scales in (None, case.scales))
+    return short_context(_means(before), _means(after), spec.tolerance, spec.confidence, scorer.short)
 
 
-def _perplexity(bench: _Bench, case: Case, spec: ReplicationSpec) -> Claim:
-    before = _means(bench.long(case.rope, case.quant))
+def _perplexity(scorer: _Scorer, case: Case, spec: ReplicationSpec) -> Claim:
+    before = _means(scorer.long(case.rope, case.quant))
     still = case.scales.is_identity  # then nothing is cut, exactly
-    after = before if still else _means(bench.long(case.rope, case.quant, case.scales))
+    after = before if still else _means(scorer.long(case.rope, case.quant, case.scales))
     return perplexity(
-        before, after, spec.least_cut, spec.confidence, bench.ids.shape[1], f"{case.note}; " if still else ""
+        before, after, spec.least_cut, spec.confidence, scorer.ids.shape[1], f"{case.note}; " if still else ""
     )
 
 

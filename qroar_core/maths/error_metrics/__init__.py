@@ -11,5 +11,5 @@ from qroar_core.specs import ERROR_METRICS
 
 @cache
 def error_metrics() -> dict[str, ErrorMetric]:
-    """Name, as in `SearchSpec.judge` -> metric, in the order of menus."""
+    """Name, as in `SearchSpec.error_metric` -> metric, in the order of menus."""
     return members_of(__name__, ERROR_METRICS, "METRIC")

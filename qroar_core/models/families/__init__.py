@@ -15,14 +15,14 @@ from qroar_core.models.families.base import Family
 from qroar_core.models.families.slot import QKSlot
 
 
-def _found() -> tuple[Family, ...]:
+def _families_here() -> tuple[Family, ...]:
     """Every `Family` that a file of this folder defines, by the name of its file."""
     modules = [import_module(f"{__name__}.{name}") for name in names_in(Path(__file__).parent)]
     members = [value for module in modules for value in vars(module).values() if isinstance(value, Family)]
     return tuple(dict.fromkeys(members))
 
 
-FAMILIES = _found()
+FAMILIES = _families_here()
 BY_ARCHITECTURE: dict[str, Family] = {name: family for family in FAMILIES for name in family.architectures}
 
 NO_ROPE = {  # architectures people try whose positions are not rotary

@@ -53,11 +53,11 @@ def awq_search(w: Tensor, mean_abs: Tensor, hessian: Tensor, spec: WeightQuantSp
     return best, found
 
 
-def prepare(bench: RemedyInputs) -> Prepared:
+def prepare(given: RemedyInputs) -> Prepared:
     """Scaled weights, to be rounded to nearest. W_O stays where V has fewer heads: W_V cannot take its 1/s."""
-    geo, made = bench.loaded.geometry, Prepared(bench.quant)
-    left = bench.outputs() if geo.n_kv_heads != geo.n_heads else set()
-    for inputs, own, stacked in bench.inputs("AWQ:"):
+    geo, made = given.loaded.geometry, Prepared(given.quant)
+    left = given.outputs() if geo.n_kv_heads != geo.n_heads else set()
+    for inputs, own, stacked in given.inputs("AWQ:"):
         if left.isdisjoint(own):
-            made.scale_inputs(own, awq_search(stacked, inputs.mean_abs, inputs.hessian, bench.weights)[0])
+            made.scale_inputs(own, awq_search(stacked, inputs.mean_abs, inputs.hessian, given.weights)[0])
     return made

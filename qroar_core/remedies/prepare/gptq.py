@@ -66,10 +66,10 @@ def gptq(w: Tensor, hessian: Tensor, spec: WeightQuantSpec, damp: float = DAMP) 
     return out.to(w.dtype)
 
 
-def prepare(bench: RemedyInputs) -> Prepared:
+def prepare(given: RemedyInputs) -> Prepared:
     """Every linear rounded by GPTQ; what no calibration token reaches, and stacked experts, to nearest."""
-    new = quantized_parameters(bench.loaded, bench.weights, {})
-    for inputs, own, stacked in bench.inputs("GPTQ:"):
-        rounded = gptq(stacked, inputs.hessian, bench.weights)
+    new = quantized_parameters(given.loaded, given.weights, {})
+    for inputs, own, stacked in given.inputs("GPTQ:"):
+        rounded = gptq(stacked, inputs.hessian, given.weights)
         new |= dict(zip(own, rounded.split([len(w) for w in own.values()]), strict=True))
-    return Prepared(replace(bench.quant, weights=None), new)
+    return Prepared(replace(given.quant, weights=None), new)

@@ -11,13 +11,13 @@ from qroar_core.transforms.baselines import smooth_attention
 from qroar_core.transforms.scales import Scales, pooled
 
 
-def prepare(bench: RemedyInputs) -> Prepared:
+def prepare(given: RemedyInputs) -> Prepared:
     """One scale a RoPE pair, from the range of K's two channels of it."""
-    loaded, geo = bench.loaded, bench.loaded.geometry
+    loaded, geo = given.loaded, given.loaded.geometry
     pairs = tuple((pair, pair) for pair in range(geo.n_pairs))
     pair_of = geo.channel_band(pairs)
-    absmax = key_absmax(loaded, bench.rope, bench.ids, chunk=bench.chunk, on_step=bench.on_step)
+    absmax = key_absmax(loaded, given.rope, given.ids, chunk=given.chunk, on_step=given.on_step)
     reach = torch.stack([absmax[..., pair_of == pair].amax(-1) for pair in range(geo.n_pairs)], -1)
     log2_g = pooled(smooth_attention(reach).log2(), geo.finest)  # (layers, n_kv_heads, pairs)
     scales = Scales("symmetric", geo.finest, pairs, log2_g.exp2().contiguous())
-    return Prepared(bench.quant, scaled_parameters(loaded, scales))
+    return Prepared(given.quant, scaled_parameters(loaded, scales))

@@ -29,10 +29,10 @@ def smoothquant(x_absmax: Tensor, w: Tensor, alpha: float = ALPHA) -> Tensor:
     return (x_absmax.pow(alpha) / reach.pow(1 - alpha)).clamp_min(FLOOR)
 
 
-def prepare(bench: RemedyInputs) -> Prepared:
+def prepare(given: RemedyInputs) -> Prepared:
     """Linears that read the normed residual stream are smoothed, as in the paper's code; W_O and W_down are not."""
-    geo, outputs, made = bench.loaded.geometry, bench.outputs(), Prepared(bench.quant)
-    for inputs, own, stacked in bench.inputs("SmoothQuant:"):
+    geo, outputs, made = given.loaded.geometry, given.outputs(), Prepared(given.quant)
+    for inputs, own, stacked in given.inputs("SmoothQuant:"):
         if len(inputs.absmax) == geo.hidden_size and outputs.isdisjoint(own):
             made.scale_inputs(own, smoothquant(inputs.absmax, stacked))
     return made

@@ -7,8 +7,8 @@ from qroar_core.scale_search.objective import Objective
 from qroar_core.scale_search.problem import SearchProblem
 
 
-def _require_seen(frame: SearchProblem) -> None:
-    if frame.weights_only:
+def _require_seen(problem: SearchProblem) -> None:
+    if problem.weights_only:
         raise BadSpec(
             "the cached objective sees q, k and v, not quantized weights", where="search", do="add --objective full"
         )

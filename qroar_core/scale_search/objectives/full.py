@@ -141,16 +141,16 @@ class FullSearch(BestCandidate):
                 yield moved(tried.point), f"trial {tried.number}"
 
 
-def _require_seen(frame: SearchProblem) -> None:
+def _require_seen(problem: SearchProblem) -> None:
     """It measures the real quantized model, and so sees everything."""
 
 
 def _refine(
-    frame: SearchProblem, bounds: Tensor, report: Report, state: AdamState | None, tries: TrialRunner
+    problem: SearchProblem, bounds: Tensor, report: Report, state: AdamState | None, tries: TrialRunner
 ) -> FullSearch:
-    read, lengths = frame.development(), (max(2, frame.length // 4), frame.length)
+    read, lengths = problem.development(), (max(2, problem.length // 4), problem.length)
     objective = FullObjective(
-        frame.loaded, frame.rope, frame.quant, frame.spec, frame.bands, read.ids, lengths, read.opening
+        problem.loaded, problem.rope, problem.quant, problem.spec, problem.bands, read.ids, lengths, read.opening
     )
     return FullSearch(objective, bounds, report, tries)
 

@@ -146,15 +146,15 @@ class Polish(BestCandidate):
         return self.objective.spec.polish_steps
 
 
-def _require_seen(frame: SearchProblem) -> None:
-    weights = frame.quant.weights
-    if weights is not None and frame.spec.angles:
+def _require_seen(problem: SearchProblem) -> None:
+    weights = problem.quant.weights
+    if weights is not None and problem.spec.angles:
         raise BadSpec(
             "the kl objective rounds weights once, and turned rows round apart",
             where="search",
             do="drop --angles, or add --objective cached",
         )
-    if frame.weights_only or (weights is not None and weights.scale == "tensor"):
+    if problem.weights_only or (weights is not None and weights.scale == "tensor"):
         raise BadSpec(
             "the kl objective has no gradient through the rounding of weights",
             where="search",
@@ -163,18 +163,18 @@ def _require_seen(frame: SearchProblem) -> None:
 
 
 def _refine(
-    frame: SearchProblem, bounds: Tensor, report: Report, state: AdamState | None, tries: TrialRunner
+    problem: SearchProblem, bounds: Tensor, report: Report, state: AdamState | None, tries: TrialRunner
 ) -> Polish:
-    spec, quant = frame.spec, frame.quant
-    length = min(frame.length, spec.polish_length)
+    spec, quant = problem.spec, problem.quant
+    length = min(problem.length, spec.polish_length)
     if quant.k is not None and still_exact(quant, length) == length:
         raise BadSpec(
             f"in {length} tokens every query reads all keys exactly: the kl objective sees no scales",
             where="search",
             do=f"make length and polish_length longer than {quant.k.block_tokens}",
         )
-    text = frame.windows("calibration", length, spec.polish_windows, fewer=True)
-    objective = KLObjective(frame.loaded, Condition(frame.rope, quant), spec, frame.bands, text, frame.groups)
+    text = problem.windows("calibration", length, spec.polish_windows, fewer=True)
+    objective = KLObjective(problem.loaded, Condition(problem.rope, quant), spec, problem.bands, text, problem.groups)
     return Polish(objective, bounds, report, state)
 
 

@@ -42,7 +42,14 @@ TEXTS = dict.fromkeys(("calibration", "development", "heldout"), TEXT)
 INT4 = QuantSpec(k=QuantizerSpec(4))
 SMALL = DiagnosisSpec(length=80, short_length=8, paired_tokens=8, windows=3, eps=0.05, bands=BandSpec(2), chunk=40)
 ASKED = SearchSpec(
-    bands=BandSpec(2), length=48, windows=2, query_rows=8, steps=6, guard_tau=100.0, granularity="layer", eta=0.0
+    bands=BandSpec(2),
+    length=48,
+    windows=2,
+    query_rows=8,
+    steps=6,
+    guard_tau=100.0,
+    granularity="layer",
+    pressure_weight=0.0,
 )
 
 

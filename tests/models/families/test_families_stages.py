@@ -130,7 +130,7 @@ def test_scales_of_a_layer_without_rope_change_no_cached_error(build):
 
 
 def test_bounds_of_layers_that_no_interpolation_touches_are_the_widest(build):
-    spec = replace(ASKED, eta=1.0, kappa0=4.0)
+    spec = replace(ASKED, pressure_weight=1.0, max_log2_scale=4.0)
     sliding, full = SearchProblem(build("gemma3"), RopeSpec("linear", 3.0), INT4, spec, TEXTS).bounds(None)
     assert sliding.tolist() == [[-4.0, 4.0]] * 2
     assert float(full.abs().max()) < 4.0

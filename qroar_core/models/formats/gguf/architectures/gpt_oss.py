@@ -50,7 +50,7 @@ def merged(found: Config, files: GgufFiles) -> Built:
             wide = rows * len(parts)
             names = tuple(f"{stem}_{part}_exps.weight" for part in parts)
             pieces = [
-                Piece(take(files, name, (count, rows, columns)), _turned(rows, k, len(parts)))
+                Piece(take(files, name, (count, rows, columns)), _as_columns(rows, k, len(parts)))
                 for k, name in enumerate(names)
             ]
             built[f"{mlp}.{target}"] = assembled((count, columns, wide), pieces), names
@@ -63,7 +63,7 @@ def merged(found: Config, files: GgufFiles) -> Built:
     return built
 
 
-def _turned(rows: int, first: int, step: int) -> Place:
+def _as_columns(rows: int, first: int, step: int) -> Place:
     """Row r of expert e becomes its column `first + step * r`."""
 
     def place(whole: Tensor, numbers: Tensor, values: Tensor) -> None:

@@ -41,13 +41,13 @@ def main(case: Case) -> None:
         f"digests of their tokens: {', '.join(f'{n} {digest_of(ids)}' for n, ids in read.items())})\n"
     )
     print(
-        "| windows searched | shrink | mean abs log2 g | gap recovered, development | held-out "
+        "| windows searched | l2 penalty | mean abs log2 g | gap recovered, development | held-out "
         "| more than without a pull, held-out nats |\n|---|---|---|---|---|---|"
     )
     for windows in SEARCHED:
         free: list[float] = []
-        for shrink in PULLS:
-            spec = replace(plain, windows=windows, shrink=shrink)
+        for l2_penalty in PULLS:
+            spec = replace(plain, windows=windows, l2_penalty=l2_penalty)
             found = find_scales(loaded, Setting(case.rope, case.quant, search=spec), texts)
             here = {name: quantized.nll(ids, found, "") for name, ids in read.items()}
             won = [
@@ -57,9 +57,9 @@ def main(case: Case) -> None:
             ]
             free = free or here["heldout"]
             more = paired_interval(free, here["heldout"])
-            said = f"{more.mean:+.4f} [{more.low:+.4f}, {more.high:+.4f}]" if shrink else ""
+            said = f"{more.mean:+.4f} [{more.low:+.4f}, {more.high:+.4f}]" if l2_penalty else ""
             print(
-                f"| {windows} | {shrink:g} | {found.g.log2().abs().mean():.2f} | {' | '.join(won)} | {said} |",
+                f"| {windows} | {l2_penalty:g} | {found.g.log2().abs().mean():.2f} | {' | '.join(won)} | {said} |",
                 flush=True,
             )
             print(".", end="", file=sys.stderr, flush=True)

@@ -7,13 +7,13 @@ import re
 from collections.abc import Iterator
 from itertools import pairwise
 
-from qroar_core.evaluation.result import Closeness
+from qroar_core.evaluation.result import KLReport
 from qroar_core.evaluation.sentences import DIGIT
 from qroar_core.statistics.intervals import mean_interval
 
 
 def closeness_against(
-    close: Closeness, windows: int, mine: list[float] | None = None, reference: list[float] | None = None
+    close: KLReport, windows: int, mine: list[float] | None = None, reference: list[float] | None = None
 ) -> Iterator[str]:
     """What contradicts itself, in a few words each.
 
@@ -30,7 +30,7 @@ def closeness_against(
             yield f"ln_ratio_se: {close.ln_ratio_se:g}, its windows have {apart:g}"
 
 
-def _percentiles(close: Closeness) -> Iterator[str]:
+def _percentiles(close: KLReport) -> Iterator[str]:
     for name in ("kl", "delta_p"):
         table = getattr(close, name)
         if not table or any(not re.fullmatch(r"\d{1,3}(\.\d+)?", key) for key in table):
@@ -39,7 +39,7 @@ def _percentiles(close: Closeness) -> Iterator[str]:
             yield f"{name}: a percentile below a lower one"
 
 
-def _means(close: Closeness, windows: int) -> Iterator[str]:
+def _means(close: KLReport, windows: int) -> Iterator[str]:
     """A mean lies within its percentiles, and its error over windows is at most what numbers within them can have.
 
     Of numbers in [low, high] with mean m the variance is at most (m - low) (high - m) (Bhatia and Davis, 2000).

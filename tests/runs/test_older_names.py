@@ -1,0 +1,49 @@
+"""Files and links of before 2026-11-30 call some fields by other names; they mean what they did."""
+
+import json
+
+import pytest
+
+from pages.state.choice import Choice, from_address
+from qroar_core.remedies.result import Comparison
+from qroar_core.runs.record import read_record
+from qroar_core.specs import SearchSpec
+from tests.helpers import planted_comparison
+from tests.runs.kept import keep_all
+
+BEFORE = {"judge": "logits", "kappa0": 2.5, "eta": 0.25, "tau_tail": 0.5, "shrink": 0.125}
+NOW = SearchSpec(error_metric="logits", max_log2_scale=2.5, pressure_weight=0.25, tail_weight=0.5, l2_penalty=0.125)
+
+
+def test_a_run_of_before_opens_with_its_search_as_it_was(root, loaded, setting):
+    keep_all(loaded, setting)
+    (folder,) = root.iterdir()
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    assert manifest["specs"]["search"].keys().isdisjoint(BEFORE)  # written under today's names
+    today = dict(
+        zip(BEFORE, ("error_metric", "max_log2_scale", "pressure_weight", "tail_weight", "l2_penalty"), strict=True)
+    )
+    search = {name: value for name, value in manifest["specs"]["search"].items() if name not in today.values()}
+    manifest["specs"]["search"] = search | BEFORE
+    path.write_text(json.dumps(manifest))
+    found = read_record(folder).setting.search
+    assert {name: getattr(found, now) for name, now in today.items()} == BEFORE
+
+
+def test_a_link_of_before_asks_for_the_same_search():
+    assert from_address({"search": json.dumps(BEFORE)}).search == NOW
+    assert from_address({"search": json.dumps({"max_log2_scale": 2.5})}).search == SearchSpec(max_log2_scale=2.5)
+
+
+@pytest.mark.parametrize("text", ["[" * 3999, "{", '{"kappa0": -1}', "NaN", '{"kappa1": 2}x'])
+def test_a_link_that_cannot_be_read_asks_for_nothing(text):
+    assert from_address({"search": text}) == Choice()
+
+
+def test_a_comparison_of_before_holds_its_rows(tmp_path):
+    made = planted_comparison.comparison().as_written()
+    old = json.loads(made.to_json())
+    old["standings"] = old.pop("rows")
+    (tmp_path / "comparison.json").write_text(json.dumps(old))
+    assert Comparison.from_file(tmp_path / "comparison.json").rows == made.rows
