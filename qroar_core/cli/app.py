@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -38,8 +39,12 @@ from qroar_core.diagnostics.registry import diagnostics
 from qroar_core.disk_name import disk_name
 from qroar_core.errors import BadCheckpoint, BadScales, BadSpec
 
+if TYPE_CHECKING:  # a command that reads no model starts without torch
+    from qroar_core.models.loaded import LoadedModel
+    from qroar_core.transforms.scales import Scales
 
-def _rotation_scales(options: dict, loaded):
+
+def _rotation_scales(options: dict, loaded: LoadedModel) -> Scales | None:
     """--rotation-scales FILE, and only if the file says that it was searched under a rotation."""
     from qroar_core.transforms.file import from_file
 

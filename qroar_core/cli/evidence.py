@@ -101,7 +101,7 @@ def pairs_of(options: dict[str, Any], rope: RopeSpec, quant: QuantSpec) -> list[
         if rope.method == "default":
             raise BadSpec("methods need a factor", where="--methods", do="add --rope yarn --factor 2")
         ropes = [
-            rope if name == rope.method else RopeSpec(name, rope.factor, tie=rope.tie)  # type: ignore[arg-type]
+            rope if name == rope.method else RopeSpec(name, rope.factor, tie=rope.tie)
             for name in _listed(options["methods"])
         ]
     if options["quantizers"]:

@@ -28,7 +28,7 @@ app = typer.Typer(
 )
 
 
-def load_model(options: dict):
+def load_model(options: dict) -> LoadedModel:
     """MODEL of the command, once its options make sense."""
     from qroar_core.models import load
 

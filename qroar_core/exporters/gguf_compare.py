@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -20,6 +21,7 @@ from qroar_core.models.formats.gguf_source import label_of
 from qroar_core.transforms.scales import Scales
 
 ROWS = 256  # compared at a time
+Rows = tuple[np.ndarray, np.ndarray, int]  # bytes in the source, bytes in the copy, first row
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +71,8 @@ def compare(
     return Compared(len(infos) - len(gains), len(gains), others_same, codes_same, worst)
 
 
-def _rows(a: BinaryIO, b: BinaryIO, model: GgufModel, new: Header, info: TensorInfo):
-    """(bytes in the source, bytes in the copy, first row), some rows at a time; a bias is one row a value."""
+def _rows(a: BinaryIO, b: BinaryIO, model: GgufModel, new: Header, info: TensorInfo) -> Iterator[Rows]:
+    """Every row, some at a time; a bias is one row a value."""
     rows, row_bytes = info.rows, info.row_bytes
     if len(info.shape) == 1:
         rows, row_bytes = info.shape[0], info.nbytes // info.shape[0]

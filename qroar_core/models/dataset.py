@@ -181,7 +181,7 @@ def _rows(what: Asked) -> Iterable[dict[str, Any]]:
             where=what.name,
             do=f"name one: {OPTION} {what.name}:{what.config}:{splits[-1]}:{what.field}",
         )
-    return found[what.split or splits[0]]  # type: ignore[no-any-return]
+    return found[what.split or splits[0]]
 
 
 def _text(row: dict[str, Any], what: Asked, number: int) -> str:

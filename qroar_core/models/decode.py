@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -96,7 +97,7 @@ def end_tokens(loaded: LoadedModel) -> set[int]:
     return set() if ends is None else set(ends) if isinstance(ends, list) else {ends}
 
 
-def added_text(tokenizer, before: list[int], tokens: list[int]) -> list[str]:
+def added_text(tokenizer: Any, before: list[int], tokens: list[int]) -> list[str]:
     """What each of `tokens` adds to the text behind `before`; a character cut across tokens comes with its last."""
     shown = tokenizer.decode(before)
     pieces = []

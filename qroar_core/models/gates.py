@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from torch import Tensor
+from torch.nn import Module
 
 from qroar_core.models.loaded import LoadedModel
 
@@ -22,7 +23,7 @@ def gates_of(loaded: LoadedModel) -> Iterator[Gates]:
         for layer, (query, _) in enumerate(loaded.slots()):
             projection = loaded.model.get_submodule(query.weight.removesuffix(".weight"))
 
-            def keep(module, args, projected, layer=layer):
+            def keep(module: Module, args: object, projected: Tensor, layer: int = layer) -> None:
                 found[layer] = gates(projected)
 
             hooks.append(projection.register_forward_hook(keep))

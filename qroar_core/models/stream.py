@@ -8,13 +8,14 @@ length L x L ever exists.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
 import torch
 from torch import Tensor
+from torch.nn import Module
 from transformers import Cache
 
 from qroar_core.errors import BadSpec
@@ -193,8 +194,8 @@ class Stream:
         return halves
 
     def _hooks(self) -> list:
-        def hook_for(layer: int):
-            def hook(module, args, output):
+        def hook_for(layer: int) -> Callable[..., None]:
+            def hook(module: Module, args: object, output: Tensor | tuple[Tensor, ...]) -> None:
                 hidden = output[0] if isinstance(output, tuple) else output
                 for observer in self.observers:
                     for row in range(hidden.shape[0]):

@@ -8,7 +8,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from qroar_core.evidence.controls.findings import measured
-from qroar_core.evidence.controls.result import Control, Controls, Estimate, Kind
+from qroar_core.evidence.controls.result import Control, Controls, Estimate, Kind, Precision
 from qroar_core.figures.picture import BLUE, GREEN, GREY, ORANGE, RED, SKY, Picture, framed
 
 ROW = 44  # pixels
@@ -163,7 +163,7 @@ def _line(control: Control) -> dict:
     }
 
 
-def _format_line(one) -> dict:
+def _format_line(one: Precision) -> dict:
     line: dict = {"format": one.dtype, "problem": one.problem}
     for part in ("reference", "cost", "gain", "above"):
         found: Estimate | None = getattr(one, part)

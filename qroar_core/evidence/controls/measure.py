@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
+import torch
 from torch import Tensor
 
 from qroar_core.errors import BadScales, BadSpec, NonFinite
@@ -141,7 +142,7 @@ def _conditions(
     return asked | {name: list(sets) for name, sets in others.items() if sets}
 
 
-def _in_format(scorer: _Scorer, dtype, scales: Scales, nll: Mapping, confidence: float) -> Precision:
+def _in_format(scorer: _Scorer, dtype: torch.dtype, scales: Scales, nll: Mapping, confidence: float) -> Precision:
     """Reference, quantized and tuned in another number format, or why this device cannot."""
     word = _word(dtype)
     try:
@@ -160,5 +161,5 @@ def _in_format(scorer: _Scorer, dtype, scales: Scales, nll: Mapping, confidence:
     return precision_of(word, here, nll[REFERENCE][0], confidence, loaded=False)
 
 
-def _word(dtype) -> str:
+def _word(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")

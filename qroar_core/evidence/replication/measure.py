@@ -7,7 +7,7 @@ windows cut into pieces; the model's own RoPE is measured once a quantizer.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 
 import torch
@@ -17,7 +17,7 @@ from qroar_core.diagnostics.result import Diagnosis
 from qroar_core.errors import BadSpec
 from qroar_core.evidence.replication import result as results
 from qroar_core.evidence.replication.claims import amplified, perplexity, pressure, short_context, tails, untestable
-from qroar_core.evidence.replication.result import Claim, Replication
+from qroar_core.evidence.replication.result import Claim, Name, Replication
 from qroar_core.interpolations.own import promised_length
 from qroar_core.models.calibrate import calibrated
 from qroar_core.models.loaded import LoadedModel
@@ -156,7 +156,7 @@ def _tested(scorer: _Scorer, case: Case, spec: ReplicationSpec) -> results.Case:
     claims = [
         *_amplified(scorer, case, sure),
         *(_pressure(name, case, sure) for name in ("pressure", "weighted_pressure")),
-        *(tails(name, case.diagnosis, sure) for name in ("tails_k", "tails_q")),  # type: ignore[arg-type]
+        *(tails(name, case.diagnosis, sure) for name in ("tails_k", "tails_q")),
         _short(scorer, case, spec),
         _perplexity(scorer, case, spec),
     ]
@@ -168,7 +168,7 @@ def _tested(scorer: _Scorer, case: Case, spec: ReplicationSpec) -> results.Case:
     )
 
 
-def _pressure(name, case: Case, confidence: float) -> Claim:
+def _pressure(name: Name, case: Case, confidence: float) -> Claim:
     if case.rope == OWN:
         return untestable(name, "nothing is interpolated")
     return pressure(name, case.diagnosis, confidence)
@@ -193,7 +193,7 @@ def _amplified(scorer: _Scorer, case: Case, confidence: float) -> list[Claim]:
     ]
 
 
-def _cost(read, rope: RopeSpec, quant: QuantSpec) -> Tensor:
+def _cost(read: Callable[[RopeSpec, QuantSpec], Tensor], rope: RopeSpec, quant: QuantSpec) -> Tensor:
     """What quantization costs every token, nats."""
     return read(rope, quant) - read(rope, QuantSpec())
 
