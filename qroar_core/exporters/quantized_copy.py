@@ -63,7 +63,7 @@ def run(
     source, folder = loaded.template, Path(folder).expanduser()  # of a hub id: the snapshot that was read
     if source is None or not quantization_of(source):
         raise BadSpec(
-            f"{loaded.source} is no folder with quantized weights", where="--format quantized", do="choose hf or gguf"
+            f"{loaded.source} is no folder with quantized weights", where="format quantized", do="choose hf or gguf-f16"
         )
     said = written_rope(loaded, rope)
     on_step(Step("export", 0, 3, "scale"))

@@ -28,6 +28,12 @@ def writer_of(format: str, *, group_size: int | None = None, dtype: torch.dtype 
         BadSpec: an unknown format.
     """
     ways = [name for name in FORMATS if name not in written_by("gguf_copy")]  # that one edits a file, not a model
+    if format in FORMATS and format not in ways:
+        raise BadSpec(
+            f"{format} edits a .gguf file, and this writes a loaded model",
+            where="format",
+            do=f"choose one of {', '.join(written_by('gguf_write'))}, or run `qroar export FILE.gguf --format {format}`",
+        )
     if format not in ways:
         raise BadSpec(f"unknown format {format!r}", where="format", do=f"choose one of {', '.join(ways)}")
     about, options = FORMATS[format], dict[str, Any]()

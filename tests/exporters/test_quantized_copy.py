@@ -198,7 +198,7 @@ def test_a_full_precision_export_says_nothing_of_quantization(tiny, folder, tmp_
 
 def test_what_cannot_be_scaled_is_refused(tiny, folder, tmp_path):
     loaded = tiny(hidden_size=64)
-    with pytest.raises(BadSpec, match="is no folder with quantized weights; choose hf or gguf"):
+    with pytest.raises(BadSpec, match="is no folder with quantized weights; choose hf or gguf-f16"):
         quantized_copy.run(loaded, RopeSpec(), scales(), tmp_path / "out")
     write_quantized(folder, loaded, "pack8", torch.bfloat16)
     quantized = load_model(str(folder), device="cpu")
