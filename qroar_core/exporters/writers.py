@@ -32,7 +32,7 @@ def writer_of(format: str, *, group_size: int | None = None, dtype: torch.dtype 
         raise BadSpec(
             f"{format} edits a .gguf file, and this writes a loaded model",
             where="format",
-            do=f"choose one of {', '.join(written_by('gguf_write'))}, or run `qroar export FILE.gguf --format {format}`",
+            do=f"choose one of {', '.join(written_by('gguf_write'))}, or run `qroar export FILE --format {format}`",
         )
     if format not in ways:
         raise BadSpec(f"unknown format {format!r}", where="format", do=f"choose one of {', '.join(ways)}")

@@ -153,7 +153,7 @@ def test_an_export_holds_the_scales_and_refuses_what_it_cannot_write(tiny, setup
     channel = g.bands[0][0]
     assert torch.allclose(written[channel], own[channel] / g.g[0, 0, 0].float(), rtol=1e-6)
     with pytest.raises(
-        BadSpec, match="gguf edits a .gguf file, and this writes a loaded model; choose one of gguf-f16"
+        BadSpec, match=r"gguf edits a \.gguf file, and this writes a loaded model; choose one of gguf-f16"
     ):
         qroar.export(model, setup, None, tmp_path / "other", format="gguf")
     with pytest.raises(BadSpec, match="unknown format 'onnx'; choose one of hf, w4a16"):
