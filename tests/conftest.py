@@ -296,6 +296,15 @@ def hub_folder(tmp_path, byte_tokenizer):
 
 
 @pytest.fixture(scope="session")
+def forks():
+    """Python processes of their own that need not import torch, transformers and Streamlit anew."""
+    from tests.helpers.forks import Forks
+
+    with Forks() as up:
+        yield up
+
+
+@pytest.fixture(scope="session")
 def quick_visits():
     """An AppTest asks every installed package for components of Streamlit: the answer is the same all session long."""
     from streamlit.components.v2 import manifest_scanner

@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.forks import Forks
-
 ROOT = Path(__file__).parents[1]
 EXAMPLE = re.compile(r"^`(qroar_core/\S+)`\n\n```python\n(.*?)```$", re.M | re.S)
 EXAMPLES = dict(EXAMPLE.findall((ROOT / "docs" / "extending.md").read_text()))
@@ -18,13 +16,6 @@ LEVELS_MENU = """
 from pages.forms import quantizer
 print({name: levels.label for name, levels in quantizer.GRIDS.items()})
 """
-
-
-@pytest.fixture(scope="module")
-def forks():
-    """Python processes that need not import torch, transformers and Streamlit anew."""
-    with Forks() as up:
-        yield up
 
 
 @pytest.fixture

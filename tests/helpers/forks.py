@@ -14,8 +14,8 @@ import os
 import runpy
 import subprocess
 import sys
-import tempfile
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,26 +56,21 @@ class Forks:
         self._parent.stdin.close()
         self._parent.wait()
 
-    def run(self, words: list[str], cwd: Path, path: Path, **environment: str) -> Done:
-        """`python *words` in the folder `cwd` with `path` as PYTHONPATH, and with these variables besides."""
-        with tempfile.TemporaryDirectory() as folder:
-            asked = {"words": words, "cwd": str(cwd), "path": str(path), "environment": environment, "said": folder}
-            self._parent.stdin.write(json.dumps(asked) + "\n")
-            self._parent.stdin.flush()
-            code = self._parent.stdout.readline()
-            assert code, "the process that forks has ended"
-            out, err = (Path(folder, name).read_text() for name in ("out", "err"))
-        return Done(int(code), out, err)
+    def run(self, words: list[str], cwd: Path, path: Path) -> Done:
+        """`python *words` in the folder `cwd` with `path` as PYTHONPATH and the other variables as they are now."""
+        self._parent.stdin.write(json.dumps([words, str(cwd), dict(os.environ, PYTHONPATH=str(path))]) + "\n")
+        self._parent.stdin.flush()
+        answer = self._parent.stdout.readline()
+        assert answer, "the process that forks has ended"
+        return Done(*json.loads(answer))
 
 
-def _child(words: list[str], cwd: str, path: str, environment: dict[str, str], said: str) -> None:
+def _child(words: list[str], cwd: str, environment: dict[str, str]) -> None:
     """What `python` does with these words; never returns."""
-    for name, number in (("out", 1), ("err", 2)):
-        os.dup2(os.open(f"{said}/{name}", os.O_WRONLY | os.O_CREAT, 0o600), number)
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    os.environ.update(environment, PYTHONPATH=path)
+    os.environ.clear()
+    os.environ.update(environment)
     os.chdir(cwd)
-    sys.path[:0] = [cwd, path]
+    sys.path[:0] = [cwd, environment["PYTHONPATH"]]
     kind, what, *rest = words
     sys.argv = ["-c" if kind == "-c" else what, *rest]
     code = 0
@@ -103,11 +98,30 @@ def _serve() -> None:
         importlib.import_module(name)
     answers = os.fdopen(os.dup(1), "w")
     for line in sys.stdin:
-        child = os.fork()
-        if child == 0:
-            _child(**json.loads(line))
-        answers.write(f"{os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])}\n")
+        answers.write(json.dumps(_answered(*json.loads(line))) + "\n")
         answers.flush()
+
+
+def _answered(words: list[str], cwd: str, environment: dict[str, str]) -> tuple[int, str, str]:
+    """How the child of these words ended, and what it said."""
+    pipes = {number: os.pipe() for number in (1, 2)}
+    child = os.fork()
+    if child == 0:
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        for number, (_, end) in pipes.items():
+            os.dup2(end, number)
+        os.closerange(3, 1024)
+        _child(words, cwd, environment)
+    for _, end in pipes.values():
+        os.close(end)
+    with ThreadPoolExecutor(len(pipes)) as both:
+        out, err = both.map(_whole, (start for start, _ in pipes.values()))
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), out, err
+
+
+def _whole(pipe: int) -> str:
+    with os.fdopen(pipe, encoding="utf-8", errors="replace") as file:
+        return file.read()
 
 
 if __name__ == "__main__":
