@@ -238,7 +238,7 @@ def demo_model():
 
 
 @pytest.fixture
-def stages(monkeypatch, demo_model, tmp_path_factory):
+def stages(monkeypatch, demo_model, tmp_path_factory, quick_visits):
     """Stages that answer at once with planted results. A test replaces the one it is about."""
     import streamlit as st
     import torch
@@ -293,6 +293,27 @@ def hub_folder(tmp_path, byte_tokenizer):
         return tmp_path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def forks():
+    """Python processes of their own that need not import torch, transformers and Streamlit anew."""
+    from tests.helpers.forks import Forks
+
+    with Forks() as up:
+        yield up
+
+
+@pytest.fixture(scope="session")
+def quick_visits():
+    """An AppTest asks every installed package for components of Streamlit: the answer is the same all session long."""
+    from streamlit.components.v2 import manifest_scanner
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            manifest_scanner, "scan_component_manifests", functools.cache(manifest_scanner.scan_component_manifests)
+        )
+        yield
 
 
 @pytest.fixture

@@ -2,11 +2,8 @@
 
 import json
 import math
-import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -22,7 +19,7 @@ print({name: levels.label for name, levels in quantizer.GRIDS.items()})
 
 
 @pytest.fixture
-def with_file(tmp_path):
+def with_file(tmp_path, forks):
     """Makes a copy of the package with the files of one example in it; runs Python there and returns what it prints."""
     for name in ("qroar_core", "pages"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -35,9 +32,7 @@ def with_file(tmp_path):
             (tmp_path / path).write_text(EXAMPLES[path])
 
         def run(*words):
-            command = [sys.executable, *words]
-            environment = os.environ | {"PYTHONPATH": str(tmp_path)}
-            done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+            done = forks.run([*words], tmp_path, tmp_path)
             assert done.returncode == 0, done.stderr
             return done.stdout
 

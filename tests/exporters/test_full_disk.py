@@ -5,9 +5,6 @@ The disk is real as far as a process can tell: the kernel refuses to let any fil
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -22,23 +19,24 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-def told(limit: int, *arguments: object) -> str:
-    """The one line of a command that must fail with exit 2, where no file may grow past `limit` bytes."""
-    ended = subprocess.run(
-        [sys.executable, "-c", LIMITED.format(limit=limit), *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        timeout=300,
-    )
-    lines = [line for line in ended.stderr.splitlines() if "replaces" not in line]
-    assert (ended.returncode, len(lines)) == (2, 1), ended.stderr
-    return lines[0]
+@pytest.fixture
+def told(forks):
+    """`told(limit, *arguments)`: the one line of a command that must fail with exit 2, where no file may grow further.
+
+    limit: bytes.
+    """
+
+    def line(limit, *arguments):
+        ended = forks.run(["-c", LIMITED.format(limit=limit), *map(str, arguments)], ROOT, ROOT)
+        lines = [line for line in ended.stderr.splitlines() if "replaces" not in line]
+        assert (ended.returncode, len(lines)) == (2, 1), ended.stderr
+        return lines[0]
+
+    return line
 
 
 @pytest.mark.parametrize("format", ["hf", "w4a16", "gguf-f16"])
-def test_an_export(tmp_path, format):
+def test_an_export(told, tmp_path, format):
     more = ("--group-size", 32) if format == "w4a16" else ()
     line = told(100_000, "export", "demo", "--format", format, *more, "--out", tmp_path / "o")
     assert line.startswith(f"qroar: {tmp_path}/o: ")
@@ -47,13 +45,13 @@ def test_an_export(tmp_path, format):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_result(tmp_path):
+def test_a_result(told, tmp_path):
     line = told(50, "diagnose", "demo", "--length", 128, "--rope", "linear", "--factor", 1, "--out", tmp_path / "o")
     assert line == f"qroar: {tmp_path}/o/diagnosis.json: File too large; free some room or choose another folder"
     assert list((tmp_path / "o").iterdir()) == []
 
 
-def test_the_scratch_file_of_an_evaluation(tmp_path):
+def test_the_scratch_file_of_an_evaluation(told, tmp_path):
     line = told(10_000, "evaluate", "demo", "--lengths", 64, "--k", "int8", "--out", tmp_path / "o")
     assert "no room for the reference's hidden states (File too large); set TMPDIR to a folder with room" in line
     assert not (tmp_path / "o").exists()

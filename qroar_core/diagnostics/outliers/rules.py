@@ -17,7 +17,8 @@ from qroar_core.errors import BadSpec
 from qroar_core.specs import OUTLIER_PARAMETERS
 
 CHANCE_NUMBERS = 2**23  # normal numbers that a chance count is read from
-CHANCE_BLOCK = 2**20  # of them held at once
+CHANCE_DRAWS = 2**17  # sets of channels, at most: as many as those numbers make sets of 64
+CHANCE_BLOCK = 2**20  # numbers held at once
 MAD_TO_SIGMA = 0.6745  # 0.75 quantile of the standard normal: MAD of a normal is 0.6745 sigma
 OFFERED = {  # parameters that a diagnosis is counted under beside the one asked for, for the page's slider
     "iqr": (0.5, 1.0, 1.5, 2.0, 3.0, 5.0),
@@ -99,8 +100,9 @@ def chance_count(channels: int, rule: str, parameter: float) -> tuple[float, flo
     Whatever its mean and width: a rule's limit moves with them. The mean |x| of a channel over many tokens, and the
     mean |w| of a row over many inputs, are such numbers where all channels or rows are alike.
 
-    Counted in 2^23 / channels draws, so that the mean's standard error is the standard deviation over the root of that:
-    0.6 % of the mean or less for 64 channels or more and a fence of 1.5, and 0.0002 outliers where there are 0.001.
+    Counted in 2^23 / channels draws, or 2^17 where that is less, so that the mean's standard error is the standard
+    deviation over the root of that: 0.6 % of the mean or less for 64 channels or more and a fence of 1.5, and 0.0002
+    outliers where there are 0.001.
     """
     usual = _counts(channels)
     asked = rule, parameter
@@ -111,7 +113,7 @@ def chance_count(channels: int, rule: str, parameter: float) -> tuple[float, flo
 def _counts(channels: int, asked: tuple[str, float] | None = None) -> dict[tuple[str, float], tuple[float, float]]:
     """`chance_count` of what is asked, or of all that is offered: draws are sorted once for all."""
     wanted = [asked] if asked else [(rule, value) for rule, values in OFFERED.items() for value in values]
-    draws, each = max(16, CHANCE_NUMBERS // channels), max(1, CHANCE_BLOCK // channels)
+    draws, each = max(16, min(CHANCE_DRAWS, CHANCE_NUMBERS // channels)), max(1, CHANCE_BLOCK // channels)
     source = np.random.default_rng(0)
     total, square = (dict.fromkeys(wanted, 0.0) for _ in range(2))
     for first in range(0, draws, each):

@@ -7,11 +7,13 @@ in turn. Where a key may be missing, llama.cpp's own constant stands in for it: 
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import pytest
 from gguf import GGUFValueType
 
 from qroar_core.errors import QRoarError
+from qroar_core.models.formats.gguf import opened
 from qroar_core.models.formats.gguf.opened import open_gguf
 from qroar_core.models.formats.gguf_header import read_header
 from qroar_core.models.formats.gguf_parts import entry, header_bytes, padded
@@ -60,6 +62,20 @@ def written(tmp_path_factory):
         return paths[name]
 
     return path
+
+
+@pytest.fixture(autouse=True)
+def laid_out_once(monkeypatch):
+    """The model of one config is laid out once: most of the files here say the same sizes again."""
+    lay_out, known = opened.parameter_shapes, {}
+
+    def shapes(config, where):
+        key = json.dumps(config, sort_keys=True)
+        if key not in known:
+            known[key] = lay_out(config, where)
+        return known[key]
+
+    monkeypatch.setattr(opened, "parameter_shapes", shapes)
 
 
 def rewritten(source, target, header, entries=None, tensors=None):
