@@ -1,6 +1,6 @@
 """The wheel alone, installed away from the checkout: the command, the demo model, the texts and the dashboard.
 
-Its dependencies are those of the environment that runs the tests: nothing is downloaded.
+Its dependencies are those of the environment that runs the tests; one test asks for newer ones that its ranges allow.
 """
 
 import json
@@ -14,6 +14,7 @@ import time
 import tomllib
 import urllib.request
 import venv
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -161,3 +162,27 @@ def test_the_wheel_offers_the_extras(ask):
 def test_a_port_that_cannot_be_is_refused_in_one_line(port, capsys):
     assert main(["dashboard", "--port", port]) == 2
     assert capsys.readouterr().err == f"qroar: --port: must lie in 1 to 65535, got {port}; give another number\n"
+
+
+@pytest.mark.slow
+def test_the_readmes_library_block_runs_with_the_newest_of_what_the_wheel_allows(installed, tmp_path):
+    """All but torch, whose newest brings gigabytes for graphics cards; where nothing is newer, it ran above."""
+    asked = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    ranges = [one for one in asked if not one.startswith("torch")] + [f"torch=={version('torch').partition('+')[0]}"]
+    look = [*pip, "--upgrade", "--dry-run", "--report", "-", *ranges]
+    found = json.loads(subprocess.run(look, check=True, capture_output=True, text=True).stdout)["install"]
+    newer = [f"{one['metadata']['name']}=={one['metadata']['version']}" for one in found]
+    if newer:
+        subprocess.run([*pip, "--no-deps", "--target", tmp_path / "newest", *newer], check=True, capture_output=True)
+    (tmp_path / "block.py").write_text(block())
+    done = subprocess.run(
+        [installed / "python", "block.py"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(tmp_path / "newest")},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, (newer, done.stderr)
+    assert "significant gain: +" in done.stdout
+    assert "deprecated" not in done.stderr, (newer, done.stderr)

@@ -8,6 +8,7 @@ length L x L ever exists.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -104,7 +105,8 @@ class Stream:
         at = torch.arange(self.start, self.fed, device=ids.device)[None]
         with torch.no_grad(), self.watch.asked_first():  # not inference mode: observers' tensors may meet autograd
             decoder = self.loaded.family.decoder(self.loaded.model)
-            out = decoder(input_ids=ids, position_ids=at, past_key_values=self.state, use_cache=self.state is not None)
+            state = {} if self.state is None else {_state_name(decoder): self.state}
+            out = decoder(input_ids=ids, position_ids=at, use_cache=self.state is not None, **state)
         self.watch.look("the final hidden state", self.start, out.last_hidden_state)
         return Piece(self.start, out.last_hidden_state)
 
@@ -249,3 +251,8 @@ def drain(pieces: Iterable[Piece]) -> None:
     """Run a stream for its observers only."""
     for _ in pieces:
         pass
+
+
+def _state_name(decoder: Module) -> str:
+    """What the decoder calls its cache: transformers 5.24 took `cache` for what was `past_key_values`."""
+    return "cache" if "cache" in inspect.signature(decoder.forward).parameters else "past_key_values"
