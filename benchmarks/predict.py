@@ -107,7 +107,7 @@ def _check(loaded: LoadedModel, case: Case, quant: QuantSpec, parts: torch.Tenso
         for band in range(case.bands):
             only = torch.zeros_like(parts, dtype=torch.bool)
             only[layer] = parts[layer] == band
-            seen = hidden_states(loaded, Condition(case.rope, quant, only=only), ids, ids.shape[1] - 1)
+            seen = hidden_states(loaded, Condition(case.rope, quant, quantized_channels=only), ids, ids.shape[1] - 1)
             brute.append(float(divergence(loaded, reference, seen).kl.double().mean()))
     guess = estimated[:, : case.bands].flatten().tolist()
     found = spearman(guess, brute)

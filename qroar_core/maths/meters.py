@@ -18,7 +18,7 @@ class Meter:
 
     at = CPU  # where they are
 
-    def follow(self, device: torch.device) -> None:
+    def to_device(self, device: torch.device) -> None:
         """Have every tensor of this meter on `device`: at each update (free once there), and `CPU` before reading."""
         if device == self.at:
             return

@@ -67,7 +67,7 @@ class LogHistogram(Meter):
             x: any shape, float; wider types are rounded to fp32 first.
             cell: int64, broadcastable to x: flat index into `shape`; -1 drops the value.
         """
-        self.follow(x.device)
+        self.to_device(x.device)
         cells = math.prod(self.shape)
         bits = x.detach().float().contiguous().view(torch.int32).bitwise_and(0x7FFFFFFF)
         offset = ((self.low + EXPONENT_BIAS) << self.sub_bits) - 1
@@ -101,7 +101,7 @@ class LogHistogram(Meter):
         Returns:
             (*shape) or (B, *shape[1:]), float64; NaN where nothing was counted.
         """
-        self.follow(CPU)
+        self.to_device(CPU)
         below = self.counts.cumsum(-1)  # (*shape, n_bins)
         index = (below < _rank(q, below[..., -1])[..., None]).sum(-1).clamp_(max=self.n_bins - 1)
         if weights is None:
@@ -146,7 +146,7 @@ class TopTail(Meter):
             magnitude: >= 0, or -1 for padding; (*shape, n), or (*shape[1:], n) with `window`.
             count: values that are not padding, int64, broadcastable to the cells.
         """
-        self.follow(magnitude.device)
+        self.to_device(magnitude.device)
         at = ... if window is None else window
         fresh = magnitude.detach().float().topk(min(self.keep, magnitude.shape[-1]), -1).values
         self.top[at] = torch.cat([self.top[at], fresh], -1).topk(self.keep, -1).values
@@ -154,8 +154,8 @@ class TopTail(Meter):
 
     def beside(self, other: TopTail) -> TopTail:
         """The windows of both, those of `other` behind this one's own."""
-        self.follow(CPU)
-        other.follow(CPU)
+        self.to_device(CPU)
+        other.to_device(CPU)
         both = TopTail((self.shape[0] + other.shape[0], *self.shape[1:]), max(self.keep, other.keep))
         for at, side in ((slice(0, self.shape[0]), self), (slice(self.shape[0], None), other)):
             both.top[at, ..., : side.keep], both.seen[at] = side.top, side.seen
@@ -163,14 +163,14 @@ class TopTail(Meter):
 
     def reaches(self, q: float) -> bool:
         """True when the values kept decide the q quantile of all windows pooled, in every cell."""
-        self.follow(CPU)
+        self.to_device(CPU)
         total = self.seen.sum(0)
         from_top = total - _rank(q, total) + 1
         return bool((self.seen <= self.keep).all()) or bool((from_top <= self.keep).all())
 
     def quantile(self, q: float, weights: Tensor | None = None) -> Tensor:
         """As `LogHistogram.quantile`, exact. Raises ValueError where the tail kept is too short for q."""
-        self.follow(CPU)
+        self.to_device(CPU)
         pools = torch.eye(self.shape[0]) if weights is None else weights.cpu().float()
         total = torch.tensordot(pools.double(), self.seen.double(), 1)  # (B, *cells)
         from_top = total - _rank(q, total) + 1  # rank of the answer counted from the largest

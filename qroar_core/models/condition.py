@@ -24,12 +24,12 @@ class StaticRange:
 class Condition:
     """What the model runs under.
 
-    `only` (bool, (layers, head_dim), on the model's device) leaves K and the q and k activations of all other
-    channels exact after rounding: steps are still those of the whole vector. None: every channel is rounded.
+    `quantized_channels` (bool, (layers, head_dim), on the model's device) leaves K and the q and k activations of all
+    other channels exact after rounding: steps are still those of the whole vector. None: every channel is rounded.
     """
 
     rope: RopeSpec = RopeSpec()
     quant: QuantSpec = QuantSpec()
     scales: Scales | None = None
     static: StaticRange | None = None
-    only: Tensor | None = None
+    quantized_channels: Tensor | None = None

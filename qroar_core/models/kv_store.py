@@ -104,7 +104,7 @@ class QuantizedCache:
             x = self.round(x, start)
         self.store[:, :, start : start + x.shape[-2]] = x
 
-    def settle(self, end: int) -> None:
+    def flush_blocks(self, end: int) -> None:
         """Round what the query at position `end` no longer reads exactly."""
         if self.round is None or self.block == 1:
             return

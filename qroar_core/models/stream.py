@@ -142,8 +142,8 @@ class Stream:
             if kept_k.block > 1:  # with blocks of one token the cache holds K rounded for the product already
                 seen = self._round_active(seen, layer, "k_active")
             out[:, :, here] = causal_block(asked[:, :, here], seen, kept_v.store[:, :, :stop], at, scaling, rule)
-            kept_k.settle(stop)
-            kept_v.settle(stop)
+            kept_k.flush_blocks(stop)
+            kept_v.flush_blocks(stop)
             at = stop
         self.watch.look(f"the attention output of layer {layer}", self.start, out)
         turning = (self.ropes[layer], q.device)
@@ -170,7 +170,7 @@ class Stream:
         return out
 
     def _round_active(self, x: Tensor, layer: int, which: str) -> Tensor:
-        spec, only = self.condition.quant.qk, self.condition.only
+        spec, only = self.condition.quant.qk, self.condition.quantized_channels
         if spec is None:
             return x
         static = getattr(self.condition.static, which, None)
@@ -189,7 +189,7 @@ class Stream:
             )
             if quant.qk is not None and (quant.k is None or quant.k.block_tokens == 1):
                 k_round = followed_by(k_round, partial(self._round_active, layer=layer, which="k_active"))
-            k_round = on_channels(k_round, self.condition.only, layer)
+            k_round = on_channels(k_round, self.condition.quantized_channels, layer)
             halves.append(
                 (QuantizedCache(k, k_round, block_of(quant.k)), QuantizedCache(v, v_round, block_of(quant.v)))
             )

@@ -37,7 +37,7 @@ def brute(loaded, condition, tokens, parts, count):
         for part in range(count):
             only = torch.zeros_like(parts, dtype=torch.bool)
             only[layer] = parts[layer] == part
-            other = log_p(loaded, replace(condition, only=only), tokens)
+            other = log_p(loaded, replace(condition, quantized_channels=only), tokens)
             kl[layer, part] = (exact.exp() * (exact - other)).sum(-1).mean()
     return kl
 

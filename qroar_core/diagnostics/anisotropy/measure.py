@@ -94,7 +94,7 @@ class AnisotropyMeter(Meter):
         Returns:
             What was booked, for the null of another layer.
         """
-        self.follow(x.device)
+        self.to_device(x.device)
         self.tokens += x.shape[1] if keep is None else int(keep.sum())
         self.by_step = step is not None
         a, b = split_pairs(x.detach().float(), 2 * len(self.band_of_pair), self.pairing)  # (heads, tokens, r/2)
@@ -127,7 +127,7 @@ class AnisotropyMeter(Meter):
 
     def result(self) -> Anisotropy:
         """Energies by angle so far."""
-        self.follow(CPU)
+        self.to_device(CPU)
         return _by_angle(*self.sums[:, : self.cells].reshape(2, self.bands, self.angles))
 
 
@@ -151,7 +151,7 @@ class NullMeter(Meter):
 
     def book(self, own: Seen, there: Tensor, error: Tensor) -> None:
         """Add other pairs' errors (heads, tokens, pairs) where `there`, beside the angles of `own`."""
-        self.follow(own.angle.device)
+        self.to_device(own.angle.device)
         heads, _, pairs = own.angle.shape
         at = torch.arange(heads * pairs, device=own.angle.device, dtype=torch.int32).view(heads, 1, pairs)
         cell = at * self.angles + own.angle
@@ -165,7 +165,7 @@ class NullMeter(Meter):
 
     def drawn(self) -> Tensor:
         """Which pairs have errors though their partner has none, bool (heads * pairs,)."""
-        self.follow(CPU)
+        self.to_device(CPU)
         taken = self.sums[0, : self.cells].reshape(len(self.band), self.angles).sum(1)
         return (taken == 0) & (self.own[1] > 0)
 

@@ -77,7 +77,7 @@ class QuantilesByPosition(Meter):
 
     def update(self, start: int, x: Tensor) -> None:
         """Add x (heads, tokens, head_dim) whose first token sits at position `start`."""
-        self.follow(x.device)
+        self.to_device(x.device)
         position = start + torch.arange(x.shape[1], device=x.device)
         where = (position * self.bins.count // self.bins.length).clamp_(max=self.bins.count - 1)
         cell = where[:, None] * self.bands + self.band_of_channel  # (tokens, head_dim)
@@ -106,7 +106,7 @@ class DealtRange(Meter):
 
     def update(self, start: int, x: Tensor) -> None:
         """Add x (n_kv_heads, tokens, head_dim) whose first token sits at position `start`."""
-        self.follow(x.device)
+        self.to_device(x.device)
         magnitude = x.detach().abs().float()
         largest = torch.stack([magnitude[..., m.to(x.device)].amax(-1) for m in self.members], -1).transpose(0, 1)
         for draw in range(self.draws):  # (tokens, KV, bands)
@@ -115,7 +115,7 @@ class DealtRange(Meter):
 
     def result(self, reference: slice) -> tuple[Tensor, Tensor]:
         """absmax and bits_lost as `dilation` says them, (draws, n_kv_heads, bands, bins) float64 each."""
-        self.follow(CPU)
+        self.to_device(CPU)
         absmax = self.maximum.permute(0, 2, 3, 1).double()
         absmax = absmax.masked_fill(absmax < 0, math.nan)
         return absmax, absmax.log2() - absmax[..., reference].log2().nanmean(-1, keepdim=True)

@@ -123,7 +123,7 @@ class LogitNoiseMeter(Meter):
             return
         if int(rows.max()) >= k.shape[1]:
             raise ValueError(f"row {int(rows.max())} needs as many keys, got {k.shape[1]}")
-        self.follow(q.device)
+        self.to_device(q.device)
         rows, order = rows.sort()
         at, order = rows.to(accumulator_device(q.device)), order.to(q.device)
         q = q[:, order].float()
@@ -224,7 +224,7 @@ class LogitNoiseMeter(Meter):
 
     def result(self) -> LogitNoise:
         """Noise so far, rows in order of position."""
-        self.follow(CPU)
+        self.to_device(CPU)
         parts = len(self.channels)
         empty = torch.zeros(0, parts + 5, dtype=torch.float64)
         table = torch.cat([empty, *(rows.to(CPU) for rows in self.rows)])

@@ -54,12 +54,12 @@ class EntryMeter(Meter):
 
     def see(self, x: Tensor) -> None:
         """Count entries towards the limits alone."""
-        self.follow(x.device)
+        self.to_device(x.device)
         self.entries += self._counts(self._cell(x.detach().float()))
 
     def book(self, x: Tensor, quantized: Mapping[str, Tensor]) -> None:
         """Book what quantizers make of entries that `see` is shown as well."""
-        self.follow(x.device)
+        self.to_device(x.device)
         x = x.detach().float()
         cell, cells = self._cell(x), self.entries.numel()
         self.rounded += self._counts(cell)
@@ -82,7 +82,7 @@ class EntryMeter(Meter):
 
     def result(self) -> Entries:
         """What was seen so far."""
-        self.follow(CPU)
+        self.to_device(CPU)
         entries, rounded, error = (x.numpy() for x in (self.entries, self.rounded, self.error))
         return Entries(self.variants, entries, rounded, error, self.by_channel.clone(), self.uneven.clone())
 

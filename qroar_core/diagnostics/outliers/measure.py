@@ -99,7 +99,7 @@ class ChannelMeter(Meter):
 
     def update(self, start: int, x: Tensor) -> None:
         """Add x (heads, tokens, head_dim) whose first token sits at position `start`."""
-        self.follow(x.device)
+        self.to_device(x.device)
         magnitude = x.detach().abs().float()
         if self.deal is not None:
             first = self.deal.of(start, x.shape[1], magnitude)
@@ -113,7 +113,7 @@ class ChannelMeter(Meter):
 
     def result(self) -> ChannelMaps:
         """Maps so far."""
-        self.follow(CPU)
+        self.to_device(CPU)
         n = self.count.clamp(min=1).double()[:, None, None]
         mean, rms = self.sum_abs / n, (self.sum_square / n).sqrt()
         mean, rms, maximum = (m.permute(1, 2, 0).clone() for m in (mean, rms, self.maximum))

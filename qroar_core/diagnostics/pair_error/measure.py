@@ -83,7 +83,7 @@ class PairErrorMeter(Meter):
         for draw, null in enumerate(self.nulls):
             assert self.blind is not None
             null.update(start, x, self.blind.turned(draw, self.layer, start, x, quantized, self.pairing), keep)
-        self.follow(x.device)
+        self.to_device(x.device)
         rotary_dim = 2 * len(self.band_of_pair)
         a, b = split_pairs(x.detach().float(), rotary_dim, self.pairing)  # (heads, tokens, r/2)
         a_hat, b_hat = split_pairs(quantized.detach().float(), rotary_dim, self.pairing)
@@ -105,7 +105,7 @@ class PairErrorMeter(Meter):
 
     def totals(self) -> dict[str, Tensor]:
         """The sums so far by name, (bands, bins) each; CPU float64."""
-        self.follow(CPU)
+        self.to_device(CPU)
         bands = int(self.band_of_pair.max()) + 1
         total = torch.zeros(len(FIELDS), bands, self.bins.count, dtype=torch.float64)
         return dict(zip(FIELDS, total.index_add_(1, self.band_of_pair, self.sums), strict=True))

@@ -113,7 +113,7 @@ class LogitChangeMeter(Meter):
             q: (heads, n, head_dim) after RoPE at `drawn.rows[first : first + n]`.
             k: (n_kv_heads, at least the last of these rows + 1, head_dim) after RoPE, from position 0 on.
         """
-        self.follow(q.device)
+        self.to_device(q.device)
         keys = self.drawn.keys.shape[1]
         block = max(1, BLOCK_ELEMENTS // max(1, q.shape[0] * keys * len(self.slope)))
         for start in range(0, q.shape[1], block):
@@ -150,7 +150,7 @@ class LogitChangeMeter(Meter):
 
     def result(self) -> LogitChange:
         """Means so far; NaN in rows that were not counted."""
-        self.follow(CPU)
+        self.to_device(CPU)
         return LogitChange(self.parts, self.moved, self.null)
 
 

@@ -50,7 +50,7 @@ class NormMeter(Meter):
 
     def update(self, x: Tensor, quantized: Tensor, keep: Tensor | None = None) -> None:
         """x and its quantized version, (heads, tokens, head_dim); keep: bool (tokens,)."""
-        self.follow(x.device)
+        self.to_device(x.device)
         norm = x.float().norm(dim=-1)
         there = norm > 0
         if keep is not None:
@@ -62,7 +62,7 @@ class NormMeter(Meter):
 
     def result(self) -> tuple[Tensor, Tensor]:
         """Mean and RMS, (KV heads,)."""
-        self.follow(CPU)
+        self.to_device(CPU)
         total, square, count = self.sums
         return total / count, (square / count).sqrt()
 
@@ -102,7 +102,7 @@ class RoundingMeter(Meter):
             ends: what became of each value at the grid's ends; None: not known.
             keep: bool (tokens,): those that count; None: all.
         """
-        self.follow(x.device)
+        self.to_device(x.device)
         kv_heads = len(self.square)
         counted = torch.ones(x.shape[1], dtype=torch.bool, device=x.device) if keep is None else keep.to(x.device)
         self.tokens += x.shape[1] if keep is None else int(keep.sum())
@@ -129,7 +129,7 @@ class RoundingMeter(Meter):
 
     def count_ends(self, ends: Ends, counted: Tensor | None = None) -> None:
         """Add what became of values at the grid's ends, (heads, tokens, head_dim); counted: bool (tokens,)."""
-        self.follow(ends.nonzero.device)
+        self.to_device(ends.nonzero.device)
         found = torch.stack([torch.ones_like(ends.nonzero), *ends])
         if counted is not None:
             found &= counted[:, None]
@@ -137,7 +137,7 @@ class RoundingMeter(Meter):
 
     def result(self) -> Rounded:
         """What was found so far."""
-        self.follow(CPU)
+        self.to_device(CPU)
         mean, rms = self.norm.result()
         values, nonzero, clipped, zeroed = self.ends
         there = self.values.sum(1) > 0

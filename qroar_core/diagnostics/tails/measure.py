@@ -55,7 +55,7 @@ class BandTails(TopTail):
 
     def add(self, window: int, x: Tensor) -> None:
         """Merge x (heads, tokens, head_dim) into one window; heads is n_kv_heads or a multiple of it."""
-        self.follow(x.device)
+        self.to_device(x.device)
         kv = self.shape[1]
         flat = x.detach().abs().reshape(kv, -1, x.shape[-1])  # (KV, group * tokens, head_dim)
         picked = flat[:, :, self.channels.clamp(min=0)]  # (KV, group * tokens, bands, channels of the widest band)
@@ -73,7 +73,7 @@ class BandTails(TopTail):
         Returns:
             (n_kv_heads, bands, len(shares)) float64; NaN where fewer than 1 / p entries were seen.
         """
-        self.follow(CPU)
+        self.to_device(CPU)
         total = self.seen.sum(0)  # (KV, bands)
         pooled = torch.ones(1, self.shape[0])
         out: list[Tensor] = []

@@ -79,7 +79,7 @@ def run(
         full = calibrated(loaded, Condition(rope, quant), texts.ids[:1], spec.chunk)
         conditions = {REFERENCE: Condition(rope), WHOLE: full}
         for i, name in enumerate(pairs):
-            conditions[name] = replace(full, only=(of_channel == i).to(loaded.device))
+            conditions[name] = replace(full, quantized_channels=(of_channel == i).to(loaded.device))
         near = texts.ids[: spec.grid_windows, : spec.grid_length]
         reading = len(conditions) * texts.ids.numel()
         total = reading + BACKWARD * near.numel()

@@ -44,7 +44,9 @@ def some(loaded, layer, channels):
 @pytest.mark.parametrize("layer", [0, 1])
 def test_the_cache_holds_rounded_channels_among_exact_ones(tiny, ids, layer):
     loaded, channels = tiny(), [1, 2, 9, 10]
-    found, kept = read(loaded, Condition(YARN, QuantSpec(k=K4, v=K3), only=some(loaded, layer, channels)), ids(LENGTH))
+    found, kept = read(
+        loaded, Condition(YARN, QuantSpec(k=K4, v=K3), quantized_channels=some(loaded, layer, channels)), ids(LENGTH)
+    )
     for at, (k, seen) in found.items():
         whole = fake_quantize(k, K4)
         for channel in range(16):
@@ -59,7 +61,7 @@ def test_a_band_is_closed_under_rope_so_k_before_rope_works_too(tiny, ids):
     """Pair 3 of half pairing is the channels 3 and 11; the others of that token stay bit for bit."""
     loaded, pair = tiny(dtype=torch.float64), [3, 11]
     before = QuantSpec(k=QuantizerSpec(4, before_rope=True))
-    alone, _ = read(loaded, Condition(YARN, before, only=some(loaded, 0, pair)), ids(LENGTH))
+    alone, _ = read(loaded, Condition(YARN, before, quantized_channels=some(loaded, 0, pair)), ids(LENGTH))
     whole, _ = read(loaded, Condition(YARN, before), ids(LENGTH))
     others = [c for c in range(16) if c not in pair]
     assert torch.equal(alone[0][1][..., others], alone[0][0][..., others])
@@ -70,7 +72,7 @@ def test_a_band_is_closed_under_rope_so_k_before_rope_works_too(tiny, ids):
 def test_blocks_that_are_rounded_late_are_masked_too(tiny, ids):
     loaded, channels = tiny(), [0, 8]
     kivi = QuantSpec(k=QuantizerSpec(2, scale="channel", group_size=8, residual=8))
-    alone, _ = read(loaded, Condition(YARN, kivi, only=some(loaded, 0, channels)), ids(LENGTH))
+    alone, _ = read(loaded, Condition(YARN, kivi, quantized_channels=some(loaded, 0, channels)), ids(LENGTH))
     k, seen = alone[0]
     others = [c for c in range(16) if c not in channels]
     assert torch.equal(seen[..., others], k[..., others])
@@ -82,7 +84,7 @@ def test_activations_are_masked_and_all_channels_are_the_full_quantizer(tiny, id
     for quant in (QuantSpec(qk=K4), QuantSpec(k=K4, qk=K3)):
 
         def out(only, quant=quant):
-            with open_stream(loaded, Condition(YARN, quant, only=only), LENGTH, chunk=CHUNK) as stream:
+            with open_stream(loaded, Condition(YARN, quant, quantized_channels=only), LENGTH, chunk=CHUNK) as stream:
                 return torch.cat([piece.hidden for piece in stream.run(tokens)], 1)
 
         everything = torch.ones(2, 16, dtype=torch.bool)
