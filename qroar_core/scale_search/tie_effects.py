@@ -1,0 +1,119 @@
+"""What tying RoPE pairs does to attention, estimated from q, k and v that were read once without any tie.
+
+A tie turns k at position m by m (omega'_i - omega_i) further, and q likewise: that needs no forward pass. One capture
+tells of any tie how far it moves attention in full precision, which is what it costs, and how far rounding still moves
+it where maps spread each group (transforms.baselines.spreading) and scales make all bands reach equally far, which is
+where a search begins. Both are errors of the attention output against the untied, unquantized one; how many nats an
+error of each kind is worth is measured by `tie_choice.py`, not assumed: the same error costs a tie far less than it
+costs a quantizer, since a tie moves all keys of a neighbourhood alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from qroar_core.interpolations.frequencies import layer_group_ropes
+from qroar_core.interpolations.tie import Tie
+from qroar_core.maths.attention_error import CapturedLayer, ErrorSetup, attention_error
+from qroar_core.maths.rope import rotate
+from qroar_core.maths.transform_point import TransformParts
+from qroar_core.models.capture import Capture
+from qroar_core.scale_search.problem import SearchProblem
+from qroar_core.specs import QuantSpec
+from qroar_core.transforms.baselines import smooth_attention, spreading
+from qroar_core.transforms.groups import groups_of
+
+ERROR_METRIC = "projected"  # of the output after W_O: what the residual stream gets
+
+
+@dataclass(frozen=True, slots=True)
+class TieEffect:
+    """Errors of the attention output, each a share of what rounding alone makes without a tie; mean over layers.
+
+    cost: moved by the tie, nothing rounded. left: moved by the tie and by rounding under it.
+    """
+
+    cost: float
+    left: float
+
+
+@dataclass(slots=True, eq=False)
+class TieEffects:
+    """The effects of any ties on one captured text."""
+
+    problem: SearchProblem  # without a tie
+    taken: Capture
+    alone: Tensor = field(init=False)  # (layers,): what rounding moves without a tie
+
+    def __post_init__(self) -> None:
+        self.alone = self._error((), self.problem.quant, spread=False).clamp_min(1e-30)
+
+    def of(self, ties: Sequence[Tie]) -> TieEffect:
+        """What these ties do."""
+        cost = self._error(tuple(ties), QuantSpec(), spread=False) if ties else torch.zeros_like(self.alone)
+        left = self._error(tuple(ties), self.problem.quant, spread=True)
+        return TieEffect(float((cost / self.alone).mean()), float((left / self.alone).mean()))
+
+    def _error(self, ties: tuple[Tie, ...], quant: QuantSpec, *, spread: bool) -> Tensor:
+        """Squared change of every layer's output over all rows and windows, (layers,)."""
+        problem, taken = self.problem, self.taken
+        geo, rope = problem.loaded.geometry, replace(problem.rope, tie=ties)
+        groups = groups_of(geo, rope) if spread else ()
+        setup = ErrorSetup(
+            *(quant, problem.spec.mode, geo.channel_band(problem.bands).to(problem.loaded.device), taken.scaling),
+            *(geo.pairing, taken.cos, taken.sin, ERROR_METRIC),
+            groups=groups,
+        )
+        further = _turned_further(problem, ties)
+        total = torch.zeros(len(taken.metric), dtype=torch.float64)
+        with torch.no_grad():
+            for layers in taken.windows:
+                for i, (layer, metric) in enumerate(zip(layers, taken.metric, strict=True)):
+                    moved = layer if layer.still or i not in further else turned_by(layer, further[i], geo.pairing)
+                    starts = self._starts(moved, setup) if spread else (self._none(moved),)
+                    found = torch.stack([attention_error(moved, x, metric, setup).sum(-1) for x in starts])
+                    total[i] += float(found.amin(0).sum())  # each KV head from where it does best
+        return total
+
+    def _none(self, layer: CapturedLayer) -> Tensor:
+        return layer.k.new_zeros(len(layer.k), len(self.problem.bands))
+
+    def _starts(self, layer: CapturedLayer, setup: ErrorSetup) -> tuple[Tensor, ...]:
+        """Identity, equal ranges of bands, and these with spreading maps, as points: (n_kv_heads, numbers) each."""
+        bands, pairs = len(self.problem.bands), self.problem.loaded.geometry.n_pairs
+        absmax = layer.k.abs().amax(1)
+        ranges = torch.stack([absmax[:, setup.band == b].amax(-1) for b in range(bands)], -1)
+        log2_g = 2 * smooth_attention(ranges).log2().to(layer.k)
+        starts = log2_g.new_zeros(log2_g.shape), log2_g
+        if not setup.groups:
+            return starts
+        maps = tuple(spreading(group).to(layer.k).expand(len(log2_g), -1, -1) for group in setup.groups)
+        still = log2_g.new_zeros(len(log2_g), pairs)
+        return (*starts, *(TransformParts(x, still, maps).point(setup.groups) for x in starts))
+
+
+def turned_by(layer: CapturedLayer, further: Tensor, pairing) -> CapturedLayer:
+    """The layer with q and k turned by `further` (pairs,), rad/token, times their positions; its output stays."""
+    where = torch.arange(layer.k.shape[1], device=layer.k.device)
+
+    def turn(x: Tensor, positions: Tensor) -> Tensor:
+        angle = positions.double()[:, None] * further.to(x.device)
+        return rotate(x, angle.cos().to(x), angle.sin().to(x), pairing)
+
+    return replace(layer, q=turn(layer.q, layer.rows.to(layer.q.device)), k=turn(layer.k, where))
+
+
+def _turned_further(problem: SearchProblem, ties: tuple[Tie, ...]) -> dict[int, Tensor]:
+    """Layer -> omega' - omega of its pairs, rad/token, float64; layers that no interpolation touches are left out."""
+    if not ties:
+        return {}
+    found = {}
+    for turning in layer_group_ropes(problem.loaded, replace(problem.rope, tie=ties), problem.length):
+        if turning.at.untied is not None:
+            apart = turning.at.scaled.double() - turning.at.untied.double()
+            found |= dict.fromkeys(turning.group.layers, apart)
+    return found
