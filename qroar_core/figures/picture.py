@@ -78,7 +78,7 @@ def framed(
     legend: bool = True,
 ) -> go.Figure:
     """Axis titles with units, a legend above, no background of its own; returns `figure`."""
-    layout = figure.layout.to_plotly_json()  # Plotly's own updates set one property after the other, ten times slower
+    layout = figure.layout.to_plotly_json()
     said: dict[str, Any] = {
         "template": "none",
         "height": height,
@@ -93,8 +93,13 @@ def framed(
         drawn = {"title": {"text": title}, "type": "log" if log else None}
         drawn |= {"gridcolor": "rgba(138,138,138,0.25)", "zeroline": False}
         said |= {name: drawn for name in {axis, *(name for name in layout if name.startswith(axis))}}
-    figure.layout = _merged(layout, said)
+    lay_out(figure, said)
     return figure
+
+
+def lay_out(figure: go.Figure, said: Mapping[str, Any]) -> None:
+    """As `update_layout`, all at once: Plotly sets one property after the other, which takes five times as long."""
+    figure.layout = _merged(figure.layout.to_plotly_json(), said)
 
 
 def _merged(old: dict[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
