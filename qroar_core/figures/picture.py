@@ -90,7 +90,7 @@ def framed(
         "hovermode": "closest",
     }
     for axis, title, log in (("xaxis", x, log_x), ("yaxis", y, log_y)):
-        drawn = {"title": {"text": title}, "type": "log" if log else None}
+        drawn: dict[str, Any] = {"title": {"text": title}, "type": "log" if log else None}
         drawn |= {"gridcolor": "rgba(138,138,138,0.25)", "zeroline": False}
         said |= {name: drawn for name in {axis, *(name for name in layout if name.startswith(axis))}}
     lay_out(figure, said)
