@@ -8,6 +8,7 @@ large enough for attention to be far from uniform, so that a wrong logit shows.
 from __future__ import annotations
 
 import functools
+import gc
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -36,6 +37,11 @@ def pytest_collection_modifyitems(items):
         mine = next((at for at, mark in enumerate(SLOW) if item.get_closest_marker(mark)), len(SLOW))
         rank[item.path] = min(mine, rank.get(item.path, mine))
     items.sort(key=lambda item: rank[item.path])
+
+
+def pytest_collection_finish():
+    """What is there by now stays to the end: no need to look through a million objects for garbage again and again."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
