@@ -7,6 +7,7 @@ from plotly.subplots import make_subplots
 
 from qroar_core.figures.once import once
 from qroar_core.figures.picture import BLUE, GREEN, GREY, ORANGE, PINK, RED, SKY, Picture, framed
+from qroar_core.interpolations.base import ROUNDING
 from qroar_core.interpolations.registry import label_of
 from qroar_core.lessons.result import Bend, Bends
 
@@ -14,8 +15,6 @@ STYLES = (  # a colour and a dash for every line beside the orange one, so that 
     *((GREY, "solid"), (BLUE, "solid"), (SKY, "dot"), (RED, "solid"), (PINK, "dashdot"), (GREEN, "dash")),
     *((GREY, "dash"), (BLUE, "dash"), (SKY, "dashdot"), (RED, "dash"), (PINK, "dot"), (GREEN, "dot")),
 )
-
-SAME = 1e-6  # relative difference of a frequency from the native one that is float32 rounding
 
 
 @once
@@ -81,7 +80,7 @@ def _finding(shown: Bends) -> str:
         return found[:1].upper() + found[1:]
     said = f"{_listed([label_of(b.method) for b in alone])} leave{'s' * (len(alone) == 1)} the fastest pairs alone"
     linear = next((b for b in shown.methods if b.method == "linear"), None)
-    if linear is None or max(linear.compression[: max(map(fastest_untouched, alone))]) > 1 - SAME:
+    if linear is None or max(linear.compression[: max(map(fastest_untouched, alone))]) > 1 - ROUNDING:
         return said
     return f"{said}; linear slows them {'too' if shown.tied else 'like all others'}"
 
@@ -93,12 +92,12 @@ def _listed(names: list[str]) -> str:
 
 def fastest_untouched(bend: Bend) -> int:
     """How many pairs, counted from the fastest, keep their native frequency before the first that does not."""
-    return next((i for i, left in enumerate(bend.compression) if abs(left - 1) >= SAME), len(bend.compression))
+    return next((i for i, left in enumerate(bend.compression) if abs(left - 1) >= ROUNDING), len(bend.compression))
 
 
 def untouched(bend: Bend) -> int:
     """Pairs whose frequency is the native one, up to float32."""
-    return sum(abs(left - 1) < SAME for left in bend.compression)
+    return sum(abs(left - 1) < ROUNDING for left in bend.compression)
 
 
 def _table(shown: Bends) -> pd.DataFrame:
