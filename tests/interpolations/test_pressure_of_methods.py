@@ -170,8 +170,8 @@ def test_a_longrope_pair_that_its_list_leaves_native_is_exactly_native(demo):
         ),
         (
             RopeSpec("linear", 1.0),
-            "Linear at ×1 leaves every frequency native; a first bit of stretching would move pairs with a wavelength of "
-            "6 tokens most",
+            "Linear at ×1 leaves every frequency native; a first bit of stretching would move pairs with a wavelength "
+            "of 6 tokens most",
             "Linear at ×1 leaves every frequency native; a first bit of stretching would move band 0 most",
         ),
         (RopeSpec("yarn", 1.0), "YaRN at ×1 leaves every frequency native", "YaRN at ×1 leaves every frequency native"),

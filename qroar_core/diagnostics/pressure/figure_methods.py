@@ -77,7 +77,7 @@ def by_pair(found: Pressures) -> Picture:
         pd.DataFrame(rows),
         "Each point is a RoPE pair, fast ones left; the vertical line is the native window. Left: how far its angle "
         "moves if the stretch s grows 2.7 times (e times, at the rate it moves now), mean over the distances. Right: "
-        "how far the angle is from where training had it, the dotted line at half a turn. "
+        "how far the angle is from where plain RoPE has it, the dotted line at half a turn. "
         "Without stretching (s = 1) the right figure is 0; the left shows what a first bit of stretching would do. "
         "Axes are logarithmic: a pair at 0 has no point. Without one left, but with one right, its frequency differs "
         "from the native one and does not change with the factor here.",
