@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from statistics import NormalDist
 
-from qroar_core.diagnostics.logit_noise.result import LogitNoise, NoiseNull, growth, growth_error
+from qroar_core.diagnostics.logit_noise.result import LogitNoise, NoiseNull, distance_growth_error, growth, growth_error
 from qroar_core.diagnostics.result import Diagnosis
+from qroar_core.diagnostics.sample import ROW_ERRORS
 from qroar_core.result import Number
 from qroar_core.statistics.chance import LEVEL
 from qroar_core.statistics.digits import within
@@ -88,12 +89,21 @@ def grown(noise: LogitNoise) -> str:
 def further(noise: LogitNoise) -> str:
     """The same of the farther half of the distances and the nearer one."""
     measured = growth(noise.rms_by_distance)
+    error = distance_growth_error(noise.rms_by_distance, noise.rms_by_distance_error)
     blind = growth(noise.null.rms_by_distance) if noise.null else None
     if not any(noise.rms_by_distance):
         return f" {NO_NOISE}"
     if measured is None or blind is None:
         return ""
-    return f" {measured:.2f} × from the nearer octaves to the farther, {blind:.2f} × for random errors"
+    times = f"{measured:.2f}" if error is None else within(measured, error)
+    return f" {times} × from the nearer octaves to the farther, {blind:.2f} × for random errors"
+
+
+def bars(noise: LogitNoise) -> str:
+    """What bars over distances are, and ± in the title."""
+    if not noise.rms_by_distance_error:
+        return ""
+    return f" Bars{' and ±' * (' ± ' in further(noise))} are {ROW_ERRORS}."
 
 
 def against(tuned: Diagnosis | None) -> str:
