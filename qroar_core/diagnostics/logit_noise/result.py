@@ -216,7 +216,7 @@ def distance_growth_error(values: list[Number], errors: list[Number]) -> Number:
 
     The octaves of a half are counted on the same rows, so their errors are taken to go together.
     """
-    known = [(v, e) for v, e in zip(values, errors) if v is not None]
+    known = [(v, e if v else 0.0) for v, e in zip(values, errors) if v is not None]  # no noise has no error
     half, ratio = len(known) // 2, growth(values)
     if ratio is None or len(known) != sum(v is not None for v in values):
         return None
