@@ -103,6 +103,9 @@ class LogitNoise(Result):
     noise_std_by_layer: Annotated[list[list[Number]], axes("layer", "row")] = []
     null: NoiseNull | None = None
     null_by_layer: Annotated[list[list[Number]], axes("layer", "row")] = []  # RMS, [layer][row]
+    # standard deviation over drawn errors of each layer's mean square over rows, at most, nats^2; empty: a file from
+    # before 2026-11-30
+    null_chance_by_layer: Annotated[list[Number], axes("layer")] = []
     null_kl_by_layer: Annotated[list[list[Number]], axes("layer", "row")] = []
     null_by_band: LayerBand = []
     null_unrotated: Annotated[list[Number], axes("layer")] = []
