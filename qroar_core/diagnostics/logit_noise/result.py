@@ -103,6 +103,9 @@ class LogitNoise(Result):
     noise_std_by_layer: Annotated[list[list[Number]], axes("layer", "row")] = []
     null: NoiseNull | None = None
     null_by_layer: Annotated[list[list[Number]], axes("layer", "row")] = []  # RMS, [layer][row]
+    # standard deviation over drawn errors of each layer's mean square over rows, at most, nats^2; empty: a file from
+    # before 2026-11-30
+    null_chance_by_layer: Annotated[list[Number], axes("layer")] = []
     null_kl_by_layer: Annotated[list[list[Number]], axes("layer", "row")] = []
     null_by_band: LayerBand = []
     null_unrotated: Annotated[list[Number], axes("layer")] = []
@@ -121,16 +124,22 @@ class LogitNoise(Result):
             return []
         null = self.null
         pairs = [
-            ("RMS at the later half of the sampled rows over the earlier half", growth(self.rms), growth(null.rms)),
+            (
+                "RMS at the later half of the sampled rows over the earlier half",
+                growth(self.rms),
+                growth(null.rms),
+                growth_error(self.rms),
+            ),
             (
                 "RMS at the far half of the distances over the near half",
                 growth(self.rms_by_distance),
                 growth(null.rms_by_distance),
+                distance_growth_error(self.rms_by_distance, self.rms_by_distance_error),
             ),
         ]
         rows = [
-            NullRow(diagnostic="Logit noise", quantity=what, measured=measured, null=blind, control=BLIND)
-            for what, measured, blind in pairs
+            NullRow(diagnostic="Logit noise", quantity=what, measured=measured, null=blind, error=error, control=BLIND)
+            for what, measured, blind, error in pairs
         ]
         middle, low, high = null.loudest()
         rows.append(
@@ -203,6 +212,25 @@ def growth_error(values: list[Number]) -> Number:
         mean = math.fsum(rows) / half
         shares.append(math.fsum((v - mean) ** 2 for v in rows) / (half * (half - 1)) / mean**2 if mean else 0.0)
     return ratio / 2 * math.sqrt(math.fsum(shares))
+
+
+def distance_growth_error(values: list[Number], errors: list[Number]) -> Number:
+    """Standard error of `growth` over distances from theirs; None in an older file, and where one is unknown.
+
+    The octaves of a half are counted on the same rows, so their errors are taken to go together.
+    """
+    known = [(v, e if v else 0.0) for v, e in zip(values, errors) if v is not None]  # no noise has no error
+    half, ratio = len(known) // 2, growth(values)
+    if ratio is None or len(known) != sum(v is not None for v in values):
+        return None
+    shares = []
+    for octaves in (known[-half:], known[:half]):
+        parts = [v * e for v, e in octaves if e is not None]
+        total = math.fsum(v * v for v, _ in octaves)
+        if len(parts) < half or not total:
+            return None
+        shares.append(math.fsum(parts) / total)
+    return ratio * math.hypot(*shares)
 
 
 def _loudest(bands: list[PerBand]) -> Number:
