@@ -60,7 +60,7 @@ def candidate_detail(
         picture(turned, "pair angles")
     mixed = figure_maps.by_layer_and_group(content)
     if mixed is not None:
-        picture(mixed, "maps")
+        picture(mixed, "channel maps")
 
 
 @carried_out
