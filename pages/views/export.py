@@ -9,6 +9,7 @@ from typing import TypedDict
 import streamlit as st
 
 from pages import jobs
+from pages.forms.export import export_menu
 from pages.jobs import export_job
 from pages.jobs.export_job import Written
 from pages.state import session
@@ -126,7 +127,7 @@ def checkpoint(loaded: LoadedModel, setting: Setting, scales: Scales) -> None:
     st.header("Checkpoint folder")
     st.caption("Scales in W_Q and W_K, the interpolation in the config, the tokenizer, and a file with every hash.")
     known = offered(loaded)
-    format = st.selectbox("Format", list(known), format_func=known.__getitem__, key="export format")
+    format = export_menu("Format", list(known), "format", known.__getitem__)
     if FORMATS[format].takes_group_size:
         st.caption(
             "Scales go in first, then the linear layers are rounded. A row of weights and its step grow by the "

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.pages.visitor import clicked, go, texts
+from tests.pages.visitor import clicked, go, texts, titles
 
 pytestmark = pytest.mark.slow
 
@@ -33,7 +33,8 @@ def test_with_a_tie_it_is_the_searchs_and_every_page_opens(loaded_app):
     whole(toggle(loaded_app).set_value(True).run())
     assert loaded_app.session_state["choice"].search.maps
     whole(clicked(loaded_app, "Start the search"))
-    for page in ("evaluate", "remedies", "evidence", "retrieval", "export", "noise", "runs", "start"):
+    assert any("the maps spread one channel" in title for title in titles(loaded_app))  # Tune itself draws them
+    for page in ("evaluate", "remedies", "evidence", "retrieval", "export", "noise", "runs", "tune", "start"):
         go(loaded_app, page)
         whole(loaded_app)
     whole(loaded_app.text_input(key="tied pairs").set_value("").run())
