@@ -138,7 +138,7 @@ def accumulation(diagnosis: Diagnosis) -> Picture | None:
     figure.update_yaxes(title_text="error energy over the reference's", type="log", row=1, col=1)
     figure.update_yaxes(title_text="share of added + inherited", row=1, col=2)
     loudest = max(range(len(layers)), key=lambda i: parts.added[i] or 0.0)
-    share, off = parts.share_added[loudest], parts.share_added_error[loudest]
+    share, error = parts.share_added[loudest], parts.share_added_error[loudest]
     between = " Layers without attention count with the next one shown." if diagnosis.decoder_layers else ""
     return Picture(
         "Where does the error of the hidden states come from? "
@@ -146,7 +146,8 @@ def accumulation(diagnosis: Diagnosis) -> Picture | None:
         + (
             ""
             if share is None or not parts.added[loudest]
-            else f", {shown(100 * share, 100 * off if off else None, digits=2)}% of what it adds and inherits together"
+            else f", {shown(100 * share, 100 * error if error else None, digits=2)}% of what it adds and inherits "
+            "together"
         ),
         figure,
         _parts_table(layers, parts, whole),
