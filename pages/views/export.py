@@ -142,8 +142,9 @@ def checkpoint(loaded: LoadedModel, setting: Setting, scales: Scales) -> None:
     elif (own := own_rope(loaded)) != NONE:
         st.caption(f"The checkpoint's own interpolation is kept: {literal(own)}.")
     if setting.rope.tie:
+        place = tied_place(format).replace("`", "")  # Markdown of the model card
         st.caption(
-            f"Frequencies of tied pairs go into {literal(tied_place(format))}; an attention factor other than 1 is "
+            f"Frequencies of tied pairs go into {literal(place)}; an attention factor other than 1 is "
             "multiplied into W_Q and W_K."
         )
     with st.form("checkpoint"):

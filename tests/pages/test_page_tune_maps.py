@@ -23,6 +23,7 @@ def test_without_a_tie_the_switch_is_greyed_and_says_what_to_do(loaded_app):
     assert toggle(loaded_app).disabled
     assert "every RoPE pair turns at a frequency of its own" in toggle(loaded_app).help
     assert "tie neighbouring slow pairs" in toggle(loaded_app).help
+    assert "as Tied pairs on the Start page" in toggle(loaded_app).help
 
 
 def test_with_a_tie_it_is_the_searchs_and_every_page_opens(loaded_app):
@@ -41,3 +42,13 @@ def test_with_a_tie_it_is_the_searchs_and_every_page_opens(loaded_app):
     go(loaded_app, "tune")
     assert toggle(whole(loaded_app)).disabled
     assert "YaRN ×4" in texts(loaded_app)
+
+
+def test_without_angles_the_switch_says_why_it_is_greyed(loaded_app):
+    loaded_app.text_input(key="tied pairs").set_value("22-25,26-31:0").run()
+    go(loaded_app, "tune")
+    assert "Disabled: without pair angles there are no maps; switch on “Also search pair angles”." in (
+        toggle(loaded_app).help
+    )
+    toggle(loaded_app, "Also search pair angles").set_value(True).run()
+    assert "Disabled" not in toggle(loaded_app).help
