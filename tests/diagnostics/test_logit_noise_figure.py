@@ -262,6 +262,8 @@ def test_far_against_near_is_shown_as_finely_as_the_errors_of_the_octaves():
     assert null_words(row)["measured"] == "5.9"
     assert distance_growth_error(noise.rms_by_distance, []) is None
     # an octave that a cache holds exactly has no noise, and no error is known of it
+    last = distance_growth_error([0.512, 0.512, 3.0, 1.0], [0.02048, 0.02048, 0.75, None])  # one row alone
+    assert last == pytest.approx(math.sqrt((9 + 1) / 2) / 0.512 * math.hypot(0.25, 0.04))
     exact = ([0.0, 0.512, 3.0, 3.0], [None, 0.02048, 0.75, 0.75])
     assert distance_growth_error(*exact) == pytest.approx(math.sqrt(2) * 3 / 0.512 * math.hypot(0.25, 0.04))
     assert distance_growth_error(noise.rms_by_distance, [0.02, None]) is None

@@ -117,6 +117,10 @@ def test_an_interval_that_reaches_no_error_is_open_above_and_said_so():
     row = open_above.hidden.null_rows()[0]
     assert (row.high, row.low) == (EXACT_DB, 19.0)
     assert [null_words(row)[end] for end in ("low", "high")] == ["19", "no error"]
+    beside = similarity.by_position(found(EXACT_DB, null_high=cap, sqnr_high=cap))  # a bin without any error
+    _, high, measured = beside.figure.data
+    top = beside.figure.layout.yaxis.range[1]
+    assert (min(high.y) > top > EXACT_DB, measured.y[1] + measured.error_y.array[1]) == (True, EXACT_DB)
     closed = similarity.by_position(found(18.04))
     assert closed.figure.layout.yaxis.range is None
     assert "no upper end" not in closed.how_to_read

@@ -215,21 +215,23 @@ def growth_error(values: list[Number]) -> Number:
 
 
 def distance_growth_error(values: list[Number], errors: list[Number]) -> Number:
-    """Standard error of `growth` over distances from theirs; None in an older file, and where one is unknown.
+    """Standard error of `growth` over distances from theirs; None in an older file, and where a half has none known.
 
-    The octaves of a half are counted on the same rows, so their errors are taken to go together.
+    The octaves of a half are counted on the same rows, so their errors are taken to go together. The farthest may hold
+    one row alone, whose error is not known: it is taken in proportion to the largest of its half.
     """
-    known = [(v, e if v else 0.0) for v, e in zip(values, errors) if v is not None]  # no noise has no error
+    known = [(v, e) for v, e in zip(values, errors) if v is not None]
     half, ratio = len(known) // 2, growth(values)
-    if ratio is None or len(known) != sum(v is not None for v in values):
+    if ratio is None or not half:
         return None
     shares = []
     for octaves in (known[-half:], known[:half]):
-        parts = [v * e for v, e in octaves if e is not None]
-        total = math.fsum(v * v for v, _ in octaves)
-        if len(parts) < half or not total:
+        noisy = [(v, e) for v, e in octaves if v]
+        relative = [e / v for v, e in noisy if e is not None]
+        if not relative:
             return None
-        shares.append(math.fsum(parts) / total)
+        parts = [v * (e if e is not None else v * max(relative)) for v, e in noisy]
+        shares.append(math.fsum(parts) / math.fsum(v * v for v, _ in noisy))
     return ratio * math.hypot(*shares)
 
 

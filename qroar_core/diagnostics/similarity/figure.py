@@ -51,8 +51,8 @@ def by_position(diagnosis: Diagnosis) -> Picture | None:
     bins = bin_names(diagnosis.position_edges)
     layer = diagnosis.layer_names()[-1]
     figure = go.Figure()
-    _band(figure, bins, seen.null_low[-1], seen.null_high[-1], NULL)
-    above, below = _bars(seen.sqnr_db[-1], seen.sqnr_low[-1], seen.sqnr_high[-1])
+    _band(figure, bins, seen.null_low[-1], words.drawn_ends(seen.null_high[-1]), NULL)
+    above, below = _bars(seen.sqnr_db[-1], seen.sqnr_low[-1], words.drawn_ends(seen.sqnr_high[-1], seen.sqnr_db[-1]))
     figure.add_scatter(
         x=bins,
         y=seen.sqnr_db[-1],
@@ -139,16 +139,12 @@ def accumulation(diagnosis: Diagnosis) -> Picture | None:
     figure.update_yaxes(title_text="share of added + inherited", row=1, col=2)
     loudest = max(range(len(layers)), key=lambda i: parts.added[i] or 0.0)
     share, error = parts.share_added[loudest], parts.share_added_error[loudest]
+    percent = "" if share is None else shown(100 * share, 100 * error if error else None, digits=2)
     between = " Layers without attention count with the next one shown." if diagnosis.decoder_layers else ""
     return Picture(
         "Where does the error of the hidden states come from? "
         + (f"Layer {layers[loudest]} adds most" if parts.added[loudest] else "There is none")
-        + (
-            ""
-            if share is None or not parts.added[loudest]
-            else f", {shown(100 * share, 100 * error if error else None, digits=2)}% of what it adds and inherits "
-            "together"
-        ),
+        + ("" if share is None or not parts.added[loudest] else f", {percent}% of what it adds and inherits together"),
         figure,
         _parts_table(layers, parts, whole),
         "Left: the error that enters a layer (inherited), what the layer changes in it (added) and the whole, over the "

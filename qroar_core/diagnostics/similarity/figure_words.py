@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qroar_core.diagnostics.similarity.result import NO_ERROR, HiddenSimilarity, exact, half_interval
+from qroar_core.diagnostics.similarity.result import EXACT_DB, NO_ERROR, HiddenSimilarity, exact, half_interval
 from qroar_core.result import Number
 from qroar_core.statistics.digits import shown
 
@@ -69,6 +69,12 @@ def is_open(seen: HiddenSimilarity) -> bool:
     """Whether an interval of the last layer has no upper end, other than one of a bin without any error."""
     ends = zip(seen.sqnr_db[-1], seen.sqnr_high[-1], seen.null_high[-1], strict=True)
     return any((exact(bar) and not exact(v)) or exact(null) for v, bar, null in ends)
+
+
+def drawn_ends(ends: list[Number], values: list[Number] | None = None) -> list[Number]:
+    """Upper ends as they are drawn: past every axis where there is none, but where the value itself has no error."""
+    beside = values or [None] * len(ends)
+    return [2 * EXACT_DB if exact(end) and not exact(v) else end for end, v in zip(ends, beside, strict=True)]
 
 
 def closed_axis(seen: HiddenSimilarity) -> list[float]:
