@@ -60,8 +60,9 @@ class InOrder(ScriptRequests):
 
 
 def keep_order() -> None:
-    """Let every visitor who comes from now on have messages `InOrder`."""
-    script_runner.ScriptRequests = InOrder  # type: ignore[misc]
+    """Let every visitor who comes from now on have messages `InOrder`; another Streamlit keeps its own way."""
+    if hasattr(ScriptRequests, "_request_rerun_locked"):
+        script_runner.ScriptRequests = InOrder  # type: ignore[misc]
 
 
 def _brings(message: RerunData) -> bool:
