@@ -68,6 +68,8 @@ else:
 
     from pages.server import preload
     from pages.server.guard import Guard
+    from pages.server.page_order import keep_order
 
+    keep_order()
     preload.serve()
     server = App(__file__, middleware=[Middleware(Guard)], lifespan=preload.from_the_start)

@@ -3,6 +3,8 @@
 import streamlit as st
 
 from pages import jobs
+from pages.forms.export import export_menu
+from pages.state.widget_state import delivered
 from pages.views import export, export_choice, glossary
 from pages.views.require import require_model
 from pages.views.status_bar import status_bar
@@ -15,7 +17,7 @@ status_bar(loaded, setting)
 outcome = jobs.search.marked(loaded, setting)
 proof = jobs.evaluate.marked(loaded, setting, outcome) if outcome else None
 offered = export_choice.offered(loaded, setting, outcome, proof)
-picked = st.selectbox("Scales to export", list(offered), key="export scales")
+picked = export_menu("Scales to export", list(offered), "scales")
 scales, why = offered[picked]
 st.caption(literal(why))
 if outcome is None:
@@ -24,3 +26,4 @@ if outcome is None:
 export.scales_file(loaded, setting, scales, outcome)
 export.report(loaded, setting, outcome, proof)
 export.checkpoint(loaded, setting, scales)
+delivered()

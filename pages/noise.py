@@ -41,7 +41,7 @@ with findings_first():
             split = figure_split.split(tuned if tuned is not None and name == "tuned" else result, rows, name)
             picture(split, "noise-split")
         picture(anisotropy.by_angle(result), "anisotropy")
-        picture(rounding.lengths(result), "lengths")
+        picture(rounding.lengths(result), "rounded-lengths")
         picture(similarity.hidden_states(result), "hidden-states")
         picture(similarity.by_position(result), "hidden-by-position")
     rest_of_page("Noise", result)

@@ -8,6 +8,7 @@ large enough for attention to be far from uniform, so that a wrong logit shows.
 from __future__ import annotations
 
 import functools
+import gc
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -36,6 +37,11 @@ def pytest_collection_modifyitems(items):
         mine = next((at for at, mark in enumerate(SLOW) if item.get_closest_marker(mark)), len(SLOW))
         rank[item.path] = min(mine, rank.get(item.path, mine))
     items.sort(key=lambda item: rank[item.path])
+
+
+def pytest_collection_finish():
+    """What is there by now stays to the end: no need to look through a million objects for garbage again and again."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
@@ -249,6 +255,7 @@ def stages(monkeypatch, demo_model, tmp_path_factory, quick_visits):
     from qroar_core.models.patch import undo_scales
     from qroar_core.runs import agreement
     from qroar_core.scale_search import run as search
+    from qroar_core.transforms.groups import groups_of
     from qroar_core.transforms.scales import identity
     from tests.helpers import planted
 
@@ -260,7 +267,10 @@ def stages(monkeypatch, demo_model, tmp_path_factory, quick_visits):
             loaded.geometry.n_layers, loaded.geometry.n_kv_heads, bands, setting.search.mode, setting.search.granularity
         )
         turned = torch.full((*none.g.shape[:2], pairs), 0.5, dtype=torch.float64) if setting.search.angles else None
-        found = type(none)(none.mode, none.granularity, none.bands, none.g * 2, turned)
+        groups = groups_of(loaded.geometry, setting.rope) if setting.search.maps else ()
+        units = [torch.ones((*none.g.shape[:2], group.numbers), dtype=torch.float64) / 2 for group in groups]
+        maps = tuple(group.matrix(unit) for group, unit in zip(groups, units, strict=True))
+        found = type(none)(none.mode, none.granularity, none.bands, none.g * 2, turned, groups=groups, maps=maps)
         return search.SearchOutcome(found, found, none, none, planted.searched(setting, count))
 
     monkeypatch.setenv("QROAR_RUNS", str(tmp_path_factory.mktemp("runs")))

@@ -22,7 +22,8 @@ print({name: levels.label for name, levels in quantizer.GRIDS.items()})
 def with_file(tmp_path, forks):
     """Makes a copy of the package with the files of one example in it; runs Python there and returns what it prints."""
     for name in ("qroar_core", "pages"):
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+        unfinished = shutil.ignore_patterns("*.pyc.*")  # another process compiles it just now
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=unfinished)
     (tmp_path / "assets").symlink_to(ROOT / "assets")
 
     def dropped(*paths):

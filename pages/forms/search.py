@@ -96,12 +96,13 @@ def search_form(spec: SearchSpec, norms: bool = False, no_maps: str = "") -> Sea
         disabled=norms or not free,
         help=NORMED if norms else ANGLES_HELP if free else ONLY_GRADIENTS,
     )
+    why = no_maps or ("" if angles else "without pair angles there are no maps; switch on “Also search pair angles”")
     maps = st.toggle(
         "Also mix channels that turn alike",
         st.session_state["maps"],
         key="maps",
         disabled=bool(no_maps) or not angles,
-        help=f"{MAPS_HELP} Disabled: {literal(no_maps)}." if no_maps else MAPS_HELP,
+        help=f"{MAPS_HELP} Disabled: {literal(why)}." if why else MAPS_HELP,
     )
     with st.expander("Options"):
         three, four = st.columns([1, 2])

@@ -25,7 +25,7 @@ from qroar_core.interpolations.registry import label_of, methods
 from qroar_core.interpolations.tie import EXAMPLE, parse_ties, ties_text
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.opening import adds_bos, bos_word
-from qroar_core.models.own_rope import replaced_rope
+from qroar_core.models.own_rope import NONE, own_rope, replaced_rope
 from qroar_core.runs.setting_presets import SETTING_PRESETS, preset_in_force, what_it_shows
 from qroar_core.setting import Setting
 from qroar_core.specs import BANDS, BandSpec, Bos, Partition, RopeSpec
@@ -65,7 +65,7 @@ def rope_form(loaded: LoadedModel, rope: RopeSpec, length: int) -> RopeSpec:
         "Position interpolation", list(methods()), format_func=label_of, key="rope", help=term_help("Interpolation")
     )
     own = method == "default"
-    factor = number(right, "Factor s", 1.0, MOST, "factor", step=0.5, disabled=own)
+    factor = _own_factor(right, loaded) if own else number(right, "Factor s", 1.0, MOST, "factor", step=0.5)
     options: dict[str, Any] = {}
     about = methods()[method]
     st.text_input(
@@ -83,7 +83,7 @@ def rope_form(loaded: LoadedModel, rope: RopeSpec, length: int) -> RopeSpec:
         if about.takes_lists:
             options["long_factor"], options["short_factor"] = parse_lists(st.session_state["factor lists"])
         tie = parse_ties(st.session_state["tied pairs"])
-        spec = RopeSpec(method, 1.0 if own else factor, tie=tie, **options)
+        spec = RopeSpec(method, factor, tie=tie, **options)
         rope_of(loaded, spec, length)  # refuses lists of a wrong length, and pairs that the model lacks
         return spec
 
@@ -93,6 +93,20 @@ def rope_form(loaded: LoadedModel, rope: RopeSpec, length: int) -> RopeSpec:
     blank = about.takes_lists and not st.session_state["factor lists"].strip()
     hint = f" Paste {loaded.geometry.n_pairs} numbers above." if blank else ""
     return made(build, rope, rope_words(rope), hint)
+
+
+def _own_factor(box: Any, loaded: LoadedModel) -> float:
+    """What stands in the factor's place where the checkpoint's own interpolation holds: its factor, not an old one."""
+    own = own_rope(loaded)
+    box.text_input(
+        "Factor s",
+        "1: no interpolation" if own == NONE else own,
+        key=f"own factor {own}",
+        disabled=True,
+        help="Disabled: this method is the checkpoint's own interpolation, whose factor stands in its config. "
+        "Every other method takes a factor here.",
+    )
+    return 1.0
 
 
 def _fill_rope(rope: RopeSpec) -> None:

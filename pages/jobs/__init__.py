@@ -47,6 +47,7 @@ from qroar_core.transforms.scales import Scales
 
 Asked = ParamSpec("Asked")
 Found = TypeVar("Found")
+SWITCHES = {"angles": "pair angles too", "maps": "maps of channels that turn alike too"}
 SAID_ONCE = ("length", "short_length", "granularity")  # options that the setting decides, or the model
 
 
@@ -109,8 +110,16 @@ def _about(setting: Setting, depends: tuple[Hashable, ...]) -> str:
         for option in fields(spec):
             value = getattr(spec, option.name)
             if isinstance(value, bool | int | float | str) and option.compare and value != option.default:
-                words += [] if option.name in SAID_ONCE else [f"{option.name} {value}"]
+                words += [] if option.name in SAID_ONCE else [_option_words(option.name, value)]
     return ", ".join(dict.fromkeys(words))
+
+
+def _option_words(name: str, value: bool | int | float | str) -> str:
+    """`steps 3`; of a switch that is on its name alone, in the words of the page where it has others."""
+    if isinstance(value, bool):
+        said = SWITCHES.get(name, name.replace("_", " "))
+        return said if value else f"no {said}"
+    return f"{name.replace('_', ' ')} {value}"
 
 
 def _after(work: Callable[..., Found], *before: Any, on_step: OnStep) -> Found:

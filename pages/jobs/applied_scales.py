@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 from pages.state.candidates import FOUND, HAND
 from pages.state.job_key import JobKey
-from pages.state.session import manager
+from pages.state.session import asked_here, manager
 from qroar_core.errors import BadScales
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.patch import apply_scales, undo_scales
 from qroar_core.progress import OnStep, Step
 from qroar_core.setting import Setting
+from qroar_core.specs.labels import setting_words
 from qroar_core.transforms.scales import Scales
 
 
@@ -71,13 +72,19 @@ def start(
     A second click for the change that comes last anyway queues nothing.
     """
     mine, device = key(loaded, scales, undone), str(loaded.device)
+    asked_here().add(mine)  # first: behind the start of a job nothing ends a run
     if _changes(loaded)[-1:] == [mine]:
         return mine
     what = "Undo the scales in" if scales is None else "Apply scales to"
     label = f"{what} {loaded.name}'s weights"
     change = (_undo, loaded, undone) if scales is None else (_apply, loaded, scales, applied)
-    manager().submit(mine, *change, label=label, device=device, again=True)
+    about = "" if (of := applied or loaded.applied_under) is None else f"{of.name} of {_setting_words(of.setting)}"
+    manager().submit(mine, *change, label=label, device=device, again=True, about=about)
     return mine
+
+
+def _setting_words(setting: Setting) -> str:
+    return f"{setting_words(setting.rope, setting.quant)}, {setting.search.length} tokens"
 
 
 def _apply(loaded: LoadedModel, scales: Scales, applied: Applied | None, on_step: OnStep) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pages.state.job_key import JobKey, stage_key
-from pages.state.session import manager
+from pages.state.session import asked_here, manager
 from qroar_core.cli.reproduce import export_command
 from qroar_core.exporters import w4a16
 from qroar_core.exporters.folder import NOTE
@@ -19,6 +19,7 @@ from qroar_core.models.load import DTYPES
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.writable import require_writable_folder
 from qroar_core.setting import Setting
+from qroar_core.specs.labels import setting_words
 from qroar_core.transforms.scales import Scales
 
 
@@ -80,6 +81,7 @@ def start(
     require_writable_folder(folder)  # before the weights are scaled and packed
     mine = key(loaded, setting, scales, folder, format, dtype)
     file = None if scales is None or scales.is_identity else "scales.json"
+    asked_here().add(mine)  # first: behind the start of a job nothing ends a run
     command = export_command(loaded, setting, format, str(folder), file)
     manager().submit(
         mine,
@@ -91,6 +93,7 @@ def start(
         label=f"Export {loaded.name}",
         device=str(loaded.device),
         again=True,
+        about=f"{setting_words(setting.rope, setting.quant)}, {setting.search.length} tokens, {format} into {folder}",
     )
     return mine
 

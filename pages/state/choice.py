@@ -61,6 +61,14 @@ class Claims:
 
 
 @dataclass(frozen=True, slots=True)
+class ToExport:
+    """What of the Export page a person chose, by its names there; empty: what the page offers first."""
+
+    scales: Annotated[str, Field(max_length=60)] = ""
+    format: Annotated[str, Field(max_length=60)] = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Choice:
     """None means the default of `setting.default_setting` for the loaded model.
 
@@ -90,10 +98,14 @@ class Choice:
     hand: ByHand | None = None
     compared: tuple[str, ...] = ()  # names of runs
     claims: Claims | None = None
+    export: ToExport | None = None
 
 
 # Fields that say nothing of the setting:
-BESIDE = ("retrieval", "comparison", "controls", "prediction", "prediction_bands", "hand", "compared", "claims")
+BESIDE = (
+    *("retrieval", "comparison", "controls", "prediction", "prediction_bands", "hand", "compared", "claims"),
+    "export",
+)
 FORMERLY = {"comparison": "league"}  # parameters of links of before 2026-11-29
 _TEXT = ("model", "device", "dtype", "text", "bos", "run")
 _KNOWN = {  # what plain text from outside must look like
@@ -123,6 +135,7 @@ _KINDS: tuple[Any, ...] = (  # of the fields, in their order: classes and annota
     ByHand,
     tuple[Annotated[str, Field(pattern=rf"^{NAME.pattern}$")], ...],
     Claims,
+    ToExport,
 )
 _ADAPTERS: dict[str, TypeAdapter] = {f.name: TypeAdapter(kind) for f, kind in zip(fields(Choice), _KINDS, strict=True)}
 
@@ -140,16 +153,25 @@ def to_address(choice: Choice) -> dict[str, str]:
 
 def from_address(parameters: Mapping[str, str]) -> Choice:
     """Inverse of `to_address`; anything unknown or invalid is left at its default."""
+    return read_address(parameters)[0]
+
+
+def read_address(parameters: Mapping[str, str]) -> tuple[Choice, list[str]]:
+    """The choice of an address, and the parameters of ours that could not be read, left at their defaults."""
     known: dict[str, Any] = {}
+    unread = []
     for name, adapter in _ADAPTERS.items():
         text = parameters.get(name, "") or parameters.get(FORMERLY.get(name, name), "")
-        if not text or len(text) > ADDRESS_LIMIT or (name in _KNOWN and not _KNOWN[name].fullmatch(text)):
+        if not text:
+            continue
+        if len(text) > ADDRESS_LIMIT or (name in _KNOWN and not _KNOWN[name].fullmatch(text)):
+            unread.append(name)
             continue
         try:
             known[name] = text if name in _TEXT else adapter.validate_python(under_todays_names(from_json(text)))
         except (ValueError, TypeError):  # a ValidationError is a ValueError
-            continue
-    return Choice(**known)
+            unread.append(name)
+    return Choice(**known), unread
 
 
 def restored(entry: RunRecord) -> Choice:

@@ -14,7 +14,7 @@ import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from pages.server.shutdown import end_with
-from pages.state.choice import BESIDE, Choice, from_address, restored, to_address
+from pages.state.choice import BESIDE, Choice, read_address, restored, to_address
 from pages.state.clicks import left_behind
 from pages.state.job_key import JobKey
 from pages.state.opened_runs import is_foreign, take_in
@@ -85,7 +85,7 @@ def choice() -> Choice:
         st.navigation([st.Page(enter, title="Q-ROAR", default=True), st.Page(enter, title=named, url_path=named)])
         st.rerun()
     if "choice" not in st.session_state:
-        asked = from_address(st.query_params.to_dict())
+        asked, unread = read_address(st.query_params.to_dict())
         if asked.run:
             try:
                 entry = library().entry(asked.run)
@@ -95,6 +95,12 @@ def choice() -> Choice:
             except QRoarError as problem:
                 asked = replace(asked, run="")
                 st.session_state[NOTICE] = (f"The run of this address cannot be opened. {problem}.", asked)
+        if unread:
+            one = len(unread) == 1
+            counts = "counts for nothing: its default stands" if one else "count for nothing: their defaults stand"
+            said = f"Of this link, {' and '.join(unread)} could not be read and {counts} instead."
+            before = st.session_state.get(NOTICE, ("", None))
+            st.session_state[NOTICE] = (f"{before[0]} {said}" if before[1] == asked else said, asked)
         st.session_state["choice"] = asked
     return st.session_state["choice"]
 

@@ -9,8 +9,6 @@ import streamlit as st
 from qroar_core.diagnostics.bands import figure as bands
 from qroar_core.diagnostics.result import Diagnosis
 from qroar_core.evidence.prediction.result import Prediction
-from qroar_core.statistics.digits import OF_LARGEST, largest
-from qroar_core.statistics.digits import shown as digits
 
 
 def table(result: Diagnosis, predicted: Prediction | None) -> None:
@@ -22,8 +20,6 @@ def table(result: Diagnosis, predicted: Prediction | None) -> None:
         for row, said in enumerate(words):  # a word for each cell: equal numbers may stand for other spans
             styled = styled.format(_always(said), subset=([row], [name]), na_rep=said)
     shown = {name: st.column_config.Column(titles[name], help=helps[name]) for name in frame}
-    for name in frame.select_dtypes("float").columns.difference(list(cells)):
-        styled = styled.format(largest if name in OF_LARGEST else digits, subset=[name], na_rep="")
     st.dataframe(styled, hide_index=True, key="bands table", column_config=shown, column_order=bands.order(frame))
 
 

@@ -10,9 +10,11 @@ from pages.forms.bands import STEP
 from pages.state.candidates import FOUND, HAND, set_manual
 from pages.state.choice import REACH
 from pages.state.clicks import carried_out, pressed
+from pages.views.boxes import capital
 from pages.views.job_progress import result_or_progress, running
 from pages.views.render import picture
 from qroar_core.escape import literal
+from qroar_core.interpolations.tie import COUNTED
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.scale_search.outcome import SearchOutcome
 from qroar_core.scale_search.problem import SearchPlan
@@ -36,6 +38,8 @@ def candidate_detail(
     scales, said = offered[picked]
     gain = _gain_words(loaded, setting, scales)
     ours = f" **{literal(gain)}**" if gain else ""
+    if gain and setting.rope.tie:
+        ours += f" {literal(capital(COUNTED))}."
     st.markdown(f"**{literal(picked[:1].upper() + picked[1:])}.** {literal(said)}{ours}")
     # what the search decided by stands there already
     told = picked == FOUND and outcome is not None and not outcome.report.cancelled
@@ -60,7 +64,7 @@ def candidate_detail(
         picture(turned, "pair angles")
     mixed = figure_maps.by_layer_and_group(content)
     if mixed is not None:
-        picture(mixed, "maps")
+        picture(mixed, "channel maps")
 
 
 @carried_out

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pandas as pd
 import streamlit as st
 
-from pages.views.boxes import findings
+from pages.views.boxes import capital, findings
 from pages.views.render import picture
 from qroar_core.escape import literal
 from qroar_core.evaluation.gap import remedy_share
 from qroar_core.evaluation.result import Evaluation
-from qroar_core.evaluation.two_gains import why_beside
+from qroar_core.evaluation.two_gains import loses_to_tie, under_a_tie, why_beside
+from qroar_core.interpolations.tie import Tie
 from qroar_core.remedies import figure as drawn
 from qroar_core.remedies.findings import bands_help
 from qroar_core.remedies.remedy import FREE
@@ -18,9 +21,15 @@ from qroar_core.remedies.result import Comparison
 from qroar_core.specs.labels import checksum_words
 
 
-def show_comparison(result: Comparison, evaluation: Evaluation | None = None) -> None:
-    """The findings first, the table, then the figures. `evaluation`: of the tuned scales under the same setting."""
-    findings(bands_help(result), result.sentences)
+def show_comparison(result: Comparison, evaluation: Evaluation | None = None, ties: Sequence[Tie] = ()) -> None:
+    """The findings first, the table, then the figures.
+
+    Args:
+        evaluation: of the tuned scales under the same setting. ties: of that setting.
+    """
+    tied = capital(under_a_tie(ties, evaluation))
+    others = [one for one in result.sentences if not (tied and tied.startswith(one))]  # here with what was measured
+    findings(bands_help(result) and not loses_to_tie(evaluation), [*others, *([tied] if tied else ())])
     own = next((row for row in result.rows if row.key == "plain+"), None)
     if evaluation is not None and own is not None and own.gain is not None:
         said = why_beside(evaluation, own.gain, len(own.window_nll), result.length, same=False)

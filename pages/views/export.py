@@ -9,6 +9,7 @@ from typing import TypedDict
 import streamlit as st
 
 from pages import jobs
+from pages.forms.export import export_menu
 from pages.jobs import export_job
 from pages.jobs.export_job import Written
 from pages.state import session
@@ -126,7 +127,7 @@ def checkpoint(loaded: LoadedModel, setting: Setting, scales: Scales) -> None:
     st.header("Checkpoint folder")
     st.caption("Scales in W_Q and W_K, the interpolation in the config, the tokenizer, and a file with every hash.")
     known = offered(loaded)
-    format = st.selectbox("Format", list(known), format_func=known.__getitem__, key="export format")
+    format = export_menu("Format", list(known), "format", known.__getitem__)
     if FORMATS[format].takes_group_size:
         st.caption(
             "Scales go in first, then the linear layers are rounded. A row of weights and its step grow by the "
@@ -141,8 +142,9 @@ def checkpoint(loaded: LoadedModel, setting: Setting, scales: Scales) -> None:
     elif (own := own_rope(loaded)) != NONE:
         st.caption(f"The checkpoint's own interpolation is kept: {literal(own)}.")
     if setting.rope.tie:
+        place = tied_place(format).replace("`", "")  # Markdown of the model card
         st.caption(
-            f"Frequencies of tied pairs go into {literal(tied_place(format))}; an attention factor other than 1 is "
+            f"Frequencies of tied pairs go into {literal(place)}; an attention factor other than 1 is "
             "multiplied into W_Q and W_K."
         )
     with st.form("checkpoint"):

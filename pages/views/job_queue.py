@@ -18,19 +18,23 @@ from qroar_core.runs.store import runs_root
 
 POLL, IDLE = 2, 5  # seconds between looks while there is a queue, and while there is none
 SEEN = "what others may change, as it was when the page was drawn"  # session
+DRAWN = "keys of the jobs that the page was drawn with"  # session
 BUSY = "the page showed a queue"  # session
 
 
 def job_queue() -> None:
     """Draw the queue where there is one. When it is empty the page runs once more: results may have come."""
     st.session_state[SEEN] = _world()
-    st.session_state[BUSY] = bool(manager().active())
+    st.session_state[DRAWN] = {job.key for job in manager().active()}
+    st.session_state[BUSY] = bool(st.session_state[DRAWN])
     with st.sidebar:
         st.fragment(_jobs, run_every=POLL if st.session_state[BUSY] else IDLE)()
 
 
 def _jobs() -> None:
     jobs = manager().active()
+    if not {job.key for job in jobs} <= st.session_state[DRAWN]:
+        st.rerun()  # somebody else's job: the page may offer the same, and shows it under way then
     if not jobs:
         if st.session_state.pop(BUSY, False):
             st.rerun()

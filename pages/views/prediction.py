@@ -70,7 +70,7 @@ def _render(result: Prediction, setting: Setting) -> None:
         f"text. {literal(checksum_words(result.measured_on))}."
     )
     for at, shown in enumerate(drawn.pictures(result)):
-        picture(shown, f"prediction {at}")
+        picture(shown, f"predicted {at}")
 
 
 def kept(loaded: LoadedModel, setting: Setting) -> Prediction | None:

@@ -36,7 +36,7 @@ def show_retrieval(result: Retrieval, setting: Setting) -> None:
         key="retrieval score",
     )
     for task in result.tasks:
-        picture(drawn.by_condition(result, task, score), f"{task} {score}")
-        picture(drawn.differences(result, task, score), f"{task} {score} differences")
+        picture(drawn.by_condition(result, task, score), f"found {task} {score}")
+        picture(drawn.differences(result, task, score), f"found {task} {score} differences")
         with st.expander(f"{literal(drawn.TASK_WORDS[task])}: what each model answered"):
-            numbers(drawn.answers(result, task), f"{task} answers")
+            numbers(drawn.answers(result, task), f"found {task} answers")

@@ -96,7 +96,7 @@ def opened(loaded: LoadedModel, setting: Setting) -> None:
     said, good = "Not evaluated yet", False
     if found is not None:
         whose = "" if run is not None and run.path == mine[0].path else f"In {run.name if run else 'memory only'}: "
-        said = whose + capital(found.sentence) + (f". But {found.caveat}" if found.caveat else "")
+        said = whose + capital(found.finding)
         good = found.gain is not None and found.gain.significant and not found.caveat
     finding(good or None, mine[0].name, f" is in view. {literal(said)}.", ":material/folder_open:")
     with st.container(horizontal=True):

@@ -12,6 +12,8 @@ from pages.views.boxes import capital, finding
 from pages.views.job_progress import result_or_progress, running
 from pages.views.render import picture
 from qroar_core.escape import literal
+from qroar_core.evaluation.result import Evaluation
+from qroar_core.evaluation.two_gains import loses_to_tie, under_a_tie
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.scale_search import figure as search_trace
 from qroar_core.scale_search.outcome import SearchOutcome
@@ -39,7 +41,8 @@ def run_search(loaded: LoadedModel, setting: Setting, said: Verdict) -> SearchOu
         click.over()
     outcome = result_or_progress(key, lambda details: _live(details, setting.search.objective))
     if outcome is not None:
-        _verdict(outcome.report)
+        proof = jobs.evaluate.result(loaded, setting, outcome) if setting.rope.tie else None
+        _verdict(outcome.report, setting, proof)
     elif not running(key):
         st.info(
             "No search under this setting yet. It starts with the diagnosis its bounds come from, if that is "
@@ -75,6 +78,9 @@ def _live(details: tuple, objective: str) -> None:
         picture(search_trace.candidates(seen, objective), "live", table=False)
 
 
-def _verdict(report: SearchReport) -> None:
+def _verdict(report: SearchReport, setting: Setting, proof: Evaluation | None) -> None:
+    """What the search decided; under a tie never without what the tie costs."""
     good = report.chosen == "found"
-    finding(good, capital(f"{report.reason}."), " The scales are kept." if good else "")
+    tied = capital(under_a_tie(setting.rope.tie, proof))
+    after = (" The scales are kept." if good else "") + (f"  \n{literal(tied)}." if tied else "")
+    finding(None if good and loses_to_tie(proof) else good, capital(f"{report.reason}."), after)

@@ -35,6 +35,8 @@ _RHO = (
     "further at long context."
 )
 _MOST = "The same, largest over layers and KV heads: a maximum over many cells lies above 1 by chance alone."
+_NATIVE = "Of plain RoPE, without any interpolation, also without one that the checkpoint ships with."
+_IN_FORCE = "Under the interpolation in force; without one, as the checkpoint ships."
 _BEFORE, _AFTER = "before RoPE", "after RoPE, on the quantizer's axes"
 _OUTLIERS = "Outlier channels of {x} of the unquantized model after RoPE in the band, summed over layers and heads."
 _SIZE = "Mean |{x}| of the largest outlier channel of the band over its head's median channel; largest over layers."
@@ -54,17 +56,18 @@ class BandRow(Result):
     band: int | None = _column("band", "Number of the band, fast to slow; empty: the channels without rotation.")
     first_pair: int | None = _column("first pair", "RoPE pairs of the band.")
     last_pair: int | None = _column("last pair", "RoPE pairs of the band.")
-    native_wavelength_min_tokens: Number = _column("native wavelength from, tokens", "Under the checkpoint's own RoPE.")
-    native_wavelength_max_tokens: Number = _column("native wavelength to, tokens", "Under the checkpoint's own RoPE.")
-    wavelength_min_tokens: Unbounded | None = _column("wavelength from, tokens", "Under the interpolation.")
-    wavelength_max_tokens: Unbounded | None = _column(
-        "wavelength to, tokens", "Under the interpolation; ∞: pairs stand still."
-    )
-    turns: Number = _column("native turns", "Full turns per native window, mean over pairs.")
+    native_wavelength_min_tokens: Number = _column("native wavelength from, tokens", _NATIVE)
+    native_wavelength_max_tokens: Number = _column("native wavelength to, tokens", _NATIVE)
+    wavelength_min_tokens: Unbounded | None = _column("wavelength from, tokens", _IN_FORCE)
+    wavelength_max_tokens: Unbounded | None = _column("wavelength to, tokens", f"{_IN_FORCE} ∞: pairs stand still.")
+    turns: Number = _column("native turns", "Full turns per native window at the native wavelength, mean over pairs.")
     pressure_rad: Number = _column(
         "pressure, rad", "How far the angles move if the stretch grows 2.7 times, mean over pairs."
     )
-    phase_displacement_rad: Number = _column("phase displacement, rad", "Mean over distances and pairs.")
+    phase_displacement_rad: Number = _column(
+        "phase displacement, rad",
+        "How far angles are from those at the native wavelength, mean over distances and pairs.",
+    )
     unseen_phase: Number = _column("unseen phase", "Share of phases at this length that training never saw.")
     side_peak: Number = _column("side peak", "Highest side peak of the band kernel, 1 at distance 0; empty: none.")
     logit_pressure_nats: Number = _column(

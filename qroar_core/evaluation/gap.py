@@ -10,6 +10,7 @@ from qroar_core.remedies.result import Comparison, RemedyRow
 from qroar_core.statistics.intervals import Interval, ratio_interval, shows_apart_from_zero
 
 NOT_SIGNIFICANT = "not significant"
+FROM_UNTIED = "counted from the model without a tie"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,7 @@ class Share:
     mean: float
     interval: Interval | None
     significant: bool
+    untied: bool = False  # counted from the model without a tie: what the tie costs counts against it
 
     @property
     def measured(self) -> str:
@@ -42,8 +44,9 @@ class Share:
 
     @property
     def words(self) -> str:
-        """`63% [52%, 75%]`, or `not significant (45% [-8%, 98%])`."""
-        return self.measured if self.significant else f"{NOT_SIGNIFICANT} ({self.measured})"
+        """`63% [52%, 75%]`, or `not significant (45% [-8%, 98%])`; and what it is counted from where pairs are tied."""
+        said = self.measured if self.significant else f"{NOT_SIGNIFICANT} ({self.measured})"
+        return f"{said}, {FROM_UNTIED}" if self.untied else said
 
 
 def share_of_gap(
@@ -74,7 +77,7 @@ def tuned_share(evaluation: Evaluation) -> Share | None:
     )
     known = before and after and reference
     interval = share_of_gap(before, after, reference, gain.confidence) if known else None  # type: ignore[arg-type]
-    return Share(mean, interval, shows_apart_from_zero(low, high))
+    return Share(mean, interval, shows_apart_from_zero(low, high), untied=start == "untied")
 
 
 def remedy_share(comparison: Comparison, row: RemedyRow) -> Share | None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from qroar_core.evaluation.result import Evaluation
+from qroar_core.interpolations.tie import COUNTED, Tie
 from qroar_core.scale_search.gain import on_held_out
 from qroar_core.scale_search.result import SearchReport
+from qroar_core.statistics.intervals import shows_above_zero
 
 OLDER = re.compile(r"([+-]\d+\.\d+) nats \[[^\]]*\] on (\d+ held-out windows?)")  # until 2026-11 held-out text decided
 
@@ -37,6 +40,21 @@ def kept_words(report: SearchReport, evaluation: Evaluation) -> str:
             "held-out text only reports and can only take scales back"
         )
     return f"kept: identity, as {there}; {here} shows no significant gain either"
+
+
+def under_a_tie(ties: Sequence[Tie], evaluation: Evaluation | None) -> str:
+    """That gains count under tied pairs, and what the tie costs where that is measured; empty without a tie."""
+    if not ties:
+        return ""
+    if evaluation is None or evaluation.tie is None:
+        return f"{COUNTED}, which there is none of under this setting yet"
+    return f"{COUNTED}. It says: {evaluation.tie.sentence}"
+
+
+def loses_to_tie(evaluation: Evaluation | None) -> bool:
+    """Is it measured that tie and scales together gain nothing significant over the model without a tie?"""
+    tie = evaluation.tie if evaluation is not None else None
+    return tie is not None and tie.ci_low is not None and not shows_above_zero(tie.ci_low)
 
 
 def why_different(

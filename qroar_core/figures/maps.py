@@ -12,7 +12,7 @@ from textwrap import wrap
 
 import plotly.graph_objects as go
 
-from qroar_core.figures.picture import DIVERGING, GREEN, SEQUENTIAL, framed, map_height
+from qroar_core.figures.picture import DIVERGING, GREEN, SEQUENTIAL, framed, lay_out, map_height
 from qroar_core.figures.readable import ink_on
 from qroar_core.statistics.digits import shown
 
@@ -87,13 +87,12 @@ def side_by_side(
     axes = list(dict.fromkeys(panel.axis for panel in panels))
     words = axes[0] if len(axes) == 1 else f"left: {axes[0]}; right: {axes[-1]}"
     framed(figure, words, "", height=map_height(len(rows)) + 30, legend=False)
-    figure.update_layout(
-        coloraxis=colour_axis([p.z for p in panels], unit, middle, span),
-        annotations=notes,
-        margin_t=17 * max(len(lines) for lines in titles) + 17 if any(titles) else 12,
-        xaxis={"tickvals": ticks, "ticktext": names, "range": [0, edges[-1]], "showgrid": False, "tickangle": 0},
-        yaxis={**_row_ticks(rows), "range": [len(rows) - 0.5, -0.5], "showgrid": False, "automargin": True},
-    )
+    top = 17 * max(len(lines) for lines in titles) + 17 if any(titles) else 12
+    across = {"tickvals": ticks, "ticktext": names, "range": [0, edges[-1]], "showgrid": False, "tickangle": 0}
+    down = {**_row_ticks(rows), "range": [len(rows) - 0.5, -0.5], "showgrid": False, "automargin": True}
+    colours = colour_axis([p.z for p in panels], unit, middle, span)
+    said = {"coloraxis": colours, "annotations": notes, "margin": {"t": top}, "xaxis": across, "yaxis": down}
+    lay_out(figure, said)
     return figure
 
 

@@ -19,9 +19,20 @@ def null_table(rows: Sequence[NullRow]) -> pd.DataFrame:
 
 
 def null_words(row: NullRow, none: str = "") -> dict[str, str]:
-    """The numbers of a row in words, to the place that the range of its null supports."""
-    error = None if row.low is None or row.high is None else (row.high - row.low) / 2
-    return {name: shown(getattr(row, name), error, none=none) for name in NUMBERS}
+    """The numbers of a row in words, to the place that its own error and the range of its null both support."""
+    error = coarsest(row)
+    words = {name: shown(getattr(row, name), error, none=none) for name in NUMBERS}
+    return words | ({"high": row.open_above} if row.open_above else {})
+
+
+def coarsest(row: NullRow) -> float | None:
+    """The larger of the row's own error and half of its null's range; None where neither is known."""
+    known = [] if row.error is None else [row.error]
+    if row.low is not None and row.open_above and row.null is not None:
+        known.append(row.null - row.low)
+    elif row.low is not None and row.high is not None:
+        known.append((row.high - row.low) / 2)
+    return max(known, default=None)
 
 
 def in_words(rows: Sequence[NullRow]) -> pd.DataFrame:

@@ -7,8 +7,9 @@ transparent and no text colour is set, so the page's theme decides.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -77,20 +78,35 @@ def framed(
     legend: bool = True,
 ) -> go.Figure:
     """Axis titles with units, a legend above, no background of its own; returns `figure`."""
-    figure.update_layout(
-        template="none",
-        height=height,
-        margin={"l": 70, "r": 20, "t": 40 if legend else 16, "b": 56},
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        showlegend=legend,
-        legend={"orientation": "h", "yanchor": "bottom", "y": 1.0, "x": 0},
-        hovermode="closest",
-    )
-    grid = {"gridcolor": "rgba(138,138,138,0.25)", "zeroline": False}
-    figure.update_xaxes(title_text=x, type="log" if log_x else None, **grid)
-    figure.update_yaxes(title_text=y, type="log" if log_y else None, **grid)
+    layout = figure.layout.to_plotly_json()
+    said: dict[str, Any] = {
+        "template": "none",
+        "height": height,
+        "margin": {"l": 70, "r": 20, "t": 40 if legend else 16, "b": 56},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "showlegend": legend,
+        "legend": {"orientation": "h", "yanchor": "bottom", "y": 1.0, "x": 0},
+        "hovermode": "closest",
+    }
+    for axis, title, log in (("xaxis", x, log_x), ("yaxis", y, log_y)):
+        drawn: dict[str, Any] = {"title": {"text": title}, "type": "log" if log else None}
+        drawn |= {"gridcolor": "rgba(138,138,138,0.25)", "zeroline": False}
+        said |= {name: drawn for name in {axis, *(name for name in layout if name.startswith(axis))}}
+    lay_out(figure, said)
     return figure
+
+
+def lay_out(figure: go.Figure, said: Mapping[str, Any]) -> None:
+    """As `update_layout`, all at once: Plotly sets one property after the other, which takes five times as long."""
+    figure.layout = _merged(figure.layout.to_plotly_json(), said)
+
+
+def _merged(old: dict[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """`old` with what `new` says, also inside tables that both have."""
+    return old | {
+        key: _merged(old.get(key) or {}, value) if isinstance(value, Mapping) else value for key, value in new.items()
+    }
 
 
 def heatmap(

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+ROUNDING = 1e-6  # relative difference of a frequency from the native one that float32, which models keep it in, makes
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Interpolation:
     """One position interpolation at work.

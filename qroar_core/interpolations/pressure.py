@@ -13,7 +13,7 @@ from dataclasses import replace
 from torch import Tensor
 
 from qroar_core.errors import BadSpec
-from qroar_core.interpolations.base import Interpolation
+from qroar_core.interpolations.base import ROUNDING, Interpolation
 from qroar_core.interpolations.registry import methods
 from qroar_core.interpolations.tied_frequencies import tied_slope
 from qroar_core.specs import DistanceLaw
@@ -70,6 +70,7 @@ def interpolation_pressure(slope: Tensor, distance: float) -> Tensor:
 def phase_displacement(native: Tensor, scaled: Tensor, distance: float) -> Tensor:
     """E_D |phi_i(D; s) - phi_i(D; 1)|, rad, exact: both phases are linear in D.
 
-    = |omega_i(s) - omega_i| E[D]; shape of the frequencies, float64.
+    = |omega_i(s) - omega_i| E[D]; shape of the frequencies, float64. 0 where they differ by float32 rounding alone.
     """
-    return (scaled.double() - native.double()).abs() * distance
+    moved = (scaled.double() - native.double()).abs()
+    return moved.where(moved > ROUNDING * native.double(), 0.0) * distance

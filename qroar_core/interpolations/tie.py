@@ -16,6 +16,9 @@ from qroar_core.errors import BadSpec
 
 STILL = "still"  # how a turn of 0 may be written
 EXAMPLE = "20-21,22-25,26-31:0"
+COUNTED = (  # beside every gain that is measured under a tie alone
+    "pairs are tied, so that gains count under the tie: what the tie itself costs is measured by an evaluation"
+)
 GROUP = re.compile(r"(\d{1,6})-(\d{1,6})(?::(.+))?")
 
 

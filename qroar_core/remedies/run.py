@@ -17,6 +17,7 @@ from torch import Tensor
 from qroar_core.errors import Cancelled
 from qroar_core.interpolations.frequencies import bands_of
 from qroar_core.interpolations.own import promised_length
+from qroar_core.interpolations.tie import COUNTED
 from qroar_core.models.applicability import applicability_on
 from qroar_core.models.calibrate import calibrated
 from qroar_core.models.loaded import LoadedModel
@@ -116,7 +117,10 @@ class _Comparison:
             gap_low=gap.low,
             gap_high=gap.high,
             rows=rows,
-            sentences=sentences(reference, rows, self.length, confidence, self.documents),
+            sentences=[
+                *sentences(reference, rows, self.length, confidence, self.documents),
+                *([f"{COUNTED[:1].upper()}{COUNTED[1:]}"] if self.rope.tie else ()),
+            ],
             length=self.length,
             confidence=confidence,
             text=self.text,

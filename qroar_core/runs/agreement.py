@@ -20,6 +20,15 @@ from qroar_core.evaluation.result import Evaluation
 from qroar_core.evaluation.run import rotated, scored
 from qroar_core.plain_file import read_json
 from qroar_core.result import rounded
+from qroar_core.runs.agreement_scales import (
+    MAD,
+    SMOOTH,
+    baseline_against,
+    bounds_against,
+    documents_against,
+    found_against,
+    in_the_setting,
+)
 from qroar_core.runs.folder import ROTATED, SEARCHED, UNTUNED, has
 from qroar_core.scale_search.contradictions import GUARD
 from qroar_core.scale_search.contradictions import contradictions_of as of_search
@@ -32,7 +41,7 @@ from qroar_core.specs.written import written
 from qroar_core.transforms.result import ScalesFile
 
 REPORT, PROOF, KEPT, FOUND = "search.json", "evaluation.json", "scales.json", "scales_found.json"
-DIAGNOSED = "diagnosis.json"
+DIAGNOSED, MANIFEST = "diagnosis.json", "manifest.json"
 READ = (REPORT, PROOF, UNTUNED, KEPT, *SEARCHED, ROTATED, DIAGNOSED)  # what is compared
 AGAIN = "the run contradicts itself; make it again"
 LENGTH = re.compile(r"of (\d+) tokens, digest")
@@ -52,12 +61,19 @@ def disagreement(folder: Path, setting: Setting) -> str:
         name: ScalesFile.from_file(folder / name, BadOutput) for name in (KEPT, *SEARCHED, ROTATED) if has(folder, name)
     }
     proofs = {name: Evaluation.from_file(folder / name, BadOutput) for name in (PROOF, UNTUNED) if has(folder, name)}
+    for problem in in_the_setting(setting):
+        return f"{folder / MANIFEST}: {problem}"
     for name, content in scales.items():
+        for problem in baseline_against(name, content, setting.search.mode) if name in (SMOOTH, MAD) else ():
+            return f"{folder / name}: {problem}"
         for problem in _scales(content, setting, turned=name == ROTATED):
             return f"{folder / name}: {problem}"
     if report is not None:
         for problem in (*of_search(report), *_search(report, scales.get(FOUND), setting)):
             return f"{folder / REPORT}: {problem}"
+    if report is not None and FOUND in scales and report.method != "none":
+        for problem in found_against(scales[FOUND], report):
+            return f"{folder / FOUND}: {problem}"
     for name, proof in proofs.items():
         for problem in (*of_evaluation(proof), *_evaluation(proof, setting)):
             return f"{folder / name}: {problem}"
@@ -80,6 +96,7 @@ def _scales(content: ScalesFile, setting: Setting, *, turned: bool) -> Iterator[
 
 def _search(report: SearchReport, found: ScalesFile | None, setting: Setting) -> Iterator[str]:
     spec = setting.search
+    yield from bounds_against(report, spec)
     said = LENGTH.search(report.text)
     if said and spec.length and int(said[1]) != spec.length:
         yield f"text: windows of {said[1]} tokens, its manifest says {spec.length}"
@@ -153,6 +170,7 @@ def _diagnosis(file: Path, spec: DiagnosisSpec) -> Iterator[str]:
 def _evaluation(proof: Evaluation, setting: Setting) -> Iterator[str]:
     """Its lengths, windows, targets, stride and remedies are those that the setting asks for."""
     spec = setting.evaluation
+    yield from documents_against(proof.documents, setting.text)
     lengths = list(dict.fromkeys(row.length for row in proof.rows))
     if lengths != list(dict.fromkeys(spec.lengths)):
         yield f"rows: of {_listed(lengths)} tokens, its manifest says {_listed(spec.lengths)}"

@@ -28,7 +28,7 @@ from qroar_core.retrieval import figure as retrieval
 from qroar_core.retrieval.result import Retrieval
 from qroar_core.runs.manifest import Manifest
 from qroar_core.scale_search.result import SearchReport
-from qroar_core.statistics.digits import OF_LARGEST, largest
+from qroar_core.statistics.digits import ERROR_BESIDE, OF_LARGEST, largest, shown
 from qroar_core.transforms.result import ScalesFile
 
 STYLE = """
@@ -157,6 +157,11 @@ def _nulls(rows: Sequence[NullRow]) -> str:
 
 
 def _table(frame: pd.DataFrame) -> str:
+    """Digits as the sample supports them where that is known, else five, as a page's table of numbers has about."""
+    beside = {name: frame[error] for name, error in ERROR_BESIDE.items() if name in frame and error in frame}
+    frame = frame.assign(
+        **{name: [shown(*pair) for pair in zip(frame[name], errors)] for name, errors in beside.items()}
+    )
     magnitudes = {name: largest for name in frame if name in OF_LARGEST}
     return frame.to_html(index=False, border=0, float_format=lambda x: f"{x:.5g}", na_rep="", formatters=magnitudes)
 

@@ -45,7 +45,7 @@ SETTING_PRESETS: dict[str, SettingPreset] = {
     "4x YaRN, KIVI 2-bit": SettingPreset(
         RopeSpec("yarn", 4.0), preset_quant("kivi2"), "K with a scale per channel: bands share no step."
     ),
-    "native RoPE, int4 K cache": SettingPreset(
+    "checkpoint's own RoPE, int4 K cache": SettingPreset(
         RopeSpec(), INT4_K, "The checkpoint as it is, quantized: what interpolation adds is the difference."
     ),
     "4x YaRN, W4A16 group 128 (scales cannot act)": SettingPreset(

@@ -31,6 +31,13 @@ OF_LARGEST = frozenset(
         "outlier_magnitude_k",
     }
 )
+# columns of tables that hold a number -> the column that holds its error
+ERROR_BESIDE = {
+    "logit_change": "logit_change_standard_error",
+    "logit_change_by_this_pair_alone": "logit_change_standard_error",
+    "rms": "standard_error",
+    "share_added": "share_added_2se",
+}
 
 
 def shown(value: float | None, error: float | None = None, digits: int = PLAIN, none: str = "") -> str:

@@ -45,7 +45,7 @@ def require_maps(geometry: Geometry, rope: RopeSpec) -> None:
         raise BadSpec(
             "every RoPE pair turns at a frequency of its own, so no map commutes with them",
             where=where,
-            do="tie neighbouring slow pairs, for example --tie 22-25,26-31:0",
+            do="tie neighbouring slow pairs, for example 22-25,26-31:0, by --tie or as Tied pairs on the Start page",
         )
 
 

@@ -280,3 +280,19 @@ def test_columns_of_errors_say_which_errors_they_are():
     )
     for name in ("rho_w_q", "rho_a_k", "outliers_q", "outliers_k", "int4_noise_nats", "int8_attention_kl_nats"):
         assert "of the unquantized model" in said[name]
+
+
+def test_the_native_wavelength_is_plain_ropes_and_says_so_on_a_checkpoint_with_its_own_yarn(tiny):
+    """2 pi theta^(2i/r) by hand; what is in force is four times as slow at the slow end."""
+    own = {"rope_type": "yarn", "rope_theta": 10_000.0, "factor": 4.0, "original_max_position_embeddings": 64}
+    model = tiny(rope_parameters=own, max_position_embeddings=256)
+    found = diagnose.run(model, Setting(RopeSpec(), QuantSpec(k=QuantizerSpec(4)), diagnosis=SPEC), TEXT)
+    first, *_, last = band_table(found)
+    plain = 2 * np.pi * 10_000.0 ** (np.arange(8) / 8)
+    assert first.native_wavelength_min_tokens == pytest.approx(plain[0])
+    assert last.native_wavelength_max_tokens == pytest.approx(plain[-1])
+    assert last.wavelength_max_tokens == pytest.approx(4 * plain[-1])
+    said = helps()
+    for end in ("min", "max"):
+        assert said[f"native_wavelength_{end}_tokens"].endswith("without one that the checkpoint ships with.")
+        assert "as the checkpoint ships" in said[f"wavelength_{end}_tokens"]

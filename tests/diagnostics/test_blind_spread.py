@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from qroar_core.diagnostics.logit_noise.figure_split import split
 from qroar_core.diagnostics.logit_noise.measure import LogitNoiseMeter
 from qroar_core.diagnostics.logit_noise.result import _loudest
 from qroar_core.diagnostics.logit_noise.table import noise_of
 from qroar_core.maths.softmax_rule import SoftmaxRule
+from tests.helpers import planted
 
 HEADS, KV, D, L, SCALING, DRAWS = 4, 2, 6, 60, 0.3, 4000
 BAND = torch.tensor([0, 1, 1, -1, 0, 1])
@@ -44,15 +46,20 @@ def test_the_variance_of_a_band_is_that_of_drawn_errors(window, block, quantized
     for _ in range(DRAWS):
         dk = rng.standard_normal((KV, L, D)) * np.sqrt(k_energy / D)[:, None, None]
         dq = rng.standard_normal((HEADS, len(rows), D)) * np.sqrt(q_energy / D)[:, None, None]
-        sums = []
+        sums, parts = [], []
         for band in (0, 1, -1):
             here = (band == BAND).numpy()
             noise = np.einsum("hrd,hnd->hrn", queries[..., here], dk.repeat(HEADS // KV, 0)[..., here]) * ~held
             noise += np.einsum("hrd,hnd->hrn", dq[..., here], keys[..., here])
             sums.append((SCALING**2 * np.square(noise) * weight).sum())
-        shown.append(sums)
-    assert found.null.square().mean(0)[:3].tolist() == pytest.approx(np.mean(shown, 0), rel=0.04)
-    assert found.null_chance.sqrt().tolist() == pytest.approx(np.std(shown, 0), rel=0.08)
+            parts.append(noise)
+        shown.append([*sums, (SCALING**2 * np.square(sum(parts)) * weight).sum()])
+    assert found.null.square().mean(0).tolist() == pytest.approx(np.mean(shown, 0), rel=0.04)
+    *chances, whole = found.null_chance.sqrt().tolist()
+    assert chances == pytest.approx(np.std(shown, 0)[:3], rel=0.08)
+    drawn = np.std(shown, 0)[3]
+    # with errors of queries it is a bound
+    assert 0.92 * drawn < whole < (1.6 if quantized_q else 1.08) * drawn
 
 
 def blind_noise(seed, loud=1.0, layers=3):
@@ -90,3 +97,27 @@ def test_an_older_file_has_the_ratio_of_the_expected_bands_and_no_range():
     (row,) = (r for r in old.null_rows() if r.quantity.startswith("loudest"))
     assert (row.null, row.low, row.high) == (_loudest(noise.null.by_band_position), None, None)
     assert "95 %" not in row.control
+
+
+def test_a_layer_of_blind_noise_is_seldom_named_and_a_louder_one_is():
+    """Of 30 models without a loud layer few are told one, where a ratio above 1 would name one in most."""
+    named = above = 0
+    for seed in range(30):
+        found = layered(blind_noise(seed))
+        title = split(found, "layer").title
+        named += "most from" in title
+        late = [math.sqrt(sum(v * v for v in row[len(row) // 2 :])) for row in found.logit_noise.by_layer]
+        null = [math.sqrt(sum(v * v for v in row[len(row) // 2 :])) for row in found.logit_noise.null_by_layer]
+        above += max(a / b for a, b in zip(late, null, strict=True)) > 1
+        assert "most from" in title or ": at the farthest, none makes more than random errors" in title
+    assert above > 20
+    assert named <= 4  # 1.5 expected
+    noise = blind_noise(0)
+    first, second, third = noise.by_layer
+    raised = noise.model_copy(update={"by_layer": [first, [1.3 * v for v in second], third]})
+    assert "at the farthest, most from layer 1, beside what random errors" in split(layered(raised), "layer").title
+
+
+def layered(noise):
+    """The planted diagnosis with this noise."""
+    return planted.diagnosis().model_copy(update={"logit_noise": noise, "groups": []})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from qroar_core.diagnostics.logit_noise import figure as noise
@@ -9,6 +11,8 @@ from qroar_core.diagnostics.logit_noise import figure_words
 from qroar_core.diagnostics.logit_noise.figure import NULL
 from qroar_core.diagnostics.logit_noise.figure_scores import scores
 from qroar_core.diagnostics.logit_noise.figure_split import split
+from qroar_core.diagnostics.logit_noise.result import distance_growth_error
+from qroar_core.figures.nulls import null_words
 from qroar_core.figures.picture import GREY, OLDER
 from tests.diagnostics.noise_with_nulls import BLIND, OLD, D, mended
 from tests.helpers import planted
@@ -63,10 +67,11 @@ def test_position_and_distance_draw_their_null_and_say_what_it_is():
     assert noise.by_position(mended(rms=[0.0, 0.0], null=BLIND)).title.endswith("with position? There is none")
     far = noise.by_distance(mended(rms_by_distance=[0.2, 0.5], rms_by_distance_error=[0.01, 0.03], null=BLIND))
     assert far.title == (
-        "Are far keys noisier than near ones? 2.50 × from the nearer octaves to the farther, 1.00 × for random errors"
+        "Are far keys noisier than near ones? 2.5 ± 0.2 × from the nearer octaves to the farther, "
+        "1.00 × for random errors"
     )
     assert list(far.figure.data[0].error_y.array) == [0.01, 0.03]
-    assert "Bars are standard errors over the sampled rows." in far.how_to_read
+    assert "Bars and ± are standard errors over the sampled rows." in far.how_to_read
     assert list(far.table["standard_error"]) == [0.01, 0.03]
     far = noise.by_distance(D)
     assert "Bars" not in far.how_to_read
@@ -242,3 +247,23 @@ def test_null_rows_hold_measured_and_null():
         (pytest.approx(2 * 0.13285 / (0.13285 + 0.07906), rel=1e-3), pytest.approx(2 * 0.11511 / 0.21511, rel=1e-3)),
         (pytest.approx(0.075), pytest.approx(0.03)),
     ]
+
+
+def test_far_against_near_is_shown_as_finely_as_the_errors_of_the_octaves():
+    """5.86 of 3 over 0.512: relative errors of 1 / 4 and 1 / 25 are 1.5 in all."""
+    noise = D.logit_noise.model_copy(
+        update={"distance": [0, 1], "rms_by_distance": [0.512, 3.0], "rms_by_distance_error": [0.02048, 0.75]}
+    )
+    assert distance_growth_error(noise.rms_by_distance, noise.rms_by_distance_error) == pytest.approx(
+        3 / 0.512 * math.hypot(0.25, 0.04)
+    )
+    assert figure_words.further(noise).startswith(" 5.9 ± 1.5 × from the nearer octaves to the farther, ")
+    row = next(r for r in noise.null_rows() if "far half" in r.quantity)
+    assert null_words(row)["measured"] == "5.9"
+    assert distance_growth_error(noise.rms_by_distance, []) is None
+    # an octave that a cache holds exactly has no noise, and no error is known of it
+    last = distance_growth_error([0.512, 0.512, 3.0, 1.0], [0.02048, 0.02048, 0.75, None])  # one row alone
+    assert last == pytest.approx(math.sqrt((9 + 1) / 2) / 0.512 * math.hypot(0.25, 0.04))
+    exact = ([0.0, 0.512, 3.0, 3.0], [None, 0.02048, 0.75, 0.75])
+    assert distance_growth_error(*exact) == pytest.approx(math.sqrt(2) * 3 / 0.512 * math.hypot(0.25, 0.04))
+    assert distance_growth_error(noise.rms_by_distance, [0.02, None]) is None

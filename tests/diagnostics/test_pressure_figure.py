@@ -227,3 +227,15 @@ def test_without_a_stretch_no_logit_is_said_to_move_about_as_far_as_chance():
     none = found.logit_change.model_copy(update={"in_all": 0.0, "in_all_bound": 0.0, "in_all_null": 0.0})
     assert "None moves" in pressure.by_band(found.model_copy(update={"logit_change": none})).how_to_read
     assert "None moves" not in pressure.by_band(found).how_to_read
+
+
+def test_titles_say_where_nothing_is_stretched_yet():
+    """At s = 1 angles do not change: pressure is what a first bit of stretching would do."""
+    found = planted.diagnosis()
+    native = found.model_copy(
+        update={"pairs": found.pairs.model_copy(update={"inv_freq": found.pairs.native_inv_freq})}
+    )
+    said = "Every frequency is the native one; a first bit of stretching would change "
+    assert pressure.by_band(native).title == f"{said}the angles of band 1 most, and band 0 would move the logits most"
+    assert pressure.by_pair(native).title.startswith(f"{said}angles most at a wavelength of ")
+    assert "would" not in pressure.by_band(found).title + pressure.by_pair(found).title

@@ -92,6 +92,18 @@ def test_what_arithmetic_leaves_of_exact_rows_is_no_interval():
     assert (shown.sqnr_low, shown.sqnr_db, shown.sqnr_high) == ([[EXACT_DB]],) * 3
 
 
+def test_an_interval_below_no_error_reaches_no_error():
+    """Of 16 rows one has an error, as where a cache holds most keys exactly: 2 standard errors are twice the mean."""
+    e = torch.zeros(16, 4)
+    e[3] = 0.1
+    shown = similarity_of(measured([torch.ones(16, 4)], [e], bins=2, cuts=(slice(0, 16),)))
+    assert shown.sqnr_high[0][0] == shown.null_high[0][0] == shown.null_high[0][1] == EXACT_DB
+    assert shown.sqnr_low[0][0] < shown.sqnr_db[0][0] < 40
+    assert shown.null_low[0][0] < shown.layer_sqnr_db[0] < 40
+    (row,) = (r for r in shown.null_rows() if r.quantity.startswith("SQNR"))
+    assert (row.high, row.open_above) == (EXACT_DB, "no error")
+
+
 def test_zero_vectors():
     meter = measured([torch.zeros(1, 4), torch.ones(1, 4)], [torch.zeros(1, 4), -torch.ones(1, 4)], 1, (slice(0, 1),))
     found = meter.result()

@@ -11,6 +11,8 @@ from qroar_core.evaluation import run as evaluate
 from qroar_core.evaluation.contradictions import contradictions_of
 from qroar_core.evaluation.findings import findings, tie
 from qroar_core.evaluation.gap import tuned_share
+from qroar_core.evaluation.headline import headline
+from qroar_core.evaluation.two_gains import loses_to_tie, under_a_tie
 from qroar_core.interpolations.tie import Tie
 from qroar_core.models.measure import measure
 from qroar_core.models.stream import Condition
@@ -120,3 +122,21 @@ def test_the_headline_share_is_counted_from_the_model_without_a_tie(tiny):
     assert (share is None) == (result.tie.recovered is None)
     if share is not None:
         assert share.mean == result.tie.recovered
+
+
+def test_the_tile_says_what_the_share_is_counted_from_and_shows_its_perplexities(tiny):
+    """Tiles of 22.7, 24.1 and 23.7 alone say +25 %, beside a share of -471 % counted from a model that is not shown."""
+    measured = evaluate.run(tiny(), Setting(TIED, INT4, evaluation=SPEC), None, None, TEXT)
+    nll = means(**{"quantized/tuned": 2.5})
+    named = {f"64/{name}": values for name, values in nll.items()}
+    result = measured.model_copy(update=findings(nll, 64, 0.95) | {"window_nll": named})
+    *tiles, share = headline(result)
+    assert [tile.name for tile in tiles][:2] == ["PPL, reference, no pairs tied", "PPL, quantized, no pairs tied"]
+    assert (share.name, share.value) == ("NLL gap recovered, with the tie", "-25%")  # (2.4 - 2.5) / (2.4 - 2.0)
+    assert share.beside.endswith("]; counted from the model without a tie")
+    assert "what the tie itself costs counts against it" in share.meaning
+    assert tuned_share(result).words.endswith(", counted from the model without a tie")
+    assert "model without a tie" in under_a_tie(TIED.tie, result)
+    assert loses_to_tie(result)
+    assert not loses_to_tie(measured)
+    assert under_a_tie((), result) == ""

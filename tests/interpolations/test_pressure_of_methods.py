@@ -7,6 +7,7 @@ import pytest
 from transformers import LlamaConfig
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
+from qroar_core.diagnostics.pressure import figure_methods
 from qroar_core.errors import BadSpec
 from qroar_core.interpolations.pressure_of_methods import pressures
 from qroar_core.specs import BandSpec, RopeSpec
@@ -143,3 +144,41 @@ def test_what_cannot_be_is_refused(demo):
         found(demo, factor=0.5)
     with pytest.raises(BadSpec, match="bands need"):
         found(demo, bands=BandSpec(33))
+
+
+def test_a_longrope_pair_that_its_list_leaves_native_is_exactly_native(demo):
+    """float32 leaves 7e-8 between a frequency and itself in float64: that is no pressure and no displacement."""
+    lists = (*[1.0] * 12, *np.linspace(1.25, 4.0, 20).tolist())
+    outside = method(found(demo, RopeSpec("longrope", 4.0, long_factor=lists)), "longrope")
+    assert [p == 0 for p in outside.pressure] == [d == 0 for d in outside.displacement] == [True] * 12 + [False] * 20
+    np.testing.assert_allclose(
+        outside.pressure[12:],
+        np.log(lists[12:]) / math.log(4) * OMEGA[12:] / lists[12:] * mean(1024, "causal"),
+        rtol=FP32,
+    )
+    inside = method(found(demo, RopeSpec("longrope", 4.0, long_factor=lists), length=L0), "longrope")
+    assert not any(inside.displacement)
+
+
+@pytest.mark.parametrize(
+    ("rope", "pairs", "bands"),
+    [
+        (
+            RopeSpec("longrope", 4.0, long_factor=(*[1.0] * 12, *[1.25 + 0.145 * i for i in range(20)])),
+            "LongRoPE moves pairs with a wavelength of 265 tokens most, and leaves 12 of 32 pairs alone",
+            "LongRoPE moves band 3 most",
+        ),
+        (
+            RopeSpec("linear", 1.0),
+            "Linear at ×1 leaves every frequency native; a first bit of stretching would move pairs with a wavelength "
+            "of 6 tokens most",
+            "Linear at ×1 leaves every frequency native; a first bit of stretching would move band 0 most",
+        ),
+        (RopeSpec("yarn", 1.0), "YaRN at ×1 leaves every frequency native", "YaRN at ×1 leaves every frequency native"),
+        (RopeSpec("linear", 1.5), "Linear moves pairs with a wavelength of 6 tokens most", "Linear moves band 0 most"),
+    ],
+)
+def test_titles_count_native_pairs_as_left_alone_and_say_where_nothing_is_stretched(demo, rope, pairs, bands):
+    shown = found(demo, rope, factor=rope.factor)
+    assert figure_methods.by_pair(shown).title.startswith(pairs)
+    assert figure_methods.by_band(shown).title.startswith(bands)

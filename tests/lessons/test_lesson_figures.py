@@ -11,10 +11,12 @@ from qroar_core.figures.lessons import interpolations as bends_figures
 from qroar_core.figures.lessons import shared_step as shared_step_figures
 from qroar_core.figures.lessons import turning as turning_figures
 from qroar_core.figures.lessons import window as window_figures
+from qroar_core.interpolations.tie import parse_ties
 from qroar_core.lessons.aliasing import aliasing
 from qroar_core.lessons.clocks import clocks
-from qroar_core.lessons.heads import HEADS
+from qroar_core.lessons.heads import HEADS, METHODS
 from qroar_core.lessons.interpolations import bends
+from qroar_core.lessons.result import Bend, Bends
 from qroar_core.lessons.shared_step import shared_step
 from qroar_core.lessons.turning import turning
 from qroar_core.lessons.window import window
@@ -145,3 +147,32 @@ def test_shared_step_marks_the_minimum_and_the_g_chosen():
         f"At g = 1 the band of small values uses {SHARED.quiet_levels} of 15 levels; the logit error is least at "
         f"g = {2**SHARED.best_log2_g:.3g}"
     )
+
+
+@pytest.mark.parametrize(
+    ("factor", "tied", "title"),
+    [
+        (4.0, "", "YaRN and llama3 leave the fastest pairs alone; linear slows them like all others"),
+        (4.0, "26-31:0", "YaRN and llama3 leave the fastest pairs alone; linear slows them too"),
+        (4.0, "0-40", "With pairs tied 0–40, no method leaves the fastest pairs alone"),
+        (4.0, "0-63:0", "With pairs still 0–63, no method leaves the fastest pairs alone"),
+        (4.0, "0-15", "With pairs tied 0–15, no method leaves the fastest pairs alone"),
+        (1.0, "", "At factor 1 no method changes anything"),
+        # every pair but those whose group has one frequency: 20, 21 and 26 to 31
+        (1.0, "20-21,26-31:0", "At factor 1 no method changes anything, but the ties change 8 of 64 pairs"),
+    ],
+)
+def test_the_bends_title_names_pairs_that_are_left_alone_and_no_others(factor, tied, title):
+    head = next(h for h in HEADS if h.name == "Llama 3 8B")
+    shown = bends(head, factor, parse_ties(tied))
+    assert bends_figures.bends(shown).title == title
+    native = [head.theta ** (-i / 64) for i in range(2)]
+    alone = {b.method for b in shown.methods if b.inv_freq[:2] == pytest.approx(native, rel=1e-6)}
+    assert alone == ({"yarn", "llama3"} if "alone; " in title else set() if "alone" in title else set(METHODS))
+
+
+def test_one_method_that_leaves_the_fastest_pairs_alone_leaves_them():
+    fast = Bend("yarn", [1.0, 0.1, 0.005], [1.0, 1.0, 0.5], 1.0)
+    slowed = Bend("linear", [0.5, 0.05, 0.005], [0.5] * 3, 1.0)
+    one = Bends(2.0, 128, [1.0, 0.1, 0.01], [6.28, 62.8, 628.0], [fast, slowed])
+    assert bends_figures.bends(one).title == "YaRN leaves the fastest pairs alone; linear slows them like all others"

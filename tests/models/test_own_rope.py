@@ -12,9 +12,10 @@ import torch
 
 from qroar_core.exporters import hf
 from qroar_core.exporters.card import CARD
-from qroar_core.interpolations.frequencies import rope_of
+from qroar_core.interpolations.frequencies import native_inv_freq, rope_of
 from qroar_core.models.own_rope import exported_context, native_from, own_rope, replaced_rope, replacing
-from qroar_core.runs.setting_presets import SETTING_PRESETS, what_it_shows
+from qroar_core.runs.setting_presets import SETTING_PRESETS, preset_in_force, what_it_shows
+from qroar_core.setting import INT4_K
 from qroar_core.specs import RopeSpec
 
 THETA = {"rope_theta": 10_000.0}
@@ -95,8 +96,16 @@ def test_what_the_checkpoint_ships_with_is_its_own_and_replaces_nothing(tiny):
     assert replacing(loaded, RopeSpec()) == ""
 
 
-def test_the_preset_of_native_rope_names_the_interpolation_that_a_checkpoint_ships_with(tiny):
-    name = "native RoPE, int4 K cache"
+@pytest.mark.parametrize("block", [YARN, LLAMA3, THETA | {"rope_type": "linear", "factor": 2.0}])
+def test_what_a_checkpoint_with_an_interpolation_of_its_own_is_in_is_not_called_native(tiny, block):
+    loaded = tiny(rope_parameters=dict(block))
+    assert not torch.allclose(rope_of(loaded, RopeSpec(), 64).inv_freq.double(), native_inv_freq(loaded), rtol=1e-3)
+    assert preset_in_force(loaded, RopeSpec(), INT4_K) == "checkpoint's own RoPE, int4 K cache"
+    assert not any("native" in name for name in SETTING_PRESETS)
+
+
+def test_the_preset_of_own_rope_names_the_interpolation_that_a_checkpoint_ships_with(tiny):
+    name = "checkpoint's own RoPE, int4 K cache"
     assert what_it_shows(tiny(), name) == SETTING_PRESETS[name].why
     said = what_it_shows(tiny(rope_parameters=dict(YARN)), name)
     assert said == "The checkpoint as it is, quantized, with the interpolation that it ships with (yarn x4 (from 16))."

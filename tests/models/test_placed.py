@@ -251,9 +251,9 @@ def test_bands_alone_cost_there_what_they_cost_here(tiny, placements):
         )
         return predict.run(loaded, Setting(YARN, QuantSpec(k=QuantizerSpec(4))), spec, TEXTS["heldout"], diagnosis)
 
-    here = predicted(tiny(layers=4, dtype=torch.float64))
+    here = predicted(tiny(layers=2, dtype=torch.float64))
     with placed():
-        there = predicted(placements(dtype=torch.float64))
+        there = predicted(placements(layers=2, dtype=torch.float64))
     assert [p.nll for p in there.parts] == pytest.approx([p.nll for p in here.parts], abs=1e-5)
     assert [len(row) for row in there.kl] == [len(row) for row in here.kl]  # an accelerator draws other targets
     assert max(map(max, there.kl)) > 0

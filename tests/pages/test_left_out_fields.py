@@ -5,7 +5,7 @@ import json
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from pages.state.choice import _ADAPTERS, ByHand, Choice, Claims
+from pages.state.choice import _ADAPTERS, ByHand, Choice, Claims, ToExport
 from qroar_core.runs.store import runs_root
 from qroar_core.specs import (
     BandSpec,
@@ -51,6 +51,7 @@ WHOLE = {  # every field that an address holds as JSON, and the pages that compu
         Claims((RopeSpec("linear", 4.0),), (QuantSpec(k=QuantizerSpec(4)),), ReplicationSpec(length=768)),
         ("evidence",),
     ),
+    "export": (ToExport("MAD clipping", "hf"), ("export",)),
 }
 PLAIN = ("model", "device", "dtype", "text", "bos", "run")
 

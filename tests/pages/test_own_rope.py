@@ -128,3 +128,18 @@ def test_pages_measure_the_length_that_the_checkpoints_own_interpolation_promise
     visitor.go(app, "evaluate")
     assert app.multiselect(key="lengths").value == [256, 1024]
     assert "1024" in app.multiselect(key="lengths").options
+
+
+def test_no_factor_of_another_model_stands_beside_the_checkpoints_own(app, llama3):
+    """The field of a factor is gone: what stands in its place is what the config says, greyed, and says why."""
+    visitor.button(app, "Demo model").click().run()
+    visitor.settled(app)
+    app.selectbox(key="rope").select("yarn").run()
+    app.number_input(key="factor").set_value(6.0).run()
+    app.selectbox(key="rope").select("default").run()
+    assert not any(field.label == "Factor s" for field in app.number_input)
+    (shown,) = [field for field in app.text_input if field.label == "Factor s"]
+    assert (shown.value, shown.disabled) == ("llama3 x8 (from 128)", True)
+    assert "Disabled: this method is the checkpoint's own interpolation" in shown.help
+    app.selectbox(key="rope").select("linear").run()
+    assert app.number_input(key="factor")

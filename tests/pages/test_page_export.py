@@ -9,7 +9,7 @@ import pytest
 from qroar_core.quantizers.presets import preset_quant
 from qroar_core.setting import default_setting
 from qroar_core.specs import QuantizerSpec, QuantSpec, RopeSpec
-from tests.pages.visitor import clicked, go, texts
+from tests.pages.visitor import clicked, go, texts, visit
 
 pytestmark = pytest.mark.slow
 
@@ -166,3 +166,34 @@ def test_vllm_gets_its_own_cache_or_is_said_to_have_none_like_it(demo_model, pre
     recipe = recipes(Path("out"), demo_model, setting)["vLLM 0.33"]
     assert recipe.code == f"vllm serve out --max-model-len 1024 {words}".strip()
     assert any("measure what you will serve" in note for note in recipe.notes) == (not words)
+
+
+def test_what_was_chosen_stays_through_another_page_and_a_reload(loaded_app):
+    done(loaded_app, "tune", "Start the search")
+    go(loaded_app, "export")
+    first, *others = loaded_app.selectbox(key="export scales").options
+    assert loaded_app.selectbox(key="export scales").value == first
+    for name in others:
+        loaded_app.selectbox(key="export scales").select(name).run()
+        go(loaded_app, "bands")
+        go(loaded_app, "export")
+        assert loaded_app.selectbox(key="export scales").value == name
+    file_format = loaded_app.selectbox(key="export format").options[1]
+    loaded_app.selectbox(key="export format").select_index(1).run()
+    written = loaded_app.selectbox(key="export format").value
+    assert written != "hf", file_format
+    address = {name: value if isinstance(value, str) else value[0] for name, value in loaded_app.query_params.items()}
+    other = go(visit(loaded_app, **address), "export")
+    assert other.selectbox(key="export scales").value == others[-1]
+    assert other.selectbox(key="export format").value == written
+
+
+def test_scales_that_this_setting_has_none_of_are_said_to_be_missing(loaded_app):
+    done(loaded_app, "tune", "Start the search")
+    go(loaded_app, "export")
+    loaded_app.selectbox(key="export scales").select("MAD clipping").run()
+    go(loaded_app, "start")
+    loaded_app.pills(key="preset").select("2x YaRN, int4 K cache").run()
+    go(loaded_app, "export")
+    assert loaded_app.selectbox(key="export scales").value.startswith("identity")
+    assert "MAD clipping was chosen, which there is none of under this setting" in texts(loaded_app)

@@ -94,7 +94,7 @@ def test_window_and_law_are_kept_over_a_page_change(page):
 def test_under_own_rope_the_methods_are_compared_all_the_same(page):
     page.switch_page("pages/start.py")
     run(page)
-    page.pills(key="preset").select("native RoPE, int4 K cache")
+    page.pills(key="preset").select("checkpoint's own RoPE, int4 K cache")
     run(page)
     page.switch_page("pages/pressure.py")
     run(page)

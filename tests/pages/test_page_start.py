@@ -420,3 +420,18 @@ def test_memory_ends_a_context_where_it_holds_less_than_the_text():
         "the text has 24,374"
     )
     assert Room(4_890_000, None).words == "The free memory holds a K/V cache for 4.89 M tokens"
+
+
+def test_a_link_says_what_of_it_could_not_be_read(loaded_app):
+    def opened(**asked):
+        other = AppTest.from_file(loaded_app._script_path, default_timeout=30)
+        other.query_params.update({"model": "demo", **asked})
+        return run(other)
+
+    other = opened(quant='{"k":{"bits":99}}', rope='{"method":"yarm"}')
+    said = "Of this link, rope and quant could not be read and count for nothing: their defaults stand instead."
+    assert said in texts(other)
+    assert chosen(other) == from_address({"model": "demo"})
+    said = "Of this link, rope could not be read and counts for nothing: its default stands instead."
+    assert said in texts(opened(quant="{}", rope='{"method":"yarm"}'))
+    assert "could not be read" not in texts(opened(quant="{}"))

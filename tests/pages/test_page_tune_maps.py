@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.pages.visitor import clicked, go, texts
+from tests.pages.visitor import clicked, go, texts, titles
 
 pytestmark = pytest.mark.slow
 
@@ -23,6 +23,7 @@ def test_without_a_tie_the_switch_is_greyed_and_says_what_to_do(loaded_app):
     assert toggle(loaded_app).disabled
     assert "every RoPE pair turns at a frequency of its own" in toggle(loaded_app).help
     assert "tie neighbouring slow pairs" in toggle(loaded_app).help
+    assert "as Tied pairs on the Start page" in toggle(loaded_app).help
 
 
 def test_with_a_tie_it_is_the_searchs_and_every_page_opens(loaded_app):
@@ -33,10 +34,21 @@ def test_with_a_tie_it_is_the_searchs_and_every_page_opens(loaded_app):
     whole(toggle(loaded_app).set_value(True).run())
     assert loaded_app.session_state["choice"].search.maps
     whole(clicked(loaded_app, "Start the search"))
-    for page in ("evaluate", "remedies", "evidence", "retrieval", "export", "noise", "runs", "start"):
+    assert any("the maps spread one channel" in title for title in titles(loaded_app))  # Tune itself draws them
+    for page in ("evaluate", "remedies", "evidence", "retrieval", "export", "noise", "runs", "tune", "start"):
         go(loaded_app, page)
         whole(loaded_app)
     whole(loaded_app.text_input(key="tied pairs").set_value("").run())
     go(loaded_app, "tune")
     assert toggle(whole(loaded_app)).disabled
     assert "YaRN ×4" in texts(loaded_app)
+
+
+def test_without_angles_the_switch_says_why_it_is_greyed(loaded_app):
+    loaded_app.text_input(key="tied pairs").set_value("22-25,26-31:0").run()
+    go(loaded_app, "tune")
+    assert "Disabled: without pair angles there are no maps; switch on “Also search pair angles”." in (
+        toggle(loaded_app).help
+    )
+    toggle(loaded_app, "Also search pair angles").set_value(True).run()
+    assert "Disabled" not in toggle(loaded_app).help

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from pages.jobs import export_job
-from pages.state.choice import Choice, from_address, setting_of, to_address
+from pages.state.choice import Choice, from_address, read_address, setting_of, to_address
 from pages.state.paths import OutsideRoots, confined, model_source
 from pages.views.export_choice import default_folder, offered
 from pages.views.labels import quant_words, rope_words, seconds_words, whole_setting_words
@@ -61,6 +61,12 @@ def test_defaults_leave_the_address_empty():
 )
 def test_a_bad_address_is_dropped_never_guessed(bad):
     assert from_address({"model": "demo"} | bad) == Choice(model="demo")
+
+
+def test_an_address_says_what_of_it_could_not_be_read():
+    bad = {"quant": '{"k":{"bits":99}}', "rope": '{"method":"yarm"}', "unknown": "1", "length": "512"}
+    assert read_address(bad) == (Choice(length=512), ["rope", "quant"])
+    assert read_address({"text": "/etc/passwd", "search": "x" * 5000})[1] == ["search", "text"]
 
 
 def test_bands_and_length_are_one_choice_for_all_stages(demo_model):

@@ -94,6 +94,7 @@ def test_the_export_page_says_where_they_go(loaded_app):
     go(loaded_app, "start")
     typed(loaded_app, TYPED)
     go(loaded_app, "export")
+    assert "go into rope_parameters of config.json" in texts(loaded_app)
     assert "as LongRoPE with a factor per pair, both lists equal; an attention factor other than 1" in texts(loaded_app)
 
 

@@ -27,13 +27,15 @@ def outcome(loaded, chosen="found"):
     geo, bands = loaded.geometry, ((0, 3), (4, 7))
     shape = (geo.n_layers, geo.n_kv_heads, len(bands))
 
-    def scales(seed):
-        g = torch.rand(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).add(0.5)
+    def scales(seed, least=0.75):
+        """Within the bounds of the planted report, half an octave up and down."""
+        drawn = torch.rand(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        g = least + 0.6 * drawn
         return Scales("symmetric", "kv_head", bands, g)
 
     found = scales(1)
     kept = found if chosen == "found" else Scales("symmetric", "kv_head", bands, torch.ones(shape, dtype=torch.float64))
-    return SearchOutcome(found, kept, scales(2), scales(3), planted.report(chosen))
+    return SearchOutcome(found, kept, scales(2), scales(3, 1.0), planted.report(chosen))
 
 
 def keep_all(loaded, setting, chosen="found", significant=True):

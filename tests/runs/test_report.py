@@ -3,12 +3,16 @@
 import re
 from html.parser import HTMLParser
 
+import pandas as pd
 import pytest
 
+from qroar_core.diagnostics.band_labels import SPANS, digits
+from qroar_core.diagnostics.band_table import band_table
+from qroar_core.diagnostics.bands.figure import short_titles
 from qroar_core.evaluation.continuations_result import Continuation, Continuations
 from qroar_core.figures.gallery import gallery
 from qroar_core.runs.manifest import Manifest
-from qroar_core.runs.report import report_html
+from qroar_core.runs.report import _table, report_html
 from tests.helpers import hostile, planted
 
 MANIFEST = Manifest(
@@ -171,3 +175,41 @@ def test_the_report_says_which_scales_are_kept_and_why_two_gains_differ():
     assert "Kept: identity; the search decided on development text to keep the scales, but the evaluation on" in said
     assert "The search's +0.0166 nats and this evaluation's +0.2250 nats for the same scales differ because" in said
     assert "NLL gap recovered: not significant (45% [-54%, 144%])." in said
+
+
+def cells(table):
+    """Rows of words of one HTML table."""
+    rows = re.findall(r"<tr.*?</tr>", table, flags=re.DOTALL)
+    return [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, flags=re.DOTALL) for row in rows]
+
+
+def test_the_bands_table_has_the_digits_that_the_command_line_has():
+    """5.4321 is a largest of few, 3.2562 has an error of 0.32, 0.0123456 has none: 2, 2 and 3 digits."""
+    plain = planted.diagnosis()
+    bands = [
+        plain.bands[0].model_copy(
+            update={"logit_change": 3.2562, "logit_change_error": 0.32, "interpolation_pressure": 0.0123456}
+        ),
+        plain.bands[1],
+    ]
+    outliers = plain.outliers.model_copy(
+        update={"count": {"k/post": [[1, 1]] * 2}, "magnitude": {"k/post": [[5.4321, 2.0]] * 2}}
+    )
+    diagnosis = plain.model_copy(update={"bands": bands, "outliers": outliers})
+    text = report_html(MANIFEST, diagnosis, planted.report(), planted.scales(), planted.evaluation())
+    start = text.index("What does every diagnostic say of each band?")
+    header, first, *_ = cells(text[start : text.index("</table>", start)])
+    shown = dict(zip(header, first, strict=True))
+    assert shown["logit pressure, nats"] == "3.3"
+    assert shown["pressure, rad"] == "0.0123"
+    assert shown["outlier size k, × median channel"] == "5.4"
+    row = band_table(diagnosis)[0]
+    by_title = {title: name for name, title in short_titles().items()}
+    plainly = {title: digits(row, by_title[title]) for title in header if by_title[title] not in ("band", *SPANS)}
+    assert {title: shown[title] for title in plainly} == plainly
+
+
+def test_numbers_beside_their_error_go_to_its_place():
+    frame = pd.DataFrame({"rms": [0.123456, 2.0], "standard_error": [0.03, None], "kl": [0.123456, 1.0]})
+    _, first, second = cells(_table(frame))
+    assert (first, second) == (["0.12", "0.03", "0.12346"], ["2", "", "1"])

@@ -75,13 +75,20 @@ def test_rows_of_nulls_show_what_their_range_supports_and_keep_every_digit():
             diagnostic="a", quantity="b", measured=1.9012345, null=1.191234, low=1.17345, high=1.22456, control="c"
         ),
         NullRow(diagnostic="a", quantity="d", measured=5.1834567, null=None, control="c"),
+        # its own error is coarser than the range, which without an upper end reaches to no error
+        NullRow(diagnostic="a", quantity="e", measured=3.9851, null=3.4, low=3.39, high=3.41, error=0.1, control="c"),
+        NullRow(
+            diagnostic="a", quantity="f", measured=21.26, null=25.1, low=18.3, high=144.49, open_above="no", control="c"
+        ),
     ]
     words = in_words(rows)
     assert words[["measured", "null", "low", "high"]].values.tolist() == [
         ["1.90", "1.19", "1.17", "1.22"],
         ["5.18", "", "", ""],
+        ["3.99", "3.40", "3.39", "3.41"],
+        ["21", "25", "18", "no"],
     ]
-    assert null_table(rows)["measured"].tolist() == [1.9012345, 5.1834567]
+    assert null_table(rows)["measured"].tolist() == [1.9012345, 5.1834567, 3.9851, 21.26]
 
 
 def test_figures_and_reports_show_two_digits_of_a_largest_value_and_tables_keep_all():

@@ -27,7 +27,7 @@ def shared_step_step() -> None:
     loudness = two.slider("Large values over small ones", 1.0, 16.0, 8.0, 0.5, key="learn_loud")
     bits = three.slider("Bits of the K cache", 2, 8, 4, key="learn_scale_bits")
     shown = shared_step(bits, loudness, log2_g)
-    picture(figures.shared_step(shown), "learn scale")
+    picture(figures.shared_step(shown), "learn shared")
     with st.container(horizontal=True, gap="large"):
         st.metric("Logit error at this g", f"{shown.error_here:.2%}", border=True, width="content")
         st.metric(f"Least, at log2 g = {shown.best_log2_g:g}", f"{shown.best_error:.2%}", border=True, width="content")

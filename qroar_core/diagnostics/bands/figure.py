@@ -8,7 +8,7 @@ from statistics import fmean
 import pandas as pd
 from plotly.subplots import make_subplots
 
-from qroar_core.diagnostics.band_labels import ERRORS, FIRST, SPANS, WITHIN, band_name, digits, span
+from qroar_core.diagnostics.band_labels import FIRST, SPANS, WITHIN, band_name, digits, span
 from qroar_core.diagnostics.band_table import BandRow, band_table
 from qroar_core.diagnostics.bands.result import BandCost, uneven
 from qroar_core.diagnostics.result import Diagnosis
@@ -49,10 +49,11 @@ def helps() -> dict[str, str]:
 
 
 def shortened(diagnosis: Diagnosis, prediction: Prediction | None = None) -> dict[str, list[str]]:
-    """Column -> words in its cells, several columns as one or digits as the error has them; the frame keeps numbers."""
+    """Column -> words in its cells: several columns as one, digits as the sample supports; the frame keeps numbers."""
     rows = band_table(diagnosis, prediction)
     spans = {near: [span(getattr(row, near), getattr(row, far)) for row in rows] for near, (_, far) in SPANS.items()}
-    exact = {name: [digits(row, name) for row in rows] for name in ERRORS}
+    rest = [name for name in BandRow.model_fields if name not in ("layers", "band", *SPANS, *WITHIN)]
+    exact = {name: [digits(row, name) for row in rows] for name in rest}
     return {"band": [band_name(row) for row in rows]} | spans | exact
 
 

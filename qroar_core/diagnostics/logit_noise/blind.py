@@ -121,9 +121,12 @@ class BlindNoise:
         self.spread.end()
 
     def chance(self) -> Tensor:
-        """Variance over drawn errors of every part's mean square over rows, heads and keys, (parts,); CPU float64."""
+        """Variance over drawn errors of every part's mean square over rows, heads and keys, (parts + 1,); CPU float64.
+
+        The whole's is last.
+        """
         if self.spread is None:
-            return torch.full((self.parts,), torch.nan, dtype=torch.float64)
+            return torch.full((self.parts + 1,), torch.nan, dtype=torch.float64)
         rows = sum(len(one[0]) for one in self.seen)
         k_error = self.k_error / self.cells.clamp(min=1)[:, None]
         return self.spread.variance(self.unit, rows, k_error, self.q_error / rows).to(CPU)

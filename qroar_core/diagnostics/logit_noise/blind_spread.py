@@ -12,6 +12,10 @@ e^T A e of normal errors of variance v has the variance 2 v^2 |A|^2 (Frobenius),
 
 n(m, m') the number of keys that both rows see and g the KV heads. Keys that a row reads rounded and those that it reads
 exactly have an E_k each. The three sums are kept, for E_k and E_q are known at the end alone.
+
+The same of the whole noise, all channels in the place of a band's, is kept last. There the products of q^ and the sizes
+are sums over parts; |sum_n k_n k_n^T| has blocks between parts, which are not kept, and is taken for the sum of the
+parts' norms, which it does not exceed. So where queries have errors the variance of the whole is an upper bound.
 """
 
 from __future__ import annotations
@@ -32,9 +36,9 @@ class BlindSpread:
 
     def __init__(self, parts: int, n_kv_heads: int, heads: int, device: torch.device) -> None:
         none = torch.zeros(0, dtype=torch.float64, device=device)
-        self.of_keys = none.new_zeros(parts, 2, n_kv_heads)  # read rounded, read exactly
-        self.of_queries = none.new_zeros(parts, heads)
-        self.of_both = none.new_zeros(parts, heads)
+        self.of_keys = none.new_zeros(parts + 1, 2, n_kv_heads)  # read rounded, read exactly; the whole last
+        self.of_queries = none.new_zeros(parts + 1, heads)
+        self.of_both = none.new_zeros(parts + 1, heads)
         self.q_hat = self.products = none  # (stretches, parts, KV, channels, channels), sum of k k^T of each
         # between stretches of keys; positions stay on the CPU, for nothing may wait for the device
         self.edges = torch.zeros(0, dtype=torch.long)
@@ -53,9 +57,13 @@ class BlindSpread:
             both = torch.minimum(high[:, None], high) - torch.maximum(low[:, None], low)
             shared = both.clamp(min=0).double() * weight[:, None] * weight
             shared = shared.to(q_hat.device).repeat(many, many)
-            for part, group in itertools.product(range(len(grouped)), range(kv)):  # one by one: of all rows by all rows
-                one = grouped[part, group]
-                self.of_keys[part, i, group] += ((one @ one.T).square_() * shared).sum()
+            for group in range(kv):
+                whole = torch.zeros_like(shared)
+                for part, one in enumerate(grouped[:, group]):  # one by one: of all rows by all rows
+                    products = one @ one.T
+                    whole += products
+                    self.of_keys[part, i, group] += (products.square_() * shared).sum()
+                self.of_keys[-1, i, group] += (whole.square_() * shared).sum()
 
     def add_keys(self, keys: Tensor, start: int) -> None:
         """Take in a block of keys (parts, KV, channels, N) from position `start`, where queries have errors."""
@@ -80,13 +88,16 @@ class BlindSpread:
             for row, (a, b) in enumerate(zip(low.tolist(), high.tolist(), strict=True)):  # one by one: they are large
                 seen = before[b] - before[a] if a >= 0 else before[b]  # (parts, KV, channels, channels)
                 norm, size = seen.square().sum((-1, -2)), seen.diagonal(dim1=-2, dim2=-1).sum(-1)
+                norm = torch.cat([norm, norm.sqrt().sum(0, keepdim=True).square()])
+                size = torch.cat([size, size.sum(0, keepdim=True)])
                 self.of_queries += norm.repeat_interleave(group, -1) * weight[row]
                 asked = self.q_hat[:, :, row].square().sum(-1)
+                asked = torch.cat([asked, asked.sum(0, keepdim=True)])
                 self.of_both += asked * size.repeat_interleave(group, -1) * weight[row]
         self.products, self.q_hat = self.products[:0], self.q_hat[:0]
 
     def variance(self, unit: float, rows: int, k_error: Tensor, q_error: Tensor) -> Tensor:
-        """Of every part's mean square, (parts,).
+        """Of every part's mean square and of the whole's, (parts + 1,).
 
         Args:
             unit: scaling^2 / d. rows: R, of all updates.

@@ -13,7 +13,7 @@ from plotly.subplots import make_subplots
 from qroar_core.diagnostics.logit_noise import figure_words as words
 from qroar_core.diagnostics.logit_noise.result import LogitNoise
 from qroar_core.diagnostics.result import Diagnosis
-from qroar_core.diagnostics.sample import ROW_ERRORS, which_errors
+from qroar_core.diagnostics.sample import which_errors
 from qroar_core.figures.by_group import Draw, each_group
 from qroar_core.figures.maps import Panel, side_by_side
 from qroar_core.figures.picture import BLUE, COLOURS, GREY, ORANGE, Picture, counted_on, framed
@@ -201,7 +201,7 @@ def by_distance(diagnosis: Diagnosis, tuned: Diagnosis | None = None) -> Picture
         pd.concat(tables, ignore_index=True),
         f"The same error by how far back the key stands, at the sampled query rows.{words.against(tuned)}"
         + (BLIND if null else "")
-        + (f" Bars are {ROW_ERRORS}." if seen["quantized"].rms_by_distance_error else ""),
+        + words.bars(seen["quantized"]),
         counted_on(seen["quantized"].sample),
     )
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from qroar_core.diagnostics.logit_noise.figure import PARTS, REST, STILL
-from qroar_core.diagnostics.logit_noise.figure_words import JUDGED, SHARE, SPREAD, band_spreads, loudest
+from qroar_core.diagnostics.logit_noise.figure_words import JUDGED, SHARE, SPREAD, band_spreads, layer_spreads, loudest
 from qroar_core.diagnostics.logit_noise.result import LogitNoise, NoiseNull
 from qroar_core.diagnostics.result import Diagnosis
 from qroar_core.figures.by_group import Draw, each_group
@@ -78,7 +78,7 @@ def split(diagnosis: Diagnosis, rows: str = "band", name: str = "quantized") -> 
         ]
     )
     nulls = panels[1].z if panels[1].title.startswith("null") else None
-    spreads = band_spreads(noise, 2) if rows == "band" else []
+    spreads = band_spreads(noise, 2) if rows == "band" else layer_spreads(noise, 2)
     late = [
         (
             STILL if name == REST else name,
@@ -90,7 +90,8 @@ def split(diagnosis: Diagnosis, rows: str = "band", name: str = "quantized") -> 
     ]
     found = "none at the farthest"
     if any(cell[1] for cell in late):
-        found = f"at the farthest, {loudest(late, 'most from', SHARE if rows == 'band' else ALIKE)}"
+        found = loudest(late, "most from", SHARE if rows == "band" else ALIKE)
+        found = f"at the farthest, {found[:1].lower()}{found[1:]}"
     return Picture(
         f"Where in the context does each {rows} make its noise? {name.capitalize()}: {found}",
         side_by_side(panels, names, "nats"),

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from statistics import NormalDist
 
-from qroar_core.diagnostics.logit_noise.result import LogitNoise, NoiseNull, growth, growth_error
+from qroar_core.diagnostics.logit_noise.result import LogitNoise, NoiseNull, distance_growth_error, growth, growth_error
 from qroar_core.diagnostics.result import Diagnosis
+from qroar_core.diagnostics.sample import ROW_ERRORS
 from qroar_core.result import Number
 from qroar_core.statistics.chance import LEVEL
-from qroar_core.statistics.digits import within
+from qroar_core.statistics.digits import shown, within
 
 NO_NOISE = "There is none"
 SHARE = "its share of channels"
@@ -37,7 +38,8 @@ def loudest(cells: list[Cell], most: str = "Most in", beside_it: str = SHARE) ->
     reach = NORMAL.inv_cdf(1 - LEVEL / len(beside)) * (spread or 0.0)
     if ratio <= 1 + reach:
         return f"None makes more than {beside_it} would"
-    return f"{most} {name}, beside what {beside_it} would make ({ratio:.2f} times its null)"
+    times = shown(ratio, spread) if spread else f"{ratio:.2f}"
+    return f"{most} {name}, beside what {beside_it} would make ({times} times its null)"
 
 
 def band_spreads(noise: LogitNoise, parts: float = 1.0) -> list[Number]:
@@ -49,10 +51,21 @@ def band_spreads(noise: LogitNoise, parts: float = 1.0) -> list[Number]:
     null = noise.null
     if null is None or not null.by_band_chance:
         return []
-    squares = [[v * v for v in row if v is not None] for row in null.by_band_position]
+    return _spreads(null.by_band_position, null.by_band_chance, parts)
+
+
+def layer_spreads(noise: LogitNoise, parts: float = 1.0) -> list[Number]:
+    """The same of every layer, of all bands together; where queries have errors, at most so much."""
+    if not noise.null_by_layer or not noise.null_chance_by_layer:
+        return []
+    return _spreads(noise.null_by_layer, noise.null_chance_by_layer, parts)
+
+
+def _spreads(rows: list[list[Number]], chances: list[Number], parts: float) -> list[Number]:
+    squares = [[v * v for v in row if v is not None] for row in rows]
     means = [math.fsum(row) / len(row) if row else 0.0 for row in squares]
-    chances = zip(null.by_band_chance, means, strict=True)
-    return [math.sqrt(parts) * s / (2 * mean) if s and mean else None for s, mean in chances]
+    both = zip(chances, means, strict=True)
+    return [math.sqrt(parts) * s / (2 * mean) if s and mean else None for s, mean in both]
 
 
 def of_kl(null: NoiseNull) -> str:
@@ -88,12 +101,21 @@ def grown(noise: LogitNoise) -> str:
 def further(noise: LogitNoise) -> str:
     """The same of the farther half of the distances and the nearer one."""
     measured = growth(noise.rms_by_distance)
+    error = distance_growth_error(noise.rms_by_distance, noise.rms_by_distance_error)
     blind = growth(noise.null.rms_by_distance) if noise.null else None
     if not any(noise.rms_by_distance):
         return f" {NO_NOISE}"
     if measured is None or blind is None:
         return ""
-    return f" {measured:.2f} × from the nearer octaves to the farther, {blind:.2f} × for random errors"
+    times = f"{measured:.2f}" if error is None else within(measured, error)
+    return f" {times} × from the nearer octaves to the farther, {blind:.2f} × for random errors"
+
+
+def bars(noise: LogitNoise) -> str:
+    """What bars over distances are, and ± in the title."""
+    if not noise.rms_by_distance_error:
+        return ""
+    return f" Bars{' and ±' * (' ± ' in further(noise))} are {ROW_ERRORS}."
 
 
 def against(tuned: Diagnosis | None) -> str:

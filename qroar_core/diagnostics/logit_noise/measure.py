@@ -45,7 +45,7 @@ class LogitNoise:
         variance over heads; a shift of all logits of a row is not in them.
     null: the same figures for blind noise (see blind.py): of rms, rms_by_band and rest_rms as one (rows, parts + 1),
         and by distance as one (parts + 1, distance bins), the whole noise last. null_std: of noise_std, null_kl: of kl,
-        (rows,). null_chance: (parts,) variance over drawn errors of a part's mean square over all rows.
+        (rows,). null_chance: (parts + 1,) variance over drawn errors of the mean square over all rows.
     """
 
     position: Tensor

@@ -103,6 +103,9 @@ class LogitNoise(Result):
     noise_std_by_layer: Annotated[list[list[Number]], axes("layer", "row")] = []
     null: NoiseNull | None = None
     null_by_layer: Annotated[list[list[Number]], axes("layer", "row")] = []  # RMS, [layer][row]
+    # standard deviation over drawn errors of each layer's mean square over rows, at most, nats^2; empty: a file from
+    # before 2026-11-30
+    null_chance_by_layer: Annotated[list[Number], axes("layer")] = []
     null_kl_by_layer: Annotated[list[list[Number]], axes("layer", "row")] = []
     null_by_band: LayerBand = []
     null_unrotated: Annotated[list[Number], axes("layer")] = []
@@ -121,16 +124,22 @@ class LogitNoise(Result):
             return []
         null = self.null
         pairs = [
-            ("RMS at the later half of the sampled rows over the earlier half", growth(self.rms), growth(null.rms)),
+            (
+                "RMS at the later half of the sampled rows over the earlier half",
+                growth(self.rms),
+                growth(null.rms),
+                growth_error(self.rms),
+            ),
             (
                 "RMS at the far half of the distances over the near half",
                 growth(self.rms_by_distance),
                 growth(null.rms_by_distance),
+                distance_growth_error(self.rms_by_distance, self.rms_by_distance_error),
             ),
         ]
         rows = [
-            NullRow(diagnostic="Logit noise", quantity=what, measured=measured, null=blind, control=BLIND)
-            for what, measured, blind in pairs
+            NullRow(diagnostic="Logit noise", quantity=what, measured=measured, null=blind, error=error, control=BLIND)
+            for what, measured, blind, error in pairs
         ]
         middle, low, high = null.loudest()
         rows.append(
@@ -203,6 +212,27 @@ def growth_error(values: list[Number]) -> Number:
         mean = math.fsum(rows) / half
         shares.append(math.fsum((v - mean) ** 2 for v in rows) / (half * (half - 1)) / mean**2 if mean else 0.0)
     return ratio / 2 * math.sqrt(math.fsum(shares))
+
+
+def distance_growth_error(values: list[Number], errors: list[Number]) -> Number:
+    """Standard error of `growth` over distances from theirs; None in an older file, and where a half has none known.
+
+    The octaves of a half are counted on the same rows, so their errors are taken to go together. The farthest may hold
+    one row alone, whose error is not known: it is taken in proportion to the largest of its half.
+    """
+    known = [(v, e) for v, e in zip(values, errors) if v is not None]
+    half, ratio = len(known) // 2, growth(values)
+    if ratio is None or not half:
+        return None
+    shares = []
+    for octaves in (known[-half:], known[:half]):
+        noisy = [(v, e) for v, e in octaves if v]
+        relative = [e / v for v, e in noisy if e is not None]
+        if not relative:
+            return None
+        parts = [v * (e if e is not None else v * max(relative)) for v, e in noisy]
+        shares.append(math.fsum(parts) / math.fsum(v * v for v, _ in noisy))
+    return ratio * math.hypot(*shares)
 
 
 def _loudest(bands: list[PerBand]) -> Number:

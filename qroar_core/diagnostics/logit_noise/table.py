@@ -36,6 +36,7 @@ def noise_of(meters: list[LogitNoiseMeter | None], kind: str, still: Collection[
         logit_std_by_layer=listed(torch.stack([f.logit_std for f in found])),
         noise_std_by_layer=listed(torch.stack([f.noise_std for f in found])),
         null_by_layer=listed(torch.stack([f.null[:, -1] for f in found])),
+        null_chance_by_layer=listed(torch.stack([f.null_chance[-1] for f in found]).sqrt()),
         null_kl_by_layer=listed(torch.stack([f.null_kl for f in found])),
         null_by_band=listed(null_by_band),
         null_unrotated=listed(null_rest) if has_rest else [],

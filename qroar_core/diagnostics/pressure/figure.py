@@ -13,6 +13,7 @@ from qroar_core.diagnostics.pressure.result import LogitChange
 from qroar_core.diagnostics.result import Diagnosis
 from qroar_core.figures.by_group import of_frequencies
 from qroar_core.figures.picture import BAND_AXIS, BLUE, GREY, ORANGE, Picture, band_names, counted_on, framed, upright
+from qroar_core.interpolations.base import ROUNDING
 from qroar_core.interpolations.tie import wavelength_of
 from qroar_core.statistics.digits import shown, within
 
@@ -23,8 +24,8 @@ SENSITIVITY = (
     "That is a sensitivity: 0 where frequencies do not change with the factor, but not at s = 1, where nothing is "
     "stretched yet. So it has no null: compare bands with each other."
 )
+UNSTRETCHED = "Every frequency is the native one; a first bit of stretching"
 LAW_WORDS = {"causal": "every query and the keys that it sees", "uniform": "every distance alike"}
-NATIVE = 1e-6  # relative difference of a frequency from the native one that is float32 rounding
 NULL = "null: random signs"
 APART = 0.1  # share of the null, and
 ERRORS = 2  # standard errors: the change must be further from its null than both, or it is called chance
@@ -67,6 +68,10 @@ def by_band(diagnosis: Diagnosis) -> Picture:
     found = f"The angles of band {turns} change most, and {then} moves the logits most"
     if not change:
         found = f"The angles of band {turns} change most, and {then} has the highest bound on the logits' change"
+    if _native(diagnosis):
+        then = "it" if turns == moves else f"band {moves}"
+        further = f"{then} would {'move the logits most' if change else 'have the highest bound on the logits'}"
+        found = f"{UNSTRETCHED} would change the angles of band {turns} most, and {further}"
     return Picture(
         found if any(plain) else _unmoved(diagnosis, "No interpolation moves the angles of these bands"),
         figure,
@@ -217,6 +222,8 @@ def by_pair(diagnosis: Diagnosis) -> Picture:
         wavelength[_top(values)] for values in (pairs.interpolation_pressure, pairs.logit_weighted_pressure)
     )
     found = f"Angles change most at a wavelength of {turns:,.0f} tokens, logits at {moves:,.0f}"
+    if _native(diagnosis):
+        found = f"{UNSTRETCHED} would change angles most at a wavelength of {turns:,.0f} tokens, logits at {moves:,.0f}"
     return Picture(
         found if any(pairs.interpolation_pressure) else _unmoved(diagnosis, "No interpolation turns these pairs"),
         figure,
@@ -232,10 +239,15 @@ def by_pair(diagnosis: Diagnosis) -> Picture:
 
 def _unmoved(diagnosis: Diagnosis, alone: str) -> str:
     """Where nothing changes with the factor: `alone` if frequencies are the native ones."""
-    pairs = diagnosis.pairs
-    if all(math.isclose(a, b, rel_tol=NATIVE) for a, b in zip(pairs.inv_freq, pairs.native_inv_freq, strict=True)):
+    if _native(diagnosis):
         return alone
     return "These frequencies are not the native ones, but do not change with the factor here"
+
+
+def _native(diagnosis: Diagnosis) -> bool:
+    """Whether every frequency is the native one, as at s = 1."""
+    pairs = diagnosis.pairs
+    return all(math.isclose(a, b, rel_tol=ROUNDING) for a, b in zip(pairs.inv_freq, pairs.native_inv_freq, strict=True))
 
 
 def _top(values: list[float]) -> int:

@@ -21,12 +21,12 @@ from qroar_core.figures.picture import (
     map_height,
 )
 from qroar_core.figures.readable import write_on_cells
+from qroar_core.interpolations.base import ROUNDING
 from qroar_core.interpolations.registry import label_of
 from qroar_core.interpolations.result import MethodPressure, Pressures
 from qroar_core.interpolations.tie import wavelength_of
 
 HALF_TURN = math.pi  # rad: a pair displaced by this much points the other way
-ROUNDING = 1e-6  # share of a pair's own phase; a smaller displacement is float32 rounding of its frequency
 STILL = 1e-9  # share of the largest pressure below which a pair counts as left alone
 
 
@@ -77,7 +77,7 @@ def by_pair(found: Pressures) -> Picture:
         pd.DataFrame(rows),
         "Each point is a RoPE pair, fast ones left; the vertical line is the native window. Left: how far its angle "
         "moves if the stretch s grows 2.7 times (e times, at the rate it moves now), mean over the distances. Right: "
-        "how far the angle is from where training had it, the dotted line at half a turn. "
+        "how far the angle is from where plain RoPE has it, the dotted line at half a turn. "
         "Without stretching (s = 1) the right figure is 0; the left shows what a first bit of stretching would do. "
         "Axes are logarithmic: a pair at 0 has no point. Without one left, but with one right, its frequency differs "
         "from the native one and does not change with the factor here.",
@@ -174,9 +174,7 @@ def _pair_title(found: Pressures) -> str:
     if own is None:
         return f"What would ×{found.factor:g} do to each wavelength?"
     name, most = _named(own), max(own.pressure)
-    moved = [
-        d > ROUNDING * w * found.mean_distance for d, w in zip(own.displacement, found.native_inv_freq, strict=True)
-    ]
+    moved = _moved(found, own)
     if most == 0:
         if any(moved):
             return f"{name}: frequencies are not the native ones, but do not change with the factor at {_tokens(found)}"
@@ -190,6 +188,8 @@ def _pair_title(found: Pressures) -> str:
     if fixed:
         spared += f"; {fixed} have other frequencies than native RoPE, which do not change with the factor"
     peak = 2 * math.pi / found.native_inv_freq[at]
+    if not any(moved):
+        return f"{_unstretched(own)} would move pairs with a wavelength of {peak:,.0f} tokens most"
     return f"{name} moves pairs with a wavelength of {peak:,.0f} tokens most, {spared}"
 
 
@@ -205,10 +205,23 @@ def _band_title(found: Pressures) -> str:
         peak = max(least.band_pressure)
         return f"At ×{found.factor:g}, {label_of(least.method)} has the lowest peak pressure: {peak:.3g} rad"
     said = f"{_named(own)} moves band {_top(own)} most"
+    if not any(_moved(found, own)):
+        said = f"{_unstretched(own)} would move band {_top(own)} most"
     if linear is None or linear is own:
         return f"{said}, with {max(own.band_pressure):.3g} rad"
     against = f"{max(own.band_pressure):.3g} against {max(linear.band_pressure):.3g} rad"
     return f"{said}, linear band {_top(linear)}: {against}"
+
+
+def _moved(found: Pressures, own: MethodPressure) -> list[bool]:
+    """By pair, whether its frequency is another than the native one."""
+    distance = found.mean_distance
+    return [d > ROUNDING * w * distance for d, w in zip(own.displacement, found.native_inv_freq, strict=True)]
+
+
+def _unstretched(own: MethodPressure) -> str:
+    """The beginning of a title where every frequency is the native one, but would not stay so."""
+    return f"{_named(own)} at ×{own.factor:g} leaves every frequency native; a first bit of stretching"
 
 
 def _tokens(found: Pressures) -> str:

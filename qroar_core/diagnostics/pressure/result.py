@@ -42,10 +42,10 @@ class LogitChange(Result):
 
     def null_rows(self) -> list[NullRow]:
         """All pairs together, then every band."""
-        found = [("all pairs", self.in_all, self.in_all_null, self.in_all_null_range)]
+        found = [("all pairs", self.in_all, self.in_all_null, self.in_all_null_range, self.in_all_error)]
         found += [
-            (f"band {b}", moved, null, ends)
-            for b, (moved, null, ends) in enumerate(zip(self.by_band, self.null, self.null_range, strict=True))
+            (f"band {b}", *numbers)
+            for b, numbers in enumerate(zip(self.by_band, self.null, self.null_range, self.error, strict=True))
         ]
         return [
             NullRow(
@@ -55,7 +55,8 @@ class LogitChange(Result):
                 null=null,
                 low=low,
                 high=high,
+                error=error,
                 control=SIGNS,
             )
-            for what, moved, null, (low, high) in found
+            for what, moved, null, (low, high), error in found
         ]

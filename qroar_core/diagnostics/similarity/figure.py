@@ -7,29 +7,15 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from qroar_core.diagnostics.result import Diagnosis
+from qroar_core.diagnostics.similarity import figure_words as words
 from qroar_core.diagnostics.similarity.result import Accumulation, HiddenSimilarity
 from qroar_core.figures.by_group import Draw
 from qroar_core.figures.maps import Panel, side_by_side
 from qroar_core.figures.picture import BLUE, GREEN, GREY, ORANGE, POSITION_AXIS, Picture, bin_names, counted_on, framed
 from qroar_core.result import Number
+from qroar_core.statistics.digits import shown
 
 NULL = "null: rows shuffled over positions"
-MEANING = (
-    "Each sampled row's error energy over its own energy, averaged over the rows of a bin, in dB. 20 dB: the error "
-    "is a tenth of the value; higher is better. The cosine in the table is a plain mean over rows. Position 0 "
-    "attends to itself alone and is left out."
-)
-NO_ERROR = "Not at all: no sampled row has an error"
-EXACT = " Decibels end where float32 cannot show a smaller error: there is none."
-COSINE = (
-    " The null of the cosine, with 2 standard errors over the directions: each row's error as large, at a random "
-    "direction. A lower cosine is of errors that point against the row, a higher one of errors that stretch it."
-)
-
-OLDER_MEANING = (
-    "Signal over error energy in dB. 20 dB: the error is a tenth of the value; higher is better. This file averages "
-    "decibels, of few rows a bin, and counts position 0, which attends to itself alone."
-)
 
 
 def hidden_states(diagnosis: Diagnosis) -> Picture | None:
@@ -46,13 +32,13 @@ def hidden_states(diagnosis: Diagnosis) -> Picture | None:
             Panel(NULL, null, bins, POSITION_AXIS, "positions"),
         ]
     return Picture(
-        f"How far do the hidden states drift from the reference?{_none(seen)}",
+        f"How far do the hidden states drift from the reference?{words.none(seen)}",
         side_by_side(panels, diagnosis.layer_names(), "dB"),
         _table(diagnosis, seen, bins),
-        f"{MEANING} The right map is the null, one value a layer: what its bins show when its rows are shuffled over "
-        f"positions.{_cosine(seen)}"
+        f"{words.MEANING} The right map is the null, one value a layer: what its bins show when its rows are shuffled "
+        f"over positions.{words.of_cosine(seen)}"
         if seen.layer_sqnr_db
-        else OLDER_MEANING,
+        else words.OLDER_MEANING,
         counted_on(seen.sample),
     )
 
@@ -65,8 +51,8 @@ def by_position(diagnosis: Diagnosis) -> Picture | None:
     bins = bin_names(diagnosis.position_edges)
     layer = diagnosis.layer_names()[-1]
     figure = go.Figure()
-    _band(figure, bins, seen.null_low[-1], seen.null_high[-1], NULL)
-    above, below = _bars(seen.sqnr_db[-1], seen.sqnr_low[-1], seen.sqnr_high[-1])
+    _band(figure, bins, seen.null_low[-1], words.drawn_ends(seen.null_high[-1]), NULL)
+    above, below = _bars(seen.sqnr_db[-1], seen.sqnr_low[-1], words.drawn_ends(seen.sqnr_high[-1], seen.sqnr_db[-1]))
     figure.add_scatter(
         x=bins,
         y=seen.sqnr_db[-1],
@@ -78,14 +64,17 @@ def by_position(diagnosis: Diagnosis) -> Picture | None:
     )
     framed(figure, POSITION_AXIS, "signal over error of the layer's output (SQNR), dB")
     figure.update_xaxes(nticks=8, tickangle=0)
+    without_end = words.is_open(seen)
+    if without_end:
+        figure.update_yaxes(range=words.closed_axis(seen))
     known = [i for i, v in enumerate(seen.sqnr_db[-1]) if v is not None]
-    found = _none(seen) or _drift(seen, known[-1] if known else None)
+    found = words.none(seen) or words.drift(seen, known[-1] if known else None)
     return Picture(
         f"Does the output of {layer} drift further with position?{found}",
         figure,
         _table(diagnosis, seen, bins),
-        f"{MEANING} The grey band is the null: where a bin of as many rows falls when the layer's rows are shuffled "
-        f"over positions.{_cosine(seen)}",
+        f"{words.MEANING} The grey band is the null: where a bin of as many rows falls when the layer's rows are "
+        f"shuffled over positions.{words.OPEN * without_end}{words.of_cosine(seen)}",
         counted_on(seen.sample),
     )
 
@@ -149,12 +138,13 @@ def accumulation(diagnosis: Diagnosis) -> Picture | None:
     figure.update_yaxes(title_text="error energy over the reference's", type="log", row=1, col=1)
     figure.update_yaxes(title_text="share of added + inherited", row=1, col=2)
     loudest = max(range(len(layers)), key=lambda i: parts.added[i] or 0.0)
-    share = parts.share_added[loudest]
+    share, error = parts.share_added[loudest], parts.share_added_error[loudest]
+    percent = "" if share is None else shown(100 * share, 100 * error if error else None, digits=2)
     between = " Layers without attention count with the next one shown." if diagnosis.decoder_layers else ""
     return Picture(
         "Where does the error of the hidden states come from? "
         + (f"Layer {layers[loudest]} adds most" if parts.added[loudest] else "There is none")
-        + ("" if share is None or not parts.added[loudest] else f", {share:.0%} of what it adds and inherits together"),
+        + ("" if share is None or not parts.added[loudest] else f", {percent}% of what it adds and inherits together"),
         figure,
         _parts_table(layers, parts, whole),
         "Left: the error that enters a layer (inherited), what the layer changes in it (added) and the whole, over the "
@@ -164,33 +154,6 @@ def accumulation(diagnosis: Diagnosis) -> Picture | None:
         "(dotted line), or the sign of what is added is drawn for each row (band around zero).",
         counted_on(seen.sample),
     )
-
-
-def _cosine(seen: HiddenSimilarity) -> str:
-    """The end of a caption: the cosine's null, and which decibels stand for no error."""
-    return COSINE * bool(seen.cosine_null) + EXACT * bool(_none(seen))
-
-
-def _none(seen: HiddenSimilarity) -> str:
-    """The finding where no sampled row of any layer has an error, as where a cache holds all of them exactly."""
-    whole = seen.accumulation.whole() if seen.accumulation else []
-    return f" {NO_ERROR}" if whole and not any(v is None or v for v in whole) else ""
-
-
-def _drift(seen: HiddenSimilarity, last: int | None) -> str:
-    """The finding: the last bin that has rows against the null's band."""
-    if last is None:
-        return " No data"
-    value, low, high = seen.sqnr_db[-1][last], seen.null_low[-1][last], seen.null_high[-1][last]
-    whole = seen.layer_sqnr_db[-1]
-    if value is None or whole is None:
-        return " No data"
-    numbers = f"{value:.1f} dB in the last bin, {whole:.1f} dB over all"
-    if low is not None and value < low:
-        return f" Yes: {numbers}"
-    if high is not None and value > high:
-        return f" No, less: {numbers}"
-    return f" No more than shuffled rows show: {numbers}"
 
 
 def _bars(middle: list[Number], low: list[Number], high: list[Number]) -> tuple[list[Number], list[Number]]:

@@ -21,11 +21,10 @@ import torch
 from torch import Tensor
 
 from qroar_core.diagnostics.similarity.blind import random_direction_cosine
+from qroar_core.diagnostics.similarity.result import EXACT_DB
 from qroar_core.maths.meters import accumulator_device
 from qroar_core.maths.positions import PositionBins
 
-# 20 log10(2^24): fp32 cannot show a smaller difference; a mean without any error counts as this many dB
-EXACT_DB = 20 * math.log10(2.0**24)
 FIELDS = ("position", "cosine", "energy", "error", "inherited", "added", "cross")
 
 
@@ -64,8 +63,8 @@ class Similarity:
 
 
 def decibels(relative: Tensor) -> Tensor:
-    """SQNR of a relative error energy, at most EXACT_DB; NaN stays NaN."""
-    return (-10 * relative.log10()).clamp(max=EXACT_DB)
+    """SQNR of a relative error energy, at most EXACT_DB, also of less than no error; NaN stays NaN."""
+    return (-10 * relative.clamp(min=0).log10()).clamp(max=EXACT_DB)
 
 
 class SimilarityMeter:

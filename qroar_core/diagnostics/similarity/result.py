@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Annotated
 
@@ -10,6 +11,9 @@ from qroar_core.diagnostics.null import NullRow
 from qroar_core.diagnostics.sample import Sample
 from qroar_core.result import Number, Result
 
+# 20 log10(2^24): fp32 cannot show a smaller difference; a mean without any error counts as this many dB
+EXACT_DB = 20 * math.log10(2.0**24)
+NO_ERROR = "no error"  # in place of the upper end of an interval that reaches EXACT_DB
 RANDOM_DIRECTION = "errors as large as each row's own at a random direction; 2 standard errors over the directions"
 
 
@@ -61,7 +65,8 @@ class HiddenSimilarity(Result):
     cosine_null_high: Annotated[list[list[Number]], axes("layer", "bin")] = []
     # of the mean relative error |x - y|^2 / |x|^2 over rows; 144.5 without any error
     sqnr_db: Annotated[list[list[Number]], axes("layer", "bin")]
-    sqnr_low: Annotated[list[list[Number]], axes("layer", "bin")] = []  # 2 standard errors of that mean, as the next
+    # 2 standard errors of that mean, as the next, which is 144.5 where they reach no error at all; None: of one row
+    sqnr_low: Annotated[list[list[Number]], axes("layer", "bin")] = []
     sqnr_high: Annotated[list[list[Number]], axes("layer", "bin")] = []
     # of sum |x - y|^2 / sum |x|^2, ruled by the longest rows
     pooled_sqnr_db: Annotated[list[list[Number]], axes("layer", "bin")] = []
@@ -110,6 +115,8 @@ class HiddenSimilarity(Result):
                 null=self.layer_sqnr_db[-1],
                 low=self.null_low[-1][-1],
                 high=self.null_high[-1][-1],
+                open_above=NO_ERROR if exact(self.null_high[-1][-1]) else "",
+                error=half_interval(self.sqnr_db[-1][-1], self.sqnr_low[-1][-1], self.sqnr_high[-1][-1]),
                 control="rows assigned to position bins at random; 2 standard errors",
             ),
             *([blind] if blind else []),
@@ -118,6 +125,7 @@ class HiddenSimilarity(Result):
                 quantity="share that the last layer adds",
                 measured=parts.share_added[-1],
                 null=parts.share_null()[-1],
+                error=parts.share_added_error[-1],
                 control="every layer adds the same energy at random to what it inherits",
             ),
             NullRow(
@@ -130,6 +138,19 @@ class HiddenSimilarity(Result):
                 control="sign of what the layer adds drawn for each row; 2 standard errors",
             ),
         ]
+
+
+def exact(sqnr: Number) -> bool:
+    """Whether these decibels stand for no error at all; files hold six digits."""
+    return sqnr is not None and sqnr > EXACT_DB - 0.001
+
+
+def half_interval(middle: Number, low: Number, high: Number) -> Number:
+    """Half of an interval of decibels, of one that is open above the lower arm; None where it has no width."""
+    if middle is None or low is None:
+        return None
+    arm = middle - low if high is None or exact(high) else (high - low) / 2
+    return arm or None
 
 
 def _over(part: list[Number], *whole: list[Number]) -> list[Number]:

@@ -6,8 +6,8 @@ import torch
 
 from qroar_core.diagnostics.listed import listed
 from qroar_core.diagnostics.sample import Sample
-from qroar_core.diagnostics.similarity.measure import EXACT_DB, SimilarityMeter, decibels
-from qroar_core.diagnostics.similarity.result import Accumulation, HiddenSimilarity
+from qroar_core.diagnostics.similarity.measure import SimilarityMeter, decibels
+from qroar_core.diagnostics.similarity.result import EXACT_DB, Accumulation, HiddenSimilarity
 
 BAND = 2  # standard errors on either side
 SHOWN = "bars and bands are 2 standard errors over the sampled rows"
@@ -24,7 +24,7 @@ def similarity_of(meter: SimilarityMeter, seed: int | None = None) -> HiddenSimi
     return HiddenSimilarity(
         cosine=listed(found.cosine),
         cosine_null=listed(found.cosine_null),
-        cosine_null_low=listed(found.cosine_null - chance),
+        cosine_null_low=listed((found.cosine_null - chance).clamp(min=-1)),
         cosine_null_high=listed((found.cosine_null + chance).clamp(max=1)),
         sqnr_db=listed(decibels(found.error)),
         sqnr_low=listed(decibels(found.error + se)),

@@ -7,6 +7,7 @@ from plotly.subplots import make_subplots
 
 from qroar_core.figures.once import once
 from qroar_core.figures.picture import BLUE, GREEN, GREY, ORANGE, PINK, RED, SKY, Picture, framed
+from qroar_core.interpolations.base import ROUNDING
 from qroar_core.interpolations.registry import label_of
 from qroar_core.lessons.result import Bend, Bends
 
@@ -62,15 +63,41 @@ def bends(shown: Bends) -> Picture:
 
 
 def _finding(shown: Bends) -> str:
-    alone = [label_of(b.method) for b in shown.methods if untouched(b) > 1]
-    if shown.factor == 1 or not alone:
-        return "At factor 1 no method changes anything"
-    return f"{' and '.join(alone)} leave the fast pairs alone; linear slows them like all others"
+    """What the numbers say; with tied pairs the same method may leave other pairs alone, or none."""
+    changed = [len(b.compression) - untouched(b) for b in shown.methods]
+    if not any(changed):
+        return f"At factor {shown.factor:g} no method changes anything"
+    tied = f"with pairs {shown.tied}, " if shown.tied else ""
+    if shown.factor == 1:
+        most = max(changed)
+        return (
+            f"At factor 1 no method changes anything, but the ties change {most} of {len(shown.native)} pair"
+            f"{'s' * (len(shown.native) > 1)}"
+        )
+    alone = [b for b in shown.methods if fastest_untouched(b) > 1]
+    if not alone:
+        found = f"{tied}no method leaves the fastest pairs alone"
+        return found[:1].upper() + found[1:]
+    said = f"{_listed([label_of(b.method) for b in alone])} leave{'s' * (len(alone) == 1)} the fastest pairs alone"
+    linear = next((b for b in shown.methods if b.method == "linear"), None)
+    if linear is None or max(linear.compression[: max(map(fastest_untouched, alone))]) > 1 - ROUNDING:
+        return said
+    return f"{said}; linear slows them {'too' if shown.tied else 'like all others'}"
+
+
+def _listed(names: list[str]) -> str:
+    """For example: YaRN, llama3 and LongRoPE."""
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def fastest_untouched(bend: Bend) -> int:
+    """How many pairs, counted from the fastest, keep their native frequency before the first that does not."""
+    return next((i for i, left in enumerate(bend.compression) if abs(left - 1) >= ROUNDING), len(bend.compression))
 
 
 def untouched(bend: Bend) -> int:
     """Pairs whose frequency is the native one, up to float32."""
-    return sum(abs(left - 1) < 1e-6 for left in bend.compression)
+    return sum(abs(left - 1) < ROUNDING for left in bend.compression)
 
 
 def _table(shown: Bends) -> pd.DataFrame:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from qroar_core.errors import BadSpec
-from qroar_core.interpolations.base import Asked, Interpolation, Method
+from qroar_core.interpolations.base import ROUNDING, Asked, Interpolation, Method
 from qroar_core.interpolations.spec import RopeSpec
 
 if TYPE_CHECKING:
@@ -44,11 +44,12 @@ def _slope(at: Interpolation) -> Tensor:
 
     Between 1 and s the path is taken as geometric, lambda_i(s') = lambda_i^(ln s' / ln s): the one that
     starts at no interpolation, meets the list, and is linear interpolation when all lambda_i = s. Up to
-    L0 the short list holds whatever s is: slope 0.
+    L0 the short list holds whatever s is: slope 0. A lambda_i that float32 cannot tell from 1 is 1.
     """
     if at.length <= at.context:
         return at.native.double() * 0
     ln_lambda = (at.native.double() / at.scaled.double()).log()
+    ln_lambda = ln_lambda.where(ln_lambda.abs() > ROUNDING, 0.0)
     return -ln_lambda / math.log(list_factor(at)) * at.scaled.double()
 
 

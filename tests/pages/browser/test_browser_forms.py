@@ -20,7 +20,8 @@ def test_the_form_shows_the_setting_after_one_model_replaced_another(dashboard, 
     walk.load_demo(page)
     for _ in range(ROUNDS):
         load_folder(page, folder)
-        soon(page, lambda: form(page), {"Frequency bands": "8", "Factor s": "4.00", "Quantizer": "int4 K cache"})
+        own = {"Frequency bands": "8", "Factor s": "1: no interpolation", "Quantizer": "int4 K cache"}
+        soon(page, lambda: form(page), own)
         page.get_by_role("button", name="Demo model").click()
         page.get_by_role("heading", level=1, name="demo", exact=True).wait_for(timeout=SHORT)
         soon(page, lambda: form(page), {"Frequency bands": "8", "Factor s": "4.00", "Quantizer": "int4 K cache"})
