@@ -30,6 +30,7 @@ from benchmarks import (
     replication,
     retrieval,
     smollm2,
+    tie_effects,
     transforms,
 )
 from benchmarks.int4_int3_w4 import NAMES, TEXTS
@@ -56,6 +57,11 @@ PARTS: dict[str, Part] = {
     "l2_penalty.smollm2": partial(l2_penalty.main, l2_penalty.SMOLLM2),
     **{f"polish.{name}.{text}": partial(polish.main, name, text) for name in NAMES for text in TEXTS[name]},
     **{f"angles.{name}.{text}": partial(angles.main, name, text) for name in NAMES for text in TEXTS[name]},
+    **{
+        f"tie_effects.{text}.{length}": partial(tie_effects.main, text, length)
+        for text in COLLECTIONS
+        for length in (2048, 16384)
+    },
     **{f"transforms.{text}": partial(transforms.main, text) for text in COLLECTIONS},
     **{
         f"retrieval.{name}.{text}": partial(retrieval.main, name, text)

@@ -3,9 +3,8 @@
 A tie turns k at position m by m (omega'_i - omega_i) further, and q likewise: that needs no forward pass. One capture
 tells of any tie how far it moves attention in full precision, which is what it costs, and how far rounding still moves
 it where maps spread each group (transforms.baselines.spreading) and scales make all bands reach equally far, which is
-where a search begins. Both are errors of the attention output against the untied, unquantized one; how many nats an
-error of each kind is worth is measured by `tie_choice.py`, not assumed: the same error costs a tie far less than it
-costs a quantizer, since a tie moves all keys of a neighbourhood alike.
+where a search begins. Both are errors of the attention output against the untied, unquantized one, not nats: the same
+error costs a tie far less than it costs a quantizer, since a tie moves all keys of a neighbourhood alike.
 """
 
 from __future__ import annotations
