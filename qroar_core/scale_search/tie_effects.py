@@ -18,7 +18,7 @@ from torch import Tensor
 from qroar_core.interpolations.frequencies import layer_group_ropes
 from qroar_core.interpolations.tie import Tie
 from qroar_core.maths.attention_error import CapturedLayer, ErrorSetup, attention_error
-from qroar_core.maths.rope import rotate
+from qroar_core.maths.rope import Pairing, rotate
 from qroar_core.maths.transform_point import TransformParts
 from qroar_core.models.capture import Capture
 from qroar_core.scale_search.problem import SearchProblem
@@ -95,7 +95,7 @@ class TieEffects:
         return (*starts, *(TransformParts(x, still, maps).point(setup.groups) for x in starts))
 
 
-def turned_by(layer: CapturedLayer, further: Tensor, pairing) -> CapturedLayer:
+def turned_by(layer: CapturedLayer, further: Tensor, pairing: Pairing) -> CapturedLayer:
     """The layer with q and k turned by `further` (pairs,), rad/token, times their positions; its output stays."""
     where = torch.arange(layer.k.shape[1], device=layer.k.device)
 
@@ -110,7 +110,7 @@ def _turned_further(problem: SearchProblem, ties: tuple[Tie, ...]) -> dict[int, 
     """Layer -> omega' - omega of its pairs, rad/token, float64; layers that no interpolation touches are left out."""
     if not ties:
         return {}
-    found = {}
+    found: dict[int, Tensor] = {}
     for turning in layer_group_ropes(problem.loaded, replace(problem.rope, tie=ties), problem.length):
         if turning.at.untied is not None:
             apart = turning.at.scaled.double() - turning.at.untied.double()

@@ -420,16 +420,16 @@ def test_ctrl_c_ends_the_command_with_130_and_the_download_with_it(served, tmp_p
     served.pause = 0.1
     command = [sys.executable, "-m", "qroar_core", "info", "org/demo"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while not served.open:
             assert time.monotonic() < deadline
             time.sleep(0.05)
         start = time.monotonic()
         process.send_signal(signal.SIGINT)
-        said = process.communicate(timeout=15)[1]
+        said = process.communicate(timeout=60)[1]
         assert (process.returncode, said.splitlines()[-1]) == (130, "qroar: cancelled")
-        assert time.monotonic() - start < 8
-    while served.open and time.monotonic() - start < 15:
+        assert time.monotonic() - start < 20
+    while served.open and time.monotonic() - start < 40:
         time.sleep(0.05)
     assert served.open == 0
     assert cached(tmp_path, "*.incomplete") == []
