@@ -112,8 +112,8 @@ def test_inherited_methods_of_a_result_are_shown(page):
 def test_every_diagnostic_is_listed_with_its_page_and_figures(page):
     said = page.words["Diagnosis"]
     assert "Cost of each band Bands band_cost" in said
-    for folder in (ROOT / "qroar_core" / "diagnostics").iterdir():
-        for call in ast.walk(ast.parse((folder / "__init__.py").read_text())) if folder.is_dir() else ():
+    for source in (ROOT / "qroar_core" / "diagnostics").glob("*/__init__.py"):
+        for call in ast.walk(ast.parse(source.read_text())):
             if isinstance(call, ast.Call):
                 label, _, shown_on, *_ = (getattr(argument, "value", None) for argument in call.args)
                 assert f"{label} {shown_on} " in said
