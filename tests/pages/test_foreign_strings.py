@@ -32,10 +32,12 @@ HELPERS = {  # Markdown of ours
     "switch": (1,),
     "one_of": (0,),
     "answer": (0,),
+    "export_menu": (0,),
 }
 TRUSTED = {
     "pages/views/boxes.py",
     "pages/state/widget_state.py",
+    "pages/forms/export.py",
     "pages/views/lessons/step.py",
 }  # where those are defined
 VALUES = {"metric": 3, "page_link": 0, "progress": 0}  # how many of the first arguments are Markdown, where not one
