@@ -30,10 +30,10 @@ def main(case: Case) -> None:
     loaded = loaded_as(case.model)
     texts = {name: split(name, case.text) for name in SPLITS}
     plain = SearchSpec(length=case.length)
-    frame = SearchProblem(loaded, case.rope, case.quant, plain, texts)
+    problem = SearchProblem(loaded, case.rope, case.quant, plain, texts)
     quantized = WindowScorer(loaded, case.rope, case.quant, no_progress)
     exact = WindowScorer(loaded, case.rope, QuantSpec(), no_progress)
-    read = {name: frame.windows(name, case.length, READ) for name in ("development", "heldout")}
+    read = {name: problem.windows(name, case.length, READ) for name in ("development", "heldout")}
     reference = {name: exact.nll(ids, None, "") for name, ids in read.items()}
     identity = {name: quantized.nll(ids, None, "") for name, ids in read.items()}
     print(

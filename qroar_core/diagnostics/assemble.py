@@ -58,7 +58,7 @@ class Recorders:
     @classmethod
     def of(
         cls,
-        frame: Measurement,
+        measurement: Measurement,
         rounding: Rounding,
         turnings: tuple[LayerGroupRope, ...],
         rows: Sampled,
@@ -66,21 +66,23 @@ class Recorders:
     ) -> Recorders:
         """All that this measurement asks for."""
         propagates = rounding.quant.changes_projections
-        compares = propagates or rounding.rounds_keys(frame.length)
-        halves = compared(frame.short_bins(short_length), frame.bins.count)
+        compares = propagates or rounding.rounds_keys(measurement.length)
+        halves = compared(measurement.short_bins(short_length), measurement.bins.count)
         kinds: dict[str, type[OtherRecorder]] = {name: part_of(name, "measure", "RECORDER") for name in others()}
-        deal = Deal(frame.bins, *halves, frame.spec.null_draws, frame.spec.seed) if halves else None
+        deal = Deal(measurement.bins, *halves, measurement.spec.null_draws, measurement.spec.seed) if halves else None
         return cls(
-            OutlierRecorder(frame, deal, rounding.rounds_logits, propagates),
-            DilationRecorder(frame),
-            PressureRecorder(frame, turnings),
-            AnisotropyRecorder(frame) if compares else None,
-            PairErrorRecorder(frame) if compares else None,
-            RoundingRecorder(frame, propagates or rounding.quant.qk is not None, propagates) if compares else None,
-            LocalNoise(frame, rounding, rows) if rounding.rounds_logits and not propagates else None,
-            PropagatedNoise(frame, rows) if propagates else None,
-            BandCostRecorder(frame, rows),
-            {name: recorder(frame) for name, recorder in kinds.items()},
+            OutlierRecorder(measurement, deal, rounding.rounds_logits, propagates),
+            DilationRecorder(measurement),
+            PressureRecorder(measurement, turnings),
+            AnisotropyRecorder(measurement) if compares else None,
+            PairErrorRecorder(measurement) if compares else None,
+            RoundingRecorder(measurement, propagates or rounding.quant.qk is not None, propagates)
+            if compares
+            else None,
+            LocalNoise(measurement, rounding, rows) if rounding.rounds_logits and not propagates else None,
+            PropagatedNoise(measurement, rows) if propagates else None,
+            BandCostRecorder(measurement, rows),
+            {name: recorder(measurement) for name, recorder in kinds.items()},
         )
 
     def of_keys(self) -> list[Any]:
@@ -117,7 +119,7 @@ def assemble(
     rope: RopeSpec,
     quant: QuantSpec,
     plan: Any,
-    frame: Measurement,
+    measurement: Measurement,
     passes: Passes,
     seconds: dict[str, float],
 ) -> Diagnosis:
@@ -130,7 +132,7 @@ def assemble(
     compares = PROPAGATED if local.propagated else LOCAL
     before_rope = quant.k is not None and quant.k.before_rope
     errors = Errors(noise, pairs, angles, compares, still_exact(quant, plan.length), before_rope)
-    counted = Counted(geo, frame.bands, plan.length, plan.spec, local.pressure, errors)
+    counted = Counted(geo, measurement.bands, plan.length, plan.spec, local.pressure, errors)
     groups = groups_of(passes.turnings, counted)
     first = groups[0]
     assert first.pairs is not None  # groups that turn come first, and a model without any is refused when loaded
@@ -144,7 +146,7 @@ def assemble(
         )
         for side in SIDES
     }
-    early = frame.short_bins(plan.short_length)
+    early = measurement.short_bins(plan.short_length)
     turning = [layer for layer in range(geo.n_layers) if layer not in geo.without_rope]
     found = Diagnosis(
         bands=first.bands,
@@ -153,14 +155,14 @@ def assemble(
         },
         logit_noise=noise_of(noise, compares, geo.without_rope) if noise else None,
         pair_error=errors.about(pair_errors_of([pairs[i] for i in turning])) if pairs else None,
-        verdict=applicability_on(geo, quant, "symmetric", frame.bands, length=plan.length),
+        verdict=applicability_on(geo, quant, "symmetric", measurement.bands, length=plan.length),
         pairs=first.pairs,
         kernel=first.kernel,
         logit_change=first.logit_change,
         groups=groups if len(groups) > 1 else [],
         tails=tails,
         survival={side: survival_of(passes.long.tails[side], passes.short.tails[side], plan.spec) for side in SIDES},
-        dilation=dilation_of(local.outliers.maps["k/post"], local.dilation, frame.channel_band, early),
+        dilation=dilation_of(local.outliers.maps["k/post"], local.dilation, measurement.channel_band, early),
         anisotropy=errors.about(anisotropy_of(angles, geo.without_rope, before_rope)) if angles else None,
         rounding=errors.about(
             roundings_of(local.rounding.k, local.rounding.q, geo.without_rope, local.rounding.propagates)
@@ -172,7 +174,7 @@ def assemble(
             local.outliers.errors,
             local.outliers.own,
             local.outliers.deal,
-            frame.channel_band,
+            measurement.channel_band,
             plan.spec,
             geo.without_rope,
             matrices_of(loaded, passes.scales, quant.weights),
@@ -182,7 +184,7 @@ def assemble(
         ),
         band_cost=band_cost_of(local.band_cost),
         hidden=similarity_of(passes.hidden, plan.spec.seed) if passes.hidden else None,
-        position_edges=frame.bins.edges(),
+        position_edges=measurement.bins.edges(),
         length=plan.length,
         short_length=plan.short_length,
         windows=len(plan.ends),

@@ -23,8 +23,8 @@ class KeyRecorder:
         raise NotImplementedError
 
 
-def blind_meters(frame: Measurement, heads: int, meter: Any) -> list[Any]:
+def blind_meters(measurement: Measurement, heads: int, meter: Any) -> list[Any]:
     """One `meter(layer, blind)` a layer, all with the same draws of errors that do not see the angle of `heads`."""
-    geo, spec = frame.geometry, frame.spec
+    geo, spec = measurement.geometry, measurement.spec
     blind = AngleBlind(heads, geo.n_pairs, spec.seed, spec.null_draws)
     return [meter(layer=layer, blind=blind) for layer in range(geo.n_layers)]

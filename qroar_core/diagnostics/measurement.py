@@ -252,7 +252,7 @@ class Recorder(Protocol):
 class OtherRecorder(Recorder, Protocol):
     """What a diagnostic that has no field in `Diagnosis` rides on the long pass with, and what it found there."""
 
-    def __init__(self, problem: Measurement) -> None: ...
+    def __init__(self, measurement: Measurement) -> None: ...
 
     def result(self) -> DiagnosticResult:
         """After the last chunk of the last layer."""
@@ -263,7 +263,7 @@ class OtherRecorder(Recorder, Protocol):
 class LongContext:
     """Shows the reference's own q and k along the long context to every recorder."""
 
-    problem: Measurement
+    measurement: Measurement
     rounding: Rounding
     rows: Sampled  # query rows that logits are counted at
     recorders: Sequence[Recorder]
@@ -276,8 +276,8 @@ class LongContext:
             self.kept_q[tap.layer] = tap.q.new_empty(tap.q.shape[0], len(self.rows.listed), tap.q.shape[2])
         here = self.rows.index(tap.start, stop, tap.q.device)
         self.kept_q[tap.layer][:, self.rows.inside(tap.start, stop)] = tap.q[:, here]
-        sampled = self.kept_q.pop(tap.layer) if stop >= self.problem.length else None
-        chunk = Chunk(tap, self.problem.geometry, self.rounding, sampled, self.problem.length)
+        sampled = self.kept_q.pop(tap.layer) if stop >= self.measurement.length else None
+        chunk = Chunk(tap, self.measurement.geometry, self.rounding, sampled, self.measurement.length)
         for recorder in self.recorders:
             recorder.on_chunk(chunk)
             if sampled is not None:  # those that weigh every key against the sampled queries free the most

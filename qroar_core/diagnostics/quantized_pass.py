@@ -23,7 +23,7 @@ from qroar_core.quantizers.exact_keys import first_exact_key
 class Reference:
     """What the reference pass leaves behind: every layer's K and its q at the sampled rows."""
 
-    problem: Measurement
+    measurement: Measurement
     rows: Sampled
     k: dict[int, Tensor] = field(default_factory=dict)  # (n_kv_heads, length, head_dim)
     q: dict[int, list[Tensor]] = field(default_factory=dict)  # (heads, rows of a chunk, head_dim) each
@@ -32,7 +32,7 @@ class Reference:
         """Keep the sampled rows, and K once it is whole."""
         stop = tap.start + tap.k.shape[1]
         self.q.setdefault(tap.layer, []).append(tap.q[:, self.rows.index(tap.start, stop, tap.q.device)])
-        if stop >= self.problem.length:
+        if stop >= self.measurement.length:
             self.k[tap.layer] = tap.k_seen.clone()
 
     def on_layer(self, layer: int, row: int, start: int, hidden: Tensor) -> None:
@@ -80,7 +80,7 @@ class PairRecorder(Protocol):
 class QuantizedPass:
     """Shows the quantized pass beside the reference."""
 
-    problem: Measurement
+    measurement: Measurement
     rows: Sampled
     rounding: Rounding
     reference: Reference
@@ -93,7 +93,7 @@ class QuantizedPass:
     q: dict[int, list[Tensor]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        asked = [] if self.rounding.block == 1 else sorted({*self.rows.listed, self.problem.length - 1})
+        asked = [] if self.rounding.block == 1 else sorted({*self.rows.listed, self.measurement.length - 1})
         self.tails = {first_exact_key(self.rounding.block, row): row + 1 for row in asked}
 
     def on_attention(self, tap: AttentionTap) -> None:
@@ -104,7 +104,7 @@ class QuantizedPass:
             recorder.on_queries(tap.layer, tap.q, self.rounding)
         self._keep_raw(tap, stop)
         k = self.reference.k[tap.layer]
-        here = settled_keys(self.rounding.block, tap.start, stop, self.problem.length)
+        here = settled_keys(self.rounding.block, tap.start, stop, self.measurement.length)
         waiting = self.waiting.pop(tap.layer, tap.k[:, :0])  # of a block that earlier chunks began
         raw, at = torch.cat([waiting, tap.k], 1), tap.start - waiting.shape[1]
         settled = max(here.stop - at, 0)
@@ -121,16 +121,16 @@ class QuantizedPass:
                     receiver=self.rounding,
                 )
             )
-        if stop < self.problem.length:
+        if stop < self.measurement.length:
             return
-        tail = first_exact_key(self.rounding.block, self.problem.length - 1)
-        if tail < self.problem.length:
+        tail = first_exact_key(self.rounding.block, self.measurement.length - 1)
+        if tail < self.measurement.length:
             self._book(
                 KeysRead(
                     tap.layer,
                     tail,
                     k[:, tail:],
-                    self._exact(tap, tail, self.problem.length),
+                    self._exact(tap, tail, self.measurement.length),
                     in_cache=False,
                     received=raw[:, settled:],
                     receiver=self.rounding,

@@ -166,7 +166,7 @@ class _Run:
             "k": TopTail.kept_for(plan.spec.eps, per_window, n),
         }
         bins = PositionBins(plan.length, plan.spec.position_bins)
-        self.problem = Measurement(
+        self.measurement = Measurement(
             geo, self.bands, plan.length, bins, plan.ends, plan.spec.paired_tokens, keep, plan.spec
         )
 
@@ -177,28 +177,28 @@ class _Run:
         served = Condition(self.rope, self.quant, self.scales)
         quantized = calibrated(self.loaded, served, self.plan.ids, self.plan.chunk)
         turning = layer_group_ropes(self.loaded, self.rope, self.plan.length)
-        long_tails = PairedTails(self.problem)
-        hidden = HiddenRows(self.problem, self.plan.spec.seed)
+        long_tails = PairedTails(self.measurement)
+        hidden = HiddenRows(self.measurement, self.plan.spec.seed)
         rows = Sampled(log_spaced(self.plan.length - 1, self.plan.spec.query_rows))
-        kept = Reference(self.problem, rows) if self.quant.changes_projections else None
+        kept = Reference(self.measurement, rows) if self.quant.changes_projections else None
         with open_stream(self.loaded, self._reference(self.rope), self.plan.length, chunk=self.plan.chunk) as stream:
             rounding = Rounding(self.loaded.geometry, self.quant, stream, quantized.static)
-            local = Recorders.of(self.problem, rounding, turning, rows, self.plan.short_length)
-            long = LongContext(self.problem, rounding, rows, local.on_long_pass())
+            local = Recorders.of(self.measurement, rounding, turning, rows, self.plan.short_length)
+            long = LongContext(self.measurement, rounding, rows, local.on_long_pass())
             riding: list[Observer] = [long_tails, long, *([] if self.quant.is_none else [hidden])]
             self._read("long", stream, self.plan.ids[None], riding + ([kept] if kept else []))
         short = self._short("short", self.rope)
         native = None if self.native is None else self._short("native", self.native)
         if not self.quant.is_none:
-            hidden.meter = SimilarityMeter(self.loaded.geometry.n_layers, self.problem.bins)
+            hidden.meter = SimilarityMeter(self.loaded.geometry.n_layers, self.measurement.bins)
             with open_stream(self.loaded, quantized, self.plan.length, chunk=self.plan.chunk) as stream:
                 watching: list[Observer] = [hidden]
                 if kept is not None and local.propagated is not None:
                     rounding = Rounding(self.loaded.geometry, self.quant, stream, quantized.static)
-                    watching.append(QuantizedPass(self.problem, rows, rounding, kept, *local.of_quantized_pass()))
+                    watching.append(QuantizedPass(self.measurement, rows, rounding, kept, *local.of_quantized_pass()))
                 self._read("quantized", stream, self.plan.ids[None], watching)
         passes = Passes(turning, long_tails, local, short, native, hidden.meter, self.scales)
-        found = assemble(self.loaded, self.rope, self.quant, self.plan, self.problem, passes, self.seconds)
+        found = assemble(self.loaded, self.rope, self.quant, self.plan, self.measurement, passes, self.seconds)
         return self._with_output_costs(found) if self.plan.spec.band_cost else found
 
     def _with_output_costs(self, found: Diagnosis) -> Diagnosis:
@@ -208,7 +208,7 @@ class _Run:
         say = subprogress(
             lambda step: self.on_step(replace(step, stage="diagnose")), self.total, self.total, self.total
         )
-        costs, tokens = output_costs(self.loaded, self.rope, self.scales, self.plan.ids, self.problem, say)
+        costs, tokens = output_costs(self.loaded, self.rope, self.scales, self.plan.ids, self.measurement, say)
         self.seconds["band cost"] = time.perf_counter() - started
         kept = found.band_cost.model_copy(update={"output_kl": costs, "output_tokens": tokens})
         return found.model_copy(update={"band_cost": kept, "seconds": self.seconds})
@@ -220,7 +220,7 @@ class _Run:
     def _short(self, name: str, rope: RopeSpec) -> PairedTails:
         """One pass over the short windows, several at a time."""
         ids = self.plan.short_ids
-        tails = PairedTails(self.problem, short_length=self.plan.short_length)
+        tails = PairedTails(self.measurement, short_length=self.plan.short_length)
         batch = max(1, min(len(ids), SHORT_BATCH_TOKENS // ids.shape[1]))
         condition = self._reference(rope)
         with open_stream(self.loaded, condition, ids.shape[1], chunk=ids.shape[1], batch=batch) as stream:

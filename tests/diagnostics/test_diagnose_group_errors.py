@@ -229,32 +229,32 @@ def test_bounds_of_each_layer_follow_the_distances_it_meets(build):
     by_band = np.array([omega[:2].mean(), omega[2:].mean()])
     pressure = [by_band * distance(window) for window in (W, None)]  # layer 0 slides
     median = np.median(pressure[1])
-    frame = SearchProblem(loaded, ROPE, INT4, BOUNDED, TEXTS)
-    np.testing.assert_allclose(frame.pressure(), pressure, rtol=3e-6)
-    for layer, found in enumerate(frame.bounds(None)):
+    problem = SearchProblem(loaded, ROPE, INT4, BOUNDED, TEXTS)
+    np.testing.assert_allclose(problem.pressure(), pressure, rtol=3e-6)
+    for layer, found in enumerate(problem.bounds(None)):
         kappa = 3.0 / (1 + 2.0 * pressure[layer] / median)
         np.testing.assert_allclose(found, np.stack((-kappa, kappa), -1), rtol=3e-6)
-    assert float(frame.bounds(None)[0, 0, 1]) > 1.2 * float(frame.bounds(None)[1, 0, 1])
-    np.testing.assert_allclose(frame.plan(None).pressure, pressure[1], rtol=3e-6)
+    assert float(problem.bounds(None)[0, 0, 1]) > 1.2 * float(problem.bounds(None)[1, 0, 1])
+    np.testing.assert_allclose(problem.plan(None).pressure, pressure[1], rtol=3e-6)
     one = SearchProblem(loaded, ROPE, INT4, replace(BOUNDED, granularity="model"), TEXTS).bounds(None)
     assert torch.equal(one[0], one[1])  # one scale for all keeps to the narrowest
-    assert torch.equal(one[1], frame.bounds(None)[1])
+    assert torch.equal(one[1], problem.bounds(None)[1])
 
 
 def test_bounds_of_layers_alike_are_held_against_their_own_median(build):
     loaded = build("mistral, window")
-    frame = SearchProblem(loaded, ROPE, INT4, BOUNDED, TEXTS)
+    problem = SearchProblem(loaded, ROPE, INT4, BOUNDED, TEXTS)
     omega = 10_000.0 ** (-2 * np.arange(4) / 8)
     relative = np.array([omega[:2].mean(), omega[2:].mean()])
     kappa = 3.0 / (1 + 2.0 * relative / np.median(relative))
-    np.testing.assert_allclose(frame.bounds(None)[1], np.stack((-kappa, kappa), -1), rtol=3e-6)
+    np.testing.assert_allclose(problem.bounds(None)[1], np.stack((-kappa, kappa), -1), rtol=3e-6)
 
 
 def test_layers_without_rope_are_under_no_pressure(build):
-    frame = SearchProblem(build("smollm3"), ROPE, INT4, BOUNDED, TEXTS)
-    assert frame.pressure()[[1, 3]].tolist() == [[0.0, 0.0]] * 2
-    assert frame.bounds(None)[1].tolist() == [[-3.0, 3.0]] * 2
-    assert float(frame.bounds(None)[0].abs().max()) < 3.0
+    problem = SearchProblem(build("smollm3"), ROPE, INT4, BOUNDED, TEXTS)
+    assert problem.pressure()[[1, 3]].tolist() == [[0.0, 0.0]] * 2
+    assert problem.bounds(None)[1].tolist() == [[-3.0, 3.0]] * 2
+    assert float(problem.bounds(None)[0].abs().max()) < 3.0
 
 
 def test_a_median_from_elsewhere_replaces_that_of_the_bands():

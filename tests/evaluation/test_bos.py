@@ -159,8 +159,8 @@ def test_remedies(loaded, texts, remedy):
 
 
 def test_controls_claims_and_prediction(loaded, texts):
-    frame = SearchProblem(loaded, YARN, INT3, SEARCH, texts)
-    scales = frame.scales(torch.full_like(frame.none.point, 0.25).float())
+    problem = SearchProblem(loaded, YARN, INT3, SEARCH, texts)
+    scales = problem.scales(torch.full_like(problem.none.point, 0.25).float())
     assert isinstance(scales, Scales)
     with contexts(loaded) as first:
         made = measure_controls(

@@ -31,8 +31,8 @@ def test_bins_inside_a_shorter_context_by_a_walk_over_every_position(length, cou
 @pytest.mark.parametrize(("length", "short", "expected"), [(1024, 256, 4), (2048, 256, 2), (128, 4, 1), (128, 128, 16)])
 def test_the_last_bin_of_the_short_context_belongs_to_it(length, short, expected):
     """16 bins: a quarter of the length is 4 of them, an eighth 2; a context under one bin still has the first."""
-    frame = Measurement(None, (), length, PositionBins(length, 16), windows=(), paired_tokens=1, tail_keep={})
-    assert frame.short_bins(short) == slice(0, expected)
+    measurement = Measurement(None, (), length, PositionBins(length, 16), windows=(), paired_tokens=1, tail_keep={})
+    assert measurement.short_bins(short) == slice(0, expected)
 
 
 def test_dealt_bins_share_out_every_run_and_do_not_depend_on_chunks():

@@ -14,21 +14,21 @@ from qroar_core.diagnostics.measurement import KeysRead, Measurement
 class AnisotropyRecorder(KeyRecorder):
     """Every layer's quantized K against its own."""
 
-    problem: Measurement
+    measurement: Measurement
     meters: list[AnisotropyMeter] = field(init=False)
     turning: list[int] = field(init=False)  # layers with RoPE, in the order in which a chunk passes them
     before: dict[int, Seen] = field(default_factory=dict)  # of the layer before, by position of the first token
 
     def __post_init__(self) -> None:
-        geo, problem = self.problem.geometry, self.problem
-        spec = problem.spec
+        geo, measurement = self.measurement.geometry, self.measurement
+        spec = measurement.spec
         self.turning = [layer for layer in range(geo.n_layers) if layer not in geo.without_rope]
         several = len(self.turning)
         self.meters = [
             AnisotropyMeter(
-                problem.pair_band,
+                measurement.pair_band,
                 geo.pairing,
-                swapped=Swapped(problem.pair_band, geo.n_kv_heads, layer, spec.seed, spec.null_draws, several),
+                swapped=Swapped(measurement.pair_band, geo.n_kv_heads, layer, spec.seed, spec.null_draws, several),
             )
             for layer in range(geo.n_layers)
         ]

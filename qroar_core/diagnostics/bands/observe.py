@@ -21,16 +21,16 @@ from qroar_core.quantizers.fake_quantize import fake_quantize
 class BandCostRecorder:
     """Of every layer: the cost of each part under the probes."""
 
-    problem: Measurement
+    measurement: Measurement
     rows: Sampled
     costs: dict[int, dict[str, PartCost]] = field(default_factory=dict)  # layer -> probe -> cost
 
     def parts(self, layer: int) -> list[Tensor]:
         """Channels of every band, then those without rotation: all of a layer that does not turn."""
-        band = self.problem.channel_band
-        if layer in self.problem.geometry.without_rope:
+        band = self.measurement.channel_band
+        if layer in self.measurement.geometry.without_rope:
             band = torch.full_like(band, -1)
-        return [torch.nonzero(band == b)[:, 0] for b in (*range(len(self.problem.bands)), -1)]
+        return [torch.nonzero(band == b)[:, 0] for b in (*range(len(self.measurement.bands)), -1)]
 
     def on_chunk(self, chunk: Chunk) -> None:
         """Once all keys are there, weigh the sampled rows' attention with each part of them rounded."""
@@ -43,7 +43,7 @@ class BandCostRecorder:
 
     def null(self, probe: str, draw: int) -> list[Tensor]:
         """Of every layer, each band's noise with channels dealt to the bands at random; NaN without RoPE."""
-        seed, found = self.problem.spec.seed, []
+        seed, found = self.measurement.spec.seed, []
         for layer in sorted(self.costs):
             dealt = shuffled(self.parts(layer), seed, layer, draw)
             found.append(noise_of(self.costs[layer][probe].products.to(CPU), dealt))

@@ -24,7 +24,7 @@ def output_costs(
     rope: RopeSpec,
     scales: Scales | None,
     ids: Tensor,
-    frame: Measurement,
+    measurement: Measurement,
     on_step: OnStep = no_progress,
 ) -> tuple[dict[str, LayerBand], int]:
     """Probe -> [layer][part] KL(exact || rounded) of the next token, nats per token, and the tokens it was counted on.
@@ -32,15 +32,15 @@ def output_costs(
     Args:
         ids: (L,), the long context.
     """
-    window, count = ids[:TOKENS], len(frame.bands)
-    band = frame.channel_band
-    of_channel = torch.where(band >= 0, band, count).repeat(frame.geometry.n_layers, 1)
-    of_channel[list(frame.geometry.without_rope)] = count
+    window, count = ids[:TOKENS], len(measurement.bands)
+    band = measurement.channel_band
+    of_channel = torch.where(band >= 0, band, count).repeat(measurement.geometry.n_layers, 1)
+    of_channel[list(measurement.geometry.without_rope)] = count
     channels = torch.nn.functional.one_hot(of_channel, count + 1).sum(1)  # (layers, parts)
     found = {}
     for name, spec in PROBES.items():
         condition = Condition(rope, QuantSpec(k=spec), scales)
-        kl = second_order_kl(loaded, condition, window[None], of_channel, seed=frame.spec.seed, on_step=on_step)
+        kl = second_order_kl(loaded, condition, window[None], of_channel, seed=measurement.spec.seed, on_step=on_step)
         kl = torch.nn.functional.pad(kl, (0, count + 1 - kl.shape[1]))
         found[name] = listed(kl.masked_fill(channels == 0, torch.nan))
     return found, len(window)

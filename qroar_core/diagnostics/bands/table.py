@@ -17,7 +17,7 @@ from qroar_core.result import LayerBand, PerBand
 
 def band_cost_of(recorder: BandCostRecorder) -> BandCost:
     """Layer by layer, with what it was counted on."""
-    problem, layers = recorder.problem, sorted(recorder.costs)
+    measurement, layers = recorder.measurement, sorted(recorder.costs)
 
     def of(name: str, field: str) -> LayerBand:
         return listed(gathered([getattr(recorder.costs[layer][name], field) for layer in layers]))
@@ -30,22 +30,22 @@ def band_cost_of(recorder: BandCostRecorder) -> BandCost:
         noise_error={name: _noise_error(recorder, name) for name in PROBES},
         channels=_channels(recorder),
         null={
-            name: [listed(torch.stack(recorder.null(name, draw))) for draw in range(answered_by(problem.spec))]
+            name: [listed(torch.stack(recorder.null(name, draw))) for draw in range(answered_by(measurement.spec))]
             for name in PROBES
         },
         sample=Sample(
-            tokens=problem.length,
+            tokens=measurement.length,
             rows=len(recorder.rows.positions),
-            seed=problem.spec.seed,
-            error=f"bars are {ROW_ERRORS}; {null_drawn(answered_by(problem.spec))}",
+            seed=measurement.spec.seed,
+            error=f"bars are {ROW_ERRORS}; {null_drawn(answered_by(measurement.spec))}",
         ),
     )
 
 
 def _noise_error(recorder: BandCostRecorder, probe: str) -> PerBand:
     """Of each band's RMS over rows and the layers that turn; None with a single row."""
-    turning = [i for i in recorder.costs if i not in recorder.problem.geometry.without_rope]
-    square = gathered([recorder.costs[i][probe].square for i in turning])[:, : len(recorder.problem.bands)].mean(0)
+    turning = [i for i in recorder.costs if i not in recorder.measurement.geometry.without_rope]
+    square = gathered([recorder.costs[i][probe].square for i in turning])[:, : len(recorder.measurement.bands)].mean(0)
     return listed(root_error(square.mean(-1), residuals(square, torch.ones_like(square))))
 
 
@@ -56,5 +56,5 @@ def _share(energy: Tensor) -> Tensor:
 
 def _channels(recorder: BandCostRecorder) -> list[int]:
     """Of each part, in layers that turn; the last is what they leave without rotation."""
-    turning = [i for i in recorder.costs if i not in recorder.problem.geometry.without_rope]
+    turning = [i for i in recorder.costs if i not in recorder.measurement.geometry.without_rope]
     return [len(part) for part in recorder.parts(turning[0])]

@@ -16,16 +16,17 @@ from qroar_core.diagnostics.sample import answered_by
 class DilationRecorder:
     """Quantiles of |k| after RoPE of every layer, and the null of its range by position."""
 
-    problem: Measurement
+    measurement: Measurement
     quantiles: list[QuantilesByPosition] = field(init=False)
     nulls: list[DealtRange] = field(init=False)
 
     def __post_init__(self) -> None:
-        problem, layers = self.problem, range(self.problem.geometry.n_layers)
-        seed, draws = problem.spec.seed, answered_by(problem.spec)
-        self.quantiles = [QuantilesByPosition(problem.bins, problem.channel_band) for _ in layers]
+        measurement, layers = self.measurement, range(self.measurement.geometry.n_layers)
+        seed, draws = measurement.spec.seed, answered_by(measurement.spec)
+        self.quantiles = [QuantilesByPosition(measurement.bins, measurement.channel_band) for _ in layers]
         self.nulls = [
-            DealtRange(problem.geometry.n_kv_heads, problem.bins, problem.channel_band, seed, draws) for _ in layers
+            DealtRange(measurement.geometry.n_kv_heads, measurement.bins, measurement.channel_band, seed, draws)
+            for _ in layers
         ]
 
     def on_chunk(self, chunk: Chunk) -> None:

@@ -29,7 +29,7 @@ def dilation_of(
     """
     found = [dilation(meter.result(), channel_band, reference) for meter in maps]
     by_bin = [meter.result(QUANTILES) for meter in seen.quantiles]  # (q, bins, bands) each
-    asked = seen.problem.spec
+    asked = seen.measurement.spec
     return Dilation(
         absmax=listed(torch.stack([f.absmax.amax(0) for f in found])),
         rms=listed(torch.stack([f.rms.square().mean(0).sqrt() for f in found])),
@@ -37,7 +37,7 @@ def dilation_of(
         quantiles={str(q): listed(torch.stack([t[i].T for t in by_bin])) for i, q in enumerate(QUANTILES)},
         quantile_bound=seen.quantiles[0].histogram.relative_bound,
         null=_null(seen, reference),
-        sample=Sample(tokens=seen.problem.length, seed=asked.seed, error=null_drawn(answered_by(asked))),
+        sample=Sample(tokens=seen.measurement.length, seed=asked.seed, error=null_drawn(answered_by(asked))),
     )
 
 

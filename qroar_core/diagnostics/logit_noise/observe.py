@@ -14,20 +14,20 @@ from qroar_core.maths.positions import Sampled
 class LocalNoise:
     """Each layer's own q and k, rounded: errors of earlier layers are not in it."""
 
-    problem: Measurement
+    measurement: Measurement
     rounding: Rounding
     rows: Sampled
     meters: list[LogitNoiseMeter | None] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.meters = [None] * self.problem.geometry.n_layers
+        self.meters = [None] * self.measurement.geometry.n_layers
 
     def on_chunk(self, chunk: Chunk) -> None:
         """Once all keys are there, count the sampled queries against every key that they see."""
         tap, q, rounding = chunk.tap, chunk.sampled_q, self.rounding
         if q is None:
             return
-        meter = LogitNoiseMeter(self.problem.channel_band, self.problem.length, tap.scaling, tap.rule)
+        meter = LogitNoiseMeter(self.measurement.channel_band, self.measurement.length, tap.scaling, tap.rule)
         q_hat = None if rounding.quant.qk is None else rounding.q(q, tap.layer)
         block = rounding.block
         meter.update(
@@ -47,16 +47,16 @@ class LocalNoise:
 class PropagatedNoise:
     """Logit noise through the whole model: the reference's q and K against those of the quantized pass."""
 
-    problem: Measurement
+    measurement: Measurement
     rows: Sampled
     meters: list[LogitNoiseMeter | None] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.meters = [None] * self.problem.geometry.n_layers
+        self.meters = [None] * self.measurement.geometry.n_layers
 
     def on_layer_pair(self, pair: LayerPair) -> None:
         """Count the sampled queries of one layer against every key that they see."""
-        meter = LogitNoiseMeter(self.problem.channel_band, self.problem.length, pair.tap.scaling, pair.tap.rule)
+        meter = LogitNoiseMeter(self.measurement.channel_band, self.measurement.length, pair.tap.scaling, pair.tap.rule)
         meter.update(
             pair.q, self.rows.positions, pair.k, pair.rounded, pair.q_hat, cache_block=pair.block, exact_keys=pair.exact
         )

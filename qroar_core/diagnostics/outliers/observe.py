@@ -23,7 +23,7 @@ class OutlierRecorder(KeyRecorder):
     those of a quantized pass where there is one, and never those that the cache still holds exactly.
     """
 
-    problem: Measurement
+    measurement: Measurement
     deal: Deal | None  # None: there is nothing late to compare with
     rounds: bool  # whether the setting's own quantizers round K
     propagates: bool = False  # whether a quantized pass brings the keys that they are given
@@ -32,11 +32,12 @@ class OutlierRecorder(KeyRecorder):
     own: list[EntryMeter] = field(init=False)  # of the setting's quantizers; empty where they round no K
 
     def __post_init__(self) -> None:
-        geo = self.problem.geometry
+        geo = self.measurement.geometry
         heads = {"q": geo.n_heads, "k": geo.n_kv_heads}
         self.maps = {
             side: [
-                ChannelMeter(heads[side[0]], geo.head_dim, self.problem.bins, self.deal) for _ in range(geo.n_layers)
+                ChannelMeter(heads[side[0]], geo.head_dim, self.measurement.bins, self.deal)
+                for _ in range(geo.n_layers)
             ]
             for side in SIDES
         }
@@ -44,8 +45,8 @@ class OutlierRecorder(KeyRecorder):
         self.own = self._entries(IN_FORCE) if self.rounds else []
 
     def _entries(self, *variants: str) -> list[EntryMeter]:
-        geo = self.problem.geometry
-        return [EntryMeter(geo.n_kv_heads, self.problem.channel_band, variants) for _ in range(geo.n_layers)]
+        geo = self.measurement.geometry
+        return [EntryMeter(geo.n_kv_heads, self.measurement.channel_band, variants) for _ in range(geo.n_layers)]
 
     def on_chunk(self, chunk: Chunk) -> None:
         """Feed the maps with all sides, the errors with K after RoPE."""

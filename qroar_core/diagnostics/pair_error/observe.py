@@ -14,13 +14,13 @@ from qroar_core.diagnostics.pair_error.measure import PairErrorMeter
 class PairErrorRecorder(KeyRecorder):
     """Every layer's quantized K against its own."""
 
-    problem: Measurement
+    measurement: Measurement
     meters: list[PairErrorMeter] = field(init=False)
 
     def __post_init__(self) -> None:
-        geo, problem = self.problem.geometry, self.problem
-        meter = partial(PairErrorMeter, problem.pair_band, geo.pairing, problem.bins)
-        self.meters = blind_meters(problem, geo.n_kv_heads, meter)
+        geo, measurement = self.measurement.geometry, self.measurement
+        meter = partial(PairErrorMeter, measurement.pair_band, geo.pairing, measurement.bins)
+        self.meters = blind_meters(measurement, geo.n_kv_heads, meter)
 
     def on_keys(self, keys: KeysRead) -> None:
         """Book these keys' errors."""

@@ -19,7 +19,7 @@ from qroar_core.maths.positions import Sampled
 class PressureRecorder:
     """The change of the logits of every layer that turns, over pairs drawn under the diagnosis' distance law."""
 
-    problem: Measurement
+    measurement: Measurement
     turnings: Sequence[LayerGroupRope]
     meters: list[LogitChangeMeter | None] = field(init=False)
     slopes: dict[int, tuple[Tensor, float]] = field(default_factory=dict)  # d omega and d ln a by d ln s, by layer
@@ -27,15 +27,15 @@ class PressureRecorder:
     drawn: dict[int | None, tuple[DrawnPairs, Sampled]] = field(default_factory=dict)  # by sliding window
 
     def __post_init__(self) -> None:
-        self.meters = [None] * self.problem.geometry.n_layers
-        spec = self.problem.spec
+        self.meters = [None] * self.measurement.geometry.n_layers
+        spec = self.measurement.spec
         for turning in self.turnings:
             slope = frequency_slope(turning.at), attention_factor_slope(turning.at)
             self.slopes |= dict.fromkeys(turning.group.layers, slope)
             window = turning.group.window
             self.windows |= dict.fromkeys(turning.group.layers, window)
             if window not in self.drawn:
-                drawn = drawn_pairs(self.problem.length, spec.law, window, spec.seed)
+                drawn = drawn_pairs(self.measurement.length, spec.law, window, spec.seed)
                 self.drawn[window] = drawn, Sampled(drawn.rows)
 
     def on_chunk(self, chunk: Chunk) -> None:
@@ -55,13 +55,13 @@ class PressureRecorder:
 
     def _meter(self, chunk: Chunk, drawn: DrawnPairs) -> LogitChangeMeter:
         slope, factor_slope = self.slopes[chunk.tap.layer]
-        spec = self.problem.spec
+        spec = self.measurement.spec
         return LogitChangeMeter(
             slope,
             drawn,
-            self.problem.pair_band,
+            self.measurement.pair_band,
             scaling=chunk.tap.scaling,
-            pairing=self.problem.geometry.pairing,
+            pairing=self.measurement.geometry.pairing,
             factor_slope=factor_slope,
             seed=hash((spec.seed, chunk.tap.layer)),
             draws=spec.null_draws,

@@ -17,16 +17,16 @@ def logit_change_of(recorder: PressureRecorder, layers: Sequence[int]) -> tuple[
     """Mean over `layers`, which see equally far, and the mean absolute part of each RoPE pair."""
     meters = [meter for layer in layers if (meter := recorder.meters[layer]) is not None]
     found = [meter.result() for meter in meters]
-    drawn, spec = meters[0].drawn, recorder.problem.spec
+    drawn, spec = meters[0].drawn, recorder.measurement.spec
     by_row = torch.stack([f.parts for f in found]).mean(0)  # (R, r/2)
     parts = drawn.mean(by_row)
     moved = torch.stack([f.moved for f in found])  # (layers, R, bands + 1)
     mean, error = drawn.mean(moved.mean(0)), drawn.error(moved.mean(0))
     nulls = torch.stack([drawn.mean(one) for one in torch.stack([f.null for f in found]).mean(0)])  # (draws, bands + 1)
     null, low, high = nulls.mean(0), nulls.amin(0), nulls.amax(0)
-    bound = torch.zeros_like(mean[:-1]).index_add_(0, recorder.problem.pair_band, parts)
+    bound = torch.zeros_like(mean[:-1]).index_add_(0, recorder.measurement.pair_band, parts)
     ranges = list(zip(low.tolist(), high.tolist(), strict=True))
-    length = recorder.problem.length
+    length = recorder.measurement.length
     sample = (
         Sample(tokens=length, seed=spec.seed)
         if drawn.whole

@@ -17,20 +17,22 @@ from qroar_core.diagnostics.rounding.measure import RoundingMeter
 class RoundingRecorder(KeyRecorder):
     """Every layer's quantized K, and q, against its own."""
 
-    problem: Measurement
+    measurement: Measurement
     rounds_q: bool  # whether q changes
     propagates: bool = False  # whether a quantized pass brings q and K
     k: list[RoundingMeter] = field(init=False)
     q: list[RoundingMeter] = field(init=False)  # empty where q does not change
 
     def __post_init__(self) -> None:
-        geo = self.problem.geometry
+        geo = self.measurement.geometry
         self.k = self._meters(geo.n_kv_heads)
         self.q = self._meters(geo.n_heads) if self.rounds_q else []
 
     def _meters(self, heads: int) -> list[RoundingMeter]:
-        geo, problem = self.problem.geometry, self.problem
-        return blind_meters(problem, heads, partial(RoundingMeter, geo.n_kv_heads, problem.channel_band, geo.pairing))
+        geo, measurement = self.measurement.geometry, self.measurement
+        return blind_meters(
+            measurement, heads, partial(RoundingMeter, geo.n_kv_heads, measurement.channel_band, geo.pairing)
+        )
 
     def on_chunk(self, chunk: Chunk) -> None:
         """Book this chunk's errors."""

@@ -35,7 +35,7 @@ def drawn_rows(bins: PositionBins, count: int, seed: int) -> Tensor:
 class HiddenRows:
     """Layer outputs at sampled positions: kept in the reference pass, compared in the quantized one."""
 
-    problem: Measurement
+    measurement: Measurement
     seed: int
     rows: Sampled = field(init=False)
     kept: dict[int, Tensor] = field(default_factory=dict)  # layer -> (rows, hidden_size), made once for all chunks
@@ -43,7 +43,7 @@ class HiddenRows:
     before: Tensor | None = None  # error of the layer just seen, which the next one inherits
 
     def __post_init__(self) -> None:
-        self.rows = Sampled(drawn_rows(self.problem.bins, HIDDEN_ROWS, self.seed))
+        self.rows = Sampled(drawn_rows(self.measurement.bins, HIDDEN_ROWS, self.seed))
 
     def on_attention(self, tap: AttentionTap) -> None:
         """Nothing to see."""

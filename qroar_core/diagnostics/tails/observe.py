@@ -15,15 +15,17 @@ from qroar_core.models.stream import AttentionTap
 class PairedTails:
     """Tails of the paired tokens, in the long pass or (`short_length` set) in a batch of short windows."""
 
-    problem: Measurement
+    measurement: Measurement
     short_length: int | None = None
     first_window: int = 0  # of the batch being read
     tails: dict[str, list[BandTails]] = field(init=False)
 
     def __post_init__(self) -> None:
-        n, kv = len(self.problem.windows), self.problem.geometry.n_kv_heads
-        band, layers = self.problem.channel_band, range(self.problem.geometry.n_layers)
-        self.tails = {side: [BandTails(n, kv, band, self.problem.tail_keep[side[0]]) for _ in layers] for side in SIDES}
+        n, kv = len(self.measurement.windows), self.measurement.geometry.n_kv_heads
+        band, layers = self.measurement.channel_band, range(self.measurement.geometry.n_layers)
+        self.tails = {
+            side: [BandTails(n, kv, band, self.measurement.tail_keep[side[0]]) for _ in layers] for side in SIDES
+        }
 
     def on_attention(self, tap: AttentionTap) -> None:
         """Add the paired tokens this chunk holds."""
@@ -31,12 +33,12 @@ class PairedTails:
         if self.short_length is not None:
             ends = [(self.first_window + tap.row, self.short_length)]
         else:
-            ends = list(enumerate(self.problem.windows))
+            ends = list(enumerate(self.measurement.windows))
         for window, end in ends:
-            a, b = max(tap.start, end - self.problem.paired_tokens), min(stop, end)
+            a, b = max(tap.start, end - self.measurement.paired_tokens), min(stop, end)
             if b > a:
                 rows = slice(a - tap.start, b - tap.start)
-                for side, x in sides_of(tap, self.problem.geometry, rows).items():
+                for side, x in sides_of(tap, self.measurement.geometry, rows).items():
                     self.tails[side][tap.layer].add(window, x)
 
     def on_layer(self, layer: int, row: int, start: int, hidden: Tensor) -> None:

@@ -21,15 +21,16 @@ from qroar_core.models.families.hybrid import Hybrid
 from qroar_core.models.patch import scaled_parameters
 from qroar_core.models.score import logits_of
 from qroar_core.models.stream import Condition, open_stream
-from qroar_core.models.text import Document
 from qroar_core.scale_search import run as search
 from qroar_core.scale_search.problem import SearchProblem
 from qroar_core.setting import Setting
-from qroar_core.specs import BandSpec, DiagnosisSpec, EvaluationSpec, QuantizerSpec, QuantSpec, RopeSpec, SearchSpec
+from qroar_core.specs import EvaluationSpec, RopeSpec
 from qroar_core.transforms.scales import from_nested
+from tests.models import small_specs
 from tests.models.families.noise import ROWS, noise_of
 from tests.models.families.scaled import EXACT, Taps, random_g, scales_of, streamed
 from tests.models.families_table import CASES, DEFAULT, LENGTH, VOCAB, WIDE, loaded_of, model_of, plain_logits
+from tests.models.small_specs import ASKED, INT4, TEXT, TEXTS
 
 pytestmark = pytest.mark.slow
 
@@ -37,20 +38,7 @@ NAMES = [name for name, case in CASES.items() if case.stateful]
 FEW = ["qwen3_next", "lfm2", "bamba", "falcon_h1"]  # one of each kind of state, and both side by side
 ALL = pytest.mark.parametrize("name", NAMES)
 SOME = pytest.mark.parametrize("name", FEW)
-TEXT = [Document("a", "".join(chr(97 + (i * i + 3 * i) % 26) for i in range(900)))]
-TEXTS = dict.fromkeys(("calibration", "development", "heldout"), TEXT)
-INT4 = QuantSpec(k=QuantizerSpec(4))
-SMALL = DiagnosisSpec(length=80, short_length=8, paired_tokens=8, windows=3, eps=0.05, bands=BandSpec(2), chunk=40)
-ASKED = SearchSpec(
-    bands=BandSpec(2),
-    length=48,
-    windows=2,
-    query_rows=8,
-    steps=6,
-    guard_tau=100.0,
-    granularity="layer",
-    pressure_weight=0.0,
-)
+SMALL = replace(small_specs.SMALL, chunk=40)
 
 
 @pytest.fixture
@@ -235,9 +223,9 @@ def test_scales_on_q_and_k_with_a_gradient_are_those_in_the_weights(build, name)
 def test_the_cached_error_is_that_of_the_scaled_model(build, name):
     """E(g) against what W_O gives out in a stream whose weights carry g: behind the gates, where there are any."""
     loaded, case = build(name, torch.float32), CASES[name]
-    frame = SearchProblem(loaded, RopeSpec("linear", 3.0), INT4, ASKED, TEXTS)
-    ids = frame.windows("calibration", frame.length, 1)
-    objective = frame.objective(capture(loaded, frame.rope, ids, 8, chunk=20))
+    problem = SearchProblem(loaded, RopeSpec("linear", 3.0), INT4, ASKED, TEXTS)
+    ids = problem.windows("calibration", problem.length, 1)
+    objective = problem.objective(capture(loaded, problem.rope, ids, 8, chunk=20))
     log2_g = torch.linspace(-2, 2, case.layers * 2).view(case.layers, 1, 2).expand(-1, case.kv_heads, -1).contiguous()
     for layer, taken in enumerate(objective.capture.windows[0]):
         only, inputs = torch.zeros_like(log2_g), []
@@ -245,8 +233,8 @@ def test_the_cached_error_is_that_of_the_scaled_model(build, name):
         attention = loaded.model.model.layers[case.decoder[layer]].self_attn
         out = getattr(attention, "out_proj", None) or attention.o_proj
         hook = out.register_forward_pre_hook(lambda module, args, inputs=inputs: inputs.append(args[0][0].clone()))
-        for condition in (Condition(frame.rope), Condition(frame.rope, INT4, frame.scales(only))):
-            with open_stream(loaded, condition, frame.length) as stream:
+        for condition in (Condition(problem.rope), Condition(problem.rope, INT4, problem.scales(only))):
+            with open_stream(loaded, condition, problem.length) as stream:
                 for k, _v in stream.begin(1)[:layer]:
                     k.round = None  # layers below stay exact, so that what comes into this one is unchanged
                 stream.feed(ids[:1])

@@ -128,8 +128,8 @@ def test_it_is_diagnosed_searched_and_evaluated(build, name):
 def test_the_cached_error_is_that_of_the_scaled_model(build, name):
     """E(g) against the first layer's attention output of a stream whose weights carry g; values of 7 channels."""
     loaded, case = build(name, torch.float64), CASES[name]
-    frame = SearchProblem(loaded, RopeSpec("linear", 3.0), ACTIVE, ASKED, TEXTS)
-    ids = frame.windows("calibration", frame.length, 1)
+    problem = SearchProblem(loaded, RopeSpec("linear", 3.0), ACTIVE, ASKED, TEXTS)
+    ids = problem.windows("calibration", problem.length, 1)
     log2_g = torch.zeros(2, case.kv_heads, 2)
     log2_g[0] = torch.tensor([1.5, -1.0])
     outputs = {}
@@ -142,10 +142,10 @@ def test_the_cached_error_is_that_of_the_scaled_model(build, name):
             pass
 
     with WIDE():
-        objective = frame.objective(capture(loaded, frame.rope, ids, 8))
+        objective = problem.objective(capture(loaded, problem.rope, ids, 8))
         setup = replace(objective.setup, error_metric="projected")  # the one that sees W_O
-        condition = Condition(frame.rope, ACTIVE, frame.scales(log2_g))
-        with open_stream(loaded, condition, frame.length, chunk=frame.length) as stream:
+        condition = Condition(problem.rope, ACTIVE, problem.scales(log2_g))
+        with open_stream(loaded, condition, problem.length, chunk=problem.length) as stream:
             list(stream.run(ids[:1], (Outputs(),)))
     taken = objective.capture.windows[0][0]
     assert taken.out.shape[-1] == 7

@@ -95,17 +95,17 @@ def test_the_cached_error_is_that_of_the_scaled_model(build, name, before_rope):
     """E(g) of the objective against the attention output of a stream whose weights carry g, layer by layer."""
     loaded, case = build(name), CASES[name]
     quant = QuantSpec(k=QuantizerSpec(4, before_rope=before_rope))
-    frame = SearchProblem(loaded, RopeSpec("linear", 3.0), quant, ASKED, TEXTS)
-    ids = frame.windows("calibration", frame.length, 1)
-    objective = frame.objective(capture(loaded, frame.rope, ids, 8))
+    problem = SearchProblem(loaded, RopeSpec("linear", 3.0), quant, ASKED, TEXTS)
+    ids = problem.windows("calibration", problem.length, 1)
+    objective = problem.objective(capture(loaded, problem.rope, ids, 8))
     log2_g = torch.linspace(-2, 2, case.layers * 2).view(case.layers, 1, 2).expand(-1, case.kv_heads, -1).contiguous()
     (layers,) = objective.capture.windows
     for layer, taken in enumerate(layers):
         only = torch.zeros_like(log2_g)
         only[layer] = log2_g[layer]
         outputs = Outputs()
-        condition = Condition(frame.rope, quant, frame.scales(only))
-        with open_stream(loaded, condition, frame.length, chunk=frame.length) as stream:
+        condition = Condition(problem.rope, quant, problem.scales(only))
+        with open_stream(loaded, condition, problem.length, chunk=problem.length) as stream:
             for k, _v in stream.begin(1, (outputs,))[:layer]:
                 k.round = None  # layers below stay exact, so that what comes into this one is unchanged
             stream.feed(ids[:1])
@@ -118,8 +118,8 @@ def test_the_cached_error_is_that_of_the_scaled_model(build, name, before_rope):
 
 def test_scales_of_a_layer_without_rope_change_no_cached_error(build):
     loaded = build("smollm3")
-    frame = SearchProblem(loaded, RopeSpec(), INT4, ASKED, TEXTS)
-    objective = frame.objective(capture(loaded, frame.rope, frame.windows("calibration", frame.length, 1), 8))
+    problem = SearchProblem(loaded, RopeSpec(), INT4, ASKED, TEXTS)
+    objective = problem.objective(capture(loaded, problem.rope, problem.windows("calibration", problem.length, 1), 8))
     g = torch.tensor([1.3, -0.7]).expand(4, 2, 2).contiguous()
     alone = g.clone()
     alone[[0, 2]] = 0
@@ -166,10 +166,10 @@ def test_a_search_per_head_is_refused_where_the_gain_is_shared_and_per_layer_it_
 def test_scales_shared_by_heads_are_shared_to_the_last_bit(build):
     """2^x of equal x in one vector may differ by a rounding, which the check of a shared gain would refuse."""
     loaded = build("qwen3")
-    frame = SearchProblem(loaded, RopeSpec(), INT4, replace(ASKED, bands=BandSpec(3)), TEXTS)
+    problem = SearchProblem(loaded, RopeSpec(), INT4, replace(ASKED, bands=BandSpec(3)), TEXTS)
     for seed in range(100):  # 18 numbers, no whole number of vectors
         x = torch.rand(2, 1, 3, generator=torch.Generator().manual_seed(seed))
-        check_scales(loaded, frame.scales(x.expand(2, 3, 3).contiguous()))
+        check_scales(loaded, problem.scales(x.expand(2, 3, 3).contiguous()))
     whole = replace(ASKED, granularity="model", bands=BandSpec(3))
     g = SearchProblem(build("llama, 1 KV head"), RopeSpec(), INT4, whole, TEXTS).scales(torch.full((2, 1, 3), 0.3)).g
     assert g.tolist() == [[[pytest.approx(2**0.3)] * 3]] * 2
@@ -179,14 +179,14 @@ def test_scales_shared_by_heads_are_shared_to_the_last_bit(build):
 def test_the_search_sees_caps_sinks_and_windows(build, name):
     """What it captures and computes again is transformers' own attention output, which a plain softmax is not."""
     loaded = build(name)
-    frame = SearchProblem(loaded, RopeSpec(), INT4, ASKED, TEXTS)
-    ids = frame.windows("calibration", frame.length, 1)
-    objective = frame.objective(capture(loaded, frame.rope, ids, 8))
+    problem = SearchProblem(loaded, RopeSpec(), INT4, ASKED, TEXTS)
+    ids = problem.windows("calibration", problem.length, 1)
+    objective = problem.objective(capture(loaded, problem.rope, ids, 8))
     own = attention_outputs(loaded, ids)
     setup = replace(objective.setup, error_metric="output")
     plain = []
     for layer, (taken, metric) in enumerate(zip(objective.capture.windows[0], objective.capture.metric, strict=True)):
-        out = own[layer].view(frame.length, len(taken.q), -1)[taken.rows].transpose(0, 1)
+        out = own[layer].view(problem.length, len(taken.q), -1)[taken.rows].transpose(0, 1)
         torch.testing.assert_close(taken.out, out, rtol=1e-4, atol=1e-5)
         none = torch.zeros(len(taken.k), ASKED.bands.count)
         again = attention_error(replace(taken, out=out), none, metric, setup, reference=True)
