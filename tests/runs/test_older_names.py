@@ -47,3 +47,18 @@ def test_a_comparison_of_before_holds_its_rows(tmp_path):
     old["standings"] = old.pop("rows")
     (tmp_path / "comparison.json").write_text(json.dumps(old))
     assert Comparison.from_file(tmp_path / "comparison.json").rows == made.rows
+
+
+def test_a_run_that_names_a_younger_field_which_says_nothing_opens(root, loaded, setting):
+    """Manifests of 2026-11-29 say `maps: false`; today's leave it out."""
+    keep_all(loaded, setting)
+    (folder,) = root.iterdir()
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    assert "maps" not in manifest["specs"]["search"]
+    manifest["specs"]["search"]["maps"] = False
+    manifest["specs"]["rope"]["tie"] = []
+    path.write_text(json.dumps(manifest))
+    record = read_record(folder)
+    assert record.problem == ""
+    assert record.setting.search.maps is False
