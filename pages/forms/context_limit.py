@@ -10,6 +10,7 @@ from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.memory import length_that_fits
 from qroar_core.models.text import SPLITS, longest, split
 from qroar_core.specs import Bos
+from qroar_core.specs.labels import capital
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,7 @@ class Room:
         """Both numbers, the one that ends it first."""
         cache = f"the free memory holds a K/V cache for {size_words(self.memory)} tokens"
         if self.text is None:
-            return f"{cache[:1].upper()}{cache[1:]}"
+            return capital(cache)
         if self.text < self.memory:
             return f"The text sets the limit: its longest document has {self.text:,} tokens, while {cache}"
         return f"The memory sets the limit: {cache}, while the longest document of the text has {self.text:,}"

@@ -29,7 +29,7 @@ from qroar_core.models.own_rope import NONE, own_rope, replaced_rope
 from qroar_core.runs.setting_presets import SETTING_PRESETS, preset_in_force, what_it_shows
 from qroar_core.setting import Setting
 from qroar_core.specs import BANDS, BandSpec, Bos, Partition, RopeSpec
-from qroar_core.specs.labels import TEXT_WORDS
+from qroar_core.specs.labels import TEXT_WORDS, capital
 
 T = TypeVar("T")
 MOST = 1e7  # upper end of number fields; an address may hold anything
@@ -255,5 +255,5 @@ def made(build: Callable[[], T], before: T, words: str, hint: str = "") -> T:
     try:
         return build()
     except QRoarError as problem:
-        refused(f"{problem.what}. {words[:1].upper()}{words[1:]} stays in force.{hint}")
+        refused(f"{problem.what}. {capital(words)} stays in force.{hint}")
         return before

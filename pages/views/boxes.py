@@ -23,11 +23,6 @@ def finding(good: bool | None, sentence: str, after: str = "", icon: str | None 
         st.warning(said, icon=icon)
 
 
-def capital(sentence: str) -> str:
-    """A sentence that was made to stand inside another, at the head of a box."""
-    return sentence[:1].upper() + sentence[1:]
-
-
 def findings(good: bool, sentences: list[str] | tuple[str, ...]) -> None:
     """Several findings as a list in one box."""
     said = "\n".join(f"- {literal(sentence)}." for sentence in sentences)

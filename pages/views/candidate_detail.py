@@ -10,7 +10,6 @@ from pages.forms.bands import STEP
 from pages.state.candidates import FOUND, HAND, set_manual
 from pages.state.choice import REACH
 from pages.state.clicks import carried_out, pressed
-from pages.views.boxes import capital
 from pages.views.job_progress import result_or_progress, running
 from pages.views.render import picture
 from qroar_core.escape import literal
@@ -19,6 +18,7 @@ from qroar_core.models.loaded import LoadedModel
 from qroar_core.scale_search.outcome import SearchOutcome
 from qroar_core.scale_search.problem import SearchPlan
 from qroar_core.setting import Setting
+from qroar_core.specs.labels import capital
 from qroar_core.statistics.intervals import NO_GAIN
 from qroar_core.transforms import figure as drawn
 from qroar_core.transforms import figure_angles, figure_maps
@@ -40,7 +40,7 @@ def candidate_detail(
     ours = f" **{literal(gain)}**" if gain else ""
     if gain and setting.rope.tie:
         ours += f" {literal(capital(COUNTED))}."
-    st.markdown(f"**{literal(picked[:1].upper() + picked[1:])}.** {literal(said)}{ours}")
+    st.markdown(f"**{literal(capital(picked))}.** {literal(said)}{ours}")
     # what the search decided by stands there already
     told = picked == FOUND and outcome is not None and not outcome.report.cancelled
     with st.container(horizontal=True):

@@ -7,18 +7,18 @@ from collections.abc import Sequence
 import pandas as pd
 import streamlit as st
 
-from pages.views.boxes import capital, findings
+from pages.views.boxes import findings
 from pages.views.render import picture
 from qroar_core.escape import literal
 from qroar_core.evaluation.gap import remedy_share
 from qroar_core.evaluation.result import Evaluation
 from qroar_core.evaluation.two_gains import loses_to_tie, under_a_tie, why_beside
-from qroar_core.interpolations.tie import Tie
+from qroar_core.interpolations.tie import COUNTED, Tie
 from qroar_core.remedies import figure as drawn
 from qroar_core.remedies.findings import bands_help
 from qroar_core.remedies.remedy import FREE
 from qroar_core.remedies.result import Comparison
-from qroar_core.specs.labels import checksum_words
+from qroar_core.specs.labels import capital, checksum_words
 
 
 def show_comparison(result: Comparison, evaluation: Evaluation | None = None, ties: Sequence[Tie] = ()) -> None:
@@ -28,7 +28,7 @@ def show_comparison(result: Comparison, evaluation: Evaluation | None = None, ti
         evaluation: of the tuned scales under the same setting. ties: of that setting.
     """
     tied = capital(under_a_tie(ties, evaluation))
-    others = [one for one in result.sentences if not (tied and tied.startswith(one))]  # here with what was measured
+    others = [one for one in result.sentences if not tied or one != capital(COUNTED)]  # here with what was measured
     findings(bands_help(result) and not loses_to_tie(evaluation), [*others, *([tied] if tied else ())])
     own = next((row for row in result.rows if row.key == "plain+"), None)
     if evaluation is not None and own is not None and own.gain is not None:

@@ -12,7 +12,7 @@ from pages.jobs import evidence
 from pages.state.clicks import pressed
 from pages.state.session import beside, keep_beside
 from pages.state.widget_state import chosen, fill, number
-from pages.views.boxes import capital, finding
+from pages.views.boxes import finding
 from pages.views.job_progress import result_or_progress, running
 from pages.views.render import picture
 from qroar_core.escape import literal
@@ -26,7 +26,7 @@ from qroar_core.models.text import COLLECTIONS
 from qroar_core.scale_search.outcome import SearchOutcome
 from qroar_core.setting import Setting
 from qroar_core.specs import CONTROL_DTYPES, ControlSpec
-from qroar_core.specs.labels import TEXT_WORDS, checksum_words
+from qroar_core.specs.labels import TEXT_WORDS, capital, checksum_words
 
 
 def controls(loaded: LoadedModel, setting: Setting, outcome: SearchOutcome | None) -> None:

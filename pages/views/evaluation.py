@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from pages.views.boxes import capital, finding
+from pages.views.boxes import finding
 from pages.views.render import findings_first, folded, numbers, picture
 from qroar_core.escape import code, literal
 from qroar_core.evaluation import figure as evaluation
@@ -14,7 +14,7 @@ from qroar_core.evaluation.result import Evaluation
 from qroar_core.evaluation.two_gains import decided_on_held_out, kept_words, why_different
 from qroar_core.scale_search.result import SearchReport
 from qroar_core.setting import Setting
-from qroar_core.specs.labels import TEXT_WORDS, checksum_words
+from qroar_core.specs.labels import TEXT_WORDS, capital, checksum_words
 
 
 def show_evaluation(result: Evaluation, setting: Setting, searched: SearchReport | None) -> None:
@@ -107,4 +107,4 @@ def _unread(searched: SearchReport | None) -> str:
 
 
 def _sentence(words: str) -> str:
-    return f"{words[:1].upper()}{words[1:]}." if words else ""
+    return f"{capital(words)}." if words else ""

@@ -16,7 +16,7 @@ from pages.state.opened_runs import is_foreign, is_of
 from pages.state.opened_runs import opened as opened_here
 from pages.state.session import choice, choose, library
 from pages.state.widget_state import chosen, delivered, fill
-from pages.views.boxes import capital, finding, refused
+from pages.views.boxes import finding, refused
 from pages.views.labels import whole_setting_words
 from pages.views.render import numbers, picture
 from pages.views.run_in_view import evaluation_shown, runs_shown
@@ -29,6 +29,7 @@ from qroar_core.models.loaded import LoadedModel
 from qroar_core.runs.record import RunRecord
 from qroar_core.runs.store import runs_root
 from qroar_core.setting import Setting
+from qroar_core.specs.labels import capital
 
 SHOWN = 200  # runs in the table and the menus, newest first
 SETTING, LINE, LETTERS = 250, 19, 33  # pixels of the column and of a line in it, letters that a line surely holds

@@ -8,7 +8,7 @@ from pages import jobs
 from pages.state.clicks import pressed
 from pages.state.foreign_runs import source_of
 from pages.state.session import manager
-from pages.views.boxes import capital, finding
+from pages.views.boxes import finding
 from pages.views.job_progress import result_or_progress, running
 from pages.views.render import picture
 from qroar_core.escape import literal
@@ -19,6 +19,7 @@ from qroar_core.scale_search import figure as search_trace
 from qroar_core.scale_search.outcome import SearchOutcome
 from qroar_core.scale_search.result import SearchReport, Verdict
 from qroar_core.setting import Setting
+from qroar_core.specs.labels import capital
 
 
 def run_search(loaded: LoadedModel, setting: Setting, said: Verdict) -> SearchOutcome | None:

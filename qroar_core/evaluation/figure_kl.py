@@ -9,6 +9,7 @@ from qroar_core.evaluation.figure import BY_RUNTIME, look, won_back
 from qroar_core.evaluation.result import Evaluation, RotationFinding, Row
 from qroar_core.figures.picture import GREEN, PINK, Picture, framed
 from qroar_core.figures.ticks import log_ticks
+from qroar_core.specs.labels import capital
 from qroar_core.statistics.intervals import paired_interval
 
 ROUNDING = 1e-6  # nats of mean KL that floating point alone makes
@@ -138,7 +139,7 @@ def rotation(evaluation: Evaluation) -> Picture | None:
         return None
     numbers, figure = won_back(_rotation_lines(found), (PINK, GREEN))
     return Picture(
-        f"{found.sentence[:1].upper()}{found.sentence[1:]}",
+        capital(found.sentence),
         figure,
         numbers,
         "A rotation of q and k before the rounding mixes every channel; the runtime has to do it for every token, "

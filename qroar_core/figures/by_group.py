@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from qroar_core.diagnostics.result import Diagnosis
 from qroar_core.figures.picture import Picture
+from qroar_core.specs.labels import capital
 
 Draw = Callable[[Diagnosis], list[Picture | None]]
 
@@ -35,4 +36,4 @@ def each_group(draw: Callable[[Diagnosis], Picture | None]) -> Draw:
 def _titled(picture: Picture | None, name: str) -> Picture | None:
     if picture is None or not name:
         return picture
-    return replace(picture, title=f"{name[:1].upper()}{name[1:]}: {picture.title}")
+    return replace(picture, title=f"{capital(name)}: {picture.title}")

@@ -11,6 +11,7 @@ from qroar_core.evaluation.result import DocumentGain
 from qroar_core.remedies.methods import BY_NAME
 from qroar_core.remedies.result import Comparison, RemedyRow
 from qroar_core.result import exp
+from qroar_core.specs.labels import capital
 from qroar_core.statistics.intervals import Interval, mean_interval, paired_interval, shows_above_zero
 
 
@@ -89,7 +90,7 @@ def sentences(
         over = _counted(plain, best, documents, confidence) if shows_above_zero(best.gain_low or 0.0) else None
         if over is not None:
             but = "" if over.significant else "But "
-            said.append(f"{but}{over.sentence}" if but else f"{over.sentence[:1].upper()}{over.sentence[1:]}")
+            said.append(f"{but}{over.sentence}" if but else capital(over.sentence))
         if turned is not None:
             said.append(_turning(bands, turned, confidence))
         said += _against_rotation(best, by_key.get("rotation"), confidence)
@@ -119,7 +120,7 @@ def _free_choice(bands: RemedyRow, rows: Sequence[RemedyRow], confidence: float)
     what = bands.top
     if bands.gain_low is None or not shows_above_zero(bands.gain_low):
         won = _interval(bands.gain, bands.gain_low, bands.gain_high)
-        return f"{what[:1].upper()}{what[1:]} alone gain nothing significant ({won})"
+        return f"{capital(what)} alone gain nothing significant ({won})"
     rivals = [row for row in rows if row.about.free and not row.band_scales and row.gain is not None]
     head = f"Where the runtime does not rotate, {what} are free and recover {_gain(bands)}"
     if not rivals:

@@ -37,6 +37,7 @@ from qroar_core.result import exp
 from qroar_core.scale_search.find_scales import find_scales
 from qroar_core.setting import Setting
 from qroar_core.specs import ComparisonSpec, QuantSpec, RopeSpec
+from qroar_core.specs.labels import capital
 from qroar_core.statistics.intervals import mean_interval, paired_interval
 
 SEARCH_UNITS, READY_UNITS = 3, 2  # of progress; measuring a condition is one
@@ -119,7 +120,7 @@ class _Comparison:
             rows=rows,
             sentences=[
                 *sentences(reference, rows, self.length, confidence, self.documents),
-                *([f"{COUNTED[:1].upper()}{COUNTED[1:]}"] if self.rope.tie else ()),
+                *([capital(COUNTED)] if self.rope.tie else ()),
             ],
             length=self.length,
             confidence=confidence,

@@ -28,6 +28,7 @@ from qroar_core.retrieval import figure as retrieval
 from qroar_core.retrieval.result import Retrieval
 from qroar_core.runs.manifest import Manifest
 from qroar_core.scale_search.result import SearchReport
+from qroar_core.specs.labels import capital
 from qroar_core.statistics.digits import ERROR_BESIDE, OF_LARGEST, largest, shown
 from qroar_core.transforms.result import ScalesFile
 
@@ -218,7 +219,7 @@ def _text(words: str) -> str:
 
 
 def _sentence(words: str) -> str:
-    return f"{words[:1].upper()}{words[1:].rstrip('.')}."
+    return f"{capital(words).rstrip('.')}."
 
 
 def _anchor(title: str) -> str:

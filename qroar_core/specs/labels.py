@@ -18,6 +18,11 @@ TEXT_WORDS = {
 GRANULARITY_WORDS = {"model": "one for the whole model", "layer": "per layer", "kv_head": "per layer and KV head"}
 
 
+def capital(sentence: str) -> str:
+    """A sentence that was made to stand inside another, at the head of a line."""
+    return sentence[:1].upper() + sentence[1:]
+
+
 def checksum_words(sentence: str) -> str:
     """What a result was read on, for a reader: its `digest 46451bed` is the text's checksum."""
     return re.sub(r"\bdigest (?=[0-9a-f]{8}\b)", "text checksum ", sentence)

@@ -25,6 +25,7 @@ from qroar_core.interpolations.base import ROUNDING
 from qroar_core.interpolations.registry import label_of
 from qroar_core.interpolations.result import MethodPressure, Pressures
 from qroar_core.interpolations.tie import wavelength_of
+from qroar_core.specs.labels import capital
 
 HALF_TURN = math.pi  # rad: a pair displaced by this much points the other way
 STILL = 1e-9  # share of the largest pressure below which a pair counts as left alone
@@ -150,7 +151,7 @@ def _label(shown: MethodPressure) -> str:
 def _named(shown: MethodPressure) -> str:
     """The method at the head of a title."""
     name = label_of(shown.method) + " interpolation" * (shown.method == "default")
-    return name[:1].upper() + name[1:]
+    return capital(name)
 
 
 def _line(shown: MethodPressure, at: int) -> dict:

@@ -11,6 +11,7 @@ from qroar_core.diagnostics.sample import PROPAGATED
 from qroar_core.figures.by_group import Draw
 from qroar_core.figures.picture import BLUE, GREY, ORANGE, Picture, counted_on, framed
 from qroar_core.result import PerBand
+from qroar_core.specs.labels import capital
 
 LEAST = 1e-4  # a smaller share that is not 0 would print as 0.00%
 NULL = "null: errors at random angles"
@@ -86,7 +87,7 @@ def _ends(name: str, tensor: RoundedTensor, diagnosis: Diagnosis) -> str:
         greatest, layer, head = max(by_head)
         where = f"most in layer {diagnosis.layer_number(layer)}, KV head {head} ({_percent(greatest)})"
         found = f"{_percent(share)} {what.format(name)}, {where}"
-        parts.append(found[:1].upper() + found[1:])
+        parts.append(capital(found))
     seen = diagnosis.rounding
     if not parts and seen is not None and seen.sample is not None:
         parts.append(f"No quantizer rounds {name} itself here, so there are no shares of its values at the grid's ends")

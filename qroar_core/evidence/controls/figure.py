@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 from qroar_core.evidence.controls.findings import measured
 from qroar_core.evidence.controls.result import Control, Controls, Estimate, Kind, Precision
 from qroar_core.figures.picture import BLUE, GREEN, GREY, ORANGE, RED, SKY, Picture, framed
+from qroar_core.specs.labels import capital
 
 ROW = 44  # pixels
 COLOURS: dict[Kind, str] = {
@@ -112,7 +113,7 @@ def _title(result: Controls) -> str:
     """The sentence on shuffled bands where there is one, else that on the tuned scales."""
     by_kind = {finding.about: finding.sentence for finding in result.findings}
     sentence = by_kind.get("bands", by_kind["tuned"])
-    return f"{sentence[:1].upper()}{sentence[1:]}"
+    return capital(sentence)
 
 
 def _name(control: Control) -> str:

@@ -10,6 +10,7 @@ from qroar_core.figures.picture import BLUE, GREEN, GREY, ORANGE, PINK, RED, SKY
 from qroar_core.interpolations.base import ROUNDING
 from qroar_core.interpolations.registry import label_of
 from qroar_core.lessons.result import Bend, Bends
+from qroar_core.specs.labels import capital
 
 STYLES = (  # a colour and a dash for every line beside the orange one, so that overlapping lines stay apart
     *((GREY, "solid"), (BLUE, "solid"), (SKY, "dot"), (RED, "solid"), (PINK, "dashdot"), (GREEN, "dash")),
@@ -77,7 +78,7 @@ def _finding(shown: Bends) -> str:
     alone = [b for b in shown.methods if fastest_untouched(b) > 1]
     if not alone:
         found = f"{tied}no method leaves the fastest pairs alone"
-        return found[:1].upper() + found[1:]
+        return capital(found)
     said = f"{_listed([label_of(b.method) for b in alone])} leave{'s' * (len(alone) == 1)} the fastest pairs alone"
     linear = next((b for b in shown.methods if b.method == "linear"), None)
     if linear is None or max(linear.compression[: max(map(fastest_untouched, alone))]) > 1 - ROUNDING:
