@@ -1,18 +1,25 @@
 """How long a new server takes until its first heading is seen, and until the demo model is diagnosed.
 
 In turns with an app of one line, `st.title("Start")`, on the same machine in the same run: seconds from the start of
-the process to the heading in Chromium.
+the process to the heading in Chromium. Beside them the command line from its start to its end, and what no start can
+be shorter than: importing PyTorch and the Llama of transformers.
 """
 
 from __future__ import annotations
 
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
 ROUNDS = 5
+COMMANDS = {
+    "import torch and transformers": ("-c", "import torch; from transformers import LlamaForCausalLM"),
+    "qroar --help": ("-m", "qroar_core", "--help"),
+    "qroar run demo": ("-m", "qroar_core", "run", "demo", "--out"),
+}
 ONE_LINE = 'import streamlit as st\n\nst.title("Start")\n'
 
 
@@ -50,8 +57,19 @@ def main() -> None:
                     finally:
                         browser.close()
                         up.stop()
+            for name, words in COMMANDS.items():
+                seconds.setdefault(name, []).append(_run(words))
     print("| seconds | median | rounds |\n|---|---|---|")
     for name, took in seconds.items():
         print(f"| {name} | {statistics.median(took):.1f} | {', '.join(f'{s:.1f}' for s in took)} |")
     ratio = statistics.median(seconds["dashboard"]) / statistics.median(seconds["one line"])
     sys.stdout.write(f"\nThe first heading takes {ratio:.2f} times what the app of one line takes.\n")
+
+
+def _run(words: tuple[str, ...]) -> float:
+    """Seconds of one command."""
+    with tempfile.TemporaryDirectory() as home:
+        out = [str(Path(home) / "run")] if words[-1] == "--out" else []
+        began = time.monotonic()
+        subprocess.run([sys.executable, *words, *out], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        return time.monotonic() - began

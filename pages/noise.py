@@ -29,20 +29,23 @@ with findings_first():
     picture(noise.by_layer_and_band(result, tuned), "noise-by-band")
     picture(pair_error.amplitude_and_phase(result, tuned), "pair-error")
     picture(similarity.accumulation(result), "error-accumulation")
-    with folded("By distance, by layer, in attention weights and hidden states, and by angle"):
-        picture(noise.by_distance(result, tuned), "noise-by-distance")
-        picture(figure_scores.scores(result), "noise-scores")
-        shown = noise.models(result, tuned)
-        if shown:
-            with st.container(horizontal=True):
-                kinds = ["band", "layer"]
-                rows = st.segmented_control("Split by", kinds, default="band", key="split rows", required=True)
-                name = st.segmented_control("Model", list(shown), default="quantized", key="split model", required=True)
-            split = figure_split.split(tuned if tuned is not None and name == "tuned" else result, rows, name)
-            picture(split, "noise-split")
-        picture(anisotropy.by_angle(result), "anisotropy")
-        picture(rounding.lengths(result), "rounded-lengths")
-        picture(similarity.hidden_states(result), "hidden-states")
-        picture(similarity.by_position(result), "hidden-by-position")
+    with folded("By distance, by layer, in attention weights and hidden states, and by angle") as opened:
+        if opened:
+            picture(noise.by_distance(result, tuned), "noise-by-distance")
+            picture(figure_scores.scores(result), "noise-scores")
+            shown = noise.models(result, tuned)
+            if shown:
+                with st.container(horizontal=True):
+                    kinds = ["band", "layer"]
+                    rows = st.segmented_control("Split by", kinds, default="band", key="split rows", required=True)
+                    name = st.segmented_control(
+                        "Model", list(shown), default="quantized", key="split model", required=True
+                    )
+                split = figure_split.split(tuned if tuned is not None and name == "tuned" else result, rows, name)
+                picture(split, "noise-split")
+            picture(anisotropy.by_angle(result), "anisotropy")
+            picture(rounding.lengths(result), "rounded-lengths")
+            picture(similarity.hidden_states(result), "hidden-states")
+            picture(similarity.by_position(result), "hidden-by-position")
     rest_of_page("Noise", result)
 st.page_link("pages/tune.py", label="Next: tune", icon=":material/arrow_forward:")

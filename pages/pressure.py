@@ -22,15 +22,17 @@ with findings_first():
     found = compared(loaded, setting, group)
     if found is not None:
         picture(pressure_methods.by_band(found), "methods-by-band")
-        with folded("The same for every RoPE pair"):
-            picture(pressure_methods.by_pair(found), "methods-by-pair")
+        with folded("The same for every RoPE pair") as opened:
+            if opened:
+                picture(pressure_methods.by_pair(found), "methods-by-pair")
 
     st.header(f"The same, measured with this model's own q and k at {setting.search.length:,} tokens", divider="gray")
     result = of_group(require.diagnosis_below(loaded, setting)[2], loaded, group)
     picture(pressure.by_band(result), "pressure-by-band")
     picture(aliasing.unseen(result), "unseen-phases")
-    with folded("Every RoPE pair, and which distances each band cannot tell apart"):
-        picture(pressure.by_pair(result), "pressure-by-pair")
-        picture(aliasing.kernel(result), "band-kernel")
+    with folded("Every RoPE pair, and which distances each band cannot tell apart") as opened:
+        if opened:
+            picture(pressure.by_pair(result), "pressure-by-pair")
+            picture(aliasing.kernel(result), "band-kernel")
     rest_of_page("Pressure", result)
 st.page_link("pages/tails.py", label="Next: tails", icon=":material/arrow_forward:")

@@ -41,10 +41,11 @@ def show_evaluation(result: Evaluation, setting: Setting, searched: SearchReport
         picture(evaluation.gain_and_attribution(result), "gain")
         picture(figure_kl.rotation(result), "rotation")
     _counts(result)
-    with folded("What quantization costs by length and by position, and how far predictions move"):
-        picture(evaluation.cost_by_length(result), "cost")
-        picture(evaluation.by_position(result), "position")
-        picture(figure_kl.divergence(result), "divergence")
+    with folded("What quantization costs by length and by position, and how far predictions move") as opened:
+        if opened:
+            picture(evaluation.cost_by_length(result), "cost")
+            picture(evaluation.by_position(result), "position")
+            picture(figure_kl.divergence(result), "divergence")
 
 
 def _counts(result: Evaluation) -> None:

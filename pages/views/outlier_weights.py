@@ -31,20 +31,21 @@ def weight_outliers(by_rule: Diagnosis, of: Hashable) -> None:
         return
     first = next(iter(found.matrix_maps))
     selection.keep("outlier weights", of, dict(zip(MENUS, (first, "int4", weights.loudest_layer(by_rule, first)))))
-    with folded("Where the outliers of W_Q and W_K lie, and what they cost a weight quantizer"):
-        with st.container(horizontal=True, vertical_alignment="bottom"):
-            matrix = one_of("Matrix", list(found.matrix_maps), MENUS[0])
-            width = one_of("Rounded to", list(weights.WIDTHS), MENUS[1])
-            layer = st.selectbox(
-                "Layer of the map",
-                range(len(found.matrix_maps[matrix].rows)),
-                key=MENUS[2],
-                width=140,
-                format_func=lambda i: str(by_rule.layer_number(i)),
-            )
-        selection.remember("outlier weights", of, *MENUS)
-        picture(weights.rows(by_rule, matrix, layer), "outlier-rows")
-        picture(weights.columns(by_rule, matrix), "outlier-columns")
-        picture(weights.counts(by_rule, matrix), "outlier-row-counts")
-        picture(weights.error_share(by_rule, matrix, width), "outlier-weight-error")
-        picture(weights.error_by_channel(by_rule, matrix, width), "outlier-weight-channels")
+    with folded("Where the outliers of W_Q and W_K lie, and what they cost a weight quantizer") as opened:
+        if opened:
+            with st.container(horizontal=True, vertical_alignment="bottom"):
+                matrix = one_of("Matrix", list(found.matrix_maps), MENUS[0])
+                width = one_of("Rounded to", list(weights.WIDTHS), MENUS[1])
+                layer = st.selectbox(
+                    "Layer of the map",
+                    range(len(found.matrix_maps[matrix].rows)),
+                    key=MENUS[2],
+                    width=140,
+                    format_func=lambda i: str(by_rule.layer_number(i)),
+                )
+            selection.remember("outlier weights", of, *MENUS)
+            picture(weights.rows(by_rule, matrix, layer), "outlier-rows")
+            picture(weights.columns(by_rule, matrix), "outlier-columns")
+            picture(weights.counts(by_rule, matrix), "outlier-row-counts")
+            picture(weights.error_share(by_rule, matrix, width), "outlier-weight-error")
+            picture(weights.error_by_channel(by_rule, matrix, width), "outlier-weight-channels")

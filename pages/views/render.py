@@ -16,6 +16,7 @@ from qroar_core.figures import Picture
 from qroar_core.statistics.digits import LARGEST, OF_LARGEST
 
 MAGNITUDE = f"%.{LARGEST}g"  # of the largest of a sample; the CSV holds all digits
+OPEN = False  # whether folded figures are open at first
 HEAD, TALLEST = 38, 680  # pixels of a table with high rows: its heading, and all of it
 
 
@@ -41,12 +42,17 @@ def findings_first() -> Iterator[None]:
 
 
 @contextmanager
-def folded(what: str) -> Iterator[None]:
-    """Figures that answer what few readers ask, behind one line that says what they show."""
+def folded(what: str) -> Iterator[bool]:
+    """Figures that answer what few readers ask, behind one line that says what they show.
+
+    Yields whether a reader has opened them. Closed ones are neither computed nor sent, which halves the time that a
+    page of diagnostics takes to appear: draw nothing then.
+    """
     token = _FOUND.set(None)
     try:
-        with st.expander(literal(what), icon=":material/unfold_more:"):
-            yield
+        fold = st.expander(literal(what), OPEN, key=f"fold: {what}", icon=":material/unfold_more:", on_change="rerun")
+        with fold:
+            yield bool(fold.open)
     finally:
         _FOUND.reset(token)
 

@@ -11,6 +11,12 @@ from tests.helpers import planted
 from tests.pages import visitor
 
 
+@pytest.fixture(autouse=True)
+def folds_are_open(monkeypatch):
+    """Figures that stand folded are drawn from the start, so that a test sees them; see `render.folded`."""
+    monkeypatch.setattr("pages.views.render.OPEN", True)
+
+
 @pytest.fixture
 def loaded_app(app):
     """A visitor who has clicked the demo model."""

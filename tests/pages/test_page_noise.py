@@ -58,6 +58,17 @@ def test_without_a_search_it_shows_reference_and_quantized_and_points_to_tune(lo
     assert len(app.get("plotly_chart")) == 8
 
 
+def test_folded_figures_are_drawn_once_a_reader_opens_them(loaded_app, monkeypatch):
+    monkeypatch.setattr("pages.views.render.OPEN", False)
+    app = diagnosed(loaded_app)
+    assert len(app.get("plotly_chart")) == 3
+    (fold,) = [one for one in app.expander if one.label.startswith("By distance")]
+    assert not fold.children
+    app.session_state[f"fold: {fold.label}"] = True
+    app.run()
+    assert len(app.get("plotly_chart")) == 8
+
+
 def test_tuned_scales_are_overlaid_from_a_second_diagnosis(loaded_app, recorded, demo_model):
     app = diagnosed(loaded_app)
     go(app, "tune")
