@@ -105,10 +105,11 @@ def diagnose(options: dict) -> None:
 def search(options: dict) -> None:
     """Search band scales for W_Q and W_K; they are kept only where development text shows a gain."""
     from qroar_core.cli.search_command import searched
+    from qroar_core.cli.tie_choice import with_chosen_ties
 
     folder, texts = new_folder(options), documents(options)
     loaded = load_model(options)
-    setting = setting_of(options, loaded)
+    setting = with_chosen_ties(loaded, setting_of(options, loaded), texts, options, folder)
     outcome = searched(loaded, setting, texts, options, folder)
     say_bands(options, loaded)
     tables.search(outcome.report, outcome.kept, options["json"])
@@ -249,12 +250,13 @@ def verify(
 def run(options: dict) -> None:
     """The whole job in one folder: diagnose, search, evaluate, report. A killed run resumes."""
     from qroar_core.cli.run_command import whole
+    from qroar_core.cli.tie_choice import with_chosen_ties
     from qroar_core.runs.folder import RunFolder
 
     run_folder(options)
     texts = documents(options)
     loaded = load_model(options)
-    setting = setting_of(options, loaded)
+    setting = with_chosen_ties(loaded, setting_of(options, loaded), texts, options)
     out = options.get("out") or f"runs/{disk_name(loaded.name, 200)}"
     folder = RunFolder.open(out, loaded, setting, "python -m qroar_core " + shlex.join(options["arguments"]))
     whole(loaded, setting, texts, options, folder)

@@ -7,6 +7,8 @@ from pathlib import Path
 from qroar_core.errors import BadSpec
 from qroar_core.plain_file import MIB, read_json
 
+AUTO = "auto"  # of --tie: groups are chosen on the model before the search
+
 
 def lengths_of(text: str | None) -> tuple[int, ...]:
     """--lengths: context lengths, ascending."""

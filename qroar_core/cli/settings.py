@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from qroar_core.cli.early import SEARCH_FIELDS, about, check_specs, check_workers
-from qroar_core.cli.parse import bounds_of, lengths_of, longrope_file
+from qroar_core.cli.parse import AUTO, bounds_of, lengths_of, longrope_file
 from qroar_core.cli.texts import text_label
-from qroar_core.errors import BadSpec
+from qroar_core.errors import BadScales, BadSpec
 from qroar_core.exporters.formats import FORMATS
-from qroar_core.interpolations.tie import parse_ties
+from qroar_core.interpolations.spec import rope_of_block
+from qroar_core.interpolations.tie import Tie, parse_ties
 from qroar_core.quantizers.parse import parse_activation, parse_cache_option, parse_weights
 from qroar_core.specs import (
     ERROR_METRICS,
@@ -33,6 +35,7 @@ from qroar_core.specs import (
     SearchSpec,
     WeightQuantSpec,
 )
+from qroar_core.transforms.result import ScalesFile
 
 if TYPE_CHECKING:  # a command that reads no model starts without torch
     from qroar_core.models.loaded import LoadedModel
@@ -171,9 +174,9 @@ def rope_spec(options: dict[str, Any]) -> RopeSpec | None:
     method, factor = options.get("rope"), options.get("factor")
     lists: dict[str, Any] = longrope_file(options.get("longrope_factors"))
     with about("--tie"):
-        tie = parse_ties(options.get("tie") or "")
+        tie = _ties(options)
     if method is None and factor is None:
-        if tie:
+        if tie or options.get("tie") == AUTO:
             raise BadSpec(
                 "tied pairs change an interpolation, and none is named",
                 where="--tie",
@@ -190,6 +193,27 @@ def rope_spec(options: dict[str, Any]) -> RopeSpec | None:
         raise BadSpec(f"--rope {method} needs a factor", do="add --factor, for example --factor 2")
     with about("--factor"):
         return RopeSpec(method=method, factor=factor if factor is not None else 1.0, tie=tie, **lists)
+
+
+def _ties(options: dict[str, Any]) -> tuple[Tie, ...]:
+    """Groups named by `--tie`, else those without which the maps of `--scales` would be another model's.
+
+    Raises:
+        BadSpec: `auto` where nothing is searched, or without maps, which alone make a tie pay.
+    """
+    text, file = options.get("tie"), options.get("scales")
+    if text == AUTO:
+        if "maps" not in options:
+            raise BadSpec("groups are chosen before a search", do="name them, or search with --tie auto --maps")
+        if not options["maps"]:
+            raise BadSpec("a tie only makes room for maps", do="add --maps")
+        return ()
+    if text is None and file:
+        content = ScalesFile.from_file(Path(file), BadScales)
+        named = options.get("rope"), options.get("factor") or 1.0
+        if content.maps and named == (content.rope.get("method"), content.rope.get("factor")):
+            return rope_of_block(content.rope).tie
+    return parse_ties(text or "")
 
 
 def quant_spec(options: dict[str, Any]) -> QuantSpec | None:

@@ -46,6 +46,7 @@ class TieEffects:
 
     problem: SearchProblem  # without a tie
     taken: Capture
+    every: int = 1  # layers are looked at in steps of so many, from the first
     alone: Tensor = field(init=False)  # (layers,): what rounding moves without a tie
 
     def __post_init__(self) -> None:
@@ -53,9 +54,20 @@ class TieEffects:
 
     def of(self, ties: Sequence[Tie]) -> TieEffect:
         """What these ties do."""
-        cost = self._error(tuple(ties), QuantSpec(), spread=False) if ties else torch.zeros_like(self.alone)
-        left = self._error(tuple(ties), self.problem.quant, spread=True)
-        return TieEffect(float((cost / self.alone).mean()), float((left / self.alone).mean()))
+        return TieEffect(self.cost(ties), self.left(ties))
+
+    def cost(self, ties: Sequence[Tie]) -> float:
+        """How far the ties alone move the output: `TieEffect.cost`, without what rounding does."""
+        if not ties:
+            return 0.0
+        return self._share(self._error(tuple(ties), QuantSpec(), spread=False))
+
+    def left(self, ties: Sequence[Tie]) -> float:
+        """How far ties and rounding together move it: `TieEffect.left`."""
+        return self._share(self._error(tuple(ties), self.problem.quant, spread=True))
+
+    def _share(self, error: Tensor) -> float:
+        return float((error / self.alone)[:: self.every].mean())
 
     def _error(self, ties: tuple[Tie, ...], quant: QuantSpec, *, spread: bool) -> Tensor:
         """Squared change of every layer's output over all rows and windows, (layers,)."""
@@ -72,6 +84,8 @@ class TieEffects:
         with torch.no_grad():
             for layers in taken.windows:
                 for i, (layer, metric) in enumerate(zip(layers, taken.metric, strict=True)):
+                    if i % self.every:
+                        continue
                     moved = layer if layer.still or i not in further else turned_by(layer, further[i], geo.pairing)
                     starts = self._starts(moved, setup) if spread else (self._none(moved),)
                     found = torch.stack([attention_error(moved, x, metric, setup).sum(-1) for x in starts])
@@ -82,7 +96,7 @@ class TieEffects:
         return layer.k.new_zeros(len(layer.k), len(self.problem.bands))
 
     def _starts(self, layer: CapturedLayer, setup: ErrorSetup) -> tuple[Tensor, ...]:
-        """Identity, equal ranges of bands, and these with spreading maps, as points: (n_kv_heads, numbers) each."""
+        """Identity, equal ranges of bands, and both with spreading maps, as points: (n_kv_heads, numbers) each."""
         bands, pairs = len(self.problem.bands), self.problem.loaded.geometry.n_pairs
         absmax = layer.k.abs().amax(1)
         ranges = torch.stack([absmax[:, setup.band == b].amax(-1) for b in range(bands)], -1)
@@ -92,7 +106,7 @@ class TieEffects:
             return starts
         maps = tuple(spreading(group).to(layer.k).expand(len(log2_g), -1, -1) for group in setup.groups)
         still = log2_g.new_zeros(len(log2_g), pairs)
-        return (*starts, *(TransformParts(x, still, maps).point(setup.groups) for x in starts))
+        return tuple(TransformParts(x, still, maps).point(setup.groups) for x in starts)
 
 
 def turned_by(layer: CapturedLayer, further: Tensor, pairing: Pairing) -> CapturedLayer:

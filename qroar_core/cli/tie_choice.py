@@ -1,0 +1,71 @@
+"""`--tie auto`: the choice before a search, what is shown of it, and how a later command knows it from the scales."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qroar_core.cli import tables
+from qroar_core.cli.parse import AUTO
+from qroar_core.cli.root import written
+from qroar_core.statistics.digits import shown
+
+if TYPE_CHECKING:  # a command that reads no model starts without torch
+    from qroar_core.models.loaded import LoadedModel
+    from qroar_core.models.text import Texts
+    from qroar_core.scale_search.tie_choice import TieChoice
+    from qroar_core.setting import Setting
+
+
+def with_chosen_ties(
+    loaded: LoadedModel, setting: Setting, texts: Texts, options: dict[str, Any], folder: Path | None = None
+) -> Setting:
+    """The setting with the groups that `--tie auto` chooses, ties.json in `folder`; as it is without `--tie auto`."""
+    if options.get("tie") != AUTO:
+        return setting
+    from qroar_core.scale_search import choose_ties
+    from qroar_core.transforms.groups import groups_of
+
+    with tables.progress() as on_step:
+        choice = choose_ties.run(loaded, setting, texts, on_step)
+    choice = written(folder, "ties.json", choice)
+    rope = replace(setting.rope, tie=choice.tie)
+    maps = bool(groups_of(loaded.geometry, rope))
+    if options["json"]:
+        tables.note(choice.sentence)
+    else:
+        show(choice)
+        if not maps:
+            tables.line("searched: scales and angles, since no map commutes without a tie")
+    return replace(setting, rope=rope, search=replace(setting.search, maps=maps))
+
+
+def show(choice: TieChoice) -> None:
+    """The groups with cost and gain, and what the choice costs in nats."""
+    if choice.groups:
+        rows = [
+            [
+                f"{one.first}-{one.last}",
+                f"{one.turn:g}" if one.turn else "still",
+                f"{one.absmax_share:.0%}",
+                shown(one.cost),
+                f"{one.left_without:.1%}",
+            ]
+            for one in choice.groups
+        ]
+        title = (
+            "Tied pairs; errors of the attention output as shares of what rounding makes without a tie, "
+            f"{choice.left_untied:.1%} of which scales leave"
+        )
+        tables._table(title, ["pairs", "turn", "largest of K", "cost", "left without it"], rows)
+        left = next(one.left for one in reversed(choice.tried) if one.tie == choice.written)
+        tables.line(f"all of them together leave {left:.1%}, their cost included")
+    for one in choice.costs:
+        tables.line(
+            f"cost in full precision: {one.nats:+.4f} nats [{one.low:+.4f}, {one.high:+.4f}] on {one.windows} "
+            f"development windows of {one.length} tokens, {one.allowed} allowed"
+        )
+    tables.line(choice.sentence)
+    passes = choice.seconds / choice.forward_seconds
+    tables.line(f"chosen in {choice.seconds:.0f} s = {passes:.1f} forward passes over {choice.text}")

@@ -1,0 +1,235 @@
+"""Which RoPE pairs to tie for a quantizer: `--tie auto`.
+
+Groups are compared on one captured window of calibration text at the searched length (tie_effects.py), without a
+forward pass: what each costs in full precision, and what is left of the rounding error where maps spread each group.
+Costs of disjoint groups add up, what they leave does not, so groups are added one by one. What the choice costs in nats
+is then measured on development text, with nothing quantized, at a short, the native and the full length; while it costs
+more than is allowed, the group with the largest error goes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+
+from qroar_core.errors import BadSpec
+from qroar_core.interpolations.frequencies import rope_of
+from qroar_core.interpolations.tie import Tie, ties_text, wavelength_of
+from qroar_core.models.capture import Capture
+from qroar_core.models.loaded import LoadedModel
+from qroar_core.models.score import forward_seconds
+from qroar_core.models.text import Texts, longest_held
+from qroar_core.progress import OnStep, Step, no_progress
+from qroar_core.scale_search.guard import WindowScorer
+from qroar_core.scale_search.problem import SearchProblem
+from qroar_core.scale_search.tie_choice import TieChoice, TieCost, TiedGroup, TriedTie
+from qroar_core.scale_search.tie_effects import TieEffects
+from qroar_core.setting import Setting
+from qroar_core.specs import QuantSpec
+from qroar_core.statistics.intervals import paired_interval
+from qroar_core.transforms.groups import require_maps
+
+SIZES = (2, 4, 6)  # pairs of a candidate; spreading maps are best of even numbers
+TURNS = (0.8, 0.9, 1.0, 1.1, 1.25)  # of a candidate's frequency over the geometric mean of its pairs'
+DEAREST = 0.1  # cost of a group alone, a share of what rounding makes, beyond which it is no candidate
+# Nats that an error by a tie costs, over what the same error by rounding costs: 0.1 at 2,048 and 0.5 at 16,384 tokens
+# of SmolLM2 (`python -m benchmarks tie_effects.technical.16384`); the dearer one holds for all lengths.
+WEIGHT = 0.5
+BETTER = 0.01  # of the untied rounding error; what a further group has to win
+SHORTLIST = 4  # candidates that are tried beside those chosen
+HELD = 0.05  # of all tokens and KV heads, those whose largest channel of K a candidate has to hold
+ROWS, LAYERS = 16, 15  # query rows of the window, and layers, that are looked at
+WINDOWS, FEWEST = 4, 2  # of development text
+ALLOWED, ALLOWED_FULL = 0.005, 0.01  # nats, up to the native length and beyond it
+
+
+def run(loaded: LoadedModel, setting: Setting, texts: Texts, on_step: OnStep = no_progress) -> TieChoice:
+    """Choose groups for a setting; a tie that it has already is left out of account.
+
+    Args:
+        texts: documents of "calibration" and "development".
+    Raises:
+        BadSpec: a layout that takes no maps, or a setting under which K is not read rounded.
+        BadText: too little text. Cancelled: raised by `on_step`.
+    """
+    untied = replace(setting.rope, tie=())
+    search = replace(setting.search, maps=False, windows=1, query_rows=ROWS)
+    problem = SearchProblem(loaded, untied, setting.quant, search, texts)
+    require_maps(loaded.geometry, replace(untied, tie=(Tie(0, 1),)))
+    if problem.weights_only or problem.verdict.acts != "yes":
+        raise BadSpec(
+            "ties are chosen by what they win under a quantizer of K, and no query reads K rounded here",
+            where="--tie auto",
+            do="add --k int4, or name the groups",
+        )
+    with loaded.lock:
+        return _Choosing(problem, on_step).choice()
+
+
+@dataclass(slots=True, eq=False)
+class _Choosing:
+    """One choice under way."""
+
+    problem: SearchProblem
+    on_step: OnStep
+    tried: list[TriedTie] = field(default_factory=list)
+
+    def choice(self) -> TieChoice:
+        problem = self.problem
+        read = problem.calibration()
+        bare = forward_seconds(problem.loaded, read.ids)
+        began = time.perf_counter()
+        taken = problem.captured(read.ids, self.on_step)
+        effects = TieEffects(problem, taken, every=max(1, len(taken.metric) // LAYERS))
+        untied = self._try(effects, ())
+        candidates = list(self._candidates(effects, absmax_shares(problem, taken)))
+        ties = tuple(self._best_turn(effects, one) for one in self._added(effects, candidates, untied))
+        ties, costs, dropped = self._afforded(effects, ties)
+        self._try(effects, ties)
+        return TieChoice(
+            groups=self._described(effects, taken, ties),
+            left_untied=untied.left,
+            tried=self.tried,
+            costs=costs,
+            dropped=dropped,
+            text=f"{read.counted_as('calibration')} of {problem.length} tokens, digest {read.digest}",
+            seconds=time.perf_counter() - began,
+            forward_seconds=bare,
+        )
+
+    def _candidates(self, effects: TieEffects, largest: torch.Tensor) -> Iterator[Tie]:
+        """Neighbouring pairs that hold the largest channels of K and may share a frequency at a cost."""
+        pairs = self.problem.loaded.geometry.n_pairs
+        for size in SIZES:
+            for first in range(pairs - size, -1, -1):  # the slower, the cheaper
+                last = first + size - 1
+                if largest[first : last + 1].sum() < HELD:
+                    continue
+                turns = (1.0, 0.0) if last == pairs - 1 else (1.0,)
+                fitting = [one for turn in turns if self._cost(effects, one := Tie(first, last, turn)) <= DEAREST]
+                yield from fitting
+                if not fitting:
+                    break  # faster pairs cost more
+
+    def _best_turn(self, effects: TieEffects, tie: Tie) -> Tie:
+        """The group at the frequency at which tying it costs least; one that stands still stays so."""
+        if not tie.turn:
+            return tie
+        return min((replace(tie, turn=turn) for turn in TURNS), key=lambda one: self._cost(effects, one))
+
+    def _cost(self, effects: TieEffects, tie: Tie) -> float:
+        found: float = effects.cost((tie,))
+        self.on_step(Step("search", 0, 1, f"cost of tying {ties_text((tie,))}"))
+        return found
+
+    def _try(self, effects: TieEffects, ties: Sequence[Tie]) -> TriedTie:
+        """Measure one choice of groups, and note it."""
+        self.on_step(Step("search", len(self.tried), len(self.tried) + 10, f"tie {ties_text(ties) or 'none'}"))
+        effect = effects.of(ties)
+        self.tried.append(TriedTie(tie=ties_text(ties), cost=effect.cost, left=effect.left))
+        return self.tried[-1]
+
+    def _added(self, effects: TieEffects, candidates: Sequence[Tie], untied: TriedTie) -> tuple[Tie, ...]:
+        """Groups added one by one while each wins more than it costs."""
+        alone = {one: _score(self._try(effects, (one,))) for one in candidates}
+        chosen: tuple[Tie, ...] = ()
+        best = _score(untied)
+        while True:
+            free = [one for one in alone if all(one.last < x.first or x.last < one.first for x in chosen)]
+            shortlist = sorted(free, key=lambda one: alone[one])[:SHORTLIST]
+            tried = {}
+            for one in shortlist:
+                ties = tuple(sorted((*chosen, one), key=lambda x: x.first))
+                tried[ties] = _score(self._try(effects, ties)) if chosen else alone[one]
+            if not tried or min(tried.values()) > best - BETTER * untied.left:
+                return chosen
+            chosen = min(tried, key=lambda ties: tried[ties])
+            best = tried[chosen]
+
+    def _afforded(self, effects: TieEffects, ties: tuple[Tie, ...]) -> tuple[tuple[Tie, ...], list[TieCost], list[str]]:
+        """The groups without those that cost too much in nats, what the rest costs, and who left."""
+        dropped: list[str] = []
+        before: dict[int, list[float]] = {}
+        while ties:
+            costs = [cost_of(self.problem, ties, length, before, self.on_step) for length in self._lengths()]
+            if all(one.nats <= one.allowed for one in costs):
+                return ties, costs, dropped
+            dearest = max(ties, key=lambda one: effects.cost((one,)))
+            dropped.append(ties_text((dearest,)))
+            ties = tuple(one for one in ties if one != dearest)
+        return (), [], dropped
+
+    def _lengths(self) -> list[int]:
+        """A short context, the native one and the searched one, in tokens."""
+        full, native = self.problem.length, self.problem.loaded.geometry.original_context
+        return sorted({max(2, min(native, full // 4)), min(native, full), full})
+
+    def _described(self, effects: TieEffects, taken: Capture, ties: tuple[Tie, ...]) -> list[TiedGroup]:
+        problem = self.problem
+        rope = rope_of(problem.loaded, replace(problem.rope, tie=ties), problem.length)
+        largest = absmax_shares(problem, taken)
+        return [
+            TiedGroup(
+                first=one.first,
+                last=one.last,
+                turn=one.turn,
+                wavelength=wavelength_of(float(rope.inv_freq[one.first])),
+                absmax_share=float(largest[one.first : one.last + 1].sum()),
+                cost=effects.cost((one,)),
+                left_without=effects.left(tuple(other for other in ties if other != one)),
+            )
+            for one in ties
+        ]
+
+
+def _score(tried: TriedTie) -> float:
+    """What is left, an error by the tie counted as less than one by rounding."""
+    return tried.left - (1 - WEIGHT) * tried.cost
+
+
+def cost_of(
+    problem: SearchProblem, ties: tuple[Tie, ...], length: int, before: dict[int, list[float]], on_step: OnStep
+) -> TieCost:
+    """What tying pairs costs at one length, nothing quantized, on development text.
+
+    Args:
+        length: tokens per window, or as many as the longest has of which the text holds two.
+        before: NLL of the model without the tie by length, looked up and noted.
+    """
+    held = longest_held(problem.loaded.tokenizer, problem.texts["development"], length, FEWEST)
+    ids = problem.windows("development", max(2, held), WINDOWS, fewer=True)
+
+    def nll(tied: tuple[Tie, ...], what: str) -> list[float]:
+        rope = replace(problem.rope, tie=tied)
+        return WindowScorer(problem.loaded, rope, QuantSpec(), on_step).nll(ids, None, what)
+
+    if length not in before:
+        before[length] = nll((), f"without a tie at {ids.shape[1]} tokens")
+    cost = paired_interval(nll(ties, f"tied at {ids.shape[1]} tokens"), before[length])
+    return TieCost(
+        length=ids.shape[1],
+        windows=len(ids),
+        nats=cost.mean,
+        low=cost.low,
+        high=cost.high,
+        allowed=ALLOWED_FULL if length > problem.loaded.geometry.original_context else ALLOWED,
+    )
+
+
+def absmax_shares(problem: SearchProblem, taken: Capture) -> torch.Tensor:
+    """Share of tokens and KV heads whose largest channel of K belongs to each RoPE pair; float64 (pairs,)."""
+    geo = problem.loaded.geometry
+    pair = geo.channel_band(tuple((i, i) for i in range(geo.n_pairs)))
+    counts = torch.zeros(geo.n_pairs, dtype=torch.float64)
+    total = 0
+    for layers in taken.windows:
+        for layer in layers:
+            if layer.still:
+                continue
+            holder = pair[layer.k.abs().argmax(-1).cpu()].flatten()
+            counts += torch.bincount(holder[holder >= 0], minlength=geo.n_pairs).double()
+            total += holder.numel()
+    return counts / max(1, total)
