@@ -26,6 +26,7 @@ class Capture:
     windows: list[list[CapturedLayer]]
     metric: list[Tensor]  # per layer (n_heads, head_dim, head_dim)
     k_absmax: Tensor  # (layers, n_kv_heads, head_dim), after RoPE
+    k_second_moment: Tensor  # (layers, n_kv_heads, head_dim, head_dim), sum of k k^T over all tokens, float64
     scaling: float
     cos: Tensor
     sin: Tensor
@@ -87,6 +88,7 @@ def capture(
     generator = torch.Generator().manual_seed(seed)
     windows, scaling = [], 1.0
     absmax = torch.zeros(geo.n_layers, geo.n_kv_heads, geo.head_dim)
+    moment = torch.zeros(geo.n_layers, geo.n_kv_heads, geo.head_dim, geo.head_dim, dtype=torch.float64)
     with open_stream(loaded, Condition(rope), length, chunk=chunk) as stream, gates_of(loaded) as gates:
         for w in range(count):
             on_step(Step("search", w, count, "read the calibration text"))
@@ -98,8 +100,9 @@ def capture(
             windows.append(layers)
             scaling = keeper.scaling
             absmax = torch.maximum(absmax, gathered([x.k.abs().amax(1) for x in layers]))
+            moment += gathered([x.k.mT @ x.k for x in layers])
         cos, sin = stream.cos_sin(0, length)
     parameters = dict(loaded.model.named_parameters())
     weights = [loaded.family.output_projection(geo.decoder_layer(layer)) for layer in range(geo.n_layers)]
     metric = [output_metric(parameters[name].data, geo.n_heads) for name in weights]
-    return Capture(windows, metric, absmax, scaling, cos, sin)
+    return Capture(windows, metric, absmax, moment, scaling, cos, sin)

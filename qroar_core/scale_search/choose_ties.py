@@ -1,10 +1,11 @@
 """Which RoPE pairs to tie for a quantizer: `--tie auto`.
 
-Groups are compared on one captured window of calibration text at the searched length (tie_effects.py), without a
-forward pass: what each costs in full precision, and what is left of the rounding error where maps spread each group.
-Costs of disjoint groups add up, what they leave does not, so groups are added one by one. What the choice costs in nats
-is then measured on development text, with nothing quantized, at a short, the native and the full length; while it costs
-more than is allowed, the group with the largest error goes.
+Groups are compared on captured windows of calibration text at the searched length (tie_effects.py), without a forward
+pass: what each costs in full precision, and what is left of the rounding error where maps spread each group. Groups
+alone are ranked on some layers of one window; the best are then added one by one, seen on all layers of all windows,
+since what groups leave does not add up, and rounding a few keys one way or another moves a rank. What the choice costs
+in nats is then measured on development text, with nothing quantized, at a short, the native and the full length; while
+it costs more than is allowed, the group with the largest error goes.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from qroar_core.progress import OnStep, Step, no_progress
 from qroar_core.scale_search.guard import WindowScorer
 from qroar_core.scale_search.problem import SearchProblem
 from qroar_core.scale_search.tie_choice import TieChoice, TieCost, TiedGroup, TriedTie
-from qroar_core.scale_search.tie_effects import TieEffects
+from qroar_core.scale_search.tie_effects import TieEffect, TieEffects
 from qroar_core.setting import Setting
 from qroar_core.specs import QuantSpec
 from qroar_core.statistics.intervals import paired_interval
@@ -38,10 +39,12 @@ DEAREST = 0.1  # cost of a group alone, a share of what rounding makes, beyond w
 # Nats that an error by a tie costs, over what the same error by rounding costs: 0.1 at 2,048 and 0.5 at 16,384 tokens
 # of SmolLM2 (`python -m benchmarks tie_effects.technical.16384`); the dearer one holds for all lengths.
 WEIGHT = 0.5
-BETTER = 0.01  # of the untied rounding error; what a further group has to win
+BETTER = 0.02  # of the untied rounding error; what a further group has to win
 SHORTLIST = 4  # candidates that are tried beside those chosen
 HELD = 0.05  # of all tokens and KV heads, those whose largest channel of K a candidate has to hold
-ROWS, LAYERS = 16, 15  # query rows of the window, and layers, that are looked at
+READ, ROWS = 4, 48  # captured windows, fewer where they are long; query rows of each
+MOST_READ = 32_768  # tokens of all captured windows together, beyond the first
+LAYERS = 10  # that rank groups alone
 WINDOWS, FEWEST = 4, 2  # of development text
 ALLOWED, ALLOWED_FULL = 0.005, 0.01  # nats, up to the native length and beyond it
 
@@ -56,8 +59,10 @@ def run(loaded: LoadedModel, setting: Setting, texts: Texts, on_step: OnStep = n
         BadText: too little text. Cancelled: raised by `on_step`.
     """
     untied = replace(setting.rope, tie=())
-    search = replace(setting.search, maps=False, windows=1, query_rows=ROWS)
+    search = replace(setting.search, maps=False, query_rows=ROWS)
     problem = SearchProblem(loaded, untied, setting.quant, search, texts)
+    read = max(1, min(READ, search.windows, MOST_READ // problem.length))
+    problem.spec = replace(search, windows=read, fewer=True)
     require_maps(loaded.geometry, replace(untied, tie=(Tie(0, 1),)))
     if problem.weights_only or problem.verdict.acts != "yes":
         raise BadSpec(
@@ -83,10 +88,12 @@ class _Choosing:
         bare = forward_seconds(problem.loaded, read.ids)
         began = time.perf_counter()
         taken = problem.captured(read.ids, self.on_step)
-        effects = TieEffects(problem, taken, every=max(1, len(taken.metric) // LAYERS))
+        effects = TieEffects(problem, taken)
+        coarse = TieEffects(problem, replace(taken, windows=taken.windows[:1]), max(1, len(taken.metric) // LAYERS))
+        largest = absmax_shares(problem, taken)
+        ranked = sorted(self._candidates(coarse, largest), key=lambda one: _score(coarse.of((one,))))
         untied = self._try(effects, ())
-        candidates = list(self._candidates(effects, absmax_shares(problem, taken)))
-        ties = tuple(self._best_turn(effects, one) for one in self._added(effects, candidates, untied))
+        ties = tuple(self._best_turn(coarse, one) for one in self._added(effects, ranked, untied))
         ties, costs, dropped = self._afforded(effects, ties)
         self._try(effects, ties)
         return TieChoice(
@@ -132,18 +139,14 @@ class _Choosing:
         self.tried.append(TriedTie(tie=ties_text(ties), cost=effect.cost, left=effect.left))
         return self.tried[-1]
 
-    def _added(self, effects: TieEffects, candidates: Sequence[Tie], untied: TriedTie) -> tuple[Tie, ...]:
-        """Groups added one by one while each wins more than it costs."""
-        alone = {one: _score(self._try(effects, (one,))) for one in candidates}
+    def _added(self, effects: TieEffects, ranked: Sequence[Tie], untied: TriedTie) -> tuple[Tie, ...]:
+        """Groups added one by one, the best ranked first, while each wins more than it costs."""
         chosen: tuple[Tie, ...] = ()
         best = _score(untied)
         while True:
-            free = [one for one in alone if all(one.last < x.first or x.last < one.first for x in chosen)]
-            shortlist = sorted(free, key=lambda one: alone[one])[:SHORTLIST]
-            tried = {}
-            for one in shortlist:
-                ties = tuple(sorted((*chosen, one), key=lambda x: x.first))
-                tried[ties] = _score(self._try(effects, ties)) if chosen else alone[one]
+            free = [one for one in ranked if all(one.last < x.first or x.last < one.first for x in chosen)]
+            beside = [tuple(sorted((*chosen, one), key=lambda x: x.first)) for one in free[:SHORTLIST]]
+            tried = {ties: _score(self._try(effects, ties)) for ties in beside}
             if not tried or min(tried.values()) > best - BETTER * untied.left:
                 return chosen
             chosen = min(tried, key=lambda ties: tried[ties])
@@ -185,7 +188,7 @@ class _Choosing:
         ]
 
 
-def _score(tried: TriedTie) -> float:
+def _score(tried: TriedTie | TieEffect) -> float:
     """What is left, an error by the tie counted as less than one by rounding."""
     return tried.left - (1 - WEIGHT) * tried.cost
 

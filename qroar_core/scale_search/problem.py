@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -13,7 +14,7 @@ from qroar_core.interpolations.bands import Bands
 from qroar_core.interpolations.frequencies import bands_of, layer_group_ropes, rope_of
 from qroar_core.interpolations.own import promised_length
 from qroar_core.interpolations.pressure import frequency_slope, interpolation_pressure, mean_distance
-from qroar_core.maths.attention_error import ErrorSetup
+from qroar_core.maths.attention_error import ErrorSetup, channel_log2
 from qroar_core.maths.channel_groups import ChannelGroup, numbers_in
 from qroar_core.maths.transform_point import TransformParts
 from qroar_core.models.applicability import applicability_on, reads_all_exactly
@@ -28,7 +29,7 @@ from qroar_core.scale_search.l2_penalty import pull
 from qroar_core.scale_search.result import Verdict
 from qroar_core.setting import Setting
 from qroar_core.specs import QuantSpec, RopeSpec, SearchSpec
-from qroar_core.transforms.baselines import mad_clipped, smooth_attention, spreading
+from qroar_core.transforms.baselines import mad_clipped, smooth_attention, spreading_axes
 from qroar_core.transforms.bounds import log2_bounds
 from qroar_core.transforms.groups import groups_of, require_maps
 from qroar_core.transforms.scales import Scales, identity, pooled
@@ -173,12 +174,23 @@ class SearchProblem:
             return {"identity": zero, **{name: zero.clone() for name in logs}}
         equal = {"equal ranges": 2 * logs["smooth_attention"]}
         if self.groups:
-            spread = torch.cat([group.numbers_of(spreading(group)) for group in self.groups]).to(zero)
-            for name in ("smooth_attention", "equal ranges"):
-                point = (logs | equal)[name].clone()
-                point[..., -len(spread) :] = spread
-                equal[f"{name}, spread"] = point
+            for name, x in {"identity": zero, "smooth_attention": logs["smooth_attention"]}.items():
+                maps = self.spreading_maps(taken, x[..., : len(self.bands)])
+                equal[f"{name}, spread"] = with_maps(x, self.groups, maps)
         return {"identity": zero, **logs, **equal}
+
+    def spreading_maps(self, taken: Capture, log2_g: Tensor) -> list[Tensor]:
+        """Maps of every group that spread what K is under these scales, (layers, n_kv_heads, bands)."""
+        geo = self.loaded.geometry
+        band = geo.channel_band(self.bands)
+        up = torch.stack([channel_log2(x, band).exp2() for x in log2_g]).double()
+        k = pooled(taken.k_second_moment.flatten(2), self.spec.granularity).unflatten(2, (geo.head_dim, geo.head_dim))
+        found = []
+        for group in self.groups:
+            at = group.channels(geo.rotary_dim, geo.pairing)
+            here = (k / (up[..., :, None] * up[..., None, :]))[..., at[:, None], at[None, :]]
+            found.append(spreading_axes(group, here).to(log2_g))
+        return found
 
     @property
     def _behind(self) -> int:
@@ -239,6 +251,12 @@ class SearchProblem:
             [(waves[a], waves[b]) for a, b in self.bands],
             self.bounds(diagnosis),
         )
+
+
+def with_maps(point: Tensor, groups: tuple[ChannelGroup, ...], maps: Sequence[Tensor]) -> Tensor:
+    """A point of the search (..., numbers) with these maps (..., size, size) in place of its own."""
+    numbers = torch.cat([group.numbers_of(one) for group, one in zip(groups, maps, strict=True)], dim=-1)
+    return torch.cat((point[..., : -numbers.shape[-1]], numbers.to(point)), dim=-1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

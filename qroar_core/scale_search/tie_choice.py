@@ -50,7 +50,7 @@ class TieChoice(Result):
     dropped: Annotated[list[str], axes(ANY)]  # groups that cost more than is allowed, in the order of leaving
     text: str  # windows that were captured
     seconds: float
-    forward_seconds: float  # of one bare forward pass over the captured window
+    forward_seconds: float  # of one bare forward pass over the captured windows
 
     @property
     def tie(self) -> tuple[Tie, ...]:

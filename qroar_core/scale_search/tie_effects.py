@@ -2,8 +2,8 @@
 
 A tie turns k at position m by m (omega'_i - omega_i) further, and q likewise: that needs no forward pass. One capture
 tells of any tie how far it moves attention in full precision, which is what it costs, and how far rounding still moves
-it where maps spread each group (transforms.baselines.spreading) and scales make all bands reach equally far, which is
-where a search begins. Both are errors of the attention output against the untied, unquantized one, not nats: the same
+it where maps spread each group (transforms.baselines.spreading_axes), with SmoothAttention's scales or none: where a
+search begins. Both are errors of the attention output against the untied, unquantized one, not nats: the same
 error costs a tie far less than it costs a quantizer, since a tie moves all keys of a neighbourhood alike.
 """
 
@@ -17,13 +17,13 @@ from torch import Tensor
 
 from qroar_core.interpolations.frequencies import layer_group_ropes
 from qroar_core.interpolations.tie import Tie
-from qroar_core.maths.attention_error import CapturedLayer, ErrorSetup, attention_error
+from qroar_core.maths.attention_error import CapturedLayer, ErrorSetup, attention_error, channel_log2
 from qroar_core.maths.rope import Pairing, rotate
 from qroar_core.maths.transform_point import TransformParts
 from qroar_core.models.capture import Capture
 from qroar_core.scale_search.problem import SearchProblem
 from qroar_core.specs import QuantSpec
-from qroar_core.transforms.baselines import smooth_attention, spreading
+from qroar_core.transforms.baselines import smooth_attention, spreading_axes
 from qroar_core.transforms.groups import groups_of
 
 ERROR_METRIC = "projected"  # of the output after W_O: what the residual stream gets
@@ -96,17 +96,25 @@ class TieEffects:
         return layer.k.new_zeros(len(layer.k), len(self.problem.bands))
 
     def _starts(self, layer: CapturedLayer, setup: ErrorSetup) -> tuple[Tensor, ...]:
-        """Identity, equal ranges of bands, and both with spreading maps, as points: (n_kv_heads, numbers) each."""
-        bands, pairs = len(self.problem.bands), self.problem.loaded.geometry.n_pairs
+        """Identity and SmoothAttention's scales, both with spreading maps where there are groups; (n_kv_heads, ...)."""
+        geo, bands = self.problem.loaded.geometry, len(self.problem.bands)
         absmax = layer.k.abs().amax(1)
         ranges = torch.stack([absmax[:, setup.band == b].amax(-1) for b in range(bands)], -1)
-        log2_g = 2 * smooth_attention(ranges).log2().to(layer.k)
+        log2_g = smooth_attention(ranges).log2().to(layer.k)
         starts = log2_g.new_zeros(log2_g.shape), log2_g
         if not setup.groups:
             return starts
-        maps = tuple(spreading(group).to(layer.k).expand(len(log2_g), -1, -1) for group in setup.groups)
-        still = log2_g.new_zeros(len(log2_g), pairs)
-        return tuple(TransformParts(x, still, maps).point(setup.groups) for x in starts)
+        moment = (layer.k.mT @ layer.k).double()
+        points = []
+        for x in starts:
+            up = channel_log2(x, setup.band).exp2().double()
+            k = moment / (up[:, :, None] * up[:, None, :])
+            maps = []
+            for group in setup.groups:
+                at = group.channels(geo.rotary_dim, geo.pairing).to(k.device)
+                maps.append(spreading_axes(group, k[:, at[:, None], at[None, :]]).to(layer.k))
+            points.append(TransformParts(x, x.new_zeros(len(x), geo.n_pairs), tuple(maps)).point(setup.groups))
+        return tuple(points)
 
 
 def turned_by(layer: CapturedLayer, further: Tensor, pairing: Pairing) -> CapturedLayer:

@@ -57,6 +57,26 @@ def spreading(group: ChannelGroup) -> Tensor:
     return torch.cat((torch.cat((cos, -sin), -1), torch.cat((sin, cos), -1)))
 
 
+def spreading_axes(group: ChannelGroup, covariance: Tensor) -> Tensor:
+    """A map that spreads each principal axis of K evenly over its group: no channel holds more of any axis than others.
+
+    `spreading` spreads channels. Where K mostly points one way, its channels are spread onto one again as easily as
+    apart; here the directions that K has are what is spread. M = F V^H with the eigenvectors V of E[k k^H], largest
+    first, and `spreading`'s F; V is complex for pairs that turn, whose covariance the common turning leaves as it is.
+
+    Args:
+        covariance: E[k k^T] of the group's channels in their order, after RoPE; (..., size, size), symmetric.
+    Returns:
+        orthonormal (..., size, size), float64, as `ChannelGroup` writes it.
+    """
+    c, n, flat = covariance.double(), group.pairs, spreading(group).to(covariance.device)
+    if group.still:
+        return flat @ torch.linalg.eigh(c).eigenvectors.flip(-1).mT
+    whole = torch.complex(c[..., :n, :n] + c[..., n:, n:], c[..., n:, :n] - c[..., :n, n:])
+    m = torch.complex(flat[:n, :n], flat[n:, :n]) @ torch.linalg.eigh(whole).eigenvectors.flip(-1).mH
+    return torch.cat((torch.cat((m.real, -m.imag), -1), torch.cat((m.imag, m.real), -1)), -2)
+
+
 def mad_clipped(k_absmax: Tensor, limit: float = MAD_LIMIT) -> Tensor:
     """Shrink only outlier bands: those past median + limit robust sigmas come down to that line.
 

@@ -37,7 +37,8 @@ def objective_of(layer):
     cos = torch.ones(layer.k.shape[1], 2)
     band = band_of_channel(BANDS, 4, 4, "half")
     setup = ErrorSetup(INT4, "symmetric", band, 0.5, "half", cos, torch.zeros_like(cos), "projected")
-    taken = Capture([[layer]], [torch.eye(4)[None]], layer.k.abs().amax(1)[None], 0.5, cos, torch.zeros_like(cos))
+    k = layer.k
+    taken = Capture([[layer]], [torch.eye(4)[None]], k.abs().amax(1)[None], (k.mT @ k)[None], 0.5, cos, 0 * cos)
     return CachedObjective(taken, setup, "kv_head")
 
 

@@ -35,7 +35,9 @@ class Bowl(CachedObjective):
 def bowl(pull=PULL):
     band = torch.tensor([0, 1, 0, 1])
     setup = ErrorSetup(INT4, "symmetric", band, 1.0, "half", torch.zeros(1, 4), torch.zeros(1, 4), "rows")
-    taken = Capture([[]], [torch.eye(4)[None]], torch.ones(1, 1, 4), 1.0, setup.cos, setup.sin)
+    taken = Capture(
+        [[]], [torch.eye(4)[None]], torch.ones(1, 1, 4), torch.eye(4)[None, None], 1.0, setup.cos, setup.sin
+    )
     return Bowl(taken, setup, "kv_head", pull)
 
 
