@@ -14,7 +14,7 @@ from qroar_core.maths.channel_groups import ChannelGroup
 from qroar_core.models.patch import apply_scales, undo_scales
 from qroar_core.models.stream import Condition
 from qroar_core.specs import QuantSpec, RopeSpec
-from qroar_core.transforms.baselines import spreading
+from qroar_core.transforms.baselines import spreading, spreading_axes
 from qroar_core.transforms.file import from_file, to_file
 from qroar_core.transforms.groups import groups_of, require_maps
 from tests.models.families.scaled import EXACT, Taps, streamed
@@ -161,6 +161,34 @@ def test_a_spreading_start_is_orthonormal_and_even(group, still):
     if not still:
         size = matrix[:4, :4].square() + matrix[4:, :4].square()
         torch.testing.assert_close(size, torch.full((4, 4), 0.25, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("still", [False, True], ids=["turning", "still"])
+def test_principal_axes_are_what_is_spread(still):
+    """K lies along one direction but for a little noise: after the map no channel holds more of it than others do."""
+    group, drawn = ChannelGroup(2, 5, still), torch.Generator().manual_seed(1)
+    axis = torch.randn(4, dtype=torch.complex128, generator=drawn)
+    common = torch.randn(500, 1, dtype=torch.complex128, generator=drawn)  # what turns all pairs of a token alike
+    k = common * axis + 0.01 * torch.randn(500, 4, dtype=torch.complex128, generator=drawn)
+    real = torch.cat((k.real, k.imag), -1)
+    matrix = spreading_axes(group, real.mT @ real)
+    torch.testing.assert_close(matrix @ matrix.mT, torch.eye(8, dtype=torch.float64))
+    assert group.commutes(matrix)
+    mixed = real @ matrix.mT
+    if still:
+        axes = torch.linalg.eigh(real.mT @ real).eigenvectors.flip(-1)
+        torch.testing.assert_close((mixed @ spreading(group)).abs(), (real @ axes).abs())
+    else:
+        held = (mixed[:, :4].square() + mixed[:, 4:].square()).sum(0)
+        torch.testing.assert_close(held / held.sum(), torch.full((4,), 0.25, dtype=torch.float64), atol=1e-3, rtol=0)
+        torch.testing.assert_close(spreading_axes(group, _turned(real).mT @ _turned(real)), matrix, atol=1e-8, rtol=0)
+
+
+def _turned(real):
+    """Every token turned by an angle of its own, all pairs alike."""
+    angle = torch.arange(len(real), dtype=torch.float64)[:, None]
+    x, y = real[:, :4], real[:, 4:]
+    return torch.cat((x * angle.cos() - y * angle.sin(), x * angle.sin() + y * angle.cos()), -1)
 
 
 @pytest.mark.parametrize(("name", "words"), [("qwen3", "cannot mix channels"), ("llama, 1 KV head", "no map commutes")])
