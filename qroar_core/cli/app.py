@@ -110,9 +110,9 @@ def search(options: dict) -> None:
     folder, texts = new_folder(options), documents(options)
     loaded = load_model(options)
     setting = with_chosen_ties(loaded, setting_of(options, loaded), texts, options, folder)
-    outcome = searched(loaded, setting, texts, options, folder)
+    outcome, beside = searched(loaded, setting, texts, options, folder)
     say_bands(options, loaded)
-    tables.search(outcome.report, outcome.kept, options["json"])
+    tables.search(outcome.report, outcome.kept, options["json"], beside)
 
 
 @app.command()

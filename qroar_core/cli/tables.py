@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # a command that reads no model starts without torch
     from qroar_core.exporters.verify import Check
     from qroar_core.remedies.result import Comparison, RemedyRow
     from qroar_core.retrieval.result import Cell, Retrieval
+    from qroar_core.scale_search.gain import Decision
     from qroar_core.scale_search.result import SearchReport
     from qroar_core.transforms.scales import Scales
 
@@ -84,9 +85,11 @@ def _table(title: str, header: list[str], rows: list[list[str]]) -> None:
     Console(width=max(need, Console().width)).print(table, crop=False)  # a cut number is a wrong number
 
 
-def search(report: SearchReport, kept: Scales, as_json: bool) -> None:
-    """The verdict, the search's cost and what is kept."""
+def search(report: SearchReport, kept: Scales, as_json: bool, beside: Decision | None = None) -> None:
+    """The verdict, the search's cost and what is kept; `beside`: the gain from the model without a tie."""
     facts = report.model_dump(exclude={"history", "bounds"}) | {"kept_identity": kept.is_identity}
+    if beside is not None:
+        facts["beside_untied"] = beside.model_dump()
     if as_json:
         _print(facts)
         return
@@ -97,6 +100,9 @@ def search(report: SearchReport, kept: Scales, as_json: bool) -> None:
     )
     line(f"guard: {report.guard}")
     line(f"kept: {report.chosen}; {report.reason}")
+    if beside is not None and report.chosen == "found":
+        words = "tied pairs and scales together gain" if beside.significant else "tied pairs and scales gain nothing"
+        line(f"{words}: {beside.measured}")
     line(f"read: {report.text}")
 
 

@@ -7,6 +7,8 @@ too, at another length: it can only take scales back, not choose among them by w
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from qroar_core.errors import BadText
 from qroar_core.models.text import Windows, longest_held, windows
 from qroar_core.scale_search.gain import Decision
@@ -70,6 +72,19 @@ def decide(scorer: WindowScorer, problem: SearchProblem, scales: Scales) -> Deci
         where = f"{texts.counted_as('development')} of {length} tokens"
     if _read_by_the_objective(problem) is not None:
         where += ", apart from those that the search has read"
+    return Decision(
+        gain=gain.mean, low=gain.low, high=gain.high, windows=len(texts), length=length, targets=length - 1, text=where
+    )
+
+
+def decide_beside_untied(scorer: WindowScorer, problem: SearchProblem, scales: Scales) -> Decision:
+    """The gain of tie and scales together, from the quantized model without either; see `decide`."""
+    texts = decision_windows(problem)
+    without = replace(scorer, rope=replace(scorer.rope, tie=()))
+    before = without.nll(texts.ids, None, "gain: without a tie")
+    gain = paired_interval(before, scorer.nll(texts.ids, scales, "gain: tied, with scales"))
+    length = texts.ids.shape[1]
+    where = f"{texts.counted_as('development')} of {length} tokens, from the model without a tie"
     return Decision(
         gain=gain.mean, low=gain.low, high=gain.high, windows=len(texts), length=length, targets=length - 1, text=where
     )
