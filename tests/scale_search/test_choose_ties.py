@@ -9,8 +9,11 @@ import torch
 from qroar_core.errors import BadSpec
 from qroar_core.interpolations.tie import Tie
 from qroar_core.models.capture import capture
+from qroar_core.progress import no_progress
 from qroar_core.scale_search import choose_ties
+from qroar_core.scale_search import run as search
 from qroar_core.scale_search.problem import SearchProblem
+from qroar_core.scale_search.validation import decision_windows
 from qroar_core.setting import Setting
 from qroar_core.specs import QuantizerSpec, QuantSpec, RopeSpec
 from tests.scale_search.searching import INT4, TEXTS, asked
@@ -71,36 +74,55 @@ def test_the_largest_channels_are_counted_where_they_are(tiny):
     assert shares[list(LOUD)].sum() > 0.9
 
 
-def test_the_cost_is_what_transformers_own_loss_says(tiny):
-    """NLL with the tie's frequencies in transformers' rotary module, minus NLL with the interpolation's alone."""
-    loaded = tiny(head_dim=32)
-    problem = SearchProblem(loaded, RopeSpec("yarn", 4.0), QuantSpec(), asked(), TEXTS)
-    ties = (Tie(6, 8, 0.5), Tie(13, 15, 0.0))
-    ids = problem.windows("development", 64, 4, fewer=True)
-    found = choose_ties.cost_of(problem, ties, 64, {}, lambda step: None)
+TIES = (Tie(6, 8, 0.5), Tie(13, 15, 0.0))
 
+
+def own_losses(loaded, ids):
+    """transformers' loss of each window under YaRN, and with the frequencies of `TIES` in its rotary module."""
     model = copy.deepcopy(loaded.model)
     config = model.config
-    theta = config.rope_parameters["rope_theta"]
-    config.rope_parameters = {"rope_type": "yarn", "factor": 4.0, "rope_theta": theta} | {
-        "original_max_position_embeddings": loaded.geometry.original_context
+    config.rope_parameters = {
+        "rope_type": "yarn",
+        "factor": 4.0,
+        "rope_theta": config.rope_parameters["rope_theta"],
+        "original_max_position_embeddings": loaded.geometry.original_context,
     }
-    rotary = type(model.model.rotary_emb)(config)
+    rotary = model.model.rotary_emb = type(model.model.rotary_emb)(config)
     untied = rotary.inv_freq.clone()
     tied = untied.clone()
     tied[6:9] = 0.5 * untied[6:9].log().mean().exp()
     tied[13:16] = 0.0
-    model.model.rotary_emb = rotary
 
-    def loss(inv_freq):
+    def losses(inv_freq):
         rotary.inv_freq = inv_freq
         with torch.no_grad():
             return [float(model(input_ids=row[None], labels=row[None]).loss) for row in ids]
 
-    by_hand = sum(a - b for a, b in zip(loss(tied), loss(untied), strict=True)) / len(ids)
+    return losses(untied), losses(tied)
+
+
+def test_the_cost_is_what_transformers_own_loss_says(tiny):
+    loaded = tiny(head_dim=32)
+    problem = SearchProblem(loaded, RopeSpec("yarn", 4.0), QuantSpec(), asked(), TEXTS)
+    ids = problem.windows("development", 64, 4, fewer=True)
+    found = choose_ties.cost_of(problem, TIES, 64, {}, no_progress)
+    untied, tied = own_losses(loaded, ids)
+    by_hand = sum(b - a for a, b in zip(untied, tied, strict=True)) / len(ids)
     assert found.nats == pytest.approx(by_hand, abs=2e-6)
     assert abs(by_hand) > 1e-4
     assert (found.length, found.windows) == (64, len(ids))
+
+
+def test_a_gain_beside_the_model_without_a_tie_counts_what_the_tie_costs(tiny):
+    """Nothing quantized and no scales: what is left of the gain is the tie's cost."""
+    loaded = tiny(head_dim=32)
+    under = Setting(RopeSpec("yarn", 4.0, tie=TIES), QuantSpec(), search=asked())
+    problem = SearchProblem.of(loaded, under, TEXTS)
+    found = search.measure_gain_beside_untied(loaded, under, problem.none, TEXTS)
+    untied, tied = own_losses(loaded, decision_windows(problem).ids)
+    by_hand = sum(a - b for a, b in zip(untied, tied, strict=True)) / len(untied)
+    assert found.gain == pytest.approx(by_hand, abs=2e-6)
+    assert search.measure_gain(loaded, under, problem.none, TEXTS).gain == 0.0
 
 
 @pytest.mark.parametrize(
