@@ -43,8 +43,8 @@ if TYPE_CHECKING:
     from qroar_core.library.results import Diagnosis as Diagnosis
     from qroar_core.library.results import Evaluation as Evaluation
     from qroar_core.library.results import Retrieval as Retrieval
-    from qroar_core.library.results import Search as Search
-    from qroar_core.library.results import Transform as Transform
+    from qroar_core.library.search import Search as Search
+    from qroar_core.library.transform import Transform as Transform
     from qroar_core.models.loaded import LoadedModel as Model
     from qroar_core.setup import Setup as Setup
     from qroar_core.setup import quantization as quantization
@@ -53,7 +53,9 @@ if TYPE_CHECKING:
 
 _WHERE = {
     **dict.fromkeys(("load", "diagnose", "search", "evaluate", "retrieve", "compare", "export"), "library.calls"),
-    **dict.fromkeys(("Diagnosis", "Search", "Evaluation", "Retrieval", "Comparison", "Transform"), "library.results"),
+    **dict.fromkeys(("Diagnosis", "Evaluation", "Retrieval", "Comparison"), "library.results"),
+    "Search": "library.search",
+    "Transform": "library.transform",
     **dict.fromkeys(("Setup", "quantization"), "setup"),
     "Model": "models.loaded:LoadedModel",
     "Rope": "specs:RopeSpec",

@@ -14,7 +14,9 @@ from qroar_core.errors import BadSpec
 from qroar_core.evaluation import run as evaluate_stage
 from qroar_core.exporters.formats import FORMATS
 from qroar_core.exporters.writers import writer_of
-from qroar_core.library.results import Comparison, Diagnosis, Evaluation, Retrieval, Search, Transform
+from qroar_core.library.results import Comparison, Diagnosis, Evaluation, Retrieval
+from qroar_core.library.search import Search
+from qroar_core.library.transform import Transform
 from qroar_core.models import load as load_stage
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.progress import OnStep, no_progress

@@ -11,9 +11,12 @@ import torch
 import qroar_core as qroar
 from qroar_core.cli.settings import quant_spec
 from qroar_core.diagnostics import run as diagnose
-from qroar_core.errors import BadScales, BadSpec, QRoarError
+from qroar_core.errors import BadOutput, BadScales, BadSpec, QRoarError
 from qroar_core.evaluation import run as evaluate
 from qroar_core.models.text_files import Document
+from qroar_core.runs.folder import RunFolder
+from qroar_core.runs.pipeline import save_search
+from qroar_core.scale_search.contradictions import FEW_ROWS
 from qroar_core.specs import BandSpec, QuantizerSpec, QuantSpec, RopeSpec
 from qroar_core.transforms.file import from_file
 
@@ -139,6 +142,57 @@ def test_a_search_a_transform_and_an_evaluation_go_round_through_their_files(tin
     assert "quantized, tuned" in mine.summary()
     with pytest.raises(BadScales, match="made for"):
         qroar.evaluate(tiny(seed=7, head_dim=32), setup, read)
+
+
+def test_a_search_goes_round_through_its_folder_and_is_read_from_a_run(tiny, setup, tmp_path):
+    model = tiny(head_dim=32)
+    found = qroar.search(model, setup, windows=2)
+    folder = found.save(tmp_path / "search")
+    assert folder == tmp_path / "search"
+    again = qroar.Search.load(folder)
+    assert again == found
+    for name in ("found", "kept", "smooth", "mad"):
+        assert torch.equal(getattr(again.outcome, name).g, getattr(found.outcome, name).g)
+    assert again.summary() == found.summary()
+    assert qroar.Transform.load(folder / "scales.json") == found.transform
+    halfway = [[[2 ** (high / 2) for _, high in bands]] * 2 for bands in found.report.bounds * 2][:2]
+    some = found.found.model_copy(update={"g": halfway, "granularity": "kv_head"})
+    some.save(folder / "scales_found.json")
+    older = {"identity": "no significant gain", "found": "significant gain, +0.01 nats [0.005] on 2 held-out windows"}
+    for chosen, reason in older.items():  # both ways, whatever this search decided
+        said = {"chosen": chosen, "reason": reason, "guard": "costs +0.0010 nats at 16 tokens, allowed 0.01"}
+        least = min(one.objective for one in found.report.history if not FEW_ROWS.fullmatch(one.label))
+        report = found.report.model_copy(update=said | {"decision": None, "objective_found": least})
+        (folder / "search.json").write_text(report.to_json())
+        again = qroar.Search.load(folder)
+        assert again.found == some
+        assert again.transform.g == (halfway if chosen == "found" else [[[1.0] * 3] * 2] * 2)
+    setting = setup.resolve(model)
+    run = RunFolder.open(tmp_path / "run", model, setting, "qroar run x")
+    save_search(run, model, setting, found.outcome, 1.0)
+    assert qroar.Search.load(run.path).found.g == found.found.g
+    with pytest.raises(BadOutput, match="holds a run, with a search of its own"):
+        found.save(run.path)
+
+
+def test_a_folder_that_is_no_search_or_of_two_is_refused(tiny, setup, tmp_path):
+    found = qroar.search(tiny(head_dim=32), setup, windows=2)
+    folder = found.save(tmp_path / "search")
+    other = found.mad.model_copy(update={"model": found.mad.model.model_copy(update={"fingerprint": "0" * 16})})
+    other.save(folder / "scales_mad.json")
+    with pytest.raises(BadOutput, match="its files are of several models"):
+        qroar.Search.load(folder)
+    found.save(folder)
+    far = found.found.model_copy(update={"g": (found.outcome.found.g * 64).tolist(), "granularity": "kv_head"})
+    far.save(folder / "scales_found.json")
+    with pytest.raises(BadOutput, match="bounds"):
+        qroar.Search.load(folder)
+    (folder / "scales_found.json").unlink()
+    with pytest.raises(BadOutput, match=r"scales_found\.json: no such file: not a search; give what save wrote"):
+        qroar.Search.load(folder)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BadOutput, match="file"):
+        found.save(tmp_path / "file")
 
 
 def test_an_export_holds_the_scales_and_refuses_what_it_cannot_write(tiny, setup, tmp_path):
