@@ -82,6 +82,30 @@ def test_the_readmes_library_block_and_the_whole_job_run_from_the_wheel_alone(as
     assert (tmp_path / "whole" / "report.html").is_file()
 
 
+TYPED = """import qroar_core as qroar
+
+model = qroar.load("demo")
+setup = qroar.Setup(quantization=qroar.quantization(k="int4"))
+reveal_type(qroar.search(model, setup).transform)
+reveal_type(qroar.evaluate(model, setup).gain)
+qroar.diagnose(model, setup, null_draws="1")
+"""
+
+
+@pytest.mark.slow
+def test_a_script_of_a_user_is_checked_against_the_types_of_the_wheel(installed, tmp_path):
+    (tmp_path / "script.py").write_text(TYPED)
+    mypy = [sys.executable, "-m", "mypy", "--python-executable", str(installed / "python"), "--follow-imports=silent"]
+    mypy += ["--ignore-missing-imports", "--cache-dir", str(tmp_path / "cache"), "script.py"]
+    done = subprocess.run(mypy, cwd=tmp_path, capture_output=True, text=True)
+    said = re.findall(r'^script\.py:(\d+): (?:note: Revealed type is "(.*)"|error: .*(\[.*\]))$', done.stdout, re.M)
+    assert said == [
+        ("5", "qroar_core.library.transform.Transform", ""),
+        ("6", "qroar_core.evaluation.result.Gain | None", ""),
+        ("7", "", "[arg-type]"),
+    ], done.stdout + done.stderr
+
+
 @pytest.mark.slow
 def test_the_installed_dashboard_has_the_glossary_of_its_terms(ask):
     read = "import sys; from qroar_core.bundled import HOME; sys.path.insert(0, str(HOME)); "
