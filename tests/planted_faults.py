@@ -197,14 +197,14 @@ FAULTS = (
     ),
     Fault(
         "SmoothQuant weighs weights by alpha, not by 1 - alpha",
-        "remedies/prepare/smoothquant.py",
+        "remedies/methods/smoothquant/prepare.py",
         "reach.pow(1 - alpha)",
         "reach.pow(alpha)",
         "remedies/test_awq_smoothquant.py",
     ),
     Fault(
         "GPTQ adds a column's error to the later ones instead of taking it off",
-        "remedies/prepare/gptq.py",
+        "remedies/methods/gptq/prepare.py",
         "part[:, j + 1 :] -= errors",
         "part[:, j + 1 :] += errors",
         "remedies/test_gptq.py",
