@@ -239,7 +239,7 @@ FAULTS = (
     ),
     Fault(
         "the library evaluates on the text that decides about scales",
-        "library/calls.py",
+        "library/held_out.py",
         '        setup.texts()["heldout"],\n',
         '        setup.texts()["development"],\n',
         "library/test_calls.py",
@@ -261,8 +261,8 @@ FAULTS = (
     Fault(
         "the library's export leaves out the interpolation",
         "library/calls.py",
-        "    rope = _resolved(model, setup).rope\n",
-        "    rope = type(_resolved(model, setup).rope)()\n",
+        "    rope = resolved(model, setup).rope\n",
+        "    rope = type(resolved(model, setup).rope)()\n",
         "library/test_readme.py",
         slow=True,
     ),

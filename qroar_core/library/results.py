@@ -32,7 +32,23 @@ def _there(draw: Callable[..., Picture | Sequence[Picture | None] | None], *args
 
 
 class Diagnosis(diagnosed.Diagnosis, Shown):
-    """What the interpolation and the quantizers do to each band; see `qroar_core.diagnostics`."""
+    """What the interpolation and the quantizers do to each band; see `qroar_core.diagnostics`.
+
+    Attributes:
+        bands: one entry a frequency band: its RoPE pairs, wavelengths (tokens), pressure (rad, and nats on the logit,
+            for e-fold of the stretch s), phase displacement (rad), side peak of its kernel.
+        tail_inflation: ["pre" | "post"]["q" | "k"] is [layer][band], a ratio, 1 where nothing is inflated; largest over
+            KV heads.
+        logit_noise: RMS error of the attention logits under the quantizers, nats; None: nothing of it is quantized.
+        pair_error: of K's RoPE pairs as complex numbers, [band][bin of positions]: `amplitude` (a ratio) and `phase`
+            (rad); None: K is not quantized.
+        outliers: channels of q and K far above the others, and the largest |x|, [layer][head][channel][bin].
+        dilation: K's range after RoPE by position, [layer][band][bin]: `absmax`, `rms`, `bits_lost` (bits).
+        hidden: hidden states beside those of the unquantized model, [layer][bin]: `cosine` (-1 to 1), `sqnr_db` (dB);
+            None: not measured.
+        verdict: whether scales can act under these quantizers, with the reason.
+        length: tokens of a window; `windows` of them were read.
+    """
 
     def _figures(self) -> Figures:
         return {name: partial(_there, draw, self) for name, draw in gallery.DIAGNOSIS.items()}
@@ -50,7 +66,19 @@ class Diagnosis(diagnosed.Diagnosis, Shown):
 
 
 class Evaluation(measured.Evaluation, Shown):
-    """Perplexity and closeness to the reference on held-out text, by length and condition."""
+    """Perplexity and closeness to the reference on held-out text, by length and condition.
+
+    Attributes:
+        rows: one a length and condition: `nll` and its standard error (nats a token), `ppl`, `kl_mean` to the reference
+            (nats a token), `same_top1` (a share).
+        gain: NLL of the quantized model less that with the transform, nats a token, at the longest length: `delta_nll`,
+            `ci_low`, `ci_high`, `significant`; None: no transform was measured.
+        gain_by_document: the same with documents as the unit; None: fewer than three.
+        gap_recovered: share of what quantization costs that the transform takes back; None: that cost may be 0.
+        attribution: how much of the gain repairs quantization and how much retunes the model, nats a token.
+        window_nll: "length/model/scales" -> mean NLL of each window, nats a token.
+        sentence: the finding; `finding` adds what speaks against it.
+    """
 
     def _figures(self) -> Figures:
         draws: dict[str, Callable[..., Picture | None]] = {
@@ -74,7 +102,16 @@ class Evaluation(measured.Evaluation, Shown):
 
 
 class Retrieval(answers.Retrieval, Shown):
-    """Numbers hidden in held-out text, by task, length and depth."""
+    """Numbers hidden in held-out text, by task, length and depth.
+
+    Attributes:
+        cells: one a task, length, depth and condition: trials, `hits` among them, `log_prob` (nats a token of the
+            answer).
+        differences: the same trials under two conditions, paired, with intervals.
+        findings: one sentence a task and question.
+        lengths: tokens, prompt and answer together. `depths`: 0 at the start of the text, 1 at its end.
+        choices: candidates a rank is taken among.
+    """
 
     def _figures(self) -> Figures:
         return {"retrieval": partial(_there, retrieved.gallery, self)}
@@ -88,7 +125,16 @@ class Retrieval(answers.Retrieval, Shown):
 
 
 class Comparison(remedies.Comparison, Shown):
-    """What people use already, beside band scales and with band scales on top."""
+    """What people use already, beside band scales and with band scales on top.
+
+    Attributes:
+        rows: one a remedy, alone, with band scales, with angles: `nll` (nats a token), `ppl`, `gain` over the plain
+            quantizer with `gain_low` and `gain_high` (nats a token), `gap_recovered` (a share), `added`: what band
+            scales add to the remedy (nats a token).
+        gap: what quantization costs without a remedy, nats a token, from `gap_low` to `gap_high`.
+        reference_nll: of the unquantized model, nats a token.
+        sentences: the findings. `length`: tokens of a window.
+    """
 
     def _figures(self) -> Figures:
         return {"gains": partial(_there, compared.gains, self), "on_top": partial(_there, compared.on_top, self)}

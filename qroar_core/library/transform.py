@@ -22,6 +22,15 @@ class Transform(ScalesFile):
     """Band scales, and pair angles where they were searched, for W_Q and W_K of one model under one setup.
 
     `save` writes the scales.json that every command and page takes.
+
+    Attributes:
+        g: what q is multiplied with, and k divided by where `mode` is `symmetric`; above 0, nested to the granularity:
+            [band], [layer][band] or [layer][kv_head][band].
+        angles: rad, one a RoPE pair, nested likewise: by how much q and k are turned; None: not searched.
+        maps: a matrix for each group of channels that turn alike; empty without any.
+        bands: inclusive [first_pair, last_pair] of each.
+        granularity: `model`, `layer` or `kv_head`: what shares a set of scales.
+        model: name, fingerprint and sizes of the model it was made for.
     """
 
     @classmethod
