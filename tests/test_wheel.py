@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 
 from qroar_core.__main__ import main
+from qroar_core.version import VERSION
 from tests.library.readme import block
 from tests.test_layout import imported, sources
 
@@ -61,6 +62,7 @@ def ask(installed, tmp_path):
 @pytest.mark.slow
 def test_the_installed_command_measures_what_the_checkout_measures(ask, installed, tmp_path):
     assert "Usage: qroar [OPTIONS] COMMAND" in ask("qroar", "--help")
+    assert ask("qroar", "--version") == f"qroar {VERSION}\n"
     where = ask("python", "-c", "import qroar_core; print(qroar_core.__file__)").strip()
     assert Path(where).is_relative_to(installed.parent)
     ask("qroar", *EVALUATE, "there")

@@ -56,7 +56,7 @@ def test_a_setup_fills_in_for_a_model_what_it_leaves_open(tiny, setup):
     assert open_one.quant == INT4
     assert open_one.search.length == model.geometry.original_context  # its own RoPE promises no more
     assert {open_one.search.seed, open_one.diagnosis.seed, open_one.evaluation.seed} == {5}
-    assert repr(qroar.Setup(seed=5)) == "Setup(seed=5)"
+    assert repr(qroar.Setup(seed=5)) == "qroar.Setup(seed=5)"
     with pytest.raises(QRoarError, match="bands"):
         qroar.Setup(bands=99).resolve(model)
     with pytest.raises(BadSpec, match="too few"):
@@ -221,5 +221,36 @@ def test_reprs_say_what_the_thing_is(tiny):
     model = tiny()
     geo = model.geometry
     assert f"{geo.n_layers} layers, {geo.n_heads} heads on {geo.n_kv_heads} KV heads" in repr(model)
-    assert repr(qroar.Rope("yarn", factor=4)) == "RopeSpec(method='yarn', factor=4)"
-    assert repr(qroar.quantization(k="int4")) == "QuantSpec(k=QuantizerSpec(bits=4))"
+    assert repr(qroar.Rope("yarn", factor=4)) == "qroar.Rope(method='yarn', factor=4)"
+    assert repr(qroar.quantization(k="int4")) == "qroar.quantization(k='int4')"
+
+
+@pytest.mark.parametrize(
+    "thing",
+    [
+        qroar.Rope("yarn", factor=4.0, original_context=2048),
+        qroar.Rope("ntk", factor=2.0, tie=qroar.ties("20-21,22-25:0.9,26-31:still")),
+        qroar.Bands(4, "log"),
+        qroar.Setup(rope=qroar.Rope("linear", factor=2.0), quantization=qroar.quantization(kv="int4"), bands=3),
+        qroar.quantization(),
+        qroar.quantization(kv="int4"),
+        qroar.quantization(k="int3", v="int4", weights="int4", qk="int8", activations="int8"),
+        qroar.quantization(kv="int4", kv_scale="block", group_size=16, weights="int4", weight_scale="group"),
+        qroar.quantization(k="int4", v="int8", k_before_rope=True, weights="int3", weight_scale="tensor"),
+        qroar.quantization(v="int2", kv_rotation=True, weights="int4", weight_scale="group", weight_group=64),
+        qroar.quantization(k="int4", kv_scale="channel"),
+    ],
+    ids=repr,
+)
+def test_what_is_printed_of_a_setup_can_be_pasted(thing):
+    said = repr(thing)
+    assert said.startswith("qroar.")
+    again = eval(said, {"qroar": qroar})
+    assert again == thing
+    assert getattr(again, "name", "") == getattr(thing, "name", "")
+
+
+def test_quantizers_that_no_words_of_quantization_make_are_written_out():
+    mixed = QuantSpec(k=QuantizerSpec(4), v=QuantizerSpec(4, scale="block", group_size=16))
+    assert repr(mixed) == "QuantSpec(k=QuantizerSpec(bits=4), v=QuantizerSpec(bits=4, scale='block', group_size=16))"
+    assert repr(qroar.quantization(kv="q4_0")).startswith("QuantSpec(k=QuantizerSpec(bits=4, ")

@@ -233,7 +233,7 @@ def test_what_does_not_apply_is_refused_by_name():
         applicable_remedies(QuantSpec(k=K4), ("rotation", "gptq"))
     with pytest.raises(BadSpec, match="nothing is quantized"):
         applicable_remedies(QuantSpec(), ())
-    with pytest.raises(BadSpec, match="unknown method"):
+    with pytest.raises(BadSpec, match="unknown remedy 'quarot'; choose one of awq"):
         ComparisonSpec(("quarot",))
     assert [one.method for one in applicable_remedies(QuantSpec(k=K4), ("rotation",))] == ["plain", "rotation"]
 
