@@ -18,7 +18,8 @@ from pdoc.doc_types import empty
 from pydantic_core import PydanticUndefined
 
 import qroar_core
-from qroar_core.diagnostics.registry import diagnostics, figures_of
+from qroar_core.diagnostics.figures import figures_of
+from qroar_core.diagnostics.registry import diagnostics
 
 
 def public() -> Module:

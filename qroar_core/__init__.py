@@ -32,19 +32,19 @@ from qroar_core.version import VERSION as __version__  # noqa: F401
 if TYPE_CHECKING:
     from qroar_core.errors import QRoarError as QRoarError
     from qroar_core.interpolations.tie import parse_ties as ties
-    from qroar_core.library.calls import compare as compare
     from qroar_core.library.calls import diagnose as diagnose
-    from qroar_core.library.calls import evaluate as evaluate
     from qroar_core.library.calls import export as export
     from qroar_core.library.calls import load as load
-    from qroar_core.library.calls import retrieve as retrieve
     from qroar_core.library.calls import search as search
+    from qroar_core.library.held_out import compare as compare
+    from qroar_core.library.held_out import evaluate as evaluate
+    from qroar_core.library.held_out import retrieve as retrieve
     from qroar_core.library.results import Comparison as Comparison
     from qroar_core.library.results import Diagnosis as Diagnosis
     from qroar_core.library.results import Evaluation as Evaluation
     from qroar_core.library.results import Retrieval as Retrieval
-    from qroar_core.library.results import Search as Search
-    from qroar_core.library.results import Transform as Transform
+    from qroar_core.library.search import Search as Search
+    from qroar_core.library.transform import Transform as Transform
     from qroar_core.models.loaded import LoadedModel as Model
     from qroar_core.setup import Setup as Setup
     from qroar_core.setup import quantization as quantization
@@ -52,8 +52,11 @@ if TYPE_CHECKING:
     from qroar_core.specs import RopeSpec as Rope
 
 _WHERE = {
-    **dict.fromkeys(("load", "diagnose", "search", "evaluate", "retrieve", "compare", "export"), "library.calls"),
-    **dict.fromkeys(("Diagnosis", "Search", "Evaluation", "Retrieval", "Comparison", "Transform"), "library.results"),
+    **dict.fromkeys(("load", "diagnose", "search", "export"), "library.calls"),
+    **dict.fromkeys(("evaluate", "retrieve", "compare"), "library.held_out"),
+    **dict.fromkeys(("Diagnosis", "Evaluation", "Retrieval", "Comparison"), "library.results"),
+    "Search": "library.search",
+    "Transform": "library.transform",
     **dict.fromkeys(("Setup", "quantization"), "setup"),
     "Model": "models.loaded:LoadedModel",
     "Rope": "specs:RopeSpec",

@@ -6,9 +6,11 @@ import math
 from collections.abc import Collection
 from dataclasses import MISSING, fields
 from numbers import Real
-from typing import Any, get_args
+from typing import Any, ClassVar, get_args
 
 from qroar_core.errors import BadSpec
+
+LONG = 80  # characters of a value in a message
 
 
 def one_of(name: str, value: object, kind: Any) -> None:
@@ -25,7 +27,13 @@ def member_of(name: str, value: object, known: Collection[str]) -> None:
 def of_kind(name: str, value: object, kinds: type | tuple[type, ...], words: str, do: str = "") -> None:
     """Raises BadSpec when `value` is of none of the kinds; True and False are no numbers."""
     if not isinstance(value, kinds) or (isinstance(value, bool) and kinds is not bool):
-        raise BadSpec(f"{name} must be {words}, got {value!r}"[:160], do=do)
+        raise BadSpec(f"{name} must be {words}, got {briefly(value)}", do=do)
+
+
+def briefly(value: object) -> str:
+    """`repr` in one line; of a long one the first words, and a sign that there is more."""
+    said = " ".join(repr(value).split())
+    return said if len(said) <= LONG else f"{said[:LONG].rsplit(' ', 1)[0].rstrip(',:;')} ..."
 
 
 def at_least(name: str, value: float, least: float) -> None:
@@ -36,14 +44,22 @@ def at_least(name: str, value: float, least: float) -> None:
 
 
 class Compact:
-    """`repr` of a frozen dataclass by what differs from its defaults: `RopeSpec(method='yarn', factor=4.0)`."""
+    """`repr` of a frozen dataclass by what differs from its defaults: `SearchSpec(windows=4)`.
+
+    PUBLIC is the name that the library has for the class, so that a person can paste what is printed.
+    """
 
     __slots__ = ()
+    PUBLIC: ClassVar[str] = ""
 
     def __repr__(self) -> str:
         said = []
         for field in fields(self):  # type: ignore[arg-type]
             value = getattr(self, field.name)
             if field.default is MISSING or value != field.default:
-                said.append(f"{field.name}={value!r}")
-        return f"{type(self).__name__}({', '.join(said)})"
+                said.append(f"{field.name}={self._spelled(field.name, value)}")
+        return f"{self.PUBLIC or type(self).__name__}({', '.join(said)})"
+
+    def _spelled(self, name: str, value: object) -> str:
+        """How `repr` writes the value of a field."""
+        return repr(value)

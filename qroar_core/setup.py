@@ -65,7 +65,7 @@ class Setup:
 
     def __repr__(self) -> str:
         given = [f"{f.name}={getattr(self, f.name)!r}" for f in fields(self) if getattr(self, f.name) != f.default]
-        return f"Setup({', '.join(given)})"
+        return f"qroar.Setup({', '.join(given)})"
 
     def resolve(self, model: LoadedModel) -> Setting:
         """Everything that decides a run's numbers on this model.

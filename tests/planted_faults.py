@@ -197,14 +197,14 @@ FAULTS = (
     ),
     Fault(
         "SmoothQuant weighs weights by alpha, not by 1 - alpha",
-        "remedies/prepare/smoothquant.py",
+        "remedies/methods/smoothquant/prepare.py",
         "reach.pow(1 - alpha)",
         "reach.pow(alpha)",
         "remedies/test_awq_smoothquant.py",
     ),
     Fault(
         "GPTQ adds a column's error to the later ones instead of taking it off",
-        "remedies/prepare/gptq.py",
+        "remedies/methods/gptq/prepare.py",
         "part[:, j + 1 :] -= errors",
         "part[:, j + 1 :] += errors",
         "remedies/test_gptq.py",
@@ -239,7 +239,7 @@ FAULTS = (
     ),
     Fault(
         "the library evaluates on the text that decides about scales",
-        "library/calls.py",
+        "library/held_out.py",
         '        setup.texts()["heldout"],\n',
         '        setup.texts()["development"],\n',
         "library/test_calls.py",
@@ -261,8 +261,8 @@ FAULTS = (
     Fault(
         "the library's export leaves out the interpolation",
         "library/calls.py",
-        "    rope = _resolved(model, setup).rope\n",
-        "    rope = type(_resolved(model, setup).rope)()\n",
+        "    rope = resolved(model, setup).rope\n",
+        "    rope = type(resolved(model, setup).rope)()\n",
         "library/test_readme.py",
         slow=True,
     ),

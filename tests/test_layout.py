@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from qroar_core.diagnostics.registry import diagnostics
+
 ROOT = Path(__file__).parents[1]
 PACKAGE = "qroar_core"
 TOP_LEVEL = {
@@ -106,9 +108,9 @@ def layer_of(module: str) -> str:
         return "ground"
     if rest in (["quantizers"], ["transforms"], ["interpolations"], ["evidence"]):  # the folder's own docstring
         return "ground"
-    if {*rest[1:2]} & MEMBERS.get(part, set()) or is_diagnostic(rest):
-        return "members"
     file = rest[-1]
+    if ({*rest[1:2]} & MEMBERS.get(part, set()) and not is_maths_of_a_remedy(rest)) or is_diagnostic(rest):
+        return "members"
     for layer, files in (("maths", MATHS), ("models", MODELS), ("ground", SPECS)):
         if file in files.get(part, ()):
             return layer
@@ -124,6 +126,11 @@ def layer_of(module: str) -> str:
 def is_diagnostic(rest: list[str]) -> bool:
     """What the folder of a diagnostic says of itself, in its __init__.py."""
     return rest[0] == "diagnostics" and len(rest) == 2 and (ROOT / PACKAGE / Path(*rest)).is_dir()
+
+
+def is_maths_of_a_remedy(rest: list[str]) -> bool:
+    """What the folder of a remedy computes; its __init__.py says what it is."""
+    return rest[:2] == ["remedies", "methods"] and len(rest) == 4
 
 
 def stage_of(module: str) -> str | None:
@@ -152,21 +159,61 @@ def module_of(path: str) -> str:
 
 
 def imported(path: str, source: str) -> set[str]:
-    """Dotted names a file imports: at its head, inside functions, relative, or by a literal name."""
+    """Dotted names a file imports: at its head, inside functions, relative, by a literal name, or as a registry does.
+
+    A registry's `members_of(FOLDER, ...)` imports every member of the folder, and a name with a part that is only known
+    when the code runs, f"{FOLDER}.{name}.result", every module that it can be.
+    """
     names = set()
     package = Path(path).parts[:-1]
-    for node in ast.walk(ast.parse(source)):
+    tree = ast.parse(source)
+    known = {"__name__": module_of(path)} | strings(tree)
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             base = ".".join(package[: len(package) - node.level + 1]) if node.level else ""
             stem = ".".join(filter(None, (base, node.module)))
             names |= {f"{stem}.{alias.name}" for alias in node.names}
-        elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+        elif isinstance(node, ast.Call) and node.args:
             name = getattr(node.func, "attr", getattr(node.func, "id", ""))
-            if name in ("import_module", "__import__") and isinstance(node.args[0].value, str):
-                names.add(node.args[0].value)
-    return names
+            if name in ("import_module", "__import__"):
+                names |= modules_like(pattern(node.args[0], known))
+            elif name == "members_of":
+                names |= modules_like(f"{pattern(node.args[0], known)}.*", "folders_in(" in ast.unparse(node))
+    return names - {module_of(path)}
+
+
+def strings(tree: ast.Module) -> dict[str, str]:
+    """Names of a module that stand for one text."""
+    return {
+        node.targets[0].id: node.value.value
+        for node in tree.body
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+        if isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+    }
+
+
+def pattern(name: ast.expr, known: dict[str, str]) -> str:
+    """A module's name as the code spells it, with `*` for what is not known before it runs."""
+    if isinstance(name, ast.JoinedStr):
+        return "".join(pattern(part, known) for part in name.values)
+    if isinstance(name, ast.FormattedValue):
+        return pattern(name.value, known)
+    if isinstance(name, ast.Constant):
+        return str(name.value)
+    return known.get(name.id, "*") if isinstance(name, ast.Name) else "*"
+
+
+def modules_like(pattern: str, folders: bool = False) -> set[str]:
+    """Every module of ours with such a name, or every folder; none where its own folder is open: it would be all."""
+    parts = pattern.split(".")
+    if "*" not in pattern:
+        return {pattern}
+    if any("*" in part for part in parts[:2]):
+        return set()
+    files = [*(() if folders else ROOT.glob("/".join(parts) + ".py")), *ROOT.glob("/".join((*parts, "__init__.py")))]
+    return {module_of(path.relative_to(ROOT).as_posix()) for path in files} - {".".join(parts[:-1])}
 
 
 def wrong_imports(path: str, source: str) -> list[str]:
@@ -281,6 +328,30 @@ def test_a_circle_is_seen_also_where_an_import_is_late_or_for_the_type_checker_a
     assert circles(late) == circles(typed) == []
     (found,) = circles(late | typed)
     assert sorted(set(found.split(" -> "))) == ["qroar_core.job", "qroar_core.jobs"]
+
+
+REGISTRIES = [  # how a registry may import a member, and one that it then does
+    'members_of("qroar_core.quantizers.grids", NAMES, "LEVELS")',
+    'FOLDER = "qroar_core.quantizers.grids"\nmembers_of(FOLDER, NAMES, "LEVELS")',
+    'FOLDER = "qroar_core.quantizers"\nimport_module(f"{FOLDER}.{kind}.{name}")',
+    'import_module(f"qroar_core.quantizers.grids.{name}")',
+    'importlib.import_module(f"qroar_core.quantizers.grids.aff{rest}")',
+]
+
+
+@pytest.mark.parametrize("source", REGISTRIES)
+def test_a_circle_is_seen_also_through_a_registry(source):
+    member = {"qroar_core/quantizers/grids/affine.py": "from qroar_core.quantizers import parse"}
+    (found,) = circles(member | {"qroar_core/quantizers/parse.py": source})
+    assert sorted(set(found.split(" -> "))) == ["qroar_core.quantizers.grids.affine", "qroar_core.quantizers.parse"]
+    assert circles({"qroar_core/quantizers/parse.py": source}) == []
+
+
+def test_a_name_that_leaves_its_folder_open_is_no_import_of_everything():
+    assert imported("qroar_core/members.py", 'import_module(f"{package}.{name}")') == set()
+    folders = imported("qroar_core/new.py", 'members_of("qroar_core.diagnostics", folders_in(HERE), "DIAGNOSTIC")')
+    assert folders == {f"qroar_core.diagnostics.{name}" for name in diagnostics()}
+    assert imported("pages/server/preload.py", 'import_module(f"pages.{folder}")') == set()
 
 
 def test_the_repository_holds_what_was_agreed():

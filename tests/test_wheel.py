@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 
 from qroar_core.__main__ import main
+from qroar_core.version import VERSION
 from tests.library.readme import block
 from tests.test_layout import imported, sources
 
@@ -61,6 +62,7 @@ def ask(installed, tmp_path):
 @pytest.mark.slow
 def test_the_installed_command_measures_what_the_checkout_measures(ask, installed, tmp_path):
     assert "Usage: qroar [OPTIONS] COMMAND" in ask("qroar", "--help")
+    assert ask("qroar", "--version") == f"qroar {VERSION}\n"
     where = ask("python", "-c", "import qroar_core; print(qroar_core.__file__)").strip()
     assert Path(where).is_relative_to(installed.parent)
     ask("qroar", *EVALUATE, "there")
@@ -80,6 +82,32 @@ def test_the_readmes_library_block_and_the_whole_job_run_from_the_wheel_alone(as
     whole = json.loads((tmp_path / "whole" / "evaluation.json").read_text())
     assert f"{whole['gain']['delta_nll']:+.4f} nats" in printed  # the library and the command measure the same
     assert (tmp_path / "whole" / "report.html").is_file()
+
+
+TYPED = """import qroar_core as qroar
+
+model = qroar.load("demo")
+setup = qroar.Setup(quantization=qroar.quantization(k="int4"))
+reveal_type(qroar.search(model, setup).transform)
+reveal_type(qroar.evaluate(model, setup).gain)
+qroar.diagnose(model, setup, null_draws="1")
+"""
+
+
+@pytest.mark.slow
+def test_a_script_of_a_user_is_checked_against_the_types_of_the_wheel(installed, tmp_path):
+    (tmp_path / "script.py").write_text(TYPED)
+    large = ["torch", "transformers", "pandas", "plotly", "numpy", "scipy", "optuna"]  # what would take minutes
+    skipped = "".join(f"[mypy-{name}.*]\nfollow_imports = skip\nfollow_imports_for_stubs = True\n" for name in large)
+    (tmp_path / "mypy.ini").write_text(f"[mypy]\nignore_missing_imports = True\n{skipped}")
+    mypy = [sys.executable, "-m", "mypy", "--python-executable", str(installed / "python"), "script.py"]
+    done = subprocess.run(mypy, cwd=tmp_path, capture_output=True, text=True)
+    said = re.findall(r'^script\.py:(\d+): (?:note: Revealed type is "(.*)"|error: .*(\[.*\]))$', done.stdout, re.M)
+    assert said == [
+        ("5", "qroar_core.library.transform.Transform", ""),
+        ("6", "qroar_core.evaluation.result.Gain | None", ""),
+        ("7", "", "[arg-type]"),
+    ], done.stdout + done.stderr
 
 
 @pytest.mark.slow

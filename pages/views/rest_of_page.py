@@ -6,7 +6,8 @@ import pandas as pd
 import streamlit as st
 
 from pages.views.render import download, picture
-from qroar_core.diagnostics.registry import figures_of, on_page, parts_of
+from qroar_core.diagnostics.figures import figures_of
+from qroar_core.diagnostics.registry import on_page, parts_of
 from qroar_core.diagnostics.result import Diagnosis
 from qroar_core.escape import literal
 from qroar_core.figures.by_group import Draw

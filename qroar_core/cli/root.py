@@ -15,6 +15,7 @@ from qroar_core.errors import BadOutput
 from qroar_core.models.writable import require_writable_folder
 from qroar_core.result import Result
 from qroar_core.specs import BANDS
+from qroar_core.version import VERSION
 
 if TYPE_CHECKING:  # a command that reads no model starts without torch
     from qroar_core.diagnostics.band_table import BandRow
@@ -26,6 +27,19 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="See and repair what RoPE interpolation plus quantization does to a language model.",
 )
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"qroar {VERSION}")
+        raise typer.Exit
+
+
+@app.callback()
+def qroar(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+) -> None:
+    """What stands before any command."""
 
 
 def load_model(options: dict) -> LoadedModel:

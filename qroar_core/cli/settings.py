@@ -209,7 +209,10 @@ def _ties(options: dict[str, Any]) -> tuple[Tie, ...]:
             raise BadSpec("a tie only makes room for maps", do="add --maps")
         return ()
     if text is None and file:
-        content = ScalesFile.from_file(Path(file), BadScales)
+        try:
+            content = ScalesFile.from_file(Path(file), BadScales)
+        except BadScales as error:
+            raise BadScales(error.what, where=f"--scales {file}", do=error.do) from error
         named = options.get("rope"), options.get("factor") or 1.0
         if content.maps and named == (content.rope.get("method"), content.rope.get("factor")):
             return rope_of_block(content.rope).tie

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 from qroar_core.diagnostics.anisotropy.observe import AnisotropyRecorder
@@ -22,7 +23,7 @@ from qroar_core.diagnostics.outliers.weights import matrices_of, unavailable
 from qroar_core.diagnostics.pair_error.observe import PairErrorRecorder
 from qroar_core.diagnostics.pair_error.table import pair_errors_of
 from qroar_core.diagnostics.pressure.observe import PressureRecorder
-from qroar_core.diagnostics.registry import others, part_of
+from qroar_core.diagnostics.registry import others
 from qroar_core.diagnostics.result import Diagnosis
 from qroar_core.diagnostics.rounding.observe import RoundingRecorder
 from qroar_core.diagnostics.rounding.table import roundings_of
@@ -68,7 +69,7 @@ class Recorders:
         propagates = rounding.quant.changes_projections
         compares = propagates or rounding.rounds_keys(measurement.length)
         halves = compared(measurement.short_bins(short_length), measurement.bins.count)
-        kinds: dict[str, type[OtherRecorder]] = {name: part_of(name, "measure", "RECORDER") for name in others()}
+        kinds: dict[str, type[OtherRecorder]] = {name: _recorder_type(name) for name in others()}
         deal = Deal(measurement.bins, *halves, measurement.spec.null_draws, measurement.spec.seed) if halves else None
         return cls(
             OutlierRecorder(measurement, deal, rounding.rounds_logits, propagates),
@@ -222,3 +223,9 @@ def _largest_over_heads(ratio: list) -> list:
         [max((head[b] for head in heads if head[b] is not None), default=None) for b in range(len(heads[0]))]
         for heads in ratio
     ]
+
+
+def _recorder_type(name: str) -> type[OtherRecorder]:
+    """What measures a diagnostic that fills no field of `Diagnosis`: its folder's `measure.RECORDER`."""
+    found: type[OtherRecorder] = import_module(f"qroar_core.diagnostics.{name}.measure").RECORDER
+    return found

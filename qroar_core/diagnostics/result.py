@@ -22,8 +22,9 @@ from qroar_core.diagnostics.null import NullRow
 from qroar_core.diagnostics.outliers.result import Outliers
 from qroar_core.diagnostics.pair_error.result import PairErrors
 from qroar_core.diagnostics.pressure.result import LogitChange
-from qroar_core.diagnostics.registry import diagnostics, others, part_of
+from qroar_core.diagnostics.registry import diagnostics, others
 from qroar_core.diagnostics.result_base import DiagnosticResult
+from qroar_core.diagnostics.result_types import result_type
 from qroar_core.diagnostics.rounding.result import Roundings
 from qroar_core.diagnostics.sample import briefly
 from qroar_core.diagnostics.similarity.result import HiddenSimilarity
@@ -44,8 +45,7 @@ def _typed(found: object) -> object:
         return found
     if unknown := sorted(found.keys() - set(others())):
         raise ValueError(f"{unknown[0]!r} is no diagnostic of this installation")
-    kinds: dict[str, type[DiagnosticResult]] = {name: part_of(name, "result", "RESULT") for name in found}
-    return {name: kinds[name].model_validate(value) for name, value in found.items()}
+    return {name: result_type(name).model_validate(value) for name, value in found.items()}
 
 
 class LayerGroup(Result):

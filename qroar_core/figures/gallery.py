@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from qroar_core.diagnostics.registry import diagnostics, figures_of
+from qroar_core.diagnostics.figures import figures_of
+from qroar_core.diagnostics.registry import diagnostics
 from qroar_core.diagnostics.result import Diagnosis
 from qroar_core.evaluation import figure as evaluated
 from qroar_core.evaluation import figure_kl

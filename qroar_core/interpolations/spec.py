@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from qroar_core.checks import Compact, at_least
 from qroar_core.errors import BadSpec
-from qroar_core.interpolations.tie import Tie, require_apart
+from qroar_core.interpolations.tie import Tie, require_apart, ties_text
 from qroar_core.members import names_in
 
 MOST = 1e7  # a longer window than any memory holds; past 1e300 the window itself overflows
@@ -34,6 +34,8 @@ class RopeSpec(Compact):
     Raises:
         BadSpec: an unknown method, or numbers that it cannot take.
     """
+
+    PUBLIC: ClassVar = "qroar.Rope"
 
     method: str = "default"  # a name of METHODS
     factor: float = 1.0
@@ -65,6 +67,9 @@ class RopeSpec(Compact):
         if not self.high_freq_factor > self.low_freq_factor > 0:
             raise BadSpec("need high_freq_factor > low_freq_factor > 0")
         require_apart(self.tie)
+
+    def _spelled(self, name: str, value: object) -> str:
+        return f"qroar.ties({ties_text(self.tie)!r})" if name == "tie" else repr(value)
 
 
 def rope_of_block(block: Mapping[str, Any]) -> RopeSpec:

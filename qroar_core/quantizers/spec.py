@@ -152,6 +152,17 @@ class QuantSpec(Compact):
         if self.activations is not None and self.activations != QuantizerSpec(self.activations.bits):
             raise BadSpec("linear inputs take symmetric integers, one scale a token", where="--activations")
 
+    def __repr__(self) -> str:
+        parts = (
+            _cache_words(self.k, self.v),
+            _weight_words(self.weights),
+            _activation_words(self.qk, self.activations),
+        )
+        if None in parts:  # a runtime's preset, or what no words of `qroar.quantization` make
+            return Compact.__repr__(self)
+        words = [f"{name}={value!r}" for part in parts for name, value in (part or {}).items()]
+        return f"qroar.quantization({', '.join(words)})"
+
     @property
     def is_none(self) -> bool:
         """True when nothing is quantized."""
@@ -166,3 +177,42 @@ class QuantSpec(Compact):
     def block_tokens(self) -> int:
         """A stream's chunk must be a multiple of this many tokens."""
         return max([1] + [s.block_tokens for s in (self.k, self.v) if s])
+
+
+Words = dict[str, str | int | bool]
+
+
+def _cache_words(k: QuantizerSpec | None, v: QuantizerSpec | None) -> Words | None:
+    """What `qroar.quantization` makes these of: a number of bits each, and options that they share."""
+    there = {name: spec for name, spec in (("k", k), ("v", v)) if spec is not None}
+    if not there:
+        return {}
+    first = next(iter(there.values()))
+    for name, spec in there.items():
+        alike = QuantizerSpec(spec.bits, first.scale, group_size=first.group_size, rotation=first.rotation)
+        if spec != replace(alike, before_rope=name == "k" and first.before_rope):
+            return None
+    if first.group_size is not None and first.scale not in ("block", "channel"):
+        return None
+    words: Words = {"kv": f"int{first.bits}"} if k == v else {name: f"int{s.bits}" for name, s in there.items()}
+    words |= {} if first.scale == "token" else {"kv_scale": first.scale}
+    words |= {} if first.group_size is None else {"group_size": first.group_size}
+    words |= {} if first.rotation == "none" else {"kv_rotation": True}
+    return words | ({"k_before_rope": True} if first.before_rope else {})
+
+
+def _weight_words(weights: WeightQuantSpec | None) -> Words | None:
+    if weights is None:
+        return {}
+    plain = WeightQuantSpec(weights.bits)
+    if weights != replace(plain, scale=weights.scale, group_size=weights.group_size):
+        return None
+    words: Words = {"weights": f"int{weights.bits}"}
+    words |= {} if weights.scale == plain.scale else {"weight_scale": weights.scale}
+    return words | ({} if weights.group_size == plain.group_size else {"weight_group": weights.group_size})
+
+
+def _activation_words(qk: QuantizerSpec | None, activations: QuantizerSpec | None) -> Words | None:
+    there = {name: spec for name, spec in (("qk", qk), ("activations", activations)) if spec is not None}
+    plain = all(spec == QuantizerSpec(spec.bits) for spec in there.values())
+    return {name: f"int{spec.bits}" for name, spec in there.items()} if plain else None

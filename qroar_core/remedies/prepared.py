@@ -1,4 +1,4 @@
-"""What a remedy puts in place of the checkpoint's parameters, made from calibration text.
+"""What a remedy is given, and what it puts in place of the checkpoint's parameters, made from calibration text.
 
 A scale s on input channels goes into W's columns, and the inputs are divided by it; a real checkpoint has 1/s inside
 the norm or linear before. So only linears are scaled whose inputs such a neighbour can take it for.
@@ -8,19 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from importlib import import_module
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from qroar_core.members import names_in
 from qroar_core.models.linear_inputs import LinearInputs, linear_inputs
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.progress import OnStep, Step
 from qroar_core.specs import QuantSpec, RopeSpec, WeightQuantSpec
-
-PREPARED = names_in(Path(__file__).parent / "prepare")  # remedies that change parameters
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,11 +62,3 @@ class RemedyInputs:
         """Weights of the attention's output projections."""
         geo, family = self.loaded.geometry, self.loaded.family
         return {family.output_projection(geo.decoder_layer(layer)) for layer in range(geo.n_layers)}
-
-
-def prepared(method: str, given: RemedyInputs) -> Prepared:
-    """Make what a remedy needs. The model stays as it is."""
-    if method not in PREPARED:
-        return Prepared(given.quant)
-    made: Prepared = import_module(f"qroar_core.remedies.prepare.{method}").prepare(given)
-    return made

@@ -1,7 +1,7 @@
-"""What a remedy says about itself: a file of `remedies/methods` is one of them.
+"""What a remedy says about itself: a file or a folder of `remedies/methods` is one of them.
 
-A remedy is either other quantizers, which it names here, or other parameters: those a file of the same name in
-`remedies/prepare` makes from calibration text. So nothing else has to know it.
+A remedy is either other quantizers, which it names here, or other parameters: then it is a folder, whose `prepare.py`
+makes them from calibration text. So nothing else has to know it.
 """
 
 from __future__ import annotations

@@ -31,7 +31,8 @@ from qroar_core.quantizers.exact_keys import what_a_query_reads
 from qroar_core.remedies.applicable import Applied, applicable_remedies, searches
 from qroar_core.remedies.findings import Measured, remedy_rows, sentences
 from qroar_core.remedies.methods import BY_NAME
-from qroar_core.remedies.prepared import RemedyInputs, prepared
+from qroar_core.remedies.prepare import prepare
+from qroar_core.remedies.prepared import RemedyInputs
 from qroar_core.remedies.result import Comparison
 from qroar_core.result import exp
 from qroar_core.scale_search.find_scales import find_scales
@@ -133,7 +134,7 @@ class _Comparison:
         method, name, no_op = remedy.method, BY_NAME[remedy.method].name, self.no_op(remedy.quant)
         with self.part(READY_UNITS, name) as on_step:
             given = RemedyInputs(self.loaded, self.rope, remedy.quant, self.calibration, self.spec.chunk, on_step)
-            ready = prepared(method, given)
+            ready = prepare(method, given)
         with substituted_weights(self.loaded, ready.parameters, ready.divide):
             alone = Measured(method, self.nll(Condition(self.rope, ready.quant), name), no_op=no_op)
             if no_op or not self.spec.band_scales:

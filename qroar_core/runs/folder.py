@@ -18,6 +18,7 @@ from qroar_core.result import Result, rounded
 from qroar_core.runs.manifest import CHECKSUM_COVERS, Manifest
 from qroar_core.setting import Setting
 from qroar_core.specs import DiagnosisSpec, EvaluationSpec, SearchSpec
+from qroar_core.specs.written import under_todays_names
 from qroar_core.transforms.file import identity_of, temporary_prefix, write_atomically
 from qroar_core.version import VERSION
 
@@ -123,6 +124,7 @@ class RunFolder:
 
 def _other(found: Manifest, wanted: Manifest) -> tuple[str, str] | None:
     """In what two runs differ and what to do, None where they are the same."""
+    found = found.model_copy(update={"specs": under_todays_names(found.specs)})
     for what, word in (("model", "model"), ("specs", "setting"), ("text", "text"), ("dtype", "dtype")):
         one, two = (_plain(_filled(getattr(manifest, what))) for manifest in (found, wanted))
         if one != two:

@@ -6,8 +6,8 @@ from torch import Tensor
 
 from qroar_core.scale_search.objective import Refinement
 from qroar_core.scale_search.problem import SearchProblem
-from qroar_core.scale_search.registry import methods
 from qroar_core.scale_search.result import SearchReport
+from qroar_core.scale_search.search_methods import methods
 from qroar_core.specs import SearchSpec
 from qroar_core.statistics.intervals import NO_GAIN
 

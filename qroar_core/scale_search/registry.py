@@ -1,4 +1,4 @@
-"""Every objective and method of the search: the files of `objectives` and `methods`, found by themselves."""
+"""Every objective of the search, the files of `objectives`, found by themselves; and what goes with which method."""
 
 from __future__ import annotations
 
@@ -7,20 +7,14 @@ from functools import cache
 from qroar_core.errors import BadSpec
 from qroar_core.members import members_of
 from qroar_core.scale_search.objective import Objective
-from qroar_core.scale_search.search_method import SearchMethod
-from qroar_core.specs import OBJECTIVES, SEARCH_METHODS, SearchSpec
+from qroar_core.scale_search.search_methods import methods
+from qroar_core.specs import OBJECTIVES, SearchSpec
 
 
 @cache
 def objectives() -> dict[str, Objective]:
     """Name, as in `SearchSpec.objective` -> objective, in the order of menus."""
     return members_of("qroar_core.scale_search.objectives", OBJECTIVES, "OBJECTIVE")
-
-
-@cache
-def methods() -> dict[str, SearchMethod]:
-    """Name, as in `SearchSpec.method` -> method, in the order of menus."""
-    return members_of("qroar_core.scale_search.methods", SEARCH_METHODS, "METHOD")
 
 
 def reads(spec: SearchSpec, field: str) -> bool:

@@ -34,9 +34,9 @@ class ComparisonSpec(Compact):
 
     def __post_init__(self) -> None:
         for method in self.methods:
-            member_of("method", method, REMEDIES)
+            member_of("remedy", method, REMEDIES)
         if len(set(self.methods)) != len(self.methods):
-            raise BadSpec(f"each method once, got {', '.join(self.methods)}")
+            raise BadSpec(f"each remedy once, got {', '.join(self.methods)}")
         if not 0.5 < self.confidence < 1:
             raise BadSpec(f"confidence must lie in (0.5, 1), got {self.confidence}")
         at_least("windows", self.windows, 2)

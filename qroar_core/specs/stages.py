@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from qroar_core.checks import Compact, at_least, member_of, one_of
 from qroar_core.errors import BadSpec
@@ -38,6 +38,8 @@ class BandSpec(Compact):
     Raises:
         BadSpec: no band, or an unknown partition.
     """
+
+    PUBLIC: ClassVar = "qroar.Bands"
 
     count: int = BANDS
     partition: Partition = "count"

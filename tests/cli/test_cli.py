@@ -11,6 +11,7 @@ from qroar_core.__main__ import main
 from qroar_core.cli import tables
 from qroar_core.diagnostics.band_labels import span
 from qroar_core.errors import Cancelled
+from qroar_core.version import VERSION
 from tests.cli.command import FILES, leftovers, one_line, printed, refused
 
 
@@ -29,6 +30,10 @@ def test_help_is_help(capfd, arguments):
     commands = ("info", "fetch", "diagnose", "search", "evaluate", "export", "run")
     for command in () if "run" in arguments else commands:
         assert re.search(rf"\b{command}\b", out)
+
+
+def test_the_version_is_that_of_the_package(capfd):
+    assert printed(capfd, "--version") == f"qroar {VERSION}\n"
 
 
 def test_info_prints_the_sizes(capfd, stages, demo_model):

@@ -109,7 +109,7 @@ def test_words():
     assert rope_words(RopeSpec(tie=(Tie(31, 31, 0.0),))) == "own RoPE, still 31"
     assert ties_words(()) == ""
     assert repr(RopeSpec("yarn", 2.0, tie=(Tie(2, 3),))) == (
-        "RopeSpec(method='yarn', factor=2.0, tie=(Tie(first=2, last=3, turn=1.0),))"
+        "qroar.Rope(method='yarn', factor=2.0, tie=qroar.ties('2-3'))"
     )
 
 

@@ -11,9 +11,12 @@ import torch
 import qroar_core as qroar
 from qroar_core.cli.settings import quant_spec
 from qroar_core.diagnostics import run as diagnose
-from qroar_core.errors import BadScales, BadSpec, QRoarError
+from qroar_core.errors import BadOutput, BadScales, BadSpec, QRoarError
 from qroar_core.evaluation import run as evaluate
 from qroar_core.models.text_files import Document
+from qroar_core.runs.folder import RunFolder
+from qroar_core.runs.pipeline import save_search
+from qroar_core.scale_search.contradictions import FEW_ROWS
 from qroar_core.specs import BandSpec, QuantizerSpec, QuantSpec, RopeSpec
 from qroar_core.transforms.file import from_file
 
@@ -53,7 +56,7 @@ def test_a_setup_fills_in_for_a_model_what_it_leaves_open(tiny, setup):
     assert open_one.quant == INT4
     assert open_one.search.length == model.geometry.original_context  # its own RoPE promises no more
     assert {open_one.search.seed, open_one.diagnosis.seed, open_one.evaluation.seed} == {5}
-    assert repr(qroar.Setup(seed=5)) == "Setup(seed=5)"
+    assert repr(qroar.Setup(seed=5)) == "qroar.Setup(seed=5)"
     with pytest.raises(QRoarError, match="bands"):
         qroar.Setup(bands=99).resolve(model)
     with pytest.raises(BadSpec, match="too few"):
@@ -141,6 +144,57 @@ def test_a_search_a_transform_and_an_evaluation_go_round_through_their_files(tin
         qroar.evaluate(tiny(seed=7, head_dim=32), setup, read)
 
 
+def test_a_search_goes_round_through_its_folder_and_is_read_from_a_run(tiny, setup, tmp_path):
+    model = tiny(head_dim=32)
+    found = qroar.search(model, setup, windows=2)
+    folder = found.save(tmp_path / "search")
+    assert folder == tmp_path / "search"
+    again = qroar.Search.load(folder)
+    assert again == found
+    for name in ("found", "kept", "smooth", "mad"):
+        assert torch.equal(getattr(again.outcome, name).g, getattr(found.outcome, name).g)
+    assert again.summary() == found.summary()
+    assert qroar.Transform.load(folder / "scales.json") == found.transform
+    halfway = [[[2 ** (high / 2) for _, high in bands]] * 2 for bands in found.report.bounds * 2][:2]
+    some = found.found.model_copy(update={"g": halfway, "granularity": "kv_head"})
+    some.save(folder / "scales_found.json")
+    older = {"identity": "no significant gain", "found": "significant gain, +0.01 nats [0.005] on 2 held-out windows"}
+    for chosen, reason in older.items():  # both ways, whatever this search decided
+        said = {"chosen": chosen, "reason": reason, "guard": "costs +0.0010 nats at 16 tokens, allowed 0.01"}
+        least = min(one.objective for one in found.report.history if not FEW_ROWS.fullmatch(one.label))
+        report = found.report.model_copy(update=said | {"decision": None, "objective_found": least})
+        (folder / "search.json").write_text(report.to_json())
+        again = qroar.Search.load(folder)
+        assert again.found == some
+        assert again.transform.g == (halfway if chosen == "found" else [[[1.0] * 3] * 2] * 2)
+    setting = setup.resolve(model)
+    run = RunFolder.open(tmp_path / "run", model, setting, "qroar run x")
+    save_search(run, model, setting, found.outcome, 1.0)
+    assert qroar.Search.load(run.path).found.g == found.found.g
+    with pytest.raises(BadOutput, match="holds a run, with a search of its own"):
+        found.save(run.path)
+
+
+def test_a_folder_that_is_no_search_or_of_two_is_refused(tiny, setup, tmp_path):
+    found = qroar.search(tiny(head_dim=32), setup, windows=2)
+    folder = found.save(tmp_path / "search")
+    other = found.mad.model_copy(update={"model": found.mad.model.model_copy(update={"fingerprint": "0" * 16})})
+    other.save(folder / "scales_mad.json")
+    with pytest.raises(BadOutput, match="its files are of several models"):
+        qroar.Search.load(folder)
+    found.save(folder)
+    far = found.found.model_copy(update={"g": (found.outcome.found.g * 64).tolist(), "granularity": "kv_head"})
+    far.save(folder / "scales_found.json")
+    with pytest.raises(BadOutput, match="bounds"):
+        qroar.Search.load(folder)
+    (folder / "scales_found.json").unlink()
+    with pytest.raises(BadOutput, match=r"scales_found\.json: no such file: not a search; give what save wrote"):
+        qroar.Search.load(folder)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BadOutput, match="file"):
+        found.save(tmp_path / "file")
+
+
 def test_an_export_holds_the_scales_and_refuses_what_it_cannot_write(tiny, setup, tmp_path):
     from safetensors.torch import load_file
 
@@ -167,5 +221,36 @@ def test_reprs_say_what_the_thing_is(tiny):
     model = tiny()
     geo = model.geometry
     assert f"{geo.n_layers} layers, {geo.n_heads} heads on {geo.n_kv_heads} KV heads" in repr(model)
-    assert repr(qroar.Rope("yarn", factor=4)) == "RopeSpec(method='yarn', factor=4)"
-    assert repr(qroar.quantization(k="int4")) == "QuantSpec(k=QuantizerSpec(bits=4))"
+    assert repr(qroar.Rope("yarn", factor=4)) == "qroar.Rope(method='yarn', factor=4)"
+    assert repr(qroar.quantization(k="int4")) == "qroar.quantization(k='int4')"
+
+
+@pytest.mark.parametrize(
+    "thing",
+    [
+        qroar.Rope("yarn", factor=4.0, original_context=2048),
+        qroar.Rope("ntk", factor=2.0, tie=qroar.ties("20-21,22-25:0.9,26-31:still")),
+        qroar.Bands(4, "log"),
+        qroar.Setup(rope=qroar.Rope("linear", factor=2.0), quantization=qroar.quantization(kv="int4"), bands=3),
+        qroar.quantization(),
+        qroar.quantization(kv="int4"),
+        qroar.quantization(k="int3", v="int4", weights="int4", qk="int8", activations="int8"),
+        qroar.quantization(kv="int4", kv_scale="block", group_size=16, weights="int4", weight_scale="group"),
+        qroar.quantization(k="int4", v="int8", k_before_rope=True, weights="int3", weight_scale="tensor"),
+        qroar.quantization(v="int2", kv_rotation=True, weights="int4", weight_scale="group", weight_group=64),
+        qroar.quantization(k="int4", kv_scale="channel"),
+    ],
+    ids=repr,
+)
+def test_what_is_printed_of_a_setup_can_be_pasted(thing):
+    said = repr(thing)
+    assert said.startswith("qroar.")
+    again = eval(said, {"qroar": qroar})
+    assert again == thing
+    assert getattr(again, "name", "") == getattr(thing, "name", "")
+
+
+def test_quantizers_that_no_words_of_quantization_make_are_written_out():
+    mixed = QuantSpec(k=QuantizerSpec(4), v=QuantizerSpec(4, scale="block", group_size=16))
+    assert repr(mixed) == "QuantSpec(k=QuantizerSpec(bits=4), v=QuantizerSpec(bits=4, scale='block', group_size=16))"
+    assert repr(qroar.quantization(kv="q4_0")).startswith("QuantSpec(k=QuantizerSpec(bits=4, ")

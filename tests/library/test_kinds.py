@@ -43,7 +43,8 @@ def test_a_text_file_that_is_not_there_is_one_line(tiny):
     ("call", "words"),
     [
         (lambda m, s: qroar.diagnose("demo", s), "model must be a loaded model, got 'demo'.*qroar.load"),
-        (lambda m, s: qroar.diagnose(m, "yarn"), "setup must be a setup"),
+        (lambda m, s: qroar.diagnose(m, "yarn"), "setup must be a setup, got 'yarn'; give qroar.Setup"),
+        (lambda m, s: qroar.diagnose(m, m), r"setup must be a setup, got Model [^;]{20,80} \.\.\.; give qroar.Setup"),
         (lambda m, s: qroar.evaluate(m, s, "scales.json"), "transform must be a transform, got 'scales.json'"),
         (lambda m, s: qroar.evaluate(m, s, lengths=256), r"lengths must be a list, got 256.*lengths=\[256\]"),
         (lambda m, s: qroar.compare(m, s, remedies="awq"), r"remedies must be a list, got 'awq'"),

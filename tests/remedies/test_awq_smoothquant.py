@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from qroar_core.quantizers.weights import fake_quantize_weight
-from qroar_core.remedies.prepare.awq import GRID, awq_scale, awq_search
-from qroar_core.remedies.prepare.smoothquant import smoothquant
+from qroar_core.remedies.methods.awq.prepare import GRID, awq_scale, awq_search
+from qroar_core.remedies.methods.smoothquant.prepare import smoothquant
 from qroar_core.specs import WeightQuantSpec
 from tests.remedies.matrices import inputs, weights
 

@@ -16,9 +16,10 @@ from qroar_core.progress import no_progress
 from qroar_core.quantizers.weights import fake_quantize_weight
 from qroar_core.remedies import run as compare
 from qroar_core.remedies.applicable import applicable_remedies
-from qroar_core.remedies.prepare.awq import awq_search
-from qroar_core.remedies.prepare.gptq import gptq
-from qroar_core.remedies.prepared import RemedyInputs, prepared
+from qroar_core.remedies.methods.awq.prepare import awq_search
+from qroar_core.remedies.methods.gptq.prepare import gptq
+from qroar_core.remedies.prepare import prepare
+from qroar_core.remedies.prepared import RemedyInputs
 from qroar_core.scale_search.find_scales import find_scales
 from qroar_core.setting import Setting
 from qroar_core.specs import BandSpec, ComparisonSpec, QuantizerSpec, QuantSpec, RopeSpec, SearchSpec, WeightQuantSpec
@@ -87,7 +88,7 @@ def test_rows_are_the_conditions_measured_by_hand(planted, monkeypatch):
         by_hand(loaded, quant, find_scales(loaded, Setting(YARN, quant, search=SEARCH), TEXTS))
     )
     read = windows(loaded.tokenizer, TEXTS["calibration"], 96, 2, 0).ids
-    smoothed = prepared("smooth_attention", RemedyInputs(loaded, YARN, quant, read, 32, no_progress))
+    smoothed = prepare("smooth_attention", RemedyInputs(loaded, YARN, quant, read, 32, no_progress))
     with substituted_weights(loaded, smoothed.parameters):
         assert rows["smooth_attention"].window_nll == pytest.approx(by_hand(loaded, quant))
         on_top = find_scales(loaded, Setting(YARN, quant, search=SEARCH), TEXTS)
@@ -106,7 +107,7 @@ def test_smooth_attention_is_one_scale_a_pair_from_the_range_of_k(tiny, ids):
     """Oracle: k of a plain forward, its range by pair, and the logits of the smoothed weights in full precision."""
     loaded = tiny(dtype=torch.float64)
     text = ids(2, 64)
-    made = prepared("smooth_attention", RemedyInputs(loaded, RopeSpec(), QuantSpec(k=K4), text, 32, no_progress))
+    made = prepare("smooth_attention", RemedyInputs(loaded, RopeSpec(), QuantSpec(k=K4), text, 32, no_progress))
     x = {}
     layer = loaded.model.model.layers[1].self_attn
     hook = layer.k_proj.register_forward_hook(lambda m, args, out: x.update(k=out))
@@ -129,7 +130,7 @@ def test_smooth_attention_is_one_scale_a_pair_from_the_range_of_k(tiny, ids):
 def test_gptq_and_awq_stand_on_the_inputs_of_their_own_linears(tiny, ids):
     loaded, text = tiny(), ids(2, 64)
     bench = RemedyInputs(loaded, RopeSpec(), QuantSpec(W3), text, 32, no_progress)
-    rounded, scaled = prepared("gptq", bench), prepared("awq", bench)
+    rounded, scaled = prepare("gptq", bench), prepare("awq", bench)
     assert rounded.quant == QuantSpec()
     assert scaled.quant == QuantSpec(W3)
     own = {name: p.data for name, p in loaded.model.named_parameters()}
@@ -150,13 +151,13 @@ def test_gptq_and_awq_stand_on_the_inputs_of_their_own_linears(tiny, ids):
 
 def test_awq_scales_w_o_where_v_has_as_many_heads(tiny, ids):
     loaded = tiny(num_key_value_heads=4)
-    made = prepared("awq", RemedyInputs(loaded, RopeSpec(), QuantSpec(W3), ids(1, 64), 32, no_progress))
+    made = prepare("awq", RemedyInputs(loaded, RopeSpec(), QuantSpec(W3), ids(1, 64), 32, no_progress))
     assert "model.layers.0.self_attn.o_proj.weight" in made.parameters
 
 
 def test_smoothquant_smooths_what_reads_the_normed_stream(tiny, ids):
     loaded, text = tiny(), ids(2, 64)
-    made = prepared("smoothquant", RemedyInputs(loaded, RopeSpec(), EVERYTHING, text, 32, no_progress))
+    made = prepare("smoothquant", RemedyInputs(loaded, RopeSpec(), EVERYTHING, text, 32, no_progress))
     parts = {name.split(".")[-2] for name in made.parameters}
     assert parts == {"q_proj", "k_proj", "v_proj", "gate_proj", "up_proj"}
     assert made.quant == EVERYTHING
@@ -170,7 +171,7 @@ def test_smoothquant_smooths_what_reads_the_normed_stream(tiny, ids):
 @pytest.mark.parametrize("method", ["awq", "smoothquant", "smooth_attention"])
 def test_a_readied_model_is_the_same_model_in_full_precision(tiny, ids, method):
     loaded, text = tiny(dtype=torch.float64), ids(2, 64)
-    made = prepared(method, RemedyInputs(loaded, YARN, EVERYTHING, text, 32, no_progress))
+    made = prepare(method, RemedyInputs(loaded, YARN, EVERYTHING, text, 32, no_progress))
     before = measure(loaded, Condition(YARN), text, 63).per_window
     with substituted_weights(loaded, made.parameters, made.divide):
         assert measure(loaded, Condition(YARN), text, 63).per_window == pytest.approx(before, abs=1e-9)
@@ -184,13 +185,13 @@ def test_band_scales_on_gptq_weights_are_gptq_of_scaled_weights(tiny, ids):
     bands = ((0, 3), (4, 7))
     scales = Scales("symmetric", "kv_head", bands, torch.linspace(-2, 2, 8).double().exp2().view(2, 2, 2))
     quant = QuantSpec(W3, k=K4)
-    made = prepared("gptq", RemedyInputs(loaded, YARN, quant, text, 32, no_progress))
+    made = prepare("gptq", RemedyInputs(loaded, YARN, quant, text, 32, no_progress))
     with substituted_weights(loaded, made.parameters):
         one = measure(loaded, Condition(YARN, made.quant, scales), text, 63).per_window
     from qroar_core.models.patch import scaled_parameters
 
     with substituted_weights(loaded, scaled_parameters(loaded, scales)):
-        other = prepared("gptq", RemedyInputs(loaded, YARN, quant, text, 32, no_progress))
+        other = prepare("gptq", RemedyInputs(loaded, YARN, quant, text, 32, no_progress))
     with substituted_weights(loaded, other.parameters):
         assert measure(loaded, Condition(YARN, other.quant), text, 63).per_window == pytest.approx(one, abs=1e-6)
 
@@ -232,7 +233,7 @@ def test_what_does_not_apply_is_refused_by_name():
         applicable_remedies(QuantSpec(k=K4), ("rotation", "gptq"))
     with pytest.raises(BadSpec, match="nothing is quantized"):
         applicable_remedies(QuantSpec(), ())
-    with pytest.raises(BadSpec, match="unknown method"):
+    with pytest.raises(BadSpec, match="unknown remedy 'quarot'; choose one of awq"):
         ComparisonSpec(("quarot",))
     assert [one.method for one in applicable_remedies(QuantSpec(k=K4), ("rotation",))] == ["plain", "rotation"]
 

@@ -6,7 +6,7 @@ import torch
 
 from qroar_core.errors import BadSpec
 from qroar_core.quantizers.weights import fake_quantize_weight
-from qroar_core.remedies.prepare.gptq import gptq
+from qroar_core.remedies.methods.gptq.prepare import gptq
 from qroar_core.specs import WeightQuantSpec
 from tests.remedies.matrices import inputs, weights
 

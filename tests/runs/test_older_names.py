@@ -5,13 +5,18 @@ import json
 import pytest
 
 from pages.state.choice import Choice, from_address
+from qroar_core.errors import BadOutput
 from qroar_core.remedies.result import Comparison
+from qroar_core.runs.folder import RunFolder
 from qroar_core.runs.record import read_record
 from qroar_core.specs import SearchSpec
 from tests.helpers import planted_comparison
 from tests.runs.kept import keep_all
 
 BEFORE = {"judge": "logits", "kappa0": 2.5, "eta": 0.25, "tau_tail": 0.5, "shrink": 0.125}
+TODAY = dict(
+    zip(BEFORE, ("error_metric", "max_log2_scale", "pressure_weight", "tail_weight", "l2_penalty"), strict=True)
+)
 NOW = SearchSpec(error_metric="logits", max_log2_scale=2.5, pressure_weight=0.25, tail_weight=0.5, l2_penalty=0.125)
 
 
@@ -21,14 +26,26 @@ def test_a_run_of_before_opens_with_its_search_as_it_was(root, loaded, setting):
     path = folder / "manifest.json"
     manifest = json.loads(path.read_text())
     assert manifest["specs"]["search"].keys().isdisjoint(BEFORE)  # written under today's names
-    today = dict(
-        zip(BEFORE, ("error_metric", "max_log2_scale", "pressure_weight", "tail_weight", "l2_penalty"), strict=True)
-    )
-    search = {name: value for name, value in manifest["specs"]["search"].items() if name not in today.values()}
+    search = {name: value for name, value in manifest["specs"]["search"].items() if name not in TODAY.values()}
     manifest["specs"]["search"] = search | BEFORE
     path.write_text(json.dumps(manifest))
     found = read_record(folder).setting.search
-    assert {name: getattr(found, now) for name, now in today.items()} == BEFORE
+    assert {name: getattr(found, now) for name, now in TODAY.items()} == BEFORE
+
+
+def test_a_run_of_before_is_taken_up_again_and_only_under_the_same_search(tmp_path, loaded, setting):
+    first = RunFolder.open(tmp_path / "run", loaded, setting, "qroar run x")
+    first.save("report.html", "<html></html>", "report", 1.0)
+    path = first.path / "manifest.json"
+    manifest = json.loads(path.read_text())
+    formerly = {now: before for before, now in TODAY.items()}
+    manifest["specs"]["search"] = {formerly.get(name, name): v for name, v in manifest["specs"]["search"].items()}
+    path.write_text(json.dumps(manifest))
+    assert RunFolder.open(first.path, loaded, setting, "qroar run x").manifest.stages == {"report": 1.0}
+    manifest["specs"]["search"]["eta"] += 0.25
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(BadOutput, match=r"another setting \(search\)"):
+        RunFolder.open(first.path, loaded, setting, "qroar run x")
 
 
 def test_a_link_of_before_asks_for_the_same_search():

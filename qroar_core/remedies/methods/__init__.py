@@ -1,4 +1,7 @@
-"""Every remedy that a comparison measures: one file each, found by itself; its name is what `--methods` takes."""
+"""Every remedy that a comparison measures: one file or folder each, found by itself, whose name `--methods` takes.
+
+Menus list them without torch: the maths of a remedy that changes parameters is in the `prepare.py` of its folder.
+"""
 
 from __future__ import annotations
 

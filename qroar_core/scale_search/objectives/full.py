@@ -25,8 +25,8 @@ from qroar_core.scale_search.cached import Report
 from qroar_core.scale_search.objective import Objective
 from qroar_core.scale_search.optuna_candidates import Proposals, TrialRunner, grid_of, sequential, swept
 from qroar_core.scale_search.problem import SearchProblem
-from qroar_core.scale_search.registry import methods
 from qroar_core.scale_search.result import Candidate
+from qroar_core.scale_search.search_methods import methods
 from qroar_core.scale_search.state import AdamState, clamp
 from qroar_core.specs import QuantSpec, RopeSpec, SearchSpec
 from qroar_core.transforms.scales import Scales

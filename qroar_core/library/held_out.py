@@ -1,0 +1,142 @@
+"""The stages that read held-out text: evaluate, retrieve, compare."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from qroar_core.evaluation import run as evaluate_stage
+from qroar_core.library.arguments import resolved, scales_of, several
+from qroar_core.library.results import Comparison, Evaluation, Retrieval
+from qroar_core.library.transform import Transform
+from qroar_core.models.loaded import LoadedModel
+from qroar_core.progress import OnStep, no_progress
+from qroar_core.remedies import run as remedies_stage
+from qroar_core.retrieval import run as retrieve_stage
+from qroar_core.setup import Setup
+from qroar_core.specs import (
+    ComparisonSpec,
+    EvaluationSpec,
+    RetrievalSpec,
+)
+
+
+def evaluate(
+    model: LoadedModel,
+    setup: Setup,
+    transform: Transform | None = None,
+    *,
+    smooth_attention: Transform | None = None,
+    lengths: Sequence[int] = (),
+    windows: int | None = None,
+    rotation: bool = True,
+    spec: EvaluationSpec | None = None,
+    on_step: OnStep = no_progress,
+) -> Evaluation:
+    """Perplexity of reference, quantized model and remedies on held-out text, with intervals paired over windows.
+
+    Args:
+        model: what `load` returned; it is as it was afterwards.
+        setup: interpolation, quantizers, context length, bands and text; what it leaves open is filled in for `model`.
+        transform: measured beside identity; None leaves it out.
+        smooth_attention: another transform to measure beside it.
+        lengths: contexts in tokens, the same target tokens at each; (): a short one and the setup's.
+        windows: held-out windows; None: 8 or 16, or as many as the text holds.
+        rotation: also measure the same quantizer behind a Hadamard rotation.
+        spec: everything else that can be asked (`qroar_core.specs.EvaluationSpec`), in place of what is said here.
+        on_step: called with a `qroar_core.progress.Step` as the work goes on; it may raise `Cancelled` to stop it.
+    Returns:
+        NLL (nats a token), perplexity and KL of every condition at every length, and the gain with its interval.
+    Raises:
+        BadText: too little text. BadSpec: lengths or windows that do not go. BadScales: a transform of another model.
+        Cancelled: raised by `on_step`.
+    """
+    setting = resolved(model, setup)
+    asked = spec or replace(
+        setting.evaluation,
+        lengths=several("lengths", lengths) or setting.evaluation.lengths,
+        windows=setting.evaluation.windows if windows is None else windows,
+        fewer=windows is None,
+        rotation=rotation,
+    )
+    found = evaluate_stage.run(
+        model,
+        replace(setting, evaluation=asked),
+        scales_of(transform, model),
+        scales_of(smooth_attention, model),
+        setup.texts()["heldout"],
+        on_step,
+    )
+    return Evaluation.of(found.as_written())
+
+
+def retrieve(
+    model: LoadedModel,
+    setup: Setup,
+    transform: Transform | None = None,
+    *,
+    lengths: Sequence[int] = (),
+    trials: int = 5,
+    spec: RetrievalSpec | None = None,
+    on_step: OnStep = no_progress,
+) -> Retrieval:
+    """Numbers hidden in held-out text, asked for under each condition, by depth and length.
+
+    Args:
+        model: what `load` returned; it is as it was afterwards.
+        setup: interpolation, quantizers, context length, bands and text; what it leaves open is filled in for `model`.
+        transform: measured beside identity; None leaves it out.
+        lengths: prompt and answer together, tokens; (): the setup's.
+        trials: per task, length and depth.
+        spec: everything else that can be asked (`qroar_core.specs.RetrievalSpec`), in place of what is said here.
+        on_step: called with a `qroar_core.progress.Step` as the work goes on; it may raise `Cancelled` to stop it.
+    Returns:
+        Hits, log-probabilities and ranks by task, length, depth and condition, with findings.
+    Raises:
+        BadText: documents shorter than a length. BadSpec: lengths or trials that do not go.
+        BadScales: a transform of another model. Cancelled: raised by `on_step`.
+    """
+    setting = resolved(model, setup)
+    asked = spec or RetrievalSpec(
+        lengths=several("lengths", lengths) or setting.evaluation.lengths, trials=trials, seed=setup.seed
+    )
+    scales = scales_of(transform, model)
+    found = retrieve_stage.run(model, setting, scales, asked, setup.texts()["heldout"], on_step)
+    return Retrieval.of(found.as_written())
+
+
+def compare(
+    model: LoadedModel,
+    setup: Setup,
+    *,
+    remedies: Sequence[str] = (),
+    band_scales: bool = True,
+    spec: ComparisonSpec | None = None,
+    on_step: OnStep = no_progress,
+) -> Comparison:
+    """What people use already (rotation, SmoothAttention, per-channel K, AWQ, GPTQ), beside band scales and with them.
+
+    Args:
+        model: what `load` returned; it is as it was afterwards.
+        setup: interpolation, quantizers, context length, bands and text; what it leaves open is filled in for `model`.
+        remedies: which; (): all that apply to what is quantized.
+        band_scales: also search band scales under each of them.
+        spec: everything else that can be asked (`qroar_core.specs.ComparisonSpec`), in place of what is said here.
+        on_step: called with a `qroar_core.progress.Step` as the work goes on; it may raise `Cancelled` to stop it.
+    Returns:
+        A row a remedy, alone and with band scales: NLL, gain over the plain quantizer, share of the gap.
+    Raises:
+        BadText: too little text. BadSpec: nothing is quantized, or a remedy that does not apply.
+        Cancelled: raised by `on_step`.
+    """
+    setting = resolved(model, setup)
+    asked = spec or ComparisonSpec(
+        methods=several("remedies", remedies),
+        band_scales=band_scales,
+        search=setting.search,
+        windows=setting.evaluation.windows,
+        fewer=True,
+        seed=setup.seed,
+    )
+    found = remedies_stage.run(model, setting, asked, setup.texts(), on_step)
+    return Comparison.of(found.as_written())
