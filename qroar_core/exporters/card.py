@@ -65,7 +65,8 @@ def _card_before(before: Path | None) -> tuple[str, list[str]]:
 def _scales(note: dict[str, Any]) -> list[str]:
     scales = note["scales"]
     flat = [] if scales is None else _numbers(scales["g"])
-    if scales is None or not note["changed"] or (set(flat) == {1.0} and not scales.get("angles")):
+    mixed = scales is not None and (scales.get("angles") or scales.get("value_maps"))
+    if scales is None or not note["changed"] or (set(flat) == {1.0} and not mixed):
         return ["Scales: none."]
     where = ", ".join(sorted({_within_layer(name) for name in note["changed"]}))
     return [
@@ -73,6 +74,7 @@ def _scales(note: dict[str, Any]) -> list[str]:
         f"{min(flat):.3g} to {max(flat):.3g}, multiplied into {literal(where)}. {EFFECT[scales['mode']]}.",
         *_angles(scales),
         *_maps(scales),
+        *_value_maps(scales),
     ]
 
 
@@ -91,6 +93,17 @@ def _maps(scales: dict[str, Any]) -> list[str]:
         f"Map: {_channels(one)} mixed by a matrix ({GRAIN[scales['granularity']]}) in K and by its inverse in q: "
         "it commutes with RoPE, so no logit changes."
         for one in scales.get("maps", [])
+    ]
+
+
+def _value_maps(scales: dict[str, Any]) -> list[str]:
+    maps = scales.get("value_maps")
+    if not maps:
+        return []
+    count = sum(len(layer) for layer in maps)
+    return [
+        f"Value maps: V's {len(maps[0][0])} channels of each of {count} KV heads mixed by a matrix, W_O's columns by its "
+        "inverse: V carries no RoPE, so no output changes."
     ]
 
 

@@ -176,6 +176,7 @@ def note_of(
             "g": scales.nested(),
             "angles": scales.nested_angles(),
             **({"maps": [one.model_dump() for one in maps_of(scales)]} if scales.maps else {}),
+            **({"value_maps": scales.nested_value_maps()} if scales.value_maps is not None else {}),
         },
         "changed": changed,
         **({"dtype": dtype} if dtype else {}),
