@@ -102,8 +102,8 @@ def _value_maps(scales: dict[str, Any]) -> list[str]:
         return []
     count = sum(len(layer) for layer in maps)
     return [
-        f"Value maps: V's {len(maps[0][0])} channels of each of {count} KV heads mixed by a matrix, W_O's columns by its "
-        "inverse: V carries no RoPE, so no output changes."
+        f"Value maps: V's {len(maps[0][0][0])} channels of each of {count} KV heads mixed by a matrix, and the columns "
+        "of W_O by its inverse: V carries no RoPE, so no output changes."
     ]
 
 

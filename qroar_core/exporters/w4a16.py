@@ -63,7 +63,7 @@ def run(
     folder = Path(folder).expanduser()
     on_step(Step("export", 0, 3, "scale weights"))
     dtype = next((kind for kind in (loaded.dtype, kept_dtype(loaded)) if kind in SIXTEEN), torch.bfloat16)
-    changed = [] if written_gains(loaded.geometry, scales, said.factor) is None else changed_parts(loaded)
+    changed = [] if written_gains(loaded.geometry, scales, said.factor) is None else changed_parts(loaded, scales)
     need = sum(p.numel() for p in loaded.model.parameters()) * dtype.itemsize
     with new_folder(folder, need) as built:
         require_finite_pass(loaded, rope, scales)

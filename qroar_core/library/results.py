@@ -174,6 +174,7 @@ class Transform(ScalesFile):
         per = {"model": "model", "layer": "layer", "kv_head": "layer and KV head"}[self.granularity]
         turned = "" if self.angles is None else ", with an angle per RoPE pair"
         turned += f" and {len(self.maps)} maps" if self.maps else ""
+        turned += ", and a map of V per layer and KV head" if self.value_maps is not None else ""
         return (
             f"Transform for {self.model.name}: {self.mode} scales from {low:.3g} to {high:.3g}, "
             f"{len(self.bands)} bands per {per}{turned}"
@@ -223,6 +224,7 @@ class Search:
                 r.verdict.reason,
                 f"{r.objective} objective {r.objective_identity:.4g} -> {r.objective_found:.4g} "
                 f"in {r.seconds:.1f} s = {r.forward_equivalents:.2f} forward passes over its text",
+                *([] if r.value_maps is None else [f"value maps: {r.value_maps.words}"]),
                 f"guard: {r.guard}",
                 f"kept: {r.chosen}; {r.reason}",
                 f"read: {r.text}",

@@ -128,6 +128,12 @@ class SearchSpec(Compact):
         one_of("sampler", self.sampler, Sampler)
         if self.maps and not self.angles:
             raise BadSpec("maps are searched together with the angles of pairs", where="--maps", do="add --angles")
+        if self.value_maps and self.objective != "cached":
+            raise BadSpec(
+                f"the {self.objective} objective searches no value maps",
+                where="--value-maps",
+                do="add --objective cached",
+            )
         for name in (
             "windows",
             "grid_points",
