@@ -65,16 +65,15 @@ def _card_before(before: Path | None) -> tuple[str, list[str]]:
 def _scales(note: dict[str, Any]) -> list[str]:
     scales = note["scales"]
     flat = [] if scales is None else _numbers(scales["g"])
-    mixed = scales is not None and (scales.get("angles") or scales.get("value_maps"))
-    if scales is None or not note["changed"] or (set(flat) == {1.0} and not mixed):
-        return ["Scales: none."]
+    if scales is None or not note["changed"] or (set(flat) == {1.0} and not scales.get("angles")):
+        return ["Scales: none.", *_value_maps(note)]
     where = ", ".join(sorted({_within_layer(name) for name in note["changed"]}))
     return [
         f"Scales: one g per frequency band ({len(scales['bands'])} bands, {GRAIN[scales['granularity']]}), "
         f"{min(flat):.3g} to {max(flat):.3g}, multiplied into {literal(where)}. {EFFECT[scales['mode']]}.",
         *_angles(scales),
         *_maps(scales),
-        *_value_maps(scales),
+        *_value_maps(note),
     ]
 
 
@@ -96,14 +95,14 @@ def _maps(scales: dict[str, Any]) -> list[str]:
     ]
 
 
-def _value_maps(scales: dict[str, Any]) -> list[str]:
-    maps = scales.get("value_maps")
-    if not maps:
+def _value_maps(note: dict[str, Any]) -> list[str]:
+    if not note.get("mixed"):
         return []
+    maps, (values, output) = note["scales"]["value_maps"], note["mixed"]
     count = sum(len(layer) for layer in maps)
     return [
-        f"Value maps: V's {len(maps[0][0][0])} channels of each of {count} KV heads mixed by a matrix, and the columns "
-        "of W_O by its inverse: V carries no RoPE, so no output changes."
+        f"Value maps: V's {len(maps[0][0][0])} channels of each of {count} KV heads mixed by a matrix in {literal(values)}"
+        f", and by its inverse in {literal(output)}: V carries no RoPE, so no output changes."
     ]
 
 

@@ -64,7 +64,7 @@ def run(
     folder = Path(folder).expanduser()
     on_step(Step("export", 0, 3, "scale weights"))
     written, why = written_dtype(loaded, dtype)
-    changed = [] if written_gains(loaded.geometry, scales, said.factor) is None else changed_parts(loaded, scales)
+    changed = [] if written_gains(loaded.geometry, scales, said.factor) is None else changed_parts(loaded)
     with new_folder(folder, sum(p.numel() for p in loaded.model.parameters()) * written.itemsize) as built:
         require_finite_pass(loaded, rope, scales)
         with loaded.lock, replaced_parameters(loaded.model, written_parameters(loaded, scales, said.factor)):
@@ -79,6 +79,7 @@ def run(
             format=format,
             command=command,
             changed=changed,
+            mixed=mixed_parts(loaded, scales),
             dtype=why,
             factor=said.factor,
         )
@@ -180,11 +181,16 @@ def narrowed(name: str, value: Tensor, dtype: torch.dtype) -> Tensor:
     return new
 
 
-def changed_parts(loaded: LoadedModel, scales: Scales | None) -> list[str]:
+def changed_parts(loaded: LoadedModel) -> list[str]:
     """The modules of an attention layer that scales change: projections, or the norms whose gains take the scale."""
     first = next(i for i in range(loaded.geometry.n_layers) if i not in loaded.geometry.without_rope)
     names = [slot.norm_gain or slot.weight for slot in loaded.slots()[first]]
-    if scales is not None and scales.mixes_values:
-        values, output = loaded.value_slots()[first]
-        names += [values.weight, output]
     return list(dict.fromkeys(name.split(".")[-2] for name in names))
+
+
+def mixed_parts(loaded: LoadedModel, scales: Scales | None) -> list[str]:
+    """The modules of an attention layer that value maps change; none without any."""
+    if scales is None or not scales.mixes_values:
+        return []
+    values, output = loaded.value_slots()[0]
+    return [name.split(".")[-2] for name in (values.weight, output)]

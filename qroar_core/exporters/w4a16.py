@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from qroar_core.errors import BadSpec, UnsupportedModel
 from qroar_core.exporters.folder import new_folder, note_of, origin_of, write_about
 from qroar_core.exporters.forward_pass import require_finite_pass
-from qroar_core.exporters.hf import changed_parts, narrowed, save
+from qroar_core.exporters.hf import changed_parts, mixed_parts, narrowed, save
 from qroar_core.exporters.written_rope import written_gains, written_parameters, written_rope
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.own_dtype import kept_dtype, word
@@ -63,7 +63,7 @@ def run(
     folder = Path(folder).expanduser()
     on_step(Step("export", 0, 3, "scale weights"))
     dtype = next((kind for kind in (loaded.dtype, kept_dtype(loaded)) if kind in SIXTEEN), torch.bfloat16)
-    changed = [] if written_gains(loaded.geometry, scales, said.factor) is None else changed_parts(loaded, scales)
+    changed = [] if written_gains(loaded.geometry, scales, said.factor) is None else changed_parts(loaded)
     need = sum(p.numel() for p in loaded.model.parameters()) * dtype.itemsize
     with new_folder(folder, need) as built:
         require_finite_pass(loaded, rope, scales)
@@ -79,6 +79,7 @@ def run(
             format=format,
             command=command,
             changed=changed,
+            mixed=mixed_parts(loaded, scales),
             dtype=f"{word(dtype)}, what is not packed",
             factor=said.factor,
         )

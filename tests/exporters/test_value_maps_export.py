@@ -61,8 +61,9 @@ def test_verify_passes_and_sees_maps_that_were_left_out(source, tmp_path, monkey
     checks = verify.run(folder)
     assert [check for check in checks if check.passed is not True] == []
     note = json.loads((folder / "qroar.json").read_text())
-    assert note["changed"] == ["q_proj", "k_proj", "v_proj", "o_proj"]
-    assert "16 channels of each of 4 KV heads mixed by a matrix" in (folder / "README.md").read_text()
+    assert (note["changed"], note["mixed"]) == (["q_proj", "k_proj"], ["v_proj", "o_proj"])
+    card = (folder / "README.md").read_text()
+    assert "16 channels of each of 4 KV heads mixed by a matrix in v_proj, and by its inverse in o_proj" in card
 
     def only_v(loaded, scales, factor):
         """As a writer would leave it that knows W_V alone."""
@@ -81,7 +82,9 @@ def test_llama_cpp_gives_the_source_models_log_probabilities(demo, tmp_path):
 
     scales = mixing(demo, identity(geo.n_layers, geo.n_kv_heads, ((0, geo.n_pairs - 1),)))
     folder = gguf_write.run(demo, RopeSpec("yarn", 2.0), scales, tmp_path / "out", format="gguf-f16")
-    assert json.loads((folder / "qroar.json").read_text())["changed"] == ["attn_q", "attn_k", "attn_v", "attn_output"]
+    note = json.loads((folder / "qroar.json").read_text())
+    assert (note["changed"], note["mixed"]) == ([], ["attn_v", "attn_output"])
+    assert "Scales: none." in (folder / "README.md").read_text()
     checks = verify.run(folder)
     assert [check for check in checks if check.passed is not True] == []
     assert any("llama.cpp" in check.question for check in checks)
@@ -91,7 +94,7 @@ def test_weights_that_are_rounded_anew_take_them_and_finished_codes_do_not(tiny,
     source = tiny(hidden_size=64)
     scales = mixing(source)
     folder = w4a16.run(source, RopeSpec("linear", 2.0), scales, tmp_path / "w4", group_size=32)
-    assert {"v_proj", "o_proj"} <= set(json.loads((folder / "qroar.json").read_text())["changed"])
+    assert json.loads((folder / "qroar.json").read_text())["mixed"] == ["v_proj", "o_proj"]
     again = load_model(str(folder), device="cpu", dtype="float32")
     plain = replace(scales, g=torch.ones_like(scales.g), angles=None)
     with pytest.raises(BadScales, match=r"columns of W_O, as value maps do; finished codes stay.*without --value-maps"):
