@@ -101,8 +101,8 @@ def _value_maps(note: dict[str, Any]) -> list[str]:
     maps, (values, output) = note["scales"]["value_maps"], note["mixed"]
     count = sum(len(layer) for layer in maps)
     return [
-        f"Value maps: V's {len(maps[0][0][0])} channels of each of {count} KV heads mixed by a matrix in {literal(values)}"
-        f", and by its inverse in {literal(output)}: V carries no RoPE, so no output changes."
+        f"Value maps: V's {len(maps[0][0][0])} channels of each of {count} KV heads mixed by a matrix in "
+        f"{literal(values)}, and by its inverse in {literal(output)}: V carries no RoPE, so no output changes."
     ]
 
 
