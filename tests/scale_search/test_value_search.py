@@ -13,7 +13,7 @@ from qroar_core.models.condition import Condition
 from qroar_core.models.measure import hidden_states
 from qroar_core.scale_search import run as search
 from qroar_core.scale_search.problem import SearchProblem
-from qroar_core.scale_search.value_search import find_value_maps
+from qroar_core.scale_search.value_search import _best, find_value_maps
 from qroar_core.setting import Setting
 from qroar_core.specs import QuantizerSpec, QuantSpec, RopeSpec, SearchSpec
 from tests.scale_search.cancelled import ROPE, stopped
@@ -96,6 +96,10 @@ def test_each_head_keeps_the_best_that_was_tried_and_its_file_holds_it(tiny):
 
 
 def test_heads_that_share_one_step_choose_together(tiny):
+    errors = {"identity": torch.tensor([1.0, 9.0]), "spread": torch.tensor([2.0, 1.0])}
+    assert _best(errors, shared_step=False) == ["identity", "spread"]
+    assert _best(errors, shared_step=True) == ["spread", "spread"]
+    assert _best({name: torch.ones(2) for name in errors}, shared_step=False) == ["identity"] * 2
     loaded = loud_channel(tiny())
     spec = QuantizerSpec(4, scale="tensor")
     problem = SearchProblem(loaded, RopeSpec(), QuantSpec(v=spec), asked(value_maps=True), TEXTS)

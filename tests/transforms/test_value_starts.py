@@ -63,9 +63,11 @@ def test_the_starts_by_name():
     assert (cost(found["balanced, spread"], second, moments[2]) < cost(axes, second, moments[2])).all()
 
 
-def test_a_head_that_is_never_read_or_never_speaks_keeps_maps_that_can_be_undone():
-    moments = torch.stack((random_moment(8, 1), random_moment(8, 4), random_moment(8, 2)))
+def test_heads_that_are_never_read_never_speak_or_use_one_channel_keep_maps_that_can_be_undone():
+    moments = torch.stack([random_moment(8, seed, heads=3) for seed in (1, 4, 2)])
     moments[0, 0] = moments[1, 0] = 0
     moments[1, 1] = moments[2, 1] = 0
+    moments[:2, 2] = 0
+    moments[:2, 2, 3, 3] = 5.0
     for maps in starts.value_starts(moments).values():
-        assert float(torch.linalg.cond(maps).max()) < 1e3
+        assert float(torch.linalg.cond(maps).max()) < 30
