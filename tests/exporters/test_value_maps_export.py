@@ -91,10 +91,13 @@ def test_llama_cpp_gives_the_source_models_log_probabilities(demo, tmp_path):
 
 
 def test_weights_that_are_rounded_anew_take_them_and_finished_codes_do_not(tiny, tmp_path):
-    source = tiny(hidden_size=64)
+    written = hf.run(tiny(hidden_size=64), RopeSpec(), None, tmp_path / "source")
+    source = load_model(str(written), device="cpu", dtype="float32")
     scales = mixing(source)
     folder = w4a16.run(source, RopeSpec("linear", 2.0), scales, tmp_path / "w4", group_size=32)
     assert json.loads((folder / "qroar.json").read_text())["mixed"] == ["v_proj", "o_proj"]
+    logits = next(check for check in verify.run(folder) if check.question == "logits against the source model")
+    assert logits.passed, logits.answer  # rounded where the maps have put them
     again = load_model(str(folder), device="cpu", dtype="float32")
     plain = replace(scales, g=torch.ones_like(scales.g), angles=None)
     with pytest.raises(BadScales, match=r"columns of W_O, as value maps do; finished codes stay.*without --value-maps"):
