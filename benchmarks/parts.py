@@ -32,6 +32,7 @@ from benchmarks import (
     smollm2,
     tie_effects,
     transforms,
+    value_maps,
 )
 from benchmarks.int4_int3_w4 import NAMES, TEXTS
 from qroar_core.models.text import COLLECTIONS
@@ -63,6 +64,7 @@ PARTS: dict[str, Part] = {
         for length in (2048, 16384)
     },
     **{f"transforms.{text}": partial(transforms.main, text) for text in COLLECTIONS},
+    **{f"value_maps.{text}": partial(value_maps.main, text) for text in COLLECTIONS},
     **{
         f"retrieval.{name}.{text}": partial(retrieval.main, name, text)
         for name in retrieval.SETTINGS_ASKED

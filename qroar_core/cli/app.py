@@ -28,6 +28,7 @@ from qroar_core.cli.options import (
     SHARED,
     SLIDING,
     WINDOWS,
+    WITHOUT_MAPS,
     refuse_empty,
     takes,
 )
@@ -160,7 +161,16 @@ def retrieve(options: dict) -> None:
 
 
 @app.command()
-@takes(MODEL, SETTING, BANDS, OUTLIERS, [p for p in SEARCH if p.name != "maps"], COMPARE, OUT, intervals=True)
+@takes(
+    MODEL,
+    SETTING,
+    BANDS,
+    OUTLIERS,
+    WITHOUT_MAPS,
+    COMPARE,
+    OUT,
+    intervals=True,
+)
 def compare(options: dict) -> None:
     """Compare the remedies in use, with and without band scales, in one table with intervals."""
     from qroar_core.cli.remedy_options import comparison_spec

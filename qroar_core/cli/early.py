@@ -32,7 +32,7 @@ def check_specs(
         raise BadSpec(f"must lie in 0 to {SEEDS - 1}, got {seed}", where="--seed", do="give another number")
     given = {
         name: options[name]
-        for name in (*SEARCH_FIELDS, "angles", "maps")
+        for name in (*SEARCH_FIELDS, "angles", "maps", "value_maps")
         if name != "trials" and options.get(name) is not None
     }
     given["angles"] = bool(given.get("angles") or given.get("maps"))

@@ -147,6 +147,7 @@ SEARCH = [
     _option("mode", str, "symmetric", "q times g and k over g, or both times g", metavar="symmetric|shared"),
     _option("angles", bool, False, "also search an angle for every RoPE pair of q and k", "--angles"),
     _option("maps", bool, False, "angles, and a matrix for each group of channels that turn alike", "--maps"),
+    _option("value_maps", bool, False, "also a matrix for V of each KV head, its inverse in W_O", "--value-maps"),
     _option("objective", str, "cached", "objective that scores a candidate", metavar="|".join(OBJECTIVES)),
     _option(
         "error_metric",
@@ -168,6 +169,7 @@ SEARCH = [
         metavar="LOW:HIGH,LOW:HIGH,...",
     ),
 ]
+WITHOUT_MAPS = [option for option in SEARCH if option.name not in ("maps", "value_maps")]
 SHARED = [
     _option(
         "storage",

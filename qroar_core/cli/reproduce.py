@@ -76,6 +76,7 @@ def options_of(loaded: LoadedModel, setting: Setting) -> dict[str, Any]:
         "mode": search.mode,
         "angles": search.angles and not search.maps,
         "maps": search.maps,
+        "value_maps": search.value_maps,
         "objective": search.objective,
         "error_metric": search.error_metric,
         "method": search.method,

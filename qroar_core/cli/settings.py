@@ -88,7 +88,10 @@ def check(options: dict[str, Any]) -> None:
             raise BadSpec(f"must be at least {least}, got {value}", where=_flag(name), do="give a larger number")
     if options.get("windows") == 1 and options.get("intervals"):
         raise BadSpec("one window gives no interval", where="--windows", do="give at least 2")
-    rope_spec(options), quant_spec(options)
+    rope_spec(options)
+    quant = quant_spec(options)
+    if options.get("value_maps") and quant is not None:  # None: the model's own, known once it is read
+        quant.require_quantized_values()
     check_specs(options, lengths_of(options.get("lengths")), bounds_of(options.get("bounds")))
     check_workers(options)
 
@@ -130,6 +133,7 @@ def setting_of(options: dict[str, Any], loaded: LoadedModel) -> Setting:
         granularity=options.get("granularity") or base.search.granularity,
         angles=bool(options.get("angles") or options.get("maps")),
         maps=bool(options.get("maps")),
+        value_maps=bool(options.get("value_maps")),
         bands=bands,
         length=length,
         windows=base.search.windows if windows is None else windows,

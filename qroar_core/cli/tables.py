@@ -98,6 +98,8 @@ def search(report: SearchReport, kept: Scales, as_json: bool, beside: Decision |
         f"{report.objective} objective {report.objective_identity:.4g} -> {report.objective_found:.4g} "
         f"in {report.seconds:.1f} s = {report.forward_equivalents:.2f} forward passes over its text"
     )
+    if report.value_maps is not None:
+        line(f"value maps: {report.value_maps.words}")
     line(f"guard: {report.guard}")
     line(f"kept: {report.chosen}; {report.reason}")
     if beside is not None and report.chosen == "found":

@@ -66,13 +66,14 @@ def _scales(note: dict[str, Any]) -> list[str]:
     scales = note["scales"]
     flat = [] if scales is None else _numbers(scales["g"])
     if scales is None or not note["changed"] or (set(flat) == {1.0} and not scales.get("angles")):
-        return ["Scales: none."]
+        return ["Scales: none.", *_value_maps(note)]
     where = ", ".join(sorted({_within_layer(name) for name in note["changed"]}))
     return [
         f"Scales: one g per frequency band ({len(scales['bands'])} bands, {GRAIN[scales['granularity']]}), "
         f"{min(flat):.3g} to {max(flat):.3g}, multiplied into {literal(where)}. {EFFECT[scales['mode']]}.",
         *_angles(scales),
         *_maps(scales),
+        *_value_maps(note),
     ]
 
 
@@ -91,6 +92,17 @@ def _maps(scales: dict[str, Any]) -> list[str]:
         f"Map: {_channels(one)} mixed by a matrix ({GRAIN[scales['granularity']]}) in K and by its inverse in q: "
         "it commutes with RoPE, so no logit changes."
         for one in scales.get("maps", [])
+    ]
+
+
+def _value_maps(note: dict[str, Any]) -> list[str]:
+    if not note.get("mixed"):
+        return []
+    maps, (values, output) = note["scales"]["value_maps"], note["mixed"]
+    count = sum(len(layer) for layer in maps)
+    return [
+        f"Value maps: V's {len(maps[0][0][0])} channels of each of {count} KV heads mixed by a matrix in "
+        f"{literal(values)}, and by its inverse in {literal(output)}: V carries no RoPE, so no output changes."
     ]
 
 

@@ -12,7 +12,7 @@ import shutil
 import socket
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -152,6 +152,7 @@ def note_of(
     format: str,
     command: str,
     changed: list[str],
+    mixed: Sequence[str] = (),
     dtype: str = "",
     factor: float = 1.0,
 ) -> dict[str, Any]:
@@ -159,6 +160,7 @@ def note_of(
 
     Args:
         origin: see `origin_of`. changed: names of what scales and `factor` changed.
+        mixed: names of what value maps changed.
         dtype: see models.own_dtype.written_dtype. factor: see exporters.written_rope.WrittenRope.
     """
     return {
@@ -176,8 +178,10 @@ def note_of(
             "g": scales.nested(),
             "angles": scales.nested_angles(),
             **({"maps": [one.model_dump() for one in maps_of(scales)]} if scales.maps else {}),
+            **({"value_maps": scales.nested_value_maps()} if scales.value_maps is not None else {}),
         },
         "changed": changed,
+        **({"mixed": list(mixed)} if mixed else {}),
         **({"dtype": dtype} if dtype else {}),
         **({"factor": factor} if factor != 1 else {}),
     }

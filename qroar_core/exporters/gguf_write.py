@@ -103,8 +103,16 @@ def run(
                 os.fsync(file.fileno())
             on_step(Step("export", 2, 3, "hash"))
             changed = [] if written_gains(loaded.geometry, scales, factor) is None else ["attn_q", "attn_k"]
+            mixed = ["attn_v", "attn_output"] if scales is not None and scales.mixes_values else []
             note = note_of(
-                origin_of(loaded, rope), rope, scales, format=format, command=command, changed=changed, factor=factor
+                origin_of(loaded, rope),
+                rope,
+                scales,
+                format=format,
+                command=command,
+                changed=changed,
+                mixed=mixed,
+                factor=factor,
             )
             write_about(scratch, note, loaded.template)
     on_step(Step("export", 3, 3, "done"))

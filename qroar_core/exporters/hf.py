@@ -79,6 +79,7 @@ def run(
             format=format,
             command=command,
             changed=changed,
+            mixed=mixed_parts(loaded, scales),
             dtype=why,
             factor=said.factor,
         )
@@ -185,3 +186,11 @@ def changed_parts(loaded: LoadedModel) -> list[str]:
     first = next(i for i in range(loaded.geometry.n_layers) if i not in loaded.geometry.without_rope)
     names = [slot.norm_gain or slot.weight for slot in loaded.slots()[first]]
     return list(dict.fromkeys(name.split(".")[-2] for name in names))
+
+
+def mixed_parts(loaded: LoadedModel, scales: Scales | None) -> list[str]:
+    """The modules of an attention layer that value maps change; none without any."""
+    if scales is None or not scales.mixes_values:
+        return []
+    values, output = loaded.value_slots()[0]
+    return [name.split(".")[-2] for name in (values.weight, output)]

@@ -93,12 +93,12 @@ def _edits(
 ) -> dict[str, Tensor]:
     """Name -> new value of every tensor to change."""
     geo = loaded.geometry
-    gains = written_gains(geo, scales, factor)
-    if gains is None:
-        return {}
     if scales is not None:
         check_scales(loaded, scales)
         require_scales_alone(scales)
+    gains = written_gains(geo, scales, factor)
+    if gains is None:
+        return {}
     placed = headers(source)
     found, places = layers(placed, packing, source), {name: at.path for name, at in placed.items()}
     new: dict[str, Tensor] = {}

@@ -28,14 +28,14 @@ from qroar_core.models.formats.gguf_header import read_header
 from qroar_core.models.llama_cpp import LlamaCpp, available
 from qroar_core.models.score import divergence
 from qroar_core.models.stream import Condition
-from qroar_core.plain_file import MIB, read_json
+from qroar_core.plain_file import read_json
 from qroar_core.progress import OnStep, Step, no_progress
 from qroar_core.specs import QuantSpec, RopeSpec, WeightQuantSpec
 from qroar_core.transforms.file import rope_from
-from qroar_core.transforms.result import GroupMap
+from qroar_core.transforms.result import LARGEST, GroupMap
 from qroar_core.transforms.scales import Scales, from_nested
 
-LARGEST_NOTE = 64 * MIB  # every scale and every file's hash
+LARGEST_NOTE = LARGEST  # every scale and every file's hash
 PLAIN = ("gguf-bf16", "gguf-f16")  # no block of weights shares a step there
 KL_BOUND = 1e-3  # nats, mean: rounding of the written dtype stays far below
 
@@ -205,6 +205,7 @@ def _scales(note: dict[str, Any]) -> Scales | None:
         bands = tuple((int(first), int(last)) for first, last in block["bands"])
         maps = [GroupMap(**one) for one in block.get("maps", [])]
         size = model["layers"], model["kv_heads"]
-        return from_nested(block["g"], block["mode"], block["granularity"], bands, *size, block.get("angles"), maps)
+        mixing = block.get("angles"), maps, block.get("value_maps")
+        return from_nested(block["g"], block["mode"], block["granularity"], bands, *size, *mixing)
     except (KeyError, TypeError, ValueError, BadScales) as error:
         raise BadCheckpoint(f"its scales are not understood ({error})"[:160], where=NOTE) from error

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from qroar_core.errors import BadSpec, UnsupportedModel
 from qroar_core.exporters.folder import new_folder, note_of, origin_of, write_about
 from qroar_core.exporters.forward_pass import require_finite_pass
-from qroar_core.exporters.hf import changed_parts, narrowed, save
+from qroar_core.exporters.hf import changed_parts, mixed_parts, narrowed, save
 from qroar_core.exporters.written_rope import written_gains, written_parameters, written_rope
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.own_dtype import kept_dtype, word
@@ -79,6 +79,7 @@ def run(
             format=format,
             command=command,
             changed=changed,
+            mixed=mixed_parts(loaded, scales),
             dtype=f"{word(dtype)}, what is not packed",
             factor=said.factor,
         )

@@ -147,7 +147,7 @@ def written_gains(geometry: Geometry, scales: Scales | None, factor: float) -> t
     Returns:
         float64, (layers, heads, head_dim) and (layers, kv_heads, head_dim).
     """
-    parts = [one for one in (scales, folding(geometry, factor)) if one is not None and not one.is_identity]
+    parts = [one for one in (scales, folding(geometry, factor)) if one is not None and not one.keeps_keys]
     if not parts:
         return None
     geo = geometry

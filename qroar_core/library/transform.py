@@ -85,6 +85,7 @@ class Transform(ScalesFile):
         per = {"model": "model", "layer": "layer", "kv_head": "layer and KV head"}[self.granularity]
         turned = "" if self.angles is None else ", with an angle per RoPE pair"
         turned += f" and {len(self.maps)} maps" if self.maps else ""
+        turned += ", and a map of V per layer and KV head" if self.value_maps is not None else ""
         return (
             f"Transform for {self.model.name}: {self.mode} scales from {low:.3g} to {high:.3g}, "
             f"{len(self.bands)} bands per {per}{turned}"

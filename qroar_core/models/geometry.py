@@ -45,6 +45,7 @@ class Geometry:
     latent_dim: int = 0  # channels of the latent that K and V are made of; 0: none, the cache holds K and V
     windows: tuple[int | None, ...] = ()  # newest keys each layer sees, tokens, None for all; empty: all layers see all
     decoder_layers: tuple[int, ...] = ()  # number of each layer among all of the decoder's; empty: all have attention
+    behind_values: str = ""  # what acts channel by channel between V and W_O, so that V takes no map; empty: nothing
 
     @property
     def n_pairs(self) -> int:
@@ -114,6 +115,15 @@ class Geometry:
                 f"{self.family} normalises q and k before RoPE, and the norm's gain cannot turn a pair",
                 where="--angles",
                 do="search scales alone",
+            )
+
+    def require_value_maps(self) -> None:
+        """Raises BadSpec where V's channels cannot be mixed: something between V and W_O tells them apart."""
+        if self.behind_values:
+            raise BadSpec(
+                f"{self.family}'s {self.behind_values} between V and W_O, which a map of V's channels does not pass",
+                where="--value-maps",
+                do="search without value maps",
             )
 
     def require_cache(self, quant: QuantSpec) -> None:

@@ -107,6 +107,12 @@ class LoadedModel:
         at = [geo.decoder_layer(layer) for layer in range(geo.n_layers)]
         return [(self.family.query(i, geo, names), self.family.key(i, geo, names)) for i in at]
 
+    def value_slots(self) -> list[tuple[QKSlot, str]]:
+        """Value slot of every layer, and the name of the W_O that reads it."""
+        names, family = self.parameter_names(), self.family
+        at = [self.geometry.decoder_layer(layer) for layer in range(self.geometry.n_layers)]
+        return [(family.value(i, self.geometry, names), family.output_projection(i)) for i in at]
+
 
 def fingerprint(model: nn.Module) -> str:
     """16 hex digits naming the weights: SHA-256 over names, shapes and evenly spaced values.

@@ -17,6 +17,7 @@ from qroar_core.errors import BadScales
 from qroar_core.maths.rope import Pairing
 from qroar_core.models.finite import require_finite_parameters
 from qroar_core.models.geometry import Described
+from qroar_core.models.value_fold import check_value_maps, map_values
 from qroar_core.quantizers.fake_quantize import fake_quantize_ste
 from qroar_core.quantizers.weights import fake_quantize_weight
 from qroar_core.specs import QuantizerSpec, WeightQuantSpec
@@ -107,6 +108,8 @@ def check_scales(loaded: Described, scales: Scales) -> None:
         geo.require_granularity("kv_head")
     if scales.turns:
         geo.require_turns()
+    if scales.value_maps is not None:
+        check_value_maps(geo, scales.value_maps)
     expected = (geo.n_layers, geo.n_kv_heads)
     if tuple(scales.g.shape[:2]) != expected:
         raise BadScales(f"scales are for (layers, kv_heads) {tuple(scales.g.shape[:2])}, this model has {expected}")
@@ -116,10 +119,10 @@ def check_scales(loaded: Described, scales: Scales) -> None:
 
 
 def scaled_parameters(loaded: LoadedModel, scales: Scales) -> dict[str, Tensor]:
-    """W_Q, W_K, their biases or QK-norm gains with `scales` multiplied in, in the model's dtype.
+    """W_Q, W_K, their biases or QK-norm gains with `scales` multiplied in, W_V and W_O with value maps; model's dtype.
 
     Products are formed in float32 (float64 models, and maps: float64) and rounded once. A layer without RoPE has no
-    bands: its weights stay as they are whatever g says.
+    bands: its W_Q and W_K stay as they are whatever g says.
 
     Raises:
         BadScales: scales of another model. NonFinite: a product that leaves the dtype.
@@ -138,6 +141,8 @@ def scaled_parameters(loaded: LoadedModel, scales: Scales) -> dict[str, Tensor]:
         on_q = None if on_k is None else torch.linalg.inv(on_k).mT
         for slot, gain, matrix in zip(slots, gains, (on_q, on_k), strict=True):
             _scale_slot(new, parameters, slot, gain[layer], angles, matrix, geo.pairing)
+    if scales.value_maps is not None:
+        map_values(new, parameters, loaded.value_slots(), scales.value_maps)
     require_finite_parameters(new, loaded.dtype)
     return new
 

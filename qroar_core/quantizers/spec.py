@@ -168,6 +168,15 @@ class QuantSpec(Compact):
         """True when nothing is quantized."""
         return not (self.weights or self.k or self.v or self.qk or self.activations)
 
+    def require_quantized_values(self) -> None:
+        """Raises BadSpec where V is not rounded, so that value maps would have nothing to help."""
+        if self.v is None:
+            raise BadSpec(
+                "value maps help a quantized V cache, and V is not quantized here",
+                where="--value-maps",
+                do="add --v int4, or drop --value-maps",
+            )
+
     @property
     def changes_projections(self) -> bool:
         """True when q, k and v come out of their projections changed, before any cache rounds them."""

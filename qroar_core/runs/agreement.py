@@ -116,6 +116,7 @@ def _search(report: SearchReport, found: ScalesFile | None, setting: Setting) ->
             for name, there, asked in (
                 ("angles", found.angles is not None, spec.angles),
                 ("maps", bool(found.maps), spec.maps),
+                ("value_maps", found.value_maps is not None, spec.value_maps),
             ):
                 if there != asked:
                     yield f"{name}: {FOUND} has {'some' if there else 'none'}, its manifest says {asked}"
@@ -199,7 +200,7 @@ def _evaluation(proof: Evaluation, setting: Setting) -> Iterator[str]:
 
 def _kept_scales(kept: ScalesFile, found: ScalesFile, report: SearchReport, proof: Evaluation | None) -> Iterator[str]:
     """The scales kept are those found or identity: by the decision, and by what held-out text takes back."""
-    is_found = (kept.g, kept.angles, kept.maps) == (found.g, found.angles, found.maps)
+    is_found = all(getattr(kept, name) == getattr(found, name) for name in ("g", "angles", "maps", "value_maps"))
     is_identity = kept.is_identity
     if proof is None and report.chosen == "found" and is_identity:
         return  # an evaluation took them back, and its file was removed to be made again

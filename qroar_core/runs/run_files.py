@@ -54,6 +54,7 @@ def scales_in(path: Path, fingerprint: str = "") -> Scales:
         who.kv_heads,
         content.angles,
         content.maps,
+        content.value_maps,
     )
 
 

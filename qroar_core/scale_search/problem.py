@@ -59,6 +59,9 @@ class SearchProblem:
             self.loaded.geometry.require_turns()
         if self.spec.maps:
             require_maps(self.loaded.geometry, self.rope)
+        if self.spec.value_maps:
+            self.quant.require_quantized_values()
+            self.loaded.geometry.require_value_maps()
         self.bands = bands_of(self.loaded, self.spec.bands)
         self.length = self.spec.length or promised_length(self.loaded, self.rope)
 
@@ -75,6 +78,14 @@ class SearchProblem:
 
     @property
     def verdict(self) -> Verdict:
+        """Whether scales, or value maps where they are searched, can act here at all."""
+        found = self.of_scales
+        if not self.spec.value_maps:
+            return found
+        return Verdict(acts="yes", reason=f"{found.reason} Value maps can act: the V cache is rounded.")
+
+    @property
+    def of_scales(self) -> Verdict:
         """Whether scales can act here at all."""
         return applicability_on(
             self.loaded.geometry, self.quant, self.spec.mode, self.bands, self.spec.angles, self.length

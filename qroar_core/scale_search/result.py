@@ -29,6 +29,26 @@ class Candidate(Result):
     best: float
 
 
+class ValueMapReport(Result):
+    """What value maps leave of a rounded V cache's error.
+
+    error_left: of the attention output behind W_O on the text that was searched, as a share of that without maps; mean
+    over layers and KV heads. chosen: how many KV heads took which map: a name of `transforms.value_starts`, or
+    "gradient" where it was moved from there.
+    """
+
+    error_left: float
+    chosen: dict[str, int]
+
+    @property
+    def words(self) -> str:
+        """`36% of the error of V's rounding left, mean over layers and KV heads; chosen: gradient 80, identity 10`."""
+        chosen = ", ".join(f"{name} {count}" for name, count in self.chosen.items())
+        return (
+            f"{self.error_left:.0%} of the error of V's rounding left, mean over layers and KV heads; chosen: {chosen}"
+        )
+
+
 class SearchReport(Result):
     """How the winner was found. `bounds` are log2 g, [layer or 0][band][low, high]."""
 
@@ -48,6 +68,7 @@ class SearchReport(Result):
     chosen: Literal["found", "identity"]
     reason: str  # why this was chosen, one sentence
     decision: Decision | None = None  # the gain that decided; None where none was measured, and in older runs
+    value_maps: ValueMapReport | None = None  # None where none were searched, and in older runs
 
     @property
     def cancelled(self) -> bool:

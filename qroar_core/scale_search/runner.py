@@ -30,6 +30,7 @@ from qroar_core.scale_search.result import Candidate, SearchReport
 from qroar_core.scale_search.search_methods import methods
 from qroar_core.scale_search.state import AdamState, SearchState
 from qroar_core.scale_search.validation import TooLittleText, decide
+from qroar_core.scale_search.value_search import FoundValueMaps, find_value_maps
 from qroar_core.statistics.intervals import NO_GAIN
 from qroar_core.transforms.scales import Scales
 
@@ -57,6 +58,7 @@ class SearchRunner:
         self.descent: SearchState | None = None
         self.whole: Refinement | None = None
         self.starts: dict[str, Tensor] = {}
+        self.values: FoundValueMaps | None = None
         self.began = self.idle = 0.0
         self.windows = self.bounds = self.limits = torch.empty(0)
         self.read = Windows(self.windows, ())
@@ -73,7 +75,7 @@ class SearchRunner:
             self.spent += time.perf_counter() - self.began
             self.began = 0.0
             before, after = value(torch.zeros_like(point)), value(point)
-            searched = problem.scales(point)
+            searched = self.scales_at(point)
             found, guard = self.guard(searched)
             if not torch.equal(found.point, searched.point):
                 after = value(found.point.float())
@@ -106,7 +108,14 @@ class SearchRunner:
         """q, k and v of the calibration text, and where to start from."""
         taken = self.problem.captured(self.windows, self.on_step)
         self.starts = self.problem.starts(taken)
+        if self.spec.value_maps and self.problem.quant.v is not None:
+            self.values = find_value_maps(taken, self.problem.quant.v, self.on_step)
         return taken
+
+    def scales_at(self, point: Tensor) -> Scales:
+        """What was found: the point of the search, and value maps where they are searched."""
+        scales = self.problem.scales(point)
+        return scales if self.values is None else replace(scales, value_maps=self.values.maps)
 
     def descend(self, taken: Capture) -> tuple[Callable[[Tensor], float], Tensor]:
         """The objective that decides, and log2 g found under it."""
@@ -115,7 +124,7 @@ class SearchRunner:
         before = resume.found.point.float() if resume else None
         in_whole = resume is not None and resume.report.objective != FIRST
         value: Callable[[Tensor], float] = lambda x: 1.0  # noqa: E731 (replaced wherever there is an objective)
-        if not problem.weights_only:
+        if not problem.weights_only and problem.of_scales.acts != "no":
             objective = problem.objective(taken)
             objective.pull = problem.pull
             value = objective.value
@@ -184,7 +193,7 @@ class SearchRunner:
         self.spent += time.perf_counter() - self.began if self.began else 0.0
         report = self.told(before, after, "not asked: cancelled before its end", "identity", CANCELLED, self.idle)
         report = report.model_copy(update={"objective": objective})
-        return self.made(self.problem.scales(best), self.problem.none, report, state)
+        return self.made(self.scales_at(best), self.problem.none, report, state)
 
     def told(self, before: float, after: float, guard: str, chosen: str, reason: str, idle: float) -> SearchReport:
         """The report; `idle` is one window's bare forward pass, seconds."""
@@ -209,6 +218,7 @@ class SearchRunner:
             text=text,
             chosen="found" if chosen == "found" else "identity",
             reason=reason,
+            value_maps=None if self.values is None else self.values.report,
         )
 
     def made(self, found: Scales, kept: Scales, report: SearchReport, state: AdamState | None = None) -> SearchOutcome:

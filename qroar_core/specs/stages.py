@@ -96,6 +96,7 @@ class SearchSpec(Compact):
     granularity: Granularity = "kv_head"
     angles: bool = False  # also turn every RoPE pair of q and k by one angle
     maps: bool = False  # and mix channels that turn alike, as tied pairs do, by a matrix
+    value_maps: bool = False  # also a matrix for V of each KV head, its inverse in W_O
     objective: str = "cached"  # a name of OBJECTIVES
     error_metric: str = "rows"  # of the cached objective, what damage to attention is: a name of ERROR_METRICS
     method: str = "gradient"  # a name of SEARCH_METHODS
@@ -129,6 +130,12 @@ class SearchSpec(Compact):
         one_of("sampler", self.sampler, Sampler)
         if self.maps and not self.angles:
             raise BadSpec("maps are searched together with the angles of pairs", where="--maps", do="add --angles")
+        if self.value_maps and self.objective != "cached":
+            raise BadSpec(
+                f"the {self.objective} objective searches no value maps",
+                where="--value-maps",
+                do="add --objective cached",
+            )
         for name in (
             "windows",
             "grid_points",
@@ -150,7 +157,7 @@ class SearchSpec(Compact):
 
     def without_maps(self, angles: bool) -> SearchSpec:
         """The same search of scales alone, or of scales and angles."""
-        return replace(self, angles=angles, maps=False)
+        return replace(self, angles=angles, maps=False, value_maps=False)
 
     def _check_bounds(self, bounds: tuple[tuple[float, float], ...]) -> None:
         if len(bounds) != self.bands.count:

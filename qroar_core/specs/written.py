@@ -8,6 +8,7 @@ from typing import Any
 YOUNGER: dict[str, Any] = {
     "tie": (),
     "maps": False,
+    "value_maps": False,
 }  # fields that older files lack, and what they mean where they are left out
 
 

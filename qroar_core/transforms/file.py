@@ -41,7 +41,7 @@ def to_file(
     loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec, scales: Scales, search: dict | None = None
 ) -> ScalesFile:
     """The file's content; the specs are written as they are, so a run can be repeated from it."""
-    return ScalesFile(
+    content = ScalesFile(
         model=identity_of(loaded),
         rope=written(rope),
         quantization=asdict(quant),
@@ -51,9 +51,10 @@ def to_file(
         g=scales.nested(),
         angles=scales.nested_angles(),
         maps=maps_of(scales),
-        version=3 if scales.maps else 1 if scales.angles is None else 2,
+        value_maps=scales.nested_value_maps(),
         search=search or {},
     )
+    return content.model_copy(update={"version": content.written_as})
 
 
 def maps_of(scales: Scales) -> list[GroupMap]:
@@ -88,9 +89,9 @@ def scales_for(content: ScalesFile, loaded: Described, where: str) -> Scales:
             where=where,
             do="search scales for this model",
         )
-    if content.version != (3 if content.maps else 1 if content.angles is None else 2):
+    if content.version != content.written_as:
         raise BadScales(
-            "version 1 has scales alone, version 2 angles too, version 3 maps besides",
+            "version 1 has scales alone, version 2 angles too, version 3 maps besides, version 4 value maps",
             where=where,
             do="give a file this software wrote",
         )
@@ -105,6 +106,7 @@ def scales_for(content: ScalesFile, loaded: Described, where: str) -> Scales:
             geo.n_kv_heads,
             content.angles,
             content.maps,
+            content.value_maps,
         )
         check_scales(loaded, scales)
     except BadScales as error:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 from qroar_core.axes import ANY, axes
+from qroar_core.plain_file import MIB
 from qroar_core.result import Result
+
+LARGEST = 256 * MIB  # bytes of a file: value maps of 32 layers of 8 KV heads of 128 channels take 50 MiB
+PLACE = "the value maps of this file"  # what stands for them until they are written
 
 
 class ModelIdentity(BaseModel):
@@ -70,8 +74,11 @@ class GroupMap(BaseModel):
 class ScalesFile(Result):
     """docs/method.md section 7: `g` nested to the granularity, `bands` as inclusive [first_pair, last_pair]."""
 
+    MOST: ClassVar[int] = LARGEST
+
     format: Literal["qroar-scales"] = "qroar-scales"
-    version: Literal[1, 2, 3] = 1  # 2: with angles, 3: with maps too; who reads g alone would leave them out
+    # 2: with angles, 3: with maps too, 4: with value maps; who reads g alone would leave them out
+    version: Literal[1, 2, 3, 4] = 1
     model: ModelIdentity
     rope: dict[str, Any]
     quantization: dict[str, Any]
@@ -81,6 +88,8 @@ class ScalesFile(Result):
     g: Annotated[list[Any], axes(ANY)]
     angles: Annotated[list[Any] | None, axes(ANY)] = None  # rad, one per RoPE pair, nested like g
     maps: Annotated[list[GroupMap], axes("map", empty=True)] = []
+    # on V's channels, [layer][kv_head][row][column]; W_O's columns take the inverse
+    value_maps: Annotated[list[list[list[list[float]]]] | None, axes(ANY)] = None
     search: dict[str, Any] = {}
 
     def contradictions(self) -> Iterator[str]:
@@ -111,16 +120,35 @@ class ScalesFile(Result):
         taken = [pair for one in self.maps for pair in range(one.first, one.last + 1)]
         if len(taken) != len(set(taken)) or sum(one.rest > 0 for one in self.maps) > 1:
             yield "maps: two of them hold the same channels"
+        if (values := self.value_maps) is not None:
+            size = len(values[0][0]) if values and values[0] else 0
+            if not size or not _has_shape(values, (who.layers, who.kv_heads, size, size)):
+                yield "value_maps: no square table for each layer and KV head"
+
+    @property
+    def written_as(self) -> int:
+        """The version that has all this file says and no more."""
+        if self.value_maps is not None:
+            return 4
+        return 3 if self.maps else 1 if self.angles is None else 2
 
     @property
     def is_identity(self) -> bool:
         """True when every scale is 1, no pair is turned and nothing is mixed: the model as it is."""
-        return all(g == 1 for g in flat(self.g)) and not any(flat(self.angles or [])) and not self.maps
+        kept = not self.maps and self.value_maps is None
+        return kept and all(g == 1 for g in flat(self.g)) and not any(flat(self.angles or []))
 
     def to_json(self) -> str:
-        """Like every result, but all numbers keep all their digits; no angles or maps, no word of them."""
-        left_out = {name for name in ("angles", "maps") if not getattr(self, name)}
-        return json.dumps(self.model_dump(mode="json", exclude=left_out), indent=1) + "\n"
+        """Like every result, but all numbers keep all their digits; no angles or maps, no word of them.
+
+        Value maps are one line: they are many numbers, and an indented line each would double the file.
+        """
+        left_out = {name for name in ("angles", "maps", "value_maps") if not getattr(self, name)}
+        said = self.model_dump(mode="json", exclude=left_out)
+        if self.value_maps is None:
+            return json.dumps(said, indent=1) + "\n"
+        text = json.dumps(said | {"value_maps": PLACE}, indent=1)
+        return text.replace(json.dumps(PLACE), json.dumps(self.value_maps, separators=(",", ":")), 1) + "\n"
 
 
 def flat(table: list[Any]) -> Iterator[Any]:

@@ -10,6 +10,9 @@ elsewhere. Scale and angle together are the pre-RoPE transform of FPTQuant (arXi
 
 Maps are the last step that the rule allows: a matrix M on k, and its inverse's transpose on q, over channels that turn
 alike (`maths/channel_groups`). They act after scales and angles.
+
+Value maps have a rule of their own: V carries no RoPE, so that v -> M v with W_O's columns times M^-1 leaves every
+output as it is, for any invertible M of a KV head.
 """
 
 from __future__ import annotations
@@ -38,6 +41,7 @@ class Scales:
 
     `g` is (n_layers, n_kv_heads, bands), `angles` (n_layers, n_kv_heads, rotary_dim // 2) rad, each of `maps`
     (n_layers, n_kv_heads, size, size) of the group at its place in `groups`; float64, whatever the granularity.
+    `value_maps`, (n_layers, n_kv_heads, value_dim, value_dim) float64, are of every KV head its own at any granularity.
     """
 
     mode: Mode
@@ -47,6 +51,7 @@ class Scales:
     angles: Tensor | None = None
     groups: tuple[ChannelGroup, ...] = ()
     maps: tuple[Tensor, ...] = ()
+    value_maps: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.g.ndim != 3 or self.g.shape[-1] != len(self.bands):
@@ -62,6 +67,8 @@ class Scales:
             raise BadScales(f"need a map for each of {len(self.groups)} groups, and angles beside them")
         for group, one in zip(self.groups, self.maps, strict=True):
             self._check_map(group, one)
+        if self.value_maps is not None:
+            self._check_value_maps(self.value_maps)
 
     def _check_map(self, group: ChannelGroup, one: Tensor) -> None:
         shape = (*self.g.shape[:2], group.size, group.size)
@@ -71,6 +78,14 @@ class Scales:
             raise BadScales(f"the map of pairs {group.first} to {group.last} cannot be undone")
         if not group.commutes(one):
             raise BadScales(f"the map of pairs {group.first} to {group.last} does not commute with their turning")
+
+    def _check_value_maps(self, maps: Tensor) -> None:
+        if maps.ndim != 4 or maps.shape[:2] != self.g.shape[:2] or maps.shape[2] != maps.shape[3]:
+            raise BadScales(
+                f"value maps must be {(*self.g.shape[:2], 'value_dim', 'value_dim')}, got {tuple(maps.shape)}"
+            )
+        if not bool(torch.isfinite(maps).all()) or not bool((torch.linalg.cond(maps) < WORST_CONDITION).all()):
+            raise BadScales("a value map cannot be undone")
 
     @property
     def turns(self) -> bool:
@@ -83,9 +98,20 @@ class Scales:
         return any(not torch.equal(one, torch.eye(one.shape[-1]).to(one).expand_as(one)) for one in self.maps)
 
     @property
-    def is_identity(self) -> bool:
-        """True when every scale is exactly 1, no pair is turned and no map is other than 1."""
+    def mixes_values(self) -> bool:
+        """True when some value map is not 1."""
+        maps = self.value_maps
+        return maps is not None and not torch.equal(maps, torch.eye(maps.shape[-1]).to(maps).expand_as(maps))
+
+    @property
+    def keeps_keys(self) -> bool:
+        """True when every scale is exactly 1, no pair is turned and no map of K is other than 1."""
         return bool((self.g == 1).all()) and not self.turns
+
+    @property
+    def is_identity(self) -> bool:
+        """True when q, k and V stay as they are."""
+        return self.keeps_keys and not self.mixes_values
 
     @property
     def point(self) -> Tensor:
@@ -106,6 +132,8 @@ class Scales:
         groups = f" {self.groups}" if self.groups else ""
         said = hashlib.sha256(f"{self.mode} {self.bands} {tuple(self.point.shape)}{groups}".encode())
         said.update(self.point.double().cpu().contiguous().numpy().tobytes())
+        if self.value_maps is not None:
+            said.update(b" value maps" + self.value_maps.double().cpu().contiguous().numpy().tobytes())
         return said.hexdigest()[:16]
 
     def nested(self) -> list:
@@ -116,8 +144,12 @@ class Scales:
         """The angles nested like g, None without any."""
         return None if self.angles is None else self.nested_as(self.angles)
 
+    def nested_value_maps(self) -> list | None:
+        """The value maps as [layer][kv_head][row][column], None without any."""
+        return None if self.value_maps is None else self.value_maps.tolist()
+
     def toward_identity(self, share: float) -> Scales:
-        """`share` of the way from identity to these scales: g^share, angles times share; maps stay as they are."""
+        """`share` of the way from identity to these scales: g^share, angles times share; all maps stay as they are."""
         return replace(self, g=self.g**share, angles=None if self.angles is None else self.angles * share)
 
     def nested_as(self, table: Tensor) -> list:
@@ -143,8 +175,9 @@ def from_nested(
     n_kv_heads: int,
     angles: list | None = None,
     maps: Sequence[GroupMap] = (),
+    value_maps: list | None = None,
 ) -> Scales:
-    """Inverse of `Scales.nested` and `Scales.nested_angles`, and of `nested_as` for each map.
+    """Inverse of `Scales.nested`, `nested_angles` and `nested_value_maps`, and of `nested_as` for each map.
 
     Raises:
         BadScales: the nesting is ragged or does not fit the granularity and model.
@@ -155,7 +188,11 @@ def from_nested(
     groups = tuple(ChannelGroup(one.first, one.last, one.still, one.rest) for one in maps)
     sizes = [(group.size, group.size) for group in groups]
     tables = [_table("a map", one.matrix, granularity, heads, *size) for one, size in zip(maps, sizes, strict=True)]
-    return Scales(mode, granularity, bands, g, turned, groups, tuple(tables))
+    of_values = None
+    if value_maps is not None:
+        size = len(value_maps[0][0])
+        of_values = _table("value maps", value_maps, "kv_head", heads, size, size)
+    return Scales(mode, granularity, bands, g, turned, groups, tuple(tables), of_values)
 
 
 def _table(name: str, nested: list, granularity: Granularity, heads: tuple[int, int], *width: int) -> Tensor:
@@ -178,12 +215,16 @@ def head_maps(scales: Scales, head_dim: int, rotary_dim: int, pairing: Pairing) 
 
 
 def require_scales_alone(scales: Scales) -> None:
-    """Raises BadScales where pairs are turned: that mixes rows, which finished codes cannot take."""
-    if scales.turns:
-        raise BadScales(
-            "these scales mix rows of W_Q and W_K, as turned pairs and maps do; finished codes stay as they are",
-            do="search without --angles and --maps, or export from the unquantized checkpoint",
-        )
+    """Raises BadScales where rows are mixed, as turned pairs and maps do: finished codes cannot take that."""
+    for mixed, what, options in (
+        (scales.turns, "rows of W_Q and W_K, as turned pairs and maps do", "--angles and --maps"),
+        (scales.mixes_values, "rows of W_V and columns of W_O, as value maps do", "--value-maps"),
+    ):
+        if mixed:
+            raise BadScales(
+                f"these scales mix {what}; finished codes stay as they are",
+                do=f"search without {options}, or export from the unquantized checkpoint",
+            )
 
 
 def turned(x: Tensor, angles: Tensor, pairing: Pairing) -> Tensor:

@@ -16,14 +16,16 @@ from qroar_core.transforms.scales import Scales
 
 
 def shuffled_bands(scales: Scales, seed: int) -> Scales:
-    """Every unit's scales in a drawn order over its bands, one drawing a unit; angles and maps stay where they are."""
+    """Every unit's scales in a drawn order over its bands, one drawing a unit; angles and maps stay as they are."""
     units = _units(scales, scales.g)
     order = torch.rand(units.shape, generator=torch.Generator().manual_seed(seed)).argsort(-1)
     return replace(scales, g=_spread(units.gather(-1, order), scales.g))
 
 
 def shuffled_heads(scales: Scales, seed: int, still: Collection[int] = ()) -> Scales | None:
-    """Every unit's scales, angles and maps given to a drawn unit; None where all units share one set.
+    """Every unit's scales, angles and maps of K given to a drawn unit; None where all units share one set.
+
+    Value maps stay: they say nothing of K.
 
     Args:
         still: layers without RoPE, whose scales do nothing; they take no part.

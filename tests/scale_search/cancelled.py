@@ -11,7 +11,7 @@ from tests.scale_search.searching import INT4, TEXTS
 ROPE = RopeSpec("yarn", 2.0)
 
 
-def stopped(loaded, spec, label, nth=1, rope=ROPE, **more):
+def stopped(loaded, spec, label, nth=1, rope=ROPE, quant=INT4, **more):
     """What is left of a search that is cancelled at the n-th step of this label."""
     left = [nth]
 
@@ -22,6 +22,6 @@ def stopped(loaded, spec, label, nth=1, rope=ROPE, **more):
                 raise Cancelled("search")
 
     with pytest.raises(Cancelled) as caught:
-        search.run(loaded, Setting(rope, INT4, search=spec), TEXTS, on_step=cancel, **more)
+        search.run(loaded, Setting(rope, quant, search=spec), TEXTS, on_step=cancel, **more)
     assert caught.value.where == "search"
     return caught.value.partial

@@ -97,6 +97,7 @@ class Family:
             decoder_layers=attending if len(attending) < config.num_hidden_layers else (),
             v_head_dim=self.value_dim(config),
             latent_dim=latent,
+            behind_values=self.behind_values(config),
         )
 
     def check(self, config: Any) -> None:
@@ -121,6 +122,10 @@ class Family:
     def value_dim(self, config: Any) -> int | None:
         """Channels of a value head, None where q, k and v are alike."""
         return None
+
+    def behind_values(self, config: Any) -> str:
+        """What acts channel by channel between V and W_O, as the end of "the family's ..."; empty: nothing."""
+        return ""
 
     def latent_dim(self, config: Any) -> int:
         """Channels of the latent that K and V are made of, 0 where they are projected directly."""
@@ -204,6 +209,11 @@ class Family:
         """Where layer `layer` keeps its keys."""
         rows = torch.arange(geometry.n_kv_heads * geometry.head_dim)
         return self._slot(layer, "k_proj", rows, geometry, names, self.norms and self.norms[1])
+
+    def value(self, layer: int, geometry: Geometry, names: set[str]) -> QKSlot:
+        """Where layer `layer` keeps its values."""
+        rows = torch.arange(geometry.n_kv_heads * geometry.value_dim)
+        return self._slot(layer, "v_proj", rows, geometry, names)
 
     def has_qk_norm(self, config: Any) -> bool:
         """Whether q and k are normed between projection and RoPE; an option in a few families."""

@@ -77,6 +77,13 @@ class DeepSeek(Family):
         slot = self._slot(layer, "kv_a_proj_with_mqa", torch.arange(geometry.rotary_dim), geometry, names)
         return QKSlot(slot.weight, slot.bias, slot.rows + geometry.latent_dim, shared=True)
 
+    def value(self, layer: int, geometry: Geometry, names: set[str]) -> QKSlot:
+        """Every head's rows of kv_b_proj behind those of its plain keys: V comes out of the latent there."""
+        plain = geometry.head_dim - geometry.rotary_dim
+        first = torch.arange(geometry.n_heads)[:, None] * (plain + geometry.value_dim) + plain
+        rows = (first + torch.arange(geometry.value_dim)).flatten()
+        return self._slot(layer, "kv_b_proj", rows, geometry, names)
+
 
 DEEPSEEK_V2 = DeepSeek(
     "deepseek_v2", ("DeepseekV2ForCausalLM",), source="transformers/models/deepseek_v2/modeling_deepseek_v2.py"

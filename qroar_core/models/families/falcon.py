@@ -49,6 +49,10 @@ class Falcon(Family):
         """The last block but one of every KV head."""
         return self._slot(layer, "query_key_value", _blocks(geometry)[:, -2].flatten(), geometry, names)
 
+    def value(self, layer: int, geometry: Geometry, names: set[str]) -> QKSlot:
+        """The last block of every KV head."""
+        return self._slot(layer, "query_key_value", _blocks(geometry)[:, -1].flatten(), geometry, names)
+
     @contextmanager
     def intercept_attention(self, model: nn.Module) -> Iterator[None]:
         """Every attention module asks the stream; their own forwards return afterwards."""

@@ -32,6 +32,10 @@ class GptNeoX(Family):
         """The second third of every head's rows."""
         return self._slot(layer, "query_key_value", self._third(1, geometry), geometry, names)
 
+    def value(self, layer: int, geometry: Geometry, names: set[str]) -> QKSlot:
+        """The last third of every head's rows."""
+        return self._slot(layer, "query_key_value", self._third(2, geometry), geometry, names)
+
     def _third(self, which: int, geometry: Geometry) -> torch.Tensor:
         rows = torch.arange(3 * geometry.n_heads * geometry.head_dim).view(geometry.n_heads, 3, geometry.head_dim)
         return rows[:, which].flatten()

@@ -24,6 +24,12 @@ class Phi3(Family):
         rows = torch.arange(geometry.n_kv_heads * geometry.head_dim) + geometry.n_heads * geometry.head_dim
         return self._slot(layer, "qkv_proj", rows, geometry, names)
 
+    def value(self, layer: int, geometry: Geometry, names: set[str]) -> QKSlot:
+        """The last rows."""
+        before = (geometry.n_heads + geometry.n_kv_heads) * geometry.head_dim
+        rows = torch.arange(geometry.n_kv_heads * geometry.head_dim) + before
+        return self._slot(layer, "qkv_proj", rows, geometry, names)
+
 
 PHI3 = Phi3(
     "phi3",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,6 +22,10 @@ class GatedHybrid(Hybrid):
         """The first half of every head's rows."""
         rows = torch.arange(2 * geometry.n_heads * geometry.head_dim).view(geometry.n_heads, 2, geometry.head_dim)
         return self._slot(layer, "q_proj", rows[:, 0].flatten(), geometry, names, self.norms and self.norms[0])
+
+    def behind_values(self, config: Any) -> str:
+        """The gates."""
+        return "gates multiply each channel of the attention output"
 
     def output_gates(self, geometry: Geometry) -> Callable[[Tensor], Tensor]:
         """The sigmoid of every head's other half."""

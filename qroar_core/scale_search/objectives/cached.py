@@ -8,7 +8,7 @@ from qroar_core.scale_search.problem import SearchProblem
 
 
 def _require_seen(problem: SearchProblem) -> None:
-    if problem.weights_only:
+    if problem.weights_only and not problem.spec.value_maps:
         raise BadSpec(
             "the cached objective sees q, k and v, not quantized weights", where="search", do="add --objective full"
         )
