@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from pages.views.boxes import findings
-from pages.views.render import picture
+from pages.views.render import findings_first, folded, heading, picture
 from qroar_core.escape import literal
 from qroar_core.evaluation.gap import remedy_share
 from qroar_core.evaluation.result import Evaluation
@@ -37,19 +37,20 @@ def show_comparison(result: Comparison, evaluation: Evaluation | None = None, ti
             st.caption(f"{literal(said)}.")
     where = literal(checksum_words(result.measured_on))
     st.caption(f"{where}. Neither calibration nor search has read the held-out documents.")
-    with st.container(border=True):
-        st.subheader("The table")
-        st.dataframe(_readable(result), hide_index=True, key="comparison", height="content")
-        st.caption(
-            f"The reference, unquantized, has PPL {result.reference_ppl:.3f}. Gap: the share of the NLL that "
-            "quantization costs which a remedy recovers, with its interval; it may be zero where the gain is "
-            "not significant."
-        )
-    with st.container(border=True):
-        st.subheader("What does each remedy need from the runtime?")
-        st.table(_asks(result).map(literal).set_index("remedy"))
-    picture(drawn.gains(result), "comparison gains")
-    picture(drawn.on_top(result), "comparison on top")
+    with findings_first():
+        with st.container(border=True):
+            heading("Perplexity and gain of each remedy", "comparison", "box")
+            st.dataframe(_readable(result), hide_index=True, key="comparison", height="content")
+            st.caption(
+                f"The reference, unquantized, has PPL {result.reference_ppl:.3f}. Gap: the share of the NLL that "
+                "quantization costs which a remedy recovers, with its interval; it may be zero where the gain is "
+                "not significant."
+            )
+        picture(drawn.gains(result), "comparison gains")
+        picture(drawn.on_top(result), "comparison on top")
+        with folded("What does each remedy need from the runtime?") as opened:
+            if opened:
+                st.table(_asks(result).map(literal).set_index("remedy"))
 
 
 def _readable(result: Comparison) -> pd.DataFrame:

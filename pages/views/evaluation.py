@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from pages.views.boxes import finding
-from pages.views.render import findings_first, folded, numbers, picture
+from pages.views.render import folded, heading, numbers, picture
 from qroar_core.escape import code, literal
 from qroar_core.evaluation import figure as evaluation
 from qroar_core.evaluation import figure_kl
@@ -17,8 +17,8 @@ from qroar_core.setting import Setting
 from qroar_core.specs.labels import TEXT_WORDS, capital, checksum_words
 
 
-def show_evaluation(result: Evaluation, setting: Setting, searched: SearchReport | None) -> None:
-    """The finding, the numbers to see first, the counts, and every figure. `searched`: of the tuned scales."""
+def show_finding(result: Evaluation, setting: Setting, searched: SearchReport | None) -> None:
+    """The finding and the numbers to see first. `searched`: of the tuned scales."""
     if result.caveat:
         finding(None, capital(result.sentence), f".  \nBut {literal(result.caveat)}.")
     else:
@@ -36,10 +36,13 @@ def show_evaluation(result: Evaluation, setting: Setting, searched: SearchReport
     if searched is not None:
         said = " ".join(map(_sentence, (kept_words(searched, result), _differ(searched, result))))
         st.markdown(literal(said))
-    with findings_first():
-        picture(evaluation.perplexity_by_length(result), "ppl")
-        picture(evaluation.gain_and_attribution(result), "gain")
-        picture(figure_kl.rotation(result), "rotation")
+
+
+def show_figures(result: Evaluation) -> None:
+    """Every figure, and the counts."""
+    picture(evaluation.perplexity_by_length(result), "ppl")
+    picture(evaluation.gain_and_attribution(result), "gain")
+    picture(figure_kl.rotation(result), "rotation")
     _counts(result)
     with folded("What quantization costs by length and by position, and how far predictions move") as opened:
         if opened:
@@ -51,7 +54,7 @@ def show_evaluation(result: Evaluation, setting: Setting, searched: SearchReport
 def _counts(result: Evaluation) -> None:
     """The table that llama.cpp's perplexity tool prints, of the same quantities."""
     with st.container(border=True):
-        st.subheader("Measured as llama.cpp measures", anchor="counts")
+        heading("Measured as llama.cpp measures", "counts", "box")
         st.dataframe(
             figure_kl.readable(figure_kl.table(result)),
             hide_index=True,

@@ -15,7 +15,7 @@ from pages.state.session import beside, keep_beside
 from pages.state.widget_state import chosen, fill, number
 from pages.views.job_progress import result_or_progress, running
 from pages.views.labels import quant_words, rope_words
-from pages.views.render import picture
+from pages.views.render import heading, picture
 from qroar_core.escape import literal
 from qroar_core.evidence.replication import figure as drawn
 from qroar_core.interpolations.registry import stretching
@@ -30,7 +30,7 @@ OFFERED = (INT4_K, INT3_K, QuantSpec(weights=WeightQuantSpec(4)))
 
 def replication(loaded: LoadedModel, setting: Setting) -> None:
     """The whole section."""
-    st.header("Do the papers' claims hold here?")
+    heading("Do the papers' claims hold here?", "claims")
     st.markdown(
         "Each claim is a rule with a threshold, tested on this model and text under every setting chosen, with its "
         "figure and interval. What the interval leaves open is called undecided."
