@@ -46,12 +46,12 @@ if setting.evaluation.rotation_scales:
     result_or_progress(jobs.search_rotated.key(loaded, setting))
 result = result_or_progress(key)
 if result is not None:
-    show_finding(result, setting, outcome.report if outcome is not None else None)
+    show_finding(result)
 elif not running(key):
     st.info("Not run for this setting yet. **Evaluate** reads held-out text under every condition.")
 with findings_first():
     if result is not None:
-        show_figures(result)
+        show_figures(result, setting, outcome.report if outcome is not None else None)
     continuations(loaded, setting, outcome)
 delivered()
 st.page_link("pages/export.py", label="Next: export", icon=":material/arrow_forward:")

@@ -97,8 +97,8 @@ def choice() -> Choice:
                 st.session_state[NOTICE] = (f"The run of this address cannot be opened. {problem}.", asked)
         if unread:
             one = len(unread) == 1
-            counts = "counts for nothing: its default stands" if one else "count for nothing: their defaults stand"
-            said = f"Of this link, {' and '.join(unread)} could not be read and {counts} instead."
+            used = "its default is used" if one else "their defaults are used"
+            said = f"Of this link, {' and '.join(unread)} could not be read; {used} instead."
             before = st.session_state.get(NOTICE, ("", None))
             st.session_state[NOTICE] = (f"{before[0]} {said}" if before[1] == asked else said, asked)
         st.session_state["choice"] = asked

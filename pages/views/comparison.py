@@ -30,14 +30,8 @@ def show_comparison(result: Comparison, evaluation: Evaluation | None = None, ti
     tied = capital(under_a_tie(ties, evaluation))
     others = [one for one in result.sentences if not tied or one != capital(COUNTED)]  # here with what was measured
     findings(bands_help(result) and not loses_to_tie(evaluation), [*others, *([tied] if tied else ())])
-    own = next((row for row in result.rows if row.key == "plain+"), None)
-    if evaluation is not None and own is not None and own.gain is not None:
-        said = why_beside(evaluation, own.gain, len(own.window_nll), result.length, same=False)
-        if said:
-            st.caption(f"{literal(said)}.")
-    where = literal(checksum_words(result.measured_on))
-    st.caption(f"{where}. Neither calibration nor search has read the held-out documents.")
     with findings_first():
+        _measured_on(result, evaluation)
         with st.container(border=True):
             heading("Perplexity and gain of each remedy", "comparison", "box")
             st.dataframe(_readable(result), hide_index=True, key="comparison", height="content")
@@ -51,6 +45,17 @@ def show_comparison(result: Comparison, evaluation: Evaluation | None = None, ti
         with folded("What does each remedy need from the runtime?") as opened:
             if opened:
                 st.table(_asks(result).map(literal).set_index("remedy"))
+
+
+def _measured_on(result: Comparison, evaluation: Evaluation | None) -> None:
+    """On which text, and why Evaluate shows another gain of the same scales."""
+    own = next((row for row in result.rows if row.key == "plain+"), None)
+    if evaluation is not None and own is not None and own.gain is not None:
+        said = why_beside(evaluation, own.gain, len(own.window_nll), result.length, same=False)
+        if said:
+            st.caption(f"{literal(said)}.")
+    where = literal(checksum_words(result.measured_on))
+    st.caption(f"{where}. Neither calibration nor search has read the held-out documents.")
 
 
 def _readable(result: Comparison) -> pd.DataFrame:

@@ -17,8 +17,8 @@ from qroar_core.setting import Setting
 from qroar_core.specs.labels import TEXT_WORDS, capital, checksum_words
 
 
-def show_finding(result: Evaluation, setting: Setting, searched: SearchReport | None) -> None:
-    """The finding and the numbers to see first. `searched`: of the tuned scales."""
+def show_finding(result: Evaluation) -> None:
+    """The finding and the numbers to see first."""
     if result.caveat:
         finding(None, capital(result.sentence), f".  \nBut {literal(result.caveat)}.")
     else:
@@ -28,6 +28,10 @@ def show_finding(result: Evaluation, setting: Setting, searched: SearchReport | 
     with st.container(horizontal=True, key="headline"):  # as wide as its words, in more rows where there is no room
         for number in headline(result):
             _box(number)
+
+
+def show_figures(result: Evaluation, setting: Setting, searched: SearchReport | None) -> None:
+    """What it was measured on, every figure, and the counts. `searched`: of the tuned scales."""
     named = f", {TEXT_WORDS[setting.text]}" if setting.text in TEXT_WORDS else ""
     st.caption(
         f"Measured on held-out text of {code(setting.text)}{literal(named)}: {literal(_unread(searched))} "
@@ -36,10 +40,6 @@ def show_finding(result: Evaluation, setting: Setting, searched: SearchReport | 
     if searched is not None:
         said = " ".join(map(_sentence, (kept_words(searched, result), _differ(searched, result))))
         st.markdown(literal(said))
-
-
-def show_figures(result: Evaluation) -> None:
-    """Every figure, and the counts."""
     picture(evaluation.perplexity_by_length(result), "ppl")
     picture(evaluation.gain_and_attribution(result), "gain")
     picture(figure_kl.rotation(result), "rotation")

@@ -218,7 +218,7 @@ def _loading(folder: Path | None, loaded: LoadedModel, setting: Setting, format:
     known = serving.recipes(folder or Path(), loaded, setting, format)
     for tab, recipe in zip(st.tabs([literal(name) for name in known]), known.values(), strict=True):
         if folder is None:
-            tab.caption("Nothing is written yet under this choice. Once it is, the command for it stands here.")
+            tab.caption("Nothing is written yet under this choice. Once it is, its command appears here.")
         else:
             tab.code(recipe.code, language=recipe.language, wrap_lines=True)
         tab.caption("  \n".join(literal(note) for note in recipe.notes))

@@ -91,7 +91,7 @@ def _scales(content: ScalesFile, setting: Setting, *, turned: bool) -> Iterator[
     for noted, spec, word in ((content.rope, setting.rope, "rope"), (content.quantization, quant, "quantization")):
         yield from _differences(word, _plain(noted), None if spec is None else _plain(written(spec)))
     if len(content.bands) != setting.search.bands.count:
-        yield f"bands: {len(content.bands)}, its manifest says {setting.search.bands.count}"
+        yield f"bands: {len(content.bands)}, but the manifest has {setting.search.bands.count}"
 
 
 def _search(report: SearchReport, found: ScalesFile | None, setting: Setting) -> Iterator[str]:
@@ -99,26 +99,26 @@ def _search(report: SearchReport, found: ScalesFile | None, setting: Setting) ->
     yield from bounds_against(report, spec)
     said = LENGTH.search(report.text)
     if said and spec.length and int(said[1]) != spec.length:
-        yield f"text: windows of {said[1]} tokens, its manifest says {spec.length}"
+        yield f"text: windows of {said[1]} tokens, but the manifest has {spec.length}"
     if report.decision is not None and spec.length and report.decision.length > spec.length:
-        yield f"decision.length: {report.decision.length}, its manifest says {spec.length}"
+        yield f"decision.length: {report.decision.length}, but the manifest has {spec.length}"
     if report.method != "none":  # where scales cannot act, nothing is searched
         if report.method.partition(",")[0] != spec.method:
-            yield f"method: another, its manifest says {spec.method}"
+            yield f"method: another, but the manifest has {spec.method}"
         if report.objective != spec.objective and not (report.cancelled and report.objective == FIRST):
-            yield f"objective: another, its manifest says {spec.objective}"
+            yield f"objective: another, but the manifest has {spec.objective}"
         yield from _text(CALIBRATION, report.text, spec)
         yield from _candidates(report, spec)
         guard = GUARD.fullmatch(report.guard)
         if guard is not None and float(guard[5]) != spec.guard_tau:
-            yield f"guard: allows {guard[5]}, its manifest says {spec.guard_tau:g}"
+            yield f"guard: allows {guard[5]}, but the manifest has {spec.guard_tau:g}"
         if found is not None and not found.is_identity:  # what the guard rejects leaves scales of 1, without either
             for name, there, asked in (
                 ("angles", found.angles is not None, spec.angles),
                 ("maps", bool(found.maps), spec.maps),
             ):
                 if there != asked:
-                    yield f"{name}: {FOUND} has {'some' if there else 'none'}, its manifest says {asked}"
+                    yield f"{name}: {FOUND} has {'some' if there else 'none'}, but the manifest has {asked}"
     if found is not None and len(report.bounds) not in (1, found.model.layers):
         yield f"bounds: of {len(report.bounds)} layers, {FOUND} has {found.model.layers}"
     if found is not None and len(report.bounds[0]) != len(found.bands):
@@ -130,9 +130,9 @@ def _text(read: re.Pattern[str], text: str, spec: SearchSpec | EvaluationSpec) -
     if (said := read.match(text)) is not None:
         count, all_there_is = int(said[1]), bool(said[2])
         if count > spec.windows or (count < spec.windows and not all_there_is):
-            yield f"text: {count} windows, its manifest says {spec.windows}"
+            yield f"text: {count} windows, but the manifest has {spec.windows}"
     if (noted := SEED.search(text)) is not None and int(noted[1]) != spec.seed:
-        yield f"text: seed {noted[1]}, its manifest says {spec.seed}"
+        yield f"text: seed {noted[1]}, but the manifest has {spec.seed}"
 
 
 def _candidates(report: SearchReport, spec: SearchSpec) -> Iterator[str]:
@@ -146,7 +146,7 @@ def _candidates(report: SearchReport, spec: SearchSpec) -> Iterator[str]:
     }.get(report.objective, ("", 0))
     count = sum(bool(label) and one.label.startswith(label) for one in report.history)
     if count > most or (0 < count < most and not report.cancelled):
-        yield f"history: {count} times {label}, its manifest says {most}"
+        yield f"history: {count} times {label}, but the manifest has {most}"
 
 
 def _diagnosis(file: Path, spec: DiagnosisSpec) -> Iterator[str]:
@@ -154,17 +154,17 @@ def _diagnosis(file: Path, spec: DiagnosisSpec) -> Iterator[str]:
     found = read_json(file, Diagnosis.MOST)
     for name in ("length", "short_length"):
         if (asked := getattr(spec, name)) and found[name] != asked:
-            yield f"{name}: {found[name]}, its manifest says {asked}"
+            yield f"{name}: {found[name]}, but the manifest has {asked}"
     for name in ("windows", "paired_tokens"):  # fewer where they would share tokens
         if found[name] > getattr(spec, name):
-            yield f"{name}: {found[name]}, its manifest says {getattr(spec, name)}"
+            yield f"{name}: {found[name]}, but the manifest has {getattr(spec, name)}"
     drawn = (found["dilation"].get("sample") or {}).get("seed")  # None: nothing was drawn, or an older file
     if drawn not in (None, spec.seed):
-        yield f"dilation.sample.seed: {drawn}, its manifest says {spec.seed}"
+        yield f"dilation.sample.seed: {drawn}, but the manifest has {spec.seed}"
     if len(found["bands"]) != spec.bands.count:
-        yield f"bands: {len(found['bands'])}, its manifest says {spec.bands.count}"
+        yield f"bands: {len(found['bands'])}, but the manifest has {spec.bands.count}"
     if not math.isclose(found["eps"], spec.eps, rel_tol=1e-5):
-        yield f"eps: {found['eps']:g}, its manifest says {spec.eps:g}"
+        yield f"eps: {found['eps']:g}, but the manifest has {spec.eps:g}"
 
 
 def _evaluation(proof: Evaluation, setting: Setting) -> Iterator[str]:
@@ -173,20 +173,20 @@ def _evaluation(proof: Evaluation, setting: Setting) -> Iterator[str]:
     yield from documents_against(proof.documents, setting.text)
     lengths = list(dict.fromkeys(row.length for row in proof.rows))
     if lengths != list(dict.fromkeys(spec.lengths)):
-        yield f"rows: of {_listed(lengths)} tokens, its manifest says {_listed(spec.lengths)}"
+        yield f"rows: of {_listed(lengths)} tokens, but the manifest has {_listed(spec.lengths)}"
         return
     yield from _text(HELD_OUT, proof.text, spec)
     if "stride" in proof.model_fields_set and proof.stride != spec.stride:
-        yield f"stride: {proof.stride}, its manifest says {spec.stride}"
+        yield f"stride: {proof.stride}, but the manifest has {spec.stride}"
     counts = {len(values) for values in proof.window_nll.values()} | ({proof.gain.windows} if proof.gain else set())
     for count in counts:
         if count > spec.windows:
-            yield f"windows: {count}, its manifest says {spec.windows}"
+            yield f"windows: {count}, but the manifest has {spec.windows}"
         targets = scored(spec, spec.lengths)[0]
         if proof.rows[0].tokens != count * targets:
-            yield f"rows.0.tokens: {proof.rows[0].tokens}, its manifest says {count} windows of {targets} targets"
+            yield f"rows.0.tokens: {proof.rows[0].tokens}, but the manifest has {count} windows of {targets} targets"
     if proof.gain is not None and proof.gain.confidence != spec.confidence:
-        yield f"gain.confidence: {proof.gain.confidence:g}, its manifest says {spec.confidence:g}"
+        yield f"gain.confidence: {proof.gain.confidence:g}, but the manifest has {spec.confidence:g}"
     there = {row.scales for row in proof.rows}
     if ("untied" in there) != bool(setting.rope.tie):
         held = "a model without a tie" if "untied" in there else "no model without a tie"
@@ -222,7 +222,7 @@ def _differences(at: str, said: Any, wanted: Any) -> Iterator[str]:
             if name != "name":
                 yield from _differences(f"{at}.{name}", value, wanted.get(name))
     elif said != wanted:
-        yield f"{at}: {json.dumps(said)[:60]}, its manifest says {json.dumps(wanted)[:60]}"
+        yield f"{at}: {json.dumps(said)[:60]}, but the manifest has {json.dumps(wanted)[:60]}"
 
 
 def _listed(lengths: Any) -> str:

@@ -144,7 +144,7 @@ def _bands(diagnosis: Diagnosis) -> str:
     shown = frame.assign(**bands.shortened(diagnosis))[known].rename(columns=titles)
     said = "".join(f"<li><strong>{_text(titles[name])}</strong>: {_text(bands.helps()[name])}</li>" for name in known)
     return (
-        "<h3>What does every diagnostic say of each band?</h3>"
+        "<h3>All diagnostics of each band</h3>"
         f'<div class="scroll">{_table(shown)}</div>'
         f"<p>{_text(bands.sample(diagnosis))}</p><ul>{said}</ul>"
     )

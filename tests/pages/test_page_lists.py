@@ -21,7 +21,10 @@ def links(app):
 
 def anchors(app):
     """Anchor -> words of every heading that has one, in the order of the page."""
-    return {h.proto.anchor: read(h.value) for kind in (app.header, app.subheader) for h in kind if h.proto.anchor}
+    headings = [h for kind in (app.title, app.header, app.subheader) for h in kind if h.proto.anchor]
+    there = {h.proto.anchor: read(h.value) for h in headings}
+    assert len(there) == len(headings)  # of two that are alike, a browser goes to the first
+    return there
 
 
 def lead_somewhere(app):
