@@ -16,8 +16,8 @@ loaded, setting = require_model()
 status_bar(loaded, setting)
 
 outcome = jobs.search.marked(loaded, setting)
-proof = jobs.evaluate.marked(loaded, setting, outcome) if outcome else None
-offered = export_choice.offered(loaded, setting, outcome, proof)
+evaluation = jobs.evaluate.marked(loaded, setting, outcome) if outcome else None
+offered = export_choice.offered(loaded, setting, outcome, evaluation)
 picked = export_menu("Scales to export", list(offered), "scales")
 scales, why = offered[picked]
 st.caption(literal(why))
@@ -26,6 +26,6 @@ if outcome is None:
     st.page_link("pages/tune.py", label="Tune first", icon=":material/arrow_back:")
 with findings_first():
     export.scales_file(loaded, setting, scales, outcome)
-    export.report(loaded, setting, outcome, proof)
+    export.report(loaded, setting, outcome, evaluation)
     export.checkpoint(loaded, setting, scales)
 delivered()

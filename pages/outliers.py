@@ -45,10 +45,7 @@ with findings_first():
         on_select=selection.on_click("outlier-layers", panel),
         selection_mode="points",
     )
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        layers, number = range(len(result.outliers.maps[FIRST])), lambda i: str(result.layer_number(i))
-        layer = st.selectbox("Layer", layers, key="outlier layer", width=120, format_func=number)
-        head = outlier_head.menu(result, which, layer)
+    layer, head = outlier_head.menus(result, which)
     selection.remember("outlier map", of, *MENUS)
     picture(outliers.channel_map(result, which, layer, head), "outlier-map")
     by_rule = outlier_rule.by_rule(result, of)

@@ -44,7 +44,7 @@ def manager() -> Manager:
     half a million objects, 0.3 s in which no job computes; freezing what the imports made brings it to 5 ms.
     """
     gc.freeze()
-    jobs = Manager(shelf=library().get)
+    jobs = Manager(store=library().get)
     end_with(jobs)
     return jobs
 

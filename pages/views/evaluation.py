@@ -67,10 +67,10 @@ def _counts(result: Evaluation) -> None:
             "KL is to the reference's prediction, in nats per token. A Hadamard rotation "
             "must be done by the runtime."
         )
-        everything = figure_kl.closeness(result)
+        everything = figure_kl.kl_report(result)
         if everything is not None:
             with st.expander("Every number of llama.cpp's KL report"):
-                numbers(everything, "closeness")
+                numbers(everything, "kl_report")
                 st.caption(
                     "Δp is how the true token's probability moves, in percentage points; percentiles are over "
                     "tokens, standard errors over windows."

@@ -74,16 +74,16 @@ class LastClick(TypedDict, total=False):
     refused: tuple[str, str]  # what was typed, and why
 
 
-def report(loaded: LoadedModel, setting: Setting, outcome: SearchOutcome | None, proof: Evaluation | None) -> None:
+def report(loaded: LoadedModel, setting: Setting, outcome: SearchOutcome | None, evaluation: Evaluation | None) -> None:
     """report.html, once there is everything to report."""
     heading("report.html", "report-file")
     diagnosis = jobs.diagnose.result(loaded, setting)
     missing = [
         ("a diagnosis", "pressure", diagnosis),
         ("a search", "tune", outcome),
-        ("an evaluation", "evaluate", proof),
+        ("an evaluation", "evaluate", evaluation),
     ]
-    if diagnosis is None or outcome is None or proof is None:
+    if diagnosis is None or outcome is None or evaluation is None:
         absent = [(what, page) for what, page, there in missing if there is None]
         st.info(f"The report needs {literal(' and '.join(what for what, _ in absent))} of this setting first.")
         for what, page in absent:
@@ -103,7 +103,7 @@ def report(loaded: LoadedModel, setting: Setting, outcome: SearchOutcome | None,
     )
     st.download_button(
         "Download report.html",
-        partial(build_report, loaded, setting, diagnosis, outcome, proof),
+        partial(build_report, loaded, setting, diagnosis, outcome, evaluation),
         "report.html",
         "text/html",
         on_click="ignore",

@@ -24,7 +24,7 @@ from qroar_core.setting import INT3_K, INT4_K, Setting
 from qroar_core.specs import QuantSpec, ReplicationSpec, RopeSpec, WeightQuantSpec
 from qroar_core.specs.labels import checksum_words
 
-METHODS = tuple(name for name, method in stretching().items() if not method.takes_lists)  # need nothing but a factor
+ONE_FACTOR = tuple(name for name, method in stretching().items() if not method.takes_lists)  # need nothing but a factor
 OFFERED = (INT4_K, INT3_K, QuantSpec(weights=WeightQuantSpec(4)))
 
 
@@ -65,7 +65,7 @@ def _kept_form(setting: Setting) -> tuple[evidence.Pairs, ReplicationSpec]:
     other = "linear" if setting.rope.method != "linear" else "yarn"
     factor = FIRST_FACTOR if own else setting.rope.factor
     tie = setting.rope.tie
-    offered = [RopeSpec(method, factor, tie=tie) for method in METHODS] + ([] if own else [setting.rope])
+    offered = [RopeSpec(method, factor, tie=tie) for method in ONE_FACTOR] + ([] if own else [setting.rope])
     ropes = {rope_words(rope): rope for rope in offered}
     quants = {quant_words(quant): quant for quant in (*OFFERED, setting.quant)}
     fresh = Claims(

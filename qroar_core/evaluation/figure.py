@@ -29,8 +29,7 @@ LOOKS = {  # model and scales: colour and marker
     ("quantized", "untied"): (RED, "square-cross-open"),
 }
 NAMES = {
-    (model, scales): (CONDITION_WORDS[f"{model}/{scales}"] + (BY_RUNTIME if scales == "rotation" else ""), *colours)
-    for (model, scales), colours in LOOKS.items()
+    key: (CONDITION_WORDS["/".join(key)] + BY_RUNTIME * (key[1] == "rotation"), *drawn) for key, drawn in LOOKS.items()
 }
 
 

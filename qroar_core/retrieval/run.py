@@ -1,8 +1,8 @@
 """Retrieval by depth and length: a number hidden in held-out text, asked for under each condition.
 
 Each prompt is read once a condition, through the same stream and cache as everything else. Behind it the true answer
-and its rivals are scored, teacher-forced, and then the model answers greedily; the cache is taken back to the prompt
-in between. The trials are the same under every condition, so that differences are paired.
+and the other choices are scored, teacher-forced, and then the model answers greedily; the cache is taken back to the
+prompt in between. The trials are the same under every condition, so that differences are paired.
 """
 
 from __future__ import annotations

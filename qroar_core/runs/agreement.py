@@ -40,9 +40,9 @@ from qroar_core.specs import DiagnosisSpec, EvaluationSpec, SearchSpec
 from qroar_core.specs.written import written
 from qroar_core.transforms.result import ScalesFile
 
-REPORT, PROOF, KEPT, FOUND = "search.json", "evaluation.json", "scales.json", "scales_found.json"
+REPORT, EVALUATED, KEPT, FOUND = "search.json", "evaluation.json", "scales.json", "scales_found.json"
 DIAGNOSED, MANIFEST = "diagnosis.json", "manifest.json"
-READ = (REPORT, PROOF, UNTUNED, KEPT, *SEARCHED, ROTATED, DIAGNOSED)  # what is compared
+READ = (REPORT, EVALUATED, UNTUNED, KEPT, *SEARCHED, ROTATED, DIAGNOSED)  # what is compared
 AGAIN = "the run contradicts itself; make it again"
 LENGTH = re.compile(r"of (\d+) tokens, digest")
 SEED = re.compile(r", seed (\d+)")
@@ -60,7 +60,9 @@ def disagreement(folder: Path, setting: Setting) -> str:
     scales = {
         name: ScalesFile.from_file(folder / name, BadOutput) for name in (KEPT, *SEARCHED, ROTATED) if has(folder, name)
     }
-    proofs = {name: Evaluation.from_file(folder / name, BadOutput) for name in (PROOF, UNTUNED) if has(folder, name)}
+    evaluations = {
+        name: Evaluation.from_file(folder / name, BadOutput) for name in (EVALUATED, UNTUNED) if has(folder, name)
+    }
     for problem in in_the_setting(setting):
         return f"{folder / MANIFEST}: {problem}"
     for name, content in scales.items():
@@ -74,13 +76,13 @@ def disagreement(folder: Path, setting: Setting) -> str:
     if report is not None and FOUND in scales and report.method != "none":
         for problem in found_against(scales[FOUND], report):
             return f"{folder / FOUND}: {problem}"
-    for name, proof in proofs.items():
-        for problem in (*of_evaluation(proof), *_evaluation(proof, setting)):
+    for name, evaluation in evaluations.items():
+        for problem in (*of_evaluation(evaluation), *_evaluation(evaluation, setting)):
             return f"{folder / name}: {problem}"
     for problem in _diagnosis(folder / DIAGNOSED, setting.diagnosis) if has(folder, DIAGNOSED) else ():
         return f"{folder / DIAGNOSED}: {problem}"
     if KEPT in scales and FOUND in scales and report is not None:
-        for problem in _kept_scales(scales[KEPT], scales[FOUND], report, proofs.get(PROOF)):
+        for problem in _kept_scales(scales[KEPT], scales[FOUND], report, evaluations.get(EVALUATED)):
             return f"{folder / KEPT}: {problem}"
     return ""
 
@@ -167,27 +169,30 @@ def _diagnosis(file: Path, spec: DiagnosisSpec) -> Iterator[str]:
         yield f"eps: {found['eps']:g}, but the manifest has {spec.eps:g}"
 
 
-def _evaluation(proof: Evaluation, setting: Setting) -> Iterator[str]:
+def _evaluation(evaluation: Evaluation, setting: Setting) -> Iterator[str]:
     """Its lengths, windows, targets, stride and remedies are those that the setting asks for."""
     spec = setting.evaluation
-    yield from documents_against(proof.documents, setting.text)
-    lengths = list(dict.fromkeys(row.length for row in proof.rows))
+    yield from documents_against(evaluation.documents, setting.text)
+    lengths = list(dict.fromkeys(row.length for row in evaluation.rows))
     if lengths != list(dict.fromkeys(spec.lengths)):
         yield f"rows: of {_listed(lengths)} tokens, but the manifest has {_listed(spec.lengths)}"
         return
-    yield from _text(HELD_OUT, proof.text, spec)
-    if "stride" in proof.model_fields_set and proof.stride != spec.stride:
-        yield f"stride: {proof.stride}, but the manifest has {spec.stride}"
-    counts = {len(values) for values in proof.window_nll.values()} | ({proof.gain.windows} if proof.gain else set())
+    yield from _text(HELD_OUT, evaluation.text, spec)
+    if "stride" in evaluation.model_fields_set and evaluation.stride != spec.stride:
+        yield f"stride: {evaluation.stride}, but the manifest has {spec.stride}"
+    counts = {len(values) for values in evaluation.window_nll.values()} | (
+        {evaluation.gain.windows} if evaluation.gain else set()
+    )
     for count in counts:
         if count > spec.windows:
             yield f"windows: {count}, but the manifest has {spec.windows}"
         targets = scored(spec, spec.lengths)[0]
-        if proof.rows[0].tokens != count * targets:
-            yield f"rows.0.tokens: {proof.rows[0].tokens}, but the manifest has {count} windows of {targets} targets"
-    if proof.gain is not None and proof.gain.confidence != spec.confidence:
-        yield f"gain.confidence: {proof.gain.confidence:g}, but the manifest has {spec.confidence:g}"
-    there = {row.scales for row in proof.rows}
+        if evaluation.rows[0].tokens != count * targets:
+            expected = f"{count} windows of {targets} targets"
+            yield f"rows.0.tokens: {evaluation.rows[0].tokens}, but the manifest has {expected}"
+    if evaluation.gain is not None and evaluation.gain.confidence != spec.confidence:
+        yield f"gain.confidence: {evaluation.gain.confidence:g}, but the manifest has {spec.confidence:g}"
+    there = {row.scales for row in evaluation.rows}
     if ("untied" in there) != bool(setting.rope.tie):
         held = "a model without a tie" if "untied" in there else "no model without a tie"
         yield f"rows: {held}, its manifest ties {len(setting.rope.tie)} groups of pairs"
@@ -197,16 +202,18 @@ def _evaluation(proof: Evaluation, setting: Setting) -> Iterator[str]:
         yield "rows: scales under a rotation, which its manifest does not ask for"
 
 
-def _kept_scales(kept: ScalesFile, found: ScalesFile, report: SearchReport, proof: Evaluation | None) -> Iterator[str]:
+def _kept_scales(
+    kept: ScalesFile, found: ScalesFile, report: SearchReport, evaluation: Evaluation | None
+) -> Iterator[str]:
     """The scales kept are those found or identity: by the decision, and by what held-out text takes back."""
     is_found = (kept.g, kept.angles, kept.maps) == (found.g, found.angles, found.maps)
     is_identity = kept.is_identity
-    if proof is None and report.chosen == "found" and is_identity:
+    if evaluation is None and report.chosen == "found" and is_identity:
         return  # an evaluation took them back, and its file was removed to be made again
-    good = report.chosen == "found" and (proof is None or proof.gain is None or proof.gain.significant)
+    good = report.chosen == "found" and (evaluation is None or evaluation.gain is None or evaluation.gain.significant)
     if not (is_found if good else is_identity):
         what = "those found" if is_found else "identity" if is_identity else "neither those found nor identity"
-        yield f"g: {what}, {REPORT} and {PROOF} say that {'those found are' if good else 'identity is'} kept"
+        yield f"g: {what}, {REPORT} and {EVALUATED} say that {'those found are' if good else 'identity is'} kept"
 
 
 def _plain(noted: dict[str, Any]) -> dict[str, Any]:

@@ -169,7 +169,7 @@ def _table(frame: pd.DataFrame) -> str:
 
 def _counts(evaluation: Evaluation) -> str:
     table = figure_kl.readable(figure_kl.table(evaluation)).to_html(index=False, border=0, classes="counts")
-    full = figure_kl.closeness(evaluation)
+    full = figure_kl.kl_report(evaluation)
     every = "" if full is None else _table(full)
     return (
         f'<h3>Measured as llama.cpp measures</h3><div class="scroll">{table}</div>'

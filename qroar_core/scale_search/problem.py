@@ -28,7 +28,7 @@ from qroar_core.scale_search.l2_penalty import pull
 from qroar_core.scale_search.result import Verdict
 from qroar_core.setting import Setting
 from qroar_core.specs import QuantSpec, RopeSpec, SearchSpec
-from qroar_core.transforms.baselines import mad_clipped, smooth_attention, spreading
+from qroar_core.transforms.baselines import mad_clipped, smooth_attention, spread_evenly
 from qroar_core.transforms.bounds import log2_bounds
 from qroar_core.transforms.groups import groups_of, require_maps
 from qroar_core.transforms.scales import Scales, identity, pooled
@@ -173,7 +173,7 @@ class SearchProblem:
             return {"identity": zero, **{name: zero.clone() for name in logs}}
         equal = {"equal ranges": 2 * logs["smooth_attention"]}
         if self.groups:
-            spread = torch.cat([group.numbers_of(spreading(group)) for group in self.groups]).to(zero)
+            spread = torch.cat([group.numbers_of(spread_evenly(group)) for group in self.groups]).to(zero)
             for name in ("smooth_attention", "equal ranges"):
                 point = (logs | equal)[name].clone()
                 point[..., -len(spread) :] = spread

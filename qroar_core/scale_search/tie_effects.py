@@ -2,7 +2,7 @@
 
 A tie turns k at position m by m (omega'_i - omega_i) further, and q likewise: that needs no forward pass. One capture
 tells of any tie how far it moves attention in full precision, which is what it costs, and how far rounding still moves
-it where maps spread each group (transforms.baselines.spreading) and scales make all bands reach equally far, which is
+it where maps spread each group evenly (transforms.baselines) and scales make all bands reach equally far, which is
 where a search begins. Both are errors of the attention output against the untied, unquantized one, not nats: the same
 error costs a tie far less than it costs a quantizer, since a tie moves all keys of a neighbourhood alike.
 """
@@ -23,7 +23,7 @@ from qroar_core.maths.transform_point import TransformParts
 from qroar_core.models.capture import Capture
 from qroar_core.scale_search.problem import SearchProblem
 from qroar_core.specs import QuantSpec
-from qroar_core.transforms.baselines import smooth_attention, spreading
+from qroar_core.transforms.baselines import smooth_attention, spread_evenly
 from qroar_core.transforms.groups import groups_of
 
 ERROR_METRIC = "projected"  # of the output after W_O: what the residual stream gets
@@ -96,7 +96,7 @@ class TieEffects:
         return layer.k.new_zeros(len(layer.k), len(self.problem.bands))
 
     def _starts(self, layer: CapturedLayer, setup: ErrorSetup) -> tuple[Tensor, ...]:
-        """Identity, equal ranges of bands, and both with spreading maps, as points: (n_kv_heads, numbers) each."""
+        """Identity, equal ranges of bands, and both with even maps, as points: (n_kv_heads, numbers) each."""
         bands, pairs = len(self.problem.bands), self.problem.loaded.geometry.n_pairs
         absmax = layer.k.abs().amax(1)
         ranges = torch.stack([absmax[:, setup.band == b].amax(-1) for b in range(bands)], -1)
@@ -104,7 +104,7 @@ class TieEffects:
         starts = log2_g.new_zeros(log2_g.shape), log2_g
         if not setup.groups:
             return starts
-        maps = tuple(spreading(group).to(layer.k).expand(len(log2_g), -1, -1) for group in setup.groups)
+        maps = tuple(spread_evenly(group).to(layer.k).expand(len(log2_g), -1, -1) for group in setup.groups)
         still = log2_g.new_zeros(len(log2_g), pairs)
         return tuple(TransformParts(x, still, maps).point(setup.groups) for x in starts)
 

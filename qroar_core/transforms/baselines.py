@@ -39,7 +39,7 @@ def smooth_attention(k_absmax: Tensor, alpha: float = ALPHA) -> Tensor:
     return centred(torch.maximum(k_absmax.double(), floor) ** alpha)
 
 
-def spreading(group: ChannelGroup) -> Tensor:
+def spread_evenly(group: ChannelGroup) -> Tensor:
     """A map that spreads what lies in one channel evenly over its group: where a search of maps starts.
 
     Pairs that turn: the discrete Fourier transform, each pair one complex number. Channels that do not: a random

@@ -14,7 +14,7 @@ from qroar_core.maths.channel_groups import ChannelGroup
 from qroar_core.models.patch import apply_scales, undo_scales
 from qroar_core.models.stream import Condition
 from qroar_core.specs import QuantSpec, RopeSpec
-from qroar_core.transforms.baselines import spreading
+from qroar_core.transforms.baselines import spread_evenly
 from qroar_core.transforms.file import from_file, to_file
 from qroar_core.transforms.groups import groups_of, require_maps
 from tests.models.families.scaled import EXACT, Taps, streamed
@@ -155,7 +155,7 @@ def test_matrices_that_cannot_be_undone_or_do_not_commute_are_refused(build):
 
 @pytest.mark.parametrize(("group", "still"), [(ChannelGroup(2, 5), False), (ChannelGroup(2, 5, True, 3), True)])
 def test_a_spreading_start_is_orthonormal_and_even(group, still):
-    matrix = spreading(group)
+    matrix = spread_evenly(group)
     torch.testing.assert_close(matrix @ matrix.mT, torch.eye(group.size, dtype=torch.float64))
     assert group.commutes(matrix)
     if not still:
