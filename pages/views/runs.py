@@ -35,7 +35,7 @@ SHOWN = 200  # runs in the table and the menus, newest first
 SETTING, LINE, LETTERS = 260, 19, 33  # pixels of its column and of a line in it, letters that a line surely holds
 LINES = 4  # of every row; more where a setting needs them
 BRIEF = 60  # letters that the menu of runs shows in a narrow window: a longer choice is written out below it
-WIDTHS = {"": 58, "run": 150, "setting": SETTING, "significant": 90, "kept scales": 90, "date, UTC": 90}  # pixels
+WIDTHS = {"": 58, "run": 157, "setting": SETTING, "significant": 90, "kept scales": 90, "date, UTC": 90}  # pixels
 COLUMNS = {  # with those of WIDTHS they fill a window of 1440 pixels up to the date; what follows is scrolled to
     "gain, nats": st.column_config.NumberColumn(width=80, format="%+.4f", help="Recovered per token on held-out text"),
     "from": st.column_config.NumberColumn(width=70, format="%+.4f", help="Lower end of the gain's interval"),
