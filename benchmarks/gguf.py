@@ -7,9 +7,9 @@ from pathlib import Path
 
 from qroar_core.errors import QRoarError
 from qroar_core.models.formats.gguf.architectures import ARCHITECTURES
+from qroar_core.models.formats.gguf.header import read_header
+from qroar_core.models.formats.gguf.model import hugging_face_names, understood
 from qroar_core.models.formats.gguf.opened import open_gguf
-from qroar_core.models.formats.gguf_header import read_header
-from qroar_core.models.formats.gguf_model import hugging_face_names, understood
 
 
 def loads(path: Path) -> str:

@@ -11,8 +11,8 @@ from types import SimpleNamespace
 import torch
 
 from qroar_core.models import smollm2
-from qroar_core.models.formats.gguf_header import read_header
-from qroar_core.models.formats.gguf_model import understood
+from qroar_core.models.formats.gguf.header import read_header
+from qroar_core.models.formats.gguf.model import understood
 from qroar_core.specs import QuantSpec, RopeSpec
 from qroar_core.transforms.file import to_file
 from qroar_core.transforms.scales import Scales

@@ -75,7 +75,7 @@ PARTS: dict[str, Part] = {
     "evaluation": evaluation.main,
     "lengths.demo": partial(evaluation.lengths, evaluation.DEMO),
     "lengths.smollm2": partial(evaluation.lengths, evaluation.SMOLLM2),
-    **{f"remedies.{name}": partial(remedies.main, name) for name in remedies.METHODS},
+    **{f"remedies.{name}": partial(remedies.main, name) for name in remedies.REMEDIES},
     "controls.demo": controls.on_demo,
     "controls.smollm2": controls.on_smollm2,
     "replication.demo": replication.on_demo,

@@ -15,7 +15,7 @@ from qroar_core.setting import Setting
 from qroar_core.specs import ComparisonSpec, SearchSpec
 
 WINDOWS, CALIBRATION, COLLECTION = 6, 4, "technical"
-METHODS: dict[Name, tuple[str, ...]] = {"int4": (), "w4kv4": ("awq", "gptq")}
+REMEDIES: dict[Name, tuple[str, ...]] = {"int4": (), "w4kv4": ("awq", "gptq")}
 
 
 def main(name: Name) -> None:
@@ -24,7 +24,7 @@ def main(name: Name) -> None:
     texts = {name: split(name, COLLECTION) for name in SPLITS}
     search = SearchSpec(length=LENGTH, windows=CALIBRATION, angles=True)
     words, quant = SETTINGS[name]
-    spec = ComparisonSpec(METHODS[name], search=search, windows=WINDOWS, calibration_windows=CALIBRATION)
+    spec = ComparisonSpec(REMEDIES[name], search=search, windows=WINDOWS, calibration_windows=CALIBRATION)
     result = comparison.run(loaded, Setting(ROPE, quant), spec, texts)
     print(f"{words}. {result.text[:1].upper()}{result.text[1:]}.\n")
     print("| remedy | ppl | gap recovered | gain, nats | band scales add | at run time | change in the runtime |")

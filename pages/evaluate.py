@@ -11,8 +11,9 @@ from pages.state.clicks import pressed
 from pages.state.widget_state import chosen, delivered
 from pages.views import glossary
 from pages.views.continuations import continuations
-from pages.views.evaluation import show_evaluation
+from pages.views.evaluation import show_figures, show_finding
 from pages.views.job_progress import result_or_progress, running
+from pages.views.render import findings_first
 from pages.views.require import require_model
 from pages.views.status_bar import status_bar
 from qroar_core.evaluation.run import rotated
@@ -45,9 +46,12 @@ if setting.evaluation.rotation_scales:
     result_or_progress(jobs.search_rotated.key(loaded, setting))
 result = result_or_progress(key)
 if result is not None:
-    show_evaluation(result, setting, outcome.report if outcome is not None else None)
+    show_finding(result)
 elif not running(key):
     st.info("Not run for this setting yet. **Evaluate** reads held-out text under every condition.")
-continuations(loaded, setting, outcome)
+with findings_first():
+    if result is not None:
+        show_figures(result, setting, outcome.report if outcome is not None else None)
+    continuations(loaded, setting, outcome)
 delivered()
 st.page_link("pages/export.py", label="Next: export", icon=":material/arrow_forward:")

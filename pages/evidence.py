@@ -6,6 +6,7 @@ from pages import jobs
 from pages.state.widget_state import delivered
 from pages.views import glossary, prediction
 from pages.views.controls import controls
+from pages.views.render import findings_first
 from pages.views.replication import replication
 from pages.views.require import require_model
 from pages.views.status_bar import status_bar
@@ -14,10 +15,11 @@ glossary.title("Evidence")
 loaded, setting = require_model()
 status_bar(loaded, setting)
 
-controls(loaded, setting, jobs.search.marked(loaded, setting))
-st.divider()
-replication(loaded, setting)
-st.divider()
-prediction.draw(loaded, setting)
+with findings_first():
+    controls(loaded, setting, jobs.search.marked(loaded, setting))
+    st.divider()
+    replication(loaded, setting)
+    st.divider()
+    prediction.draw(loaded, setting)
 delivered()
 st.page_link("pages/export.py", label="Next: export", icon=":material/arrow_forward:")

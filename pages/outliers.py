@@ -9,7 +9,7 @@ from pages.forms import outlier_rule
 from pages.state import selection
 from pages.state.widget_state import one_of
 from pages.views import glossary, outlier_head, outlier_weights, require
-from pages.views.render import picture
+from pages.views.render import findings_first, folded, picture
 from pages.views.rest_of_page import rest_of_page
 from qroar_core.diagnostics.outliers import figure as outliers
 from qroar_core.diagnostics.outliers import figure_rules as rules
@@ -38,23 +38,23 @@ def panel(data: list) -> dict:
     return {"outlier layer": data[0], "outlier head": outliers.loudest_head(result, which, data[0])}
 
 
-picture(
-    outliers.layers(result, which, page, st.session_state["outlier layer"]),
-    "outlier-layers",
-    on_select=selection.on_click("outlier-layers", panel),
-    selection_mode="points",
-)
-with st.container(horizontal=True, vertical_alignment="bottom"):
-    layers, number = range(len(result.outliers.maps[FIRST])), lambda i: str(result.layer_number(i))
-    layer = st.selectbox("Layer", layers, key="outlier layer", width=120, format_func=number)
-    head = outlier_head.menu(result, which, layer)
-selection.remember("outlier map", of, *MENUS)
-picture(outliers.channel_map(result, which, layer, head), "outlier-map")
-by_rule = outlier_rule.by_rule(result, of)
-picture(rules.counts(by_rule, which), "outlier-counts")
-picture(rules.shift(by_rule, which), "outlier-shift")
-picture(rules.error_share(by_rule), "outlier-error")
-picture(rules.error_by_channel(result), "outlier-channels")
-outlier_weights.weight_outliers(by_rule, of)
-rest_of_page("Outliers", result)
+with findings_first():
+    picture(
+        outliers.layers(result, which, page, st.session_state["outlier layer"]),
+        "outlier-layers",
+        on_select=selection.on_click("outlier-layers", panel),
+        selection_mode="points",
+    )
+    layer, head = outlier_head.menus(result, which)
+    selection.remember("outlier map", of, *MENUS)
+    picture(outliers.channel_map(result, which, layer, head), "outlier-map")
+    by_rule = outlier_rule.by_rule(result, of)
+    picture(rules.error_share(by_rule), "outlier-error")
+    with folded("How many stand out by layer and band, how that changes with length, and the error by channel") as fold:
+        if fold:
+            picture(rules.counts(by_rule, which), "outlier-counts")
+            picture(rules.shift(by_rule, which), "outlier-shift")
+            picture(rules.error_by_channel(result), "outlier-channels")
+    outlier_weights.weight_outliers(by_rule, of)
+    rest_of_page("Outliers", result)
 st.page_link("pages/noise.py", label="Next: noise", icon=":material/arrow_forward:")

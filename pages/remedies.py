@@ -40,8 +40,8 @@ st.caption(
 )
 result = result_or_progress(key)
 if result is not None:
-    proof = jobs.evaluate.result(loaded, setting, jobs.search.result(loaded, setting))
-    show_comparison(result, proof, setting.rope.tie)
+    evaluation = jobs.evaluate.result(loaded, setting, jobs.search.result(loaded, setting))
+    show_comparison(result, evaluation, setting.rope.tie)
 elif not running(key):
     st.info("Not run for this setting yet. **Run the comparison** prepares, searches and evaluates each remedy.")
 delivered()

@@ -10,7 +10,7 @@ from pages.state import session
 from pages.state.widget_state import chosen, delivered
 from pages.views import glossary
 from pages.views.candidates_panel import candidates_panel
-from pages.views.render import numbers, picture
+from pages.views.render import findings_first, folded, heading, numbers, picture
 from pages.views.require import require_model
 from pages.views.runs import show_runs
 from pages.views.search import run_search
@@ -34,14 +34,17 @@ with above:
             f"{literal(said.reason)} A search would only follow noise; change the quantizer, or go on to see it."
         )
 outcome = run_search(loaded, setting, said)
-candidates_panel(loaded, setting, outcome)
-
-if outcome is not None:
-    if outcome.report.history:
-        picture(search_trace.candidates(outcome.report.history, outcome.report.objective), "trace")
-    with st.expander("The search in numbers"):
-        numbers(search_trace.summary(outcome.report), "search")
-    st.page_link("pages/evaluate.py", label="Next: evaluate", icon=":material/arrow_forward:")
-st.header("Runs to compare and restore")
-show_runs(loaded, setting)
+with findings_first():
+    candidates_panel(loaded, setting, outcome)
+    if outcome is not None:
+        with folded("The search, candidate by candidate and in numbers") as opened:
+            if opened:
+                if outcome.report.history:
+                    picture(search_trace.candidates(outcome.report.history, outcome.report.objective), "trace")
+                numbers(search_trace.summary(outcome.report), "search")
+        st.page_link("pages/evaluate.py", label="Next: evaluate", icon=":material/arrow_forward:")
+    heading("Runs to compare and restore", "runs")
+    with folded("Every run on disk") as opened:
+        if opened:
+            show_runs(loaded, setting)
 delivered()

@@ -22,7 +22,7 @@ class Snapshot:
     `seconds_left` is of the current pass, whose steps count towards one total. `behind` names the job that runs
     before it, `ahead` counts all that do; `error` is the one line of a failed job, `warning` that of a result that
     could not be written down, `about` what tells two jobs of one label apart, `details` the `Step.detail` values so
-    far, oldest first. `ended`: monotonic seconds, 0 from a shelf.
+    far, oldest first. `ended`: monotonic seconds, 0 from a store.
     """
 
     key: Hashable
@@ -68,6 +68,6 @@ class Job:
     error: str = ""
     warning: str = ""
     about: str = ""
-    recalled: bool = False  # the result was read from the shelf
+    recalled: bool = False  # the result was read from the store
     file: Path | None = None  # where `keep` wrote the result to
     cancel: threading.Event = field(default_factory=threading.Event)

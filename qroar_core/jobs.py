@@ -6,7 +6,7 @@ running or done: nothing is stopped and nothing runs twice. Faces poll `Snapshot
 calls a face. No traceback leaves this file: what we raise on purpose keeps its one line, anything
 else is logged and gets a short line.
 
-A shelf (the runs on disk) is asked before the memory: a result that was kept there is as old as its file, gives way to
+A store (the runs on disk) is asked before the memory: a result that was kept there is as old as its file, gives way to
 a newer run's, and goes with its file. `keep` puts results there, in the worker, and says into which file.
 """
 
@@ -35,8 +35,8 @@ log = logging.getLogger("qroar.jobs")
 class Manager:
     """All jobs of this process. Every method may be called from any thread and returns at once."""
 
-    def __init__(self, kept: int = KEPT, shelf: Callable[[Hashable], Any] = lambda key: None) -> None:
-        self._kept, self._shelf = kept, shelf
+    def __init__(self, kept: int = KEPT, store: Callable[[Hashable], Any] = lambda key: None) -> None:
+        self._kept, self._store = kept, store
         self._lock = threading.Lock()
         self._jobs: OrderedDict[Hashable, Job] = OrderedDict()
         self._queues: dict[str, deque[Job]] = {}
@@ -77,14 +77,14 @@ class Manager:
             return self._snapshot(job)
 
     def snapshot(self, key: Hashable) -> Snapshot | None:
-        """The job of `key` now, or None when there is none (never asked, or pushed out and not on the shelf)."""
+        """The job of `key` now, or None when there is none (never asked, or pushed out and not on the store)."""
         self._recall(key)
         with self._lock:
             job = self._jobs.get(key)
             return self._snapshot(job) if job else None
 
     def result(self, key: Hashable) -> Any:
-        """What the finished job of `key` returned, now or in an earlier run on the shelf, or None."""
+        """What the finished job of `key` returned, now or in an earlier run on the store, or None."""
         self._recall(key)
         with self._lock:
             job = self._jobs.get(key)
@@ -153,15 +153,15 @@ class Manager:
                 del self._jobs[key]
 
     def _recall(self, key: Hashable) -> None:
-        """Make a finished result what the shelf has of its key. Reads outside the lock: it may take a while.
+        """Make a finished result what the store has of its key. Reads outside the lock: it may take a while.
 
-        Where the shelf has none (any more), memory answers only for what was never written, or whose file is there.
+        Where the store has none (any more), memory answers only for what was never written, or whose file is there.
         """
         with self._lock:
             job = self._jobs.get(key)
         if job is not None and job.state != "done":
             return
-        found = self._shelf(key)
+        found = self._store(key)
         with self._lock:
             job = self._jobs.get(key)
             if found is not None and job is None:

@@ -84,7 +84,7 @@ def run_cancellable(call: Callable[[], T], on_step: OnStep, step: Step) -> T:
             ended.set()
 
     on_step(step)
-    threading.Thread(target=work, name="qroar-patiently", daemon=True).start()
+    threading.Thread(target=work, name="qroar-cancellable", daemon=True).start()
     while not ended.wait(LOOK):
         on_step(step)
     if "fault" in box:

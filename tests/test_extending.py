@@ -46,8 +46,8 @@ def with_file(tmp_path, forks):
 def test_an_interpolation(with_file):
     run = with_file("qroar_core/interpolations/methods/cooler_yarn.py")
     assert "cooler_yarn" in run("-m", "qroar_core", "diagnose", "--help")
-    menu = "from pages.views.replication import METHODS; from pages.forms.setting import methods; "
-    menu += "print(METHODS, methods())"
+    menu = "from pages.views.replication import ONE_FACTOR; from pages.forms.setting import methods; "
+    menu += "print(ONE_FACTOR, methods())"
     assert run("-c", menu).count("cooler_yarn") == 2
     cooler = json.loads(run("-m", "qroar_core", *EVALUATE[:7], "cooler_yarn", *EVALUATE[8:], "--k=int8"))
     plain = json.loads(run("-m", "qroar_core", *EVALUATE, "--k=int8"))

@@ -185,7 +185,7 @@ def test_out_of_memory_says_what_to_do(manager):
     assert wait_for(manager, "big", "failed").error == "Diagnose: out of memory on cpu; choose a shorter length"
 
 
-class Shelf:
+class Store:
     """Results by key, and how often it was asked."""
 
     def __init__(self, **known):
@@ -197,34 +197,34 @@ class Shelf:
 
 
 def test_a_result_on_the_shelf_is_a_finished_job_that_never_runs():
-    shelf, gate = Shelf(old=41), Gate()
-    manager = Manager(shelf=shelf)
+    store, gate = Store(old=41), Gate()
+    manager = Manager(store=store)
     now = manager.snapshot("old")
     assert (now.state, now.active, now.error, now.seconds) == ("done", False, "", 0.0)
     assert manager.submit("old", gate, label="Old").state == "done"
     assert (manager.result("old"), gate.runs) == (41, 0)
     assert manager.snapshot("new") is None
     gate.open.set()
-    manager.submit("old", gate, label="Old", again=True, keep=lambda result, _: shelf.known.update(old=result))
+    manager.submit("old", gate, label="Old", again=True, keep=lambda result, _: store.known.update(old=result))
     wait_for(manager, "old", "done")
     assert manager.result("old") == 1
 
 
 def test_a_newer_result_on_the_shelf_takes_the_place_of_the_one_in_memory():
-    manager = Manager(shelf=(shelf := Shelf(old=41)))
+    manager = Manager(store=(store := Store(old=41)))
     assert manager.result("old") == 41
-    shelf.known["old"] = 42
+    store.known["old"] = 42
     assert manager.result("old") == 42
     manager.submit("add", add, 2, 3, label="Add")
     wait_for(manager, "add", "done")
-    shelf.known["add"] = 6
+    store.known["add"] = 6
     assert manager.result("add") == 6
 
 
 def test_what_came_from_the_shelf_goes_with_it_and_is_computed_anew():
-    manager = Manager(shelf=(shelf := Shelf(old=41)))
+    manager = Manager(store=(store := Store(old=41)))
     assert manager.result("old") == 41
-    del shelf.known["old"]
+    del store.known["old"]
     assert (manager.result("old"), manager.snapshot("old")) == (None, None)
     manager.submit("old", add, 1, 1, label="Old")
     assert wait_for(manager, "old", "done").label == "Old"
@@ -233,8 +233,8 @@ def test_what_came_from_the_shelf_goes_with_it_and_is_computed_anew():
 
 def test_a_result_goes_with_the_file_it_was_written_to_and_stays_while_that_holds_a_later_one(tmp_path):
     """A run has one retrieval, the last: the one before stays in memory. A run that is deleted leaves nothing."""
-    file, shelf = tmp_path / "retrieval.json", Shelf()
-    manager = Manager(shelf=shelf)
+    file, store = tmp_path / "retrieval.json", Store()
+    manager = Manager(store=store)
 
     def keep(result, seconds):
         file.write_text(str(result))
@@ -248,12 +248,12 @@ def test_a_result_goes_with_the_file_it_was_written_to_and_stays_while_that_hold
 
 
 def test_what_memory_pushed_out_comes_back_from_the_shelf():
-    manager = Manager(kept=1, shelf=(shelf := Shelf()))
+    manager = Manager(kept=1, store=(store := Store()))
     for i in ("a", "b"):
-        manager.submit(i, add, i, i, label=i, keep=lambda result, seconds, i=i: shelf.known.update({i: result}))
+        manager.submit(i, add, i, i, label=i, keep=lambda result, seconds, i=i: store.known.update({i: result}))
         wait_for(manager, i, "done")
     assert manager.result("a") == "aa"
-    assert Manager(shelf=shelf).result("b") == "bb"  # a restart
+    assert Manager(store=store).result("b") == "bb"  # a restart
 
 
 def test_keep_hears_result_and_seconds_and_a_cancelled_job_is_not_kept(manager):

@@ -108,7 +108,7 @@ def _form(loaded: LoadedModel, setting: Setting, spec: RetrievalSpec, least: int
             "Ask through the chat template",
             key="retrieval chat",
             disabled=not chatty,
-            help="The tokenizer's own." if chatty else "This tokenizer has none; the question stands in plain text.",
+            help="The tokenizer's own." if chatty else "This tokenizer has none; the question is asked in plain text.",
         )
     needs = [f"{n} tokens ({TASK_WORDS[task]})" for task, n in _needs(loaded, setting, spec).items()]
     if needs:

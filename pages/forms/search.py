@@ -1,4 +1,4 @@
-"""What the search for scales looks for, and how."""
+"""What the search for scales looks for, and how; the button that starts it."""
 
 from __future__ import annotations
 
@@ -8,12 +8,18 @@ from typing import Any, get_args
 
 import streamlit as st
 
+from pages import jobs
 from pages.forms.build_spec import counted, made
+from pages.state.clicks import pressed
+from pages.state.foreign_runs import source_of
 from pages.state.widget_state import fill, menu, number
 from pages.views.glossary import term_help
+from pages.views.job_progress import running
 from qroar_core.escape import literal
 from qroar_core.maths.error_metrics import error_metrics
+from qroar_core.models.loaded import LoadedModel
 from qroar_core.scale_search.registry import methods, objectives, reads, require_angles, takes_angles
+from qroar_core.setting import Setting
 from qroar_core.specs import Granularity, Mode, SearchSpec
 from qroar_core.specs.labels import GRANULARITY_WORDS
 
@@ -111,7 +117,7 @@ def search_form(spec: SearchSpec, norms: bool = False, no_maps: str = "") -> Sea
         goal = menu(four, "Objective", list(objectives()), "goal", format_func=lambda name: objectives()[name].label)
         unless_read = partial(_unless_read, replace(spec, method=method, objective=goal))
         windows = number(five, "Windows of text", 1, 64, "search windows")
-        kappa = number(six, "Largest |log2 g|", 0.0, 8.0, "max_log2_scale", step=0.5, help=term_help("Bounds"))
+        largest = number(six, "Largest |log2 g|", 0.0, 8.0, "max_log2_scale", step=0.5, help=term_help("Bounds"))
         steps = number(seven, "Gradient steps", 1, 1000, "steps", **unless_read("steps"))
         sweeps = number(five, "Sweeps", 1, 10, "sweeps", **unless_read("sweeps"))
         points = number(six, "Grid points", 3, 65, "grid", step=2, **unless_read("grid_points"))
@@ -155,7 +161,7 @@ def search_form(spec: SearchSpec, norms: bool = False, no_maps: str = "") -> Sea
             objective=goal,
             error_metric=error_metric,
             **counted(spec, windows),
-            max_log2_scale=kappa,
+            max_log2_scale=largest,
             steps=int(steps),
             sweeps=int(sweeps),
             grid_points=int(points),
@@ -167,3 +173,18 @@ def search_form(spec: SearchSpec, norms: bool = False, no_maps: str = "") -> Sea
         return asked
 
     return made(build, spec)
+
+
+def search_button(loaded: LoadedModel, setting: Setting, acts: bool) -> None:
+    """Start the search; greyed once it is done here. `acts`: scales can act under this setting."""
+    key = jobs.search.key(loaded, setting)
+    done = jobs.search.result(loaded, setting) is not None and source_of(key) is None
+    if click := pressed(
+        "Start the search",
+        type="primary" if acts else "secondary",
+        disabled=done or running(key),
+        icon=":material/play_arrow:",
+        help="Searched already: another setting or other bounds make another search." if done else None,
+    ):
+        jobs.search.start(loaded, setting)
+        click.over()

@@ -1,7 +1,7 @@
-"""Runs that one visitor opened and that the shelf does not vouch for: theirs alone, and marked wherever they show.
+"""Runs that one visitor opened and that the store does not vouch for: theirs alone, and marked wherever they show.
 
 Such a run lies outside the root of runs, or it is from before a run knew its model by a checksum. What it holds answers
-the same keys as a run of the shelf, but only in the session that opened it; nothing of it goes into the shelf.
+the same keys as a run of the store, but only in the session that opened it; nothing of it goes into the store.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ OPENED = "runs opened from elsewhere"  # session: their folders, the newest firs
 
 
 def is_foreign(entry: RunRecord) -> bool:
-    """Does the shelf not answer for this run?"""
+    """Does the store not answer for this run?"""
     return entry.path.parent != runs_root() or not entry.checksum
 
 

@@ -44,7 +44,7 @@ def manager() -> Manager:
     half a million objects, 0.3 s in which no job computes; freezing what the imports made brings it to 5 ms.
     """
     gc.freeze()
-    jobs = Manager(shelf=library().get)
+    jobs = Manager(store=library().get)
     end_with(jobs)
     return jobs
 
@@ -97,8 +97,8 @@ def choice() -> Choice:
                 st.session_state[NOTICE] = (f"The run of this address cannot be opened. {problem}.", asked)
         if unread:
             one = len(unread) == 1
-            counts = "counts for nothing: its default stands" if one else "count for nothing: their defaults stand"
-            said = f"Of this link, {' and '.join(unread)} could not be read and {counts} instead."
+            used = "its default is used" if one else "their defaults are used"
+            said = f"Of this link, {' and '.join(unread)} could not be read; {used} instead."
             before = st.session_state.get(NOTICE, ("", None))
             st.session_state[NOTICE] = (f"{before[0]} {said}" if before[1] == asked else said, asked)
         st.session_state["choice"] = asked

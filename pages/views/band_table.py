@@ -19,7 +19,9 @@ def table(result: Diagnosis, predicted: Prediction | None) -> None:
     for name, words in cells.items():
         for row, said in enumerate(words):  # a word for each cell: equal numbers may stand for other spans
             styled = styled.format(_always(said), subset=([row], [name]), na_rep=said)
-    shown = {name: st.column_config.Column(titles[name], help=helps[name]) for name in frame}
+    shown = {
+        name: st.column_config.Column(titles[name], help=helps[name], pinned=name == "band" or None) for name in frame
+    }
     st.dataframe(styled, hide_index=True, key="bands table", column_config=shown, column_order=bands.order(frame))
 
 

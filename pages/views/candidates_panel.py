@@ -12,6 +12,7 @@ from pages.state.candidates import FOUND, HAND, MAD, SMOOTH, candidates, manual_
 from pages.state.clicks import carried_out, pressed
 from pages.views.candidate_detail import candidate_detail
 from pages.views.job_progress import result_or_progress, running
+from pages.views.render import heading
 from qroar_core.escape import literal
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.scale_search import run as search
@@ -36,7 +37,7 @@ def _desk(loaded: LoadedModel, setting: Setting, outcome: SearchOutcome | None, 
     sees = setting.quant.k is not None or setting.quant.qk is not None
     diagnosis = jobs.diagnose.result(loaded, setting)
     plan = search.plan(loaded, setting, diagnosis)
-    st.header("Bands, bounds and scales by hand")
+    heading("Bands, bounds and scales by hand", "by-hand")
     bands_table(setting, plan, diagnosis)
     if not sees:
         st.caption("Scales by hand have no cached error here: neither the K cache nor q and k are quantized.")
@@ -50,7 +51,7 @@ def _desk(loaded: LoadedModel, setting: Setting, outcome: SearchOutcome | None, 
         errors(probe, offered)
         alone(probe, manual)
         st.caption(literal(measured(probe)))
-    st.header("Scales to look at and to apply")
+    heading("Scales to look at and to apply", "candidates")
     picked = _pick(loaded, setting, offered, sees)
     if picked in offered:
         candidate_detail(loaded, setting, plan, outcome, offered, picked)

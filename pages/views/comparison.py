@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from pages.views.boxes import findings
-from pages.views.render import picture
+from pages.views.render import findings_first, folded, heading, picture
 from qroar_core.escape import literal
 from qroar_core.evaluation.gap import remedy_share
 from qroar_core.evaluation.result import Evaluation
@@ -30,6 +30,25 @@ def show_comparison(result: Comparison, evaluation: Evaluation | None = None, ti
     tied = capital(under_a_tie(ties, evaluation))
     others = [one for one in result.sentences if not tied or one != capital(COUNTED)]  # here with what was measured
     findings(bands_help(result) and not loses_to_tie(evaluation), [*others, *([tied] if tied else ())])
+    with findings_first():
+        _measured_on(result, evaluation)
+        with st.container(border=True):
+            heading("Perplexity and gain of each remedy", "comparison", "box")
+            st.dataframe(_readable(result), hide_index=True, key="comparison", height="content")
+            st.caption(
+                f"The reference, unquantized, has PPL {result.reference_ppl:.3f}. Gap: the share of the NLL that "
+                "quantization costs which a remedy recovers, with its interval; it may be zero where the gain is "
+                "not significant."
+            )
+        picture(drawn.gains(result), "comparison gains")
+        picture(drawn.on_top(result), "comparison on top")
+        with folded("What does each remedy need from the runtime?") as opened:
+            if opened:
+                st.table(_asks(result).map(literal).set_index("remedy"))
+
+
+def _measured_on(result: Comparison, evaluation: Evaluation | None) -> None:
+    """On which text, and why Evaluate shows another gain of the same scales."""
     own = next((row for row in result.rows if row.key == "plain+"), None)
     if evaluation is not None and own is not None and own.gain is not None:
         said = why_beside(evaluation, own.gain, len(own.window_nll), result.length, same=False)
@@ -37,19 +56,6 @@ def show_comparison(result: Comparison, evaluation: Evaluation | None = None, ti
             st.caption(f"{literal(said)}.")
     where = literal(checksum_words(result.measured_on))
     st.caption(f"{where}. Neither calibration nor search has read the held-out documents.")
-    with st.container(border=True):
-        st.subheader("The table")
-        st.dataframe(_readable(result), hide_index=True, key="comparison", height="content")
-        st.caption(
-            f"The reference, unquantized, has PPL {result.reference_ppl:.3f}. Gap: the share of the NLL that "
-            "quantization costs which a remedy recovers, with its interval; it may be zero where the gain is "
-            "not significant."
-        )
-    with st.container(border=True):
-        st.subheader("What does each remedy need from the runtime?")
-        st.table(_asks(result).map(literal).set_index("remedy"))
-    picture(drawn.gains(result), "comparison gains")
-    picture(drawn.on_top(result), "comparison on top")
 
 
 def _readable(result: Comparison) -> pd.DataFrame:

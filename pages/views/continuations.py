@@ -10,7 +10,7 @@ import streamlit as st
 from pages import jobs
 from pages.state.clicks import pressed
 from pages.views.job_progress import result_or_progress, running
-from pages.views.render import picture
+from pages.views.render import heading, picture
 from qroar_core.escape import literal
 from qroar_core.evaluation import continuations_figure as drawn
 from qroar_core.evaluation.continuations_result import Continuations
@@ -27,7 +27,7 @@ TEXT = "white-space: pre-wrap; overflow-wrap: anywhere; font-family: monospace; 
 
 def continuations(loaded: LoadedModel, setting: Setting, outcome: SearchOutcome | None) -> None:
     """The form, its job and what came of it."""
-    st.header("The same prompt, continued by each model")
+    heading("The same prompt, continued by each model", "continued")
     spec = _form(setting)
     key = jobs.continue_prompt.key(loaded, setting, outcome, spec)
     if click := pressed(

@@ -14,7 +14,7 @@ from pages.state.session import beside, keep_beside
 from pages.state.widget_state import chosen, fill, number
 from pages.views.boxes import finding
 from pages.views.job_progress import result_or_progress, running
-from pages.views.render import picture
+from pages.views.render import heading, picture
 from qroar_core.escape import literal
 from qroar_core.evaluation.result import Evaluation
 from qroar_core.evaluation.two_gains import why_beside
@@ -31,7 +31,7 @@ from qroar_core.specs.labels import TEXT_WORDS, capital, checksum_words
 
 def controls(loaded: LoadedModel, setting: Setting, outcome: SearchOutcome | None) -> None:
     """The whole section; without tuned scales it says where they come from."""
-    st.header("Controls")
+    heading("Controls", "controls-section")
     st.markdown(
         "Where does the gain come from? Would random scales have done as well? Would scales without a quantizer, "
         "another text or another seed? Is the reference poor? Each is measured beside the gain, on the same held-out "

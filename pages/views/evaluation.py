@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from pages.views.boxes import finding
-from pages.views.render import findings_first, folded, numbers, picture
+from pages.views.render import folded, heading, numbers, picture
 from qroar_core.escape import code, literal
 from qroar_core.evaluation import figure as evaluation
 from qroar_core.evaluation import figure_kl
@@ -17,8 +17,8 @@ from qroar_core.setting import Setting
 from qroar_core.specs.labels import TEXT_WORDS, capital, checksum_words
 
 
-def show_evaluation(result: Evaluation, setting: Setting, searched: SearchReport | None) -> None:
-    """The finding, the numbers to see first, the counts, and every figure. `searched`: of the tuned scales."""
+def show_finding(result: Evaluation) -> None:
+    """The finding and the numbers to see first."""
     if result.caveat:
         finding(None, capital(result.sentence), f".  \nBut {literal(result.caveat)}.")
     else:
@@ -28,6 +28,10 @@ def show_evaluation(result: Evaluation, setting: Setting, searched: SearchReport
     with st.container(horizontal=True, key="headline"):  # as wide as its words, in more rows where there is no room
         for number in headline(result):
             _box(number)
+
+
+def show_figures(result: Evaluation, setting: Setting, searched: SearchReport | None) -> None:
+    """What it was measured on, every figure, and the counts. `searched`: of the tuned scales."""
     named = f", {TEXT_WORDS[setting.text]}" if setting.text in TEXT_WORDS else ""
     st.caption(
         f"Measured on held-out text of {code(setting.text)}{literal(named)}: {literal(_unread(searched))} "
@@ -36,10 +40,9 @@ def show_evaluation(result: Evaluation, setting: Setting, searched: SearchReport
     if searched is not None:
         said = " ".join(map(_sentence, (kept_words(searched, result), _differ(searched, result))))
         st.markdown(literal(said))
-    with findings_first():
-        picture(evaluation.perplexity_by_length(result), "ppl")
-        picture(evaluation.gain_and_attribution(result), "gain")
-        picture(figure_kl.rotation(result), "rotation")
+    picture(evaluation.perplexity_by_length(result), "ppl")
+    picture(evaluation.gain_and_attribution(result), "gain")
+    picture(figure_kl.rotation(result), "rotation")
     _counts(result)
     with folded("What quantization costs by length and by position, and how far predictions move") as opened:
         if opened:
@@ -51,7 +54,7 @@ def show_evaluation(result: Evaluation, setting: Setting, searched: SearchReport
 def _counts(result: Evaluation) -> None:
     """The table that llama.cpp's perplexity tool prints, of the same quantities."""
     with st.container(border=True):
-        st.subheader("Measured as llama.cpp measures", anchor="counts")
+        heading("Measured as llama.cpp measures", "counts", "box")
         st.dataframe(
             figure_kl.readable(figure_kl.table(result)),
             hide_index=True,
@@ -64,10 +67,10 @@ def _counts(result: Evaluation) -> None:
             "KL is to the reference's prediction, in nats per token. A Hadamard rotation "
             "must be done by the runtime."
         )
-        everything = figure_kl.closeness(result)
+        everything = figure_kl.kl_report(result)
         if everything is not None:
             with st.expander("Every number of llama.cpp's KL report"):
-                numbers(everything, "closeness")
+                numbers(everything, "kl_report")
                 st.caption(
                     "Δp is how the true token's probability moves, in percentage points; percentiles are over "
                     "tokens, standard errors over windows."

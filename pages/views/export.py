@@ -21,6 +21,7 @@ from pages.views import export_choice, serving
 from pages.views.boxes import refused
 from pages.views.job_progress import result_or_progress, running
 from pages.views.labels import rope_words
+from pages.views.render import heading
 from pages.views.report import build_report
 from qroar_core.cli.reproduce import evaluate_command, run_command
 from qroar_core.errors import QRoarError
@@ -44,7 +45,7 @@ SAID = "last export"  # session: a LastClick
 
 def scales_file(loaded: LoadedModel, setting: Setting, scales: Scales, outcome: SearchOutcome | None) -> None:
     """scales.json and the command that measures it again."""
-    st.header("scales.json")
+    heading("scales.json", "scales-file")
     st.caption("The scales alone, with the model, setting and search they belong to. A few kilobytes.")
     content = to_file(loaded, setting.rope, setting.quant, scales, export_choice.search_facts(outcome))
     st.download_button(
@@ -73,16 +74,16 @@ class LastClick(TypedDict, total=False):
     refused: tuple[str, str]  # what was typed, and why
 
 
-def report(loaded: LoadedModel, setting: Setting, outcome: SearchOutcome | None, proof: Evaluation | None) -> None:
+def report(loaded: LoadedModel, setting: Setting, outcome: SearchOutcome | None, evaluation: Evaluation | None) -> None:
     """report.html, once there is everything to report."""
-    st.header("report.html")
+    heading("report.html", "report-file")
     diagnosis = jobs.diagnose.result(loaded, setting)
     missing = [
         ("a diagnosis", "pressure", diagnosis),
         ("a search", "tune", outcome),
-        ("an evaluation", "evaluate", proof),
+        ("an evaluation", "evaluate", evaluation),
     ]
-    if diagnosis is None or outcome is None or proof is None:
+    if diagnosis is None or outcome is None or evaluation is None:
         absent = [(what, page) for what, page, there in missing if there is None]
         st.info(f"The report needs {literal(' and '.join(what for what, _ in absent))} of this setting first.")
         for what, page in absent:
@@ -102,7 +103,7 @@ def report(loaded: LoadedModel, setting: Setting, outcome: SearchOutcome | None,
     )
     st.download_button(
         "Download report.html",
-        partial(build_report, loaded, setting, diagnosis, outcome, proof),
+        partial(build_report, loaded, setting, diagnosis, outcome, evaluation),
         "report.html",
         "text/html",
         on_click="ignore",
@@ -124,7 +125,7 @@ def _made_by(loaded: LoadedModel, setting: Setting, outcome: SearchOutcome | Non
 
 def checkpoint(loaded: LoadedModel, setting: Setting, scales: Scales) -> None:
     """The whole checkpoint into a new folder."""
-    st.header("Checkpoint folder")
+    heading("Checkpoint folder", "checkpoint-folder")
     st.caption("Scales in W_Q and W_K, the interpolation in the config, the tokenizer, and a file with every hash.")
     known = offered(loaded)
     format = export_menu("Format", list(known), "format", known.__getitem__)
@@ -213,11 +214,11 @@ def _lies(key: JobKey[Written], loaded: LoadedModel, format: str) -> bool:
 
 def _loading(folder: Path | None, loaded: LoadedModel, setting: Setting, format: str) -> None:
     """How each runtime loads what is in `folder`; None: nothing is there yet, so there is no command to give."""
-    st.subheader("How to load it")
+    heading("How to load it", "loading", "box")
     known = serving.recipes(folder or Path(), loaded, setting, format)
     for tab, recipe in zip(st.tabs([literal(name) for name in known]), known.values(), strict=True):
         if folder is None:
-            tab.caption("Nothing is written yet under this choice. Once it is, the command for it stands here.")
+            tab.caption("Nothing is written yet under this choice. Once it is, its command appears here.")
         else:
             tab.code(recipe.code, language=recipe.language, wrap_lines=True)
         tab.caption("  \n".join(literal(note) for note in recipe.notes))

@@ -14,7 +14,7 @@ from qroar_core.transforms.scales import Scales, identity
 
 
 def offered(
-    loaded: LoadedModel, setting: Setting, outcome: SearchOutcome | None, proof: Evaluation | None
+    loaded: LoadedModel, setting: Setting, outcome: SearchOutcome | None, evaluation: Evaluation | None
 ) -> dict[str, tuple[Scales, str]]:
     """Scales by name, each with what is known about them; the one to take first."""
     geo, spec = loaded.geometry, setting.search
@@ -25,11 +25,17 @@ def offered(
     }
     if outcome is None:
         return plain
-    verdict = f"In the evaluation: {proof.finding}." if proof else "Not evaluated yet on held-out text: see Evaluate."
+    verdict = (
+        f"In the evaluation: {evaluation.finding}."
+        if evaluation
+        else "Not evaluated yet on held-out text: see Evaluate."
+    )
     found = {"tuned scales": (outcome.found, f"In the search: {outcome.report.reason}. {verdict}")}
     why = "From statistics alone, no search: a baseline."
     smooth = {"SmoothAttention": (outcome.smooth, why), "MAD clipping": (outcome.mad, why)}
-    good = outcome.report.chosen == "found" and (proof is None or proof.gain is None or proof.gain.significant)
+    good = outcome.report.chosen == "found" and (
+        evaluation is None or evaluation.gain is None or evaluation.gain.significant
+    )
     return found | plain | smooth if good else plain | found | smooth
 
 

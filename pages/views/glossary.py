@@ -67,7 +67,7 @@ def term_help(term: str) -> str:
 def title(page: str) -> None:
     """A page's heading by its name in the menu, and beside it the terms that the page uses."""
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.title(HEADINGS[page])
+        st.title(HEADINGS[page], anchor=f"page-{page.lower()}")  # "tails" is the anchor of a figure
         terms_button(page)
 
 

@@ -1,4 +1,4 @@
-"""The menu of heads on the Outliers page: query heads of Q, KV heads of K."""
+"""The menus of layers and heads on the Outliers page: query heads of Q, KV heads of K."""
 
 from __future__ import annotations
 
@@ -11,7 +11,15 @@ from qroar_core.escape import literal
 KEY = "outlier head"
 
 
-def menu(result: Diagnosis, which: str, layer: int) -> int:
+def menus(result: Diagnosis, which: str) -> tuple[int, int]:
+    """The layer and the head that the large map shows, both counted from 0."""
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        layers, number = range(len(result.outliers.maps[which])), lambda i: str(result.layer_number(i))
+        layer = st.selectbox("Layer", layers, key="outlier layer", width=120, format_func=number)
+        return layer, _head(result, which, layer)
+
+
+def _head(result: Diagnosis, which: str, layer: int) -> int:
     """The head that the large map shows; the loudest one where the tensor shown before had more of them."""
     heads, word = range(result.outliers.heads_of(which)), result.outliers.head_word(which)
     if st.session_state[KEY] not in heads:

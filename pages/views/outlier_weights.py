@@ -8,7 +8,7 @@ import streamlit as st
 
 from pages.state import selection
 from pages.state.widget_state import one_of
-from pages.views.render import folded, picture
+from pages.views.render import folded, heading, picture
 from qroar_core.diagnostics.outliers import figure_weights as weights
 from qroar_core.diagnostics.result import Diagnosis
 from qroar_core.escape import literal
@@ -23,7 +23,7 @@ def weight_outliers(by_rule: Diagnosis, of: Hashable) -> None:
         by_rule: with outliers by the rule picked on the page.
         of: what was diagnosed.
     """
-    st.header("Outliers of W_Q and W_K")
+    heading("Outliers of W_Q and W_K", "outliers-of-weights")
     found = by_rule.outliers
     if not found.matrix_maps:
         why = found.no_matrices or "this diagnosis is from an older version; diagnose again"

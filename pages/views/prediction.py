@@ -13,7 +13,7 @@ from pages.state.session import beside, keep_beside
 from pages.state.widget_state import chosen, fill, number
 from pages.views.boxes import finding
 from pages.views.job_progress import result_or_progress, running
-from pages.views.render import picture
+from pages.views.render import heading, picture
 from qroar_core.errors import QRoarError
 from qroar_core.escape import code, literal
 from qroar_core.evidence.prediction import figure as drawn
@@ -29,7 +29,7 @@ COUNTS = (4, 8, 16, 32)  # bands offered
 
 def draw(loaded: LoadedModel, setting: Setting) -> None:
     """The whole section."""
-    st.header("Do the diagnostics predict?")
+    heading("Do the diagnostics predict?", "prediction")
     st.markdown(
         "Each band of K is rounded alone, the others left exact, and what that costs in NLL is ranked against each "
         "diagnostic of the band."

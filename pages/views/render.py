@@ -25,9 +25,9 @@ _FOUND: ContextVar[list[tuple[str, str]] | None] = ContextVar("found", default=N
 
 @contextmanager
 def findings_first() -> Iterator[None]:
-    """What the page found, in one list above its figures: each finding is a link to its figure.
+    """What the page found, in one list above its figures: each finding is a link to its figure, each heading to it.
 
-    The list is filled when the figures are drawn. Of a single finding there is none, and figures inside `folded` are
+    The list is filled when the figures are drawn. Of a single entry there is none, and figures inside `folded` are
     not in it: a link cannot open them.
     """
     place, found = st.container(), list[tuple[str, str]]()
@@ -57,6 +57,14 @@ def folded(what: str) -> Iterator[bool]:
         _FOUND.reset(token)
 
 
+def heading(words: str, anchor: str, level: Literal["section", "box"] = "section", divider: bool = False) -> None:
+    """A heading that the list of the page links to: of a section, or inside a box as that of a figure."""
+    if (found := _FOUND.get()) is not None:
+        found.append((anchor, words))
+    draw = st.header if level == "section" else st.subheader
+    draw(literal(words), anchor=anchor, divider="gray" if divider else False)
+
+
 def picture(shown: Picture | None, key: str, table: bool = True, **chart: Any) -> None:
     """Draw one picture with its table; None draws nothing. `key` is unique on the page, `chart` goes to Streamlit.
 
@@ -64,10 +72,8 @@ def picture(shown: Picture | None, key: str, table: bool = True, **chart: Any) -
     """
     if shown is None:
         return
-    if (found := _FOUND.get()) is not None:
-        found.append((key, shown.title))
     with st.container(border=True):
-        st.subheader(literal(shown.title), anchor=key)
+        heading(shown.title, key.replace(" ", "-"), "box")  # a link takes no blank
         st.plotly_chart(shown.figure, key=key, alt=shown.alt, config={"displaylogo": False}, **chart)
         st.caption(literal(f"{shown.how_to_read} {shown.sample}"))
         if table:

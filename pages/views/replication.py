@@ -15,7 +15,7 @@ from pages.state.session import beside, keep_beside
 from pages.state.widget_state import chosen, fill, number
 from pages.views.job_progress import result_or_progress, running
 from pages.views.labels import quant_words, rope_words
-from pages.views.render import picture
+from pages.views.render import heading, picture
 from qroar_core.escape import literal
 from qroar_core.evidence.replication import figure as drawn
 from qroar_core.interpolations.registry import stretching
@@ -24,13 +24,13 @@ from qroar_core.setting import INT3_K, INT4_K, Setting
 from qroar_core.specs import QuantSpec, ReplicationSpec, RopeSpec, WeightQuantSpec
 from qroar_core.specs.labels import checksum_words
 
-METHODS = tuple(name for name, method in stretching().items() if not method.takes_lists)  # need nothing but a factor
+ONE_FACTOR = tuple(name for name, method in stretching().items() if not method.takes_lists)  # need nothing but a factor
 OFFERED = (INT4_K, INT3_K, QuantSpec(weights=WeightQuantSpec(4)))
 
 
 def replication(loaded: LoadedModel, setting: Setting) -> None:
     """The whole section."""
-    st.header("Do the papers' claims hold here?")
+    heading("Do the papers' claims hold here?", "claims")
     st.markdown(
         "Each claim is a rule with a threshold, tested on this model and text under every setting chosen, with its "
         "figure and interval. What the interval leaves open is called undecided."
@@ -65,7 +65,7 @@ def _kept_form(setting: Setting) -> tuple[evidence.Pairs, ReplicationSpec]:
     other = "linear" if setting.rope.method != "linear" else "yarn"
     factor = FIRST_FACTOR if own else setting.rope.factor
     tie = setting.rope.tie
-    offered = [RopeSpec(method, factor, tie=tie) for method in METHODS] + ([] if own else [setting.rope])
+    offered = [RopeSpec(method, factor, tie=tie) for method in ONE_FACTOR] + ([] if own else [setting.rope])
     ropes = {rope_words(rope): rope for rope in offered}
     quants = {quant_words(quant): quant for quant in (*OFFERED, setting.quant)}
     fresh = Claims(

@@ -16,7 +16,7 @@ from qroar_core.transforms.file import to_file
 
 
 def build_report(
-    loaded: LoadedModel, setting: Setting, diagnosis: Diagnosis, outcome: SearchOutcome, proof: Evaluation
+    loaded: LoadedModel, setting: Setting, diagnosis: Diagnosis, outcome: SearchOutcome, evaluation: Evaluation
 ) -> str:
     """The whole report. Continuations of a held-out window belong to it, those of a person's own text do not."""
     command, left = run_command(loaded, setting)
@@ -25,7 +25,7 @@ def build_report(
         diagnosis,
         outcome.report,
         to_file(loaded, setting.rope, setting.quant, outcome.found),
-        proof,
+        evaluation,
         jobs.continue_prompt.result(loaded, setting, outcome, held_out(setting)),
         left,
     )

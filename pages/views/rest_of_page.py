@@ -5,11 +5,10 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from pages.views.render import download, picture
+from pages.views.render import download, heading, picture
 from qroar_core.diagnostics.figures import figures_of
 from qroar_core.diagnostics.registry import on_page, parts_of
 from qroar_core.diagnostics.result import Diagnosis
-from qroar_core.escape import literal
 from qroar_core.figures.by_group import Draw
 from qroar_core.figures.nulls import in_words, null_table
 from qroar_core.figures.once import once
@@ -24,7 +23,7 @@ def rest_of_page(page: str, result: Diagnosis, every_null: bool = False) -> None
     """
     for name, diagnostic in on_page(page).items():
         if name in result.others:
-            st.header(literal(diagnostic.label), divider="gray")
+            heading(diagnostic.label, name, divider=True)
             figures: dict[str, Draw] = figures_of(name)
             for key, draw in figures.items():
                 for i, shown in enumerate(draw(result)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from pages.views.boxes import finding
-from pages.views.render import numbers, picture
+from pages.views.render import findings_first, numbers, picture
 from qroar_core.escape import code, literal
 from qroar_core.retrieval import figure as drawn
 from qroar_core.retrieval.result import Retrieval
@@ -35,8 +35,9 @@ def show_retrieval(result: Retrieval, setting: Setting) -> None:
         format_func=drawn.SCORES.__getitem__,
         key="retrieval score",
     )
-    for task in result.tasks:
-        picture(drawn.by_condition(result, task, score), f"found {task} {score}")
-        picture(drawn.differences(result, task, score), f"found {task} {score} differences")
-        with st.expander(f"{literal(drawn.TASK_WORDS[task])}: what each model answered"):
-            numbers(drawn.answers(result, task), f"found {task} answers")
+    with findings_first():
+        for task in result.tasks:
+            picture(drawn.by_condition(result, task, score), f"found {task} {score}")
+            picture(drawn.differences(result, task, score), f"found {task} {score} differences")
+            with st.expander(f"{literal(drawn.TASK_WORDS[task])}: what each model answered"):
+                numbers(drawn.answers(result, task), f"found {task} answers")

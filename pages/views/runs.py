@@ -32,16 +32,16 @@ from qroar_core.setting import Setting
 from qroar_core.specs.labels import capital
 
 SHOWN = 200  # runs in the table and the menus, newest first
-SETTING, LINE, LETTERS = 250, 19, 33  # pixels of the column and of a line in it, letters that a line surely holds
+SETTING, LINE, LETTERS = 260, 19, 33  # pixels of its column and of a line in it, letters that a line surely holds
 LINES = 4  # of every row; more where a setting needs them
 BRIEF = 60  # letters that the menu of runs shows in a narrow window: a longer choice is written out below it
-COLUMNS = {
-    "setting": st.column_config.TextColumn(width=SETTING),  # beside the name: at the end it was scrolled out of view
-    "gain, nats": st.column_config.NumberColumn(format="%+.4f", help="Recovered per token on held-out text"),
-    "from": st.column_config.NumberColumn(format="%+.4f", help="Lower end of the gain's interval"),
-    "to": st.column_config.NumberColumn(format="%+.4f", help="Upper end of the gain's interval"),
-    "gap recovered": st.column_config.TextColumn(help="Of what quantization costs in nats, with its interval"),
-}
+WIDTHS = {"": 58, "run": 157, "setting": SETTING, "significant": 90, "kept scales": 90, "date, UTC": 90}  # pixels
+COLUMNS = {  # with those of WIDTHS they fill a window of 1440 pixels up to the date; what follows is scrolled to
+    "gain, nats": st.column_config.NumberColumn(width=80, format="%+.4f", help="Recovered per token on held-out text"),
+    "from": st.column_config.NumberColumn(width=70, format="%+.4f", help="Lower end of the gain's interval"),
+    "to": st.column_config.NumberColumn(width=70, format="%+.4f", help="Upper end of the gain's interval"),
+    "gap recovered": st.column_config.TextColumn(width=110, help="Of what quantization costs, with its interval"),
+} | {name: st.column_config.TextColumn(width=width) for name, width in WIDTHS.items()}
 OTHERS = 3  # runs of the setting in view that have a button; the rest are in the menu
 BESIDE = {  # stage: what a run holds of it, one and several
     "compare": ("comparison of remedies", "comparisons of remedies"),

@@ -1,12 +1,12 @@
-"""Start, watch, cancel and resume the search; then its verdict."""
+"""Watch, cancel and resume the search; then its verdict."""
 
 from __future__ import annotations
 
 import streamlit as st
 
 from pages import jobs
+from pages.forms.search import search_button
 from pages.state.clicks import pressed
-from pages.state.foreign_runs import source_of
 from pages.state.session import manager
 from pages.views.boxes import finding
 from pages.views.job_progress import result_or_progress, running
@@ -28,22 +28,11 @@ def run_search(loaded: LoadedModel, setting: Setting, said: Verdict) -> SearchOu
     partial: SearchOutcome | None = manager().partial(key)
     if partial is not None:
         return _cancelled(loaded, setting, partial)
-    done = jobs.search.result(loaded, setting) is not None and source_of(key) is None
-    first = "primary" if said.acts == "yes" else "secondary"
-    why = "Searched already: another setting or other bounds make another search." if done else None
-    if click := pressed(
-        "Start the search",
-        type=first,
-        disabled=done or running(key),
-        icon=":material/play_arrow:",
-        help=why,
-    ):
-        jobs.search.start(loaded, setting)
-        click.over()
+    search_button(loaded, setting, said.acts == "yes")
     outcome = result_or_progress(key, lambda details: _live(details, setting.search.objective))
     if outcome is not None:
-        proof = jobs.evaluate.result(loaded, setting, outcome) if setting.rope.tie else None
-        _verdict(outcome.report, setting, proof)
+        evaluation = jobs.evaluate.result(loaded, setting, outcome) if setting.rope.tie else None
+        _verdict(outcome.report, setting, evaluation)
     elif not running(key):
         st.info(
             "No search under this setting yet. It starts with the diagnosis its bounds come from, if that is "
@@ -79,9 +68,9 @@ def _live(details: tuple, objective: str) -> None:
         picture(search_trace.candidates(seen, objective), "live", table=False)
 
 
-def _verdict(report: SearchReport, setting: Setting, proof: Evaluation | None) -> None:
+def _verdict(report: SearchReport, setting: Setting, evaluation: Evaluation | None) -> None:
     """What the search decided; under a tie never without what the tie costs."""
     good = report.chosen == "found"
-    tied = capital(under_a_tie(setting.rope.tie, proof))
+    tied = capital(under_a_tie(setting.rope.tie, evaluation))
     after = (" The scales are kept." if good else "") + (f"  \n{literal(tied)}." if tied else "")
-    finding(None if good and loses_to_tie(proof) else good, capital(f"{report.reason}."), after)
+    finding(None if good and loses_to_tie(evaluation) else good, capital(f"{report.reason}."), after)

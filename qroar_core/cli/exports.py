@@ -78,7 +78,7 @@ def copy(options: dict[str, Any], rope: RopeSpec | None) -> Path:
     Raises:
         BadSpec: MODEL is no .gguf file, or there is nothing to change.
     """
-    from qroar_core.models.formats.gguf_source import gguf_of
+    from qroar_core.models.formats.gguf.source import gguf_of
 
     with tables.progress() as on_step:
         source = gguf_of(options["model"], on_step)

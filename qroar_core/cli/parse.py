@@ -1,11 +1,18 @@
-"""Option values that are lists or files: what they mean, or one line on what is wrong."""
+"""Option values that are lists, files or bands: what they mean, or one line on what is wrong."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from qroar_core.cli.early import about
 from qroar_core.errors import BadSpec
 from qroar_core.plain_file import MIB, read_json
+from qroar_core.specs import BandSpec
+
+if TYPE_CHECKING:  # a command that reads no model starts without torch
+    from qroar_core.models.loaded import LoadedModel
 
 AUTO = "auto"  # of --tie: groups are chosen on the model before the search
 
@@ -21,6 +28,18 @@ def lengths_of(text: str | None) -> tuple[int, ...]:
         return lengths
     except ValueError as error:
         raise BadSpec(f"not a list of lengths: {text!r}", where="--lengths", do="write for example 512,2048") from error
+
+
+def bands_spec(options: dict[str, Any], default: BandSpec, loaded: LoadedModel) -> BandSpec:
+    """--bands and --partition: how many bands, and how the model's RoPE pairs are split into them."""
+    from qroar_core.interpolations.frequencies import bands_of
+
+    bands = replace(default, partition=options.get("partition", "count"))
+    if options.get("bands") is not None:
+        bands = replace(bands, count=options["bands"])
+    with about("--bands"):
+        bands_of(loaded, bands)
+    return bands
 
 
 def bounds_of(text: str | None) -> tuple[tuple[float, float], ...] | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from qroar_core.cli.early import SEARCH_FIELDS, about, check_specs, check_workers
-from qroar_core.cli.parse import AUTO, bounds_of, lengths_of, longrope_file
+from qroar_core.cli.parse import AUTO, bands_spec, bounds_of, lengths_of, longrope_file
 from qroar_core.cli.texts import text_label
 from qroar_core.errors import BadScales, BadSpec
 from qroar_core.exporters.formats import FORMATS
@@ -103,7 +103,6 @@ def _flag(name: str) -> str:
 def setting_of(options: dict[str, Any], loaded: LoadedModel) -> Setting:
     """Every spec of a command; what was not asked comes from `default_setting` of the model."""
     from qroar_core.evaluation.run import must_rotate
-    from qroar_core.interpolations.frequencies import bands_of
     from qroar_core.setting import Setting, default_setting
 
     check(options)
@@ -122,11 +121,7 @@ def setting_of(options: dict[str, Any], loaded: LoadedModel) -> Setting:
             )
         raise BadSpec(f"{length} tokens are too few to diagnose", where="--length", do=f"give at least {least}")
     seed, windows = options.get("seed", 0), options.get("windows")
-    bands = replace(base.search.bands, partition=options.get("partition", "count"))
-    if options.get("bands") is not None:
-        bands = replace(bands, count=options["bands"])
-    with about("--bands"):
-        bands_of(loaded, bands)
+    bands = bands_spec(options, base.search.bands, loaded)
     lengths = lengths_of(options.get("lengths")) or base.evaluation.lengths
     search = SearchSpec(
         **{name: options[name] for name in SEARCH_FIELDS if name in options},

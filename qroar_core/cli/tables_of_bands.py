@@ -1,4 +1,4 @@
-"""What `diagnose` prints: one row a band with what every diagnostic says of it, and each diagnostic beside its null."""
+"""What `diagnose` prints: one row a band with every diagnostic of it, and each diagnostic beside its null."""
 
 from __future__ import annotations
 

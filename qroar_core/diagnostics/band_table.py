@@ -1,4 +1,4 @@
-"""One row a band with what every diagnostic says of it: the table that the page, the report, the CSV and Python show.
+"""One row a band with every diagnostic of it: the table that the page, the report, the CSV and Python show.
 
 A number here is pooled over the layers that turn alike and over KV heads, as its column's description says; what a
 diagnosis does not hold stays empty. Nothing is computed that the diagnosis does not keep.

@@ -23,6 +23,7 @@ from qroar_core.progress import OnStep, Step, no_progress
 from qroar_core.quantizers.exact_keys import what_a_query_reads
 from qroar_core.setting import Setting
 from qroar_core.specs import ContinuationSpec
+from qroar_core.specs.labels import CONDITION_WORDS
 from qroar_core.transforms.scales import Scales
 
 SHOWN_TOKENS = 120  # of the prompt's end
@@ -71,7 +72,7 @@ def run(
     each = read + TOKEN_COST * spec.tokens
     for i, (model, scales_name, asked) in enumerate(named):
 
-        def on_token(fed: int, i: int = i, what: str = f"{model}/{scales_name}") -> None:
+        def on_token(fed: int, i: int = i, what: str = CONDITION_WORDS[f"{model}/{scales_name}"]) -> None:
             done = fed if fed < read else read + TOKEN_COST * (fed - read)
             on_step(Step("continuations", i * each + done, len(named) * each, what))
 

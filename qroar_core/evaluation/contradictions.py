@@ -49,7 +49,7 @@ def _conditions(found: Evaluation) -> Iterator[str]:
         if lacking := [name for name in (REFERENCE, *sorted(here)) if name not in names]:
             yield f"rows: none of {lacking[0]} at {length} tokens"
         if len(set(names.values())) > 1:
-            yield f"rows: {names.most_common(1)[0][0]} stands there twice at {length} tokens"
+            yield f"rows: {names.most_common(1)[0][0]} is there twice at {length} tokens"
     if found.gain is not None:
         for name in (PLAIN, "quantized/tuned", "reference/tuned"):
             if name not in at.get(found.gain.length, {}):

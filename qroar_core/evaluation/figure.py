@@ -1,4 +1,4 @@
-"""What the scales are worth on unseen text: perplexity by length, the paired gain, repair against retuning."""
+"""What the scales are worth on held-out text: perplexity by length, the paired gain, repair against retuning."""
 
 from __future__ import annotations
 
@@ -10,22 +10,26 @@ import plotly.graph_objects as go
 from qroar_core.evaluation.result import Evaluation, Row
 from qroar_core.figures.picture import BLUE, GREEN, GREY, ORANGE, PINK, RED, SKY, Picture, framed
 from qroar_core.result import exp
+from qroar_core.specs.labels import CONDITION_WORDS
 from qroar_core.statistics.intervals import paired_interval
 
 NORMAL_95 = 1.96  # half width of a 95 % interval, standard errors
 SPREAD = 0.5  # how wide the conditions of one length stand apart, in steps between lengths
 SHOWN_FIRST = ("quantized/identity", "quantized/tuned")  # of the conditions by position
 BY_RUNTIME = " (the runtime must do it)"
+LOOKS = {  # model and scales: colour and marker
+    ("reference", "identity"): (BLUE, "circle"),
+    ("reference", "tuned"): (SKY, "circle-open"),
+    ("quantized", "identity"): (RED, "square"),
+    ("quantized", "tuned"): (GREEN, "diamond"),
+    ("quantized", "smooth_attention"): (ORANGE, "triangle-up"),
+    ("quantized", "rotation"): (PINK, "star"),
+    ("quantized", "rotation_tuned"): (GREY, "cross"),
+    ("reference", "untied"): (BLUE, "circle-cross-open"),
+    ("quantized", "untied"): (RED, "square-cross-open"),
+}
 NAMES = {
-    ("reference", "identity"): ("reference", BLUE, "circle"),
-    ("reference", "tuned"): ("reference, tuned", SKY, "circle-open"),
-    ("quantized", "identity"): ("quantized", RED, "square"),
-    ("quantized", "tuned"): ("quantized, tuned", GREEN, "diamond"),
-    ("quantized", "smooth_attention"): ("quantized, SmoothAttention", ORANGE, "triangle-up"),
-    ("quantized", "rotation"): (f"quantized, Hadamard rotation{BY_RUNTIME}", PINK, "star"),
-    ("quantized", "rotation_tuned"): ("quantized, rotation and scales", GREY, "cross"),
-    ("reference", "untied"): ("reference, no pairs tied", BLUE, "circle-cross-open"),
-    ("quantized", "untied"): ("quantized, no pairs tied", RED, "square-cross-open"),
+    key: (CONDITION_WORDS["/".join(key)] + BY_RUNTIME * (key[1] == "rotation"), *drawn) for key, drawn in LOOKS.items()
 }
 
 
@@ -67,7 +71,7 @@ def perplexity_by_length(evaluation: Evaluation) -> Picture:
     figure.update_xaxes(tickvals=list(range(len(lengths))), ticktext=[str(n) for n in lengths])
     figure.update_layout(margin={"t": 70})
     return Picture(
-        "How well is unseen text predicted, by context length?",
+        "How well is held-out text predicted, by context length?",
         figure,
         table,
         f"{_unshown(evaluation)}Same target tokens at every length; bars are 95 % intervals over windows. They are "

@@ -66,7 +66,7 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def closeness(evaluation: Evaluation) -> pd.DataFrame | None:
+def kl_report(evaluation: Evaluation) -> pd.DataFrame | None:
     """Every number of llama.cpp's KL report at the longest length, one column a condition. None in older results."""
     longest = max(row.length for row in evaluation.rows)
     rows = [row for row in evaluation.rows if row.length == longest and row.close is not None]

@@ -75,7 +75,7 @@ def by_document(
     if won is None:
         return None
     count = len(set(documents))
-    verb = "stands" if won.above_zero else "is not significant"
+    verb = "remains significant" if won.above_zero else "is not significant"
     return DocumentGain(
         documents=count,
         delta_nll=won.mean,

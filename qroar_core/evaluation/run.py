@@ -35,6 +35,7 @@ from qroar_core.result import exp
 from qroar_core.scale_search.gain import on_held_out
 from qroar_core.setting import Setting
 from qroar_core.specs import EvaluationSpec, QuantSpec, RopeSpec
+from qroar_core.specs.labels import CONDITION_WORDS
 from qroar_core.statistics.intervals import mean_interval
 from qroar_core.transforms.scales import Scales
 
@@ -96,7 +97,7 @@ def run(
                     ids,
                     stride,
                     chunk=spec.chunk,
-                    what=f"{one.key} at {length}",
+                    what=f"{CONDITION_WORDS[one.key]}, {length:,} tokens",
                     on_step=step,
                     keep=states if reference is None and len(named) > 1 else None,
                     against=None if reference is None else states,

@@ -16,21 +16,21 @@ NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?%?|[+-]?inf%?")
 
 def sentences_against(found: Evaluation, again: dict, left: tuple[float, float]) -> Iterator[str]:
     """A sentence in today's words has today's numbers; one in older words at least the verdict and its numbers."""
-    heads: dict[str, tuple[str, str]] = {}
+    heads: dict[str, tuple[str | tuple[str, str], str]] = {}
     if found.gain is not None:
         gain = found.gain
-        head = BEST if gain.significant else NO_GAIN
-        heads["sentence"] = (head, nats(gain.delta_nll, gain.ci_low, gain.ci_high))
+        heads["sentence"] = (BEST if gain.significant else NO_GAIN, nats(gain.delta_nll, gain.ci_low, gain.ci_high))
     else:
         heads["sentence"] = (again["sentence"].partition(" +")[0].partition(" -")[0], "")
     wanted = {"sentence": again["sentence"]}
     for name in ("gain_by_document", "rotation"):
         one, other = getattr(found, name), again.get(name)
         if one is not None and other is not None:
-            head = "a Hadamard rotation "
+            head: str | tuple[str, str] = "a Hadamard rotation "
             if name == "gain_by_document":
                 count = f"{one.documents} documents instead of {len(found.documents)} windows"
-                head = f"counted over {count}, the gain {'stands' if one.significant else 'is not significant'}: "
+                verbs = ("remains significant", "stands") if one.significant else ("is not significant",) * 2
+                head = (f"counted over {count}, the gain {verbs[0]}: ", f"counted over {count}, the gain {verbs[1]}: ")
             ends = (one.delta_nll, one.ci_low, one.ci_high)
             turned = name == "rotation" and one.ci_high < 0
             numbers = nats(-ends[0], -ends[2], -ends[1]) if turned else nats(*ends)

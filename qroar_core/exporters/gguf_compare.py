@@ -13,11 +13,11 @@ from gguf.quants import dequantize
 
 from qroar_core.errors import BadCheckpoint
 from qroar_core.exporters.gguf_copy import row_gains
-from qroar_core.models.formats.gguf_blocks import BLOCKS, EXPONENTS, FLOAT16_HALF_STEP, HALF_STEP
-from qroar_core.models.formats.gguf_header import read_header
-from qroar_core.models.formats.gguf_model import ROPE_TENSORS, GgufModel, understood
-from qroar_core.models.formats.gguf_parts import Header, TensorInfo
-from qroar_core.models.formats.gguf_source import label_of
+from qroar_core.models.formats.gguf.blocks import BLOCKS, EXPONENTS, FLOAT16_HALF_STEP, HALF_STEP
+from qroar_core.models.formats.gguf.header import read_header
+from qroar_core.models.formats.gguf.model import ROPE_TENSORS, GgufModel, understood
+from qroar_core.models.formats.gguf.parts import Header, TensorInfo
+from qroar_core.models.formats.gguf.source import label_of
 from qroar_core.transforms.scales import Scales
 
 ROWS = 256  # compared at a time

@@ -22,12 +22,12 @@ from qroar_core.exporters.folder import LONGEST_NAME, new_folder, note_of, write
 from qroar_core.exporters.written_rope import divisors, require_one_list, written_gains
 from qroar_core.interpolations.frequencies import rope_parameters
 from qroar_core.models.formats.digest import sha256
-from qroar_core.models.formats.gguf_blocks import require_scalable, scale_rows
-from qroar_core.models.formats.gguf_header import read_header
-from qroar_core.models.formats.gguf_model import ROPE_FREQS, ROPE_TENSORS, GgufModel, understood
-from qroar_core.models.formats.gguf_parts import TensorInfo, header_bytes, padded
-from qroar_core.models.formats.gguf_rope import GgufRope, gguf_rope, per_pair_rope
-from qroar_core.models.formats.gguf_source import label_of
+from qroar_core.models.formats.gguf.blocks import require_scalable, scale_rows
+from qroar_core.models.formats.gguf.header import read_header
+from qroar_core.models.formats.gguf.model import ROPE_FREQS, ROPE_TENSORS, GgufModel, understood
+from qroar_core.models.formats.gguf.parts import TensorInfo, header_bytes, padded
+from qroar_core.models.formats.gguf.rope_entries import GgufRope, gguf_rope, per_pair_rope
+from qroar_core.models.formats.gguf.source import label_of
 from qroar_core.models.geometry import Geometry
 from qroar_core.models.own_rope import NONE, exported_context, words_of
 from qroar_core.models.snapshots import snapshot_of

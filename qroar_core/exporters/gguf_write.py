@@ -25,12 +25,12 @@ from qroar_core.exporters.formats import written_by
 from qroar_core.exporters.forward_pass import require_finite_pass
 from qroar_core.exporters.written_rope import divisors, require_one_list, written_gains, written_parameters
 from qroar_core.interpolations.frequencies import rope_of, rope_parameters
-from qroar_core.models.formats.gguf_header import read_header
-from qroar_core.models.formats.gguf_layouts import LAYOUTS, Layout, gguf_names, row_order
-from qroar_core.models.formats.gguf_model import ELSEWHERE, ROPE_FREQS
-from qroar_core.models.formats.gguf_parts import DEFAULT_ALIGNMENT, Entry, TensorInfo, entry, header_bytes, padded
-from qroar_core.models.formats.gguf_rope import GgufRope, gguf_rope, per_pair_rope
-from qroar_core.models.formats.gguf_tokenizer import tokenizer_entries
+from qroar_core.models.formats.gguf.header import read_header
+from qroar_core.models.formats.gguf.layouts import LAYOUTS, Layout, gguf_names, row_order
+from qroar_core.models.formats.gguf.model import ELSEWHERE, ROPE_FREQS
+from qroar_core.models.formats.gguf.parts import DEFAULT_ALIGNMENT, Entry, TensorInfo, entry, header_bytes, padded
+from qroar_core.models.formats.gguf.rope_entries import GgufRope, gguf_rope, per_pair_rope
+from qroar_core.models.formats.gguf.tokenizer_entries import tokenizer_entries
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.own_rope import exported_context
 from qroar_core.progress import OnStep, Step, no_progress

@@ -24,7 +24,7 @@ from qroar_core.exporters.forward_pass import SCORED, sample_ids, scored
 from qroar_core.exporters.gguf_compare import compare
 from qroar_core.models import load
 from qroar_core.models.formats.digest import sha256
-from qroar_core.models.formats.gguf_header import read_header
+from qroar_core.models.formats.gguf.header import read_header
 from qroar_core.models.llama_cpp import LlamaCpp, available
 from qroar_core.models.score import divergence
 from qroar_core.models.stream import Condition

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from qroar_core.errors import QRoarError
-from qroar_core.models.formats.gguf_header import read_header
-from qroar_core.models.formats.gguf_read_tokenizer import write_tokenizer
+from qroar_core.models.formats.gguf.header import read_header
+from qroar_core.models.formats.gguf.read_tokenizer import write_tokenizer
 from qroar_core.models.text import COLLECTIONS, split
 from qroar_core.models.token_ids import put_around, token_ids
 from qroar_core.models.tokenizer import LAW, read_tokenizer, tokenizer_files

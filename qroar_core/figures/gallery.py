@@ -25,7 +25,7 @@ def gallery(
     diagnosis: Diagnosis, search: SearchReport, scales: ScalesFile, evaluation: Evaluation
 ) -> dict[str, list[Picture]]:
     """Chapter title -> pictures."""
-    proof = [
+    on_held_out = [
         evaluated.perplexity_by_length(evaluation),
         evaluated.cost_by_length(evaluation),
         evaluated.gain_and_attribution(evaluation),
@@ -43,7 +43,7 @@ def gallery(
         "Bands": [picture for picture in DIAGNOSIS["band_cost"](diagnosis) if picture is not None],
         "Diagnosis": diagnosed(diagnosis),
         "Search": [p for p in tuned if p is not None],
-        "Evaluation": [p for p in proof if p is not None],
+        "Evaluation": [p for p in on_held_out if p is not None],
     }
 
 

@@ -1,4 +1,4 @@
-"""Runs side by side: what each gained on unseen text, and how far each scales its bands."""
+"""Runs side by side: what each gained on held-out text, and how far each scales its bands."""
 
 from __future__ import annotations
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from functools import cache
 
 from qroar_core.interpolations.base import Method
-from qroar_core.interpolations.spec import METHODS
+from qroar_core.interpolations.spec import ROPE_METHODS
 from qroar_core.members import members_of
 
 
 @cache
 def methods() -> dict[str, Method]:
     """Name -> method, the checkpoint's own first."""
-    return members_of("qroar_core.interpolations.methods", METHODS, "METHOD")
+    return members_of("qroar_core.interpolations.methods", ROPE_METHODS, "METHOD")
 
 
 def stretching() -> dict[str, Method]:

@@ -14,7 +14,7 @@ from qroar_core.members import names_in
 
 MOST = 1e7  # a longer window than any memory holds; past 1e300 the window itself overflows
 # names of files, the checkpoint's own first; interpolations/registry.py says what they are
-METHODS = tuple(sorted(names_in(Path(__file__).parent / "methods"), key=lambda name: (name != "default", name)))
+ROPE_METHODS = tuple(sorted(names_in(Path(__file__).parent / "methods"), key=lambda name: (name != "default", name)))
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -22,7 +22,7 @@ class RopeSpec(Compact):
     """A position interpolation.
 
     Args:
-        method: `default`: the checkpoint's own RoPE, exactly as it ships; else a name of METHODS, such as `yarn`.
+        method: `default`: the checkpoint's own RoPE, exactly as it ships; else a name of ROPE_METHODS, such as `yarn`.
         factor: the scale s that the window is stretched by, at least 1.
         original_context: tokens of the window that is stretched. None: the model's native window L0.
         beta_fast, beta_slow: YaRN's (arXiv 2309.00071), turns per native window: pairs with more than the first stay as
@@ -37,7 +37,7 @@ class RopeSpec(Compact):
 
     PUBLIC: ClassVar = "qroar.Rope"
 
-    method: str = "default"  # a name of METHODS
+    method: str = "default"  # a name of ROPE_METHODS
     factor: float = 1.0
     original_context: int | None = None
     beta_fast: float = 32.0
@@ -49,8 +49,8 @@ class RopeSpec(Compact):
     tie: tuple[Tie, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.method not in METHODS:
-            raise BadSpec(f"unknown rope method {self.method!r}", do=f"choose one of {', '.join(METHODS)}")
+        if self.method not in ROPE_METHODS:
+            raise BadSpec(f"unknown rope method {self.method!r}", do=f"choose one of {', '.join(ROPE_METHODS)}")
         at_least("factor", self.factor, 1.0)
         if self.factor > MOST:
             raise BadSpec(f"factor must be at most {MOST:g}, got {self.factor:g}")
@@ -58,7 +58,7 @@ class RopeSpec(Compact):
             raise BadSpec(
                 f"factor {self.factor} needs a method",
                 where="--rope default",
-                do=f"choose --rope {', '.join(name for name in METHODS if name != 'default')}, or drop --factor",
+                do=f"choose --rope {', '.join(name for name in ROPE_METHODS if name != 'default')}, or drop --factor",
             )
         if self.original_context is not None:
             at_least("original_context", self.original_context, 2)

@@ -15,7 +15,7 @@ from qroar_core.maths.rope import static_ntk
 from qroar_core.specs import RopeSpec
 
 REMEMBERED = 32  # answers of each lesson that stay, for the page that asks again at every click
-METHODS = tuple(stretching())
+STRETCHING = tuple(stretching())
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from qroar_core.interpolations.tie import Tie, ties_words
-from qroar_core.lessons.heads import METHODS, REMEMBERED, Head, interpolated, native, stretched, wavelength
+from qroar_core.lessons.heads import REMEMBERED, STRETCHING, Head, interpolated, native, stretched, wavelength
 from qroar_core.lessons.result import Bend, Bends
 from qroar_core.maths.aliasing import compression
 
@@ -30,5 +30,5 @@ def bends(head: Head, factor: float, tie: tuple[Tie, ...] = ()) -> Bends:
         length=stretched(head, factor),
         native=inv_freq.tolist(),
         wavelength=wavelength(inv_freq).tolist(),
-        methods=[bend(method) for method in METHODS],
+        methods=[bend(method) for method in STRETCHING],
     )

@@ -1,6 +1,6 @@
 """Which files of a repository on the hub make a model: chosen from their list, before anything large is read.
 
-A repository is a folder with safetensors, a shelf of GGUF files of which one is named, or nothing that can be loaded.
+A repository is a folder with safetensors, several GGUF files of which one is named, or nothing that can be loaded.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ def chosen(
     if ADAPTER in top:
         return [ADAPTER]  # what its base is stands there
     if _first_shards(names):
-        shelf, example = shelf_words(names)
-        raise BadCheckpoint(f"it holds GGUF files: {shelf}", where=asked, do=f"name one, as in {repo}{example}")
+        offered, example = files_in_words(names)
+        raise BadCheckpoint(f"it holds GGUF files: {offered}", where=asked, do=f"name one, as in {repo}{example}")
     pickles = [name for name in top if name.endswith(PICKLES)]
     if pickles:
         raise UnsupportedModel(
@@ -123,8 +123,8 @@ def _first_shards(names: list[str]) -> list[str]:
     return [n for n in names if is_model(n) and (not (part := SHARD.search(n)) or int(part.group(1)) == 1)]
 
 
-def shelf_words(names: list[str]) -> tuple[str, str]:
-    """What a shelf of GGUF files holds, in one line, and how to name one of them after org/name."""
+def files_in_words(names: list[str]) -> tuple[str, str]:
+    """Which GGUF files a repository holds, in one line, and how to name one of them after org/name."""
     models = _first_shards(names)
     quants = [quant_of(name) for name in models]
     by_quant = all(quants) and len({quant.lower() for quant in quants}) == len(quants)
@@ -147,8 +147,10 @@ def _of_quant(quant: str, names: list[str], asked: str, repo: str) -> str:
     if not models:
         raise BadCheckpoint("it holds no GGUF file", where=asked, do=f"drop :{quant} to load its safetensors")
     if not found:
-        shelf, example = shelf_words(names)
-        raise BadCheckpoint(f"no GGUF file of {quant}; it holds {shelf}", where=asked, do=f"name one: {repo}{example}")
+        offered, example = files_in_words(names)
+        raise BadCheckpoint(
+            f"no GGUF file of {quant}; it holds {offered}", where=asked, do=f"name one: {repo}{example}"
+        )
     if len(found) > 1:
         raise BadCheckpoint(
             f"{len(found)} GGUF files of {quant}: {', '.join(found[:MOST_NAMED])}",
@@ -164,8 +166,8 @@ def _named(file: str, names: list[str], asked: str, repo: str) -> str:
     models = _first_shards(names)
     if not models:
         raise BadCheckpoint(f"no file {file}, and no other GGUF file", where=asked, do="check the repository's name")
-    shelf, example = shelf_words(names)
-    raise BadCheckpoint(f"no file {file}; it holds {shelf}", where=asked, do=f"name one, as in {repo}{example}")
+    offered, example = files_in_words(names)
+    raise BadCheckpoint(f"no file {file}; it holds {offered}", where=asked, do=f"name one, as in {repo}{example}")
 
 
 def _shards(name: str, names: list[str], asked: str) -> list[str]:

@@ -12,7 +12,7 @@ from qroar_core.errors import BadCheckpoint, UnsupportedModel
 from qroar_core.models.cache import cache_dir as cache_dir  # many ask for it here
 from qroar_core.models.cache import cache_errors
 from qroar_core.models.checkpoint_files import has, table_in
-from qroar_core.models.formats.gguf_source import is_gguf, label_of
+from qroar_core.models.formats.gguf.source import is_gguf, label_of
 from qroar_core.models.formats.stored import StoredTensor
 from qroar_core.models.hub_files import ADAPTER
 from qroar_core.models.snapshots import snapshot_of, snapshots_in

@@ -121,11 +121,11 @@ def _free_choice(bands: RemedyRow, rows: Sequence[RemedyRow], confidence: float)
     if bands.gain_low is None or not shows_above_zero(bands.gain_low):
         won = _interval(bands.gain, bands.gain_low, bands.gain_high)
         return f"{capital(what)} alone gain nothing significant ({won})"
-    rivals = [row for row in rows if row.about.free and not row.band_scales and row.gain is not None]
+    others = [row for row in rows if row.about.free and not row.band_scales and row.gain is not None]
     head = f"Where the runtime does not rotate, {what} are free and recover {_gain(bands)}"
-    if not rivals:
+    if not others:
         return f"{head}: they are the free choice"
-    best = min(rivals, key=lambda row: row.nll)
+    best = min(others, key=lambda row: row.nll)
     stands, nats = _stands(paired_interval(best.window_nll, bands.window_nll, confidence))
     return (
         head

@@ -184,7 +184,7 @@ def _unanswered(cell: Cell) -> str:
 def _moved(apart: Difference, down: str, up: str, still: str) -> str:
     mean, low, high = apart.log_prob, apart.log_prob_low, apart.log_prob_high
     if mean is None or low is None or high is None:
-        return f"{still} an amount that one trial cannot tell"
+        return f"{still} an amount that one trial cannot measure"
     if high < 0:
         return f"{down} {-mean:.3f} nats per answer token [{-high:.3f}, {-low:.3f}], significant"
     measured = f"{mean:+z.3f} nats per answer token [{low:+z.3f}, {high:+z.3f}]"

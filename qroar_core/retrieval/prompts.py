@@ -215,7 +215,7 @@ def _filler(
         text = tokenizer.decode(filler.tolist())
         if not any(number in text for number in numbers):
             return filler, f"{document.name}, {where or f'tokens {start} to {start + room - 1}'}"
-    raise BadText("the numbers to hide stand everywhere in the text", where="retrieval", do="give another text")
+    raise BadText("the numbers to hide occur everywhere in the text", where="retrieval", do="give another text")
 
 
 def _word_starts(tokenizer: Any, filler: Tensor) -> list[int]:

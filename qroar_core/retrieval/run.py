@@ -1,8 +1,8 @@
 """Retrieval by depth and length: a number hidden in held-out text, asked for under each condition.
 
 Each prompt is read once a condition, through the same stream and cache as everything else. Behind it the true answer
-and its rivals are scored, teacher-forced, and then the model answers greedily; the cache is taken back to the prompt
-in between. The trials are the same under every condition, so that differences are paired.
+and the other choices are scored, teacher-forced, and then the model answers greedily; the cache is taken back to the
+prompt in between. The trials are the same under every condition, so that differences are paired.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from qroar_core.retrieval.prompts import Prompt, chat_template, prompts
 from qroar_core.retrieval.result import Retrieval, Trial
 from qroar_core.setting import Setting
 from qroar_core.specs import RetrievalSpec, RopeSpec
+from qroar_core.specs.labels import CONDITION_WORDS
 from qroar_core.transforms.scales import Scales
 
 
@@ -80,7 +81,7 @@ def run(
             condition = calibrated(loaded, one.condition, fitting[0].ids, spec.chunk)
             with open_stream(loaded, condition, length, chunk=spec.chunk) as stream:
                 for p in fitting:
-                    what = f"{one.key} at {length}, {p.task} {p.depth:.0%} deep"
+                    what = f"{CONDITION_WORDS[one.key]}, {length:,} tokens, {p.task} {p.depth:.0%} deep"
 
                     def on_token(fed: int, before: int = done, what: str = what) -> None:
                         on_step(Step("retrieve", before + fed, total, what))

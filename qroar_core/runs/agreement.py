@@ -40,9 +40,9 @@ from qroar_core.specs import DiagnosisSpec, EvaluationSpec, SearchSpec
 from qroar_core.specs.written import written
 from qroar_core.transforms.result import ScalesFile
 
-REPORT, PROOF, KEPT, FOUND = "search.json", "evaluation.json", "scales.json", "scales_found.json"
+REPORT, EVALUATED, KEPT, FOUND = "search.json", "evaluation.json", "scales.json", "scales_found.json"
 DIAGNOSED, MANIFEST = "diagnosis.json", "manifest.json"
-READ = (REPORT, PROOF, UNTUNED, KEPT, *SEARCHED, ROTATED, DIAGNOSED)  # what is compared
+READ = (REPORT, EVALUATED, UNTUNED, KEPT, *SEARCHED, ROTATED, DIAGNOSED)  # what is compared
 AGAIN = "the run contradicts itself; make it again"
 LENGTH = re.compile(r"of (\d+) tokens, digest")
 SEED = re.compile(r", seed (\d+)")
@@ -60,7 +60,9 @@ def disagreement(folder: Path, setting: Setting) -> str:
     scales = {
         name: ScalesFile.from_file(folder / name, BadOutput) for name in (KEPT, *SEARCHED, ROTATED) if has(folder, name)
     }
-    proofs = {name: Evaluation.from_file(folder / name, BadOutput) for name in (PROOF, UNTUNED) if has(folder, name)}
+    evaluations = {
+        name: Evaluation.from_file(folder / name, BadOutput) for name in (EVALUATED, UNTUNED) if has(folder, name)
+    }
     for problem in in_the_setting(setting):
         return f"{folder / MANIFEST}: {problem}"
     for name, content in scales.items():
@@ -74,13 +76,13 @@ def disagreement(folder: Path, setting: Setting) -> str:
     if report is not None and FOUND in scales and report.method != "none":
         for problem in found_against(scales[FOUND], report):
             return f"{folder / FOUND}: {problem}"
-    for name, proof in proofs.items():
-        for problem in (*of_evaluation(proof), *_evaluation(proof, setting)):
+    for name, evaluation in evaluations.items():
+        for problem in (*of_evaluation(evaluation), *_evaluation(evaluation, setting)):
             return f"{folder / name}: {problem}"
     for problem in _diagnosis(folder / DIAGNOSED, setting.diagnosis) if has(folder, DIAGNOSED) else ():
         return f"{folder / DIAGNOSED}: {problem}"
     if KEPT in scales and FOUND in scales and report is not None:
-        for problem in _kept_scales(scales[KEPT], scales[FOUND], report, proofs.get(PROOF)):
+        for problem in _kept_scales(scales[KEPT], scales[FOUND], report, evaluations.get(EVALUATED)):
             return f"{folder / KEPT}: {problem}"
     return ""
 
@@ -91,7 +93,7 @@ def _scales(content: ScalesFile, setting: Setting, *, turned: bool) -> Iterator[
     for noted, spec, word in ((content.rope, setting.rope, "rope"), (content.quantization, quant, "quantization")):
         yield from _differences(word, _plain(noted), None if spec is None else _plain(written(spec)))
     if len(content.bands) != setting.search.bands.count:
-        yield f"bands: {len(content.bands)}, its manifest says {setting.search.bands.count}"
+        yield f"bands: {len(content.bands)}, but the manifest has {setting.search.bands.count}"
 
 
 def _search(report: SearchReport, found: ScalesFile | None, setting: Setting) -> Iterator[str]:
@@ -99,19 +101,19 @@ def _search(report: SearchReport, found: ScalesFile | None, setting: Setting) ->
     yield from bounds_against(report, spec)
     said = LENGTH.search(report.text)
     if said and spec.length and int(said[1]) != spec.length:
-        yield f"text: windows of {said[1]} tokens, its manifest says {spec.length}"
+        yield f"text: windows of {said[1]} tokens, but the manifest has {spec.length}"
     if report.decision is not None and spec.length and report.decision.length > spec.length:
-        yield f"decision.length: {report.decision.length}, its manifest says {spec.length}"
+        yield f"decision.length: {report.decision.length}, but the manifest has {spec.length}"
     if report.method != "none":  # where scales cannot act, nothing is searched
         if report.method.partition(",")[0] != spec.method:
-            yield f"method: another, its manifest says {spec.method}"
+            yield f"method: another, but the manifest has {spec.method}"
         if report.objective != spec.objective and not (report.cancelled and report.objective == FIRST):
-            yield f"objective: another, its manifest says {spec.objective}"
+            yield f"objective: another, but the manifest has {spec.objective}"
         yield from _text(CALIBRATION, report.text, spec)
         yield from _candidates(report, spec)
         guard = GUARD.fullmatch(report.guard)
         if guard is not None and float(guard[5]) != spec.guard_tau:
-            yield f"guard: allows {guard[5]}, its manifest says {spec.guard_tau:g}"
+            yield f"guard: allows {guard[5]}, but the manifest has {spec.guard_tau:g}"
         if found is not None and not found.is_identity:  # what the guard rejects leaves scales of 1, without either
             for name, there, asked in (
                 ("angles", found.angles is not None, spec.angles),
@@ -119,7 +121,7 @@ def _search(report: SearchReport, found: ScalesFile | None, setting: Setting) ->
                 ("value_maps", found.value_maps is not None, spec.value_maps),
             ):
                 if there != asked:
-                    yield f"{name}: {FOUND} has {'some' if there else 'none'}, its manifest says {asked}"
+                    yield f"{name}: {FOUND} has {'some' if there else 'none'}, but the manifest has {asked}"
     if found is not None and len(report.bounds) not in (1, found.model.layers):
         yield f"bounds: of {len(report.bounds)} layers, {FOUND} has {found.model.layers}"
     if found is not None and len(report.bounds[0]) != len(found.bands):
@@ -131,9 +133,9 @@ def _text(read: re.Pattern[str], text: str, spec: SearchSpec | EvaluationSpec) -
     if (said := read.match(text)) is not None:
         count, all_there_is = int(said[1]), bool(said[2])
         if count > spec.windows or (count < spec.windows and not all_there_is):
-            yield f"text: {count} windows, its manifest says {spec.windows}"
+            yield f"text: {count} windows, but the manifest has {spec.windows}"
     if (noted := SEED.search(text)) is not None and int(noted[1]) != spec.seed:
-        yield f"text: seed {noted[1]}, its manifest says {spec.seed}"
+        yield f"text: seed {noted[1]}, but the manifest has {spec.seed}"
 
 
 def _candidates(report: SearchReport, spec: SearchSpec) -> Iterator[str]:
@@ -147,7 +149,7 @@ def _candidates(report: SearchReport, spec: SearchSpec) -> Iterator[str]:
     }.get(report.objective, ("", 0))
     count = sum(bool(label) and one.label.startswith(label) for one in report.history)
     if count > most or (0 < count < most and not report.cancelled):
-        yield f"history: {count} times {label}, its manifest says {most}"
+        yield f"history: {count} times {label}, but the manifest has {most}"
 
 
 def _diagnosis(file: Path, spec: DiagnosisSpec) -> Iterator[str]:
@@ -155,40 +157,43 @@ def _diagnosis(file: Path, spec: DiagnosisSpec) -> Iterator[str]:
     found = read_json(file, Diagnosis.MOST)
     for name in ("length", "short_length"):
         if (asked := getattr(spec, name)) and found[name] != asked:
-            yield f"{name}: {found[name]}, its manifest says {asked}"
+            yield f"{name}: {found[name]}, but the manifest has {asked}"
     for name in ("windows", "paired_tokens"):  # fewer where they would share tokens
         if found[name] > getattr(spec, name):
-            yield f"{name}: {found[name]}, its manifest says {getattr(spec, name)}"
+            yield f"{name}: {found[name]}, but the manifest has {getattr(spec, name)}"
     drawn = (found["dilation"].get("sample") or {}).get("seed")  # None: nothing was drawn, or an older file
     if drawn not in (None, spec.seed):
-        yield f"dilation.sample.seed: {drawn}, its manifest says {spec.seed}"
+        yield f"dilation.sample.seed: {drawn}, but the manifest has {spec.seed}"
     if len(found["bands"]) != spec.bands.count:
-        yield f"bands: {len(found['bands'])}, its manifest says {spec.bands.count}"
+        yield f"bands: {len(found['bands'])}, but the manifest has {spec.bands.count}"
     if not math.isclose(found["eps"], spec.eps, rel_tol=1e-5):
-        yield f"eps: {found['eps']:g}, its manifest says {spec.eps:g}"
+        yield f"eps: {found['eps']:g}, but the manifest has {spec.eps:g}"
 
 
-def _evaluation(proof: Evaluation, setting: Setting) -> Iterator[str]:
+def _evaluation(evaluation: Evaluation, setting: Setting) -> Iterator[str]:
     """Its lengths, windows, targets, stride and remedies are those that the setting asks for."""
     spec = setting.evaluation
-    yield from documents_against(proof.documents, setting.text)
-    lengths = list(dict.fromkeys(row.length for row in proof.rows))
+    yield from documents_against(evaluation.documents, setting.text)
+    lengths = list(dict.fromkeys(row.length for row in evaluation.rows))
     if lengths != list(dict.fromkeys(spec.lengths)):
-        yield f"rows: of {_listed(lengths)} tokens, its manifest says {_listed(spec.lengths)}"
+        yield f"rows: of {_listed(lengths)} tokens, but the manifest has {_listed(spec.lengths)}"
         return
-    yield from _text(HELD_OUT, proof.text, spec)
-    if "stride" in proof.model_fields_set and proof.stride != spec.stride:
-        yield f"stride: {proof.stride}, its manifest says {spec.stride}"
-    counts = {len(values) for values in proof.window_nll.values()} | ({proof.gain.windows} if proof.gain else set())
+    yield from _text(HELD_OUT, evaluation.text, spec)
+    if "stride" in evaluation.model_fields_set and evaluation.stride != spec.stride:
+        yield f"stride: {evaluation.stride}, but the manifest has {spec.stride}"
+    counts = {len(values) for values in evaluation.window_nll.values()} | (
+        {evaluation.gain.windows} if evaluation.gain else set()
+    )
     for count in counts:
         if count > spec.windows:
-            yield f"windows: {count}, its manifest says {spec.windows}"
+            yield f"windows: {count}, but the manifest has {spec.windows}"
         targets = scored(spec, spec.lengths)[0]
-        if proof.rows[0].tokens != count * targets:
-            yield f"rows.0.tokens: {proof.rows[0].tokens}, its manifest says {count} windows of {targets} targets"
-    if proof.gain is not None and proof.gain.confidence != spec.confidence:
-        yield f"gain.confidence: {proof.gain.confidence:g}, its manifest says {spec.confidence:g}"
-    there = {row.scales for row in proof.rows}
+        if evaluation.rows[0].tokens != count * targets:
+            expected = f"{count} windows of {targets} targets"
+            yield f"rows.0.tokens: {evaluation.rows[0].tokens}, but the manifest has {expected}"
+    if evaluation.gain is not None and evaluation.gain.confidence != spec.confidence:
+        yield f"gain.confidence: {evaluation.gain.confidence:g}, but the manifest has {spec.confidence:g}"
+    there = {row.scales for row in evaluation.rows}
     if ("untied" in there) != bool(setting.rope.tie):
         held = "a model without a tie" if "untied" in there else "no model without a tie"
         yield f"rows: {held}, its manifest ties {len(setting.rope.tie)} groups of pairs"
@@ -198,16 +203,18 @@ def _evaluation(proof: Evaluation, setting: Setting) -> Iterator[str]:
         yield "rows: scales under a rotation, which its manifest does not ask for"
 
 
-def _kept_scales(kept: ScalesFile, found: ScalesFile, report: SearchReport, proof: Evaluation | None) -> Iterator[str]:
+def _kept_scales(
+    kept: ScalesFile, found: ScalesFile, report: SearchReport, evaluation: Evaluation | None
+) -> Iterator[str]:
     """The scales kept are those found or identity: by the decision, and by what held-out text takes back."""
     is_found = all(getattr(kept, name) == getattr(found, name) for name in ("g", "angles", "maps", "value_maps"))
     is_identity = kept.is_identity
-    if proof is None and report.chosen == "found" and is_identity:
+    if evaluation is None and report.chosen == "found" and is_identity:
         return  # an evaluation took them back, and its file was removed to be made again
-    good = report.chosen == "found" and (proof is None or proof.gain is None or proof.gain.significant)
+    good = report.chosen == "found" and (evaluation is None or evaluation.gain is None or evaluation.gain.significant)
     if not (is_found if good else is_identity):
         what = "those found" if is_found else "identity" if is_identity else "neither those found nor identity"
-        yield f"g: {what}, {REPORT} and {PROOF} say that {'those found are' if good else 'identity is'} kept"
+        yield f"g: {what}, {REPORT} and {EVALUATED} say that {'those found are' if good else 'identity is'} kept"
 
 
 def _plain(noted: dict[str, Any]) -> dict[str, Any]:
@@ -223,7 +230,7 @@ def _differences(at: str, said: Any, wanted: Any) -> Iterator[str]:
             if name != "name":
                 yield from _differences(f"{at}.{name}", value, wanted.get(name))
     elif said != wanted:
-        yield f"{at}: {json.dumps(said)[:60]}, its manifest says {json.dumps(wanted)[:60]}"
+        yield f"{at}: {json.dumps(said)[:60]}, but the manifest has {json.dumps(wanted)[:60]}"
 
 
 def _listed(lengths: Any) -> str:

@@ -69,7 +69,7 @@ def documents_against(documents: Sequence[str], text: str) -> Iterator[str]:
     for other in COLLECTIONS:
         theirs = [name for name in documents if name in _held_out(other) and name not in own]
         if theirs:
-            yield f"documents: {theirs[0][:60]} is of the text {other}, its manifest says {text}"
+            yield f"documents: {theirs[0][:60]} is of the text {other}, but the manifest has {text}"
             return
 
 

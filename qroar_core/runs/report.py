@@ -144,7 +144,7 @@ def _bands(diagnosis: Diagnosis) -> str:
     shown = frame.assign(**bands.shortened(diagnosis))[known].rename(columns=titles)
     said = "".join(f"<li><strong>{_text(titles[name])}</strong>: {_text(bands.helps()[name])}</li>" for name in known)
     return (
-        "<h3>What does every diagnostic say of each band?</h3>"
+        "<h3>All diagnostics of each band</h3>"
         f'<div class="scroll">{_table(shown)}</div>'
         f"<p>{_text(bands.sample(diagnosis))}</p><ul>{said}</ul>"
     )
@@ -169,7 +169,7 @@ def _table(frame: pd.DataFrame) -> str:
 
 def _counts(evaluation: Evaluation) -> str:
     table = figure_kl.readable(figure_kl.table(evaluation)).to_html(index=False, border=0, classes="counts")
-    full = figure_kl.closeness(evaluation)
+    full = figure_kl.kl_report(evaluation)
     every = "" if full is None else _table(full)
     return (
         f'<h3>Measured as llama.cpp measures</h3><div class="scroll">{table}</div>'

@@ -72,7 +72,7 @@ def check_run(folder: Path, manifest: Manifest, setting: Setting) -> None:
         if problem := _problem(folder / name, *stamp(folder / name), asked if name in SCALES else ()):
             raise BadOutput(problem)
     for name in _missing(folder, manifest):
-        raise BadOutput(f"{name} is missing, its manifest says that it was made", where=str(folder), do=AGAIN)
+        raise BadOutput(f"{name} is missing, but the manifest lists it as made", where=str(folder), do=AGAIN)
     stamps = tuple((name, *stamp(folder / name)) for name in READ if has(folder, name))
     if problem := _disagreement(folder, stamps, setting):
         raise BadOutput(problem)
@@ -135,7 +135,7 @@ def _other_scales(path: Path, asked: tuple[tuple[str, object], ...]) -> str:
         if theirs != wanted:
             return str(
                 BadOutput(
-                    f"its scales have {name.replace('_', ' ')} {theirs}, its manifest says {wanted}",
+                    f"its scales have {name.replace('_', ' ')} {theirs}, but the manifest has {wanted}",
                     where=str(path),
                     do=AGAIN,
                 )

@@ -29,7 +29,7 @@ from qroar_core.scale_search.l2_penalty import pull
 from qroar_core.scale_search.result import Verdict
 from qroar_core.setting import Setting
 from qroar_core.specs import QuantSpec, RopeSpec, SearchSpec
-from qroar_core.transforms.baselines import mad_clipped, smooth_attention, spreading_axes
+from qroar_core.transforms.baselines import mad_clipped, smooth_attention, spread_axes_evenly
 from qroar_core.transforms.bounds import log2_bounds
 from qroar_core.transforms.groups import groups_of, require_maps
 from qroar_core.transforms.scales import Scales, identity, pooled
@@ -200,7 +200,7 @@ class SearchProblem:
         for group in self.groups:
             at = group.channels(geo.rotary_dim, geo.pairing)
             here = (k / (up[..., :, None] * up[..., None, :]))[..., at[:, None], at[None, :]]
-            found.append(spreading_axes(group, here).to(log2_g))
+            found.append(spread_axes_evenly(group, here).to(log2_g))
         return found
 
     @property

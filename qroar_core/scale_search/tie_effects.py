@@ -2,7 +2,7 @@
 
 A tie turns k at position m by m (omega'_i - omega_i) further, and q likewise: that needs no forward pass. One capture
 tells of any tie how far it moves attention in full precision, which is what it costs, and how far rounding still moves
-it where maps spread each group (transforms.baselines.spreading_axes), with SmoothAttention's scales or none: where a
+it where maps spread each group (`spread_axes_evenly`), with the scales of SmoothAttention or none: where a
 search begins. Both are errors of the attention output against the untied, unquantized one, not nats: the same
 error costs a tie far less than it costs a quantizer, since a tie moves all keys of a neighbourhood alike.
 """
@@ -23,7 +23,7 @@ from qroar_core.maths.transform_point import TransformParts
 from qroar_core.models.capture import Capture
 from qroar_core.scale_search.problem import SearchProblem
 from qroar_core.specs import QuantSpec
-from qroar_core.transforms.baselines import smooth_attention, spreading_axes
+from qroar_core.transforms.baselines import smooth_attention, spread_axes_evenly
 from qroar_core.transforms.groups import groups_of
 
 ERROR_METRIC = "projected"  # of the output after W_O: what the residual stream gets
@@ -112,7 +112,7 @@ class TieEffects:
             maps = []
             for group in setup.groups:
                 at = group.channels(geo.rotary_dim, geo.pairing).to(k.device)
-                maps.append(spreading_axes(group, k[:, at[:, None], at[None, :]]).to(layer.k))
+                maps.append(spread_axes_evenly(group, k[:, at[:, None], at[None, :]]).to(layer.k))
             points.append(TransformParts(x, x.new_zeros(len(x), geo.n_pairs), tuple(maps)).point(setup.groups))
         return tuple(points)
 

@@ -4,8 +4,7 @@ Units: lengths in tokens, `factor` is the PI scale s (dimensionless), bits per s
 Names follow docs/method.md section 7; the command line's options spell these fields.
 """
 
-from qroar_core.interpolations.spec import METHODS as ROPE_METHODS
-from qroar_core.interpolations.spec import RopeSpec
+from qroar_core.interpolations.spec import ROPE_METHODS, RopeSpec
 from qroar_core.quantizers.spec import QuantizerSpec, QuantSpec, ScaleAxis, ScaleDtype, WeightQuantSpec
 from qroar_core.specs.evidence import CONTROL_DTYPES, ControlSpec, ReplicationSpec
 from qroar_core.specs.outliers import OUTLIER_PARAMETERS, OutlierRule

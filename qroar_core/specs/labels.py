@@ -15,6 +15,17 @@ TEXT_WORDS = {
     "technical": "the Python language reference",
     "novels": "novels of Jane Austen",
 }
+CONDITION_WORDS = {  # model/scales, as results name them
+    "reference/identity": "reference",
+    "reference/tuned": "reference, tuned",
+    "quantized/identity": "quantized",
+    "quantized/tuned": "quantized, tuned",
+    "quantized/smooth_attention": "quantized, SmoothAttention",
+    "quantized/rotation": "quantized, Hadamard rotation",
+    "quantized/rotation_tuned": "quantized, rotation and scales",
+    "reference/untied": "reference, no pairs tied",
+    "quantized/untied": "quantized, no pairs tied",
+}
 GRANULARITY_WORDS = {"model": "one for the whole model", "layer": "per layer", "kv_head": "per layer and KV head"}
 
 

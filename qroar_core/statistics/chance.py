@@ -40,7 +40,7 @@ def furthest_out(measured: Numbers, draws: Sequence[Numbers]) -> int:
 
 def too_few(draws: int) -> str:
     """What a title says where `stands_out` does not know."""
-    return f"{draws} draw{'s' * (draws != 1)} of the null cannot tell"
+    return f"{draws} draw{'s' * (draws != 1)} of the null cannot decide"
 
 
 def _furthest(measured: Numbers, draws: Sequence[Numbers]) -> list[float] | None:

@@ -39,7 +39,7 @@ def smooth_attention(k_absmax: Tensor, alpha: float = ALPHA) -> Tensor:
     return centred(torch.maximum(k_absmax.double(), floor) ** alpha)
 
 
-def spreading(group: ChannelGroup) -> Tensor:
+def spread_evenly(group: ChannelGroup) -> Tensor:
     """A map that spreads what lies in one channel evenly over its group: where a search of maps starts.
 
     Pairs that turn: the discrete Fourier transform, each pair one complex number. Channels that do not: a random
@@ -57,19 +57,19 @@ def spreading(group: ChannelGroup) -> Tensor:
     return torch.cat((torch.cat((cos, -sin), -1), torch.cat((sin, cos), -1)))
 
 
-def spreading_axes(group: ChannelGroup, covariance: Tensor) -> Tensor:
+def spread_axes_evenly(group: ChannelGroup, covariance: Tensor) -> Tensor:
     """A map that spreads each principal axis of K evenly over its group: no channel holds more of any axis than others.
 
-    `spreading` spreads channels. Where K mostly points one way, its channels are spread onto one again as easily as
+    `spread_evenly` spreads channels. Where K mostly points one way, its channels are spread onto one again as easily as
     apart; here the directions that K has are what is spread. M = F V^H with the eigenvectors V of E[k k^H], largest
-    first, and `spreading`'s F; V is complex for pairs that turn, whose covariance the common turning leaves as it is.
+    first, F of `spread_evenly`; V is complex for pairs that turn, whose covariance the common turning leaves as it is.
 
     Args:
         covariance: E[k k^T] of the group's channels in their order, after RoPE; (..., size, size), symmetric.
     Returns:
         orthonormal (..., size, size), float64, as `ChannelGroup` writes it.
     """
-    c, n, flat = covariance.double(), group.pairs, spreading(group).to(covariance.device)
+    c, n, flat = covariance.double(), group.pairs, spread_evenly(group).to(covariance.device)
     if group.still:
         return flat @ torch.linalg.eigh(c).eigenvectors.flip(-1).mT
     whole = torch.complex(c[..., :n, :n] + c[..., n:, n:], c[..., n:, :n] - c[..., :n, n:])

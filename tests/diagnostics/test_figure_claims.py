@@ -109,7 +109,7 @@ def cost(int4, *draws):
         (
             cost((1.0, 3.0), (1.0, 1.5)),
             f"{bands.UNKNOWN} Most in band 1, 1.34 times the RMS of all bands, 1.18 by chance: "
-            "1 draw of the null cannot tell",
+            "1 draw of the null cannot decide",
         ),
         (cost((1.0, 3.0)), bands.UNKNOWN),  # no null, so nothing is claimed
     ],

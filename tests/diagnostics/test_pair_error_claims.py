@@ -33,8 +33,8 @@ def test_the_angle_is_said_to_matter_only_where_it_is_above_the_null_by_two_stan
     assert titled(3.0, 1.1).endswith("Not more than by chance: worst over best 2.05, null 1.10, difference 1.0 ± 1.0")
     assert "Not more than by chance" in titled(0.9, 1.1)
     assert "more than 2 standard errors above 0; ± is one standard error" in by_angle(D).how_to_read
-    assert titled(3.0, None).endswith("Too few layers and bands to tell: worst over best 3.00, null 1.10")
-    assert titled(None, None).endswith("Too few pairs to tell")
+    assert titled(3.0, None).endswith("Too few layers and bands to decide: worst over best 3.00, null 1.10")
+    assert titled(None, None).endswith("Too few pairs to decide")
     assert "more than 2 standard errors" in by_angle(D).how_to_read
 
 

@@ -83,9 +83,12 @@ def test_no_verdict_is_given_where_no_number_of_windows_could_give_another(windo
     assert possible is (windows >= 6)
     d = with_null([2.0] * 2**windows, spread=2.5, windows=windows)
     assert ("No tail is inflated beyond chance" in tails.overview(d).title) is possible
-    assert (f"Too few windows to tell ({windows}): 2.00 × at most" in tails.overview(d).title) is not possible
+    assert (f"Too few windows to decide ({windows}): 2.00 × at most" in tails.overview(d).title) is not possible
     cell = tails.survival(d, ("k/post", 1, 1, 1)).title
-    assert ("inside the null" in cell, "too few windows to tell from the null" in cell) == (possible, not possible)
+    assert ("inside the null" in cell, "too few windows to distinguish it from the null" in cell) == (
+        possible,
+        not possible,
+    )
 
 
 @pytest.mark.parametrize("windows", [3, 4])
@@ -98,7 +101,7 @@ def test_unpaired_windows_leave_something_outside_from_four_on(windows):
     tables = {which: table.model_copy(update={"null": dealt[which]}) for which, table in d.tails.items()}
     unpaired = d.model_copy(update={"tails": tables})
     title = tails.overview(unpaired).title
-    assert title.startswith("No tail is inflated" if windows >= 4 else "Too few windows to tell (3)")
+    assert title.startswith("No tail is inflated" if windows >= 4 else "Too few windows to decide (3)")
     assert title.endswith("2.00 × with windows assigned to sides at random")
     for picture in (tails.overview(unpaired), tails.survival(unpaired, ("k/post", 1, 1, 1))):
         said = [picture.title, picture.how_to_read, *(trace.name or "" for trace in picture.figure.data)]

@@ -69,7 +69,10 @@ def test_windows_that_resemble_each_other_make_a_gain_look_proven():
 def test_a_gain_that_stands_is_said_so_and_nothing_is_claimed_without_documents():
     documents = ["a"] * 6 + ["b"] * 3 + ["c"] * 3
     found = findings(nll([0.5 + 0.01 * i for i in range(12)]), 64, 0.95, documents)
-    assert "over 3 documents instead of 12 windows, the gain stands: +0.5" in found["gain_by_document"].sentence
+    assert (
+        "over 3 documents instead of 12 windows, the gain remains significant: +0.5"
+        in found["gain_by_document"].sentence
+    )
     assert findings(nll(CORRELATED), 64, 0.95)["gain_by_document"] is None
     assert findings(nll(CORRELATED), 64, 0.95, ["a"] * 6 + ["b"] * 6)["gain_by_document"] is None
 

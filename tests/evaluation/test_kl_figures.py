@@ -97,11 +97,11 @@ def test_every_picture_says_how_to_read_it_and_is_small(picture):
 
 def test_the_full_report_has_a_column_for_every_condition_at_the_longest_length():
     full = planted.evaluation()
-    assert figure_kl.closeness(full) is None  # results of before it was counted
+    assert figure_kl.kl_report(full) is None  # results of before it was counted
     reference = torch.linspace(0.5, 2.0, 12).view(3, 4)
     close = kl_report(reference, reference + 0.1, torch.full((3, 4), 0.2), torch.ones(3, 4, dtype=torch.bool))
     rows = [row.model_copy(update={"close": close}) for row in full.rows]
-    table = figure_kl.closeness(full.model_copy(update={"rows": rows}))
+    table = figure_kl.kl_report(full.model_copy(update={"rows": rows}))
     assert "reference" not in table.columns
     assert {"quantized", "quantized, tuned"} < set(table.columns)
     column = dict(zip(table.iloc[:, 0], table["quantized, tuned"], strict=True))

@@ -173,7 +173,7 @@ def test_overflow_is_said_and_not_counted():
         (
             ["a", "b", "c", "d", "e", "f"],
             True,
-            "; counted over 6 documents instead of 6 windows, the gain stands: +0.5",
+            "; counted over 6 documents instead of 6 windows, the gain remains significant: +0.5",
         ),
         (["a", "a", "a", "b", "b", "b"], True, "+0.5"),
         ([], True, "+0.5"),

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from qroar_core.exporters import gguf_copy
-from qroar_core.models.formats.gguf_header import read_header
-from qroar_core.models.formats.gguf_model import understood
+from qroar_core.models.formats.gguf.header import read_header
+from qroar_core.models.formats.gguf.model import understood
 from qroar_core.specs import QuantSpec, RopeSpec
 from qroar_core.transforms.file import to_file
 from qroar_core.transforms.scales import Scales

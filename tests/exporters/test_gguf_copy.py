@@ -14,8 +14,8 @@ import pytest
 
 from qroar_core.errors import BadOutput, BadScales, BadSpec, UnsupportedModel
 from qroar_core.exporters import gguf_copy, verify
-from qroar_core.models.formats.gguf_blocks import scale_rows
-from qroar_core.models.formats.gguf_header import read_header
+from qroar_core.models.formats.gguf.blocks import scale_rows
+from qroar_core.models.formats.gguf.header import read_header
 from qroar_core.specs import RopeSpec
 from tests.exporters.scales_file import BANDS, write_scales
 from tests.models.gguf_files import (

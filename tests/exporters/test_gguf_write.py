@@ -257,7 +257,7 @@ SPLITS = {
 
 @pytest.mark.parametrize("name", SPLITS)
 def test_a_tokenizer_llama_cpp_would_not_reproduce_is_refused(demo, name):
-    from qroar_core.models.formats.gguf_tokenizer import tokenizer_entries
+    from qroar_core.models.formats.gguf.tokenizer_entries import tokenizer_entries
 
     changes, message = SPLITS[name]
     content = json.loads(demo.tokenizer.backend_tokenizer.to_str())

@@ -126,8 +126,8 @@ def test_the_states_of_a_window_give_the_same_log_probabilities(demo, tmp_path):
 
 def test_a_scaled_copy_of_a_q4_0_file_keeps_the_logits_in_llama_cpp(demo, tmp_path):
     """Symmetric scales in a file whose codes were final: same log-probabilities. One-sided ones: not."""
-    from qroar_core.models.formats.gguf_header import read_header
-    from qroar_core.models.formats.gguf_model import understood
+    from qroar_core.models.formats.gguf.header import read_header
+    from qroar_core.models.formats.gguf.model import understood
 
     first = next(gguf_write.run(demo, RopeSpec(), None, tmp_path / "first", format="gguf-q4_0").glob("*.gguf"))
     model = understood(first, read_header(first))

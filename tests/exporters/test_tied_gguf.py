@@ -13,8 +13,8 @@ from qroar_core.errors import BadSpec
 from qroar_core.exporters import gguf_copy, gguf_write, verify
 from qroar_core.interpolations.frequencies import rope_of
 from qroar_core.interpolations.tie import Tie
-from qroar_core.models.formats.gguf_header import read_header
-from qroar_core.models.formats.gguf_model import understood
+from qroar_core.models.formats.gguf.header import read_header
+from qroar_core.models.formats.gguf.model import understood
 from qroar_core.models.load import run as load_model
 from qroar_core.models.measure import measure
 from qroar_core.models.stream import Condition

@@ -44,8 +44,8 @@ def pictures():
         for p in of
     )
     yield band_figures.alone(planted.diagnosis())
-    proof, file = planted.evaluation(), planted.scales("kv_head")
-    yield from (runs.gains([("one", proof), ("two", proof)]), runs.scales([("one", file), ("two", file)]))
+    evaluation, file = planted.evaluation(), planted.scales("kv_head")
+    yield from (runs.gains([("one", evaluation), ("two", evaluation)]), runs.scales([("one", file), ("two", file)]))
     yield from (drawn(planted_evidence.controls()) for drawn in (controls.forest, controls.number_formats))
     yield replication.matrix(planted_evidence.replication())
     yield from prediction.pictures(planted_prediction.prediction())

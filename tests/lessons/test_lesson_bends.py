@@ -9,7 +9,7 @@ from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 from qroar_core.errors import BadSpec, UnsupportedModel
 from qroar_core.interpolations.plain import plain_rope
-from qroar_core.lessons.heads import HEADS, METHODS, Head, interpolated, longrope_example
+from qroar_core.lessons.heads import HEADS, STRETCHING, Head, interpolated, longrope_example
 from qroar_core.lessons.interpolations import bends
 from qroar_core.specs import RopeSpec
 
@@ -43,7 +43,7 @@ def transformers_module(head, method, factor):
 
 
 @pytest.mark.parametrize("head", HEADS, ids=lambda h: h.name)
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", STRETCHING)
 def test_frequencies_are_those_of_transformers_module(head, method):
     for factor in (1.0, 1.5, 4.0):
         if factor * head.original_context > 20_000:
@@ -56,7 +56,7 @@ def test_frequencies_are_those_of_transformers_module(head, method):
 
 def test_the_lesson_hands_on_what_the_initialisers_say():
     shown = bends(HEADS[0], 4.0)
-    assert [b.method for b in shown.methods] == list(METHODS)
+    assert [b.method for b in shown.methods] == list(STRETCHING)
     assert shown.length == 16384
     native = [10_000.0 ** (-i / 64) for i in range(64)]
     assert shown.native == pytest.approx(native, rel=1e-13)

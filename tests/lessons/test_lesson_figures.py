@@ -14,7 +14,7 @@ from qroar_core.figures.lessons import window as window_figures
 from qroar_core.interpolations.tie import parse_ties
 from qroar_core.lessons.aliasing import aliasing
 from qroar_core.lessons.clocks import clocks
-from qroar_core.lessons.heads import HEADS, METHODS
+from qroar_core.lessons.heads import HEADS, STRETCHING
 from qroar_core.lessons.interpolations import bends
 from qroar_core.lessons.result import Bend, Bends
 from qroar_core.lessons.shared_step import shared_step
@@ -168,7 +168,7 @@ def test_the_bends_title_names_pairs_that_are_left_alone_and_no_others(factor, t
     assert bends_figures.bends(shown).title == title
     native = [head.theta ** (-i / 64) for i in range(2)]
     alone = {b.method for b in shown.methods if b.inv_freq[:2] == pytest.approx(native, rel=1e-6)}
-    assert alone == ({"yarn", "llama3"} if "alone; " in title else set() if "alone" in title else set(METHODS))
+    assert alone == ({"yarn", "llama3"} if "alone; " in title else set() if "alone" in title else set(STRETCHING))
 
 
 def test_one_method_that_leaves_the_fastest_pairs_alone_leaves_them():

@@ -18,7 +18,7 @@ import pytest
 from qroar_core.errors import BadCheckpoint, Cancelled, QRoarError
 from qroar_core.jobs import Manager
 from qroar_core.models import hub, hub_download
-from qroar_core.models.formats.gguf_source import gguf_of
+from qroar_core.models.formats.gguf.source import gguf_of
 from qroar_core.models.load import run as load_model
 from qroar_core.models.sources import DEMO, locate
 from qroar_core.models.typed import HubModel, parse

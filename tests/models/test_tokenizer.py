@@ -10,8 +10,8 @@ import torch
 from tokenizers import Tokenizer, normalizers, pre_tokenizers
 
 from qroar_core.errors import BadCheckpoint, BadSpec, BadText
-from qroar_core.models.formats.gguf_header import read_header
-from qroar_core.models.formats.gguf_read_tokenizer import write_tokenizer
+from qroar_core.models.formats.gguf.header import read_header
+from qroar_core.models.formats.gguf.read_tokenizer import write_tokenizer
 from qroar_core.models.opening import opening
 from qroar_core.models.sources import DEMO
 from qroar_core.models.text import Document, encode

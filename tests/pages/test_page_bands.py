@@ -49,7 +49,7 @@ def test_the_table_holds_every_column_with_its_name_and_hides_what_is_unknown(lo
     drawn = told["wavelength_min_tokens"].tolist()
     assert drawn == [span(row.wavelength_min_tokens, row.wavelength_max_tokens) for row in rows]
     assert "The Evidence page measures what rounding a band alone costs" in texts(app)
-    assert titles(app)[0] == "What does every diagnostic say of each band?"
+    assert titles(app)[1] == "All diagnostics of each band"  # below the finding
     assert any("What would these read" in e.label for e in app.expander)
     beside = app.dataframe[1].value
     assert beside["control"].tolist() == [row.control for row in with_nulls().null_rows()]

@@ -86,7 +86,7 @@ def test_the_counts_are_llama_cpps_and_every_figure_is_there(loaded_app, stages)
     assert line["ln(PPL / reference)"] == "+0.2500 ± 0.0235"
     assert (line["KL mean"], line["KL 99 %"], line["same top token"]) == ("0.1000", "1.000", "90.0%")
     assert titles(loaded_app) == [
-        "How well is unseen text predicted, by context length?",
+        "How well is held-out text predicted, by context length?",
         "Is the gain real, and is it repair?",
         "A Hadamard rotation recovers +0.4000 nats; scales add +0.0500 on top",
         "Measured as llama.cpp measures",

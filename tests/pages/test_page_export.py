@@ -56,8 +56,8 @@ def test_the_report_is_offered_once_everything_is_there_and_built_from_it(loaded
     assert loaded_app.code[1].value == "python -m qroar_core run demo --rope yarn --factor 4 --k int4 --out runs/again"
     setting = default_setting(demo_model)
     outcome = jobs.search.result(demo_model, setting)
-    proof = jobs.evaluate.result(demo_model, setting, outcome)
-    text = build_report(demo_model, setting, jobs.diagnose.result(demo_model, setting), outcome, proof)
+    evaluation = jobs.evaluate.result(demo_model, setting, outcome)
+    text = build_report(demo_model, setting, jobs.diagnose.result(demo_model, setting), outcome, evaluation)
     assert "Significant gain: +0.2500 nats" in text
     assert "python -m qroar_core run demo --rope yarn --factor 4 --k int4 --out runs/again" in text
     assert demo_model.fingerprint in text

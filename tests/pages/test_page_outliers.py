@@ -9,6 +9,7 @@ from tests.helpers import planted
 from tests.pages.visitor import clicked, go, read, titles
 
 pytestmark = pytest.mark.slow
+ERROR, SHIFT = 2, 4  # places of two figures on the page
 
 
 def diagnosed(app):
@@ -21,9 +22,9 @@ def test_it_opens_on_the_loudest_layer_and_head_with_band_edges(loaded_app):
     assert titles(app) == [
         "K after RoPE peaks at 3: layer 0, KV head 1, channel 0",
         "Which channels of K after RoPE stand out? (layer 0, KV head 1)",
+        "Outliers are 1.5% of the entries and carry 26.7% of the int4 error",
         "Channels of K after RoPE that stand out: 4, of which 3 in band 1, by up to 5 times their head's median",
         "Of the channels of K after RoPE that stand out early or late, 45% do both (90% by chance)",
-        "Outliers are 1.5% of the entries and carry 26.7% of the int4 error",
         "One channel of K carries up to 2.4 times its even share of the int4 error",
         "Rows of W_Q in layer 0: channel 2: pair 2, band 1, of head 0 is 6 times its head's median row "
         "(2.2 [1.7, 3.2] by chance, largest of all layers)",
@@ -73,13 +74,13 @@ def test_rule_and_parameter_are_applied_at_once(loaded_app, stages):
     slider = app.select_slider(key="outlier parameter iqr")
     assert slider.options == ["1.5", "3"]
     slider.set_value(3.0).run()
-    assert "do both (90% by chance)" in titles(app)[3]
-    assert "100% do both" in titles(app)[3]
+    assert "do both (90% by chance)" in titles(app)[SHIFT]
+    assert "100% do both" in titles(app)[SHIFT]
     app.segmented_control(key="outlier rule").set_value("mad").run()
-    assert titles(app)[4].startswith("Outliers are 10.0% of the entries")
+    assert titles(app)[ERROR].startswith("Outliers are 10.0% of the entries")
     assert app.select_slider(key="outlier parameter mad").options == ["3.5"]
     app.segmented_control(key="outlier rule").set_value("iqr").run()
-    assert "100% do both" in titles(app)[3]  # the fence picked before is still there
+    assert "100% do both" in titles(app)[SHIFT]  # the fence picked before is still there
     assert not app.exception
 
 

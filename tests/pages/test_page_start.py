@@ -429,9 +429,9 @@ def test_a_link_says_what_of_it_could_not_be_read(loaded_app):
         return run(other)
 
     other = opened(quant='{"k":{"bits":99}}', rope='{"method":"yarm"}')
-    said = "Of this link, rope and quant could not be read and count for nothing: their defaults stand instead."
+    said = "Of this link, rope and quant could not be read; their defaults are used instead."
     assert said in texts(other)
     assert chosen(other) == from_address({"model": "demo"})
-    said = "Of this link, rope could not be read and counts for nothing: its default stands instead."
+    said = "Of this link, rope could not be read; its default is used instead."
     assert said in texts(opened(quant="{}", rope='{"method":"yarm"}'))
     assert "could not be read" not in texts(opened(quant="{}"))

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from qroar_core.errors import BadSpec, BadText
-from qroar_core.models.formats.gguf_header import read_header
-from qroar_core.models.formats.gguf_read_tokenizer import write_tokenizer
+from qroar_core.models.formats.gguf.header import read_header
+from qroar_core.models.formats.gguf.read_tokenizer import write_tokenizer
 from qroar_core.models.text import Document, split
 from qroar_core.models.token_ids import know_rows
 from qroar_core.models.tokenizer import read_tokenizer

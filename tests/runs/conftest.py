@@ -1,4 +1,4 @@
-"""What the tests of the shelf share: an empty root for runs, a tiny model and its setting."""
+"""What the tests of the store share: an empty root for runs, a tiny model and its setting."""
 
 from dataclasses import replace
 

@@ -60,7 +60,7 @@ def of_evaluation(found):
     evaluated.by_position(found)
     headline(found)
     figure_kl.readable(figure_kl.table(found))
-    figure_kl.closeness(found)
+    figure_kl.kl_report(found)
     figure_kl.divergence(found)
     figure_kl.rotation(found)
     runs.gains([("a", found), ("b", found)])

@@ -39,7 +39,7 @@ def outcome(loaded, chosen="found"):
 
 
 def keep_all(loaded, setting, chosen="found", significant=True):
-    """A whole run on the shelf; returns its keys and what was put there."""
+    """A whole run on the store; returns its keys and what was put there."""
     asked, made = keys(loaded, setting), outcome(loaded, chosen)
     RunStore().keep(asked["diagnose"], loaded, setting, planted.diagnosis(), 1.0)
     RunStore().keep(asked["search"], loaded, setting, made, 2.0)

@@ -36,7 +36,7 @@ def key(stage, loaded, setting, windows=6):
 
 
 def keep(stage, loaded, setting, windows=6, result=None):
-    """Put a planted result on the shelf; returns its key and its file."""
+    """Put a planted result on the store; returns its key and its file."""
     asked = key(stage, loaded, setting, windows)
     if stage == "controls":  # they belong to a search
         RunStore().keep(keys(loaded, setting)["search"], loaded, setting, outcome(loaded), 1.0)

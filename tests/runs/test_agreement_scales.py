@@ -62,7 +62,7 @@ def test_bounds_are_those_that_the_manifest_allows():
 def test_documents_of_another_collection_are_refused():
     assert list(documents_against(["1837-VanBuren-1.txt", "1927-Coolidge-1.txt"], "messages")) == []
     (said,) = documents_against(["1837-VanBuren-1.txt"], "novels")
-    assert said == "documents: 1837-VanBuren-1.txt is of the text messages, its manifest says novels"
+    assert said == "documents: 1837-VanBuren-1.txt is of the text messages, but the manifest has novels"
     assert list(documents_against(["a document of an older version"], "novels")) == []
     assert list(documents_against(["1837-VanBuren-1.txt"], "my own file, SHA-256 0123")) == []
 

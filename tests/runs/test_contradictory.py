@@ -201,7 +201,7 @@ def change(path, **entries):
         ("evaluation.json", {"rows": []}, "evaluation.json: rows: no row in it"),
         ("scales.json", {"granularity": "model"}, "scales.json: g: no table of 2 numbers"),
         ("search.json", {"bounds": []}, "search.json: bounds: no entry in it"),
-        ("scales_found.json", {"mode": "shared"}, "its scales have mode shared, its manifest says symmetric"),
+        ("scales_found.json", {"mode": "shared"}, "its scales have mode shared, but the manifest has symmetric"),
         ("manifest.json", {"model": {"name": "x"}}, "manifest.json: model.fingerprint: Field required"),
     ],
 )

@@ -100,7 +100,7 @@ def test_a_stage_that_was_made_and_is_gone_makes_its_run_unreadable(run, name):
     path.unlink()
     said = unreadable(folder, asked, name)
     assert f"{folder}: {name}" in said
-    assert "is missing, its manifest says that it was made; the run contradicts itself; make it again" in said
+    assert "is missing, but the manifest lists it as made; the run contradicts itself; make it again" in said
 
 
 def test_a_search_that_was_killed_before_its_report_and_a_report_that_was_taken_back_are_no_damage(run):
@@ -115,7 +115,7 @@ def test_a_search_that_was_killed_before_its_report_and_a_report_that_was_taken_
 @pytest.mark.parametrize("name", ["scales_found.json", "scales_smooth_attention.json", "scales_mad.json"])
 @pytest.mark.parametrize(
     ("change", "said"),
-    [({"granularity": "layer"}, "no table of"), ({"mode": "shared"}, "mode shared, its manifest says symmetric")],
+    [({"granularity": "layer"}, "no table of"), ({"mode": "shared"}, "mode shared, but the manifest has symmetric")],
 )
 def test_scales_that_do_not_fit_their_run_make_it_unreadable(run, name, change, said):
     folder, asked = run
@@ -128,7 +128,7 @@ def test_scales_of_another_model_make_the_run_unreadable(run, loaded):
     folder, asked = run
     path = folder / "scales_mad.json"
     path.write_text(path.read_text().replace(loaded.fingerprint, "0" * 16))
-    assert f"fingerprint {'0' * 16}, its manifest says {loaded.fingerprint}" in unreadable(folder, asked, path.name)
+    assert f"fingerprint {'0' * 16}, but the manifest has {loaded.fingerprint}" in unreadable(folder, asked, path.name)
 
 
 @pytest.mark.parametrize("name", ["diagnosis.json", "evaluation.json", "search.json", "scales.json"])

@@ -1,4 +1,4 @@
-"""The shelf of runs: what goes in comes out equal, only for the same question; hostile folders are refused."""
+"""The store of runs: what goes in comes out equal, only for the same question; hostile folders are refused."""
 
 import errno
 import json
@@ -178,7 +178,7 @@ def test_a_folder_from_elsewhere_answers_only_who_asks_it(root, loaded, setting,
     entry = library.open(elsewhere)
     assert entry.evaluation().gain.delta_nll == 0.25
     assert library.answer(entry, asked["evaluate"], loaded.fingerprint).gain.delta_nll == 0.25
-    assert library.get(asked["evaluate"]) is None  # nothing goes into the shelf
+    assert library.get(asked["evaluate"]) is None  # nothing goes into the store
     assert library.entries() == []
     other = tiny(seed=1)
     assert library.answer(entry, keys(other, setting)["diagnose"], other.fingerprint) is None

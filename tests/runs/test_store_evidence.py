@@ -33,7 +33,7 @@ def content(result):
 def test_what_is_kept_comes_back_equal_from_another_library_and_manager(root, loaded, setting, stage):
     asked, file = keep(stage, loaded, setting)
     assert content(RunStore().get(asked)) == content(RESULTS[stage]())
-    jobs = Manager(shelf=RunStore().get)
+    jobs = Manager(store=RunStore().get)
     assert jobs.snapshot(asked).state == "done"
     assert content(jobs.result(asked)) == content(RESULTS[stage]())
     digest = file.stem.removeprefix(f"{stage}-")

@@ -1,4 +1,4 @@
-"""A retrieval on the shelf: found again by its very spec, with scales and without, and never by another's."""
+"""A retrieval on the store: found again by its very spec, with scales and without, and never by another's."""
 
 from dataclasses import replace
 

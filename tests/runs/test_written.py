@@ -74,8 +74,8 @@ def test_a_resumed_run_has_the_numbers_of_the_first(loaded, setting, tmp_path, m
 
 
 def test_a_page_has_the_numbers_it_has_after_a_restart(root, loaded, setting, monkeypatch):
-    shelf, manager = RunStore(), Manager(shelf=RunStore().get)
-    monkeypatch.setattr(jobs, "library", lambda: shelf)
+    store, manager = RunStore(), Manager(store=RunStore().get)
+    monkeypatch.setattr(jobs, "library", lambda: store)
     monkeypatch.setattr(jobs, "manager", lambda: manager)
     asked = replace(jobs.evaluate, run=lambda *a, on_step: long_digits()).start(loaded, setting, None)
     end = time.monotonic() + PATIENCE

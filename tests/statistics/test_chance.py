@@ -43,7 +43,7 @@ def test_too_few_draws_say_neither_yes_nor_no():
     assert stands_out([9.0], [[0.0]] * (ENOUGH - 1)) is None
     assert stands_out([9.0], [[0.0]] * ENOUGH) is True
     assert stands_out([9.0], [[0.0]] * (ENOUGH - 1) + [[9.0]]) is False  # as far is far enough
-    assert (too_few(1), too_few(8)) == ("1 draw of the null cannot tell", "8 draws of the null cannot tell")
+    assert (too_few(1), too_few(8)) == ("1 draw of the null cannot decide", "8 draws of the null cannot decide")
 
 
 def test_what_is_unknown_is_left_out_and_what_never_varies_stands_nowhere():

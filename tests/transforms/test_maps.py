@@ -14,7 +14,7 @@ from qroar_core.maths.channel_groups import ChannelGroup
 from qroar_core.models.patch import apply_scales, undo_scales
 from qroar_core.models.stream import Condition
 from qroar_core.specs import QuantSpec, RopeSpec
-from qroar_core.transforms.baselines import spreading, spreading_axes
+from qroar_core.transforms.baselines import spread_axes_evenly, spread_evenly
 from qroar_core.transforms.file import from_file, to_file
 from qroar_core.transforms.groups import groups_of, require_maps
 from tests.models.families.scaled import EXACT, Taps, streamed
@@ -155,7 +155,7 @@ def test_matrices_that_cannot_be_undone_or_do_not_commute_are_refused(build):
 
 @pytest.mark.parametrize(("group", "still"), [(ChannelGroup(2, 5), False), (ChannelGroup(2, 5, True, 3), True)])
 def test_a_spreading_start_is_orthonormal_and_even(group, still):
-    matrix = spreading(group)
+    matrix = spread_evenly(group)
     torch.testing.assert_close(matrix @ matrix.mT, torch.eye(group.size, dtype=torch.float64))
     assert group.commutes(matrix)
     if not still:
@@ -171,17 +171,19 @@ def test_principal_axes_are_what_is_spread(still):
     common = torch.randn(500, 1, dtype=torch.complex128, generator=drawn)  # what turns all pairs of a token alike
     k = common * axis + 0.01 * torch.randn(500, 4, dtype=torch.complex128, generator=drawn)
     real = torch.cat((k.real, k.imag), -1)
-    matrix = spreading_axes(group, real.mT @ real)
+    matrix = spread_axes_evenly(group, real.mT @ real)
     torch.testing.assert_close(matrix @ matrix.mT, torch.eye(8, dtype=torch.float64))
     assert group.commutes(matrix)
     mixed = real @ matrix.mT
     if still:
         axes = torch.linalg.eigh(real.mT @ real).eigenvectors.flip(-1)
-        torch.testing.assert_close((mixed @ spreading(group)).abs(), (real @ axes).abs())
+        torch.testing.assert_close((mixed @ spread_evenly(group)).abs(), (real @ axes).abs())
     else:
         held = (mixed[:, :4].square() + mixed[:, 4:].square()).sum(0)
         torch.testing.assert_close(held / held.sum(), torch.full((4,), 0.25, dtype=torch.float64), atol=1e-3, rtol=0)
-        torch.testing.assert_close(spreading_axes(group, _turned(real).mT @ _turned(real)), matrix, atol=1e-8, rtol=0)
+        torch.testing.assert_close(
+            spread_axes_evenly(group, _turned(real).mT @ _turned(real)), matrix, atol=1e-8, rtol=0
+        )
 
 
 def _turned(real):

@@ -9,7 +9,7 @@ from pages.views.render import picture
 from qroar_core.figures.lessons import aliasing as figures
 from qroar_core.interpolations.registry import label_of
 from qroar_core.lessons.aliasing import aliasing
-from qroar_core.lessons.heads import METHODS, Head
+from qroar_core.lessons.heads import STRETCHING, Head
 
 BANDS = 8  # the software's default partition
 REACHES = [64, 256, 1024, 4096, 16384]  # tokens
@@ -20,7 +20,9 @@ def aliasing_step(head: Head) -> None:
     """Kernel of one band over distance, and the highest side peak of all."""
     question("aliasing")
     one, two, three, four = st.columns([2, 2, 2, 3])
-    method = one.selectbox("Interpolation", METHODS, METHODS.index("yarn"), format_func=label_of, key="learn_method")
+    method = one.selectbox(
+        "Interpolation", STRETCHING, STRETCHING.index("yarn"), format_func=label_of, key="learn_method"
+    )
     factor = two.select_slider("Its factor s", FACTORS, 4.0, key="learn_alias_factor", format_func="×{:g}".format)
     reach = three.select_slider("Distances up to", REACHES, 1024, key="learn_reach", format_func="{:,}".format)
     band = four.select_slider("Band, fast to slow", range(BANDS), 3, key="learn_band")

@@ -88,7 +88,7 @@ def kernel(diagnosis: Diagnosis) -> Picture:
     )
     null = (
         " The null, grey and dotted, is the same kernel of the native RoPE, as far as the model saw in training: a "
-        "side peak that stands there too comes from neither the interpolation nor a longer context."
+        "side peak that is there too comes from neither the interpolation nor a longer context."
         if shown.null is not None
         else " This file keeps no null: diagnose again for the kernel of the native RoPE."
     )

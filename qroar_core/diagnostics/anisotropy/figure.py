@@ -110,12 +110,12 @@ def _title(seen: Anisotropy) -> str:
     question = f"Does a pair's error depend on its angle{where}?"
     typical, null = seen.typical, seen.null_typical
     if typical is None:
-        return f"{question} Too few pairs to tell"
+        return f"{question} Too few pairs to decide"
     if null is None:
         return f"{question} Worst over best angle: up to {seen.largest:.1f}"
     found = seen.above_null()
     if found is None:
-        return f"{question} Too few layers and bands to tell: worst over best {typical:.2f}, null {null:.2f}"
+        return f"{question} Too few layers and bands to decide: worst over best {typical:.2f}, null {null:.2f}"
     above, error = found
     answer = "Yes" if above > ERRORS * error else "Not more than by chance"
     return f"{question} {answer}: worst over best {typical:.2f}, null {null:.2f}, difference {within(above, error)}"

@@ -201,7 +201,7 @@ def _headline(diagnosis: Diagnosis, worst: Cell, kept: list[str]) -> str:
         return f"{found}, beyond the largest cell {control(diagnosis)} ({_times(expected[1])})"
     chance = f"{_times(expected[1])} {control(diagnosis)}"
     if diagnosis.windows < enough(diagnosis):
-        return f"Too few windows to tell ({diagnosis.windows}): {_times(ratio)} at most ({where}), {chance}"
+        return f"Too few windows to decide ({diagnosis.windows}): {_times(ratio)} at most ({where}), {chance}"
     return f"No tail is inflated beyond chance: {_times(ratio)} at most ({where}), {chance}"
 
 
@@ -239,7 +239,7 @@ def _finding(diagnosis: Diagnosis, cell: Cell) -> str:
     if least is None or most is None:
         return found
     if diagnosis.windows < enough(diagnosis) and least <= ratio <= most:
-        return f"{found}; too few windows to tell from the null {least:.2f} to {most:.2f}"
+        return f"{found}; too few windows to distinguish it from the null {least:.2f} to {most:.2f}"
     return f"{found}; {'inside' if least <= ratio <= most else 'outside'} the null {least:.2f} to {most:.2f}"
 
 

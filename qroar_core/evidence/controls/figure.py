@@ -72,8 +72,8 @@ def forest(result: Controls) -> Picture:
         figure,
         pd.DataFrame([_line(control) for control in controls]),
         f"Each row: NLL without scales minus NLL with these, same windows, with its {percent} interval; filled where "
-        "that excludes 0. Grey bars span single draws. If any scales would do, the shuffled ones would stand where the "
-        "tuned ones stand.",
+        "that excludes 0. Grey bars span single draws. If any scales would do, the shuffled ones would lie where the "
+        "tuned ones lie.",
     )
 
 

@@ -119,7 +119,7 @@ def costs(result: Prediction) -> Picture:
         figure,
         table,
         f"Held-out text, {result.text}. The quantizer rounds the whole vector with the step it always has; outside the "
-        f"band the exact values stand. Bars are {result.confidence:.0%} intervals, paired over windows.",
+        f"band the values stay exact. Bars are {result.confidence:.0%} intervals, paired over windows.",
         counted_on(result.sample),
     )
 

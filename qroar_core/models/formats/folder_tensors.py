@@ -17,7 +17,7 @@ from torch import Tensor
 
 from qroar_core.errors import BadCheckpoint
 from qroar_core.models.checkpoint_files import has, table_in
-from qroar_core.models.formats.gguf_source import LFS
+from qroar_core.models.formats.gguf.source import LFS
 from qroar_core.models.formats.stored import StoredTensor
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"

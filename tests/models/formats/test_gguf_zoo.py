@@ -147,7 +147,7 @@ def write_to(name, path, **options):
 
 @pytest.mark.parametrize("name", [name for name in KINDS if "27B" not in name])  # those have nothing of their own
 def test_every_tensor_of_a_kind_is_felt(name, tokens):
-    """A third of noise on any one tensor moves a log-probability by far more than a proof allows."""
+    """A third of noise on any one tensor moves a log-probability by far more than the check allows."""
     model, kind = build(KINDS[name]), KINDS[name]
     wanted = of_transformers(model, tokens)
     last = model.config.num_hidden_layers - 1

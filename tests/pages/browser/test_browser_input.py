@@ -140,7 +140,7 @@ def test_a_click_right_after_typing_counts(page, dashboard):
     go(page, "Evaluate")
     typed(page, "Windows of text", 3)
     pressed(page, page.get_by_role("button", name="Evaluate", exact=True))
-    page.get_by_role("heading", name="How well is unseen text predicted").wait_for(timeout=LONG)
+    page.get_by_role("heading", name="How well is held-out text predicted").wait_for(timeout=LONG)
     assert dashboard.jobs()[-1] == "Evaluate demo"
     assert asked(page, "evaluation")["windows"] == 3
 

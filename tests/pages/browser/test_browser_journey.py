@@ -219,7 +219,7 @@ def evaluate(page, dashboard):
     """Returns the metric boxes of the evaluation."""
     go(page, "Evaluate")
     walk.press(page, "Evaluate")
-    page.get_by_role("heading", name="How well is unseen text predicted").wait_for(timeout=LONG)
+    page.get_by_role("heading", name="How well is held-out text predicted").wait_for(timeout=LONG)
     run = walk.the_run(dashboard.runs)
     found = walk.read_json(run, "evaluation.json")
     longest = max(row["length"] for row in found["rows"])
@@ -307,7 +307,7 @@ def the_report_opens_offline(visit, path, evaluation):
 
 def comes_back(page, said, numbers):
     """The evaluation under this address, and the search on its page, without asking for anything anew."""
-    page.get_by_role("heading", name="How well is unseen text predicted").wait_for(timeout=SHORT)
+    page.get_by_role("heading", name="How well is held-out text predicted").wait_for(timeout=SHORT)
     soon(page, lambda: metrics(page), numbers)
     go(page, "Tune")
     page.get_by_test_id("stAlert").get_by_text(SAID).wait_for(timeout=SHORT)

@@ -13,9 +13,9 @@ import tempfile
 from pathlib import Path
 
 from qroar_core.models.cache import unwritable
+from qroar_core.models.formats.gguf.header import read_header
 from qroar_core.models.formats.gguf.opened import Opened
-from qroar_core.models.formats.gguf_header import read_header
-from qroar_core.models.formats.gguf_read_tokenizer import write_tokenizer
+from qroar_core.models.formats.gguf.read_tokenizer import write_tokenizer
 
 READER = 1  # raise it when the same header gives another folder
 

@@ -1,6 +1,6 @@
 """The tokenizer of a GGUF file as a Hugging Face tokenizer.json that gives the tokens llama.cpp gives.
 
-Byte-level BPE ("gpt2") is cut by the rule its file names (`gguf_splits`). SentencePiece ("llama": Llama 2, Mistral,
+Byte-level BPE ("gpt2") is cut by the rule its file names (`splits`). SentencePiece ("llama": Llama 2, Mistral,
 Gemma, Phi-3) joins the two neighbours that make the token with the highest score; written as merges in the order of
 the scores, which is the same as long as no two tokens share one. As in llama.cpp no text is normalized (NFC); control
 tokens are found in a text, as Hugging Face tokenizers find them. A file that names no split rule is refused.
@@ -16,9 +16,9 @@ from typing import Any
 from gguf import Keys, TokenType
 
 from qroar_core.errors import BadCheckpoint, UnsupportedModel
-from qroar_core.models.formats.gguf_parts import Header
-from qroar_core.models.formats.gguf_splits import GPT2, SPLIT_RULES
-from qroar_core.models.formats.gguf_vocabulary import Vocabulary, read_vocabulary
+from qroar_core.models.formats.gguf.parts import Header
+from qroar_core.models.formats.gguf.splits import GPT2, SPLIT_RULES
+from qroar_core.models.formats.gguf.vocabulary import Vocabulary, read_vocabulary
 
 Key = Keys.Tokenizer
 SPACE = "▁"  # how SentencePiece writes a space

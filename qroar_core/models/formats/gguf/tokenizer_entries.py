@@ -14,8 +14,8 @@ from typing import Any
 from gguf import GGUFValueType, Keys, TokenType
 
 from qroar_core.errors import UnsupportedModel
-from qroar_core.models.formats.gguf_parts import Entry, entry
-from qroar_core.models.formats.gguf_splits import DIGIT, GPT2, RULE_NAMES
+from qroar_core.models.formats.gguf.parts import Entry, entry
+from qroar_core.models.formats.gguf.splits import DIGIT, GPT2, RULE_NAMES
 from qroar_core.models.opening import bos_id
 from qroar_core.models.token_ids import put_around
 
@@ -76,7 +76,7 @@ def _flat(step: dict[str, Any] | None, inner: str) -> list[dict[str, Any]]:
 
 
 def _steps(pre_tokenizer: dict[str, Any] | None) -> tuple[str, ...]:
-    """The expressions of its steps, as `gguf_splits` has them; a step with options not looked at here is `unknown`."""
+    """The expressions of its steps, as `splits` has them; a step with options not looked at here is `unknown`."""
     steps = _flat(pre_tokenizer, "pretokenizers")
     words = [_step(step) for step in steps[:-1]]
     last = steps[-1] if steps else {"type": "nothing"}

@@ -45,7 +45,7 @@ def label_of(path: Path) -> str:
         return snapshot.label
     if path.suffix.lower() == ".gguf":
         return SHARD.sub("", path.name)[: -len(".gguf")] or path.stem
-    from qroar_core.models.formats.gguf_header import read_header
+    from qroar_core.models.formats.gguf.header import read_header
 
     name = read_header(path).get("general.name")
     return name.replace("/", "-")[:60] if isinstance(name, str) and name.strip() else path.name[:20]
