@@ -15,15 +15,21 @@ from pages.views.require import require_model
 from pages.views.runs import show_runs
 from pages.views.search import run_search
 from pages.views.status_bar import status_bar
+from pages.views.tie_choice import tie_choice
 from qroar_core.escape import literal
 from qroar_core.scale_search import figure as search_trace
-from qroar_core.transforms.groups import why_no_maps
+from qroar_core.transforms.groups import why_no_maps, why_no_value_maps
 
 to_opened()
 glossary.title("Tune")
 loaded, setting = require_model()
 above = st.container()  # drawn after the form that it follows: a rerun in between would lose a click on a button below
-spec = search_form(setting.search, loaded.geometry.scaled_gain, why_no_maps(loaded.geometry, setting.rope))
+spec = search_form(
+    setting.search,
+    loaded.geometry.scaled_gain,
+    why_no_maps(loaded.geometry, setting.rope),
+    why_no_value_maps(loaded.geometry, setting.quant),
+)
 if spec != setting.search:
     session.choose(replace(session.choice(), search=spec), chosen("search", spec))
     setting = replace(setting, search=spec)
@@ -33,6 +39,7 @@ with above:
         st.warning(
             f"{literal(said.reason)} A search would only follow noise; change the quantizer, or go on to see it."
         )
+tie_choice(loaded, setting)
 outcome = run_search(loaded, setting, said)
 with findings_first():
     candidates_panel(loaded, setting, outcome)

@@ -36,6 +36,10 @@ MAPS_HELP = (
     "A matrix for each group of channels that turn alike: tied pairs, and channels past the rotated ones. It commutes "
     "with RoPE, so nothing changes at run time, and it spreads large values over the group. It needs angles."
 )
+VALUE_MAPS_HELP = (
+    "A matrix for V of each KV head, folded into W_V, and its inverse into W_O. V carries no RoPE: no output "
+    "changes, nothing is done at run time, and a quantized V cache loses less."
+)
 HELP = {  # of the options that not every search reads
     "steps": "How often gradients move the scales.",
     "sweeps": "How often all bands are gone through.",
@@ -55,12 +59,13 @@ def _unless_read(spec: SearchSpec, field: str) -> dict[str, Any]:
     return {"disabled": True, "help": f"{HELP[field]} Disabled: {now}; {' or '.join(able)} would."}
 
 
-def search_form(spec: SearchSpec, norms: bool = False, no_maps: str = "") -> SearchSpec:
+def search_form(spec: SearchSpec, norms: bool = False, no_maps: str = "", no_value_maps: str = "") -> SearchSpec:
     """What is searched and how.
 
     Args:
         norms: the model normalises q and k before RoPE, so that no pair can be turned.
         no_maps: why there can be no map, as no channels turn alike or the layout takes none; empty: there can.
+        no_value_maps: why there can be no map of V; empty: there can.
     """
     fill(
         "search",
@@ -70,6 +75,7 @@ def search_form(spec: SearchSpec, norms: bool = False, no_maps: str = "") -> Sea
             "granularity": spec.granularity,
             "angles": spec.angles,
             "maps": spec.maps,
+            "value_maps": spec.value_maps,
             "method": spec.method,
             "goal": spec.objective,
             "search windows": spec.windows,
@@ -109,6 +115,13 @@ def search_form(spec: SearchSpec, norms: bool = False, no_maps: str = "") -> Sea
         key="maps",
         disabled=bool(no_maps) or not angles,
         help=f"{MAPS_HELP} Disabled: {literal(why)}." if why else MAPS_HELP,
+    )
+    value_maps = st.toggle(
+        "Also mix V's channels",
+        st.session_state["value_maps"],
+        key="value_maps",
+        disabled=bool(no_value_maps),
+        help=f"{VALUE_MAPS_HELP} Disabled: {literal(no_value_maps)}." if no_value_maps else VALUE_MAPS_HELP,
     )
     with st.expander("Options"):
         three, four = st.columns([1, 2])
@@ -157,6 +170,7 @@ def search_form(spec: SearchSpec, norms: bool = False, no_maps: str = "") -> Sea
             granularity=grain,
             angles=angles,
             maps=maps and angles and not no_maps,
+            value_maps=value_maps and not no_value_maps,
             method=method,
             objective=goal,
             error_metric=error_metric,

@@ -59,8 +59,7 @@ def show(choice: TieChoice) -> None:
             f"{choice.left_untied:.1%} of which scales leave"
         )
         tables._table(title, ["pairs", "turn", "largest of K", "cost", "left without it"], rows)
-        left = next(one.left for one in reversed(choice.tried) if one.tie == choice.written)
-        tables.line(f"all of them together leave {left:.1%}, their cost included")
+        tables.line(f"all of them together leave {choice.left:.1%}, their cost included")
     for one in choice.costs:
         tables.line(
             f"cost in full precision: {one.nats:+.4f} nats [{one.low:+.4f}, {one.high:+.4f}] on {one.windows} "

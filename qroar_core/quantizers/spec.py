@@ -174,7 +174,7 @@ class QuantSpec(Compact):
             raise BadSpec(
                 "value maps help a quantized V cache, and V is not quantized here",
                 where="--value-maps",
-                do="add --v int4, or drop --value-maps",
+                do="quantize V as well, for example by --v int4, or search without value maps",
             )
 
     @property

@@ -63,15 +63,28 @@ def run(loaded: LoadedModel, setting: Setting, texts: Texts, on_step: OnStep = n
     problem = SearchProblem(loaded, untied, setting.quant, search, texts)
     read = max(1, min(READ, search.windows, MOST_READ // problem.length))
     problem.spec = replace(search, windows=read, fewer=True)
-    require_maps(loaded.geometry, replace(untied, tie=(Tie(0, 1),)))
+    _require_use(problem)
+    with loaded.lock:
+        return _Choosing(problem, on_step).choice()
+
+
+def why_not(loaded: LoadedModel, setting: Setting) -> str:
+    """Why no tie can help under this setting, and what to do; empty where one may."""
+    try:
+        _require_use(SearchProblem(loaded, setting.rope, setting.quant, replace(setting.search, maps=False), {}))
+    except BadSpec as refusal:
+        return f"{refusal.what}; {refusal.do}"
+    return ""
+
+
+def _require_use(problem: SearchProblem) -> None:
+    require_maps(problem.loaded.geometry, replace(problem.rope, tie=(Tie(0, 1),)))
     if problem.weights_only or problem.verdict.acts != "yes":
         raise BadSpec(
             "ties are chosen by what they win under a quantizer of K, and no query reads K rounded here",
             where="--tie auto",
-            do="add --k int4, or name the groups",
+            do="quantize the K cache, for example by --k int4, or name the groups",
         )
-    with loaded.lock:
-        return _Choosing(problem, on_step).choice()
 
 
 @dataclass(slots=True, eq=False)

@@ -63,6 +63,11 @@ class TieChoice(Result):
         return ties_text(self.tie)
 
     @property
+    def left(self) -> float:
+        """TriedTie.left of the choice."""
+        return next(one.left for one in reversed(self.tried) if one.tie == self.written)
+
+    @property
     def sentence(self) -> str:
         """What was chosen and what it costs."""
         if not self.groups:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from qroar_core.errors import BadScales, BadSpec
 from qroar_core.maths.channel_groups import ChannelGroup
 from qroar_core.models.geometry import Geometry
-from qroar_core.specs import RopeSpec
+from qroar_core.specs import QuantSpec, RopeSpec
 from qroar_core.transforms.scales import Scales
 
 
@@ -53,6 +53,16 @@ def why_no_maps(geometry: Geometry, rope: RopeSpec) -> str:
     """Why a search could find no map, and what to do; empty where it has something to find."""
     try:
         require_maps(geometry, rope)
+    except BadSpec as refusal:
+        return f"{refusal.what}; {refusal.do}"
+    return ""
+
+
+def why_no_value_maps(geometry: Geometry, quant: QuantSpec) -> str:
+    """Why a search could find no map of V, and what to do; empty where it has something to find."""
+    try:
+        quant.require_quantized_values()
+        geometry.require_value_maps()
     except BadSpec as refusal:
         return f"{refusal.what}; {refusal.do}"
     return ""

@@ -66,8 +66,8 @@ def test_a_search_prints_what_the_maps_leave(tmp_path, capfd):
 def test_without_a_quantizer_of_v_they_are_refused_in_one_line(tmp_path, capfd):
     line = refused(capfd, "search", "demo", "--k", "int4", "--value-maps", "--out", tmp_path / "x")
     assert line == (
-        "--value-maps: value maps help a quantized V cache, and V is not quantized here; add --v int4, or drop "
-        "--value-maps"
+        "--value-maps: value maps help a quantized V cache, and V is not quantized here; quantize V as well, "
+        "for example by --v int4, or search without value maps"
     )
     line = refused(capfd, "search", "demo", *SMALL, "--value-maps", "--objective", "kl", "--out", tmp_path / "x")
     assert line.startswith("--value-maps: the kl objective searches no value maps")

@@ -123,7 +123,7 @@ def test_a_cancelled_search_goes_on_with_the_same_maps(tiny):
 
 
 def test_where_v_is_not_rounded_they_are_refused(tiny):
-    with pytest.raises(BadSpec, match=r"V is not quantized here.*add --v int4") as error:
+    with pytest.raises(BadSpec, match=r"V is not quantized here.*quantize V as well, for example by --v int4") as error:
         run(tiny(), QuantSpec(k=QuantizerSpec(4)), value_maps=True)
     assert "\n" not in str(error.value)
 
