@@ -30,13 +30,11 @@ from qroar_core.remedies.result import Comparison
 from qroar_core.retrieval import run as retrieval
 from qroar_core.retrieval.result import Retrieval
 from qroar_core.runs.stage_files import Tuned
-from qroar_core.scale_search import choose_ties as choose_ties_stage
 from qroar_core.scale_search import run as scale_search
 from qroar_core.scale_search.gain import Decision
 from qroar_core.scale_search.manual_scales import Probe
 from qroar_core.scale_search.outcome import SearchOutcome
 from qroar_core.scale_search.registry import objectives
-from qroar_core.scale_search.tie_choice import TieChoice
 from qroar_core.setting import Setting
 from qroar_core.specs import (
     ComparisonSpec,
@@ -289,19 +287,6 @@ def _gained(setting: Setting, scales: Scales) -> tuple[Hashable, ...]:
     if objectives()[asked.objective].reads_development:
         spec = replace(spec, objective=asked.objective, windows=asked.windows)
     return spec, scales.digest
-
-
-def _choose_ties(loaded: LoadedModel, setting: Setting, on_step: OnStep) -> TieChoice:
-    return choose_ties_stage.run(loaded, setting, setting.texts(), on_step).as_written()
-
-
-def _tied(setting: Setting) -> tuple[Hashable, ...]:
-    """What is read, and the bands that scales begin from."""
-    asked = setting.search
-    return (SearchSpec(bands=asked.bands, length=asked.length, windows=asked.windows, seed=asked.seed),)
-
-
-choose_ties = Stage("ties", "Choose tied pairs for {model}", _tied, _choose_ties, kept=False)
 
 
 measure_gain = Stage("gain", "Measure the gain on {model}", _gained, _measure_gain, kept=False)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import streamlit as st
 
-from pages import jobs
+from pages.jobs.ties import choose_ties as choosing
 from pages.state import session
 from pages.state.clicks import pressed
 from pages.views.boxes import finding
@@ -15,7 +15,7 @@ from pages.views.render import folded, picture
 from qroar_core.escape import literal
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.scale_search import choose_ties, figure_ties
-from qroar_core.scale_search.tie_choice import TieChoice
+from qroar_core.scale_search.result_ties import TieChoice
 from qroar_core.setting import Setting
 from qroar_core.specs.labels import capital
 
@@ -29,15 +29,15 @@ def tie_choice(loaded: LoadedModel, setting: Setting) -> None:
             if why:
                 st.info(f"{literal(capital(why))}.")
                 return
-            key = jobs.choose_ties.key(loaded, untied)
+            key = choosing.key(loaded, untied)
             if click := pressed(
                 "Choose tied pairs",
                 icon=":material/link:",
-                disabled=running(key) or jobs.choose_ties.result(loaded, untied) is not None,
+                disabled=running(key) or choosing.result(loaded, untied) is not None,
                 help="Compares groups of slow pairs on calibration text, then measures what the choice costs on "
                 "development text at a short, the native and the full length.",
             ):
-                jobs.choose_ties.start(loaded, untied)
+                choosing.start(loaded, untied)
                 click.over()
             choice = result_or_progress(key)
             if choice is not None:

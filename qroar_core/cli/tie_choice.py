@@ -14,7 +14,7 @@ from qroar_core.statistics.digits import shown
 if TYPE_CHECKING:  # a command that reads no model starts without torch
     from qroar_core.models.loaded import LoadedModel
     from qroar_core.models.text import Texts
-    from qroar_core.scale_search.tie_choice import TieChoice
+    from qroar_core.scale_search.result_ties import TieChoice
     from qroar_core.setting import Setting
 
 

@@ -26,7 +26,7 @@ from qroar_core.models.text import Texts, longest_held
 from qroar_core.progress import OnStep, Step, no_progress
 from qroar_core.scale_search.guard import WindowScorer
 from qroar_core.scale_search.problem import SearchProblem
-from qroar_core.scale_search.tie_choice import TieChoice, TieCost, TiedGroup, TriedTie
+from qroar_core.scale_search.result_ties import TieChoice, TieCost, TiedGroup, TriedTie
 from qroar_core.scale_search.tie_effects import TieEffect, TieEffects
 from qroar_core.setting import Setting
 from qroar_core.specs import QuantSpec

@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 
 from qroar_core.figures.picture import BLUE, GREEN, GREY, ORANGE, Picture, framed
 from qroar_core.interpolations.tie import parse_ties, ties_words
-from qroar_core.scale_search.tie_choice import TieChoice
+from qroar_core.scale_search.result_ties import TieChoice
 from qroar_core.statistics.digits import shown
 
 

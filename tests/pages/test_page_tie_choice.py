@@ -4,7 +4,7 @@ import pytest
 
 from qroar_core.interpolations.tie import Tie
 from qroar_core.scale_search import choose_ties
-from qroar_core.scale_search.tie_choice import TieChoice, TieCost, TiedGroup, TriedTie
+from qroar_core.scale_search.result_ties import TieChoice, TieCost, TiedGroup, TriedTie
 from tests.pages.visitor import clicked, go, texts, titles
 
 pytestmark = pytest.mark.slow
