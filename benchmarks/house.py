@@ -9,10 +9,11 @@ from __future__ import annotations
 import ast
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from benchmarks.house_traces import ROOT, TRACES, traced
+from tests.test_layout import circles
 
 CORE, PAGES = "qroar_core", "pages"
 LONGEST_CORE, LONGEST_PAGE = 300, 60  # lines
@@ -50,9 +51,8 @@ def main() -> None:
     for folder, row in by_folder(sources).items():
         print(f"| {folder} | {' | '.join(map(str, row))} |")
     print(f"\nfiles over their limit of lines: {', '.join(too_long(sources)) or 'none'}")
-    print(f"import circles, lazy and TYPE_CHECKING imports included: {len(circles(sources)) or 'none'}")
-    for circle in circles(sources):
-        print(f"- {', '.join(circle)}")
+    found_circles = circles(dict(sources))
+    print(f"import circle, lazy, registry and TYPE_CHECKING imports included: {', '.join(found_circles) or 'none'}")
     classes, constants = class_names(sources), constant_names(sources)
     print(f"\nclass names that stand for several things: {len(classes)}")
     for name, paths in classes.items():
@@ -106,36 +106,6 @@ def too_long(sources: Sources) -> list[str]:
     """Files with more lines than a file of their place has."""
     most = {path: LONGEST_PAGE if str(Path(path).parent) == PAGES else LONGEST_CORE for path in sources}
     return [path for path, text in sources.items() if text.count("\n") > most[path]]
-
-
-def circles(sources: Sources) -> list[list[str]]:
-    """Groups of modules each of which imports, through others, itself; every import counts, wherever it stands."""
-    modules = {path.removesuffix(".py").removesuffix("/__init__").replace("/", "."): path for path in sources}
-    reached: dict[str, set[str]] = {}
-    edges = {name: set(_imports(sources[path], modules)) - {name} for name, path in modules.items()}
-    for start in edges:
-        seen: set[str] = set()
-        left = [start]
-        while left:
-            for other in edges[left.pop()] - seen:
-                seen.add(other)
-                left.append(other)
-        reached[start] = seen
-    groups = {
-        tuple(sorted(one for one in reached[name] if name in reached[one])) for name in edges if name in reached[name]
-    }
-    return [list(group) for group in sorted(groups)]
-
-
-def _imports(text: str, modules: Mapping[str, str]) -> Iterator[str]:
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names if alias.name in modules)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            for alias in node.names:
-                name = f"{node.module}.{alias.name}"
-                if name in modules or node.module in modules:
-                    yield name if name in modules else node.module
 
 
 def class_names(sources: Sources) -> dict[str, list[str]]:

@@ -20,12 +20,6 @@ SOURCES = {
 }
 
 
-def test_a_circle_is_closed_by_a_lazy_import_and_by_one_for_types_alone():
-    assert house.circles(SOURCES) == [["qroar_core.a", "qroar_core.deep.b", "qroar_core.deep.c"]]
-    open_ = SOURCES | {"qroar_core/deep/b.py": "def late():\n    import os\n"}
-    assert house.circles(open_) == []
-
-
 def test_counts_by_folder():
     found = house.by_folder(SOURCES)
     assert list(found) == [".", "pages", "pages/parts", "qroar_core", "qroar_core/deep", "all"]
