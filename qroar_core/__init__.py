@@ -32,6 +32,7 @@ from qroar_core.version import VERSION as __version__  # noqa: F401
 if TYPE_CHECKING:
     from qroar_core.errors import QRoarError as QRoarError
     from qroar_core.interpolations.tie import parse_ties as ties
+    from qroar_core.library.calls import choose_ties as choose_ties
     from qroar_core.library.calls import diagnose as diagnose
     from qroar_core.library.calls import export as export
     from qroar_core.library.calls import load as load
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from qroar_core.library.results import Diagnosis as Diagnosis
     from qroar_core.library.results import Evaluation as Evaluation
     from qroar_core.library.results import Retrieval as Retrieval
+    from qroar_core.library.results import TieChoice as TieChoice
     from qroar_core.library.search import Search as Search
     from qroar_core.library.transform import Transform as Transform
     from qroar_core.models.loaded import LoadedModel as Model
@@ -52,9 +54,9 @@ if TYPE_CHECKING:
     from qroar_core.specs import RopeSpec as Rope
 
 _WHERE = {
-    **dict.fromkeys(("load", "diagnose", "search", "export"), "library.calls"),
+    **dict.fromkeys(("load", "diagnose", "choose_ties", "search", "export"), "library.calls"),
     **dict.fromkeys(("evaluate", "retrieve", "compare"), "library.held_out"),
-    **dict.fromkeys(("Diagnosis", "Evaluation", "Retrieval", "Comparison"), "library.results"),
+    **dict.fromkeys(("Diagnosis", "TieChoice", "Evaluation", "Retrieval", "Comparison"), "library.results"),
     "Search": "library.search",
     "Transform": "library.transform",
     **dict.fromkeys(("Setup", "quantization"), "setup"),
@@ -66,7 +68,7 @@ _WHERE = {
 }
 __all__ = ["Bands", "Comparison", "Diagnosis", "Evaluation", "Model", "QRoarError", "Retrieval", "Rope", "Search"]
 __all__ += ["Setup", "Transform", "compare", "diagnose", "evaluate", "export", "load", "quantization", "retrieve"]
-__all__ += ["search", "ties"]
+__all__ += ["TieChoice", "choose_ties", "search", "ties"]
 
 
 def __getattr__(name: str) -> Any:

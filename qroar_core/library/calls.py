@@ -11,12 +11,13 @@ from qroar_core.errors import BadSpec
 from qroar_core.exporters.formats import FORMATS
 from qroar_core.exporters.writers import writer_of
 from qroar_core.library.arguments import resolved, scales_of
-from qroar_core.library.results import Diagnosis
+from qroar_core.library.results import Diagnosis, TieChoice
 from qroar_core.library.search import Search
 from qroar_core.library.transform import Transform
 from qroar_core.models import load as load_stage
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.progress import OnStep, no_progress
+from qroar_core.scale_search import choose_ties as choose_stage
 from qroar_core.scale_search import run as search_stage
 from qroar_core.setup import Setup
 from qroar_core.specs import (
@@ -86,6 +87,24 @@ def diagnose(
         scales=scales_of(transform, model),
     )
     return Diagnosis.of(found.as_written())
+
+
+def choose_ties(model: LoadedModel, setup: Setup, *, on_step: OnStep = no_progress) -> TieChoice:
+    """Choose neighbouring RoPE pairs to tie, so that a search may mix them by maps: what each group costs and buys.
+
+    Search with `maps=True` under a setup whose rope has them: `qroar.Rope("yarn", factor=2, tie=choice.tie)`.
+
+    Args:
+        model: what `load` returned; it is as it was afterwards.
+        setup: as for `search`; K has to be quantized. Pairs that it ties already are taken for untied.
+        on_step: called with a `qroar_core.progress.Step` as the work goes on; it may raise `Cancelled` to stop it.
+    Returns:
+        The groups with their costs; `plot`, `table` and `summary` show them. Without groups, no tie pays.
+    Raises:
+        BadSpec: a layout that takes no maps, or a quantizer under which K is not read rounded.
+        BadText: too little text. Cancelled: raised by `on_step`.
+    """
+    return TieChoice.of(choose_stage.run(model, resolved(model, setup), setup.texts(), on_step).as_written())
 
 
 def search(

@@ -22,6 +22,7 @@ from qroar_core.remedies import figure as compared
 from qroar_core.remedies import result as remedies
 from qroar_core.retrieval import figure as retrieved
 from qroar_core.retrieval import result as answers
+from qroar_core.scale_search import figure_ties, result_ties
 
 Figures = Mapping[str, Callable[[], list[Picture]]]
 
@@ -145,3 +146,31 @@ class Comparison(remedies.Comparison, Shown):
     def table(self) -> pd.DataFrame:
         """One row a remedy: perplexity, gap recovered, gain, what band scales add, what it costs at run time."""
         return compared.table(self)
+
+
+class TieChoice(result_ties.TieChoice, Shown):
+    """Which RoPE pairs to tie for a quantizer, and why; `tie` is what `qroar.Rope(..., tie=...)` takes.
+
+    Attributes:
+        groups: one entry a group: its pairs, `turn` (a ratio), `wavelength` (tokens), `absmax_share` (of tokens and KV
+            heads, those whose largest channel of K it holds), `cost` and `left_without` (shares, as below).
+        left_untied: what scales leave without a tie of the squared error that rounding makes in the attention output.
+        tried: every choice that was compared: what it costs in full precision and leaves under the quantizer, as shares
+            of what rounding makes.
+        costs: NLL under the tie minus NLL without it, nothing quantized, nats a token, at a short, the native and the
+            full length (tokens), with the ends of a 95 % interval.
+        dropped: groups that cost more than is allowed.
+    """
+
+    def _figures(self) -> Figures:
+        return {
+            "tied_groups": partial(_there, figure_ties.groups, self),
+            "tried_ties": partial(_there, figure_ties.tried, self),
+        }
+
+    def _headline(self) -> str:
+        return f"{self.sentence}\n{self.text}"
+
+    def table(self) -> pd.DataFrame:
+        """One row a length: what the chosen tie costs, nats."""
+        return figure_ties.costs(self)

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+import qroar_core as qroar
 from qroar_core.errors import BadSpec
 from qroar_core.interpolations.tie import Tie
 from qroar_core.models.capture import capture
@@ -138,3 +139,15 @@ def test_a_tie_of_the_setting_is_left_out_of_account(tiny):
     plain, tied = (choose_ties.run(loaded, setting(tie=tie), TEXTS) for tie in ((), (Tie(2, 5),)))
     assert [one.tie for one in plain.tried] == [one.tie for one in tied.tried]
     assert plain.left_untied == tied.left_untied
+
+
+def test_the_library_gives_a_choice_that_draws_and_saves_itself(tiny, tmp_path):
+    loaded = planted(tiny)
+    setup = qroar.Setup(rope=RopeSpec("yarn", 4.0), quantization=INT4, length=64)
+    choice = qroar.choose_ties(loaded, setup)
+    assert any(one.first <= pair <= one.last for one in choice.groups for pair in LOUD)
+    assert qroar.TieChoice.load(choice.save(tmp_path / "ties.json")) == choice
+    assert choice.figures() == ["tied_groups", "tried_ties"]
+    table = choice.pictures("tied_groups")[0].table
+    assert table["won"].tolist() == pytest.approx([one.left_without - choice.left for one in choice.groups])
+    assert RopeSpec("yarn", 4.0, tie=choice.tie).tie == choice.tie
