@@ -90,5 +90,5 @@ def costs(choice: TieChoice) -> pd.DataFrame:
             )
             for one in choice.costs
         ],
-        columns=["length_tokens", "windows", "cost_nats", "allowed_nats"],
+        columns=["length, tokens", "windows", "cost, nats", "allowed, nats"],
     )
