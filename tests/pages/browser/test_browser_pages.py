@@ -196,8 +196,9 @@ def test_a_search_is_reached_by_few_keys_and_focus_survives_a_load(dashboard, vi
 
 
 def drawn_all(page, name):
-    """Wait for the figures of a page."""
+    """Open what is folded and wait for the figures of a page."""
     if name in FIGURES:
+        walk.unfold(page)
         last = page.locator(".js-plotly-plot .main-svg").nth(3 * FIGURES[name] - 1)
         last.wait_for(timeout=LONG, state="attached")
         walk.settle(page)

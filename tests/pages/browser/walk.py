@@ -53,6 +53,14 @@ def settle(page):
     )
 
 
+def unfold(page, words=""):
+    """Open every closed fold whose line has these words: what it holds is drawn then, see `render.folded`."""
+    closed = page.locator("[data-testid=stExpander] details:not([open]) > summary").filter(has_text="unfold_more")
+    while (left := closed.filter(has_text=words)).count():
+        left.first.click(timeout=SHORT)
+        settle(page)
+
+
 def press(page, name):
     """Start a job by its button, and see it run. A click that lands while the page redraws is lost: click again."""
     button, cancel = page.get_by_role("button", name=name, exact=True), page.get_by_role("button", name="Cancel")
