@@ -133,6 +133,7 @@ def test_a_tour_of_every_page_asks_nobody_else_and_makes_nothing_of_the_strings(
             walk.settle(page)
             page.wait_for_timeout(2500)  # the page looks at a job every second
             walk.settle(page)
+        walk.unfold(page)
         if name not in ("Learn", "Start"):
             assert MARK in read(page.get_by_test_id("stMain")), name
         page.mouse.wheel(0, 4000)
