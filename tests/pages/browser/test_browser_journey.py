@@ -178,6 +178,7 @@ def search_cancel_resume(page, visit, dashboard):
         kept.wait_for(timeout=SHORT)
     box = page.get_by_test_id("stAlert").filter(has_text="Best so far kept").inner_text()
     lower = float(re.search(r"by (-?[\d.]+)%", box).group(1))
+    walk.unfold(page, "candidate by candidate")
     best = min(drawn(page, "trace")[1]["y"])  # the line of the best so far
     assert lower / 100 > 1 - best - 0.0051  # identity is 1; at the stop the last iterate is measured exactly, too
     assert not (walk.the_run(dashboard.runs) / "search.json").exists()  # nothing unproven on disk
