@@ -115,7 +115,7 @@ def test_the_menu_leaves_its_room_to_the_page_and_an_idle_one_ends_without_a_lin
         page.reload()
         page.get_by_text("Rescaling can act here").first.wait_for(timeout=SHORT)
         walk.settle(page)
-        assert menu.evaluate("e => e.getBoundingClientRect().width") == wide
+        walk.soon(page, lambda: menu.evaluate("e => e.getBoundingClientRect().width"), wide)  # it slides there
     assert line.evaluate("e => getComputedStyle(e).visibility") == "hidden"
     page.goto(f'{dashboard.address}/tune?model=demo&search={{"steps":30}}')
     with dashboard.holding(0):
