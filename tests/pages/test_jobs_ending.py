@@ -63,8 +63,8 @@ def test_what_stands_above_a_watched_job_is_drawn_again_after_its_end(gate):
     assert page.session_state["runs"] == 3  # an end of long ago asks for nothing
 
 
-def test_a_result_from_the_shelf_is_drawn_in_one_run(stages, monkeypatch):
-    monkeypatch.setattr(manager(), "_shelf", lambda key: 7 if key == "key" else None)
+def test_a_result_from_the_store_is_drawn_in_one_run(stages, monkeypatch):
+    monkeypatch.setattr(manager(), "_store", lambda key: 7 if key == "key" else None)
     page = AppTest.from_function(watching)
     page.session_state["meanwhile"] = lambda: None
     page.run()
