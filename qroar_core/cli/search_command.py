@@ -53,7 +53,7 @@ def searched(
             outcome = stage.run(loaded, setting, texts, None, on_step, storage=storage_of(options))
             beside = None
             if setting.rope.tie and not outcome.kept.is_identity:
-                beside = stage.measure_gain_beside_untied(loaded, setting, outcome.kept, texts, on_step)
+                beside = stage.measure_gain(loaded, setting, outcome.kept, texts, on_step, from_untied=True)
     except Cancelled as stop:
         if isinstance(stop.partial, stage.SearchOutcome):
             write(stop.partial.found, stop.partial.report, setting.rope, partial=True)

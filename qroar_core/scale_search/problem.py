@@ -185,23 +185,29 @@ class SearchProblem:
             return {"identity": zero, **{name: zero.clone() for name in logs}}
         equal = {"equal ranges": 2 * logs["smooth_attention"]}
         if self.groups:
+            moment = taken.k_second_moment
+            moment = pooled(moment.flatten(2), self.spec.granularity).view_as(moment)
             for name, x in {"identity": zero, "smooth_attention": logs["smooth_attention"]}.items():
-                maps = self.spreading_maps(taken, x[..., : len(self.bands)])
+                maps = self.even_maps(moment, x[..., : len(self.bands)], self.groups)
                 equal[f"{name}, spread"] = with_maps(x, self.groups, maps)
         return {"identity": zero, **logs, **equal}
 
-    def spreading_maps(self, taken: Capture, log2_g: Tensor) -> list[Tensor]:
-        """Maps of every group that spread what K is under these scales, (layers, n_kv_heads, bands)."""
+    def even_maps(self, k: Tensor, log2_g: Tensor, groups: tuple[ChannelGroup, ...]) -> list[Tensor]:
+        """Maps that spread K evenly over each group once it is scaled, (..., size, size) each.
+
+        Args:
+            k: sum of k k^T over tokens, (..., head_dim, head_dim), float64.
+            log2_g: (..., bands).
+        """
         geo = self.loaded.geometry
         band = geo.channel_band(self.bands)
-        up = torch.stack([channel_log2(x, band).exp2() for x in log2_g]).double()
-        k = pooled(taken.k_second_moment.flatten(2), self.spec.granularity).unflatten(2, (geo.head_dim, geo.head_dim))
-        found = []
-        for group in self.groups:
-            at = group.channels(geo.rotary_dim, geo.pairing)
-            here = (k / (up[..., :, None] * up[..., None, :]))[..., at[:, None], at[None, :]]
-            found.append(spread_axes_evenly(group, here).to(log2_g))
-        return found
+        up = channel_log2(log2_g, band).exp2().double()
+        scaled = k / (up[..., :, None] * up[..., None, :])
+        at = [group.channels(geo.rotary_dim, geo.pairing).to(k.device) for group in groups]
+        return [
+            spread_axes_evenly(group, scaled[..., one[:, None], one]).to(log2_g)
+            for group, one in zip(groups, at, strict=True)
+        ]
 
     @property
     def _behind(self) -> int:

@@ -20,7 +20,7 @@ from qroar_core.scale_search.manual_scales import Probe
 from qroar_core.scale_search.outcome import SearchOutcome
 from qroar_core.scale_search.problem import SearchPlan, SearchProblem
 from qroar_core.scale_search.runner import SearchRunner
-from qroar_core.scale_search.validation import decide, decide_beside_untied
+from qroar_core.scale_search.validation import decide
 from qroar_core.setting import Setting
 from qroar_core.transforms.scales import Scales
 
@@ -86,29 +86,17 @@ def measure_gain(
     scales: Scales,
     texts: Texts,
     on_step: OnStep = no_progress,
+    *,
+    from_untied: bool = False,
 ) -> Decision:
     """The gain of any scales on the development windows by which a search under this setting decides.
 
+    Args:
+        from_untied: of tied pairs and scales together, from the quantized model without a tie.
     Raises:
         BadText: too little text for it.
     """
     with loaded.lock:
         problem = SearchProblem.of(loaded, setting, texts)
-        return decide(WindowScorer(loaded, setting.rope, setting.quant, on_step), problem, scales)
-
-
-def measure_gain_beside_untied(
-    loaded: LoadedModel,
-    setting: Setting,
-    scales: Scales,
-    texts: Texts,
-    on_step: OnStep = no_progress,
-) -> Decision:
-    """The gain of tied pairs and scales together on the same windows, from the quantized model without a tie.
-
-    Raises:
-        BadText: too little text for it.
-    """
-    with loaded.lock:
-        problem = SearchProblem.of(loaded, setting, texts)
-        return decide_beside_untied(WindowScorer(loaded, setting.rope, setting.quant, on_step), problem, scales)
+        scorer = WindowScorer(loaded, setting.rope, setting.quant, on_step)
+        return decide(scorer, problem, scales, from_untied=from_untied)

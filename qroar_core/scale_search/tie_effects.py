@@ -2,7 +2,7 @@
 
 A tie turns k at position m by m (omega'_i - omega_i) further, and q likewise: that needs no forward pass. One capture
 tells of any tie how far it moves attention in full precision, which is what it costs, and how far rounding still moves
-it where maps spread each group (`spread_axes_evenly`), with the scales of SmoothAttention or none: where a
+it where maps spread each group (`SearchProblem.even_maps`), with the scales of SmoothAttention or none: where a
 search begins. Both are errors of the attention output against the untied, unquantized one, not nats: the same
 error costs a tie far less than it costs a quantizer, since a tie moves all keys of a neighbourhood alike.
 """
@@ -17,13 +17,13 @@ from torch import Tensor
 
 from qroar_core.interpolations.frequencies import layer_group_ropes
 from qroar_core.interpolations.tie import Tie
-from qroar_core.maths.attention_error import CapturedLayer, ErrorSetup, attention_error, channel_log2
+from qroar_core.maths.attention_error import CapturedLayer, ErrorSetup, attention_error
 from qroar_core.maths.rope import Pairing, rotate
 from qroar_core.maths.transform_point import TransformParts
 from qroar_core.models.capture import Capture
 from qroar_core.scale_search.problem import SearchProblem
 from qroar_core.specs import QuantSpec
-from qroar_core.transforms.baselines import smooth_attention, spread_axes_evenly
+from qroar_core.transforms.baselines import smooth_attention
 from qroar_core.transforms.groups import groups_of
 
 ERROR_METRIC = "projected"  # of the output after W_O: what the residual stream gets
@@ -48,6 +48,7 @@ class TieEffects:
     taken: Capture
     every: int = 1  # layers are looked at in steps of so many, from the first
     alone: Tensor = field(init=False)  # (layers,): what rounding moves without a tie
+    known: dict[tuple[tuple[Tie, ...], bool], float] = field(default_factory=dict)  # by ties, and whether rounded
 
     def __post_init__(self) -> None:
         self.alone = self._error((), self.problem.quant, spread=False).clamp_min(1e-30)
@@ -58,16 +59,17 @@ class TieEffects:
 
     def cost(self, ties: Sequence[Tie]) -> float:
         """How far the ties alone move the output: `TieEffect.cost`, without what rounding does."""
-        if not ties:
-            return 0.0
-        return self._share(self._error(tuple(ties), QuantSpec(), spread=False))
+        return self._share(tuple(ties), rounded=False) if ties else 0.0
 
     def left(self, ties: Sequence[Tie]) -> float:
         """How far ties and rounding together move it: `TieEffect.left`."""
-        return self._share(self._error(tuple(ties), self.problem.quant, spread=True))
+        return self._share(tuple(ties), rounded=True)
 
-    def _share(self, error: Tensor) -> float:
-        return float((error / self.alone)[:: self.every].mean())
+    def _share(self, ties: tuple[Tie, ...], *, rounded: bool) -> float:
+        if (ties, rounded) not in self.known:
+            error = self._error(ties, self.problem.quant if rounded else QuantSpec(), spread=rounded)
+            self.known[ties, rounded] = float((error / self.alone)[:: self.every].mean())
+        return self.known[ties, rounded]
 
     def _error(self, ties: tuple[Tie, ...], quant: QuantSpec, *, spread: bool) -> Tensor:
         """Squared change of every layer's output over all rows and windows, (layers,)."""
@@ -97,7 +99,7 @@ class TieEffects:
 
     def _starts(self, layer: CapturedLayer, setup: ErrorSetup) -> tuple[Tensor, ...]:
         """Identity and SmoothAttention's scales, both with spreading maps where there are groups; (n_kv_heads, ...)."""
-        geo, bands = self.problem.loaded.geometry, len(self.problem.bands)
+        bands, pairs = len(self.problem.bands), self.problem.loaded.geometry.n_pairs
         absmax = layer.k.abs().amax(1)
         ranges = torch.stack([absmax[:, setup.band == b].amax(-1) for b in range(bands)], -1)
         log2_g = smooth_attention(ranges).log2().to(layer.k)
@@ -107,13 +109,8 @@ class TieEffects:
         moment = (layer.k.mT @ layer.k).double()
         points = []
         for x in starts:
-            up = channel_log2(x, setup.band).exp2().double()
-            k = moment / (up[:, :, None] * up[:, None, :])
-            maps = []
-            for group in setup.groups:
-                at = group.channels(geo.rotary_dim, geo.pairing).to(k.device)
-                maps.append(spread_axes_evenly(group, k[:, at[:, None], at[None, :]]).to(layer.k))
-            points.append(TransformParts(x, x.new_zeros(len(x), geo.n_pairs), tuple(maps)).point(setup.groups))
+            maps = self.problem.even_maps(moment, x, setup.groups)
+            points.append(TransformParts(x, x.new_zeros(len(x), pairs), tuple(maps)).point(setup.groups))
         return tuple(points)
 
 

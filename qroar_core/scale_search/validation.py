@@ -55,15 +55,20 @@ def decision_windows(problem: SearchProblem) -> Windows:
     )
 
 
-def decide(scorer: WindowScorer, problem: SearchProblem, scales: Scales) -> Decision:
+def decide(scorer: WindowScorer, problem: SearchProblem, scales: Scales, *, from_untied: bool = False) -> Decision:
     """Measure the gain.
 
+    Args:
+        from_untied: of tied pairs and scales together, from the quantized model without either.
     Raises:
         TooLittleText: see `decision_windows`.
     """
     texts = decision_windows(problem)
-    before = scorer.nll(texts.ids, None, "gain: identity")
-    gain = paired_interval(before, scorer.nll(texts.ids, scales, "gain: tuned"))
+    before = replace(scorer, rope=replace(scorer.rope, tie=())) if from_untied else scorer
+    gain = paired_interval(
+        before.nll(texts.ids, None, f"gain: identity{', without a tie' if from_untied else ''}"),
+        scorer.nll(texts.ids, scales, "gain: tuned"),
+    )
     length = texts.ids.shape[1]
     if length < problem.length:
         shorter = f"(the longest of which the text holds two; searched at {problem.length} tokens)"
@@ -72,19 +77,8 @@ def decide(scorer: WindowScorer, problem: SearchProblem, scales: Scales) -> Deci
         where = f"{texts.counted_as('development')} of {length} tokens"
     if _read_by_the_objective(problem) is not None:
         where += ", apart from those that the search has read"
-    return Decision(
-        gain=gain.mean, low=gain.low, high=gain.high, windows=len(texts), length=length, targets=length - 1, text=where
-    )
-
-
-def decide_beside_untied(scorer: WindowScorer, problem: SearchProblem, scales: Scales) -> Decision:
-    """The gain of tie and scales together, from the quantized model without either; see `decide`."""
-    texts = decision_windows(problem)
-    without = replace(scorer, rope=replace(scorer.rope, tie=()))
-    before = without.nll(texts.ids, None, "gain: without a tie")
-    gain = paired_interval(before, scorer.nll(texts.ids, scales, "gain: tied, with scales"))
-    length = texts.ids.shape[1]
-    where = f"{texts.counted_as('development')} of {length} tokens, from the model without a tie"
+    if from_untied:
+        where += ", from the model without a tie"
     return Decision(
         gain=gain.mean, low=gain.low, high=gain.high, windows=len(texts), length=length, targets=length - 1, text=where
     )

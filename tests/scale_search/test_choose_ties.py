@@ -119,7 +119,7 @@ def test_a_gain_beside_the_model_without_a_tie_counts_what_the_tie_costs(tiny):
     loaded = tiny(head_dim=32)
     under = Setting(RopeSpec("yarn", 4.0, tie=TIES), QuantSpec(), search=asked())
     problem = SearchProblem.of(loaded, under, TEXTS)
-    found = search.measure_gain_beside_untied(loaded, under, problem.none, TEXTS)
+    found = search.measure_gain(loaded, under, problem.none, TEXTS, from_untied=True)
     untied, tied = own_losses(loaded, decision_windows(problem).ids)
     by_hand = sum(a - b for a, b in zip(untied, tied, strict=True)) / len(untied)
     assert found.gain == pytest.approx(by_hand, abs=2e-6)
