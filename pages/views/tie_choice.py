@@ -22,26 +22,29 @@ from qroar_core.specs.labels import capital
 
 def tie_choice(loaded: LoadedModel, setting: Setting) -> None:
     """Behind one line: the button, what came out, and the button that takes it."""
-    untied = replace(setting, rope=replace(setting.rope, tie=()))
     with folded("Tie neighbouring pairs, so that maps may mix them: which pairs, at what cost") as opened:
         if opened:
-            why = choose_ties.why_not(loaded, untied)
-            if why:
-                st.info(f"{literal(capital(why))}.")
-                return
-            key = choosing.key(loaded, untied)
-            if click := pressed(
-                "Choose tied pairs",
-                icon=":material/link:",
-                disabled=running(key) or choosing.result(loaded, untied) is not None,
-                help="Compares groups of slow pairs on calibration text, then measures what the choice costs on "
-                "development text at a short, the native and the full length.",
-            ):
-                choosing.start(loaded, untied)
-                click.over()
-            choice = result_or_progress(key)
-            if choice is not None:
-                _shown(choice, setting)
+            _asked(loaded, setting)
+
+
+def _asked(loaded: LoadedModel, setting: Setting) -> None:
+    untied = replace(setting, rope=replace(setting.rope, tie=()))
+    if why := choose_ties.why_not(loaded, untied):
+        st.info(f"{literal(capital(why))}.")
+        return
+    key = choosing.key(loaded, untied)
+    if click := pressed(
+        "Choose tied pairs",
+        icon=":material/link:",
+        disabled=running(key) or choosing.result(loaded, untied) is not None,
+        help="Compares groups of slow pairs on calibration text, then measures what the choice costs on development "
+        "text at a short, the native and the full length.",
+    ):
+        choosing.start(loaded, untied)
+        click.over()
+    choice = result_or_progress(key)
+    if choice is not None:
+        _shown(choice, setting)
 
 
 def _shown(choice: TieChoice, setting: Setting) -> None:

@@ -110,8 +110,8 @@ def search(options: dict) -> None:
 
     folder, texts = new_folder(options), documents(options)
     loaded = load_model(options)
-    setting = with_chosen_ties(loaded, setting_of(options, loaded), texts, options, folder)
-    outcome, beside = searched(loaded, setting, texts, options, folder)
+    setting, choice = with_chosen_ties(loaded, setting_of(options, loaded), texts, options)
+    outcome, beside = searched(loaded, setting, texts, options, folder, choice)
     say_bands(options, loaded)
     tables.search(outcome.report, outcome.kept, options["json"], beside)
 
@@ -266,7 +266,7 @@ def run(options: dict) -> None:
     run_folder(options)
     texts = documents(options)
     loaded = load_model(options)
-    setting = with_chosen_ties(loaded, setting_of(options, loaded), texts, options)
+    setting, _ = with_chosen_ties(loaded, setting_of(options, loaded), texts, options)
     out = options.get("out") or f"runs/{disk_name(loaded.name, 200)}"
     folder = RunFolder.open(out, loaded, setting, "python -m qroar_core " + shlex.join(options["arguments"]))
     whole(loaded, setting, texts, options, folder)

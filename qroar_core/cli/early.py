@@ -6,12 +6,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qroar_core.errors import BadScales, BadSpec
 from qroar_core.models.writable import require_writable_folder
 from qroar_core.specs import BANDS, BandSpec, EvaluationSpec, SearchSpec
 from qroar_core.specs.outliers import outlier_parameter
+
+if TYPE_CHECKING:  # pydantic is not for every start
+    from qroar_core.transforms.result import ScalesFile
 
 SCALES = ("scales", "rotation_scales")  # options that name a scales file; `run`'s --rotation-scales is a switch
 # options that are fields of the search's spec
@@ -52,7 +55,7 @@ def check_specs(
         outlier_parameter(options.get("outlier_rule") or "iqr", options.get("outlier_parameter"))
     for name in SCALES:
         if isinstance(options.get(name), str):
-            _check_scales(f"--{name.replace('_', '-')}", Path(options[name]))
+            scales_file(f"--{name.replace('_', '-')}", options[name])
 
 
 def storage_of(options: dict[str, Any]) -> Path | None:
@@ -75,11 +78,16 @@ def check_workers(options: dict[str, Any]) -> None:
         require_shareable(SearchSpec(method=options["method"], objective=options["objective"]))
 
 
-def _check_scales(option: str, path: Path) -> None:
+def scales_file(option: str, path: str) -> ScalesFile:
+    """The content of a file of scales, before there is a model to hold it against.
+
+    Raises:
+        BadScales: names the option.
+    """
     from qroar_core.transforms.result import ScalesFile
 
     try:
-        ScalesFile.from_file(path, BadScales)
+        return ScalesFile.from_file(Path(path), BadScales)
     except BadScales as error:
         raise BadScales(error.what, where=f"{option} {path}", do=error.do) from error
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from qroar_core.cli import tables
 from qroar_core.cli.early import storage_of
 from qroar_core.cli.graceful_sigint import graceful_sigint
-from qroar_core.cli.parse import AUTO
 from qroar_core.cli.workers import workers
 from qroar_core.errors import Cancelled
 from qroar_core.statistics.intervals import NO_GAIN
@@ -20,19 +19,27 @@ if TYPE_CHECKING:  # a command that reads no model starts without torch
     from qroar_core.scale_search.gain import Decision
     from qroar_core.scale_search.outcome import SearchOutcome
     from qroar_core.scale_search.result import SearchReport
+    from qroar_core.scale_search.result_ties import TieChoice
     from qroar_core.setting import Setting
     from qroar_core.specs import RopeSpec
     from qroar_core.transforms.scales import Scales
 
 
 def searched(
-    loaded: LoadedModel, setting: Setting, texts: Texts, options: dict[str, Any], folder: Path | None
+    loaded: LoadedModel,
+    setting: Setting,
+    texts: Texts,
+    options: dict[str, Any],
+    folder: Path | None,
+    choice: TieChoice | None = None,
 ) -> tuple[SearchOutcome, Decision | None]:
-    """Search, and write scales.json into `folder`.
+    """Search, and write scales.json into `folder`, and ties.json where pairs were chosen by `--tie auto`.
 
-    Under tied pairs the gain is measured from the model without a tie too. Groups that `--tie auto` chose are kept
-    only where that shows one: a tie without scales would be a cost for nothing.
+    Under tied pairs the gain is measured from the model without a tie too. Groups that were chosen are kept only where
+    that shows one: a tie without scales would be a cost for nothing.
 
+    Args:
+        choice: the pairs that `setting` ties; None where they were named.
     Returns:
         what came out, and that gain; None where nothing is tied or the search kept identity.
 
@@ -47,19 +54,22 @@ def searched(
             summary = report.model_dump(exclude={"history"}) | marks
             content = to_file(loaded, rope, setting.quant, scales, summary)
             write_atomically(folder / "scales.json", content.to_json())
+            if choice is not None:
+                write_atomically(folder / "ties.json", choice.to_json())
 
+    outcome = beside = None
     try:
         with tables.progress() as shown, graceful_sigint(shown) as on_step, workers(options):
             outcome = stage.run(loaded, setting, texts, None, on_step, storage=storage_of(options))
-            beside = None
             if setting.rope.tie and not outcome.kept.is_identity:
                 beside = stage.measure_gain(loaded, setting, outcome.kept, texts, on_step, from_untied=True)
     except Cancelled as stop:
-        if isinstance(stop.partial, stage.SearchOutcome):
-            write(stop.partial.found, stop.partial.report, setting.rope, partial=True)
+        best = outcome or stop.partial  # the search itself may be over
+        if isinstance(best, stage.SearchOutcome):
+            write(best.found, best.report, setting.rope, partial=True)
         raise
     rope = setting.rope
-    if options.get("tie") == AUTO and rope.tie and not (beside is not None and beside.significant):
+    if choice is not None and rope.tie and (beside is None or not beside.significant):
         outcome, rope = _untied(loaded, setting, outcome, beside), replace(rope, tie=())
     write(outcome.kept, outcome.report, rope)
     return outcome, beside

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
-from qroar_core.cli.early import SEARCH_FIELDS, about, check_specs, check_workers
+from qroar_core.cli.early import SEARCH_FIELDS, about, check_specs, check_workers, scales_file
 from qroar_core.cli.parse import AUTO, bands_spec, bounds_of, lengths_of, longrope_file
 from qroar_core.cli.texts import text_label
-from qroar_core.errors import BadScales, BadSpec
+from qroar_core.errors import BadSpec
 from qroar_core.exporters.formats import FORMATS
-from qroar_core.interpolations.spec import rope_of_block
 from qroar_core.interpolations.tie import Tie, parse_ties
 from qroar_core.quantizers.parse import parse_activation, parse_cache_option, parse_weights
 from qroar_core.specs import (
@@ -35,7 +33,6 @@ from qroar_core.specs import (
     SearchSpec,
     WeightQuantSpec,
 )
-from qroar_core.transforms.result import ScalesFile
 
 if TYPE_CHECKING:  # a command that reads no model starts without torch
     from qroar_core.models.loaded import LoadedModel
@@ -208,13 +205,12 @@ def _ties(options: dict[str, Any]) -> tuple[Tie, ...]:
             raise BadSpec("a tie only makes room for maps", do="add --maps")
         return ()
     if text is None and file:
-        try:
-            content = ScalesFile.from_file(Path(file), BadScales)
-        except BadScales as error:
-            raise BadScales(error.what, where=f"--scales {file}", do=error.do) from error
+        content = scales_file("--scales", file)
         named = options.get("rope"), options.get("factor") or 1.0
         if content.maps and named == (content.rope.get("method"), content.rope.get("factor")):
-            return rope_of_block(content.rope).tie
+            from qroar_core.transforms.file import rope_from
+
+            return rope_from(content.rope).tie
     return parse_ties(text or "")
 
 

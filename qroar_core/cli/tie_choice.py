@@ -1,14 +1,12 @@
-"""`--tie auto`: the choice before a search, what is shown of it, and how a later command knows it from the scales."""
+"""`--tie auto`: the choice before a search, and what is shown of it."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qroar_core.cli import tables
 from qroar_core.cli.parse import AUTO
-from qroar_core.cli.root import written
 from qroar_core.statistics.digits import shown
 
 if TYPE_CHECKING:  # a command that reads no model starts without torch
@@ -19,17 +17,16 @@ if TYPE_CHECKING:  # a command that reads no model starts without torch
 
 
 def with_chosen_ties(
-    loaded: LoadedModel, setting: Setting, texts: Texts, options: dict[str, Any], folder: Path | None = None
-) -> Setting:
-    """The setting with the groups that `--tie auto` chooses, ties.json in `folder`; as it is without `--tie auto`."""
+    loaded: LoadedModel, setting: Setting, texts: Texts, options: dict[str, Any]
+) -> tuple[Setting, TieChoice | None]:
+    """The setting with the groups that `--tie auto` chooses, and the choice; else the setting as it is, and None."""
     if options.get("tie") != AUTO:
-        return setting
+        return setting, None
     from qroar_core.scale_search import choose_ties
     from qroar_core.transforms.groups import groups_of
 
     with tables.progress() as on_step:
-        choice = choose_ties.run(loaded, setting, texts, on_step)
-    choice = written(folder, "ties.json", choice)
+        choice = choose_ties.run(loaded, setting, texts, on_step).as_written()
     rope = replace(setting.rope, tie=choice.tie)
     maps = bool(groups_of(loaded.geometry, rope))
     if options["json"]:
@@ -38,7 +35,7 @@ def with_chosen_ties(
         show(choice)
         if not maps:
             tables.line("searched: scales and angles, since no map commutes without a tie")
-    return replace(setting, rope=rope, search=replace(setting.search, maps=maps))
+    return replace(setting, rope=rope, search=replace(setting.search, maps=maps)), choice
 
 
 def show(choice: TieChoice) -> None:

@@ -67,7 +67,7 @@ class Search:
         for problem in _contradictions(read, report):
             raise BadOutput(problem, where=str(folder), do="search again")
         kept = outcome.kept
-        identity = {"g": kept.nested(), "angles": kept.nested_angles(), "maps": [], "version": 1}
+        identity = {"g": kept.nested(), "angles": kept.nested_angles(), "maps": [], "value_maps": None, "version": 1}
         transform = found if report.chosen == "found" else found.model_copy(update=identity)
         return cls(transform, found, read["smooth"], read["mad"], report, outcome)
 

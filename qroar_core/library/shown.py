@@ -18,7 +18,26 @@ from qroar_core.transforms.file import write_atomically
 LINE = 160  # characters of a line of a summary
 
 
-class Shown(Result):
+class Saved(Result):
+    """A result that the library hands on, and that is written as the file which the pages and commands read."""
+
+    @classmethod
+    def of(cls, result: Result) -> Self:
+        """`result`, of the class that this one extends, with these methods."""
+        return cls.model_construct(**{name: getattr(result, name) for name in type(result).model_fields})
+
+    def save(self, path: Path | str) -> Path:
+        """Write the JSON file that the dashboard and the command line read; whole or not at all. Returns its path.
+
+        Raises:
+            BadOutput: it cannot be written.
+        """
+        path = Path(path).expanduser()
+        write_atomically(path, self.to_json())
+        return path
+
+
+class Shown(Saved):
     """A result with `plot`, `table`, `summary`, `save` and `load`. Figures carry titles, units and how to read them."""
 
     def _figures(self) -> Mapping[str, Callable[[], list[Picture]]]:
@@ -34,11 +53,6 @@ class Shown(Result):
         raise NotImplementedError
 
     @classmethod
-    def of(cls, result: Result) -> Self:
-        """`result`, of the class that this one extends, with these methods."""
-        return cls.model_construct(**{name: getattr(result, name) for name in type(result).model_fields})
-
-    @classmethod
     def load(cls, path: Path | str) -> Self:
         """Read a file that `save` or a run wrote.
 
@@ -46,16 +60,6 @@ class Shown(Result):
             BadOutput: missing, not of this kind, or with contents that contradict each other.
         """
         return cls.from_file(Path(path).expanduser(), BadOutput)
-
-    def save(self, path: Path | str) -> Path:
-        """Write the JSON file that the dashboard and the command line read; whole or not at all. Returns its path.
-
-        Raises:
-            BadOutput: it cannot be written.
-        """
-        path = Path(path).expanduser()
-        write_atomically(path, self.to_json())
-        return path
 
     def figures(self) -> list[str]:
         """Names of the figures that `plot` draws of this result."""

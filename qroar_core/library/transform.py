@@ -9,16 +9,16 @@ from typing import Self
 import plotly.graph_objects as go
 
 from qroar_core.errors import BadScales
-from qroar_core.library.shown import titled
+from qroar_core.library.shown import Saved, titled
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.transforms import figure as scaled
 from qroar_core.transforms import figure_angles, figure_maps
-from qroar_core.transforms.file import scales_for, write_atomically
+from qroar_core.transforms.file import scales_for
 from qroar_core.transforms.result import ScalesFile, flat
 from qroar_core.transforms.scales import Scales
 
 
-class Transform(ScalesFile):
+class Transform(ScalesFile, Saved):
     """Band scales, and pair angles where they were searched, for W_Q and W_K of one model under one setup.
 
     `save` writes the scales.json that every command and page takes.
@@ -34,11 +34,6 @@ class Transform(ScalesFile):
     """
 
     @classmethod
-    def of(cls, content: ScalesFile) -> Self:
-        """The content of a scales file, with these methods."""
-        return cls.model_construct(**{name: getattr(content, name) for name in ScalesFile.model_fields})
-
-    @classmethod
     def load(cls, path: Path | str) -> Self:
         """Read a scales.json.
 
@@ -46,16 +41,6 @@ class Transform(ScalesFile):
             BadScales: missing, or not a file of scales.
         """
         return cls.of(ScalesFile.from_file(Path(path).expanduser(), BadScales))
-
-    def save(self, path: Path | str) -> Path:
-        """Write scales.json, whole or not at all; returns its path.
-
-        Raises:
-            BadOutput: it cannot be written.
-        """
-        path = Path(path).expanduser()
-        write_atomically(path, self.to_json())
-        return path
 
     def scales(self, model: LoadedModel) -> Scales:
         """The tensors, checked against `model`.

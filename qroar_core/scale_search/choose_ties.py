@@ -62,7 +62,7 @@ def run(loaded: LoadedModel, setting: Setting, texts: Texts, on_step: OnStep = n
     search = replace(setting.search, maps=False, query_rows=ROWS)
     problem = SearchProblem(loaded, untied, setting.quant, search, texts)
     read = max(1, min(READ, search.windows, MOST_READ // problem.length))
-    problem.spec = replace(search, windows=read, fewer=True)
+    problem = SearchProblem(loaded, untied, setting.quant, replace(search, windows=read, fewer=True), texts)
     _require_use(problem)
     with loaded.lock:
         return _Choosing(problem, on_step).choice()

@@ -5,7 +5,9 @@ import json
 import pytest
 
 from qroar_core.__main__ import main
+from qroar_core.errors import Cancelled
 from qroar_core.interpolations.tie import parse_ties
+from qroar_core.scale_search import run as stage
 from tests.cli.command import printed, read, refused
 
 pytestmark = pytest.mark.slow
@@ -64,6 +66,27 @@ def test_another_interpolation_takes_no_tie_from_the_scales(searched, tmp_path, 
 )
 def test_where_nothing_can_be_chosen_one_line_says_why(command, said, capfd):
     assert refused(capfd, *command).startswith(said)
+
+
+def test_an_interpolation_that_the_scales_do_not_say_is_one_line(searched, tmp_path, capfd):
+    raw = read(searched, "scales.json")
+    raw["rope"]["bend"] = 2.0
+    (tmp_path / "scales.json").write_text(json.dumps(raw))
+    line = refused(capfd, "export", "demo", *ROPE, "--scales", tmp_path / "scales.json", "--out", tmp_path / "x")
+    assert line.startswith("its rope block is not understood")
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_search_that_is_stopped_at_its_last_measurement_keeps_what_it_found(tmp_path, monkeypatch):
+    def stopped(*_, **__):
+        raise Cancelled("gain")
+
+    monkeypatch.setattr(stage, "measure_gain", stopped)
+    out, tied = tmp_path / "D", ("--tie", "13-18", "--maps")
+    assert main(["search", "demo", *ROPE, *SMALL, *tied, "--out", str(out)]) == 130
+    scales = read(out, "scales.json")
+    assert scales["search"]["partial"] is True
+    assert [one["first"] for one in scales["maps"]] == [13]
 
 
 def test_a_tie_is_read_as_it_is_written(searched):

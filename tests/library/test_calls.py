@@ -167,6 +167,15 @@ def test_a_search_goes_round_through_its_folder_and_is_read_from_a_run(tiny, set
         again = qroar.Search.load(folder)
         assert again.found == some
         assert again.transform.g == (halfway if chosen == "found" else [[[1.0] * 3] * 2] * 2)
+    mixed = some.model_copy(update={"value_maps": [[torch.eye(32).tolist()] * 2] * 2, "version": 4})
+    mixed.save(folder / "scales_found.json")  # the report that says found was written last; say identity again
+    (folder / "search.json").write_text(
+        report.model_copy(update={"chosen": "identity", "reason": older["identity"]}).to_json()
+    )
+    again = qroar.Search.load(folder)
+    assert again.found.value_maps is not None
+    assert again.transform.value_maps is None
+    assert again.transform.is_identity
     setting = setup.resolve(model)
     run = RunFolder.open(tmp_path / "run", model, setting, "qroar run x")
     save_search(run, model, setting, found.outcome, 1.0)
