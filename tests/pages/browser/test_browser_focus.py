@@ -98,7 +98,7 @@ def test_while_a_search_runs_and_when_it_has_ended_it_is_on_the_title(page, dash
         entered(page, start)
         page.get_by_role("button", name="Cancel").first.wait_for(timeout=LONG)
         goes_on(page, "H1", "Tune")
-    page.get_by_text("The search in numbers").wait_for(timeout=LONG)
+    page.get_by_text("The search, candidate by candidate and in numbers").wait_for(timeout=LONG)
     assert page.evaluate(INSIDE)
 
 
