@@ -61,11 +61,13 @@ def measured(loaded: LoadedModel, collection: str) -> None:
     row("none", reference, plain, "")
     for text in TIES:
         rope = replace(ROPE, tie=parse_ties(text))
-        spec = SearchSpec(length=LENGTH, angles=True, maps=bool(text))
-        outcome = search.run(loaded, Setting(rope, quant, search=spec), texts)
-        remedy = f"maps, pairs {ties_words(rope.tie)}" if text else "scales and angles"
-        found = nll(rope, quant, outcome.found)
-        row(remedy, nll(rope, QuantSpec()) if text else reference, found, f"{outcome.report.forward_equivalents:.2f}")
+        unquantized = nll(rope, QuantSpec()) if text else reference
+        for offset in (False, True) if text else (False,):
+            spec = SearchSpec(length=LENGTH, angles=True, maps=bool(text), k_offset=offset)
+            outcome = search.run(loaded, Setting(rope, quant, search=spec), texts)
+            remedy = f"maps{' and a K offset' * offset}, pairs {ties_words(rope.tie)}" if text else "scales and angles"
+            found = nll(rope, quant, outcome.found)
+            row(remedy, unquantized, found, f"{outcome.report.forward_equivalents:.2f}")
     row("Hadamard rotation", reference, nll(under=must_rotate(quant)), "")
     print(
         f"\n{WINDOWS} held-out windows of {LENGTH} tokens of `{collection}`, digest {held.digest}, seed 0; intervals "

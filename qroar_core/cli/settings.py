@@ -189,7 +189,7 @@ def rope_spec(options: dict[str, Any]) -> RopeSpec | None:
 
 
 def _ties(options: dict[str, Any]) -> tuple[Tie, ...]:
-    """Groups named by `--tie`, else those without which the maps of `--scales` would be another model's.
+    """Groups named by `--tie`, else those without which the maps or offset of `--scales` would be another model's.
 
     Raises:
         BadSpec: `auto` where nothing is searched, or without maps, which alone make a tie pay.
@@ -204,7 +204,7 @@ def _ties(options: dict[str, Any]) -> tuple[Tie, ...]:
     if text is None and file:
         content = scales_file("--scales", file)
         named = options.get("rope"), options.get("factor") or 1.0
-        if content.maps and named == (content.rope.get("method"), content.rope.get("factor")):
+        if (content.maps or content.k_offset) and named == (content.rope.get("method"), content.rope.get("factor")):
             from qroar_core.transforms.file import rope_from
 
             return rope_from(content.rope).tie

@@ -66,13 +66,14 @@ def _scales(note: dict[str, Any]) -> list[str]:
     scales = note["scales"]
     flat = [] if scales is None else _numbers(scales["g"])
     if scales is None or not note["changed"] or (set(flat) == {1.0} and not scales.get("angles")):
-        return ["Scales: none.", *_value_maps(note)]
+        return ["Scales: none.", *_k_offset(note), *_value_maps(note)]
     where = ", ".join(sorted({_within_layer(name) for name in note["changed"]}))
     return [
         f"Scales: one g per frequency band ({len(scales['bands'])} bands, {GRAIN[scales['granularity']]}), "
         f"{min(flat):.3g} to {max(flat):.3g}, multiplied into {literal(where)}. {EFFECT[scales['mode']]}.",
         *_angles(scales),
         *_maps(scales),
+        *_k_offset(note),
         *_value_maps(note),
     ]
 
@@ -92,6 +93,16 @@ def _maps(scales: dict[str, Any]) -> list[str]:
         f"Map: {_channels(one)} mixed by a matrix ({GRAIN[scales['granularity']]}) in K and by its inverse in q: "
         "it commutes with RoPE, so no logit changes."
         for one in scales.get("maps", [])
+    ]
+
+
+def _k_offset(note: dict[str, Any]) -> list[str]:
+    if not note.get("bias"):
+        return []
+    heads = sum(len(layer) for layer in note["scales"]["k_offset"])
+    return [
+        f"K offset: a constant taken off the channels of K that do not turn, for each of {heads} KV heads, in the bias "
+        f"of {literal(', '.join(note['bias']))}: it adds the same to all logits of a row, which no softmax sees."
     ]
 
 

@@ -155,12 +155,14 @@ def note_of(
     mixed: Sequence[str] = (),
     dtype: str = "",
     factor: float = 1.0,
+    bias: Sequence[str] = (),
 ) -> dict[str, Any]:
     """What was made of what.
 
     Args:
         origin: see `origin_of`. changed: names of what scales and `factor` changed.
         mixed: names of what value maps changed.
+        bias: names of what has an offset of K in its bias.
         dtype: see models.own_dtype.written_dtype. factor: see exporters.written_rope.WrittenRope.
     """
     return {
@@ -182,6 +184,7 @@ def note_of(
         **({"mixed": list(mixed)} if mixed else {}),
         **({"dtype": dtype} if dtype else {}),
         **({"factor": factor} if factor != 1 else {}),
+        **({"bias": list(bias)} if bias else {}),
     }
 
 

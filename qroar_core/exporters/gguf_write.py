@@ -113,6 +113,7 @@ def run(
                 changed=changed,
                 mixed=mixed,
                 factor=factor,
+                bias=["attn_k"] if scales is not None and scales.shifts else [],
             )
             write_about(scratch, note, loaded.template)
     on_step(Step("export", 3, 3, "done"))
@@ -172,14 +173,16 @@ def _weights(loaded: LoadedModel, layout: Layout, scales: Scales | None, factor:
     new = written_parameters(loaded, scales, factor)
     names = {hf: name for name, hf in gguf_names(layout, loaded.geometry.n_layers).items()}
     weights = {}
-    for hf, parameter in loaded.model.named_parameters():  # a tied output projection comes once
+    there = {hf: parameter.data for hf, parameter in loaded.model.named_parameters()}  # a tied output comes once
+    for hf, tensor in (there | new).items():
+        if tensor is None:  # what applied scales brought, and these do not
+            continue
         if hf not in names:
             raise UnsupportedModel(
                 f"parameter {hf} has no name in a {layout.architecture} GGUF",
                 where=loaded.name,
                 do="choose --format hf",
             )
-        tensor = new.get(hf, parameter.data)
         weights[names[hf]] = _permuted(tensor, hf, loaded, layout)
     return weights
 

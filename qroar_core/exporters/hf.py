@@ -20,6 +20,7 @@ from qroar_core.errors import BadSpec, NonFinite
 from qroar_core.exporters.folder import new_folder, note_of, origin_of, write_about
 from qroar_core.exporters.formats import written_by
 from qroar_core.exporters.forward_pass import require_finite_pass
+from qroar_core.exporters.key_bias import bias_switch, brought
 from qroar_core.exporters.older_readers import with_older_names, without_rope_beside
 from qroar_core.exporters.written_rope import WrittenRope, written_gains, written_parameters, written_rope
 from qroar_core.models.checkpoint_files import check_files, has, table_in
@@ -65,12 +66,16 @@ def run(
     on_step(Step("export", 0, 3, "scale weights"))
     written, why = written_dtype(loaded, dtype)
     changed = [] if written_gains(loaded.geometry, scales, said.factor) is None else changed_parts(loaded)
+    parameters = written_parameters(loaded, scales, said.factor)
+    switch, zeros = bias_switch(loaded, brought(loaded, parameters))
     with new_folder(folder, sum(p.numel() for p in loaded.model.parameters()) * written.itemsize) as built:
         require_finite_pass(loaded, rope, scales)
-        with loaded.lock, replaced_parameters(loaded.model, written_parameters(loaded, scales, said.factor)):
+        with loaded.lock, replaced_parameters(loaded.model, parameters):
             on_step(Step("export", 1, 3, "write weights"))
-            tensors = None if written == loaded.dtype else all_narrowed(loaded.model, written)
-            save(loaded, said, built, tensors, {"dtype": word(announced_dtype(loaded, written, dtype))})
+            tensors = None if written == loaded.dtype and not zeros else all_narrowed(loaded.model, written)
+            if tensors is not None:
+                tensors |= {name: torch.zeros(shape, dtype=written) for name, shape in zeros.items()}
+            save(loaded, said, built, tensors, {"dtype": word(announced_dtype(loaded, written, dtype)), **switch})
         on_step(Step("export", 2, 3, "write tokenizer and manifest"))
         note = note_of(
             origin_of(loaded, rope),
@@ -82,6 +87,7 @@ def run(
             mixed=mixed_parts(loaded, scales),
             dtype=why,
             factor=said.factor,
+            bias=key_bias_parts(loaded, scales),
         )
         write_about(built, note, loaded.template)
     on_step(Step("export", 3, 3, "done"))
@@ -186,6 +192,13 @@ def changed_parts(loaded: LoadedModel) -> list[str]:
     first = next(i for i in range(loaded.geometry.n_layers) if i not in loaded.geometry.without_rope)
     names = [slot.norm_gain or slot.weight for slot in loaded.slots()[first]]
     return list(dict.fromkeys(name.split(".")[-2] for name in names))
+
+
+def key_bias_parts(loaded: LoadedModel, scales: Scales | None) -> list[str]:
+    """The module of an attention layer whose bias takes an offset of K; none without any."""
+    if scales is None or not scales.shifts:
+        return []
+    return [loaded.slots()[0][1].weight.split(".")[-2]]
 
 
 def mixed_parts(loaded: LoadedModel, scales: Scales | None) -> list[str]:

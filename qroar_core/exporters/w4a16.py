@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from qroar_core.errors import BadSpec, UnsupportedModel
 from qroar_core.exporters.folder import new_folder, note_of, origin_of, write_about
 from qroar_core.exporters.forward_pass import require_finite_pass
-from qroar_core.exporters.hf import changed_parts, mixed_parts, narrowed, save
+from qroar_core.exporters.hf import changed_parts, key_bias_parts, mixed_parts, narrowed, save
+from qroar_core.exporters.key_bias import bias_switch, brought
 from qroar_core.exporters.written_rope import written_gains, written_parameters, written_rope
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.own_dtype import kept_dtype, word
@@ -65,12 +66,16 @@ def run(
     dtype = next((kind for kind in (loaded.dtype, kept_dtype(loaded)) if kind in SIXTEEN), torch.bfloat16)
     changed = [] if written_gains(loaded.geometry, scales, said.factor) is None else changed_parts(loaded)
     need = sum(p.numel() for p in loaded.model.parameters()) * dtype.itemsize
+    parameters = written_parameters(loaded, scales, said.factor)
+    switch, zeros = bias_switch(loaded, brought(loaded, parameters))
     with new_folder(folder, need) as built:
         require_finite_pass(loaded, rope, scales)
-        with loaded.lock, replaced_parameters(loaded.model, written_parameters(loaded, scales, said.factor)):
+        with loaded.lock, replaced_parameters(loaded.model, parameters):
             tensors = dict(_tensors(loaded, linear, spec, dtype, on_step))
+            tensors |= {name: torch.zeros(shape, dtype=dtype) for name, shape in zeros.items()}
             on_step(Step("export", 2, 3, "write weights"))
-            config = {"dtype": str(dtype).removeprefix("torch."), "quantization_config": _config(loaded, linear, spec)}
+            packing = _config(loaded, linear, spec)
+            config = {"dtype": str(dtype).removeprefix("torch."), "quantization_config": packing, **switch}
             save(loaded, said, built, tensors, config)
         note = note_of(
             origin_of(loaded, rope),
@@ -82,6 +87,7 @@ def run(
             mixed=mixed_parts(loaded, scales),
             dtype=f"{word(dtype)}, what is not packed",
             factor=said.factor,
+            bias=key_bias_parts(loaded, scales),
         )
         note["weights"] = asdict(spec)
         write_about(built, note, loaded.template)

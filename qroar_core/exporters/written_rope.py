@@ -158,7 +158,7 @@ def written_gains(geometry: Geometry, scales: Scales | None, factor: float) -> t
     return q, k
 
 
-def written_parameters(loaded: LoadedModel, scales: Scales | None, factor: float) -> dict[str, Tensor]:
+def written_parameters(loaded: LoadedModel, scales: Scales | None, factor: float) -> dict[str, Tensor | None]:
     """Parameters to write, where they differ from the loaded: `parameters_under`, with the factor in q and k.
 
     Scales and factor are multiplied in float32 (float64 models: float64) and rounded once.
@@ -171,12 +171,13 @@ def written_parameters(loaded: LoadedModel, scales: Scales | None, factor: float
     if fold is None:
         return new
     names = {name for slots in loaded.slots() for s in slots for name in (s.weight, s.bias, s.norm_gain) if name}
-    own = dict(loaded.model.named_parameters()) | new
-    wide = {name: own[name].data.to(torch.promote_types(own[name].dtype, torch.float32)) for name in names}
+    there = {name: p.data for name, p in loaded.model.named_parameters()} | new
+    own = {name: p for name, p in there.items() if p is not None}
+    wide = {name: own[name].to(torch.promote_types(own[name].dtype, torch.float32)) for name in names & {*own}}
     for one in (scales, fold):
         if one is not None and not one.is_identity:
             with substituted_weights(loaded, wide):
                 wide = wide | scaled_parameters(loaded, one)
-    narrow = {name: value.to(own[name].dtype) for name, value in wide.items()}
+    narrow = {name: value.to(own[name].dtype if name in own else loaded.dtype) for name, value in wide.items()}
     require_finite_parameters(narrow, loaded.dtype)
     return new | narrow

@@ -114,6 +114,7 @@ def search(
     diagnosis: PlainDiagnosis | None = None,
     angles: bool = False,
     maps: bool = False,
+    k_offset: bool = False,
     value_maps: bool = False,
     mode: Mode = "symmetric",
     granularity: Granularity | None = None,
@@ -130,6 +131,8 @@ def search(
         diagnosis: inflated tails widen the bounds of their bands; without one the pressure alone sets them.
         angles: also search one angle a RoPE pair.
         maps: and a matrix for each group of channels that turn alike (tied pairs); angles come with it.
+        k_offset: also take a constant off K's channels that do not turn (pairs tied to stand still, channels past the
+            rotated ones), which no softmax sees.
         value_maps: also a matrix for V of each KV head, its inverse in W_O, for a quantized V cache.
         mode: `symmetric` (q times g, k divided by it: exact in full precision) or `shared` (both times g).
         granularity: one set of scales a `model`, `layer` or `kv_head`; None: the finest that is exact for this family.
@@ -148,6 +151,7 @@ def search(
         setting.search,
         angles=angles or maps,
         maps=maps,
+        k_offset=k_offset,
         value_maps=value_maps,
         mode=mode,
         granularity=granularity or setting.search.granularity,

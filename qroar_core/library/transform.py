@@ -29,6 +29,7 @@ class Transform(ScalesFile, Saved):
         angles: rad, one a RoPE pair, nested likewise: by how much q and k are turned; None: not searched.
         maps: a matrix for each group of channels that turn alike; empty without any.
         value_maps: a matrix on V of each layer and KV head; None: not searched.
+        k_offset: what is taken off K before RoPE, [layer][kv_head][channel]; None: not searched.
         bands: inclusive [first_pair, last_pair] of each.
         granularity: `model`, `layer` or `kv_head`: what shares a set of scales.
         model: name, fingerprint and sizes of the model it was made for.
@@ -52,7 +53,7 @@ class Transform(ScalesFile, Saved):
         return scales_for(self, model, "transform")
 
     def plot(self, name: str = "scales") -> go.Figure:
-        """`scales` by layer and band, or what was searched beside them: `angles`, `maps`, `value_maps`."""
+        """`scales` by layer and band, or what was searched beside them: `angles`, `maps`, `value_maps`, `k_offset`."""
         drawn = figures_of(self)
         if name not in drawn:
             do = f"choose one of {', '.join(drawn)}, or search another kind too"

@@ -39,6 +39,8 @@ class CapturedLayer:
         that turns at its own speed, None for those of ErrorSetup.
     still: the layer carries no RoPE, so that its channels are in no band and take no scale.
     gate: (n_heads, R, head_dim), what the rows' output is multiplied by before W_O; None where nothing is.
+    constant: (head_dim,), what RoPE makes of 1 in every channel of K that does not turn, 0 in those that do; None
+        where no offset of K is searched.
     """
 
     q: Tensor
@@ -51,6 +53,7 @@ class CapturedLayer:
     sin: Tensor | None = None
     still: bool = False
     gate: Tensor | None = None
+    constant: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,6 +73,7 @@ class ErrorSetup:
     sin: Tensor
     error_metric: str  # a file of maths/error_metrics
     groups: tuple[ChannelGroup, ...] = ()  # whose matrices stand in a point
+    offset: int = 0  # channels of K's offset at a point's end; 0: none is searched
 
 
 def channel_log2(log2_g: Tensor, band: Tensor) -> Tensor:
@@ -91,7 +95,7 @@ def attention_error(
     """E(g) of every KV head of one layer on one window, row by row; (n_kv_heads, R), differentiable in the point.
 
     Args:
-        point: (n_kv_heads, bands [+ pairs [+ numbers of the groups]]), see transform_point.
+        point: (n_kv_heads, bands [+ pairs [+ numbers of the groups]] [+ head_dim]), see transform_point.
         metric: (n_heads, head_dim, head_dim).
         pick: which rows to use, int64; None takes all.
         reference: leave the quantizers out (what `shared` scales do to the unquantized logits).
@@ -145,11 +149,15 @@ def _scaled(layer: CapturedLayer, q: Tensor, point: Tensor, setup: ErrorSetup, l
     """
     kv, _, d = layer.k.shape
     pairs = setup.cos.shape[-1]
-    log2_g, angles, matrices = TransformParts.of(point.to(layer.k.device), pairs, setup.groups)
+    parts = TransformParts.of(point.to(layer.k.device), pairs, setup.groups, setup.offset)
+    log2_g, angles, matrices, offset = parts
     band = torch.full_like(setup.band, -1) if layer.still else setup.band
     up = channel_log2(log2_g, band)[:, None].exp2()  # (kv, 1, d)
     q = q.reshape(kv, -1, d) * up
-    k = layer.k[:, :last] * (1 / up if setup.mode == "symmetric" else up)
+    k = layer.k[:, :last]
+    if offset is not None and layer.constant is not None:
+        k = k - (offset * layer.constant)[:, None]
+    k = k * (1 / up if setup.mode == "symmetric" else up)
     if angles is not None and not layer.still:
         q, k = turned(q, angles, setup.pairing), turned(k, angles, setup.pairing)
     if matrices and not layer.still:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from qroar_core.maths.attention_error import CapturedLayer, output_metric, output_of
 from qroar_core.maths.positions import Sampled
+from qroar_core.maths.rope import pair_index
 from qroar_core.maths.scatter_gather import gathered
 from qroar_core.models.gates import Gates, gates_of
 from qroar_core.models.loaded import LoadedModel
@@ -38,6 +39,7 @@ class _Keeper:
     length: int
     stream: Stream
     gates: Gates
+    offset: bool
     gate: dict[int, list[Tensor]] = field(default_factory=dict)
     q: dict[int, list[Tensor]] = field(default_factory=dict)
     layers: dict[int, CapturedLayer] = field(default_factory=dict)
@@ -61,7 +63,21 @@ class _Keeper:
             alike = not still and geo.kind_of(tap.layer) == geo.interpolated_kind and at_home
             cos, sin = (None, None) if alike else self.stream.cos_sin(0, self.length, tap.layer)
             gate = torch.cat(self.gate.pop(tap.layer), dim=1) if tap.layer in self.gates else None
-            self.layers[tap.layer] = CapturedLayer(q, self.rows.positions, k, v, out, tap.rule, cos, sin, still, gate)
+            constant = self.constant(tap.layer, geo.head_dim) if self.offset else None
+            self.layers[tap.layer] = CapturedLayer(
+                q, self.rows.positions, k, v, out, tap.rule, cos, sin, still, gate, constant
+            )
+
+    def constant(self, layer: int, head_dim: int) -> Tensor:
+        """What RoPE makes of 1 in each channel of the layer's k that does not turn, 0 in others; (head_dim,)."""
+        geo = self.stream.loaded.geometry
+        cos, sin = self.stream.cos_sin(0, self.length, layer)
+        out = torch.ones(head_dim, device=cos.device)
+        if layer not in geo.without_rope:
+            pair = torch.where((sin == 0).all(0), cos[0], 0.0).float()  # (pairs,): a turning one has some sine
+            at = pair_index(head_dim, geo.rotary_dim, geo.pairing).to(cos.device)
+            out = torch.where(at >= 0, pair[at.clamp_min(0)], out)
+        return out
 
     def on_layer(self, layer: int, row: int, start: int, hidden: Tensor) -> None:
         pass
@@ -77,11 +93,13 @@ def capture(
     seed: int = 0,
     on_step: OnStep = no_progress,
     first_row: int = 0,
+    offset: bool = False,
 ) -> Capture:
     """Read ids (windows, length) once, unquantized, under `rope`.
 
     Args:
         first_row: no row before it is sampled, and none before FIRST_ROW; the last one where a window ends before it.
+        offset: note which channels of K do not turn.
     """
     count, length = ids.shape
     geo = loaded.geometry
@@ -94,7 +112,7 @@ def capture(
             on_step(Step("search", w, count, "read the calibration text"))
             first = min(max(FIRST_ROW, first_row), length - 1)
             picked = torch.randperm(length - first, generator=generator)[:query_rows].sort().values + first
-            keeper = _Keeper(Sampled(picked), length, stream, gates)
+            keeper = _Keeper(Sampled(picked), length, stream, gates, offset)
             drain(stream.run(ids[w], (keeper,)))
             layers = [keeper.layers[i] for i in range(geo.n_layers)]
             windows.append(layers)

@@ -8,7 +8,7 @@ tokens, not for a long context. A residual cache holds its newest tokens exactly
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
@@ -76,7 +76,8 @@ class Trainable:
         quant = self.condition.quant
         if layer not in self.loaded.geometry.without_rope:
             geo = self.loaded.geometry
-            log2_g, angles, matrices = TransformParts.of(self.point[layer].to(q.device), geo.n_pairs, self.groups)
+            at = self.point[layer].to(q.device)
+            log2_g, angles, matrices, _ = TransformParts.of(at, geo.n_pairs, self.groups)
             group, pairing = q.shape[1] // k.shape[1], geo.pairing
             up = channel_log2(log2_g, self.band)[:, None].exp2()  # (kv, 1, head_dim)
             down = 1 / up if self.mode == "symmetric" else up
@@ -116,7 +117,7 @@ def open_trainable(
     length: int,
     band: Tensor,
     mode: Mode,
-    weights: dict[str, Tensor] | None = None,
+    weights: Mapping[str, Tensor | None] | None = None,
     groups: tuple[ChannelGroup, ...] = (),
 ) -> Iterator[Trainable]:
     """Put `condition` (its scales aside) on the model; `hidden` may be called at any point meanwhile.

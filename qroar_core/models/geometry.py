@@ -45,6 +45,7 @@ class Geometry:
     latent_dim: int = 0  # channels of the latent that K and V are made of; 0: none, the cache holds K and V
     windows: tuple[int | None, ...] = ()  # newest keys each layer sees, tokens, None for all; empty: all layers see all
     decoder_layers: tuple[int, ...] = ()  # number of each layer among all of the decoder's; empty: all have attention
+    beside_softmax: str = ""  # what sees a constant on all logits of a row, so that none may be taken off K
     behind_values: str = ""  # what acts channel by channel between V and W_O, so that V takes no map; empty: nothing
 
     @property
@@ -125,6 +126,18 @@ class Geometry:
                 where="--value-maps",
                 do="search without value maps",
             )
+
+    def require_k_offset(self) -> None:
+        """Raises BadSpec where no constant can be taken off K: it has no place there, or the softmax would see it."""
+        why = ""
+        if self.scaled_gain:
+            why = "normalises k between its bias and RoPE, so that a constant behind the norm cannot be folded"
+        elif self.latent_dim:
+            why = "makes its keys from a latent that the cache holds, so that no constant of K is rounded"
+        elif self.beside_softmax:
+            why = f"{self.beside_softmax}, so that its softmax sees a constant on all logits of a row"
+        if why:
+            raise BadSpec(f"{self.family} {why}", where="--k-offset", do="search without a K offset")
 
     def require_cache(self, quant: QuantSpec) -> None:
         """Raises BadSpec for a K or V quantizer where the cache holds no K and V to be quantized."""

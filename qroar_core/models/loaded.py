@@ -46,7 +46,7 @@ class LoadedModel:
         lock: see above.
         applied: the scales that a person has applied to these weights (models.patch); None: none.
         applied_under: what `applied` was made for, as who applied it says it; None where nobody said.
-        originals: the weights that `applied` has replaced.
+        originals: the weights that `applied` has replaced; None: there was none.
     """
 
     model: Any
@@ -68,7 +68,7 @@ class LoadedModel:
     lock: Any = field(default_factory=threading.RLock)
     applied: Scales | None = None
     applied_under: Any = None
-    originals: dict[str, torch.Tensor] = field(default_factory=dict)
+    originals: dict[str, torch.Tensor | None] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         geo = self.geometry

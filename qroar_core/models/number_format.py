@@ -27,6 +27,8 @@ def in_format(loaded: LoadedModel, dtype: torch.dtype) -> Iterator[LoadedModel]:
         return
     with loaded.lock:
         own = {name: p.data for name, p in loaded.model.named_parameters()} | loaded.originals
-        rounded = {name: x.to(dtype) for name, x in own.items() if x.is_floating_point()}
+        rounded = {
+            name: None if x is None else x.to(dtype) for name, x in own.items() if x is None or x.is_floating_point()
+        }
         with replaced_parameters(loaded.model, rounded):
             yield replace(loaded, dtype=dtype, applied=None, originals={})

@@ -6,8 +6,9 @@ restoring is putting it back, not computing an inverse.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,6 +18,8 @@ from qroar_core.errors import BadScales
 from qroar_core.maths.rope import Pairing
 from qroar_core.models.finite import require_finite_parameters
 from qroar_core.models.geometry import Described
+from qroar_core.models.key_offset import check_k_offset, offset_biases, own_slots
+from qroar_core.models.parameter_swap import put, there
 from qroar_core.models.value_fold import check_value_maps, map_values
 from qroar_core.quantizers.fake_quantize import fake_quantize_ste
 from qroar_core.quantizers.weights import fake_quantize_weight
@@ -29,17 +32,14 @@ if TYPE_CHECKING:  # a GGUF file is copied without transformers
 
 
 @contextmanager
-def replaced_parameters(model: nn.Module, new: dict[str, Tensor]) -> Iterator[None]:
-    """Run with parameters `new` (name -> tensor of the same shape); the originals return afterwards."""
-    parameters = dict(model.named_parameters())
-    old = {name: parameters[name].data for name in new}
+def replaced_parameters(model: nn.Module, new: Mapping[str, Tensor | None]) -> Iterator[None]:
+    """Run with parameters `new` (name -> tensor of the same shape, None: none); the originals return afterwards."""
+    old = there(model, new)
     try:
-        for name, tensor in new.items():
-            parameters[name].data = tensor
+        put(model, new)
         yield
     finally:
-        for name, tensor in old.items():
-            parameters[name].data = tensor
+        put(model, old)
 
 
 @contextmanager
@@ -104,12 +104,15 @@ def _divided_by(s: Tensor) -> Callable[[nn.Module, tuple], tuple]:
 def check_scales(loaded: Described, scales: Scales) -> None:
     """Raises BadScales when `scales` do not fit this model's layers, heads or pairs, BadSpec when they are too fine."""
     geo = loaded.geometry
-    if not torch.equal(scales.point, scales.point[:, :1].expand_as(scales.point)):
+    point = replace(scales, k_offset=None).point  # an offset is every head's own
+    if not torch.equal(point, point[:, :1].expand_as(point)):
         geo.require_granularity("kv_head")
     if scales.turns:
         geo.require_turns()
     if scales.value_maps is not None:
         check_value_maps(geo, scales.value_maps)
+    if scales.k_offset is not None:
+        check_k_offset(geo, scales.k_offset)
     expected = (geo.n_layers, geo.n_kv_heads)
     if tuple(scales.g.shape[:2]) != expected:
         raise BadScales(f"scales are for (layers, kv_heads) {tuple(scales.g.shape[:2])}, this model has {expected}")
@@ -121,6 +124,8 @@ def check_scales(loaded: Described, scales: Scales) -> None:
 def scaled_parameters(loaded: LoadedModel, scales: Scales) -> dict[str, Tensor]:
     """W_Q, W_K, their biases or QK-norm gains with `scales` multiplied in, W_V and W_O with value maps; model's dtype.
 
+    A bias of W_K that there is not comes with an offset.
+
     Products are formed in float32 (float64 models, and maps: float64) and rounded once. A layer without RoPE has no
     bands: its W_Q and W_K stay as they are whatever g says.
 
@@ -131,9 +136,14 @@ def scaled_parameters(loaded: LoadedModel, scales: Scales) -> dict[str, Tensor]:
     geo = loaded.geometry
     gains = channel_gains(scales, geo.head_dim, geo.rotary_dim, geo.pairing, geo.n_heads)
     maps = head_maps(scales, geo.head_dim, geo.rotary_dim, geo.pairing)
-    parameters = {name: p.data for name, p in loaded.model.named_parameters()} | loaded.originals
-    new: dict[str, Tensor] = {}
-    for layer, slots in enumerate(loaded.slots()):
+    own = {name: p.data for name, p in loaded.model.named_parameters()} | loaded.originals
+    parameters = {name: p for name, p in own.items() if p is not None}
+    layers, new = own_slots(loaded.slots(), parameters), dict[str, Tensor]()
+    if scales.k_offset is not None:
+        factor = loaded.family.key_factor(loaded.model.config)
+        layers, new = offset_biases(layers, parameters, scales.k_offset, factor)
+    biases = {*new}
+    for layer, slots in enumerate(layers):
         if layer in geo.without_rope:
             continue
         angles = scales.angles[layer] if scales.angles is not None else None
@@ -143,6 +153,8 @@ def scaled_parameters(loaded: LoadedModel, scales: Scales) -> dict[str, Tensor]:
             _scale_slot(new, parameters, slot, gain[layer], angles, matrix, geo.pairing)
     if scales.value_maps is not None:
         map_values(new, parameters, loaded.value_slots(), scales.value_maps)
+    for name in biases:
+        new[name] = new[name].to(parameters[name].dtype if name in parameters else loaded.dtype)
     require_finite_parameters(new, loaded.dtype)
     return new
 
@@ -171,7 +183,7 @@ def _scale_slot(
         return
     gain = slot.gain_of_rows(per_head)
     for name in filter(None, (slot.weight, slot.bias)):
-        source = new.get(name, parameters[name])  # a fused projection takes both gains
+        source = new[name] if name in new else parameters[name]  # a fused projection takes both gains
         wide = source.double() if source.dtype == torch.float64 else source.float()
         column = gain.to(wide) if source.ndim == 1 else gain.to(wide)[:, None]
         wide, rows = wide.clone(), slot.rows.to(wide.device)
@@ -197,7 +209,9 @@ def _mixed_rows(rows: Tensor, slot: QKSlot, heads: int, matrix: Tensor) -> Tenso
     return (each[:, :channels, :channels].to(rows.device) @ by_head).to(rows.dtype).reshape(rows.shape)
 
 
-def quantized_parameters(loaded: LoadedModel, spec: WeightQuantSpec, base: dict[str, Tensor]) -> dict[str, Tensor]:
+def quantized_parameters(
+    loaded: LoadedModel, spec: WeightQuantSpec, base: Mapping[str, Tensor | None]
+) -> dict[str, Tensor | None]:
     """Every decoder linear weight fake-quantized, starting from `base` where it has the name.
 
     Experts kept in one tensor are matrices too, one an expert; routers stay, as quantized checkpoints leave them.
@@ -212,6 +226,8 @@ def quantized_parameters(loaded: LoadedModel, spec: WeightQuantSpec, base: dict[
     stacked = _stacked_experts(loaded)
     for name, parameter in loaded.model.named_parameters():
         source = base.get(name, parameter.data)
+        if source is None:
+            continue
         if id(parameter) in linear:
             new[name] = fake_quantize_weight(source, spec)
         elif id(parameter) in stacked:
@@ -223,8 +239,11 @@ def quantized_parameters(loaded: LoadedModel, spec: WeightQuantSpec, base: dict[
 
 def parameters_under(
     loaded: LoadedModel, scales: Scales | None, weights: WeightQuantSpec | None = None
-) -> dict[str, Tensor]:
-    """Parameters to run with, where they differ from the loaded: the checkpoint's own, then scaled, then rounded."""
+) -> dict[str, Tensor | None]:
+    """Parameters to run with, where they differ from the loaded: the checkpoint's own, then scaled, then rounded.
+
+    None: the checkpoint has no such parameter, and what is applied brought one.
+    """
     new = dict(loaded.originals)
     if scales is not None and not scales.is_identity:
         new |= scaled_parameters(loaded, scales)
@@ -252,17 +271,13 @@ def apply_scales(loaded: LoadedModel, scales: Scales, under: Any = None) -> None
     with loaded.lock:
         new = scaled_parameters(loaded, scales)  # from the originals; refused scales leave everything as it is
         undo_scales(loaded)
-        parameters = dict(loaded.model.named_parameters())
-        loaded.originals = {name: parameters[name].data for name in new}
-        for name, tensor in new.items():
-            parameters[name].data = tensor
+        loaded.originals = there(loaded.model, new)
+        put(loaded.model, new)
         loaded.applied, loaded.applied_under = scales, under
 
 
 def undo_scales(loaded: LoadedModel) -> None:
     """Restore the loaded weights bit for bit; without applied scales it does nothing."""
     with loaded.lock:
-        parameters = dict(loaded.model.named_parameters())
-        for name, tensor in loaded.originals.items():
-            parameters[name].data = tensor
+        put(loaded.model, loaded.originals)
         loaded.originals, loaded.applied, loaded.applied_under = {}, None, None

@@ -11,10 +11,12 @@ from torch import Tensor
 from qroar_core.maths.attention_error import ErrorSetup, attention_error
 from qroar_core.maths.scatter_gather import gathered, sent
 from qroar_core.models.capture import Capture
+from qroar_core.scale_search.key_constants import KeyConstants
 from qroar_core.scale_search.l2_penalty import price
 from qroar_core.specs import Granularity
 from qroar_core.transforms.scales import pooled
 
+OFFSET_RATE = 0.5  # deviations of a channel of K that an offset moves where log2 g moves by an octave
 Report = Callable[..., None]  # step, label, objective, and the best so far (left out where only a few rows were seen)
 
 
@@ -86,7 +88,20 @@ class CachedObjective:
             slopes.append(torch.as_tensor(x.grad))
             errors.append((here + paid).detach())
         relative = gathered(errors) / floor
-        return pooled(gathered(slopes), self.granularity), float(relative.mean())
+        return self._shared(gathered(slopes)), float(relative.mean())
+
+    def rates(self, point: Tensor) -> Tensor:
+        """What a gradient step counts as in each number of a point: an offset of K moves by its channel's deviation."""
+        rates = torch.ones_like(point)
+        if self.setup.offset:
+            constants = KeyConstants.of(self.capture.windows)
+            rates[..., -self.setup.offset :] = OFFSET_RATE * constants.before_rope(constants.deviation)
+        return rates
+
+    def _shared(self, slopes: Tensor) -> Tensor:
+        """Pooled to the granularity; an offset of K is every head's own at any."""
+        end = slopes.shape[-1] - self.setup.offset
+        return torch.cat((pooled(slopes[..., :end], self.granularity), slopes[..., end:]), dim=-1)
 
     def _window(self, w: int, point: Tensor) -> Tensor:
         layers = self.capture.windows[w]

@@ -21,6 +21,7 @@ from qroar_core.progress import OnStep, Step, subprogress
 from qroar_core.quantizers.exact_keys import first_rounded_row
 from qroar_core.scale_search.cached import CachedObjective
 from qroar_core.scale_search.problem import SearchProblem
+from qroar_core.scale_search.starts import starts
 from qroar_core.transforms.scales import Scales
 
 PROBE_WINDOWS = 2
@@ -61,14 +62,14 @@ class Probe:
             )
         ids = problem.windows("calibration", problem.length, min(PROBE_WINDOWS, problem.spec.windows), fewer=True)
         taken = problem.captured(ids, subprogress(on_step, 0, len(ids), len(ids) + 1))
-        starts = problem.starts(taken)
-        objective, seconds = _timed(problem, taken, starts["smooth_attention"])
+        begins = starts(problem, taken)
+        objective, seconds = _timed(problem, taken, begins["smooth_attention"])
         for keep_rows in (True, False):  # first windows are left out, then rows
             if seconds > BUDGET:
                 on_step(Step("search", len(ids), len(ids) + 1, "leave out rows"))
                 taken = replace(taken, windows=taken.windows[:1]) if keep_rows else _thinned(taken, BUDGET / seconds)
-                objective, seconds = _timed(problem, taken, starts["smooth_attention"])
-        smooth, mad = (problem.scales(starts[name]) for name in ("smooth_attention", "mad"))
+                objective, seconds = _timed(problem, taken, begins["smooth_attention"])
+        smooth, mad = (problem.scales(begins[name]) for name in ("smooth_attention", "mad"))
         rows = len(taken.windows[0][0].rows)
         return cls(objective, smooth, mad, problem.length, len(taken.windows), rows, seconds)
 
@@ -82,14 +83,14 @@ class Probe:
 
     def value(self, scales: Scales) -> float:
         """E(scales) / E(identity), the mean over layers and KV heads."""
-        point = scales.point_among(self.objective.setup.groups).float()
+        point = scales.point_among(self.objective.setup.groups, self.objective.setup.offset).float()
         key = point.numpy().tobytes()
         if key not in self.known:
             self.known[key] = self.objective.value(point)
         return self.known[key]
 
     def alone(self, scales: Scales) -> list[float]:
-        """The error with one band's scales and angles only, no maps, all other bands as they were; (bands,)."""
+        """The error with one band's scales and angles only, no maps or offset, other bands as they were; (bands,)."""
         out = []
         for band, (first, last) in enumerate(scales.bands):
             g, angles = torch.ones_like(scales.g), None
@@ -97,7 +98,7 @@ class Probe:
             if scales.angles is not None:
                 angles = torch.zeros_like(scales.angles)
                 angles[..., first : last + 1] = scales.angles[..., first : last + 1]
-            out.append(self.value(replace(scales, g=g, angles=angles, groups=(), maps=())))
+            out.append(self.value(replace(scales, g=g, angles=angles, groups=(), maps=(), k_offset=None)))
         return out
 
 

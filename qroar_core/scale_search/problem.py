@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -29,11 +28,11 @@ from qroar_core.scale_search.l2_penalty import pull
 from qroar_core.scale_search.result import Verdict
 from qroar_core.setting import Setting
 from qroar_core.specs import QuantSpec, RopeSpec, SearchSpec
-from qroar_core.transforms.baselines import mad_clipped, smooth_attention, spread_axes_evenly
+from qroar_core.transforms.baselines import spread_axes_evenly
 from qroar_core.transforms.bounds import log2_bounds
 from qroar_core.transforms.groups import groups_of
 from qroar_core.transforms.refusals import require
-from qroar_core.transforms.scales import Scales, identity, pooled
+from qroar_core.transforms.scales import Scales, identity
 
 
 @dataclass(slots=True, eq=False)
@@ -73,6 +72,11 @@ class SearchProblem:
         return groups_of(self.loaded.geometry, self.rope) if self.spec.maps else ()
 
     @property
+    def offset(self) -> int:
+        """Channels of the offset of K that is searched; 0: none is."""
+        return self.loaded.geometry.head_dim if self.spec.k_offset else 0
+
+    @property
     def verdict(self) -> Verdict:
         """Whether scales, or value maps where they are searched, can act here at all."""
         found = self.of_scales
@@ -82,10 +86,13 @@ class SearchProblem:
 
     @property
     def of_scales(self) -> Verdict:
-        """Whether scales can act here at all."""
-        return applicability_on(
+        """Whether scales, or what is done to q and k beside them, can act here at all."""
+        found = applicability_on(
             self.loaded.geometry, self.quant, self.spec.mode, self.bands, self.spec.angles, self.length
         )
+        if self.spec.k_offset and found.acts != "yes" and self.quant.k is not None and not self.all_exact:
+            return Verdict(acts="yes", reason=f"{found.reason} A K offset can act: it narrows what is rounded.")
+        return found
 
     @property
     def all_exact(self) -> bool:
@@ -126,16 +133,22 @@ class SearchProblem:
         at, granularity = point.double().cpu(), self.spec.granularity
         one = {"model": at[:1, :1], "layer": at[:, :1], "kv_head": at}[granularity]  # exp2 may round like inputs apart
         at = one.expand_as(at)
-        log2_g, angles, maps = TransformParts.of(at, self.loaded.geometry.n_pairs, self.groups)
+        log2_g, angles, maps, _ = self.parts(at)
         turns = None if angles is None else angles.contiguous()
-        return Scales(self.spec.mode, granularity, self.bands, log2_g.exp2().contiguous(), turns, self.groups, maps)
+        scales = Scales(self.spec.mode, granularity, self.bands, log2_g.exp2().contiguous(), turns, self.groups, maps)
+        offset = self.parts(point.double().cpu()).offset  # every KV head's own, whatever the granularity
+        return scales if offset is None else replace(scales, k_offset=offset.contiguous())
+
+    def parts(self, point: Tensor) -> TransformParts:
+        """What a point of the search holds."""
+        return TransformParts.of(point, self.loaded.geometry.n_pairs, self.groups, self.offset)
 
     def limits(self, bounds: Tensor) -> Tensor:
         """Bounds of log2 g, (layers, bands, 2), and none for the angles and maps behind it where they are searched."""
-        if not self.spec.angles:
+        if not self.behind:
             return bounds
         free = torch.tensor([-math.inf, math.inf], dtype=bounds.dtype)
-        return torch.cat((bounds, free.expand(len(bounds), self._behind, 2)), dim=1)
+        return torch.cat((bounds, free.expand(len(bounds), self.behind, 2)), dim=1)
 
     def captured(self, ids: Tensor, on_step: OnStep) -> Capture:
         """q, k and v of windows of text, q at sampled rows that read some key rounded."""
@@ -147,6 +160,7 @@ class SearchProblem:
             seed=self.spec.seed,
             on_step=on_step,
             first_row=first_rounded_row(self.quant),
+            offset=self.spec.k_offset,
         )
 
     def objective(self, taken: Capture) -> CachedObjective:
@@ -165,28 +179,9 @@ class SearchProblem:
                 self.spec.error_metric,
             ),
             groups=self.groups,
+            offset=self.offset,
         )
         return CachedObjective(taken, setup, self.spec.granularity)
-
-    def starts(self, taken: Capture) -> dict[str, Tensor]:
-        """Identity, the statistics-only scales, and these with maps that spread each group, as points of the search."""
-        band = self.loaded.geometry.channel_band(self.bands)
-        ranges = torch.stack([taken.k_absmax[..., band == b].amax(-1) for b in range(len(self.bands))], -1)
-        named = {"smooth_attention": smooth_attention(ranges), "mad": mad_clipped(ranges)}
-        logs = {name: pooled(g.log2().float(), self.spec.granularity) for name, g in named.items()}
-        if self.spec.angles:
-            logs = {name: torch.cat((x, x.new_zeros(*x.shape[:2], self._behind)), dim=-1) for name, x in logs.items()}
-        zero = torch.zeros_like(logs["mad"])
-        if self.spec.mode == "shared":  # a temperature: K's range says nothing about it
-            return {"identity": zero, **{name: zero.clone() for name in logs}}
-        equal = {"equal ranges": 2 * logs["smooth_attention"]}
-        if self.groups:
-            moment = taken.k_second_moment
-            moment = pooled(moment.flatten(2), self.spec.granularity).view_as(moment)
-            for name, x in {"identity": zero, "smooth_attention": logs["smooth_attention"]}.items():
-                maps = self.even_maps(moment, x[..., : len(self.bands)], self.groups)
-                equal[f"{name}, spread"] = with_maps(x, self.groups, maps)
-        return {"identity": zero, **logs, **equal}
 
     def even_maps(self, k: Tensor, log2_g: Tensor, groups: tuple[ChannelGroup, ...]) -> list[Tensor]:
         """Maps that spread K evenly over each group once it is scaled, (..., size, size) each.
@@ -206,9 +201,9 @@ class SearchProblem:
         ]
 
     @property
-    def _behind(self) -> int:
+    def behind(self) -> int:
         """How many numbers of a point stand behind log2 g."""
-        return self.loaded.geometry.n_pairs * self.spec.angles + numbers_in(self.groups)
+        return self.loaded.geometry.n_pairs * self.spec.angles + numbers_in(self.groups) + self.offset
 
     def pressure(self) -> Tensor:
         """Interpolation pressure of each band in every layer, rad per e-fold of scale; (layers, bands), float64.
@@ -264,12 +259,6 @@ class SearchProblem:
             [(waves[a], waves[b]) for a, b in self.bands],
             self.bounds(diagnosis),
         )
-
-
-def with_maps(point: Tensor, groups: tuple[ChannelGroup, ...], maps: Sequence[Tensor]) -> Tensor:
-    """A point of the search (..., numbers) with these maps (..., size, size) in place of its own."""
-    numbers = torch.cat([group.numbers_of(one) for group, one in zip(groups, maps, strict=True)], dim=-1)
-    return torch.cat((point[..., : -numbers.shape[-1]], numbers.to(point)), dim=-1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -28,6 +28,7 @@ from qroar_core.scale_search.problem import SearchProblem
 from qroar_core.scale_search.registry import objectives, require_gradient
 from qroar_core.scale_search.result import Candidate, SearchReport
 from qroar_core.scale_search.search_methods import methods
+from qroar_core.scale_search.starts import starts
 from qroar_core.scale_search.state import AdamState, SearchState
 from qroar_core.scale_search.validation import TooLittleText, decide
 from qroar_core.scale_search.value_search import FoundValueMaps, find_value_maps
@@ -107,7 +108,7 @@ class SearchRunner:
     def captured(self) -> Capture:
         """q, k and v of the calibration text, and where to start from."""
         taken = self.problem.captured(self.windows, self.on_step)
-        self.starts = self.problem.starts(taken)
+        self.starts = starts(self.problem, taken)
         if self.spec.value_maps and self.problem.quant.v is not None:
             self.values = find_value_maps(taken, self.problem.quant.v, self.on_step)
         return taken

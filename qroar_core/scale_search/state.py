@@ -33,7 +33,7 @@ class AdamState:
         """At the start, nothing seen yet."""
         return cls(x, torch.zeros_like(x), torch.zeros_like(x), torch.zeros_like(x))
 
-    def step(self, slope: Tensor, number: int, rate: float) -> Tensor:
+    def step(self, slope: Tensor, number: int, rate: float | Tensor) -> Tensor:
         """Take in a slope, the `number`-th from 0; returns the iterate Adam goes to, not clamped. Source: 1412.6980."""
         self.first = BETAS[0] * self.first + (1 - BETAS[0]) * slope
         self.second = BETAS[1] * self.second + (1 - BETAS[1]) * slope.square()

@@ -98,6 +98,7 @@ class SearchSpec(Compact):
     granularity: Granularity = "kv_head"
     angles: bool = False  # also turn every RoPE pair of q and k by one angle
     maps: bool = False  # and mix channels that turn alike, as tied pairs do, by a matrix
+    k_offset: bool = False  # also take a constant off K's channels that do not turn
     value_maps: bool = False  # also a matrix for V of each KV head, its inverse in W_O
     objective: str = "cached"  # a name of OBJECTIVES
     error_metric: str = "rows"  # of the cached objective, what damage to attention is: a name of ERROR_METRICS

@@ -60,6 +60,7 @@ def tables_of(scales: Scales) -> dict[str, Any]:
     """What is there beside g, by the names of the kinds, as a file has it."""
     maps = [asdict(of) | {"matrix": scales.nested_as(one)} for of, one in zip(scales.groups, scales.maps, strict=True)]
     tables = {"angles": scales.nested_angles(), "maps": maps, "value_maps": scales.nested_value_maps()}
+    tables["k_offset"] = scales.nested_k_offset()
     return {name: table for name, table in tables.items() if table}
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import torch
+from torch import Tensor
+
 from qroar_core.errors import BadScales
 from qroar_core.maths.channel_groups import ChannelGroup
 from qroar_core.models.geometry import Geometry
@@ -20,9 +23,38 @@ def groups_of(geometry: Geometry, rope: RopeSpec) -> tuple[ChannelGroup, ...]:
     return tuple(groups)
 
 
+def still_channels(geometry: Geometry, rope: RopeSpec) -> Tensor:
+    """Channels of each layer's heads that do not turn, so that a constant may be taken off K there.
+
+    Returns:
+        bool, (layers, head_dim): all of a layer without RoPE; elsewhere pairs that are tied to stand still, and
+        channels past the rotated ones.
+    """
+    out = torch.zeros(geometry.n_layers, geometry.head_dim, dtype=torch.bool)
+    for layer in range(geometry.n_layers):
+        if layer in geometry.without_rope:
+            out[layer] = True
+            continue
+        for group in groups_of(geometry, rope):  # only layers that the interpolation changes have its ties
+            if group.still and (group.rest or geometry.kind_of(layer) == geometry.interpolated_kind):
+                out[layer, group.channels(geometry.rotary_dim, geometry.pairing)] = True
+    return out
+
+
 def require_alike(geometry: Geometry, rope: RopeSpec, scales: Scales | None) -> None:
-    """Raises BadScales where a map mixes channels that do not turn alike under `rope`: the model would be another."""
-    if scales is None or not scales.mixes:
+    """Raises BadScales where scales would make another model of it under `rope`.
+
+    A map mixes channels that do not turn alike, or something is taken off channels of K that turn.
+    """
+    if scales is None:
+        return
+    if scales.k_offset is not None and bool((scales.k_offset != 0)[~_still(geometry, rope, scales.k_offset)].any()):
+        raise BadScales(
+            "these scales take a constant off channels of K that turn under this interpolation",
+            where="scales",
+            do="run with the --tie that they were searched under",
+        )
+    if not scales.mixes:
         return
     for group in scales.groups:
         if not any(_within(group, other) for other in groups_of(geometry, rope)):
@@ -33,6 +65,11 @@ def require_alike(geometry: Geometry, rope: RopeSpec, scales: Scales | None) -> 
                 where="scales",
                 do="run with the --tie that they were searched under",
             )
+
+
+def _still(geometry: Geometry, rope: RopeSpec, offset: Tensor) -> Tensor:
+    """`still_channels` for every KV head, as the offset has them."""
+    return still_channels(geometry, rope)[:, None].expand_as(offset)
 
 
 def _within(group: ChannelGroup, other: ChannelGroup) -> bool:

@@ -79,7 +79,7 @@ class ScalesFile(Result):
 
     format: Literal["qroar-scales"] = "qroar-scales"
     # the first that can hold all that it has (`Kind.version`): who reads g alone would leave the rest out
-    version: Literal[1, 2, 3, 4] = 1
+    version: Literal[1, 2, 3, 4, 5] = 1
     model: ModelIdentity
     rope: dict[str, Any]
     quantization: dict[str, Any]
@@ -91,6 +91,8 @@ class ScalesFile(Result):
     maps: Annotated[list[GroupMap], axes("map", empty=True)] = []
     # on V's channels, [layer][kv_head][row][column]; W_O's columns take the inverse
     value_maps: Annotated[list[list[list[list[float]]]] | None, axes(ANY)] = None
+    # taken off K before RoPE, scales and maps, 0 on channels that turn; [layer][kv_head][channel]
+    k_offset: Annotated[list[list[list[float]]] | None, axes(ANY)] = None
     search: dict[str, Any] = {}
 
     def contradictions(self) -> Iterator[str]:
@@ -125,6 +127,9 @@ class ScalesFile(Result):
             size = len(values[0][0]) if values and values[0] else 0
             if not size or not _has_shape(values, (who.layers, who.kv_heads, size, size)):
                 yield "value_maps: no square table for each layer and KV head"
+        shape = (who.layers, who.kv_heads, who.head_dim)
+        if self.k_offset is not None and not _has_shape(self.k_offset, shape):
+            yield f"k_offset: no table of {' x '.join(map(str, shape))} numbers, one per layer, KV head and channel"
 
     @property
     def written_as(self) -> int:
@@ -138,8 +143,8 @@ class ScalesFile(Result):
 
     @property
     def is_identity(self) -> bool:
-        """True when every scale is 1, no pair is turned and nothing is mixed: the model as it is."""
-        kept = not self.maps and self.value_maps is None
+        """True when every scale is 1, no pair is turned, nothing is mixed or taken off: the model as it is."""
+        kept = not self.maps and self.value_maps is None and not any(flat(self.k_offset or []))
         return kept and all(g == 1 for g in flat(self.g)) and not any(flat(self.angles or []))
 
     def to_json(self) -> str:

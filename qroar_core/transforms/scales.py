@@ -11,6 +11,9 @@ elsewhere. Scale and angle together are the pre-RoPE transform of FPTQuant (arXi
 Maps are the last step that the rule allows: a matrix M on k, and its inverse's transpose on q, over channels that turn
 alike (`maths/channel_groups`). They act after scales and angles.
 
+A constant may be taken off K's channels that do not turn, before all of these: k - b adds -q . b to every logit of a
+row, which its softmax does not see. What is left is smaller where K's mean is large.
+
 Value maps have a rule of their own: V carries no RoPE, so that v -> M v with W_O's columns times M^-1 leaves every
 output as it is, for any invertible M of a KV head.
 """
@@ -42,6 +45,7 @@ class Scales:
     `g` is (n_layers, n_kv_heads, bands), `angles` (n_layers, n_kv_heads, rotary_dim // 2) rad, each of `maps`
     (n_layers, n_kv_heads, size, size) of the group at its place in `groups`; float64, whatever the granularity.
     `value_maps`, (n_layers, n_kv_heads, value_dim, value_dim) float64, are of every KV head its own at any granularity.
+    So is `k_offset`, (n_layers, n_kv_heads, head_dim) float64, in the units of k before RoPE, 0 on channels that turn.
     """
 
     mode: Mode
@@ -52,6 +56,7 @@ class Scales:
     groups: tuple[ChannelGroup, ...] = ()
     maps: tuple[Tensor, ...] = ()
     value_maps: Tensor | None = None
+    k_offset: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.g.ndim != 3 or self.g.shape[-1] != len(self.bands):
@@ -69,6 +74,11 @@ class Scales:
             self._check_map(group, one)
         if self.value_maps is not None:
             self._check_value_maps(self.value_maps)
+        offset = self.k_offset
+        if offset is not None and (offset.ndim != 3 or offset.shape[:2] != self.g.shape[:2]):
+            raise BadScales(f"a K offset must be {(*self.g.shape[:2], 'head_dim')}, got {tuple(offset.shape)}")
+        if offset is not None and not bool(torch.isfinite(offset).all()):
+            raise BadScales("every number of a K offset must be finite")
 
     def _check_map(self, group: ChannelGroup, one: Tensor) -> None:
         shape = (*self.g.shape[:2], group.size, group.size)
@@ -105,8 +115,13 @@ class Scales:
 
     @property
     def keeps_keys(self) -> bool:
-        """True when every scale is exactly 1, no pair is turned and no map of K is other than 1."""
-        return bool((self.g == 1).all()) and not self.turns
+        """True when every scale is exactly 1, no pair turned, no map of K other than 1, nothing taken off K."""
+        return bool((self.g == 1).all()) and not self.turns and not self.shifts
+
+    @property
+    def shifts(self) -> bool:
+        """True when something is taken off K."""
+        return self.k_offset is not None and bool(self.k_offset.any())
 
     @property
     def is_identity(self) -> bool:
@@ -115,21 +130,31 @@ class Scales:
 
     @property
     def point(self) -> Tensor:
-        """Where a search stands, (layers, kv, bands [+ pairs [+ numbers of the groups]]); see maths/transform_point."""
-        return TransformParts(self.g.log2(), self.angles, self.maps).point(self.groups)
+        """Where a search stands, (layers, kv, bands [+ pairs [+ numbers of the groups]] [+ head_dim]).
 
-    def point_among(self, groups: tuple[ChannelGroup, ...]) -> Tensor:
-        """The same point where a search has maps of these groups: those that these scales lack are identity, zero."""
-        if self.groups or not groups:
-            return self.point
-        angles = self.g.new_zeros(*self.g.shape[:2], self.bands[-1][1] + 1) if self.angles is None else self.angles
-        behind = self.g.new_zeros(*self.g.shape[:2], sum(group.numbers for group in groups))
-        return torch.cat((self.g.log2(), angles, behind), dim=-1)
+        See maths/transform_point.
+        """
+        return TransformParts(self.g.log2(), self.angles, self.maps, self.k_offset).point(self.groups)
+
+    def point_among(self, groups: tuple[ChannelGroup, ...], channels: int = 0) -> Tensor:
+        """The same point where a search has maps of these groups, and an offset of so many channels.
+
+        Those that these scales lack are identity, zero.
+        """
+        heads = self.g.shape[:2]
+        parts = self
+        if channels and self.k_offset is None:
+            parts = replace(parts, k_offset=self.g.new_zeros(*heads, channels))
+        if groups and not self.groups:
+            angles = self.g.new_zeros(*heads, self.bands[-1][1] + 1) if self.angles is None else self.angles
+            one = [group.matrix(self.g.new_zeros(*heads, group.numbers)) for group in groups]
+            parts = replace(parts, angles=angles, groups=groups, maps=tuple(one))
+        return parts.point
 
     @property
     def digest(self) -> str:
         """16 hex digits of what the scales do: mode, bands and every number, wherever they came from."""
-        groups = f" {self.groups}" if self.groups else ""
+        groups = f" {self.groups}" * bool(self.groups) + " K offset" * (self.k_offset is not None)
         said = hashlib.sha256(f"{self.mode} {self.bands} {tuple(self.point.shape)}{groups}".encode())
         said.update(self.point.double().cpu().contiguous().numpy().tobytes())
         if self.value_maps is not None:
@@ -148,8 +173,12 @@ class Scales:
         """The value maps as [layer][kv_head][row][column], None without any."""
         return None if self.value_maps is None else self.value_maps.tolist()
 
+    def nested_k_offset(self) -> list | None:
+        """What is taken off K as [layer][kv_head][channel], None without any."""
+        return None if self.k_offset is None else self.k_offset.tolist()
+
     def toward_identity(self, share: float) -> Scales:
-        """`share` of the way from identity to these scales: g^share, angles times share; all maps stay as they are."""
+        """`share` of the way from identity to these scales: g^share, angles times share; maps and offset stay."""
         return replace(self, g=self.g**share, angles=None if self.angles is None else self.angles * share)
 
     def nested_as(self, table: Tensor) -> list:
@@ -176,8 +205,9 @@ def from_nested(
     angles: list | None = None,
     maps: Sequence[GroupMap] = (),
     value_maps: list | None = None,
+    k_offset: list | None = None,
 ) -> Scales:
-    """Inverse of `Scales.nested`, `nested_angles` and `nested_value_maps`, and of `nested_as` for each map.
+    """Inverse of `Scales.nested` and of its like for the other tables, and of `nested_as` for each map.
 
     Raises:
         BadScales: the nesting is ragged or does not fit the granularity and model.
@@ -192,7 +222,8 @@ def from_nested(
     if value_maps is not None:
         size = len(value_maps[0][0])
         of_values = _table("value maps", value_maps, "kv_head", heads, size, size)
-    return Scales(mode, granularity, bands, g, turned, groups, tuple(tables), of_values)
+    off = None if k_offset is None else _table("k_offset", k_offset, "kv_head", heads, len(k_offset[0][0]))
+    return Scales(mode, granularity, bands, g, turned, groups, tuple(tables), of_values, off)
 
 
 def _table(name: str, nested: list, granularity: Granularity, heads: tuple[int, int], *width: int) -> Tensor:
@@ -219,6 +250,7 @@ def require_scales_alone(scales: Scales) -> None:
     for mixed, what, options in (
         (scales.turns, "rows of W_Q and W_K, as turned pairs and maps do", "--angles and --maps"),
         (scales.mixes_values, "rows of W_V and columns of W_O, as value maps do", "--value-maps"),
+        (scales.shifts, "a bias into K, as its offset does", "--k-offset"),
     ):
         if mixed:
             raise BadScales(

@@ -12,6 +12,7 @@ from qroar_core.models.stream import Condition
 from qroar_core.specs import QuantizerSpec, QuantSpec, RopeSpec, SearchSpec
 from qroar_core.transforms.figures import figures_of
 from qroar_core.transforms.file import tables_of, to_file
+from qroar_core.transforms.groups import still_channels
 from qroar_core.transforms.refusals import require, why_not
 from qroar_core.transforms.registry import flag, kinds, switches
 from qroar_core.transforms.result import ScalesFile
@@ -30,11 +31,18 @@ def drawn_maps(loaded, case, rope, scales):
     return replace(scales, groups=drawn.groups, maps=drawn.maps)
 
 
+def drawn_offset(loaded, case, rope, scales):
+    geo, generator = loaded.geometry, torch.Generator().manual_seed(11)
+    drawn = 3 * torch.randn(geo.n_layers, geo.n_kv_heads, geo.head_dim, generator=generator, dtype=torch.float64)
+    return replace(scales, k_offset=drawn * still_channels(geo, rope)[:, None])
+
+
 DRAWN = {  # a random transform of the kind beside what is there
     "scales": lambda _loaded, case, _rope, scales: replace(scales, g=random_g(case, seed=5)),
     "angles": lambda _loaded, case, _rope, scales: replace(scales, angles=with_angles(case).angles),
     "maps": drawn_maps,
     "value_maps": lambda loaded, _case, _rope, scales: replace(scales, value_maps=random_maps(loaded)),
+    "k_offset": drawn_offset,
 }
 
 

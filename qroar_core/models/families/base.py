@@ -98,6 +98,7 @@ class Family:
             v_head_dim=self.value_dim(config),
             latent_dim=latent,
             behind_values=self.behind_values(config),
+            beside_softmax=self.beside_softmax(config),
         )
 
     def check(self, config: Any) -> None:
@@ -126,6 +127,14 @@ class Family:
     def behind_values(self, config: Any) -> str:
         """What acts channel by channel between V and W_O, as the end of "the family's ..."; empty: nothing."""
         return ""
+
+    def beside_softmax(self, config: Any) -> str:
+        """What sees a constant on all logits of an attention row, as the end of "the family ..."; empty: nothing."""
+        return "caps its attention logits" if getattr(config, "attn_logit_softcapping", None) else ""
+
+    def key_factor(self, config: Any) -> float:
+        """What k is multiplied by between the key projection, with its bias, and RoPE."""
+        return 1.0
 
     def latent_dim(self, config: Any) -> int:
         """Channels of the latent that K and V are made of, 0 where they are projected directly."""

@@ -20,6 +20,10 @@ class FalconH1(Family):
         """The Mamba 2 half of every layer."""
         return LayerState(config=config)
 
+    def key_factor(self, config: Any) -> float:
+        """key_multiplier."""
+        return float(config.key_multiplier)
+
     def logits(self, model: Any, hidden: Tensor) -> Tensor:
         """Times lm_head_multiplier."""
         return model.get_output_embeddings()(hidden) * model.config.lm_head_multiplier

@@ -22,6 +22,7 @@ def gradient(run: SearchState, starts: dict[str, Tensor]) -> None:
     spec, objective = run.spec, run.objective
     done = run.tried("gradient step")
     at = run.state = run.state or AdamState.at(run.best)
+    rates = objective.rates(at.x)
     generator = torch.Generator().manual_seed(spec.seed)
     tail = max(1, spec.steps // AVERAGED)
     count = len(objective.capture.windows)
@@ -31,7 +32,7 @@ def gradient(run: SearchState, starts: dict[str, Tensor]) -> None:
         if step < done:  # only drawn, so that a continued search sees the rows it would have seen
             continue
         slope, value = objective.gradient(at.x, step % count, pick)
-        at.x = run.clamp(at.step(slope, step, LEARNING_RATE * (1 - step / spec.steps)))
+        at.x = run.clamp(at.step(slope, step, rates * (LEARNING_RATE * (1 - step / spec.steps))))
         if step >= spec.steps - tail:
             at.average()
         run.report(step + 1, f"gradient step {step + 1}", value)

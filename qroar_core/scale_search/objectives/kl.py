@@ -52,7 +52,7 @@ class KLObjective:
     ids: Tensor  # (windows, length)
     groups: tuple[ChannelGroup, ...] = ()  # whose matrices stand in a point
     reference: Tensor = field(init=False)  # final hidden states, (windows, length - 1, hidden_size)
-    weights: dict[str, Tensor] = field(init=False)
+    weights: dict[str, Tensor | None] = field(init=False)
     known: dict[bytes, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -68,7 +68,8 @@ def gptq(w: Tensor, hessian: Tensor, spec: WeightQuantSpec, damp: float = DAMP) 
 
 def prepare(given: RemedyInputs) -> Prepared:
     """Every linear rounded by GPTQ; what no calibration token reaches, and stacked experts, to nearest."""
-    new = quantized_parameters(given.loaded, given.weights, {})
+    nearest = quantized_parameters(given.loaded, given.weights, {})
+    new = {name: tensor for name, tensor in nearest.items() if tensor is not None}
     for inputs, own, stacked in given.inputs("GPTQ:"):
         rounded = gptq(stacked, inputs.hessian, given.weights)
         new |= dict(zip(own, rounded.split([len(w) for w in own.values()]), strict=True))

@@ -1,0 +1,58 @@
+"""A bias of W_K that the checkpoint has not, in a folder that transformers loads: by the config's own switch for it.
+
+A K offset goes into that bias. Where the architecture reads none, transformers' config says whether it can: Llama's
+`attention_bias` brings biases of q, k, v and o, of which all but K's are written as zeros. A switch that would bring
+anything but biases, or a config without one, is a refusal.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from qroar_core.errors import BadSpec
+from qroar_core.models.loaded import LoadedModel
+
+
+def brought(loaded: LoadedModel, new: Mapping[str, Tensor | None]) -> set[str]:
+    """Names among `new` that the checkpoint has not."""
+    own = {name for name, p in loaded.originals.items() if p is None}
+    return {name for name, p in new.items() if p is not None} - (loaded.parameter_names() - own)
+
+
+def bias_switch(loaded: LoadedModel, names: set[str]) -> tuple[dict[str, bool], dict[str, torch.Size]]:
+    """What of the config brings parameters `names`, and the shapes of those that come with them.
+
+    Raises:
+        BadSpec: no switch of this config brings them, or none without parameters that are no biases.
+    """
+    if not names:
+        return {}, {}
+    config = loaded.model.config
+    own = set(_shapes(loaded, {}))
+    found = []
+    for switch in sorted(name for name, value in vars(config).items() if value is False and "bias" in name):
+        shapes = {name: shape for name, shape in _shapes(loaded, {switch: True}).items() if name not in own}
+        if names <= {*shapes} and all(name.endswith(".bias") for name in shapes):
+            found.append(({switch: True}, {name: shape for name, shape in shapes.items() if name not in names}))
+    if not found:
+        raise BadSpec(
+            f"a K offset needs a bias of W_K, and {type(config).__name__} of transformers knows none",
+            where="scales",
+            do="search without --k-offset, or choose a GGUF format where llama.cpp reads one",
+        )
+    return min(found, key=lambda one: len(one[1]))
+
+
+def _shapes(loaded: LoadedModel, entries: Mapping[str, Any]) -> dict[str, torch.Size]:
+    """Parameters that transformers makes of the config with these entries; no memory is taken."""
+    config = copy.deepcopy(loaded.model.config)
+    for name, value in entries.items():
+        setattr(config, name, value)
+    with torch.device("meta"):
+        made = type(loaded.model)(config)
+    return {name: p.shape for name, p in made.named_parameters()}

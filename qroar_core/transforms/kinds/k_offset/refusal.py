@@ -1,0 +1,19 @@
+"""Who takes a K offset, and when any channel stands still."""
+
+from __future__ import annotations
+
+from qroar_core.errors import BadSpec
+from qroar_core.models.geometry import Geometry
+from qroar_core.specs import QuantSpec, RopeSpec
+from qroar_core.transforms.groups import still_channels
+
+
+def require(geometry: Geometry, rope: RopeSpec, quant: QuantSpec) -> None:
+    """Raises BadSpec where every channel of K turns, or the layout takes no constant off it."""
+    geometry.require_k_offset()
+    if not bool(still_channels(geometry, rope).any()):
+        raise BadSpec(
+            "every channel of K turns, and a constant would turn with it",
+            where="--k-offset",
+            do="tie slow pairs to stand still, for example 26-31:0, by --tie or as Tied pairs on the Start page",
+        )
