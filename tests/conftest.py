@@ -11,7 +11,7 @@ import functools
 import gc
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from types import MethodType, SimpleNamespace
@@ -255,7 +255,7 @@ def stages(monkeypatch, demo_model, tmp_path_factory, quick_visits):
     from qroar_core.models.patch import undo_scales
     from qroar_core.runs import agreement
     from qroar_core.scale_search import run as search
-    from qroar_core.transforms.groups import groups_of
+    from qroar_core.transforms.groups import groups_of, still_channels
     from qroar_core.transforms.scales import identity
     from tests.helpers import planted
 
@@ -271,6 +271,9 @@ def stages(monkeypatch, demo_model, tmp_path_factory, quick_visits):
         units = [torch.ones((*none.g.shape[:2], group.numbers), dtype=torch.float64) / 2 for group in groups]
         maps = tuple(group.matrix(unit) for group, unit in zip(groups, units, strict=True))
         found = type(none)(none.mode, none.granularity, none.bands, none.g * 2, turned, groups=groups, maps=maps)
+        if setting.search.k_offset:
+            still = still_channels(loaded.geometry, setting.rope)[:, None].double()
+            found = replace(found, k_offset=still.repeat(1, loaded.geometry.n_kv_heads, 1))
         return search.SearchOutcome(found, found, none, none, planted.searched(setting, count))
 
     monkeypatch.setenv("QROAR_RUNS", str(tmp_path_factory.mktemp("runs")))

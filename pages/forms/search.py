@@ -121,7 +121,7 @@ def search_form(spec: SearchSpec, why_not: Mapping[str, str] = NO_REASON) -> Sea
         five, six, seven = st.columns(3)
         method = menu(three, "Method", list(methods()), "method")
         goal = menu(four, "Objective", list(objectives()), "goal", format_func=lambda name: objectives()[name].label)
-        unless_read = partial(_unless_read, replace(spec, method=method, objective=goal))
+        unless_read = partial(_unless_read, replace(spec.of_kinds(()), method=method, objective=goal))
         windows = number(five, "Windows of text", 1, 64, "search windows")
         largest = number(six, "Largest |log2 g|", 0.0, 8.0, "max_log2_scale", step=0.5, help=term_help("Bounds"))
         steps = number(seven, "Gradient steps", 1, 1000, "steps", **unless_read("steps"))

@@ -52,3 +52,22 @@ def test_without_angles_the_switch_says_why_it_is_greyed(loaded_app):
     )
     toggle(loaded_app, "Also search pair angles").set_value(True).run()
     assert "Disabled" not in toggle(loaded_app).help
+
+
+OFFSET = "Also take a constant off K"
+
+
+def test_a_constant_is_taken_off_k_where_a_pair_stands_still(loaded_app):
+    go(loaded_app, "tune")
+    assert toggle(loaded_app, OFFSET).disabled
+    assert "Disabled: every channel of K turns" in toggle(loaded_app, OFFSET).help
+    go(loaded_app, "start")
+    loaded_app.text_input(key="tied pairs").set_value("22-25,26-31:0").run()
+    go(loaded_app, "tune")
+    whole(toggle(loaded_app, OFFSET).set_value(True).run())
+    assert loaded_app.session_state["choice"].search.kinds == ("k_offset",)
+    whole(clicked(loaded_app, "Start the search"))
+    assert any("KV heads have a constant taken off K" in title for title in titles(loaded_app))
+    whole(loaded_app.selectbox(key="goal").set_value("kl").run())
+    assert toggle(loaded_app, OFFSET).disabled
+    assert "under the objective" in toggle(loaded_app, OFFSET).help

@@ -26,11 +26,11 @@ def by_layer_and_head(scales: ScalesFile) -> Picture | None:
     size = math.sqrt(float(np.mean(np.square(largest))))
     taken = sum(value > 0 for row in largest for value in row)
     return Picture(
-        f"{taken} of {len(largest) * len(heads)} KV heads have a constant taken off K, {size:.3g} at most on average",
+        f"{taken} of {len(largest) * len(heads)} KV heads have a constant taken off K, of {size:.3g} in one channel",
         figure,
         head_table(layers, largest, "largest_of_k"),
         "A cell is the largest number that is taken off one channel of K, in the units of k before RoPE: 0 leaves the "
-        "head alone. The average is the root mean square over heads.",
+        "head alone. The title has the root mean square over heads.",
     )
 
 
