@@ -25,7 +25,8 @@ def shuffled_bands(scales: Scales, seed: int) -> Scales:
 def shuffled_heads(scales: Scales, seed: int, still: Collection[int] = ()) -> Scales | None:
     """Every unit's scales, angles and maps of K given to a drawn unit; None where all units share one set.
 
-    Value maps stay: they say nothing of K.
+    Value maps stay: they say nothing of K. So does what is taken off K: it is each head's own constant, whatever
+    scales it.
 
     Args:
         still: layers without RoPE, whose scales do nothing; they take no part.
