@@ -16,7 +16,6 @@ from qroar_core.scale_search.l2_penalty import price
 from qroar_core.specs import Granularity
 from qroar_core.transforms.scales import pooled
 
-OFFSET_RATE = 0.5  # deviations of a channel of K that an offset moves where log2 g moves by an octave
 Report = Callable[..., None]  # step, label, objective, and the best so far (left out where only a few rows were seen)
 
 
@@ -91,11 +90,14 @@ class CachedObjective:
         return self._shared(gathered(slopes)), float(relative.mean())
 
     def rates(self, point: Tensor) -> Tensor:
-        """What a gradient step counts as in each number of a point: an offset of K moves by its channel's deviation."""
+        """What a gradient step counts as in each number of a point.
+
+        Where log2 g moves by an octave, an offset of K moves by its channel's standard deviation.
+        """
         rates = torch.ones_like(point)
         if self.setup.offset:
             constants = KeyConstants.of(self.capture.windows)
-            rates[..., -self.setup.offset :] = OFFSET_RATE * constants.before_rope(constants.deviation)
+            rates[..., -self.setup.offset :] = constants.before_rope(constants.deviation)
         return rates
 
     def _shared(self, slopes: Tensor) -> Tensor:

@@ -34,7 +34,7 @@ class Switch:
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class TransformKind:
     """One kind of transform. Its folder's name is the field of `SearchSpec`, `Scales` and scales.json that has it.
 
     Args:

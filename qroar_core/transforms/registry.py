@@ -10,13 +10,13 @@ from functools import cache
 from pathlib import Path
 
 from qroar_core.members import folders_in, members_of
-from qroar_core.transforms.kind import Kind, Switch
+from qroar_core.transforms.kind import Switch, TransformKind
 
 _PACKAGE = "qroar_core.transforms.kinds"
 
 
 @cache
-def kinds() -> dict[str, Kind]:
+def kinds() -> dict[str, TransformKind]:
     """Name -> kind, in the order of lists."""
     return members_of(_PACKAGE, folders_in(Path(__file__).parent / "kinds"), "KIND")
 

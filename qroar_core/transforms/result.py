@@ -78,7 +78,7 @@ class ScalesFile(Result):
     MOST: ClassVar[int] = LARGEST
 
     format: Literal["qroar-scales"] = "qroar-scales"
-    # the first that can hold all that it has (`Kind.version`): who reads g alone would leave the rest out
+    # the first that can hold all that it has (`TransformKind.version`): who reads g alone would leave the rest out
     version: Literal[1, 2, 3, 4, 5] = 1
     model: ModelIdentity
     rope: dict[str, Any]

@@ -108,6 +108,16 @@ def test_it_is_searched_beside_the_rest_and_only_helps(tiny, maps):
 
 
 def test_each_head_keeps_its_own_under_scales_of_the_layer(tiny):
+    problem, taken = captured(tiny(), granularity="layer")
+    objective, point = problem.objective(taken), starts(problem, taken)["identity, less its mean"]
+    slope, _ = objective.gradient(point, 0, torch.arange(8))
+    of_scales, of_offset = slope.split([len(problem.bands), 16], dim=-1)
+    assert torch.equal(of_scales[:, 0], of_scales[:, 1])
+    assert not torch.equal(of_offset[:, 0], of_offset[:, 1])
+    rates = objective.rates(point)
+    assert (rates[..., : len(problem.bands)] == 1).all()
+    deviation = KeyConstants.of(taken.windows).deviation[..., [6, 7, 14, 15]]
+    torch.testing.assert_close(rates[..., len(problem.bands) :][..., [6, 7, 14, 15]], deviation)
     found = run(tiny(), k_offset=True, granularity="layer", steps=10).found
     assert torch.equal(found.g, found.g[:, :1].expand_as(found.g))
     assert found.shifts

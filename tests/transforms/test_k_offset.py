@@ -7,8 +7,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM
 
 from qroar_core.errors import BadScales, BadSpec
+from qroar_core.exporters import hf
 from qroar_core.models.number_format import in_format
 from qroar_core.models.patch import apply_scales, undo_scales
 from qroar_core.models.stream import Condition
@@ -18,7 +20,7 @@ from qroar_core.transforms.groups import still_channels
 from qroar_core.transforms.refusals import why_not
 from qroar_core.transforms.scales import identity
 from tests.models.families.scaled import EXACT, Taps, bands_of, streamed
-from tests.models.families_table import CASES, WIDE
+from tests.models.families_table import CASES, WIDE, plain_logits
 from tests.transforms.test_kinds import drawn_offset
 from tests.transforms.test_maps import tied
 
@@ -175,3 +177,23 @@ def test_where_it_cannot_be_free_it_is_refused_with_the_reason(build, tokens, na
             plain = streamed(loaded, tokens, Condition(rope))
             moved = streamed(loaded, tokens, Condition(rope, scales=scales))
         assert float((moved - plain).abs().max()) > 1e-4
+
+
+@pytest.mark.parametrize(
+    "name",
+    names("llama, 1 KV head", "smollm3", "stablelm, parallel", "falcon", "falcon_h1", "gemma2, no caps", "qwen2"),
+)
+def test_an_export_reloads_in_plain_transformers_with_the_biases_that_its_config_brings(build, tokens, name, tmp_path):
+    loaded, case = build(name), CASES[name]
+    rope = tied(case)
+    if still_channels(loaded.geometry, RopeSpec()).any():  # without a tie, which not every family's config can say
+        rope = RopeSpec()
+    scales = shifted(loaded, case, rope)
+    with WIDE():
+        plain = streamed(loaded, tokens, Condition(rope))
+        folder = hf.run(loaded, rope, scales, tmp_path / "out")
+        again = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float64, attn_implementation="eager")
+        near = 1e-4 if rope.tie else 1e-9  # a list of divisors has float32 frequencies, none of them 0
+        torch.testing.assert_close(plain_logits(again, tokens), plain, rtol=0, atol=near)
+    key = loaded.slots()[-1][1].weight.removesuffix("weight") + "bias"
+    assert again.state_dict()[key].any()

@@ -1,8 +1,8 @@
 """Pair angles: one more turn of every RoPE pair, the same in q and k."""
 
-from qroar_core.transforms.kind import Kind, Switch
+from qroar_core.transforms.kind import Switch, TransformKind
 
-KIND = Kind(
+KIND = TransformKind(
     "pair angles",
     20,
     version=2,

@@ -1,8 +1,8 @@
 """K offset: a constant taken off K's channels that do not turn, which no softmax sees."""
 
-from qroar_core.transforms.kind import Kind, Switch
+from qroar_core.transforms.kind import Switch, TransformKind
 
-KIND = Kind(
+KIND = TransformKind(
     "K offset",
     50,
     version=5,

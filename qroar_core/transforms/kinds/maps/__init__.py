@@ -1,8 +1,8 @@
 """Maps: a matrix on each group of channels of K that turn alike, its inverse's transpose on q."""
 
-from qroar_core.transforms.kind import Kind, Switch
+from qroar_core.transforms.kind import Switch, TransformKind
 
-KIND = Kind(
+KIND = TransformKind(
     "channel maps",
     30,
     version=3,

@@ -1,8 +1,8 @@
 """Band scales: one real number a band on q, its inverse (or the same) on k."""
 
-from qroar_core.transforms.kind import Kind
+from qroar_core.transforms.kind import TransformKind
 
-KIND = Kind(
+KIND = TransformKind(
     "band scales",
     10,
     version=1,

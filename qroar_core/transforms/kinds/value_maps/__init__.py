@@ -1,8 +1,8 @@
 """Value maps: a matrix on V of each KV head, its inverse in W_O."""
 
-from qroar_core.transforms.kind import Kind, Switch
+from qroar_core.transforms.kind import Switch, TransformKind
 
-KIND = Kind(
+KIND = TransformKind(
     "value maps",
     40,
     version=4,
