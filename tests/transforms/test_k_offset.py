@@ -179,6 +179,7 @@ def test_where_it_cannot_be_free_it_is_refused_with_the_reason(build, tokens, na
         assert float((moved - plain).abs().max()) > 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     names("llama, 1 KV head", "smollm3", "stablelm, parallel", "falcon", "falcon_h1", "gemma2, no caps", "qwen2"),
