@@ -128,6 +128,10 @@ def test_llama_cpp_reads_a_bias_of_k_alone(smollm2, tmp_path):
     names = [t.name for t in gguf.GGUFReader(path).tensors if t.name.endswith(".bias")]
     assert names == [f"blk.{layer}.attn_k.bias" for layer in range(geo.n_layers)]
     assert [check for check in verify.run(folder) if check.passed is not True] == []
+    again = load_model(str(path), device="cpu", dtype="float32")
+    off = again.model.model.layers[0].self_attn.k_proj.bias.view(geo.n_kv_heads, -1)
+    factor = 0.1 * math.log(2.0) + 1
+    torch.testing.assert_close(off, -factor * scales.k_offset[0].float(), rtol=1e-5, atol=1e-5)
 
 
 def test_weights_that_are_rounded_anew_take_it_and_finished_codes_do_not(tiny, tmp_path):

@@ -136,7 +136,7 @@ def _checked(architecture: Architecture, config: Config, files: GgufFiles, built
         )
     found = {name: stored for name, (stored, _names) in built.items()}
     for name in sorted(expected.keys() - found.keys()):
-        found[name] = _zero(architecture, name, expected[name], found, where)
+        found[name] = _zero(architecture, name, expected[name], built, where)
     for name, stored in found.items():
         if stored.shape != expected[name]:
             raise BadCheckpoint(
