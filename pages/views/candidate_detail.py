@@ -22,7 +22,7 @@ from qroar_core.specs.labels import capital
 from qroar_core.statistics.intervals import NO_GAIN
 from qroar_core.transforms.figures import figures_of
 from qroar_core.transforms.file import to_file
-from qroar_core.transforms.registry import kinds
+from qroar_core.transforms.registry import kinds, switches
 from qroar_core.transforms.scales import Scales, pooled
 
 
@@ -59,7 +59,7 @@ def candidate_detail(
     patch_buttons(loaded, setting, scales, offered)
     content = to_file(loaded, setting.rope, setting.quant, scales)
     for name, drawn in figures_of(content).items():
-        picture(drawn, kinds()[name].label)
+        picture(drawn, kinds()[name].label if name in switches() else name)  # a switch has its name as its key
 
 
 @carried_out
