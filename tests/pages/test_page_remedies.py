@@ -36,12 +36,26 @@ def page(app):
 def test_it_offers_what_applies_and_says_what_a_click_costs(loaded_app):
     page(loaded_app)
     chosen = loaded_app.multiselect(key="comparison methods")
-    assert chosen.value == ["smooth_attention", "per_channel", "rotation"]
-    assert chosen.options == ["SmoothAttention", "K per channel before RoPE", "Hadamard rotation of q and k"]
-    assert "8 conditions on 16 windows of 1,024 tokens each; 3 searches for band scales." in texts(loaded_app)
+    assert chosen.value == [
+        "pair_scales",
+        "tied_maps",
+        "smooth_attention",
+        "kvquant",
+        "kivi",
+        "rotation",
+    ]
+    assert chosen.options == [
+        "pair scales and angles",
+        "tied maps",
+        "SmoothAttention",
+        "KVQuant (K per channel before RoPE)",
+        "KIVI",
+        "Hadamard rotation of q and k",
+    ]
+    assert "14 conditions on 16 windows of 1,024 tokens each; 5 searches for scales." in texts(loaded_app)
     assert "Not run for this setting yet" in texts(loaded_app)
     loaded_app.checkbox(key="comparison band scales").set_value(False).run()
-    assert "5 conditions on 16 windows of 1,024 tokens each; 0 searches" in texts(loaded_app)
+    assert "11 conditions on 16 windows of 1,024 tokens each; 2 searches" in texts(loaded_app)
 
 
 def test_a_click_measures_and_shows_sentences_table_and_figures(loaded_app, asks):
@@ -78,9 +92,10 @@ def test_all_that_apply_is_said_as_none(loaded_app, asks):
     assert asks[0][2].methods == ()
 
 
-@pytest.mark.parametrize(("angles", "counts"), [(False, (8, 3)), (True, (11, 6))])
+@pytest.mark.parametrize(("angles", "counts"), [(False, (14, 5)), (True, (17, 8))])
 def test_the_conditions_promised_are_those_the_comparison_makes(demo, angles, counts):
-    """By hand: the reference, four remedies, and scales, then angles, on the three of them that scales can act on."""
+    """By hand: the reference, seven remedies, scales, then angles, on the three of them that take scales and gain by
+    them, a rotation on each of the two with scales of their own, which are a search each, and a tie unquantized."""
     setting = default_setting(demo)
     setting = replace(setting, search=replace(setting.search, angles=angles))
     assert conditions(demo, setting, ComparisonSpec(search=setting.search)) == counts
