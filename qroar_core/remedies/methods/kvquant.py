@@ -24,7 +24,7 @@ REMEDY = Remedy(
     "K cache",
     "every cached key rotated again at every step; two numbers a channel and group of 32 tokens, the newest 128 exact",
     "a cache layout and an attention kernel of its own",
-    "KVQuant, arXiv 2401.18079, section 3.1 and 3.2, with even levels from groups of 32 tokens in place of its "
+    "KVQuant, arXiv 2401.18079, sections 3.1 and 3.2, with even levels from groups of 32 tokens in place of its "
     "calibrated uneven ones, and without its sparse outliers",
     _under,
     needs="a K cache with scales per token, per block or per tensor, and integer levels",
