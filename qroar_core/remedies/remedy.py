@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from qroar_core.quantizers.spec import QuantSpec
 
 FREE = "none"  # at run time
-READY, SEARCH = 2, 3  # units of progress: to prepare a remedy from calibration text, to search
+# Work, in passes over a search's windows: to prepare a remedy from calibration text, to search, angles as well
+READY, SEARCH, TURNING = 2, 3, 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ class Remedy:
         takes_scales: band scales can be searched on top of it; False where it has scales of its own.
         takes_angles: pair angles can be searched on top of it.
         searches: how many searches it makes itself.
-        work: of making it, in units of progress; measuring a condition is one.
+        work: of making it, in passes over as many windows as a search reads.
         retunes: it may change the interpolation: what that costs the unquantized model is measured too.
         tokens: of calibration text that its authors read; 0: as many as the comparison gives to everyone.
     """

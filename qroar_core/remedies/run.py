@@ -36,7 +36,7 @@ from qroar_core.remedies.applicable import Applied, applicable_remedies, searche
 from qroar_core.remedies.findings import Measured, remedy_rows, sentences
 from qroar_core.remedies.prepare import prepare, why_not
 from qroar_core.remedies.prepared import Prepared, RemedyInputs
-from qroar_core.remedies.remedy import SEARCH
+from qroar_core.remedies.remedy import SEARCH, TURNING
 from qroar_core.remedies.result import Comparison
 from qroar_core.result import exp
 from qroar_core.scale_search.find_scales import find_scales
@@ -108,12 +108,21 @@ class _Comparison:
 
     def units(self, one: Applied) -> float:
         """Of making and measuring a remedy, what is on top of it, and its tie unquantized; measuring takes one."""
-        tops = len(searches(self.spec, one.method)) * (SEARCH + 1) + (turned_keys(self.entered, one) is not None)
-        return self.making(one) + 1 + tops + one.about.retunes
+        tops = (
+            0
+            if self.no_op(one.quant)
+            else sum(self.searching(angles) + 1 for angles in searches(self.spec, one.method))
+        )
+        return self.making(one) + 1 + tops + (turned_keys(self.entered, one) is not None) + one.about.retunes
 
     def making(self, one: Applied) -> float:
         """Of making it: its own work, and text of its own to read."""
-        return one.about.work + (len(self.own[one.method]) / len(self.heldout) if one.about.tokens else 0)
+        own = len(self.own[one.method]) / len(self.heldout) if one.about.tokens else 0
+        return one.about.work * self.spec.search.windows / len(self.heldout) + own
+
+    def searching(self, angles: bool) -> float:
+        """Of a search of band scales."""
+        return (TURNING if angles else SEARCH) * self.spec.search.windows / len(self.heldout)
 
     def result(self) -> Comparison:
         """Every remedy in turn."""
@@ -197,7 +206,7 @@ class _Comparison:
             yield Measured(method, nll, turned=True, note=ready.note)
         for angles in () if self.no_op(remedy.quant) else searches(self.spec, method):
             what = f"band scales{' and angles' * angles}"
-            with self.part(SEARCH, f"{what} under {name}") as on_step:
+            with self.part(self.searching(angles), f"{what} under {name}") as on_step:
                 setting = Setting(self.rope, ready.quant, search=self.spec.search.without_maps(angles))
                 found = find_scales(self.loaded, setting, self.texts, on_step=on_step)
             nll = self.nll(Condition(self.rope, ready.quant, found), f"{name} and {what}")

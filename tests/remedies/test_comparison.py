@@ -276,7 +276,8 @@ def test_angles_are_searched_beside_the_scales_alone_and_never_under_finished_co
     alone = find_scales(loaded, Setting(YARN, quant, search=SEARCH), TEXTS)
     assert rows["plain+"].window_nll == pytest.approx(by_hand(loaded, quant, alone))
     read = len(writing(0)) // 96  # windows of all that there is, for GPTQ, in parts of a condition's four
-    units = 1 + 3 + 5 * 4 + 2 + read / 4  # the reference, 3 alone, 5 x (search, measure), GPTQ made
+    searched = 3 * (3 / 2 + 1) + 2 * (6 / 2 + 1)  # two windows each; with angles twice the work
+    units = 1 + 3 + searched + 2 / 2 + read / 4  # the reference, 3 alone, GPTQ made
     assert (steps[-1].done, steps[-1].total) == (units, units)
 
 

@@ -151,7 +151,7 @@ def test_rows_are_conditions_measured_by_hand(planted):
     assert any(said.startswith("Tied maps: pairs 10-13,14-15:0 are tied; in full") for said in result.sentences)
     done = [step.done for step in steps]
     assert done == sorted(done)
-    assert done[-1] == steps[-1].total == 1 + 1 + (3 + 2) + (7 + 3) + (4 + 2) + 1 + 1
+    assert done[-1] == steps[-1].total == 1 + 1 + (6 / 2 + 2) + (9 / 2 + 3) + (10 / 2 + 2) + 1 + 1
 
 
 def chosen(*groups):

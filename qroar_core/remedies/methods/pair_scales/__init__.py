@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qroar_core.remedies.remedy import FREE, SEARCH, Remedy, where_channels_of_k_share_a_scale
+from qroar_core.remedies.remedy import FREE, TURNING, Remedy, where_channels_of_k_share_a_scale
 
 REMEDY = Remedy(
     "pair scales and angles",
@@ -15,5 +15,5 @@ REMEDY = Remedy(
     needs="a K cache or q and k activations whose channels share a scale",
     takes_scales=False,
     searches=1,
-    work=SEARCH,
+    work=TURNING,
 )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from qroar_core.remedies.remedy import FREE, SEARCH, Remedy, where_channels_of_k_share_a_scale
+from qroar_core.remedies.remedy import FREE, TURNING, Remedy, where_channels_of_k_share_a_scale
 
-CHOICE = 4  # units of progress of choosing which pairs to tie
+CHOICE = 3  # work of choosing which pairs to tie
 
 REMEDY = Remedy(
     "tied maps",
@@ -17,6 +17,6 @@ REMEDY = Remedy(
     needs="a K cache or q and k activations whose channels share a scale",
     takes_scales=False,
     searches=1,
-    work=SEARCH + CHOICE,
+    work=TURNING + CHOICE,
     retunes=True,
 )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from qroar_core.quantizers.spec import QuantSpec
-from qroar_core.remedies.remedy import FREE, SEARCH, Remedy
+from qroar_core.remedies.remedy import FREE, TURNING, Remedy
+
+MAPS = 4  # work of searching the maps of V
 
 
 def _under(quant: QuantSpec) -> QuantSpec | None:
@@ -21,5 +23,5 @@ REMEDY = Remedy(
     needs="a quantized V cache",
     takes_scales=False,
     searches=1,
-    work=SEARCH + 1,
+    work=TURNING + MAPS,
 )
