@@ -1,9 +1,11 @@
 """Remedies without a browser: empty, offered, asked, shown, failed, cancelled."""
 
+import json
 import re
 from dataclasses import replace
 
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from pages.forms.comparison import conditions
 from qroar_core.setting import default_setting
@@ -76,6 +78,9 @@ def test_a_click_measures_and_shows_sentences_table_and_figures(loaded_app, asks
     assert re.fullmatch(r"40% \[\d+%, \d+%\]", table["gap"][1])
     assert table["gap"][0] == ""
     asks_for = loaded_app.table[0].value
+    assert list(table["cost at run time"])[:3] == ["none"] * 3
+    assert list(table["change in the runtime"])[-1] == asks_for["change in the runtime"].iloc[-1] != ""
+    assert "tie costs" not in table
     assert list(asks_for.index) == ["band scales", "SmoothAttention", *table["remedy"][4:6]]
     assert list(asks_for["cost at run time"])[:2] == ["none", "none"]
     assert "online" in asks_for["cost at run time"].iloc[-1]
@@ -90,6 +95,22 @@ def test_all_that_apply_is_said_as_none(loaded_app, asks):
     page(loaded_app)
     clicked(loaded_app, "Run the comparison")
     assert asks[0][2].methods == ()
+
+
+def test_weights_bring_a_length_of_gptq_s_text(app, asks):
+    """As long as its authors' where nobody changes it: then the spec has none."""
+    visitor = AppTest.from_file(app._script_path, default_timeout=30)
+    weights = json.dumps({"weights": {"bits": 4}, "k": {"bits": 4}})
+    visitor.query_params.update({"model": "demo", "quant": weights})
+    visitor.run()
+    if any(button.label == "Load demo" for button in visitor.button):
+        clicked(visitor, "Load demo")
+    page(visitor)
+    assert visitor.number_input(key="comparison tokens").value == 128 * 2048
+    clicked(visitor, "Run the comparison")
+    visitor.number_input(key="comparison tokens").set_value(4096).run()
+    clicked(visitor, "Run the comparison")
+    assert [one[2].calibration_tokens for one in asks] == [None, 4096]
 
 
 @pytest.mark.parametrize(("angles", "counts"), [(False, (14, 5)), (True, (17, 8))])
