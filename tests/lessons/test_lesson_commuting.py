@@ -1,13 +1,15 @@
 """Lesson 7 against rotation matrices written out: which transforms leave a logit alone, and what int4 makes of them."""
 
 import importlib.util
+import tomllib
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from qroar_core.bundled import ASSETS
-from qroar_core.lessons.captured_head import captured_head, int4
+from qroar_core.lessons.captured_head import FILE, captured_head, int4
 from qroar_core.lessons.commuting import MOVES, commuting, every_move
 from tests.lessons import explicit
 from tests.lessons.explicit import HEAD_DIM, OMEGA, PAIRS
@@ -118,6 +120,13 @@ def test_every_move_is_there_at_the_amount_it_starts_at():
 def test_int4_is_the_formula():
     k = captured_head().k[:50]
     np.testing.assert_allclose(int4(k).numpy(), explicit.int4(k.double().numpy()), atol=1e-5)
+
+
+def test_the_wheel_carries_the_head_where_the_lesson_looks_for_it():
+    root = Path(__file__).parents[2]
+    carried = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    place = carried["force-include"][str(FILE.relative_to(root))]
+    assert Path(place).relative_to(Path(carried["force-include"]["app.py"]).parent) == FILE.relative_to(root)
 
 
 @pytest.mark.slow
