@@ -27,6 +27,12 @@ COLUMNS = {
 def commuting_step() -> None:
     """One transform of a real pair: its logit at every distance, and what int4 makes of it."""
     question("commuting")
+    with folded("Play with one transform: its logit at every distance, and the int4 error that it leaves") as opened:
+        if opened:
+            _play()
+
+
+def _play() -> None:
     one, two, three, four = st.columns([3, 3, 2, 2])
     kind = one.selectbox(
         "Transform", MOVES, format_func=lambda k: MOVES[k].label, key="learn_move", help=term_help("Transform")

@@ -6,7 +6,7 @@ import streamlit as st
 
 from pages.views.glossary import term_help
 from pages.views.lessons.step import answer, question
-from pages.views.render import picture
+from pages.views.render import folded, picture
 from qroar_core.figures.lessons import tied_clocks as figures
 from qroar_core.lessons.captured_head import KV_HEAD, LAYER
 from qroar_core.lessons.commuting import FIRST, LAST, LOUDEST
@@ -20,6 +20,12 @@ LENGTHS = [128, 256, 512, 1024]  # tokens
 def tied_clocks_step() -> None:
     """Two neighbouring pairs tied: what it costs by distance, and what mixing them buys."""
     question("tying")
+    with folded("Play with two tied pairs: what the tie costs by distance, and what mixing them buys") as opened:
+        if opened:
+            _play()
+
+
+def _play() -> None:
     one, two, three = st.columns(3)
     first = one.select_slider(
         "Pairs to tie",
