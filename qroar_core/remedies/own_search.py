@@ -8,7 +8,7 @@ from typing import Any
 from qroar_core.errors import BadSpec
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.scale_search.problem import SearchProblem
-from qroar_core.scale_search.registry import require_angles
+from qroar_core.scale_search.registry import require_gradient
 from qroar_core.setting import Setting
 from qroar_core.specs import BandSpec, SearchSpec
 
@@ -21,7 +21,7 @@ def of_pairs(search: SearchSpec, pairs: int, **also: Any) -> SearchSpec:
 def why_no_search(loaded: LoadedModel, setting: Setting) -> str:
     """Why a search under this setting is refused, or could repair nothing; empty where it may."""
     try:
-        require_angles(setting.search)
+        require_gradient(setting.search)
         problem = SearchProblem.of(loaded, setting, {})
     except BadSpec as refusal:
         return refusal.what

@@ -31,10 +31,3 @@ def test_every_file_and_folder_is_a_remedy_and_every_folder_has_its_maths():
     )
     assert files | folders == {*REMEDIES} == {*methods.BY_NAME}
     assert not files & folders
-
-
-def test_the_table_of_what_each_needs_has_every_remedy():
-    text = (FOLDER.parents[2] / "docs" / "runtimes.md").read_text()
-    for name, about in methods.BY_NAME.items():
-        cells = (f"`{name}`", about.name, about.group, about.run_time, about.runtime_change, about.source)
-        assert (f"| {' | '.join(cells)} |" in text) == (name != "plain")
