@@ -127,7 +127,7 @@ def _best(rows: Sequence[RemedyRow]) -> str:
     if not won:
         return "no remedy recovers anything significant"
     best = max(won, key=lambda row: row.gain or 0.0)
-    return f"most of it is recovered by {best.name}: {_gain(best)}"
+    return f"the largest gain is that of {best.name}: {_gain(best)}"
 
 
 def _free_choice(bands: RemedyRow, rows: Sequence[RemedyRow], confidence: float) -> str:

@@ -62,7 +62,7 @@ def test_gains_are_paired_intervals_and_shares_of_the_gap():
 
 def test_the_free_choice():
     one = said(plain=0.5, plain_on=0.2, smooth_attention=0.4)
-    assert one[0].endswith("most of it is recovered by band scales: +0.3000 nats [+0.2770, +0.3230], 60% of it")
+    assert one[0].endswith("the largest gain is that of band scales: +0.3000 nats [+0.2770, +0.3230], 60% of it")
     assert "more than SmoothAttention: they are the free choice" in one[1]
     two = said(plain=0.5, plain_on=0.4, smooth_attention=0.2)
     assert "SmoothAttention, free as well, gains +0.2000 nats" in two[1]
@@ -142,7 +142,7 @@ def test_where_scales_cannot_act():
         Measured("gptq", (HARD + 0.2 + 0.01 * HARD).tolist(), no_op="the same"),
     ]
     found = sentences(HARD.tolist(), remedy_rows(HARD.tolist(), still, 0.95), 512, 0.95)
-    assert "most of it is recovered by GPTQ" in found[0]
+    assert "the largest gain is that of GPTQ" in found[0]
     assert found[1] == "Band scales alone cannot act here. Symmetric scales are an exact no-op here: rows"
     assert found[2].startswith("Band scales are an exact no-op under GPTQ")
 
