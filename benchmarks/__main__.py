@@ -20,7 +20,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TextIO
 
-from benchmarks.headline_passes import commit
+from benchmarks.headline_units import commit
 from benchmarks.parts import PARTS, RESUMED, chosen
 
 RESULTS = Path(__file__).parent / "results"

@@ -24,8 +24,9 @@ from pathlib import Path
 import torch
 
 from benchmarks.checkpoint import NAME, smollm2_loaded
-from benchmarks.headline_passes import Block, Passes, Remedy
+from benchmarks.headline_passes import Passes
 from benchmarks.headline_table import print_block, print_missing
+from benchmarks.headline_units import Block, Remedy
 from benchmarks.int4_int3_w4 import LENGTH as SHORT
 from benchmarks.int4_int3_w4 import ROPE, SETTINGS
 from benchmarks.int4_int3_w4 import WINDOWS as SHORT_WINDOWS
@@ -117,10 +118,10 @@ def filled(passes: Passes, block: Block, deadline: float | None) -> bool:
         for remedy in block.remedies:
             if passes.record(block, remedy, window) is not None:
                 continue
-            if remedy.search is not None and passes.scales(block, remedy) is None:
+            if passes.lacks_search(block, remedy):
                 if past(deadline):
                     return False
-                passes.search(block, remedy)
+                passes.searches.run(block, remedy)
             if passes.record(block, remedy, window) is None:  # the scales' search may have led to a kept pass
                 if past(deadline):
                     return False

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
 
-from benchmarks.headline_passes import SEED, Block, Passes, Remedy, digest_of
+from benchmarks.checkpoint import digest_of
+from benchmarks.headline_passes import Passes
+from benchmarks.headline_units import SEED, Block, Remedy
 from qroar_core.statistics.intervals import Interval, mean_interval, paired_interval, ratio_interval
 
 Records = dict[str, list[dict[str, Any]]]  # remedy -> one record a window
@@ -122,12 +124,15 @@ def share_words(won: list[float], lost: list[float]) -> str:
 def searched(passes: Passes, block: Block, remedy: Remedy) -> str:
     """What the scales of a remedy were searched on."""
     assert remedy.search is not None
-    about, spec = passes.about_search(block, remedy), remedy.search
+    kept, spec = passes.searches.kept(block, remedy), remedy.search
+    assert kept is not None
+    about = kept.about
     windows = f"{spec.windows} calibration window{'s' * (spec.windows != 1)} of {spec.length:,} tokens"
-    kept = "; the search kept identity" if about["identity"] else ""
+    tie = f"; {about['tie']}, chosen in {about['seconds of the choice']:.0f} s" if remedy.tied else ""
+    identity = "; the search kept identity" if about["identity"] else ""
     return (
         f"{spec.bands.count} bands per layer and KV head, searched on {windows}, digest "
-        f"{about['what']['calibration tokens']}, seed {spec.seed}, {about['seconds']:.0f} s{kept}"
+        f"{about['what']['calibration tokens']}, seed {spec.seed}, {about['seconds']:.0f} s{tie}{identity}"
     )
 
 

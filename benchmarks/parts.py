@@ -63,7 +63,7 @@ PARTS: dict[str, Part] = {
         for text in COLLECTIONS
         for length in (2048, 16384)
     },
-    **{f"transforms.{text}": partial(transforms.main, text) for text in COLLECTIONS},
+    **{f"transforms.{text}.{name}": partial(transforms.run, text, name) for text, name in transforms.ASKED},
     **{f"value_maps.{text}": partial(value_maps.main, text) for text in COLLECTIONS},
     **{
         f"retrieval.{name}.{text}": partial(retrieval.main, name, text)
@@ -83,7 +83,11 @@ PARTS: dict[str, Part] = {
     "headline": partial(headline.main, headline.HEADLINE),
     "headline-long-search": partial(headline.main, headline.SEARCHED_LONG),
 }
-RESUMED = ("headline", "headline-long-search")  # keep every pass on disk, and take `minutes`
+RESUMED = (  # keep every pass on disk, and take `minutes`
+    "headline",
+    "headline-long-search",
+    *(f"transforms.{text}.{name}" for text, name in transforms.ASKED),
+)
 
 
 def chosen(names: Sequence[str], parts: Mapping[str, Part]) -> list[str]:

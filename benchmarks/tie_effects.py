@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 
 from benchmarks.checkpoint import smollm2_loaded
-from benchmarks.headline_passes import readable
+from benchmarks.headline_units import readable
 from benchmarks.int4_int3_w4 import ROPE, SETTINGS
 from qroar_core.interpolations.tie import parse_ties, ties_words
 from qroar_core.models.capture import capture

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from benchmarks import __main__ as command
-from benchmarks.headline_passes import commit
+from benchmarks.headline_units import commit
 from benchmarks.parts import chosen
 
 

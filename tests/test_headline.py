@@ -7,17 +7,23 @@ import math
 import pytest
 import torch
 
-from benchmarks import headline, headline_passes
+from benchmarks import headline, headline_passes, headline_searches, headline_units
+from benchmarks.checkpoint import digest_of
 from benchmarks.headline import QUANTIZED, REFERENCE, ROTATION, Table, measured, with_scales
-from benchmarks.headline_passes import Block, Passes, digest_of, read_records, score, told
+from benchmarks.headline_passes import Passes, read_records, score
 from benchmarks.headline_table import share_words, whole
-from qroar_core.interpolations.tie import parse_ties
+from benchmarks.headline_units import Block, Remedy, told
+from qroar_core.interpolations.tie import parse_ties, ties_text
 from qroar_core.models import load
 from qroar_core.models.condition import Condition
 from qroar_core.models.score import logits_of
 from qroar_core.models.stream import open_stream
 from qroar_core.models.text import split, windows
+from qroar_core.progress import no_progress
+from qroar_core.scale_search.guard import WindowScorer
+from qroar_core.scale_search.result_ties import TieChoice, TieCost, TiedGroup
 from qroar_core.specs import QuantizerSpec, QuantSpec, RopeSpec, SearchSpec
+from qroar_core.transforms.file import from_file, rope_from
 
 pytestmark = pytest.mark.slow
 SEARCH = SearchSpec(length=128, windows=1, steps=2)
@@ -27,6 +33,16 @@ LONG = Block("K int3", INT3, "messages", 512, 2, REMEDIES)
 SHORT = Block("K int3", INT3, "messages", 128, 2, REMEDIES)
 TABLE = Table("headline", "the demo model", ROPE, (LONG, SHORT))
 PASSES = 2 * 2 * 5
+CHOICE = TieChoice(
+    groups=[TiedGroup(first=28, last=31, turn=0.0, wavelength=math.inf, absmax_share=0.5, cost=0.01, left_without=1.0)],
+    left_untied=1.0,
+    tried=[],
+    costs=[TieCost(length=128, windows=2, nats=0.001, low=0.0, high=0.002, allowed=0.005)],
+    dropped=[],
+    text="1 calibration window of 128 tokens",
+    seconds=1.0,
+    forward_seconds=0.1,
+)
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +147,7 @@ def test_what_changed_is_measured_anew_and_the_rest_is_not(demo, finished, tmp_p
     assert len(seen) == 14
     monkeypatch.undo()
     seen = counted(monkeypatch)
-    monkeypatch.setattr(headline_passes, "MEASUREMENT", 2)
+    monkeypatch.setattr(headline_units, "MEASUREMENT", 2)
     assert measured(demo, Table("", "", ROPE, (int4,)), folder)
     assert len(seen) == 4
 
@@ -241,3 +257,35 @@ def test_an_unfinished_window_is_in_no_row(demo, finished, tmp_path):
     columns, kept = whole(Passes(demo, ROPE, folder), LONG)
     assert kept == [1]
     assert [r["window"] for r in columns["reference"]] == [1]
+
+
+def test_a_tied_remedy_chooses_its_pairs_once_and_is_read_under_them(demo, tmp_path, monkeypatch, capsys):
+    """Oracle: NLL under the interpolation and the scales of the kept file, measured without the headline's code."""
+    spec = dataclasses.replace(SEARCH, angles=True, maps=True)
+    alone = Remedy("tied pairs, not quantized", quantized=False, search=spec, tied=True)
+    maps = Remedy("maps on tied pairs", search=spec, tied=True)
+    block = dataclasses.replace(SHORT, most=2, remedies=(REFERENCE, QUANTIZED, alone, maps))
+    monkeypatch.setattr(
+        headline_searches.choose_ties, "run", lambda *_: CHOICE
+    )  # the choice itself is tested in scale_search/test_choose_ties.py
+    assert measured(demo, Table("", "", ROPE, (block,)), tmp_path)
+    assert f"tied {ties_text(CHOICE.tie)}: it costs" in capsys.readouterr().out
+    (kept,) = tmp_path.glob("*-tied-maps-*.json")
+    scales, content = from_file(kept, demo)
+    tied = rope_from(content.rope)
+    assert tied == dataclasses.replace(ROPE, tie=CHOICE.tie)
+    assert scales.groups
+    records = {record["remedy"]: record for record in read_records(tmp_path / "passes.jsonl") if record["window"] == 1}
+    ids = Passes(demo, ROPE, tmp_path).heldout(block).ids[1]
+    for name, quant, with_these in ((alone.name, QuantSpec(), None), (maps.name, INT3, scales)):
+        scorer = WindowScorer(demo, tied, quant, no_progress)
+        assert records[name]["nll"] == pytest.approx(scorer.nll(ids[None], with_these, "")[0], abs=1e-6)
+    monkeypatch.setattr(headline_searches.choose_ties, "run", None)
+    seen = counted(monkeypatch)
+    kept.unlink()  # the search is lost, the choice is not; other scales than before would be other passes
+    assert measured(demo, Table("", "", ROPE, (block,)), tmp_path)
+    assert seen == []
+    content.maps[0].matrix[0][0][0][0] *= 1.001
+    kept.write_text(content.to_json())
+    assert measured(demo, Table("", "", ROPE, (block,)), tmp_path)
+    assert len(seen) == 2  # the maps' passes alone: without a quantizer no scales are read
