@@ -121,7 +121,7 @@ class Passes:
 
     def _told(self, block: Block, remedy: Remedy, scales: Scales) -> str:
         """A key of all that the scales hold."""
-        if not scales.groups and scales.value_maps is None:
+        if not scales.groups and scales.value_maps is None and scales.k_offset is None:
             return key_of([scales.mode, scales.bands, scales.nested(), scales.nested_angles()])
         whole = to_file(self.loaded, self.rope, block.quant, scales).model_dump(mode="json", exclude={"rope", "search"})
         return key_of(whole)
