@@ -168,7 +168,7 @@ def test_a_key_holds_every_field_of_a_spec_that_tells_it_from_another():
         "tail_weight": "tau_tail",
         "l2_penalty": "shrink",
     }
-    left_out = {"tie", "maps", "value_maps"}  # younger than the kept files, and here without ties and maps
+    left_out = {"tie", "maps", "value_maps", "k_offset"}  # younger than the kept files, and here without ties and maps
     for spec in (SEARCH, ROPE, INT3):
         names = {f.name for f in dataclasses.fields(spec) if f.compare} - left_out
         wanted = {then.get(name, name): value for name, value in dataclasses.asdict(spec).items() if name in names}
@@ -289,3 +289,9 @@ def test_a_tied_remedy_chooses_its_pairs_once_and_is_read_under_them(demo, tmp_p
     kept.write_text(content.to_json())
     assert measured(demo, Table("", "", ROPE, (block,)), tmp_path)
     assert len(seen) == 2  # the maps' passes alone: without a quantizer no scales are read
+
+
+def test_the_kept_searches_have_the_keys_of_today():
+    """A new field of a spec that is not said to be younger would make every kept search another one."""
+    kept = json.loads(next(iter(headline.KEPT.glob("technical-k-int4-scales-2048-*.json"))).read_text())
+    assert kept["search"]["what"]["search"] == told(SearchSpec(length=2048))

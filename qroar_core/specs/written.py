@@ -9,6 +9,7 @@ YOUNGER: dict[str, Any] = {
     "tie": (),
     "maps": False,
     "value_maps": False,
+    "k_offset": False,
     "calibration_tokens": None,
 }  # fields that older files lack, and what they mean where they are left out
 
