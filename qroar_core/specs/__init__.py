@@ -9,6 +9,7 @@ from qroar_core.quantizers.spec import QuantizerSpec, QuantSpec, ScaleAxis, Scal
 from qroar_core.specs.evidence import CONTROL_DTYPES, ControlSpec, ReplicationSpec
 from qroar_core.specs.outliers import OUTLIER_PARAMETERS, OutlierRule
 from qroar_core.specs.remedies import REMEDIES, ComparisonSpec
+from qroar_core.specs.rope_search import RopeSearchSpec
 from qroar_core.specs.stages import (
     BANDS,
     ERROR_METRICS,
@@ -57,6 +58,7 @@ __all__ = [
     "ReplicationSpec",
     "RetrievalSpec",
     "RetrievalTask",
+    "RopeSearchSpec",
     "RopeSpec",
     "Sampler",
     "ScaleAxis",

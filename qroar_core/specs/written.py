@@ -7,6 +7,7 @@ from typing import Any
 
 YOUNGER: dict[str, Any] = {
     "tie": (),
+    "attention_factor": None,
     "maps": False,
     "value_maps": False,
 }  # fields that older files lack, and what they mean where they are left out
