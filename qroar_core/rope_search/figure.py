@@ -129,12 +129,13 @@ def gains(result: RopeSearch) -> Picture:
 
 def frequencies(result: RopeSearch) -> Picture:
     """How fast each pair turns under the choices, against the setting's own interpolation."""
-    own = result.of("setting").inv_freq
+    setting = result.interpolation("setting")
+    own = setting.inv_freq
     pairs = list(range(len(own)))
     table = pd.DataFrame({"pair": pairs, "native_inv_freq": result.native_inv_freq})
     figure = go.Figure()
     for choice in CHOICES:
-        found = result.of(choice)
+        found = result.interpolation(choice)
         table[f"inv_freq_{choice.replace(' ', '_')}"] = found.inv_freq
         ratio = [mine / base if base else math.nan for mine, base in zip(found.inv_freq, own, strict=True)]
         figure.add_scatter(
@@ -147,14 +148,14 @@ def frequencies(result: RopeSearch) -> Picture:
             hovertemplate="pair %{x}: %{y:.4f} of the setting's frequency<extra></extra>",
         )
     framed(figure, "RoPE pair, fast to slow", "frequency over the setting's own")
-    full, under = result.of("full precision"), result.of("quantizer")
+    full, under = result.interpolation("full precision"), result.interpolation("quantizer")
     same = full.inv_freq == under.inv_freq
     return Picture(
         "Both choices turn every pair alike" if same else "The two choices turn the RoPE pairs at different speeds",
         figure,
         table,
         "1 is the frequency under the setting's own interpolation; above 1 a pair turns faster, at 0 it stands still. "
-        f"The attention factor on cos and sin is {result.of('setting').attention_factor:.3f} of the setting, "
+        f"The attention factor on cos and sin is {setting.attention_factor:.3f} of the setting, "
         f"{full.attention_factor:.3f} and {under.attention_factor:.3f} of the choices.",
         "Computed from frequencies alone: no text was read.",
     )
@@ -166,7 +167,7 @@ def table(result: RopeSearch) -> pd.DataFrame:
         [
             {
                 "interpolation": NAMES[one.choice],
-                "numbers": rope_words(result.of(one.choice).spec),
+                "numbers": rope_words(result.interpolation(one.choice).spec),
                 "measured": CONDITIONS[one.quantized],
                 "nll": one.nll,
                 "ppl": exp(one.nll),

@@ -117,7 +117,7 @@ class RopeSearch(Result):
         """The windows, and what of them is scored."""
         return f"{self.text}, {targets_of(self.length - 1, self.length)}, intervals over windows"
 
-    def of(self, choice: Choice) -> ChosenRope:
+    def interpolation(self, choice: Choice) -> ChosenRope:
         """One of the three interpolations."""
         return next(one for one in self.chosen if one.choice == choice)
 
@@ -128,7 +128,7 @@ class RopeSearch(Result):
     @property
     def rope(self) -> RopeSpec:
         """What is worth keeping: the quantizer's choice where it is better than the setting's own, else that one."""
-        return self.of(self.kept).spec
+        return self.interpolation(self.kept).spec
 
     def sizes(self) -> Sizes:
         """Lengths that other fields name."""

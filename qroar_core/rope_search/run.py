@@ -177,7 +177,7 @@ class _RopeSearch:
     def _nll(self, rope: RopeSpec, quantized: bool, read: Windows, what: str) -> list[float]:
         """Mean NLL of every window, all tokens but the first, nats per token."""
         units = self._units(read.ids)
-        total = 2 * (self.spec.trials + self.spec.exchanged)
+        total = float(2 * (self.spec.trials + self.spec.exchanged))
         total += 6 * (self._units(self.heldout.ids) + self._units(self.short.ids))
 
         def named(step: Step) -> None:
