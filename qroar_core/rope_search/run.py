@@ -89,7 +89,7 @@ class _RopeSearch:
 
     def __post_init__(self) -> None:
         asked, loaded = self.setting, self.loaded
-        self.length = asked.search.length or promised_length(loaded, asked.rope)
+        self.length = self.spec.length or asked.search.length or promised_length(loaded, asked.rope)
         self.space = RopeSpace.of(loaded, asked.rope, self.length)
         short = min(self.spec.short_length or asked.diagnosis.short_length or self.length, self.length)
         self.development = self._read("development", self.length, self.spec.windows, 1)

@@ -13,6 +13,7 @@ class RopeSearchSpec(Compact):
     """How many interpolations are tried, and on how much text.
 
     Args:
+        length: tokens a window. None: the setting's.
         trials: of each study, the known interpolations among them, which are always tried.
         windows: of development text, which candidates are compared on.
         heldout_windows: of held-out text, which the choices are judged on.
@@ -20,6 +21,7 @@ class RopeSearchSpec(Compact):
         exchanged: best candidates of each study that are tried under the other's condition too.
     """
 
+    length: int | None = None
     trials: int = 40
     windows: int = 4
     heldout_windows: int = 8
@@ -34,7 +36,8 @@ class RopeSearchSpec(Compact):
         at_least("windows", self.windows, 1)
         at_least("heldout_windows", self.heldout_windows, 2)
         at_least("exchanged", self.exchanged, 0)
-        if self.short_length is not None:
-            at_least("short_length", self.short_length, 2)
+        for name in ("length", "short_length"):
+            if getattr(self, name) is not None:
+                at_least(name, getattr(self, name), 2)
         if not 0.5 < self.confidence < 1:
             raise BadSpec(f"confidence must lie in (0.5, 1), got {self.confidence}")
