@@ -55,16 +55,16 @@ def rope_search(loaded: LoadedModel, setting: Setting) -> None:
     )
     result = result_or_progress(key)
     if result is not None:
-        _render(result, setting)
+        _render(result)
 
 
-def _render(result: RopeSearch, setting: Setting) -> None:
+def _render(result: RopeSearch) -> None:
     verdict, *others = result.sentences
     finding(True if result.worth.above_zero else False if result.worth.below_zero else None, verdict)
     st.markdown("\n".join(f"- {literal(sentence)}" for sentence in others))
     where = literal(checksum_words(result.measured_on))
     st.caption(f"Held-out text: {where}. Paired intervals over windows at {result.confidence:.0%}.")
-    _take(result, setting)
+    _take(result)
     for name, draw in (("rope gains", drawn.gains), ("rope frequencies", drawn.frequencies)):
         picture(draw(result), name)
     numbers(drawn.table(result), "rope choices")
@@ -76,7 +76,7 @@ def _render(result: RopeSearch, setting: Setting) -> None:
         st.caption(f"{literal(method)} was not tried: {literal(why)}.")
 
 
-def _take(result: RopeSearch, setting: Setting) -> None:
+def _take(result: RopeSearch) -> None:
     """The choice made under the quantizer into the setting, where it is better there; and as a file."""
     if result.kept == "setting":
         return
@@ -84,7 +84,6 @@ def _take(result: RopeSearch, setting: Setting) -> None:
         if click := pressed(
             "Use this interpolation",
             icon=":material/check:",
-            disabled=setting.rope == result.rope,
             help=f"Puts {rope_words(result.rope)} into the setting.",
         ):
             session.choose(replace(session.choice(), rope=result.rope))

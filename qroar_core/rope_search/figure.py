@@ -107,6 +107,7 @@ def gains(result: RopeSearch) -> Picture:
             marker={"color": colour},
             error_y={
                 "type": "data",
+                "color": GREY,
                 "symmetric": False,
                 "array": mine["ci_high"] - mine["gain"],
                 "arrayminus": mine["gain"] - mine["ci_low"],

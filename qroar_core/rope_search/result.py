@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, get_args
 
+from pydantic import AfterValidator
+
 from qroar_core.axes import ANY, Sizes, axes
 from qroar_core.evidence.controls.result import Estimate
 from qroar_core.interpolations.spec import RopeSpec, rope_of_block
@@ -16,6 +18,17 @@ Choice = Literal["setting", "full precision", "quantizer"]
 CHOICES: tuple[Choice, ...] = get_args(Choice)
 
 
+def _understood(block: dict[str, Any]) -> dict[str, Any]:
+    try:
+        rope_of_block(block)
+    except TypeError as error:
+        raise ValueError(f"no interpolation ({error})") from error
+    return block
+
+
+RopeBlock = Annotated[dict[str, Any], AfterValidator(_understood)]  # of a RopeSpec, as every file has it
+
+
 class TriedRope(Result):
     """One interpolation that a study tried.
 
@@ -23,7 +36,7 @@ class TriedRope(Result):
     setting's, proposed by the search, or the other study's best, tried here too.
     """
 
-    rope: dict[str, Any]
+    rope: RopeBlock
     how: How
     nll: Unbounded  # mean of the development windows, nats per token; infinite: it left the number format
 
@@ -72,7 +85,7 @@ class ChosenRope(Result):
     """One interpolation beside the plain RoPE of the model."""
 
     choice: Choice
-    rope: dict[str, Any]
+    rope: RopeBlock
     inv_freq: Annotated[list[float], axes("pair")]  # rad/token; 0 where a pair stands still
     attention_factor: float
 

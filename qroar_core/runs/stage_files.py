@@ -1,8 +1,8 @@
 """Which file of a run folder holds the result of a job's key.
 
 Most stages ask what the run's setting says, and have one file each. A comparison, controls, claims, a prediction and a
-search of interpolations ask for more: a run holds one file of such a stage for every question, named by the stage and a digest of the question. A
-retrieval asks for more too, but a run has one, the last; its file says what was asked.
+search of interpolations ask for more: a run holds one file of such a stage for every question, named by the stage and a
+digest of the question. A retrieval asks for more too, but a run has one, the last; its file says what was asked.
 """
 
 from __future__ import annotations
