@@ -103,7 +103,7 @@ predict = Stage("predict", "Cost of single bands of {model}", _predicted, _predi
 
 
 def _tune_rope(loaded: LoadedModel, setting: Setting, spec: RopeSearchSpec, on_step: OnStep) -> RopeSearch:
-    return rope_search.run(loaded, setting, spec, setting.texts(), on_step)
+    return rope_search.run(loaded, setting, spec, setting.texts(), on_step=on_step)
 
 
 def _tuned_rope(setting: Setting, spec: RopeSearchSpec) -> tuple[Hashable, ...]:
