@@ -32,6 +32,8 @@ STEPS: dict[str, tuple[str, str, tuple]] = {  # arguments of each Learn step, it
     "aliasing": ("HEADS[0]", "learn_alias_factor", (1.5, 2.0, 3.0, 6.0, 8.0)),
     "turning": ("", "learn_angle", (31, 61, 91, 121, 151)),
     "shared_step": ("", "learn_g", (0.5, 1.0, 1.5, 2.0, 2.5)),
+    "commuting": ("", "learn_move_pair", (17, 19, 20, 21, 22)),
+    "tied_clocks": ("", "learn_tied_pairs", (17, 19, 20, 21, 22)),
 }
 REPEATS = 5
 SHOWN = {"layers": 32, "kv_heads": 8, "head_dim": 128, "bands": 8}  # sizes of the diagnosis, as of an 8B model

@@ -18,18 +18,13 @@ from pages.views.status_bar import status_bar
 from pages.views.tie_choice import tie_choice
 from qroar_core.escape import literal
 from qroar_core.scale_search import figure as search_trace
-from qroar_core.transforms.groups import why_no_maps, why_no_value_maps
+from qroar_core.transforms.refusals import why_not
 
 to_opened()
 glossary.title("Tune")
 loaded, setting = require_model()
 above = st.container()  # drawn after the form that it follows: a rerun in between would lose a click on a button below
-spec = search_form(
-    setting.search,
-    loaded.geometry.scaled_gain,
-    why_no_maps(loaded.geometry, setting.rope),
-    why_no_value_maps(loaded.geometry, setting.quant),
-)
+spec = search_form(setting.search, why_not(loaded.geometry, setting.rope, setting.quant))
 if spec != setting.search:
     session.choose(replace(session.choice(), search=spec), chosen("search", spec))
     setting = replace(setting, search=spec)

@@ -320,6 +320,20 @@ FAULTS = (
         "lessons/test_lesson_bends.py",
     ),
     Fault(
+        "a lesson shows q without the inverse of K's transform",
+        "lessons/commuting.py",
+        "alone[0] @ torch.linalg.inv(matrix[0])",
+        "alone[0] @ matrix[0]",
+        "lessons/test_lesson_commuting.py",
+    ),
+    Fault(
+        "a lesson mixes tied pairs without making their channels even",
+        "lessons/tied_clocks.py",
+        "found = turn @ found",
+        "found = found",
+        "lessons/test_lesson_tied_clocks.py",
+    ),
+    Fault(
         "an axis keeps the tick furthest below its values, not the nearest",
         "figures/ticks.py",
         "[t for t in ticks if t < low][-1:]",

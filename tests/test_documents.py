@@ -18,6 +18,7 @@ from typer.main import get_command
 
 import qroar_core
 from benchmarks.parts import PARTS, chosen
+from docs.tables import TABLES, with_table
 from qroar_core.cli.commands import app
 
 ROOT = Path(__file__).parents[1]
@@ -250,6 +251,16 @@ def test_the_glossary_is_in_order_and_each_term_is_explained():
         assert term in terms
     for seen in re.findall(r"See (?:also )?\*(.+?)\*", text):
         assert seen.lower() in {term.lower() for term in terms}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_tables_made_from_registries_are_those_of_today(name):
+    """`python -m docs.tables` writes them again."""
+    text = (ROOT / "docs" / name).read_text()
+    assert TABLES[name]() in text
+    assert with_table(text, TABLES[name]()) == text
+    with pytest.raises(ValueError, match="0 tables begin with"):
+        with_table("# none", TABLES[name]())
 
 
 def test_code_cites_sections_that_are_there():

@@ -309,6 +309,21 @@ print([BY_NAME[one.method].name for one in applicable_remedies(QuantSpec(k=Quant
     assert wider["window_nll"] == four["rows"][0]["window_nll"]  # int4 as it is
 
 
+@pytest.mark.slow
+def test_an_export_format(with_file, tmp_path):
+    run = with_file("qroar_core/exporters/formats/wide.py", "qroar_core/exporters/wide.py")
+    assert "hf-f32" in run("-m", "qroar_core", "export", "--help")
+    menu = "from qroar_core import load; from qroar_core.exporters.writers import offered; print(offered(load('demo')))"
+    assert "'hf-f32': 'Hugging Face folder, float32: transformers'" in run("-c", menu)
+    folder = tmp_path / "wide"
+    run("-m", "qroar_core", "export", "demo", "--format", "hf-f32", "--dtype", "float32", "--out", str(folder))
+    assert json.loads((folder / "config.json").read_text())["dtype"] == "float32"
+    assert "FAIL" not in run("-m", "qroar_core", "verify", str(folder))
+    (tmp_path / "docs").symlink_to(ROOT / "docs")
+    table = run("-c", "from docs.tables import formats_table; print(formats_table())")
+    assert "| `hf-f32` | Hugging Face folder, float32 | transformers | every kind |" in table.splitlines()
+
+
 def test_every_example_is_tried_here():
     tried = Path(__file__).read_text()
     assert EXAMPLES

@@ -55,13 +55,18 @@ MATHS = {  # files on tensors alone, in the folder of what they compute
     "quantizers": {"fake_quantize", "hadamard", "weights", "steps", "applicability", "exact_keys"},
     "evaluation": {"kl_report"},
 }
-MODELS = {"transforms": {"file", "groups"}, "interpolations": {"frequencies", "own", "plain", "pressure_of_methods"}}
+MODELS = {
+    "transforms": {"file", "groups", "refusal", "refusals"},
+    "interpolations": {"frequencies", "own", "plain", "pressure_of_methods"},
+}
 SPECS = {"quantizers": {"spec", "parse"}, "interpolations": {"spec", "tie", "rope_file"}}
 MEMBERS = {
     "interpolations": {"base", "registry", "methods"},
     "remedies": {"remedy", "methods"},
     "quantizers": {"preset", "presets", "grid", "grids", "float8"},
     "diagnostics": {"diagnostic", "registry"},
+    "transforms": {"kind", "registry", "kinds"},
+    "exporters": {"format", "formats"},
 }  # what there is of a kind; listed without torch
 LAYERS = {  # layer: the layers it may import besides itself; of stages, only those before it
     "ground": {"members"},
@@ -109,7 +114,7 @@ def layer_of(module: str) -> str:
     if rest in (["quantizers"], ["transforms"], ["interpolations"], ["evidence"]):  # the folder's own docstring
         return "ground"
     file = rest[-1]
-    if ({*rest[1:2]} & MEMBERS.get(part, set()) and not is_maths_of_a_remedy(rest)) or is_diagnostic(rest):
+    if ({*rest[1:2]} & MEMBERS.get(part, set()) and not is_file_of_a_member(rest)) or is_diagnostic(rest):
         return "members"
     for layer, files in (("maths", MATHS), ("models", MODELS), ("ground", SPECS)):
         if file in files.get(part, ()):
@@ -128,9 +133,9 @@ def is_diagnostic(rest: list[str]) -> bool:
     return rest[0] == "diagnostics" and len(rest) == 2 and (ROOT / PACKAGE / Path(*rest)).is_dir()
 
 
-def is_maths_of_a_remedy(rest: list[str]) -> bool:
-    """What the folder of a remedy computes; its __init__.py says what it is."""
-    return rest[:2] == ["remedies", "methods"] and len(rest) == 4
+def is_file_of_a_member(rest: list[str]) -> bool:
+    """What the folder of a remedy computes, or a transform's figure and refusal; its __init__.py says what it is."""
+    return rest[:2] in (["remedies", "methods"], ["transforms", "kinds"]) and len(rest) == 4
 
 
 def stage_of(module: str) -> str | None:
@@ -397,6 +402,10 @@ WRONG = [  # one per rule and way round it
     ("qroar_core/lessons/new.py", "from qroar_core.scale_search import run", "lessons imports"),
     ("qroar_core/lessons/new.py", "import transformers", "lessons imports transformers"),
     ("qroar_core/scale_search/run.py", "from qroar_core.lessons import clocks", "stages imports"),
+    ("qroar_core/transforms/kinds/maps/__init__.py", "from qroar_core.models import load", "members imports"),
+    ("qroar_core/transforms/kinds/maps/figure.py", "import torch", "figures imports torch"),
+    ("qroar_core/transforms/kinds/maps/refusal.py", "import plotly", "models imports plotly"),
+    ("qroar_core/exporters/formats/hf.py", "from qroar_core.exporters import hf", "members imports"),
     ("qroar_core/diagnostics/tails/__init__.py", "from qroar_core.diagnostics.tails import measure", "members imports"),
     ("qroar_core/runs/new.py", "from qroar_core.lessons import clocks", "runs imports"),
     ("qroar_core/runs/new.py", "import streamlit", "runs imports streamlit"),

@@ -81,7 +81,7 @@ def welcome(now: Choice) -> None:
     """The first screen: what this is for, in three lines, and the way in for a model of one's own."""
     st.markdown("\n\n".join(WELCOME))
     if Path(LEARN).is_file() or (HOME / LEARN).is_file():
-        st.page_link(LEARN, label="No model needed: learn how it works, in six steps", icon=":material/school:")
+        st.page_link(LEARN, label="No model needed: learn how it works, in eight steps", icon=":material/school:")
     with st.container(border=True):
         st.header("Your own model")
         other_model(now)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from functools import partial
+from types import MappingProxyType
 from typing import Any, get_args
 
 import streamlit as st
@@ -18,28 +20,15 @@ from pages.views.job_progress import running
 from qroar_core.escape import literal
 from qroar_core.maths.error_metrics import error_metrics
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.scale_search.registry import methods, objectives, reads, require_angles, takes_angles
+from qroar_core.scale_search.objective import FIRST
+from qroar_core.scale_search.registry import has_gradient, methods, objectives, reads, require_gradient
 from qroar_core.setting import Setting
 from qroar_core.specs import Granularity, Mode, SearchSpec
 from qroar_core.specs.labels import GRANULARITY_WORDS
+from qroar_core.transforms.registry import kinds, switches
 
 MODE_WORDS = {"symmetric": "symmetric: q · g, k / g", "shared": "shared: q · g, k · g (changes the logits' size)"}
-ANGLES_HELP = (
-    "One angle per RoPE pair beside one scale per band. Turns of a plane commute with RoPE's, so nothing changes in "
-    "full precision and at run time, but the values suit the quantizer better. It needs an unquantized checkpoint."
-)
-NORMED = "This model normalises q and k before RoPE; the norm's gain can take scales, not angles."
-ONLY_GRADIENTS = "Angles are searched by gradients only: choose that method, and an objective other than full."
-
-
-MAPS_HELP = (
-    "A matrix for each group of channels that turn alike: tied pairs, and channels past the rotated ones. It commutes "
-    "with RoPE, so nothing changes at run time, and it spreads large values over the group. It needs angles."
-)
-VALUE_MAPS_HELP = (
-    "A matrix for V of each KV head, folded into W_V, and its inverse into W_O. V carries no RoPE: no output "
-    "changes, nothing is done at run time, and a quantized V cache loses less."
-)
+NO_REASON: Mapping[str, str] = MappingProxyType({})
 HELP = {  # of the options that not every search reads
     "steps": "How often gradients move the scales.",
     "sweeps": "How often all bands are gone through.",
@@ -59,13 +48,41 @@ def _unless_read(spec: SearchSpec, field: str) -> dict[str, Any]:
     return {"disabled": True, "help": f"{HELP[field]} Disabled: {now}; {' or '.join(able)} would."}
 
 
-def search_form(spec: SearchSpec, norms: bool = False, no_maps: str = "", no_value_maps: str = "") -> SearchSpec:
+def _kinds(why_not: Mapping[str, str]) -> list[str]:
+    """A toggle for each kind of transform beside band scales; the kinds that are on.
+
+    One that the model cannot take, or that lacks a kind it needs, is off; where the method or the objective below
+    cannot search it, it stays on, and `search_form` says so.
+    """
+    gradient = has_gradient(st.session_state["method"], st.session_state["goal"])  # chosen below
+    on: list[str] = []
+    for name, switch in switches().items():
+        why = why_not.get(name, "") or _lacking(name, on)
+        if not why and switch.by_gradient and not gradient:
+            why = "searched by gradients only: choose that method, and an objective other than full"
+        if not why and switch.cached_only and st.session_state["goal"] != FIRST:
+            why = f"searched under the objective {objectives()[FIRST].label} alone"
+        said = f"{switch.help} Disabled: {literal(why)}." if why else switch.help
+        value = st.toggle(switch.toggle, st.session_state[name], key=name, disabled=bool(why), help=said)
+        if value and name not in why_not and not _lacking(name, on):
+            on.append(name)
+    return on
+
+
+def _lacking(name: str, on: Collection[str]) -> str:
+    """Which kind it needs that is off; empty where it lacks none."""
+    for need in switches()[name].needs:
+        if need not in on:
+            without = f"without {kinds()[need].label} there are no {kinds()[name].label}"
+            return f"{without}; switch on “{switches()[need].toggle}”"
+    return ""
+
+
+def search_form(spec: SearchSpec, why_not: Mapping[str, str] = NO_REASON) -> SearchSpec:
     """What is searched and how.
 
     Args:
-        norms: the model normalises q and k before RoPE, so that no pair can be turned.
-        no_maps: why there can be no map, as no channels turn alike or the layout takes none; empty: there can.
-        no_value_maps: why there can be no map of V; empty: there can.
+        why_not: kinds of transform that the model cannot take under this setting, and why.
     """
     fill(
         "search",
@@ -73,9 +90,7 @@ def search_form(spec: SearchSpec, norms: bool = False, no_maps: str = "", no_val
         {
             "mode": spec.mode,
             "granularity": spec.granularity,
-            "angles": spec.angles,
-            "maps": spec.maps,
-            "value_maps": spec.value_maps,
+            **{name: name in spec.kinds for name in switches()},
             "method": spec.method,
             "goal": spec.objective,
             "search windows": spec.windows,
@@ -100,29 +115,7 @@ def search_form(spec: SearchSpec, norms: bool = False, no_maps: str = "", no_val
         format_func=GRANULARITY_WORDS.__getitem__,
         help=term_help("Granularity"),
     )
-    free = takes_angles(st.session_state["method"], st.session_state["goal"])  # chosen below
-    angles = st.toggle(
-        "Also search pair angles",
-        st.session_state["angles"],
-        key="angles",
-        disabled=norms or not free,
-        help=NORMED if norms else ANGLES_HELP if free else ONLY_GRADIENTS,
-    )
-    why = no_maps or ("" if angles else "without pair angles there are no maps; switch on “Also search pair angles”")
-    maps = st.toggle(
-        "Also mix channels that turn alike",
-        st.session_state["maps"],
-        key="maps",
-        disabled=bool(no_maps) or not angles,
-        help=f"{MAPS_HELP} Disabled: {literal(why)}." if why else MAPS_HELP,
-    )
-    value_maps = st.toggle(
-        "Also mix V's channels",
-        st.session_state["value_maps"],
-        key="value_maps",
-        disabled=bool(no_value_maps),
-        help=f"{VALUE_MAPS_HELP} Disabled: {literal(no_value_maps)}." if no_value_maps else VALUE_MAPS_HELP,
-    )
+    on = _kinds(why_not)
     with st.expander("Options"):
         three, four = st.columns([1, 2])
         five, six, seven = st.columns(3)
@@ -168,9 +161,6 @@ def search_form(spec: SearchSpec, norms: bool = False, no_maps: str = "", no_val
             spec,
             mode=mode,
             granularity=grain,
-            angles=angles,
-            maps=maps and angles and not no_maps,
-            value_maps=value_maps and not no_value_maps,
             method=method,
             objective=goal,
             error_metric=error_metric,
@@ -182,8 +172,8 @@ def search_form(spec: SearchSpec, norms: bool = False, no_maps: str = "", no_val
             polish_steps=int(polish),
             trials=int(trials),
             l2_penalty=l2_penalty,
-        )
-        require_angles(asked)
+        ).of_kinds(on)
+        require_gradient(asked)
         return asked
 
     return made(build, spec)

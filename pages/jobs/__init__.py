@@ -43,15 +43,11 @@ from qroar_core.specs import (
     SearchSpec,
 )
 from qroar_core.specs.labels import setting_words
+from qroar_core.transforms.registry import kinds, switches
 from qroar_core.transforms.scales import Scales
 
 Asked = ParamSpec("Asked")
 Found = TypeVar("Found")
-SWITCHES = {
-    "angles": "pair angles too",
-    "maps": "maps of channels that turn alike too",
-    "value_maps": "value maps too",
-}
 SAID_ONCE = ("length", "short_length", "granularity")  # options that the setting decides, or the model
 
 
@@ -121,7 +117,7 @@ def _about(setting: Setting, depends: tuple[Hashable, ...]) -> str:
 def _option_words(name: str, value: bool | int | float | str) -> str:
     """`steps 3`; of a switch that is on its name alone, in the words of the page where it has others."""
     if isinstance(value, bool):
-        said = SWITCHES.get(name, name.replace("_", " "))
+        said = f"{kinds()[name].label} too" if name in switches() else name.replace("_", " ")
         return said if value else f"no {said}"
     return f"{name.replace('_', ' ')} {value}"
 

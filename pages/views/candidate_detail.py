@@ -20,9 +20,9 @@ from qroar_core.scale_search.problem import SearchPlan
 from qroar_core.setting import Setting
 from qroar_core.specs.labels import capital
 from qroar_core.statistics.intervals import NO_GAIN
-from qroar_core.transforms import figure as drawn
-from qroar_core.transforms import figure_angles, figure_maps
+from qroar_core.transforms.figures import figures_of
 from qroar_core.transforms.file import to_file
+from qroar_core.transforms.registry import kinds
 from qroar_core.transforms.scales import Scales, pooled
 
 
@@ -58,13 +58,8 @@ def candidate_detail(
         result_or_progress(jobs.measure_gain.key(loaded, setting, scales))
     patch_buttons(loaded, setting, scales, offered)
     content = to_file(loaded, setting.rope, setting.quant, scales)
-    picture(drawn.by_layer_and_band(content), "scales")
-    turned = figure_angles.by_layer_and_pair(content)
-    if turned is not None:
-        picture(turned, "pair angles")
-    mixed = figure_maps.by_layer_and_group(content)
-    if mixed is not None:
-        picture(mixed, "channel maps")
+    for name, drawn in figures_of(content).items():
+        picture(drawn, kinds()[name].label)
 
 
 @carried_out

@@ -201,7 +201,7 @@ def _written(loaded: LoadedModel, setting: Setting, scales: Scales, format: str,
             other = ": another export, or a changed one, lies there now. Choose another folder to write this one again"
             st.warning(f"What was written to {code(folder)} is not there any more{literal(other * there)}.")
         return None
-    rest = "Plain transformers loads it; nothing" if FORMATS[format].writer == "hf" else "Nothing"
+    rest = "Plain transformers loads it; nothing" if FORMATS[format].own_weights else "Nothing"
     st.success(f"Written to {code(folder)}{literal(whose)}. {rest} of this software is needed.")
     return folder
 

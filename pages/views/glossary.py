@@ -18,7 +18,7 @@ TERMS = {  # name of a page in the menu: the terms of art that it uses, what it 
     ),
     "Learn": (
         *("RoPE", "Pair", "Native window", "Interpolation", "Attention factor", "Tied frequencies", "Aliasing"),
-        *("Quantizer", "Step", "Anisotropy", "Band", "Scale"),
+        *("Quantizer", "Step", "Anisotropy", "Band", "Scale", "Transform", "Commute", "Map"),
     ),
     "Bands": (
         *("Band", "Pair", "Interpolation pressure", "Phase displacement", "Tail inflation", "Outlier"),

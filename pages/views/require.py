@@ -23,7 +23,7 @@ from qroar_core.escape import literal
 from qroar_core.interpolations.frequencies import bands_of, rope_of
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.setting import Setting
-from qroar_core.transforms.groups import why_no_maps
+from qroar_core.transforms.refusals import why_not
 
 
 def require_model() -> tuple[LoadedModel, Setting]:
@@ -39,10 +39,9 @@ def require_setting(loaded: LoadedModel) -> Setting:
     """The setting of this visitor, or one line saying what in it cannot be, and the page stops."""
     try:
         setting = setting_of(session.choice(), loaded)
-        if setting.search.angles:
-            loaded.geometry.require_turns()
-        if setting.search.maps and why_no_maps(loaded.geometry, setting.rope):  # the switch on Tune is greyed, too
-            setting = replace(setting, search=replace(setting.search, maps=False))
+        refused_kinds = why_not(loaded.geometry, setting.rope, setting.quant)  # their switches on Tune are greyed, too
+        there = [name for name in setting.search.kinds if name not in refused_kinds]
+        setting = replace(setting, search=setting.search.of_kinds(there))
         bands_of(loaded, setting.search.bands)
         rope_of(loaded, setting.rope, setting.search.length or loaded.geometry.original_context)
         return setting

@@ -37,18 +37,18 @@ class Recipe:
 def recipes(folder: Path, loaded: LoadedModel, setting: Setting, format: str = "hf") -> dict[str, Recipe]:
     """One recipe for each runtime that loads what was written to `folder` in this format."""
     llama_cpp = f"llama.cpp {LLAMA_CPP}"
-    if FORMATS[format].writer == "gguf_write":
+    if FORMATS[format].whole_file:
         return {llama_cpp: _llama_cpp_file(main_file(folder, loaded, format), loaded, setting)}
     known = {
         f"transformers {version('transformers')}": _transformers(folder, setting, format),
         f"vLLM {VLLM}": _vllm(folder, loaded, setting),
     }
-    return known if FORMATS[format].writer == "w4a16" else known | {llama_cpp: _llama_cpp(folder, loaded, setting)}
+    return known | {llama_cpp: _llama_cpp(folder, loaded, setting)} if FORMATS[format].own_weights else known
 
 
 def main_file(folder: Path, loaded: LoadedModel, format: str) -> Path:
     """The file without which no runtime loads the folder."""
-    return folder / (file_name(loaded, format) if FORMATS[format].writer == "gguf_write" else "config.json")
+    return folder / (file_name(loaded, format) if FORMATS[format].whole_file else "config.json")
 
 
 def _transformers(folder: Path, setting: Setting, format: str) -> Recipe:
@@ -58,7 +58,7 @@ def _transformers(folder: Path, setting: Setting, format: str) -> Recipe:
         f"tokenizer = AutoTokenizer.from_pretrained({str(folder)!r})"
     )
     notes = ["Scales are in the weights, the interpolation is in config.json: nothing of this software is needed."]
-    if FORMATS[format].writer == "w4a16":
+    if not FORMATS[format].own_weights:
         notes.append("transformers reads packed weights with the library compressed-tensors.")
     k = setting.quant.k
     if k is not None and setting.quant == _named("quanto4", ""):

@@ -12,6 +12,7 @@ from qroar_core.errors import BadScales, BadSpec
 from qroar_core.models.writable import require_writable_folder
 from qroar_core.specs import BANDS, BandSpec, EvaluationSpec, SearchSpec
 from qroar_core.specs.outliers import outlier_parameter
+from qroar_core.transforms.registry import switches, with_needed
 
 if TYPE_CHECKING:  # pydantic is not for every start
     from qroar_core.transforms.result import ScalesFile
@@ -33,20 +34,15 @@ def check_specs(
     seed = options.get("seed", 0)
     if not 0 <= seed < SEEDS:
         raise BadSpec(f"must lie in 0 to {SEEDS - 1}, got {seed}", where="--seed", do="give another number")
-    given = {
-        name: options[name]
-        for name in (*SEARCH_FIELDS, "angles", "maps", "value_maps")
-        if name != "trials" and options.get(name) is not None
-    }
-    given["angles"] = bool(given.get("angles") or given.get("maps"))
+    given = {name: options[name] for name in SEARCH_FIELDS if name != "trials" and options.get(name) is not None}
     # fewer bounds than usual may be one for every pair the model has: that is known once it is read
     count = options.get("bands") or (min(len(bounds), BANDS) if bounds else BANDS)
     with about("--l2-penalty"):  # a list of words was checked before, and a clash names its option itself
-        search = SearchSpec(bands=BandSpec(count), **given)
-    if search.angles:
-        from qroar_core.scale_search.registry import require_angles
+        search = SearchSpec(bands=BandSpec(count), **given).of_kinds(kinds_of(options))
+    if search.kinds:
+        from qroar_core.scale_search.registry import require_gradient
 
-        require_angles(search)
+        require_gradient(search)
     with about("--bounds"):
         replace(search, bounds=bounds)
     with about("--stride"):
@@ -56,6 +52,11 @@ def check_specs(
     for name in SCALES:
         if isinstance(options.get(name), str):
             scales_file(f"--{name.replace('_', '-')}", options[name])
+
+
+def kinds_of(options: dict[str, Any]) -> set[str]:
+    """Kinds of transform that are asked for; one that needs another brings it along."""
+    return with_needed([name for name in switches() if options.get(name)])
 
 
 def storage_of(options: dict[str, Any]) -> Path | None:

@@ -16,6 +16,7 @@ import typer
 from qroar_core.errors import BadSpec
 from qroar_core.exporters.formats import FORMATS
 from qroar_core.specs import ERROR_METRICS, OBJECTIVES, ROPE_METHODS, SEARCH_METHODS
+from qroar_core.transforms.registry import flag, switches
 
 ARGUMENTS = ("model", "what")  # named by their place
 ROPES = f"{'|'.join(ROPE_METHODS)}|FILE.json"
@@ -145,9 +146,7 @@ SEARCH = [
         metavar="model|layer|kv_head",
     ),
     _option("mode", str, "symmetric", "q times g and k over g, or both times g", metavar="symmetric|shared"),
-    _option("angles", bool, False, "also search an angle for every RoPE pair of q and k", "--angles"),
-    _option("maps", bool, False, "angles, and a matrix for each group of channels that turn alike", "--maps"),
-    _option("value_maps", bool, False, "also a matrix for V of each KV head, its inverse in W_O", "--value-maps"),
+    *(_option(name, bool, False, switch.option, flag(name)) for name, switch in switches().items()),
     _option("objective", str, "cached", "objective that scores a candidate", metavar="|".join(OBJECTIVES)),
     _option(
         "error_metric",
@@ -169,7 +168,8 @@ SEARCH = [
         metavar="LOW:HIGH,LOW:HIGH,...",
     ),
 ]
-WITHOUT_MAPS = [option for option in SEARCH if option.name not in ("maps", "value_maps")]
+# what a comparison takes: kinds of transform that are not searched on top of remedies are left out
+SEARCH_ON_REMEDIES = [one for one in SEARCH if one.name not in switches() or switches()[one.name].on_remedies]
 SHARED = [
     _option(
         "storage",

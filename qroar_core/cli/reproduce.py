@@ -19,6 +19,7 @@ from qroar_core.quantizers.presets import KV_PRESETS, WEIGHT_PRESETS
 from qroar_core.quantizers.presets.llama_cpp import for_family
 from qroar_core.setting import Setting
 from qroar_core.specs import BandSpec, QuantizerSpec, QuantSpec
+from qroar_core.transforms.registry import switches
 
 GROUPS = (SETTING, BANDS, OUTLIERS, DIAGNOSE, SEARCH, SLIDING, ROTATION)
 DEFAULTS: dict[str, Any] = {p.name: p.default for group in GROUPS for p in group}
@@ -53,6 +54,7 @@ def options_of(loaded: LoadedModel, setting: Setting) -> dict[str, Any]:
     """Option values that say as much of `setting` as they can, without those that go without saying."""
     rope, search, family = setting.rope, setting.search, loaded.model.config.model_type
     usual = BandSpec.default(loaded.geometry.n_pairs)
+    brought = {need for name in search.kinds for need in switches()[name].needs}
     options: dict[str, Any] = {
         "rope": rope.method,
         "factor": None if rope.method == "default" else rope.factor,
@@ -74,9 +76,7 @@ def options_of(loaded: LoadedModel, setting: Setting) -> dict[str, Any]:
         "band_cost": setting.diagnosis.band_cost,
         "granularity": search.granularity,
         "mode": search.mode,
-        "angles": search.angles and not search.maps,
-        "maps": search.maps,
-        "value_maps": search.value_maps,
+        **{name: name in search.kinds and name not in brought for name in switches()},
         "objective": search.objective,
         "error_metric": search.error_metric,
         "method": search.method,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
-from qroar_core.cli.early import SEARCH_FIELDS, about, check_specs, check_workers, scales_file
+from qroar_core.cli.early import SEARCH_FIELDS, about, check_specs, check_workers, kinds_of, scales_file
 from qroar_core.cli.parse import AUTO, bands_spec, bounds_of, lengths_of, longrope_file
 from qroar_core.cli.texts import text_label
 from qroar_core.errors import BadSpec
@@ -126,15 +126,12 @@ def setting_of(options: dict[str, Any], loaded: LoadedModel) -> Setting:
     search = SearchSpec(
         **{name: options[name] for name in SEARCH_FIELDS if name in options},
         granularity=options.get("granularity") or base.search.granularity,
-        angles=bool(options.get("angles") or options.get("maps")),
-        maps=bool(options.get("maps")),
-        value_maps=bool(options.get("value_maps")),
         bands=bands,
         length=length,
         windows=base.search.windows if windows is None else windows,
         fewer=windows is None,
         seed=seed,
-    )
+    ).of_kinds(kinds_of(options))
     with about("--bounds"):
         search = replace(search, bounds=bounds_of(options.get("bounds")))
     with about("--stride"):

@@ -25,7 +25,7 @@ from qroar_core.models.formats.digest import sha256
 from qroar_core.models.own_rope import own_rope, replaced_rope
 from qroar_core.specs import RopeSpec
 from qroar_core.specs.written import written
-from qroar_core.transforms.file import identity_of, maps_of
+from qroar_core.transforms.file import identity_of, tables_of
 from qroar_core.transforms.scales import Scales
 from qroar_core.version import VERSION
 
@@ -176,9 +176,7 @@ def note_of(
             "granularity": scales.granularity,
             "bands": scales.bands,
             "g": scales.nested(),
-            "angles": scales.nested_angles(),
-            **({"maps": [one.model_dump() for one in maps_of(scales)]} if scales.maps else {}),
-            **({"value_maps": scales.nested_value_maps()} if scales.value_maps is not None else {}),
+            **tables_of(scales),
         },
         "changed": changed,
         **({"mixed": list(mixed)} if mixed else {}),

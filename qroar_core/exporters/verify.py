@@ -32,6 +32,7 @@ from qroar_core.plain_file import read_json
 from qroar_core.progress import OnStep, Step, no_progress
 from qroar_core.specs import QuantSpec, RopeSpec, WeightQuantSpec
 from qroar_core.transforms.file import rope_from
+from qroar_core.transforms.registry import switches
 from qroar_core.transforms.result import LARGEST, GroupMap
 from qroar_core.transforms.scales import Scales, from_nested
 
@@ -203,9 +204,10 @@ def _scales(note: dict[str, Any]) -> Scales | None:
         return None
     try:
         bands = tuple((int(first), int(last)) for first, last in block["bands"])
-        maps = [GroupMap(**one) for one in block.get("maps", [])]
         size = model["layers"], model["kv_heads"]
-        mixing = block.get("angles"), maps, block.get("value_maps")
-        return from_nested(block["g"], block["mode"], block["granularity"], bands, *size, *mixing)
+        tables = {name: block[name] for name in switches() if block.get(name)}
+        if "maps" in tables:
+            tables["maps"] = [GroupMap(**one) for one in tables["maps"]]
+        return from_nested(block["g"], block["mode"], block["granularity"], bands, *size, **tables)
     except (KeyError, TypeError, ValueError, BadScales) as error:
         raise BadCheckpoint(f"its scales are not understood ({error})"[:160], where=NOTE) from error

@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from qroar_core.errors import BadSpec
-from qroar_core.exporters.formats import FORMATS, written_by
+from qroar_core.exporters.formats import FORMATS, writer_name, written_by
 
 if TYPE_CHECKING:
     import torch
@@ -55,4 +55,4 @@ def offered(loaded: LoadedModel) -> dict[str, str]:
 
 
 def _module(format: str) -> ModuleType:
-    return import_module(f"qroar_core.exporters.{FORMATS[format].writer}")
+    return import_module(f"qroar_core.exporters.{writer_name(format)}")

@@ -12,8 +12,7 @@ from qroar_core.figures.by_group import Draw
 from qroar_core.figures.picture import Picture
 from qroar_core.scale_search import figure as search_trace
 from qroar_core.scale_search.result import SearchReport
-from qroar_core.transforms import figure as scaled
-from qroar_core.transforms import figure_angles, figure_maps
+from qroar_core.transforms.figures import figures_of as figures_of_transform
 from qroar_core.transforms.result import ScalesFile
 
 OF: dict[str, dict[str, Draw]] = {name: figures_of(name) for name in diagnostics()}  # figures of each diagnostic
@@ -34,9 +33,7 @@ def gallery(
         evaluated.by_position(evaluation),
     ]
     tuned = [
-        scaled.by_layer_and_band(scales),
-        figure_angles.by_layer_and_pair(scales),
-        figure_maps.by_layer_and_group(scales),
+        *figures_of_transform(scales).values(),
         search_trace.candidates(search.history, search.objective),
     ]
     return {

@@ -12,7 +12,7 @@ from qroar_core.escape import figure_text
 from qroar_core.evaluation.gap import tuned_share
 from qroar_core.evaluation.result import Evaluation
 from qroar_core.figures.picture import BLUE, COLOURS, GREY, Picture, framed
-from qroar_core.transforms.figure import table_of
+from qroar_core.transforms.kinds.scales.figure import table_of
 from qroar_core.transforms.result import ScalesFile
 
 MOST = len(COLOURS)  # runs in one picture; more have no colour of their own

@@ -128,3 +128,72 @@ class SharedStep:
     best_log2_g: float
     best_error: float
     logit_change: float  # largest change of an unquantized logit by any g tried, over the RMS logit
+
+
+@dataclass(frozen=True, slots=True, weakref_slot=True)
+class Arrows:
+    """A pair of the mean query, turned by the distance, and of the mean key, without and with a transform; (x, y)."""
+
+    pair: int
+    query: tuple[float, float]
+    key: tuple[float, float]
+    moved_query: tuple[float, float]
+    moved_key: tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True, weakref_slot=True)
+class Sweep:
+    """What a transform does to attention by its amount; errors of the logits are RMS, shares of the RMS logit."""
+
+    amounts: list[float]
+    change: list[float]  # error of the logits by the transform alone, nothing rounded
+    error: list[float]  # by transform and int4 K together
+    key_error: list[float]  # RMS error of int4 K with the transform undone, share of the RMS of K
+    plain_error: float  # of int4 K without the transform
+    plain_key_error: float
+
+    @property
+    def best(self) -> int:
+        """Index of the amount with the least error."""
+        return min(range(len(self.error)), key=self.error.__getitem__)
+
+
+@dataclass(frozen=True, slots=True, weakref_slot=True)
+class Commuting:
+    """One transform of a pair, or of two, of a real head: does a logit change, and what does int4 gain?"""
+
+    label: str
+    knob: str  # what its amount is
+    at: int  # index of the amount chosen
+    offset: bool  # a constant taken off K, no matrix
+    pairs: list[int]
+    inv_freq: list[float]  # rad/token, of each pair; 0: it stands still
+    distance: int
+    arrows: list[Arrows]
+    logit: list[float]  # that these pairs add, by distance 0, 1, ...
+    moved_logit: list[float]
+    deviation: float  # the largest of any distance, what is the same for every key left out
+    sweep: Sweep
+
+
+@dataclass(frozen=True, slots=True, weakref_slot=True)
+class TiedClocks:
+    """Two neighbouring pairs at their own frequencies and at one; errors of the logits as in `Sweep`."""
+
+    first: int
+    turn: float
+    length: int
+    own: tuple[float, float]  # rad/token
+    common: float
+    logit: list[float]  # that both pairs add for the mean query and key, by distance 0 .. length - 1
+    tied_logit: list[float]
+    change: list[float]  # RMS over queries and keys at that distance, logits
+    channels: list[str]
+    range_before: list[float]  # RMS of K after RoPE, by channel of the group
+    range_after: list[float]  # once mixed
+    untied_int4: float
+    tied: float  # nothing rounded
+    tied_int4: float
+    mixed_int4: float
+    loudest: float  # share of tokens whose largest channel lies in the group, untied
+    mixed_logit_change: float  # largest change of a tied logit by the mixing, nothing rounded, share of the RMS logit

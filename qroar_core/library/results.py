@@ -17,6 +17,7 @@ from qroar_core.evaluation.gap import tuned_share
 from qroar_core.evidence.prediction.result import Prediction
 from qroar_core.figures import gallery
 from qroar_core.figures.picture import Picture
+from qroar_core.library.band_lines import band_lines, wrapped
 from qroar_core.library.shown import Shown
 from qroar_core.remedies import figure as compared
 from qroar_core.remedies import result as remedies
@@ -62,6 +63,12 @@ class Diagnosis(diagnosed.Diagnosis, Shown):
     def band_table(self, prediction: Prediction | None = None) -> list[BandRow]:
         """One row a band with what every diagnostic says of it; `prediction` adds what each costs alone in NLL."""
         return band_table(self, prediction)
+
+    def summary(self) -> str:
+        """The headline and one short line a band, 88 columns wide at most; `table` has everything."""
+        frame = self.table()
+        more = f"table() has all {frame.shape[1]} columns, plot(name) draws {', '.join(self.figures())}."
+        return f"{wrapped(self._headline())}\n\n{band_lines(self.band_table())}\n\n{wrapped(more)}"
 
     def table(self) -> pd.DataFrame:
         """One row a band: wavelength, pressure, tail ratios, outliers, error, logit noise, cost."""

@@ -24,7 +24,9 @@ from qroar_core.scale_search import figure as trace
 from qroar_core.scale_search.contradictions import contradictions_of
 from qroar_core.scale_search.outcome import SearchOutcome
 from qroar_core.scale_search.result import SearchReport
-from qroar_core.transforms.file import write_atomically
+from qroar_core.transforms.file import tables_of, write_atomically
+from qroar_core.transforms.registry import switches
+from qroar_core.transforms.result import ScalesFile
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -67,7 +69,8 @@ class Search:
         for problem in _contradictions(read, report):
             raise BadOutput(problem, where=str(folder), do="search again")
         kept = outcome.kept
-        identity = {"g": kept.nested(), "angles": kept.nested_angles(), "maps": [], "value_maps": None, "version": 1}
+        none = {name: ScalesFile.model_fields[name].get_default() for name in ("version", *switches())}
+        identity = none | {"g": kept.nested()} | tables_of(kept)
         transform = found if report.chosen == "found" else found.model_copy(update=identity)
         return cls(transform, found, read["smooth"], read["mad"], report, outcome)
 
@@ -92,7 +95,7 @@ class Search:
         return folder
 
     def plot(self, name: str = "candidates") -> go.Figure:
-        """`candidates`: the objective by step; `scales`, `angles` and `maps`: what was found."""
+        """`candidates`: the objective by step; `scales`, `angles`, `maps` and so on: what was found."""
         if name == "candidates":
             return titled(trace.candidates(self.report.history, self.report.objective))
         return self.found.plot(name)

@@ -11,9 +11,9 @@ import plotly.graph_objects as go
 from qroar_core.errors import BadScales
 from qroar_core.library.shown import Saved, titled
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.transforms import figure as scaled
-from qroar_core.transforms import figure_angles, figure_maps
+from qroar_core.transforms.figures import figures_of
 from qroar_core.transforms.file import scales_for
+from qroar_core.transforms.registry import kinds
 from qroar_core.transforms.result import ScalesFile, flat
 from qroar_core.transforms.scales import Scales
 
@@ -28,6 +28,7 @@ class Transform(ScalesFile, Saved):
             [band], [layer][band] or [layer][kv_head][band].
         angles: rad, one a RoPE pair, nested likewise: by how much q and k are turned; None: not searched.
         maps: a matrix for each group of channels that turn alike; empty without any.
+        value_maps: a matrix on V of each layer and KV head; None: not searched.
         bands: inclusive [first_pair, last_pair] of each.
         granularity: `model`, `layer` or `kv_head`: what shares a set of scales.
         model: name, fingerprint and sizes of the model it was made for.
@@ -51,29 +52,22 @@ class Transform(ScalesFile, Saved):
         return scales_for(self, model, "transform")
 
     def plot(self, name: str = "scales") -> go.Figure:
-        """`scales` by layer and band, `angles` by layer and pair, or `maps` by layer and group."""
-        draw = {
-            "scales": scaled.by_layer_and_band,
-            "angles": figure_angles.by_layer_and_pair,
-            "maps": figure_maps.by_layer_and_group,
-        }.get(name)
-        picture = None if draw is None else draw(self)
-        if picture is None:
-            do = "choose scales, or search angles or maps"
+        """`scales` by layer and band, or what was searched beside them: `angles`, `maps`, `value_maps`."""
+        drawn = figures_of(self)
+        if name not in drawn:
+            do = f"choose one of {', '.join(drawn)}, or search another kind too"
             raise BadScales(f"no figure {name!r} of this transform", where="plot", do=do)
-        return titled(picture)
+        return titled(drawn[name])
 
     def __repr__(self) -> str:
         if self.is_identity:
             return f"Transform: identity (the model as it is) for {self.model.name}"
         low, high = min(flat(self.g)), max(flat(self.g))
         per = {"model": "model", "layer": "layer", "kv_head": "layer and KV head"}[self.granularity]
-        turned = "" if self.angles is None else ", with an angle per RoPE pair"
-        turned += f" and {len(self.maps)} maps" if self.maps else ""
-        turned += ", and a map of V per layer and KV head" if self.value_maps is not None else ""
+        beside = ", ".join(kinds()[name].holds for name in self.kinds)
         return (
             f"Transform for {self.model.name}: {self.mode} scales from {low:.3g} to {high:.3g}, "
-            f"{len(self.bands)} bands per {per}{turned}"
+            f"{len(self.bands)} bands per {per}{f'; with {beside}' if beside else ''}"
         )
 
     def __str__(self) -> str:

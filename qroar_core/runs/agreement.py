@@ -38,6 +38,7 @@ from qroar_core.scale_search.result import SearchReport
 from qroar_core.setting import Setting
 from qroar_core.specs import DiagnosisSpec, EvaluationSpec, SearchSpec
 from qroar_core.specs.written import written
+from qroar_core.transforms.registry import switches
 from qroar_core.transforms.result import ScalesFile
 
 REPORT, EVALUATED, KEPT, FOUND = "search.json", "evaluation.json", "scales.json", "scales_found.json"
@@ -115,11 +116,8 @@ def _search(report: SearchReport, found: ScalesFile | None, setting: Setting) ->
         if guard is not None and float(guard[5]) != spec.guard_tau:
             yield f"guard: allows {guard[5]}, but the manifest has {spec.guard_tau:g}"
         if found is not None and not found.is_identity:  # what the guard rejects leaves scales of 1, without either
-            for name, there, asked in (
-                ("angles", found.angles is not None, spec.angles),
-                ("maps", bool(found.maps), spec.maps),
-                ("value_maps", found.value_maps is not None, spec.value_maps),
-            ):
+            for name in switches():
+                there, asked = name in found.kinds, name in spec.kinds
                 if there != asked:
                     yield f"{name}: {FOUND} has {'some' if there else 'none'}, but the manifest has {asked}"
     if found is not None and len(report.bounds) not in (1, found.model.layers):
@@ -207,7 +205,7 @@ def _kept_scales(
     kept: ScalesFile, found: ScalesFile, report: SearchReport, evaluation: Evaluation | None
 ) -> Iterator[str]:
     """The scales kept are those found or identity: by the decision, and by what held-out text takes back."""
-    is_found = all(getattr(kept, name) == getattr(found, name) for name in ("g", "angles", "maps", "value_maps"))
+    is_found = all(getattr(kept, name) == getattr(found, name) for name in ("g", *switches()))
     is_identity = kept.is_identity
     if evaluation is None and report.chosen == "found" and is_identity:
         return  # an evaluation took them back, and its file was removed to be made again

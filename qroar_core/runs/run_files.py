@@ -19,8 +19,9 @@ from qroar_core.runs.manifest import Manifest
 from qroar_core.runs.stage_files import KINDS, kind_of
 from qroar_core.scale_search.result import SearchReport
 from qroar_core.setting import Setting
+from qroar_core.transforms.file import content_scales
 from qroar_core.transforms.result import ScalesFile
-from qroar_core.transforms.scales import Scales, from_nested
+from qroar_core.transforms.scales import Scales
 
 REMEMBERED = 4096  # files whose soundness is known
 SIZES = ("layers", "kv_heads", "head_dim", "rotary_dim", "pairing")  # of a model that scales fit
@@ -45,17 +46,7 @@ def scales_in(path: Path, fingerprint: str = "") -> Scales:
     if fingerprint and content.model.fingerprint != fingerprint:
         raise BadScales("made for another model", where=str(path), do="search scales for this model")
     who = content.model
-    return from_nested(
-        content.g,
-        content.mode,
-        content.granularity,
-        tuple(content.bands),
-        who.layers,
-        who.kv_heads,
-        content.angles,
-        content.maps,
-        content.value_maps,
-    )
+    return content_scales(content, who.layers, who.kv_heads)
 
 
 def check_run(folder: Path, manifest: Manifest, setting: Setting) -> None:

@@ -31,7 +31,7 @@ from qroar_core.scale_search.tie_effects import TieEffect, TieEffects
 from qroar_core.setting import Setting
 from qroar_core.specs import QuantSpec
 from qroar_core.statistics.intervals import paired_interval
-from qroar_core.transforms.groups import require_maps
+from qroar_core.transforms.refusals import require
 
 SIZES = (2, 4, 6)  # pairs of a candidate; spreading maps are best of even numbers
 TURNS = (0.8, 0.9, 1.0, 1.1, 1.25)  # of a candidate's frequency over the geometric mean of its pairs'
@@ -78,7 +78,7 @@ def why_not(loaded: LoadedModel, setting: Setting) -> str:
 
 
 def _require_use(problem: SearchProblem) -> None:
-    require_maps(problem.loaded.geometry, replace(problem.rope, tie=(Tie(0, 1),)))
+    require("maps", problem.loaded.geometry, replace(problem.rope, tie=(Tie(0, 1),)), problem.quant)
     if problem.weights_only or problem.verdict.acts != "yes":
         raise BadSpec(
             "ties are chosen by what they win under a quantizer of K, and no query reads K rounded here",

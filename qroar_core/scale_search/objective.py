@@ -60,7 +60,7 @@ class Objective:
             candidate, the state of a part to be continued, and where candidates are evaluated. None: there is none.
         words: what stands behind the method's name in a report.
         reads: the fields of `SearchSpec` that only this objective, and others that name them, read.
-        angles: the angles of pairs can be searched under it.
+        gradient: it has one, so that the angles of pairs can be searched under it.
         independent: its candidates do not follow from the best so far where the method's do not.
         reads_development: its candidates are measured on development text, which then cannot decide.
     """
@@ -71,6 +71,6 @@ class Objective:
     refine: Refine | None = None
     words: str = ""
     reads: tuple[str, ...] = ()
-    angles: bool = True
+    gradient: bool = True
     independent: bool = True
     reads_development: bool = False

@@ -31,7 +31,8 @@ from qroar_core.setting import Setting
 from qroar_core.specs import QuantSpec, RopeSpec, SearchSpec
 from qroar_core.transforms.baselines import mad_clipped, smooth_attention, spread_axes_evenly
 from qroar_core.transforms.bounds import log2_bounds
-from qroar_core.transforms.groups import groups_of, require_maps
+from qroar_core.transforms.groups import groups_of
+from qroar_core.transforms.refusals import require
 from qroar_core.transforms.scales import Scales, identity, pooled
 
 
@@ -55,13 +56,8 @@ class SearchProblem:
     def __post_init__(self) -> None:
         self.loaded.geometry.require_granularity(self.spec.granularity)
         self.loaded.geometry.require_cache(self.quant)
-        if self.spec.angles:
-            self.loaded.geometry.require_turns()
-        if self.spec.maps:
-            require_maps(self.loaded.geometry, self.rope)
-        if self.spec.value_maps:
-            self.quant.require_quantized_values()
-            self.loaded.geometry.require_value_maps()
+        for name in self.spec.kinds:
+            require(name, self.loaded.geometry, self.rope, self.quant)
         self.bands = bands_of(self.loaded, self.spec.bands)
         self.length = self.spec.length or promised_length(self.loaded, self.rope)
 

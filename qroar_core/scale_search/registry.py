@@ -9,6 +9,7 @@ from qroar_core.members import members_of
 from qroar_core.scale_search.objective import Objective
 from qroar_core.scale_search.search_methods import methods
 from qroar_core.specs import OBJECTIVES, SearchSpec
+from qroar_core.transforms.registry import flag, kinds, switches
 
 
 @cache
@@ -22,21 +23,22 @@ def reads(spec: SearchSpec, field: str) -> bool:
     return field in methods()[spec.method].reads or field in objectives()[spec.objective].reads
 
 
-def takes_angles(method: str, objective: str) -> bool:
-    """True where the angles of pairs can be searched too."""
-    return methods()[method].angles and objectives()[objective].angles
+def has_gradient(method: str, objective: str) -> bool:
+    """True where what only a gradient finds can be searched too, as the angles of pairs."""
+    return methods()[method].gradient and objectives()[objective].gradient
 
 
-def require_angles(spec: SearchSpec) -> None:
-    """Raises BadSpec where angles are asked for under a method or an objective that cannot search them."""
-    if spec.angles and not takes_angles(spec.method, spec.objective):
-        able = " or ".join(name for name, method in methods().items() if method.angles)
-        unable = " and ".join(name for name, objective in objectives().items() if not objective.angles)
-        raise BadSpec(
-            "angles are searched by gradients only",
-            where="--angles",
-            do=f"take --method {able} and an objective other than {unable}",
-        )
+def require_gradient(spec: SearchSpec) -> None:
+    """Raises BadSpec where a kind that only a gradient finds is asked for under a method or objective without one."""
+    for name in spec.kinds:
+        if switches()[name].by_gradient and not has_gradient(spec.method, spec.objective):
+            able = " or ".join(name for name, method in methods().items() if method.gradient)
+            unable = " and ".join(name for name, objective in objectives().items() if not objective.gradient)
+            raise BadSpec(
+                f"{kinds()[name].label} are searched by gradients only",
+                where=flag(name),
+                do=f"take --method {able} and an objective other than {unable}",
+            )
 
 
 def require_shareable(spec: SearchSpec) -> None:

@@ -25,7 +25,7 @@ from qroar_core.scale_search.guard import WindowScorer, guarded
 from qroar_core.scale_search.objective import FIRST, Refinement
 from qroar_core.scale_search.outcome import SearchOutcome
 from qroar_core.scale_search.problem import SearchProblem
-from qroar_core.scale_search.registry import objectives, require_angles
+from qroar_core.scale_search.registry import objectives, require_gradient
 from qroar_core.scale_search.result import Candidate, SearchReport
 from qroar_core.scale_search.search_methods import methods
 from qroar_core.scale_search.state import AdamState, SearchState
@@ -44,7 +44,7 @@ class SearchRunner:
     def __init__(
         self, problem: SearchProblem, on_step: OnStep, resume: SearchOutcome | None, storage: Path | None = None
     ) -> None:
-        require_angles(problem.spec)
+        require_gradient(problem.spec)
         self.problem, self.spec, self.on_step, self.resume, self.storage = (
             problem,
             problem.spec,

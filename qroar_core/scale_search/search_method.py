@@ -26,7 +26,7 @@ class SearchMethod:
             (layers, kv, bands) by name, "identity" among them.
         count: how many candidates it reports, by the spec and the number of bands.
         reads: the fields of `SearchSpec` that only this method, and others that name them, read.
-        angles: it can also search the angles of pairs.
+        gradient: it follows one, and so can also search what only a gradient finds, as the angles of pairs.
         independent: its candidates do not follow from the best so far, so that processes can share them; an
             objective that looks at the whole model then takes Optuna's candidates too, else it sweeps over the bands.
     """
@@ -35,7 +35,7 @@ class SearchMethod:
     descend: Callable[[SearchState, dict[str, Tensor]], None]
     count: Callable[[SearchSpec, int], int]
     reads: tuple[str, ...]
-    angles: bool = False
+    gradient: bool = False
     independent: bool = False
 
 

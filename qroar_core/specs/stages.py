@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from qroar_core.checks import Compact, at_least, member_of, one_of
 from qroar_core.errors import BadSpec
 from qroar_core.members import names_in
 from qroar_core.specs.outliers import OutlierRule, outlier_parameter
+from qroar_core.transforms.registry import flag, kinds, switches
 
 Partition = Literal["count", "log", "turns"]
 Mode = Literal["symmetric", "shared"]
@@ -128,14 +130,8 @@ class SearchSpec(Compact):
         member_of("error metric", self.error_metric, ERROR_METRICS)
         member_of("method", self.method, SEARCH_METHODS)
         one_of("sampler", self.sampler, Sampler)
-        if self.maps and not self.angles:
-            raise BadSpec("maps are searched together with the angles of pairs", where="--maps", do="add --angles")
-        if self.value_maps and self.objective != "cached":
-            raise BadSpec(
-                f"the {self.objective} objective searches no value maps",
-                where="--value-maps",
-                do="add --objective cached",
-            )
+        for name in self.kinds:
+            self._check_kind(name)
         for name in (
             "windows",
             "grid_points",
@@ -155,9 +151,29 @@ class SearchSpec(Compact):
         if self.bounds is not None:
             self._check_bounds(self.bounds)
 
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Kinds of transform that are searched beside band scales."""
+        return tuple(name for name in switches() if getattr(self, name))
+
+    def of_kinds(self, names: Collection[str]) -> SearchSpec:
+        """The same search of scales, and of these kinds beside them."""
+        on: dict[str, Any] = {name: name in names for name in switches()}
+        return replace(self, **on)
+
     def without_maps(self, angles: bool) -> SearchSpec:
         """The same search of scales alone, or of scales and angles."""
-        return replace(self, angles=angles, maps=False, value_maps=False)
+        return self.of_kinds(("angles",) if angles else ())
+
+    def _check_kind(self, name: str) -> None:
+        label, switch = kinds()[name].label, switches()[name]
+        for need in switch.needs:
+            if not getattr(self, need):
+                together = f"{label} are searched together with {kinds()[need].label}"
+                raise BadSpec(together, where=flag(name), do=f"add {flag(need)}")
+        if switch.cached_only and self.objective != "cached":
+            only = f"the {self.objective} objective searches no {label}"
+            raise BadSpec(only, where=flag(name), do="add --objective cached")
 
     def _check_bounds(self, bounds: tuple[tuple[float, float], ...]) -> None:
         if len(bounds) != self.bands.count:

@@ -14,7 +14,8 @@ from qroar_core.models.geometry import Described
 from qroar_core.models.patch import check_scales
 from qroar_core.specs import QuantSpec, RopeSpec
 from qroar_core.specs.written import written
-from qroar_core.transforms.result import GroupMap, ModelIdentity, ScalesFile
+from qroar_core.transforms.registry import kinds
+from qroar_core.transforms.result import ModelIdentity, ScalesFile
 from qroar_core.transforms.scales import Scales, from_nested
 
 if TYPE_CHECKING:  # a GGUF file is copied without transformers
@@ -49,20 +50,28 @@ def to_file(
         granularity=scales.granularity,
         bands=list(scales.bands),
         g=scales.nested(),
-        angles=scales.nested_angles(),
-        maps=maps_of(scales),
-        value_maps=scales.nested_value_maps(),
         search=search or {},
+        **tables_of(scales),
     )
     return content.model_copy(update={"version": content.written_as})
 
 
-def maps_of(scales: Scales) -> list[GroupMap]:
-    """The maps as a file has them."""
-    return [
-        GroupMap(first=of.first, last=of.last, still=of.still, rest=of.rest, matrix=scales.nested_as(one))
-        for of, one in zip(scales.groups, scales.maps, strict=True)
-    ]
+def tables_of(scales: Scales) -> dict[str, Any]:
+    """What is there beside g, by the names of the kinds, as a file has it."""
+    maps = [asdict(of) | {"matrix": scales.nested_as(one)} for of, one in zip(scales.groups, scales.maps, strict=True)]
+    tables = {"angles": scales.nested_angles(), "maps": maps, "value_maps": scales.nested_value_maps()}
+    return {name: table for name, table in tables.items() if table}
+
+
+def content_scales(content: ScalesFile, n_layers: int, n_kv_heads: int) -> Scales:
+    """Inverse of `to_file`, for a model with so many layers and KV heads.
+
+    Raises:
+        BadScales: tables that do not fit.
+    """
+    bands = tuple(content.bands)
+    tables = {name: getattr(content, name) for name in content.kinds}
+    return from_nested(content.g, content.mode, content.granularity, bands, n_layers, n_kv_heads, **tables)
 
 
 def from_file(path: Path | str, loaded: Described) -> tuple[Scales, ScalesFile]:
@@ -90,24 +99,15 @@ def scales_for(content: ScalesFile, loaded: Described, where: str) -> Scales:
             do="search scales for this model",
         )
     if content.version != content.written_as:
+        said = ", ".join(f"{kind.label} since version {kind.version}" for kind in kinds().values())
         raise BadScales(
-            "version 1 has scales alone, version 2 angles too, version 3 maps besides, version 4 value maps",
+            f"says version {content.version}, and what it has is of version {content.written_as} ({said})",
             where=where,
             do="give a file this software wrote",
         )
     geo = loaded.geometry
     try:
-        scales = from_nested(
-            content.g,
-            content.mode,
-            content.granularity,
-            tuple(content.bands),
-            geo.n_layers,
-            geo.n_kv_heads,
-            content.angles,
-            content.maps,
-            content.value_maps,
-        )
+        scales = content_scales(content, geo.n_layers, geo.n_kv_heads)
         check_scales(loaded, scales)
     except BadScales as error:
         raise BadScales(error.what, where=where, do="give a file this software wrote") from error

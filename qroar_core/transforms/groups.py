@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from qroar_core.errors import BadScales, BadSpec
+from qroar_core.errors import BadScales
 from qroar_core.maths.channel_groups import ChannelGroup
 from qroar_core.models.geometry import Geometry
-from qroar_core.specs import QuantSpec, RopeSpec
+from qroar_core.specs import RopeSpec
 from qroar_core.transforms.scales import Scales
 
 
@@ -18,54 +18,6 @@ def groups_of(geometry: Geometry, rope: RopeSpec) -> tuple[ChannelGroup, ...]:
     if rest := geometry.head_dim - geometry.rotary_dim:
         groups.append(ChannelGroup(geometry.n_pairs, geometry.n_pairs - 1, still=True, rest=rest))
     return tuple(groups)
-
-
-def require_maps(geometry: Geometry, rope: RopeSpec) -> None:
-    """Raises BadSpec where a search could find no map: nothing turns alike, or the layout takes none."""
-    where = "--maps"
-    if geometry.scaled_gain:
-        raise BadSpec(
-            f"{geometry.family} normalises q and k before RoPE, and the norm's gain cannot mix channels",
-            where=where,
-            do="search scales alone",
-        )
-    if geometry.latent_dim:
-        raise BadSpec(
-            f"{geometry.family}'s cache holds a latent and one rotated key per token, no K of its heads to be mixed",
-            where=where,
-            do="search scales alone",
-        )
-    if len(set(geometry.rope_kinds)) > 1:
-        raise BadSpec(
-            f"layers of {geometry.family} turn by frequencies of their own, and a map fits one of them",
-            where=where,
-            do="search scales and angles",
-        )
-    if not groups_of(geometry, rope):
-        raise BadSpec(
-            "every RoPE pair turns at a frequency of its own, so no map commutes with them",
-            where=where,
-            do="tie neighbouring slow pairs, for example 22-25,26-31:0, by --tie or as Tied pairs on the Start page",
-        )
-
-
-def why_no_maps(geometry: Geometry, rope: RopeSpec) -> str:
-    """Why a search could find no map, and what to do; empty where it has something to find."""
-    try:
-        require_maps(geometry, rope)
-    except BadSpec as refusal:
-        return f"{refusal.what}; {refusal.do}"
-    return ""
-
-
-def why_no_value_maps(geometry: Geometry, quant: QuantSpec) -> str:
-    """Why a search could find no map of V, and what to do; empty where it has something to find."""
-    try:
-        quant.require_quantized_values()
-        geometry.require_value_maps()
-    except BadSpec as refusal:
-        return f"{refusal.what}; {refusal.do}"
-    return ""
 
 
 def require_alike(geometry: Geometry, rope: RopeSpec, scales: Scales | None) -> None:

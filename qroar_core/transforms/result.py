@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler
 from qroar_core.axes import ANY, axes
 from qroar_core.plain_file import MIB
 from qroar_core.result import Result
+from qroar_core.transforms.registry import kinds, switches
 
 LARGEST = 256 * MIB  # bytes of a file: value maps of 32 layers of 8 KV heads of 128 channels take 50 MiB
 PLACE = "the value maps of this file"  # what stands for them until they are written
@@ -77,7 +78,7 @@ class ScalesFile(Result):
     MOST: ClassVar[int] = LARGEST
 
     format: Literal["qroar-scales"] = "qroar-scales"
-    # 2: with angles, 3: with maps too, 4: with value maps; who reads g alone would leave them out
+    # the first that can hold all that it has (`Kind.version`): who reads g alone would leave the rest out
     version: Literal[1, 2, 3, 4] = 1
     model: ModelIdentity
     rope: dict[str, Any]
@@ -128,9 +129,12 @@ class ScalesFile(Result):
     @property
     def written_as(self) -> int:
         """The version that has all this file says and no more."""
-        if self.value_maps is not None:
-            return 4
-        return 3 if self.maps else 1 if self.angles is None else 2
+        return max([1, *(kinds()[name].version for name in self.kinds)])
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Kinds of transform that it has beside scales."""
+        return tuple(name for name in switches() if getattr(self, name))
 
     @property
     def is_identity(self) -> bool:
@@ -143,8 +147,7 @@ class ScalesFile(Result):
 
         Value maps are one line: they are many numbers, and an indented line each would double the file.
         """
-        left_out = {name for name in ("angles", "maps", "value_maps") if not getattr(self, name)}
-        said = self.model_dump(mode="json", exclude=left_out)
+        said = self.model_dump(mode="json", exclude={*switches()} - {*self.kinds})
         if self.value_maps is None:
             return json.dumps(said, indent=1) + "\n"
         text = json.dumps(said | {"value_maps": PLACE}, indent=1)

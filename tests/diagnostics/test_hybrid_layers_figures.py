@@ -13,7 +13,7 @@ from qroar_core.diagnostics.outliers import figure as outliers
 from qroar_core.diagnostics.outliers import figure_rules as outlier_rules
 from qroar_core.diagnostics.similarity import figure as similarity
 from qroar_core.diagnostics.tails import figure as tails
-from qroar_core.transforms import figure as scales
+from qroar_core.transforms.kinds.scales import figure as scales
 from qroar_core.transforms.result import ModelIdentity, ScalesFile
 from tests.helpers import planted
 

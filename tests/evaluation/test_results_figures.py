@@ -10,7 +10,7 @@ from qroar_core.evaluation.headline import headline
 from qroar_core.figures.picture import PAYLOAD_LIMIT
 from qroar_core.scale_search import figure as search_trace
 from qroar_core.scale_search.result import Candidate
-from qroar_core.transforms import figure as scales
+from qroar_core.transforms.kinds.scales import figure as scales
 from tests.helpers import planted
 
 

@@ -15,17 +15,21 @@ from qroar_core.figures import gallery, maps, picture, runs
 from qroar_core.figures.apart import look, panel_of, tell_apart, told_by_shape
 from qroar_core.figures.lessons import aliasing as aliasing_figures
 from qroar_core.figures.lessons import clocks as clocks_figures
+from qroar_core.figures.lessons import commuting as commuting_figures
 from qroar_core.figures.lessons import interpolations as bends_figures
 from qroar_core.figures.lessons import shared_step as shared_step_figures
+from qroar_core.figures.lessons import tied_clocks as tied_figures
 from qroar_core.figures.lessons import turning as turning_figures
 from qroar_core.figures.lessons import window as window_figures
 from qroar_core.figures.readable import BLACK, WHITE, contrast, ink_on, write_on_cells
 from qroar_core.figures.ticks import plain_ticks
 from qroar_core.lessons.aliasing import aliasing
 from qroar_core.lessons.clocks import clocks
+from qroar_core.lessons.commuting import commuting
 from qroar_core.lessons.heads import HEADS
 from qroar_core.lessons.interpolations import bends
 from qroar_core.lessons.shared_step import shared_step
+from qroar_core.lessons.tied_clocks import tied_clocks
 from qroar_core.lessons.turning import turning
 from qroar_core.lessons.window import window
 from qroar_core.remedies import figure as comparison_figure
@@ -67,6 +71,8 @@ def pictures():
     kernels = aliasing(head, "yarn", 4.0, 8, 1024)
     yield from (aliasing_figures.kernel(kernels, 3), aliasing_figures.peaks(kernels))
     yield shared_step_figures.shared_step(shared_step(4, 8.0, 0.0))
+    yield commuting_figures.commuting(commuting("apart", 45.0, 18, 200))
+    yield tied_figures.tied_clocks(tied_clocks(18, 1.0, 1024))
 
 
 DRAWN = [p for p in pictures() if p is not None]

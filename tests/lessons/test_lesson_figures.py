@@ -7,17 +7,21 @@ import pytest
 
 from qroar_core.figures.lessons import aliasing as aliasing_figures
 from qroar_core.figures.lessons import clocks as clocks_figures
+from qroar_core.figures.lessons import commuting as commuting_figures
 from qroar_core.figures.lessons import interpolations as bends_figures
 from qroar_core.figures.lessons import shared_step as shared_step_figures
+from qroar_core.figures.lessons import tied_clocks as tied_figures
 from qroar_core.figures.lessons import turning as turning_figures
 from qroar_core.figures.lessons import window as window_figures
 from qroar_core.interpolations.tie import parse_ties
 from qroar_core.lessons.aliasing import aliasing
 from qroar_core.lessons.clocks import clocks
+from qroar_core.lessons.commuting import MOVES, commuting, every_move
 from qroar_core.lessons.heads import HEADS, STRETCHING
 from qroar_core.lessons.interpolations import bends
 from qroar_core.lessons.result import Bend, Bends
 from qroar_core.lessons.shared_step import shared_step
+from qroar_core.lessons.tied_clocks import tied_clocks
 from qroar_core.lessons.turning import turning
 from qroar_core.lessons.window import window
 
@@ -26,6 +30,7 @@ PAYLOAD = 250_000  # bytes; every move of a slider sends the figure anew
 
 CLOCKS, WINDOW, BENDS = clocks(HEAD, 300, 8, 1), window(HEAD, 16384), bends(HEAD, 4.0)
 ALIASING, TURNING, SHARED = aliasing(HEAD, "yarn", 4.0, 8, 1024), turning(4, 1.0, 2.0, 30.0), shared_step(4, 8.0, 0.0)
+APART, TIED = commuting("apart", 45.0, 18, 200), tied_clocks(18, 1.0, 1024)
 PICTURES = {
     "clocks": clocks_figures.clocks(CLOCKS),
     "window": window_figures.window(WINDOW),
@@ -35,6 +40,8 @@ PICTURES = {
     "turning": turning_figures.turning(TURNING),
     "turning, int8": turning_figures.turning(turning(8, 1.0, 0.0, 30.0)),
     "scale": shared_step_figures.shared_step(SHARED),
+    "commuting": commuting_figures.commuting(APART),
+    "tied": tied_figures.tied_clocks(TIED),
 }
 
 
@@ -147,6 +154,59 @@ def test_shared_step_marks_the_minimum_and_the_g_chosen():
         f"At g = 1 the band of small values uses {SHARED.quiet_levels} of 15 levels; the logit error is least at "
         f"g = {2**SHARED.best_log2_g:.3g}"
     )
+
+
+def test_commuting_draws_arrows_as_shares_of_their_own_length_and_marks_the_amount():
+    long = math.hypot(*(x for a in APART.arrows for x in a.key))
+    keys = [t for t in PICTURES["commuting"].figure.data if t.name == "key"]
+    assert [t.xaxis for t in keys] == ["x", "x", "x2", "x2"]
+    drawn = [(t.x[1], t.y[1]) for t in keys]
+    tips = [*(a.key for a in APART.arrows), *(a.moved_key for a in APART.arrows)]
+    assert drawn == [pytest.approx((x / long, y / long)) for x, y in tips]
+    assert math.hypot(*(x for tip in drawn[:2] for x in tip)) == pytest.approx(1)
+    assert list(trace("commuting", "without", "x3").y) == APART.logit
+    assert list(trace("commuting", "with the transform", "x3").y) == APART.moved_logit
+    swept = APART.sweep
+    assert list(trace("commuting", "int4 K, transformed", "x4").y) == swept.error
+    assert list(trace("commuting", "transformed, not rounded", "x4").y) == swept.change
+    assert set(trace("commuting", "int4 K, without", "x4").y) == {swept.plain_error}
+    cross = trace("commuting", "the amount chosen", "x4")
+    assert (cross.x[0], cross.y[0]) == (45.0, swept.error[swept.amounts.index(45.0)])
+    assert list(PICTURES["commuting"].table["transformed_logit"]) == APART.moved_logit
+
+
+def test_commuting_titles_say_whether_logits_stay_and_the_table_what_int4_gains():
+    largest = max(map(abs, APART.logit))
+    assert PICTURES["commuting"].title == (
+        f"Mix two pairs of two frequencies: a logit moves by up to {APART.deviation:.2g}, "
+        f"{APART.deviation / largest:.0%} of its largest"
+    )
+    titles = {kind: commuting_figures.finding(commuting(kind, move.start, 18, 0)) for kind, move in MOVES.items()}
+    assert titles["scale"] == "Scale the pair: no logit changes at any distance"
+    assert titles["offset_still"] == "Take a constant off K, still pair: all logits of a query move alike"
+    table = commuting_figures.summary(every_move(18)).set_index("transform")
+    stay = [MOVES[kind].label for kind in ("scale", "angle", "alike", "offset_still")]
+    assert list(table.index[table["logits"] == "stay"]) == stay
+    row, swept = table.loc["Scale the pair"], commuting("scale", 1.0, 18, 0).sweep
+    assert row["at the best amount"] == min(swept.error)
+    assert row["best amount"] == swept.amounts[swept.error.index(min(swept.error))]
+    assert row["int4 logit error without"] == swept.plain_error
+
+
+def test_tied_clocks_draw_cost_and_gain_and_the_title_says_which_way_the_error_goes():
+    assert list(trace("tied", "tied").y) == TIED.tied_logit
+    assert list(trace("tied", "change of a logit", "x2").y) == TIED.change
+    assert list(trace("tied", "K mixed", "x3").y) == TIED.range_after
+    errors = PICTURES["tied"].figure.data[-1]
+    assert list(errors.y) == [TIED.untied_int4, TIED.tied, TIED.tied_int4, TIED.mixed_int4]
+    assert PICTURES["tied"].title == (
+        f"Pairs 18 and 19 tied, then mixed: the int4 error of the logits falls from {TIED.untied_int4:.1%} to "
+        f"{TIED.mixed_int4:.1%}"
+    )
+    still = tied_figures.finding(tied_clocks(18, 0.0, 1024))
+    assert still.startswith("Pairs 18 and 19 held still, then mixed: the int4 error of the logits rises from")
+    off = PICTURES["tied"].table["angle_off_first_pair"]
+    assert off[1000] == pytest.approx(1000 * (math.sqrt(TIED.own[0] * TIED.own[1]) - TIED.own[0]), rel=1e-5)
 
 
 @pytest.mark.parametrize(

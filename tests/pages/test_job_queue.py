@@ -70,5 +70,5 @@ def test_a_page_is_drawn_anew_when_a_job_comes_that_it_was_not_drawn_with(monkey
 
 def test_a_switch_is_said_in_words():
     assert _option_words("angles", True) == "pair angles too"
-    assert _option_words("maps", True) == "maps of channels that turn alike too"
+    assert _option_words("maps", True) == "channel maps too"
     assert _option_words("guard_tau", 0.5) == "guard tau 0.5"

@@ -1,4 +1,4 @@
-"""The Learn page in a fresh dashboard: no model, six questions, figures that follow their sliders."""
+"""The Learn page in a fresh dashboard: no model, eight questions, figures that follow their sliders."""
 
 import json
 import math
@@ -6,6 +6,7 @@ import math
 import pytest
 
 from pages.views.lessons.step import QUESTIONS
+from qroar_core.lessons.commuting import MOVES
 from tests.pages.visitor import go, texts
 
 pytestmark = pytest.mark.slow
@@ -20,6 +21,8 @@ SLIDERS = {  # key: extremes
     "learn_g": (-2.0, 6.0),
     "learn_loud": (1.0, 16.0),
     "learn_scale_bits": (2, 8),
+    "learn_move_pair": (8, 30),
+    "learn_move_distance": (0, 1023),
 }
 STEPPED = {
     "learn_stride": (1, 256),
@@ -28,6 +31,10 @@ STEPPED = {
     "learn_alias_factor": (1.0, 32.0),
     "learn_reach": (64, 16384),
     "learn_band": (0, 7),
+    "learn_amount_scale": (-2.0, 3.0),
+    "learn_tied_pairs": (8, 30),
+    "learn_tied_turn": (0.0, 1.5),
+    "learn_tied_length": (128, 1024),
 }
 
 
@@ -48,12 +55,12 @@ def table(app, column):
     return found
 
 
-def test_without_a_model_it_asks_six_questions_and_draws_seven_figures(learn):
+def test_without_a_model_it_asks_eight_questions_and_draws_nine_figures(learn):
     assert [s.value for s in learn.header] == [f"{n}. {text}" for n, text in enumerate(QUESTIONS.values(), 1)]
-    assert len(QUESTIONS) == 6
-    assert [e.label for e in learn.expander].count("The answer") == 6
+    assert len(QUESTIONS) == 8
+    assert [e.label for e in learn.expander].count("The answer") == 8
     charts = learn.get("plotly_chart")
-    assert len(charts) == 7
+    assert len(charts) == 9
     for chart in charts:
         assert len(chart.proto.alt) > 80
         assert chart.proto.alt.endswith(".")
@@ -66,7 +73,7 @@ def test_without_a_model_it_asks_six_questions_and_draws_seven_figures(learn):
 def test_every_control_has_a_label_and_a_stable_key(learn):
     assert {s.key: (s.min, s.max) for s in learn.slider} == SLIDERS
     assert {s.key for s in learn.select_slider} == set(STEPPED)
-    assert {s.key for s in learn.selectbox} == {"learn_head", "learn_method"}
+    assert {s.key for s in learn.selectbox} == {"learn_head", "learn_method", "learn_move"}
     labels = [w.label for kind in (learn.slider, learn.select_slider, learn.selectbox) for w in kind]
     assert all(labels)
     assert len(set(labels)) == len(labels)
@@ -120,11 +127,45 @@ def test_bits_and_neighbour_set_the_step(learn):
 def test_scale_shows_the_error_at_g_the_least_error_and_that_logits_stay(learn):
     fine(learn.slider(key="learn_g").set_value(2.0).run())
     shown = table(learn, "logit_error")
-    here, least, change = (m.value for m in learn.metric)
+    here, least, change = (m.value for m in learn.metric[:3])
     assert here == f"{shown.set_index('log2_g')['logit_error'][2.0]:.2%}"
     assert least == f"{shown['logit_error'].min():.2%}"
     assert learn.metric[1].label.endswith(f"log2 g = {shown['log2_g'][shown['logit_error'].idxmin()]:g}")
     assert 0 < float(change) < 1e-12
+
+
+def test_a_transform_has_its_own_amounts_and_its_row_in_the_table(learn, monkeypatch):
+    assert "Scale the pair: no logit changes at any distance" in texts(learn)
+    for kind in ("mirror", "alike", "offset_still"):
+        move = MOVES[kind]
+        learn.selectbox(key="learn_move").select(kind)
+        fine(learn.run())
+        knob = learn.select_slider(key=f"learn_amount_{kind}")
+        assert (knob.label, knob.value) == (move.knob, move.start)
+        shown = table(learn, "transformed_logit")
+        assert len(shown) == 1024
+        change = shown["transformed_logit"] - shown["logit"]
+        change -= change.mean() if move.offset else 0
+        metric = next(m.value for m in learn.metric if m.label == "Largest change of a logit")
+        assert float(metric) == pytest.approx(change.abs().max(), rel=0.05, abs=1e-12)
+        assert ("moves by up to" in texts(learn)) == (change.abs().max() > 1e-9)
+    monkeypatch.setattr("pages.views.render.OPEN", True)
+    go(learn, "learn")
+    rows = table(learn, "best amount").set_index("transform")
+    assert list(rows.index) == [move.label for move in MOVES.values()]
+
+
+def test_a_tie_shows_the_angles_off_at_the_length_chosen(learn):
+    learn.select_slider(key="learn_tied_turn").set_value(0.0)
+    fine(learn.select_slider(key="learn_tied_length").set_value(256).run())
+    shown = table(learn, "rms_change")
+    assert len(shown) == 256
+    metrics = {m.label: m.value for m in learn.metric}
+    for pair, column in ((18, "angle_off_first_pair"), (19, "angle_off_second_pair")):
+        omega = 10_000.0 ** (-pair / 32) / 4  # YaRN slows pairs that never complete a turn by its factor
+        assert shown[column].iloc[200] == pytest.approx(-200 * omega, rel=1e-6)
+        assert metrics[f"Pair {pair} is off at L by"] == f"{-256 * omega:+.2f} rad"
+    assert "Pairs 18 and 19 held still" in texts(learn)
 
 
 @pytest.mark.parametrize(("head", "end"), [(0, 0), (0, 1), (1, 1), (3, 1)])
@@ -135,7 +176,7 @@ def test_no_slider_extreme_breaks_a_figure(learn, head, end):
     for key, extremes in STEPPED.items():
         learn.select_slider(key=key).set_value(extremes[end])
     fine(learn.run())
-    assert len(learn.get("plotly_chart")) == 7
+    assert len(learn.get("plotly_chart")) == 9
 
 
 def test_a_smaller_head_takes_a_far_position_back(learn):

@@ -3,7 +3,6 @@
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from pages.forms.search import NORMED
 from tests.pages.visitor import clicked, go, texts
 
 pytestmark = pytest.mark.slow
@@ -45,14 +44,14 @@ def has_qk_norm():
     from pages.forms.search import search_form
     from qroar_core.specs import SearchSpec
 
-    search_form(SearchSpec(), norms=True)
+    search_form(SearchSpec(), {"angles": "the norm's gain cannot turn a pair"})
 
 
 def test_a_norm_before_rope_greys_the_switch():
     app = AppTest.from_function(has_qk_norm).run()
     assert not app.exception, [e.stack_trace for e in app.exception]
     assert toggle(app).disabled
-    assert toggle(app).help == NORMED
+    assert toggle(app).help.endswith("Disabled: the norm's gain cannot turn a pair.")
 
 
 def test_what_the_cached_objective_counts_is_chosen_here(tune):

@@ -47,7 +47,7 @@ def test_with_a_tie_it_is_the_searchs_and_every_page_opens(loaded_app):
 def test_without_angles_the_switch_says_why_it_is_greyed(loaded_app):
     loaded_app.text_input(key="tied pairs").set_value("22-25,26-31:0").run()
     go(loaded_app, "tune")
-    assert "Disabled: without pair angles there are no maps; switch on “Also search pair angles”." in (
+    assert "Disabled: without pair angles there are no channel maps; switch on “Also search pair angles”." in (
         toggle(loaded_app).help
     )
     toggle(loaded_app, "Also search pair angles").set_value(True).run()

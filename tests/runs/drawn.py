@@ -24,8 +24,8 @@ from qroar_core.remedies import figure as comparison_figure
 from qroar_core.retrieval import figure as retrieval
 from qroar_core.rope_search import figure as rope_figures
 from qroar_core.scale_search import figure as trace
-from qroar_core.transforms import figure as scaled
-from qroar_core.transforms import figure_angles
+from qroar_core.transforms.kinds.angles import figure as figure_angles
+from qroar_core.transforms.kinds.scales import figure as scaled
 
 
 def of_diagnosis(found):

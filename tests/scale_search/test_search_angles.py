@@ -12,7 +12,7 @@ from qroar_core.models.capture import Capture
 from qroar_core.scale_search import run as search
 from qroar_core.scale_search.cached import CachedObjective
 from qroar_core.scale_search.methods.gradient import gradient
-from qroar_core.scale_search.registry import require_angles
+from qroar_core.scale_search.registry import require_gradient
 from qroar_core.scale_search.state import SearchState
 from qroar_core.setting import Setting
 from qroar_core.specs import QuantizerSpec, QuantSpec, RopeSpec, SearchSpec, WeightQuantSpec
@@ -98,9 +98,10 @@ def test_angles_are_searched_beside_scales_and_only_help(tiny):
 
 
 def test_one_angle_for_the_layer_where_the_scale_is_the_layers(tiny):
-    found = run(tiny(), asked(angles=True, granularity="layer", steps=60)).found
-    assert torch.equal(found.angles, found.angles[:, :1].expand_as(found.angles))
-    assert found.turns
+    searched = [run(tiny(seed=seed), asked(angles=True, granularity="layer", steps=60)).found for seed in (1, 2)]
+    for found in searched:
+        assert torch.equal(found.angles, found.angles[:, :1].expand_as(found.angles))
+    assert any(found.turns for found in searched)  # on one random model in eight no angle helps a whole layer
 
 
 def test_a_cancelled_search_goes_on_with_its_angles(tiny):
@@ -118,12 +119,12 @@ def test_a_cancelled_search_goes_on_with_its_angles(tiny):
 @pytest.mark.parametrize("method", [m for m in METHODS if m != "gradient"])
 def test_only_gradients_search_angles(method):
     with pytest.raises(BadSpec, match="angles are searched by gradients only"):
-        require_angles(SearchSpec(angles=True, method=method))
+        require_gradient(SearchSpec(angles=True, method=method))
 
 
 def test_the_full_objective_searches_no_angles():
     with pytest.raises(BadSpec, match="angles are searched by gradients only"):
-        require_angles(SearchSpec(angles=True, objective="full"))
+        require_gradient(SearchSpec(angles=True, objective="full"))
 
 
 def test_rounded_weights_and_the_kl_objective_exclude_angles(tiny):

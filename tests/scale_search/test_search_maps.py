@@ -109,7 +109,7 @@ def test_a_polish_moves_maps_too(tiny):
 
 
 def test_maps_without_angles_or_without_a_tie_are_refused(tiny):
-    with pytest.raises(BadSpec, match="together with the angles"):
+    with pytest.raises(BadSpec, match="together with pair angles"):
         SearchSpec(maps=True)
     with pytest.raises(BadSpec, match="a frequency of its own"):
         run(tiny(), rope=replace(TIED, tie=()), angles=True, maps=True)

@@ -2,7 +2,7 @@
 
 import math
 
-from qroar_core.transforms import figure_angles
+from qroar_core.transforms.kinds.angles import figure as figure_angles
 from tests.helpers import planted
 
 

@@ -16,7 +16,8 @@ from qroar_core.models.stream import Condition
 from qroar_core.specs import QuantSpec, RopeSpec
 from qroar_core.transforms.baselines import spread_axes_evenly, spread_evenly
 from qroar_core.transforms.file import from_file, to_file
-from qroar_core.transforms.groups import groups_of, require_maps
+from qroar_core.transforms.groups import groups_of
+from qroar_core.transforms.refusals import require
 from tests.models.families.scaled import EXACT, Taps, streamed
 from tests.models.families_table import CASES, WIDE
 from tests.transforms.test_angles import ON_WEIGHTS, with_angles
@@ -120,7 +121,7 @@ def test_a_file_keeps_every_digit_and_older_versions_open(build, tmp_path):
     bare = json.loads(content.to_json())
     del bare["maps"]
     (tmp_path / "two.json").write_text(json.dumps(bare))
-    with pytest.raises(BadScales, match="version 3 maps besides"):
+    with pytest.raises(BadScales, match="says version 3, and what it has is of version 2"):
         from_file(tmp_path / "two.json", loaded)
     bare["version"] = 2
     (tmp_path / "two.json").write_text(json.dumps(bare))
@@ -196,7 +197,7 @@ def _turned(real):
 @pytest.mark.parametrize(("name", "words"), [("qwen3", "cannot mix channels"), ("llama, 1 KV head", "no map commutes")])
 def test_a_search_of_maps_is_refused_where_there_can_be_none(build, name, words):
     with pytest.raises(BadSpec, match=words):
-        require_maps(build(name).geometry, RopeSpec("linear", 2.0))
+        require("maps", build(name).geometry, RopeSpec("linear", 2.0), QuantSpec())
 
 
 def test_channels_past_the_rotated_ones_are_a_group_without_any_tie(build):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from qroar_core.transforms import figure_maps
+from qroar_core.transforms.kinds.maps import figure as figure_maps
 from qroar_core.transforms.result import GroupMap
 from tests.helpers import planted
 

@@ -98,8 +98,11 @@ def set_at(*keys):
     [
         (set_at("model", "fingerprint", "0" * 16), r"made for tiny-llama \(0{16}\), this model is tiny-llama"),
         (set_at("version", 4), "version"),
-        (set_at("version", 3), "version 3 maps besides"),
-        (set_at("version", 2), "version 1 has scales alone, version 2 angles too"),
+        (set_at("version", 3), "says version 3, and what it has is of version 1"),
+        (
+            set_at("version", 2),
+            r"\(band scales since version 1, pair angles since version 2, channel maps since",
+        ),
         (set_at("version", "1"), "version"),
         (set_at("format", "other"), "format"),
         (set_at("mode", "both"), "mode"),

@@ -125,7 +125,7 @@ def test_a_file_keeps_every_digit_and_older_versions_open(build, tmp_path):
     bare = json.loads(content.to_json())
     del bare["value_maps"]
     (tmp_path / "two.json").write_text(json.dumps(bare))
-    with pytest.raises(BadScales, match="version 4 value maps"):
+    with pytest.raises(BadScales, match="says version 4, and what it has is of version 2"):
         from_file(tmp_path / "two.json", loaded)
     bare["version"] = 2
     (tmp_path / "two.json").write_text(json.dumps(bare))

@@ -1,4 +1,4 @@
-"""What the six steps share: the question above, the answer below, and which head they are shown on."""
+"""What the eight steps share: the question above, the answer below, and which head they are shown on."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ QUESTIONS = {  # anchor: question
     "aliasing": "When does a far token look near?",
     "grid": "Why does a quantizer's error depend on the position?",
     "scale": "What can one scale per band repair?",
+    "commuting": "What commutes with a rotation?",
+    "tying": "What does tying two clocks cost and buy?",
 }
 FACTORS = [1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 16.0, 32.0]
 

@@ -40,4 +40,4 @@ def gradient(run: SearchState, starts: dict[str, Tensor]) -> None:
         run.report(spec.steps + 1, "gradient result", run.value, run.value)
 
 
-METHOD = SearchMethod(10, gradient, lambda spec, bands: spec.steps, ("steps",), angles=True)
+METHOD = SearchMethod(10, gradient, lambda spec, bands: spec.steps, ("steps",), gradient=True)

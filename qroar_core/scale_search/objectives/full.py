@@ -162,6 +162,6 @@ OBJECTIVE = Objective(
     _refine,
     words="on full text",
     reads=("trials", "sweeps", "grid_points"),
-    angles=False,
+    gradient=False,
     reads_development=True,
 )

@@ -8,7 +8,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from qroar_core.figures.picture import Picture, framed, heatmap, map_height
-from qroar_core.transforms.figure import rows_of
+from qroar_core.transforms.figure_rows import rows_of
 from qroar_core.transforms.result import ScalesFile
 
 
@@ -49,3 +49,6 @@ def by_layer_and_pair(scales: ScalesFile) -> Picture | None:
 def within_quarter(degrees: float) -> float:
     """The angle from the nearest axis, -45 to 45: a quarter turn only renames axes and flips a sign."""
     return (degrees + 45) % 90 - 45
+
+
+FIGURE = by_layer_and_pair

@@ -8,6 +8,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from qroar_core.figures.picture import BAND_AXIS, Picture, framed, heatmap, map_height
+from qroar_core.transforms.figure_rows import rows_of
 from qroar_core.transforms.result import ScalesFile
 
 
@@ -41,14 +42,4 @@ def table_of(scales: ScalesFile) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=["row", "where", "band", "pairs", "g", "log2_g"])
 
 
-def rows_of(scales: ScalesFile, nested: list) -> list[tuple[str, list[float]]]:
-    """Where, and the numbers there, of g or of the angles as the file nests them."""
-    if scales.granularity == "model":
-        return [("whole model", nested)]
-    if scales.granularity == "layer":
-        return [(f"layer {scales.model.layer_number(i)}", row) for i, row in enumerate(nested)]
-    return [
-        (f"layer {scales.model.layer_number(i)}, KV head {h}", row)
-        for i, heads in enumerate(nested)
-        for h, row in enumerate(heads)
-    ]
+FIGURE = by_layer_and_band

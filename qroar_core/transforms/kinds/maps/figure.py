@@ -7,7 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from qroar_core.figures.picture import Picture, framed, heatmap, map_height
-from qroar_core.transforms.figure import rows_of
+from qroar_core.transforms.figure_rows import channels_reached, rows_of
 from qroar_core.transforms.result import GroupMap, ScalesFile
 
 
@@ -40,14 +40,11 @@ def by_layer_and_group(scales: ScalesFile) -> Picture | None:
     )
 
 
-def channels_reached(matrix: np.ndarray) -> float:
-    """Over how many channels a matrix (size, size) spreads one, mean over its columns: 1 to size."""
-    square = matrix**2
-    return float((square.sum(0) ** 2 / (square**2).sum(0)).mean())
-
-
 def words_of(one: GroupMap) -> str:
     """`pairs 22–25`, `still pairs 26–31` or `unrotated channels`."""
     if one.rest:
         return "unrotated channels"
     return f"{'still ' if one.still else ''}pairs {one.first}–{one.last}"
+
+
+FIGURE = by_layer_and_group

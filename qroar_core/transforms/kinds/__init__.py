@@ -1,0 +1,1 @@
+"""The kinds of transform, a folder each."""
