@@ -88,9 +88,26 @@ def test_known_interpolations_come_first_and_the_others_best_last(found):
         assert how[KNOWN : SPEC.trials] == ["proposed"] * (SPEC.trials - KNOWN)
         assert set(how[SPEC.trials :]) <= {"exchanged"}
         assert study.best.nll == min(one.nll for one in study.trials)
-    full, under = ({one.spec for one in study.trials} for study in found.studies)
-    assert found.studies[0].best.spec in under
-    assert found.studies[1].best.spec in full
+
+
+def test_each_study_tries_the_others_best_too(model, monkeypatch):
+    """On a toy of the attention factor alone, best at 1 in full precision and at 1.3 under the quantizer."""
+
+    def toy(scorer, ids, scales, what):
+        best = 1.0 if scorer.quant.is_none else 1.3
+        return [1 + abs((scorer.rope.attention_factor or 2.0) - best)] * len(ids)
+
+    monkeypatch.setattr(stage.WindowScorer, "nll", toy)
+    result = stage.run(model, setting(), replace(SPEC, trials=24, exchanged=2), TEXTS)
+    full, under = result.studies
+    assert [abs(one.best.spec.attention_factor - best) < 0.1 for one, best in zip(result.studies, (1.0, 1.3))] == [
+        True,
+        True,
+    ]
+    for here, there in ((full, under), (under, full)):
+        proposed = sorted({(one.nll, one.spec) for one in there.trials[:24]}, key=lambda one: one[0])
+        assert {spec for _, spec in proposed[:2]} <= {one.spec for one in here.trials}
+        assert [one.how for one in here.trials[24:]].count("exchanged") == len(here.trials) - 24 > 0
 
 
 def test_the_table_is_numpys_over_the_windows(found):
