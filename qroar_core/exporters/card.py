@@ -123,10 +123,12 @@ def _rope(note: dict[str, Any]) -> list[str]:
         return [_tied(note)]
     if rope["method"] == "default":
         return [f"RoPE: as in the source{f', its own {literal(own)} kept' if own not in (None, NONE) else ''}."]
-    where = "the file's metadata" if note["format"].startswith(GGUF) else "`rope_parameters` of config.json"
+    where = "`rope_parameters` of config.json"
+    if note["format"].startswith(GGUF):
+        where = "the file's metadata" if note.get("factor", 1.0) == 1 else "the file"
     replaces = f"; it replaces the source's own {literal(note['replaces'])}" if note.get("replaces") else ""
-    if rope.get("attention_factor") is not None:
-        replaces += f"; its attention factor is {rope['attention_factor']:g}:{_folded(note)}, beside the method's own"
+    if note.get("factor", 1.0) != 1:
+        replaces += f"; of its attention factor{_folded(note)}"
     return [f"RoPE: {rope['method']} x{rope['factor']:g}, written into {where}{replaces}."]
 
 

@@ -26,6 +26,7 @@ from qroar_core.exporters.forward_pass import require_finite_pass
 from qroar_core.exporters.written_rope import (
     as_divisors,
     divisors,
+    has_own_borders,
     own_attention_factor,
     require_one_list,
     written_gains,
@@ -167,7 +168,7 @@ def _rope(loaded: LoadedModel, layout: Layout, rope: RopeSpec) -> tuple[GgufRope
         context = min(context, window)  # llama.cpp reads the whole context in these: the same up to the window
     named, fixed = own_attention_factor(rope, lambda spec: rope_of(loaded, spec, context))
     block = rope_parameters(config, geo, named)
-    if not as_divisors(rope):
+    if not (as_divisors(rope) or (has_own_borders(rope) and layout.architecture == "llama")):
         return gguf_rope(block, layout.architecture, geo.head_dim, context), fixed
     require_one_list(block)
     found = rope_of(loaded, rope, context)

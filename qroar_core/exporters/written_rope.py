@@ -112,6 +112,12 @@ def as_divisors(rope: RopeSpec) -> bool:
     return bool(rope.tie) or (rope.method == "longrope" and lists[0] is not None and lists[0] == lists[1])
 
 
+def has_own_borders(rope: RopeSpec) -> bool:
+    """Whether YaRN's borders are not its published ones: of a Llama file llama.cpp reads none, and takes 32 and 1."""
+    usual = RopeSpec()
+    return rope.method == "yarn" and (rope.beta_fast, rope.beta_slow) != (usual.beta_fast, usual.beta_slow)
+
+
 def require_one_list(block: dict[str, Any]) -> None:
     """Raises BadSpec where the frequencies that pairs are tied under depend on the length that is read.
 

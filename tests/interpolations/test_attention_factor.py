@@ -86,13 +86,19 @@ def test_stock_transformers_gives_the_logits_though_its_config_does_not_say_it(t
 
 @pytest.mark.parametrize(
     "rope",
-    [YARN, replace(LONGROPE, long_factor=DEMO_LIST, short_factor=DEMO_LIST)],
-    ids=lambda rope: rope.method,
+    [
+        YARN,
+        replace(YARN, beta_fast=24.0, beta_slow=0.5),
+        replace(LONGROPE, long_factor=DEMO_LIST, short_factor=DEMO_LIST),
+    ],
+    ids=["yarn", "yarn, borders", "longrope"],
 )
 def test_a_gguf_file_read_back_gives_them_too(demo, tmp_path, rope):
-    """Past the native window of 256; llama.cpp takes LongRoPE's one list as a divisor per pair."""
+    """Past the native window of 256; LongRoPE's one list, and borders that llama.cpp does not read, are divisors."""
     (path,) = gguf_write.run(demo, rope, None, tmp_path / "out", format="gguf-f16").glob("*.gguf")
-    assert not [name for name in gguf.GGUFReader(path).fields if "attn_factor" in name]
+    reader = gguf.GGUFReader(path)
+    assert not [name for name in reader.fields if "attn_factor" in name or "beta" in name]
+    assert ("rope_freqs.weight" in [one.name for one in reader.tensors]) == (rope != YARN)
     again = load_model(str(path), device="cpu", dtype="float32")
     tokens = encode(demo.tokenizer, split("heldout")[0])[:300][None]
     expected, got = (
