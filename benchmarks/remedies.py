@@ -42,5 +42,5 @@ def line(row: RemedyRow) -> str:
     added = "exact no-op" if row.no_op else ""
     if row.added is not None:
         added = f"{row.added:+.4f} [{row.added_low:+.4f}, {row.added_high:+.4f}]"
-    cells = [row.name, f"{row.ppl:.3f}", share, gain, added, row.about.run_time, row.about.runtime_change]
+    cells = [row.name, f"{row.ppl:.3f}", share, gain, added, row.run_time, row.runtime_change]
     return f"| {' | '.join(cells)} |"

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from qroar_core.exporters.formats import FORMATS
+from qroar_core.remedies.methods import BY_NAME
 from qroar_core.transforms.registry import flag, kinds
 
 HERE = Path(__file__).parent
@@ -28,7 +29,22 @@ def formats_table() -> str:
     return "\n".join(["| `--format` | what it is | read by | transforms |", "|---|---|---|---|", *rows])
 
 
-TABLES = {"method.md": transforms_table, "runtimes.md": formats_table}  # document -> its table
+def remedies_table() -> str:
+    """Every remedy that a comparison measures: what it acts on, what it costs at run time, what the runtime needs."""
+    rows = [
+        f"| `{name}` | {one.name} | {one.group} | {one.run_time} | {one.runtime_change} | {one.source} |"
+        for name, one in BY_NAME.items()
+        if name != "plain"
+    ]
+    head = "| name | remedy | acts on | cost at run time | change in the runtime | source |"
+    return "\n".join([head, "|---|---|---|---|---|---|", *rows])
+
+
+TABLES = (  # document, table
+    ("method.md", transforms_table),
+    ("runtimes.md", formats_table),
+    ("runtimes.md", remedies_table),
+)
 
 
 def with_table(text: str, table: str) -> str:
@@ -41,6 +57,6 @@ def with_table(text: str, table: str) -> str:
 
 
 if __name__ == "__main__":
-    for name, table in TABLES.items():
+    for name, table in TABLES:
         path = HERE / name
         path.write_text(with_table(path.read_text(), table()))

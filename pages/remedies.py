@@ -17,13 +17,14 @@ loaded, setting = require_model()
 status_bar(loaded, setting)
 st.markdown(
     "Band scales are not the only remedy. Every remedy that applies to this quantizer is measured on the same held-out "
-    "windows, alone and together with band scales that are searched for it."
+    "windows, alone and together with band scales that are searched for it; those with scales of their own together "
+    "with a rotation at run time."
 )
 if setting.quant.is_none:
     st.info("Nothing is quantized, so there is nothing to repair. Choose a quantizer on the Start page.")
     st.page_link("pages/start.py", label="Go to Start", icon=":material/upload:")
     st.stop()
-spec = comparison_form(setting)
+spec = comparison_form(loaded, setting)
 key = jobs.compare.key(loaded, setting, spec)
 if click := pressed(
     "Run the comparison",
@@ -36,7 +37,7 @@ if click := pressed(
 measured, searched = conditions(loaded, setting, spec)
 st.caption(
     f"{measured:d} conditions on {spec.windows:d} windows of {setting.search.length:,} tokens each; "
-    f"{searched:d} searches for band scales."
+    f"{searched:d} searches for scales. A remedy that is not wanted can be taken off the list."
 )
 result = result_or_progress(key)
 if result is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import streamlit as st
 
@@ -13,15 +14,18 @@ from pages.views.glossary import term_help
 from pages.views.status_bar import verdict_for
 from qroar_core.escape import literal
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.remedies.applicable import applicable_remedies, searches
+from qroar_core.remedies.applicable import Applied, applicable_remedies, searches
+from qroar_core.remedies.applicable import conditions as counted_conditions
 from qroar_core.remedies.methods import BY_NAME
+from qroar_core.remedies.prepare import why_not
 from qroar_core.setting import Setting
 from qroar_core.specs import ComparisonSpec, SearchSpec
 
 
-def comparison_form(setting: Setting) -> ComparisonSpec:
+def comparison_form(loaded: LoadedModel, setting: Setting) -> ComparisonSpec:
     """This visitor's spec; another quantizer offers other remedies, and all of them again."""
-    offered = [one.method for one in applicable_remedies(setting.quant, ())[1:]]
+    offered = [one.method for one in _entered(loaded, setting, ())[1:]]
+    reading = [BY_NAME[method] for method in offered if BY_NAME[method].tokens]
     fresh = ComparisonSpec(
         search=setting.search,
         windows=setting.evaluation.windows,
@@ -38,6 +42,7 @@ def comparison_form(setting: Setting) -> ComparisonSpec:
             "comparison methods": list(shown),
             "comparison windows": spec.windows,
             "comparison band scales": spec.band_scales,
+            "comparison tokens": spec.calibration_tokens or max((one.tokens for one in reading), default=1),
         },
     )
     one, two = st.columns([3, 1], vertical_alignment="bottom")
@@ -51,20 +56,32 @@ def comparison_form(setting: Setting) -> ComparisonSpec:
     )
     windows = number(two, "Windows of text", 2, 256, "comparison windows", help=term_help("Window"))
     each = "two searches a remedy: alone, and with angles" if setting.search.angles else "one search a remedy"
-    banded = st.checkbox(f"Search band scales under each ({literal(each)})", key="comparison band scales")
+    banded = st.checkbox(
+        f"Search band scales under each that has no scales of its own ({literal(each)})", key="comparison band scales"
+    )
+    tokens = spec.calibration_tokens
+    if reading:
+        names = ", ".join(one.name for one in reading)
+        asked_tokens = int(number(st, f"Calibration tokens of {names}", 1, 1 << 24, "comparison tokens", step=1024))
+        tokens = None if tokens is None and asked_tokens == max(one.tokens for one in reading) else asked_tokens
     methods = () if len(picked) == len(offered) else tuple(m for m in offered if m in picked)
-    spec = made(lambda: replace(spec, methods=methods, **counted(spec, windows), band_scales=bool(banded)), spec)
+    now = replace(spec, methods=methods, band_scales=bool(banded), calibration_tokens=tokens)
+    spec = made(lambda: replace(now, **counted(spec, windows)), spec)
     asked = (replace(spec, search=SearchSpec()), replace(fresh, search=SearchSpec()))
     keep_beside(setting.quant, chosen("comparison", spec), comparison=asked)
     return spec
 
 
 def conditions(loaded: LoadedModel, setting: Setting, spec: ComparisonSpec) -> tuple[int, int]:
-    """How many conditions are measured, the reference among them, and how many searches are made."""
-    entered = applicable_remedies(setting.quant, spec.methods)
+    """How many conditions are measured, the reference among them, and how many searches are made, at most."""
+    entered = _entered(loaded, setting, spec.methods)
     scales = replace(
         setting, search=setting.search.without_maps(angles=False)
     )  # under whom scales act, angles are tried
     acting = [one for one in entered if verdict_for(loaded, replace(scales, quant=one.quant)).acts != "no"]
-    searched = sum(len(searches(spec, one.method)) for one in acting)
-    return 1 + len(entered) + searched, searched
+    on_top = sum(len(searches(spec, one.method)) for one in acting)
+    return counted_conditions(entered, on_top), on_top + sum(one.about.searches for one in entered)
+
+
+def _entered(loaded: LoadedModel, setting: Setting, asked: tuple[str, ...]) -> list[Applied]:
+    return applicable_remedies(setting.quant, asked, partial(why_not, loaded=loaded, setting=setting))

@@ -27,9 +27,10 @@ def show_comparison(result: Comparison, evaluation: Evaluation | None = None, ti
     Args:
         evaluation: of the tuned scales under the same setting. ties: of that setting.
     """
-    tied = capital(under_a_tie(ties, evaluation))
+    tied = "" if result.untied else capital(under_a_tie(ties, evaluation))
+    loses = not result.untied and loses_to_tie(evaluation)
     others = [one for one in result.sentences if not tied or one != capital(COUNTED)]  # here with what was measured
-    findings(bands_help(result) and not loses_to_tie(evaluation), [*others, *([tied] if tied else ())])
+    findings(bands_help(result) and not loses, [*others, *([tied] if tied else ())])
     with findings_first():
         _measured_on(result, evaluation)
         with st.container(border=True):
@@ -67,10 +68,14 @@ def _readable(result: Comparison) -> pd.DataFrame:
             "gap": share.words if share else "",
             "gain, nats": _with(row.gain, row.gain_low, row.gain_high),
             "band scales add": "exact no-op" if row.no_op else _with(row.added, row.added_low, row.added_high),
+            "tie costs": _with(row.tie_cost, row.tie_cost_low, row.tie_cost_high),
+            "cost at run time": row.run_time,
+            "change in the runtime": row.runtime_change,
         }
         for row, share in zip(result.rows, shares, strict=True)
     ]
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows)
+    return table if any(row.tie_cost is not None for row in result.rows) else table.drop(columns="tie costs")
 
 
 def _asks(result: Comparison) -> pd.DataFrame:
@@ -78,8 +83,8 @@ def _asks(result: Comparison) -> pd.DataFrame:
     rows = [
         {
             "remedy": row.name,
-            "cost at run time": row.about.run_time,
-            "change in the runtime": row.about.runtime_change,
+            "cost at run time": row.run_time,
+            "change in the runtime": row.runtime_change,
             "as published in": row.about.source,
         }
         for row in result.rows

@@ -202,6 +202,7 @@ ROTATION_FILE = [
 COMPARE = [
     _option("methods", str | None, None, "remedies to compare; by default all that apply", metavar="M,M,..."),
     _option("no_band_scales", bool, False, "do not search band scales on top of each remedy", "--no-band-scales"),
+    _option("calibration_tokens", int | None, None, "tokens that GPTQ reads; by default 262144 or all that there are"),
 ]
 RETRIEVE = [
     _option("tasks", str | None, None, "retrieval tasks", metavar="passkey,needles"),

@@ -19,7 +19,9 @@ def comparison_spec(options: dict[str, Any]) -> ComparisonSpec:
         return ComparisonSpec(
             methods=tuple(asked.split(",")) if asked else (),
             band_scales=not options.get("no_band_scales"),
+            calibration_tokens=options.get("calibration_tokens"),
             seed=options.get("seed", 0),
         )
     except BadSpec as problem:
-        raise BadSpec(problem.what, where="--methods", do=problem.do) from None
+        where = "--calibration-tokens" if problem.what.startswith("calibration tokens") else "--methods"
+        raise BadSpec(problem.what, where=where, do=problem.do) from None

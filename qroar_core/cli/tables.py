@@ -216,7 +216,7 @@ def _comparison_row(result: Comparison, row: RemedyRow) -> list[str]:
     gain = "" if row.gain is None else _with(row.gain, row.gain_low, row.gain_high)
     added = "no-op" if row.no_op else "" if row.added is None else _with(row.added, row.added_low, row.added_high)
     won = share.words if share else ""
-    return [row.name, f"{row.ppl:.3f}", won, gain, added, row.about.run_time, row.about.runtime_change]
+    return [row.name, f"{row.ppl:.3f}", won, gain, added, row.run_time, row.runtime_change]
 
 
 def prediction(result: Prediction, as_json: bool) -> None:

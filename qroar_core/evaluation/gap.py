@@ -86,4 +86,5 @@ def remedy_share(comparison: Comparison, row: RemedyRow) -> Share | None:
         return None
     plain = next(one for one in comparison.rows if one.key == "plain")
     interval = share_of_gap(plain.window_nll, row.window_nll, comparison.reference_window_nll, comparison.confidence)
-    return Share(row.gap_recovered, interval, shows_apart_from_zero(row.gain_low, row.gain_high))
+    significant = shows_apart_from_zero(row.gain_low, row.gain_high)
+    return Share(row.gap_recovered, interval, significant, untied=row.tie_cost is not None)

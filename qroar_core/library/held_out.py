@@ -116,7 +116,7 @@ def compare(
     spec: ComparisonSpec | None = None,
     on_step: OnStep = no_progress,
 ) -> Comparison:
-    """What people use already (rotation, SmoothAttention, per-channel K, AWQ, GPTQ), beside band scales and with them.
+    """What people use already (rotation, SmoothAttention, KIVI, KVQuant, AWQ, GPTQ), beside this tool's searches.
 
     Args:
         model: what `load` returned; it is as it was afterwards.

@@ -138,9 +138,10 @@ class Comparison(remedies.Comparison, Shown):
     """What people use already, beside band scales and with band scales on top.
 
     Attributes:
-        rows: one a remedy, alone, with band scales, with angles: `nll` (nats a token), `ppl`, `gain` over the plain
-            quantizer with `gain_low` and `gain_high` (nats a token), `gap_recovered` (a share), `added`: what band
-            scales add to the remedy (nats a token).
+        rows: one a remedy, alone, and with band scales, with angles, or with a rotation on top: `nll` (nats a token),
+            `ppl`, `gain` over the plain quantizer with `gain_low` and `gain_high` (nats a token), `gap_recovered` (a
+            share), `added`: what band scales add to the remedy (nats a token), `tie_cost`: what its tied pairs cost
+            the unquantized model (nats a token).
         gap: what quantization costs without a remedy, nats a token, from `gap_low` to `gap_high`.
         reference_nll: of the unquantized model, nats a token.
         sentences: the findings. `length`: tokens of a window.

@@ -46,8 +46,13 @@ def _line(comparison: Comparison, row: RemedyRow) -> dict:
         "band_scales_add": row.added,
         "added_low": row.added_low,
         "added_high": row.added_high,
-        "at run time": row.about.run_time,
-        "change in the runtime": row.about.runtime_change,
+        "at run time": row.run_time,
+        "change in the runtime": row.runtime_change,
+        "tie_costs": row.tie_cost,
+        "tie_cost_low": row.tie_cost_low,
+        "tie_cost_high": row.tie_cost_high,
+        "chosen": row.note,
+        "calibrated on": row.calibration,
         "source": row.about.source,
         "band scales": row.no_op,
     }
@@ -61,7 +66,7 @@ def gains(comparison: Comparison) -> Picture | None:
     figure = go.Figure()
     order = [row.name for row in rows]
     for look, (name, colour, symbol) in LOOKS.items():
-        mine = [row for row in rows if (row.about.free, row.top) == look]
+        mine = [row for row in rows if (row.free, row.top) == look]
         if mine:
             figure.add_scatter(**_points(comparison, mine, colour, symbol), name=name)
     framed(figure, "nats per token recovered (right of 0 is better)", "", height=150 + ROW * len(rows))
@@ -103,7 +108,7 @@ def _points(comparison: Comparison, rows: Sequence[RemedyRow], colour: str, symb
             "arrayminus": [mean - low for mean, low, _ in bars],
         },
         "customdata": [
-            (low, high, share, row.ppl, row.about.run_time)
+            (low, high, share, row.ppl, row.run_time)
             for (_, low, high), share, row in zip(bars, shares, rows, strict=True)
         ],
         "hovertemplate": "%{y}: %{x:+.4f} nats [%{customdata[0]:+.4f}, %{customdata[1]:+.4f}]%{customdata[2]}"

@@ -17,20 +17,24 @@ from qroar_core.statistics.intervals import Interval, mean_interval, paired_inte
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A remedy's mean NLL of each window, nats per token."""
+    """A remedy's mean NLL of each window, nats per token; the other fields as in `RemedyRow`."""
 
     method: str
     window_nll: list[float]
     band_scales: bool = False
     no_op: str = ""
     angles: bool = False
+    turned: bool = False
+    note: str = ""
+    tied_reference: list[float] | None = None  # the unquantized model under the remedy's tie
+    calibration: str = ""
 
 
 def remedy_rows(reference: Sequence[float], measured: Sequence[Measured], confidence: float) -> list[RemedyRow]:
-    """Rows from window means; `measured` holds plain, and every method without band scales before it with them."""
+    """Rows from window means; `measured` holds plain, and every method alone before what is on top of it."""
     plain = next(one.window_nll for one in measured if one.method == "plain" and not one.band_scales)
     gap = paired_interval(plain, reference, confidence)
-    alone = {one.method: one.window_nll for one in measured if not one.band_scales}
+    alone = {one.method: one.window_nll for one in measured if not (one.band_scales or one.turned)}
     rows = []
     for one in measured:
         over = mean_interval(one.window_nll, confidence)
@@ -42,6 +46,9 @@ def remedy_rows(reference: Sequence[float], measured: Sequence[Measured], confid
             nll_se=over.se,
             ppl=exp(over.mean),
             no_op=one.no_op,
+            turned=one.turned,
+            note=one.note,
+            calibration=one.calibration,
             window_nll=one.window_nll,
         )
         if one.window_nll is not plain:
@@ -50,6 +57,9 @@ def remedy_rows(reference: Sequence[float], measured: Sequence[Measured], confid
             row = row.model_copy(
                 update={"gain": gain.mean, "gain_low": gain.low, "gain_high": gain.high, "gap_recovered": share}
             )
+        if one.tied_reference is not None:
+            cost = paired_interval(one.tied_reference, reference, confidence)
+            row = row.model_copy(update={"tie_cost": cost.mean, "tie_cost_low": cost.low, "tie_cost_high": cost.high})
         if one.band_scales:
             added = paired_interval(alone[one.method], one.window_nll, confidence)
             row = row.model_copy(update={"added": added.mean, "added_low": added.low, "added_high": added.high})
@@ -58,9 +68,13 @@ def remedy_rows(reference: Sequence[float], measured: Sequence[Measured], confid
 
 
 def bands_help(comparison: Comparison) -> bool:
-    """Do band scales alone gain significantly, over windows and, where those are known, over documents?"""
+    """Do scales of this project gain significantly, over windows and, where those are known, over documents?
+
+    Band scales on the plain quantizer, and remedies with scales of their own; none with a rotation on top.
+    """
     plain, *others = comparison.rows
-    own = [row for row in others if row.method == "plain" and shows_above_zero(row.gain_low or 0.0)]
+    mine = [row for row in others if row.free and (row.method == "plain" or not row.about.takes_scales)]
+    own = [row for row in mine if shows_above_zero(row.gain_low or 0.0)]
     over = [_counted(plain, row, comparison.documents, comparison.confidence) for row in own]
     return any(one is None or one.significant for one in over)
 
@@ -81,7 +95,8 @@ def sentences(
     plain, bands = by_key["plain"], by_key.get("plain+")
     gap = paired_interval(plain.window_nll, reference, confidence)
     if not gap.above_zero:
-        return [f"At {length} tokens this quantizer costs nothing significant ({_nats(gap)}): nothing to repair"]
+        none = f"At {length} tokens this quantizer costs nothing significant ({_nats(gap)}): nothing to repair"
+        return [none, *_tie_costs(rows), *_calibrated(rows)]
     said = [f"At {length} tokens this quantizer costs {_nats(gap)}; {_best(rows)}"]
     if bands is not None:
         turned = by_key.get("plain++")
@@ -96,7 +111,7 @@ def sentences(
         said += _against_rotation(best, by_key.get("rotation"), confidence)
     elif plain.no_op:
         said.append(f"Band scales alone cannot act here. {plain.no_op.rstrip('.')}")
-    return said + _on_top(rows)
+    return said + _tie_costs(rows) + _own_scales(rows, confidence) + _on_top(rows) + _calibrated(rows)
 
 
 def _counted(plain: RemedyRow, row: RemedyRow, documents: Sequence[str], confidence: float) -> DocumentGain | None:
@@ -112,7 +127,7 @@ def _best(rows: Sequence[RemedyRow]) -> str:
     if not won:
         return "no remedy recovers anything significant"
     best = max(won, key=lambda row: row.gain or 0.0)
-    return f"most of it is recovered by {best.name}: {_gain(best)}"
+    return f"the largest gain is that of {best.name}: {_gain(best)}"
 
 
 def _free_choice(bands: RemedyRow, rows: Sequence[RemedyRow], confidence: float) -> str:
@@ -121,7 +136,7 @@ def _free_choice(bands: RemedyRow, rows: Sequence[RemedyRow], confidence: float)
     if bands.gain_low is None or not shows_above_zero(bands.gain_low):
         won = _interval(bands.gain, bands.gain_low, bands.gain_high)
         return f"{capital(what)} alone gain nothing significant ({won})"
-    others = [row for row in rows if row.about.free and not row.band_scales and row.gain is not None]
+    others = [row for row in rows if row.free and not row.band_scales and row.gain is not None]
     head = f"Where the runtime does not rotate, {what} are free and recover {_gain(bands)}"
     if not others:
         return f"{head}: they are the free choice"
@@ -154,12 +169,44 @@ def _against_rotation(bands: RemedyRow, rotation: RemedyRow | None, confidence: 
     if rotation is None:
         return []
     stands, nats = _stands(paired_interval(bands.window_nll, rotation.window_nll, confidence))
+    what = bands.top or bands.name
     said = {
-        "ahead": f"gains {nats} more than {bands.top}",
-        "behind": f"gains {nats} less than {bands.top}",
-        "unproven": f"is not significantly different from {bands.top} ({nats})",
+        "ahead": f"gains {nats} more than {what}",
+        "behind": f"gains {nats} less than {what}",
+        "unproven": f"is not significantly different from {what} ({nats})",
     }
     return [f"A rotation, which the runtime must do for every token, {said[stands]}"]
+
+
+def _tie_costs(rows: Sequence[RemedyRow]) -> list[str]:
+    """Which pairs are tied for maps, and what that costs."""
+    return [
+        f"{capital(row.about.name)}: {row.note}; in full precision the tie costs "
+        f"{_interval(row.tie_cost, row.tie_cost_low, row.tie_cost_high)}, which counts against them"
+        for row in rows
+        if row.tie_cost is not None and not row.turned
+    ]
+
+
+def _own_scales(rows: Sequence[RemedyRow], confidence: float) -> list[str]:
+    """How the best remedy with scales of its own stands to a rotation, and what one on top adds to it."""
+    own = [row for row in rows if not row.about.takes_scales and not row.turned]
+    if not own:
+        return []
+    best = min(own, key=lambda row: row.nll)
+    said = _against_rotation(best, next((row for row in rows if row.key == "rotation"), None), confidence)
+    turned = next((row for row in rows if row.method == best.method and row.turned), None)
+    if turned is not None:
+        stands, nats = _stands(paired_interval(best.window_nll, turned.window_nll, confidence))
+        words = {"ahead": f"adds {nats}", "behind": f"costs {nats}", "unproven": f"adds nothing significant ({nats})"}
+        said.append(f"On top of {best.name}, the best with scales of its own, a rotation {words[stands]}")
+    return said
+
+
+def _calibrated(rows: Sequence[RemedyRow]) -> list[str]:
+    """How much text a remedy read that reads its own."""
+    alone = (row for row in rows if row.calibration and not row.band_scales)
+    return [f"{row.about.name} was calibrated on {row.calibration}" for row in alone]
 
 
 def _on_top(rows: Sequence[RemedyRow]) -> list[str]:

@@ -12,19 +12,33 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from qroar_core.interpolations.tie import Tie
 from qroar_core.models.linear_inputs import LinearInputs, linear_inputs
 from qroar_core.models.loaded import LoadedModel
+from qroar_core.models.text import Texts
 from qroar_core.progress import OnStep, Step
-from qroar_core.specs import QuantSpec, RopeSpec, WeightQuantSpec
+from qroar_core.scale_search.find_scales import find_scales
+from qroar_core.setting import Setting
+from qroar_core.specs import QuantSpec, RopeSpec, SearchSpec, WeightQuantSpec
+from qroar_core.transforms.scales import Scales
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prepared:
-    """The quantizers to run under, and what replaces the checkpoint's parameters (models.patch.substituted_weights)."""
+    """The quantizers to run under, and what replaces the checkpoint's parameters (models.patch.substituted_weights).
+
+    Args:
+        rope: the interpolation to run under in place of the comparison's; None: that one.
+        note: what was chosen, in words.
+        left_out: why there is nothing to measure; empty where there is.
+    """
 
     quant: QuantSpec
     parameters: dict[str, Tensor] = field(default_factory=dict)
     divide: dict[str, Tensor] = field(default_factory=dict)  # name of a linear's weight -> what divides its inputs
+    rope: RopeSpec | None = None
+    note: str = ""
+    left_out: str = ""
 
     def scale_inputs(self, own: dict[str, Tensor], s: Tensor) -> None:
         """Put s on the input channels of these weights, and have their inputs divided by it."""
@@ -35,7 +49,12 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RemedyInputs:
-    """The model without anybody's scales, its setting, and calibration windows (count, length)."""
+    """The model without anybody's scales, its setting, and calibration windows (count, length).
+
+    Args:
+        search: budget, length and objective of a search that a remedy makes of its own, on `texts`.
+        tie: of the setting; `rope` has none.
+    """
 
     loaded: LoadedModel
     rope: RopeSpec
@@ -43,6 +62,13 @@ class RemedyInputs:
     ids: Tensor
     chunk: int
     on_step: OnStep
+    search: SearchSpec = SearchSpec()
+    texts: Texts = field(default_factory=dict)
+    tie: tuple[Tie, ...] = ()
+
+    def searched(self, rope: RopeSpec, search: SearchSpec) -> Scales:
+        """What a search under this interpolation finds, guarded; identity where it finds nothing better."""
+        return find_scales(self.loaded, Setting(rope, self.quant, search=search), self.texts, on_step=self.on_step)
 
     @property
     def weights(self) -> WeightQuantSpec:

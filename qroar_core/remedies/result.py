@@ -8,15 +8,18 @@ from pydantic import AfterValidator, AliasChoices, Field
 
 from qroar_core.axes import ANY, axes
 from qroar_core.remedies.methods import BY_NAME
-from qroar_core.remedies.remedy import Remedy
+from qroar_core.remedies.remedy import FREE, Remedy
 from qroar_core.result import Result, Unbounded
 from qroar_core.scale_search.gain import targets_of
+from qroar_core.specs import todays_remedy
+
+ROTATION = "rotation"
 
 
 def _known(method: str) -> str:
-    if method not in BY_NAME:
+    if todays_remedy(method) not in BY_NAME:
         raise ValueError(f"unknown remedy {method!r}")
-    return method
+    return todays_remedy(method)
 
 
 class RemedyRow(Result):
@@ -25,7 +28,9 @@ class RemedyRow(Result):
     `gain` is the plain quantizer's NLL minus this one's; `gap_recovered` its share of what quantization costs, None
     where that cost is not significant. `added` is the same remedy's NLL without band scales minus this one's, only
     where `band_scales`; `angles`: every pair is turned too. `no_op` says why band scales cannot act on top of this
-    remedy.
+    remedy. `turned`: the runtime also rotates the q and k that the remedy has changed. `tie_cost` is what the remedy's
+    tied pairs cost the unquantized model, and `note` which these are. `calibration`: the text that was read for a
+    remedy which reads its own.
     """
 
     method: Annotated[str, AfterValidator(_known)]
@@ -42,6 +47,12 @@ class RemedyRow(Result):
     added_low: float | None = None
     added_high: float | None = None
     no_op: str = ""
+    turned: bool = False
+    note: str = ""
+    tie_cost: float | None = None
+    tie_cost_low: float | None = None
+    tie_cost_high: float | None = None
+    calibration: str = ""
     window_nll: Annotated[list[float], axes("window")]
 
     @property
@@ -52,6 +63,8 @@ class RemedyRow(Result):
     @property
     def name(self) -> str:
         """The remedy's name, with what is on top."""
+        if self.turned:
+            return f"{self.about.name} + {BY_NAME[ROTATION].name}"
         if not self.band_scales:
             return self.about.name
         return self.top if self.method == "plain" else f"{self.about.name} + {self.top}"
@@ -63,8 +76,30 @@ class RemedyRow(Result):
 
     @property
     def key(self) -> str:
-        """Method, and `+` where band scales are on top, `++` where angles are too."""
-        return self.method + "+" * (self.band_scales + self.angles)
+        """Method, and `+` where band scales are on top, `++` where angles are too, `/rotation` where one is."""
+        return self.method + "+" * (self.band_scales + self.angles) + f"/{ROTATION}" * self.turned
+
+    @property
+    def free(self) -> bool:
+        """No run-time cost and nothing to change in the runtime."""
+        return self.about.free and not self.turned
+
+    @property
+    def run_time(self) -> str:
+        """What it costs at every token."""
+        return self._asked("run_time")
+
+    @property
+    def runtime_change(self) -> str:
+        """What the runtime must have."""
+        return self._asked("runtime_change")
+
+    def _asked(self, what: str) -> str:
+        own: str = getattr(self.about, what)
+        if not self.turned:
+            return own
+        also: str = getattr(BY_NAME[ROTATION], what)
+        return also if own == FREE else f"{also}; {own}"
 
 
 OLDER_ROWS = "standings"  # their name in files of before 2026-11-30
@@ -85,6 +120,7 @@ class Comparison(Result):
     confidence: float
     text: str  # windows, digest, seed; what was calibrated and searched on
     documents: Annotated[list[str], axes("window")] = []  # of each window; older runs do not say
+    untied: bool = False  # counted from the model without the setting's tie; older runs counted under it
 
     @property
     def measured_on(self) -> str:

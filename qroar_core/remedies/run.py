@@ -1,23 +1,27 @@
 """The comparison: what people use already, beside band scales and with band scales on top, in one run.
 
 Same model, same text, same seed. Every remedy that applies to what is quantized is measured on the same held-out
-windows; under each of them band scales are searched anew, with the same budget, and measured too. A remedy is
-either other quantizers (a rotation, per-channel K) or other parameters (AWQ, GPTQ, SmoothAttention, SmoothQuant),
-so nothing else has to know it.
+windows; under each that has no scales of its own band scales are searched anew, with the same budget, and measured too;
+those that have are also measured with a rotation at run time on top. A remedy is either other quantizers (a rotation,
+per-channel K) or other parameters (AWQ, GPTQ, SmoothAttention, SmoothQuant, this project's searches), so nothing else
+has to know it.
+
+Everything is counted from the model without a tie: a tie is part of the remedy whose maps need it, and its cost counts
+against that one alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 from torch import Tensor
 
 from qroar_core.errors import Cancelled
 from qroar_core.interpolations.frequencies import bands_of
 from qroar_core.interpolations.own import promised_length
-from qroar_core.interpolations.tie import COUNTED
 from qroar_core.models.applicability import applicability_on
 from qroar_core.models.calibrate import calibrated
 from qroar_core.models.loaded import LoadedModel
@@ -25,23 +29,20 @@ from qroar_core.models.measure import measure
 from qroar_core.models.own_rope import replacing
 from qroar_core.models.patch import substituted_weights
 from qroar_core.models.stream import Condition
-from qroar_core.models.text import Texts, windows
+from qroar_core.models.text import Texts, Windows, windows
 from qroar_core.progress import OnStep, Step, no_progress
 from qroar_core.quantizers.exact_keys import what_a_query_reads
-from qroar_core.remedies.applicable import Applied, applicable_remedies, searches
+from qroar_core.remedies.applicable import Applied, applicable_remedies, searches, turned_keys
 from qroar_core.remedies.findings import Measured, remedy_rows, sentences
-from qroar_core.remedies.methods import BY_NAME
-from qroar_core.remedies.prepare import prepare
-from qroar_core.remedies.prepared import RemedyInputs
+from qroar_core.remedies.prepare import prepare, why_not
+from qroar_core.remedies.prepared import Prepared, RemedyInputs
+from qroar_core.remedies.remedy import SEARCH, TURNING
 from qroar_core.remedies.result import Comparison
 from qroar_core.result import exp
 from qroar_core.scale_search.find_scales import find_scales
 from qroar_core.setting import Setting
 from qroar_core.specs import ComparisonSpec, QuantSpec, RopeSpec
-from qroar_core.specs.labels import capital
 from qroar_core.statistics.intervals import mean_interval, paired_interval
-
-SEARCH_UNITS, READY_UNITS = 3, 2  # of progress; measuring a condition is one
 
 
 def run(
@@ -59,10 +60,11 @@ def run(
         BadText: too little text. BadSpec: nothing is quantized, or a method asked for that does not apply.
         Cancelled: raised by `on_step`; nothing stays changed.
     """
-    entered = applicable_remedies(setting.quant, spec.methods)
+    setting = replace(setting, search=spec.search)
+    entered = applicable_remedies(setting.quant, spec.methods, partial(why_not, loaded=loaded, setting=setting))
     try:
         with substituted_weights(loaded, {}):  # without scales that a person applied
-            return _Comparison(loaded, setting.rope, spec, texts, on_step, entered).result()
+            return _Comparison(loaded, setting, spec, texts, on_step, entered).result()
     except Cancelled as stop:
         raise Cancelled("comparison") from stop  # what one search had found is no part of a comparison
 
@@ -70,18 +72,23 @@ def run(
 @dataclass(slots=True, eq=False)
 class _Comparison:
     loaded: LoadedModel
-    rope: RopeSpec
+    setting: Setting
     spec: ComparisonSpec
     texts: Texts
     on_step: OnStep
     entered: list[Applied]
+    rope: RopeSpec = field(init=False)  # without a tie
     heldout: Tensor = field(init=False)  # (windows, length)
     calibration: Tensor = field(init=False)
     text: str = field(init=False)
     documents: list[str] = field(init=False)  # of each held-out window
-    done: int = 0  # units of progress
+    own: dict[str, Windows] = field(init=False)  # of a remedy that reads a calibration text of its own
+    total: float = field(init=False)  # units of progress, at most
+    left_out: list[str] = field(default_factory=list)  # sentences about remedies without a row
+    done: float = 0.0  # units of progress
 
     def __post_init__(self) -> None:
+        self.rope = replace(self.setting.rope, tie=())
         spec, length, tokenizer = self.spec, self.length, self.loaded.tokenizer
         held = windows(tokenizer, self.texts["heldout"], length, spec.windows, spec.seed, fewer=spec.fewer, least=2)
         read = windows(tokenizer, self.texts["calibration"], length, spec.calibration_windows, spec.seed, fewer=True)
@@ -91,22 +98,36 @@ class _Comparison:
             f"calibrated on {read.counted} of other documents, digest {read.digest}{held.noted}"
             f"{replacing(self.loaded, self.rope)}{_reads(self.entered)}"
         )
+        self.own = {one.method: self.own_text(one) for one in self.entered if one.about.tokens}
+        self.total = 1 + sum(self.units(one) for one in self.entered)
 
     @property
     def length(self) -> int:
         """Tokens per window."""
         return self.spec.search.length or promised_length(self.loaded, self.rope)
 
-    @property
-    def total(self) -> int:
-        """Units of progress, at most."""
-        tops = sum(len(searches(self.spec, one.method)) for one in self.entered)
-        return 1 + len(self.entered) * (READY_UNITS + 1) + tops * (SEARCH_UNITS + 1)
+    def units(self, one: Applied) -> float:
+        """Of making and measuring a remedy, what is on top of it, and its tie unquantized; measuring takes one."""
+        tops = (
+            0
+            if self.no_op(one.quant)
+            else sum(self.searching(angles) + 1 for angles in searches(self.spec, one.method))
+        )
+        return self.making(one) + 1 + tops + (turned_keys(self.entered, one) is not None) + one.about.retunes
+
+    def making(self, one: Applied) -> float:
+        """Of making it: its own work, and text of its own to read."""
+        own = len(self.own[one.method]) / len(self.heldout) if one.about.tokens else 0
+        return one.about.work * self.spec.search.windows / len(self.heldout) + own
+
+    def searching(self, angles: bool) -> float:
+        """Of a search of band scales."""
+        return (TURNING if angles else SEARCH) * self.spec.search.windows / len(self.heldout)
 
     def result(self) -> Comparison:
         """Every remedy in turn."""
         reference = self.nll(Condition(self.rope), "reference")
-        made = [one for remedy in self.entered for one in self.both(remedy)]
+        made = [one for remedy in self.entered for one in self.measured(remedy)]
         confidence = self.spec.confidence
         over, gap = mean_interval(reference), paired_interval(made[0].window_nll, reference, confidence)
         rows = remedy_rows(reference, made, confidence)
@@ -121,34 +142,75 @@ class _Comparison:
             rows=rows,
             sentences=[
                 *sentences(reference, rows, self.length, confidence, self.documents),
-                *([capital(COUNTED)] if self.rope.tie else ()),
+                *self.left_out,
             ],
             length=self.length,
             confidence=confidence,
             text=self.text,
             documents=self.documents,
+            untied=True,
         )
 
-    def both(self, remedy: Applied) -> list[Measured]:
-        """One remedy alone, and with band scales searched under it where those can act."""
-        method, name, no_op = remedy.method, BY_NAME[remedy.method].name, self.no_op(remedy.quant)
-        with self.part(READY_UNITS, name) as on_step:
-            given = RemedyInputs(self.loaded, self.rope, remedy.quant, self.calibration, self.spec.chunk, on_step)
-            ready = prepare(method, given)
-        with substituted_weights(self.loaded, ready.parameters, ready.divide):
-            alone = Measured(method, self.nll(Condition(self.rope, ready.quant), name), no_op=no_op)
-            if no_op or not self.spec.band_scales:
-                return [alone]
-            return [alone, *(self.on_top(method, ready.quant, angles) for angles in searches(self.spec, method))]
+    def measured(self, remedy: Applied) -> list[Measured]:
+        """One remedy alone, and what goes on top of it where that can act."""
+        before, name = self.done, remedy.about.name
+        with self.part(self.making(remedy), name) as on_step:
+            ready, calibration = self.prepared(remedy, on_step)
+        rows = []
+        if ready.left_out:
+            self.left_out.append(f"There is no row for {name}: {ready.left_out}")
+        else:
+            with substituted_weights(self.loaded, ready.parameters, ready.divide):
+                rows = [replace(self.alone(remedy, ready), calibration=calibration), *self.on_top(remedy, ready)]
+        if ready.rope is not None and ready.rope.tie:  # maps change nothing in full precision: without them
+            tied = self.nll(Condition(ready.rope), f"{name}, nothing quantized")
+            rows = [replace(row, tied_reference=tied) for row in rows]
+        self.done = before + self.units(remedy)
+        return rows
 
-    def on_top(self, method: str, quant: QuantSpec, angles: bool) -> Measured:
-        """Band scales, and angles where asked, searched on the model as it stands now."""
-        name, what = BY_NAME[method].name, f"band scales{' and angles' * angles}"
-        with self.part(SEARCH_UNITS, f"{what} under {name}") as on_step:
-            search = self.spec.search.without_maps(angles)
-            found = find_scales(self.loaded, Setting(self.rope, quant, search=search), self.texts, on_step=on_step)
-        nll = self.nll(Condition(self.rope, quant, found), f"{name} and {what}")
-        return Measured(method, nll, band_scales=True, angles=angles)
+    def prepared(self, remedy: Applied, on_step: OnStep) -> tuple[Prepared, str]:
+        """What a remedy puts in place of parameters, and the text that it read where that is its own."""
+        ids, said = self.calibration, ""
+        if remedy.about.tokens:
+            own = self.own[remedy.method]
+            ids, read = own.ids, own.ids.numel()
+            said = f"{read:,} tokens in windows of {self.length}"
+            if read < remedy.about.tokens:
+                all_there = ", all that the text holds" if len(own) < own.asked else ""
+                said += f"{all_there}; its authors read {remedy.about.tokens:,}"
+        tie = self.setting.rope.tie
+        given = RemedyInputs(
+            self.loaded, self.rope, remedy.quant, ids, self.spec.chunk, on_step, self.spec.search, self.texts, tie
+        )
+        return prepare(remedy.method, given), said
+
+    def own_text(self, remedy: Applied) -> Windows:
+        """As many calibration windows as a remedy's authors read tokens, or as were asked for, or as there are."""
+        tokens = self.spec.calibration_tokens or remedy.about.tokens
+        count = max(1, -(-tokens // self.length))
+        documents = self.texts["calibration"]
+        return windows(self.loaded.tokenizer, documents, self.length, count, self.spec.seed, fewer=True)
+
+    def alone(self, remedy: Applied, ready: Prepared) -> Measured:
+        """A remedy by itself, on the model as it stands now."""
+        nll = self.nll(Condition(ready.rope or self.rope, ready.quant), remedy.about.name)
+        no_op = self.no_op(remedy.quant) if remedy.about.takes_scales else ""
+        return Measured(remedy.method, nll, no_op=no_op, note=ready.note)
+
+    def on_top(self, remedy: Applied, ready: Prepared) -> Iterator[Measured]:
+        """Band scales, and angles where asked, searched on the model as it stands now; or a rotation at run time."""
+        method, name = remedy.method, remedy.about.name
+        turned = turned_keys(self.entered, Applied(method, ready.quant))
+        if turned is not None:
+            nll = self.nll(Condition(ready.rope or self.rope, turned), f"{name} and a rotation")
+            yield Measured(method, nll, turned=True, note=ready.note)
+        for angles in () if self.no_op(remedy.quant) else searches(self.spec, method):
+            what = f"band scales{' and angles' * angles}"
+            with self.part(self.searching(angles), f"{what} under {name}") as on_step:
+                setting = Setting(self.rope, ready.quant, search=self.spec.search.without_maps(angles))
+                found = find_scales(self.loaded, setting, self.texts, on_step=on_step)
+            nll = self.nll(Condition(self.rope, ready.quant, found), f"{name} and {what}")
+            yield Measured(method, nll, band_scales=True, angles=angles)
 
     def nll(self, condition: Condition, what: str) -> list[float]:
         """Mean NLL of every held-out window (all tokens but the first), nats per token."""
@@ -159,7 +221,7 @@ class _Comparison:
             ).per_window
 
     @contextmanager
-    def part(self, units: int, name: str, inner: bool = False) -> Iterator[OnStep]:
+    def part(self, units: float, name: str, inner: bool = False) -> Iterator[OnStep]:
         """Steps of a part of the whole; only where `inner` do its own steps run once from 0 to 1."""
 
         def say(step: Step) -> None:
@@ -180,7 +242,7 @@ class _Comparison:
 def _reads(entered: list[Applied]) -> str:
     """What a query reads under the quantizers asked for, and under those of remedies that put others in their place."""
     plain = what_a_query_reads(entered[0].quant)
-    others = {BY_NAME[one.method].name: what_a_query_reads(one.quant) for one in entered[1:]}
+    others = {one.about.name: what_a_query_reads(one.quant) for one in entered[1:]}
     return plain + "".join(
         said.replace("; the", f"; under {name} the", 1) for name, said in others.items() if said != plain
     )

@@ -27,6 +27,7 @@ from qroar_core.runs.folder import FORMERLY, RETRIEVALS, SEARCHED, SEVERAL, UNTU
 from qroar_core.scale_search.outcome import SearchOutcome
 from qroar_core.setting import Setting
 from qroar_core.specs import (
+    REMEDIES_FORMERLY,
     ComparisonSpec,
     ControlSpec,
     DiagnosisSpec,
@@ -166,5 +167,13 @@ def _deciding(value: Any) -> Any:
 
 
 def _spelled(asked: Any) -> Any:
-    """A spec as its `plain` text, a tuple of them as a list."""
-    return [_spelled(one) for one in asked] if isinstance(asked, tuple) else plain(asked)
+    """A spec as its `plain` text, a tuple of them as a list.
+
+    A remedy has its older name there, so that a file which that question named is found.
+    """
+    if isinstance(asked, tuple):
+        return [_spelled(one) for one in asked]
+    said = plain(asked)
+    for now, before in {now: before for before, now in REMEDIES_FORMERLY.items()}.items():
+        said = said.replace(f'"{now}"', f'"{before}"') if isinstance(asked, ComparisonSpec) else said
+    return said

@@ -8,7 +8,7 @@ from qroar_core.interpolations.spec import ROPE_METHODS, RopeSpec
 from qroar_core.quantizers.spec import QuantizerSpec, QuantSpec, ScaleAxis, ScaleDtype, WeightQuantSpec
 from qroar_core.specs.evidence import CONTROL_DTYPES, ControlSpec, ReplicationSpec
 from qroar_core.specs.outliers import OUTLIER_PARAMETERS, OutlierRule
-from qroar_core.specs.remedies import REMEDIES, ComparisonSpec
+from qroar_core.specs.remedies import REMEDIES, REMEDIES_FORMERLY, ComparisonSpec, todays_remedy
 from qroar_core.specs.rope_search import RopeSearchSpec
 from qroar_core.specs.stages import (
     BANDS,
@@ -38,6 +38,7 @@ __all__ = [
     "OBJECTIVES",
     "OUTLIER_PARAMETERS",
     "REMEDIES",
+    "REMEDIES_FORMERLY",
     "ROPE_METHODS",
     "SEARCH_METHODS",
     "BandSpec",
@@ -65,4 +66,5 @@ __all__ = [
     "ScaleDtype",
     "SearchSpec",
     "WeightQuantSpec",
+    "todays_remedy",
 ]

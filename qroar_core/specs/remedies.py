@@ -11,6 +11,12 @@ from qroar_core.members import names_in
 from qroar_core.specs.stages import SearchSpec
 
 REMEDIES = names_in(Path(__file__).parents[1] / "remedies" / "methods")  # the folder says what they are
+REMEDIES_FORMERLY = {"per_channel": "kvquant"}  # names in files and links of before 2026-11-30
+
+
+def todays_remedy(method: str) -> str:
+    """The name that a remedy has now."""
+    return REMEDIES_FORMERLY.get(method, method)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -27,12 +33,14 @@ class ComparisonSpec(Compact):
     #                                    with angles, one without and one with them under every method
     windows: int = 8  # held-out
     calibration_windows: int = 8  # read by the methods that need inputs or ranges
+    calibration_tokens: int | None = None  # read by those whose authors say how much; None: as much as they, if there
     chunk: int = 512
     confidence: float = 0.95
     seed: int = 0
     fewer: bool = field(default=False, compare=False)  # nobody asked for so many: take what the text holds
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "methods", tuple(todays_remedy(method) for method in self.methods))
         for method in self.methods:
             member_of("remedy", method, REMEDIES)
         if len(set(self.methods)) != len(self.methods):
@@ -41,4 +49,6 @@ class ComparisonSpec(Compact):
             raise BadSpec(f"confidence must lie in (0.5, 1), got {self.confidence}")
         at_least("windows", self.windows, 2)
         at_least("calibration windows", self.calibration_windows, 1)
+        if self.calibration_tokens is not None:
+            at_least("calibration tokens", self.calibration_tokens, 1)
         at_least("chunk", self.chunk, 1)

@@ -10,6 +10,7 @@ YOUNGER: dict[str, Any] = {
     "attention_factor": None,
     "maps": False,
     "value_maps": False,
+    "calibration_tokens": None,
 }  # fields that older files lack, and what they mean where they are left out
 
 

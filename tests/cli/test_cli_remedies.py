@@ -70,7 +70,10 @@ def test_without_options_all_that_apply_take_part(capfd, asks):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--methods", "quarot"], "--methods: unknown remedy 'quarot'; choose one of awq, gptq, per_channel, plain"),
+        (
+            ["--methods", "quarot"],
+            "--methods: unknown remedy 'quarot'; choose one of awq, gptq, kivi, kvquant, pair_scales, plain",
+        ),
         (["--methods", "awq,awq"], "each remedy once, got awq, awq"),
         (["--activations", "fp4"], "--activations: unknown value 'fp4'; choose none or int2..int8"),
     ],

@@ -151,7 +151,8 @@ def test_evaluation(loaded, texts, stride):
 @pytest.mark.parametrize("remedy", ["smooth_attention", "awq", "gptq", "smoothquant"])
 def test_remedies(loaded, texts, remedy):
     quant = QuantSpec(weights=WeightQuantSpec(4), k=QuantizerSpec(3), activations=QuantizerSpec(8))
-    spec = ComparisonSpec((remedy,), search=SEARCH, windows=2, calibration_windows=1, band_scales=remedy == "gptq")
+    read = {"calibration_windows": 1, "calibration_tokens": 1}
+    spec = ComparisonSpec((remedy,), search=SEARCH, windows=2, band_scales=remedy == "gptq", **read)
     with contexts(loaded) as first:
         result = compare.run(loaded, Setting(YARN, quant), spec, texts)
     only_bos(first, 6)

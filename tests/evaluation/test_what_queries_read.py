@@ -73,9 +73,12 @@ def test_it_is_said_where_the_newest_keys_are_exact_and_only_there(tiny, stage):
 
 
 def test_a_comparison_says_it_of_the_remedy_that_brings_such_a_cache(tiny):
-    """Per-channel K is KIVI's: it keeps the newest 128 tokens, whatever cache it is put in the place of."""
-    loaded, brought = tiny(), "; under K per channel before RoPE the cache holds keys of the newest 1 to 128 tokens"
+    """Per-channel K has KIVI's residual: it keeps the newest 128 tokens, whatever cache it is put in the place of."""
+    loaded, brought = (
+        tiny(),
+        "; under KVQuant (K per channel before RoPE) the cache holds keys of the newest 1 to 128 tokens",
+    )
     for quant in (PLAIN, RESIDUAL):
-        text = played(loaded, quant, ("per_channel", "rotation"))
+        text = played(loaded, quant, ("kvquant", "rotation"))
         assert text.count(brought) == 1
         assert (SAID in text, text.count("the cache holds")) == (quant is RESIDUAL, 1 + (quant is RESIDUAL))

@@ -13,7 +13,7 @@ COST = {  # nats above the reference: clear differences are 0.1 and more, hidden
     "plain+": 0.3,
     "smooth_attention": 0.4,
     "smooth_attention+": 0.401,
-    "per_channel": 0.05,
+    "kvquant": 0.05,
     "rotation": 0.15,
     "rotation+": 0.1,
 }
@@ -25,7 +25,7 @@ def played(cost=None):
     for i, (key, nats) in enumerate((cost or COST).items()):
         turn = WOBBLE[i % 6 :] + WOBBLE[: i % 6]
         means = [h + nats + w for h, w in zip(HARD, turn, strict=True)]
-        no_op = "Symmetric scales are an exact no-op here: planted." if key == "per_channel" else ""
+        no_op = "Symmetric scales are an exact no-op here: planted." if key == "kvquant" else ""
         out.append(Measured(key.rstrip("+"), means, key.endswith("+"), no_op, key.endswith("++")))
     return out
 

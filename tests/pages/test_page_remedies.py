@@ -1,9 +1,11 @@
 """Remedies without a browser: empty, offered, asked, shown, failed, cancelled."""
 
+import json
 import re
 from dataclasses import replace
 
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from pages.forms.comparison import conditions
 from qroar_core.setting import default_setting
@@ -36,12 +38,26 @@ def page(app):
 def test_it_offers_what_applies_and_says_what_a_click_costs(loaded_app):
     page(loaded_app)
     chosen = loaded_app.multiselect(key="comparison methods")
-    assert chosen.value == ["smooth_attention", "per_channel", "rotation"]
-    assert chosen.options == ["SmoothAttention", "K per channel before RoPE", "Hadamard rotation of q and k"]
-    assert "8 conditions on 16 windows of 1,024 tokens each; 3 searches for band scales." in texts(loaded_app)
+    assert chosen.value == [
+        "pair_scales",
+        "tied_maps",
+        "smooth_attention",
+        "kvquant",
+        "kivi",
+        "rotation",
+    ]
+    assert chosen.options == [
+        "pair scales and angles",
+        "tied maps",
+        "SmoothAttention",
+        "KVQuant (K per channel before RoPE)",
+        "KIVI",
+        "Hadamard rotation of q and k",
+    ]
+    assert "14 conditions on 16 windows of 1,024 tokens each; 5 searches for scales." in texts(loaded_app)
     assert "Not run for this setting yet" in texts(loaded_app)
     loaded_app.checkbox(key="comparison band scales").set_value(False).run()
-    assert "5 conditions on 16 windows of 1,024 tokens each; 0 searches" in texts(loaded_app)
+    assert "11 conditions on 16 windows of 1,024 tokens each; 2 searches" in texts(loaded_app)
 
 
 def test_a_click_measures_and_shows_sentences_table_and_figures(loaded_app, asks):
@@ -62,6 +78,9 @@ def test_a_click_measures_and_shows_sentences_table_and_figures(loaded_app, asks
     assert re.fullmatch(r"40% \[\d+%, \d+%\]", table["gap"][1])
     assert table["gap"][0] == ""
     asks_for = loaded_app.table[0].value
+    assert list(table["cost at run time"])[:3] == ["none"] * 3
+    assert list(table["change in the runtime"])[-1] == asks_for["change in the runtime"].iloc[-1] != ""
+    assert "tie costs" not in table
     assert list(asks_for.index) == ["band scales", "SmoothAttention", *table["remedy"][4:6]]
     assert list(asks_for["cost at run time"])[:2] == ["none", "none"]
     assert "online" in asks_for["cost at run time"].iloc[-1]
@@ -78,9 +97,26 @@ def test_all_that_apply_is_said_as_none(loaded_app, asks):
     assert asks[0][2].methods == ()
 
 
-@pytest.mark.parametrize(("angles", "counts"), [(False, (8, 3)), (True, (11, 6))])
+def test_weights_bring_a_length_of_gptq_s_text(app, asks):
+    """As long as its authors' where nobody changes it: then the spec has none."""
+    visitor = AppTest.from_file(app._script_path, default_timeout=30)
+    weights = json.dumps({"weights": {"bits": 4}, "k": {"bits": 4}})
+    visitor.query_params.update({"model": "demo", "quant": weights})
+    visitor.run()
+    if any(button.label == "Load demo" for button in visitor.button):
+        clicked(visitor, "Load demo")
+    page(visitor)
+    assert visitor.number_input(key="comparison tokens").value == 128 * 2048
+    clicked(visitor, "Run the comparison")
+    visitor.number_input(key="comparison tokens").set_value(4096).run()
+    clicked(visitor, "Run the comparison")
+    assert [one[2].calibration_tokens for one in asks] == [None, 4096]
+
+
+@pytest.mark.parametrize(("angles", "counts"), [(False, (14, 5)), (True, (17, 8))])
 def test_the_conditions_promised_are_those_the_comparison_makes(demo, angles, counts):
-    """By hand: the reference, four remedies, and scales, then angles, on the three of them that scales can act on."""
+    """By hand: the reference, seven remedies, scales, then angles, on the three of them that take scales and gain by
+    them, a rotation on each of the two with scales of their own, which are a search each, and a tie unquantized."""
     setting = default_setting(demo)
     setting = replace(setting, search=replace(setting.search, angles=angles))
     assert conditions(demo, setting, ComparisonSpec(search=setting.search)) == counts

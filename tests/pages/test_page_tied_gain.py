@@ -48,6 +48,24 @@ def test_remedies_says_it_among_the_findings(stages, tied):
     assert UNMEASURED in boxes(tied.success)
 
 
+def test_a_comparison_from_the_model_without_a_tie_has_no_such_words(stages, tied):
+    from qroar_core.remedies import run as compare
+
+    made = planted_comparison.comparison()
+    row = made.rows[2].model_copy(
+        update={"method": "tied_maps", "tie_cost": 0.01, "tie_cost_low": 0.0, "tie_cost_high": 0.02}
+    )
+    made = made.model_copy(update={"untied": True, "rows": [*made.rows[:2], row, *made.rows[3:]]})
+    stages.patch(compare, "run", lambda *a, **k: made)
+    go(tied, "remedies")
+    clicked(tied, "Run the comparison")
+    assert "tie itself" not in boxes(tied.success)
+    table = tied.dataframe[0].value
+    assert list(table["tie costs"])[1:3] == ["", "+0.0100 [+0.0000, +0.0200]"]
+    assert table["gap"][2].endswith("counted from the model without a tie")
+    assert "list of frequencies" in table["change in the runtime"][2]
+
+
 def test_without_a_tie_nothing_is_said_of_one(loaded_app):
     go(loaded_app, "tune")
     clicked(loaded_app, "Start the search")

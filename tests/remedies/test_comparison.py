@@ -27,6 +27,7 @@ from qroar_core.transforms.scales import Scales
 
 YARN = RopeSpec("yarn", 2.0)
 K4, W3 = QuantizerSpec(4), WeightQuantSpec(3, "group", 16)
+MAPS, LAST = ("pair_scales", "tied_maps"), ("rotation", "value_rotation")
 EVERYTHING = QuantSpec(W3, k=QuantizerSpec(3), activations=QuantizerSpec(4))
 SEARCH = SearchSpec(bands=BandSpec(4), length=96, windows=2, steps=8, query_rows=16, error_metric="projected")
 SPEC = ComparisonSpec(search=SEARCH, windows=4, calibration_windows=2, chunk=32)
@@ -62,13 +63,14 @@ def test_rows_are_the_conditions_measured_by_hand(planted, monkeypatch):
         return find_scales(model, setting, texts, on_step=on_step)
 
     monkeypatch.setattr(compare, "find_scales", found)
-    result = compare.run(loaded, Setting(YARN, quant), SPEC, TEXTS)
+    spec = replace(SPEC, methods=("smooth_attention", "kvquant", "rotation"))
+    result = compare.run(loaded, Setting(YARN, quant), spec, TEXTS)
     assert ordered(result) == [
         "plain",
         "plain+",
         "smooth_attention",
         "smooth_attention+",
-        "per_channel",
+        "kvquant",
         "rotation",
         "rotation+",
     ]
@@ -77,8 +79,8 @@ def test_rows_are_the_conditions_measured_by_hand(planted, monkeypatch):
     assert result.reference_window_nll == pytest.approx(by_hand(loaded, QuantSpec()))
     assert rows["plain"].window_nll == pytest.approx(by_hand(loaded, quant))
     assert rows["rotation"].window_nll == pytest.approx(by_hand(loaded, turned))
-    kivi = QuantizerSpec(4, "channel", "affine", 32, scale_dtype="input", before_rope=True, residual=128)
-    assert rows["per_channel"].window_nll == pytest.approx(by_hand(loaded, QuantSpec(k=kivi)))
+    by_channel = QuantizerSpec(4, "channel", "affine", 32, scale_dtype="input", before_rope=True, residual=128)
+    assert rows["kvquant"].window_nll == pytest.approx(by_hand(loaded, QuantSpec(k=by_channel)))
     assert [one[1] for one in asked] == [quant, quant, turned]
     assert {one[2] for one in asked} == {SEARCH}
     scales = find_scales(loaded, Setting(YARN, turned, search=SEARCH), TEXTS)
@@ -100,7 +102,7 @@ def test_rows_are_the_conditions_measured_by_hand(planted, monkeypatch):
     assert best.gap_recovered == (pytest.approx(best.gain / gap) if result.gap_low > 0 else None)
     assert best.gain > 0.3 * gap  # the planted outlier is found
     assert best.ppl == pytest.approx(math.exp(sum(best.window_nll) / 4))
-    assert "every channel has its own scale" in rows["per_channel"].no_op
+    assert "every channel has its own scale" in rows["kvquant"].no_op
 
 
 def test_smooth_attention_is_one_scale_a_pair_from_the_range_of_k(tiny, ids):
@@ -212,15 +214,16 @@ def test_weights_alone_are_no_place_for_band_scales(tiny, monkeypatch):
 @pytest.mark.parametrize(
     ("quant", "expected"),
     [
-        (QuantSpec(k=K4), ["smooth_attention", "per_channel", "rotation"]),
-        (QuantSpec(k=QuantizerSpec(4, rotation="hadamard")), ["smooth_attention", "per_channel"]),
+        (QuantSpec(k=K4), [*MAPS, "smooth_attention", "kvquant", "kivi", "rotation"]),
+        (QuantSpec(k=QuantizerSpec(4, rotation="hadamard")), [*MAPS, "smooth_attention", "kvquant", "kivi"]),
+        (QuantSpec(k=K4, v=QuantizerSpec(3)), [*MAPS, "value_maps", "smooth_attention", "kvquant", *LAST]),
         (QuantSpec(k=QuantizerSpec(2, "channel", group_size=32)), []),
-        (QuantSpec(k=QuantizerSpec(8, "tensor", "e4m3")), ["smooth_attention"]),
-        (QuantSpec(qk=QuantizerSpec(8)), ["smooth_attention", "rotation"]),
-        (QuantSpec(v=K4), []),
+        (QuantSpec(k=QuantizerSpec(8, "tensor", "e4m3")), [*MAPS, "smooth_attention"]),
+        (QuantSpec(qk=QuantizerSpec(8)), [*MAPS, "smooth_attention", "rotation"]),
+        (QuantSpec(v=K4), ["value_maps", "value_rotation"]),
         (QuantSpec(WeightQuantSpec(8, "tensor")), []),
         (QuantSpec(W3), ["awq", "gptq"]),
-        (EVERYTHING, ["smooth_attention", "per_channel", "rotation", "awq", "gptq", "smoothquant"]),
+        (EVERYTHING, [*MAPS, "smooth_attention", "kvquant", "rotation", "awq", "gptq", "smoothquant"]),
     ],
     ids=str,
 )
@@ -272,7 +275,10 @@ def test_angles_are_searched_beside_the_scales_alone_and_never_under_finished_co
     assert rows["plain++"].window_nll == pytest.approx(by_hand(loaded, quant, scales))
     alone = find_scales(loaded, Setting(YARN, quant, search=SEARCH), TEXTS)
     assert rows["plain+"].window_nll == pytest.approx(by_hand(loaded, quant, alone))
-    assert (steps[-1].done, steps[-1].total) == (30, 30)  # the reference, 3 x (readied, alone), 5 x (search, measure)
+    read = len(writing(0)) // 96  # windows of all that there is, for GPTQ, in parts of a condition's four
+    searched = 3 * (3 / 2 + 1) + 2 * (6 / 2 + 1)  # two windows each; with angles twice the work
+    units = 1 + 3 + searched + 2 / 2 + read / 4  # the reference, 3 alone, GPTQ made
+    assert (steps[-1].done, steps[-1].total) == (units, units)
 
 
 @pytest.mark.parametrize("method", ["gptq", "smoothquant", "smooth_attention"])

@@ -11,7 +11,7 @@ def test_gains_best_first_free_and_not_free_apart():
     made = planted_comparison.comparison()
     shown = drawn.gains(made)
     names = [
-        "K per channel before RoPE",
+        "KVQuant (K per channel before RoPE)",
         "Hadamard rotation of q and k + band scales",
         "Hadamard rotation of q and k",
         "band scales",

@@ -62,7 +62,7 @@ def test_gains_are_paired_intervals_and_shares_of_the_gap():
 
 def test_the_free_choice():
     one = said(plain=0.5, plain_on=0.2, smooth_attention=0.4)
-    assert one[0].endswith("most of it is recovered by band scales: +0.3000 nats [+0.2770, +0.3230], 60% of it")
+    assert one[0].endswith("the largest gain is that of band scales: +0.3000 nats [+0.2770, +0.3230], 60% of it")
     assert "more than SmoothAttention: they are the free choice" in one[1]
     two = said(plain=0.5, plain_on=0.4, smooth_attention=0.2)
     assert "SmoothAttention, free as well, gains +0.2000 nats" in two[1]
@@ -142,7 +142,7 @@ def test_where_scales_cannot_act():
         Measured("gptq", (HARD + 0.2 + 0.01 * HARD).tolist(), no_op="the same"),
     ]
     found = sentences(HARD.tolist(), remedy_rows(HARD.tolist(), still, 0.95), 512, 0.95)
-    assert "most of it is recovered by GPTQ" in found[0]
+    assert "the largest gain is that of GPTQ" in found[0]
     assert found[1] == "Band scales alone cannot act here. Symmetric scales are an exact no-op here: rows"
     assert found[2].startswith("Band scales are an exact no-op under GPTQ")
 
@@ -202,3 +202,52 @@ def test_a_comparison_says_which_targets_it_scores_and_what_its_intervals_are_ov
     assert planted_comparison.comparison().measured_on.endswith(
         "seed 0. On held-out text all 1,023 targets of each window scored; intervals over windows"
     )
+
+
+OWN = {  # nats above the reference, and differences that do not line up
+    ("plain", False): (0.5, NOISE["plain"]),
+    ("pair_scales", False): (0.2, NOISE["plain+"]),
+    ("pair_scales", True): (0.1, NOISE["rotation+"]),
+    ("tied_maps", False): (0.25, NOISE["gptq"]),
+    ("tied_maps", True): (0.3, NOISE["gptq+"]),
+    ("rotation", False): (0.3, NOISE["rotation"]),
+}
+
+
+def own_scales(**better):
+    """Remedies with scales of their own; the tie costs 0.01 nats unquantized."""
+    made = []
+    for (method, turned), (nats, noise) in OWN.items():
+        nll = (HARD + better.get(method, nats) + np.array(noise)).tolist()
+        tied = (HARD + 0.01 + np.array(NOISE["plain++"])).tolist() if method == "tied_maps" else None
+        made.append(Measured(method, nll, turned=turned, note="pairs 8-9 are tied" * bool(tied), tied_reference=tied))
+    return remedy_rows(HARD.tolist(), made, 0.95)
+
+
+def interval(apart):
+    low, high = stats.t.interval(0.95, 5, np.mean(apart), stats.sem(apart))
+    return f"{np.mean(apart):+.4f} nats [{low:+.4f}, {high:+.4f}]"
+
+
+def test_the_best_with_scales_of_its_own_stands_beside_a_rotation_and_under_one():
+    made = own_scales()
+    nll = {row.key: np.array(row.window_nll) for row in made}
+    found = sentences(HARD.tolist(), made, 1024, 0.95)
+    cost = interval(0.01 + np.array(NOISE["plain++"]))
+    less, more = interval(nll["rotation"] - nll["pair_scales"]), nll["pair_scales"] - nll["pair_scales/rotation"]
+    assert found[1:] == [
+        f"Tied maps: pairs 8-9 are tied; in full precision the tie costs {cost}, which counts against them",
+        f"A rotation, which the runtime must do for every token, gains {less} less than pair scales and angles",
+        f"On top of pair scales and angles, the best with scales of its own, a rotation adds {interval(more)}",
+    ]
+    other = sentences(HARD.tolist(), own_scales(pair_scales=0.4), 1024, 0.95)
+    assert other[3].startswith("On top of tied maps, the best with scales of its own, a rotation costs +0.0500 nats")
+    whole = planted_comparison.comparison().model_copy(update={"reference_window_nll": HARD.tolist(), "rows": made})
+    assert bands_help(whole)
+    assert not bands_help(whole.model_copy(update={"rows": [made[0], made[2], made[5]]}))  # the runtime's rotations
+
+
+def test_what_a_tie_costs_is_said_where_nothing_is_to_be_repaired():
+    found = sentences(HARD.tolist(), own_scales(plain=0.001), 1024, 0.95)
+    assert "nothing to repair" in found[0]
+    assert [one.split(":")[0] for one in found[1:]] == ["Tied maps"]

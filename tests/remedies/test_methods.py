@@ -21,6 +21,13 @@ def test_menus_list_every_remedy_without_torch():
 def test_every_file_and_folder_is_a_remedy_and_every_folder_has_its_maths():
     files = {path.stem for path in FOLDER.glob("*.py")} - {"__init__"}
     folders = {path.parent.name for path in FOLDER.glob("*/prepare.py")}
-    assert folders == {*PREPARED} == {"awq", "gptq", "smooth_attention", "smoothquant"}
+    assert (
+        folders
+        == {*PREPARED}
+        == {
+            *("awq", "gptq", "smooth_attention", "smoothquant", "kivi"),
+            *("pair_scales", "tied_maps", "value_maps", "value_rotation"),
+        }
+    )
     assert files | folders == {*REMEDIES} == {*methods.BY_NAME}
     assert not files & folders

@@ -9,6 +9,7 @@ from qroar_core.errors import BadOutput
 from qroar_core.remedies.result import Comparison
 from qroar_core.runs.folder import RunFolder
 from qroar_core.runs.record import read_record
+from qroar_core.runs.stage_files import file_of
 from qroar_core.specs import SearchSpec
 from tests.helpers import planted_comparison
 from tests.runs.kept import keep_all
@@ -79,3 +80,16 @@ def test_a_run_that_names_a_younger_field_which_says_nothing_opens(root, loaded,
     record = read_record(folder)
     assert record.problem == ""
     assert record.setting.search.maps is False
+
+
+def test_per_channel_keys_are_kvquant_s(tmp_path):
+    """In a kept comparison, in a link, and in the name of the file that a question is found by."""
+    made = planted_comparison.comparison().as_written()
+    text = made.to_json()
+    assert '"kvquant"' in text
+    (tmp_path / "comparison.json").write_text(text.replace('"kvquant"', '"per_channel"'))
+    assert Comparison.from_file(tmp_path / "comparison.json").rows == made.rows
+    asked = from_address({"comparison": json.dumps({"methods": ["per_channel", "rotation"]})}).comparison
+    assert asked.methods == ("kvquant", "rotation")
+    key = ("compare", "checksum", "cpu", "float32", "messages", asked)
+    assert file_of(key) == "compare-3d7e4432.json"  # as it was named on 2026-11-29

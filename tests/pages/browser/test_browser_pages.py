@@ -52,7 +52,7 @@ def finished(dashboard):
     reading = asked.evaluation
     spec = ComparisonSpec(search=asked.search, windows=reading.windows, seed=reading.seed, fewer=reading.fewer)
     name = file_of(("compare", "", "", "", asked.reading, asked.rope, asked.quant, spec))
-    planted = planted_comparison.comparison(planted_comparison.COST | {"per_channel": 0.0})  # recovers all
+    planted = planted_comparison.comparison(planted_comparison.COST | {"kvquant": 0.0})  # recovers all
     (dashboard.runs / "demo" / name).write_text(planted.to_json())
     return f"{dashboard.address}/?run=demo"
 

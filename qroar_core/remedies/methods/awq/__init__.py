@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qroar_core.remedies.remedy import FREE, Remedy, where_weights_are_rounded_by_row
+from qroar_core.remedies.remedy import FREE, READY, Remedy, where_weights_are_rounded_by_row
 
 REMEDY = Remedy(
     "AWQ scale search",
@@ -13,4 +13,5 @@ REMEDY = Remedy(
     "arXiv 2306.00978, section 3.2",
     where_weights_are_rounded_by_row,
     needs="weights with a scale per channel or per group",
+    work=READY,
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from qroar_core.quantizers.spec import QuantSpec
-from qroar_core.remedies.remedy import FREE, Remedy
+from qroar_core.remedies.remedy import FREE, READY, Remedy
 
 
 def _under(quant: QuantSpec) -> QuantSpec | None:
@@ -19,4 +19,5 @@ REMEDY = Remedy(
     "arXiv 2211.10438, equation 4, alpha 0.5",
     _under,
     needs="linear inputs that are quantized (--activations)",
+    work=READY,
 )
