@@ -84,6 +84,7 @@ def test_stock_transformers_gives_the_logits_though_its_config_does_not_say_it(t
     assert float((without - got).abs().max()) > 1e-2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "rope",
     [
