@@ -1,4 +1,4 @@
-"""Evidence: the controls beside the tuned scales, the papers' claims by setting, and whether diagnostics predict."""
+"""Evidence: controls beside the tuned scales, the papers' claims, whether diagnostics predict, the interpolation."""
 
 import streamlit as st
 
@@ -9,6 +9,7 @@ from pages.views.controls import controls
 from pages.views.render import findings_first
 from pages.views.replication import replication
 from pages.views.require import require_model
+from pages.views.rope_search import rope_search
 from pages.views.status_bar import status_bar
 
 glossary.title("Evidence")
@@ -21,5 +22,7 @@ with findings_first():
     replication(loaded, setting)
     st.divider()
     prediction.draw(loaded, setting)
+    st.divider()
+    rope_search(loaded, setting)
 delivered()
 st.page_link("pages/export.py", label="Next: export", icon=":material/arrow_forward:")

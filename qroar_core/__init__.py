@@ -40,10 +40,12 @@ if TYPE_CHECKING:
     from qroar_core.library.held_out import compare as compare
     from qroar_core.library.held_out import evaluate as evaluate
     from qroar_core.library.held_out import retrieve as retrieve
+    from qroar_core.library.held_out import tune_rope as tune_rope
     from qroar_core.library.results import Comparison as Comparison
     from qroar_core.library.results import Diagnosis as Diagnosis
     from qroar_core.library.results import Evaluation as Evaluation
     from qroar_core.library.results import Retrieval as Retrieval
+    from qroar_core.library.results import RopeSearch as RopeSearch
     from qroar_core.library.results import TieChoice as TieChoice
     from qroar_core.library.search import Search as Search
     from qroar_core.library.transform import Transform as Transform
@@ -55,8 +57,10 @@ if TYPE_CHECKING:
 
 _WHERE = {
     **dict.fromkeys(("load", "diagnose", "choose_ties", "search", "export"), "library.calls"),
-    **dict.fromkeys(("evaluate", "retrieve", "compare"), "library.held_out"),
-    **dict.fromkeys(("Diagnosis", "TieChoice", "Evaluation", "Retrieval", "Comparison"), "library.results"),
+    **dict.fromkeys(("evaluate", "retrieve", "compare", "tune_rope"), "library.held_out"),
+    **dict.fromkeys(
+        ("Diagnosis", "TieChoice", "Evaluation", "Retrieval", "Comparison", "RopeSearch"), "library.results"
+    ),
     "Search": "library.search",
     "Transform": "library.transform",
     **dict.fromkeys(("Setup", "quantization"), "setup"),
@@ -68,7 +72,7 @@ _WHERE = {
 }
 __all__ = ["Bands", "Comparison", "Diagnosis", "Evaluation", "Model", "QRoarError", "Retrieval", "Rope", "Search"]
 __all__ += ["Setup", "Transform", "compare", "diagnose", "evaluate", "export", "load", "quantization", "retrieve"]
-__all__ += ["TieChoice", "choose_ties", "search", "ties"]
+__all__ += ["RopeSearch", "TieChoice", "choose_ties", "search", "ties", "tune_rope"]
 
 
 def __getattr__(name: str) -> Any:

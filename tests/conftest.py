@@ -24,7 +24,7 @@ WINDOW = 64  # native window L0 of the tiny models, tokens
 TINY_FAMILIES = ("llama", "mistral", "qwen2")
 STAGES = (  # modules whose `run` is a stage, in the package
     *("diagnostics", "scale_search", "evaluation", "retrieval", "remedies"),
-    *("evidence.controls", "evidence.prediction", "evidence.replication"),
+    *("evidence.controls", "evidence.prediction", "evidence.replication", "rope_search"),
 )
 RUN_STAGES = ("diagnostics", "scale_search", "evaluation", "retrieval", "remedies", "evidence", "exporters", "models")
 SLOW = ("smollm2", "browser", "slow")  # marks, the longest first

@@ -19,7 +19,15 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
 COMMAND = re.compile(r"^    \.venv/bin/python (-m docs\.build_api) (\S+)$", re.M)
 SAID_ONCE = {"model", "setup", "on_step"}  # of every stage, at the head of the page
-RESULTS = {"Comparison", "Diagnosis", "Evaluation", "Retrieval", "TieChoice", "Transform"}  # nobody makes one by hand
+RESULTS = {
+    "Comparison",
+    "Diagnosis",
+    "Evaluation",
+    "Retrieval",
+    "RopeSearch",
+    "TieChoice",
+    "Transform",
+}  # nobody makes one by hand
 
 
 def build(folder, **environment):

@@ -174,7 +174,7 @@ def test_the_document_of_the_command_line_has_every_command_and_option():
     text = (ROOT / "docs" / "cli.md").read_text()
     said = {
         name: set(re.findall(r"`(--[\w-]+)`", line))
-        for name, line in re.findall(r"^### `(\w+)`$.*?^Options: (.*?)$", text, re.S | re.M)
+        for name, line in re.findall(r"^### `([\w-]+)`$.*?^Options: (.*?)$", text, re.S | re.M)
     }
     options = {
         name: {p.opts[0] for p in command.params if p.param_type_name == "option"} for name, command in COMMANDS.items()

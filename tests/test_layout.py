@@ -40,7 +40,7 @@ GROUND = (
 )
 ORDER = (
     *("diagnostics", "scale_search", "evaluation", "retrieval", "remedies"),
-    *("controls", "replication", "prediction", "exporters"),
+    *("controls", "replication", "prediction", "rope_search", "exporters"),
 )
 STAGES = {  # folder: the stage that it belongs to; a stage may import only those before it
     **{name: name for name in ORDER},
@@ -59,7 +59,7 @@ MODELS = {
     "transforms": {"file", "groups", "refusal", "refusals"},
     "interpolations": {"frequencies", "own", "plain", "pressure_of_methods"},
 }
-SPECS = {"quantizers": {"spec", "parse"}, "interpolations": {"spec", "tie"}}
+SPECS = {"quantizers": {"spec", "parse"}, "interpolations": {"spec", "tie", "rope_file"}}
 MEMBERS = {
     "interpolations": {"base", "registry", "methods"},
     "remedies": {"remedy", "methods"},

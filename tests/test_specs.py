@@ -61,6 +61,7 @@ CHANGES = [
             "long_factor": (1.0,),
             "short_factor": (1.0,),
             "tie": (Tie(2, 3),),
+            "attention_factor": 1.2,
         },
     ),
     (WeightQuantSpec(4), {"bits": 8, "scale": "tensor", "group_size": 32, "symmetric": False, "full_range": True}),

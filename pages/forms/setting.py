@@ -34,6 +34,7 @@ from qroar_core.specs.labels import TEXT_WORDS, capital
 T = TypeVar("T")
 MOST = 1e7  # upper end of number fields; an address may hold anything
 BORDERS = tuple(option.field for method in methods().values() for option in method.options)
+OWN = "0: what the method makes of its factor."
 FIRST_FACTOR = 4.0  # offered when a method is chosen for the first time
 PARTITION_WORDS = {"count": "equal count of pairs", "log": "equal log-frequency", "turns": "by turns per native window"}
 
@@ -118,6 +119,7 @@ def _fill_rope(rope: RopeSpec) -> None:
             "rope": rope.method,
             "factor": st.session_state.get("factor", FIRST_FACTOR) if own else min(rope.factor, MOST),
             "native window": min(rope.original_context or 0, int(MOST)),
+            "attention factor": min(rope.attention_factor or 0.0, MOST),
             **{name: min(float(getattr(rope, name)), MOST) for name in BORDERS},
             "factor lists": write_lists(rope.long_factor, rope.short_factor),
             "tied pairs": ties_text(rope.tie),
@@ -141,6 +143,17 @@ def _options(loaded: LoadedModel, rope: RopeSpec, method: str, length: int) -> d
     about = methods()[method]
     for column, option in zip((two, three), about.options):
         out[option.field] = number(column, literal(option.field), 0.0, MOST, option.field, help=literal(option.help))
+    if about.has_attention_factor:
+        fixed = number(
+            st,
+            "Attention factor",
+            0.0,
+            MOST,
+            "attention factor",
+            step=0.05,
+            help=f"{term_help('Attention factor')} {OWN}",
+        )
+        out["attention_factor"] = fixed or None
     if about.takes_lists:
         st.text_area(
             f"Factor lists, {loaded.geometry.n_pairs:d} numbers each",
@@ -151,7 +164,8 @@ def _options(loaded: LoadedModel, rope: RopeSpec, method: str, length: int) -> d
         )
     if method == rope.method and about.has_attention_factor:
         factor = rope_of(loaded, rope, length).attention_factor
-        st.caption(f"Attention factor a(s) on cos and sin: {factor:.4f}, from the factor.")
+        whence = "from the factor" if rope.attention_factor is None else "as set here"
+        st.caption(f"Attention factor a(s) on cos and sin: {factor:.4f}, {whence}.")
     return out
 
 

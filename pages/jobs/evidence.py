@@ -1,4 +1,4 @@
-"""The stages of the Evidence page: controls, the papers' claims, and what single bands cost."""
+"""The stages of the Evidence page: controls, the papers' claims, what single bands cost, the best interpolation."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from qroar_core.evidence.replication import run as replication
 from qroar_core.evidence.replication.result import Replication
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.progress import OnStep, subprogress
+from qroar_core.rope_search import run as rope_search
+from qroar_core.rope_search.result import RopeSearch
 from qroar_core.scale_search.outcome import SearchOutcome
 from qroar_core.setting import Setting
 from qroar_core.specs import (
@@ -25,6 +27,7 @@ from qroar_core.specs import (
     PredictionSpec,
     QuantSpec,
     ReplicationSpec,
+    RopeSearchSpec,
     RopeSpec,
 )
 
@@ -97,3 +100,14 @@ def _own_diagnosis(loaded: LoadedModel, setting: Setting, asked: DiagnosisSpec, 
 
 
 predict = Stage("predict", "Cost of single bands of {model}", _predicted, _predict, _own_diagnosis)
+
+
+def _tune_rope(loaded: LoadedModel, setting: Setting, spec: RopeSearchSpec, on_step: OnStep) -> RopeSearch:
+    return rope_search.run(loaded, setting, spec, setting.texts(), on_step=on_step)
+
+
+def _tuned_rope(setting: Setting, spec: RopeSearchSpec) -> tuple[Hashable, ...]:
+    return (spec,)
+
+
+tune_rope = Stage("tune_rope", "Choose the interpolation for {model}", _tuned_rope, _tune_rope)

@@ -32,6 +32,7 @@ from qroar_core.specs import (
     QuantSpec,
     ReplicationSpec,
     RetrievalSpec,
+    RopeSearchSpec,
     RopeSpec,
     SearchSpec,
 )
@@ -98,6 +99,7 @@ class Choice:
     hand: ByHand | None = None
     compared: tuple[str, ...] = ()  # names of runs
     claims: Claims | None = None
+    rope_search: RopeSearchSpec | None = None
     export: ToExport | None = None
 
 
@@ -105,6 +107,7 @@ class Choice:
 BESIDE = (
     *("retrieval", "comparison", "controls", "prediction", "prediction_bands", "hand", "compared", "claims"),
     "export",
+    "rope_search",
 )
 FORMERLY = {"comparison": "league"}  # parameters of links of before 2026-11-29
 _TEXT = ("model", "device", "dtype", "text", "bos", "run")
@@ -135,6 +138,7 @@ _KINDS: tuple[Any, ...] = (  # of the fields, in their order: classes and annota
     ByHand,
     tuple[Annotated[str, Field(pattern=rf"^{NAME.pattern}$")], ...],
     Claims,
+    RopeSearchSpec,
     ToExport,
 )
 _ADAPTERS: dict[str, TypeAdapter] = {f.name: TypeAdapter(kind) for f, kind in zip(fields(Choice), _KINDS, strict=True)}

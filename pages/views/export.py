@@ -23,7 +23,7 @@ from pages.views.job_progress import result_or_progress, running
 from pages.views.labels import rope_words
 from pages.views.render import heading
 from pages.views.report import build_report
-from qroar_core.cli.reproduce import evaluate_command, run_command
+from qroar_core.cli.reproduce import evaluate_command, run_command, spelled
 from qroar_core.errors import QRoarError
 from qroar_core.escape import code, literal
 from qroar_core.evaluation.result import Evaluation
@@ -31,6 +31,7 @@ from qroar_core.exporters.card import tied_place
 from qroar_core.exporters.folder import NOTE
 from qroar_core.exporters.formats import FORMATS
 from qroar_core.exporters.writers import offered
+from qroar_core.interpolations.rope_file import rope_text
 from qroar_core.models.load import DTYPES
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.own_dtype import written_dtype
@@ -57,6 +58,15 @@ def scales_file(loaded: LoadedModel, setting: Setting, scales: Scales, outcome: 
         type="primary",
         icon=":material/download:",
     )
+    if not spelled(setting.rope):
+        st.download_button(
+            "Download rope.json",
+            rope_text(setting.rope),
+            "rope.json",
+            "application/json",
+            on_click="ignore",
+            help="The interpolation, whose numbers no option spells: commands take it as --rope rope.json.",
+        )
     command, left = evaluate_command(loaded, setting, "scales.json")
     unsaid = literal(_without(left))
     st.caption(f"Measure it again from the command line{unsaid}, or write a checkpoint from it with `export`.")

@@ -44,7 +44,10 @@ TERMS = {  # name of a page in the menu: the terms of art that it uses, what it 
         "Text checksum",
     ),
     "Retrieval": ("Passkey", "Needle", "Held-out", "McNemar", "Text checksum"),
-    "Evidence": ("Controls", "Gain", "Gap", "Interval", "rho_W, rho_A", "Spearman's rho", "Identity", "Text checksum"),
+    "Evidence": (
+        *("Controls", "Gain", "Gap", "Interval", "rho_W, rho_A", "Spearman's rho", "Identity", "Text checksum"),
+        *("Interpolation", "Attention factor", "Tied frequencies", "NLL", "Held-out"),
+    ),
     "Export": ("Scale", "Transform", "Identity", "Interpolation", "Tied frequencies", "QK-norm", "GGUF", "W4A16"),
     "Runs": ("Gain", "Gap recovered", "Interval", "Verdict"),
 }

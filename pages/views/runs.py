@@ -48,6 +48,7 @@ BESIDE = {  # stage: what a run holds of it, one and several
     "controls": ("controls", "sets of controls"),
     "replicate": ("claims", "sets of claims"),
     "predict": ("prediction", "predictions"),
+    "tune_rope": ("search of interpolations", "searches of interpolations"),
 }
 
 
@@ -105,7 +106,9 @@ def opened(loaded: LoadedModel, setting: Setting) -> None:
         st.page_link("pages/tune.py", label="Its scales", icon=":material/tune:")
         st.page_link("pages/evaluate.py", label="Its evaluation", icon=":material/balance:")
         _link_beside("pages/remedies.py", mine, ("compare",), ":material/leaderboard:")
-        _link_beside("pages/evidence.py", mine, ("controls", "replicate", "predict"), ":material/fact_check:")
+        _link_beside(
+            "pages/evidence.py", mine, ("controls", "replicate", "predict", "tune_rope"), ":material/fact_check:"
+        )
     _offer_others([entry for entry in mine if not is_foreign(entry)])
 
 

@@ -9,7 +9,7 @@ from qroar_core.cli import tables_of_evidence
 from qroar_core.cli.early import about
 from qroar_core.cli.options import BANDS, CONTROLS, EVALUATE, MODEL, OUT, OUTLIERS, REPLICATE, SEARCH, SETTING, takes
 from qroar_core.cli.root import app, load_model, new_folder, say_bands, written
-from qroar_core.cli.settings import setting_of
+from qroar_core.cli.settings import rope_spec, setting_of
 from qroar_core.cli.tables import progress
 from qroar_core.cli.texts import documents
 from qroar_core.errors import BadSpec
@@ -49,7 +49,7 @@ def replicate(options: dict) -> None:
     folder, texts = new_folder(options), documents(options)
     with about("--tolerance"):
         spec = ReplicationSpec(tolerance=options["tolerance"], seed=options["seed"])
-    pairs_of(options, RopeSpec(options["rope"] or "yarn", options["factor"] or 2.0), QuantSpec())
+    pairs_of(options, rope_spec(options) or RopeSpec("yarn", options["factor"] or 2.0), QuantSpec())
     loaded = load_model(options)
     setting = setting_of(options, loaded)
     spec = replace(spec, windows=setting.evaluation.windows, fewer=setting.evaluation.fewer)

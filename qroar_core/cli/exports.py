@@ -60,6 +60,11 @@ def _tell_rope(rope: RopeSpec, own: str, replaced: str) -> None:
         )
     elif own != NONE:
         tables.note(f"the checkpoint's own interpolation was kept: {own}")
+    if rope.attention_factor is not None and not rope.tie:
+        tables.note(
+            f"the attention factor of {rope.attention_factor:g}, over the one that {rope.method} has itself, is in W_Q "
+            "and W_K: not every runtime reads it from a config"
+        )
     if rope.tie:
         tables.note(
             f"pairs {ties_words(rope.tie)}: frequencies are written as a divisor per pair, and the attention factor, "

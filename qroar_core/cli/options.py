@@ -19,7 +19,7 @@ from qroar_core.specs import ERROR_METRICS, OBJECTIVES, ROPE_METHODS, SEARCH_MET
 from qroar_core.transforms.registry import flag, switches
 
 ARGUMENTS = ("model", "what")  # named by their place
-_Missing = inspect.Parameter.empty
+ROPES = f"{'|'.join(ROPE_METHODS)}|FILE.json"
 
 
 def _option(
@@ -48,7 +48,7 @@ MODEL = [
     _option("json", bool, False, "print the closing table as JSON", "--json"),
 ]
 SETTING = [
-    _option("rope", str | None, None, "position interpolation", metavar="|".join(ROPE_METHODS)),
+    _option("rope", str | None, None, "position interpolation, or a file of one", metavar=ROPES),
     _option("factor", float | None, None, "interpolation factor s"),
     _option("longrope_factors", str | None, None, "JSON with long_factor and short_factor", metavar="FILE"),
     _option(
@@ -241,6 +241,11 @@ REPLICATE = [
         metavar="int4,int3,...",
     ),
     _option("tolerance", float, 0.01, "tolerated cost of the scales at short context, nats per token"),
+]
+TUNE_ROPE = [
+    _option("trials", int, 40, "interpolations tried in each condition, the known ones among them"),
+    _option("short_length", int | None, None, "tokens of the short context that the choices are measured at too"),
+    *WINDOWS,
 ]
 RETRIEVE_TOO = [
     _option("retrieve", bool, False, "also test retrieval of numbers hidden in held-out text", "--retrieve"),

@@ -18,7 +18,7 @@ from qroar_core.models.loaded import LoadedModel
 from qroar_core.quantizers.presets import KV_PRESETS, WEIGHT_PRESETS
 from qroar_core.quantizers.presets.llama_cpp import for_family
 from qroar_core.setting import Setting
-from qroar_core.specs import BandSpec, QuantizerSpec, QuantSpec
+from qroar_core.specs import BandSpec, QuantizerSpec, QuantSpec, RopeSpec
 from qroar_core.transforms.registry import switches
 
 GROUPS = (SETTING, BANDS, OUTLIERS, DIAGNOSE, SEARCH, SLIDING, ROTATION)
@@ -43,11 +43,19 @@ def evaluate_command(loaded: LoadedModel, setting: Setting, scales: str) -> tupl
 
 
 def export_command(loaded: LoadedModel, setting: Setting, format: str, out: str, scales: str | None) -> str:
-    """The `export` command that writes this folder again; a scales file says its interpolation itself."""
+    """The `export` command that writes this folder again.
+
+    A scales file says its interpolation itself; one that options do not spell is read from rope.json.
+    """
     rope = {name: value for name, value in options_of(loaded, setting).items() if name in ("rope", "factor", "tie")}
-    chosen = {"scales": scales} if scales else rope
+    chosen = {"scales": scales} if scales else rope if spelled(setting.rope) else {"rope": "rope.json"}
     words = ["export", loaded.source, *_words({"format": format, **chosen}), *_dtype(loaded), "--out", out]
     return f"python -m qroar_core {shlex.join(words)}"
+
+
+def spelled(rope: RopeSpec) -> bool:
+    """Whether --rope, --factor and --tie say all of an interpolation."""
+    return rope == RopeSpec(rope.method, rope.factor, tie=rope.tie)
 
 
 def options_of(loaded: LoadedModel, setting: Setting) -> dict[str, Any]:

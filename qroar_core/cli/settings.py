@@ -10,7 +10,8 @@ from qroar_core.cli.parse import AUTO, bands_spec, bounds_of, lengths_of, longro
 from qroar_core.cli.texts import text_label
 from qroar_core.errors import BadSpec
 from qroar_core.exporters.formats import FORMATS
-from qroar_core.interpolations.tie import Tie, parse_ties
+from qroar_core.interpolations.rope_file import is_rope_file, rope_from_file
+from qroar_core.interpolations.tie import Tie, parse_ties, ties_text
 from qroar_core.quantizers.parse import parse_activation, parse_cache_option, parse_weights
 from qroar_core.specs import (
     ERROR_METRICS,
@@ -67,6 +68,8 @@ def check(options: dict[str, Any]) -> None:
     """
     for name, known in CHOICES.items():
         value = options.get(name)
+        if name == "rope" and value is not None and is_rope_file(value):
+            continue  # read below
         if value is not None and value not in known:
             raise BadSpec(f"unknown value {value!r}", where=_flag(name), do=f"choose one of {', '.join(known)}")
     for name, least in (
@@ -165,6 +168,8 @@ def setting_of(options: dict[str, Any], loaded: LoadedModel) -> Setting:
 def rope_spec(options: dict[str, Any]) -> RopeSpec | None:
     """None when neither --rope nor --factor was given."""
     method, factor = options.get("rope"), options.get("factor")
+    if method is not None and is_rope_file(method):
+        return _rope_of_file(method, options)
     lists: dict[str, Any] = longrope_file(options.get("longrope_factors"))
     with about("--tie"):
         tie = _ties(options)
@@ -186,6 +191,25 @@ def rope_spec(options: dict[str, Any]) -> RopeSpec | None:
         raise BadSpec(f"--rope {method} needs a factor", do="add --factor, for example --factor 2")
     with about("--factor"):
         return RopeSpec(method=method, factor=factor if factor is not None else 1.0, tie=tie, **lists)
+
+
+def _rope_of_file(path: str, options: dict[str, Any]) -> RopeSpec:
+    """The interpolation of `--rope FILE.json`; other options may repeat what the file says, and tie its pairs.
+
+    Raises:
+        BadSpec: the file, or an option that says something else.
+    """
+    spec, factor, tie = rope_from_file(path), options.get("factor"), options.get("tie")
+    if factor is not None and factor != spec.factor:
+        raise BadSpec(f"{path} has factor {spec.factor:g}, not {factor:g}", where="--factor", do="leave it out")
+    if options.get("longrope_factors"):
+        raise BadSpec(f"{path} says the interpolation", where="--longrope-factors", do="leave one of the two out")
+    if tie is None:
+        return spec
+    if spec.tie and (tie == AUTO or parse_ties(tie) != spec.tie):
+        raise BadSpec(f"{path} ties {ties_text(spec.tie)} already", where="--tie", do="leave it out")
+    with about("--tie"):
+        return spec if spec.tie else replace(spec, tie=_ties(options))
 
 
 def _ties(options: dict[str, Any]) -> tuple[Tie, ...]:

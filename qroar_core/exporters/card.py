@@ -134,8 +134,12 @@ def _rope(note: dict[str, Any]) -> list[str]:
         return [_tied(note)]
     if rope["method"] == "default":
         return [f"RoPE: as in the source{f', its own {literal(own)} kept' if own not in (None, NONE) else ''}."]
-    where = "the file's metadata" if note["format"].startswith(GGUF) else "`rope_parameters` of config.json"
+    where = "`rope_parameters` of config.json"
+    if note["format"].startswith(GGUF):
+        where = "the file's metadata" if note.get("factor", 1.0) == 1 else "the file"
     replaces = f"; it replaces the source's own {literal(note['replaces'])}" if note.get("replaces") else ""
+    if note.get("factor", 1.0) != 1:
+        replaces += f"; of its attention factor{_folded(note)}"
     return [f"RoPE: {rope['method']} x{rope['factor']:g}, written into {where}{replaces}."]
 
 
@@ -147,9 +151,13 @@ def _tied(note: dict[str, Any]) -> str:
     else:
         replaces = f" in place of the source's own {literal(note['replaces'])}" if note.get("replaces") else ""
         method = f"{rope.method} x{rope.factor:g}{replaces}"
-    factor = note.get("factor", 1.0)
-    folded = f"; its attention factor {factor:.6g} is multiplied into W_Q and W_K" if factor != 1 else ""
+    folded = f"; its attention factor{_folded(note)}" if note.get("factor", 1.0) != 1 else ""
     return f"RoPE: {method}, {ties_words(rope.tie)}, written into {tied_place(note['format'])}{folded}."
+
+
+def _folded(note: dict[str, Any]) -> str:
+    """What q and k were multiplied by, and where it went."""
+    return f" {note.get('factor', 1.0):.6g} is multiplied into W_Q and W_K"
 
 
 def tied_place(format: str) -> str:

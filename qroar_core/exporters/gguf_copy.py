@@ -19,8 +19,14 @@ from gguf import GGMLQuantizationType
 from qroar_core.disk_name import disk_name
 from qroar_core.errors import BadScales
 from qroar_core.exporters.folder import LONGEST_NAME, new_folder, note_of, write_about
-from qroar_core.exporters.written_rope import divisors, require_one_list, written_gains
-from qroar_core.interpolations.frequencies import rope_parameters
+from qroar_core.exporters.written_rope import (
+    as_divisors,
+    divisors,
+    own_attention_factor,
+    require_one_list,
+    written_gains,
+)
+from qroar_core.interpolations.frequencies import Rope, rope_parameters
 from qroar_core.models.formats.digest import sha256
 from qroar_core.models.formats.gguf.blocks import require_scalable, scale_rows
 from qroar_core.models.formats.gguf.header import read_header
@@ -163,20 +169,28 @@ def _interpolation(model: GgufModel, rope: RopeSpec) -> tuple[GgufRope | None, f
         return None, 1.0
     geo, architecture = model.geometry, model.layout.architecture
     context = exported_context(_context(model), geo, rope)
-    if rope.tie:
-        return _tied(model, rope, context)
+    if as_divisors(rope):
+        return _per_pair(model, rope, context)
+    named, fixed = own_attention_factor(rope, lambda spec: _turning(model, spec, context))
     config = SimpleNamespace(rope_parameters={"rope_type": "default", "rope_theta": geo.theta})
-    return gguf_rope(rope_parameters(config, geo, rope), architecture, geo.head_dim, context), 1.0
+    return gguf_rope(rope_parameters(config, geo, named), architecture, geo.head_dim, context), fixed
 
 
-def _tied(model: GgufModel, rope: RopeSpec, context: int) -> tuple[GgufRope, float]:
+def _turning(model: GgufModel, rope: RopeSpec, context: int) -> Rope:
     """Frequencies are transformers' own, which is imported for them alone."""
-    from qroar_core.interpolations.plain import plain_config, plain_rope
+    from qroar_core.interpolations.plain import plain_rope
+
+    geo = model.geometry
+    return plain_rope(geo.theta, geo.head_dim, geo.original_context, rope, context, model.own_rope)
+
+
+def _per_pair(model: GgufModel, rope: RopeSpec, context: int) -> tuple[GgufRope, float]:
+    from qroar_core.interpolations.plain import plain_config
 
     geo = model.geometry
     config = plain_config(geo.theta, geo.head_dim, geo.original_context, model.own_rope)
     require_one_list(rope_parameters(config, geo, rope))
-    found = plain_rope(geo.theta, geo.head_dim, geo.original_context, rope, context, model.own_rope)
+    found = _turning(model, rope, context)
     divided = divisors(found, geo.theta).numpy()
     return per_pair_rope(divided, geo.theta, model.layout.architecture, context), found.attention_factor
 

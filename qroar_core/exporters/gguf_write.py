@@ -23,7 +23,15 @@ from qroar_core.errors import BadCheckpoint, BadSpec, UnsupportedModel
 from qroar_core.exporters.folder import LONGEST_NAME, new_folder, note_of, origin_of, write_about
 from qroar_core.exporters.formats import written_by
 from qroar_core.exporters.forward_pass import require_finite_pass
-from qroar_core.exporters.written_rope import divisors, require_one_list, written_gains, written_parameters
+from qroar_core.exporters.written_rope import (
+    as_divisors,
+    divisors,
+    has_own_borders,
+    own_attention_factor,
+    require_one_list,
+    written_gains,
+    written_parameters,
+)
 from qroar_core.interpolations.frequencies import rope_of, rope_parameters
 from qroar_core.models.formats.gguf.header import read_header
 from qroar_core.models.formats.gguf.layouts import LAYOUTS, Layout, gguf_names, row_order
@@ -159,9 +167,10 @@ def _rope(loaded: LoadedModel, layout: Layout, rope: RopeSpec) -> tuple[GgufRope
     window = getattr(config, "sliding_window", None)
     if window and (layout.architecture == "llama" or getattr(config, "use_sliding_window", False)):
         context = min(context, window)  # llama.cpp reads the whole context in these: the same up to the window
-    block = rope_parameters(config, geo, rope)
-    if not rope.tie:
-        return gguf_rope(block, layout.architecture, geo.head_dim, context), 1.0
+    named, fixed = own_attention_factor(rope, lambda spec: rope_of(loaded, spec, context))
+    block = rope_parameters(config, geo, named)
+    if not (as_divisors(rope) or (has_own_borders(rope) and layout.architecture == "llama")):
+        return gguf_rope(block, layout.architecture, geo.head_dim, context), fixed
     require_one_list(block)
     found = rope_of(loaded, rope, context)
     divided = divisors(found, geo.theta).numpy()

@@ -4,15 +4,18 @@ A method that a runtime knows is named. Tied pairs have no name anywhere: every 
 pair's own. transformers and vLLM read such a list as LongRoPE's, here twice the same, so that the length decides
 nothing; with both windows of the config equal, both give LongRoPE an attention factor of 1. llama.cpp reads it as
 `rope_freqs.weight` and has no factor beside it. The interpolation's own a(s) then goes into the rows of W_Q and W_K.
+So does an attention factor that a setting fixes, over the one that the method makes of its factor: transformers alone
+reads it from the config, vLLM and mlx-lm ignore it there, llama.cpp's --yarn-attn-factor is overwritten for YaRN.
 Source: transformers modeling_rope_utils.py (`_compute_longrope_parameters`); vllm-project/vllm
 model_executor/layers/rotary_embedding/phi3_long_rope_scaled_rope.py; ggml-org/llama.cpp src/llama-model.cpp
-(get_rope_factors).
+(get_rope_factors), src/llama-context.cpp (yarn_attn_factor).
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -61,14 +64,15 @@ def written_rope(loaded: LoadedModel, rope: RopeSpec) -> WrittenRope:
     """
     config, geo = loaded.model.config, loaded.geometry
     context = exported_context(config.max_position_embeddings, geo, rope)
-    parameters = rope_parameters(config, geo, rope)
+    named, fixed = own_attention_factor(rope, lambda spec: rope_of(loaded, spec, context))
+    parameters = rope_parameters(config, geo, named)
     if not rope.tie:
         if rope.method != "default":
             method = rope.method
             where, do = f"--rope {method}", "export with --rope default, ntk or longrope"
             require_loadable(config, parameters, f"{method} RoPE", where, do)
         native = rope.original_context or geo.original_context
-        return WrittenRope(parameters, context, native, rope.method != "default")
+        return WrittenRope(parameters, context, native, rope.method != "default", fixed)
     kind = geo.interpolated_kind
     block = parameters[kind] if kind else parameters
     require_one_list(block)
@@ -88,6 +92,30 @@ def written_rope(loaded: LoadedModel, rope: RopeSpec) -> WrittenRope:
     parameters = parameters | {kind: tied} if kind else tied
     require_loadable(config, parameters, "longrope RoPE, which tied pairs are written as", "tied pairs", UNTIED)
     return WrittenRope(parameters, context, context, True, found.attention_factor)
+
+
+def own_attention_factor(rope: RopeSpec, rope_at: Callable[[RopeSpec], Rope]) -> tuple[RopeSpec, float]:
+    """`rope` with the attention factor that its method makes of s, and what q and k are multiplied by beside it.
+
+    Args:
+        rope_at: frequencies and attention factor of a spec.
+    """
+    if rope.attention_factor is None:
+        return rope, 1.0
+    named = replace(rope, attention_factor=None)
+    return named, rope_at(rope).attention_factor / rope_at(named).attention_factor
+
+
+def as_divisors(rope: RopeSpec) -> bool:
+    """Whether llama.cpp is given a divisor per pair: tied pairs, and LongRoPE with one list for every length."""
+    lists = rope.long_factor, rope.short_factor
+    return bool(rope.tie) or (rope.method == "longrope" and lists[0] is not None and lists[0] == lists[1])
+
+
+def has_own_borders(rope: RopeSpec) -> bool:
+    """Whether YaRN's borders are not its published ones: of a Llama file llama.cpp reads none, and takes 32 and 1."""
+    usual = RopeSpec()
+    return rope.method == "yarn" and (rope.beta_fast, rope.beta_slow) != (usual.beta_fast, usual.beta_slow)
 
 
 def require_one_list(block: dict[str, Any]) -> None:

@@ -6,8 +6,9 @@ can list the methods without it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from qroar_core.interpolations.spec import RopeSpec
@@ -86,6 +87,34 @@ class Option:
     help: str
 
 
+@dataclass(frozen=True, slots=True)
+class Range:
+    """A number of a method that a search of interpolations may choose, and where it looks for it.
+
+    Args:
+        name: a field of RopeSpec, or what the method's `with_numbers` reads.
+        low, high: both may be chosen. log: evenly in the logarithm of the number.
+    """
+
+    name: str
+    low: float
+    high: float
+    log: bool = True
+
+
+def stretch(s: float, reach: float) -> Range:
+    """The factor itself: from what still promises the length that is read to three times the one asked for.
+
+    Args:
+        s: the factor asked for.
+        reach: the length over the native window L0.
+    """
+    return Range("factor", max(1.0, min(s, math.ceil(100 * reach) / 100)), 3 * s)
+
+
+ATTENTION = Range("attention_factor", 0.9, 1.5)  # of cos and sin; YaRN's own is 1.07 at s = 2, 1.42 at s = 64
+
+
 def _none(at: Interpolation) -> float:
     return 0.0
 
@@ -96,6 +125,23 @@ def _nothing_to_say(spec: RopeSpec, native: int) -> tuple[list[str], str]:
 
 def _no_options(block: Mapping[str, Any]) -> dict[str, Any]:
     return {}
+
+
+def _not_searched(s: float, reach: float) -> tuple[Range, ...]:
+    return ()
+
+
+def _as_fields(spec: RopeSpec, numbers: Mapping[str, float], pairs: int) -> RopeSpec:
+    return replace(spec, **numbers)  # type: ignore[arg-type]  # each is a field of the spec
+
+
+def _without_lists(divisors: Sequence[float]) -> dict[str, float]:
+    return {}
+
+
+def has_fixed_attention_factor(at: Interpolation) -> bool:
+    """Whether a(s) is a number of the setting's, or of the checkpoint's, that does not move with s."""
+    return at.spec.attention_factor is not None or at.kept.get("attention_factor") is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +162,10 @@ class Method:
         options: fields of RopeSpec of its own.
         own_options: these fields as a checkpoint's block of this kind has them: the way back from `parameters`.
         llama_cpp: options of llama-server, and a sentence about them, for a spec and the native window.
+        searched: the numbers that a search may choose, for the factor s and the length over the native window.
+        with_numbers: a spec with such numbers, for so many pairs.
+        near: of a method that `takes_lists`, the numbers that come nearest to what each pair's frequency is divided by.
+        length_matters: its frequencies follow the length that is read, so that no list holds them.
     """
 
     label: str
@@ -131,3 +181,7 @@ class Method:
     options: tuple[Option, ...] = ()
     own_options: Callable[[Mapping[str, Any]], dict[str, Any]] = _no_options
     llama_cpp: Callable[[RopeSpec, int], tuple[list[str], str]] = _nothing_to_say
+    searched: Callable[[float, float], tuple[Range, ...]] = _not_searched
+    with_numbers: Callable[[RopeSpec, Mapping[str, float], int], RopeSpec] = _as_fields
+    near: Callable[[Sequence[float]], dict[str, float]] = _without_lists
+    length_matters: bool = False

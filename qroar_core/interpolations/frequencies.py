@@ -59,9 +59,17 @@ def rope_parameters(config: Any, geometry: Geometry, spec: RopeSpec) -> dict[str
     Where layers have blocks of their own (Gemma 3), only that of the layers which read the whole context changes.
 
     Raises:
-        BadSpec: LongRoPE without factor lists, or lists of a wrong length; an interpolation put over DeepSeek's own.
+        BadSpec: LongRoPE without factor lists, or lists of a wrong length; an interpolation put over DeepSeek's own;
+            an attention factor for a method that has none.
     """
     native = dict(config.rope_parameters)
+    if spec.attention_factor is not None and not methods()[spec.method].has_attention_factor:
+        takers = [name for name, method in methods().items() if method.has_attention_factor]
+        raise BadSpec(
+            f"{spec.method} has no attention factor to set",
+            where="attention_factor",
+            do=f"leave it out, or choose {' or '.join(takers)}",
+        )
     if spec.method == "default":
         return native
     if kind := geometry.interpolated_kind:
@@ -102,7 +110,8 @@ def _block(native: dict[str, Any], geometry: Geometry, spec: RopeSpec) -> dict[s
     context = spec.original_context or geometry.original_context
     kept = {name: native[name] for name in KEPT if name in native}
     asked = Asked(spec, geometry.theta, geometry.rotary_dim, context, native)
-    return {"rope_theta": geometry.theta} | kept | methods()[spec.method].parameters(asked)
+    block = {"rope_theta": geometry.theta} | kept | methods()[spec.method].parameters(asked)
+    return block if spec.attention_factor is None else block | {"attention_factor": float(spec.attention_factor)}
 
 
 def rope_for(

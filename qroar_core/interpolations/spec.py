@@ -31,6 +31,7 @@ class RopeSpec(Compact):
         long_factor, short_factor: LongRoPE's, past and inside the native window: what each pair's frequency is divided
             by, one number a pair. None: the checkpoint's own lists.
         tie: groups of neighbouring pairs that turn at one frequency, whatever the method.
+        attention_factor: YaRN's and LongRoPE's, on cos and sin. None: what the method makes of its factor.
     Raises:
         BadSpec: an unknown method, or numbers that it cannot take.
     """
@@ -47,6 +48,7 @@ class RopeSpec(Compact):
     long_factor: tuple[float, ...] | None = None
     short_factor: tuple[float, ...] | None = None
     tie: tuple[Tie, ...] = ()
+    attention_factor: float | None = None
 
     def __post_init__(self) -> None:
         if self.method not in ROPE_METHODS:
@@ -67,6 +69,10 @@ class RopeSpec(Compact):
         if not self.high_freq_factor > self.low_freq_factor > 0:
             raise BadSpec("need high_freq_factor > low_freq_factor > 0")
         require_apart(self.tie)
+        if self.attention_factor is not None:
+            at_least("attention_factor", self.attention_factor, 0.0)
+            if not self.attention_factor:
+                raise BadSpec("attention_factor must be above 0: at 0 every logit is 0")
 
     def _spelled(self, name: str, value: object) -> str:
         return f"qroar.ties({ties_text(self.tie)!r})" if name == "tie" else repr(value)

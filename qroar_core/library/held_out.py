@@ -1,4 +1,4 @@
-"""The stages that read held-out text: evaluate, retrieve, compare."""
+"""The stages that read held-out text: evaluate, retrieve, compare, tune_rope."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ from dataclasses import replace
 
 from qroar_core.evaluation import run as evaluate_stage
 from qroar_core.library.arguments import resolved, scales_of, several
-from qroar_core.library.results import Comparison, Evaluation, Retrieval
+from qroar_core.library.results import Comparison, Evaluation, Retrieval, RopeSearch
 from qroar_core.library.transform import Transform
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.progress import OnStep, no_progress
 from qroar_core.remedies import run as remedies_stage
 from qroar_core.retrieval import run as retrieve_stage
+from qroar_core.rope_search import run as rope_stage
 from qroar_core.setup import Setup
 from qroar_core.specs import (
     ComparisonSpec,
     EvaluationSpec,
     RetrievalSpec,
+    RopeSearchSpec,
 )
 
 
@@ -140,3 +142,41 @@ def compare(
     )
     found = remedies_stage.run(model, setting, asked, setup.texts(), on_step)
     return Comparison.of(found.as_written())
+
+
+def tune_rope(
+    model: LoadedModel,
+    setup: Setup,
+    *,
+    trials: int = 40,
+    windows: int | None = None,
+    spec: RopeSearchSpec | None = None,
+    on_step: OnStep = no_progress,
+) -> RopeSearch:
+    """Choose the interpolation in full precision and on the quantized model, and judge both choices both ways.
+
+    Go on with what is worth keeping: `dataclasses.replace(setup, rope=found.rope)`.
+
+    Args:
+        model: what `load` returned; it is as it was afterwards.
+        setup: its interpolation is what the choices are compared with, its factor what is searched around, its length
+            what is read; what it leaves open is filled in for `model`.
+        trials: interpolations tried in each condition, every method at its published numbers among them.
+        windows: of development text; None: 4, or as many as the text holds.
+        spec: everything else that can be asked (`qroar_core.specs.RopeSearchSpec`), in place of what is said here.
+        on_step: called with a `qroar_core.progress.Step` as the work goes on; it may raise `Cancelled` to stop it.
+    Returns:
+        Both choices, what held-out text says of them in both conditions, and in `rope` what is worth keeping.
+    Raises:
+        BadText: too little text. BadSpec: nothing is quantized, or an interpolation that stretches nothing.
+        Cancelled: raised by `on_step`; its `partial` is what was tried, a `rope_search.result.RopeTrials`.
+    """
+    setting = resolved(model, setup)
+    asked = spec or RopeSearchSpec(
+        trials=trials,
+        windows=RopeSearchSpec().windows if windows is None else windows,
+        heldout_windows=setting.evaluation.windows,
+        seed=setup.seed,
+        fewer=windows is None,
+    )
+    return RopeSearch.of(rope_stage.run(model, setting, asked, setup.texts(), on_step).as_written())

@@ -23,6 +23,8 @@ from qroar_core.remedies import figure as compared
 from qroar_core.remedies import result as remedies
 from qroar_core.retrieval import figure as retrieved
 from qroar_core.retrieval import result as answers
+from qroar_core.rope_search import figure as tuned_rope
+from qroar_core.rope_search import result as rope_search
 from qroar_core.scale_search import figure_ties, result_ties
 
 Figures = Mapping[str, Callable[[], list[Picture]]]
@@ -182,3 +184,33 @@ class TieChoice(result_ties.TieChoice, Shown):
     def table(self) -> pd.DataFrame:
         """One row a length: what the chosen tie costs, nats."""
         return figure_ties.costs(self)
+
+
+class RopeSearch(rope_search.RopeSearch, Shown):
+    """The interpolation chosen in full precision and under the quantizer; `rope` is what is worth keeping.
+
+    Attributes:
+        chosen: the setting's own interpolation and both choices: `spec`, `inv_freq` (rad/token), `attention_factor`.
+        judged: one entry a choice and condition: `nll` (nats a token) and `gain` over the setting's own (nats a token,
+            with the ends of its interval), and `short_nll` and `short_cost` at short context (nats a token).
+        worth: what choosing under the quantizer wins there over choosing in full precision, nats a token, from `low` to
+            `high`; `worth_by_document` with documents as its unit.
+        studies: every interpolation that was tried, in full precision and under the quantizer.
+        kept: `quantizer` where that choice is better than the setting's own under the quantizer, else `setting`.
+        absent: methods that were not searched, and why.
+        sentences: the findings. `length`, `short_length`: tokens of a window.
+    """
+
+    def _figures(self) -> Figures:
+        return {
+            "gains": partial(_there, tuned_rope.gains, self),
+            "frequencies": partial(_there, tuned_rope.frequencies, self),
+            "tried": partial(_there, tuned_rope.tried, self),
+        }
+
+    def _headline(self) -> str:
+        return "\n".join([*self.sentences, self.text])
+
+    def table(self) -> pd.DataFrame:
+        """One row a choice and condition: NLL, gain over the setting's own, both at short context too."""
+        return tuned_rope.table(self)

@@ -40,7 +40,8 @@ ROTATED = "scales_rotation.json"
 SEARCHED = {"scales_found.json": "found", "scales_smooth_attention.json": "smooth", "scales_mad.json": "mad"}
 UNTUNED = "evaluation_untuned.json"  # the dashboard's, where the quantized model was measured before any search
 RETRIEVALS = {True: "retrieval.json", False: "retrieval_untuned.json"}  # with scales, before any search
-SEVERAL = ("compare", "controls", "replicate", "predict")  # stages of which a run holds a STAGE-DIGEST.json a question
+# stages of which a run holds a STAGE-DIGEST.json a question
+SEVERAL = ("compare", "controls", "replicate", "predict", "tune_rope")
 FORMERLY = {"compare": "league"}  # the names of such stages in runs of before 2026-11-29
 CHECKSUMS = "2026-11-28"  # since then a run knows its model by all that decides its numbers
 PACKAGES = ("torch", "transformers", "numpy", "pandas", "plotly", "streamlit")

@@ -1,8 +1,8 @@
 """Which file of a run folder holds the result of a job's key.
 
-Most stages ask what the run's setting says, and have one file each. A comparison, controls, claims and a prediction ask
-for more: a run holds one file of such a stage for every question, named by the stage and a digest of the question. A
-retrieval asks for more too, but a run has one, the last; its file says what was asked.
+Most stages ask what the run's setting says, and have one file each. A comparison, controls, claims, a prediction and a
+search of interpolations ask for more: a run holds one file of such a stage for every question, named by the stage and a
+digest of the question. A retrieval asks for more too, but a run has one, the last; its file says what was asked.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from qroar_core.evidence.replication.result import Replication
 from qroar_core.remedies.result import Comparison
 from qroar_core.result import Result, rounded
 from qroar_core.retrieval.result import Retrieval
+from qroar_core.rope_search.result import RopeSearch
 from qroar_core.runs.folder import FORMERLY, RETRIEVALS, SEARCHED, SEVERAL, UNTUNED
 from qroar_core.scale_search.outcome import SearchOutcome
 from qroar_core.setting import Setting
@@ -35,6 +36,7 @@ from qroar_core.specs import (
     QuantSpec,
     ReplicationSpec,
     RetrievalSpec,
+    RopeSearchSpec,
     RopeSpec,
     SearchSpec,
 )
@@ -53,6 +55,7 @@ MORE: dict[Any, tuple[type, ...]] = {  # what a stage asks beyond the setting, b
     "controls": (ControlSpec,),
     "replicate": (ReplicationSpec, tuple),
     "predict": (PredictionSpec, DiagnosisSpec),
+    "tune_rope": (RopeSearchSpec,),
 }
 COMPARED = 4096  # pairs of specs that are remembered
 DIAGNOSED = ("diagnosis.json",)
@@ -68,6 +71,7 @@ EARLIER = {  # by kind of file: those of earlier stages that belong beside it
     "controls": TUNED,
     "replicate": (),
     "predict": DIAGNOSED,
+    "tune_rope": (),
 }
 KINDS: dict[str, type[Result]] = {
     "diagnosis.json": Diagnosis,
@@ -79,6 +83,7 @@ KINDS: dict[str, type[Result]] = {
     "controls": Controls,
     "replicate": Replication,
     "predict": Prediction,
+    "tune_rope": RopeSearch,
 }
 
 

@@ -9,6 +9,7 @@ from qroar_core.quantizers.spec import QuantizerSpec, QuantSpec, ScaleAxis, Scal
 from qroar_core.specs.evidence import CONTROL_DTYPES, ControlSpec, ReplicationSpec
 from qroar_core.specs.outliers import OUTLIER_PARAMETERS, OutlierRule
 from qroar_core.specs.remedies import REMEDIES, REMEDIES_FORMERLY, ComparisonSpec, todays_remedy
+from qroar_core.specs.rope_search import RopeSearchSpec
 from qroar_core.specs.stages import (
     BANDS,
     ERROR_METRICS,
@@ -58,6 +59,7 @@ __all__ = [
     "ReplicationSpec",
     "RetrievalSpec",
     "RetrievalTask",
+    "RopeSearchSpec",
     "RopeSpec",
     "Sampler",
     "ScaleAxis",

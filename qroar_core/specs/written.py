@@ -7,6 +7,7 @@ from typing import Any
 
 YOUNGER: dict[str, Any] = {
     "tie": (),
+    "attention_factor": None,
     "maps": False,
     "value_maps": False,
     "k_offset": False,

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from qroar_core.cli.reproduce import evaluate_command, run_command
+from qroar_core.cli.reproduce import evaluate_command, export_command, run_command
 from qroar_core.cli.settings import setting_of
 from qroar_core.interpolations.tie import Tie
 from qroar_core.quantizers.presets import preset_quant
@@ -154,3 +154,17 @@ def test_draws_of_the_nulls_and_the_output_cost_are_spelled(demo, monkeypatch):
 )
 def test_what_no_option_spells_is_named(demo, change, named):
     assert run_command(demo, built(demo, **change))[1] == named
+
+
+@pytest.mark.parametrize(
+    ("rope", "words"),
+    [
+        (RopeSpec("ntk", 2.2156, tie=(Tie(28, 31, 0.0),)), "--rope ntk --factor 2.2156 --tie 28-31:0"),
+        (RopeSpec("yarn", 4.0, attention_factor=1.2), "--rope rope.json"),
+        (RopeSpec("yarn", 4.0, beta_fast=24.0), "--rope rope.json"),
+    ],
+)
+def test_an_export_names_a_file_for_an_interpolation_that_options_do_not_spell(demo, rope, words):
+    command = export_command(demo, default_setting(demo, rope), "hf", "out", None)
+    assert f"--format hf {words} --out out" in command
+    assert "--rope" not in export_command(demo, default_setting(demo, rope), "hf", "out", "scales.json")

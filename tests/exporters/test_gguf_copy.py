@@ -275,7 +275,7 @@ def test_the_interpolation_is_in_the_metadata(tmp_path, rope, keys):
     [
         (RopeSpec("dynamic", 2.0), "llama", "llama.cpp has no dynamic interpolation for llama; choose yarn"),
         (RopeSpec("llama3", 2.0), "qwen2", "llama.cpp has no llama3 interpolation for qwen2; choose yarn"),
-        (RopeSpec("longrope", 2.0, long_factor=(1.0,) * 32, short_factor=(1.0,) * 32), "llama", "has no longrope"),
+        (RopeSpec("longrope", 2.0, long_factor=(2.0,) * 32, short_factor=(1.0,) * 32), "llama", "has no longrope"),
     ],
 )
 def test_an_interpolation_llama_cpp_lacks_is_refused(tmp_path, rope, architecture, message):

@@ -34,7 +34,15 @@ from qroar_core.lessons.turning import turning
 from qroar_core.lessons.window import window
 from qroar_core.remedies import figure as comparison_figure
 from qroar_core.retrieval import figure as retrieval
-from tests.helpers import planted, planted_comparison, planted_evidence, planted_prediction, planted_retrieval
+from qroar_core.rope_search import figure as rope_figures
+from tests.helpers import (
+    planted,
+    planted_comparison,
+    planted_evidence,
+    planted_prediction,
+    planted_retrieval,
+    planted_rope_search,
+)
 
 LEAST = 4.5  # WCAG 2, level AA
 
@@ -55,6 +63,8 @@ def pictures():
     yield from prediction.pictures(planted_prediction.prediction())
     yield from (drawn(planted_comparison.comparison()) for drawn in (comparison_figure.gains, comparison_figure.on_top))
     yield from (retrieval.by_condition(planted_retrieval.retrieval(), "passkey", score) for score in retrieval.SCORES)
+    tuned = planted_rope_search.rope_search()
+    yield from (rope_figures.gains(tuned), rope_figures.frequencies(tuned), *rope_figures.tried(tuned))
     head = HEADS[0]
     yield from (clocks_figures.clocks(clocks(head, 300, 8, 1)), window_figures.window(window(head, 16384)))
     yield from (bends_figures.bends(bends(head, 4.0)), turning_figures.turning(turning(4, 1.0, 2.0, 30.0)))

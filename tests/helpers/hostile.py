@@ -88,6 +88,7 @@ def stages():
     from qroar_core.scale_search import run as search
     from qroar_core.transforms.scales import identity
     from tests.helpers import planted, planted_comparison, planted_evidence, planted_prediction, planted_retrieval
+    from tests.helpers.planted_rope_search import rope_search
 
     def found(loaded, setting, texts, *args, **rest):
         pairs, count = loaded.geometry.n_pairs, setting.search.bands.count
@@ -127,6 +128,7 @@ def stages():
         "retrieval.run.run": poisoned(planted_retrieval.retrieval()),
         "evidence.prediction.run.run": poisoned(planted_prediction.prediction()),
         "evaluation.continuations.run": texts,
+        "rope_search.run.run": poisoned(rope_search()),
         "evidence.controls.run.run": poisoned(planted_evidence.controls()),
         "evidence.replication.run.run": poisoned(planted_evidence.replication()),
         "models.load.run": opened,

@@ -29,6 +29,15 @@ PARAMETERS = {  # method -> (what the spec asks, what a transformers config says
         RopeSpec("yarn", 4.0, original_context=2048, beta_fast=100.0, beta_slow=0.25),
         {"factor": 4.0, "original_max_position_embeddings": 2048, "beta_fast": 100.0, "beta_slow": 0.25},
     ),
+    "yarn, attention factor": (
+        RopeSpec("yarn", 4.0, original_context=2048, attention_factor=1.3),
+        {"factor": 4.0, "original_max_position_embeddings": 2048, "attention_factor": 1.3},
+    ),
+    "longrope, attention factor": (
+        RopeSpec("longrope", 4.0, attention_factor=1.25, **LISTS),
+        {"factor": 4.0, "original_max_position_embeddings": 64, "attention_factor": 1.25}
+        | {k: list(v) for k, v in LISTS.items()},
+    ),
     "longrope": (
         RopeSpec("longrope", 4.0, **LISTS),
         {"factor": 4.0, "original_max_position_embeddings": 64} | {k: list(v) for k, v in LISTS.items()},

@@ -8,8 +8,8 @@ import pytest
 import qroar_core as qroar
 from qroar_core import errors
 
-STAGES = ("load", "diagnose", "choose_ties", "search", "evaluate", "retrieve", "compare", "export")
-CLASSES = ("Diagnosis", "TieChoice", "Search", "Evaluation", "Retrieval", "Comparison", "Transform")
+STAGES = ("load", "diagnose", "choose_ties", "search", "evaluate", "retrieve", "compare", "tune_rope", "export")
+CLASSES = ("Diagnosis", "TieChoice", "Search", "Evaluation", "Retrieval", "Comparison", "RopeSearch", "Transform")
 
 
 def sections(documented):

@@ -70,7 +70,7 @@ CLICKS = {
     "evaluate": ("Evaluate", "Continue the prompt"),
     "remedies": ("Run the comparison",),
     "retrieval": ("Test retrieval",),
-    "evidence": ("Run the controls", "Test the claims", "Round each band alone"),
+    "evidence": ("Run the controls", "Test the claims", "Round each band alone", "Choose the interpolation"),
     "export": (),
     "runs": (),
     "start": (),

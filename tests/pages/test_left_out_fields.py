@@ -18,6 +18,7 @@ from qroar_core.specs import (
     QuantSpec,
     ReplicationSpec,
     RetrievalSpec,
+    RopeSearchSpec,
     RopeSpec,
     SearchSpec,
 )
@@ -51,6 +52,7 @@ WHOLE = {  # every field that an address holds as JSON, and the pages that compu
         Claims((RopeSpec("linear", 4.0),), (QuantSpec(k=QuantizerSpec(4)),), ReplicationSpec(length=768)),
         ("evidence",),
     ),
+    "rope_search": (RopeSearchSpec(length=768, trials=20), ("evidence",)),
     "export": (ToExport("MAD clipping", "hf"), ("export",)),
 }
 PLAIN = ("model", "device", "dtype", "text", "bos", "run")

@@ -22,6 +22,7 @@ JOBS = {  # page, button, the stage behind it
     "retrieve": ("retrieval", "Test retrieval", "qroar_core.retrieval.run.run"),
     "replicate": ("evidence", "Test the claims", "qroar_core.evidence.replication.run.run"),
     "predict": ("evidence", "Round each band alone", "qroar_core.evidence.prediction.run.run"),
+    "tune_rope": ("evidence", "Choose the interpolation", "qroar_core.rope_search.run.run"),
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qroar_core.cli import tables, tables_of_evidence
+from qroar_core.cli import rope_command, tables, tables_of_evidence
 from qroar_core.diagnostics.band_table import band_table, to_csv
 from qroar_core.diagnostics.bands import figure as bands
 from qroar_core.diagnostics.dilation import figure as dilation
@@ -22,6 +22,7 @@ from qroar_core.figures.gallery import diagnosed
 from qroar_core.figures.nulls import null_table
 from qroar_core.remedies import figure as comparison_figure
 from qroar_core.retrieval import figure as retrieval
+from qroar_core.rope_search import figure as rope_figures
 from qroar_core.scale_search import figure as trace
 from qroar_core.transforms.kinds.angles import figure as figure_angles
 from qroar_core.transforms.kinds.scales import figure as scaled
@@ -113,3 +114,12 @@ def of_prediction(found):
     prediction.pictures(found)
     tables.prediction(found, False)
     tables.prediction(found, True)
+
+
+def of_rope_search(found):
+    rope_figures.gains(found)
+    rope_figures.frequencies(found)
+    rope_figures.tried(found)
+    rope_figures.table(found)
+    rope_command.show(found, False)
+    rope_command.show(found, True)

@@ -10,9 +10,10 @@ from qroar_core.specs import (
     QuantizerSpec,
     QuantSpec,
     ReplicationSpec,
+    RopeSearchSpec,
     RopeSpec,
 )
-from tests.helpers import planted_comparison, planted_evidence, planted_prediction
+from tests.helpers import planted_comparison, planted_evidence, planted_prediction, planted_rope_search
 from tests.runs.kept import YARN, keys, outcome
 
 K4, K3 = QuantSpec(k=QuantizerSpec(4)), QuantSpec(k=QuantizerSpec(3))
@@ -22,6 +23,7 @@ RESULTS = {
     "controls": planted_evidence.controls,
     "replicate": planted_evidence.replication,
     "predict": planted_prediction.prediction,
+    "tune_rope": planted_rope_search.rope_search,
 }
 
 
@@ -31,6 +33,7 @@ def key(stage, loaded, setting, windows=6):
         "compare": lambda: jobs.compare.key(loaded, setting, ComparisonSpec(search=setting.search, windows=windows)),
         "controls": lambda: evidence.control.key(loaded, setting, outcome(loaded), ControlSpec(windows=windows)),
         "replicate": lambda: evidence.replicate.key(loaded, setting, PAIRS, ReplicationSpec(windows=windows)),
+        "tune_rope": lambda: evidence.tune_rope.key(loaded, setting, RopeSearchSpec(windows=windows)),
         "predict": lambda: evidence.predict.key(loaded, setting, setting.diagnosis, PredictionSpec(windows=windows)),
     }[stage]()
 

@@ -35,7 +35,14 @@ from qroar_core.runs.record import read_record
 from qroar_core.runs.store import RunStore
 from qroar_core.scale_search.result import SearchReport
 from qroar_core.transforms.result import ScalesFile
-from tests.helpers import planted, planted_comparison, planted_evidence, planted_prediction, planted_retrieval
+from tests.helpers import (
+    planted,
+    planted_comparison,
+    planted_evidence,
+    planted_prediction,
+    planted_retrieval,
+    planted_rope_search,
+)
 from tests.runs import drawn
 from tests.runs.kept import keep_all, keys
 from tests.runs.kept_evidence import keep
@@ -53,6 +60,7 @@ FILES = {  # of a run: a whole one, and what is drawn from it
     "controls": (planted_evidence.controls, drawn.of_controls),
     "replicate": (planted_evidence.replication, drawn.of_replication),
     "predict": (planted_prediction.prediction, drawn.of_prediction),
+    "tune_rope": (planted_rope_search.rope_search, drawn.of_rope_search),
 }
 SAMPLE = 12  # one change in so many, in the quick test
 WHY = {

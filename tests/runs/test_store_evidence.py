@@ -13,7 +13,7 @@ from qroar_core.runs.folder import SEVERAL
 from qroar_core.runs.manifest import Manifest
 from qroar_core.runs.record import read_record
 from qroar_core.runs.store import RunStore
-from qroar_core.specs import BandSpec, ComparisonSpec, ControlSpec, PredictionSpec, ReplicationSpec
+from qroar_core.specs import BandSpec, ComparisonSpec, ControlSpec, PredictionSpec, ReplicationSpec, RopeSearchSpec
 from qroar_core.transforms.file import temporary_prefix
 from tests.helpers import planted, planted_comparison, planted_prediction
 from tests.runs.kept import YARN, keys, outcome
@@ -54,6 +54,7 @@ def test_another_question_of_the_same_run_is_not_answered(root, loaded, setting,
         ),
         "controls": lambda: evidence.control.key(loaded, setting, outcome(loaded), ControlSpec(windows=6, seeds=(1,))),
         "replicate": lambda: evidence.replicate.key(loaded, setting, PAIRS[:1], ReplicationSpec(windows=6)),
+        "tune_rope": lambda: evidence.tune_rope.key(loaded, setting, RopeSearchSpec(windows=6, trials=9)),
         "predict": lambda: evidence.predict.key(
             loaded, setting, replace(setting.diagnosis, bands=BandSpec(4)), PredictionSpec(windows=6)
         ),

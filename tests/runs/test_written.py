@@ -19,7 +19,14 @@ from qroar_core.runs import pipeline
 from qroar_core.runs.folder import RunFolder
 from qroar_core.runs.store import RunStore
 from qroar_core.scale_search import run as search
-from tests.helpers import planted, planted_comparison, planted_evidence, planted_prediction, planted_retrieval
+from tests.helpers import (
+    planted,
+    planted_comparison,
+    planted_evidence,
+    planted_prediction,
+    planted_retrieval,
+    planted_rope_search,
+)
 from tests.runs.kept import outcome
 
 MEASURED, WRITTEN = 17.87551, 17.8755
@@ -50,6 +57,7 @@ def timed():
         planted_evidence.controls,
         planted_evidence.replication,
         planted_prediction.prediction,
+        planted_rope_search.rope_search,
         planted_retrieval.retrieval,
     ],
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qroar_core.interpolations.base import Asked, Interpolation, Method
+from qroar_core.interpolations.base import Asked, Interpolation, Method, Range, stretch
 from qroar_core.interpolations.methods.ntk import exponents
 from qroar_core.interpolations.spec import RopeSpec
 
@@ -26,6 +26,10 @@ def _llama_cpp(spec: RopeSpec, native: int) -> tuple[list[str], str]:
     return [], "llama.cpp has no dynamic NTK: this interpolation cannot be served there."
 
 
+def _searched(s: float, reach: float) -> tuple[Range, ...]:
+    return (stretch(s, reach),)
+
+
 METHOD = Method(
     "dynamic NTK",
     30,
@@ -34,4 +38,6 @@ METHOD = Method(
     _slope,
     reads_window=True,
     llama_cpp=_llama_cpp,
+    searched=_searched,
+    length_matters=True,
 )

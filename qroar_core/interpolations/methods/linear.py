@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qroar_core.interpolations.base import Asked, Interpolation, Method
+from qroar_core.interpolations.base import Asked, Interpolation, Method, Range, stretch
 from qroar_core.interpolations.spec import RopeSpec
 
 if TYPE_CHECKING:
@@ -24,4 +24,8 @@ def _llama_cpp(spec: RopeSpec, native: int) -> tuple[list[str], str]:
     return ["--rope-scaling", "linear", "--rope-scale", f"{spec.factor:g}"], ""
 
 
-METHOD = Method("linear", 10, "arXiv 2306.15595", _parameters, _slope, llama_cpp=_llama_cpp)
+def _searched(s: float, reach: float) -> tuple[Range, ...]:
+    return (stretch(s, reach),)
+
+
+METHOD = Method("linear", 10, "arXiv 2306.15595", _parameters, _slope, llama_cpp=_llama_cpp, searched=_searched)

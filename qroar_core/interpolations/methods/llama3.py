@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from qroar_core.interpolations.base import Asked, Interpolation, Method, Option
+from qroar_core.interpolations.base import Asked, Interpolation, Method, Option, Range
 from qroar_core.interpolations.spec import RopeSpec
 
 if TYPE_CHECKING:
@@ -37,6 +37,10 @@ def _llama_cpp(spec: RopeSpec, native: int) -> tuple[list[str], str]:
     return [], "The converter writes llama3's frequency factors into the GGUF of a Llama model."
 
 
+def _searched(s: float, reach: float) -> tuple[Range, ...]:
+    return (Range("low_freq_factor", 0.25, 3.0), Range("high_freq_factor", 3.2, 32.0))
+
+
 METHOD = Method(
     "llama3",
     60,
@@ -50,4 +54,5 @@ METHOD = Method(
     ),
     own_options=_own_options,
     llama_cpp=_llama_cpp,
+    searched=_searched,
 )

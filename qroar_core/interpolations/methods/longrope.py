@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from qroar_core.errors import BadSpec
-from qroar_core.interpolations.base import ROUNDING, Asked, Interpolation, Method
+from qroar_core.interpolations.base import (
+    ATTENTION,
+    ROUNDING,
+    Asked,
+    Interpolation,
+    Method,
+    Range,
+    has_fixed_attention_factor,
+)
 from qroar_core.interpolations.spec import RopeSpec
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+KNOTS = 5  # of a searched list, evenly over the pairs; between them ln lambda_i is linear in i
+DIGITS = 6  # significant ones of a searched factor, as many as files hold
 
 
 def _parameters(asked: Asked) -> dict[str, Any]:
@@ -54,19 +66,66 @@ def _slope(at: Interpolation) -> Tensor:
 
 
 def _attention_factor_slope(at: Interpolation) -> float:
-    """Of a(s) = sqrt(1 + ln s / ln L0); a checkpoint may fix it."""
-    if at.kept.get("attention_factor") is not None:
+    """Of a(s) = sqrt(1 + ln s / ln L0); a setting or a checkpoint may fix it."""
+    if has_fixed_attention_factor(at):
         return 0.0
     s = at.spec.factor
     return 1 / (2 * math.log(at.context * s)) if s > 1 else 0.0
 
 
 def _own_options(block: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: tuple(float(n) for n in block[name]) for name in ("long_factor", "short_factor")}
+    lists = {name: tuple(float(n) for n in block[name]) for name in ("long_factor", "short_factor")}
+    fixed = block.get("attention_factor")
+    return lists if fixed is None else lists | {"attention_factor": float(fixed)}
 
 
 def _llama_cpp(spec: RopeSpec, native: int) -> tuple[list[str], str]:
     return [], "llama.cpp knows LongRoPE for Phi-3 alone: elsewhere this interpolation cannot be served there."
+
+
+def _searched(s: float, reach: float) -> tuple[Range, ...]:
+    """The slowest pair's lambda, and of every other knot ln lambda as a share of that of the next slower one.
+
+    So lambda never falls from a pair to a slower one.
+    """
+    shares = (Range(_share(knot), 0.0, 1.0, log=False) for knot in range(KNOTS - 1))
+    return (Range("slowest", max(1.0, s / 2), 3 * s), *shares, ATTENTION)
+
+
+def _with_numbers(spec: RopeSpec, numbers: Mapping[str, float], pairs: int) -> RopeSpec:
+    """Both lists alike, so that no frequency changes while a text grows past the native window."""
+    logs = [math.log(numbers["slowest"])]
+    for knot in reversed(range(KNOTS - 1)):
+        logs.insert(0, logs[0] * numbers[_share(knot)])
+    lists = tuple(float(f"{math.exp(_between(logs, _place(i, pairs))):.{DIGITS}g}") for i in range(pairs))
+    return replace(spec, long_factor=lists, short_factor=lists, attention_factor=numbers["attention_factor"])
+
+
+def _near(divisors: Sequence[float]) -> dict[str, float]:
+    """The slowest pair's own lambda, and at every other knot that of the pairs beside it, as far as none falls."""
+    listed = [max(0.0, math.log(x)) for x in divisors]
+    at = [_between(listed, knot / (KNOTS - 1) * (len(listed) - 1)) for knot in range(KNOTS)]
+    found = {"slowest": math.exp(at[-1])}
+    for knot in reversed(range(KNOTS - 1)):
+        at[knot] = min(at[knot], at[knot + 1])
+        found[_share(knot)] = at[knot] / at[knot + 1] if at[knot + 1] else 0.0
+    return found
+
+
+def _share(knot: int) -> str:
+    return f"share_{knot}"
+
+
+def _place(pair: int, pairs: int) -> float:
+    """Where a pair stands between the knots, from 0 to KNOTS - 1."""
+    return pair / max(1, pairs - 1) * (KNOTS - 1)
+
+
+def _between(values: Sequence[float], at: float) -> float:
+    """Linear between neighbours of a list, `at` counted in its steps."""
+    first = min(int(at), len(values) - 1)
+    last = min(first + 1, len(values) - 1)
+    return values[first] + (at - first) * (values[last] - values[first])
 
 
 METHOD = Method(
@@ -82,4 +141,7 @@ METHOD = Method(
     factor_shown=list_factor,
     own_options=_own_options,
     llama_cpp=_llama_cpp,
+    searched=_searched,
+    with_numbers=_with_numbers,
+    near=_near,
 )

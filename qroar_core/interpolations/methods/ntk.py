@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from qroar_core.errors import BadSpec
-from qroar_core.interpolations.base import Asked, Interpolation, Method
+from qroar_core.interpolations.base import Asked, Interpolation, Method, Range, stretch
 from qroar_core.interpolations.spec import RopeSpec
 
 if TYPE_CHECKING:
@@ -41,6 +41,17 @@ def _llama_cpp(spec: RopeSpec, native: int) -> tuple[list[str], str]:
     return [], "Static NTK-aware scaling is a larger rope_theta in config.json; the GGUF carries it."
 
 
+def _searched(s: float, reach: float) -> tuple[Range, ...]:
+    """The factor, hence theta: the base is theta s^(r/(r-2))."""
+    return (stretch(s, reach),)
+
+
 METHOD = Method(
-    "NTK-aware (static)", 20, "bloc97 2023; arXiv 2309.00071 section 3.1", _parameters, _slope, llama_cpp=_llama_cpp
+    "NTK-aware (static)",
+    20,
+    "bloc97 2023; arXiv 2309.00071 section 3.1",
+    _parameters,
+    _slope,
+    llama_cpp=_llama_cpp,
+    searched=_searched,
 )

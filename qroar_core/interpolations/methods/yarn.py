@@ -7,7 +7,15 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from qroar_core.errors import BadSpec
-from qroar_core.interpolations.base import Asked, Interpolation, Method, Option
+from qroar_core.interpolations.base import (
+    ATTENTION,
+    Asked,
+    Interpolation,
+    Method,
+    Option,
+    Range,
+    has_fixed_attention_factor,
+)
 from qroar_core.interpolations.spec import RopeSpec
 
 if TYPE_CHECKING:
@@ -63,11 +71,12 @@ def _slope(at: Interpolation) -> Tensor:
 
 
 def _attention_factor_slope(at: Interpolation) -> float:
-    """Of a(s) = 0.1 ln s + 1; a checkpoint may fix it, or have DeepSeek's quotient of two such factors.
+    """Of a(s) = 0.1 ln s + 1; a setting or a checkpoint may fix it.
 
+    A checkpoint may also have DeepSeek's quotient of two such factors.
     The softmax scale that DeepSeek derives from its factor is held.
     """
-    if at.kept.get("attention_factor") is not None:
+    if has_fixed_attention_factor(at):
         return 0.0
     above, below = at.kept.get("mscale"), at.kept.get("mscale_all_dim")
     if not (above and below):
@@ -82,7 +91,7 @@ def _log_slope(factor: float, mscale: float) -> float:
 
 def _own_options(block: Mapping[str, Any]) -> dict[str, Any]:
     """Borders of 0 or none are transformers' own."""
-    return {name: float(block[name]) for name in ("beta_fast", "beta_slow") if block.get(name)}
+    return {name: float(block[name]) for name in ("beta_fast", "beta_slow", "attention_factor") if block.get(name)}
 
 
 def _llama_cpp(spec: RopeSpec, native: int) -> tuple[list[str], str]:
@@ -90,6 +99,10 @@ def _llama_cpp(spec: RopeSpec, native: int) -> tuple[list[str], str]:
     if (spec.beta_fast, spec.beta_slow) != (RopeSpec().beta_fast, RopeSpec().beta_slow):
         words += ["--yarn-beta-fast", f"{spec.beta_fast:g}", "--yarn-beta-slow", f"{spec.beta_slow:g}"]
     return words, "Without --yarn-orig-ctx it would take the extended window for the trained one."
+
+
+def _searched(s: float, reach: float) -> tuple[Range, ...]:
+    return (Range("beta_fast", 6.0, 256.0), Range("beta_slow", 0.0625, 4.0), ATTENTION)
 
 
 METHOD = Method(
@@ -107,4 +120,5 @@ METHOD = Method(
     ),
     own_options=_own_options,
     llama_cpp=_llama_cpp,
+    searched=_searched,
 )

@@ -24,7 +24,7 @@ TOUR = {  # page of the menu: the buttons to click there
     "Evaluate": ("Evaluate", "Continue the prompt"),
     "Remedies": ("Run the comparison",),
     "Retrieval": ("Test retrieval",),
-    "Evidence": ("Run the controls", "Test the claims", "Round each band alone"),
+    "Evidence": ("Run the controls", "Test the claims", "Round each band alone", "Choose the interpolation"),
     "Export": (),
     "Runs": (),
     "Learn": (),

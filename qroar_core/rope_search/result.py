@@ -1,0 +1,158 @@
+"""tune_rope.json: which interpolations were tried, which were chosen, and what held-out text says of the choices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import AfterValidator
+
+from qroar_core.axes import ANY, Sizes, axes
+from qroar_core.evidence.controls.result import Estimate
+from qroar_core.interpolations.spec import RopeSpec, rope_of_block
+from qroar_core.result import Result, Unbounded
+from qroar_core.scale_search.gain import targets_of
+
+How = Literal["setting", "published", "nearest", "proposed", "exchanged"]
+Choice = Literal["setting", "full precision", "quantizer"]
+CHOICES: tuple[Choice, ...] = get_args(Choice)
+
+
+def _understood(block: dict[str, Any]) -> dict[str, Any]:
+    try:
+        rope_of_block(block)
+    except TypeError as error:
+        raise ValueError(f"no interpolation ({error})") from error
+    return block
+
+
+RopeBlock = Annotated[dict[str, Any], AfterValidator(_understood)]  # of a RopeSpec, as every file has it
+
+
+class TriedRope(Result):
+    """One interpolation that a study tried.
+
+    `how`: the setting's own, a method at its published numbers, of a method that needs lists the nearest to the
+    setting's, proposed by the search, or the other study's best, tried here too.
+    """
+
+    rope: RopeBlock
+    how: How
+    nll: Unbounded  # mean of the development windows, nats per token; infinite: it left the number format
+
+    @property
+    def spec(self) -> RopeSpec:
+        """As every stage takes it."""
+        return rope_of_block(self.rope)
+
+
+class RopeStudy(Result):
+    """What was tried in one condition, in its order."""
+
+    quantized: bool
+    trials: Annotated[list[TriedRope], axes(ANY)]
+
+    @property
+    def best(self) -> TriedRope:
+        """The least NLL; of equal ones the first."""
+        return min(self.trials, key=lambda one: one.nll)
+
+
+class RopeTrials(Result):
+    """rope_trials.json: what a search that was stopped had tried by then."""
+
+    studies: Annotated[list[RopeStudy], axes(ANY)]
+
+
+class JudgedRope(Result):
+    """One choice in one condition on held-out text; NLL in nats per token, intervals paired over windows.
+
+    `gain`: NLL under the setting's own interpolation minus NLL under this one, same condition; None of the setting's
+    own. `short_cost`: NLL under this one minus that under the setting's own at short context.
+    """
+
+    choice: Choice
+    quantized: bool
+    nll: float
+    short_nll: float
+    gain: Estimate | None = None
+    short_cost: Estimate | None = None
+    window_nll: Annotated[list[float], axes("window")]
+    short_window_nll: Annotated[list[float], axes("short window")]
+
+
+class ChosenRope(Result):
+    """One interpolation beside the plain RoPE of the model."""
+
+    choice: Choice
+    rope: RopeBlock
+    inv_freq: Annotated[list[float], axes("pair")]  # rad/token; 0 where a pair stands still
+    attention_factor: float
+
+    @property
+    def spec(self) -> RopeSpec:
+        """As every stage takes it."""
+        return rope_of_block(self.rope)
+
+
+class RopeSearch(Result):
+    """The interpolation chosen in full precision and under the quantizer, each judged both ways.
+
+    `worth`: under the quantizer, the NLL of the choice made in full precision minus that of the choice made there: what
+    choosing on the quantized model is worth. `worth_by_document` has documents as its unit; None with fewer than three.
+    `reverse`: in full precision, the NLL of the quantizer's choice minus that of the other.
+    """
+
+    spec: dict[str, Any]  # the RopeSearchSpec that was asked
+    quantization: dict[str, Any]
+    length: int
+    short_length: int
+    native: int
+    windows: int
+    short_windows: int
+    confidence: float
+    text: str
+    documents: Annotated[list[str], axes("window")]
+    absent: dict[str, str]  # methods that were not searched, and why
+    native_inv_freq: Annotated[list[float], axes("pair")]
+    studies: Annotated[list[RopeStudy], axes(ANY)]  # in full precision, under the quantizer
+    chosen: Annotated[list[ChosenRope], axes(ANY)]  # setting, full precision, quantizer
+    judged: Annotated[list[JudgedRope], axes(ANY)]
+    worth: Estimate
+    worth_by_document: Estimate | None
+    reverse: Estimate
+    kept: Literal["setting", "quantizer"]  # what rope.json holds
+    sentences: Annotated[list[str], axes(ANY)]
+    seconds: float
+
+    @property
+    def measured_on(self) -> str:
+        """The windows, and what of them is scored."""
+        return f"{self.text}, {targets_of(self.length - 1, self.length)}, intervals over windows"
+
+    def interpolation(self, choice: Choice) -> ChosenRope:
+        """One of the three interpolations."""
+        return next(one for one in self.chosen if one.choice == choice)
+
+    def row(self, choice: Choice, quantized: bool) -> JudgedRope:
+        """One of the six measurements."""
+        return next(one for one in self.judged if (one.choice, one.quantized) == (choice, quantized))
+
+    @property
+    def rope(self) -> RopeSpec:
+        """What is worth keeping: the quantizer's choice where it is better than the setting's own, else that one."""
+        return self.interpolation(self.kept).spec
+
+    def sizes(self) -> Sizes:
+        """Lengths that other fields name."""
+        return {"window": (self.windows, "windows"), "short window": (self.short_windows, "short_windows")}
+
+    def contradictions(self) -> Iterator[str]:
+        """What tables and figures need."""
+        if [study.quantized for study in self.studies] != [False, True] or not all(s.trials for s in self.studies):
+            yield "studies: not one in full precision and one under the quantizer"
+        if tuple(one.choice for one in self.chosen) != CHOICES:
+            yield f"chosen: not {', '.join(CHOICES)}"
+        wanted = [(choice, quantized) for quantized in (False, True) for choice in CHOICES]
+        if [(one.choice, one.quantized) for one in self.judged] != wanted:
+            yield "judged: not every choice once in each condition"

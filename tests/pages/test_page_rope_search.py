@@ -1,0 +1,61 @@
+"""The interpolation on the Evidence page: asked for, shown with its verdict, taken into the setting and as a file."""
+
+import pytest
+
+from qroar_core.specs import RopeSpec
+from tests.helpers.planted_rope_search import UNDER, rope_search
+from tests.pages.visitor import clicked, go, texts, titles
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def asked(stages):
+    """What the search was asked, and what it finds."""
+    specs, found = [], {"result": rope_search()}
+
+    def run(loaded, setting, spec, documents, on_step=None):
+        specs.append((setting.rope, spec))
+        return found["result"]
+
+    stages.patch("qroar_core.rope_search.run.run", run)
+    return specs, found
+
+
+def test_the_choice_is_shown_and_taken_into_the_setting(loaded_app, asked):
+    app = go(loaded_app, "evidence")
+    app.number_input(key="rope trials").set_value(12).run()
+    assert "24 passes over 4 development windows of 1,024 tokens, then up to 6 over 16 held-out windows" in texts(app)
+    clicked(app, "Choose the interpolation")
+    ((rope, spec),) = asked[0]
+    assert rope == RopeSpec("yarn", 4.0)
+    assert (spec.trials, spec.length, spec.short_length, spec.heldout_windows) == (12, 1024, 256, 16)
+    assert "Under the quantizer the search chooses another method: YaRN ×4 (beta_fast 24" in texts(app)
+    assert "is worth +0.0500 nats" in app.success[-1].value
+    assert "Choosing the interpolation under the quantizer is worth +0.0500 nats there" in titles(app)
+    table = next(d.value for d in app.dataframe if "short_cost" in d.value)
+    assert table["gain"].dropna().tolist() == pytest.approx([0.08, 0.06, 0.1, 0.15])
+    assert "was not tried: planted away" in texts(app)
+    go(app, "export")
+    go(app, "evidence")  # the form is as it was left, and the result is still there
+    assert app.number_input(key="rope trials").value == 12
+    clicked(app, "Use this interpolation")
+    assert app.session_state["choice"].rope == UNDER
+    go(app, "start")
+    assert app.number_input(key="attention factor").value == 1.2
+    assert app.text_input(key="tied pairs").value == "30-31:0"
+    assert app.session_state["choice"].rope == UNDER  # a visit changes nothing
+
+
+def test_where_nothing_is_gained_nothing_is_offered(loaded_app, asked):
+    asked[1]["result"] = rope_search(won=-0.2)
+    app = clicked(go(loaded_app, "evidence"), "Choose the interpolation")
+    assert "the setting's own is kept" in texts(app)
+    assert "Use this interpolation" not in [b.label for b in app.button]
+
+
+def test_without_a_factor_or_a_quantizer_it_says_what_to_choose(loaded_app):
+    loaded_app.selectbox(key="rope").select("default").run()
+    app = go(loaded_app, "evidence")
+    assert "Choose a method and a factor to reach on the Start page" in texts(app)
+    assert "Choose the interpolation" not in [b.label for b in app.button]
