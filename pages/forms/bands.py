@@ -74,7 +74,7 @@ def table(plan: SearchPlan, diagnosis: Diagnosis | None, manual: tuple[float, ..
         {
             "band": range(len(bands)),
             "pairs": [f"{first}–{last}" for first, last in bands],
-            "wavelength": [f"{_tokens(low)}–{_tokens(high)}" for low, high in plan.wavelengths],
+            "wavelength": [_range(low, high) for low, high in plan.wavelengths],
             "pressure": plan.pressure.tolist(),
             "tail_k": _largest(tails.get("k", []), len(bands)),
             "tail_q": _largest(tails.get("q", []), len(bands)),
@@ -91,6 +91,11 @@ def _let_go(setting: Setting, typed: Typed) -> None:
     """The table has other bounds than it holds then, and forgets what was typed into it."""
     session.choose(replace(session.choice(), search=replace(setting.search, bounds=None)))
     typed["whole"] = True
+
+
+def _range(low: float, high: float) -> str:
+    """Wavelengths of a band; one where all its pairs have it, as those that stand still do."""
+    return _tokens(low) if low == high else f"{_tokens(low)}–{_tokens(high)}"
 
 
 def _tokens(count: float) -> str:

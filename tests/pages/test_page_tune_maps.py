@@ -1,7 +1,10 @@
 """Maps on the Tune page: greyed out without a tie, searched and drawn with one, and in no other page's way."""
 
+import math
+
 import pytest
 
+from pages.forms.bands import _range
 from tests.pages.visitor import clicked, go, texts, titles
 
 pytestmark = pytest.mark.slow
@@ -71,3 +74,7 @@ def test_a_constant_is_taken_off_k_where_a_pair_stands_still(loaded_app):
     whole(loaded_app.selectbox(key="goal").set_value("kl").run())
     assert toggle(loaded_app, OFFSET).disabled
     assert "under the objective" in toggle(loaded_app, OFFSET).help
+
+
+def test_a_band_whose_pairs_all_stand_still_has_one_wavelength():
+    assert [_range(math.inf, math.inf), _range(25_000.0, 60_000.0)] == ["∞", "25k–60k"]
