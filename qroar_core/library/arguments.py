@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from qroar_core.checks import of_kind
+from qroar_core.diagnostics.result import Diagnosis
+from qroar_core.diagnostics.result_measured import MeasuredOn
 from qroar_core.errors import BadSpec
+from qroar_core.interpolations.frequencies import bands_of
 from qroar_core.library.transform import Transform
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.setting import Setting
@@ -27,6 +30,28 @@ def scales_of(transform: Transform | None, model: LoadedModel) -> Scales | None:
         return None
     of_kind("transform", transform, Transform, "a transform", "give what a search found, or qroar.Transform.load(path)")
     return transform.scales(model)
+
+
+def check_diagnosis(diagnosis: Diagnosis | None, model: LoadedModel, setting: Setting) -> None:
+    """Raises BadSpec unless a diagnosis is of this model under this interpolation, quantizer and bands."""
+    if diagnosis is None:
+        return
+    of_kind("diagnosis", diagnosis, Diagnosis, "a diagnosis", "give what qroar.diagnose returns")
+    was, now = diagnosis.measured, MeasuredOn.of(model.name, model.fingerprint, setting.rope, setting.quant)
+    bands = [(band.first_pair, band.last_pair) for band in diagnosis.bands]
+    if was is None:
+        problem = "its file is of an older version and does not name its model"
+    elif was.fingerprint != now.fingerprint:
+        problem = f"it is of {was.model} ({was.fingerprint}), this model is {now.model} ({now.fingerprint})"
+    elif was.rope != now.rope:
+        problem = "it was measured under another interpolation than this setup's"
+    elif was.quantization != now.quantization:
+        problem = "it was measured under other quantizers than this setup's"
+    elif bands != list(bands_of(model, setting.search.bands)):
+        problem = "its frequency bands are not the search's"
+    else:
+        return
+    raise BadSpec(problem, where="search(diagnosis=...)", do="diagnose this model under this setup, or leave it out")
 
 
 def several(name: str, values: Sequence[Any]) -> tuple[Any, ...]:

@@ -10,7 +10,7 @@ from qroar_core.diagnostics.result import Diagnosis as PlainDiagnosis
 from qroar_core.errors import BadSpec
 from qroar_core.exporters.formats import FORMATS
 from qroar_core.exporters.writers import writer_of
-from qroar_core.library.arguments import resolved, scales_of
+from qroar_core.library.arguments import check_diagnosis, resolved, scales_of
 from qroar_core.library.results import Diagnosis, TieChoice
 from qroar_core.library.search import Search
 from qroar_core.library.transform import Transform
@@ -127,7 +127,8 @@ def search(
     Args:
         model: what `load` returned; it is as it was afterwards.
         setup: interpolation, quantizers, context length, bands and text; what it leaves open is filled in for `model`.
-        diagnosis: inflated tails widen the bounds of their bands; without one the pressure alone sets them.
+        diagnosis: of this model under this setup: inflated tails widen the bounds of their bands; without one the
+            pressure alone sets them.
         angles: also search one angle a RoPE pair.
         maps: and a matrix for each group of channels that turn alike (tied pairs); angles come with it.
         value_maps: also a matrix for V of each KV head, its inverse in W_O, for a quantized V cache.
@@ -140,7 +141,8 @@ def search(
     Returns:
         What was found, and in `transform` what is worth keeping.
     Raises:
-        BadText: too little text. BadSpec: an objective that cannot see the quantizer.
+        BadText: too little text. BadSpec: an objective that cannot see the quantizer, or a diagnosis of another model,
+            interpolation, quantizer or other bands.
         Cancelled: raised by `on_step`; its `partial` is the best so far, a `scale_search.outcome.SearchOutcome`.
     """
     setting = resolved(model, setup)
@@ -155,7 +157,9 @@ def search(
         windows=setting.search.windows if windows is None else windows,
         fewer=windows is None,
     )
-    outcome = search_stage.run(model, replace(setting, search=asked), setup.texts(), diagnosis, on_step).as_written()
+    setting = replace(setting, search=asked)
+    check_diagnosis(diagnosis, model, setting)
+    outcome = search_stage.run(model, setting, setup.texts(), diagnosis, on_step).as_written()
     summary = outcome.report.model_dump(exclude={"history", "bounds"})
 
     def written(scales: Scales) -> Transform:

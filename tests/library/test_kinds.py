@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 import qroar_core as qroar
+from qroar_core.diagnostics.result_measured import MeasuredOn
 from qroar_core.errors import BadSpec, BadText
+from qroar_core.library.arguments import check_diagnosis
 from qroar_core.specs import RopeSpec
+from tests.helpers import planted
 
 
 @pytest.mark.parametrize(
@@ -55,3 +60,26 @@ def test_a_text_file_that_is_not_there_is_one_line(tiny):
 def test_a_call_with_a_wrong_kind_or_no_windows_is_refused(tiny, call, words):
     with pytest.raises(BadSpec, match=words):
         call(tiny(), qroar.Setup(length=64, quantization=qroar.quantization(k="int4")))
+
+
+def test_a_search_takes_a_diagnosis_of_its_model_and_setup_alone(tiny):
+    model, int4 = tiny(head_dim=8), qroar.quantization(k="int4")
+    setup = qroar.Setup(rope=qroar.Rope("yarn", factor=2), length=64, bands=2, quantization=int4)
+    setting = setup.resolve(model)
+    whose = MeasuredOn.of(model.name, model.fingerprint, setting.rope, setting.quant)
+    mine = planted.diagnosis().model_copy(update={"measured": whose})
+    check_diagnosis(mine, model, setting)
+    renamed = replace(setting, quant=replace(setting.quant, name="by another name"))
+    check_diagnosis(mine, model, renamed)
+    other = tiny(head_dim=8, seed=7)
+    for diagnosis, on, under, words in (
+        ("diagnosis.json", model, setup, "diagnosis must be a diagnosis, got 'diagnosis.json'; give what"),
+        (planted.diagnosis(), model, setup, "of an older version and does not name its model; diagnose this model"),
+        (mine, other, setup, f"it is of {model.name} .{model.fingerprint}., this model is"),
+        (mine, model, replace(setup, rope=qroar.Rope("linear", factor=2)), "under another interpolation"),
+        (mine, model, replace(setup, rope=qroar.Rope("yarn", factor=2.5)), "under another interpolation"),
+        (mine, model, replace(setup, quantization=qroar.quantization(k="int8")), "under other quantizers"),
+        (mine, model, replace(setup, bands=3), "its frequency bands are not the search's"),
+    ):
+        with pytest.raises(BadSpec, match=words):
+            qroar.search(on, under, diagnosis=diagnosis, windows=1)
