@@ -5,23 +5,32 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from qroar_core.checks import of_kind
+from qroar_core.checks import briefly, of_kind
 from qroar_core.diagnostics.result import Diagnosis
 from qroar_core.diagnostics.result_measured import MeasuredOn
 from qroar_core.errors import BadSpec
 from qroar_core.interpolations.frequencies import bands_of
 from qroar_core.library.transform import Transform
 from qroar_core.models.loaded import LoadedModel
+from qroar_core.progress import OnStep
 from qroar_core.setting import Setting
 from qroar_core.setup import Setup
 from qroar_core.transforms.scales import Scales
 
 
-def resolved(model: LoadedModel, setup: Setup) -> Setting:
-    """Everything that decides the numbers of a stage; raises BadSpec where either is of another kind."""
+def resolved(model: LoadedModel, setup: Setup, on_step: OnStep) -> Setting:
+    """Everything that decides the numbers of a stage; raises BadSpec where one of the three is of another kind."""
+    check_on_step(on_step)
     of_kind("model", model, LoadedModel, "a loaded model", 'give what qroar.load("demo") returns')
     of_kind("setup", setup, Setup, "a setup", "give qroar.Setup(...)")
     return setup.resolve(model)
+
+
+def check_on_step(on_step: OnStep) -> None:
+    """Raises BadSpec where it cannot be called."""
+    if not callable(on_step):
+        do = "give a function of one step, or leave it out"
+        raise BadSpec(f"on_step must be a function, got {briefly(on_step)}", do=do)
 
 
 def scales_of(transform: Transform | None, model: LoadedModel) -> Scales | None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from qroar_core.checks import of_kind
 from qroar_core.diagnostics import run as diagnose_stage
 from qroar_core.diagnostics.result import Diagnosis as PlainDiagnosis
 from qroar_core.errors import BadSpec
 from qroar_core.exporters.formats import FORMATS
 from qroar_core.exporters.writers import writer_of
-from qroar_core.library.arguments import check_diagnosis, resolved, scales_of
+from qroar_core.library.arguments import check_diagnosis, check_on_step, resolved, scales_of
 from qroar_core.library.results import Diagnosis, TieChoice
 from qroar_core.library.search import Search
 from qroar_core.library.transform import Transform
@@ -47,6 +48,7 @@ def load(
         UnsupportedModel: no RoPE, or a layout that is not known.
         BadSpec: a device or dtype that cannot be had. Cancelled: raised by `on_step`.
     """
+    check_on_step(on_step)
     return load_stage.run(str(source), device=device, dtype=dtype, on_step=on_step)
 
 
@@ -77,7 +79,7 @@ def diagnose(
         BadSpec: windows that do not fit, or a quantizer that this model's cache cannot take.
         Cancelled: raised by `on_step`.
     """
-    setting = resolved(model, setup)
+    setting = resolved(model, setup, on_step)
     asked = spec or replace(setting.diagnosis, null_draws=null_draws, band_cost=band_cost)
     found = diagnose_stage.run(
         model,
@@ -104,7 +106,7 @@ def choose_ties(model: LoadedModel, setup: Setup, *, on_step: OnStep = no_progre
         BadSpec: a layout that takes no maps, or a quantizer under which K is not read rounded.
         BadText: too little text. Cancelled: raised by `on_step`.
     """
-    return TieChoice.of(choose_stage.run(model, resolved(model, setup), setup.texts(), on_step).as_written())
+    return TieChoice.of(choose_stage.run(model, resolved(model, setup, on_step), setup.texts(), on_step).as_written())
 
 
 def search(
@@ -145,7 +147,7 @@ def search(
             interpolation, quantizer or other bands.
         Cancelled: raised by `on_step`; its `partial` is the best so far, a `scale_search.outcome.SearchOutcome`.
     """
-    setting = resolved(model, setup)
+    setting = resolved(model, setup, on_step)
     asked = spec or replace(
         setting.search,
         angles=angles or maps,
@@ -203,7 +205,8 @@ def export(
         BadScales: a transform of another model. NonFinite: a weight that the format cannot hold.
         Cancelled: raised by `on_step`.
     """
-    rope = resolved(model, setup).rope
+    of_kind("folder", folder, (str, Path), "a path", "name a folder that does not exist yet")
+    rope = resolved(model, setup, on_step).rope
     scales = scales_of(transform, model)
     if group_size is not None and format in FORMATS and not FORMATS[format].takes_group_size:
         raise BadSpec(f"{format} has no group size", where="export(group_size=...)", do="drop it, or take w4a16")

@@ -10,7 +10,7 @@ import qroar_core as qroar
 from qroar_core.diagnostics.result_measured import MeasuredOn
 from qroar_core.errors import BadSpec, BadText
 from qroar_core.library.arguments import check_diagnosis
-from qroar_core.specs import RopeSpec
+from qroar_core.specs import EvaluationSpec, RopeSpec
 from tests.helpers import planted
 
 
@@ -55,6 +55,14 @@ def test_a_text_file_that_is_not_there_is_one_line(tiny):
         (lambda m, s: qroar.compare(m, s, remedies="awq"), r"remedies must be a list, got 'awq'"),
         (lambda m, s: qroar.evaluate(m, s, windows=0), "windows must be at least"),
         (lambda m, s: qroar.search(m, s, windows=0), "windows must be at least"),
+        (lambda m, s: qroar.export(m, s, None, None), "folder must be a path, got None; name a folder"),
+        (lambda m, s: qroar.search(m, s, on_step=None), "on_step must be a function, got None; give a function"),
+        (lambda m, s: qroar.retrieve(m, s, on_step=1), "on_step must be a function, got 1"),
+        (lambda m, s: qroar.load("demo", on_step=None), "on_step must be a function, got None"),
+        (
+            lambda m, s: qroar.evaluate(m, s, spec=EvaluationSpec(lengths=(64,), rotation_scales=True)),
+            "evaluate.*rotation_scales.*no scales of the rotated quantizer; drop it, or take `qroar run",
+        ),
     ],
 )
 def test_a_call_with_a_wrong_kind_or_no_windows_is_refused(tiny, call, words):
