@@ -20,13 +20,14 @@ from qroar_core.models.loaded import LoadedModel
 from qroar_core.progress import OnStep, no_progress
 from qroar_core.scale_search import choose_ties as choose_stage
 from qroar_core.scale_search import run as search_stage
-from qroar_core.setup import Setup
+from qroar_core.setup import Setup, too_short
 from qroar_core.specs import (
     DiagnosisSpec,
     Granularity,
     Mode,
     SearchSpec,
 )
+from qroar_core.specs.stages import LEAST_DIAGNOSED
 from qroar_core.transforms.file import to_file
 from qroar_core.transforms.scales import Scales
 
@@ -80,6 +81,8 @@ def diagnose(
         Cancelled: raised by `on_step`.
     """
     setting = resolved(model, setup, on_step)
+    if spec is None and setup.length is not None and setup.length < LEAST_DIAGNOSED:
+        raise too_short(setup.length)
     asked = spec or replace(setting.diagnosis, null_draws=null_draws, band_cost=band_cost)
     found = diagnose_stage.run(
         model,

@@ -8,9 +8,10 @@ import pytest
 
 import qroar_core as qroar
 from qroar_core.diagnostics.result_measured import MeasuredOn
+from qroar_core.diagnostics.run import _paired_windows
 from qroar_core.errors import BadSpec, BadText
 from qroar_core.library.arguments import check_diagnosis
-from qroar_core.specs import EvaluationSpec, RopeSpec
+from qroar_core.specs import DiagnosisSpec, EvaluationSpec, RopeSpec
 from tests.helpers import planted
 
 
@@ -61,7 +62,7 @@ def test_a_text_file_that_is_not_there_is_one_line(tiny):
         (lambda m, s: qroar.load("demo", on_step=None), "on_step must be a function, got None"),
         (
             lambda m, s: qroar.evaluate(m, s, spec=EvaluationSpec(lengths=(64,), rotation_scales=True)),
-            "evaluate.*rotation_scales.*no scales of the rotated quantizer; drop it, or take `qroar run",
+            "evaluate.*rotation_scales.*no scales of the rotated quantizer are measured here; drop it, or take `qroar run",
         ),
     ],
 )
@@ -91,3 +92,17 @@ def test_a_search_takes_a_diagnosis_of_its_model_and_setup_alone(tiny):
     ):
         with pytest.raises(BadSpec, match=words):
             qroar.search(on, under, diagnosis=diagnosis, windows=1)
+
+
+@pytest.mark.parametrize("length", [-1, 7, 8, 12, 26, 63])
+def test_a_context_too_short_to_diagnose_says_the_one_length_that_goes(tiny, length):
+    setup = qroar.Setup(length=length, bands=2, quantization=qroar.quantization(k="int4"))
+    with pytest.raises(BadSpec, match=f"{length} tokens are too few to diagnose; give at least 64$"):
+        qroar.diagnose(tiny(head_dim=8), setup)
+
+
+def test_windows_behind_too_short_a_context_name_the_same_length():
+    for length in (12, 26):
+        with pytest.raises(BadSpec, match="give a length of at least 64 or shorter windows"):
+            _paired_windows(DiagnosisSpec(), length, length // 2, 0)
+    assert len(_paired_windows(DiagnosisSpec(), 64, 32, 0)[1]) >= 2
