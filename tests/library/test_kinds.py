@@ -62,7 +62,7 @@ def test_a_text_file_that_is_not_there_is_one_line(tiny):
         (lambda m, s: qroar.load("demo", on_step=None), "on_step must be a function, got None"),
         (
             lambda m, s: qroar.evaluate(m, s, spec=EvaluationSpec(lengths=(64,), rotation_scales=True)),
-            "evaluate.*rotation_scales.*no scales of the rotated quantizer are measured here; drop it, or take `qroar run",
+            "evaluate.*rotation_scales.*no scales of the rotated quantizer are measured; drop it, or take `qroar run",
         ),
     ],
 )
