@@ -48,7 +48,7 @@ result = result_or_progress(key)
 if result is not None:
     show_finding(result)
 elif not running(key):
-    st.info("Not run for this setting yet. **Evaluate** reads held-out text under every condition.")
+    st.info("Not run for this setup yet. **Evaluate** reads held-out text under every condition.")
 with findings_first():
     if result is not None:
         show_figures(result, setting, outcome.report if outcome is not None else None)

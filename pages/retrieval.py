@@ -39,6 +39,6 @@ result = result_or_progress(key)
 if result is not None:
     show_retrieval(result, setting)
 elif not running(key):
-    st.info("Not run for this setting yet. **Test retrieval** hides the numbers and asks every model for them.")
+    st.info("Not run for this setup yet. **Test retrieval** hides the numbers and asks every model for them.")
 delivered()
 st.page_link("pages/export.py", label="Next: export", icon=":material/arrow_forward:")

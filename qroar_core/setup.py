@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -67,6 +68,9 @@ class Setup:
     def __repr__(self) -> str:
         given = [f"{f.name}={getattr(self, f.name)!r}" for f in fields(self) if getattr(self, f.name) != f.default]
         return f"qroar.Setup({', '.join(given)})"
+
+    def _repr_html_(self) -> str:
+        return f"<p><code>{html.escape(repr(self))}</code></p>"
 
     def resolve(self, model: LoadedModel) -> Setting:
         """Everything that decides a run's numbers on this model.

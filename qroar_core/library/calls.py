@@ -11,7 +11,7 @@ from qroar_core.diagnostics.result import Diagnosis as PlainDiagnosis
 from qroar_core.errors import BadSpec
 from qroar_core.exporters.formats import FORMATS
 from qroar_core.exporters.writers import writer_of
-from qroar_core.library.arguments import check_diagnosis, check_on_step, resolved, scales_of
+from qroar_core.library.arguments import by_argument, check_diagnosis, check_on_step, resolved, scales_of
 from qroar_core.library.results import Diagnosis, TieChoice
 from qroar_core.library.search import Search
 from qroar_core.library.transform import Transform
@@ -39,8 +39,8 @@ def load(
 
     Args:
         source: `demo`, `smollm2`, a checkpoint folder, a GGUF file, or a name on the hub.
-        device: `auto`, `cpu`, `cuda`, `cuda:0`, `mps`.
-        dtype: `auto` (bfloat16 on a GPU, float32 on a CPU), `float32`, `bfloat16`, `float16`.
+        device: `auto`, `balanced` (layers over all GPUs), `cpu`, `cuda`, `cuda:0`, `mps`.
+        dtype: `auto` (bfloat16 on a GPU, float32 on a CPU), `float32`, `bfloat16`, `float16`, `float64`.
         on_step: called with a `qroar_core.progress.Step` as the work goes on; it may raise `Cancelled` to stop it.
     Returns:
         The transformers model, its tokenizer and its geometry, as every stage takes them.
@@ -50,7 +50,8 @@ def load(
         BadSpec: a device or dtype that cannot be had. Cancelled: raised by `on_step`.
     """
     check_on_step(on_step)
-    return load_stage.run(str(source), device=device, dtype=dtype, on_step=on_step)
+    with by_argument("load"):
+        return load_stage.run(str(source), device=device, dtype=dtype, on_step=on_step)
 
 
 def diagnose(

@@ -24,6 +24,7 @@ from qroar_core.remedies import result as remedies
 from qroar_core.retrieval import figure as retrieved
 from qroar_core.retrieval import result as answers
 from qroar_core.scale_search import figure_ties, result_ties
+from qroar_core.specs.labels import CONDITION_WORDS
 
 Figures = Mapping[str, Callable[[], list[Picture]]]
 
@@ -126,6 +127,14 @@ class Retrieval(answers.Retrieval, Shown):
 
     def _headline(self) -> str:
         return "\n".join([*(finding.sentence for finding in self.findings), self.text])
+
+    def __repr__(self) -> str:
+        hits = [
+            f"{cell.task}, {CONDITION_WORDS[f'{cell.model}/{cell.scales}']}: {cell.hits} of {cell.trials}"
+            for cell in self.cells
+            if cell.length is None and cell.depth is None
+        ]
+        return f"Retrieval: {'; '.join(hits)}\n{self.text}"
 
     def table(self) -> pd.DataFrame:
         """One row a task, length, depth and condition."""

@@ -1,4 +1,4 @@
-"""Whole settings people meet: an interpolation and a quantizer together, for one click.
+"""Common setups: an interpolation and a quantizer together, for one click.
 
 A preset says nothing about the model: it is laid on whatever is loaded, in the quantizer's form for that family.
 """

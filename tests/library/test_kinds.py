@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from dataclasses import replace
 
 import pytest
@@ -12,7 +13,7 @@ from qroar_core.diagnostics.run import _paired_windows
 from qroar_core.errors import BadSpec, BadText
 from qroar_core.library.arguments import check_diagnosis
 from qroar_core.specs import DiagnosisSpec, EvaluationSpec, RopeSpec
-from tests.helpers import planted
+from tests.helpers import planted, planted_retrieval
 
 
 @pytest.mark.parametrize(
@@ -59,6 +60,8 @@ def test_a_text_file_that_is_not_there_is_one_line(tiny):
         (lambda m, s: qroar.export(m, s, None, None), "folder must be a path, got None; name a folder"),
         (lambda m, s: qroar.search(m, s, on_step=None), "on_step must be a function, got None; give a function"),
         (lambda m, s: qroar.retrieve(m, s, on_step=1), "on_step must be a function, got 1"),
+        (lambda m, s: qroar.load("demo", device="tpu"), r"load\(device=...\): unknown device 'tpu'; choose auto"),
+        (lambda m, s: qroar.load("demo", dtype="int3"), r"load\(dtype=...\): unknown dtype 'int3'"),
         (lambda m, s: qroar.load("demo", on_step=None), "on_step must be a function, got None"),
         (
             lambda m, s: qroar.evaluate(m, s, spec=EvaluationSpec(lengths=(64,), rotation_scales=True)),
@@ -106,3 +109,18 @@ def test_windows_behind_too_short_a_context_name_the_same_length():
         with pytest.raises(BadSpec, match="give a length of at least 64 or shorter windows"):
             _paired_windows(DiagnosisSpec(), length, length // 2, 0)
     assert len(_paired_windows(DiagnosisSpec(), 64, 32, 0)[1]) >= 2
+
+
+def test_a_transform_names_its_figures_and_refuses_others():
+    transform = qroar.Transform.of(planted.scales())
+    assert transform.figures() == ["scales"]
+    with pytest.raises(BadSpec, match="no figure 'angles' of this transform; choose one of scales"):
+        transform.plot("angles")
+
+
+def test_a_retrieval_prints_one_line_a_question_and_models_and_setups_show_in_a_notebook(tiny):
+    said = repr(qroar.Retrieval.of(planted_retrieval.retrieval()))
+    assert len(said.splitlines()) == 2
+    assert len(said) < 400
+    for thing in (tiny(), qroar.Setup(rope=qroar.Rope("yarn", factor=2))):
+        assert html.escape(repr(thing)) in thing._repr_html_()

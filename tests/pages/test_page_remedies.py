@@ -39,7 +39,7 @@ def test_it_offers_what_applies_and_says_what_a_click_costs(loaded_app):
     assert chosen.value == ["smooth_attention", "per_channel", "rotation"]
     assert chosen.options == ["SmoothAttention", "K per channel before RoPE", "Hadamard rotation of q and k"]
     assert "8 conditions on 16 windows of 1,024 tokens each; 3 searches for band scales." in texts(loaded_app)
-    assert "Not run for this setting yet" in texts(loaded_app)
+    assert "Not run for this setup yet" in texts(loaded_app)
     loaded_app.checkbox(key="comparison band scales").set_value(False).run()
     assert "5 conditions on 16 windows of 1,024 tokens each; 0 searches" in texts(loaded_app)
 
