@@ -30,7 +30,7 @@ if spec != setting.evaluation:
 
 outcome = jobs.search.marked(loaded, setting)
 if outcome is None:
-    st.info("No scales are tuned under this setting yet: this compares the reference with the quantized model only.")
+    st.info("No scales are tuned under this setup yet: this compares the reference with the quantized model only.")
     st.page_link("pages/tune.py", label="Tune first", icon=":material/arrow_back:")
 
 key = jobs.evaluate.key(loaded, setting, outcome)
@@ -48,7 +48,7 @@ result = result_or_progress(key)
 if result is not None:
     show_finding(result)
 elif not running(key):
-    st.info("Not run for this setting yet. **Evaluate** reads held-out text under every condition.")
+    st.info("Not run for this setup yet. **Evaluate** reads held-out text under every condition.")
 with findings_first():
     if result is not None:
         show_figures(result, setting, outcome.report if outcome is not None else None)

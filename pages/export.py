@@ -22,7 +22,7 @@ picked = export_menu("Scales to export", list(offered), "scales")
 scales, why = offered[picked]
 st.caption(literal(why))
 if outcome is None:
-    st.info("No scales are tuned under this setting yet. You can still export the interpolation alone.")
+    st.info("No scales are tuned under this setup yet. You can still export the interpolation alone.")
     st.page_link("pages/tune.py", label="Tune first", icon=":material/arrow_back:")
 with findings_first():
     export.scales_file(loaded, setting, scales, outcome)

@@ -44,6 +44,6 @@ if result is not None:
     evaluation = jobs.evaluate.result(loaded, setting, jobs.search.result(loaded, setting))
     show_comparison(result, evaluation, setting.rope.tie)
 elif not running(key):
-    st.info("Not run for this setting yet. **Run the comparison** prepares, searches and evaluates each remedy.")
+    st.info("Not run for this setup yet. **Run the comparison** prepares, searches and evaluates each remedy.")
 delivered()
 st.page_link("pages/export.py", label="Next: export", icon=":material/arrow_forward:")

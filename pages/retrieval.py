@@ -20,7 +20,7 @@ spec = retrieval_form(loaded, setting)
 
 outcome = jobs.search.marked(loaded, setting)
 if outcome is None:
-    st.info("No scales are tuned under this setting yet: this compares the reference with the quantized model only.")
+    st.info("No scales are tuned under this setup yet: this compares the reference with the quantized model only.")
     st.page_link("pages/tune.py", label="Tune first", icon=":material/arrow_back:")
 
 key = jobs.retrieve.key(loaded, setting, outcome, spec)
@@ -39,6 +39,6 @@ result = result_or_progress(key)
 if result is not None:
     show_retrieval(result, setting)
 elif not running(key):
-    st.info("Not run for this setting yet. **Test retrieval** hides the numbers and asks every model for them.")
+    st.info("Not run for this setup yet. **Test retrieval** hides the numbers and asks every model for them.")
 delivered()
 st.page_link("pages/export.py", label="Next: export", icon=":material/arrow_forward:")

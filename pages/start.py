@@ -42,7 +42,7 @@ with left:
     rope = rope_form(loaded, setting.rope, setting.search.length or loaded.geometry.original_context)
     length = length_form(loaded, now.length, setting, fits)
 with right:
-    quant = quant_form(setting.quant, loaded.model.config.model_type)
+    quant = quant_form(setting.quant, loaded.geometry.family)
     bands = band_form(loaded, setting.search.bands)
 
 if (rope, quant, length) != (setting.rope, setting.quant, now.length):

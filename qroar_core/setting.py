@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from qroar_core.interpolations.own import promised_length
+from qroar_core.models.family_preset import for_family
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.opening import opening
 from qroar_core.models.own_rope import NONE, own_rope
 from qroar_core.models.text import SPLITS, Texts, split
-from qroar_core.quantizers.presets.llama_cpp import for_family
 from qroar_core.specs import (
     BandSpec,
     Bos,
@@ -100,7 +100,7 @@ def default_setting(
     lengths = (short, length) if short < length else (length,)
     return Setting(
         rope=rope,
-        quant=for_family(quant if quant is not None else INT4_K, loaded.model.config.model_type),
+        quant=for_family(quant if quant is not None else INT4_K, loaded.geometry.family),
         diagnosis=DiagnosisSpec(length=length, short_length=min(short, max(2, length // 2)), bands=bands),
         search=SearchSpec(length=length, bands=bands, granularity=loaded.geometry.finest, fewer=True),
         evaluation=EvaluationSpec(lengths=lengths, windows=16 if length <= 1024 else 8, fewer=True),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from qroar_core.quantizers.presets import WEIGHT_PRESETS
 from qroar_core.quantizers.spec import QuantizerSpec, QuantSpec, ScaleAxis
 from qroar_core.setting import Setting, default_setting
 from qroar_core.specs import BandSpec, Bos, RopeSpec
+from qroar_core.specs.stages import LEAST_DIAGNOSED
 
 INTEGERS = f"choose one of {', '.join(f'int{bits}' for bits in INT_BITS)}"
 
@@ -67,6 +69,9 @@ class Setup:
         given = [f"{f.name}={getattr(self, f.name)!r}" for f in fields(self) if getattr(self, f.name) != f.default]
         return f"qroar.Setup({', '.join(given)})"
 
+    def _repr_html_(self) -> str:
+        return f"<p><code>{html.escape(repr(self))}</code></p>"
+
     def resolve(self, model: LoadedModel) -> Setting:
         """Everything that decides a run's numbers on this model.
 
@@ -76,7 +81,7 @@ class Setup:
         """
         length = self.length
         if length is not None and length < 8:
-            raise BadSpec(f"{length} tokens are too few to diagnose", where="Setup(length=...)", do="give at least 8")
+            raise too_short(length)
         base = default_setting(model, self.rope, self.quantization, length, self.bos)
         bands = BandSpec(self.bands) if isinstance(self.bands, int) else self.bands or base.search.bands
         bands_of(model, bands)
@@ -91,6 +96,12 @@ class Setup:
     def texts(self) -> Texts:
         """Documents of "calibration", "development" and "heldout"."""
         return texts_of(str(self.text), bos=self.bos)
+
+
+def too_short(length: int) -> BadSpec:
+    """What is raised of a context with too few tokens, of which any stage takes those that a diagnosis takes."""
+    do = f"give at least {LEAST_DIAGNOSED}"
+    return BadSpec(f"{length} tokens are too few to diagnose", where="Setup(length=...)", do=do)
 
 
 def quantization(

@@ -33,7 +33,9 @@ def evaluation_form(spec: EvaluationSpec, longest: int, can_rotate: bool) -> Eva
     lengths = one.multiselect("Context lengths, tokens", offered, key="lengths")
     windows = number(two, "Windows of text", 2, 256, "evaluation windows", help=term_help("Window"))
     three, four = st.columns([3, 1])
-    kind = three.selectbox("Windows", list(WINDOW_WORDS), format_func=WINDOW_WORDS.__getitem__, key="window kind")
+    kind = three.selectbox(
+        "Kind of windows", list(WINDOW_WORDS), format_func=WINDOW_WORDS.__getitem__, key="window kind"
+    )
     stride = number(
         four,
         "Slide by, tokens",

@@ -10,8 +10,8 @@ from pages.views.boxes import refused
 from pages.views.labels import quant_words
 from qroar_core.errors import QRoarError
 from qroar_core.escape import literal
+from qroar_core.models.family_preset import for_family
 from qroar_core.quantizers.presets import KV_PRESETS, WEIGHT_PRESETS, preset_names, preset_quant
-from qroar_core.quantizers.presets.llama_cpp import for_family
 from qroar_core.setting import INT3_K, INT4_K
 from qroar_core.specs import QuantizerSpec, QuantSpec
 
@@ -27,7 +27,7 @@ NAMED: dict[str, QuantSpec] = {
 
 
 def quant_form(quant: QuantSpec, family: str) -> QuantSpec:
-    """A preset or, by hand, weights, K, V and q/k. `family` is the model_type that presets are written for."""
+    """A preset or, by hand, weights, K, V and q/k. `family` is the one that presets are written for."""
     mine = next((name for name, spec in NAMED.items() if for_family(spec, family) == quant), BY_HAND)
     held = st.session_state.get(MADE_BY_HAND) == quant
     fill("quantizer", quant, {"quantizer": BY_HAND if held else mine})

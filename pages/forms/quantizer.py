@@ -11,10 +11,10 @@ from pages.state.widget_state import fill, number
 from pages.views.glossary import term_help
 from pages.views.labels import quantizer_words, weight_words
 from qroar_core.escape import literal
+from qroar_core.models.family_preset import for_family
 from qroar_core.quantizers.grids import GRIDS
 from qroar_core.quantizers.parse import DEFAULT_BLOCK
 from qroar_core.quantizers.presets import KV_PRESETS, WEIGHT_PRESETS, preset_quant
-from qroar_core.quantizers.presets.llama_cpp import for_family
 from qroar_core.specs import QuantizerSpec, QuantSpec, ScaleAxis, ScaleDtype, WeightQuantSpec
 
 INTS = [f"int{bits}" for bits in range(2, 9)]

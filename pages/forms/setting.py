@@ -208,7 +208,7 @@ def text_form() -> None:
     fill("text", now.text, {"text": now.text})
     known = list(dict.fromkeys((*TEXT_WORDS, now.text)))
     picked = st.selectbox(
-        "Text collection (calibration / validation / test)",
+        "Text collection (calibration / development / held-out)",
         known,
         key="text",
         format_func=lambda name: TEXT_WORDS.get(name, name),

@@ -38,7 +38,7 @@ def controls(loaded: LoadedModel, setting: Setting, outcome: SearchOutcome | Non
         "windows."
     )
     if outcome is None:
-        st.info("No scales are tuned under this setting yet, so there is no gain to check.")
+        st.info("No scales are tuned under this setup yet, so there is no gain to check.")
         st.page_link("pages/tune.py", label="Tune first", icon=":material/arrow_back:")
         return
     if outcome.found.is_identity:

@@ -87,7 +87,7 @@ def diagnosis_below(loaded: LoadedModel, setting: Setting) -> tuple[LoadedModel,
     if result is None:
         if not running(key):
             st.info(
-                "Not measured for this setting yet. **Diagnose** reads one long context and its short windows; "
+                "Not measured for this setup yet. **Diagnose** reads one long context and its short windows; "
                 "Bands, Pressure, Tails, Outliers and Noise all show what it finds."
             )
         st.stop()

@@ -35,7 +35,7 @@ def run_search(loaded: LoadedModel, setting: Setting, said: Verdict) -> SearchOu
         _verdict(outcome.report, setting, evaluation)
     elif not running(key):
         st.info(
-            "No search under this setting yet. It starts with the diagnosis its bounds come from, if that is "
+            "No search under this setup yet. It starts with the diagnosis its bounds come from, if that is "
             "missing. Scales can be tried by hand below without one."
         )
     return outcome

@@ -15,9 +15,9 @@ from pathlib import Path
 from qroar_core.exporters.formats import FORMATS
 from qroar_core.exporters.gguf_write import file_name
 from qroar_core.interpolations.registry import methods
+from qroar_core.models.family_preset import for_family
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.quantizers.presets import KV_PRESETS
-from qroar_core.quantizers.presets.llama_cpp import for_family
 from qroar_core.setting import Setting
 from qroar_core.specs import QuantSpec, RopeSpec
 
@@ -77,7 +77,7 @@ def _vllm(folder: Path, loaded: LoadedModel, setting: Setting) -> Recipe:
     notes = ["The interpolation is read from rope_parameters in config.json; no --hf-overrides are needed."]
     if setting.rope.tie and loaded.geometry.pairing == "interleaved":
         notes.append("vLLM reads factors per pair for pairs in halves only: it refuses this model with tied pairs.")
-    if setting.quant == _named("fp8", loaded.model.config.model_type):
+    if setting.quant == _named("fp8", loaded.geometry.family):
         words += ["--kv-cache-dtype", "fp8"]
     elif setting.quant.k is not None or setting.quant.v is not None:
         notes.append(

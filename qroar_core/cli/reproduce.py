@@ -13,10 +13,10 @@ from qroar_core.cli.options import BANDS, DIAGNOSE, OUTLIERS, ROTATION, SEARCH, 
 from qroar_core.cli.settings import NULL_DRAWS, setting_of
 from qroar_core.errors import QRoarError
 from qroar_core.interpolations.tie import ties_text
+from qroar_core.models.family_preset import for_family
 from qroar_core.models.load import choose_dtype
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.quantizers.presets import KV_PRESETS, WEIGHT_PRESETS
-from qroar_core.quantizers.presets.llama_cpp import for_family
 from qroar_core.setting import Setting
 from qroar_core.specs import BandSpec, QuantizerSpec, QuantSpec, RopeSpec
 from qroar_core.transforms.registry import switches
@@ -60,7 +60,7 @@ def spelled(rope: RopeSpec) -> bool:
 
 def options_of(loaded: LoadedModel, setting: Setting) -> dict[str, Any]:
     """Option values that say as much of `setting` as they can, without those that go without saying."""
-    rope, search, family = setting.rope, setting.search, loaded.model.config.model_type
+    rope, search, family = setting.rope, setting.search, loaded.geometry.family
     usual = BandSpec.default(loaded.geometry.n_pairs)
     brought = {need for name in search.kinds for need in switches()[name].needs}
     options: dict[str, Any] = {

@@ -104,6 +104,7 @@ def setting_of(options: dict[str, Any], loaded: LoadedModel) -> Setting:
     """Every spec of a command; what was not asked comes from `default_setting` of the model."""
     from qroar_core.evaluation.run import must_rotate
     from qroar_core.setting import Setting, default_setting
+    from qroar_core.specs.stages import LEAST_DIAGNOSED
 
     check(options)
     rope, quant = rope_spec(options), quant_spec(options)
@@ -111,7 +112,7 @@ def setting_of(options: dict[str, Any], loaded: LoadedModel) -> Setting:
     if options.get("rotation_scales") is True:
         must_rotate(base.quant)
     rope, length = base.rope, base.diagnosis.length
-    least = DiagnosisSpec().paired_tokens
+    least = LEAST_DIAGNOSED
     if "partition" in options and min(loaded.geometry.original_context, length or least) < least:
         if loaded.geometry.original_context < least:
             raise BadSpec(

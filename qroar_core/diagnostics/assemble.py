@@ -25,6 +25,7 @@ from qroar_core.diagnostics.pair_error.table import pair_errors_of
 from qroar_core.diagnostics.pressure.observe import PressureRecorder
 from qroar_core.diagnostics.registry import others
 from qroar_core.diagnostics.result import Diagnosis
+from qroar_core.diagnostics.result_measured import MeasuredOn
 from qroar_core.diagnostics.rounding.observe import RoundingRecorder
 from qroar_core.diagnostics.rounding.table import roundings_of
 from qroar_core.diagnostics.sample import LOCAL, PROPAGATED, of_unquantized
@@ -198,6 +199,7 @@ def assemble(
         decoder_layers=list(geo.decoder_layers),
         scales_mode=passes.scales.mode if passes.scales is not None else None,
         text=plan.text,
+        measured=MeasuredOn.of(loaded.name, loaded.fingerprint, rope, quant),
         others={name: recorder.result() for name, recorder in local.others.items()},
         seconds=seconds,
     )

@@ -24,6 +24,7 @@ from qroar_core.diagnostics.pair_error.result import PairErrors
 from qroar_core.diagnostics.pressure.result import LogitChange
 from qroar_core.diagnostics.registry import diagnostics, others
 from qroar_core.diagnostics.result_base import DiagnosticResult
+from qroar_core.diagnostics.result_measured import MeasuredOn
 from qroar_core.diagnostics.result_types import result_type
 from qroar_core.diagnostics.rounding.result import Roundings
 from qroar_core.diagnostics.sample import briefly
@@ -113,6 +114,7 @@ class Diagnosis(Result):
     decoder_layers: Annotated[list[int], axes("layer")] = []
     scales_mode: Mode | None  # of the scales in W_Q and W_K while measuring; None: the checkpoint's own weights
     text: str
+    measured: MeasuredOn | None = None  # None: an older file
     # of diagnostics that have no field here, by the name of their folder; none: there are no others, or an older file
     others: Annotated[dict[str, SerializeAsAny[DiagnosticResult]], BeforeValidator(_typed)] = {}
     of_one_group: bool = Field(default=False, exclude=True, repr=False)  # a view by `of_group`; in no file

@@ -38,6 +38,7 @@ from qroar_core.progress import OnStep, Step, no_progress, subprogress
 from qroar_core.quantizers.exact_keys import what_a_query_reads
 from qroar_core.setting import Setting
 from qroar_core.specs import DiagnosisSpec, QuantSpec, RopeSpec
+from qroar_core.specs.stages import LEAST_DIAGNOSED
 from qroar_core.transforms.scales import Scales
 
 SHORT_BATCH_TOKENS = 2048  # short windows read together, at most this many tokens
@@ -108,7 +109,7 @@ def _paired_windows(
         raise BadSpec(
             f"{length} tokens leave no room for two short windows of {short} tokens behind the first one",
             where="diagnose",
-            do=f"give a length of at least {short + 2 * max(1, least)} or shorter windows",
+            do=f"give a length of at least {max(LEAST_DIAGNOSED, short + 2 * max(1, least))} or shorter windows",
         )
     paired = min(most, max(least, room // spec.windows))
     count = min(spec.windows, room // paired)

@@ -1,4 +1,4 @@
-"""evaluation.json: the conditions compared on text the search never saw."""
+"""evaluation.json: the conditions compared on held-out text."""
 
 from __future__ import annotations
 

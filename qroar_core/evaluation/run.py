@@ -1,4 +1,4 @@
-"""Stage 4: the conditions side by side on text the search never saw.
+"""Stage 4: the conditions side by side on held-out text.
 
 {reference, quantized} x {identity, tuned} plus SmoothAttention and a Hadamard rotation without and with scales of its
 own, and where pairs are tied the model without a tie, at every length on the same target tokens: each window ends at

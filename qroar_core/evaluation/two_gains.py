@@ -47,7 +47,7 @@ def under_a_tie(ties: Sequence[Tie], evaluation: Evaluation | None) -> str:
     if not ties:
         return ""
     if evaluation is None or evaluation.tie is None:
-        return f"{COUNTED}, which there is none of under this setting yet"
+        return f"{COUNTED}, which there is none of under this setup yet"
     return f"{COUNTED}. It says: {evaluation.tie.sentence}"
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from qroar_core.checks import of_kind
 from qroar_core.diagnostics import run as diagnose_stage
 from qroar_core.diagnostics.result import Diagnosis as PlainDiagnosis
 from qroar_core.errors import BadSpec
 from qroar_core.exporters.formats import FORMATS
 from qroar_core.exporters.writers import writer_of
-from qroar_core.library.arguments import resolved, scales_of
+from qroar_core.library.arguments import by_argument, check_diagnosis, check_on_step, resolved, scales_of
 from qroar_core.library.results import Diagnosis, TieChoice
 from qroar_core.library.search import Search
 from qroar_core.library.transform import Transform
@@ -19,13 +20,14 @@ from qroar_core.models.loaded import LoadedModel
 from qroar_core.progress import OnStep, no_progress
 from qroar_core.scale_search import choose_ties as choose_stage
 from qroar_core.scale_search import run as search_stage
-from qroar_core.setup import Setup
+from qroar_core.setup import Setup, too_short
 from qroar_core.specs import (
     DiagnosisSpec,
     Granularity,
     Mode,
     SearchSpec,
 )
+from qroar_core.specs.stages import LEAST_DIAGNOSED
 from qroar_core.transforms.file import to_file
 from qroar_core.transforms.scales import Scales
 
@@ -37,8 +39,8 @@ def load(
 
     Args:
         source: `demo`, `smollm2`, a checkpoint folder, a GGUF file, or a name on the hub.
-        device: `auto`, `cpu`, `cuda`, `cuda:0`, `mps`.
-        dtype: `auto` (bfloat16 on a GPU, float32 on a CPU), `float32`, `bfloat16`, `float16`.
+        device: `auto`, `balanced` (layers over all GPUs), `cpu`, `cuda`, `cuda:0`, `mps`.
+        dtype: `auto` (bfloat16 on a GPU, float32 on a CPU), `float32`, `bfloat16`, `float16`, `float64`.
         on_step: called with a `qroar_core.progress.Step` as the work goes on; it may raise `Cancelled` to stop it.
     Returns:
         The transformers model, its tokenizer and its geometry, as every stage takes them.
@@ -47,7 +49,9 @@ def load(
         UnsupportedModel: no RoPE, or a layout that is not known.
         BadSpec: a device or dtype that cannot be had. Cancelled: raised by `on_step`.
     """
-    return load_stage.run(str(source), device=device, dtype=dtype, on_step=on_step)
+    check_on_step(on_step)
+    with by_argument("load"):
+        return load_stage.run(str(source), device=device, dtype=dtype, on_step=on_step)
 
 
 def diagnose(
@@ -77,7 +81,9 @@ def diagnose(
         BadSpec: windows that do not fit, or a quantizer that this model's cache cannot take.
         Cancelled: raised by `on_step`.
     """
-    setting = resolved(model, setup)
+    setting = resolved(model, setup, on_step)
+    if spec is None and setup.length is not None and setup.length < LEAST_DIAGNOSED:
+        raise too_short(setup.length)
     asked = spec or replace(setting.diagnosis, null_draws=null_draws, band_cost=band_cost)
     found = diagnose_stage.run(
         model,
@@ -104,7 +110,7 @@ def choose_ties(model: LoadedModel, setup: Setup, *, on_step: OnStep = no_progre
         BadSpec: a layout that takes no maps, or a quantizer under which K is not read rounded.
         BadText: too little text. Cancelled: raised by `on_step`.
     """
-    return TieChoice.of(choose_stage.run(model, resolved(model, setup), setup.texts(), on_step).as_written())
+    return TieChoice.of(choose_stage.run(model, resolved(model, setup, on_step), setup.texts(), on_step).as_written())
 
 
 def search(
@@ -128,7 +134,8 @@ def search(
     Args:
         model: what `load` returned; it is as it was afterwards.
         setup: interpolation, quantizers, context length, bands and text; what it leaves open is filled in for `model`.
-        diagnosis: inflated tails widen the bounds of their bands; without one the pressure alone sets them.
+        diagnosis: of this model under this setup: inflated tails widen the bounds of their bands; without one the
+            pressure alone sets them.
         angles: also search one angle a RoPE pair.
         maps: and a matrix for each group of channels that turn alike (tied pairs); angles come with it.
         k_offset: also take a constant off K's channels that do not turn (pairs tied to stand still, channels past the
@@ -143,10 +150,11 @@ def search(
     Returns:
         What was found, and in `transform` what is worth keeping.
     Raises:
-        BadText: too little text. BadSpec: an objective that cannot see the quantizer.
+        BadText: too little text. BadSpec: an objective that cannot see the quantizer, or a diagnosis of another model,
+            interpolation, quantizer or other bands.
         Cancelled: raised by `on_step`; its `partial` is the best so far, a `scale_search.outcome.SearchOutcome`.
     """
-    setting = resolved(model, setup)
+    setting = resolved(model, setup, on_step)
     asked = spec or replace(
         setting.search,
         angles=angles or maps,
@@ -159,7 +167,9 @@ def search(
         windows=setting.search.windows if windows is None else windows,
         fewer=windows is None,
     )
-    outcome = search_stage.run(model, replace(setting, search=asked), setup.texts(), diagnosis, on_step).as_written()
+    setting = replace(setting, search=asked)
+    check_diagnosis(diagnosis, model, setting)
+    outcome = search_stage.run(model, setting, setup.texts(), diagnosis, on_step).as_written()
     summary = outcome.report.model_dump(exclude={"history", "bounds"})
 
     def written(scales: Scales) -> Transform:
@@ -203,7 +213,8 @@ def export(
         BadScales: a transform of another model. NonFinite: a weight that the format cannot hold.
         Cancelled: raised by `on_step`.
     """
-    rope = resolved(model, setup).rope
+    of_kind("folder", folder, (str, Path), "a path", "name a folder that does not exist yet")
+    rope = resolved(model, setup, on_step).rope
     scales = scales_of(transform, model)
     if group_size is not None and format in FORMATS and not FORMATS[format].takes_group_size:
         raise BadSpec(f"{format} has no group size", where="export(group_size=...)", do="drop it, or take w4a16")

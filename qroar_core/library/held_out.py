@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from qroar_core.errors import BadSpec
 from qroar_core.evaluation import run as evaluate_stage
 from qroar_core.library.arguments import resolved, scales_of, several
 from qroar_core.library.results import Comparison, Evaluation, Retrieval, RopeSearch
@@ -53,7 +54,7 @@ def evaluate(
         BadText: too little text. BadSpec: lengths or windows that do not go. BadScales: a transform of another model.
         Cancelled: raised by `on_step`.
     """
-    setting = resolved(model, setup)
+    setting = resolved(model, setup, on_step)
     asked = spec or replace(
         setting.evaluation,
         lengths=several("lengths", lengths) or setting.evaluation.lengths,
@@ -61,6 +62,11 @@ def evaluate(
         fewer=windows is None,
         rotation=rotation,
     )
+    if asked.rotation_scales:
+        do = "drop it, or take `qroar run --rotation-scales`"
+        raise BadSpec(
+            "no scales of the rotated quantizer are measured", where="evaluate(spec=... rotation_scales)", do=do
+        )
     found = evaluate_stage.run(
         model,
         replace(setting, evaluation=asked),
@@ -98,7 +104,7 @@ def retrieve(
         BadText: documents shorter than a length. BadSpec: lengths or trials that do not go.
         BadScales: a transform of another model. Cancelled: raised by `on_step`.
     """
-    setting = resolved(model, setup)
+    setting = resolved(model, setup, on_step)
     asked = spec or RetrievalSpec(
         lengths=several("lengths", lengths) or setting.evaluation.lengths, trials=trials, seed=setup.seed
     )
@@ -131,7 +137,7 @@ def compare(
         BadText: too little text. BadSpec: nothing is quantized, or a remedy that does not apply.
         Cancelled: raised by `on_step`.
     """
-    setting = resolved(model, setup)
+    setting = resolved(model, setup, on_step)
     asked = spec or ComparisonSpec(
         methods=several("remedies", remedies),
         band_scales=band_scales,
@@ -171,7 +177,7 @@ def tune_rope(
         BadText: too little text. BadSpec: nothing is quantized, or an interpolation that stretches nothing.
         Cancelled: raised by `on_step`; its `partial` is what was tried, a `rope_search.result.RopeTrials`.
     """
-    setting = resolved(model, setup)
+    setting = resolved(model, setup, on_step)
     asked = spec or RopeSearchSpec(
         trials=trials,
         windows=RopeSearchSpec().windows if windows is None else windows,

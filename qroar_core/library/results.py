@@ -26,6 +26,7 @@ from qroar_core.retrieval import result as answers
 from qroar_core.rope_search import figure as tuned_rope
 from qroar_core.rope_search import result as rope_search
 from qroar_core.scale_search import figure_ties, result_ties
+from qroar_core.specs.labels import CONDITION_WORDS
 
 Figures = Mapping[str, Callable[[], list[Picture]]]
 
@@ -128,6 +129,14 @@ class Retrieval(answers.Retrieval, Shown):
 
     def _headline(self) -> str:
         return "\n".join([*(finding.sentence for finding in self.findings), self.text])
+
+    def __repr__(self) -> str:
+        hits = [
+            f"{cell.task}, {CONDITION_WORDS[f'{cell.model}/{cell.scales}']}: {cell.hits} of {cell.trials}"
+            for cell in self.cells
+            if cell.length is None and cell.depth is None
+        ]
+        return f"Retrieval: {'; '.join(hits)}\n{self.text}"
 
     def table(self) -> pd.DataFrame:
         """One row a task, length, depth and condition."""

@@ -94,6 +94,10 @@ class Search:
         write_atomically(folder / REPORT, self.report.to_json())
         return folder
 
+    def figures(self) -> list[str]:
+        """Names of the figures that `plot` draws of this search."""
+        return ["candidates", *self.found.figures()]
+
     def plot(self, name: str = "candidates") -> go.Figure:
         """`candidates`: the objective by step; `scales`, `angles`, `maps` and so on: what was found."""
         if name == "candidates":

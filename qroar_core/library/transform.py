@@ -8,7 +8,7 @@ from typing import Self
 
 import plotly.graph_objects as go
 
-from qroar_core.errors import BadScales
+from qroar_core.errors import BadScales, BadSpec
 from qroar_core.library.shown import Saved, titled
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.transforms.figures import figures_of
@@ -52,12 +52,16 @@ class Transform(ScalesFile, Saved):
         """
         return scales_for(self, model, "transform")
 
+    def figures(self) -> list[str]:
+        """Names of the figures that `plot` draws of this transform."""
+        return list(figures_of(self))
+
     def plot(self, name: str = "scales") -> go.Figure:
         """`scales` by layer and band, or what was searched beside them: `angles`, `maps`, `value_maps`, `k_offset`."""
         drawn = figures_of(self)
         if name not in drawn:
             do = f"choose one of {', '.join(drawn)}, or search another kind too"
-            raise BadScales(f"no figure {name!r} of this transform", where="plot", do=do)
+            raise BadSpec(f"no figure {name!r} of this transform", where="plot", do=do)
         return titled(drawn[name])
 
     def __repr__(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import html
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -78,6 +79,9 @@ class LoadedModel:
             f"heads of {geo.head_dim} channels, {geo.n_pairs} RoPE pairs, native window {geo.original_context:,} "
             f"tokens; {geo.parameters:,} parameters, {str(self.dtype).removeprefix('torch.')} on {self.device}{note}"
         )
+
+    def _repr_html_(self) -> str:
+        return f"<p>{html.escape(repr(self))}</p>"
 
     def files_changed(self) -> bool:
         """Are the files that this model was read from other ones now?"""

@@ -98,7 +98,8 @@ def run(
         slack=spec.slack,
         chat=spec.chat and chat_template(loaded.tokenizer),
         confidence=spec.confidence,
-        text=f"{spec.trials} trials per task, length and depth in {len(documents)} documents, "
+        text=f"{spec.trials} {'trial' if spec.trials == 1 else 'trials'} per task, length and depth "
+        f"in {len(documents)} documents, "
         f"seed {spec.seed}{f', {said}' * bool(said)}{replacing(loaded, rope)}{what_a_query_reads(quant)}",
         trials=trials,
         **findings(spec.tasks, places, trials, unfit, spec.choices, spec.confidence),

@@ -1,4 +1,4 @@
-"""Whole settings people meet: an interpolation and a quantizer together, for one click.
+"""Common setups: an interpolation and a quantizer together, for one click.
 
 A preset says nothing about the model: it is laid on whatever is loaded, in the quantizer's form for that family.
 """
@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from qroar_core.models.family_preset import for_family
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.own_rope import NONE, own_rope
 from qroar_core.quantizers.presets import preset_quant
-from qroar_core.quantizers.presets.llama_cpp import for_family
 from qroar_core.setting import INT3_K, INT4_K
 from qroar_core.specs import QuantSpec, RopeSpec
 
@@ -64,7 +64,7 @@ def what_it_shows(loaded: LoadedModel, name: str) -> str:
 
 def preset_in_force(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec) -> str | None:
     """Name of the preset that this interpolation and quantizer are on this model, or None."""
-    family = loaded.model.config.model_type
+    family = loaded.geometry.family
     return next(
         (
             name

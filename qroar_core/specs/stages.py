@@ -28,6 +28,7 @@ MOST_CHOICES = 32  # named needles of the multi-key retrieval
 
 
 BANDS = 8  # where nobody asks
+LEAST_DIAGNOSED = 64  # tokens: the shortest context that a diagnosis is offered for
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -8,8 +8,8 @@ import pytest
 from qroar_core.cli.reproduce import evaluate_command, export_command, run_command
 from qroar_core.cli.settings import setting_of
 from qroar_core.interpolations.tie import Tie
+from qroar_core.models.family_preset import for_family
 from qroar_core.quantizers.presets import preset_quant
-from qroar_core.quantizers.presets.llama_cpp import for_family
 from qroar_core.setting import default_setting
 from qroar_core.specs import BandSpec, QuantizerSpec, QuantSpec, RopeSpec, WeightQuantSpec
 

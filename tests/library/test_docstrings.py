@@ -2,12 +2,18 @@
 
 import inspect
 import re
+from pathlib import Path
 
 import pytest
 
 import qroar_core as qroar
 from qroar_core import errors
+from qroar_core.exporters.formats import FORMATS
+from qroar_core.models.load import DTYPES
+from qroar_core.specs.remedies import REMEDIES
+from qroar_core.specs.stages import OBJECTIVES
 
+ROOT = Path(__file__).parents[2]
 STAGES = ("load", "diagnose", "choose_ties", "search", "evaluate", "retrieve", "compare", "tune_rope", "export")
 CLASSES = ("Diagnosis", "TieChoice", "Search", "Evaluation", "Retrieval", "Comparison", "RopeSearch", "Transform")
 
@@ -45,3 +51,18 @@ def test_a_result_names_its_main_attributes_and_they_are_there(name):
     assert len(named) >= 4
     there = {*getattr(kind, "model_fields", {}), *getattr(kind, "__dataclass_fields__", {})}
     assert {*named} <= there
+
+
+@pytest.mark.parametrize(
+    ("stage", "words"),
+    [
+        ("load", ["auto", "balanced", "cpu", "cuda", "mps", *DTYPES]),
+        ("search", OBJECTIVES),
+        ("export", [name for name in FORMATS if name != "gguf"]),  # which edits a file without loading it
+        ("compare", REMEDIES),
+    ],
+)
+def test_what_can_be_chosen_is_what_the_registries_have(stage, words):
+    section = re.search(rf"^`{stage}\(.*?(?=^## |\Z)", (ROOT / "docs/api.md").read_text(), re.M | re.S)[0]
+    texts = [section] if stage == "compare" else [section, inspect.getdoc(getattr(qroar, stage))]
+    assert [(word, i) for word in words for i, text in enumerate(texts) if f"`{word}`" not in text] == []

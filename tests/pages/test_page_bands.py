@@ -112,5 +112,5 @@ def test_every_figure_of_it_on_every_page_says_that_it_is_from_before(loaded_app
 def test_nothing_is_shown_before_there_is_a_diagnosis(loaded_app):
     app = go(loaded_app, "bands")
     assert not app.get("plotly_chart")
-    assert "Not measured for this setting yet" in app.info[0].value
+    assert "Not measured for this setup yet" in app.info[0].value
     assert button(app, "Diagnose")

@@ -187,7 +187,7 @@ def test_the_second_search_runs_under_the_rotated_quantizer_and_its_scales_are_m
     evaluated(loaded_app)
     assert (searched, measured) == ([], [("none", None)])
     loaded_app.checkbox(key="rotation scales").check().run()
-    assert "Not run for this setting yet" in texts(loaded_app)
+    assert "Not run for this setup yet" in texts(loaded_app)
     clicked(loaded_app, "Evaluate")
     assert searched == [("hadamard", None)]
     assert measured[1][0] == "none"

@@ -47,7 +47,7 @@ def tuned(app):
 def test_without_tuned_scales_the_controls_point_to_tune_and_the_claims_can_be_tested(loaded_app):
     page(loaded_app)
     said = texts(loaded_app)
-    assert "No scales are tuned under this setting yet, so there is no gain to check" in said
+    assert "No scales are tuned under this setup yet, so there is no gain to check" in said
     labels = {b.label for b in loaded_app.button}
     assert "Run the controls" not in labels
     assert "Test the claims" in labels

@@ -50,7 +50,7 @@ def test_a_comparison_of_an_earlier_server_is_shown_where_the_form_asks_for_it(p
     assert all(sentence in read(page.success[0].value) for sentence in planted_comparison.comparison().sentences)
     assert list(page.dataframe[0].value["remedy"])[:2] == ["no remedy", "band scales"]
     page.number_input(key="comparison windows").set_value(planted_file.windows + 1).run()
-    assert "Not run for this setting yet" in texts(page)
+    assert "Not run for this setup yet" in texts(page)
     page.number_input(key="comparison windows").set_value(planted_file.windows).run()
     assert "windows of an earlier day" in texts(page)
     settled(restarted(page))

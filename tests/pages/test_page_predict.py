@@ -72,7 +72,7 @@ def test_other_bands_are_diagnosed_on_the_way_and_the_setting_stays(loaded_app, 
     (_, asked, _), (_, spec, _) = asks
     assert (asked.bands.count, spec.grid_windows) == (32, 0)
     go(loaded_app, "pressure")
-    assert "Not measured for this setting yet" in texts(loaded_app)  # that was no diagnosis of the setting
+    assert "Not measured for this setup yet" in texts(loaded_app)  # that was no diagnosis of the setting
     assert len(asks) == 2
 
 

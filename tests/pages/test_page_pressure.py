@@ -46,7 +46,7 @@ def test_plain_pressure_is_there_before_any_diagnosis(page):
     np.testing.assert_allclose(by_band(page, "linear ×4"), linear(4, 1023 / 3), rtol=1e-5)
     assert "LongRoPE is not shown: LongRoPE needs a factor per pair and this checkpoint ships none." in texts(page)
     assert button(page, "Diagnose").proto.type == "primary"
-    assert "Not measured for this setting yet" in page.info[0].value
+    assert "Not measured for this setup yet" in page.info[0].value
 
 
 def test_window_law_and_factor_change_the_table_and_not_the_setting(page):

@@ -55,7 +55,7 @@ def test_it_offers_what_applies_and_says_what_a_click_costs(loaded_app):
         "Hadamard rotation of q and k",
     ]
     assert "14 conditions on 16 windows of 1,024 tokens each; 5 searches for scales." in texts(loaded_app)
-    assert "Not run for this setting yet" in texts(loaded_app)
+    assert "Not run for this setup yet" in texts(loaded_app)
     loaded_app.checkbox(key="comparison band scales").set_value(False).run()
     assert "11 conditions on 16 windows of 1,024 tokens each; 2 searches" in texts(loaded_app)
 

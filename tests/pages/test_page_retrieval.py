@@ -32,7 +32,7 @@ def page(app):
 def test_with_a_model_it_shows_the_setting_and_what_a_click_costs(loaded_app):
     page(loaded_app)
     said = texts(loaded_app)
-    for words in ("demo", "YaRN ×4", "K int4 per token", "Not run for this setting yet", "No scales are tuned"):
+    for words in ("demo", "YaRN ×4", "K int4 per token", "Not run for this setup yet", "No scales are tuned"):
         assert words in said
     assert "100 prompts under 2 conditions, each of up to 1,024 tokens" in said
     assert loaded_app.multiselect(key="retrieval lengths").value == [256, 1024]

@@ -12,7 +12,7 @@ COST = "tying the pairs alone costs +0.2562 nats [+0.2000, +0.3000] without a qu
 TIE = TieFinding(
     cost=0.2562, cost_low=0.2, cost_high=0.3, delta_nll=-0.2, ci_low=-0.3, ci_high=-0.1, recovered=-4.71, sentence=COST
 )
-UNMEASURED = "what the tie itself costs is measured by an evaluation, which there is none of under this setting yet"
+UNMEASURED = "what the tie itself costs is measured by an evaluation, which there is none of under this setup yet"
 
 
 def boxes(kind):

@@ -89,7 +89,7 @@ def test_a_deleted_run_leaves_no_number_and_the_next_is_shown(loaded_app, run_of
     shutil.rmtree(paths[1])
     for app in (loaded_app, visit(loaded_app, model="demo")):
         assert shows(app) == (set(), [])
-        assert "Not run for this setting yet" in texts(go(app, "evaluate"))
+        assert "Not run for this setup yet" in texts(go(app, "evaluate"))
 
 
 def test_a_link_to_a_deleted_run_shows_none_of_its_numbers(loaded_app, run_of):

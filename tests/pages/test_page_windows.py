@@ -28,7 +28,7 @@ def test_sliding_windows_are_asked_for_and_kept_in_the_address(loaded_app, stage
     clicked(loaded_app, "Evaluate")
     loaded_app.selectbox(key="window kind").select("sliding").run()
     loaded_app.number_input(key="stride").set_value(64).run()
-    assert "Not run for this setting yet" in texts(loaded_app)
+    assert "Not run for this setup yet" in texts(loaded_app)
     clicked(loaded_app, "Evaluate")
     assert asked == [None, 64]
     assert json.loads(loaded_app.query_params["evaluation"])["stride"] == 64

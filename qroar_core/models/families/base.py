@@ -41,6 +41,7 @@ class Family:
     gain_shared: bool = False  # one gain per channel for all heads of a layer
     partial: bool = False  # this family's code can leave the last channels of a head unrotated
     sliding: Literal["never", "all", "by type"] = "never"  # which layers the config's sliding_window holds for
+    gguf_permutes: bool = False  # llama.cpp's converter reorders the rows of each head of q and k (undo_permute)
     implementation: str = "sdpa"  # transformers' own attention that computes all this family does
     source: str = ""  # the file of transformers this was read from
 

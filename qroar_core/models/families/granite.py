@@ -19,4 +19,6 @@ class Granite(Family):
         return model.get_output_embeddings()(hidden) / model.config.logits_scaling
 
 
-GRANITE = Granite("granite", ("GraniteForCausalLM",), source="transformers/models/granite/modeling_granite.py")
+GRANITE = Granite(
+    "granite", ("GraniteForCausalLM",), gguf_permutes=True, source="transformers/models/granite/modeling_granite.py"
+)

@@ -33,5 +33,6 @@ class GraniteHybrid(Hybrid):
 GRANITE_HYBRID = GraniteHybrid(
     "granitemoehybrid",
     ("GraniteMoeHybridForCausalLM",),
+    gguf_permutes=True,
     source="transformers/models/granitemoehybrid/modeling_granitemoehybrid.py",
 )

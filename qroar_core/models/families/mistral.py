@@ -3,5 +3,9 @@
 from qroar_core.models.families.base import Family
 
 MISTRAL = Family(
-    "mistral", ("MistralForCausalLM",), sliding="all", source="transformers/models/mistral/modeling_mistral.py"
+    "mistral",
+    ("MistralForCausalLM",),
+    sliding="all",
+    gguf_permutes=True,
+    source="transformers/models/mistral/modeling_mistral.py",
 )

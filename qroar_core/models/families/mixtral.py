@@ -3,5 +3,9 @@
 from qroar_core.models.families.base import Family
 
 MIXTRAL = Family(
-    "mixtral", ("MixtralForCausalLM",), sliding="all", source="transformers/models/mixtral/modeling_mixtral.py"
+    "mixtral",
+    ("MixtralForCausalLM",),
+    sliding="all",
+    gguf_permutes=True,
+    source="transformers/models/mixtral/modeling_mixtral.py",
 )

@@ -22,5 +22,9 @@ class SmolLm3(Family):
 
 
 SMOLLM3 = SmolLm3(
-    "smollm3", ("SmolLM3ForCausalLM",), sliding="by type", source="transformers/models/smollm3/modeling_smollm3.py"
+    "smollm3",
+    ("SmolLM3ForCausalLM",),
+    sliding="by type",
+    gguf_permutes=True,
+    source="transformers/models/smollm3/modeling_smollm3.py",
 )

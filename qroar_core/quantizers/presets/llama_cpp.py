@@ -6,7 +6,7 @@ type is quantized, every layer has the same head_dim and head_dim % 64 == 0: K i
 largest power of two dividing head_dim, V in blocks of 64 ("using smaller rotation matrices for V
 seems beneficial"), the attention output rotated back. LLAMA_ATTN_ROT_DISABLE=1 turns it off.
 Llama-family checkpoints carry Q/K rows permuted to interleaved pairs, hence K's channel order; V
-keeps the model's. `for_family` drops the permutation for families that GGUF leaves alone.
+keeps the model's. `qroar_core.models.family_preset` drops the permutation for families that GGUF leaves alone.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Literal
 
 from qroar_core.quantizers.preset import KVPreset, Runtime
-from qroar_core.quantizers.spec import QuantizerSpec, QuantSpec
+from qroar_core.quantizers.spec import QuantizerSpec
 
 BLOCK = 32  # channels; QK4_0 = QK8_0
 _GGML_SOURCE = (
@@ -38,22 +38,6 @@ def _ggml(bits: int, levels: Literal["ggml_absmax", "ggml_signed"], rotate: bool
     v = replace(v, rotation_block=64) if rotate else v
     how = "Rotated if head_dim % 64 == 0, as by default. " if rotate else "As with LLAMA_ATTN_ROT_DISABLE=1. "
     return KVPreset(k, v, _GGML_SOURCE, how + _GGML_NOTE)
-
-
-# Hugging Face model types whose Q/K rows GGUF permutes to interleaved pairs: llama.cpp's convert scripts
-# with undo_permute, LLAMA_ROPE_TYPE_NORM in src/llama-model.cpp. Families that are interleaved in
-# Hugging Face too (cohere, glm) and NeoX ones (qwen, gemma, phi3, olmo2) keep the model's order.
-GGUF_PERMUTED_FAMILIES = frozenset(
-    ["llama", "mistral", "mixtral", "mistral3", "granite", "granitemoe", "smollm3", "arcee", "minicpm"]
-    + ["internlm2", "baichuan", "xverse", "olmo"]
-)
-
-
-def for_family(quant: QuantSpec, family: str) -> QuantSpec:
-    """`quant` as llama.cpp runs it on this Hugging Face `model_type`: only K's channel order can change."""
-    if quant.k is None or quant.k.channel_order == "model" or family in GGUF_PERMUTED_FAMILIES:
-        return quant
-    return replace(quant, k=replace(quant.k, channel_order="model"))
 
 
 RUNTIME = Runtime(
