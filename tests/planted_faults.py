@@ -261,10 +261,17 @@ FAULTS = (
     Fault(
         "the library's export leaves out the interpolation",
         "library/calls.py",
-        "    rope = resolved(model, setup).rope\n",
-        "    rope = type(resolved(model, setup).rope)()\n",
+        "    rope = resolved(model, setup, on_step).rope\n",
+        "    rope = type(resolved(model, setup, on_step).rope)()\n",
         "library/test_readme.py",
         slow=True,
+    ),
+    Fault(
+        "what a choice of interpolation is worth has the other sign",
+        "rope_search/findings.py",
+        "paired_interval(long[there, quantized], long[here, quantized], confidence)",
+        "paired_interval(long[here, quantized], long[there, quantized], confidence)",
+        "rope_search/test_findings.py",
     ),
     Fault(
         "the library keeps the comparison's scales, not the search's",

@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from qroar_core.errors import BadSpec
 from qroar_core.interpolations.registry import methods
 from qroar_core.interpolations.spec import RopeSpec
+from qroar_core.interpolations.tie import tie_of_block
 from qroar_core.plain_file import MIB, NotPlain, read_json, reason
 
 FIELDS = tuple(field.name for field in fields(RopeSpec))
@@ -58,6 +59,11 @@ def rope_from_file(path: Path | str) -> RopeSpec:
     missing = [name for name in ("method", "factor") if name not in content]
     if missing:
         raise BadSpec(f"it has no {missing[0]}", where=where, do=f"give {EXAMPLE}")
+    try:
+        for group in content["tie"] if isinstance(content.get("tie"), list) else ():
+            tie_of_block(group)
+    except BadSpec as problem:
+        raise BadSpec(problem.what, where=where, do=problem.do) from problem
     try:
         spec = SPEC.validate_json(json.dumps(content), strict=True)
     except ValidationError as problem:

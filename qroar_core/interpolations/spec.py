@@ -9,9 +9,10 @@ from typing import Any, ClassVar
 
 from qroar_core.checks import Compact, at_least
 from qroar_core.errors import BadSpec
-from qroar_core.interpolations.tie import Tie, require_apart, ties_text
+from qroar_core.interpolations.tie import Tie, require_apart, tie_of_block, ties_text
 from qroar_core.members import names_in
 
+LARGEST = 1000.0  # attention factor: beyond, and below its inverse, float16 weights lose what it multiplies
 MOST = 1e7  # a longer window than any memory holds; past 1e300 the window itself overflows
 # names of files, the checkpoint's own first; interpolations/registry.py says what they are
 ROPE_METHODS = tuple(sorted(names_in(Path(__file__).parent / "methods"), key=lambda name: (name != "default", name)))
@@ -64,15 +65,17 @@ class RopeSpec(Compact):
             )
         if self.original_context is not None:
             at_least("original_context", self.original_context, 2)
+            if self.original_context > MOST:
+                raise BadSpec(f"original_context must be at most {MOST:g}, got {self.original_context:g}")
         if not self.beta_fast > self.beta_slow > 0:
             raise BadSpec(f"need beta_fast > beta_slow > 0, got {self.beta_fast}, {self.beta_slow}")
         if not self.high_freq_factor > self.low_freq_factor > 0:
             raise BadSpec("need high_freq_factor > low_freq_factor > 0")
         require_apart(self.tie)
         if self.attention_factor is not None:
-            at_least("attention_factor", self.attention_factor, 0.0)
-            if not self.attention_factor:
-                raise BadSpec("attention_factor must be above 0: at 0 every logit is 0")
+            at_least("attention_factor", self.attention_factor, 1 / LARGEST)
+            if self.attention_factor > LARGEST:
+                raise BadSpec(f"attention_factor must be at most {LARGEST:g}, got {self.attention_factor:g}")
 
     def _spelled(self, name: str, value: object) -> str:
         return f"qroar.ties({ties_text(self.tie)!r})" if name == "tie" else repr(value)
@@ -82,9 +85,9 @@ def rope_of_block(block: Mapping[str, Any]) -> RopeSpec:
     """The spec that a file's block of plain values says, lists for tuples.
 
     Raises:
-        TypeError: keys that a spec does not have. BadSpec: values that it cannot take.
+        TypeError: keys that a spec does not have. BadSpec: values or entries of a tie that it cannot take.
     """
     fields: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in block.items()}
     if "tie" in fields:
-        fields["tie"] = tuple(Tie(**group) for group in fields["tie"])
+        fields["tie"] = tuple(tie_of_block(group) for group in fields["tie"])
     return RopeSpec(**fields)

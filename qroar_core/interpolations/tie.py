@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
 
 from qroar_core.errors import BadSpec
 
@@ -49,6 +50,20 @@ class Tie:
                 f"pair {self.first} alone has nothing to be tied to",
                 do=f"name at least two pairs, or write {self.first}-{self.last}:0 to hold it still",
             )
+
+
+def tie_of_block(block: Any) -> Tie:
+    """The group that a file's block of plain values says.
+
+    Raises:
+        BadSpec: no such block, an entry that a group does not have, or numbers that it cannot take.
+    """
+    known = [one.name for one in fields(Tie)]
+    if not isinstance(block, Mapping) or not {"first", "last"} <= set(block):
+        raise BadSpec("a tie needs first and last", do='write for example {"first": 26, "last": 31, "turn": 0}')
+    if unknown := [name for name in block if name not in known]:
+        raise BadSpec(f"unknown entry {str(unknown[0])[:40]!r} of a tie", do=f"choose from {', '.join(known)}")
+    return Tie(**block)
 
 
 def require_apart(ties: Sequence[Tie]) -> None:

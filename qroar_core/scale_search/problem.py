@@ -90,9 +90,13 @@ class SearchProblem:
         found = applicability_on(
             self.loaded.geometry, self.quant, self.spec.mode, self.bands, self.spec.angles, self.length
         )
-        if self.spec.k_offset and found.acts != "yes" and self.quant.k is not None and not self.all_exact:
-            return Verdict(acts="yes", reason=f"{found.reason} A K offset can act: it narrows what is rounded.")
-        return found
+        k = self.quant.k
+        if not self.spec.k_offset or found.acts == "yes" or k is None or self.all_exact:
+            return found
+        if k.scale == "channel" and k.levels == "affine":
+            nor = "Nor can a K offset: each channel's min..max moves with it."
+            return Verdict(acts=found.acts, reason=f"{found.reason} {nor}")
+        return Verdict(acts="yes", reason=f"{found.reason} A K offset can act: it narrows what is rounded.")
 
     @property
     def all_exact(self) -> bool:

@@ -65,7 +65,11 @@ def test_published_numbers_stand_where_the_file_gives_none(file):
         ({"method": "yarn", "factor": 0.5}, "factor must be at least 1"),
         ({"method": "spline", "factor": 2}, "unknown rope method 'spline'"),
         (YARN | {"tie": [{"first": 3, "last": 2}]}, "pairs 3-2 are no group"),
-        (YARN | {"attention_factor": 0}, "attention_factor must be above 0"),
+        (YARN | {"attention_factor": 0}, "attention_factor must be at least 0.001"),
+        (YARN | {"attention_factor": 1e30}, "attention_factor must be at most 1000"),
+        (YARN | {"original_context": 10**23}, "original_context must be at most 1e.07"),
+        (YARN | {"tie": [{"first": 4, "last": 9, "trun": 0}]}, "unknown entry 'trun' of a tie"),
+        (YARN | {"tie": [{"first": 4}]}, "a tie needs first and last"),
     ],
 )
 def test_what_is_no_interpolation_is_one_line_with_the_file(file, content, words):

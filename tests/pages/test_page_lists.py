@@ -78,7 +78,7 @@ def test_remedies_lists_its_table_and_figures(loaded_app, stages):
 
 def test_evidence_and_export_list_their_sections_before_anything_is_measured(loaded_app):
     go(loaded_app, "evidence")
-    assert lead_somewhere(loaded_app) == ["controls-section", "claims", "prediction"]
+    assert lead_somewhere(loaded_app) == ["controls-section", "claims", "prediction", "interpolation-section"]
     go(loaded_app, "export")
     assert lead_somewhere(loaded_app) == ["scales-file", "report-file", "checkpoint-folder", "loading"]
 

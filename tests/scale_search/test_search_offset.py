@@ -12,6 +12,7 @@ from qroar_core.interpolations.bands import band_of_channel
 from qroar_core.maths.attention_error import ErrorSetup, attention_error
 from qroar_core.models.applicability import applicability_on
 from qroar_core.progress import no_progress
+from qroar_core.quantizers.fake_quantize import fake_quantize
 from qroar_core.scale_search import run as search
 from qroar_core.scale_search.key_constants import KeyConstants
 from qroar_core.scale_search.problem import SearchProblem
@@ -144,6 +145,12 @@ def test_where_every_channel_has_its_own_step_scales_cannot_act_and_an_offset_ca
     assert plain.verdict.acts == "no"
     assert problem.verdict.acts == "yes"
     assert problem.verdict.reason.endswith("A K offset can act: it narrows what is rounded.")
+    moving = replace(problem, quant=QuantSpec(k=QuantizerSpec(2, scale="channel", levels="affine", group_size=16)))
+    assert moving.verdict.acts == "no"
+    assert moving.verdict.reason.endswith("Nor can a K offset: each channel's min..max moves with it.")
+    k = torch.randn(1, 64, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    error = fake_quantize(k, moving.quant.k) - k
+    torch.testing.assert_close(fake_quantize(k + 3.0, moving.quant.k) - (k + 3.0), error, atol=2e-6, rtol=0)
 
 
 def test_it_is_refused_without_a_still_pair_without_a_gradient_and_under_other_objectives(tiny):

@@ -28,8 +28,8 @@ REMEDY = Remedy(
     "KIVI",
     22,
     "K and V cache",
-    "two numbers a channel and group of 32 tokens of K, and a token and group of 32 channels of V; the newest 128 "
-    "tokens exact",
+    "two numbers a channel and group of 32 tokens of K, and a token and group of 32 channels of V; the newest 1 to "
+    "128 tokens exact, where KIVI's code keeps 128 of V at all times",
     "a cache layout and an attention kernel of its own",
     "KIVI, arXiv 2402.02750, groups of 32, residual 128; V only where it is quantized",
     _under,
