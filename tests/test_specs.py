@@ -165,10 +165,11 @@ def test_every_field_is_part_of_the_key(spec, field, value):
 def test_the_changes_above_cover_every_field():
     for spec, changes in CHANGES:
         left = {f.name for f in fields(spec)} - set(changes)
-        assert left <= {"static_scale", "fewer", "maps", "value_maps"}, type(spec).__name__  # tested below
+        assert left <= {"static_scale", "fewer", "maps", "value_maps", "k_offset"}, type(spec).__name__  # tested below
     assert QuantizerSpec(8, scale="tensor", static_scale=0.5) != QuantizerSpec(8, scale="tensor")
     assert SearchSpec(angles=True, maps=True) != SearchSpec(angles=True)
     assert SearchSpec(value_maps=True) != SearchSpec()
+    assert SearchSpec(k_offset=True) != SearchSpec()
 
 
 @pytest.mark.parametrize(

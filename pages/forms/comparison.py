@@ -61,7 +61,7 @@ def comparison_form(loaded: LoadedModel, setting: Setting) -> ComparisonSpec:
     )
     tokens = spec.calibration_tokens
     if reading:
-        names = ", ".join(one.name for one in reading)
+        names = literal(", ".join(one.name for one in reading))
         asked_tokens = int(number(st, f"Calibration tokens of {names}", 1, 1 << 24, "comparison tokens", step=1024))
         tokens = None if tokens is None and asked_tokens == max(one.tokens for one in reading) else asked_tokens
     methods = () if len(picked) == len(offered) else tuple(m for m in offered if m in picked)

@@ -35,7 +35,7 @@ def rope_search_form(setting: Setting) -> RopeSearchSpec:
         {
             "rope trials": spec.trials,
             "rope windows": spec.windows,
-            "rope held-out windows": spec.heldout_windows,
+            "rope heldout windows": spec.heldout_windows,
         },
     )
     one, two, three = st.columns(3)
@@ -48,7 +48,7 @@ def rope_search_form(setting: Setting) -> RopeSearchSpec:
         help="Every method at its published numbers among them.",
     )
     windows = number(two, "Windows of development text", 1, 256, "rope windows", help=term_help("Window"))
-    held = number(three, "Windows of held-out text", 2, 256, "rope held-out windows", help=term_help("Held-out"))
+    held = number(three, "Windows of held-out text", 2, 256, "rope heldout windows", help=term_help("Held-out"))
     counts = {"trials": int(trials), "windows": int(windows), "heldout_windows": int(held)}
     usual = (counts["windows"], counts["heldout_windows"]) == (spec.windows, spec.heldout_windows)
     spec = made(lambda: replace(spec, **counts, fewer=spec.fewer and usual), spec)

@@ -37,6 +37,9 @@ HELP = {  # of the options that not every search reads
     "polish_steps": "Each step reads one window forward and backward.",
 }
 
+TOGGLE = {name: switch.toggle for name, switch in switches().items()}
+TOGGLE_HELP = {name: switch.help for name, switch in switches().items()}
+
 
 def _unless_read(spec: SearchSpec, field: str) -> dict[str, Any]:
     """Of a number that not every search reads: its help, and why it is disabled where it is."""
@@ -62,8 +65,8 @@ def _kinds(why_not: Mapping[str, str]) -> list[str]:
             why = "searched by gradients only: choose that method, and an objective other than full"
         if not why and switch.cached_only and st.session_state["goal"] != FIRST:
             why = f"searched under the objective {objectives()[FIRST].label} alone"
-        said = f"{switch.help} Disabled: {literal(why)}." if why else switch.help
-        value = st.toggle(switch.toggle, st.session_state[name], key=name, disabled=bool(why), help=said)
+        said = f"{TOGGLE_HELP[name]} Disabled: {literal(why)}." if why else TOGGLE_HELP[name]
+        value = st.toggle(TOGGLE[name], st.session_state[name], key=name, disabled=bool(why), help=said)
         if value and name not in why_not and not _lacking(name, on):
             on.append(name)
     return on

@@ -9,7 +9,7 @@ from qroar_core.members import members_of
 from qroar_core.scale_search.objective import Objective
 from qroar_core.scale_search.search_methods import methods
 from qroar_core.specs import OBJECTIVES, SearchSpec
-from qroar_core.transforms.registry import flag, switches
+from qroar_core.transforms.registry import flag, kinds, switches
 
 
 @cache
@@ -35,7 +35,7 @@ def require_gradient(spec: SearchSpec) -> None:
             able = " or ".join(name for name, method in methods().items() if method.gradient)
             unable = " and ".join(name for name, objective in objectives().items() if not objective.gradient)
             raise BadSpec(
-                "is searched by gradients only",
+                f"gradients alone search {kinds()[name].label}",
                 where=flag(name),
                 do=f"take --method {able} and an objective other than {unable}",
             )

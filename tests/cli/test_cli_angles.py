@@ -53,4 +53,4 @@ def test_an_export_carries_them_and_verifies(finished, tmp_path, capfd):
 
 def test_other_methods_refuse_them_in_one_line(tmp_path, capfd):
     line = refused(capfd, "search", "demo", *SMALL, "--angles", "--method", "optuna", "--out", tmp_path / "x")
-    assert line.startswith("--angles: is searched by gradients only; take --method gradient")
+    assert line.startswith("--angles: gradients alone search pair angles; take --method gradient")

@@ -38,7 +38,7 @@ def no_loading(monkeypatch):
         ),
         (
             ("search", "--angles", "--method", "coordinate"),
-            "--angles: is searched by gradients only; take --method gradient and an objective other than full",
+            "--angles: gradients alone search pair angles; take --method gradient and an objective other than full",
         ),
         (("search", "--l2-penalty", "nan"), "--l2-penalty: l2_penalty must be at least 0.0 and finite, got nan"),
         (("search", "--seed", "-1"), "--seed: must lie in 0 to 4294967295, got -1; give another number"),

@@ -118,12 +118,12 @@ def test_a_cancelled_search_goes_on_with_its_angles(tiny):
 
 @pytest.mark.parametrize("method", [m for m in METHODS if m != "gradient"])
 def test_only_gradients_search_angles(method):
-    with pytest.raises(BadSpec, match="--angles: is searched by gradients only"):
+    with pytest.raises(BadSpec, match="--angles: gradients alone search pair angles"):
         require_gradient(SearchSpec(angles=True, method=method))
 
 
 def test_the_full_objective_searches_no_angles():
-    with pytest.raises(BadSpec, match="--angles: is searched by gradients only"):
+    with pytest.raises(BadSpec, match="--angles: gradients alone search pair angles"):
         require_gradient(SearchSpec(angles=True, objective="full"))
 
 

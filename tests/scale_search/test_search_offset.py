@@ -156,7 +156,7 @@ def test_where_every_channel_has_its_own_step_scales_cannot_act_and_an_offset_ca
 def test_it_is_refused_without_a_still_pair_without_a_gradient_and_under_other_objectives(tiny):
     with pytest.raises(BadSpec, match="every channel of K turns"):
         run(tiny(), rope=replace(TIED, tie=TIED.tie[:1]), k_offset=True)
-    with pytest.raises(BadSpec, match="--k-offset: is searched by gradients only"):
+    with pytest.raises(BadSpec, match="--k-offset: gradients alone search K offset"):
         run(tiny(), k_offset=True, method="coordinate")
     with pytest.raises(BadSpec, match="the kl objective searches no K offset"):
         SearchSpec(k_offset=True, objective="kl")

@@ -7,6 +7,7 @@ import streamlit as st
 from pages.views.glossary import term_help
 from pages.views.lessons.step import answer, question
 from pages.views.render import folded, picture
+from qroar_core.escape import literal
 from qroar_core.figures.lessons import commuting as figures
 from qroar_core.lessons.captured_head import KV_HEAD, LAYER
 from qroar_core.lessons.commuting import FIRST, LAST, LOUDEST, MOVES, commuting, every_move
@@ -39,7 +40,7 @@ def _play() -> None:
     )
     move = MOVES[kind]
     amount = two.select_slider(
-        move.knob, move.amounts, move.start, key=f"learn_amount_{kind}", format_func="{:g}".format
+        literal(move.knob), move.amounts, move.start, key=f"learn_amount_{kind}", format_func="{:g}".format
     )
     pair = three.slider("RoPE pair", FIRST, LAST, LOUDEST, key="learn_move_pair", help="Mixing takes the next one too.")
     distance = four.slider("Distance shown", 0, 1023, 200, key="learn_move_distance")
@@ -52,7 +53,7 @@ def _play() -> None:
             ("Logit error", swept.plain_error, swept.error[shown.at]),
             ("K error", swept.plain_key_error, swept.key_error[shown.at]),
         ):
-            st.metric(f"{name} with int4 K", f"{before:.1%} → {after:.1%}", border=True, width="content")
+            st.metric(f"{literal(name)} with int4 K", f"{before:.1%} → {after:.1%}", border=True, width="content")
     with folded("Every transform of this pair in one table") as opened:
         if opened:
             every = figures.summary(every_move(pair))

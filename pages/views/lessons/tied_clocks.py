@@ -49,7 +49,7 @@ def _play() -> None:
     with st.container(horizontal=True, gap="large"):
         for pair, own in enumerate(shown.own, first):
             off = (shown.common - own) * length
-            st.metric(f"Pair {pair} is off at L by", f"{off:+.2f} rad", border=True, width="content")
+            st.metric(f"Pair {pair:d} is off at L by", f"{off:+.2f} rad", border=True, width="content")
         st.metric("Cost: logit error of the tie alone", f"{shown.tied:.1%}", border=True, width="content")
         st.metric("Tokens whose largest channel is here", f"{shown.loudest:.0%}", border=True, width="content")
     st.caption(
