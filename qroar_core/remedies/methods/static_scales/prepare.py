@@ -27,6 +27,7 @@ def prepare(given: RemedyInputs) -> Prepared:
     static = {name: spec for name in ("k", "v") if (spec := getattr(given.quant, name)) and spec.scale == "tensor"}
     quant = replace(given.quant, **{name: replace(spec, static_scale=None) for name, spec in static.items()})
     ranges = calibrated(given.loaded, Condition(given.rope, quant), given.ids[:1], given.chunk).static
+    assert ranges is not None  # a scale without a number of its own is calibrated
     taken, said = captured(given), []
     for name, spec in static.items():
         present = None if spec.static_scale is None else spec.static_scale * largest_code(spec)
