@@ -74,6 +74,7 @@ class ErrorSetup:
     error_metric: str  # a file of maths/error_metrics
     groups: tuple[ChannelGroup, ...] = ()  # whose matrices stand in a point
     offset: int = 0  # channels of K's offset at a point's end; 0: none is searched
+    clip: Tensor | None = None  # the share of K's ranges that is kept, 0-dim; None: all
 
 
 def channel_log2(log2_g: Tensor, band: Tensor) -> Tensor:
@@ -173,12 +174,12 @@ def mapped(q: Tensor, k: Tensor, matrix: Tensor) -> tuple[Tensor, Tensor]:
     return q @ torch.linalg.inv(matrix), k @ matrix.mT
 
 
-def rounded(x: Tensor, spec: QuantizerSpec) -> Tensor:
+def rounded(x: Tensor, spec: QuantizerSpec, clip: Tensor | None = None) -> Tensor:
     """x as `spec` gives it back, straight through where x has a gradient; a static scale is this x's own range."""
     absmax = calibrated_coordinates(x.detach(), spec).abs().max() if spec.needs_calibration else None
     if torch.is_grad_enabled() and x.requires_grad:
-        return fake_quantize_ste(x, spec, absmax=absmax)
-    return fake_quantize(x, spec, absmax=absmax)
+        return fake_quantize_ste(x, spec, absmax=absmax, clip=clip)
+    return fake_quantize(x, spec, absmax=absmax, clip=clip)
 
 
 def _active(x: Tensor, spec: QuantizerSpec | None) -> Tensor:
@@ -191,10 +192,10 @@ def _cached(k: Tensor, layer: CapturedLayer, setup: ErrorSetup, last: int) -> Te
     if spec is None:
         return k
     if not spec.before_rope:
-        return rounded(k, spec)
+        return rounded(k, spec, setup.clip)
     cos = (setup.cos if layer.cos is None else layer.cos)[:last]
     sin = (setup.sin if layer.sin is None else layer.sin)[:last]
-    return rotate(rounded(unrotate(k, cos, sin, setup.pairing), spec), cos, sin, setup.pairing)
+    return rotate(rounded(unrotate(k, cos, sin, setup.pairing), spec, setup.clip), cos, sin, setup.pairing)
 
 
 def output_of(q: Tensor, rows: Tensor, k: Tensor, v: Tensor, scaling: float, rule: SoftmaxRule = PLAIN) -> Tensor:

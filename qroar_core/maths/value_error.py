@@ -23,12 +23,16 @@ class ValueRows:
 
     p: (n_kv_heads, group, R, keys), attention weights, zero where the cache holds a value exactly when the row reads.
     v: (n_kv_heads, keys, value_dim). metric: W_O,h^T W_O,h, (n_kv_heads, group, value_dim, value_dim).
+    clip: the share of V's ranges that is kept, 0-dim; None: all.
+    gate: (n_kv_heads, group, R, value_dim), what the output is multiplied by before W_O; None where nothing is.
     """
 
     p: Tensor
     v: Tensor
     metric: Tensor
     spec: QuantizerSpec
+    clip: Tensor | None = None
+    gate: Tensor | None = None
 
     @classmethod
     def of(cls, layer: CapturedLayer, metric: Tensor, scaling: float, spec: QuantizerSpec) -> ValueRows:
@@ -40,12 +44,14 @@ class ValueRows:
         if spec.block_tokens > 1:
             exact_from = first_exact_key(spec.block_tokens, layer.rows).to(k.device)[:, None]
             p = p.masked_fill(torch.arange(last, device=k.device) >= exact_from, 0.0)
-        return cls(p, v, metric.view(kv, -1, *metric.shape[1:]), spec)
+        gate = None if layer.gate is None else layer.gate.unflatten(0, (kv, -1))
+        return cls(p, v, metric.view(kv, -1, *metric.shape[1:]), spec, gate=gate)
 
     def error(self, maps: Tensor) -> Tensor:
         """Error under maps (n_kv_heads, value_dim, value_dim), (n_kv_heads,), summed over rows; has a gradient in M."""
-        back = rounded(self.v @ maps.mT, self.spec) @ torch.linalg.inv(maps).mT
+        back = rounded(self.v @ maps.mT, self.spec, self.clip) @ torch.linalg.inv(maps).mT
         moved = torch.matmul(self.p.flatten(1, 2), back - self.v).view(*self.p.shape[:3], -1)
+        moved = moved if self.gate is None else moved * self.gate
         return (torch.matmul(moved, self.metric) * moved).sum((1, 2, 3))
 
     def moments(self) -> Tensor:

@@ -21,6 +21,17 @@ class StaticRange:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class ClipRatios:
+    """The share of each range that a cache's quantizers keep, in (0, 1]; what lies beyond saturates. None: all of it.
+
+    k, v: (layers, n_kv_heads), on the host.
+    """
+
+    k: Tensor | None = None
+    v: Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Condition:
     """What the model runs under.
 
@@ -33,3 +44,4 @@ class Condition:
     scales: Scales | None = None
     static: StaticRange | None = None
     quantized_channels: Tensor | None = None
+    clip: ClipRatios = ClipRatios()

@@ -25,23 +25,31 @@ CosSin = Callable[[int, int], tuple[Tensor, Tensor]]  # first and past-the-last 
 Rounder = Callable[[Tensor, int], Tensor]  # (B, heads, t, head_dim) and its first position -> the same, rounded
 
 
-def rounder(spec: QuantizerSpec | None, geometry: Geometry, cos_sin: CosSin, absmax: Tensor | None) -> Rounder | None:
+def rounder(
+    spec: QuantizerSpec | None,
+    geometry: Geometry,
+    cos_sin: CosSin,
+    absmax: Tensor | None,
+    clip: Tensor | None = None,
+) -> Rounder | None:
     """The cache's rounding as a function of new tokens, or None in full precision.
 
     Args:
         cos_sin: gives cos and sin of a run of positions, for quantizers that act before RoPE.
         absmax: calibrated range of a per-tensor scale.
+        clip: the share of its range that each KV head keeps, (n_kv_heads,); None: all.
     """
     if spec is None:
         return None
+    share = None if clip is None else clip[:, None, None]
 
     def round_after(x: Tensor, start: int) -> Tensor:
-        return fake_quantize(x, spec, absmax=absmax)
+        return fake_quantize(x, spec, absmax=absmax, clip=share)
 
     def round_before(x: Tensor, start: int) -> Tensor:
         cos, sin = cos_sin(start, start + x.shape[-2])
         plain = unrotate(x, cos, sin, geometry.pairing)
-        return rotate(fake_quantize(plain, spec, absmax=absmax), cos, sin, geometry.pairing).to(x.dtype)
+        return rotate(fake_quantize(plain, spec, absmax=absmax, clip=share), cos, sin, geometry.pairing).to(x.dtype)
 
     return round_before if spec.before_rope else round_after
 

@@ -86,8 +86,9 @@ class _Probed:
         """K as a cache gives it back that has rounded all of it."""
         spec, static = self.condition.quant.k, self.condition.static
         at = None if static is None or static.k is None else static.k[layer]
+        share = None if self.condition.clip.k is None else self.condition.clip.k[layer]
         turns = partial(self.ropes[layer].cos_sin, device=k.device)
-        round_k = rounder(spec, self.loaded.geometry, turns, at)
+        round_k = rounder(spec, self.loaded.geometry, turns, at, share)
         assert round_k is not None
         return round_k(k, 0)
 

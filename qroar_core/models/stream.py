@@ -180,12 +180,15 @@ class Stream:
     def _allocate(self, batch: int) -> list[tuple[QuantizedCache, QuantizedCache]]:
         loaded, quant, static = self.loaded, self.condition.quant, self.condition.static
         k_range, v_range = (static.k, static.v) if static is not None else (None, None)
+        clip = self.condition.clip
         halves = []
         for layer, (k, v) in enumerate(allocate(loaded.geometry, batch, self.length, loaded.dtype, loaded.devices())):
-            ranges = [None if r is None else r[layer] for r in (k_range, v_range)]
+            ranges, shares = (
+                [None if r is None else r[layer] for r in both] for both in ((k_range, v_range), (clip.k, clip.v))
+            )
             k_round, v_round = (
-                rounder(spec, loaded.geometry, partial(self.cos_sin, layer=layer), at)
-                for spec, at in zip((quant.k, quant.v), ranges)
+                rounder(spec, loaded.geometry, partial(self.cos_sin, layer=layer), at, share)
+                for spec, at, share in zip((quant.k, quant.v), ranges, shares)
             )
             if quant.qk is not None and (quant.k is None or quant.k.block_tokens == 1):
                 k_round = followed_by(k_round, partial(self._round_active, layer=layer, which="k_active"))

@@ -26,7 +26,9 @@ OnSet = Callable[[Tensor, int, Tensor | None], Tensor]
 OnOpen = Callable[[Tensor], Tensor]
 
 
-def fake_quantize(x: Tensor, spec: QuantizerSpec, *, absmax: Tensor | None = None) -> Tensor:
+def fake_quantize(
+    x: Tensor, spec: QuantizerSpec, *, absmax: Tensor | None = None, clip: Tensor | None = None
+) -> Tensor:
     """Round x to the levels `spec` can store and give the values back.
 
     x^ = zero + step * clamp(round((x - zero) / step), low, high), one step per token, block of
@@ -39,18 +41,24 @@ def fake_quantize(x: Tensor, spec: QuantizerSpec, *, absmax: Tensor | None = Non
         spec: the quantizer.
         absmax: calibrated largest magnitude, for scale `tensor` only; 0-dim or broadcastable to x,
             in the coordinates that are rounded (after any rotation).
+        clip: the share of its absmax that a set's range keeps, in (0, 1], for symmetric integers with a scale per
+            token or block only; 0-dim, or (heads, 1, 1) for x (..., heads, tokens, head_dim). What lies beyond
+            saturates.
     Returns:
         Same shape and dtype as x; the arithmetic is float32, or float64 where x is.
     Raises:
         BadSpec: a block that does not divide head_dim, a head that can't be rotated or reordered,
-            scale `tensor` with neither absmax nor static_scale, or absmax with another scale.
+            scale `tensor` with neither absmax nor static_scale, absmax with another scale, or clip with a
+            quantizer that takes none.
     Source: per levels family, see quantizers/grids.
     """
     with torch.no_grad():
-        return _quantize(x, spec, absmax, straight_through=False)
+        return _quantize(x, spec, absmax, clip, straight_through=False)
 
 
-def fake_quantize_ste(x: Tensor, spec: QuantizerSpec, *, absmax: Tensor | None = None) -> Tensor:
+def fake_quantize_ste(
+    x: Tensor, spec: QuantizerSpec, *, absmax: Tensor | None = None, clip: Tensor | None = None
+) -> Tensor:
     """`fake_quantize` with the straight-through gradient of x^ = zero + step * round((x - zero)/step).
 
     Rounding has derivative 1 inside the clamp and 0 outside, so dx^/dx = 1 and
@@ -60,7 +68,7 @@ def fake_quantize_ste(x: Tensor, spec: QuantizerSpec, *, absmax: Tensor | None =
     Args, Returns, Raises: as `fake_quantize`.
     Source: LSQ, arXiv 1902.08153, equations 2 and 3.
     """
-    return _quantize(x, spec, absmax, straight_through=torch.is_grad_enabled() and x.requires_grad)
+    return _quantize(x, spec, absmax, clip, straight_through=torch.is_grad_enabled() and x.requires_grad)
 
 
 def calibrated_coordinates(x: Tensor, spec: QuantizerSpec) -> Tensor:
@@ -68,11 +76,18 @@ def calibrated_coordinates(x: Tensor, spec: QuantizerSpec) -> Tensor:
     return _to_axes(x, spec)
 
 
-def _quantize(x: Tensor, spec: QuantizerSpec, absmax: Tensor | None, straight_through: bool) -> Tensor:
+def _quantize(
+    x: Tensor, spec: QuantizerSpec, absmax: Tensor | None, clip: Tensor | None, straight_through: bool
+) -> Tensor:
+    if clip is not None and not spec.takes_clip:
+        raise BadSpec("ranges are clipped of symmetric integers with a scale per token or block only")
     work = x if x.dtype == torch.float64 else x.float()
     store = storage_of(x, spec)
 
     def act(values: Tensor, dim: int, static: Tensor | None) -> Tensor:
+        if clip is not None:
+            share = clip.to(values)
+            static = values.abs().amax(dim, keepdim=True) * (share[..., None] if spec.scale == "block" else share)
         return _round(values, dim, spec, store, static, straight_through)
 
     rounded = on_sets(_to_axes(work, spec), spec, absmax, act, torch.clone)

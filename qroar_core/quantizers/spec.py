@@ -123,6 +123,11 @@ class QuantizerSpec(Compact):
         return self.block_tokens > 1
 
     @property
+    def takes_clip(self) -> bool:
+        """True where each set has a range of its own that a ratio can shrink evenly on both sides."""
+        return self.scale in ("token", "block") and self.levels == "absmax"
+
+    @property
     def needs_calibration(self) -> bool:
         """True when a static scale has to be measured on calibration text first."""
         return self.scale == "tensor" and self.static_scale is None

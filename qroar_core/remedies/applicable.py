@@ -53,9 +53,10 @@ def applicable_remedies(
 
 def searches(spec: ComparisonSpec, method: str) -> tuple[bool, ...]:
     """What is searched on top of a remedy: one entry a search, True where pairs are turned too."""
-    if not spec.band_scales or not BY_NAME[method].takes_scales:
+    about = BY_NAME[method]
+    if not spec.band_scales or about.alone or not about.takes_scales:
         return ()
-    return (False, True) if spec.search.angles and BY_NAME[method].takes_angles else (False,)
+    return (False, True) if spec.search.angles and about.takes_angles else (False,)
 
 
 def turned_keys(entered: Sequence[Applied], one: Applied) -> QuantSpec | None:

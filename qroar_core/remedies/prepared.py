@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from qroar_core.interpolations.tie import Tie
+from qroar_core.models.condition import ClipRatios, StaticRange
 from qroar_core.models.linear_inputs import LinearInputs, linear_inputs
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.text import Texts
@@ -28,6 +29,8 @@ class Prepared:
     """The quantizers to run under, and what replaces the checkpoint's parameters (models.patch.substituted_weights).
 
     Args:
+        static: ranges in place of those that the comparison calibrates for scales per tensor.
+        clip: the share of its range that each head's quantizer keeps.
         rope: the interpolation to run under in place of the comparison's; None: that one.
         note: what was chosen, in words.
         left_out: why there is nothing to measure; empty where there is.
@@ -36,6 +39,8 @@ class Prepared:
     quant: QuantSpec
     parameters: dict[str, Tensor] = field(default_factory=dict)
     divide: dict[str, Tensor] = field(default_factory=dict)  # name of a linear's weight -> what divides its inputs
+    static: StaticRange | None = None
+    clip: ClipRatios = ClipRatios()
     rope: RopeSpec | None = None
     note: str = ""
     left_out: str = ""

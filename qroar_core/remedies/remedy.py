@@ -33,6 +33,7 @@ class Remedy:
         free: no run-time cost and nothing to change in the runtime.
         takes_scales: band scales can be searched on top of it; False where it has scales of its own.
         takes_angles: pair angles can be searched on top of it.
+        alone: it is fitted to q, k and v as they are, so that nothing goes on top of it.
         searches: how many searches it makes itself.
         work: of making it, in passes over as many windows as a search reads.
         retunes: it may change the interpolation: what that costs the unquantized model is measured too.
@@ -50,6 +51,7 @@ class Remedy:
     free: bool = True
     takes_scales: bool = True
     takes_angles: bool = True
+    alone: bool = False
     searches: int = 0
     work: int = 0
     retunes: bool = False

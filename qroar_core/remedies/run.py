@@ -3,8 +3,8 @@
 Same model, same text, same seed. Every remedy that applies to what is quantized is measured on the same held-out
 windows; under each that has no scales of its own band scales are searched anew, with the same budget, and measured too;
 those that have are also measured with a rotation at run time on top. A remedy is either other quantizers (a rotation,
-per-channel K) or other parameters (AWQ, GPTQ, SmoothAttention, SmoothQuant, this project's searches), so nothing else
-has to know it.
+per-channel K), other ranges for them (clipped, static) or other parameters (AWQ, GPTQ, SmoothAttention, SmoothQuant,
+this project's searches), so nothing else has to know it.
 
 Everything is counted from the model without a tie: a tie is part of the remedy whose maps need it, and its cost counts
 against that one alone.
@@ -193,8 +193,10 @@ class _Comparison:
 
     def alone(self, remedy: Applied, ready: Prepared) -> Measured:
         """A remedy by itself, on the model as it stands now."""
-        nll = self.nll(Condition(ready.rope or self.rope, ready.quant), remedy.about.name)
-        no_op = self.no_op(remedy.quant) if remedy.about.takes_scales else ""
+        condition = Condition(ready.rope or self.rope, ready.quant, static=ready.static, clip=ready.clip)
+        nll = self.nll(condition, remedy.about.name)
+        on_top = remedy.about.takes_scales and not remedy.about.alone
+        no_op = self.no_op(remedy.quant) if on_top else ""
         return Measured(remedy.method, nll, no_op=no_op, note=ready.note)
 
     def on_top(self, remedy: Applied, ready: Prepared) -> Iterator[Measured]:
@@ -214,7 +216,8 @@ class _Comparison:
 
     def nll(self, condition: Condition, what: str) -> list[float]:
         """Mean NLL of every held-out window (all tokens but the first), nats per token."""
-        condition = calibrated(self.loaded, condition, self.calibration[:1], self.spec.chunk)
+        if condition.static is None:
+            condition = calibrated(self.loaded, condition, self.calibration[:1], self.spec.chunk)
         with self.part(1, what, inner=True) as on_step:
             return measure(
                 self.loaded, condition, self.heldout, self.length - 1, chunk=self.spec.chunk, on_step=on_step

@@ -1,6 +1,7 @@
 """The error of a rounded V cache under value maps, and the moments it starts from, against loops in plain floats."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -95,3 +96,16 @@ def test_the_error_has_a_gradient_that_leads_down():
     assert x.grad.isfinite().all()
     tried = [float(rows.error(x.detach() - rate * x.grad / x.grad.norm()).sum()) for rate in (0.03, 0.1, 0.3)]
     assert min(tried) < float(before.detach())
+
+
+def test_a_gate_multiplies_the_output_before_w_o():
+    """Oracle: the gate inside each row's metric, diag(gate) W_O^T W_O diag(gate), one row at a time."""
+    layer, w_o, maps = captured()
+    gate = torch.rand(HEADS, len(ROWS), D, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    gated = ValueRows.of(replace(layer, gate=gate), w_o.mT @ w_o, SCALING, INT4).error(maps)
+    expected = torch.zeros(KV, dtype=torch.float64)
+    for r in range(len(ROWS)):
+        one = replace(layer, q=layer.q[:, r : r + 1], rows=ROWS[r : r + 1], out=layer.out[:, r : r + 1])
+        through = w_o * gate[:, None, r]
+        expected += ValueRows.of(one, through.mT @ through, SCALING, INT4).error(maps)
+    assert torch.allclose(gated, expected)

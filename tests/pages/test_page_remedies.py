@@ -42,6 +42,7 @@ def test_it_offers_what_applies_and_says_what_a_click_costs(loaded_app):
         "pair_scales",
         "tied_maps",
         "smooth_attention",
+        "clipped_ranges",
         "kvquant",
         "kivi",
         "rotation",
@@ -50,14 +51,15 @@ def test_it_offers_what_applies_and_says_what_a_click_costs(loaded_app):
         "pair scales and angles",
         "tied maps",
         "SmoothAttention",
+        "clipped ranges",
         "KVQuant (K per channel before RoPE)",
         "KIVI",
         "Hadamard rotation of q and k",
     ]
-    assert "14 conditions on 16 windows of 1,024 tokens each; 5 searches for scales." in texts(loaded_app)
+    assert "15 conditions on 16 windows of 1,024 tokens each; 5 searches for scales." in texts(loaded_app)
     assert "Not run for this setup yet" in texts(loaded_app)
     loaded_app.checkbox(key="comparison band scales").set_value(False).run()
-    assert "11 conditions on 16 windows of 1,024 tokens each; 2 searches" in texts(loaded_app)
+    assert "12 conditions on 16 windows of 1,024 tokens each; 2 searches" in texts(loaded_app)
 
 
 def test_a_click_measures_and_shows_sentences_table_and_figures(loaded_app, asks):
@@ -113,9 +115,9 @@ def test_weights_bring_a_length_of_gptq_s_text(app, asks):
     assert [one[2].calibration_tokens for one in asks] == [None, 4096]
 
 
-@pytest.mark.parametrize(("angles", "counts"), [(False, (14, 5)), (True, (17, 8))])
+@pytest.mark.parametrize(("angles", "counts"), [(False, (15, 5)), (True, (18, 8))])
 def test_the_conditions_promised_are_those_the_comparison_makes(demo, angles, counts):
-    """By hand: the reference, seven remedies, scales, then angles, on the three of them that take scales and gain by
+    """By hand: the reference, eight remedies, scales, then angles, on the three of them that take scales and gain by
     them, a rotation on each of the two with scales of their own, which are a search each, and a tie unquantized."""
     setting = default_setting(demo)
     setting = replace(setting, search=replace(setting.search, angles=angles))

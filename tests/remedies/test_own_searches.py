@@ -45,9 +45,9 @@ def held(loaded):
     return windows(loaded.tokenizer, TEXTS["heldout"], 96, 4, 0).ids
 
 
-def compared(loaded, *methods, quant=KV4, tie=(), on_step=no_progress, **more):
+def compared(loaded, *methods, quant=KV4, rope=YARN, tie=(), on_step=no_progress, **more):
     spec = replace(SPEC, methods=methods, band_scales=False, **more)
-    return compare.run(loaded, Setting(replace(YARN, tie=tie), quant), spec, TEXTS, on_step)
+    return compare.run(loaded, Setting(replace(rope, tie=tie), quant), spec, TEXTS, on_step)
 
 
 def rows_of(result):
