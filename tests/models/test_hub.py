@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import gguf
@@ -419,7 +420,8 @@ def test_a_job_shows_its_bytes_and_its_cancel_stops_the_download(served):
 def test_ctrl_c_ends_the_command_with_130_and_the_download_with_it(served, tmp_path):
     served.pause = 0.1
     command = [sys.executable, "-m", "qroar_core", "info", "org/demo"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a shell's background jobs ignore it
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT, preexec_fn=heard) as process:
         deadline = time.monotonic() + 120
         while not served.open:
             assert time.monotonic() < deadline
