@@ -85,12 +85,14 @@ class _RopeSearch:
     short: Windows = field(init=False)
     tried: dict[bool, list[TriedRope]] = field(default_factory=lambda: {False: [], True: []})
     seen: dict[tuple[bool, bytes], float] = field(default_factory=dict)  # NLL of frequencies that were tried
+    known: int = field(init=False)  # interpolations that both studies begin with, beside the setting's own
     done: float = 0.0  # units of progress: passes over the development windows
 
     def __post_init__(self) -> None:
         asked, loaded = self.setting, self.loaded
         self.length = self.spec.length or asked.search.length or promised_length(loaded, asked.rope)
         self.space = RopeSpace.of(loaded, asked.rope, self.length)
+        self.known = len(list(self.space.known()))
         short = min(self.spec.short_length or asked.diagnosis.short_length or self.length, self.length)
         self.development = self._read("development", self.length, self.spec.windows, 1)
         self.heldout = self._read("heldout", self.length, self.spec.heldout_windows, 2)
@@ -148,7 +150,7 @@ class _RopeSearch:
 
     def _try(self, rope: RopeSpec, how: How, quantized: bool) -> float:
         """Mean NLL of the development windows, noted; infinite where it leaves the number format."""
-        count = f"{len(self.tried[quantized]) + 1} of {self.spec.trials}"
+        count = f"{len(self.tried[quantized]) + 1} of at most {self._most}"
         what = f"{'under the quantizer' if quantized else 'in full precision'}, {count}: {rope.method}"
         found = rope_of(self.loaded, rope, self.length)
         key = quantized, torch.cat([found.inv_freq, torch.tensor([found.attention_factor])]).numpy().tobytes()
@@ -177,7 +179,7 @@ class _RopeSearch:
     def _nll(self, rope: RopeSpec, quantized: bool, read: Windows, what: str) -> list[float]:
         """Mean NLL of every window, all tokens but the first, nats per token."""
         units = self._units(read.ids)
-        total = float(2 * (self.spec.trials + self.spec.exchanged))
+        total = float(2 * self._most)
         total += 6 * (self._units(self.heldout.ids) + self._units(self.short.ids))
 
         def named(step: Step) -> None:
@@ -188,6 +190,11 @@ class _RopeSearch:
         found = WindowScorer(self.loaded, rope, quant, step).nll(read.ids, None, what)
         self.done += units
         return found
+
+    @property
+    def _most(self) -> int:
+        """Interpolations that a study may try: known ones go first, however few are asked for."""
+        return max(self.spec.trials, 1 + self.known) + self.spec.exchanged
 
     def _units(self, ids: Tensor) -> float:
         return ids.numel() / self.development.ids.numel()

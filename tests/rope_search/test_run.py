@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -166,7 +167,7 @@ def test_a_search_that_is_stopped_brings_what_was_tried(model):
 
     def stop(step):
         steps.append(step)
-        if step.what.startswith("under the quantizer, 2 of 9"):
+        if step.what.startswith("under the quantizer, 2 of at most "):
             raise Cancelled("rope")
 
     with pytest.raises(Cancelled) as stopped:
@@ -175,6 +176,16 @@ def test_a_search_that_is_stopped_brings_what_was_tried(model):
     assert isinstance(partial, RopeTrials)
     assert [(study.quantized, len(study.trials)) for study in partial.studies] == [(False, 9), (True, 1)]
     assert all(0 <= step.fraction < 1 for step in steps)
+
+
+def test_progress_ends_where_it_says_also_with_few_trials(model):
+    steps = []
+    stage.run(model, setting(), replace(SPEC, trials=2), TEXTS, steps.append)
+    fractions = [step.fraction for step in steps]
+    assert fractions == sorted(fractions)
+    assert fractions[-2] <= 1
+    numbers = [re.search(r"(\d+) of at most (\d+)", step.what) for step in steps]
+    assert all(int(found[1]) <= int(found[2]) for found in numbers if found)
 
 
 @pytest.mark.parametrize(
