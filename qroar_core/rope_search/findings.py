@@ -82,6 +82,8 @@ def sentences(
     if by_document is not None and chosen["quantizer"] != chosen["full precision"]:
         out.append(f"Counted by documents ({documents} of them) it is {measured(by_document)}.")
     made_in: dict[Choice, str] = {"quantizer": "under the quantizer", "full precision": "in full precision"}
+    if chosen["quantizer"] == chosen["full precision"]:
+        made_in = {"quantizer": "in both conditions"}
     for choice, made in made_in.items():
         if chosen[choice] == chosen["setting"]:
             out.append(f"The choice made {made} is the setting's own interpolation.")

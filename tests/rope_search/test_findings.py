@@ -45,9 +45,11 @@ def test_equal_choices_are_said_to_be_one():
     chosen = {"setting": SETTING, "full precision": FULL, "quantizer": FULL}
     said = findings.sentences(chosen, rope_search().judged, won, None, (1024, 256, 256), 3)
     assert said[0].startswith("Quantization does not change the choice: NTK-aware (static) ×5 is chosen in both")
+    assert sum("wins" in sentence for sentence in said) == 1
+    assert any("the choice made in both conditions wins" in sentence for sentence in said)
     own = dict.fromkeys(chosen, SETTING)
     said = findings.sentences(own, rope_search().judged, won, None, (128, 64, 256), 3)
-    assert "The choice made under the quantizer is the setting's own interpolation." in said
+    assert "The choice made in both conditions is the setting's own interpolation." in said
     assert said[-1].startswith("128 tokens lie within the native window of 256")
     near = {"setting": SETTING, "full precision": FULL, "quantizer": RopeSpec("ntk", 5.5)}
     said = findings.sentences(near, rope_search().judged, won, won, (1024, 256, 256), 3)

@@ -15,5 +15,11 @@ def require(geometry: Geometry, rope: RopeSpec, quant: QuantSpec) -> None:
         raise BadSpec(
             "every channel of K turns, and a constant would turn with it",
             where="--k-offset",
-            do="tie slow pairs to stand still, for example 26-31:0, by --tie or as Tied pairs on the Start page",
+            do=f"tie slow pairs to stand still, for example {_slowest(geometry)}:0, as tied pairs of the interpolation",
         )
+
+
+def _slowest(geometry: Geometry) -> str:
+    """About a fifth of the pairs, the slowest, as a tie is written."""
+    last = geometry.n_pairs - 1
+    return f"{last - geometry.n_pairs // 6}-{last}"
