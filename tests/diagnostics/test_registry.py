@@ -11,7 +11,18 @@ from qroar_core.diagnostics.result import Diagnosis
 from tests.helpers import planted
 
 NO_DIAGNOSTIC = {  # fields that say how, where and of what the diagnostics are
-    *("verdict", "groups", "others", "of_one_group", "seconds", "text", "scales_mode", "decoder_layers", "pairing"),
+    *(
+        "measured",
+        "verdict",
+        "groups",
+        "others",
+        "of_one_group",
+        "seconds",
+        "text",
+        "scales_mode",
+        "decoder_layers",
+        "pairing",
+    ),
     *("position_edges", "length", "short_length", "windows", "paired_tokens", "eps"),
     *("rotary_dim", "head_dim", "n_kv_heads"),
 }
