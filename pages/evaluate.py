@@ -7,12 +7,11 @@ import streamlit as st
 from pages import jobs
 from pages.forms.evaluation import evaluation_form
 from pages.state import session
-from pages.state.clicks import pressed
 from pages.state.widget_state import chosen, delivered
 from pages.views import glossary
 from pages.views.continuations import continuations
 from pages.views.evaluation import show_figures, show_finding
-from pages.views.job_progress import result_or_progress, running
+from pages.views.job_progress import result_or_progress, running, start_button
 from pages.views.render import findings_first
 from pages.views.require import require_model
 from pages.views.status_bar import status_bar
@@ -33,15 +32,7 @@ if outcome is None:
     st.info("No scales are tuned under this setup yet: this compares the reference with the quantized model only.")
     st.page_link("pages/tune.py", label="Tune first", icon=":material/arrow_back:")
 
-key = jobs.evaluate.key(loaded, setting, outcome)
-if click := pressed(
-    "Evaluate",
-    type="primary",
-    disabled=running(key),
-    icon=":material/play_arrow:",
-):
-    jobs.evaluate.start(loaded, setting, outcome)
-    click.over()
+key = start_button("Evaluate", jobs.evaluate, loaded, setting, outcome)
 if setting.evaluation.rotation_scales:
     result_or_progress(jobs.search_rotated.key(loaded, setting))
 result = result_or_progress(key)

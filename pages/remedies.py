@@ -4,11 +4,10 @@ import streamlit as st
 
 from pages import jobs
 from pages.forms.comparison import comparison_form, conditions
-from pages.state.clicks import pressed
 from pages.state.widget_state import delivered
 from pages.views import glossary
 from pages.views.comparison import show_comparison
-from pages.views.job_progress import result_or_progress, running
+from pages.views.job_progress import result_or_progress, running, start_button
 from pages.views.require import require_model
 from pages.views.status_bar import status_bar
 
@@ -25,15 +24,7 @@ if setting.quant.is_none:
     st.page_link("pages/start.py", label="Go to Start", icon=":material/upload:")
     st.stop()
 spec = comparison_form(loaded, setting)
-key = jobs.compare.key(loaded, setting, spec)
-if click := pressed(
-    "Run the comparison",
-    type="primary",
-    disabled=running(key),
-    icon=":material/play_arrow:",
-):
-    jobs.compare.start(loaded, setting, spec)
-    click.over()
+key = start_button("Run the comparison", jobs.compare, loaded, setting, spec)
 measured, searched = conditions(loaded, setting, spec)
 st.caption(
     f"{measured:d} conditions on {spec.windows:d} windows of {setting.search.length:,} tokens each; "

@@ -4,10 +4,9 @@ import streamlit as st
 
 from pages import jobs
 from pages.forms.retrieval import prompt_count, retrieval_form
-from pages.state.clicks import pressed
 from pages.state.widget_state import delivered
 from pages.views import glossary
-from pages.views.job_progress import result_or_progress, running
+from pages.views.job_progress import result_or_progress, running, start_button
 from pages.views.require import require_model
 from pages.views.retrieval import show_retrieval
 from pages.views.status_bar import status_bar
@@ -23,16 +22,8 @@ if outcome is None:
     st.info("No scales are tuned under this setup yet: this compares the reference with the quantized model only.")
     st.page_link("pages/tune.py", label="Tune first", icon=":material/arrow_back:")
 
-key = jobs.retrieve.key(loaded, setting, outcome, spec)
 conditions = 1 if setting.quant.is_none else 2 if outcome is None else 3
-if click := pressed(
-    "Test retrieval",
-    type="primary",
-    disabled=running(key),
-    icon=":material/play_arrow:",
-):
-    jobs.retrieve.start(loaded, setting, outcome, spec)
-    click.over()
+key = start_button("Test retrieval", jobs.retrieve, loaded, setting, outcome, spec)
 longest = max(spec.lengths)
 st.caption(f"{prompt_count(spec):,} prompts under {conditions:d} conditions, each of up to {longest:,} tokens.")
 result = result_or_progress(key)

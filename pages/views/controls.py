@@ -9,11 +9,10 @@ import streamlit as st
 from pages import jobs
 from pages.forms.build_spec import counted, made
 from pages.jobs import evidence
-from pages.state.clicks import pressed
 from pages.state.session import beside, keep_beside
 from pages.state.widget_state import chosen, fill, number
 from pages.views.boxes import finding
-from pages.views.job_progress import result_or_progress, running
+from pages.views.job_progress import result_or_progress, start_button
 from pages.views.render import heading, picture
 from qroar_core.escape import literal
 from qroar_core.evaluation.result import Evaluation
@@ -45,15 +44,7 @@ def controls(loaded: LoadedModel, setting: Setting, outcome: SearchOutcome | Non
         st.info("The search found no scales but identity: there is no gain to check.")
         return
     spec = _kept_form(loaded, setting)
-    key = evidence.control.key(loaded, setting, outcome, spec)
-    if click := pressed(
-        "Run the controls",
-        type="primary",
-        disabled=running(key),
-        icon=":material/play_arrow:",
-    ):
-        evidence.control.start(loaded, setting, outcome, spec)
-        click.over()
+    key = start_button("Run the controls", evidence.control, loaded, setting, outcome, spec)
     st.caption(literal(_cost(loaded, spec)))
     result = result_or_progress(key)
     if result is not None:

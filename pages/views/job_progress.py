@@ -5,17 +5,22 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Hashable
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
 import streamlit as st
 
+from pages.jobs import Stage
+from pages.state.clicks import pressed
 from pages.state.foreign_runs import marked
 from pages.state.job_key import JobKey
 from pages.state.session import BEGAN, manager
 from pages.views.boxes import refused
 from pages.views.labels import progress_words
 from qroar_core.escape import literal
+from qroar_core.models.loaded import LoadedModel
+from qroar_core.setting import Setting
 
+Asked = ParamSpec("Asked")
 Found = TypeVar("Found")
 POLL = 1  # seconds between looks at a running job
 
@@ -42,6 +47,22 @@ def result_or_progress(key: JobKey[Found], live: Callable[[tuple], None] | None 
     elif now.warning:
         st.warning(literal(now.warning), icon=":material/save:")
     return marked(key)
+
+
+def start_button(
+    label: str,
+    stage: Stage[Asked, Found],
+    loaded: LoadedModel,
+    setting: Setting,
+    *asked: Asked.args,
+    **named: Asked.kwargs,
+) -> JobKey[Found]:
+    """The button that starts a stage, disabled while it is queued or running; the key of its job."""
+    key = stage.key(loaded, setting, *asked, **named)
+    if click := pressed(label, type="primary", disabled=running(key), icon=":material/play_arrow:"):
+        stage.start(loaded, setting, *asked, **named)
+        click.over()
+    return key
 
 
 def running(key: Hashable) -> bool:

@@ -8,11 +8,10 @@ import streamlit as st
 
 from pages.forms.build_spec import counted, made
 from pages.jobs import evidence
-from pages.state.clicks import pressed
 from pages.state.session import beside, keep_beside
 from pages.state.widget_state import chosen, fill, number
 from pages.views.boxes import finding
-from pages.views.job_progress import result_or_progress, running
+from pages.views.job_progress import result_or_progress, start_button
 from pages.views.render import heading, picture
 from qroar_core.errors import QRoarError
 from qroar_core.escape import code, literal
@@ -40,15 +39,7 @@ def draw(loaded: LoadedModel, setting: Setting) -> None:
         st.info(f"Not under this setting: {literal(problem.what)}. Choose another quantizer on the Start page.")
         return
     asked, spec = _kept_form(loaded, setting)
-    key = evidence.predict.key(loaded, setting, asked, spec)
-    if click := pressed(
-        "Round each band alone",
-        type="primary",
-        disabled=running(key),
-        icon=":material/play_arrow:",
-    ):
-        evidence.predict.start(loaded, setting, asked, spec)
-        click.over()
+    key = start_button("Round each band alone", evidence.predict, loaded, setting, asked, spec)
     map_words = f", and backward passes over {spec.grid_windows} for the map by layer" if spec.grid_windows else ""
     st.caption(
         f"A diagnosis in these bands, then {asked.bands.count + 2:d} passes over {spec.windows:d} windows of "

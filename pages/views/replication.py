@@ -10,10 +10,9 @@ from pages.forms.build_spec import counted, made
 from pages.forms.setting import FIRST_FACTOR
 from pages.jobs import evidence
 from pages.state.choice import Claims
-from pages.state.clicks import pressed
 from pages.state.session import beside, keep_beside
 from pages.state.widget_state import chosen, fill, number
-from pages.views.job_progress import result_or_progress, running
+from pages.views.job_progress import result_or_progress, start_button
 from pages.views.labels import quant_words, rope_words
 from pages.views.render import heading, picture
 from qroar_core.escape import literal
@@ -39,15 +38,7 @@ def replication(loaded: LoadedModel, setting: Setting) -> None:
         st.info("Nothing is quantized under this setting: choose a quantizer on the Start page.")
         return
     pairs, spec = _kept_form(setting)
-    key = evidence.replicate.key(loaded, setting, pairs, spec)
-    if click := pressed(
-        "Test the claims",
-        type="primary",
-        disabled=running(key),
-        icon=":material/play_arrow:",
-    ):
-        evidence.replicate.start(loaded, setting, pairs, spec)
-        click.over()
+    key = start_button("Test the claims", evidence.replicate, loaded, setting, pairs, spec)
     st.caption(
         f"{len(pairs):d} settings; each takes a diagnosis, a search and up to 8 passes over {spec.windows:d} windows."
     )

@@ -11,7 +11,7 @@ from pages.jobs import evidence
 from pages.state import session
 from pages.state.clicks import pressed
 from pages.views.boxes import finding
-from pages.views.job_progress import result_or_progress, running
+from pages.views.job_progress import result_or_progress, start_button
 from pages.views.labels import rope_words
 from pages.views.render import folded, heading, numbers, picture
 from qroar_core.escape import literal
@@ -40,15 +40,7 @@ def rope_search(loaded: LoadedModel, setting: Setting) -> None:
         st.info(STARTS)
         return
     spec = rope_search_form(setting)
-    key = evidence.tune_rope.key(loaded, setting, spec)
-    if click := pressed(
-        "Choose the interpolation",
-        type="primary",
-        disabled=running(key),
-        icon=":material/play_arrow:",
-    ):
-        evidence.tune_rope.start(loaded, setting, spec)
-        click.over()
+    key = start_button("Choose the interpolation", evidence.tune_rope, loaded, setting, spec)
     st.caption(
         f"{2 * spec.trials:d} passes over {spec.windows:d} development windows of {setting.search.length or 0:,} "
         f"tokens, then up to 6 over {spec.heldout_windows:d} held-out windows."
