@@ -71,9 +71,10 @@ class Passes:
 
     def record(self, block: Block, remedy: Remedy, window: int) -> dict[str, Any] | None:
         """What is kept of one unit; None where it, or the search of its scales, is still to do."""
-        if self.lacks_search(block, remedy):
+        condition = self._condition(block, remedy)
+        if condition is None:
             return None
-        return self.kept.get(key_of(self._what(block, remedy, self.heldout(block).ids[window])))
+        return self.kept.get(key_of(self._what(block, condition, self.heldout(block).ids[window])))
 
     def lacks_search(self, block: Block, remedy: Remedy) -> bool:
         """Whether the scales of a remedy are still to be searched."""
@@ -81,9 +82,10 @@ class Passes:
 
     def run(self, block: Block, remedy: Remedy, window: int) -> None:
         """Measure one unit, whose scales are there, and keep it."""
-        texts = self.heldout(block)
+        texts, condition = self.heldout(block), self._condition(block, remedy)
+        assert condition is not None
         ids = texts.ids[window]
-        what = self._what(block, remedy, ids)
+        what = self._what(block, condition, ids)
         document, offset = texts.origin[window]
         record = {
             "key": key_of(what),
@@ -95,7 +97,7 @@ class Passes:
             "document": document,
             "offset": offset,
             "seed": SEED,
-            **score(self.loaded, self._condition(block, remedy), ids, self.trained),
+            **score(self.loaded, condition, ids, self.trained),
             "commit": commit(),
             "date": str(date.today()),
             "what": what,
@@ -103,23 +105,24 @@ class Passes:
         append(self.path, record)
         self.kept[record["key"]] = record
 
-    def _condition(self, block: Block, remedy: Remedy) -> Condition:
+    def _condition(self, block: Block, remedy: Remedy) -> Condition | None:
+        """What a remedy runs under; None where its search is still to do."""
         quant = must_rotate(block.quant) if remedy.rotated else block.quant if remedy.quantized else QuantSpec()
         if remedy.search is None:
             return Condition(self.rope, quant)
         found = self.searches.kept(block, remedy)
-        assert found is not None
+        if found is None:
+            return None
         return Condition(found.rope, quant, found.scales if remedy.quantized else None)
 
-    def _what(self, block: Block, remedy: Remedy, ids: Tensor) -> dict[str, Any]:
-        condition = self._condition(block, remedy)
+    def _what(self, block: Block, condition: Condition, ids: Tensor) -> dict[str, Any]:
         return setting_of(self.loaded, condition.rope, condition.quant) | {
-            "scales": None if condition.scales is None else self._told(block, remedy, condition.scales),
+            "scales": None if condition.scales is None else self._key_of_scales(block, condition.scales),
             "tokens": digest_of(ids),
             "trained": self.trained,
         }
 
-    def _told(self, block: Block, remedy: Remedy, scales: Scales) -> str:
+    def _key_of_scales(self, block: Block, scales: Scales) -> str:
         """A key of all that the scales hold."""
         if not scales.groups and scales.value_maps is None and scales.k_offset is None:
             return key_of([scales.mode, scales.bands, scales.nested(), scales.nested_angles()])

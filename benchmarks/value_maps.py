@@ -11,21 +11,19 @@ import math
 from dataclasses import replace
 from statistics import fmean
 
-import torch
-
 from benchmarks.checkpoint import smollm2_loaded
 from benchmarks.int4_int3_w4 import LENGTH, ROPE, WINDOWS
 from qroar_core.evaluation.gap import share_of_gap
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.text import SPLITS, split, windows
 from qroar_core.progress import no_progress
+from qroar_core.remedies.methods.value_rotation.prepare import rotated_values
 from qroar_core.scale_search import run as search
 from qroar_core.scale_search.guard import WindowScorer
 from qroar_core.setting import Setting
 from qroar_core.specs import QuantizerSpec, QuantSpec, SearchSpec
 from qroar_core.statistics.intervals import paired_interval
-from qroar_core.transforms.scales import Scales, identity
-from qroar_core.transforms.value_starts import spread_matrix
+from qroar_core.transforms.scales import Scales
 
 INT4 = QuantizerSpec(4)
 TURNED = replace(INT4, rotation="hadamard")
@@ -62,19 +60,18 @@ def measured(loaded: LoadedModel, collection: str) -> None:
         ]
         print("| " + " | ".join(cells) + " |", flush=True)
 
+    rotated = rotated_values(loaded.geometry)
     row("none", "", plain)
-    row("Hadamard rotation of V alone (R2)", "", nll(BOTH, hadamard_maps(loaded)))
+    row("Hadamard rotation of V alone (R2)", "", nll(BOTH, rotated))
     row("Hadamard rotation of K alone", "K", nll(QuantSpec(k=TURNED, v=INT4)))
     row("Hadamard rotation of K and V", "K", nll(QuantSpec(k=TURNED, v=TURNED)))
     spec = SearchSpec(length=LENGTH, angles=True, value_maps=True)
     outcome = search.run(loaded, Setting(ROPE, BOTH, search=spec), texts)
     found = outcome.found
-    only_v = replace(hadamard_maps(loaded), value_maps=found.value_maps)
+    only_v = replace(rotated, value_maps=found.value_maps)
     row("value maps alone", "", nll(BOTH, only_v))
     row("scales and angles", "", nll(BOTH, replace(found, value_maps=None)))
-    row(
-        "scales, angles, rotation of V (R2)", "", nll(BOTH, replace(found, value_maps=hadamard_maps(loaded).value_maps))
-    )
+    row("scales, angles, rotation of V (R2)", "", nll(BOTH, replace(found, value_maps=rotated.value_maps)))
     row("scales, angles, value maps", "", nll(BOTH, found))
     row("Hadamard rotation of K, value maps", "K", nll(QuantSpec(k=TURNED, v=INT4), only_v))
     report = outcome.report
@@ -84,11 +81,3 @@ def measured(loaded: LoadedModel, collection: str) -> None:
         f"`{collection}`, digest {held.digest}, seed 0; intervals paired over windows, 95 %.{said} The search took "
         f"{report.forward_equivalents:.2f} bare passes over its text; {report.reason}."
     )
-
-
-def hadamard_maps(loaded: LoadedModel) -> Scales:
-    """No scales, and V of every head rotated: what QuaRot folds into W_V and W_O."""
-    geo = loaded.geometry
-    turned = spread_matrix(geo.value_dim).expand(geo.n_layers, geo.n_kv_heads, -1, -1)
-    none = identity(geo.n_layers, geo.n_kv_heads, ((0, geo.n_pairs - 1),))
-    return replace(none, value_maps=turned.to(torch.float64).contiguous())

@@ -90,9 +90,9 @@ def sentences(
             continue
         under, full = by[choice, True], by[choice, False]
         out.append(
-            f"Over the setting's own interpolation the choice made {made} wins {_said(under.gain)} under the "
-            f"quantizer and {_said(full.gain)} in full precision at {length:,} tokens; at {short:,} tokens NLL "
-            f"changes by {_said(under.short_cost)} and {_said(full.short_cost)}."
+            f"Over the setting's own interpolation the choice made {made} wins {_words(under.gain)} under the "
+            f"quantizer and {_words(full.gain)} in full precision at {length:,} tokens; at {short:,} tokens NLL "
+            f"changes by {_words(under.short_cost)} and {_words(full.short_cost)}."
         )
     if not keeps(rows) and chosen["quantizer"] != chosen["setting"]:
         out.append(
@@ -117,7 +117,7 @@ def _verdict(chosen: Mapping[Choice, RopeSpec], won: Estimate) -> str:
     return f"{head} {measured(won)}{'' if won.excludes_zero else f': {NONE}'}."
 
 
-def _said(found: Estimate | None) -> str:
+def _words(found: Estimate | None) -> str:
     assert found is not None  # only the setting's own row has none
     return measured(found)
 

@@ -38,7 +38,7 @@ from qroar_core.rope_search.result import (
     RopeTrials,
     TriedRope,
 )
-from qroar_core.rope_search.space import RopeSpace
+from qroar_core.rope_search.space import Candidate, RopeSpace
 from qroar_core.rope_search.study import Proposals
 from qroar_core.scale_search.guard import WindowScorer
 from qroar_core.setting import Setting
@@ -85,14 +85,14 @@ class _RopeSearch:
     short: Windows = field(init=False)
     tried: dict[bool, list[TriedRope]] = field(default_factory=lambda: {False: [], True: []})
     seen: dict[tuple[bool, bytes], float] = field(default_factory=dict)  # NLL of frequencies that were tried
-    known: int = field(init=False)  # interpolations that both studies begin with, beside the setting's own
+    known: list[tuple[How, RopeSpec, Candidate]] = field(init=False)  # what both studies begin with
     done: float = 0.0  # units of progress: passes over the development windows
 
     def __post_init__(self) -> None:
         asked, loaded = self.setting, self.loaded
         self.length = self.spec.length or asked.search.length or promised_length(loaded, asked.rope)
         self.space = RopeSpace.of(loaded, asked.rope, self.length)
-        self.known = len(list(self.space.known()))
+        self.known = list(self.space.known())
         short = min(self.spec.short_length or asked.diagnosis.short_length or self.length, self.length)
         self.development = self._read("development", self.length, self.spec.windows, 1)
         self.heldout = self._read("heldout", self.length, self.spec.heldout_windows, 2)
@@ -130,12 +130,11 @@ class _RopeSearch:
         space, spec = self.space, self.spec
         most = {method: space.most_still(method) for method in space.ranges}
         proposals = Proposals(space.ranges, most, spec.seed)
-        known = list(space.known())
-        if all(self.setting.rope != rope for _, rope, _ in known):
+        if all(self.setting.rope != rope for _, rope, _ in self.known):
             self._try(self.setting.rope, "setting", quantized)
-        for how, rope, candidate in known:
+        for how, rope, candidate in self.known:
             own: How = "setting" if rope == self.setting.rope else how
-            proposals.told(candidate, self._try(rope, own, quantized))
+            proposals.add(candidate, self._try(rope, own, quantized))
         while space.ranges and len(self.tried[quantized]) < spec.trials:
             number, candidate = proposals.ask()
             proposals.tell(number, self._try(space.spec(candidate), "proposed", quantized))
@@ -194,7 +193,7 @@ class _RopeSearch:
     @property
     def _most(self) -> int:
         """Interpolations that a study may try: known ones go first, however few are asked for."""
-        return max(self.spec.trials, 1 + self.known) + self.spec.exchanged
+        return max(self.spec.trials, 1 + len(self.known)) + self.spec.exchanged
 
     def _units(self, ids: Tensor) -> float:
         return ids.numel() / self.development.ids.numel()

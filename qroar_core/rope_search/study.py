@@ -39,7 +39,7 @@ class Proposals:
         sampler = optuna.samplers.TPESampler(seed=self.seed, n_startup_trials=DRAWN)
         self._study = optuna.create_study(sampler=sampler, direction="minimize")
 
-    def told(self, candidate: Candidate, value: float) -> None:
+    def add(self, candidate: Candidate, value: float) -> None:
         """Learn what a candidate is worth that was not asked for; smaller is better."""
         space = self._space(candidate.method)
         numbers = {self._named(candidate.method, name): value for name, value in candidate.numbers.items()}

@@ -22,7 +22,7 @@ def toy(candidate):
 
 def searched(seed, trials=80):
     proposals, out = Proposals(RANGES, STILL, seed), []
-    proposals.told(start := Candidate("linear", {"factor": 4.0}), toy(start))
+    proposals.add(start := Candidate("linear", {"factor": 4.0}), toy(start))
     for _ in range(trials):
         number, candidate = proposals.ask()
         out.append((toy(candidate), candidate))
@@ -53,7 +53,7 @@ def test_every_proposal_lies_in_its_ranges():
 
 def test_an_infinite_value_is_no_reason_to_stop():
     proposals = Proposals(RANGES, STILL, 0)
-    proposals.told(Candidate("linear", {"factor": 2.0}), math.inf)
+    proposals.add(Candidate("linear", {"factor": 2.0}), math.inf)
     for _ in range(15):
         number, _candidate = proposals.ask()
         proposals.tell(number, math.inf)

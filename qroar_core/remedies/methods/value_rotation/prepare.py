@@ -11,12 +11,13 @@ from dataclasses import replace
 import torch
 
 from qroar_core.errors import BadSpec
+from qroar_core.models.geometry import Geometry
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.patch import scaled_parameters
 from qroar_core.quantizers.hadamard import hadamard, hadamard_block
 from qroar_core.remedies.prepared import Prepared, RemedyInputs
 from qroar_core.setting import Setting
-from qroar_core.transforms.scales import identity
+from qroar_core.transforms.scales import Scales, identity
 
 
 def why_not(loaded: LoadedModel, setting: Setting) -> str:
@@ -34,8 +35,11 @@ def why_not(loaded: LoadedModel, setting: Setting) -> str:
 
 def prepare(given: RemedyInputs) -> Prepared:
     """W_V times H and W_O times H^-1, which is H; no text is read."""
-    geo = given.loaded.geometry
-    turned = hadamard(torch.eye(geo.value_dim, dtype=torch.float64))
-    none = identity(geo.n_layers, geo.n_kv_heads, ((0, geo.n_pairs - 1),))
-    maps = turned.expand(geo.n_layers, geo.n_kv_heads, -1, -1).contiguous()
-    return Prepared(given.quant, scaled_parameters(given.loaded, replace(none, value_maps=maps)))
+    return Prepared(given.quant, scaled_parameters(given.loaded, rotated_values(given.loaded.geometry)))
+
+
+def rotated_values(geometry: Geometry) -> Scales:
+    """No scales, and V of every head rotated."""
+    turned = hadamard(torch.eye(geometry.value_dim, dtype=torch.float64))
+    none = identity(geometry.n_layers, geometry.n_kv_heads, ((0, geometry.n_pairs - 1),))
+    return replace(none, value_maps=turned.expand(geometry.n_layers, geometry.n_kv_heads, -1, -1).contiguous())
