@@ -25,3 +25,17 @@ def stopped(loaded, spec, label, nth=1, rope=ROPE, quant=INT4, **more):
         search.run(loaded, Setting(rope, quant, search=spec), TEXTS, on_step=cancel, **more)
     assert caught.value.where == "search"
     return caught.value.partial
+
+
+def whole_and_resumed(tiny, spec, rope=ROPE):
+    """A search that is never stopped, what is left of one stopped at gradient step 11, and what that goes on to."""
+    setting = Setting(rope, INT4, search=spec)
+    left = stopped(tiny(), spec, "gradient step 11", rope=rope)
+    return search.run(tiny(), setting, TEXTS), left, search.run(tiny(), setting, TEXTS, resume=left)
+
+
+def last_step(outcome):
+    """The objective of the last gradient step of 24."""
+    found = [c.objective for c in outcome.report.history if c.label == "gradient step 24"]
+    assert found
+    return found

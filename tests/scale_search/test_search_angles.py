@@ -16,7 +16,7 @@ from qroar_core.scale_search.registry import require_gradient
 from qroar_core.scale_search.state import SearchState
 from qroar_core.setting import Setting
 from qroar_core.specs import QuantizerSpec, QuantSpec, RopeSpec, SearchSpec, WeightQuantSpec
-from tests.scale_search.cancelled import ROPE, stopped
+from tests.scale_search.cancelled import last_step, whole_and_resumed
 from tests.scale_search.searching import INT4, METHODS, TEXTS, asked, run
 
 BANDS = ((0, 1),)
@@ -105,15 +105,12 @@ def test_one_angle_for_the_layer_where_the_scale_is_the_layers(tiny):
 
 
 def test_a_cancelled_search_goes_on_with_its_angles(tiny):
-    spec = asked(angles=True, steps=24)
-    whole, left = search.run(tiny(), Setting(ROPE, INT4, search=spec), TEXTS), stopped(tiny(), spec, "gradient step 11")
-    again = search.run(tiny(), Setting(ROPE, INT4, search=spec), TEXTS, resume=left)
+    whole, left, again = whole_and_resumed(tiny, asked(angles=True, steps=24))
     assert whole.found.turns
     best = whole.report.objective_found
     assert left.found.turns or left.state.x.any()
     assert again.report.objective_found <= best  # cancelling offers one candidate more
-    last = [c.objective for c in again.report.history if c.label == "gradient step 24"]
-    assert last == [c.objective for c in whole.report.history if c.label == "gradient step 24"]
+    assert last_step(again) == last_step(whole)
 
 
 @pytest.mark.parametrize("method", [m for m in METHODS if m != "gradient"])

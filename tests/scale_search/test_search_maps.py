@@ -19,7 +19,7 @@ from qroar_core.scale_search.objectives.kl import KLObjective
 from qroar_core.scale_search.problem import SearchProblem
 from qroar_core.setting import Setting
 from qroar_core.specs import QuantSpec, RopeSpec, SearchSpec
-from tests.scale_search.cancelled import stopped
+from tests.scale_search.cancelled import last_step, whole_and_resumed
 from tests.scale_search.searching import INT4, TEXTS, asked
 from tests.scale_search.test_search_angles import BANDS, lying_on_an_axis
 
@@ -74,13 +74,8 @@ def test_maps_are_searched_beside_scales_and_angles_and_only_help(tiny):
 
 
 def test_a_cancelled_search_goes_on_with_its_maps(tiny):
-    spec = asked(angles=True, maps=True, steps=24)
-    setting = Setting(TIED, INT4, search=spec)
-    whole = search.run(tiny(), setting, TEXTS)
-    left = stopped(tiny(), spec, "gradient step 11", rope=TIED)
-    again = search.run(tiny(), setting, TEXTS, resume=left)
-    last = [c.objective for c in again.report.history if c.label == "gradient step 24"]
-    assert last == [c.objective for c in whole.report.history if c.label == "gradient step 24"]
+    whole, _, again = whole_and_resumed(tiny, asked(angles=True, maps=True, steps=24), TIED)
+    assert last_step(again) == last_step(whole)
 
 
 def test_the_whole_model_at_a_point_is_the_model_with_these_maps_in_its_weights(tiny):

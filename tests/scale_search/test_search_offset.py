@@ -19,6 +19,7 @@ from qroar_core.scale_search.problem import SearchProblem
 from qroar_core.scale_search.starts import starts
 from qroar_core.setting import Setting
 from qroar_core.specs import QuantizerSpec, QuantSpec, SearchSpec
+from tests.scale_search.cancelled import last_step, whole_and_resumed
 from tests.scale_search.searching import INT4, TEXTS, asked
 from tests.scale_search.test_search_angles import BANDS, lying_on_an_axis
 from tests.scale_search.test_search_maps import TIED
@@ -126,15 +127,8 @@ def test_each_head_keeps_its_own_under_scales_of_the_layer(tiny):
 
 
 def test_a_cancelled_search_goes_on_with_its_offset(tiny):
-    from tests.scale_search.cancelled import stopped
-
-    spec = asked(k_offset=True, steps=24)
-    setting = Setting(TIED, INT4, search=spec)
-    whole = search.run(tiny(), setting, TEXTS)
-    left = stopped(tiny(), spec, "gradient step 11", rope=TIED)
-    again = search.run(tiny(), setting, TEXTS, resume=left)
-    last = [c.objective for c in again.report.history if c.label == "gradient step 24"]
-    assert last == [c.objective for c in whole.report.history if c.label == "gradient step 24"]
+    whole, _, again = whole_and_resumed(tiny, asked(k_offset=True, steps=24), TIED)
+    assert last_step(again) == last_step(whole)
 
 
 def test_where_every_channel_has_its_own_step_scales_cannot_act_and_an_offset_can(tiny):
