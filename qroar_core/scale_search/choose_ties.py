@@ -4,15 +4,18 @@ Groups are compared on captured windows of calibration text at the searched leng
 pass: what each costs in full precision, and what is left of the rounding error where maps spread each group. Groups
 alone are ranked on some layers of one window; the best are then added one by one, seen on all layers of all windows,
 since what groups leave does not add up, and rounding a few keys one way or another moves a rank. What the choice costs
-in nats is then measured on development text, with nothing quantized, at a short, the native and the full length; while
-it costs more than is allowed, the group with the largest error goes.
+in nats is then measured on development text, with nothing quantized, at a short, the native and the full length. Where
+that is more than is allowed, groups are added anew within the part of that choice's error that would have been allowed:
+nats grow with the squared error.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 
 import torch
 
@@ -41,6 +44,7 @@ DEAREST = 0.1  # cost of a group alone, a share of what rounding makes, beyond w
 WEIGHT = 0.5
 BETTER = 0.02  # of the untied rounding error; what a further group has to win
 SHORTLIST = 4  # candidates that are tried beside those chosen
+LESS = 0.8  # of the error of a choice that cost too much, the most that the next one may have
 HELD = 0.02  # of all tokens and KV heads, those whose largest channel of K a candidate has to hold
 READ, ROWS = 4, 48  # captured windows, fewer where they are long; query rows of each
 MOST_READ = 32_768  # tokens of all captured windows together, beyond the first
@@ -106,8 +110,7 @@ class _Choosing:
         largest = absmax_shares(problem, taken)
         ranked = sorted(self._candidates(coarse, largest), key=lambda one: _score(coarse.of((one,))))
         untied = self._try(effects, ())
-        ties = tuple(self._best_turn(coarse, one) for one in self._added(effects, ranked, untied))
-        ties, costs, dropped = self._afforded(effects, ties)
+        ties, costs, dropped = self._afforded(effects, coarse, ranked, untied)
         self._try(effects, ties)
         return TieChoice(
             groups=self._described(effects, taken, ties),
@@ -152,31 +155,52 @@ class _Choosing:
         self.tried.append(TriedTie(tie=ties_text(ties), cost=effect.cost, left=effect.left))
         return self.tried[-1]
 
-    def _added(self, effects: TieEffects, ranked: Sequence[Tie], untied: TriedTie) -> tuple[Tie, ...]:
-        """Groups added one by one, the best ranked first, while each wins more than it costs."""
+    def _added(
+        self, effects: TieEffects, coarse: TieEffects, ranked: Sequence[Tie], untied: TriedTie, most: float
+    ) -> tuple[Tie, ...]:
+        """Groups added one by one, the best ranked first, while each wins more than it costs.
+
+        Args:
+            most: cost of all groups together that is not to be passed.
+        """
         chosen: tuple[Tie, ...] = ()
         best = _score(untied)
         while True:
-            free = [one for one in ranked if all(one.last < x.first or x.last < one.first for x in chosen)]
-            beside = [tuple(sorted((*chosen, one), key=lambda x: x.first)) for one in free[:SHORTLIST]]
+            beside = islice(self._fitting(effects, coarse, ranked, chosen, most), SHORTLIST)
             tried = {ties: _score(self._try(effects, ties)) for ties in beside}
             if not tried or min(tried.values()) > best - BETTER * untied.left:
-                return chosen
+                return tuple(self._best_turn(coarse, one) for one in chosen)
             chosen = min(tried, key=lambda ties: tried[ties])
             best = tried[chosen]
 
-    def _afforded(self, effects: TieEffects, ties: tuple[Tie, ...]) -> tuple[tuple[Tie, ...], list[TieCost], list[str]]:
-        """The groups without those that cost too much in nats, what the rest costs, and who left."""
-        dropped: list[str] = []
+    def _fitting(
+        self, effects: TieEffects, coarse: TieEffects, ranked: Sequence[Tie], chosen: tuple[Tie, ...], most: float
+    ) -> Iterator[tuple[Tie, ...]]:
+        """The chosen groups with one more, the best ranked first, that cost no more than `most` together."""
+        for one in ranked:
+            if any(one.first <= x.last and x.first <= one.last for x in chosen):
+                continue
+            added = one if most == math.inf else self._best_turn(coarse, one)
+            ties = tuple(sorted((*chosen, added), key=lambda x: x.first))
+            if most == math.inf or (coarse.cost((added,)) <= most and effects.cost(ties) <= most):
+                yield ties
+
+    def _afforded(
+        self, effects: TieEffects, coarse: TieEffects, ranked: Sequence[Tie], untied: TriedTie
+    ) -> tuple[tuple[Tie, ...], list[TieCost], list[str]]:
+        """Groups that cost no more nats than is allowed, what they cost, and the groups of dearer choices."""
+        dear: list[Tie] = []
         before: dict[int, list[float]] = {}
-        while ties:
+        most = math.inf
+        while ties := self._added(effects, coarse, ranked, untied, most):
             costs = [cost_of(self.problem, ties, length, before, self.on_step) for length in self._lengths()]
-            if all(one.nats <= one.allowed for one in costs):
-                return ties, costs, dropped
-            dearest = max(ties, key=lambda one: effects.cost((one,)))
-            dropped.append(ties_text((dearest,)))
-            ties = tuple(one for one in ties if one != dearest)
-        return (), [], dropped
+            over = [one for one in costs if one.nats > one.allowed]
+            if not over:
+                return ties, costs, [ties_text((one,)) for one in dict.fromkeys(dear) if one not in ties]
+            dear += ties
+            share = min(one.allowed / one.nats if one.nats > 0 else 0.0 for one in over)
+            most = effects.cost(ties) * min(LESS, max(0.0, share))
+        return (), [], [ties_text((one,)) for one in dict.fromkeys(dear)]
 
     def _lengths(self) -> list[int]:
         """A short context, the native one and the searched one, in tokens."""

@@ -8,12 +8,14 @@ import torch
 
 import qroar_core as qroar
 from qroar_core.errors import BadSpec
-from qroar_core.interpolations.tie import Tie
+from qroar_core.interpolations.tie import Tie, ties_text
 from qroar_core.models.capture import capture
 from qroar_core.progress import no_progress
 from qroar_core.scale_search import choose_ties
 from qroar_core.scale_search import run as search
 from qroar_core.scale_search.problem import SearchProblem
+from qroar_core.scale_search.result_ties import TieCost
+from qroar_core.scale_search.tie_effects import TieEffects
 from qroar_core.scale_search.validation import decision_windows
 from qroar_core.setting import Setting
 from qroar_core.specs import QuantizerSpec, QuantSpec, RopeSpec
@@ -59,6 +61,30 @@ def test_a_tie_that_costs_more_than_allowed_is_dropped_and_said(tiny, monkeypatc
     assert choice.dropped
     assert choice.costs == []
     assert choice.sentence == f"no tie pays here; {', '.join(choice.dropped)} cost more than is allowed"
+
+
+def test_where_groups_are_too_dear_smaller_ones_take_their_place(tiny, monkeypatch):
+    """Nats in proportion to the squared error; what is taken where nothing is too dear costs twice what is allowed."""
+    loaded = planted(tiny)
+    unbound = choose_ties.run(loaded, setting(), TEXTS)  # what it takes where nothing is too dear
+    problem = SearchProblem.of(loaded, setting(), TEXTS)
+    effects = TieEffects(problem, problem.captured(problem.calibration().ids, no_progress))
+    most = effects.cost(unbound.tie) / 2
+    measured = []
+
+    def in_proportion(problem, ties, length, before, on_step):
+        measured.append(ties)
+        nats = choose_ties.ALLOWED * effects.cost(ties) / most
+        return TieCost(length=length, windows=2, nats=nats, low=nats, high=nats, allowed=choose_ties.ALLOWED)
+
+    monkeypatch.setattr(choose_ties, "cost_of", in_proportion)
+    choice = choose_ties.run(loaded, setting(), TEXTS)
+    assert measured[0] == unbound.tie
+    assert measured[-1] == choice.tie
+    assert effects.cost(choice.tie) <= most
+    assert any(one.first <= pair <= one.last for one in choice.groups for pair in LOUD)
+    assert choice.left < 0.95 * choice.left_untied
+    assert choice.dropped == [ties_text((one,)) for one in unbound.tie if one not in choice.tie]
 
 
 def test_the_largest_channels_are_counted_where_they_are(tiny):
