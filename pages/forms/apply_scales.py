@@ -8,7 +8,7 @@ import streamlit as st
 
 from pages import jobs
 from pages.jobs import applied_scales
-from pages.jobs.applied_scales import Applied
+from pages.jobs.applied_scales import ScalesOrigin
 from pages.state import session
 from pages.state.candidates import HAND, OTHER, name_of
 from pages.state.choice import as_choice
@@ -59,7 +59,7 @@ def patch_buttons(
             disabled=same or nothing or waiting is not None,
             icon=":material/check:",
             on_click=_start,
-            args=(loaded, scales, Applied(setting, name_of(scales, offered), _folder(loaded, setting, scales))),
+            args=(loaded, scales, ScalesOrigin(setting, name_of(scales, offered), _folder(loaded, setting, scales))),
             help="These scales are in already." if same else why,
         )
         st.button(
@@ -88,7 +88,7 @@ def patch_buttons(
 def _start(
     loaded: LoadedModel,
     scales: Scales | None,
-    applied: Applied | None = None,
+    applied: ScalesOrigin | None = None,
     undone: Scales | None = None,
 ) -> None:
     """Called before the page is drawn again: a button that another's change has disabled since would lose the click."""

@@ -13,7 +13,7 @@ import streamlit as st
 from pages.state.session import is_asked_here, manager, model
 from pages.views.labels import progress_words
 from qroar_core.escape import literal
-from qroar_core.job import Snapshot
+from qroar_core.job import JobSnapshot
 from qroar_core.runs.store import runs_root
 
 POLL, IDLE = 2, 5  # seconds between looks while there is a queue, and while there is none
@@ -68,7 +68,7 @@ def _world() -> dict[str, Hashable]:
     return {"the model in memory": id(loaded), "the scales in the weights": applied, "the runs on disk": runs}
 
 
-def _one(job: Snapshot, at: int) -> None:
+def _one(job: JobSnapshot, at: int) -> None:
     with st.container(border=True, key=f"queued {at}", horizontal=True, vertical_alignment="center", gap="small"):
         with st.container():
             if job.state == "running":
@@ -88,7 +88,7 @@ def _one(job: Snapshot, at: int) -> None:
         )
 
 
-def _whose(job: Snapshot) -> str:
+def _whose(job: JobSnapshot) -> str:
     """The setting, and whether it was asked here: two people may ask for one thing under two settings.
 
     What a session has asked for goes with it: a visitor's own job of before a reload looks like another person's.

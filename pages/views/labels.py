@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qroar_core.job import Snapshot
+from qroar_core.job import JobSnapshot
 from qroar_core.setting import Setting
 from qroar_core.specs.labels import (
     GRANULARITY_WORDS,
@@ -66,7 +66,7 @@ def whole_setting_words(setting: Setting) -> str:
     )
 
 
-def progress_words(now: Snapshot) -> str:
+def progress_words(now: JobSnapshot) -> str:
     """Where a job that runs or waits is."""
     if now.state == "queued":
         more = f" and {now.ahead - 1} more" if now.ahead > 1 else ""

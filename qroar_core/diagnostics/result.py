@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 from pydantic import BeforeValidator, Field, SerializeAsAny
 
 from qroar_core.axes import Sizes, axes
-from qroar_core.diagnostics.aliasing.result import Kernel
+from qroar_core.diagnostics.aliasing.result import AliasingKernel
 from qroar_core.diagnostics.anisotropy.result import Anisotropy
 from qroar_core.diagnostics.bands.result import Band, BandCost, Pairs
 from qroar_core.diagnostics.bands.result import null_rows as band_nulls
@@ -49,7 +49,7 @@ def _typed(found: object) -> object:
     return {name: result_type(name).model_validate(value) for name, value in found.items()}
 
 
-class LayerGroup(Result):
+class LayerGroupDiagnosis(Result):
     """Layers that turn by the same frequencies and see equally far; the bands are the same pairs in every group."""
 
     LOCAL: ClassVar = ("layer",)
@@ -62,7 +62,7 @@ class LayerGroup(Result):
     reach: int  # how many tokens a query of the long context sees
     bands: Annotated[list[Band], axes("band", empty=True)]  # empty where the layers are not rotated, as the next two
     pairs: Pairs | None
-    kernel: Kernel | None
+    kernel: AliasingKernel | None
     noise: NoiseCurves | None = None  # of these layers alone, as the next two; None: not quantized, or an older file
     pair_error: PairErrors | None = None  # None too where the layers are not rotated, as the next
     anisotropy: Anisotropy | None = None  # rows of `ratio` are those of `layers`
@@ -88,9 +88,9 @@ class Diagnosis(Result):
     pair_error: PairErrors | None
     verdict: Verdict
     pairs: Pairs
-    kernel: Kernel
+    kernel: AliasingKernel
     # empty: all layers are alike; else bands, pairs and kernel are those of the first
-    groups: Annotated[list[LayerGroup], axes("group")] = []
+    groups: Annotated[list[LayerGroupDiagnosis], axes("group")] = []
     logit_change: LogitChange | None = None  # of the same layers as the bands; None: an older file
     tails: dict[str, TailTable]  # "q/pre", "q/post", "k/pre", "k/post"
     survival: dict[str, Survival]  # the same keys

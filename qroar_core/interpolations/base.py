@@ -60,7 +60,7 @@ class Interpolation:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class RopeParameterInputs:
     """What a method's block of `rope_parameters` is made from."""
 
     spec: RopeSpec
@@ -171,7 +171,7 @@ class Method:
     label: str
     place: int
     source: str
-    parameters: Callable[[Asked], dict[str, Any]]
+    parameters: Callable[[RopeParameterInputs], dict[str, Any]]
     slope: Callable[[Interpolation], Tensor]
     attention_factor_slope: Callable[[Interpolation], float] = _none
     has_attention_factor: bool = False

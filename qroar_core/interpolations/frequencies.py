@@ -18,7 +18,7 @@ from torch import Tensor
 
 from qroar_core.errors import BadSpec
 from qroar_core.interpolations.bands import Bands, partition
-from qroar_core.interpolations.base import Asked, Interpolation
+from qroar_core.interpolations.base import Interpolation, RopeParameterInputs
 from qroar_core.interpolations.own import in_force
 from qroar_core.interpolations.registry import methods
 from qroar_core.interpolations.tied_frequencies import tied
@@ -109,7 +109,7 @@ def _block(native: dict[str, Any], geometry: Geometry, spec: RopeSpec) -> dict[s
         )
     context = spec.original_context or geometry.original_context
     kept = {name: native[name] for name in KEPT if name in native}
-    asked = Asked(spec, geometry.theta, geometry.rotary_dim, context, native)
+    asked = RopeParameterInputs(spec, geometry.theta, geometry.rotary_dim, context, native)
     block = {"rope_theta": geometry.theta} | kept | methods()[spec.method].parameters(asked)
     return block if spec.attention_factor is None else block | {"attention_factor": float(spec.attention_factor)}
 

@@ -35,7 +35,7 @@ Made = TypeVar("Made", Diagnosis, SearchOutcome, Evaluation, Retrieval)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Run:
+class RunResults:
     """What a finished run holds; `kept` is identity unless decision and evaluation both show a gain."""
 
     diagnosis: Diagnosis
@@ -55,7 +55,7 @@ def run(
     *,
     retrieval: RetrievalSpec | None = None,
     storage: Path | None = None,
-) -> Run:
+) -> RunResults:
     """Run every stage whose file is missing from `folder` and return all results.
 
     Args:
@@ -104,7 +104,7 @@ def run(
             retrieved=retrieved,
         )
         folder.save("report.html", text, "report", time.perf_counter() - started)
-    return Run(diagnosis, report, found, kept, evaluation, retrieved)
+    return RunResults(diagnosis, report, found, kept, evaluation, retrieved)
 
 
 def same(retrieved: Retrieval, spec: RetrievalSpec) -> bool:

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from qroar_core.scale_search.gain import SHOWN, Decision, contradicts, nats
 from qroar_core.scale_search.objective import FIRST
-from qroar_core.scale_search.result import Candidate, SearchReport
+from qroar_core.scale_search.result import HistoryPoint, SearchReport
 
 KEPT = "significant gain"  # how the reason begins where scales are kept
 OLDER = re.compile(r"[+-]\d+\.\d+ nats \[[^\]]*\] on \d+ held-out windows?")  # until 2026-11 held-out text decided
@@ -55,7 +55,7 @@ def contradictions_of(report: SearchReport) -> Iterator[str]:
         yield "verdict: scales cannot act, and yet they were searched"
 
 
-def _steps(history: list[Candidate]) -> Iterator[str]:
+def _steps(history: list[HistoryPoint]) -> Iterator[str]:
     """Starts stand at 0, wherever a search that was taken up again tried one; the others come in their order."""
     if any(one.step < 0 for one in history):
         yield f"history: step {min(one.step for one in history)}"

@@ -20,7 +20,7 @@ class Verdict(Result):
     reason: str
 
 
-class Candidate(Result):
+class HistoryPoint(Result):
     """One point of the search's history."""
 
     step: int
@@ -57,7 +57,7 @@ class SearchReport(Result):
     objective: str
     objective_identity: float
     objective_found: float
-    history: Annotated[list[Candidate], axes(ANY)]
+    history: Annotated[list[HistoryPoint], axes(ANY)]
     bounds: Annotated[list[list[tuple[float, float]]], axes("entry", "band", "ends")]
     trials: int
     seconds: float

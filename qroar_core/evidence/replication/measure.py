@@ -38,7 +38,7 @@ MOST_PASSES = 8  # over the held-out windows, a setting; fewer where settings sh
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Case:
+class ReplicationSetting:
     """One setting: `scales` are those searched under it, `note` why there are none if there are none."""
 
     rope: RopeSpec
@@ -50,7 +50,7 @@ class Case:
 
 def measure_claims(
     loaded: LoadedModel,
-    cases: Sequence[Case],
+    cases: Sequence[ReplicationSetting],
     spec: ReplicationSpec,
     documents: Documents,
     on_step: OnStep = no_progress,
@@ -150,7 +150,7 @@ class _Scorer:
         return seen
 
 
-def _tested(scorer: _Scorer, case: Case, spec: ReplicationSpec) -> results.Case:
+def _tested(scorer: _Scorer, case: ReplicationSetting, spec: ReplicationSpec) -> results.SettingClaims:
     """All claims of one setting."""
     sure = spec.confidence
     claims = [
@@ -160,7 +160,7 @@ def _tested(scorer: _Scorer, case: Case, spec: ReplicationSpec) -> results.Case:
         _short(scorer, case, spec),
         _perplexity(scorer, case, spec),
     ]
-    return results.Case(
+    return results.SettingClaims(
         name=setting_words(case.rope, case.quant),
         rope=written(case.rope),
         quantization=asdict(case.quant),
@@ -168,13 +168,13 @@ def _tested(scorer: _Scorer, case: Case, spec: ReplicationSpec) -> results.Case:
     )
 
 
-def _pressure(name: Name, case: Case, confidence: float) -> Claim:
+def _pressure(name: Name, case: ReplicationSetting, confidence: float) -> Claim:
     if case.rope == OWN:
         return untestable(name, "nothing is interpolated")
     return pressure(name, case.diagnosis, confidence)
 
 
-def _amplified(scorer: _Scorer, case: Case, confidence: float) -> list[Claim]:
+def _amplified(scorer: _Scorer, case: ReplicationSetting, confidence: float) -> list[Claim]:
     if case.rope == OWN:
         return [untestable(name, "nothing is interpolated") for name in ("amplified", "amplified_long")]
     if scorer.within:
@@ -198,7 +198,7 @@ def _cost(read: Callable[[RopeSpec, QuantSpec], Tensor], rope: RopeSpec, quant: 
     return read(rope, quant) - read(rope, QuantSpec())
 
 
-def _short(scorer: _Scorer, case: Case, spec: ReplicationSpec) -> Claim:
+def _short(scorer: _Scorer, case: ReplicationSetting, spec: ReplicationSpec) -> Claim:
     if case.scales.is_identity:
         return untestable("short_context", case.note)
     if case.scales.mode != "symmetric":
@@ -207,7 +207,7 @@ def _short(scorer: _Scorer, case: Case, spec: ReplicationSpec) -> Claim:
     return short_context(_means(before), _means(after), spec.tolerance, spec.confidence, scorer.short)
 
 
-def _perplexity(scorer: _Scorer, case: Case, spec: ReplicationSpec) -> Claim:
+def _perplexity(scorer: _Scorer, case: ReplicationSetting, spec: ReplicationSpec) -> Claim:
     before = _means(scorer.long(case.rope, case.quant))
     still = case.scales.is_identity  # then nothing is cut, exactly
     after = before if still else _means(scorer.long(case.rope, case.quant, case.scales))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from qroar_core.scale_search.optuna_candidates import Proposals
+from qroar_core.scale_search.optuna_candidates import ScaleProposals
 from qroar_core.scale_search.search_method import SearchMethod, begin
 from qroar_core.scale_search.state import SearchState
 
@@ -25,7 +25,7 @@ def proposed(run: SearchState, starts: dict[str, Tensor]) -> None:
         error = run.objective.per_head(moved(point))
         return float(error.mean()), error.flatten().tolist()
 
-    for tried in run.tries(Proposals.within(run.bounds, run.spec), evaluate, known):
+    for tried in run.tries(ScaleProposals.within(run.bounds, run.spec), evaluate, known):
         run.take(moved(tried.point), torch.tensor(tried.errors).view(run.best.shape[:2]))
         if tried.number >= len(known):
             run.report(tried.number + 1, f"trial {tried.number}", tried.value, run.value)

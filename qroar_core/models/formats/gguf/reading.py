@@ -31,7 +31,7 @@ Place = Callable[[Tensor, Tensor, Tensor], None]  # (whole tensor, row numbers o
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class TensorPart:
     """One GGUF tensor and where its rows go; in order from the first where `place` is None."""
 
     source: FileTensor
@@ -51,7 +51,7 @@ def at_rows(rows: np.ndarray | Sequence[int]) -> Place:
     return place
 
 
-def assembled(shape: tuple[int, ...], pieces: Sequence[Piece], shift: float = 0.0) -> StoredTensor:
+def assembled(shape: tuple[int, ...], pieces: Sequence[TensorPart], shift: float = 0.0) -> StoredTensor:
     """A tensor of `shape` filled by `pieces`, with `shift` added (exact in float32 for gains stored as 1 + w).
 
     Raises:
@@ -88,7 +88,7 @@ def _readable(kind: GGMLQuantizationType) -> bool:
     return True
 
 
-def _values(shape: tuple[int, ...], pieces: tuple[Piece, ...], shift: float) -> Tensor:
+def _values(shape: tuple[int, ...], pieces: tuple[TensorPart, ...], shift: float) -> Tensor:
     kinds = {PLAIN.get(piece.source.info.kind, torch.float32) for piece in pieces}
     dtype = kinds.pop() if len(kinds) == 1 and not shift else torch.float32
     whole = torch.empty(shape, dtype=dtype)
