@@ -13,7 +13,7 @@ from pages.views.render import findings_first, folded, picture
 from pages.views.rest_of_page import rest_of_page
 from qroar_core.diagnostics.outliers import figure as outliers
 from qroar_core.diagnostics.outliers import figure_rules as rules
-from qroar_core.diagnostics.tails.figure import NAMES
+from qroar_core.diagnostics.tail_inflation.figure import NAMES
 
 MENUS = ("outlier tensor", "outlier layer", "outlier head")
 FIRST = "k/post"  # what a K cache quantizes

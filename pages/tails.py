@@ -9,7 +9,7 @@ from pages.views import glossary, require
 from pages.views.render import findings_first, folded, picture
 from pages.views.rest_of_page import rest_of_page
 from qroar_core.diagnostics.dilation import figure as dilation
-from qroar_core.diagnostics.tails import figure as tails
+from qroar_core.diagnostics.tail_inflation import figure as tails
 
 MENUS = ("tail tensor", "tail layer", "tail head", "tail band")
 

@@ -29,8 +29,8 @@ from qroar_core.diagnostics.result_types import result_type
 from qroar_core.diagnostics.rounding.result import Roundings
 from qroar_core.diagnostics.sample import briefly
 from qroar_core.diagnostics.similarity.result import HiddenSimilarity
-from qroar_core.diagnostics.tails.result import WORDS, Survival, TailTable
-from qroar_core.diagnostics.tails.result import null_rows as tail_nulls
+from qroar_core.diagnostics.tail_inflation.result import WORDS, Survival, TailTable
+from qroar_core.diagnostics.tail_inflation.result import null_rows as tail_nulls
 from qroar_core.plain_file import MIB
 from qroar_core.result import LayerBand, Result
 from qroar_core.scale_search.result import Verdict

@@ -8,7 +8,7 @@ import torch
 
 from qroar_core.diagnostics import run as diagnose
 from qroar_core.diagnostics.result import Diagnosis
-from qroar_core.diagnostics.tails.result import WORDS
+from qroar_core.diagnostics.tail_inflation.result import WORDS
 from qroar_core.models.text import Document, windows
 from qroar_core.setting import Setting
 from qroar_core.specs import BandSpec, DiagnosisSpec, QuantizerSpec, QuantSpec, RopeSpec

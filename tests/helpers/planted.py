@@ -19,7 +19,7 @@ from qroar_core.diagnostics.result import Diagnosis
 from qroar_core.diagnostics.rounding.result import RoundedTensor, Roundings
 from qroar_core.diagnostics.sample import Sample
 from qroar_core.diagnostics.similarity.result import HiddenSimilarity
-from qroar_core.diagnostics.tails.result import Survival, TailTable
+from qroar_core.diagnostics.tail_inflation.result import Survival, TailTable
 from qroar_core.evaluation.findings import by_document
 from qroar_core.evaluation.result import Attribution, Evaluation, Gain, PositionCurve, RotationFinding, Row
 from qroar_core.evaluation.run import scored

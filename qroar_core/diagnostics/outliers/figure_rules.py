@@ -10,7 +10,7 @@ from qroar_core.diagnostics.outliers.figure_channels import band_of_channel, by_
 from qroar_core.diagnostics.outliers.result import mean_of
 from qroar_core.diagnostics.result import Diagnosis
 from qroar_core.diagnostics.sample import PROPAGATED, which_errors
-from qroar_core.diagnostics.tails.figure import NAMES
+from qroar_core.diagnostics.tail_inflation.figure import NAMES
 from qroar_core.figures.by_group import Draw
 from qroar_core.figures.maps import Panel, Rows, side_by_side
 from qroar_core.figures.once import once

@@ -12,7 +12,7 @@ from qroar_core.diagnostics.outliers.result_chance import Reach, largest_normal,
 from qroar_core.diagnostics.outliers.result_matrices import MatrixByRule, MatrixMap
 from qroar_core.diagnostics.outliers.result_uneven import OF_INPUTS, OF_VECTORS, called, uneven_rows
 from qroar_core.diagnostics.sample import Sample
-from qroar_core.diagnostics.tails.result import WORDS
+from qroar_core.diagnostics.tail_inflation.result import WORDS
 from qroar_core.result import LayerBand, Number, PerBand, Result
 
 HEAD = "head of {}"  # KV heads of K; query heads of Q, in an older file pooled into the KV head that they read

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from qroar_core.diagnostics.sample import Sample
-from qroar_core.diagnostics.tails import figure as tails
-from qroar_core.diagnostics.tails.measure import swaps
-from qroar_core.diagnostics.tails.result import TailNull, null_rows, range_of
-from qroar_core.diagnostics.tails.table import DEALT
+from qroar_core.diagnostics.tail_inflation import figure as tails
+from qroar_core.diagnostics.tail_inflation.measure import swaps
+from qroar_core.diagnostics.tail_inflation.result import TailNull, null_rows, range_of
+from qroar_core.diagnostics.tail_inflation.table import DEALT
 from qroar_core.figures.picture import OLDER
 from tests.helpers import planted
 

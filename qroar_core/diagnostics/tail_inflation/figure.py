@@ -11,8 +11,8 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from qroar_core.diagnostics.result import Diagnosis
-from qroar_core.diagnostics.tails.figure_words import control, enough, null_reading, over_native, windows_read
-from qroar_core.diagnostics.tails.result import RHO, WORDS, largest_null
+from qroar_core.diagnostics.tail_inflation.figure_words import control, enough, null_reading, over_native, windows_read
+from qroar_core.diagnostics.tail_inflation.result import RHO, WORDS, largest_null
 from qroar_core.figures.by_group import Draw
 from qroar_core.figures.maps import Panel, clickable, column_at, crossed, frame, side_by_side
 from qroar_core.figures.picture import BLUE, DIVERGING, GREY, ORANGE, Picture, counted_on, framed
