@@ -25,7 +25,7 @@ from qroar_core.errors import Cancelled, QRoarError
 from qroar_core.job import Job, JobSnapshot, State
 from qroar_core.progress import Step, cancellable
 
-KEPT = 32  # finished jobs, results included, that stay until newer ones push them out
+MOST_FINISHED_JOBS = 32  # finished jobs, results included, that stay until newer ones push them out
 ESTIMATE_FROM = 0.05  # share of a pass done behind its first step before its time left is worth saying
 AT_ONCE = 0.1  # ... or done with its first step, whose time has what only a beginning takes
 
@@ -35,7 +35,7 @@ log = logging.getLogger("qroar.jobs")
 class Manager:
     """All jobs of this process. Every method may be called from any thread and returns at once."""
 
-    def __init__(self, kept: int = KEPT, store: Callable[[Hashable], Any] = lambda key: None) -> None:
+    def __init__(self, kept: int = MOST_FINISHED_JOBS, store: Callable[[Hashable], Any] = lambda key: None) -> None:
         self._kept, self._store = kept, store
         self._lock = threading.Lock()
         self._jobs: OrderedDict[Hashable, Job] = OrderedDict()

@@ -22,7 +22,7 @@ from qroar_core.models.loaded import LoadedModel
 from qroar_core.setting import Setting
 from qroar_core.transforms.scales import Scales
 
-ASKED = "the change of weights that was asked last"  # session: an AskedChange
+LAST_WEIGHT_CHANGE = "the change of weights that was asked last"  # session: an AskedChange
 
 
 class AskedChange(TypedDict, total=False):
@@ -103,7 +103,7 @@ def _go_to(setting: Setting) -> None:
 
 
 def _asked_change() -> AskedChange:
-    asked: AskedChange = st.session_state.setdefault(ASKED, {})
+    asked: AskedChange = st.session_state.setdefault(LAST_WEIGHT_CHANGE, {})
     return asked
 
 

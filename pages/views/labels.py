@@ -15,7 +15,6 @@ from qroar_core.specs.labels import (
 )
 
 __all__ = [
-    "TENSOR_WORDS",
     "progress_words",
     "quant_words",
     "quantizer_words",
@@ -27,8 +26,6 @@ __all__ = [
     "weight_words",
     "whole_setting_words",
 ]
-
-TENSOR_WORDS = {"k/post": "K after RoPE", "k/pre": "K before RoPE", "q/post": "Q after RoPE", "q/pre": "Q before RoPE"}
 
 
 def short_name(name: str, most: int = 40) -> str:

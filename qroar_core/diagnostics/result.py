@@ -29,7 +29,7 @@ from qroar_core.diagnostics.result_types import result_type
 from qroar_core.diagnostics.rounding.result import Roundings
 from qroar_core.diagnostics.sample import briefly
 from qroar_core.diagnostics.similarity.result import HiddenSimilarity
-from qroar_core.diagnostics.tail_inflation.result import WORDS, Survival, TailTable
+from qroar_core.diagnostics.tail_inflation.result import TENSORS, Survival, TailTable
 from qroar_core.diagnostics.tail_inflation.result import null_rows as tail_nulls
 from qroar_core.plain_file import MIB
 from qroar_core.result import LayerBand, Result
@@ -143,8 +143,8 @@ class Diagnosis(Result):
         if self.band_cost is not None and len(self.band_cost.channels) != len(self.bands) + 1:
             yield f"band_cost.channels: {len(self.band_cost.channels)} parts of {len(self.bands)} bands"
         for name in ("tails", "survival"):
-            if set(getattr(self, name)) != set(WORDS):
-                yield f"{name}: not the tensors {', '.join(WORDS)}"
+            if set(getattr(self, name)) != set(TENSORS):
+                yield f"{name}: not the tensors {', '.join(TENSORS)}"
         if any(set(self.tail_inflation.get(side, ())) != {"q", "k"} for side in ("pre", "post")):
             yield "tail_inflation: not q and k, pre and post"
         if any(len(layers[0]) % self.n_kv_heads for layers in self.outliers.maps.values() if layers):
@@ -217,15 +217,15 @@ class Diagnosis(Result):
         }
         if self.logit_noise is not None and group.noise is not None:
             own["logit_noise"] = self.logit_noise.model_copy(update=dict(group.noise))
-        for name in OWN:
+        for name in GROUP_FIELDS:
             found = getattr(group, name)
             if found is not None:
                 own[name] = found
         return self.model_copy(update=own)
 
 
-OWN = ("pair_error", "anisotropy", "logit_change")  # a group's own result in place of the whole model's
-OF_GROUP = ("bands", "kernel", "logit_noise", *OWN)  # what speaks of a group's layers alone in its view
+GROUP_FIELDS = ("pair_error", "anisotropy", "logit_change")  # a group's own result in place of the whole model's
+OF_GROUP = ("bands", "kernel", "logit_noise", *GROUP_FIELDS)  # what speaks of a group's layers alone in its view
 # fields whose null speaks of all their entries at once, the worst band for example
 WHOLE: dict[str, Callable[[Any], list[NullRow]]] = {"bands": band_nulls, "tails": tail_nulls}
 

@@ -11,7 +11,7 @@ from qroar_core.figures.picture import BLUE, GREY, ORANGE, Picture, framed
 from qroar_core.scale_search.result import HistoryPoint, SearchReport
 from qroar_core.specs.labels import checksum_words
 
-DRAWN = 2000  # candidates; past this every n-th is drawn, the best and the last always
+MOST_DRAWN = 2000  # candidates; past this every n-th is drawn, the best and the last always
 
 
 def candidates(history: Sequence[HistoryPoint], objective: str = "") -> Picture:
@@ -92,9 +92,9 @@ def summary(report: SearchReport) -> pd.DataFrame:
 
 
 def _thinned(table: pd.DataFrame) -> pd.DataFrame:
-    if len(table) <= DRAWN:
+    if len(table) <= MOST_DRAWN:
         return table
-    keep = set(range(0, len(table), -(-len(table) // DRAWN))) | {len(table) - 1, int(table["objective"].argmin())}
+    keep = set(range(0, len(table), -(-len(table) // MOST_DRAWN))) | {len(table) - 1, int(table["objective"].argmin())}
     return table.iloc[sorted(keep)]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from qroar_core.axes import ANY, axes
 from qroar_core.result import Result, Unbounded
@@ -69,6 +69,10 @@ class SearchReport(Result):
     reason: str  # why this was chosen, one sentence
     decision: Decision | None = None  # the gain that decided; None where none was measured, and in older runs
     value_maps: ValueMapReport | None = None  # None where none were searched, and in older runs
+
+    def facts(self) -> dict[str, Any]:
+        """What a scales.json says about the search that made it."""
+        return self.model_dump(include={"objective", "method", "bounds", "trials", "seconds", "forward_equivalents"})
 
     @property
     def cancelled(self) -> bool:

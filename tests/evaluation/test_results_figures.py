@@ -121,7 +121,7 @@ def test_a_long_search_is_thinned_but_keeps_its_best_and_its_last():
     history = [HistoryPoint(step=i, label=f"c{i}", objective=abs(i - 30_001), best=1.0) for i in range(50_000)]
     picture = search_trace.candidates(history)
     drawn = list(trace(picture, "candidate").x)
-    assert len(drawn) <= search_trace.DRAWN + 2
+    assert len(drawn) <= search_trace.MOST_DRAWN + 2
     assert {30_001, 49_999} <= set(drawn)
     assert len(picture.table) == 50_000
     assert len(plotly.io.to_json(picture.figure)) < PAYLOAD_LIMIT

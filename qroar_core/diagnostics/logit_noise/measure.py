@@ -22,7 +22,7 @@ from qroar_core.diagnostics.logit_noise.blind import BlindNoise
 from qroar_core.diagnostics.logit_noise.row_sums import RowSums
 from qroar_core.diagnostics.standard_error import residuals
 from qroar_core.maths.meters import CPU, Meter, accumulator_device
-from qroar_core.maths.softmax_rule import PLAIN, SoftmaxRule
+from qroar_core.maths.softmax_rule import USUAL_SOFTMAX, SoftmaxRule
 from qroar_core.quantizers.exact_keys import first_exact_key
 
 BLOCK_ELEMENTS = 1_000_000  # (band, head, row, key) products held at once
@@ -78,7 +78,7 @@ class LogitNoiseMeter(Meter):
             logits before a cap.
     """
 
-    def __init__(self, band_of_channel: Tensor, length: int, scaling: float, rule: SoftmaxRule = PLAIN) -> None:
+    def __init__(self, band_of_channel: Tensor, length: int, scaling: float, rule: SoftmaxRule = USUAL_SOFTMAX) -> None:
         self.bands = int(band_of_channel.max()) + 1
         self.scaling, self.rule = scaling, rule
         parts = [*range(self.bands), -1] if bool((band_of_channel < 0).any()) else range(self.bands)

@@ -16,7 +16,7 @@ from qroar_core.statistics.intervals import Interval, paired_interval
 
 WHOLE, REFERENCE = "all together", "reference"
 PRESSURE, LOGIT = "interpolation_pressure", "logit_change"
-LOUD = "k_absmax"  # the baseline to beat
+BASELINE_NAME = "k_absmax"  # the baseline to beat
 FREQUENCY = {  # fields of a Band
     PRESSURE: ("interpolation pressure", "rad if the stretch grows 2.7 times"),
     "phase_displacement": ("phase displacement", "rad"),
@@ -81,7 +81,7 @@ def measured(diagnosis: Diagnosis) -> list[DiagnosticByBand]:
         [max((v for v in bins if v is not None), default=None) for bins in row] for row in diagnosis.dilation.absmax
     ]
     energy = [[_mean_square(bins, channels) for bins, channels in zip(row, width)] for row in diagnosis.dilation.rms]
-    found.append(DiagnosticByBand(LOUD, "largest |k|", "value of k", turning(largest), baseline=True))
+    found.append(DiagnosticByBand(BASELINE_NAME, "largest |k|", "value of k", turning(largest), baseline=True))
     found.append(DiagnosticByBand("k_energy", "energy of k", "value of k, squared", turning(energy), baseline=True))
     return found
 

@@ -32,7 +32,7 @@ from qroar_core.specs.labels import quant_words, rope_words, setting_words
 from qroar_core.specs.written import written
 from qroar_core.transforms.scales import Scales
 
-OWN = RopeSpec()
+OWN_ROPE = RopeSpec()
 NO_SCALES = "no scales were found to act here"
 MOST_PASSES = 8  # over the held-out windows, a setting; fewer where settings share a condition
 
@@ -169,20 +169,20 @@ def _tested(scorer: _Scorer, case: ReplicationSetting, spec: ReplicationSpec) ->
 
 
 def _pressure(name: Name, case: ReplicationSetting, confidence: float) -> Claim:
-    if case.rope == OWN:
+    if case.rope == OWN_ROPE:
         return untestable(name, "nothing is interpolated")
     return pressure(name, case.diagnosis, confidence)
 
 
 def _amplified(scorer: _Scorer, case: ReplicationSetting, confidence: float) -> list[Claim]:
-    if case.rope == OWN:
+    if case.rope == OWN_ROPE:
         return [untestable(name, "nothing is interpolated") for name in ("amplified", "amplified_long")]
     if scorer.within:
         length = scorer.ids.shape[1]
-        here, own = (_means(_cost(scorer.long, rope, case.quant)) for rope in (case.rope, OWN))
+        here, own = (_means(_cost(scorer.long, rope, case.quant)) for rope in (case.rope, OWN_ROPE))
         why = f"{length} tokens lie within the native window of {scorer.loaded.geometry.original_context}"
         return [amplified("amplified", here, own, confidence, f"at {length} tokens"), untestable("amplified_long", why)]
-    short = [_cost(scorer.pieces, rope, case.quant) for rope in (case.rope, OWN)]
+    short = [_cost(scorer.pieces, rope, case.quant) for rope in (case.rope, OWN_ROPE)]
     last = scorer.short // 2  # target tokens that have at least half the short context before them
     far = _cost(scorer.long, case.rope, case.quant)[:, -last:]
     near = short[1][:, -1, -last:]

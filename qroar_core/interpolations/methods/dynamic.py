@@ -37,6 +37,7 @@ METHOD = Method(
     _parameters,
     _slope,
     reads_window=True,
+    required_keys=("factor",),
     llama_cpp=_llama_cpp,
     searched=_searched,
     length_matters=True,

@@ -28,4 +28,13 @@ def _searched(s: float, reach: float) -> tuple[Range, ...]:
     return (stretch(s, reach),)
 
 
-METHOD = Method("linear", 10, "arXiv 2306.15595", _parameters, _slope, llama_cpp=_llama_cpp, searched=_searched)
+METHOD = Method(
+    "linear",
+    10,
+    "arXiv 2306.15595",
+    _parameters,
+    _slope,
+    llama_cpp=_llama_cpp,
+    searched=_searched,
+    required_keys=("factor",),
+)

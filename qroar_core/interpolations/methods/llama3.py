@@ -52,6 +52,7 @@ METHOD = Method(
         Option("low_freq_factor", "Pairs with fewer turns per native window are interpolated fully."),
         Option("high_freq_factor", "Pairs with more turns stay as they are."),
     ),
+    required_keys=("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"),
     own_options=_own_options,
     llama_cpp=_llama_cpp,
     searched=_searched,

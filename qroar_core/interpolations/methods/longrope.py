@@ -139,6 +139,7 @@ METHOD = Method(
     reads_window=True,
     takes_lists=True,
     factor_shown=list_factor,
+    required_keys=("short_factor", "long_factor"),
     own_options=_own_options,
     llama_cpp=_llama_cpp,
     searched=_searched,

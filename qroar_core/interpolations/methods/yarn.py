@@ -118,6 +118,7 @@ METHOD = Method(
         Option("beta_fast", "Pairs with more turns per native window stay as they are."),
         Option("beta_slow", "Pairs with fewer turns are interpolated fully."),
     ),
+    required_keys=("factor",),
     own_options=_own_options,
     llama_cpp=_llama_cpp,
     searched=_searched,

@@ -33,4 +33,4 @@ def proposed(run: SearchState, starts: dict[str, Tensor]) -> None:
         run.report(run.spec.trials + 1, "best of every unit", run.value, run.value)
 
 
-METHOD = SearchMethod(30, proposed, lambda spec, bands: spec.trials, ("trials",), independent=True)
+METHOD = SearchMethod(30, proposed, lambda spec, bands: spec.trials, ("trials",), label="trial", independent=True)
