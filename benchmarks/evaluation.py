@@ -36,7 +36,7 @@ from qroar_core.specs import DiagnosisSpec, EvaluationSpec, QuantizerSpec, Quant
 SHORT, LONG = 2048, 16384
 ROPE, INT4 = RopeSpec("yarn", 2.0), QuantSpec(k=QuantizerSpec(4))
 TEXT = "novels"  # the longest embedded documents
-LOOK = 0.05  # seconds between looks at the memory; each costs a tenth of a millisecond of CPU time
+MEMORY_POLL_SECONDS = 0.05  # seconds between looks at the memory; each costs a tenth of a millisecond of CPU time
 MIB = 2**20
 
 
@@ -111,7 +111,7 @@ def peak() -> Iterator[Memory]:
     before = process.memory_info().rss
 
     def watch() -> None:
-        while not stop.wait(LOOK):
+        while not stop.wait(MEMORY_POLL_SECONDS):
             found.peak = max(found.peak, (process.memory_info().rss - before) / MIB)
 
     thread = threading.Thread(target=watch)

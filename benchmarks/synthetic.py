@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from qroar_core.axes import ANY, Axes, indexed_fields
 from qroar_core.diagnostics.bands.result import Band
-from qroar_core.diagnostics.result import Diagnosis, LayerGroup
+from qroar_core.diagnostics.result import Diagnosis, LayerGroupDiagnosis
 
 
 def inflated(
@@ -88,7 +88,7 @@ class _Scope:
     def model(self, found: BaseModel, index: int = 0) -> Any:
         """A result with every list at its new size; `index`, where it is an entry of a list."""
         scope, own = self, {}
-        if isinstance(found, LayerGroup):
+        if isinstance(found, LayerGroupDiagnosis):
             scope = self.of_layers("turning", found.layers).of_layers("layer", found.layers)
             own = {"reach": self.length if found.window is None else found.reach}
         elif isinstance(found, Band):

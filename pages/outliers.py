@@ -13,7 +13,7 @@ from pages.views.render import findings_first, folded, picture
 from pages.views.rest_of_page import rest_of_page
 from qroar_core.diagnostics.outliers import figure as outliers
 from qroar_core.diagnostics.outliers import figure_rules as rules
-from qroar_core.diagnostics.tails.figure import NAMES
+from qroar_core.diagnostics.tail_inflation.result import TENSORS
 
 MENUS = ("outlier tensor", "outlier layer", "outlier head")
 FIRST = "k/post"  # what a K cache quantizes
@@ -24,7 +24,7 @@ of = jobs.diagnose.key(loaded, setting)
 loudest = outliers.loudest_layer(result, FIRST)
 selection.keep("outlier map", of, dict(zip(MENUS, (FIRST, loudest, outliers.loudest_head(result, FIRST, loudest)))))
 with st.container(horizontal=True, vertical_alignment="bottom"):
-    which = one_of("Tensor", [n for n in NAMES if n in result.outliers.maps], "outlier tensor", NAMES.__getitem__)
+    which = one_of("Tensor", [n for n in TENSORS if n in result.outliers.maps], "outlier tensor", TENSORS.__getitem__)
     page = 0
     if outliers.pages(result) > 1:
         here = st.session_state["outlier layer"] // outliers.PANELS

@@ -9,7 +9,8 @@ from pages.views import glossary, require
 from pages.views.render import findings_first, folded, picture
 from pages.views.rest_of_page import rest_of_page
 from qroar_core.diagnostics.dilation import figure as dilation
-from qroar_core.diagnostics.tails import figure as tails
+from qroar_core.diagnostics.tail_inflation import figure as tails
+from qroar_core.diagnostics.tail_inflation.result import TENSORS
 
 MENUS = ("tail tensor", "tail layer", "tail head", "tail band")
 
@@ -30,7 +31,7 @@ with findings_first():
     picture(
         tails.overview(result, picked), "tails", on_select=selection.on_click("tails", cell), selection_mode="points"
     )
-    names = [name for name in tails.NAMES if name in result.tails]
+    names = [name for name in TENSORS if name in result.tails]
     with st.container(horizontal=True, vertical_alignment="bottom"):
         one_of("Tensor", names, "tail tensor", format_func=tails.label)
         st.selectbox(

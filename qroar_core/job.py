@@ -16,7 +16,7 @@ KEPT_DETAILS = 4000  # of Step.detail per job; the oldest go first
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
+class JobSnapshot:
     """What a face may know of a job at one moment. Seconds are wall seconds.
 
     `seconds_left` is of the current pass, whose steps count towards one total. `behind` names the job that runs

@@ -2,7 +2,7 @@
 
 A job is a stage and its arguments. Its key says what it computes (specs and fingerprint), so the
 same question asked from another page, tab or after a reload finds the job that is already queued,
-running or done: nothing is stopped and nothing runs twice. Faces poll `Snapshot`s; the worker never
+running or done: nothing is stopped and nothing runs twice. Faces poll `JobSnapshot`s; the worker never
 calls a face. No traceback leaves this file: what we raise on purpose keeps its one line, anything
 else is logged and gets a short line.
 
@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import Any
 
 from qroar_core.errors import Cancelled, QRoarError
-from qroar_core.job import Job, Snapshot, State
+from qroar_core.job import Job, JobSnapshot, State
 from qroar_core.progress import Step, cancellable
 
-KEPT = 32  # finished jobs, results included, that stay until newer ones push them out
+MOST_FINISHED_JOBS = 32  # finished jobs, results included, that stay until newer ones push them out
 ESTIMATE_FROM = 0.05  # share of a pass done behind its first step before its time left is worth saying
 AT_ONCE = 0.1  # ... or done with its first step, whose time has what only a beginning takes
 
@@ -35,7 +35,7 @@ log = logging.getLogger("qroar.jobs")
 class Manager:
     """All jobs of this process. Every method may be called from any thread and returns at once."""
 
-    def __init__(self, kept: int = KEPT, store: Callable[[Hashable], Any] = lambda key: None) -> None:
+    def __init__(self, kept: int = MOST_FINISHED_JOBS, store: Callable[[Hashable], Any] = lambda key: None) -> None:
         self._kept, self._store = kept, store
         self._lock = threading.Lock()
         self._jobs: OrderedDict[Hashable, Job] = OrderedDict()
@@ -56,7 +56,7 @@ class Manager:
         needs: tuple[Hashable, ...] = (),
         about: str = "",
         **kwargs: Any,
-    ) -> Snapshot:
+    ) -> JobSnapshot:
         """Queue `stage(*args, *results, on_step=..., **kwargs)` unless `key` is already queued, running or done.
 
         `results` are those of the jobs that it `needs`, by their keys; without one of them it fails and says which:
@@ -76,7 +76,7 @@ class Manager:
                 self._finish_now(job) if self._closed else self._start_worker(device)
             return self._snapshot(job)
 
-    def snapshot(self, key: Hashable) -> Snapshot | None:
+    def snapshot(self, key: Hashable) -> JobSnapshot | None:
         """The job of `key` now, or None when there is none (never asked, or pushed out and not on the store)."""
         self._recall(key)
         with self._lock:
@@ -121,7 +121,7 @@ class Manager:
             worker.join(max(0.0, end - time.monotonic()))
         return not any(worker.is_alive() for worker in workers)
 
-    def active(self) -> list[Snapshot]:
+    def active(self) -> list[JobSnapshot]:
         """Every job that runs or waits: by device, the running one first, then in the order of their turn."""
         with self._lock:
             devices = sorted({*self._running, *self._queues})
@@ -133,7 +133,7 @@ class Manager:
         with self._lock:
             return list(self._jobs)
 
-    def busy(self, device: str | None = None) -> Snapshot | None:
+    def busy(self, device: str | None = None) -> JobSnapshot | None:
         """The job running on `device` (on any device for None), or None."""
         with self._lock:
             running = [job for name, job in self._running.items() if device in (None, name)]
@@ -173,7 +173,7 @@ class Manager:
                 elif job.recalled or (job.file is not None and not job.file.exists()):
                     del self._jobs[key]
 
-    def _snapshot(self, job: Job) -> Snapshot:
+    def _snapshot(self, job: Job) -> JobSnapshot:
         end = job.ended or time.monotonic()
         seconds = end - job.started if job.started else 0.0
         done = job.step.fraction if job.step else 0.0
@@ -182,7 +182,7 @@ class Manager:
         if job.state == "queued":
             before = [self._running[job.device]] if job.device in self._running else []
             ahead = [*before, *itertools.takewhile(lambda other: other is not job, self._queues[job.device])]
-        return Snapshot(
+        return JobSnapshot(
             job.key,
             job.label,
             job.device,

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from qroar_core.errors import Cancelled
 
 T = TypeVar("T")
-LOOK = 0.2  # seconds between looks at whether a long call shall be given up
+CANCEL_POLL_SECONDS = 0.2  # seconds between looks at whether a long call shall be given up
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ def run_cancellable(call: Callable[[], T], on_step: OnStep, step: Step) -> T:
 
     on_step(step)
     threading.Thread(target=work, name="qroar-cancellable", daemon=True).start()
-    while not ended.wait(LOOK):
+    while not ended.wait(CANCEL_POLL_SECONDS):
         on_step(step)
     if "fault" in box:
         raise box["fault"]

@@ -148,10 +148,10 @@ FAULTS = (
     ),
     Fault(
         "tail inflation is short over long",
-        "diagnostics/tails/measure.py",
+        "diagnostics/tail_inflation/measure.py",
         "torch.where(long == short, 1.0, long / short)",
         "torch.where(long == short, 1.0, short / long)",
-        "diagnostics/test_tails.py",
+        "diagnostics/test_tail_inflation.py",
     ),
     Fault(
         "a position is counted one token late",

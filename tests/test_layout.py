@@ -406,7 +406,11 @@ WRONG = [  # one per rule and way round it
     ("qroar_core/transforms/kinds/maps/figure.py", "import torch", "figures imports torch"),
     ("qroar_core/transforms/kinds/maps/refusal.py", "import plotly", "models imports plotly"),
     ("qroar_core/exporters/formats/hf.py", "from qroar_core.exporters import hf", "members imports"),
-    ("qroar_core/diagnostics/tails/__init__.py", "from qroar_core.diagnostics.tails import measure", "members imports"),
+    (
+        "qroar_core/diagnostics/tail_inflation/__init__.py",
+        "from qroar_core.diagnostics.tail_inflation import measure",
+        "members imports",
+    ),
     ("qroar_core/runs/new.py", "from qroar_core.lessons import clocks", "runs imports"),
     ("qroar_core/runs/new.py", "import streamlit", "runs imports streamlit"),
     ("qroar_core/runs/new.py", "from qroar_core.__main__ import main", "runs imports"),

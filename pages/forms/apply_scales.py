@@ -8,7 +8,7 @@ import streamlit as st
 
 from pages import jobs
 from pages.jobs import applied_scales
-from pages.jobs.applied_scales import Applied
+from pages.jobs.applied_scales import ScalesOrigin
 from pages.state import session
 from pages.state.candidates import HAND, OTHER, name_of
 from pages.state.choice import as_choice
@@ -22,7 +22,7 @@ from qroar_core.models.loaded import LoadedModel
 from qroar_core.setting import Setting
 from qroar_core.transforms.scales import Scales
 
-ASKED = "the change of weights that was asked last"  # session: an AskedChange
+LAST_WEIGHT_CHANGE = "the change of weights that was asked last"  # session: an AskedChange
 
 
 class AskedChange(TypedDict, total=False):
@@ -59,7 +59,7 @@ def patch_buttons(
             disabled=same or nothing or waiting is not None,
             icon=":material/check:",
             on_click=_start,
-            args=(loaded, scales, Applied(setting, name_of(scales, offered), _folder(loaded, setting, scales))),
+            args=(loaded, scales, ScalesOrigin(setting, name_of(scales, offered), _folder(loaded, setting, scales))),
             help="These scales are in already." if same else why,
         )
         st.button(
@@ -88,7 +88,7 @@ def patch_buttons(
 def _start(
     loaded: LoadedModel,
     scales: Scales | None,
-    applied: Applied | None = None,
+    applied: ScalesOrigin | None = None,
     undone: Scales | None = None,
 ) -> None:
     """Called before the page is drawn again: a button that another's change has disabled since would lose the click."""
@@ -103,7 +103,7 @@ def _go_to(setting: Setting) -> None:
 
 
 def _asked_change() -> AskedChange:
-    asked: AskedChange = st.session_state.setdefault(ASKED, {})
+    asked: AskedChange = st.session_state.setdefault(LAST_WEIGHT_CHANGE, {})
     return asked
 
 

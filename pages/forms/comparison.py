@@ -14,7 +14,7 @@ from pages.views.glossary import term_help
 from pages.views.status_bar import verdict_for
 from qroar_core.escape import literal
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.remedies.applicable import Applied, applicable_remedies, searches
+from qroar_core.remedies.applicable import ApplicableRemedy, applicable_remedies, searches
 from qroar_core.remedies.applicable import conditions as counted_conditions
 from qroar_core.remedies.methods import BY_NAME
 from qroar_core.remedies.prepare import why_not
@@ -83,5 +83,5 @@ def conditions(loaded: LoadedModel, setting: Setting, spec: ComparisonSpec) -> t
     return counted_conditions(entered, on_top), on_top + sum(one.about.searches for one in entered)
 
 
-def _entered(loaded: LoadedModel, setting: Setting, asked: tuple[str, ...]) -> list[Applied]:
+def _entered(loaded: LoadedModel, setting: Setting, asked: tuple[str, ...]) -> list[ApplicableRemedy]:
     return applicable_remedies(setting.quant, asked, partial(why_not, loaded=loaded, setting=setting))

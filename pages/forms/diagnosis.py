@@ -8,10 +8,9 @@ from typing import get_args
 import streamlit as st
 
 from pages.forms.build_spec import made
-from pages.forms.outlier_rule import PARAMETER_WORDS
 from pages.state.widget_state import fill, menu, number, switch
 from pages.views.glossary import term_help
-from qroar_core.specs import DiagnosisSpec, DistanceLaw, OutlierRule
+from qroar_core.specs import OUTLIER_RULES, DiagnosisSpec, DistanceLaw, OutlierRule
 from qroar_core.specs.outliers import parameter_in_force
 
 
@@ -41,7 +40,11 @@ def diagnosis_form(spec: DiagnosisSpec) -> DiagnosisSpec:
         law = menu(three, "Weighting of distances", list(get_args(DistanceLaw)), "law")
         rule = menu(one, "Outlier rule", rules, "outlier rule asked", help=term_help("Outlier"))
         limit = number(
-            two, PARAMETER_WORDS[rule], 0.0, 1.0 if rule == "percentile" else 100.0, f"outlier parameter asked {rule}"
+            two,
+            OUTLIER_RULES[rule].parameter,
+            0.0,
+            1.0 if rule == "percentile" else 100.0,
+            f"outlier parameter asked {rule}",
         )
         draws = number(
             three,

@@ -19,8 +19,8 @@ from pages.views.no_model import absent_words
 from qroar_core.bundled import HOME
 from qroar_core.escape import literal
 from qroar_core.models.devices import choose_device, free_memory
-from qroar_core.models.load import DTYPES
 from qroar_core.models.loaded import LoadedModel
+from qroar_core.models.own_dtype import DTYPES
 
 SMOLLM2, FOLDER, GGUF, HUB = "SmolLM2", "Folder", ".gguf", "Hub id"
 TYPED = {
@@ -39,7 +39,7 @@ WELCOME = (
     ":material/verified: **Verify** the gain on held-out text, and export; or read that there is nothing to gain.",
 )
 LEARN = "pages/learn.py"
-BEFORE, SAID = "choice before the load", "why the last load failed"
+CHOICE_BEFORE_LOAD, LOAD_FAILURE = "choice before the load", "why the last load failed"
 LINKED = "the model of a link that was loaded here"  # session: its load key
 
 
@@ -141,18 +141,18 @@ def _load_linked(now: Choice) -> bool:
 
 def give_back_on_failure(now: Choice) -> None:
     """If the chosen load failed while the model before is still in memory: choose that again, and say why."""
-    job, before = manager().snapshot(load_key(now)), st.session_state.get(BEFORE)
+    job, before = manager().snapshot(load_key(now)), st.session_state.get(CHOICE_BEFORE_LOAD)
     over = job if job is not None and job.state in ("failed", "cancelled") else None
     if over is not None and before is not None and manager().result(load_key(before)) is not None:
-        st.session_state[SAID] = over.error or f"{over.label}: cancelled"
+        st.session_state[LOAD_FAILURE] = over.error or f"{over.label}: cancelled"
         choose(before)
         st.rerun()
     _why_it_failed(now)
 
 
 def _why_it_failed(now: Choice) -> None:
-    if SAID in st.session_state and manager().result(load_key(now)) is not None:
-        refused(st.session_state[SAID], f". {literal(short_name(now.model))} is still loaded.")
+    if LOAD_FAILURE in st.session_state and manager().result(load_key(now)) is not None:
+        refused(st.session_state[LOAD_FAILURE], f". {literal(short_name(now.model))} is still loaded.")
 
 
 def _without_model(now: Choice) -> Choice:
@@ -167,12 +167,12 @@ def _load(picked: Choice) -> bool:
 
     Queued last: a load that has failed by the time a run ended in between would be tried again.
     """
-    st.session_state.pop(SAID, None)
+    st.session_state.pop(LOAD_FAILURE, None)
     now = choice()
     if not unless_refused(lambda: load_job.require_loadable(picked)):
         return False
     if manager().result(load_key(now)) is not None:
-        st.session_state[BEFORE] = now
+        st.session_state[CHOICE_BEFORE_LOAD] = now
     choose(picked)
     load_job.start(picked)
     return True

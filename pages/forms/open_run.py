@@ -19,10 +19,10 @@ from qroar_core.escape import code
 from qroar_core.runs.record import RunRecord
 from qroar_core.runs.store import runs_root
 
-OPENING = "last click that opens a run"  # session: an Opening
+OPENING = "last click that opens a run"  # session: an OpenRunOutcome
 
 
-class Opening(TypedDict, total=False):
+class OpenRunOutcome(TypedDict, total=False):
     """What came of the last click on a button that opens a run, in a dict of its own: it is kept with the choice."""
 
     turn: bool  # to the Runs page
@@ -35,8 +35,8 @@ def to_opened() -> None:
         st.switch_page("pages/runs.py", query_params=to_address(choice()))  # without them, one more entry for Back
 
 
-def _opening() -> Opening:
-    opening: Opening = st.session_state.setdefault(OPENING, {})
+def _opening() -> OpenRunOutcome:
+    opening: OpenRunOutcome = st.session_state.setdefault(OPENING, {})
     return opening
 
 

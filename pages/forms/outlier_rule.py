@@ -10,19 +10,13 @@ from pages.state import selection
 from pages.state.widget_state import one_of
 from qroar_core.diagnostics.outliers import figure_rules
 from qroar_core.diagnostics.result import Diagnosis
-
-RULE_WORDS = {"iqr": "interquartile range (IQR)", "mad": "median deviation (MAD)", "percentile": "percentile"}
-PARAMETER_WORDS = {
-    "iqr": "Limit above the upper quartile, interquartile ranges",
-    "mad": "Modified z-score",
-    "percentile": "Quantile",
-}
+from qroar_core.specs import OUTLIER_RULES
 
 
 def by_rule(result: Diagnosis, of: Hashable) -> Diagnosis:
     """The diagnosis with outliers by the rule and the parameter picked; itself where a file has one rule only."""
     found = result.outliers
-    rules = [rule for rule in RULE_WORDS if found.parameters(rule)]
+    rules = [rule for rule in OUTLIER_RULES if found.parameters(rule)]
     if not rules or found.parameter is None:
         return result
     start = {rule: found.parameters(rule)[len(found.parameters(rule)) // 2] for rule in rules}
@@ -32,9 +26,11 @@ def by_rule(result: Diagnosis, of: Hashable) -> Diagnosis:
         "outlier rule picked", of, {"outlier rule": found.rule} | {keys[rule]: start[rule] for rule in rules}
     )
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        rule = one_of("An outlier is found by", rules, "outlier rule", format_func=RULE_WORDS.__getitem__)
+        rule = one_of(
+            "An outlier is found by", rules, "outlier rule", format_func=lambda rule: OUTLIER_RULES[rule].label
+        )
         parameter = st.select_slider(
-            PARAMETER_WORDS[rule], found.parameters(rule), key=keys[rule], format_func="{:g}".format
+            OUTLIER_RULES[rule].parameter, found.parameters(rule), key=keys[rule], format_func="{:g}".format
         )
     st.caption("Figures below follow at once. Any other parameter is counted by a new diagnosis: see Options above.")
     selection.remember("outlier rule picked", of, "outlier rule", *keys.values())

@@ -23,7 +23,7 @@ TABS = {"k": "K cache", "v": "V cache", "weights": "Weights", "qk": "q and k", "
 ORDER_WORDS = {"model": "the model's", "interleaved": "interleaved pairs (llama.cpp)"}
 AUTO = "the largest that fits"
 ROTATION_BLOCKS = [2**n for n in range(1, 11)]
-PLAIN = QuantizerSpec(4)
+INT4_QUANTIZER = QuantizerSpec(4)
 MOST = 2**20
 Spec = TypeVar("Spec", QuantizerSpec, WeightQuantSpec)
 
@@ -71,7 +71,7 @@ def _build(kind: type[Spec], drawn: Mapping[str, Any] | Spec | None) -> Spec | N
 
 
 def _fields(tensor: str, spec: QuantizerSpec | None) -> dict[str, Any]:
-    at = spec or PLAIN
+    at = spec or INT4_QUANTIZER
     fields = {
         "": _name(tensor, spec),
         " scale": at.scale,

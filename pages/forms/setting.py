@@ -34,7 +34,7 @@ from qroar_core.specs.labels import TEXT_WORDS, capital
 T = TypeVar("T")
 MOST = 1e7  # upper end of number fields; an address may hold anything
 BORDERS = tuple(option.field for method in methods().values() for option in method.options)
-OWN = "0: what the method makes of its factor."
+ZERO_FACTOR_HELP = "0: what the method makes of its factor."
 FIRST_FACTOR = 4.0  # offered when a method is chosen for the first time
 PARTITION_WORDS = {"count": "equal count of pairs", "log": "equal log-frequency", "turns": "by turns per native window"}
 
@@ -151,7 +151,7 @@ def _options(loaded: LoadedModel, rope: RopeSpec, method: str, length: int) -> d
             MOST,
             "attention factor",
             step=0.05,
-            help=f"{term_help('Attention factor')} {OWN}",
+            help=f"{term_help('Attention factor')} {ZERO_FACTOR_HELP}",
         )
         out["attention_factor"] = fixed or None
     if about.takes_lists:

@@ -17,7 +17,7 @@ from qroar_core.transforms.scales import Scales
 
 
 @dataclass(frozen=True, slots=True)
-class Applied:
+class ScalesOrigin:
     """Where applied scales come from: the setting they were made under, their name there, and who made them."""
 
     setting: Setting
@@ -64,7 +64,7 @@ def _changes(loaded: LoadedModel) -> list[JobKey[None]]:
 
 
 def start(
-    loaded: LoadedModel, scales: Scales | None, applied: Applied | None = None, undone: Scales | None = None
+    loaded: LoadedModel, scales: Scales | None, applied: ScalesOrigin | None = None, undone: Scales | None = None
 ) -> JobKey[None]:
     """Queue applying `scales` to the loaded weights, or undoing `undone`; returns the key.
 
@@ -87,7 +87,7 @@ def _setting_words(setting: Setting) -> str:
     return f"{setting_words(setting.rope, setting.quant)}, {setting.search.length} tokens"
 
 
-def _apply(loaded: LoadedModel, scales: Scales, applied: Applied | None, on_step: OnStep) -> None:
+def _apply(loaded: LoadedModel, scales: Scales, applied: ScalesOrigin | None, on_step: OnStep) -> None:
     on_step(Step("patch", 0, 1, "swap weights"))
     apply_scales(loaded, scales, applied)
 

@@ -15,8 +15,8 @@ from qroar_core.exporters import w4a16
 from qroar_core.exporters.folder import NOTE
 from qroar_core.exporters.formats import FORMATS
 from qroar_core.exporters.writers import writer_of
-from qroar_core.models.load import DTYPES
 from qroar_core.models.loaded import LoadedModel
+from qroar_core.models.own_dtype import DTYPES
 from qroar_core.models.writable import require_writable_folder
 from qroar_core.setting import Setting
 from qroar_core.specs.labels import setting_words

@@ -25,7 +25,7 @@ from qroar_core.runs.store import runs_root
 Found = TypeVar("Found")
 OTHERS = "of another run under the same setting, or measured here since"
 MEMORY = "In the memory of this dashboard only, until it ends: no run on disk holds this result."
-READ = "results of runs from elsewhere"  # session: (folder, key) -> (its files when they were read, result)
+FOREIGN_RESULTS = "results of runs from elsewhere"  # session: (folder, key) -> (its files when they were read, result)
 
 
 def result_of(key: JobKey[Found]) -> Found | None:
@@ -114,7 +114,7 @@ def _asked_for() -> str:
 
 def _read(entry: RunRecord, key: JobKey[Found], loaded: LoadedModel) -> Found | None:
     """The result of this run, read once; None where it has none."""
-    read, now = st.session_state.setdefault(READ, {}), stamps(entry.path.glob("*.json"))
+    read, now = st.session_state.setdefault(FOREIGN_RESULTS, {}), stamps(entry.path.glob("*.json"))
     if read.get((entry.path, key), (None,))[0] != now:
         found = library().answer(entry, key, loaded.fingerprint)
         if found is None:
@@ -146,4 +146,4 @@ def _in_memory_only(key: JobKey[Found]) -> str:
 
 def _gone(key: Hashable) -> list[str]:
     """Folders of runs from elsewhere that have answered this key, and do no more."""
-    return [str(path) for path, known in st.session_state.get(READ, {}) if known == key]
+    return [str(path) for path, known in st.session_state.get(FOREIGN_RESULTS, {}) if known == key]

@@ -17,7 +17,7 @@ from qroar_core.models.typed import hub_model
 
 ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*:/{2,}.*", re.DOTALL)
 LONGEST = 255  # bytes of one name, on the file systems of today
-SHOWN = 80  # characters of a path in a refusal
+PATH_CHARACTERS = 80  # characters of a path in a refusal
 
 
 class OutsideRoots(QRoarError):
@@ -85,4 +85,4 @@ def _size(name: str) -> int:
 
 def _short(path: object) -> str:
     words = str(path)
-    return words if len(words) <= SHOWN else f"{words[:SHOWN]}…"
+    return words if len(words) <= PATH_CHARACTERS else f"{words[:PATH_CHARACTERS]}…"

@@ -29,10 +29,10 @@ from qroar_core.runs.store import RunStore
 T = TypeVar("T")
 BEGAN = "this run of the page began"  # session: time.monotonic()
 MANUAL = "log2 g by hand"  # session: (bands, mode) -> log2 g per band; no widget's key, so it outlives the page
-ASKED = "keys of the jobs that were asked for here"  # session
+REQUESTED_JOBS = "keys of the jobs that were asked for here"  # session
 BACK = "the address decides"  # session: the browser went back or forward, and the choice is still to be read from it
 NOTICE = "what an address could not have"  # session: (a sentence, the choice that was made instead)
-SEEN = "model that was in memory"  # session: its load key
+LAST_MODEL_KEY = "model that was in memory"  # session: its load key
 MADE_BESIDE = "made beside"  # session: field of the choice -> what of the setting its form was filled beside
 
 
@@ -124,13 +124,13 @@ def choose(new: Choice, *also: Callable[[], object]) -> None:
 
 def asked_here() -> set[Hashable]:
     """The keys of what this visitor asked for, to add to: a job is noted where no run can be ended behind its start."""
-    keys: set[Hashable] = st.session_state.setdefault(ASKED, set())
+    keys: set[Hashable] = st.session_state.setdefault(REQUESTED_JOBS, set())
     return keys
 
 
 def is_asked_here(key: Hashable) -> bool:
     """Did this session ask for it, perhaps as others did? A reload begins another session."""
-    return key in st.session_state.get(ASKED, ())
+    return key in st.session_state.get(REQUESTED_JOBS, ())
 
 
 def beside(name: str, near: Hashable, fresh: T) -> tuple[bool, T]:
@@ -170,5 +170,5 @@ def model() -> LoadedModel | None:
     key = load_key(choice())
     loaded = manager().result(key)
     if loaded is not None:
-        st.session_state[SEEN] = key
+        st.session_state[LAST_MODEL_KEY] = key
     return loaded

@@ -22,7 +22,7 @@ from qroar_core.setting import Setting
 from qroar_core.transforms.scales import Scales
 
 PICK = "scales in view"
-ASKED = "the text is being read for a candidate"
+TEXT_BEING_READ = "the text is being read for a candidate"
 
 
 def candidates_panel(loaded: LoadedModel, setting: Setting, outcome: SearchOutcome | None) -> None:
@@ -79,7 +79,7 @@ def _pick(loaded: LoadedModel, setting: Setting, offered: dict[str, tuple[Scales
     picked = st.segmented_control(
         "Scales in view", names, key=PICK, on_change=_read_for, args=(loaded, setting, offered)
     )
-    if st.session_state.pop(ASKED, False):
+    if st.session_state.pop(TEXT_BEING_READ, False):
         st.rerun()  # the whole page, whose upper part shows the progress
     return picked
 
@@ -87,5 +87,5 @@ def _pick(loaded: LoadedModel, setting: Setting, offered: dict[str, tuple[Scales
 @carried_out
 def _read_for(loaded: LoadedModel, setting: Setting, offered: dict[str, tuple[Scales, str]]) -> None:
     if st.session_state[PICK] is not None and st.session_state[PICK] not in offered:
-        st.session_state[ASKED] = True
+        st.session_state[TEXT_BEING_READ] = True
         jobs.probe.start(loaded, setting)  # last: a callback that is ended is called again

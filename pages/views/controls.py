@@ -19,8 +19,8 @@ from qroar_core.evaluation.result import Evaluation
 from qroar_core.evaluation.two_gains import why_beside
 from qroar_core.evidence.controls import figure as drawn
 from qroar_core.evidence.controls.result import Controls
-from qroar_core.models.load import DTYPES
 from qroar_core.models.loaded import LoadedModel
+from qroar_core.models.own_dtype import DTYPES
 from qroar_core.models.text import COLLECTIONS
 from qroar_core.scale_search.outcome import SearchOutcome
 from qroar_core.setting import Setting

@@ -32,23 +32,22 @@ from qroar_core.exporters.folder import NOTE
 from qroar_core.exporters.formats import FORMATS
 from qroar_core.exporters.writers import offered
 from qroar_core.interpolations.rope_file import rope_text
-from qroar_core.models.load import DTYPES
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.models.own_dtype import written_dtype
+from qroar_core.models.own_dtype import DTYPES, written_dtype
 from qroar_core.models.own_rope import NONE, own_rope, replaced_rope
 from qroar_core.scale_search.outcome import SearchOutcome
 from qroar_core.setting import Setting
 from qroar_core.transforms.file import to_file
 from qroar_core.transforms.scales import Scales
 
-SAID = "last export"  # session: a LastClick
+LAST_EXPORT = "last export"  # session: a LastClick
 
 
 def scales_file(loaded: LoadedModel, setting: Setting, scales: Scales, outcome: SearchOutcome | None) -> None:
     """scales.json and the command that measures it again."""
     heading("scales.json", "scales-file")
     st.caption("The scales alone, with the model, setting and search they belong to. A few kilobytes.")
-    content = to_file(loaded, setting.rope, setting.quant, scales, export_choice.search_facts(outcome))
+    content = to_file(loaded, setting.rope, setting.quant, scales, outcome.report.facts() if outcome else {})
     st.download_button(
         "Download scales.json",
         content.to_json(),
@@ -186,7 +185,7 @@ def checkpoint(loaded: LoadedModel, setting: Setting, scales: Scales) -> None:
 
 
 def _last_click() -> LastClick:
-    said: LastClick = st.session_state.setdefault(SAID, {})
+    said: LastClick = st.session_state.setdefault(LAST_EXPORT, {})
     return said
 
 

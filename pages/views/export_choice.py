@@ -39,15 +39,6 @@ def offered(
     return found | plain | smooth if good else plain | found | smooth
 
 
-def search_facts(outcome: SearchOutcome | None) -> dict:
-    """What scales.json says about the search."""
-    if outcome is None:
-        return {}
-    return outcome.report.model_dump(
-        include={"objective", "method", "bounds", "trials", "seconds", "forward_equivalents"}
-    )
-
-
 def default_folder(loaded: LoadedModel) -> str:
     """A folder that does not exist yet, in the runs folder of where the dashboard was started."""
     name = "".join(c if c.isalnum() or c in "-_." else "-" for c in disk_name(loaded.name, 80))

@@ -13,27 +13,27 @@ import streamlit as st
 from pages.state.session import is_asked_here, manager, model
 from pages.views.labels import progress_words
 from qroar_core.escape import literal
-from qroar_core.job import Snapshot
+from qroar_core.job import JobSnapshot
 from qroar_core.runs.store import runs_root
 
 POLL, IDLE = 2, 5  # seconds between looks while there is a queue, and while there is none
-SEEN = "what others may change, as it was when the page was drawn"  # session
-DRAWN = "keys of the jobs that the page was drawn with"  # session
+STATE_WHEN_DRAWN = "what others may change, as it was when the page was drawn"  # session
+JOBS_WHEN_DRAWN = "keys of the jobs that the page was drawn with"  # session
 BUSY = "the page showed a queue"  # session
 
 
 def job_queue() -> None:
     """Draw the queue where there is one. When it is empty the page runs once more: results may have come."""
-    st.session_state[SEEN] = _world()
-    st.session_state[DRAWN] = {job.key for job in manager().active()}
-    st.session_state[BUSY] = bool(st.session_state[DRAWN])
+    st.session_state[STATE_WHEN_DRAWN] = _world()
+    st.session_state[JOBS_WHEN_DRAWN] = {job.key for job in manager().active()}
+    st.session_state[BUSY] = bool(st.session_state[JOBS_WHEN_DRAWN])
     with st.sidebar:
         st.fragment(_jobs, run_every=POLL if st.session_state[BUSY] else IDLE)()
 
 
 def _jobs() -> None:
     jobs = manager().active()
-    if not {job.key for job in jobs} <= st.session_state[DRAWN]:
+    if not {job.key for job in jobs} <= st.session_state[JOBS_WHEN_DRAWN]:
         st.rerun()  # somebody else's job: the page may offer the same, and shows it under way then
     if not jobs:
         if st.session_state.pop(BUSY, False):
@@ -48,7 +48,7 @@ def _jobs() -> None:
 
 def _changes() -> None:
     """What somebody else, or this visitor in another tab, has changed. The page is left as it is until it is asked."""
-    before, now = st.session_state.get(SEEN), _world()
+    before, now = st.session_state.get(STATE_WHEN_DRAWN), _world()
     if before is None or before == now:
         return
     what = " and ".join(name for name in now if now[name] != before.get(name))
@@ -68,7 +68,7 @@ def _world() -> dict[str, Hashable]:
     return {"the model in memory": id(loaded), "the scales in the weights": applied, "the runs on disk": runs}
 
 
-def _one(job: Snapshot, at: int) -> None:
+def _one(job: JobSnapshot, at: int) -> None:
     with st.container(border=True, key=f"queued {at}", horizontal=True, vertical_alignment="center", gap="small"):
         with st.container():
             if job.state == "running":
@@ -88,7 +88,7 @@ def _one(job: Snapshot, at: int) -> None:
         )
 
 
-def _whose(job: Snapshot) -> str:
+def _whose(job: JobSnapshot) -> str:
     """The setting, and whether it was asked here: two people may ask for one thing under two settings.
 
     What a session has asked for goes with it: a visitor's own job of before a reload looks like another person's.

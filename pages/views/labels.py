@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qroar_core.job import Snapshot
+from qroar_core.job import JobSnapshot
 from qroar_core.setting import Setting
 from qroar_core.specs.labels import (
     GRANULARITY_WORDS,
@@ -15,7 +15,6 @@ from qroar_core.specs.labels import (
 )
 
 __all__ = [
-    "TENSOR_WORDS",
     "progress_words",
     "quant_words",
     "quantizer_words",
@@ -27,8 +26,6 @@ __all__ = [
     "weight_words",
     "whole_setting_words",
 ]
-
-TENSOR_WORDS = {"k/post": "K after RoPE", "k/pre": "K before RoPE", "q/post": "Q after RoPE", "q/pre": "Q before RoPE"}
 
 
 def short_name(name: str, most: int = 40) -> str:
@@ -66,7 +63,7 @@ def whole_setting_words(setting: Setting) -> str:
     )
 
 
-def progress_words(now: Snapshot) -> str:
+def progress_words(now: JobSnapshot) -> str:
     """Where a job that runs or waits is."""
     if now.state == "queued":
         more = f" and {now.ahead - 1} more" if now.ahead > 1 else ""

@@ -9,7 +9,7 @@ import streamlit as st
 from pages.jobs import load_job
 from pages.state.choice import Choice
 from pages.state.clicks import pressed
-from pages.state.session import SEEN, load_key, manager
+from pages.state.session import LAST_MODEL_KEY, load_key, manager
 from pages.views.boxes import unless_refused
 from pages.views.job_progress import result_or_progress
 from pages.views.labels import short_name
@@ -39,6 +39,6 @@ def _offer(picked: Choice, gone: bool) -> None:
 def absent_words(picked: Choice) -> str:
     """Why a chosen model is not in memory, and the way out; the name may be of an address, and is not escaped here."""
     name = short_name(picked.model)
-    if st.session_state.get(SEEN) == load_key(picked):
+    if st.session_state.get(LAST_MODEL_KEY) == load_key(picked):
         return f"{name} is no longer in memory: another model was loaded here since. Load it again?"
     return f"This link needs the model {name}. Load it?"

@@ -26,12 +26,13 @@ from qroar_core.evaluation.gap import tuned_share
 from qroar_core.evaluation.result import Evaluation
 from qroar_core.figures import runs as drawn
 from qroar_core.models.loaded import LoadedModel
+from qroar_core.runs.folder import SEVERAL
 from qroar_core.runs.record import RunRecord
 from qroar_core.runs.store import runs_root
 from qroar_core.setting import Setting
 from qroar_core.specs.labels import capital
 
-SHOWN = 200  # runs in the table and the menus, newest first
+MOST_RUNS = 200  # runs in the table and the menus, newest first
 SETTING, LINE, LETTERS = 260, 19, 33  # pixels of its column and of a line in it, letters that a line surely holds
 LINES = 4  # of every row; more where a setting needs them
 BRIEF = 60  # letters that the menu of runs shows in a narrow window: a longer choice is written out below it
@@ -43,18 +44,11 @@ COLUMNS = {  # with those of WIDTHS they fill a window of 1440 pixels up to the 
     "gap recovered": st.column_config.TextColumn(width=110, help="Of what quantization costs, with its interval"),
 } | {name: st.column_config.TextColumn(width=width) for name, width in WIDTHS.items()}
 OTHERS = 3  # runs of the setting in view that have a button; the rest are in the menu
-BESIDE = {  # stage: what a run holds of it, one and several
-    "compare": ("comparison of remedies", "comparisons of remedies"),
-    "controls": ("controls", "sets of controls"),
-    "replicate": ("claims", "sets of claims"),
-    "predict": ("prediction", "predictions"),
-    "tune_rope": ("search of interpolations", "searches of interpolations"),
-}
 
 
 def show_runs(loaded: LoadedModel | None, setting: Setting | None) -> None:
     """Every run known, of this model or another, with Open and Compare. `setting` marks the run in view."""
-    entries = [*opened_here(), *library().entries()][:SHOWN]
+    entries = [*opened_here(), *library().entries()][:MOST_RUNS]
     entries = list({entry.path: entry for entry in entries}.values())
     readable = [entry for entry in entries if entry.setting is not None]
     if not readable:
@@ -106,9 +100,8 @@ def opened(loaded: LoadedModel, setting: Setting) -> None:
         st.page_link("pages/tune.py", label="Its scales", icon=":material/tune:")
         st.page_link("pages/evaluate.py", label="Its evaluation", icon=":material/balance:")
         _link_beside("pages/remedies.py", mine, ("compare",), ":material/leaderboard:")
-        _link_beside(
-            "pages/evidence.py", mine, ("controls", "replicate", "predict", "tune_rope"), ":material/fact_check:"
-        )
+        evidence = tuple(stage for stage in SEVERAL if stage != "compare")
+        _link_beside("pages/evidence.py", mine, evidence, ":material/fact_check:")
     _offer_others([entry for entry in mine if not is_foreign(entry)])
 
 
@@ -161,10 +154,10 @@ def _link_beside(page: str, runs: list[RunRecord], stages: tuple[str, ...], icon
         st.page_link(page, label=label, icon=icon, help="Shown where the form there asks for the same")
 
 
-def _beside_words(runs: list[RunRecord], stages: Iterable[str] = BESIDE) -> str:
+def _beside_words(runs: list[RunRecord], stages: Iterable[str] = SEVERAL) -> str:
     """`2 comparisons of remedies, controls`; empty where the runs hold nothing of these stages."""
     counts = {stage: len(set().union(*(run.beside().get(stage, ()) for run in runs))) for stage in stages}
-    return ", ".join(BESIDE[stage][0] if n == 1 else f"{n} {BESIDE[stage][1]}" for stage, n in counts.items() if n)
+    return ", ".join(SEVERAL[stage][0] if n == 1 else f"{n} {SEVERAL[stage][1]}" for stage, n in counts.items() if n)
 
 
 def _table(entries: list[RunRecord], loaded: LoadedModel | None, setting: Setting | None) -> pd.DataFrame:

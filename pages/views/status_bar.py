@@ -7,7 +7,7 @@ from typing import Literal
 
 import streamlit as st
 
-from pages.jobs.applied_scales import Applied
+from pages.jobs.applied_scales import ScalesOrigin
 from pages.state.candidates import FOUND
 from pages.state.opened_runs import is_of
 from pages.state.session import choice, library, load_key, manager
@@ -95,7 +95,7 @@ def _weights_badge(loaded: LoadedModel, setting: Setting) -> None:
     elif under is None:
         st.badge("scales applied", color="gray")
     elif under.belongs_to(setting):
-        mine = under.origin == Applied(setting, FOUND).origin  # green: what the search of this setting, here, has found
+        mine = under.origin == ScalesOrigin(setting, FOUND).origin  # what the search of this setting, here, has found
         st.badge(f"scales applied: {literal(_origin(under))}", color="green" if mine else "orange")
     else:
         made, theirs = under.setting, "the same but for its text or its search"
@@ -105,7 +105,7 @@ def _weights_badge(loaded: LoadedModel, setting: Setting) -> None:
         st.badge(f"scales of another setting applied: {literal(theirs)}; {origin}", color="orange")
 
 
-def _origin(under: Applied) -> str:
+def _origin(under: ScalesOrigin) -> str:
     """Who made the applied scales, short enough for a narrow window; Tune names the whole path."""
     return f"of the run folder {Path(under.folder).name} from elsewhere" if under.folder else under.origin
 

@@ -26,7 +26,7 @@ def writer(options: dict[str, Any]) -> Callable[..., Path]:
         BadSpec: --group-size with a format that has no groups to choose.
     """
     from qroar_core.exporters.writers import writer_of
-    from qroar_core.models.load import DTYPES
+    from qroar_core.models.own_dtype import DTYPES
 
     format, group_size = options["format"], options.get("weight_group")
     if group_size is not None and not FORMATS[format].takes_group_size:
@@ -36,8 +36,7 @@ def writer(options: dict[str, Any]) -> Callable[..., Path]:
 
 def tell_about(loaded: LoadedModel, rope: RopeSpec, options: dict[str, Any]) -> None:
     """Once it is written, say what an export changed unasked: the checkpoint's own interpolation, its number format."""
-    from qroar_core.models.load import DTYPES
-    from qroar_core.models.own_dtype import kept_dtype, written_dtype
+    from qroar_core.models.own_dtype import DTYPES, kept_dtype, written_dtype
     from qroar_core.models.own_rope import own_rope, replaced_rope
 
     _tell_rope(rope, own_rope(loaded), replaced_rope(loaded, rope))

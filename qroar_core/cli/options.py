@@ -13,9 +13,10 @@ from typing import Annotated, Any
 
 import typer
 
+from qroar_core.cli.choices import CHOICES
 from qroar_core.errors import BadSpec
-from qroar_core.exporters.formats import FORMATS
-from qroar_core.specs import ERROR_METRICS, OBJECTIVES, ROPE_METHODS, SEARCH_METHODS
+from qroar_core.specs import ROPE_METHODS
+from qroar_core.specs.labels import TEXT_WORDS
 from qroar_core.transforms.registry import flag, switches
 
 ARGUMENTS = ("model", "what")  # named by their place
@@ -26,7 +27,8 @@ def _option(
     name: str, kind: Any, default: Any, text: str, *flags: str, metavar: str | None = None
 ) -> inspect.Parameter:
     flag = flags or (f"--{name.replace('_', '-')}",)
-    annotation = Annotated[kind, typer.Option(*flag, help=text, metavar=metavar)]
+    shown = metavar or "|".join(CHOICES.get(name, ())) or None
+    annotation = Annotated[kind, typer.Option(*flag, help=text, metavar=shown)]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
@@ -59,13 +61,13 @@ SETTING = [
         metavar="FIRST-LAST[:TURN],...|auto",
     ),
     _option("weights", str, "none", "weight quantizer", metavar="none|intN"),
-    _option("weight_scale", str, "channel", "granularity of the weight scales", metavar="tensor|channel|group"),
+    _option("weight_scale", str, "channel", "granularity of the weight scales"),
     _option("group_size", int | None, None, "inputs, channels or tokens per group"),
     _option("k", str | None, None, "K cache quantizer", metavar="none|intN|PRESET"),
     _option("v", str | None, None, "V cache quantizer", metavar="none|intN|PRESET"),
     _option("kv", str | None, None, "both K and V cache", metavar="none|intN|PRESET"),
-    _option("kv_scale", str | None, None, "granularity of the cache scales", metavar="token|channel|tensor|block"),
-    _option("kv_rotation", str | None, None, "rotation before the cache quantizer", metavar="none|hadamard"),
+    _option("kv_scale", str | None, None, "granularity of the cache scales"),
+    _option("kv_rotation", str | None, None, "rotation before the cache quantizer"),
     _option("k_before_rope", bool, False, "quantize K before RoPE", "--k-before-rope"),
     _option("qk", str, "none", "q and k activation quantizer", metavar="none|intN"),
     _option("activations", str, "none", "quantizer of the inputs of linear layers", metavar="none|intN"),
@@ -75,7 +77,7 @@ SETTING = [
         str | None,
         None,
         "an embedded text collection, or your own text file",
-        metavar="messages|technical|novels|FILE",
+        metavar="|".join((*TEXT_WORDS, "FILE")),
     ),
     _option(
         "dataset",
@@ -89,18 +91,15 @@ SETTING = [
         str,
         "auto",
         "start every window with BOS; auto: where the tokenizer adds it to a text",
-        metavar="auto|on|off",
     ),
     _option("seed", int, 0, "seed of windows and samplers"),
 ]
 BANDS = [
     _option("bands", int | None, None, "frequency bands; 8 if not given, or as many as the model has RoPE pairs"),
-    _option("partition", str, "count", "how pairs are grouped", metavar="count|log|turns"),
+    _option("partition", str, "count", "how pairs are grouped"),
 ]
 OUTLIERS = [
-    _option(
-        "outlier_rule", str, "iqr", "rule that marks a channel or an entry as an outlier", metavar="iqr|mad|percentile"
-    ),
+    _option("outlier_rule", str, "iqr", "rule that marks a channel or an entry as an outlier"),
     _option(
         "outlier_parameter",
         float | None,
@@ -116,7 +115,6 @@ DIAGNOSE = [
         "causal",
         "distances that pressures are averaged over: causal, every query and the "
         "keys that it sees; uniform, every distance alike",
-        metavar="causal|uniform",
     ),
     _option(
         "null",
@@ -143,20 +141,18 @@ SEARCH = [
         str | None,
         None,
         "granularity of the band scales; by default the finest that is exact",
-        metavar="model|layer|kv_head",
     ),
-    _option("mode", str, "symmetric", "q times g and k over g, or both times g", metavar="symmetric|shared"),
+    _option("mode", str, "symmetric", "q times g and k over g, or both times g"),
     *(_option(name, bool, False, switch.option, flag(name)) for name, switch in switches().items()),
-    _option("objective", str, "cached", "objective that scores a candidate", metavar="|".join(OBJECTIVES)),
+    _option("objective", str, "cached", "objective that scores a candidate"),
     _option(
         "error_metric",
         str,
         "rows",
         "attention error metric of the cached objective",
-        metavar="|".join(ERROR_METRICS),
     ),
-    _option("method", str, "gradient", "search method", metavar="|".join(SEARCH_METHODS)),
-    _option("sampler", str, "tpe", "Optuna sampler of --method optuna", metavar="tpe|random|grid"),
+    _option("method", str, "gradient", "search method"),
+    _option("sampler", str, "tpe", "Optuna sampler of --method optuna"),
     _option("trials", int, 40, "number of candidates, with --method optuna or --objective full"),
     _option("l2_penalty", float, 0.0, "regularisation of log2 g towards 0, stronger in bands under pressure"),
     *WINDOWS,
@@ -256,7 +252,6 @@ EXPORT = [
         str,
         "hf",
         "format to write; gguf and quantized keep MODEL's own codes and edit only their scales",
-        metavar="|".join(FORMATS),
     ),
     _option("weight_group", int | None, None, "group size of w4a16, in inputs; default 128", "--group-size"),
 ]

@@ -23,7 +23,7 @@ from qroar_core.transforms.registry import switches
 
 GROUPS = (SETTING, BANDS, OUTLIERS, DIAGNOSE, SEARCH, SLIDING, ROTATION)
 DEFAULTS: dict[str, Any] = {p.name: p.default for group in GROUPS for p in group}
-KEPT = ("rope", "factor", "k", "v", "weights", "qk")  # said even where they are the model's default
+ALWAYS_WRITTEN = ("rope", "factor", "k", "v", "weights", "qk")  # said even where they are the model's default
 
 
 def run_command(loaded: LoadedModel, setting: Setting, out: str = "runs/again") -> tuple[str, list[str]]:
@@ -98,7 +98,7 @@ def options_of(loaded: LoadedModel, setting: Setting) -> dict[str, Any]:
         "targets": setting.evaluation.targets,
         "rotation_scales": setting.evaluation.rotation_scales,
     }
-    options = {name: value for name, value in options.items() if name in KEPT or value != DEFAULTS.get(name)}
+    options = {name: value for name, value in options.items() if name in ALWAYS_WRITTEN or value != DEFAULTS.get(name)}
     options = {name: value for name, value in options.items() if value not in (None, "none", False)}
     for name in ("windows", "length", "text", "bos", "lengths", "granularity"):  # said only where it changes something
         without = {key: value for key, value in options.items() if key != name}

@@ -3,36 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any
 
+from qroar_core.cli.choices import CHOICES
 from qroar_core.cli.early import SEARCH_FIELDS, about, check_specs, check_workers, kinds_of, scales_file
 from qroar_core.cli.parse import AUTO, bands_spec, bounds_of, lengths_of, longrope_file
 from qroar_core.cli.texts import text_label
 from qroar_core.errors import BadSpec
-from qroar_core.exporters.formats import FORMATS
 from qroar_core.interpolations.rope_file import is_rope_file, rope_from_file
 from qroar_core.interpolations.tie import Tie, parse_ties, ties_text
 from qroar_core.quantizers.parse import parse_activation, parse_cache_option, parse_weights
 from qroar_core.specs import (
-    ERROR_METRICS,
-    OBJECTIVES,
-    ROPE_METHODS,
-    SEARCH_METHODS,
-    Bos,
     DiagnosisSpec,
-    DistanceLaw,
     EvaluationSpec,
-    Granularity,
-    Mode,
-    OutlierRule,
-    Partition,
-    QuantizerSpec,
     QuantSpec,
     RopeSpec,
-    Sampler,
-    ScaleAxis,
     SearchSpec,
-    WeightQuantSpec,
 )
 
 if TYPE_CHECKING:  # a command that reads no model starts without torch
@@ -41,23 +27,6 @@ if TYPE_CHECKING:  # a command that reads no model starts without torch
 
 NULL_DRAWS = 8  # of --null
 INTEGERS = "choose none or int2..int8"
-CHOICES: dict[str, tuple[str, ...]] = {
-    "rope": ROPE_METHODS,
-    "weight_scale": get_args(get_type_hints(WeightQuantSpec)["scale"]),
-    "kv_scale": get_args(ScaleAxis),
-    "kv_rotation": get_args(get_type_hints(QuantizerSpec)["rotation"]),
-    "partition": get_args(Partition),
-    "granularity": get_args(Granularity),
-    "mode": get_args(Mode),
-    "objective": OBJECTIVES,
-    "error_metric": ERROR_METRICS,
-    "method": SEARCH_METHODS,
-    "sampler": get_args(Sampler),
-    "format": tuple(FORMATS),
-    "outlier_rule": get_args(OutlierRule),
-    "distance_law": get_args(DistanceLaw),
-    "bos": get_args(Bos),
-}
 
 
 def check(options: dict[str, Any]) -> None:

@@ -20,7 +20,7 @@ from qroar_core.errors import Cancelled, QRoarError
 from qroar_core.progress import Step
 
 LAST = 10.0  # seconds a worker may take to end after the search it worked on
-LOOK = 0.2  # seconds between looks for the diagnosis that bounds the search
+DIAGNOSIS_POLL_SECONDS = 0.2  # seconds between looks for the diagnosis that bounds the search
 
 
 @contextmanager
@@ -87,7 +87,7 @@ def _share(options: dict[str, Any], diagnosis: Path | None) -> None:
     if diagnosis is not None:
         while not diagnosis.is_file():
             _while_wanted(Step("search", 0, 1))
-            time.sleep(LOOK)
+            time.sleep(DIAGNOSIS_POLL_SECONDS)
         bounding = Diagnosis.from_file(diagnosis)
     search.join(loaded, setting, texts, storage, bounding, _while_wanted)
     if setting.evaluation.rotation_scales:

@@ -31,8 +31,8 @@ from qroar_core.diagnostics.rounding.table import roundings_of
 from qroar_core.diagnostics.sample import LOCAL, PROPAGATED, of_unquantized
 from qroar_core.diagnostics.similarity.measure import SimilarityMeter
 from qroar_core.diagnostics.similarity.table import similarity_of
-from qroar_core.diagnostics.tails.observe import PairedTails
-from qroar_core.diagnostics.tails.table import survival_of, tail_table
+from qroar_core.diagnostics.tail_inflation.observe import PairedTails
+from qroar_core.diagnostics.tail_inflation.table import survival_of, tail_table
 from qroar_core.interpolations.frequencies import LayerGroupRope
 from qroar_core.maths.positions import Sampled
 from qroar_core.models.applicability import applicability_on

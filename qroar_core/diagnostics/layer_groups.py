@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from qroar_core.diagnostics.aliasing.result import Kernel, NativeKernel
+from qroar_core.diagnostics.aliasing.result import AliasingKernel, NativeKernel
 from qroar_core.diagnostics.anisotropy.measure import AnisotropyMeter
 from qroar_core.diagnostics.anisotropy.table import anisotropy_of
 from qroar_core.diagnostics.bands.result import Band, Pairs
@@ -25,7 +25,7 @@ from qroar_core.diagnostics.pair_error.table import pair_errors_of
 from qroar_core.diagnostics.pressure.observe import PressureRecorder
 from qroar_core.diagnostics.pressure.result import LogitChange
 from qroar_core.diagnostics.pressure.table import logit_change_of
-from qroar_core.diagnostics.result import LayerGroup
+from qroar_core.diagnostics.result import LayerGroupDiagnosis
 from qroar_core.diagnostics.sample import AnyResult, about_errors
 from qroar_core.interpolations.bands import Bands, turns_per_window
 from qroar_core.interpolations.frequencies import LayerGroupRope
@@ -57,7 +57,7 @@ class Errors:
     before_rope: bool = False  # whether K is rounded before RoPE
 
     def of(self, layers: Sequence[int], rotated: bool) -> dict[str, Any]:
-        """The fields of a LayerGroup that these layers fill; what speaks of pairs only where they turn."""
+        """The fields of a LayerGroupDiagnosis that these layers fill; what speaks of pairs only where they turn."""
         noise = [meter.result() for meter in _picked(self.noise, layers) if meter is not None]
         pairs, anisotropy = (_picked(meters, layers if rotated else ()) for meters in (self.pairs, self.anisotropy))
         return {
@@ -87,12 +87,12 @@ class Counted:
     errors: Errors
 
 
-def groups_of(turnings: Sequence[LayerGroupRope], by: Counted) -> list[LayerGroup]:
+def groups_of(turnings: Sequence[LayerGroupRope], by: Counted) -> list[LayerGroupDiagnosis]:
     """Every group of layers, rotated ones as in `turnings`, then those without RoPE."""
     out = [_rotated(turning, by) for turning in turnings]
     still = [group for group in layer_groups(by.geometry) if not group.rotated]
     return out + [
-        LayerGroup(
+        LayerGroupDiagnosis(
             name=g.name,
             layers=list(g.layers),
             theta=None,
@@ -108,13 +108,13 @@ def groups_of(turnings: Sequence[LayerGroupRope], by: Counted) -> list[LayerGrou
     ]
 
 
-def _rotated(turning: LayerGroupRope, by: Counted) -> LayerGroup:
+def _rotated(turning: LayerGroupRope, by: Counted) -> LayerGroupDiagnosis:
     group = turning.group
     reach = group.reach(by.length)
     change, parts = logit_change_of(by.pressure, group.layers)
     pairs = _pairs(turning, by, parts)
     kernel = _kernel(turning, by)
-    return LayerGroup(
+    return LayerGroupDiagnosis(
         name=group.name,
         layers=list(group.layers),
         theta=group.theta,
@@ -129,12 +129,12 @@ def _rotated(turning: LayerGroupRope, by: Counted) -> LayerGroup:
     )
 
 
-def _kernel(turning: LayerGroupRope, by: Counted) -> Kernel:
+def _kernel(turning: LayerGroupRope, by: Counted) -> AliasingKernel:
     """Under the interpolation as far as the group sees, and natively as far as it saw in training."""
     at, group = turning.at, turning.group
     found = band_kernel(at.scaled, by.bands, group.reach(by.length), KERNEL_POINTS)
     null = band_kernel(at.native, by.bands, group.reach(at.original_context), KERNEL_POINTS)
-    return Kernel(
+    return AliasingKernel(
         distance=found.distance.tolist(),
         low=listed(found.low),
         high=listed(found.high),

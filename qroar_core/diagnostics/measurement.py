@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from qroar_core.diagnostics.result_base import DiagnosticResult
+from qroar_core.diagnostics.tail_inflation.result import TENSORS
 from qroar_core.interpolations.bands import Bands, band_of_pair
 from qroar_core.maths.positions import PositionBins, Sampled
 from qroar_core.maths.rope import unrotate
@@ -24,7 +25,7 @@ from qroar_core.quantizers.fake_quantize import fake_quantize
 from qroar_core.quantizers.steps import Ends, ends_of, squared_step
 from qroar_core.specs import DiagnosisSpec, QuantSpec
 
-SIDES = ("q/pre", "q/post", "k/pre", "k/post")
+SIDES = tuple(reversed(TENSORS))  # before RoPE first, as they come
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 from pydantic import BeforeValidator, Field, SerializeAsAny
 
 from qroar_core.axes import Sizes, axes
-from qroar_core.diagnostics.aliasing.result import Kernel
+from qroar_core.diagnostics.aliasing.result import AliasingKernel
 from qroar_core.diagnostics.anisotropy.result import Anisotropy
 from qroar_core.diagnostics.bands.result import Band, BandCost, Pairs
 from qroar_core.diagnostics.bands.result import null_rows as band_nulls
@@ -29,8 +29,8 @@ from qroar_core.diagnostics.result_types import result_type
 from qroar_core.diagnostics.rounding.result import Roundings
 from qroar_core.diagnostics.sample import briefly
 from qroar_core.diagnostics.similarity.result import HiddenSimilarity
-from qroar_core.diagnostics.tails.result import WORDS, Survival, TailTable
-from qroar_core.diagnostics.tails.result import null_rows as tail_nulls
+from qroar_core.diagnostics.tail_inflation.result import TENSORS, Survival, TailTable
+from qroar_core.diagnostics.tail_inflation.result import null_rows as tail_nulls
 from qroar_core.plain_file import MIB
 from qroar_core.result import LayerBand, Result
 from qroar_core.scale_search.result import Verdict
@@ -49,7 +49,7 @@ def _typed(found: object) -> object:
     return {name: result_type(name).model_validate(value) for name, value in found.items()}
 
 
-class LayerGroup(Result):
+class LayerGroupDiagnosis(Result):
     """Layers that turn by the same frequencies and see equally far; the bands are the same pairs in every group."""
 
     LOCAL: ClassVar = ("layer",)
@@ -62,7 +62,7 @@ class LayerGroup(Result):
     reach: int  # how many tokens a query of the long context sees
     bands: Annotated[list[Band], axes("band", empty=True)]  # empty where the layers are not rotated, as the next two
     pairs: Pairs | None
-    kernel: Kernel | None
+    kernel: AliasingKernel | None
     noise: NoiseCurves | None = None  # of these layers alone, as the next two; None: not quantized, or an older file
     pair_error: PairErrors | None = None  # None too where the layers are not rotated, as the next
     anisotropy: Anisotropy | None = None  # rows of `ratio` are those of `layers`
@@ -88,9 +88,9 @@ class Diagnosis(Result):
     pair_error: PairErrors | None
     verdict: Verdict
     pairs: Pairs
-    kernel: Kernel
+    kernel: AliasingKernel
     # empty: all layers are alike; else bands, pairs and kernel are those of the first
-    groups: Annotated[list[LayerGroup], axes("group")] = []
+    groups: Annotated[list[LayerGroupDiagnosis], axes("group")] = []
     logit_change: LogitChange | None = None  # of the same layers as the bands; None: an older file
     tails: dict[str, TailTable]  # "q/pre", "q/post", "k/pre", "k/post"
     survival: dict[str, Survival]  # the same keys
@@ -143,8 +143,8 @@ class Diagnosis(Result):
         if self.band_cost is not None and len(self.band_cost.channels) != len(self.bands) + 1:
             yield f"band_cost.channels: {len(self.band_cost.channels)} parts of {len(self.bands)} bands"
         for name in ("tails", "survival"):
-            if set(getattr(self, name)) != set(WORDS):
-                yield f"{name}: not the tensors {', '.join(WORDS)}"
+            if set(getattr(self, name)) != set(TENSORS):
+                yield f"{name}: not the tensors {', '.join(TENSORS)}"
         if any(set(self.tail_inflation.get(side, ())) != {"q", "k"} for side in ("pre", "post")):
             yield "tail_inflation: not q and k, pre and post"
         if any(len(layers[0]) % self.n_kv_heads for layers in self.outliers.maps.values() if layers):
@@ -217,15 +217,15 @@ class Diagnosis(Result):
         }
         if self.logit_noise is not None and group.noise is not None:
             own["logit_noise"] = self.logit_noise.model_copy(update=dict(group.noise))
-        for name in OWN:
+        for name in GROUP_FIELDS:
             found = getattr(group, name)
             if found is not None:
                 own[name] = found
         return self.model_copy(update=own)
 
 
-OWN = ("pair_error", "anisotropy", "logit_change")  # a group's own result in place of the whole model's
-OF_GROUP = ("bands", "kernel", "logit_noise", *OWN)  # what speaks of a group's layers alone in its view
+GROUP_FIELDS = ("pair_error", "anisotropy", "logit_change")  # a group's own result in place of the whole model's
+OF_GROUP = ("bands", "kernel", "logit_noise", *GROUP_FIELDS)  # what speaks of a group's layers alone in its view
 # fields whose null speaks of all their entries at once, the worst band for example
 WHOLE: dict[str, Callable[[Any], list[NullRow]]] = {"bands": band_nulls, "tails": tail_nulls}
 

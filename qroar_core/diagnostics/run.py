@@ -21,7 +21,7 @@ from qroar_core.diagnostics.quantized_pass import QuantizedPass, Reference
 from qroar_core.diagnostics.result import Diagnosis
 from qroar_core.diagnostics.similarity.measure import SimilarityMeter
 from qroar_core.diagnostics.similarity.observe import HiddenRows
-from qroar_core.diagnostics.tails.observe import PairedTails
+from qroar_core.diagnostics.tail_inflation.observe import PairedTails
 from qroar_core.errors import BadSpec
 from qroar_core.interpolations.frequencies import bands_of, layer_group_ropes
 from qroar_core.interpolations.own import promised_length, without_interpolation

@@ -17,7 +17,7 @@ NORMAL_95 = 1.96  # half width of a 95 % interval, standard errors
 SPREAD = 0.5  # how wide the conditions of one length stand apart, in steps between lengths
 SHOWN_FIRST = ("quantized/identity", "quantized/tuned")  # of the conditions by position
 BY_RUNTIME = " (the runtime must do it)"
-LOOKS = {  # model and scales: colour and marker
+STYLES = {  # model and scales: colour and marker
     ("reference", "identity"): (BLUE, "circle"),
     ("reference", "tuned"): (SKY, "circle-open"),
     ("quantized", "identity"): (RED, "square"),
@@ -29,7 +29,7 @@ LOOKS = {  # model and scales: colour and marker
     ("quantized", "untied"): (RED, "square-cross-open"),
 }
 NAMES = {
-    key: (CONDITION_WORDS["/".join(key)] + BY_RUNTIME * (key[1] == "rotation"), *drawn) for key, drawn in LOOKS.items()
+    key: (CONDITION_WORDS["/".join(key)] + BY_RUNTIME * (key[1] == "rotation"), *drawn) for key, drawn in STYLES.items()
 }
 
 

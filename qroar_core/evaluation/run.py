@@ -24,7 +24,7 @@ from qroar_core.interpolations.own import promised_length
 from qroar_core.models.calibrate import calibrated
 from qroar_core.models.hidden_state_file import HiddenStateFile
 from qroar_core.models.loaded import LoadedModel
-from qroar_core.models.measure import Measured, measure
+from qroar_core.models.measure import TokenLosses, measure
 from qroar_core.models.own_rope import replacing
 from qroar_core.models.score import Divergence
 from qroar_core.models.stream import Condition
@@ -87,7 +87,7 @@ def run(
     for length in lengths:
         ids = sliding(texts.ids, length, targets, stride, texts.opening)
         with HiddenStateFile(stride) as states:
-            reference: Measured | None = None
+            reference: TokenLosses | None = None
             for one in named:
                 step = subprogress(_as_evaluate(on_step), done, done + 1, total)
                 condition = calibrated(loaded, one.condition, ids[:1], spec.chunk)
@@ -217,15 +217,15 @@ def must_rotate(quant: QuantSpec) -> QuantSpec:
     return turned
 
 
-def _by_text(seen: Measured, texts: int) -> Measured:
+def _by_text(seen: TokenLosses, texts: int) -> TokenLosses:
     """(texts * n, stride) of the windows of a text side by side -> (texts, targets)."""
     apart = seen.apart
     if apart is not None:
         apart = Divergence(apart.kl.reshape(texts, -1), apart.same_top1.reshape(texts, -1))
-    return Measured(seen.nll.reshape(texts, -1), apart)
+    return TokenLosses(seen.nll.reshape(texts, -1), apart)
 
 
-def _row(length: int, one: _Named, seen: Measured, reference: Measured) -> Row:
+def _row(length: int, one: _Named, seen: TokenLosses, reference: TokenLosses) -> Row:
     over = mean_interval(seen.per_window)
     apart = seen.apart or Divergence(torch.zeros_like(seen.nll), torch.ones_like(seen.nll, dtype=torch.bool))
     close = kl_report(reference.nll, seen.nll, apart.kl, apart.same_top1)

@@ -11,12 +11,13 @@ from qroar_core.escape import literal, one_line
 from qroar_core.interpolations.spec import rope_of_block
 from qroar_core.interpolations.tie import ties_words
 from qroar_core.plain_file import MIB, is_there, read_bytes, reason
+from qroar_core.specs.labels import GRANULARITY_WORDS
 
 CARD = "README.md"
 LARGEST = 16 * MIB  # bytes of a card
 NONE = "none"  # how an interpolation is called that is none
 GGUF = "gguf"  # the format of a scaled copy, and the beginning of those that write a file anew
-GRAIN = {"model": "for the whole model", "layer": "per layer", "kv_head": "per layer and KV head"}
+GRAIN = GRANULARITY_WORDS | {"model": "for the whole model"}
 EFFECT = {
     "symmetric": "W_Q times g, W_K over g: in full precision no logit changes, only what a quantized K cache loses",
     "shared": "W_Q and W_K times g, which multiplies each band's part of the logits by g^2",

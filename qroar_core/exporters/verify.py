@@ -37,7 +37,7 @@ from qroar_core.transforms.result import LARGEST, GroupMap
 from qroar_core.transforms.scales import Scales, from_nested
 
 LARGEST_NOTE = LARGEST  # every scale and every file's hash
-PLAIN = ("gguf-bf16", "gguf-f16")  # no block of weights shares a step there
+UNBLOCKED_FORMATS = ("gguf-bf16", "gguf-f16")  # no block of weights shares a step there
 KL_BOUND = 1e-3  # nats, mean: rounding of the written dtype stays far below
 
 
@@ -164,7 +164,7 @@ def _in_llama_cpp(path: Path, format: str, ids: Tensor, wanted: Tensor) -> Check
     apart = (torch.tensor(found).double() + wanted[0].double()).abs()
     bad = int((~apart.isfinite()).sum())
     if bad:
-        others = " or ".join(name for name in PLAIN if name != format)
+        others = " or ".join(name for name in UNBLOCKED_FORMATS if name != format)
         do = f"export it in another format: --format {others}"  # the same export again would give the same
         return Check(question, f"llama.cpp gives no finite number for {bad} of {SCORED} tokens", False, do)
     answer = f"mean |d ln p| {float(apart.mean()):.4f}, largest {float(apart.max()):.4f} nats over {SCORED} tokens"

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from qroar_core.errors import BadSpec
-from qroar_core.interpolations.frequencies import KEPT, Rope, require_loadable, rope_of, rope_parameters
+from qroar_core.interpolations.frequencies import KEPT_ROPE_KEYS, Rope, require_loadable, rope_of, rope_parameters
 from qroar_core.models.finite import require_finite_parameters
 from qroar_core.models.geometry import Geometry
 from qroar_core.models.own_rope import exported_context
@@ -33,7 +33,8 @@ from qroar_core.transforms.scales import Scales, channel_gains
 if TYPE_CHECKING:  # a GGUF file is copied without transformers
     from qroar_core.models.loaded import LoadedModel
 
-STILL = 1e-14  # rad/token of a pair that stands still, as lists of divisors know no 0: 1e-7 rad after 10 million tokens
+# rad/token of a pair that stands still, as lists of divisors know no 0: 1e-7 rad after 10 million tokens
+LEAST_WRITTEN_FREQUENCY = 1e-14
 UNTIED = "export without --tie"
 
 
@@ -78,7 +79,7 @@ def written_rope(loaded: LoadedModel, rope: RopeSpec) -> WrittenRope:
     require_one_list(block)
     found = rope_of(loaded, rope, context)
     base = float(geo.theta)
-    kept = {name: block[name] for name in KEPT if name in block}
+    kept = {name: block[name] for name in KEPT_ROPE_KEYS if name in block}
     divided = [float(x) for x in divisors(found, base)]
     tied = {
         "rope_type": "longrope",
@@ -150,7 +151,7 @@ def divisors(rope: Rope, base: float) -> Tensor:
     transformers and vLLM multiply them by powers in float32 and take the reciprocal; of the nearest float32 numbers the
     one is taken that gives omega_i back best, as a phase error grows with the position.
     """
-    pairs, wanted = rope.inv_freq.numel(), rope.inv_freq.clamp_min(STILL)
+    pairs, wanted = rope.inv_freq.numel(), rope.inv_freq.clamp_min(LEAST_WRITTEN_FREQUENCY)
     powers = base ** (torch.arange(0, 2 * pairs, 2, dtype=torch.int64).float() / (2 * pairs))
     near = (1 / (wanted.double() * powers.double())).float()
     up, down = (torch.nextafter(near, torch.tensor(end)) for end in (math.inf, 0.0))

@@ -60,7 +60,7 @@ class Interpolation:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class RopeParameterInputs:
     """What a method's block of `rope_parameters` is made from."""
 
     spec: RopeSpec
@@ -160,6 +160,7 @@ class Method:
         takes_lists: it needs a factor per pair, from the checkpoint or given.
         factor_shown: the factor that its frequencies hold at, where that is not the one asked for.
         options: fields of RopeSpec of its own.
+        required_keys: without which a checkpoint's block of this kind says nothing.
         own_options: these fields as a checkpoint's block of this kind has them: the way back from `parameters`.
         llama_cpp: options of llama-server, and a sentence about them, for a spec and the native window.
         searched: the numbers that a search may choose, for the factor s and the length over the native window.
@@ -171,7 +172,7 @@ class Method:
     label: str
     place: int
     source: str
-    parameters: Callable[[Asked], dict[str, Any]]
+    parameters: Callable[[RopeParameterInputs], dict[str, Any]]
     slope: Callable[[Interpolation], Tensor]
     attention_factor_slope: Callable[[Interpolation], float] = _none
     has_attention_factor: bool = False
@@ -179,6 +180,7 @@ class Method:
     takes_lists: bool = False
     factor_shown: Callable[[Interpolation], float] = lambda at: at.spec.factor
     options: tuple[Option, ...] = ()
+    required_keys: tuple[str, ...] = ()
     own_options: Callable[[Mapping[str, Any]], dict[str, Any]] = _no_options
     llama_cpp: Callable[[RopeSpec, int], tuple[list[str], str]] = _nothing_to_say
     searched: Callable[[float, float], tuple[Range, ...]] = _not_searched

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from qroar_core.errors import BadSpec
 from qroar_core.interpolations.bands import Bands, partition
-from qroar_core.interpolations.base import Asked, Interpolation
+from qroar_core.interpolations.base import Interpolation, RopeParameterInputs
 from qroar_core.interpolations.own import in_force
 from qroar_core.interpolations.registry import methods
 from qroar_core.interpolations.tied_frequencies import tied
@@ -33,7 +33,7 @@ if TYPE_CHECKING:  # a GGUF file is copied without transformers
     from qroar_core.models.loaded import LoadedModel
 
 
-KEPT = ("partial_rotary_factor", "mrope_section", "mrope_interleaved")  # of rope_parameters, under any method
+KEPT_ROPE_KEYS = ("partial_rotary_factor", "mrope_section", "mrope_interleaved")  # of rope_parameters, under any method
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -108,8 +108,8 @@ def _block(native: dict[str, Any], geometry: Geometry, spec: RopeSpec) -> dict[s
             do="keep --rope default",
         )
     context = spec.original_context or geometry.original_context
-    kept = {name: native[name] for name in KEPT if name in native}
-    asked = Asked(spec, geometry.theta, geometry.rotary_dim, context, native)
+    kept = {name: native[name] for name in KEPT_ROPE_KEYS if name in native}
+    asked = RopeParameterInputs(spec, geometry.theta, geometry.rotary_dim, context, native)
     block = {"rope_theta": geometry.theta} | kept | methods()[spec.method].parameters(asked)
     return block if spec.attention_factor is None else block | {"attention_factor": float(spec.attention_factor)}
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from qroar_core.models.loaded import LoadedModel
 
 WINDOW = "original_max_position_embeddings"
-PLAIN = RopeSpec("linear", 1.0)  # nothing stretched, whatever the checkpoint ships
+NO_STRETCH = RopeSpec("linear", 1.0)  # nothing stretched, whatever the checkpoint ships
 
 
 def own_block(loaded: LoadedModel, kind: str) -> dict[str, Any]:
@@ -72,7 +72,7 @@ def without_interpolation(loaded: LoadedModel) -> RopeSpec | None:
     block = own_block(loaded, loaded.geometry.interpolated_kind)
     if block.get("rope_type", "default") == "default":
         return RopeSpec()
-    return None if block.get("mscale_all_dim") else PLAIN
+    return None if block.get("mscale_all_dim") else NO_STRETCH
 
 
 def promised_length(loaded: LoadedModel, spec: RopeSpec) -> int:

@@ -15,7 +15,7 @@ import plotly.graph_objects as go
 from qroar_core.errors import BadOutput
 from qroar_core.library.shown import titled
 from qroar_core.library.transform import Transform
-from qroar_core.runs.agreement import MANIFEST, REPORT
+from qroar_core.runs.agreement import MANIFEST_FILE, SEARCH_FILE
 from qroar_core.runs.agreement_scales import found_against
 from qroar_core.runs.folder import SEARCHED, has
 from qroar_core.runs.pipeline import load_search
@@ -59,7 +59,7 @@ class Search:
             BadScales: a file of scales cannot be read.
         """
         folder = Path(folder).expanduser()
-        missing = [name for name in (REPORT, *SEARCHED) if not has(folder, name)]
+        missing = [name for name in (SEARCH_FILE, *SEARCHED) if not has(folder, name)]
         if missing:
             raise BadOutput("no such file: not a search", where=str(folder / missing[0]), do="give what save wrote")
         read = {what: Transform.load(folder / name) for name, what in SEARCHED.items()}
@@ -84,14 +84,14 @@ class Search:
             BadOutput: the folder holds a run, or cannot be written.
         """
         folder = Path(folder).expanduser()
-        if has(folder, MANIFEST):
+        if has(folder, MANIFEST_FILE):
             raise BadOutput("holds a run, with a search of its own", where=str(folder), do="choose another folder")
         with suppress(FileNotFoundError, NotADirectoryError):  # the latter is refused where the first file is written
-            (folder / REPORT).unlink()
+            (folder / SEARCH_FILE).unlink()
         for name, what in SEARCHED.items():
             getattr(self, "smooth_attention" if what == "smooth" else what).save(folder / name)
         self.transform.save(folder / "scales.json")
-        write_atomically(folder / REPORT, self.report.to_json())
+        write_atomically(folder / SEARCH_FILE, self.report.to_json())
         return folder
 
     def figures(self) -> list[str]:

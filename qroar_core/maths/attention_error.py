@@ -21,7 +21,7 @@ from qroar_core.maths.channel_groups import ChannelGroup, whole_head
 from qroar_core.maths.error_metric import MovedRows
 from qroar_core.maths.error_metrics import error_metrics
 from qroar_core.maths.rope import Pairing, rotate, unrotate
-from qroar_core.maths.softmax_rule import PLAIN, SoftmaxRule
+from qroar_core.maths.softmax_rule import USUAL_SOFTMAX, SoftmaxRule
 from qroar_core.maths.transform_point import TransformParts
 from qroar_core.quantizers.exact_keys import first_exact_key
 from qroar_core.quantizers.fake_quantize import calibrated_coordinates, fake_quantize, fake_quantize_ste
@@ -48,7 +48,7 @@ class CapturedLayer:
     k: Tensor
     v: Tensor
     out: Tensor
-    rule: SoftmaxRule = PLAIN
+    rule: SoftmaxRule = USUAL_SOFTMAX
     cos: Tensor | None = None
     sin: Tensor | None = None
     still: bool = False
@@ -198,7 +198,9 @@ def _cached(k: Tensor, layer: CapturedLayer, setup: ErrorSetup, last: int) -> Te
     return rotate(rounded(unrotate(k, cos, sin, setup.pairing), spec, setup.clip), cos, sin, setup.pairing)
 
 
-def output_of(q: Tensor, rows: Tensor, k: Tensor, v: Tensor, scaling: float, rule: SoftmaxRule = PLAIN) -> Tensor:
+def output_of(
+    q: Tensor, rows: Tensor, k: Tensor, v: Tensor, scaling: float, rule: SoftmaxRule = USUAL_SOFTMAX
+) -> Tensor:
     """Unquantized attention output of some rows; shapes as in `CapturedLayer`."""
     kv, d = k.shape[0], k.shape[-1]
     logits = torch.matmul(q.reshape(kv, -1, d), k.mT).mul_(scaling).view(kv, -1, len(rows), k.shape[1])

@@ -47,4 +47,4 @@ class SoftmaxRule:
         return torch.cat((logits, sink), dim=-1).softmax(-1)[..., :-1]
 
 
-PLAIN = SoftmaxRule()
+USUAL_SOFTMAX = SoftmaxRule()

@@ -17,7 +17,7 @@ from qroar_core.models.text_files import AnyDocument, Document, LargeDocument
 from qroar_core.models.token_ids import adds_first_space, token_ids
 
 EDGE = 32  # tokens left out at both cuts of an excerpt
-LOOK = 1024  # bytes in which a line or word start is looked for
+BREAK_SEARCH_BYTES = 1024  # bytes in which a line or word start is looked for
 SAMPLES, SAMPLE = 8, 2**14  # stretches of a large document, and bytes of each, that tell how many bytes a token takes
 CAREFUL = 0.8  # of the tokens that a large document is estimated to hold, what is counted on
 
@@ -50,7 +50,7 @@ def rows_held(tokenizer: Any, document: AnyDocument, tokens: int) -> int:
     """How many rows of so many tokens a document holds; a large one leaves room for the cuts."""
     if isinstance(document, Document):
         return len(encode(tokenizer, document)) // tokens
-    lost = 2 * EDGE + LOOK / bytes_a_token(tokenizer, document)
+    lost = 2 * EDGE + BREAK_SEARCH_BYTES / bytes_a_token(tokenizer, document)
     return int(tokens_held(tokenizer, document) / (tokens + lost))
 
 
@@ -77,7 +77,7 @@ def excerpt(
     Raises:
         BadText: fewer tokens between the two bytes.
     """
-    need = int((tokens + 2 * EDGE) * bytes_a_token(tokenizer, document) * 1.25) + LOOK
+    need = int((tokens + 2 * EDGE) * bytes_a_token(tokenizer, document) * 1.25) + BREAK_SEARCH_BYTES
     while True:
         at = first + int(share * max(0, last - first - need))
         stop = min(last, at + need)
@@ -98,7 +98,7 @@ def excerpt(
 
 def _from_a_start(text: str) -> str:
     """`text` from its first line start, else its first word start, else as it is."""
-    near = text[:LOOK]
+    near = text[:BREAK_SEARCH_BYTES]
     line = near.find("\n") + 1
     return text[line:] if line else text[max(0, near.find(" ")) :]
 

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from qroar_core.errors import BadCheckpoint, UnsupportedModel
+from qroar_core.interpolations.registry import methods
 
 LARGEST = 1 << 31  # of any size
 LARGEST_THETA = 1e12  # a thousand times the largest in use: no token of a text of any length turns its slowest pairs
@@ -107,14 +108,6 @@ MAY_BE_NULL = (
     "original_max_position_embeddings",
     "factor",
 )
-NEEDED = {
-    "linear": ("factor",),
-    "dynamic": ("factor",),
-    "yarn": ("factor",),
-    "longrope": ("short_factor", "long_factor"),
-    "llama3": ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"),
-}
-USES = {"beta_fast": ("yarn",), "high_freq_factor": ("llama3",)}
 USUAL = {"beta_fast": 32, "beta_slow": 1}  # where a config does not say
 SCALING = (
     "factor",
@@ -214,11 +207,13 @@ def _check_rope(block: Any, name: str, where: str) -> None:
                 where=where,
                 do="add the rope_type that the model was trained with, or remove the key",
             )
+    method = methods().get(kind)
+    own = [option.field for option in method.options] if method is not None else []
     for low, high in (("beta_slow", "beta_fast"), ("low_freq_factor", "high_freq_factor")):
         least, most = (block.get(end, USUAL.get(end)) for end in (low, high))
-        if kind in USES.get(high, ()) and least is not None and most is not None and not least < most:
+        if high in own and least is not None and most is not None and not least < most:
             raise BadCheckpoint(f"{name}.{low} is {least:g}, {high} {most:g}", where=where, do="check config.json")
-    for key in NEEDED.get(kind, ()):
+    for key in method.required_keys if method is not None else ():
         if block.get(key) is None:
             raise BadCheckpoint(f"{name}.{key} is missing, {kind} needs it", where=where, do="check config.json")
 

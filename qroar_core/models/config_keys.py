@@ -22,7 +22,7 @@ COMPUTES = re.compile(  # words in a key that changes what a model computes
     r"|temperature_tuning|parallel_residual|position_embedding_type|ntk|mscale|yarn|dual_chunk|swiglu_|moe_layer_freq"
     r"|scoring_func"
 )
-AGAIN = re.compile(r"(^|_)(eps|epsilon|theta)$")  # may stand twice under two names, with one value
+REPEATABLE_KEYS = re.compile(r"(^|_)(eps|epsilon|theta)$")  # may stand twice under two names, with one value
 FACTOR = re.compile(r"(factor|scale|scaling|multiplier)$")  # of these 1 changes nothing
 INERT: dict[str, tuple[Any, ...]] = {  # keys of that sound, and the values under which they change nothing
     "scale_attn_weights": (True, None),
@@ -37,7 +37,7 @@ INERT: dict[str, tuple[Any, ...]] = {  # keys of that sound, and the values unde
     "attn_rotary_emb": (),  # Bamba says partial_rotary_factor too
     "rotary_pct": (1, None),
 }
-ON = re.compile(r"^(is_|use_)?(causal(_mask|_attention)?|rope|rotary(_emb(edding)?s?)?)$")  # true changes nothing
+TRUE_CHANGES_NOTHING = re.compile(r"^(is_|use_)?(causal(_mask|_attention)?|rope|rotary(_emb(edding)?s?)?)$")
 EVERY = ("sliding_window_pattern", "layer_switch")  # one layer in so many reads the whole context
 REPEATS = {  # keys that say again what another entry says, and which
     "experts_per_token": "num_experts_per_tok",
@@ -80,11 +80,11 @@ def check_keys(raw: dict[str, Any], config: Any, where: str) -> None:
             wrong = value is not bool(_window(config)) and bool(value or _slides(config, known))
         elif key in known or key.startswith("_") or key not in vars(config):
             continue  # a key that is no attribute was read and turned into others: rope_scaling, rotary_pct
-        elif not COMPUTES.search(key) or (AGAIN.search(key) and value in same):
+        elif not COMPUTES.search(key) or (REPEATABLE_KEYS.search(key) and value in same):
             continue
         else:
             usual = NEUTRAL + ((1,) if FACTOR.search(key) else ())
-            usual = (True, None) if ON.search(key) else usual
+            usual = (True, None) if TRUE_CHANGES_NOTHING.search(key) else usual
             said = value in INERT.get(key, usual) or INERT.get(key) == ()
             wrong = not said and not _idle(key, raw, config)
         if wrong:

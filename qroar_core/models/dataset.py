@@ -36,7 +36,7 @@ TURN = ("heldout", "calibration", "development", "heldout", "calibration", "deve
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Asked:
+class DatasetAddress:
     """NAME[:CONFIG[:SPLIT]]:FIELD, taken apart."""
 
     name: str
@@ -53,7 +53,7 @@ class Dataset:
     label: str
 
 
-def parse(asked: str) -> Asked:
+def parse(asked: str) -> DatasetAddress:
     """Take the option's value apart. The longest NAME that lies on this disk counts, colons in it included.
 
     Raises:
@@ -67,7 +67,7 @@ def parse(asked: str) -> Asked:
             do="write for example notes.jsonl:text or org/name:config:test:text",
         )
     config, split = (*rest[:-1], "", "")[:2]
-    return Asked(first, config, split, rest[-1])
+    return DatasetAddress(first, config, split, rest[-1])
 
 
 def _name_and_rest(parts: list[str]) -> list[str]:
@@ -139,7 +139,7 @@ def _parts(documents: list[Document]) -> dict[str, list[Document]]:
     return parts
 
 
-def _rows(what: Asked) -> Iterable[dict[str, Any]]:
+def _rows(what: DatasetAddress) -> Iterable[dict[str, Any]]:
     try:
         import datasets
     except ImportError:
@@ -184,7 +184,7 @@ def _rows(what: Asked) -> Iterable[dict[str, Any]]:
     return found[what.split or splits[0]]
 
 
-def _text(row: dict[str, Any], what: Asked, number: int) -> str:
+def _text(row: dict[str, Any], what: DatasetAddress, number: int) -> str:
     texts = [name for name, value in row.items() if isinstance(value, str)]
     if what.field not in row:
         raise BadSpec(
@@ -204,7 +204,7 @@ def _text(row: dict[str, Any], what: Asked, number: int) -> str:
     return value
 
 
-def _unreadable(what: Asked, error: Exception) -> BadText:
+def _unreadable(what: DatasetAddress, error: Exception) -> BadText:
     if isinstance(error, StopIteration):  # what its reader of JSON says of an empty file
         return BadText("it holds no rows", where=what.name, do="give a dataset with text in it")
     said = " ".join(str(error).split())[:200] or type(error).__name__

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from qroar_core.models.tokenizer import tokenizer_files
 
-READ = ("config.json", "generation_config.json", "*.safetensors", "*.safetensors.index.json")
+STAMPED_FILES = ("config.json", "generation_config.json", "*.safetensors", "*.safetensors.index.json")
 Stamp = tuple[tuple[str, int, int], ...]
 
 
@@ -20,7 +20,7 @@ def stamp_of(folder: Path | None, file: Path | None = None) -> Stamp:
     if file is not None:
         files = [file]
     elif folder is not None:
-        files = [*tokenizer_files(folder), *(path for name in READ for path in folder.glob(name))]
+        files = [*tokenizer_files(folder), *(path for name in STAMPED_FILES for path in folder.glob(name))]
     else:
         files = []
     return stamps(files)

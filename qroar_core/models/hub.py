@@ -18,7 +18,7 @@ from typing import IO, Any
 
 from qroar_core.errors import BadCheckpoint
 from qroar_core.models.typed import HubModel
-from qroar_core.progress import LOOK, OnStep, Step
+from qroar_core.progress import CANCEL_POLL_SECONDS, OnStep, Step
 
 ROOT = Path(__file__).parents[2]  # where the package is found
 LAST = 3.0  # seconds a process that was told to stop may take to clear up
@@ -72,7 +72,7 @@ def _followed(asked: str, said: queue.SimpleQueue[dict[str, Any] | None], on_ste
     while True:
         on_step(step)
         try:
-            word = said.get(timeout=LOOK)
+            word = said.get(timeout=CANCEL_POLL_SECONDS)
         except queue.Empty:
             continue
         if word is None or "error" in word or "path" in word:

@@ -28,18 +28,12 @@ from qroar_core.models.formats.declared import KEYS as QUANTIZATION_KEYS
 from qroar_core.models.formats.declared import quantization_of
 from qroar_core.models.generation import generation_ends
 from qroar_core.models.loaded import LoadedModel, fingerprint
+from qroar_core.models.own_dtype import DTYPES
 from qroar_core.models.quiet import quiet_transformers
 from qroar_core.models.size_check import check_sizes
 from qroar_core.models.sources import Source, locate
 from qroar_core.models.tokenizer import read_tokenizer
 from qroar_core.progress import OnStep, Step, no_progress, run_cancellable
-
-DTYPES = {
-    "float32": torch.float32,
-    "float16": torch.float16,
-    "bfloat16": torch.bfloat16,
-    "float64": torch.float64,
-}
 
 
 def choose_dtype(name: str, device: torch.device) -> torch.dtype:

@@ -17,7 +17,7 @@ from qroar_core.models.finite import require_finite
 from qroar_core.models.hidden_state_file import HiddenStateFile
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.score import Divergence, nll_and_divergence, token_nll
-from qroar_core.models.stream import Condition, Piece, Stream, open_stream
+from qroar_core.models.stream import Condition, HiddenChunk, Stream, open_stream
 from qroar_core.progress import OnStep, Step, no_progress
 
 SCORES = ("the NLL", "the KL to the reference")  # columns that must be numbers; the third is true or false
@@ -25,7 +25,7 @@ BATCH_TOKENS = 2048  # short windows are read several at a time, up to this many
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Measured:
+class TokenLosses:
     """Per target, (windows, targets) on the CPU: its NLL, nats, and where asked its divergence from the reference."""
 
     nll: Tensor
@@ -48,7 +48,7 @@ def measure(
     on_step: OnStep = no_progress,
     keep: HiddenStateFile | None = None,
     against: HiddenStateFile | None = None,
-) -> Measured:
+) -> TokenLosses:
     """Score the last `targets` tokens of every window in ids (windows, length) under `condition`.
 
     Args:
@@ -80,7 +80,7 @@ def measure(
     columns = [torch.cat(part) for part in zip(*rows, strict=True)]
     for name, column in zip(SCORES, columns):
         require_finite(column, name, condition, loaded.dtype)
-    return Measured(columns[0], Divergence(columns[1], columns[2]) if against is not None else None)
+    return TokenLosses(columns[0], Divergence(columns[1], columns[2]) if against is not None else None)
 
 
 def hidden_states(loaded: LoadedModel, condition: Condition, ids: Tensor, targets: int) -> Tensor:
@@ -96,7 +96,7 @@ def hidden_states(loaded: LoadedModel, condition: Condition, ids: Tensor, target
     return torch.cat(kept)
 
 
-def predicting(pieces: Iterable[Piece], total: int, targets: int) -> Iterator[tuple[int, Tensor]]:
+def predicting(pieces: Iterable[HiddenChunk], total: int, targets: int) -> Iterator[tuple[int, Tensor]]:
     """Of a window of `total` tokens the states that predict its last `targets`: (first target, (B, t, hidden_size)).
 
     The hidden state at position p predicts token p + 1, so positions total-targets-1 .. total-2.
@@ -108,7 +108,7 @@ def predicting(pieces: Iterable[Piece], total: int, targets: int) -> Iterator[tu
             yield a - first, piece.hidden[:, a - piece.start : b - piece.start]
 
 
-def last_hidden(pieces: Iterable[Piece], total: int, targets: int) -> Tensor:
+def last_hidden(pieces: Iterable[HiddenChunk], total: int, targets: int) -> Tensor:
     """All of `predicting` at once, (B, targets, hidden_size): for short windows."""
     return torch.cat([hidden for _, hidden in predicting(pieces, total, targets)], dim=1)
 
@@ -118,7 +118,9 @@ def _batch(ids: Tensor) -> int:
     return max(1, min(ids.shape[0], BATCH_TOKENS // ids.shape[1]))
 
 
-def _with_steps(stream: Stream, ids: Tensor, first: int, count: int, what: str, on_step: OnStep) -> Iterator[Piece]:
+def _with_steps(
+    stream: Stream, ids: Tensor, first: int, count: int, what: str, on_step: OnStep
+) -> Iterator[HiddenChunk]:
     """The pieces of windows `first`.. of `count`, and a step before each: a long window can be given up anywhere."""
     windows, length = ids.shape
     on_step(Step("measure", first * length, count * length, what))

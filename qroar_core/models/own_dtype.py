@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import torch
 
+from qroar_core.models.formats.quantized_folder import SAFETENSORS_DTYPES, SAFETENSORS_FLOATS
 from qroar_core.models.loaded import LoadedModel
 
-STORED = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
-
-
-NAMES = ("float64", "float32", "float16", "bfloat16")
+DTYPES = {  # number formats by the name that a command line and config.json give them
+    "float32": torch.float32,
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+    "float64": torch.float64,
+}
 
 
 def own_dtype(loaded: LoadedModel) -> torch.dtype | None:
@@ -48,7 +51,7 @@ def config_dtype(loaded: LoadedModel) -> torch.dtype | None:
     """The format that config.json says; None where it says none."""
     config = loaded.config or {}
     named = config.get("dtype") or config.get("torch_dtype")
-    return getattr(torch, named) if named in NAMES else None
+    return DTYPES.get(named) if isinstance(named, str) else None
 
 
 def written_dtype(loaded: LoadedModel, asked: torch.dtype | None = None) -> tuple[torch.dtype, str]:
@@ -89,7 +92,7 @@ def _stored(loaded: LoadedModel) -> set[torch.dtype]:
     """The float formats of the checkpoint's files; none where they hold codes."""
     if (loaded.config or {}).get("quantization_config"):
         return set()
-    return {STORED[name] for name in loaded.stored & STORED.keys()}
+    return {SAFETENSORS_DTYPES[name] for name in loaded.stored.intersection(SAFETENSORS_FLOATS)}
 
 
 def _holding(kinds: set[torch.dtype]) -> torch.dtype:

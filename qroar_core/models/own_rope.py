@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # a GGUF file is copied without transformers
 
 NONE = "none"  # plain theta^(-2i/r)
 ALIKE = 1e-6  # relative: factors are float32
-STILL = 1e-12  # rad/token of a pair that is written to stand still
+STILL_BELOW = 1e-12  # rad/token of a pair that is written to stand still
 
 
 def own_rope(loaded: LoadedModel) -> str:
@@ -126,6 +126,8 @@ def _ties_of(block: dict[str, Any]) -> list[Tie]:
     omega = [theta ** (-i / count) / factor for i, factor in enumerate(factors)]
     edges = [i for i in range(1, count) if abs(omega[i] / omega[i - 1] - 1) > ALIKE]
     groups = zip([0, *edges], [*(edge - 1 for edge in edges), count - 1], strict=True)
-    ties = [Tie(first, last, 0.0 if omega[first] < STILL else 1.0) for first, last in groups if last > first]
-    alone = [Tie(i, i, 0.0) for i in range(count) if omega[i] < STILL and not any(t.first <= i <= t.last for t in ties)]
+    ties = [Tie(first, last, 0.0 if omega[first] < STILL_BELOW else 1.0) for first, last in groups if last > first]
+    alone = [
+        Tie(i, i, 0.0) for i in range(count) if omega[i] < STILL_BELOW and not any(t.first <= i <= t.last for t in ties)
+    ]
     return sorted([*ties, *alone], key=lambda tie: tie.first)

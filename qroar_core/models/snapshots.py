@@ -14,7 +14,7 @@ REF = 1024  # bytes that a branch's file may have: it holds a commit
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
+class HubSnapshot:
     """A place in the hub's cache: a repository at a commit."""
 
     repo: str
@@ -40,7 +40,7 @@ class Snapshot:
         return "/".join(filter(None, (self.repo, inside)))
 
 
-def snapshot_of(path: Path) -> Snapshot | None:
+def snapshot_of(path: Path) -> HubSnapshot | None:
     """The snapshot that a path lies in (…/models--org--name/snapshots/COMMIT), or None."""
     for place in (path.absolute(), path.resolve()):
         parts = place.parts
@@ -48,7 +48,7 @@ def snapshot_of(path: Path) -> Snapshot | None:
             if parts[at].startswith("models--") and parts[at + 1] == "snapshots" and COMMIT.fullmatch(parts[at + 2]):
                 storage, commit = Path(*parts[: at + 1]), parts[at + 2]
                 repo = parts[at].removeprefix("models--").replace("--", "/")
-                return Snapshot(repo, commit, _revisions(storage, commit), "/".join(parts[at + 3 :]))
+                return HubSnapshot(repo, commit, _revisions(storage, commit), "/".join(parts[at + 3 :]))
     return None
 
 

@@ -36,7 +36,7 @@ from qroar_core.transforms.groups import require_alike
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Piece:
+class HiddenChunk:
     """Final hidden states (after the last norm) of one chunk: (B, t, hidden_size)."""
 
     start: int
@@ -71,7 +71,7 @@ class Stream:
         turning = [i for i in range(geo.n_layers) if i not in geo.without_rope]
         return self.ropes[next((i for i in turning if geo.kind_of(i) == geo.interpolated_kind), turning[0])]
 
-    def run(self, ids: Tensor, observers: Sequence[Observer] = ()) -> Iterator[Piece]:
+    def run(self, ids: Tensor, observers: Sequence[Observer] = ()) -> Iterator[HiddenChunk]:
         """Feed ids (B, T) or (T,), T <= length, from position 0, chunk by chunk; ends the run before it.
 
         Raises NonFinite behind the last piece where something overflowed.
@@ -99,7 +99,7 @@ class Stream:
         self.hooks = self._hooks() if self.observers else []
         return self.halves
 
-    def feed(self, ids: Tensor) -> Piece:
+    def feed(self, ids: Tensor) -> HiddenChunk:
         """Run ids (B, t) behind everything this run was fed so far."""
         self.start, self.fed, self.turns = self.fed, self.fed + ids.shape[1], {}
         at = torch.arange(self.start, self.fed, device=ids.device)[None]
@@ -108,7 +108,7 @@ class Stream:
             state = {} if self.state is None else {_state_name(decoder): self.state}
             out = decoder(input_ids=ids, position_ids=at, use_cache=self.state is not None, **state)
         self.watch.look("the final hidden state", self.start, out.last_hidden_state)
-        return Piece(self.start, out.last_hidden_state)
+        return HiddenChunk(self.start, out.last_hidden_state)
 
     def close(self) -> None:
         """End the run, if one is under way: its hooks come off the model and its cache and state are freed."""
@@ -250,7 +250,7 @@ def open_stream(
         yield stream
 
 
-def drain(pieces: Iterable[Piece]) -> None:
+def drain(pieces: Iterable[HiddenChunk]) -> None:
     """Run a stream for its observers only."""
     for _ in pieces:
         pass

@@ -22,10 +22,11 @@ from qroar_core.models.opening import opening
 from qroar_core.models.stretches import Span, Stretch, stretches
 from qroar_core.models.text_files import ENDS, AnyDocument, Document, LargeDocument, open_text, read_text, thirds
 from qroar_core.specs import Bos
+from qroar_core.specs.labels import TEXT_WORDS
 
 TEXTS = ASSETS / "text"
 SPLITS = ("calibration", "development", "heldout")
-COLLECTIONS = {"messages": ".", "technical": "technical", "novels": "novels"}  # embedded texts and their folders
+COLLECTIONS = {name: "." if name == "messages" else name for name in TEXT_WORDS}  # embedded texts, their folders
 Documents = Sequence[AnyDocument]  # of one split
 Texts = Mapping[str, Documents]  # split -> its documents
 PIECES = "places chosen by bytes of a large text, each read from a line or word start"

@@ -14,7 +14,7 @@ PLAIN, ROTATION = "plain", "rotation"
 
 
 @dataclass(frozen=True, slots=True)
-class Applied:
+class ApplicableRemedy:
     """A remedy by name, and the quantizers it runs under."""
 
     method: str
@@ -28,7 +28,7 @@ class Applied:
 
 def applicable_remedies(
     quant: QuantSpec, asked: Sequence[str], why_not: Callable[[str], str] = lambda method: ""
-) -> list[Applied]:
+) -> list[ApplicableRemedy]:
     """`plain`, and every asked method that applies, or all that apply where none is asked; in the order of menus.
 
     Args:
@@ -38,14 +38,14 @@ def applicable_remedies(
     """
     if quant.is_none:
         raise BadSpec("nothing is quantized: there is nothing to repair", where="comparison", do="choose a quantizer")
-    found = [Applied(PLAIN, quant)]
+    found = [ApplicableRemedy(PLAIN, quant)]
     for method, remedy in BY_NAME.items():
         if method == PLAIN or (asked and method not in asked):
             continue
         under = remedy.under(quant)
         refused = f"it needs {remedy.needs}" if under is None else why_not(method)
         if under is not None and not refused:
-            found.append(Applied(method, under))
+            found.append(ApplicableRemedy(method, under))
         elif asked:
             raise BadSpec(f"{method} does not apply: {refused}", where="--methods", do="drop it")
     return found
@@ -59,7 +59,7 @@ def searches(spec: ComparisonSpec, method: str) -> tuple[bool, ...]:
     return (False, True) if spec.search.angles and about.takes_angles else (False,)
 
 
-def turned_keys(entered: Sequence[Applied], one: Applied) -> QuantSpec | None:
+def turned_keys(entered: Sequence[ApplicableRemedy], one: ApplicableRemedy) -> QuantSpec | None:
     """The quantizers behind a rotation of q and k at run time, on top of a remedy that has moved K itself.
 
     None where the rotation takes no part in the comparison, or where the remedy leaves K to band scales.
@@ -69,7 +69,7 @@ def turned_keys(entered: Sequence[Applied], one: Applied) -> QuantSpec | None:
     return BY_NAME[ROTATION].under(one.quant)
 
 
-def conditions(entered: Sequence[Applied], on_top: int) -> int:
+def conditions(entered: Sequence[ApplicableRemedy], on_top: int) -> int:
     """How many conditions are measured: the reference, remedies, what is `on_top` of them, ties unquantized."""
     turned = sum(turned_keys(entered, one) is not None for one in entered)
     return 1 + len(entered) + on_top + turned + sum(one.about.retunes for one in entered)

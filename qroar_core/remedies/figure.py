@@ -13,7 +13,7 @@ from qroar_core.figures.picture import BLUE, GREEN, GREY, ORANGE, PINK, RED, SKY
 from qroar_core.remedies.result import Comparison, RemedyRow
 from qroar_core.statistics.intervals import shows_above_zero
 
-LOOKS = {  # (free of run-time cost, what is on top): name, colour, marker
+REMEDY_STYLES = {  # (free of run-time cost, what is on top): name, colour, marker
     (True, ""): ("free at run time", BLUE, "circle"),
     (True, "band scales"): ("free, with band scales", GREEN, "diamond"),
     (True, "band scales and angles"): ("free, with band scales and angles", SKY, "star"),
@@ -65,7 +65,7 @@ def gains(comparison: Comparison) -> Picture | None:
         return None
     figure = go.Figure()
     order = [row.name for row in rows]
-    for look, (name, colour, symbol) in LOOKS.items():
+    for look, (name, colour, symbol) in REMEDY_STYLES.items():
         mine = [row for row in rows if (row.free, row.top) == look]
         if mine:
             figure.add_scatter(**_points(comparison, mine, colour, symbol), name=name)

@@ -16,7 +16,7 @@ from qroar_core.statistics.intervals import Interval, mean_interval, paired_inte
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class MeasuredRemedy:
     """A remedy's mean NLL of each window, nats per token; the other fields as in `RemedyRow`."""
 
     method: str
@@ -30,7 +30,7 @@ class Measured:
     calibration: str = ""
 
 
-def remedy_rows(reference: Sequence[float], measured: Sequence[Measured], confidence: float) -> list[RemedyRow]:
+def remedy_rows(reference: Sequence[float], measured: Sequence[MeasuredRemedy], confidence: float) -> list[RemedyRow]:
     """Rows from window means; `measured` holds plain, and every method alone before what is on top of it."""
     plain = next(one.window_nll for one in measured if one.method == "plain" and not one.band_scales)
     gap = paired_interval(plain, reference, confidence)

@@ -32,8 +32,8 @@ from qroar_core.models.stream import Condition
 from qroar_core.models.text import Texts, Windows, windows
 from qroar_core.progress import OnStep, Step, no_progress
 from qroar_core.quantizers.exact_keys import what_a_query_reads
-from qroar_core.remedies.applicable import Applied, applicable_remedies, searches, turned_keys
-from qroar_core.remedies.findings import Measured, remedy_rows, sentences
+from qroar_core.remedies.applicable import ApplicableRemedy, applicable_remedies, searches, turned_keys
+from qroar_core.remedies.findings import MeasuredRemedy, remedy_rows, sentences
 from qroar_core.remedies.prepare import prepare, why_not
 from qroar_core.remedies.prepared import Prepared, RemedyInputs
 from qroar_core.remedies.remedy import SEARCH, TURNING
@@ -76,7 +76,7 @@ class _Comparison:
     spec: ComparisonSpec
     texts: Texts
     on_step: OnStep
-    entered: list[Applied]
+    entered: list[ApplicableRemedy]
     rope: RopeSpec = field(init=False)  # without a tie
     heldout: Tensor = field(init=False)  # (windows, length)
     calibration: Tensor = field(init=False)
@@ -106,7 +106,7 @@ class _Comparison:
         """Tokens per window."""
         return self.spec.search.length or promised_length(self.loaded, self.rope)
 
-    def units(self, one: Applied) -> float:
+    def units(self, one: ApplicableRemedy) -> float:
         """Of making and measuring a remedy, what is on top of it, and its tie unquantized; measuring takes one."""
         tops = (
             0
@@ -115,7 +115,7 @@ class _Comparison:
         )
         return self.making(one) + 1 + tops + (turned_keys(self.entered, one) is not None) + one.about.retunes
 
-    def making(self, one: Applied) -> float:
+    def making(self, one: ApplicableRemedy) -> float:
         """Of making it: its own work, and text of its own to read."""
         own = len(self.own[one.method]) / len(self.heldout) if one.about.tokens else 0
         return one.about.work * self.spec.search.windows / len(self.heldout) + own
@@ -151,7 +151,7 @@ class _Comparison:
             untied=True,
         )
 
-    def measured(self, remedy: Applied) -> list[Measured]:
+    def measured(self, remedy: ApplicableRemedy) -> list[MeasuredRemedy]:
         """One remedy alone, and what goes on top of it where that can act."""
         before, name = self.done, remedy.about.name
         with self.part(self.making(remedy), name) as on_step:
@@ -168,7 +168,7 @@ class _Comparison:
         self.done = before + self.units(remedy)
         return rows
 
-    def prepared(self, remedy: Applied, on_step: OnStep) -> tuple[Prepared, str]:
+    def prepared(self, remedy: ApplicableRemedy, on_step: OnStep) -> tuple[Prepared, str]:
         """What a remedy puts in place of parameters, and the text that it read where that is its own."""
         ids, said = self.calibration, ""
         if remedy.about.tokens:
@@ -184,35 +184,35 @@ class _Comparison:
         )
         return prepare(remedy.method, given), said
 
-    def own_text(self, remedy: Applied) -> Windows:
+    def own_text(self, remedy: ApplicableRemedy) -> Windows:
         """As many calibration windows as a remedy's authors read tokens, or as were asked for, or as there are."""
         tokens = self.spec.calibration_tokens or remedy.about.tokens
         count = max(1, -(-tokens // self.length))
         documents = self.texts["calibration"]
         return windows(self.loaded.tokenizer, documents, self.length, count, self.spec.seed, fewer=True)
 
-    def alone(self, remedy: Applied, ready: Prepared) -> Measured:
+    def alone(self, remedy: ApplicableRemedy, ready: Prepared) -> MeasuredRemedy:
         """A remedy by itself, on the model as it stands now."""
         condition = Condition(ready.rope or self.rope, ready.quant, static=ready.static, clip=ready.clip)
         nll = self.nll(condition, remedy.about.name)
         on_top = remedy.about.takes_scales and not remedy.about.alone
         no_op = self.no_op(remedy.quant) if on_top else ""
-        return Measured(remedy.method, nll, no_op=no_op, note=ready.note)
+        return MeasuredRemedy(remedy.method, nll, no_op=no_op, note=ready.note)
 
-    def on_top(self, remedy: Applied, ready: Prepared) -> Iterator[Measured]:
+    def on_top(self, remedy: ApplicableRemedy, ready: Prepared) -> Iterator[MeasuredRemedy]:
         """Band scales, and angles where asked, searched on the model as it stands now; or a rotation at run time."""
         method, name = remedy.method, remedy.about.name
-        turned = turned_keys(self.entered, Applied(method, ready.quant))
+        turned = turned_keys(self.entered, ApplicableRemedy(method, ready.quant))
         if turned is not None:
             nll = self.nll(Condition(ready.rope or self.rope, turned), f"{name} and a rotation")
-            yield Measured(method, nll, turned=True, note=ready.note)
+            yield MeasuredRemedy(method, nll, turned=True, note=ready.note)
         for angles in () if self.no_op(remedy.quant) else searches(self.spec, method):
             what = f"band scales{' and angles' * angles}"
             with self.part(self.searching(angles), f"{what} under {name}") as on_step:
                 setting = Setting(self.rope, ready.quant, search=self.spec.search.without_maps(angles))
                 found = find_scales(self.loaded, setting, self.texts, on_step=on_step)
             nll = self.nll(Condition(self.rope, ready.quant, found), f"{name} and {what}")
-            yield Measured(method, nll, band_scales=True, angles=angles)
+            yield MeasuredRemedy(method, nll, band_scales=True, angles=angles)
 
     def nll(self, condition: Condition, what: str) -> list[float]:
         """Mean NLL of every held-out window (all tokens but the first), nats per token."""
@@ -242,7 +242,7 @@ class _Comparison:
         return found.reason if found.acts == "no" else ""
 
 
-def _reads(entered: list[Applied]) -> str:
+def _reads(entered: list[ApplicableRemedy]) -> str:
     """What a query reads under the quantizers asked for, and under those of remedies that put others in their place."""
     plain = what_a_query_reads(entered[0].quant)
     others = {one.about.name: what_a_query_reads(one.quant) for one in entered[1:]}

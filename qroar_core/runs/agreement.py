@@ -35,16 +35,30 @@ from qroar_core.scale_search.contradictions import contradictions_of as of_searc
 from qroar_core.scale_search.objective import FIRST
 from qroar_core.scale_search.optuna_candidates import swept
 from qroar_core.scale_search.result import SearchReport
+from qroar_core.scale_search.search_methods import methods
 from qroar_core.setting import Setting
 from qroar_core.specs import DiagnosisSpec, EvaluationSpec, SearchSpec
 from qroar_core.specs.written import written
 from qroar_core.transforms.registry import switches
 from qroar_core.transforms.result import ScalesFile
 
-REPORT, EVALUATED, KEPT, FOUND = "search.json", "evaluation.json", "scales.json", "scales_found.json"
-DIAGNOSED, MANIFEST = "diagnosis.json", "manifest.json"
-READ = (REPORT, EVALUATED, UNTUNED, KEPT, *SEARCHED, ROTATED, DIAGNOSED)  # what is compared
-AGAIN = "the run contradicts itself; make it again"
+SEARCH_FILE, EVALUATION_FILE, KEPT_SCALES_FILE, FOUND_SCALES_FILE = (
+    "search.json",
+    "evaluation.json",
+    "scales.json",
+    "scales_found.json",
+)
+DIAGNOSIS_FILE, MANIFEST_FILE = "diagnosis.json", "manifest.json"
+COMPARED_FILES = (
+    SEARCH_FILE,
+    EVALUATION_FILE,
+    UNTUNED,
+    KEPT_SCALES_FILE,
+    *SEARCHED,
+    ROTATED,
+    DIAGNOSIS_FILE,
+)  # what is compared
+MAKE_AGAIN = "the run contradicts itself; make it again"
 LENGTH = re.compile(r"of (\d+) tokens, digest")
 SEED = re.compile(r", seed (\d+)")
 READ_OF = r"(\d+) {}windows?( \(all that the text holds, \d+ by default\))?"
@@ -57,34 +71,38 @@ def disagreement(folder: Path, setting: Setting) -> str:
     Raises:
         BadOutput: a file cannot be read.
     """
-    report = SearchReport.from_file(folder / REPORT, BadOutput) if has(folder, REPORT) else None
+    report = SearchReport.from_file(folder / SEARCH_FILE, BadOutput) if has(folder, SEARCH_FILE) else None
     scales = {
-        name: ScalesFile.from_file(folder / name, BadOutput) for name in (KEPT, *SEARCHED, ROTATED) if has(folder, name)
+        name: ScalesFile.from_file(folder / name, BadOutput)
+        for name in (KEPT_SCALES_FILE, *SEARCHED, ROTATED)
+        if has(folder, name)
     }
     evaluations = {
-        name: Evaluation.from_file(folder / name, BadOutput) for name in (EVALUATED, UNTUNED) if has(folder, name)
+        name: Evaluation.from_file(folder / name, BadOutput) for name in (EVALUATION_FILE, UNTUNED) if has(folder, name)
     }
     for problem in in_the_setting(setting):
-        return f"{folder / MANIFEST}: {problem}"
+        return f"{folder / MANIFEST_FILE}: {problem}"
     for name, content in scales.items():
         for problem in baseline_against(name, content, setting.search.mode) if name in (SMOOTH, MAD) else ():
             return f"{folder / name}: {problem}"
         for problem in _scales(content, setting, turned=name == ROTATED):
             return f"{folder / name}: {problem}"
     if report is not None:
-        for problem in (*of_search(report), *_search(report, scales.get(FOUND), setting)):
-            return f"{folder / REPORT}: {problem}"
-    if report is not None and FOUND in scales and report.method != "none":
-        for problem in found_against(scales[FOUND], report):
-            return f"{folder / FOUND}: {problem}"
+        for problem in (*of_search(report), *_search(report, scales.get(FOUND_SCALES_FILE), setting)):
+            return f"{folder / SEARCH_FILE}: {problem}"
+    if report is not None and FOUND_SCALES_FILE in scales and report.method != "none":
+        for problem in found_against(scales[FOUND_SCALES_FILE], report):
+            return f"{folder / FOUND_SCALES_FILE}: {problem}"
     for name, evaluation in evaluations.items():
         for problem in (*of_evaluation(evaluation), *_evaluation(evaluation, setting)):
             return f"{folder / name}: {problem}"
-    for problem in _diagnosis(folder / DIAGNOSED, setting.diagnosis) if has(folder, DIAGNOSED) else ():
-        return f"{folder / DIAGNOSED}: {problem}"
-    if KEPT in scales and FOUND in scales and report is not None:
-        for problem in _kept_scales(scales[KEPT], scales[FOUND], report, evaluations.get(EVALUATED)):
-            return f"{folder / KEPT}: {problem}"
+    for problem in _diagnosis(folder / DIAGNOSIS_FILE, setting.diagnosis) if has(folder, DIAGNOSIS_FILE) else ():
+        return f"{folder / DIAGNOSIS_FILE}: {problem}"
+    if KEPT_SCALES_FILE in scales and FOUND_SCALES_FILE in scales and report is not None:
+        for problem in _kept_scales(
+            scales[KEPT_SCALES_FILE], scales[FOUND_SCALES_FILE], report, evaluations.get(EVALUATION_FILE)
+        ):
+            return f"{folder / KEPT_SCALES_FILE}: {problem}"
     return ""
 
 
@@ -119,11 +137,11 @@ def _search(report: SearchReport, found: ScalesFile | None, setting: Setting) ->
             for name in switches():
                 there, asked = name in found.kinds, name in spec.kinds
                 if there != asked:
-                    yield f"{name}: {FOUND} has {'some' if there else 'none'}, but the manifest has {asked}"
+                    yield f"{name}: {FOUND_SCALES_FILE} has {'some' if there else 'none'}, but the manifest has {asked}"
     if found is not None and len(report.bounds) not in (1, found.model.layers):
-        yield f"bounds: of {len(report.bounds)} layers, {FOUND} has {found.model.layers}"
+        yield f"bounds: of {len(report.bounds)} layers, {FOUND_SCALES_FILE} has {found.model.layers}"
     if found is not None and len(report.bounds[0]) != len(found.bands):
-        yield f"bounds: of {len(report.bounds[0])} bands, {FOUND} has {len(found.bands)}"
+        yield f"bounds: of {len(report.bounds[0])} bands, {FOUND_SCALES_FILE} has {len(found.bands)}"
 
 
 def _text(read: re.Pattern[str], text: str, spec: SearchSpec | EvaluationSpec) -> Iterator[str]:
@@ -138,11 +156,10 @@ def _text(read: re.Pattern[str], text: str, spec: SearchSpec | EvaluationSpec) -
 
 def _candidates(report: SearchReport, spec: SearchSpec) -> Iterator[str]:
     """As many candidates as the method's own number says, or fewer where the search was cancelled."""
-    points = swept(spec, spec.bands.count)
-    first = {"gradient": ("gradient step", spec.steps), "coordinate": ("sweep", points)}
+    points, method = swept(spec, spec.bands.count), methods()[spec.method]
     label, most = {
-        FIRST: first.get(spec.method, ("trial", spec.trials)),
-        "full": ("trial", spec.trials) if spec.method == "optuna" else ("sweep", min(spec.trials, points)),
+        FIRST: (method.label, method.count(spec, spec.bands.count)),
+        "full": ("trial", spec.trials) if method.independent else ("sweep", min(spec.trials, points)),
         "kl": ("polish step", spec.polish_steps),
     }.get(report.objective, ("", 0))
     count = sum(bool(label) and one.label.startswith(label) for one in report.history)
@@ -212,7 +229,8 @@ def _kept_scales(
     good = report.chosen == "found" and (evaluation is None or evaluation.gain is None or evaluation.gain.significant)
     if not (is_found if good else is_identity):
         what = "those found" if is_found else "identity" if is_identity else "neither those found nor identity"
-        yield f"g: {what}, {REPORT} and {EVALUATED} say that {'those found are' if good else 'identity is'} kept"
+        wanted = "those found are" if good else "identity is"
+        yield f"g: {what}, {SEARCH_FILE} and {EVALUATION_FILE} say that {wanted} kept"
 
 
 def _plain(noted: dict[str, Any]) -> dict[str, Any]:

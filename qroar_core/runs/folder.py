@@ -40,8 +40,13 @@ ROTATED = "scales_rotation.json"
 SEARCHED = {"scales_found.json": "found", "scales_smooth_attention.json": "smooth", "scales_mad.json": "mad"}
 UNTUNED = "evaluation_untuned.json"  # the dashboard's, where the quantized model was measured before any search
 RETRIEVALS = {True: "retrieval.json", False: "retrieval_untuned.json"}  # with scales, before any search
-# stages of which a run holds a STAGE-DIGEST.json a question
-SEVERAL = ("compare", "controls", "replicate", "predict", "tune_rope")
+SEVERAL = {  # stages of which a run holds a STAGE-DIGEST.json a question, and what it holds: one and several
+    "compare": ("comparison of remedies", "comparisons of remedies"),
+    "controls": ("controls", "sets of controls"),
+    "replicate": ("claims", "sets of claims"),
+    "predict": ("prediction", "predictions"),
+    "tune_rope": ("search of interpolations", "searches of interpolations"),
+}
 FORMERLY = {"compare": "league"}  # the names of such stages in runs of before 2026-11-29
 CHECKSUMS = "2026-11-28"  # since then a run knows its model by all that decides its numbers
 PACKAGES = ("torch", "transformers", "numpy", "pandas", "plotly", "streamlit")

@@ -20,7 +20,7 @@ from qroar_core.progress import OnStep, no_progress
 from qroar_core.result import rounded
 from qroar_core.retrieval import run as retrieve
 from qroar_core.retrieval.result import Retrieval
-from qroar_core.runs.agreement import AGAIN, disagreement
+from qroar_core.runs.agreement import MAKE_AGAIN, disagreement
 from qroar_core.runs.folder import RETRIEVALS, ROTATED, SEARCHED, RunFolder, has
 from qroar_core.runs.report import report_html
 from qroar_core.scale_search import run as search
@@ -35,7 +35,7 @@ Made = TypeVar("Made", Diagnosis, SearchOutcome, Evaluation, Retrieval)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Run:
+class RunResults:
     """What a finished run holds; `kept` is identity unless decision and evaluation both show a gain."""
 
     diagnosis: Diagnosis
@@ -55,7 +55,7 @@ def run(
     *,
     retrieval: RetrievalSpec | None = None,
     storage: Path | None = None,
-) -> Run:
+) -> RunResults:
     """Run every stage whose file is missing from `folder` and return all results.
 
     Args:
@@ -66,7 +66,7 @@ def run(
         BadOutput: what finished stages left there contradicts itself.
     """
     if problem := disagreement(folder.path, setting):
-        raise BadOutput(f"{problem}; {AGAIN}")
+        raise BadOutput(f"{problem}; {MAKE_AGAIN}")
     if setting.evaluation.rotation_scales:
         evaluate.must_rotate(setting.quant)
     diagnosis = folder.load("diagnosis.json", Diagnosis) or _made_and_saved(
@@ -104,7 +104,7 @@ def run(
             retrieved=retrieved,
         )
         folder.save("report.html", text, "report", time.perf_counter() - started)
-    return Run(diagnosis, report, found, kept, evaluation, retrieved)
+    return RunResults(diagnosis, report, found, kept, evaluation, retrieved)
 
 
 def same(retrieved: Retrieval, spec: RetrievalSpec) -> bool:
@@ -127,7 +127,7 @@ def rotation_scales(
     path, quant = folder.path / ROTATED, evaluate.must_rotate(setting.quant)
 
     def save(outcome: SearchOutcome, seconds: float) -> None:
-        content = to_file(loaded, setting.rope, quant, outcome.found, _summary(outcome.report))
+        content = to_file(loaded, setting.rope, quant, outcome.found, outcome.report.facts())
         folder.save(ROTATED, content, "search under rotation", seconds)
 
     if not has(folder.path, ROTATED):
@@ -150,7 +150,7 @@ def save_search(
 ) -> None:
     """Write what a search found: its scales to the last bit, and its report last, which marks it whole."""
     for name, what in SEARCHED.items():
-        content = to_file(loaded, setting.rope, setting.quant, getattr(outcome, what), _summary(outcome.report))
+        content = to_file(loaded, setting.rope, setting.quant, getattr(outcome, what), outcome.report.facts())
         folder.save(name, content, "search", seconds)
     folder.save("search.json", outcome.report, "search", seconds)
 
@@ -179,13 +179,9 @@ def settle(
     good = outcome.report.chosen == "found" and (evaluation.gain is None or evaluation.gain.significant)
     kept = outcome.found if good else _identity_like(outcome.found)
     if not has(folder.path, "scales.json"):
-        content = to_file(loaded, setting.rope, setting.quant, kept, _summary(outcome.report))
+        content = to_file(loaded, setting.rope, setting.quant, kept, outcome.report.facts())
         folder.save("scales.json", content, "settle", 0.0)
     return kept
-
-
-def _summary(report: SearchReport) -> dict:
-    return report.model_dump(include={"objective", "method", "bounds", "trials", "seconds", "forward_equivalents"})
 
 
 def _identity_like(scales: Scales) -> Scales:

@@ -13,7 +13,7 @@ from pathlib import Path
 from qroar_core.errors import BadOutput, BadScales, QRoarError
 from qroar_core.plain_file import reason
 from qroar_core.result import Result
-from qroar_core.runs.agreement import AGAIN, READ, disagreement
+from qroar_core.runs.agreement import COMPARED_FILES, MAKE_AGAIN, disagreement
 from qroar_core.runs.folder import FORMERLY, RETRIEVALS, ROTATED, SEARCHED, SEVERAL, UNTUNED, answers_of, has
 from qroar_core.runs.manifest import Manifest
 from qroar_core.runs.stage_files import KINDS, kind_of
@@ -63,8 +63,8 @@ def check_run(folder: Path, manifest: Manifest, setting: Setting) -> None:
         if problem := _problem(folder / name, *stamp(folder / name), asked if name in SCALES else ()):
             raise BadOutput(problem)
     for name in _missing(folder, manifest):
-        raise BadOutput(f"{name} is missing, but the manifest lists it as made", where=str(folder), do=AGAIN)
-    stamps = tuple((name, *stamp(folder / name)) for name in READ if has(folder, name))
+        raise BadOutput(f"{name} is missing, but the manifest lists it as made", where=str(folder), do=MAKE_AGAIN)
+    stamps = tuple((name, *stamp(folder / name)) for name in COMPARED_FILES if has(folder, name))
     if problem := _disagreement(folder, stamps, setting):
         raise BadOutput(problem)
 
@@ -115,7 +115,7 @@ def _problem(path: Path, changed: int, size: int, asked: tuple[tuple[str, object
 def _disagreement(folder: Path, stamps: tuple[tuple[str, int, int], ...], setting: Setting) -> str:
     """What the files of a run say against each other; "" where they agree."""
     problem = disagreement(folder, setting)
-    return f"{problem}; {AGAIN}" if problem else ""
+    return f"{problem}; {MAKE_AGAIN}" if problem else ""
 
 
 def _other_scales(path: Path, asked: tuple[tuple[str, object], ...]) -> str:
@@ -128,7 +128,7 @@ def _other_scales(path: Path, asked: tuple[tuple[str, object], ...]) -> str:
                 BadOutput(
                     f"its scales have {name.replace('_', ' ')} {theirs}, but the manifest has {wanted}",
                     where=str(path),
-                    do=AGAIN,
+                    do=MAKE_AGAIN,
                 )
             )
     scales_in(path)

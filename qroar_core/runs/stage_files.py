@@ -49,29 +49,39 @@ SPECS = {
     SearchSpec: "search",
     EvaluationSpec: "evaluation",
 }
+MOST_COMPARISONS = 4096  # pairs of specs that are remembered
+FILES_OF_DIAGNOSIS = ("diagnosis.json",)
+FILES_OF_SEARCH = (*FILES_OF_DIAGNOSIS, *SEARCHED, "search.json")
+
+
+@dataclass(frozen=True, slots=True)
+class StageOfSeveral:
+    """A stage of which a run holds a file a question; see `folder.SEVERAL`."""
+
+    asks: tuple[type, ...]  # beyond the setting, by type; the rest must be the setting's
+    result: type[Result]
+    earlier: tuple[str, ...] = ()  # files of earlier stages that belong beside it
+
+
+OF_SEVERAL = {
+    "compare": StageOfSeveral((ComparisonSpec,), Comparison),
+    "controls": StageOfSeveral((ControlSpec,), Controls, FILES_OF_SEARCH),
+    "replicate": StageOfSeveral((ReplicationSpec, tuple), Replication),
+    "predict": StageOfSeveral((PredictionSpec, DiagnosisSpec), Prediction, FILES_OF_DIAGNOSIS),
+    "tune_rope": StageOfSeveral((RopeSearchSpec,), RopeSearch),
+}
 MORE: dict[Any, tuple[type, ...]] = {  # what a stage asks beyond the setting, by type; the rest must be the setting's
     "retrieve": (RetrievalSpec,),
-    "compare": (ComparisonSpec,),
-    "controls": (ControlSpec,),
-    "replicate": (ReplicationSpec, tuple),
-    "predict": (PredictionSpec, DiagnosisSpec),
-    "tune_rope": (RopeSearchSpec,),
+    **{name: stage.asks for name, stage in OF_SEVERAL.items()},
 }
-COMPARED = 4096  # pairs of specs that are remembered
-DIAGNOSED = ("diagnosis.json",)
-TUNED = (*DIAGNOSED, *SEARCHED, "search.json")
 EARLIER = {  # by kind of file: those of earlier stages that belong beside it
     "diagnosis.json": (),
-    "search.json": DIAGNOSED,
-    UNTUNED: DIAGNOSED,
-    "evaluation.json": TUNED,
-    RETRIEVALS[True]: TUNED,
+    "search.json": FILES_OF_DIAGNOSIS,
+    UNTUNED: FILES_OF_DIAGNOSIS,
+    "evaluation.json": FILES_OF_SEARCH,
+    RETRIEVALS[True]: FILES_OF_SEARCH,
     RETRIEVALS[False]: (),
-    "compare": (),
-    "controls": TUNED,
-    "replicate": (),
-    "predict": DIAGNOSED,
-    "tune_rope": (),
+    **{name: stage.earlier for name, stage in OF_SEVERAL.items()},
 }
 KINDS: dict[str, type[Result]] = {
     "diagnosis.json": Diagnosis,
@@ -79,11 +89,7 @@ KINDS: dict[str, type[Result]] = {
     UNTUNED: Evaluation,
     RETRIEVALS[True]: Retrieval,
     RETRIEVALS[False]: Retrieval,
-    "compare": Comparison,
-    "controls": Controls,
-    "replicate": Replication,
-    "predict": Prediction,
-    "tune_rope": RopeSearch,
+    **{name: stage.result for name, stage in OF_SEVERAL.items()},
 }
 
 
@@ -154,7 +160,7 @@ def plain(spec: Any) -> str:
     return json.dumps(rounded(_deciding(written(spec))), sort_keys=True)
 
 
-@lru_cache(maxsize=COMPARED)
+@lru_cache(maxsize=MOST_COMPARISONS)
 def _alike(one: Any, other: Any) -> bool:
     """Do two specs decide the same? Every key that a page asks for is compared with every run on disk."""
     return plain(one) == plain(other)

@@ -32,7 +32,7 @@ from qroar_core.transforms.file import write_atomically
 
 NAME = re.compile(r"\w[\w.-]{0,119}")  # of a run folder: no path leads out of the root by it
 COMMAND = "made in the dashboard"
-READ, COMPARED = 32, 512  # results, and digests of scales, that are remembered while their files stay
+MOST_RESULTS, MOST_DIGESTS = 32, 512  # results, and digests of scales, that are remembered while their files stay
 
 
 def runs_root() -> Path:
@@ -200,7 +200,7 @@ def _tuned(path: Path) -> Tuned | None:
     return _tuned_then(path, stamps(path / name for name in _files("search.json")))
 
 
-@lru_cache(maxsize=COMPARED)
+@lru_cache(maxsize=MOST_DIGESTS)
 def _tuned_then(path: Path, then: Stamp) -> Tuned | None:
     try:
         outcome = load_search(path, scales_in)
@@ -213,7 +213,7 @@ def _load(entry: RunRecord, name: str) -> Any:
     return _loaded_then(entry.path, name, entry.fingerprint, stamps(lying(entry.path, file) for file in _files(name)))
 
 
-@lru_cache(maxsize=READ)
+@lru_cache(maxsize=MOST_RESULTS)
 def _loaded_then(path: Path, name: str, fingerprint: str, then: Stamp) -> Any:
     if kind := KINDS.get(kind_of(name)):
         return kind.from_file(lying(path, name), BadOutput)

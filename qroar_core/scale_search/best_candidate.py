@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from qroar_core.scale_search.cached import Report
-from qroar_core.scale_search.result import Candidate
+from qroar_core.scale_search.result import HistoryPoint
 
 
 @dataclass(slots=True, eq=False)
@@ -40,7 +40,7 @@ class BestCandidate:
             self._best = point
         return reached
 
-    def begin(self, base: Tensor, report: Report, past: Sequence[Candidate]) -> None:
+    def begin(self, base: Tensor, report: Report, past: Sequence[HistoryPoint]) -> None:
         """Offer identity and `base`, both before a chance to cancel; report what `past` has not."""
         starts = {"identity": torch.zeros_like(base)} | ({"cached result": base} if base.any() else {})
         reached = {name: self.offer(start) for name, start in starts.items()}

@@ -46,7 +46,7 @@ BETTER = 0.02  # of the untied rounding error; what a further group has to win
 SHORTLIST = 4  # candidates that are tried beside those chosen
 LESS = 0.8  # of the error of a choice that cost too much, the most that the next one may have
 HELD = 0.02  # of all tokens and KV heads, those whose largest channel of K a candidate has to hold
-READ, ROWS = 4, 48  # captured windows, fewer where they are long; query rows of each
+CAPTURED_WINDOWS, ROWS = 4, 48  # captured windows, fewer where they are long; query rows of each
 MOST_READ = 32_768  # tokens of all captured windows together, beyond the first
 LAYERS = 10  # that rank groups alone
 WINDOWS, FEWEST = 4, 2  # of development text
@@ -65,7 +65,7 @@ def run(loaded: LoadedModel, setting: Setting, texts: Texts, on_step: OnStep = n
     untied = replace(setting.rope, tie=())
     search = replace(setting.search, maps=False, query_rows=ROWS)
     problem = SearchProblem(loaded, untied, setting.quant, search, texts)
-    read = max(1, min(READ, search.windows, MOST_READ // problem.length))
+    read = max(1, min(CAPTURED_WINDOWS, search.windows, MOST_READ // problem.length))
     problem = SearchProblem(loaded, untied, setting.quant, replace(search, windows=read, fewer=True), texts)
     _require_use(problem)
     with loaded.lock:

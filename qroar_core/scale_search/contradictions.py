@@ -7,11 +7,11 @@ import re
 from collections.abc import Iterator
 from itertools import pairwise
 
-from qroar_core.scale_search.gain import SHOWN, Decision, contradicts, nats
+from qroar_core.scale_search.gain import LEAST_SHOWN_NATS, Decision, contradicts, nats
 from qroar_core.scale_search.objective import FIRST
-from qroar_core.scale_search.result import Candidate, SearchReport
+from qroar_core.scale_search.result import HistoryPoint, SearchReport
 
-KEPT = "significant gain"  # how the reason begins where scales are kept
+KEPT_REASON = "significant gain"  # how the reason begins where scales are kept
 OLDER = re.compile(r"[+-]\d+\.\d+ nats \[[^\]]*\] on \d+ held-out windows?")  # until 2026-11 held-out text decided
 GUARD = re.compile(
     r"(halved toward identity, |quartered toward identity, )?"
@@ -28,7 +28,7 @@ COUNTED = re.compile(r"(\d+) development windows?(?: \([^)]*\))? of (\d+) tokens
 def contradictions_of(report: SearchReport) -> Iterator[str]:
     """What contradicts itself, in a few words each; nothing where all of it follows."""
     found, decision = report.chosen == "found", report.decision
-    if found != report.reason.startswith(KEPT):
+    if found != report.reason.startswith(KEPT_REASON):
         yield f"reason: {'not ' * found}that of scales that are kept, chosen is {report.chosen}"
     if decision is None:
         if found and not OLDER.search(report.reason):
@@ -55,7 +55,7 @@ def contradictions_of(report: SearchReport) -> Iterator[str]:
         yield "verdict: scales cannot act, and yet they were searched"
 
 
-def _steps(history: list[Candidate]) -> Iterator[str]:
+def _steps(history: list[HistoryPoint]) -> Iterator[str]:
     """Starts stand at 0, wherever a search that was taken up again tried one; the others come in their order."""
     if any(one.step < 0 for one in history):
         yield f"history: step {min(one.step for one in history)}"
@@ -121,7 +121,7 @@ def _guard(report: SearchReport) -> Iterator[str]:
         yield "guard: rejected, or halved, but not both"
     elif rejected and report.chosen == "found":
         yield "guard: rejected, and yet the scales were kept"
-    elif cost < allowed - SHOWN if rejected else not cost <= allowed + SHOWN:
+    elif cost < allowed - LEAST_SHOWN_NATS if rejected else not cost <= allowed + LEAST_SHOWN_NATS:
         yield f"guard: {'rejected' if rejected else 'passed'}, it costs {said[2]} nats and allows {said[5]}"
 
 

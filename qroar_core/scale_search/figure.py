@@ -8,13 +8,13 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from qroar_core.figures.picture import BLUE, GREY, ORANGE, Picture, framed
-from qroar_core.scale_search.result import Candidate, SearchReport
+from qroar_core.scale_search.result import HistoryPoint, SearchReport
 from qroar_core.specs.labels import checksum_words
 
-DRAWN = 2000  # candidates; past this every n-th is drawn, the best and the last always
+MOST_DRAWN = 2000  # candidates; past this every n-th is drawn, the best and the last always
 
 
-def candidates(history: Sequence[Candidate], objective: str = "") -> Picture:
+def candidates(history: Sequence[HistoryPoint], objective: str = "") -> Picture:
     """Objective of every candidate over the step, with the running best and identity's line."""
     table = pd.DataFrame(
         [(c.step, c.label, c.objective, c.best) for c in history],
@@ -69,7 +69,7 @@ def _title(first: float | None, best: float | None) -> str:
     return f"The best scales lower the objective by {1 - best / first:.1%}"
 
 
-def _of_few_rows(history: Sequence[Candidate]) -> str:
+def _of_few_rows(history: Sequence[HistoryPoint]) -> str:
     if all(c.best <= c.objective for c in history):
         return ""
     return " Dots below the line are gradient steps, seen on a few rows of one window only: they cannot be the best."
@@ -92,12 +92,12 @@ def summary(report: SearchReport) -> pd.DataFrame:
 
 
 def _thinned(table: pd.DataFrame) -> pd.DataFrame:
-    if len(table) <= DRAWN:
+    if len(table) <= MOST_DRAWN:
         return table
-    keep = set(range(0, len(table), -(-len(table) // DRAWN))) | {len(table) - 1, int(table["objective"].argmin())}
+    keep = set(range(0, len(table), -(-len(table) // MOST_DRAWN))) | {len(table) - 1, int(table["objective"].argmin())}
     return table.iloc[sorted(keep)]
 
 
-def candidates_of(details: Sequence[object]) -> list[Candidate]:
+def candidates_of(details: Sequence[object]) -> list[HistoryPoint]:
     """The candidates among what a running search has reported."""
-    return [d for d in details if isinstance(d, Candidate)]
+    return [d for d in details if isinstance(d, HistoryPoint)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from qroar_core.result import Result
 from qroar_core.statistics.intervals import shows_above_zero
 
-SHOWN = 1e-4  # nats, the least that is shown; from its half on a number is shown above zero
+LEAST_SHOWN_NATS = 1e-4  # nats, the least that is shown; from its half on a number is shown above zero
 
 
 def scored(targets: int, length: int) -> str:
@@ -26,7 +26,7 @@ def contradicts(significant: bool, low: float) -> bool:
     Until 2026-11-29 it was significant above zero, since then where it is above zero as it is shown: of an end
     between the two either may have been said.
     """
-    return low <= 0 if significant else low > SHOWN
+    return low <= 0 if significant else low > LEAST_SHOWN_NATS
 
 
 def on_held_out(windows: int, length: int, targets: int, stride: int | None) -> str:

@@ -15,7 +15,7 @@ from torch import Tensor
 from qroar_core.scale_search.cached import Report
 from qroar_core.scale_search.optuna_candidates import TrialRunner
 from qroar_core.scale_search.problem import SearchProblem
-from qroar_core.scale_search.result import Candidate
+from qroar_core.scale_search.result import HistoryPoint
 from qroar_core.scale_search.state import AdamState
 
 FIRST = "cached"  # the objective that every search begins with
@@ -35,7 +35,7 @@ class Refinement(Protocol):
     def value(self, point: Tensor) -> float:
         """The objective of any scales; cheap when asked again."""
 
-    def run(self, base: Tensor, past: Sequence[Candidate] = ()) -> Tensor:
+    def run(self, base: Tensor, past: Sequence[HistoryPoint] = ()) -> Tensor:
         """From `base`, or from identity where that is better; returns the point. `past`: of the part it continues."""
 
     def settled(self) -> AdamState | None:

@@ -37,7 +37,7 @@ Evaluate = Callable[[list[float]], tuple[float, list[float]]]  # log2 g per band
 
 
 @dataclass(slots=True)
-class Proposals:
+class ScaleProposals:
     """`spec.trials` candidates inside the widest bounds of any layer; the first is identity."""
 
     spec: SearchSpec
@@ -47,7 +47,7 @@ class Proposals:
     _past: list[list[float]] = field(default_factory=list)
 
     @classmethod
-    def within(cls, bounds: Tensor, spec: SearchSpec) -> Proposals:
+    def within(cls, bounds: Tensor, spec: SearchSpec) -> ScaleProposals:
         """Candidates for bounds (layers, bands, 2)."""
         grid = [[0.0, *(float(p.mean()) for p in grid_of(bounds, b, spec.grid_points))] for b in range(bounds.shape[1])]
         return cls(spec, bounds[..., 0].amin(0).tolist(), bounds[..., 1].amax(0).tolist(), grid)
@@ -115,7 +115,7 @@ def grid_of(bounds: Tensor, band: int, points: int) -> list[Tensor]:
     return down + [high * (i + 1) / half for i in range(half)]
 
 
-def sequential(proposals: Proposals, evaluate: Evaluate, told: Sequence[float] = ()) -> Iterator[TriedCandidate]:
+def sequential(proposals: ScaleProposals, evaluate: Evaluate, told: Sequence[float] = ()) -> Iterator[TriedCandidate]:
     """One after the other in this process; `told` are the values of those tried before."""
     values = list(told)
     for number in range(len(values), proposals.count):
@@ -125,4 +125,4 @@ def sequential(proposals: Proposals, evaluate: Evaluate, told: Sequence[float] =
         yield TriedCandidate(number, point, value, errors)
 
 
-TrialRunner = Callable[[Proposals, Evaluate, Sequence[float]], Iterator[TriedCandidate]]
+TrialRunner = Callable[[ScaleProposals, Evaluate, Sequence[float]], Iterator[TriedCandidate]]

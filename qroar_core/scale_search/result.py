@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from qroar_core.axes import ANY, axes
 from qroar_core.result import Result, Unbounded
@@ -20,7 +20,7 @@ class Verdict(Result):
     reason: str
 
 
-class Candidate(Result):
+class HistoryPoint(Result):
     """One point of the search's history."""
 
     step: int
@@ -57,7 +57,7 @@ class SearchReport(Result):
     objective: str
     objective_identity: float
     objective_found: float
-    history: Annotated[list[Candidate], axes(ANY)]
+    history: Annotated[list[HistoryPoint], axes(ANY)]
     bounds: Annotated[list[list[tuple[float, float]]], axes("entry", "band", "ends")]
     trials: int
     seconds: float
@@ -69,6 +69,10 @@ class SearchReport(Result):
     reason: str  # why this was chosen, one sentence
     decision: Decision | None = None  # the gain that decided; None where none was measured, and in older runs
     value_maps: ValueMapReport | None = None  # None where none were searched, and in older runs
+
+    def facts(self) -> dict[str, Any]:
+        """What a scales.json says about the search that made it."""
+        return self.model_dump(include={"objective", "method", "bounds", "trials", "seconds", "forward_equivalents"})
 
     @property
     def cancelled(self) -> bool:

@@ -26,7 +26,7 @@ from qroar_core.scale_search.objective import FIRST, Refinement
 from qroar_core.scale_search.outcome import SearchOutcome
 from qroar_core.scale_search.problem import SearchProblem
 from qroar_core.scale_search.registry import objectives, require_gradient
-from qroar_core.scale_search.result import Candidate, SearchReport
+from qroar_core.scale_search.result import HistoryPoint, SearchReport
 from qroar_core.scale_search.search_methods import methods
 from qroar_core.scale_search.starts import starts
 from qroar_core.scale_search.state import AdamState, SearchState
@@ -53,7 +53,7 @@ class SearchRunner:
             resume,
             storage,
         )
-        self.history: list[Candidate] = list(resume.report.history) if resume else []
+        self.history: list[HistoryPoint] = list(resume.report.history) if resume else []
         self.spent = resume.report.seconds if resume else 0.0
         self.scorer = WindowScorer(problem.loaded, problem.rope, problem.quant, on_step)
         self.descent: SearchState | None = None
@@ -152,7 +152,7 @@ class SearchRunner:
         """Keep a candidate and show it; may raise Cancelled. Without `best` the value is of a few rows only."""
         if best is None:
             best = self.history[-1].best if self.history else value
-        candidate = Candidate(step=step, label=label, objective=value, best=best)
+        candidate = HistoryPoint(step=step, label=label, objective=value, best=best)
         self.history.append(candidate)
         total = messages.total(self.spec, len(self.problem.bands), self.whole)
         self.on_step(Step("search", min(step, total), total, label, candidate))

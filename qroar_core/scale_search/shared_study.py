@@ -2,9 +2,9 @@
 
 The storage is Optuna's journal: one file, each operation a line appended under a lock file, made for NFS too, where
 SQLite's locks are unreliable (optuna.readthedocs.io: "(File-based) Journal Storage", `JournalFileBackend`). Trial n is
-candidate n of `Proposals`, so who evaluates it decides nothing, and every process reads the same history out of the
-file, in the order of the numbers. A process that died leaves its trial RUNNING: another evaluates that candidate again
-and finishes the trial in its place. Where two do so, the first to finish counts.
+candidate n of `ScaleProposals`, so who evaluates it decides nothing, and every process reads the same history out of
+the file, in the order of the numbers. A process that died leaves its trial RUNNING: another evaluates that candidate
+again and finishes the trial in its place. Where two do so, the first to finish counts.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from qroar_core.errors import BadOutput
 from qroar_core.progress import OnStep, Step, no_progress
-from qroar_core.scale_search.optuna_candidates import Evaluate, Proposals, TrialRunner, TriedCandidate
+from qroar_core.scale_search.optuna_candidates import Evaluate, ScaleProposals, TrialRunner, TriedCandidate
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -59,7 +59,7 @@ class SharedStudy:
         """`tries` of one phase, as a search in one process has it; what that one was told, the storage knows."""
         return lambda proposals, evaluate, told: self.tries(name, proposals, evaluate)
 
-    def tries(self, phase: str, proposals: Proposals, evaluate: Evaluate) -> Iterator[TriedCandidate]:
+    def tries(self, phase: str, proposals: ScaleProposals, evaluate: Evaluate) -> Iterator[TriedCandidate]:
         """Every candidate in the order of its number, evaluated here or elsewhere.
 
         Args:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from qroar_core.scale_search.cached import CachedObjective, Report, choose
 from qroar_core.scale_search.optuna_candidates import TrialRunner, sequential
-from qroar_core.scale_search.result import Candidate
+from qroar_core.scale_search.result import HistoryPoint
 from qroar_core.specs import SearchSpec
 
 BETAS, EPS = (0.9, 0.95), 1e-8  # Adam's
@@ -62,7 +62,7 @@ class SearchState:
     bounds: Tensor  # (layers, bands, 2)
     spec: SearchSpec
     report: Report
-    past: Sequence[Candidate] = ()
+    past: Sequence[HistoryPoint] = ()
     before: Tensor | None = None
     state: AdamState | None = None
     tries: TrialRunner = sequential

@@ -7,7 +7,7 @@ Names follow docs/method.md section 7; the command line's options spell these fi
 from qroar_core.interpolations.spec import ROPE_METHODS, RopeSpec
 from qroar_core.quantizers.spec import QuantizerSpec, QuantSpec, ScaleAxis, ScaleDtype, WeightQuantSpec
 from qroar_core.specs.evidence import CONTROL_DTYPES, ControlSpec, ReplicationSpec
-from qroar_core.specs.outliers import OUTLIER_PARAMETERS, OutlierRule
+from qroar_core.specs.outliers import OUTLIER_RULES, OutlierRule
 from qroar_core.specs.remedies import REMEDIES, REMEDIES_FORMERLY, ComparisonSpec, todays_remedy
 from qroar_core.specs.rope_search import RopeSearchSpec
 from qroar_core.specs.stages import (
@@ -36,7 +36,7 @@ __all__ = [
     "CONTROL_DTYPES",
     "ERROR_METRICS",
     "OBJECTIVES",
-    "OUTLIER_PARAMETERS",
+    "OUTLIER_RULES",
     "REMEDIES",
     "REMEDIES_FORMERLY",
     "ROPE_METHODS",

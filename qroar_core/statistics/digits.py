@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 
 LARGEST = 2  # significant digits of the largest value of a sample
-PLAIN = 3
+USUAL_DIGITS = 3
 COUNT, MOST = 2, 6  # significant digits beside an error: fewest of a count, which is exact; files hold six
 HOVER = f".{LARGEST}r"  # d3's form for the same in plotly, never as a power of ten
 
@@ -40,7 +40,7 @@ ERROR_BESIDE = {
 }
 
 
-def shown(value: float | None, error: float | None = None, digits: int = PLAIN, none: str = "") -> str:
+def shown(value: float | None, error: float | None = None, digits: int = USUAL_DIGITS, none: str = "") -> str:
     """A number in words, never as a power of ten from 0.0001 to a billion.
 
     Args:

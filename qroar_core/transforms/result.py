@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler
 from qroar_core.axes import ANY, axes
 from qroar_core.plain_file import MIB
 from qroar_core.result import Result
+from qroar_core.specs import Granularity, Mode
 from qroar_core.transforms.registry import kinds, switches
 
 LARGEST = 256 * MIB  # bytes of a file: value maps of 32 layers of 8 KV heads of 128 channels take 50 MiB
@@ -83,8 +84,8 @@ class ScalesFile(Result):
     model: ModelIdentity
     rope: dict[str, Any]
     quantization: dict[str, Any]
-    mode: Literal["symmetric", "shared"]
-    granularity: Literal["model", "layer", "kv_head"]
+    mode: Mode
+    granularity: Granularity
     bands: Annotated[list[tuple[int, int]], axes("band")] = Field(min_length=1)
     g: Annotated[list[Any], axes(ANY)]
     angles: Annotated[list[Any] | None, axes(ANY)] = None  # rad, one per RoPE pair, nested like g

@@ -16,7 +16,7 @@ from qroar_core.diagnostics.bands.figure import EVEN, alone
 from qroar_core.diagnostics.bands.measure import KEY_BLOCK, part_costs
 from qroar_core.diagnostics.bands.observe import shuffled
 from qroar_core.diagnostics.bands.result import BandCost, uneven
-from qroar_core.maths.softmax_rule import PLAIN, SoftmaxRule
+from qroar_core.maths.softmax_rule import USUAL_SOFTMAX, SoftmaxRule
 from qroar_core.models.sensitivity import second_order_kl
 from qroar_core.models.stream import Condition, open_stream
 from qroar_core.models.text import Document, windows
@@ -156,7 +156,12 @@ def test_channels_without_rotation_are_a_part_of_their_own(byte_tokenizer, token
 
 @pytest.mark.parametrize(
     "rule",
-    [PLAIN, SoftmaxRule(window=700), SoftmaxRule(softcap=3.0), SoftmaxRule(sinks=torch.tensor([0.5, -1.0, 2.0, 0.0]))],
+    [
+        USUAL_SOFTMAX,
+        SoftmaxRule(window=700),
+        SoftmaxRule(softcap=3.0),
+        SoftmaxRule(sinks=torch.tensor([0.5, -1.0, 2.0, 0.0])),
+    ],
     ids=str,
 )
 def test_over_several_blocks_of_keys_under_every_softmax(rule):
@@ -190,7 +195,7 @@ def test_k_is_rounded_once_however_many_parts_there_are():
         return x.round()
 
     parts = [torch.tensor([0, 1]), torch.tensor([2, 3]), torch.tensor([4, 5, 6])]
-    part_costs(q, rows, k, rounded, parts, 0.4, PLAIN)
+    part_costs(q, rows, k, rounded, parts, 0.4, USUAL_SOFTMAX)
     assert calls == [KEY_BLOCK, 1501 - KEY_BLOCK]
 
 
@@ -293,7 +298,7 @@ def test_channels_that_are_all_alike_name_a_band_as_seldom_as_is_said(draws):
     for seed in range(120):
         source = torch.Generator().manual_seed(seed)
         q, k = torch.randn(2, 3, 16, generator=source), torch.randn(1, 64, 16, generator=source)
-        one = part_costs(q, rows, k, lambda x: fake_quantize(x, QuantizerSpec(4)), parts, 0.25, PLAIN)
+        one = part_costs(q, rows, k, lambda x: fake_quantize(x, QuantizerSpec(4)), parts, 0.25, USUAL_SOFTMAX)
         null = [noise_of(one.products, shuffled(parts, seed, 0, draw)) for draw in range(draws)]
         measured, *drawn = ([uneven([noise.tolist()])] for noise in (one.noise[:4], *null))
         found.append(stands_out(measured, drawn))

@@ -14,7 +14,7 @@ from qroar_core.diagnostics.band_table import BandRow, band_table, to_csv
 from qroar_core.diagnostics.bands.figure import helps, order, sample, short_titles, shortened, table, titles
 from qroar_core.diagnostics.bands.result import BandCost
 from qroar_core.diagnostics.pair_error.figure import amplitude_and_phase
-from qroar_core.diagnostics.result import LayerGroup
+from qroar_core.diagnostics.result import LayerGroupDiagnosis
 from qroar_core.models.text import Document
 from qroar_core.setting import Setting
 from qroar_core.specs import BandSpec, DiagnosisSpec, QuantizerSpec, QuantSpec, RopeSpec
@@ -173,8 +173,8 @@ def grouped():
     slow = [band.model_copy(update={"interpolation_pressure": 9.0}) for band in plain.bands]
     same = {"window": None, "interpolated": True, "reach": 64, "pairs": plain.pairs, "kernel": plain.kernel}
     groups = [
-        LayerGroup(name="one", layers=[0], theta=1e4, bands=plain.bands, **same),
-        LayerGroup(name="two", layers=[1], theta=1e6, bands=slow, **same),
+        LayerGroupDiagnosis(name="one", layers=[0], theta=1e4, bands=plain.bands, **same),
+        LayerGroupDiagnosis(name="two", layers=[1], theta=1e6, bands=slow, **same),
     ]
     cost = BandCost(
         noise={"int4": [[1.0, 2.0, None], [3.0, 4.0, None]]},

@@ -8,7 +8,7 @@ import torch
 
 from qroar_core.diagnostics import run as diagnose
 from qroar_core.diagnostics.result import Diagnosis
-from qroar_core.diagnostics.tails.result import WORDS
+from qroar_core.diagnostics.tail_inflation.result import TENSORS
 from qroar_core.models.text import Document, windows
 from qroar_core.setting import Setting
 from qroar_core.specs import BandSpec, DiagnosisSpec, QuantizerSpec, QuantSpec, RopeSpec
@@ -171,7 +171,7 @@ def test_queries_are_counted_by_query_head_as_rows_of_w_q_are(tiny, side):
     assert sum(found.count["q/pre"][0]) >= 3
     every = {r.quantity: r.null for r in found.null_rows()}
 
-    by_chance = every[f"channels of {WORDS[side]} that stand out, all layers and heads"]
+    by_chance = every[f"channels of {TENSORS[side]} that stand out, all layers and heads"]
     assert by_chance == every["rows of W_Q that stand out, all layers and heads"]  # as many heads
 
 

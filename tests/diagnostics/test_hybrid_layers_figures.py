@@ -12,7 +12,7 @@ from qroar_core.diagnostics.logit_noise import figure_split as noise_split
 from qroar_core.diagnostics.outliers import figure as outliers
 from qroar_core.diagnostics.outliers import figure_rules as outlier_rules
 from qroar_core.diagnostics.similarity import figure as similarity
-from qroar_core.diagnostics.tails import figure as tails
+from qroar_core.diagnostics.tail_inflation import figure as tails
 from qroar_core.transforms.kinds.scales import figure as scales
 from qroar_core.transforms.result import ModelIdentity, ScalesFile
 from tests.helpers import planted

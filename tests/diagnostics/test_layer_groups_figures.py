@@ -4,7 +4,7 @@ import pytest
 
 from qroar_core.diagnostics.logit_noise import figure as noise
 from qroar_core.diagnostics.logit_noise.result import NoiseCurves, NoiseNull
-from qroar_core.diagnostics.result import LayerGroup
+from qroar_core.diagnostics.result import LayerGroupDiagnosis
 from qroar_core.figures import gallery
 from qroar_core.figures.picture import GREY
 from tests.helpers import planted
@@ -13,7 +13,7 @@ from tests.helpers import planted
 def group(name, bands, whole, **differ):
     fields = {"layers": [0], "theta": 1e4, "window": None, "interpolated": True, "reach": 64}
     pairs, kernel = (whole.pairs, whole.kernel) if bands else (None, None)
-    return LayerGroup(name=name, bands=bands, pairs=pairs, kernel=kernel, **(fields | differ))
+    return LayerGroupDiagnosis(name=name, bands=bands, pairs=pairs, kernel=kernel, **(fields | differ))
 
 
 @pytest.fixture

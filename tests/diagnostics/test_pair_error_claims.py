@@ -4,7 +4,14 @@ import pytest
 import torch
 
 from qroar_core.diagnostics.anisotropy.figure import by_angle
-from qroar_core.diagnostics.anisotropy.result import DRAWN, OTHER_LAYER, SAME_VECTOR, SCALED, SWAPPED, Anisotropy
+from qroar_core.diagnostics.anisotropy.result import (
+    BLIND_NOISE,
+    OTHER_LAYER,
+    SAME_VECTOR,
+    SCALED,
+    SWAPPED,
+    Anisotropy,
+)
 from qroar_core.diagnostics.pair_error.figure import amplitude_and_phase
 from qroar_core.diagnostics.pair_error.result import PairErrors
 from qroar_core.diagnostics.rounding.figure import lengths
@@ -50,7 +57,11 @@ def test_it_is_said_whose_errors_the_null_takes():
         assert "in the same vector" in text
         assert "another KV head" not in text
     scaled, older = "scaled to the pair's own mean", "does not keep each pair's own mean error"
-    for control, says in ((SWAPPED + SCALED, (True, False)), (SWAPPED, (False, True)), (DRAWN, (False, False))):
+    for control, says in (
+        (SWAPPED + SCALED, (True, False)),
+        (SWAPPED, (False, True)),
+        (BLIND_NOISE, (False, False)),
+    ):
         text = said(control)
         assert (scaled in text, older in text) == says
     assert "in another KV head" in said(SWAPPED + SCALED)
@@ -66,7 +77,7 @@ def test_a_null_of_independent_noise_is_called_one():
     """Files from before errors of other pairs were the null."""
     said = by_angle(D)
     assert "another pair" in said.how_to_read
-    older = D.anisotropy.null.model_copy(update={"control": DRAWN, "typical": []})
+    older = D.anisotropy.null.model_copy(update={"control": BLIND_NOISE, "typical": []})
     drawn = by_angle(seen_with(anisotropy=D.anisotropy.model_copy(update={"null": older})))
     assert "another pair" not in drawn.how_to_read
     assert "drawn anew" in drawn.how_to_read

@@ -6,7 +6,7 @@ import math
 import pytest
 
 from qroar_core.diagnostics.aliasing import figure as aliasing
-from qroar_core.diagnostics.aliasing.result import NATIVE, Kernel
+from qroar_core.diagnostics.aliasing.result import NATIVE, AliasingKernel
 from qroar_core.diagnostics.bands.result import null_rows
 from qroar_core.diagnostics.pressure import figure as pressure
 from qroar_core.diagnostics.result import Diagnosis
@@ -162,7 +162,7 @@ def test_the_native_kernel_is_drawn_grey_and_dotted_beside():
     assert [line.showlegend for line in null] == [True, False]
     found = planted.diagnosis()
     kept = {name: getattr(found.kernel, name) for name in ("distance", "low", "high", "side_peak_at")}
-    older = aliasing.kernel(found.model_copy(update={"kernel": Kernel(**kept)}))
+    older = aliasing.kernel(found.model_copy(update={"kernel": AliasingKernel(**kept)}))
     assert aliasing.NULL not in traces(older)
     assert "This file keeps no null" in older.how_to_read
 

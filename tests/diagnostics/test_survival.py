@@ -5,7 +5,7 @@ import math
 import numpy as np
 import torch
 
-from qroar_core.diagnostics.tails.measure import BandTails
+from qroar_core.diagnostics.tail_inflation.measure import BandTails
 
 BAND_OF_CHANNEL = torch.tensor([0, 1, 1, -1, 0, 1])  # unequal bands, one channel of none
 SHARES = (0.9, 0.5, 0.2, 0.1, 0.05, 0.01, 1e-3, 1e-4)

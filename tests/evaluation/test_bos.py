@@ -19,7 +19,7 @@ from qroar_core.evaluation import run as evaluate
 from qroar_core.evidence.controls.measure import measure_controls
 from qroar_core.evidence.prediction import run as predict
 from qroar_core.evidence.replication import measure as replicate
-from qroar_core.evidence.replication.measure import Case, measure_claims
+from qroar_core.evidence.replication.measure import ReplicationSetting, measure_claims
 from qroar_core.exporters import forward_pass
 from qroar_core.models.load import run as load_model
 from qroar_core.models.sources import DEMO
@@ -175,7 +175,7 @@ def test_controls_claims_and_prediction(loaded, texts):
         diagnosis = diagnose.run(loaded, Setting(YARN, INT3, diagnosis=asked), texts["calibration"])
         claims = measure_claims(
             loaded,
-            [Case(YARN, INT3, scales, diagnosis)],
+            [ReplicationSetting(YARN, INT3, scales, diagnosis)],
             ReplicationSpec(length=300, short_length=40, windows=2),
             texts["heldout"],
         )

@@ -9,7 +9,7 @@ from qroar_core.evaluation import figure as evaluation
 from qroar_core.evaluation.headline import headline
 from qroar_core.figures.picture import PAYLOAD_LIMIT
 from qroar_core.scale_search import figure as search_trace
-from qroar_core.scale_search.result import Candidate
+from qroar_core.scale_search.result import HistoryPoint
 from qroar_core.transforms.kinds.scales import figure as scales
 from tests.helpers import planted
 
@@ -113,15 +113,15 @@ def test_trace_title_is_the_finding_and_dots_below_the_line_are_explained():
     assert "few rows" not in picture.how_to_read  # every dot is at or above the line
     assert search_trace.candidates(history[:1]).title == "No candidate beats no scales so far"
     assert search_trace.candidates([]).title == "What has the search found so far?"
-    below = [*history, Candidate(step=9, label="gradient step 9", objective=0.1, best=0.2)]
+    below = [*history, HistoryPoint(step=9, label="gradient step 9", objective=0.1, best=0.2)]
     assert "seen on a few rows of one window only" in search_trace.candidates(below).how_to_read
 
 
 def test_a_long_search_is_thinned_but_keeps_its_best_and_its_last():
-    history = [Candidate(step=i, label=f"c{i}", objective=abs(i - 30_001), best=1.0) for i in range(50_000)]
+    history = [HistoryPoint(step=i, label=f"c{i}", objective=abs(i - 30_001), best=1.0) for i in range(50_000)]
     picture = search_trace.candidates(history)
     drawn = list(trace(picture, "candidate").x)
-    assert len(drawn) <= search_trace.DRAWN + 2
+    assert len(drawn) <= search_trace.MOST_DRAWN + 2
     assert {30_001, 49_999} <= set(drawn)
     assert len(picture.table) == 50_000
     assert len(plotly.io.to_json(picture.figure)) < PAYLOAD_LIMIT

@@ -2,7 +2,7 @@
 
 import pytest
 
-from qroar_core.diagnostics.result import LayerGroup
+from qroar_core.diagnostics.result import LayerGroupDiagnosis
 from qroar_core.evidence.prediction.findings import added_up, costs, measured, says, sentences
 from qroar_core.evidence.prediction.result import Rank
 from tests.helpers import planted
@@ -114,9 +114,9 @@ def test_diagnostics_come_out_of_a_diagnosis_by_layer_and_band():
 def test_layers_without_rope_have_no_diagnostic():
     plain = planted.diagnosis()
     none = dict.fromkeys(("noise", "pair_error", "anisotropy", "pairs", "kernel"))
-    known = {name: value for name, value in none.items() if name in LayerGroup.model_fields}
+    known = {name: value for name, value in none.items() if name in LayerGroupDiagnosis.model_fields}
     groups = [
-        LayerGroup(
+        LayerGroupDiagnosis(
             name="turning",
             layers=[1],
             theta=1e4,
@@ -126,7 +126,9 @@ def test_layers_without_rope_have_no_diagnostic():
             bands=[band.model_copy(update={"interpolation_pressure": 9.0}) for band in plain.bands],
             **known,
         ),
-        LayerGroup(name="still", layers=[0], theta=None, window=None, interpolated=False, reach=64, bands=[], **known),
+        LayerGroupDiagnosis(
+            name="still", layers=[0], theta=None, window=None, interpolated=False, reach=64, bands=[], **known
+        ),
     ]
     moved = plain.logit_change.model_copy(update={"layers": [1], "by_layer": [[0.3, 0.4]]})
     groups[0] = groups[0].model_copy(update={"logit_change": moved})

@@ -10,7 +10,7 @@ from scipy import stats
 from qroar_core.errors import BadSpec
 from qroar_core.evaluation import run as evaluate
 from qroar_core.evidence.replication import measure as replicate
-from qroar_core.evidence.replication.measure import Case, measure_claims
+from qroar_core.evidence.replication.measure import ReplicationSetting, measure_claims
 from qroar_core.models.measure import measure
 from qroar_core.models.stream import Condition
 from qroar_core.models.text import Document, windows
@@ -50,7 +50,7 @@ def costs(loaded, rope, length, targets, spec=SPEC):
 
 def test_past_the_native_window_the_same_targets_are_compared(planted):
     case = planted()
-    claims = claims_of(case.loaded, Case(YARN, INT4, tuned(case)))
+    claims = claims_of(case.loaded, ReplicationSetting(YARN, INT4, tuned(case)))
     far, near = costs(case.loaded, YARN, 200, 24), costs(case.loaded, OWN, 48, 24)
     assert claims["amplified_long"].value.mean == pytest.approx(
         statistics.fmean(far) - statistics.fmean(near), abs=1e-6
@@ -61,7 +61,7 @@ def test_past_the_native_window_the_same_targets_are_compared(planted):
 def test_short_contexts_are_all_pieces_of_the_windows(planted):
     case = planted()
     scales = tuned(case)
-    claims = claims_of(case.loaded, Case(YARN, INT4, scales))
+    claims = claims_of(case.loaded, ReplicationSetting(YARN, INT4, scales))
     ids = windows(case.loaded.tokenizer, TEXT, 200, 4).ids
     pieces = torch.cat([ids[:, 200 - 48 * (j + 1) : 200 - 48 * j] for j in range(4)])
 
@@ -77,7 +77,7 @@ def test_short_contexts_are_all_pieces_of_the_windows(planted):
 def test_perplexity_is_cut_as_the_evaluation_counts_it(planted):
     case = planted(factor=64.0)
     scales = tuned(case)
-    claims = claims_of(case.loaded, Case(YARN, INT4, scales))
+    claims = claims_of(case.loaded, ReplicationSetting(YARN, INT4, scales))
     asked = EvaluationSpec(lengths=(200,), windows=4, rotation=False)
     found = evaluate.run(case.loaded, Setting(YARN, INT4, evaluation=asked), scales, None, TEXT)
     ppl = {row.scales: row.ppl for row in found.rows if row.model == "quantized"}
@@ -91,7 +91,7 @@ def test_perplexity_is_cut_as_the_evaluation_counts_it(planted):
 def test_within_the_native_window_one_length_serves_both(planted):
     case = planted()
     spec = ReplicationSpec(length=60, short_length=15, windows=4)
-    claims = claims_of(case.loaded, Case(YARN, INT4, tuned(case)), spec)
+    claims = claims_of(case.loaded, ReplicationSetting(YARN, INT4, tuned(case)), spec)
     here, own = costs(case.loaded, YARN, 60, 59, spec), costs(case.loaded, OWN, 60, 59, spec)
     assert claims["amplified"].value.mean == pytest.approx(statistics.fmean(here) - statistics.fmean(own), abs=1e-6)
     assert claims["amplified_long"].verdict == "not testable here"
@@ -100,12 +100,14 @@ def test_within_the_native_window_one_length_serves_both(planted):
 
 def test_what_a_setting_cannot_say_is_said(planted):
     case = planted()
-    own = claims_of(case.loaded, Case(OWN, INT4, tuned(case, "shared"), drawn.diagnosis()))
+    own = claims_of(case.loaded, ReplicationSetting(OWN, INT4, tuned(case, "shared"), drawn.diagnosis()))
     for name in ("amplified", "amplified_long", "pressure", "weighted_pressure"):
         assert (own[name].verdict, own[name].detail) == ("not testable here", "nothing is interpolated")
     assert own["short_context"].detail == "the scales are shared, the claim is about symmetric ones"
     assert own["tails_k"].verdict != "not testable here"
-    none = claims_of(case.loaded, Case(YARN, INT4, identity(2, 2, case.bands), None, "an exact no-op here"))
+    none = claims_of(
+        case.loaded, ReplicationSetting(YARN, INT4, identity(2, 2, case.bands), None, "an exact no-op here")
+    )
     assert none["short_context"].detail == "an exact no-op here"
     assert none["perplexity"].verdict == "does not hold"
     assert none["perplexity"].detail.startswith("an exact no-op here; +0.0000 nats")
@@ -120,7 +122,7 @@ def test_a_condition_two_settings_share_is_measured_once(planted, monkeypatch):
         return measure(loaded, condition, ids, targets, **rest)
 
     monkeypatch.setattr(replicate, "measure", counted)
-    pairs = [Case(RopeSpec(method, 4.0), INT4, tuned(case)) for method in ("yarn", "linear")]
+    pairs = [ReplicationSetting(RopeSpec(method, 4.0), INT4, tuned(case)) for method in ("yarn", "linear")]
     result = measure_claims(case.loaded, pairs, SPEC, TEXT)
     assert [c.name for c in result.cases] == ["YaRN ×4, K int4 per token", "linear ×4, K int4 per token"]
     assert len(seen) == len(set(seen)) == 14  # 2 under the own RoPE, 6 under each interpolation
@@ -130,9 +132,9 @@ def test_a_condition_two_settings_share_is_measured_once(planted, monkeypatch):
 def test_impossible_questions_are_refused(planted):
     case = planted()
     with pytest.raises(BadSpec, match="quantize something"):
-        measure_claims(case.loaded, [Case(YARN, QuantSpec(), tuned(case))], SPEC, TEXT)
+        measure_claims(case.loaded, [ReplicationSetting(YARN, QuantSpec(), tuned(case))], SPEC, TEXT)
     with pytest.raises(BadSpec, match="quantize something"):
         measure_claims(case.loaded, [], SPEC, TEXT)
     long = ReplicationSpec(length=200, short_length=NATIVE + 1, windows=2)
     with pytest.raises(BadSpec, match="must lie within the native window 64"):
-        measure_claims(case.loaded, [Case(YARN, INT4, tuned(case))], long, TEXT)
+        measure_claims(case.loaded, [ReplicationSetting(YARN, INT4, tuned(case))], long, TEXT)

@@ -1,7 +1,7 @@
 """Layer groups of a planted diagnosis, each with a noise of its own."""
 
 from qroar_core.diagnostics.logit_noise.result import NoiseCurves
-from qroar_core.diagnostics.result import Diagnosis, LayerGroup
+from qroar_core.diagnostics.result import Diagnosis, LayerGroupDiagnosis
 
 
 def two_groups(
@@ -9,7 +9,7 @@ def two_groups(
 ) -> Diagnosis:
     """`of` with two groups of one layer each: name -> logit noise, nats, the windows they see, and their nulls."""
     groups = [
-        LayerGroup(
+        LayerGroupDiagnosis(
             name=name,
             layers=[i],
             theta=1e4,

@@ -6,7 +6,7 @@ import math
 
 from scipy import stats
 
-from qroar_core.diagnostics.aliasing.result import Kernel, NativeKernel
+from qroar_core.diagnostics.aliasing.result import AliasingKernel, NativeKernel
 from qroar_core.diagnostics.anisotropy.result import SWAPPED, AngleBlindNoise, Anisotropy
 from qroar_core.diagnostics.bands.result import Band, Pairs
 from qroar_core.diagnostics.dilation.result import Dilation
@@ -19,13 +19,13 @@ from qroar_core.diagnostics.result import Diagnosis
 from qroar_core.diagnostics.rounding.result import RoundedTensor, Roundings
 from qroar_core.diagnostics.sample import Sample
 from qroar_core.diagnostics.similarity.result import HiddenSimilarity
-from qroar_core.diagnostics.tails.result import Survival, TailTable
+from qroar_core.diagnostics.tail_inflation.result import Survival, TailTable
 from qroar_core.evaluation.findings import by_document
 from qroar_core.evaluation.result import Attribution, Evaluation, Gain, PositionCurve, RotationFinding, Row
 from qroar_core.evaluation.run import scored
 from qroar_core.scale_search.gain import Decision
 from qroar_core.scale_search.registry import objectives
-from qroar_core.scale_search.result import Candidate, SearchReport, Verdict
+from qroar_core.scale_search.result import HistoryPoint, SearchReport, Verdict
 from qroar_core.statistics.intervals import mean_interval, paired_interval
 from qroar_core.transforms.result import ModelIdentity, ScalesFile
 
@@ -224,9 +224,9 @@ def searched(setting, bands, chosen="found"):
 
 def report(chosen="found", n=5):
     decided = decision() if chosen == "found" else None
-    history = [Candidate(step=0, label="identity", objective=1.0, best=1.0)]
+    history = [HistoryPoint(step=0, label="identity", objective=1.0, best=1.0)]
     history += [
-        Candidate(step=i, label=f"candidate {i}", objective=1 - i / n + 0.3 * (i % 2), best=1 - i / n)
+        HistoryPoint(step=i, label=f"candidate {i}", objective=1 - i / n + 0.3 * (i % 2), best=1 - i / n)
         for i in range(1, n)
     ]
     return SearchReport(
@@ -337,7 +337,7 @@ def diagnosis(quantized=True, pairing="half"):
             unseen_phase=[0.0, 0.0, 0.2, 0.6],
             attention_factor=1.1,
         ),
-        kernel=Kernel(
+        kernel=AliasingKernel(
             distance=[1, 8, 64],
             low=[[0.9, -0.5, -0.6], [1.0, 0.9, 0.2]],
             high=[[1.0, 0.2, 0.7], [1.0, 0.95, 0.3]],

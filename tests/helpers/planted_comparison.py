@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qroar_core.remedies.findings import Measured, remedy_rows, sentences
+from qroar_core.remedies.findings import MeasuredRemedy, remedy_rows, sentences
 from qroar_core.remedies.result import Comparison
 from qroar_core.statistics.intervals import mean_interval, paired_interval
 
@@ -20,13 +20,13 @@ COST = {  # nats above the reference: clear differences are 0.1 and more, hidden
 
 
 def played(cost=None):
-    """One `Measured` for every key; those that differ by less than the wobble are told apart by no interval."""
+    """One `MeasuredRemedy` for every key; those that differ by less than the wobble are told apart by no interval."""
     out = []
     for i, (key, nats) in enumerate((cost or COST).items()):
         turn = WOBBLE[i % 6 :] + WOBBLE[: i % 6]
         means = [h + nats + w for h, w in zip(HARD, turn, strict=True)]
         no_op = "Symmetric scales are an exact no-op here: planted." if key == "kvquant" else ""
-        out.append(Measured(key.rstrip("+"), means, key.endswith("+"), no_op, key.endswith("++")))
+        out.append(MeasuredRemedy(key.rstrip("+"), means, key.endswith("+"), no_op, key.endswith("++")))
     return out
 
 

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from qroar_core.evidence.controls.findings import controls_of, findings, precision_of
 from qroar_core.evidence.controls.result import Controls, Estimate
 from qroar_core.evidence.replication.claims import untestable
-from qroar_core.evidence.replication.result import Case, Claim, Replication
+from qroar_core.evidence.replication.result import Claim, Replication, SettingClaims
 from qroar_core.specs import ControlSpec, QuantizerSpec, QuantSpec, ReplicationSpec, RopeSpec
 from qroar_core.specs.written import written
 
@@ -78,5 +78,7 @@ def replication(settings=("YaRN ×4, K int4 per token", "linear ×4, K int4 per 
         tolerance=0.01,
         least_cut=0.07,
         text="3 planted windows",
-        cases=[Case(name=name, rope=written(RopeSpec()), quantization=quant, claims=claims) for name in settings],
+        cases=[
+            SettingClaims(name=name, rope=written(RopeSpec()), quantization=quant, claims=claims) for name in settings
+        ],
     )

@@ -7,7 +7,7 @@ from qroar_core.evidence.prediction.findings import (
     PRESSURE,
     REFERENCE,
     WHOLE,
-    Measured,
+    DiagnosticByBand,
     added_up,
     again,
     costs,
@@ -48,15 +48,15 @@ def prediction(grid=True, unrotated=True, cost=COST, confidence=0.95, bands=None
         return [[values[b % len(values)] + b // len(values) for b in range(count)]] * layers
 
     diagnostics = [
-        Measured(PRESSURE, "interpolation pressure", "rad if the stretch grows 2.7 times", same(PRESSURES)),
-        Measured("tail_k", "tail inflation of K", "× short", [[1.5] * count] * layers),  # nothing to rank
-        Measured(
+        DiagnosticByBand(PRESSURE, "interpolation pressure", "rad if the stretch grows 2.7 times", same(PRESSURES)),
+        DiagnosticByBand("tail_k", "tail inflation of K", "× short", [[1.5] * count] * layers),  # nothing to rank
+        DiagnosticByBand(
             "logit_noise",
             "logit noise",
             "nats RMS",
             [[v * (layer + 1) for v in row] for layer, row in enumerate(same(NOISE))],
         ),
-        Measured("k_absmax", "largest |k|", "value of k", same(LOUD), baseline=True),
+        DiagnosticByBand("k_absmax", "largest |k|", "value of k", same(LOUD), baseline=True),
     ]
     parts = costs(nll, pairs, confidence)
     (whole,) = costs(nll, {WHOLE: None}, confidence)

@@ -9,7 +9,7 @@ import pytest
 import qroar_core as qroar
 from qroar_core import errors
 from qroar_core.exporters.formats import FORMATS
-from qroar_core.models.load import DTYPES
+from qroar_core.models.own_dtype import DTYPES
 from qroar_core.specs.remedies import REMEDIES
 from qroar_core.specs.stages import OBJECTIVES
 

@@ -9,13 +9,13 @@ import torch
 
 from qroar_core.diagnostics.logit_noise.measure import LogitNoiseMeter
 from qroar_core.maths.attention_error import output_of
-from qroar_core.maths.softmax_rule import PLAIN, SoftmaxRule
+from qroar_core.maths.softmax_rule import USUAL_SOFTMAX, SoftmaxRule
 
 KV, GROUP, KEYS, D = 2, 3, 9, 4
 ROWS = (0, 3, 8)
 SINKS = torch.tensor([0.5, -1.0, 2.0, 0.0, 1.0, -0.5], dtype=torch.float64)
 RULES = {
-    "plain": PLAIN,
+    "plain": USUAL_SOFTMAX,
     "window": SoftmaxRule(window=4),
     "one key": SoftmaxRule(window=1),
     "cap": SoftmaxRule(softcap=1.5),

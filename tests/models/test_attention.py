@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from qroar_core.maths.softmax_rule import PLAIN, SoftmaxRule
+from qroar_core.maths.softmax_rule import USUAL_SOFTMAX, SoftmaxRule
 from qroar_core.models import attention
 from qroar_core.models.attention import causal_block, rows_at_once
 
@@ -34,7 +34,7 @@ def test_a_block_equals_its_rows_of_the_whole(monkeypatch, masked, rows, first):
         monkeypatch.setattr(attention, "_apart", lambda q, v, rule: False)
     q, k, v = tensors()
     stop = first + rows
-    got = causal_block(q[:, :, first:stop], k[:, :, :stop], v[:, :, :stop], first, 0.3, PLAIN)
+    got = causal_block(q[:, :, first:stop], k[:, :, :stop], v[:, :, :stop], first, 0.3, USUAL_SOFTMAX)
     torch.testing.assert_close(got, whole(q, k, v)[:, :, first:stop], rtol=0, atol=1e-13)
 
 
@@ -51,14 +51,14 @@ def test_where_a_mask_is_needed(value_dim, window):
 def test_no_mask_takes_the_whole_chunk_at_once(monkeypatch):
     monkeypatch.setattr(attention, "MASK_ENTRIES", 1)
     q, k, v = tensors()
-    assert rows_at_once(q, k, v, KEYS, PLAIN) == KEYS
+    assert rows_at_once(q, k, v, KEYS, USUAL_SOFTMAX) == KEYS
     assert rows_at_once(q, k, v, KEYS, SoftmaxRule(window=5)) == 1
 
 
 @pytest.mark.parametrize(("dtype", "bound"), [(torch.float32, 2e-6), (torch.bfloat16, 3e-2)])
 def test_narrow_types_stay_within_their_rounding(dtype, bound):
     q, k, v = tensors(dtype=dtype)
-    got = causal_block(q[:, :, 20:43], k[:, :, :43], v[:, :, :43], 20, 0.3, PLAIN)
+    got = causal_block(q[:, :, 20:43], k[:, :, :43], v[:, :, :43], 20, 0.3, USUAL_SOFTMAX)
     assert got.dtype == dtype
     assert float((got.double() - whole(q, k, v)[:, :, 20:43]).abs().max()) < bound
 
@@ -69,5 +69,5 @@ def test_logits_far_apart_lose_nothing():
     for high in (slice(0, 20), slice(20, 43)):
         loud = k.clone()
         loud[:, :, high] *= 300
-        got = causal_block(q[:, :, 20:43], loud[:, :, :43], v[:, :, :43], 20, 0.3, PLAIN)
+        got = causal_block(q[:, :, 20:43], loud[:, :, :43], v[:, :, :43], 20, 0.3, USUAL_SOFTMAX)
         torch.testing.assert_close(got, whole(q, loud, v)[:, :, 20:43], rtol=0, atol=1e-11)

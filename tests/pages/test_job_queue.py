@@ -25,7 +25,7 @@ def told(label):
 
 
 def test_a_change_of_the_weights_and_an_export_say_their_setting_and_who_asked(loaded_app, tmp_path, monkeypatch):
-    from pages.state.session import ASKED
+    from pages.state.session import REQUESTED_JOBS
 
     monkeypatch.setenv("QROAR_ROOTS", str(tmp_path))
     go(loaded_app, "tune")
@@ -38,14 +38,14 @@ def test_a_change_of_the_weights_and_an_export_say_their_setting_and_who_asked(l
         about, key = told(label)
         assert about.startswith(named)
         assert about.endswith("1024 tokens")
-        assert key in loaded_app.session_state[ASKED]
+        assert key in loaded_app.session_state[REQUESTED_JOBS]
     go(loaded_app, "export")
     loaded_app.text_input(key="folder").set_value(str(tmp_path / "out"))
     clicked(loaded_app, "Write the checkpoint")
     about, key = told("Export")
     assert about.startswith(ABOUT)
     assert about.endswith(f"hf into {tmp_path / 'out'}")
-    assert key in loaded_app.session_state[ASKED]
+    assert key in loaded_app.session_state[REQUESTED_JOBS]
 
 
 @pytest.mark.parametrize(("drawn", "anew"), [((), True), (("theirs",), False), (("other",), True)])
@@ -54,7 +54,7 @@ def test_a_page_is_drawn_anew_when_a_job_comes_that_it_was_not_drawn_with(monkey
         raise Rerun
 
     shown = []
-    state = {job_queue.DRAWN: set(drawn), job_queue.BUSY: bool(drawn)}
+    state = {job_queue.JOBS_WHEN_DRAWN: set(drawn), job_queue.BUSY: bool(drawn)}
     page = SimpleNamespace(session_state=state, rerun=rerun, markdown=lambda words: None)
     jobs = SimpleNamespace(active=lambda: [SimpleNamespace(key="theirs")])
     monkeypatch.setattr(job_queue, "st", page)

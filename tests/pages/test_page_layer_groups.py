@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from qroar_core.diagnostics.result import LayerGroup
+from qroar_core.diagnostics.result import LayerGroupDiagnosis
 from tests.helpers import planted
 from tests.pages.visitor import clicked, texts, titles
 
@@ -58,8 +58,10 @@ def test_layers_an_interpolation_leaves_alone_say_so(page, stages):
     slow = [b.model_copy(update={"interpolation_pressure": 0.0}) for b in whole.bands]
     common = {"theta": 1e4, "pairs": whole.pairs, "kernel": whole.kernel}
     groups = [
-        LayerGroup(name=FULL, layers=[0], bands=whole.bands, window=None, interpolated=True, reach=64, **common),
-        LayerGroup(name=SLIDING, layers=[1], bands=slow, window=11, interpolated=False, reach=11, **common),
+        LayerGroupDiagnosis(
+            name=FULL, layers=[0], bands=whole.bands, window=None, interpolated=True, reach=64, **common
+        ),
+        LayerGroupDiagnosis(name=SLIDING, layers=[1], bands=slow, window=11, interpolated=False, reach=11, **common),
     ]
     grouped = whole.model_copy(update={"groups": groups})
     stages.patch(stages.diagnose, "run", lambda *a, on_step=None, **kw: grouped)

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from pages import jobs
-from pages.jobs.applied_scales import Applied
+from pages.jobs.applied_scales import ScalesOrigin
 from pages.state.session import manager
 from qroar_core.diagnostics.logit_noise.result import NoiseCurves
-from qroar_core.diagnostics.result import LayerGroup
+from qroar_core.diagnostics.result import LayerGroupDiagnosis
 from qroar_core.scale_search.run import SearchOutcome
 from qroar_core.setting import default_setting
 from qroar_core.specs import RopeSpec
@@ -105,11 +105,11 @@ def test_scales_applied_by_hand_can_be_overlaid_without_a_search(loaded_app, rec
     by_hand.g[0, 0, 0] = 4.0
     setting = default_setting(demo_model)
     elsewhere = replace(setting, rope=RopeSpec("linear", 2.0))
-    apply_scales(demo_model, by_hand, Applied(elsewhere, "by hand"))  # the fixture takes them out again
+    apply_scales(demo_model, by_hand, ScalesOrigin(elsewhere, "by hand"))  # the fixture takes them out again
     app = diagnosed(loaded_app)
     assert "Overlay the tuned scales" not in [b.label for b in app.button]  # another setting's, or another person's
     assert "scales of another setting applied: linear ×2, K int4 per token" in texts(app)
-    apply_scales(demo_model, by_hand, Applied(setting, "by hand"))
+    apply_scales(demo_model, by_hand, ScalesOrigin(setting, "by hand"))
     clicked(app.run(), "Overlay the tuned scales")
     assert recorded[1] is by_hand
     assert "tuned" in lines(app, 0)
@@ -155,7 +155,7 @@ def test_layers_that_differ_are_shown_apart(loaded_app, stages):
         "kernel": whole.kernel,
     }
     groups = [
-        LayerGroup(
+        LayerGroupDiagnosis(
             name=name,
             layers=[i],
             window=window,

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from pages import jobs
-from pages.jobs.applied_scales import Applied
+from pages.jobs.applied_scales import ScalesOrigin
 from pages.state import session
 from pages.state.session import manager
 from qroar_core.evaluation.result import Evaluation
@@ -146,7 +146,7 @@ def test_applied_scales_belong_to_their_setting_and_are_undone_there(loaded_app,
     theirs = replace(default_setting(demo_model), rope=RopeSpec("linear", 2.0))
     scales = identity(4, 2, ((0, 31),))
     scales.g[:] = 2.0
-    apply_scales(demo_model, scales, Applied(theirs, "tuned scales"))
+    apply_scales(demo_model, scales, ScalesOrigin(theirs, "tuned scales"))
     go(loaded_app, "tune")
     assert "scales of another setting applied: linear ×2, K int4 per token" in texts(loaded_app)
     assert "**tuned scales of another setting applied** (linear ×2 · K int4 per token" in texts(loaded_app)
@@ -159,7 +159,7 @@ def test_applied_scales_belong_to_their_setting_and_are_undone_there(loaded_app,
     assert demo_model.applied is None
     assert "weights as loaded" in texts(loaded_app)
     same = default_setting(demo_model)
-    apply_scales(demo_model, scales, Applied(replace(same, search=replace(same.search, seed=5)), "tuned scales"))
+    apply_scales(demo_model, scales, ScalesOrigin(replace(same, search=replace(same.search, seed=5)), "tuned scales"))
     loaded_app.run()
     go(loaded_app, "start")
     session_choice = replace(loaded_app.session_state["choice"], rope=None, search=None, length=None, evaluation=None)
@@ -185,10 +185,10 @@ def test_scales_that_another_person_has_applied_since_are_not_undone_by_a_page_t
     mine, theirs = default_setting(demo_model), replace(default_setting(demo_model), rope=RopeSpec("linear", 2.0))
     first, second = identity(4, 2, ((0, 31),)), identity(4, 2, ((0, 31),))
     first.g[:], second.g[:] = 2.0, 4.0
-    apply_scales(demo_model, first, Applied(mine, "tuned scales"))
+    apply_scales(demo_model, first, ScalesOrigin(mine, "tuned scales"))
     go(loaded_app, "tune")
     assert "**tuned scales applied**" in texts(loaded_app)  # though none are offered on this page
-    apply_scales(demo_model, second, Applied(theirs, "tuned scales"))
+    apply_scales(demo_model, second, ScalesOrigin(theirs, "tuned scales"))
     clicked(loaded_app, "Undo")
     assert demo_model.applied is second
     words = "nothing was undone in demo's weights: scales were applied anew since this page was drawn"
@@ -327,7 +327,7 @@ def test_applied_scales_say_to_everybody_whose_they_are(loaded_app, written, tmp
 def test_scales_set_by_hand_are_no_finding_and_say_so(loaded_app, demo_model):
     scales = identity(4, 2, ((0, 31),))
     scales.g[:] = 2.0
-    apply_scales(demo_model, scales, Applied(default_setting(demo_model), "by hand"))
+    apply_scales(demo_model, scales, ScalesOrigin(default_setting(demo_model), "by hand"))
     assert ":orange-badge[scales applied: set by hand]" in texts(go(loaded_app, "tune"))
 
 
@@ -375,12 +375,12 @@ def test_two_jobs_that_differ_in_bands_or_in_an_option_of_the_stage_read_apart(l
 def test_scales_that_went_with_another_persons_load_are_said_to_be_gone(loaded_app, demo_model):
     scales = identity(4, 2, ((0, 31),))
     scales.g[:] = 2.0
-    apply_scales(demo_model, scales, Applied(default_setting(demo_model), "tuned scales"))
+    apply_scales(demo_model, scales, ScalesOrigin(default_setting(demo_model), "tuned scales"))
     words = "demo was loaded anew since tuned scales had been applied: its weights are the checkpoint's own again."
     assert words not in texts(go(loaded_app, "tune"))
     undo_scales(demo_model)
     assert words not in texts(go(loaded_app, "evaluate"))
-    apply_scales(demo_model, scales, Applied(default_setting(demo_model), "tuned scales"))
+    apply_scales(demo_model, scales, ScalesOrigin(default_setting(demo_model), "tuned scales"))
     go(loaded_app, "tune")
     manager().release("load")  # as another model's load does
     undo_scales(demo_model)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from qroar_core.remedies.findings import Measured, bands_help, remedy_rows, sentences
+from qroar_core.remedies.findings import MeasuredRemedy, bands_help, remedy_rows, sentences
 from qroar_core.remedies.result import Comparison
 from tests.helpers import planted_comparison
 
@@ -25,7 +25,7 @@ NOISE = {  # small differences that do not line up between remedies
 def rows(**cost):
     """Standings from nats above the reference."""
     played = [
-        Measured(
+        MeasuredRemedy(
             key.rstrip("+"), (HARD + nats + np.array(NOISE[key])).tolist(), key.endswith("+"), "", key.endswith("++")
         )
         for key, nats in {k.replace("_turned", "++").replace("_on", "+"): v for k, v in cost.items()}.items()
@@ -138,8 +138,8 @@ def test_remedies_of_one_kind_share_a_sentence():
 
 def test_where_scales_cannot_act():
     still = [
-        Measured("plain", (HARD + 0.5).tolist(), no_op="Symmetric scales are an exact no-op here: rows."),
-        Measured("gptq", (HARD + 0.2 + 0.01 * HARD).tolist(), no_op="the same"),
+        MeasuredRemedy("plain", (HARD + 0.5).tolist(), no_op="Symmetric scales are an exact no-op here: rows."),
+        MeasuredRemedy("gptq", (HARD + 0.2 + 0.01 * HARD).tolist(), no_op="the same"),
     ]
     found = sentences(HARD.tolist(), remedy_rows(HARD.tolist(), still, 0.95), 512, 0.95)
     assert "the largest gain is that of GPTQ" in found[0]
@@ -168,8 +168,8 @@ def test_a_comparison_is_a_file(tmp_path):
 def of_documents(documents):
     """Band scales that gain 0.1, 0.5 and 0.9 nats, two windows each."""
     won = np.repeat([0.1, 0.5, 0.9], 2)
-    plain = Measured("plain", (HARD + 1.0 + won).tolist())
-    made = remedy_rows(HARD.tolist(), [plain, Measured("plain", (HARD + 1.0).tolist(), True)], 0.95)
+    plain = MeasuredRemedy("plain", (HARD + 1.0 + won).tolist())
+    made = remedy_rows(HARD.tolist(), [plain, MeasuredRemedy("plain", (HARD + 1.0).tolist(), True)], 0.95)
     told = sentences(HARD.tolist(), made, 1024, 0.95, documents)
     whole = planted_comparison.comparison()
     return whole.model_copy(update={"rows": made, "sentences": told, "documents": documents})
@@ -220,7 +220,9 @@ def own_scales(**better):
     for (method, turned), (nats, noise) in OWN.items():
         nll = (HARD + better.get(method, nats) + np.array(noise)).tolist()
         tied = (HARD + 0.01 + np.array(NOISE["plain++"])).tolist() if method == "tied_maps" else None
-        made.append(Measured(method, nll, turned=turned, note="pairs 8-9 are tied" * bool(tied), tied_reference=tied))
+        made.append(
+            MeasuredRemedy(method, nll, turned=turned, note="pairs 8-9 are tied" * bool(tied), tied_reference=tied)
+        )
     return remedy_rows(HARD.tolist(), made, 0.95)
 
 

@@ -10,7 +10,7 @@ from qroar_core.diagnostics.logit_noise import figure as noise
 from qroar_core.diagnostics.logit_noise import figure_split
 from qroar_core.diagnostics.outliers import figure as outliers
 from qroar_core.diagnostics.outliers import figure_rules
-from qroar_core.diagnostics.tails import figure as tails
+from qroar_core.diagnostics.tail_inflation import figure as tails
 from qroar_core.evaluation import figure as evaluated
 from qroar_core.evaluation import figure_kl
 from qroar_core.evaluation.headline import headline

@@ -13,7 +13,7 @@ from qroar_core.runs.agreement import _search
 from qroar_core.runs.folder import RunFolder
 from qroar_core.runs.record import read_record
 from qroar_core.scale_search.gain import contradicts
-from qroar_core.scale_search.result import Candidate
+from qroar_core.scale_search.result import HistoryPoint
 from qroar_core.setting import Setting
 from qroar_core.specs import QuantSpec, RopeSpec, SearchSpec
 from qroar_core.transforms.file import to_file
@@ -223,7 +223,7 @@ def test_an_edit_makes_the_run_unreadable_with_the_reason(folder, name, edit, pr
 
 def report(label, count, **entries):
     """A search's report with so many candidates of a label, as a file has it."""
-    history = [Candidate(step=i, label=f"{label} {i}", objective=1.0, best=1.0) for i in range(1, count + 1)]
+    history = [HistoryPoint(step=i, label=f"{label} {i}", objective=1.0, best=1.0) for i in range(1, count + 1)]
     return planted.report().model_copy(update={"history": history, **entries})
 
 

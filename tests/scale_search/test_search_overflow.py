@@ -12,7 +12,7 @@ from qroar_core.models.condition import Condition
 from qroar_core.scale_search.guard import WindowScorer, guarded
 from qroar_core.scale_search.objectives.full import FullObjective
 from qroar_core.scale_search.objectives.kl import KLObjective
-from qroar_core.scale_search.result import Candidate
+from qroar_core.scale_search.result import HistoryPoint
 from qroar_core.specs import QuantizerSpec, QuantSpec, RopeSpec, SearchSpec
 from qroar_core.transforms.scales import Scales
 
@@ -53,8 +53,8 @@ def test_the_kl_objective_of_scales_that_overflow_is_infinite_and_its_gradient_i
 
 
 def test_a_candidate_that_overflowed_is_written_and_read():
-    one = Candidate(step=1, label="band 0", objective=math.inf, best=3.0)
-    assert Candidate.model_validate_json(one.to_json()) == one
+    one = HistoryPoint(step=1, label="band 0", objective=math.inf, best=3.0)
+    assert HistoryPoint.model_validate_json(one.to_json()) == one
 
 
 def test_the_guard_halves_scales_that_overflow(half, ids):

@@ -5,7 +5,7 @@ import torch
 
 from qroar_core.diagnostics import run as diagnose
 from qroar_core.errors import BadSpec
-from qroar_core.evidence.replication.measure import Case, measure_claims
+from qroar_core.evidence.replication.measure import ReplicationSetting, measure_claims
 from qroar_core.interpolations.frequencies import bands_of
 from qroar_core.models.capture import FIRST_ROW
 from qroar_core.models.stream import Condition
@@ -129,7 +129,9 @@ def test_a_replication_says_what_a_query_reads_under_each_quantizer(tiny):
     spec = ReplicationSpec(length=64, short_length=16, windows=2)
 
     def text(*quants):
-        return measure_claims(loaded, [Case(ROPE, quant, none) for quant in quants], spec, TEXTS["heldout"]).text
+        return measure_claims(
+            loaded, [ReplicationSetting(ROPE, quant, none) for quant in quants], spec, TEXTS["heldout"]
+        ).text
 
     plain = QuantSpec(k=QuantizerSpec(4))
     assert "the cache holds" not in text(plain)

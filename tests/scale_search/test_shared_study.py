@@ -13,7 +13,7 @@ import torch
 from qroar_core.errors import BadOutput, BadSpec, Cancelled
 from qroar_core.scale_search import run as search
 from qroar_core.scale_search import shared_study
-from qroar_core.scale_search.optuna_candidates import GENERATION, Proposals, sequential
+from qroar_core.scale_search.optuna_candidates import GENERATION, ScaleProposals, sequential
 from qroar_core.scale_search.shared_study import SharedStudy
 from qroar_core.setting import Setting
 from qroar_core.specs import RopeSpec, SearchSpec
@@ -69,7 +69,7 @@ def test_tpe_learns_and_waits_for_its_generation_only():
 def test_a_grid_with_few_points_is_gone_through_whole():
     spec = SearchSpec(method="optuna", sampler="grid", grid_points=3, trials=30)
     bounds = torch.tensor(BOUNDS).expand(2, 3, 2)
-    points = [tuple(t.point) for t in sequential(Proposals.within(bounds, spec), toy)]
+    points = [tuple(t.point) for t in sequential(ScaleProposals.within(bounds, spec), toy)]
     every = {(a, b, c) for a in (-3.0, 0.0, 3.0) for b in (-3.0, 0.0, 3.0) for c in (0.0, 1.0)}
     assert set(points) == every
     assert points[27:] == points[:3]

@@ -4,7 +4,7 @@ import json
 import os
 import time
 
-from qroar_core.scale_search.optuna_candidates import Proposals, sequential
+from qroar_core.scale_search.optuna_candidates import ScaleProposals, sequential
 from qroar_core.scale_search.shared_study import SharedStudy
 from qroar_core.specs import SearchSpec
 
@@ -16,7 +16,7 @@ GRID = [[0.0, -3.0, -1.5, 1.5, 3.0], [0.0, -3.0, -1.5, 1.5, 3.0], [0.0, 0.25, 0.
 
 def proposals(sampler="tpe", trials=24, seed=0):
     spec = SearchSpec(method="optuna", sampler=sampler, trials=trials, seed=seed)
-    return Proposals(spec, [low for low, _ in BOUNDS], [high for _, high in BOUNDS], GRID)
+    return ScaleProposals(spec, [low for low, _ in BOUNDS], [high for _, high in BOUNDS], GRID)
 
 
 def toy(point):

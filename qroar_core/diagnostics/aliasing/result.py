@@ -23,7 +23,7 @@ class NativeKernel(Result):
     side_peak_at: Annotated[list[int], axes("band")]  # tokens, -1 where there is none
 
 
-class Kernel(Result):
+class AliasingKernel(Result):
     """Band kernel C_b(distance): least and greatest value per bucket of distances, [band][bucket]."""
 
     LOCAL: ClassVar = ("bucket",)

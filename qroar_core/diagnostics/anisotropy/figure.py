@@ -7,7 +7,14 @@ import math
 import pandas as pd
 import plotly.graph_objects as go
 
-from qroar_core.diagnostics.anisotropy.result import DRAWN, OTHER_LAYER, SAME_VECTOR, SCALED, SWAPPED, Anisotropy
+from qroar_core.diagnostics.anisotropy.result import (
+    BLIND_NOISE,
+    OTHER_LAYER,
+    SAME_VECTOR,
+    SCALED,
+    SWAPPED,
+    Anisotropy,
+)
 from qroar_core.diagnostics.result import Diagnosis
 from qroar_core.figures.by_group import each_group
 from qroar_core.figures.picture import GREY, Picture, colour_of, counted_on, framed
@@ -16,7 +23,7 @@ from qroar_core.statistics.digits import within
 
 ERRORS = 2  # standard errors that the mean over layers and bands must be above the null
 NULL_LINE = dict.fromkeys((SWAPPED, OTHER_LAYER, SAME_VECTOR), "null: errors of other pairs") | {
-    DRAWN: "null: noise that does not depend on the angle"
+    BLIND_NOISE: "null: noise that does not depend on the angle"
 }
 NULL_MEANING = {
     SWAPPED: "The null (grey, dotted) gives each pair the error of another pair of its band in another KV head: it "
@@ -25,8 +32,8 @@ NULL_MEANING = {
     "the same token, as there is one KV head: it knows nothing of the angle, and repeats where tokens repeat. ",
     SAME_VECTOR: "The null (grey, dotted) gives each pair the error of another pair of its band in the same vector, as "
     "there is one KV head: a pair that sets its vector's step may show in it. ",
-    DRAWN: "The null (grey, dotted) is normal noise as large as the rounding's, drawn anew at the same pairs. Equal "
-    "tokens have equal errors, so chance reaches further than this null shows. ",
+    BLIND_NOISE: "The null (grey, dotted) is normal noise as large as the rounding's, drawn anew at the same pairs. "
+    "Equal tokens have equal errors, so chance reaches further than this null shows. ",
 }
 LEVEL = "Errors so given are scaled to the pair's own mean, so that a pair that errs more is not taken for its angle. "
 NO_LEVEL = (
@@ -130,7 +137,7 @@ def _how_to_read(diagnosis: Diagnosis, seen: Anisotropy) -> str:
     meaning = NULL_MEANING.get(SAME_VECTOR if lone else control, "")
     if seen.null.lone:
         meaning += LONE.format(lone=seen.null.lone, pairs=seen.null.pairs)
-    if control != DRAWN:
+    if control != BLIND_NOISE:
         meaning += LEVEL if control != seen.null.control else NO_LEVEL
     return (
         f"Error by where K's pairs stand {'before' if seen.angle_before_rope else 'after'} RoPE, from 0° (all on the "

@@ -24,7 +24,7 @@ MIN_PAIRS = 32
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Anisotropy:
+class LayerAnisotropy:
     """Error by angle; CPU float64, (bands, angles).
 
     angle: centres of the angle bins, rad in 0..pi/2, (angles,). error: mean of |z^ - z|^2 over the squared step of
@@ -48,7 +48,7 @@ class Seen(NamedTuple):
 
 
 class AnisotropyMeter(Meter):
-    """Streams Anisotropy of one layer, and beside it the same of errors that do not see the angle.
+    """Streams LayerAnisotropy of one layer, and beside it the same of errors that do not see the angle.
 
     Args:
         band_of_pair: int64 (rotary_dim // 2,).
@@ -125,7 +125,7 @@ class AnisotropyMeter(Meter):
         for of, null in zip(self.swapped.on(device), self.nulls):
             null.book(own, own.counts & _taken(counts, of), _taken(relative, of))
 
-    def result(self) -> Anisotropy:
+    def result(self) -> LayerAnisotropy:
         """Energies by angle so far."""
         self.to_device(CPU)
         return _by_angle(*self.sums[:, : self.cells].reshape(2, self.bands, self.angles))
@@ -169,7 +169,7 @@ class NullMeter(Meter):
         taken = self.sums[0, : self.cells].reshape(len(self.band), self.angles).sum(1)
         return (taken == 0) & (self.own[1] > 0)
 
-    def result(self) -> Anisotropy:
+    def result(self) -> LayerAnisotropy:
         """Energies by angle so far."""
         drawn = self.drawn()[:, None]
         error, count, every = self.sums[:, : self.cells].reshape(3, len(self.band), self.angles)
@@ -190,7 +190,7 @@ def uniform_spread() -> float:
     return math.sqrt(2 * (square - mean**2)) / (2 * mean)
 
 
-def _by_angle(error: Tensor, count: Tensor) -> Anisotropy:
+def _by_angle(error: Tensor, count: Tensor) -> LayerAnisotropy:
     """From sums of errors and their number, (bands, angles)."""
     mean = error / count
     enough = count >= MIN_PAIRS
@@ -199,7 +199,7 @@ def _by_angle(error: Tensor, count: Tensor) -> Anisotropy:
     ratio = torch.where(enough.any(1), worst / best, math.nan)
     angles = error.shape[1]
     centre = (torch.arange(angles, dtype=torch.float64) + 0.5) * (math.pi / 2 / angles)
-    return Anisotropy(centre, mean, count.long(), ratio)
+    return LayerAnisotropy(centre, mean, count.long(), ratio)
 
 
 def _taken(x: Tensor, of: Tensor) -> Tensor:

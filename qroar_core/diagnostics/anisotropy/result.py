@@ -12,7 +12,7 @@ from qroar_core.diagnostics.null import NullRow
 from qroar_core.diagnostics.sample import Sample
 from qroar_core.result import LayerBand, Number, PerBand, Result
 
-DRAWN = "noise of the same size that does not see the angle, at the same pairs"  # of a file from before `SWAPPED`
+BLIND_NOISE = "noise of the same size that does not see the angle, at the same pairs"  # of a file before `SWAPPED`
 SWAPPED = "the same errors, each beside the angle of another pair of its band and another KV head"
 OTHER_LAYER = "the same errors, each beside the angle of another pair of its band at the same token of another layer"
 SAME_VECTOR = "the same errors, each beside the angle of another pair of its band in the same vector"
@@ -29,7 +29,7 @@ class AngleBlindNoise(Result):
     largest: Annotated[list[Number], axes("draw")]  # the largest ratio of each draw
     # the mean ratio over layers and bands, draw by draw
     typical: Annotated[list[Number], axes("draw")] = []
-    control: str = DRAWN  # what was done
+    control: str = BLIND_NOISE  # what was done
     lone: int = 0  # pairs, of all layers and heads, whose partner has no error: theirs are drawn; mean over draws
     pairs: int = 0  # how many there are; 0: an older file
 

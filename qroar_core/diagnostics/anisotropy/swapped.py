@@ -23,6 +23,8 @@ from torch import Tensor
 
 from qroar_core.diagnostics.sample import Sample
 
+Source = Literal["head", "layer", "vector"]  # of the other pair
+
 
 @dataclass(eq=False)
 class Swapped:
@@ -65,7 +67,7 @@ class Swapped:
         return (head + away) % self.heads * count + partner
 
     @property
-    def source(self) -> Literal["head", "layer", "vector"]:
+    def source(self) -> Source:
         """Where the other pair is: in another head, in another layer, or in the same vector."""
         return "head" if self.heads > 1 else "layer" if self.layers > 1 else "vector"
 

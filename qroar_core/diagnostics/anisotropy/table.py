@@ -16,10 +16,11 @@ from qroar_core.diagnostics.anisotropy.result import (
     AngleBlindNoise,
     Anisotropy,
 )
+from qroar_core.diagnostics.anisotropy.swapped import Source
 from qroar_core.diagnostics.listed import listed
 from qroar_core.diagnostics.sample import Sample
 
-CONTROLS = {"head": SWAPPED + SCALED, "layer": OTHER_LAYER + SCALED, "vector": SAME_VECTOR + SCALED}
+CONTROLS: dict[Source, str] = {"head": SWAPPED + SCALED, "layer": OTHER_LAYER + SCALED, "vector": SAME_VECTOR + SCALED}
 
 
 def anisotropy_of(

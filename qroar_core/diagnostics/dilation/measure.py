@@ -25,7 +25,7 @@ UNIFORM_CREST = math.sqrt(3.0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Dilation:
+class LayerDilation:
     """Ranges of one tensor of one layer; CPU float64, (n_kv_heads, bands, bins), NaN in empty bins.
 
     absmax, rms: of the band's coordinates. bits_lost: log2(absmax / reference absmax), the reference being
@@ -40,7 +40,7 @@ class Dilation:
     crest_bits: Tensor
 
 
-def dilation(maps: ChannelMaps, band_of_channel: Tensor, reference: slice) -> Dilation:
+def dilation(maps: ChannelMaps, band_of_channel: Tensor, reference: slice) -> LayerDilation:
     """Ranges by KV head, band and position bin.
 
     Args:
@@ -59,7 +59,7 @@ def dilation(maps: ChannelMaps, band_of_channel: Tensor, reference: slice) -> Di
     rms = torch.stack([maps.rms[:, m].square().mean(1).sqrt() for m in members], 1)
     absmax, rms = (x.masked_fill(~filled, math.nan) for x in (absmax, rms))
     base = absmax[..., reference].log2().nanmean(-1, keepdim=True)
-    return Dilation(absmax, rms, absmax.log2() - base, (absmax / (UNIFORM_CREST * rms)).log2())
+    return LayerDilation(absmax, rms, absmax.log2() - base, (absmax / (UNIFORM_CREST * rms)).log2())
 
 
 class QuantilesByPosition(Meter):

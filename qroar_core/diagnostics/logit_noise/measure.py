@@ -22,7 +22,7 @@ from qroar_core.diagnostics.logit_noise.blind import BlindNoise
 from qroar_core.diagnostics.logit_noise.row_sums import RowSums
 from qroar_core.diagnostics.standard_error import residuals
 from qroar_core.maths.meters import CPU, Meter, accumulator_device
-from qroar_core.maths.softmax_rule import PLAIN, SoftmaxRule
+from qroar_core.maths.softmax_rule import USUAL_SOFTMAX, SoftmaxRule
 from qroar_core.quantizers.exact_keys import first_exact_key
 
 BLOCK_ELEMENTS = 1_000_000  # (band, head, row, key) products held at once
@@ -31,7 +31,7 @@ KeysOf = Callable[[int, int], Tensor]  # first and past-the-last position -> (n_
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class LogitNoise:
+class LayerLogitNoise:
     """Noise of one layer, heads pooled; CPU float64.
 
     position: (rows,) int64, ascending. rms: (rows,), nats. rms_by_band: (rows, bands). kl: mean over heads of
@@ -68,7 +68,7 @@ class LogitNoise:
 
 
 class LogitNoiseMeter(Meter):
-    """Accumulates LogitNoise of one layer.
+    """Accumulates LayerLogitNoise of one layer.
 
     Args:
         band_of_channel: int64 (head_dim,), -1 in no band.
@@ -78,7 +78,7 @@ class LogitNoiseMeter(Meter):
             logits before a cap.
     """
 
-    def __init__(self, band_of_channel: Tensor, length: int, scaling: float, rule: SoftmaxRule = PLAIN) -> None:
+    def __init__(self, band_of_channel: Tensor, length: int, scaling: float, rule: SoftmaxRule = USUAL_SOFTMAX) -> None:
         self.bands = int(band_of_channel.max()) + 1
         self.scaling, self.rule = scaling, rule
         parts = [*range(self.bands), -1] if bool((band_of_channel < 0).any()) else range(self.bands)
@@ -222,7 +222,7 @@ class LogitNoiseMeter(Meter):
         self.distance_sum.index_add_(1, octave, square.flatten(1))
         self.distance_count.index_add_(0, octave, visible.reshape(-1).double() * heads)
 
-    def result(self) -> LogitNoise:
+    def result(self) -> LayerLogitNoise:
         """Noise so far, rows in order of position."""
         self.to_device(CPU)
         parts = len(self.channels)
@@ -235,7 +235,7 @@ class LogitNoiseMeter(Meter):
         none = torch.zeros(2, 0, len(self.distance_count), dtype=torch.float64)
         octaves = torch.cat([none, *(one.to(CPU) for one in self.octaves)], 1)[:, order].mT  # (2, octaves, rows)
         rest = parts > self.bands
-        return LogitNoise(
+        return LayerLogitNoise(
             position=table[:, 0].long(),
             rms=table[:, 1 + parts].sqrt(),
             rms_by_band=by_part[:, : self.bands],

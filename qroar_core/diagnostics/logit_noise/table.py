@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from qroar_core.diagnostics.listed import listed
-from qroar_core.diagnostics.logit_noise.measure import LogitNoise as Noise
-from qroar_core.diagnostics.logit_noise.measure import LogitNoiseMeter
+from qroar_core.diagnostics.logit_noise.measure import LayerLogitNoise, LogitNoiseMeter
 from qroar_core.diagnostics.logit_noise.result import LogitNoise, NoiseCurves, NoiseNull
 from qroar_core.diagnostics.sample import Sample
 from qroar_core.diagnostics.standard_error import root_error
@@ -46,7 +45,7 @@ def noise_of(meters: list[LogitNoiseMeter | None], kind: str, still: Collection[
     )
 
 
-def _by_band(noise: Noise, bands: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _by_band(noise: LayerLogitNoise, bands: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """RMS over rows by band and of what is in no band, NaN where there is none, and both of the null.
 
     Of a layer that does not turn (`bands` 0) all of it is in no band.
@@ -61,13 +60,13 @@ def _by_band(noise: Noise, bands: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return by_band, _over_rows(noise.rest_rms), null_bands, null[bands]
 
 
-def _distance_error(found: Sequence[Noise]) -> Any:
+def _distance_error(found: Sequence[LayerLogitNoise]) -> Any:
     """Standard error of the pooled RMS by distance: layers share their rows, so a row's residuals go together."""
     mean = torch.stack([f.rms_by_distance for f in found]).square().nanmean(0)
     return listed(root_error(mean, torch.stack([f.distance_residual for f in found]).nanmean(0)))
 
 
-def _chance(turning: Sequence[Noise], bands: int) -> Any:
+def _chance(turning: Sequence[LayerLogitNoise], bands: int) -> Any:
     """Standard deviation over drawn errors of each band's mean square over rows and layers, whose errors differ."""
     if not turning:
         return []
@@ -78,7 +77,7 @@ def _over_rows(x: Tensor) -> Tensor:
     return x.square().mean(0).sqrt()
 
 
-def noise_curves(found: Sequence[Noise], turning: Sequence[Noise]) -> NoiseCurves:
+def noise_curves(found: Sequence[LayerLogitNoise], turning: Sequence[LayerLogitNoise]) -> NoiseCurves:
     """Layers pooled: RMS of RMS, mean of KL. Bands, and the channels beside them, of the layers that turn alone."""
 
     def rms(parts: Sequence[Tensor]) -> Any:

@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 
 from qroar_core.diagnostics.outliers.figure_channels import band_of_channel, channel_names, pair_of_channel, runs
 from qroar_core.diagnostics.result import Diagnosis
-from qroar_core.diagnostics.tails.figure import NAMES
+from qroar_core.diagnostics.tail_inflation.result import TENSORS
 from qroar_core.figures.maps import Number, clickable, colour_axis, frame, pooled, pooled_edges, pooled_map
 from qroar_core.figures.once import once
 from qroar_core.figures.picture import POSITION_AXIS, Picture, bin_names, counted_on, framed, heatmap
@@ -72,7 +72,7 @@ def layers(diagnosis: Diagnosis, which: str, page: int = 0, picked: int | None =
     kind = " with attention" if diagnosis.decoder_layers else ""
     of = f" (layers {first}–{last} of {len(table)}{kind})" if len(table) > PANELS else ""
     return Picture(
-        f"{NAMES[which]} peaks at {largest(top['peak'])}: layer {top['layer']}, {head} {top['head']}, "
+        f"{TENSORS[which]} peaks at {largest(top['peak'])}: layer {top['layer']}, {head} {top['head']}, "
         f"channel {top['channel']}{_normal(diagnosis, which)}{of}",
         figure,
         table,
@@ -148,7 +148,7 @@ def channel_map(diagnosis: Diagnosis, which: str, layer: int, head: int) -> Pict
         if every is not None and top >= outliers.largest_of(which):
             reach += f" No head has a larger value; in random data of the same size the largest would be {every}."
     return Picture(
-        f"Which channels of {NAMES[which]} stand out? (layer {diagnosis.layer_number(layer)}, {word} {head})",
+        f"Which channels of {TENSORS[which]} stand out? (layer {diagnosis.layer_number(layer)}, {word} {head})",
         figure,
         table.astype({"pair": "Int64", "band": "Int64"}),
         "A bright row is a channel that stands out; a row that brightens to the right grows with position. "

@@ -19,7 +19,7 @@ from qroar_core.result import LayerBand, PerBand
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class ChannelRange:
     """A stretch of neighbouring channels of one band, both ends included; band None: no rotation."""
 
     first: int
@@ -41,11 +41,11 @@ def band_of_channel(diagnosis: Diagnosis) -> list[int | None]:
     return [None if pair is None else band_of_pair[pair] for pair in pair_of_channel(diagnosis)]
 
 
-def runs(diagnosis: Diagnosis) -> list[Run]:
+def runs(diagnosis: Diagnosis) -> list[ChannelRange]:
     """The bands along the channel axis, in order; together they cover it."""
     bands = band_of_channel(diagnosis)
     starts = [c for c, band in enumerate(bands) if c == 0 or band != bands[c - 1] or _seam(diagnosis, c)]
-    return [Run(a, b - 1, bands[a]) for a, b in zip(starts, [*starts[1:], len(bands)])]
+    return [ChannelRange(a, b - 1, bands[a]) for a, b in zip(starts, [*starts[1:], len(bands)])]
 
 
 def channel_names(diagnosis: Diagnosis) -> list[str]:

@@ -10,18 +10,18 @@ from qroar_core.diagnostics.outliers.figure_channels import band_of_channel, by_
 from qroar_core.diagnostics.outliers.result import mean_of
 from qroar_core.diagnostics.result import Diagnosis
 from qroar_core.diagnostics.sample import PROPAGATED, which_errors
-from qroar_core.diagnostics.tails.figure import NAMES
+from qroar_core.diagnostics.tail_inflation.result import TENSORS
 from qroar_core.figures.by_group import Draw
 from qroar_core.figures.maps import Panel, Rows, side_by_side
 from qroar_core.figures.once import once
 from qroar_core.figures.picture import Picture, counted_on
 from qroar_core.result import LayerBand
+from qroar_core.specs import OUTLIER_RULES
 from qroar_core.statistics.digits import largest
 
-RULE_WORDS = {"iqr": "IQR, fence", "mad": "MAD, threshold", "percentile": "percentile"}
 IN_FORCE = "in force"  # as the file calls the setting's own quantizers
 ALONE = " Each layer's keys are those of the unquantized model: no error of earlier layers is in them."
-DEALT = "null: positions split at random"
+RANDOM_SPLIT_NULL = "null: positions split at random"
 
 
 @once
@@ -33,7 +33,7 @@ def seen(diagnosis: Diagnosis, rule: str, parameter: float) -> Diagnosis:
 def rule_words(diagnosis: Diagnosis) -> str:
     """For example: IQR, fence 1.5."""
     found = diagnosis.outliers
-    return RULE_WORDS[found.rule] + ("" if found.parameter is None else f" {found.parameter:g}")
+    return OUTLIER_RULES[found.rule].short + ("" if found.parameter is None else f" {found.parameter:g}")
 
 
 @once
@@ -46,7 +46,7 @@ def counts(diagnosis: Diagnosis, which: str) -> Picture | None:
         diagnosis,
         found.count[which],
         found.magnitude[which],
-        f"channels of {NAMES[which]}",
+        f"channels of {TENSORS[which]}",
         "channels",
         counted_on(found.sample, estimates=False),
         found.heads_of(which),
@@ -115,10 +115,10 @@ def shift(diagnosis: Diagnosis, which: str) -> Picture:
     columns, head = [str(h) for h in range(max(map(len, same)))], found.head_word(which)
     maps: list[tuple[str, Rows]] = [("same channels (Jaccard)", same)]
     if which in found.jaccard_null:
-        maps.append((DEALT, found.jaccard_null[which]))
+        maps.append((RANDOM_SPLIT_NULL, found.jaccard_null[which]))
     maps.append(("outlier mass moved", moved))
     if which in found.mass_moved_null:
-        maps.append((DEALT, found.mass_moved_null[which]))
+        maps.append((RANDOM_SPLIT_NULL, found.mass_moved_null[which]))
     table = pd.DataFrame(
         [
             {"layer": diagnosis.layer_number(i), "head": h, "jaccard": value, "mass_moved": moved[i][h]}
@@ -151,7 +151,7 @@ def shift(diagnosis: Diagnosis, which: str) -> Picture:
 
 
 def _shift_title(diagnosis: Diagnosis, which: str) -> str:
-    found, name = diagnosis.outliers, NAMES[which]
+    found, name = diagnosis.outliers, TENSORS[which]
     if found.sample is None:  # an older file counted heads without outliers as the same
         mean = mean_of(found.jaccard[which])
         return f"Of the channels of {name} that stand out early or late, {mean or 0:.0%} do both, mean over heads"

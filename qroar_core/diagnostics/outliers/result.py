@@ -12,8 +12,9 @@ from qroar_core.diagnostics.outliers.result_chance import Reach, largest_normal,
 from qroar_core.diagnostics.outliers.result_matrices import MatrixByRule, MatrixMap
 from qroar_core.diagnostics.outliers.result_uneven import OF_INPUTS, OF_VECTORS, called, uneven_rows
 from qroar_core.diagnostics.sample import Sample
-from qroar_core.diagnostics.tails.result import WORDS
+from qroar_core.diagnostics.tail_inflation.result import TENSORS
 from qroar_core.result import LayerBand, Number, PerBand, Result
+from qroar_core.specs import OUTLIER_RULES
 
 HEAD = "head of {}"  # KV heads of K; query heads of Q, in an older file pooled into the KV head that they read
 ALIKE = "all channels of a head, or rows, drawn from one normal distribution; 2 standard deviations"
@@ -56,7 +57,7 @@ class OutliersByRule(Result):
 
     def contradictions(self) -> Iterator[str]:
         """A rule that is none, tables of other tensors than their neighbours'."""
-        if self.rule not in ("iqr", "mad", "percentile"):
+        if self.rule not in OUTLIER_RULES:
             yield f"rule: {self.rule[:20]!r}"
         for one, other in (("jaccard", "mass_moved"), ("count", "magnitude")):
             if getattr(self, one).keys() != getattr(self, other).keys():
@@ -67,8 +68,8 @@ class OutliersByRule(Result):
                 yield f"{one}: of a tensor that {within} does not have"
         if self.entry_share_in_force and "in force" not in self.error_share:
             yield "entry_share_in_force: of no quantizer"
-        if not self.jaccard.keys() | self.count.keys() <= WORDS.keys():
-            yield f"jaccard or count: not of the tensors {', '.join(WORDS)}"
+        if not self.jaccard.keys() | self.count.keys() <= TENSORS.keys():
+            yield f"jaccard or count: not of the tensors {', '.join(TENSORS)}"
         for matrix, of in self.matrices.items():
             if of.error_share.keys() != of.column_error_share.keys() or not _of_both_widths(of.error_share):
                 yield f"matrices.{matrix}: not the same quantizers, of 8 and of 4 bits, for rows and columns"
@@ -108,8 +109,8 @@ class Outliers(OutliersByRule):
     def contradictions(self) -> Iterator[str]:
         """Also maps of other tensors and matrices than the rules speak of."""
         yield from OutliersByRule.contradictions(self)
-        if not {"k/post"} <= self.maps.keys() <= WORDS.keys():
-            yield f"maps: not of the tensors {', '.join(WORDS)}"
+        if not {"k/post"} <= self.maps.keys() <= TENSORS.keys():
+            yield f"maps: not of the tensors {', '.join(TENSORS)}"
         if not self.error_share:
             yield "error_share: nothing in it"
         for which, matrix in ((which, f"W_{which[0].upper()}") for which in self.maps if self.by_query_head):
@@ -198,7 +199,7 @@ class Outliers(OutliersByRule):
         chance = largest_normal([1 / peak_of_normal(values)] * heads, values) if values else None
         return NullRow(
             diagnostic="Outliers",
-            quantity=f"largest |x| of {WORDS[which]} over that of normal values, largest over layers and heads",
+            quantity=f"largest |x| of {TENSORS[which]} over that of normal values, largest over layers and heads",
             measured=self.times_normal(which),
             null=chance.median if chance else None,
             low=chance.low if chance else None,
@@ -227,9 +228,7 @@ class Outliers(OutliersByRule):
         """Outlier channels early and late, and the error of outlier entries, each beside chance."""
         rows = []
         if self.by_chance:
-            rows += [
-                self._by_chance(which, f"channels of {WORDS[which]}", found) for which, found in self.count.items()
-            ]
+            rows += [self._by_chance(which, f"channels of {TENSORS[which]}", at) for which, at in self.count.items()]
             rows += [self._by_chance(name, f"rows of {name}", of.count) for name, of in self.matrices.items()]
         rows += [self._times_normal_row(which) for which in self.peak_null]
         if self.by_chance:
@@ -249,18 +248,18 @@ class Outliers(OutliersByRule):
         rows += uneven_rows("K's error", self.error_by_channel, self.error_spread, OF_VECTORS)
         for name, kept in self.matrix_maps.items():
             rows += uneven_rows(f"the error of {name}", kept.error_by_channel, kept.error_spread, OF_INPUTS)
-        for which, (mean, low, high) in self.share_null.items():
-            rows.append(
-                NullRow(
-                    diagnostic="Outliers",
-                    measured=self.share_of_both(which),
-                    null=mean,
-                    low=low,
-                    high=high,
-                    quantity=f"of the channels of {WORDS[which]} that stand out early or late, the share of both",
-                    control="the same positions split at random into two groups of the same sizes",
-                )
+        rows += [
+            NullRow(
+                diagnostic="Outliers",
+                measured=self.share_of_both(which),
+                null=mean,
+                low=low,
+                high=high,
+                quantity=f"of the channels of {TENSORS[which]} that stand out early or late, the share of both",
+                control="the same positions split at random into two groups of the same sizes",
             )
+            for which, (mean, low, high) in self.share_null.items()
+        ]
         for name, shares in self.error_share.items() if self.sample is not None else ():
             which = self.which_keys if name == "in force" else ""
             rows.append(

@@ -14,25 +14,20 @@ import torch
 from torch import Tensor
 
 from qroar_core.errors import BadSpec
-from qroar_core.specs import OUTLIER_PARAMETERS
+from qroar_core.specs import OUTLIER_RULES
 
 CHANCE_NUMBERS = 2**23  # normal numbers that a chance count is read from
 CHANCE_DRAWS = 2**17  # sets of channels, at most: as many as those numbers make sets of 64
 CHANCE_BLOCK = 2**20  # numbers held at once
 MAD_TO_SIGMA = 0.6745  # 0.75 quantile of the standard normal: MAD of a normal is 0.6745 sigma
-OFFERED = {  # parameters that a diagnosis is counted under beside the one asked for, for the page's slider
-    "iqr": (0.5, 1.0, 1.5, 2.0, 3.0, 5.0),
-    "mad": (2.5, 3.0, 3.5, 5.0, 7.0, 10.0),
-    "percentile": (0.9, 0.95, 0.98, 0.99, 0.995, 0.999),
-}
 
 
 def offered(rule: str, parameter: float) -> list[tuple[str, float]]:
     """Every rule with the parameters that a diagnosis counts, the asked one among them."""
     return [
         (name, value)
-        for name, values in OFFERED.items()
-        for value in sorted({*values, *([parameter] if name == rule else [])})
+        for name, about in OUTLIER_RULES.items()
+        for value in sorted({*about.offered, *([parameter] if name == rule else [])})
     ]
 
 
@@ -45,9 +40,9 @@ def outlier_limit(magnitude: Tensor, rule: str = "iqr", parameter: float | None 
     Raises:
         BadSpec: unknown rule.
     """
-    if rule not in OUTLIER_PARAMETERS:
-        raise BadSpec(f"unknown outlier rule {rule!r}", do=f"choose one of {', '.join(OUTLIER_PARAMETERS)}")
-    value = OUTLIER_PARAMETERS[rule] if parameter is None else parameter
+    if rule not in OUTLIER_RULES:
+        raise BadSpec(f"unknown outlier rule {rule!r}", do=f"choose one of {', '.join(OUTLIER_RULES)}")
+    value = OUTLIER_RULES[rule].usual if parameter is None else parameter
     m = magnitude.double()
     if rule == "percentile":
         return m.quantile(value, -1)
@@ -112,7 +107,7 @@ def chance_count(channels: int, rule: str, parameter: float) -> tuple[float, flo
 @lru_cache(maxsize=64)
 def _counts(channels: int, asked: tuple[str, float] | None = None) -> dict[tuple[str, float], tuple[float, float]]:
     """`chance_count` of what is asked, or of all that is offered: draws are sorted once for all."""
-    wanted = [asked] if asked else [(rule, value) for rule, values in OFFERED.items() for value in values]
+    wanted = [asked] if asked else [(rule, value) for rule, about in OUTLIER_RULES.items() for value in about.offered]
     draws, each = max(16, min(CHANCE_DRAWS, CHANCE_NUMBERS // channels)), max(1, CHANCE_BLOCK // channels)
     source = np.random.default_rng(0)
     total, square = (dict.fromkeys(wanted, 0.0) for _ in range(2))

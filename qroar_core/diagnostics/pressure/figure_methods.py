@@ -28,7 +28,7 @@ from qroar_core.interpolations.tie import wavelength_of
 from qroar_core.specs.labels import capital
 
 HALF_TURN = math.pi  # rad: a pair displaced by this much points the other way
-STILL = 1e-9  # share of the largest pressure below which a pair counts as left alone
+LEFT_ALONE_SHARE = 1e-9  # share of the largest pressure below which a pair counts as left alone
 
 
 def by_pair(found: Pressures) -> Picture:
@@ -182,7 +182,10 @@ def _pair_title(found: Pressures) -> str:
         return f"{name} moves no pair at {_tokens(found)}"
     at, of = own.pressure.index(most), len(own.pressure)
     alone, fixed = (
-        sum(v <= STILL * most and there == elsewhere for v, elsewhere in zip(own.pressure, moved, strict=True))
+        sum(
+            v <= LEFT_ALONE_SHARE * most and there == elsewhere
+            for v, elsewhere in zip(own.pressure, moved, strict=True)
+        )
         for there in (False, True)
     )
     spared = f"and leaves {alone} of {of} pairs alone" if alone else "and leaves no pair alone"

@@ -63,7 +63,7 @@ def logit_slope_parts(
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class LogitChange:
+class LayerLogitChange:
     """Weighted means over each row's keys and over query heads, nats per e-fold of scale; CPU float64.
 
     parts: |signed part| of each pair, (R, rotary_dim // 2). moved: |sum of the parts| of each band, then of all pairs,
@@ -76,7 +76,7 @@ class LogitChange:
 
 
 class LogitChangeMeter(Meter):
-    """Collects LogitChange of one layer, row by row.
+    """Collects LayerLogitChange of one layer, row by row.
 
     Args:
         slope: d omega_i / d ln s, rad/token per e-fold; (rotary_dim // 2,).
@@ -148,10 +148,10 @@ class LogitChangeMeter(Meter):
         maker = torch.Generator().manual_seed(hash((self.seed, draw, row)) % 2**63)
         return 2 * torch.randint(2, (self.drawn.keys.shape[1], len(self.slope)), generator=maker) - 1
 
-    def result(self) -> LogitChange:
+    def result(self) -> LayerLogitChange:
         """Means so far; NaN in rows that were not counted."""
         self.to_device(CPU)
-        return LogitChange(self.parts, self.moved, self.null)
+        return LayerLogitChange(self.parts, self.moved, self.null)
 
 
 def _mean(x: Tensor, weight: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from qroar_core.diagnostics.similarity.measure import SimilarityMeter, decibels
 from qroar_core.diagnostics.similarity.result import EXACT_DB, Accumulation, HiddenSimilarity
 
 BAND = 2  # standard errors on either side
-SHOWN = "bars and bands are 2 standard errors over the sampled rows"
+ERROR_BAR_WORDS = "bars and bands are 2 standard errors over the sampled rows"
 
 
 def similarity_of(meter: SimilarityMeter, seed: int | None = None) -> HiddenSimilarity:
@@ -45,6 +45,6 @@ def similarity_of(meter: SimilarityMeter, seed: int | None = None) -> HiddenSimi
             cross_by_bin=listed(found.cross),
         ),
         sample=Sample(
-            tokens=meter.bins.length, rows=found.rows, rows_of="rows of hidden states", seed=seed, error=SHOWN
+            tokens=meter.bins.length, rows=found.rows, rows_of="rows of hidden states", seed=seed, error=ERROR_BAR_WORDS
         ),
     )

@@ -30,7 +30,7 @@ NAMES = {
     "shuffled heads": "shuffled among heads and layers",
     "other seeds": "searched with other seeds",
 }
-ON = "searched on "  # and the name of a text
+SEARCHED_ON = "searched on "  # and the name of a text
 ROUNDING = 1e-3  # nats that rounding scaled weights may move the unquantized model
 NOTABLE = 0.1  # share of quantization's cost from which a number format's own loss spoils it as a reference
 
@@ -49,7 +49,7 @@ def controls_of(nll: Means, confidence: float) -> list[Control]:
         out.append(
             Control(
                 kind=kind,
-                name=NAMES.get(name, f"{ON}{name}"),
+                name=NAMES.get(name, f"{SEARCHED_ON}{name}"),
                 draws=len(draws),
                 gain=paired(here, mean, confidence),
                 least=min(each),
@@ -177,7 +177,7 @@ def _rest(gain: Estimate) -> str:
 def _searched(control: Control, tuned: Estimate) -> ControlFinding:
     assert control.lost is not None
     spread = f", {control.least:+.4f} to {control.most:+.4f} by single searches" if control.draws > 1 else ""
-    read = control.name.removeprefix(ON)
+    read = control.name.removeprefix(SEARCHED_ON)
     name = f"on {TEXT_WORDS.get(read, read)}" if control.kind == "text" else control.name.removeprefix("searched ")
     if control.gain.low == control.gain.high == 0:  # the very same model
         said = f"a search {name} found no scales worth keeping: none are better there, or the guard rejects them"

@@ -27,10 +27,10 @@ from qroar_core.evidence.controls.findings import (
 from qroar_core.evidence.controls.result import Controls, Precision
 from qroar_core.interpolations.own import promised_length
 from qroar_core.models.calibrate import calibrated
-from qroar_core.models.load import DTYPES
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.measure import measure
 from qroar_core.models.number_format import in_format
+from qroar_core.models.own_dtype import DTYPES
 from qroar_core.models.own_rope import replacing
 from qroar_core.models.stream import Condition
 from qroar_core.models.text import Documents, windows

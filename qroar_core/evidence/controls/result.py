@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from qroar_core.axes import ANY, Sizes, axes
 from qroar_core.result import Result, Unbounded
 from qroar_core.scale_search.gain import targets_of
+from qroar_core.specs import Mode
 from qroar_core.statistics.intervals import IntervalOfNats
 
 Kind = Literal["tuned", "unquantized", "bands", "heads", "text", "seed"]
@@ -62,7 +63,7 @@ class Controls(Result):
     """Everything the controls show. `window_nll`: condition -> draw -> mean NLL of each window, nats."""
 
     spec: dict[str, Any]  # the ControlSpec that was asked
-    mode: Literal["symmetric", "shared"]
+    mode: Mode
     length: int
     windows: int
     confidence: float

@@ -9,14 +9,14 @@ from typing import Any
 
 from qroar_core.diagnostics.bands.result import Band
 from qroar_core.diagnostics.result import Diagnosis
-from qroar_core.evidence.prediction.result import Cost, Diagnostic, Rank, Sum
+from qroar_core.evidence.prediction.result import Cost, Rank, RankedDiagnostic, Sum
 from qroar_core.result import LayerBand, PerBand
 from qroar_core.statistics.correlation import Correlation, spearman, spearman_of_grid
 from qroar_core.statistics.intervals import Interval, paired_interval
 
 WHOLE, REFERENCE = "all together", "reference"
 PRESSURE, LOGIT = "interpolation_pressure", "logit_change"
-LOUD = "k_absmax"  # the baseline to beat
+BASELINE_NAME = "k_absmax"  # the baseline to beat
 FREQUENCY = {  # fields of a Band
     PRESSURE: ("interpolation pressure", "rad if the stretch grows 2.7 times"),
     "phase_displacement": ("phase displacement", "rad"),
@@ -24,7 +24,7 @@ FREQUENCY = {  # fields of a Band
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class DiagnosticByBand:
     """One diagnostic before it met any cost."""
 
     name: str
@@ -40,7 +40,7 @@ class Measured:
         return [math.fsum(known) / len(known) if known else None for known in columns]
 
 
-def measured(diagnosis: Diagnosis) -> list[Measured]:
+def measured(diagnosis: Diagnosis) -> list[DiagnosticByBand]:
     """The diagnostics of a diagnosis, by layer and band."""
     count = len(diagnosis.dilation.absmax)
     bands: list[list[Band] | None] = [diagnosis.bands] * count
@@ -53,7 +53,7 @@ def measured(diagnosis: Diagnosis) -> list[Measured]:
         return [row[:width] if here else [None] * width for row, here in zip(table, bands, strict=True)]
 
     found = [
-        Measured(
+        DiagnosticByBand(
             name,
             words,
             unit,
@@ -64,7 +64,7 @@ def measured(diagnosis: Diagnosis) -> list[Measured]:
     if diagnosis.logit_change is not None:
         found.insert(
             1,
-            Measured(
+            DiagnosticByBand(
                 LOGIT,
                 "logit change by the interpolation",
                 "nats if the stretch grows 2.7 times",
@@ -73,16 +73,16 @@ def measured(diagnosis: Diagnosis) -> list[Measured]:
         )
     for x in ("k", "q"):
         table = diagnosis.tail_inflation["post"][x]
-        found.append(Measured(f"tail_{x}", f"tail inflation of {x.upper()}", "× short", turning(table)))
+        found.append(DiagnosticByBand(f"tail_{x}", f"tail inflation of {x.upper()}", "× short", turning(table)))
     if diagnosis.logit_noise is not None:
-        found.append(Measured("logit_noise", "logit noise", "nats RMS", turning(diagnosis.logit_noise.by_band)))
+        found.append(DiagnosticByBand("logit_noise", "logit noise", "nats RMS", turning(diagnosis.logit_noise.by_band)))
     width = [2 * (b.last_pair - b.first_pair + 1) for b in diagnosis.bands]
     largest = [
         [max((v for v in bins if v is not None), default=None) for bins in row] for row in diagnosis.dilation.absmax
     ]
     energy = [[_mean_square(bins, channels) for bins, channels in zip(row, width)] for row in diagnosis.dilation.rms]
-    found.append(Measured(LOUD, "largest |k|", "value of k", turning(largest), baseline=True))
-    found.append(Measured("k_energy", "energy of k", "value of k, squared", turning(energy), baseline=True))
+    found.append(DiagnosticByBand(BASELINE_NAME, "largest |k|", "value of k", turning(largest), baseline=True))
+    found.append(DiagnosticByBand("k_energy", "energy of k", "value of k, squared", turning(energy), baseline=True))
     return found
 
 
@@ -103,12 +103,12 @@ def _mean_square(rms: PerBand, channels: int) -> float | None:
 
 
 def ranked(
-    diagnostics: Sequence[Measured], costs: Sequence[Cost], kl: LayerBand, confidence: float
-) -> list[Diagnostic]:
+    diagnostics: Sequence[DiagnosticByBand], costs: Sequence[Cost], kl: LayerBand, confidence: float
+) -> list[RankedDiagnostic]:
     """Every diagnostic against the measured cost of the bands and, where there is one, the map by layer and band."""
     cost = [c.nll for c in costs]
     return [
-        Diagnostic(
+        RankedDiagnostic(
             name=one.name,
             words=one.words,
             unit=one.unit,
@@ -172,7 +172,7 @@ def sentences(
     parts: Sequence[Cost],
     whole: Cost,
     total: Sum,
-    diagnostics: Sequence[Diagnostic],
+    diagnostics: Sequence[RankedDiagnostic],
     estimate: Rank | None,
     repeated: Rank | None,
 ) -> dict[str, Any]:
@@ -212,7 +212,7 @@ def _rho(found: Rank | None) -> str:
     return "" if found is None else f": rho {found.rho:+.2f} [{found.low:+.2f}, {found.high:+.2f}]"
 
 
-def _best(diagnostics: Sequence[Diagnostic], level: str, where: str) -> str:
+def _best(diagnostics: Sequence[RankedDiagnostic], level: str, where: str) -> str:
     """Which diagnostics predict at this level, best first, against the baselines."""
     known = [(d, getattr(d, level)) for d in diagnostics if getattr(d, level) is not None]
     known.sort(key=lambda pair: -pair[1].rho)

@@ -42,7 +42,7 @@ class Rank(Result):
     points: int
 
 
-class Diagnostic(Result):
+class RankedDiagnostic(Result):
     """One number a band that might tell its cost, and how well it does."""
 
     name: str
@@ -74,7 +74,7 @@ class Prediction(Result):
     kl_length: int
     repeated: Rank | None  # the measured cost on every other window, with that on the windows between
     estimate: Rank | None  # that KL summed over layers, with the measured cost of the band
-    diagnostics: Annotated[list[Diagnostic], axes("diagnostic")]
+    diagnostics: Annotated[list[RankedDiagnostic], axes("diagnostic")]
     window_nll: Annotated[dict[str, list[float]], axes("window")]  # "reference", and each part by name
     headline: str  # does pressure predict?
     findings: Annotated[list[str], axes(ANY)]  # what else there is to say, a sentence each

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from qroar_core.diagnostics.result import Diagnosis
-from qroar_core.diagnostics.tails.result import TailTable
+from qroar_core.diagnostics.tail_inflation.result import TailTable
 from qroar_core.evidence.controls.result import Estimate
 from qroar_core.evidence.replication.result import Claim, Name, Verdict
 from qroar_core.result import LayerBand, exp

@@ -8,7 +8,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from qroar_core.evidence.replication.claims import CLAIMS, PAPER
-from qroar_core.evidence.replication.result import Case, Claim, Replication, Verdict
+from qroar_core.evidence.replication.result import Claim, Replication, SettingClaims, Verdict
 from qroar_core.figures.picture import BLUE, GREY, ORANGE, Picture, framed
 
 LEVELS: tuple[Verdict, ...] = ("not testable here", "undecided", "does not hold", "holds")
@@ -108,11 +108,11 @@ def _cell_words(claim: Claim, roomy: bool) -> str:
     return "<br>".join([f"<b>{claim.verdict}</b>", *(_figure(claim) if roomy else [])])
 
 
-def _claim(case: Case, name: str) -> Claim:
+def _claim(case: SettingClaims, name: str) -> Claim:
     return next(claim for claim in case.claims if claim.name == name)
 
 
-def _hover_words(claim: Claim, case: Case) -> str:
+def _hover_words(claim: Claim, case: SettingClaims) -> str:
     rule = CLAIMS[claim.name]
     said = [f"<b>{rule.statement}</b>: {claim.verdict}", case.name, value_words(claim), claim.detail, rule.rule]
     return "<br>".join(_wrapped(line, 80) for line in said if line)

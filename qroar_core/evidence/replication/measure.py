@@ -32,13 +32,13 @@ from qroar_core.specs.labels import quant_words, rope_words, setting_words
 from qroar_core.specs.written import written
 from qroar_core.transforms.scales import Scales
 
-OWN = RopeSpec()
+OWN_ROPE = RopeSpec()
 NO_SCALES = "no scales were found to act here"
 MOST_PASSES = 8  # over the held-out windows, a setting; fewer where settings share a condition
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Case:
+class ReplicationSetting:
     """One setting: `scales` are those searched under it, `note` why there are none if there are none."""
 
     rope: RopeSpec
@@ -50,7 +50,7 @@ class Case:
 
 def measure_claims(
     loaded: LoadedModel,
-    cases: Sequence[Case],
+    cases: Sequence[ReplicationSetting],
     spec: ReplicationSpec,
     documents: Documents,
     on_step: OnStep = no_progress,
@@ -150,7 +150,7 @@ class _Scorer:
         return seen
 
 
-def _tested(scorer: _Scorer, case: Case, spec: ReplicationSpec) -> results.Case:
+def _tested(scorer: _Scorer, case: ReplicationSetting, spec: ReplicationSpec) -> results.SettingClaims:
     """All claims of one setting."""
     sure = spec.confidence
     claims = [
@@ -160,7 +160,7 @@ def _tested(scorer: _Scorer, case: Case, spec: ReplicationSpec) -> results.Case:
         _short(scorer, case, spec),
         _perplexity(scorer, case, spec),
     ]
-    return results.Case(
+    return results.SettingClaims(
         name=setting_words(case.rope, case.quant),
         rope=written(case.rope),
         quantization=asdict(case.quant),
@@ -168,21 +168,21 @@ def _tested(scorer: _Scorer, case: Case, spec: ReplicationSpec) -> results.Case:
     )
 
 
-def _pressure(name: Name, case: Case, confidence: float) -> Claim:
-    if case.rope == OWN:
+def _pressure(name: Name, case: ReplicationSetting, confidence: float) -> Claim:
+    if case.rope == OWN_ROPE:
         return untestable(name, "nothing is interpolated")
     return pressure(name, case.diagnosis, confidence)
 
 
-def _amplified(scorer: _Scorer, case: Case, confidence: float) -> list[Claim]:
-    if case.rope == OWN:
+def _amplified(scorer: _Scorer, case: ReplicationSetting, confidence: float) -> list[Claim]:
+    if case.rope == OWN_ROPE:
         return [untestable(name, "nothing is interpolated") for name in ("amplified", "amplified_long")]
     if scorer.within:
         length = scorer.ids.shape[1]
-        here, own = (_means(_cost(scorer.long, rope, case.quant)) for rope in (case.rope, OWN))
+        here, own = (_means(_cost(scorer.long, rope, case.quant)) for rope in (case.rope, OWN_ROPE))
         why = f"{length} tokens lie within the native window of {scorer.loaded.geometry.original_context}"
         return [amplified("amplified", here, own, confidence, f"at {length} tokens"), untestable("amplified_long", why)]
-    short = [_cost(scorer.pieces, rope, case.quant) for rope in (case.rope, OWN)]
+    short = [_cost(scorer.pieces, rope, case.quant) for rope in (case.rope, OWN_ROPE)]
     last = scorer.short // 2  # target tokens that have at least half the short context before them
     far = _cost(scorer.long, case.rope, case.quant)[:, -last:]
     near = short[1][:, -1, -last:]
@@ -198,7 +198,7 @@ def _cost(read: Callable[[RopeSpec, QuantSpec], Tensor], rope: RopeSpec, quant: 
     return read(rope, quant) - read(rope, QuantSpec())
 
 
-def _short(scorer: _Scorer, case: Case, spec: ReplicationSpec) -> Claim:
+def _short(scorer: _Scorer, case: ReplicationSetting, spec: ReplicationSpec) -> Claim:
     if case.scales.is_identity:
         return untestable("short_context", case.note)
     if case.scales.mode != "symmetric":
@@ -207,7 +207,7 @@ def _short(scorer: _Scorer, case: Case, spec: ReplicationSpec) -> Claim:
     return short_context(_means(before), _means(after), spec.tolerance, spec.confidence, scorer.short)
 
 
-def _perplexity(scorer: _Scorer, case: Case, spec: ReplicationSpec) -> Claim:
+def _perplexity(scorer: _Scorer, case: ReplicationSetting, spec: ReplicationSpec) -> Claim:
     before = _means(scorer.long(case.rope, case.quant))
     still = case.scales.is_identity  # then nothing is cut, exactly
     after = before if still else _means(scorer.long(case.rope, case.quant, case.scales))

@@ -24,7 +24,7 @@ class Claim(Result):
     detail: str
 
 
-class Case(Result):
+class SettingClaims(Result):
     """One setting with its claims."""
 
     name: str
@@ -45,7 +45,7 @@ class Replication(Result):
     tolerance: float  # nats per token scales may cost at short context
     least_cut: float  # share of the perplexity
     text: str
-    cases: Annotated[list[Case], axes("case")]
+    cases: Annotated[list[SettingClaims], axes("case")]
 
     @property
     def measured_on(self) -> str:

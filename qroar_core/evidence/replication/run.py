@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from qroar_core.diagnostics import run as diagnose
-from qroar_core.evidence.replication.measure import NO_SCALES, Case, measure_claims
+from qroar_core.evidence.replication.measure import NO_SCALES, ReplicationSetting, measure_claims
 from qroar_core.evidence.replication.result import Replication
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.text import Texts
@@ -39,7 +39,7 @@ def run(
         found = find_scales(loaded, under, texts, diagnosis, say)
         verdict = SearchProblem.of(loaded, under, {}).verdict
         note = verdict.reason.rstrip(".") if verdict.acts == "no" else NO_SCALES
-        cases.append(Case(rope, quant, found, diagnosis, note))
+        cases.append(ReplicationSetting(rope, quant, found, diagnosis, note))
     spec = replace(
         spec,
         length=spec.length or setting.search.length,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qroar_core.interpolations.base import Asked, Interpolation, Method
+from qroar_core.interpolations.base import Interpolation, Method, RopeParameterInputs
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-def _parameters(asked: Asked) -> dict[str, Any]:
+def _parameters(asked: RopeParameterInputs) -> dict[str, Any]:
     return dict(asked.native)
 
 

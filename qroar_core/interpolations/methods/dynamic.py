@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qroar_core.interpolations.base import Asked, Interpolation, Method, Range, stretch
+from qroar_core.interpolations.base import Interpolation, Method, Range, RopeParameterInputs, stretch
 from qroar_core.interpolations.methods.ntk import exponents
 from qroar_core.interpolations.spec import RopeSpec
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def _parameters(asked: Asked) -> dict[str, Any]:
+def _parameters(asked: RopeParameterInputs) -> dict[str, Any]:
     return asked.block("dynamic")
 
 
@@ -37,6 +37,7 @@ METHOD = Method(
     _parameters,
     _slope,
     reads_window=True,
+    required_keys=("factor",),
     llama_cpp=_llama_cpp,
     searched=_searched,
     length_matters=True,

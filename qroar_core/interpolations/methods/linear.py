@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qroar_core.interpolations.base import Asked, Interpolation, Method, Range, stretch
+from qroar_core.interpolations.base import Interpolation, Method, Range, RopeParameterInputs, stretch
 from qroar_core.interpolations.spec import RopeSpec
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-def _parameters(asked: Asked) -> dict[str, Any]:
+def _parameters(asked: RopeParameterInputs) -> dict[str, Any]:
     return asked.block("linear")
 
 
@@ -28,4 +28,13 @@ def _searched(s: float, reach: float) -> tuple[Range, ...]:
     return (stretch(s, reach),)
 
 
-METHOD = Method("linear", 10, "arXiv 2306.15595", _parameters, _slope, llama_cpp=_llama_cpp, searched=_searched)
+METHOD = Method(
+    "linear",
+    10,
+    "arXiv 2306.15595",
+    _parameters,
+    _slope,
+    llama_cpp=_llama_cpp,
+    searched=_searched,
+    required_keys=("factor",),
+)

@@ -6,14 +6,14 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from qroar_core.interpolations.base import Asked, Interpolation, Method, Option, Range
+from qroar_core.interpolations.base import Interpolation, Method, Option, Range, RopeParameterInputs
 from qroar_core.interpolations.spec import RopeSpec
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-def _parameters(asked: Asked) -> dict[str, Any]:
+def _parameters(asked: RopeParameterInputs) -> dict[str, Any]:
     borders = {"low_freq_factor": asked.spec.low_freq_factor, "high_freq_factor": asked.spec.high_freq_factor}
     return asked.block("llama3", original_max_position_embeddings=int(asked.context), **borders)
 
@@ -52,6 +52,7 @@ METHOD = Method(
         Option("low_freq_factor", "Pairs with fewer turns per native window are interpolated fully."),
         Option("high_freq_factor", "Pairs with more turns stay as they are."),
     ),
+    required_keys=("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"),
     own_options=_own_options,
     llama_cpp=_llama_cpp,
     searched=_searched,

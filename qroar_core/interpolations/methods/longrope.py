@@ -11,10 +11,10 @@ from qroar_core.errors import BadSpec
 from qroar_core.interpolations.base import (
     ATTENTION,
     ROUNDING,
-    Asked,
     Interpolation,
     Method,
     Range,
+    RopeParameterInputs,
     has_fixed_attention_factor,
 )
 from qroar_core.interpolations.spec import RopeSpec
@@ -26,7 +26,7 @@ KNOTS = 5  # of a searched list, evenly over the pairs; between them ln lambda_i
 DIGITS = 6  # significant ones of a searched factor, as many as files hold
 
 
-def _parameters(asked: Asked) -> dict[str, Any]:
+def _parameters(asked: RopeParameterInputs) -> dict[str, Any]:
     """Raises BadSpec where no list is to be had, or one of a wrong length."""
     spec, pairs = asked.spec, asked.pairs
     long = spec.long_factor or asked.native.get("long_factor")
@@ -139,6 +139,7 @@ METHOD = Method(
     reads_window=True,
     takes_lists=True,
     factor_shown=list_factor,
+    required_keys=("short_factor", "long_factor"),
     own_options=_own_options,
     llama_cpp=_llama_cpp,
     searched=_searched,

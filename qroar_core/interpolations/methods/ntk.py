@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from qroar_core.errors import BadSpec
-from qroar_core.interpolations.base import Asked, Interpolation, Method, Range, stretch
+from qroar_core.interpolations.base import Interpolation, Method, Range, RopeParameterInputs, stretch
 from qroar_core.interpolations.spec import RopeSpec
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def exponents(at: Interpolation) -> Tensor:
     return torch.arange(pairs, dtype=torch.float64) / (pairs - 1)
 
 
-def _parameters(asked: Asked) -> dict[str, Any]:
+def _parameters(asked: RopeParameterInputs) -> dict[str, Any]:
     """A default RoPE of a larger base: transformers has no type of this name."""
     return {"rope_type": "default", "rope_theta": ntk_theta(asked.theta, asked.rotary_dim, asked.spec.factor)}
 

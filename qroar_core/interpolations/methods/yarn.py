@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from qroar_core.errors import BadSpec
 from qroar_core.interpolations.base import (
     ATTENTION,
-    Asked,
     Interpolation,
     Method,
     Option,
     Range,
+    RopeParameterInputs,
     has_fixed_attention_factor,
 )
 from qroar_core.interpolations.spec import RopeSpec
@@ -58,7 +58,7 @@ def ramp(
     return 1 - ((torch.arange(pairs, dtype=torch.float64) - low) / (high - low)).clamp(0, 1)
 
 
-def _parameters(asked: Asked) -> dict[str, Any]:
+def _parameters(asked: RopeParameterInputs) -> dict[str, Any]:
     betas = {"beta_fast": asked.spec.beta_fast, "beta_slow": asked.spec.beta_slow}
     return asked.block("yarn", original_max_position_embeddings=int(asked.context), **betas)
 
@@ -118,6 +118,7 @@ METHOD = Method(
         Option("beta_fast", "Pairs with more turns per native window stay as they are."),
         Option("beta_slow", "Pairs with fewer turns are interpolated fully."),
     ),
+    required_keys=("factor",),
     own_options=_own_options,
     llama_cpp=_llama_cpp,
     searched=_searched,

@@ -32,7 +32,7 @@ BITS = 4
 ORDER = (0, 2, 4, 6, 1, 3, 5, 7)  # output of each nibble of a word
 LABEL = "AWQ int4"
 OLD_NAMES = {"w_bit": "bits", "q_group_size": "group_size"}  # of AutoAWQ's own quant_config.json
-READ = ("quant_method", "method", "bits", "group_size", "version", "format", "checkpoint_format", "zero_point")
+KEYS_READ = ("quant_method", "method", "bits", "group_size", "version", "format", "checkpoint_format", "zero_point")
 HARMLESS = (
     *("modules_to_not_convert", "backend", "do_fuse", "fuse_max_seq_len", "modules_to_fuse", "exllama_config", "meta"),
     *("desc_act", "sym", "lm_head", "pack_dtype", "true_sequential", "damp_percent", "tokenizer", "dataset"),
@@ -58,7 +58,7 @@ def packing(block: Mapping[str, Any], where: str) -> Packing:
     size = whole(block, "group_size", where, LABEL)
     if size != -1 and size < 1:
         raise unknown(f"{LABEL} in groups of {size}", where)
-    require_known(block, (*READ, *HARMLESS), where, LABEL)
+    require_known(block, (*KEYS_READ, *HARMLESS), where, LABEL)
     return Packing(
         LABEL,
         "qweight",

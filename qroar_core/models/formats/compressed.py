@@ -36,10 +36,10 @@ from qroar_core.models.formats.packing import (
 )
 
 NAME = "compressed-tensors"
-PLAIN = ("int-quantized", "float-quantized", "naive-quantized")
+UNPACKED_FORMATS = ("int-quantized", "float-quantized", "naive-quantized")
 CODES = {"int": torch.int8, "float": torch.float8_e4m3fn}
 ZERO_TYPES = (torch.int8, torch.float8_e4m3fn, *REAL)
-READ = ("quant_method", "format", "config_groups", "sparsity_config", "transform_config", "quantization_status")
+KEYS_READ = ("quant_method", "format", "config_groups", "sparsity_config", "transform_config", "quantization_status")
 HARMLESS = ("ignore", "kv_cache_scheme", "global_compression_ratio", "version", "quantization_scheme", "producer")
 WEIGHTS = (
     "num_bits",
@@ -80,7 +80,7 @@ def packings(block: Mapping[str, Any], where: str) -> list[Packing]:
     Raises:
         UnsupportedModel: settings not known here, or several weight schemes.
     """
-    require_known(block, (*READ, *HARMLESS), where, NAME)
+    require_known(block, (*KEYS_READ, *HARMLESS), where, NAME)
     for key in ("sparsity_config", "transform_config"):
         inner = block.get(key) or {}
         if inner != {} and not (isinstance(inner, dict) and inner.get("format") == "dense"):
@@ -124,7 +124,7 @@ def _scheme(weights: Mapping[str, Any], form: str, where: str) -> Scheme:
     ):
         raise unknown(f"{NAME} in blocks of {str(structure)[:20]}", where)
     packs = form == "pack-quantized" and bits in (4, 8) and kind == "int" and strategy in ("channel", "group")
-    plain = form in PLAIN and bits == 8 and kind in CODES
+    plain = form in UNPACKED_FORMATS and bits == 8 and kind in CODES
     if not packs and not plain:
         raise unknown(f"{NAME} {form[:40]} with {bits} bits, {kind[:20]}, a scale a {strategy},", where)
     order = weights.get("actorder")

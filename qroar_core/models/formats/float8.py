@@ -37,7 +37,7 @@ SHARED = {
 }
 MODELOPT = {"FP8": "tensor", "FP8_PER_CHANNEL_PER_TOKEN": "channel", "FP8_PB_WO": "block"}
 MODELOPT_BLOCK = (128, 128)
-PLAIN = (
+KEYS_READ = (
     "quant_method",
     "activation_scheme",
     "weight_block_size",
@@ -86,7 +86,7 @@ def plain(block: Mapping[str, Any], where: str) -> list[Packing]:
         raise unknown("FP8 with experts or scales of another type", where)
     if str(block.get("fmt", "e4m3")) not in ("e4m3", "float8_e4m3fn"):
         raise unknown(f"FP8 of the type {str(block['fmt'])[:20]}", where)
-    require_known(block, PLAIN, where, "FP8")
+    require_known(block, KEYS_READ, where, "FP8")
     size = block.get("weight_block_size")
     if size is None:
         return [

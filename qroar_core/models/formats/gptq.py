@@ -41,7 +41,7 @@ from qroar_core.models.formats.packing import (
 
 BITS = (2, 3, 4, 8)
 VERSIONS = {None: 1, "gptq": 1, "gptq_v2": 2}
-READ = (
+KEYS_READ = (
     "quant_method",
     "method",
     "bits",
@@ -118,7 +118,7 @@ def _settings(block: Mapping[str, Any], where: str) -> Settings:
     if block.get("is_marlin_format") or block.get("awq_gemm_checkpoint"):
         raise unknown(f"{label} in the layout of another kernel (marlin or AWQ)", where)
     _require_one_setting(block, where, label)
-    require_known(block, (*READ, *HARMLESS), where, label)
+    require_known(block, (*KEYS_READ, *HARMLESS), where, label)
     return Settings(
         bits,
         size,

@@ -25,9 +25,9 @@ from qroar_core.models.formats.packed_weights import packings_of
 from qroar_core.models.formats.packing import Packing
 from qroar_core.models.formats.stored import StoredTensor
 
-FLOATS = ("F64", "F32", "F16", "BF16")  # what a tensor that is not quantized holds
+SAFETENSORS_FLOATS = ("F64", "F32", "F16", "BF16")  # what a tensor that is not quantized holds
 CODES = ("I8", "U8", "I16", "U16", "I32", "U32", "I64", "U64", "BOOL")
-DTYPES = {
+SAFETENSORS_DTYPES = {
     "F64": torch.float64,
     "F32": torch.float32,
     "F16": torch.float16,
@@ -162,7 +162,8 @@ def _require_no_other_part(rest: Iterable[str], found: dict[str, Any], packing: 
 def _require_plain(placed: dict[str, Placed], folder: Path, why: str) -> None:
     """Refuse a tensor that belongs to a quantized layer of some format; `why` says what is wrong with it here."""
     for name, at in sorted(placed.items()):
-        odd = at.dtype not in (*FLOATS, *CODES) or (at.dtype in CODES and name.endswith((".weight", "_proj")))
+        code = at.dtype in CODES
+        odd = not (code or at.dtype in SAFETENSORS_FLOATS) or (code and name.endswith((".weight", "_proj")))
         if odd or at.dtype == "I8" or SIGNS.search(name):
             raise UnsupportedModel(
                 f"{name[:100]} ({at.dtype}) belongs to quantized weights, and {why}",
@@ -178,7 +179,7 @@ def layer_shape(folder: Path, packing: Packing, stem: str, parts: dict[str, Plac
             {
                 suffix: read_tensor(at.path, _full(stem, suffix, packing))
                 if suffix in packing.early
-                else torch.empty(at.shape, dtype=DTYPES[at.dtype], device="meta")
+                else torch.empty(at.shape, dtype=SAFETENSORS_DTYPES[at.dtype], device="meta")
                 for suffix, at in parts.items()
             }
         )

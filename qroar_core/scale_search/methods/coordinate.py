@@ -29,4 +29,4 @@ def coordinate(run: SearchState, starts: dict[str, Tensor]) -> None:
         run.report(trial + 1, "best of every unit", run.value, run.value)
 
 
-METHOD = SearchMethod(20, coordinate, swept, ("sweeps", "grid_points"))
+METHOD = SearchMethod(20, coordinate, swept, ("sweeps", "grid_points"), label="sweep")

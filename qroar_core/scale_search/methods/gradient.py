@@ -41,4 +41,4 @@ def gradient(run: SearchState, starts: dict[str, Tensor]) -> None:
         run.report(spec.steps + 1, "gradient result", run.value, run.value)
 
 
-METHOD = SearchMethod(10, gradient, lambda spec, bands: spec.steps, ("steps",), gradient=True)
+METHOD = SearchMethod(10, gradient, lambda spec, bands: spec.steps, ("steps",), label="gradient step", gradient=True)

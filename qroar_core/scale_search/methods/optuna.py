@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from qroar_core.scale_search.optuna_candidates import Proposals
+from qroar_core.scale_search.optuna_candidates import ScaleProposals
 from qroar_core.scale_search.search_method import SearchMethod, begin
 from qroar_core.scale_search.state import SearchState
 
@@ -25,7 +25,7 @@ def proposed(run: SearchState, starts: dict[str, Tensor]) -> None:
         error = run.objective.per_head(moved(point))
         return float(error.mean()), error.flatten().tolist()
 
-    for tried in run.tries(Proposals.within(run.bounds, run.spec), evaluate, known):
+    for tried in run.tries(ScaleProposals.within(run.bounds, run.spec), evaluate, known):
         run.take(moved(tried.point), torch.tensor(tried.errors).view(run.best.shape[:2]))
         if tried.number >= len(known):
             run.report(tried.number + 1, f"trial {tried.number}", tried.value, run.value)
@@ -33,4 +33,4 @@ def proposed(run: SearchState, starts: dict[str, Tensor]) -> None:
         run.report(run.spec.trials + 1, "best of every unit", run.value, run.value)
 
 
-METHOD = SearchMethod(30, proposed, lambda spec, bands: spec.trials, ("trials",), independent=True)
+METHOD = SearchMethod(30, proposed, lambda spec, bands: spec.trials, ("trials",), label="trial", independent=True)

@@ -23,9 +23,9 @@ from qroar_core.models.stream import Condition
 from qroar_core.scale_search.best_candidate import BestCandidate
 from qroar_core.scale_search.cached import Report
 from qroar_core.scale_search.objective import Objective
-from qroar_core.scale_search.optuna_candidates import Proposals, TrialRunner, grid_of, sequential, swept
+from qroar_core.scale_search.optuna_candidates import ScaleProposals, TrialRunner, grid_of, sequential, swept
 from qroar_core.scale_search.problem import SearchProblem
-from qroar_core.scale_search.result import Candidate
+from qroar_core.scale_search.result import HistoryPoint
 from qroar_core.scale_search.search_methods import methods
 from qroar_core.scale_search.state import AdamState, clamp
 from qroar_core.specs import QuantSpec, RopeSpec, SearchSpec
@@ -88,7 +88,7 @@ class FullSearch(BestCandidate):
         """The objective of any scales."""
         return self.objective.value(point)
 
-    def run(self, base: Tensor, past: Sequence[Candidate] = ()) -> Tensor:
+    def run(self, base: Tensor, past: Sequence[HistoryPoint] = ()) -> Tensor:
         """Identity and `base` are tried first. `past`: of a search this one continues; `base` is what it had found."""
         self.begin(base, self.report, past)
         told = [c.objective for c in past if c.step > 0]
@@ -135,7 +135,7 @@ class FullSearch(BestCandidate):
             reached = self.value(moved(point))
             return reached, [reached]
 
-        for tried in self.tries(Proposals.within(self.bounds, self.objective.spec), evaluate, told):
+        for tried in self.tries(ScaleProposals.within(self.bounds, self.objective.spec), evaluate, told):
             self.objective.tell(moved(tried.point), tried.value)
             if tried.number >= len(told):
                 yield moved(tried.point), f"trial {tried.number}"

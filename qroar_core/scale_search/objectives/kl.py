@@ -32,7 +32,7 @@ from qroar_core.scale_search.cached import Report
 from qroar_core.scale_search.objective import Objective
 from qroar_core.scale_search.optuna_candidates import TrialRunner
 from qroar_core.scale_search.problem import SearchProblem
-from qroar_core.scale_search.result import Candidate
+from qroar_core.scale_search.result import HistoryPoint
 from qroar_core.scale_search.state import CHEAP, AdamState, clamp
 from qroar_core.specs import SearchSpec
 from qroar_core.transforms.scales import pooled
@@ -117,7 +117,7 @@ class Polish(BestCandidate):
         self.seconds = time.perf_counter() - began
         return reached
 
-    def run(self, base: Tensor, past: Sequence[Candidate] = ()) -> Tensor:
+    def run(self, base: Tensor, past: Sequence[HistoryPoint] = ()) -> Tensor:
         """Adam from the better of identity and `base`; the averaged iterate counts where it is better than both.
 
         `past` is the history of a polish this one continues.

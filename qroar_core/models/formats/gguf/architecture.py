@@ -15,7 +15,7 @@ import numpy as np
 from qroar_core.errors import BadCheckpoint
 from qroar_core.models.formats.gguf.files import FileTensor, GgufFiles
 from qroar_core.models.formats.gguf.metadata import Metadata
-from qroar_core.models.formats.gguf.reading import Piece, Place, assembled, at_rows
+from qroar_core.models.formats.gguf.reading import Place, TensorPart, assembled, at_rows
 from qroar_core.models.formats.gguf.rope import rope_parameters
 from qroar_core.models.formats.stored import StoredTensor
 
@@ -69,7 +69,7 @@ class Architecture:
                 continue
             move = self.moved[stem](config) if stem in self.moved else None
             shift = -1.0 if self.one_plus and stem.endswith("norm") else 0.0
-            found[target] = assembled(source.shape, [Piece(source, move)], shift), (name,)
+            found[target] = assembled(source.shape, [TensorPart(source, move)], shift), (name,)
         return found
 
     def _target(self, name: str, layer: Mapping[str, str]) -> tuple[str | None, str]:
@@ -223,4 +223,4 @@ def reordered(files: GgufFiles, target: str, name: str, shape: tuple[int, ...], 
     """One tensor whose row i goes to row `rows[i]`; {} where the file does not have it."""
     if name not in files.tensors:
         return {}
-    return {target: (assembled(shape, [Piece(take(files, name, shape), at_rows(rows))]), (name,))}
+    return {target: (assembled(shape, [TensorPart(take(files, name, shape), at_rows(rows))]), (name,))}

@@ -27,7 +27,7 @@ from qroar_core.models.quiet import quiet_transformers
 from qroar_core.models.size_check import GGUF_WIDTH, check_sizes
 
 MOST_LAYERS = 1 << 16  # of any model
-FLOATS = ("F32", "F16", "BF16", "F64")
+UNQUANTIZED_TYPES = ("F32", "F16", "BF16", "F64")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Opened:
             kinds[kind] += values
             layers[kind] += values if name.startswith("blk.") else 0
         for counted in (layers, kinds):
-            quantized = Counter({kind: n for kind, n in counted.items() if kind not in FLOATS and n})
+            quantized = Counter({kind: n for kind, n in counted.items() if kind not in UNQUANTIZED_TYPES and n})
             if quantized:
                 return quantized.most_common(1)[0][0]
         return kinds.most_common(1)[0][0]

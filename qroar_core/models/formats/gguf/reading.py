@@ -21,7 +21,7 @@ from qroar_core.models.formats.gguf.files import FileTensor
 from qroar_core.models.formats.stored import StoredTensor
 
 CHUNK = 1 << 20  # values dequantized at a time
-PLAIN = {  # types that are read as they are
+PLAIN_TYPES = {  # types that are read as they are
     GGMLQuantizationType.F32: torch.float32,
     GGMLQuantizationType.F16: torch.float16,
     GGMLQuantizationType.BF16: torch.bfloat16,
@@ -31,7 +31,7 @@ Place = Callable[[Tensor, Tensor, Tensor], None]  # (whole tensor, row numbers o
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class TensorPart:
     """One GGUF tensor and where its rows go; in order from the first where `place` is None."""
 
     source: FileTensor
@@ -51,7 +51,7 @@ def at_rows(rows: np.ndarray | Sequence[int]) -> Place:
     return place
 
 
-def assembled(shape: tuple[int, ...], pieces: Sequence[Piece], shift: float = 0.0) -> StoredTensor:
+def assembled(shape: tuple[int, ...], pieces: Sequence[TensorPart], shift: float = 0.0) -> StoredTensor:
     """A tensor of `shape` filled by `pieces`, with `shift` added (exact in float32 for gains stored as 1 + w).
 
     Raises:
@@ -79,7 +79,7 @@ def check_kind(source: FileTensor) -> None:
 
 @cache
 def _readable(kind: GGMLQuantizationType) -> bool:
-    if kind in PLAIN:
+    if kind in PLAIN_TYPES:
         return True
     try:
         dequantize(np.zeros((1, GGML_QUANT_SIZES[kind][1]), np.uint8), kind)
@@ -88,8 +88,8 @@ def _readable(kind: GGMLQuantizationType) -> bool:
     return True
 
 
-def _values(shape: tuple[int, ...], pieces: tuple[Piece, ...], shift: float) -> Tensor:
-    kinds = {PLAIN.get(piece.source.info.kind, torch.float32) for piece in pieces}
+def _values(shape: tuple[int, ...], pieces: tuple[TensorPart, ...], shift: float) -> Tensor:
+    kinds = {PLAIN_TYPES.get(piece.source.info.kind, torch.float32) for piece in pieces}
     dtype = kinds.pop() if len(kinds) == 1 and not shift else torch.float32
     whole = torch.empty(shape, dtype=dtype)
     for piece in pieces:
@@ -117,6 +117,6 @@ def _read(source: FileTensor, first: int, count: int) -> Tensor:
         raise BadCheckpoint(f"cannot be read ({error.strerror or error})", where=str(source.path)) from error
     if len(raw) != count * info.row_bytes:
         raise BadCheckpoint("the file became shorter while it was read", where=str(source.path), do="fetch it again")
-    if info.kind in PLAIN:
-        return torch.from_numpy(raw).view(PLAIN[info.kind]).view(count, -1)
+    if info.kind in PLAIN_TYPES:
+        return torch.from_numpy(raw).view(PLAIN_TYPES[info.kind]).view(count, -1)
     return torch.from_numpy(dequantize(raw.reshape(count, -1), info.kind)).view(count, -1)

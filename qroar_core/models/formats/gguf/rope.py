@@ -18,7 +18,7 @@ import numpy as np
 from qroar_core.errors import BadCheckpoint, UnsupportedModel
 from qroar_core.models.formats.gguf.files import GgufFiles
 from qroar_core.models.formats.gguf.metadata import Metadata
-from qroar_core.models.formats.gguf.reading import Piece, assembled
+from qroar_core.models.formats.gguf.reading import TensorPart, assembled
 
 FREQS, LONG, SHORT = "rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight"
 KINDS = ("none", "linear", "yarn", "longrope")
@@ -87,7 +87,7 @@ def _divisors(files: GgufFiles, name: str, rotary_dim: int) -> np.ndarray | None
         raise BadCheckpoint(
             f"{name} has shape {list(source.shape)}, its sizes say {[rotary_dim // 2]}", where=str(source.path)
         )
-    values = assembled(source.shape, [Piece(source)]).values().double().numpy()
+    values = assembled(source.shape, [TensorPart(source)]).values().double().numpy()
     if not (np.isfinite(values).all() and (values > 0).all()):
         raise BadCheckpoint(f"{name} holds numbers that are not positive", where=str(source.path), do="fetch it again")
     return values

@@ -13,7 +13,7 @@ from qroar_core.models.formats.gguf.architecture import MLP, Architecture, Built
 from qroar_core.models.formats.gguf.experts import expert_layers
 from qroar_core.models.formats.gguf.files import GgufFiles
 from qroar_core.models.formats.gguf.metadata import Metadata
-from qroar_core.models.formats.gguf.reading import Piece, Place, assembled
+from qroar_core.models.formats.gguf.reading import Place, TensorPart, assembled
 from qroar_core.models.formats.gguf.rope import rope_parameters
 from qroar_core.models.formats.stored import StoredTensor
 
@@ -108,7 +108,7 @@ def merged(found: Config, files: GgufFiles) -> Built:
     for i in sparse if found["model_type"] == "deepseek_v3" else ():
         name, target = f"blk.{i}.{CORRECTION}", f"model.layers.{i}.mlp.gate.e_score_correction_bias"
         if corrected:
-            built[target] = assembled((count,), [Piece(take(files, name, (count,)))]), (name,)
+            built[target] = assembled((count,), [TensorPart(take(files, name, (count,)))]), (name,)
         else:  # optional in llama.cpp
             built[target] = StoredTensor((count,), lambda: torch.zeros(count)), ()
     for i in range(layers):
@@ -122,8 +122,8 @@ def _kv_b(found: Config, files: GgufFiles, i: int) -> Built:
     plain, values = found["qk_nope_head_dim"], found["v_head_dim"]
     names = f"blk.{i}.attn_k_b.weight", f"blk.{i}.attn_v_b.weight"
     pieces = [
-        Piece(take(files, names[0], (heads, rank, plain)), _keys(heads, rank, plain)),
-        Piece(take(files, names[1], (heads, values, rank)), _values(heads, plain, values)),
+        TensorPart(take(files, names[0], (heads, rank, plain)), _keys(heads, rank, plain)),
+        TensorPart(take(files, names[1], (heads, values, rank)), _values(heads, plain, values)),
     ]
     stored = assembled((heads * (plain + values), rank), pieces)
     return {f"model.layers.{i}.self_attn.kv_b_proj.weight": (stored, names)}

@@ -11,7 +11,7 @@ from torch import Tensor
 from qroar_core.models.formats.gguf.architecture import ATTENTION, Architecture, Built, Config, decoder, share, take
 from qroar_core.models.formats.gguf.files import GgufFiles
 from qroar_core.models.formats.gguf.metadata import Metadata
-from qroar_core.models.formats.gguf.reading import Piece, Place, assembled
+from qroar_core.models.formats.gguf.reading import Place, TensorPart, assembled
 
 
 def config(meta: Metadata, files: GgufFiles) -> Config:
@@ -50,15 +50,19 @@ def merged(found: Config, files: GgufFiles) -> Built:
             wide = rows * len(parts)
             names = tuple(f"{stem}_{part}_exps.weight" for part in parts)
             pieces = [
-                Piece(take(files, name, (count, rows, columns)), _as_columns(rows, k, len(parts)))
+                TensorPart(take(files, name, (count, rows, columns)), _as_columns(rows, k, len(parts)))
                 for k, name in enumerate(names)
             ]
             built[f"{mlp}.{target}"] = assembled((count, columns, wide), pieces), names
             names = tuple(f"{stem}_{part}_exps.bias" for part in parts)
-            pieces = [Piece(take(files, name, (count, rows)), _in_turn(k, len(parts))) for k, name in enumerate(names)]
+            pieces = [
+                TensorPart(take(files, name, (count, rows)), _in_turn(k, len(parts))) for k, name in enumerate(names)
+            ]
             built[f"{mlp}.{target}_bias"] = assembled((count, wide), pieces), names
         name = f"blk.{i}.attn_sinks.weight"
-        sinks = assembled((found["num_attention_heads"],), [Piece(take(files, name, (found["num_attention_heads"],)))])
+        sinks = assembled(
+            (found["num_attention_heads"],), [TensorPart(take(files, name, (found["num_attention_heads"],)))]
+        )
         built[f"model.layers.{i}.self_attn.sinks"] = sinks, (name,)
     return built
 

@@ -13,7 +13,7 @@ from qroar_core.models.formats.gguf.architecture import (
 )
 from qroar_core.models.formats.gguf.files import GgufFiles
 from qroar_core.models.formats.gguf.metadata import Metadata
-from qroar_core.models.formats.gguf.reading import Piece, assembled
+from qroar_core.models.formats.gguf.reading import TensorPart, assembled
 from qroar_core.models.formats.gguf.rope import rope_parameters
 
 LAYER = {
@@ -70,7 +70,7 @@ def merged(found: Config, files: GgufFiles) -> Built:
     for i, kind in enumerate(found["layer_types"]):
         name = f"blk.{i}.shortconv.conv.weight"
         if kind == "conv":
-            stored = assembled((hidden, 1, taps), [Piece(take(files, name, (hidden, taps)))])
+            stored = assembled((hidden, 1, taps), [TensorPart(take(files, name, (hidden, taps)))])
             built[f"model.layers.{i}.conv.conv.weight"] = stored, (name,)
     return built
 

@@ -9,7 +9,7 @@ from qroar_core.models.formats.gguf.architecture import STANDARD, Architecture, 
 from qroar_core.models.formats.gguf.experts import expert_layers
 from qroar_core.models.formats.gguf.files import GgufFiles
 from qroar_core.models.formats.gguf.metadata import Metadata
-from qroar_core.models.formats.gguf.reading import Piece, assembled
+from qroar_core.models.formats.gguf.reading import TensorPart, assembled
 
 SHARED = {f"ffn_{x}_shexp": f"mlp.shared_expert.{x}_proj" for x in ("gate", "up", "down")}
 GATES = {"ffn_gate_inp": "mlp.gate", "ffn_gate_inp_shexp": "mlp.shared_expert_gate"}
@@ -41,7 +41,7 @@ def merged(found: Config, files: GgufFiles) -> Built:
         name = f"blk.{i}.ffn_gate_inp_shexp.weight"
         source = files.tensors.get(name)
         if source is not None and source.shape == (found["hidden_size"],):
-            stored = assembled((1, found["hidden_size"]), [Piece(source)])
+            stored = assembled((1, found["hidden_size"]), [TensorPart(source)])
             built[f"model.layers.{i}.mlp.shared_expert_gate.weight"] = stored, (name,)
     return built
 

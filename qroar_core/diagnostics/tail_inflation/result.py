@@ -16,7 +16,7 @@ from qroar_core.diagnostics.sample import Sample
 from qroar_core.result import LayerBand, LayerHeadBand, Result
 
 RHO = {"pre": "rho_W", "post": "rho_A"}
-WORDS = {"k/post": "K after RoPE", "k/pre": "K before RoPE", "q/post": "Q after RoPE", "q/pre": "Q before RoPE"}
+TENSORS = {"k/post": "K after RoPE", "k/pre": "K before RoPE", "q/post": "Q after RoPE", "q/pre": "Q before RoPE"}
 NULL_SHARE = 0.95  # of the draws of a null that its range holds
 
 
@@ -75,7 +75,7 @@ class Survival(Result):
 def null_rows(tails: Mapping[str, TailTable]) -> list[NullRow]:
     """The largest cell of each tensor beside the largest cell where sides are swapped."""
     rows = []
-    for which, words in WORDS.items():
+    for which, words in TENSORS.items():
         table = tails.get(which)
         if table is None or table.null is None:
             continue

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from qroar_core.diagnostics.measurement import SIDES, Measurement, sides_of
-from qroar_core.diagnostics.tails.measure import BandTails
+from qroar_core.diagnostics.tail_inflation.measure import BandTails
 from qroar_core.models.stream import AttentionTap
 
 

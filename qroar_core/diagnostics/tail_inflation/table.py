@@ -9,15 +9,17 @@ from torch import Tensor
 
 from qroar_core.diagnostics.listed import listed, significant
 from qroar_core.diagnostics.sample import Sample
-from qroar_core.diagnostics.tails.measure import BandTails, swapped_ratios, tail_inflation
-from qroar_core.diagnostics.tails.result import Survival, TailNull, TailTable
+from qroar_core.diagnostics.tail_inflation.measure import BandTails, swapped_ratios, tail_inflation
+from qroar_core.diagnostics.tail_inflation.result import Survival, TailNull, TailTable
 from qroar_core.maths.draws import null_range
 from qroar_core.specs import DiagnosisSpec
 
 # shares of entries at which the distributions are kept: three a decade, closer about the median
 SHARES = (0.9, 0.75, 0.5, 0.35, 0.2, 0.1, 0.05, 0.02, 0.01, 5e-3, 2e-3, 1e-3, 5e-4, 2e-4, 1e-4)
 SWAPPED = "long and short side of each window swapped, {} ways; the largest of all cells each time"
-DEALT = "long and short windows assigned to the two sides at random, {} times; the largest of all cells each time"
+RANDOM_SIDES_CONTROL = (
+    "long and short windows assigned to the two sides at random, {} times; the largest of all cells each time"
+)
 
 
 def tail_table(
@@ -56,7 +58,7 @@ def _null(drawn: Tensor, paired: bool) -> TailNull:
         map_low=listed(map_low),
         map_high=listed(map_high),
         largest=known.flatten(1).amax(1).tolist(),
-        control=(SWAPPED if paired else DEALT).format(len(drawn)),
+        control=(SWAPPED if paired else RANDOM_SIDES_CONTROL).format(len(drawn)),
     )
 
 

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from qroar_core.diagnostics.sample import Sample
-from qroar_core.diagnostics.tails import figure as tails
-from qroar_core.diagnostics.tails.measure import swaps
-from qroar_core.diagnostics.tails.result import TailNull, null_rows, range_of
-from qroar_core.diagnostics.tails.table import DEALT
+from qroar_core.diagnostics.tail_inflation import figure as tails
+from qroar_core.diagnostics.tail_inflation.measure import swaps
+from qroar_core.diagnostics.tail_inflation.result import TailNull, null_rows, range_of
+from qroar_core.diagnostics.tail_inflation.table import RANDOM_SIDES_CONTROL
 from qroar_core.figures.picture import OLDER
 from tests.helpers import planted
 
@@ -97,7 +97,7 @@ def test_unpaired_windows_leave_something_outside_from_four_on(windows):
     way = (swaps(windows, False, 0) * 2.0 ** torch.arange(2 * windows)).sum(1).tolist()
     assert (max(way) > range_of(way)[1]) is (windows >= 4)
     d = with_null([2.0] * 256, spread=2.5, windows=windows)
-    dealt = {which: table.null.model_copy(update={"control": DEALT}) for which, table in d.tails.items()}
+    dealt = {which: table.null.model_copy(update={"control": RANDOM_SIDES_CONTROL}) for which, table in d.tails.items()}
     tables = {which: table.model_copy(update={"null": dealt[which]}) for which, table in d.tails.items()}
     unpaired = d.model_copy(update={"tails": tables})
     title = tails.overview(unpaired).title

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qroar_core.diagnostics.tails.measure import BandTails, tail_inflation
+from qroar_core.diagnostics.tail_inflation.measure import BandTails, tail_inflation
 from qroar_core.maths.sketches import LogHistogram, TopTail
 
 QUANTILES = [0.0, 0.25, 0.5, 0.9, 0.99, 0.999, 1.0]

@@ -11,13 +11,12 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from qroar_core.diagnostics.result import Diagnosis
-from qroar_core.diagnostics.tails.figure_words import control, enough, null_reading, over_native, windows_read
-from qroar_core.diagnostics.tails.result import RHO, WORDS, largest_null
+from qroar_core.diagnostics.tail_inflation.figure_words import control, enough, null_reading, over_native, windows_read
+from qroar_core.diagnostics.tail_inflation.result import RHO, TENSORS, largest_null
 from qroar_core.figures.by_group import Draw
 from qroar_core.figures.maps import Panel, clickable, column_at, crossed, frame, side_by_side
 from qroar_core.figures.picture import BLUE, DIVERGING, GREY, ORANGE, Picture, counted_on, framed
 
-NAMES = WORDS
 Cell = tuple[str, int, int, int]  # "k/post", layer, KV head, band
 
 
@@ -28,7 +27,7 @@ def worst_cell(diagnosis: Diagnosis) -> Cell:
 
 def label(which: str) -> str:
     """The papers' name of a ratio with plain words: `rho_A, K after RoPE`."""
-    return f"{RHO[which.split('/')[1]]}, {NAMES[which]}"
+    return f"{RHO[which.split('/')[1]]}, {TENSORS[which]}"
 
 
 def overview(diagnosis: Diagnosis, picked: Cell | None = None) -> Picture:
@@ -154,7 +153,8 @@ def survival(diagnosis: Diagnosis, cell: Cell) -> Picture:
         showarrow=False,
     )
     return Picture(
-        f"{NAMES[which]}, layer {diagnosis.layer_number(layer)}, head {head}, band {band}: {_finding(diagnosis, cell)}",
+        f"{TENSORS[which]}, layer {diagnosis.layer_number(layer)}, head {head}, band {band}: "
+        f"{_finding(diagnosis, cell)}",
         figure,
         pd.DataFrame(rows),
         f"{windows_read(diagnosis)} Where the blue line runs right of the orange, values are larger at long context; "
@@ -194,7 +194,7 @@ def _cell_row(diagnosis: Diagnosis, tensor: str, layer: int, band: int) -> dict:
 def _headline(diagnosis: Diagnosis, worst: Cell, kept: list[str]) -> str:
     ratio, expected = _ratio(diagnosis, worst), largest_null([diagnosis.tails[which] for which in kept])
     where = f"layer {diagnosis.layer_number(worst[1])}, band {worst[3]}"
-    found = f"{NAMES[worst[0]]} grows most with length: {_times(ratio)} short context ({where})"
+    found = f"{TENSORS[worst[0]]} grows most with length: {_times(ratio)} short context ({where})"
     if expected is None:
         return found
     if ratio > expected[1]:
@@ -261,7 +261,7 @@ def _ratio(diagnosis: Diagnosis, cell: Cell) -> float:
 
 
 def _kinds_measured(diagnosis: Diagnosis) -> list[str]:
-    return [which for which in NAMES if which in diagnosis.tails]
+    return [which for which in TENSORS if which in diagnosis.tails]
 
 
 def _times(ratio: float | None) -> str:
