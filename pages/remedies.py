@@ -10,6 +10,7 @@ from pages.views.comparison import show_comparison
 from pages.views.job_progress import result_or_progress, running, start_button
 from pages.views.require import require_model
 from pages.views.status_bar import status_bar
+from qroar_core.number_of import number_of
 
 glossary.title("Remedies")
 loaded, setting = require_model()
@@ -27,8 +28,9 @@ spec = comparison_form(loaded, setting)
 key = start_button("Run the comparison", jobs.compare, loaded, setting, spec)
 measured, searched = conditions(loaded, setting, spec)
 st.caption(
-    f"{measured:d} conditions on {spec.windows:d} windows of {setting.search.length:,} tokens each; "
-    f"{searched:d} searches for scales. A remedy that is not wanted can be taken off the list."
+    f"{number_of(measured, 'condition')} on {number_of(spec.windows, 'window')} of {setting.search.length:,} tokens "
+    f"each; {number_of(searched, 'search', 'searches')} for scales. A remedy that is not wanted "
+    "can be taken off the list."
 )
 result = result_or_progress(key)
 if result is not None:

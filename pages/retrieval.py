@@ -10,6 +10,7 @@ from pages.views.job_progress import result_or_progress, running, start_button
 from pages.views.require import require_model
 from pages.views.retrieval import show_retrieval
 from pages.views.status_bar import status_bar
+from qroar_core.number_of import number_of
 
 glossary.title("Retrieval")
 loaded, setting = require_model()
@@ -25,7 +26,8 @@ if outcome is None:
 conditions = 1 if setting.quant.is_none else 2 if outcome is None else 3
 key = start_button("Test retrieval", jobs.retrieve, loaded, setting, outcome, spec)
 longest = max(spec.lengths)
-st.caption(f"{prompt_count(spec):,} prompts under {conditions:d} conditions, each of up to {longest:,} tokens.")
+prompts = number_of(prompt_count(spec), "prompt")
+st.caption(f"{prompts} under {number_of(conditions, 'condition')}, each of up to {longest:,} tokens.")
 result = result_or_progress(key)
 if result is not None:
     show_retrieval(result, setting)

@@ -24,6 +24,7 @@ def _main(arguments: list[str], program: str) -> int:
     from typer.main import get_command
 
     from qroar_core.cli.commands import app
+    from qroar_core.cli.usage import refusal
     from qroar_core.errors import Cancelled, QRoarError
 
     command = get_command(app)
@@ -32,11 +33,7 @@ def _main(arguments: list[str], program: str) -> int:
         code = command.main(args=arguments or ["--help"], prog_name=program, standalone_mode=False, obj=arguments)
         return _say("cancelled", code) if code == INTERRUPTED else int(code or 0)
     except ClickException as error:
-        message = " ".join(error.format_message().split()).rstrip(".")
-        known = ", ".join(getattr(command, "commands", ()))
-        return _say(
-            f"{message}; {f'choose one of {known}' if message.startswith('No such command') else 'see --help'}", 2
-        )
+        return _say(refusal(error, getattr(command, "commands", ())), 2)
     except Cancelled:
         return _say("cancelled", INTERRUPTED)
     except QRoarError as error:

@@ -9,6 +9,7 @@ from pathlib import Path
 from qroar_core.checks import at_least, of_kind, one_of
 from qroar_core.errors import BadSpec
 from qroar_core.interpolations.frequencies import bands_of
+from qroar_core.library.parameters import in_parameters
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.text import Texts
 from qroar_core.models.text_choice import text_label, texts_of
@@ -104,6 +105,7 @@ def too_short(length: int) -> BadSpec:
     return BadSpec(f"{length} tokens are too few to diagnose", where="Setup(length=...)", do=do)
 
 
+@in_parameters
 def quantization(
     k: str | None = None,
     v: str | None = None,

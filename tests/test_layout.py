@@ -24,6 +24,7 @@ TOP_LEVEL = {
 }
 GROUND = (
     "members",
+    "number_of",
     "checks",
     "errors",
     "escape",

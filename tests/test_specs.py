@@ -200,7 +200,7 @@ REFUSED = [
     (RopeSpec, {"method": "yarn", "factor": NAN}, "factor must be at least 1.0 and finite, got nan"),
     (RopeSpec, {"method": "yarn", "factor": INF}, "factor must be at least 1.0 and finite, got inf"),
     (RopeSpec, {"method": "yarn", "factor": -INF}, "factor must be at least 1.0"),
-    (RopeSpec, {"factor": 2.0}, "factor 2.0 needs a method; choose --rope dynamic, linear"),
+    (RopeSpec, {"factor": 2.0}, "factor 2.0 needs a method; choose one of dynamic, linear"),
     (RopeSpec, {"method": "yarn", "original_context": 1}, "original_context must be at least 2"),
     (RopeSpec, {"method": "yarn", "beta_fast": 1.0}, "need beta_fast > beta_slow > 0, got 1.0, 1.0"),
     (RopeSpec, {"method": "yarn", "beta_slow": 0.0}, "need beta_fast > beta_slow > 0"),

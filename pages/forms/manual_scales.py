@@ -10,6 +10,7 @@ from pages.state.choice import REACH
 from pages.state.clicks import carried_out
 from qroar_core.escape import literal
 from qroar_core.maths.error_metrics import error_metrics
+from qroar_core.number_of import number_of
 from qroar_core.scale_search.manual_scales import Probe
 from qroar_core.scale_search.problem import SearchPlan
 from qroar_core.transforms.scales import Scales
@@ -80,11 +81,11 @@ def alone(probe: Probe, manual: Scales | None) -> None:
 
 def measured(probe: Probe) -> str:
     """On how much text the cached error is taken."""
-    windows = f"{probe.windows} calibration window{'s' if probe.windows > 1 else ''}"
+    windows = number_of(probe.windows, "calibration window")
     metric = error_metrics()[probe.objective.setup.error_metric].label
     return (
         f"Cached error: {metric}, mean over layers and KV heads, relative to no scales; on "
-        f"{windows} of {probe.length} tokens, {probe.rows} query rows each, "
+        f"{windows} of {probe.length} tokens, {number_of(probe.rows, 'query row')} each, "
         f"{probe.seconds * 1000:.0f} ms a try. The least cached error is not always the least perplexity."
     )
 

@@ -26,6 +26,7 @@ from qroar_core.interpolations.tie import EXAMPLE, parse_ties, ties_text
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.opening import adds_bos, bos_word
 from qroar_core.models.own_rope import NONE, own_rope, replaced_rope
+from qroar_core.number_of import number_of
 from qroar_core.runs.setting_presets import SETTING_PRESETS, preset_in_force, what_it_shows
 from qroar_core.setting import Setting
 from qroar_core.specs import BANDS, BandSpec, Bos, Partition, RopeSpec
@@ -247,7 +248,7 @@ def band_form(loaded: LoadedModel, bands: BandSpec) -> BandSpec:
     most = loaded.geometry.n_pairs
     count = number(st, "Frequency bands", 1, most, "bands", help=term_help("Band"))
     if most < BANDS:
-        st.caption(f"This model has {most:d} RoPE pairs a head, so at most {most:d} bands.")
+        st.caption(f"This model has {number_of(most, 'RoPE pair')} a head, so at most {number_of(most, 'band')}.")
     kind = st.selectbox(
         "Partition",
         get_args(Partition),

@@ -24,6 +24,7 @@ from qroar_core.evaluation.continuations_result import Continuations
 from qroar_core.evaluation.result import Evaluation
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.memory import out_of_memory, ran_out
+from qroar_core.number_of import number_of
 from qroar_core.progress import OnStep
 from qroar_core.remedies import run as remedies
 from qroar_core.remedies.result import Comparison
@@ -104,7 +105,7 @@ def _about(setting: Setting, depends: tuple[Hashable, ...]) -> str:
     words = [
         setting_words(setting.rope, setting.quant),
         f"{setting.search.length} tokens",
-        f"{bands.count} bands by {bands.partition}",
+        f"{number_of(bands.count, 'band')} by {bands.partition}",
     ]
     for spec in (one for one in depends if is_dataclass(one) and not isinstance(one, Tuned)):
         for option in fields(spec):

@@ -18,7 +18,7 @@ from qroar_core.evidence.replication.result import Replication
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.progress import OnStep, subprogress
 from qroar_core.rope_search import run as rope_search
-from qroar_core.rope_search.result import RopeSearch
+from qroar_core.rope_search.result import RopeSearch, RopeTrials
 from qroar_core.scale_search.outcome import SearchOutcome
 from qroar_core.setting import Setting
 from qroar_core.specs import (
@@ -102,11 +102,13 @@ def _own_diagnosis(loaded: LoadedModel, setting: Setting, asked: DiagnosisSpec, 
 predict = Stage("predict", "Cost of single bands of {model}", _predicted, _predict, _own_diagnosis)
 
 
-def _tune_rope(loaded: LoadedModel, setting: Setting, spec: RopeSearchSpec, on_step: OnStep) -> RopeSearch:
-    return rope_search.run(loaded, setting, spec, setting.texts(), on_step=on_step)
+def _tune_rope(
+    loaded: LoadedModel, setting: Setting, spec: RopeSearchSpec, resume: RopeTrials | None = None, *, on_step: OnStep
+) -> RopeSearch:
+    return rope_search.run(loaded, setting, spec, setting.texts(), on_step=on_step, resume=resume)
 
 
-def _tuned_rope(setting: Setting, spec: RopeSearchSpec) -> tuple[Hashable, ...]:
+def _tuned_rope(setting: Setting, spec: RopeSearchSpec, resume: RopeTrials | None = None) -> tuple[Hashable, ...]:
     return (spec,)
 
 

@@ -22,6 +22,7 @@ from qroar_core.evidence.controls.result import Controls
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.own_dtype import DTYPES
 from qroar_core.models.text import COLLECTIONS
+from qroar_core.number_of import number_of
 from qroar_core.scale_search.outcome import SearchOutcome
 from qroar_core.setting import Setting
 from qroar_core.specs import CONTROL_DTYPES, ControlSpec
@@ -126,5 +127,5 @@ def _cost(loaded: LoadedModel, spec: ControlSpec) -> str:
     searches = len(spec.seeds) + len(spec.collections)
     formats = sum(DTYPES[name] != loaded.dtype for name in spec.dtypes)
     passes = 4 + 2 * spec.shuffles + searches + 3 * formats
-    more = f"{searches} more searches, then " if searches else ""
-    return f"{more}{passes} passes over {spec.windows} windows."
+    more = f"{number_of(searches, 'more search', 'more searches')}, then " if searches else ""
+    return f"{more}{number_of(passes, 'pass', 'passes')} over {number_of(spec.windows, 'window')}."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from qroar_core.job import JobSnapshot
+from qroar_core.number_of import number_of
 from qroar_core.setting import Setting
 from qroar_core.specs.labels import (
     GRANULARITY_WORDS,
@@ -55,7 +56,7 @@ def whole_setting_words(setting: Setting) -> str:
             rope_words(setting.rope),
             quant_words(setting.quant),
             f"{spec.length} tokens",
-            f"{spec.bands.count} bands",
+            number_of(spec.bands.count, "band"),
             f"{spec.mode} scales, {GRANULARITY_WORDS[spec.granularity]}",
             f"method {spec.method}",
             TEXT_WORDS.get(setting.text, setting.text),

@@ -19,6 +19,7 @@ from qroar_core.evidence.prediction import figure as drawn
 from qroar_core.evidence.prediction.result import Prediction
 from qroar_core.evidence.prediction.run import require_bands
 from qroar_core.models.loaded import LoadedModel
+from qroar_core.number_of import number_of
 from qroar_core.setting import Setting
 from qroar_core.specs import DiagnosisSpec, PredictionSpec
 from qroar_core.specs.labels import TEXT_WORDS, checksum_words
@@ -42,8 +43,8 @@ def draw(loaded: LoadedModel, setting: Setting) -> None:
     key = start_button("Round each band alone", evidence.predict, loaded, setting, asked, spec)
     map_words = f", and backward passes over {spec.grid_windows} for the map by layer" if spec.grid_windows else ""
     st.caption(
-        f"A diagnosis in these bands, then {asked.bands.count + 2:d} passes over {spec.windows:d} windows of "
-        f"{spec.length:,} tokens{literal(map_words)}."
+        f"A diagnosis in these bands, then {asked.bands.count + 2:d} passes over "
+        f"{number_of(spec.windows, 'window')} of {spec.length:,} tokens{literal(map_words)}."
     )
     result = result_or_progress(key)
     if result is not None:

@@ -19,6 +19,7 @@ from qroar_core.escape import literal
 from qroar_core.evidence.replication import figure as drawn
 from qroar_core.interpolations.registry import stretching
 from qroar_core.models.loaded import LoadedModel
+from qroar_core.number_of import number_of
 from qroar_core.setting import INT3_K, INT4_K, Setting
 from qroar_core.specs import QuantSpec, ReplicationSpec, RopeSpec, WeightQuantSpec
 from qroar_core.specs.labels import checksum_words
@@ -40,7 +41,8 @@ def replication(loaded: LoadedModel, setting: Setting) -> None:
     pairs, spec = _kept_form(setting)
     key = start_button("Test the claims", evidence.replicate, loaded, setting, pairs, spec)
     st.caption(
-        f"{len(pairs):d} settings; each takes a diagnosis, a search and up to 8 passes over {spec.windows:d} windows."
+        f"{number_of(len(pairs), 'setting')}; each takes a diagnosis, a search and up to 8 passes over "
+        f"{number_of(spec.windows, 'window')}."
     )
     result = result_or_progress(key)
     if result is not None:

@@ -10,16 +10,21 @@ from pages.forms.rope_search import rope_search_form
 from pages.jobs import evidence
 from pages.state import session
 from pages.state.clicks import pressed
+from pages.state.session import manager
 from pages.views.boxes import finding
 from pages.views.job_progress import result_or_progress, start_button
 from pages.views.labels import rope_words
 from pages.views.render import folded, heading, numbers, picture
 from qroar_core.escape import literal
+from qroar_core.interpolations.registry import stretching
 from qroar_core.interpolations.rope_file import rope_text
 from qroar_core.models.loaded import LoadedModel
+from qroar_core.number_of import number_of
 from qroar_core.rope_search import figure as drawn
-from qroar_core.rope_search.result import RopeSearch
+from qroar_core.rope_search.result import RopeSearch, RopeTrials
+from qroar_core.rope_search.run import JUDGED
 from qroar_core.setting import Setting
+from qroar_core.specs import RopeSearchSpec
 from qroar_core.specs.labels import checksum_words
 
 STARTS = "Choose a method and a factor to reach on the Start page: candidates are searched around them."
@@ -40,14 +45,44 @@ def rope_search(loaded: LoadedModel, setting: Setting) -> None:
         st.info(STARTS)
         return
     spec = rope_search_form(setting)
-    key = start_button("Choose the interpolation", evidence.tune_rope, loaded, setting, spec)
-    st.caption(
-        f"{2 * spec.trials:d} passes over {spec.windows:d} development windows of {setting.search.length or 0:,} "
-        f"tokens, then up to 6 over {spec.heldout_windows:d} held-out windows."
-    )
+    key = evidence.tune_rope.key(loaded, setting, spec)
+    stopped: RopeTrials | None = manager().partial(key)
+    if stopped is not None and stopped.studies:
+        _stopped(loaded, setting, spec, stopped)
+        return
+    start_button("Choose the interpolation", evidence.tune_rope, loaded, setting, spec)
+    st.caption(literal(passes(spec, setting.search.length or 0)))
     result = result_or_progress(key)
     if result is not None:
         _render(result)
+
+
+def passes(spec: RopeSearchSpec, length: int) -> str:
+    """What a search costs at most: every pass over development and held-out windows."""
+    trials = 2 * spec.most_tried(len(stretching()))
+    short = min(spec.short_length or length, length)
+    held = f"{JUDGED} over {number_of(spec.heldout_windows, 'held-out window')}"
+    return (
+        f"At most {number_of(trials, 'pass', 'passes')} over {number_of(spec.windows, 'development window')} of "
+        f"{length:,} tokens, then {held} of {length:,} tokens and {held} of {short:,} tokens."
+    )
+
+
+def _stopped(loaded: LoadedModel, setting: Setting, spec: RopeSearchSpec, trials: RopeTrials) -> None:
+    """A cancelled search: what it measured is kept, and can be gone on with."""
+    known = sum(len(study.trials) for study in trials.studies)
+    st.info(
+        f"Choose the interpolation for {literal(loaded.name)}: cancelled. "
+        f"**{number_of(known, 'tried interpolation')} kept.** Resume measures only what is left.",
+        icon=":material/pause_circle:",
+    )
+    with st.container(horizontal=True):
+        if click := pressed("Resume", type="primary", icon=":material/resume:", key="resume rope search"):
+            evidence.tune_rope.start(loaded, setting, spec, trials)
+            click.over()
+        if click := pressed("Start over", icon=":material/restart_alt:", key="restart rope search"):
+            evidence.tune_rope.start(loaded, setting, spec)
+            click.over()
 
 
 def _render(result: RopeSearch) -> None:

@@ -15,6 +15,7 @@ from qroar_core.escape import literal
 from qroar_core.evaluation.result import Evaluation
 from qroar_core.evaluation.two_gains import loses_to_tie, under_a_tie
 from qroar_core.models.loaded import LoadedModel
+from qroar_core.number_of import number_of
 from qroar_core.scale_search import figure as search_trace
 from qroar_core.scale_search.outcome import SearchOutcome
 from qroar_core.scale_search.result import SearchReport, Verdict
@@ -64,7 +65,7 @@ def _live(details: tuple, objective: str) -> None:
     """Best so far and every candidate, while the search runs."""
     seen = search_trace.candidates_of(details)
     if seen:
-        st.metric(f"Best of {len(seen):d} candidates so far", f"{seen[-1].best:.5g}")
+        st.metric(f"Best of {number_of(len(seen), 'candidate')} so far", f"{seen[-1].best:.5g}")
         picture(search_trace.candidates(seen, objective), "live", table=False)
 
 

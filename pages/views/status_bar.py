@@ -19,6 +19,7 @@ from qroar_core.interpolations.frequencies import bands_of
 from qroar_core.models.applicability import applicability_on
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.own_rope import NONE, is_own, own_rope, replaced_rope
+from qroar_core.number_of import number_of
 from qroar_core.scale_search.result import Verdict
 from qroar_core.setting import Setting
 from qroar_core.specs import RopeSpec
@@ -49,7 +50,8 @@ def status_bar(loaded: LoadedModel, setting: Setting) -> Verdict:
         st.badge(literal(_rope_words(loaded, setting.rope)), color="violet")
         st.badge(literal(quant_words(setting.quant)), color="violet")
         st.badge(f"{setting.search.length:d} tokens", color="gray")
-        st.badge(f"{setting.search.bands.count:d} bands by {literal(setting.search.bands.partition)}", color="gray")
+        bands = setting.search.bands
+        st.badge(f"{number_of(bands.count, 'band')} by {literal(bands.partition)}", color="gray")
         if setting.text != "messages":
             st.badge(f"text: {literal(setting.text)}", color="gray")
         if choice().run:

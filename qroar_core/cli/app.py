@@ -197,8 +197,9 @@ app.command()(takes(MODEL, SETTING, BANDS, OUTLIERS, WINDOWS, DIAGNOSE, CSV, OUT
 def export(options: dict) -> None:
     """Write a checkpoint with scales and interpolation inside: for transformers, vLLM or llama.cpp."""
     from qroar_core.cli.exports import copy, repeats, tell_about, writer
-    from qroar_core.cli.settings import rope_spec
+    from qroar_core.cli.rope_options import about_lists, require_fitting, rope_file, rope_spec
     from qroar_core.exporters.formats import written_by
+    from qroar_core.interpolations.rope_file import of_rope_file
     from qroar_core.specs import RopeSpec
 
     if not options.get("out"):
@@ -207,12 +208,14 @@ def export(options: dict) -> None:
     asked = rope_spec(options)
     new_folder(options)
     if options["format"] in written_by("gguf_copy"):
-        tables.line(str(copy(options, asked)))
+        with of_rope_file(rope_file(options)), about_lists(options):
+            tables.line(str(copy(options, asked)))
         return
     from qroar_core.transforms.file import from_file, rope_from
 
     write = writer(options)
     loaded = load_model(options)
+    require_fitting(options, asked, loaded)
     scales, rope = None, asked or RopeSpec()
     if options.get("scales"):
         scales, content = from_file(options["scales"], loaded)

@@ -85,10 +85,12 @@ def scales_file(option: str, path: str) -> ScalesFile:
     Raises:
         BadScales: names the option.
     """
+    from qroar_core.runs.file_kinds import other_kind_named
     from qroar_core.transforms.result import ScalesFile
 
     try:
-        return ScalesFile.from_file(Path(path), BadScales)
+        with other_kind_named(Path(path), "a file of scales", BadScales):
+            return ScalesFile.from_file(Path(path), BadScales)
     except BadScales as error:
         raise BadScales(error.what, where=f"{option} {path}", do=error.do) from error
 
@@ -99,4 +101,4 @@ def about(option: str) -> Iterator[None]:
     try:
         yield
     except BadSpec as error:
-        raise BadSpec(error.what, where=error.where or option, do=error.do) from error
+        raise BadSpec(error.what, where=error.where or option, do=error.do or "give another value") from error

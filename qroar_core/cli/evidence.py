@@ -9,7 +9,8 @@ from qroar_core.cli import tables_of_evidence
 from qroar_core.cli.early import about
 from qroar_core.cli.options import BANDS, CONTROLS, EVALUATE, MODEL, OUT, OUTLIERS, REPLICATE, SEARCH, SETTING, takes
 from qroar_core.cli.root import app, load_model, new_folder, say_bands, written
-from qroar_core.cli.settings import rope_spec, setting_of
+from qroar_core.cli.rope_options import rope_spec
+from qroar_core.cli.settings import setting_of
 from qroar_core.cli.tables import progress
 from qroar_core.cli.texts import documents
 from qroar_core.errors import BadSpec
@@ -100,10 +101,11 @@ def pairs_of(options: dict[str, Any], rope: RopeSpec, quant: QuantSpec) -> list[
     if options["methods"]:
         if rope.method == "default":
             raise BadSpec("methods need a factor", where="--methods", do="add --rope yarn --factor 2")
-        ropes = [
-            rope if name == rope.method else RopeSpec(name, rope.factor, tie=rope.tie)
-            for name in _listed(options["methods"])
-        ]
+        with about("--methods"):
+            ropes = [
+                rope if name == rope.method else RopeSpec(name, rope.factor, tie=rope.tie)
+                for name in _listed(options["methods"])
+            ]
     if options["quantizers"]:
         quants = [
             QuantSpec(k=parse_cache_option(name, "k", where="--quantizers"), name=name)

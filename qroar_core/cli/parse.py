@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from qroar_core.cli.early import about
 from qroar_core.errors import BadSpec
-from qroar_core.plain_file import MIB, read_json
+from qroar_core.plain_file import MIB, read_json, reason
 from qroar_core.specs import BandSpec
 
 if TYPE_CHECKING:  # a command that reads no model starts without torch
@@ -64,5 +64,7 @@ def longrope_file(path: str | None) -> dict[str, tuple[float, ...]]:
         return known
     except (OSError, ValueError, TypeError) as error:
         raise BadSpec(
-            f"cannot be read ({error})", where=path, do="give a JSON with long_factor, a list of numbers"
+            f"cannot be read ({reason(error)})",
+            where=f"--longrope-factors {path}",
+            do="give a JSON with long_factor, a list of numbers",
         ) from error

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qroar_core.cli import tables
@@ -12,13 +15,14 @@ from qroar_core.cli.options import MODEL, OUT, SETTING, TUNE_ROPE, takes
 from qroar_core.cli.root import app, load_model, new_folder, written
 from qroar_core.cli.settings import setting_of
 from qroar_core.cli.texts import documents
-from qroar_core.errors import Cancelled
+from qroar_core.errors import BadOutput, Cancelled
+from qroar_core.models.writable import require_writable_folder
 from qroar_core.specs import RopeSearchSpec
 
 if TYPE_CHECKING:  # a command that reads no model starts without torch
-    from qroar_core.rope_search.result import RopeSearch
+    from qroar_core.rope_search.result import RopeSearch, RopeTrials
 
-ROPE = "rope.json"
+ROPE, TRIALS, RESULT = "rope.json", "rope_trials.json", "tune_rope.json"
 
 
 @app.command("tune-rope")
@@ -30,24 +34,65 @@ def tune_rope(options: dict) -> None:
     from qroar_core.rope_search.result import RopeTrials
     from qroar_core.transforms.file import write_atomically
 
-    folder, texts, spec = new_folder(options), documents(options), rope_search_spec(options)
+    folder, texts, spec = _folder(options), documents(options), rope_search_spec(options)
+    trials = _stopped(folder) if folder else None
     loaded = load_model(options)
     setting = setting_of({name: x for name, x in options.items() if name != "trials"}, loaded)  # trials of its own
     spec = replace(spec, heldout_windows=setting.evaluation.windows, fewer=setting.evaluation.fewer)
     try:
-        with tables.progress() as shown, graceful_sigint(shown) as on_step:
-            result = stage.run(loaded, setting, spec, texts, on_step)
+        with tables.progress() as shown, graceful_sigint(shown) as on_step, _about_trials(folder):
+            result = stage.run(loaded, setting, spec, texts, on_step, resume=trials)
     except Cancelled as stop:
         if folder and isinstance(stop.partial, RopeTrials) and stop.partial.studies:
-            write_atomically(folder / "rope_trials.json", stop.partial.to_json())
+            write_atomically(folder / TRIALS, stop.partial.to_json())
+            tables.note(f"{folder / TRIALS} keeps what was measured; repeat the command to go on")
         raise
-    result = written(folder, "tune_rope.json", result)
+    result = written(folder, RESULT, result)
     if folder:
         kept = setting.rope if result.kept == "setting" else result.rope
         write_atomically(folder / ROPE, rope_text(kept))
+        (folder / TRIALS).unlink(missing_ok=True)  # last: a search that is killed before goes on with it
     show(result, options["json"])
     if folder and not options["json"]:
         tables.line(f"{folder / ROPE} holds {_kept_words(result)}: --rope {folder / ROPE}")
+
+
+def _folder(options: dict[str, Any]) -> Path | None:
+    """--out: a new folder, or one with nothing but what a search that was stopped left there."""
+    folder = Path(options["out"]).expanduser() if options.get("out") else None
+    if folder is None or not (folder / TRIALS).is_file() or {p.name for p in folder.iterdir()} - {TRIALS, RESULT, ROPE}:
+        return new_folder(options)
+    require_writable_folder(folder)
+    return folder
+
+
+def _stopped(folder: Path) -> RopeTrials | None:
+    """What a stopped search left in the folder, None where it is new.
+
+    Raises:
+        BadOutput: the file cannot be read, or does not say what it was measured under.
+    """
+    from qroar_core.rope_search.result import RopeTrials
+    from qroar_core.rope_search.resume import require_known
+
+    if not (folder / TRIALS).is_file():
+        return None
+    trials = RopeTrials.from_file(folder / TRIALS, BadOutput)
+    with _about_trials(folder):
+        require_known(trials)
+    return trials
+
+
+@contextmanager
+def _about_trials(folder: Path | None) -> Iterator[None]:
+    """What is wrong with the trials that a search was to go on with, said of their file."""
+    try:
+        yield
+    except BadOutput as problem:
+        if folder is None or problem.where != "resume":
+            raise
+        do = "choose a new folder or the same options"
+        raise BadOutput(problem.what, where=str(folder / TRIALS), do=do) from problem
 
 
 def rope_search_spec(options: dict[str, Any]) -> RopeSearchSpec:

@@ -6,18 +6,16 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from qroar_core.cli.choices import CHOICES
-from qroar_core.cli.early import SEARCH_FIELDS, about, check_specs, check_workers, kinds_of, scales_file
-from qroar_core.cli.parse import AUTO, bands_spec, bounds_of, lengths_of, longrope_file
+from qroar_core.cli.early import SEARCH_FIELDS, about, check_specs, check_workers, kinds_of
+from qroar_core.cli.parse import bands_spec, bounds_of, lengths_of
+from qroar_core.cli.rope_options import require_fitting, rope_file, rope_spec
 from qroar_core.cli.texts import text_label
 from qroar_core.errors import BadSpec
-from qroar_core.interpolations.rope_file import is_rope_file, rope_from_file
-from qroar_core.interpolations.tie import Tie, parse_ties, ties_text
 from qroar_core.quantizers.parse import parse_activation, parse_cache_option, parse_weights
 from qroar_core.specs import (
     DiagnosisSpec,
     EvaluationSpec,
     QuantSpec,
-    RopeSpec,
     SearchSpec,
 )
 
@@ -37,7 +35,7 @@ def check(options: dict[str, Any]) -> None:
     """
     for name, known in CHOICES.items():
         value = options.get(name)
-        if name == "rope" and value is not None and is_rope_file(value):
+        if name == "rope" and rope_file(options):
             continue  # read below
         if value is not None and value not in known:
             raise BadSpec(f"unknown value {value!r}", where=_flag(name), do=f"choose one of {', '.join(known)}")
@@ -46,6 +44,7 @@ def check(options: dict[str, Any]) -> None:
         ("windows", 1),
         ("length", 2),
         ("group_size", 2),
+        ("weight_group", 1),
         ("workers", 1),
         ("trials", 1),
         ("l2_penalty", 0),
@@ -66,7 +65,7 @@ def check(options: dict[str, Any]) -> None:
 
 
 def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
+    return "--group-size" if name == "weight_group" else "--" + name.replace("_", "-")  # of w4a16 beside a quantizer's
 
 
 def setting_of(options: dict[str, Any], loaded: LoadedModel) -> Setting:
@@ -77,6 +76,7 @@ def setting_of(options: dict[str, Any], loaded: LoadedModel) -> Setting:
 
     check(options)
     rope, quant = rope_spec(options), quant_spec(options)
+    require_fitting(options, rope, loaded)
     base = default_setting(loaded, rope, quant, options.get("length"), options.get("bos", "auto"))
     if options.get("rotation_scales") is True:
         must_rotate(base.quant)
@@ -133,76 +133,6 @@ def setting_of(options: dict[str, Any], loaded: LoadedModel) -> Setting:
         bos=base.bos,
         own_rope=base.own_rope,
     )
-
-
-def rope_spec(options: dict[str, Any]) -> RopeSpec | None:
-    """None when neither --rope nor --factor was given."""
-    method, factor = options.get("rope"), options.get("factor")
-    if method is not None and is_rope_file(method):
-        return _rope_of_file(method, options)
-    lists: dict[str, Any] = longrope_file(options.get("longrope_factors"))
-    with about("--tie"):
-        tie = _ties(options)
-    if method is None and factor is None:
-        if tie or options.get("tie") == AUTO:
-            raise BadSpec(
-                "tied pairs change an interpolation, and none is named",
-                where="--tie",
-                do="add --rope default for the checkpoint's own, or --rope yarn --factor 2",
-            )
-        if lists:
-            raise BadSpec("factor lists need --rope longrope", where="--longrope-factors")
-        return None
-    if lists and method not in (None, "longrope"):
-        raise BadSpec(f"--rope {method} takes no factor lists", where="--longrope-factors", do="drop it")
-    if method is None:
-        raise BadSpec(f"--factor {factor} needs a method", do="add --rope yarn (or linear, ntk, dynamic, llama3)")
-    if method not in ("default",) and factor is None:
-        raise BadSpec(f"--rope {method} needs a factor", do="add --factor, for example --factor 2")
-    with about("--factor"):
-        return RopeSpec(method=method, factor=factor if factor is not None else 1.0, tie=tie, **lists)
-
-
-def _rope_of_file(path: str, options: dict[str, Any]) -> RopeSpec:
-    """The interpolation of `--rope FILE.json`; other options may repeat what the file says, and tie its pairs.
-
-    Raises:
-        BadSpec: the file, or an option that says something else.
-    """
-    spec, factor, tie = rope_from_file(path), options.get("factor"), options.get("tie")
-    if factor is not None and factor != spec.factor:
-        raise BadSpec(f"{path} has factor {spec.factor:g}, not {factor:g}", where="--factor", do="leave it out")
-    if options.get("longrope_factors"):
-        raise BadSpec(f"{path} says the interpolation", where="--longrope-factors", do="leave one of the two out")
-    if tie is None:
-        return spec
-    if spec.tie and (tie == AUTO or parse_ties(tie) != spec.tie):
-        raise BadSpec(f"{path} ties {ties_text(spec.tie)} already", where="--tie", do="leave it out")
-    with about("--tie"):
-        return spec if spec.tie else replace(spec, tie=_ties(options))
-
-
-def _ties(options: dict[str, Any]) -> tuple[Tie, ...]:
-    """Groups named by `--tie`, else those without which the maps or offset of `--scales` would be another model's.
-
-    Raises:
-        BadSpec: `auto` where nothing is searched, or without maps, which alone make a tie pay.
-    """
-    text, file = options.get("tie"), options.get("scales")
-    if text == AUTO:
-        if "maps" not in options:
-            raise BadSpec("groups are chosen before a search", do="name them, or search with --tie auto --maps")
-        if not options["maps"]:
-            raise BadSpec("a tie only makes room for maps", do="add --maps")
-        return ()
-    if text is None and file:
-        content = scales_file("--scales", file)
-        named = options.get("rope"), options.get("factor") or 1.0
-        if (content.maps or content.k_offset) and named == (content.rope.get("method"), content.rope.get("factor")):
-            from qroar_core.transforms.file import rope_from
-
-            return rope_from(content.rope).tie
-    return parse_ties(text or "")
 
 
 def quant_spec(options: dict[str, Any]) -> QuantSpec | None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
-from qroar_core.errors import BadSpec
+from qroar_core.errors import BadSpec, BadText
 
 if TYPE_CHECKING:  # a command that reads no model starts without torch
     from qroar_core.models.text import Texts
@@ -12,11 +13,19 @@ if TYPE_CHECKING:  # a command that reads no model starts without torch
 
 def documents(options: dict[str, Any]) -> Texts:
     """Calibration, development and held-out documents of --text or --dataset, whose windows start as --bos says."""
+    from qroar_core.models.text import COLLECTIONS
     from qroar_core.models.text_choice import texts_of
 
     if None not in (options.get("dataset"), options.get("text")):
         raise BadSpec("--text names the texts too", where="--dataset", do="give one of the two")
-    return texts_of(options.get("text") or "messages", bos=options.get("bos", "auto"), dataset=options.get("dataset"))
+    text = options.get("text") or "messages"
+    try:
+        return texts_of(text, bos=options.get("bos", "auto"), dataset=options.get("dataset"))
+    except BadText as error:
+        if options.get("dataset") is not None or os.path.lexists(text):
+            raise
+        do = f"choose {', '.join(COLLECTIONS)}, or name a text file"
+        raise BadText(error.what, where=f"--text {text}", do=do) from error
 
 
 def text_label(options: dict[str, Any]) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from qroar_core.cli import tables
 from qroar_core.cli.parse import AUTO
+from qroar_core.number_of import number_of
 from qroar_core.statistics.digits import shown
 
 if TYPE_CHECKING:  # a command that reads no model starts without torch
@@ -59,8 +60,8 @@ def show(choice: TieChoice) -> None:
         tables.line(f"all of them together leave {choice.left:.1%}, their cost included")
     for one in choice.costs:
         tables.line(
-            f"cost in full precision: {one.nats:+.4f} nats [{one.low:+.4f}, {one.high:+.4f}] on {one.windows} "
-            f"development windows of {one.length} tokens, {one.allowed} allowed"
+            f"cost in full precision: {one.nats:+.4f} nats [{one.low:+.4f}, {one.high:+.4f}] on "
+            f"{number_of(one.windows, 'development window')} of {one.length} tokens, {one.allowed} allowed"
         )
     tables.line(choice.sentence)
     passes = choice.seconds / choice.forward_seconds

@@ -10,6 +10,7 @@ from qroar_core.errors import BadCheckpoint
 from qroar_core.escape import literal, one_line
 from qroar_core.interpolations.spec import rope_of_block
 from qroar_core.interpolations.tie import ties_words
+from qroar_core.number_of import number_of
 from qroar_core.plain_file import MIB, is_there, read_bytes, reason
 from qroar_core.specs.labels import GRANULARITY_WORDS
 
@@ -69,8 +70,9 @@ def _scales(note: dict[str, Any]) -> list[str]:
     if scales is None or not note["changed"] or (set(flat) == {1.0} and not scales.get("angles")):
         return ["Scales: none.", *_k_offset(note), *_value_maps(note)]
     where = ", ".join(sorted({_within_layer(name) for name in note["changed"]}))
+    bands = number_of(len(scales["bands"]), "band")
     return [
-        f"Scales: one g per frequency band ({len(scales['bands'])} bands, {GRAIN[scales['granularity']]}), "
+        f"Scales: one g per frequency band ({bands}, {GRAIN[scales['granularity']]}), "
         f"{min(flat):.3g} to {max(flat):.3g}, multiplied into {literal(where)}. {EFFECT[scales['mode']]}.",
         *_angles(scales),
         *_maps(scales),

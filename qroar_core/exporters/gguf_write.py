@@ -33,6 +33,7 @@ from qroar_core.exporters.written_rope import (
     written_parameters,
 )
 from qroar_core.interpolations.frequencies import rope_of, rope_parameters
+from qroar_core.models.families import FAMILIES
 from qroar_core.models.formats.gguf.header import read_header
 from qroar_core.models.formats.gguf.layouts import LAYOUTS, Layout, gguf_names, row_order
 from qroar_core.models.formats.gguf.model import ELSEWHERE, ROPE_FREQS
@@ -54,7 +55,6 @@ KINDS = (
     (Kind.Q4_0, LlamaFileType.MOSTLY_Q4_0),
 )
 TYPES: dict[str, tuple[Kind, LlamaFileType]] = dict(zip(written_by("gguf_write"), KINDS, strict=True))
-FAMILIES = {"llama": "llama", "mistral": "llama", "qwen2": "qwen2"}  # family: llama.cpp's architecture
 ENDS = ("token_embd.weight", "output.weight")  # kept at Q8_0 in a Q4_0 file
 ROWS = 2048  # quantized at a time
 LARGEST = {  # number that a tensor may hold; a block's is what its codes reach with the largest scale in float16
@@ -135,15 +135,16 @@ def file_name(loaded: LoadedModel, format: str) -> str:
 
 def offered(loaded: LoadedModel) -> str | None:
     """Only families whose layout llama.cpp and this file both know."""
-    return "" if loaded.geometry.family in FAMILIES else None
+    return "" if loaded.geometry.gguf_written else None
 
 
 def _layout(loaded: LoadedModel) -> Layout:
     """How llama.cpp stores this family; refuses what it would compute otherwise."""
     config, name = loaded.model.config, loaded.geometry.family
-    if name not in FAMILIES:
+    if not loaded.geometry.gguf_written:
+        known = ", ".join(family.name for family in FAMILIES if family.gguf_written)
         raise UnsupportedModel(
-            f"how llama.cpp stores {name} is not known to this writer (it knows {', '.join(FAMILIES)})",
+            f"how llama.cpp stores {name} is not known to this writer (it knows {known})",
             where=loaded.name,
             do=ELSEWHERE,
         )
@@ -157,7 +158,7 @@ def _layout(loaded: LoadedModel) -> Layout:
         raise UnsupportedModel(
             "llama.cpp takes qwen2 only with head_dim x heads = hidden size", where=loaded.name, do="choose --format hf"
         )
-    return LAYOUTS[FAMILIES[name]]
+    return LAYOUTS[loaded.geometry.gguf_written]
 
 
 def _rope(loaded: LoadedModel, layout: Layout, rope: RopeSpec) -> tuple[GgufRope, float]:

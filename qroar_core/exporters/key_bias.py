@@ -1,8 +1,8 @@
 """A bias of W_K that the checkpoint has not, in a folder that transformers loads: by the config's own switch for it.
 
-A K offset goes into that bias. Where the architecture reads none, transformers' config says whether it can: Llama's
-`attention_bias` brings biases of q, k, v and o, of which all but K's are written as zeros. A switch that would bring
-anything but biases, or a config without one, is a refusal.
+A K offset goes into that bias. Where the checkpoint has none, the family names the switch of transformers' config that
+brings it: Llama's `attention_bias` brings biases of q, k, v and o, of which all but K's are written as zeros. A switch
+that would bring anything but biases, or a family without one, is a refusal.
 """
 
 from __future__ import annotations
@@ -28,24 +28,22 @@ def bias_switch(loaded: LoadedModel, names: set[str]) -> tuple[dict[str, bool], 
     """What of the config brings parameters `names`, and the shapes of those that come with them.
 
     Raises:
-        BadSpec: no switch of this config brings them, or none without parameters that are no biases.
+        BadSpec: the family's switch does not bring them, or not without parameters that are no biases.
     """
     if not names:
         return {}, {}
     config = loaded.model.config
     own = set(_shapes(loaded, {}))
-    found = []
-    for switch in sorted(name for name, value in vars(config).items() if value is False and "bias" in name):
-        shapes = {name: shape for name, shape in _shapes(loaded, {switch: True}).items() if name not in own}
+    named = loaded.geometry.key_bias
+    if getattr(config, named, None) is False:
+        shapes = {name: shape for name, shape in _shapes(loaded, {named: True}).items() if name not in own}
         if names <= {*shapes} and all(name.endswith(".bias") for name in shapes):
-            found.append(({switch: True}, {name: shape for name, shape in shapes.items() if name not in names}))
-    if not found:
-        raise BadSpec(
-            f"a K offset needs a bias of W_K, and {type(config).__name__} of transformers knows none",
-            where="scales",
-            do="search without --k-offset, or choose a GGUF format where llama.cpp reads one",
-        )
-    return min(found, key=lambda one: len(one[1]))
+            return {named: True}, {name: shape for name, shape in shapes.items() if name not in names}
+    raise BadSpec(
+        loaded.geometry.bare_keys or f"a K offset needs a bias of W_K, and {named} of its config brings none",
+        where="scales",
+        do="search without --k-offset" + (", or choose a GGUF format" if loaded.geometry.gguf_written else ""),
+    )
 
 
 def _shapes(loaded: LoadedModel, entries: Mapping[str, Any]) -> dict[str, torch.Size]:

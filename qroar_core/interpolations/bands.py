@@ -12,6 +12,7 @@ from torch import Tensor
 
 from qroar_core.errors import BadSpec
 from qroar_core.maths.rope import Pairing, pair_index
+from qroar_core.number_of import number_of
 from qroar_core.specs import BandSpec
 
 Bands = tuple[tuple[int, int], ...]
@@ -50,8 +51,8 @@ def partition(inv_freq: Tensor, original_context: int, spec: BandSpec) -> Bands:
     bands = tuple((a, b - 1) for a, b in zip(edges, edges[1:], strict=False) if b > a)
     if len(bands) != spec.count:
         raise BadSpec(
-            f"partition {spec.partition} yields {len(bands)} non-empty bands, not {spec.count}",
-            do=f"ask for {len(bands)} bands or another --partition",
+            f"partition {spec.partition} yields {number_of(len(bands), 'non-empty band')}, not {spec.count}",
+            do=f"ask for {number_of(len(bands), 'band')} or another --partition",
         )
     return bands
 
@@ -63,7 +64,7 @@ def _by_turns(turns: Tensor, count: int) -> list[int]:
     regions = [(0, fast), (fast, n - slow), (n - slow, n)]
     regions = [(a, b) for a, b in regions if b > a]
     if count < len(regions):
-        raise BadSpec(f"partition turns has {len(regions)} regions here, got {count} bands")
+        raise BadSpec(f"partition turns has {number_of(len(regions), 'region')} here, got {number_of(count, 'band')}")
     shares = [1] * len(regions)  # every region gets a band, the rest go where pairs per band are most
     for _ in range(count - len(regions)):
         load = [(b - a) / s for (a, b), s in zip(regions, shares, strict=True)]

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,9 @@ from qroar_core.plain_file import MIB, NotPlain, read_json, reason
 
 FIELDS = tuple(field.name for field in fields(RopeSpec))
 EXAMPLE = 'a JSON object such as {"method": "yarn", "factor": 2}'
+CORRECT = "correct the file"
+TIED = "tied pairs"  # where a model's refusal of a tie says it is
+MODELS_WORDS = (TIED, "longrope")  # ... and of a list
 SPEC: TypeAdapter[RopeSpec] = TypeAdapter(RopeSpec)
 
 
@@ -63,18 +69,38 @@ def rope_from_file(path: Path | str) -> RopeSpec:
         for group in content["tie"] if isinstance(content.get("tie"), list) else ():
             tie_of_block(group)
     except BadSpec as problem:
-        raise BadSpec(problem.what, where=where, do=problem.do) from problem
+        raise BadSpec(f"tie: {problem.what}", where=where, do=problem.do or CORRECT) from problem
     try:
         spec = SPEC.validate_json(json.dumps(content), strict=True)
     except ValidationError as problem:
-        first = problem.errors(include_url=False, include_context=False, include_input=False)[0]
-        at = ".".join(str(part) for part in first["loc"])
-        said = first["msg"].removeprefix("Value error, ")
-        raise BadSpec(f"{at}: {said}" if at else said, where=where) from problem
+        first = problem.errors(include_url=False, include_input=False)[0]
+        own, at = first.get("ctx", {}).get("error"), ".".join(str(part) for part in first["loc"])
+        what, do = (own.what, own.do) if isinstance(own, BadSpec) else (first["msg"], "")
+        raise BadSpec(f"{at}: {what}" if at else what, where=where, do=do or CORRECT) from problem
     foreign = [name for name in content if name not in _fields_of(spec.method)]
     if foreign:
         raise BadSpec(f"{spec.method} takes no {foreign[0]}", where=where, do="leave it out")
+    for name in ("long_factor", "short_factor"):
+        wrong = next((n for n in getattr(spec, name) or () if not 0 < n < math.inf), None)
+        if wrong is not None:
+            raise BadSpec(f"{name}: {wrong:g} is no factor of a pair", where=where, do="give numbers above 0")
     return spec
+
+
+@contextmanager
+def of_rope_file(path: str | None) -> Iterator[None]:
+    """Name the file, and its key, where a model refuses the interpolation that it says; `path` None: no file says it.
+
+    Raises:
+        BadSpec: what was refused, of the file.
+    """
+    try:
+        yield
+    except BadSpec as problem:
+        if path is None or not (problem.where in MODELS_WORDS or problem.where.startswith("--rope")):
+            raise
+        key = "tie: " if problem.where == TIED else ""
+        raise BadSpec(f"{key}{problem.what}", where=f"--rope {path}", do=problem.do or CORRECT) from problem
 
 
 def _fields_of(method: str) -> tuple[str, ...]:

@@ -58,11 +58,8 @@ class RopeSpec(Compact):
         if self.factor > MOST:
             raise BadSpec(f"factor must be at most {MOST:g}, got {self.factor:g}")
         if self.method == "default" and self.factor != 1.0:
-            raise BadSpec(
-                f"factor {self.factor} needs a method",
-                where="--rope default",
-                do=f"choose --rope {', '.join(name for name in ROPE_METHODS if name != 'default')}, or drop --factor",
-            )
+            known = ", ".join(name for name in ROPE_METHODS if name != "default")
+            raise BadSpec(f"factor {self.factor} needs a method", do=f"choose one of {known}, or leave the factor out")
         if self.original_context is not None:
             at_least("original_context", self.original_context, 2)
             if self.original_context > MOST:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 from qroar_core.checks import briefly, of_kind
@@ -32,18 +31,6 @@ def check_on_step(on_step: OnStep) -> None:
     if not callable(on_step):
         do = "give a function of one step, or leave it out"
         raise BadSpec(f"on_step must be a function, got {briefly(on_step)}", do=do)
-
-
-@contextmanager
-def by_argument(call: str) -> Iterator[None]:
-    """What the command line calls `--device` is said of `call(device=...)`."""
-    try:
-        yield
-    except BadSpec as problem:
-        if not problem.where.startswith("--"):
-            raise
-        name = problem.where.removeprefix("--").replace("-", "_")
-        raise BadSpec(problem.what, where=f"{call}({name}=...)", do=problem.do) from problem
 
 
 def scales_of(transform: Transform | None, model: LoadedModel) -> Scales | None:

@@ -8,16 +8,18 @@ from pathlib import Path
 from qroar_core.checks import of_kind
 from qroar_core.diagnostics import run as diagnose_stage
 from qroar_core.diagnostics.result import Diagnosis as PlainDiagnosis
-from qroar_core.errors import BadSpec
+from qroar_core.errors import BadCheckpoint, BadSpec
 from qroar_core.exporters.formats import FORMATS
 from qroar_core.exporters.writers import writer_of
-from qroar_core.library.arguments import by_argument, check_diagnosis, check_on_step, resolved, scales_of
+from qroar_core.library.arguments import check_diagnosis, check_on_step, resolved, scales_of
+from qroar_core.library.parameters import in_parameters
 from qroar_core.library.results import Diagnosis, TieChoice
 from qroar_core.library.search import Search
 from qroar_core.library.transform import Transform
 from qroar_core.models import load as load_stage
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.progress import OnStep, no_progress
+from qroar_core.runs.file_kinds import kind_of_file
 from qroar_core.scale_search import choose_ties as choose_stage
 from qroar_core.scale_search import run as search_stage
 from qroar_core.setup import Setup, too_short
@@ -32,6 +34,7 @@ from qroar_core.transforms.file import to_file
 from qroar_core.transforms.scales import Scales
 
 
+@in_parameters
 def load(
     source: str | Path, *, device: str = "auto", dtype: str = "auto", on_step: OnStep = no_progress
 ) -> LoadedModel:
@@ -50,10 +53,12 @@ def load(
         BadSpec: a device or dtype that cannot be had. Cancelled: raised by `on_step`.
     """
     check_on_step(on_step)
-    with by_argument("load"):
-        return load_stage.run(str(source), device=device, dtype=dtype, on_step=on_step)
+    if (path := Path(source).expanduser()).suffix == ".json" and (found := kind_of_file(path)):
+        raise BadCheckpoint(f"is {found.words}, not a model", where=str(source), do=found.do)
+    return load_stage.run(str(source), device=device, dtype=dtype, on_step=on_step)
 
 
+@in_parameters
 def diagnose(
     model: LoadedModel,
     setup: Setup,
@@ -95,6 +100,7 @@ def diagnose(
     return Diagnosis.of(found.as_written())
 
 
+@in_parameters
 def choose_ties(model: LoadedModel, setup: Setup, *, on_step: OnStep = no_progress) -> TieChoice:
     """Choose neighbouring RoPE pairs to tie, so that a search may mix them by maps: what each group costs and buys.
 
@@ -113,6 +119,7 @@ def choose_ties(model: LoadedModel, setup: Setup, *, on_step: OnStep = no_progre
     return TieChoice.of(choose_stage.run(model, resolved(model, setup, on_step), setup.texts(), on_step).as_written())
 
 
+@in_parameters
 def search(
     model: LoadedModel,
     setup: Setup,
@@ -185,6 +192,7 @@ def search(
     )
 
 
+@in_parameters
 def export(
     model: LoadedModel,
     setup: Setup,

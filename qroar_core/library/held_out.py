@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
-from qroar_core.errors import BadSpec
+from qroar_core.checks import of_kind
+from qroar_core.errors import BadOutput, BadSpec
 from qroar_core.evaluation import run as evaluate_stage
 from qroar_core.library.arguments import resolved, scales_of, several
+from qroar_core.library.parameters import in_parameters
 from qroar_core.library.results import Comparison, Evaluation, Retrieval, RopeSearch
 from qroar_core.library.transform import Transform
 from qroar_core.models.loaded import LoadedModel
@@ -15,6 +18,7 @@ from qroar_core.progress import OnStep, no_progress
 from qroar_core.remedies import run as remedies_stage
 from qroar_core.retrieval import run as retrieve_stage
 from qroar_core.rope_search import run as rope_stage
+from qroar_core.rope_search.result import RopeTrials
 from qroar_core.setup import Setup
 from qroar_core.specs import (
     ComparisonSpec,
@@ -24,6 +28,7 @@ from qroar_core.specs import (
 )
 
 
+@in_parameters
 def evaluate(
     model: LoadedModel,
     setup: Setup,
@@ -78,6 +83,7 @@ def evaluate(
     return Evaluation.of(found.as_written())
 
 
+@in_parameters
 def retrieve(
     model: LoadedModel,
     setup: Setup,
@@ -113,6 +119,7 @@ def retrieve(
     return Retrieval.of(found.as_written())
 
 
+@in_parameters
 def compare(
     model: LoadedModel,
     setup: Setup,
@@ -150,6 +157,7 @@ def compare(
     return Comparison.of(found.as_written())
 
 
+@in_parameters
 def tune_rope(
     model: LoadedModel,
     setup: Setup,
@@ -157,6 +165,7 @@ def tune_rope(
     trials: int = 40,
     windows: int | None = None,
     spec: RopeSearchSpec | None = None,
+    resume: RopeTrials | str | Path | None = None,
     on_step: OnStep = no_progress,
 ) -> RopeSearch:
     """Choose the interpolation in full precision and on the quantized model, and judge both choices both ways.
@@ -170,11 +179,14 @@ def tune_rope(
         trials: interpolations tried in each condition, every method at its published numbers among them.
         windows: of development text; None: 4, or as many as the text holds.
         spec: everything else that can be asked (`qroar_core.specs.RopeSearchSpec`), in place of what is said here.
+        resume: the `partial` of a search that was stopped, or the rope_trials.json of one: what it measured is not
+            measured again, and the result is that of a search that was never stopped.
         on_step: called with a `qroar_core.progress.Step` as the work goes on; it may raise `Cancelled` to stop it.
     Returns:
         Both choices, what held-out text says of them in both conditions, and in `rope` what is worth keeping.
     Raises:
         BadText: too little text. BadSpec: nothing is quantized, or an interpolation that stretches nothing.
+        BadOutput: `resume` cannot be read, or was measured under another model, setup or text.
         Cancelled: raised by `on_step`; its `partial` is what was tried, a `rope_search.result.RopeTrials`.
     """
     setting = resolved(model, setup, on_step)
@@ -185,4 +197,9 @@ def tune_rope(
         seed=setup.seed,
         fewer=windows is None,
     )
-    return RopeSearch.of(rope_stage.run(model, setting, asked, setup.texts(), on_step).as_written())
+    stopped = RopeTrials.from_file(Path(resume).expanduser(), BadOutput) if isinstance(resume, str | Path) else resume
+    if stopped is not None:
+        of_kind(
+            "resume", stopped, RopeTrials, "trials of a search", "give a Cancelled's partial, or a rope_trials.json"
+        )
+    return RopeSearch.of(rope_stage.run(model, setting, asked, setup.texts(), on_step, stopped).as_written())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import ClassVar
 
 import pandas as pd
 
@@ -19,6 +20,7 @@ from qroar_core.figures import gallery
 from qroar_core.figures.picture import Picture
 from qroar_core.library.band_lines import band_lines, wrapped
 from qroar_core.library.shown import Shown
+from qroar_core.number_of import number_of
 from qroar_core.remedies import figure as compared
 from qroar_core.remedies import result as remedies
 from qroar_core.retrieval import figure as retrieved
@@ -55,11 +57,13 @@ class Diagnosis(diagnosed.Diagnosis, Shown):
         length: tokens of a window; `windows` of them were read.
     """
 
+    FILE: ClassVar = "a diagnosis"
+
     def _figures(self) -> Figures:
         return {name: partial(_there, draw, self) for name, draw in gallery.DIAGNOSIS.items()}
 
     def _headline(self) -> str:
-        return f"{len(self.bands)} bands, {self.text}\n{self.verdict.reason}"
+        return f"{number_of(len(self.bands), 'band')}, {self.text}\n{self.verdict.reason}"
 
     def band_table(self, prediction: Prediction | None = None) -> list[BandRow]:
         """One row a band with what every diagnostic says of it; `prediction` adds what each costs alone in NLL."""
@@ -90,6 +94,8 @@ class Evaluation(measured.Evaluation, Shown):
         window_nll: "length/model/scales" -> mean NLL of each window, nats a token.
         sentence: the finding; `finding` adds what speaks against it.
     """
+
+    FILE: ClassVar = "an evaluation"
 
     def _figures(self) -> Figures:
         draws: dict[str, Callable[..., Picture | None]] = {
@@ -124,6 +130,8 @@ class Retrieval(answers.Retrieval, Shown):
         choices: candidates a rank is taken among.
     """
 
+    FILE: ClassVar = "a retrieval test"
+
     def _figures(self) -> Figures:
         return {"retrieval": partial(_there, retrieved.gallery, self)}
 
@@ -156,6 +164,8 @@ class Comparison(remedies.Comparison, Shown):
         sentences: the findings. `length`: tokens of a window.
     """
 
+    FILE: ClassVar = "a comparison of remedies"
+
     def _figures(self) -> Figures:
         return {"gains": partial(_there, compared.gains, self), "on_top": partial(_there, compared.on_top, self)}
 
@@ -180,6 +190,8 @@ class TieChoice(result_ties.TieChoice, Shown):
             full length (tokens), with the ends of a 95 % interval.
         dropped: groups that cost more than is allowed.
     """
+
+    FILE: ClassVar = "a choice of tied pairs"
 
     def _figures(self) -> Figures:
         return {
@@ -209,6 +221,8 @@ class RopeSearch(rope_search.RopeSearch, Shown):
         absent: methods that were not searched, and why.
         sentences: the findings. `length`, `short_length`: tokens of a window.
     """
+
+    FILE: ClassVar = "a search of interpolations"
 
     def _figures(self) -> Figures:
         return {

@@ -17,6 +17,7 @@ from qroar_core.library.shown import titled
 from qroar_core.library.transform import Transform
 from qroar_core.runs.agreement import MANIFEST_FILE, SEARCH_FILE
 from qroar_core.runs.agreement_scales import found_against
+from qroar_core.runs.file_kinds import kind_of_file
 from qroar_core.runs.folder import SEARCHED, has
 from qroar_core.runs.pipeline import load_search
 from qroar_core.runs.run_files import scales_in
@@ -59,6 +60,10 @@ class Search:
             BadScales: a file of scales cannot be read.
         """
         folder = Path(folder).expanduser()
+        if folder.is_file():
+            kind = kind_of_file(folder)
+            what, do = (kind.words, kind.do) if kind else ("a file", "give the folder that save wrote")
+            raise BadOutput(f"is {what}, not the folder of a search", where=str(folder), do=do)
         missing = [name for name in (SEARCH_FILE, *SEARCHED) if not has(folder, name)]
         if missing:
             raise BadOutput("no such file: not a search", where=str(folder / missing[0]), do="give what save wrote")

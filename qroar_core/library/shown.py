@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -13,6 +13,7 @@ import plotly.graph_objects as go
 from qroar_core.errors import BadOutput, BadSpec
 from qroar_core.figures.picture import Picture
 from qroar_core.result import Result
+from qroar_core.runs.file_kinds import other_kind_named
 from qroar_core.transforms.file import write_atomically
 
 LINE = 160  # characters of a line of a summary
@@ -40,6 +41,8 @@ class Saved(Result):
 class Shown(Saved):
     """A result with `plot`, `table`, `summary`, `save` and `load`. Figures carry titles, units and how to read them."""
 
+    FILE: ClassVar[str]  # what its file is called, in the words of `runs.file_kinds`
+
     def _figures(self) -> Mapping[str, Callable[[], list[Picture]]]:
         """Every figure by name, drawn when it is called; [] where this result has nothing to show in it."""
         raise NotImplementedError
@@ -59,7 +62,9 @@ class Shown(Saved):
         Raises:
             BadOutput: missing, not of this kind, or with contents that contradict each other.
         """
-        return cls.from_file(Path(path).expanduser(), BadOutput)
+        path = Path(path).expanduser()
+        with other_kind_named(path, cls.FILE, BadOutput):
+            return cls.from_file(path, BadOutput)
 
     def figures(self) -> list[str]:
         """Names of the figures that `plot` draws of this result."""

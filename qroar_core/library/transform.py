@@ -11,6 +11,8 @@ import plotly.graph_objects as go
 from qroar_core.errors import BadScales, BadSpec
 from qroar_core.library.shown import Saved, titled
 from qroar_core.models.loaded import LoadedModel
+from qroar_core.number_of import number_of
+from qroar_core.runs.file_kinds import other_kind_named
 from qroar_core.transforms.figures import figures_of
 from qroar_core.transforms.file import scales_for
 from qroar_core.transforms.registry import kinds
@@ -42,7 +44,9 @@ class Transform(ScalesFile, Saved):
         Raises:
             BadScales: missing, or not a file of scales.
         """
-        return cls.of(ScalesFile.from_file(Path(path).expanduser(), BadScales))
+        path = Path(path).expanduser()
+        with other_kind_named(path, "a file of scales", BadScales):
+            return cls.of(ScalesFile.from_file(path, BadScales))
 
     def scales(self, model: LoadedModel) -> Scales:
         """The tensors, checked against `model`.
@@ -72,7 +76,7 @@ class Transform(ScalesFile, Saved):
         beside = ", ".join(kinds()[name].holds for name in self.kinds)
         return (
             f"Transform for {self.model.name}: {self.mode} scales from {low:.3g} to {high:.3g}, "
-            f"{len(self.bands)} bands per {per}{f'; with {beside}' if beside else ''}"
+            f"{number_of(len(self.bands), 'band')} per {per}{f'; with {beside}' if beside else ''}"
         )
 
     def __str__(self) -> str:

@@ -46,6 +46,8 @@ class Geometry:
     windows: tuple[int | None, ...] = ()  # newest keys each layer sees, tokens, None for all; empty: all layers see all
     decoder_layers: tuple[int, ...] = ()  # number of each layer among all of the decoder's; empty: all have attention
     beside_softmax: str = ""  # what sees a constant on all logits of a row, so that none may be taken off K
+    key_bias: str = "always"  # the config's switch for a bias of W_K, always: it has one; empty: its code reads none
+    gguf_written: str = ""  # llama.cpp's architecture that a GGUF is written in, which reads that bias; empty: none is
     behind_values: str = ""  # what acts channel by channel between V and W_O, so that V takes no map; empty: nothing
 
     @property
@@ -138,6 +140,21 @@ class Geometry:
             why = f"{self.beside_softmax}, so that its softmax sees a constant on all logits of a row"
         if why:
             raise BadSpec(f"{self.family} {why}", where="--k-offset", do="search without a K offset")
+
+    @property
+    def bare_keys(self) -> str:
+        """Why no checkpoint for transformers holds a K offset; empty where one does."""
+        no_bias = f"a K offset needs a bias of W_K, and transformers' code of {self.family} reads none"
+        return "" if self.key_bias else no_bias
+
+    def require_written_k_offset(self) -> None:
+        """Raises BadSpec where no format of this family could hold a K offset: it would be of no use elsewhere."""
+        if self.bare_keys and not self.gguf_written:
+            raise BadSpec(
+                f"{self.bare_keys}, nor is a GGUF of it written: it applies only inside this tool",
+                where="--k-offset",
+                do="search without a K offset",
+            )
 
     def require_cache(self, quant: QuantSpec) -> None:
         """Raises BadSpec for a K or V quantizer where the cache holds no K and V to be quantized."""

@@ -11,6 +11,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 from qroar_core.models.geometry import Geometry
+from qroar_core.number_of import number_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,7 @@ class LayerGroup:
         """Short words that tell it from the model's other groups."""
         sees = "full attention" if self.window is None else f"window of {self.window:,} tokens"
         turns = f"theta {self.theta:,.0f}" if self.rotated else "not rotated"
-        count = "1 layer" if len(self.layers) == 1 else f"{len(self.layers)} layers"
+        count = number_of(len(self.layers), "layer")
         return f"{sees}, {turns}, {count}"
 
     def reach(self, length: int) -> int:

@@ -21,6 +21,7 @@ from qroar_core.models.opening import opening
 from qroar_core.models.own_rope import replacing
 from qroar_core.models.stream import Stream, open_stream
 from qroar_core.models.text import Documents, bos_of
+from qroar_core.number_of import number_of
 from qroar_core.progress import OnStep, Step, no_progress
 from qroar_core.quantizers.exact_keys import what_a_query_reads
 from qroar_core.retrieval.answers import outcome_of
@@ -98,8 +99,8 @@ def run(
         slack=spec.slack,
         chat=spec.chat and chat_template(loaded.tokenizer),
         confidence=spec.confidence,
-        text=f"{spec.trials} {'trial' if spec.trials == 1 else 'trials'} per task, length and depth "
-        f"in {len(documents)} documents, "
+        text=f"{number_of(spec.trials, 'trial')} per task, length and depth "
+        f"in {number_of(len(documents), 'document')}, "
         f"seed {spec.seed}{f', {said}' * bool(said)}{replacing(loaded, rope)}{what_a_query_reads(quant)}",
         trials=trials,
         **findings(spec.tasks, places, trials, unfit, spec.choices, spec.confidence),

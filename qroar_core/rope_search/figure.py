@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 
 from qroar_core.figures.picture import BLUE, COLOURS, GREEN, GREY, ORANGE, Picture, framed
 from qroar_core.interpolations.registry import label_of, stretching
+from qroar_core.number_of import number_of
 from qroar_core.result import exp
 from qroar_core.rope_search.findings import NONE
 from qroar_core.rope_search.result import CHOICES, Choice, RopeSearch, RopeStudy
@@ -73,7 +74,8 @@ def _tried(result: RopeSearch, study: RopeStudy) -> Picture:
     beyond = f" {hidden} with more than {high:.2f} nats stand in the table alone." if hidden else ""
     best = study.best
     return Picture(
-        f"{capital(CONDITIONS[study.quantized])} {rope_words(best.spec)} has the least NLL of {len(table)} candidates",
+        f"{capital(CONDITIONS[study.quantized])} {rope_words(best.spec)} has the least NLL of "
+        f"{number_of(len(table), 'candidate')}",
         figure,
         table,
         "A dot is one interpolation on the development windows, lower is better; the first ones are the known "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, get_args
 
@@ -58,10 +59,35 @@ class RopeStudy(Result):
         return min(self.trials, key=lambda one: one.nll)
 
 
+class HeldOutNLL(Result):
+    """One interpolation in one condition on the held-out windows, at the full or at the short length."""
+
+    rope: RopeBlock
+    quantized: bool
+    short: bool
+    nll: Annotated[list[float], axes(ANY)]  # of every window, nats per token
+
+    @property
+    def spec(self) -> RopeSpec:
+        """As every stage takes it."""
+        return rope_of_block(self.rope)
+
+
 class RopeTrials(Result):
-    """rope_trials.json: what a search that was stopped had tried by then."""
+    """rope_trials.json: what a search that was stopped had measured by then, exact, so that it can go on.
+
+    `measured_under`: checksums of everything that decides a number, by name; empty in files of before 2026-12-01, with
+    which no search goes on. `seconds`: what it took by then.
+    """
 
     studies: Annotated[list[RopeStudy], axes(ANY)]
+    heldout: Annotated[list[HeldOutNLL], axes(ANY)] = []
+    measured_under: dict[str, str] = {}
+    seconds: float = 0.0
+
+    def to_json(self) -> str:
+        """The file's text with every digit: a search that goes on proposes what it would have proposed."""
+        return json.dumps(self.model_dump(mode="json"), indent=1) + "\n"
 
 
 class JudgedRope(Result):

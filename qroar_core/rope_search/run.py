@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, field
 import torch
 from torch import Tensor
 
-from qroar_core.errors import BadSpec, Cancelled, NonFinite
+from qroar_core.errors import BadOutput, BadSpec, Cancelled, NonFinite
 from qroar_core.interpolations.frequencies import native_inv_freq, rope_of
 from qroar_core.interpolations.own import promised_length
 from qroar_core.interpolations.spec import RopeSpec
@@ -32,12 +32,14 @@ from qroar_core.rope_search.result import (
     CHOICES,
     Choice,
     ChosenRope,
+    HeldOutNLL,
     How,
     RopeSearch,
     RopeStudy,
     RopeTrials,
     TriedRope,
 )
+from qroar_core.rope_search.resume import measured_under, require_same
 from qroar_core.rope_search.space import Candidate, RopeSpace
 from qroar_core.rope_search.study import Proposals
 from qroar_core.scale_search.guard import WindowScorer
@@ -45,9 +47,16 @@ from qroar_core.setting import Setting
 from qroar_core.specs import QuantSpec, RopeSearchSpec
 from qroar_core.specs.written import written
 
+JUDGED = 2 * len(CHOICES)  # passes over held-out text at a length, at most: every choice in both conditions
+
 
 def run(
-    loaded: LoadedModel, setting: Setting, spec: RopeSearchSpec, texts: Texts, on_step: OnStep = no_progress
+    loaded: LoadedModel,
+    setting: Setting,
+    spec: RopeSearchSpec,
+    texts: Texts,
+    on_step: OnStep = no_progress,
+    resume: RopeTrials | None = None,
 ) -> RopeSearch:
     """Search in both conditions, then judge both choices on held-out text.
 
@@ -55,8 +64,11 @@ def run(
         setting: its interpolation is what the choices are compared with; its factor is what is searched around, its
             length what is read. Pairs that it ties are tied in it alone.
         texts: documents of "development" and "heldout".
+        resume: the `partial` of a search that was stopped. What it measured is not measured again, and what comes out
+            is what it would have found.
     Raises:
         BadSpec: nothing is quantized, or an interpolation that stretches nothing. BadText: too little text.
+        BadOutput: `resume` was measured under another model, setting or text.
         Cancelled: raised by `on_step`; its `partial` is what was tried by then, a `RopeTrials`.
     """
     if setting.quant.is_none:
@@ -66,7 +78,7 @@ def run(
             do="quantize something, for example by --k int4",
         )
     with loaded.lock, substituted_weights(loaded, {}):  # without scales that a person applied
-        return _RopeSearch(loaded, setting, spec, texts, on_step).result()
+        return _RopeSearch(loaded, setting, spec, texts, on_step, resume).result()
 
 
 @dataclass(slots=True, eq=False)
@@ -78,6 +90,7 @@ class _RopeSearch:
     spec: RopeSearchSpec
     texts: Texts
     on_step: OnStep
+    resume: RopeTrials | None = None
     space: RopeSpace = field(init=False)
     length: int = field(init=False)
     development: Windows = field(init=False)
@@ -85,6 +98,9 @@ class _RopeSearch:
     short: Windows = field(init=False)
     tried: dict[bool, list[TriedRope]] = field(default_factory=lambda: {False: [], True: []})
     seen: dict[tuple[bool, bytes], float] = field(default_factory=dict)  # NLL of frequencies that were tried
+    held: dict[tuple[RopeSpec, bool, bool], list[float]] = field(default_factory=dict)  # NLL by window; short or not
+    under: dict[str, str] = field(init=False)  # checksums of what all of it is measured under
+    began: float = field(default_factory=time.perf_counter)
     known: list[tuple[How, RopeSpec, Candidate]] = field(init=False)  # what both studies begin with
     done: float = 0.0  # units of progress: passes over the development windows
 
@@ -97,6 +113,22 @@ class _RopeSearch:
         self.development = self._read("development", self.length, self.spec.windows, 1)
         self.heldout = self._read("heldout", self.length, self.spec.heldout_windows, 2)
         self.short = self._read("heldout", short, self.spec.heldout_windows, 2)
+        read = {"development": self.development, "held-out": self.heldout, "short held-out": self.short}
+        self.under = measured_under(loaded, asked, self.space, self.spec.seed, read)
+        if self.resume is not None:
+            self._take_up(self.resume)
+
+    def _take_up(self, trials: RopeTrials) -> None:
+        """What was measured before, for every place that would measure it again."""
+        require_same(trials, self.under)
+        for study in trials.studies:
+            for tried in study.trials:
+                self.seen.setdefault(self._key(tried.spec, study.quantized), tried.nll)
+        for one in trials.heldout:
+            if len(one.nll) != len(self.short if one.short else self.heldout):
+                raise BadOutput("the trials lack held-out windows", where="resume", do="start anew")
+            self.held[one.spec, one.quantized, one.short] = one.nll
+        self.began -= trials.seconds
 
     def _read(self, split: str, length: int, count: int, least: int) -> Windows:
         spec, tokenizer = self.spec, self.loaded.tokenizer
@@ -104,23 +136,35 @@ class _RopeSearch:
 
     def result(self) -> RopeSearch:
         """Both studies, and what held-out text says of their choices."""
-        began = time.perf_counter()
         try:
             for quantized in (False, True):
                 self._study(quantized)
             for quantized in (False, True):
                 self._exchange(quantized)
+            studies = self._studies()
+            full, under = (study.best.spec for study in studies)
+            chosen: dict[Choice, RopeSpec] = {"setting": self.setting.rope, "full precision": full, "quantizer": under}
+            long, short = (self._judge(chosen, short) for short in (False, True))
         except Cancelled as stop:
-            raise Cancelled("rope", RopeTrials(studies=self._studies())) from stop
-        studies = self._studies()
-        full, under = (study.best.spec for study in studies)
-        chosen: dict[Choice, RopeSpec] = {"setting": self.setting.rope, "full precision": full, "quantizer": under}
-        try:
-            long, short = (self._judge(chosen, read) for read in (self.heldout, self.short))
-        except Cancelled as stop:
-            raise Cancelled("rope", RopeTrials(studies=studies)) from stop
+            raise Cancelled("rope", self._trials()) from stop
         self.on_step(Step("rope", 1, 1, "done"))
-        return self._judged(studies, chosen, long, short, time.perf_counter() - began)
+        return self._judged(studies, chosen, long, short, time.perf_counter() - self.began)
+
+    def _trials(self) -> RopeTrials:
+        """Everything measured by now, and what an earlier search measured that this one has not come to yet."""
+        tried = {quantized: list(trials) for quantized, trials in self.tried.items()}
+        for study in self.resume.studies if self.resume else ():
+            here = {one.spec for one in tried[study.quantized]}
+            tried[study.quantized] += [one for one in study.trials if one.spec not in here]
+        return RopeTrials(
+            studies=[RopeStudy(quantized=quantized, trials=trials) for quantized, trials in tried.items() if trials],
+            heldout=[
+                HeldOutNLL(rope=written(rope), quantized=quantized, short=short, nll=nll)
+                for (rope, quantized, short), nll in self.held.items()
+            ],
+            measured_under=self.under,
+            seconds=time.perf_counter() - self.began,
+        )
 
     def _studies(self) -> list[RopeStudy]:
         return [RopeStudy(quantized=quantized, trials=trials) for quantized, trials in self.tried.items() if trials]
@@ -151,9 +195,10 @@ class _RopeSearch:
         """Mean NLL of the development windows, noted; infinite where it leaves the number format."""
         count = f"{len(self.tried[quantized]) + 1} of at most {self._most}"
         what = f"{'under the quantizer' if quantized else 'in full precision'}, {count}: {rope.method}"
-        found = rope_of(self.loaded, rope, self.length)
-        key = quantized, torch.cat([found.inv_freq, torch.tensor([found.attention_factor])]).numpy().tobytes()
-        if key not in self.seen:
+        key = self._key(rope, quantized)
+        if key in self.seen:
+            self.done += 1
+        else:
             try:
                 per_window = self._nll(rope, quantized, self.development, what)
                 self.seen[key] = math.fsum(per_window) / len(per_window)
@@ -162,24 +207,31 @@ class _RopeSearch:
         self.tried[quantized].append(TriedRope(rope=written(rope), how=how, nll=self.seen[key]))
         return self.seen[key]
 
-    def _judge(self, chosen: Mapping[Choice, RopeSpec], read: Windows) -> dict[tuple[Choice, bool], list[float]]:
+    def _key(self, rope: RopeSpec, quantized: bool) -> tuple[bool, bytes]:
+        """What decides the NLL: two specs of the same frequencies are measured once."""
+        found = rope_of(self.loaded, rope, self.length)
+        return quantized, torch.cat([found.inv_freq, torch.tensor([found.attention_factor])]).numpy().tobytes()
+
+    def _judge(self, chosen: Mapping[Choice, RopeSpec], short: bool) -> dict[tuple[Choice, bool], list[float]]:
         """NLL of every window by choice and condition; choices that are one are measured once."""
         out: dict[tuple[Choice, bool], list[float]] = {}
+        read = self.short if short else self.heldout
         for quantized in (False, True):
-            measured: dict[RopeSpec, list[float]] = {}
             for choice in CHOICES:
                 rope = chosen[choice]
-                if rope not in measured:
+                if (rope, quantized, short) in self.held:
+                    self.done += self._units(read.ids)
+                else:
                     what = f"held-out text at {read.ids.shape[1]} tokens: {rope.method}"
-                    measured[rope] = self._nll(rope, quantized, read, what)
-                out[choice, quantized] = measured[rope]
+                    self.held[rope, quantized, short] = self._nll(rope, quantized, read, what)
+                out[choice, quantized] = self.held[rope, quantized, short]
         return out
 
     def _nll(self, rope: RopeSpec, quantized: bool, read: Windows, what: str) -> list[float]:
         """Mean NLL of every window, all tokens but the first, nats per token."""
         units = self._units(read.ids)
         total = float(2 * self._most)
-        total += 6 * (self._units(self.heldout.ids) + self._units(self.short.ids))
+        total += JUDGED * (self._units(self.heldout.ids) + self._units(self.short.ids))
 
         def named(step: Step) -> None:
             self.on_step(Step("rope", step.done, step.total, what))
@@ -192,8 +244,7 @@ class _RopeSearch:
 
     @property
     def _most(self) -> int:
-        """Interpolations that a study may try: known ones go first, however few are asked for."""
-        return max(self.spec.trials, 1 + len(self.known)) + self.spec.exchanged
+        return self.spec.most_tried(len(self.known))
 
     def _units(self, ids: Tensor) -> float:
         return ids.numel() / self.development.ids.numel()

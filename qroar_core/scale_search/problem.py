@@ -28,6 +28,7 @@ from qroar_core.scale_search.l2_penalty import pull
 from qroar_core.scale_search.result import Verdict
 from qroar_core.setting import Setting
 from qroar_core.specs import QuantSpec, RopeSpec, SearchSpec
+from qroar_core.specs.labels import capital
 from qroar_core.transforms.baselines import spread_axes_evenly
 from qroar_core.transforms.bounds import log2_bounds
 from qroar_core.transforms.groups import groups_of
@@ -80,6 +81,8 @@ class SearchProblem:
     def verdict(self) -> Verdict:
         """Whether scales, or value maps where they are searched, can act here at all."""
         found = self.of_scales
+        if self.spec.k_offset and (bare := self.loaded.geometry.bare_keys):
+            found = Verdict(acts=found.acts, reason=f"{found.reason} {capital(bare)}: it goes into GGUF files alone.")
         if not self.spec.value_maps:
             return found
         return Verdict(acts="yes", reason=f"{found.reason} Value maps can act: the V cache is rounded.")

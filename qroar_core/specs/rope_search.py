@@ -31,6 +31,13 @@ class RopeSearchSpec(Compact):
     seed: int = 0
     fewer: bool = field(default=False, compare=False)  # nobody asked for so many: take what the text holds
 
+    def most_tried(self, known: int) -> int:
+        """Interpolations that a study tries at most.
+
+        Known ones are tried however few are asked for, the setting's own beside them, and what the other study found.
+        """
+        return max(self.trials, 1 + known) + self.exchanged
+
     def __post_init__(self) -> None:
         at_least("trials", self.trials, 1)
         at_least("windows", self.windows, 1)

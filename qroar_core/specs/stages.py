@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal
 from qroar_core.checks import Compact, at_least, member_of, one_of
 from qroar_core.errors import BadSpec
 from qroar_core.members import names_in
+from qroar_core.number_of import number_of
 from qroar_core.specs.outliers import OutlierRule, outlier_parameter
 from qroar_core.transforms.registry import flag, kinds, switches
 
@@ -179,7 +180,9 @@ class SearchSpec(Compact):
 
     def _check_bounds(self, bounds: tuple[tuple[float, float], ...]) -> None:
         if len(bounds) != self.bands.count:
-            raise BadSpec(f"need bounds for {self.bands.count} bands, got {len(bounds)}", do="give low:high per band")
+            raise BadSpec(
+                f"need bounds for {number_of(self.bands.count, 'band')}, got {len(bounds)}", do="give low:high per band"
+            )
         for band, (low, high) in enumerate(bounds):
             if not -WIDEST <= low <= 0 <= high <= WIDEST:
                 raise BadSpec(

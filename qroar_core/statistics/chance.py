@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from qroar_core.number_of import number_of
+
 LEVEL = 0.05  # of titles that say yes where nothing is there, at most
 ENOUGH = 19  # draws: the largest of 19 and the measured one is the measured one by chance in 1 case of 20
 
@@ -40,7 +42,7 @@ def furthest_out(measured: Numbers, draws: Sequence[Numbers]) -> int:
 
 def too_few(draws: int) -> str:
     """What a title says where `stands_out` does not know."""
-    return f"{draws} draw{'s' * (draws != 1)} of the null cannot decide"
+    return f"{number_of(draws, 'draw')} of the null cannot decide"
 
 
 def _furthest(measured: Numbers, draws: Sequence[Numbers]) -> list[float] | None:

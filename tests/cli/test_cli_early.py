@@ -40,7 +40,10 @@ def no_loading(monkeypatch):
             ("search", "--angles", "--method", "coordinate"),
             "--angles: gradients alone search pair angles; take --method gradient and an objective other than full",
         ),
-        (("search", "--l2-penalty", "nan"), "--l2-penalty: l2_penalty must be at least 0.0 and finite, got nan"),
+        (
+            ("search", "--l2-penalty", "nan"),
+            "--l2-penalty: l2_penalty must be at least 0.0 and finite, got nan; give another value",
+        ),
         (("search", "--seed", "-1"), "--seed: must lie in 0 to 4294967295, got -1; give another number"),
         (("evaluate", "--seed", 1 << 32), "--seed: must lie in 0 to 4294967295, got 4294967296; give another number"),
         (
@@ -51,10 +54,13 @@ def no_loading(monkeypatch):
             ("search", "--bounds", "1:2,-1:1"),
             "--bounds: bounds of band 0 must hold 0 and stay within 16 octaves, got 1 to 2; give low <= 0 <= high",
         ),
-        (("evaluate", "--stride", 8, "--targets", 12), "--stride: 12 targets are no multiple of the stride 8"),
+        (
+            ("evaluate", "--stride", 8, "--targets", 12),
+            "--stride: 12 targets are no multiple of the stride 8; give another value",
+        ),
         (
             ("evaluate", "--stride", 64, "--lengths", "32,64"),
-            "--stride: a stride of 64 needs lengths above that, got 32",
+            "--stride: a stride of 64 needs lengths above that, got 32; give another value",
         ),
         (("evaluate", "--scales", "/nowhere/s.json"), "--scales /nowhere/s.json: cannot be read; check the path"),
         (
@@ -63,7 +69,10 @@ def no_loading(monkeypatch):
         ),
         (("controls", "--shuffles", 0), "--shuffles: shuffles must be at least 1 and finite, got 0"),
         (("controls", "--formats", "int8"), "--formats: unknown number format 'int8'; choose from bfloat16, float16"),
-        (("replicate", "--tolerance", "-1"), "--tolerance: tolerance must be at least 0.0 and finite, got -1.0"),
+        (
+            ("replicate", "--tolerance", "-1"),
+            "--tolerance: tolerance must be at least 0.0 and finite, got -1.0; give another value",
+        ),
     ],
     ids=lambda x: " ".join(map(str, x)) if isinstance(x, tuple) else "",
 )

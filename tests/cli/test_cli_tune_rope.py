@@ -1,16 +1,18 @@
 """`tune-rope`: what it prints and writes, what another command makes of rope.json, and what it refuses."""
 
 import json
+import shutil
 
 import pytest
 
 from qroar_core.__main__ import main
+from qroar_core.cli import tables
 from qroar_core.errors import Cancelled
 from qroar_core.interpolations.rope_file import rope_from_file
 from qroar_core.interpolations.spec import rope_of_block
 from qroar_core.rope_search import run as stage
 from qroar_core.rope_search.result import RopeStudy, RopeTrials, TriedRope
-from tests.cli.command import printed, read, refused
+from tests.cli.command import printed, read, refused, stopping
 
 pytestmark = pytest.mark.slow
 
@@ -74,7 +76,65 @@ def test_what_cannot_be_searched_is_one_line(more, line, capfd):
     assert refused(capfd, "tune-rope", "demo", *more).startswith(line)
 
 
-def test_after_ctrl_c_what_was_tried_is_there(tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def interrupted(tmp_path_factory):
+    """The same search, stopped in its second study."""
+    path = tmp_path_factory.mktemp("stopped") / "D"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tables, "progress", lambda: stopping("rope", 30))
+        assert main(["tune-rope", "demo", *ROPE, *SMALL, "--out", str(path)]) == 130
+    assert [file.name for file in path.iterdir()] == ["rope_trials.json"]
+    assert all(study["trials"] for study in read(path, "rope_trials.json")["studies"])
+    return path
+
+
+def test_the_same_command_goes_on_after_ctrl_c(folder, interrupted, tmp_path):
+    path = tmp_path / "D"
+    shutil.copytree(interrupted, path)
+    assert main(["tune-rope", "demo", *ROPE, *SMALL, "--out", str(path)]) == 0
+    assert sorted(file.name for file in path.iterdir()) == ["rope.json", "tune_rope.json"]
+    assert (path / "rope.json").read_bytes() == (folder / "rope.json").read_bytes()
+    one, other = (read(at, "tune_rope.json") for at in (path, folder))
+    assert one.pop("seconds") > 0
+    del other["seconds"]
+    assert one == other
+
+
+@pytest.mark.parametrize(
+    ("more", "what"),
+    [
+        (("--k", "int3"), "quantizer"),
+        (("--length", "56"), "length of development windows"),
+        (("--text", "technical"), "text of development windows"),
+        (("--factor", "3"), "interpolation"),
+    ],
+)
+def test_another_command_does_not_go_on_in_that_folder(interrupted, more, what, capfd):
+    before = (interrupted / "rope_trials.json").read_bytes()
+    line = refused(capfd, "tune-rope", "demo", *ROPE, *SMALL, *more, "--out", interrupted)
+    assert line == (
+        f"{interrupted / 'rope_trials.json'}: the trials were measured with another {what}; "
+        "choose a new folder or the same options"
+    )
+    assert (interrupted / "rope_trials.json").read_bytes() == before
+
+
+def test_trials_that_cannot_be_gone_on_with_are_refused_before_the_model_is_read(interrupted, tmp_path, capfd):
+    path = tmp_path / "rope_trials.json"
+    older = read(interrupted, "rope_trials.json")
+    del older["measured_under"]
+    for text, words in ((json.dumps(older), "of an older version"), ("{", "not JSON")):
+        path.write_text(text)
+        line = refused(capfd, "tune-rope", "no such model", *ROPE, "--out", tmp_path)
+        assert line.startswith(f"{path}: ")
+        assert words in line
+    (tmp_path / "notes.txt").write_text("mine")
+    assert refused(capfd, "tune-rope", "demo", *ROPE, "--out", tmp_path) == (
+        f"{tmp_path}: already exists; choose a new folder"
+    )
+
+
+def test_after_ctrl_c_what_was_tried_is_there(tmp_path, monkeypatch, capfd):
     tried = TriedRope(rope={"method": "linear", "factor": 4.0}, how="published", nll=2.0)
 
     def stopped(*_, **__):
@@ -82,5 +142,6 @@ def test_after_ctrl_c_what_was_tried_is_there(tmp_path, monkeypatch):
 
     monkeypatch.setattr(stage, "run", stopped)
     assert main(["tune-rope", "demo", *ROPE, *SMALL, "--out", str(tmp_path / "D")]) == 130
+    assert "rope_trials.json keeps what was measured; repeat the command to go on" in capfd.readouterr().err
     assert [path.name for path in (tmp_path / "D").iterdir()] == ["rope_trials.json"]
     assert RopeTrials.from_file(tmp_path / "D" / "rope_trials.json").studies[0].trials == [tried]

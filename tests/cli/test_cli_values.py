@@ -24,7 +24,7 @@ BEFORE_LOADING = [
     (["--rope", "yarn", "--factor", "0.5"], "--factor", ("at least 1.0", "0.5")),
     (["--rope", "yarn", "--factor", "nan"], "--factor", ("at least 1.0", "nan")),
     (["--rope", "yarn", "--factor", "inf"], "--factor", ("finite", "inf")),
-    (["--rope", "yarn", "--factor", "two"], "--factor", ("number",)),
+    (["--rope", "yarn", "--factor", "two"], "--factor", ("not a number: 'two'", "for example --factor 2")),
     (["--rope", "default", "--factor", "2"], "--rope", ROPES[1:]),
     (["--tie", "20-21"], "--tie", ("--rope default", "--rope yarn --factor 2")),
     (["--rope", "default", "--tie", "20"], "--tie", ("first-last[:turn]", "20-21,22-25,26-31:0")),
@@ -61,7 +61,9 @@ BEFORE_LOADING = [
     (["--partition", "foo"], "--partition", ("count", "log", "turns")),
     (["--bands", "0"], "--bands", ("at least 1", "0")),
     (["--bands", "-3"], "--bands", ("at least 1", "-3")),
-    (["--bands", "many"], "--bands", ("integer",)),
+    (["--bands", "many"], "--bands", ("not a whole number: 'many'; write for example --bands 8",)),
+    (["--length", "1e3"], "--length", ("not a whole number: '1e3'; write for example --length 2048",)),
+    (["--seed", "x"], "--seed", ("not a whole number: 'x'; write for example --seed 0",)),
     (["--windows", "0"], "--windows", ("at least 1",)),
     (["--bounds", "1,2"], "--bounds", ("'1,2'", "-1:2,-1:2")),
     (["--bounds", "-1:x"], "--bounds", ("'-1:x'",)),
@@ -70,6 +72,12 @@ BEFORE_LOADING = [
     (["--lengths", "0,64"], "--lengths", ("'0,64'",)),
     (["--text", "/nowhere/text.txt"], "/nowhere/text.txt", ("No such file",)),
     (["--rope", "yarn", "--factor", "2", "--longrope-factors", "/nowhere.json"], "/nowhere.json", ("long_factor",)),
+    (["--k", "int4", "--kv-scale", "block", "--group-size", "x"], "--group-size", ("number: 'x'", "--group-size 32")),
+    (["--windows", "-1"], "--windows", ("at least 1, got -1",)),
+    (["--rope", "yarn", "--factor", "0"], "--factor", ("at least 1.0", "give another value")),
+    (["--rope", "yarn", "--factor", "2", "--tie", "3-"], "--tie", ("'3-' is no group", "first-last[:turn]")),
+    (["--k", "int4:foo"], "--k", CACHES),
+    (["--text", "nonsense"], "--text nonsense", ("messages, technical, novels, or name a text file",)),
     (["--colour", "red"], "--colour", ("--help",)),
     (["more"], "more", ("--help",)),
 ]
@@ -117,7 +125,9 @@ def test_every_command_refuses_alike(capfd, no_loading, command, option, known):
     [
         (["foo"], ("'foo'", "info", "fetch", "diagnose", "search", "evaluate", "export", "run")),
         (["info"], ("MODEL", "--help")),
-        (["run", "demo", "--k"], ("--k", "argument")),
+        (["run", "demo", "--k"], ("--k: requires an argument; give a value",)),
+        (["replicate", "demo", "--methods", "foo"], ("--methods: unknown rope method 'foo'", "yarn")),
+        (["export", "demo", "--out", "x", "--format", "w4a16", "--group-size", "0"], ("--group-size: ", "at least 1")),
         (["fetch"], ("smollm2", "--help")),
         (["info", "demo", "extra"], ("extra", "--help")),
         (["info", "nosuchmodel"], ("nosuchmodel", "demo", "smollm2", "hub id")),
@@ -218,6 +228,33 @@ def test_longrope_factors_belong_to_longrope(capfd, no_loading, tmp_path, rope):
     path.write_text(json.dumps({"long_factor": [2.0] * 32}))
     line = refused(capfd, "diagnose", "demo", *rope, "--longrope-factors", path)
     assert line.startswith("--longrope-factors: ")
+
+
+@pytest.mark.parametrize("command", ["diagnose", "export"])
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ({"method": "longrope", "factor": 2, "long_factor": [1, 2]}, "long_factor has 2 numbers, this model has 32"),
+        ({"method": "yarn", "factor": 2, "tie": [{"first": 30, "last": 40}]}, "tie: pairs 30-40 are tied, this model"),
+    ],
+)
+def test_a_rope_file_of_another_model_is_named_with_its_key(command, content, words, tmp_path, capfd):
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps(content))
+    out = ("--out", tmp_path / "D") if command == "export" else ()
+    line = refused(capfd, command, "demo", "--rope", path, *out)
+    assert line.startswith(f"--rope {path}: {words}")
+    assert "; give 32 numbers" in line or "; name pairs from 0 to 31" in line
+
+
+def test_lists_of_another_model_name_their_file(tmp_path, capfd):
+    path = tmp_path / "lists.json"
+    path.write_text(json.dumps({"long_factor": [1, 2]}))
+    line = refused(capfd, "diagnose", "demo", "--rope", "longrope", "--factor", "2", "--longrope-factors", path)
+    assert line == (
+        f"--longrope-factors {path}: long_factor has 2 numbers, this model has 32 pairs; "
+        "give 32 numbers, one a RoPE pair"
+    )
 
 
 @pytest.mark.parametrize("command", ["diagnose", "search", "evaluate"])

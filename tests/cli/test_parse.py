@@ -48,5 +48,5 @@ def test_a_file_without_factor_lists_is_refused_by_its_name(tmp_path, content):
     path.write_text(content)
     with pytest.raises(BadSpec, match="give a JSON with long_factor, a list of numbers") as refused:
         longrope_file(str(path))
-    assert str(refused.value).startswith(f"{path}: cannot be read")
+    assert str(refused.value).startswith(f"--longrope-factors {path}: cannot be read")
     assert "\n" not in str(refused.value)

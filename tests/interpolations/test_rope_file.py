@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from qroar_core.cli.settings import check, rope_spec
+from qroar_core.cli.rope_options import rope_spec
+from qroar_core.cli.settings import check
 from qroar_core.errors import BadSpec
 from qroar_core.interpolations.rope_file import rope_from_file, rope_text
 from qroar_core.interpolations.tie import Tie
@@ -44,6 +45,7 @@ def test_a_spec_comes_back_to_the_last_bit(file, spec):
 
 
 YARN = {"method": "yarn", "factor": 2}
+LISTS = {"method": "longrope", "factor": 2}
 
 
 def test_published_numbers_stand_where_the_file_gives_none(file):
@@ -69,7 +71,13 @@ def test_published_numbers_stand_where_the_file_gives_none(file):
         (YARN | {"attention_factor": 1e30}, "attention_factor must be at most 1000"),
         (YARN | {"original_context": 10**23}, "original_context must be at most 1e.07"),
         (YARN | {"tie": [{"first": 4, "last": 9, "trun": 0}]}, "unknown entry 'trun' of a tie"),
-        (YARN | {"tie": [{"first": 4}]}, "a tie needs first and last"),
+        (YARN | {"tie": [{"first": 4}]}, "tie: a tie needs first and last"),
+        (YARN | {"tie": [{"first": 4, "last": 5}, {"first": 5, "last": 6}]}, "tied groups 4-5 and 5-6 overlap"),
+        (YARN | {"beta_fast": 0.5}, "need beta_fast > beta_slow > 0, got 0.5, 1.0; correct the file"),
+        ({"method": "default", "factor": 2}, "factor 2.0 needs a method"),
+        (LISTS | {"long_factor": [1.0, "2"]}, r"long_factor.1: Input should be a valid number; correct the file"),
+        (LISTS | {"long_factor": 2.0}, r"long_factor: .*; correct the file"),
+        (LISTS | {"short_factor": [1.0, -2.0]}, "short_factor: -2 is no factor of a pair; give numbers above 0"),
     ],
 )
 def test_what_is_no_interpolation_is_one_line_with_the_file(file, content, words):
@@ -78,6 +86,7 @@ def test_what_is_no_interpolation_is_one_line_with_the_file(file, content, words
         rope_from_file(path)
     assert str(refused.value).startswith(f"--rope {path}: ")
     assert "\n" not in str(refused.value)
+    assert refused.value.do
 
 
 def test_a_file_that_is_not_there_is_one_line(tmp_path):

@@ -118,6 +118,8 @@ def _safe(words: ast.expr, own: set[str]) -> bool:
             return safe(value) if form is None else form.values[-1].value[-1] in NUMBER
         case ast.Call(func=ast.Name(id=name)) if name in SAFE:
             return True
+        case ast.Call(func=ast.Name(id="number_of"), args=[_, *inner]):
+            return all(safe(word) for word in inner)  # a number, which it formats, and words of ours
         case ast.Call(func=ast.Attribute(value=ast.Constant(), attr="join"), args=[one]):
             return safe(one)
         case (
@@ -166,6 +168,7 @@ WRONG = [
     'st.metric("Name", loaded.name)',
     'bar.progress(0.5, text=f"{job.label}")',
     'st.expander(f"{task:>10}")',
+    'st.caption(f"{number_of(3, name)} left")',
 ]
 
 
@@ -179,6 +182,7 @@ RIGHT = [
     'st.info(f"**{literal(name)}** has {count:d} of {share:.0%}")',
     'said = "a" if good else f"b {code(path)}"\nst.caption(said)',
     "st.caption(HELP[kind])",
+    "st.caption(f\"{number_of(len(runs), 'run')} left\")",
     'st.dataframe(table, alt=f"What {name} is")',
     "box = st.columns(2)",
 ]

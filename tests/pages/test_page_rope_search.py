@@ -2,7 +2,10 @@
 
 import pytest
 
-from qroar_core.specs import RopeSpec
+from pages.views.rope_search import passes
+from qroar_core.errors import Cancelled
+from qroar_core.rope_search.result import RopeTrials
+from qroar_core.specs import RopeSearchSpec, RopeSpec
 from tests.helpers.planted_rope_search import UNDER, rope_search
 from tests.pages.visitor import clicked, go, texts, titles
 
@@ -14,8 +17,11 @@ def asked(stages):
     """What the search was asked, and what it finds."""
     specs, found = [], {"result": rope_search()}
 
-    def run(loaded, setting, spec, documents, on_step=None):
+    def run(loaded, setting, spec, documents, on_step=None, resume=None):
         specs.append((setting.rope, spec))
+        found["resumed"] = resume
+        if "stop" in found:
+            raise Cancelled("rope", found.pop("stop"))
         return found["result"]
 
     stages.patch("qroar_core.rope_search.run.run", run)
@@ -25,7 +31,10 @@ def asked(stages):
 def test_the_choice_is_shown_and_taken_into_the_setting(loaded_app, asked):
     app = go(loaded_app, "evidence")
     app.number_input(key="rope trials").set_value(12).run()
-    assert "24 passes over 4 development windows of 1,024 tokens, then up to 6 over 16 held-out windows" in texts(app)
+    assert (  # 12 interpolations and 3 exchanged ones in both conditions, and 3 choices in both at two lengths
+        "At most 30 passes over 4 development windows of 1,024 tokens, then 6 over 16 held-out windows of 1,024 tokens "
+        "and 6 over 16 held-out windows of 256 tokens." in texts(app)
+    )
     clicked(app, "Choose the interpolation")
     ((rope, spec),) = asked[0]
     assert rope == RopeSpec("yarn", 4.0)
@@ -52,6 +61,35 @@ def test_where_nothing_is_gained_nothing_is_offered(loaded_app, asked):
     app = clicked(go(loaded_app, "evidence"), "Choose the interpolation")
     assert "the setting's own is kept" in texts(app)
     assert "Use this interpolation" not in [b.label for b in app.button]
+
+
+def test_a_cancelled_search_goes_on_with_what_it_measured(loaded_app, asked):
+    studies = rope_search().studies[:1]
+    asked[1]["stop"] = trials = RopeTrials(studies=studies)
+    app = clicked(go(loaded_app, "evidence"), "Choose the interpolation")
+    assert "cancelled. **8 tried interpolations kept.** Resume measures only what is left." in texts(app)
+    assert "Choose the interpolation" not in [b.label for b in app.button]
+    clicked(app, "Resume")
+    assert asked[1]["resumed"] == trials
+    assert asked[0][0] == asked[0][1]  # the same spec
+    assert "is worth +0.0500 nats" in app.success[-1].value
+
+
+def test_a_cancelled_search_can_start_over(loaded_app, asked):
+    asked[1]["stop"] = RopeTrials(studies=rope_search().studies)
+    app = clicked(go(loaded_app, "evidence"), "Choose the interpolation")
+    clicked(app, "Start over")
+    assert asked[1]["resumed"] is None
+    assert len(asked[0]) == 2
+
+
+def test_one_window_is_singular_and_every_pass_is_counted():
+    """Known interpolations are tried however few are asked for: six methods and the setting's own."""
+    spec = RopeSearchSpec(trials=2, windows=1, heldout_windows=2, short_length=4096, exchanged=0)
+    assert passes(spec, 2048) == (
+        "At most 14 passes over 1 development window of 2,048 tokens, then 6 over 2 held-out windows of 2,048 tokens "
+        "and 6 over 2 held-out windows of 2,048 tokens."
+    )
 
 
 def test_without_a_factor_or_a_quantizer_it_says_what_to_choose(loaded_app):

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import replace
 
 import pytest
 import torch
+import transformers
 from transformers import AutoModelForCausalLM
 
 from qroar_core.errors import BadScales, BadSpec
 from qroar_core.exporters import hf
+from qroar_core.models.families import family_of
 from qroar_core.models.number_format import in_format
 from qroar_core.models.patch import apply_scales, undo_scales
 from qroar_core.models.stream import Condition
@@ -20,7 +23,7 @@ from qroar_core.transforms.groups import still_channels
 from qroar_core.transforms.refusals import why_not
 from qroar_core.transforms.scales import identity
 from tests.models.families.scaled import EXACT, Taps, bands_of, streamed
-from tests.models.families_table import CASES, WIDE, plain_logits
+from tests.models.families_table import CASES, WIDE, config_of, plain_logits
 from tests.transforms.test_kinds import drawn_offset
 from tests.transforms.test_maps import tied
 
@@ -198,3 +201,40 @@ def test_an_export_reloads_in_plain_transformers_with_the_biases_that_its_config
         torch.testing.assert_close(plain_logits(again, tokens), plain, rtol=0, atol=near)
     key = loaded.slots()[-1][1].weight.removesuffix("weight") + "bias"
     assert again.state_dict()[key].any()
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if CASES[name].rotary_dim])
+def test_the_family_says_whether_transformers_code_of_it_reads_a_bias_of_k(name):
+    """Against transformers' own module: its parameters under the config, and with the family's switch on."""
+    case = CASES[name]
+    config = config_of(case)
+    family = family_of([f"{case.stem}ForCausalLM"], name)
+    geometry = family.geometry(config, 0)
+    if geometry.latent_dim or geometry.scaled_gain:
+        return  # no offset whatever it has
+    switches = [
+        one for one in vars(config) if one in ("attention_bias", "use_bias", "use_qkv_bias", "qkv_bias", "bias")
+    ]
+    on = copy.deepcopy(config)
+    for switch in switches:
+        setattr(on, switch, True)
+    with torch.device("meta"):
+        module = getattr(transformers, f"{case.stem}ForCausalLM")(on)
+    keys = ("k_proj.bias", "qkv_proj.bias", "query_key_value.bias")
+    biased = any(leaf.endswith(keys) for leaf, _ in module.named_parameters())
+    assert bool(geometry.key_bias) == biased
+    assert geometry.key_bias in ("", "always", *switches)
+
+
+def test_where_no_file_could_hold_it_no_search_begins(build):
+    """Phi-3 and Mixtral: no bias in transformers' code, no GGUF. Mistral goes into a GGUF alone."""
+    for name in names("phi3", "mixtral"):
+        loaded = build(name)
+        line = why_not(loaded.geometry, tied(CASES[name]), NONE)["k_offset"]
+        assert f"transformers' code of {CASES[name].family} reads none, nor is a GGUF of it written" in line
+        assert "it applies only inside this tool; search without a K offset" in line
+    (name,) = names("mistral")
+    geometry = build(name).geometry
+    assert "k_offset" not in why_not(geometry, tied(CASES[name]), NONE)
+    assert geometry.bare_keys.endswith("code of mistral reads none")
+    assert not build(names("llama, 1 KV head")[0]).geometry.bare_keys

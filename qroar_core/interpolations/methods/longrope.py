@@ -39,9 +39,13 @@ def _parameters(asked: RopeParameterInputs) -> dict[str, Any]:
         )
     for name, numbers in (("long_factor", long), ("short_factor", short)):
         if len(numbers) != pairs:
-            raise BadSpec(f"{name} has {len(numbers)} numbers, this model has {pairs} pairs", where="longrope")
+            raise BadSpec(
+                f"{name} has {len(numbers)} numbers, this model has {pairs} pairs",
+                where="longrope",
+                do=f"give {pairs} numbers, one a RoPE pair",
+            )
         if not all(n > 0 for n in numbers):
-            raise BadSpec(f"{name} must be positive", where="longrope")
+            raise BadSpec(f"{name} must be positive", where="longrope", do="give numbers above 0")
     lists = {"long_factor": [float(n) for n in long], "short_factor": [float(n) for n in short]}
     return asked.block("longrope", original_max_position_embeddings=int(asked.context), **lists)
 

@@ -22,6 +22,8 @@ from qroar_core.maths.rope import Pairing
 from qroar_core.models.families.slot import QKSlot
 from qroar_core.models.geometry import SLIDING_ATTENTION, Geometry
 
+ALWAYS = "always"
+
 
 @dataclass(frozen=True, slots=True)
 class Family:
@@ -41,6 +43,8 @@ class Family:
     gain_shared: bool = False  # one gain per channel for all heads of a layer
     partial: bool = False  # this family's code can leave the last channels of a head unrotated
     sliding: Literal["never", "all", "by type"] = "never"  # which layers the config's sliding_window holds for
+    key_bias: str = "attention_bias"  # the config's switch that brings a bias of W_K; ALWAYS: it has one
+    gguf_written: str = ""  # llama.cpp's architecture that a GGUF is written in, which reads that bias; empty: none is
     gguf_permutes: bool = False  # llama.cpp's converter reorders the rows of each head of q and k (undo_permute)
     implementation: str = "sdpa"  # transformers' own attention that computes all this family does
     source: str = ""  # the file of transformers this was read from
@@ -100,7 +104,12 @@ class Family:
             latent_dim=latent,
             behind_values=self.behind_values(config),
             beside_softmax=self.beside_softmax(config),
+            key_bias=self.key_bias if self._reads_key_bias(config) else "",
+            gguf_written=self.gguf_written,
         )
+
+    def _reads_key_bias(self, config: Any) -> bool:
+        return self.key_bias == ALWAYS or hasattr(config, self.key_bias)
 
     def check(self, config: Any) -> None:
         """Raises UnsupportedModel when the config asks for an option of this family not known here."""

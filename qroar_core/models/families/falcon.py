@@ -98,5 +98,6 @@ FALCON = Falcon(
     layers_at="transformer.h",
     attention="self_attention",
     output="dense",
+    key_bias="bias",
     source="transformers/models/falcon/modeling_falcon.py",
 )

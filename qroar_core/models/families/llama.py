@@ -2,4 +2,10 @@
 
 from qroar_core.models.families.base import Family
 
-LLAMA = Family("llama", ("LlamaForCausalLM",), gguf_permutes=True, source="transformers/models/llama/modeling_llama.py")
+LLAMA = Family(
+    "llama",
+    ("LlamaForCausalLM",),
+    gguf_written="llama",
+    gguf_permutes=True,
+    source="transformers/models/llama/modeling_llama.py",
+)

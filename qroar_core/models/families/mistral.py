@@ -6,6 +6,7 @@ MISTRAL = Family(
     "mistral",
     ("MistralForCausalLM",),
     sliding="all",
+    gguf_written="llama",
     gguf_permutes=True,
     source="transformers/models/mistral/modeling_mistral.py",
 )

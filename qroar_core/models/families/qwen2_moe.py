@@ -6,5 +6,6 @@ QWEN2_MOE = Family(
     "qwen2_moe",
     ("Qwen2MoeForCausalLM",),
     sliding="by type",
+    key_bias="qkv_bias",
     source="transformers/models/qwen2_moe/modeling_qwen2_moe.py",
 )

@@ -28,5 +28,9 @@ class StableLm(Family):
 
 
 STABLELM = StableLm(
-    "stablelm", ("StableLmForCausalLM",), partial=True, source="transformers/models/stablelm/modeling_stablelm.py"
+    "stablelm",
+    ("StableLmForCausalLM",),
+    partial=True,
+    key_bias="use_qkv_bias",
+    source="transformers/models/stablelm/modeling_stablelm.py",
 )

@@ -6,5 +6,6 @@ STARCODER2 = Family(
     "starcoder2",
     ("Starcoder2ForCausalLM",),
     sliding="all",
+    key_bias="use_bias",
     source="transformers/models/starcoder2/modeling_starcoder2.py",
 )

@@ -9,8 +9,9 @@ from qroar_core.transforms.groups import still_channels
 
 
 def require(geometry: Geometry, rope: RopeSpec, quant: QuantSpec) -> None:
-    """Raises BadSpec where every channel of K turns, or the layout takes no constant off it."""
+    """Raises BadSpec where every channel of K turns, the layout takes no constant off it, or no file could hold it."""
     geometry.require_k_offset()
+    geometry.require_written_k_offset()
     if not bool(still_channels(geometry, rope).any()):
         raise BadSpec(
             "every channel of K turns, and a constant would turn with it",
