@@ -1,18 +1,32 @@
-"""Learn: the mechanism by hand in eight steps; needs no model."""
+"""Learn: the mechanism by hand in eight steps, one at a time; needs no model."""
 
 import streamlit as st
 
 from pages.state import session
+from pages.state.widget_state import delivered
 from pages.views import glossary
 from pages.views.lessons.aliasing import aliasing_step
 from pages.views.lessons.clocks import clocks_step
 from pages.views.lessons.commuting import commuting_step
 from pages.views.lessons.interpolations import interpolations_step
 from pages.views.lessons.shared_step import shared_step_step
-from pages.views.lessons.step import contents, pick_head
+from pages.views.lessons.step import next_lesson, pick_head, pick_lesson
 from pages.views.lessons.tied_clocks import tied_clocks_step
 from pages.views.lessons.turning import turning_step
 from pages.views.lessons.window import window_step
+
+OF_A_HEAD = {
+    "clocks": clocks_step,
+    "window": window_step,
+    "interpolation": interpolations_step,
+    "aliasing": aliasing_step,
+}
+OTHERS = {
+    "grid": turning_step,
+    "scale": shared_step_step,
+    "commuting": commuting_step,
+    "tying": tied_clocks_step,
+}
 
 session.choice()  # on a new server whose first address is this page, it brings the menu and the look of app.py
 glossary.title("Learn")
@@ -21,14 +35,10 @@ st.write(
     "questions; play with each figure before you open its answer. No model is needed: every number here comes from the "
     "functions that measure a real one."
 )
-contents()
-head = pick_head()
-clocks_step(head)
-window_step(head)
-interpolations_step(head)
-aliasing_step(head)
-turning_step()
-shared_step_step()
-commuting_step()
-tied_clocks_step()
-st.page_link("pages/start.py", label="Now on a real model: Start", icon=":material/arrow_forward:")
+lesson = pick_lesson()
+if lesson in OF_A_HEAD:
+    OF_A_HEAD[lesson](pick_head())
+else:
+    OTHERS[lesson]()
+next_lesson(lesson)
+delivered()

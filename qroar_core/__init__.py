@@ -78,8 +78,11 @@ __all__ += ["RopeSearch", "TieChoice", "choose_ties", "search", "ties", "tune_ro
 def __getattr__(name: str) -> Any:
     if name not in _WHERE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from qroar_core.large_imports import large_imports
+
     module, _, inside = _WHERE[name].partition(":")
-    found = getattr(import_module(f"{__name__}.{module}"), inside or name)
+    with large_imports(freeze=False):
+        found = getattr(import_module(f"{__name__}.{module}"), inside or name)
     globals()[name] = found
     return found
 

@@ -7,6 +7,8 @@ import os
 import sys
 import traceback
 
+from qroar_core.large_imports import large_imports
+
 INTERRUPTED = 130  # what shells give a process stopped by Ctrl-C: 128 + SIGINT
 
 
@@ -20,12 +22,13 @@ def main(arguments: list[str] | None = None, program: str = "python -m qroar_cor
 
 
 def _main(arguments: list[str], program: str) -> int:
-    from typer._click.exceptions import ClickException
-    from typer.main import get_command
+    with large_imports(freeze=False):
+        from typer._click.exceptions import ClickException
+        from typer.main import get_command
 
-    from qroar_core.cli.commands import app
-    from qroar_core.cli.usage import refusal
-    from qroar_core.errors import Cancelled, QRoarError
+        from qroar_core.cli.commands import app
+        from qroar_core.cli.usage import refusal
+        from qroar_core.errors import Cancelled, QRoarError
 
     command = get_command(app)
     try:

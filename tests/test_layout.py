@@ -38,6 +38,7 @@ GROUND = (
     "version",
     "plain_file",
     "disk_name",
+    "large_imports",
 )
 ORDER = (
     *("diagnostics", "scale_search", "evaluation", "retrieval", "remedies"),

@@ -8,7 +8,7 @@ from pages.views.labels import size_words
 from qroar_core.errors import BadText
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.memory import length_that_fits
-from qroar_core.models.text import SPLITS, longest, split
+from qroar_core.models.text import SPLITS, longest_in_all, split
 from qroar_core.specs import Bos
 from qroar_core.specs.labels import capital
 
@@ -39,7 +39,7 @@ class Room:
 def room(loaded: LoadedModel, text: str, bos: Bos) -> Room:
     """What a context of this model can have with this text; a text that is no embedded collection is not known here."""
     try:
-        found = min(longest(loaded.tokenizer, split(name, text, bos)) for name in SPLITS)
+        found = longest_in_all(loaded.tokenizer, [split(name, text, bos) for name in SPLITS])
     except BadText:
         return Room(length_that_fits(loaded), None)
     return Room(length_that_fits(loaded), found)

@@ -17,7 +17,6 @@ from qroar_core.evidence.replication import run as replication
 from qroar_core.evidence.replication.result import Replication
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.progress import OnStep, subprogress
-from qroar_core.rope_search import run as rope_search
 from qroar_core.rope_search.result import RopeSearch, RopeTrials
 from qroar_core.scale_search.outcome import SearchOutcome
 from qroar_core.setting import Setting
@@ -105,6 +104,8 @@ predict = Stage("predict", "Cost of single bands of {model}", _predicted, _predi
 def _tune_rope(
     loaded: LoadedModel, setting: Setting, spec: RopeSearchSpec, resume: RopeTrials | None = None, *, on_step: OnStep
 ) -> RopeSearch:
+    from qroar_core.rope_search import run as rope_search  # with Optuna, which no other page needs to be drawn
+
     return rope_search.run(loaded, setting, spec, setting.texts(), on_step=on_step, resume=resume)
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from streamlit.runtime.pages_manager import PagesManager
 
 from pages.server.shutdown import until_the_end
+from qroar_core.large_imports import large_imports
 
 SENT = 0.2  # seconds for the server to listen, or for what a run has drawn to reach the browser: an import may hold the
 # interpreter for longer
@@ -52,7 +53,8 @@ def import_once() -> None:
     time.sleep(SENT)
     with _LOCK:
         if _missing:
-            import_all()
+            with large_imports(freeze=True):
+                import_all()
             _missing = False
 
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from functools import cache
 from typing import Annotated, Any, get_args
 
 from pydantic import Field, TypeAdapter
 from pydantic_core import from_json
 
+from pages.state.lessons import FIRST_LESSON, QUESTIONS
 from qroar_core.models.loaded import LoadedModel
 from qroar_core.models.opening import bos_id
 from qroar_core.models.text import COLLECTIONS
@@ -101,20 +103,21 @@ class Choice:
     claims: Claims | None = None
     rope_search: RopeSearchSpec | None = None
     export: ToExport | None = None
+    lesson: str = FIRST_LESSON  # of the Learn page, the one that is opened
 
 
 # Fields that say nothing of the setting:
 BESIDE = (
     *("retrieval", "comparison", "controls", "prediction", "prediction_bands", "hand", "compared", "claims"),
-    "export",
-    "rope_search",
+    *("export", "rope_search", "lesson"),
 )
 FORMERLY = {"comparison": "league"}  # parameters of links of before 2026-11-29
-_TEXT = ("model", "device", "dtype", "text", "bos", "run")
+_TEXT = ("model", "device", "dtype", "text", "bos", "run", "lesson")
 _KNOWN = {  # what plain text from outside must look like
     "text": re.compile("|".join(COLLECTIONS)),
     "bos": re.compile("|".join(get_args(Bos))),
     "run": NAME,
+    "lesson": re.compile("|".join(QUESTIONS)),
 }
 _KINDS: tuple[Any, ...] = (  # of the fields, in their order: classes and annotations, which share no type
     str,
@@ -140,18 +143,25 @@ _KINDS: tuple[Any, ...] = (  # of the fields, in their order: classes and annota
     Claims,
     RopeSearchSpec,
     ToExport,
+    str,
 )
-_ADAPTERS: dict[str, TypeAdapter] = {f.name: TypeAdapter(kind) for f, kind in zip(fields(Choice), _KINDS, strict=True)}
+_KIND = {field.name: kind for field, kind in zip(fields(Choice), _KINDS, strict=True)}
+
+
+@cache
+def adapter_of(name: str) -> TypeAdapter:
+    """Reads and writes a field of the choice. Made when it is first needed: a new server does not wait for them all."""
+    return TypeAdapter(_KIND[name])
 
 
 def to_address(choice: Choice) -> dict[str, str]:
     """Query parameters of everything that is not a default: plain text, or JSON of a spec's own non-defaults."""
     out = {}
-    for name, adapter in _ADAPTERS.items():
+    for name in _KIND:
         value = getattr(choice, name)
         if value in (None, getattr(Choice(), name)):
             continue
-        out[name] = value if name in _TEXT else adapter.dump_json(value, exclude_defaults=True).decode()
+        out[name] = value if name in _TEXT else adapter_of(name).dump_json(value, exclude_defaults=True).decode()
     return out
 
 
@@ -164,7 +174,7 @@ def read_address(parameters: Mapping[str, str]) -> tuple[Choice, list[str]]:
     """The choice of an address, and the parameters of ours that could not be read, left at their defaults."""
     known: dict[str, Any] = {}
     unread = []
-    for name, adapter in _ADAPTERS.items():
+    for name in _KIND:
         text = parameters.get(name, "") or parameters.get(FORMERLY.get(name, name), "")
         if not text:
             continue
@@ -172,7 +182,9 @@ def read_address(parameters: Mapping[str, str]) -> tuple[Choice, list[str]]:
             unread.append(name)
             continue
         try:
-            known[name] = text if name in _TEXT else adapter.validate_python(under_todays_names(from_json(text)))
+            known[name] = (
+                text if name in _TEXT else adapter_of(name).validate_python(under_todays_names(from_json(text)))
+            )
         except (ValueError, TypeError):  # a ValidationError is a ValueError
             unread.append(name)
     return Choice(**known), unread

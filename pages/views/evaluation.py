@@ -43,7 +43,9 @@ def show_figures(result: Evaluation, setting: Setting, searched: SearchReport | 
     picture(evaluation.perplexity_by_length(result), "ppl")
     picture(evaluation.gain_and_attribution(result), "gain")
     picture(figure_kl.rotation(result), "rotation")
-    _counts(result)
+    with folded("The same as llama.cpp measures it: every condition at every length, with KL divergence") as opened:
+        if opened:
+            _counts(result)
     with folded("What quantization costs by length and by position, and how far predictions move") as opened:
         if opened:
             picture(evaluation.cost_by_length(result), "cost")

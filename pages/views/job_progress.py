@@ -22,7 +22,7 @@ from qroar_core.setting import Setting
 
 Asked = ParamSpec("Asked")
 Found = TypeVar("Found")
-POLL = 1  # seconds between looks at a running job
+POLL, DRAWING = 0.4, 1  # seconds between looks at a running job, and at one whose steps are drawn
 
 
 def result_or_progress(key: JobKey[Found], live: Callable[[tuple], None] | None = None) -> Found | None:
@@ -36,7 +36,7 @@ def result_or_progress(key: JobKey[Found], live: Callable[[tuple], None] | None 
     if now is None:
         return marked(key)
     if now.active:
-        st.fragment(_progress, run_every=POLL)(key, live)
+        st.fragment(_progress, run_every=POLL if live is None else DRAWING)(key, live)
     elif now.ended > st.session_state.get(BEGAN, math.inf):
         st.session_state[BEGAN] = time.monotonic()  # also where a page is run without app.py
         st.rerun()

@@ -12,6 +12,7 @@ import streamlit as st
 from qroar_core.figures.readable import THEMED
 
 ROOM = 620  # pixels that every figure has: in a narrower box it is scrolled, where its words would be cut or overlap
+TOP = 4  # rem above a page's title, just below Streamlit's own bar: a page's answer is to fit into a first screen
 MENU, UNASKED = 200, 300  # pixels of the sidebar: as app.py asks, and as it comes where that arrives too late
 LEAST, MIDDLE, MOST = 768, 900, 1060  # pixels of a window: below the least, Streamlit lays the menu over the page
 STYLE = f"""<style>
@@ -29,6 +30,7 @@ STYLE = f"""<style>
   outline: none; box-shadow: 0 0 0 2px currentColor; border-radius: 4px;  /* see focus.py */
 }}
 [data-testid="stFullScreenFrame"]:has([data-testid="stPlotlyChart"]) {{ min-width: {ROOM}px; }}
+[data-testid="stMainBlockContainer"] {{ padding-top: {TOP}rem; }}
 [data-testid="stSidebarContent"]:not(:has([data-testid="stSidebarUserContent"] :is(p, button)))
   [data-testid="stSidebarNavSeparator"] {{ visibility: hidden; }}
 .st-key-first-row:has([data-testid="stPopover"]) [data-testid="stBaseButton-primary"] {{  /* a model is there */

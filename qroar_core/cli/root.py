@@ -12,6 +12,7 @@ import typer
 from qroar_core.cli import tables
 from qroar_core.cli.settings import check
 from qroar_core.errors import BadOutput
+from qroar_core.large_imports import large_imports
 from qroar_core.models.writable import require_writable_folder
 from qroar_core.result import Result
 from qroar_core.specs import BANDS
@@ -44,9 +45,10 @@ def qroar(
 
 def load_model(options: dict) -> LoadedModel:
     """MODEL of the command, once its options make sense."""
-    from qroar_core.models import load
+    check(options)  # a typing slip must not cost the reading of gigabytes, nor the imports
+    with large_imports(freeze=True):
+        from qroar_core.models import load
 
-    check(options)  # a typing slip must not cost the reading of gigabytes
     with tables.progress() as on_step:
         return load.run(options["model"], device=options["device"], dtype=options["dtype"], on_step=on_step)
 

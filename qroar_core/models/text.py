@@ -44,6 +44,7 @@ __all__ = [
     "bos_of",
     "encode",
     "longest_held",
+    "longest_in_all",
     "open_text",
     "read_text",
     "split",
@@ -138,10 +139,27 @@ def longest_held(tokenizer: Any, documents: Documents, most: int, count: int, ap
     return fits if fits > least else 0
 
 
-def longest(tokenizer: Any, documents: Documents) -> int:
-    """Tokens of the longest window the documents hold, what stands before the text included."""
-    held = max((tokens_held(tokenizer, document) for document in documents), default=0)
-    return held + len(opening(tokenizer, bos_of(documents)))
+def longest_in_all(tokenizer: Any, splits: Sequence[Sequence[Document]]) -> int:
+    """Tokens of the longest window that each of the splits holds, what stands before the text included.
+
+    That is the longest document of the split whose longest is the shortest. Tokenizing takes seconds, so a split is
+    left where one of its documents reaches what another split ends at: it is not the one. The largest documents come
+    first, and the split without large ones.
+    """
+    found: int | None = None
+    ordered = [sorted(documents, key=_characters, reverse=True) for documents in splits]
+    for documents in sorted(ordered, key=lambda one: _characters(one[0]) if one else 0):
+        before, held = len(opening(tokenizer, bos_of(documents))), 0
+        for document in documents:
+            held = max(held, tokens_held(tokenizer, document))
+            if found is not None and before + held >= found:
+                break
+        found = before + held if found is None else min(found, before + held)
+    return found or 0
+
+
+def _characters(document: Document) -> int:
+    return len(document.text)
 
 
 def bos_of(documents: Documents) -> Bos:

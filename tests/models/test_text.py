@@ -19,6 +19,7 @@ from qroar_core.models.text import (
     Document,
     encode,
     longest_held,
+    longest_in_all,
     open_text,
     read_text,
     split,
@@ -256,3 +257,28 @@ def test_a_pipe_or_a_device_is_refused_before_it_is_read(tmp_path):
         for read in (open_text, read_text):
             with pytest.raises(BadText, match=f"^{path}: not a file but a pipe or a device; save the text in a file"):
                 read(path)
+
+
+class Counted(Letters):
+    """Notes what was tokenized."""
+
+    def __init__(self):
+        self.read = []
+
+    def __call__(self, text, **asked):
+        self.read.append(text)
+        return super().__call__(text, **asked)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.lists(st.integers(0, 50), max_size=4), min_size=1, max_size=4))
+def test_the_longest_window_of_every_split_is_the_least_of_their_longest_documents(sizes):
+    splits = [[document(f"{i} {j}", size) for j, size in enumerate(split)] for i, split in enumerate(sizes)]
+    assert longest_in_all(Letters(), splits) == min(max(split, default=0) for split in sizes)
+
+
+def test_no_more_is_tokenized_for_it_than_decides():
+    tokenizer = Counted()
+    splits = [[document("a", 90), document("b", 400)], [document("c", 300), document("d", 200)], [document("e", 500)]]
+    assert longest_in_all(tokenizer, splits) == 300
+    assert sorted(map(len, tokenizer.read)) == [200, 300, 400, 500]  # `a` cannot make its split the one

@@ -5,7 +5,7 @@ import json
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from pages.state.choice import _ADAPTERS, ByHand, Choice, Claims, ToExport
+from pages.state.choice import ByHand, Choice, Claims, ToExport, adapter_of
 from qroar_core.runs.store import runs_root
 from qroar_core.specs import (
     BandSpec,
@@ -55,12 +55,12 @@ WHOLE = {  # every field that an address holds as JSON, and the pages that compu
     "rope_search": (RopeSearchSpec(length=768, trials=20), ("evidence",)),
     "export": (ToExport("MAD clipping", "hf"), ("export",)),
 }
-PLAIN = ("model", "device", "dtype", "text", "bos", "run")
+PLAIN = ("model", "device", "dtype", "text", "bos", "run", "lesson")
 
 
 def spelled(name):
     """The whole spec as JSON, defaults too."""
-    return _ADAPTERS[name].dump_python(WHOLE[name][0], mode="json")
+    return adapter_of(name).dump_python(WHOLE[name][0], mode="json")
 
 
 def without(name, field):

@@ -109,6 +109,7 @@ def test_recipes(demo_model):
 
 def test_the_lesson_draws_them(app):
     go(app, "learn")
+    app.pills(key="learn_lesson").select("interpolation").run()
 
     def frequencies():
         (table,) = [d.value for d in app.dataframe if "omega_left" in d.value.columns]

@@ -21,11 +21,20 @@ def aliasing_step(head: Head) -> None:
     question("aliasing")
     one, two, three, four = st.columns([2, 2, 2, 3])
     method = one.selectbox(
-        "Interpolation", STRETCHING, STRETCHING.index("yarn"), format_func=label_of, key="learn_method"
+        "Interpolation",
+        STRETCHING,
+        STRETCHING.index("yarn"),
+        format_func=label_of,
+        key="learn_method",
+        persist_state="session",
     )
-    factor = two.select_slider("Its factor s", FACTORS, 4.0, key="learn_alias_factor", format_func="×{:g}".format)
-    reach = three.select_slider("Distances up to", REACHES, 1024, key="learn_reach", format_func="{:,}".format)
-    band = four.select_slider("Band, fast to slow", range(BANDS), 3, key="learn_band")
+    factor = two.select_slider(
+        "Its factor s", FACTORS, 4.0, key="learn_alias_factor", persist_state="session", format_func="×{:g}".format
+    )
+    reach = three.select_slider(
+        "Distances up to", REACHES, 1024, key="learn_reach", persist_state="session", format_func="{:,}".format
+    )
+    band = four.select_slider("Band, fast to slow", range(BANDS), 3, key="learn_band", persist_state="session")
     shown = aliasing(head, method, factor, BANDS, reach)
     picture(figures.kernel(shown, band), "learn kernel")
     picture(figures.peaks(shown), "learn peaks")

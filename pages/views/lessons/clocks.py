@@ -19,9 +19,10 @@ def clocks_step(head: Head) -> None:
     """Where the hands stand, and that the angle between them does not depend on the position."""
     question("clocks")
     one, two, three = st.columns([3, 2, 2])
+    # its range is the head's, so what is set is not kept while another step is shown
     position = one.slider("Position of the key, tokens", 0, 2 * head.original_context, START, key="learn_position")
-    distance = two.slider("Distance to the query, tokens", 0, 64, 8, key="learn_distance")
-    stride = three.select_slider("Play: tokens a frame", STRIDES, 1, key="learn_stride")
+    distance = two.slider("Distance to the query, tokens", 0, 64, 8, key="learn_distance", persist_state="session")
+    stride = three.select_slider("Play: tokens a frame", STRIDES, 1, key="learn_stride", persist_state="session")
     picture(figures.clocks(clocks(head, position, distance, stride)), "learn clocks")
     answer(
         "RoPE takes the channels of q and k in pairs and turns pair i by $\\omega_i = \\theta^{-2i/r}$ at every token: "

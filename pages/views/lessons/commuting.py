@@ -28,22 +28,34 @@ COLUMNS = {
 def commuting_step() -> None:
     """One transform of a real pair: its logit at every distance, and what int4 makes of it."""
     question("commuting")
-    with folded("Play with one transform: its logit at every distance, and the int4 error that it leaves") as opened:
-        if opened:
-            _play()
-
-
-def _play() -> None:
     one, two, three, four = st.columns([3, 3, 2, 2])
     kind = one.selectbox(
-        "Transform", MOVES, format_func=lambda k: MOVES[k].label, key="learn_move", help=term_help("Transform")
+        "Transform",
+        MOVES,
+        format_func=lambda k: MOVES[k].label,
+        key="learn_move",
+        persist_state="session",
+        help=term_help("Transform"),
     )
     move = MOVES[kind]
     amount = two.select_slider(
-        literal(move.knob), move.amounts, move.start, key=f"learn_amount_{kind}", format_func="{:g}".format
+        literal(move.knob),
+        move.amounts,
+        move.start,
+        key=f"learn_amount_{kind}",
+        persist_state="session",
+        format_func="{:g}".format,
     )
-    pair = three.slider("RoPE pair", FIRST, LAST, LOUDEST, key="learn_move_pair", help="Mixing takes the next one too.")
-    distance = four.slider("Distance shown", 0, 1023, 200, key="learn_move_distance")
+    pair = three.slider(
+        "RoPE pair",
+        FIRST,
+        LAST,
+        LOUDEST,
+        key="learn_move_pair",
+        persist_state="session",
+        help="Mixing takes the next one too.",
+    )
+    distance = four.slider("Distance shown", 0, 1023, 200, key="learn_move_distance", persist_state="session")
     shown = commuting(kind, amount, pair, distance)
     swept = shown.sweep
     picture(figures.commuting(shown), "learn commuting")

@@ -20,9 +20,15 @@ def interpolations_step(head: Head) -> None:
     """Frequencies of every method at one factor."""
     question("interpolation")
     left, right = st.columns(2)
-    factor = left.select_slider("Factor s", FACTORS, 4.0, key="learn_factor", format_func="×{:g}".format)
+    factor = left.select_slider(
+        "Factor s", FACTORS, 4.0, key="learn_factor", persist_state="session", format_func="×{:g}".format
+    )
     typed = right.text_input(
-        "Tied pairs", key="learn_tie", placeholder=f"none; {EXAMPLE}", help=term_help("Tied frequencies")
+        "Tied pairs",
+        key="learn_tie",
+        persist_state="session",
+        placeholder=f"none; {EXAMPLE}",
+        help=term_help("Tied frequencies"),
     )
     try:
         shown = bends(head, factor, parse_ties(typed))

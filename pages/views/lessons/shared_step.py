@@ -22,10 +22,13 @@ def shared_step_step() -> None:
         0.0,
         0.125,
         key="learn_g",
+        persist_state="session",
         help="q of this band times g, its k divided by g.",
     )
-    loudness = two.slider("Large values over small ones", 1.0, 16.0, 8.0, 0.5, key="learn_loud")
-    bits = three.slider("Bits of the K cache", 2, 8, 4, key="learn_scale_bits")
+    loudness = two.slider(
+        "Large values over small ones", 1.0, 16.0, 8.0, 0.5, key="learn_loud", persist_state="session"
+    )
+    bits = three.slider("Bits of the K cache", 2, 8, 4, key="learn_scale_bits", persist_state="session")
     shown = shared_step(bits, loudness, log2_g)
     picture(figures.shared_step(shown), "learn shared")
     with st.container(horizontal=True, gap="large"):

@@ -1,28 +1,64 @@
-"""What the eight steps share: the question above, the answer below, and which head they are shown on."""
+"""What the eight steps share: the list of questions, heading and answer of each, and the head of steps 1 to 4."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import streamlit as st
 
+from pages.state import session
+from pages.state.clicks import carried_out
+from pages.state.lessons import QUESTIONS, numbered
+from pages.state.widget_state import chosen, fill
 from qroar_core.lessons.heads import HEADS, Head
 
-QUESTIONS = {  # anchor: question
-    "clocks": "How does RoPE tell a model where a token stands?",
-    "window": "What has a model never seen when its context grows?",
-    "interpolation": "How do position interpolations bend the frequencies?",
-    "aliasing": "When does a far token look near?",
-    "grid": "Why does a quantizer's error depend on the position?",
-    "scale": "What can one scale per band repair?",
-    "commuting": "What commutes with a rotation?",
-    "tying": "What does tying two clocks cost and buy?",
-}
 FACTORS = [1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 16.0, 32.0]
+FORM = "lesson"
+
+
+def pick_lesson() -> str:
+    """The step that is shown: one of the questions, which the address names too."""
+    now = session.choice()
+    fill(FORM, now.lesson, {"learn_lesson": now.lesson})
+    picked = st.pills(
+        "Questions",
+        list(QUESTIONS),
+        format_func=numbered,
+        key="learn_lesson",
+        required=True,
+        label_visibility="collapsed",
+    )
+    assert picked is not None  # filled, and a required one cannot be emptied
+    if picked != now.lesson:
+        session.choose(replace(now, lesson=picked), chosen(FORM, picked))
+    return picked
+
+
+def next_lesson(now: str) -> None:
+    """The way on to the step behind this one, and behind the last one to a model."""
+    left = list(QUESTIONS)[list(QUESTIONS).index(now) + 1 :]
+    if left:
+        st.button(f"Next: {numbered(left[0])}", key="learn_next", on_click=_open, args=(left[0],))
+    else:
+        st.page_link("pages/start.py", label="Now on a real model: Start", icon=":material/arrow_forward:")
+
+
+@carried_out
+def _open(lesson: str) -> None:
+    session.choose(replace(session.choice(), lesson=lesson))
 
 
 def pick_head() -> Head:
-    """The attention head all steps are shown on."""
-    left, right = st.columns([1, 2], vertical_alignment="bottom")
-    head = left.selectbox("RoPE of", HEADS, format_func=lambda h: h.name, key="learn_head")
+    """The attention head that steps 1 to 4 are shown on."""
+    left, right = st.columns([1, 2], vertical_alignment="center")
+    head = left.selectbox(
+        "RoPE of",
+        HEADS,
+        format_func=lambda h: f"RoPE of {h.name}",
+        key="learn_head",
+        label_visibility="collapsed",
+        persist_state="session",
+    )
     right.caption(
         f"θ = {head.theta:,.0f}, {head.n_pairs} RoPE pairs ({head.head_dim} channels), native window "
         f"{head.original_context:,} tokens. Steps 1 to 4 follow this choice."
@@ -30,15 +66,9 @@ def pick_head() -> Head:
     return head
 
 
-def contents() -> None:
-    """The questions as links."""
-    st.markdown("\n".join(f"{n}. [{text}](#{anchor})" for n, (anchor, text) in enumerate(QUESTIONS.items(), 1)))
-
-
-def question(anchor: str) -> None:
+def question(lesson: str) -> None:
     """Heading of a step."""
-    number = list(QUESTIONS).index(anchor) + 1
-    st.header(f"{number}. {QUESTIONS[anchor]}", anchor=anchor, divider="gray")
+    st.header(numbered(lesson), anchor=lesson, divider="gray")
 
 
 def answer(text: str, key: str) -> None:

@@ -6,7 +6,7 @@ import streamlit as st
 
 from pages.views.glossary import term_help
 from pages.views.lessons.step import answer, question
-from pages.views.render import folded, picture
+from pages.views.render import picture
 from qroar_core.figures.lessons import tied_clocks as figures
 from qroar_core.lessons.captured_head import KV_HEAD, LAYER
 from qroar_core.lessons.commuting import FIRST, LAST, LOUDEST
@@ -20,18 +20,13 @@ LENGTHS = [128, 256, 512, 1024]  # tokens
 def tied_clocks_step() -> None:
     """Two neighbouring pairs tied: what it costs by distance, and what mixing them buys."""
     question("tying")
-    with folded("Play with two tied pairs: what the tie costs by distance, and what mixing them buys") as opened:
-        if opened:
-            _play()
-
-
-def _play() -> None:
     one, two, three = st.columns(3)
     first = one.select_slider(
         "Pairs to tie",
         range(FIRST, LAST + 1),
         LOUDEST,
         key="learn_tied_pairs",
+        persist_state="session",
         format_func=lambda i: f"{i} and {i + 1}",
         help=term_help("Tied frequencies"),
     )
@@ -40,10 +35,13 @@ def _play() -> None:
         TURNS,
         1.0,
         key="learn_tied_turn",
+        persist_state="session",
         format_func=lambda x: f"×{x:g} of their mean" if x else "still",
         help="A multiple of the geometric mean of the two frequencies.",
     )
-    length = three.select_slider("Length L, tokens", LENGTHS, 1024, key="learn_tied_length", format_func="{:,}".format)
+    length = three.select_slider(
+        "Length L, tokens", LENGTHS, 1024, key="learn_tied_length", persist_state="session", format_func="{:,}".format
+    )
     shown = tied_clocks(first, turn, length)
     picture(figures.tied_clocks(shown), "learn tied")
     with st.container(horizontal=True, gap="large"):

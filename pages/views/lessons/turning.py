@@ -15,8 +15,8 @@ def turning_step() -> None:
     """A turning pair on a grid whose step another channel may set."""
     question("grid")
     one, two, three, four = st.columns(4)
-    bits = one.slider("Bits", 2, 8, 4, key="learn_bits")
-    length = two.slider("Length of the pair", 0.25, 4.0, 1.0, 0.25, key="learn_pair")
+    bits = one.slider("Bits", 2, 8, 4, key="learn_bits", persist_state="session")
+    length = two.slider("Length of the pair", 0.25, 4.0, 1.0, 0.25, key="learn_pair", persist_state="session")
     other = three.slider(
         "Another channel",
         0.0,
@@ -24,9 +24,10 @@ def turning_step() -> None:
         2.0,
         0.5,
         key="learn_other",
+        persist_state="session",
         help="Magnitude of a channel that shares the pair's step.",
     )
-    degrees = four.slider("Angle of the pair, degrees", 0, 360, 30, key="learn_angle")
+    degrees = four.slider("Angle of the pair, degrees", 0, 360, 30, key="learn_angle", persist_state="session")
     picture(figures.turning(turning(bits, length, other, degrees)), "learn turning")
     answer(
         "A quantizer rounds each channel by itself, so its grid stands square on the axes while RoPE turns the pair "

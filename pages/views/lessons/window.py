@@ -21,6 +21,7 @@ def window_step(head: Head) -> None:
         FACTORS,
         4.0,
         key="learn_length",
+        persist_state="session",
         format_func=lambda s: f"{s:g} native windows, {round(s * native):,} tokens",
     )
     shown = window(head, round(factor * native))

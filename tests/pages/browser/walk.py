@@ -8,6 +8,8 @@ from pathlib import Path
 
 from playwright.sync_api import TimeoutError
 
+from pages.state.lessons import QUESTIONS
+
 ROOT = Path(__file__).parents[3]
 SLOWNESS = float(os.environ.get("QROAR_SLOWNESS", "1"))  # of a machine that computes something else beside the tests
 LONG = 240_000 * SLOWNESS  # milliseconds; a stage on two shared cores
@@ -76,6 +78,18 @@ def choose(page, name):
     """Pick one of a row of buttons that stand for a choice."""
     either = page.get_by_role("radio", name=name).or_(page.get_by_role("button", name=name, exact=True))
     either.first.click(timeout=LONG)
+
+
+def parts(page, name):
+    """What a page shows one at a time, each once it is there: the lessons of Learn; of another page all of it."""
+    if name != "Learn":
+        yield name
+        return
+    for lesson, words in QUESTIONS.items():
+        choose(page, words)
+        page.get_by_role("heading", level=2).filter(has_text=words).wait_for(timeout=SHORT)
+        settle(page)
+        yield f"{name} {lesson}"
 
 
 def load_demo(page):
