@@ -134,8 +134,7 @@ def measured(loaded: LoadedModel, choice: Choice, deadline: float | None = None)
     done = all(
         filled(passes, setting.on(split), deadline) for split in (CHOOSES, BESIDE) for setting in choice.settings
     )
-    told = [differences(passes, setting) for setting in choice.settings]
-    print_verdict([found for found in told if found])
+    print_verdict([found for setting in choice.settings if (found := differences(passes, setting))])
     for split in (CHOOSES, BESIDE):
         for setting in choice.settings:
             print_setting(passes, setting, split)
@@ -183,9 +182,12 @@ def counted(passes: Passes, setting: SearchedSetting, split: str) -> Counted:
 
 
 def differences(passes: Passes, setting: SearchedSetting) -> dict[str, Interval]:
-    """How much lower than the baseline's the NLL of every other metric is on development text; empty without any."""
+    """How much lower than the baseline's the NLL of every other metric is on development text.
+
+    Empty where a window is still to be measured: stopping where an interval happens to exclude zero would choose it.
+    """
     found = counted(passes, setting, CHOOSES)
-    if not found.documents:
+    if len(found.documents) < sum(len(passes.windows_of(block)) for block in setting.blocks):
         return {}
     rows = found.mean(BASELINE, setting.seeds)
     return {
@@ -200,7 +202,7 @@ def print_verdict(told: Sequence[dict[str, Interval]]) -> None:
             better, worse = sum(one[name].above_zero for one in told), sum(one[name].below_zero for one in told)
             print(
                 f"- `{name}` is better than `{BASELINE}` in {better} and worse in {worse} of {len(told)} settings "
-                f"(interval without zero, {CHOOSES} text)"
+                f"that are whole (interval without zero, {CHOOSES} text)"
             )
     print()
 

@@ -89,13 +89,14 @@ def test_the_table_says_what_it_is_over(capsys):
     assert cells[4] == cells[3]  # every window is of a document of its own
     assert cells[5] == "messages +0.0450, novels +0.0550"
     assert cells[6] == "+0.0650 +0.0350"
-    assert "`logits` is better than `rows` in 1 and worse in 0 of 1 settings" in out
-    assert "`output` is better than `rows` in 0 and worse in 1 of 1 settings" in out
-    assert "`projected` is better than `rows` in 0 and worse in 0 of 1 settings" in out
+    assert "`logits` is better than `rows` in 1 and worse in 0 of 1 settings that are whole" in out
+    assert "`output` is better than `rows` in 0 and worse in 1 of 1 settings that are whole" in out
+    assert "`projected` is better than `rows` in 0 and worse in 0 of 1 settings that are whole" in out
 
 
 def test_a_window_that_one_metric_lacks_counts_for_none():
     lacking = Kept(lambda window, name: None if (window, name) == (2, "output, seed 0") else two_seeds(window, name))
+    assert differences(lacking, setting_of((0,))) == {}  # nor is anything decided before all are there
     found = counted(lacking, setting_of((0,)), "development")
     assert found.documents == ["messages 0", "messages 1", "novels 1"]
     assert {len(column) for column in found.nll.values()} == {3}
