@@ -87,8 +87,12 @@ def main(table: Table = HEADLINE, minutes: float | None = None) -> None:
     """Measure what is missing of a table on SmolLM2, for so many minutes at most, and print what is there."""
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(THREADS)
-    deadline = None if minutes is None else time.monotonic() + 60 * minutes
-    measured(smollm2_loaded(), table, KEPT, deadline)
+    measured(smollm2_loaded(), table, KEPT, deadline_in(minutes))
+
+
+def deadline_in(minutes: float | None) -> float | None:
+    """When so many minutes are over, by `time.monotonic`."""
+    return None if minutes is None else time.monotonic() + 60 * minutes
 
 
 def measured(loaded: LoadedModel, table: Table, folder: Path, deadline: float | None = None) -> bool:
@@ -114,19 +118,23 @@ def measured(loaded: LoadedModel, table: Table, folder: Path, deadline: float | 
 
 def filled(passes: Passes, block: Block, deadline: float | None) -> bool:
     """Measure what a block lacks, window by window; False where the time was up before its end."""
-    for window in range(len(passes.heldout(block))):
-        for remedy in block.remedies:
-            if passes.record(block, remedy, window) is not None:
-                continue
-            if passes.lacks_search(block, remedy):
-                if past(deadline):
-                    return False
-                passes.searches.run(block, remedy)
-            if passes.record(block, remedy, window) is None:  # the scales' search may have led to a kept pass
-                if past(deadline):
-                    return False
-                passes.run(block, remedy, window)
-                print(".", end="", file=sys.stderr, flush=True)
+    return all(window_filled(passes, block, i, deadline) for i in range(len(passes.windows_of(block))))
+
+
+def window_filled(passes: Passes, block: Block, window: int, deadline: float | None) -> bool:
+    """Measure what one window of a block lacks, and the searches that needs; False where the time was up."""
+    for remedy in block.remedies:
+        if passes.record(block, remedy, window) is not None:
+            continue
+        if passes.lacks_search(block, remedy):
+            if past(deadline):
+                return False
+            passes.searches.run(block, remedy)
+        if passes.record(block, remedy, window) is None:  # the scales' search may have led to a kept pass
+            if past(deadline):
+                return False
+            passes.run(block, remedy, window)
+            print(".", end="", file=sys.stderr, flush=True)
     return True
 
 

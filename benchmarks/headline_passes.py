@@ -42,29 +42,31 @@ class Passes:
     loaded: LoadedModel
     rope: RopeSpec
     folder: Path
+    file: str = "passes.jsonl"  # what is measured is added here; every passes*.jsonl of the folder is read
     kept: dict[str, dict[str, Any]] = field(init=False)  # key -> record
-    texts: dict[tuple[str, int, int], Windows] = field(init=False, default_factory=dict)
+    texts: dict[tuple[str, str, int, int], Windows] = field(init=False, default_factory=dict)
     searches: Searches = field(init=False)
 
     def __post_init__(self) -> None:
-        self.kept = {record["key"]: record for record in read_records(self.path)}
+        paths = sorted({self.path, *self.folder.glob("passes*.jsonl")})
+        self.kept = {record["key"]: record for path in paths for record in read_records(path)}
         self.searches = Searches(self.loaded, self.rope, self.folder)
 
     @property
     def path(self) -> Path:
         """One JSON object a line, a pass each."""
-        return self.folder / "passes.jsonl"
+        return self.folder / self.file
 
     @property
     def trained(self) -> int:
         """Tokens of the window that the model was trained on."""
         return self.loaded.geometry.original_context
 
-    def heldout(self, block: Block) -> Windows:
+    def windows_of(self, block: Block) -> Windows:
         """The windows of a block: as many as the text holds, at most `block.most`."""
-        asked = block.collection, block.length, block.most
+        asked = block.collection, block.split, block.length, block.most
         if asked not in self.texts:
-            documents = readable(self.loaded, block.collection, "heldout", block.length, FEWEST_WINDOWS)
+            documents = readable(self.loaded, block.collection, block.split, block.length, FEWEST_WINDOWS)
             count = max(1, min(block.most, windows_held(self.loaded.tokenizer, documents, block.length)))
             self.texts[asked] = windows(self.loaded.tokenizer, documents, block.length, count, SEED)
         return self.texts[asked]
@@ -74,7 +76,7 @@ class Passes:
         condition = self._condition(block, remedy)
         if condition is None:
             return None
-        return self.kept.get(key_of(self._what(block, condition, self.heldout(block).ids[window])))
+        return self.kept.get(key_of(self._what(block, condition, self.windows_of(block).ids[window])))
 
     def lacks_search(self, block: Block, remedy: Remedy) -> bool:
         """Whether the scales of a remedy are still to be searched."""
@@ -82,7 +84,7 @@ class Passes:
 
     def run(self, block: Block, remedy: Remedy, window: int) -> None:
         """Measure one unit, whose scales are there, and keep it."""
-        texts, condition = self.heldout(block), self._condition(block, remedy)
+        texts, condition = self.windows_of(block), self._condition(block, remedy)
         assert condition is not None
         ids = texts.ids[window]
         what = self._what(block, condition, ids)
@@ -90,6 +92,7 @@ class Passes:
         record = {
             "key": key_of(what),
             "text": block.collection,
+            "split": block.split,
             "quantizer": block.words if remedy.quantized else "none",
             "remedy": remedy.name,
             "length": block.length,

@@ -30,7 +30,7 @@ HEAD = (
 
 def print_block(passes: Passes, block: Block) -> None:
     """The rows of one block, over the windows that all of its remedies have been measured on."""
-    texts = passes.heldout(block)
+    texts = passes.windows_of(block)
     records, windows = whole(passes, block)
     short = "" if block.length > passes.trained else ", short context: within the trained window"
     print(f"### {block.words}, {block.collection}, {block.length:,} tokens{short}\n")
@@ -65,7 +65,7 @@ def whole(passes: Passes, block: Block) -> tuple[Records, list[int]]:
     """The records of the windows that every remedy has, and which windows they are."""
     found = [
         [passes.record(block, remedy, window) for remedy in block.remedies]
-        for window in range(len(passes.heldout(block)))
+        for window in range(len(passes.windows_of(block)))
     ]
     windows = [window for window, row in enumerate(found) if all(row)]
     columns = {remedy.name: [found[window][i] for window in windows] for i, remedy in enumerate(block.remedies)}
@@ -142,7 +142,7 @@ def print_missing(passes: Passes, name: str, blocks: Sequence[Block]) -> None:
     for block in blocks:
         units = [
             passes.record(block, remedy, window)
-            for window in range(len(passes.heldout(block)))
+            for window in range(len(passes.windows_of(block)))
             for remedy in block.remedies
         ]
         if missing := units.count(None):

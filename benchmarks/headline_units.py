@@ -43,6 +43,7 @@ class Block:
     length: int  # tokens per window
     most: int  # windows, where the text holds as many
     remedies: tuple[Remedy, ...]
+    split: str = "heldout"
 
 
 def setting_of(loaded: LoadedModel, rope: RopeSpec, quant: QuantSpec) -> dict[str, Any]:

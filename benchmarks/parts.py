@@ -11,6 +11,7 @@ from benchmarks import (
     dashboard,
     demo,
     diagnosis,
+    error_metrics,
     evaluation,
     families,
     first_paint,
@@ -54,6 +55,8 @@ PARTS: dict[str, Part] = {
     "ggufmemory": gguf_memory.main,
     "objectives.demo": partial(objectives.main, objectives.ON_DEMO),
     "objectives.smollm2": partial(objectives.main, objectives.ON_SMOLLM2),
+    "error_metrics.demo": partial(error_metrics.main, error_metrics.ON_DEMO),
+    "error_metrics.smollm2": partial(error_metrics.main, error_metrics.ON_SMOLLM2),
     "l2_penalty.demo": partial(l2_penalty.main, l2_penalty.DEMO),
     "l2_penalty.smollm2": partial(l2_penalty.main, l2_penalty.SMOLLM2),
     **{f"polish.{name}.{text}": partial(polish.main, name, text) for name in NAMES for text in TEXTS[name]},
@@ -86,6 +89,8 @@ PARTS: dict[str, Part] = {
 RESUMED = (  # keep every pass on disk, and take `minutes`
     "headline",
     "headline-long-search",
+    "error_metrics.demo",
+    "error_metrics.smollm2",
     *(f"transforms.{text}.{name}" for text, name in transforms.ASKED),
 )
 

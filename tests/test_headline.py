@@ -199,7 +199,7 @@ def test_a_record_holds_what_its_number_rests_on(demo, finished):
     records = read_records(finished / "passes.jsonl")
     assert len(records) == PASSES
     passes = Passes(demo, ROPE, finished)
-    texts = passes.heldout(LONG)
+    texts = passes.windows_of(LONG)
     assert texts.digest == windows(demo.tokenizer, split("heldout"), 512, 2, 0).digest
     [rotated] = [r for r in records if (r["remedy"], r["length"], r["window"]) == ("Hadamard rotation", 512, 1)]
     what = rotated["what"]
@@ -245,7 +245,7 @@ def test_the_table_pairs_windows(demo, finished, capsys):
     gains = [records["quantized", i]["nll_past"] - records["Hadamard rotation", i]["nll_past"] for i in (0, 1)]
     mean, half = sum(gains) / 2, abs(gains[0] - gains[1]) / 2 * 12.7062047  # Student's t with one degree of freedom
     assert f"| {mean:+.4f} [{mean - half:+.4f}, {mean + half:+.4f}] |" in row
-    assert digest_of(torch.stack(list(Passes(demo, ROPE, finished).heldout(LONG).ids))) in row
+    assert digest_of(torch.stack(list(Passes(demo, ROPE, finished).windows_of(LONG).ids))) in row
 
 
 def test_a_share_without_a_bounded_interval_says_so():
@@ -282,7 +282,7 @@ def test_a_tied_remedy_chooses_its_pairs_once_and_is_read_under_them(demo, tmp_p
     assert tied == dataclasses.replace(ROPE, tie=CHOICE.tie)
     assert scales.groups
     records = {record["remedy"]: record for record in read_records(tmp_path / "passes.jsonl") if record["window"] == 1}
-    ids = Passes(demo, ROPE, tmp_path).heldout(block).ids[1]
+    ids = Passes(demo, ROPE, tmp_path).windows_of(block).ids[1]
     for name, quant, with_these in ((alone.name, QuantSpec(), None), (maps.name, INT3, scales)):
         scorer = WindowScorer(demo, tied, quant, no_progress)
         assert records[name]["nll"] == pytest.approx(scorer.nll(ids[None], with_these, "")[0], abs=1e-6)
