@@ -32,6 +32,7 @@ from benchmarks import (
     retrieval,
     smollm2,
     tie_effects,
+    tied_polish,
     transforms,
     value_maps,
 )
@@ -63,6 +64,11 @@ PARTS: dict[str, Part] = {
     **{f"angles.{name}.{text}": partial(angles.main, name, text) for name in NAMES for text in TEXTS[name]},
     **{
         f"tie_effects.{text}.{length}": partial(tie_effects.main, text, length)
+        for text in COLLECTIONS
+        for length in (2048, 16384)
+    },
+    **{
+        f"tied_polish.{text}.{length}": partial(tied_polish.main, text, length)
         for text in COLLECTIONS
         for length in (2048, 16384)
     },
