@@ -29,7 +29,7 @@ def groups(choice: TieChoice) -> Picture | None:
         }
     )
     figure = go.Figure()
-    for column, name, colour in (("won", "wins, its cost included", GREEN), ("cost", "costs", ORANGE)):
+    for column, name, colour in (("won", "recovers, its cost included", GREEN), ("cost", "costs", ORANGE)):
         figure.add_bar(
             x=names,
             y=table[column],
