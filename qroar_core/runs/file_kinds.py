@@ -25,6 +25,7 @@ from qroar_core.scale_search.result_ties import TieChoice
 from qroar_core.transforms.result import ScalesFile
 
 ALIKE = 0.75  # share of a kind's keys that a file must have, and share of its keys that the kind must know
+STOPPED_ROPE_SEARCH, INTERPOLATION = "what a stopped search of interpolations left", "an interpolation"
 PAGE = "open its run in the dashboard (qroar dashboard)"
 
 
@@ -49,8 +50,16 @@ KINDS = (
     _of("a retrieval test", "open it with qroar.Retrieval.load", Retrieval),
     _of("a comparison of remedies", "open it with qroar.Comparison.load", Comparison),
     _of("a choice of tied pairs", "open it with qroar.TieChoice.load", TieChoice),
-    _of("a search of interpolations", "open it with qroar.RopeSearch.load", RopeSearch),
-    _of("what a stopped search of interpolations left", "give it as qroar.tune_rope(resume=...)", RopeTrials),
+    _of(
+        "a search of interpolations",
+        "give the rope.json beside it to a command as `--rope`, or open it with qroar.RopeSearch.load",
+        RopeSearch,
+    ),
+    _of(
+        STOPPED_ROPE_SEARCH,
+        "repeat its `tune-rope` command with the same --out, or give it as qroar.tune_rope(resume=...)",
+        RopeTrials,
+    ),
     _of("a file of scales", "open it with qroar.Transform.load, or give it to a command as `--scales`", ScalesFile),
     _of("the report of a search of scales", "open its folder with qroar.Search.load", SearchReport),
     _of("the manifest of a run", "name its folder to `qroar run --out`, or open the other files in it", Manifest),
@@ -58,7 +67,7 @@ KINDS = (
     _of("a file of tested claims", PAGE, Replication),
     _of("a file of what single bands cost", PAGE, Prediction),
     FileKind(
-        "an interpolation",
+        INTERPOLATION,
         "give it to a command as `--rope`",
         frozenset({"method", "factor"}),
         frozenset(field.name for field in fields(RopeSpec)),
