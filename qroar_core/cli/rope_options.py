@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qroar_core.cli.early import about, scales_file
 from qroar_core.cli.parse import AUTO, longrope_file
 from qroar_core.errors import BadSpec
-from qroar_core.interpolations.rope_file import is_rope_file, of_rope_file, rope_from_file
+from qroar_core.interpolations.rope_file import is_rope_file, of_rope_file
 from qroar_core.interpolations.tie import Tie, parse_ties, ties_text
 from qroar_core.specs import RopeSpec
 
@@ -82,7 +81,9 @@ def _rope_of_file(path: str, options: dict[str, Any]) -> RopeSpec:
     Raises:
         BadSpec: the file, or an option that says something else.
     """
-    spec, factor, tie = _read(path), options.get("factor"), options.get("tie")
+    from qroar_core.runs.file_kinds import interpolation_of
+
+    spec, factor, tie = interpolation_of(path), options.get("factor"), options.get("tie")
     if factor is not None and factor != spec.factor:
         raise BadSpec(f"{path} has factor {spec.factor:g}, not {factor:g}", where="--factor", do="leave it out")
     if options.get("longrope_factors"):
@@ -93,19 +94,6 @@ def _rope_of_file(path: str, options: dict[str, Any]) -> RopeSpec:
         raise BadSpec(f"{path} ties {ties_text(spec.tie)} already", where="--tie", do="leave it out")
     with about("--tie"):
         return spec if spec.tie else replace(spec, tie=_ties(options))
-
-
-def _read(path: str) -> RopeSpec:
-    """The file's interpolation; a file of another kind is named, with what opens it."""
-    try:
-        return rope_from_file(path)
-    except BadSpec as problem:
-        from qroar_core.runs.file_kinds import INTERPOLATION, kind_of_file
-
-        found = kind_of_file(Path(path).expanduser())
-        if found is None or found.words == INTERPOLATION:
-            raise
-        raise BadSpec(f"is {found.words}, not {INTERPOLATION}", where=problem.where, do=found.do) from problem
 
 
 def _ties(options: dict[str, Any]) -> tuple[Tie, ...]:

@@ -8,11 +8,12 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from qroar_core.diagnostics.result import Diagnosis
-from qroar_core.errors import QRoarError
+from qroar_core.errors import BadSpec, QRoarError
 from qroar_core.evaluation.result import Evaluation
 from qroar_core.evidence.controls.result import Controls
 from qroar_core.evidence.prediction.result import Prediction
 from qroar_core.evidence.replication.result import Replication
+from qroar_core.interpolations.rope_file import rope_from_file
 from qroar_core.interpolations.spec import RopeSpec
 from qroar_core.plain_file import NotPlain, read_json
 from qroar_core.remedies.result import Comparison
@@ -68,7 +69,7 @@ KINDS = (
     _of("a file of what single bands cost", PAGE, Prediction),
     FileKind(
         INTERPOLATION,
-        "give it to a command as `--rope`",
+        "read it with qroar.load_rope, or give it to a command as `--rope`",
         frozenset({"method", "factor"}),
         frozenset(field.name for field in fields(RopeSpec)),
     ),
@@ -105,3 +106,18 @@ def other_kind_named(path: Path, wanted: str, error: type[QRoarError]) -> Iterat
         if found is None or found.words == wanted:
             raise
         raise error(f"is {found.words}, not {wanted}", where=str(path), do=found.do) from problem
+
+
+def interpolation_of(path: Path | str) -> RopeSpec:
+    """The interpolation of a file, as `rope_from_file` reads it.
+
+    Raises:
+        BadSpec: what is wrong with it; a file of another kind is named, with what opens it.
+    """
+    try:
+        return rope_from_file(path)
+    except BadSpec as problem:
+        found = kind_of_file(Path(path).expanduser())
+        if found is None or found.words == INTERPOLATION:
+            raise
+        raise BadSpec(f"is {found.words}, not {INTERPOLATION}", where=problem.where, do=found.do) from problem
